@@ -1,0 +1,44 @@
+# README's two commands are `make run` and `make test`; the rest is listed by `make help`.
+CARGO ?= cargo
+BIN   := target/release/pilothouse
+
+.DEFAULT_GOAL := help
+.PHONY: help run dev dev-safe test test-fast test-claude check bench fmt clean
+
+help: ## list these commands
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
+
+run: ## build and serve: Claude Code where it is found and has a credential, else the demo agent
+	@$(CARGO) build --release --quiet
+	@exec $(BIN) serve $(ARGS)
+
+dev: ## serve a debug build; rebuild and restart when a source changes
+	@exec tools/dev.sh $(ARGS)
+
+dev-safe: ## like `make run`, with an empty environment
+	@$(CARGO) build --release --quiet
+	@exec env -i PATH="$$PATH" HOME="$$HOME" TERM="$${TERM:-dumb}" $(BIN) serve $(ARGS)
+
+test: ## all tests; installs what they need; ends with counts
+	@exec tools/test.sh all
+
+test-fast: ## all tests but those with the real Claude Code
+	@exec tools/test.sh fast
+
+test-claude: ## the tests with the real Claude Code alone
+	@exec tools/test.sh claude
+
+check: ## formatting, lints, documentation
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --quiet -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --quiet --document-private-items
+
+bench: ## the table of figures: release build, native stub agent, durable store
+	@exec tools/bench.sh $(ARGS)
+
+fmt: ## format everything
+	$(CARGO) fmt --all
+
+clean: ## remove what was built and installed
+	$(CARGO) clean
+	rm -rf .tools

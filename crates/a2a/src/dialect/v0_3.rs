@@ -1,0 +1,326 @@
+//! Version 0.3 (and 0.2, which is spoken alike): requests into the model, the model as objects
+//! tagged by `kind`.
+
+use super::{Decoded, check, json};
+use crate::card;
+use crate::error::{Error, ErrorKind};
+use crate::event::StreamResponse;
+use crate::id::TaskId;
+use crate::operation::{
+    Call, CancelTaskRequest, DeleteTaskPushNotificationConfigRequest, GetExtendedAgentCardRequest,
+    GetTaskPushNotificationConfigRequest, GetTaskRequest, ListTaskPushNotificationConfigsRequest,
+    Operation, Reply, SendMessageConfiguration, SendMessageRequest, SubscribeToTaskRequest,
+};
+use crate::task::{Task, TaskState};
+use crate::{Metadata, lenient};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+pub(super) mod read;
+pub(super) mod write;
+
+use read::{MessageIn, PushConfigIn};
+
+/// Method names of v0.3; the four in the middle that v0.1 shares are listed there too.
+pub(super) fn operation(method: &str) -> Option<Operation> {
+    Some(match method {
+        "message/send" => Operation::SendMessage,
+        "message/stream" => Operation::SendStreamingMessage,
+        "tasks/get" => Operation::GetTask,
+        "tasks/list" => Operation::ListTasks,
+        "tasks/cancel" => Operation::CancelTask,
+        "tasks/resubscribe" => Operation::SubscribeToTask,
+        "tasks/pushNotificationConfig/set" => Operation::CreateTaskPushNotificationConfig,
+        "tasks/pushNotificationConfig/get" => Operation::GetTaskPushNotificationConfig,
+        "tasks/pushNotificationConfig/list" => Operation::ListTaskPushNotificationConfigs,
+        "tasks/pushNotificationConfig/delete" => Operation::DeleteTaskPushNotificationConfig,
+        "agent/getAuthenticatedExtendedCard" => Operation::GetExtendedAgentCard,
+        _ => return None,
+    })
+}
+
+/// The fields that have another name here than in v1.0.
+const SEND_NAMES: &[(&str, &str)] = &[(
+    "configuration.taskPushNotificationConfig",
+    "configuration.pushNotificationConfig",
+)];
+const PUSH_NAMES: &[(&str, &str)] = &[
+    ("url", "pushNotificationConfig.url"),
+    ("authentication", "pushNotificationConfig.authentication"),
+];
+const PUSH_ID_NAMES: &[(&str, &str)] = &[("taskId", "id"), ("id", "pushNotificationConfigId")];
+
+#[derive(Deserialize)]
+struct SendIn {
+    message: MessageIn,
+    #[serde(default)]
+    configuration: Option<ConfigurationIn>,
+    #[serde(default)]
+    metadata: Option<Metadata>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct ConfigurationIn {
+    #[serde(deserialize_with = "lenient::nullable")]
+    accepted_output_modes: Vec<String>,
+    #[serde(deserialize_with = "lenient::int")]
+    history_length: Option<i32>,
+    push_notification_config: Option<PushConfigIn>,
+    #[serde(deserialize_with = "lenient::flag")]
+    blocking: Option<bool>,
+}
+
+/// What every method on one task takes.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct TaskIn {
+    pub(super) id: TaskId,
+    #[serde(default, deserialize_with = "lenient::int")]
+    pub(super) history_length: Option<i32>,
+    #[serde(default)]
+    pub(super) metadata: Option<Metadata>,
+    #[serde(default, deserialize_with = "lenient::nullable")]
+    push_notification_config_id: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct PushIn {
+    task_id: TaskId,
+    push_notification_config: PushConfigIn,
+}
+
+/// `tasks/list` has no place in JSON-RPC v0.3; where it is asked for, its filters are ours, with
+/// the state in its old name.
+#[derive(Deserialize)]
+struct ListIn {
+    #[serde(default)]
+    status: Option<serde_json::Value>,
+    #[serde(flatten)]
+    others: Metadata,
+}
+
+pub(super) fn decode(operation: Operation, params: Option<&RawValue>) -> Result<Decoded, Error> {
+    let mut blocking = None;
+    let mut names: &[(&str, &str)] = &[];
+    let call = match operation {
+        Operation::SendMessage | Operation::SendStreamingMessage => {
+            let given: SendIn = super::read(params)?;
+            blocking = given
+                .configuration
+                .as_ref()
+                .and_then(|wishes| wishes.blocking);
+            names = SEND_NAMES;
+            let request = given.request(blocking)?;
+            if operation == Operation::SendMessage {
+                Call::SendMessage(request)
+            } else {
+                Call::SendStreamingMessage(request)
+            }
+        }
+        Operation::ListTasks => list(super::read(params)?)?,
+        Operation::CreateTaskPushNotificationConfig => {
+            names = PUSH_NAMES;
+            let PushIn {
+                task_id,
+                push_notification_config,
+            } = super::read(params)?;
+            Call::CreateTaskPushNotificationConfig(push_notification_config.config(Some(task_id)))
+        }
+        Operation::GetExtendedAgentCard => {
+            Call::GetExtendedAgentCard(GetExtendedAgentCardRequest::default())
+        }
+        Operation::GetTaskPushNotificationConfig
+        | Operation::ListTaskPushNotificationConfigs
+        | Operation::DeleteTaskPushNotificationConfig => {
+            names = PUSH_ID_NAMES;
+            super::read::<TaskIn>(params)?.call(operation)?
+        }
+        Operation::GetTask | Operation::CancelTask | Operation::SubscribeToTask => {
+            super::read::<TaskIn>(params)?.call(operation)?
+        }
+    };
+    check(&call, names)?;
+    Ok(Decoded {
+        call,
+        client_task_id: None,
+        blocking,
+    })
+}
+
+impl SendIn {
+    fn request(self, blocking: Option<bool>) -> Result<SendMessageRequest, Error> {
+        Ok(SendMessageRequest {
+            tenant: None,
+            message: self.message.message("message")?,
+            configuration: self.configuration.map(|wishes| SendMessageConfiguration {
+                accepted_output_modes: wishes.accepted_output_modes,
+                task_push_notification_config: wishes
+                    .push_notification_config
+                    .map(|config| config.config(None)),
+                history_length: wishes.history_length,
+                return_immediately: blocking == Some(false),
+            }),
+            metadata: self.metadata,
+        })
+    }
+}
+
+impl TaskIn {
+    /// The call of an operation that takes one task.
+    pub(super) fn call(self, operation: Operation) -> Result<Call, Error> {
+        let Self {
+            id,
+            history_length,
+            metadata,
+            push_notification_config_id,
+        } = self;
+        Ok(match operation {
+            Operation::GetTask => Call::GetTask(GetTaskRequest {
+                tenant: None,
+                id,
+                history_length,
+            }),
+            Operation::CancelTask => Call::CancelTask(CancelTaskRequest {
+                tenant: None,
+                id,
+                metadata,
+            }),
+            Operation::SubscribeToTask => {
+                Call::SubscribeToTask(SubscribeToTaskRequest { tenant: None, id })
+            }
+            Operation::GetTaskPushNotificationConfig => {
+                Call::GetTaskPushNotificationConfig(GetTaskPushNotificationConfigRequest {
+                    tenant: None,
+                    task_id: id,
+                    id: push_notification_config_id,
+                })
+            }
+            Operation::ListTaskPushNotificationConfigs => {
+                Call::ListTaskPushNotificationConfigs(ListTaskPushNotificationConfigsRequest {
+                    tenant: None,
+                    task_id: id,
+                    page_size: None,
+                    page_token: None,
+                })
+            }
+            Operation::DeleteTaskPushNotificationConfig => {
+                Call::DeleteTaskPushNotificationConfig(DeleteTaskPushNotificationConfigRequest {
+                    tenant: None,
+                    task_id: id,
+                    id: push_notification_config_id,
+                })
+            }
+            Operation::SendMessage
+            | Operation::SendStreamingMessage
+            | Operation::ListTasks
+            | Operation::CreateTaskPushNotificationConfig
+            | Operation::GetExtendedAgentCard => return Err(not_here(operation)),
+        })
+    }
+}
+
+/// The dialect has no such operation.
+pub(super) fn not_here(operation: Operation) -> Error {
+    let name = operation.method();
+    Error::new(
+        ErrorKind::MethodNotFound,
+        format!("this version of A2A has no {name}"),
+    )
+}
+
+fn list(given: ListIn) -> Result<Call, Error> {
+    let ListIn { status, mut others } = given;
+    if let Some(status) = status {
+        let state = match status.as_str() {
+            Some(name) => state_named(name)
+                .map(TaskState::name)
+                .map_or(status, Into::into),
+            None => status,
+        };
+        others.insert("status".into(), state);
+    }
+    let object = serde_json::Value::Object(others);
+    let text = RawValue::from_string(object.to_string())
+        .map_err(|cause| Error::invalid("params", cause.to_string()))?;
+    Ok(Call::ListTasks(super::read(Some(&text))?))
+}
+
+pub(super) fn encode_reply(reply: &Reply) -> String {
+    match reply {
+        Reply::Task(task) => json(&write::task(task)),
+        Reply::Message(message) => json(&write::message(message)),
+        Reply::Tasks(page) => json(&write::page(page)),
+        Reply::PushConfig(config) => json(&write::push_config(config)),
+        Reply::PushConfigs(page) => json(
+            &page
+                .configs
+                .iter()
+                .map(write::push_config)
+                .collect::<Vec<_>>(),
+        ),
+        Reply::Card(known) => card::v0_3(known).to_string(),
+        Reply::Empty => "null".to_owned(),
+    }
+}
+
+pub(super) fn encode_event(event: &StreamResponse) -> String {
+    match event {
+        StreamResponse::Task(task) => json(&write::task(task)),
+        StreamResponse::Message(message) => json(&write::message(message)),
+        StreamResponse::StatusUpdate(update) => json(&write::status_update(update)),
+        StreamResponse::ArtifactUpdate(update) => json(&write::artifact_update(update)),
+    }
+}
+
+/// Reads an object of a v0.3 stream or the result of `message/send`, as a client does.
+///
+/// # Errors
+/// `InvalidParams` naming the field that is wrong.
+pub fn decode_event(text: &str) -> Result<StreamResponse, Error> {
+    let raw: &RawValue = serde_json::from_str(text)
+        .map_err(|cause| Error::new(ErrorKind::Parse, cause.to_string()))?;
+    let event: read::EventIn = super::read(Some(raw))?;
+    Ok(event.0)
+}
+
+/// Reads a v0.3 task, as a client does.
+///
+/// # Errors
+/// `InvalidParams` naming the field that is wrong.
+pub fn decode_task(text: &str) -> Result<Task, Error> {
+    match decode_event(text)? {
+        StreamResponse::Task(task) => Ok(task),
+        StreamResponse::Message(_)
+        | StreamResponse::StatusUpdate(_)
+        | StreamResponse::ArtifactUpdate(_) => Err(Error::invalid("kind", "must be `task`")),
+    }
+}
+
+/// A state by its old name.
+pub(super) fn state_named(name: &str) -> Option<TaskState> {
+    TaskState::ALL
+        .into_iter()
+        .find(|state| state_name(*state) == name)
+}
+
+/// The old name of a state.
+pub(super) fn state_name(state: TaskState) -> &'static str {
+    match state {
+        TaskState::Unspecified => "unknown",
+        TaskState::Submitted => "submitted",
+        TaskState::Working => "working",
+        TaskState::Completed => "completed",
+        TaskState::Failed => "failed",
+        TaskState::Canceled => "canceled",
+        TaskState::InputRequired => "input-required",
+        TaskState::Rejected => "rejected",
+        TaskState::AuthRequired => "auth-required",
+    }
+}
+
+/// Streams of older dialects end with a status that says so; at a question, too.
+pub(super) fn is_final(state: TaskState) -> bool {
+    state.is_terminal() || state.is_interrupted()
+}

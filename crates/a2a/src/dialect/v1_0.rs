@@ -1,0 +1,69 @@
+//! Version 1.0: the model as it is.
+
+use super::{Decoded, check, json, read};
+use crate::error::Error;
+use crate::message::Message;
+use crate::operation::{Call, Operation, Reply};
+use crate::task::Task;
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+/// What `SendMessage` answers, tagged by member name.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+enum Sent<'a> {
+    Task(&'a Task),
+    Message(&'a Message),
+}
+
+pub(super) fn decode(operation: Operation, params: Option<&RawValue>) -> Result<Decoded, Error> {
+    let call = match operation {
+        Operation::SendMessage => Call::SendMessage(read(params)?),
+        Operation::SendStreamingMessage => Call::SendStreamingMessage(read(params)?),
+        Operation::GetTask => Call::GetTask(read(params)?),
+        Operation::ListTasks => Call::ListTasks(read(params)?),
+        Operation::CancelTask => Call::CancelTask(read(params)?),
+        Operation::SubscribeToTask => Call::SubscribeToTask(read(params)?),
+        Operation::CreateTaskPushNotificationConfig => {
+            Call::CreateTaskPushNotificationConfig(read(params)?)
+        }
+        Operation::GetTaskPushNotificationConfig => {
+            Call::GetTaskPushNotificationConfig(read(params)?)
+        }
+        Operation::ListTaskPushNotificationConfigs => {
+            Call::ListTaskPushNotificationConfigs(read(params)?)
+        }
+        Operation::DeleteTaskPushNotificationConfig => {
+            Call::DeleteTaskPushNotificationConfig(read(params)?)
+        }
+        Operation::GetExtendedAgentCard => Call::GetExtendedAgentCard(read(params)?),
+    };
+    check(&call, &[])?;
+    if let Call::GetTaskPushNotificationConfig(request) = &call
+        && request.id.is_empty()
+    {
+        return Err(Error::invalid("id", "must not be empty"));
+    }
+    Ok(Decoded {
+        call,
+        client_task_id: None,
+        blocking: None,
+    })
+}
+
+pub(super) fn encode_reply(operation: Operation, reply: &Reply) -> String {
+    let sent = matches!(
+        operation,
+        Operation::SendMessage | Operation::SendStreamingMessage
+    );
+    match reply {
+        Reply::Task(task) if sent => json(&Sent::Task(task)),
+        Reply::Task(task) => json(task),
+        Reply::Message(message) => json(&Sent::Message(message)),
+        Reply::Tasks(page) => json(page),
+        Reply::PushConfig(config) => json(config),
+        Reply::PushConfigs(page) => json(page),
+        Reply::Card(card) => json(card),
+        Reply::Empty => "{}".to_owned(),
+    }
+}

@@ -1,0 +1,35 @@
+//! The Agent2Agent protocol as types: one v1.0 model inside, older dialects as views at the edge.
+//!
+//! What goes out is strict (camelCase, required arrays even when empty, `Z` timestamps with
+//! milliseconds), what comes in is read leniently (`null` is absent, either case, enums by name or
+//! number, numbers as strings, any base64). Without the feature `client` there is no I/O here.
+
+pub mod card;
+#[cfg(feature = "client")]
+pub mod client;
+pub mod dialect;
+pub mod error;
+pub mod event;
+pub mod id;
+pub mod jsonrpc;
+mod lenient;
+pub mod message;
+pub mod operation;
+pub mod push;
+pub mod sse;
+pub mod task;
+pub mod time;
+
+pub use card::AgentCard;
+pub use dialect::{Decoded, Dialect, Method};
+pub use error::{Error, ErrorKind, FieldViolation};
+pub use event::{StreamResponse, TaskArtifactUpdateEvent, TaskStatusUpdateEvent};
+pub use id::{ArtifactId, ContextId, MessageId, TaskId};
+pub use message::{Message, Part, PartContent, Role};
+pub use operation::{Call, Operation, Reply};
+pub use push::TaskPushNotificationConfig;
+pub use task::{Artifact, Task, TaskState, TaskStatus};
+pub use time::Timestamp;
+
+/// Free-form data that travels with an object (`google.protobuf.Struct`); member order is kept.
+pub type Metadata = serde_json::Map<String, serde_json::Value>;

@@ -1,0 +1,377 @@
+//! Claude Code, native and long-lived: one process serves many turns of a session.
+//!
+//! # How it works
+//!
+//! Prompts go in on stdin as lines of `stream-json`, events come out the same way; permissions and
+//! questions are control requests that wait for our answer. A turn ends with a `result` line, judged
+//! by its `is_error`. Every turn begins with a `system/init`, by which what is left of an
+//! interrupted turn is told from the next one.
+//!
+//! # Pitfalls
+//!
+//! - Messages sent while the CLI is busy are merged into one turn: the house sends one at a time.
+//! - The CLI can begin a turn by itself (a schedule, a background command that ended). Our message
+//!   carries a `uuid`, and while the CLI reports it as queued, what it says is not our turn's.
+//! - A text that begins with `/` would be a command of the CLI; a newline before it makes it text.
+//! - `total_cost_usd` counts from the start of the process.
+
+mod ask;
+mod failure;
+mod hear;
+mod message;
+mod prompt;
+mod result;
+mod wire;
+
+use crate::{
+    Answer, Driver, Event, Exit, Launch, Life, Outcome, Output, Refusal, Setting, Step, Turn,
+};
+use ask::Pending;
+pub use prompt::IMAGE_TYPES;
+use prompt::{content, has_images, message_uuid, respond, write};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::mem;
+
+/// Tools by which the CLI would begin a turn by itself; not offered to the model by default.
+///
+/// `Cron*` and `ScheduleWakeup` set a time at which it goes on, `Monitor` lets a condition wake it:
+/// words that no task is waiting for, and work that nobody asked for.
+pub const SELF_WAKING_TOOLS: &[&str] = &[
+    "CronCreate",
+    "CronDelete",
+    "CronList",
+    "ScheduleWakeup",
+    "Monitor",
+];
+
+/// Arguments that the driver lives by; an operator who sets them too would break it.
+const RESERVED: &[&str] = &[
+    "--input-format",
+    "--output-format",
+    "--permission-prompt-tool",
+    "--session-id",
+    "--resume",
+    "-r",
+    "--continue",
+    "-c",
+    "--fork-session",
+];
+
+/// How Claude Code is run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClaudeOptions {
+    /// The program: an absolute path, or a name to be found on PATH.
+    pub program: String,
+    /// Further arguments, appended to ours (what stood after `--` on our command line).
+    pub args: Vec<String>,
+    /// `--permission-mode`: `default`, `acceptEdits`, `plan`, `dontAsk` or `bypassPermissions`.
+    pub permission_mode: String,
+    /// How often the CLI may repeat a failed call of the model API.
+    pub max_retries: u32,
+    /// Tools that the CLI must not offer to the model.
+    pub disallowed_tools: Vec<String>,
+    /// Whether text comes in pieces as the model writes it; in whole blocks otherwise.
+    pub partial_messages: bool,
+    /// `--model`.
+    pub model: Option<String>,
+    /// `--append-system-prompt`: words for the model after the CLI's own prompt.
+    pub system_prompt: Option<String>,
+    /// Whether to tell the CLI that it is confined (`IS_SANDBOX=1`), so that it accepts
+    /// `bypassPermissions` as root.
+    pub sandboxed: bool,
+}
+
+impl Default for ClaudeOptions {
+    fn default() -> Self {
+        Self {
+            program: "claude".to_owned(),
+            args: Vec::new(),
+            permission_mode: "acceptEdits".to_owned(),
+            max_retries: 3,
+            disallowed_tools: SELF_WAKING_TOOLS
+                .iter()
+                .map(|&tool| tool.to_owned())
+                .collect(),
+            partial_messages: true,
+            model: None,
+            system_prompt: None,
+            sandboxed: false,
+        }
+    }
+}
+
+/// The driver of one Claude Code process.
+#[derive(Debug)]
+pub struct Claude {
+    options: ClaudeOptions,
+    phase: Phase,
+    turn: TurnState,
+    /// Asks that wait for an answer, by the CLI's request id.
+    pending: BTreeMap<String, Pending>,
+    conversation: Option<String>,
+    model: Option<String>,
+    ready: bool,
+    /// Whether the last turn was interrupted: words of it may still come.
+    after_interrupt: bool,
+    /// Whether the CLI said before the first turn that it does not know the conversation.
+    lost: bool,
+    /// The process's cost in US dollars up to the last result.
+    total_cost: f64,
+    unknown: u64,
+    requests: u64,
+}
+
+/// Whose words the CLI is saying.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// No turn of ours is open.
+    Idle,
+    /// A turn is open, but what comes before its `init` belongs to the interrupted one before it.
+    AwaitInit,
+    /// A turn is open, but the CLI is still busy with one that it began by itself.
+    AwaitStart,
+    /// The open turn's.
+    Open,
+}
+
+/// What is remembered within one turn.
+#[derive(Debug, Default)]
+struct TurnState {
+    /// The id that our message carries.
+    uuid: String,
+    /// Whether the CLI has shown that it works on this turn.
+    begun: bool,
+    interrupted: bool,
+    /// The model's message that is being read.
+    message: Option<String>,
+    /// Whether text or thoughts of that message came in pieces, so that its blocks repeat them.
+    streamed: bool,
+    /// Whether text was said, and whether the next text belongs to a new message.
+    said: bool,
+    fresh: bool,
+    /// What the model API answered when the CLI last had to try again.
+    api_status: Option<u64>,
+    /// Tool calls whose refusal is known already.
+    refused: BTreeSet<String>,
+}
+
+impl Claude {
+    /// A driver for one process.
+    #[must_use]
+    pub fn new(options: ClaudeOptions) -> Self {
+        Self {
+            options,
+            phase: Phase::Idle,
+            turn: TurnState::default(),
+            pending: BTreeMap::new(),
+            conversation: None,
+            model: None,
+            ready: false,
+            after_interrupt: false,
+            lost: false,
+            total_cost: 0.0,
+            unknown: 0,
+            requests: 0,
+        }
+    }
+
+    /// How many messages of types unknown to this version have come so far.
+    #[must_use]
+    pub fn unknown(&self) -> u64 {
+        self.unknown
+    }
+
+    /// Ends the open turn; its asks are no longer wanted.
+    fn end(&mut self, outcome: Outcome) -> Vec<Step> {
+        self.phase = Phase::Idle;
+        self.after_interrupt = mem::take(&mut self.turn).interrupted;
+        let asks = mem::take(&mut self.pending);
+        asks.into_keys()
+            .map(Step::Withdraw)
+            .chain([Step::End(outcome)])
+            .collect()
+    }
+
+    fn interrupt_request(&mut self) -> Step {
+        self.requests += 1;
+        write(&json!({
+            "type": "control_request",
+            "request_id": format!("interrupt-{}", self.requests),
+            "request": { "subtype": "interrupt" },
+        }))
+    }
+}
+
+impl Driver for Claude {
+    fn launch(&mut self, setting: &Setting, _turn: &Turn) -> Result<Launch, Refusal> {
+        // What is remembered is a process's: a further one begins anew.
+        *self = Self {
+            unknown: self.unknown,
+            ..Self::new(self.options.clone())
+        };
+        let options = &self.options;
+        let reserved = |arg: &&String| {
+            RESERVED.contains(&arg.split_once('=').map_or(arg.as_str(), |(name, _)| name))
+        };
+        if let Some(arg) = options.args.iter().find(reserved) {
+            return Err(Refusal(format!(
+                "`{arg}` is set by the claude driver; remove it from the agent's arguments"
+            )));
+        }
+        let mut args: Vec<String> = [
+            "-p",
+            "--input-format",
+            "stream-json",
+            "--output-format",
+            "stream-json",
+            "--verbose",
+        ]
+        .map(ToOwned::to_owned)
+        .to_vec();
+        let mut add = |words: &[&str]| args.extend(words.iter().map(|&word| word.to_owned()));
+        if options.partial_messages {
+            add(&["--include-partial-messages"]);
+        }
+        add(&[
+            "--permission-prompt-tool",
+            "stdio",
+            "--permission-mode",
+            &options.permission_mode,
+        ]);
+        add(&["--disable-slash-commands"]);
+        if !options.disallowed_tools.is_empty() {
+            add(&["--disallowedTools", &options.disallowed_tools.join(",")]);
+        }
+        // Servers that the session's script added to the project need no prompt of their own.
+        add(&["--settings", r#"{"enableAllProjectMcpServers":true}"#]);
+        if let Some(model) = &options.model {
+            add(&["--model", model]);
+        }
+        if let Some(prompt) = &options.system_prompt {
+            add(&["--append-system-prompt", prompt]);
+        }
+        match &setting.resume {
+            Some(conversation) => add(&["--resume", conversation]),
+            None => add(&["--session-id", &setting.new_conversation]),
+        }
+        args.extend(options.args.iter().cloned());
+
+        let retries = options.max_retries.to_string();
+        let config = format!("{}/.claude", setting.home.trim_end_matches('/'));
+        let mut env: Vec<(String, String)> = [
+            ("CLAUDE_CONFIG_DIR", config.as_str()),
+            ("CLAUDE_CODE_MAX_RETRIES", &retries),
+            ("CLAUDE_CODE_DISABLE_CRON", "1"),
+            ("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1"),
+            ("DISABLE_TELEMETRY", "1"),
+            ("DISABLE_ERROR_REPORTING", "1"),
+            ("DISABLE_AUTOUPDATER", "1"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .to_vec();
+        if options.sandboxed {
+            env.push(("IS_SANDBOX".to_owned(), "1".to_owned()));
+        }
+        Ok(Launch {
+            program: options.program.clone(),
+            args,
+            env,
+            life: Life::Session,
+            output: Output::Lines,
+        })
+    }
+
+    fn check(&self, turn: &Turn) -> Result<(), Refusal> {
+        if turn.text.trim().is_empty() && !has_images(turn) {
+            return Err(Refusal(
+                "the message holds no text and no image that the agent can read; add a text part"
+                    .into(),
+            ));
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, turn: &Turn) -> Vec<Step> {
+        self.phase = if mem::take(&mut self.after_interrupt) {
+            Phase::AwaitInit
+        } else {
+            Phase::Open
+        };
+        self.requests += 1;
+        self.turn = TurnState {
+            uuid: message_uuid(turn, (self.requests, &self.conversation)),
+            ..TurnState::default()
+        };
+        if self.lost {
+            return self.end(Outcome::ConversationLost);
+        }
+        vec![write(&json!({
+            "type": "user",
+            "message": { "role": "user", "content": content(turn) },
+            "parent_tool_use_id": null,
+            "session_id": "",
+            "uuid": self.turn.uuid,
+        }))]
+    }
+
+    fn line(&mut self, line: &[u8]) -> Vec<Step> {
+        self.hear(line)
+    }
+
+    fn chunk(&mut self, _bytes: &[u8]) -> Vec<Step> {
+        Vec::new()
+    }
+
+    fn answer(&mut self, ask: &str, answer: &Answer) -> Vec<Step> {
+        let Some(pending) = self.pending.remove(ask) else {
+            return Vec::new();
+        };
+        let response = pending.response(answer);
+        if matches!(answer, Answer::Deny { .. }) {
+            self.turn.refused.insert(pending.tool_use_id);
+        }
+        vec![respond(ask, &response)]
+    }
+
+    fn woke(&mut self) -> Vec<Step> {
+        Vec::new()
+    }
+
+    fn interrupt(&mut self) -> Vec<Step> {
+        if self.phase == Phase::Idle {
+            return Vec::new();
+        }
+        self.turn.interrupted = true;
+        vec![self.interrupt_request()]
+    }
+
+    fn exit(&mut self, exit: &Exit) -> Vec<Step> {
+        if self.phase == Phase::Idle {
+            return Vec::new();
+        }
+        let outcome = match failure::of_exit(&self.options.program, exit, self.turn.api_status) {
+            Outcome::Failed { .. } if self.turn.interrupted => Outcome::Canceled,
+            outcome => outcome,
+        };
+        self.end(outcome)
+    }
+
+    fn transcript(&self, conversation: &str) -> Option<String> {
+        let is_id = !conversation.is_empty()
+            && conversation
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        is_id.then(|| format!(".claude/projects/*/{conversation}.jsonl"))
+    }
+}
+
+fn raw(line: &[u8]) -> Step {
+    let value = serde_json::from_slice(line);
+    Step::Say(Event::Raw(value.unwrap_or_else(|_| {
+        Value::String(String::from_utf8_lossy(line).into_owned())
+    })))
+}
+
+#[cfg(test)]
+mod tests;

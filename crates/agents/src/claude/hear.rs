@@ -1,0 +1,241 @@
+//! What Claude Code says, line by line, as steps.
+
+use super::ask::Pending;
+use super::prompt::{refuse, respond};
+use super::wire::{Control, Line, System, Text};
+use super::{Claude, Phase, raw};
+use crate::{Answer, Event, Outcome, Step};
+use serde_json::{Value, json};
+use std::mem;
+
+/// A line that this version cannot read.
+pub(super) struct Unreadable;
+
+/// What a line makes, if it can be read.
+pub(super) type Heard = Result<Vec<Step>, Unreadable>;
+
+impl From<serde_json::Error> for Unreadable {
+    fn from(_: serde_json::Error) -> Self {
+        Self
+    }
+}
+
+impl Claude {
+    pub(super) fn hear(&mut self, bytes: &[u8]) -> Vec<Step> {
+        if bytes.trim_ascii().is_empty() {
+            return Vec::new();
+        }
+        let heard = serde_json::from_slice(bytes)
+            .map_err(Unreadable::from)
+            .and_then(|line| self.read(&line, bytes));
+        heard.unwrap_or_else(|Unreadable| {
+            self.unknown += 1;
+            vec![raw(bytes)]
+        })
+    }
+
+    fn read(&mut self, line: &Line<'_>, bytes: &[u8]) -> Heard {
+        // What concerns the process, whosever turn it is.
+        match (&*line.kind, line.subtype.as_deref()) {
+            ("control_response" | "keep_alive", _) => return Ok(Vec::new()),
+            ("control_request", _) => return self.control(line),
+            ("control_cancel_request", _) => {
+                let id = line.request_id.as_deref().ok_or(Unreadable)?;
+                return Ok(self
+                    .pending
+                    .remove(id)
+                    .map(|_| Step::Withdraw(id.to_owned()))
+                    .into_iter()
+                    .collect());
+            }
+            ("command_lifecycle", _) => return Ok(self.lifecycle(line)),
+            ("system", Some("init")) => return self.init(&serde_json::from_slice(bytes)?, bytes),
+            ("stream_event", _)
+                if self.phase == Phase::AwaitInit && self.is_new_message(line)? =>
+            {
+                self.phase = Phase::Open;
+            }
+            _ if self.phase == Phase::AwaitStart && self.answers_us(line) => {
+                self.phase = Phase::Open;
+            }
+            _ => {}
+        }
+        if self.phase != Phase::Open {
+            if &*line.kind == "result" {
+                self.overheard(&serde_json::from_slice(bytes)?);
+            }
+            return Ok(vec![raw(bytes)]);
+        }
+        match (&*line.kind, line.subtype.as_deref()) {
+            ("stream_event", _) => self.delta(line),
+            ("assistant", _) => self.assistant(line),
+            ("user", _) => self.tool_results(line),
+            ("result", _) => match serde_json::from_slice(bytes) {
+                Ok(result) => Ok(self.result(result)),
+                Err(error) => {
+                    let message = format!("the result of the turn could not be read: {error}");
+                    let hint = "this version of the CLI may be too new; `pilothouse doctor` names the tested ones";
+                    let end = self.end(Outcome::Failed {
+                        message,
+                        hint: Some(hint.to_owned()),
+                    });
+                    Ok([vec![raw(bytes)], end].concat())
+                }
+            },
+            (
+                "system",
+                Some(subtype @ ("status" | "api_retry" | "permission_denied" | "compact_boundary")),
+            ) => Ok(self.system(subtype, &serde_json::from_slice(bytes)?)),
+            _ => Err(Unreadable),
+        }
+    }
+
+    /// A turn (of ours, or one that the CLI began by itself) begins.
+    fn init(&mut self, init: &System<'_>, bytes: &[u8]) -> Heard {
+        let mut steps = Vec::new();
+        if !mem::replace(&mut self.ready, true) {
+            steps.push(Step::Ready);
+        }
+        if let Some(id) = &init.session_id
+            && self.conversation.as_deref() != Some(id)
+        {
+            self.conversation = Some((**id).to_owned());
+            steps.push(Step::Conversation((**id).to_owned()));
+        }
+        if let Some(model) = &init.model {
+            self.model = Some((**model).to_owned());
+        }
+        match self.phase {
+            Phase::Idle | Phase::AwaitStart => steps.push(raw(bytes)),
+            Phase::AwaitInit | Phase::Open => {
+                self.phase = Phase::Open;
+                steps.extend(self.begun());
+            }
+        }
+        Ok(steps)
+    }
+
+    /// The CLI works on our turn now. An interrupt that came earlier may have met nothing to
+    /// interrupt, so it is said again; twice does no harm.
+    fn begun(&mut self) -> Option<Step> {
+        let first = !mem::replace(&mut self.turn.begun, true);
+        (first && self.turn.interrupted).then(|| self.interrupt_request())
+    }
+
+    /// Where our message stands in the CLI's queue.
+    fn lifecycle(&mut self, line: &Line<'_>) -> Vec<Step> {
+        if self.phase == Phase::Idle || line.command_uuid.as_deref() != Some(&self.turn.uuid) {
+            return Vec::new();
+        }
+        match line.state.as_deref() {
+            Some("queued") if !self.turn.begun => self.phase = Phase::AwaitStart,
+            Some("started") => {
+                self.phase = Phase::Open;
+                return self.begun().into_iter().collect();
+            }
+            _ => {}
+        }
+        Vec::new()
+    }
+
+    fn answers_us(&self, line: &Line<'_>) -> bool {
+        let ids = line.user_message_uuids.as_deref().unwrap_or_default();
+        ids.iter().any(|id| **id == *self.turn.uuid)
+    }
+
+    /// A request of the CLI to its host.
+    fn control(&mut self, line: &Line<'_>) -> Heard {
+        let id = line.request_id.as_deref().ok_or(Unreadable)?;
+        let Some(Ok(request)) = line
+            .request
+            .map(|request| serde_json::from_str::<Control<'_>>(request.get()))
+        else {
+            self.unknown += 1;
+            return Ok(vec![refuse(id, "unsupported")]);
+        };
+        if &*request.subtype != "can_use_tool" {
+            self.unknown += 1;
+            return Ok(vec![refuse(id, "unsupported")]);
+        }
+        let pending = Pending {
+            tool: request.tool_name.map(Text::into_owned).unwrap_or_default(),
+            tool_use_id: request
+                .tool_use_id
+                .map(Text::into_owned)
+                .unwrap_or_default(),
+            input: request.input.unwrap_or_else(|| json!({})),
+            description: request
+                .description
+                .or(request.decision_reason)
+                .map(Text::into_owned),
+        };
+        if self.phase != Phase::Open {
+            // Nobody waits for a turn that the CLI began by itself, and it would wait for ever.
+            let message =
+                "no request of a person is being worked on, so nothing may be done".to_owned();
+            return Ok(vec![respond(
+                id,
+                &pending.response(&Answer::Deny { message }),
+            )]);
+        }
+        let ask = Step::Ask(pending.ask(id));
+        self.pending.insert(id.to_owned(), pending);
+        Ok(vec![ask])
+    }
+
+    fn system(&mut self, subtype: &str, system: &System<'_>) -> Vec<Step> {
+        let (text, data) = match subtype {
+            "api_retry" => {
+                self.turn.api_status = system.error_status;
+                retry(system)
+            }
+            "permission_denied" => {
+                let tool = system.tool_name.as_deref().unwrap_or("a tool");
+                self.turn
+                    .refused
+                    .extend(system.tool_use_id.as_deref().map(ToOwned::to_owned));
+                let why = system
+                    .message
+                    .as_deref()
+                    .map(|message| format!(": {message}"))
+                    .unwrap_or_default();
+                let data = json!({ "tool": tool, "toolUseId": system.tool_use_id.as_deref() });
+                (format!("{tool} was not permitted{why}"), data)
+            }
+            "status" if system.status.as_deref() == Some("compacting") => {
+                ("compacting the conversation".to_owned(), Value::Null)
+            }
+            "compact_boundary" => ("the conversation was compacted".to_owned(), Value::Null),
+            _ => return Vec::new(),
+        };
+        vec![Step::Say(Event::Status {
+            text,
+            data: (!data.is_null()).then_some(data),
+        })]
+    }
+}
+
+fn retry(system: &System<'_>) -> (String, Value) {
+    let error = system.error.as_deref().filter(|error| *error != "unknown");
+    let what = match (system.error_status, error) {
+        (Some(status), _) => format!("the model API answered {status}"),
+        (None, Some(error)) => format!("the call of the model API failed ({error})"),
+        (None, None) => "the call of the model API failed".to_owned(),
+    };
+    let attempt = match (system.attempt, system.max_retries) {
+        (Some(attempt), Some(of)) => format!("; attempt {attempt} of {of}"),
+        _ => "; another attempt".to_owned(),
+    };
+    let after = system
+        .retry_delay_ms
+        .map(|ms| format!(" in {:.1} s", ms / 1000.0))
+        .unwrap_or_default();
+    let data = json!({
+        "attempt": system.attempt,
+        "maxRetries": system.max_retries,
+        "delayMs": system.retry_delay_ms.map(|ms| ms.round() as u64),
+        "status": system.error_status,
+        "error": error,
+    });
+    (format!("{what}{attempt}{after}"), data)
+}

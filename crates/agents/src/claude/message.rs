@@ -1,0 +1,153 @@
+//! The messages of Claude Code: text and thoughts as they come or in blocks, tool calls and results.
+
+use super::Claude;
+use super::hear::{Heard, Unreadable};
+use super::wire::{Block, Line, Message, StreamEvent, Text};
+use crate::exit::bounded;
+use crate::{Event, Step};
+use serde_json::Value;
+use serde_json::value::RawValue;
+use std::mem;
+
+/// How much of a tool's result is told, in bytes.
+const TOOL_RESULT: usize = 16 * 1024;
+
+impl Claude {
+    pub(super) fn is_new_message(&self, line: &Line<'_>) -> Result<bool, Unreadable> {
+        let event: StreamEvent<'_> = serde_json::from_str(line.event.ok_or(Unreadable)?.get())?;
+        Ok(line.parent_tool_use_id.is_none() && &*event.kind == "message_start")
+    }
+
+    /// A piece of the model's message, as it comes. What sub-agents write is not the answer.
+    pub(super) fn delta(&mut self, line: &Line<'_>) -> Heard {
+        if line.parent_tool_use_id.is_some() {
+            return Ok(Vec::new());
+        }
+        let event: StreamEvent<'_> = serde_json::from_str(line.event.ok_or(Unreadable)?.get())?;
+        match (&*event.kind, event.delta) {
+            ("message_start", _) => {
+                self.new_message(event.message.and_then(|message| message.id).as_deref());
+                Ok(Vec::new())
+            }
+            ("content_block_delta", Some(delta)) => {
+                self.turn.streamed |= delta.text.is_some() || delta.thinking.is_some();
+                Ok(self.words(delta.text, delta.thinking))
+            }
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    fn new_message(&mut self, id: Option<&str>) {
+        if self.turn.message.is_none() || self.turn.message.as_deref() != id {
+            self.turn.message = id.map(ToOwned::to_owned);
+            self.turn.streamed = false;
+            self.turn.fresh = true;
+        }
+    }
+
+    /// Text and thoughts; the text of a further message begins a paragraph of its own.
+    fn words(&mut self, text: Option<Text<'_>>, thinking: Option<Text<'_>>) -> Vec<Step> {
+        let mut steps = Vec::new();
+        if let Some(thought) = thinking.filter(|thought| !thought.is_empty()) {
+            steps.push(Step::Say(Event::Thought(thought.into_owned())));
+        }
+        if let Some(text) = text.filter(|text| !text.is_empty()) {
+            let fresh = mem::take(&mut self.turn.fresh);
+            let said = mem::replace(&mut self.turn.said, true);
+            let text = if fresh && said {
+                format!("\n\n{}", &*text)
+            } else {
+                text.into_owned()
+            };
+            steps.push(Step::Say(Event::Text(text)));
+        }
+        steps
+    }
+
+    /// A finished block of the model's message: text that has not streamed, or tool calls.
+    pub(super) fn assistant(&mut self, line: &Line<'_>) -> Heard {
+        if line.is_api_error_message == Some(true) {
+            // The result says it again, as the failure that it is.
+            return Ok(Vec::new());
+        }
+        let message: Message<'_> = serde_json::from_str(line.message.ok_or(Unreadable)?.get())?;
+        let blocks: Vec<Block<'_>> =
+            serde_json::from_str(message.content.ok_or(Unreadable)?.get())?;
+        let own = line.parent_tool_use_id.is_none();
+        if own {
+            self.new_message(message.id.as_deref());
+        }
+        let mut steps = Vec::new();
+        for block in blocks {
+            match &*block.kind {
+                "text" | "thinking" if own && !self.turn.streamed => {
+                    steps.extend(self.words(block.text, block.thinking));
+                }
+                "tool_use" | "server_tool_use" => steps.extend(tool_call(block)),
+                _ => {}
+            }
+        }
+        Ok(steps)
+    }
+
+    pub(super) fn tool_results(&mut self, line: &Line<'_>) -> Heard {
+        let message: Message<'_> = serde_json::from_str(line.message.ok_or(Unreadable)?.get())?;
+        let Some(Ok(blocks)) = message
+            .content
+            .map(|content| serde_json::from_str::<Vec<Block<'_>>>(content.get()))
+        else {
+            // Words that the CLI puts into the person's mouth (a summary, an echo).
+            return Ok(Vec::new());
+        };
+        let results = blocks
+            .into_iter()
+            .filter(|block| &*block.kind == "tool_result");
+        Ok(results
+            .map(|block| {
+                Step::Say(Event::ToolResult {
+                    id: block.tool_use_id.map(Text::into_owned).unwrap_or_default(),
+                    content: bounded(
+                        block.content.map(flattened).unwrap_or_default(),
+                        TOOL_RESULT,
+                    ),
+                    is_error: block.is_error.unwrap_or(false),
+                })
+            })
+            .collect())
+    }
+}
+
+fn tool_call(block: Block<'_>) -> Vec<Step> {
+    let name = block.name.map(Text::into_owned).unwrap_or_default();
+    let input: Value = block
+        .input
+        .and_then(|input| serde_json::from_str(input.get()).ok())
+        .unwrap_or_default();
+    let plan = (name == "TodoWrite")
+        .then(|| input.get("todos").cloned())
+        .flatten();
+    let id = block.id.map(Text::into_owned).unwrap_or_default();
+    [
+        Some(Event::ToolCall { id, name, input }),
+        plan.map(Event::Plan),
+    ]
+    .into_iter()
+    .flatten()
+    .map(Step::Say)
+    .collect()
+}
+
+/// The content of a tool's result as text: blocks by line, what is not text by its kind.
+fn flattened(content: &RawValue) -> String {
+    if let Ok(text) = serde_json::from_str::<String>(content.get()) {
+        return text;
+    }
+    let Ok(blocks) = serde_json::from_str::<Vec<Block<'_>>>(content.get()) else {
+        return content.get().to_owned();
+    };
+    let words = |block: &Block<'_>| match &block.text {
+        Some(text) => (**text).to_owned(),
+        None => format!("[{}]", &*block.kind),
+    };
+    blocks.iter().map(words).collect::<Vec<_>>().join("\n")
+}

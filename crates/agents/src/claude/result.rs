@@ -1,0 +1,118 @@
+//! The end of a turn of Claude Code: outcome, usage, and the turn's own part of the cost.
+
+use super::wire::{Denial, TurnResult};
+use super::{Claude, Phase, failure};
+use crate::event::{Artifact, Content};
+use crate::{Event, Outcome, Step, Usage};
+use serde_json::json;
+use std::mem;
+
+impl Claude {
+    /// The result of a turn that is not ours: only its cost counts, and a conversation that is lost.
+    pub(super) fn overheard(&mut self, result: &TurnResult) {
+        self.own_cost(result.total_cost_usd);
+        self.lost |= self.phase == Phase::Idle
+            && !self.ready
+            && result.is_error == Some(true)
+            && failure::of_result(result) == Outcome::ConversationLost;
+    }
+
+    pub(super) fn result(&mut self, mut result: TurnResult) -> Vec<Step> {
+        let mut steps = Vec::new();
+        if let Some(output) = result.structured_output.take() {
+            steps.push(Step::Say(Event::Artifact(Artifact {
+                id: None,
+                name: Some("structured-output".to_owned()),
+                description: None,
+                content: Content::Data(output),
+                append: false,
+                last: true,
+            })));
+        }
+        let denials = result.permission_denials.take().unwrap_or_default();
+        let untold = denials
+            .into_iter()
+            .filter(|denial| !self.turn.refused.contains(&denial.tool_use_id));
+        if !self.turn.interrupted {
+            steps.extend(untold.map(denied));
+        }
+        let usage = self.usage(&mut result);
+        let failed = result.is_error == Some(true)
+            || result.terminal_reason.as_deref() == Some("tool_deferred");
+        let outcome = match failed {
+            true if self.turn.interrupted => Outcome::Canceled,
+            true => failure::of_result(&result),
+            // An empty result (of a compaction, say) must not replace what was said.
+            false => Outcome::Completed {
+                answer: result.result.filter(|answer| !answer.is_empty()),
+            },
+        };
+        if outcome != Outcome::ConversationLost {
+            steps.push(Step::Say(Event::Usage(usage)));
+        }
+        steps.extend(self.end(outcome));
+        steps
+    }
+
+    /// What the turn used: the sum over its models (sub-agents and aborted calls included), or the
+    /// CLI's own sum where it does not list them.
+    fn usage(&mut self, result: &mut TurnResult) -> Usage {
+        let models = result
+            .model_usage_since_last_result
+            .take()
+            .unwrap_or_default();
+        let mut usage = Usage {
+            cost_usd: self.own_cost(result.total_cost_usd),
+            model: match models.keys().next() {
+                Some(only) if models.len() == 1 => Some(only.clone()),
+                _ => self.model.clone(),
+            },
+            turns: result.num_turns,
+            ..Usage::default()
+        };
+        if models.is_empty() {
+            let tokens = result.usage.take().unwrap_or_default();
+            usage.input_tokens = tokens.input_tokens;
+            usage.output_tokens = tokens.output_tokens;
+            usage.cache_read_tokens = tokens.cache_read_input_tokens;
+            usage.cache_write_tokens = tokens.cache_creation_input_tokens;
+        } else {
+            usage.input_tokens = Some(models.values().map(|model| model.input_tokens).sum());
+            usage.output_tokens = Some(models.values().map(|model| model.output_tokens).sum());
+            usage.cache_read_tokens = Some(
+                models
+                    .values()
+                    .map(|model| model.cache_read_input_tokens)
+                    .sum(),
+            );
+            usage.cache_write_tokens = Some(
+                models
+                    .values()
+                    .map(|model| model.cache_creation_input_tokens)
+                    .sum(),
+            );
+        }
+        usage
+    }
+
+    /// The part of the process's cost that came since the last result, to a billionth of a dollar.
+    fn own_cost(&mut self, total: Option<f64>) -> Option<f64> {
+        let total = total?;
+        let before = mem::replace(&mut self.total_cost, total);
+        let own = if total < before {
+            total
+        } else {
+            total - before
+        };
+        Some((own * 1e9).round() / 1e9)
+    }
+}
+
+fn denied(denial: Denial) -> Step {
+    let text = format!("{} was not permitted", denial.tool_name);
+    let data = json!({ "tool": denial.tool_name, "toolUseId": denial.tool_use_id });
+    Step::Say(Event::Status {
+        text,
+        data: Some(data),
+    })
+}

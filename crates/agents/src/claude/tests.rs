@@ -1,0 +1,419 @@
+//! The driver as a whole, line by line.
+
+use super::*;
+use crate::{AskKind, Usage};
+
+fn driver() -> Claude {
+    Claude::new(ClaudeOptions::default())
+}
+
+fn turn(text: &str) -> Turn {
+    Turn {
+        text: text.to_owned(),
+        task_id: "t".to_owned(),
+        message_id: "m".to_owned(),
+        ..Turn::default()
+    }
+}
+
+fn setting() -> Setting {
+    Setting {
+        workspace: "/w".to_owned(),
+        home: "/h/".to_owned(),
+        resume: None,
+        new_conversation: "0190-new".to_owned(),
+    }
+}
+
+const INIT: &str = r#"{"type":"system","subtype":"init","session_id":"s","model":"big"}"#;
+
+fn result(text: &str, total: f64) -> String {
+    json!({ "type": "result", "subtype": "success", "is_error": false, "result": text, "total_cost_usd": total })
+        .to_string()
+}
+
+fn aborted() -> String {
+    json!({ "type": "result", "subtype": "error_during_execution", "is_error": true, "terminal_reason": "aborted_streaming" })
+        .to_string()
+}
+
+fn hear(driver: &mut Claude, lines: &[&str]) -> Vec<Step> {
+    lines
+        .iter()
+        .flat_map(|line| driver.line(line.as_bytes()))
+        .collect()
+}
+
+fn outcomes(steps: &[Step]) -> Vec<&Outcome> {
+    let ends = steps.iter().filter_map(|step| match step {
+        Step::End(outcome) => Some(outcome),
+        _ => None,
+    });
+    ends.collect()
+}
+
+fn said(steps: &[Step]) -> Vec<&Event> {
+    let events = steps.iter().filter_map(|step| match step {
+        Step::Say(event) => Some(event),
+        _ => None,
+    });
+    events.collect()
+}
+
+fn completed(text: &str) -> Outcome {
+    Outcome::Completed {
+        answer: Some(text.to_owned()),
+    }
+}
+
+fn written(steps: &[Step]) -> Vec<Value> {
+    let lines = steps.iter().filter_map(|step| match step {
+        Step::Write(bytes) => Some(serde_json::from_slice(bytes).unwrap()),
+        _ => None,
+    });
+    lines.collect()
+}
+
+fn delta(kind: &str, text: &str) -> String {
+    json!({
+        "type": "stream_event",
+        "event": { "type": "content_block_delta", "index": 0, "delta": { "type": format!("{kind}_delta"), kind: text } },
+        "parent_tool_use_id": null,
+    })
+    .to_string()
+}
+
+fn message_start(id: &str) -> String {
+    json!({ "type": "stream_event", "event": { "type": "message_start", "message": { "id": id } } })
+        .to_string()
+}
+
+fn assistant(id: &str, block: Value) -> String {
+    json!({ "type": "assistant", "message": { "id": id, "content": [block] }, "parent_tool_use_id": null }).to_string()
+}
+
+fn permission(id: &str) -> String {
+    json!({
+        "type": "control_request",
+        "request_id": id,
+        "request": { "subtype": "can_use_tool", "tool_name": "Bash", "input": { "command": "ls" }, "tool_use_id": "u" },
+    })
+    .to_string()
+}
+
+#[test]
+fn a_new_conversation_gets_our_id_and_a_known_one_is_resumed() {
+    let new = driver().launch(&setting(), &Turn::default()).unwrap();
+    assert_eq!(new.args[new.args.len() - 2..], ["--session-id", "0190-new"]);
+    let setting = Setting {
+        resume: Some("old".to_owned()),
+        ..setting()
+    };
+    let resumed = driver().launch(&setting, &Turn::default()).unwrap();
+    assert_eq!(resumed.args[resumed.args.len() - 2..], ["--resume", "old"]);
+}
+
+#[test]
+fn the_launch_is_as_documented() {
+    let launch = driver().launch(&setting(), &Turn::default()).unwrap();
+    let env: Vec<String> = launch
+        .env
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    insta::assert_snapshot!(format!("{}\n{}", launch.args.join(" "), env.join("\n")), @r#"
+    -p --input-format stream-json --output-format stream-json --verbose --include-partial-messages --permission-prompt-tool stdio --permission-mode acceptEdits --disable-slash-commands --disallowedTools CronCreate,CronDelete,CronList,ScheduleWakeup,Monitor --settings {"enableAllProjectMcpServers":true} --session-id 0190-new
+    CLAUDE_CONFIG_DIR=/h/.claude
+    CLAUDE_CODE_MAX_RETRIES=3
+    CLAUDE_CODE_DISABLE_CRON=1
+    CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC=1
+    DISABLE_TELEMETRY=1
+    DISABLE_ERROR_REPORTING=1
+    DISABLE_AUTOUPDATER=1
+    "#);
+}
+
+#[test]
+fn an_argument_that_the_driver_lives_by_is_refused() {
+    let args = vec![
+        "--model".to_owned(),
+        "x".to_owned(),
+        "--output-format=json".to_owned(),
+    ];
+    let mut driver = Claude::new(ClaudeOptions {
+        args,
+        ..ClaudeOptions::default()
+    });
+    let refusal = driver.launch(&setting(), &Turn::default()).unwrap_err();
+    assert_eq!(
+        refusal.0,
+        "`--output-format=json` is set by the claude driver; remove it from the agent's arguments"
+    );
+}
+
+#[test]
+fn an_empty_message_is_refused() {
+    assert!(driver().check(&turn(" \n")).is_err());
+}
+
+#[test]
+fn the_cost_is_the_turns_own() {
+    let mut driver = driver();
+    let mut cost = |total| {
+        driver.begin(&turn("x"));
+        let steps = hear(&mut driver, &[INIT, &result("", total)]);
+        let usage = said(&steps).into_iter().find_map(|event| match event {
+            Event::Usage(Usage { cost_usd, .. }) => *cost_usd,
+            _ => None,
+        });
+        usage.unwrap()
+    };
+    assert_eq!((cost(0.1), cost(0.3), cost(0.05)), (0.1, 0.2, 0.05));
+}
+
+#[test]
+fn a_second_result_of_an_interrupted_turn_does_not_end_the_next() {
+    let mut driver = driver();
+    driver.begin(&turn("one"));
+    hear(&mut driver, &[INIT]);
+    driver.interrupt();
+    assert_eq!(
+        outcomes(&hear(&mut driver, &[&aborted()])),
+        [&Outcome::Canceled]
+    );
+    driver.begin(&turn("two"));
+    let stale = hear(
+        &mut driver,
+        &[
+            &assistant("m1", json!({ "type": "text", "text": "old" })),
+            &aborted(),
+        ],
+    );
+    assert!(
+        stale
+            .iter()
+            .all(|step| matches!(step, Step::Say(Event::Raw(_)))),
+        "{stale:?}"
+    );
+    assert_eq!(
+        outcomes(&hear(&mut driver, &[INIT, &result("new", 0.0)])),
+        [&completed("new")]
+    );
+}
+
+#[test]
+fn an_interrupt_that_the_answer_overtakes_completes() {
+    let mut driver = driver();
+    driver.begin(&turn("one"));
+    hear(&mut driver, &[INIT]);
+    driver.interrupt();
+    assert_eq!(
+        outcomes(&hear(&mut driver, &[&result("done", 0.0)])),
+        [&completed("done")]
+    );
+}
+
+#[test]
+fn an_interrupt_before_the_turn_began_is_said_again_when_it_does() {
+    let mut driver = driver();
+    driver.begin(&turn("one"));
+    assert_eq!(written(&driver.interrupt()).len(), 1);
+    assert_eq!(
+        written(&hear(&mut driver, &[INIT]))[0]["request"]["subtype"],
+        "interrupt"
+    );
+    assert_eq!(written(&hear(&mut driver, &[INIT])).len(), 0);
+}
+
+#[test]
+fn the_result_of_a_turn_that_the_cli_began_by_itself_does_not_end_ours() {
+    let mut driver = driver();
+    let uuid = written(&driver.begin(&turn("one")))[0]["uuid"].clone();
+    let lifecycle = |state| {
+        json!({ "type": "command_lifecycle", "command_uuid": uuid, "state": state }).to_string()
+    };
+    let other = hear(
+        &mut driver,
+        &[&lifecycle("queued"), INIT, &result("its own", 0.0)],
+    );
+    assert_eq!(outcomes(&other), [] as [&Outcome; 0]);
+    let refused = written(&hear(&mut driver, &[&permission("p")]));
+    assert_eq!(refused[0]["response"]["response"]["behavior"], "deny");
+    let ours = hear(
+        &mut driver,
+        &[&lifecycle("started"), INIT, &result("ours", 0.0)],
+    );
+    assert_eq!(outcomes(&ours), [&completed("ours")]);
+}
+
+#[test]
+fn a_result_that_names_our_message_ends_our_turn_wherever_it_stood_in_the_queue() {
+    let mut driver = driver();
+    let uuid = written(&driver.begin(&turn("one")))[0]["uuid"].clone();
+    let queued = json!({ "type": "command_lifecycle", "command_uuid": uuid, "state": "queued" });
+    let result = json!({ "type": "result", "is_error": false, "result": "ours", "user_message_uuids": [uuid] });
+    let steps = hear(&mut driver, &[&queued.to_string(), &result.to_string()]);
+    assert_eq!(outcomes(&steps), [&completed("ours")]);
+}
+
+#[test]
+fn what_is_said_while_no_turn_is_open_is_raw() {
+    let mut driver = driver();
+    let steps = hear(
+        &mut driver,
+        &[
+            &assistant("m", json!({ "type": "text", "text": "x" })),
+            &result("x", 1.0),
+        ],
+    );
+    assert!(
+        steps
+            .iter()
+            .all(|step| matches!(step, Step::Say(Event::Raw(_))))
+            && steps.len() == 2
+    );
+}
+
+#[test]
+fn a_conversation_lost_before_the_first_turn_is_told_when_it_begins() {
+    let mut driver = driver();
+    let lost = r#"{"type":"result","is_error":true,"errors":["No conversation found with session ID: s"]}"#;
+    hear(&mut driver, &[lost]);
+    assert_eq!(
+        driver.begin(&turn("x")),
+        [Step::End(Outcome::ConversationLost)]
+    );
+}
+
+#[test]
+fn thoughts_stream_and_are_not_said_twice() {
+    let mut driver = driver();
+    driver.begin(&turn("x"));
+    let block = assistant("m", json!({ "type": "thinking", "thinking": "hm" }));
+    let steps = hear(
+        &mut driver,
+        &[&message_start("m"), &delta("thinking", "hm"), &block],
+    );
+    assert_eq!(said(&steps), [&Event::Thought("hm".to_owned())]);
+}
+
+#[test]
+fn the_text_of_a_further_message_is_a_paragraph_of_its_own() {
+    let mut driver = driver();
+    driver.begin(&turn("x"));
+    let lines = [
+        message_start("1"),
+        delta("text", "a"),
+        delta("text", "b"),
+        message_start("2"),
+        delta("text", "c"),
+    ];
+    let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+    let steps = hear(&mut driver, &lines);
+    let text = |text: &str| Event::Text(text.to_owned());
+    assert_eq!(said(&steps), [&text("a"), &text("b"), &text("\n\nc")]);
+}
+
+#[test]
+fn sub_agents_show_their_tools_but_not_their_words() {
+    let mut driver = driver();
+    driver.begin(&turn("x"));
+    let line = json!({
+        "type": "assistant",
+        "message": { "id": "m", "content": [
+            { "type": "text", "text": "inner" },
+            { "type": "tool_use", "id": "u", "name": "Read", "input": {} },
+        ] },
+        "parent_tool_use_id": "task-1",
+    });
+    let steps = hear(&mut driver, &[&line.to_string()]);
+    assert!(matches!(said(&steps)[..], [Event::ToolCall { name, .. }] if name == "Read"));
+}
+
+#[test]
+fn a_to_do_list_is_a_plan_too() {
+    let mut driver = driver();
+    driver.begin(&turn("x"));
+    let call =
+        json!({ "type": "tool_use", "id": "u", "name": "TodoWrite", "input": { "todos": [1] } });
+    let steps = hear(&mut driver, &[&assistant("m", call)]);
+    assert!(
+        matches!(said(&steps)[..], [Event::ToolCall { .. }, Event::Plan(plan)] if *plan == json!([1]))
+    );
+}
+
+#[test]
+fn a_long_tool_result_is_cut_with_a_note() {
+    let mut driver = driver();
+    driver.begin(&turn("x"));
+    let blocks =
+        json!([{ "type": "text", "text": "x".repeat(20_000) }, { "type": "image", "source": {} }]);
+    let result = json!({ "type": "tool_result", "tool_use_id": "u", "content": blocks });
+    let line = json!({ "type": "user", "message": { "content": [result] } }).to_string();
+    let steps = hear(&mut driver, &[&line]);
+    let [Event::ToolResult { content, .. }] = said(&steps)[..] else {
+        panic!("{steps:?}")
+    };
+    assert!(
+        content.ends_with("[3624 more bytes left out]"),
+        "{}",
+        &content[16_000..]
+    );
+}
+
+#[test]
+fn unknown_lines_are_counted_and_raw() {
+    let mut driver = driver();
+    driver.begin(&turn("x"));
+    let steps = hear(
+        &mut driver,
+        &["not json", r#"{"type":"new_thing"}"#, "[]", ""],
+    );
+    assert_eq!((said(&steps).len(), driver.unknown()), (3, 3));
+}
+
+#[test]
+fn asks_still_open_at_the_end_are_withdrawn() {
+    let mut driver = driver();
+    driver.begin(&turn("x"));
+    let asked = hear(&mut driver, &[INIT, &permission("p")]);
+    assert!(
+        matches!(asked.last(), Some(Step::Ask(ask)) if matches!(ask.kind, AskKind::Permission { .. }))
+    );
+    let steps = hear(&mut driver, &[&result("", 0.0)]);
+    assert!(steps.contains(&Step::Withdraw("p".to_owned())));
+    assert_eq!(driver.answer("p", &Answer::Allow { input: None }), []);
+}
+
+#[test]
+fn an_exit_within_an_interrupted_turn_is_a_cancel() {
+    let mut driver = driver();
+    driver.begin(&turn("x"));
+    driver.interrupt();
+    let exit = Exit {
+        code: Some(143),
+        ..Exit::default()
+    };
+    assert_eq!(driver.exit(&exit), [Step::End(Outcome::Canceled)]);
+    assert_eq!(driver.exit(&exit), []);
+}
+
+#[test]
+fn a_result_that_cannot_be_read_still_ends_the_turn() {
+    let mut driver = driver();
+    driver.begin(&turn("x"));
+    let steps = hear(
+        &mut driver,
+        &[INIT, r#"{"type":"result","num_turns":"many"}"#],
+    );
+    assert!(matches!(outcomes(&steps)[..], [Outcome::Failed { .. }]));
+}
+
+#[test]
+fn a_transcript_is_found_by_the_conversations_id_alone() {
+    assert_eq!(
+        driver().transcript("ab-1").as_deref(),
+        Some(".claude/projects/*/ab-1.jsonl")
+    );
+    assert_eq!(driver().transcript("../x"), None);
+}

@@ -1,0 +1,249 @@
+//! The lines of Claude Code as types that borrow from the line: only what the driver reads.
+//!
+//! A line is read in one pass with its inner objects left raw; the one that matters is then read as
+//! what its `type` says. So a text delta costs no tree of values.
+
+use serde::Deserialize;
+use serde::de::{Deserializer, Error, Visitor};
+use serde_json::Value;
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::Deref;
+
+/// A string that is borrowed where it has no escapes, also inside an `Option`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Text<'a>(Cow<'a, str>);
+
+impl Text<'_> {
+    pub(super) fn into_owned(self) -> String {
+        self.0.into_owned()
+    }
+}
+
+impl Deref for Text<'_> {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Words;
+        impl<'de> Visitor<'de> for Words {
+            type Value = Text<'de>;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a string")
+            }
+
+            fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Self::Value, E> {
+                Ok(Text(Cow::Borrowed(text)))
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(Text(Cow::Owned(text.to_owned())))
+            }
+
+            fn visit_string<E: Error>(self, text: String) -> Result<Self::Value, E> {
+                Ok(Text(Cow::Owned(text)))
+            }
+        }
+        deserializer.deserialize_str(Words)
+    }
+}
+
+/// The envelope of every line.
+#[derive(Debug, Deserialize)]
+pub(super) struct Line<'a> {
+    #[serde(borrow, rename = "type")]
+    pub(super) kind: Text<'a>,
+    #[serde(borrow)]
+    pub(super) subtype: Option<Text<'a>>,
+    /// The tool call within which a sub-agent speaks; none for the agent itself.
+    #[serde(borrow)]
+    pub(super) parent_tool_use_id: Option<Text<'a>>,
+    #[serde(borrow)]
+    pub(super) event: Option<&'a RawValue>,
+    #[serde(borrow)]
+    pub(super) message: Option<&'a RawValue>,
+    #[serde(borrow)]
+    pub(super) request_id: Option<Text<'a>>,
+    #[serde(borrow)]
+    pub(super) request: Option<&'a RawValue>,
+    /// An error of the model API that the CLI dresses up as words of the assistant.
+    pub(super) is_api_error_message: Option<bool>,
+    /// The messages of ours that a line answers, where we gave them ids.
+    #[serde(borrow)]
+    pub(super) user_message_uuids: Option<Vec<Text<'a>>>,
+    #[serde(borrow)]
+    pub(super) command_uuid: Option<Text<'a>>,
+    #[serde(borrow)]
+    pub(super) state: Option<Text<'a>>,
+}
+
+/// A `stream_event`: an event of the model API, as it comes.
+#[derive(Debug, Deserialize)]
+pub(super) struct StreamEvent<'a> {
+    #[serde(borrow, rename = "type")]
+    pub(super) kind: Text<'a>,
+    #[serde(borrow)]
+    pub(super) delta: Option<Delta<'a>>,
+    #[serde(borrow)]
+    pub(super) message: Option<MessageHead<'a>>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Delta<'a> {
+    #[serde(borrow)]
+    pub(super) text: Option<Text<'a>>,
+    #[serde(borrow)]
+    pub(super) thinking: Option<Text<'a>>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct MessageHead<'a> {
+    #[serde(borrow)]
+    pub(super) id: Option<Text<'a>>,
+}
+
+/// The message of an `assistant` or `user` line.
+#[derive(Debug, Deserialize)]
+pub(super) struct Message<'a> {
+    #[serde(borrow)]
+    pub(super) id: Option<Text<'a>>,
+    #[serde(borrow)]
+    pub(super) content: Option<&'a RawValue>,
+}
+
+/// A block of a message, or of a tool's result.
+#[derive(Debug, Deserialize)]
+pub(super) struct Block<'a> {
+    #[serde(borrow, rename = "type")]
+    pub(super) kind: Text<'a>,
+    #[serde(borrow)]
+    pub(super) text: Option<Text<'a>>,
+    #[serde(borrow)]
+    pub(super) thinking: Option<Text<'a>>,
+    #[serde(borrow)]
+    pub(super) id: Option<Text<'a>>,
+    #[serde(borrow)]
+    pub(super) name: Option<Text<'a>>,
+    #[serde(borrow)]
+    pub(super) input: Option<&'a RawValue>,
+    #[serde(borrow)]
+    pub(super) tool_use_id: Option<Text<'a>>,
+    #[serde(borrow)]
+    pub(super) content: Option<&'a RawValue>,
+    pub(super) is_error: Option<bool>,
+}
+
+/// A `control_request` of the CLI to its host.
+#[derive(Debug, Deserialize)]
+pub(super) struct Control<'a> {
+    #[serde(borrow)]
+    pub(super) subtype: Text<'a>,
+    #[serde(borrow)]
+    pub(super) tool_name: Option<Text<'a>>,
+    pub(super) input: Option<Value>,
+    #[serde(borrow)]
+    pub(super) description: Option<Text<'a>>,
+    #[serde(borrow)]
+    pub(super) decision_reason: Option<Text<'a>>,
+    #[serde(borrow)]
+    pub(super) tool_use_id: Option<Text<'a>>,
+}
+
+/// A `system` line; its fields belong to different subtypes.
+#[derive(Debug, Deserialize)]
+pub(super) struct System<'a> {
+    #[serde(borrow)]
+    pub(super) session_id: Option<Text<'a>>,
+    #[serde(borrow)]
+    pub(super) model: Option<Text<'a>>,
+    #[serde(borrow)]
+    pub(super) status: Option<Text<'a>>,
+    pub(super) attempt: Option<u64>,
+    pub(super) max_retries: Option<u64>,
+    pub(super) retry_delay_ms: Option<f64>,
+    pub(super) error_status: Option<u64>,
+    #[serde(borrow)]
+    pub(super) error: Option<Text<'a>>,
+    #[serde(borrow)]
+    pub(super) tool_name: Option<Text<'a>>,
+    #[serde(borrow)]
+    pub(super) tool_use_id: Option<Text<'a>>,
+    #[serde(borrow)]
+    pub(super) message: Option<Text<'a>>,
+}
+
+/// The `result` line that ends a turn.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct TurnResult {
+    pub(super) subtype: Option<String>,
+    /// The judge of the turn: `subtype` says `success` for errors of the model API, too.
+    pub(super) is_error: Option<bool>,
+    pub(super) result: Option<String>,
+    pub(super) errors: Option<Vec<Value>>,
+    pub(super) num_turns: Option<u64>,
+    pub(super) terminal_reason: Option<String>,
+    pub(super) api_error_status: Option<u64>,
+    /// Cumulative over the life of the process.
+    pub(super) total_cost_usd: Option<f64>,
+    pub(super) usage: Option<Tokens>,
+    pub(super) model_usage_since_last_result: Option<BTreeMap<String, ModelTokens>>,
+    pub(super) permission_denials: Option<Vec<Denial>>,
+    pub(super) structured_output: Option<Value>,
+}
+
+/// Tokens of one turn.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Tokens {
+    pub(super) input_tokens: Option<u64>,
+    pub(super) output_tokens: Option<u64>,
+    pub(super) cache_read_input_tokens: Option<u64>,
+    pub(super) cache_creation_input_tokens: Option<u64>,
+}
+
+/// Tokens of one model.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct ModelTokens {
+    pub(super) input_tokens: u64,
+    pub(super) output_tokens: u64,
+    pub(super) cache_read_input_tokens: u64,
+    pub(super) cache_creation_input_tokens: u64,
+}
+
+/// A tool call that was not permitted.
+#[derive(Debug, Deserialize)]
+pub(super) struct Denial {
+    pub(super) tool_name: String,
+    pub(super) tool_use_id: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_delta_is_read_without_copying_its_text() {
+        let line = br#"{"event":{"type":"content_block_delta","delta":{"type":"text_delta","text":"hi"}},"type":"stream_event"}"#;
+        let line: Line<'_> = serde_json::from_slice(line).unwrap();
+        let event: StreamEvent<'_> = serde_json::from_str(line.event.unwrap().get()).unwrap();
+        let text = event.delta.unwrap().text.unwrap();
+        assert!(matches!(text.0, Cow::Borrowed("hi")));
+    }
+
+    #[test]
+    fn escapes_and_null_are_read() {
+        let line: Line<'_> =
+            serde_json::from_slice(br#"{"type":"a\nb","subtype":null,"parent_tool_use_id":"x"}"#)
+                .unwrap();
+        assert_eq!((&*line.kind, line.subtype), ("a\nb", None));
+        assert_eq!(line.parent_tool_use_id.as_deref(), Some("x"));
+    }
+}

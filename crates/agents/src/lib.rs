@@ -1,0 +1,249 @@
+//! How Pilothouse talks to each coding-agent CLI.
+//!
+//! A [`Driver`] is the dialect of one CLI. It is pure: lines of the agent go in, [`Step`]s come
+//! out; it has no clock, no files, no process. The house spawns what [`Driver::launch`] describes,
+//! writes what [`Step::Write`] says and tells the driver what it hears, so a driver is tested by
+//! replaying a recorded run.
+//!
+//! # How it works
+//!
+//! A *conversation* is the CLI's own memory of a session; a *turn* is one prompt. A driver whose
+//! [`Launch::life`] is [`Life::Session`] keeps its process between turns; with [`Life::Turn`] a
+//! process is started for each turn (and a new driver value with it).
+//!
+//! The order of calls: `launch` → (`begin` → `line`* / `chunk`* → a [`Step::End`]) per turn →
+//! `exit` once. `interrupt` may come between `begin` and its `End`; `answer` after a [`Step::Ask`];
+//! `woke` after a [`Step::Wake`].
+
+pub mod claude;
+pub mod command;
+pub mod event;
+mod exit;
+pub mod lines;
+
+pub use event::{Event, Usage};
+
+use serde_json::Value;
+use std::time::Duration;
+
+/// What a driver is told before it describes a process.
+#[derive(Debug, Clone, Default)]
+pub struct Setting {
+    /// The workspace folder as the agent sees it; absolute.
+    pub workspace: String,
+    /// The agent's own HOME; absolute.
+    pub home: String,
+    /// The CLI's conversation to resume, if this session already has one.
+    pub resume: Option<String>,
+    /// An id for a new conversation (a lower-case UUID), used where the CLI lets the host choose.
+    pub new_conversation: String,
+}
+
+/// One prompt, as the driver gets it.
+#[derive(Debug, Clone, Default)]
+pub struct Turn {
+    /// The text of the message: its text parts joined by blank lines, data parts as JSON.
+    pub text: String,
+    /// Images that the CLI may take in: `(media type, base64)`.
+    pub images: Vec<(String, String)>,
+    /// `A2A_TASK_ID`.
+    pub task_id: String,
+    /// `A2A_CONTEXT_ID`.
+    pub context_id: String,
+    /// `A2A_MESSAGE_ID`.
+    pub message_id: String,
+}
+
+/// The process that a driver wants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Launch {
+    /// A program: an absolute path, or a name to be found on PATH.
+    pub program: String,
+    /// Its arguments.
+    pub args: Vec<String>,
+    /// Variables on top of what the house gives every agent.
+    pub env: Vec<(String, String)>,
+    /// How long the process is meant to live.
+    pub life: Life,
+    /// How its output is to be cut.
+    pub output: Output,
+}
+
+/// How long a process is meant to live.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Life {
+    /// One process for one turn.
+    Turn,
+    /// One process for many turns of a session.
+    Session,
+}
+
+/// How a process's standard output reaches the driver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Output {
+    /// Cut into lines: [`Driver::line`].
+    Lines,
+    /// As the bytes come: [`Driver::chunk`].
+    Bytes,
+}
+
+/// What a driver wants done, or has understood.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Step {
+    /// The agent said something.
+    Say(Event),
+    /// The agent asks; it waits until [`Driver::answer`] (or the ask is withdrawn).
+    Ask(Ask),
+    /// A pending ask is no longer wanted.
+    Withdraw(String),
+    /// The process is up and has understood its first words; frees a start permit.
+    Ready,
+    /// The CLI's own id of this conversation, to be kept for a resume.
+    Conversation(String),
+    /// Write these bytes to the agent's standard input.
+    Write(Vec<u8>),
+    /// Close the agent's standard input.
+    CloseInput,
+    /// Call [`Driver::woke`] after this time, unless the turn ended before.
+    Wake(Duration),
+    /// The turn is over.
+    End(Outcome),
+}
+
+/// A question of the agent that a person or a policy must answer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Ask {
+    /// The driver's own id of this ask, unique within the process.
+    pub id: String,
+    /// What is asked.
+    pub kind: AskKind,
+}
+
+/// What an [`Ask`] is about.
+#[derive(Debug, Clone, PartialEq)]
+pub enum AskKind {
+    /// May this tool run with this input?
+    Permission {
+        /// The tool's name as the CLI has it.
+        tool: String,
+        /// Its input.
+        input: Value,
+        /// The CLI's one-line description, if it gave one.
+        description: Option<String>,
+    },
+    /// A question with options, as the CLI put it.
+    Question {
+        /// The question as text.
+        text: String,
+        /// What may be chosen; empty for free text.
+        options: Vec<String>,
+        /// The CLI's own form of it.
+        input: Value,
+    },
+}
+
+/// The answer to an [`Ask`].
+#[derive(Debug, Clone, PartialEq)]
+pub enum Answer {
+    /// The tool may run; `input` replaces its input where given.
+    Allow {
+        /// A changed input, or none to let it run as asked. To a question: the words of the answer
+        /// (a string, or a list of options), or `{"answers": {question: words}}` for several; the
+        /// driver puts them into the CLI's own form.
+        input: Option<Value>,
+    },
+    /// The tool may not run; the agent is told why.
+    Deny {
+        /// The reason, in words for the agent.
+        message: String,
+    },
+}
+
+/// How a turn ended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// The agent did what it could. `answer` is the CLI's own result text where it names one.
+    Completed {
+        /// The whole answer as the CLI itself states it at the end, if it does.
+        answer: Option<String>,
+    },
+    /// The agent wants words from the caller; the next message of the task continues it.
+    InputRequired {
+        /// The question.
+        question: String,
+        /// The question as data (options, a form), if there is more than text.
+        data: Option<Value>,
+    },
+    /// The agent needs credentials that the caller must provide out of band.
+    AuthRequired {
+        /// What is needed.
+        message: String,
+    },
+    /// The agent refuses this work.
+    Rejected {
+        /// Why.
+        message: String,
+    },
+    /// The interrupt was confirmed.
+    Canceled,
+    /// The agent failed; the task carries its last words.
+    Failed {
+        /// What happened, in the agent's words where it had any.
+        message: String,
+        /// What somebody can do about it.
+        hint: Option<String>,
+    },
+    /// The CLI does not know the conversation that was to be resumed: start a new one.
+    ConversationLost,
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Exit {
+    /// The exit code, if it exited by itself.
+    pub code: Option<i32>,
+    /// The signal, if it was ended by one.
+    pub signal: Option<i32>,
+    /// The last words on standard error (bounded, valid UTF-8).
+    pub stderr: String,
+}
+
+/// Why a turn cannot be given to this agent. The caller can act on it; nothing ran.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Refusal(pub String);
+
+/// The dialect of one CLI.
+pub trait Driver: Send {
+    /// Describes the process. `turn` is given where the process is started for a turn; a driver of
+    /// [`Life::Session`] ignores it. A [`Refusal`] says what the caller or the operator must change.
+    fn launch(&mut self, setting: &Setting, turn: &Turn) -> Result<Launch, Refusal>;
+
+    /// Checks a turn without starting anything; called before a task is accepted.
+    fn check(&self, turn: &Turn) -> Result<(), Refusal>;
+
+    /// A turn begins: the process is up.
+    fn begin(&mut self, turn: &Turn) -> Vec<Step>;
+
+    /// A line of standard output, without its newline ([`Output::Lines`]).
+    fn line(&mut self, line: &[u8]) -> Vec<Step>;
+
+    /// Some bytes of standard output ([`Output::Bytes`]).
+    fn chunk(&mut self, bytes: &[u8]) -> Vec<Step>;
+
+    /// An answer to an ask.
+    fn answer(&mut self, ask: &str, answer: &Answer) -> Vec<Step>;
+
+    /// The time of a [`Step::Wake`] has come.
+    fn woke(&mut self) -> Vec<Step>;
+
+    /// The turn is to be interrupted. No steps means that this CLI cannot: the house ends the process.
+    fn interrupt(&mut self) -> Vec<Step>;
+
+    /// The process has ended and its output is read to the end. Ends an open turn.
+    fn exit(&mut self, exit: &Exit) -> Vec<Step>;
+
+    /// Where the CLI keeps the transcript of a conversation, relative to HOME; one path component
+    /// may be `*`. None where it keeps none, or where it cannot be checked.
+    fn transcript(&self, conversation: &str) -> Option<String>;
+}

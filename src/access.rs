@@ -1,0 +1,243 @@
+//! Who calls, what they may see, how often.
+//!
+//! Closed by default: a bearer token, compared in constant time; a `Host` that is ours, so that no web
+//! page reaches the server by a name it made up; an `Origin` only where the operator listed it.
+
+mod rate;
+
+use crate::config::Config;
+use crate::store::Scope;
+use axum::http::{HeaderMap, header};
+use rate::Windows;
+use sha2::{Digest, Sha256};
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::net::IpAddr;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::Arc;
+use subtle::ConstantTimeEq;
+
+/// Somebody who may call.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    /// The name by which tasks and sessions are told apart.
+    pub name: Arc<str>,
+}
+
+impl Caller {
+    /// What this caller may see of an agent.
+    pub fn scope(&self, agent: &str) -> Scope {
+        Scope { caller: self.name.clone(), agent: Arc::from(agent) }
+    }
+}
+
+/// The guard at the door.
+pub struct Access {
+    tokens: Vec<(Arc<str>, [u8; 32])>,
+    required: bool,
+    hosts: Vec<String>,
+    any_host: bool,
+    origins: Vec<String>,
+    sends: Windows<Arc<str>>,
+    wrong: Windows<IpAddr>,
+}
+
+/// Why a request goes no further.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Denied {
+    /// The `Host` is not ours.
+    #[error("the host `{0}` is not served here; the operator can add it to `server.allowed_hosts`")]
+    Host(String),
+    /// The `Origin` is not listed.
+    #[error("pages of `{0}` may not call; the operator can add it to `server.allowed_origins`")]
+    Origin(String),
+    /// No token, or a wrong one.
+    #[error("a bearer token is needed: `Authorization: Bearer TOKEN`")]
+    NoToken,
+    /// A wrong token.
+    #[error("this bearer token is not valid")]
+    WrongToken,
+    /// Too many wrong tokens from one address.
+    #[error("too many wrong tokens from this address; try again in {0} s")]
+    Locked(u64),
+}
+
+/// The name of the caller where no token is asked for.
+pub const ANYBODY: &str = "anybody";
+
+/// The name of the caller who holds the one token.
+pub const OWNER: &str = "owner";
+
+impl Access {
+    /// The guard that the configuration describes; `token` is the one that `token()` found or made.
+    pub fn new(config: &Config, token: &str) -> Self {
+        let named = config.auth.tokens.iter().map(|(name, token)| (name.as_str(), token.as_str()));
+        let tokens = [(OWNER, token)].into_iter().chain(named);
+        let public = config.server.public_url.as_deref().and_then(host_of_url).map(ToOwned::to_owned);
+        let mut hosts: Vec<String> = vec!["localhost".to_owned(), config.server.host.clone()];
+        hosts.extend(public);
+        hosts.extend(config.server.allowed_hosts.iter().cloned());
+        let keys = config.limits.rate_keys;
+        Self {
+            tokens: tokens.map(|(name, token)| (Arc::from(name), digest(token))).collect(),
+            required: config.auth.required,
+            any_host: hosts.iter().any(|host| host == "*"),
+            hosts: hosts.into_iter().map(|host| host.to_lowercase()).collect(),
+            origins: config.server.allowed_origins.iter().map(|origin| origin.to_lowercase()).collect(),
+            sends: Windows::new(config.limits.rate, keys),
+            wrong: Windows::new(config.limits.wrong_tokens, keys),
+        }
+    }
+
+    /// Lets a request in, or says why not.
+    ///
+    /// # Errors
+    ///
+    /// [`Denied`].
+    pub fn admit(&self, headers: &HeaderMap, host: Option<&str>, peer: IpAddr) -> Result<Caller, Denied> {
+        self.check_host(headers, host)?;
+        if let Some(origin) = headers.get(header::ORIGIN) {
+            let origin = origin.to_str().unwrap_or("?").to_lowercase();
+            if !self.origins.contains(&origin) {
+                return Err(Denied::Origin(origin));
+            }
+        }
+        if !self.required {
+            return Ok(Caller { name: Arc::from(ANYBODY) });
+        }
+        if let Some(seconds) = self.wrong.locked(&peer) {
+            return Err(Denied::Locked(seconds));
+        }
+        let Some(token) = bearer(headers) else { return Err(Denied::NoToken) };
+        let given = digest(token);
+        // Every token is compared, whichever fits: the time says nothing.
+        let mut found = None;
+        for (name, known) in &self.tokens {
+            if bool::from(known.ct_eq(&given)) {
+                found = Some(name.clone());
+            }
+        }
+        match found {
+            Some(name) => Ok(Caller { name }),
+            None => {
+                let _ = self.wrong.take(peer);
+                Err(Denied::WrongToken)
+            }
+        }
+    }
+
+    /// Checks the host alone, for what is public.
+    ///
+    /// # Errors
+    ///
+    /// [`Denied::Host`].
+    pub fn check_host(&self, headers: &HeaderMap, authority: Option<&str>) -> Result<(), Denied> {
+        let named = headers.get(header::HOST).and_then(|host| host.to_str().ok()).or(authority);
+        let host = without_port(named.unwrap_or_default()).to_lowercase();
+        // An address cannot be pointed elsewhere by somebody's name server; only names can.
+        let literal = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().is_ok();
+        if self.any_host || literal || self.hosts.contains(&host) { Ok(()) } else { Err(Denied::Host(host)) }
+    }
+
+    /// Counts a send of this caller; the seconds to wait when there were too many.
+    ///
+    /// # Errors
+    ///
+    /// The seconds after which it may be tried again.
+    pub fn count_send(&self, caller: &Caller) -> Result<(), u64> {
+        self.sends.take(caller.name.clone())
+    }
+}
+
+fn digest(token: &str) -> [u8; 32] {
+    Sha256::digest(token.as_bytes()).into()
+}
+
+/// The token of `Authorization: Bearer …`, the scheme in any case.
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.trim().split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim()).filter(|token| !token.is_empty())
+}
+
+fn without_port(host: &str) -> &str {
+    match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) && !name.ends_with(':') => name,
+        _ => host,
+    }
+}
+
+fn host_of_url(url: &str) -> Option<&str> {
+    let rest = url.split_once("://")?.1;
+    Some(without_port(rest.split('/').next()?))
+}
+
+/// A token and how it came about.
+#[derive(Debug)]
+pub enum Token {
+    /// The configuration names it.
+    Configured(String),
+    /// It stood in the state folder.
+    Kept(String),
+    /// It was made just now; kept in this file, or nowhere.
+    Made(String, Option<std::path::PathBuf>),
+}
+
+impl Token {
+    /// The token itself.
+    pub fn secret(&self) -> &str {
+        match self {
+            Self::Configured(token) | Self::Kept(token) | Self::Made(token, _) => token,
+        }
+    }
+
+    /// The token of the configuration, else the one kept in `file`, else a new one that is kept there.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read or written.
+    pub fn find(configured: Option<&str>, file: Option<&Path>) -> io::Result<Self> {
+        if let Some(token) = configured {
+            return Ok(Self::Configured(token.to_owned()));
+        }
+        if let Some(file) = file
+            && let Ok(kept) = std::fs::read_to_string(file)
+            && !kept.trim().is_empty()
+        {
+            return Ok(Self::Kept(kept.trim().to_owned()));
+        }
+        let mut random = [0u8; 24];
+        getrandom::fill(&mut random).map_err(io::Error::other)?;
+        let token: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+        if let Some(file) = file {
+            let mut kept = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(file)?;
+            // An empty file left by somebody else may be open to others.
+            kept.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+            kept.write_all(format!("{token}\n").as_bytes())?;
+        }
+        Ok(Self::Made(token, file.map(Path::to_path_buf)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_is_cut_off_a_host_and_an_address_of_version_6_is_left_whole() {
+        assert_eq!(without_port("localhost:2222"), "localhost");
+        assert_eq!(without_port("[::1]:2222"), "[::1]");
+        assert_eq!(without_port("[::1]"), "[::1]");
+        assert_eq!(without_port("example.test"), "example.test");
+    }
+
+    #[test]
+    fn the_scheme_of_a_token_may_stand_in_any_case() {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::AUTHORIZATION, "bEaReR  abc ".parse().unwrap());
+        assert_eq!(bearer(&headers), Some("abc"));
+        headers.insert(header::AUTHORIZATION, "Basic abc".parse().unwrap());
+        assert_eq!(bearer(&headers), None);
+    }
+}

@@ -1,0 +1,318 @@
+//! One configured agent, resolved: its program found, its environment chosen, its driver made.
+
+use crate::config::{self, AskPolicy, Config, DriverKind, Format, Input};
+use crate::supervisor::Spec;
+use crate::workspace::Folder;
+use pilothouse_a2a::card::AgentSkill;
+use pilothouse_agents::claude::{Claude, ClaudeOptions, SELF_WAKING_TOOLS};
+use pilothouse_agents::command::{self, Command, CommandOptions};
+use pilothouse_agents::{Driver, Launch, Refusal, Turn};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// The hidden command by which this binary is the demo agent.
+pub const DEMO_COMMAND: &str = "demo-agent";
+
+/// Variables any of which lets Claude Code reach a model.
+const CREDENTIALS: [&str; 5] = [
+    "ANTHROPIC_API_KEY",
+    "ANTHROPIC_AUTH_TOKEN",
+    "CLAUDE_CODE_OAUTH_TOKEN",
+    "CLAUDE_CODE_USE_BEDROCK",
+    "CLAUDE_CODE_USE_VERTEX",
+];
+
+/// PATH of an agent whose server has none.
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// An agent that can be run.
+#[derive(Debug)]
+pub struct Agent {
+    /// Its key in `agents`.
+    pub key: String,
+    /// The name on its card.
+    pub name: String,
+    /// What is answered when it asks to use a tool.
+    pub asks: AskPolicy,
+    /// As it is configured.
+    pub config: config::Agent,
+    /// Why it was chosen and what the operator may want to know, for the start.
+    pub notes: Vec<String>,
+    program: PathBuf,
+    args: Vec<String>,
+    env: Vec<(String, String)>,
+    path: String,
+}
+
+/// Why an agent cannot be run.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No such agent.
+    #[error("no agent named `{0}` in `agents`")]
+    Unknown(String),
+    /// The program is not there.
+    #[error("agent `{agent}`: program `{program}` not found on PATH; install it, or set `agents.{agent}.program`")]
+    ProgramNotFound {
+        /// The agent.
+        agent: String,
+        /// The program.
+        program: String,
+    },
+    /// A command agent without a program.
+    #[error("agent `{0}`: a command driver needs `agents.{0}.program` (or AGENT_CMD)")]
+    NoProgram(String),
+}
+
+impl Agent {
+    /// Resolves the agent that the configuration selects; `auto` takes Claude Code where it is found and
+    /// can reach a model, else the demo agent, and the notes say which and why.
+    ///
+    /// # Errors
+    ///
+    /// When the named agent does not exist or its program is not found.
+    pub fn resolve(config: &Config, environment: &BTreeMap<String, String>) -> Result<Self, Error> {
+        if config.agent != "auto" {
+            return Self::named(config, &config.agent, environment);
+        }
+        let path = environment.get("PATH").map_or(DEFAULT_PATH, String::as_str);
+        let claude = config.agents.get("claude");
+        let program = claude.and_then(|agent| agent.program.as_deref()).unwrap_or("claude");
+        let found = find(program, path);
+        let credential = claude.and_then(|agent| credential(agent, environment));
+        let reason = match (&found, &credential) {
+            (Some(program), Some(credential)) => {
+                let mut agent = Self::named(config, "claude", environment)?;
+                agent.notes.insert(
+                    0,
+                    format!("agent: Claude Code ({}), because it is installed and {credential} is set", program.display()),
+                );
+                return Ok(agent);
+            }
+            (Some(_), None) => format!(
+                "Claude Code is installed, but no credential is set.{} Set ANTHROPIC_API_KEY (in the environment \
+                 or in .env) to serve Claude Code",
+                login_advice(environment)
+            ),
+            (None, Some(credential)) => {
+                format!("{credential} is set, but `{program}` is not on PATH. Install Claude Code to serve it")
+            }
+            (None, None) => format!(
+                "`{program}` is not on PATH and no credential is set. Install Claude Code and set ANTHROPIC_API_KEY \
+                 to serve it"
+            ),
+        };
+        let mut agent = Self::named(config, "demo", environment)?;
+        agent.notes.insert(0, format!("agent: the demo agent, because {reason}; or name another with --agent"));
+        Ok(agent)
+    }
+
+    fn named(
+        config: &Config,
+        key: &str,
+        environment: &BTreeMap<String, String>,
+    ) -> Result<Self, Error> {
+        let agent = config.agents.get(key).ok_or_else(|| Error::Unknown(key.to_owned()))?.clone();
+        let path = environment.get("PATH").cloned().unwrap_or_else(|| DEFAULT_PATH.to_owned());
+        let mut args = agent.args.clone();
+        let program = match agent.driver {
+            DriverKind::Demo => {
+                args.insert(0, DEMO_COMMAND.to_owned());
+                PathBuf::from("/proc/self/exe")
+            }
+            DriverKind::Claude | DriverKind::Command => {
+                let wanted = match (agent.driver, &agent.program) {
+                    (_, Some(program)) => program.as_str(),
+                    (DriverKind::Claude, None) => "claude",
+                    (DriverKind::Command | DriverKind::Demo, None) => return Err(Error::NoProgram(key.to_owned())),
+                };
+                find(wanted, &path).ok_or_else(|| Error::ProgramNotFound {
+                    agent: key.to_owned(),
+                    program: wanted.to_owned(),
+                })?
+            }
+        };
+        let env = agent.env.select(environment);
+        let mut notes = Vec::new();
+        if agent.driver == DriverKind::Claude && credential(&agent, environment).is_none() {
+            notes.push(format!(
+                "no credential for Claude Code is passed to it.{} Set ANTHROPIC_API_KEY, or pass another by \
+                 `agents.{key}.env.pass`",
+                login_advice(environment)
+            ));
+        }
+        let held = config::held_back(environment, &env);
+        if !held.is_empty() {
+            notes.push(format!(
+                "held back from the agent: {} (pass one with `agents.{key}.env.pass: [NAME]`)",
+                held.join(", ")
+            ));
+        }
+        let name = agent.name.clone().unwrap_or_else(|| key.to_owned());
+        let env = env.into_iter().collect();
+        Ok(Self { key: key.to_owned(), name, asks: agent.asks, config: agent, notes, program, args, env, path })
+    }
+
+    /// A driver for a new process.
+    pub fn driver(&self) -> Box<dyn Driver> {
+        let program = self.program.to_string_lossy().into_owned();
+        match self.config.driver {
+            DriverKind::Claude => Box::new(Claude::new(ClaudeOptions {
+                program,
+                args: self.args.clone(),
+                permission_mode: self.config.permission_mode.clone(),
+                max_retries: self.config.max_retries,
+                disallowed_tools: self.config.disallowed_tools.clone().unwrap_or_else(|| {
+                    SELF_WAKING_TOOLS.iter().map(|&tool| tool.to_owned()).collect()
+                }),
+                model: self.config.model.clone(),
+                ..ClaudeOptions::default()
+            })),
+            DriverKind::Command | DriverKind::Demo => Box::new(Command::new(CommandOptions {
+                program,
+                args: self.args.clone(),
+                input: match (self.config.driver, self.config.input) {
+                    (DriverKind::Demo, _) | (_, Input::Stdin) => command::Input::Stdin,
+                    (_, Input::Argument) => command::Input::Argument,
+                },
+                terminator: self.config.terminator.clone(),
+                format: match (self.config.driver, self.config.format) {
+                    (DriverKind::Demo, _) | (_, Format::Events) => command::Format::Events,
+                    (_, Format::Text) => command::Format::Text,
+                },
+                env: Vec::new(),
+            })),
+        }
+    }
+
+    /// The text on its card.
+    pub fn describe(&self) -> String {
+        self.config.description.clone().unwrap_or_else(|| match self.config.driver {
+            DriverKind::Claude => "Claude Code: reads, writes and runs code in a workspace of its own".to_owned(),
+            DriverKind::Demo => "a demonstration agent: shows what a session looks like, without a model".to_owned(),
+            DriverKind::Command => {
+                let program = self.program.file_name().unwrap_or_default().to_string_lossy();
+                format!("{program}, run as an agent")
+            }
+        })
+    }
+
+    /// What its card says it can do, where the configuration lists no skills.
+    pub fn default_skill(&self) -> AgentSkill {
+        let (id, name, tags): (_, _, &[&str]) = match self.config.driver {
+            DriverKind::Claude => ("code", "Software development", &["code", "files", "shell"]),
+            DriverKind::Demo => ("demo", "Demonstration", &["demo"]),
+            DriverKind::Command => ("run", "Run the agent", &["command"]),
+        };
+        AgentSkill {
+            id: id.to_owned(),
+            name: name.to_owned(),
+            description: self.describe(),
+            tags: tags.iter().map(|&tag| tag.to_owned()).collect(),
+            ..AgentSkill::default()
+        }
+    }
+
+    /// Whether a turn can be given to this agent at all.
+    ///
+    /// # Errors
+    ///
+    /// What the caller or the operator must change.
+    pub fn check(&self, turn: &Turn) -> Result<(), Refusal> {
+        self.driver().check(turn)
+    }
+
+    /// Whether the CLI states its whole answer at the end of a turn.
+    pub fn is_conversational(&self) -> bool {
+        self.config.driver == DriverKind::Claude
+    }
+
+    /// The program, for the start and for `doctor`.
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
+    /// What isolation is in force today; the wall comes later and this says so.
+    pub fn isolation(&self) -> Value {
+        json!({"backend": "none", "guarantees": ["env", "kill-tree"]})
+    }
+
+    /// What the launcher is told for this agent.
+    pub fn spec(&self, launch: &Launch, folder: &Folder) -> Spec {
+        let mut env = self.environment(folder);
+        env.extend(launch.env.iter().cloned());
+        env.extend(self.env.iter().cloned());
+        Spec { program: launch.program.clone(), args: launch.args.clone(), env, cwd: folder.workspace_text() }
+    }
+
+    /// What the launcher is told for the session script.
+    pub fn script_spec(&self, script: &Path, folder: &Folder, session: &str) -> Spec {
+        let mut env = self.environment(folder);
+        env.push(("A2A_SESSION_ID".to_owned(), session.to_owned()));
+        if self.config.driver == DriverKind::Claude {
+            env.push(("CLAUDE_CONFIG_DIR".to_owned(), format!("{}/.claude", folder.home_text())));
+        }
+        env.extend(self.env.iter().cloned());
+        let script = script.to_string_lossy().into_owned();
+        Spec { program: "/bin/sh".to_owned(), args: vec!["-c".to_owned(), run_by(&script)], env, cwd: folder.workspace_text() }
+    }
+
+    /// What every agent has; everything else is chosen.
+    fn environment(&self, folder: &Folder) -> Vec<(String, String)> {
+        let mut path = self.path.clone();
+        if self.config.driver == DriverKind::Claude
+            && let Some(beside) = self.program.parent()
+        {
+            path = format!("{}:{path}", beside.display());
+        }
+        let home = folder.home_text();
+        [
+            ("PATH", path),
+            ("TMPDIR", format!("{home}/tmp")),
+            ("HOME", home),
+            ("LANG", "C.UTF-8".to_owned()),
+            ("TERM", "dumb".to_owned()),
+        ]
+        .map(|(name, value)| (name.to_owned(), value))
+        .into()
+    }
+}
+
+/// An executable script by its own first line, any other by the shell.
+fn run_by(script: &str) -> String {
+    let quoted = shell_words::quote(script);
+    format!("if [ -x {quoted} ]; then exec {quoted}; else exec /bin/sh {quoted}; fi")
+}
+
+/// The first credential that the agent would get.
+fn credential(agent: &config::Agent, environment: &BTreeMap<String, String>) -> Option<&'static str> {
+    let passed = agent.env.select(environment);
+    CREDENTIALS.into_iter().find(|&name| passed.get(name).is_some_and(|value| !value.is_empty()))
+}
+
+/// A login in the operator's own HOME does not reach a session; say how a key does.
+fn login_advice(environment: &BTreeMap<String, String>) -> &'static str {
+    let folder = environment
+        .get("CLAUDE_CONFIG_DIR")
+        .map(PathBuf::from)
+        .or_else(|| environment.get("HOME").map(|home| Path::new(home).join(".claude")));
+    if folder.is_some_and(|folder| folder.join(".credentials.json").exists()) {
+        " (You are logged in with `claude`, but a login stays in your own HOME and sessions have their own: run \
+         `claude setup-token` and set CLAUDE_CODE_OAUTH_TOKEN.)"
+    } else {
+        ""
+    }
+}
+
+/// A program by its path or on PATH, as an absolute path to something that may be run.
+pub fn find(program: &str, path: &str) -> Option<PathBuf> {
+    let runs = |candidate: &Path| {
+        candidate.is_file()
+            && rustix::fs::access(candidate, rustix::fs::Access::EXEC_OK).is_ok()
+    };
+    if program.contains('/') {
+        let absolute = std::path::absolute(program).ok()?;
+        return runs(&absolute).then_some(absolute);
+    }
+    std::env::split_paths(path).map(|folder| folder.join(program)).find(|candidate| candidate.is_absolute() && runs(candidate))
+}

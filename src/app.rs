@@ -1,0 +1,258 @@
+//! From configuration to a running server: everything that can fail happens in [`App::build`], before
+//! the first request; [`App::spawn`] cannot fail.
+
+use crate::access::{Access, Token};
+use crate::agent::{self, Agent};
+use crate::config::{Config, Loaded, WorkspaceMode};
+use crate::process::Launcher;
+use crate::server::{self, Doors};
+use crate::service::Service;
+use crate::session::{House, Sessions};
+use crate::store::{self, Limits};
+use crate::task::Tasks;
+use crate::telemetry::Telemetry;
+use crate::workspace::{self, Workspaces};
+use pilothouse_a2a::time::Timestamp;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// Time between sweeps of what retention has come for.
+const SWEEP_EVERY: Duration = Duration::from_secs(300);
+
+/// Why the server cannot start. Each says who can do what about it.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The agent.
+    #[error(transparent)]
+    Agent(#[from] agent::Error),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// The folders.
+    #[error(transparent)]
+    Workspace(#[from] workspace::Error),
+    /// The address.
+    #[error("cannot listen on {address}: {source}; {advice}")]
+    Listen {
+        /// The address.
+        address: String,
+        /// What the system said.
+        source: io::Error,
+        /// What to do.
+        advice: &'static str,
+    },
+    /// Something of the system.
+    #[error("{what}: {source}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// A server that could start.
+pub struct App {
+    listener: TcpListener,
+    doors: Arc<Doors>,
+    house: Arc<House>,
+    stop: CancellationToken,
+    doors_stop: CancellationToken,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// The bearer token and how it came about; none without authentication.
+    pub token: Option<Token>,
+    /// What the operator should know.
+    pub notes: Vec<String>,
+}
+
+/// A server that runs.
+pub struct Running {
+    house: Arc<House>,
+    doors_stop: CancellationToken,
+    stop: CancellationToken,
+    background: TaskTracker,
+    patience: Duration,
+}
+
+impl App {
+    /// Opens, checks and finds everything.
+    ///
+    /// # Errors
+    ///
+    /// Whatever would keep the server from working.
+    pub async fn build(loaded: Loaded, cwd: &Path) -> Result<Self, Error> {
+        let Loaded { config, notes: config_notes, agent_environment, .. } = loaded;
+        let config = Arc::new(config);
+        let mut notes = config_notes;
+        let launcher = Launcher::start()
+            .map_err(|source| Error::System { what: "cannot start the launcher of agents", source })?;
+        let agent = Arc::new(Agent::resolve(&config, &agent_environment)?);
+        notes.extend(agent.notes.iter().cloned());
+        // The port is taken first: a second server on it must not even open the store.
+        let listener = listen(&config).await?;
+        let address = listener.local_addr().map_err(|source| Error::System { what: "cannot read the address", source })?;
+        let holder = format!("process {} on {address}", std::process::id());
+        let store = store::open(&config, &holder)?;
+        let workspaces = Workspaces::new(&config, cwd, agent.config.defaults_dir.as_deref())?;
+        let telemetry =
+            Telemetry::new(&config).map_err(|source| Error::System { what: "cannot open a log", source })?;
+        let in_memory = config.store.path == Path::new("memory");
+        let token_file = config.state_dir.join("token");
+        let token = config
+            .auth
+            .required
+            .then(|| Token::find(config.auth.token.as_deref(), (!in_memory).then_some(token_file.as_path())))
+            .transpose()
+            .map_err(|source| Error::System { what: "cannot keep the token in the state folder", source })?;
+        if config.workspace.mode == WorkspaceMode::Shared {
+            notes.push(format!(
+                "all sessions work in {} and see each other's files (`workspace.mode: shared`)",
+                config.workspace.path.display()
+            ));
+        }
+        let stop = CancellationToken::new();
+        let doors_stop = CancellationToken::new();
+        let shared = (config.workspace.mode == WorkspaceMode::Shared)
+            .then(|| Arc::new(Semaphore::new(config.workspace.shared_turns)));
+        let house = Arc::new(House {
+            tasks: Tasks::new(store.clone()),
+            store,
+            launcher,
+            agent,
+            workspaces,
+            telemetry: telemetry.clone(),
+            actors: TaskTracker::new(),
+            stop: stop.clone(),
+            starting: Arc::new(Semaphore::new(config.processes.starting)),
+            shared_turns: shared,
+            config: config.clone(),
+        });
+        let service = Service::new(Sessions::new(house.clone()));
+        let (failed, resumed) = service.recover().await?;
+        if failed + resumed > 0 {
+            notes.push(format!("after the last end: {failed} running tasks marked as failed, {resumed} waiting tasks taken up"));
+        }
+        let secret = token.as_ref().map_or("", Token::secret);
+        let access = Access::new(&config, secret);
+        let doors = Doors { config, access, service, telemetry, stop: doors_stop.clone(), port: address.port() };
+        Ok(Self { listener, doors: Arc::new(doors), house, stop, doors_stop, address, token, notes })
+    }
+
+    /// The agent that serves.
+    pub fn agent(&self) -> &Agent {
+        &self.house.agent
+    }
+
+    /// Starts to serve.
+    pub fn spawn(self) -> Running {
+        let Self { listener, doors, house, stop, doors_stop, address, .. } = self;
+        write_address(&house.config, address);
+        let background = TaskTracker::new();
+        let patience = house.config.timeouts.shutdown.get();
+        let sessions = doors.service.sessions().clone();
+        background.spawn(server::serve(listener, doors, doors_stop.clone(), patience));
+        background.spawn(sweep(house.clone(), sessions, stop.clone()));
+        background.close();
+        Running { house, doors_stop, stop, background, patience }
+    }
+}
+
+impl Running {
+    /// Stops accepting, ends turns, lets streams write their last event, closes the store. Returns
+    /// whether all of it was done within the time allowed.
+    pub async fn shut_down(self) -> bool {
+        let Self { house, doors_stop, stop, background, patience } = self;
+        doors_stop.cancel();
+        stop.cancel();
+        house.actors.close();
+        let in_time = tokio::time::timeout(patience, async {
+            house.actors.wait().await;
+            background.wait().await;
+        })
+        .await
+        .is_ok();
+        let _ = std::fs::remove_file(house.config.state_dir.join("server.json"));
+        house.telemetry.close().await;
+        house.store.clone().close().await;
+        in_time
+    }
+}
+
+/// Leaves word for client commands on this machine. A state folder that cannot take it was refused before.
+fn write_address(config: &Config, address: SocketAddr) {
+    let loopback = if address.is_ipv4() { IpAddr::from(Ipv4Addr::LOCALHOST) } else { IpAddr::from(Ipv6Addr::LOCALHOST) };
+    let host = if address.ip().is_unspecified() { loopback } else { address.ip() };
+    let url = format!("http://{}", SocketAddr::new(host, address.port()));
+    let word = serde_json::json!({"url": url, "pid": std::process::id()}).to_string();
+    let (file, fresh) = (config.state_dir.join("server.json"), config.state_dir.join("server.json.new"));
+    // Renamed into place, so that nobody reads half of it.
+    let written = std::fs::write(&fresh, word).and_then(|()| std::fs::rename(&fresh, &file));
+    if let Err(error) = written {
+        tracing::warn!(%error, "client commands on this machine will have to be given --url");
+    }
+}
+
+/// Takes the address; a taken port gets a sentence of its own.
+async fn listen(config: &Config) -> Result<TcpListener, Error> {
+    let address = format!("{}:{}", bracketed(&config.server.host), config.server.port);
+    TcpListener::bind(&address).await.map_err(|source| {
+        let advice = match source.kind() {
+            io::ErrorKind::AddrInUse => "stop what listens there, or choose another port with --port",
+            io::ErrorKind::PermissionDenied => "ports below 1024 are the system's; choose another with --port",
+            _ => "set `server.host` and `server.port` to an address of this machine",
+        };
+        Error::Listen { address, source, advice }
+    })
+}
+
+fn bracketed(host: &str) -> String {
+    if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host.to_owned() }
+}
+
+/// Removes old tasks and sessions now and then.
+async fn sweep(house: Arc<House>, sessions: Sessions, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(SWEEP_EVERY) => {}
+        }
+        if let Err(error) = sweep_once(&house, &sessions).await {
+            tracing::warn!(%error, "old tasks could not be swept");
+        }
+    }
+}
+
+async fn sweep_once(house: &Arc<House>, sessions: &Sessions) -> Result<(), store::Error> {
+    let now = Timestamp::now().as_millisecond();
+    let limits = |retention: &crate::config::Retention| Limits {
+        oldest_ms: now - i64::try_from(retention.age.get().as_millis()).unwrap_or(i64::MAX / 2),
+        count: retention.count,
+        size: retention.size.get(),
+    };
+    let (tasks, ended) = {
+        let (sessions, tasks) = (sessions.clone(), house.tasks.clone());
+        let live = move |id: &str| sessions.is_live(id) || tasks.holds_session(id);
+        house
+            .store
+            .sweepable(limits(&house.config.store.retention), limits(&house.config.sessions.retention), Arc::new(live))
+            .await?
+    };
+    if tasks.is_empty() && ended.is_empty() {
+        return Ok(());
+    }
+    let swept = house.store.sweep(tasks, ended).await?;
+    let workspaces = house.workspaces.clone();
+    let folders = swept.sessions.clone();
+    let _ = tokio::task::spawn_blocking(move || folders.iter().for_each(|id| workspaces.remove(id))).await;
+    tracing::info!(tasks = swept.tasks, sessions = swept.sessions.len(), "old tasks and sessions were swept");
+    Ok(())
+}

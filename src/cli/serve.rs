@@ -1,0 +1,123 @@
+//! `pilothouse serve`: start, say what is served and how to reach it, serve, drain.
+
+use super::exit;
+use crate::access::Token;
+use crate::app::App;
+use crate::config::{Config, Environment, Flags, LogFormat, load};
+use std::io::IsTerminal;
+use std::path::Path;
+use std::process::ExitCode;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+/// Runs the server until a signal ends it.
+pub fn run(flags: &Flags, environment: &Environment, cwd: &Path) -> ExitCode {
+    let loaded = match load(flags, environment, cwd) {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            eprintln!("pilothouse: {error}");
+            return ExitCode::from(exit::CONFIG);
+        }
+    };
+    if let Err(error) = start_log(&loaded.config) {
+        eprintln!("pilothouse: `log.level`: {error}");
+        return ExitCode::from(exit::CONFIG);
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("pilothouse: cannot start its threads: {error}");
+            return ExitCode::from(exit::UNAVAILABLE);
+        }
+    };
+    runtime.block_on(async {
+        let app = match App::build(loaded, cwd).await {
+            Ok(app) => app,
+            Err(error) => {
+                eprintln!("pilothouse: {error}");
+                return ExitCode::from(exit::UNAVAILABLE);
+            }
+        };
+        let mut signals = match Signals::new() {
+            Ok(signals) => signals,
+            Err(error) => {
+                eprintln!("pilothouse: cannot listen for signals: {error}");
+                return ExitCode::from(exit::UNAVAILABLE);
+            }
+        };
+        announce(&app);
+        let running = app.spawn();
+        let name = signals.next().await;
+        eprintln!("pilothouse: {name}: ending running turns; a second signal ends everything at once");
+        tokio::select! {
+            in_time = running.shut_down() => {
+                if in_time { ExitCode::SUCCESS } else { ExitCode::from(exit::UNAVAILABLE) }
+            }
+            // Dropping everything closes every control socket, and with it every tree of processes.
+            _ = signals.next() => ExitCode::from(exit::UNAVAILABLE),
+        }
+    })
+}
+
+/// The signals that end a server.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.hangup.recv() => "SIGHUP",
+        }
+    }
+}
+
+/// The log goes to standard error; standard output is the console's.
+fn start_log(config: &Config) -> Result<(), tracing_subscriber::filter::ParseError> {
+    let filter = EnvFilter::builder().parse(&config.log.level)?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    match config.log.format {
+        LogFormat::Json => builder.json().flatten_event(true).init(),
+        LogFormat::Pretty => builder.with_ansi(std::io::stderr().is_terminal()).init(),
+    }
+    Ok(())
+}
+
+fn announce(app: &App) {
+    for note in &app.notes {
+        eprintln!("pilothouse: {note}");
+    }
+    let url = format!("http://{}", app.address);
+    eprintln!("pilothouse: serving {} at {url}/", app.agent().name);
+    let mut header = "-H \"Authorization: Bearer $TOKEN\" ";
+    match &app.token {
+        None => {
+            header = "";
+            eprintln!("pilothouse: no token is asked for (--no-auth)");
+        }
+        Some(Token::Made(token, Some(file))) => {
+            eprintln!("pilothouse: made a token and kept it in {}", file.display());
+            eprintln!("  TOKEN={token}");
+        }
+        Some(Token::Made(token, None)) => eprintln!("  TOKEN={token}"),
+        Some(Token::Kept(token)) => eprintln!("  TOKEN={token}"),
+        Some(Token::Configured(_)) => eprintln!("pilothouse: the token is the configured one"),
+    }
+    eprintln!(
+        "  curl -s {url}/ {header}-H 'Content-Type: application/json' -d \
+         '{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"SendMessage\",\"params\":{{\"message\":{{\"messageId\":\"m1\",\
+         \"role\":\"ROLE_USER\",\"parts\":[{{\"text\":\"hello\"}}]}}}}}}'"
+    );
+}

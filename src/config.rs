@@ -1,0 +1,429 @@
+//! The configuration: one plain tree, every bound with its name, each value with its origin.
+//!
+//! Values come from defaults ← file ← environment ← `.env` ← flags (`config::load`); this file is
+//! the tree itself. What a key means, its unit and its reason stand in `pilothouse.example.yaml`.
+
+mod aliases;
+mod defaults;
+mod dotenv;
+mod environment;
+mod error;
+mod forerunner;
+mod guess;
+mod layers;
+mod node;
+mod origin;
+mod paths;
+mod secrets;
+mod tree;
+mod units;
+mod validate;
+mod yaml;
+
+pub mod load;
+
+pub use environment::{held_back, preset, preset_names};
+pub use error::{Error, Place, Problem};
+pub use load::{Environment, Flags, Loaded, load};
+pub use origin::Origin;
+pub use secrets::{MASK, masked};
+pub use units::{Age, Bytes};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// Every key with its default, its unit and its reason; `docs/configuration.md` is made from it.
+pub const EXAMPLE: &str = include_str!("../pilothouse.example.yaml");
+
+/// Everything that can be set.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Where the server listens and what it calls itself.
+    pub server: Server,
+    /// Who may call.
+    pub auth: Auth,
+    /// Where the store, the token and the session homes live.
+    pub state_dir: PathBuf,
+    /// The event log.
+    pub store: Store,
+    /// Sessions and their sweep.
+    pub sessions: Sessions,
+    /// Where sessions work.
+    pub workspace: Workspace,
+    /// Agent processes.
+    pub processes: Processes,
+    /// Sizes and rates.
+    pub limits: Limits,
+    /// Times.
+    pub timeouts: Timeouts,
+    /// The audit log: `stderr`, `off`, or a file.
+    pub audit: String,
+    /// What people see.
+    pub log: Log,
+    /// Older dialects.
+    pub compat: Compat,
+    /// The `.env` file.
+    pub env_file: EnvFile,
+    /// The agent that serves: a name in `agents`, or `auto`.
+    pub agent: String,
+    /// The agents by name.
+    pub agents: BTreeMap<String, Agent>,
+}
+
+/// Where the server listens.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Server {
+    /// Address to listen on.
+    pub host: String,
+    /// Port to listen on; 0 takes a free one.
+    pub port: u16,
+    /// The address that clients use, when it is not the one listened on.
+    pub public_url: Option<String>,
+    /// Host header values accepted beside the loopback names and the address listened on.
+    pub allowed_hosts: Vec<String>,
+    /// Origins of web pages that may call; none by default.
+    pub allowed_origins: Vec<String>,
+}
+
+/// Who may call.
+#[derive(Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Auth {
+    /// The bearer token; made at random and kept in the state directory when unset.
+    pub token: Option<String>,
+    /// Further callers by name, each with a token of its own; a caller sees its own tasks alone.
+    pub tokens: BTreeMap<String, String>,
+    /// Whether a token is asked for at all.
+    pub required: bool,
+    /// Accepts `required: false` on an address that is not loopback.
+    pub insecure: bool,
+}
+
+/// The event log.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Store {
+    /// The database file (relative to `state_dir`), or `memory`.
+    pub path: PathBuf,
+    /// Which finished tasks are kept.
+    pub retention: Retention,
+}
+
+/// What is kept, by age and by size; whichever comes first.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Retention {
+    /// Nothing older than this is kept.
+    pub age: Age,
+    /// Not more than this many are kept.
+    pub count: u64,
+    /// Not more than this many bytes are kept.
+    pub size: Bytes,
+}
+
+/// Sessions.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Sessions {
+    /// Which idle sessions are kept; a swept session loses its folder.
+    pub retention: Retention,
+    /// A script that runs once in a new session's workspace.
+    pub init: Option<PathBuf>,
+}
+
+/// Where sessions work.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Workspace {
+    /// A folder for each session, or one folder for all.
+    pub mode: WorkspaceMode,
+    /// The folder: root of the sessions' folders, or the shared folder itself.
+    pub path: PathBuf,
+    /// Turns at a time in a shared folder.
+    pub shared_turns: usize,
+}
+
+/// Whether sessions share a folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum WorkspaceMode {
+    /// Each session has a folder of its own.
+    Session,
+    /// All sessions work in the named folder and see each other's files.
+    Shared,
+}
+
+/// Agent processes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Processes {
+    /// Live agent processes at most.
+    pub max: usize,
+    /// Processes that may be starting at a time; 0 for twice the cores, which `load` fills in.
+    pub starting: usize,
+    /// How long an idle process is kept.
+    pub idle: Age,
+    /// Tasks that may wait for a process or for their session's turn.
+    pub queue: usize,
+}
+
+/// Sizes and rates.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Largest request body.
+    pub body: Bytes,
+    /// Largest text of one prompt.
+    pub prompt: Bytes,
+    /// Longest line that an agent may write.
+    pub line: Bytes,
+    /// Largest answer of one turn.
+    pub answer: Bytes,
+    /// Last words of standard error that are kept.
+    pub stderr: Bytes,
+    /// Largest event on the wire.
+    pub event: Bytes,
+    /// Largest `Task` in one response; above it the beginning and an address of the whole.
+    pub response: Bytes,
+    /// Largest answer that also stands in the task's history.
+    pub inline_answer: Bytes,
+    /// Open connections.
+    pub connections: usize,
+    /// Requests a minute and caller; 0 for no limit. Cancel and reads are never refused by it.
+    pub rate: u32,
+    /// Wrong tokens a minute and address before it is refused unheard.
+    pub wrong_tokens: u32,
+    /// Callers and addresses remembered by the rate limits.
+    pub rate_keys: usize,
+    /// HTTP/2 streams of one connection.
+    pub http2_streams: u32,
+    /// Connections that read the store side by side.
+    pub store_readers: usize,
+}
+
+/// Times.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Timeouts {
+    /// One turn of an agent; waiting for an answer is not counted.
+    pub turn: Age,
+    /// The session script.
+    pub init: Age,
+    /// From an interrupt to its confirmation, before the process is ended.
+    pub interrupt: Age,
+    /// From SIGTERM to SIGKILL.
+    pub terminate: Age,
+    /// From a signal to the server's end, running turns included.
+    pub shutdown: Age,
+    /// For a request's headers.
+    pub header: Age,
+    /// For a request's body.
+    pub body: Age,
+    /// Between comments on a silent stream.
+    pub keep_alive: Age,
+    /// Between status updates of a silent turn.
+    pub heartbeat: Age,
+}
+
+/// What people see.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    /// `error`, `warn`, `info`, `debug`, `trace`, or a filter.
+    pub level: String,
+    /// `pretty` or `json`.
+    pub format: LogFormat,
+    /// The live console of requests, agent messages and responses.
+    pub console: bool,
+    /// JSONL file of every line that an agent wrote.
+    pub path: Option<PathBuf>,
+    /// Colour: `auto`, `always`, `never`.
+    pub color: Color,
+}
+
+/// The form of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// Lines for people.
+    Pretty,
+    /// A JSON object a line.
+    Json,
+}
+
+/// When to colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Color {
+    /// On a terminal, unless `NO_COLOR` or `FORCE_COLOR` says otherwise.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// Older dialects.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Compat {
+    /// The dialect v0.3.
+    pub v03: V03,
+}
+
+/// The dialect v0.3.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct V03 {
+    /// What `configuration.blocking` means when it is left out.
+    pub blocking_default: bool,
+}
+
+/// The `.env` file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct EnvFile {
+    /// The file.
+    pub path: PathBuf,
+    /// Whether it overrides the environment.
+    #[serde(rename = "override")]
+    pub overrides: bool,
+}
+
+/// One configured agent.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Agent {
+    /// Its driver.
+    pub driver: DriverKind,
+    /// The name on its card; the key in `agents` when unset.
+    pub name: Option<String>,
+    /// The text on its card.
+    pub description: Option<String>,
+    /// The version on its card.
+    pub version: Option<String>,
+    /// What it can do, as its card says it.
+    pub skills: Vec<Skill>,
+    /// The program; the driver's own when unset.
+    pub program: Option<String>,
+    /// Arguments, before what the driver adds.
+    pub args: Vec<String>,
+    /// `command`: where the message goes.
+    pub input: Input,
+    /// `command`: what stands between the arguments and the message.
+    pub terminator: Option<String>,
+    /// `command`: what the program prints.
+    pub format: Format,
+    /// Its environment.
+    pub env: Env,
+    /// What is answered when it asks to use a tool.
+    pub asks: AskPolicy,
+    /// `claude`: the CLI's permission mode.
+    pub permission_mode: String,
+    /// `claude`: the model.
+    pub model: Option<String>,
+    /// `claude`: tools that it is not given.
+    pub disallowed_tools: Option<Vec<String>>,
+    /// `claude`: how often the CLI repeats a failed call of the model API.
+    pub max_retries: u32,
+    /// `claude`: a folder that seeds each session's own `.claude`.
+    pub defaults_dir: Option<PathBuf>,
+}
+
+/// A skill on the card.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Skill {
+    /// Its id, unique on the card.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// One sentence on it.
+    pub description: String,
+    /// Words to find it by.
+    #[serde(default)]
+    pub tags: Vec<String>,
+    /// Prompts to try.
+    #[serde(default)]
+    pub examples: Vec<String>,
+}
+
+/// Which driver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum DriverKind {
+    /// Claude Code, native and long-lived.
+    Claude,
+    /// Any program.
+    Command,
+    /// The built-in demonstration, started through the command driver.
+    Demo,
+}
+
+/// Where a command's message goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Input {
+    /// The last argument.
+    Argument,
+    /// Standard input.
+    Stdin,
+}
+
+/// What a command prints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// The answer as it is.
+    Text,
+    /// Event lines (docs/events.md).
+    Events,
+}
+
+/// What is answered when an agent asks to use a tool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum AskPolicy {
+    /// The tool may run.
+    Allow,
+    /// It may not, and the agent is told how the operator can change that.
+    Deny,
+}
+
+/// An agent's environment; it starts empty.
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Env {
+    /// Names passed on from the server's environment and `.env`; a trailing `*` matches a prefix.
+    pub pass: Vec<String>,
+    /// Groups of names that belong together: `anthropic`, `bedrock`, `vertex`, `proxy`, `ca`.
+    pub presets: Vec<String>,
+    /// Values set as they stand here.
+    pub set: BTreeMap<String, String>,
+}
+
+impl LogFormat {
+    /// The word that the key takes.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pretty => "pretty",
+            Self::Json => "json",
+        }
+    }
+}
+
+impl std::str::FromStr for LogFormat {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "pretty" => Ok(Self::Pretty),
+            "json" => Ok(Self::Json),
+            other => Err(format!("`{other}` is neither `pretty` nor `json`")),
+        }
+    }
+}

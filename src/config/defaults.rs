@@ -1,0 +1,313 @@
+//! What holds when nobody says otherwise; the reasons stand in `pilothouse.example.yaml`.
+
+use super::{
+    Age, Agent, AskPolicy, Auth, Bytes, Color, Config, DriverKind, Env, EnvFile, Format, Input,
+    Limits, Log, LogFormat, Processes, Retention, Server, Sessions, Store, Timeouts, V03,
+    Workspace, WorkspaceMode,
+};
+use std::collections::BTreeMap;
+
+/// The agents that are there without a file.
+pub(super) const BUILT_IN: [(&str, DriverKind); 2] =
+    [("claude", DriverKind::Claude), ("demo", DriverKind::Demo)];
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+const DAY: u64 = 86_400;
+
+/// An age of constant, positive seconds.
+const fn seconds(seconds: u64) -> Age {
+    Age::from_secs(seconds).expect("a default is more than nothing and less than a century")
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            server: Server::default(),
+            auth: Auth::default(),
+            state_dir: "~/.local/state/pilothouse".into(),
+            store: Store::default(),
+            sessions: Sessions::default(),
+            workspace: Workspace::default(),
+            processes: Processes::default(),
+            limits: Limits::default(),
+            timeouts: Timeouts::default(),
+            audit: "stderr".to_owned(),
+            log: Log::default(),
+            compat: super::Compat::default(),
+            env_file: EnvFile::default(),
+            agent: "auto".to_owned(),
+            agents: BUILT_IN
+                .into_iter()
+                .map(|(name, driver)| (name.to_owned(), Agent::of(driver)))
+                .collect(),
+        }
+    }
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            host: "127.0.0.1".to_owned(),
+            port: 2222,
+            public_url: None,
+            allowed_hosts: Vec::new(),
+            allowed_origins: Vec::new(),
+        }
+    }
+}
+
+impl Default for Auth {
+    fn default() -> Self {
+        Self {
+            token: None,
+            tokens: BTreeMap::new(),
+            required: true,
+            insecure: false,
+        }
+    }
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self {
+            path: "pilothouse.db".into(),
+            retention: Retention {
+                age: seconds(30 * DAY),
+                count: 100_000,
+                size: Bytes::new(10 * GIB),
+            },
+        }
+    }
+}
+
+impl Default for Retention {
+    /// A partly written `retention` takes these; `load` lays it over the section's own instead.
+    fn default() -> Self {
+        Store::default().retention
+    }
+}
+
+impl Default for Sessions {
+    fn default() -> Self {
+        Self {
+            retention: Retention {
+                age: seconds(30 * DAY),
+                count: 1000,
+                size: Bytes::new(20 * GIB),
+            },
+            init: None,
+        }
+    }
+}
+
+impl Default for Workspace {
+    fn default() -> Self {
+        Self {
+            mode: WorkspaceMode::Session,
+            path: "./workspace".into(),
+            shared_turns: 1,
+        }
+    }
+}
+
+impl Default for Processes {
+    fn default() -> Self {
+        Self {
+            max: 64,
+            starting: 0,
+            idle: seconds(600),
+            queue: 1000,
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            body: Bytes::new(16 * MIB),
+            prompt: Bytes::new(10 * MIB),
+            line: Bytes::new(4 * MIB),
+            answer: Bytes::new(GIB),
+            stderr: Bytes::new(64 * KIB),
+            event: Bytes::new(400_000),
+            response: Bytes::new(8 * MIB),
+            inline_answer: Bytes::new(64 * KIB),
+            connections: 4096,
+            rate: 600,
+            wrong_tokens: 30,
+            rate_keys: 10_000,
+            http2_streams: 256,
+            store_readers: 4,
+        }
+    }
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            turn: seconds(3600),
+            init: seconds(600),
+            interrupt: seconds(5),
+            terminate: seconds(5),
+            shutdown: seconds(20),
+            header: seconds(10),
+            body: seconds(60),
+            keep_alive: seconds(15),
+            heartbeat: seconds(110),
+        }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self {
+            level: "info".to_owned(),
+            format: LogFormat::Pretty,
+            console: true,
+            path: None,
+            color: Color::Auto,
+        }
+    }
+}
+
+impl Default for V03 {
+    fn default() -> Self {
+        Self {
+            blocking_default: true,
+        }
+    }
+}
+
+impl Default for EnvFile {
+    fn default() -> Self {
+        Self {
+            path: ".env".into(),
+            overrides: true,
+        }
+    }
+}
+
+impl Default for Agent {
+    fn default() -> Self {
+        Self::of(DriverKind::Command)
+    }
+}
+
+impl Agent {
+    /// An agent of this driver before anything is said about it.
+    pub fn of(driver: DriverKind) -> Self {
+        let presets: &[&str] = match driver {
+            DriverKind::Claude => &["anthropic", "bedrock", "vertex", "proxy", "ca"],
+            DriverKind::Command => &["proxy", "ca"],
+            DriverKind::Demo => &[],
+        };
+        Self {
+            driver,
+            name: (driver == DriverKind::Claude).then(|| "claude-code".to_owned()),
+            description: None,
+            version: None,
+            skills: Vec::new(),
+            program: None,
+            args: Vec::new(),
+            input: Input::Argument,
+            terminator: None,
+            format: Format::Text,
+            env: Env {
+                presets: presets.iter().map(|&name| name.to_owned()).collect(),
+                ..Env::default()
+            },
+            asks: AskPolicy::Deny,
+            permission_mode: "acceptEdits".to_owned(),
+            model: None,
+            disallowed_tools: None,
+            max_retries: 3,
+            defaults_dir: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::EXAMPLE;
+    use crate::config::tree::{leaves, to_json};
+    use std::collections::BTreeSet;
+
+    /// The dotted keys of the example, those that stand commented out included.
+    fn keys_of_the_example() -> BTreeSet<String> {
+        let mut path: Vec<(usize, String)> = Vec::new();
+        let mut keys = BTreeSet::new();
+        for line in EXAMPLE.lines() {
+            let indent = line.len() - line.trim_start().len();
+            let statement = line.trim_start().trim_start_matches("# ");
+            let Some((key, _)) = statement.split_once(':') else {
+                continue;
+            };
+            let is_comment = line.trim_start().starts_with('#');
+            if !key
+                .chars()
+                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+            {
+                continue;
+            }
+            path.retain(|(depth, _)| *depth < indent);
+            let dotted = path
+                .iter()
+                .map(|(_, key)| key.as_str())
+                .chain([key])
+                .collect::<Vec<_>>()
+                .join(".");
+            if is_comment {
+                keys.insert(format!("# {dotted}"));
+            } else {
+                keys.insert(dotted);
+                path.push((indent, key.to_owned()));
+            }
+        }
+        keys
+    }
+
+    #[test]
+    fn the_example_file_is_the_defaults() {
+        let example: Config = serde_saphyr::from_str(EXAMPLE).unwrap();
+        assert_eq!(example, Config::default());
+    }
+
+    #[test]
+    fn the_example_file_leaves_no_key_out() {
+        let example = keys_of_the_example();
+        let missing: Vec<_> = leaves(&to_json(&Config::default()))
+            .into_iter()
+            .map(|path| path.join("."))
+            .filter(|key| !key.starts_with("agents.demo."))
+            .filter(|key| !example.contains(key) && !example.contains(&format!("# {key}")))
+            .collect();
+        assert_eq!(missing, Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_key_that_has_a_default_is_not_commented_out() {
+        let defaults = to_json(&Config::default());
+        let example = keys_of_the_example();
+        for path in leaves(&defaults) {
+            let value = path
+                .iter()
+                .fold(&defaults, |value, name| &value[name.as_str()]);
+            let commented = example.contains(&format!("# {}", path.join(".")));
+            assert!(!commented || value.is_null(), "{}", path.join("."));
+        }
+    }
+
+    #[test]
+    fn the_demonstration_differs_from_any_command_in_nothing_but_its_environment() {
+        let demo = Agent::of(DriverKind::Demo);
+        let command = Agent {
+            driver: DriverKind::Demo,
+            env: Env::default(),
+            ..Agent::default()
+        };
+        assert_eq!(demo, command);
+    }
+}

@@ -1,0 +1,243 @@
+//! The forerunner's YAML file (`.claude-code-agent.yaml`), read as it stands.
+
+use super::Age;
+use super::error::Error;
+use super::layers::Layers;
+use super::node::{Kind, Node};
+use super::origin::Origin;
+use super::tree::to_json;
+use super::yaml::Source;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::path::Path;
+
+/// Its keys; unknown ones are left to [`lay_over`], which warns of them.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct File {
+    server: Server,
+    agent: Agent,
+    logging: Logging,
+    #[serde(rename = "claudeArgs")]
+    claude_args: Option<Vec<String>>,
+    otel: Otel,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Server {
+    host: Option<String>,
+    port: Option<u16>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase")]
+struct Agent {
+    name: Option<String>,
+    workspace: Option<String>,
+    timeout: Option<Age>,
+    init_session: Option<String>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Logging {
+    path: Option<String>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Otel {
+    tracing: Tracing,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Tracing {
+    enabled: bool,
+}
+
+const KNOWN: [&str; 15] = [
+    "server",
+    "server.host",
+    "server.port",
+    "agent",
+    "agent.name",
+    "agent.workspace",
+    "agent.timeout",
+    "agent.initSession",
+    "logging",
+    "logging.path",
+    "claudeArgs",
+    "otel",
+    "otel.tracing",
+    "otel.tracing.enabled",
+    "otel.tracing.aggregateSpans",
+];
+
+/// Whether a file is one of the forerunner's: by its name, or by keys that only it has.
+pub(super) fn is_its_file(path: &Path, tree: &Node) -> bool {
+    let by_name = path.file_name().is_some_and(|name| {
+        name.to_string_lossy()
+            .trim_start_matches('.')
+            .starts_with("claude-code-agent")
+    });
+    let Kind::Map(entries) = &tree.value else {
+        return by_name;
+    };
+    by_name
+        || entries.iter().any(|(key, value)| {
+            matches!(key.value.as_str(), "logging" | "claudeArgs" | "otel")
+                || (key.value == "agent" && matches!(value.value, Kind::Map(_)))
+        })
+}
+
+/// Lays the file over what is there, under our names.
+///
+/// # Errors
+/// A doubled key and a value of the wrong type, with the place.
+pub(super) fn lay_over(layers: &mut Layers, source: Source<'_>, tree: &Node) -> Result<(), Error> {
+    let file: File = source.typed(tree, &[])?;
+    let values: [(&str, &str, Option<Value>); 8] = [
+        (
+            "server.host",
+            "server.host",
+            file.server.host.map(Value::from),
+        ),
+        (
+            "server.port",
+            "server.port",
+            file.server.port.map(|port| json!(port)),
+        ),
+        (
+            "agent.name",
+            "agents.claude.name",
+            file.agent.name.map(Value::from),
+        ),
+        (
+            "agent.workspace",
+            "workspace.path",
+            file.agent.workspace.map(Value::from),
+        ),
+        (
+            "agent.timeout",
+            "timeouts.turn",
+            file.agent.timeout.map(|age| to_json(&age)),
+        ),
+        (
+            "agent.initSession",
+            "sessions.init",
+            file.agent.init_session.map(Value::from),
+        ),
+        (
+            "logging.path",
+            "log.path",
+            file.logging.path.map(Value::from),
+        ),
+        (
+            "claudeArgs",
+            "agents.claude.args",
+            file.claude_args.map(|args| to_json(&args)),
+        ),
+    ];
+    let mut places = Vec::new();
+    lines(tree, String::new(), &mut places);
+    for (theirs, ours, value) in values {
+        let line = places
+            .iter()
+            .find(|(key, _)| key == theirs)
+            .map(|(_, line)| *line);
+        if let (Some(value), Some(line)) = (value.filter(|value| value != ""), line) {
+            layers.set(
+                ours,
+                value,
+                Origin::File {
+                    path: source.path.to_owned(),
+                    line,
+                },
+            );
+        }
+    }
+    for (key, line) in places {
+        if !KNOWN.contains(&key.as_str()) && key != "otel.tracing.inputMode" {
+            layers.note(format!(
+                "{}:{line}: `{key}` is not a key of the forerunner's file and is ignored",
+                source.path.display()
+            ));
+        }
+    }
+    if file.otel.tracing.enabled {
+        layers.note(format!(
+            "{}: `otel.tracing` is accepted, but spans are not exported",
+            source.path.display()
+        ));
+    }
+    Ok(())
+}
+
+/// Each dotted key with its line.
+fn lines(node: &Node, prefix: String, found: &mut Vec<(String, usize)>) {
+    if let Kind::Map(entries) = &node.value {
+        for (key, value) in entries {
+            let dotted = if prefix.is_empty() {
+                key.value.clone()
+            } else {
+                format!("{prefix}.{}", key.value)
+            };
+            found.push((
+                dotted.clone(),
+                usize::try_from(key.referenced.line()).unwrap_or(0),
+            ));
+            lines(value, dotted, found);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Config, WorkspaceMode};
+
+    fn read(text: &str) -> (Config, Vec<String>) {
+        let mut layers = Layers::default();
+        layers.file(Path::new("old.yaml"), text).unwrap();
+        let config = layers.config();
+        (config.clone(), layers.finish(&config).1)
+    }
+
+    #[test]
+    fn every_key_of_the_forerunners_file_finds_its_place() {
+        let (config, notes) = read(
+            "server: {host: 0.0.0.0, port: 3000}\n\
+             agent: {name: mine, workspace: /w, timeout: 60, initSession: ./i.sh}\n\
+             logging: {path: /tmp/l.jsonl}\nclaudeArgs: [--model, haiku]\n\
+             otel: {tracing: {enabled: false, aggregateSpans: false, inputMode: chained}}\n",
+        );
+        let claude = &config.agents["claude"];
+        assert_eq!(
+            (config.server.host.as_str(), config.server.port),
+            ("0.0.0.0", 3000)
+        );
+        assert_eq!(
+            (claude.name.as_deref(), claude.args.len()),
+            (Some("mine"), 2)
+        );
+        assert_eq!(
+            (config.workspace.mode, config.workspace.path.to_str()),
+            (WorkspaceMode::Session, Some("/w"))
+        );
+        assert_eq!(config.timeouts.turn.to_string(), "1m");
+        assert_eq!(config.sessions.init.unwrap().to_str(), Some("./i.sh"));
+        assert_eq!(config.log.path.unwrap().to_str(), Some("/tmp/l.jsonl"));
+        assert_eq!(notes, Vec::<String>::new());
+    }
+
+    #[test]
+    fn an_unknown_key_of_the_forerunners_file_is_a_warning() {
+        let (_, notes) = read("logging:\n  path: null\n  colour: red\n");
+        assert_eq!(
+            notes,
+            ["old.yaml:3: `logging.colour` is not a key of the forerunner's file and is ignored"]
+        );
+    }
+}

@@ -1,0 +1,497 @@
+//! The layers while they are laid over each other: a tree of values and the origin of each.
+//!
+//! The tree is JSON, so that one set of functions serves the file, the variables and the flags;
+//! every value is checked against the type of its key as it comes in, so the tree can always be
+//! turned into a [`Config`].
+
+use super::environment::Environment;
+use super::error::{Error, Problem};
+use super::guess::nearest;
+use super::load::Flags;
+use super::node::{Kind, Node};
+use super::origin::Origin;
+use super::paths::utf8;
+use super::tree::{child, leaves, to_json, value_of, variable_of};
+use super::yaml::Source;
+use super::{Agent, Bytes, Config, EnvFile, aliases, forerunner};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Values so far, and where they come from.
+pub(super) struct Layers {
+    tree: Value,
+    origins: BTreeMap<String, Origin>,
+    notes: Vec<String>,
+    env_file_overrides: bool,
+    /// Aliases in use: variable and key.
+    used_aliases: Vec<(Origin, String)>,
+    /// What waits until the agent that serves is known.
+    pub(super) waiting: Vec<(Origin, aliases::Waiting)>,
+}
+
+impl Default for Layers {
+    fn default() -> Self {
+        Self {
+            tree: to_json(&Config::default()),
+            origins: BTreeMap::new(),
+            notes: Vec::new(),
+            env_file_overrides: true,
+            used_aliases: Vec::new(),
+            waiting: Vec::new(),
+        }
+    }
+}
+
+impl Layers {
+    /// The values as they are now.
+    pub(super) fn config(&self) -> Config {
+        serde_json::from_value(self.tree.clone()).expect("every value was checked when it came in")
+    }
+
+    pub(super) fn note(&mut self, note: String) {
+        self.notes.push(note);
+    }
+
+    /// A key's origin; of a section, that of its keys that comes last.
+    pub(super) fn origin(&self, key: &str) -> Origin {
+        self.origins.get(key).cloned().unwrap_or(Origin::Default)
+    }
+
+    /// Whether `.env` comes after the environment.
+    pub(super) fn order(&mut self, env_file_overrides: bool) {
+        self.env_file_overrides = env_file_overrides;
+    }
+
+    /// How late a layer comes; the later one wins.
+    pub(super) fn rank(&self, origin: &Origin) -> u8 {
+        match origin {
+            Origin::Default | Origin::Derived(_) => 0,
+            Origin::File { .. } => 1,
+            Origin::Environment(_) => {
+                if self.env_file_overrides {
+                    2
+                } else {
+                    3
+                }
+            }
+            Origin::EnvFile(_) => {
+                if self.env_file_overrides {
+                    3
+                } else {
+                    2
+                }
+            }
+            Origin::Flag(_) => 4,
+        }
+    }
+
+    /// Sets a key whose value is known to have the right type.
+    pub(super) fn set(&mut self, key: &str, value: Value, origin: Origin) {
+        self.set_at(&key.split('.').collect::<Vec<_>>(), value, origin);
+    }
+
+    fn set_at(&mut self, path: &[&str], value: Value, origin: Origin) {
+        let mut node = &mut self.tree;
+        for name in path {
+            node = child(node, name);
+        }
+        *node = value;
+        self.origins.insert(path.join("."), origin);
+    }
+
+    /// Sets a key from the text of a variable.
+    ///
+    /// # Errors
+    /// A text that is no value of that key.
+    pub(super) fn set_text(
+        &mut self,
+        path: &[&str],
+        text: &str,
+        origin: Origin,
+    ) -> Result<(), Error> {
+        match value_of(path, text) {
+            Ok(value) => {
+                self.set_at(path, value, origin);
+                Ok(())
+            }
+            Err(problem) => Err(Error::Value {
+                origin,
+                key: path.join("."),
+                problem,
+            }),
+        }
+    }
+
+    /// Sets a key by one of the forerunners' names.
+    ///
+    /// # Errors
+    /// As [`Self::set_text`].
+    pub(super) fn set_alias(&mut self, key: &str, text: &str, origin: Origin) -> Result<(), Error> {
+        self.used_aliases.push((origin.clone(), key.to_owned()));
+        self.set_text(&key.split('.').collect::<Vec<_>>(), text, origin)
+    }
+
+    /// Adds an agent of a new name before its keys are set.
+    pub(super) fn add_agent(&mut self, name: &str, agent: &Agent) {
+        let agents = child(&mut self.tree, "agents");
+        if agents.get(name).is_none() {
+            *child(agents, name) = to_json(agent);
+        }
+    }
+
+    /// Lays a file over what is there.
+    ///
+    /// # Errors
+    /// Text that is not YAML, unknown or doubled keys, wrong types: each with its place.
+    pub(super) fn file(&mut self, path: &Path, text: &str) -> Result<(), Error> {
+        let source = Source { path, text };
+        let tree = source.tree()?;
+        if forerunner::is_its_file(path, &tree) {
+            return forerunner::lay_over(self, source, &tree);
+        }
+        let known: Vec<String> = leaves(&self.tree)
+            .into_iter()
+            .map(|path| path.join("."))
+            .collect();
+        let typed: Config = source.typed(&tree, &known)?;
+        for (name, agent) in &typed.agents {
+            self.add_agent(name, &Agent::of(agent.driver));
+        }
+        self.overlay(
+            &mut Vec::new(),
+            &tree,
+            tree.referenced.line(),
+            &to_json(&typed),
+            path,
+        );
+        Ok(())
+    }
+
+    /// Takes from `typed` what the file speaks of.
+    fn overlay(
+        &mut self,
+        path: &mut Vec<String>,
+        node: &Node,
+        line: u64,
+        typed: &Value,
+        file: &Path,
+    ) {
+        match (&node.value, typed) {
+            (Kind::Map(entries), Value::Object(object)) => {
+                for (key, value) in entries {
+                    let Some(typed) = object.get(&key.value) else {
+                        continue;
+                    };
+                    path.push(key.value.clone());
+                    self.overlay(path, value, key.referenced.line(), typed, file);
+                    path.pop();
+                }
+            }
+            // `server:` with nothing but comments below it says nothing.
+            (Kind::Null, Value::Object(_)) => {}
+            (Kind::Null | Kind::Scalar | Kind::List(_) | Kind::Map(_), typed) => {
+                let line = usize::try_from(line).unwrap_or(0);
+                let names: Vec<&str> = path.iter().map(String::as_str).collect();
+                self.set_at(
+                    &names,
+                    typed.clone(),
+                    Origin::File {
+                        path: file.to_owned(),
+                        line,
+                    },
+                );
+            }
+        }
+    }
+
+    /// The two keys that are needed before `.env` can be read; `.env` itself cannot set them.
+    ///
+    /// # Errors
+    /// A value that its key cannot take.
+    pub(super) fn env_file_keys(&mut self, environment: &Environment) -> Result<(), Error> {
+        for key in ["env_file.path", "env_file.override"] {
+            let name = variable_of(key);
+            if let Some(text) = environment.get(&name) {
+                self.set_text(
+                    &key.split('.').collect::<Vec<_>>(),
+                    text,
+                    Origin::Environment(name),
+                )?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Lays variables over what is there: the forerunners' names first, then ours. An empty value
+    /// counts as unset.
+    ///
+    /// # Errors
+    /// A value that its key cannot take.
+    pub(super) fn variables(
+        &mut self,
+        variables: &BTreeMap<String, String>,
+        origin: fn(String) -> Origin,
+    ) -> Result<(), Error> {
+        aliases::lay_over(self, variables, origin)?;
+        let by_variable: BTreeMap<String, Vec<String>> = leaves(&self.tree)
+            .into_iter()
+            .map(|path| (variable_of(&path.join(".")), path))
+            .collect();
+        for (name, text) in variables
+            .iter()
+            .filter(|(name, text)| name.starts_with("PILOTHOUSE_") && !text.is_empty())
+        {
+            if is_service_link(name, text) || aliases::OURS.contains(&name.as_str()) {
+                continue;
+            }
+            if let Some(path) = by_variable.get(name) {
+                if path[0] == "env_file" {
+                    if let origin @ Origin::EnvFile(_) = origin(name.clone()) {
+                        self.note(format!(
+                            "{origin} has no effect there; set it in the environment or the file"
+                        ));
+                    }
+                    continue;
+                }
+                let path: Vec<&str> = path.iter().map(String::as_str).collect();
+                self.set_text(&path, text, origin(name.clone()))?;
+            } else if let Some(path) = self.entry_of(name) {
+                let path: Vec<&str> = path.iter().map(String::as_str).collect();
+                self.set_at(&path, text.as_str().into(), origin(name.clone()));
+            } else {
+                let guess = nearest(name, by_variable.keys().map(String::as_str))
+                    .map_or_else(String::new, |guess| format!(": did you mean {guess}?"));
+                self.note(format!(
+                    "{} is not the name of any key{guess}",
+                    origin(name.clone())
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// The entry of a map of texts that a variable sets: `PILOTHOUSE_AGENTS_CLAUDE_ENV_SET_NAME`
+    /// and `PILOTHOUSE_AUTH_TOKENS_NAME`, the caller's name in lower case.
+    fn entry_of(&self, variable: &str) -> Option<Vec<String>> {
+        let rest = |section: &str| {
+            variable
+                .strip_prefix(&variable_of(section))
+                .filter(|rest| !rest.is_empty())
+        };
+        if let Some(caller) = rest("auth.tokens.") {
+            return Some(
+                ["auth", "tokens", &caller.to_ascii_lowercase()]
+                    .map(str::to_owned)
+                    .into(),
+            );
+        }
+        self.tree["agents"].as_object()?.keys().find_map(|agent| {
+            let name = rest(&format!("agents.{agent}.env.set."))?;
+            Some(
+                ["agents", agent, "env", "set", name]
+                    .map(str::to_owned)
+                    .into(),
+            )
+        })
+    }
+
+    /// Names the values in which `.env` and the environment differ.
+    pub(super) fn note_differing<'a>(
+        &mut self,
+        names: impl Iterator<Item = &'a str>,
+        settings: &EnvFile,
+    ) {
+        let names: Vec<_> = names.collect();
+        if !names.is_empty() {
+            let (winner, loser) = if settings.overrides {
+                (".env", "the environment")
+            } else {
+                ("the environment", ".env")
+            };
+            self.note(format!(
+                "{winner} overrides {loser} for {}; `env_file.override: {}` gives the other order",
+                names.join(", "),
+                !settings.overrides,
+            ));
+        }
+    }
+
+    /// Lays the command line over what is there.
+    ///
+    /// # Errors
+    /// A value that its key cannot take and a path that is not UTF-8.
+    pub(super) fn flags(&mut self, flags: &Flags) -> Result<(), Error> {
+        let texts = [
+            ("--host", "server.host", flags.host.clone()),
+            (
+                "--port",
+                "server.port",
+                flags.port.map(|port| port.to_string()),
+            ),
+            (
+                "--timeout",
+                "timeouts.turn",
+                flags.timeout.map(|seconds| seconds.to_string()),
+            ),
+            ("--log-level", "log.level", flags.log_level.clone()),
+            (
+                "--log-format",
+                "log.format",
+                flags.log_format.map(|format| format.as_str().to_owned()),
+            ),
+            ("--agent", "agent", flags.agent.clone()),
+            (
+                "--no-auth",
+                "auth.required",
+                flags.no_auth.then(|| "false".to_owned()),
+            ),
+            (
+                "--insecure",
+                "auth.insecure",
+                flags.insecure.then(|| "true".to_owned()),
+            ),
+        ];
+        let paths = [
+            ("--workspace", "workspace.path", &flags.workspace),
+            ("--log-path", "log.path", &flags.log_path),
+            ("--state-dir", "state_dir", &flags.state_dir),
+            ("--init-session", "sessions.init", &flags.init_session),
+            (
+                "--claude-defaults-dir",
+                "agents.claude.defaults_dir",
+                &flags.claude_defaults_dir,
+            ),
+        ];
+        let paths = paths
+            .into_iter()
+            .filter_map(|(flag, key, path)| Some((flag, key, path.as_ref()?)))
+            .map(|(flag, key, path)| Ok((flag, key, Some(utf8(flag, path)?.to_owned()))))
+            .collect::<Result<Vec<_>, Error>>()?;
+        for (flag, key, text) in texts.into_iter().chain(paths) {
+            if let Some(text) = text {
+                self.set_text(
+                    &key.split('.').collect::<Vec<_>>(),
+                    &text,
+                    Origin::Flag(flag),
+                )?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Fills in what follows from something else and was not said.
+    pub(super) fn derive(&mut self, environment: &Environment, cwd: &Path) {
+        let unsaid = |layers: &Self, key: &str| layers.origin(key) == Origin::Default;
+        if unsaid(self, "state_dir")
+            && let Some(home) = environment
+                .get("XDG_STATE_HOME")
+                .filter(|home| home.starts_with('/'))
+        {
+            let path = format!("{}/pilothouse", home.trim_end_matches('/'));
+            self.set(
+                "state_dir",
+                path.into(),
+                Origin::Environment("XDG_STATE_HOME".to_owned()),
+            );
+        }
+        if unsaid(self, "sessions.init") && cwd.join(".init-session.sh").is_file() {
+            self.set(
+                "sessions.init",
+                "./.init-session.sh".into(),
+                Origin::Derived("found in the working directory".to_owned()),
+            );
+        }
+        let config = self.config();
+        if config.processes.starting == 0 {
+            let cores = std::thread::available_parallelism().map_or(1, usize::from);
+            let origin = Origin::Derived(format!("twice the {cores} cores"));
+            self.set(
+                "processes.starting",
+                json!((2 * cores).max(2).min(config.processes.max.max(1))),
+                origin,
+            );
+        }
+        // A smaller bound that was set takes the unset ones below it along.
+        let limits = [
+            (
+                "limits.prompt",
+                config.limits.prompt,
+                "limits.body",
+                config.limits.body,
+            ),
+            (
+                "limits.line",
+                config.limits.line,
+                "limits.answer",
+                config.limits.answer,
+            ),
+            (
+                "limits.inline_answer",
+                config.limits.inline_answer,
+                "limits.response",
+                config.limits.response,
+            ),
+        ];
+        for (key, value, bound_key, bound) in limits {
+            if unsaid(self, key) && value > bound && bound > Bytes::new(0) {
+                self.set(
+                    key,
+                    to_json(&bound),
+                    Origin::Derived(format!("follows `{bound_key}`")),
+                );
+            }
+        }
+    }
+
+    /// Refuses what is impossible, and says where each of the values comes from.
+    ///
+    /// # Errors
+    /// [`Error::Impossible`] with all contradictions.
+    pub(super) fn validate(&self, config: &Config) -> Result<(), Error> {
+        let mut problems: Vec<Problem> = config.problems();
+        for problem in &mut problems {
+            problem.origins = problem
+                .keys
+                .iter()
+                .map(|key| (key.clone(), self.origin(key)))
+                .collect();
+        }
+        if problems.is_empty() {
+            Ok(())
+        } else {
+            Err(Error::Impossible { problems })
+        }
+    }
+
+    /// Origins of all keys, and the notes.
+    pub(super) fn finish(mut self, config: &Config) -> (BTreeMap<String, Origin>, Vec<String>) {
+        let origins = leaves(&to_json(config)).into_iter().map(|path| {
+            let key = path.join(".");
+            let origin = self.origin(&key);
+            (key, origin)
+        });
+        let origins = origins.collect();
+        if !self.used_aliases.is_empty() {
+            let used: Vec<_> = self
+                .used_aliases
+                .iter()
+                .map(|(origin, key)| format!("{origin} → {key}"))
+                .collect();
+            self.note(format!(
+                "names of the forerunners in use: {}",
+                used.join(", ")
+            ));
+        }
+        (origins, self.notes)
+    }
+}
+
+/// Variables that Kubernetes sets for a Service named `pilothouse`.
+fn is_service_link(name: &str, text: &str) -> bool {
+    text.starts_with("tcp://")
+        || text.starts_with("udp://")
+        || name.contains("_SERVICE_")
+        || name.contains("_TCP")
+        || name.contains("_UDP")
+}

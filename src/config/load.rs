@@ -1,0 +1,244 @@
+//! From defaults, file, environment, `.env` and flags to one configuration.
+//!
+//! Each layer is laid over the one before it, key by key, and each value keeps its origin.
+
+use super::error::Error;
+use super::layers::Layers;
+use super::origin::Origin;
+use super::paths::{make_absolute, utf8};
+use super::{Config, LogFormat, aliases, dotenv};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+pub use super::environment::Environment;
+
+/// What the command line says; the last word.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Flags {
+    /// `--port`.
+    pub port: Option<u16>,
+    /// `--host`.
+    pub host: Option<String>,
+    /// `--workspace`: root of the sessions' folders.
+    pub workspace: Option<PathBuf>,
+    /// `--config`: the file, ours or the forerunner's.
+    pub config: Option<PathBuf>,
+    /// `--timeout`: seconds of one turn.
+    pub timeout: Option<u64>,
+    /// `--log-path`.
+    pub log_path: Option<PathBuf>,
+    /// `--log-level`.
+    pub log_level: Option<String>,
+    /// `--log-format`.
+    pub log_format: Option<LogFormat>,
+    /// `--state-dir`.
+    pub state_dir: Option<PathBuf>,
+    /// `--agent-name`: the selected agent's name on its card.
+    pub agent_name: Option<String>,
+    /// `--init-session`.
+    pub init_session: Option<PathBuf>,
+    /// `--claude-defaults-dir`.
+    pub claude_defaults_dir: Option<PathBuf>,
+    /// `--agent`: the agent that serves.
+    pub agent: Option<String>,
+    /// `--no-auth`.
+    pub no_auth: bool,
+    /// `--insecure`.
+    pub insecure: bool,
+    /// What stands after `--`, for the agent that serves; no key, so it passes through untouched.
+    pub agent_args: Vec<String>,
+}
+
+/// A configuration that is complete, possible, and knows where it comes from.
+#[derive(Clone)]
+pub struct Loaded {
+    /// The values. Paths are absolute, except `store.path`, which belongs under `state_dir`.
+    pub config: Config,
+    /// Where each dotted key has its value from.
+    pub origins: BTreeMap<String, Origin>,
+    /// What the operator should know at start, a sentence each.
+    pub notes: Vec<String>,
+    /// Environment and `.env` in their order; what `env.pass` and `env.presets` pick from.
+    pub agent_environment: BTreeMap<String, String>,
+    /// The names that `.env` sets.
+    pub env_file_names: Vec<String>,
+}
+
+/// The variables are named and not shown: their values may be secret.
+impl fmt::Debug for Loaded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Loaded")
+            .field("config", &self.config)
+            .field("origins", &self.origins)
+            .field("notes", &self.notes)
+            .field("agent_environment", &self.agent_environment.keys())
+            .field("env_file_names", &self.env_file_names)
+            .finish()
+    }
+}
+
+/// Reads all layers; `cwd` is what relative paths are relative to.
+///
+/// # Errors
+/// A file that cannot be read or is wrong, a value that its key cannot take, and values that
+/// contradict each other.
+pub fn load(flags: &Flags, environment: &Environment, cwd: &Path) -> Result<Loaded, Error> {
+    let mut layers = Layers::default();
+    for name in &environment.unreadable {
+        layers.note(format!(
+            "the variable {name} is left out because it is not UTF-8"
+        ));
+    }
+
+    // The file may be named in `.env`, and the file may name another `.env`.
+    let first_env = environment
+        .get("PILOTHOUSE_ENV_FILE_PATH")
+        .unwrap_or(".env");
+    let first_env = read_env_file(Path::new(first_env), cwd, false).unwrap_or_default();
+    if let Some((path, named_by)) = find_file(flags, environment, &first_env, cwd, &mut layers)? {
+        layers.file(&path, &read(&path, cwd, named_by)?)?;
+    }
+
+    layers.env_file_keys(environment)?;
+    let settings = layers.config().env_file;
+    let asked_for = !matches!(layers.origin("env_file.path"), Origin::Default);
+    let env_file = read_env_file(&settings.path, cwd, asked_for)?;
+    let mut sources = [
+        (
+            &environment.variables,
+            Origin::Environment as fn(String) -> Origin,
+        ),
+        (&env_file, Origin::EnvFile as fn(String) -> Origin),
+    ];
+    if !settings.overrides {
+        sources.reverse();
+    }
+    layers.order(settings.overrides);
+    let mut agent_environment = BTreeMap::new();
+    for (variables, origin) in sources {
+        layers.variables(variables, origin)?;
+        agent_environment.extend(variables.clone());
+    }
+    let differing = env_file
+        .iter()
+        .filter(|(name, value)| {
+            environment
+                .variables
+                .get(*name)
+                .is_some_and(|other| other != *value)
+        })
+        .map(|(name, _)| name.as_str());
+    layers.note_differing(differing, &settings);
+
+    layers.flags(flags)?;
+    aliases::settle(&mut layers, flags)?;
+    layers.derive(environment, cwd);
+    let mut config = layers.config();
+    make_absolute(&mut config, environment.get("HOME"), cwd)?;
+    layers.validate(&config)?;
+    let (origins, notes) = layers.finish(&config);
+    Ok(Loaded {
+        config,
+        origins,
+        notes,
+        agent_environment,
+        env_file_names: env_file.into_keys().collect(),
+    })
+}
+
+/// Reads one file over the defaults, without environment, `.env` and flags; gives the notes.
+///
+/// # Errors
+/// As [`load`].
+pub fn check(file: &Path) -> Result<Vec<String>, Error> {
+    let mut layers = Layers::default();
+    layers.file(
+        file,
+        &read(file, Path::new(""), "the command line".to_owned())?,
+    )?;
+    aliases::settle(&mut layers, &Flags::default())?;
+    layers.derive(&Environment::default(), Path::new(""));
+    let config = layers.config();
+    layers.validate(&config)?;
+    Ok(layers.finish(&config).1)
+}
+
+/// The file to read and who named it; `pilothouse.yaml` wins over the forerunner's.
+fn find_file(
+    flags: &Flags,
+    environment: &Environment,
+    env_file: &BTreeMap<String, String>,
+    cwd: &Path,
+    layers: &mut Layers,
+) -> Result<Option<(PathBuf, String)>, Error> {
+    let variable = |name: &str| {
+        let inside = env_file
+            .get(name)
+            .map(String::as_str)
+            .filter(|value| !value.is_empty());
+        inside
+            .or_else(|| environment.get(name))
+            .map(|path| (PathBuf::from(path), name.to_owned()))
+    };
+    let present = |name: &str| {
+        cwd.join(name)
+            .exists()
+            .then(|| (PathBuf::from(name), "the working directory".to_owned()))
+    };
+    let ours = flags
+        .config
+        .clone()
+        .map(|path| (path, "--config".to_owned()))
+        .or_else(|| variable("PILOTHOUSE_CONFIG"))
+        .or_else(|| present("pilothouse.yaml"));
+    let theirs =
+        variable("CLAUDE_CODE_AGENT_CONFIG").or_else(|| present(".claude-code-agent.yaml"));
+    if let (Some((ours, _)), Some((theirs, _))) = (&ours, &theirs)
+        && ours != theirs
+    {
+        layers.note(format!(
+            "`{}` is not read because `{}` is",
+            theirs.display(),
+            ours.display()
+        ));
+    }
+    let found = ours.or(theirs);
+    if let Some((path, _)) = &found {
+        utf8("the configuration file", path)?;
+    }
+    Ok(found)
+}
+
+fn read(path: &Path, cwd: &Path, named_by: String) -> Result<String, Error> {
+    std::fs::read_to_string(cwd.join(path)).map_err(|cause| Error::Unreadable {
+        path: path.to_owned(),
+        named_by,
+        cause,
+    })
+}
+
+/// The `.env` file; one that nobody asked for may be missing, or be a folder of that name.
+fn read_env_file(
+    path: &Path,
+    cwd: &Path,
+    asked_for: bool,
+) -> Result<BTreeMap<String, String>, Error> {
+    match read(path, cwd, "`env_file.path`".to_owned()) {
+        Ok(text) => dotenv::parse(&text, path),
+        Err(Error::Unreadable { cause, .. })
+            if !asked_for
+                && matches!(
+                    cause.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::IsADirectory
+                ) =>
+        {
+            Ok(BTreeMap::new())
+        }
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,335 @@
+//! What cannot be: values that are right one by one and wrong together.
+
+use super::environment::{preset, preset_names};
+use super::error::{Error, Problem};
+use super::guess::nearest;
+use super::{Agent, Config, DriverKind, Input};
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+/// Names that have a meaning of their own in the server's addresses.
+const RESERVED: [&str; 9] = [
+    "v1", "a2a", "agents", "ui", "api", "tasks", "health", "ready", "metrics",
+];
+
+impl Config {
+    /// Refuses combinations that cannot work.
+    ///
+    /// # Errors
+    /// [`Error::Impossible`] with every contradiction that was found.
+    pub fn validate(&self) -> Result<(), Error> {
+        let problems = self.problems();
+        if problems.is_empty() {
+            Ok(())
+        } else {
+            Err(Error::Impossible { problems })
+        }
+    }
+
+    /// Whether the address that is listened on is reachable from this machine alone.
+    pub fn is_loopback(&self) -> bool {
+        let host = self.server.host.trim_matches(['[', ']']);
+        host.eq_ignore_ascii_case("localhost")
+            || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    }
+
+    /// The audit log's file; `None` for `stderr` and `off`.
+    pub fn audit_path(&self) -> Option<&Path> {
+        (!matches!(self.audit.as_str(), "stderr" | "off")).then(|| Path::new(&self.audit))
+    }
+
+    /// The agents that may serve at the root address, best first: the named one; for `auto`
+    /// `claude`, then `demo`.
+    pub fn candidates(&self) -> Vec<&str> {
+        let names = match self.agent.as_str() {
+            "auto" => vec!["claude", "demo"],
+            name => vec![name],
+        };
+        names
+            .into_iter()
+            .filter(|&name| self.agents.contains_key(name))
+            .collect()
+    }
+
+    /// Every contradiction, origins left out.
+    pub(super) fn problems(&self) -> Vec<Problem> {
+        let mut found = Found::default();
+        self.check_server(&mut found);
+        self.check_bounds(&mut found);
+        if self.agent != "auto" && !self.agents.contains_key(&self.agent) {
+            let names: Vec<&str> = self.agents.keys().map(String::as_str).collect();
+            let guess = nearest(&self.agent, names.iter().copied()).map_or_else(
+                || format!("there are {}", names.join(", ")),
+                |guess| format!("did you mean `{guess}`?"),
+            );
+            found.add(
+                &["agent"],
+                format!(
+                    "`agent` names `{}`, which is not among `agents`: {guess}",
+                    self.agent
+                ),
+            );
+        }
+        for (name, agent) in &self.agents {
+            agent.check(name, &mut found);
+        }
+        found.0
+    }
+
+    fn check_server(&self, found: &mut Found) {
+        if !self.auth.required && !self.auth.insecure && !self.is_loopback() {
+            found.add(
+                &["auth.required", "server.host"],
+                format!(
+                    "`auth.required` is false and `server.host` is {}: anyone who reaches this machine could run \
+                     commands on it; listen on 127.0.0.1, ask for a token, or set `auth.insecure` (--insecure) if you mean it",
+                    self.server.host,
+                ),
+            );
+        }
+        if self
+            .auth
+            .token
+            .as_deref()
+            .is_some_and(|token| token.trim().is_empty())
+        {
+            found.add(
+                &["auth.token"],
+                "`auth.token` is empty; leave it out and a random one is made".to_owned(),
+            );
+        }
+        let mut seen: BTreeSet<&str> = self.auth.token.as_deref().into_iter().collect();
+        for (name, token) in &self.auth.tokens {
+            let key = format!("auth.tokens.{name}");
+            if token.trim().is_empty() {
+                found.add(
+                    &[&key],
+                    format!("`{key}` is empty; give that caller a token or leave it out"),
+                );
+            } else if !seen.insert(token) {
+                found.add(
+                    &[&key],
+                    format!("`{key}` is the token of another caller too; give each its own"),
+                );
+            }
+        }
+        if self.server.host.trim().is_empty() {
+            found.add(
+                &["server.host"],
+                "`server.host` is empty; write 127.0.0.1 or 0.0.0.0".to_owned(),
+            );
+        }
+        if let Some(url) = &self.server.public_url
+            && !url.starts_with("http://")
+            && !url.starts_with("https://")
+        {
+            found.add(
+                &["server.public_url"],
+                format!("`server.public_url` must begin with http:// or https://, not be `{url}`"),
+            );
+        }
+        if self.audit_path().is_some_and(Path::is_dir) {
+            found.add(
+                &["audit"],
+                format!(
+                    "`audit` is the directory {}; name a file in it, or `stderr` or `off`",
+                    self.audit
+                ),
+            );
+        }
+        if self.log.path.as_deref().is_some_and(Path::is_dir) {
+            let path = self.log.path.as_deref().map(Path::display).into_iter();
+            found.add(
+                &["log.path"],
+                path.map(|path| format!("`log.path` is the directory {path}; name a file in it"))
+                    .collect(),
+            );
+        }
+        if self.store.path == PathBuf::new() {
+            found.add(
+                &["store.path"],
+                "`store.path` is empty; name a file or `memory`".to_owned(),
+            );
+        }
+    }
+
+    fn check_bounds(&self, found: &mut Found) {
+        let limits = &self.limits;
+        let at_least_one = [
+            (
+                "processes.max",
+                self.processes.max as u64,
+                "no agent could ever run",
+            ),
+            (
+                "workspace.shared_turns",
+                self.workspace.shared_turns as u64,
+                "no turn could ever begin",
+            ),
+            (
+                "limits.body",
+                limits.body.get(),
+                "every request would be refused",
+            ),
+            (
+                "limits.prompt",
+                limits.prompt.get(),
+                "every message would be refused",
+            ),
+            (
+                "limits.line",
+                limits.line.get(),
+                "no agent could say a word",
+            ),
+            (
+                "limits.answer",
+                limits.answer.get(),
+                "no agent could answer",
+            ),
+            (
+                "limits.connections",
+                limits.connections as u64,
+                "nobody could connect",
+            ),
+            (
+                "limits.wrong_tokens",
+                u64::from(limits.wrong_tokens),
+                "everyone would be refused unheard",
+            ),
+            (
+                "limits.rate_keys",
+                limits.rate_keys as u64,
+                "no caller could be counted",
+            ),
+            (
+                "limits.http2_streams",
+                u64::from(limits.http2_streams),
+                "no HTTP/2 request could be made",
+            ),
+            (
+                "limits.store_readers",
+                limits.store_readers as u64,
+                "nothing could be read",
+            ),
+        ];
+        for (key, value, consequence) in at_least_one {
+            if value == 0 {
+                found.add(
+                    &[key],
+                    format!("`{key}` is 0: {consequence}; make it at least 1"),
+                );
+            }
+        }
+        let ordered = [
+            ("limits.prompt", limits.prompt, "limits.body", limits.body),
+            ("limits.line", limits.line, "limits.answer", limits.answer),
+            (
+                "limits.inline_answer",
+                limits.inline_answer,
+                "limits.response",
+                limits.response,
+            ),
+        ];
+        for (small, value, large, bound) in ordered {
+            if value > bound && bound.get() > 0 {
+                found.add(&[small, large], format!("`{small}` ({value}) is larger than `{large}` ({bound}); raise `{large}` or lower `{small}`"));
+            }
+        }
+        if !(16 * 1024..=500_000).contains(&limits.event.get()) {
+            found.add(
+                &["limits.event"],
+                format!(
+                    "`limits.event` is {}; clients take events from 16KiB to 500kB",
+                    limits.event
+                ),
+            );
+        }
+    }
+}
+
+impl Agent {
+    fn check(&self, name: &str, found: &mut Found) {
+        let key = |field: &str| format!("agents.{name}.{field}");
+        let is_plain =
+            |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_');
+        if RESERVED.contains(&name) {
+            found.add(
+                &["agents"],
+                format!("an agent cannot be called `{name}`: that is an address of the server"),
+            );
+        } else if name == "auto"
+            || !name.starts_with(|c: char| c.is_ascii_alphanumeric())
+            || !name.chars().all(is_plain)
+        {
+            found.add(&["agents"], format!("an agent cannot be called `{name}`: it is part of an address, so use a-z, 0-9, `-` and `_`, and not `auto`"));
+        }
+        if self.driver == DriverKind::Command
+            && self
+                .program
+                .as_deref()
+                .is_none_or(|program| program.trim().is_empty())
+        {
+            found.add(
+                &[&key("program")],
+                format!(
+                    "`{}` is missing: the driver `command` needs a program to run",
+                    key("program")
+                ),
+            );
+        }
+        if self.terminator.is_some() && self.input == Input::Stdin {
+            found.add(
+                &[&key("terminator"), &key("input")],
+                format!("`{}` has no use with `{}: stdin`: it stands between arguments and message; leave one out", key("terminator"), key("input")),
+            );
+        }
+        for name in self
+            .env
+            .presets
+            .iter()
+            .filter(|name| preset(name).is_none())
+        {
+            let known: Vec<&str> = preset_names().collect();
+            let guess = nearest(name, known.iter().copied()).map_or_else(
+                || format!("there are {}", known.join(", ")),
+                |guess| format!("did you mean `{guess}`?"),
+            );
+            found.add(
+                &[&key("env.presets")],
+                format!(
+                    "`{}` names `{name}`, which is not a preset: {guess}",
+                    key("env.presets")
+                ),
+            );
+        }
+        let mut ids = BTreeSet::new();
+        for skill in self.skills.iter().filter(|skill| !ids.insert(&skill.id)) {
+            found.add(
+                &[&key("skills")],
+                format!(
+                    "`{}` has two skills with the id `{}`; ids are unique on a card",
+                    key("skills"),
+                    skill.id
+                ),
+            );
+        }
+    }
+}
+
+#[derive(Default)]
+struct Found(Vec<Problem>);
+
+impl Found {
+    fn add(&mut self, keys: &[&str], text: String) {
+        let keys = keys.iter().map(|&key| key.to_owned()).collect();
+        self.0.push(Problem {
+            keys,
+            text,
+            origins: Vec::new(),
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,125 @@
+//! What is refused, and in which words.
+
+use super::*;
+use crate::config::Bytes;
+
+fn problem(change: impl FnOnce(&mut Config)) -> String {
+    let mut config = Config::default();
+    change(&mut config);
+    config
+        .validate()
+        .map_or_else(|error| error.to_string(), |()| "ok".to_owned())
+}
+
+fn claude(config: &mut Config) -> &mut Agent {
+    config.agents.get_mut("claude").unwrap()
+}
+
+#[test]
+fn the_defaults_are_possible() {
+    assert_eq!(problem(|_| ()), "ok");
+}
+
+#[test]
+fn no_token_on_an_open_address_needs_a_second_word() {
+    let open = |config: &mut Config| {
+        config.auth.required = false;
+        config.server.host = "0.0.0.0".to_owned();
+    };
+    assert!(problem(open).starts_with("`auth.required` is false and `server.host` is 0.0.0.0"));
+    assert_eq!(
+        problem(|config| {
+            open(config);
+            config.auth.insecure = true;
+        }),
+        "ok"
+    );
+    for host in ["127.0.0.1", "127.8.8.8", "::1", "[::1]", "localhost"] {
+        assert_eq!(
+            problem(|config| {
+                open(config);
+                config.server.host = host.to_owned();
+            }),
+            "ok",
+            "{host}"
+        );
+    }
+}
+
+#[test]
+fn bounds_of_nothing_are_refused_together() {
+    insta::assert_snapshot!(problem(|config| {
+        config.processes.max = 0;
+        config.workspace.shared_turns = 0;
+        config.limits.connections = 0;
+    }), @r"
+`processes.max` is 0: no agent could ever run; make it at least 1
+`workspace.shared_turns` is 0: no turn could ever begin; make it at least 1
+`limits.connections` is 0: nobody could connect; make it at least 1
+");
+}
+
+#[test]
+fn a_part_larger_than_its_whole_is_refused() {
+    insta::assert_snapshot!(problem(|config| {
+        config.limits.prompt = Bytes::new(32 << 20);
+        config.limits.line = Bytes::new(2 << 30);
+    }), @r"
+`limits.prompt` (32MiB) is larger than `limits.body` (16MiB); raise `limits.body` or lower `limits.prompt`
+`limits.line` (2GiB) is larger than `limits.answer` (1GiB); raise `limits.answer` or lower `limits.line`
+");
+}
+
+#[test]
+fn an_agent_that_is_not_there_is_refused_with_the_nearest_name() {
+    insta::assert_snapshot!(problem(|config| config.agent = "cluade".to_owned()), @"`agent` names `cluade`, which is not among `agents`: did you mean `claude`?");
+}
+
+#[test]
+fn an_agents_own_contradictions_name_its_keys() {
+    insta::assert_snapshot!(problem(|config| {
+        claude(config).input = Input::Stdin;
+        claude(config).terminator = Some("--".to_owned());
+        claude(config).env.presets = vec!["antropic".to_owned()];
+        config.agents.insert("codex".to_owned(), Agent::default());
+    }), @r"
+`agents.claude.terminator` has no use with `agents.claude.input: stdin`: it stands between arguments and message; leave one out
+`agents.claude.env.presets` names `antropic`, which is not a preset: did you mean `anthropic`?
+`agents.codex.program` is missing: the driver `command` needs a program to run
+");
+}
+
+#[test]
+fn a_directory_is_no_audit_log() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().to_string_lossy().into_owned();
+    assert!(problem(|config| config.audit = path).starts_with("`audit` is the directory "));
+}
+
+#[test]
+fn a_name_that_is_an_address_of_the_server_is_refused() {
+    for name in ["ui", "auto", ".well-known", "A", ""] {
+        let agent = Agent::of(DriverKind::Demo);
+        assert_ne!(
+            problem(|config| {
+                config.agents.insert(name.to_owned(), agent);
+            }),
+            "ok",
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn two_callers_cannot_share_a_token() {
+    assert_eq!(
+        problem(|config| {
+            config.auth.token = Some("same".to_owned());
+            config
+                .auth
+                .tokens
+                .insert("ci".to_owned(), "same".to_owned());
+        }),
+        "`auth.tokens.ci` is the token of another caller too; give each its own",
+    );
+}

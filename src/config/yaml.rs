@@ -1,0 +1,461 @@
+//! A YAML file twice: typed as `T`, and as a tree that knows where each key stands.
+//!
+//! The typed reading says what is wrong; the tree says which keys the file speaks of, where, and
+//! how the one that is wrong is called in full.
+
+use super::error::Place;
+use super::guess::{nearest, plain_key};
+use super::node::{Node, path_at, walk};
+use super::secrets::{MASK, looks_like_credential, masked_line};
+use serde::de::DeserializeOwned;
+use serde_saphyr::{DuplicateKeyPolicy, Error as Yaml, Location};
+use std::path::Path;
+
+/// A file as text, with the name that people know it by.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Source<'a> {
+    /// The name.
+    pub(super) path: &'a Path,
+    /// The text.
+    pub(super) text: &'a str,
+}
+
+impl<'a> Source<'a> {
+    /// The tree of keys. A doubled key counts once here; the typed reading refuses it.
+    ///
+    /// # Errors
+    /// Text that is not YAML, or more than one document.
+    pub(super) fn tree(self) -> Result<Node, Box<Place>> {
+        let options = serde_saphyr::options! { duplicate_keys: DuplicateKeyPolicy::FirstWins };
+        serde_saphyr::from_str_with_options(self.text, options)
+            .map_err(|error| self.place(&error, None, &[]))
+    }
+
+    /// The typed reading.
+    ///
+    /// # Errors
+    /// A doubled or unknown key and a value of the wrong type, each with its place. `known` are
+    /// all dotted keys there are, to guess what an unknown one was meant to be.
+    pub(super) fn typed<T: DeserializeOwned>(
+        self,
+        tree: &Node,
+        known: &[String],
+    ) -> Result<T, Box<Place>> {
+        serde_saphyr::from_str(self.text).map_err(|error| self.place(&error, Some(tree), known))
+    }
+
+    fn place(self, error: &Yaml, tree: Option<&Node>, known: &[String]) -> Box<Place> {
+        let error = error.without_snippet();
+        let location = error.location().unwrap_or(Location::UNKNOWN);
+        let innermost = matches!(error, Yaml::SerdeUnknownField { .. });
+        let path = tree
+            .and_then(|tree| path_at(tree, location, innermost))
+            .unwrap_or_default();
+        let what = match path.as_slice() {
+            [] => "the file".to_owned(),
+            path => format!("`{}`", path.join(".")),
+        };
+        let (problem, meant) = match error {
+            Yaml::SerdeUnknownField {
+                field, expected, ..
+            } => (unknown_key(&path, field, expected, known), field.as_str()),
+            Yaml::DuplicateMappingKey { key, .. } => {
+                let key = key.as_deref().unwrap_or_default();
+                (doubled_key(tree, key, location), key)
+            }
+            Yaml::SerdeUnknownVariant {
+                variant, expected, ..
+            } => {
+                let guess = nearest(variant, expected.iter().copied())
+                    .map_or_else(String::new, |guess| format!(" (did you mean `{guess}`?)"));
+                let expected = expected.join(", ");
+                (
+                    format!("{what} is one of {expected}, not `{variant}`{guess}"),
+                    variant.as_str(),
+                )
+            }
+            Yaml::SerdeMissingField { field, .. } => {
+                (format!("`{field}` is missing in {what}"), "")
+            }
+            Yaml::MultipleDocuments { .. } => (
+                "a second document begins here; a configuration is one".to_owned(),
+                "",
+            ),
+            Yaml::InvalidScalar { ty, .. } => (format!("{what} wants {}", wanted(ty)), ""),
+            Yaml::Unexpected { expected, .. } if tree.is_some() => {
+                (format!("{what} wants {}", wanted(expected)), "")
+            }
+            Yaml::SerdeInvalidType {
+                unexpected,
+                expected,
+                ..
+            }
+            | Yaml::SerdeInvalidValue {
+                unexpected,
+                expected,
+                ..
+            } => (format!("{what} wants {expected}: not {unexpected}"), ""),
+            Yaml::Message { msg, .. } => (format!("{what}: {msg}"), ""),
+            other => {
+                let text = other.to_string();
+                let text = text.split(" at line ").next().unwrap_or_default();
+                (format!("not YAML that can be read: {text}"), "")
+            }
+        };
+        self.at(location, problem, meant.chars().count())
+    }
+
+    /// The place with its line, as far as both may be shown.
+    fn at(self, location: Location, problem: String, length: usize) -> Box<Place> {
+        let line = usize::try_from(location.line()).unwrap_or(1).max(1);
+        let column = usize::try_from(location.column()).unwrap_or(1).max(1);
+        let raw = self.text.lines().nth(line - 1).unwrap_or_default();
+        let (problem, shown) = if is_inside_secret(self.text, line) {
+            (
+                "something is wrong in a value that is secret".to_owned(),
+                MASK.to_owned(),
+            )
+        } else {
+            let shown = masked_line(raw);
+            // Behind a colon a message may quote the value that the line does not show.
+            let may_quote = shown != raw && !problem.starts_with("unknown key");
+            let problem = if may_quote {
+                problem.split(": ").next().unwrap_or_default().to_owned()
+            } else {
+                problem
+            };
+            (problem, shown)
+        };
+        let source_line: String = shown
+            .chars()
+            .take(200)
+            .map(|c| if c == '\t' { ' ' } else { c })
+            .collect();
+        let width = source_line.chars().count();
+        let column = column.min(width + 1);
+        let length = length.clamp(1, (width + 1 - column).max(1));
+        Box::new(Place {
+            path: self.path.to_owned(),
+            line,
+            column,
+            problem,
+            source_line,
+            length,
+        })
+    }
+}
+
+/// Whether a line belongs to the block under a key that names a credential.
+fn is_inside_secret(text: &str, line: usize) -> bool {
+    let lines: Vec<&str> = text.lines().take(line).collect();
+    let indent = |line: &str| line.len() - line.trim_start().len();
+    let mut limit = lines.get(line - 1).map_or(0, |line| indent(line));
+    for above in lines
+        .iter()
+        .rev()
+        .skip(1)
+        .filter(|line| !line.trim().is_empty())
+    {
+        if indent(above) < limit {
+            limit = indent(above);
+            let key = above
+                .split(':')
+                .next()
+                .unwrap_or_default()
+                .trim()
+                .trim_start_matches("- ");
+            if looks_like_credential(key.trim_matches(['"', '\''])) {
+                return true;
+            }
+        }
+    }
+    false
+}
+
+fn unknown_key(
+    path: &[String],
+    field: &str,
+    expected: &[&'static str],
+    known: &[String],
+) -> String {
+    let section = path
+        .split_last()
+        .map_or(&[][..], |(_, section)| section)
+        .join(".");
+    let full = |key: &str| {
+        if section.is_empty() {
+            key.to_owned()
+        } else {
+            format!("{section}.{key}")
+        }
+    };
+    let plain = plain_key(field);
+    let elsewhere = || {
+        known
+            .iter()
+            .map(String::as_str)
+            .find(|key| key.rsplit('.').next() == Some(&plain))
+            .map(str::to_owned)
+    };
+    let problem = format!("unknown key `{}`", full(field));
+    match nearest(&plain, expected.iter().copied())
+        .map(full)
+        .or_else(elsewhere)
+    {
+        Some(guess) => format!("{problem}: did you mean `{guess}`?"),
+        None => format!("{problem}; known here are {}", expected.join(", ")),
+    }
+}
+
+fn doubled_key(tree: Option<&Node>, key: &str, location: Location) -> String {
+    let mut first = None;
+    if let Some(tree) = tree {
+        walk(tree, &mut Vec::new(), &mut |path, at, _| {
+            let before = (at.line(), at.column()) < (location.line(), location.column());
+            if before
+                && path.last().is_some_and(|last| last == key)
+                && (at.column() == location.column() || at.line() == location.line())
+            {
+                first = Some((path.join("."), at.line()));
+            }
+        });
+    }
+    match first {
+        Some((path, line)) => {
+            format!("key `{path}` stands here a second time, first in line {line}; keep one")
+        }
+        None => format!("key `{key}` stands here a second time; keep one"),
+    }
+}
+
+/// What a type is called by people.
+fn wanted(expected: &str) -> &str {
+    match expected {
+        "bool" | "boolean" => "true or false",
+        "u16" => "a whole number from 0 to 65535",
+        "u32" => "a whole number from 0 to 4294967295",
+        "u64" | "usize" => "a whole number, 0 or more",
+        "string scalar" => "a text",
+        "sequence start" => "a list",
+        "mapping start" => "keys with values",
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::Config;
+    use crate::config::layers::Layers;
+    use insta::assert_snapshot;
+    use std::path::Path;
+
+    fn error(text: &str) -> String {
+        let mut layers = Layers::default();
+        layers
+            .file(Path::new("pilothouse.yaml"), text)
+            .unwrap_err()
+            .to_string()
+    }
+
+    fn read(text: &str) -> Config {
+        let mut layers = Layers::default();
+        layers.file(Path::new("pilothouse.yaml"), text).unwrap();
+        layers.config()
+    }
+
+    #[test]
+    fn an_unknown_key_names_the_nearest_one() {
+        assert_snapshot!(error("server:\n  prot: 2\n"), @r"
+unknown key `server.prot`: did you mean `server.port`?
+ --> pilothouse.yaml:2:3
+  |
+2 |   prot: 2
+  |   ^^^^
+");
+    }
+
+    #[test]
+    fn a_key_in_another_spelling_or_section_is_found() {
+        assert_snapshot!(error("server: {publicUrl: x}"), @r"
+unknown key `server.publicUrl`: did you mean `server.public_url`?
+ --> pilothouse.yaml:1:10
+  |
+1 | server: {publicUrl: x}
+  |          ^^^^^^^^^
+");
+        assert_snapshot!(error("host: 0.0.0.0\n"), @r"
+unknown key `host`: did you mean `server.host`?
+ --> pilothouse.yaml:1:1
+  |
+1 | host: 0.0.0.0
+  | ^^^^
+");
+        assert_snapshot!(error("agents:\n  mine:\n    pogram: x\n"), @r"
+unknown key `agents.mine.pogram`: did you mean `agents.mine.program`?
+ --> pilothouse.yaml:3:5
+  |
+3 |     pogram: x
+  |     ^^^^^^
+");
+    }
+
+    #[test]
+    fn a_key_that_resembles_nothing_is_told_what_there_is() {
+        assert_snapshot!(error("auth:\n  zebra: 1\n"), @r"
+unknown key `auth.zebra`; known here are token, required, insecure
+ --> pilothouse.yaml:2:3
+  |
+2 |   zebra: 1
+  |   ^^^^^
+");
+    }
+
+    #[test]
+    fn a_doubled_key_is_refused_where_it_stands_again() {
+        assert_snapshot!(error("server:\n  port: 1\n  host: x\n  port: 2\n"), @r"
+key `server.port` stands here a second time, first in line 2; keep one
+ --> pilothouse.yaml:4:3
+  |
+4 |   port: 2
+  |   ^^^^
+");
+    }
+
+    #[test]
+    fn a_value_of_the_wrong_type_is_told_what_is_wanted() {
+        assert_snapshot!(error("server:\n  port: lots # many\n"), @r"
+`server.port` wants a whole number from 0 to 65535
+ --> pilothouse.yaml:2:9
+  |
+2 |   port: lots # many
+  |         ^
+");
+        assert_snapshot!(error("log:\n  console: maybe\n"), @r"
+`log.console` wants true or false
+ --> pilothouse.yaml:2:12
+  |
+2 |   console: maybe
+  |            ^
+");
+        assert_snapshot!(error("server:\n  allowed_hosts: a.example\n"), @r"
+`server.allowed_hosts` wants a list
+ --> pilothouse.yaml:2:18
+  |
+2 |   allowed_hosts: a.example
+  |                  ^
+");
+        assert_snapshot!(error("server: 2222\n"), @r"
+`server` wants keys with values
+ --> pilothouse.yaml:1:9
+  |
+1 | server: 2222
+  |         ^
+");
+        assert_snapshot!(error("workspace:\n  mode: sesion\n"), @r"
+`workspace.mode` is one of session, shared, not `sesion` (did you mean `session`?)
+ --> pilothouse.yaml:2:9
+  |
+2 |   mode: sesion
+  |         ^^^^^^
+");
+        assert_snapshot!(error("agents:\n  claude:\n    skills:\n      - id: x\n"), @r"
+`name` is missing in `agents.claude.skills.0`
+ --> pilothouse.yaml:4:9
+  |
+4 |       - id: x
+  |         ^
+");
+    }
+
+    #[test]
+    fn an_age_and_a_size_that_cannot_be_are_told_why() {
+        assert_snapshot!(error("timeouts:\n  turn: 0\n"), @r"
+`timeouts.turn`: an age of nothing is not allowed: write how long
+ --> pilothouse.yaml:2:9
+  |
+2 |   turn: 0
+  |         ^
+");
+        assert_snapshot!(error("limits:\n  body: lots\n"), @r"
+`limits.body`: `lots` is not a size like 64KiB, 16MiB or 1GB, or a number of bytes
+ --> pilothouse.yaml:2:9
+  |
+2 |   body: lots
+  |         ^
+");
+    }
+
+    #[test]
+    fn what_is_not_yaml_is_shown_where_it_ends() {
+        assert_snapshot!(error("server:\n\tport: 1\n"), @r"
+not YAML that can be read: tabs disallowed within this context (block indentation)
+ --> pilothouse.yaml:2:2
+  |
+2 |  port: 1
+  |  ^
+");
+        assert_snapshot!(error("audit: a: b\n"), @r"
+not YAML that can be read: mapping values are not allowed in this context
+ --> pilothouse.yaml:1:9
+  |
+1 | audit: a: b
+  |         ^
+");
+        assert_snapshot!(error("audit: off\n---\naudit: off\n"), @r"
+a second document begins here; a configuration is one
+ --> pilothouse.yaml:3:1
+  |
+3 | audit: off
+  | ^
+");
+    }
+
+    #[test]
+    fn an_error_never_shows_a_secret() {
+        for text in [
+            "auth:\n  token: hunter2\n  token: hunter2\n",
+            "auth:\n  token: [hunter2]\n",
+            "auth: {token: hunter2, tokn: hunter2}\n",
+            "auth:\n  token: hunter2: hunter2\n",
+            "agents:\n  claude:\n    env:\n      set:\n        A_KEY: {a: hunter2}\n",
+            "agents:\n  claude:\n    env:\n      set:\n        A_KEY:\n          a: hunter2\n",
+            "auth:\n  tokens:\n    ci: [hunter2]\n",
+            "auth:\n  token: |\n    hunter2\n   hunter2: x\n",
+        ] {
+            let error = error(text);
+            assert!(!error.contains("hunter2"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_section_with_nothing_but_comments_says_nothing() {
+        assert_eq!(read("auth:\n  # token: x\nserver:\n"), Config::default());
+        assert_eq!(read(""), Config::default());
+    }
+
+    #[test]
+    fn a_text_is_taken_as_it_stands_even_where_yaml_sees_something_else() {
+        assert_eq!(read("audit: off\n").audit, "off");
+        assert_eq!(
+            read("agents: {claude: {version: 1.10}}\n").agents["claude"]
+                .version
+                .as_deref(),
+            Some("1.10")
+        );
+    }
+
+    #[test]
+    fn anchors_and_merges_count_where_they_are_used() {
+        let config = read(
+            "store:\n  retention: &r {age: 1d, count: 5}\nsessions:\n  retention:\n    <<: *r\n    count: 6\n",
+        );
+        assert_eq!(
+            (
+                config.sessions.retention.count,
+                config.sessions.retention.age.to_string().as_str()
+            ),
+            (6, "1d")
+        );
+        assert_eq!(config.sessions.retention.size.to_string(), "20GiB");
+    }
+}

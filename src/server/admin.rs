@@ -1,0 +1,192 @@
+//! What A2A has no operation for: health, sessions, the whole of a long answer.
+
+use super::{Doors, authority, denial, json_response, peer, with_advice};
+use crate::access::Caller;
+use crate::store::{Event, Kind, SessionRow};
+use crate::task::answer_id;
+use axum::body::Body;
+use axum::extract::{Path, Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::Response;
+use bytes::Bytes;
+use futures_util::stream::unfold;
+use pilothouse_a2a::error::{Error, ErrorKind, status_object};
+use pilothouse_a2a::event::StreamResponse;
+use pilothouse_a2a::id::TaskId;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// Sessions of one list at most.
+const SESSIONS: u32 = 500;
+
+/// Bytes of events that one read brings while an answer is sent.
+const READ_BYTES: usize = 256 * 1024;
+
+/// `GET /`: for a person with a browser.
+pub(super) async fn welcome(State(doors): State<Arc<Doors>>) -> Response {
+    let name = &doors.service.sessions().house().agent.name;
+    let text = format!(
+        "{name}: an A2A agent, served by pilothouse {}.\nIts card is at /.well-known/agent-card.json; send messages by \
+         POST to this address.\n",
+        env!("CARGO_PKG_VERSION")
+    );
+    let mut response = Response::new(Body::from(text));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+}
+
+/// `GET /health`: the process answers.
+pub(super) async fn health() -> Response {
+    json_response(StatusCode::OK, json!({"status": "ok", "version": env!("CARGO_PKG_VERSION")}).to_string())
+}
+
+/// `GET /ready`: the store is written, the agent is there; no secrets.
+pub(super) async fn ready(State(doors): State<Arc<Doors>>) -> Response {
+    let house = doors.service.sessions().house();
+    let store = house.store.commit(Vec::new(), crate::store::Durability::Written).await;
+    let stopping = doors.stop.is_cancelled();
+    let (live, most) = doors.service.sessions().processes();
+    let body = json!({
+        "status": if store.is_ok() && !stopping { "ready" } else { "not ready" },
+        "store": if store.is_ok() { "ok" } else { "failed" },
+        "stopping": stopping,
+        "agent": {"name": house.agent.name, "driver": house.agent.config.driver},
+        "isolation": house.agent.isolation(),
+        "processes": {"live": live, "max": most},
+        "waiting": doors.service.sessions().waiting(),
+    });
+    let status = if store.is_ok() && !stopping { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    json_response(status, body.to_string())
+}
+
+/// `GET /api/v1/sessions`: the caller's sessions, last used first.
+pub(super) async fn sessions(State(doors): State<Arc<Doors>>, request: Request) -> Response {
+    let caller = match admitted(&doors, &request) {
+        Ok(caller) => caller,
+        Err(response) => return *response,
+    };
+    let house = doors.service.sessions().house();
+    match house.store.sessions(&caller.scope(&house.agent.key), SESSIONS).await {
+        Ok(rows) => {
+            let rows: Vec<_> = rows.iter().map(|row| shown(&doors, row)).collect();
+            json_response(StatusCode::OK, json!({"sessions": rows}).to_string())
+        }
+        Err(error) => failed(&Error::new(ErrorKind::Internal, error.to_string())),
+    }
+}
+
+/// `GET /api/v1/sessions/{id}`: one of them, by its id or its context.
+pub(super) async fn session(State(doors): State<Arc<Doors>>, Path(id): Path<String>, request: Request) -> Response {
+    let caller = match admitted(&doors, &request) {
+        Ok(caller) => caller,
+        Err(response) => return *response,
+    };
+    let house = doors.service.sessions().house();
+    match house.store.sessions(&caller.scope(&house.agent.key), SESSIONS).await {
+        Ok(rows) => match rows.iter().find(|row| *row.id == *id || row.context_id.as_str() == id) {
+            Some(row) => json_response(StatusCode::OK, shown(&doors, row).to_string()),
+            None => not_there(&format!("no session `{id}`")),
+        },
+        Err(error) => failed(&Error::new(ErrorKind::Internal, error.to_string())),
+    }
+}
+
+fn shown(doors: &Doors, row: &SessionRow) -> Value {
+    let sessions = doors.service.sessions();
+    json!({
+        "id": &*row.id,
+        "contextId": row.context_id,
+        "agent": &*row.scope.agent,
+        "conversation": row.conversation,
+        "live": sessions.is_live(&row.id),
+        "created": row.created,
+        "used": row.used,
+        "workspace": sessions.house().workspaces.shown(&row.id),
+    })
+}
+
+/// `GET /api/v1/tasks/{id}/answer`: the whole answer as text, however long.
+pub(super) async fn answer(State(doors): State<Arc<Doors>>, Path(id): Path<String>, request: Request) -> Response {
+    let caller = match admitted(&doors, &request) {
+        Ok(caller) => caller,
+        Err(response) => return *response,
+    };
+    let log = match doors.service.find(&caller, &TaskId::new(id), true).await {
+        Ok((log, _)) => log,
+        Err(error) => return failed(&error),
+    };
+    let store = doors.service.sessions().house().store.clone();
+    let (head, wanted) = (log.head(), answer_id(&log.id));
+    // A replacing update makes everything before it void: begin at the last one.
+    let mut begin = 0;
+    let mut after = 0;
+    while after < head {
+        match store.events(log.n, after, head, READ_BYTES).await {
+            Ok(events) if !events.is_empty() => {
+                for event in &events {
+                    if piece(event, &wanted).is_some_and(|(_, append)| !append) {
+                        begin = event.seq - 1;
+                    }
+                    after = event.seq;
+                }
+            }
+            Ok(_) => break,
+            Err(error) => return failed(&Error::new(ErrorKind::Internal, error.to_string())),
+        }
+    }
+    let body = Body::from_stream(unfold((log, begin), move |(log, after)| {
+        let (store, wanted) = (store.clone(), wanted.clone());
+        async move {
+            let events = store.events(log.n, after, head, READ_BYTES).await.ok()?;
+            let last = events.last()?.seq;
+            let text: String = events.iter().filter_map(|event| piece(event, &wanted)).map(|(text, _)| text).collect();
+            Some((Ok::<_, std::convert::Infallible>(Bytes::from(text)), (log, last)))
+        }
+    }));
+    let mut response = Response::new(body);
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+}
+
+/// The text that an event adds to the answer, and whether it appends.
+fn piece(event: &Event, answer: &pilothouse_a2a::id::ArtifactId) -> Option<(String, bool)> {
+    if event.kind != Kind::Artifact {
+        return None;
+    }
+    match serde_json::from_slice::<StreamResponse>(&event.body).ok()? {
+        StreamResponse::ArtifactUpdate(update) if update.artifact.artifact_id == *answer => {
+            let text = update.artifact.parts.iter().filter_map(|part| part.as_text()).collect();
+            Some((text, update.append))
+        }
+        _ => None,
+    }
+}
+
+fn admitted(doors: &Doors, request: &Request) -> Result<Caller, Box<Response>> {
+    doors.access.admit(request.headers(), authority(request).as_deref(), peer(request)).map_err(|denied| {
+        let (status, error) = denial(&denied);
+        Box::new(with_advice(json_response(status, status_object(&error).to_string()), &error))
+    })
+}
+
+/// A path that no door has.
+pub(super) async fn not_found(request: Request) -> Response {
+    not_there(&format!("nothing at {}; the card is at /.well-known/agent-card.json", request.uri().path()))
+}
+
+/// A door that does not open that way.
+pub(super) async fn wrong_method(request: Request) -> Response {
+    let message = format!("{} is not served at {}", request.method(), request.uri().path());
+    let error = Error::new(ErrorKind::InvalidRequest, message);
+    json_response(StatusCode::METHOD_NOT_ALLOWED, status_object(&error).to_string())
+}
+
+fn not_there(message: &str) -> Response {
+    let body = json!({"error": {"code": 404, "status": "NOT_FOUND", "message": message, "details": []}});
+    json_response(StatusCode::NOT_FOUND, body.to_string())
+}
+
+fn failed(error: &Error) -> Response {
+    let status = StatusCode::from_u16(error.kind.codes().http).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    with_advice(json_response(status, status_object(error).to_string()), error)
+}

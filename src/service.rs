@@ -1,0 +1,528 @@
+//! The operations, once, on v1.0 types. It knows no transport and no dialect.
+
+use crate::access::Caller;
+use crate::session::{Refused, Sessions};
+use crate::store::{self, Durability, Filter, Place, TaskRow, Write};
+use crate::task::{Cursor, Record, TaskLog};
+use bytes::Bytes;
+use pilothouse_a2a::error::{Error, ErrorKind};
+use pilothouse_a2a::event::{StreamResponse, TaskStatusUpdateEvent};
+use pilothouse_a2a::id::{ContextId, TaskId};
+use pilothouse_a2a::message::{Message, Part, PartContent, Role};
+use pilothouse_a2a::operation::{
+    CancelTaskRequest, GetTaskRequest, ListTasksRequest, ListTasksResponse, SendMessageRequest,
+};
+use pilothouse_a2a::task::{Task, TaskState, TaskStatus};
+use pilothouse_a2a::time::Timestamp;
+use pilothouse_agents::Turn as Prompt;
+use std::sync::Arc;
+
+/// Longest `contextId` and v0.1 task id that a client may choose, in bytes.
+const ID_BYTES: usize = 256;
+
+/// Seconds after which a full queue is worth another try.
+const RETRY_SECONDS: u64 = 5;
+
+/// The operations.
+#[derive(Clone)]
+pub struct Service {
+    sessions: Sessions,
+}
+
+/// A task on its way: its log, where to begin to read, and what to show first.
+pub struct Stream {
+    /// What comes after `first`.
+    pub cursor: Cursor,
+    /// The task as it stands, with its sequence number; none where the log's own first event is it.
+    pub first: Option<(u64, Bytes)>,
+}
+
+impl Service {
+    /// The operations over these sessions.
+    pub fn new(sessions: Sessions) -> Self {
+        Self { sessions }
+    }
+
+    /// The sessions behind.
+    pub fn sessions(&self) -> &Sessions {
+        &self.sessions
+    }
+
+    fn store(&self) -> &store::Store {
+        &self.sessions.house().store
+    }
+
+    // === sending ===
+
+    /// Accepts a message; `alias` is the task's id as a v0.1 client made it.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the message, who may not, or that there is no room.
+    pub async fn accept(
+        &self,
+        caller: &Caller,
+        request: SendMessageRequest,
+        alias: Option<&str>,
+    ) -> Result<(Arc<TaskLog>, Option<u64>), Error> {
+        let house = self.sessions.house();
+        let SendMessageRequest { message, configuration, .. } = request;
+        check_message(&message, alias)?;
+        if configuration.is_some_and(|configuration| configuration.task_push_notification_config.is_some()) {
+            return Err(push_not_supported());
+        }
+        let prompt = self.prompt(&message)?;
+        let scope = caller.scope(&house.agent.key);
+        let continued = match (&message.task_id, alias) {
+            (Some(id), _) => {
+                let found = house.tasks.find(&scope, id).await.map_err(store_failed)?;
+                Some(found.ok_or_else(|| Error::task_not_found(id.as_str()))?)
+            }
+            (None, Some(alias)) => house.tasks.find_alias(&scope, alias).await.map_err(store_failed)?,
+            (None, None) => None,
+        };
+        let same_context = |log: &TaskLog| message.context_id.as_ref().is_none_or(|context| *context == log.context_id);
+        match continued {
+            Some(log) if message.task_id.is_some() && !same_context(&log) => Err(Error::invalid(
+                "message.contextId",
+                format!("task `{}` belongs to another context; leave contextId out or give the task's own", log.id),
+            )),
+            Some(log) if log.state().is_interrupted() => self.continue_task(log, message, prompt).await,
+            Some(log) if message.task_id.is_some() => Err(not_open(&log)),
+            // A v0.1 client reuses its id: a finished task makes room for a new one in the same session.
+            Some(log) if !log.state().is_terminal() => Err(not_open(&log)),
+            Some(log) => {
+                let context = message.context_id.clone().unwrap_or_else(|| log.context_id.clone());
+                self.new_task(caller, message, prompt, Some(context), alias).await
+            }
+            None => {
+                let context = message.context_id.clone();
+                self.new_task(caller, message, prompt, context, alias).await
+            }
+        }
+    }
+
+    async fn new_task(
+        &self,
+        caller: &Caller,
+        mut message: Message,
+        mut prompt: Prompt,
+        context: Option<ContextId>,
+        alias: Option<&str>,
+    ) -> Result<(Arc<TaskLog>, Option<u64>), Error> {
+        let house = self.sessions.house();
+        let scope = caller.scope(&house.agent.key);
+        let id = TaskId::random();
+        let known = context.is_some();
+        let context_id = context.unwrap_or_else(ContextId::random);
+        message.task_id = Some(id.clone());
+        message.context_id = Some(context_id.clone());
+        prompt.task_id = id.to_string();
+        prompt.context_id = context_id.to_string();
+        let admission = self.sessions.admit(&scope, context_id.clone(), known).await.map_err(refused)?;
+        let now = Timestamp::now();
+        let row = TaskRow {
+            n: self.store().new_task_number(),
+            id: id.clone(),
+            scope,
+            context_id: context_id.clone(),
+            session: admission.session.id.clone(),
+            alias: alias.map(Arc::from),
+            state: TaskState::Submitted,
+            status_at: now,
+            created: now,
+            head: 0,
+        };
+        let status = TaskStatus { state: TaskState::Submitted, message: None, timestamp: Some(now) };
+        let mut task = Task::new(id.clone(), context_id.clone(), status);
+        task.history.push(message);
+        let also = if admission.new { vec![Write::Session(Box::new(admission.session.clone()))] } else { Vec::new() };
+        let working = TaskStatus { state: TaskState::Working, message: None, timestamp: Some(now) };
+        let records = if admission.now {
+            vec![Record::Status(TaskStatusUpdateEvent::new(id, context_id, working))]
+        } else {
+            Vec::new()
+        };
+        let log = house.tasks.accept(row, task, also, records).await.map_err(store_failed)?;
+        admission.submit(log.clone(), prompt);
+        Ok((log, None))
+    }
+
+    async fn continue_task(
+        &self,
+        log: Arc<TaskLog>,
+        mut message: Message,
+        mut prompt: Prompt,
+    ) -> Result<(Arc<TaskLog>, Option<u64>), Error> {
+        message.task_id = Some(log.id.clone());
+        message.context_id = Some(log.context_id.clone());
+        prompt.task_id = log.id.to_string();
+        prompt.context_id = log.context_id.to_string();
+        let admission =
+            self.sessions.admit(&log.scope, log.context_id.clone(), true).await.map_err(refused)?;
+        let state = if admission.now { TaskState::Working } else { TaskState::Submitted };
+        let status = TaskStatus { state, message: None, timestamp: Some(Timestamp::now()) };
+        let update = TaskStatusUpdateEvent::new(log.id.clone(), log.context_id.clone(), status);
+        let records = vec![Record::Message(message), Record::Status(update)];
+        let before = log.head();
+        let taken = log.record_if(self.store(), TaskState::is_interrupted, records).await.map_err(store_failed)?;
+        if !taken {
+            return Err(not_open(&log));
+        }
+        admission.submit(log.clone(), prompt);
+        Ok((log, Some(before)))
+    }
+
+    /// Waits until an accepted task is over or asks, and shows it.
+    ///
+    /// # Errors
+    ///
+    /// When the store fails.
+    pub async fn settle(&self, log: &Arc<TaskLog>, history: Option<i32>) -> Result<Task, Error> {
+        log.settled().await.map_err(store_failed)?;
+        self.show(log, history).await
+    }
+
+    /// A task as it stands.
+    ///
+    /// # Errors
+    ///
+    /// When the store fails.
+    pub async fn show(&self, log: &Arc<TaskLog>, history: Option<i32>) -> Result<Task, Error> {
+        let limits = &self.sessions.house().config.limits;
+        let snapshot = log.snapshot(self.store(), limits.response.as_usize()).await.map_err(store_failed)?;
+        let mut task = snapshot.present(limits.inline_answer.as_usize()).task;
+        task.trim_history(history);
+        Ok(task)
+    }
+
+    /// The stream of a task that was just accepted or continued.
+    ///
+    /// # Errors
+    ///
+    /// When the store fails.
+    pub async fn follow(&self, log: &Arc<TaskLog>, before: Option<u64>) -> Result<Stream, Error> {
+        match before {
+            // The log's first event is the task as it was accepted.
+            None => Ok(Stream { cursor: log.follow(self.store(), 0), first: None }),
+            Some(seq) => self.from_snapshot(log, Some(seq)).await,
+        }
+    }
+
+    /// The snapshot at a place (or at the end), and a cursor from there.
+    async fn from_snapshot(&self, log: &Arc<TaskLog>, at: Option<u64>) -> Result<Stream, Error> {
+        let limits = &self.sessions.house().config.limits;
+        let limit = limits.event.as_usize();
+        let snapshot = match at {
+            None => log.snapshot(self.store(), limit).await,
+            Some(seq) => log.snapshot_at(self.store(), seq, limit).await,
+        };
+        let snapshot = snapshot.map_err(store_failed)?;
+        let (seq, whole) = (snapshot.seq, !snapshot.truncated);
+        let task = snapshot.present(limits.inline_answer.as_usize()).task;
+        let body = encode(&StreamResponse::Task(task));
+        if whole && body.len() <= limit {
+            return Ok(Stream { cursor: log.follow(self.store(), seq), first: Some((seq, body)) });
+        }
+        // Too large for one event: the task begins again without its artifacts, and they follow.
+        Ok(Stream { cursor: log.follow(self.store(), 0), first: None })
+    }
+
+    /// What the agent is told.
+    fn prompt(&self, message: &Message) -> Result<Prompt, Error> {
+        let house = self.sessions.house();
+        let mut texts: Vec<String> = Vec::new();
+        let mut images = Vec::new();
+        for (number, part) in message.parts.iter().enumerate() {
+            match &part.content {
+                PartContent::Text(text) => texts.push(text.clone()),
+                PartContent::Data(data) => texts.push(data.to_string()),
+                PartContent::Url(url) => texts.push(url.clone()),
+                PartContent::Raw(bytes) => match (part.media_type.as_deref(), std::str::from_utf8(bytes)) {
+                    (Some(media_type), _) if media_type.starts_with("image/") => {
+                        images.push((media_type.to_owned(), base64_of(part)));
+                    }
+                    (_, Ok(text)) => {
+                        let name = part.filename.as_deref().unwrap_or("file");
+                        texts.push(format!("{name}:\n{text}"));
+                    }
+                    (media_type, Err(_)) => {
+                        let media_type = media_type.unwrap_or("application/octet-stream");
+                        return Err(Error::new(
+                            ErrorKind::ContentTypeNotSupported,
+                            format!("a file of type {media_type} cannot be given to this agent; send text or an image"),
+                        )
+                        .field(format!("message.parts[{number}]"), "neither text nor an image"));
+                    }
+                },
+            }
+        }
+        let text = texts.join("\n\n");
+        let limit = house.config.limits.prompt.as_usize();
+        if text.len() > limit {
+            return Err(Error::invalid(
+                "message.parts",
+                format!("the text is {} bytes long; this server takes {limit} (`limits.prompt`)", text.len()),
+            ));
+        }
+        if text.trim().is_empty() && images.is_empty() {
+            return Err(Error::invalid("message.parts", "the message holds no text"));
+        }
+        let prompt =
+            Prompt { text, images, message_id: message.message_id.to_string(), ..Prompt::default() };
+        house.agent.check(&prompt).map_err(|refusal| Error::invalid("message.parts", refusal.to_string()))?;
+        Ok(prompt)
+    }
+
+    // === reading ===
+
+    /// A task of this caller by its id, or by the id that a v0.1 client of its made; the flag tells.
+    ///
+    /// # Errors
+    ///
+    /// `TaskNotFound`, also for a task of somebody else.
+    pub async fn find(&self, caller: &Caller, id: &TaskId, legacy: bool) -> Result<(Arc<TaskLog>, bool), Error> {
+        let house = self.sessions.house();
+        let scope = caller.scope(&house.agent.key);
+        if let Some(log) = house.tasks.find(&scope, id).await.map_err(store_failed)? {
+            return Ok((log, false));
+        }
+        if legacy && let Some(log) = house.tasks.find_alias(&scope, id.as_str()).await.map_err(store_failed)? {
+            return Ok((log, true));
+        }
+        Err(Error::task_not_found(id.as_str()))
+    }
+
+    /// `GetTask` (specification 3.1.3).
+    ///
+    /// # Errors
+    ///
+    /// When the store fails.
+    pub async fn get(&self, log: &Arc<TaskLog>, request: &GetTaskRequest) -> Result<Task, Error> {
+        self.show(log, request.history_length).await
+    }
+
+    /// `ListTasks` (specification 3.1.4).
+    ///
+    /// # Errors
+    ///
+    /// A page token that is none of ours, or a store that fails.
+    pub async fn list(&self, caller: &Caller, request: ListTasksRequest) -> Result<ListTasksResponse, Error> {
+        let house = self.sessions.house();
+        let scope = caller.scope(&house.agent.key);
+        let page_size = request.page_size.unwrap_or(50);
+        let from = match request.page_token.as_deref() {
+            None | Some("") => None,
+            Some(token) => Some(place_of(token).ok_or_else(|| {
+                Error::invalid("pageToken", "not a token of this server; begin without one")
+            })?),
+        };
+        let filter = Filter {
+            context_id: request.context_id,
+            state: (request.status != TaskState::Unspecified).then_some(request.status),
+            since: request.status_timestamp_after,
+        };
+        let size = u32::try_from(page_size).unwrap_or(50);
+        let page = self.store().list(&scope, filter, from, size).await.map_err(store_failed)?;
+        let mut tasks = Vec::with_capacity(page.rows.len());
+        for row in &page.rows {
+            let Some(log) = house.tasks.find(&scope, &row.id).await.map_err(store_failed)? else { continue };
+            let mut task = self.show(&log, request.history_length).await?;
+            if !request.include_artifacts {
+                task.artifacts.clear();
+            }
+            tasks.push(task);
+        }
+        Ok(ListTasksResponse {
+            tasks,
+            next_page_token: page.next.map(token_of).unwrap_or_default(),
+            page_size,
+            total_size: i32::try_from(page.total).unwrap_or(i32::MAX),
+        })
+    }
+
+    /// `CancelTask` (specification 3.1.5); a task that is canceled already stays so.
+    ///
+    /// # Errors
+    ///
+    /// `TaskNotCancelable` when the task is over.
+    pub async fn cancel(&self, log: &Arc<TaskLog>, _request: &CancelTaskRequest) -> Result<Task, Error> {
+        if log.state() != TaskState::Canceled {
+            if !log.state().is_terminal() {
+                self.sessions.cancel(log).await.map_err(store_failed)?;
+            }
+            if log.state() != TaskState::Canceled {
+                let state = log.state().name();
+                return Err(Error::new(
+                    ErrorKind::TaskNotCancelable,
+                    format!("task `{}` is over ({state}) and cannot be canceled", log.id),
+                )
+                .with("taskId", log.id.as_str())
+                .with("state", state));
+            }
+        }
+        self.show(log, None).await
+    }
+
+    /// `SubscribeToTask` (specification 3.1.6). After `Last-Event-ID` the task comes as it stood there,
+    /// then each later event once, also when it is over by now.
+    ///
+    /// # Errors
+    ///
+    /// `UnsupportedOperation` when the task is over.
+    pub async fn subscribe(&self, log: &Arc<TaskLog>, last_event: Option<u64>) -> Result<Stream, Error> {
+        if log.state().is_terminal() && last_event.is_none() {
+            return Err(Error::new(
+                ErrorKind::UnsupportedOperation,
+                format!("task `{}` is over; read it with GetTask", log.id),
+            )
+            .with("taskId", log.id.as_str()));
+        }
+        self.from_snapshot(log, last_event).await
+    }
+
+    /// What a push-notification operation answers until they are built.
+    pub fn push(&self) -> Error {
+        push_not_supported()
+    }
+}
+
+// === recovery ===
+
+impl Service {
+    /// After a start: what was running has failed and says so; what waited runs.
+    ///
+    /// # Errors
+    ///
+    /// When the store fails.
+    pub async fn recover(&self) -> Result<(usize, usize), store::Error> {
+        let house = self.sessions.house().clone();
+        let rows = self.store().unfinished().await?;
+        let (mut failed, mut resumed) = (0, 0);
+        for row in rows {
+            let log = house.tasks.hold(&row);
+            if !self.store().was_clean() {
+                log.jump(store::JUMP);
+            }
+            if row.state == TaskState::Submitted && *row.scope.agent == *house.agent.key {
+                let message = self.last_message(&log).await?;
+                if let Some(message) = message
+                    && let Ok(mut prompt) = self.prompt(&message)
+                {
+                    prompt.task_id = log.id.to_string();
+                    prompt.context_id = log.context_id.to_string();
+                    match self.sessions.admit(&row.scope, row.context_id.clone(), true).await {
+                        Ok(mut admission) => {
+                            admission.not_yet_started();
+                            admission.submit(log, prompt);
+                            resumed += 1;
+                            continue;
+                        }
+                        Err(refused) => tracing::warn!(task.id = %log.id, %refused, "a waiting task was not resumed"),
+                    }
+                }
+            }
+            let words = if row.state == TaskState::Working {
+                "the server ended while this task was running; its agent was stopped. Send the message again in the \
+                 same context to continue"
+            } else {
+                "the server was restarted and could not take this task up again"
+            };
+            let status = TaskStatus {
+                state: TaskState::Failed,
+                message: Some(Message::new(Role::Agent, vec![Part::text(words)])),
+                timestamp: Some(Timestamp::now()),
+            };
+            let update = TaskStatusUpdateEvent::new(log.id.clone(), log.context_id.clone(), status);
+            log.record(self.store(), vec![Record::Status(update)], Durability::Synced).await?;
+            failed += 1;
+        }
+        Ok((failed, resumed))
+    }
+
+    /// The newest message of the caller to a task.
+    async fn last_message(&self, log: &Arc<TaskLog>) -> Result<Option<Message>, store::Error> {
+        let snapshot = log.snapshot(self.store(), 0).await?;
+        Ok(snapshot.task.history.into_iter().rfind(|message| message.role == Role::User))
+    }
+}
+
+// === checks and errors ===
+
+fn check_message(message: &Message, alias: Option<&str>) -> Result<(), Error> {
+    if message.role != Role::User {
+        return Err(Error::invalid("message.role", "a message to an agent has the role of the user"));
+    }
+    if let Some(context) = &message.context_id {
+        check_id("message.contextId", context.as_str())?;
+    }
+    alias.map_or(Ok(()), |alias| check_id("id", alias))
+}
+
+/// Ids of clients never become paths; one that looks like a path is refused all the same, because
+/// whoever sends it is mistaken or tries something.
+fn check_id(field: &str, id: &str) -> Result<(), Error> {
+    if id.is_empty() || id.len() > ID_BYTES {
+        return Err(Error::invalid(field, format!("must have between 1 and {ID_BYTES} bytes")));
+    }
+    if id.chars().any(char::is_control) || id.split(['/', '\\']).any(|piece| piece == "..") {
+        return Err(Error::invalid(field, "must not hold control characters nor `..` as a path does"));
+    }
+    Ok(())
+}
+
+fn not_open(log: &TaskLog) -> Error {
+    let state = log.state();
+    let advice = if state.is_terminal() {
+        "send without taskId, with the same contextId, to continue the conversation"
+    } else {
+        "it is still being worked on; wait, cancel it, or send without taskId to queue another task behind it"
+    };
+    Error::new(ErrorKind::UnsupportedOperation, format!("task `{}` takes no message in {}; {advice}", log.id, state.name()))
+        .with("taskId", log.id.as_str())
+        .with("state", state.name())
+}
+
+fn push_not_supported() -> Error {
+    Error::new(ErrorKind::PushNotificationNotSupported, "this server sends no push notifications yet; subscribe instead")
+}
+
+fn refused(refused: Refused) -> Error {
+    match refused {
+        Refused::Full { .. } => {
+            Error::new(ErrorKind::ResourceExhausted, refused.to_string()).retry_after(RETRY_SECONDS)
+        }
+        Refused::Stopping => Error::new(ErrorKind::Unavailable, refused.to_string()).retry_after(RETRY_SECONDS),
+        Refused::Store(error) => store_failed(error),
+    }
+}
+
+/// The caller learns an incident's id, the operator the cause.
+fn store_failed(error: store::Error) -> Error {
+    let incident = uuid::Uuid::now_v7();
+    tracing::error!(%incident, %error, "an operation failed");
+    let message = if error.is_full() {
+        format!("the server's disk is full; tell its operator (incident {incident})")
+    } else {
+        format!("the server failed; tell its operator (incident {incident})")
+    };
+    Error::new(ErrorKind::Internal, message).with("incident", incident.to_string())
+}
+
+fn token_of(place: Place) -> String {
+    format!("{:x}.{:x}", place.status_ms, place.n)
+}
+
+fn place_of(token: &str) -> Option<Place> {
+    let (at, n) = token.split_once('.')?;
+    Some(Place { status_ms: i64::from_str_radix(at, 16).ok()?, n: i64::from_str_radix(n, 16).ok()? })
+}
+
+fn base64_of(part: &Part) -> String {
+    let json = serde_json::to_value(part).unwrap_or_default();
+    json.get("raw").and_then(serde_json::Value::as_str).unwrap_or_default().to_owned()
+}
+
+fn encode(response: &StreamResponse) -> Bytes {
+    Bytes::from(serde_json::to_vec(response).expect("an event has no maps with other keys than strings"))
+}

@@ -1,0 +1,96 @@
+//! Sessions: (caller, agent, `contextId`) made real. One actor per session owns process, driver and
+//! workspace; this file is the way to it.
+//!
+//! # How it works
+//!
+//! [`Sessions::admit`] reserves a place: it finds or makes the session's actor and says whether the
+//! turn can start now (then the task is stored `WORKING` in the same transaction in which it is
+//! accepted) or has to wait. [`Admission::submit`] hands the turn over. An actor without a process,
+//! without work and without a reservation leaves; the map never holds a session that does nothing.
+
+mod actor;
+mod inbox;
+mod registry;
+mod translate;
+
+pub use registry::{Admission, Refused, Sessions};
+
+use crate::agent::Agent;
+use crate::config::Config;
+use crate::process::Launcher;
+use crate::store::{Scope, SessionRow, Store};
+use crate::task::{TaskLog, Tasks};
+use crate::telemetry::Telemetry;
+use crate::workspace::Workspaces;
+use pilothouse_a2a::id::{ContextId, TaskId};
+use pilothouse_agents::Turn as Prompt;
+use std::sync::Arc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// What all sessions share.
+pub struct House {
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// The store.
+    pub store: Store,
+    /// The task logs.
+    pub tasks: Tasks,
+    /// Starts processes.
+    pub launcher: Launcher,
+    /// The agent that serves.
+    pub agent: Arc<Agent>,
+    /// Where sessions work.
+    pub workspaces: Workspaces,
+    /// Console, raw log.
+    pub telemetry: Telemetry,
+    /// Every actor, to be awaited at the end.
+    pub actors: TaskTracker,
+    /// Begins the end.
+    pub stop: CancellationToken,
+    /// Process starts at a time.
+    pub starting: Arc<Semaphore>,
+    /// Turns at a time in a shared folder.
+    pub shared_turns: Option<Arc<Semaphore>>,
+}
+
+/// A turn on its way to an agent.
+pub struct Turn {
+    /// The task's log.
+    pub log: Arc<TaskLog>,
+    /// What the agent is told.
+    pub prompt: Prompt,
+    /// The place among the live processes, where it was free at once.
+    pub slot: Option<OwnedSemaphorePermit>,
+    /// Whether `WORKING` is stored already.
+    pub started: bool,
+}
+
+/// What an actor may be told.
+pub(crate) enum Order {
+    /// Do this, after what you have.
+    Turn(Turn),
+    /// Cancel a task of yours; answered when it is over, with whether it was still there to cancel.
+    Cancel(TaskId, oneshot::Sender<bool>),
+    /// Somebody else needs your process.
+    Evict,
+    /// Look whether you are still needed.
+    Nudge,
+}
+
+/// Whose session.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Key {
+    /// The caller and the agent.
+    pub scope: Scope,
+    /// The context.
+    pub context_id: ContextId,
+}
+
+impl Key {
+    /// The key of a stored session.
+    pub fn of(row: &SessionRow) -> Self {
+        Self { scope: row.scope.clone(), context_id: row.context_id.clone() }
+    }
+}

@@ -1,0 +1,106 @@
+//! An actor's inbox: orders as they come, turns in the order in which they will run.
+
+use super::actor::canceled;
+use super::registry::Live;
+use super::{House, Order, Turn};
+use pilothouse_a2a::id::TaskId;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use tokio::sync::{mpsc, oneshot};
+
+/// The orders of one actor.
+pub(super) struct Inbox {
+    orders: mpsc::UnboundedReceiver<Order>,
+    turns: VecDeque<Turn>,
+    house: Arc<House>,
+    live: Arc<Live>,
+}
+
+/// What makes a running turn stop.
+pub(super) enum Interruption {
+    /// A caller cancels the running task.
+    Cancel(oneshot::Sender<bool>),
+    /// The server stops.
+    Stop,
+}
+
+/// What an actor without a turn hears.
+pub(super) enum Heard {
+    /// The next turn.
+    Turn(Box<Turn>),
+    /// Give up the process.
+    Evict,
+    /// Look whether you are still needed.
+    Nudge,
+    /// The server stops.
+    Stop,
+}
+
+impl Inbox {
+    pub(super) fn new(orders: mpsc::UnboundedReceiver<Order>, house: Arc<House>, live: Arc<Live>) -> Self {
+        Self { orders, turns: VecDeque::new(), house, live }
+    }
+
+    /// The queue behind the handle, for [`Live::leave`].
+    pub(super) fn orders(&self) -> &mpsc::UnboundedReceiver<Order> {
+        &self.orders
+    }
+
+    /// Whether turns wait.
+    pub(super) fn has_turns(&self) -> bool {
+        !self.turns.is_empty()
+    }
+
+    /// While idle: the next thing to do. Cancel-safe.
+    pub(super) async fn next(&mut self) -> Heard {
+        if let Some(turn) = self.turns.pop_front() {
+            return Heard::Turn(Box::new(turn));
+        }
+        loop {
+            let order = tokio::select! {
+                biased;
+                () = self.house.stop.cancelled() => return Heard::Stop,
+                order = self.orders.recv() => order,
+            };
+            match order {
+                Some(Order::Turn(turn)) => return Heard::Turn(Box::new(turn)),
+                Some(Order::Cancel(_, done)) => drop(done.send(false)),
+                Some(Order::Evict) => return Heard::Evict,
+                Some(Order::Nudge) | None => return Heard::Nudge,
+            }
+        }
+    }
+
+    /// During a turn: keeps order among what comes, until something concerns that turn. Cancel-safe.
+    pub(super) async fn interruption(&mut self, running: &TaskId) -> Interruption {
+        loop {
+            let order = tokio::select! {
+                biased;
+                () = self.house.stop.cancelled() => return Interruption::Stop,
+                order = self.orders.recv() => order,
+            };
+            match order {
+                Some(Order::Turn(turn)) => self.turns.push_back(turn),
+                Some(Order::Cancel(task, done)) if task == *running => return Interruption::Cancel(done),
+                Some(Order::Cancel(task, done)) => self.cancel_waiting(&task, done),
+                Some(Order::Evict | Order::Nudge) | None => {}
+            }
+        }
+    }
+
+    /// A task that only waits is canceled without its agent hearing of it.
+    fn cancel_waiting(&mut self, task: &TaskId, done: oneshot::Sender<bool>) {
+        let Some(place) = self.turns.iter().position(|turn| turn.log.id == *task) else {
+            let _ = done.send(false);
+            return;
+        };
+        let turn = self.turns.remove(place).expect("the place was just found");
+        self.live.one_less_waiting();
+        let house = self.house.clone();
+        self.house.actors.spawn(async move {
+            let record = canceled(&turn.log, "canceled before it began");
+            let outcome = turn.log.record_if(&house.store, |state| !state.is_terminal(), vec![record]).await;
+            let _ = done.send(outcome.unwrap_or(false));
+        });
+    }
+}

@@ -1,0 +1,360 @@
+//! The map of live sessions and the places for processes.
+
+use super::{House, Key, Order, Turn, actor};
+use crate::store::{self, Scope, SessionRow};
+use crate::task::TaskLog;
+use pilothouse_a2a::id::ContextId;
+use pilothouse_a2a::time::Timestamp;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+
+/// All sessions of the server.
+#[derive(Clone)]
+pub struct Sessions {
+    house: Arc<House>,
+    live: Arc<Live>,
+}
+
+/// The live sessions and the places they compete for.
+pub(super) struct Live {
+    map: Mutex<HashMap<Key, Handle>>,
+    pub(super) slots: Slots,
+    waiting: AtomicUsize,
+}
+
+struct Handle {
+    orders: mpsc::UnboundedSender<Order>,
+    session: Arc<str>,
+    reserved: usize,
+    /// Nothing to do, and a process that waits for the next turn.
+    warm: bool,
+}
+
+/// Places for live processes; who idles longest gives way.
+pub(super) struct Slots {
+    free: Arc<Semaphore>,
+    idle: Mutex<BTreeMap<u64, mpsc::UnboundedSender<Order>>>,
+    clock: AtomicUsize,
+    wanted: AtomicUsize,
+}
+
+/// A reserved place in a session's queue.
+pub struct Admission {
+    live: Arc<Live>,
+    key: Key,
+    orders: mpsc::UnboundedSender<Order>,
+    /// The session; to be stored with the task where it is new.
+    pub session: SessionRow,
+    /// Whether the session is new.
+    pub new: bool,
+    /// Whether the turn can start at once.
+    pub now: bool,
+    slot: Option<OwnedSemaphorePermit>,
+    submitted: bool,
+}
+
+/// Why there is no place.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    /// The queue is full.
+    #[error("{waiting} tasks are waiting already (`processes.queue`); try again later")]
+    Full {
+        /// How many wait.
+        waiting: usize,
+    },
+    /// The server is stopping.
+    #[error("the server is stopping")]
+    Stopping,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+}
+
+impl Sessions {
+    /// No sessions yet.
+    pub fn new(house: Arc<House>) -> Self {
+        let live = Live {
+            map: Mutex::default(),
+            slots: Slots::new(house.config.processes.max),
+            waiting: AtomicUsize::new(0),
+        };
+        Self { house, live: Arc::new(live) }
+    }
+
+    /// What all sessions share.
+    pub fn house(&self) -> &Arc<House> {
+        &self.house
+    }
+
+    /// Tasks that wait for a process or for their session's turn.
+    pub fn waiting(&self) -> usize {
+        self.live.waiting.load(Ordering::Relaxed)
+    }
+
+    /// Live processes, and how many there may be.
+    pub fn processes(&self) -> (usize, usize) {
+        let max = self.house.config.processes.max;
+        (max.saturating_sub(self.live.slots.free.available_permits()), max)
+    }
+
+    /// Whether a session has an actor.
+    pub fn is_live(&self, session: &str) -> bool {
+        self.live.map().values().any(|handle| &*handle.session == session)
+    }
+
+    /// Reserves a place in the session of a context; `known` says that the context may already exist.
+    ///
+    /// # Errors
+    ///
+    /// When the queue is full, the server stops, or the store fails.
+    pub async fn admit(&self, scope: &Scope, context_id: ContextId, known: bool) -> Result<Admission, Refused> {
+        if self.house.stop.is_cancelled() {
+            return Err(Refused::Stopping);
+        }
+        let key = Key { scope: scope.clone(), context_id };
+        if let Some(admission) = self.admit_live(&key)? {
+            return Ok(admission);
+        }
+        let stored = if known { self.house.store.session(scope, &key.context_id).await? } else { None };
+        let new = stored.is_none();
+        let session = stored.unwrap_or_else(|| {
+            let now = Timestamp::now();
+            SessionRow {
+                id: Arc::from(uuid::Uuid::now_v7().to_string()),
+                scope: key.scope.clone(),
+                context_id: key.context_id.clone(),
+                conversation: None,
+                ready: false,
+                created: now,
+                used: now,
+            }
+        });
+        let slot = self.live.slots.try_take();
+        let now = slot.is_some() && self.house.shared_turns.is_none();
+        let (orders, inbox) = mpsc::unbounded_channel();
+        {
+            let mut map = self.live.map();
+            if map.contains_key(&key) {
+                drop(map);
+                // Another request of the same context was quicker.
+                return self.admit_live(&key)?.ok_or(Refused::Stopping);
+            }
+            if !now {
+                self.count_one_waiting()?;
+            }
+            let handle = Handle { orders: orders.clone(), session: session.id.clone(), reserved: 1, warm: false };
+            map.insert(key.clone(), handle);
+        }
+        let actor = actor::Actor::new(self.house.clone(), self.live.clone(), key.clone(), session.clone(), inbox);
+        self.house.actors.spawn(actor.run(orders.downgrade()));
+        Ok(Admission { live: self.live.clone(), key, orders, session, new, now, slot, submitted: false })
+    }
+
+    fn admit_live(&self, key: &Key) -> Result<Option<Admission>, Refused> {
+        let mut map = self.live.map();
+        let Some(handle) = map.get_mut(key) else { return Ok(None) };
+        let now = handle.warm && handle.reserved == 0 && self.house.shared_turns.is_none();
+        if !now {
+            self.count_one_waiting()?;
+        }
+        handle.reserved += 1;
+        handle.warm = false;
+        let timestamp = Timestamp::now();
+        // The actor knows its session better; this row only tells the task where it belongs.
+        let session = SessionRow {
+            id: handle.session.clone(),
+            scope: key.scope.clone(),
+            context_id: key.context_id.clone(),
+            conversation: None,
+            ready: true,
+            created: timestamp,
+            used: timestamp,
+        };
+        Ok(Some(Admission {
+            live: self.live.clone(),
+            key: key.clone(),
+            orders: handle.orders.clone(),
+            session,
+            new: false,
+            now,
+            slot: None,
+            submitted: false,
+        }))
+    }
+
+    fn count_one_waiting(&self) -> Result<(), Refused> {
+        let limit = self.house.config.processes.queue;
+        let waiting = self.live.waiting.fetch_add(1, Ordering::Relaxed);
+        if waiting >= limit {
+            self.live.waiting.fetch_sub(1, Ordering::Relaxed);
+            return Err(Refused::Full { waiting });
+        }
+        Ok(())
+    }
+
+    /// Cancels a task and waits until it is over. False when there was nothing to cancel any more.
+    ///
+    /// # Errors
+    ///
+    /// When the store fails.
+    pub async fn cancel(&self, log: &Arc<TaskLog>) -> Result<bool, store::Error> {
+        let key = Key { scope: log.scope.clone(), context_id: log.context_id.clone() };
+        let orders = self.live.map().get(&key).map(|handle| handle.orders.clone());
+        if let Some(orders) = orders {
+            let (done, answer) = oneshot::channel();
+            if orders.send(Order::Cancel(log.id.clone(), done)).is_ok()
+                && let Ok(true) = answer.await
+            {
+                return Ok(true);
+            }
+        }
+        // No turn of it runs or waits: it asked, and nobody will answer.
+        let record = actor::canceled(log, "canceled before it was continued");
+        log.record_if(&self.house.store, |state| !state.is_terminal(), vec![record]).await
+    }
+
+}
+
+// === Live ===
+
+impl Live {
+    fn map(&self) -> std::sync::MutexGuard<'_, HashMap<Key, Handle>> {
+        self.map.lock().expect("nobody panics with the map of sessions")
+    }
+
+    /// A waiting turn begins, or is gone.
+    pub(super) fn one_less_waiting(&self) {
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// The actor has a process and nothing to do. False when work is on its way.
+    pub(super) fn idle(&self, key: &Key) -> bool {
+        let mut map = self.map();
+        let Some(handle) = map.get_mut(key) else { return false };
+        handle.warm = handle.reserved == 0;
+        handle.warm
+    }
+
+    /// The actor's process is gone while it waited.
+    pub(super) fn cold(&self, key: &Key) {
+        if let Some(handle) = self.map().get_mut(key) {
+            handle.warm = false;
+        }
+    }
+
+    /// The actor wants to leave; true when nobody needs it and it is out of the map.
+    pub(super) fn leave(&self, key: &Key, inbox: &mpsc::UnboundedReceiver<Order>) -> bool {
+        let mut map = self.map();
+        let free = map.get(key).is_none_or(|handle| handle.reserved == 0) && inbox.is_empty();
+        if free {
+            map.remove(key);
+        }
+        free
+    }
+
+    fn unreserve(&self, key: &Key) {
+        if let Some(handle) = self.map().get_mut(key) {
+            handle.reserved = handle.reserved.saturating_sub(1);
+        }
+    }
+}
+
+// === Admission ===
+
+impl Admission {
+    /// The task is stored as waiting, whatever place was free: its actor will say when it begins.
+    pub fn not_yet_started(&mut self) {
+        if std::mem::replace(&mut self.now, false) {
+            self.live.waiting.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Hands the turn to the session's actor.
+    pub fn submit(mut self, log: Arc<TaskLog>, prompt: pilothouse_agents::Turn) {
+        self.submitted = true;
+        let turn = Turn { log, prompt, slot: self.slot.take(), started: self.now };
+        // Sent under the reservation, so the actor cannot have left.
+        let _ = self.orders.send(Order::Turn(turn));
+        self.live.unreserve(&self.key);
+    }
+}
+
+impl Drop for Admission {
+    fn drop(&mut self) {
+        if !self.submitted {
+            if !self.now {
+                self.live.one_less_waiting();
+            }
+            self.live.unreserve(&self.key);
+            let _ = self.orders.send(Order::Nudge);
+        }
+    }
+}
+
+// === Slots ===
+
+impl Slots {
+    fn new(max: usize) -> Self {
+        Self {
+            free: Arc::new(Semaphore::new(max)),
+            idle: Mutex::default(),
+            clock: AtomicUsize::new(0),
+            wanted: AtomicUsize::new(0),
+        }
+    }
+
+    fn idle_ones(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, mpsc::UnboundedSender<Order>>> {
+        self.idle.lock().expect("nobody panics with the list of idle sessions")
+    }
+
+    /// A place, if one is free and nobody waits for it.
+    fn try_take(&self) -> Option<OwnedSemaphorePermit> {
+        if self.wanted.load(Ordering::Relaxed) > 0 {
+            return None;
+        }
+        self.free.clone().try_acquire_owned().ok()
+    }
+
+    /// A place; the longest-idle session gives up its own for it.
+    pub(super) async fn take(&self) -> OwnedSemaphorePermit {
+        if let Ok(permit) = self.free.clone().try_acquire_owned() {
+            return permit;
+        }
+        self.wanted.fetch_add(1, Ordering::Relaxed);
+        let wanted = Wanted(&self.wanted);
+        if let Some((_, orders)) = self.idle_ones().pop_first() {
+            let _ = orders.send(Order::Evict);
+        }
+        let permit = self.free.clone().acquire_owned().await.expect("the places are never closed");
+        drop(wanted);
+        permit
+    }
+
+    /// Whether somebody waits for a place.
+    pub(super) fn wanted(&self) -> bool {
+        self.wanted.load(Ordering::Relaxed) > 0
+    }
+
+    /// Notes that a session idles; the number takes it off the list again.
+    pub(super) fn idles(&self, orders: mpsc::UnboundedSender<Order>) -> u64 {
+        let tick = self.clock.fetch_add(1, Ordering::Relaxed) as u64;
+        self.idle_ones().insert(tick, orders);
+        tick
+    }
+
+    /// The session works again, or its process is gone.
+    pub(super) fn works(&self, tick: u64) {
+        self.idle_ones().remove(&tick);
+    }
+}
+
+/// Counts a waiter for as long as it waits, also when it gives up.
+struct Wanted<'a>(&'a AtomicUsize);
+
+impl Drop for Wanted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,377 @@
+//! What an agent says, as A2A reads it: events of one turn become records of its task.
+//!
+//! All text of a turn streams into one artifact, `answer`; everything else is a `WORKING` status with a
+//! line for people and a data part. Adjacent pieces of text become one update, up to [`PIECE`] bytes.
+
+use crate::task::{ANSWER, Record, TaskLog, answer_id};
+use pilothouse_a2a::event::{TaskArtifactUpdateEvent, TaskStatusUpdateEvent};
+use pilothouse_a2a::id::{ArtifactId, MessageId};
+use pilothouse_a2a::message::{Message, Part, PartContent, Role};
+use pilothouse_a2a::task::{Artifact, TaskState, TaskStatus};
+use pilothouse_a2a::time::Timestamp;
+use pilothouse_agents::event::{self, Content, Event, Usage};
+use pilothouse_agents::{AskKind, Outcome};
+use serde_json::{Map, Value, json};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Text of one artifact update at most, in bytes; even wholly escaped it stays under an event's limit.
+const PIECE: usize = 32 * 1024;
+
+/// Streamed text that is remembered for comparison with what the CLI says its answer is.
+const COMPARED: usize = 256 * 1024;
+
+/// Longest preview of a value in a status line.
+const PREVIEW: usize = 160;
+
+/// Facts about the turn that belong into the task's metadata.
+#[derive(Debug, Clone, Default)]
+pub struct Facts {
+    /// The CLI's own conversation id.
+    pub conversation: Option<String>,
+    /// What isolation is in force.
+    pub isolation: Value,
+}
+
+/// Translates one turn.
+pub struct Translator {
+    log: Arc<TaskLog>,
+    began: Instant,
+    text: String,
+    thought: String,
+    /// Text streamed so far, where the driver names an answer of its own at the end.
+    streamed: Option<String>,
+    streamed_bytes: usize,
+    answer_begun: bool,
+    /// Something came between two pieces of text: they are paragraphs.
+    new_paragraph: bool,
+    usage: Option<Usage>,
+    out: Vec<Record>,
+    statuses: u64,
+    unknown: u64,
+}
+
+impl Translator {
+    /// A translator for a turn that begins now. `compares` says that the driver states the whole answer
+    /// at the end, so that the streamed text must be remembered.
+    pub fn new(log: Arc<TaskLog>, compares: bool) -> Self {
+        Self {
+            log,
+            began: Instant::now(),
+            text: String::new(),
+            thought: String::new(),
+            streamed: compares.then(String::new),
+            streamed_bytes: 0,
+            answer_begun: false,
+            new_paragraph: false,
+            usage: None,
+            out: Vec::new(),
+            statuses: 0,
+            unknown: 0,
+        }
+    }
+
+    /// Bytes of answer so far.
+    pub fn answer_bytes(&self) -> usize {
+        self.streamed_bytes
+    }
+
+    /// What the turn has used.
+    pub fn usage(&self) -> Option<&Usage> {
+        self.usage.as_ref()
+    }
+
+    /// How long the turn runs.
+    pub fn elapsed(&self) -> std::time::Duration {
+        self.began.elapsed()
+    }
+
+    /// Takes in one event.
+    pub fn say(&mut self, event: Event) {
+        match event {
+            Event::Text(text) => self.take_text(text),
+            Event::Thought(text) => {
+                self.flush_text();
+                self.thought.push_str(&text);
+                if self.thought.len() >= PIECE {
+                    self.flush_thought();
+                }
+            }
+            Event::Status { text, data } => self.status(&text, data),
+            Event::ToolCall { id, name, input } => {
+                let line = format!("{name}: {}", preview(&input));
+                self.new_paragraph = true;
+                self.status(&line, Some(json!({"kind": "tool-call", "id": id, "name": name, "input": input})));
+            }
+            Event::ToolResult { id, content, is_error } => {
+                let line = format!("{} {}", if is_error { "✗" } else { "✓" }, one_line(&content));
+                let data = json!({"kind": "tool-result", "id": id, "output": content, "isError": is_error});
+                self.status(&line, Some(data));
+            }
+            Event::Plan(plan) => self.status("plan", Some(json!({"kind": "plan", "plan": plan}))),
+            Event::Artifact(artifact) => self.artifact(artifact),
+            Event::Message(text) => {
+                self.flush();
+                let mut message = self.message(text, None);
+                message.message_id = MessageId::random();
+                self.out.push(Record::Message(message));
+            }
+            Event::Usage(usage) => self.usage = Some(usage),
+            Event::Raw(_) => self.unknown += 1,
+        }
+    }
+
+    fn take_text(&mut self, text: String) {
+        if text.is_empty() {
+            return;
+        }
+        self.flush_thought();
+        if std::mem::take(&mut self.new_paragraph) && self.streamed_bytes > 0 {
+            self.push_text("\n\n");
+        }
+        self.push_text(&text);
+    }
+
+    fn push_text(&mut self, mut text: &str) {
+        self.streamed_bytes += text.len();
+        if let Some(streamed) = &mut self.streamed
+            && streamed.len() < COMPARED
+        {
+            streamed.push_str(text);
+        }
+        while self.text.len() + text.len() > PIECE {
+            let cut = text.floor_char_boundary(PIECE - self.text.len());
+            self.text.push_str(&text[..cut]);
+            text = &text[cut..];
+            self.flush_text();
+        }
+        self.text.push_str(text);
+    }
+
+    /// What has gathered, to be recorded now.
+    pub fn take(&mut self) -> Vec<Record> {
+        self.flush();
+        std::mem::take(&mut self.out)
+    }
+
+    fn flush(&mut self) {
+        self.flush_text();
+        self.flush_thought();
+    }
+
+    fn flush_text(&mut self) {
+        if !self.text.is_empty() {
+            let text = std::mem::take(&mut self.text);
+            let append = std::mem::replace(&mut self.answer_begun, true);
+            self.answer(text, append, false);
+        }
+    }
+
+    fn flush_thought(&mut self) {
+        if !self.thought.is_empty() {
+            let thought = std::mem::take(&mut self.thought);
+            let line = format!("thinking: {}", one_line(&thought));
+            let record = self.status_record(TaskState::Working, &line, Some(json!({"kind": "thought", "text": thought})));
+            self.out.push(record);
+        }
+    }
+
+    fn answer(&mut self, text: String, append: bool, last: bool) {
+        let mut artifact = Artifact::new(answer_id(&self.log.id), ANSWER, vec![Part::text(text)]);
+        if append {
+            artifact.name = None;
+        }
+        self.push_artifact(artifact, append, last);
+    }
+
+    fn push_artifact(&mut self, artifact: Artifact, append: bool, last: bool) {
+        let mut update = TaskArtifactUpdateEvent::new(self.log.id.clone(), self.log.context_id.clone(), artifact);
+        update.append = append;
+        update.last_chunk = last;
+        self.out.push(Record::Artifact(update));
+    }
+
+    fn artifact(&mut self, artifact: event::Artifact) {
+        self.flush();
+        let part = match artifact.content {
+            Content::Text(text) => Part::text(text),
+            Content::Raw { base64, filename, media_type } => {
+                let Some(bytes) = decode_base64(&base64) else {
+                    self.status("an artifact was not valid base64 and is left out", None);
+                    return;
+                };
+                Part { content: PartContent::Raw(bytes), metadata: None, filename, media_type }
+            }
+            Content::Url { url, filename, media_type } => {
+                Part { content: PartContent::Url(url), metadata: None, filename, media_type }
+            }
+            Content::Data(data) => Part::data(data),
+        };
+        let id = artifact.id.map_or_else(
+            || artifact.name.as_deref().map_or_else(ArtifactId::random, |name| {
+                ArtifactId::new(format!("{}-{name}", self.log.id))
+            }),
+            |id| ArtifactId::new(format!("{}-{id}", self.log.id)),
+        );
+        let mut made = Artifact::new(id, artifact.name.unwrap_or_default(), vec![part]);
+        made.name = made.name.filter(|name| !name.is_empty());
+        made.description = artifact.description;
+        self.push_artifact(made, artifact.append, artifact.last);
+    }
+
+    /// A `WORKING` status with a line for people and, if there is more, a data part.
+    pub fn status(&mut self, line: &str, data: Option<Value>) {
+        self.flush();
+        let record = self.status_record(TaskState::Working, line, data);
+        self.out.push(record);
+    }
+
+    fn status_record(&mut self, state: TaskState, line: &str, data: Option<Value>) -> Record {
+        let message = Some(self.message(line.to_owned(), data));
+        status(&self.log, state, message, None)
+    }
+
+    fn message(&mut self, text: String, data: Option<Value>) -> Message {
+        self.statuses += 1;
+        let mut parts = vec![Part::text(text)];
+        parts.extend(data.map(Part::data));
+        let mut message = Message::new(Role::Agent, parts);
+        message.task_id = Some(self.log.id.clone());
+        message.context_id = Some(self.log.context_id.clone());
+        message
+    }
+
+    /// A policy answered an ask in the place of a person.
+    pub fn asked(&mut self, kind: &AskKind, allowed: bool) {
+        let decision = if allowed { "allowed" } else { "denied" };
+        let (line, data) = match kind {
+            AskKind::Permission { tool, input, .. } => (
+                format!("{decision} by policy: {tool}: {}", preview(input)),
+                json!({"kind": "permission", "tool": tool, "input": input, "decision": decision, "by": "policy"}),
+            ),
+            AskKind::Question { text, options, .. } => (
+                format!("not answered: {}", one_line(text)),
+                json!({"kind": "question", "text": text, "options": options, "decision": decision, "by": "policy"}),
+            ),
+        };
+        self.status(&line, Some(data));
+    }
+
+    /// The end of the turn: what is left, and the final status.
+    pub fn finish(&mut self, outcome: Outcome, facts: &Facts) -> Vec<Record> {
+        if let Outcome::Completed { answer: Some(answer) } = &outcome {
+            self.replace_if_different(answer);
+        }
+        self.flush();
+        let (state, words) = match outcome {
+            Outcome::Completed { .. } => (TaskState::Completed, None),
+            Outcome::InputRequired { question, data } => (TaskState::InputRequired, Some((question, data))),
+            Outcome::AuthRequired { message } => (TaskState::AuthRequired, Some((message, None))),
+            Outcome::Rejected { message } => (TaskState::Rejected, Some((message, None))),
+            Outcome::Canceled => (TaskState::Canceled, None),
+            Outcome::Failed { message, hint } => {
+                let words = hint.map_or_else(|| message.clone(), |hint| format!("{message}\n{hint}"));
+                (TaskState::Failed, Some((words, None)))
+            }
+            Outcome::ConversationLost => {
+                let words = "the agent lost the conversation".to_owned();
+                (TaskState::Failed, Some((words, None)))
+            }
+        };
+        let message = words.map(|(text, data)| self.message(text, data));
+        let metadata = self.metadata(facts);
+        self.out.push(status(&self.log, state, message, Some(metadata)));
+        std::mem::take(&mut self.out)
+    }
+
+    /// Where the CLI's own answer is not what streamed, it replaces that; the narration stays as data.
+    fn replace_if_different(&mut self, answer: &str) {
+        self.flush();
+        let same = self.streamed.as_deref().is_some_and(|streamed| {
+            streamed == answer || (self.streamed_bytes > streamed.len() && self.streamed_bytes == answer.len())
+        });
+        if same || (answer.is_empty() && !self.answer_begun) {
+            return;
+        }
+        if self.answer_begun
+            && let Some(narration) = self.streamed.take()
+        {
+            self.status("the narration of this turn", Some(json!({"kind": "narration", "text": narration})));
+        }
+        let mut append = false;
+        let mut rest = answer;
+        loop {
+            let cut = rest.floor_char_boundary(PIECE.min(rest.len()));
+            let (piece, more) = rest.split_at(cut);
+            self.answer(piece.to_owned(), append, more.is_empty());
+            if more.is_empty() {
+                return;
+            }
+            (append, rest) = (true, more);
+        }
+    }
+
+    fn metadata(&self, facts: &Facts) -> Map<String, Value> {
+        let mut metadata = Map::new();
+        if let Some(usage) = &self.usage {
+            let mut tokens = Map::new();
+            for (name, value) in [
+                ("inputTokens", usage.input_tokens),
+                ("outputTokens", usage.output_tokens),
+                ("cacheReadTokens", usage.cache_read_tokens),
+                ("cacheWriteTokens", usage.cache_write_tokens),
+            ] {
+                tokens.extend(value.map(|value| (name.to_owned(), Value::from(value))));
+            }
+            metadata.insert("usage".to_owned(), Value::Object(tokens));
+            metadata.extend(usage.cost_usd.map(|cost| ("costUsd".to_owned(), Value::from(cost))));
+            metadata.extend(usage.model.clone().map(|model| ("model".to_owned(), Value::from(model))));
+            metadata.extend(usage.turns.map(|turns| ("turns".to_owned(), Value::from(turns))));
+        }
+        let milliseconds = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        metadata.insert("durationMs".to_owned(), Value::from(milliseconds));
+        let conversation = facts.conversation.clone();
+        metadata.extend(conversation.map(|id| ("sessionId".to_owned(), Value::from(id))));
+        metadata.insert("isolation".to_owned(), facts.isolation.clone());
+        if self.unknown > 0 {
+            metadata.insert("unknownMessages".to_owned(), Value::from(self.unknown));
+        }
+        metadata
+    }
+}
+
+/// A status record of a task, stamped now.
+pub fn status(
+    log: &TaskLog,
+    state: TaskState,
+    message: Option<Message>,
+    metadata: Option<Map<String, Value>>,
+) -> Record {
+    let status = TaskStatus { state, message, timestamp: Some(Timestamp::now()) };
+    let mut update = TaskStatusUpdateEvent::new(log.id.clone(), log.context_id.clone(), status);
+    update.metadata = metadata;
+    Record::Status(update)
+}
+
+/// A value in one short line: the one string of an object that says most, else its JSON.
+fn preview(value: &Value) -> String {
+    let telling = ["command", "file_path", "path", "pattern", "url", "query", "prompt", "description"];
+    let found = telling.iter().find_map(|name| value.get(name).and_then(Value::as_str));
+    found.map_or_else(|| one_line(&value.to_string()), one_line)
+}
+
+fn one_line(text: &str) -> String {
+    let line: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    if line.len() <= PREVIEW {
+        return line;
+    }
+    format!("{}…", &line[..line.floor_char_boundary(PREVIEW)])
+}
+
+fn decode_base64(text: &str) -> Option<Vec<u8>> {
+    let part: Part = serde_json::from_value(json!({"raw": text})).ok()?;
+    match part.content {
+        PartContent::Raw(bytes) => Some(bytes),
+        PartContent::Text(_) | PartContent::Url(_) | PartContent::Data(_) => None,
+    }
+}

@@ -1,0 +1,270 @@
+//! The store: every task's events and every session, on disk before anyone sees them.
+//!
+//! # How it works
+//!
+//! One writer thread owns the writing connection. It takes whatever waits in its queue, applies all of
+//! it in one transaction and answers everyone at once (group commit): the time of one write is the
+//! window in which the next group gathers, and there is no timer. A group in which somebody asked for
+//! [`Durability::Synced`] is synced to disk; others are left to the write-ahead log, which survives the
+//! end of this process but not a power cut.
+//!
+//! Reads run on connections of their own and never wait for the writer. Every read that answers a
+//! caller takes a [`Scope`]; what is outside of it does not exist.
+
+mod sqlite;
+
+use crate::config::Config;
+use bytes::Bytes;
+use pilothouse_a2a::id::{ContextId, TaskId};
+use pilothouse_a2a::task::TaskState;
+use pilothouse_a2a::time::Timestamp;
+use std::path::Path;
+use std::sync::Arc;
+
+pub use sqlite::{JUMP, Limits, Store};
+
+/// What a caller may see: the tasks and sessions that are its own, of one agent.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Scope {
+    /// The caller's name.
+    pub caller: Arc<str>,
+    /// The agent's name in the configuration.
+    pub agent: Arc<str>,
+}
+
+/// How safe a write must be before it is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Durability {
+    /// In the write-ahead log: survives `kill -9` of the server.
+    Written,
+    /// On the disk: survives a power cut.
+    Synced,
+}
+
+/// What kind of event a row holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The task as it was accepted.
+    Task = 0,
+    /// A status update.
+    Status = 1,
+    /// An artifact update.
+    Artifact = 2,
+    /// A message of the caller to a task that was already there; for the history only.
+    Message = 3,
+}
+
+/// One stored event.
+#[derive(Debug, Clone)]
+pub struct Event {
+    /// Its place in the task's log.
+    pub seq: u64,
+    /// What it holds.
+    pub kind: Kind,
+    /// A2A v1.0 JSON of a `StreamResponse` (of a `Message` for [`Kind::Message`]).
+    pub body: Bytes,
+}
+
+/// A task's row: all that is known without reading its events.
+#[derive(Debug, Clone)]
+pub struct TaskRow {
+    /// Our own short number.
+    pub n: i64,
+    /// The id.
+    pub id: TaskId,
+    /// Whose it is.
+    pub scope: Scope,
+    /// Its context.
+    pub context_id: ContextId,
+    /// The session's id.
+    pub session: Arc<str>,
+    /// The id that a v0.1 client made.
+    pub alias: Option<Arc<str>>,
+    /// Its state.
+    pub state: TaskState,
+    /// When it got this state.
+    pub status_at: Timestamp,
+    /// When it was accepted.
+    pub created: Timestamp,
+    /// The last sequence number.
+    pub head: u64,
+}
+
+/// A session's row.
+#[derive(Debug, Clone)]
+pub struct SessionRow {
+    /// Our own id; names its folders.
+    pub id: Arc<str>,
+    /// Whose it is.
+    pub scope: Scope,
+    /// Its context.
+    pub context_id: ContextId,
+    /// The CLI's own id of the conversation.
+    pub conversation: Option<String>,
+    /// Whether its folder is set up and its script has run.
+    pub ready: bool,
+    /// When it began.
+    pub created: Timestamp,
+    /// When it was last used.
+    pub used: Timestamp,
+}
+
+/// One change; a batch of them is applied whole or not at all.
+#[derive(Debug)]
+pub enum Write {
+    /// A new task; its first event follows in the same batch.
+    Task(Box<TaskRow>),
+    /// An event at the end of a task's log.
+    Event {
+        /// The task's number.
+        n: i64,
+        /// The event.
+        event: Event,
+    },
+    /// A task's new state, written with the event that says so.
+    State {
+        /// The task's number.
+        n: i64,
+        /// The state.
+        state: TaskState,
+        /// Since when.
+        at: Timestamp,
+    },
+    /// A new session.
+    Session(Box<SessionRow>),
+    /// A session was used, or learned something.
+    SessionUsed {
+        /// Its id.
+        id: Arc<str>,
+        /// The CLI's conversation.
+        conversation: Option<String>,
+        /// Whether its folder is ready.
+        ready: bool,
+        /// When.
+        at: Timestamp,
+    },
+    /// A session that is no more.
+    SessionGone {
+        /// Its id.
+        id: Arc<str>,
+    },
+    /// The end of a task's log after a batch of events.
+    Head {
+        /// The task's number.
+        n: i64,
+        /// The last sequence number.
+        seq: u64,
+        /// Bytes that the batch added.
+        bytes: u64,
+    },
+    /// A task that is swept, with all its events.
+    TaskGone {
+        /// The task's number.
+        n: i64,
+    },
+    /// A statement of the store's own.
+    Raw(&'static str),
+}
+
+/// What a list of tasks is filtered by.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// Only this context.
+    pub context_id: Option<ContextId>,
+    /// Only this state.
+    pub state: Option<TaskState>,
+    /// Only with a status at or after this time.
+    pub since: Option<Timestamp>,
+}
+
+/// A place in a list of tasks: the last one seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// Its status time in milliseconds.
+    pub status_ms: i64,
+    /// Its number.
+    pub n: i64,
+}
+
+/// A page of a list.
+#[derive(Debug)]
+pub struct Page {
+    /// The rows, newest status first.
+    pub rows: Vec<TaskRow>,
+    /// Where the next page begins.
+    pub next: Option<Place>,
+    /// How many there are in all.
+    pub total: u64,
+}
+
+/// What a sweep removed.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Tasks removed.
+    pub tasks: u64,
+    /// Sessions removed; their folders are to be removed too.
+    pub sessions: Vec<Arc<str>>,
+}
+
+/// Why the store could not do it.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Error {
+    /// Another server holds this store.
+    #[error("the store in {path} is in use by another server ({holder}); stop that one, or name another `state_dir`")]
+    Held {
+        /// The state folder.
+        path: String,
+        /// What the holder wrote about itself.
+        holder: String,
+    },
+    /// The folder or the file cannot be used.
+    #[error("cannot use {path}: {reason}; the operator must make it writable or name another `state_dir`")]
+    Unusable {
+        /// The path.
+        path: String,
+        /// What the system said.
+        reason: String,
+    },
+    /// It was written by a newer version.
+    #[error("the store was written by a newer pilothouse (schema {found}, this one knows {known}); use that version")]
+    Newer {
+        /// Its schema.
+        found: i64,
+        /// Ours.
+        known: i64,
+    },
+    /// The database failed.
+    #[error("the store failed: {0}")]
+    Database(#[from] Arc<rusqlite::Error>),
+    /// The writer has stopped.
+    #[error("the store is closed")]
+    Closed,
+}
+
+impl From<rusqlite::Error> for Error {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Database(Arc::new(error))
+    }
+}
+
+impl Error {
+    /// Whether the disk (or a quota) is full.
+    pub fn is_full(&self) -> bool {
+        matches!(self, Self::Database(error)
+            if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull))
+    }
+}
+
+/// Opens the store that the configuration names.
+///
+/// # Errors
+///
+/// [`Error::Held`], [`Error::Unusable`], [`Error::Newer`] or what the database said.
+pub fn open(config: &Config, holder: &str) -> Result<Store, Error> {
+    let readers = config.limits.store_readers;
+    if config.store.path == Path::new("memory") {
+        Store::in_memory(readers)
+    } else {
+        Store::in_folder(&config.state_dir, &config.state_dir.join(&config.store.path), holder, readers)
+    }
+}

@@ -1,0 +1,489 @@
+//! A task's event log. The writer appends and moves the head; a subscriber is a cursor.
+//!
+//! # How it works
+//!
+//! The store holds every event; a [`TaskLog`] is the live end of it: the head, the state, the newest
+//! events and, while the task is small, the task itself, folded. [`TaskLog::record`] writes to the
+//! store first and appends under the lock afterwards, so a snapshot and the cursor that follows it
+//! come from one lock and nothing falls between. A cursor takes what it has not seen from the newest
+//! events or, when it is late, from the store; it can be slow, but it cannot lose.
+//!
+//! A log lives as long as somebody holds it: the actor during a turn, a subscriber. [`Tasks`] only
+//! knows the way back to it, so finished tasks cost no memory.
+
+mod view;
+
+pub use view::{ANSWER, answer_id};
+
+use crate::store::{Durability, Error, Event, Kind, Scope, Store, TaskRow, Write};
+use bytes::Bytes;
+use pilothouse_a2a::event::{StreamResponse, TaskArtifactUpdateEvent, TaskStatusUpdateEvent};
+use pilothouse_a2a::id::{ContextId, TaskId};
+use pilothouse_a2a::message::Message;
+use pilothouse_a2a::task::{Task, TaskState};
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, Weak};
+use tokio::sync::watch;
+
+/// Bytes of newest events that a log keeps at hand; a cursor that is later reads the store.
+const RECENT_BYTES: usize = 8 * 1024;
+
+/// A folded task is kept at hand while its events are not larger than this.
+const FOLDED_BYTES: usize = 16 * 1024;
+
+/// What one read of the store brings to a late cursor.
+const CATCH_UP_BYTES: usize = 128 * 1024;
+
+/// All task logs that somebody holds.
+#[derive(Clone)]
+pub struct Tasks {
+    store: Store,
+    live: Arc<Mutex<HashMap<TaskId, Weak<TaskLog>>>>,
+    loading: Arc<tokio::sync::Mutex<()>>,
+}
+
+/// The live end of one task's event log.
+pub struct TaskLog {
+    /// Our own short number of the task.
+    pub n: i64,
+    /// The task.
+    pub id: TaskId,
+    /// Whose it is.
+    pub scope: Scope,
+    /// Its context.
+    pub context_id: ContextId,
+    /// Its session's id.
+    pub session: Arc<str>,
+    /// The id that a v0.1 client made.
+    pub alias: Option<Arc<str>>,
+    end: Mutex<End>,
+    head: watch::Sender<u64>,
+    writing: tokio::sync::Mutex<()>,
+    tasks: Weak<Mutex<HashMap<TaskId, Weak<TaskLog>>>>,
+}
+
+struct End {
+    seq: u64,
+    state: TaskState,
+    folded: Option<Task>,
+    folded_bytes: usize,
+    recent: VecDeque<Event>,
+    recent_bytes: usize,
+    broken: bool,
+}
+
+/// Something to be recorded in a log.
+#[derive(Debug)]
+pub enum Record {
+    /// A new status.
+    Status(TaskStatusUpdateEvent),
+    /// A piece of an artifact.
+    Artifact(TaskArtifactUpdateEvent),
+    /// A further message of the caller.
+    Message(Message),
+}
+
+/// A place in a log, and the way onward.
+pub struct Cursor {
+    log: Arc<TaskLog>,
+    store: Store,
+    seq: u64,
+    head: watch::Receiver<u64>,
+}
+
+/// A task as it stands, and what was left out of it.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// The task.
+    pub task: Task,
+    /// The sequence number up to which it is folded.
+    pub seq: u64,
+    /// Whether its answer is longer than what stands here.
+    pub truncated: bool,
+}
+
+// === Tasks ===
+
+impl Tasks {
+    /// The logs of a store.
+    pub fn new(store: Store) -> Self {
+        Self { store, live: Arc::default(), loading: Arc::default() }
+    }
+
+    /// Accepts a task: stores it with its session (where that is new) and its first records.
+    ///
+    /// # Errors
+    ///
+    /// When the store fails; then there is no task.
+    pub async fn accept(
+        &self,
+        row: TaskRow,
+        task: Task,
+        also: Vec<Write>,
+        records: Vec<Record>,
+    ) -> Result<Arc<TaskLog>, Error> {
+        let log = Arc::new(self.log(&row, None));
+        let body = encode(&StreamResponse::Task(task.clone()));
+        let mut writes = also;
+        writes.push(Write::Task(Box::new(TaskRow { head: 1, ..row })));
+        let first = Event { seq: 1, kind: Kind::Task, body };
+        let size = first.body.len();
+        writes.push(Write::Event { n: log.n, event: first.clone() });
+        {
+            let mut end = log.end();
+            end.seq = 1;
+            end.folded_bytes = size;
+            end.folded = (size <= FOLDED_BYTES).then_some(task);
+            end.push_recent(first);
+        }
+        self.live().insert(log.id.clone(), Arc::downgrade(&log));
+        if let Err(error) = log.write(&self.store, writes, records, Durability::Synced).await {
+            self.live().remove(&log.id);
+            return Err(error);
+        }
+        Ok(log)
+    }
+
+    /// A task of this scope. One that is not there and one that is somebody else's are the same.
+    ///
+    /// # Errors
+    ///
+    /// When the store fails.
+    pub async fn find(&self, scope: &Scope, id: &TaskId) -> Result<Option<Arc<TaskLog>>, Error> {
+        if let Some(log) = self.held(id) {
+            return Ok((log.scope == *scope).then_some(log));
+        }
+        let _one_at_a_time = self.loading.lock().await;
+        if let Some(log) = self.held(id) {
+            return Ok((log.scope == *scope).then_some(log));
+        }
+        let Some(row) = self.store.task(scope, id).await? else { return Ok(None) };
+        Ok(Some(self.hold(&row)))
+    }
+
+    /// The newest task that a v0.1 client of this scope named so.
+    ///
+    /// # Errors
+    ///
+    /// When the store fails.
+    pub async fn find_alias(&self, scope: &Scope, alias: &str) -> Result<Option<Arc<TaskLog>>, Error> {
+        match self.store.task_by_alias(scope, alias).await? {
+            Some(row) => self.find(scope, &row.id).await,
+            None => Ok(None),
+        }
+    }
+
+    /// The log of a row that was just read.
+    pub fn hold(&self, row: &TaskRow) -> Arc<TaskLog> {
+        let log = Arc::new(self.log(row, Some(row.head)));
+        self.live().insert(log.id.clone(), Arc::downgrade(&log));
+        log
+    }
+
+    /// Whether any task of this session is held by somebody.
+    pub fn holds_session(&self, session: &str) -> bool {
+        let logs: Vec<_> = self.live().values().filter_map(Weak::upgrade).collect();
+        logs.iter().any(|log| &*log.session == session)
+    }
+
+    fn held(&self, id: &TaskId) -> Option<Arc<TaskLog>> {
+        self.live().get(id).and_then(Weak::upgrade)
+    }
+
+    fn live(&self) -> std::sync::MutexGuard<'_, HashMap<TaskId, Weak<TaskLog>>> {
+        self.live.lock().expect("nobody panics with the map of logs")
+    }
+
+    fn log(&self, row: &TaskRow, head: Option<u64>) -> TaskLog {
+        let seq = head.unwrap_or(0);
+        TaskLog {
+            n: row.n,
+            id: row.id.clone(),
+            scope: row.scope.clone(),
+            context_id: row.context_id.clone(),
+            session: row.session.clone(),
+            alias: row.alias.clone(),
+            end: Mutex::new(End {
+                seq,
+                state: row.state,
+                folded: None,
+                folded_bytes: usize::MAX,
+                recent: VecDeque::new(),
+                recent_bytes: 0,
+                broken: false,
+            }),
+            head: watch::Sender::new(seq),
+            writing: tokio::sync::Mutex::default(),
+            tasks: Arc::downgrade(&self.live),
+        }
+    }
+}
+
+// === TaskLog ===
+
+impl TaskLog {
+    /// The state as it stands.
+    pub fn state(&self) -> TaskState {
+        self.end().state
+    }
+
+    /// The last sequence number.
+    pub fn head(&self) -> u64 {
+        self.end().seq
+    }
+
+    /// Stores records and shows them, in this order.
+    ///
+    /// # Errors
+    ///
+    /// When the store fails; then nothing is shown.
+    pub async fn record(&self, store: &Store, records: Vec<Record>, durability: Durability) -> Result<(), Error> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        self.write(store, Vec::new(), records, durability).await
+    }
+
+    /// Like [`TaskLog::record`], but only where the task is still in one of these states.
+    ///
+    /// # Errors
+    ///
+    /// When the store fails. `Ok(false)` when the state has moved on.
+    pub async fn record_if(
+        &self,
+        store: &Store,
+        expected: impl Fn(TaskState) -> bool + Send,
+        records: Vec<Record>,
+    ) -> Result<bool, Error> {
+        let writing = self.writing.lock().await;
+        if !expected(self.state()) {
+            return Ok(false);
+        }
+        self.write_locked(store, Vec::new(), records, Durability::Synced).await?;
+        drop(writing);
+        Ok(true)
+    }
+
+    /// Makes the next sequence number jump, so that none is used twice after an unclean end.
+    pub fn jump(&self, by: u64) {
+        self.end().seq += by;
+    }
+
+    async fn write(
+        &self,
+        store: &Store,
+        writes: Vec<Write>,
+        records: Vec<Record>,
+        durability: Durability,
+    ) -> Result<(), Error> {
+        let _one_writer = self.writing.lock().await;
+        self.write_locked(store, writes, records, durability).await
+    }
+
+    async fn write_locked(
+        &self,
+        store: &Store,
+        mut writes: Vec<Write>,
+        records: Vec<Record>,
+        mut durability: Durability,
+    ) -> Result<(), Error> {
+        let mut seq = self.end().seq;
+        let mut shown = Vec::with_capacity(records.len());
+        let (mut state, mut bytes) = (None, 0);
+        for record in records {
+            seq += 1;
+            let (kind, body, response) = match record {
+                Record::Status(update) => {
+                    if let Some(at) = update.status.timestamp
+                        && self.state_differs(state, update.status.state)
+                    {
+                        writes.push(Write::State { n: self.n, state: update.status.state, at });
+                        durability = Durability::Synced;
+                        state = Some(update.status.state);
+                    }
+                    let response = StreamResponse::StatusUpdate(update);
+                    (Kind::Status, encode(&response), Ok(response))
+                }
+                Record::Artifact(update) => {
+                    let response = StreamResponse::ArtifactUpdate(update);
+                    (Kind::Artifact, encode(&response), Ok(response))
+                }
+                Record::Message(message) => {
+                    let body = serde_json::to_vec(&message).expect("a message has no maps with other keys");
+                    (Kind::Message, Bytes::from(body), Err(message))
+                }
+            };
+            bytes += body.len() as u64;
+            let event = Event { seq, kind, body };
+            writes.push(Write::Event { n: self.n, event: event.clone() });
+            shown.push((event, response));
+        }
+        writes.push(Write::Head { n: self.n, seq, bytes });
+        if let Err(error) = store.commit(writes, durability).await {
+            self.end().broken = true;
+            self.head.send_modify(|_| {});
+            return Err(error);
+        }
+        {
+            let mut end = self.end();
+            for (event, response) in shown {
+                end.show(event, response);
+            }
+            end.seq = seq;
+            end.broken = false;
+        }
+        self.head.send_replace(seq);
+        Ok(())
+    }
+
+    fn state_differs(&self, in_batch: Option<TaskState>, new: TaskState) -> bool {
+        in_batch.unwrap_or_else(|| self.state()) != new
+    }
+
+    /// The task as it stands, with at most `limit` bytes of artifacts.
+    ///
+    /// # Errors
+    ///
+    /// When the store fails.
+    pub async fn snapshot(&self, store: &Store, limit: usize) -> Result<Snapshot, Error> {
+        let seq = {
+            let end = self.end();
+            if let Some(task) = &end.folded {
+                return Ok(Snapshot { task: task.clone(), seq: end.seq, truncated: false });
+            }
+            end.seq
+        };
+        view::fold(store, self.n, seq, limit).await
+    }
+
+    /// The task as it stood at a sequence number.
+    ///
+    /// # Errors
+    ///
+    /// When the store fails.
+    pub async fn snapshot_at(&self, store: &Store, seq: u64, limit: usize) -> Result<Snapshot, Error> {
+        let head = self.end().seq;
+        view::fold(store, self.n, seq.min(head), limit).await
+    }
+
+    /// A cursor that continues after `seq`.
+    pub fn follow(self: &Arc<Self>, store: &Store, seq: u64) -> Cursor {
+        Cursor { log: self.clone(), store: store.clone(), seq, head: self.head.subscribe() }
+    }
+
+    /// Waits until the task needs nobody's patience any more: it is over, or it asks.
+    pub async fn settled(&self) -> Result<TaskState, Error> {
+        let mut head = self.head.subscribe();
+        loop {
+            {
+                let end = self.end();
+                if end.state.is_terminal() || end.state.is_interrupted() {
+                    return Ok(end.state);
+                }
+                if end.broken {
+                    return Err(Error::Closed);
+                }
+            }
+            if head.changed().await.is_err() {
+                return Err(Error::Closed);
+            }
+        }
+    }
+
+    fn end(&self) -> std::sync::MutexGuard<'_, End> {
+        self.end.lock().expect("nobody panics with the end of a log")
+    }
+}
+
+impl Drop for TaskLog {
+    fn drop(&mut self) {
+        if let Some(tasks) = self.tasks.upgrade() {
+            let mut tasks = tasks.lock().expect("nobody panics with the map of logs");
+            if tasks.get(&self.id).is_some_and(|log| log.strong_count() == 0) {
+                tasks.remove(&self.id);
+            }
+        }
+    }
+}
+
+impl End {
+    fn show(&mut self, event: Event, response: Result<StreamResponse, Message>) {
+        self.folded_bytes = self.folded_bytes.saturating_add(event.body.len());
+        if self.folded_bytes > FOLDED_BYTES {
+            self.folded = None;
+        }
+        if let Ok(StreamResponse::StatusUpdate(update)) = &response {
+            self.state = update.status.state;
+        }
+        if let Some(task) = &mut self.folded {
+            match response {
+                Ok(response) => task.apply(&response),
+                Err(message) => task.history.push(message),
+            }
+        }
+        self.push_recent(event);
+    }
+
+    fn push_recent(&mut self, event: Event) {
+        self.recent_bytes += event.body.len();
+        self.recent.push_back(event);
+        while self.recent_bytes > RECENT_BYTES && self.recent.len() > 1 {
+            if let Some(old) = self.recent.pop_front() {
+                self.recent_bytes -= old.body.len();
+            }
+        }
+    }
+}
+
+// === Cursor ===
+
+impl Cursor {
+    /// The log that it follows.
+    pub fn shared_log(&self) -> Arc<TaskLog> {
+        self.log.clone()
+    }
+
+    /// The next events for a client, at least one; none when the log has ended. Cancel-safe.
+    ///
+    /// # Errors
+    ///
+    /// When the store fails.
+    pub async fn next(&mut self) -> Result<Option<Vec<Event>>, Error> {
+        loop {
+            self.head.borrow_and_update();
+            let (head, over) = {
+                let end = self.log.end();
+                if end.recent.front().is_some_and(|oldest| oldest.seq <= self.seq + 1) || end.seq == self.seq {
+                    let fresh: Vec<_> = end.recent.iter().filter(|event| event.seq > self.seq).cloned().collect();
+                    self.seq = fresh.last().map_or(self.seq, |event| event.seq);
+                    if let Some(fresh) = shown(fresh) {
+                        return Ok(Some(fresh));
+                    }
+                }
+                if end.broken {
+                    return Err(Error::Closed);
+                }
+                (end.seq, end.state.is_terminal())
+            };
+            if head > self.seq {
+                let found = self.store.events(self.log.n, self.seq, head, CATCH_UP_BYTES).await?;
+                self.seq = found.last().map_or(head, |event| event.seq);
+                if let Some(found) = shown(found) {
+                    return Ok(Some(found));
+                }
+            } else if over || self.head.changed().await.is_err() {
+                return Ok(None);
+            }
+        }
+    }
+}
+
+/// What of these events a client is shown; none if nothing.
+fn shown(mut events: Vec<Event>) -> Option<Vec<Event>> {
+    events.retain(|event| event.kind != Kind::Message);
+    (!events.is_empty()).then_some(events)
+}
+
+fn encode(response: &StreamResponse) -> Bytes {
+    Bytes::from(serde_json::to_vec(response).expect("an event has no maps with other keys than strings"))
+}

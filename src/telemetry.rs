@@ -1,0 +1,84 @@
+//! What people see of the server: the live console, the log of raw agent lines, the audit log.
+
+pub mod audit;
+pub mod console;
+mod raw;
+
+pub use audit::{Audit, Entry};
+pub use console::Console;
+pub use raw::Raw;
+
+use crate::config::Config;
+use crate::store;
+use crate::task::TaskLog;
+use pilothouse_agents::event::{Event, Usage};
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Everything that watches; clones share it.
+#[derive(Clone)]
+pub struct Telemetry(Arc<Inner>);
+
+struct Inner {
+    console: Console,
+    raw: Raw,
+    audit: Audit,
+}
+
+impl Telemetry {
+    /// Opens what the configuration asks for.
+    ///
+    /// # Errors
+    ///
+    /// When a log file cannot be opened.
+    pub fn new(config: &Config) -> io::Result<Self> {
+        let console = if config.log.console { Console::stdout(config.log.color) } else { Console::off() };
+        let raw = Raw::open(config.log.path.as_deref())?;
+        let audit = Audit::open(&config.audit)?;
+        Ok(Self(Arc::new(Inner { console, raw, audit })))
+    }
+
+    /// The log of raw agent lines.
+    pub fn raw(&self) -> &Raw {
+        &self.0.raw
+    }
+
+    /// The audit log.
+    pub fn audit(&self) -> &Audit {
+        &self.0.audit
+    }
+
+    /// The console.
+    pub fn console(&self) -> &Console {
+        &self.0.console
+    }
+
+    /// A turn begins.
+    pub fn turn_begins(&self, log: &TaskLog, agent: &str) {
+        tracing::debug!(task.id = %log.id, context.id = %log.context_id, agent.name = agent, "a turn of task {} begins", log.id);
+    }
+
+    /// The agent said something.
+    pub fn agent_says(&self, log: &TaskLog, event: &Event) {
+        self.0.console.agent(&log.id, event);
+    }
+
+    /// A turn is over.
+    pub fn turn_ends(&self, log: &TaskLog, usage: Option<&Usage>, took: Duration) {
+        self.0.console.response(&log.id, log.state(), usage, took);
+        let duration_ms = took.as_millis();
+        tracing::debug!(task.id = %log.id, context.id = %log.context_id, duration_ms, state = log.state().name(), "a turn of task {} ended", log.id);
+    }
+
+    /// Something of a task could not be stored.
+    pub fn store_failed(&self, log: &TaskLog, error: &store::Error) {
+        tracing::error!(task.id = %log.id, context.id = %log.context_id, %error, "events of task {} could not be stored", log.id);
+    }
+
+    /// Writes out what waits.
+    pub async fn close(&self) {
+        self.0.audit.close().await;
+        self.0.console.close();
+    }
+}

@@ -1,0 +1,219 @@
+//! The folders of a session: where it works, its own HOME, and the script that sets it up.
+
+use crate::config::{Config, WorkspaceMode};
+use crate::process::{Ended, Launcher};
+use crate::supervisor::Spec;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::AsyncReadExt;
+
+/// What of a script's output is kept.
+const SCRIPT_OUTPUT: usize = 16 * 1024;
+
+/// Files that a defaults folder may bring; more is surely a mistake.
+const DEFAULTS_FILES: usize = 10_000;
+
+/// Where sessions work.
+#[derive(Clone)]
+pub struct Workspaces(Arc<Inner>);
+
+struct Inner {
+    mode: WorkspaceMode,
+    root: PathBuf,
+    homes: PathBuf,
+    defaults: Option<PathBuf>,
+    script: Option<PathBuf>,
+    patience: Duration,
+}
+
+/// One session's folders; both exist.
+#[derive(Debug, Clone)]
+pub struct Folder {
+    workspace: PathBuf,
+    home: PathBuf,
+}
+
+/// A session script that did not succeed.
+#[derive(Debug)]
+pub struct InitFailed {
+    /// How it ended, readable after its name.
+    pub reason: String,
+    /// Its last words.
+    pub output: String,
+}
+
+/// Why the folders cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot use the folder {path}: {source}; the operator must make it writable or set `{key}`")]
+pub struct Error {
+    path: String,
+    key: &'static str,
+    source: io::Error,
+}
+
+impl Workspaces {
+    /// The folders that the configuration names, checked for writing.
+    ///
+    /// # Errors
+    ///
+    /// When a folder cannot be made or written, or the named script or defaults folder is not there.
+    pub fn new(config: &Config, cwd: &Path, defaults: Option<&Path>) -> Result<Self, Error> {
+        let root = cwd.join(&config.workspace.path);
+        let homes = config.state_dir.join("sessions");
+        writable(&root, "workspace.path")?;
+        writable(&homes, "state_dir")?;
+        let script = match &config.sessions.init {
+            Some(script) => Some(existing(&cwd.join(script), "sessions.init")?),
+            None => Some(cwd.join(".init-session.sh")).filter(|script| script.is_file()),
+        };
+        let defaults = defaults.map(|folder| existing(&cwd.join(folder), "claude_defaults_dir")).transpose()?;
+        let inner = Inner { mode: config.workspace.mode, root, homes, defaults, script, patience: config.timeouts.init.get() };
+        Ok(Self(Arc::new(inner)))
+    }
+
+    /// A session's folders, made where they are missing.
+    ///
+    /// # Errors
+    ///
+    /// When they cannot be made.
+    pub fn folder(&self, session: &str) -> Result<Folder, Error> {
+        let workspace = match self.0.mode {
+            WorkspaceMode::Session => self.0.root.join(session),
+            WorkspaceMode::Shared => self.0.root.clone(),
+        };
+        let home = self.0.homes.join(session);
+        let temporary = home.join("tmp");
+        if !temporary.is_dir() {
+            make(&temporary, "state_dir")?;
+            let _ = std::fs::set_permissions(&home, std::os::unix::fs::PermissionsExt::from_mode(0o700));
+            if let Some(defaults) = &self.0.defaults {
+                let mut left = DEFAULTS_FILES;
+                let to = home.join(".claude");
+                copy(defaults, &to, &mut left).map_err(|source| Error {
+                    path: defaults.display().to_string(),
+                    key: "claude_defaults_dir",
+                    source,
+                })?;
+            }
+        }
+        if !workspace.is_dir() {
+            make(&workspace, "workspace.path")?;
+        }
+        Ok(Folder { workspace, home })
+    }
+
+    /// Removes a session's folders; a shared workspace stays.
+    pub fn remove(&self, session: &str) {
+        let _ = std::fs::remove_dir_all(self.0.homes.join(session));
+        if self.0.mode == WorkspaceMode::Session {
+            let _ = std::fs::remove_dir_all(self.0.root.join(session));
+        }
+    }
+
+    /// The folder that a session works in, for people.
+    pub fn shown(&self, session: &str) -> PathBuf {
+        match self.0.mode {
+            WorkspaceMode::Session => self.0.root.join(session),
+            WorkspaceMode::Shared => self.0.root.clone(),
+        }
+    }
+
+    /// The session script, if there is one.
+    pub fn script(&self) -> Option<&Path> {
+        self.0.script.as_deref()
+    }
+
+    /// Runs the session script under a supervisor; dropping this ends it and all it started.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be started, fails, or takes too long; with its last words.
+    pub async fn run_script(&self, launcher: &Launcher, spec: &Spec) -> Result<String, InitFailed> {
+        let failed = |reason: String, output: String| InitFailed { reason, output };
+        let mut process = launcher.spawn(spec).await.map_err(|error| failed(error.to_string(), String::new()))?;
+        process.stdin = None;
+        let mut output = Vec::new();
+        let (mut first, mut second) = ([0u8; 4096], [0u8; 4096]);
+        let (mut stdout_open, mut stderr_open, mut ended) = (true, true, None);
+        let listening = async {
+            while stdout_open || stderr_open || ended.is_none() {
+                tokio::select! {
+                    read = process.stdout.read(&mut first), if stdout_open => match read {
+                        Ok(size) if size > 0 => output.extend_from_slice(&first[..size]),
+                        _ => stdout_open = false,
+                    },
+                    read = process.stderr.read(&mut second), if stderr_open => match read {
+                        Ok(size) if size > 0 => output.extend_from_slice(&second[..size]),
+                        _ => stderr_open = false,
+                    },
+                    status = process.control.ended(), if ended.is_none() => ended = Some(status),
+                }
+                if output.len() > SCRIPT_OUTPUT {
+                    output.drain(..output.len() - SCRIPT_OUTPUT);
+                }
+            }
+        };
+        let in_time = tokio::time::timeout(self.0.patience, listening).await.is_ok();
+        let words = String::from_utf8_lossy(&output).trim().to_owned();
+        match ended {
+            Some(Ended::Code(0)) => Ok(words),
+            Some(Ended::Code(code)) => Err(failed(format!("failed with exit code {code}"), words)),
+            Some(Ended::Signal(signal)) => Err(failed(format!("was ended by signal {signal}"), words)),
+            Some(Ended::Unclear) => Err(failed("ended in an unclear way".to_owned(), words)),
+            None if in_time => Err(failed("ended in an unclear way".to_owned(), words)),
+            None => Err(failed(format!("took longer than {} s (`timeouts.init`)", self.0.patience.as_secs()), words)),
+        }
+    }
+}
+
+impl Folder {
+    /// The workspace, for a command line.
+    pub fn workspace_text(&self) -> String {
+        self.workspace.to_string_lossy().into_owned()
+    }
+
+    /// The HOME, for a command line.
+    pub fn home_text(&self) -> String {
+        self.home.to_string_lossy().into_owned()
+    }
+
+    /// Whether a file is in HOME; one component of the pattern may be `*`.
+    pub fn has(&self, pattern: &str) -> bool {
+        let Some((before, after)) = pattern.split_once("*/") else { return self.home.join(pattern).exists() };
+        let Ok(entries) = std::fs::read_dir(self.home.join(before)) else { return false };
+        entries.flatten().any(|entry| entry.path().join(after).exists())
+    }
+}
+
+fn make(folder: &Path, key: &'static str) -> Result<(), Error> {
+    std::fs::create_dir_all(folder).map_err(|source| Error { path: folder.display().to_string(), key, source })
+}
+
+fn writable(folder: &Path, key: &'static str) -> Result<(), Error> {
+    make(folder, key)?;
+    let probe = folder.join(format!(".pilothouse-{}", std::process::id()));
+    std::fs::write(&probe, b"")
+        .and_then(|()| std::fs::remove_file(&probe))
+        .map_err(|source| Error { path: folder.display().to_string(), key, source })
+}
+
+fn existing(path: &Path, key: &'static str) -> Result<PathBuf, Error> {
+    std::fs::canonicalize(path).map_err(|source| Error { path: path.display().to_string(), key, source })
+}
+
+/// Copies a folder; links are followed once and never out of a loop, because the number is bounded.
+fn copy(from: &Path, to: &Path, left: &mut usize) -> io::Result<()> {
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(from)? {
+        *left = left.checked_sub(1).ok_or_else(|| io::Error::other("more files than a defaults folder may have"))?;
+        let (source, target) = { let entry = entry?; (entry.path(), to.join(entry.file_name())) };
+        if std::fs::metadata(&source)?.is_dir() {
+            copy(&source, &target, left)?;
+        } else {
+            std::fs::copy(&source, &target)?;
+        }
+    }
+    Ok(())
+}

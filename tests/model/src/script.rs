@@ -1,0 +1,377 @@
+//! The script in a conversation: which step comes next, and what the model does for it.
+
+use serde_json::{Map, Value, json};
+use std::time::Duration;
+
+/// The most pieces that `slow` sends.
+const PIECES: usize = 10_000;
+/// The longest single pause.
+const PAUSE: Duration = Duration::from_secs(600);
+
+/// A request, reduced to what the script needs.
+#[derive(Debug, Default)]
+pub(crate) struct Conversation {
+    /// What was said and done, in order.
+    pub(crate) items: Vec<Item>,
+    /// The tools offered: name → JSON schema of the input.
+    pub(crate) tools: Map<String, Value>,
+}
+
+/// One entry of a conversation.
+#[derive(Debug)]
+pub(crate) enum Item {
+    /// What a person said.
+    User(String),
+    /// What the model said, or an interrupt: no earlier text belongs to a later turn.
+    Assistant,
+    /// A tool call of the model.
+    Call,
+    /// What the tool returned.
+    Result(String),
+}
+
+/// What the model does.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Reply {
+    /// Answers an HTTP error; `times` is how often at most, and the step's own key to count by.
+    Error {
+        code: u16,
+        times: Option<(u32, String)>,
+    },
+    /// Thinks, speaks in beats.
+    Text {
+        thinking: Option<String>,
+        beats: Vec<Beat>,
+    },
+    /// Calls a tool.
+    Call { name: String, input: Value },
+}
+
+/// A piece of an answer in time.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Beat {
+    /// Some text.
+    Say(String),
+    /// Silence.
+    Pause(Duration),
+    /// Silence until a test releases the cue.
+    Cue(String),
+    /// The connection is cut.
+    Cut,
+}
+
+struct Step<'a> {
+    word: &'a str,
+    rest: &'a str,
+}
+
+impl Reply {
+    fn say(text: impl Into<String>) -> Self {
+        Self::beats(vec![Beat::Say(text.into())])
+    }
+
+    fn beats(beats: Vec<Beat>) -> Self {
+        Self::Text {
+            thinking: None,
+            beats,
+        }
+    }
+
+    /// One line for the record.
+    pub(crate) fn describe(&self) -> String {
+        match self {
+            Self::Error { code, .. } => format!("error {code}"),
+            Self::Call { name, .. } => format!("call {name}"),
+            Self::Text { beats, .. } => {
+                let special = beats.iter().find_map(|beat| match beat {
+                    Beat::Cue(name) => Some(format!("cue {name}")),
+                    Beat::Cut => Some("drop".to_owned()),
+                    Beat::Say(_) | Beat::Pause(_) => None,
+                });
+                special.unwrap_or_else(|| format!("text {:?}", head(&spoken(beats), 60)))
+            }
+        }
+    }
+}
+
+/// All text of some beats.
+pub(crate) fn spoken(beats: &[Beat]) -> String {
+    let said = beats.iter().filter_map(|beat| match beat {
+        Beat::Say(text) => Some(text.as_str()),
+        _ => None,
+    });
+    said.collect()
+}
+
+/// The first `count` characters.
+pub(crate) fn head(text: &str, count: usize) -> &str {
+    text.char_indices()
+        .nth(count)
+        .map_or(text, |(end, _)| &text[..end])
+}
+
+/// A user text without what the client itself wrapped around it.
+pub(crate) fn plain(text: &str) -> String {
+    const OPEN: &str = "<system-reminder>";
+    const CLOSE: &str = "</system-reminder>";
+    let (mut out, mut rest) = (String::new(), text);
+    while let Some((before, inside)) = rest.split_once(OPEN) {
+        out.push_str(before);
+        rest = inside.split_once(CLOSE).map_or("", |(_, after)| after);
+    }
+    out.push_str(rest);
+    out.trim().to_owned()
+}
+
+impl Conversation {
+    /// Where the turn's own user text stands: the last one with a step, but never before
+    /// something that the assistant did.
+    fn turn(&self) -> Option<usize> {
+        let mut last = None;
+        for (at, item) in self.items.iter().enumerate().rev() {
+            match item {
+                Item::User(text) if !steps(text).is_empty() => return Some(at),
+                Item::User(_) => last = last.or(Some(at)),
+                Item::Assistant | Item::Call if last.is_some() => break,
+                Item::Assistant | Item::Call | Item::Result(_) => {}
+            }
+        }
+        last
+    }
+
+    /// The turn's own user text, plain; empty where there is none.
+    pub(crate) fn user(&self) -> &str {
+        match self.turn().map(|at| &self.items[at]) {
+            Some(Item::User(text)) => text,
+            _ => "",
+        }
+    }
+
+    /// What the model does next.
+    pub(crate) fn reply(&self) -> Reply {
+        let text = self.user();
+        let steps = steps(text);
+        if steps.is_empty() {
+            return Reply::say(format!("ok: {}", head(text, 60)));
+        }
+        let from = self.turn().unwrap_or(0);
+        let results = self.items[from..].iter().filter_map(|item| match item {
+            Item::Result(text) => Some(text),
+            _ => None,
+        });
+        let results: Vec<&String> = results.collect();
+        match steps.get(results.len()) {
+            Some(step) => self.play(step, &format!("{text}#{}", results.len())),
+            None => {
+                let last = results.last().map_or("", |text| head(text, 2000));
+                Reply::say(format!("done: {last}"))
+            }
+        }
+    }
+
+    fn play(&self, step: &Step<'_>, key: &str) -> Reply {
+        let rest = step.rest;
+        let mut words = rest.split_whitespace();
+        match step.word {
+            "say" => {
+                let middle = head(rest, rest.chars().count() / 2).len();
+                let (a, b) = rest.split_at(middle);
+                let halves = [a, b].into_iter().filter(|half| !half.is_empty());
+                Reply::beats(halves.map(|half| Beat::Say(half.to_owned())).collect())
+            }
+            "think" => Reply::Text {
+                thinking: Some(rest.to_owned()),
+                beats: vec![Beat::Say("thought".to_owned())],
+            },
+            "slow" => {
+                let count = number(words.next(), 1).min(PIECES);
+                let pause = Duration::from_millis(number(words.next(), 200)).min(PAUSE);
+                let pieces = (1..=count).flat_map(|i| {
+                    let pause = (i > 1).then_some(Beat::Pause(pause));
+                    pause.into_iter().chain([Beat::Say(format!("c{i} "))])
+                });
+                Reply::beats(pieces.collect())
+            }
+            "hang" => {
+                let time = Duration::try_from_secs_f64(number(words.next(), 0.0));
+                let time = time.unwrap_or(PAUSE).min(PAUSE);
+                Reply::beats(vec![Beat::Pause(time), Beat::Say("after hang".to_owned())])
+            }
+            "cue" => Reply::beats(vec![
+                Beat::Say("waiting ".to_owned()),
+                Beat::Cue(rest.to_owned()),
+                Beat::Say("released".to_owned()),
+            ]),
+            "history" => self.history(),
+            "error" => {
+                let code = number(words.next(), 500);
+                let times = words.next().map(|word| number(Some(word), 1));
+                Reply::Error {
+                    code,
+                    times: times.map(|times| (times, key.to_owned())),
+                }
+            }
+            "drop" => Reply::beats(vec![Beat::Say("partial ".to_owned()), Beat::Cut]),
+            word => self
+                .call(word, rest)
+                .unwrap_or_else(|| Reply::say(format!("no tool for {word}: {rest}"))),
+        }
+    }
+
+    fn history(&self) -> Reply {
+        let users = self.items.iter().filter_map(|item| match item {
+            Item::User(text) => Some(text),
+            _ => None,
+        });
+        let users: Vec<&String> = users.collect();
+        let first = users.first().map_or("", |text| head(text, 80));
+        let (turns, items) = (users.len(), self.items.len());
+        Reply::say(format!("turns={turns} first={first:?} items={items}"))
+    }
+
+    /// The tool call of a step; none where the client offers no such tool.
+    fn call(&self, word: &str, rest: &str) -> Option<Reply> {
+        let (first, more) = rest.split_once(' ').unwrap_or((rest, ""));
+        let (name, input) = match word {
+            "bash" => (
+                "Bash",
+                json!({"command": rest, "description": "run a command"}),
+            ),
+            "write" => {
+                let text = if more.is_empty() { "written\n" } else { more };
+                ("Write", json!({"file_path": first, "content": text}))
+            }
+            "read" => ("Read", json!({"file_path": first})),
+            "ask" => ("AskUserQuestion", question(rest)),
+            "tool" => {
+                let more = if more.trim().is_empty() { "{}" } else { more };
+                match serde_json::from_str(more) {
+                    Ok(input) => (first, input),
+                    Err(error) => return Some(Reply::say(format!("no JSON for {first}: {error}"))),
+                }
+            }
+            _ => return None,
+        };
+        self.tools.contains_key(name).then(|| Reply::Call {
+            name: name.to_owned(),
+            input,
+        })
+    }
+}
+
+fn question(rest: &str) -> Value {
+    let mut words = rest.split('|').map(str::trim);
+    let question = words.next().unwrap_or_default();
+    let mut options: Vec<&str> = words.collect();
+    if options.is_empty() {
+        options = vec!["yes", "no"];
+    }
+    let options = options
+        .iter()
+        .map(|label| json!({"label": label, "description": label}));
+    json!({"questions": [{
+        "question": question, "header": "Choice", "multiSelect": false,
+        "options": options.collect::<Vec<_>>(),
+    }]})
+}
+
+/// The steps of a user text.
+fn steps(text: &str) -> Vec<Step<'_>> {
+    let mut steps = Vec::new();
+    for line in text.lines().map(str::trim) {
+        let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
+        let (word, rest) = match (word, rest.trim()) {
+            ("bash:", rest) => ("bash", rest),
+            (word @ ("history" | "drop"), "") => (word, ""),
+            ("history" | "drop" | "bash", _) => continue,
+            (word, rest) => (word, rest),
+        };
+        let known = matches!(
+            word,
+            "say" | "think" | "slow" | "hang" | "cue" | "write" | "read" | "ask" | "tool" | "error"
+        );
+        if (known && !rest.is_empty()) || matches!(word, "bash" | "history" | "drop") {
+            steps.push(Step { word, rest });
+        }
+    }
+    steps
+}
+
+fn number<T: std::str::FromStr>(word: Option<&str>, default: T) -> T {
+    word.and_then(|word| word.parse().ok()).unwrap_or(default)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reply(items: Vec<Item>) -> Reply {
+        let tools = ["Bash", "Write", "AskUserQuestion"];
+        let tools = tools.iter().map(|name| ((*name).to_owned(), json!({})));
+        let tools = tools.collect();
+        Conversation { items, tools }.reply()
+    }
+
+    fn user(text: &str) -> Item {
+        Item::User(text.to_owned())
+    }
+
+    fn text(reply: &Reply) -> String {
+        match reply {
+            Reply::Text { beats, .. } => spoken(beats),
+            other => panic!("no text: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_message_without_a_step_is_echoed() {
+        assert_eq!(text(&reply(vec![user("how are you?")])), "ok: how are you?");
+    }
+
+    #[test]
+    fn a_step_is_played_after_as_many_tool_results() {
+        let script = "please\nbash: ls -l\nsay bye";
+        let first = reply(vec![user(script)]);
+        assert_eq!(
+            first,
+            Reply::Call {
+                name: "Bash".into(),
+                input: json!({"command": "ls -l", "description": "run a command"}),
+            }
+        );
+        let results = vec![user(script), Item::Call, Item::Result("x".into())];
+        assert_eq!(text(&reply(results)), "bye");
+    }
+
+    #[test]
+    fn used_up_steps_end_with_the_last_result() {
+        let items = vec![user("bash: ls"), Item::Call, Item::Result("a b".into())];
+        assert_eq!(text(&reply(items)), "done: a b");
+    }
+
+    #[test]
+    fn an_earlier_turn_is_not_played_again() {
+        let items = vec![user("say one"), Item::Assistant, user("thanks")];
+        assert_eq!(text(&reply(items)), "ok: thanks");
+    }
+
+    #[test]
+    fn reminders_of_the_client_are_not_part_of_the_text() {
+        let wrapped = "<system-reminder>say no</system-reminder>\nsay yes";
+        assert_eq!(plain(wrapped), "say yes");
+    }
+
+    #[test]
+    fn a_tool_that_is_not_offered_is_said() {
+        assert_eq!(text(&reply(vec![user("read /a")])), "no tool for read: /a");
+    }
+
+    #[test]
+    fn a_limited_error_carries_its_key() {
+        let expected = Reply::Error {
+            code: 529,
+            times: Some((2, "error 529 2#0".into())),
+        };
+        assert_eq!(reply(vec![user("error 529 2")]), expected);
+    }
+}

@@ -1,0 +1,61 @@
+#!/bin/sh
+# Runs the tests in sets, prints each set's time, ends with counts.
+# Usage: tools/test.sh [all|fast|claude]
+set -u
+cd "$(dirname "$0")/.." || exit 1
+which=${1:-all}
+CLAUDE_VERSION=2.1.329 # a plain install gives an older one on Node 20
+passed=0 failed=0 skipped=0 broken=0 table=
+log=$(mktemp) || exit 1
+trap 'rm -f "$log"' EXIT
+
+fail() { echo "test: $*" >&2; exit 1; }
+
+# The pinned Claude Code, into a folder that git ignores.
+install_claude() {
+    claude=$PWD/.tools/claude/node_modules/.bin/claude
+    if [ "$("$claude" --version 2>/dev/null | cut -d' ' -f1)" != "$CLAUDE_VERSION" ]; then
+        command -v npm >/dev/null || fail "npm is missing; install Node.js, or run 'make test-fast'"
+        mkdir -p .tools/claude
+        npm install --no-audit --no-fund --loglevel=error --prefix .tools/claude \
+            "@anthropic-ai/claude-code@$CLAUDE_VERSION" >"$log" 2>&1 || { cat "$log"; fail "Claude Code could not be installed"; }
+        [ "$("$claude" --version 2>/dev/null | cut -d' ' -f1)" = "$CLAUDE_VERSION" ] || fail "the installed Claude Code is not $CLAUDE_VERSION"
+    fi
+    PILOTHOUSE_TEST_CLAUDE=$claude
+    export PILOTHOUSE_TEST_CLAUDE
+}
+
+# run NAME COMMAND...: one set.
+run() {
+    name=$1; shift
+    echo "== $name"
+    began=$(date +%s)
+    "$@" >"$log" 2>&1; code=$?
+    seconds=$(($(date +%s) - began))
+    set -- $(sed -nE 's/^test result: .* ([0-9]+) passed; ([0-9]+) failed; ([0-9]+) ignored.*/\1 \2 \3/p' "$log" |
+        awk '{p += $1; f += $2; i += $3} END {print p + 0, f + 0, i + 0}')
+    passed=$((passed + $1)) failed=$((failed + $2)) skipped=$((skipped + $3))
+    table="$table$(printf '  %-28s %5d passed %3d failed %4d s' "$name" "$1" "$2" "$seconds")
+"
+    if [ "$code" -ne 0 ]; then
+        grep -vE '^(test .* \.\.\. ok|running [0-9]+ tests?|)$' "$log" | tail -n 200
+        [ "$2" -gt 0 ] || broken=1
+    fi
+}
+
+[ "$which" = fast ] || install_claude
+run "build" cargo test --workspace --no-run
+if [ "$which" != claude ]; then
+    run "protocol and drivers" cargo test -p pilothouse-a2a --all-features -p pilothouse-agents
+    run "test programs" cargo test -p fake-agent -p fake-model
+    run "units" cargo test -p pilothouse --bins
+    run "the real binary" cargo test -p pilothouse --test it -- --skip claude::
+fi
+if [ "$which" != fast ]; then
+    run "the real Claude Code" cargo test -p pilothouse --test it -- claude:: --test-threads=2
+fi
+echo
+printf '%s' "$table"
+[ "$broken" -eq 0 ] || { failed=$((failed + 1)); echo "a set did not run to its end"; }
+echo "$passed passed, $failed failed, $skipped skipped"
+[ "$failed" -eq 0 ]
