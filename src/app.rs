@@ -181,7 +181,7 @@ impl Running {
         .is_ok();
         let _ = std::fs::remove_file(house.config.state_dir.join("server.json"));
         house.telemetry.close().await;
-        house.store.clone().close().await;
+        house.store.close().await;
         in_time
     }
 }

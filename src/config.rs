@@ -5,9 +5,11 @@
 
 mod aliases;
 mod defaults;
+mod derive;
 mod dotenv;
 mod environment;
 mod error;
+mod flags;
 mod forerunner;
 mod guess;
 mod layers;

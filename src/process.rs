@@ -2,15 +2,15 @@
 //! the ladder by which it is ended.
 
 use crate::supervisor::{Report, SPEC_LIMIT, Spec, Word, launcher};
-use rustix::net::{AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType};
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use rustix::pipe::{PipeFlags, pipe_with};
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
-use std::sync::Mutex;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest, unix::AsyncFd};
+use std::sync::{Arc, Mutex};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::UnixStream;
 use tokio::net::unix::pipe::{Receiver, Sender};
 
@@ -32,7 +32,7 @@ pub enum Error {
 
 /// Starts supervisors. One for the whole server.
 pub struct Launcher {
-    orders: Mutex<Option<std::sync::Arc<AsyncFd<OwnedFd>>>>,
+    orders: Mutex<Option<Arc<UnixStream>>>,
 }
 
 /// A running agent.
@@ -77,27 +77,22 @@ impl Launcher {
         Ok(Self { orders: Mutex::new(Some(Self::spawn_launcher()?)) })
     }
 
-    fn spawn_launcher() -> io::Result<std::sync::Arc<AsyncFd<OwnedFd>>> {
-        let (ours, theirs) = rustix::net::socketpair(
-            AddressFamily::UNIX,
-            SocketType::SEQPACKET,
-            SocketFlags::CLOEXEC,
-            None,
-        )?;
-        rustix::io::ioctl_fionbio(&ours, true)?;
+    fn spawn_launcher() -> io::Result<Arc<UnixStream>> {
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
+        ours.set_nonblocking(true)?;
         // `/proc/self/exe` is this very binary, even when another one stands at its path by now.
         Command::new("/proc/self/exe")
             .arg0("pilothouse-launcher")
             .arg(launcher::ARGUMENT)
             .env_clear()
-            .stdin(Stdio::from(theirs))
+            .stdin(Stdio::from(OwnedFd::from(theirs)))
             .stdout(Stdio::null())
             .process_group(0)
             .spawn()?;
-        Ok(std::sync::Arc::new(AsyncFd::with_interest(ours, Interest::WRITABLE)?))
+        Ok(Arc::new(UnixStream::from_std(ours)?))
     }
 
-    fn orders(&self) -> io::Result<std::sync::Arc<AsyncFd<OwnedFd>>> {
+    fn orders(&self) -> io::Result<Arc<UnixStream>> {
         let mut orders = self.orders.lock().expect("no panic while the launcher's socket is held");
         match &*orders {
             Some(orders) => Ok(orders.clone()),
@@ -129,28 +124,22 @@ impl Launcher {
         let (stdin_far, stdin) = pipe_with(PipeFlags::CLOEXEC).map_err(io::Error::from)?;
         let (stdout, stdout_far) = pipe_with(PipeFlags::CLOEXEC).map_err(io::Error::from)?;
         let (stderr, stderr_far) = pipe_with(PipeFlags::CLOEXEC).map_err(io::Error::from)?;
-        let (control, control_far) = rustix::net::socketpair(
-            AddressFamily::UNIX,
-            SocketType::STREAM,
-            SocketFlags::CLOEXEC,
-            None,
-        )
-        .map_err(io::Error::from)?;
+        let (control, control_far) = std::os::unix::net::UnixStream::pair()?;
+        control.set_nonblocking(true)?;
         let orders = self.orders()?;
         orders
-            .async_io(Interest::WRITABLE, |socket| {
+            .async_io(Interest::WRITABLE, || {
                 let far = [control_far.as_fd(), stdin_far.as_fd(), stdout_far.as_fd(), stderr_far.as_fd()];
                 let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(launcher::DESCRIPTORS))];
                 let mut ancillary = SendAncillaryBuffer::new(&mut space);
                 ancillary.push(SendAncillaryMessage::ScmRights(&far));
-                let sent = rustix::net::sendmsg(socket, &[IoSlice::new(b"+")], &mut ancillary, SendFlags::NOSIGNAL);
+                let sent = rustix::net::sendmsg(&orders, &[IoSlice::new(b"+")], &mut ancillary, SendFlags::NOSIGNAL);
                 Ok(sent.map(drop)?)
             })
             .await?;
         drop((control_far, stdin_far, stdout_far, stderr_far));
 
-        rustix::io::ioctl_fionbio(&control, true).map_err(io::Error::from)?;
-        let mut socket = UnixStream::from_std(control.into())?;
+        let mut socket = UnixStream::from_std(control)?;
         let json = serde_json::to_vec(spec).map_err(io::Error::other)?;
         if json.len() > SPEC_LIMIT {
             return Err(Error::NotStarted {

@@ -13,7 +13,7 @@ mod inbox;
 mod registry;
 mod translate;
 
-pub use registry::{Admission, Refused, Sessions};
+pub use registry::{Refused, Sessions};
 
 use crate::agent::Agent;
 use crate::config::Config;

@@ -162,8 +162,8 @@ pub enum Write {
         /// The task's number.
         n: i64,
     },
-    /// A statement of the store's own.
-    Raw(&'static str),
+    /// The server ends in order; nothing is written after this.
+    CleanEnd,
 }
 
 /// What a list of tasks is filtered by.

@@ -168,7 +168,7 @@ mod tests {
         let lines: Vec<_> = text
             .lines()
             .filter(|line| {
-                ["auth.token", "server.port", "limits.rate ", "note"]
+                ["auth.token ", "server.port", "limits.rate ", "note"]
                     .iter()
                     .any(|start| line.starts_with(start))
             })

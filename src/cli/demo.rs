@@ -34,7 +34,7 @@ fn play(message: &str, out: &mut impl Write, pace: Duration) -> io::Result<()> {
     line(out, &json!({"type": "tool", "id": "count-1", "name": "Count", "input": {"what": "words"}}))?;
     let words: Vec<&str> = message.split_whitespace().collect();
     let counted = format!("{} words", words.len());
-    line(out, &json!({"type": "toolResult", "id": "count-1", "content": counted}))?;
+    line(out, &json!({"type": "toolResult", "id": "count-1", "text": counted}))?;
     let shown = words.iter().take(WORDS).copied();
     let opening = ["You", "said:"].into_iter();
     for word in opening.chain(shown) {

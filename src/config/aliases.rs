@@ -43,8 +43,14 @@ pub(super) enum Waiting {
     CardPort(String),
 }
 
-/// Variable, key, and what its text means there. A later line wins over an earlier one.
-const SIMPLE: [(&str, &str, fn(&str) -> String); 12] = [
+/// What the text of a variable means where it is set.
+type Meaning = fn(&str) -> String;
+
+/// What waits until the agent is known, made of the text of a variable.
+type Makes = fn(String) -> Waiting;
+
+/// Variable, key, and meaning. A later line wins over an earlier one.
+const SIMPLE: [(&str, &str, Meaning); 12] = [
     ("HOST", "server.host", same),
     ("PORT", "server.port", same),
     ("API_TOKEN", "auth.token", same),
@@ -107,7 +113,7 @@ pub(super) fn lay_over(
     if let Some((text, origin)) = get("AGENT_CMD") {
         define_command(layers, text, origin)?;
     }
-    let waiting: [(&str, fn(String) -> Waiting); 5] = [
+    let waiting: [(&str, Makes); 5] = [
         ("CLAUDE_AGENT_NAME", Waiting::Name),
         ("AGENT_NAME", Waiting::Name),
         ("AGENT_DESCRIPTION", Waiting::Description),
@@ -174,6 +180,18 @@ pub(super) fn settle(layers: &mut Layers, flags: &Flags) -> Result<(), Error> {
                 let path = ["agents", agent, field];
                 layers.set_text(&path, text, origin.clone())?;
             }
+        }
+    }
+    // With `auto` it is not known yet which one serves; the demonstration has no use for arguments.
+    for agent in config.candidates() {
+        let args = &config.agents[agent].args;
+        if !flags.agent_args.is_empty() && config.agents[agent].driver != DriverKind::Demo {
+            let args = args
+                .iter()
+                .chain(&flags.agent_args)
+                .map(String::as_str)
+                .collect();
+            layers.set(&format!("agents.{agent}.args"), args, Origin::Flag("--"));
         }
     }
     public_url(layers, &config, &waiting)

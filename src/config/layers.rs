@@ -7,14 +7,12 @@
 use super::environment::Environment;
 use super::error::{Error, Problem};
 use super::guess::nearest;
-use super::load::Flags;
 use super::node::{Kind, Node};
 use super::origin::Origin;
-use super::paths::utf8;
 use super::tree::{child, leaves, to_json, value_of, variable_of};
 use super::yaml::Source;
-use super::{Agent, Bytes, Config, EnvFile, aliases, forerunner};
-use serde_json::{Value, json};
+use super::{Agent, Config, EnvFile, aliases, forerunner};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -314,133 +312,6 @@ impl Layers {
                 names.join(", "),
                 !settings.overrides,
             ));
-        }
-    }
-
-    /// Lays the command line over what is there.
-    ///
-    /// # Errors
-    /// A value that its key cannot take and a path that is not UTF-8.
-    pub(super) fn flags(&mut self, flags: &Flags) -> Result<(), Error> {
-        let texts = [
-            ("--host", "server.host", flags.host.clone()),
-            (
-                "--port",
-                "server.port",
-                flags.port.map(|port| port.to_string()),
-            ),
-            (
-                "--timeout",
-                "timeouts.turn",
-                flags.timeout.map(|seconds| seconds.to_string()),
-            ),
-            ("--log-level", "log.level", flags.log_level.clone()),
-            (
-                "--log-format",
-                "log.format",
-                flags.log_format.map(|format| format.as_str().to_owned()),
-            ),
-            ("--agent", "agent", flags.agent.clone()),
-            (
-                "--no-auth",
-                "auth.required",
-                flags.no_auth.then(|| "false".to_owned()),
-            ),
-            (
-                "--insecure",
-                "auth.insecure",
-                flags.insecure.then(|| "true".to_owned()),
-            ),
-        ];
-        let paths = [
-            ("--workspace", "workspace.path", &flags.workspace),
-            ("--log-path", "log.path", &flags.log_path),
-            ("--state-dir", "state_dir", &flags.state_dir),
-            ("--init-session", "sessions.init", &flags.init_session),
-            (
-                "--claude-defaults-dir",
-                "agents.claude.defaults_dir",
-                &flags.claude_defaults_dir,
-            ),
-        ];
-        let paths = paths
-            .into_iter()
-            .filter_map(|(flag, key, path)| Some((flag, key, path.as_ref()?)))
-            .map(|(flag, key, path)| Ok((flag, key, Some(utf8(flag, path)?.to_owned()))))
-            .collect::<Result<Vec<_>, Error>>()?;
-        for (flag, key, text) in texts.into_iter().chain(paths) {
-            if let Some(text) = text {
-                self.set_text(
-                    &key.split('.').collect::<Vec<_>>(),
-                    &text,
-                    Origin::Flag(flag),
-                )?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Fills in what follows from something else and was not said.
-    pub(super) fn derive(&mut self, environment: &Environment, cwd: &Path) {
-        let unsaid = |layers: &Self, key: &str| layers.origin(key) == Origin::Default;
-        if unsaid(self, "state_dir")
-            && let Some(home) = environment
-                .get("XDG_STATE_HOME")
-                .filter(|home| home.starts_with('/'))
-        {
-            let path = format!("{}/pilothouse", home.trim_end_matches('/'));
-            self.set(
-                "state_dir",
-                path.into(),
-                Origin::Environment("XDG_STATE_HOME".to_owned()),
-            );
-        }
-        if unsaid(self, "sessions.init") && cwd.join(".init-session.sh").is_file() {
-            self.set(
-                "sessions.init",
-                "./.init-session.sh".into(),
-                Origin::Derived("found in the working directory".to_owned()),
-            );
-        }
-        let config = self.config();
-        if config.processes.starting == 0 {
-            let cores = std::thread::available_parallelism().map_or(1, usize::from);
-            let origin = Origin::Derived(format!("twice the {cores} cores"));
-            self.set(
-                "processes.starting",
-                json!((2 * cores).max(2).min(config.processes.max.max(1))),
-                origin,
-            );
-        }
-        // A smaller bound that was set takes the unset ones below it along.
-        let limits = [
-            (
-                "limits.prompt",
-                config.limits.prompt,
-                "limits.body",
-                config.limits.body,
-            ),
-            (
-                "limits.line",
-                config.limits.line,
-                "limits.answer",
-                config.limits.answer,
-            ),
-            (
-                "limits.inline_answer",
-                config.limits.inline_answer,
-                "limits.response",
-                config.limits.response,
-            ),
-        ];
-        for (key, value, bound_key, bound) in limits {
-            if unsaid(self, key) && value > bound && bound > Bytes::new(0) {
-                self.set(
-                    key,
-                    to_json(&bound),
-                    Origin::Derived(format!("follows `{bound_key}`")),
-                );
-            }
         }
     }
 

@@ -6,50 +6,14 @@ use super::error::Error;
 use super::layers::Layers;
 use super::origin::Origin;
 use super::paths::{make_absolute, utf8};
-use super::{Config, LogFormat, aliases, dotenv};
+use super::{Config, aliases, derive, dotenv};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
 pub use super::environment::Environment;
-
-/// What the command line says; the last word.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Flags {
-    /// `--port`.
-    pub port: Option<u16>,
-    /// `--host`.
-    pub host: Option<String>,
-    /// `--workspace`: root of the sessions' folders.
-    pub workspace: Option<PathBuf>,
-    /// `--config`: the file, ours or the forerunner's.
-    pub config: Option<PathBuf>,
-    /// `--timeout`: seconds of one turn.
-    pub timeout: Option<u64>,
-    /// `--log-path`.
-    pub log_path: Option<PathBuf>,
-    /// `--log-level`.
-    pub log_level: Option<String>,
-    /// `--log-format`.
-    pub log_format: Option<LogFormat>,
-    /// `--state-dir`.
-    pub state_dir: Option<PathBuf>,
-    /// `--agent-name`: the selected agent's name on its card.
-    pub agent_name: Option<String>,
-    /// `--init-session`.
-    pub init_session: Option<PathBuf>,
-    /// `--claude-defaults-dir`.
-    pub claude_defaults_dir: Option<PathBuf>,
-    /// `--agent`: the agent that serves.
-    pub agent: Option<String>,
-    /// `--no-auth`.
-    pub no_auth: bool,
-    /// `--insecure`.
-    pub insecure: bool,
-    /// What stands after `--`, for the agent that serves; no key, so it passes through untouched.
-    pub agent_args: Vec<String>,
-}
+pub use super::flags::Flags;
 
 /// A configuration that is complete, possible, and knows where it comes from.
 #[derive(Clone)]
@@ -132,9 +96,9 @@ pub fn load(flags: &Flags, environment: &Environment, cwd: &Path) -> Result<Load
         .map(|(name, _)| name.as_str());
     layers.note_differing(differing, &settings);
 
-    layers.flags(flags)?;
+    flags.lay_over(&mut layers)?;
     aliases::settle(&mut layers, flags)?;
-    layers.derive(environment, cwd);
+    derive::lay_over(&mut layers, environment, cwd);
     let mut config = layers.config();
     make_absolute(&mut config, environment.get("HOME"), cwd)?;
     layers.validate(&config)?;
@@ -159,7 +123,7 @@ pub fn check(file: &Path) -> Result<Vec<String>, Error> {
         &read(file, Path::new(""), "the command line".to_owned())?,
     )?;
     aliases::settle(&mut layers, &Flags::default())?;
-    layers.derive(&Environment::default(), Path::new(""));
+    derive::lay_over(&mut layers, &Environment::default(), Path::new(""));
     let config = layers.config();
     layers.validate(&config)?;
     Ok(layers.finish(&config).1)

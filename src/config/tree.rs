@@ -83,7 +83,7 @@ pub(super) fn value_of(path: &[&str], text: &str) -> Result<Value, String> {
             Ok(_) => return Ok(candidate),
             // What was read as a number says best why a number is wrong; a list is a last attempt.
             Err(error) if problem.is_empty() || candidate.is_number() => {
-                problem = error.to_string()
+                problem = error.to_string();
             }
             Err(_) => {}
         }

@@ -189,7 +189,7 @@ impl fmt::Display for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match BYTE_UNITS
             .into_iter()
-            .find(|(_, factor)| self.0 > 0 && self.0 % factor == 0)
+            .find(|(_, factor)| self.0 > 0 && self.0.is_multiple_of(*factor))
         {
             Some((name, factor)) => write!(f, "{}{name}", self.0 / factor),
             None => write!(f, "{}", self.0),

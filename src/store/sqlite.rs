@@ -135,28 +135,14 @@ impl Store {
     }
 
     /// Marks the end as an orderly one and stops the writer. Writes still under way are carried out.
-    pub async fn close(self) {
-        let _ = self.commit_raw("UPDATE meta SET value = 'clean' WHERE name = 'end'").await;
-        let Self { jobs, writer, .. } = self;
-        drop(jobs);
-        let handle = writer.lock().expect("nobody panics with the writer's handle").take();
-        if let Some(handle) = handle {
-            let _ = tokio::task::spawn_blocking(move || {
-                // Other clones may still hold a sender; the end of the process does the rest.
-                let patience = std::time::Instant::now();
-                while !handle.is_finished() && patience.elapsed() < std::time::Duration::from_secs(1) {
-                    std::thread::park_timeout(std::time::Duration::from_millis(2));
-                }
-            })
-            .await;
+    pub async fn close(&self) {
+        if let Err(error) = self.commit(vec![Write::CleanEnd], Durability::Synced).await {
+            tracing::warn!(%error, "the store could not note its orderly end");
         }
-    }
-
-    async fn commit_raw(&self, sql: &'static str) -> Result<(), Error> {
-        let (done, answer) = oneshot::channel();
-        let job = Job { writes: vec![Write::Raw(sql)], durability: Durability::Synced, done };
-        self.jobs.send(job).await.map_err(|_| Error::Closed)?;
-        answer.await.map_err(|_| Error::Closed)?
+        let writer = self.writer.lock().expect("nobody panics with the writer's handle").take();
+        if let Some(writer) = writer {
+            let _ = tokio::task::spawn_blocking(move || writer.join()).await;
+        }
     }
 }
 
@@ -236,7 +222,9 @@ fn write_until_closed(connection: &mut Connection, mut waiting: mpsc::Receiver<J
     let mut synced = false;
     let mut group = Vec::with_capacity(GROUP);
     while waiting.blocking_recv_many(&mut group, GROUP) > 0 {
-        write_group(connection, &mut group, &mut synced);
+        if write_group(connection, &mut group, &mut synced) {
+            return;
+        }
     }
 }
 
@@ -245,11 +233,15 @@ fn write_shared(connection: &Mutex<Connection>, mut waiting: mpsc::Receiver<Job>
     let mut group = Vec::with_capacity(GROUP);
     while waiting.blocking_recv_many(&mut group, GROUP) > 0 {
         let mut connection = connection.lock().expect("a query does not panic");
-        write_group(&mut connection, &mut group, &mut synced);
+        if write_group(&mut connection, &mut group, &mut synced) {
+            return;
+        }
     }
 }
 
-fn write_group(connection: &mut Connection, group: &mut Vec<Job>, synced: &mut bool) {
+/// Writes a group and answers everyone in it; true when it was the last one.
+fn write_group(connection: &mut Connection, group: &mut Vec<Job>, synced: &mut bool) -> bool {
+    let last = group.iter().flat_map(|job| &job.writes).any(|write| matches!(write, Write::CleanEnd));
     let wanted = group.iter().any(|job| job.durability == Durability::Synced);
     if wanted != *synced {
         let level = if wanted { "FULL" } else { "NORMAL" };
@@ -272,6 +264,7 @@ fn write_group(connection: &mut Connection, group: &mut Vec<Job>, synced: &mut b
             group.drain(..).for_each(|job| drop(job.done.send(Err(error.clone()))));
         }
     }
+    last
 }
 
 fn apply(connection: &mut Connection, group: &[Job]) -> Result<(), rusqlite::Error> {
@@ -343,7 +336,7 @@ impl Write {
                     .execute(params![key(*n, 0), key(*n, u64::MAX)])?;
                 connection.prepare_cached("DELETE FROM tasks WHERE n = ?1")?.execute(params![n])?
             }
-            Self::Raw(sql) => connection.execute(sql, [])?,
+            Self::CleanEnd => connection.execute("UPDATE meta SET value = 'clean' WHERE name = 'end'", [])?,
         };
         Ok(())
     }

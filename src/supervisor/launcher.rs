@@ -25,7 +25,7 @@ pub const DESCRIPTORS: usize = 4;
 ///
 /// When the order socket breaks in another way than by its end.
 pub fn run() -> io::Result<()> {
-    let orders = std::io::stdin();
+    let orders = io::stdin();
     // What a terminal sends to its foreground group is for the server, which then ends us.
     let _ = rustix::process::setsid();
     loop {

@@ -199,3 +199,19 @@ fn the_name_of_an_agent_that_is_not_there_adds_none() {
         "{error}"
     );
 }
+
+#[test]
+fn arguments_after_the_dashes_are_appended_to_the_agents_own() {
+    let flags = Flags {
+        agent_args: vec!["--model".to_owned(), "m".to_owned()],
+        ..Flags::default()
+    };
+    let agents = with_flags([("AGENT_CMD", "codex exec")], &flags)
+        .unwrap()
+        .config
+        .agents;
+    assert_eq!(agents["command"].args, ["exec", "--model", "m"]);
+    let agents = with_flags([], &flags).unwrap().config.agents;
+    assert_eq!(agents["claude"].args, ["--model", "m"]);
+    assert!(agents["demo"].args.is_empty());
+}

@@ -208,7 +208,7 @@ fn without_a_home_the_state_directory_must_be_named() {
 #[test]
 fn starts_are_bounded_by_the_cores() {
     let starting = Folder::with([]).load([]).config.processes.starting;
-    assert!(starting >= 2 && starting % 2 == 0);
+    assert!(starting >= 2 && starting.is_multiple_of(2));
 }
 
 #[test]
