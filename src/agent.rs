@@ -246,9 +246,10 @@ impl Agent {
     }
 
     /// What the launcher is told for the session script.
-    pub fn script_spec(&self, script: &Path, folder: &Folder, session: &str) -> Spec {
+    pub fn script_spec(&self, script: &Path, folder: &Folder, session: &str, context: &str) -> Spec {
         let mut env = self.environment(folder);
         env.push(("A2A_SESSION_ID".to_owned(), session.to_owned()));
+        env.push(("A2A_CONTEXT_ID".to_owned(), context.to_owned()));
         if self.config.driver == DriverKind::Claude {
             env.push(("CLAUDE_CONFIG_DIR".to_owned(), format!("{}/.claude", folder.home_text())));
         }

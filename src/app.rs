@@ -154,7 +154,9 @@ impl App {
     /// Starts to serve.
     pub fn spawn(self) -> Running {
         let Self { listener, doors, house, stop, doors_stop, address, .. } = self;
-        write_address(&house.config, address);
+        if house.config.store.path != Path::new("memory") {
+            write_address(&house.config, address);
+        }
         let background = TaskTracker::new();
         let patience = house.config.timeouts.shutdown.get();
         let sessions = doors.service.sessions().clone();

@@ -24,10 +24,9 @@ mod yaml;
 
 pub mod load;
 
-pub use environment::{held_back, preset, preset_names};
-pub use error::{Error, Place, Problem};
+pub use environment::held_back;
+pub use error::Error;
 pub use load::{Environment, Flags, Loaded, load};
-pub use origin::Origin;
 pub use secrets::{MASK, masked};
 pub use units::{Age, Bytes};
 
@@ -36,7 +35,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-/// Every key with its default, its unit and its reason; `docs/configuration.md` is made from it.
+/// Every key with its default, its unit and its reason (`pilothouse config example`).
 pub const EXAMPLE: &str = include_str!("../pilothouse.example.yaml");
 
 /// Everything that can be set.
@@ -414,18 +413,6 @@ impl LogFormat {
         match self {
             Self::Pretty => "pretty",
             Self::Json => "json",
-        }
-    }
-}
-
-impl std::str::FromStr for LogFormat {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "pretty" => Ok(Self::Pretty),
-            "json" => Ok(Self::Json),
-            other => Err(format!("`{other}` is neither `pretty` nor `json`")),
         }
     }
 }

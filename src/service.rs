@@ -16,6 +16,7 @@ use pilothouse_a2a::task::{Task, TaskState, TaskStatus};
 use pilothouse_a2a::time::Timestamp;
 use pilothouse_agents::Turn as Prompt;
 use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
 
 /// Longest `contextId` and v0.1 task id that a client may choose, in bytes.
 const ID_BYTES: usize = 256;
@@ -179,7 +180,15 @@ impl Service {
     ///
     /// When the store fails.
     pub async fn settle(&self, log: &Arc<TaskLog>, history: Option<i32>) -> Result<Task, Error> {
-        log.settled().await.map_err(store_failed)?;
+        let stop = &self.sessions.house().stop;
+        tokio::select! {
+            biased;
+            settled = log.settled() => drop(settled.map_err(store_failed)?),
+            () = stopped_before_it_began(stop, log) => {
+                let message = format!("the server is stopping; task `{}` is kept and runs after its next start", log.id);
+                return Err(Error::new(ErrorKind::Unavailable, message).with("taskId", log.id.as_str()).retry_after(RETRY_SECONDS));
+            }
+        }
         self.show(log, history).await
     }
 
@@ -444,6 +453,15 @@ impl Service {
     async fn last_message(&self, log: &Arc<TaskLog>) -> Result<Option<Message>, store::Error> {
         let snapshot = log.snapshot(self.store(), 0).await?;
         Ok(snapshot.task.history.into_iter().rfind(|message| message.role == Role::User))
+    }
+}
+
+/// Resolves when the server stops while the task still waits: nothing will happen to it here any more.
+pub async fn stopped_before_it_began(stop: &CancellationToken, log: &TaskLog) {
+    stop.cancelled().await;
+    let state = log.state();
+    if state != TaskState::Submitted && !state.is_interrupted() {
+        std::future::pending::<()>().await;
     }
 }
 

@@ -1,7 +1,7 @@
 //! `pilothouse config`: what holds and why, whether a file is right, and the schema for editors.
 
 use crate::config::load::check;
-use crate::config::{Config, Error, Loaded, MASK, masked};
+use crate::config::{Config, EXAMPLE, Error, Loaded, MASK, masked};
 use clap::Subcommand;
 use serde_json::{Map, Value, json};
 use std::io::{self, Write};
@@ -26,6 +26,8 @@ pub enum ConfigCommand {
     },
     /// Print the JSON schema of the file, for editors
     Schema,
+    /// Print a file with every key, its default and its reason, to start from
+    Example,
 }
 
 /// Carries out the command on `out`; errors go to standard error, those that `check` looks for to
@@ -60,6 +62,7 @@ pub fn run(
                 },
             }
         }
+        ConfigCommand::Example => out.write_all(EXAMPLE.as_bytes()),
         ConfigCommand::Schema => {
             let schema = schemars::schema_for!(Config);
             serde_json::to_writer_pretty(&mut *out, &schema)
@@ -210,7 +213,8 @@ note: names of the forerunners in use: environment PORT → server.port, environ
                 &environment(),
             )
         };
-        assert_eq!(check(crate::config::EXAMPLE), (0, "ok\n".to_owned()));
+        let (_, example) = printed(ConfigCommand::Example, &environment());
+        assert_eq!(check(&example), (0, "ok\n".to_owned()));
         let (code, text) = check("server: {port: x}");
         assert_eq!(
             (code, text.lines().next()),

@@ -108,7 +108,7 @@ const PRESETS: &[(&str, &[&str])] = &[
 ];
 
 /// The names of a preset (a trailing `*` matches a prefix); `None` for a preset that is not known.
-pub fn preset(name: &str) -> Option<&'static [&'static str]> {
+pub(super) fn preset(name: &str) -> Option<&'static [&'static str]> {
     PRESETS
         .iter()
         .find(|(known, _)| *known == name)
@@ -116,7 +116,7 @@ pub fn preset(name: &str) -> Option<&'static [&'static str]> {
 }
 
 /// The names of all presets.
-pub fn preset_names() -> impl Iterator<Item = &'static str> {
+pub(super) fn preset_names() -> impl Iterator<Item = &'static str> {
     PRESETS.iter().map(|(name, _)| *name)
 }
 

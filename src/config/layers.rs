@@ -5,7 +5,7 @@
 //! turned into a [`Config`].
 
 use super::environment::Environment;
-use super::error::{Error, Problem};
+use super::error::Error;
 use super::guess::nearest;
 use super::node::{Kind, Node};
 use super::origin::Origin;
@@ -320,19 +320,16 @@ impl Layers {
     /// # Errors
     /// [`Error::Impossible`] with all contradictions.
     pub(super) fn validate(&self, config: &Config) -> Result<(), Error> {
-        let mut problems: Vec<Problem> = config.problems();
-        for problem in &mut problems {
-            problem.origins = problem
-                .keys
-                .iter()
-                .map(|key| (key.clone(), self.origin(key)))
-                .collect();
-        }
-        if problems.is_empty() {
-            Ok(())
-        } else {
-            Err(Error::Impossible { problems })
-        }
+        config.validate().map_err(|mut problems| {
+            for problem in &mut problems {
+                problem.origins = problem
+                    .keys
+                    .iter()
+                    .map(|key| (key.clone(), self.origin(key)))
+                    .collect();
+            }
+            Error::Impossible { problems }
+        })
     }
 
     /// Origins of all keys, and the notes.

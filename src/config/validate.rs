@@ -1,7 +1,7 @@
 //! What cannot be: values that are right one by one and wrong together.
 
 use super::environment::{preset, preset_names};
-use super::error::{Error, Problem};
+use super::error::Problem;
 use super::guess::nearest;
 use super::{Agent, Config, DriverKind, Input};
 use std::collections::BTreeSet;
@@ -14,19 +14,6 @@ const RESERVED: [&str; 9] = [
 ];
 
 impl Config {
-    /// Refuses combinations that cannot work.
-    ///
-    /// # Errors
-    /// [`Error::Impossible`] with every contradiction that was found.
-    pub fn validate(&self) -> Result<(), Error> {
-        let problems = self.problems();
-        if problems.is_empty() {
-            Ok(())
-        } else {
-            Err(Error::Impossible { problems })
-        }
-    }
-
     /// Whether the address that is listened on is reachable from this machine alone.
     pub fn is_loopback(&self) -> bool {
         let host = self.server.host.trim_matches(['[', ']']);
@@ -52,8 +39,11 @@ impl Config {
             .collect()
     }
 
-    /// Every contradiction, origins left out.
-    pub(super) fn problems(&self) -> Vec<Problem> {
+    /// Refuses combinations that cannot work.
+    ///
+    /// # Errors
+    /// Every contradiction that was found, without the origins of its values, which `load` knows.
+    pub fn validate(&self) -> Result<(), Vec<Problem>> {
         let mut found = Found::default();
         self.check_server(&mut found);
         self.check_bounds(&mut found);
@@ -74,7 +64,11 @@ impl Config {
         for (name, agent) in &self.agents {
             agent.check(name, &mut found);
         }
-        found.0
+        if found.0.is_empty() {
+            Ok(())
+        } else {
+            Err(found.0)
+        }
     }
 
     fn check_server(&self, found: &mut Found) {

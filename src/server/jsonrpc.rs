@@ -131,7 +131,6 @@ async fn answer(
     heard.dialect = method.dialect;
     check_version(headers, method.dialect)?;
     let decoded = method.dialect.decode(method.operation, request.params)?;
-    check_call(&decoded.call)?;
     doors.telemetry.console().request(&request.method, &caller.name, None);
     perform(doors, caller, headers, method, decoded, heard).await
 }
@@ -267,10 +266,6 @@ fn check_version(headers: &HeaderMap, spoken: Dialect) -> Result<(), Error> {
         format!("A2A-Version {version} is not served for this method; this server speaks 1.0, 0.3 and 0.1"),
     )
     .with("supported", "1.0, 0.3, 0.1"))
-}
-
-fn check_call(call: &Call) -> Result<(), Error> {
-    call.check()
 }
 
 /// `Last-Event-ID`, where a client resumes a stream.

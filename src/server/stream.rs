@@ -2,9 +2,8 @@
 //! shared by all its readers, with each reader's own envelope around it.
 
 use super::Doors;
-use crate::service::Stream;
+use crate::service::{Stream, stopped_before_it_began};
 use crate::store::{Error as StoreError, Event};
-use crate::task::TaskLog;
 use axum::body::Body;
 use axum::http::{HeaderValue, header};
 use axum::response::Response;
@@ -94,8 +93,8 @@ impl Writer {
                 biased;
                 next = self.stream.cursor.next() => next,
                 () = tokio::time::sleep(self.patience) => return Some(Bytes::from_static(sse::KEEP_ALIVE)),
-                // The task's last event may still come; its actor is told to stop at the same time.
-                () = stopped(&stop, &log) => return None,
+                // A turn that runs is ended and says so; one that does not run says nothing more.
+                () = stopped_before_it_began(&stop, &log) => return None,
             };
             match next {
                 Ok(Some(events)) => {
@@ -166,13 +165,5 @@ impl Writer {
         tracing::error!(%error, "a stream could not be continued");
         let error = Error::new(ErrorKind::Internal, "the server could not read on; subscribe again with Last-Event-ID");
         Bytes::from(sse::frame(None, jsonrpc::failure(&self.id, &error, self.dialect)))
-    }
-}
-
-/// After a stop the actors have a while to end their turns; where none runs, nothing more will come.
-async fn stopped(stop: &CancellationToken, log: &TaskLog) {
-    stop.cancelled().await;
-    if !log.state().is_interrupted() {
-        std::future::pending::<()>().await;
     }
 }

@@ -21,7 +21,7 @@ use super::{House, Key, Order, Turn};
 use crate::config::AskPolicy;
 use crate::process::{self, Ended, Process};
 use crate::store::{Durability, SessionRow, Write};
-use crate::supervisor::Word;
+use crate::supervisor::{KILL_DEADLINE, Word};
 use crate::task::{Record, TaskLog};
 use crate::workspace::{Folder, InitFailed};
 use pilothouse_a2a::message::{Message, Part, Role};
@@ -138,10 +138,10 @@ impl Actor {
             };
             match heard {
                 Heard::Turn(turn) => self.turn(*turn).await,
-                Heard::Evict => self.end_process().await,
+                Heard::Evict => self.end_process(Word::Terminate).await,
                 Heard::Nudge => {}
                 Heard::Stop => {
-                    self.end_process().await;
+                    self.end_process(Word::Terminate).await;
                     return;
                 }
             }
@@ -226,14 +226,16 @@ impl Actor {
         let (outcome, canceler) = match self.reach_agent(turn, &mut translator).await {
             Ok(prompt) => self.converse(&log, &prompt, &mut translator).await,
             Err(NotStarted::Canceled(done)) => (Outcome::Canceled, Some(done)),
+            // It has not begun, so it stays in the queue and runs after the next start.
+            Err(NotStarted::ServerStops) if log.state() == TaskState::Submitted => return,
             Err(NotStarted::ServerStops) => (stopped(), None),
             Err(NotStarted::Failed(message, hint)) => (Outcome::Failed { message, hint }, None),
         };
         let keeps = self.running.as_ref().is_some_and(|running| running.life == Life::Session && running.ended.is_none());
-        if !keeps {
-            self.end_process().await;
+        if !keeps && outcome == Outcome::Canceled {
+            // Canceled means that nothing of it is left.
+            self.end_process(Word::Terminate).await;
         }
-        self.shared = None;
         let facts = Facts {
             conversation: self.session.conversation.clone(),
             isolation: self.house.agent.isolation(),
@@ -244,10 +246,15 @@ impl Actor {
             telemetry.store_failed(&log, error);
         }
         telemetry.turn_ends(&log, translator.usage(), translator.elapsed());
-        self.note_use().await;
         if let Some(done) = canceler {
             let _ = done.send(stored.is_ok());
         }
+        drop(log);
+        if !keeps {
+            self.leave_process().await;
+        }
+        self.shared = None;
+        self.note_use().await;
     }
 
     async fn note_use(&mut self) {
@@ -376,7 +383,7 @@ impl Actor {
         let Some(script) = house.workspaces.script() else { return Ok(()) };
         translator.status(&format!("running {}", script.display()), None);
         self.show(log, translator).await;
-        let spec = house.agent.script_spec(script, folder, &self.session.id);
+        let spec = house.agent.script_spec(script, folder, &self.session.id, self.key.context_id.as_str());
         let run = house.workspaces.run_script(&house.launcher, &spec);
         match self.or_interrupted(log, run).await? {
             Ok(output) => {
@@ -441,22 +448,33 @@ impl Actor {
         (outcome, canceler)
     }
 
+    /// Lets an agent that has finished its turn exit by itself for a while, then ends it.
+    async fn leave_process(&mut self) {
+        if let Some(running) = &mut self.running
+            && running.ended.is_none()
+        {
+            running.process.stdin = None;
+            let grace = self.house.config.timeouts.terminate.get();
+            if tokio::time::timeout(grace, drain_until_ended(running)).await.is_ok() {
+                running.ended = Some(Ended::Code(0));
+            }
+        }
+        self.end_process(Word::Terminate).await;
+    }
+
     /// Ends the process and its tree, and waits until they are gone.
-    async fn end_process(&mut self) {
-        self.shared = None;
+    async fn end_process(&mut self, first: Word) {
         let Some(mut running) = self.running.take() else { return };
         self.live.cold(&self.key);
         if running.ended.is_some() {
             return;
         }
-        // An agent that has finished its turn gets the same grace as one that is told to stop.
         running.process.stdin = None;
-        running.process.control.say(Word::Terminate);
+        running.process.control.say(first);
         let grace = self.house.config.timeouts.terminate.get();
-        let ended = tokio::time::timeout(grace, drain_until_ended(&mut running)).await;
-        if ended.is_err() {
+        if tokio::time::timeout(grace, drain_until_ended(&mut running)).await.is_err() {
             running.process.control.say(Word::Kill);
-            let _ = tokio::time::timeout(Duration::from_secs(15), drain_until_ended(&mut running)).await;
+            let _ = tokio::time::timeout(KILL_DEADLINE + grace, drain_until_ended(&mut running)).await;
         }
     }
 }

@@ -1,1 +1,33 @@
+//! The house from outside: the real binary, real sockets, real processes, one fact per test.
+//!
+//! Each test builds a [`world::World`] of its own: a server on a free port with fresh folders and an
+//! empty environment. When a world is dropped it asserts what no test remembers to: the server has
+//! ended, and no process that it started is left.
 
+#![expect(clippy::unwrap_used, reason = "a test may fail by panic, in its helpers too")]
+
+mod http;
+mod processes;
+mod reading;
+mod world;
+
+mod bad_input;
+mod callers;
+mod cancel;
+mod cards;
+mod claude;
+mod contexts;
+mod environment;
+mod guards;
+mod input_required;
+mod limits;
+mod list;
+mod recovery;
+mod send;
+mod start;
+mod stopping;
+mod stream;
+mod subscribe;
+mod v0_1;
+mod v0_3;
+mod workspaces;

@@ -6,9 +6,14 @@ use crate::config::Bytes;
 fn problem(change: impl FnOnce(&mut Config)) -> String {
     let mut config = Config::default();
     change(&mut config);
-    config
-        .validate()
-        .map_or_else(|error| error.to_string(), |()| "ok".to_owned())
+    let texts = |problems: Vec<Problem>| {
+        problems
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join("\n")
+    };
+    config.validate().map_or_else(texts, |()| "ok".to_owned())
 }
 
 fn claude(config: &mut Config) -> &mut Agent {

@@ -1,0 +1,539 @@
+//! One server with everything around it: folders, configuration, agent, callers; gone when dropped.
+
+use crate::http::{self, Answer, Event, Events, Reply};
+use crate::processes::{self, Process, await_some};
+use crate::reading::{at_once, message, text_of};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+use std::collections::HashSet;
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+use tempfile::TempDir;
+
+/// The longest that anything but the real CLI takes.
+pub const PATIENCE: Duration = Duration::from_secs(15);
+/// The token of the owner.
+pub const OWNER: &str = "token-of-the-owner";
+/// The token of the caller `bob`.
+pub const BOB: &str = "token-of-bob";
+
+/// A world that is being described.
+pub struct Builder {
+    root: TempDir,
+    marker: String,
+    config: Value,
+    text: Option<String>,
+    args: Vec<String>,
+    env: Vec<(String, String)>,
+    patience: Duration,
+    starter: Vec<String>,
+}
+
+/// A running server and all that belongs to it.
+pub struct World {
+    described: Builder,
+    server: Option<Child>,
+    address: SocketAddr,
+    /// Every process that was ever seen below the server.
+    seen: HashSet<Process>,
+}
+
+/// A server that did not start.
+pub struct Failure {
+    /// Its exit code.
+    pub code: Option<i32>,
+    /// Its last words.
+    pub stderr: String,
+}
+
+// === describing ===
+
+impl Builder {
+    /// Adds to the configuration; `null` takes a key away.
+    pub fn config(mut self, more: Value) -> Self {
+        merge(&mut self.config, more);
+        self
+    }
+
+    /// Adds to the configuration of the fake agent.
+    pub fn agent(self, more: Value) -> Self {
+        self.config(json!({"agents": {"fake": more}}))
+    }
+
+    /// This text is the configuration file, instead of the usual one.
+    pub fn config_text(mut self, text: &str) -> Self {
+        self.text = Some(text.to_owned());
+        self
+    }
+
+    /// Adds arguments of the command line.
+    pub fn args<const N: usize>(mut self, args: [&str; N]) -> Self {
+        self.args.extend(args.map(ToOwned::to_owned));
+        self
+    }
+
+    /// Adds a variable of the server's environment.
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Writes a file in the server's working folder.
+    pub fn file(self, name: &str, mode: u32, text: &str) -> Self {
+        let path = self.cwd().join(name);
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
+        self
+    }
+
+    /// Waits longer for everything.
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    /// Starts the server through a program that becomes it (`setpriv --reuid 65534 ...`).
+    pub fn through<const N: usize>(mut self, words: [&str; N]) -> Self {
+        self.starter = words.map(ToOwned::to_owned).to_vec();
+        self
+    }
+
+    /// A path below the world's own folder.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.root.path().join(name)
+    }
+
+    /// The folder that the server is started in.
+    pub fn cwd(&self) -> PathBuf {
+        self.path("cwd")
+    }
+
+    /// What the environment of every agent of this world holds.
+    pub fn marker(&self) -> &str {
+        &self.marker
+    }
+
+    /// Starts the server and waits until it serves.
+    pub fn start(self) -> World {
+        let address = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut world = World { described: self, server: None, address, seen: HashSet::new() };
+        world.launch();
+        world
+    }
+
+    /// Starts a server that must not start, and waits for its end.
+    pub fn fails(self) -> Failure {
+        let mut child = self.spawn();
+        let patience = self.patience;
+        let ended = await_end(&mut child, patience);
+        if ended.is_none() {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+        let stderr = fs::read_to_string(self.path("stderr")).unwrap();
+        let ended = ended.unwrap_or_else(|| panic!("waited {patience:?} for the server to give up; it says:\n{stderr}"));
+        Failure { code: ended.code(), stderr }
+    }
+
+    fn spawn(&self) -> Child {
+        let file = self.cwd().join("pilothouse.yaml");
+        let pretty = serde_json::to_string_pretty(&self.config).unwrap();
+        fs::write(file, self.text.as_ref().unwrap_or(&pretty)).unwrap();
+        let output = |name: &str| File::options().create(true).append(true).open(self.path(name)).unwrap();
+        let mut words = self.starter.clone();
+        words.push(env!("CARGO_BIN_EXE_pilothouse").to_owned());
+        words.extend(self.args.iter().cloned());
+        Command::new(&words[0])
+            .args(&words[1..])
+            .current_dir(self.cwd())
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("HOME", self.path("home"))
+            .envs(self.env.iter().cloned())
+            .stdin(Stdio::null())
+            .stdout(output("stdout"))
+            .stderr(output("stderr"))
+            .spawn()
+            .unwrap()
+    }
+}
+
+/// Objects are merged key by key, anything else is replaced, `null` removes.
+fn merge(old: &mut Value, new: Value) {
+    match (old, new) {
+        (Value::Object(old), Value::Object(new)) => {
+            for (key, value) in new {
+                if value.is_null() {
+                    old.remove(&key);
+                } else {
+                    merge(old.entry(key).or_insert(Value::Null), value);
+                }
+            }
+        }
+        (old, new) => *old = new,
+    }
+}
+
+/// The scripted agent, built beside the server.
+fn fake_agent() -> String {
+    let folder = Path::new(env!("CARGO_BIN_EXE_pilothouse")).parent().unwrap();
+    let program = folder.join("fake-agent");
+    assert!(program.is_file(), "{} is missing; run: cargo build -p fake-agent", program.display());
+    program.to_str().unwrap().to_owned()
+}
+
+// === running ===
+
+impl World {
+    /// A world whose agent plays scripts, with an owner and a caller named bob.
+    pub fn new() -> Builder {
+        let root = tempfile::Builder::new().prefix("pilothouse-it-").tempdir().unwrap();
+        let path = |name: &str| root.path().join(name);
+        for folder in ["cwd", "home", "cues"] {
+            fs::create_dir(path(folder)).unwrap();
+        }
+        let id = uuid::Uuid::new_v4().to_string();
+        let config = json!({
+            "server": {"port": 0},
+            "state_dir": path("state"),
+            "workspace": {"path": path("work")},
+            "auth": {"token": OWNER, "tokens": {"bob": BOB}},
+            "audit": path("audit.jsonl"),
+            "timeouts": {"terminate": "500ms", "interrupt": "2s", "shutdown": "10s"},
+            "agent": "fake",
+            "agents": {"fake": {
+                "driver": "command",
+                "program": fake_agent(),
+                "args": ["--events"],
+                "format": "events",
+                "env": {"set": {"PILOTHOUSE_TEST_WORLD": id, "FAKE_AGENT_CUES": path("cues")}},
+            }},
+        });
+        Builder {
+            root,
+            marker: format!("PILOTHOUSE_TEST_WORLD={id}"),
+            config,
+            text: None,
+            args: Vec::new(),
+            env: Vec::new(),
+            patience: PATIENCE,
+            starter: Vec::new(),
+        }
+    }
+
+    /// The usual world.
+    pub fn start() -> Self {
+        Self::new().start()
+    }
+
+    fn launch(&mut self) {
+        let mut child = self.described.spawn();
+        let pid = child.id();
+        let file = self.path("state").join("server.json");
+        let patience = self.described.patience;
+        let said = || fs::read_to_string(self.path("stderr")).unwrap_or_default();
+        let url = await_some("server.json of a started server", patience, || {
+            let word = fs::read(&file).ok().and_then(|word| serde_json::from_slice::<Value>(&word).ok());
+            match word.filter(|word| word["pid"] == pid) {
+                Some(word) => Some(text_of(&word, "url").to_owned()),
+                None => {
+                    let ended = child.try_wait().unwrap();
+                    assert!(ended.is_none(), "the server did not start ({ended:?}); it says:\n{}", said());
+                    None
+                }
+            }
+        });
+        self.address = url.trim_start_matches("http://").parse().unwrap();
+        self.server = Some(child);
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// A path below the world's own folder: `state`, `work`, `cwd`, `audit.jsonl`.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.described.path(name)
+    }
+
+    /// What the server has written to standard error.
+    pub fn stderr(&self) -> String {
+        fs::read_to_string(self.path("stderr")).unwrap()
+    }
+
+    /// The number of the server's process.
+    pub fn pid(&self) -> u32 {
+        self.server.as_ref().expect("the server runs").id()
+    }
+
+    /// The agent processes of this world that run now.
+    pub fn agents(&self) -> Vec<Process> {
+        processes::marked(&self.described.marker)
+    }
+
+    /// Lets an agent go on that waits for this cue.
+    pub fn cue(&self, name: &str) {
+        fs::write(self.path("cues").join(name), "").unwrap();
+    }
+
+    // === asking ===
+
+    /// A request of any kind, without credentials.
+    pub fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+        http::ask(self.address, method, path, headers, body, self.described.patience)
+    }
+
+    /// A `GET` without credentials.
+    pub fn get(&self, path: &str, headers: &[(&str, &str)]) -> Reply {
+        self.ask("GET", path, headers, b"").whole()
+    }
+
+    /// A `POST` of JSON with exactly these further headers.
+    pub fn post(&self, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Reply {
+        let mut all = vec![("Content-Type", "application/json")];
+        all.extend(headers);
+        self.ask("POST", path, &all, body).whole()
+    }
+
+    /// Bytes as they are; answers whatever comes until the server closes.
+    pub fn raw(&self, bytes: &[u8]) -> Vec<u8> {
+        let mut socket = http::connect(self.address, self.described.patience);
+        socket.write_all(bytes).unwrap();
+        let mut answer = Vec::new();
+        socket.read_to_end(&mut answer).unwrap_or_else(|error| panic!("waited for the server to close: {error}"));
+        answer
+    }
+
+    /// The whole answer to a call.
+    pub fn call(&self, token: &str, method: &str, params: &Value) -> Reply {
+        let body = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).to_string();
+        self.post("/", &[("Authorization", &format!("Bearer {token}"))], body.as_bytes())
+    }
+
+    /// The result of a call by the owner.
+    pub fn rpc(&self, method: &str, params: Value) -> Value {
+        self.rpc_as(OWNER, method, params)
+    }
+
+    /// The result of a call.
+    pub fn rpc_as(&self, token: &str, method: &str, params: Value) -> Value {
+        let mut envelope = self.call(token, method, &params).json();
+        assert!(envelope.get("error").is_none(), "{method} {params} was answered {envelope}");
+        assert_eq!((&envelope["jsonrpc"], &envelope["id"]), (&json!("2.0"), &json!(1)));
+        envelope["result"].take()
+    }
+
+    /// The error that answers a call by the owner.
+    pub fn error(&self, method: &str, params: Value) -> Value {
+        self.error_as(OWNER, method, params)
+    }
+
+    /// The error that answers a call.
+    pub fn error_as(&self, token: &str, method: &str, params: Value) -> Value {
+        let mut envelope = self.call(token, method, &params).json();
+        assert!(envelope.get("result").is_none(), "{method} {params} was answered {envelope}");
+        envelope["error"].take()
+    }
+
+    /// The events that answer a call by the owner.
+    pub fn stream(&self, method: &str, params: Value) -> Events {
+        self.stream_with(method, params, &[])
+    }
+
+    /// The same with further headers (`Last-Event-ID`).
+    pub fn stream_with(&self, method: &str, params: Value, headers: &[(&str, &str)]) -> Events {
+        let authorization = format!("Bearer {OWNER}");
+        let mut all = vec![("Content-Type", "application/json"), ("Authorization", authorization.as_str())];
+        all.extend(headers);
+        let body = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).to_string();
+        let answer = self.ask("POST", "/", &all, body.as_bytes());
+        let kind = answer.header("content-type").unwrap_or_default().to_owned();
+        if !kind.starts_with("text/event-stream") {
+            panic!("{method} is no stream but {}", answer.whole().text());
+        }
+        Events::of(answer, self.described.patience)
+    }
+
+    // === sending in v1.0 ===
+
+    /// Sends and waits for the task's end.
+    pub fn send(&self, params: Value) -> Value {
+        self.rpc("SendMessage", params)["task"].take()
+    }
+
+    /// Sends a script and waits for the task's end.
+    pub fn say(&self, script: &str) -> Value {
+        self.send(message(script))
+    }
+
+    /// Sends a script and does not wait: the task's id.
+    pub fn begin(&self, script: &str) -> String {
+        self.begin_with(message(script))
+    }
+
+    /// Sends and does not wait: the task's id.
+    pub fn begin_with(&self, params: Value) -> String {
+        text_of(&self.send(at_once(params)), "id").to_owned()
+    }
+
+    /// A task as it stands.
+    pub fn task(&self, id: &str) -> Value {
+        self.rpc("GetTask", json!({"id": id}))
+    }
+
+    /// Waits until a task is in one of these states.
+    pub fn await_state(&self, id: &str, states: &[&str]) -> Value {
+        self.await_task(id, &states.join(" or "), |task| states.contains(&crate::reading::state(task)))
+    }
+
+    /// Waits until the status of a running task says these words.
+    pub fn await_words(&self, id: &str, words: &str) -> Value {
+        self.await_task(id, words, |task| crate::reading::words(task) == words)
+    }
+
+    /// Waits until a task fits.
+    pub fn await_task(&self, id: &str, what: &str, fits: impl Fn(&Value) -> bool) -> Value {
+        let mut last = Value::Null;
+        let found = await_task(self.described.patience, || {
+            last = self.task(id);
+            fits(&last)
+        });
+        assert!(found, "waited {:?} for {what}; the task is {last:#}", self.described.patience);
+        last
+    }
+
+    /// Begins a script that waits for a cue, and waits until it does.
+    pub fn begin_waiting(&self, script: &str, cue: &str) -> String {
+        let id = self.begin(script);
+        self.await_words(&id, &format!("waiting {cue}"));
+        id
+    }
+
+    /// The stream of a task from now on.
+    pub fn subscribe(&self, id: &str) -> Events {
+        self.stream("SubscribeToTask", json!({"id": id}))
+    }
+
+    /// The stream of a task after an event.
+    pub fn resume(&self, id: &str, after: u64) -> Vec<Event> {
+        let headers = [("Last-Event-ID", after.to_string())];
+        let headers = headers.each_ref().map(|(name, value)| (*name, value.as_str()));
+        self.stream_with("SubscribeToTask", json!({"id": id}), &headers).rest()
+    }
+
+    // === ending ===
+
+    /// SIGTERM, without waiting for the end.
+    pub fn sigterm(&mut self) {
+        self.signal(Signal::TERM);
+    }
+
+    /// SIGKILL, and waits for the end of that one process.
+    pub fn kill9(&mut self) {
+        self.signal(Signal::KILL);
+        self.ended();
+    }
+
+    fn signal(&mut self, signal: Signal) {
+        let server = self.server.as_ref().expect("the server runs");
+        self.seen.extend(processes::below(server.id().cast_signed()));
+        kill_process(Pid::from_child(server), signal).unwrap();
+    }
+
+    /// Waits for the server's own end.
+    pub fn ended(&mut self) -> ExitStatus {
+        let mut server = self.server.take().expect("the server runs");
+        let ended = await_end(&mut server, PATIENCE);
+        if ended.is_none() {
+            server.kill().unwrap();
+            server.wait().unwrap();
+        }
+        ended.unwrap_or_else(|| panic!("waited {PATIENCE:?} for the server to end; it says:\n{}", self.stderr()))
+    }
+
+    /// Waits until nothing is left of what the server had started.
+    pub fn nothing_is_left(&self) {
+        let mut left = Vec::new();
+        let gone = await_task(PATIENCE, || {
+            left = self.agents();
+            left.extend(self.seen.iter().filter(|process| process.lives()).cloned());
+            left.is_empty()
+        });
+        if !gone {
+            left.iter().for_each(Process::kill);
+            panic!("waited {PATIENCE:?} for these to end: {left:#?}");
+        }
+    }
+
+    /// Stops in order and waits until nothing is left.
+    pub fn stop(&mut self) -> ExitStatus {
+        self.sigterm();
+        let ended = self.ended();
+        self.nothing_is_left();
+        ended
+    }
+
+    /// A server again, on the same state.
+    pub fn restart(&mut self) {
+        if self.server.is_some() {
+            self.stop();
+        }
+        self.launch();
+    }
+
+    /// The same after a change of the configuration.
+    pub fn restart_with(&mut self, more: Value) {
+        merge(&mut self.described.config, more);
+        self.restart();
+    }
+}
+
+fn await_task(patience: Duration, mut done: impl FnMut() -> bool) -> bool {
+    let until = std::time::Instant::now() + patience;
+    loop {
+        if done() {
+            return true;
+        }
+        if std::time::Instant::now() > until {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn await_end(child: &mut Child, patience: Duration) -> Option<ExitStatus> {
+    let mut ended = None;
+    await_task(patience, || {
+        ended = child.try_wait().unwrap();
+        ended.is_some()
+    });
+    ended
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            // The test has its own words; here only nothing may be left.
+            eprintln!("the server says:\n{}", fs::read_to_string(self.path("stderr")).unwrap_or_default());
+            if let Some(mut server) = self.server.take() {
+                self.seen.extend(processes::below(server.id().cast_signed()));
+                let _ = server.kill();
+                let _ = server.wait();
+            }
+            await_task(Duration::from_secs(2), || self.agents().is_empty());
+            self.agents().iter().chain(&self.seen).for_each(Process::kill);
+            return;
+        }
+        if self.server.is_some() {
+            self.sigterm();
+            self.ended();
+        }
+        self.nothing_is_left();
+    }
+}
