@@ -118,7 +118,8 @@ impl Agent {
         let program = match agent.driver {
             DriverKind::Demo => {
                 args.insert(0, DEMO_COMMAND.to_owned());
-                PathBuf::from("/proc/self/exe")
+                // This very binary, even when another one stands at its path by now.
+                PathBuf::from(format!("/proc/{}/exe", std::process::id()))
             }
             DriverKind::Claude | DriverKind::Command => {
                 let wanted = match (agent.driver, &agent.program) {
@@ -269,7 +270,7 @@ impl Agent {
         let home = folder.home_text();
         [
             ("PATH", path),
-            ("TMPDIR", format!("{home}/tmp")),
+            ("TMPDIR", home.clone()),
             ("HOME", home),
             ("LANG", "C.UTF-8".to_owned()),
             ("TERM", "dumb".to_owned()),

@@ -1,16 +1,49 @@
 //! The command line: what may be said, and who carries it out.
 
+mod card;
 mod config;
 mod demo;
+mod doctor;
+mod failure;
+mod follow;
+mod healthcheck;
+mod local;
+mod markdown;
+mod outcome;
+mod report;
+mod send;
 mod serve;
+mod sessions;
+mod table;
+mod tasks;
+mod terminal;
 
 use crate::config::{Environment, Flags, LogFormat, load};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use failure::Failure;
+use local::{Server, ServerArgs};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use terminal::Screen;
 
-/// Exit codes, beside those of `send`. After `sysexits.h` where it has one.
+/// Exit codes: how a task ended, and after `sysexits.h` what kept us from it.
 pub mod exit {
+    /// The agent failed; also: a check found problems.
+    pub const FAILED: u8 = 1;
+    /// The command line, or a request that the server refused, is wrong.
+    pub const USAGE: u8 = 2;
+    /// The task was canceled.
+    pub const CANCELED: u8 = 3;
+    /// The agent waits for an answer.
+    pub const INPUT_REQUIRED: u8 = 4;
+    /// The agent rejected the task.
+    pub const REJECTED: u8 = 5;
+    /// The agent waits for credentials.
+    pub const AUTH_REQUIRED: u8 = 6;
+    /// The server does not take the token, or wants one (`EX_NOPERM`).
+    pub const NOT_AUTHORISED: u8 = 77;
+    /// Left by Ctrl-C (128 and the number of the signal).
+    pub const INTERRUPTED: u8 = 130;
     /// Something outside failed (`EX_UNAVAILABLE`).
     pub const UNAVAILABLE: u8 = 69;
     /// The configuration cannot be used (`EX_CONFIG`).
@@ -31,6 +64,33 @@ struct Cli {
 enum Command {
     /// Run the server (also without a command)
     Serve(ServeArgs),
+    /// Send a message and show the answer as it comes
+    Send(send::SendArgs),
+    /// List, read, watch and cancel tasks
+    Tasks {
+        #[command(subcommand)]
+        command: tasks::TasksCommand,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+    /// List and show sessions
+    Sessions {
+        #[command(subcommand)]
+        command: sessions::SessionsCommand,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+    /// Fetch an agent's card and check it
+    Card(card::CardArgs),
+    /// Find what is wrong before a user does
+    Doctor(doctor::DoctorArgs),
+    /// Exit with 0 when the server answers
+    Healthcheck(ServerArgs),
+    /// Print the completions of a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
     /// What is configured, whether a file is right, the schema
     Config {
         #[command(subcommand)]
@@ -139,6 +199,7 @@ pub fn run() -> ExitCode {
             return ExitCode::from(exit::UNAVAILABLE);
         }
     };
+    let screen = Screen::of_process(&environment);
     match cli.command {
         None => serve::run(&cli.serve.into(), &environment, &cwd),
         Some(Command::Serve(args)) => serve::run(&args.into(), &environment, &cwd),
@@ -147,6 +208,76 @@ pub fn run() -> ExitCode {
             let loaded = || load(&flags, &environment, &cwd);
             ExitCode::from(config::run(command, loaded, &mut std::io::stdout().lock()))
         }
+        Some(Command::Send(args)) => carry_out(async {
+            let server = Server::find(&args.server, &environment, &cwd)?;
+            send::run(args, server, screen, &mut std::io::stdin().lock()).await
+        }),
+        Some(Command::Tasks { command, server: args }) => carry_out(async {
+            let server = Server::find(&args, &environment, &cwd)?;
+            tasks::run(command, &args, server, screen).await
+        }),
+        Some(Command::Sessions { command, server }) => carry_out(async {
+            let server = Server::find(&server, &environment, &cwd)?;
+            sessions::run(command, server, screen).await
+        }),
+        Some(Command::Card(args)) => carry_out(async {
+            let server = Server::find(&args.server(), &environment, &cwd)?;
+            card::run(args, server, screen).await
+        }),
+        Some(Command::Doctor(args)) => carry_out(doctor::run(args, &environment, &cwd, screen)),
+        Some(Command::Healthcheck(args)) => {
+            carry_out(async { healthcheck::run(&Server::find(&args, &environment, &cwd)?).await })
+        }
+        Some(Command::Completions { shell }) => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "pilothouse", &mut script);
+            carry_out(async move { Ok(std::io::Write::write_all(&mut std::io::stdout(), &script).map(|()| 0)?) })
+        }
         Some(Command::Demo) => demo::run(),
+    }
+}
+
+/// Runs a command of a client to its end; its exit code, and why where it could not.
+fn carry_out(work: impl Future<Output = Result<u8, Failure>>) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("pilothouse: cannot start its clock: {error}");
+            return ExitCode::from(exit::UNAVAILABLE);
+        }
+    };
+    let done = runtime.block_on(Box::pin(work));
+    // A name that is still being looked up is no reason to wait.
+    runtime.shutdown_background();
+    match done {
+        Ok(code) => ExitCode::from(code),
+        Err(Failure { code, message }) => {
+            if !message.is_empty() {
+                eprintln!("pilothouse: {message}");
+            }
+            ExitCode::from(code)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_contradicts_itself_nowhere() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn no_debug_output_of_the_command_line_shows_a_token() {
+        let cli = Cli::try_parse_from(["pilothouse", "send", "hello", "--token", "s3cret"]).unwrap();
+        assert!(!format!("{cli:?}").contains("s3cret"));
+    }
+
+    #[test]
+    fn options_of_the_server_may_stand_behind_a_subcommand() {
+        Cli::try_parse_from(["pilothouse", "tasks", "list", "--url", "http://127.0.0.1:1"]).unwrap();
+        Cli::try_parse_from(["pilothouse", "sessions", "--url", "http://127.0.0.1:1", "show", "x"]).unwrap();
     }
 }

@@ -1,12 +1,14 @@
 //! An agent's process as the server holds it: three pipes, a control socket to its supervisor, and
 //! the ladder by which it is ended.
 
-use crate::supervisor::{Report, SPEC_LIMIT, Spec, Word, launcher};
+use crate::supervisor::{DESCRIPTORS, PROGRAM, Report, Spec, Word};
+use rustix::fs::{MemfdFlags, SealFlags, memfd_create};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use rustix::pipe::{PipeFlags, pipe_with};
-use std::io::{self, IoSlice};
+use std::fs::File;
+use std::io::{self, IoSlice, Write as _};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -80,13 +82,14 @@ impl Launcher {
     fn spawn_launcher() -> io::Result<Arc<UnixStream>> {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
         ours.set_nonblocking(true)?;
-        // `/proc/self/exe` is this very binary, even when another one stands at its path by now.
-        Command::new("/proc/self/exe")
+        let program = program_in_memory()?;
+        Command::new(format!("/proc/self/fd/{}", program.as_raw_fd()))
             .arg0("pilothouse-launcher")
-            .arg(launcher::ARGUMENT)
             .env_clear()
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .current_dir("/")
             .process_group(0)
             .spawn()?;
         Ok(Arc::new(UnixStream::from_std(ours)?))
@@ -121,6 +124,8 @@ impl Launcher {
     }
 
     async fn try_spawn(&self, spec: &Spec) -> Result<Process, Error> {
+        let not_started = |source| Error::NotStarted { program: spec.program.clone(), source };
+        let bytes = spec.encode().map_err(not_started)?;
         let (stdin_far, stdin) = pipe_with(PipeFlags::CLOEXEC).map_err(io::Error::from)?;
         let (stdout, stdout_far) = pipe_with(PipeFlags::CLOEXEC).map_err(io::Error::from)?;
         let (stderr, stderr_far) = pipe_with(PipeFlags::CLOEXEC).map_err(io::Error::from)?;
@@ -130,7 +135,7 @@ impl Launcher {
         orders
             .async_io(Interest::WRITABLE, || {
                 let far = [control_far.as_fd(), stdin_far.as_fd(), stdout_far.as_fd(), stderr_far.as_fd()];
-                let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(launcher::DESCRIPTORS))];
+                let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
                 let mut ancillary = SendAncillaryBuffer::new(&mut space);
                 ancillary.push(SendAncillaryMessage::ScmRights(&far));
                 let sent = rustix::net::sendmsg(&orders, &[IoSlice::new(b"+")], &mut ancillary, SendFlags::NOSIGNAL);
@@ -140,17 +145,7 @@ impl Launcher {
         drop((control_far, stdin_far, stdout_far, stderr_far));
 
         let mut socket = UnixStream::from_std(control)?;
-        let json = serde_json::to_vec(spec).map_err(io::Error::other)?;
-        if json.len() > SPEC_LIMIT {
-            return Err(Error::NotStarted {
-                program: spec.program.clone(),
-                source: io::Error::from_raw_os_error(rustix::io::Errno::TOOBIG.raw_os_error()),
-            });
-        }
-        let mut frame = Vec::with_capacity(4 + json.len());
-        frame.extend_from_slice(&u32::try_from(json.len()).expect("SPEC_LIMIT fits").to_le_bytes());
-        frame.extend_from_slice(&json);
-        socket.write_all(&frame).await?;
+        socket.write_all(&bytes).await?;
 
         let mut control = Control { socket, partial: [0; Report::SIZE], filled: 0 };
         match control.report().await? {
@@ -162,13 +157,28 @@ impl Launcher {
                 control,
             }),
             Some(Report::NotStarted(number)) => {
-                Err(Error::NotStarted { program: spec.program.clone(), source: io::Error::from_raw_os_error(number) })
+                Err(not_started(io::Error::from_raw_os_error(number)))
             }
             Some(Report::Exited(_) | Report::Signaled(_) | Report::Survivors(_)) | None => {
                 Err(Error::Supervisor(io::Error::other("the supervisor ended before the agent began")))
             }
         }
     }
+}
+
+/// The launcher as a file that lies in memory alone, so that an upgrade on disk cannot exchange it.
+fn program_in_memory() -> io::Result<OwnedFd> {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    // Kernels before 6.3 do not know the flag that others may demand.
+    let file = memfd_create("pilothouse-launcher", flags | MemfdFlags::EXEC)
+        .or_else(|_| memfd_create("pilothouse-launcher", flags))?;
+    let mut file = File::from(file);
+    file.write_all(PROGRAM)?;
+    let seals = SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE;
+    rustix::fs::fcntl_add_seals(&file, seals)?;
+    // Opened anew for reading: a file that is open for writing cannot be executed.
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    Ok(OwnedFd::from(File::open(path)?))
 }
 
 impl Control {
@@ -199,5 +209,99 @@ impl Control {
     /// Tells the supervisor something. A supervisor that is gone has nothing left to end.
     pub fn say(&self, word: Word) {
         let _ = self.socket.try_write(&[word as u8]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn shell(script: &str) -> Spec {
+        Spec {
+            program: "/bin/sh".to_owned(),
+            args: vec!["-c".to_owned(), script.to_owned()],
+            env: vec![("PATH".to_owned(), "/usr/bin:/bin".to_owned()), ("WORD".to_owned(), "a=b".to_owned())],
+            cwd: "/usr".to_owned(),
+        }
+    }
+
+    async fn output(process: &mut Process) -> String {
+        let mut text = String::new();
+        process.stdout.read_to_string(&mut text).await.unwrap();
+        text
+    }
+
+    fn is_alive(pid: &str) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim()));
+        stat.is_ok_and(|stat| !stat.contains(") Z "))
+    }
+
+    #[tokio::test]
+    async fn an_agent_gets_its_arguments_environment_folder_and_streams() {
+        let launcher = Launcher::start().unwrap();
+        let mut process = launcher.spawn(&shell("read line; echo \"$line $WORD $PWD\"; exit 7")).await.unwrap();
+        process.stdin.take().unwrap().write_all(b"hello\n").await.unwrap();
+        assert_eq!(output(&mut process).await, "hello a=b /usr\n");
+        assert_eq!(process.control.ended().await, Ended::Code(7));
+    }
+
+    #[tokio::test]
+    async fn a_program_that_is_not_there_is_told_with_the_reason_of_the_system() {
+        let launcher = Launcher::start().unwrap();
+        let spec = Spec { program: "/nowhere/agent".to_owned(), ..shell("") };
+        let error = launcher.spawn(&spec).await.err().unwrap();
+        assert_eq!(error.to_string(), "`/nowhere/agent` could not be started: No such file or directory (os error 2)");
+    }
+
+    #[tokio::test]
+    async fn what_left_the_process_group_and_ignores_sigterm_is_gone_before_the_end_is_reported() {
+        let launcher = Launcher::start().unwrap();
+        let script = "trap '' TERM; setsid sh -c 'setsid sleep 600 & echo $!; exec sleep 600' & sleep 0.2; exec sleep 600";
+        let mut process = launcher.spawn(&shell(script)).await.unwrap();
+        let mut pid = [0u8; 32];
+        let size = process.stdout.read(&mut pid).await.unwrap();
+        let pid = String::from_utf8_lossy(&pid[..size]).into_owned();
+        assert!(is_alive(&pid));
+        process.control.say(Word::Kill);
+        assert_eq!(process.control.ended().await, Ended::Signal(9));
+        assert!(!is_alive(&pid));
+    }
+
+    #[tokio::test]
+    async fn what_an_agent_leaves_behind_when_it_exits_is_ended() {
+        let launcher = Launcher::start().unwrap();
+        let mut process = launcher.spawn(&shell("setsid sleep 600 >/dev/null 2>&1 & echo $!; exit 0")).await.unwrap();
+        let pid = output(&mut process).await;
+        assert_eq!(process.control.ended().await, Ended::Code(0));
+        assert!(!is_alive(&pid));
+    }
+
+    #[tokio::test]
+    async fn the_end_of_the_control_socket_ends_the_tree() {
+        let launcher = Launcher::start().unwrap();
+        let mut process = launcher.spawn(&shell("setsid sleep 600 & echo $!; wait")).await.unwrap();
+        let mut pid = [0u8; 32];
+        let size = process.stdout.read(&mut pid).await.unwrap();
+        let pid = String::from_utf8_lossy(&pid[..size]).into_owned();
+        let Process { control, mut stdout, .. } = process;
+        drop(control);
+        // The pipe ends when the last of the tree is gone.
+        let mut rest = Vec::new();
+        tokio::time::timeout(Duration::from_secs(10), stdout.read_to_end(&mut rest)).await.unwrap().unwrap();
+        assert!(!is_alive(&pid));
+    }
+
+    #[tokio::test]
+    async fn a_launcher_that_was_killed_is_replaced() {
+        let launcher = Launcher::start().unwrap();
+        launcher.orders.lock().unwrap().take();
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        drop(theirs);
+        *launcher.orders.lock().unwrap() = Some(Arc::new(UnixStream::from_std(ours).unwrap()));
+        let mut process = launcher.spawn(&shell("echo again")).await.unwrap();
+        assert_eq!(output(&mut process).await, "again\n");
+        assert_eq!(process.control.ended().await, Ended::Code(0));
     }
 }

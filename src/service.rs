@@ -214,12 +214,12 @@ impl Service {
         match before {
             // The log's first event is the task as it was accepted.
             None => Ok(Stream { cursor: log.follow(self.store(), 0), first: None }),
-            Some(seq) => self.from_snapshot(log, Some(seq)).await,
+            Some(seq) => self.snapshot_stream(log, Some(seq)).await,
         }
     }
 
     /// The snapshot at a place (or at the end), and a cursor from there.
-    async fn from_snapshot(&self, log: &Arc<TaskLog>, at: Option<u64>) -> Result<Stream, Error> {
+    async fn snapshot_stream(&self, log: &Arc<TaskLog>, at: Option<u64>) -> Result<Stream, Error> {
         let limits = &self.sessions.house().config.limits;
         let limit = limits.event.as_usize();
         let snapshot = match at {
@@ -387,7 +387,7 @@ impl Service {
             )
             .with("taskId", log.id.as_str()));
         }
-        self.from_snapshot(log, last_event).await
+        self.snapshot_stream(log, last_event).await
     }
 
     /// What a push-notification operation answers until they are built.

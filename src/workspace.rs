@@ -3,7 +3,9 @@
 use crate::config::{Config, WorkspaceMode};
 use crate::process::{Ended, Launcher};
 use crate::supervisor::Spec;
+use std::fs::DirBuilder;
 use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -68,12 +70,14 @@ impl Workspaces {
             Some(script) => Some(existing(&cwd.join(script), "sessions.init")?),
             None => Some(cwd.join(".init-session.sh")).filter(|script| script.is_file()),
         };
-        let defaults = defaults.map(|folder| existing(&cwd.join(folder), "claude_defaults_dir")).transpose()?;
+        let defaults = defaults.map(|folder| existing(&cwd.join(folder), "agents.*.defaults_dir")).transpose()?;
         let inner = Inner { mode: config.workspace.mode, root, homes, defaults, script, patience: config.timeouts.init.get() };
         Ok(Self(Arc::new(inner)))
     }
 
     /// A session's folders, made where they are missing.
+    ///
+    /// A folder costs about 0.1 ms, so there are no more than needed: temporary files lie in HOME.
     ///
     /// # Errors
     ///
@@ -84,23 +88,17 @@ impl Workspaces {
             WorkspaceMode::Shared => self.0.root.clone(),
         };
         let home = self.0.homes.join(session);
-        let temporary = home.join("tmp");
-        if !temporary.is_dir() {
-            make(&temporary, "state_dir")?;
-            let _ = std::fs::set_permissions(&home, std::os::unix::fs::PermissionsExt::from_mode(0o700));
-            if let Some(defaults) = &self.0.defaults {
-                let mut left = DEFAULTS_FILES;
-                let to = home.join(".claude");
-                copy(defaults, &to, &mut left).map_err(|source| Error {
-                    path: defaults.display().to_string(),
-                    key: "claude_defaults_dir",
-                    source,
-                })?;
-            }
+        if make(&home, "state_dir")?
+            && let Some(defaults) = &self.0.defaults
+        {
+            let mut left = DEFAULTS_FILES;
+            copy(defaults, &home.join(".claude"), &mut left).map_err(|source| Error {
+                path: defaults.display().to_string(),
+                key: "agents.*.defaults_dir",
+                source,
+            })?;
         }
-        if !workspace.is_dir() {
-            make(&workspace, "workspace.path")?;
-        }
+        make(&workspace, "workspace.path")?;
         Ok(Folder { workspace, home })
     }
 
@@ -187,12 +185,22 @@ impl Folder {
     }
 }
 
-fn make(folder: &Path, key: &'static str) -> Result<(), Error> {
-    std::fs::create_dir_all(folder).map_err(|source| Error { path: folder.display().to_string(), key, source })
+/// Makes a folder for its owner alone; whether it is new.
+fn make(folder: &Path, key: &'static str) -> Result<bool, Error> {
+    let failed = |source| Error { path: folder.display().to_string(), key, source };
+    match DirBuilder::new().mode(0o700).create(folder) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            DirBuilder::new().mode(0o700).recursive(true).create(folder).map_err(failed)?;
+            Ok(true)
+        }
+        Err(error) => Err(failed(error)),
+    }
 }
 
 fn writable(folder: &Path, key: &'static str) -> Result<(), Error> {
-    make(folder, key)?;
+    std::fs::create_dir_all(folder).map_err(|source| Error { path: folder.display().to_string(), key, source })?;
     let probe = folder.join(format!(".pilothouse-{}", std::process::id()));
     std::fs::write(&probe, b"")
         .and_then(|()| std::fs::remove_file(&probe))

@@ -10,8 +10,9 @@ out=target/bench
 "$cargo" build --release --quiet
 "$cargo" build --release --quiet -p bench
 mkdir -p "$out"
-rustc --edition 2024 -O -C panic=abort -C target-feature=+crt-static -C relocation-model=static -C strip=symbols \
-    -o "$out/stub" benches/stub/main.rs
+# No C library: see the stub itself.
+rustc --edition 2024 -O -C panic=abort -C relocation-model=static -C target-feature=+crt-static -C strip=symbols \
+    -C link-args="-nostartfiles -nostdlib -static" -o "$out/stub" benches/stub/main.rs
 
 # A thousand streams with live agents: descriptors for their sockets and pipes, processes for their agents.
 ulimit -n "$(ulimit -H -n)" 2>/dev/null || true

@@ -12,7 +12,7 @@ const CANNOT_USE: u8 = 78;
 
 /// What to do with the configuration.
 #[derive(Debug, Clone, Subcommand)]
-pub enum ConfigCommand {
+pub(super) enum ConfigCommand {
     /// Show each value and where it comes from; secrets are masked
     Show {
         /// Print a JSON object: key, value, origin
@@ -32,7 +32,7 @@ pub enum ConfigCommand {
 
 /// Carries out the command on `out`; errors go to standard error, those that `check` looks for to
 /// `out`. Returns the exit code.
-pub fn run(
+pub(super) fn run(
     command: ConfigCommand,
     loaded: impl FnOnce() -> Result<Loaded, Error>,
     out: &mut dyn Write,

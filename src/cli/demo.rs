@@ -13,7 +13,7 @@ const PACE: Duration = Duration::from_millis(15);
 const WORDS: usize = 200;
 
 /// Reads the message from standard input and answers it.
-pub fn run() -> ExitCode {
+pub(super) fn run() -> ExitCode {
     let mut message = String::new();
     if io::stdin().take(1 << 20).read_to_string(&mut message).is_err() {
         return ExitCode::from(65);

@@ -11,7 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 /// Runs the server until a signal ends it.
-pub fn run(flags: &Flags, environment: &Environment, cwd: &Path) -> ExitCode {
+pub(super) fn run(flags: &Flags, environment: &Environment, cwd: &Path) -> ExitCode {
     let loaded = match load(flags, environment, cwd) {
         Ok(loaded) => loaded,
         Err(error) => {

@@ -107,6 +107,15 @@ enum NotStarted {
     Failed(String, Option<String>),
 }
 
+/// Counts a turn among those that wait, until it begins or is gone.
+struct Waiting(Arc<Live>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.one_less_waiting();
+    }
+}
+
 /// A record that ends a task as canceled.
 pub(super) fn canceled(log: &TaskLog, words: &str) -> Record {
     let message = Message::new(Role::Agent, vec![Part::text(words)]);
@@ -213,9 +222,7 @@ impl Actor {
 
     async fn turn(&mut self, turn: Turn) {
         let log = turn.log.clone();
-        if !turn.started {
-            self.live.one_less_waiting();
-        }
+        let waiting = (!turn.started).then(|| Waiting(self.live.clone()));
         if log.state().is_terminal() {
             return;
         }
@@ -223,7 +230,7 @@ impl Actor {
         telemetry.turn_begins(&log, &self.house.agent.name);
         let compares = self.house.agent.is_conversational();
         let mut translator = Translator::new(log.clone(), compares);
-        let (outcome, canceler) = match self.reach_agent(turn, &mut translator).await {
+        let (outcome, canceler) = match self.reach_agent(turn, waiting, &mut translator).await {
             Ok(prompt) => self.converse(&log, &prompt, &mut translator).await,
             Err(NotStarted::Canceled(done)) => (Outcome::Canceled, Some(done)),
             // It has not begun, so it stays in the queue and runs after the next start.
@@ -273,6 +280,7 @@ impl Actor {
     async fn reach_agent(
         &mut self,
         turn: Turn,
+        waiting: Option<Waiting>,
         translator: &mut Translator,
     ) -> Result<pilothouse_agents::Turn, NotStarted> {
         let Turn { log, prompt, slot, started } = turn;
@@ -292,11 +300,13 @@ impl Actor {
                 Some(slot) => slot,
                 None => self.or_interrupted(&log, live.slots.take()).await?,
             };
+            drop(waiting);
             if !started {
                 self.working(&log).await?;
             }
             self.start(&log, &prompt, slot, translator).await?;
         } else if !started {
+            drop(waiting);
             self.working(&log).await?;
         }
         Ok(prompt)
@@ -539,8 +549,10 @@ impl Conversation<'_> {
             if let Some(outcome) = self.outcome.take() {
                 return self.judge(outcome);
             }
+            // Nothing of the tree is left then, so both pipes come to their end.
             if let Some(ended) = self.running.ended
                 && !self.running.stdout_open
+                && !self.running.stderr_open
             {
                 let exit = self.exit(ended);
                 let steps = self.running.driver.exit(&exit);

@@ -26,7 +26,7 @@ const PREVIEW: usize = 160;
 
 /// Facts about the turn that belong into the task's metadata.
 #[derive(Debug, Clone, Default)]
-pub struct Facts {
+pub(super) struct Facts {
     /// The CLI's own conversation id.
     pub conversation: Option<String>,
     /// What isolation is in force.
@@ -34,7 +34,7 @@ pub struct Facts {
 }
 
 /// Translates one turn.
-pub struct Translator {
+pub(super) struct Translator {
     log: Arc<TaskLog>,
     began: Instant,
     text: String,
@@ -54,7 +54,7 @@ pub struct Translator {
 impl Translator {
     /// A translator for a turn that begins now. `compares` says that the driver states the whole answer
     /// at the end, so that the streamed text must be remembered.
-    pub fn new(log: Arc<TaskLog>, compares: bool) -> Self {
+    pub(super) fn new(log: Arc<TaskLog>, compares: bool) -> Self {
         Self {
             log,
             began: Instant::now(),
@@ -72,22 +72,22 @@ impl Translator {
     }
 
     /// Bytes of answer so far.
-    pub fn answer_bytes(&self) -> usize {
+    pub(super) fn answer_bytes(&self) -> usize {
         self.streamed_bytes
     }
 
     /// What the turn has used.
-    pub fn usage(&self) -> Option<&Usage> {
+    pub(super) fn usage(&self) -> Option<&Usage> {
         self.usage.as_ref()
     }
 
     /// How long the turn runs.
-    pub fn elapsed(&self) -> std::time::Duration {
+    pub(super) fn elapsed(&self) -> std::time::Duration {
         self.began.elapsed()
     }
 
     /// Takes in one event.
-    pub fn say(&mut self, event: Event) {
+    pub(super) fn say(&mut self, event: Event) {
         match event {
             Event::Text(text) => self.take_text(text),
             Event::Thought(text) => {
@@ -149,7 +149,7 @@ impl Translator {
     }
 
     /// What has gathered, to be recorded now.
-    pub fn take(&mut self) -> Vec<Record> {
+    pub(super) fn take(&mut self) -> Vec<Record> {
         self.flush();
         std::mem::take(&mut self.out)
     }
@@ -220,7 +220,7 @@ impl Translator {
     }
 
     /// A `WORKING` status with a line for people and, if there is more, a data part.
-    pub fn status(&mut self, line: &str, data: Option<Value>) {
+    pub(super) fn status(&mut self, line: &str, data: Option<Value>) {
         self.flush();
         let record = self.status_record(TaskState::Working, line, data);
         self.out.push(record);
@@ -242,7 +242,7 @@ impl Translator {
     }
 
     /// A policy answered an ask in the place of a person.
-    pub fn asked(&mut self, kind: &AskKind, allowed: bool) {
+    pub(super) fn asked(&mut self, kind: &AskKind, allowed: bool) {
         let decision = if allowed { "allowed" } else { "denied" };
         let (line, data) = match kind {
             AskKind::Permission { tool, input, .. } => (
@@ -258,7 +258,7 @@ impl Translator {
     }
 
     /// The end of the turn: what is left, and the final status.
-    pub fn finish(&mut self, outcome: Outcome, facts: &Facts) -> Vec<Record> {
+    pub(super) fn finish(&mut self, outcome: Outcome, facts: &Facts) -> Vec<Record> {
         if let Outcome::Completed { answer: Some(answer) } = &outcome {
             self.replace_if_different(answer);
         }
@@ -341,7 +341,7 @@ impl Translator {
 }
 
 /// A status record of a task, stamped now.
-pub fn status(
+pub(super) fn status(
     log: &TaskLog,
     state: TaskState,
     message: Option<Message>,

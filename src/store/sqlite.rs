@@ -72,11 +72,15 @@ impl Store {
             .mode(0o600)
             .open(file)
             .map_err(|error| unusable(file, &error))?;
-        let connection = Connection::open(file).map_err(|error| unusable(file, &error))?;
-        connection.pragma_update(None, "journal_mode", "WAL")?;
-        connection.pragma_update(None, "wal_autocheckpoint", 4000)?;
-        connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
-        prepare(&connection)?;
+        let open = || {
+            let connection = Connection::open(file)?;
+            connection.pragma_update(None, "journal_mode", "WAL")?;
+            connection.pragma_update(None, "wal_autocheckpoint", 4000)?;
+            connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
+            prepare(&connection)?;
+            Ok(connection)
+        };
+        let connection = open().map_err(|error: rusqlite::Error| unusable(file, &error))?;
         let clean = migrate(&connection)?;
         let connections = (0..readers.max(1))
             .map(|_| {

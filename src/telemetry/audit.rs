@@ -109,6 +109,6 @@ fn write(mut sink: Box<dyn Write + Send>, mut waiting: mpsc::Receiver<Message>) 
         {
             tracing::error!(%error, "the audit log can no longer be written (said once)");
         }
-        flushed.into_iter().for_each(|done| drop(done.send(())));
+        flushed.into_iter().for_each(|done| { let _ = done.send(()); });
     }
 }

@@ -7,27 +7,27 @@ use std::time::{Duration, Instant};
 
 /// A whole response.
 #[derive(Debug)]
-pub struct Reply {
+pub(crate) struct Reply {
     /// The status.
-    pub status: u16,
+    pub(crate) status: u16,
     /// The headers as they came.
-    pub headers: Vec<(String, String)>,
+    pub(crate) headers: Vec<(String, String)>,
     /// The body.
-    pub body: Vec<u8>,
+    pub(crate) body: Vec<u8>,
 }
 
 /// A response whose body is still to be read.
-pub struct Answer {
+pub(crate) struct Answer {
     /// The status.
-    pub status: u16,
+    pub(crate) status: u16,
     /// The headers as they came.
-    pub headers: Vec<(String, String)>,
+    pub(crate) headers: Vec<(String, String)>,
     /// The body, unchunked.
-    pub body: BufReader<Body>,
+    pub(crate) body: BufReader<Body>,
 }
 
 /// The bytes of a body, whatever frames them.
-pub struct Body {
+pub(crate) struct Body {
     socket: BufReader<TcpStream>,
     framing: Framing,
 }
@@ -40,7 +40,7 @@ enum Framing {
 }
 
 /// Sends a request and reads the head of its answer.
-pub fn ask(
+pub(crate) fn ask(
     address: SocketAddr,
     method: &str,
     path: &str,
@@ -68,7 +68,7 @@ pub fn ask(
 }
 
 /// A connection with this much patience for each read.
-pub fn connect(address: SocketAddr, patience: Duration) -> TcpStream {
+pub(crate) fn connect(address: SocketAddr, patience: Duration) -> TcpStream {
     let socket = TcpStream::connect_timeout(&address, patience).unwrap();
     socket.set_read_timeout(Some(patience)).unwrap();
     socket.set_write_timeout(Some(patience)).unwrap();
@@ -102,31 +102,31 @@ fn read_head(socket: TcpStream) -> std::io::Result<Answer> {
 
 impl Answer {
     /// Reads the rest.
-    pub fn whole(mut self) -> Reply {
+    pub(crate) fn whole(mut self) -> Reply {
         let mut body = Vec::new();
         self.body.read_to_end(&mut body).unwrap();
         Reply { status: self.status, headers: self.headers, body }
     }
 
     /// A header by its name in lower case.
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 }
 
 impl Reply {
     /// A header by its name in lower case.
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
     /// The body as text.
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8(self.body.clone()).unwrap()
     }
 
     /// The body as JSON.
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
     }
 }
@@ -168,27 +168,27 @@ impl Read for Body {
 
 /// One server-sent event.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Event {
+pub(crate) struct Event {
     /// Its `id:`.
-    pub id: Option<u64>,
+    pub(crate) id: Option<u64>,
     /// The `result` of its envelope.
-    pub result: Value,
+    pub(crate) result: Value,
 }
 
 /// The events of a stream, read as they come.
-pub struct Events {
+pub(crate) struct Events {
     body: BufReader<Body>,
     patience: Duration,
 }
 
 impl Events {
     /// The stream in this body.
-    pub fn of(answer: Answer, patience: Duration) -> Self {
+    pub(crate) fn of(answer: Answer, patience: Duration) -> Self {
         Self { body: answer.body, patience }
     }
 
     /// The next event; none at the end of the stream.
-    pub fn next(&mut self) -> Option<Event> {
+    pub(crate) fn next(&mut self) -> Option<Event> {
         let until = Instant::now() + self.patience;
         let (mut id, mut data) = (None, String::new());
         loop {
@@ -215,7 +215,7 @@ impl Events {
     }
 
     /// The events up to the first that fits, which is the last of them.
-    pub fn until(&mut self, what: &str, fits: impl Fn(&Event) -> bool) -> Vec<Event> {
+    pub(crate) fn until(&mut self, what: &str, fits: impl Fn(&Event) -> bool) -> Vec<Event> {
         let mut seen = Vec::new();
         loop {
             let Some(event) = self.next() else { panic!("the stream ended before {what}: {seen:#?}") };
@@ -227,7 +227,7 @@ impl Events {
     }
 
     /// All that still comes.
-    pub fn rest(mut self) -> Vec<Event> {
+    pub(crate) fn rest(mut self) -> Vec<Event> {
         let mut seen = Vec::new();
         while let Some(event) = self.next() {
             seen.push(event);

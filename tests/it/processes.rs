@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 
 /// One process, told from a later one with the same number by its start.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Process {
+pub(crate) struct Process {
     /// Its number.
-    pub pid: i32,
+    pub(crate) pid: i32,
     /// When it started, in ticks since the machine did.
-    pub started: u64,
+    pub(crate) started: u64,
     /// Its arguments.
-    pub command: String,
+    pub(crate) command: String,
 }
 
 fn pids() -> impl Iterator<Item = i32> {
@@ -39,7 +39,7 @@ fn process(pid: i32) -> Option<Process> {
 }
 
 /// The processes whose environment holds this text.
-pub fn marked(marker: &str) -> Vec<Process> {
+pub(crate) fn marked(marker: &str) -> Vec<Process> {
     let holds = |pid: &i32| {
         let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
         environment.windows(marker.len()).any(|window| window == marker.as_bytes())
@@ -48,7 +48,7 @@ pub fn marked(marker: &str) -> Vec<Process> {
 }
 
 /// The processes that have exactly this argument.
-pub fn with_argument(argument: &str) -> Vec<Process> {
+pub(crate) fn with_argument(argument: &str) -> Vec<Process> {
     let has = |pid: &i32| {
         let bytes = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         bytes.split(|&byte| byte == 0).any(|word| word == argument.as_bytes())
@@ -57,7 +57,7 @@ pub fn with_argument(argument: &str) -> Vec<Process> {
 }
 
 /// Everything below a process.
-pub fn below(root: i32) -> HashSet<Process> {
+pub(crate) fn below(root: i32) -> HashSet<Process> {
     let parents: Vec<(i32, i32)> = pids().filter_map(|pid| Some((pid, stat(pid)?.1))).collect();
     let (mut found, mut next) = (HashSet::new(), vec![root]);
     while let Some(parent) = next.pop() {
@@ -71,12 +71,12 @@ pub fn below(root: i32) -> HashSet<Process> {
 
 impl Process {
     /// Whether it still runs.
-    pub fn lives(&self) -> bool {
+    pub(crate) fn lives(&self) -> bool {
         process(self.pid).is_some_and(|now| now.started == self.started)
     }
 
     /// SIGKILL, for what a failed test left behind.
-    pub fn kill(&self) {
+    pub(crate) fn kill(&self) {
         if let Some(pid) = Pid::from_raw(self.pid).filter(|_| self.lives()) {
             let _ = kill_process(pid, Signal::KILL);
         }
@@ -84,12 +84,12 @@ impl Process {
 }
 
 /// The process of this number, if it runs.
-pub fn find(pid: i32) -> Option<Process> {
+pub(crate) fn find(pid: i32) -> Option<Process> {
     process(pid)
 }
 
 /// Looks again and again until something is there; panics after `patience`.
-pub fn await_some<T>(what: &str, patience: Duration, mut look: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn await_some<T>(what: &str, patience: Duration, mut look: impl FnMut() -> Option<T>) -> T {
     let until = Instant::now() + patience;
     loop {
         if let Some(found) = look() {

@@ -4,101 +4,101 @@ use crate::http::Event;
 use serde_json::{Value, json};
 
 /// Params of a v1.0 send with this text.
-pub fn message(text: &str) -> Value {
+pub(crate) fn message(text: &str) -> Value {
     message_with(json!([{"text": text}]))
 }
 
 /// Params of a v1.0 send with these parts.
-pub fn message_with(parts: Value) -> Value {
+pub(crate) fn message_with(parts: Value) -> Value {
     let id = uuid::Uuid::new_v4().to_string();
     json!({"message": {"messageId": id, "role": "ROLE_USER", "parts": parts}})
 }
 
 /// Params of a v1.0 send with this text in a context.
-pub fn message_in(context: &str, text: &str) -> Value {
+pub(crate) fn message_in(context: &str, text: &str) -> Value {
     let mut params = message(text);
     params["message"]["contextId"] = json!(context);
     params
 }
 
 /// Params of a v1.0 send with this text to a task.
-pub fn message_to(task: &str, text: &str) -> Value {
+pub(crate) fn message_to(task: &str, text: &str) -> Value {
     let mut params = message(text);
     params["message"]["taskId"] = json!(task);
     params
 }
 
 /// The same params, not waiting for the end.
-pub fn at_once(mut params: Value) -> Value {
+pub(crate) fn at_once(mut params: Value) -> Value {
     params["configuration"]["returnImmediately"] = json!(true);
     params
 }
 
 /// The state of a v1.0 task, without its prefix.
-pub fn state(task: &Value) -> &str {
+pub(crate) fn state(task: &Value) -> &str {
     let state = task["status"]["state"].as_str().unwrap_or_else(|| panic!("no state in {task}"));
     state.strip_prefix("TASK_STATE_").unwrap_or(state)
 }
 
 /// A field that is a string.
-pub fn text_of<'a>(value: &'a Value, field: &str) -> &'a str {
+pub(crate) fn text_of<'a>(value: &'a Value, field: &str) -> &'a str {
     value[field].as_str().unwrap_or_else(|| panic!("no text `{field}` in {value}"))
 }
 
 /// The text of a task's status message; empty where there is none.
-pub fn words(task: &Value) -> String {
+pub(crate) fn words(task: &Value) -> String {
     parts_text(&task["status"]["message"]["parts"])
 }
 
 /// All text of parts.
-pub fn parts_text(parts: &Value) -> String {
+pub(crate) fn parts_text(parts: &Value) -> String {
     parts.as_array().into_iter().flatten().filter_map(|part| part["text"].as_str()).collect()
 }
 
 /// The text of a task's artifact of this name.
-pub fn artifact_text(task: &Value, name: &str) -> String {
+pub(crate) fn artifact_text(task: &Value, name: &str) -> String {
     parts_text(&artifact(task, name)["parts"])
 }
 
 /// A task's artifact of this name.
-pub fn artifact<'a>(task: &'a Value, name: &str) -> &'a Value {
+pub(crate) fn artifact<'a>(task: &'a Value, name: &str) -> &'a Value {
     let artifacts = task["artifacts"].as_array().unwrap_or_else(|| panic!("no artifacts in {task}"));
     let found = artifacts.iter().find(|artifact| artifact["name"] == name);
     found.unwrap_or_else(|| panic!("no artifact `{name}` in {task}"))
 }
 
 /// The answer of a task; empty where it gave none.
-pub fn answer(task: &Value) -> String {
+pub(crate) fn answer(task: &Value) -> String {
     let artifacts = task["artifacts"].as_array().into_iter().flatten();
     let found = artifacts.into_iter().find(|artifact| artifact["name"] == "answer");
     found.map(|artifact| parts_text(&artifact["parts"])).unwrap_or_default()
 }
 
 /// The names of an object's fields, in order.
-pub fn fields(value: &Value) -> Vec<&str> {
+pub(crate) fn fields(value: &Value) -> Vec<&str> {
     value.as_object().into_iter().flatten().map(|(name, _)| name.as_str()).collect()
 }
 
 impl Event {
     /// `task`, `statusUpdate` or `artifactUpdate`.
-    pub fn kind(&self) -> &str {
+    pub(crate) fn kind(&self) -> &str {
         fields(&self.result).first().copied().unwrap_or("nothing")
     }
 
     /// The task that is in it; panics for another kind.
-    pub fn task(&self) -> &Value {
+    pub(crate) fn task(&self) -> &Value {
         assert_eq!(self.kind(), "task", "{self:?}");
         &self.result["task"]
     }
 
     /// Its state without the prefix, for a task or a status update.
-    pub fn state(&self) -> Option<&str> {
+    pub(crate) fn state(&self) -> Option<&str> {
         let state = self.result[self.kind()]["status"]["state"].as_str()?;
         Some(state.strip_prefix("TASK_STATE_").unwrap_or(state))
     }
 
     /// The text of its status message or of its artifact.
-    pub fn words(&self) -> String {
+    pub(crate) fn words(&self) -> String {
         let inner = &self.result[self.kind()];
         match self.kind() {
             "artifactUpdate" => parts_text(&inner["artifact"]["parts"]),
@@ -107,20 +107,20 @@ impl Event {
     }
 
     /// The data part of its status message.
-    pub fn data(&self) -> Option<&Value> {
+    pub(crate) fn data(&self) -> Option<&Value> {
         let parts = self.result[self.kind()]["status"]["message"]["parts"].as_array()?;
         parts.iter().find_map(|part| part.get("data"))
     }
 
     /// The id of its task.
-    pub fn task_id(&self) -> &str {
+    pub(crate) fn task_id(&self) -> &str {
         let inner = &self.result[self.kind()];
         inner["id"].as_str().or_else(|| inner["taskId"].as_str()).unwrap_or_else(|| panic!("no task in {self:?}"))
     }
 }
 
 /// The answer as a reader of the stream puts it together.
-pub fn streamed_answer(events: &[Event]) -> String {
+pub(crate) fn streamed_answer(events: &[Event]) -> String {
     let mut text = String::new();
     for event in events {
         if event.kind() == "task" {
@@ -139,7 +139,7 @@ pub fn streamed_answer(events: &[Event]) -> String {
 }
 
 /// The states that a stream shows, repetitions left out.
-pub fn states(events: &[Event]) -> Vec<&str> {
+pub(crate) fn states(events: &[Event]) -> Vec<&str> {
     let mut states: Vec<&str> = events.iter().filter_map(Event::state).collect();
     states.dedup();
     states

@@ -16,14 +16,14 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 /// The longest that anything but the real CLI takes.
-pub const PATIENCE: Duration = Duration::from_secs(15);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
 /// The token of the owner.
-pub const OWNER: &str = "token-of-the-owner";
+pub(crate) const OWNER: &str = "token-of-the-owner";
 /// The token of the caller `bob`.
-pub const BOB: &str = "token-of-bob";
+pub(crate) const BOB: &str = "token-of-bob";
 
 /// A world that is being described.
-pub struct Builder {
+pub(crate) struct Builder {
     root: TempDir,
     marker: String,
     config: Value,
@@ -35,7 +35,7 @@ pub struct Builder {
 }
 
 /// A running server and all that belongs to it.
-pub struct World {
+pub(crate) struct World {
     described: Builder,
     server: Option<Child>,
     address: SocketAddr,
@@ -44,47 +44,47 @@ pub struct World {
 }
 
 /// A server that did not start.
-pub struct Failure {
+pub(crate) struct Failure {
     /// Its exit code.
-    pub code: Option<i32>,
+    pub(crate) code: Option<i32>,
     /// Its last words.
-    pub stderr: String,
+    pub(crate) stderr: String,
 }
 
 // === describing ===
 
 impl Builder {
     /// Adds to the configuration; `null` takes a key away.
-    pub fn config(mut self, more: Value) -> Self {
+    pub(crate) fn config(mut self, more: Value) -> Self {
         merge(&mut self.config, more);
         self
     }
 
     /// Adds to the configuration of the fake agent.
-    pub fn agent(self, more: Value) -> Self {
+    pub(crate) fn agent(self, more: Value) -> Self {
         self.config(json!({"agents": {"fake": more}}))
     }
 
     /// This text is the configuration file, instead of the usual one.
-    pub fn config_text(mut self, text: &str) -> Self {
+    pub(crate) fn config_text(mut self, text: &str) -> Self {
         self.text = Some(text.to_owned());
         self
     }
 
     /// Adds arguments of the command line.
-    pub fn args<const N: usize>(mut self, args: [&str; N]) -> Self {
+    pub(crate) fn args<const N: usize>(mut self, args: [&str; N]) -> Self {
         self.args.extend(args.map(ToOwned::to_owned));
         self
     }
 
     /// Adds a variable of the server's environment.
-    pub fn env(mut self, name: &str, value: &str) -> Self {
+    pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
         self.env.push((name.to_owned(), value.to_owned()));
         self
     }
 
     /// Writes a file in the server's working folder.
-    pub fn file(self, name: &str, mode: u32, text: &str) -> Self {
+    pub(crate) fn file(self, name: &str, mode: u32, text: &str) -> Self {
         let path = self.cwd().join(name);
         fs::write(&path, text).unwrap();
         fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
@@ -92,34 +92,34 @@ impl Builder {
     }
 
     /// Waits longer for everything.
-    pub fn patience(mut self, patience: Duration) -> Self {
+    pub(crate) fn patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
         self
     }
 
     /// Starts the server through a program that becomes it (`setpriv --reuid 65534 ...`).
-    pub fn through<const N: usize>(mut self, words: [&str; N]) -> Self {
+    pub(crate) fn through<const N: usize>(mut self, words: [&str; N]) -> Self {
         self.starter = words.map(ToOwned::to_owned).to_vec();
         self
     }
 
     /// A path below the world's own folder.
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.root.path().join(name)
     }
 
     /// The folder that the server is started in.
-    pub fn cwd(&self) -> PathBuf {
+    pub(crate) fn cwd(&self) -> PathBuf {
         self.path("cwd")
     }
 
     /// What the environment of every agent of this world holds.
-    pub fn marker(&self) -> &str {
+    pub(crate) fn marker(&self) -> &str {
         &self.marker
     }
 
     /// Starts the server and waits until it serves.
-    pub fn start(self) -> World {
+    pub(crate) fn start(self) -> World {
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut world = World { described: self, server: None, address, seen: HashSet::new() };
         world.launch();
@@ -127,7 +127,7 @@ impl Builder {
     }
 
     /// Starts a server that must not start, and waits for its end.
-    pub fn fails(self) -> Failure {
+    pub(crate) fn fails(self) -> Failure {
         let mut child = self.spawn();
         let patience = self.patience;
         let ended = await_end(&mut child, patience);
@@ -179,6 +179,12 @@ fn merge(old: &mut Value, new: Value) {
     }
 }
 
+/// The address in the line `serving NAME at URL/`.
+fn announced(stderr: &str) -> Option<String> {
+    let line = stderr.lines().find(|line| line.contains(": serving "))?;
+    Some(line.rsplit_once(" at ")?.1.trim_end_matches('/').to_owned())
+}
+
 /// The scripted agent, built beside the server.
 fn fake_agent() -> String {
     let folder = Path::new(env!("CARGO_BIN_EXE_pilothouse")).parent().unwrap();
@@ -191,7 +197,7 @@ fn fake_agent() -> String {
 
 impl World {
     /// A world whose agent plays scripts, with an owner and a caller named bob.
-    pub fn new() -> Builder {
+    pub(crate) fn new() -> Builder {
         let root = tempfile::Builder::new().prefix("pilothouse-it-").tempdir().unwrap();
         let path = |name: &str| root.path().join(name);
         for folder in ["cwd", "home", "cues"] {
@@ -227,20 +233,24 @@ impl World {
     }
 
     /// The usual world.
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self::new().start()
     }
 
     fn launch(&mut self) {
-        let mut child = self.described.spawn();
-        let pid = child.id();
         let file = self.path("state").join("server.json");
         let patience = self.described.patience;
         let said = || fs::read_to_string(self.path("stderr")).unwrap_or_default();
-        let url = await_some("server.json of a started server", patience, || {
+        let before = said().len();
+        let mut child = self.described.spawn();
+        let pid = child.id();
+        let in_memory = self.described.config["store"]["path"] == "memory";
+        let url = await_some("the address of a started server", patience, || {
             let word = fs::read(&file).ok().and_then(|word| serde_json::from_slice::<Value>(&word).ok());
-            match word.filter(|word| word["pid"] == pid) {
-                Some(word) => Some(text_of(&word, "url").to_owned()),
+            let kept = word.filter(|word| word["pid"] == pid).map(|word| text_of(&word, "url").to_owned());
+            // A server that forgets everything leaves no word; its first lines name the address too.
+            match kept.or_else(|| if in_memory { announced(&said()[before..]) } else { None }) {
+                Some(url) => Some(url),
                 None => {
                     let ended = child.try_wait().unwrap();
                     assert!(ended.is_none(), "the server did not start ({ended:?}); it says:\n{}", said());
@@ -253,56 +263,61 @@ impl World {
     }
 
     /// Where it listens.
-    pub fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
     /// A path below the world's own folder: `state`, `work`, `cwd`, `audit.jsonl`.
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.described.path(name)
     }
 
     /// What the server has written to standard error.
-    pub fn stderr(&self) -> String {
+    pub(crate) fn stderr(&self) -> String {
         fs::read_to_string(self.path("stderr")).unwrap()
     }
 
     /// The number of the server's process.
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.server.as_ref().expect("the server runs").id()
     }
 
     /// The agent processes of this world that run now.
-    pub fn agents(&self) -> Vec<Process> {
+    pub(crate) fn agents(&self) -> Vec<Process> {
         processes::marked(&self.described.marker)
     }
 
+    /// Waits until no agent process of this world is left.
+    pub(crate) fn await_no_agents(&self) {
+        await_some("the end of every agent process", self.described.patience, || self.agents().is_empty().then_some(()));
+    }
+
     /// Lets an agent go on that waits for this cue.
-    pub fn cue(&self, name: &str) {
+    pub(crate) fn cue(&self, name: &str) {
         fs::write(self.path("cues").join(name), "").unwrap();
     }
 
     // === asking ===
 
     /// A request of any kind, without credentials.
-    pub fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+    pub(crate) fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
         http::ask(self.address, method, path, headers, body, self.described.patience)
     }
 
     /// A `GET` without credentials.
-    pub fn get(&self, path: &str, headers: &[(&str, &str)]) -> Reply {
+    pub(crate) fn get(&self, path: &str, headers: &[(&str, &str)]) -> Reply {
         self.ask("GET", path, headers, b"").whole()
     }
 
     /// A `POST` of JSON with exactly these further headers.
-    pub fn post(&self, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Reply {
+    pub(crate) fn post(&self, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Reply {
         let mut all = vec![("Content-Type", "application/json")];
         all.extend(headers);
         self.ask("POST", path, &all, body).whole()
     }
 
     /// Bytes as they are; answers whatever comes until the server closes.
-    pub fn raw(&self, bytes: &[u8]) -> Vec<u8> {
+    pub(crate) fn raw(&self, bytes: &[u8]) -> Vec<u8> {
         let mut socket = http::connect(self.address, self.described.patience);
         socket.write_all(bytes).unwrap();
         let mut answer = Vec::new();
@@ -311,18 +326,18 @@ impl World {
     }
 
     /// The whole answer to a call.
-    pub fn call(&self, token: &str, method: &str, params: &Value) -> Reply {
+    pub(crate) fn call(&self, token: &str, method: &str, params: &Value) -> Reply {
         let body = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).to_string();
         self.post("/", &[("Authorization", &format!("Bearer {token}"))], body.as_bytes())
     }
 
     /// The result of a call by the owner.
-    pub fn rpc(&self, method: &str, params: Value) -> Value {
+    pub(crate) fn rpc(&self, method: &str, params: Value) -> Value {
         self.rpc_as(OWNER, method, params)
     }
 
     /// The result of a call.
-    pub fn rpc_as(&self, token: &str, method: &str, params: Value) -> Value {
+    pub(crate) fn rpc_as(&self, token: &str, method: &str, params: Value) -> Value {
         let mut envelope = self.call(token, method, &params).json();
         assert!(envelope.get("error").is_none(), "{method} {params} was answered {envelope}");
         assert_eq!((&envelope["jsonrpc"], &envelope["id"]), (&json!("2.0"), &json!(1)));
@@ -330,24 +345,24 @@ impl World {
     }
 
     /// The error that answers a call by the owner.
-    pub fn error(&self, method: &str, params: Value) -> Value {
+    pub(crate) fn error(&self, method: &str, params: Value) -> Value {
         self.error_as(OWNER, method, params)
     }
 
     /// The error that answers a call.
-    pub fn error_as(&self, token: &str, method: &str, params: Value) -> Value {
+    pub(crate) fn error_as(&self, token: &str, method: &str, params: Value) -> Value {
         let mut envelope = self.call(token, method, &params).json();
         assert!(envelope.get("result").is_none(), "{method} {params} was answered {envelope}");
         envelope["error"].take()
     }
 
     /// The events that answer a call by the owner.
-    pub fn stream(&self, method: &str, params: Value) -> Events {
+    pub(crate) fn stream(&self, method: &str, params: Value) -> Events {
         self.stream_with(method, params, &[])
     }
 
     /// The same with further headers (`Last-Event-ID`).
-    pub fn stream_with(&self, method: &str, params: Value, headers: &[(&str, &str)]) -> Events {
+    pub(crate) fn stream_with(&self, method: &str, params: Value, headers: &[(&str, &str)]) -> Events {
         let authorization = format!("Bearer {OWNER}");
         let mut all = vec![("Content-Type", "application/json"), ("Authorization", authorization.as_str())];
         all.extend(headers);
@@ -363,42 +378,42 @@ impl World {
     // === sending in v1.0 ===
 
     /// Sends and waits for the task's end.
-    pub fn send(&self, params: Value) -> Value {
+    pub(crate) fn send(&self, params: Value) -> Value {
         self.rpc("SendMessage", params)["task"].take()
     }
 
     /// Sends a script and waits for the task's end.
-    pub fn say(&self, script: &str) -> Value {
+    pub(crate) fn say(&self, script: &str) -> Value {
         self.send(message(script))
     }
 
     /// Sends a script and does not wait: the task's id.
-    pub fn begin(&self, script: &str) -> String {
+    pub(crate) fn begin(&self, script: &str) -> String {
         self.begin_with(message(script))
     }
 
     /// Sends and does not wait: the task's id.
-    pub fn begin_with(&self, params: Value) -> String {
+    pub(crate) fn begin_with(&self, params: Value) -> String {
         text_of(&self.send(at_once(params)), "id").to_owned()
     }
 
     /// A task as it stands.
-    pub fn task(&self, id: &str) -> Value {
+    pub(crate) fn task(&self, id: &str) -> Value {
         self.rpc("GetTask", json!({"id": id}))
     }
 
     /// Waits until a task is in one of these states.
-    pub fn await_state(&self, id: &str, states: &[&str]) -> Value {
+    pub(crate) fn await_state(&self, id: &str, states: &[&str]) -> Value {
         self.await_task(id, &states.join(" or "), |task| states.contains(&crate::reading::state(task)))
     }
 
     /// Waits until the status of a running task says these words.
-    pub fn await_words(&self, id: &str, words: &str) -> Value {
+    pub(crate) fn await_words(&self, id: &str, words: &str) -> Value {
         self.await_task(id, words, |task| crate::reading::words(task) == words)
     }
 
     /// Waits until a task fits.
-    pub fn await_task(&self, id: &str, what: &str, fits: impl Fn(&Value) -> bool) -> Value {
+    pub(crate) fn await_task(&self, id: &str, what: &str, fits: impl Fn(&Value) -> bool) -> Value {
         let mut last = Value::Null;
         let found = await_task(self.described.patience, || {
             last = self.task(id);
@@ -409,19 +424,19 @@ impl World {
     }
 
     /// Begins a script that waits for a cue, and waits until it does.
-    pub fn begin_waiting(&self, script: &str, cue: &str) -> String {
+    pub(crate) fn begin_waiting(&self, script: &str, cue: &str) -> String {
         let id = self.begin(script);
         self.await_words(&id, &format!("waiting {cue}"));
         id
     }
 
     /// The stream of a task from now on.
-    pub fn subscribe(&self, id: &str) -> Events {
+    pub(crate) fn subscribe(&self, id: &str) -> Events {
         self.stream("SubscribeToTask", json!({"id": id}))
     }
 
     /// The stream of a task after an event.
-    pub fn resume(&self, id: &str, after: u64) -> Vec<Event> {
+    pub(crate) fn resume(&self, id: &str, after: u64) -> Vec<Event> {
         let headers = [("Last-Event-ID", after.to_string())];
         let headers = headers.each_ref().map(|(name, value)| (*name, value.as_str()));
         self.stream_with("SubscribeToTask", json!({"id": id}), &headers).rest()
@@ -430,12 +445,12 @@ impl World {
     // === ending ===
 
     /// SIGTERM, without waiting for the end.
-    pub fn sigterm(&mut self) {
+    pub(crate) fn sigterm(&mut self) {
         self.signal(Signal::TERM);
     }
 
     /// SIGKILL, and waits for the end of that one process.
-    pub fn kill9(&mut self) {
+    pub(crate) fn kill9(&mut self) {
         self.signal(Signal::KILL);
         self.ended();
     }
@@ -447,7 +462,7 @@ impl World {
     }
 
     /// Waits for the server's own end.
-    pub fn ended(&mut self) -> ExitStatus {
+    pub(crate) fn ended(&mut self) -> ExitStatus {
         let mut server = self.server.take().expect("the server runs");
         let ended = await_end(&mut server, PATIENCE);
         if ended.is_none() {
@@ -458,7 +473,7 @@ impl World {
     }
 
     /// Waits until nothing is left of what the server had started.
-    pub fn nothing_is_left(&self) {
+    pub(crate) fn nothing_is_left(&self) {
         let mut left = Vec::new();
         let gone = await_task(PATIENCE, || {
             left = self.agents();
@@ -472,7 +487,7 @@ impl World {
     }
 
     /// Stops in order and waits until nothing is left.
-    pub fn stop(&mut self) -> ExitStatus {
+    pub(crate) fn stop(&mut self) -> ExitStatus {
         self.sigterm();
         let ended = self.ended();
         self.nothing_is_left();
@@ -480,7 +495,7 @@ impl World {
     }
 
     /// A server again, on the same state.
-    pub fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         if self.server.is_some() {
             self.stop();
         }
@@ -488,7 +503,7 @@ impl World {
     }
 
     /// The same after a change of the configuration.
-    pub fn restart_with(&mut self, more: Value) {
+    pub(crate) fn restart_with(&mut self, more: Value) {
         merge(&mut self.described.config, more);
         self.restart();
     }

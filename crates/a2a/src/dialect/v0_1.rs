@@ -36,6 +36,8 @@ const PUSH_NAMES: &[(&str, &str)] = &[
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct SendIn {
+    /// Made here for the clients in the field that leave it out.
+    #[serde(default = "TaskId::random")]
     id: TaskId,
     #[serde(default, deserialize_with = "lenient::text")]
     session_id: Option<ContextId>,

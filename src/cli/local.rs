@@ -1,0 +1,328 @@
+//! The server that a client command talks to: found by itself on this machine, or named.
+
+use super::failure::{Failure, causes, root_cause};
+use crate::config::{Config, Environment, Flags, Loaded, load};
+use clap::Args;
+use pilothouse_a2a::client::{Client, ClientError};
+use reqwest::Url;
+use reqwest::header::{AUTHORIZATION, HeaderValue};
+use serde::Deserialize;
+use serde_json::Value;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How long one answer of the house's own API may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// The largest answer of the house's own API that is read.
+const MAX_BODY: usize = 16 << 20;
+
+/// Which server, and who calls.
+#[derive(Debug, Clone, Default, Args)]
+pub(super) struct ServerArgs {
+    /// Address of the server (PILOTHOUSE_URL; else the one that runs on this machine)
+    #[arg(long, value_name = "URL", help_heading = "Server", global = true)]
+    pub(super) url: Option<String>,
+    /// Bearer token (PILOTHOUSE_TOKEN; else the one of this machine's configuration)
+    #[arg(long, value_name = "TOKEN", help_heading = "Server", global = true)]
+    token: Option<Secret>,
+    /// Configuration file of the local server
+    #[arg(long, value_name = "FILE", help_heading = "Server", global = true)]
+    config: Option<PathBuf>,
+    /// State folder of the local server
+    #[arg(long, value_name = "DIR", help_heading = "Server", global = true)]
+    state_dir: Option<PathBuf>,
+}
+
+/// A token that no debug output shows.
+#[derive(Clone, PartialEq, Eq)]
+struct Secret(String);
+
+/// What a running server leaves in its state folder.
+#[derive(Debug, Deserialize)]
+struct Running {
+    url: String,
+    pid: i32,
+}
+
+/// A server that may be called.
+pub(super) struct Server {
+    /// Its address, without a slash at the end.
+    pub(super) url: String,
+    token: Option<Secret>,
+    /// It is this machine's own, so its endpoint needs no card to be found.
+    local: bool,
+}
+
+impl ServerArgs {
+    /// The flags of `serve` that tell where its state is.
+    pub(super) fn flags(&self) -> Flags {
+        Flags { config: self.config.clone(), state_dir: self.state_dir.clone(), ..Flags::default() }
+    }
+}
+
+impl Server {
+    /// The named server, or the one of this machine.
+    ///
+    /// # Errors
+    /// When no server is named and the configuration cannot be read.
+    pub(super) fn find(args: &ServerArgs, environment: &Environment, cwd: &Path) -> Result<Self, Failure> {
+        let loaded = load(&args.flags(), environment, cwd);
+        let variable = |name: &str| match &loaded {
+            Ok(loaded) => loaded.agent_environment.get(name).cloned().filter(|value| !value.is_empty()),
+            Err(_) => environment.get(name).map(ToOwned::to_owned),
+        };
+        let named = args.url.clone().or_else(|| variable("PILOTHOUSE_URL"));
+        let token = args.token.clone().or_else(|| variable("PILOTHOUSE_TOKEN").map(Secret));
+        match (named, &loaded) {
+            (Some(url), loaded) => {
+                let url = url.trim_end_matches('/').to_owned();
+                let kept = || loaded.as_ref().ok().filter(|loaded| is_ours(&url, &loaded.config)).and_then(kept_token);
+                let token = token.or_else(kept);
+                Ok(Self { url, token, local: false })
+            }
+            (None, Ok(loaded)) => {
+                let url = address(&loaded.config);
+                Ok(Self { url, token: token.or_else(|| kept_token(loaded)), local: true })
+            }
+            (None, Err(error)) => Err(Failure::of_config(error)),
+        }
+    }
+
+    /// A client of the agent there, or of one of several by its name.
+    ///
+    /// # Errors
+    /// When nobody answers, or not as an A2A agent.
+    pub(super) async fn client(&self, agent: Option<&str>) -> Result<Client, Failure> {
+        let token = || self.token.as_ref().map(|token| token.0.clone());
+        let base = match agent {
+            Some(name) => format!("{}/agents/{name}", self.url),
+            None => self.url.clone(),
+        };
+        let found = if self.local || agent.is_some() {
+            Client::new(&format!("{base}/"), token())
+        } else {
+            match Client::discover(&base, token()).await {
+                // An endpoint of its own, without a card beside it.
+                Err(ClientError::Http { status: 404 | 405, .. }) => Client::new(&base, token()),
+                other => other,
+            }
+        };
+        found.map_err(|error| self.failure(&error))
+    }
+
+    /// Reads something of the house's own API.
+    ///
+    /// # Errors
+    /// When nobody answers, or not with what was asked for.
+    pub(super) async fn get(&self, path: &str) -> Result<Value, Failure> {
+        let url = parsed(&format!("{}{path}", self.url))?;
+        let mut request = http(&url, PATIENCE)?.get(url);
+        if let Some(token) = &self.token {
+            let mut value = HeaderValue::try_from(format!("Bearer {}", token.0))
+                .map_err(|_| Failure::usage("the token has characters that no header can carry"))?;
+            value.set_sensitive(true);
+            request = request.header(AUTHORIZATION, value);
+        }
+        let response = request.send().await.map_err(|error| self.unreachable(&error))?;
+        let status = response.status().as_u16();
+        let body = body(response).await.map_err(|error| self.unreachable(&error))?;
+        match status {
+            200 => serde_json::from_slice(&body)
+                .map_err(|_| Failure::new(super::exit::UNAVAILABLE, format!("{} is no pilothouse", self.url))),
+            401 | 403 => Err(Failure::not_authorised(&self.url)),
+            404 => Err(Failure::usage(told(&body).unwrap_or_else(|| format!("{} has no {path}", self.url)))),
+            _ => Err(Failure::new(
+                super::exit::UNAVAILABLE,
+                told(&body).unwrap_or_else(|| format!("{} answers {path} with HTTP status {status}", self.url)),
+            )),
+        }
+    }
+
+    /// A failed request to this server as people read it.
+    pub(super) fn failure(&self, error: &ClientError) -> Failure {
+        Failure::of_client(error, &self.url)
+    }
+
+    fn unreachable(&self, error: &reqwest::Error) -> Failure {
+        Failure::unreachable(&self.url, &root_cause(error))
+    }
+}
+
+/// Reads an address.
+///
+/// # Errors
+/// When it is none, or not of HTTP.
+pub(super) fn parsed(text: &str) -> Result<Url, Failure> {
+    let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.host().is_some());
+    url.ok_or_else(|| Failure::usage(format!("`{text}` is not an http or https url")))
+}
+
+/// Plain HTTP, without a token and without redirects.
+///
+/// # Errors
+/// When TLS cannot be set up.
+pub(super) fn http(to: &Url, patience: Duration) -> Result<reqwest::Client, Failure> {
+    let mut builder = reqwest::Client::builder()
+        .user_agent(concat!("pilothouse/", env!("CARGO_PKG_VERSION")))
+        .redirect(reqwest::redirect::Policy::none())
+        .timeout(patience);
+    if to.scheme() == "http" {
+        // Root certificates are not needed, and a small image may have none.
+        builder = builder.tls_certs_only([]);
+    }
+    if is_loopback(to) {
+        builder = builder.no_proxy();
+    }
+    builder.build().map_err(|error| Failure::new(super::exit::UNAVAILABLE, causes(Some(&error))))
+}
+
+/// A body up to a limit.
+pub(super) async fn body(mut response: reqwest::Response) -> Result<Vec<u8>, reqwest::Error> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await? {
+        let room = MAX_BODY.saturating_sub(body.len());
+        body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+        if chunk.len() > room {
+            break;
+        }
+    }
+    Ok(body)
+}
+
+/// The message of an error as our server writes it.
+fn told(body: &[u8]) -> Option<String> {
+    let value: Value = serde_json::from_slice(body).ok()?;
+    value.pointer("/error/message")?.as_str().map(ToOwned::to_owned)
+}
+
+/// Where the server of this configuration is, or would be.
+pub(super) fn address(config: &Config) -> String {
+    running(config).unwrap_or_else(|| configured(config))
+}
+
+/// The address that a server which still runs left in the state folder.
+fn running(config: &Config) -> Option<String> {
+    let text = std::fs::read_to_string(config.state_dir.join("server.json")).ok()?;
+    let Running { url, pid } = serde_json::from_str(&text).ok()?;
+    let pid = rustix::process::Pid::from_raw(pid)?;
+    let alive = match rustix::process::test_kill_process(pid) {
+        Ok(()) | Err(rustix::io::Errno::PERM) => true,
+        Err(_) => false,
+    };
+    (alive && parsed(&url).is_ok()).then(|| url.trim_end_matches('/').to_owned())
+}
+
+/// The address that the configuration names.
+pub(super) fn configured(config: &Config) -> String {
+    let host = match config.server.host.trim_matches(['[', ']']) {
+        "0.0.0.0" => "127.0.0.1".to_owned(),
+        "::" => "[::1]".to_owned(),
+        host if host.contains(':') => format!("[{host}]"),
+        host => host.to_owned(),
+    };
+    format!("http://{host}:{}", config.server.port)
+}
+
+/// The token that the local server asks for: configured, or made at its first start.
+fn kept_token(loaded: &Loaded) -> Option<Secret> {
+    let config = &loaded.config;
+    let kept = || std::fs::read_to_string(config.state_dir.join("token")).ok().map(|token| token.trim().to_owned());
+    config.auth.token.clone().or_else(kept).filter(|token| !token.is_empty()).map(Secret)
+}
+
+/// Whether an address is this machine's or the configured server's: only there may its token go.
+fn is_ours(url: &str, config: &Config) -> bool {
+    let Ok(url) = Url::parse(url) else { return false };
+    let public = config.server.public_url.as_deref().and_then(|public| Url::parse(public).ok());
+    is_loopback(&url) || public.is_some_and(|public| public.origin() == url.origin())
+}
+
+fn is_loopback(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    host == "localhost" || host.parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback())
+}
+
+impl std::str::FromStr for Secret {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(crate::config::MASK)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(args: &ServerArgs, variables: &[(&str, &str)], state: &Path) -> Server {
+        let mut environment = Environment::default();
+        let folder = state.display().to_string();
+        for (name, value) in [("PILOTHOUSE_STATE_DIR", folder.as_str())].iter().chain(variables) {
+            environment.variables.insert((*name).to_owned(), (*value).to_owned());
+        }
+        Server::find(args, &environment, state).unwrap()
+    }
+
+    fn token(server: &Server) -> Option<&str> {
+        server.token.as_ref().map(|token| token.0.as_str())
+    }
+
+    #[test]
+    fn the_running_server_is_found_by_its_state_folder() {
+        let state = tempfile::tempdir().unwrap();
+        let word = format!(r#"{{"url":"http://127.0.0.1:4321","pid":{}}}"#, std::process::id());
+        std::fs::write(state.path().join("server.json"), word).unwrap();
+        std::fs::write(state.path().join("token"), "kept\n").unwrap();
+        let server = found(&ServerArgs::default(), &[], state.path());
+        assert_eq!((server.url.as_str(), token(&server)), ("http://127.0.0.1:4321", Some("kept")));
+    }
+
+    #[test]
+    fn a_server_that_is_gone_leaves_the_configured_address() {
+        let state = tempfile::tempdir().unwrap();
+        std::fs::write(state.path().join("server.json"), r#"{"url":"http://127.0.0.1:4321","pid":2147483647}"#).unwrap();
+        let server = found(&ServerArgs::default(), &[("PORT", "5000"), ("HOST", "0.0.0.0")], state.path());
+        assert_eq!(server.url, "http://127.0.0.1:5000");
+    }
+
+    #[test]
+    fn what_is_named_wins() {
+        let state = tempfile::tempdir().unwrap();
+        let variables = [("PILOTHOUSE_URL", "http://127.0.0.1:1/"), ("PILOTHOUSE_TOKEN", "v"), ("API_TOKEN", "c")];
+        let server = found(&ServerArgs::default(), &variables, state.path());
+        assert_eq!((server.url.as_str(), token(&server)), ("http://127.0.0.1:1", Some("v")));
+        let args = ServerArgs {
+            url: Some("http://127.0.0.1:2".to_owned()),
+            token: Some(Secret("flag".to_owned())),
+            ..ServerArgs::default()
+        };
+        let server = found(&args, &variables, state.path());
+        assert_eq!((server.url.as_str(), token(&server)), ("http://127.0.0.1:2", Some("flag")));
+    }
+
+    #[test]
+    fn the_token_of_this_machine_goes_to_no_other_host() {
+        let state = tempfile::tempdir().unwrap();
+        std::fs::write(state.path().join("token"), "kept\n").unwrap();
+        let to = |url: &str, variables: &[(&str, &str)]| {
+            let args = ServerArgs { url: Some(url.to_owned()), ..ServerArgs::default() };
+            token(&found(&args, variables, state.path())).map(ToOwned::to_owned)
+        };
+        assert_eq!(to("https://elsewhere.example", &[]), None);
+        assert_eq!(to("http://localhost:9", &[]).as_deref(), Some("kept"));
+        let public = [("PILOTHOUSE_SERVER_PUBLIC_URL", "https://agents.example/")];
+        assert_eq!(to("https://agents.example/", &public).as_deref(), Some("kept"));
+    }
+
+    #[test]
+    fn no_debug_output_shows_a_token() {
+        assert_eq!(format!("{:?}", Secret("abc".to_owned())), "***");
+    }
+}

@@ -1,0 +1,131 @@
+//! `pilothouse sessions`: the caller's sessions, by the house's own API.
+
+use super::failure::Failure;
+use super::local::Server;
+use super::outcome::ago;
+use super::table::table;
+use super::tasks::print_json;
+use super::terminal::{Screen, clean_line, padded};
+use clap::Subcommand;
+use pilothouse_a2a::time::Timestamp;
+use serde_json::Value;
+use std::io::Write;
+
+/// What to do with sessions.
+#[derive(Debug, Clone, Subcommand)]
+pub(super) enum SessionsCommand {
+    /// Your sessions, last used first
+    List {
+        /// Print them as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// One session, by its id or its context
+    Show {
+        /// The session or its context
+        id: String,
+        /// Print it as JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Carries out the command; the exit code.
+///
+/// # Errors
+/// What the server refused, or that there is none.
+pub(super) async fn run(command: SessionsCommand, server: Server, screen: Screen) -> Result<u8, Failure> {
+    let mut out = std::io::stdout();
+    match command {
+        SessionsCommand::List { json } => {
+            let answer = server.get("/api/v1/sessions").await?;
+            let sessions = answer.get("sessions").and_then(Value::as_array).cloned().unwrap_or_default();
+            if json {
+                print_json(&mut out, &sessions)?;
+            } else {
+                write!(out, "{}", listed(&sessions, Timestamp::now(), screen.width))?;
+            }
+        }
+        SessionsCommand::Show { id, json } => {
+            let session = server.get(&format!("/api/v1/sessions/{}", escaped(&id))).await?;
+            if json {
+                print_json(&mut out, &session)?;
+            } else {
+                write!(out, "{}", shown(&session))?;
+            }
+        }
+    }
+    Ok(0)
+}
+
+/// Sessions as a table.
+fn listed(sessions: &[Value], now: Timestamp, width: Option<usize>) -> String {
+    if sessions.is_empty() {
+        return "no sessions\n".to_owned();
+    }
+    let rows: Vec<Vec<String>> = sessions
+        .iter()
+        .map(|session| {
+            let text = |name: &str| session.get(name).and_then(Value::as_str).unwrap_or("-").to_owned();
+            let live = session.get("live").and_then(Value::as_bool) == Some(true);
+            let used = Timestamp::parse(&text("used"));
+            let state = if live { "live" } else { "idle" };
+            vec![text("contextId"), state.to_owned(), ago(used, now), text("agent"), text("workspace")]
+        })
+        .collect();
+    table(&["CONTEXT", "STATE", "USED", "AGENT", "WORKSPACE"], &rows, width)
+}
+
+/// A session, a fact a line.
+fn shown(session: &Value) -> String {
+    let facts = session.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null());
+    let line = |(name, value): (&String, &Value)| {
+        let text = value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned);
+        format!("{} {}\n", padded(&clean_line(name), 14), clean_line(&text))
+    };
+    facts.map(line).collect()
+}
+
+/// One segment of a path: everything but letters, digits and `-._~` is escaped.
+fn escaped(segment: &str) -> String {
+    let each = |byte: u8| match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
+        other => format!("%{other:02X}"),
+    };
+    segment.bytes().map(each).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_list_tells_which_sessions_have_a_process() {
+        let sessions = [
+            json!({"id": "s1", "contextId": "ctx-1", "agent": "claude", "live": true, "used": "2026-01-01T00:00:00.000Z", "workspace": "/w/s1"}),
+            json!({"id": "s2", "contextId": "ctx-2", "agent": "claude", "live": false, "used": "2025-12-31T00:00:00.000Z", "workspace": "/w/s2"}),
+        ];
+        let now = Timestamp::parse("2026-01-01T00:02:00Z").unwrap();
+        insta::assert_snapshot!(listed(&sessions, now, None), @r"
+CONTEXT  STATE  USED       AGENT   WORKSPACE
+ctx-1    live   2 min ago  claude  /w/s1
+ctx-2    idle   1 d ago    claude  /w/s2
+");
+    }
+
+    #[test]
+    fn one_session_is_shown_a_fact_a_line() {
+        let session = json!({"id": "s1", "contextId": "c", "conversation": null, "live": false});
+        insta::assert_snapshot!(shown(&session), @r"
+id             s1
+contextId      c
+live           false
+");
+    }
+
+    #[test]
+    fn a_context_with_any_characters_stays_one_segment() {
+        assert_eq!(escaped("a/b ü"), "a%2Fb%20%C3%BC");
+    }
+}

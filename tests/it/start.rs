@@ -1,0 +1,199 @@
+//! Starts that must not succeed, and what they tell the operator.
+
+use crate::reading::text_of;
+use crate::world::{Failure, World};
+use serde_json::json;
+use std::net::TcpListener;
+
+/// A configuration that cannot be used, after `sysexits.h`.
+const CONFIG: Option<i32> = Some(78);
+/// Something outside failed.
+const UNAVAILABLE: Option<i32> = Some(69);
+
+fn told(failure: &Failure, words: &[&str]) {
+    for word in words {
+        assert!(failure.stderr.contains(word), "no `{word}` in: {}", failure.stderr);
+    }
+}
+
+fn text(text: &str) -> Failure {
+    World::new().config_text(text).fails()
+}
+
+#[test]
+fn a_missing_program_is_named_with_the_key_that_sets_it() {
+    let failure = World::new().agent(json!({"program": "no-such-program"})).fails();
+    assert_eq!(failure.code, UNAVAILABLE);
+    told(&failure, &["no-such-program", "agents.fake.program"]);
+}
+
+#[test]
+fn a_command_agent_without_a_program_is_refused() {
+    let failure = World::new().agent(json!({"program": null})).fails();
+    assert!([UNAVAILABLE, CONFIG].contains(&failure.code), "{:?}", failure.code);
+    told(&failure, &["agents.fake.program"]);
+}
+
+#[test]
+fn a_taken_port_is_named_with_what_to_do() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let failure = World::new().config(json!({"server": {"port": port}})).fails();
+    assert_eq!(failure.code, UNAVAILABLE);
+    told(&failure, &[&port.to_string(), "--port"]);
+}
+
+#[test]
+fn a_workspace_that_is_a_file_is_named_with_its_key() {
+    let failure = World::new().file("work", 0o600, "").config(json!({"workspace": {"path": "work"}})).fails();
+    assert_eq!(failure.code, UNAVAILABLE);
+    told(&failure, &["workspace.path"]);
+}
+
+#[test]
+fn a_workspace_that_cannot_be_written_is_named_with_its_key() {
+    // Also true for root, who may write anywhere else.
+    let failure = World::new().config(json!({"workspace": {"path": "/proc/work"}})).fails();
+    assert_eq!(failure.code, UNAVAILABLE);
+    told(&failure, &["/proc/work", "workspace.path"]);
+}
+
+#[test]
+fn a_state_folder_that_cannot_be_written_is_named_with_its_key() {
+    let failure = World::new().config(json!({"state_dir": "/proc/state"})).fails();
+    assert_eq!(failure.code, UNAVAILABLE);
+    told(&failure, &["/proc/state", "state_dir"]);
+}
+
+#[test]
+fn a_database_that_is_none_is_named() {
+    let builder = World::new();
+    std::fs::create_dir(builder.path("state")).unwrap();
+    std::fs::write(builder.path("state").join("pilothouse.db"), "not a database, but long enough to be looked at".repeat(50)).unwrap();
+    let failure = builder.fails();
+    assert_eq!(failure.code, UNAVAILABLE);
+    told(&failure, &["pilothouse.db"]);
+}
+
+#[test]
+fn an_unknown_key_is_named_with_file_line_and_the_nearest_known_one() {
+    let failure = text("server:\n  prot: 2222\n");
+    assert_eq!(failure.code, CONFIG);
+    told(&failure, &["pilothouse.yaml:2", "prot", "port"]);
+}
+
+#[test]
+fn a_doubled_key_is_named_with_its_line() {
+    let failure = text("server:\n  port: 1\n  port: 2\n");
+    assert_eq!(failure.code, CONFIG);
+    told(&failure, &["pilothouse.yaml:3", "port"]);
+}
+
+#[test]
+fn a_wrong_type_is_named_with_its_line() {
+    let failure = text("server:\n  port: many\n");
+    assert_eq!(failure.code, CONFIG);
+    told(&failure, &["pilothouse.yaml:2", "port"]);
+}
+
+#[test]
+fn yaml_that_is_none_is_named_with_its_line() {
+    let failure = text("server:\n  port: [1\n");
+    assert_eq!(failure.code, CONFIG);
+    told(&failure, &["pilothouse.yaml:"]);
+}
+
+#[test]
+fn a_bound_that_lets_nothing_through_is_refused() {
+    let failure = World::new().config(json!({"limits": {"body": 0}})).fails();
+    assert_eq!(failure.code, CONFIG);
+    told(&failure, &["limits.body"]);
+}
+
+#[test]
+fn bounds_that_contradict_each_other_are_both_named() {
+    let failure = World::new().config(json!({"limits": {"body": "1KiB", "prompt": "1MiB"}})).fails();
+    assert_eq!(failure.code, CONFIG);
+    told(&failure, &["limits.body", "limits.prompt"]);
+}
+
+#[test]
+fn an_unknown_agent_is_named_with_the_nearest_known_one() {
+    let failure = World::new().config(json!({"agent": "fkae"})).fails();
+    assert_eq!(failure.code, CONFIG);
+    told(&failure, &["fkae", "fake"]);
+}
+
+#[test]
+fn a_named_configuration_file_that_is_missing_stops_the_start() {
+    let failure = World::new().args(["--config", "nowhere.yaml"]).fails();
+    assert_eq!(failure.code, CONFIG);
+    told(&failure, &["nowhere.yaml", "--config"]);
+}
+
+#[test]
+fn an_unknown_option_stops_the_start() {
+    let failure = World::new().args(["--prot", "1"]).fails();
+    assert_eq!(failure.code, Some(2));
+    told(&failure, &["--prot", "--port"]);
+}
+
+#[test]
+fn a_variable_with_a_wrong_value_is_named() {
+    let failure = World::new().env("PORT", "many").fails();
+    assert_eq!(failure.code, CONFIG);
+    told(&failure, &["PORT", "many"]);
+}
+
+#[test]
+fn a_named_session_script_that_is_missing_stops_the_start() {
+    let failure = World::new().args(["--init-session", "nowhere.sh"]).fails();
+    assert_eq!(failure.code, UNAVAILABLE);
+    told(&failure, &["nowhere.sh", "sessions.init"]);
+}
+
+#[test]
+fn a_log_level_that_is_none_is_refused() {
+    let failure = World::new().args(["--log-level", "pilothouse=loudest"]).fails();
+    assert_eq!(failure.code, CONFIG);
+    told(&failure, &["log.level"]);
+}
+
+#[test]
+fn a_token_of_two_callers_is_refused_and_not_printed() {
+    let failure = World::new().config(json!({"auth": {"tokens": {"eve": crate::world::BOB}}})).fails();
+    assert_eq!(failure.code, CONFIG);
+    told(&failure, &["auth.tokens.eve"]);
+    assert!(!failure.stderr.contains(crate::world::BOB), "{}", failure.stderr);
+}
+
+#[test]
+fn without_any_configuration_the_demo_agent_serves() {
+    let builder = World::new();
+    let state = builder.path("state").to_str().unwrap().to_owned();
+    let world = builder.config_text("").args(["--port", "0", "--state-dir", &state]).start();
+    let card = world.get("/.well-known/agent-card.json", &[]).json();
+    assert!(text_of(&card, "description").contains("demonstration"), "{card}");
+    let told = world.stderr();
+    assert!(told.contains("demo agent") && told.contains("serving"), "{told}");
+    let token = std::fs::read_to_string(world.path("state").join("token")).unwrap();
+    let mut task = world.rpc_as(token.trim(), "SendMessage", crate::reading::message("two words"));
+    let answer = crate::reading::answer(&task["task"].take());
+    assert!(answer.starts_with("You said: two words"), "{answer}");
+}
+
+#[test]
+fn the_start_prints_a_curl_line_that_works_as_it_stands() {
+    let builder = World::new();
+    let state = builder.path("state").to_str().unwrap().to_owned();
+    let world = builder.config_text("").args(["--port", "0", "--state-dir", &state]).start();
+    let line = crate::processes::await_some("the curl line", crate::world::PATIENCE, || {
+        let told = world.stderr();
+        told.lines().find(|line| line.trim_start().starts_with("curl ")).map(|line| line.trim().to_owned())
+    });
+    let body = line.rsplit_once("-d '").unwrap().1.trim_end_matches('\'');
+    let token = std::fs::read_to_string(world.path("state").join("token")).unwrap();
+    assert!(world.stderr().contains(&format!("TOKEN={}", token.trim())), "{}", world.stderr());
+    let reply = world.post("/", &[("Authorization", &format!("Bearer {}", token.trim()))], body.as_bytes()).json();
+    assert!(reply.get("result").is_some(), "{reply}");
+}
