@@ -8,11 +8,11 @@ use crate::process::Launcher;
 use crate::server::{self, Doors};
 use crate::service::Service;
 use crate::session::{House, Sessions};
-use crate::store::{self, Limits};
+use crate::store;
+use crate::sweep;
 use crate::task::Tasks;
 use crate::telemetry::Telemetry;
 use crate::workspace::{self, Workspaces};
-use pilothouse_a2a::time::Timestamp;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
@@ -22,9 +22,6 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-
-/// Time between sweeps of what retention has come for.
-const SWEEP_EVERY: Duration = Duration::from_secs(300);
 
 /// Why the server cannot start. Each says who can do what about it.
 #[derive(Debug, thiserror::Error)]
@@ -161,7 +158,7 @@ impl App {
         let patience = house.config.timeouts.shutdown.get();
         let sessions = doors.service.sessions().clone();
         background.spawn(server::serve(listener, doors, doors_stop.clone(), patience));
-        background.spawn(sweep(house.clone(), sessions, stop.clone()));
+        background.spawn(sweep::run(house.clone(), sessions, stop.clone()));
         background.close();
         Running { house, doors_stop, stop, background, patience }
     }
@@ -217,44 +214,4 @@ async fn listen(config: &Config) -> Result<TcpListener, Error> {
 
 fn bracketed(host: &str) -> String {
     if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host.to_owned() }
-}
-
-/// Removes old tasks and sessions now and then.
-async fn sweep(house: Arc<House>, sessions: Sessions, stop: CancellationToken) {
-    loop {
-        tokio::select! {
-            biased;
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(SWEEP_EVERY) => {}
-        }
-        if let Err(error) = sweep_once(&house, &sessions).await {
-            tracing::warn!(%error, "old tasks could not be swept");
-        }
-    }
-}
-
-async fn sweep_once(house: &Arc<House>, sessions: &Sessions) -> Result<(), store::Error> {
-    let now = Timestamp::now().as_millisecond();
-    let limits = |retention: &crate::config::Retention| Limits {
-        oldest_ms: now - i64::try_from(retention.age.get().as_millis()).unwrap_or(i64::MAX / 2),
-        count: retention.count,
-        size: retention.size.get(),
-    };
-    let (tasks, ended) = {
-        let (sessions, tasks) = (sessions.clone(), house.tasks.clone());
-        let live = move |id: &str| sessions.is_live(id) || tasks.holds_session(id);
-        house
-            .store
-            .sweepable(limits(&house.config.store.retention), limits(&house.config.sessions.retention), Arc::new(live))
-            .await?
-    };
-    if tasks.is_empty() && ended.is_empty() {
-        return Ok(());
-    }
-    let swept = house.store.sweep(tasks, ended).await?;
-    let workspaces = house.workspaces.clone();
-    let folders = swept.sessions.clone();
-    let _ = tokio::task::spawn_blocking(move || folders.iter().for_each(|id| workspaces.remove(id))).await;
-    tracing::info!(tasks = swept.tasks, sessions = swept.sessions.len(), "old tasks and sessions were swept");
-    Ok(())
 }

@@ -14,6 +14,7 @@ pub mod service;
 pub mod session;
 pub mod store;
 pub mod supervisor;
+pub mod sweep;
 pub mod task;
 pub mod telemetry;
 pub mod workspace;

@@ -197,15 +197,6 @@ pub struct Page {
     pub total: u64,
 }
 
-/// What a sweep removed.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Swept {
-    /// Tasks removed.
-    pub tasks: u64,
-    /// Sessions removed; their folders are to be removed too.
-    pub sessions: Vec<Arc<str>>,
-}
-
 /// Why the store could not do it.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {

@@ -110,6 +110,15 @@ impl Workspaces {
         }
     }
 
+    /// Bytes that a session's own folders hold.
+    pub fn size(&self, session: &str) -> u64 {
+        let home = size_of(&self.0.homes.join(session));
+        match self.0.mode {
+            WorkspaceMode::Session => home.saturating_add(size_of(&self.0.root.join(session))),
+            WorkspaceMode::Shared => home,
+        }
+    }
+
     /// The folder that a session works in, for people.
     pub fn shown(&self, session: &str) -> PathBuf {
         match self.0.mode {
@@ -197,6 +206,21 @@ fn make(folder: &Path, key: &'static str) -> Result<bool, Error> {
         }
         Err(error) => Err(failed(error)),
     }
+}
+
+/// Bytes of all files below; links are not followed.
+fn size_of(folder: &Path) -> u64 {
+    let (mut size, mut folders) = (0u64, vec![folder.to_path_buf()]);
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+            match entry.metadata() {
+                Ok(metadata) if metadata.is_dir() => folders.push(entry.path()),
+                Ok(metadata) => size = size.saturating_add(metadata.len()),
+                Err(_) => {}
+            }
+        }
+    }
+    size
 }
 
 fn writable(folder: &Path, key: &'static str) -> Result<(), Error> {

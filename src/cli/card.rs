@@ -11,6 +11,7 @@ use pilothouse_a2a::card::GRPC;
 use pilothouse_a2a::client::{ClientError, FetchedCard, card as fetch};
 use reqwest::Url;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::time::Duration;
 
@@ -55,8 +56,8 @@ pub(super) async fn run(args: CardArgs, server: Server, screen: Screen) -> Resul
     for version in ["1.0", "0.3"] {
         check_version(&plain.card, version, get(Some(version)).await, &mut report);
     }
-    let places = interfaces(&plain.card);
-    for (url, binding, _) in places.iter().take(TRIED) {
+    let places: BTreeSet<_> = interfaces(&plain.card).into_iter().map(|(url, binding, _)| (url, binding)).collect();
+    for (url, binding) in places.iter().take(TRIED) {
         check_reachable(url, binding, &mut report).await?;
     }
     let mut out = std::io::stdout();

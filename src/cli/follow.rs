@@ -12,6 +12,7 @@ use super::outcome::{last_message, text_of, words};
 use super::terminal::{DIM, Filter, Screen, Spinner, clean, clean_line, styled};
 use super::{exit, outcome};
 use pilothouse_a2a::client::{Client, ClientError, EventStream};
+use pilothouse_a2a::error::ErrorKind;
 use pilothouse_a2a::event::{StreamResponse, TaskArtifactUpdateEvent};
 use pilothouse_a2a::id::ArtifactId;
 use pilothouse_a2a::task::{Artifact, Task, TaskState};
@@ -40,6 +41,8 @@ pub(super) enum End {
     Settled,
     /// We left by Ctrl-C.
     Left,
+    /// The server refused to stream with its first word; nothing was shown.
+    NoStream,
 }
 
 /// Shows the events of one task.
@@ -361,6 +364,10 @@ pub(super) async fn follow<W: Write>(
         let event = match event {
             None => break,
             Some(Ok((_, event))) => event,
+            Some(Err(error)) if first && error.kind() == Some(ErrorKind::UnsupportedOperation) => {
+                show.spinner.clear();
+                return Ok(End::NoStream);
+            }
             Some(Err(error)) => {
                 show.finish()?;
                 return Err(Failure::of_client(&error, client.endpoint()));

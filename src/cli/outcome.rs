@@ -74,7 +74,7 @@ pub(super) fn summary(task: &Task, elapsed: Option<Duration>, on: bool) -> Strin
     if let (Some(input), Some(output)) = (number(task, "/usage/inputTokens"), number(task, "/usage/outputTokens")) {
         facts.push(format!("{input} → {output} tokens"));
     }
-    facts.extend(number(task, "/costUsd").map(|cost| format!("${cost:.4}")));
+    facts.extend(number(task, "/costUsd").filter(|cost| *cost > 0.0).map(|cost| format!("${cost:.4}")));
     if !task.context_id.as_str().is_empty() {
         facts.push(format!("context {}", clean_line(task.context_id.as_str())));
     }

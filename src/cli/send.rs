@@ -7,7 +7,7 @@ use super::local::{Server, ServerArgs};
 use super::outcome::{files, options, summary, words};
 use super::terminal::{BAD, Screen, clean, clean_line, styled};
 use clap::Args;
-use pilothouse_a2a::client::{Client, ClientError};
+use pilothouse_a2a::client::ClientError;
 use pilothouse_a2a::error::ErrorKind;
 use pilothouse_a2a::event::StreamResponse;
 use pilothouse_a2a::id::{ContextId, TaskId};
@@ -72,8 +72,9 @@ pub(super) async fn run(args: SendArgs, server: Server, screen: Screen, input: &
         ),
         None => failure,
     };
-    let failure = |error: ClientError| match error {
+    let failure = |error: ClientError| match &error {
         ClientError::Http { status: 404 | 405, .. } => not_served(server.failure(&error)),
+        ClientError::Rpc(told) if told.code == 404 => not_served(server.failure(&error)),
         _ => server.failure(&error),
     };
     let client = server.client(args.agent.as_deref()).await?;
@@ -83,27 +84,22 @@ pub(super) async fn run(args: SendArgs, server: Server, screen: Screen, input: &
     }
     let began = Instant::now();
     let mut show = Show::new(std::io::stdout(), screen, args.json);
-    let end = match client.stream(&request).await {
+    let mut end = match client.stream(&request).await {
         Ok(events) => follow(&client, events, &mut show, Interrupt::Cancels, false).await?,
-        // An agent that does not stream answers once.
-        Err(error) if error.kind() == Some(ErrorKind::UnsupportedOperation) && args.task.is_none() => {
-            once(&client, &request, &mut show).await.map_err(failure)??
-        }
+        Err(error) if error.kind() == Some(ErrorKind::UnsupportedOperation) => End::NoStream,
         Err(error) => return Err(failure(error)),
     };
+    if end == End::NoStream {
+        // An agent that does not stream answers once.
+        let event = event(client.send(&request).await.map_err(failure)?);
+        show.take(&event)?;
+        show.finish()?;
+        end = End::Settled;
+    }
     if let Some(task) = show.task() {
         tell(task, Some(began), screen, args.server.url.as_deref());
     }
     Ok(left_or(end, show.task(), show.code()))
-}
-
-async fn once<W: Write>(
-    client: &Client,
-    request: &SendMessageRequest,
-    show: &mut Show<W>,
-) -> Result<Result<End, Failure>, ClientError> {
-    let event = event(client.send(request).await?);
-    Ok(show.take(&event).and_then(|()| show.finish()).map(|()| End::Settled).map_err(Failure::from))
 }
 
 /// The code of a task that was followed: Ctrl-C has its own, unless the task ended well all the same.
@@ -111,7 +107,7 @@ pub(super) fn left_or(end: End, task: Option<&Task>, code: u8) -> u8 {
     let completed = task.is_some_and(|task| task.status.state == TaskState::Completed);
     match end {
         End::Left if !completed => exit::INTERRUPTED,
-        End::Left | End::Settled => code,
+        End::Left | End::Settled | End::NoStream => code,
     }
 }
 

@@ -111,17 +111,18 @@ pub(super) async fn run(
         TasksCommand::Watch { id, json } => {
             let id = TaskId::new(id);
             let mut show = Show::new(out, screen, json);
-            let end = match client.subscribe(&id, None).await {
+            let mut end = match client.subscribe(&id, None).await {
                 Ok(events) => follow(&client, events, &mut show, Interrupt::Leaves, true).await?,
-                // A task that is over has no stream: it is read.
-                Err(error) if error.kind() == Some(ErrorKind::UnsupportedOperation) => {
-                    let task = client.get(&id, None).await.map_err(|error| server.failure(&error))?;
-                    show.take(&StreamResponse::Task(task))?;
-                    show.finish()?;
-                    End::Settled
-                }
+                Err(error) if error.kind() == Some(ErrorKind::UnsupportedOperation) => End::NoStream,
                 Err(error) => return Err(server.failure(&error)),
             };
+            if end == End::NoStream {
+                // A task that is over has no stream: it is read.
+                let task = client.get(&id, None).await.map_err(|error| server.failure(&error))?;
+                show.take(&StreamResponse::Task(task))?;
+                show.finish()?;
+                end = End::Settled;
+            }
             if let Some(task) = show.task().filter(|_| end == End::Settled) {
                 tell(task, None, screen, args.url.as_deref());
             }

@@ -1,6 +1,6 @@
 //! The store on SQLite: the writer thread, the readers, the queries.
 
-use super::{Durability, Error, Event, Filter, Kind, Page, Place, Scope, SessionRow, Swept, TaskRow, Write};
+use super::{Durability, Error, Event, Filter, Kind, Page, Place, Scope, SessionRow, TaskRow, Write};
 use bytes::Bytes;
 use pilothouse_a2a::id::{ContextId, TaskId};
 use pilothouse_a2a::task::TaskState;
@@ -518,20 +518,15 @@ impl Store {
         .await
     }
 
-    /// What retention has come for: finished tasks and idle sessions. Live ones are left alone.
+    /// Finished tasks that retention has come for.
     ///
     /// # Errors
     ///
     /// When the database fails.
-    pub async fn sweepable(
-        &self,
-        tasks: Limits,
-        sessions: Limits,
-        live: Arc<dyn Fn(&str) -> bool + Send + Sync>,
-    ) -> Result<(Vec<i64>, Vec<Arc<str>>), Error> {
+    pub async fn old_tasks(&self, limits: Limits) -> Result<Vec<i64>, Error> {
         self.read(move |connection| {
-            let mut gone = Vec::new();
-            let (mut count, mut size) = (0, 0);
+            let (mut gone, mut count, mut size) = (Vec::new(), 0, 0);
+            // Submitted, working and asking tasks are nobody's past.
             let mut statement = connection
                 .prepare("SELECT n, status_ms, bytes FROM tasks WHERE state NOT IN (1, 2, 6, 8) ORDER BY n DESC")?;
             let mut rows = statement.query([])?;
@@ -539,40 +534,42 @@ impl Store {
                 let (n, at, bytes): (i64, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
                 count += 1;
                 size += bytes.cast_unsigned();
-                if at < tasks.oldest_ms || count > tasks.count || size > tasks.size {
+                if at < limits.oldest_ms || count > limits.count || size > limits.size {
                     gone.push(n);
                 }
             }
-            let mut statement = connection.prepare("SELECT id, used_ms FROM sessions ORDER BY used_ms DESC")?;
-            let mut rows = statement.query([])?;
-            let mut ended = Vec::new();
-            let mut count = 0;
-            while let Some(row) = rows.next()? {
-                let (id, at): (String, i64) = (row.get(0)?, row.get(1)?);
-                count += 1;
-                if (at < sessions.oldest_ms || count > sessions.count) && !live(&id) {
-                    ended.push(Arc::from(id));
-                }
-            }
-            Ok((gone, ended))
+            Ok(gone)
         })
         .await
     }
 
-    /// Removes what [`Store::sweepable`] found.
+    /// All sessions and when they were last used (in milliseconds), last used first.
     ///
     /// # Errors
     ///
     /// When the database fails.
-    pub async fn sweep(&self, tasks: Vec<i64>, sessions: Vec<Arc<str>>) -> Result<Swept, Error> {
-        let swept = Swept { tasks: tasks.len() as u64, sessions: sessions.clone() };
+    pub async fn sessions_by_use(&self) -> Result<Vec<(Arc<str>, i64)>, Error> {
+        self.read(|connection| {
+            connection
+                .prepare("SELECT id, used_ms FROM sessions ORDER BY used_ms DESC")?
+                .query_map([], |row| Ok((Arc::from(row.get::<_, String>(0)?), row.get(1)?)))?
+                .collect()
+        })
+        .await
+    }
+
+    /// Removes tasks with their events, and sessions.
+    ///
+    /// # Errors
+    ///
+    /// When the database fails.
+    pub async fn sweep(&self, tasks: &[i64], sessions: &[Arc<str>]) -> Result<(), Error> {
         for some in tasks.chunks(64) {
             let writes = some.iter().map(|&n| Write::TaskGone { n }).collect();
             self.commit(writes, Durability::Written).await?;
         }
-        let writes = sessions.into_iter().map(|id| Write::SessionGone { id }).collect();
-        self.commit(writes, Durability::Written).await?;
-        Ok(swept)
+        let writes = sessions.iter().map(|id| Write::SessionGone { id: id.clone() }).collect();
+        self.commit(writes, Durability::Written).await
     }
 }
 

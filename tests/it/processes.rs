@@ -99,3 +99,20 @@ pub(crate) fn await_some<T>(what: &str, patience: Duration, mut look: impl FnMut
         std::thread::sleep(Duration::from_millis(5));
     }
 }
+
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_marked_process_is_found_while_it_lives() {
+        let marker = format!("PILOTHOUSE_TEST_MARK={}", uuid::Uuid::new_v4());
+        let (name, value) = marker.split_once('=').unwrap();
+        let mut child = std::process::Command::new("sleep").arg("3600").env(name, value).spawn().unwrap();
+        let found = await_some("the process", Duration::from_secs(15), || marked(&marker).pop());
+        assert_eq!((found.pid, found.lives()), (child.id().cast_signed(), true));
+        assert!(below(std::process::id().cast_signed()).contains(&found));
+        child.kill().unwrap();
+        assert_eq!(marked(&marker), []);
+        child.wait().unwrap();
+    }
+}

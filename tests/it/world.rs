@@ -31,7 +31,6 @@ pub(crate) struct Builder {
     args: Vec<String>,
     env: Vec<(String, String)>,
     patience: Duration,
-    starter: Vec<String>,
 }
 
 /// A running server and all that belongs to it.
@@ -97,12 +96,6 @@ impl Builder {
         self
     }
 
-    /// Starts the server through a program that becomes it (`setpriv --reuid 65534 ...`).
-    pub(crate) fn through<const N: usize>(mut self, words: [&str; N]) -> Self {
-        self.starter = words.map(ToOwned::to_owned).to_vec();
-        self
-    }
-
     /// A path below the world's own folder.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.root.path().join(name)
@@ -145,11 +138,8 @@ impl Builder {
         let pretty = serde_json::to_string_pretty(&self.config).unwrap();
         fs::write(file, self.text.as_ref().unwrap_or(&pretty)).unwrap();
         let output = |name: &str| File::options().create(true).append(true).open(self.path(name)).unwrap();
-        let mut words = self.starter.clone();
-        words.push(env!("CARGO_BIN_EXE_pilothouse").to_owned());
-        words.extend(self.args.iter().cloned());
-        Command::new(&words[0])
-            .args(&words[1..])
+        Command::new(env!("CARGO_BIN_EXE_pilothouse"))
+            .args(&self.args)
             .current_dir(self.cwd())
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
@@ -228,7 +218,6 @@ impl World {
             args: Vec::new(),
             env: Vec::new(),
             patience: PATIENCE,
-            starter: Vec::new(),
         }
     }
 
@@ -500,12 +489,6 @@ impl World {
             self.stop();
         }
         self.launch();
-    }
-
-    /// The same after a change of the configuration.
-    pub(crate) fn restart_with(&mut self, more: Value) {
-        merge(&mut self.described.config, more);
-        self.restart();
     }
 }
 

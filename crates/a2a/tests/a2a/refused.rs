@@ -136,7 +136,6 @@ fn v0_3_names_the_field_that_is_wrong() {
 fn v0_1_names_the_field_that_is_wrong() {
     let message = json!({"role": "user", "parts": [{"type": "text", "text": "x"}]});
     for (params, field) in [
-        (json!({"message": message}), "id"),
         (json!({"id": "", "message": message}), "id"),
         (json!({"id": "a"}), "message"),
         (
