@@ -204,7 +204,10 @@ pub fn run() -> ExitCode {
         None => serve::run(&cli.serve.into(), &environment, &cwd),
         Some(Command::Serve(args)) => serve::run(&args.into(), &environment, &cwd),
         Some(Command::Config { command, config }) => {
-            let flags = Flags { config, ..Flags::default() };
+            let flags = Flags {
+                config,
+                ..Flags::default()
+            };
             let loaded = || load(&flags, &environment, &cwd);
             ExitCode::from(config::run(command, loaded, &mut std::io::stdout().lock()))
         }
@@ -212,7 +215,10 @@ pub fn run() -> ExitCode {
             let server = Server::find(&args.server, &environment, &cwd)?;
             send::run(args, server, screen, &mut std::io::stdin().lock()).await
         }),
-        Some(Command::Tasks { command, server: args }) => carry_out(async {
+        Some(Command::Tasks {
+            command,
+            server: args,
+        }) => carry_out(async {
             let server = Server::find(&args, &environment, &cwd)?;
             tasks::run(command, &args, server, screen).await
         }),
@@ -231,7 +237,9 @@ pub fn run() -> ExitCode {
         Some(Command::Completions { shell }) => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "pilothouse", &mut script);
-            carry_out(async move { Ok(std::io::Write::write_all(&mut std::io::stdout(), &script).map(|()| 0)?) })
+            carry_out(async move {
+                Ok(std::io::Write::write_all(&mut std::io::stdout(), &script).map(|()| 0)?)
+            })
         }
         Some(Command::Demo) => demo::run(),
     }
@@ -239,7 +247,10 @@ pub fn run() -> ExitCode {
 
 /// Runs a command of a client to its end; its exit code, and why where it could not.
 fn carry_out(work: impl Future<Output = Result<u8, Failure>>) -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("pilothouse: cannot start its clock: {error}");
@@ -271,13 +282,23 @@ mod tests {
 
     #[test]
     fn no_debug_output_of_the_command_line_shows_a_token() {
-        let cli = Cli::try_parse_from(["pilothouse", "send", "hello", "--token", "s3cret"]).unwrap();
+        let cli =
+            Cli::try_parse_from(["pilothouse", "send", "hello", "--token", "s3cret"]).unwrap();
         assert!(!format!("{cli:?}").contains("s3cret"));
     }
 
     #[test]
     fn options_of_the_server_may_stand_behind_a_subcommand() {
-        Cli::try_parse_from(["pilothouse", "tasks", "list", "--url", "http://127.0.0.1:1"]).unwrap();
-        Cli::try_parse_from(["pilothouse", "sessions", "--url", "http://127.0.0.1:1", "show", "x"]).unwrap();
+        Cli::try_parse_from(["pilothouse", "tasks", "list", "--url", "http://127.0.0.1:1"])
+            .unwrap();
+        Cli::try_parse_from([
+            "pilothouse",
+            "sessions",
+            "--url",
+            "http://127.0.0.1:1",
+            "show",
+            "x",
+        ])
+        .unwrap();
     }
 }

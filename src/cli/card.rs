@@ -56,79 +56,160 @@ pub(super) async fn run(args: CardArgs, server: Server, screen: Screen) -> Resul
     for version in ["1.0", "0.3"] {
         check_version(&plain.card, version, get(Some(version)).await, &mut report);
     }
-    let places: BTreeSet<_> = interfaces(&plain.card).into_iter().map(|(url, binding, _)| (url, binding)).collect();
+    let places: BTreeSet<_> = interfaces(&plain.card)
+        .into_iter()
+        .map(|(url, binding, _)| (url, binding))
+        .collect();
     for (url, binding) in places.iter().take(TRIED) {
         check_reachable(url, binding, &mut report).await?;
     }
     let mut out = std::io::stdout();
     if args.json {
         let good = report.is_good();
-        print_json(&mut out, &json!({"url": plain.url, "ok": good, "checks": report.json(), "card": plain.card}))?;
+        print_json(
+            &mut out,
+            &json!({"url": plain.url, "ok": good, "checks": report.json(), "card": plain.card}),
+        )?;
     } else {
-        write!(out, "{}\n{}", summary(&plain.card), report.lines(screen.styled))?;
+        write!(
+            out,
+            "{}\n{}",
+            summary(&plain.card),
+            report.lines(screen.styled)
+        )?;
     }
     Ok(if report.is_good() { 0 } else { exit::FAILED })
 }
 
 /// Who the agent is and what it can do, in a few lines.
 fn summary(card: &Value) -> String {
-    let mut out = format!("{} {}\n", text(card, "name"), text(card, "version")).trim_start().to_owned();
+    let mut out = format!("{} {}\n", text(card, "name"), text(card, "version"))
+        .trim_start()
+        .to_owned();
     out.push_str(&format!("{}\n", text(card, "description")));
     for (url, binding, version) in interfaces(card) {
         out.push_str(&format!("  {binding} {version} at {}\n", clean_line(&url)));
     }
     for skill in list(card, "skills") {
-        out.push_str(&format!("  skill {}: {}\n", text(skill, "id"), text(skill, "name")));
+        out.push_str(&format!(
+            "  skill {}: {}\n",
+            text(skill, "id"),
+            text(skill, "name")
+        ));
     }
-    let can = |name: &str| card.pointer(&format!("/capabilities/{name}")).and_then(Value::as_bool) == Some(true);
-    let abilities: Vec<&str> = [("streaming", "streaming"), ("pushNotifications", "push notifications")]
-        .into_iter()
-        .filter_map(|(name, words)| can(name).then_some(words))
-        .collect();
-    out.push_str(&format!("  can: {}\n", if abilities.is_empty() { "answer".to_owned() } else { abilities.join(", ") }));
+    let can = |name: &str| {
+        card.pointer(&format!("/capabilities/{name}"))
+            .and_then(Value::as_bool)
+            == Some(true)
+    };
+    let abilities: Vec<&str> = [
+        ("streaming", "streaming"),
+        ("pushNotifications", "push notifications"),
+    ]
+    .into_iter()
+    .filter_map(|(name, words)| can(name).then_some(words))
+    .collect();
+    out.push_str(&format!(
+        "  can: {}\n",
+        if abilities.is_empty() {
+            "answer".to_owned()
+        } else {
+            abilities.join(", ")
+        }
+    ));
     let schemes: Vec<String> = card
         .get("securitySchemes")
         .and_then(Value::as_object)
         .map(|schemes| schemes.keys().map(|name| clean_line(name)).collect())
         .unwrap_or_default();
-    out.push_str(&format!("  asks for: {}\n", if schemes.is_empty() { "nothing".to_owned() } else { schemes.join(", ") }));
+    out.push_str(&format!(
+        "  asks for: {}\n",
+        if schemes.is_empty() {
+            "nothing".to_owned()
+        } else {
+            schemes.join(", ")
+        }
+    ));
     out
 }
 
 /// What every card must have, in whichever shape.
 fn check(card: &Value, report: &mut Report) {
-    let required = ["name", "description", "version", "capabilities", "defaultInputModes", "defaultOutputModes", "skills"];
-    let missing: Vec<&str> = required.into_iter().filter(|name| is_empty(card.get(*name), name)).collect();
+    let required = [
+        "name",
+        "description",
+        "version",
+        "capabilities",
+        "defaultInputModes",
+        "defaultOutputModes",
+        "skills",
+    ];
+    let missing: Vec<&str> = required
+        .into_iter()
+        .filter(|name| is_empty(card.get(*name), name))
+        .collect();
     if missing.is_empty() {
         report.good("required fields", "all there");
     } else {
-        report.bad("required fields", format!("missing or empty: {}", missing.join(", ")), "the agent must add them");
+        report.bad(
+            "required fields",
+            format!("missing or empty: {}", missing.join(", ")),
+            "the agent must add them",
+        );
     }
     let places = interfaces(card);
     if places.is_empty() {
-        report.bad("interfaces", "none", "the agent must list `supportedInterfaces` (v1.0) or `url` (v0.3)");
+        report.bad(
+            "interfaces",
+            "none",
+            "the agent must list `supportedInterfaces` (v1.0) or `url` (v0.3)",
+        );
     }
     for (url, binding, version) in &places {
         let name = format!("interface {binding} {version}");
         if !is_absolute(url, binding) {
-            report.bad(&name, format!("`{url}` is not absolute"), "give scheme and host");
-        } else if !matches!(version.split('.').take(2).collect::<Vec<_>>()[..], ["1", "0"] | ["0", "1" | "2" | "3"]) {
-            report.bad(&name, format!("`{version}` is no version of A2A"), "1.0 or 0.3");
+            report.bad(
+                &name,
+                format!("`{url}` is not absolute"),
+                "give scheme and host",
+            );
+        } else if !matches!(
+            version.split('.').take(2).collect::<Vec<_>>()[..],
+            ["1", "0"] | ["0", "1" | "2" | "3"]
+        ) {
+            report.bad(
+                &name,
+                format!("`{version}` is no version of A2A"),
+                "1.0 or 0.3",
+            );
         } else {
             report.good(&name, url);
         }
     }
     let skills = list(card, "skills");
-    let lacking = |skill: &&Value| ["id", "name", "description"].iter().any(|name| text(skill, name).is_empty());
+    let lacking = |skill: &&Value| {
+        ["id", "name", "description"]
+            .iter()
+            .any(|name| text(skill, name).is_empty())
+    };
     match (skills.len(), skills.iter().filter(lacking).count()) {
         (0, _) => report.bad("skills", "none", "name at least one"),
         (count, 0) => report.good("skills", count.to_string()),
-        (_, lacking) => report.bad("skills", format!("{lacking} without id, name or description"), "add them"),
+        (_, lacking) => report.bad(
+            "skills",
+            format!("{lacking} without id, name or description"),
+            "add them",
+        ),
     }
 }
 
 /// What a client of one version gets.
-fn check_version(plain: &Value, version: &str, fetched: Result<FetchedCard, ClientError>, report: &mut Report) {
+fn check_version(
+    plain: &Value,
+    version: &str,
+    fetched: Result<FetchedCard, ClientError>,
+    report: &mut Report,
+) {
     let name = format!("A2A-Version {version}");
     let card = match fetched {
         Ok(fetched) => fetched.card,
@@ -137,14 +218,22 @@ fn check_version(plain: &Value, version: &str, fetched: Result<FetchedCard, Clie
             return report.bad(&name, causes(Some(&error)), fix);
         }
     };
-    let offered = interfaces(plain).iter().any(|(_, _, spoken)| spoken.starts_with(version));
+    let offered = interfaces(plain)
+        .iter()
+        .any(|(_, _, spoken)| spoken.starts_with(version));
     let fits = match version {
-        "1.0" => list(&card, "supportedInterfaces").iter().any(|one| text(one, "protocolVersion").starts_with(version)),
+        "1.0" => list(&card, "supportedInterfaces")
+            .iter()
+            .any(|one| text(one, "protocolVersion").starts_with(version)),
         _ => !text(&card, "url").is_empty() && text(&card, "protocolVersion").starts_with(version),
     };
     match (fits, offered) {
         (true, _) => report.good(&name, "a client of this version can read it"),
-        (false, true) => report.bad(&name, "offered, but its card is not of that shape", "serve the card of the version asked for"),
+        (false, true) => report.bad(
+            &name,
+            "offered, but its card is not of that shape",
+            "serve the card of the version asked for",
+        ),
         (false, false) => report.note(&name, "not offered"),
     }
 }
@@ -153,16 +242,29 @@ fn check_version(plain: &Value, version: &str, fetched: Result<FetchedCard, Clie
 async fn check_reachable(place: &str, binding: &str, report: &mut Report) -> Result<(), Failure> {
     let name = format!("reachable {binding}");
     if binding == GRPC {
-        let bare = place.split_once("://").map_or(place, |(_, rest)| rest).trim_end_matches('/');
+        let bare = place
+            .split_once("://")
+            .map_or(place, |(_, rest)| rest)
+            .trim_end_matches('/');
         let connected = tokio::time::timeout(PATIENCE, tokio::net::TcpStream::connect(bare)).await;
         match connected {
             Ok(Ok(_)) => report.good(&name, place),
-            Ok(Err(error)) => report.bad(&name, format!("{place}: {error}"), "correct the address, or start the server"),
-            Err(_) => report.bad(&name, format!("{place}: no answer in {} s", PATIENCE.as_secs()), "correct the address"),
+            Ok(Err(error)) => report.bad(
+                &name,
+                format!("{place}: {error}"),
+                "correct the address, or start the server",
+            ),
+            Err(_) => report.bad(
+                &name,
+                format!("{place}: no answer in {} s", PATIENCE.as_secs()),
+                "correct the address",
+            ),
         }
         return Ok(());
     }
-    let Ok(url) = Url::parse(place) else { return Ok(()) };
+    let Ok(url) = Url::parse(place) else {
+        return Ok(());
+    };
     let question = json!({"jsonrpc": "2.0", "id": 1, "method": "GetTask", "params": {"id": "00000000-0000-0000-0000-000000000000"}});
     let request = http(&url, PATIENCE)?
         .post(url)
@@ -178,30 +280,51 @@ async fn check_reachable(place: &str, binding: &str, report: &mut Report) -> Res
     };
     match answer {
         Ok((401 | 403, _)) => report.good(&name, format!("{place} (wants credentials)")),
-        Ok((status, body)) if is_json_rpc(&body) || (binding != "JSONRPC" && status < 500) => report.good(&name, place),
+        Ok((status, body)) if is_json_rpc(&body) || (binding != "JSONRPC" && status < 500) => {
+            report.good(&name, place);
+        }
         Ok((status, _)) => {
-            report.bad(&name, format!("{place} answers with HTTP status {status}"), "correct the address in the card");
+            report.bad(
+                &name,
+                format!("{place} answers with HTTP status {status}"),
+                "correct the address in the card",
+            );
         }
         Err(error) => {
-            report.bad(&name, format!("{place}: {}", root_cause(&error)), "correct the address in the card, or start the server");
+            report.bad(
+                &name,
+                format!("{place}: {}", root_cause(&error)),
+                "correct the address in the card, or start the server",
+            );
         }
     }
     Ok(())
 }
 
 fn is_json_rpc(body: &[u8]) -> bool {
-    serde_json::from_slice::<Value>(body).is_ok_and(|value| value.get("jsonrpc").is_some_and(|version| version == "2.0"))
+    serde_json::from_slice::<Value>(body)
+        .is_ok_and(|value| value.get("jsonrpc").is_some_and(|version| version == "2.0"))
 }
 
 /// The interfaces of either shape, each once: address, binding, version.
 fn interfaces(card: &Value) -> Vec<(String, String, String)> {
     let mut found: Vec<(String, String, String)> = list(card, "supportedInterfaces")
         .iter()
-        .map(|one| (raw(one, "url"), text(one, "protocolBinding"), text(one, "protocolVersion")))
+        .map(|one| {
+            (
+                raw(one, "url"),
+                text(one, "protocolBinding"),
+                text(one, "protocolVersion"),
+            )
+        })
         .collect();
     if found.is_empty() && card.get("url").is_some() {
         let transport = text(card, "preferredTransport");
-        let transport = if transport.is_empty() { "JSONRPC".to_owned() } else { transport };
+        let transport = if transport.is_empty() {
+            "JSONRPC".to_owned()
+        } else {
+            transport
+        };
         let version = text(card, "protocolVersion");
         found.push((raw(card, "url"), transport, version.clone()));
         for one in list(card, "additionalInterfaces") {
@@ -218,9 +341,13 @@ fn interfaces(card: &Value) -> Vec<(String, String, String)> {
 }
 
 fn is_absolute(url: &str, binding: &str) -> bool {
-    let http = Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.host().is_some());
+    let http = Url::parse(url)
+        .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.host().is_some());
     // A gRPC address is `host:port`.
-    http || (binding == GRPC && url.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok()))
+    http || (binding == GRPC
+        && url
+            .rsplit_once(':')
+            .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok()))
 }
 
 /// Whether a required member says nothing. Capabilities may be an empty object.
@@ -234,11 +361,18 @@ fn is_empty(value: Option<&Value>, name: &str) -> bool {
 }
 
 fn list<'a>(value: &'a Value, name: &str) -> &'a [Value] {
-    value.get(name).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+    value
+        .get(name)
+        .and_then(Value::as_array)
+        .map_or(&[], Vec::as_slice)
 }
 
 fn raw(value: &Value, name: &str) -> String {
-    value.get(name).and_then(Value::as_str).unwrap_or_default().to_owned()
+    value
+        .get(name)
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+        .to_owned()
 }
 
 fn text(value: &Value, name: &str) -> String {
@@ -246,83 +380,4 @@ fn text(value: &Value, name: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn sample() -> Value {
-        json!({
-            "name": "helper", "description": "helps", "version": "1.2.3", "capabilities": {"streaming": true},
-            "defaultInputModes": ["text/plain"], "defaultOutputModes": ["text/plain"],
-            "supportedInterfaces": [{"url": "http://127.0.0.1:1/", "protocolBinding": "JSONRPC", "protocolVersion": "1.0"}],
-            "skills": [{"id": "code", "name": "Code", "description": "writes it", "tags": []}],
-            "securitySchemes": {"bearer": {}},
-        })
-    }
-
-    fn checked(card: &Value) -> Report {
-        let mut report = Report::default();
-        check(card, &mut report);
-        report
-    }
-
-    #[test]
-    fn a_good_card_reads_like_this() {
-        assert!(checked(&sample()).is_good());
-        insta::assert_snapshot!(format!("{}\n{}", summary(&sample()), checked(&sample()).lines(false)), @r"
-helper 1.2.3
-helps
-  JSONRPC 1.0 at http://127.0.0.1:1/
-  skill code: Code
-  can: streaming
-  asks for: bearer
-
-✓ required fields        all there
-✓ interface JSONRPC 1.0  http://127.0.0.1:1/
-✓ skills                 1
-");
-    }
-
-    #[test]
-    fn each_mistake_is_named() {
-        let mut card = sample();
-        card["description"] = Value::Null;
-        card["skills"] = json!([]);
-        card["supportedInterfaces"][0]["url"] = "/relative\u{1b}[2J".into();
-        insta::assert_snapshot!(checked(&card).lines(false), @r"
-✗ required fields        missing or empty: description → the agent must add them
-✗ interface JSONRPC 1.0  `/relative` is not absolute → give scheme and host
-✗ skills                 none → name at least one
-");
-        card["supportedInterfaces"] = json!([]);
-        assert!(!checked(&card).is_good());
-    }
-
-    #[test]
-    fn a_card_of_v0_3_has_its_interfaces_elsewhere() {
-        let mut card = sample();
-        card.as_object_mut().unwrap().remove("supportedInterfaces");
-        card["url"] = "https://a.example/".into();
-        card["protocolVersion"] = "0.3.0".into();
-        card["additionalInterfaces"] = json!([
-            {"url": "https://a.example/", "transport": "JSONRPC"}, {"url": "a.example:443", "transport": "GRPC"},
-        ]);
-        let report = checked(&card);
-        assert!(report.is_good(), "{}", report.lines(false));
-        assert_eq!(interfaces(&card).len(), 2);
-    }
-
-    #[test]
-    fn a_version_that_is_offered_must_be_served() {
-        let fetched = |card: Value| Ok(FetchedCard { url: String::new(), headers: Default::default(), card });
-        let mut report = Report::default();
-        check_version(&sample(), "1.0", fetched(sample()), &mut report);
-        check_version(&sample(), "0.3", fetched(sample()), &mut report);
-        assert!(report.is_good());
-        check_version(&sample(), "1.0", fetched(json!({"url": "x"})), &mut report);
-        insta::assert_snapshot!(report.lines(false), @r"
-✓ A2A-Version 1.0  a client of this version can read it
-• A2A-Version 0.3  not offered
-✗ A2A-Version 1.0  offered, but its card is not of that shape → serve the card of the version asked for
-");
-    }
-}
+mod tests;

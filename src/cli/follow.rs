@@ -34,6 +34,9 @@ pub(super) enum Interrupt {
     Leaves,
 }
 
+/// A cancel on its way.
+type Canceling<'a> = Pin<Box<dyn Future<Output = Result<Task, ClientError>> + 'a>>;
+
 /// How following ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum End {
@@ -83,7 +86,9 @@ impl<W: Write> Show<W> {
             screen,
             json,
             filter: Filter::default(),
-            printer: screen.styled.then(|| Printer::new(screen.width.unwrap_or(WIDTH))),
+            printer: screen
+                .styled
+                .then(|| Printer::new(screen.width.unwrap_or(WIDTH))),
             spinner: Spinner::new(&screen),
             task: None,
             message: false,
@@ -125,10 +130,16 @@ impl<W: Write> Show<W> {
         match event {
             StreamResponse::Task(task) => {
                 self.note_status(task.status.state, words(task).as_deref());
-                task.artifacts.iter().try_for_each(|artifact| self.whole(artifact))
+                task.artifacts
+                    .iter()
+                    .try_for_each(|artifact| self.whole(artifact))
             }
             StreamResponse::StatusUpdate(update) => {
-                let said = update.status.message.as_ref().map(pilothouse_a2a::message::Message::text_content);
+                let said = update
+                    .status
+                    .message
+                    .as_ref()
+                    .map(pilothouse_a2a::message::Message::text_content);
                 self.note_status(update.status.state, said.as_deref());
                 Ok(())
             }
@@ -141,7 +152,10 @@ impl<W: Write> Show<W> {
     }
 
     fn note_status(&mut self, state: TaskState, said: Option<&str>) {
-        let line = clean_line(said.and_then(|said| said.lines().next()).unwrap_or_default());
+        let line = clean_line(
+            said.and_then(|said| said.lines().next())
+                .unwrap_or_default(),
+        );
         self.doing = match (state, line) {
             (TaskState::Submitted, _) => "waiting for its turn".to_owned(),
             (_, line) if line.is_empty() => "working".to_owned(),
@@ -152,7 +166,11 @@ impl<W: Write> Show<W> {
     /// An artifact as it stands: after a broken connection, or at the begin of a later one.
     fn whole(&mut self, artifact: &Artifact) -> io::Result<()> {
         let text = text_of(artifact);
-        let Some(answer) = self.answers.iter_mut().find(|answer| answer.id == artifact.artifact_id) else {
+        let Some(answer) = self
+            .answers
+            .iter_mut()
+            .find(|answer| answer.id == artifact.artifact_id)
+        else {
             return self.append(&artifact.artifact_id, &text);
         };
         match (&mut answer.replacing, text.strip_prefix(&answer.text)) {
@@ -170,11 +188,20 @@ impl<W: Write> Show<W> {
     fn update(&mut self, update: &TaskArtifactUpdateEvent) -> io::Result<()> {
         let (id, text) = (&update.artifact.artifact_id, text_of(&update.artifact));
         match self.answers.iter_mut().find(|answer| answer.id == *id) {
-            Some(answer) if !update.append && !answer.text.is_empty() => answer.replacing = Some(text),
-            Some(Answer { replacing: Some(replacing), .. }) => replacing.push_str(&text),
+            Some(answer) if !update.append && !answer.text.is_empty() => {
+                answer.replacing = Some(text);
+            }
+            Some(Answer {
+                replacing: Some(replacing),
+                ..
+            }) => replacing.push_str(&text),
             Some(_) | None => return self.append(id, &text),
         }
-        if update.last_chunk { self.settle() } else { Ok(()) }
+        if update.last_chunk {
+            self.settle()
+        } else {
+            Ok(())
+        }
     }
 
     /// More text of an answer.
@@ -184,9 +211,17 @@ impl<W: Write> Show<W> {
         }
         match self.answers.iter_mut().find(|answer| answer.id == *id) {
             Some(answer) => answer.text.push_str(text),
-            None => self.answers.push(Answer { id: id.clone(), text: text.to_owned(), replacing: None }),
+            None => self.answers.push(Answer {
+                id: id.clone(),
+                text: text.to_owned(),
+                replacing: None,
+            }),
         }
-        if self.screen.terminal { self.speak(id, text) } else { Ok(()) }
+        if self.screen.terminal {
+            self.speak(id, text)
+        } else {
+            Ok(())
+        }
     }
 
     fn speak(&mut self, id: &ArtifactId, text: &str) -> io::Result<()> {
@@ -201,7 +236,9 @@ impl<W: Write> Show<W> {
     fn settle(&mut self) -> io::Result<()> {
         for at in 0..self.answers.len() {
             let answer = &mut self.answers[at];
-            let Some(text) = answer.replacing.take() else { continue };
+            let Some(text) = answer.replacing.take() else {
+                continue;
+            };
             let shown = std::mem::replace(&mut answer.text, text.clone());
             if self.screen.terminal && !shown.trim_end().ends_with(text.trim()) {
                 self.end_text()?;
@@ -224,7 +261,11 @@ impl<W: Write> Show<W> {
         }
         self.settle()?;
         if !self.screen.terminal {
-            let texts: Vec<_> = self.answers.iter().map(|answer| (answer.id.clone(), answer.text.clone())).collect();
+            let texts: Vec<_> = self
+                .answers
+                .iter()
+                .map(|answer| (answer.id.clone(), answer.text.clone()))
+                .collect();
             for (id, text) in texts {
                 self.speak(&id, &text)?;
             }
@@ -263,9 +304,17 @@ impl<W: Write> Show<W> {
     /// What is held back of the text so far, and the end of its line.
     fn end_text(&mut self) -> io::Result<()> {
         self.filter = Filter::default();
-        let rest = self.printer.as_mut().map(Printer::finish).unwrap_or_default();
+        let rest = self
+            .printer
+            .as_mut()
+            .map(Printer::finish)
+            .unwrap_or_default();
         self.write(&rest)?;
-        if !self.at_start { self.write("\n") } else { Ok(()) }
+        if !self.at_start {
+            self.write("\n")
+        } else {
+            Ok(())
+        }
     }
 
     fn write(&mut self, text: &str) -> io::Result<()> {
@@ -289,7 +338,11 @@ impl<W: Write> Show<W> {
             return;
         }
         let tail = self.printer.as_ref().map(Printer::tail).unwrap_or_default();
-        let doing = if tail.trim().is_empty() { self.doing.clone() } else { last_words(tail) };
+        let doing = if tail.trim().is_empty() {
+            self.doing.clone()
+        } else {
+            last_words(tail)
+        };
         self.spinner.draw(&doing);
     }
 }
@@ -299,7 +352,11 @@ fn last_words(line: &str) -> String {
     let count = line.chars().count();
     let skipped = count.saturating_sub(60);
     let kept: String = line.chars().skip(skipped).collect();
-    if skipped > 0 { format!("…{kept}") } else { kept }
+    if skipped > 0 {
+        format!("…{kept}")
+    } else {
+        kept
+    }
 }
 
 /// JSON whose control characters are all escaped; the encoder leaves those above ASCII as they are.
@@ -328,11 +385,15 @@ pub(super) async fn follow<W: Write>(
     on_interrupt: Interrupt,
     asked: bool,
 ) -> Result<End, Failure> {
-    let mut interrupts = signal(SignalKind::interrupt())
-        .map_err(|error| Failure::new(exit::UNAVAILABLE, format!("cannot listen for Ctrl-C: {error}")))?;
+    let mut interrupts = signal(SignalKind::interrupt()).map_err(|error| {
+        Failure::new(
+            exit::UNAVAILABLE,
+            format!("cannot listen for Ctrl-C: {error}"),
+        )
+    })?;
     let mut frames = tokio::time::interval(FRAME);
     frames.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut canceling: Option<Pin<Box<dyn Future<Output = Result<Task, ClientError>> + '_>>> = None;
+    let mut canceling: Option<Canceling<'_>> = None;
     let mut canceled = false;
     let mut first = true;
     loop {
@@ -375,7 +436,8 @@ pub(super) async fn follow<W: Write>(
         };
         show.take(&event)?;
         let state = event.status().map(|status| status.state);
-        let asks = state.is_some_and(TaskState::is_interrupted) && (asked || !first || !is_task(&event));
+        let asks =
+            state.is_some_and(TaskState::is_interrupted) && (asked || !first || !is_task(&event));
         first = false;
         if event.ends_stream() || asks {
             break;
@@ -400,7 +462,10 @@ impl<W: Write> Show<W> {
     fn leave(&mut self) -> Result<End, Failure> {
         self.finish()?;
         if let Some(task) = &self.task {
-            eprintln!("pilothouse: left; the task goes on: pilothouse tasks watch {}", clean_line(task.id.as_str()));
+            eprintln!(
+                "pilothouse: left; the task goes on: pilothouse tasks watch {}",
+                clean_line(task.id.as_str())
+            );
         }
         Ok(End::Left)
     }

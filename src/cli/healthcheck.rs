@@ -15,9 +15,10 @@ const PATIENCE: Duration = Duration::from_secs(3);
 pub(super) async fn run(server: &Server) -> Result<u8, Failure> {
     match answered(&server.url).await? {
         Ok((200, _)) => Ok(0),
-        Ok((status, _)) => {
-            Err(Failure::new(exit::UNAVAILABLE, format!("{}/health answers with HTTP status {status}", server.url)))
-        }
+        Ok((status, _)) => Err(Failure::new(
+            exit::UNAVAILABLE,
+            format!("{}/health answers with HTTP status {status}", server.url),
+        )),
         Err(error) => Err(Failure::unreachable(&server.url, &root_cause(&error))),
     }
 }

@@ -57,7 +57,11 @@ pub(super) struct Server {
 impl ServerArgs {
     /// The flags of `serve` that tell where its state is.
     pub(super) fn flags(&self) -> Flags {
-        Flags { config: self.config.clone(), state_dir: self.state_dir.clone(), ..Flags::default() }
+        Flags {
+            config: self.config.clone(),
+            state_dir: self.state_dir.clone(),
+            ..Flags::default()
+        }
     }
 }
 
@@ -66,24 +70,49 @@ impl Server {
     ///
     /// # Errors
     /// When no server is named and the configuration cannot be read.
-    pub(super) fn find(args: &ServerArgs, environment: &Environment, cwd: &Path) -> Result<Self, Failure> {
+    pub(super) fn find(
+        args: &ServerArgs,
+        environment: &Environment,
+        cwd: &Path,
+    ) -> Result<Self, Failure> {
         let loaded = load(&args.flags(), environment, cwd);
         let variable = |name: &str| match &loaded {
-            Ok(loaded) => loaded.agent_environment.get(name).cloned().filter(|value| !value.is_empty()),
+            Ok(loaded) => loaded
+                .agent_environment
+                .get(name)
+                .cloned()
+                .filter(|value| !value.is_empty()),
             Err(_) => environment.get(name).map(ToOwned::to_owned),
         };
         let named = args.url.clone().or_else(|| variable("PILOTHOUSE_URL"));
-        let token = args.token.clone().or_else(|| variable("PILOTHOUSE_TOKEN").map(Secret));
+        let token = args
+            .token
+            .clone()
+            .or_else(|| variable("PILOTHOUSE_TOKEN").map(Secret));
         match (named, &loaded) {
             (Some(url), loaded) => {
                 let url = url.trim_end_matches('/').to_owned();
-                let kept = || loaded.as_ref().ok().filter(|loaded| is_ours(&url, &loaded.config)).and_then(kept_token);
+                let kept = || {
+                    loaded
+                        .as_ref()
+                        .ok()
+                        .filter(|loaded| is_ours(&url, &loaded.config))
+                        .and_then(kept_token)
+                };
                 let token = token.or_else(kept);
-                Ok(Self { url, token, local: false })
+                Ok(Self {
+                    url,
+                    token,
+                    local: false,
+                })
             }
             (None, Ok(loaded)) => {
                 let url = address(&loaded.config);
-                Ok(Self { url, token: token.or_else(|| kept_token(loaded)), local: true })
+                Ok(Self {
+                    url,
+                    token: token.or_else(|| kept_token(loaded)),
+                    local: true,
+                })
             }
             (None, Err(error)) => Err(Failure::of_config(error)),
         }
@@ -104,7 +133,9 @@ impl Server {
         } else {
             match Client::discover(&base, token()).await {
                 // An endpoint of its own, without a card beside it.
-                Err(ClientError::Http { status: 404 | 405, .. }) => Client::new(&base, token()),
+                Err(ClientError::Http {
+                    status: 404 | 405, ..
+                }) => Client::new(&base, token()),
                 other => other,
             }
         };
@@ -124,17 +155,30 @@ impl Server {
             value.set_sensitive(true);
             request = request.header(AUTHORIZATION, value);
         }
-        let response = request.send().await.map_err(|error| self.unreachable(&error))?;
+        let response = request
+            .send()
+            .await
+            .map_err(|error| self.unreachable(&error))?;
         let status = response.status().as_u16();
-        let body = body(response).await.map_err(|error| self.unreachable(&error))?;
+        let body = body(response)
+            .await
+            .map_err(|error| self.unreachable(&error))?;
         match status {
-            200 => serde_json::from_slice(&body)
-                .map_err(|_| Failure::new(super::exit::UNAVAILABLE, format!("{} is no pilothouse", self.url))),
+            200 => serde_json::from_slice(&body).map_err(|_| {
+                Failure::new(
+                    super::exit::UNAVAILABLE,
+                    format!("{} is no pilothouse", self.url),
+                )
+            }),
             401 | 403 => Err(Failure::not_authorised(&self.url)),
-            404 => Err(Failure::usage(told(&body).unwrap_or_else(|| format!("{} has no {path}", self.url)))),
+            404 => Err(Failure::usage(
+                told(&body).unwrap_or_else(|| format!("{} has no {path}", self.url)),
+            )),
             _ => Err(Failure::new(
                 super::exit::UNAVAILABLE,
-                told(&body).unwrap_or_else(|| format!("{} answers {path} with HTTP status {status}", self.url)),
+                told(&body).unwrap_or_else(|| {
+                    format!("{} answers {path} with HTTP status {status}", self.url)
+                }),
             )),
         }
     }
@@ -154,7 +198,9 @@ impl Server {
 /// # Errors
 /// When it is none, or not of HTTP.
 pub(super) fn parsed(text: &str) -> Result<Url, Failure> {
-    let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.host().is_some());
+    let url = Url::parse(text)
+        .ok()
+        .filter(|url| matches!(url.scheme(), "http" | "https") && url.host().is_some());
     url.ok_or_else(|| Failure::usage(format!("`{text}` is not an http or https url")))
 }
 
@@ -174,7 +220,9 @@ pub(super) fn http(to: &Url, patience: Duration) -> Result<reqwest::Client, Fail
     if is_loopback(to) {
         builder = builder.no_proxy();
     }
-    builder.build().map_err(|error| Failure::new(super::exit::UNAVAILABLE, causes(Some(&error))))
+    builder
+        .build()
+        .map_err(|error| Failure::new(super::exit::UNAVAILABLE, causes(Some(&error))))
 }
 
 /// A body up to a limit.
@@ -193,7 +241,10 @@ pub(super) async fn body(mut response: reqwest::Response) -> Result<Vec<u8>, req
 /// The message of an error as our server writes it.
 fn told(body: &[u8]) -> Option<String> {
     let value: Value = serde_json::from_slice(body).ok()?;
-    value.pointer("/error/message")?.as_str().map(ToOwned::to_owned)
+    value
+        .pointer("/error/message")?
+        .as_str()
+        .map(ToOwned::to_owned)
 }
 
 /// Where the server of this configuration is, or would be.
@@ -227,20 +278,39 @@ pub(super) fn configured(config: &Config) -> String {
 /// The token that the local server asks for: configured, or made at its first start.
 fn kept_token(loaded: &Loaded) -> Option<Secret> {
     let config = &loaded.config;
-    let kept = || std::fs::read_to_string(config.state_dir.join("token")).ok().map(|token| token.trim().to_owned());
-    config.auth.token.clone().or_else(kept).filter(|token| !token.is_empty()).map(Secret)
+    let kept = || {
+        std::fs::read_to_string(config.state_dir.join("token"))
+            .ok()
+            .map(|token| token.trim().to_owned())
+    };
+    config
+        .auth
+        .token
+        .clone()
+        .or_else(kept)
+        .filter(|token| !token.is_empty())
+        .map(Secret)
 }
 
 /// Whether an address is this machine's or the configured server's: only there may its token go.
 fn is_ours(url: &str, config: &Config) -> bool {
-    let Ok(url) = Url::parse(url) else { return false };
-    let public = config.server.public_url.as_deref().and_then(|public| Url::parse(public).ok());
+    let Ok(url) = Url::parse(url) else {
+        return false;
+    };
+    let public = config
+        .server
+        .public_url
+        .as_deref()
+        .and_then(|public| Url::parse(public).ok());
     is_loopback(&url) || public.is_some_and(|public| public.origin() == url.origin())
 }
 
 fn is_loopback(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
-    host == "localhost" || host.parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback())
+    host == "localhost"
+        || host
+            .parse()
+            .is_ok_and(|address: std::net::IpAddr| address.is_loopback())
 }
 
 impl std::str::FromStr for Secret {
@@ -264,8 +334,13 @@ mod tests {
     fn found(args: &ServerArgs, variables: &[(&str, &str)], state: &Path) -> Server {
         let mut environment = Environment::default();
         let folder = state.display().to_string();
-        for (name, value) in [("PILOTHOUSE_STATE_DIR", folder.as_str())].iter().chain(variables) {
-            environment.variables.insert((*name).to_owned(), (*value).to_owned());
+        for (name, value) in [("PILOTHOUSE_STATE_DIR", folder.as_str())]
+            .iter()
+            .chain(variables)
+        {
+            environment
+                .variables
+                .insert((*name).to_owned(), (*value).to_owned());
         }
         Server::find(args, &environment, state).unwrap()
     }
@@ -277,34 +352,58 @@ mod tests {
     #[test]
     fn the_running_server_is_found_by_its_state_folder() {
         let state = tempfile::tempdir().unwrap();
-        let word = format!(r#"{{"url":"http://127.0.0.1:4321","pid":{}}}"#, std::process::id());
+        let word = format!(
+            r#"{{"url":"http://127.0.0.1:4321","pid":{}}}"#,
+            std::process::id()
+        );
         std::fs::write(state.path().join("server.json"), word).unwrap();
         std::fs::write(state.path().join("token"), "kept\n").unwrap();
         let server = found(&ServerArgs::default(), &[], state.path());
-        assert_eq!((server.url.as_str(), token(&server)), ("http://127.0.0.1:4321", Some("kept")));
+        assert_eq!(
+            (server.url.as_str(), token(&server)),
+            ("http://127.0.0.1:4321", Some("kept"))
+        );
     }
 
     #[test]
     fn a_server_that_is_gone_leaves_the_configured_address() {
         let state = tempfile::tempdir().unwrap();
-        std::fs::write(state.path().join("server.json"), r#"{"url":"http://127.0.0.1:4321","pid":2147483647}"#).unwrap();
-        let server = found(&ServerArgs::default(), &[("PORT", "5000"), ("HOST", "0.0.0.0")], state.path());
+        std::fs::write(
+            state.path().join("server.json"),
+            r#"{"url":"http://127.0.0.1:4321","pid":2147483647}"#,
+        )
+        .unwrap();
+        let server = found(
+            &ServerArgs::default(),
+            &[("PORT", "5000"), ("HOST", "0.0.0.0")],
+            state.path(),
+        );
         assert_eq!(server.url, "http://127.0.0.1:5000");
     }
 
     #[test]
     fn what_is_named_wins() {
         let state = tempfile::tempdir().unwrap();
-        let variables = [("PILOTHOUSE_URL", "http://127.0.0.1:1/"), ("PILOTHOUSE_TOKEN", "v"), ("API_TOKEN", "c")];
+        let variables = [
+            ("PILOTHOUSE_URL", "http://127.0.0.1:1/"),
+            ("PILOTHOUSE_TOKEN", "v"),
+            ("API_TOKEN", "c"),
+        ];
         let server = found(&ServerArgs::default(), &variables, state.path());
-        assert_eq!((server.url.as_str(), token(&server)), ("http://127.0.0.1:1", Some("v")));
+        assert_eq!(
+            (server.url.as_str(), token(&server)),
+            ("http://127.0.0.1:1", Some("v"))
+        );
         let args = ServerArgs {
             url: Some("http://127.0.0.1:2".to_owned()),
             token: Some(Secret("flag".to_owned())),
             ..ServerArgs::default()
         };
         let server = found(&args, &variables, state.path());
-        assert_eq!((server.url.as_str(), token(&server)), ("http://127.0.0.1:2", Some("flag")));
+        assert_eq!(
+            (server.url.as_str(), token(&server)),
+            ("http://127.0.0.1:2", Some("flag"))
+        );
     }
 
     #[test]
@@ -312,13 +411,19 @@ mod tests {
         let state = tempfile::tempdir().unwrap();
         std::fs::write(state.path().join("token"), "kept\n").unwrap();
         let to = |url: &str, variables: &[(&str, &str)]| {
-            let args = ServerArgs { url: Some(url.to_owned()), ..ServerArgs::default() };
+            let args = ServerArgs {
+                url: Some(url.to_owned()),
+                ..ServerArgs::default()
+            };
             token(&found(&args, variables, state.path())).map(ToOwned::to_owned)
         };
         assert_eq!(to("https://elsewhere.example", &[]), None);
         assert_eq!(to("http://localhost:9", &[]).as_deref(), Some("kept"));
         let public = [("PILOTHOUSE_SERVER_PUBLIC_URL", "https://agents.example/")];
-        assert_eq!(to("https://agents.example/", &public).as_deref(), Some("kept"));
+        assert_eq!(
+            to("https://agents.example/", &public).as_deref(),
+            Some("kept")
+        );
     }
 
     #[test]

@@ -30,7 +30,9 @@ pub(super) fn word(state: TaskState) -> &'static str {
 /// The words there are.
 pub(super) fn state_of(text: &str) -> Result<TaskState, String> {
     let known = TaskState::ALL.into_iter().skip(1);
-    let found = known.clone().find(|state| text.eq_ignore_ascii_case(word(*state)) || text == state.name());
+    let found = known
+        .clone()
+        .find(|state| text.eq_ignore_ascii_case(word(*state)) || text == state.name());
     found.ok_or_else(|| format!("one of {}", known.map(word).collect::<Vec<_>>().join(", ")))
 }
 
@@ -63,18 +65,29 @@ pub(super) fn summary(task: &Task, elapsed: Option<Duration>, on: bool) -> Strin
         TaskState::Completed => "✓ ",
         TaskState::Failed | TaskState::Rejected => "✗ ",
         TaskState::InputRequired | TaskState::AuthRequired => "? ",
-        TaskState::Canceled | TaskState::Unspecified | TaskState::Submitted | TaskState::Working => "",
+        TaskState::Canceled
+        | TaskState::Unspecified
+        | TaskState::Submitted
+        | TaskState::Working => "",
     };
     let mut first = styled(&format!("{mark}{}", word(state)), style(state), on);
-    let told = number(task, "/durationMs").and_then(|ms| Duration::try_from_secs_f64(ms / 1000.0).ok());
+    let told =
+        number(task, "/durationMs").and_then(|ms| Duration::try_from_secs_f64(ms / 1000.0).ok());
     if let Some(took) = told.or(elapsed) {
         first.push_str(&format!(" in {}", seconds(took)));
     }
     let mut facts = vec![first];
-    if let (Some(input), Some(output)) = (number(task, "/usage/inputTokens"), number(task, "/usage/outputTokens")) {
+    if let (Some(input), Some(output)) = (
+        number(task, "/usage/inputTokens"),
+        number(task, "/usage/outputTokens"),
+    ) {
         facts.push(format!("{input} → {output} tokens"));
     }
-    facts.extend(number(task, "/costUsd").filter(|cost| *cost > 0.0).map(|cost| format!("${cost:.4}")));
+    facts.extend(
+        number(task, "/costUsd")
+            .filter(|cost| *cost > 0.0)
+            .map(|cost| format!("${cost:.4}")),
+    );
     if !task.context_id.as_str().is_empty() {
         facts.push(format!("context {}", clean_line(task.context_id.as_str())));
     }
@@ -84,9 +97,16 @@ pub(super) fn summary(task: &Task, elapsed: Option<Duration>, on: bool) -> Strin
 
 /// A number of the task's metadata.
 fn number(task: &Task, path: &str) -> Option<f64> {
-    let (first, rest) = path.trim_start_matches('/').split_once('/').unwrap_or((path.trim_start_matches('/'), ""));
+    let (first, rest) = path
+        .trim_start_matches('/')
+        .split_once('/')
+        .unwrap_or((path.trim_start_matches('/'), ""));
     let value = task.metadata.as_ref()?.get(first)?;
-    let value = if rest.is_empty() { Some(value) } else { value.get(rest) };
+    let value = if rest.is_empty() {
+        Some(value)
+    } else {
+        value.get(rest)
+    };
     value.and_then(Value::as_f64)
 }
 
@@ -102,7 +122,9 @@ pub(super) fn seconds(time: Duration) -> String {
 
 /// How long ago something was.
 pub(super) fn ago(then: Option<Timestamp>, now: Timestamp) -> String {
-    let Some(then) = then else { return "-".to_owned() };
+    let Some(then) = then else {
+        return "-".to_owned();
+    };
     match (now.as_millisecond() - then.as_millisecond()).max(0) / 1000 {
         seconds @ 0..60 => format!("{seconds} s ago"),
         seconds @ 60..3600 => format!("{} min ago", seconds / 60),
@@ -119,13 +141,21 @@ pub(super) fn words(task: &Task) -> Option<String> {
 
 /// The agent's last message, where its answer stands in no artifact.
 pub(super) fn last_message(task: &Task) -> Option<String> {
-    let last = task.history.iter().rev().find(|message| message.role == Role::Agent)?;
+    let last = task
+        .history
+        .iter()
+        .rev()
+        .find(|message| message.role == Role::Agent)?;
     Some(last.text_content()).filter(|text| !text.trim().is_empty())
 }
 
 /// What may be chosen as an answer.
 pub(super) fn options(task: &Task) -> Vec<String> {
-    let parts = task.status.message.iter().flat_map(|message| &message.parts);
+    let parts = task
+        .status
+        .message
+        .iter()
+        .flat_map(|message| &message.parts);
     let data = parts.filter_map(|part| match &part.content {
         PartContent::Data(data) => data.get("options")?.as_array(),
         PartContent::Text(_) | PartContent::Raw(_) | PartContent::Url(_) => None,
@@ -153,8 +183,16 @@ pub(super) fn files(task: &Task) -> Vec<String> {
                 PartContent::Url(url) => url.clone(),
                 PartContent::Data(_) => "data".to_owned(),
             };
-            let name = part.filename.as_deref().or(artifact.name.as_deref()).unwrap_or(artifact.artifact_id.as_str());
-            let kind = part.media_type.as_deref().map(|kind| format!(" ({kind})")).unwrap_or_default();
+            let name = part
+                .filename
+                .as_deref()
+                .or(artifact.name.as_deref())
+                .unwrap_or(artifact.artifact_id.as_str());
+            let kind = part
+                .media_type
+                .as_deref()
+                .map(|kind| format!(" ({kind})"))
+                .unwrap_or_default();
             lines.push(clean_line(&format!("artifact {name}{kind}: {what}")));
         }
     }
@@ -168,7 +206,15 @@ mod tests {
     use serde_json::json;
 
     fn task(state: TaskState, metadata: Value) -> Task {
-        let mut task = Task::new("t-1".into(), "c-1".into(), TaskStatus { state, message: None, timestamp: None });
+        let mut task = Task::new(
+            "t-1".into(),
+            "c-1".into(),
+            TaskStatus {
+                state,
+                message: None,
+                timestamp: None,
+            },
+        );
         task.metadata = metadata.as_object().cloned();
         task
     }
@@ -193,8 +239,14 @@ mod tests {
     #[test]
     fn the_age_of_something_is_told_in_its_largest_unit() {
         let now = Timestamp::from_millisecond(1_000_000_000);
-        let before = |seconds: i64| Some(Timestamp::from_millisecond(1_000_000_000 - seconds * 1000));
-        let told: Vec<_> = [0, 59, 60, 7200, 200_000].map(|seconds| ago(before(seconds), now)).into();
-        assert_eq!(told, ["0 s ago", "59 s ago", "1 min ago", "2 h ago", "2 d ago"]);
+        let before =
+            |seconds: i64| Some(Timestamp::from_millisecond(1_000_000_000 - seconds * 1000));
+        let told: Vec<_> = [0, 59, 60, 7200, 200_000]
+            .map(|seconds| ago(before(seconds), now))
+            .into();
+        assert_eq!(
+            told,
+            ["0 s ago", "59 s ago", "1 min ago", "2 h ago", "2 d ago"]
+        );
     }
 }

@@ -12,7 +12,9 @@ use pilothouse_a2a::error::ErrorKind;
 use pilothouse_a2a::event::StreamResponse;
 use pilothouse_a2a::id::{ContextId, TaskId};
 use pilothouse_a2a::message::{Message, Part, Role};
-use pilothouse_a2a::operation::{SendMessageConfiguration, SendMessageRequest, SendMessageResponse};
+use pilothouse_a2a::operation::{
+    SendMessageConfiguration, SendMessageRequest, SendMessageResponse,
+};
 use pilothouse_a2a::task::{Task, TaskState};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -63,17 +65,27 @@ pub(super) struct SendArgs {
 ///
 /// # Errors
 /// When nothing could be sent, or the answer could not be followed.
-pub(super) async fn run(args: SendArgs, server: Server, screen: Screen, input: &mut impl Read) -> Result<u8, Failure> {
+pub(super) async fn run(
+    args: SendArgs,
+    server: Server,
+    screen: Screen,
+    input: &mut impl Read,
+) -> Result<u8, Failure> {
     let request = request(&args, input)?;
     let not_served = |failure: Failure| match &args.agent {
         Some(name) => Failure::new(
             exit::UNAVAILABLE,
-            format!("the agent `{name}` is not served yet by {}; leave --agent out for its own one", server.url),
+            format!(
+                "the agent `{name}` is not served yet by {}; leave --agent out for its own one",
+                server.url
+            ),
         ),
         None => failure,
     };
     let failure = |error: ClientError| match &error {
-        ClientError::Http { status: 404 | 405, .. } => not_served(server.failure(&error)),
+        ClientError::Http {
+            status: 404 | 405, ..
+        } => not_served(server.failure(&error)),
         ClientError::Rpc(told) if told.code == 404 => not_served(server.failure(&error)),
         _ => server.failure(&error),
     };
@@ -117,12 +129,28 @@ pub(super) fn tell(task: &Task, began: Option<Instant>, screen: Screen, url: Opt
         eprintln!("{line}");
     }
     let state = task.status.state;
-    if matches!(state, TaskState::Failed | TaskState::Rejected | TaskState::Canceled)
-        && let Some(words) = words(task)
+    if matches!(
+        state,
+        TaskState::Failed | TaskState::Rejected | TaskState::Canceled
+    ) && let Some(words) = words(task)
     {
-        eprintln!("{}", styled(clean(&words).trim_end(), BAD, screen.styled_errors && state != TaskState::Canceled));
+        eprintln!(
+            "{}",
+            styled(
+                clean(&words).trim_end(),
+                BAD,
+                screen.styled_errors && state != TaskState::Canceled
+            )
+        );
     }
-    eprintln!("{}", summary(task, began.map(|began| began.elapsed()), screen.styled_errors));
+    eprintln!(
+        "{}",
+        summary(
+            task,
+            began.map(|began| began.elapsed()),
+            screen.styled_errors
+        )
+    );
     for line in how_to_answer(task, url) {
         eprintln!("{line}");
     }
@@ -132,15 +160,21 @@ pub(super) fn tell(task: &Task, began: Option<Instant>, screen: Screen, url: Opt
 fn how_to_answer(task: &Task, url: Option<&str>) -> Vec<String> {
     let id = clean_line(task.id.as_str());
     let id = shell_words::quote(&id);
-    let url = url.map(|url| format!(" --url {}", shell_words::quote(url))).unwrap_or_default();
+    let url = url
+        .map(|url| format!(" --url {}", shell_words::quote(url)))
+        .unwrap_or_default();
     match task.status.state {
         TaskState::InputRequired => {
-            let mut lines: Vec<String> = options(task).into_iter().map(|option| format!("  - {option}")).collect();
+            let mut lines: Vec<String> = options(task)
+                .into_iter()
+                .map(|option| format!("  - {option}"))
+                .collect();
             lines.push(format!("answer with: pilothouse send{url} -t {id} \"...\""));
             lines
         }
         TaskState::AuthRequired => vec![
-            "the agent waits for credentials; they are given outside of this conversation".to_owned(),
+            "the agent waits for credentials; they are given outside of this conversation"
+                .to_owned(),
             format!("watch it with: pilothouse tasks watch{url} {id}"),
         ],
         TaskState::Unspecified
@@ -153,7 +187,11 @@ fn how_to_answer(task: &Task, url: Option<&str>) -> Vec<String> {
     }
 }
 
-fn print_accepted(response: SendMessageResponse, json: bool, out: &mut impl Write) -> Result<u8, Failure> {
+fn print_accepted(
+    response: SendMessageResponse,
+    json: bool,
+    out: &mut impl Write,
+) -> Result<u8, Failure> {
     let event = event(response);
     if json {
         let line = serde_json::to_string(&event).map_err(std::io::Error::from)?;
@@ -164,7 +202,10 @@ fn print_accepted(response: SendMessageResponse, json: bool, out: &mut impl Writ
         StreamResponse::Task(task) => {
             let id = clean_line(task.id.as_str());
             writeln!(out, "{id}")?;
-            eprintln!("watch it with: pilothouse tasks watch {}", shell_words::quote(&id));
+            eprintln!(
+                "watch it with: pilothouse tasks watch {}",
+                shell_words::quote(&id)
+            );
         }
         StreamResponse::Message(message) => writeln!(out, "{}", clean(&message.text_content()))?,
         StreamResponse::StatusUpdate(_) | StreamResponse::ArtifactUpdate(_) => {}
@@ -186,15 +227,22 @@ fn request(args: &SendArgs, input: &mut impl Read) -> Result<SendMessageRequest,
     match args.text.as_deref() {
         Some("-") => {
             let mut text = String::new();
-            input.take(MAX_FILE).read_to_string(&mut text).map_err(|error| {
-                Failure::usage(format!("cannot read the text from standard input: {error}"))
-            })?;
+            input
+                .take(MAX_FILE)
+                .read_to_string(&mut text)
+                .map_err(|error| {
+                    Failure::usage(format!("cannot read the text from standard input: {error}"))
+                })?;
             parts.push(Part::text(text.trim_end_matches('\n')));
         }
         Some(text) => parts.push(Part::text(text)),
         None => {}
     }
-    if parts.iter().all(|part| part.as_text().is_some_and(|text| text.trim().is_empty())) && args.file.is_empty() {
+    if parts
+        .iter()
+        .all(|part| part.as_text().is_some_and(|text| text.trim().is_empty()))
+        && args.file.is_empty()
+    {
         return Err(Failure::usage("there is nothing to say: the text is empty"));
     }
     for path in &args.file {
@@ -203,25 +251,48 @@ fn request(args: &SendArgs, input: &mut impl Read) -> Result<SendMessageRequest,
     let mut message = Message::new(Role::User, parts);
     message.context_id = args.context.as_deref().map(ContextId::from);
     message.task_id = args.task.as_deref().map(TaskId::from);
-    let configuration = SendMessageConfiguration { return_immediately: args.no_wait, ..Default::default() };
-    Ok(SendMessageRequest { tenant: None, message, configuration: Some(configuration), metadata: None })
+    let configuration = SendMessageConfiguration {
+        return_immediately: args.no_wait,
+        ..Default::default()
+    };
+    Ok(SendMessageRequest {
+        tenant: None,
+        message,
+        configuration: Some(configuration),
+        metadata: None,
+    })
 }
 
 fn file_part(path: &Path) -> Result<Part, Failure> {
-    let refused = |why: &dyn std::fmt::Display| Failure::usage(format!("cannot send {}: {why}", path.display()));
-    let size = std::fs::metadata(path).map_err(|error| refused(&error))?.len();
+    let refused = |why: &dyn std::fmt::Display| {
+        Failure::usage(format!("cannot send {}: {why}", path.display()))
+    };
+    let size = std::fs::metadata(path)
+        .map_err(|error| refused(&error))?
+        .len();
     if size > MAX_FILE {
-        return Err(refused(&format!("it is larger than {} MiB", MAX_FILE >> 20)));
+        return Err(refused(&format!(
+            "it is larger than {} MiB",
+            MAX_FILE >> 20
+        )));
     }
     let bytes = std::fs::read(path).map_err(|error| refused(&error))?;
     let media_type = media_type(path, &bytes);
-    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let name = path
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
     Ok(Part::raw(bytes).named(name).typed(media_type))
 }
 
 /// The media type by the file's extension; what is not known is text where it reads as text.
 fn media_type(path: &Path, bytes: &[u8]) -> &'static str {
-    let extension = path.extension().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
+    let extension = path
+        .extension()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .to_ascii_lowercase();
     match extension.as_str() {
         "png" => "image/png",
         "jpg" | "jpeg" => "image/jpeg",
@@ -254,7 +325,9 @@ mod tests {
     }
 
     fn parsed(line: &[&str]) -> SendArgs {
-        Line::try_parse_from([&["send"], line].concat()).unwrap().send
+        Line::try_parse_from([&["send"], line].concat())
+            .unwrap()
+            .send
     }
 
     #[test]
@@ -273,12 +346,21 @@ mod tests {
     #[test]
     fn a_file_is_sent_with_its_name_and_media_type() {
         let folder = tempfile::tempdir().unwrap();
-        let types = [("a.PNG", "image/png"), ("b.rs", "text/plain"), ("c.md", "text/markdown")].map(|(name, kind)| {
+        let types = [
+            ("a.PNG", "image/png"),
+            ("b.rs", "text/plain"),
+            ("c.md", "text/markdown"),
+        ]
+        .map(|(name, kind)| {
             let path = folder.path().join(name);
             std::fs::write(&path, "x").unwrap();
-            let request = request(&parsed(&["--file", path.to_str().unwrap()]), &mut &b""[..]).unwrap();
+            let request =
+                request(&parsed(&["--file", path.to_str().unwrap()]), &mut &b""[..]).unwrap();
             let part = &request.message.parts[0];
-            assert_eq!((part.filename.as_deref(), &part.content), (Some(name), &PartContent::Raw(b"x".to_vec())));
+            assert_eq!(
+                (part.filename.as_deref(), &part.content),
+                (Some(name), &PartContent::Raw(b"x".to_vec()))
+            );
             (part.media_type.clone().unwrap(), kind)
         });
         assert!(types.iter().all(|(found, wanted)| found == wanted));
@@ -288,21 +370,45 @@ mod tests {
     #[test]
     fn a_question_comes_with_its_options_and_the_way_to_answer() {
         let mut message = Message::agent_text("Which?");
-        message.parts.push(Part::data(json!({"options": ["red", {"label": "blue"}]})));
-        let status = TaskStatus { state: TaskState::InputRequired, message: Some(message), timestamp: None };
+        message
+            .parts
+            .push(Part::data(json!({"options": ["red", {"label": "blue"}]})));
+        let status = TaskStatus {
+            state: TaskState::InputRequired,
+            message: Some(message),
+            timestamp: None,
+        };
         let task = Task::new("t-1".into(), "c-1".into(), status);
         insta::assert_snapshot!(how_to_answer(&task, None).join("\n"), @r#"
   - red
   - blue
 answer with: pilothouse send -t t-1 "..."
 "#);
-        assert!(how_to_answer(&task, Some("http://x")).last().unwrap().contains("send --url http://x -t t-1"));
+        assert!(
+            how_to_answer(&task, Some("http://x"))
+                .last()
+                .unwrap()
+                .contains("send --url http://x -t t-1")
+        );
     }
 
     #[test]
     fn a_canceled_task_and_an_interrupt_have_different_codes() {
-        let task = |state| Task::new("t".into(), "c".into(), TaskStatus { state, message: None, timestamp: None });
-        assert_eq!(left_or(End::Settled, Some(&task(TaskState::Canceled)), 3), 3);
+        let task = |state| {
+            Task::new(
+                "t".into(),
+                "c".into(),
+                TaskStatus {
+                    state,
+                    message: None,
+                    timestamp: None,
+                },
+            )
+        };
+        assert_eq!(
+            left_or(End::Settled, Some(&task(TaskState::Canceled)), 3),
+            3
+        );
         assert_eq!(left_or(End::Left, Some(&task(TaskState::Canceled)), 3), 130);
         assert_eq!(left_or(End::Left, Some(&task(TaskState::Completed)), 0), 0);
     }

@@ -34,12 +34,20 @@ pub(super) enum SessionsCommand {
 ///
 /// # Errors
 /// What the server refused, or that there is none.
-pub(super) async fn run(command: SessionsCommand, server: Server, screen: Screen) -> Result<u8, Failure> {
+pub(super) async fn run(
+    command: SessionsCommand,
+    server: Server,
+    screen: Screen,
+) -> Result<u8, Failure> {
     let mut out = std::io::stdout();
     match command {
         SessionsCommand::List { json } => {
             let answer = server.get("/api/v1/sessions").await?;
-            let sessions = answer.get("sessions").and_then(Value::as_array).cloned().unwrap_or_default();
+            let sessions = answer
+                .get("sessions")
+                .and_then(Value::as_array)
+                .cloned()
+                .unwrap_or_default();
             if json {
                 print_json(&mut out, &sessions)?;
             } else {
@@ -47,7 +55,9 @@ pub(super) async fn run(command: SessionsCommand, server: Server, screen: Screen
             }
         }
         SessionsCommand::Show { id, json } => {
-            let session = server.get(&format!("/api/v1/sessions/{}", escaped(&id))).await?;
+            let session = server
+                .get(&format!("/api/v1/sessions/{}", escaped(&id)))
+                .await?;
             if json {
                 print_json(&mut out, &session)?;
             } else {
@@ -66,21 +76,43 @@ fn listed(sessions: &[Value], now: Timestamp, width: Option<usize>) -> String {
     let rows: Vec<Vec<String>> = sessions
         .iter()
         .map(|session| {
-            let text = |name: &str| session.get(name).and_then(Value::as_str).unwrap_or("-").to_owned();
+            let text = |name: &str| {
+                session
+                    .get(name)
+                    .and_then(Value::as_str)
+                    .unwrap_or("-")
+                    .to_owned()
+            };
             let live = session.get("live").and_then(Value::as_bool) == Some(true);
             let used = Timestamp::parse(&text("used"));
             let state = if live { "live" } else { "idle" };
-            vec![text("contextId"), state.to_owned(), ago(used, now), text("agent"), text("workspace")]
+            vec![
+                text("contextId"),
+                state.to_owned(),
+                ago(used, now),
+                text("agent"),
+                text("workspace"),
+            ]
         })
         .collect();
-    table(&["CONTEXT", "STATE", "USED", "AGENT", "WORKSPACE"], &rows, width)
+    table(
+        &["CONTEXT", "STATE", "USED", "AGENT", "WORKSPACE"],
+        &rows,
+        width,
+    )
 }
 
 /// A session, a fact a line.
 fn shown(session: &Value) -> String {
-    let facts = session.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null());
+    let facts = session
+        .as_object()
+        .into_iter()
+        .flatten()
+        .filter(|(_, value)| !value.is_null());
     let line = |(name, value): (&String, &Value)| {
-        let text = value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned);
+        let text = value
+            .as_str()
+            .map_or_else(|| value.to_string(), ToOwned::to_owned);
         format!("{} {}\n", padded(&clean_line(name), 14), clean_line(&text))
     };
     facts.map(line).collect()
@@ -89,7 +121,9 @@ fn shown(session: &Value) -> String {
 /// One segment of a path: everything but letters, digits and `-._~` is escaped.
 fn escaped(segment: &str) -> String {
     let each = |byte: u8| match byte {
-        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+            char::from(byte).to_string()
+        }
         other => format!("%{other:02X}"),
     };
     segment.bytes().map(each).collect()

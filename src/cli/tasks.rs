@@ -79,7 +79,12 @@ pub(super) async fn run(
     let client = server.client(None).await?;
     let mut out = std::io::stdout();
     match command {
-        TasksCommand::List { context, state, limit, json } => {
+        TasksCommand::List {
+            context,
+            state,
+            limit,
+            json,
+        } => {
             let request = ListTasksRequest {
                 context_id: context.map(ContextId::from),
                 status: state.unwrap_or_default(),
@@ -99,7 +104,10 @@ pub(super) async fn run(
             Ok(0)
         }
         TasksCommand::Get { id, json } => {
-            let task = client.get(&TaskId::new(id), None).await.map_err(|error| server.failure(&error))?;
+            let task = client
+                .get(&TaskId::new(id), None)
+                .await
+                .map_err(|error| server.failure(&error))?;
             if json {
                 print_json(&mut out, &task)?;
             } else {
@@ -113,12 +121,17 @@ pub(super) async fn run(
             let mut show = Show::new(out, screen, json);
             let mut end = match client.subscribe(&id, None).await {
                 Ok(events) => follow(&client, events, &mut show, Interrupt::Leaves, true).await?,
-                Err(error) if error.kind() == Some(ErrorKind::UnsupportedOperation) => End::NoStream,
+                Err(error) if error.kind() == Some(ErrorKind::UnsupportedOperation) => {
+                    End::NoStream
+                }
                 Err(error) => return Err(server.failure(&error)),
             };
             if end == End::NoStream {
                 // A task that is over has no stream: it is read.
-                let task = client.get(&id, None).await.map_err(|error| server.failure(&error))?;
+                let task = client
+                    .get(&id, None)
+                    .await
+                    .map_err(|error| server.failure(&error))?;
                 show.take(&StreamResponse::Task(task))?;
                 show.finish()?;
                 end = End::Settled;
@@ -129,7 +142,10 @@ pub(super) async fn run(
             Ok(left_or(end, show.task(), show.code()))
         }
         TasksCommand::Cancel { id } => {
-            let task = client.cancel(&TaskId::new(id)).await.map_err(|error| server.failure(&error))?;
+            let task = client
+                .cancel(&TaskId::new(id))
+                .await
+                .map_err(|error| server.failure(&error))?;
             writeln!(out, "{}", summary(&task, None, screen.styled))?;
             Ok(0)
         }
@@ -147,7 +163,10 @@ async fn read_pages(
     loop {
         let missing = (limit - tasks.len()).min(PAGE);
         request.page_size = i32::try_from(missing).ok();
-        let page = client.list(&request).await.map_err(|error| server.failure(&error))?;
+        let page = client
+            .list(&request)
+            .await
+            .map_err(|error| server.failure(&error))?;
         let empty = page.tasks.is_empty();
         tasks.extend(page.tasks);
         tasks.truncate(limit);
@@ -177,11 +196,18 @@ fn listed(tasks: &[Task], width: Option<usize>) -> String {
             ]
         })
         .collect();
-    let rows: Vec<Vec<String>> = rows.into_iter().map(|mut row| {
-        row[3] = super::terminal::cut(&super::terminal::clean_line(&row[3]), 48);
-        row
-    }).collect();
-    table(&["TASK", "STATE", "WHEN", "MESSAGE", "CONTEXT"], &rows, width)
+    let rows: Vec<Vec<String>> = rows
+        .into_iter()
+        .map(|mut row| {
+            row[3] = super::terminal::cut(&super::terminal::clean_line(&row[3]), 48);
+            row
+        })
+        .collect();
+    table(
+        &["TASK", "STATE", "WHEN", "MESSAGE", "CONTEXT"],
+        &rows,
+        width,
+    )
 }
 
 /// What a task is about: what it asks, else what it was asked.
@@ -191,26 +217,38 @@ fn shown_message(task: &Task) -> String {
     {
         return words;
     }
-    let asked = task.history.iter().find(|message| message.role == Role::User);
-    asked.map(pilothouse_a2a::message::Message::text_content).unwrap_or_default()
+    let asked = task
+        .history
+        .iter()
+        .find(|message| message.role == Role::User);
+    asked
+        .map(pilothouse_a2a::message::Message::text_content)
+        .unwrap_or_default()
 }
 
 fn print_task<W: Write>(task: &Task, show: &mut Show<W>, screen: Screen) -> Result<(), Failure> {
     eprintln!("{}", summary(task, None, screen.styled_errors));
-    if !task.status.state.is_terminal() && !task.status.state.is_interrupted()
+    if !task.status.state.is_terminal()
+        && !task.status.state.is_interrupted()
         && let Some(words) = words(task)
     {
         eprintln!("{}", super::terminal::clean(&words));
     }
-    let has_text = task.artifacts.iter().any(|artifact| !text_of(artifact).is_empty());
+    let has_text = task
+        .artifacts
+        .iter()
+        .any(|artifact| !text_of(artifact).is_empty());
     show.take(&StreamResponse::Task(task.clone()))?;
     show.finish()?;
-    if !has_text && task.status.state == TaskState::Failed
+    if !has_text
+        && task.status.state == TaskState::Failed
         && let Some(words) = words(task).or_else(|| last_message(task))
     {
         eprintln!("{}", super::terminal::clean(&words));
     }
-    super::outcome::files(task).iter().for_each(|line| eprintln!("{line}"));
+    super::outcome::files(task)
+        .iter()
+        .for_each(|line| eprintln!("{line}"));
     Ok(())
 }
 
@@ -229,7 +267,15 @@ mod tests {
 
     fn task(id: &str, state: TaskState, asked: &str, said: Option<&str>) -> Task {
         let message = said.map(Message::agent_text);
-        let mut task = Task::new(id.into(), "ctx-1".into(), TaskStatus { state, message, timestamp: None });
+        let mut task = Task::new(
+            id.into(),
+            "ctx-1".into(),
+            TaskStatus {
+                state,
+                message,
+                timestamp: None,
+            },
+        );
         task.history.push(Message::user_text(asked));
         task
     }
@@ -237,8 +283,18 @@ mod tests {
     #[test]
     fn a_list_shows_what_was_asked_or_what_is_asked_back() {
         let tasks = [
-            task("t-1", TaskState::Completed, "write a poem\nabout the sea", None),
-            task("t-2", TaskState::InputRequired, "paint it", Some("Which \u{1b}[31mcolour?")),
+            task(
+                "t-1",
+                TaskState::Completed,
+                "write a poem\nabout the sea",
+                None,
+            ),
+            task(
+                "t-2",
+                TaskState::InputRequired,
+                "paint it",
+                Some("Which \u{1b}[31mcolour?"),
+            ),
         ];
         insta::assert_snapshot!(listed(&tasks, None), @r"
 TASK  STATE           WHEN  MESSAGE                     CONTEXT

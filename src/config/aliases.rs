@@ -37,6 +37,8 @@ pub(super) enum Waiting {
     Description(String),
     /// `AGENT_CMD` serves unless an agent is named.
     Command,
+    /// `AGENT_CMD=claude`, the forerunner's default: Claude Code by its own driver.
+    Claude,
     /// The host of the card's address.
     CardHost(String),
     /// The port of the card's address.
@@ -139,6 +141,10 @@ fn define_command(layers: &mut Layers, text: &str, origin: Origin) -> Result<(),
         .map_err(|_| fail("a quote in it is not closed"))?
         .into_iter();
     let program = words.next().ok_or_else(|| fail("it names no program"))?;
+    if program == "claude" && words.len() == 0 {
+        layers.waiting.push((origin, Waiting::Claude));
+        return Ok(());
+    }
     let mut agent = Agent::of(DriverKind::Command);
     agent.env.presets = COMMAND_PRESETS.map(str::to_owned).into();
     layers.add_agent(COMMAND, &agent);
@@ -155,10 +161,16 @@ fn define_command(layers: &mut Layers, text: &str, origin: Origin) -> Result<(),
 /// A value that its key cannot take.
 pub(super) fn settle(layers: &mut Layers, flags: &Flags) -> Result<(), Error> {
     let mut waiting = std::mem::take(&mut layers.waiting);
-    if let Some((origin, _)) = waiting.iter().rfind(|(_, what)| *what == Waiting::Command)
+    let of_command = |what: &Waiting| match what {
+        Waiting::Command => Some(COMMAND),
+        Waiting::Claude => Some("claude"),
+        Waiting::Name(_) | Waiting::Description(_) | Waiting::CardHost(_) | Waiting::CardPort(_) => None,
+    };
+    let last = waiting.iter().rev().find_map(|(origin, what)| Some((origin, of_command(what)?)));
+    if let Some((origin, agent)) = last
         && layers.origin("agent") == Origin::Default
     {
-        layers.set("agent", COMMAND.into(), origin.clone());
+        layers.set("agent", agent.into(), origin.clone());
     }
     select_only_own(layers);
     waiting.extend(
@@ -172,7 +184,7 @@ pub(super) fn settle(layers: &mut Layers, flags: &Flags) -> Result<(), Error> {
         let (field, text) = match what {
             Waiting::Name(name) => ("name", name),
             Waiting::Description(text) => ("description", text),
-            Waiting::Command | Waiting::CardHost(_) | Waiting::CardPort(_) => continue,
+            Waiting::Command | Waiting::Claude | Waiting::CardHost(_) | Waiting::CardPort(_) => continue,
         };
         for agent in config.candidates() {
             let key = format!("agents.{agent}.{field}");

@@ -11,7 +11,12 @@ const NARROWEST: usize = 20;
 
 /// Renders a block; `number` is that of the first item where a list goes on.
 pub(super) fn block(source: &str, number: Option<u64>, width: usize) -> String {
-    let mut page = Page { number, width, styles: vec![Style::new()], ..Page::default() };
+    let mut page = Page {
+        number,
+        width,
+        styles: vec![Style::new()],
+        ..Page::default()
+    };
     page.containers.push(Container::default());
     for event in Parser::new_ext(source, super::options()) {
         page.take(event);
@@ -94,17 +99,28 @@ impl Page {
             Tag::BlockQuote(_) => {
                 self.flush();
                 self.open_block(true);
-                self.containers.push(Container { rest: "│ ".to_owned(), style: DIM, ..Container::default() });
+                self.containers.push(Container {
+                    rest: "│ ".to_owned(),
+                    style: DIM,
+                    ..Container::default()
+                });
             }
             Tag::CodeBlock(kind) => {
                 self.flush();
-                debug_assert!(matches!(kind, CodeBlockKind::Indented | CodeBlockKind::Fenced(_)));
+                debug_assert!(matches!(
+                    kind,
+                    CodeBlockKind::Indented | CodeBlockKind::Fenced(_)
+                ));
                 self.code = Some(String::new());
             }
             Tag::List(start) => {
                 self.flush();
                 self.open_block(false);
-                let number = if self.lists.is_empty() { self.number.or(start) } else { start };
+                let number = if self.lists.is_empty() {
+                    self.number.or(start)
+                } else {
+                    start
+                };
                 self.lists.push(start.and(number));
             }
             Tag::Item => {
@@ -116,11 +132,18 @@ impl Page {
                     Some(None) | None => "• ".to_owned(),
                 };
                 let rest = " ".repeat(width(&mark));
-                self.containers.push(Container { first: Some(mark), rest, ..Container::default() });
+                self.containers.push(Container {
+                    first: Some(mark),
+                    rest,
+                    ..Container::default()
+                });
             }
             Tag::Table(alignments) => {
                 self.flush();
-                self.table = Some(Table { alignments, rows: Vec::new() });
+                self.table = Some(Table {
+                    alignments,
+                    rows: Vec::new(),
+                });
             }
             Tag::TableHead | Tag::TableRow => {
                 if let Some(table) = &mut self.table {
@@ -156,7 +179,11 @@ impl Page {
             }
             TagEnd::Item => {
                 self.flush();
-                if self.containers.last().is_some_and(|item| item.first.is_some()) {
+                if self
+                    .containers
+                    .last()
+                    .is_some_and(|item| item.first.is_some())
+                {
                     self.line(&[]);
                 }
                 self.containers.pop();
@@ -166,7 +193,10 @@ impl Page {
             }
             TagEnd::CodeBlock => self.code_block(),
             TagEnd::TableCell => {
-                let cell: String = std::mem::take(&mut self.runs).into_iter().map(|(_, text)| text).collect();
+                let cell: String = std::mem::take(&mut self.runs)
+                    .into_iter()
+                    .map(|(_, text)| text)
+                    .collect();
                 if let Some(row) = self.table.as_mut().and_then(|table| table.rows.last_mut()) {
                     row.push(cell);
                 }
@@ -178,7 +208,10 @@ impl Page {
             TagEnd::Link | TagEnd::Image => {
                 self.styles.pop();
                 if let Some((url, from)) = self.links.pop() {
-                    let text: String = self.runs[from.min(self.runs.len())..].iter().map(|(_, text)| text.as_str()).collect();
+                    let text: String = self.runs[from.min(self.runs.len())..]
+                        .iter()
+                        .map(|(_, text)| text.as_str())
+                        .collect();
                     if text != url && url.strip_prefix("mailto:") != Some(&text) {
                         self.text(&format!(" ({url})"), DIM);
                     }
@@ -201,7 +234,9 @@ impl Page {
 
     /// A block begins; a blank line stands between it and the one above where both are of one kind.
     fn open_block(&mut self, spaced: bool) {
-        let Some(container) = self.containers.last_mut() else { return };
+        let Some(container) = self.containers.last_mut() else {
+            return;
+        };
         container.blocks += 1;
         if container.blocks > 1 && spaced {
             self.line(&[]);
@@ -210,7 +245,11 @@ impl Page {
 
     /// Columns that are left beside the marks.
     fn room(&self) -> usize {
-        let marks: usize = self.containers.iter().map(|container| width(&container.rest)).sum();
+        let marks: usize = self
+            .containers
+            .iter()
+            .map(|container| width(&container.rest))
+            .sum();
         self.width.saturating_sub(marks).max(NARROWEST)
     }
 
@@ -235,7 +274,9 @@ impl Page {
     }
 
     fn lay_table(&mut self) {
-        let Some(Table { alignments, rows }) = self.table.take() else { return };
+        let Some(Table { alignments, rows }) = self.table.take() else {
+            return;
+        };
         self.open_block(true);
         let mut widths = vec![0; alignments.len()];
         for row in &rows {
@@ -272,7 +313,10 @@ impl Page {
     fn line(&mut self, runs: &[Run]) {
         let mut line: Vec<Run> = Vec::new();
         for container in &mut self.containers {
-            let mark = container.first.take().unwrap_or_else(|| container.rest.clone());
+            let mark = container
+                .first
+                .take()
+                .unwrap_or_else(|| container.rest.clone());
             join(&mut line, container.style, &mark);
         }
         for (style, text) in runs {
@@ -287,7 +331,8 @@ impl Page {
             line.pop();
         }
         for (style, text) in line {
-            self.out.push_str(&styled(&text, style, style != Style::new()));
+            self.out
+                .push_str(&styled(&text, style, style != Style::new()));
         }
         self.out.push('\n');
     }
@@ -316,30 +361,34 @@ fn wrapped(runs: &[Run], room: usize) -> Vec<Vec<Run>> {
     let mut lines = vec![Vec::new()];
     let (mut taken, mut word, mut wide) = (0, Vec::new(), 0);
     let mut gap: Option<Style> = None;
-    let mut place = |word: &mut Vec<Run>, wide: &mut usize, gap: &mut Option<Style>, broken: bool| {
-        if !word.is_empty() {
-            let space = usize::from(gap.is_some() && taken > 0);
-            if taken > 0 && taken + space + *wide > room {
+    let mut place =
+        |word: &mut Vec<Run>, wide: &mut usize, gap: &mut Option<Style>, broken: bool| {
+            if !word.is_empty() {
+                let space = usize::from(gap.is_some() && taken > 0);
+                if taken > 0 && taken + space + *wide > room {
+                    lines.push(Vec::new());
+                    taken = 0;
+                }
+                let line = lines
+                    .last_mut()
+                    .expect("begins with one line and loses none");
+                if let Some(style) = gap.take().filter(|_| taken > 0) {
+                    // A space between two words of one style belongs to both.
+                    let inside =
+                        line.last().is_some_and(|(last, _)| *last == style) && word[0].0 == style;
+                    join(line, if inside { style } else { Style::new() }, " ");
+                }
+                taken += space + std::mem::take(wide);
+                for (style, text) in word.drain(..) {
+                    join(line, style, &text);
+                }
+            }
+            if broken {
                 lines.push(Vec::new());
                 taken = 0;
+                *gap = None;
             }
-            let line = lines.last_mut().expect("begins with one line and loses none");
-            if let Some(style) = gap.take().filter(|_| taken > 0) {
-                // A space between two words of one style belongs to both.
-                let inside = line.last().is_some_and(|(last, _)| *last == style) && word[0].0 == style;
-                join(line, if inside { style } else { Style::new() }, " ");
-            }
-            taken += space + std::mem::take(wide);
-            for (style, text) in word.drain(..) {
-                join(line, style, &text);
-            }
-        }
-        if broken {
-            lines.push(Vec::new());
-            taken = 0;
-            *gap = None;
-        }
-    };
+        };
     for (style, text) in runs {
         for character in text.chars() {
             if character == '\n' {
