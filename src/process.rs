@@ -37,6 +37,14 @@ pub struct Launcher {
     orders: Mutex<Option<Arc<UnixStream>>>,
 }
 
+/// A supervisor that waits to be told what to start.
+pub struct Prepared {
+    control: UnixStream,
+    stdin: OwnedFd,
+    stdout: OwnedFd,
+    stderr: OwnedFd,
+}
+
 /// A running agent.
 pub struct Process {
     /// Its process id.
@@ -107,28 +115,35 @@ impl Launcher {
         }
     }
 
+    /// Has a supervisor made that waits for its [`Spec`]; dropping it unused ends the supervisor.
+    ///
+    /// # Errors
+    ///
+    /// When the system or the launcher fails.
+    pub async fn prepare(&self) -> io::Result<Prepared> {
+        match self.try_prepare().await {
+            // The launcher is gone (killed by hand, say): the next one serves as well.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                self.orders.lock().expect("no panic while the launcher's socket is held").take();
+                self.try_prepare().await
+            }
+            other => other,
+        }
+    }
+
     /// Starts a process under a supervisor of its own.
     ///
     /// # Errors
     ///
     /// [`Error::NotStarted`] when the program cannot be run, [`Error::Supervisor`] otherwise.
     pub async fn spawn(&self, spec: &Spec) -> Result<Process, Error> {
-        match self.try_spawn(spec).await {
-            // The launcher is gone (killed by hand, say): the next one serves as well.
-            Err(Error::Supervisor(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
-                self.orders.lock().expect("no panic while the launcher's socket is held").take();
-                self.try_spawn(spec).await
-            }
-            other => other,
-        }
+        self.prepare().await?.start(spec).await
     }
 
-    async fn try_spawn(&self, spec: &Spec) -> Result<Process, Error> {
-        let not_started = |source| Error::NotStarted { program: spec.program.clone(), source };
-        let bytes = spec.encode().map_err(not_started)?;
-        let (stdin_far, stdin) = pipe_with(PipeFlags::CLOEXEC).map_err(io::Error::from)?;
-        let (stdout, stdout_far) = pipe_with(PipeFlags::CLOEXEC).map_err(io::Error::from)?;
-        let (stderr, stderr_far) = pipe_with(PipeFlags::CLOEXEC).map_err(io::Error::from)?;
+    async fn try_prepare(&self) -> io::Result<Prepared> {
+        let (stdin_far, stdin) = pipe_with(PipeFlags::CLOEXEC)?;
+        let (stdout, stdout_far) = pipe_with(PipeFlags::CLOEXEC)?;
+        let (stderr, stderr_far) = pipe_with(PipeFlags::CLOEXEC)?;
         let (control, control_far) = std::os::unix::net::UnixStream::pair()?;
         control.set_nonblocking(true)?;
         let orders = self.orders()?;
@@ -142,11 +157,21 @@ impl Launcher {
                 Ok(sent.map(drop)?)
             })
             .await?;
-        drop((control_far, stdin_far, stdout_far, stderr_far));
+        Ok(Prepared { control: UnixStream::from_std(control)?, stdin, stdout, stderr })
+    }
+}
 
-        let mut socket = UnixStream::from_std(control)?;
+impl Prepared {
+    /// Starts the agent.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotStarted`] when the program cannot be run, [`Error::Supervisor`] otherwise.
+    pub async fn start(self, spec: &Spec) -> Result<Process, Error> {
+        let not_started = |source| Error::NotStarted { program: spec.program.clone(), source };
+        let bytes = spec.encode().map_err(not_started)?;
+        let Self { control: mut socket, stdin, stdout, stderr } = self;
         socket.write_all(&bytes).await?;
-
         let mut control = Control { socket, partial: [0; Report::SIZE], filled: 0 };
         match control.report().await? {
             Some(Report::Started(pid)) => Ok(Process {
@@ -156,9 +181,7 @@ impl Launcher {
                 stderr: Receiver::from_owned_fd(stderr)?,
                 control,
             }),
-            Some(Report::NotStarted(number)) => {
-                Err(not_started(io::Error::from_raw_os_error(number)))
-            }
+            Some(Report::NotStarted(number)) => Err(not_started(io::Error::from_raw_os_error(number))),
             Some(Report::Exited(_) | Report::Signaled(_) | Report::Survivors(_)) | None => {
                 Err(Error::Supervisor(io::Error::other("the supervisor ended before the agent began")))
             }

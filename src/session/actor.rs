@@ -19,7 +19,7 @@ use super::registry::Live;
 use super::translate::{Facts, Translator, status};
 use super::{House, Key, Order, Turn};
 use crate::config::AskPolicy;
-use crate::process::{self, Ended, Process};
+use crate::process::{self, Ended, Prepared, Process};
 use crate::store::{Durability, SessionRow, Write};
 use crate::supervisor::{KILL_DEADLINE, Word};
 use crate::task::{Record, TaskLog};
@@ -51,6 +51,7 @@ pub(super) struct Actor {
     session: SessionRow,
     inbox: Inbox,
     running: Option<Running>,
+    prepared: Option<Prepared>,
     /// The turn in a shared folder, from its first gate to the end of its process.
     shared: Option<OwnedSemaphorePermit>,
 }
@@ -131,11 +132,16 @@ impl Actor {
         orders: mpsc::UnboundedReceiver<Order>,
     ) -> Self {
         let inbox = Inbox::new(orders, house.clone(), live.clone());
-        Self { house, live, key, session, inbox, running: None, shared: None }
+        Self { house, live, key, session, inbox, running: None, prepared: None, shared: None }
     }
 
     /// The actor's life.
-    pub(super) async fn run(mut self, own_orders: mpsc::WeakUnboundedSender<Order>) {
+    pub(super) async fn run(mut self, own_orders: mpsc::WeakUnboundedSender<Order>, soon: bool) {
+        if soon {
+            // The task is being stored at this moment; its folders and its supervisor are made meanwhile.
+            let _ = self.house.workspaces.folder(&self.session.id);
+            self.prepared = self.house.launcher.prepare().await.ok();
+        }
         loop {
             let heard = if self.running.is_some() && !self.inbox.has_turns() {
                 self.idle(&own_orders).await
@@ -358,7 +364,11 @@ impl Actor {
             .expect("the starts are never closed");
         let launch = driver.launch(&setting, prompt).map_err(|refusal| NotStarted::Failed(refusal.to_string(), None))?;
         let spec = house.agent.spec(&launch, &folder);
-        let process = match house.launcher.spawn(&spec).await {
+        let started = match self.prepared.take() {
+            Some(prepared) => prepared.start(&spec).await,
+            None => house.launcher.spawn(&spec).await,
+        };
+        let process = match started {
             Ok(process) => process,
             Err(error @ process::Error::NotStarted { .. }) => {
                 let hint = "the operator must install the agent's program or correct `program` in its configuration";

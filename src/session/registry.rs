@@ -148,7 +148,7 @@ impl Sessions {
             map.insert(key.clone(), handle);
         }
         let actor = actor::Actor::new(self.house.clone(), self.live.clone(), key.clone(), session.clone(), inbox);
-        self.house.actors.spawn(actor.run(orders.downgrade()));
+        self.house.actors.spawn(actor.run(orders.downgrade(), slot.is_some()));
         Ok(Admission { live: self.live.clone(), key, orders, session, new, now, slot, submitted: false })
     }
 
