@@ -28,7 +28,10 @@ pub struct Caller {
 impl Caller {
     /// What this caller may see of an agent.
     pub fn scope(&self, agent: &str) -> Scope {
-        Scope { caller: self.name.clone(), agent: Arc::from(agent) }
+        Scope {
+            caller: self.name.clone(),
+            agent: Arc::from(agent),
+        }
     }
 }
 
@@ -72,19 +75,35 @@ pub const OWNER: &str = "owner";
 impl Access {
     /// The guard that the configuration describes; `token` is the one that `token()` found or made.
     pub fn new(config: &Config, token: &str) -> Self {
-        let named = config.auth.tokens.iter().map(|(name, token)| (name.as_str(), token.as_str()));
+        let named = config
+            .auth
+            .tokens
+            .iter()
+            .map(|(name, token)| (name.as_str(), token.as_str()));
         let tokens = [(OWNER, token)].into_iter().chain(named);
-        let public = config.server.public_url.as_deref().and_then(host_of_url).map(ToOwned::to_owned);
+        let public = config
+            .server
+            .public_url
+            .as_deref()
+            .and_then(host_of_url)
+            .map(ToOwned::to_owned);
         let mut hosts: Vec<String> = vec!["localhost".to_owned(), config.server.host.clone()];
         hosts.extend(public);
         hosts.extend(config.server.allowed_hosts.iter().cloned());
         let keys = config.limits.rate_keys;
         Self {
-            tokens: tokens.map(|(name, token)| (Arc::from(name), digest(token))).collect(),
+            tokens: tokens
+                .map(|(name, token)| (Arc::from(name), digest(token)))
+                .collect(),
             required: config.auth.required,
             any_host: hosts.iter().any(|host| host == "*"),
             hosts: hosts.into_iter().map(|host| host.to_lowercase()).collect(),
-            origins: config.server.allowed_origins.iter().map(|origin| origin.to_lowercase()).collect(),
+            origins: config
+                .server
+                .allowed_origins
+                .iter()
+                .map(|origin| origin.to_lowercase())
+                .collect(),
             sends: Windows::new(config.limits.rate, keys),
             wrong: Windows::new(config.limits.wrong_tokens, keys),
         }
@@ -95,7 +114,12 @@ impl Access {
     /// # Errors
     ///
     /// [`Denied`].
-    pub fn admit(&self, headers: &HeaderMap, host: Option<&str>, peer: IpAddr) -> Result<Caller, Denied> {
+    pub fn admit(
+        &self,
+        headers: &HeaderMap,
+        host: Option<&str>,
+        peer: IpAddr,
+    ) -> Result<Caller, Denied> {
         self.check_host(headers, host)?;
         if let Some(origin) = headers.get(header::ORIGIN) {
             let origin = origin.to_str().unwrap_or("?").to_lowercase();
@@ -104,12 +128,16 @@ impl Access {
             }
         }
         if !self.required {
-            return Ok(Caller { name: Arc::from(ANYBODY) });
+            return Ok(Caller {
+                name: Arc::from(ANYBODY),
+            });
         }
         if let Some(seconds) = self.wrong.locked(&peer) {
             return Err(Denied::Locked(seconds));
         }
-        let Some(token) = bearer(headers) else { return Err(Denied::NoToken) };
+        let Some(token) = bearer(headers) else {
+            return Err(Denied::NoToken);
+        };
         let given = digest(token);
         // Every token is compared, whichever fits: the time says nothing.
         let mut found = None;
@@ -133,11 +161,22 @@ impl Access {
     ///
     /// [`Denied::Host`].
     pub fn check_host(&self, headers: &HeaderMap, authority: Option<&str>) -> Result<(), Denied> {
-        let named = headers.get(header::HOST).and_then(|host| host.to_str().ok()).or(authority);
+        let named = headers
+            .get(header::HOST)
+            .and_then(|host| host.to_str().ok())
+            .or(authority);
         let host = without_port(named.unwrap_or_default()).to_lowercase();
         // An address cannot be pointed elsewhere by somebody's name server; only names can.
-        let literal = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().is_ok();
-        if self.any_host || literal || self.hosts.contains(&host) { Ok(()) } else { Err(Denied::Host(host)) }
+        let literal = host
+            .trim_start_matches('[')
+            .trim_end_matches(']')
+            .parse::<IpAddr>()
+            .is_ok();
+        if self.any_host || literal || self.hosts.contains(&host) {
+            Ok(())
+        } else {
+            Err(Denied::Host(host))
+        }
     }
 
     /// Counts a send of this caller; the seconds to wait when there were too many.
@@ -158,12 +197,19 @@ fn digest(token: &str) -> [u8; 32] {
 fn bearer(headers: &HeaderMap) -> Option<&str> {
     let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
     let (scheme, token) = value.trim().split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim()).filter(|token| !token.is_empty())
+    scheme
+        .eq_ignore_ascii_case("bearer")
+        .then(|| token.trim())
+        .filter(|token| !token.is_empty())
 }
 
 fn without_port(host: &str) -> &str {
     match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) && !name.ends_with(':') => name,
+        Some((name, port))
+            if port.bytes().all(|byte| byte.is_ascii_digit()) && !name.ends_with(':') =>
+        {
+            name
+        }
         _ => host,
     }
 }
@@ -211,7 +257,12 @@ impl Token {
         getrandom::fill(&mut random).map_err(io::Error::other)?;
         let token: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
         if let Some(file) = file {
-            let mut kept = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(file)?;
+            let mut kept = OpenOptions::new()
+                .create(true)
+                .truncate(true)
+                .write(true)
+                .mode(0o600)
+                .open(file)?;
             // An empty file left by somebody else may be open to others.
             kept.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
             kept.write_all(format!("{token}\n").as_bytes())?;

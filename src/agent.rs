@@ -52,7 +52,9 @@ pub enum Error {
     #[error("no agent named `{0}` in `agents`")]
     Unknown(String),
     /// The program is not there.
-    #[error("agent `{agent}`: program `{program}` not found on PATH; install it, or set `agents.{agent}.program`")]
+    #[error(
+        "agent `{agent}`: program `{program}` not found on PATH; install it, or set `agents.{agent}.program`"
+    )]
     ProgramNotFound {
         /// The agent.
         agent: String,
@@ -77,7 +79,9 @@ impl Agent {
         }
         let path = environment.get("PATH").map_or(DEFAULT_PATH, String::as_str);
         let claude = config.agents.get("claude");
-        let program = claude.and_then(|agent| agent.program.as_deref()).unwrap_or("claude");
+        let program = claude
+            .and_then(|agent| agent.program.as_deref())
+            .unwrap_or("claude");
         let found = find(program, path);
         let credential = claude.and_then(|agent| credential(agent, environment));
         let reason = match (&found, &credential) {
@@ -85,7 +89,10 @@ impl Agent {
                 let mut agent = Self::named(config, "claude", environment)?;
                 agent.notes.insert(
                     0,
-                    format!("agent: Claude Code ({}), because it is installed and {credential} is set", program.display()),
+                    format!(
+                        "agent: Claude Code ({}), because it is installed and {credential} is set",
+                        program.display()
+                    ),
                 );
                 return Ok(agent);
             }
@@ -95,7 +102,9 @@ impl Agent {
                 login_advice(environment)
             ),
             (None, Some(credential)) => {
-                format!("{credential} is set, but `{program}` is not on PATH. Install Claude Code to serve it")
+                format!(
+                    "{credential} is set, but `{program}` is not on PATH. Install Claude Code to serve it"
+                )
             }
             (None, None) => format!(
                 "`{program}` is not on PATH and no credential is set. Install Claude Code and set ANTHROPIC_API_KEY \
@@ -103,7 +112,10 @@ impl Agent {
             ),
         };
         let mut agent = Self::named(config, "demo", environment)?;
-        agent.notes.insert(0, format!("agent: the demo agent, because {reason}; or name another with --agent"));
+        agent.notes.insert(
+            0,
+            format!("agent: the demo agent, because {reason}; or name another with --agent"),
+        );
         Ok(agent)
     }
 
@@ -112,8 +124,15 @@ impl Agent {
         key: &str,
         environment: &BTreeMap<String, String>,
     ) -> Result<Self, Error> {
-        let agent = config.agents.get(key).ok_or_else(|| Error::Unknown(key.to_owned()))?.clone();
-        let path = environment.get("PATH").cloned().unwrap_or_else(|| DEFAULT_PATH.to_owned());
+        let agent = config
+            .agents
+            .get(key)
+            .ok_or_else(|| Error::Unknown(key.to_owned()))?
+            .clone();
+        let path = environment
+            .get("PATH")
+            .cloned()
+            .unwrap_or_else(|| DEFAULT_PATH.to_owned());
         let mut args = agent.args.clone();
         let program = match agent.driver {
             DriverKind::Demo => {
@@ -125,7 +144,9 @@ impl Agent {
                 let wanted = match (agent.driver, &agent.program) {
                     (_, Some(program)) => program.as_str(),
                     (DriverKind::Claude, None) => "claude",
-                    (DriverKind::Command | DriverKind::Demo, None) => return Err(Error::NoProgram(key.to_owned())),
+                    (DriverKind::Command | DriverKind::Demo, None) => {
+                        return Err(Error::NoProgram(key.to_owned()));
+                    }
                 };
                 find(wanted, &path).ok_or_else(|| Error::ProgramNotFound {
                     agent: key.to_owned(),
@@ -151,7 +172,17 @@ impl Agent {
         }
         let name = agent.name.clone().unwrap_or_else(|| key.to_owned());
         let env = env.into_iter().collect();
-        Ok(Self { key: key.to_owned(), name, asks: agent.asks, config: agent, notes, program, args, env, path })
+        Ok(Self {
+            key: key.to_owned(),
+            name,
+            asks: agent.asks,
+            config: agent,
+            notes,
+            program,
+            args,
+            env,
+            path,
+        })
     }
 
     /// A driver for a new process.
@@ -164,7 +195,10 @@ impl Agent {
                 permission_mode: self.config.permission_mode.clone(),
                 max_retries: self.config.max_retries,
                 disallowed_tools: self.config.disallowed_tools.clone().unwrap_or_else(|| {
-                    SELF_WAKING_TOOLS.iter().map(|&tool| tool.to_owned()).collect()
+                    SELF_WAKING_TOOLS
+                        .iter()
+                        .map(|&tool| tool.to_owned())
+                        .collect()
                 }),
                 model: self.config.model.clone(),
                 ..ClaudeOptions::default()
@@ -188,14 +222,26 @@ impl Agent {
 
     /// The text on its card.
     pub fn describe(&self) -> String {
-        self.config.description.clone().unwrap_or_else(|| match self.config.driver {
-            DriverKind::Claude => "Claude Code: reads, writes and runs code in a workspace of its own".to_owned(),
-            DriverKind::Demo => "a demonstration agent: shows what a session looks like, without a model".to_owned(),
-            DriverKind::Command => {
-                let program = self.program.file_name().unwrap_or_default().to_string_lossy();
-                format!("{program}, run as an agent")
-            }
-        })
+        self.config
+            .description
+            .clone()
+            .unwrap_or_else(|| match self.config.driver {
+                DriverKind::Claude => {
+                    "Claude Code: reads, writes and runs code in a workspace of its own".to_owned()
+                }
+                DriverKind::Demo => {
+                    "a demonstration agent: shows what a session looks like, without a model"
+                        .to_owned()
+                }
+                DriverKind::Command => {
+                    let program = self
+                        .program
+                        .file_name()
+                        .unwrap_or_default()
+                        .to_string_lossy();
+                    format!("{program}, run as an agent")
+                }
+            })
     }
 
     /// What its card says it can do, where the configuration lists no skills.
@@ -243,20 +289,39 @@ impl Agent {
         let mut env = self.environment(folder);
         env.extend(launch.env.iter().cloned());
         env.extend(self.env.iter().cloned());
-        Spec { program: launch.program.clone(), args: launch.args.clone(), env, cwd: folder.workspace_text() }
+        Spec {
+            program: launch.program.clone(),
+            args: launch.args.clone(),
+            env,
+            cwd: folder.workspace_text(),
+        }
     }
 
     /// What the launcher is told for the session script.
-    pub fn script_spec(&self, script: &Path, folder: &Folder, session: &str, context: &str) -> Spec {
+    pub fn script_spec(
+        &self,
+        script: &Path,
+        folder: &Folder,
+        session: &str,
+        context: &str,
+    ) -> Spec {
         let mut env = self.environment(folder);
         env.push(("A2A_SESSION_ID".to_owned(), session.to_owned()));
         env.push(("A2A_CONTEXT_ID".to_owned(), context.to_owned()));
         if self.config.driver == DriverKind::Claude {
-            env.push(("CLAUDE_CONFIG_DIR".to_owned(), format!("{}/.claude", folder.home_text())));
+            env.push((
+                "CLAUDE_CONFIG_DIR".to_owned(),
+                format!("{}/.claude", folder.home_text()),
+            ));
         }
         env.extend(self.env.iter().cloned());
         let script = script.to_string_lossy().into_owned();
-        Spec { program: "/bin/sh".to_owned(), args: vec!["-c".to_owned(), run_by(&script)], env, cwd: folder.workspace_text() }
+        Spec {
+            program: "/bin/sh".to_owned(),
+            args: vec!["-c".to_owned(), run_by(&script)],
+            env,
+            cwd: folder.workspace_text(),
+        }
     }
 
     /// What every agent has; everything else is chosen.
@@ -287,9 +352,14 @@ fn run_by(script: &str) -> String {
 }
 
 /// The first credential that the agent would get.
-fn credential(agent: &config::Agent, environment: &BTreeMap<String, String>) -> Option<&'static str> {
+fn credential(
+    agent: &config::Agent,
+    environment: &BTreeMap<String, String>,
+) -> Option<&'static str> {
     let passed = agent.env.select(environment);
-    CREDENTIALS.into_iter().find(|&name| passed.get(name).is_some_and(|value| !value.is_empty()))
+    CREDENTIALS
+        .into_iter()
+        .find(|&name| passed.get(name).is_some_and(|value| !value.is_empty()))
 }
 
 /// A login in the operator's own HOME does not reach a session; say how a key does.
@@ -297,7 +367,11 @@ fn login_advice(environment: &BTreeMap<String, String>) -> &'static str {
     let folder = environment
         .get("CLAUDE_CONFIG_DIR")
         .map(PathBuf::from)
-        .or_else(|| environment.get("HOME").map(|home| Path::new(home).join(".claude")));
+        .or_else(|| {
+            environment
+                .get("HOME")
+                .map(|home| Path::new(home).join(".claude"))
+        });
     if folder.is_some_and(|folder| folder.join(".credentials.json").exists()) {
         " (You are logged in with `claude`, but a login stays in your own HOME and sessions have their own: run \
          `claude setup-token` and set CLAUDE_CODE_OAUTH_TOKEN.)"
@@ -309,12 +383,13 @@ fn login_advice(environment: &BTreeMap<String, String>) -> &'static str {
 /// A program by its path or on PATH, as an absolute path to something that may be run.
 pub fn find(program: &str, path: &str) -> Option<PathBuf> {
     let runs = |candidate: &Path| {
-        candidate.is_file()
-            && rustix::fs::access(candidate, rustix::fs::Access::EXEC_OK).is_ok()
+        candidate.is_file() && rustix::fs::access(candidate, rustix::fs::Access::EXEC_OK).is_ok()
     };
     if program.contains('/') {
         let absolute = std::path::absolute(program).ok()?;
         return runs(&absolute).then_some(absolute);
     }
-    std::env::split_paths(path).map(|folder| folder.join(program)).find(|candidate| candidate.is_absolute() && runs(candidate))
+    std::env::split_paths(path)
+        .map(|folder| folder.join(program))
+        .find(|candidate| candidate.is_absolute() && runs(candidate))
 }

@@ -86,29 +86,49 @@ impl App {
     ///
     /// Whatever would keep the server from working.
     pub async fn build(loaded: Loaded, cwd: &Path) -> Result<Self, Error> {
-        let Loaded { config, notes: config_notes, agent_environment, .. } = loaded;
+        let Loaded {
+            config,
+            notes: config_notes,
+            agent_environment,
+            ..
+        } = loaded;
         let config = Arc::new(config);
         let mut notes = config_notes;
-        let launcher = Launcher::start()
-            .map_err(|source| Error::System { what: "cannot start the launcher of agents", source })?;
+        let launcher = Launcher::start().map_err(|source| Error::System {
+            what: "cannot start the launcher of agents",
+            source,
+        })?;
         let agent = Arc::new(Agent::resolve(&config, &agent_environment)?);
         notes.extend(agent.notes.iter().cloned());
         // The port is taken first: a second server on it must not even open the store.
         let listener = listen(&config).await?;
-        let address = listener.local_addr().map_err(|source| Error::System { what: "cannot read the address", source })?;
+        let address = listener.local_addr().map_err(|source| Error::System {
+            what: "cannot read the address",
+            source,
+        })?;
         let holder = format!("process {} on {address}", std::process::id());
         let store = store::open(&config, &holder)?;
         let workspaces = Workspaces::new(&config, cwd, agent.config.defaults_dir.as_deref())?;
-        let telemetry =
-            Telemetry::new(&config).map_err(|source| Error::System { what: "cannot open a log", source })?;
+        let telemetry = Telemetry::new(&config).map_err(|source| Error::System {
+            what: "cannot open a log",
+            source,
+        })?;
         let in_memory = config.store.path == Path::new("memory");
         let token_file = config.state_dir.join("token");
         let token = config
             .auth
             .required
-            .then(|| Token::find(config.auth.token.as_deref(), (!in_memory).then_some(token_file.as_path())))
+            .then(|| {
+                Token::find(
+                    config.auth.token.as_deref(),
+                    (!in_memory).then_some(token_file.as_path()),
+                )
+            })
             .transpose()
-            .map_err(|source| Error::System { what: "cannot keep the token in the state folder", source })?;
+            .map_err(|source| Error::System {
+                what: "cannot keep the token in the state folder",
+                source,
+            })?;
         if config.workspace.mode == WorkspaceMode::Shared {
             notes.push(format!(
                 "all sessions work in {} and see each other's files (`workspace.mode: shared`)",
@@ -139,8 +159,24 @@ impl App {
         }
         let secret = token.as_ref().map_or("", Token::secret);
         let access = Access::new(&config, secret);
-        let doors = Doors { config, access, service, telemetry, stop: doors_stop.clone(), port: address.port() };
-        Ok(Self { listener, doors: Arc::new(doors), house, stop, doors_stop, address, token, notes })
+        let doors = Doors {
+            config,
+            access,
+            service,
+            telemetry,
+            stop: doors_stop.clone(),
+            port: address.port(),
+        };
+        Ok(Self {
+            listener,
+            doors: Arc::new(doors),
+            house,
+            stop,
+            doors_stop,
+            address,
+            token,
+            notes,
+        })
     }
 
     /// The agent that serves.
@@ -150,7 +186,15 @@ impl App {
 
     /// Starts to serve.
     pub fn spawn(self) -> Running {
-        let Self { listener, doors, house, stop, doors_stop, address, .. } = self;
+        let Self {
+            listener,
+            doors,
+            house,
+            stop,
+            doors_stop,
+            address,
+            ..
+        } = self;
         if house.config.store.path != Path::new("memory") {
             write_address(&house.config, address);
         }
@@ -160,7 +204,13 @@ impl App {
         background.spawn(server::serve(listener, doors, doors_stop.clone(), patience));
         background.spawn(sweep::run(house.clone(), sessions, stop.clone()));
         background.close();
-        Running { house, doors_stop, stop, background, patience }
+        Running {
+            house,
+            doors_stop,
+            stop,
+            background,
+            patience,
+        }
     }
 }
 
@@ -168,7 +218,13 @@ impl Running {
     /// Stops accepting, ends turns, lets streams write their last event, closes the store. Returns
     /// whether all of it was done within the time allowed.
     pub async fn shut_down(self) -> bool {
-        let Self { house, doors_stop, stop, background, patience } = self;
+        let Self {
+            house,
+            doors_stop,
+            stop,
+            background,
+            patience,
+        } = self;
         doors_stop.cancel();
         stop.cancel();
         house.actors.close();
@@ -187,11 +243,22 @@ impl Running {
 
 /// Leaves word for client commands on this machine. A state folder that cannot take it was refused before.
 fn write_address(config: &Config, address: SocketAddr) {
-    let loopback = if address.is_ipv4() { IpAddr::from(Ipv4Addr::LOCALHOST) } else { IpAddr::from(Ipv6Addr::LOCALHOST) };
-    let host = if address.ip().is_unspecified() { loopback } else { address.ip() };
+    let loopback = if address.is_ipv4() {
+        IpAddr::from(Ipv4Addr::LOCALHOST)
+    } else {
+        IpAddr::from(Ipv6Addr::LOCALHOST)
+    };
+    let host = if address.ip().is_unspecified() {
+        loopback
+    } else {
+        address.ip()
+    };
     let url = format!("http://{}", SocketAddr::new(host, address.port()));
     let word = serde_json::json!({"url": url, "pid": std::process::id()}).to_string();
-    let (file, fresh) = (config.state_dir.join("server.json"), config.state_dir.join("server.json.new"));
+    let (file, fresh) = (
+        config.state_dir.join("server.json"),
+        config.state_dir.join("server.json.new"),
+    );
     // Renamed into place, so that nobody reads half of it.
     let written = std::fs::write(&fresh, word).and_then(|()| std::fs::rename(&fresh, &file));
     if let Err(error) = written {
@@ -204,14 +271,26 @@ async fn listen(config: &Config) -> Result<TcpListener, Error> {
     let address = format!("{}:{}", bracketed(&config.server.host), config.server.port);
     TcpListener::bind(&address).await.map_err(|source| {
         let advice = match source.kind() {
-            io::ErrorKind::AddrInUse => "stop what listens there, or choose another port with --port",
-            io::ErrorKind::PermissionDenied => "ports below 1024 are the system's; choose another with --port",
+            io::ErrorKind::AddrInUse => {
+                "stop what listens there, or choose another port with --port"
+            }
+            io::ErrorKind::PermissionDenied => {
+                "ports below 1024 are the system's; choose another with --port"
+            }
             _ => "set `server.host` and `server.port` to an address of this machine",
         };
-        Error::Listen { address, source, advice }
+        Error::Listen {
+            address,
+            source,
+            advice,
+        }
     })
 }
 
 fn bracketed(host: &str) -> String {
-    if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host.to_owned() }
+    if host.contains(':') && !host.starts_with('[') {
+        format!("[{host}]")
+    } else {
+        host.to_owned()
+    }
 }

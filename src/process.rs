@@ -84,7 +84,9 @@ impl Launcher {
     ///
     /// When this binary cannot be started again.
     pub fn start() -> io::Result<Self> {
-        Ok(Self { orders: Mutex::new(Some(Self::spawn_launcher()?)) })
+        Ok(Self {
+            orders: Mutex::new(Some(Self::spawn_launcher()?)),
+        })
     }
 
     fn spawn_launcher() -> io::Result<Arc<UnixStream>> {
@@ -104,7 +106,10 @@ impl Launcher {
     }
 
     fn orders(&self) -> io::Result<Arc<UnixStream>> {
-        let mut orders = self.orders.lock().expect("no panic while the launcher's socket is held");
+        let mut orders = self
+            .orders
+            .lock()
+            .expect("no panic while the launcher's socket is held");
         match &*orders {
             Some(orders) => Ok(orders.clone()),
             None => {
@@ -124,7 +129,10 @@ impl Launcher {
         match self.try_prepare().await {
             // The launcher is gone (killed by hand, say): the next one serves as well.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
-                self.orders.lock().expect("no panic while the launcher's socket is held").take();
+                self.orders
+                    .lock()
+                    .expect("no panic while the launcher's socket is held")
+                    .take();
                 self.try_prepare().await
             }
             other => other,
@@ -149,15 +157,31 @@ impl Launcher {
         let orders = self.orders()?;
         orders
             .async_io(Interest::WRITABLE, || {
-                let far = [control_far.as_fd(), stdin_far.as_fd(), stdout_far.as_fd(), stderr_far.as_fd()];
-                let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
+                let far = [
+                    control_far.as_fd(),
+                    stdin_far.as_fd(),
+                    stdout_far.as_fd(),
+                    stderr_far.as_fd(),
+                ];
+                let mut space =
+                    [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
                 let mut ancillary = SendAncillaryBuffer::new(&mut space);
                 ancillary.push(SendAncillaryMessage::ScmRights(&far));
-                let sent = rustix::net::sendmsg(&orders, &[IoSlice::new(b"+")], &mut ancillary, SendFlags::NOSIGNAL);
+                let sent = rustix::net::sendmsg(
+                    &orders,
+                    &[IoSlice::new(b"+")],
+                    &mut ancillary,
+                    SendFlags::NOSIGNAL,
+                );
                 Ok(sent.map(drop)?)
             })
             .await?;
-        Ok(Prepared { control: UnixStream::from_std(control)?, stdin, stdout, stderr })
+        Ok(Prepared {
+            control: UnixStream::from_std(control)?,
+            stdin,
+            stdout,
+            stderr,
+        })
     }
 }
 
@@ -168,11 +192,23 @@ impl Prepared {
     ///
     /// [`Error::NotStarted`] when the program cannot be run, [`Error::Supervisor`] otherwise.
     pub async fn start(self, spec: &Spec) -> Result<Process, Error> {
-        let not_started = |source| Error::NotStarted { program: spec.program.clone(), source };
+        let not_started = |source| Error::NotStarted {
+            program: spec.program.clone(),
+            source,
+        };
         let bytes = spec.encode().map_err(not_started)?;
-        let Self { control: mut socket, stdin, stdout, stderr } = self;
+        let Self {
+            control: mut socket,
+            stdin,
+            stdout,
+            stderr,
+        } = self;
         socket.write_all(&bytes).await?;
-        let mut control = Control { socket, partial: [0; Report::SIZE], filled: 0 };
+        let mut control = Control {
+            socket,
+            partial: [0; Report::SIZE],
+            filled: 0,
+        };
         match control.report().await? {
             Some(Report::Started(pid)) => Ok(Process {
                 pid,
@@ -181,9 +217,13 @@ impl Prepared {
                 stderr: Receiver::from_owned_fd(stderr)?,
                 control,
             }),
-            Some(Report::NotStarted(number)) => Err(not_started(io::Error::from_raw_os_error(number))),
+            Some(Report::NotStarted(number)) => {
+                Err(not_started(io::Error::from_raw_os_error(number)))
+            }
             Some(Report::Exited(_) | Report::Signaled(_) | Report::Survivors(_)) | None => {
-                Err(Error::Supervisor(io::Error::other("the supervisor ended before the agent began")))
+                Err(Error::Supervisor(io::Error::other(
+                    "the supervisor ended before the agent began",
+                )))
             }
         }
     }
@@ -224,7 +264,9 @@ impl Control {
                 Ok(Some(Report::Exited(code))) => return Ended::Code(code),
                 Ok(Some(Report::Signaled(signal))) => return Ended::Signal(signal),
                 Ok(Some(Report::Started(_))) => {}
-                Ok(Some(Report::Survivors(_) | Report::NotStarted(_)) | None) | Err(_) => return Ended::Unclear,
+                Ok(Some(Report::Survivors(_) | Report::NotStarted(_)) | None) | Err(_) => {
+                    return Ended::Unclear;
+                }
             }
         }
     }
@@ -244,7 +286,10 @@ mod tests {
         Spec {
             program: "/bin/sh".to_owned(),
             args: vec!["-c".to_owned(), script.to_owned()],
-            env: vec![("PATH".to_owned(), "/usr/bin:/bin".to_owned()), ("WORD".to_owned(), "a=b".to_owned())],
+            env: vec![
+                ("PATH".to_owned(), "/usr/bin:/bin".to_owned()),
+                ("WORD".to_owned(), "a=b".to_owned()),
+            ],
             cwd: "/usr".to_owned(),
         }
     }
@@ -263,8 +308,17 @@ mod tests {
     #[tokio::test]
     async fn an_agent_gets_its_arguments_environment_folder_and_streams() {
         let launcher = Launcher::start().unwrap();
-        let mut process = launcher.spawn(&shell("read line; echo \"$line $WORD $PWD\"; exit 7")).await.unwrap();
-        process.stdin.take().unwrap().write_all(b"hello\n").await.unwrap();
+        let mut process = launcher
+            .spawn(&shell("read line; echo \"$line $WORD $PWD\"; exit 7"))
+            .await
+            .unwrap();
+        process
+            .stdin
+            .take()
+            .unwrap()
+            .write_all(b"hello\n")
+            .await
+            .unwrap();
         assert_eq!(output(&mut process).await, "hello a=b /usr\n");
         assert_eq!(process.control.ended().await, Ended::Code(7));
     }
@@ -272,9 +326,15 @@ mod tests {
     #[tokio::test]
     async fn a_program_that_is_not_there_is_told_with_the_reason_of_the_system() {
         let launcher = Launcher::start().unwrap();
-        let spec = Spec { program: "/nowhere/agent".to_owned(), ..shell("") };
+        let spec = Spec {
+            program: "/nowhere/agent".to_owned(),
+            ..shell("")
+        };
         let error = launcher.spawn(&spec).await.err().unwrap();
-        assert_eq!(error.to_string(), "`/nowhere/agent` could not be started: No such file or directory (os error 2)");
+        assert_eq!(
+            error.to_string(),
+            "`/nowhere/agent` could not be started: No such file or directory (os error 2)"
+        );
     }
 
     #[tokio::test]
@@ -294,7 +354,10 @@ mod tests {
     #[tokio::test]
     async fn what_an_agent_leaves_behind_when_it_exits_is_ended() {
         let launcher = Launcher::start().unwrap();
-        let mut process = launcher.spawn(&shell("setsid sleep 600 >/dev/null 2>&1 & echo $!; exit 0")).await.unwrap();
+        let mut process = launcher
+            .spawn(&shell("setsid sleep 600 >/dev/null 2>&1 & echo $!; exit 0"))
+            .await
+            .unwrap();
         let pid = output(&mut process).await;
         assert_eq!(process.control.ended().await, Ended::Code(0));
         assert!(!is_alive(&pid));
@@ -303,15 +366,25 @@ mod tests {
     #[tokio::test]
     async fn the_end_of_the_control_socket_ends_the_tree() {
         let launcher = Launcher::start().unwrap();
-        let mut process = launcher.spawn(&shell("setsid sleep 600 & echo $!; wait")).await.unwrap();
+        let mut process = launcher
+            .spawn(&shell("setsid sleep 600 & echo $!; wait"))
+            .await
+            .unwrap();
         let mut pid = [0u8; 32];
         let size = process.stdout.read(&mut pid).await.unwrap();
         let pid = String::from_utf8_lossy(&pid[..size]).into_owned();
-        let Process { control, mut stdout, .. } = process;
+        let Process {
+            control,
+            mut stdout,
+            ..
+        } = process;
         drop(control);
         // The pipe ends when the last of the tree is gone.
         let mut rest = Vec::new();
-        tokio::time::timeout(Duration::from_secs(10), stdout.read_to_end(&mut rest)).await.unwrap().unwrap();
+        tokio::time::timeout(Duration::from_secs(10), stdout.read_to_end(&mut rest))
+            .await
+            .unwrap()
+            .unwrap();
         assert!(!is_alive(&pid));
     }
 

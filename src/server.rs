@@ -70,7 +70,12 @@ pub fn router(doors: Arc<Doors>) -> Router {
 }
 
 /// Accepts connections until `stop`, then lets the open ones finish within `patience`.
-pub async fn serve(listener: TcpListener, doors: Arc<Doors>, stop: CancellationToken, patience: Duration) {
+pub async fn serve(
+    listener: TcpListener,
+    doors: Arc<Doors>,
+    stop: CancellationToken,
+    patience: Duration,
+) {
     let app = router(doors.clone());
     let connections = Arc::new(Semaphore::new(doors.config.limits.connections));
     let tracker = TaskTracker::new();
@@ -107,11 +112,13 @@ pub async fn serve(listener: TcpListener, doors: Arc<Doors>, stop: CancellationT
         let _ = socket.set_nodelay(true);
         let (app, builder, stop) = (app.clone(), builder.clone(), stop.clone());
         tracker.spawn(async move {
-            let service = hyper::service::service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
-                request.extensions_mut().insert(Peer(peer));
-                let mut app = app.clone();
-                async move { app.call(request.map(Body::new)).await }
-            });
+            let service = hyper::service::service_fn(
+                move |mut request: hyper::Request<hyper::body::Incoming>| {
+                    request.extensions_mut().insert(Peer(peer));
+                    let mut app = app.clone();
+                    async move { app.call(request.map(Body::new)).await }
+                },
+            );
             let connection = builder.serve_connection(TokioIo::new(socket), service);
             tokio::pin!(connection);
             tokio::select! {
@@ -137,8 +144,16 @@ impl Doors {
         if let Some(url) = &self.config.server.public_url {
             return url.trim_end_matches('/').to_owned();
         }
-        let named = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
-        let host = named.or_else(|| request.uri().authority().map(axum::http::uri::Authority::as_str));
+        let named = request
+            .headers()
+            .get(header::HOST)
+            .and_then(|host| host.to_str().ok());
+        let host = named.or_else(|| {
+            request
+                .uri()
+                .authority()
+                .map(axum::http::uri::Authority::as_str)
+        });
         match host {
             Some(host) if !host.is_empty() => format!("http://{host}"),
             _ => format!("http://127.0.0.1:{}", self.port),
@@ -147,7 +162,10 @@ impl Doors {
 }
 
 fn peer(request: &Request) -> IpAddr {
-    request.extensions().get::<Peer>().map_or(IpAddr::from([0, 0, 0, 0]), |peer| peer.0.ip())
+    request
+        .extensions()
+        .get::<Peer>()
+        .map_or(IpAddr::from([0, 0, 0, 0]), |peer| peer.0.ip())
 }
 
 fn authority(request: &Request) -> Option<String> {
@@ -158,7 +176,9 @@ fn authority(request: &Request) -> Option<String> {
 fn denial(denied: &Denied) -> (StatusCode, Error) {
     use pilothouse_a2a::error::ErrorKind;
     let (status, kind) = match denied {
-        Denied::NoToken | Denied::WrongToken => (StatusCode::UNAUTHORIZED, ErrorKind::Unauthenticated),
+        Denied::NoToken | Denied::WrongToken => {
+            (StatusCode::UNAUTHORIZED, ErrorKind::Unauthenticated)
+        }
         Denied::Host(_) | Denied::Origin(_) => (StatusCode::FORBIDDEN, ErrorKind::PermissionDenied),
         Denied::Locked(_) => (StatusCode::TOO_MANY_REQUESTS, ErrorKind::ResourceExhausted),
     };
@@ -173,7 +193,10 @@ fn denial(denied: &Denied) -> (StatusCode, Error) {
 fn with_advice(mut response: Response, error: &Error) -> Response {
     let headers = response.headers_mut();
     if error.kind == pilothouse_a2a::error::ErrorKind::Unauthenticated {
-        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"pilothouse\""));
+        headers.insert(
+            header::WWW_AUTHENTICATE,
+            HeaderValue::from_static("Bearer realm=\"pilothouse\""),
+        );
     }
     if let Some(seconds) = error.retry_after {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
@@ -184,7 +207,10 @@ fn with_advice(mut response: Response, error: &Error) -> Response {
 fn json_response(status: StatusCode, body: impl Into<Body>) -> Response {
     Response::builder()
         .status(status)
-        .header(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))
+        .header(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/json"),
+        )
         .body(body.into())
         .expect("constant headers are valid")
 }

@@ -67,9 +67,15 @@ impl Service {
         alias: Option<&str>,
     ) -> Result<(Arc<TaskLog>, Option<u64>), Error> {
         let house = self.sessions.house();
-        let SendMessageRequest { message, configuration, .. } = request;
+        let SendMessageRequest {
+            message,
+            configuration,
+            ..
+        } = request;
         check_message(&message, alias)?;
-        if configuration.is_some_and(|configuration| configuration.task_push_notification_config.is_some()) {
+        if configuration
+            .is_some_and(|configuration| configuration.task_push_notification_config.is_some())
+        {
             return Err(push_not_supported());
         }
         let prompt = self.prompt(&message)?;
@@ -79,22 +85,40 @@ impl Service {
                 let found = house.tasks.find(&scope, id).await.map_err(store_failed)?;
                 Some(found.ok_or_else(|| Error::task_not_found(id.as_str()))?)
             }
-            (None, Some(alias)) => house.tasks.find_alias(&scope, alias).await.map_err(store_failed)?,
+            (None, Some(alias)) => house
+                .tasks
+                .find_alias(&scope, alias)
+                .await
+                .map_err(store_failed)?,
             (None, None) => None,
         };
-        let same_context = |log: &TaskLog| message.context_id.as_ref().is_none_or(|context| *context == log.context_id);
+        let same_context = |log: &TaskLog| {
+            message
+                .context_id
+                .as_ref()
+                .is_none_or(|context| *context == log.context_id)
+        };
         match continued {
             Some(log) if message.task_id.is_some() && !same_context(&log) => Err(Error::invalid(
                 "message.contextId",
-                format!("task `{}` belongs to another context; leave contextId out or give the task's own", log.id),
+                format!(
+                    "task `{}` belongs to another context; leave contextId out or give the task's own",
+                    log.id
+                ),
             )),
-            Some(log) if log.state().is_interrupted() => self.continue_task(log, message, prompt).await,
+            Some(log) if log.state().is_interrupted() => {
+                self.continue_task(log, message, prompt).await
+            }
             Some(log) if message.task_id.is_some() => Err(not_open(&log)),
             // A v0.1 client reuses its id: a finished task makes room for a new one in the same session.
             Some(log) if !log.state().is_terminal() => Err(not_open(&log)),
             Some(log) => {
-                let context = message.context_id.clone().unwrap_or_else(|| log.context_id.clone());
-                self.new_task(caller, message, prompt, Some(context), alias).await
+                let context = message
+                    .context_id
+                    .clone()
+                    .unwrap_or_else(|| log.context_id.clone());
+                self.new_task(caller, message, prompt, Some(context), alias)
+                    .await
             }
             None => {
                 let context = message.context_id.clone();
@@ -120,7 +144,11 @@ impl Service {
         message.context_id = Some(context_id.clone());
         prompt.task_id = id.to_string();
         prompt.context_id = context_id.to_string();
-        let admission = self.sessions.admit(&scope, context_id.clone(), known).await.map_err(refused)?;
+        let admission = self
+            .sessions
+            .admit(&scope, context_id.clone(), known)
+            .await
+            .map_err(refused)?;
         let now = Timestamp::now();
         let row = TaskRow {
             n: self.store().new_task_number(),
@@ -134,17 +162,35 @@ impl Service {
             created: now,
             head: 0,
         };
-        let status = TaskStatus { state: TaskState::Submitted, message: None, timestamp: Some(now) };
+        let status = TaskStatus {
+            state: TaskState::Submitted,
+            message: None,
+            timestamp: Some(now),
+        };
         let mut task = Task::new(id.clone(), context_id.clone(), status);
         task.history.push(message);
-        let also = if admission.new { vec![Write::Session(Box::new(admission.session.clone()))] } else { Vec::new() };
-        let working = TaskStatus { state: TaskState::Working, message: None, timestamp: Some(now) };
-        let records = if admission.now {
-            vec![Record::Status(TaskStatusUpdateEvent::new(id, context_id, working))]
+        let also = if admission.new {
+            vec![Write::Session(Box::new(admission.session.clone()))]
         } else {
             Vec::new()
         };
-        let log = house.tasks.accept(row, task, also, records).await.map_err(store_failed)?;
+        let working = TaskStatus {
+            state: TaskState::Working,
+            message: None,
+            timestamp: Some(now),
+        };
+        let records = if admission.now {
+            vec![Record::Status(TaskStatusUpdateEvent::new(
+                id, context_id, working,
+            ))]
+        } else {
+            Vec::new()
+        };
+        let log = house
+            .tasks
+            .accept(row, task, also, records)
+            .await
+            .map_err(store_failed)?;
         admission.submit(log.clone(), prompt);
         Ok((log, None))
     }
@@ -159,14 +205,28 @@ impl Service {
         message.context_id = Some(log.context_id.clone());
         prompt.task_id = log.id.to_string();
         prompt.context_id = log.context_id.to_string();
-        let admission =
-            self.sessions.admit(&log.scope, log.context_id.clone(), true).await.map_err(refused)?;
-        let state = if admission.now { TaskState::Working } else { TaskState::Submitted };
-        let status = TaskStatus { state, message: None, timestamp: Some(Timestamp::now()) };
+        let admission = self
+            .sessions
+            .admit(&log.scope, log.context_id.clone(), true)
+            .await
+            .map_err(refused)?;
+        let state = if admission.now {
+            TaskState::Working
+        } else {
+            TaskState::Submitted
+        };
+        let status = TaskStatus {
+            state,
+            message: None,
+            timestamp: Some(Timestamp::now()),
+        };
         let update = TaskStatusUpdateEvent::new(log.id.clone(), log.context_id.clone(), status);
         let records = vec![Record::Message(message), Record::Status(update)];
         let before = log.head();
-        let taken = log.record_if(self.store(), TaskState::is_interrupted, records).await.map_err(store_failed)?;
+        let taken = log
+            .record_if(self.store(), TaskState::is_interrupted, records)
+            .await
+            .map_err(store_failed)?;
         if !taken {
             return Err(not_open(&log));
         }
@@ -183,7 +243,9 @@ impl Service {
         let stop = &self.sessions.house().stop;
         tokio::select! {
             biased;
-            settled = log.settled() => drop(settled.map_err(store_failed)?),
+            settled = log.settled() => {
+                settled.map_err(store_failed)?;
+            }
             () = stopped_before_it_began(stop, log) => {
                 let message = format!("the server is stopping; task `{}` is kept and runs after its next start", log.id);
                 return Err(Error::new(ErrorKind::Unavailable, message).with("taskId", log.id.as_str()).retry_after(RETRY_SECONDS));
@@ -199,7 +261,10 @@ impl Service {
     /// When the store fails.
     pub async fn show(&self, log: &Arc<TaskLog>, history: Option<i32>) -> Result<Task, Error> {
         let limits = &self.sessions.house().config.limits;
-        let snapshot = log.snapshot(self.store(), limits.response.as_usize()).await.map_err(store_failed)?;
+        let snapshot = log
+            .snapshot(self.store(), limits.response.as_usize())
+            .await
+            .map_err(store_failed)?;
         let mut task = snapshot.present(limits.inline_answer.as_usize()).task;
         task.trim_history(history);
         Ok(task)
@@ -213,7 +278,10 @@ impl Service {
     pub async fn follow(&self, log: &Arc<TaskLog>, before: Option<u64>) -> Result<Stream, Error> {
         match before {
             // The log's first event is the task as it was accepted.
-            None => Ok(Stream { cursor: log.follow(self.store(), 0), first: None }),
+            None => Ok(Stream {
+                cursor: log.follow(self.store(), 0),
+                first: None,
+            }),
             Some(seq) => self.snapshot_stream(log, Some(seq)).await,
         }
     }
@@ -231,10 +299,16 @@ impl Service {
         let task = snapshot.present(limits.inline_answer.as_usize()).task;
         let body = encode(&StreamResponse::Task(task));
         if whole && body.len() <= limit {
-            return Ok(Stream { cursor: log.follow(self.store(), seq), first: Some((seq, body)) });
+            return Ok(Stream {
+                cursor: log.follow(self.store(), seq),
+                first: Some((seq, body)),
+            });
         }
         // Too large for one event: the task begins again without its artifacts, and they follow.
-        Ok(Stream { cursor: log.follow(self.store(), 0), first: None })
+        Ok(Stream {
+            cursor: log.follow(self.store(), 0),
+            first: None,
+        })
     }
 
     /// What the agent is told.
@@ -247,23 +321,25 @@ impl Service {
                 PartContent::Text(text) => texts.push(text.clone()),
                 PartContent::Data(data) => texts.push(data.to_string()),
                 PartContent::Url(url) => texts.push(url.clone()),
-                PartContent::Raw(bytes) => match (part.media_type.as_deref(), std::str::from_utf8(bytes)) {
-                    (Some(media_type), _) if media_type.starts_with("image/") => {
-                        images.push((media_type.to_owned(), base64_of(part)));
-                    }
-                    (_, Ok(text)) => {
-                        let name = part.filename.as_deref().unwrap_or("file");
-                        texts.push(format!("{name}:\n{text}"));
-                    }
-                    (media_type, Err(_)) => {
-                        let media_type = media_type.unwrap_or("application/octet-stream");
-                        return Err(Error::new(
+                PartContent::Raw(bytes) => {
+                    match (part.media_type.as_deref(), std::str::from_utf8(bytes)) {
+                        (Some(media_type), _) if media_type.starts_with("image/") => {
+                            images.push((media_type.to_owned(), base64_of(part)));
+                        }
+                        (_, Ok(text)) => {
+                            let name = part.filename.as_deref().unwrap_or("file");
+                            texts.push(format!("{name}:\n{text}"));
+                        }
+                        (media_type, Err(_)) => {
+                            let media_type = media_type.unwrap_or("application/octet-stream");
+                            return Err(Error::new(
                             ErrorKind::ContentTypeNotSupported,
                             format!("a file of type {media_type} cannot be given to this agent; send text or an image"),
                         )
                         .field(format!("message.parts[{number}]"), "neither text nor an image"));
+                        }
                     }
-                },
+                }
             }
         }
         let text = texts.join("\n\n");
@@ -271,15 +347,25 @@ impl Service {
         if text.len() > limit {
             return Err(Error::invalid(
                 "message.parts",
-                format!("the text is {} bytes long; this server takes {limit} (`limits.prompt`)", text.len()),
+                format!(
+                    "the text is {} bytes long; this server takes {limit} (`limits.prompt`)",
+                    text.len()
+                ),
             ));
         }
         if text.trim().is_empty() && images.is_empty() {
             return Err(Error::invalid("message.parts", "the message holds no text"));
         }
-        let prompt =
-            Prompt { text, images, message_id: message.message_id.to_string(), ..Prompt::default() };
-        house.agent.check(&prompt).map_err(|refusal| Error::invalid("message.parts", refusal.to_string()))?;
+        let prompt = Prompt {
+            text,
+            images,
+            message_id: message.message_id.to_string(),
+            ..Prompt::default()
+        };
+        house
+            .agent
+            .check(&prompt)
+            .map_err(|refusal| Error::invalid("message.parts", refusal.to_string()))?;
         Ok(prompt)
     }
 
@@ -290,13 +376,24 @@ impl Service {
     /// # Errors
     ///
     /// `TaskNotFound`, also for a task of somebody else.
-    pub async fn find(&self, caller: &Caller, id: &TaskId, legacy: bool) -> Result<(Arc<TaskLog>, bool), Error> {
+    pub async fn find(
+        &self,
+        caller: &Caller,
+        id: &TaskId,
+        legacy: bool,
+    ) -> Result<(Arc<TaskLog>, bool), Error> {
         let house = self.sessions.house();
         let scope = caller.scope(&house.agent.key);
         if let Some(log) = house.tasks.find(&scope, id).await.map_err(store_failed)? {
             return Ok((log, false));
         }
-        if legacy && let Some(log) = house.tasks.find_alias(&scope, id.as_str()).await.map_err(store_failed)? {
+        if legacy
+            && let Some(log) = house
+                .tasks
+                .find_alias(&scope, id.as_str())
+                .await
+                .map_err(store_failed)?
+        {
             return Ok((log, true));
         }
         Err(Error::task_not_found(id.as_str()))
@@ -316,7 +413,11 @@ impl Service {
     /// # Errors
     ///
     /// A page token that is none of ours, or a store that fails.
-    pub async fn list(&self, caller: &Caller, request: ListTasksRequest) -> Result<ListTasksResponse, Error> {
+    pub async fn list(
+        &self,
+        caller: &Caller,
+        request: ListTasksRequest,
+    ) -> Result<ListTasksResponse, Error> {
         let house = self.sessions.house();
         let scope = caller.scope(&house.agent.key);
         let page_size = request.page_size.unwrap_or(50);
@@ -332,10 +433,21 @@ impl Service {
             since: request.status_timestamp_after,
         };
         let size = u32::try_from(page_size).unwrap_or(50);
-        let page = self.store().list(&scope, filter, from, size).await.map_err(store_failed)?;
+        let page = self
+            .store()
+            .list(&scope, filter, from, size)
+            .await
+            .map_err(store_failed)?;
         let mut tasks = Vec::with_capacity(page.rows.len());
         for row in &page.rows {
-            let Some(log) = house.tasks.find(&scope, &row.id).await.map_err(store_failed)? else { continue };
+            let Some(log) = house
+                .tasks
+                .find(&scope, &row.id)
+                .await
+                .map_err(store_failed)?
+            else {
+                continue;
+            };
             let mut task = self.show(&log, request.history_length).await?;
             if !request.include_artifacts {
                 task.artifacts.clear();
@@ -355,7 +467,11 @@ impl Service {
     /// # Errors
     ///
     /// `TaskNotCancelable` when the task is over.
-    pub async fn cancel(&self, log: &Arc<TaskLog>, _request: &CancelTaskRequest) -> Result<Task, Error> {
+    pub async fn cancel(
+        &self,
+        log: &Arc<TaskLog>,
+        _request: &CancelTaskRequest,
+    ) -> Result<Task, Error> {
         if log.state() != TaskState::Canceled {
             if !log.state().is_terminal() {
                 self.sessions.cancel(log).await.map_err(store_failed)?;
@@ -379,7 +495,11 @@ impl Service {
     /// # Errors
     ///
     /// `UnsupportedOperation` when the task is over.
-    pub async fn subscribe(&self, log: &Arc<TaskLog>, last_event: Option<u64>) -> Result<Stream, Error> {
+    pub async fn subscribe(
+        &self,
+        log: &Arc<TaskLog>,
+        last_event: Option<u64>,
+    ) -> Result<Stream, Error> {
         if log.state().is_terminal() && last_event.is_none() {
             return Err(Error::new(
                 ErrorKind::UnsupportedOperation,
@@ -420,14 +540,20 @@ impl Service {
                 {
                     prompt.task_id = log.id.to_string();
                     prompt.context_id = log.context_id.to_string();
-                    match self.sessions.admit(&row.scope, row.context_id.clone(), true).await {
+                    match self
+                        .sessions
+                        .admit(&row.scope, row.context_id.clone(), true)
+                        .await
+                    {
                         Ok(mut admission) => {
                             admission.not_yet_started();
                             admission.submit(log, prompt);
                             resumed += 1;
                             continue;
                         }
-                        Err(refused) => tracing::warn!(task.id = %log.id, %refused, "a waiting task was not resumed"),
+                        Err(refused) => {
+                            tracing::warn!(task.id = %log.id, %refused, "a waiting task was not resumed")
+                        }
                     }
                 }
             }
@@ -443,7 +569,12 @@ impl Service {
                 timestamp: Some(Timestamp::now()),
             };
             let update = TaskStatusUpdateEvent::new(log.id.clone(), log.context_id.clone(), status);
-            log.record(self.store(), vec![Record::Status(update)], Durability::Synced).await?;
+            log.record(
+                self.store(),
+                vec![Record::Status(update)],
+                Durability::Synced,
+            )
+            .await?;
             failed += 1;
         }
         Ok((failed, resumed))
@@ -452,7 +583,11 @@ impl Service {
     /// The newest message of the caller to a task.
     async fn last_message(&self, log: &Arc<TaskLog>) -> Result<Option<Message>, store::Error> {
         let snapshot = log.snapshot(self.store(), 0).await?;
-        Ok(snapshot.task.history.into_iter().rfind(|message| message.role == Role::User))
+        Ok(snapshot
+            .task
+            .history
+            .into_iter()
+            .rfind(|message| message.role == Role::User))
     }
 }
 
@@ -469,7 +604,10 @@ pub async fn stopped_before_it_began(stop: &CancellationToken, log: &TaskLog) {
 
 fn check_message(message: &Message, alias: Option<&str>) -> Result<(), Error> {
     if message.role != Role::User {
-        return Err(Error::invalid("message.role", "a message to an agent has the role of the user"));
+        return Err(Error::invalid(
+            "message.role",
+            "a message to an agent has the role of the user",
+        ));
     }
     if let Some(context) = &message.context_id {
         check_id("message.contextId", context.as_str())?;
@@ -481,10 +619,16 @@ fn check_message(message: &Message, alias: Option<&str>) -> Result<(), Error> {
 /// whoever sends it is mistaken or tries something.
 fn check_id(field: &str, id: &str) -> Result<(), Error> {
     if id.is_empty() || id.len() > ID_BYTES {
-        return Err(Error::invalid(field, format!("must have between 1 and {ID_BYTES} bytes")));
+        return Err(Error::invalid(
+            field,
+            format!("must have between 1 and {ID_BYTES} bytes"),
+        ));
     }
     if id.chars().any(char::is_control) || id.split(['/', '\\']).any(|piece| piece == "..") {
-        return Err(Error::invalid(field, "must not hold control characters nor `..` as a path does"));
+        return Err(Error::invalid(
+            field,
+            "must not hold control characters nor `..` as a path does",
+        ));
     }
     Ok(())
 }
@@ -496,13 +640,23 @@ fn not_open(log: &TaskLog) -> Error {
     } else {
         "it is still being worked on; wait, cancel it, or send without taskId to queue another task behind it"
     };
-    Error::new(ErrorKind::UnsupportedOperation, format!("task `{}` takes no message in {}; {advice}", log.id, state.name()))
-        .with("taskId", log.id.as_str())
-        .with("state", state.name())
+    Error::new(
+        ErrorKind::UnsupportedOperation,
+        format!(
+            "task `{}` takes no message in {}; {advice}",
+            log.id,
+            state.name()
+        ),
+    )
+    .with("taskId", log.id.as_str())
+    .with("state", state.name())
 }
 
 fn push_not_supported() -> Error {
-    Error::new(ErrorKind::PushNotificationNotSupported, "this server sends no push notifications yet; subscribe instead")
+    Error::new(
+        ErrorKind::PushNotificationNotSupported,
+        "this server sends no push notifications yet; subscribe instead",
+    )
 }
 
 fn refused(refused: Refused) -> Error {
@@ -510,7 +664,9 @@ fn refused(refused: Refused) -> Error {
         Refused::Full { .. } => {
             Error::new(ErrorKind::ResourceExhausted, refused.to_string()).retry_after(RETRY_SECONDS)
         }
-        Refused::Stopping => Error::new(ErrorKind::Unavailable, refused.to_string()).retry_after(RETRY_SECONDS),
+        Refused::Stopping => {
+            Error::new(ErrorKind::Unavailable, refused.to_string()).retry_after(RETRY_SECONDS)
+        }
         Refused::Store(error) => store_failed(error),
     }
 }
@@ -533,14 +689,22 @@ fn token_of(place: Place) -> String {
 
 fn place_of(token: &str) -> Option<Place> {
     let (at, n) = token.split_once('.')?;
-    Some(Place { status_ms: i64::from_str_radix(at, 16).ok()?, n: i64::from_str_radix(n, 16).ok()? })
+    Some(Place {
+        status_ms: i64::from_str_radix(at, 16).ok()?,
+        n: i64::from_str_radix(n, 16).ok()?,
+    })
 }
 
 fn base64_of(part: &Part) -> String {
     let json = serde_json::to_value(part).unwrap_or_default();
-    json.get("raw").and_then(serde_json::Value::as_str).unwrap_or_default().to_owned()
+    json.get("raw")
+        .and_then(serde_json::Value::as_str)
+        .unwrap_or_default()
+        .to_owned()
 }
 
 fn encode(response: &StreamResponse) -> Bytes {
-    Bytes::from(serde_json::to_vec(response).expect("an event has no maps with other keys than strings"))
+    Bytes::from(
+        serde_json::to_vec(response).expect("an event has no maps with other keys than strings"),
+    )
 }

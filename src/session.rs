@@ -9,6 +9,7 @@
 //! without work and without a reservation leaves; the map never holds a session that does nothing.
 
 mod actor;
+mod conversation;
 mod inbox;
 mod registry;
 mod translate;
@@ -91,6 +92,9 @@ pub struct Key {
 impl Key {
     /// The key of a stored session.
     pub fn of(row: &SessionRow) -> Self {
-        Self { scope: row.scope.clone(), context_id: row.context_id.clone() }
+        Self {
+            scope: row.scope.clone(),
+            context_id: row.context_id.clone(),
+        }
     }
 }

@@ -201,7 +201,9 @@ pub struct Page {
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
     /// Another server holds this store.
-    #[error("the store in {path} is in use by another server ({holder}); stop that one, or name another `state_dir`")]
+    #[error(
+        "the store in {path} is in use by another server ({holder}); stop that one, or name another `state_dir`"
+    )]
     Held {
         /// The state folder.
         path: String,
@@ -209,7 +211,9 @@ pub enum Error {
         holder: String,
     },
     /// The folder or the file cannot be used.
-    #[error("cannot use {path}: {reason}; the operator must make it writable or name another `state_dir`")]
+    #[error(
+        "cannot use {path}: {reason}; the operator must make it writable or name another `state_dir`"
+    )]
     Unusable {
         /// The path.
         path: String,
@@ -217,7 +221,9 @@ pub enum Error {
         reason: String,
     },
     /// It was written by a newer version.
-    #[error("the store was written by a newer pilothouse (schema {found}, this one knows {known}); use that version")]
+    #[error(
+        "the store was written by a newer pilothouse (schema {found}, this one knows {known}); use that version"
+    )]
     Newer {
         /// Its schema.
         found: i64,
@@ -256,6 +262,11 @@ pub fn open(config: &Config, holder: &str) -> Result<Store, Error> {
     if config.store.path == Path::new("memory") {
         Store::in_memory(readers)
     } else {
-        Store::in_folder(&config.state_dir, &config.state_dir.join(&config.store.path), holder, readers)
+        Store::in_folder(
+            &config.state_dir,
+            &config.state_dir.join(&config.store.path),
+            holder,
+            readers,
+        )
     }
 }

@@ -75,7 +75,10 @@ impl Spec {
         let mut text = |pieces: &[&str]| {
             for piece in pieces {
                 if OsStr::new(piece).as_bytes().contains(&0) {
-                    return Err(io::Error::new(io::ErrorKind::InvalidInput, "an argument or variable holds a NUL"));
+                    return Err(io::Error::new(
+                        io::ErrorKind::InvalidInput,
+                        "an argument or variable holds a NUL",
+                    ));
                 }
                 bytes.extend_from_slice(piece.as_bytes());
             }
@@ -84,13 +87,20 @@ impl Spec {
         };
         text(&[&self.cwd])?;
         text(&[&self.program])?;
-        self.args.iter().try_for_each(|argument| text(&[argument]))?;
-        self.env.iter().try_for_each(|(name, value)| text(&[name, "=", value]))?;
+        self.args
+            .iter()
+            .try_for_each(|argument| text(&[argument]))?;
+        self.env
+            .iter()
+            .try_for_each(|(name, value)| text(&[name, "=", value]))?;
         let size = bytes.len() - 16;
         if size > SPEC_LIMIT {
             return Err(rustix::io::Errno::TOOBIG.into());
         }
-        for (place, number) in [size, self.args.len(), self.env.len()].into_iter().enumerate() {
+        for (place, number) in [size, self.args.len(), self.env.len()]
+            .into_iter()
+            .enumerate()
+        {
             let number = u32::try_from(number).expect("the limit fits");
             bytes[place * 4..place * 4 + 4].copy_from_slice(&number.to_ne_bytes());
         }
@@ -136,7 +146,15 @@ mod tests {
 
     #[test]
     fn a_nul_inside_a_text_is_refused() {
-        let spec = Spec { program: "/p".to_owned(), args: vec!["a\0b".to_owned()], env: Vec::new(), cwd: "/".to_owned() };
-        assert_eq!(spec.encode().unwrap_err().kind(), io::ErrorKind::InvalidInput);
+        let spec = Spec {
+            program: "/p".to_owned(),
+            args: vec!["a\0b".to_owned()],
+            env: Vec::new(),
+            cwd: "/".to_owned(),
+        };
+        assert_eq!(
+            spec.encode().unwrap_err().kind(),
+            io::ErrorKind::InvalidInput
+        );
     }
 }

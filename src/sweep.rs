@@ -25,7 +25,9 @@ pub async fn run(house: Arc<House>, sessions: Sessions, stop: CancellationToken)
         }
         match sweep(&house, &sessions).await {
             Ok((0, 0)) => {}
-            Ok((tasks, sessions)) => tracing::info!(tasks, sessions, "old tasks and sessions were removed"),
+            Ok((tasks, sessions)) => {
+                tracing::info!(tasks, sessions, "old tasks and sessions were removed")
+            }
             Err(error) => tracing::warn!(%error, "old tasks could not be removed"),
         }
     }
@@ -34,21 +36,38 @@ pub async fn run(house: Arc<House>, sessions: Sessions, stop: CancellationToken)
 /// One sweep; how many tasks and sessions are gone.
 async fn sweep(house: &Arc<House>, sessions: &Sessions) -> Result<(usize, usize), store::Error> {
     let now = Timestamp::now().as_millisecond();
-    let tasks = house.store.old_tasks(limits(&house.config.store.retention, now)).await?;
-    let ended = ended_sessions(house, sessions, limits(&house.config.sessions.retention, now)).await?;
+    let tasks = house
+        .store
+        .old_tasks(limits(&house.config.store.retention, now))
+        .await?;
+    let ended = ended_sessions(
+        house,
+        sessions,
+        limits(&house.config.sessions.retention, now),
+    )
+    .await?;
     if tasks.is_empty() && ended.is_empty() {
         return Ok((0, 0));
     }
     house.store.sweep(&tasks, &ended).await?;
     let swept = (tasks.len(), ended.len());
     let workspaces = house.workspaces.clone();
-    let _ = tokio::task::spawn_blocking(move || ended.iter().for_each(|id| workspaces.remove(id))).await;
+    let _ = tokio::task::spawn_blocking(move || {
+        for id in ended {
+            workspaces.remove(&id);
+        }
+    })
+    .await;
     Ok(swept)
 }
 
 fn limits(retention: &Retention, now: i64) -> Limits {
     let age = i64::try_from(retention.age.get().as_millis()).unwrap_or(i64::MAX / 2);
-    Limits { oldest_ms: now.saturating_sub(age), count: retention.count, size: retention.size.get() }
+    Limits {
+        oldest_ms: now.saturating_sub(age),
+        count: retention.count,
+        size: retention.size.get(),
+    }
 }
 
 /// Sessions that retention has come for and that nobody uses. The last used ones stay longest.
@@ -58,7 +77,11 @@ async fn ended_sessions(
     limits: Limits,
 ) -> Result<Vec<Arc<str>>, store::Error> {
     let all = house.store.sessions_by_use().await?;
-    let (workspaces, sessions, tasks) = (house.workspaces.clone(), sessions.clone(), house.tasks.clone());
+    let (workspaces, sessions, tasks) = (
+        house.workspaces.clone(),
+        sessions.clone(),
+        house.tasks.clone(),
+    );
     // Sizes are read from the disk, which may take its time.
     let found = tokio::task::spawn_blocking(move || {
         let (mut ended, mut count, mut size) = (Vec::new(), 0, 0u64);

@@ -107,7 +107,11 @@ pub struct Snapshot {
 impl Tasks {
     /// The logs of a store.
     pub fn new(store: Store) -> Self {
-        Self { store, live: Arc::default(), loading: Arc::default() }
+        Self {
+            store,
+            live: Arc::default(),
+            loading: Arc::default(),
+        }
     }
 
     /// Accepts a task: stores it with its session (where that is new) and its first records.
@@ -126,9 +130,16 @@ impl Tasks {
         let body = encode(&StreamResponse::Task(task.clone()));
         let mut writes = also;
         writes.push(Write::Task(Box::new(TaskRow { head: 1, ..row })));
-        let first = Event { seq: 1, kind: Kind::Task, body };
+        let first = Event {
+            seq: 1,
+            kind: Kind::Task,
+            body,
+        };
         let size = first.body.len();
-        writes.push(Write::Event { n: log.n, event: first.clone() });
+        writes.push(Write::Event {
+            n: log.n,
+            event: first.clone(),
+        });
         {
             let mut end = log.end();
             end.seq = 1;
@@ -137,7 +148,10 @@ impl Tasks {
             end.push_recent(first);
         }
         self.live().insert(log.id.clone(), Arc::downgrade(&log));
-        if let Err(error) = log.write(&self.store, writes, records, Durability::Synced).await {
+        if let Err(error) = log
+            .write(&self.store, writes, records, Durability::Synced)
+            .await
+        {
             self.live().remove(&log.id);
             return Err(error);
         }
@@ -157,7 +171,9 @@ impl Tasks {
         if let Some(log) = self.held(id) {
             return Ok((log.scope == *scope).then_some(log));
         }
-        let Some(row) = self.store.task(scope, id).await? else { return Ok(None) };
+        let Some(row) = self.store.task(scope, id).await? else {
+            return Ok(None);
+        };
         Ok(Some(self.hold(&row)))
     }
 
@@ -166,7 +182,11 @@ impl Tasks {
     /// # Errors
     ///
     /// When the store fails.
-    pub async fn find_alias(&self, scope: &Scope, alias: &str) -> Result<Option<Arc<TaskLog>>, Error> {
+    pub async fn find_alias(
+        &self,
+        scope: &Scope,
+        alias: &str,
+    ) -> Result<Option<Arc<TaskLog>>, Error> {
         match self.store.task_by_alias(scope, alias).await? {
             Some(row) => self.find(scope, &row.id).await,
             None => Ok(None),
@@ -191,7 +211,9 @@ impl Tasks {
     }
 
     fn live(&self) -> std::sync::MutexGuard<'_, HashMap<TaskId, Weak<TaskLog>>> {
-        self.live.lock().expect("nobody panics with the map of logs")
+        self.live
+            .lock()
+            .expect("nobody panics with the map of logs")
     }
 
     fn log(&self, row: &TaskRow, head: Option<u64>) -> TaskLog {
@@ -237,7 +259,12 @@ impl TaskLog {
     /// # Errors
     ///
     /// When the store fails; then nothing is shown.
-    pub async fn record(&self, store: &Store, records: Vec<Record>, durability: Durability) -> Result<(), Error> {
+    pub async fn record(
+        &self,
+        store: &Store,
+        records: Vec<Record>,
+        durability: Durability,
+    ) -> Result<(), Error> {
         if records.is_empty() {
             return Ok(());
         }
@@ -259,7 +286,8 @@ impl TaskLog {
         if !expected(self.state()) {
             return Ok(false);
         }
-        self.write_locked(store, Vec::new(), records, Durability::Synced).await?;
+        self.write_locked(store, Vec::new(), records, Durability::Synced)
+            .await?;
         drop(writing);
         Ok(true)
     }
@@ -297,7 +325,11 @@ impl TaskLog {
                     if let Some(at) = update.status.timestamp
                         && self.state_differs(state, update.status.state)
                     {
-                        writes.push(Write::State { n: self.n, state: update.status.state, at });
+                        writes.push(Write::State {
+                            n: self.n,
+                            state: update.status.state,
+                            at,
+                        });
                         durability = Durability::Synced;
                         state = Some(update.status.state);
                     }
@@ -309,16 +341,24 @@ impl TaskLog {
                     (Kind::Artifact, encode(&response), Ok(response))
                 }
                 Record::Message(message) => {
-                    let body = serde_json::to_vec(&message).expect("a message has no maps with other keys");
+                    let body = serde_json::to_vec(&message)
+                        .expect("a message has no maps with other keys");
                     (Kind::Message, Bytes::from(body), Err(message))
                 }
             };
             bytes += body.len() as u64;
             let event = Event { seq, kind, body };
-            writes.push(Write::Event { n: self.n, event: event.clone() });
+            writes.push(Write::Event {
+                n: self.n,
+                event: event.clone(),
+            });
             shown.push((event, response));
         }
-        writes.push(Write::Head { n: self.n, seq, bytes });
+        writes.push(Write::Head {
+            n: self.n,
+            seq,
+            bytes,
+        });
         if let Err(error) = store.commit(writes, durability).await {
             self.end().broken = true;
             self.head.send_modify(|_| {});
@@ -349,7 +389,11 @@ impl TaskLog {
         let seq = {
             let end = self.end();
             if let Some(task) = &end.folded {
-                return Ok(Snapshot { task: task.clone(), seq: end.seq, truncated: false });
+                return Ok(Snapshot {
+                    task: task.clone(),
+                    seq: end.seq,
+                    truncated: false,
+                });
             }
             end.seq
         };
@@ -361,14 +405,24 @@ impl TaskLog {
     /// # Errors
     ///
     /// When the store fails.
-    pub async fn snapshot_at(&self, store: &Store, seq: u64, limit: usize) -> Result<Snapshot, Error> {
+    pub async fn snapshot_at(
+        &self,
+        store: &Store,
+        seq: u64,
+        limit: usize,
+    ) -> Result<Snapshot, Error> {
         let head = self.end().seq;
         view::fold(store, self.n, seq.min(head), limit).await
     }
 
     /// A cursor that continues after `seq`.
     pub fn follow(self: &Arc<Self>, store: &Store, seq: u64) -> Cursor {
-        Cursor { log: self.clone(), store: store.clone(), seq, head: self.head.subscribe() }
+        Cursor {
+            log: self.clone(),
+            store: store.clone(),
+            seq,
+            head: self.head.subscribe(),
+        }
     }
 
     /// Waits until the task needs nobody's patience any more: it is over, or it asks.
@@ -391,7 +445,9 @@ impl TaskLog {
     }
 
     fn end(&self) -> std::sync::MutexGuard<'_, End> {
-        self.end.lock().expect("nobody panics with the end of a log")
+        self.end
+            .lock()
+            .expect("nobody panics with the end of a log")
     }
 }
 
@@ -399,7 +455,10 @@ impl Drop for TaskLog {
     fn drop(&mut self) {
         if let Some(tasks) = self.tasks.upgrade() {
             let mut tasks = tasks.lock().expect("nobody panics with the map of logs");
-            if tasks.get(&self.id).is_some_and(|log| log.strong_count() == 0) {
+            if tasks
+                .get(&self.id)
+                .is_some_and(|log| log.strong_count() == 0)
+            {
                 tasks.remove(&self.id);
             }
         }
@@ -453,8 +512,18 @@ impl Cursor {
             self.head.borrow_and_update();
             let (head, over) = {
                 let end = self.log.end();
-                if end.recent.front().is_some_and(|oldest| oldest.seq <= self.seq + 1) || end.seq == self.seq {
-                    let fresh: Vec<_> = end.recent.iter().filter(|event| event.seq > self.seq).cloned().collect();
+                if end
+                    .recent
+                    .front()
+                    .is_some_and(|oldest| oldest.seq <= self.seq + 1)
+                    || end.seq == self.seq
+                {
+                    let fresh: Vec<_> = end
+                        .recent
+                        .iter()
+                        .filter(|event| event.seq > self.seq)
+                        .cloned()
+                        .collect();
                     self.seq = fresh.last().map_or(self.seq, |event| event.seq);
                     if let Some(fresh) = shown(fresh) {
                         return Ok(Some(fresh));
@@ -466,7 +535,10 @@ impl Cursor {
                 (end.seq, end.state.is_terminal())
             };
             if head > self.seq {
-                let found = self.store.events(self.log.n, self.seq, head, CATCH_UP_BYTES).await?;
+                let found = self
+                    .store
+                    .events(self.log.n, self.seq, head, CATCH_UP_BYTES)
+                    .await?;
                 self.seq = found.last().map_or(head, |event| event.seq);
                 if let Some(found) = shown(found) {
                     return Ok(Some(found));
@@ -485,5 +557,7 @@ fn shown(mut events: Vec<Event>) -> Option<Vec<Event>> {
 }
 
 fn encode(response: &StreamResponse) -> Bytes {
-    Bytes::from(serde_json::to_vec(response).expect("an event has no maps with other keys than strings"))
+    Bytes::from(
+        serde_json::to_vec(response).expect("an event has no maps with other keys than strings"),
+    )
 }

@@ -33,10 +33,18 @@ impl Telemetry {
     ///
     /// When a log file cannot be opened.
     pub fn new(config: &Config) -> io::Result<Self> {
-        let console = if config.log.console { Console::stdout(config.log.color) } else { Console::off() };
+        let console = if config.log.console {
+            Console::stdout(config.log.color)
+        } else {
+            Console::off()
+        };
         let raw = Raw::open(config.log.path.as_deref())?;
         let audit = Audit::open(&config.audit)?;
-        Ok(Self(Arc::new(Inner { console, raw, audit })))
+        Ok(Self(Arc::new(Inner {
+            console,
+            raw,
+            audit,
+        })))
     }
 
     /// The log of raw agent lines.

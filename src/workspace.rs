@@ -48,7 +48,9 @@ pub struct InitFailed {
 
 /// Why the folders cannot be used.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot use the folder {path}: {source}; the operator must make it writable or set `{key}`")]
+#[error(
+    "cannot use the folder {path}: {source}; the operator must make it writable or set `{key}`"
+)]
 pub struct Error {
     path: String,
     key: &'static str,
@@ -70,8 +72,17 @@ impl Workspaces {
             Some(script) => Some(existing(&cwd.join(script), "sessions.init")?),
             None => Some(cwd.join(".init-session.sh")).filter(|script| script.is_file()),
         };
-        let defaults = defaults.map(|folder| existing(&cwd.join(folder), "agents.*.defaults_dir")).transpose()?;
-        let inner = Inner { mode: config.workspace.mode, root, homes, defaults, script, patience: config.timeouts.init.get() };
+        let defaults = defaults
+            .map(|folder| existing(&cwd.join(folder), "agents.*.defaults_dir"))
+            .transpose()?;
+        let inner = Inner {
+            mode: config.workspace.mode,
+            root,
+            homes,
+            defaults,
+            script,
+            patience: config.timeouts.init.get(),
+        };
         Ok(Self(Arc::new(inner)))
     }
 
@@ -139,10 +150,14 @@ impl Workspaces {
     /// When it cannot be started, fails, or takes too long; with its last words.
     pub async fn run_script(&self, launcher: &Launcher, spec: &Spec) -> Result<String, InitFailed> {
         let failed = |reason: String, output: String| InitFailed { reason, output };
-        let mut process = launcher.spawn(spec).await.map_err(|error| failed(error.to_string(), String::new()))?;
+        let mut process = launcher
+            .spawn(spec)
+            .await
+            .map_err(|error| failed(error.to_string(), String::new()))?;
         process.stdin = None;
         let mut output = Vec::new();
-        let (mut first, mut second) = ([0u8; 4096], [0u8; 4096]);
+        // On the heap: this future is part of every turn's.
+        let (mut first, mut second) = (vec![0u8; 4096], vec![0u8; 4096]);
         let (mut stdout_open, mut stderr_open, mut ended) = (true, true, None);
         let listening = async {
             while stdout_open || stderr_open || ended.is_none() {
@@ -162,15 +177,25 @@ impl Workspaces {
                 }
             }
         };
-        let in_time = tokio::time::timeout(self.0.patience, listening).await.is_ok();
+        let in_time = tokio::time::timeout(self.0.patience, listening)
+            .await
+            .is_ok();
         let words = String::from_utf8_lossy(&output).trim().to_owned();
         match ended {
             Some(Ended::Code(0)) => Ok(words),
             Some(Ended::Code(code)) => Err(failed(format!("failed with exit code {code}"), words)),
-            Some(Ended::Signal(signal)) => Err(failed(format!("was ended by signal {signal}"), words)),
+            Some(Ended::Signal(signal)) => {
+                Err(failed(format!("was ended by signal {signal}"), words))
+            }
             Some(Ended::Unclear) => Err(failed("ended in an unclear way".to_owned(), words)),
             None if in_time => Err(failed("ended in an unclear way".to_owned(), words)),
-            None => Err(failed(format!("took longer than {} s (`timeouts.init`)", self.0.patience.as_secs()), words)),
+            None => Err(failed(
+                format!(
+                    "took longer than {} s (`timeouts.init`)",
+                    self.0.patience.as_secs()
+                ),
+                words,
+            )),
         }
     }
 }
@@ -188,20 +213,34 @@ impl Folder {
 
     /// Whether a file is in HOME; one component of the pattern may be `*`.
     pub fn has(&self, pattern: &str) -> bool {
-        let Some((before, after)) = pattern.split_once("*/") else { return self.home.join(pattern).exists() };
-        let Ok(entries) = std::fs::read_dir(self.home.join(before)) else { return false };
-        entries.flatten().any(|entry| entry.path().join(after).exists())
+        let Some((before, after)) = pattern.split_once("*/") else {
+            return self.home.join(pattern).exists();
+        };
+        let Ok(entries) = std::fs::read_dir(self.home.join(before)) else {
+            return false;
+        };
+        entries
+            .flatten()
+            .any(|entry| entry.path().join(after).exists())
     }
 }
 
 /// Makes a folder for its owner alone; whether it is new.
 fn make(folder: &Path, key: &'static str) -> Result<bool, Error> {
-    let failed = |source| Error { path: folder.display().to_string(), key, source };
+    let failed = |source| Error {
+        path: folder.display().to_string(),
+        key,
+        source,
+    };
     match DirBuilder::new().mode(0o700).create(folder) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            DirBuilder::new().mode(0o700).recursive(true).create(folder).map_err(failed)?;
+            DirBuilder::new()
+                .mode(0o700)
+                .recursive(true)
+                .create(folder)
+                .map_err(failed)?;
             Ok(true)
         }
         Err(error) => Err(failed(error)),
@@ -224,23 +263,40 @@ fn size_of(folder: &Path) -> u64 {
 }
 
 fn writable(folder: &Path, key: &'static str) -> Result<(), Error> {
-    std::fs::create_dir_all(folder).map_err(|source| Error { path: folder.display().to_string(), key, source })?;
+    std::fs::create_dir_all(folder).map_err(|source| Error {
+        path: folder.display().to_string(),
+        key,
+        source,
+    })?;
     let probe = folder.join(format!(".pilothouse-{}", std::process::id()));
     std::fs::write(&probe, b"")
         .and_then(|()| std::fs::remove_file(&probe))
-        .map_err(|source| Error { path: folder.display().to_string(), key, source })
+        .map_err(|source| Error {
+            path: folder.display().to_string(),
+            key,
+            source,
+        })
 }
 
 fn existing(path: &Path, key: &'static str) -> Result<PathBuf, Error> {
-    std::fs::canonicalize(path).map_err(|source| Error { path: path.display().to_string(), key, source })
+    std::fs::canonicalize(path).map_err(|source| Error {
+        path: path.display().to_string(),
+        key,
+        source,
+    })
 }
 
 /// Copies a folder; links are followed once and never out of a loop, because the number is bounded.
 fn copy(from: &Path, to: &Path, left: &mut usize) -> io::Result<()> {
     std::fs::create_dir_all(to)?;
     for entry in std::fs::read_dir(from)? {
-        *left = left.checked_sub(1).ok_or_else(|| io::Error::other("more files than a defaults folder may have"))?;
-        let (source, target) = { let entry = entry?; (entry.path(), to.join(entry.file_name())) };
+        *left = left
+            .checked_sub(1)
+            .ok_or_else(|| io::Error::other("more files than a defaults folder may have"))?;
+        let (source, target) = {
+            let entry = entry?;
+            (entry.path(), to.join(entry.file_name()))
+        };
         if std::fs::metadata(&source)?.is_dir() {
             copy(&source, &target, left)?;
         } else {

@@ -15,7 +15,11 @@ const WORDS: usize = 200;
 /// Reads the message from standard input and answers it.
 pub(super) fn run() -> ExitCode {
     let mut message = String::new();
-    if io::stdin().take(1 << 20).read_to_string(&mut message).is_err() {
+    if io::stdin()
+        .take(1 << 20)
+        .read_to_string(&mut message)
+        .is_err()
+    {
         return ExitCode::from(65);
     }
     match play(message.trim(), &mut io::stdout().lock(), PACE) {
@@ -27,14 +31,26 @@ pub(super) fn run() -> ExitCode {
 
 fn play(message: &str, out: &mut impl Write, pace: Duration) -> io::Result<()> {
     let turn = count_turn();
-    line(out, &json!({"type": "status", "text": "reading your message"}))?;
+    line(
+        out,
+        &json!({"type": "status", "text": "reading your message"}),
+    )?;
     if message.eq_ignore_ascii_case("ask") {
-        return line(out, &json!({"type": "ask", "text": "Which colour?", "options": ["red", "green", "blue"]}));
+        return line(
+            out,
+            &json!({"type": "ask", "text": "Which colour?", "options": ["red", "green", "blue"]}),
+        );
     }
-    line(out, &json!({"type": "tool", "id": "count-1", "name": "Count", "input": {"what": "words"}}))?;
+    line(
+        out,
+        &json!({"type": "tool", "id": "count-1", "name": "Count", "input": {"what": "words"}}),
+    )?;
     let words: Vec<&str> = message.split_whitespace().collect();
     let counted = format!("{} words", words.len());
-    line(out, &json!({"type": "toolResult", "id": "count-1", "text": counted}))?;
+    line(
+        out,
+        &json!({"type": "toolResult", "id": "count-1", "text": counted}),
+    )?;
     let shown = words.iter().take(WORDS).copied();
     let opening = ["You", "said:"].into_iter();
     for word in opening.chain(shown) {
@@ -46,13 +62,20 @@ fn play(message: &str, out: &mut impl Write, pace: Duration) -> io::Result<()> {
          {turn} of this session. Say `ask` and I will ask you something back.\n"
     );
     line(out, &json!({"type": "text", "text": closing}))?;
-    line(out, &json!({"type": "usage", "inputTokens": words.len(), "outputTokens": words.len() + 2, "costUsd": 0.0, "model": "demo"}))
+    line(
+        out,
+        &json!({"type": "usage", "inputTokens": words.len(), "outputTokens": words.len() + 2, "costUsd": 0.0, "model": "demo"}),
+    )
 }
 
 /// Counts the turns of a session in its workspace, as an agent that keeps notes would.
 fn count_turn() -> u64 {
     let file = "turns.txt";
-    let turn = std::fs::read_to_string(file).ok().and_then(|text| text.trim().parse::<u64>().ok()).unwrap_or(0) + 1;
+    let turn = std::fs::read_to_string(file)
+        .ok()
+        .and_then(|text| text.trim().parse::<u64>().ok())
+        .unwrap_or(0)
+        + 1;
     let _ = std::fs::write(file, format!("{turn}\n"));
     turn
 }

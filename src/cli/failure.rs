@@ -1,7 +1,7 @@
 //! Why a client command could not do what it was asked, and the exit code that says so.
 
 use super::exit;
-use super::terminal::clean;
+use super::terminal::{clean, clean_line, cut};
 use crate::config;
 use pilothouse_a2a::client::ClientError;
 use pilothouse_a2a::error::ErrorKind;
@@ -39,17 +39,22 @@ impl Failure {
                 status: 401 | 403, ..
             } => Self::not_authorised(url),
             ClientError::Http {
-                status: 404 | 405, ..
-            } => Self::new(
-                exit::UNAVAILABLE,
-                format!("{url} answers, but not as an A2A agent: {error}"),
-            ),
-            ClientError::Http { .. } | ClientError::Protocol(_) | ClientError::TooLarge(_) => {
-                Self::new(
-                    exit::UNAVAILABLE,
-                    format!("the server at {url} failed: {error}"),
-                )
+                status: status @ (404 | 405),
+                body,
+                ..
+            } => {
+                let told = answered(*status, body);
+                let message = format!("{url} answers, but not as an A2A agent: {told}");
+                Self::new(exit::UNAVAILABLE, message)
             }
+            ClientError::Http { status, body, .. } => {
+                let message = format!("the server at {url} failed: {}", answered(*status, body));
+                Self::new(exit::UNAVAILABLE, message)
+            }
+            ClientError::Protocol(_) | ClientError::TooLarge(_) => Self::new(
+                exit::UNAVAILABLE,
+                format!("the server at {url} failed: {error}"),
+            ),
             ClientError::Input(_) | ClientError::ForeignEndpoint { .. } => {
                 Self::usage(error.to_string())
             }
@@ -98,6 +103,14 @@ impl From<io::Error> for Failure {
             },
             _ => Self::new(exit::UNAVAILABLE, format!("cannot print: {error}")),
         }
+    }
+}
+
+/// A status and what was said with it, in one line; a page for browsers says nothing here.
+fn answered(status: u16, body: &str) -> String {
+    match clean_line(body) {
+        said if said.is_empty() || said.starts_with('<') => format!("HTTP status {status}"),
+        said => format!("HTTP status {status}: {}", cut(&said, 300)),
     }
 }
 

@@ -23,7 +23,10 @@ pub(super) fn run(flags: &Flags, environment: &Environment, cwd: &Path) -> ExitC
         eprintln!("pilothouse: `log.level`: {error}");
         return ExitCode::from(exit::CONFIG);
     }
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("pilothouse: cannot start its threads: {error}");
@@ -48,7 +51,9 @@ pub(super) fn run(flags: &Flags, environment: &Environment, cwd: &Path) -> ExitC
         announce(&app);
         let running = app.spawn();
         let name = signals.next().await;
-        eprintln!("pilothouse: {name}: ending running turns; a second signal ends everything at once");
+        eprintln!(
+            "pilothouse: {name}: ending running turns; a second signal ends everything at once"
+        );
         tokio::select! {
             in_time = running.shut_down() => {
                 if in_time { ExitCode::SUCCESS } else { ExitCode::from(exit::UNAVAILABLE) }
@@ -87,7 +92,10 @@ impl Signals {
 /// The log goes to standard error; standard output is the console's.
 fn start_log(config: &Config) -> Result<(), tracing_subscriber::filter::ParseError> {
     let filter = EnvFilter::builder().parse(&config.log.level)?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false);
     match config.log.format {
         LogFormat::Json => builder.json().flatten_event(true).init(),
         LogFormat::Pretty => builder.with_ansi(std::io::stderr().is_terminal()).init(),

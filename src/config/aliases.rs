@@ -164,9 +164,15 @@ pub(super) fn settle(layers: &mut Layers, flags: &Flags) -> Result<(), Error> {
     let of_command = |what: &Waiting| match what {
         Waiting::Command => Some(COMMAND),
         Waiting::Claude => Some("claude"),
-        Waiting::Name(_) | Waiting::Description(_) | Waiting::CardHost(_) | Waiting::CardPort(_) => None,
+        Waiting::Name(_)
+        | Waiting::Description(_)
+        | Waiting::CardHost(_)
+        | Waiting::CardPort(_) => None,
     };
-    let last = waiting.iter().rev().find_map(|(origin, what)| Some((origin, of_command(what)?)));
+    let last = waiting
+        .iter()
+        .rev()
+        .find_map(|(origin, what)| Some((origin, of_command(what)?)));
     if let Some((origin, agent)) = last
         && layers.origin("agent") == Origin::Default
     {
@@ -184,7 +190,9 @@ pub(super) fn settle(layers: &mut Layers, flags: &Flags) -> Result<(), Error> {
         let (field, text) = match what {
             Waiting::Name(name) => ("name", name),
             Waiting::Description(text) => ("description", text),
-            Waiting::Command | Waiting::Claude | Waiting::CardHost(_) | Waiting::CardPort(_) => continue,
+            Waiting::Command | Waiting::Claude | Waiting::CardHost(_) | Waiting::CardPort(_) => {
+                continue;
+            }
         };
         for agent in config.candidates() {
             let key = format!("agents.{agent}.{field}");

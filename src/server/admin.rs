@@ -31,19 +31,28 @@ pub(super) async fn welcome(State(doors): State<Arc<Doors>>) -> Response {
         env!("CARGO_PKG_VERSION")
     );
     let mut response = Response::new(Body::from(text));
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
     response
 }
 
 /// `GET /health`: the process answers.
 pub(super) async fn health() -> Response {
-    json_response(StatusCode::OK, json!({"status": "ok", "version": env!("CARGO_PKG_VERSION")}).to_string())
+    json_response(
+        StatusCode::OK,
+        json!({"status": "ok", "version": env!("CARGO_PKG_VERSION")}).to_string(),
+    )
 }
 
 /// `GET /ready`: the store is written, the agent is there; no secrets.
 pub(super) async fn ready(State(doors): State<Arc<Doors>>) -> Response {
     let house = doors.service.sessions().house();
-    let store = house.store.commit(Vec::new(), crate::store::Durability::Written).await;
+    let store = house
+        .store
+        .commit(Vec::new(), crate::store::Durability::Written)
+        .await;
     let stopping = doors.stop.is_cancelled();
     let (live, most) = doors.service.sessions().processes();
     let body = json!({
@@ -55,7 +64,11 @@ pub(super) async fn ready(State(doors): State<Arc<Doors>>) -> Response {
         "processes": {"live": live, "max": most},
         "waiting": doors.service.sessions().waiting(),
     });
-    let status = if store.is_ok() && !stopping { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let status = if store.is_ok() && !stopping {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
     json_response(status, body.to_string())
 }
 
@@ -66,7 +79,11 @@ pub(super) async fn sessions(State(doors): State<Arc<Doors>>, request: Request) 
         Err(response) => return *response,
     };
     let house = doors.service.sessions().house();
-    match house.store.sessions(&caller.scope(&house.agent.key), SESSIONS).await {
+    match house
+        .store
+        .sessions(&caller.scope(&house.agent.key), SESSIONS)
+        .await
+    {
         Ok(rows) => {
             let rows: Vec<_> = rows.iter().map(|row| shown(&doors, row)).collect();
             json_response(StatusCode::OK, json!({"sessions": rows}).to_string())
@@ -76,14 +93,25 @@ pub(super) async fn sessions(State(doors): State<Arc<Doors>>, request: Request) 
 }
 
 /// `GET /api/v1/sessions/{id}`: one of them, by its id or its context.
-pub(super) async fn session(State(doors): State<Arc<Doors>>, Path(id): Path<String>, request: Request) -> Response {
+pub(super) async fn session(
+    State(doors): State<Arc<Doors>>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Response {
     let caller = match admitted(&doors, &request) {
         Ok(caller) => caller,
         Err(response) => return *response,
     };
     let house = doors.service.sessions().house();
-    match house.store.sessions(&caller.scope(&house.agent.key), SESSIONS).await {
-        Ok(rows) => match rows.iter().find(|row| *row.id == *id || row.context_id.as_str() == id) {
+    match house
+        .store
+        .sessions(&caller.scope(&house.agent.key), SESSIONS)
+        .await
+    {
+        Ok(rows) => match rows
+            .iter()
+            .find(|row| *row.id == *id || row.context_id.as_str() == id)
+        {
             Some(row) => json_response(StatusCode::OK, shown(&doors, row).to_string()),
             None => not_there(&format!("no session `{id}`")),
         },
@@ -106,7 +134,11 @@ fn shown(doors: &Doors, row: &SessionRow) -> Value {
 }
 
 /// `GET /api/v1/tasks/{id}/answer`: the whole answer as text, however long.
-pub(super) async fn answer(State(doors): State<Arc<Doors>>, Path(id): Path<String>, request: Request) -> Response {
+pub(super) async fn answer(
+    State(doors): State<Arc<Doors>>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Response {
     let caller = match admitted(&doors, &request) {
         Ok(caller) => caller,
         Err(response) => return *response,
@@ -139,12 +171,22 @@ pub(super) async fn answer(State(doors): State<Arc<Doors>>, Path(id): Path<Strin
         async move {
             let events = store.events(log.n, after, head, READ_BYTES).await.ok()?;
             let last = events.last()?.seq;
-            let text: String = events.iter().filter_map(|event| piece(event, &wanted)).map(|(text, _)| text).collect();
-            Some((Ok::<_, std::convert::Infallible>(Bytes::from(text)), (log, last)))
+            let text: String = events
+                .iter()
+                .filter_map(|event| piece(event, &wanted))
+                .map(|(text, _)| text)
+                .collect();
+            Some((
+                Ok::<_, std::convert::Infallible>(Bytes::from(text)),
+                (log, last),
+            ))
         }
     }));
     let mut response = Response::new(body);
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
     response
 }
 
@@ -155,7 +197,12 @@ fn piece(event: &Event, answer: &pilothouse_a2a::id::ArtifactId) -> Option<(Stri
     }
     match serde_json::from_slice::<StreamResponse>(&event.body).ok()? {
         StreamResponse::ArtifactUpdate(update) if update.artifact.artifact_id == *answer => {
-            let text = update.artifact.parts.iter().filter_map(|part| part.as_text()).collect();
+            let text = update
+                .artifact
+                .parts
+                .iter()
+                .filter_map(|part| part.as_text())
+                .collect();
             Some((text, update.append))
         }
         _ => None,
@@ -163,30 +210,55 @@ fn piece(event: &Event, answer: &pilothouse_a2a::id::ArtifactId) -> Option<(Stri
 }
 
 fn admitted(doors: &Doors, request: &Request) -> Result<Caller, Box<Response>> {
-    doors.access.admit(request.headers(), authority(request).as_deref(), peer(request)).map_err(|denied| {
-        let (status, error) = denial(&denied);
-        Box::new(with_advice(json_response(status, status_object(&error).to_string()), &error))
-    })
+    doors
+        .access
+        .admit(
+            request.headers(),
+            authority(request).as_deref(),
+            peer(request),
+        )
+        .map_err(|denied| {
+            let (status, error) = denial(&denied);
+            Box::new(with_advice(
+                json_response(status, status_object(&error).to_string()),
+                &error,
+            ))
+        })
 }
 
 /// A path that no door has.
 pub(super) async fn not_found(request: Request) -> Response {
-    not_there(&format!("nothing at {}; the card is at /.well-known/agent-card.json", request.uri().path()))
+    not_there(&format!(
+        "nothing at {}; the card is at /.well-known/agent-card.json",
+        request.uri().path()
+    ))
 }
 
 /// A door that does not open that way.
 pub(super) async fn wrong_method(request: Request) -> Response {
-    let message = format!("{} is not served at {}", request.method(), request.uri().path());
+    let message = format!(
+        "{} is not served at {}",
+        request.method(),
+        request.uri().path()
+    );
     let error = Error::new(ErrorKind::InvalidRequest, message);
-    json_response(StatusCode::METHOD_NOT_ALLOWED, status_object(&error).to_string())
+    json_response(
+        StatusCode::METHOD_NOT_ALLOWED,
+        status_object(&error).to_string(),
+    )
 }
 
 fn not_there(message: &str) -> Response {
-    let body = json!({"error": {"code": 404, "status": "NOT_FOUND", "message": message, "details": []}});
+    let body =
+        json!({"error": {"code": 404, "status": "NOT_FOUND", "message": message, "details": []}});
     json_response(StatusCode::NOT_FOUND, body.to_string())
 }
 
 fn failed(error: &Error) -> Response {
-    let status = StatusCode::from_u16(error.kind.codes().http).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    with_advice(json_response(status, status_object(error).to_string()), error)
+    let status =
+        StatusCode::from_u16(error.kind.codes().http).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    with_advice(
+        json_response(status, status_object(error).to_string()),
+        error,
+    )
 }

@@ -5,7 +5,8 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use pilothouse_a2a::card::{
-    self, AgentCapabilities, AgentCard, AgentInterface, AgentSkill, SecurityRequirement, SecurityScheme,
+    self, AgentCapabilities, AgentCard, AgentInterface, AgentSkill, SecurityRequirement,
+    SecurityScheme,
 };
 use pilothouse_a2a::dialect::Dialect;
 use pilothouse_a2a::error::status_object;
@@ -15,7 +16,10 @@ use std::sync::Arc;
 
 /// `GET /.well-known/agent-card.json`.
 pub(super) async fn agent_card(State(doors): State<Arc<Doors>>, request: Request) -> Response {
-    let version = request.headers().get("a2a-version").and_then(|version| version.to_str().ok());
+    let version = request
+        .headers()
+        .get("a2a-version")
+        .and_then(|version| version.to_str().ok());
     let view: fn(&AgentCard) -> Value = match version.and_then(Dialect::from_version) {
         Some(Dialect::V1_0) => card::v1,
         Some(Dialect::V0_3) => card::v0_3,
@@ -31,9 +35,15 @@ pub(super) async fn legacy_card(State(doors): State<Arc<Doors>>, request: Reques
 }
 
 fn respond(doors: &Doors, request: &Request, view: fn(&AgentCard) -> Value) -> Response {
-    if let Err(denied) = doors.access.check_host(request.headers(), authority(request).as_deref()) {
+    if let Err(denied) = doors
+        .access
+        .check_host(request.headers(), authority(request).as_deref())
+    {
         let (status, error) = denial(&denied);
-        return with_advice(json_response(status, status_object(&error).to_string()), &error);
+        return with_advice(
+            json_response(status, status_object(&error).to_string()),
+            &error,
+        );
     }
     let body = view(&build(doors, &doors.base_url(request))).to_string();
     let tag = format!("\"{}\"", &hex(&Sha256::digest(body.as_bytes()))[..32]);
@@ -43,8 +53,14 @@ fn respond(doors: &Doors, request: &Request, view: fn(&AgentCard) -> Value) -> R
         json_response(StatusCode::OK, body)
     };
     let headers = response.headers_mut();
-    headers.insert(header::ETAG, HeaderValue::from_str(&tag).expect("hex is a header value"));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=60"));
+    headers.insert(
+        header::ETAG,
+        HeaderValue::from_str(&tag).expect("hex is a header value"),
+    );
+    headers.insert(
+        header::CACHE_CONTROL,
+        HeaderValue::from_static("public, max-age=60"),
+    );
     headers.insert(header::VARY, HeaderValue::from_static("A2A-Version, Host"));
     response
 }
@@ -71,29 +87,48 @@ fn build(doors: &Doors, base: &str) -> AgentCard {
         name: agent.name.clone(),
         description: agent.describe(),
         supported_interfaces: vec![interface("1.0"), interface("0.3")],
-        version: agent.config.version.clone().unwrap_or_else(|| env!("CARGO_PKG_VERSION").to_owned()),
+        version: agent
+            .config
+            .version
+            .clone()
+            .unwrap_or_else(|| env!("CARGO_PKG_VERSION").to_owned()),
         capabilities: AgentCapabilities {
             streaming: Some(true),
             push_notifications: Some(false),
             extended_agent_card: Some(false),
             ..AgentCapabilities::default()
         },
-        default_input_modes: [modes(), vec!["image/png".to_owned(), "image/jpeg".to_owned()]].concat(),
+        default_input_modes: [
+            modes(),
+            vec!["image/png".to_owned(), "image/jpeg".to_owned()],
+        ]
+        .concat(),
         default_output_modes: modes(),
-        skills: if skills.is_empty() { vec![agent.default_skill()] } else { skills },
+        skills: if skills.is_empty() {
+            vec![agent.default_skill()]
+        } else {
+            skills
+        },
         ..AgentCard::default()
     };
     if doors.config.auth.required {
         let scheme = SecurityScheme::bearer("the token that the server printed at its start");
         card.security_schemes.insert("bearer".to_owned(), scheme);
-        card.security_requirements.push(SecurityRequirement::of("bearer"));
+        card.security_requirements
+            .push(SecurityRequirement::of("bearer"));
     }
     card
 }
 
 fn fresh(headers: &HeaderMap, tag: &str) -> bool {
-    let known = headers.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok());
-    known.is_some_and(|known| known.split(',').any(|known| known.trim() == tag || known.trim() == "*"))
+    let known = headers
+        .get(header::IF_NONE_MATCH)
+        .and_then(|value| value.to_str().ok());
+    known.is_some_and(|known| {
+        known
+            .split(',')
+            .any(|known| known.trim() == tag || known.trim() == "*")
+    })
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -38,8 +38,15 @@ pub(super) async fn call(State(doors): State<Arc<Doors>>, request: Request) -> R
     let began = Instant::now();
     let time = Timestamp::now();
     let peer = peer(&request);
-    let mut heard = Heard { id: Id::Null, dialect: Dialect::V1_0, method: None, task: None };
-    let admitted = doors.access.admit(request.headers(), authority(&request).as_deref(), peer);
+    let mut heard = Heard {
+        id: Id::Null,
+        dialect: Dialect::V1_0,
+        method: None,
+        task: None,
+    };
+    let admitted = doors
+        .access
+        .admit(request.headers(), authority(&request).as_deref(), peer);
     let caller = admitted.as_ref().ok().map(|caller| caller.name.to_string());
     let outcome = match admitted {
         Ok(caller) => {
@@ -56,7 +63,10 @@ pub(super) async fn call(State(doors): State<Arc<Doors>>, request: Request) -> R
         Ok(Answer::Stream(body)) => (stream::response(body), "ok"),
         Err(error) => {
             let body = jsonrpc::failure(&heard.id, &error, heard.dialect);
-            (with_advice(json_response(status(error.kind), body), &error), error.kind.codes().reason)
+            (
+                with_advice(json_response(status(error.kind), body), &error),
+                error.kind.codes().reason,
+            )
         }
     };
     let entry = Entry {
@@ -81,15 +91,27 @@ fn status(kind: ErrorKind) -> StatusCode {
         | ErrorKind::PermissionDenied
         | ErrorKind::ResourceExhausted
         | ErrorKind::Unavailable
-        | ErrorKind::TooLarge => StatusCode::from_u16(kind.codes().http).unwrap_or(StatusCode::BAD_REQUEST),
+        | ErrorKind::TooLarge => {
+            StatusCode::from_u16(kind.codes().http).unwrap_or(StatusCode::BAD_REQUEST)
+        }
         _ => StatusCode::OK,
     }
 }
 
 async fn read_body(doors: &Doors, headers: &HeaderMap, body: Body) -> Result<Bytes, Error> {
-    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let media_type = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    if media_type != "application/json" && !(media_type.starts_with("application/") && media_type.ends_with("+json")) {
+    let content_type = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    let media_type = content_type
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase();
+    if media_type != "application/json"
+        && !(media_type.starts_with("application/") && media_type.ends_with("+json"))
+    {
         return Err(Error::new(
             ErrorKind::ContentTypeNotSupported,
             format!("a JSON-RPC request has the content type application/json, not `{media_type}`"),
@@ -97,15 +119,26 @@ async fn read_body(doors: &Doors, headers: &HeaderMap, body: Body) -> Result<Byt
     }
     let limit = doors.config.limits.body.as_usize();
     let too_large = || {
-        Error::new(ErrorKind::TooLarge, format!("the body is larger than {limit} bytes (`limits.body`)"))
+        Error::new(
+            ErrorKind::TooLarge,
+            format!("the body is larger than {limit} bytes (`limits.body`)"),
+        )
     };
-    let announced = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    let announced = headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     if announced.is_some_and(|length| length > limit as u64) {
         return Err(too_large());
     }
-    let reading = tokio::time::timeout(doors.config.timeouts.body.get(), Limited::new(body, limit).collect());
+    let reading = tokio::time::timeout(
+        doors.config.timeouts.body.get(),
+        Limited::new(body, limit).collect(),
+    );
     match reading.await {
-        Err(_) => Err(Error::new(ErrorKind::InvalidRequest, "the body did not come in time (`timeouts.body`)")),
+        Err(_) => Err(Error::new(
+            ErrorKind::InvalidRequest,
+            "the body did not come in time (`timeouts.body`)",
+        )),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
         Ok(Err(_)) => Err(Error::new(ErrorKind::InvalidRequest, "the body broke off")),
         Ok(Ok(body)) => Ok(body.to_bytes()),
@@ -126,12 +159,21 @@ async fn answer(
     heard.id = request.id;
     heard.method = Some(known_part(&request.method));
     let method = dialect::method(&request.method).ok_or_else(|| {
-        Error::new(ErrorKind::MethodNotFound, format!("no method `{}` in any dialect of A2A", known_part(&request.method)))
+        Error::new(
+            ErrorKind::MethodNotFound,
+            format!(
+                "no method `{}` in any dialect of A2A",
+                known_part(&request.method)
+            ),
+        )
     })?;
     heard.dialect = method.dialect;
     check_version(headers, method.dialect)?;
     let decoded = method.dialect.decode(method.operation, request.params)?;
-    doors.telemetry.console().request(&request.method, &caller.name, None);
+    doors
+        .telemetry
+        .console()
+        .request(&request.method, &caller.name, None);
     perform(doors, caller, headers, method, decoded, heard).await
 }
 
@@ -145,30 +187,64 @@ async fn perform(
 ) -> Result<Answer, Error> {
     let service = &doors.service;
     let operation = method.operation;
-    let Decoded { call, client_task_id, blocking } = decoded;
+    let Decoded {
+        call,
+        client_task_id,
+        blocking,
+    } = decoded;
     match call {
         Call::SendMessage(request) => {
-            let history = request.configuration.as_ref().and_then(|configuration| configuration.history_length);
+            let history = request
+                .configuration
+                .as_ref()
+                .and_then(|configuration| configuration.history_length);
             let wait = waits(doors, heard.dialect, &request, blocking);
             let (log, _) = send(doors, caller, request, client_task_id.as_deref(), heard).await?;
-            let task = if wait { service.settle(&log, history).await? } else { service.show(&log, history).await? };
-            Ok(reply(heard, operation, &Reply::Task(task), client_task_id.as_deref()))
+            let task = if wait {
+                service.settle(&log, history).await?
+            } else {
+                service.show(&log, history).await?
+            };
+            Ok(reply(
+                heard,
+                operation,
+                &Reply::Task(task),
+                client_task_id.as_deref(),
+            ))
         }
         Call::SendStreamingMessage(request) => {
-            let (log, before) = send(doors, caller, request, client_task_id.as_deref(), heard).await?;
+            let (log, before) =
+                send(doors, caller, request, client_task_id.as_deref(), heard).await?;
             let stream = service.follow(&log, before).await?;
             let ends = stream::Ends::WhenItAsks;
-            Ok(Answer::Stream(stream::body(doors, stream, &heard.id, heard.dialect, client_task_id, ends)))
+            Ok(Answer::Stream(stream::body(
+                doors,
+                stream,
+                &heard.id,
+                heard.dialect,
+                client_task_id,
+                ends,
+            )))
         }
         Call::GetTask(request) => {
             let (log, alias) = find(doors, caller, &request.id, method, heard).await?;
             let task = service.get(&log, &request).await?;
-            Ok(reply(heard, operation, &Reply::Task(task), alias.as_deref()))
+            Ok(reply(
+                heard,
+                operation,
+                &Reply::Task(task),
+                alias.as_deref(),
+            ))
         }
         Call::CancelTask(request) => {
             let (log, alias) = find(doors, caller, &request.id, method, heard).await?;
             let task = service.cancel(&log, &request).await?;
-            Ok(reply(heard, operation, &Reply::Task(task), alias.as_deref()))
+            Ok(reply(
+                heard,
+                operation,
+                &Reply::Task(task),
+                alias.as_deref(),
+            ))
         }
         Call::SubscribeToTask(request) => {
             let (log, alias) = find(doors, caller, &request.id, method, heard).await?;
@@ -178,7 +254,14 @@ async fn perform(
                 // Their clients close at `final: true`, which an asking task is.
                 Dialect::V0_3 | Dialect::V0_1 => stream::Ends::WhenItAsks,
             };
-            Ok(Answer::Stream(stream::body(doors, stream, &heard.id, heard.dialect, alias, ends)))
+            Ok(Answer::Stream(stream::body(
+                doors,
+                stream,
+                &heard.id,
+                heard.dialect,
+                alias,
+                ends,
+            )))
         }
         Call::ListTasks(request) => {
             let tasks = service.list(caller, request).await?;
@@ -188,9 +271,10 @@ async fn perform(
         | Call::GetTaskPushNotificationConfig(_)
         | Call::ListTaskPushNotificationConfigs(_)
         | Call::DeleteTaskPushNotificationConfig(_) => Err(service.push()),
-        Call::GetExtendedAgentCard(_) => {
-            Err(Error::new(ErrorKind::UnsupportedOperation, "this agent has no extended card; its public card is whole"))
-        }
+        Call::GetExtendedAgentCard(_) => Err(Error::new(
+            ErrorKind::UnsupportedOperation,
+            "this agent has no extended card; its public card is whole",
+        )),
     }
 }
 
@@ -232,9 +316,17 @@ async fn find(
     Ok((log, alias))
 }
 
-fn waits(doors: &Doors, dialect: Dialect, request: &SendMessageRequest, blocking: Option<bool>) -> bool {
+fn waits(
+    doors: &Doors,
+    dialect: Dialect,
+    request: &SendMessageRequest,
+    blocking: Option<bool>,
+) -> bool {
     match dialect {
-        Dialect::V1_0 => !request.configuration.as_ref().is_some_and(|configuration| configuration.return_immediately),
+        Dialect::V1_0 => !request
+            .configuration
+            .as_ref()
+            .is_some_and(|configuration| configuration.return_immediately),
         Dialect::V0_3 => blocking.unwrap_or(doors.config.compat.v03.blocking_default),
         Dialect::V0_1 => true,
     }
@@ -247,7 +339,12 @@ fn reply(heard: &Heard, operation: Operation, reply: &Reply, alias: Option<&str>
 
 /// The `A2A-Version` header against the dialect that the method's name speaks (specification 3.6).
 fn check_version(headers: &HeaderMap, spoken: Dialect) -> Result<(), Error> {
-    let Some(version) = headers.get("a2a-version").and_then(|version| version.to_str().ok()) else { return Ok(()) };
+    let Some(version) = headers
+        .get("a2a-version")
+        .and_then(|version| version.to_str().ok())
+    else {
+        return Ok(());
+    };
     if version.trim().is_empty() {
         return Ok(());
     }
@@ -270,12 +367,23 @@ fn check_version(headers: &HeaderMap, spoken: Dialect) -> Result<(), Error> {
 
 /// `Last-Event-ID`, where a client resumes a stream.
 fn last_event(headers: &HeaderMap) -> Result<Option<u64>, Error> {
-    let Some(value) = headers.get("last-event-id") else { return Ok(None) };
-    let number = value.to_str().ok().and_then(|value| value.trim().parse().ok());
-    number.map(Some).ok_or_else(|| Error::invalid("Last-Event-ID", "not an event id of this server"))
+    let Some(value) = headers.get("last-event-id") else {
+        return Ok(None);
+    };
+    let number = value
+        .to_str()
+        .ok()
+        .and_then(|value| value.trim().parse().ok());
+    number
+        .map(Some)
+        .ok_or_else(|| Error::invalid("Last-Event-ID", "not an event id of this server"))
 }
 
 /// A method's name for logs and errors: bounded, and nothing that a terminal would obey.
 fn known_part(method: &str) -> String {
-    method.chars().filter(|character| !character.is_control()).take(64).collect()
+    method
+        .chars()
+        .filter(|character| !character.is_control())
+        .take(64)
+        .collect()
 }

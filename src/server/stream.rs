@@ -42,7 +42,10 @@ struct Writer {
 /// The response around a stream's body.
 pub(super) fn response(body: Body) -> Response {
     Response::builder()
-        .header(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"))
+        .header(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("text/event-stream"),
+        )
         .header(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"))
         .header("x-accel-buffering", HeaderValue::from_static("no"))
         .body(body)
@@ -110,7 +113,10 @@ impl Writer {
     }
 
     fn frames(&mut self, events: &[Event]) -> Vec<u8> {
-        let size: usize = events.iter().map(|event| event.body.len() + self.prefix.len() + 32).sum();
+        let size: usize = events
+            .iter()
+            .map(|event| event.body.len() + self.prefix.len() + 32)
+            .sum();
         let mut out = Vec::with_capacity(size);
         for event in events {
             self.frame(&mut out, event.seq, &event.body);
@@ -131,7 +137,9 @@ impl Writer {
             out.extend_from_slice(sse::END);
             return;
         };
-        let encoded = serde_json::from_slice::<StreamResponse>(body).ok().and_then(|event| encoder.encode(&event));
+        let encoded = serde_json::from_slice::<StreamResponse>(body)
+            .ok()
+            .and_then(|event| encoder.encode(&event));
         if let Some(encoded) = encoded {
             sse::begin(out, Some(seq));
             out.extend_from_slice(&self.prefix);
@@ -163,7 +171,13 @@ impl Writer {
     fn broken(&mut self, error: &StoreError) -> Bytes {
         self.over = true;
         tracing::error!(%error, "a stream could not be continued");
-        let error = Error::new(ErrorKind::Internal, "the server could not read on; subscribe again with Last-Event-ID");
-        Bytes::from(sse::frame(None, jsonrpc::failure(&self.id, &error, self.dialect)))
+        let error = Error::new(
+            ErrorKind::Internal,
+            "the server could not read on; subscribe again with Last-Event-ID",
+        );
+        Bytes::from(sse::frame(
+            None,
+            jsonrpc::failure(&self.id, &error, self.dialect),
+        ))
     }
 }

@@ -37,8 +37,17 @@ pub(super) enum Heard {
 }
 
 impl Inbox {
-    pub(super) fn new(orders: mpsc::UnboundedReceiver<Order>, house: Arc<House>, live: Arc<Live>) -> Self {
-        Self { orders, turns: VecDeque::new(), house, live }
+    pub(super) fn new(
+        orders: mpsc::UnboundedReceiver<Order>,
+        house: Arc<House>,
+        live: Arc<Live>,
+    ) -> Self {
+        Self {
+            orders,
+            turns: VecDeque::new(),
+            house,
+            live,
+        }
     }
 
     /// The queue behind the handle, for [`Live::leave`].
@@ -81,7 +90,9 @@ impl Inbox {
             };
             match order {
                 Some(Order::Turn(turn)) => self.turns.push_back(turn),
-                Some(Order::Cancel(task, done)) if task == *running => return Interruption::Cancel(done),
+                Some(Order::Cancel(task, done)) if task == *running => {
+                    return Interruption::Cancel(done);
+                }
                 Some(Order::Cancel(task, done)) => self.cancel_waiting(&task, done),
                 Some(Order::Evict | Order::Nudge) | None => {}
             }
@@ -99,7 +110,10 @@ impl Inbox {
         let house = self.house.clone();
         self.house.actors.spawn(async move {
             let record = canceled(&turn.log, "canceled before it began");
-            let outcome = turn.log.record_if(&house.store, |state| !state.is_terminal(), vec![record]).await;
+            let outcome = turn
+                .log
+                .record_if(&house.store, |state| !state.is_terminal(), vec![record])
+                .await;
             let _ = done.send(outcome.unwrap_or(false));
         });
     }

@@ -80,7 +80,10 @@ impl Sessions {
             slots: Slots::new(house.config.processes.max),
             waiting: AtomicUsize::new(0),
         };
-        Self { house, live: Arc::new(live) }
+        Self {
+            house,
+            live: Arc::new(live),
+        }
     }
 
     /// What all sessions share.
@@ -96,12 +99,18 @@ impl Sessions {
     /// Live processes, and how many there may be.
     pub fn processes(&self) -> (usize, usize) {
         let max = self.house.config.processes.max;
-        (max.saturating_sub(self.live.slots.free.available_permits()), max)
+        (
+            max.saturating_sub(self.live.slots.free.available_permits()),
+            max,
+        )
     }
 
     /// Whether a session has an actor.
     pub fn is_live(&self, session: &str) -> bool {
-        self.live.map().values().any(|handle| &*handle.session == session)
+        self.live
+            .map()
+            .values()
+            .any(|handle| &*handle.session == session)
     }
 
     /// Reserves a place in the session of a context; `known` says that the context may already exist.
@@ -109,15 +118,27 @@ impl Sessions {
     /// # Errors
     ///
     /// When the queue is full, the server stops, or the store fails.
-    pub async fn admit(&self, scope: &Scope, context_id: ContextId, known: bool) -> Result<Admission, Refused> {
+    pub async fn admit(
+        &self,
+        scope: &Scope,
+        context_id: ContextId,
+        known: bool,
+    ) -> Result<Admission, Refused> {
         if self.house.stop.is_cancelled() {
             return Err(Refused::Stopping);
         }
-        let key = Key { scope: scope.clone(), context_id };
+        let key = Key {
+            scope: scope.clone(),
+            context_id,
+        };
         if let Some(admission) = self.admit_live(&key)? {
             return Ok(admission);
         }
-        let stored = if known { self.house.store.session(scope, &key.context_id).await? } else { None };
+        let stored = if known {
+            self.house.store.session(scope, &key.context_id).await?
+        } else {
+            None
+        };
         let new = stored.is_none();
         let session = stored.unwrap_or_else(|| {
             let now = Timestamp::now();
@@ -144,17 +165,41 @@ impl Sessions {
             if !now {
                 self.count_one_waiting()?;
             }
-            let handle = Handle { orders: orders.clone(), session: session.id.clone(), reserved: 1, warm: false };
+            let handle = Handle {
+                orders: orders.clone(),
+                session: session.id.clone(),
+                reserved: 1,
+                warm: false,
+            };
             map.insert(key.clone(), handle);
         }
-        let actor = actor::Actor::new(self.house.clone(), self.live.clone(), key.clone(), session.clone(), inbox);
-        self.house.actors.spawn(actor.run(orders.downgrade(), slot.is_some()));
-        Ok(Admission { live: self.live.clone(), key, orders, session, new, now, slot, submitted: false })
+        let actor = actor::Actor::new(
+            self.house.clone(),
+            self.live.clone(),
+            key.clone(),
+            session.clone(),
+            inbox,
+        );
+        self.house
+            .actors
+            .spawn(actor.run(orders.downgrade(), slot.is_some()));
+        Ok(Admission {
+            live: self.live.clone(),
+            key,
+            orders,
+            session,
+            new,
+            now,
+            slot,
+            submitted: false,
+        })
     }
 
     fn admit_live(&self, key: &Key) -> Result<Option<Admission>, Refused> {
         let mut map = self.live.map();
-        let Some(handle) = map.get_mut(key) else { return Ok(None) };
+        let Some(handle) = map.get_mut(key) else {
+            return Ok(None);
+        };
         let now = handle.warm && handle.reserved == 0 && self.house.shared_turns.is_none();
         if !now {
             self.count_one_waiting()?;
@@ -200,8 +245,15 @@ impl Sessions {
     ///
     /// When the store fails.
     pub async fn cancel(&self, log: &Arc<TaskLog>) -> Result<bool, store::Error> {
-        let key = Key { scope: log.scope.clone(), context_id: log.context_id.clone() };
-        let orders = self.live.map().get(&key).map(|handle| handle.orders.clone());
+        let key = Key {
+            scope: log.scope.clone(),
+            context_id: log.context_id.clone(),
+        };
+        let orders = self
+            .live
+            .map()
+            .get(&key)
+            .map(|handle| handle.orders.clone());
         if let Some(orders) = orders {
             let (done, answer) = oneshot::channel();
             if orders.send(Order::Cancel(log.id.clone(), done)).is_ok()
@@ -212,16 +264,22 @@ impl Sessions {
         }
         // No turn of it runs or waits: it asked, and nobody will answer.
         let record = actor::canceled(log, "canceled before it was continued");
-        log.record_if(&self.house.store, |state| !state.is_terminal(), vec![record]).await
+        log.record_if(
+            &self.house.store,
+            |state| !state.is_terminal(),
+            vec![record],
+        )
+        .await
     }
-
 }
 
 // === Live ===
 
 impl Live {
     fn map(&self) -> std::sync::MutexGuard<'_, HashMap<Key, Handle>> {
-        self.map.lock().expect("nobody panics with the map of sessions")
+        self.map
+            .lock()
+            .expect("nobody panics with the map of sessions")
     }
 
     /// A waiting turn begins, or is gone.
@@ -232,7 +290,9 @@ impl Live {
     /// The actor has a process and nothing to do. False when work is on its way.
     pub(super) fn idle(&self, key: &Key) -> bool {
         let mut map = self.map();
-        let Some(handle) = map.get_mut(key) else { return false };
+        let Some(handle) = map.get_mut(key) else {
+            return false;
+        };
         handle.warm = handle.reserved == 0;
         handle.warm
     }
@@ -274,7 +334,12 @@ impl Admission {
     /// Hands the turn to the session's actor.
     pub fn submit(mut self, log: Arc<TaskLog>, prompt: pilothouse_agents::Turn) {
         self.submitted = true;
-        let turn = Turn { log, prompt, slot: self.slot.take(), started: self.now };
+        let turn = Turn {
+            log,
+            prompt,
+            slot: self.slot.take(),
+            started: self.now,
+        };
         // Sent under the reservation, so the actor cannot have left.
         let _ = self.orders.send(Order::Turn(turn));
         self.live.unreserve(&self.key);
@@ -306,7 +371,9 @@ impl Slots {
     }
 
     fn idle_ones(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, mpsc::UnboundedSender<Order>>> {
-        self.idle.lock().expect("nobody panics with the list of idle sessions")
+        self.idle
+            .lock()
+            .expect("nobody panics with the list of idle sessions")
     }
 
     /// A place, if one is free and nobody waits for it.
@@ -327,7 +394,12 @@ impl Slots {
         if let Some((_, orders)) = self.idle_ones().pop_first() {
             let _ = orders.send(Order::Evict);
         }
-        let permit = self.free.clone().acquire_owned().await.expect("the places are never closed");
+        let permit = self
+            .free
+            .clone()
+            .acquire_owned()
+            .await
+            .expect("the places are never closed");
         drop(wanted);
         permit
     }

@@ -101,10 +101,21 @@ impl Translator {
             Event::ToolCall { id, name, input } => {
                 let line = format!("{name}: {}", preview(&input));
                 self.new_paragraph = true;
-                self.status(&line, Some(json!({"kind": "tool-call", "id": id, "name": name, "input": input})));
+                self.status(
+                    &line,
+                    Some(json!({"kind": "tool-call", "id": id, "name": name, "input": input})),
+                );
             }
-            Event::ToolResult { id, content, is_error } => {
-                let line = format!("{} {}", if is_error { "✗" } else { "✓" }, one_line(&content));
+            Event::ToolResult {
+                id,
+                content,
+                is_error,
+            } => {
+                let line = format!(
+                    "{} {}",
+                    if is_error { "✗" } else { "✓" },
+                    one_line(&content)
+                );
                 let data = json!({"kind": "tool-result", "id": id, "output": content, "isError": is_error});
                 self.status(&line, Some(data));
             }
@@ -171,7 +182,11 @@ impl Translator {
         if !self.thought.is_empty() {
             let thought = std::mem::take(&mut self.thought);
             let line = format!("thinking: {}", one_line(&thought));
-            let record = self.status_record(TaskState::Working, &line, Some(json!({"kind": "thought", "text": thought})));
+            let record = self.status_record(
+                TaskState::Working,
+                &line,
+                Some(json!({"kind": "thought", "text": thought})),
+            );
             self.out.push(record);
         }
     }
@@ -185,7 +200,11 @@ impl Translator {
     }
 
     fn push_artifact(&mut self, artifact: Artifact, append: bool, last: bool) {
-        let mut update = TaskArtifactUpdateEvent::new(self.log.id.clone(), self.log.context_id.clone(), artifact);
+        let mut update = TaskArtifactUpdateEvent::new(
+            self.log.id.clone(),
+            self.log.context_id.clone(),
+            artifact,
+        );
         update.append = append;
         update.last_chunk = last;
         self.out.push(Record::Artifact(update));
@@ -195,22 +214,43 @@ impl Translator {
         self.flush();
         let part = match artifact.content {
             Content::Text(text) => Part::text(text),
-            Content::Raw { base64, filename, media_type } => {
+            Content::Raw {
+                base64,
+                filename,
+                media_type,
+            } => {
                 let Some(bytes) = decode_base64(&base64) else {
                     self.status("an artifact was not valid base64 and is left out", None);
                     return;
                 };
-                Part { content: PartContent::Raw(bytes), metadata: None, filename, media_type }
+                Part {
+                    content: PartContent::Raw(bytes),
+                    metadata: None,
+                    filename,
+                    media_type,
+                }
             }
-            Content::Url { url, filename, media_type } => {
-                Part { content: PartContent::Url(url), metadata: None, filename, media_type }
-            }
+            Content::Url {
+                url,
+                filename,
+                media_type,
+            } => Part {
+                content: PartContent::Url(url),
+                metadata: None,
+                filename,
+                media_type,
+            },
             Content::Data(data) => Part::data(data),
         };
         let id = artifact.id.map_or_else(
-            || artifact.name.as_deref().map_or_else(ArtifactId::random, |name| {
-                ArtifactId::new(format!("{}-{name}", self.log.id))
-            }),
+            || {
+                artifact
+                    .name
+                    .as_deref()
+                    .map_or_else(ArtifactId::random, |name| {
+                        ArtifactId::new(format!("{}-{name}", self.log.id))
+                    })
+            },
             |id| ArtifactId::new(format!("{}-{id}", self.log.id)),
         );
         let mut made = Artifact::new(id, artifact.name.unwrap_or_default(), vec![part]);
@@ -259,18 +299,24 @@ impl Translator {
 
     /// The end of the turn: what is left, and the final status.
     pub(super) fn finish(&mut self, outcome: Outcome, facts: &Facts) -> Vec<Record> {
-        if let Outcome::Completed { answer: Some(answer) } = &outcome {
+        if let Outcome::Completed {
+            answer: Some(answer),
+        } = &outcome
+        {
             self.replace_if_different(answer);
         }
         self.flush();
         let (state, words) = match outcome {
             Outcome::Completed { .. } => (TaskState::Completed, None),
-            Outcome::InputRequired { question, data } => (TaskState::InputRequired, Some((question, data))),
+            Outcome::InputRequired { question, data } => {
+                (TaskState::InputRequired, Some((question, data)))
+            }
             Outcome::AuthRequired { message } => (TaskState::AuthRequired, Some((message, None))),
             Outcome::Rejected { message } => (TaskState::Rejected, Some((message, None))),
             Outcome::Canceled => (TaskState::Canceled, None),
             Outcome::Failed { message, hint } => {
-                let words = hint.map_or_else(|| message.clone(), |hint| format!("{message}\n{hint}"));
+                let words =
+                    hint.map_or_else(|| message.clone(), |hint| format!("{message}\n{hint}"));
                 (TaskState::Failed, Some((words, None)))
             }
             Outcome::ConversationLost => {
@@ -280,7 +326,8 @@ impl Translator {
         };
         let message = words.map(|(text, data)| self.message(text, data));
         let metadata = self.metadata(facts);
-        self.out.push(status(&self.log, state, message, Some(metadata)));
+        self.out
+            .push(status(&self.log, state, message, Some(metadata)));
         std::mem::take(&mut self.out)
     }
 
@@ -288,7 +335,8 @@ impl Translator {
     fn replace_if_different(&mut self, answer: &str) {
         self.flush();
         let same = self.streamed.as_deref().is_some_and(|streamed| {
-            streamed == answer || (self.streamed_bytes > streamed.len() && self.streamed_bytes == answer.len())
+            streamed == answer
+                || (self.streamed_bytes > streamed.len() && self.streamed_bytes == answer.len())
         });
         if same || (answer.is_empty() && !self.answer_begun) {
             return;
@@ -296,7 +344,10 @@ impl Translator {
         if self.answer_begun
             && let Some(narration) = self.streamed.take()
         {
-            self.status("the narration of this turn", Some(json!({"kind": "narration", "text": narration})));
+            self.status(
+                "the narration of this turn",
+                Some(json!({"kind": "narration", "text": narration})),
+            );
         }
         let mut append = false;
         let mut rest = answer;
@@ -324,9 +375,22 @@ impl Translator {
                 tokens.extend(value.map(|value| (name.to_owned(), Value::from(value))));
             }
             metadata.insert("usage".to_owned(), Value::Object(tokens));
-            metadata.extend(usage.cost_usd.map(|cost| ("costUsd".to_owned(), Value::from(cost))));
-            metadata.extend(usage.model.clone().map(|model| ("model".to_owned(), Value::from(model))));
-            metadata.extend(usage.turns.map(|turns| ("turns".to_owned(), Value::from(turns))));
+            metadata.extend(
+                usage
+                    .cost_usd
+                    .map(|cost| ("costUsd".to_owned(), Value::from(cost))),
+            );
+            metadata.extend(
+                usage
+                    .model
+                    .clone()
+                    .map(|model| ("model".to_owned(), Value::from(model))),
+            );
+            metadata.extend(
+                usage
+                    .turns
+                    .map(|turns| ("turns".to_owned(), Value::from(turns))),
+            );
         }
         let milliseconds = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
         metadata.insert("durationMs".to_owned(), Value::from(milliseconds));
@@ -347,7 +411,11 @@ pub(super) fn status(
     message: Option<Message>,
     metadata: Option<Map<String, Value>>,
 ) -> Record {
-    let status = TaskStatus { state, message, timestamp: Some(Timestamp::now()) };
+    let status = TaskStatus {
+        state,
+        message,
+        timestamp: Some(Timestamp::now()),
+    };
     let mut update = TaskStatusUpdateEvent::new(log.id.clone(), log.context_id.clone(), status);
     update.metadata = metadata;
     Record::Status(update)
@@ -355,8 +423,19 @@ pub(super) fn status(
 
 /// A value in one short line: the one string of an object that says most, else its JSON.
 fn preview(value: &Value) -> String {
-    let telling = ["command", "file_path", "path", "pattern", "url", "query", "prompt", "description"];
-    let found = telling.iter().find_map(|name| value.get(name).and_then(Value::as_str));
+    let telling = [
+        "command",
+        "file_path",
+        "path",
+        "pattern",
+        "url",
+        "query",
+        "prompt",
+        "description",
+    ];
+    let found = telling
+        .iter()
+        .find_map(|name| value.get(name).and_then(Value::as_str));
     found.map_or_else(|| one_line(&value.to_string()), one_line)
 }
 

@@ -1,6 +1,8 @@
 //! The store on SQLite: the writer thread, the readers, the queries.
 
-use super::{Durability, Error, Event, Filter, Kind, Page, Place, Scope, SessionRow, TaskRow, Write};
+use super::{
+    Durability, Error, Event, Filter, Kind, Page, Place, Scope, SessionRow, TaskRow, Write,
+};
 use bytes::Bytes;
 use pilothouse_a2a::id::{ContextId, TaskId};
 use pilothouse_a2a::task::TaskState;
@@ -58,7 +60,12 @@ struct Readers {
 
 impl Store {
     /// Opens (or makes) the database in a folder of our own.
-    pub(super) fn in_folder(folder: &Path, file: &Path, holder: &str, readers: usize) -> Result<Self, Error> {
+    pub(super) fn in_folder(
+        folder: &Path,
+        file: &Path,
+        holder: &str,
+        readers: usize,
+    ) -> Result<Self, Error> {
         let unusable = |path: &Path, error: &dyn std::fmt::Display| Error::Unusable {
             path: path.display().to_string(),
             reason: error.to_string(),
@@ -90,7 +97,11 @@ impl Store {
                 Ok(reader)
             })
             .collect::<Result<Vec<_>, rusqlite::Error>>()?;
-        let readers = Readers { permits: Semaphore::new(connections.len()), free: Mutex::new(connections), shared: None };
+        let readers = Readers {
+            permits: Semaphore::new(connections.len()),
+            free: Mutex::new(connections),
+            shared: None,
+        };
         Self::start(connection, None, readers, clean, Some(Arc::new(lock)))
     }
 
@@ -100,7 +111,11 @@ impl Store {
         prepare(&connection)?;
         migrate(&connection)?;
         let shared = Arc::new(Mutex::new(connection));
-        let readers = Readers { permits: Semaphore::new(1), free: Mutex::new(Vec::new()), shared: Some(shared.clone()) };
+        let readers = Readers {
+            permits: Semaphore::new(1),
+            free: Mutex::new(Vec::new()),
+            shared: Some(shared.clone()),
+        };
         let idle = Connection::open_in_memory()?;
         Self::start(idle, Some(shared), readers, true, None)
     }
@@ -113,16 +128,21 @@ impl Store {
         lock: Option<Arc<File>>,
     ) -> Result<Self, Error> {
         let next_n = connection
-            .query_row("SELECT coalesce(max(n), 0) + 1 FROM tasks", [], |row| row.get(0))
+            .query_row("SELECT coalesce(max(n), 0) + 1 FROM tasks", [], |row| {
+                row.get(0)
+            })
             .unwrap_or(1);
         let (jobs, waiting) = mpsc::channel(QUEUE);
         let writer = std::thread::Builder::new()
             .name("store".to_owned())
             .spawn(move || match shared {
-                None => write_until_closed(&mut *Box::new(connection), waiting),
+                None => write_until_closed(connection, waiting),
                 Some(shared) => write_shared(&shared, waiting),
             })
-            .map_err(|error| Error::Unusable { path: "a thread".to_owned(), reason: error.to_string() })?;
+            .map_err(|error| Error::Unusable {
+                path: "a thread".to_owned(),
+                reason: error.to_string(),
+            })?;
         Ok(Self {
             jobs,
             readers: Arc::new(readers),
@@ -143,7 +163,11 @@ impl Store {
         if let Err(error) = self.commit(vec![Write::CleanEnd], Durability::Synced).await {
             tracing::warn!(%error, "the store could not note its orderly end");
         }
-        let writer = self.writer.lock().expect("nobody panics with the writer's handle").take();
+        let writer = self
+            .writer
+            .lock()
+            .expect("nobody panics with the writer's handle")
+            .take();
         if let Some(writer) = writer {
             let _ = tokio::task::spawn_blocking(move || writer.join()).await;
         }
@@ -153,8 +177,10 @@ impl Store {
 /// One server on a store at a time; the lock goes away with the process.
 fn take_lock(folder: &Path, holder: &str) -> Result<File, Error> {
     let path = folder.join("lock");
-    let unusable =
-        |error: std::io::Error| Error::Unusable { path: path.display().to_string(), reason: error.to_string() };
+    let unusable = |error: std::io::Error| Error::Unusable {
+        path: path.display().to_string(),
+        reason: error.to_string(),
+    };
     let mut file = OpenOptions::new()
         .create(true)
         .truncate(false)
@@ -169,11 +195,17 @@ fn take_lock(folder: &Path, holder: &str) -> Result<File, Error> {
             let mut holder = String::new();
             let _ = file.read_to_string(&mut holder);
             let path = folder.display().to_string();
-            return Err(Error::Held { path, holder: holder.trim().to_owned() });
+            return Err(Error::Held {
+                path,
+                holder: holder.trim().to_owned(),
+            });
         }
         Err(std::fs::TryLockError::Error(error)) => return Err(unusable(error)),
     }
-    file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(holder.as_bytes())).map_err(unusable)?;
+    file.set_len(0)
+        .and_then(|()| file.rewind())
+        .and_then(|()| file.write_all(holder.as_bytes()))
+        .map_err(unusable)?;
     Ok(file)
 }
 
@@ -193,12 +225,23 @@ fn migrate(connection: &Connection) -> Result<bool, Error> {
     if found > known {
         return Err(Error::Newer { found, known });
     }
-    for (number, sql) in (1..).zip(MIGRATIONS).skip(usize::try_from(found).unwrap_or(0)) {
-        connection.execute_batch(&format!("BEGIN; {sql} PRAGMA user_version = {number}; COMMIT;"))?;
+    for (number, sql) in (1..)
+        .zip(MIGRATIONS)
+        .skip(usize::try_from(found).unwrap_or(0))
+    {
+        connection.execute_batch(&format!(
+            "BEGIN; {sql} PRAGMA user_version = {number}; COMMIT;"
+        ))?;
     }
-    let end: Option<String> =
-        connection.query_row("SELECT value FROM meta WHERE name = 'end'", [], |row| row.get(0)).optional()?;
-    connection.execute("INSERT OR REPLACE INTO meta (name, value) VALUES ('end', 'running')", [])?;
+    let end: Option<String> = connection
+        .query_row("SELECT value FROM meta WHERE name = 'end'", [], |row| {
+            row.get(0)
+        })
+        .optional()?;
+    connection.execute(
+        "INSERT OR REPLACE INTO meta (name, value) VALUES ('end', 'running')",
+        [],
+    )?;
     Ok(end.is_none_or(|end| end == "clean"))
 }
 
@@ -217,16 +260,23 @@ impl Store {
     /// When the database fails (a full disk, say); then nothing of the batch is stored.
     pub async fn commit(&self, writes: Vec<Write>, durability: Durability) -> Result<(), Error> {
         let (done, answer) = oneshot::channel();
-        self.jobs.send(Job { writes, durability, done }).await.map_err(|_| Error::Closed)?;
+        self.jobs
+            .send(Job {
+                writes,
+                durability,
+                done,
+            })
+            .await
+            .map_err(|_| Error::Closed)?;
         answer.await.map_err(|_| Error::Closed)?
     }
 }
 
-fn write_until_closed(connection: &mut Connection, mut waiting: mpsc::Receiver<Job>) {
+fn write_until_closed(mut connection: Connection, mut waiting: mpsc::Receiver<Job>) {
     let mut synced = false;
     let mut group = Vec::with_capacity(GROUP);
     while waiting.blocking_recv_many(&mut group, GROUP) > 0 {
-        if write_group(connection, &mut group, &mut synced) {
+        if write_group(&mut connection, &mut group, &mut synced) {
             return;
         }
     }
@@ -245,7 +295,10 @@ fn write_shared(connection: &Mutex<Connection>, mut waiting: mpsc::Receiver<Job>
 
 /// Writes a group and answers everyone in it; true when it was the last one.
 fn write_group(connection: &mut Connection, group: &mut Vec<Job>, synced: &mut bool) -> bool {
-    let last = group.iter().flat_map(|job| &job.writes).any(|write| matches!(write, Write::CleanEnd));
+    let last = group
+        .iter()
+        .flat_map(|job| &job.writes)
+        .any(|write| matches!(write, Write::CleanEnd));
     let wanted = group.iter().any(|job| job.durability == Durability::Synced);
     if wanted != *synced {
         let level = if wanted { "FULL" } else { "NORMAL" };
@@ -265,7 +318,9 @@ fn write_group(connection: &mut Connection, group: &mut Vec<Job>, synced: &mut b
         }
         Err(error) => {
             let error = Error::from(error);
-            group.drain(..).for_each(|job| drop(job.done.send(Err(error.clone()))));
+            group
+                .drain(..)
+                .for_each(|job| drop(job.done.send(Err(error.clone()))));
         }
     }
     last
@@ -355,15 +410,24 @@ impl Store {
         query: impl FnOnce(&Connection) -> Result<T, rusqlite::Error> + Send + 'static,
     ) -> Result<T, Error> {
         let readers = self.readers.clone();
-        let _permit = self.readers.permits.acquire().await.map_err(|_| Error::Closed)?;
+        let _permit = self
+            .readers
+            .permits
+            .acquire()
+            .await
+            .map_err(|_| Error::Closed)?;
         let outcome = tokio::task::spawn_blocking(move || match &readers.shared {
-            Some(shared) => query(&*shared.lock().expect("a query does not panic")),
+            Some(shared) => query(&shared.lock().expect("a query does not panic")),
             None => {
                 let mut free = readers.free.lock().expect("a pop does not panic");
                 let connection = free.pop().expect("a permit stands for a connection");
                 drop(free);
                 let outcome = query(&connection);
-                readers.free.lock().expect("a push does not panic").push(connection);
+                readers
+                    .free
+                    .lock()
+                    .expect("a push does not panic")
+                    .push(connection);
                 outcome
             }
         })
@@ -381,7 +445,10 @@ impl Store {
         self.read(move |connection| {
             connection
                 .prepare_cached("SELECT * FROM tasks WHERE id = ?1 AND caller = ?2 AND agent = ?3")?
-                .query_row(params![id.as_str(), &*scope.caller, &*scope.agent], task_row)
+                .query_row(
+                    params![id.as_str(), &*scope.caller, &*scope.agent],
+                    task_row,
+                )
                 .optional()
         })
         .await
@@ -392,7 +459,11 @@ impl Store {
     /// # Errors
     ///
     /// When the database fails.
-    pub async fn task_by_alias(&self, scope: &Scope, alias: &str) -> Result<Option<TaskRow>, Error> {
+    pub async fn task_by_alias(
+        &self,
+        scope: &Scope,
+        alias: &str,
+    ) -> Result<Option<TaskRow>, Error> {
         let (scope, alias) = (scope.clone(), alias.to_owned());
         self.read(move |connection| {
             connection
@@ -412,10 +483,17 @@ impl Store {
     /// # Errors
     ///
     /// When the database fails.
-    pub async fn events(&self, n: i64, after: u64, upto: u64, bytes: usize) -> Result<Vec<Event>, Error> {
+    pub async fn events(
+        &self,
+        n: i64,
+        after: u64,
+        upto: u64,
+        bytes: usize,
+    ) -> Result<Vec<Event>, Error> {
         self.read(move |connection| {
-            let mut statement = connection
-                .prepare_cached("SELECT key, kind, body FROM events WHERE key BETWEEN ?1 AND ?2 ORDER BY key")?;
+            let mut statement = connection.prepare_cached(
+                "SELECT key, kind, body FROM events WHERE key BETWEEN ?1 AND ?2 ORDER BY key",
+            )?;
             let mut rows = statement.query(params![key(n, after) + 1, key(n, upto)])?;
             let (mut found, mut size) = (Vec::new(), 0);
             while let Some(row) = rows.next()? {
@@ -436,7 +514,13 @@ impl Store {
     /// # Errors
     ///
     /// When the database fails.
-    pub async fn list(&self, scope: &Scope, filter: Filter, from: Option<Place>, size: u32) -> Result<Page, Error> {
+    pub async fn list(
+        &self,
+        scope: &Scope,
+        filter: Filter,
+        from: Option<Place>,
+        size: u32,
+    ) -> Result<Page, Error> {
         let scope = scope.clone();
         self.read(move |connection| {
             let wanted = "caller = ?1 AND agent = ?2 AND (?3 IS NULL OR context_id = ?3)
@@ -446,25 +530,44 @@ impl Store {
             let since = filter.since.map_or(0, Timestamp::as_millisecond);
             let total: i64 = connection
                 .prepare_cached(&format!("SELECT count(*) FROM tasks WHERE {wanted}"))?
-                .query_row(params![&*scope.caller, &*scope.agent, context, state, since], |row| row.get(0))?;
-            let from = from.unwrap_or(Place { status_ms: i64::MAX, n: i64::MAX });
+                .query_row(
+                    params![&*scope.caller, &*scope.agent, context, state, since],
+                    |row| row.get(0),
+                )?;
+            let from = from.unwrap_or(Place {
+                status_ms: i64::MAX,
+                n: i64::MAX,
+            });
             let mut statement = connection.prepare_cached(&format!(
                 "SELECT * FROM tasks WHERE {wanted} AND (status_ms, n) < (?6, ?7)
                  ORDER BY status_ms DESC, n DESC LIMIT ?8"
             ))?;
             let mut rows = statement
                 .query_map(
-                    params![&*scope.caller, &*scope.agent, context, state, since, from.status_ms, from.n, size + 1],
+                    params![
+                        &*scope.caller,
+                        &*scope.agent,
+                        context,
+                        state,
+                        since,
+                        from.status_ms,
+                        from.n,
+                        size + 1
+                    ],
                     task_row,
                 )?
                 .collect::<Result<Vec<_>, _>>()?;
             let more = rows.len() > size as usize;
             rows.truncate(size as usize);
-            let next = rows
-                .last()
-                .filter(|_| more)
-                .map(|row| Place { status_ms: row.status_at.as_millisecond(), n: row.n });
-            Ok(Page { rows, next, total: total.cast_unsigned() })
+            let next = rows.last().filter(|_| more).map(|row| Place {
+                status_ms: row.status_at.as_millisecond(),
+                n: row.n,
+            });
+            Ok(Page {
+                rows,
+                next,
+                total: total.cast_unsigned(),
+            })
         })
         .await
     }
@@ -489,12 +592,21 @@ impl Store {
     /// # Errors
     ///
     /// When the database fails.
-    pub async fn session(&self, scope: &Scope, context: &ContextId) -> Result<Option<SessionRow>, Error> {
+    pub async fn session(
+        &self,
+        scope: &Scope,
+        context: &ContextId,
+    ) -> Result<Option<SessionRow>, Error> {
         let (scope, context) = (scope.clone(), context.clone());
         self.read(move |connection| {
             connection
-                .prepare_cached("SELECT * FROM sessions WHERE caller = ?1 AND agent = ?2 AND context_id = ?3")?
-                .query_row(params![&*scope.caller, &*scope.agent, context.as_str()], session_row)
+                .prepare_cached(
+                    "SELECT * FROM sessions WHERE caller = ?1 AND agent = ?2 AND context_id = ?3",
+                )?
+                .query_row(
+                    params![&*scope.caller, &*scope.agent, context.as_str()],
+                    session_row,
+                )
                 .optional()
         })
         .await
@@ -552,7 +664,9 @@ impl Store {
         self.read(|connection| {
             connection
                 .prepare("SELECT id, used_ms FROM sessions ORDER BY used_ms DESC")?
-                .query_map([], |row| Ok((Arc::from(row.get::<_, String>(0)?), row.get(1)?)))?
+                .query_map([], |row| {
+                    Ok((Arc::from(row.get::<_, String>(0)?), row.get(1)?))
+                })?
                 .collect()
         })
         .await
@@ -568,7 +682,10 @@ impl Store {
             let writes = some.iter().map(|&n| Write::TaskGone { n }).collect();
             self.commit(writes, Durability::Written).await?;
         }
-        let writes = sessions.iter().map(|id| Write::SessionGone { id: id.clone() }).collect();
+        let writes = sessions
+            .iter()
+            .map(|id| Write::SessionGone { id: id.clone() })
+            .collect();
         self.commit(writes, Durability::Written).await
     }
 }
@@ -614,7 +731,11 @@ fn event_row(row: &Row<'_>) -> Result<Event, rusqlite::Error> {
         _ => Kind::Message,
     };
     let seq = row.get::<_, i64>(0)?.cast_unsigned() & 0xffff_ffff;
-    Ok(Event { seq, kind, body: Bytes::from(row.get::<_, Vec<u8>>(2)?) })
+    Ok(Event {
+        seq,
+        kind,
+        body: Bytes::from(row.get::<_, Vec<u8>>(2)?),
+    })
 }
 
 fn session_row(row: &Row<'_>) -> Result<SessionRow, rusqlite::Error> {
@@ -630,6 +751,8 @@ fn session_row(row: &Row<'_>) -> Result<SessionRow, rusqlite::Error> {
 }
 
 fn state_of(number: i64) -> TaskState {
-    let known = usize::try_from(number).ok().and_then(|number| TaskState::ALL.get(number).copied());
+    let known = usize::try_from(number)
+        .ok()
+        .and_then(|number| TaskState::ALL.get(number).copied());
     known.unwrap_or(TaskState::Unspecified)
 }

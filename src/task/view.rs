@@ -49,7 +49,11 @@ pub(super) async fn fold(store: &Store, n: i64, seq: u64, limit: usize) -> Resul
         }
     }
     let task = folded.ok_or(Error::Closed)?;
-    Ok(Snapshot { task, seq: after, truncated })
+    Ok(Snapshot {
+        task,
+        seq: after,
+        truncated,
+    })
 }
 
 impl Snapshot {
@@ -58,12 +62,20 @@ impl Snapshot {
     pub fn present(mut self, inline: usize) -> Self {
         let task = &mut self.task;
         let id = answer_id(&task.id);
-        if let Some(place) = task.artifacts.iter().position(|artifact| artifact.artifact_id == id) {
+        if let Some(place) = task
+            .artifacts
+            .iter()
+            .position(|artifact| artifact.artifact_id == id)
+        {
             let answer = task.artifacts.remove(place);
             if task.status.state == TaskState::Completed {
                 let text = match answer.parts.first().map(|part| &part.content) {
-                    Some(PartContent::Text(text)) if text.len() <= inline && !self.truncated => text.clone(),
-                    _ => format!("The answer is too long for the history; it is the artifact `{id}`."),
+                    Some(PartContent::Text(text)) if text.len() <= inline && !self.truncated => {
+                        text.clone()
+                    }
+                    _ => format!(
+                        "The answer is too long for the history; it is the artifact `{id}`."
+                    ),
                 };
                 let mut message = Message::agent_text(text);
                 message.message_id = MessageId::new(id.as_str());
@@ -74,16 +86,22 @@ impl Snapshot {
             task.artifacts.push(answer);
         }
         if self.truncated {
-            task.artifacts.iter_mut().filter(|artifact| artifact.artifact_id == id).for_each(|artifact| {
-                artifact.description = Some("the beginning of a longer answer; `whole` says where the rest is".to_owned());
-                let whole = format!("/api/v1/tasks/{}/answer", task.id);
-                artifact.parts.push(Part {
-                    content: PartContent::Url(whole),
-                    filename: Some("answer.txt".to_owned()),
-                    media_type: Some("text/plain; charset=utf-8".to_owned()),
-                    metadata: None,
+            task.artifacts
+                .iter_mut()
+                .filter(|artifact| artifact.artifact_id == id)
+                .for_each(|artifact| {
+                    artifact.description = Some(
+                        "the beginning of a longer answer; `whole` says where the rest is"
+                            .to_owned(),
+                    );
+                    let whole = format!("/api/v1/tasks/{}/answer", task.id);
+                    artifact.parts.push(Part {
+                        content: PartContent::Url(whole),
+                        filename: Some("answer.txt".to_owned()),
+                        media_type: Some("text/plain; charset=utf-8".to_owned()),
+                        metadata: None,
+                    });
                 });
-            });
         }
         self
     }

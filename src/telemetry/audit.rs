@@ -56,18 +56,36 @@ impl Audit {
     /// Opens `stderr`, `off`, or a file that only its owner may read.
     pub(super) fn open(place: &str) -> io::Result<Self> {
         let sink: Box<dyn Write + Send> = match place {
-            "off" => return Ok(Self { entries: None, closed: Mutex::new(true) }),
+            "off" => {
+                return Ok(Self {
+                    entries: None,
+                    closed: Mutex::new(true),
+                });
+            }
             "stderr" => Box::new(io::stderr()),
             path => {
-                let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path).map_err(|error| {
-                    io::Error::new(error.kind(), format!("cannot open the audit log {path}: {error}; correct `audit`"))
-                })?;
+                let file = OpenOptions::new()
+                    .create(true)
+                    .append(true)
+                    .mode(0o600)
+                    .open(path)
+                    .map_err(|error| {
+                        io::Error::new(
+                            error.kind(),
+                            format!("cannot open the audit log {path}: {error}; correct `audit`"),
+                        )
+                    })?;
                 Box::new(file)
             }
         };
         let (entries, waiting) = mpsc::channel(QUEUE);
-        std::thread::Builder::new().name("audit".to_owned()).spawn(move || write(sink, waiting))?;
-        Ok(Self { entries: Some(entries), closed: Mutex::new(false) })
+        std::thread::Builder::new()
+            .name("audit".to_owned())
+            .spawn(move || write(sink, waiting))?;
+        Ok(Self {
+            entries: Some(entries),
+            closed: Mutex::new(false),
+        })
     }
 
     /// Notes one entry.
@@ -109,6 +127,8 @@ fn write(mut sink: Box<dyn Write + Send>, mut waiting: mpsc::Receiver<Message>) 
         {
             tracing::error!(%error, "the audit log can no longer be written (said once)");
         }
-        flushed.into_iter().for_each(|done| { let _ = done.send(()); });
+        flushed.into_iter().for_each(|done| {
+            let _ = done.send(());
+        });
     }
 }

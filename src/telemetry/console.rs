@@ -55,7 +55,9 @@ impl Console {
         let (lines, waiting) = sync_channel(QUEUE);
         let skipped = Arc::new(AtomicUsize::new(0));
         let counted = skipped.clone();
-        let writer = std::thread::Builder::new().name("console".to_owned()).spawn(move || print(&waiting, &counted));
+        let writer = std::thread::Builder::new()
+            .name("console".to_owned())
+            .spawn(move || print(&waiting, &counted));
         Self {
             on: writer.is_ok(),
             lines: Mutex::new(Some(lines)),
@@ -88,8 +90,16 @@ impl Console {
             Event::Thought(text) => ("thought", text.clone()),
             Event::Status { text, .. } => ("status", text.clone()),
             Event::ToolCall { name, input, .. } => ("tool", format!("{name} {input}")),
-            Event::ToolResult { content, is_error: false, .. } => ("result", content.clone()),
-            Event::ToolResult { content, is_error: true, .. } => ("refused", content.clone()),
+            Event::ToolResult {
+                content,
+                is_error: false,
+                ..
+            } => ("result", content.clone()),
+            Event::ToolResult {
+                content,
+                is_error: true,
+                ..
+            } => ("refused", content.clone()),
             Event::Plan(plan) => ("plan", plan.to_string()),
             Event::Artifact(artifact) => ("artifact", artifact.name.clone().unwrap_or_default()),
             Event::Message(text) => ("message", text.clone()),
@@ -97,7 +107,10 @@ impl Console {
             Event::Raw(value) => ("other", value.to_string()),
         };
         let head: String = preview.chars().take(400).collect();
-        self.line(AGENT, &format!("< {:>6} {kind}: {}", short(task), one_line(&head)));
+        self.line(
+            AGENT,
+            &format!("< {:>6} {kind}: {}", short(task), one_line(&head)),
+        );
     }
 
     /// A turn is over.
@@ -105,7 +118,11 @@ impl Console {
         if !self.on {
             return;
         }
-        let word = state.name().trim_start_matches("TASK_STATE_").to_lowercase().replace('_', "-");
+        let word = state
+            .name()
+            .trim_start_matches("TASK_STATE_")
+            .to_lowercase()
+            .replace('_', "-");
         let mut line = format!("← {:>6} {word} in {:.2} s", short(task), took.as_secs_f64());
         if let Some(usage) = usage {
             if let (Some(input), Some(output)) = (usage.input_tokens, usage.output_tokens) {
@@ -131,7 +148,11 @@ impl Console {
     fn line(&self, style: Style, text: &str) {
         let width = if self.terminal { width() } else { PLAIN_WIDTH };
         let text = cut(text, width);
-        let line = if self.colour { format!("{style}{text}{style:#}\n") } else { format!("{text}\n") };
+        let line = if self.colour {
+            format!("{style}{text}{style:#}\n")
+        } else {
+            format!("{text}\n")
+        };
         let lines = self.lines.lock().expect("a send does not panic");
         if let Some(lines) = &*lines
             && lines.try_send(line).is_err()
@@ -157,8 +178,16 @@ fn print(waiting: &Receiver<String>, skipped: &AtomicUsize) {
     let mut out = io::stdout().lock();
     while let Ok(line) = waiting.recv() {
         let lost = skipped.swap(0, Ordering::Relaxed);
-        let said = if lost > 0 { out.write_all(format!("  … {lost} lines skipped\n").as_bytes()) } else { Ok(()) };
-        if said.and_then(|()| out.write_all(line.as_bytes())).and_then(|()| out.flush()).is_err() {
+        let said = if lost > 0 {
+            out.write_all(format!("  … {lost} lines skipped\n").as_bytes())
+        } else {
+            Ok(())
+        };
+        if said
+            .and_then(|()| out.write_all(line.as_bytes()))
+            .and_then(|()| out.flush())
+            .is_err()
+        {
             return;
         }
     }
@@ -184,7 +213,8 @@ fn one_line(text: &str) -> String {
 }
 
 fn width() -> usize {
-    let columns = rustix::termios::tcgetwinsize(io::stdout()).map_or(0, |size| usize::from(size.ws_col));
+    let columns =
+        rustix::termios::tcgetwinsize(io::stdout()).map_or(0, |size| usize::from(size.ws_col));
     if columns == 0 { 80 } else { columns }
 }
 

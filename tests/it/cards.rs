@@ -15,7 +15,10 @@ fn card(world: &World, version: &str) -> Value {
 fn the_card_is_public() {
     let world = World::start();
     let reply = world.get(CARD, &[]);
-    assert_eq!((reply.status, reply.header("content-type")), (200, Some("application/json")));
+    assert_eq!(
+        (reply.status, reply.header("content-type")),
+        (200, Some("application/json"))
+    );
 }
 
 #[test]
@@ -23,7 +26,10 @@ fn without_a_version_the_card_serves_clients_of_both_versions() {
     let world = World::start();
     let card = world.get(CARD, &[]).json();
     assert!(card["supportedInterfaces"].is_array(), "{card}");
-    assert!(!text_of(&card, "url").is_empty() && !text_of(&card, "protocolVersion").is_empty(), "{card}");
+    assert!(
+        !text_of(&card, "url").is_empty() && !text_of(&card, "protocolVersion").is_empty(),
+        "{card}"
+    );
 }
 
 #[test]
@@ -31,7 +37,10 @@ fn version_1_0_gets_its_own_fields_alone() {
     let world = World::start();
     let card = card(&world, "1.0");
     assert!(card["supportedInterfaces"].is_array(), "{card}");
-    assert!(card.get("url").is_none() && card.get("preferredTransport").is_none(), "{card}");
+    assert!(
+        card.get("url").is_none() && card.get("preferredTransport").is_none(),
+        "{card}"
+    );
 }
 
 #[test]
@@ -39,7 +48,10 @@ fn version_0_3_gets_its_own_fields_alone() {
     let world = World::start();
     let card = card(&world, "0.3");
     assert!(card.get("supportedInterfaces").is_none(), "{card}");
-    assert!(text_of(&card, "protocolVersion").starts_with("0.3"), "{card}");
+    assert!(
+        text_of(&card, "protocolVersion").starts_with("0.3"),
+        "{card}"
+    );
 }
 
 #[test]
@@ -47,7 +59,10 @@ fn every_interface_has_an_address_a_binding_and_a_version() {
     let world = World::start();
     let card = card(&world, "1.0");
     for interface in card["supportedInterfaces"].as_array().unwrap() {
-        assert_eq!(text_of(interface, "url"), format!("http://{}/", world.address()));
+        assert_eq!(
+            text_of(interface, "url"),
+            format!("http://{}/", world.address())
+        );
         assert_eq!(text_of(interface, "protocolBinding"), "JSONRPC");
         assert!(!text_of(interface, "protocolVersion").is_empty());
     }
@@ -67,20 +82,30 @@ fn a_known_card_is_not_sent_again() {
     let first = world.get(CARD, &[]);
     let tag = first.header("etag").unwrap();
     let second = world.get(CARD, &[("If-None-Match", tag)]);
-    assert_eq!((second.status, second.body.len(), second.header("etag")), (304, 0, Some(tag)));
+    assert_eq!(
+        (second.status, second.body.len(), second.header("etag")),
+        (304, 0, Some(tag))
+    );
 }
 
 #[test]
 fn a_stale_tag_gets_the_card() {
     let world = World::start();
-    assert_eq!(world.get(CARD, &[("If-None-Match", "\"stale\"")]).status, 200);
+    assert_eq!(
+        world.get(CARD, &[("If-None-Match", "\"stale\"")]).status,
+        200
+    );
 }
 
 #[test]
 fn the_shapes_have_tags_of_their_own() {
     let world = World::start();
-    let tag = |headers: &[(&str, &str)]| world.get(CARD, headers).header("etag").unwrap().to_owned();
-    assert_ne!(tag(&[("A2A-Version", "1.0")]), tag(&[("A2A-Version", "0.3")]));
+    let tag =
+        |headers: &[(&str, &str)]| world.get(CARD, headers).header("etag").unwrap().to_owned();
+    assert_ne!(
+        tag(&[("A2A-Version", "1.0")]),
+        tag(&[("A2A-Version", "0.3")])
+    );
 }
 
 #[test]
@@ -96,7 +121,11 @@ fn the_card_says_that_a_bearer_token_is_needed() {
     let world = World::start();
     let card = card(&world, "0.3");
     let schemes = card["securitySchemes"].as_object().unwrap();
-    assert!(schemes.values().any(|scheme| scheme["scheme"].as_str().is_some_and(|name| name.eq_ignore_ascii_case("bearer"))));
+    assert!(schemes.values().any(|scheme| {
+        scheme["scheme"]
+            .as_str()
+            .is_some_and(|name| name.eq_ignore_ascii_case("bearer"))
+    }));
     assert!(!card["security"].as_array().unwrap().is_empty(), "{card}");
 }
 
@@ -104,14 +133,24 @@ fn the_card_says_that_a_bearer_token_is_needed() {
 fn without_authentication_the_card_asks_for_none() {
     let world = World::new().args(["--no-auth"]).start();
     let card = card(&world, "0.3");
-    assert!(card.get("security").is_none_or(|security| *security == json!([])), "{card}");
+    assert!(
+        card.get("security")
+            .is_none_or(|security| *security == json!([])),
+        "{card}"
+    );
 }
 
 #[test]
 fn the_card_streams_and_does_not_push() {
     let world = World::start();
     let capabilities = &card(&world, "1.0")["capabilities"];
-    assert_eq!((&capabilities["streaming"], &capabilities["pushNotifications"]), (&json!(true), &json!(false)));
+    assert_eq!(
+        (
+            &capabilities["streaming"],
+            &capabilities["pushNotifications"]
+        ),
+        (&json!(true), &json!(false))
+    );
 }
 
 #[test]
@@ -132,8 +171,13 @@ fn name_text_and_skills_come_from_the_configuration() {
 
 #[test]
 fn behind_a_proxy_the_public_address_stands_on_the_card() {
-    let world = World::new().config(json!({"server": {"public_url": "https://agents.example.com/"}})).start();
-    assert_eq!(text_of(&card(&world, "0.3"), "url"), "https://agents.example.com/");
+    let world = World::new()
+        .config(json!({"server": {"public_url": "https://agents.example.com/"}}))
+        .start();
+    assert_eq!(
+        text_of(&card(&world, "0.3"), "url"),
+        "https://agents.example.com/"
+    );
 }
 
 #[test]
@@ -142,7 +186,13 @@ fn a_version_that_nobody_speaks_is_an_error_of_a_call() {
     let body = json!({"jsonrpc": "2.0", "id": 1, "method": "ListTasks", "params": {}}).to_string();
     let authorization = format!("Bearer {}", crate::world::OWNER);
     let call = |version: &str| {
-        world.post("/", &[("Authorization", &authorization), ("A2A-Version", version)], body.as_bytes()).json()
+        world
+            .post(
+                "/",
+                &[("Authorization", &authorization), ("A2A-Version", version)],
+                body.as_bytes(),
+            )
+            .json()
     };
     assert_eq!(call("99.0")["error"]["code"], -32009);
     assert!(call("1.0").get("result").is_some());

@@ -6,7 +6,10 @@ use serde_json::json;
 
 /// A world without the variables that every other test sets for its agents.
 fn names(world: &World) -> Vec<String> {
-    answer(&world.say("envs")).lines().map(ToOwned::to_owned).collect()
+    answer(&world.say("envs"))
+        .lines()
+        .map(ToOwned::to_owned)
+        .collect()
 }
 
 fn with_secrets() -> Builder {
@@ -21,7 +24,16 @@ fn with_secrets() -> Builder {
 fn the_environment_starts_empty() {
     let world = with_secrets().start();
     let own = ["FAKE_AGENT_CUES", "PILOTHOUSE_TEST_WORLD"];
-    let base = ["A2A_CONTEXT_ID", "A2A_MESSAGE_ID", "A2A_TASK_ID", "HOME", "LANG", "PATH", "TERM", "TMPDIR"];
+    let base = [
+        "A2A_CONTEXT_ID",
+        "A2A_MESSAGE_ID",
+        "A2A_TASK_ID",
+        "HOME",
+        "LANG",
+        "PATH",
+        "TERM",
+        "TMPDIR",
+    ];
     let mut expected: Vec<&str> = own.into_iter().chain(base).collect();
     expected.sort_unstable();
     assert_eq!(names(&world), expected);
@@ -30,47 +42,67 @@ fn the_environment_starts_empty() {
 #[test]
 fn the_home_of_the_server_is_not_the_agents() {
     let world = World::start();
-    assert_ne!(answer(&world.say("env HOME")), world.path("home").to_str().unwrap());
+    assert_ne!(
+        answer(&world.say("env HOME")),
+        world.path("home").to_str().unwrap()
+    );
 }
 
 #[test]
 fn names_that_look_like_keys_and_are_held_back_are_announced_without_their_values() {
     let world = with_secrets().start();
     let told = world.stderr();
-    assert!(told.contains("held back") && told.contains("OPENAI_API_KEY"), "{told}");
+    assert!(
+        told.contains("held back") && told.contains("OPENAI_API_KEY"),
+        "{told}"
+    );
     assert!(!told.contains("sk-openai-secret"), "{told}");
 }
 
 #[test]
 fn a_name_that_is_passed_arrives() {
-    let world = with_secrets().agent(json!({"env": {"pass": ["OPENAI_API_KEY"]}})).start();
+    let world = with_secrets()
+        .agent(json!({"env": {"pass": ["OPENAI_API_KEY"]}}))
+        .start();
     assert_eq!(answer(&world.say("env OPENAI_API_KEY")), "sk-openai-secret");
     assert!(!world.stderr().contains("sk-openai-secret"));
 }
 
 #[test]
 fn a_prefix_that_is_passed_arrives() {
-    let world = with_secrets().agent(json!({"env": {"pass": ["MY_TOOL_*"]}})).start();
+    let world = with_secrets()
+        .agent(json!({"env": {"pass": ["MY_TOOL_*"]}}))
+        .start();
     let names = names(&world);
-    assert!(names.contains(&"MY_TOOL_ONE".to_owned()) && names.contains(&"MY_TOOL_TWO".to_owned()), "{names:?}");
+    assert!(
+        names.contains(&"MY_TOOL_ONE".to_owned()) && names.contains(&"MY_TOOL_TWO".to_owned()),
+        "{names:?}"
+    );
     assert!(!names.contains(&"DATABASE_URL".to_owned()), "{names:?}");
 }
 
 #[test]
 fn a_preset_passes_its_names_as_far_as_they_are_set() {
-    let world = with_secrets().agent(json!({"env": {"presets": ["openai"]}})).start();
+    let world = with_secrets()
+        .agent(json!({"env": {"presets": ["openai"]}}))
+        .start();
     assert_eq!(answer(&world.say("env OPENAI_API_KEY")), "sk-openai-secret");
 }
 
 #[test]
 fn a_value_of_the_configuration_arrives() {
-    let world = World::new().agent(json!({"env": {"set": {"COLOUR": "blue"}}})).start();
+    let world = World::new()
+        .agent(json!({"env": {"set": {"COLOUR": "blue"}}}))
+        .start();
     assert_eq!(answer(&world.say("env COLOUR")), "blue");
 }
 
 #[test]
 fn a_value_of_the_dotenv_file_arrives_where_it_is_passed() {
-    let world = World::new().file(".env", 0o600, "MY_TOOL=from-file\n").agent(json!({"env": {"pass": ["MY_TOOL"]}})).start();
+    let world = World::new()
+        .file(".env", 0o600, "MY_TOOL=from-file\n")
+        .agent(json!({"env": {"pass": ["MY_TOOL"]}}))
+        .start();
     assert_eq!(answer(&world.say("env MY_TOOL")), "from-file");
 }
 
@@ -83,7 +115,10 @@ fn the_dotenv_file_overrides_the_environment_and_the_name_is_announced() {
         .start();
     assert_eq!(answer(&world.say("env MY_TOOL")), "from-file");
     let told = world.stderr();
-    assert!(told.contains("MY_TOOL") && !told.contains("from-file"), "{told}");
+    assert!(
+        told.contains("MY_TOOL") && !told.contains("from-file"),
+        "{told}"
+    );
 }
 
 #[test]
@@ -118,7 +153,10 @@ fn agent_cmd_serves_any_program_with_the_message_as_last_argument() {
         .args(["--port", "0", "--state-dir", &state_dir])
         .start();
     let task = world.say("hello there");
-    assert_eq!((state(&task), answer(&task).as_str()), ("COMPLETED", "two words said: hello there\n"));
+    assert_eq!(
+        (state(&task), answer(&task).as_str()),
+        ("COMPLETED", "two words said: hello there\n")
+    );
 }
 
 #[test]
@@ -138,7 +176,10 @@ fn the_variables_of_the_forerunner_are_honoured() {
         .args(["--state-dir", &state_dir])
         .start();
     let card = world.get("/.well-known/agent.json", &[]).json();
-    assert_eq!((&card["name"], &card["description"]), (&json!("my-bot"), &json!("Says where it is.")));
+    assert_eq!(
+        (&card["name"], &card["description"]),
+        (&json!("my-bot"), &json!("Says where it is."))
+    );
     let project = std::fs::canonicalize(project).unwrap();
     assert_eq!(answer(&world.say("x")).trim(), project.to_str().unwrap());
 }
@@ -149,7 +190,11 @@ fn the_log_of_agent_lines_holds_each_line_and_is_private() {
     world.say("say unmistakable");
     let path = world.path("cwd").join("agents.jsonl");
     let text = std::fs::read_to_string(&path).unwrap();
-    assert!(text.lines().any(|line| line.contains("unmistakable")), "{text}");
-    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(path).unwrap().permissions());
+    assert!(
+        text.lines().any(|line| line.contains("unmistakable")),
+        "{text}"
+    );
+    let mode =
+        std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(path).unwrap().permissions());
     assert_eq!(mode & 0o777, 0o600);
 }

@@ -49,7 +49,11 @@ pub(crate) fn ask(
     patience: Duration,
 ) -> Answer {
     let mut head = format!("{method} {path} HTTP/1.1\r\n");
-    let has = |name: &str| headers.iter().any(|(known, _)| known.eq_ignore_ascii_case(name));
+    let has = |name: &str| {
+        headers
+            .iter()
+            .any(|(known, _)| known.eq_ignore_ascii_case(name))
+    };
     if !has("host") {
         head.push_str(&format!("Host: {address}\r\n"));
     }
@@ -64,7 +68,8 @@ pub(crate) fn ask(
     socket.write_all(head.as_bytes()).unwrap();
     // A server that refuses early may close before it has read a large body.
     let _ = socket.write_all(body);
-    read_head(socket).unwrap_or_else(|error| panic!("no answer to {method} {path} within {patience:?}: {error}"))
+    read_head(socket)
+        .unwrap_or_else(|error| panic!("no answer to {method} {path} within {patience:?}: {error}"))
 }
 
 /// A connection with this much patience for each read.
@@ -81,23 +86,35 @@ fn read_head(socket: TcpStream) -> std::io::Result<Answer> {
     let mut line = String::new();
     socket.read_line(&mut line)?;
     let status = line.split(' ').nth(1).and_then(|code| code.parse().ok());
-    let status = status.ok_or_else(|| std::io::Error::other(format!("no status line but {line:?}")))?;
+    let status =
+        status.ok_or_else(|| std::io::Error::other(format!("no status line but {line:?}")))?;
     let mut headers: Vec<(String, String)> = Vec::new();
     loop {
         let mut line = String::new();
         socket.read_line(&mut line)?;
         match line.trim_end().split_once(':') {
-            Some((name, value)) => headers.push((name.to_ascii_lowercase(), value.trim().to_owned())),
+            Some((name, value)) => {
+                headers.push((name.to_ascii_lowercase(), value.trim().to_owned()))
+            }
             None => break,
         }
     }
-    let header = |name: &str| headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
+    let header = |name: &str| {
+        headers
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value.as_str())
+    };
     let framing = match (header("transfer-encoding"), header("content-length")) {
         (Some("chunked"), _) => Framing::Chunk(0),
         (_, Some(length)) => Framing::Length(length.parse().unwrap()),
         _ => Framing::UntilClose,
     };
-    Ok(Answer { status, headers, body: BufReader::with_capacity(64 * 1024, Body { socket, framing }) })
+    Ok(Answer {
+        status,
+        headers,
+        body: BufReader::with_capacity(64 * 1024, Body { socket, framing }),
+    })
 }
 
 impl Answer {
@@ -105,19 +122,29 @@ impl Answer {
     pub(crate) fn whole(mut self) -> Reply {
         let mut body = Vec::new();
         self.body.read_to_end(&mut body).unwrap();
-        Reply { status: self.status, headers: self.headers, body }
+        Reply {
+            status: self.status,
+            headers: self.headers,
+            body,
+        }
     }
 
     /// A header by its name in lower case.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value.as_str())
     }
 }
 
 impl Reply {
     /// A header by its name in lower case.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value.as_str())
     }
 
     /// The body as text.
@@ -127,7 +154,8 @@ impl Reply {
 
     /// The body as JSON.
     pub(crate) fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|error| panic!("{error}: {}", self.text()))
     }
 }
 
@@ -142,7 +170,11 @@ impl Read for Body {
                     let most = out.len().min(*left);
                     let size = self.socket.read(&mut out[..most])?;
                     *left -= size;
-                    return if size == 0 { Err(ErrorKind::UnexpectedEof.into()) } else { Ok(size) };
+                    return if size == 0 {
+                        Err(ErrorKind::UnexpectedEof.into())
+                    } else {
+                        Ok(size)
+                    };
                 }
                 Framing::Chunk(0) => {
                     let mut line = String::new();
@@ -151,15 +183,24 @@ impl Read for Body {
                         self.socket.read_line(&mut line)?;
                     }
                     let size = line.trim().split(';').next().unwrap_or_default();
-                    let size = usize::from_str_radix(size, 16)
-                        .map_err(|_| std::io::Error::new(ErrorKind::UnexpectedEof, "the body broke off"))?;
-                    self.framing = if size == 0 { Framing::Over } else { Framing::Chunk(size) };
+                    let size = usize::from_str_radix(size, 16).map_err(|_| {
+                        std::io::Error::new(ErrorKind::UnexpectedEof, "the body broke off")
+                    })?;
+                    self.framing = if size == 0 {
+                        Framing::Over
+                    } else {
+                        Framing::Chunk(size)
+                    };
                 }
                 Framing::Chunk(left) => {
                     let most = out.len().min(*left);
                     let size = self.socket.read(&mut out[..most])?;
                     *left -= size;
-                    return if size == 0 { Err(ErrorKind::UnexpectedEof.into()) } else { Ok(size) };
+                    return if size == 0 {
+                        Err(ErrorKind::UnexpectedEof.into())
+                    } else {
+                        Ok(size)
+                    };
                 }
             }
         }
@@ -184,7 +225,10 @@ pub(crate) struct Events {
 impl Events {
     /// The stream in this body.
     pub(crate) fn of(answer: Answer, patience: Duration) -> Self {
-        Self { body: answer.body, patience }
+        Self {
+            body: answer.body,
+            patience,
+        }
     }
 
     /// The next event; none at the end of the stream.
@@ -194,8 +238,13 @@ impl Events {
         loop {
             let mut line = String::new();
             let read = self.body.read_line(&mut line);
-            let size = read.unwrap_or_else(|error| panic!("waited {:?} for an event: {error}", self.patience));
-            assert!(Instant::now() < until, "waited {:?} for an event, only comments came", self.patience);
+            let size = read
+                .unwrap_or_else(|error| panic!("waited {:?} for an event: {error}", self.patience));
+            assert!(
+                Instant::now() < until,
+                "waited {:?} for an event, only comments came",
+                self.patience
+            );
             if size == 0 {
                 assert!(data.is_empty(), "the stream ended within an event: {data}");
                 return None;
@@ -206,8 +255,14 @@ impl Events {
                 Some(("data", value)) => data.push_str(value.trim_start()),
                 None if line.is_empty() && !data.is_empty() => {
                     let mut envelope: Value = serde_json::from_str(&data).unwrap();
-                    assert!(envelope.get("error").is_none(), "the stream says {envelope}");
-                    return Some(Event { id, result: envelope["result"].take() });
+                    assert!(
+                        envelope.get("error").is_none(),
+                        "the stream says {envelope}"
+                    );
+                    return Some(Event {
+                        id,
+                        result: envelope["result"].take(),
+                    });
                 }
                 _ => {}
             }
@@ -218,7 +273,9 @@ impl Events {
     pub(crate) fn until(&mut self, what: &str, fits: impl Fn(&Event) -> bool) -> Vec<Event> {
         let mut seen = Vec::new();
         loop {
-            let Some(event) = self.next() else { panic!("the stream ended before {what}: {seen:#?}") };
+            let Some(event) = self.next() else {
+                panic!("the stream ended before {what}: {seen:#?}")
+            };
             seen.push(event);
             if fits(seen.last().unwrap()) {
                 return seen;

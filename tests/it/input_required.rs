@@ -1,6 +1,8 @@
 //! Tasks that ask, and the answer that lets them go on.
 
-use crate::reading::{answer, message, message_in, message_to, parts_text, state, states, text_of, words};
+use crate::reading::{
+    answer, message, message_in, message_to, parts_text, state, states, text_of, words,
+};
 use crate::world::World;
 use serde_json::json;
 
@@ -8,8 +10,15 @@ use serde_json::json;
 fn an_ask_makes_the_task_wait_with_the_question() {
     let world = World::start();
     let task = world.say("say so far; ask Which colour? | red | green");
-    assert_eq!((state(&task), words(&task).as_str()), ("INPUT_REQUIRED", "Which colour?"));
-    let data = task["status"]["message"]["parts"].as_array().unwrap().iter().find_map(|part| part.get("data"));
+    assert_eq!(
+        (state(&task), words(&task).as_str()),
+        ("INPUT_REQUIRED", "Which colour?")
+    );
+    let data = task["status"]["message"]["parts"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find_map(|part| part.get("data"));
     assert_eq!(data.unwrap()["options"], json!(["red", "green"]));
 }
 
@@ -18,7 +27,10 @@ fn a_message_to_the_task_continues_it() {
     let world = World::start();
     let asked = world.say("ask which?");
     let task = world.send(message_to(text_of(&asked, "id"), "say green it is"));
-    assert_eq!((&task["id"], state(&task), answer(&task).as_str()), (&asked["id"], "COMPLETED", "green it is"));
+    assert_eq!(
+        (&task["id"], state(&task), answer(&task).as_str()),
+        (&asked["id"], "COMPLETED", "green it is")
+    );
 }
 
 #[test]
@@ -38,7 +50,9 @@ fn the_history_holds_both_messages_of_the_caller_in_order() {
 #[test]
 fn a_stream_of_the_sender_ends_with_the_question() {
     let world = World::start();
-    let events = world.stream("SendStreamingMessage", message("say x; ask which?")).rest();
+    let events = world
+        .stream("SendStreamingMessage", message("say x; ask which?"))
+        .rest();
     assert_eq!(states(&events), ["SUBMITTED", "WORKING", "INPUT_REQUIRED"]);
 }
 
@@ -48,7 +62,9 @@ fn a_subscriber_stays_across_the_question_and_its_answer() {
     let id = world.begin_waiting("cue go; ask which?", "go");
     let mut events = world.subscribe(&id);
     world.cue("go");
-    events.until("the question", |event| event.state() == Some("INPUT_REQUIRED"));
+    events.until("the question", |event| {
+        event.state() == Some("INPUT_REQUIRED")
+    });
     world.send(message_to(&id, "say done"));
     let rest = events.rest();
     assert_eq!(states(&rest).last(), Some(&"COMPLETED"));
@@ -69,8 +85,13 @@ fn a_task_that_asks_can_be_subscribed_to_and_stays_open() {
 fn a_stream_that_continues_a_task_begins_with_the_task() {
     let world = World::start();
     let id = text_of(&world.say("ask which?"), "id").to_owned();
-    let events = world.stream("SendStreamingMessage", message_to(&id, "say done")).rest();
-    assert_eq!((events[0].kind(), states(&events).last()), ("task", Some(&"COMPLETED")));
+    let events = world
+        .stream("SendStreamingMessage", message_to(&id, "say done"))
+        .rest();
+    assert_eq!(
+        (events[0].kind(), states(&events).last()),
+        ("task", Some(&"COMPLETED"))
+    );
 }
 
 #[test]
@@ -78,7 +99,10 @@ fn a_task_may_ask_again() {
     let world = World::start();
     let id = text_of(&world.say("ask first?"), "id").to_owned();
     let second = world.send(message_to(&id, "ask second?"));
-    assert_eq!((state(&second), words(&second).as_str()), ("INPUT_REQUIRED", "second?"));
+    assert_eq!(
+        (state(&second), words(&second).as_str()),
+        ("INPUT_REQUIRED", "second?")
+    );
     assert_eq!(state(&world.send(message_to(&id, "say done"))), "COMPLETED");
 }
 
@@ -88,7 +112,10 @@ fn a_message_to_a_working_task_is_refused_with_advice() {
     let id = world.begin_waiting("cue go; say done", "go");
     let error = world.error("SendMessage", message_to(&id, "say more"));
     assert_eq!(error["code"], -32004);
-    assert!(text_of(&error, "message").contains("without taskId"), "{error}");
+    assert!(
+        text_of(&error, "message").contains("without taskId"),
+        "{error}"
+    );
     world.cue("go");
 }
 
@@ -109,7 +136,10 @@ fn a_context_that_is_not_the_tasks_is_refused() {
     params["message"]["contextId"] = json!("another");
     let error = world.error("SendMessage", params);
     assert_eq!(error["code"], -32602);
-    assert_eq!(error["data"][1]["fieldViolations"][0]["field"], "message.contextId");
+    assert_eq!(
+        error["data"][1]["fieldViolations"][0]["field"],
+        "message.contextId"
+    );
 }
 
 #[test]
@@ -117,10 +147,19 @@ fn only_one_of_two_answers_at_once_continues_the_task() {
     let world = World::start();
     let id = text_of(&world.say("ask which?"), "id").to_owned();
     let replies = std::thread::scope(|scope| {
-        let send = |text: &'static str| scope.spawn(|| world.call(crate::world::OWNER, "SendMessage", &message_to(&id, text)).json());
+        let send = |text: &'static str| {
+            scope.spawn(|| {
+                world
+                    .call(crate::world::OWNER, "SendMessage", &message_to(&id, text))
+                    .json()
+            })
+        };
         [send("say one"), send("say two")].map(|reply| reply.join().unwrap())
     });
-    let accepted = replies.iter().filter(|reply| reply.get("result").is_some()).count();
+    let accepted = replies
+        .iter()
+        .filter(|reply| reply.get("result").is_some())
+        .count();
     assert_eq!(accepted, 1, "{replies:?}");
 }
 
@@ -128,7 +167,10 @@ fn only_one_of_two_answers_at_once_continues_the_task() {
 fn another_message_of_the_context_does_not_answer_the_question() {
     let world = World::start();
     let asked = world.say("ask which?");
-    let other = world.send(message_in(text_of(&asked, "contextId"), "say something else"));
+    let other = world.send(message_in(
+        text_of(&asked, "contextId"),
+        "say something else",
+    ));
     assert_eq!(state(&other), "COMPLETED");
     assert_eq!(state(&world.task(text_of(&asked, "id"))), "INPUT_REQUIRED");
 }
@@ -137,5 +179,8 @@ fn another_message_of_the_context_does_not_answer_the_question() {
 fn credentials_that_are_missing_make_the_task_auth_required() {
     let world = World::start();
     let task = world.say("state auth-required sign in first");
-    assert_eq!((state(&task), words(&task).as_str()), ("AUTH_REQUIRED", "sign in first"));
+    assert_eq!(
+        (state(&task), words(&task).as_str()),
+        ("AUTH_REQUIRED", "sign in first")
+    );
 }

@@ -44,7 +44,10 @@ fn a_waiting_task_runs_after_kill_9() {
     assert_eq!(state(&world.task(&second)), "SUBMITTED");
     world.kill9();
     world.restart();
-    assert_eq!(answer(&world.await_state(&second, &["COMPLETED"])), "second");
+    assert_eq!(
+        answer(&world.await_state(&second, &["COMPLETED"])),
+        "second"
+    );
     assert_eq!(state(&world.task(&first)), "FAILED");
 }
 
@@ -53,10 +56,15 @@ fn waiting_tasks_of_one_context_run_in_their_old_order() {
     let mut world = World::start();
     let first = world.begin_with(message_in("line", "cue never"));
     world.await_words(&first, "waiting never");
-    let ids: Vec<String> = (0..4).map(|_| world.begin_with(message_in("line", "count"))).collect();
+    let ids: Vec<String> = (0..4)
+        .map(|_| world.begin_with(message_in("line", "count")))
+        .collect();
     world.kill9();
     world.restart();
-    let sums: Vec<String> = ids.iter().map(|id| answer(&world.await_state(id, &["COMPLETED"]))).collect();
+    let sums: Vec<String> = ids
+        .iter()
+        .map(|id| answer(&world.await_state(id, &["COMPLETED"])))
+        .collect();
     assert_eq!(sums, ["1", "2", "3", "4"]);
 }
 
@@ -68,7 +76,10 @@ fn a_waiting_task_runs_after_a_restart_in_order_too() {
     let second = world.begin_with(message_in("line", "say second"));
     world.restart();
     let task = world.await_state(&second, &["COMPLETED", "FAILED"]);
-    assert_eq!((state(&task), answer(&task).as_str()), ("COMPLETED", "second"));
+    assert_eq!(
+        (state(&task), answer(&task).as_str()),
+        ("COMPLETED", "second")
+    );
 }
 
 #[test]
@@ -80,7 +91,10 @@ fn a_task_that_asks_still_asks_after_kill_9_and_is_continued() {
     let id = text_of(&asked, "id");
     assert_eq!(world.task(id), asked);
     let task = world.send(message_to(id, "say green"));
-    assert_eq!((state(&task), answer(&task).as_str()), ("COMPLETED", "green"));
+    assert_eq!(
+        (state(&task), answer(&task).as_str()),
+        ("COMPLETED", "green")
+    );
 }
 
 #[test]
@@ -112,13 +126,19 @@ fn no_event_number_is_used_twice_after_kill_9() {
     world.restart();
     let later = world.resume(&id, seen);
     assert_eq!(later.last().unwrap().state(), Some("FAILED"));
-    assert!(later[1..].iter().all(|event| event.id.unwrap() > seen), "{later:#?}");
+    assert!(
+        later[1..].iter().all(|event| event.id.unwrap() > seen),
+        "{later:#?}"
+    );
 }
 
 #[test]
 fn streamed_text_survives_kill_9() {
     let mut world = World::start();
-    let mut events = world.stream("SendStreamingMessage", crate::reading::message("repeat 100 0 line {i}; cue never"));
+    let mut events = world.stream(
+        "SendStreamingMessage",
+        crate::reading::message("repeat 100 0 line {i}; cue never"),
+    );
     let seen = events.until("the cue", |event| event.words() == "waiting never");
     drop(events);
     world.kill9();
@@ -133,7 +153,11 @@ fn a_second_server_on_the_same_state_is_refused_and_the_holder_named() {
     let state = world.path("state").to_str().unwrap().to_owned();
     let failure = World::new().config(json!({"state_dir": state})).fails();
     assert_eq!(failure.code, Some(69));
-    assert!(failure.stderr.contains(&world.pid().to_string()), "{}", failure.stderr);
+    assert!(
+        failure.stderr.contains(&world.pid().to_string()),
+        "{}",
+        failure.stderr
+    );
     assert_eq!(answer(&world.say("say still here")), "still here");
 }
 
@@ -143,8 +167,14 @@ fn a_list_begun_before_a_restart_goes_on_after_it() {
     (0..4).for_each(|n| drop(world.say(&format!("say {n}"))));
     let first = world.rpc("ListTasks", json!({"pageSize": 2}));
     world.restart();
-    let second = world.rpc("ListTasks", json!({"pageSize": 2, "pageToken": first["nextPageToken"]}));
-    let ids: std::collections::BTreeSet<&str> =
-        [&first, &second].into_iter().flat_map(|page| page["tasks"].as_array().unwrap()).map(|task| text_of(task, "id")).collect();
+    let second = world.rpc(
+        "ListTasks",
+        json!({"pageSize": 2, "pageToken": first["nextPageToken"]}),
+    );
+    let ids: std::collections::BTreeSet<&str> = [&first, &second]
+        .into_iter()
+        .flat_map(|page| page["tasks"].as_array().unwrap())
+        .map(|task| text_of(task, "id"))
+        .collect();
     assert_eq!(ids.len(), 4);
 }

@@ -12,7 +12,11 @@ const UNAVAILABLE: Option<i32> = Some(69);
 
 fn told(failure: &Failure, words: &[&str]) {
     for word in words {
-        assert!(failure.stderr.contains(word), "no `{word}` in: {}", failure.stderr);
+        assert!(
+            failure.stderr.contains(word),
+            "no `{word}` in: {}",
+            failure.stderr
+        );
     }
 }
 
@@ -22,7 +26,9 @@ fn text(text: &str) -> Failure {
 
 #[test]
 fn a_missing_program_is_named_with_the_key_that_sets_it() {
-    let failure = World::new().agent(json!({"program": "no-such-program"})).fails();
+    let failure = World::new()
+        .agent(json!({"program": "no-such-program"}))
+        .fails();
     assert_eq!(failure.code, UNAVAILABLE);
     told(&failure, &["no-such-program", "agents.fake.program"]);
 }
@@ -30,7 +36,11 @@ fn a_missing_program_is_named_with_the_key_that_sets_it() {
 #[test]
 fn a_command_agent_without_a_program_is_refused() {
     let failure = World::new().agent(json!({"program": null})).fails();
-    assert!([UNAVAILABLE, CONFIG].contains(&failure.code), "{:?}", failure.code);
+    assert!(
+        [UNAVAILABLE, CONFIG].contains(&failure.code),
+        "{:?}",
+        failure.code
+    );
     told(&failure, &["agents.fake.program"]);
 }
 
@@ -38,14 +48,19 @@ fn a_command_agent_without_a_program_is_refused() {
 fn a_taken_port_is_named_with_what_to_do() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
-    let failure = World::new().config(json!({"server": {"port": port}})).fails();
+    let failure = World::new()
+        .config(json!({"server": {"port": port}}))
+        .fails();
     assert_eq!(failure.code, UNAVAILABLE);
     told(&failure, &[&port.to_string(), "--port"]);
 }
 
 #[test]
 fn a_workspace_that_is_a_file_is_named_with_its_key() {
-    let failure = World::new().file("work", 0o600, "").config(json!({"workspace": {"path": "work"}})).fails();
+    let failure = World::new()
+        .file("work", 0o600, "")
+        .config(json!({"workspace": {"path": "work"}}))
+        .fails();
     assert_eq!(failure.code, UNAVAILABLE);
     told(&failure, &["workspace.path"]);
 }
@@ -53,14 +68,18 @@ fn a_workspace_that_is_a_file_is_named_with_its_key() {
 #[test]
 fn a_workspace_that_cannot_be_written_is_named_with_its_key() {
     // Also true for root, who may write anywhere else.
-    let failure = World::new().config(json!({"workspace": {"path": "/proc/work"}})).fails();
+    let failure = World::new()
+        .config(json!({"workspace": {"path": "/proc/work"}}))
+        .fails();
     assert_eq!(failure.code, UNAVAILABLE);
     told(&failure, &["/proc/work", "workspace.path"]);
 }
 
 #[test]
 fn a_state_folder_that_cannot_be_written_is_named_with_its_key() {
-    let failure = World::new().config(json!({"state_dir": "/proc/state"})).fails();
+    let failure = World::new()
+        .config(json!({"state_dir": "/proc/state"}))
+        .fails();
     assert_eq!(failure.code, UNAVAILABLE);
     told(&failure, &["/proc/state", "state_dir"]);
 }
@@ -69,7 +88,11 @@ fn a_state_folder_that_cannot_be_written_is_named_with_its_key() {
 fn a_database_that_is_none_is_named() {
     let builder = World::new();
     std::fs::create_dir(builder.path("state")).unwrap();
-    std::fs::write(builder.path("state").join("pilothouse.db"), "not a database, but long enough to be looked at".repeat(50)).unwrap();
+    std::fs::write(
+        builder.path("state").join("pilothouse.db"),
+        "not a database, but long enough to be looked at".repeat(50),
+    )
+    .unwrap();
     let failure = builder.fails();
     assert_eq!(failure.code, UNAVAILABLE);
     told(&failure, &["pilothouse.db"]);
@@ -112,7 +135,9 @@ fn a_bound_that_lets_nothing_through_is_refused() {
 
 #[test]
 fn bounds_that_contradict_each_other_are_both_named() {
-    let failure = World::new().config(json!({"limits": {"body": "1KiB", "prompt": "1MiB"}})).fails();
+    let failure = World::new()
+        .config(json!({"limits": {"body": "1KiB", "prompt": "1MiB"}}))
+        .fails();
     assert_eq!(failure.code, CONFIG);
     told(&failure, &["limits.body", "limits.prompt"]);
 }
@@ -154,30 +179,51 @@ fn a_named_session_script_that_is_missing_stops_the_start() {
 
 #[test]
 fn a_log_level_that_is_none_is_refused() {
-    let failure = World::new().args(["--log-level", "pilothouse=loudest"]).fails();
+    let failure = World::new()
+        .args(["--log-level", "pilothouse=loudest"])
+        .fails();
     assert_eq!(failure.code, CONFIG);
     told(&failure, &["log.level"]);
 }
 
 #[test]
 fn a_token_of_two_callers_is_refused_and_not_printed() {
-    let failure = World::new().config(json!({"auth": {"tokens": {"eve": crate::world::BOB}}})).fails();
+    let failure = World::new()
+        .config(json!({"auth": {"tokens": {"eve": crate::world::BOB}}}))
+        .fails();
     assert_eq!(failure.code, CONFIG);
     told(&failure, &["auth.tokens.eve"]);
-    assert!(!failure.stderr.contains(crate::world::BOB), "{}", failure.stderr);
+    assert!(
+        !failure.stderr.contains(crate::world::BOB),
+        "{}",
+        failure.stderr
+    );
 }
 
 #[test]
 fn without_any_configuration_the_demo_agent_serves() {
     let builder = World::new();
     let state = builder.path("state").to_str().unwrap().to_owned();
-    let world = builder.config_text("").args(["--port", "0", "--state-dir", &state]).start();
+    let world = builder
+        .config_text("")
+        .args(["--port", "0", "--state-dir", &state])
+        .start();
     let card = world.get("/.well-known/agent-card.json", &[]).json();
-    assert!(text_of(&card, "description").contains("demonstration"), "{card}");
+    assert!(
+        text_of(&card, "description").contains("demonstration"),
+        "{card}"
+    );
     let told = world.stderr();
-    assert!(told.contains("demo agent") && told.contains("serving"), "{told}");
+    assert!(
+        told.contains("demo agent") && told.contains("serving"),
+        "{told}"
+    );
     let token = std::fs::read_to_string(world.path("state").join("token")).unwrap();
-    let mut task = world.rpc_as(token.trim(), "SendMessage", crate::reading::message("two words"));
+    let mut task = world.rpc_as(
+        token.trim(),
+        "SendMessage",
+        crate::reading::message("two words"),
+    );
     let answer = crate::reading::answer(&task["task"].take());
     assert!(answer.starts_with("You said: two words"), "{answer}");
 }
@@ -186,14 +232,29 @@ fn without_any_configuration_the_demo_agent_serves() {
 fn the_start_prints_a_curl_line_that_works_as_it_stands() {
     let builder = World::new();
     let state = builder.path("state").to_str().unwrap().to_owned();
-    let world = builder.config_text("").args(["--port", "0", "--state-dir", &state]).start();
+    let world = builder
+        .config_text("")
+        .args(["--port", "0", "--state-dir", &state])
+        .start();
     let line = crate::processes::await_some("the curl line", crate::world::PATIENCE, || {
         let told = world.stderr();
-        told.lines().find(|line| line.trim_start().starts_with("curl ")).map(|line| line.trim().to_owned())
+        told.lines()
+            .find(|line| line.trim_start().starts_with("curl "))
+            .map(|line| line.trim().to_owned())
     });
     let body = line.rsplit_once("-d '").unwrap().1.trim_end_matches('\'');
     let token = std::fs::read_to_string(world.path("state").join("token")).unwrap();
-    assert!(world.stderr().contains(&format!("TOKEN={}", token.trim())), "{}", world.stderr());
-    let reply = world.post("/", &[("Authorization", &format!("Bearer {}", token.trim()))], body.as_bytes()).json();
+    assert!(
+        world.stderr().contains(&format!("TOKEN={}", token.trim())),
+        "{}",
+        world.stderr()
+    );
+    let reply = world
+        .post(
+            "/",
+            &[("Authorization", &format!("Bearer {}", token.trim()))],
+            body.as_bytes(),
+        )
+        .json();
     assert!(reply.get("result").is_some(), "{reply}");
 }

@@ -19,7 +19,9 @@ fn blocking(text: &str, blocking: bool) -> Value {
 /// The answer of a v0.3 task.
 fn answer(task: &Value) -> String {
     let made = task["artifacts"].as_array().into_iter().flatten();
-    made.filter(|made| made["name"] == "answer").map(|made| crate::reading::parts_text(&made["parts"])).collect()
+    made.filter(|made| made["name"] == "answer")
+        .map(|made| crate::reading::parts_text(&made["parts"]))
+        .collect()
 }
 
 fn state(task: &Value) -> &str {
@@ -30,12 +32,17 @@ fn state(task: &Value) -> &str {
 fn a_message_is_answered_with_a_bare_task() {
     let world = World::start();
     let task = world.rpc("message/send", message("say hello"));
-    assert_eq!((text_of(&task, "kind"), state(&task), answer(&task).as_str()), ("task", "completed", "hello"));
+    assert_eq!(
+        (text_of(&task, "kind"), state(&task), answer(&task).as_str()),
+        ("task", "completed", "hello")
+    );
 }
 
 #[test]
 fn left_out_blocking_means_wait_and_the_operator_can_change_that() {
-    let world = World::new().config(json!({"compat": {"v03": {"blocking_default": false}}})).start();
+    let world = World::new()
+        .config(json!({"compat": {"v03": {"blocking_default": false}}}))
+        .start();
     let task = world.rpc("message/send", message("cue go; say x"));
     assert!(["submitted", "working"].contains(&state(&task)), "{task}");
     world.cue("go");
@@ -47,33 +54,58 @@ fn blocking_false_returns_at_once() {
     let task = world.rpc("message/send", blocking("cue go; say done", false));
     assert!(["submitted", "working"].contains(&state(&task)), "{task}");
     world.cue("go");
-    world.await_task(text_of(&task, "id"), "the end", |task| task["status"]["state"] == "TASK_STATE_COMPLETED");
+    world.await_task(text_of(&task, "id"), "the end", |task| {
+        task["status"]["state"] == "TASK_STATE_COMPLETED"
+    });
 }
 
 #[test]
 fn blocking_true_waits() {
     let world = World::start();
-    assert_eq!(state(&world.rpc("message/send", blocking("say x", true))), "completed");
+    assert_eq!(
+        state(&world.rpc("message/send", blocking("say x", true))),
+        "completed"
+    );
 }
 
 #[test]
 fn a_stream_ends_with_final_true_and_says_it_nowhere_else() {
     let world = World::start();
-    let events = world.stream("message/stream", message("say a; status remark; say b")).rest();
-    let kinds: Vec<&str> = events.iter().map(|event| text_of(&event.result, "kind")).collect();
-    assert_eq!((kinds[0], *kinds.last().unwrap()), ("task", "status-update"));
-    let finals: Vec<bool> = events.iter().filter_map(|event| event.result["final"].as_bool()).collect();
+    let events = world
+        .stream("message/stream", message("say a; status remark; say b"))
+        .rest();
+    let kinds: Vec<&str> = events
+        .iter()
+        .map(|event| text_of(&event.result, "kind"))
+        .collect();
+    assert_eq!(
+        (kinds[0], *kinds.last().unwrap()),
+        ("task", "status-update")
+    );
+    let finals: Vec<bool> = events
+        .iter()
+        .filter_map(|event| event.result["final"].as_bool())
+        .collect();
     let (last, before) = finals.split_last().unwrap();
-    assert!(*last && before.iter().all(|is_final| !is_final), "{finals:?}");
+    assert!(
+        *last && before.iter().all(|is_final| !is_final),
+        "{finals:?}"
+    );
     assert_eq!(state(&events.last().unwrap().result), "completed");
 }
 
 #[test]
 fn the_answer_streams_as_artifact_updates() {
     let world = World::start();
-    let events = world.stream("message/stream", message("say a; status remark; say b")).rest();
-    let pieces = events.iter().filter(|event| event.result["kind"] == "artifact-update");
-    let text: String = pieces.map(|event| crate::reading::parts_text(&event.result["artifact"]["parts"])).collect();
+    let events = world
+        .stream("message/stream", message("say a; status remark; say b"))
+        .rest();
+    let pieces = events
+        .iter()
+        .filter(|event| event.result["kind"] == "artifact-update");
+    let text: String = pieces
+        .map(|event| crate::reading::parts_text(&event.result["artifact"]["parts"]))
+        .collect();
     assert_eq!(text, "ab");
 }
 
@@ -104,24 +136,51 @@ fn a_task_is_canceled() {
 #[test]
 fn a_resubscriber_gets_the_task_first_and_then_the_rest() {
     let world = World::start();
-    let id = text_of(&world.rpc("message/send", blocking("say a; cue go; say b", false)), "id").to_owned();
+    let id = text_of(
+        &world.rpc("message/send", blocking("say a; cue go; say b", false)),
+        "id",
+    )
+    .to_owned();
     world.await_words(&id, "waiting go");
     let mut events = world.stream("tasks/resubscribe", json!({"id": id}));
     let first = events.next().unwrap();
-    assert_eq!((text_of(&first.result, "kind"), answer(&first.result).as_str()), ("task", "a"));
+    assert_eq!(
+        (
+            text_of(&first.result, "kind"),
+            answer(&first.result).as_str()
+        ),
+        ("task", "a")
+    );
     world.cue("go");
     let rest = events.rest();
-    assert_eq!((&rest.last().unwrap().result["final"], state(&rest.last().unwrap().result)), (&json!(true), "completed"));
+    assert_eq!(
+        (
+            &rest.last().unwrap().result["final"],
+            state(&rest.last().unwrap().result)
+        ),
+        (&json!(true), "completed")
+    );
 }
 
 #[test]
 fn last_event_id_resumes_here_too() {
     let world = World::start();
-    let full = world.stream("message/stream", message("say a; status pause; say b; status pause; say c")).rest();
+    let full = world
+        .stream(
+            "message/stream",
+            message("say a; status pause; say b; status pause; say c"),
+        )
+        .rest();
     let id = text_of(&full[0].result, "id");
     let place = full.len() / 2;
     let after = full[place].id.unwrap().to_string();
-    let resumed = world.stream_with("tasks/resubscribe", json!({"id": id}), &[("Last-Event-ID", &after)]).rest();
+    let resumed = world
+        .stream_with(
+            "tasks/resubscribe",
+            json!({"id": id}),
+            &[("Last-Event-ID", &after)],
+        )
+        .rest();
     assert_eq!(&resumed[1..], &full[place + 1..]);
 }
 
@@ -130,7 +189,10 @@ fn a_question_ends_the_stream_with_final_true_and_can_be_answered() {
     let world = World::start();
     let events = world.stream("message/stream", message("ask which?")).rest();
     let last = &events.last().unwrap().result;
-    assert_eq!((state(last), &last["final"]), ("input-required", &json!(true)));
+    assert_eq!(
+        (state(last), &last["final"]),
+        ("input-required", &json!(true))
+    );
     let mut params = message("say green");
     params["message"]["taskId"] = last["taskId"].clone();
     let task = world.rpc("message/send", params);
@@ -159,7 +221,10 @@ fn push_notifications_are_refused_by_their_own_error() {
     let world = World::start();
     let id = world.rpc("message/send", message("say x"))["id"].clone();
     let params = json!({"taskId": id, "pushNotificationConfig": {"url": "http://127.0.0.1:9/"}});
-    assert_eq!(world.error("tasks/pushNotificationConfig/set", params)["code"], -32003);
+    assert_eq!(
+        world.error("tasks/pushNotificationConfig/set", params)["code"],
+        -32003
+    );
 }
 
 #[test]
@@ -181,7 +246,10 @@ fn the_curl_line_of_the_first_forerunner_streams_an_answer() {
     let reply = world.post("/", &[], body.as_bytes());
     let text = reply.text();
     assert_eq!(reply.header("content-type"), Some("text/event-stream"));
-    assert!(text.contains("echo: Which skills") && text.contains("\"final\":true"), "{text}");
+    assert!(
+        text.contains("echo: Which skills") && text.contains("\"final\":true"),
+        "{text}"
+    );
 }
 
 // === a client that takes the specification at its word ===
@@ -192,8 +260,16 @@ fn inspect(value: &Value) {
         "task" => {
             assert!(!text_of(value, "id").is_empty() && !text_of(value, "contextId").is_empty());
             inspect_status(&value["status"]);
-            value["artifacts"].as_array().into_iter().flatten().for_each(inspect_artifact);
-            value["history"].as_array().into_iter().flatten().for_each(inspect);
+            value["artifacts"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .for_each(inspect_artifact);
+            value["history"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .for_each(inspect);
         }
         "message" => {
             assert!(!text_of(value, "messageId").is_empty());
@@ -202,11 +278,15 @@ fn inspect(value: &Value) {
         }
         "status-update" => {
             assert!(value["final"].is_boolean(), "{value}");
-            assert!(!text_of(value, "taskId").is_empty() && !text_of(value, "contextId").is_empty());
+            assert!(
+                !text_of(value, "taskId").is_empty() && !text_of(value, "contextId").is_empty()
+            );
             inspect_status(&value["status"]);
         }
         "artifact-update" => {
-            assert!(!text_of(value, "taskId").is_empty() && !text_of(value, "contextId").is_empty());
+            assert!(
+                !text_of(value, "taskId").is_empty() && !text_of(value, "contextId").is_empty()
+            );
             inspect_artifact(&value["artifact"]);
         }
         other => panic!("no kind of v0.3: {other}"),
@@ -214,10 +294,22 @@ fn inspect(value: &Value) {
 }
 
 fn inspect_status(status: &Value) {
-    let known = ["submitted", "working", "input-required", "completed", "canceled", "failed", "rejected", "auth-required"];
+    let known = [
+        "submitted",
+        "working",
+        "input-required",
+        "completed",
+        "canceled",
+        "failed",
+        "rejected",
+        "auth-required",
+    ];
     assert!(known.contains(&text_of(status, "state")), "{status}");
     let timestamp = text_of(status, "timestamp");
-    assert!(timestamp.len() >= 20 && timestamp.ends_with('Z'), "{timestamp}");
+    assert!(
+        timestamp.len() >= 20 && timestamp.ends_with('Z'),
+        "{timestamp}"
+    );
     if let Some(message) = status.get("message") {
         inspect(message);
     }
@@ -235,7 +327,10 @@ fn inspect_parts(parts: &Value) {
         match text_of(part, "kind") {
             "text" => assert!(part["text"].is_string(), "{part}"),
             "data" => assert!(part["data"].is_object(), "{part}"),
-            "file" => assert!(part["file"]["bytes"].is_string() || part["file"]["uri"].is_string(), "{part}"),
+            "file" => assert!(
+                part["file"]["bytes"].is_string() || part["file"]["uri"].is_string(),
+                "{part}"
+            ),
             other => panic!("no kind of part: {other}"),
         }
     }
@@ -247,14 +342,22 @@ fn a_strict_client_accepts_every_event_of_a_busy_turn() {
     let script = "status s; think t; tool Bash {\"command\":\"ls\"}; result r; plan [1]; say a; artifact n x; \
                   data d [1,2]; file f.txt words; message m; usage 1 2 0.5; say b";
     let events = world.stream("message/stream", message(script)).rest();
-    events.iter().for_each(|Event { result, .. }| inspect(result));
+    events
+        .iter()
+        .for_each(|Event { result, .. }| inspect(result));
     inspect(&world.rpc("tasks/get", json!({"id": events[0].result["id"]})));
 }
 
 #[test]
 fn a_strict_client_accepts_the_end_of_every_kind() {
     let world = World::start();
-    for script in ["exit 3", "state rejected no", "ask which?", "state auth-required sign in", "signal 9"] {
+    for script in [
+        "exit 3",
+        "state rejected no",
+        "ask which?",
+        "state auth-required sign in",
+        "signal 9",
+    ] {
         inspect(&world.rpc("message/send", message(script)));
     }
 }
@@ -263,17 +366,37 @@ fn a_strict_client_accepts_the_end_of_every_kind() {
 fn a_strict_client_accepts_the_card() {
     let world = World::start();
     for version in [None, Some("0.3"), Some("0.3.0")] {
-        let headers: Vec<_> = version.iter().map(|version| ("A2A-Version", *version)).collect();
+        let headers: Vec<_> = version
+            .iter()
+            .map(|version| ("A2A-Version", *version))
+            .collect();
         let card = world.get("/.well-known/agent-card.json", &headers).json();
-        for field in ["name", "description", "version", "protocolVersion", "preferredTransport"] {
+        for field in [
+            "name",
+            "description",
+            "version",
+            "protocolVersion",
+            "preferredTransport",
+        ] {
             assert!(!text_of(&card, field).is_empty(), "{field} in {card}");
         }
-        assert!(text_of(&card, "url").starts_with("http://127.0.0.1:"), "{card}");
-        assert!(card["capabilities"].is_object() && card["defaultInputModes"].is_array() && card["defaultOutputModes"].is_array());
+        assert!(
+            text_of(&card, "url").starts_with("http://127.0.0.1:"),
+            "{card}"
+        );
+        assert!(
+            card["capabilities"].is_object()
+                && card["defaultInputModes"].is_array()
+                && card["defaultOutputModes"].is_array()
+        );
         let skills = card["skills"].as_array().unwrap();
         assert!(!skills.is_empty(), "{card}");
         for skill in skills {
-            assert!(skill["tags"].is_array() && !text_of(skill, "id").is_empty() && !text_of(skill, "description").is_empty());
+            assert!(
+                skill["tags"].is_array()
+                    && !text_of(skill, "id").is_empty()
+                    && !text_of(skill, "description").is_empty()
+            );
         }
     }
 }
@@ -286,6 +409,10 @@ fn a_client_finds_the_server_by_the_address_on_its_card() {
     let (address, path) = url.split_once('/').unwrap();
     assert_eq!(address, world.address().to_string());
     let body = json!({"jsonrpc": "2.0", "id": 1, "method": "message/send", "params": message("say found")}).to_string();
-    let reply = world.post(&format!("/{path}"), &[("Authorization", &format!("Bearer {OWNER}"))], body.as_bytes());
+    let reply = world.post(
+        &format!("/{path}"),
+        &[("Authorization", &format!("Bearer {OWNER}"))],
+        body.as_bytes(),
+    );
     assert_eq!(answer(&reply.json()["result"]), "found");
 }

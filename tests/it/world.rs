@@ -114,7 +114,12 @@ impl Builder {
     /// Starts the server and waits until it serves.
     pub(crate) fn start(self) -> World {
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut world = World { described: self, server: None, address, seen: HashSet::new() };
+        let mut world = World {
+            described: self,
+            server: None,
+            address,
+            seen: HashSet::new(),
+        };
         world.launch();
         world
     }
@@ -129,15 +134,26 @@ impl Builder {
             child.wait().unwrap();
         }
         let stderr = fs::read_to_string(self.path("stderr")).unwrap();
-        let ended = ended.unwrap_or_else(|| panic!("waited {patience:?} for the server to give up; it says:\n{stderr}"));
-        Failure { code: ended.code(), stderr }
+        let ended = ended.unwrap_or_else(|| {
+            panic!("waited {patience:?} for the server to give up; it says:\n{stderr}")
+        });
+        Failure {
+            code: ended.code(),
+            stderr,
+        }
     }
 
     fn spawn(&self) -> Child {
         let file = self.cwd().join("pilothouse.yaml");
         let pretty = serde_json::to_string_pretty(&self.config).unwrap();
         fs::write(file, self.text.as_ref().unwrap_or(&pretty)).unwrap();
-        let output = |name: &str| File::options().create(true).append(true).open(self.path(name)).unwrap();
+        let output = |name: &str| {
+            File::options()
+                .create(true)
+                .append(true)
+                .open(self.path(name))
+                .unwrap()
+        };
         Command::new(env!("CARGO_BIN_EXE_pilothouse"))
             .args(&self.args)
             .current_dir(self.cwd())
@@ -177,9 +193,15 @@ fn announced(stderr: &str) -> Option<String> {
 
 /// The scripted agent, built beside the server.
 fn fake_agent() -> String {
-    let folder = Path::new(env!("CARGO_BIN_EXE_pilothouse")).parent().unwrap();
+    let folder = Path::new(env!("CARGO_BIN_EXE_pilothouse"))
+        .parent()
+        .unwrap();
     let program = folder.join("fake-agent");
-    assert!(program.is_file(), "{} is missing; run: cargo build -p fake-agent", program.display());
+    assert!(
+        program.is_file(),
+        "{} is missing; run: cargo build -p fake-agent",
+        program.display()
+    );
     program.to_str().unwrap().to_owned()
 }
 
@@ -188,7 +210,10 @@ fn fake_agent() -> String {
 impl World {
     /// A world whose agent plays scripts, with an owner and a caller named bob.
     pub(crate) fn new() -> Builder {
-        let root = tempfile::Builder::new().prefix("pilothouse-it-").tempdir().unwrap();
+        let root = tempfile::Builder::new()
+            .prefix("pilothouse-it-")
+            .tempdir()
+            .unwrap();
         let path = |name: &str| root.path().join(name);
         for folder in ["cwd", "home", "cues"] {
             fs::create_dir(path(folder)).unwrap();
@@ -235,14 +260,28 @@ impl World {
         let pid = child.id();
         let in_memory = self.described.config["store"]["path"] == "memory";
         let url = await_some("the address of a started server", patience, || {
-            let word = fs::read(&file).ok().and_then(|word| serde_json::from_slice::<Value>(&word).ok());
-            let kept = word.filter(|word| word["pid"] == pid).map(|word| text_of(&word, "url").to_owned());
+            let word = fs::read(&file)
+                .ok()
+                .and_then(|word| serde_json::from_slice::<Value>(&word).ok());
+            let kept = word
+                .filter(|word| word["pid"] == pid)
+                .map(|word| text_of(&word, "url").to_owned());
             // A server that forgets everything leaves no word; its first lines name the address too.
-            match kept.or_else(|| if in_memory { announced(&said()[before..]) } else { None }) {
+            match kept.or_else(|| {
+                if in_memory {
+                    announced(&said()[before..])
+                } else {
+                    None
+                }
+            }) {
                 Some(url) => Some(url),
                 None => {
                     let ended = child.try_wait().unwrap();
-                    assert!(ended.is_none(), "the server did not start ({ended:?}); it says:\n{}", said());
+                    assert!(
+                        ended.is_none(),
+                        "the server did not start ({ended:?}); it says:\n{}",
+                        said()
+                    );
                     None
                 }
             }
@@ -278,7 +317,11 @@ impl World {
 
     /// Waits until no agent process of this world is left.
     pub(crate) fn await_no_agents(&self) {
-        await_some("the end of every agent process", self.described.patience, || self.agents().is_empty().then_some(()));
+        await_some(
+            "the end of every agent process",
+            self.described.patience,
+            || self.agents().is_empty().then_some(()),
+        );
     }
 
     /// Lets an agent go on that waits for this cue.
@@ -289,8 +332,21 @@ impl World {
     // === asking ===
 
     /// A request of any kind, without credentials.
-    pub(crate) fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
-        http::ask(self.address, method, path, headers, body, self.described.patience)
+    pub(crate) fn ask(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Answer {
+        http::ask(
+            self.address,
+            method,
+            path,
+            headers,
+            body,
+            self.described.patience,
+        )
     }
 
     /// A `GET` without credentials.
@@ -310,14 +366,21 @@ impl World {
         let mut socket = http::connect(self.address, self.described.patience);
         socket.write_all(bytes).unwrap();
         let mut answer = Vec::new();
-        socket.read_to_end(&mut answer).unwrap_or_else(|error| panic!("waited for the server to close: {error}"));
+        socket
+            .read_to_end(&mut answer)
+            .unwrap_or_else(|error| panic!("waited for the server to close: {error}"));
         answer
     }
 
     /// The whole answer to a call.
     pub(crate) fn call(&self, token: &str, method: &str, params: &Value) -> Reply {
-        let body = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).to_string();
-        self.post("/", &[("Authorization", &format!("Bearer {token}"))], body.as_bytes())
+        let body =
+            json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).to_string();
+        self.post(
+            "/",
+            &[("Authorization", &format!("Bearer {token}"))],
+            body.as_bytes(),
+        )
     }
 
     /// The result of a call by the owner.
@@ -328,8 +391,14 @@ impl World {
     /// The result of a call.
     pub(crate) fn rpc_as(&self, token: &str, method: &str, params: Value) -> Value {
         let mut envelope = self.call(token, method, &params).json();
-        assert!(envelope.get("error").is_none(), "{method} {params} was answered {envelope}");
-        assert_eq!((&envelope["jsonrpc"], &envelope["id"]), (&json!("2.0"), &json!(1)));
+        assert!(
+            envelope.get("error").is_none(),
+            "{method} {params} was answered {envelope}"
+        );
+        assert_eq!(
+            (&envelope["jsonrpc"], &envelope["id"]),
+            (&json!("2.0"), &json!(1))
+        );
         envelope["result"].take()
     }
 
@@ -341,7 +410,10 @@ impl World {
     /// The error that answers a call.
     pub(crate) fn error_as(&self, token: &str, method: &str, params: Value) -> Value {
         let mut envelope = self.call(token, method, &params).json();
-        assert!(envelope.get("result").is_none(), "{method} {params} was answered {envelope}");
+        assert!(
+            envelope.get("result").is_none(),
+            "{method} {params} was answered {envelope}"
+        );
         envelope["error"].take()
     }
 
@@ -351,11 +423,20 @@ impl World {
     }
 
     /// The same with further headers (`Last-Event-ID`).
-    pub(crate) fn stream_with(&self, method: &str, params: Value, headers: &[(&str, &str)]) -> Events {
+    pub(crate) fn stream_with(
+        &self,
+        method: &str,
+        params: Value,
+        headers: &[(&str, &str)],
+    ) -> Events {
         let authorization = format!("Bearer {OWNER}");
-        let mut all = vec![("Content-Type", "application/json"), ("Authorization", authorization.as_str())];
+        let mut all = vec![
+            ("Content-Type", "application/json"),
+            ("Authorization", authorization.as_str()),
+        ];
         all.extend(headers);
-        let body = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).to_string();
+        let body =
+            json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).to_string();
         let answer = self.ask("POST", "/", &all, body.as_bytes());
         let kind = answer.header("content-type").unwrap_or_default().to_owned();
         if !kind.starts_with("text/event-stream") {
@@ -393,7 +474,9 @@ impl World {
 
     /// Waits until a task is in one of these states.
     pub(crate) fn await_state(&self, id: &str, states: &[&str]) -> Value {
-        self.await_task(id, &states.join(" or "), |task| states.contains(&crate::reading::state(task)))
+        self.await_task(id, &states.join(" or "), |task| {
+            states.contains(&crate::reading::state(task))
+        })
     }
 
     /// Waits until the status of a running task says these words.
@@ -408,7 +491,11 @@ impl World {
             last = self.task(id);
             fits(&last)
         });
-        assert!(found, "waited {:?} for {what}; the task is {last:#}", self.described.patience);
+        assert!(
+            found,
+            "waited {:?} for {what}; the task is {last:#}",
+            self.described.patience
+        );
         last
     }
 
@@ -427,8 +514,11 @@ impl World {
     /// The stream of a task after an event.
     pub(crate) fn resume(&self, id: &str, after: u64) -> Vec<Event> {
         let headers = [("Last-Event-ID", after.to_string())];
-        let headers = headers.each_ref().map(|(name, value)| (*name, value.as_str()));
-        self.stream_with("SubscribeToTask", json!({"id": id}), &headers).rest()
+        let headers = headers
+            .each_ref()
+            .map(|(name, value)| (*name, value.as_str()));
+        self.stream_with("SubscribeToTask", json!({"id": id}), &headers)
+            .rest()
     }
 
     // === ending ===
@@ -446,7 +536,8 @@ impl World {
 
     fn signal(&mut self, signal: Signal) {
         let server = self.server.as_ref().expect("the server runs");
-        self.seen.extend(processes::below(server.id().cast_signed()));
+        self.seen
+            .extend(processes::below(server.id().cast_signed()));
         kill_process(Pid::from_child(server), signal).unwrap();
     }
 
@@ -458,7 +549,12 @@ impl World {
             server.kill().unwrap();
             server.wait().unwrap();
         }
-        ended.unwrap_or_else(|| panic!("waited {PATIENCE:?} for the server to end; it says:\n{}", self.stderr()))
+        ended.unwrap_or_else(|| {
+            panic!(
+                "waited {PATIENCE:?} for the server to end; it says:\n{}",
+                self.stderr()
+            )
+        })
     }
 
     /// Waits until nothing is left of what the server had started.
@@ -518,14 +614,21 @@ impl Drop for World {
     fn drop(&mut self) {
         if std::thread::panicking() {
             // The test has its own words; here only nothing may be left.
-            eprintln!("the server says:\n{}", fs::read_to_string(self.path("stderr")).unwrap_or_default());
+            eprintln!(
+                "the server says:\n{}",
+                fs::read_to_string(self.path("stderr")).unwrap_or_default()
+            );
             if let Some(mut server) = self.server.take() {
-                self.seen.extend(processes::below(server.id().cast_signed()));
+                self.seen
+                    .extend(processes::below(server.id().cast_signed()));
                 let _ = server.kill();
                 let _ = server.wait();
             }
             await_task(Duration::from_secs(2), || self.agents().is_empty());
-            self.agents().iter().chain(&self.seen).for_each(Process::kill);
+            self.agents()
+                .iter()
+                .chain(&self.seen)
+                .for_each(Process::kill);
             return;
         }
         if self.server.is_some() {

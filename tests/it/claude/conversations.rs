@@ -11,7 +11,10 @@ use std::path::{Path, PathBuf};
 fn history(task: &Value) -> String {
     let told = answer(task);
     assert_eq!(state(task), "COMPLETED", "{task}");
-    told.rsplit_once(" items=").unwrap_or_else(|| panic!("no history: {told}")).0.to_owned()
+    told.rsplit_once(" items=")
+        .unwrap_or_else(|| panic!("no history: {told}"))
+        .0
+        .to_owned()
 }
 
 fn session(task: &Value) -> &str {
@@ -59,7 +62,10 @@ fn after_kill_9_the_conversation_is_resumed() {
     world.kill9();
     world.nothing_is_left();
     world.restart();
-    assert_eq!(history(&world.send(message_in("kept", "history"))), "turns=2 first=\"remember the ship\"");
+    assert_eq!(
+        history(&world.send(message_in("kept", "history"))),
+        "turns=2 first=\"remember the ship\""
+    );
 }
 
 #[test]
@@ -70,11 +76,21 @@ fn where_the_transcript_is_gone_a_new_conversation_begins_and_the_task_says_so()
     world.stop();
     let mut found = Vec::new();
     transcripts(&world.path("state"), &mut found);
-    assert!(!found.is_empty(), "there are transcripts below the state folder");
-    found.iter().for_each(|file| std::fs::remove_file(file).unwrap());
+    assert!(
+        !found.is_empty(),
+        "there are transcripts below the state folder"
+    );
+    found
+        .iter()
+        .for_each(|file| std::fs::remove_file(file).unwrap());
     world.restart();
-    let events = world.stream("SendStreamingMessage", message_in("lost", "history")).rest();
-    let told = events.iter().filter_map(crate::http::Event::data).any(|data| data["kind"] == "conversation-lost");
+    let events = world
+        .stream("SendStreamingMessage", message_in("lost", "history"))
+        .rest();
+    let told = events
+        .iter()
+        .filter_map(crate::http::Event::data)
+        .any(|data| data["kind"] == "conversation-lost");
     assert!(told, "{events:#?}");
     let after = world.task(events[0].task_id());
     assert_eq!(history(&after), "turns=1 first=\"history\"");
@@ -92,7 +108,13 @@ fn two_sessions_at_once_do_not_see_each_others_conversation() {
     let first = both(["remember alpha", "remember beta"]);
     assert_ne!(session(&first[0]), session(&first[1]));
     let second = both(["history", "history"]);
-    assert_eq!(second.each_ref().map(history), ["turns=2 first=\"remember alpha\"", "turns=2 first=\"remember beta\""]);
+    assert_eq!(
+        second.each_ref().map(history),
+        [
+            "turns=2 first=\"remember alpha\"",
+            "turns=2 first=\"remember beta\""
+        ]
+    );
 }
 
 fn send_as(world: &World, token: &str, text: &str) -> Value {
@@ -105,8 +127,14 @@ fn two_callers_with_the_same_context_have_conversations_of_their_own() {
     let world = claude(&model).start();
     send_as(&world, OWNER, "remember alpha");
     send_as(&world, BOB, "remember beta");
-    assert_eq!(history(&send_as(&world, OWNER, "history")), "turns=2 first=\"remember alpha\"");
-    assert_eq!(history(&send_as(&world, BOB, "history")), "turns=2 first=\"remember beta\"");
+    assert_eq!(
+        history(&send_as(&world, OWNER, "history")),
+        "turns=2 first=\"remember alpha\""
+    );
+    assert_eq!(
+        history(&send_as(&world, BOB, "history")),
+        "turns=2 first=\"remember beta\""
+    );
 }
 
 #[test]
@@ -116,9 +144,15 @@ fn after_a_cancel_the_conversation_goes_on_in_the_same_process() {
     let id = world.begin_with(message_in("kept", "cue never"));
     assert!(model.wait(fake_model::Event::Cue, 1, super::PATIENCE));
     let process = super::clis(&world);
-    assert_eq!(state(&world.rpc("CancelTask", json!({"id": id}))), "CANCELED");
+    assert_eq!(
+        state(&world.rpc("CancelTask", json!({"id": id}))),
+        "CANCELED"
+    );
     let task = world.send(message_in("kept", "say still here"));
-    assert_eq!((state(&task), answer(&task).as_str()), ("COMPLETED", "still here"));
+    assert_eq!(
+        (state(&task), answer(&task).as_str()),
+        ("COMPLETED", "still here")
+    );
     assert_eq!((process.len(), super::clis(&world)), (1, process));
 }
 
@@ -126,7 +160,8 @@ fn after_a_cancel_the_conversation_goes_on_in_the_same_process() {
 fn messages_of_one_context_are_answered_in_order() {
     let model = Model::start();
     let world = claude(&model).start();
-    let ids = ["say one", "say two", "history"].map(|text| world.begin_with(message_in("line", text)));
+    let ids =
+        ["say one", "say two", "history"].map(|text| world.begin_with(message_in("line", text)));
     let tasks = ids.map(|id| world.await_state(&id, &["COMPLETED", "FAILED"]));
     assert_eq!([answer(&tasks[0]), answer(&tasks[1])], ["one", "two"]);
     assert_eq!(history(&tasks[2]), "turns=3 first=\"say one\"");
@@ -137,6 +172,9 @@ fn nothing_is_written_to_the_home_of_the_server() {
     let model = Model::start();
     let world = claude(&model).start();
     world.say("say hello");
-    let names: Vec<_> = std::fs::read_dir(world.path("home")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let names: Vec<_> = std::fs::read_dir(world.path("home"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
     assert_eq!(names, [""; 0]);
 }

@@ -16,8 +16,13 @@ fn unique_sleep() -> String {
 
 /// Begins a command that sleeps, and waits until it does.
 fn begin_sleeping(world: &World, seconds: &str) -> String {
-    let id = world.begin_with(message_in("sleepy", &format!("bash: sleep {seconds}")));
-    await_some("the sleeping command", super::PATIENCE, || with_argument(seconds).pop());
+    let id = world.begin_with(message_in(
+        "sleepy",
+        &format!("bash: cat /dev/null; sleep {seconds}"),
+    ));
+    await_some("the sleeping command", super::PATIENCE, || {
+        with_argument(seconds).pop()
+    });
     id
 }
 
@@ -27,9 +32,14 @@ fn a_cancel_in_the_middle_of_text_ends_the_turn() {
     let world = claude(&model).start();
     let id = world.begin("cue never");
     assert!(model.wait(fake_model::Event::Cue, 1, super::PATIENCE));
-    world.await_task(&id, "the first words", |task| answer(task).starts_with("waiting"));
+    world.await_task(&id, "the first words", |task| {
+        answer(task).starts_with("waiting")
+    });
     let task = world.rpc("CancelTask", json!({"id": id}));
-    assert_eq!((state(&task), answer(&task).trim()), ("CANCELED", "waiting"));
+    assert_eq!(
+        (state(&task), answer(&task).trim()),
+        ("CANCELED", "waiting")
+    );
 }
 
 #[test]
@@ -38,7 +48,10 @@ fn a_cancel_in_the_middle_of_a_command_ends_the_command() {
     let world = with_bash(&model).start();
     let seconds = unique_sleep();
     let id = begin_sleeping(&world, &seconds);
-    assert_eq!(state(&world.rpc("CancelTask", json!({"id": id}))), "CANCELED");
+    assert_eq!(
+        state(&world.rpc("CancelTask", json!({"id": id}))),
+        "CANCELED"
+    );
     assert_eq!(with_argument(&seconds), []);
 }
 
@@ -49,10 +62,18 @@ fn a_command_that_left_its_session_is_ended_with_the_cancel() {
     let (left, own) = (unique_sleep(), unique_sleep());
     let id = world.begin(&format!("bash: setsid sleep {left} & sleep {own}"));
     for seconds in [&left, &own] {
-        await_some("the sleeping command", super::PATIENCE, || with_argument(seconds).pop());
+        await_some("the sleeping command", super::PATIENCE, || {
+            with_argument(seconds).pop()
+        });
     }
-    assert_eq!(state(&world.rpc("CancelTask", json!({"id": id}))), "CANCELED");
-    assert_eq!([with_argument(&own), with_argument(&left)], [vec![], vec![]]);
+    assert_eq!(
+        state(&world.rpc("CancelTask", json!({"id": id}))),
+        "CANCELED"
+    );
+    assert_eq!(
+        [with_argument(&own), with_argument(&left)],
+        [vec![], vec![]]
+    );
 }
 
 #[test]
@@ -62,7 +83,10 @@ fn after_a_canceled_command_the_conversation_goes_on() {
     let id = begin_sleeping(&world, &unique_sleep());
     world.rpc("CancelTask", json!({"id": id}));
     let task = world.send(message_in("sleepy", "say awake"));
-    assert_eq!((state(&task), answer(&task).as_str()), ("COMPLETED", "awake"));
+    assert_eq!(
+        (state(&task), answer(&task).as_str()),
+        ("COMPLETED", "awake")
+    );
 }
 
 #[test]
@@ -93,19 +117,33 @@ fn a_rejected_key_fails_the_task_with_a_hint_in_time() {
     let began = Instant::now();
     let task = world.say("say hello");
     assert_eq!(state(&task), "FAILED");
-    assert!(words(&task).contains("ANTHROPIC_API_KEY"), "{}", words(&task));
-    assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
+    assert!(
+        words(&task).contains("ANTHROPIC_API_KEY"),
+        "{}",
+        words(&task)
+    );
+    assert!(
+        began.elapsed() < Duration::from_secs(30),
+        "{:?}",
+        began.elapsed()
+    );
 }
 
 #[test]
 fn an_overloaded_model_fails_the_task_with_a_hint_in_time() {
     let model = Model::start();
-    let world = claude(&model).config(json!({"agents": {"claude": {"max_retries": 1}}})).start();
+    let world = claude(&model)
+        .config(json!({"agents": {"claude": {"max_retries": 1}}}))
+        .start();
     let began = Instant::now();
     let task = world.say("error 529");
     assert_eq!(state(&task), "FAILED");
     assert!(words(&task).contains("overloaded"), "{}", words(&task));
-    assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
+    assert!(
+        began.elapsed() < Duration::from_secs(30),
+        "{:?}",
+        began.elapsed()
+    );
 }
 
 #[test]
@@ -118,24 +156,47 @@ fn a_model_that_recovers_is_asked_again() {
 }
 
 #[test]
-fn after_a_failed_turn_the_context_goes_on() {
+fn a_model_out_of_reach_fails_the_task_with_a_hint_and_later_the_context_goes_on() {
     let model = Model::start();
-    let world = claude(&model).config(json!({"agents": {"claude": {"max_retries": 0}}})).start();
-    assert_eq!(state(&world.send(message_in("kept", "error 529"))), "FAILED");
+    let port = model.port;
+    let world = claude(&model)
+        .config(json!({"agents": {"claude": {"max_retries": 0}}}))
+        .start();
+    world.send(message_in("kept", "say hello"));
+    drop(model);
+    let task = world.send(message_in("kept", "remember the ship"));
+    assert_eq!(state(&task), "FAILED");
+    assert!(
+        words(&task).contains("cannot reach the model API"),
+        "{}",
+        words(&task)
+    );
+    let _model = await_some("the port of the model", super::PATIENCE, || {
+        Model::bind(port).ok()
+    });
     let task = world.send(message_in("kept", "say better"));
-    assert_eq!((state(&task), answer(&task).as_str()), ("COMPLETED", "better"));
+    assert_eq!(
+        (state(&task), answer(&task).as_str()),
+        ("COMPLETED", "better"),
+        "{}",
+        words(&task)
+    );
 }
 
 #[test]
 fn a_turn_that_takes_too_long_fails_and_its_command_is_gone() {
     let model = Model::start();
-    let world = with_bash(&model).config(json!({"timeouts": {"turn": "8s"}})).start();
+    let world = with_bash(&model)
+        .config(json!({"timeouts": {"turn": "8s"}}))
+        .start();
     let seconds = unique_sleep();
     let id = begin_sleeping(&world, &seconds);
     let task = world.await_state(&id, &["FAILED", "COMPLETED", "CANCELED"]);
     assert_eq!(state(&task), "FAILED");
     assert!(words(&task).contains("timeouts.turn"), "{}", words(&task));
-    await_some("the end of the command", super::PATIENCE, || with_argument(&seconds).is_empty().then_some(()));
+    await_some("the end of the command", super::PATIENCE, || {
+        with_argument(&seconds).is_empty().then_some(())
+    });
 }
 
 #[test]
@@ -149,5 +210,8 @@ fn a_cli_that_is_killed_fails_the_task_and_the_next_turn_starts_it_again() {
     assert_eq!(state(&task), "FAILED");
     assert!(words(&task).contains("SIGKILL"), "{}", words(&task));
     let task = world.send(message_in("kept", "say back"));
-    assert_eq!((state(&task), answer(&task).as_str()), ("COMPLETED", "back"));
+    assert_eq!(
+        (state(&task), answer(&task).as_str()),
+        ("COMPLETED", "back")
+    );
 }

@@ -1,0 +1,485 @@
+//! One turn while its agent has it: a loop that listens to everything at once.
+//!
+//! # Pitfalls
+//!
+//! Claude prints a second `result` after some interrupts; the driver tells it from the next turn's.
+//! When the tree is gone both pipes come to their end, so what an agent said last is never cut off.
+
+use super::House;
+use super::inbox::{Inbox, Interruption};
+use super::translate::Translator;
+use crate::config::AskPolicy;
+use crate::process::{Ended, Process};
+use crate::store::{Durability, SessionRow};
+use crate::supervisor::Word;
+use crate::task::TaskLog;
+use pilothouse_agents::lines::LineCutter;
+use pilothouse_agents::{Answer, Ask, AskKind, Driver, Exit, Life, Outcome, Step};
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::time::Instant;
+
+/// What one read of a pipe brings at most.
+const READ_BYTES: usize = 64 * 1024;
+
+thread_local! {
+    /// Pipes are read when they have something, so a buffer per thread serves every session.
+    pub(super) static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BYTES].into_boxed_slice());
+}
+
+/// A live process with its driver.
+pub(super) struct Running {
+    pub(super) process: Process,
+    pub(super) driver: Box<dyn Driver>,
+    pub(super) life: Life,
+    pub(super) cutter: Option<LineCutter>,
+    pub(super) outbox: Vec<u8>,
+    pub(super) close_input: bool,
+    pub(super) stderr: Vec<u8>,
+    pub(super) stdout_open: bool,
+    pub(super) stderr_open: bool,
+    pub(super) ended: Option<Ended>,
+    /// The place among the live processes.
+    pub(super) slot: OwnedSemaphorePermit,
+    /// The place among the starting ones, until the CLI has understood its first words.
+    pub(super) starting: Option<OwnedSemaphorePermit>,
+}
+
+/// How far the end of a turn has been driven.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Ladder {
+    Running,
+    Interrupted,
+    Terminated,
+    Killed,
+}
+
+/// Why a turn is being ended before its agent ended it.
+enum Cause {
+    Canceled,
+    TimedOut,
+    ServerStops,
+    Fault(String, Option<String>),
+}
+
+/// Something happened while a turn ran.
+enum Happened {
+    Output(std::io::Result<usize>),
+    ErrorOutput(std::io::Result<usize>),
+    Ended(Ended),
+    Writable,
+    Woke,
+    Climb,
+    Deadline,
+    Heartbeat,
+    Interrupted(Interruption),
+}
+
+/// One turn while its agent has it.
+pub(super) struct Conversation<'a> {
+    pub(super) house: &'a Arc<House>,
+    pub(super) session: &'a mut SessionRow,
+    pub(super) inbox: &'a mut Inbox,
+    pub(super) running: &'a mut Running,
+    pub(super) log: &'a Arc<TaskLog>,
+    pub(super) translator: &'a mut Translator,
+    ladder: Ladder,
+    climb_at: Option<Instant>,
+    wake_at: Option<Instant>,
+    deadline: Instant,
+    spoke: Instant,
+    cause: Option<Cause>,
+    pub(super) canceler: Option<oneshot::Sender<bool>>,
+    outcome: Option<Outcome>,
+    /// Whether the agent said anything in this turn.
+    pub(super) heard: bool,
+}
+
+impl<'a> Conversation<'a> {
+    pub(super) fn new(
+        house: &'a Arc<House>,
+        session: &'a mut SessionRow,
+        inbox: &'a mut Inbox,
+        running: &'a mut Running,
+        log: &'a Arc<TaskLog>,
+        translator: &'a mut Translator,
+    ) -> Self {
+        Self {
+            house,
+            session,
+            inbox,
+            running,
+            log,
+            translator,
+            ladder: Ladder::Running,
+            climb_at: None,
+            wake_at: None,
+            deadline: Instant::now() + house.config.timeouts.turn.get(),
+            spoke: Instant::now(),
+            cause: None,
+            canceler: None,
+            outcome: None,
+            heard: false,
+        }
+    }
+
+    /// Gives the prompt to the agent and listens until the turn is over.
+    pub(super) async fn run(&mut self, prompt: &pilothouse_agents::Turn) -> Outcome {
+        let steps = self.running.driver.begin(prompt);
+        self.take(steps);
+        self.listen().await
+    }
+
+    async fn listen(&mut self) -> Outcome {
+        loop {
+            self.show().await;
+            if let Some(outcome) = self.outcome.take() {
+                return self.judge(outcome);
+            }
+            // Nothing of the tree is left then, so both pipes come to their end.
+            if let Some(ended) = self.running.ended
+                && !self.running.stdout_open
+                && !self.running.stderr_open
+            {
+                let exit = self.exit(ended);
+                let steps = self.running.driver.exit(&exit);
+                self.take(steps);
+                let silent = Outcome::Failed {
+                    message: "the agent ended without a word".to_owned(),
+                    hint: None,
+                };
+                let outcome = self.outcome.take().unwrap_or(silent);
+                self.show().await;
+                return self.judge(outcome);
+            }
+            match self.happened().await {
+                Happened::Output(read) => self.hear(read),
+                Happened::ErrorOutput(read) => self.hear_error(read),
+                Happened::Ended(ended) => self.running.ended = Some(ended),
+                Happened::Writable => self.write(),
+                Happened::Woke => {
+                    self.wake_at = None;
+                    let steps = self.running.driver.woke();
+                    self.take(steps);
+                }
+                Happened::Climb => self.climb(),
+                Happened::Deadline => self.stop(Cause::TimedOut),
+                Happened::Heartbeat => {
+                    let seconds = self.translator.elapsed().as_secs();
+                    self.translator
+                        .status(&format!("still working after {seconds} s"), None);
+                }
+                Happened::Interrupted(Interruption::Cancel(done)) => {
+                    self.canceler = Some(done);
+                    self.stop(Cause::Canceled);
+                }
+                Happened::Interrupted(Interruption::Stop) => self.stop(Cause::ServerStops),
+            }
+        }
+    }
+
+    /// The next thing that happens. Every arm is cancel-safe.
+    async fn happened(&mut self) -> Happened {
+        let far = Instant::now() + Duration::from_secs(86_400);
+        let stopping = self.cause.is_some();
+        let heartbeat = self.spoke + self.house.config.timeouts.heartbeat.get();
+        let running = &mut *self.running;
+        let stdin = running.process.stdin.as_ref();
+        tokio::select! {
+            biased;
+            interruption = self.inbox.interruption(&self.log.id), if !stopping => Happened::Interrupted(interruption),
+            read = read(&running.process.stdout), if running.stdout_open => Happened::Output(read),
+            read = read(&running.process.stderr), if running.stderr_open => Happened::ErrorOutput(read),
+            ended = running.process.control.ended(), if running.ended.is_none() => Happened::Ended(ended),
+            Ok(()) = async { stdin.expect("guarded").writable().await },
+                if stdin.is_some() && !running.outbox.is_empty() => Happened::Writable,
+            () = tokio::time::sleep_until(self.climb_at.unwrap_or(far)), if self.climb_at.is_some() => Happened::Climb,
+            () = tokio::time::sleep_until(self.wake_at.unwrap_or(far)), if self.wake_at.is_some() => Happened::Woke,
+            () = tokio::time::sleep_until(self.deadline), if !stopping => Happened::Deadline,
+            () = tokio::time::sleep_until(heartbeat), if !stopping => Happened::Heartbeat,
+        }
+    }
+
+    fn hear(&mut self, read: std::io::Result<usize>) {
+        let size = match read {
+            Ok(0) | Err(_) => {
+                self.running.stdout_open = false;
+                let rest = self.running.cutter.as_mut().and_then(LineCutter::finish);
+                if let Some(line) = rest {
+                    self.hear_line(&line);
+                }
+                return;
+            }
+            Ok(size) => size,
+        };
+        self.heard = true;
+        if self.running.cutter.is_some() {
+            let mut cutter = self.running.cutter.take().expect("just seen");
+            SCRATCH.with_borrow(|bytes| {
+                for line in cutter.push(&bytes[..size]) {
+                    match line {
+                        Ok(line) => self.hear_line(&line),
+                        Err(too_long) => self.stop(Cause::Fault(
+                            format!(
+                                "the agent wrote a line longer than {} bytes",
+                                too_long.limit
+                            ),
+                            Some("the operator can raise `limits.line`".to_owned()),
+                        )),
+                    }
+                }
+            });
+            self.running.cutter = Some(cutter);
+        } else {
+            let steps = SCRATCH.with_borrow(|bytes| {
+                self.house.telemetry.raw().line(
+                    &self.session.id,
+                    Some(&self.log.id),
+                    &bytes[..size],
+                );
+                self.running.driver.chunk(&bytes[..size])
+            });
+            self.take(steps);
+        }
+        let limit = self.house.config.limits.answer.as_usize();
+        if self.translator.answer_bytes() > limit {
+            self.stop(Cause::Fault(
+                format!("the answer is longer than {limit} bytes"),
+                Some("the operator can raise `limits.answer`".to_owned()),
+            ));
+        }
+    }
+
+    fn hear_line(&mut self, line: &[u8]) {
+        self.house
+            .telemetry
+            .raw()
+            .line(&self.session.id, Some(&self.log.id), line);
+        if self.outcome.is_some() {
+            return;
+        }
+        let steps = self.running.driver.line(line);
+        self.take(steps);
+    }
+
+    fn hear_error(&mut self, read: std::io::Result<usize>) {
+        match read {
+            Ok(0) | Err(_) => self.running.stderr_open = false,
+            Ok(size) => {
+                let kept = &mut self.running.stderr;
+                SCRATCH.with_borrow(|bytes| kept.extend_from_slice(&bytes[..size]));
+                let limit = self.house.config.limits.stderr.as_usize();
+                if kept.len() > limit {
+                    kept.drain(..kept.len() - limit);
+                }
+            }
+        }
+    }
+
+    fn write(&mut self) {
+        let running = &mut *self.running;
+        let Some(stdin) = &running.process.stdin else {
+            return;
+        };
+        match stdin.try_write(&running.outbox) {
+            Ok(size) => {
+                running.outbox.drain(..size);
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            // An agent that does not read its input may still answer.
+            Err(_) => {
+                running.outbox.clear();
+                running.process.stdin = None;
+            }
+        }
+        if running.outbox.is_empty() && running.close_input {
+            running.process.stdin = None;
+        }
+    }
+
+    fn take(&mut self, steps: Vec<Step>) {
+        for step in steps {
+            self.take_step(step);
+        }
+    }
+
+    fn take_step(&mut self, step: Step) {
+        match step {
+            Step::Say(event) => {
+                self.house.telemetry.agent_says(self.log, &event);
+                self.translator.say(event);
+            }
+            Step::Ask(ask) => self.answer(&ask),
+            Step::Withdraw(_) => {}
+            Step::Ready => self.running.starting = None,
+            Step::Conversation(id) => self.session.conversation = Some(id),
+            Step::Write(bytes) => {
+                self.running.outbox.extend_from_slice(&bytes);
+                self.write();
+            }
+            Step::CloseInput => {
+                self.running.close_input = true;
+                if self.running.outbox.is_empty() {
+                    self.running.process.stdin = None;
+                }
+            }
+            Step::Wake(after) => self.wake_at = Some(Instant::now() + after),
+            Step::End(outcome) => self.outcome = Some(outcome),
+        }
+    }
+
+    /// Answers an ask by policy. This is the place where asks for people will branch off.
+    fn answer(&mut self, ask: &Ask) {
+        let allowed = self.house.agent.asks == AskPolicy::Allow
+            && matches!(ask.kind, AskKind::Permission { .. });
+        self.translator.asked(&ask.kind, allowed);
+        let answer = if allowed {
+            Answer::Allow { input: None }
+        } else {
+            let message = match &ask.kind {
+                AskKind::Permission { tool, .. } => format!(
+                    "{tool} was not allowed: nobody can be asked here, and the operator's policy is \
+                     `agents.{}.asks: deny`. Continue without it, or say what you would have done.",
+                    self.house.agent.key
+                ),
+                AskKind::Question { .. } => {
+                    "nobody can be asked here; decide yourself, and say in your answer what you assumed".to_owned()
+                }
+            };
+            Answer::Deny { message }
+        };
+        let steps = self.running.driver.answer(&ask.id, &answer);
+        self.take(steps);
+    }
+
+    /// Begins to end the turn; the first cause stays.
+    fn stop(&mut self, cause: Cause) {
+        if self.cause.is_some() {
+            return;
+        }
+        let polite = matches!(
+            cause,
+            Cause::Canceled | Cause::TimedOut | Cause::ServerStops
+        );
+        self.cause = Some(cause);
+        if polite {
+            let steps = self.running.driver.interrupt();
+            if !steps.is_empty() {
+                self.take(steps);
+                self.ladder = Ladder::Interrupted;
+                self.climb_at = Some(Instant::now() + self.house.config.timeouts.interrupt.get());
+                return;
+            }
+        }
+        self.climb();
+    }
+
+    /// The next rung: SIGTERM, then SIGKILL to the whole tree.
+    fn climb(&mut self) {
+        let control = &self.running.process.control;
+        (self.ladder, self.climb_at) = if self.ladder < Ladder::Terminated {
+            control.say(Word::Terminate);
+            (
+                Ladder::Terminated,
+                Some(Instant::now() + self.house.config.timeouts.terminate.get()),
+            )
+        } else {
+            control.say(Word::Kill);
+            (Ladder::Killed, None)
+        };
+    }
+
+    /// What the agent said, against what was asked of it.
+    fn judge(&mut self, outcome: Outcome) -> Outcome {
+        match (self.cause.take(), outcome) {
+            // It had finished before it heard of the cancel.
+            (Some(Cause::Canceled), Outcome::Completed { answer })
+                if self.ladder <= Ladder::Interrupted =>
+            {
+                Outcome::Completed { answer }
+            }
+            (Some(Cause::Canceled), _) => Outcome::Canceled,
+            (Some(Cause::TimedOut), _) => Outcome::Failed {
+                message: format!(
+                    "the turn took longer than {}",
+                    self.house.config.timeouts.turn
+                ),
+                hint: Some("the operator can raise `timeouts.turn` (`--timeout`)".to_owned()),
+            },
+            (Some(Cause::ServerStops), _) => stopped(),
+            (Some(Cause::Fault(message, hint)), _) => Outcome::Failed { message, hint },
+            (None, outcome) => outcome,
+        }
+    }
+
+    fn exit(&self, ended: Ended) -> Exit {
+        let stderr = String::from_utf8_lossy(&self.running.stderr)
+            .trim()
+            .to_owned();
+        let (code, signal) = match ended {
+            Ended::Code(code) => (Some(code), None),
+            Ended::Signal(signal) => (None, Some(signal)),
+            Ended::Unclear => (None, None),
+        };
+        Exit {
+            code,
+            signal,
+            stderr,
+        }
+    }
+
+    async fn show(&mut self) {
+        let records = self.translator.take();
+        if records.is_empty() {
+            return;
+        }
+        self.spoke = Instant::now();
+        if let Err(error) = self
+            .log
+            .record(&self.house.store, records, Durability::Written)
+            .await
+        {
+            self.house.telemetry.store_failed(self.log, &error);
+            let hint = "the operator must make room on the disk of `state_dir`".to_owned();
+            self.stop(Cause::Fault(
+                format!("the answer could not be stored: {error}"),
+                Some(hint),
+            ));
+        }
+    }
+}
+
+/// Reads and drops what a dying agent still says, so that no full pipe keeps it from dying.
+pub(super) async fn drain_until_ended(running: &mut Running) {
+    loop {
+        tokio::select! {
+            _ = running.process.control.ended() => return,
+            read = read(&running.process.stdout), if running.stdout_open => {
+                running.stdout_open = read.is_ok_and(|size| size > 0);
+            }
+            read = read(&running.process.stderr), if running.stderr_open => {
+                running.stderr_open = read.is_ok_and(|size| size > 0);
+            }
+        }
+    }
+}
+
+/// One read into this thread's scratch buffer. Cancel-safe: nothing is read unless it is returned.
+pub(super) async fn read(pipe: &tokio::net::unix::pipe::Receiver) -> std::io::Result<usize> {
+    loop {
+        pipe.readable().await?;
+        match SCRATCH.with_borrow_mut(|bytes| pipe.try_read(bytes)) {
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            other => return other,
+        }
+    }
+}
+
+pub(super) fn stopped() -> Outcome {
+    Outcome::Failed {
+        message: "the server stopped while this task was running".to_owned(),
+        hint: Some("send the message again in the same context to continue".to_owned()),
+    }
+}
