@@ -552,7 +552,7 @@ impl Service {
                             continue;
                         }
                         Err(refused) => {
-                            tracing::warn!(task.id = %log.id, %refused, "a waiting task was not resumed")
+                            tracing::warn!(task.id = %log.id, %refused, "a waiting task was not resumed");
                         }
                     }
                 }

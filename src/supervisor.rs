@@ -141,7 +141,7 @@ mod tests {
         };
         let bytes = spec.encode().unwrap();
         assert_eq!(&bytes[16..], b"/c\0/p\0a b\0\0K=v=w\0");
-        assert_eq!(bytes[..16], [18u32, 2, 1, 0].map(u32::to_ne_bytes).concat());
+        assert_eq!(bytes[..16], [17u32, 2, 1, 0].map(u32::to_ne_bytes).concat());
     }
 
     #[test]

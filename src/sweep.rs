@@ -26,7 +26,7 @@ pub async fn run(house: Arc<House>, sessions: Sessions, stop: CancellationToken)
         match sweep(&house, &sessions).await {
             Ok((0, 0)) => {}
             Ok((tasks, sessions)) => {
-                tracing::info!(tasks, sessions, "old tasks and sessions were removed")
+                tracing::info!(tasks, sessions, "old tasks and sessions were removed");
             }
             Err(error) => tracing::warn!(%error, "old tasks could not be removed"),
         }
