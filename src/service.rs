@@ -290,6 +290,12 @@ impl Service {
     async fn snapshot_stream(&self, log: &Arc<TaskLog>, at: Option<u64>) -> Result<Stream, Error> {
         let limits = &self.sessions.house().config.limits;
         let limit = limits.event.as_usize();
+        if at == Some(0) {
+            return Ok(Stream {
+                cursor: log.follow(self.store(), 0),
+                first: None,
+            });
+        }
         let snapshot = match at {
             None => log.snapshot(self.store(), limit).await,
             Some(seq) => log.snapshot_at(self.store(), seq, limit).await,

@@ -254,7 +254,7 @@ impl TaskLog {
         self.end().seq
     }
 
-    /// Stores records and shows them, in this order.
+    /// Stores records and shows them, in this order. False when the task is over: nothing follows that.
     ///
     /// # Errors
     ///
@@ -264,11 +264,16 @@ impl TaskLog {
         store: &Store,
         records: Vec<Record>,
         durability: Durability,
-    ) -> Result<(), Error> {
+    ) -> Result<bool, Error> {
         if records.is_empty() {
-            return Ok(());
+            return Ok(true);
         }
-        self.write(store, Vec::new(), records, durability).await
+        let _one_writer = self.writing.lock().await;
+        if self.state().is_terminal() {
+            return Ok(false);
+        }
+        self.write(store, Vec::new(), records, durability).await?;
+        Ok(true)
     }
 
     /// Like [`TaskLog::record`], but only where the task is still in one of these states.
@@ -282,13 +287,12 @@ impl TaskLog {
         expected: impl Fn(TaskState) -> bool + Send,
         records: Vec<Record>,
     ) -> Result<bool, Error> {
-        let writing = self.writing.lock().await;
+        let _one_writer = self.writing.lock().await;
         if !expected(self.state()) {
             return Ok(false);
         }
-        self.write_locked(store, Vec::new(), records, Durability::Synced)
+        self.write(store, Vec::new(), records, Durability::Synced)
             .await?;
-        drop(writing);
         Ok(true)
     }
 
@@ -297,18 +301,8 @@ impl TaskLog {
         self.end().seq += by;
     }
 
+    /// Only one writer at a time: `writing` is held.
     async fn write(
-        &self,
-        store: &Store,
-        writes: Vec<Write>,
-        records: Vec<Record>,
-        durability: Durability,
-    ) -> Result<(), Error> {
-        let _one_writer = self.writing.lock().await;
-        self.write_locked(store, writes, records, durability).await
-    }
-
-    async fn write_locked(
         &self,
         store: &Store,
         mut writes: Vec<Write>,

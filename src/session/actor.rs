@@ -49,15 +49,18 @@ pub(super) struct Actor {
 /// Why a turn did not reach its agent.
 enum NotStarted {
     Canceled(oneshot::Sender<bool>),
+    /// It was canceled on its way here.
+    Over,
     ServerStops,
     Failed(String, Option<String>),
 }
 
 impl NotStarted {
-    /// What it means for the task; none where it still waits and the server stops.
+    /// What it means for the task; none where it is over, or still waits while the server stops.
     fn outcome(self, log: &TaskLog) -> Option<(Outcome, Option<oneshot::Sender<bool>>)> {
         match self {
             Self::Canceled(done) => Some((Outcome::Canceled, Some(done))),
+            Self::Over => None,
             Self::ServerStops if log.state() == TaskState::Submitted => None,
             Self::ServerStops => Some((stopped(), None)),
             Self::Failed(message, hint) => Some((Outcome::Failed { message, hint }, None)),
@@ -214,8 +217,11 @@ impl Actor {
             Ok(prompt) => self.converse(&log, &prompt, warm, &mut translator).await,
             Err(not_started) => match not_started.outcome(&log) {
                 Some(outcome) => outcome,
-                // It has not begun, so it stays in the queue and runs after the next start.
-                None => return,
+                // It is over, or has not begun: then it stays in the queue and runs after the next start.
+                None => {
+                    self.shared = None;
+                    return;
+                }
             },
         };
         let keeps = self
@@ -309,9 +315,14 @@ impl Actor {
 
     async fn working(&mut self, log: &TaskLog) -> Result<(), NotStarted> {
         let record = status(log, TaskState::Working, None, None);
-        log.record(&self.house.store, vec![record], Durability::Synced)
+        match log
+            .record(&self.house.store, vec![record], Durability::Synced)
             .await
-            .map_err(|error| NotStarted::Failed(error.to_string(), None))
+        {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(NotStarted::Over),
+            Err(error) => Err(NotStarted::Failed(error.to_string(), None)),
+        }
     }
 
     /// Makes the folder ready and starts the process.

@@ -254,7 +254,7 @@ impl Sessions {
             .map()
             .get(&key)
             .map(|handle| handle.orders.clone());
-        if let Some(orders) = orders {
+        if let Some(orders) = &orders {
             let (done, answer) = oneshot::channel();
             if orders.send(Order::Cancel(log.id.clone(), done)).is_ok()
                 && let Ok(true) = answer.await
@@ -262,14 +262,20 @@ impl Sessions {
                 return Ok(true);
             }
         }
-        // No turn of it runs or waits: it asked, and nobody will answer.
+        // No turn of it runs or waits: it asked, and nobody will answer; or its turn is still on its way.
         let record = actor::canceled(log, "canceled before it was continued");
-        log.record_if(
-            &self.house.store,
-            |state| !state.is_terminal(),
-            vec![record],
-        )
-        .await
+        let taken = log
+            .record_if(
+                &self.house.store,
+                |state| !state.is_terminal(),
+                vec![record],
+            )
+            .await?;
+        if let (true, Some(orders)) = (taken, orders) {
+            // A turn that arrived meanwhile finds its task over; one that has just begun is ended by this.
+            let _ = orders.send(Order::Cancel(log.id.clone(), oneshot::channel().0));
+        }
+        Ok(taken)
     }
 }
 

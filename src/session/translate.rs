@@ -248,13 +248,14 @@ impl Translator {
                     .name
                     .as_deref()
                     .map_or_else(ArtifactId::random, |name| {
-                        ArtifactId::new(format!("{}-{name}", self.log.id))
+                        ArtifactId::new(format!("{}-artifact-{name}", self.log.id))
                     })
             },
-            |id| ArtifactId::new(format!("{}-{id}", self.log.id)),
+            |id| ArtifactId::new(format!("{}-artifact-{id}", self.log.id)),
         );
         let mut made = Artifact::new(id, artifact.name.unwrap_or_default(), vec![part]);
-        made.name = made.name.filter(|name| !name.is_empty());
+        // There is one answer, and this is not it.
+        made.name = made.name.filter(|name| !name.is_empty() && name != ANSWER);
         made.description = artifact.description;
         self.push_artifact(made, artifact.append, artifact.last);
     }

@@ -73,22 +73,34 @@ impl Store {
         std::fs::create_dir_all(folder).map_err(|error| unusable(folder, &error))?;
         let lock = take_lock(folder, holder)?;
         // The file is ours alone from its first byte.
-        OpenOptions::new()
+        let handle = OpenOptions::new()
             .create(true)
             .append(true)
             .mode(0o600)
             .open(file)
             .map_err(|error| unusable(file, &error))?;
+        let fresh = handle.metadata().is_ok_and(|metadata| metadata.len() == 0);
         let open = || {
             let connection = Connection::open(file)?;
+            if fresh {
+                // A new database is synced once, below, not after each step of its making.
+                connection.pragma_update(None, "synchronous", "OFF")?;
+            }
             connection.pragma_update(None, "journal_mode", "WAL")?;
             connection.pragma_update(None, "wal_autocheckpoint", 4000)?;
             connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
-            prepare(&connection)?;
             Ok(connection)
         };
         let connection = open().map_err(|error: rusqlite::Error| unusable(file, &error))?;
         let clean = migrate(&connection)?;
+        if fresh {
+            // SQLite drops the log of a database file that is empty after a power cut.
+            let synced = handle
+                .sync_all()
+                .and_then(|()| File::open(folder)?.sync_all());
+            synced.map_err(|error| unusable(file, &error))?;
+        }
+        prepare(&connection)?;
         let connections = (0..readers.max(1))
             .map(|_| {
                 let reader = Connection::open(file)?;

@@ -147,7 +147,7 @@ fn a_caller_who_waits_for_the_answer_hears_of_the_cancel() {
 
 #[test]
 fn a_turn_that_takes_too_long_fails_and_says_how_to_allow_more() {
-    let world = World::new()
+    let world = World::describe()
         .config(json!({"timeouts": {"turn": "300ms"}}))
         .start();
     let task = world.say("hang");

@@ -131,7 +131,7 @@ fn the_card_says_that_a_bearer_token_is_needed() {
 
 #[test]
 fn without_authentication_the_card_asks_for_none() {
-    let world = World::new().args(["--no-auth"]).start();
+    let world = World::describe().args(["--no-auth"]).start();
     let card = card(&world, "0.3");
     assert!(
         card.get("security")
@@ -155,7 +155,7 @@ fn the_card_streams_and_does_not_push() {
 
 #[test]
 fn name_text_and_skills_come_from_the_configuration() {
-    let world = World::new()
+    let world = World::describe()
         .agent(json!({
             "name": "our-bot",
             "description": "Answers questions.",
@@ -171,7 +171,7 @@ fn name_text_and_skills_come_from_the_configuration() {
 
 #[test]
 fn behind_a_proxy_the_public_address_stands_on_the_card() {
-    let world = World::new()
+    let world = World::describe()
         .config(json!({"server": {"public_url": "https://agents.example.com/"}}))
         .start();
     assert_eq!(

@@ -28,7 +28,7 @@ fn program() -> String {
 
 /// A world whose agent is Claude Code, talking to this model with this key.
 fn with_key(model: &Model, key: &str) -> Builder {
-    let builder = World::new();
+    let builder = World::describe();
     let marker = builder.marker().split_once('=').unwrap().1.to_owned();
     builder
         .config(json!({

@@ -13,7 +13,7 @@ fn names(world: &World) -> Vec<String> {
 }
 
 fn with_secrets() -> Builder {
-    World::new()
+    World::describe()
         .env("OPENAI_API_KEY", "sk-openai-secret")
         .env("DATABASE_URL", "postgres://secret")
         .env("MY_TOOL_ONE", "1")
@@ -91,7 +91,7 @@ fn a_preset_passes_its_names_as_far_as_they_are_set() {
 
 #[test]
 fn a_value_of_the_configuration_arrives() {
-    let world = World::new()
+    let world = World::describe()
         .agent(json!({"env": {"set": {"COLOUR": "blue"}}}))
         .start();
     assert_eq!(answer(&world.say("env COLOUR")), "blue");
@@ -99,7 +99,7 @@ fn a_value_of_the_configuration_arrives() {
 
 #[test]
 fn a_value_of_the_dotenv_file_arrives_where_it_is_passed() {
-    let world = World::new()
+    let world = World::describe()
         .file(".env", 0o600, "MY_TOOL=from-file\n")
         .agent(json!({"env": {"pass": ["MY_TOOL"]}}))
         .start();
@@ -108,7 +108,7 @@ fn a_value_of_the_dotenv_file_arrives_where_it_is_passed() {
 
 #[test]
 fn the_dotenv_file_overrides_the_environment_and_the_name_is_announced() {
-    let world = World::new()
+    let world = World::describe()
         .env("MY_TOOL", "from-environment")
         .file(".env", 0o600, "MY_TOOL=from-file\n")
         .agent(json!({"env": {"pass": ["MY_TOOL"]}}))
@@ -123,7 +123,7 @@ fn the_dotenv_file_overrides_the_environment_and_the_name_is_announced() {
 
 #[test]
 fn the_environment_wins_over_dotenv_where_the_operator_says_so() {
-    let world = World::new()
+    let world = World::describe()
         .env("MY_TOOL", "from-environment")
         .file(".env", 0o600, "MY_TOOL=from-file\n")
         .config(json!({"env_file": {"override": false}}))
@@ -134,7 +134,7 @@ fn the_environment_wins_over_dotenv_where_the_operator_says_so() {
 
 #[test]
 fn the_token_of_the_server_never_reaches_the_agent() {
-    let world = World::new()
+    let world = World::describe()
         .config(json!({"auth": {"token": null}}))
         .env("API_TOKEN", crate::world::OWNER)
         .agent(json!({"env": {"presets": ["anthropic", "openai", "gemini", "proxy", "ca"]}}))
@@ -144,7 +144,7 @@ fn the_token_of_the_server_never_reaches_the_agent() {
 
 #[test]
 fn agent_cmd_serves_any_program_with_the_message_as_last_argument() {
-    let builder = World::new();
+    let builder = World::describe();
     let state_dir = builder.path("state").to_str().unwrap().to_owned();
     let world = builder
         .config_text("")
@@ -161,7 +161,7 @@ fn agent_cmd_serves_any_program_with_the_message_as_last_argument() {
 
 #[test]
 fn the_variables_of_the_forerunner_are_honoured() {
-    let builder = World::new();
+    let builder = World::describe();
     let state_dir = builder.path("state").to_str().unwrap().to_owned();
     let project = builder.path("project");
     std::fs::create_dir(&project).unwrap();
@@ -186,7 +186,9 @@ fn the_variables_of_the_forerunner_are_honoured() {
 
 #[test]
 fn the_log_of_agent_lines_holds_each_line_and_is_private() {
-    let world = World::new().args(["--log-path", "agents.jsonl"]).start();
+    let world = World::describe()
+        .args(["--log-path", "agents.jsonl"])
+        .start();
     world.say("say unmistakable");
     let path = world.path("cwd").join("agents.jsonl");
     let text = std::fs::read_to_string(&path).unwrap();

@@ -15,10 +15,18 @@ fn send_raw(world: &World, headers: &[(&str, &str)], body: &str) -> crate::http:
 fn an_artifact_called_answer_does_not_replace_the_answer() {
     let world = World::start();
     let task = world.say("say real; artifact answer other; say  words");
-    let texts: Vec<&str> = task["artifacts"].as_array().unwrap().iter().map(|made| text_of(made, "artifactId")).collect();
+    let texts: Vec<&str> = task["artifacts"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|made| text_of(made, "artifactId"))
+        .collect();
     let own = format!("{}-answer", text_of(&task, "id"));
     let place = texts.iter().position(|id| *id == own).unwrap();
-    assert_eq!(crate::reading::parts_text(&task["artifacts"][place]["parts"]), "real words");
+    assert_eq!(
+        crate::reading::parts_text(&task["artifacts"][place]["parts"]),
+        "real words"
+    );
 }
 
 #[test]
@@ -29,21 +37,30 @@ fn control_characters_of_agent_and_caller_do_not_reach_the_console() {
     let task = world.say("exit 3; \u{1b}[2J");
     assert_eq!(state(&task), "FAILED");
     let printed = std::fs::read_to_string(world.path("stdout")).unwrap() + &world.stderr();
-    assert!(!printed.contains(['\u{1b}', '\u{7}', '\u{9b}']), "{printed:?}");
+    assert!(
+        !printed.contains(['\u{1b}', '\u{7}', '\u{9b}']),
+        "{printed:?}"
+    );
 }
 
 #[test]
 fn line_separators_of_every_kind_pass_through_a_stream() {
-    let world = World::new().agent(json!({"input": "stdin", "args": ["--events", "--stdin"]})).start();
+    let world = World::describe()
+        .agent(json!({"input": "stdin", "args": ["--events", "--stdin"]}))
+        .start();
     let text = "a\rb\u{2028}c\u{2029}d\u{85}e\u{c}f";
-    let events = world.stream("SendStreamingMessage", message(&format!("say {text}"))).rest();
+    let events = world
+        .stream("SendStreamingMessage", message(&format!("say {text}")))
+        .rest();
     assert_eq!(crate::reading::streamed_answer(&events), text);
 }
 
 #[test]
 fn an_agent_that_removes_its_own_workspace_finds_a_new_one_next_time() {
     let script = r#"case "$1" in remove) rm -rf "$PWD";; *) echo "in $PWD";; esac"#;
-    let world = World::new().agent(json!({"program": "/bin/sh", "args": ["-c", script, "sh"], "format": "text"})).start();
+    let world = World::describe()
+        .agent(json!({"program": "/bin/sh", "args": ["-c", script, "sh"], "format": "text"}))
+        .start();
     world.send(message_in("gone", "remove"));
     let task = world.send(message_in("gone", "look"));
     assert!(answer(&task).starts_with("in "), "{task}");
@@ -52,7 +69,9 @@ fn an_agent_that_removes_its_own_workspace_finds_a_new_one_next_time() {
 #[test]
 fn an_agent_that_closes_its_output_and_goes_on_is_waited_for() {
     let script = "echo words; exec >&- 2>&-; while [ ! -e \"$FAKE_AGENT_CUES/go\" ]; do sleep 0.01; done; exit 4";
-    let world = World::new().agent(json!({"program": "/bin/sh", "args": ["-c", script], "format": "text"})).start();
+    let world = World::describe()
+        .agent(json!({"program": "/bin/sh", "args": ["-c", script], "format": "text"}))
+        .start();
     let id = world.begin("x");
     world.await_task(&id, "its words", |task| answer(task) == "words\n");
     assert_eq!(state(&world.task(&id)), "WORKING");
@@ -64,22 +83,29 @@ fn an_agent_that_closes_its_output_and_goes_on_is_waited_for() {
 #[test]
 fn an_agent_that_has_closed_its_output_can_be_canceled() {
     let script = "exec >&- 2>&-; sleep 3600";
-    let world = World::new().agent(json!({"program": "/bin/sh", "args": ["-c", script], "format": "text"})).start();
+    let world = World::describe()
+        .agent(json!({"program": "/bin/sh", "args": ["-c", script], "format": "text"}))
+        .start();
     let id = world.begin("x");
     world.await_state(&id, &["WORKING"]);
-    assert_eq!(state(&world.rpc("CancelTask", json!({"id": id}))), "CANCELED");
+    assert_eq!(
+        state(&world.rpc("CancelTask", json!({"id": id}))),
+        "CANCELED"
+    );
 }
 
 #[test]
 fn a_stream_of_errors_without_end_does_not_block_the_agent() {
     let script = "head -c 20000000 /dev/zero | tr '\\0' e >&2; echo done";
-    let world = World::new().agent(json!({"program": "/bin/sh", "args": ["-c", script], "format": "text"})).start();
+    let world = World::describe()
+        .agent(json!({"program": "/bin/sh", "args": ["-c", script], "format": "text"}))
+        .start();
     assert_eq!(answer(&world.say("x")), "done\n");
 }
 
 #[test]
 fn folders_with_spaces_and_quotes_are_worked_in() {
-    let builder = World::new();
+    let builder = World::describe();
     let work = builder.path("my work's \"folder\" ünd $HOME");
     let world = builder
         .file("set up's.sh", 0o644, "echo \"$PWD\" > where.txt\n")
@@ -93,11 +119,20 @@ fn folders_with_spaces_and_quotes_are_worked_in() {
 #[test]
 fn an_error_before_the_first_event_is_json_and_no_stream() {
     let world = World::start();
-    let calls = [("SendStreamingMessage", json!({})), ("message/stream", json!({})), ("SubscribeToTask", json!({"id": "nowhere"}))];
+    let calls = [
+        ("SendStreamingMessage", json!({})),
+        ("message/stream", json!({})),
+        ("SubscribeToTask", json!({"id": "nowhere"})),
+    ];
     for (method, params) in calls {
-        let body = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).to_string();
+        let body =
+            json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).to_string();
         let reply = send_raw(&world, &[("Content-Type", "application/json")], &body);
-        assert_eq!(reply.header("content-type"), Some("application/json"), "{method}");
+        assert_eq!(
+            reply.header("content-type"),
+            Some("application/json"),
+            "{method}"
+        );
         assert!(reply.json()["error"]["code"].is_i64(), "{method}");
     }
 }
@@ -106,19 +141,36 @@ fn an_error_before_the_first_event_is_json_and_no_stream() {
 fn content_types_of_json_are_taken_and_others_are_not() {
     let world = World::start();
     let body = json!({"jsonrpc": "2.0", "id": 1, "method": "ListTasks", "params": {}}).to_string();
-    for kind in ["application/json", "application/json; charset=utf-8", "Application/JSON", "application/a2a+json"] {
+    for kind in [
+        "application/json",
+        "application/json; charset=utf-8",
+        "Application/JSON",
+        "application/a2a+json",
+    ] {
         let reply = send_raw(&world, &[("Content-Type", kind)], &body).json();
         assert!(reply.get("result").is_some(), "{kind}: {reply}");
     }
-    assert_eq!(send_raw(&world, &[("Content-Type", "text/plain")], &body).json()["error"]["code"], -32005);
+    assert_eq!(
+        send_raw(&world, &[("Content-Type", "text/plain")], &body).json()["error"]["code"],
+        -32005
+    );
     assert_eq!(send_raw(&world, &[], &body).json()["error"]["code"], -32005);
 }
 
 #[test]
 fn ids_of_requests_come_back_as_they_were_spelled() {
     let world = World::start();
-    for id in ["7", "-1", "1.50", "12345678901234567890123", "\"\"", "\"ünï\"", "null"] {
-        let body = format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"method\":\"ListTasks\",\"params\":{{}}}}");
+    for id in [
+        "7",
+        "-1",
+        "1.50",
+        "12345678901234567890123",
+        "\"\"",
+        "\"ünï\"",
+        "null",
+    ] {
+        let body =
+            format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"method\":\"ListTasks\",\"params\":{{}}}}");
         let reply = send_raw(&world, &[("Content-Type", "application/json")], &body).text();
         assert!(reply.contains(&format!("\"id\":{id},")), "{id}: {reply}");
     }
@@ -136,7 +188,10 @@ fn two_requests_on_one_connection_are_both_answered() {
 #[test]
 fn a_state_that_is_none_is_refused_as_a_filter() {
     let world = World::start();
-    assert_eq!(world.error("ListTasks", json!({"status": "TASK_STATE_HAPPY"}))["code"], -32602);
+    assert_eq!(
+        world.error("ListTasks", json!({"status": "TASK_STATE_HAPPY"}))["code"],
+        -32602
+    );
 }
 
 #[test]
@@ -144,14 +199,24 @@ fn a_client_made_id_is_no_id_of_v1_0() {
     let world = World::start();
     let params = json!({"id": "my-id", "message": {"role": "user", "parts": [{"type": "text", "text": "say x"}]}});
     world.rpc("tasks/send", params);
-    assert_eq!(world.error("GetTask", json!({"id": "my-id"}))["code"], -32001);
+    assert_eq!(
+        world.error("GetTask", json!({"id": "my-id"}))["code"],
+        -32001
+    );
 }
 
 #[test]
 fn a_foreign_session_is_not_found() {
     let world = World::start();
     world.send(message_in("mine", "say x"));
-    let status = |token: &str| world.get("/api/v1/sessions/mine", &[("Authorization", &format!("Bearer {token}"))]).status;
+    let status = |token: &str| {
+        world
+            .get(
+                "/api/v1/sessions/mine",
+                &[("Authorization", &format!("Bearer {token}"))],
+            )
+            .status
+    };
     assert_eq!((status(OWNER), status(BOB)), (200, 404));
 }
 
@@ -159,14 +224,24 @@ fn a_foreign_session_is_not_found() {
 fn artifacts_of_one_name_are_one_artifact_in_its_newest_form() {
     let world = World::start();
     let task = world.say("artifact notes old; artifact notes new; say done");
-    assert_eq!((task["artifacts"].as_array().unwrap().len(), artifact_text(&task, "notes").as_str()), (2, "new"));
+    assert_eq!(
+        (
+            task["artifacts"].as_array().unwrap().len(),
+            artifact_text(&task, "notes").as_str()
+        ),
+        (2, "new")
+    );
 }
 
 #[test]
 fn a_method_of_v1_0_under_an_older_version_is_refused() {
     let world = World::start();
     let body = json!({"jsonrpc": "2.0", "id": 1, "method": "ListTasks", "params": {}}).to_string();
-    let reply = send_raw(&world, &[("Content-Type", "application/json"), ("A2A-Version", "0.3")], &body);
+    let reply = send_raw(
+        &world,
+        &[("Content-Type", "application/json"), ("A2A-Version", "0.3")],
+        &body,
+    );
     assert_eq!(reply.json()["error"]["code"], -32009);
 }
 
@@ -174,9 +249,14 @@ fn a_method_of_v1_0_under_an_older_version_is_refused() {
 fn a_huge_number_in_place_of_a_length_is_refused() {
     let world = World::start();
     for length in ["18446744073709551616", "-1", "1, 2"] {
-        let head = format!("POST / HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {OWNER}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n");
+        let head = format!(
+            "POST / HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {OWNER}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
+        );
         let answer = String::from_utf8_lossy(&world.raw(head.as_bytes())).into_owned();
-        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{length}: {answer}");
+        assert!(
+            answer.is_empty() || answer.starts_with("HTTP/1.1 4"),
+            "{length}: {answer}"
+        );
     }
     assert_eq!(answer(&world.say("say well")), "well");
 }

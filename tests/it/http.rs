@@ -94,7 +94,7 @@ fn read_head(socket: TcpStream) -> std::io::Result<Answer> {
         socket.read_line(&mut line)?;
         match line.trim_end().split_once(':') {
             Some((name, value)) => {
-                headers.push((name.to_ascii_lowercase(), value.trim().to_owned()))
+                headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
             }
             None => break,
         }

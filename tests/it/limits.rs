@@ -6,7 +6,7 @@ use crate::world::{OWNER, PATIENCE, World};
 use serde_json::json;
 
 fn one_process() -> World {
-    World::new()
+    World::describe()
         .config(json!({"processes": {"max": 1}}))
         .start()
 }
@@ -49,7 +49,7 @@ fn a_canceled_waiting_task_gives_its_place_to_the_next() {
 
 #[test]
 fn a_full_queue_is_429_and_says_when_to_try_again() {
-    let world = World::new()
+    let world = World::describe()
         .config(json!({"processes": {"max": 1, "queue": 2}}))
         .start();
     world.begin_waiting("cue go", "go");
@@ -67,7 +67,7 @@ fn a_full_queue_is_429_and_says_when_to_try_again() {
 
 #[test]
 fn the_queue_of_one_context_is_bounded_too() {
-    let world = World::new()
+    let world = World::describe()
         .config(json!({"processes": {"queue": 1}}))
         .start();
     let first = world.begin_with(message_in("line", "cue go"));
@@ -85,7 +85,7 @@ fn the_queue_of_one_context_is_bounded_too() {
 
 #[test]
 fn a_task_refused_at_a_full_queue_leaves_no_trace() {
-    let world = World::new()
+    let world = World::describe()
         .config(json!({"processes": {"max": 1, "queue": 0}}))
         .start();
     world.begin_waiting("cue go", "go");
@@ -126,7 +126,7 @@ fn ready_tells_the_processes_and_who_waits() {
 
 #[test]
 fn connections_above_the_bound_wait_and_are_served() {
-    let world = World::new()
+    let world = World::describe()
         .config(json!({"limits": {"connections": 2}}))
         .start();
     let answers = std::thread::scope(|scope| {
@@ -143,7 +143,7 @@ fn connections_above_the_bound_wait_and_are_served() {
 
 #[test]
 fn old_tasks_are_told_by_the_memory_store_to_nobody_after_a_restart() {
-    let mut world = World::new()
+    let mut world = World::describe()
         .config(json!({"store": {"path": "memory"}}))
         .start();
     let id = text_of(&world.say("say x"), "id").to_owned();
@@ -153,7 +153,7 @@ fn old_tasks_are_told_by_the_memory_store_to_nobody_after_a_restart() {
 
 #[test]
 fn a_store_in_memory_writes_neither_database_nor_token() {
-    let world = World::new()
+    let world = World::describe()
         .config(json!({"store": {"path": "memory"}, "auth": {"token": null, "tokens": null}}))
         .start();
     let told = world.stderr();

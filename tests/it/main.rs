@@ -9,12 +9,16 @@
     reason = "a test may fail by panic, in its helpers too"
 )]
 
+mod calling;
 mod http;
 mod processes;
 mod reading;
 mod world;
 
+mod agents;
+mod audit;
 mod bad_input;
+mod bounds;
 mod callers;
 mod cancel;
 mod cards;
@@ -27,12 +31,14 @@ mod imports;
 mod input_required;
 mod limits;
 mod list;
+mod prompts;
 mod races;
 mod recovery;
 mod send;
 mod start;
 mod stopping;
 mod stream;
+mod strict_client;
 mod subscribe;
 mod v0_1;
 mod v0_3;

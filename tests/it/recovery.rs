@@ -151,7 +151,9 @@ fn streamed_text_survives_kill_9() {
 fn a_second_server_on_the_same_state_is_refused_and_the_holder_named() {
     let world = World::start();
     let state = world.path("state").to_str().unwrap().to_owned();
-    let failure = World::new().config(json!({"state_dir": state})).fails();
+    let failure = World::describe()
+        .config(json!({"state_dir": state}))
+        .fails();
     assert_eq!(failure.code, Some(69));
     assert!(
         failure.stderr.contains(&world.pid().to_string()),

@@ -242,7 +242,7 @@ fn an_agent_may_reject_a_message() {
 
 #[test]
 fn a_text_agent_answers_with_its_standard_output() {
-    let world = World::new()
+    let world = World::describe()
         .agent(json!({"format": "text", "args": []}))
         .start();
     let task = world.say("say one; say two");

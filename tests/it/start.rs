@@ -21,12 +21,12 @@ fn told(failure: &Failure, words: &[&str]) {
 }
 
 fn text(text: &str) -> Failure {
-    World::new().config_text(text).fails()
+    World::describe().config_text(text).fails()
 }
 
 #[test]
 fn a_missing_program_is_named_with_the_key_that_sets_it() {
-    let failure = World::new()
+    let failure = World::describe()
         .agent(json!({"program": "no-such-program"}))
         .fails();
     assert_eq!(failure.code, UNAVAILABLE);
@@ -35,7 +35,7 @@ fn a_missing_program_is_named_with_the_key_that_sets_it() {
 
 #[test]
 fn a_command_agent_without_a_program_is_refused() {
-    let failure = World::new().agent(json!({"program": null})).fails();
+    let failure = World::describe().agent(json!({"program": null})).fails();
     assert!(
         [UNAVAILABLE, CONFIG].contains(&failure.code),
         "{:?}",
@@ -48,7 +48,7 @@ fn a_command_agent_without_a_program_is_refused() {
 fn a_taken_port_is_named_with_what_to_do() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
-    let failure = World::new()
+    let failure = World::describe()
         .config(json!({"server": {"port": port}}))
         .fails();
     assert_eq!(failure.code, UNAVAILABLE);
@@ -57,7 +57,7 @@ fn a_taken_port_is_named_with_what_to_do() {
 
 #[test]
 fn a_workspace_that_is_a_file_is_named_with_its_key() {
-    let failure = World::new()
+    let failure = World::describe()
         .file("work", 0o600, "")
         .config(json!({"workspace": {"path": "work"}}))
         .fails();
@@ -68,7 +68,7 @@ fn a_workspace_that_is_a_file_is_named_with_its_key() {
 #[test]
 fn a_workspace_that_cannot_be_written_is_named_with_its_key() {
     // Also true for root, who may write anywhere else.
-    let failure = World::new()
+    let failure = World::describe()
         .config(json!({"workspace": {"path": "/proc/work"}}))
         .fails();
     assert_eq!(failure.code, UNAVAILABLE);
@@ -77,7 +77,7 @@ fn a_workspace_that_cannot_be_written_is_named_with_its_key() {
 
 #[test]
 fn a_state_folder_that_cannot_be_written_is_named_with_its_key() {
-    let failure = World::new()
+    let failure = World::describe()
         .config(json!({"state_dir": "/proc/state"}))
         .fails();
     assert_eq!(failure.code, UNAVAILABLE);
@@ -86,7 +86,7 @@ fn a_state_folder_that_cannot_be_written_is_named_with_its_key() {
 
 #[test]
 fn a_database_that_is_none_is_named() {
-    let builder = World::new();
+    let builder = World::describe();
     std::fs::create_dir(builder.path("state")).unwrap();
     std::fs::write(
         builder.path("state").join("pilothouse.db"),
@@ -128,14 +128,16 @@ fn yaml_that_is_none_is_named_with_its_line() {
 
 #[test]
 fn a_bound_that_lets_nothing_through_is_refused() {
-    let failure = World::new().config(json!({"limits": {"body": 0}})).fails();
+    let failure = World::describe()
+        .config(json!({"limits": {"body": 0}}))
+        .fails();
     assert_eq!(failure.code, CONFIG);
     told(&failure, &["limits.body"]);
 }
 
 #[test]
 fn bounds_that_contradict_each_other_are_both_named() {
-    let failure = World::new()
+    let failure = World::describe()
         .config(json!({"limits": {"body": "1KiB", "prompt": "1MiB"}}))
         .fails();
     assert_eq!(failure.code, CONFIG);
@@ -144,42 +146,44 @@ fn bounds_that_contradict_each_other_are_both_named() {
 
 #[test]
 fn an_unknown_agent_is_named_with_the_nearest_known_one() {
-    let failure = World::new().config(json!({"agent": "fkae"})).fails();
+    let failure = World::describe().config(json!({"agent": "fkae"})).fails();
     assert_eq!(failure.code, CONFIG);
     told(&failure, &["fkae", "fake"]);
 }
 
 #[test]
 fn a_named_configuration_file_that_is_missing_stops_the_start() {
-    let failure = World::new().args(["--config", "nowhere.yaml"]).fails();
+    let failure = World::describe().args(["--config", "nowhere.yaml"]).fails();
     assert_eq!(failure.code, CONFIG);
     told(&failure, &["nowhere.yaml", "--config"]);
 }
 
 #[test]
 fn an_unknown_option_stops_the_start() {
-    let failure = World::new().args(["--prot", "1"]).fails();
+    let failure = World::describe().args(["--prot", "1"]).fails();
     assert_eq!(failure.code, Some(2));
     told(&failure, &["--prot", "--port"]);
 }
 
 #[test]
 fn a_variable_with_a_wrong_value_is_named() {
-    let failure = World::new().env("PORT", "many").fails();
+    let failure = World::describe().env("PORT", "many").fails();
     assert_eq!(failure.code, CONFIG);
     told(&failure, &["PORT", "many"]);
 }
 
 #[test]
 fn a_named_session_script_that_is_missing_stops_the_start() {
-    let failure = World::new().args(["--init-session", "nowhere.sh"]).fails();
+    let failure = World::describe()
+        .args(["--init-session", "nowhere.sh"])
+        .fails();
     assert_eq!(failure.code, UNAVAILABLE);
     told(&failure, &["nowhere.sh", "sessions.init"]);
 }
 
 #[test]
 fn a_log_level_that_is_none_is_refused() {
-    let failure = World::new()
+    let failure = World::describe()
         .args(["--log-level", "pilothouse=loudest"])
         .fails();
     assert_eq!(failure.code, CONFIG);
@@ -188,7 +192,7 @@ fn a_log_level_that_is_none_is_refused() {
 
 #[test]
 fn a_token_of_two_callers_is_refused_and_not_printed() {
-    let failure = World::new()
+    let failure = World::describe()
         .config(json!({"auth": {"tokens": {"eve": crate::world::BOB}}}))
         .fails();
     assert_eq!(failure.code, CONFIG);
@@ -202,7 +206,7 @@ fn a_token_of_two_callers_is_refused_and_not_printed() {
 
 #[test]
 fn without_any_configuration_the_demo_agent_serves() {
-    let builder = World::new();
+    let builder = World::describe();
     let state = builder.path("state").to_str().unwrap().to_owned();
     let world = builder
         .config_text("")
@@ -230,7 +234,7 @@ fn without_any_configuration_the_demo_agent_serves() {
 
 #[test]
 fn the_start_prints_a_curl_line_that_works_as_it_stands() {
-    let builder = World::new();
+    let builder = World::describe();
     let state = builder.path("state").to_str().unwrap().to_owned();
     let world = builder
         .config_text("")

@@ -104,7 +104,7 @@ fn a_caller_who_waits_is_answered_before_the_server_ends() {
 
 #[test]
 fn a_second_sigterm_ends_everything_at_once() {
-    let mut world = World::new()
+    let mut world = World::describe()
         .config(serde_json::json!({"timeouts": {"terminate": "60s", "shutdown": "120s"}}))
         .start();
     world.begin_waiting("ignore TERM; cue never", "never");

@@ -195,7 +195,7 @@ fn the_id_of_the_request_stands_in_every_event() {
 
 #[test]
 fn a_silent_stream_is_kept_open_by_comments() {
-    let world = World::new()
+    let world = World::describe()
         .config(json!({"timeouts": {"keep_alive": "50ms"}}))
         .start();
     let body = json!({"jsonrpc": "2.0", "id": 1, "method": "SendStreamingMessage", "params": message("cue go")});
@@ -219,7 +219,7 @@ fn a_silent_stream_is_kept_open_by_comments() {
 
 #[test]
 fn a_silent_turn_says_that_it_still_works() {
-    let world = World::new()
+    let world = World::describe()
         .config(json!({"timeouts": {"heartbeat": "100ms"}}))
         .start();
     let mut events = world.stream("SendStreamingMessage", message("cue go; say done"));

@@ -15,7 +15,7 @@ fn a_late_subscriber_gets_the_task_first_and_misses_nothing() {
         (
             first.kind(),
             first.state(),
-            streamed_answer(&[first.clone()]).as_str()
+            streamed_answer(std::slice::from_ref(&first)).as_str()
         ),
         ("task", Some("WORKING"), "one")
     );

@@ -5,7 +5,7 @@ use crate::world::{Builder, World};
 use serde_json::json;
 
 fn shared() -> Builder {
-    World::new().config(json!({"workspace": {"mode": "shared"}}))
+    World::describe().config(json!({"workspace": {"mode": "shared"}}))
 }
 
 #[test]
@@ -107,7 +107,7 @@ fn each_session_has_a_home_of_its_own_outside_of_the_workspace() {
 
 #[test]
 fn the_session_script_runs_once_for_each_session() {
-    let world = World::new()
+    let world = World::describe()
         .file(
             ".init-session.sh",
             0o755,
@@ -125,7 +125,7 @@ fn the_session_script_runs_once_for_each_session() {
 
 #[test]
 fn the_session_script_does_not_run_again_after_a_restart() {
-    let mut world = World::new()
+    let mut world = World::describe()
         .file(
             ".init-session.sh",
             0o755,
@@ -142,7 +142,7 @@ fn the_session_script_does_not_run_again_after_a_restart() {
 
 #[test]
 fn a_script_that_is_not_executable_is_run_by_the_shell() {
-    let world = World::new()
+    let world = World::describe()
         .file(".init-session.sh", 0o644, "echo made > setup.txt\n")
         .start();
     assert_eq!(answer(&world.say("read setup.txt")), "made");
@@ -150,7 +150,7 @@ fn a_script_that_is_not_executable_is_run_by_the_shell() {
 
 #[test]
 fn a_script_that_fails_fails_the_task_with_its_last_words() {
-    let world = World::new()
+    let world = World::describe()
         .file(
             ".init-session.sh",
             0o755,
@@ -172,14 +172,16 @@ fn a_script_that_fails_fails_the_task_with_its_last_words() {
 #[test]
 fn a_script_that_failed_is_tried_again_with_the_next_message() {
     let script = "#!/bin/sh\n[ -e again ] && exit 0\ntouch again\nexit 1\n";
-    let world = World::new().file(".init-session.sh", 0o755, script).start();
+    let world = World::describe()
+        .file(".init-session.sh", 0o755, script)
+        .start();
     assert_eq!(state(&world.send(message_in("one", "say x"))), "FAILED");
     assert_eq!(answer(&world.send(message_in("one", "say x"))), "x");
 }
 
 #[test]
 fn a_script_that_hangs_is_ended_in_time_with_all_that_it_started() {
-    let world = World::new()
+    let world = World::describe()
         .file(
             ".init-session.sh",
             0o755,
@@ -195,7 +197,7 @@ fn a_script_that_hangs_is_ended_in_time_with_all_that_it_started() {
 
 #[test]
 fn a_task_is_canceled_while_its_script_runs() {
-    let world = World::new()
+    let world = World::describe()
         .file(
             ".init-session.sh",
             0o755,
@@ -216,7 +218,9 @@ fn a_task_is_canceled_while_its_script_runs() {
 #[test]
 fn the_script_runs_in_the_workspace_with_the_agents_home() {
     let script = "#!/bin/sh\npwd > where.txt\necho $HOME > home.txt\n";
-    let world = World::new().file(".init-session.sh", 0o755, script).start();
+    let world = World::describe()
+        .file(".init-session.sh", 0o755, script)
+        .start();
     let told = |script: &str| answer(&world.send(message_in("one", script)));
     assert_eq!(told("read where.txt"), told("pwd"));
     assert_eq!(told("read home.txt"), told("env HOME"));
@@ -224,7 +228,7 @@ fn the_script_runs_in_the_workspace_with_the_agents_home() {
 
 #[test]
 fn the_script_is_seen_in_the_stream() {
-    let world = World::new()
+    let world = World::describe()
         .file(
             ".init-session.sh",
             0o755,
@@ -244,7 +248,7 @@ fn the_script_is_seen_in_the_stream() {
 
 #[test]
 fn a_script_named_by_an_option_is_run() {
-    let world = World::new()
+    let world = World::describe()
         .file("setup.sh", 0o755, "#!/bin/sh\necho named > setup.txt\n")
         .args(["--init-session", "setup.sh"])
         .start();
@@ -253,7 +257,7 @@ fn a_script_named_by_an_option_is_run() {
 
 #[test]
 fn a_defaults_folder_seeds_the_home_of_each_session() {
-    let builder = World::new();
+    let builder = World::describe();
     std::fs::create_dir_all(builder.cwd().join("defaults/skills")).unwrap();
     std::fs::write(builder.cwd().join("defaults/skills/one.md"), "a skill").unwrap();
     let world = builder.agent(json!({"defaults_dir": "defaults"})).start();

@@ -1,0 +1,137 @@
+//! What is written down of requests, and what the server tells of itself.
+
+use crate::processes::await_some;
+use crate::reading::{message, text_of};
+use crate::world::{BOB, OWNER, PATIENCE, World};
+use serde_json::{Value, json};
+use std::os::unix::fs::PermissionsExt;
+
+fn wrong_token(world: &World, authorization: &str) {
+    let body = json!({"jsonrpc": "2.0", "id": 1, "method": "ListTasks", "params": {}}).to_string();
+    world.post("/", &[("Authorization", authorization)], body.as_bytes());
+}
+
+// === the audit log ===
+
+fn entries(world: &World, count: usize) -> Vec<Value> {
+    await_some("the audit log", PATIENCE, || {
+        let text = std::fs::read_to_string(world.path("audit.jsonl")).unwrap_or_default();
+        let lines: Vec<Value> = text
+            .lines()
+            .map_while(|line| serde_json::from_str(line).ok())
+            .collect();
+        (lines.len() >= count).then_some(lines)
+    })
+}
+
+#[test]
+fn a_served_request_is_written_down() {
+    let world = World::start();
+    let task = world.say("say x");
+    let entry = &entries(&world, 1)[0];
+    assert_eq!(
+        (
+            text_of(entry, "caller"),
+            text_of(entry, "action"),
+            text_of(entry, "outcome")
+        ),
+        ("owner", "SendMessage", "ok")
+    );
+    assert_eq!(
+        (&entry["task"], &entry["context"], &entry["status"]),
+        (&task["id"], &task["contextId"], &json!(200))
+    );
+}
+
+#[test]
+fn a_refused_request_is_written_down() {
+    let world = World::start();
+    wrong_token(&world, "Bearer wrong");
+    let entry = &entries(&world, 1)[0];
+    assert_eq!(
+        (&entry["status"], text_of(entry, "outcome")),
+        (&json!(401), "UNAUTHENTICATED")
+    );
+    assert!(entry.get("caller").is_none(), "{entry}");
+}
+
+#[test]
+fn an_error_is_written_down_with_its_reason() {
+    let world = World::start();
+    world.error("GetTask", json!({"id": "nowhere"}));
+    assert_eq!(text_of(&entries(&world, 1)[0], "outcome"), "TASK_NOT_FOUND");
+}
+
+#[test]
+fn neither_prompt_nor_answer_nor_token_is_written_down() {
+    let world = World::start();
+    world.say("say unmistakable words");
+    wrong_token(&world, "Bearer wrong-but-secret");
+    entries(&world, 2);
+    let text = std::fs::read_to_string(world.path("audit.jsonl")).unwrap();
+    for secret in ["unmistakable", OWNER, "wrong-but-secret"] {
+        assert!(!text.contains(secret), "{secret} in {text}");
+    }
+}
+
+#[test]
+fn the_audit_log_is_readable_for_its_owner_alone() {
+    let world = World::start();
+    world.say("say x");
+    entries(&world, 1);
+    let mode = std::fs::metadata(world.path("audit.jsonl"))
+        .unwrap()
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o600);
+}
+
+#[test]
+fn a_request_for_a_stream_is_written_down_with_its_task() {
+    let world = World::start();
+    let events = world
+        .stream("SendStreamingMessage", message("say x"))
+        .rest();
+    assert_eq!(text_of(&entries(&world, 1)[0], "task"), events[0].task_id());
+}
+
+// === health ===
+
+#[test]
+fn health_is_public_and_says_ok() {
+    let world = World::start();
+    let reply = world.get("/health", &[]);
+    assert_eq!(
+        (reply.status, text_of(&reply.json(), "status")),
+        (200, "ok")
+    );
+}
+
+#[test]
+fn ready_is_public_and_holds_no_secret() {
+    let world = World::start();
+    let reply = world.get("/ready", &[]);
+    assert_eq!(
+        (reply.status, text_of(&reply.json(), "status")),
+        (200, "ready")
+    );
+    assert!(!reply.text().contains(OWNER));
+}
+
+#[test]
+fn an_unknown_path_is_404_and_a_wrong_method_405() {
+    let world = World::start();
+    assert_eq!(world.get("/nowhere", &[]).status, 404);
+    assert_eq!(world.ask("DELETE", "/", &[], b"").whole().status, 405);
+}
+
+#[test]
+fn no_secret_stands_in_what_the_server_prints() {
+    let world = World::start();
+    world.say("say x");
+    let printed = world.stderr() + &std::fs::read_to_string(world.path("stdout")).unwrap();
+    assert!(
+        !printed.contains(OWNER) && !printed.contains(BOB),
+        "{printed}"
+    );
+}
