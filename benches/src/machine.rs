@@ -126,15 +126,40 @@ pub(crate) fn page_faults(pid: i32) -> u64 {
         .unwrap_or(0)
 }
 
+/// Time that all cores together have worked since the machine's start.
+pub(crate) fn worked() -> Duration {
+    let text = fs::read_to_string("/proc/stat").unwrap_or_default();
+    let ticks = text
+        .lines()
+        .next()
+        .unwrap_or_default()
+        .split_whitespace()
+        .skip(1)
+        .take(8);
+    // The fourth and the fifth are idleness, of which the second waits for a disk.
+    let worked = ticks
+        .enumerate()
+        .filter(|(place, _)| !matches!(place, 3 | 4));
+    let ticks: f64 = worked
+        .filter_map(|(_, ticks)| ticks.parse::<f64>().ok())
+        .sum();
+    Duration::from_secs_f64(ticks / TICKS)
+}
+
 /// The load of the last minute.
 pub(crate) fn load() -> String {
     let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     text.split(' ').next().unwrap_or("unknown").to_owned()
 }
 
+/// How many processors there are.
+pub(crate) fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
 /// Cores, memory and kernel.
 pub(crate) fn describe() -> String {
-    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let cores = cores();
     let memory =
         fs::read_to_string("/proc/meminfo").map_or(0, |text| kib_field(&text, "MemTotal:"));
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();

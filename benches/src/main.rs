@@ -99,6 +99,8 @@ fn arguments() -> Result<Arguments, Box<dyn Error + Send + Sync>> {
 fn measure(arguments: &Arguments) -> Outcome {
     let began = Instant::now();
     std::fs::create_dir_all(&arguments.out)?;
+    // A launcher that outlives its server for a moment comes to us, and its processor time with it.
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
     let house = House::new(&arguments.server, &arguments.stub, &arguments.out)?;
     let mut bench = Bench {
         house,
@@ -115,18 +117,28 @@ fn measure(arguments: &Arguments) -> Outcome {
         // What the section before has left to do (writing back, removing folders) is not this one's.
         rustix::fs::sync();
         std::thread::sleep(Duration::from_millis(500));
-        bench.table.load(name, machine::load());
+        let load = machine::load();
+        let (began, before) = (Instant::now(), used());
         if let Err(error) = section(&mut bench) {
             bench
                 .table
                 .not_run(&format!("section `{name}`"), &error.to_string());
         }
+        let others =
+            (used() - before).max(0.0) / began.elapsed().as_secs_f64() / machine::cores() as f64;
+        bench.table.load(name, &load, 100.0 * others);
     }
     let head = heading(&bench, &isolation, began.elapsed());
     let text = format!("{head}\n{}", bench.table);
     print!("{text}");
     std::fs::write(arguments.out.join("table.md"), text)?;
     Ok(())
+}
+
+/// Seconds that the cores worked for others than this run. Nearly: the kernel's own threads are others too.
+fn used() -> f64 {
+    let (own, reaped) = machine::processor_time(std::process::id().cast_signed());
+    machine::worked().as_secs_f64() - (own + reaped).as_secs_f64()
 }
 
 /// What has to be known to read the figures.

@@ -5,9 +5,10 @@ mod conversations;
 mod endings;
 mod processes;
 
+use crate::building::Builder;
 use crate::processes::Process;
 use crate::reading::{answer, artifact, message, state, text_of};
-use crate::world::{Builder, OWNER, World};
+use crate::world::{OWNER, World};
 use fake_model::Model;
 use serde_json::json;
 use std::path::PathBuf;

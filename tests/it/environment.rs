@@ -1,7 +1,8 @@
 //! What of the server's environment reaches the agent: what was named, and nothing else.
 
+use crate::building::Builder;
 use crate::reading::{answer, state};
-use crate::world::{Builder, World};
+use crate::world::World;
 use serde_json::json;
 
 /// A world without the variables that every other test sets for its agents.

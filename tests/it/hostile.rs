@@ -14,7 +14,7 @@ fn send_raw(world: &World, headers: &[(&str, &str)], body: &str) -> crate::http:
 #[test]
 fn an_artifact_called_answer_does_not_replace_the_answer() {
     let world = World::start();
-    let task = world.say("say real; artifact answer other; say  words");
+    let task = world.say("say real; artifact answer other; say -words");
     let texts: Vec<&str> = task["artifacts"]
         .as_array()
         .unwrap()
@@ -25,7 +25,7 @@ fn an_artifact_called_answer_does_not_replace_the_answer() {
     let place = texts.iter().position(|id| *id == own).unwrap();
     assert_eq!(
         crate::reading::parts_text(&task["artifacts"][place]["parts"]),
-        "real words"
+        "real-words"
     );
 }
 
@@ -270,4 +270,93 @@ fn a_length_and_chunks_at_once_do_not_smuggle_a_request() {
     );
     let answer = String::from_utf8_lossy(&world.raw(head.as_bytes())).into_owned();
     assert!(answer.matches("HTTP/1.1").count() <= 1, "{answer}");
+}
+
+// === sizes ===
+
+/// The longest line of the stream that answers a message.
+fn longest_line(world: &World, text: &str) -> usize {
+    let params = message(text);
+    let body =
+        json!({"jsonrpc": "2.0", "id": 1, "method": "SendStreamingMessage", "params": params});
+    let reply = send_raw(
+        world,
+        &[("Content-Type", "application/json")],
+        &body.to_string(),
+    );
+    assert_eq!(reply.header("content-type"), Some("text/event-stream"));
+    let text = reply.text();
+    assert!(
+        text.contains("TASK_STATE_COMPLETED") || text.contains("TASK_STATE_FAILED"),
+        "it has no end"
+    );
+    text.lines().map(str::len).max().unwrap()
+}
+
+/// A world whose agent writes the message with a million bytes in the place of `%s`.
+fn long_winded() -> World {
+    let script = r#"x=$(head -c 1000000 /dev/zero | tr '\0' x); printf "$1\n" "$x""#;
+    World::describe()
+        .agent(json!({"program": "/bin/sh", "args": ["-c", script, "sh"]}))
+        .start()
+}
+
+fn assert_short(event: &str) {
+    let longest = longest_line(&long_winded(), event);
+    assert!((1000..500_000).contains(&longest), "{longest} bytes");
+}
+
+#[test]
+fn no_event_is_larger_than_clients_take_for_a_long_prompt() {
+    let stdin = json!({"input": "stdin", "args": ["--events", "--stdin"]});
+    let world = World::describe().agent(stdin).start();
+    let longest = longest_line(&world, &format!("exit 0;{}", "x".repeat(1_000_000)));
+    assert!(longest < 500_000, "{longest} bytes");
+}
+
+#[test]
+fn no_event_is_larger_than_clients_take_for_a_long_tool_call() {
+    assert_short(r#"{"type":"tool","id":"1","name":"Bash","input":{"command":"%s"}}"#);
+}
+
+#[test]
+fn no_event_is_larger_than_clients_take_for_a_long_tool_result() {
+    assert_short(r#"{"type":"toolResult","id":"1","text":"%s"}"#);
+}
+
+#[test]
+fn no_event_is_larger_than_clients_take_for_a_long_status() {
+    assert_short(r#"{"type":"status","text":"%s"}"#);
+}
+
+#[test]
+fn no_event_is_larger_than_clients_take_for_a_long_thought() {
+    assert_short(r#"{"type":"thought","text":"%s"}"#);
+}
+
+#[test]
+fn no_event_is_larger_than_clients_take_for_a_long_failure() {
+    assert_short(r#"{"type":"status","state":"failed","text":"%s"}"#);
+}
+
+#[test]
+fn no_event_is_larger_than_clients_take_for_a_long_question() {
+    let world = long_winded();
+    let params = message(r#"{"type":"ask","text":"%s"}"#);
+    let events = world.stream("SendStreamingMessage", params).rest();
+    let longest = events
+        .iter()
+        .map(|event| event.result.to_string().len())
+        .max()
+        .unwrap();
+    assert!((1000..500_000).contains(&longest), "{longest} bytes");
+}
+
+#[test]
+fn no_event_is_larger_than_clients_take_for_a_long_text_artifact_and_it_comes_whole() {
+    let world = long_winded();
+    let longest = longest_line(&world, r#"{"type":"artifact","name":"notes","text":"%s"}"#);
+    let tasks = world.rpc("ListTasks", json!({"includeArtifacts": true}));
+    assert_eq!(artifact_text(&tasks["tasks"][0], "notes").len(), 1_000_000);
+    assert!((1000..500_000).contains(&longest), "{longest} bytes");
 }

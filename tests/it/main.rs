@@ -9,6 +9,7 @@
     reason = "a test may fail by panic, in its helpers too"
 )]
 
+mod building;
 mod calling;
 mod http;
 mod processes;

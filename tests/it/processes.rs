@@ -139,7 +139,7 @@ mod tests {
         assert_eq!((found.pid, found.lives()), (child.id().cast_signed(), true));
         assert!(below(std::process::id().cast_signed()).contains(&found));
         child.kill().unwrap();
-        assert_eq!(marked(&marker), []);
         child.wait().unwrap();
+        assert_eq!(marked(&marker), []);
     }
 }

@@ -20,7 +20,7 @@ fn a_cancel_and_the_end_of_the_task_agree_on_who_was_first() {
                     let end = world.task(&id);
                     match reply.get("result") {
                         Some(task) => {
-                            assert_eq!((state(task), state(&end)), ("CANCELED", "CANCELED"))
+                            assert_eq!((state(task), state(&end)), ("CANCELED", "CANCELED"));
                         }
                         None => assert_eq!(
                             (&reply["error"]["code"], state(&end)),
@@ -301,4 +301,31 @@ fn sigkill_of_the_launcher_is_survived_or_told() {
         state(&task) == "COMPLETED" || told.contains("launcher"),
         "{told}"
     );
+}
+
+#[test]
+fn a_task_that_is_canceled_as_soon_as_it_is_listed_stays_canceled() {
+    let world = World::start();
+    let canceled = std::thread::scope(|scope| {
+        let sends: Vec<_> = (0..3)
+            .map(|_| scope.spawn(|| (0..15).for_each(|_| drop(world.say("say x")))))
+            .collect();
+        let mut canceled = Vec::new();
+        while !sends.iter().all(std::thread::ScopedJoinHandle::is_finished) {
+            let tasks = world.rpc("ListTasks", json!({"pageSize": 5}));
+            for task in tasks["tasks"].as_array().unwrap() {
+                let params = json!({"id": task["id"]});
+                let reply = world.call(OWNER, "CancelTask", &params).json();
+                if reply.get("result").is_some() {
+                    canceled.push(text_of(task, "id").to_owned());
+                }
+            }
+        }
+        canceled
+    });
+    for id in canceled {
+        assert_eq!(state(&world.task(&id)), "CANCELED", "{id}");
+        let events = world.resume(&id, 0);
+        assert_eq!(states(&events).last(), Some(&"CANCELED"), "{events:#?}");
+    }
 }

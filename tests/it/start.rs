@@ -1,7 +1,8 @@
 //! Starts that must not succeed, and what they tell the operator.
 
+use crate::building::Failure;
 use crate::reading::text_of;
-use crate::world::{Failure, World};
+use crate::world::World;
 use serde_json::json;
 use std::net::TcpListener;
 

@@ -1,7 +1,8 @@
 //! Where agents work: a folder for each session, or one for all; and the script that sets it up.
 
+use crate::building::Builder;
 use crate::reading::{answer, message, message_in, state, text_of, words};
-use crate::world::{Builder, World};
+use crate::world::World;
 use serde_json::json;
 
 fn shared() -> Builder {

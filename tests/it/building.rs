@@ -1,0 +1,212 @@
+//! Describing a world before it starts: its configuration, files, environment and arguments.
+
+use crate::world::{BOB, OWNER, PATIENCE, World, await_end};
+use serde_json::{Value, json};
+use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+use tempfile::TempDir;
+
+/// A world that is being described.
+pub(crate) struct Builder {
+    root: TempDir,
+    /// What the environment of every agent holds.
+    pub(crate) marker: String,
+    /// The configuration file.
+    pub(crate) config: Value,
+    text: Option<String>,
+    args: Vec<String>,
+    env: Vec<(String, String)>,
+    /// How long anything may take.
+    pub(crate) patience: Duration,
+}
+
+/// A server that did not start.
+pub(crate) struct Failure {
+    /// Its exit code.
+    pub(crate) code: Option<i32>,
+    /// Its last words.
+    pub(crate) stderr: String,
+}
+
+impl World {
+    /// A world whose agent plays scripts, with an owner and a caller named bob.
+    pub(crate) fn describe() -> Builder {
+        let root = tempfile::Builder::new()
+            .prefix("pilothouse-it-")
+            .tempdir()
+            .unwrap();
+        let path = |name: &str| root.path().join(name);
+        for folder in ["cwd", "home", "cues"] {
+            fs::create_dir(path(folder)).unwrap();
+        }
+        let id = uuid::Uuid::new_v4().to_string();
+        let config = json!({
+            "server": {"port": 0},
+            "state_dir": path("state"),
+            "workspace": {"path": path("work")},
+            "auth": {"token": OWNER, "tokens": {"bob": BOB}},
+            "audit": path("audit.jsonl"),
+            "timeouts": {"terminate": "500ms", "interrupt": "2s", "shutdown": "10s"},
+            "agent": "fake",
+            "agents": {"fake": {
+                "driver": "command",
+                "program": fake_agent(),
+                "args": ["--events"],
+                "format": "events",
+                "env": {"set": {"PILOTHOUSE_TEST_WORLD": id, "FAKE_AGENT_CUES": path("cues")}},
+            }},
+        });
+        Builder {
+            root,
+            marker: format!("PILOTHOUSE_TEST_WORLD={id}"),
+            config,
+            text: None,
+            args: Vec::new(),
+            env: Vec::new(),
+            patience: PATIENCE,
+        }
+    }
+}
+
+impl Builder {
+    /// Adds to the configuration; `null` takes a key away.
+    pub(crate) fn config(mut self, more: Value) -> Self {
+        merge(&mut self.config, more);
+        self
+    }
+
+    /// Adds to the configuration of the fake agent.
+    pub(crate) fn agent(self, more: Value) -> Self {
+        self.config(json!({"agents": {"fake": more}}))
+    }
+
+    /// This text is the configuration file, instead of the usual one.
+    pub(crate) fn config_text(mut self, text: &str) -> Self {
+        self.text = Some(text.to_owned());
+        self
+    }
+
+    /// Adds arguments of the command line.
+    pub(crate) fn args<const N: usize>(mut self, args: [&str; N]) -> Self {
+        self.args.extend(args.map(ToOwned::to_owned));
+        self
+    }
+
+    /// Adds a variable of the server's environment.
+    pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
+        self.env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Writes a file in the server's working folder.
+    pub(crate) fn file(self, name: &str, mode: u32, text: &str) -> Self {
+        let path = self.cwd().join(name);
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
+        self
+    }
+
+    /// Waits longer for everything.
+    pub(crate) fn patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    /// A path below the world's own folder.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.root.path().join(name)
+    }
+
+    /// The folder that the server is started in.
+    pub(crate) fn cwd(&self) -> PathBuf {
+        self.path("cwd")
+    }
+
+    /// What the environment of every agent of this world holds.
+    pub(crate) fn marker(&self) -> &str {
+        &self.marker
+    }
+
+    /// Starts the server and waits until it serves.
+    pub(crate) fn start(self) -> World {
+        World::of(self)
+    }
+
+    /// Starts a server that must not start, and waits for its end.
+    pub(crate) fn fails(self) -> Failure {
+        let mut child = self.spawn();
+        let patience = self.patience;
+        let ended = await_end(&mut child, patience);
+        if ended.is_none() {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+        let stderr = fs::read_to_string(self.path("stderr")).unwrap();
+        let ended = ended.unwrap_or_else(|| {
+            panic!("waited {patience:?} for the server to give up; it says:\n{stderr}")
+        });
+        Failure {
+            code: ended.code(),
+            stderr,
+        }
+    }
+
+    /// Starts the server, whatever becomes of it.
+    pub(crate) fn spawn(&self) -> Child {
+        let file = self.cwd().join("pilothouse.yaml");
+        let pretty = serde_json::to_string_pretty(&self.config).unwrap();
+        fs::write(file, self.text.as_ref().unwrap_or(&pretty)).unwrap();
+        let output = |name: &str| {
+            File::options()
+                .create(true)
+                .append(true)
+                .open(self.path(name))
+                .unwrap()
+        };
+        Command::new(env!("CARGO_BIN_EXE_pilothouse"))
+            .args(&self.args)
+            .current_dir(self.cwd())
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("HOME", self.path("home"))
+            .envs(self.env.iter().cloned())
+            .stdin(Stdio::null())
+            .stdout(output("stdout"))
+            .stderr(output("stderr"))
+            .spawn()
+            .unwrap()
+    }
+}
+
+/// Objects are merged key by key, anything else is replaced, `null` removes.
+fn merge(old: &mut Value, new: Value) {
+    match (old, new) {
+        (Value::Object(old), Value::Object(new)) => {
+            for (key, value) in new {
+                if value.is_null() {
+                    old.remove(&key);
+                } else {
+                    merge(old.entry(key).or_insert(Value::Null), value);
+                }
+            }
+        }
+        (old, new) => *old = new,
+    }
+}
+
+/// The scripted agent, built beside the server.
+fn fake_agent() -> String {
+    let folder = Path::new(env!("CARGO_BIN_EXE_pilothouse"))
+        .parent()
+        .unwrap();
+    let program = folder.join("fake-agent");
+    assert!(
+        program.is_file(),
+        "{} is missing; run: cargo build -p fake-agent",
+        program.display()
+    );
+    program.to_str().unwrap().to_owned()
+}
