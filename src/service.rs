@@ -276,25 +276,25 @@ impl Service {
     ///
     /// When the store fails.
     pub async fn follow(&self, log: &Arc<TaskLog>, before: Option<u64>) -> Result<Stream, Error> {
+        let limit = self.sessions.house().config.limits.event.as_usize();
         match before {
             // The log's first event is the task as it was accepted.
-            None => Ok(Stream {
+            None if log.first_bytes() <= limit => Ok(Stream {
                 cursor: log.follow(self.store(), 0),
                 first: None,
             }),
+            None => self.snapshot_stream(log, Some(1)).await,
             Some(seq) => self.snapshot_stream(log, Some(seq)).await,
         }
     }
 
-    /// The snapshot at a place (or at the end), and a cursor from there.
+    /// The snapshot at a place (or at the end), and a cursor from there. What would be too large for one
+    /// event comes without its artifacts, which follow as updates, and without a history that is too long.
     async fn snapshot_stream(&self, log: &Arc<TaskLog>, at: Option<u64>) -> Result<Stream, Error> {
         let limits = &self.sessions.house().config.limits;
         let limit = limits.event.as_usize();
         if at == Some(0) {
-            return Ok(Stream {
-                cursor: log.follow(self.store(), 0),
-                first: None,
-            });
+            return self.beginning(log, limit).await;
         }
         let snapshot = match at {
             None => log.snapshot(self.store(), limit).await,
@@ -310,10 +310,28 @@ impl Service {
                 first: Some((seq, body)),
             });
         }
-        // Too large for one event: the task begins again without its artifacts, and they follow.
+        self.beginning(log, limit).await
+    }
+
+    /// The log from its first event.
+    async fn beginning(&self, log: &Arc<TaskLog>, limit: usize) -> Result<Stream, Error> {
+        let mut task = log
+            .snapshot_at(self.store(), 1, limit)
+            .await
+            .map_err(store_failed)?
+            .task;
+        let mut body = encode(&StreamResponse::Task(task.clone()));
+        if body.len() <= limit {
+            return Ok(Stream {
+                cursor: log.follow(self.store(), 0),
+                first: None,
+            });
+        }
+        task.history.clear();
+        body = encode(&StreamResponse::Task(task));
         Ok(Stream {
-            cursor: log.follow(self.store(), 0),
-            first: None,
+            cursor: log.follow(self.store(), 1),
+            first: Some((1, body)),
         })
     }
 

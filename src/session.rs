@@ -9,6 +9,7 @@
 //! without work and without a reservation leaves; the map never holds a session that does nothing.
 
 mod actor;
+mod bounded;
 mod conversation;
 mod inbox;
 mod registry;

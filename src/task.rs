@@ -249,6 +249,13 @@ impl TaskLog {
         self.end().state
     }
 
+    /// Bytes of the task as it was accepted, where that is known here.
+    pub fn first_bytes(&self) -> usize {
+        let end = self.end();
+        let first = end.recent.front().filter(|event| event.seq == 1);
+        first.map_or(0, |event| event.body.len())
+    }
+
     /// The last sequence number.
     pub fn head(&self) -> u64 {
         self.end().seq

@@ -2,14 +2,15 @@
 
 use crate::client::{Client, string_field};
 use crate::machine;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::fs::{IFlags, ioctl_getflags, ioctl_setflags};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use std::cell::Cell;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// The limits of the measured configuration, for the table's head.
 pub(crate) const LIMITS: &str = "rate 0 (none), processes.max 1200, processes.queue 10000, limits.connections 4096, log.console off";
@@ -18,10 +19,6 @@ const TOKEN: &str = "bench-token-of-no-value";
 
 /// How long a server may take to answer, and to end.
 const PATIENCE: Duration = Duration::from_secs(30);
-
-/// Ext4 without a journal gives out the inodes of removed files only after a minute, and until then looks
-/// through all of them for each new folder: 0.1 ms a session that are nobody's but the last run's.
-const RECENT: Duration = Duration::from_secs(65);
 
 /// How the stub gets its message.
 #[derive(Debug, Clone, Copy)]
@@ -38,8 +35,9 @@ pub(crate) struct House {
     pub(crate) program: PathBuf,
     /// The stub agent.
     pub(crate) stub: PathBuf,
-    /// Holds a folder for each fresh server. They stay until the end of the run ([`RECENT`]).
+    /// Holds a folder for each fresh server, to the end of the run.
     all: PathBuf,
+    run: u128,
     made: Cell<usize>,
 }
 
@@ -58,42 +56,28 @@ pub(crate) struct Server {
 impl House {
     /// Clears what an earlier run left.
     pub(crate) fn new(program: &Path, stub: &Path, out: &Path) -> io::Result<Self> {
-        let house = Self {
-            program: program.to_owned(),
-            stub: stub.to_owned(),
-            all: out.join("houses"),
+        let all = out.join("houses");
+        if all.exists() {
+            fs::remove_dir_all(&all)?;
+        }
+        fs::create_dir_all(&all)?;
+        spread(&all);
+        let (program, stub) = (program.to_owned(), stub.to_owned());
+        let run = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| since.as_millis());
+        Ok(Self {
+            program,
+            stub,
+            all,
+            run,
             made: Cell::new(0),
-        };
-        if house.all.exists() {
-            house.clear()?;
-        }
-        let removed = fs::metadata(house.removed()).and_then(|found| found.modified());
-        let since = removed.ok().and_then(|removed| removed.elapsed().ok());
-        if let Some(wait) = since.and_then(|since| RECENT.checked_sub(since)) {
-            eprintln!(
-                "bench: waiting {} s for the file system to forget the last run's files",
-                wait.as_secs()
-            );
-            std::thread::sleep(wait);
-        }
-        Ok(house)
-    }
-
-    /// Notes when files were removed.
-    fn removed(&self) -> PathBuf {
-        self.all.with_extension("removed")
-    }
-
-    /// Removes everything that servers left.
-    fn clear(&self) -> io::Result<()> {
-        fs::remove_dir_all(&self.all)?;
-        rustix::fs::sync();
-        fs::write(self.removed(), [])
+        })
     }
 
     /// The folder of the last fresh server.
     fn folder(&self) -> PathBuf {
-        self.all.join(self.made.get().to_string())
+        self.all.join(format!("{}-{}", self.run, self.made.get()))
     }
 
     /// A server with an empty state folder.
@@ -196,7 +180,7 @@ impl House {
 
 impl Drop for House {
     fn drop(&mut self) {
-        let _ = self.clear();
+        let _ = fs::remove_dir_all(&self.all);
     }
 }
 
@@ -259,17 +243,45 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        let launcher = self.launcher().and_then(Pid::from_raw);
         if let Some(pid) = Pid::from_raw(self.pid) {
             let _ = kill_process(pid, Signal::TERM);
         }
-        let since = Instant::now();
-        while since.elapsed() < PATIENCE {
-            if let Ok(Some(_)) = self.child.try_wait() {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(1));
+        if !within(PATIENCE, || {
+            matches!(self.child.try_wait(), Ok(Some(_)) | Err(_))
+        }) {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
         }
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        if let Some(launcher) = launcher {
+            // It has become our child; one that was reaped by the server is an error here.
+            within(PATIENCE, || {
+                !matches!(waitpid(Some(launcher), WaitOptions::NOHANG), Ok(None))
+            });
+        }
     }
+}
+
+/// Asks the file system to give each folder in this one a region of its own. Ext4 without a journal hands
+/// out the inodes of removed files only after minutes, and until then looks through all of them for each
+/// new folder: up to 0.2 ms a session that would be nobody's but the last run's. File systems that know no
+/// such wish need none.
+fn spread(folder: &Path) {
+    if let Ok(file) = File::open(folder)
+        && let Ok(flags) = ioctl_getflags(&file)
+    {
+        let _ = ioctl_setflags(&file, flags | IFlags::TOPDIR);
+    }
+}
+
+/// Whether something comes true in this time.
+fn within(time: Duration, mut done: impl FnMut() -> bool) -> bool {
+    let since = Instant::now();
+    while since.elapsed() < time {
+        if done() {
+            return true;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    false
 }

@@ -72,9 +72,9 @@ impl Table {
         ]);
     }
 
-    /// The load before a section.
-    pub(crate) fn load(&mut self, section: &str, load: String) {
-        self.loads.push(format!("{section} {load}"));
+    /// The load before a section, and how much of the cores others used in it.
+    pub(crate) fn load(&mut self, section: &str, load: &str, others: f64) {
+        self.loads.push(format!("{section} {load} ({others:.0} %)"));
     }
 
     #[expect(
@@ -122,7 +122,7 @@ impl fmt::Display for Table {
         }
         writeln!(
             out,
-            "\nLoad of the machine (1 min) before each section: {}.",
+            "\nLoad of the machine (1 min) before each section, and what others than this run used of its cores meanwhile: {}.",
             self.loads.join(", ")
         )
     }

@@ -211,7 +211,11 @@ impl Actor {
         let telemetry = self.house.telemetry.clone();
         telemetry.turn_begins(&log, &self.house.agent.name);
         let compares = self.house.agent.is_conversational();
-        let mut translator = Translator::new(log.clone(), compares);
+        let mut translator = Translator::new(
+            log.clone(),
+            compares,
+            self.house.config.limits.event.as_usize(),
+        );
         let warm = self.running.is_some();
         let (outcome, canceler) = match self.reach_agent(turn, waiting, &mut translator).await {
             Ok(prompt) => self.converse(&log, &prompt, warm, &mut translator).await,

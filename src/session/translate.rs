@@ -3,6 +3,7 @@
 //! All text of a turn streams into one artifact, `answer`; everything else is a `WORKING` status with a
 //! line for people and a data part. Adjacent pieces of text become one update, up to [`PIECE`] bytes.
 
+use super::bounded;
 use crate::task::{ANSWER, Record, TaskLog, answer_id};
 use pilothouse_a2a::event::{TaskArtifactUpdateEvent, TaskStatusUpdateEvent};
 use pilothouse_a2a::id::{ArtifactId, MessageId};
@@ -47,14 +48,14 @@ pub(super) struct Translator {
     new_paragraph: bool,
     usage: Option<Usage>,
     out: Vec<Record>,
-    statuses: u64,
     unknown: u64,
+    event_limit: usize,
 }
 
 impl Translator {
     /// A translator for a turn that begins now. `compares` says that the driver states the whole answer
     /// at the end, so that the streamed text must be remembered.
-    pub(super) fn new(log: Arc<TaskLog>, compares: bool) -> Self {
+    pub(super) fn new(log: Arc<TaskLog>, compares: bool, event_limit: usize) -> Self {
         Self {
             log,
             began: Instant::now(),
@@ -66,8 +67,8 @@ impl Translator {
             new_paragraph: false,
             usage: None,
             out: Vec::new(),
-            statuses: 0,
             unknown: 0,
+            event_limit,
         }
     }
 
@@ -212,24 +213,37 @@ impl Translator {
 
     fn artifact(&mut self, artifact: event::Artifact) {
         self.flush();
-        let part = match artifact.content {
-            Content::Text(text) => Part::text(text),
+        let event::Artifact {
+            id,
+            name,
+            description,
+            content,
+            append,
+            last,
+        } = artifact;
+        let prefix = &self.log.id;
+        let id = match (id, &name) {
+            (Some(id), _) => ArtifactId::new(format!("{prefix}-artifact-{id}")),
+            (None, Some(name)) => ArtifactId::new(format!("{prefix}-artifact-{name}")),
+            (None, None) => ArtifactId::random(),
+        };
+        let part = match content {
+            Content::Text(text) => {
+                return self.text_artifact(id, name, description, &text, append, last);
+            }
             Content::Raw {
                 base64,
                 filename,
                 media_type,
-            } => {
-                let Some(bytes) = decode_base64(&base64) else {
-                    self.status("an artifact was not valid base64 and is left out", None);
-                    return;
-                };
-                Part {
+            } => match decode_base64(&base64) {
+                Some(bytes) => Part {
                     content: PartContent::Raw(bytes),
                     metadata: None,
                     filename,
                     media_type,
-                }
-            }
+                },
+                None => return self.leave_out(name.as_deref(), "is not valid base64"),
+            },
             Content::Url {
                 url,
                 filename,
@@ -242,22 +256,54 @@ impl Translator {
             },
             Content::Data(data) => Part::data(data),
         };
-        let id = artifact.id.map_or_else(
-            || {
-                artifact
-                    .name
-                    .as_deref()
-                    .map_or_else(ArtifactId::random, |name| {
-                        ArtifactId::new(format!("{}-artifact-{name}", self.log.id))
-                    })
-            },
-            |id| ArtifactId::new(format!("{}-artifact-{id}", self.log.id)),
+        if serde_json::to_vec(&part).map_or(0, |json| json.len()) > self.data_limit() {
+            return self.leave_out(
+                name.as_deref(),
+                "is larger than one event may be (`limits.event`)",
+            );
+        }
+        let made = named(
+            Artifact::new(id, String::new(), vec![part]),
+            name,
+            description,
         );
-        let mut made = Artifact::new(id, artifact.name.unwrap_or_default(), vec![part]);
-        // There is one answer, and this is not it.
-        made.name = made.name.filter(|name| !name.is_empty() && name != ANSWER);
-        made.description = artifact.description;
-        self.push_artifact(made, artifact.append, artifact.last);
+        self.push_artifact(made, append, last);
+    }
+
+    /// Text comes in as many updates as it needs.
+    fn text_artifact(
+        &mut self,
+        id: ArtifactId,
+        name: Option<String>,
+        description: Option<String>,
+        text: &str,
+        mut append: bool,
+        last: bool,
+    ) {
+        let mut rest = text;
+        loop {
+            let (piece, more) = rest.split_at(rest.floor_char_boundary(PIECE.min(rest.len())));
+            let made = Artifact::new(id.clone(), String::new(), vec![Part::text(piece)]);
+            let made = named(made, name.clone(), description.clone());
+            self.push_artifact(made, append, last && more.is_empty());
+            if more.is_empty() {
+                return;
+            }
+            (append, rest) = (true, more);
+        }
+    }
+
+    fn leave_out(&mut self, name: Option<&str>, reason: &str) {
+        let name = name.unwrap_or("without a name");
+        self.status(
+            &format!("the artifact {name} {reason} and is left out"),
+            None,
+        );
+    }
+
+    /// Room for data in one event, beside its frame and its line for people.
+    fn data_limit(&self) -> usize {
+        self.event_limit.saturating_sub(6 * PREVIEW + 4096) / 2
     }
 
     /// A `WORKING` status with a line for people and, if there is more, a data part.
@@ -273,9 +319,10 @@ impl Translator {
     }
 
     fn message(&mut self, text: String, data: Option<Value>) -> Message {
-        self.statuses += 1;
-        let mut parts = vec![Part::text(text)];
-        parts.extend(data.map(Part::data));
+        let limit = self.data_limit();
+        // A control character takes six bytes on the wire.
+        let mut parts = vec![Part::text(bounded::text(text, limit / 6))];
+        parts.extend(data.map(|data| Part::data(bounded::value(data, limit))));
         let mut message = Message::new(Role::Agent, parts);
         message.task_id = Some(self.log.id.clone());
         message.context_id = Some(self.log.context_id.clone());
@@ -403,6 +450,13 @@ impl Translator {
         }
         metadata
     }
+}
+
+/// There is one answer: an artifact of the agent's own does not take its name.
+fn named(mut artifact: Artifact, name: Option<String>, description: Option<String>) -> Artifact {
+    artifact.name = name.filter(|name| !name.is_empty() && name != ANSWER);
+    artifact.description = description;
+    artifact
 }
 
 /// A status record of a task, stamped now.

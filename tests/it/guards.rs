@@ -255,3 +255,37 @@ fn a_form_of_a_web_page_is_no_call() {
         assert!(refused, "{kind}: {}", reply.text());
     }
 }
+
+// === HTTP/2 ===
+
+#[test]
+fn http_2_is_spoken_without_asking_first() {
+    let world = World::start();
+    let url = format!("http://{}/", world.address());
+    let body =
+        json!({"jsonrpc": "2.0", "id": 1, "method": "SendMessage", "params": message("say hello")});
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let (version, text) = runtime.block_on(async {
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            .http2_prior_knowledge()
+            .build()
+            .unwrap();
+        let request = client
+            .post(url)
+            .bearer_auth(OWNER)
+            .header("content-type", "application/json");
+        let reply = request
+            .body(body.to_string())
+            .timeout(crate::world::PATIENCE)
+            .send()
+            .await
+            .unwrap();
+        (reply.version(), reply.text().await.unwrap())
+    });
+    assert_eq!(version, reqwest::Version::HTTP_2);
+    assert!(text.contains("TASK_STATE_COMPLETED"), "{text}");
+}

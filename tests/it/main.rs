@@ -36,6 +36,7 @@ mod prompts;
 mod races;
 mod recovery;
 mod send;
+mod sizes;
 mod start;
 mod stopping;
 mod stream;

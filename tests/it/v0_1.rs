@@ -246,3 +246,27 @@ fn both_doors_with_and_without_a_slash_understand_every_dialect() {
         }
     }
 }
+
+#[test]
+fn an_artifact_keeps_its_number_in_a_stream_that_is_taken_up_again() {
+    let world = World::start();
+    let script = "say a; artifact notes x; cue go; say b";
+    let mut events = world.stream("tasks/sendSubscribe", send("my-id", script));
+    events.until("the cue", |event| {
+        parts_text(&event.result["status"]["message"]["parts"]) == "waiting go"
+    });
+    let again = world.stream("tasks/resubscribe", json!({"id": "my-id"}));
+    world.cue("go");
+    for stream in [events.rest(), again.rest()] {
+        let mut names = std::collections::BTreeMap::new();
+        let known = stream.iter().flat_map(|event| {
+            let whole = event.result["artifacts"].as_array().into_iter().flatten();
+            whole.chain(event.result.get("artifact"))
+        });
+        for artifact in known {
+            let name = text_of(artifact, "name").rsplit('-').next().unwrap();
+            let number = names.entry(name).or_insert(&artifact["index"]);
+            assert_eq!(*number, &artifact["index"], "{stream:#?}");
+        }
+    }
+}
