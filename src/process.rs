@@ -50,13 +50,24 @@ pub struct Process {
     /// Its process id.
     pub pid: i32,
     /// Its standard input, until it is closed.
-    pub stdin: Option<Sender>,
+    pub stdin: Option<Input>,
     /// Its standard output.
     pub stdout: Receiver,
     /// Its standard error.
     pub stderr: Receiver,
     /// The word to its supervisor.
     pub control: Control,
+}
+
+/// An agent's standard input. Most agents are given nothing on it, so it is made ready for waiting only
+/// when something is written.
+pub enum Input {
+    /// Nothing was written yet.
+    Quiet(OwnedFd),
+    /// Something was.
+    Open(Sender),
+    /// It could not be made ready.
+    Broken,
 }
 
 /// The control socket of one supervisor. Dropping it ends the whole tree.
@@ -185,6 +196,40 @@ impl Launcher {
     }
 }
 
+impl Input {
+    /// Writes what the pipe takes now.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` when it takes nothing now; anything else means that nobody reads any more.
+    pub fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if let Self::Quiet(_) = self
+            && let Self::Quiet(pipe) = std::mem::replace(self, Self::Broken)
+        {
+            rustix::io::ioctl_fionbio(&pipe, true)?;
+            *self = Self::Open(Sender::from_owned_fd_unchecked(pipe)?);
+        }
+        match self {
+            Self::Open(sender) => sender.try_write(bytes),
+            Self::Quiet(_) | Self::Broken => Err(io::ErrorKind::BrokenPipe.into()),
+        }
+    }
+
+    /// Waits until it may take more.
+    pub async fn writable(&self) {
+        if let Self::Open(sender) = self {
+            // An error shows at the next write.
+            let _ = sender.writable().await;
+        }
+    }
+}
+
+/// The near end of a pipe that an agent writes to. Made here, so it need not be asked what it is.
+fn receiver(pipe: OwnedFd) -> io::Result<Receiver> {
+    rustix::io::ioctl_fionbio(&pipe, true)?;
+    Receiver::from_owned_fd_unchecked(pipe)
+}
+
 impl Prepared {
     /// Starts the agent.
     ///
@@ -212,9 +257,9 @@ impl Prepared {
         match control.report().await? {
             Some(Report::Started(pid)) => Ok(Process {
                 pid,
-                stdin: Some(Sender::from_owned_fd(stdin)?),
-                stdout: Receiver::from_owned_fd(stdout)?,
-                stderr: Receiver::from_owned_fd(stderr)?,
+                stdin: Some(Input::Quiet(stdin)),
+                stdout: receiver(stdout)?,
+                stderr: receiver(stderr)?,
                 control,
             }),
             Some(Report::NotStarted(number)) => {
@@ -321,13 +366,8 @@ mod tests {
             .spawn(&shell("read line; echo \"$line $WORD $PWD\"; exit 7"))
             .await
             .unwrap();
-        process
-            .stdin
-            .take()
-            .unwrap()
-            .write_all(b"hello\n")
-            .await
-            .unwrap();
+        let written = process.stdin.take().unwrap().try_write(b"hello\n").unwrap();
+        assert_eq!(written, 6);
         assert_eq!(output(&mut process).await, "hello a=b /usr\n");
         assert_eq!(process.control.ended().await, Ended::Code(7));
     }

@@ -32,10 +32,9 @@ CREATE TABLE sessions (
     conversation TEXT,              -- the CLI's own id
     ready        INTEGER NOT NULL,  -- whether its folder is set up and its script has run
     created_ms   INTEGER NOT NULL,
-    used_ms      INTEGER NOT NULL,
+    used_ms      INTEGER NOT NULL,  -- to the minute
     UNIQUE (caller, agent, context_id)
 ) WITHOUT ROWID;
-CREATE INDEX sessions_by_use ON sessions (used_ms);
 
 CREATE TABLE meta (
     name  TEXT PRIMARY KEY,

@@ -33,6 +33,9 @@ use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::time::Instant;
 
+/// How exactly the store knows when a session was last used; retention needs no more.
+const NOTED_EVERY_MS: i64 = 60_000;
+
 /// One session's actor.
 pub(super) struct Actor {
     house: Arc<House>,
@@ -42,6 +45,8 @@ pub(super) struct Actor {
     inbox: Inbox,
     running: Option<Running>,
     prepared: Option<Prepared>,
+    /// What the store knows of the session: whether it is ready, and its conversation.
+    noted: (bool, Option<String>),
     /// The turn in a shared folder, from its first gate to the end of its process.
     shared: Option<OwnedSemaphorePermit>,
 }
@@ -92,12 +97,14 @@ impl Actor {
         orders: mpsc::UnboundedReceiver<Order>,
     ) -> Self {
         let inbox = Inbox::new(orders, house.clone(), live.clone());
+        let noted = (session.ready, session.conversation.clone());
         Self {
             house,
             live,
             key,
             session,
             inbox,
+            noted,
             running: None,
             prepared: None,
             shared: None,
@@ -188,7 +195,7 @@ impl Actor {
                             for step in running.driver.line(&line) {
                                 // A request that nobody waits for is still answered, or the CLI would wait.
                                 if let Step::Write(bytes) = step
-                                    && let Some(stdin) = &running.process.stdin
+                                    && let Some(stdin) = &mut running.process.stdin
                                 {
                                     let _ = stdin.try_write(&bytes);
                                 }
@@ -259,12 +266,22 @@ impl Actor {
         self.note_use().await;
     }
 
+    /// Notes what the session has learned, and that it is in use, where the store does not know it yet.
     async fn note_use(&mut self) {
+        let now = Timestamp::now();
+        let learned =
+            (self.session.ready, &self.session.conversation) != (self.noted.0, &self.noted.1);
+        let long_ago = now.as_millisecond() - self.session.used.as_millisecond() > NOTED_EVERY_MS;
+        if !learned && !long_ago {
+            return;
+        }
+        self.noted = (self.session.ready, self.session.conversation.clone());
+        self.session.used = now;
         let write = Write::SessionUsed {
             id: self.session.id.clone(),
             conversation: self.session.conversation.clone(),
             ready: self.session.ready,
-            at: Timestamp::now(),
+            at: now,
         };
         if let Err(error) = self
             .house

@@ -193,7 +193,7 @@ impl<'a> Conversation<'a> {
             read = read(&running.process.stdout), if running.stdout_open => Happened::Output(read),
             read = read(&running.process.stderr), if running.stderr_open => Happened::ErrorOutput(read),
             ended = running.process.control.ended(), if running.ended.is_none() => Happened::Ended(ended),
-            Ok(()) = async { stdin.expect("guarded").writable().await },
+            () = async { stdin.expect("guarded").writable().await },
                 if stdin.is_some() && !running.outbox.is_empty() => Happened::Writable,
             () = tokio::time::sleep_until(self.climb_at.unwrap_or(far)), if self.climb_at.is_some() => Happened::Climb,
             () = tokio::time::sleep_until(self.wake_at.unwrap_or(far)), if self.wake_at.is_some() => Happened::Woke,
@@ -280,7 +280,7 @@ impl<'a> Conversation<'a> {
 
     fn write(&mut self) {
         let running = &mut *self.running;
-        let Some(stdin) = &running.process.stdin else {
+        let Some(stdin) = &mut running.process.stdin else {
             return;
         };
         match stdin.try_write(&running.outbox) {

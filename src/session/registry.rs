@@ -147,7 +147,8 @@ impl Sessions {
                 scope: key.scope.clone(),
                 context_id: key.context_id.clone(),
                 conversation: None,
-                ready: false,
+                // Without a script there is nothing to be done but folders, which are made where they miss.
+                ready: self.house.workspaces.script().is_none(),
                 created: now,
                 used: now,
             }

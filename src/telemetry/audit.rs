@@ -1,23 +1,31 @@
 //! The audit log: who asked for what, when, and how it ended. No prompts, no answers, no secrets.
 //!
-//! Entries go through a bounded queue to one writer; when the place they go to is stuck, requests wait
-//! for it. An action that cannot be noted is not carried out unnoticed.
+//! A file takes each entry at once. Standard error takes them through a bounded queue and one writer;
+//! when nobody reads it, requests wait: what cannot be noted is not done unnoticed.
 
 use pilothouse_a2a::time::Timestamp;
 use serde::Serialize;
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::{mpsc, oneshot};
 
 /// Entries that may wait for the writer.
 const QUEUE: usize = 4096;
 
 /// Where entries go.
-pub struct Audit {
-    entries: Option<mpsc::Sender<Message>>,
-    closed: Mutex<bool>,
+pub struct Audit(Sink);
+
+enum Sink {
+    Off,
+    /// A file takes a line at once.
+    File {
+        file: File,
+        complained: AtomicBool,
+    },
+    /// Standard error may be a pipe that nobody reads: a thread of its own waits there.
+    StandardError(mpsc::Sender<Message>),
 }
 
 enum Message {
@@ -55,51 +63,56 @@ pub struct Entry {
 impl Audit {
     /// Opens `stderr`, `off`, or a file that only its owner may read.
     pub(super) fn open(place: &str) -> io::Result<Self> {
-        let sink: Box<dyn Write + Send> = match place {
-            "off" => {
-                return Ok(Self {
-                    entries: None,
-                    closed: Mutex::new(true),
-                });
+        match place {
+            "off" => Ok(Self(Sink::Off)),
+            "stderr" => {
+                let (entries, waiting) = mpsc::channel(QUEUE);
+                std::thread::Builder::new()
+                    .name("audit".to_owned())
+                    .spawn(move || write(io::stderr(), waiting))?;
+                Ok(Self(Sink::StandardError(entries)))
             }
-            "stderr" => Box::new(io::stderr()),
             path => {
-                let file = OpenOptions::new()
+                let opened = OpenOptions::new()
                     .create(true)
                     .append(true)
                     .mode(0o600)
-                    .open(path)
-                    .map_err(|error| {
-                        io::Error::new(
-                            error.kind(),
-                            format!("cannot open the audit log {path}: {error}; correct `audit`"),
-                        )
-                    })?;
-                Box::new(file)
+                    .open(path);
+                let file = opened.map_err(|error| {
+                    let words =
+                        format!("cannot open the audit log {path}: {error}; correct `audit`");
+                    io::Error::new(error.kind(), words)
+                })?;
+                Ok(Self(Sink::File {
+                    file,
+                    complained: AtomicBool::new(false),
+                }))
             }
-        };
-        let (entries, waiting) = mpsc::channel(QUEUE);
-        std::thread::Builder::new()
-            .name("audit".to_owned())
-            .spawn(move || write(sink, waiting))?;
-        Ok(Self {
-            entries: Some(entries),
-            closed: Mutex::new(false),
-        })
+        }
     }
 
     /// Notes one entry.
     pub async fn note(&self, entry: &Entry) {
-        let Some(entries) = &self.entries else { return };
-        let mut line = serde_json::to_vec(entry).expect("an entry has no maps");
-        line.push(b'\n');
-        let _ = entries.send(Message::Line(line)).await;
+        let line = || {
+            let mut line = serde_json::to_vec(entry).expect("an entry has no maps");
+            line.push(b'\n');
+            line
+        };
+        match &self.0 {
+            Sink::Off => {}
+            Sink::File { file, complained } => {
+                // One write of a file opened for appending: lines do not mix.
+                if let Err(error) = (&*file).write_all(&line()) {
+                    complain(complained, &error);
+                }
+            }
+            Sink::StandardError(entries) => drop(entries.send(Message::Line(line())).await),
+        }
     }
 
     /// Waits until all that was noted is written.
     pub async fn close(&self) {
-        let done = std::mem::replace(&mut *self.closed.lock().expect("a flag"), true);
-        if let (false, Some(entries)) = (done, &self.entries) {
+        if let Sink::StandardError(entries) = &self.0 {
             let (flushed, answer) = oneshot::channel();
             if entries.send(Message::Flush(flushed)).await.is_ok() {
                 let _ = answer.await;
@@ -108,10 +121,16 @@ impl Audit {
     }
 }
 
-fn write(mut sink: Box<dyn Write + Send>, mut waiting: mpsc::Receiver<Message>) {
+fn complain(complained: &AtomicBool, error: &io::Error) {
+    if !complained.swap(true, Ordering::Relaxed) {
+        tracing::error!(%error, "the audit log can no longer be written (said once)");
+    }
+}
+
+fn write(mut sink: impl Write, mut waiting: mpsc::Receiver<Message>) {
     let mut group = Vec::new();
     let mut bytes = Vec::new();
-    let mut complained = false;
+    let complained = AtomicBool::new(false);
     while waiting.blocking_recv_many(&mut group, 256) > 0 {
         let mut flushed = Vec::new();
         for message in group.drain(..) {
@@ -122,10 +141,8 @@ fn write(mut sink: Box<dyn Write + Send>, mut waiting: mpsc::Receiver<Message>) 
         }
         let written = sink.write_all(&bytes).and_then(|()| sink.flush());
         bytes.clear();
-        if let Err(error) = written
-            && !std::mem::replace(&mut complained, true)
-        {
-            tracing::error!(%error, "the audit log can no longer be written (said once)");
+        if let Err(error) = written {
+            complain(&complained, &error);
         }
         flushed.into_iter().for_each(|done| {
             let _ = done.send(());

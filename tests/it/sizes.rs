@@ -112,5 +112,6 @@ fn a_long_answer_that_nobody_reads_is_not_kept_in_memory() {
     let id = stuck.next().unwrap().task_id().to_owned();
     world.await_state(&id, &["COMPLETED"]);
     let grown = peak(&world).saturating_sub(before);
-    assert!(grown < 48_000_000, "{grown} bytes more than before");
+    // Less than the answer is long: what is kept does not grow with it.
+    assert!(grown < 60_000_000, "{grown} bytes more than before");
 }

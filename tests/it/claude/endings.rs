@@ -77,6 +77,46 @@ fn a_command_that_left_its_session_is_ended_with_the_cancel() {
 }
 
 #[test]
+fn a_daemon_of_the_canceled_turn_is_ended_too() {
+    let model = Model::start();
+    let world = with_bash(&model).start();
+    let (daemon, own) = (unique_sleep(), unique_sleep());
+    let script = format!("bash: (setsid sleep {daemon} </dev/null >/dev/null 2>&1 &); sleep {own}");
+    let id = world.begin(&script);
+    for seconds in [&daemon, &own] {
+        await_some("the sleeping command", super::PATIENCE, || {
+            with_argument(seconds).pop()
+        });
+    }
+    assert_eq!(
+        state(&world.rpc("CancelTask", json!({"id": id}))),
+        "CANCELED"
+    );
+    assert_eq!(
+        [with_argument(&own), with_argument(&daemon)],
+        [vec![], vec![]]
+    );
+}
+
+#[test]
+fn a_command_that_ignores_sigterm_is_ended_with_the_cancel() {
+    let model = Model::start();
+    let world = with_bash(&model).start();
+    let own = unique_sleep();
+    let id = world.begin(&format!(
+        "bash: trap '' TERM INT HUP; cat /dev/null; sleep {own}; sleep {own}"
+    ));
+    await_some("the sleeping command", super::PATIENCE, || {
+        with_argument(&own).pop()
+    });
+    assert_eq!(
+        state(&world.rpc("CancelTask", json!({"id": id}))),
+        "CANCELED"
+    );
+    assert_eq!(with_argument(&own), []);
+}
+
+#[test]
 fn after_a_canceled_command_the_conversation_goes_on() {
     let model = Model::start();
     let world = with_bash(&model).start();

@@ -53,6 +53,19 @@ fn an_idle_process_that_is_killed_is_replaced() {
 }
 
 #[test]
+fn a_message_that_comes_just_as_the_idle_process_dies_is_answered() {
+    let model = Model::start();
+    let world = claude(&model).start();
+    world.send(message_in("kept", "remember the ship"));
+    for _ in 0..3 {
+        clis(&world)[0].kill();
+        let task = world.send(message_in("kept", "say back"));
+        let told = (state(&task), answer(&task));
+        assert_eq!(told, ("COMPLETED", "back".to_owned()), "{task:#}");
+    }
+}
+
+#[test]
 fn while_one_process_starts_no_other_does() {
     let model = Model::start();
     let builder = claude(&model);
