@@ -1,6 +1,8 @@
 //! An agent's process as the server holds it: three pipes, a control socket to its supervisor, and
 //! the ladder by which it is ended.
 
+pub mod tree;
+
 use crate::supervisor::{DESCRIPTORS, PROGRAM, Report, Spec, Word};
 use rustix::fs::{MemfdFlags, SealFlags, memfd_create};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
@@ -59,12 +61,12 @@ pub struct Process {
     pub control: Control,
 }
 
-/// An agent's standard input. Most agents are given nothing on it, so it is made ready for waiting only
-/// when something is written.
+/// An agent's standard input. Most agents are given little on it, so it is made ready for waiting only
+/// when it is full.
 pub enum Input {
-    /// Nothing was written yet.
+    /// It has taken all that was written.
     Quiet(OwnedFd),
-    /// Something was.
+    /// It was full once.
     Open(Sender),
     /// It could not be made ready.
     Broken,
@@ -203,11 +205,23 @@ impl Input {
     ///
     /// `WouldBlock` when it takes nothing now; anything else means that nobody reads any more.
     pub fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if let Self::Quiet(_) = self
-            && let Self::Quiet(pipe) = std::mem::replace(self, Self::Broken)
-        {
-            rustix::io::ioctl_fionbio(&pipe, true)?;
-            *self = Self::Open(Sender::from_owned_fd_unchecked(pipe)?);
+        if let Self::Quiet(pipe) = self {
+            rustix::io::ioctl_fionbio(&*pipe, true)?;
+            let written = match rustix::io::write(&*pipe, bytes) {
+                Err(rustix::io::Errno::AGAIN) => 0,
+                other => other?,
+            };
+            if written == bytes.len() {
+                return Ok(written);
+            }
+            if let Self::Quiet(pipe) = std::mem::replace(self, Self::Broken) {
+                *self = Self::Open(Sender::from_owned_fd_unchecked(pipe)?);
+            }
+            return if written == 0 {
+                Err(io::ErrorKind::WouldBlock.into())
+            } else {
+                Ok(written)
+            };
         }
         match self {
             Self::Open(sender) => sender.try_write(bytes),
@@ -323,11 +337,11 @@ impl Control {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use std::time::Duration;
 
-    fn shell(script: &str) -> Spec {
+    pub(crate) fn shell(script: &str) -> Spec {
         Spec {
             program: "/bin/sh".to_owned(),
             args: vec!["-c".to_owned(), script.to_owned()],

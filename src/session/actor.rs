@@ -19,7 +19,7 @@ use super::inbox::{Heard, Inbox, Interruption};
 use super::registry::Live;
 use super::translate::{Facts, Translator, status};
 use super::{House, Key, Order, Turn};
-use crate::process::{self, Ended, Prepared};
+use crate::process::{self, Ended, Prepared, tree};
 use crate::store::{Durability, SessionRow, Write};
 use crate::supervisor::{KILL_DEADLINE, Word};
 use crate::task::{Record, TaskLog};
@@ -532,7 +532,15 @@ impl Actor {
         );
         let outcome = conversation.run(prompt).await;
         let (canceler, heard) = (conversation.canceler.take(), conversation.heard);
+        let (since, stopped) = (conversation.since, conversation.stopped);
         running.starting = None;
+        if stopped && running.ended.is_none() && running.life == Life::Session {
+            // The CLI has confirmed the interrupt; what the turn has left behind goes, or all of it does.
+            let patience = self.house.config.timeouts.terminate.get();
+            if !tree::end_since(running.process.pid, since, patience).await {
+                self.end_process(Word::Kill).await;
+            }
+        }
         (outcome, canceler, heard)
     }
 

@@ -9,6 +9,7 @@ use super::House;
 use super::inbox::{Inbox, Interruption};
 use super::translate::Translator;
 use crate::config::AskPolicy;
+use crate::process::tree::Moment;
 use crate::process::{Ended, Process};
 use crate::store::{Durability, SessionRow};
 use crate::supervisor::Word;
@@ -95,6 +96,10 @@ pub(super) struct Conversation<'a> {
     outcome: Option<Outcome>,
     /// Whether the agent said anything in this turn.
     pub(super) heard: bool,
+    /// What began below the agent since this moment, began in this turn.
+    pub(super) since: Moment,
+    /// Whether the turn was ended before its agent ended it.
+    pub(super) stopped: bool,
 }
 
 impl<'a> Conversation<'a> {
@@ -122,6 +127,8 @@ impl<'a> Conversation<'a> {
             canceler: None,
             outcome: None,
             heard: false,
+            since: Moment::now(),
+            stopped: false,
         }
     }
 
@@ -313,7 +320,12 @@ impl<'a> Conversation<'a> {
             }
             Step::Ask(ask) => self.answer(&ask),
             Step::Withdraw(_) => {}
-            Step::Ready => self.running.starting = None,
+            Step::Ready => {
+                // A process that was started for this turn: what it has now (MCP servers, say) is its own.
+                if self.running.starting.take().is_some() {
+                    self.since = Moment::now();
+                }
+            }
             Step::Conversation(id) => self.session.conversation = Some(id),
             Step::Write(bytes) => {
                 self.running.outbox.extend_from_slice(&bytes);

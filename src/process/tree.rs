@@ -1,0 +1,133 @@
+//! What runs below an agent: found in `/proc`, and ended where it began within a turn.
+//!
+//! A CLI that confirms an interrupt may leave something of the turn behind: a command that ignores
+//! SIGTERM, a daemon that left its session. The CLI itself stays, and so does what it started before the
+//! turn (its MCP servers), so ending the whole tree is not the answer.
+
+use rustix::process::{Pid, Signal};
+use rustix::time::ClockId;
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+/// Ticks a second in `/proc/PID/stat` (`USER_HZ`, the same on every Linux that Rust runs on).
+const TICKS: i64 = 100;
+
+/// Between two looks at what is left.
+const PAUSE: Duration = Duration::from_millis(2);
+
+/// A moment, as processes remember their beginning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Moment(i64);
+
+struct Process {
+    parent: i32,
+    began: Moment,
+    dead: bool,
+}
+
+impl Moment {
+    /// Now.
+    pub fn now() -> Self {
+        let now = rustix::time::clock_gettime(ClockId::Boottime);
+        Self(now.tv_sec * TICKS + now.tv_nsec / (1_000_000_000 / TICKS))
+    }
+}
+
+/// Ends with SIGKILL what began below the agent's supervisor since a moment, but not the agent. True
+/// when nothing of it is left, false when that took longer than `patience`.
+pub async fn end_since(agent: i32, since: Moment, patience: Duration) -> bool {
+    let until = Instant::now() + patience;
+    loop {
+        let left = began_since(agent, since);
+        if left.is_empty() {
+            return true;
+        }
+        if Instant::now() > until {
+            return false;
+        }
+        for pid in left.into_iter().filter_map(Pid::from_raw) {
+            let _ = rustix::process::kill_process(pid, Signal::KILL);
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// What lives below the agent's supervisor and began at that moment or later, but not the agent.
+fn began_since(agent: i32, since: Moment) -> Vec<i32> {
+    let all = all();
+    let Some(supervisor) = all.get(&agent).map(|agent| agent.parent) else {
+        return Vec::new();
+    };
+    let is_below = |mut pid: i32| {
+        // A chain of parents is no longer than the number of processes, whatever it looks like meanwhile.
+        for _ in 0..all.len() {
+            match all.get(&pid) {
+                Some(process) if process.parent == supervisor => return true,
+                Some(process) if process.parent > 1 => pid = process.parent,
+                Some(_) | None => return false,
+            }
+        }
+        false
+    };
+    let fresh = all
+        .iter()
+        .filter(|(pid, process)| **pid != agent && !process.dead && process.began >= since);
+    fresh
+        .map(|(&pid, _)| pid)
+        .filter(|&pid| is_below(pid))
+        .collect()
+}
+
+fn all() -> HashMap<i32, Process> {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    pids.filter_map(|pid| Some((pid, read(pid)?))).collect()
+}
+
+/// "pid (name) state parent …": the name may hold anything, so the fields count from its end.
+fn read(pid: i32) -> Option<Process> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split(' ').collect();
+    Some(Process {
+        dead: matches!(*fields.first()?, "Z" | "X"),
+        parent: fields.get(1)?.parse().ok()?,
+        began: Moment(fields.get(19)?.parse().ok()?),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_began_in_the_turn_is_ended_and_what_was_there_before_stays() {
+        let launcher = super::super::Launcher::start().unwrap();
+        let script =
+            "sleep 600 & read go; setsid sleep 601 & (trap '' TERM; exec sleep 602) & wait";
+        let mut process = launcher
+            .spawn(&super::super::tests::shell(script))
+            .await
+            .unwrap();
+        while count(&process) < 1 {
+            tokio::task::yield_now().await;
+        }
+        // Two ticks later, so that before and after can be told apart.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let since = Moment::now();
+        process.stdin.as_mut().unwrap().try_write(b"\n").unwrap();
+        while count(&process) < 3 {
+            tokio::task::yield_now().await;
+        }
+        assert!(end_since(process.pid, since, Duration::from_secs(5)).await);
+        assert_eq!(count(&process), 1);
+        process.control.say(crate::supervisor::Word::Kill);
+        assert_eq!(
+            process.control.ended().await,
+            super::super::Ended::Signal(9)
+        );
+    }
+
+    fn count(process: &super::super::Process) -> usize {
+        began_since(process.pid, Moment(0)).len()
+    }
+}
