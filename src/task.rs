@@ -67,6 +67,7 @@ struct End {
     state: TaskState,
     folded: Option<Task>,
     folded_bytes: usize,
+    first_bytes: usize,
     recent: VecDeque<Event>,
     recent_bytes: usize,
     broken: bool,
@@ -143,7 +144,7 @@ impl Tasks {
         {
             let mut end = log.end();
             end.seq = 1;
-            end.folded_bytes = size;
+            (end.folded_bytes, end.first_bytes) = (size, size);
             end.folded = (size <= FOLDED_BYTES).then_some(task);
             end.push_recent(first);
         }
@@ -230,6 +231,7 @@ impl Tasks {
                 state: row.state,
                 folded: None,
                 folded_bytes: usize::MAX,
+                first_bytes: 0,
                 recent: VecDeque::new(),
                 recent_bytes: 0,
                 broken: false,
@@ -251,9 +253,7 @@ impl TaskLog {
 
     /// Bytes of the task as it was accepted, where that is known here.
     pub fn first_bytes(&self) -> usize {
-        let end = self.end();
-        let first = end.recent.front().filter(|event| event.seq == 1);
-        first.map_or(0, |event| event.body.len())
+        self.end().first_bytes
     }
 
     /// The last sequence number.

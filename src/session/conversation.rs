@@ -371,6 +371,7 @@ impl<'a> Conversation<'a> {
         if self.cause.is_some() {
             return;
         }
+        self.stopped = true;
         let polite = matches!(
             cause,
             Cause::Canceled | Cause::TimedOut | Cause::ServerStops
