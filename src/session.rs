@@ -5,7 +5,7 @@
 //!
 //! [`Sessions::admit`] reserves a place: it finds or makes the session's actor and says whether the
 //! turn can start now (then the task is stored `WORKING` in the same transaction in which it is
-//! accepted) or has to wait. [`Admission::submit`] hands the turn over. An actor without a process,
+//! accepted) or has to wait. [`registry::Admission::submit`] hands the turn over. An actor without a process,
 //! without work and without a reservation leaves; the map never holds a session that does nothing.
 
 mod actor;
