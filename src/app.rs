@@ -166,6 +166,7 @@ impl App {
             telemetry,
             stop: doors_stop.clone(),
             port: address.port(),
+            store_probed: std::sync::Mutex::default(),
         };
         Ok(Self {
             listener,

@@ -23,8 +23,8 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use pilothouse_a2a::error::Error;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -45,6 +45,8 @@ pub struct Doors {
     pub stop: CancellationToken,
     /// The port that is listened on.
     pub port: u16,
+    /// When the store was last probed, and whether it could be written.
+    pub store_probed: Mutex<Option<(Instant, bool)>>,
 }
 
 /// The address of the other side, attached to each request.

@@ -162,6 +162,8 @@ pub enum Write {
         /// The task's number.
         n: i64,
     },
+    /// Nothing new, but a write all the same: whether the store can be written.
+    Probe,
     /// The server ends in order; nothing is written after this.
     CleanEnd,
 }

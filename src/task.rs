@@ -70,7 +70,8 @@ struct End {
     first_bytes: usize,
     recent: VecDeque<Event>,
     recent_bytes: usize,
-    broken: bool,
+    /// Why the last write failed, until one succeeds.
+    broken: Option<Error>,
 }
 
 /// Something to be recorded in a log.
@@ -234,7 +235,7 @@ impl Tasks {
                 first_bytes: 0,
                 recent: VecDeque::new(),
                 recent_bytes: 0,
-                broken: false,
+                broken: None,
             }),
             head: watch::Sender::new(seq),
             writing: tokio::sync::Mutex::default(),
@@ -361,7 +362,7 @@ impl TaskLog {
             bytes,
         });
         if let Err(error) = store.commit(writes, durability).await {
-            self.end().broken = true;
+            self.end().broken = Some(error.clone());
             self.head.send_modify(|_| {});
             return Err(error);
         }
@@ -371,7 +372,7 @@ impl TaskLog {
                 end.show(event, response);
             }
             end.seq = seq;
-            end.broken = false;
+            end.broken = None;
         }
         self.head.send_replace(seq);
         Ok(())
@@ -435,8 +436,8 @@ impl TaskLog {
                 if end.state.is_terminal() || end.state.is_interrupted() {
                     return Ok(end.state);
                 }
-                if end.broken {
-                    return Err(Error::Closed);
+                if let Some(error) = &end.broken {
+                    return Err(error.clone());
                 }
             }
             if head.changed().await.is_err() {
@@ -530,8 +531,8 @@ impl Cursor {
                         return Ok(Some(fresh));
                     }
                 }
-                if end.broken {
-                    return Err(Error::Closed);
+                if let Some(error) = &end.broken {
+                    return Err(error.clone());
                 }
                 (end.seq, end.state.is_terminal())
             };

@@ -36,6 +36,9 @@ use tokio::time::Instant;
 /// How exactly the store knows when a session was last used; retention needs no more.
 const NOTED_EVERY_MS: i64 = 60_000;
 
+/// Between two tries to store the end of a task.
+const END_AGAIN: std::time::Duration = std::time::Duration::from_secs(5);
+
 /// One session's actor.
 pub(super) struct Actor {
     house: Arc<House>,
@@ -69,6 +72,28 @@ impl NotStarted {
             Self::ServerStops if log.state() == TaskState::Submitted => None,
             Self::ServerStops => Some((stopped(), None)),
             Self::Failed(message, hint) => Some((Outcome::Failed { message, hint }, None)),
+        }
+    }
+}
+
+/// The end of this task could not be stored: it is tried again until it can be, or the next start finds
+/// the task and ends it.
+async fn end_later(house: Arc<House>, log: Arc<TaskLog>) {
+    loop {
+        tokio::select! {
+            biased;
+            () = house.stop.cancelled() => return,
+            () = tokio::time::sleep(END_AGAIN) => {}
+        }
+        let words = "the end of this task could not be stored when it came (was the disk full?); what it did is lost";
+        let message = Message::new(Role::Agent, vec![Part::text(words)]);
+        let record = status(&log, TaskState::Failed, Some(message), None);
+        if log
+            .record(&house.store, vec![record], Durability::Synced)
+            .await
+            .is_ok()
+        {
+            return;
         }
     }
 }
@@ -253,6 +278,9 @@ impl Actor {
             .await;
         if let Err(error) = &stored {
             telemetry.store_failed(&log, error);
+            self.house
+                .actors
+                .spawn(end_later(self.house.clone(), log.clone()));
         }
         telemetry.turn_ends(&log, translator.usage(), translator.elapsed());
         if let Some(done) = canceler {

@@ -407,6 +407,10 @@ impl Write {
                     .execute(params![key(*n, 0), key(*n, u64::MAX)])?;
                 connection.prepare_cached("DELETE FROM tasks WHERE n = ?1")?.execute(params![n])?
             }
+            Self::Probe => connection.execute(
+                "INSERT OR REPLACE INTO meta (name, value) VALUES ('probe', CAST(unixepoch() AS TEXT))",
+                [],
+            )?,
             Self::CleanEnd => connection.execute("UPDATE meta SET value = 'clean' WHERE name = 'end'", [])?,
         };
         Ok(())
