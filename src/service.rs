@@ -1,14 +1,17 @@
 //! The operations, once, on v1.0 types. It knows no transport and no dialect.
 
+mod message;
+mod recover;
+
 use crate::access::Caller;
 use crate::session::{Refused, Sessions};
-use crate::store::{self, Durability, Filter, Place, TaskRow, Write};
+use crate::store::{self, Filter, Place, TaskRow, Write};
 use crate::task::{Cursor, Record, TaskLog};
 use bytes::Bytes;
 use pilothouse_a2a::error::{Error, ErrorKind};
 use pilothouse_a2a::event::{StreamResponse, TaskStatusUpdateEvent};
 use pilothouse_a2a::id::{ContextId, TaskId};
-use pilothouse_a2a::message::{Message, Part, PartContent, Role};
+use pilothouse_a2a::message::Message;
 use pilothouse_a2a::operation::{
     CancelTaskRequest, GetTaskRequest, ListTasksRequest, ListTasksResponse, SendMessageRequest,
 };
@@ -17,9 +20,6 @@ use pilothouse_a2a::time::Timestamp;
 use pilothouse_agents::Turn as Prompt;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
-
-/// Longest `contextId` and v0.1 task id that a client may choose, in bytes.
-const ID_BYTES: usize = 256;
 
 /// Seconds after which a full queue is worth another try.
 const RETRY_SECONDS: u64 = 5;
@@ -72,7 +72,7 @@ impl Service {
             configuration,
             ..
         } = request;
-        check_message(&message, alias)?;
+        message::check_message(&message, alias)?;
         if configuration
             .is_some_and(|configuration| configuration.task_push_notification_config.is_some())
         {
@@ -335,64 +335,6 @@ impl Service {
         })
     }
 
-    /// What the agent is told.
-    fn prompt(&self, message: &Message) -> Result<Prompt, Error> {
-        let house = self.sessions.house();
-        let mut texts: Vec<String> = Vec::new();
-        let mut images = Vec::new();
-        for (number, part) in message.parts.iter().enumerate() {
-            match &part.content {
-                PartContent::Text(text) => texts.push(text.clone()),
-                PartContent::Data(data) => texts.push(data.to_string()),
-                PartContent::Url(url) => texts.push(url.clone()),
-                PartContent::Raw(bytes) => {
-                    match (part.media_type.as_deref(), std::str::from_utf8(bytes)) {
-                        (Some(media_type), _) if media_type.starts_with("image/") => {
-                            images.push((media_type.to_owned(), base64_of(part)));
-                        }
-                        (_, Ok(text)) => {
-                            let name = part.filename.as_deref().unwrap_or("file");
-                            texts.push(format!("{name}:\n{text}"));
-                        }
-                        (media_type, Err(_)) => {
-                            let media_type = media_type.unwrap_or("application/octet-stream");
-                            return Err(Error::new(
-                            ErrorKind::ContentTypeNotSupported,
-                            format!("a file of type {media_type} cannot be given to this agent; send text or an image"),
-                        )
-                        .field(format!("message.parts[{number}]"), "neither text nor an image"));
-                        }
-                    }
-                }
-            }
-        }
-        let text = texts.join("\n\n");
-        let limit = house.config.limits.prompt.as_usize();
-        if text.len() > limit {
-            return Err(Error::invalid(
-                "message.parts",
-                format!(
-                    "the text is {} bytes long; this server takes {limit} (`limits.prompt`)",
-                    text.len()
-                ),
-            ));
-        }
-        if text.trim().is_empty() && images.is_empty() {
-            return Err(Error::invalid("message.parts", "the message holds no text"));
-        }
-        let prompt = Prompt {
-            text,
-            images,
-            message_id: message.message_id.to_string(),
-            ..Prompt::default()
-        };
-        house
-            .agent
-            .check(&prompt)
-            .map_err(|refusal| Error::invalid("message.parts", refusal.to_string()))?;
-        Ok(prompt)
-    }
-
     // === reading ===
 
     /// A task of this caller by its id, or by the id that a v0.1 client of its made; the flag tells.
@@ -540,81 +482,6 @@ impl Service {
     }
 }
 
-// === recovery ===
-
-impl Service {
-    /// After a start: what was running has failed and says so; what waited runs.
-    ///
-    /// # Errors
-    ///
-    /// When the store fails.
-    pub async fn recover(&self) -> Result<(usize, usize), store::Error> {
-        let house = self.sessions.house().clone();
-        let rows = self.store().unfinished().await?;
-        let (mut failed, mut resumed) = (0, 0);
-        for row in rows {
-            let log = house.tasks.hold(&row);
-            if !self.store().was_clean() {
-                log.jump(store::JUMP);
-            }
-            if row.state == TaskState::Submitted && *row.scope.agent == *house.agent.key {
-                let message = self.last_message(&log).await?;
-                if let Some(message) = message
-                    && let Ok(mut prompt) = self.prompt(&message)
-                {
-                    prompt.task_id = log.id.to_string();
-                    prompt.context_id = log.context_id.to_string();
-                    match self
-                        .sessions
-                        .admit(&row.scope, row.context_id.clone(), true)
-                        .await
-                    {
-                        Ok(mut admission) => {
-                            admission.not_yet_started();
-                            admission.submit(log, prompt);
-                            resumed += 1;
-                            continue;
-                        }
-                        Err(refused) => {
-                            tracing::warn!(task.id = %log.id, %refused, "a waiting task was not resumed");
-                        }
-                    }
-                }
-            }
-            let words = if row.state == TaskState::Working {
-                "the server ended while this task was running; its agent was stopped. Send the message again in the \
-                 same context to continue"
-            } else {
-                "the server was restarted and could not take this task up again"
-            };
-            let status = TaskStatus {
-                state: TaskState::Failed,
-                message: Some(Message::new(Role::Agent, vec![Part::text(words)])),
-                timestamp: Some(Timestamp::now()),
-            };
-            let update = TaskStatusUpdateEvent::new(log.id.clone(), log.context_id.clone(), status);
-            log.record(
-                self.store(),
-                vec![Record::Status(update)],
-                Durability::Synced,
-            )
-            .await?;
-            failed += 1;
-        }
-        Ok((failed, resumed))
-    }
-
-    /// The newest message of the caller to a task.
-    async fn last_message(&self, log: &Arc<TaskLog>) -> Result<Option<Message>, store::Error> {
-        let snapshot = log.snapshot(self.store(), 0).await?;
-        Ok(snapshot
-            .task
-            .history
-            .into_iter()
-            .rfind(|message| message.role == Role::User))
-    }
-}
-
 /// Resolves when the server stops while the task still waits: nothing will happen to it here any more.
 pub async fn stopped_before_it_began(stop: &CancellationToken, log: &TaskLog) {
     stop.cancelled().await;
@@ -624,38 +491,7 @@ pub async fn stopped_before_it_began(stop: &CancellationToken, log: &TaskLog) {
     }
 }
 
-// === checks and errors ===
-
-fn check_message(message: &Message, alias: Option<&str>) -> Result<(), Error> {
-    if message.role != Role::User {
-        return Err(Error::invalid(
-            "message.role",
-            "a message to an agent has the role of the user",
-        ));
-    }
-    if let Some(context) = &message.context_id {
-        check_id("message.contextId", context.as_str())?;
-    }
-    alias.map_or(Ok(()), |alias| check_id("id", alias))
-}
-
-/// Ids of clients never become paths; one that looks like a path is refused all the same, because
-/// whoever sends it is mistaken or tries something.
-fn check_id(field: &str, id: &str) -> Result<(), Error> {
-    if id.is_empty() || id.len() > ID_BYTES {
-        return Err(Error::invalid(
-            field,
-            format!("must have between 1 and {ID_BYTES} bytes"),
-        ));
-    }
-    if id.chars().any(char::is_control) || id.split(['/', '\\']).any(|piece| piece == "..") {
-        return Err(Error::invalid(
-            field,
-            "must not hold control characters nor `..` as a path does",
-        ));
-    }
-    Ok(())
-}
+// === errors ===
 
 fn not_open(log: &TaskLog) -> Error {
     let state = log.state();
@@ -717,14 +553,6 @@ fn place_of(token: &str) -> Option<Place> {
         status_ms: i64::from_str_radix(at, 16).ok()?,
         n: i64::from_str_radix(n, 16).ok()?,
     })
-}
-
-fn base64_of(part: &Part) -> String {
-    let json = serde_json::to_value(part).unwrap_or_default();
-    json.get("raw")
-        .and_then(serde_json::Value::as_str)
-        .unwrap_or_default()
-        .to_owned()
 }
 
 fn encode(response: &StreamResponse) -> Bytes {

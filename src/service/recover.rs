@@ -1,0 +1,83 @@
+//! After a start: what was running has failed and says so; what waited runs.
+
+use super::Service;
+use crate::store::{self, Durability};
+use crate::task::{Record, TaskLog};
+use pilothouse_a2a::event::TaskStatusUpdateEvent;
+use pilothouse_a2a::message::{Message, Part, Role};
+use pilothouse_a2a::task::{TaskState, TaskStatus};
+use pilothouse_a2a::time::Timestamp;
+use std::sync::Arc;
+
+impl Service {
+    /// After a start: what was running has failed and says so; what waited runs.
+    ///
+    /// # Errors
+    ///
+    /// When the store fails.
+    pub async fn recover(&self) -> Result<(usize, usize), store::Error> {
+        let house = self.sessions.house().clone();
+        let rows = self.store().unfinished().await?;
+        let (mut failed, mut resumed) = (0, 0);
+        for row in rows {
+            let log = house.tasks.hold(&row);
+            if !self.store().was_clean() {
+                log.jump(store::JUMP);
+            }
+            if row.state == TaskState::Submitted && *row.scope.agent == *house.agent.key {
+                let message = self.last_message(&log).await?;
+                if let Some(message) = message
+                    && let Ok(mut prompt) = self.prompt(&message)
+                {
+                    prompt.task_id = log.id.to_string();
+                    prompt.context_id = log.context_id.to_string();
+                    match self
+                        .sessions
+                        .admit(&row.scope, row.context_id.clone(), true)
+                        .await
+                    {
+                        Ok(mut admission) => {
+                            admission.not_yet_started();
+                            admission.submit(log, prompt);
+                            resumed += 1;
+                            continue;
+                        }
+                        Err(refused) => {
+                            tracing::warn!(task.id = %log.id, %refused, "a waiting task was not resumed");
+                        }
+                    }
+                }
+            }
+            let words = if row.state == TaskState::Working {
+                "the server ended while this task was running; its agent was stopped. Send the message again in the \
+                 same context to continue"
+            } else {
+                "the server was restarted and could not take this task up again"
+            };
+            let status = TaskStatus {
+                state: TaskState::Failed,
+                message: Some(Message::new(Role::Agent, vec![Part::text(words)])),
+                timestamp: Some(Timestamp::now()),
+            };
+            let update = TaskStatusUpdateEvent::new(log.id.clone(), log.context_id.clone(), status);
+            log.record(
+                self.store(),
+                vec![Record::Status(update)],
+                Durability::Synced,
+            )
+            .await?;
+            failed += 1;
+        }
+        Ok((failed, resumed))
+    }
+
+    /// The newest message of the caller to a task.
+    async fn last_message(&self, log: &Arc<TaskLog>) -> Result<Option<Message>, store::Error> {
+        let snapshot = log.snapshot(self.store(), 0).await?;
+        Ok(snapshot
+            .task
+            .history
+            .into_iter()
+            .rfind(|message| message.role == Role::User))
+    }
+}

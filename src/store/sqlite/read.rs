@@ -1,0 +1,347 @@
+//! What is read from the store: always beside the writer, and for callers always within a scope.
+
+use super::{Store, key};
+use crate::store::{Error, Event, Filter, Kind, Page, Place, Scope, SessionRow, TaskRow};
+use bytes::Bytes;
+use pilothouse_a2a::id::{ContextId, TaskId};
+use pilothouse_a2a::task::TaskState;
+use pilothouse_a2a::time::Timestamp;
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use std::sync::Arc;
+
+impl Store {
+    /// Runs a query on a reading connection, off the async threads.
+    async fn read<T: Send + 'static>(
+        &self,
+        query: impl FnOnce(&Connection) -> Result<T, rusqlite::Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let readers = self.readers.clone();
+        let _permit = self
+            .readers
+            .permits
+            .acquire()
+            .await
+            .map_err(|_| Error::Closed)?;
+        let outcome = tokio::task::spawn_blocking(move || match &readers.shared {
+            Some(shared) => query(&shared.lock().expect("a query does not panic")),
+            None => {
+                let mut free = readers.free.lock().expect("a pop does not panic");
+                let connection = free.pop().expect("a permit stands for a connection");
+                drop(free);
+                let outcome = query(&connection);
+                readers
+                    .free
+                    .lock()
+                    .expect("a push does not panic")
+                    .push(connection);
+                outcome
+            }
+        })
+        .await;
+        Ok(outcome.map_err(|_| Error::Closed)??)
+    }
+
+    /// A task of this scope, by its id.
+    ///
+    /// # Errors
+    ///
+    /// When the database fails.
+    pub async fn task(&self, scope: &Scope, id: &TaskId) -> Result<Option<TaskRow>, Error> {
+        let (scope, id) = (scope.clone(), id.clone());
+        self.read(move |connection| {
+            connection
+                .prepare_cached("SELECT * FROM tasks WHERE id = ?1 AND caller = ?2 AND agent = ?3")?
+                .query_row(
+                    params![id.as_str(), &*scope.caller, &*scope.agent],
+                    task_row,
+                )
+                .optional()
+        })
+        .await
+    }
+
+    /// The newest task of this scope that a v0.1 client named so.
+    ///
+    /// # Errors
+    ///
+    /// When the database fails.
+    pub async fn task_by_alias(
+        &self,
+        scope: &Scope,
+        alias: &str,
+    ) -> Result<Option<TaskRow>, Error> {
+        let (scope, alias) = (scope.clone(), alias.to_owned());
+        self.read(move |connection| {
+            connection
+                .prepare_cached(
+                    "SELECT * FROM tasks WHERE caller = ?1 AND agent = ?2 AND alias = ?3 ORDER BY n DESC LIMIT 1",
+                )?
+                .query_row(params![&*scope.caller, &*scope.agent, alias], task_row)
+                .optional()
+        })
+        .await
+    }
+
+    /// Events of a task after `after` up to `upto`, until they make `bytes`; at least one if there is one.
+    ///
+    /// The row has been read in a scope before, so the number is proof enough.
+    ///
+    /// # Errors
+    ///
+    /// When the database fails.
+    pub async fn events(
+        &self,
+        n: i64,
+        after: u64,
+        upto: u64,
+        bytes: usize,
+    ) -> Result<Vec<Event>, Error> {
+        self.read(move |connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT key, kind, body FROM events WHERE key BETWEEN ?1 AND ?2 ORDER BY key",
+            )?;
+            let mut rows = statement.query(params![key(n, after) + 1, key(n, upto)])?;
+            let (mut found, mut size) = (Vec::new(), 0);
+            while let Some(row) = rows.next()? {
+                let event = event_row(row)?;
+                size += event.body.len();
+                found.push(event);
+                if size >= bytes {
+                    break;
+                }
+            }
+            Ok(found)
+        })
+        .await
+    }
+
+    /// A page of this scope's tasks, newest status first.
+    ///
+    /// # Errors
+    ///
+    /// When the database fails.
+    pub async fn list(
+        &self,
+        scope: &Scope,
+        filter: Filter,
+        from: Option<Place>,
+        size: u32,
+    ) -> Result<Page, Error> {
+        let scope = scope.clone();
+        self.read(move |connection| {
+            let wanted = "caller = ?1 AND agent = ?2 AND (?3 IS NULL OR context_id = ?3)
+                 AND (?4 IS NULL OR state = ?4) AND status_ms >= ?5";
+            let context = filter.context_id.as_ref().map(ContextId::as_str);
+            let state = filter.state.map(|state| state as i64);
+            let since = filter.since.map_or(0, Timestamp::as_millisecond);
+            let total: i64 = connection
+                .prepare_cached(&format!("SELECT count(*) FROM tasks WHERE {wanted}"))?
+                .query_row(
+                    params![&*scope.caller, &*scope.agent, context, state, since],
+                    |row| row.get(0),
+                )?;
+            let from = from.unwrap_or(Place {
+                status_ms: i64::MAX,
+                n: i64::MAX,
+            });
+            let mut statement = connection.prepare_cached(&format!(
+                "SELECT * FROM tasks WHERE {wanted} AND (status_ms, n) < (?6, ?7)
+                 ORDER BY status_ms DESC, n DESC LIMIT ?8"
+            ))?;
+            let mut rows = statement
+                .query_map(
+                    params![
+                        &*scope.caller,
+                        &*scope.agent,
+                        context,
+                        state,
+                        since,
+                        from.status_ms,
+                        from.n,
+                        size + 1
+                    ],
+                    task_row,
+                )?
+                .collect::<Result<Vec<_>, _>>()?;
+            let more = rows.len() > size as usize;
+            rows.truncate(size as usize);
+            let next = rows.last().filter(|_| more).map(|row| Place {
+                status_ms: row.status_at.as_millisecond(),
+                n: row.n,
+            });
+            Ok(Page {
+                rows,
+                next,
+                total: total.cast_unsigned(),
+            })
+        })
+        .await
+    }
+
+    /// Tasks that were submitted or working when the last server ended, oldest first. For the start alone.
+    ///
+    /// # Errors
+    ///
+    /// When the database fails.
+    pub async fn unfinished(&self) -> Result<Vec<TaskRow>, Error> {
+        self.read(|connection| {
+            connection
+                .prepare("SELECT * FROM tasks WHERE state IN (1, 2) ORDER BY n")?
+                .query_map([], task_row)?
+                .collect()
+        })
+        .await
+    }
+
+    /// The session of a context.
+    ///
+    /// # Errors
+    ///
+    /// When the database fails.
+    pub async fn session(
+        &self,
+        scope: &Scope,
+        context: &ContextId,
+    ) -> Result<Option<SessionRow>, Error> {
+        let (scope, context) = (scope.clone(), context.clone());
+        self.read(move |connection| {
+            connection
+                .prepare_cached(
+                    "SELECT * FROM sessions WHERE caller = ?1 AND agent = ?2 AND context_id = ?3",
+                )?
+                .query_row(
+                    params![&*scope.caller, &*scope.agent, context.as_str()],
+                    session_row,
+                )
+                .optional()
+        })
+        .await
+    }
+
+    /// This scope's sessions, last used first.
+    ///
+    /// # Errors
+    ///
+    /// When the database fails.
+    pub async fn sessions(&self, scope: &Scope, size: u32) -> Result<Vec<SessionRow>, Error> {
+        let scope = scope.clone();
+        self.read(move |connection| {
+            connection
+                .prepare_cached(
+                    "SELECT * FROM sessions WHERE caller = ?1 AND agent = ?2 ORDER BY used_ms DESC LIMIT ?3",
+                )?
+                .query_map(params![&*scope.caller, &*scope.agent, size], session_row)?
+                .collect()
+        })
+        .await
+    }
+
+    /// Finished tasks that retention has come for.
+    ///
+    /// # Errors
+    ///
+    /// When the database fails.
+    pub async fn old_tasks(&self, limits: Limits) -> Result<Vec<i64>, Error> {
+        self.read(move |connection| {
+            let (mut gone, mut count, mut size) = (Vec::new(), 0, 0);
+            // Submitted, working and asking tasks are nobody's past.
+            let mut statement = connection
+                .prepare("SELECT n, status_ms, bytes FROM tasks WHERE state NOT IN (1, 2, 6, 8) ORDER BY n DESC")?;
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                let (n, at, bytes): (i64, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
+                count += 1;
+                size += bytes.cast_unsigned();
+                if at < limits.oldest_ms || count > limits.count || size > limits.size {
+                    gone.push(n);
+                }
+            }
+            Ok(gone)
+        })
+        .await
+    }
+
+    /// All sessions and when they were last used (in milliseconds), last used first.
+    ///
+    /// # Errors
+    ///
+    /// When the database fails.
+    pub async fn sessions_by_use(&self) -> Result<Vec<(Arc<str>, i64)>, Error> {
+        self.read(|connection| {
+            connection
+                .prepare("SELECT id, used_ms FROM sessions ORDER BY used_ms DESC")?
+                .query_map([], |row| {
+                    Ok((Arc::from(row.get::<_, String>(0)?), row.get(1)?))
+                })?
+                .collect()
+        })
+        .await
+    }
+}
+
+/// The numbers of a retention, made absolute.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Older than this goes.
+    pub oldest_ms: i64,
+    /// More than this many go.
+    pub count: u64,
+    /// More than this many bytes go.
+    pub size: u64,
+}
+
+fn task_row(row: &Row<'_>) -> Result<TaskRow, rusqlite::Error> {
+    Ok(TaskRow {
+        n: row.get("n")?,
+        id: TaskId::new(row.get::<_, String>("id")?),
+        scope: scope(row)?,
+        context_id: ContextId::new(row.get::<_, String>("context_id")?),
+        session: Arc::from(row.get::<_, String>("session")?),
+        alias: row.get::<_, Option<String>>("alias")?.map(Arc::from),
+        state: state_of(row.get("state")?),
+        status_at: Timestamp::from_millisecond(row.get("status_ms")?),
+        created: Timestamp::from_millisecond(row.get("created_ms")?),
+        head: row.get::<_, i64>("head")?.cast_unsigned(),
+    })
+}
+
+fn scope(row: &Row<'_>) -> Result<Scope, rusqlite::Error> {
+    Ok(Scope {
+        caller: Arc::from(row.get::<_, String>("caller")?),
+        agent: Arc::from(row.get::<_, String>("agent")?),
+    })
+}
+
+fn event_row(row: &Row<'_>) -> Result<Event, rusqlite::Error> {
+    let kind = match row.get::<_, i64>(1)? {
+        0 => Kind::Task,
+        1 => Kind::Status,
+        2 => Kind::Artifact,
+        _ => Kind::Message,
+    };
+    let seq = row.get::<_, i64>(0)?.cast_unsigned() & 0xffff_ffff;
+    Ok(Event {
+        seq,
+        kind,
+        body: Bytes::from(row.get::<_, Vec<u8>>(2)?),
+    })
+}
+
+fn session_row(row: &Row<'_>) -> Result<SessionRow, rusqlite::Error> {
+    Ok(SessionRow {
+        id: Arc::from(row.get::<_, String>("id")?),
+        scope: scope(row)?,
+        context_id: ContextId::new(row.get::<_, String>("context_id")?),
+        conversation: row.get("conversation")?,
+        ready: row.get("ready")?,
+        created: Timestamp::from_millisecond(row.get("created_ms")?),
+        used: Timestamp::from_millisecond(row.get("used_ms")?),
+    })
+}
+
+fn state_of(number: i64) -> TaskState {
+    let known = usize::try_from(number)
+        .ok()
+        .and_then(|number| TaskState::ALL.get(number).copied());
+    known.unwrap_or(TaskState::Unspecified)
+}
