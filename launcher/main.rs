@@ -250,6 +250,8 @@ extern "C" fn rust_eh_personality() {}
 extern "C" fn launcher() -> ! {
     // What a terminal sends to its foreground group is for the server, which then ends us.
     sys!(SETSID);
+    const SET_NAME: usize = 15;
+    sys!(PRCTL, SET_NAME, c"pilothouse-tree".as_ptr());
     loop {
         let Some(descriptors) = next_order() else { exit(0) };
         // Supervisors that have ended.

@@ -18,7 +18,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -270,22 +270,43 @@ fn write_address(config: &Config, address: SocketAddr) {
 /// Takes the address; a taken port gets a sentence of its own.
 async fn listen(config: &Config) -> Result<TcpListener, Error> {
     let address = format!("{}:{}", bracketed(&config.server.host), config.server.port);
-    TcpListener::bind(&address).await.map_err(|source| {
-        let advice = match source.kind() {
-            io::ErrorKind::AddrInUse => {
-                "stop what listens there, or choose another port with --port"
+    bind(&address, config.limits.connections)
+        .await
+        .map_err(|source| {
+            let advice = match source.kind() {
+                io::ErrorKind::AddrInUse => {
+                    "stop what listens there, or choose another port with --port"
+                }
+                io::ErrorKind::PermissionDenied => {
+                    "ports below 1024 are the system's; choose another with --port"
+                }
+                _ => "set `server.host` and `server.port` to an address of this machine",
+            };
+            Error::Listen {
+                address,
+                source,
+                advice,
             }
-            io::ErrorKind::PermissionDenied => {
-                "ports below 1024 are the system's; choose another with --port"
-            }
-            _ => "set `server.host` and `server.port` to an address of this machine",
-        };
-        Error::Listen {
-            address,
-            source,
-            advice,
+        })
+}
+
+/// Listens with room for as many callers at once as there may be connections.
+async fn bind(address: &str, connections: usize) -> io::Result<TcpListener> {
+    let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
+    for address in tokio::net::lookup_host(address).await? {
+        let socket = if address.is_ipv4() {
+            TcpSocket::new_v4()
+        } else {
+            TcpSocket::new_v6()
+        }?;
+        socket.set_reuseaddr(true)?;
+        let backlog = u32::try_from(connections).unwrap_or(u32::MAX);
+        match socket.bind(address).and_then(|()| socket.listen(backlog)) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => last = error,
         }
-    })
+    }
+    Err(last)
 }
 
 fn bracketed(host: &str) -> String {

@@ -316,6 +316,25 @@ impl Control {
         Ok(Report::decode(self.partial))
     }
 
+    /// How the agent ended, if that is known by now.
+    pub fn try_ended(&mut self) -> Option<Ended> {
+        match self.socket.try_read(&mut self.partial[self.filled..]) {
+            Ok(size) if size > 0 => self.filled += size,
+            // Not yet; or the end of the socket, which `ended` tells.
+            Ok(_) | Err(_) => return None,
+        }
+        if self.filled < Report::SIZE {
+            return None;
+        }
+        self.filled = 0;
+        match Report::decode(self.partial) {
+            Some(Report::Exited(code)) => Some(Ended::Code(code)),
+            Some(Report::Signaled(signal)) => Some(Ended::Signal(signal)),
+            Some(Report::Survivors(_)) => Some(Ended::Unclear),
+            Some(Report::Started(_) | Report::NotStarted(_)) | None => None,
+        }
+    }
+
     /// Waits until the agent and its whole tree are gone. Cancel-safe.
     pub async fn ended(&mut self) -> Ended {
         loop {

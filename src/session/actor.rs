@@ -48,6 +48,8 @@ pub(super) struct Actor {
     inbox: Inbox,
     running: Option<Running>,
     prepared: Option<Prepared>,
+    /// Its folders, where they were made just now.
+    folder: Option<Folder>,
     /// What the store knows of the session: whether it is ready, and its conversation.
     noted: (bool, Option<String>),
     /// The turn in a shared folder, from its first gate to the end of its process.
@@ -132,6 +134,7 @@ impl Actor {
             noted,
             running: None,
             prepared: None,
+            folder: None,
             shared: None,
         }
     }
@@ -140,7 +143,7 @@ impl Actor {
     pub(super) async fn run(mut self, own_orders: mpsc::WeakUnboundedSender<Order>, soon: bool) {
         if soon {
             // The task is being stored at this moment; its folders and its supervisor are made meanwhile.
-            let _ = self.house.workspaces.folder(&self.session.id);
+            self.folder = self.house.workspaces.folder(&self.session.id).ok();
             self.prepared = self.house.launcher.prepare().await.ok();
         }
         loop {
@@ -384,10 +387,13 @@ impl Actor {
     ) -> Result<(), NotStarted> {
         let house = self.house.clone();
         let failed = |error: &dyn std::fmt::Display| NotStarted::Failed(error.to_string(), None);
-        let folder = house
-            .workspaces
-            .folder(&self.session.id)
-            .map_err(|error| failed(&error))?;
+        let folder = match self.folder.take() {
+            Some(folder) => folder,
+            None => house
+                .workspaces
+                .folder(&self.session.id)
+                .map_err(|error| failed(&error))?,
+        };
         if !self.session.ready {
             self.set_up(log, &folder, translator).await?;
             self.session.ready = true;

@@ -141,11 +141,11 @@ impl<'a> Conversation<'a> {
 
     async fn listen(&mut self) -> Outcome {
         loop {
-            self.show().await;
+            self.hear_the_rest();
+            // What is said last is stored together with the end that follows it.
             if let Some(outcome) = self.outcome.take() {
                 return self.judge(outcome);
             }
-            // Nothing of the tree is left then, so both pipes come to their end.
             if let Some(ended) = self.running.ended
                 && !self.running.stdout_open
                 && !self.running.stderr_open
@@ -158,9 +158,9 @@ impl<'a> Conversation<'a> {
                     hint: None,
                 };
                 let outcome = self.outcome.take().unwrap_or(silent);
-                self.show().await;
                 return self.judge(outcome);
             }
+            self.show().await;
             match self.happened().await {
                 Happened::Output(read) => self.hear(read),
                 Happened::ErrorOutput(read) => self.hear_error(read),
@@ -183,6 +183,25 @@ impl<'a> Conversation<'a> {
                     self.stop(Cause::Canceled);
                 }
                 Happened::Interrupted(Interruption::Stop) => self.stop(Cause::ServerStops),
+            }
+        }
+    }
+
+    /// When the tree is gone, what it has left in the pipes is read at once, up to their ends.
+    fn hear_the_rest(&mut self) {
+        if self.running.ended.is_none() {
+            self.running.ended = self.running.process.control.try_ended();
+        }
+        while self.running.ended.is_some() && self.running.stdout_open && self.outcome.is_none() {
+            match try_read(&self.running.process.stdout) {
+                Some(read) => self.hear(read),
+                None => break,
+            }
+        }
+        while self.running.ended.is_some() && self.running.stderr_open {
+            match try_read(&self.running.process.stderr) {
+                Some(read) => self.hear_error(read),
+                None => break,
             }
         }
     }
@@ -476,6 +495,14 @@ pub(super) async fn drain_until_ended(running: &mut Running) {
                 running.stderr_open = read.is_ok_and(|size| size > 0);
             }
         }
+    }
+}
+
+/// What is there to be read now, into this thread's scratch buffer; none when there is nothing yet.
+fn try_read(pipe: &tokio::net::unix::pipe::Receiver) -> Option<std::io::Result<usize>> {
+    match SCRATCH.with_borrow_mut(|bytes| pipe.try_read(bytes)) {
+        Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => None,
+        other => Some(other),
     }
 }
 
