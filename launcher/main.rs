@@ -253,9 +253,9 @@ extern "C" fn launcher() -> ! {
     const SET_NAME: usize = 15;
     sys!(PRCTL, SET_NAME, c"pilothouse-tree".as_ptr());
     loop {
+        // Supervisors that have ended are reaped at the next order, or within a second.
+        while has_children() && !order_within_a_second() {}
         let Some(descriptors) = next_order() else { exit(0) };
-        // Supervisors that have ended.
-        while sys!(WAIT4, -1isize, 0, WNOHANG) > 0 {}
         let [control, stdin, stdout, stderr] = descriptors;
         // SIGCHLD alone as flags: a fork. One thread, no locks: the child may run ordinary code.
         if sys!(CLONE, SIGCHLD) == 0 {
@@ -265,6 +265,22 @@ extern "C" fn launcher() -> ! {
             sys!(CLOSE, descriptor);
         }
     }
+}
+
+/// Reaps what has ended; whether anything is left.
+fn has_children() -> bool {
+    loop {
+        let pid = sys!(WAIT4, -1isize, 0, WNOHANG);
+        if pid <= 0 {
+            return pid == 0;
+        }
+    }
+}
+
+fn order_within_a_second() -> bool {
+    let mut orders = PollFd { fd: 0, events: 1, revents: 0 };
+    let second = TimeSpec { seconds: 1, nanoseconds: 0 };
+    sys!(PPOLL, &raw mut orders, 1, &raw const second, 0, 8) != 0
 }
 
 /// The descriptors of the next order; none when the server is gone.

@@ -471,6 +471,28 @@ pub(crate) mod tests {
     }
 
     #[tokio::test]
+    async fn supervisors_that_have_ended_are_not_left_as_zombies() {
+        let launcher = Launcher::start().unwrap();
+        let mut process = launcher.spawn(&shell("exit 0")).await.unwrap();
+        let parent = |pid: i32| -> Option<i32> {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+            stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()
+        };
+        let mut waiting = launcher.spawn(&shell("read go; exit 0")).await.unwrap();
+        let own = parent(parent(waiting.pid).unwrap()).unwrap();
+        assert_eq!(process.control.ended().await, Ended::Code(0));
+        waiting.stdin = None;
+        assert_eq!(waiting.control.ended().await, Ended::Code(0));
+        let children =
+            || std::fs::read_to_string(format!("/proc/{own}/task/{own}/children")).unwrap();
+        let patience = std::time::Instant::now() + Duration::from_secs(5);
+        while !children().is_empty() && std::time::Instant::now() < patience {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(children(), "");
+    }
+
+    #[tokio::test]
     async fn a_launcher_that_was_killed_is_replaced() {
         let launcher = Launcher::start().unwrap();
         launcher.orders.lock().unwrap().take();
