@@ -422,7 +422,7 @@ pub(crate) mod tests {
     #[tokio::test]
     async fn what_left_the_process_group_and_ignores_sigterm_is_gone_before_the_end_is_reported() {
         let launcher = Launcher::start().unwrap();
-        let script = "trap '' TERM; setsid sh -c 'setsid sleep 600 & echo $!; exec sleep 600' & sleep 0.2; exec sleep 600";
+        let script = "trap '' TERM; setsid sh -c 'setsid sleep 600 & echo $!; exec sleep 600' & exec sleep 600";
         let mut process = launcher.spawn(&shell(script)).await.unwrap();
         let mut pid = [0u8; 32];
         let size = process.stdout.read(&mut pid).await.unwrap();

@@ -198,6 +198,10 @@ impl Actor {
                     // What an agent says between turns is the session's, never the next task's.
                     self.overheard(read);
                 }
+                // Nobody waits for these words, but a full pipe would stop the process.
+                read = read(&running.process.stderr), if running.stderr_open => {
+                    running.stderr_open = read.is_ok_and(|size| size > 0);
+                }
                 () = tokio::time::sleep_until(until) => {
                     self.live.cold(&self.key);
                     break Heard::Evict;
@@ -464,7 +468,9 @@ impl Actor {
         let Some(script) = house.workspaces.script() else {
             return Ok(());
         };
-        translator.status(&format!("running {}", script.display()), None);
+        // Where it lies on this machine is not the caller's business.
+        let name = script.file_name().unwrap_or_default().to_string_lossy();
+        translator.status(&format!("running {name}"), None);
         self.show(log, translator).await;
         let spec = house.agent.script_spec(
             script,
@@ -481,7 +487,7 @@ impl Actor {
                 Ok(())
             }
             Err(InitFailed { reason, output }) => {
-                let message = format!("the session script {} {reason}: {output}", script.display());
+                let message = format!("the session script {name} {reason}: {output}");
                 Err(NotStarted::Failed(
                     message,
                     Some("the operator must correct the script (`sessions.init`)".to_owned()),
