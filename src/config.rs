@@ -29,6 +29,7 @@ pub use error::Error;
 pub use load::{Environment, Flags, Loaded, load};
 pub use secrets::{MASK, masked};
 pub use units::{Age, Bytes};
+pub use validate::network;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -54,6 +55,10 @@ pub struct Config {
     pub sessions: Sessions,
     /// Where sessions work.
     pub workspace: Workspace,
+    /// The agent cards.
+    pub card: Card,
+    /// Push notifications.
+    pub push: Push,
     /// Agent processes.
     pub processes: Processes,
     /// Sizes and rates.
@@ -88,6 +93,64 @@ pub struct Server {
     pub allowed_hosts: Vec<String>,
     /// Origins of web pages that may call; none by default.
     pub allowed_origins: Vec<String>,
+    /// Networks of proxies whose `Forwarded` and `X-Forwarded-*` headers are believed.
+    pub trusted_proxies: Vec<String>,
+}
+
+/// The agent cards.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Card {
+    /// The shape that a client gets which names no version.
+    pub default: CardShape,
+    /// How long a client may keep a card without asking again.
+    pub max_age: Age,
+    /// The signature.
+    pub signing: Signing,
+}
+
+/// The shape of a card.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum CardShape {
+    /// v1.0 with the members of v0.3 beside it.
+    Hybrid,
+    /// v1.0 alone.
+    V1,
+}
+
+/// The signature of the cards.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Signing {
+    /// A PEM file with a private key, of the curve P-256 (ES256) or Ed25519 (`EdDSA`).
+    pub key: Option<PathBuf>,
+    /// The key's id in the signature and in the JWKS; its thumbprint when unset.
+    pub kid: Option<String>,
+}
+
+/// Push notifications.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Push {
+    /// Whether they are offered at all.
+    pub enabled: bool,
+    /// Networks inside of the operator's own that may be posted to, and where plain http will do.
+    pub allow: Vec<String>,
+    /// For one attempt, from the name's resolution to the end of the answer.
+    pub timeout: Age,
+    /// From a failed attempt to the next; doubled each time.
+    pub backoff: Age,
+    /// The longest time between two attempts.
+    pub backoff_max: Age,
+    /// How long an event is tried before its config is given up.
+    pub give_up: Age,
+    /// Configs of one task.
+    pub per_task: usize,
+    /// Configs that have events to deliver, or may have.
+    pub pending: usize,
+    /// Posts at a time.
+    pub concurrent: usize,
 }
 
 /// Who may call.
@@ -202,6 +265,8 @@ pub struct Limits {
     pub rate_keys: usize,
     /// HTTP/2 streams of one connection.
     pub http2_streams: u32,
+    /// HTTP/2 streams of one connection that were reset and are not yet gone; more ends it.
+    pub http2_resets: usize,
     /// Connections that read the store side by side.
     pub store_readers: usize,
 }
@@ -301,6 +366,8 @@ pub struct EnvFile {
 pub struct Agent {
     /// Its driver.
     pub driver: DriverKind,
+    /// Whether it is reached by its name; when unset, if the file declares it.
+    pub serve: Option<bool>,
     /// The name on its card; the key in `agents` when unset.
     pub name: Option<String>,
     /// The text on its card.
@@ -309,6 +376,16 @@ pub struct Agent {
     pub version: Option<String>,
     /// What it can do, as its card says it.
     pub skills: Vec<Skill>,
+    /// Folders whose `*/SKILL.md` files are skills of its card too.
+    pub skills_from: Vec<PathBuf>,
+    /// Protocol extensions that its card declares.
+    pub extensions: Vec<Extension>,
+    /// Whether an answer without a task is possible.
+    pub replies: Replies,
+    /// Where its sessions work, where that differs from `workspace`.
+    pub workspace: AgentWorkspace,
+    /// Its session script, where that differs from `sessions.init`.
+    pub init: Option<PathBuf>,
     /// The program; the driver's own when unset.
     pub program: Option<String>,
     /// Arguments, before what the driver adds.
@@ -351,6 +428,45 @@ pub struct Skill {
     /// Prompts to try.
     #[serde(default)]
     pub examples: Vec<String>,
+    /// Whether it stands on the extended card alone, which known callers see.
+    #[serde(default)]
+    pub extended: bool,
+}
+
+/// A protocol extension on the card (specification 4.6).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Extension {
+    /// Its name.
+    pub uri: String,
+    /// One sentence on how it is used.
+    #[serde(default)]
+    pub description: Option<String>,
+    /// Whether a client that does not ask for it is refused.
+    #[serde(default)]
+    pub required: bool,
+}
+
+/// What a message is answered with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Replies {
+    /// Always a task.
+    Task,
+    /// A bare message where the agent's first word is one; the task is withheld until then.
+    Message,
+}
+
+/// Where the sessions of one agent work, as far as it differs.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct AgentWorkspace {
+    /// See `workspace.mode`.
+    pub mode: Option<WorkspaceMode>,
+    /// See `workspace.path`.
+    pub path: Option<PathBuf>,
+    /// See `workspace.shared_turns`.
+    pub shared_turns: Option<usize>,
 }
 
 /// Which driver.

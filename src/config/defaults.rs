@@ -1,9 +1,9 @@
 //! What holds when nobody says otherwise; the reasons stand in `pilothouse.example.yaml`.
 
 use super::{
-    Age, Agent, AskPolicy, Auth, Bytes, Color, Config, DriverKind, Env, EnvFile, Format, Input,
-    Limits, Log, LogFormat, Processes, Retention, Server, Sessions, Store, Timeouts, V03,
-    Workspace, WorkspaceMode,
+    Age, Agent, AgentWorkspace, AskPolicy, Auth, Bytes, Card, CardShape, Color, Config, DriverKind, Env,
+    EnvFile, Format, Input, Limits, Log, LogFormat, Processes, Push, Replies, Retention, Server, Sessions,
+    Signing, Store, Timeouts, V03, Workspace, WorkspaceMode,
 };
 use std::collections::BTreeMap;
 
@@ -30,6 +30,8 @@ impl Default for Config {
             store: Store::default(),
             sessions: Sessions::default(),
             workspace: Workspace::default(),
+            card: Card::default(),
+            push: Push::default(),
             processes: Processes::default(),
             limits: Limits::default(),
             timeouts: Timeouts::default(),
@@ -54,6 +56,33 @@ impl Default for Server {
             public_url: None,
             allowed_hosts: Vec::new(),
             allowed_origins: Vec::new(),
+            trusted_proxies: Vec::new(),
+        }
+    }
+}
+
+impl Default for Card {
+    fn default() -> Self {
+        Self {
+            default: CardShape::Hybrid,
+            max_age: seconds(60),
+            signing: Signing::default(),
+        }
+    }
+}
+
+impl Default for Push {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            allow: Vec::new(),
+            timeout: seconds(15),
+            backoff: seconds(1),
+            backoff_max: seconds(300),
+            give_up: seconds(DAY),
+            per_task: 16,
+            pending: 10_000,
+            concurrent: 32,
         }
     }
 }
@@ -139,6 +168,7 @@ impl Default for Limits {
             wrong_tokens: 30,
             rate_keys: 10_000,
             http2_streams: 256,
+            http2_resets: 64,
             store_readers: 4,
         }
     }
@@ -205,10 +235,16 @@ impl Agent {
         };
         Self {
             driver,
+            serve: None,
             name: (driver == DriverKind::Claude).then(|| "claude-code".to_owned()),
             description: None,
             version: None,
             skills: Vec::new(),
+            skills_from: Vec::new(),
+            extensions: Vec::new(),
+            replies: Replies::Task,
+            workspace: AgentWorkspace::default(),
+            init: None,
             program: None,
             args: Vec::new(),
             input: Input::Argument,

@@ -31,6 +31,15 @@ pub(super) fn lay_over(layers: &mut Layers, environment: &Environment, cwd: &Pat
         );
     }
     let config = layers.config();
+    for name in config.agents.keys() {
+        let key = format!("agents.{name}.serve");
+        // `auto` serves Claude Code only where it can run; that it is described is no order to serve it.
+        let chosen_later = config.agent == "auto" && name == "claude";
+        if unsaid(layers, &key) && !chosen_later && layers.declared(name) {
+            let origin = Origin::Derived("declared in the file".to_owned());
+            layers.set(&key, true.into(), origin);
+        }
+    }
     if config.processes.starting == 0 {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let origin = Origin::Derived(format!("twice the {cores} cores"));

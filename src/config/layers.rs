@@ -56,6 +56,14 @@ impl Layers {
         self.origins.get(key).cloned().unwrap_or(Origin::Default)
     }
 
+    /// Whether the file says anything of an agent.
+    pub(super) fn declared(&self, agent: &str) -> bool {
+        let prefix = format!("agents.{agent}.");
+        self.origins
+            .iter()
+            .any(|(key, origin)| key.starts_with(&prefix) && matches!(origin, Origin::File { .. }))
+    }
+
     /// Whether `.env` comes after the environment.
     pub(super) fn order(&mut self, env_file_overrides: bool) {
         self.env_file_overrides = env_file_overrides;

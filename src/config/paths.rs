@@ -45,12 +45,22 @@ pub(super) fn make_absolute(
         absolute("audit", &mut path)?;
         config.audit = path.to_string_lossy().into_owned();
     }
+    if let Some(path) = &mut config.card.signing.key {
+        absolute("card.signing.key", path)?;
+    }
     for (name, agent) in &mut config.agents {
-        let key = format!("agents.{name}.defaults_dir");
-        agent
-            .defaults_dir
-            .as_mut()
-            .map_or(Ok(()), |path| absolute(&key, path))?;
+        let one = [
+            ("defaults_dir", agent.defaults_dir.as_mut()),
+            ("init", agent.init.as_mut()),
+            ("workspace.path", agent.workspace.path.as_mut()),
+        ];
+        let many = agent.skills_from.iter_mut();
+        let many = many.map(|path| ("skills_from", Some(path)));
+        for (field, path) in one.into_iter().chain(many) {
+            if let Some(path) = path {
+                absolute(&format!("agents.{name}.{field}"), path)?;
+            }
+        }
     }
     Ok(())
 }

@@ -4,13 +4,26 @@ use super::environment::{preset, preset_names};
 use super::error::Problem;
 use super::guess::nearest;
 use super::{Agent, Config, DriverKind, Input};
+use ipnet::IpNet;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 /// Names that have a meaning of their own in the server's addresses.
-const RESERVED: [&str; 9] = [
-    "v1", "a2a", "agents", "ui", "api", "tasks", "health", "ready", "metrics",
+const RESERVED: [&str; 13] = [
+    "v1",
+    "a2a",
+    "agents",
+    "ui",
+    "api",
+    "tasks",
+    "health",
+    "ready",
+    "metrics",
+    "message",
+    "card",
+    ".well-known",
+    "auto",
 ];
 
 impl Config {
@@ -123,6 +136,18 @@ impl Config {
                 format!("`server.public_url` must begin with http:// or https://, not be `{url}`"),
             );
         }
+        let lists = [
+            ("server.trusted_proxies", &self.server.trusted_proxies),
+            ("push.allow", &self.push.allow),
+        ];
+        for (key, list) in lists {
+            for text in list.iter().filter(|text| network(text).is_none()) {
+                found.add(
+                    &[key],
+                    format!("`{key}` holds `{text}`, which is no network; write one like 10.1.0.0/16, fd00::/8 or 127.0.0.1"),
+                );
+            }
+        }
         if self.audit_path().is_some_and(Path::is_dir) {
             found.add(
                 &["audit"],
@@ -206,6 +231,26 @@ impl Config {
                 limits.store_readers as u64,
                 "nothing could be read",
             ),
+            (
+                "limits.http2_resets",
+                limits.http2_resets as u64,
+                "one canceled HTTP/2 request would end its connection",
+            ),
+            (
+                "push.per_task",
+                self.push.per_task as u64,
+                "no task could have a push notification config; set `push.enabled: false` if you mean it",
+            ),
+            (
+                "push.pending",
+                self.push.pending as u64,
+                "no push notification could be taken; set `push.enabled: false` if you mean it",
+            ),
+            (
+                "push.concurrent",
+                self.push.concurrent as u64,
+                "no push notification could be sent; set `push.enabled: false` if you mean it",
+            ),
         ];
         for (key, value, consequence) in at_least_one {
             if value == 0 {
@@ -252,11 +297,10 @@ impl Agent {
                 &["agents"],
                 format!("an agent cannot be called `{name}`: that is an address of the server"),
             );
-        } else if name == "auto"
-            || !name.starts_with(|c: char| c.is_ascii_alphanumeric())
+        } else if !name.starts_with(|c: char| c.is_ascii_alphanumeric())
             || !name.chars().all(is_plain)
         {
-            found.add(&["agents"], format!("an agent cannot be called `{name}`: it is part of an address, so use a-z, 0-9, `-` and `_`, and not `auto`"));
+            found.add(&["agents"], format!("an agent cannot be called `{name}`: it is part of an address, so use a-z, 0-9, `-` and `_`"));
         }
         if self.driver == DriverKind::Command
             && self
@@ -309,6 +353,14 @@ impl Agent {
             );
         }
     }
+}
+
+/// A network in CIDR notation, or one address.
+pub fn network(text: &str) -> Option<IpNet> {
+    let text = text.trim();
+    text.parse()
+        .ok()
+        .or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
 }
 
 #[derive(Default)]

@@ -1,0 +1,3 @@
+//! A scripted agent for the public conformance kits.
+
+fn main() {}
