@@ -1,15 +1,22 @@
 //! One configured agent, resolved: its program found, its environment chosen, its driver made.
 
+mod served;
+
+pub use served::Agents;
+
 use crate::config::{self, AskPolicy, Config, DriverKind, Format, Input};
 use crate::supervisor::Spec;
-use crate::workspace::Folder;
+use crate::workspace::{self, Folder, Workspaces};
 use pilothouse_a2a::card::AgentSkill;
 use pilothouse_agents::claude::{Claude, ClaudeOptions, SELF_WAKING_TOOLS};
 use pilothouse_agents::command::{self, Command, CommandOptions};
 use pilothouse_agents::{Driver, Launch, Refusal, Turn};
 use serde_json::{Value, json};
+use served::Folders;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tokio::sync::Semaphore;
 
 /// The hidden command by which this binary is the demo agent.
 pub const DEMO_COMMAND: &str = "demo-agent";
@@ -27,16 +34,19 @@ const CREDENTIALS: [&str; 5] = [
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// An agent that can be run.
-#[derive(Debug)]
 pub struct Agent {
     /// Its key in `agents`.
-    pub key: String,
+    pub key: Arc<str>,
     /// The name on its card.
     pub name: String,
     /// What is answered when it asks to use a tool.
     pub asks: AskPolicy,
     /// As it is configured.
     pub config: config::Agent,
+    /// Where its sessions work.
+    pub workspaces: Workspaces,
+    /// Turns at a time, where all its sessions share one folder.
+    pub shared_turns: Option<Arc<Semaphore>>,
     /// Why it was chosen and what the operator may want to know, for the start.
     pub notes: Vec<String>,
     program: PathBuf,
@@ -64,65 +74,17 @@ pub enum Error {
     /// A command agent without a program.
     #[error("agent `{0}`: a command driver needs `agents.{0}.program` (or AGENT_CMD)")]
     NoProgram(String),
+    /// Its folders.
+    #[error(transparent)]
+    Workspace(#[from] workspace::Error),
 }
 
 impl Agent {
-    /// Resolves the agent that the configuration selects; `auto` takes Claude Code where it is found and
-    /// can reach a model, else the demo agent, and the notes say which and why.
-    ///
-    /// # Errors
-    ///
-    /// When the named agent does not exist or its program is not found.
-    pub fn resolve(config: &Config, environment: &BTreeMap<String, String>) -> Result<Self, Error> {
-        if config.agent != "auto" {
-            return Self::named(config, &config.agent, environment);
-        }
-        let path = environment.get("PATH").map_or(DEFAULT_PATH, String::as_str);
-        let claude = config.agents.get("claude");
-        let program = claude
-            .and_then(|agent| agent.program.as_deref())
-            .unwrap_or("claude");
-        let found = find(program, path);
-        let credential = claude.and_then(|agent| credential(agent, environment));
-        let reason = match (&found, &credential) {
-            (Some(program), Some(credential)) => {
-                let mut agent = Self::named(config, "claude", environment)?;
-                agent.notes.insert(
-                    0,
-                    format!(
-                        "agent: Claude Code ({}), because it is installed and {credential} is set",
-                        program.display()
-                    ),
-                );
-                return Ok(agent);
-            }
-            (Some(_), None) => format!(
-                "Claude Code is installed, but no credential is set.{} Set ANTHROPIC_API_KEY (in the environment \
-                 or in .env) to serve Claude Code",
-                login_advice(environment)
-            ),
-            (None, Some(credential)) => {
-                format!(
-                    "{credential} is set, but `{program}` is not on PATH. Install Claude Code to serve it"
-                )
-            }
-            (None, None) => format!(
-                "`{program}` is not on PATH and no credential is set. Install Claude Code and set ANTHROPIC_API_KEY \
-                 to serve it"
-            ),
-        };
-        let mut agent = Self::named(config, "demo", environment)?;
-        agent.notes.insert(
-            0,
-            format!("agent: the demo agent, because {reason}; or name another with --agent"),
-        );
-        Ok(agent)
-    }
-
     fn named(
         config: &Config,
         key: &str,
         environment: &BTreeMap<String, String>,
+        folders: &mut Folders,
     ) -> Result<Self, Error> {
         let agent = config
             .agents
@@ -172,8 +134,17 @@ impl Agent {
         }
         let name = agent.name.clone().unwrap_or_else(|| key.to_owned());
         let env = env.into_iter().collect();
+        let (workspaces, shared_turns) = folders.of(config, &agent)?;
+        if let Some(path) = workspaces.shared() {
+            notes.push(format!(
+                "all sessions of `{key}` work in {} and see each other's files (`workspace.mode: shared`)",
+                path.display()
+            ));
+        }
         Ok(Self {
-            key: key.to_owned(),
+            key: Arc::from(key),
+            workspaces,
+            shared_turns,
             name,
             asks: agent.asks,
             config: agent,
@@ -267,6 +238,11 @@ impl Agent {
     /// What the caller or the operator must change.
     pub fn check(&self, turn: &Turn) -> Result<(), Refusal> {
         self.driver().check(turn)
+    }
+
+    /// Whether images are given to it as they are; other files lie in its workspace.
+    pub fn takes_images(&self) -> bool {
+        self.config.driver == DriverKind::Claude
     }
 
     /// Whether the CLI states its whole answer at the end of a turn.

@@ -2,8 +2,8 @@
 //! the first request; [`App::spawn`] cannot fail.
 
 use crate::access::{Access, Token};
-use crate::agent::{self, Agent};
-use crate::config::{Config, Loaded, WorkspaceMode};
+use crate::agent::{self, Agents};
+use crate::config::{Config, Loaded};
 use crate::process::Launcher;
 use crate::server::{self, Doors};
 use crate::service::Service;
@@ -12,7 +12,7 @@ use crate::store;
 use crate::sweep;
 use crate::task::Tasks;
 use crate::telemetry::Telemetry;
-use crate::workspace::{self, Workspaces};
+use crate::workspace;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
@@ -98,8 +98,10 @@ impl App {
             what: "cannot start the launcher of agents",
             source,
         })?;
-        let agent = Arc::new(Agent::resolve(&config, &agent_environment)?);
-        notes.extend(agent.notes.iter().cloned());
+        let agents = Agents::resolve(&config, &agent_environment, cwd)?;
+        for agent in agents.iter() {
+            notes.extend(agent.notes.iter().cloned());
+        }
         // The port is taken first: a second server on it must not even open the store.
         let listener = listen(&config).await?;
         let address = listener.local_addr().map_err(|source| Error::System {
@@ -108,7 +110,9 @@ impl App {
         })?;
         let holder = format!("process {} on {address}", std::process::id());
         let store = store::open(&config, &holder)?;
-        let workspaces = Workspaces::new(&config, cwd, agent.config.defaults_dir.as_deref())?;
+        for agent in agents.iter() {
+            agent.workspaces.check()?;
+        }
         let telemetry = Telemetry::new(&config).map_err(|source| Error::System {
             what: "cannot open a log",
             source,
@@ -129,27 +133,17 @@ impl App {
                 what: "cannot keep the token in the state folder",
                 source,
             })?;
-        if config.workspace.mode == WorkspaceMode::Shared {
-            notes.push(format!(
-                "all sessions work in {} and see each other's files (`workspace.mode: shared`)",
-                config.workspace.path.display()
-            ));
-        }
         let stop = CancellationToken::new();
         let doors_stop = CancellationToken::new();
-        let shared = (config.workspace.mode == WorkspaceMode::Shared)
-            .then(|| Arc::new(Semaphore::new(config.workspace.shared_turns)));
         let house = Arc::new(House {
             tasks: Tasks::new(store.clone()),
             store,
             launcher,
-            agent,
-            workspaces,
+            agents,
             telemetry: telemetry.clone(),
             actors: TaskTracker::new(),
             stop: stop.clone(),
             starting: Arc::new(Semaphore::new(config.processes.starting)),
-            shared_turns: shared,
             config: config.clone(),
         });
         let service = Service::new(Sessions::new(house.clone()));
@@ -180,9 +174,9 @@ impl App {
         })
     }
 
-    /// The agent that serves.
-    pub fn agent(&self) -> &Agent {
-        &self.house.agent
+    /// The agents that are served.
+    pub fn agents(&self) -> &Agents {
+        &self.house.agents
     }
 
     /// Starts to serve.

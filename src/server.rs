@@ -5,23 +5,29 @@
 //! end streams that would otherwise keep it waiting for ever.
 
 mod admin;
+mod call;
 mod card;
+mod grpc;
 mod jsonrpc;
+mod rest;
 mod stream;
 
-use crate::access::{Access, Denied};
+use crate::access::{Access, Caller, Denied};
 use crate::config::Config;
 use crate::service::Service;
 use crate::telemetry::{Entry, Telemetry};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
-use axum::routing::{get, post};
+use axum::routing::{any, get, post};
+use bytes::Bytes;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use pilothouse_a2a::error::Error;
+use pilothouse_a2a::error::{Error, ErrorKind};
+use pilothouse_a2a::time::Timestamp;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -29,6 +35,8 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tonic_health::ServingStatus;
+use tonic_health::pb::health_server::{Health, HealthServer};
 use tower_service::Service as _;
 
 /// What every door needs.
@@ -66,8 +74,11 @@ pub fn router(doors: Arc<Doors>) -> Router {
         .route("/api/v1/sessions", get(admin::sessions))
         .route("/api/v1/sessions/{id}", get(admin::session))
         .route("/api/v1/tasks/{id}/answer", get(admin::answer))
-        .fallback(admin::not_found)
-        .method_not_allowed_fallback(admin::wrong_method)
+        .route("/lf.a2a.v1.A2AService/{method}", any(grpc::call))
+        .route("/a2a.v1.A2AService/{method}", any(grpc::call))
+        .route_service("/grpc.health.v1.Health/{method}", health(&doors.stop))
+        .fallback(rest::call)
+        .method_not_allowed_fallback(admin::method_not_allowed)
         .with_state(doors)
 }
 
@@ -89,6 +100,8 @@ pub async fn serve(
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(doors.config.limits.http2_streams)
+        .max_pending_accept_reset_streams(doors.config.limits.http2_resets)
+        .max_local_error_reset_streams(doors.config.limits.http2_resets)
         .keep_alive_interval(doors.config.timeouts.keep_alive.get());
     let builder = Arc::new(builder);
     loop {
@@ -113,12 +126,20 @@ pub async fn serve(
         };
         let _ = socket.set_nodelay(true);
         let (app, builder, stop) = (app.clone(), builder.clone(), stop.clone());
+        let doors = doors.clone();
         tracker.spawn(async move {
             let service = hyper::service::service_fn(
                 move |mut request: hyper::Request<hyper::body::Incoming>| {
                     request.extensions_mut().insert(Peer(peer));
+                    let known = name_agent(&doors, &mut request);
                     let mut app = app.clone();
-                    async move { app.call(request.map(Body::new)).await }
+                    async move {
+                        if known {
+                            app.call(request.map(Body::new)).await
+                        } else {
+                            Ok(admin::not_found(request.map(Body::new)).await)
+                        }
+                    }
                 },
             );
             let connection = builder.serve_connection(TokioIo::new(socket), service);
@@ -138,9 +159,134 @@ pub async fn serve(
     let _ = tokio::time::timeout(patience, tracker.wait()).await;
 }
 
+/// Takes `/agents/NAME` off a path, so that every door is there for each agent; false for an unknown one.
+fn name_agent<B>(doors: &Doors, request: &mut hyper::Request<B>) -> bool {
+    let Some(rest) = request.uri().path().strip_prefix("/agents/") else {
+        return true;
+    };
+    let (name, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let agents = &doors.service.sessions().house().agents;
+    let Some(agent) = agents.get(name) else {
+        return false;
+    };
+    let path = if path.is_empty() { "/" } else { path };
+    let path = match request.uri().query() {
+        Some(query) => format!("{path}?{query}"),
+        None => path.to_owned(),
+    };
+    let mut parts = request.uri().clone().into_parts();
+    parts.path_and_query = path.parse().ok();
+    let Ok(uri) = axum::http::Uri::from_parts(parts) else {
+        return false;
+    };
+    let key = agent.key.clone();
+    *request.uri_mut() = uri;
+    request.extensions_mut().insert(call::Named(key));
+    true
+}
+
+/// The standard health service: serving, until the server stops.
+fn health(stop: &CancellationToken) -> HealthServer<impl Health> {
+    let (reporter, server) = tonic_health::server::health_reporter();
+    let stop = stop.clone();
+    tokio::spawn(async move {
+        let names = grpc::SERVICES.iter().copied().chain([""]);
+        for name in names.clone() {
+            reporter
+                .set_service_status(name, ServingStatus::Serving)
+                .await;
+        }
+        stop.cancelled().await;
+        for name in names {
+            reporter
+                .set_service_status(name, ServingStatus::NotServing)
+                .await;
+        }
+    });
+    server
+}
+
 // === what doors share ===
 
+/// A request from its arrival to its entry in the audit log.
+struct Visit<'a> {
+    doors: &'a Doors,
+    began: Instant,
+    time: Timestamp,
+    peer: IpAddr,
+    admitted: Result<Caller, Error>,
+}
+
+impl<'a> Visit<'a> {
+    /// Asks the guard.
+    fn begin(doors: &'a Doors, request: &Request) -> Self {
+        let peer = peer(request);
+        let admitted = doors
+            .access
+            .admit(request.headers(), authority(request).as_deref(), peer);
+        Self {
+            doors,
+            began: Instant::now(),
+            time: Timestamp::now(),
+            peer,
+            admitted: admitted.map_err(|denied| denial(&denied).1),
+        }
+    }
+
+    /// Who calls.
+    fn caller(&self) -> Result<&Caller, Error> {
+        self.admitted.as_ref().map_err(Clone::clone)
+    }
+
+    /// Notes what came of it.
+    async fn end(self, heard: &call::Heard, outcome: &'static str, status: StatusCode) {
+        let task = heard.task.as_ref();
+        let entry = Entry {
+            time: self.time,
+            caller: self.admitted.ok().map(|caller| caller.name.to_string()),
+            peer: self.peer.to_string(),
+            action: heard.action.clone().unwrap_or_else(|| "POST".to_owned()),
+            task: task.map(|log| log.id.to_string()),
+            context: task.map(|log| log.context_id.to_string()),
+            outcome,
+            status: status.as_u16(),
+            duration_ms: (self.began.elapsed().as_secs_f64() * 1e6).round() / 1e3,
+        };
+        self.doors.telemetry.audit().note(&entry).await;
+    }
+}
+
 impl Doors {
+    /// A request's body, within `limits.body` and `timeouts.body`.
+    async fn read_body(&self, headers: &HeaderMap, body: Body) -> Result<Bytes, Error> {
+        let limit = self.config.limits.body.as_usize();
+        let too_large = || {
+            Error::new(
+                ErrorKind::TooLarge,
+                format!("the body is larger than {limit} bytes (`limits.body`)"),
+            )
+        };
+        let announced = headers
+            .get(header::CONTENT_LENGTH)
+            .and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+        if announced.is_some_and(|length| length > limit as u64) {
+            return Err(too_large());
+        }
+        let reading = tokio::time::timeout(
+            self.config.timeouts.body.get(),
+            Limited::new(body, limit).collect(),
+        );
+        match reading.await {
+            Err(_) => Err(Error::new(
+                ErrorKind::InvalidRequest,
+                "the body did not come in time (`timeouts.body`)",
+            )),
+            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
+            Ok(Err(_)) => Err(Error::new(ErrorKind::InvalidRequest, "the body broke off")),
+            Ok(Ok(body)) => Ok(body.to_bytes()),
+        }
+    }
+
     /// The address that clients use, as far as this request tells.
     fn base_url(&self, request: &Request) -> String {
         if let Some(url) = &self.config.server.public_url {
@@ -176,7 +322,6 @@ fn authority(request: &Request) -> Option<String> {
 
 /// A refusal at the door as the error of every binding.
 fn denial(denied: &Denied) -> (StatusCode, Error) {
-    use pilothouse_a2a::error::ErrorKind;
     let (status, kind) = match denied {
         Denied::NoToken | Denied::WrongToken => {
             (StatusCode::UNAUTHORIZED, ErrorKind::Unauthenticated)
@@ -194,7 +339,7 @@ fn denial(denied: &Denied) -> (StatusCode, Error) {
 /// Headers that belong to a refusal.
 fn with_advice(mut response: Response, error: &Error) -> Response {
     let headers = response.headers_mut();
-    if error.kind == pilothouse_a2a::error::ErrorKind::Unauthenticated {
+    if error.kind == ErrorKind::Unauthenticated {
         headers.insert(
             header::WWW_AUTHENTICATE,
             HeaderValue::from_static("Bearer realm=\"pilothouse\""),
@@ -206,6 +351,18 @@ fn with_advice(mut response: Response, error: &Error) -> Response {
     response
 }
 
+/// Whether the content type says JSON.
+fn is_json(headers: &HeaderMap) -> bool {
+    let content_type = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    let media_type = content_type.split(';').next().unwrap_or_default().trim();
+    let media_type = media_type.to_ascii_lowercase();
+    media_type == "application/json"
+        || (media_type.starts_with("application/") && media_type.ends_with("+json"))
+}
+
 fn json_response(status: StatusCode, body: impl Into<Body>) -> Response {
     Response::builder()
         .status(status)
@@ -215,9 +372,4 @@ fn json_response(status: StatusCode, body: impl Into<Body>) -> Response {
         )
         .body(body.into())
         .expect("constant headers are valid")
-}
-
-/// Notes a refused or answered request.
-async fn note(doors: &Doors, entry: Entry) {
-    doors.telemetry.audit().note(&entry).await;
 }

@@ -2,22 +2,27 @@
 
 mod message;
 mod recover;
+mod repeat;
 
 use crate::access::Caller;
+use crate::agent::Agent;
+use crate::config::Replies;
 use crate::session::{Refused, Sessions};
-use crate::store::{self, Filter, Place, TaskRow, Write};
+use crate::store::{self, Filter, Place, Scope, TaskRow, Write};
 use crate::task::{Cursor, Record, TaskLog};
 use bytes::Bytes;
+use message::Told;
 use pilothouse_a2a::error::{Error, ErrorKind};
 use pilothouse_a2a::event::{StreamResponse, TaskStatusUpdateEvent};
 use pilothouse_a2a::id::{ContextId, TaskId};
 use pilothouse_a2a::message::Message;
 use pilothouse_a2a::operation::{
-    CancelTaskRequest, GetTaskRequest, ListTasksRequest, ListTasksResponse, SendMessageRequest,
+    CancelTaskRequest, GetTaskRequest, ListTasksRequest, ListTasksResponse, Reply,
+    SendMessageRequest,
 };
 use pilothouse_a2a::task::{Task, TaskState, TaskStatus};
 use pilothouse_a2a::time::Timestamp;
-use pilothouse_agents::Turn as Prompt;
+use repeat::{Mark, Repeat, Repeats};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
@@ -28,12 +33,37 @@ const RETRY_SECONDS: u64 = 5;
 #[derive(Clone)]
 pub struct Service {
     sessions: Sessions,
+    repeats: Repeats,
+}
+
+/// Who calls which agent.
+#[derive(Clone)]
+pub struct Client {
+    /// Who.
+    pub caller: Caller,
+    /// Which agent.
+    pub agent: Arc<Agent>,
+}
+
+impl Client {
+    /// What this client may see.
+    pub fn scope(&self) -> Scope {
+        self.caller.scope(&self.agent.key)
+    }
+}
+
+/// A message that was taken, and from where on its task is new.
+pub struct Accepted {
+    /// The task.
+    pub log: Arc<TaskLog>,
+    /// The last sequence number before the message, where the task was there already.
+    pub before: Option<u64>,
 }
 
 /// A task on its way: its log, where to begin to read, and what to show first.
 pub struct Stream {
-    /// What comes after `first`.
-    pub cursor: Cursor,
+    /// What comes after `first`; nothing after a bare message.
+    pub cursor: Option<Cursor>,
     /// The task as it stands, with its sequence number; none where the log's own first event is it.
     pub first: Option<(u64, Bytes)>,
 }
@@ -41,7 +71,10 @@ pub struct Stream {
 impl Service {
     /// The operations over these sessions.
     pub fn new(sessions: Sessions) -> Self {
-        Self { sessions }
+        Self {
+            sessions,
+            repeats: Repeats::default(),
+        }
     }
 
     /// The sessions behind.
@@ -55,31 +88,56 @@ impl Service {
 
     // === sending ===
 
-    /// Accepts a message; `alias` is the task's id as a v0.1 client made it.
+    /// Accepts a message; `alias` is the task's id as a v0.1 client made it, `key` its `Idempotency-Key`.
     ///
     /// # Errors
     ///
     /// What is wrong with the message, who may not, or that there is no room.
     pub async fn accept(
         &self,
-        caller: &Caller,
+        client: &Client,
         request: SendMessageRequest,
         alias: Option<&str>,
-    ) -> Result<(Arc<TaskLog>, Option<u64>), Error> {
+        key: Option<&str>,
+    ) -> Result<Accepted, Error> {
+        message::check_message(&request.message, alias)?;
+        let mark = match key {
+            Some(key) => {
+                message::check_id("Idempotency-Key", key)?;
+                Mark::Key(key.to_owned())
+            }
+            None => Mark::Message(request.message.message_id.to_string()),
+        };
+        let print = repeat::print(&request);
+        let first = match self.repeats.look(&client.scope(), mark, print).await {
+            Repeat::First(first) => first,
+            Repeat::Of(log) => return Ok(Accepted { log, before: None }),
+        };
+        let accepted = self.accept_first(client, request, alias).await?;
+        first.accepted(&accepted.log);
+        Ok(accepted)
+    }
+
+    async fn accept_first(
+        &self,
+        client: &Client,
+        request: SendMessageRequest,
+        alias: Option<&str>,
+    ) -> Result<Accepted, Error> {
         let house = self.sessions.house();
         let SendMessageRequest {
             message,
             configuration,
             ..
         } = request;
-        message::check_message(&message, alias)?;
-        if configuration
-            .is_some_and(|configuration| configuration.task_push_notification_config.is_some())
-        {
+        let configuration = configuration.unwrap_or_default();
+        if configuration.task_push_notification_config.is_some() {
             return Err(push_not_supported());
         }
-        let prompt = self.prompt(&message)?;
-        let scope = caller.scope(&house.agent.key);
+        let withheld =
+            client.agent.config.replies == Replies::Message && !configuration.return_immediately;
+        let told = self.prompt(&client.agent, &message)?;
+        let scope = client.scope();
         let continued = match (&message.task_id, alias) {
             (Some(id), _) => {
                 let found = house.tasks.find(&scope, id).await.map_err(store_failed)?;
@@ -107,7 +165,7 @@ impl Service {
                 ),
             )),
             Some(log) if log.state().is_interrupted() => {
-                self.continue_task(log, message, prompt).await
+                self.continue_task(log, message, told).await
             }
             Some(log) if message.task_id.is_some() => Err(not_open(&log)),
             // A v0.1 client reuses its id: a finished task makes room for a new one in the same session.
@@ -117,33 +175,34 @@ impl Service {
                     .context_id
                     .clone()
                     .unwrap_or_else(|| log.context_id.clone());
-                self.new_task(caller, message, prompt, Some(context), alias)
+                self.new_task(client, message, told, Some(context), alias, withheld)
                     .await
             }
             None => {
                 let context = message.context_id.clone();
-                self.new_task(caller, message, prompt, context, alias).await
+                self.new_task(client, message, told, context, alias, withheld)
+                    .await
             }
         }
     }
 
     async fn new_task(
         &self,
-        caller: &Caller,
+        client: &Client,
         mut message: Message,
-        mut prompt: Prompt,
+        mut told: Told,
         context: Option<ContextId>,
         alias: Option<&str>,
-    ) -> Result<(Arc<TaskLog>, Option<u64>), Error> {
+        withheld: bool,
+    ) -> Result<Accepted, Error> {
         let house = self.sessions.house();
-        let scope = caller.scope(&house.agent.key);
+        let scope = client.scope();
         let id = TaskId::random();
         let known = context.is_some();
         let context_id = context.unwrap_or_else(ContextId::random);
         message.task_id = Some(id.clone());
         message.context_id = Some(context_id.clone());
-        prompt.task_id = id.to_string();
-        prompt.context_id = context_id.to_string();
+        told.belongs_to(&id, &context_id);
         let admission = self
             .sessions
             .admit(&scope, context_id.clone(), known)
@@ -188,23 +247,22 @@ impl Service {
         };
         let log = house
             .tasks
-            .accept(row, task, also, records)
+            .accept(row, task, also, records, withheld)
             .await
             .map_err(store_failed)?;
-        admission.submit(log.clone(), prompt);
-        Ok((log, None))
+        admission.submit(log.clone(), told.prompt, told.files);
+        Ok(Accepted { log, before: None })
     }
 
     async fn continue_task(
         &self,
         log: Arc<TaskLog>,
         mut message: Message,
-        mut prompt: Prompt,
-    ) -> Result<(Arc<TaskLog>, Option<u64>), Error> {
+        mut told: Told,
+    ) -> Result<Accepted, Error> {
         message.task_id = Some(log.id.clone());
         message.context_id = Some(log.context_id.clone());
-        prompt.task_id = log.id.to_string();
-        prompt.context_id = log.context_id.to_string();
+        told.belongs_to(&log.id, &log.context_id);
         let admission = self
             .sessions
             .admit(&log.scope, log.context_id.clone(), true)
@@ -230,28 +288,46 @@ impl Service {
         if !taken {
             return Err(not_open(&log));
         }
-        admission.submit(log.clone(), prompt);
-        Ok((log, Some(before)))
+        admission.submit(log.clone(), told.prompt, told.files);
+        Ok(Accepted {
+            log,
+            before: Some(before),
+        })
     }
 
-    /// Waits until an accepted task is over or asks, and shows it.
+    /// Waits until an accepted task is over or asks, and shows it, or the message that needs no task.
     ///
     /// # Errors
     ///
-    /// When the store fails.
-    pub async fn settle(&self, log: &Arc<TaskLog>, history: Option<i32>) -> Result<Task, Error> {
+    /// When the store fails, or the server stops first.
+    pub async fn settle(&self, log: &Arc<TaskLog>, history: Option<i32>) -> Result<Reply, Error> {
+        let settled = async {
+            match log.first_word().await? {
+                Some(message) => Ok(Some(message)),
+                None => log.settled().await.map(|_| None),
+            }
+        };
+        match self.unless_stopped(log, settled).await? {
+            Some(message) => Ok(Reply::Message(message)),
+            None => self.show(log, history).await.map(Reply::Task),
+        }
+    }
+
+    /// What comes of waiting for a task, unless the server stops before its turn began.
+    async fn unless_stopped<T>(
+        &self,
+        log: &Arc<TaskLog>,
+        wait: impl Future<Output = Result<T, store::Error>>,
+    ) -> Result<T, Error> {
         let stop = &self.sessions.house().stop;
         tokio::select! {
             biased;
-            settled = log.settled() => {
-                settled.map_err(store_failed)?;
-            }
+            done = wait => done.map_err(store_failed),
             () = stopped_before_it_began(stop, log) => {
                 let message = format!("the server is stopping; task `{}` is kept and runs after its next start", log.id);
-                return Err(Error::new(ErrorKind::Unavailable, message).with("taskId", log.id.as_str()).retry_after(RETRY_SECONDS));
+                Err(Error::new(ErrorKind::Unavailable, message).with("taskId", log.id.as_str()).retry_after(RETRY_SECONDS))
             }
         }
-        self.show(log, history).await
     }
 
     /// A task as it stands.
@@ -275,12 +351,19 @@ impl Service {
     /// # Errors
     ///
     /// When the store fails.
-    pub async fn follow(&self, log: &Arc<TaskLog>, before: Option<u64>) -> Result<Stream, Error> {
+    pub async fn follow(&self, accepted: &Accepted) -> Result<Stream, Error> {
+        let log = &accepted.log;
         let limit = self.sessions.house().config.limits.event.as_usize();
-        match before {
+        if let Some(message) = self.unless_stopped(log, log.first_word()).await? {
+            return Ok(Stream {
+                cursor: None,
+                first: Some((1, encode(&StreamResponse::Message(message)))),
+            });
+        }
+        match accepted.before {
             // The log's first event is the task as it was accepted.
             None if log.first_bytes() <= limit => Ok(Stream {
-                cursor: log.follow(self.store(), 0),
+                cursor: Some(log.follow(self.store(), 0)),
                 first: None,
             }),
             None => self.snapshot_stream(log, Some(1)).await,
@@ -306,7 +389,7 @@ impl Service {
         let body = encode(&StreamResponse::Task(task));
         if whole && body.len() <= limit {
             return Ok(Stream {
-                cursor: log.follow(self.store(), seq),
+                cursor: Some(log.follow(self.store(), seq)),
                 first: Some((seq, body)),
             });
         }
@@ -323,14 +406,14 @@ impl Service {
         let mut body = encode(&StreamResponse::Task(task.clone()));
         if body.len() <= limit {
             return Ok(Stream {
-                cursor: log.follow(self.store(), 0),
+                cursor: Some(log.follow(self.store(), 0)),
                 first: None,
             });
         }
         task.history.clear();
         body = encode(&StreamResponse::Task(task));
         Ok(Stream {
-            cursor: log.follow(self.store(), 1),
+            cursor: Some(log.follow(self.store(), 1)),
             first: Some((1, body)),
         })
     }
@@ -344,12 +427,12 @@ impl Service {
     /// `TaskNotFound`, also for a task of somebody else.
     pub async fn find(
         &self,
-        caller: &Caller,
+        client: &Client,
         id: &TaskId,
         legacy: bool,
     ) -> Result<(Arc<TaskLog>, bool), Error> {
         let house = self.sessions.house();
-        let scope = caller.scope(&house.agent.key);
+        let scope = client.scope();
         if let Some(log) = house.tasks.find(&scope, id).await.map_err(store_failed)? {
             return Ok((log, false));
         }
@@ -381,11 +464,11 @@ impl Service {
     /// A page token that is none of ours, or a store that fails.
     pub async fn list(
         &self,
-        caller: &Caller,
+        client: &Client,
         request: ListTasksRequest,
     ) -> Result<ListTasksResponse, Error> {
         let house = self.sessions.house();
-        let scope = caller.scope(&house.agent.key);
+        let scope = client.scope();
         let page_size = request.page_size.unwrap_or(50);
         let from = match request.page_token.as_deref() {
             None | Some("") => None,
@@ -414,6 +497,9 @@ impl Service {
             else {
                 continue;
             };
+            if log.is_withheld() {
+                continue;
+            }
             let mut task = self.show(&log, request.history_length).await?;
             if !request.include_artifacts {
                 task.artifacts.clear();
@@ -527,6 +613,7 @@ fn refused(refused: Refused) -> Error {
         Refused::Stopping => {
             Error::new(ErrorKind::Unavailable, refused.to_string()).retry_after(RETRY_SECONDS)
         }
+        Refused::NoAgent(_) => Error::new(ErrorKind::UnsupportedOperation, refused.to_string()),
         Refused::Store(error) => store_failed(error),
     }
 }

@@ -17,7 +17,7 @@ mod translate;
 
 pub use registry::{Refused, Sessions};
 
-use crate::agent::Agent;
+use crate::agent::Agents;
 use crate::config::Config;
 use crate::process::Launcher;
 use crate::store::{Scope, SessionRow, Store};
@@ -41,10 +41,8 @@ pub struct House {
     pub tasks: Tasks,
     /// Starts processes.
     pub launcher: Launcher,
-    /// The agent that serves.
-    pub agent: Arc<Agent>,
-    /// Where sessions work.
-    pub workspaces: Workspaces,
+    /// The agents that are served.
+    pub agents: Agents,
     /// Console, raw log.
     pub telemetry: Telemetry,
     /// Every actor, to be awaited at the end.
@@ -53,8 +51,16 @@ pub struct House {
     pub stop: CancellationToken,
     /// Process starts at a time.
     pub starting: Arc<Semaphore>,
-    /// Turns at a time in a shared folder.
-    pub shared_turns: Option<Arc<Semaphore>>,
+}
+
+impl House {
+    /// Where the sessions of an agent work; those of one that is served no more lie where the default's do.
+    pub fn folders_of(&self, agent: &str) -> &Workspaces {
+        let agent = self.agents.get(agent);
+        &agent
+            .unwrap_or_else(|| self.agents.default_one())
+            .workspaces
+    }
 }
 
 /// A turn on its way to an agent.
@@ -63,10 +69,21 @@ pub struct Turn {
     pub log: Arc<TaskLog>,
     /// What the agent is told.
     pub prompt: Prompt,
+    /// Files for its workspace.
+    pub files: Vec<File>,
     /// The place among the live processes, where it was free at once.
     pub slot: Option<OwnedSemaphorePermit>,
     /// Whether `WORKING` is stored already.
     pub started: bool,
+}
+
+/// A file of the caller's on its way into the workspace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct File {
+    /// A name without folders.
+    pub name: String,
+    /// What is in it.
+    pub bytes: Vec<u8>,
 }
 
 /// What an actor may be told.

@@ -15,6 +15,7 @@ mod sqlite;
 
 use crate::config::Config;
 use bytes::Bytes;
+use pilothouse_a2a::dialect::Dialect;
 use pilothouse_a2a::id::{ContextId, TaskId};
 use pilothouse_a2a::task::TaskState;
 use pilothouse_a2a::time::Timestamp;
@@ -109,6 +110,58 @@ pub struct SessionRow {
     pub used: Timestamp,
 }
 
+/// A push notification config's row.
+#[derive(Clone)]
+pub struct PushRow {
+    /// Its place among all of them, in the order of their creation; the store gives it.
+    pub key: i64,
+    /// The task's number.
+    pub n: i64,
+    /// The task.
+    pub task: TaskId,
+    /// Names it within its task.
+    pub id: Arc<str>,
+    /// Whose it is.
+    pub scope: Scope,
+    /// The dialect of its registration.
+    pub dialect: Dialect,
+    /// The task's id as a v0.1 client made it.
+    pub alias: Option<Arc<str>>,
+    /// A2A v1.0 JSON of the config, secrets included.
+    pub config: Arc<str>,
+    /// Sequence number of the last event that was delivered.
+    pub sent: u64,
+    /// When the event after it was first tried, if it was not taken.
+    pub failing: Option<Timestamp>,
+    /// When it was created.
+    pub created: Timestamp,
+    /// How it stands.
+    pub state: PushState,
+}
+
+/// How a push notification config stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PushState {
+    /// There are events to deliver, or there may be.
+    Active,
+    /// Its task is over and all of it is delivered.
+    Done,
+    /// Nothing more is delivered, for this reason.
+    GivenUp(String),
+}
+
+impl std::fmt::Debug for PushRow {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The config holds a caller's secrets, and its address may.
+        out.debug_struct("PushRow")
+            .field("n", &self.n)
+            .field("id", &self.id)
+            .field("sent", &self.sent)
+            .field("state", &self.state)
+            .finish_non_exhaustive()
+    }
+}
+
 /// One change; a batch of them is applied whole or not at all.
 #[derive(Debug)]
 pub enum Write {
@@ -156,6 +209,42 @@ pub enum Write {
         seq: u64,
         /// Bytes that the batch added.
         bytes: u64,
+    },
+    /// A push notification config, new or in the place of the one with its id.
+    Push(Box<PushRow>),
+    /// A push notification config's event was taken.
+    PushSent {
+        /// The task's number.
+        n: i64,
+        /// The config.
+        id: Arc<str>,
+        /// The event's sequence number.
+        seq: u64,
+    },
+    /// A push notification config's next event was not taken.
+    PushFailing {
+        /// The task's number.
+        n: i64,
+        /// The config.
+        id: Arc<str>,
+        /// When the event was first tried.
+        since: Timestamp,
+    },
+    /// A push notification config is at its end.
+    PushEnded {
+        /// The task's number.
+        n: i64,
+        /// The config.
+        id: Arc<str>,
+        /// How it ended.
+        state: PushState,
+    },
+    /// A push notification config that is removed.
+    PushGone {
+        /// The task's number.
+        n: i64,
+        /// The config.
+        id: Arc<str>,
     },
     /// A task that is swept, with all its events.
     TaskGone {

@@ -3,6 +3,7 @@
 use crate::config::Retention;
 use crate::session::{House, Sessions};
 use crate::store::{self, Limits};
+use crate::workspace::Workspaces;
 use pilothouse_a2a::time::Timestamp;
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,11 +50,11 @@ async fn sweep(house: &Arc<House>, sessions: &Sessions) -> Result<(usize, usize)
     if tasks.is_empty() && ended.is_empty() {
         return Ok((0, 0));
     }
-    house.store.sweep(&tasks, &ended).await?;
+    let ids: Vec<_> = ended.iter().map(|(id, _)| id.clone()).collect();
+    house.store.sweep(&tasks, &ids).await?;
     let swept = (tasks.len(), ended.len());
-    let workspaces = house.workspaces.clone();
     let _ = tokio::task::spawn_blocking(move || {
-        for id in ended {
+        for (id, workspaces) in ended {
             workspaces.remove(&id);
         }
     })
@@ -75,25 +76,22 @@ async fn ended_sessions(
     house: &Arc<House>,
     sessions: &Sessions,
     limits: Limits,
-) -> Result<Vec<Arc<str>>, store::Error> {
+) -> Result<Vec<(Arc<str>, Workspaces)>, store::Error> {
     let all = house.store.sessions_by_use().await?;
-    let (workspaces, sessions, tasks) = (
-        house.workspaces.clone(),
-        sessions.clone(),
-        house.tasks.clone(),
-    );
+    let (house, sessions) = (house.clone(), sessions.clone());
     // Sizes are read from the disk, which may take its time.
     let found = tokio::task::spawn_blocking(move || {
         let (mut ended, mut count, mut size) = (Vec::new(), 0, 0u64);
-        for (id, used_ms) in all {
+        for (id, agent, used_ms) in all {
+            let workspaces = house.folders_of(&agent);
             count += 1;
             let mut over = used_ms < limits.oldest_ms || count > limits.count || size > limits.size;
             if !over {
                 size = size.saturating_add(workspaces.size(&id));
                 over = size > limits.size;
             }
-            if over && !sessions.is_live(&id) && !tasks.holds_session(&id) {
-                ended.push(id);
+            if over && !sessions.is_live(&id) && !house.tasks.holds_session(&id) {
+                ended.push((id, workspaces.clone()));
             }
         }
         ended

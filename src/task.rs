@@ -19,7 +19,7 @@ use crate::store::{Durability, Error, Event, Kind, Scope, Store, TaskRow, Write}
 use bytes::Bytes;
 use pilothouse_a2a::event::{StreamResponse, TaskArtifactUpdateEvent, TaskStatusUpdateEvent};
 use pilothouse_a2a::id::{ContextId, TaskId};
-use pilothouse_a2a::message::Message;
+use pilothouse_a2a::message::{Message, Part, Role};
 use pilothouse_a2a::task::{Task, TaskState};
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, Weak};
@@ -70,6 +70,10 @@ struct End {
     first_bytes: usize,
     recent: VecDeque<Event>,
     recent_bytes: usize,
+    /// Nobody is shown the task before its agent has said something (`replies: message`).
+    withheld: bool,
+    /// The agent answered without a task: there is none any more.
+    replied: Option<Message>,
     /// Why the last write failed, until one succeeds.
     broken: Option<Error>,
 }
@@ -116,7 +120,8 @@ impl Tasks {
         }
     }
 
-    /// Accepts a task: stores it with its session (where that is new) and its first records.
+    /// Accepts a task: stores it with its session (where that is new) and its first records. `withheld`
+    /// says that nobody is shown it before its agent's first word.
     ///
     /// # Errors
     ///
@@ -127,6 +132,7 @@ impl Tasks {
         task: Task,
         also: Vec<Write>,
         records: Vec<Record>,
+        withheld: bool,
     ) -> Result<Arc<TaskLog>, Error> {
         let log = Arc::new(self.log(&row, None));
         let body = encode(&StreamResponse::Task(task.clone()));
@@ -145,6 +151,7 @@ impl Tasks {
         {
             let mut end = log.end();
             end.seq = 1;
+            end.withheld = withheld;
             (end.folded_bytes, end.first_bytes) = (size, size);
             end.folded = (size <= FOLDED_BYTES).then_some(task);
             end.push_recent(first);
@@ -235,6 +242,8 @@ impl Tasks {
                 first_bytes: 0,
                 recent: VecDeque::new(),
                 recent_bytes: 0,
+                withheld: false,
+                replied: None,
                 broken: None,
             }),
             head: watch::Sender::new(seq),
@@ -302,6 +311,66 @@ impl TaskLog {
         self.write(store, Vec::new(), records, Durability::Synced)
             .await?;
         Ok(true)
+    }
+
+    /// Whether the task waits for its agent's first word before anybody is shown it.
+    pub fn is_withheld(&self) -> bool {
+        self.end().withheld
+    }
+
+    /// Shows the task to everybody, where it was withheld.
+    pub fn reveal(&self) {
+        let was = std::mem::replace(&mut self.end().withheld, false);
+        if was {
+            self.head.send_modify(|_| {});
+        }
+    }
+
+    /// The agent's answer needs no task: the task is removed, and whoever waits gets the message.
+    ///
+    /// # Errors
+    ///
+    /// When the store fails.
+    pub async fn reply(&self, store: &Store, text: &str) -> Result<(), Error> {
+        let _one_writer = self.writing.lock().await;
+        let mut message = Message::new(Role::Agent, vec![Part::text(text)]);
+        message.context_id = Some(self.context_id.clone());
+        store
+            .commit(vec![Write::TaskGone { n: self.n }], Durability::Synced)
+            .await?;
+        {
+            let mut end = self.end();
+            end.replied = Some(message);
+            end.state = TaskState::Completed;
+        }
+        self.head.send_modify(|_| {});
+        Ok(())
+    }
+
+    /// Waits for the agent's first word where the task is withheld: a message, if that is all there is.
+    ///
+    /// # Errors
+    ///
+    /// When the store fails.
+    pub async fn first_word(&self) -> Result<Option<Message>, Error> {
+        let mut head = self.head.subscribe();
+        loop {
+            {
+                let end = self.end();
+                if end.replied.is_some() {
+                    return Ok(end.replied.clone());
+                }
+                if !end.withheld || end.state.is_terminal() || end.state.is_interrupted() {
+                    return Ok(None);
+                }
+                if let Some(error) = &end.broken {
+                    return Err(error.clone());
+                }
+            }
+            if head.changed().await.is_err() {
+                return Err(Error::Closed);
+            }
+        }
     }
 
     /// Makes the next sequence number jump, so that none is used twice after an unclean end.

@@ -1,6 +1,6 @@
 //! The folders of a session: where it works, its own HOME, and the script that sets it up.
 
-use crate::config::{Config, WorkspaceMode};
+use crate::config::{self, Config, WorkspaceMode};
 use crate::process::{Ended, Launcher};
 use crate::supervisor::Spec;
 use std::fs::DirBuilder;
@@ -58,25 +58,31 @@ pub struct Error {
 }
 
 impl Workspaces {
-    /// The folders that the configuration names, checked for writing.
+    /// The folders that the configuration names for an agent.
     ///
     /// # Errors
     ///
-    /// When a folder cannot be made or written, or the named script or defaults folder is not there.
-    pub fn new(config: &Config, cwd: &Path, defaults: Option<&Path>) -> Result<Self, Error> {
-        let root = cwd.join(&config.workspace.path);
+    /// When the named script or defaults folder is not there.
+    pub fn new(
+        config: &Config,
+        cwd: &Path,
+        agent: &config::Agent,
+        workspace: &config::Workspace,
+    ) -> Result<Self, Error> {
+        let root = cwd.join(&workspace.path);
         let homes = config.state_dir.join("sessions");
-        writable(&root, "workspace.path")?;
-        writable(&homes, "state_dir")?;
-        let script = match &config.sessions.init {
-            Some(script) => Some(existing(&cwd.join(script), "sessions.init")?),
-            None => Some(cwd.join(".init-session.sh")).filter(|script| script.is_file()),
+        let script = match (&agent.init, &config.sessions.init) {
+            (Some(script), _) => Some(existing(&cwd.join(script), "agents.*.init")?),
+            (None, Some(script)) => Some(existing(&cwd.join(script), "sessions.init")?),
+            (None, None) => Some(cwd.join(".init-session.sh")).filter(|script| script.is_file()),
         };
-        let defaults = defaults
+        let defaults = agent
+            .defaults_dir
+            .as_ref()
             .map(|folder| existing(&cwd.join(folder), "agents.*.defaults_dir"))
             .transpose()?;
         let inner = Inner {
-            mode: config.workspace.mode,
+            mode: workspace.mode,
             root,
             homes,
             defaults,
@@ -84,6 +90,16 @@ impl Workspaces {
             patience: config.timeouts.init.get(),
         };
         Ok(Self(Arc::new(inner)))
+    }
+
+    /// Makes the folders and checks them for writing.
+    ///
+    /// # Errors
+    ///
+    /// When one cannot be made or written.
+    pub fn check(&self) -> Result<(), Error> {
+        writable(&self.0.root, "workspace.path")?;
+        writable(&self.0.homes, "state_dir")
     }
 
     /// A session's folders, made where they are missing.
@@ -136,6 +152,11 @@ impl Workspaces {
             WorkspaceMode::Session => self.0.root.join(session),
             WorkspaceMode::Shared => self.0.root.clone(),
         }
+    }
+
+    /// The one folder of all sessions, where they share one.
+    pub fn shared(&self) -> Option<&Path> {
+        (self.0.mode == WorkspaceMode::Shared).then_some(self.0.root.as_path())
     }
 
     /// The session script, if there is one.
@@ -201,6 +222,20 @@ impl Workspaces {
 }
 
 impl Folder {
+    /// Puts a file of the caller's into the workspace: `.a2a/TASK/NAME`, for the agent to read.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be written.
+    pub fn put(&self, task: &str, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let folder = self.workspace.join(".a2a").join(task);
+        DirBuilder::new()
+            .mode(0o700)
+            .recursive(true)
+            .create(&folder)?;
+        std::fs::write(folder.join(name), bytes)
+    }
+
     /// The workspace, for a command line.
     pub fn workspace_text(&self) -> String {
         self.workspace.to_string_lossy().into_owned()

@@ -7,8 +7,8 @@ use super::failure::{Failure, causes};
 use super::report::Report;
 use super::tasks::print_json;
 use super::terminal::Screen;
-use crate::agent::Agent;
-use crate::config::{Config, DriverKind, Environment, Loaded, held_back, load};
+use crate::agent::{Agent, Agents};
+use crate::config::{self, Config, DriverKind, Environment, Loaded, held_back, load};
 use crate::process::{Ended, Launcher};
 use crate::supervisor::Spec;
 use clap::Args;
@@ -94,9 +94,10 @@ async fn examine(loaded: &Loaded, cwd: &Path, report: &mut Report) -> Result<(),
         report.note("configuration", note);
     }
     let launcher = Launcher::start();
-    let agent = Agent::resolve(config, &loaded.agent_environment);
-    match &agent {
-        Ok(agent) => {
+    let agents = Agents::resolve(config, &loaded.agent_environment, cwd);
+    match &agents {
+        Ok(agents) => {
+            let agent = agents.default_one();
             report.good(
                 "agent",
                 format!("{} ({})", agent.name, chosen(agent, config)),
@@ -112,7 +113,14 @@ async fn examine(loaded: &Loaded, cwd: &Path, report: &mut Report) -> Result<(),
                     report.bad("program", format!("not started: {error}"), "see `launcher`");
                 }
             }
-            credential(agent, &loaded.agent_environment, report);
+            credential(&agent.config, &loaded.agent_environment, report);
+            for other in agents.iter().filter(|other| other.key != agent.key) {
+                let program = other.program().display();
+                report.good(
+                    "agent",
+                    format!("{} at /agents/{} ({program})", other.name, other.key),
+                );
+            }
         }
         Err(error) => report.bad("agent", error.to_string(), ""),
     }
@@ -125,8 +133,8 @@ async fn examine(loaded: &Loaded, cwd: &Path, report: &mut Report) -> Result<(),
     );
     store(config, report);
     port(config, report).await?;
-    if let Ok(agent) = &agent {
-        isolation(&agent.isolation(), report);
+    if let Ok(agents) = &agents {
+        isolation(&agents.default_one().isolation(), report);
     }
     match launcher {
         Ok(launcher) => tree(&launcher, report).await,
@@ -222,8 +230,8 @@ async fn said(launcher: &Launcher, spec: &Spec) -> Result<String, String> {
 }
 
 /// Names of credentials that reach the agent; never a value.
-fn credential(agent: &Agent, environment: &BTreeMap<String, String>, report: &mut Report) {
-    let given = agent.config.env.select(environment);
+fn credential(agent: &config::Agent, environment: &BTreeMap<String, String>, report: &mut Report) {
+    let given = agent.env.select(environment);
     let given: BTreeMap<String, String> = given
         .into_iter()
         .filter(|(_, value)| !value.is_empty())
@@ -235,7 +243,7 @@ fn credential(agent: &Agent, environment: &BTreeMap<String, String>, report: &mu
             .filter(|name| name.starts_with("CLAUDE_CODE_USE_"))
             .cloned(),
     );
-    match (agent.config.driver, names.is_empty()) {
+    match (agent.driver, names.is_empty()) {
         (DriverKind::Demo, _) => report.good("credential", "none needed"),
         (_, false) => report.good(
             "credential",
@@ -307,12 +315,7 @@ mod tests {
     fn a_credential_is_named_and_not_shown() {
         let environment =
             BTreeMap::from([("ANTHROPIC_API_KEY".to_owned(), "secret-value".to_owned())]);
-        let config = Config {
-            agent: "demo".to_owned(),
-            ..Config::default()
-        };
-        let mut agent = Agent::resolve(&config, &environment).unwrap();
-        agent.config = crate::config::Agent::of(DriverKind::Claude);
+        let agent = config::Agent::of(DriverKind::Claude);
         let text = lines(|report| credential(&agent, &environment, report));
         assert!(text.contains("ANTHROPIC_API_KEY") && !text.contains("secret-value"));
     }

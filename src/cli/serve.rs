@@ -108,7 +108,10 @@ fn announce(app: &App) {
         eprintln!("pilothouse: {note}");
     }
     let url = format!("http://{}", app.address);
-    eprintln!("pilothouse: serving {} at {url}/", app.agent().name);
+    eprintln!(
+        "pilothouse: serving {} at {url}/",
+        app.agents().default_one().name
+    );
     let mut header = "-H \"Authorization: Bearer $TOKEN\" ";
     match &app.token {
         None => {

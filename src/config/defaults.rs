@@ -1,9 +1,9 @@
 //! What holds when nobody says otherwise; the reasons stand in `pilothouse.example.yaml`.
 
 use super::{
-    Age, Agent, AgentWorkspace, AskPolicy, Auth, Bytes, Card, CardShape, Color, Config, DriverKind, Env,
-    EnvFile, Format, Input, Limits, Log, LogFormat, Processes, Push, Replies, Retention, Server, Sessions,
-    Signing, Store, Timeouts, V03, Workspace, WorkspaceMode,
+    Age, Agent, AgentWorkspace, AskPolicy, Auth, Bytes, Card, CardShape, Color, Config, DriverKind,
+    Env, EnvFile, Format, Input, Limits, Log, LogFormat, Processes, Push, Replies, Retention,
+    Server, Sessions, Signing, Store, Timeouts, V03, Workspace, WorkspaceMode,
 };
 use std::collections::BTreeMap;
 

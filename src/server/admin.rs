@@ -1,7 +1,7 @@
 //! What A2A has no operation for: health, sessions, the whole of a long answer.
 
 use super::{Doors, authority, denial, json_response, peer, with_advice};
-use crate::access::Caller;
+use crate::service::Client;
 use crate::store::{Durability, Event, Kind, SessionRow, Write};
 use crate::task::answer_id;
 use axum::body::Body;
@@ -24,8 +24,10 @@ const SESSIONS: u32 = 500;
 const READ_BYTES: usize = 256 * 1024;
 
 /// `GET /`: for a person with a browser.
-pub(super) async fn welcome(State(doors): State<Arc<Doors>>) -> Response {
-    let name = &doors.service.sessions().house().agent.name;
+pub(super) async fn welcome(State(doors): State<Arc<Doors>>, request: Request) -> Response {
+    let name = doors
+        .agent_of(&request)
+        .map_or("nobody", |agent| &*agent.name);
     let text = format!(
         "{name}: an A2A agent, served by pilothouse {}.\nIts card is at /.well-known/agent-card.json; send messages by \
          POST to this address.\n",
@@ -52,13 +54,16 @@ pub(super) async fn ready(State(doors): State<Arc<Doors>>) -> Response {
     let house = doors.service.sessions().house();
     let store = store_writes(&doors).await;
     let stopping = doors.stop.is_cancelled();
+    let default = house.agents.default_one();
+    let agents: Vec<_> = house.agents.iter().map(|agent| &*agent.key).collect();
     let (live, most) = doors.service.sessions().processes();
     let body = json!({
         "status": if store && !stopping { "ready" } else { "not ready" },
         "store": if store { "ok" } else { "failed" },
         "stopping": stopping,
-        "agent": {"name": house.agent.name, "driver": house.agent.config.driver},
-        "isolation": house.agent.isolation(),
+        "agent": {"name": default.name, "driver": default.config.driver},
+        "agents": agents,
+        "isolation": default.isolation(),
         "processes": {"live": live, "max": most},
         "waiting": doors.service.sessions().waiting(),
     });
@@ -95,16 +100,12 @@ async fn store_writes(doors: &Doors) -> bool {
 
 /// `GET /api/v1/sessions`: the caller's sessions, last used first.
 pub(super) async fn sessions(State(doors): State<Arc<Doors>>, request: Request) -> Response {
-    let caller = match admitted(&doors, &request) {
-        Ok(caller) => caller,
+    let client = match admitted(&doors, &request) {
+        Ok(client) => client,
         Err(response) => return *response,
     };
     let house = doors.service.sessions().house();
-    match house
-        .store
-        .sessions(&caller.scope(&house.agent.key), SESSIONS)
-        .await
-    {
+    match house.store.sessions(&client.scope(), SESSIONS).await {
         Ok(rows) => {
             let rows: Vec<_> = rows.iter().map(|row| shown(&doors, row)).collect();
             json_response(StatusCode::OK, json!({"sessions": rows}).to_string())
@@ -119,16 +120,12 @@ pub(super) async fn session(
     Path(id): Path<String>,
     request: Request,
 ) -> Response {
-    let caller = match admitted(&doors, &request) {
-        Ok(caller) => caller,
+    let client = match admitted(&doors, &request) {
+        Ok(client) => client,
         Err(response) => return *response,
     };
     let house = doors.service.sessions().house();
-    match house
-        .store
-        .sessions(&caller.scope(&house.agent.key), SESSIONS)
-        .await
-    {
+    match house.store.sessions(&client.scope(), SESSIONS).await {
         Ok(rows) => match rows
             .iter()
             .find(|row| *row.id == *id || row.context_id.as_str() == id)
@@ -150,7 +147,7 @@ fn shown(doors: &Doors, row: &SessionRow) -> Value {
         "live": sessions.is_live(&row.id),
         "created": row.created,
         "used": row.used,
-        "workspace": sessions.house().workspaces.shown(&row.id),
+        "workspace": sessions.house().folders_of(&row.scope.agent).shown(&row.id),
     })
 }
 
@@ -160,11 +157,11 @@ pub(super) async fn answer(
     Path(id): Path<String>,
     request: Request,
 ) -> Response {
-    let caller = match admitted(&doors, &request) {
-        Ok(caller) => caller,
+    let client = match admitted(&doors, &request) {
+        Ok(client) => client,
         Err(response) => return *response,
     };
-    let log = match doors.service.find(&caller, &TaskId::new(id), true).await {
+    let log = match doors.service.find(&client, &TaskId::new(id), true).await {
         Ok((log, _)) => log,
         Err(error) => return failed(&error),
     };
@@ -230,21 +227,25 @@ fn piece(event: &Event, answer: &pilothouse_a2a::id::ArtifactId) -> Option<(Stri
     }
 }
 
-fn admitted(doors: &Doors, request: &Request) -> Result<Caller, Box<Response>> {
-    doors
+fn admitted(doors: &Doors, request: &Request) -> Result<Client, Box<Response>> {
+    let authority = authority(request);
+    let admitted = doors
         .access
-        .admit(
-            request.headers(),
-            authority(request).as_deref(),
-            peer(request),
-        )
-        .map_err(|denied| {
+        .admit(request.headers(), authority.as_deref(), peer(request));
+    match (admitted, doors.agent_of(request)) {
+        (Ok(caller), Some(agent)) => Ok(Client {
+            caller,
+            agent: agent.clone(),
+        }),
+        (Ok(_), None) => Err(Box::new(not_there("no such agent"))),
+        (Err(denied), _) => {
             let (status, error) = denial(&denied);
-            Box::new(with_advice(
+            Err(Box::new(with_advice(
                 json_response(status, status_object(&error).to_string()),
                 &error,
-            ))
-        })
+            )))
+        }
+    }
 }
 
 /// A path that no door has.
@@ -256,17 +257,28 @@ pub(super) async fn not_found(request: Request) -> Response {
 }
 
 /// A door that does not open that way.
-pub(super) async fn wrong_method(request: Request) -> Response {
+pub(super) async fn method_not_allowed(request: Request) -> Response {
+    wrong_method(&request, "")
+}
+
+/// The same, naming the methods that are served there.
+pub(super) fn wrong_method(request: &Request, allowed: &str) -> Response {
     let message = format!(
         "{} is not served at {}",
         request.method(),
         request.uri().path()
     );
     let error = Error::new(ErrorKind::InvalidRequest, message);
-    json_response(
+    let mut response = json_response(
         StatusCode::METHOD_NOT_ALLOWED,
         status_object(&error).to_string(),
-    )
+    );
+    if let Ok(allowed) = HeaderValue::from_str(allowed)
+        && !allowed.is_empty()
+    {
+        response.headers_mut().insert(header::ALLOW, allowed);
+    }
+    response
 }
 
 fn not_there(message: &str) -> Response {

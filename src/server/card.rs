@@ -66,7 +66,7 @@ fn respond(doors: &Doors, request: &Request, view: fn(&AgentCard) -> Value) -> R
 }
 
 fn build(doors: &Doors, base: &str) -> AgentCard {
-    let agent = &doors.service.sessions().house().agent;
+    let agent = doors.service.sessions().house().agents.default_one();
     let interface = |version: &str| AgentInterface {
         url: format!("{base}/"),
         protocol_binding: "JSONRPC".to_owned(),

@@ -1,9 +1,10 @@
-//! A task's events as server-sent events. A v1.0 event goes out as it stands in the log: encoded once,
-//! shared by all its readers, with each reader's own envelope around it.
+//! A task's events on their way to a reader, and their form as server-sent events. A v1.0 event goes out
+//! as it stands in the log: encoded once, shared by all its readers, with each reader's own envelope
+//! around it.
 
 use super::Doors;
 use crate::service::{Stream, stopped_before_it_began};
-use crate::store::{Error as StoreError, Event};
+use crate::store::{Error as StoreError, Event, Kind};
 use axum::body::Body;
 use axum::http::{HeaderValue, header};
 use axum::response::Response;
@@ -13,8 +14,9 @@ use pilothouse_a2a::dialect::{Dialect, Encoder};
 use pilothouse_a2a::error::{Error, ErrorKind};
 use pilothouse_a2a::event::StreamResponse;
 use pilothouse_a2a::jsonrpc::{self, Id, SUFFIX};
+use pilothouse_a2a::rest::{self, Form};
 use pilothouse_a2a::sse;
-use std::sync::Arc;
+use pilothouse_a2a::task::TaskState;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -27,16 +29,40 @@ pub(super) enum Ends {
     WhenItAsks,
 }
 
-struct Writer {
+/// A reader of a task's events, in any binding.
+pub(super) struct Reader {
     stream: Stream,
-    id: Id,
-    prefix: Vec<u8>,
-    encoder: Option<Encoder>,
     dialect: Dialect,
     ends: Ends,
     over: bool,
     stop: CancellationToken,
     patience: Duration,
+}
+
+/// What a reader gets next.
+pub(super) enum Next {
+    /// Events, at least one.
+    Events(Vec<Event>),
+    /// Nothing for a while.
+    Idle,
+    /// The server cannot go on; the last that it gets.
+    Broken(Error),
+}
+
+/// The envelope of events in a binding of server-sent events.
+pub(super) enum Envelope {
+    /// A JSON-RPC response for each event.
+    JsonRpc(JsonRpc),
+    /// The bare event.
+    Rest(Form),
+}
+
+/// What JSON-RPC needs around an event.
+pub(super) struct JsonRpc {
+    id: Id,
+    prefix: Vec<u8>,
+    encoder: Option<Encoder>,
+    dialect: Dialect,
 }
 
 /// The response around a stream's body.
@@ -52,100 +78,66 @@ pub(super) fn response(body: Body) -> Response {
         .expect("constant headers are valid")
 }
 
-/// The body of a stream in the caller's dialect.
-pub(super) fn body(
-    doors: &Arc<Doors>,
-    stream: Stream,
-    id: &Id,
-    dialect: Dialect,
-    alias: Option<String>,
-    ends: Ends,
-) -> Body {
-    let encoder = (dialect != Dialect::V1_0).then(|| Encoder::new(dialect, alias));
-    let writer = Writer {
-        stream,
-        id: id.clone(),
-        prefix: jsonrpc::prefix(id),
-        encoder,
-        dialect,
-        ends,
-        over: false,
-        stop: doors.stop.clone(),
-        patience: doors.config.timeouts.keep_alive.get(),
-    };
-    Body::from_stream(unfold(writer, |mut writer| async move {
-        let chunk = writer.next().await?;
-        Some((Ok::<_, std::convert::Infallible>(chunk), writer))
-    }))
+/// The body of a stream of server-sent events.
+pub(super) fn body(reader: Reader, envelope: Envelope) -> Body {
+    Body::from_stream(unfold(
+        (reader, envelope),
+        |(mut reader, mut envelope)| async move {
+            loop {
+                let chunk = match reader.next().await? {
+                    Next::Events(events) => envelope.frames(&events),
+                    Next::Idle => Bytes::from_static(sse::KEEP_ALIVE),
+                    Next::Broken(error) => envelope.error(&error),
+                };
+                if !chunk.is_empty() {
+                    return Some((Ok::<_, std::convert::Infallible>(chunk), (reader, envelope)));
+                }
+            }
+        },
+    ))
 }
 
-impl Writer {
-    async fn next(&mut self) -> Option<Bytes> {
+impl Reader {
+    /// A reader in this dialect.
+    pub(super) fn new(doors: &Doors, stream: Stream, dialect: Dialect, ends: Ends) -> Self {
+        Self {
+            stream,
+            dialect,
+            ends,
+            over: false,
+            stop: doors.stop.clone(),
+            patience: doors.config.timeouts.keep_alive.get(),
+        }
+    }
+
+    /// What comes next; none at the end.
+    pub(super) async fn next(&mut self) -> Option<Next> {
         if self.over {
             return None;
         }
         if let Some((seq, body)) = self.stream.first.take() {
-            let mut out = Vec::with_capacity(body.len() + 128);
-            self.frame(&mut out, seq, &body);
-            return Some(Bytes::from(out));
+            let kind = Kind::Task;
+            return Some(Next::Events(vec![Event { seq, kind, body }]));
         }
-        loop {
-            let log = self.stream.cursor.shared_log();
-            let stop = self.stop.clone();
-            let next = tokio::select! {
-                biased;
-                next = self.stream.cursor.next() => next,
-                () = tokio::time::sleep(self.patience) => return Some(Bytes::from_static(sse::KEEP_ALIVE)),
-                // A turn that runs is ended and says so; one that does not run says nothing more.
-                () = stopped_before_it_began(&stop, &log) => return None,
-            };
-            match next {
-                Ok(Some(events)) => {
-                    let out = self.frames(&events);
-                    if !out.is_empty() {
-                        return Some(Bytes::from(out));
-                    }
-                }
-                Ok(None) => return None,
-                Err(error) => return Some(self.broken(&error)),
-            }
-        }
-    }
-
-    fn frames(&mut self, events: &[Event]) -> Vec<u8> {
-        let size: usize = events
-            .iter()
-            .map(|event| event.body.len() + self.prefix.len() + 32)
-            .sum();
-        let mut out = Vec::with_capacity(size);
-        for event in events {
-            self.frame(&mut out, event.seq, &event.body);
-            if self.asks(&event.body) {
-                self.over = true;
-                break;
-            }
-        }
-        out
-    }
-
-    fn frame(&mut self, out: &mut Vec<u8>, seq: u64, body: &Bytes) {
-        let Some(encoder) = &mut self.encoder else {
-            sse::begin(out, Some(seq));
-            out.extend_from_slice(&self.prefix);
-            out.extend_from_slice(body);
-            out.extend_from_slice(SUFFIX);
-            out.extend_from_slice(sse::END);
-            return;
+        let cursor = self.stream.cursor.as_mut()?;
+        let (log, stop) = (cursor.shared_log(), self.stop.clone());
+        let next = tokio::select! {
+            biased;
+            next = cursor.next() => next,
+            () = tokio::time::sleep(self.patience) => return Some(Next::Idle),
+            // A turn that runs is ended and says so; one that does not run says nothing more.
+            () = stopped_before_it_began(&stop, &log) => return None,
         };
-        let encoded = serde_json::from_slice::<StreamResponse>(body)
-            .ok()
-            .and_then(|event| encoder.encode(&event));
-        if let Some(encoded) = encoded {
-            sse::begin(out, Some(seq));
-            out.extend_from_slice(&self.prefix);
-            out.extend_from_slice(encoded.as_bytes());
-            out.extend_from_slice(SUFFIX);
-            out.extend_from_slice(sse::END);
+        match next {
+            Ok(Some(mut events)) => {
+                if let Some(last) = events.iter().position(|event| self.asks(&event.body)) {
+                    self.over = true;
+                    events.truncate(last + 1);
+                }
+                Some(Next::Events(events))
+            }
+            Ok(None) => None,
+            Err(error) => Some(Next::Broken(self.broken(&error))),
         }
     }
 
@@ -159,7 +151,7 @@ impl Writer {
                 let state = update.status.state;
                 // A v1.0 stream stays open for credentials that come out of band (specification 7.6.1).
                 match self.dialect {
-                    Dialect::V1_0 => state == pilothouse_a2a::task::TaskState::InputRequired,
+                    Dialect::V1_0 => state == TaskState::InputRequired,
                     Dialect::V0_3 | Dialect::V0_1 => state.is_interrupted(),
                 }
             }
@@ -167,17 +159,71 @@ impl Writer {
         }
     }
 
-    /// An error after the first event is a last frame with the envelope of an error.
-    fn broken(&mut self, error: &StoreError) -> Bytes {
+    /// An error after the first event is the last thing that a reader gets.
+    fn broken(&mut self, error: &StoreError) -> Error {
         self.over = true;
         tracing::error!(%error, "a stream could not be continued");
-        let error = Error::new(
+        Error::new(
             ErrorKind::Internal,
             "the server could not read on; subscribe again with Last-Event-ID",
-        );
-        Bytes::from(sse::frame(
-            None,
-            jsonrpc::failure(&self.id, &error, self.dialect),
-        ))
+        )
+    }
+}
+
+impl Envelope {
+    /// The envelope of a JSON-RPC stream.
+    pub(super) fn json_rpc(id: &Id, dialect: Dialect, alias: Option<String>) -> Self {
+        Self::JsonRpc(JsonRpc {
+            id: id.clone(),
+            prefix: jsonrpc::prefix(id),
+            encoder: (dialect != Dialect::V1_0).then(|| Encoder::new(dialect, alias)),
+            dialect,
+        })
+    }
+
+    fn frames(&mut self, events: &[Event]) -> Bytes {
+        let size: usize = events.iter().map(|event| event.body.len() + 160).sum();
+        let mut out = Vec::with_capacity(size);
+        for event in events {
+            self.frame(&mut out, event);
+        }
+        Bytes::from(out)
+    }
+
+    fn frame(&mut self, out: &mut Vec<u8>, event: &Event) {
+        let parsed = || serde_json::from_slice::<StreamResponse>(&event.body).ok();
+        let encoded = match self {
+            Self::JsonRpc(JsonRpc { encoder: None, .. }) | Self::Rest(Form::Model) => None,
+            Self::JsonRpc(JsonRpc {
+                encoder: Some(encoder),
+                ..
+            }) => match parsed().and_then(|event| encoder.encode(&event)) {
+                Some(encoded) => Some(encoded),
+                // The dialect has no word for it.
+                None => return,
+            },
+            Self::Rest(form) => match parsed() {
+                Some(event) => Some(rest::encode_event(*form, &event)),
+                None => return,
+            },
+        };
+        let body = encoded.as_ref().map_or(&event.body[..], String::as_bytes);
+        sse::begin(out, Some(event.seq));
+        if let Self::JsonRpc(rpc) = self {
+            out.extend_from_slice(&rpc.prefix);
+            out.extend_from_slice(body);
+            out.extend_from_slice(SUFFIX);
+        } else {
+            out.extend_from_slice(body);
+        }
+        out.extend_from_slice(sse::END);
+    }
+
+    fn error(&self, error: &Error) -> Bytes {
+        let body = match self {
+            Self::JsonRpc(rpc) => jsonrpc::failure(&rpc.id, error, rpc.dialect),
+            Self::Rest(form) => rest::error_body(*form, error).into_bytes(),
+        };
+        Bytes::from(sse::frame(None, body))
     }
 }

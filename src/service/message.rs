@@ -1,43 +1,65 @@
 //! A message on its way in: is it one that may be sent, and what is the agent told?
 
 use super::Service;
-use pilothouse_a2a::error::{Error, ErrorKind};
+use crate::agent::Agent;
+use crate::session::File;
+use pilothouse_a2a::error::Error;
+use pilothouse_a2a::id::{ContextId, TaskId};
 use pilothouse_a2a::message::{Message, Part, PartContent, Role};
 use pilothouse_agents::Turn as Prompt;
 
 /// Longest `contextId` and v0.1 task id that a client may choose, in bytes.
 const ID_BYTES: usize = 256;
 
+/// Longest name of a file in the workspace, in characters.
+const NAME_CHARS: usize = 60;
+
+/// What the agent is told: words and images, and files in its workspace.
+pub(super) struct Told {
+    pub(super) prompt: Prompt,
+    pub(super) files: Vec<File>,
+}
+
+impl Told {
+    /// Names the task; the words that say where its files lie need its id.
+    pub(super) fn belongs_to(&mut self, task: &TaskId, context: &ContextId) {
+        self.prompt.task_id = task.to_string();
+        self.prompt.context_id = context.to_string();
+        for file in &self.files {
+            if !self.prompt.text.is_empty() {
+                self.prompt.text.push_str("\n\n");
+            }
+            let line = format!("Attached file: .a2a/{task}/{}", file.name);
+            self.prompt.text.push_str(&line);
+        }
+    }
+}
+
 impl Service {
     /// What the agent is told.
-    pub(super) fn prompt(&self, message: &Message) -> Result<Prompt, Error> {
+    pub(super) fn prompt(&self, agent: &Agent, message: &Message) -> Result<Told, Error> {
         let house = self.sessions.house();
         let mut texts: Vec<String> = Vec::new();
-        let mut images = Vec::new();
-        for (number, part) in message.parts.iter().enumerate() {
+        let (mut images, mut files) = (Vec::new(), Vec::new());
+        for part in &message.parts {
+            let media_type = part.media_type.as_deref().unwrap_or_default();
             match &part.content {
                 PartContent::Text(text) => texts.push(text.clone()),
                 PartContent::Data(data) => texts.push(data.to_string()),
                 PartContent::Url(url) => texts.push(url.clone()),
-                PartContent::Raw(bytes) => {
-                    match (part.media_type.as_deref(), std::str::from_utf8(bytes)) {
-                        (Some(media_type), _) if media_type.starts_with("image/") => {
-                            images.push((media_type.to_owned(), base64_of(part)));
-                        }
-                        (_, Ok(text)) => {
-                            let name = part.filename.as_deref().unwrap_or("file");
-                            texts.push(format!("{name}:\n{text}"));
-                        }
-                        (media_type, Err(_)) => {
-                            let media_type = media_type.unwrap_or("application/octet-stream");
-                            return Err(Error::new(
-                            ErrorKind::ContentTypeNotSupported,
-                            format!("a file of type {media_type} cannot be given to this agent; send text or an image"),
-                        )
-                        .field(format!("message.parts[{number}]"), "neither text nor an image"));
-                        }
-                    }
+                PartContent::Raw(_) if media_type.starts_with("image/") && agent.takes_images() => {
+                    images.push((media_type.to_owned(), base64_of(part)));
                 }
+                PartContent::Raw(bytes) => match std::str::from_utf8(bytes) {
+                    Ok(text) if !media_type.starts_with("image/") => {
+                        let name = part.filename.as_deref().unwrap_or("file");
+                        texts.push(format!("{name}:\n{text}"));
+                    }
+                    _ => files.push(File {
+                        name: file_name(part.filename.as_deref(), &files),
+                        bytes: bytes.clone(),
+                    }),
+                },
             }
         }
         let text = texts.join("\n\n");
@@ -51,21 +73,42 @@ impl Service {
                 ),
             ));
         }
-        if text.trim().is_empty() && images.is_empty() {
+        if text.trim().is_empty() && images.is_empty() && files.is_empty() {
             return Err(Error::invalid("message.parts", "the message holds no text"));
         }
-        let prompt = Prompt {
+        let mut prompt = Prompt {
             text,
             images,
             message_id: message.message_id.to_string(),
             ..Prompt::default()
         };
-        house
-            .agent
+        if !files.is_empty() && prompt.text.is_empty() {
+            "See the attached files.".clone_into(&mut prompt.text);
+        }
+        agent
             .check(&prompt)
             .map_err(|refusal| Error::invalid("message.parts", refusal.to_string()))?;
-        Ok(prompt)
+        Ok(Told { prompt, files })
     }
+}
+
+/// A name for a file: the caller's own as far as it is one, and different from the others'.
+fn file_name(wanted: Option<&str>, others: &[File]) -> String {
+    let wanted = wanted.unwrap_or_default();
+    let last = wanted.rsplit(['/', '\\']).next().unwrap_or_default();
+    let mut name: String = last
+        .chars()
+        .filter(|c| c.is_alphanumeric() || matches!(c, '.' | '-' | '_' | ' '))
+        .take(NAME_CHARS)
+        .collect();
+    name = name.trim_matches(['.', ' ']).to_owned();
+    if name.is_empty() {
+        "file".clone_into(&mut name);
+    }
+    if others.iter().any(|other| other.name == name) {
+        name = format!("{}-{name}", others.len() + 1);
+    }
+    name
 }
 
 pub(super) fn check_message(message: &Message, alias: Option<&str>) -> Result<(), Error> {
@@ -83,7 +126,7 @@ pub(super) fn check_message(message: &Message, alias: Option<&str>) -> Result<()
 
 /// Ids of clients never become paths; one that looks like a path is refused all the same, because
 /// whoever sends it is mistaken or tries something.
-fn check_id(field: &str, id: &str) -> Result<(), Error> {
+pub(super) fn check_id(field: &str, id: &str) -> Result<(), Error> {
     if id.is_empty() || id.len() > ID_BYTES {
         return Err(Error::invalid(
             field,

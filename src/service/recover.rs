@@ -24,13 +24,14 @@ impl Service {
             if !self.store().was_clean() {
                 log.jump(store::JUMP);
             }
-            if row.state == TaskState::Submitted && *row.scope.agent == *house.agent.key {
+            if row.state == TaskState::Submitted
+                && let Some(agent) = house.agents.get(&row.scope.agent)
+            {
                 let message = self.last_message(&log).await?;
                 if let Some(message) = message
-                    && let Ok(mut prompt) = self.prompt(&message)
+                    && let Ok(mut told) = self.prompt(agent, &message)
                 {
-                    prompt.task_id = log.id.to_string();
-                    prompt.context_id = log.context_id.to_string();
+                    told.belongs_to(&log.id, &log.context_id);
                     match self
                         .sessions
                         .admit(&row.scope, row.context_id.clone(), true)
@@ -38,7 +39,7 @@ impl Service {
                     {
                         Ok(mut admission) => {
                             admission.not_yet_started();
-                            admission.submit(log, prompt);
+                            admission.submit(log, told.prompt, told.files);
                             resumed += 1;
                             continue;
                         }

@@ -18,12 +18,13 @@ use super::conversation::{Conversation, Running, SCRATCH, drain_until_ended, rea
 use super::inbox::{Heard, Inbox, Interruption};
 use super::registry::Live;
 use super::translate::{Facts, Translator, status};
-use super::{House, Key, Order, Turn};
+use super::{File, House, Key, Order, Turn};
+use crate::agent::Agent;
 use crate::process::{self, Ended, Prepared, tree};
 use crate::store::{Durability, SessionRow, Write};
 use crate::supervisor::{KILL_DEADLINE, Word};
 use crate::task::{Record, TaskLog};
-use crate::workspace::{Folder, InitFailed};
+use crate::workspace::{self, Folder, InitFailed};
 use pilothouse_a2a::message::{Message, Part, Role};
 use pilothouse_a2a::task::TaskState;
 use pilothouse_a2a::time::Timestamp;
@@ -43,6 +44,7 @@ const END_AGAIN: std::time::Duration = std::time::Duration::from_secs(5);
 pub(super) struct Actor {
     house: Arc<House>,
     live: Arc<Live>,
+    agent: Arc<Agent>,
     key: Key,
     session: SessionRow,
     inbox: Inbox,
@@ -109,6 +111,29 @@ impl Drop for Waiting {
     }
 }
 
+/// Puts the files of a message where the agent was told they are.
+fn put_files(
+    log: &TaskLog,
+    folder: Result<Folder, workspace::Error>,
+    files: &[File],
+) -> Result<(), NotStarted> {
+    if files.is_empty() {
+        return Ok(());
+    }
+    let failed = |error: &dyn std::fmt::Display| {
+        let message =
+            format!("the files of the message could not be put into the workspace: {error}");
+        NotStarted::Failed(message, None)
+    };
+    let folder = folder.map_err(|error| failed(&error))?;
+    for file in files {
+        folder
+            .put(log.id.as_str(), &file.name, &file.bytes)
+            .map_err(|error| failed(&error))?;
+    }
+    Ok(())
+}
+
 /// A record that ends a task as canceled.
 pub(super) fn canceled(log: &TaskLog, words: &str) -> Record {
     let message = Message::new(Role::Agent, vec![Part::text(words)]);
@@ -119,6 +144,7 @@ impl Actor {
     pub(super) fn new(
         house: Arc<House>,
         live: Arc<Live>,
+        agent: Arc<Agent>,
         key: Key,
         session: SessionRow,
         orders: mpsc::UnboundedReceiver<Order>,
@@ -128,6 +154,7 @@ impl Actor {
         Self {
             house,
             live,
+            agent,
             key,
             session,
             inbox,
@@ -143,7 +170,7 @@ impl Actor {
     pub(super) async fn run(mut self, own_orders: mpsc::WeakUnboundedSender<Order>, soon: bool) {
         if soon {
             // The task is being stored at this moment; its folders and its supervisor are made meanwhile.
-            self.folder = self.house.workspaces.folder(&self.session.id).ok();
+            self.folder = self.agent.workspaces.folder(&self.session.id).ok();
             self.prepared = self.house.launcher.prepare().await.ok();
         }
         loop {
@@ -248,8 +275,8 @@ impl Actor {
             return;
         }
         let telemetry = self.house.telemetry.clone();
-        telemetry.turn_begins(&log, &self.house.agent.name);
-        let compares = self.house.agent.is_conversational();
+        telemetry.turn_begins(&log, &self.agent.name);
+        let compares = self.agent.is_conversational();
         let mut translator = Translator::new(
             log.clone(),
             compares,
@@ -277,12 +304,19 @@ impl Actor {
         }
         let facts = Facts {
             conversation: self.session.conversation.clone(),
-            isolation: self.house.agent.isolation(),
+            isolation: self.agent.isolation(),
         };
-        let records = translator.finish(outcome, &facts);
-        let stored = log
-            .record(&self.house.store, records, Durability::Synced)
-            .await;
+        let stored = match &outcome {
+            Outcome::Replied { text } if log.is_withheld() => {
+                log.reply(&self.house.store, text).await.map(|()| true)
+            }
+            _ => {
+                let records = translator.finish(outcome, &facts);
+                log.record(&self.house.store, records, Durability::Synced)
+                    .await
+            }
+        };
+        log.reveal();
         if let Err(error) = &stored {
             telemetry.store_failed(&log, error);
             self.house
@@ -338,12 +372,12 @@ impl Actor {
         let Turn {
             log,
             prompt,
+            files,
             slot,
             started,
         } = turn;
-        let house = self.house.clone();
         let live = self.live.clone();
-        let shared = match &house.shared_turns {
+        let shared = match &self.agent.shared_turns {
             Some(turns) => Some(
                 self.or_interrupted(&log, turns.clone().acquire_owned())
                     .await?
@@ -361,10 +395,14 @@ impl Actor {
             if !started {
                 self.working(&log).await?;
             }
-            self.start(&log, &prompt, slot, translator).await?;
-        } else if !started {
+            self.start(&log, &prompt, &files, slot, translator).await?;
+        } else {
             drop(waiting);
-            self.working(&log).await?;
+            if !started {
+                self.working(&log).await?;
+            }
+            let folder = self.agent.workspaces.folder(&self.session.id);
+            put_files(&log, folder, &files)?;
         }
         Ok(prompt)
     }
@@ -386,6 +424,7 @@ impl Actor {
         &mut self,
         log: &Arc<TaskLog>,
         prompt: &pilothouse_agents::Turn,
+        files: &[File],
         slot: OwnedSemaphorePermit,
         translator: &mut Translator,
     ) -> Result<(), NotStarted> {
@@ -393,7 +432,8 @@ impl Actor {
         let failed = |error: &dyn std::fmt::Display| NotStarted::Failed(error.to_string(), None);
         let folder = match self.folder.take() {
             Some(folder) => folder,
-            None => house
+            None => self
+                .agent
                 .workspaces
                 .folder(&self.session.id)
                 .map_err(|error| failed(&error))?,
@@ -402,7 +442,8 @@ impl Actor {
             self.set_up(log, &folder, translator).await?;
             self.session.ready = true;
         }
-        let mut driver = house.agent.driver();
+        put_files(log, Ok(folder.clone()), files)?;
+        let mut driver = self.agent.driver();
         let mut setting = Setting {
             workspace: folder.workspace_text(),
             home: folder.home_text(),
@@ -423,7 +464,7 @@ impl Actor {
         let launch = driver
             .launch(&setting, prompt)
             .map_err(|refusal| NotStarted::Failed(refusal.to_string(), None))?;
-        let spec = house.agent.spec(&launch, &folder);
+        let spec = self.agent.spec(&launch, &folder);
         let started = match self.prepared.take() {
             Some(prepared) => prepared.start(&spec).await,
             None => house.launcher.spawn(&spec).await,
@@ -464,21 +505,21 @@ impl Actor {
         folder: &Folder,
         translator: &mut Translator,
     ) -> Result<(), NotStarted> {
-        let house = self.house.clone();
-        let Some(script) = house.workspaces.script() else {
+        let (house, agent) = (self.house.clone(), self.agent.clone());
+        let Some(script) = agent.workspaces.script() else {
             return Ok(());
         };
         // Where it lies on this machine is not the caller's business.
         let name = script.file_name().unwrap_or_default().to_string_lossy();
         translator.status(&format!("running {name}"), None);
         self.show(log, translator).await;
-        let spec = house.agent.script_spec(
+        let spec = self.agent.script_spec(
             script,
             folder,
             &self.session.id,
             self.key.context_id.as_str(),
         );
-        let run = house.workspaces.run_script(&house.launcher, &spec);
+        let run = agent.workspaces.run_script(&house.launcher, &spec);
         match self.or_interrupted(log, run).await? {
             Ok(output) => {
                 let data = serde_json::json!({"kind": "init-session", "output": output});
@@ -545,7 +586,7 @@ impl Actor {
         let Some(slot) = self.give_up_process().await else {
             return (outcome, canceler);
         };
-        if let Err(not_started) = self.start(log, prompt, slot, translator).await {
+        if let Err(not_started) = self.start(log, prompt, &[], slot, translator).await {
             return not_started.outcome(log).unwrap_or((stopped(), None));
         }
         let (outcome, canceler, _) = self.one_try(log, prompt, translator).await;
@@ -564,6 +605,7 @@ impl Actor {
             .expect("the process was just started or found");
         let mut conversation = Conversation::new(
             &self.house,
+            &self.agent,
             &mut self.session,
             &mut self.inbox,
             running,

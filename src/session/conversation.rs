@@ -8,6 +8,7 @@
 use super::House;
 use super::inbox::{Inbox, Interruption};
 use super::translate::Translator;
+use crate::agent::Agent;
 use crate::config::AskPolicy;
 use crate::process::tree::Moment;
 use crate::process::{Ended, Process};
@@ -81,6 +82,7 @@ enum Happened {
 /// One turn while its agent has it.
 pub(super) struct Conversation<'a> {
     pub(super) house: &'a Arc<House>,
+    pub(super) agent: &'a Agent,
     pub(super) session: &'a mut SessionRow,
     pub(super) inbox: &'a mut Inbox,
     pub(super) running: &'a mut Running,
@@ -105,6 +107,7 @@ pub(super) struct Conversation<'a> {
 impl<'a> Conversation<'a> {
     pub(super) fn new(
         house: &'a Arc<House>,
+        agent: &'a Agent,
         session: &'a mut SessionRow,
         inbox: &'a mut Inbox,
         running: &'a mut Running,
@@ -113,6 +116,7 @@ impl<'a> Conversation<'a> {
     ) -> Self {
         Self {
             house,
+            agent,
             session,
             inbox,
             running,
@@ -334,10 +338,14 @@ impl<'a> Conversation<'a> {
     fn take_step(&mut self, step: Step) {
         match step {
             Step::Say(event) => {
+                self.log.reveal();
                 self.house.telemetry.agent_says(self.log, &event);
                 self.translator.say(event);
             }
-            Step::Ask(ask) => self.answer(&ask),
+            Step::Ask(ask) => {
+                self.log.reveal();
+                self.answer(&ask);
+            }
             Step::Withdraw(_) => {}
             Step::Ready => {
                 // A process that was started for this turn: what it has now (MCP servers, say) is its own.
@@ -363,8 +371,8 @@ impl<'a> Conversation<'a> {
 
     /// Answers an ask by policy. This is the place where asks for people will branch off.
     fn answer(&mut self, ask: &Ask) {
-        let allowed = self.house.agent.asks == AskPolicy::Allow
-            && matches!(ask.kind, AskKind::Permission { .. });
+        let allowed =
+            self.agent.asks == AskPolicy::Allow && matches!(ask.kind, AskKind::Permission { .. });
         self.translator.asked(&ask.kind, allowed);
         let answer = if allowed {
             Answer::Allow { input: None }
@@ -373,7 +381,7 @@ impl<'a> Conversation<'a> {
                 AskKind::Permission { tool, .. } => format!(
                     "{tool} was not allowed: nobody can be asked here, and the operator's policy is \
                      `agents.{}.asks: deny`. Continue without it, or say what you would have done.",
-                    self.house.agent.key
+                    self.agent.key
                 ),
                 AskKind::Question { .. } => {
                     "nobody can be asked here; decide yourself, and say in your answer what you assumed".to_owned()

@@ -1,6 +1,6 @@
 //! The map of live sessions and the places for processes.
 
-use super::{House, Key, Order, Turn, actor};
+use super::{File, House, Key, Order, Turn, actor};
 use crate::store::{self, Scope, SessionRow};
 use crate::task::TaskLog;
 use pilothouse_a2a::id::ContextId;
@@ -28,6 +28,8 @@ struct Handle {
     orders: mpsc::UnboundedSender<Order>,
     session: Arc<str>,
     reserved: usize,
+    /// It waits for its turn in a shared folder each time.
+    shares: bool,
     /// Nothing to do, and a process that waits for the next turn.
     warm: bool,
 }
@@ -67,6 +69,9 @@ pub enum Refused {
     /// The server is stopping.
     #[error("the server is stopping")]
     Stopping,
+    /// The agent is served no more.
+    #[error("the agent `{0}` is not served")]
+    NoAgent(Arc<str>),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] store::Error),
@@ -127,6 +132,8 @@ impl Sessions {
         if self.house.stop.is_cancelled() {
             return Err(Refused::Stopping);
         }
+        let agent = self.house.agents.get(&scope.agent).cloned();
+        let agent = agent.ok_or_else(|| Refused::NoAgent(scope.agent.clone()))?;
         let key = Key {
             scope: scope.clone(),
             context_id,
@@ -148,13 +155,13 @@ impl Sessions {
                 context_id: key.context_id.clone(),
                 conversation: None,
                 // Without a script there is nothing to be done but folders, which are made where they miss.
-                ready: self.house.workspaces.script().is_none(),
+                ready: agent.workspaces.script().is_none(),
                 created: now,
                 used: now,
             }
         });
         let slot = self.live.slots.try_take();
-        let now = slot.is_some() && self.house.shared_turns.is_none();
+        let now = slot.is_some() && agent.shared_turns.is_none();
         let (orders, inbox) = mpsc::unbounded_channel();
         {
             let mut map = self.live.map();
@@ -170,6 +177,7 @@ impl Sessions {
                 orders: orders.clone(),
                 session: session.id.clone(),
                 reserved: 1,
+                shares: agent.shared_turns.is_some(),
                 warm: false,
             };
             map.insert(key.clone(), handle);
@@ -177,6 +185,7 @@ impl Sessions {
         let actor = actor::Actor::new(
             self.house.clone(),
             self.live.clone(),
+            agent,
             key.clone(),
             session.clone(),
             inbox,
@@ -201,7 +210,7 @@ impl Sessions {
         let Some(handle) = map.get_mut(key) else {
             return Ok(None);
         };
-        let now = handle.warm && handle.reserved == 0 && self.house.shared_turns.is_none();
+        let now = handle.warm && handle.reserved == 0 && !handle.shares;
         if !now {
             self.count_one_waiting()?;
         }
@@ -339,11 +348,12 @@ impl Admission {
     }
 
     /// Hands the turn to the session's actor.
-    pub fn submit(mut self, log: Arc<TaskLog>, prompt: pilothouse_agents::Turn) {
+    pub fn submit(mut self, log: Arc<TaskLog>, prompt: pilothouse_agents::Turn, files: Vec<File>) {
         self.submitted = true;
         let turn = Turn {
             log,
             prompt,
+            files,
             slot: self.slot.take(),
             started: self.now,
         };

@@ -353,9 +353,19 @@ impl Translator {
         {
             self.replace_if_different(answer);
         }
+        if let Outcome::Replied { text } = &outcome
+            && !self.answer_begun
+        {
+            self.replace_if_different(text);
+        }
         self.flush();
         let (state, words) = match outcome {
             Outcome::Completed { .. } => (TaskState::Completed, None),
+            // There is a task already, so the reply is its answer, or a remark beside it.
+            Outcome::Replied { text } => {
+                let remark = self.streamed.as_deref() != Some(&*text);
+                (TaskState::Completed, remark.then_some((text, None)))
+            }
             Outcome::InputRequired { question, data } => {
                 (TaskState::InputRequired, Some((question, data)))
             }

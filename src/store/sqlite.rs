@@ -1,5 +1,6 @@
 //! The store on SQLite: opening, the writer thread, what a write does to the tables.
 
+mod push;
 mod read;
 
 pub use read::Limits;
@@ -16,7 +17,10 @@ use std::thread::JoinHandle;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 /// Migrations by number; the database remembers the last one in `user_version`.
-const MIGRATIONS: [&str; 1] = [include_str!("../../migrations/sqlite/0001_event_log.sql")];
+const MIGRATIONS: [&str; 2] = [
+    include_str!("../../migrations/sqlite/0001_event_log.sql"),
+    include_str!("../../migrations/sqlite/0002_push.sql"),
+];
 
 /// Batches that may wait for the writer; a full queue holds back whoever writes.
 const QUEUE: usize = 4096;
@@ -418,7 +422,13 @@ impl Write {
             Self::SessionGone { id } => {
                 connection.prepare_cached("DELETE FROM sessions WHERE id = ?1")?.execute(params![&**id])?
             }
+            Self::Push(row) => push::put(connection, row)?,
+            Self::PushSent { n, id, seq } => push::sent(connection, *n, id, *seq)?,
+            Self::PushFailing { n, id, since } => push::failing(connection, *n, id, *since)?,
+            Self::PushEnded { n, id, state } => push::ended(connection, *n, id, state)?,
+            Self::PushGone { n, id } => push::gone(connection, *n, id)?,
             Self::TaskGone { n } => {
+                push::task_gone(connection, *n)?;
                 connection
                     .prepare_cached("DELETE FROM events WHERE key BETWEEN ?1 AND ?2")?
                     .execute(params![key(*n, 0), key(*n, u64::MAX)])?;

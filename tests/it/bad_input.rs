@@ -151,14 +151,6 @@ fn an_empty_text_is_refused() {
 }
 
 #[test]
-fn a_file_that_no_agent_reads_is_refused_by_its_type() {
-    let error = wrong(message_with(
-        json!([{"raw": "/////w==", "mediaType": "application/zip"}]),
-    ));
-    assert_eq!(error["code"], -32005);
-}
-
-#[test]
 fn base64_that_is_none_is_refused() {
     assert_eq!(
         wrong(message_with(

@@ -93,3 +93,19 @@ fn text_of_every_script_arrives_and_comes_back() {
     let text = "日本語 עברית 👩‍👩‍👧 \u{202e}é\u{301} \"'\\`$(x)";
     assert_eq!(answer(&world.say(&format!("echo {text}"))), text);
 }
+
+#[test]
+fn a_file_lies_in_the_workspace_and_the_agent_is_told_where() {
+    let world = World::start();
+    let bytes =
+        json!({"raw": "/wD/AA==", "mediaType": "application/zip", "filename": "../../all.zip"});
+    let mut params = message("echo");
+    params["message"]["parts"] = json!([{"text": "pwd; echo"}, bytes]);
+    let task = world.send(params);
+    let answer = answer(&task);
+    let (folder, told) = answer.split_once("Attached").expect("it is told");
+    let path = format!(".a2a/{}/all.zip", text_of(&task, "id"));
+    assert_eq!(told.trim(), format!("file: {path}"));
+    let file = std::path::Path::new(folder).join(path);
+    assert_eq!(std::fs::read(file).unwrap(), [0xff, 0, 0xff, 0]);
+}

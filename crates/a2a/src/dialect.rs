@@ -179,7 +179,7 @@ impl Encoder {
 }
 
 /// Reads params, absent ones as an empty object.
-fn read<T: DeserializeOwned>(params: Option<&RawValue>) -> Result<T, Error> {
+pub(crate) fn read<T: DeserializeOwned>(params: Option<&RawValue>) -> Result<T, Error> {
     let text = params.map_or("{}", RawValue::get);
     if !text.starts_with('{') {
         return Err(Error::invalid("params", "must be an object"));
@@ -215,7 +215,7 @@ fn explain<T: DeserializeOwned>(text: &str) -> Error {
 }
 
 /// Refuses what is wrong with a call, in the names that its dialect has for the fields.
-fn check(call: &Call, names: &[(&str, &str)]) -> Result<(), Error> {
+pub(crate) fn check(call: &Call, names: &[(&str, &str)]) -> Result<(), Error> {
     let mut violations = call.violations();
     for violation in &mut violations {
         rename(violation, names);
@@ -232,6 +232,6 @@ fn rename(violation: &mut FieldViolation, names: &[(&str, &str)]) {
     }
 }
 
-fn json(value: &impl Serialize) -> String {
+pub(crate) fn json(value: &impl Serialize) -> String {
     serde_json::to_string(value).expect("the model has string keys and no failing serializers")
 }

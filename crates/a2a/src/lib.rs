@@ -15,7 +15,10 @@ pub mod jsonrpc;
 mod lenient;
 pub mod message;
 pub mod operation;
+#[cfg(feature = "grpc")]
+pub mod pb;
 pub mod push;
+pub mod rest;
 pub mod sse;
 pub mod task;
 pub mod time;

@@ -171,6 +171,23 @@ impl Call {
         }
     }
 
+    /// The tenant that the request names.
+    pub fn tenant(&self) -> Option<&str> {
+        match self {
+            Self::SendMessage(request) | Self::SendStreamingMessage(request) => &request.tenant,
+            Self::GetTask(request) => &request.tenant,
+            Self::ListTasks(request) => &request.tenant,
+            Self::CancelTask(request) => &request.tenant,
+            Self::SubscribeToTask(request) => &request.tenant,
+            Self::CreateTaskPushNotificationConfig(request) => &request.tenant,
+            Self::GetTaskPushNotificationConfig(request) => &request.tenant,
+            Self::ListTaskPushNotificationConfigs(request) => &request.tenant,
+            Self::DeleteTaskPushNotificationConfig(request) => &request.tenant,
+            Self::GetExtendedAgentCard(request) => &request.tenant,
+        }
+        .as_deref()
+    }
+
     /// Refuses what the types alone cannot: empty ids and parts, numbers out of range, values
     /// nested so deeply that an answer with them could not be read again.
     ///

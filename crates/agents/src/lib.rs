@@ -167,6 +167,11 @@ pub enum Outcome {
         /// The whole answer as the CLI itself states it at the end, if it does.
         answer: Option<String>,
     },
+    /// The agent answers with a bare message; no task is needed for it.
+    Replied {
+        /// The message.
+        text: String,
+    },
     /// The agent wants words from the caller; the next message of the task continues it.
     InputRequired {
         /// The question.

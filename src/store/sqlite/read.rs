@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 impl Store {
     /// Runs a query on a reading connection, off the async threads.
-    async fn read<T: Send + 'static>(
+    pub(super) async fn read<T: Send + 'static>(
         &self,
         query: impl FnOnce(&Connection) -> Result<T, rusqlite::Error> + Send + 'static,
     ) -> Result<T, Error> {
@@ -266,12 +266,16 @@ impl Store {
     /// # Errors
     ///
     /// When the database fails.
-    pub async fn sessions_by_use(&self) -> Result<Vec<(Arc<str>, i64)>, Error> {
+    pub async fn sessions_by_use(&self) -> Result<Vec<(Arc<str>, String, i64)>, Error> {
         self.read(|connection| {
             connection
-                .prepare("SELECT id, used_ms FROM sessions ORDER BY used_ms DESC")?
+                .prepare("SELECT id, agent, used_ms FROM sessions ORDER BY used_ms DESC")?
                 .query_map([], |row| {
-                    Ok((Arc::from(row.get::<_, String>(0)?), row.get(1)?))
+                    Ok((
+                        Arc::from(row.get::<_, String>(0)?),
+                        row.get(1)?,
+                        row.get(2)?,
+                    ))
                 })?
                 .collect()
         })
@@ -305,7 +309,7 @@ fn task_row(row: &Row<'_>) -> Result<TaskRow, rusqlite::Error> {
     })
 }
 
-fn scope(row: &Row<'_>) -> Result<Scope, rusqlite::Error> {
+pub(super) fn scope(row: &Row<'_>) -> Result<Scope, rusqlite::Error> {
     Ok(Scope {
         caller: Arc::from(row.get::<_, String>("caller")?),
         agent: Arc::from(row.get::<_, String>("agent")?),

@@ -16,8 +16,8 @@ use crate::{Metadata, lenient};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-pub(super) mod read;
-pub(super) mod write;
+pub(crate) mod read;
+pub(crate) mod write;
 
 use read::{MessageIn, PushConfigIn};
 
@@ -299,7 +299,7 @@ pub fn decode_task(text: &str) -> Result<Task, Error> {
 }
 
 /// A state by its old name.
-pub(super) fn state_named(name: &str) -> Option<TaskState> {
+pub(crate) fn state_named(name: &str) -> Option<TaskState> {
     TaskState::ALL
         .into_iter()
         .find(|state| state_name(*state) == name)
@@ -321,6 +321,6 @@ pub(super) fn state_name(state: TaskState) -> &'static str {
 }
 
 /// Streams of older dialects end with a status that says so; at a question, too.
-pub(super) fn is_final(state: TaskState) -> bool {
+pub(crate) fn is_final(state: TaskState) -> bool {
     state.is_terminal() || state.is_interrupted()
 }

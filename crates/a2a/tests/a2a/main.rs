@@ -7,7 +7,18 @@ mod client;
 mod dialects;
 mod envelope;
 mod model;
+#[cfg(feature = "grpc")]
+mod pb;
+#[cfg(feature = "grpc")]
+mod pb_given;
+#[cfg(feature = "grpc")]
+mod pb_vectors;
 mod refused;
+mod rest;
+mod rest_decode;
+mod rest_encode;
+mod rest_legacy;
+mod rest_roundtrip;
 mod roundtrip;
 mod stream;
 

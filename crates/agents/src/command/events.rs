@@ -8,6 +8,7 @@
 //! | `message` | `text` | a whole message beside the answer |
 //! | `artifact` | one of `text`, `raw` (base64), `url`, `data`; `id`?, `name`?, `description`?, `filename`?, `mediaType`?, `append`?, `last`? | a result beside the answer; a text with a `filename` is a file |
 //! | `ask` | `text`, `options`?, `data`? | a question to the caller; ends the turn, the answer is the next message of the same task |
+//! | `reply` | `text` | the whole answer is this message; ends the turn, and needs no task where it is the first line |
 //! | `tool` | `name`, `id`?, `input`? | a tool is called |
 //! | `toolResult` | `text`, `id`?, `isError`? | a tool answered |
 //! | `plan` | `data` | a plan or to-do list |
@@ -113,6 +114,7 @@ impl Line {
                 turns: None,
             }),
             "artifact" => Event::Artifact(self.artifact()?),
+            "reply" => return Some(Heard::End(Outcome::Replied { text: self.text? })),
             "ask" => {
                 let data = self
                     .options

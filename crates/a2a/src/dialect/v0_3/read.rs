@@ -14,7 +14,7 @@ use serde::de::{Deserializer, Error as _};
 use serde_json::Value;
 
 /// Marks a `data` that was no object and was wrapped as `{"value": ..}`; the word is the SDKs'.
-pub(in crate::dialect) const WRAPPED: &str = "data_part_compat";
+pub(crate) const WRAPPED: &str = "data_part_compat";
 
 /// A part, tagged by `kind` (v0.3) or `type` (v0.1), or by its members alone.
 pub(in crate::dialect) struct PartIn(pub(in crate::dialect) Part);
@@ -40,7 +40,7 @@ pub(in crate::dialect) struct MessageIn {
 }
 
 #[derive(Deserialize)]
-pub(in crate::dialect) struct PushConfigIn {
+pub(crate) struct PushConfigIn {
     #[serde(default, deserialize_with = "lenient::text")]
     id: Option<String>,
     url: String,
@@ -163,7 +163,7 @@ impl MessageIn {
 }
 
 impl PushConfigIn {
-    pub(in crate::dialect) fn config(self, task_id: Option<TaskId>) -> TaskPushNotificationConfig {
+    pub(crate) fn config(self, task_id: Option<TaskId>) -> TaskPushNotificationConfig {
         TaskPushNotificationConfig {
             tenant: None,
             id: self.id,
@@ -329,7 +329,7 @@ impl FileIn {
     }
 }
 
-fn unwrapped(data: Value, mut metadata: Option<Metadata>) -> Part {
+pub(crate) fn unwrapped(data: Value, mut metadata: Option<Metadata>) -> Part {
     let marked = metadata
         .as_mut()
         .and_then(|members| members.shift_remove(WRAPPED));

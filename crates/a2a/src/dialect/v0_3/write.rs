@@ -193,7 +193,7 @@ pub(super) fn push_config(config: &TaskPushNotificationConfig) -> Value {
 }
 
 /// The config without its task, as v0.1 has it too.
-pub(in crate::dialect) fn bare_push_config(config: &TaskPushNotificationConfig) -> Value {
+pub(crate) fn bare_push_config(config: &TaskPushNotificationConfig) -> Value {
     let mut view = Metadata::new();
     view.extend(config.id.as_ref().map(|id| ("id".into(), json!(id))));
     view.insert("url".into(), json!(config.url));

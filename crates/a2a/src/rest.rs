@@ -1,0 +1,191 @@
+//! The HTTP+JSON binding without its I/O: where a path leads, what path, query and body ask for
+//! together, and the bodies that go back.
+//!
+//! # How it works
+//! A path gives a [`Route`]; the route reads query and body into one JSON object and hands it to its
+//! dialect, so that both bindings check alike. v1.0 lives at the root, also below a tenant; v0.3
+//! lives below `/v1`.
+//!
+//! v0.3 is spoken in two spellings, see [`Form`]. A request shows its own by its members where it has
+//! a body that differs; all others are answered in [`Form::Proto`], which every SDK of v0.3 reads.
+//! [`Request::told`] says which case it was: a server that remembers in which form a task was made
+//! can do better for those who read it later.
+
+use crate::card;
+use crate::dialect::{Decoded, Dialect, json, read, v0_3};
+use crate::error::{Error, ErrorKind, error_object, status_object};
+use crate::event::StreamResponse;
+use crate::operation::{Operation, Reply};
+
+mod body;
+mod decode;
+mod proto;
+mod query;
+mod route;
+
+pub use route::{NoRoute, RESERVED, Route, route};
+
+/// How the objects of a dialect are spelled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Form {
+    /// v1.0: the model itself.
+    Model,
+    /// v0.3 by its JSON types: `kind`, `parts`, `working`.
+    Kind,
+    /// v0.3 as protobuf JSON of `a2a.v1`: `content`, `ROLE_USER`, `TASK_STATE_WORKING`.
+    Proto,
+}
+
+/// A request in terms of the model, with the form to answer in.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Request {
+    /// What is asked for; checked.
+    pub decoded: Decoded,
+    /// The form of the answer.
+    pub form: Form,
+    /// The request itself shows its form; otherwise `form` is the default of its dialect.
+    pub told: bool,
+}
+
+impl Form {
+    /// The form of a dialect where nothing else tells.
+    pub fn of(dialect: Dialect) -> Self {
+        match dialect {
+            Dialect::V1_0 => Self::Model,
+            Dialect::V0_3 | Dialect::V0_1 => Self::Proto,
+        }
+    }
+}
+
+/// The body of an answer.
+///
+/// In v1.0 it is what JSON-RPC has as `result`; v0.3 names what `message:send` answers
+/// (`{"task": ..}` or `{"message": ..}`) in both of its forms.
+pub fn encode_reply(form: Form, operation: Operation, reply: &Reply) -> String {
+    match form {
+        Form::Model => Dialect::V1_0.encode_reply(operation, reply, None),
+        Form::Kind => kind_reply(operation, reply),
+        Form::Proto => match reply {
+            Reply::Card(known) => v0_3_card(known),
+            Reply::Task(_)
+            | Reply::Message(_)
+            | Reply::Tasks(_)
+            | Reply::PushConfig(_)
+            | Reply::PushConfigs(_)
+            | Reply::Empty => proto::write::reply(operation, reply),
+        },
+    }
+}
+
+/// The data of one frame of a stream, tagged by member name in every form.
+pub fn encode_event(form: Form, event: &StreamResponse) -> String {
+    match form {
+        Form::Model => json(event),
+        Form::Kind => {
+            let tag = match event {
+                StreamResponse::Task(_) => "task",
+                StreamResponse::Message(_) => "message",
+                StreamResponse::StatusUpdate(_) => "statusUpdate",
+                StreamResponse::ArtifactUpdate(_) => "artifactUpdate",
+            };
+            let object = Dialect::V0_3.encode_event(event, None);
+            tagged(tag, &object.unwrap_or_else(|| "null".to_owned()))
+        }
+        Form::Proto => proto::write::event(event),
+    }
+}
+
+/// Reads the data of one frame of a stream, or what `message:send` answers, as a client does.
+///
+/// # Errors
+/// `Parse` when it is not JSON, `InvalidParams` naming the field that is wrong.
+pub fn decode_event(form: Form, text: &str) -> Result<StreamResponse, Error> {
+    match form {
+        Form::Model => read(body::json(text.as_bytes())?),
+        Form::Kind => {
+            let members = body::Members::read(body::json(text.as_bytes())?)?;
+            // One SDK of v0.3 sent the objects without the member around them.
+            let bare = members.given("kind").is_some();
+            v0_3::decode_event(if bare { text } else { members.only()?.get() })
+        }
+        Form::Proto => proto::read::event(body::json(text.as_bytes())?),
+    }
+}
+
+/// The body of an error.
+///
+/// v1.0 has `{"error": {code, status, message, details}}` (specification 11.6). v0.3 leaves it open;
+/// its clients look for the JSON-RPC `code` with `message` and `data`, or for the name of the error
+/// in `error`, and get both.
+pub fn error_body(form: Form, error: &Error) -> String {
+    let body = match form {
+        Form::Model => status_object(error),
+        Form::Kind | Form::Proto => {
+            let mut body = error_object(error, Dialect::V0_3);
+            body["error"] = old_name(error.kind).into();
+            body
+        }
+    };
+    body.to_string()
+}
+
+fn kind_reply(operation: Operation, reply: &Reply) -> String {
+    let text = || Dialect::V0_3.encode_reply(operation, reply, None);
+    match reply {
+        Reply::Task(_) if sends(operation) => tagged("task", &text()),
+        Reply::Message(_) => tagged("message", &text()),
+        Reply::Tasks(page) => {
+            let each = page.tasks.iter().map(|task| {
+                Dialect::V0_3.encode_reply(Operation::GetTask, &Reply::Task(task.clone()), None)
+            });
+            format!("[{}]", each.collect::<Vec<_>>().join(","))
+        }
+        Reply::Card(known) => v0_3_card(known),
+        Reply::Empty => "{}".to_owned(),
+        Reply::Task(_) | Reply::PushConfig(_) | Reply::PushConfigs(_) => text(),
+    }
+}
+
+/// The card of v0.3 with both spellings of each security scheme: clients of either form read it.
+fn v0_3_card(known: &card::AgentCard) -> String {
+    let mut view = card::v0_3(known);
+    if let Some(schemes) = card::hybrid(known).get("securitySchemes") {
+        view["securitySchemes"] = schemes.clone();
+    }
+    view.to_string()
+}
+
+fn sends(operation: Operation) -> bool {
+    matches!(
+        operation,
+        Operation::SendMessage | Operation::SendStreamingMessage
+    )
+}
+
+fn tagged(tag: &str, object: &str) -> String {
+    format!(r#"{{"{tag}":{object}}}"#)
+}
+
+/// What v0.3 calls an error (specification 0.3, 8.2); those it has no word for keep ours.
+fn old_name(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::TaskNotFound => "TaskNotFoundError",
+        ErrorKind::TaskNotCancelable => "TaskNotCancelableError",
+        ErrorKind::PushNotificationNotSupported => "PushNotificationNotSupportedError",
+        ErrorKind::UnsupportedOperation
+        | ErrorKind::ExtensionSupportRequired
+        | ErrorKind::VersionNotSupported => "UnsupportedOperationError",
+        ErrorKind::ContentTypeNotSupported => "ContentTypeNotSupportedError",
+        ErrorKind::InvalidAgentResponse => "InvalidAgentResponseError",
+        ErrorKind::ExtendedAgentCardNotConfigured => "AuthenticatedExtendedCardNotConfiguredError",
+        ErrorKind::Parse => "JSONParseError",
+        ErrorKind::InvalidRequest | ErrorKind::TooLarge => "InvalidRequestError",
+        ErrorKind::MethodNotFound => "MethodNotFoundError",
+        ErrorKind::InvalidParams => "InvalidParamsError",
+        ErrorKind::Internal => "InternalError",
+        ErrorKind::Unauthenticated => "UnauthenticatedError",
+        ErrorKind::PermissionDenied => "PermissionDeniedError",
+        ErrorKind::ResourceExhausted => "ResourceExhaustedError",
+        ErrorKind::Unavailable => "UnavailableError",
+    }
+}

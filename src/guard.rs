@@ -1,0 +1,248 @@
+//! May this address be posted to? The one place that decides where the server connects on a caller's word.
+//!
+//! # How it works
+//!
+//! [`Guard::check_url`] judges what can be judged without the network: the scheme, and an address that is
+//! written out, in every spelling that the URL parser takes. A name is judged by what it resolves to,
+//! and at the moment of connecting: [`Guard::resolver`] is the resolver of the HTTP client, so the addresses
+//! that were judged are the ones that are connected to, and a name that changes its mind between a check
+//! and a connection gains nothing. [`Guard::admit`] does both, for a caller who wants to know beforehand.
+//!
+//! # Pitfalls
+//!
+//! An HTTP client asks no resolver about an address that is written out: [`Guard::check_url`] must stand
+//! before every attempt. What is refused was never sent a packet.
+
+mod range;
+
+use ipnet::IpNet;
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::sync::Arc;
+
+pub use reqwest::Url;
+
+/// The addresses of a name, on their way.
+pub type Found = Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>> + Send>>;
+
+/// Who knows the addresses of names; tests bring their own.
+pub trait Lookup: Send + Sync {
+    /// All addresses of a name.
+    fn lookup(&self, name: &str) -> Found;
+}
+
+/// The system's own way to resolve names.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct System;
+
+/// The policy; clones share it.
+#[derive(Clone)]
+pub struct Guard(Arc<Policy>);
+
+struct Policy {
+    allow: Vec<IpNet>,
+    lookup: Arc<dyn Lookup>,
+}
+
+/// How a connection is protected; what may be connected to without it is less.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scheme {
+    /// Plain http: to the networks of `push.allow` alone.
+    Plain,
+    /// https: to public addresses as well.
+    Secure,
+}
+
+/// Resolves for an HTTP client, and lets only permitted addresses through.
+pub struct Resolver {
+    guard: Guard,
+    scheme: Scheme,
+}
+
+/// Why an address is not connected to. A name's addresses are not told: the server is nobody's way to
+/// look into the operator's network.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// It cannot be read.
+    #[error("not an address that can be posted to ({0}); give an absolute https URL")]
+    NotAnAddress(String),
+    /// Neither http nor https.
+    #[error("the scheme `{0}` is not posted to; give an https URL")]
+    Scheme(String),
+    /// It carries a name or a password.
+    #[error("a user name or password in the URL is not sent; give them as `authentication`")]
+    UserInfo,
+    /// An address that is written out leads inward.
+    #[error(
+        "{address} is {kind} and is not posted to; give a public address, or have the operator add it to `push.allow`"
+    )]
+    Inner {
+        /// The address.
+        address: IpAddr,
+        /// What it is for.
+        kind: &'static str,
+    },
+    /// A name leads inward, with at least one of its addresses.
+    #[error(
+        "`{0}` leads into a network that is not posted to; give a public name, or have the operator add its network to `push.allow`"
+    )]
+    LeadsInward(String),
+    /// Plain http to a place that is not the operator's own.
+    #[error(
+        "plain http to `{0}` can be read and changed on its way; give an https URL, or have the operator add its network to `push.allow`"
+    )]
+    Plain(String),
+    /// A name without an address.
+    #[error("`{0}` cannot be resolved; check the name, or try again later")]
+    Unresolved(String),
+}
+
+impl Lookup for System {
+    fn lookup(&self, name: &str) -> Found {
+        let name = name.to_owned();
+        Box::pin(async move {
+            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
+            Ok(found.map(|address| address.ip()).collect())
+        })
+    }
+}
+
+impl Guard {
+    /// The policy that only `allow` of the inner networks may be connected to.
+    pub fn new(allow: Vec<IpNet>, lookup: Arc<dyn Lookup>) -> Self {
+        Self(Arc::new(Policy { allow, lookup }))
+    }
+
+    /// Judges all of a URL but its name's addresses.
+    ///
+    /// # Errors
+    ///
+    /// See [`Refusal`].
+    pub fn check_url(&self, url: &str) -> Result<Url, Refusal> {
+        let url = Url::parse(url).map_err(|reason| Refusal::NotAnAddress(reason.to_string()))?;
+        let scheme = Scheme::of(&url)?;
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(Refusal::UserInfo);
+        }
+        if url.host_str().is_none_or(str::is_empty) {
+            return Err(Refusal::NotAnAddress("no host".to_owned()));
+        }
+        if let Some(address) = literal(&url) {
+            self.judge(address, scheme, &address.to_string())
+                .map_err(|refusal| match (refusal, range::inward(address)) {
+                    (Refusal::LeadsInward(_), Some(kind)) => Refusal::Inner { address, kind },
+                    (other, _) => other,
+                })?;
+        }
+        Ok(url)
+    }
+
+    /// Judges a URL with the addresses that its name has now.
+    ///
+    /// # Errors
+    ///
+    /// See [`Refusal`].
+    pub async fn admit(&self, url: &str) -> Result<Url, Refusal> {
+        let url = self.check_url(url)?;
+        if literal(&url).is_none()
+            && let Some(name) = url.host_str()
+        {
+            self.resolve(name, Scheme::of(&url)?).await?;
+        }
+        Ok(url)
+    }
+
+    /// The addresses of a name, if all of them may be connected to.
+    ///
+    /// # Errors
+    ///
+    /// When it has none, or one that may not.
+    pub async fn resolve(&self, name: &str, scheme: Scheme) -> Result<Vec<IpAddr>, Refusal> {
+        let found = self.0.lookup.lookup(name).await.unwrap_or_default();
+        if found.is_empty() {
+            return Err(Refusal::Unresolved(name.to_owned()));
+        }
+        for address in &found {
+            self.judge(*address, scheme, name)?;
+        }
+        Ok(found)
+    }
+
+    /// The resolver of an HTTP client that connects by this scheme alone.
+    pub fn resolver(&self, scheme: Scheme) -> Resolver {
+        Resolver {
+            guard: self.clone(),
+            scheme,
+        }
+    }
+
+    fn judge(&self, address: IpAddr, scheme: Scheme, host: &str) -> Result<(), Refusal> {
+        let address = address.to_canonical();
+        if self
+            .0
+            .allow
+            .iter()
+            .any(|network| network.contains(&address))
+        {
+            return Ok(());
+        }
+        match (range::inward(address), scheme) {
+            (Some(_), _) => Err(Refusal::LeadsInward(host.to_owned())),
+            (None, Scheme::Plain) => Err(Refusal::Plain(host.to_owned())),
+            (None, Scheme::Secure) => Ok(()),
+        }
+    }
+}
+
+/// The address that stands in a URL instead of a name; the parser has brought it to its one spelling.
+fn literal(url: &Url) -> Option<IpAddr> {
+    let host = url.host_str()?;
+    let bare = host
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'));
+    bare.unwrap_or(host).parse().ok()
+}
+
+impl Scheme {
+    /// The scheme of a URL.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::Scheme`] for any but these two.
+    pub fn of(url: &Url) -> Result<Self, Refusal> {
+        match url.scheme() {
+            "http" => Ok(Self::Plain),
+            "https" => Ok(Self::Secure),
+            other => Err(Refusal::Scheme(other.chars().take(32).collect())),
+        }
+    }
+}
+
+impl Resolve for Resolver {
+    fn resolve(&self, name: Name) -> Resolving {
+        let (guard, scheme) = (self.guard.clone(), self.scheme);
+        Box::pin(async move {
+            let found = guard.resolve(name.as_str(), scheme).await?;
+            let addresses: Vec<_> = found
+                .into_iter()
+                .map(|address| SocketAddr::new(address, 0))
+                .collect();
+            Ok(Box::new(addresses.into_iter()) as Addrs)
+        })
+    }
+}
+
+impl fmt::Debug for Guard {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Guard")
+            .field("allow", &self.0.allow)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,507 @@
+//! Webhooks: each config of a task is told the task's events, in their order, until they are taken.
+//!
+//! # How it works
+//!
+//! A config is a row of the store that says how far it has been delivered. While there is something to
+//! deliver, or may be, a worker of its own (`delivery`) follows the task's log from there like any other
+//! reader: the log is the queue, so a slow webhook costs neither memory nor anybody's time. It posts
+//! (`post`) an event, stores that it was taken, and goes on to the next. After a start
+//! [`Push::resume`] takes up what is not at its end; what was posted and could not be noted any more
+//! is posted again, and nothing is left out.
+//!
+//! Where a webhook may be is decided by [`Guard`] alone: when the config is created, so that its caller
+//! learns of it, and again at every attempt.
+
+mod delivery;
+mod post;
+
+use crate::config::{self, Config};
+use crate::guard::{Guard, Refusal, System};
+use crate::store::{self, Durability, PushRow, PushState, Store, Write};
+use crate::task::{TaskLog, Tasks};
+use delivery::Delivery;
+use pilothouse_a2a::dialect::Dialect;
+use pilothouse_a2a::error::{Error, ErrorKind};
+use pilothouse_a2a::operation::ListTaskPushNotificationConfigsResponse;
+use pilothouse_a2a::push::TaskPushNotificationConfig;
+use pilothouse_a2a::time::Timestamp;
+use post::{Poster, Target};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// Longest id that a client may give a config, in bytes.
+const ID_BYTES: usize = 256;
+
+/// Configs on a page where the caller names no number, and at most.
+const PAGE: (u32, u32) = (50, 100);
+
+/// Rows that are read at a time after a start.
+const RESUMED: u32 = 256;
+
+/// Seconds after which a bound is worth another try.
+const RETRY_SECONDS: u64 = 30;
+
+/// Changes of different tasks that go on side by side.
+const STRIPES: usize = 64;
+
+/// The webhooks of all tasks; clones share them.
+#[derive(Clone)]
+pub struct Push(Arc<Inner>);
+
+struct Inner {
+    enabled: bool,
+    settings: config::Push,
+    limits: config::Limits,
+    store: Store,
+    tasks: Tasks,
+    guard: Guard,
+    poster: Poster,
+    /// Configs that have events to deliver, or may have.
+    pending: Arc<Semaphore>,
+    /// Posts at a time.
+    posts: Semaphore,
+    live: Mutex<HashMap<Key, Live>>,
+    /// A config is created, replaced and removed by one at a time.
+    changing: [tokio::sync::Mutex<()>; STRIPES],
+    workers: TaskTracker,
+    stop: CancellationToken,
+}
+
+/// The task's number and the config's id.
+type Key = (i64, Arc<str>);
+
+/// The way to a worker.
+struct Live {
+    /// Tells it to leave at once.
+    quit: CancellationToken,
+    /// Cancelled when it has left.
+    left: CancellationToken,
+}
+
+/// A config that may be stored, with its place among those that are pending.
+pub struct Checked {
+    config: TaskPushNotificationConfig,
+    place: OwnedSemaphorePermit,
+}
+
+impl Push {
+    /// The webhooks of the tasks in this store. Nothing is delivered before [`Push::resume`] or a new config.
+    pub fn new(config: &Config, store: Store, tasks: Tasks, stop: CancellationToken) -> Self {
+        let allow = config
+            .push
+            .allow
+            .iter()
+            .filter_map(|network| config::network(network))
+            .collect();
+        let guard = Guard::new(allow, Arc::new(System));
+        Self::guarded(config, store, tasks, guard, stop)
+    }
+
+    fn guarded(
+        config: &Config,
+        store: Store,
+        tasks: Tasks,
+        guard: Guard,
+        stop: CancellationToken,
+    ) -> Self {
+        let settings = config.push.clone();
+        Self(Arc::new(Inner {
+            enabled: settings.enabled,
+            limits: config.limits.clone(),
+            poster: Poster::new(guard.clone(), settings.timeout.get()),
+            pending: Arc::new(Semaphore::new(settings.pending.min(Semaphore::MAX_PERMITS))),
+            posts: Semaphore::new(settings.concurrent.clamp(1, Semaphore::MAX_PERMITS)),
+            settings,
+            store,
+            tasks,
+            guard,
+            live: Mutex::default(),
+            changing: std::array::from_fn(|_| tokio::sync::Mutex::default()),
+            workers: TaskTracker::new(),
+            stop,
+        }))
+    }
+
+    // === operations ===
+
+    /// Whether the config inside of a message could be stored; to be asked before its task is accepted.
+    /// The answer holds its place until [`Push::attach`].
+    ///
+    /// # Errors
+    ///
+    /// `PushNotificationNotSupported` where they are off, `InvalidParams` naming what is wrong with the
+    /// config, `ResourceExhausted` when too many are pending.
+    pub async fn check(&self, config: TaskPushNotificationConfig) -> Result<Checked, Error> {
+        self.check_at("configuration.taskPushNotificationConfig.", config)
+            .await
+    }
+
+    /// Stores a checked config and begins to deliver what comes after the sequence number `after`: 0 for
+    /// a new task (the first event is the task itself), the head before it for one that was continued.
+    /// Answers the config as it is stored.
+    ///
+    /// # Errors
+    ///
+    /// `ResourceExhausted` when the task has too many; when the store fails.
+    pub async fn attach(
+        &self,
+        log: &Arc<TaskLog>,
+        checked: Checked,
+        dialect: Dialect,
+        alias: Option<&str>,
+        after: u64,
+    ) -> Result<TaskPushNotificationConfig, Error> {
+        let (inner, log) = (self.0.clone(), log.clone());
+        let alias = alias.map(Arc::from);
+        // A caller who hangs up must not leave a config without a worker.
+        let attached = async move { inner.attach(log, checked, dialect, alias, after).await };
+        self.0
+            .workers
+            .spawn(attached)
+            .await
+            .map_err(|_| stopping())?
+    }
+
+    /// `CreateTaskPushNotificationConfig` (specification 3.1.7); one with the same id is replaced and goes
+    /// on where that one was. It is told what happens from now on: a task that is over has no more to tell.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Push::check`] and [`Push::attach`].
+    pub async fn create(
+        &self,
+        log: &Arc<TaskLog>,
+        config: TaskPushNotificationConfig,
+        dialect: Dialect,
+        alias: Option<&str>,
+    ) -> Result<TaskPushNotificationConfig, Error> {
+        let after = log.head();
+        let checked = self.check_at("", config).await?;
+        self.attach(log, checked, dialect, alias, after).await
+    }
+
+    /// `GetTaskPushNotificationConfig` (specification 3.1.8). Older dialects may leave the id empty and
+    /// mean the first one.
+    ///
+    /// # Errors
+    ///
+    /// `TaskNotFound`, the specification's word for a config that does not exist; when the store fails.
+    pub async fn get(
+        &self,
+        log: &Arc<TaskLog>,
+        id: &str,
+    ) -> Result<TaskPushNotificationConfig, Error> {
+        let inner = self.offered()?;
+        let found = if id.is_empty() {
+            let first = inner.store.push_configs(&log.scope, log.n, 0, 1).await;
+            first.map_err(store_failed)?.into_iter().next()
+        } else {
+            let found = inner.store.push_config(&log.scope, log.n, id).await;
+            found.map_err(store_failed)?
+        };
+        found
+            .map(|row| decode(&row))
+            .transpose()?
+            .ok_or_else(|| not_found(log, id))
+    }
+
+    /// `ListTaskPushNotificationConfigs` (specification 3.1.9), in the order of their creation.
+    ///
+    /// # Errors
+    ///
+    /// A page token that is none of ours; when the store fails.
+    pub async fn list(
+        &self,
+        log: &Arc<TaskLog>,
+        page_size: Option<i32>,
+        page_token: Option<&str>,
+    ) -> Result<ListTaskPushNotificationConfigsResponse, Error> {
+        let inner = self.offered()?;
+        let after = match page_token.filter(|token| !token.is_empty()) {
+            None => 0,
+            Some(token) => i64::from_str_radix(token, 16).map_err(|_| {
+                Error::invalid("pageToken", "not a token of this server; begin without one")
+            })?,
+        };
+        let size = match page_size.and_then(|size| u32::try_from(size).ok()) {
+            None | Some(0) => PAGE.0,
+            Some(size) => size.min(PAGE.1),
+        };
+        let mut rows = inner
+            .store
+            .push_configs(&log.scope, log.n, after, size + 1)
+            .await
+            .map_err(store_failed)?;
+        let more = rows.len() > size as usize;
+        rows.truncate(size as usize);
+        let next = rows.last().filter(|_| more);
+        Ok(ListTaskPushNotificationConfigsResponse {
+            next_page_token: next.map(|row| format!("{:x}", row.key)),
+            configs: rows.iter().map(decode).collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// `DeleteTaskPushNotificationConfig` (specification 3.1.10): nothing more is sent; one that does not
+    /// exist is as good as deleted.
+    ///
+    /// # Errors
+    ///
+    /// When the store fails.
+    pub async fn delete(&self, log: &Arc<TaskLog>, id: &str) -> Result<(), Error> {
+        self.offered()?;
+        let (inner, key) = (self.0.clone(), (log.n, Arc::from(id)));
+        let deleted = async move { inner.delete(key).await };
+        let deleted = self.0.workers.spawn(deleted).await;
+        deleted.map_err(|_| stopping())?.map_err(store_failed)
+    }
+
+    // === the server's start and end ===
+
+    /// After a start, when the tasks are recovered: takes up every delivery that is not at its end.
+    /// Answers how many.
+    ///
+    /// # Errors
+    ///
+    /// When the store fails.
+    pub async fn resume(&self) -> Result<usize, store::Error> {
+        let inner = &self.0;
+        let (mut resumed, mut after) = (0, 0);
+        while inner.enabled {
+            let rows = inner.store.push_active(after, RESUMED).await?;
+            let Some(last) = rows.last() else { break };
+            after = last.key;
+            for row in rows {
+                let _one_at_a_time = inner.changing(row.n).lock().await;
+                if inner.is_live(&(row.n, row.id.clone())) {
+                    continue;
+                }
+                if let Some(log) = inner.tasks.find(&row.scope, &row.task).await? {
+                    // What was accepted once is delivered, also where the bound is lower by now.
+                    let place = inner.pending.clone().try_acquire_owned().ok();
+                    inner.start(log, row, place);
+                    resumed += 1;
+                }
+            }
+        }
+        Ok(resumed)
+    }
+
+    /// After `stop`: waits until the attempts under way are over and noted.
+    pub async fn closed(&self) {
+        self.0.workers.close();
+        self.0.workers.wait().await;
+    }
+
+    fn offered(&self) -> Result<&Arc<Inner>, Error> {
+        if self.0.enabled {
+            return Ok(&self.0);
+        }
+        Err(Error::new(
+            ErrorKind::PushNotificationNotSupported,
+            "this server sends no push notifications (`push.enabled`); subscribe instead",
+        ))
+    }
+
+    async fn check_at(
+        &self,
+        place: &str,
+        mut config: TaskPushNotificationConfig,
+    ) -> Result<Checked, Error> {
+        let inner = self.offered()?;
+        let wrong = |field: &str, what: String| Error::invalid(format!("{place}{field}"), what);
+        config.id = config.id.filter(|id| !id.is_empty());
+        if config
+            .id
+            .as_ref()
+            .is_some_and(|id| id.len() > ID_BYTES || id.chars().any(char::is_control))
+        {
+            let what = format!("must have at most {ID_BYTES} bytes and no control characters");
+            return Err(wrong("id", what));
+        }
+        Target::of(&config, Dialect::V1_0).map_err(|(field, what)| wrong(field, what))?;
+        let admitted =
+            tokio::time::timeout(inner.settings.timeout.get(), inner.guard.admit(&config.url));
+        let slow = |_| Refusal::Unresolved("the URL's host".to_owned());
+        admitted
+            .await
+            .map_err(slow)
+            .flatten()
+            .map_err(|refusal| wrong("url", refusal.to_string()))?;
+        let place = inner.pending.clone().try_acquire_owned().map_err(|_| {
+            Error::new(
+                ErrorKind::ResourceExhausted,
+                "too many push notification configs are pending (`push.pending`); try again later, or subscribe",
+            )
+            .retry_after(RETRY_SECONDS)
+        })?;
+        Ok(Checked { config, place })
+    }
+}
+
+impl Inner {
+    async fn attach(
+        self: Arc<Self>,
+        log: Arc<TaskLog>,
+        checked: Checked,
+        dialect: Dialect,
+        alias: Option<Arc<str>>,
+        after: u64,
+    ) -> Result<TaskPushNotificationConfig, Error> {
+        let Checked { mut config, place } = checked;
+        let given = config.id.take();
+        let id: Arc<str> = given.map_or_else(|| uuid::Uuid::now_v7().to_string().into(), Arc::from);
+        config.id = Some(id.to_string());
+        config.task_id = Some(log.id.clone());
+        let key = (log.n, id.clone());
+        let _one_at_a_time = self.changing(log.n).lock().await;
+        self.quit(&key).await;
+        let old = self.store.push_config(&log.scope, log.n, &id).await;
+        let old = old.map_err(store_failed)?;
+        if old.is_none() {
+            let (count, most) = (
+                self.store.push_count(log.n).await.map_err(store_failed)?,
+                self.settings.per_task,
+            );
+            if count >= most {
+                let message = format!(
+                    "task `{}` has {count} push notification configs; this server keeps {most} (`push.per_task`). Delete one",
+                    log.id
+                );
+                return Err(Error::new(ErrorKind::ResourceExhausted, message)
+                    .with("taskId", log.id.as_str()));
+            }
+        }
+        let active = old.filter(|row| row.state == PushState::Active);
+        let sent = active.as_ref().map_or(after, |row| row.sent);
+        let over = log.state().is_terminal() && log.head() <= sent;
+        let encoded = serde_json::to_string(&config).expect("a config has no maps");
+        let row = PushRow {
+            key: 0,
+            n: log.n,
+            task: log.id.clone(),
+            id,
+            scope: log.scope.clone(),
+            dialect,
+            alias,
+            config: encoded.into(),
+            sent,
+            failing: None,
+            created: Timestamp::now(),
+            state: if over {
+                PushState::Done
+            } else {
+                PushState::Active
+            },
+        };
+        let write = Write::Push(Box::new(row.clone()));
+        if let Err(error) = self.store.commit(vec![write], Durability::Synced).await {
+            if let Some(active) = active {
+                self.start(log, active, Some(place));
+            }
+            return Err(store_failed(error));
+        }
+        if !over {
+            self.start(log, row, Some(place));
+        }
+        Ok(config)
+    }
+
+    async fn delete(self: Arc<Self>, key: Key) -> Result<(), store::Error> {
+        let _one_at_a_time = self.changing(key.0).lock().await;
+        self.quit(&key).await;
+        let (n, id) = key;
+        let write = Write::PushGone { n, id };
+        self.store.commit(vec![write], Durability::Synced).await
+    }
+
+    fn changing(&self, n: i64) -> &tokio::sync::Mutex<()> {
+        &self.changing[usize::try_from(n).unwrap_or(0) % STRIPES]
+    }
+
+    // === workers ===
+
+    fn start(
+        self: &Arc<Self>,
+        log: Arc<TaskLog>,
+        row: PushRow,
+        place: Option<OwnedSemaphorePermit>,
+    ) {
+        let key = (row.n, row.id.clone());
+        let live = Live {
+            quit: CancellationToken::new(),
+            left: CancellationToken::new(),
+        };
+        let (quit, left) = (live.quit.clone(), live.left.clone().drop_guard());
+        self.live().insert(key.clone(), live);
+        let inner = self.clone();
+        self.workers.spawn(async move {
+            Delivery::new(inner.clone(), log, row, quit).run().await;
+            inner.live().remove(&key);
+            drop((place, left));
+        });
+    }
+
+    /// Ends a config's worker, if it has one, and what that is about to send.
+    async fn quit(&self, key: &Key) {
+        let left = {
+            let live = self.live();
+            live.get(key).map(|worker| {
+                worker.quit.cancel();
+                worker.left.clone()
+            })
+        };
+        if let Some(left) = left {
+            left.cancelled().await;
+        }
+    }
+
+    fn is_live(&self, key: &Key) -> bool {
+        self.live().contains_key(key)
+    }
+
+    fn live(&self) -> std::sync::MutexGuard<'_, HashMap<Key, Live>> {
+        self.live
+            .lock()
+            .expect("nobody panics with the map of workers")
+    }
+}
+
+fn decode(row: &PushRow) -> Result<TaskPushNotificationConfig, Error> {
+    serde_json::from_str(&row.config).map_err(|error| {
+        // Where it broke is said by line and column alone; what stands there may be a secret.
+        let (line, column) = (error.line(), error.column());
+        tracing::error!(task.id = %row.task, push.id = %row.id, line, column, "a stored push notification config cannot be read");
+        Error::new(ErrorKind::Internal, "the stored config cannot be read; delete it and create it again")
+    })
+}
+
+// === errors ===
+
+fn not_found(log: &TaskLog, id: &str) -> Error {
+    let id: String = id.chars().take(ID_BYTES).collect();
+    let message = if id.is_empty() {
+        format!("task `{}` has no push notification config", log.id)
+    } else {
+        format!("task `{}` has no push notification config `{id}`", log.id)
+    };
+    Error::new(ErrorKind::TaskNotFound, message)
+        .with("taskId", log.id.as_str())
+        .with("configId", id)
+}
+
+fn stopping() -> Error {
+    Error::new(ErrorKind::Unavailable, "the server is stopping").retry_after(RETRY_SECONDS)
+}
+
+fn store_failed(error: store::Error) -> Error {
+    let incident = uuid::Uuid::now_v7();
+    tracing::error!(%incident, %error, "a push notification config could not be stored or read");
+    let message = format!("the server failed; tell its operator (incident {incident})");
+    Error::new(ErrorKind::Internal, message).with("incident", incident.to_string())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,362 @@
+//! An operation, whatever binding it came by: which agent is meant, what the service does, what is answered.
+
+use super::{Doors, stream::Ends};
+use crate::access::Caller;
+use crate::agent::Agent;
+use crate::service::{Accepted, Client, Stream};
+use crate::task::TaskLog;
+use axum::extract::Request;
+use axum::http::HeaderMap;
+use axum::http::request::Parts;
+use pilothouse_a2a::Method;
+use pilothouse_a2a::dialect::{Decoded, Dialect};
+use pilothouse_a2a::error::{Error, ErrorKind};
+use pilothouse_a2a::id::TaskId;
+use pilothouse_a2a::operation::{Call, Operation, Reply, SendMessageRequest};
+use std::sync::Arc;
+
+/// The agent that a request's path names (`/agents/NAME/...`), taken off the path before it is routed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Named(pub(super) Arc<str>);
+
+/// What is known of a call for its answer and its audit entry, growing as it is understood.
+pub(super) struct Heard {
+    /// What was asked for, in the words of its binding.
+    pub(super) action: Option<String>,
+    /// The dialect to answer in.
+    pub(super) dialect: Dialect,
+    /// The task, where there is one.
+    pub(super) task: Option<Arc<TaskLog>>,
+    /// The id by which a v0.1 client knows the task.
+    pub(super) alias: Option<String>,
+}
+
+/// What an operation comes to.
+pub(super) enum Done {
+    /// One answer.
+    Reply(Reply),
+    /// Events until an end.
+    Stream(Stream, Ends),
+}
+
+/// Where a call comes from and what came beside it.
+pub(super) struct Setting<'a> {
+    /// Who.
+    pub(super) caller: &'a Caller,
+    /// The headers (in gRPC the metadata).
+    pub(super) headers: &'a HeaderMap,
+    /// The agent that the path names.
+    pub(super) named: Option<&'a Named>,
+    /// The address that the caller used, without a slash at its end.
+    pub(super) base: &'a str,
+}
+
+impl Heard {
+    /// Nothing yet; errors are written in this dialect.
+    pub(super) fn new(dialect: Dialect) -> Self {
+        Self {
+            action: None,
+            dialect,
+            task: None,
+            alias: None,
+        }
+    }
+}
+
+impl Doors {
+    /// The agent that a request's path names, or the default one.
+    pub(super) fn agent_at(&self, named: Option<&Named>) -> Option<&Arc<Agent>> {
+        let agents = &self.service.sessions().house().agents;
+        match named {
+            Some(Named(name)) => agents.get(name),
+            None => Some(agents.default_one()),
+        }
+    }
+
+    /// The same for a whole request.
+    pub(super) fn agent_of(&self, request: &Request) -> Option<&Arc<Agent>> {
+        self.agent_at(request.extensions().get::<Named>())
+    }
+
+    /// Does what a call asks for.
+    ///
+    /// # Errors
+    ///
+    /// What the caller is to be told.
+    pub(super) async fn perform(
+        &self,
+        setting: &Setting<'_>,
+        method: Method,
+        decoded: Decoded,
+        heard: &mut Heard,
+    ) -> Result<Done, Error> {
+        heard.dialect = method.dialect;
+        let Decoded {
+            call,
+            client_task_id,
+            blocking,
+        } = decoded;
+        let client = Client {
+            caller: setting.caller.clone(),
+            agent: self.meant(setting.named, call.tenant())?,
+        };
+        required_extensions(&client.agent, setting.headers)?;
+        let service = &self.service;
+        let task = |task| Ok(Done::Reply(Reply::Task(task)));
+        match call {
+            Call::SendMessage(request) => {
+                let configuration = request.configuration.as_ref();
+                let history = configuration.and_then(|configuration| configuration.history_length);
+                let wait = self.waits(heard.dialect, &request, blocking);
+                heard.alias = client_task_id;
+                let accepted = self.send(&client, setting.headers, request, heard).await?;
+                if wait {
+                    service
+                        .settle(&accepted.log, history)
+                        .await
+                        .map(Done::Reply)
+                } else {
+                    task(service.show(&accepted.log, history).await?)
+                }
+            }
+            Call::SendStreamingMessage(request) => {
+                heard.alias = client_task_id;
+                let accepted = self.send(&client, setting.headers, request, heard).await?;
+                let stream = service.follow(&accepted).await?;
+                Ok(Done::Stream(stream, Ends::WhenItAsks))
+            }
+            Call::GetTask(request) => {
+                let log = self.find(&client, &request.id, method, heard).await?;
+                task(service.get(&log, &request).await?)
+            }
+            Call::CancelTask(request) => {
+                let log = self.find(&client, &request.id, method, heard).await?;
+                task(service.cancel(&log, &request).await?)
+            }
+            Call::SubscribeToTask(request) => {
+                let log = self.find(&client, &request.id, method, heard).await?;
+                let stream = service
+                    .subscribe(&log, last_event(setting.headers)?)
+                    .await?;
+                let ends = match heard.dialect {
+                    Dialect::V1_0 => Ends::WhenOver,
+                    // Their clients close at `final: true`, which an asking task is.
+                    Dialect::V0_3 | Dialect::V0_1 => Ends::WhenItAsks,
+                };
+                Ok(Done::Stream(stream, ends))
+            }
+            Call::ListTasks(request) => {
+                let tasks = service.list(&client, request).await?;
+                Ok(Done::Reply(Reply::Tasks(tasks)))
+            }
+            Call::CreateTaskPushNotificationConfig(_)
+            | Call::GetTaskPushNotificationConfig(_)
+            | Call::ListTaskPushNotificationConfigs(_)
+            | Call::DeleteTaskPushNotificationConfig(_) => Err(service.push()),
+            Call::GetExtendedAgentCard(_) => Err(Error::new(
+                ErrorKind::UnsupportedOperation,
+                "this agent has no extended card; its public card is whole",
+            )),
+        }
+    }
+
+    /// The agent that a call is meant for, by its path and by its tenant.
+    fn meant(&self, named: Option<&Named>, tenant: Option<&str>) -> Result<Arc<Agent>, Error> {
+        let agents = &self.service.sessions().house().agents;
+        let tenant = tenant.filter(|tenant| !tenant.is_empty());
+        let name = match (named, tenant) {
+            (Some(Named(name)), Some(tenant)) if **name != *tenant => {
+                return Err(Error::invalid(
+                    "tenant",
+                    "the path names another agent; leave the tenant out, or name the same",
+                ));
+            }
+            (Some(Named(name)), _) => &**name,
+            (None, Some(tenant)) => tenant,
+            (None, None) => return Ok(agents.default_one().clone()),
+        };
+        agents.get(name).cloned().ok_or_else(|| no_agent(name))
+    }
+
+    async fn send(
+        &self,
+        client: &Client,
+        headers: &HeaderMap,
+        request: SendMessageRequest,
+        heard: &mut Heard,
+    ) -> Result<Accepted, Error> {
+        if let Err(seconds) = self.access.count_send(&client.caller) {
+            let limit = self.config.limits.rate;
+            return Err(Error::new(
+                ErrorKind::ResourceExhausted,
+                format!("more than {limit} messages a minute from one caller (`limits.rate`); try again in {seconds} s"),
+            )
+            .retry_after(seconds));
+        }
+        let key = match headers.get("idempotency-key") {
+            Some(key) => Some(key.to_str().map_err(|_| {
+                Error::invalid(
+                    "Idempotency-Key",
+                    "must be made of visible ASCII characters",
+                )
+            })?),
+            None => None,
+        };
+        let accepted = self
+            .service
+            .accept(client, request, heard.alias.as_deref(), key)
+            .await?;
+        heard.task = Some(accepted.log.clone());
+        Ok(accepted)
+    }
+
+    /// The task, and the id by which a v0.1 client knows it; then the answer is in that dialect.
+    async fn find(
+        &self,
+        client: &Client,
+        id: &TaskId,
+        method: Method,
+        heard: &mut Heard,
+    ) -> Result<Arc<TaskLog>, Error> {
+        let legacy = method.shared || method.dialect == Dialect::V0_1;
+        let (log, by_alias) = self.service.find(client, id, legacy).await?;
+        heard.task = Some(log.clone());
+        if by_alias {
+            heard.alias = Some(id.to_string());
+            heard.dialect = Dialect::V0_1;
+        }
+        Ok(log)
+    }
+
+    fn waits(
+        &self,
+        dialect: Dialect,
+        request: &SendMessageRequest,
+        blocking: Option<bool>,
+    ) -> bool {
+        match dialect {
+            Dialect::V1_0 => !request
+                .configuration
+                .as_ref()
+                .is_some_and(|configuration| configuration.return_immediately),
+            Dialect::V0_3 => blocking.unwrap_or(self.config.compat.v03.blocking_default),
+            Dialect::V0_1 => true,
+        }
+    }
+}
+
+/// No agent of this name is served.
+pub(super) fn no_agent(name: &str) -> Error {
+    let name = known_part(name);
+    Error::invalid("tenant", format!("no agent `{name}` is served here"))
+}
+
+/// `A2A-Version`, from the header or the query, against the dialect that is spoken (specification 3.6).
+///
+/// # Errors
+///
+/// `VersionNotSupported`.
+pub(super) fn check_version(parts: &Parts, spoken: Dialect) -> Result<(), Error> {
+    let Some(version) = version(parts) else {
+        return Ok(());
+    };
+    let fits = match (Dialect::from_version(&version), spoken) {
+        (None, _) => false,
+        (Some(asked), Dialect::V1_0) => asked == Dialect::V1_0,
+        // An older method says itself what it is; a newer header beside it does no harm.
+        (Some(_), Dialect::V0_3 | Dialect::V0_1) => true,
+    };
+    if fits {
+        return Ok(());
+    }
+    let version = known_part(&version);
+    Err(Error::new(
+        ErrorKind::VersionNotSupported,
+        format!("A2A-Version {version} is not served for this method; this server speaks 1.0, 0.3 and 0.1"),
+    )
+    .with("supported", "1.0, 0.3, 0.1"))
+}
+
+/// The version that a request names, if it names one.
+pub(super) fn version(parts: &Parts) -> Option<String> {
+    let header = parts
+        .headers
+        .get("a2a-version")
+        .and_then(|version| version.to_str().ok())
+        .map(ToOwned::to_owned);
+    let query = || {
+        let pairs = parts.uri.query()?.split('&');
+        let mut named = pairs.filter_map(|pair| pair.split_once('='));
+        let (_, version) = named.find(|(name, _)| name.eq_ignore_ascii_case("a2a-version"))?;
+        Some(version.to_owned())
+    };
+    header
+        .or_else(query)
+        .filter(|version| !version.trim().is_empty())
+}
+
+/// The extensions that a request asks for, by either name of the header.
+fn asked_extensions(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    ["a2a-extensions", "x-a2a-extensions"]
+        .into_iter()
+        .flat_map(|name| headers.get_all(name))
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(str::trim)
+}
+
+/// Refuses a client that does not ask for what the agent requires (specification 3.3.4).
+fn required_extensions(agent: &Agent, headers: &HeaderMap) -> Result<(), Error> {
+    for extension in agent
+        .config
+        .extensions
+        .iter()
+        .filter(|extension| extension.required)
+    {
+        if !asked_extensions(headers).any(|asked| asked == extension.uri) {
+            let uri = &extension.uri;
+            return Err(Error::new(
+                ErrorKind::ExtensionSupportRequired,
+                format!(
+                    "this agent requires the extension {uri}; name it in the header A2A-Extensions"
+                ),
+            )
+            .with("extension", uri.as_str()));
+        }
+    }
+    Ok(())
+}
+
+/// The extensions that are in force for a request: asked for, and declared by the agent.
+pub(super) fn active_extensions(agent: &Agent, headers: &HeaderMap) -> Option<String> {
+    let declared = |uri: &&str| agent.config.extensions.iter().any(|one| one.uri == *uri);
+    let active: Vec<_> = asked_extensions(headers).filter(declared).collect();
+    (!active.is_empty()).then(|| active.join(", "))
+}
+
+/// `Last-Event-ID`, where a client resumes a stream.
+fn last_event(headers: &HeaderMap) -> Result<Option<u64>, Error> {
+    let Some(value) = headers.get("last-event-id") else {
+        return Ok(None);
+    };
+    let number = value
+        .to_str()
+        .ok()
+        .and_then(|value| value.trim().parse().ok());
+    number
+        .map(Some)
+        .ok_or_else(|| Error::invalid("Last-Event-ID", "not an event id of this server"))
+}
+
+/// A caller's word for logs and errors: bounded, and nothing that a terminal would obey.
+pub(super) fn known_part(word: &str) -> String {
+    word.chars()
+        .filter(|character| !character.is_control())
+        .take(64)
+        .collect()
+}
+
+/// The one word for an operation in logs.
+pub(super) fn word(operation: Operation) -> &'static str {
+    operation.method()
+}

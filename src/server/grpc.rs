@@ -1,0 +1,241 @@
+//! The gRPC binding: `lf.a2a.v1.A2AService` and `a2a.v1.A2AService`, and the standard health service
+//! beside them. Framing and statuses are tonic's; messages are read and written by `pilothouse_a2a::pb`.
+
+use super::call::{Done, Heard, Named, Setting, check_version, word};
+use super::stream::{Next, Reader};
+use super::{Doors, Visit};
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::Response;
+use bytes::{Buf, BufMut, Bytes};
+use futures_util::stream::unfold;
+use http_body_util::Full;
+use pilothouse_a2a::dialect::Dialect;
+use pilothouse_a2a::error::{Error, ErrorKind};
+use pilothouse_a2a::event::StreamResponse;
+use pilothouse_a2a::{Method, pb};
+use std::future::{Ready, ready};
+use std::pin::Pin;
+use std::sync::Arc;
+use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
+use tonic::server::{Grpc, ServerStreamingService, UnaryService};
+use tonic::{Code, Status};
+
+/// The two services, as the health service names them.
+pub(super) const SERVICES: [&str; 2] = ["lf.a2a.v1.A2AService", "a2a.v1.A2AService"];
+
+/// `POST /lf.a2a.v1.A2AService/...` and `POST /a2a.v1.A2AService/...`.
+pub(super) async fn call(State(doors): State<Arc<Doors>>, request: Request) -> Response {
+    let is_grpc = request.headers().get(header::CONTENT_TYPE);
+    if !is_grpc.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc")) {
+        let mut response = Response::new(Body::from("gRPC is spoken here\n"));
+        *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+        return response;
+    }
+    let packed = request.headers().get("grpc-encoding");
+    if packed.is_some_and(|packed| packed != "identity") {
+        let mut response = Status::unimplemented("messages are taken uncompressed").into_http();
+        let accepted = HeaderValue::from_static("identity");
+        response
+            .headers_mut()
+            .insert("grpc-accept-encoding", accepted);
+        return response;
+    }
+    let visit = Visit::begin(&doors, &request);
+    let base = doors.base_url(&request);
+    let (parts, body) = request.into_parts();
+    let method = pb::method(parts.uri.path());
+    let mut heard = Heard::new(method.map_or(Dialect::V1_0, |method| method.dialect));
+    heard.action = method.map(|method| word(method.operation).to_owned());
+    let read = match (visit.caller(), method) {
+        (Err(error), _) => Err(error),
+        (_, None) => Err(Error::new(
+            ErrorKind::MethodNotFound,
+            "no such method in this service",
+        )),
+        (Ok(caller), Some(method)) => doors
+            .read_body(&parts.headers, body)
+            .await
+            .map(|body| (caller, method, body)),
+    };
+    let outcome = match read {
+        Ok((caller, method, body)) => {
+            match unframed(body).await {
+                // The framing itself is broken.
+                Err(status) => return status.into_http(),
+                Ok(message) => {
+                    let setting = Setting {
+                        caller,
+                        headers: &parts.headers,
+                        named: parts.extensions.get::<Named>(),
+                        base: &base,
+                    };
+                    perform(&doors, &setting, &parts, method, &message, &mut heard).await
+                }
+            }
+        }
+        Err(error) => Err(error),
+    };
+    let reason = outcome
+        .as_ref()
+        .map_or_else(|error| error.kind.codes().reason, |_| "ok");
+    let response = match (outcome, method) {
+        (Ok(Done::Reply(reply)), Some(method)) => {
+            let message = pb::encode_reply(heard.dialect, method.operation, &reply);
+            unary(Bytes::from(message)).await
+        }
+        (Ok(Done::Stream(stream, ends)), _) => {
+            let reader = Reader::new(&doors, stream, heard.dialect, ends);
+            streaming(reader, heard.dialect).await
+        }
+        (Ok(Done::Reply(_)), None) => unreachable!("nothing is performed without a method"),
+        (Err(error), _) => status(&error).into_http(),
+    };
+    visit.end(&heard, reason, response.status()).await;
+    response
+}
+
+async fn perform(
+    doors: &Doors,
+    setting: &Setting<'_>,
+    parts: &Parts,
+    method: Method,
+    message: &[u8],
+    heard: &mut Heard,
+) -> Result<Done, Error> {
+    check_version(parts, method.dialect)?;
+    let decoded = pb::decode(method.dialect, method.operation, message)?;
+    doors
+        .telemetry
+        .console()
+        .request(word(method.operation), &setting.caller.name, None);
+    doors.perform(setting, method, decoded, heard).await
+}
+
+/// An error in gRPC: status, message and `google.rpc.Status` with its details (specification 10.6).
+fn status(error: &Error) -> Status {
+    let code = Code::from_i32(error.kind.codes().grpc_number);
+    let details = Bytes::from(pb::status_details(error));
+    Status::with_details(code, error.message.clone(), details)
+}
+
+// === framing ===
+
+/// Messages as the bytes that they are.
+#[derive(Debug, Clone, Copy, Default)]
+struct Raw;
+
+impl Codec for Raw {
+    type Encode = Bytes;
+    type Decode = Bytes;
+    type Encoder = Self;
+    type Decoder = Self;
+
+    fn encoder(&mut self) -> Self {
+        Self
+    }
+
+    fn decoder(&mut self) -> Self {
+        Self
+    }
+}
+
+impl Encoder for Raw {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn encode(&mut self, item: Bytes, out: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        out.put(item);
+        Ok(())
+    }
+}
+
+impl Decoder for Raw {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
+        Ok(Some(from.copy_to_bytes(from.remaining())))
+    }
+}
+
+/// The one message of a request whose body is here already, bounded by `limits.body`.
+async fn unframed(body: Bytes) -> Result<Bytes, Status> {
+    let size = body.len();
+    let mut stream = tonic::Streaming::new_request(Raw, Full::new(body), None, Some(size));
+    let message = stream.message().await?;
+    message.ok_or_else(|| Status::invalid_argument("the request holds no message"))
+}
+
+struct Once(Option<Bytes>);
+
+impl UnaryService<Bytes> for Once {
+    type Response = Bytes;
+    type Future = Ready<Result<tonic::Response<Bytes>, Status>>;
+
+    fn call(&mut self, _: tonic::Request<Bytes>) -> Self::Future {
+        ready(Ok(tonic::Response::new(self.0.take().unwrap_or_default())))
+    }
+}
+
+async fn unary(message: Bytes) -> Response {
+    let response = Grpc::new(Raw).unary(Once(Some(message)), answered()).await;
+    response.map(Body::new)
+}
+
+type Messages = Pin<Box<dyn futures_util::Stream<Item = Result<Bytes, Status>> + Send>>;
+
+struct Many(Option<Messages>);
+
+impl ServerStreamingService<Bytes> for Many {
+    type Response = Bytes;
+    type ResponseStream = Messages;
+    type Future = Ready<Result<tonic::Response<Messages>, Status>>;
+
+    fn call(&mut self, _: tonic::Request<Bytes>) -> Self::Future {
+        let messages = self.0.take();
+        ready(
+            messages
+                .map(tonic::Response::new)
+                .ok_or_else(|| Status::internal("called twice")),
+        )
+    }
+}
+
+async fn streaming(reader: Reader, dialect: Dialect) -> Response {
+    let events = unfold(
+        (reader, Vec::new().into_iter()),
+        move |(mut reader, mut ready)| async move {
+            loop {
+                if let Some(message) = ready.next() {
+                    return Some((Ok(message), (reader, ready)));
+                }
+                match reader.next().await? {
+                    Next::Events(events) => {
+                        let encoded: Vec<_> = events
+                            .iter()
+                            .filter_map(|event| {
+                                serde_json::from_slice::<StreamResponse>(&event.body).ok()
+                            })
+                            .map(|event| Bytes::from(pb::encode_event(dialect, &event)))
+                            .collect();
+                        ready = encoded.into_iter();
+                    }
+                    // HTTP/2 has pings of its own.
+                    Next::Idle => {}
+                    Next::Broken(error) => return Some((Err(status(&error)), (reader, ready))),
+                }
+            }
+        },
+    );
+    let many = Many(Some(Box::pin(events)));
+    let response = Grpc::new(Raw).server_streaming(many, answered()).await;
+    response.map(Body::new)
+}
+
+/// The request has been read; what tonic reads again is one empty message.
+fn answered() -> axum::http::Request<Full<Bytes>> {
+    axum::http::Request::new(Full::new(Bytes::from_static(&[0; 5])))
+}

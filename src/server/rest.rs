@@ -1,0 +1,155 @@
+//! The HTTP+JSON binding: v1.0 at the root, v0.3 under `/v1`. Every path that no other door has comes here.
+
+use super::call::{Done, Heard, Named, Setting, active_extensions, check_version, version, word};
+use super::stream::{self, Envelope, Reader};
+use super::{Doors, Visit, admin, is_json, json_response, with_advice};
+use crate::access::Caller;
+use axum::extract::{Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::Response;
+use bytes::Bytes;
+use pilothouse_a2a::Method;
+use pilothouse_a2a::dialect::Dialect;
+use pilothouse_a2a::error::{Error, ErrorKind};
+use pilothouse_a2a::rest::{self, Form, NoRoute, Route};
+use std::sync::Arc;
+
+/// The media type of the specification (11.2); what everybody reads is `application/json`.
+const A2A_JSON: &str = "application/a2a+json";
+
+/// Any path of the binding, or none at all.
+pub(super) async fn call(State(doors): State<Arc<Doors>>, request: Request) -> Response {
+    let mut route = match rest::route(request.method().as_str(), request.uri().path()) {
+        Ok(route) => route,
+        Err(NoRoute::NotFound) => return admin::not_found(request).await,
+        Err(NoRoute::Method(allowed)) => return admin::wrong_method(&request, &allowed.join(", ")),
+    };
+    let visit = Visit::begin(&doors, &request);
+    let base = doors.base_url(&request);
+    let (parts, body) = request.into_parts();
+    // A client whose base address ends in /v1 by its own choice says by the header what it speaks.
+    if version(&parts).and_then(|version| Dialect::from_version(&version)) == Some(Dialect::V1_0) {
+        route.dialect = Dialect::V1_0;
+    }
+    let mut heard = Heard::new(route.dialect);
+    heard.action = Some(word(route.operation).to_owned());
+    let mut form = if route.dialect == Dialect::V1_0 {
+        Form::Model
+    } else {
+        Form::Kind
+    };
+    let outcome = match visit.caller() {
+        Ok(caller) => match doors.read_body(&parts.headers, body).await {
+            Ok(body) => {
+                let call = Call {
+                    doors: &doors,
+                    caller,
+                    base: &base,
+                    parts: &parts,
+                    route: &route,
+                };
+                call.answer(&body, &mut form, &mut heard).await
+            }
+            Err(error) => Err((None, error)),
+        },
+        Err(error) => Err((None, error)),
+    };
+    let (mut response, reason) = match outcome {
+        Ok(response) => (response, "ok"),
+        Err((status, error)) => {
+            let codes = error.kind.codes();
+            let status = status.or_else(|| StatusCode::from_u16(codes.http).ok());
+            let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+            let body = rest::error_body(form, &error);
+            (
+                with_advice(json_response(status, body), &error),
+                codes.reason,
+            )
+        }
+    };
+    if wants_a2a_json(&parts.headers) {
+        let json = response.headers().get(header::CONTENT_TYPE);
+        if json.is_some_and(|kind| kind == "application/json") {
+            let kind = HeaderValue::from_static(A2A_JSON);
+            response.headers_mut().insert(header::CONTENT_TYPE, kind);
+        }
+    }
+    if let Some(agent) = doors.agent_at(parts.extensions.get::<Named>())
+        && let Some(active) = active_extensions(agent, &parts.headers)
+        && let Ok(active) = HeaderValue::from_str(&active)
+    {
+        response.headers_mut().insert("a2a-extensions", active);
+    }
+    visit.end(&heard, reason, response.status()).await;
+    response
+}
+
+/// A call that may be made.
+struct Call<'a> {
+    doors: &'a Doors,
+    caller: &'a Caller,
+    base: &'a str,
+    parts: &'a Parts,
+    route: &'a Route,
+}
+
+impl Call<'_> {
+    async fn answer(
+        &self,
+        body: &Bytes,
+        form: &mut Form,
+        heard: &mut Heard,
+    ) -> Result<Response, (Option<StatusCode>, Error)> {
+        let (doors, parts, route) = (self.doors, self.parts, self.route);
+        if !body.is_empty() && !is_json(&parts.headers) {
+            let error = Error::new(
+                ErrorKind::ContentTypeNotSupported,
+                "the body of a request is JSON: send it as application/json or application/a2a+json",
+            );
+            return Err((Some(StatusCode::UNSUPPORTED_MEDIA_TYPE), error));
+        }
+        let plain = |error| (None, error);
+        check_version(parts, route.dialect).map_err(plain)?;
+        let request = route.decode(parts.uri.query(), body).map_err(plain)?;
+        *form = request.form;
+        doors
+            .telemetry
+            .console()
+            .request(word(route.operation), &self.caller.name, None);
+        let setting = Setting {
+            caller: self.caller,
+            headers: &parts.headers,
+            named: parts.extensions.get::<Named>(),
+            base: self.base,
+        };
+        let method = Method {
+            operation: route.operation,
+            dialect: route.dialect,
+            shared: false,
+        };
+        let done = doors
+            .perform(&setting, method, request.decoded, heard)
+            .await
+            .map_err(plain)?;
+        Ok(match done {
+            Done::Reply(reply) => {
+                let body = rest::encode_reply(*form, route.operation, &reply);
+                json_response(StatusCode::OK, body)
+            }
+            Done::Stream(stream, ends) => {
+                let reader = Reader::new(doors, stream, route.dialect, ends);
+                stream::response(stream::body(reader, Envelope::Rest(*form)))
+            }
+        })
+    }
+}
+
+/// Whether the client speaks the media type of the specification and so wants to hear it.
+fn wants_a2a_json(headers: &HeaderMap) -> bool {
+    [header::ACCEPT, header::CONTENT_TYPE]
+        .iter()
+        .flat_map(|name| headers.get_all(name))
+        .filter_map(|value| value.to_str().ok())
+        .any(|value| value.to_ascii_lowercase().contains(A2A_JSON))
+}

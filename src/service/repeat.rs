@@ -1,0 +1,162 @@
+//! Sends that are repeated: the same message while its task still runs, or the same `Idempotency-Key`.
+//!
+//! A client that lost an answer sends again, and one that means to say the same thing twice does too;
+//! what tells them apart is whether the first is still being worked on. Who wants more names a key.
+
+use crate::store::Scope;
+use crate::task::TaskLog;
+use pilothouse_a2a::operation::SendMessageRequest;
+use pilothouse_a2a::task::TaskState;
+use sha2::{Digest, Sha256};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, Weak};
+use tokio::sync::watch;
+
+/// Entries below which nobody tidies up.
+const TIDY_ABOVE: usize = 256;
+
+/// What a send is recognised by, within one caller and agent.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum Mark {
+    /// The message's id.
+    Message(String),
+    /// `Idempotency-Key`.
+    Key(String),
+}
+
+/// SHA-256 of what was sent.
+pub(super) type Print = [u8; 32];
+
+/// Sends that are on their way or whose tasks still run.
+#[derive(Clone, Default)]
+pub(super) struct Repeats(Arc<Mutex<Inner>>);
+
+#[derive(Default)]
+struct Inner {
+    sends: HashMap<(Scope, Mark), Send>,
+    tidy_at: usize,
+}
+
+struct Send {
+    print: Print,
+    task: watch::Receiver<Accepted>,
+}
+
+#[derive(Clone)]
+enum Accepted {
+    /// Not yet.
+    Pending,
+    /// Refused; the next one may try.
+    No,
+    /// This is its task.
+    Yes(Weak<TaskLog>),
+}
+
+/// What to do with a send.
+pub(super) enum Repeat {
+    /// It is the first of its kind; say how it went.
+    First(First),
+    /// It was sent before, and this is its task.
+    Of(Arc<TaskLog>),
+}
+
+/// The first send of its kind. Dropped without a word, it counts as refused.
+pub(super) struct First {
+    repeats: Repeats,
+    place: Option<(Scope, Mark)>,
+    tell: watch::Sender<Accepted>,
+}
+
+/// What was sent, as a print. Whether it was to be streamed or waited for makes no difference.
+pub(super) fn print(request: &SendMessageRequest) -> Print {
+    let text = serde_json::to_vec(request).expect("a request has no maps with other keys");
+    Sha256::digest(text).into()
+}
+
+impl Repeats {
+    /// Whether a send repeats one that still runs; waits while the first is being accepted.
+    pub(super) async fn look(&self, scope: &Scope, mark: Mark, print: Print) -> Repeat {
+        let place = (scope.clone(), mark);
+        loop {
+            let mut task = {
+                let mut inner = self.inner();
+                match inner.sends.get(&place) {
+                    Some(send) if send.print == print => send.task.clone(),
+                    // Another text under the same id is another message.
+                    _ => return Repeat::First(self.first(&mut inner, place, print)),
+                }
+            };
+            let accepted = task
+                .wait_for(|accepted| !matches!(accepted, Accepted::Pending))
+                .await
+                .map_or(Accepted::No, |accepted| accepted.clone());
+            if let Accepted::Yes(log) = &accepted
+                && let Some(log) = log.upgrade()
+                && matches!(log.state(), TaskState::Submitted | TaskState::Working)
+            {
+                return Repeat::Of(log);
+            }
+            // Over, or refused: whoever comes first now is first.
+            let mut inner = self.inner();
+            let same = inner
+                .sends
+                .get(&place)
+                .is_none_or(|send| send.task.same_channel(&task));
+            if same {
+                return Repeat::First(self.first(&mut inner, place, print));
+            }
+        }
+    }
+
+    fn first(&self, inner: &mut Inner, place: (Scope, Mark), print: Print) -> First {
+        let (tell, task) = watch::channel(Accepted::Pending);
+        if inner.sends.len() >= inner.tidy_at.max(TIDY_ABOVE) {
+            inner.sends.retain(|_, send| send.is_live());
+            inner.tidy_at = inner.sends.len() * 2;
+        }
+        inner.sends.insert(place.clone(), Send { print, task });
+        First {
+            repeats: self.clone(),
+            place: Some(place),
+            tell,
+        }
+    }
+
+    fn inner(&self) -> std::sync::MutexGuard<'_, Inner> {
+        self.0.lock().expect("nobody panics with the map of sends")
+    }
+}
+
+impl Send {
+    fn is_live(&self) -> bool {
+        match &*self.task.borrow() {
+            Accepted::Pending => true,
+            Accepted::No => false,
+            Accepted::Yes(log) => log.upgrade().is_some_and(|log| !log.state().is_terminal()),
+        }
+    }
+}
+
+impl First {
+    /// It was accepted as this task.
+    pub(super) fn accepted(mut self, log: &Arc<TaskLog>) {
+        self.place = None;
+        self.tell.send_replace(Accepted::Yes(Arc::downgrade(log)));
+    }
+}
+
+impl Drop for First {
+    fn drop(&mut self) {
+        if let Some(place) = self.place.take() {
+            let mut inner = self.repeats.inner();
+            let mine = inner
+                .sends
+                .get(&place)
+                .is_some_and(|send| send.task.same_channel(&self.tell.subscribe()));
+            if mine {
+                inner.sends.remove(&place);
+            }
+            self.tell.send_replace(Accepted::No);
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! Push notification configs on SQLite: what is written of them and how they are read.
+
+use super::Store;
+use super::read::scope;
+use crate::store::{Error, PushRow, PushState, Scope};
+use pilothouse_a2a::dialect::Dialect;
+use pilothouse_a2a::id::TaskId;
+use pilothouse_a2a::time::Timestamp;
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use std::sync::Arc;
+
+const COLUMNS: &str = "push.key, push.n, tasks.id AS task, push.id, push.caller, push.agent, push.dialect, push.alias,
+     push.config, push.sent, push.failing_ms, push.created_ms, push.state, push.reason";
+
+/// A config, new or in the place of the one with its id.
+pub(super) fn put(connection: &Connection, row: &PushRow) -> Result<usize, rusqlite::Error> {
+    connection
+        .prepare_cached(
+            "INSERT INTO push (n, id, caller, agent, dialect, alias, config, sent, failing_ms, created_ms, state, reason)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)
+             ON CONFLICT (n, id) DO UPDATE SET dialect = ?5, alias = ?6, config = ?7, sent = ?8, failing_ms = ?9,
+             created_ms = ?10, state = ?11, reason = ?12",
+        )?
+        .execute(params![
+            row.n,
+            &*row.id,
+            &*row.scope.caller,
+            &*row.scope.agent,
+            row.dialect.version(),
+            row.alias.as_deref(),
+            &*row.config,
+            row.sent.cast_signed(),
+            row.failing.map(Timestamp::as_millisecond),
+            row.created.as_millisecond(),
+            row.state.number(),
+            row.state.reason(),
+        ])
+}
+
+/// An event was taken.
+pub(super) fn sent(
+    connection: &Connection,
+    n: i64,
+    id: &str,
+    seq: u64,
+) -> Result<usize, rusqlite::Error> {
+    connection
+        .prepare_cached("UPDATE push SET sent = ?3, failing_ms = NULL WHERE n = ?1 AND id = ?2")?
+        .execute(params![n, id, seq.cast_signed()])
+}
+
+/// An event was not taken.
+pub(super) fn failing(
+    connection: &Connection,
+    n: i64,
+    id: &str,
+    since: Timestamp,
+) -> Result<usize, rusqlite::Error> {
+    connection
+        .prepare_cached("UPDATE push SET failing_ms = ?3 WHERE n = ?1 AND id = ?2")?
+        .execute(params![n, id, since.as_millisecond()])
+}
+
+/// There is nothing more to deliver.
+pub(super) fn ended(
+    connection: &Connection,
+    n: i64,
+    id: &str,
+    state: &PushState,
+) -> Result<usize, rusqlite::Error> {
+    connection
+        .prepare_cached("UPDATE push SET state = ?3, reason = ?4 WHERE n = ?1 AND id = ?2")?
+        .execute(params![n, id, state.number(), state.reason()])
+}
+
+/// A config is removed.
+pub(super) fn gone(connection: &Connection, n: i64, id: &str) -> Result<usize, rusqlite::Error> {
+    connection
+        .prepare_cached("DELETE FROM push WHERE n = ?1 AND id = ?2")?
+        .execute(params![n, id])
+}
+
+/// A task is removed, and its configs with it.
+pub(super) fn task_gone(connection: &Connection, n: i64) -> Result<usize, rusqlite::Error> {
+    connection
+        .prepare_cached("DELETE FROM push WHERE n = ?1")?
+        .execute(params![n])
+}
+
+impl Store {
+    /// A config of a task of this scope.
+    ///
+    /// # Errors
+    ///
+    /// When the database fails.
+    pub async fn push_config(
+        &self,
+        scope: &Scope,
+        n: i64,
+        id: &str,
+    ) -> Result<Option<PushRow>, Error> {
+        let (scope, id) = (scope.clone(), id.to_owned());
+        self.read(move |connection| {
+            connection
+                .prepare_cached(&format!(
+                    "SELECT {COLUMNS} FROM push JOIN tasks USING (n)
+                     WHERE push.n = ?1 AND push.id = ?2 AND push.caller = ?3 AND push.agent = ?4"
+                ))?
+                .query_row(params![n, id, &*scope.caller, &*scope.agent], push_row)
+                .optional()
+        })
+        .await
+    }
+
+    /// At most `size` configs of a task of this scope, in the order of their creation, after the one with
+    /// the key `after`.
+    ///
+    /// # Errors
+    ///
+    /// When the database fails.
+    pub async fn push_configs(
+        &self,
+        scope: &Scope,
+        n: i64,
+        after: i64,
+        size: u32,
+    ) -> Result<Vec<PushRow>, Error> {
+        let scope = scope.clone();
+        self.read(move |connection| {
+            connection
+                .prepare_cached(&format!(
+                    "SELECT {COLUMNS} FROM push JOIN tasks USING (n)
+                     WHERE push.n = ?1 AND push.key > ?2 AND push.caller = ?3 AND push.agent = ?4
+                     ORDER BY push.key LIMIT ?5"
+                ))?
+                .query_map(
+                    params![n, after, &*scope.caller, &*scope.agent, size],
+                    push_row,
+                )?
+                .collect()
+        })
+        .await
+    }
+
+    /// How many configs a task has.
+    ///
+    /// # Errors
+    ///
+    /// When the database fails.
+    pub async fn push_count(&self, n: i64) -> Result<usize, Error> {
+        let count: i64 = self
+            .read(move |connection| {
+                connection
+                    .prepare_cached("SELECT count(*) FROM push WHERE n = ?1")?
+                    .query_row(params![n], |row| row.get(0))
+            })
+            .await?;
+        Ok(usize::try_from(count).unwrap_or(usize::MAX))
+    }
+
+    /// Configs that are not at their end, of all callers, after the one with the key `after`. For the start alone.
+    ///
+    /// # Errors
+    ///
+    /// When the database fails.
+    pub async fn push_active(&self, after: i64, size: u32) -> Result<Vec<PushRow>, Error> {
+        self.read(move |connection| {
+            connection
+                .prepare_cached(&format!(
+                    "SELECT {COLUMNS} FROM push JOIN tasks USING (n)
+                     WHERE push.state = 0 AND push.key > ?1 ORDER BY push.key LIMIT ?2"
+                ))?
+                .query_map(params![after, size], push_row)?
+                .collect()
+        })
+        .await
+    }
+}
+
+impl PushState {
+    fn number(&self) -> i64 {
+        match self {
+            Self::Active => 0,
+            Self::Done => 1,
+            Self::GivenUp(_) => 2,
+        }
+    }
+
+    fn reason(&self) -> Option<&str> {
+        match self {
+            Self::Active | Self::Done => None,
+            Self::GivenUp(reason) => Some(reason),
+        }
+    }
+}
+
+fn push_row(row: &Row<'_>) -> Result<PushRow, rusqlite::Error> {
+    let dialect: String = row.get("dialect")?;
+    Ok(PushRow {
+        key: row.get("key")?,
+        n: row.get("n")?,
+        task: TaskId::new(row.get::<_, String>("task")?),
+        id: Arc::from(row.get::<_, String>("id")?),
+        scope: scope(row)?,
+        dialect: Dialect::from_version(&dialect).unwrap_or(Dialect::V1_0),
+        alias: row.get::<_, Option<String>>("alias")?.map(Arc::from),
+        config: Arc::from(row.get::<_, String>("config")?),
+        sent: row.get::<_, i64>("sent")?.cast_unsigned(),
+        failing: row
+            .get::<_, Option<i64>>("failing_ms")?
+            .map(Timestamp::from_millisecond),
+        created: Timestamp::from_millisecond(row.get("created_ms")?),
+        state: match row.get::<_, i64>("state")? {
+            0 => PushState::Active,
+            1 => PushState::Done,
+            _ => PushState::GivenUp(row.get::<_, Option<String>>("reason")?.unwrap_or_default()),
+        },
+    })
+}
