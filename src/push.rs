@@ -268,13 +268,21 @@ impl Push {
     /// When the store fails.
     pub async fn resume(&self) -> Result<usize, store::Error> {
         let inner = &self.0;
+        if !inner.enabled {
+            return Ok(0);
+        }
         let (mut resumed, mut after) = (0, 0);
-        while inner.enabled {
+        loop {
             let rows = inner.store.push_active(after, RESUMED).await?;
             let Some(last) = rows.last() else { break };
             after = last.key;
             for row in rows {
                 let _one_at_a_time = inner.changing(row.n).lock().await;
+                // A caller may have been quicker.
+                let now = inner.store.push_config(&row.scope, row.n, &row.id).await?;
+                let Some(row) = now.filter(|now| now.state == PushState::Active) else {
+                    continue;
+                };
                 if inner.is_live(&(row.n, row.id.clone())) {
                     continue;
                 }

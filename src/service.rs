@@ -164,13 +164,18 @@ impl Service {
                     log.id
                 ),
             )),
-            Some(log) if log.state().is_interrupted() => {
-                self.continue_task(log, message, told).await
+            Some(log) if message.task_id.is_some() => {
+                let taken = self.continue_task(&log, message, told).await?;
+                taken.ok_or_else(|| not_open(&log))
             }
-            Some(log) if message.task_id.is_some() => Err(not_open(&log)),
             // A v0.1 client reuses its id: a finished task makes room for a new one in the same session.
-            Some(log) if !log.state().is_terminal() => Err(not_open(&log)),
             Some(log) => {
+                let taken = self
+                    .continue_task(&log, message.clone(), told.clone())
+                    .await?;
+                if let Some(accepted) = taken {
+                    return Ok(accepted);
+                }
                 let context = message
                     .context_id
                     .clone()
@@ -254,12 +259,16 @@ impl Service {
         Ok(Accepted { log, before: None })
     }
 
+    /// None where the task is over by now.
     async fn continue_task(
         &self,
-        log: Arc<TaskLog>,
+        log: &Arc<TaskLog>,
         mut message: Message,
         mut told: Told,
-    ) -> Result<Accepted, Error> {
+    ) -> Result<Option<Accepted>, Error> {
+        if log.state().is_terminal() {
+            return Ok(None);
+        }
         message.task_id = Some(log.id.clone());
         message.context_id = Some(log.context_id.clone());
         told.belongs_to(&log.id, &log.context_id);
@@ -268,31 +277,41 @@ impl Service {
             .admit(&log.scope, log.context_id.clone(), true)
             .await
             .map_err(refused)?;
-        let state = if admission.now {
-            TaskState::Working
-        } else {
-            TaskState::Submitted
+        let now = admission.now;
+        let records = |state: TaskState| {
+            let mut records = vec![Record::Message(message)];
+            // What works or waits already goes on; this message's turn comes behind.
+            if state.is_interrupted() {
+                let state = if now {
+                    TaskState::Working
+                } else {
+                    TaskState::Submitted
+                };
+                let status = TaskStatus {
+                    state,
+                    message: None,
+                    timestamp: Some(Timestamp::now()),
+                };
+                let (id, context) = (log.id.clone(), log.context_id.clone());
+                records.push(Record::Status(TaskStatusUpdateEvent::new(
+                    id, context, status,
+                )));
+            }
+            records
         };
-        let status = TaskStatus {
-            state,
-            message: None,
-            timestamp: Some(Timestamp::now()),
-        };
-        let update = TaskStatusUpdateEvent::new(log.id.clone(), log.context_id.clone(), status);
-        let records = vec![Record::Message(message), Record::Status(update)];
         let before = log.head();
         let taken = log
-            .record_if(self.store(), TaskState::is_interrupted, records)
+            .take_message(self.store(), records)
             .await
             .map_err(store_failed)?;
         if !taken {
-            return Err(not_open(&log));
+            return Ok(None);
         }
         admission.submit(log.clone(), told.prompt, told.files);
-        Ok(Accepted {
-            log,
+        Ok(Some(Accepted {
+            log: log.clone(),
             before: Some(before),
-        })
+        }))
     }
 
     /// Waits until an accepted task is over or asks, and shows it, or the message that needs no task.
@@ -529,16 +548,21 @@ impl Service {
                 self.sessions.cancel(log).await.map_err(store_failed)?;
             }
             if log.state() != TaskState::Canceled {
-                let state = log.state().name();
-                return Err(Error::new(
-                    ErrorKind::TaskNotCancelable,
-                    format!("task `{}` is over ({state}) and cannot be canceled", log.id),
-                )
-                .with("taskId", log.id.as_str())
-                .with("state", state));
+                return Err(self.not_cancelable(log));
             }
         }
         self.show(log, None).await
+    }
+
+    /// What a cancel of a task that is over is answered.
+    pub fn not_cancelable(&self, log: &TaskLog) -> Error {
+        let state = log.state().name();
+        Error::new(
+            ErrorKind::TaskNotCancelable,
+            format!("task `{}` is over ({state}) and cannot be canceled", log.id),
+        )
+        .with("taskId", log.id.as_str())
+        .with("state", state)
     }
 
     /// `SubscribeToTask` (specification 3.1.6). After `Last-Event-ID` the task comes as it stood there,
@@ -581,18 +605,10 @@ pub async fn stopped_before_it_began(stop: &CancellationToken, log: &TaskLog) {
 
 fn not_open(log: &TaskLog) -> Error {
     let state = log.state();
-    let advice = if state.is_terminal() {
-        "send without taskId, with the same contextId, to continue the conversation"
-    } else {
-        "it is still being worked on; wait, cancel it, or send without taskId to queue another task behind it"
-    };
+    let advice = "send without taskId, with the same contextId, to continue the conversation";
     Error::new(
         ErrorKind::UnsupportedOperation,
-        format!(
-            "task `{}` takes no message in {}; {advice}",
-            log.id,
-            state.name()
-        ),
+        format!("task `{}` is over ({}); {advice}", log.id, state.name()),
     )
     .with("taskId", log.id.as_str())
     .with("state", state.name())

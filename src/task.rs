@@ -70,6 +70,8 @@ struct End {
     first_bytes: usize,
     recent: VecDeque<Event>,
     recent_bytes: usize,
+    /// Turns of this task that were taken and have not begun.
+    turns: usize,
     /// Nobody is shown the task before its agent has said something (`replies: message`).
     withheld: bool,
     /// The agent answered without a task: there is none any more.
@@ -152,6 +154,7 @@ impl Tasks {
             let mut end = log.end();
             end.seq = 1;
             end.withheld = withheld;
+            end.turns = 1;
             (end.folded_bytes, end.first_bytes) = (size, size);
             end.folded = (size <= FOLDED_BYTES).then_some(task);
             end.push_recent(first);
@@ -242,6 +245,7 @@ impl Tasks {
                 first_bytes: 0,
                 recent: VecDeque::new(),
                 recent_bytes: 0,
+                turns: 0,
                 withheld: false,
                 replied: None,
                 broken: None,
@@ -293,23 +297,64 @@ impl TaskLog {
         Ok(true)
     }
 
-    /// Like [`TaskLog::record`], but only where the task is still in one of these states.
+    /// Takes a further message of the caller: `records` makes of the state what is recorded now, and its
+    /// turn comes after those before it. False when the task is over.
     ///
     /// # Errors
     ///
-    /// When the store fails. `Ok(false)` when the state has moved on.
-    pub async fn record_if(
+    /// When the store fails.
+    pub async fn take_message(
         &self,
         store: &Store,
-        expected: impl Fn(TaskState) -> bool + Send,
-        records: Vec<Record>,
+        records: impl FnOnce(TaskState) -> Vec<Record> + Send,
     ) -> Result<bool, Error> {
         let _one_writer = self.writing.lock().await;
-        if !expected(self.state()) {
+        let state = self.state();
+        if state.is_terminal() {
             return Ok(false);
+        }
+        self.write(store, Vec::new(), records(state), Durability::Synced)
+            .await?;
+        self.end().turns += 1;
+        Ok(true)
+    }
+
+    /// A turn that was taken begins.
+    pub fn turn_begins(&self) {
+        let mut end = self.end();
+        end.turns = end.turns.saturating_sub(1);
+    }
+
+    /// Records the end of a turn. Where the caller has said more meanwhile, a turn that was completed is
+    /// not yet the end of the task.
+    ///
+    /// # Errors
+    ///
+    /// When the store fails.
+    pub async fn record_end(&self, store: &Store, mut records: Vec<Record>) -> Result<bool, Error> {
+        let _one_writer = self.writing.lock().await;
+        if self.state().is_terminal() {
+            return Ok(false);
+        }
+        let mut goes_on = false;
+        if self.end().turns > 0
+            && let Some(Record::Status(last)) = records.last_mut()
+            && last.status.state == TaskState::Completed
+        {
+            last.status.state = TaskState::Working;
+            goes_on = true;
         }
         self.write(store, Vec::new(), records, Durability::Synced)
             .await?;
+        if goes_on {
+            // The next turn's answer takes the place of this one, which stays in the history.
+            let snapshot = self.snapshot(store, FOLDED_BYTES).await?;
+            if let Some(answer) = view::answer_message(&snapshot.task, snapshot.seq) {
+                let records = vec![Record::Message(answer)];
+                self.write(store, Vec::new(), records, Durability::Written)
+                    .await?;
+            }
+        }
         Ok(true)
     }
 

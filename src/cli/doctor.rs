@@ -57,7 +57,7 @@ pub(super) async fn run(
     screen: Screen,
 ) -> Result<u8, Failure> {
     let mut report = Report::default();
-    let flags = crate::config::Flags {
+    let flags = config::Flags {
         config: args.config,
         state_dir: args.state_dir,
         ..Default::default()

@@ -1,1 +1,516 @@
+mod hook;
+mod house;
 
+use super::*;
+use crate::guard::{Found, Lookup};
+use crate::task::Record;
+use hook::{Hook, OK};
+use house::{House, config, named};
+use pilothouse_a2a::message::Message;
+use pilothouse_a2a::push::AuthenticationInfo;
+use pilothouse_a2a::task::TaskState;
+use serde_json::Value;
+use std::net::IpAddr;
+
+#[tokio::test]
+async fn events_are_delivered_in_order_from_the_task_on_as_they_stand_in_the_log() {
+    let (house, mut hook) = (House::start(|_| {}), Hook::start().await);
+    hook.answer(9, OK);
+    let log = house.task().await;
+    house.attach(&log, hook.url("/"), Dialect::V1_0).await;
+    house.reaches(&log, TaskState::Working).await;
+    house.answers(&log, "one").await;
+    house
+        .say(&log, Record::Message(Message::user_text("more")))
+        .await;
+    house.answers(&log, "two").await;
+    house.reaches(&log, TaskState::Completed).await;
+    let stored = house.store.events(log.n, 0, 99, usize::MAX).await.unwrap();
+    for event in stored
+        .iter()
+        .filter(|event| event.kind != store::Kind::Message)
+    {
+        let body: Value = serde_json::from_slice(&event.body).unwrap();
+        assert_eq!(hook.next().await.body, body);
+    }
+    assert_eq!(house.end(&log).await, (PushState::Done, log.head()));
+}
+
+#[tokio::test]
+async fn headers_are_what_was_asked_for_and_nothing_shows_the_secrets() {
+    let (house, mut hook) = (House::start(|_| {}), Hook::start().await);
+    hook.answer(1, OK);
+    let log = house.task().await;
+    let mut wanted = config(hook.url("/path?key=in-the-query"));
+    wanted.token = Some("the-token".to_owned());
+    wanted.authentication = Some(AuthenticationInfo {
+        scheme: "Bearer".to_owned(),
+        credentials: Some("the-credentials".to_owned()),
+    });
+    let checked = house.push.check(wanted).await.unwrap();
+    let attached = house
+        .push
+        .attach(&log, checked, Dialect::V1_0, None, 0)
+        .await
+        .unwrap();
+    let head = hook.next().await.head;
+    for line in [
+        "POST /path?key=in-the-query HTTP/1.1",
+        "authorization: Bearer the-credentials",
+        "x-a2a-notification-token: the-token",
+        "content-type: application/a2a+json",
+        "a2a-version: 1.0",
+    ] {
+        assert!(head.lines().any(|is| is == line), "{line} in\n{head}");
+    }
+    assert!(head.contains("user-agent: pilothouse/"));
+    let id = attached.id.clone().unwrap();
+    assert_eq!(house.push.get(&log, &id).await.unwrap(), attached);
+    assert_eq!(house.push.get(&log, "").await.unwrap(), attached);
+    let row = house.store.push_config(&log.scope, log.n, &id).await;
+    let shown = format!("{row:?}");
+    assert!(
+        !shown.contains("the-") && !shown.contains("query"),
+        "{shown}"
+    );
+}
+
+#[tokio::test]
+async fn an_event_is_tried_until_it_is_taken_and_the_next_one_waits_for_it() {
+    let (house, mut hook) = (House::start(|_| {}), Hook::start().await);
+    hook.answer(
+        2,
+        "HTTP/1.1 503 Busy\r\ncontent-length: 0\r\nretry-after: 0\r\n\r\n",
+    );
+    hook.answer(1, "HTTP/1.1 500 No\r\ncontent-length: 0\r\n\r\n");
+    hook.answer(9, OK);
+    let log = house.task().await;
+    house.attach(&log, hook.url("/"), Dialect::V1_0).await;
+    house.reaches(&log, TaskState::Completed).await;
+    for expected in [
+        "SUBMITTED",
+        "SUBMITTED",
+        "SUBMITTED",
+        "SUBMITTED",
+        "COMPLETED",
+    ] {
+        assert_eq!(hook.next_said().await, expected);
+    }
+    assert_eq!(house.end(&log).await.0, PushState::Done);
+}
+
+#[tokio::test]
+async fn a_slow_webhook_does_not_hold_up_its_task() {
+    let (house, mut hook) = (House::start(|_| {}), Hook::start().await);
+    let log = house.task().await;
+    house.attach(&log, hook.url("/"), Dialect::V1_0).await;
+    assert_eq!(hook.next_said().await, "SUBMITTED");
+    for _ in 0..500 {
+        house.answers(&log, "x").await;
+    }
+    house.reaches(&log, TaskState::Completed).await;
+    hook.answer(502, OK);
+    for _ in 0..500 {
+        assert_eq!(hook.next_said().await, "x");
+    }
+    assert_eq!(hook.next_said().await, "COMPLETED");
+}
+
+#[tokio::test]
+async fn a_webhook_that_is_gone_ends_its_config_at_once() {
+    let (house, mut hook) = (House::start(|_| {}), Hook::start().await);
+    hook.answer(1, "HTTP/1.1 410 Gone\r\ncontent-length: 0\r\n\r\n");
+    let log = house.task().await;
+    house.attach(&log, hook.url("/"), Dialect::V1_0).await;
+    hook.next().await;
+    let gone = PushState::GivenUp("it answers 410, gone".to_owned());
+    assert_eq!(house.end(&log).await, (gone, 0));
+}
+
+#[tokio::test]
+async fn what_is_never_taken_is_given_up_after_its_time() {
+    let house = House::start(|config| config.push.give_up = "100ms".parse().unwrap());
+    let hook = Hook::start().await;
+    hook.answer(99, "HTTP/1.1 500 No\r\ncontent-length: 0\r\n\r\n");
+    let log = house.task().await;
+    house.attach(&log, hook.url("/"), Dialect::V1_0).await;
+    let (state, sent) = house.end(&log).await;
+    let PushState::GivenUp(reason) = state else {
+        panic!("{state:?}");
+    };
+    assert_eq!(
+        (reason.as_str(), sent),
+        ("not taken for 100ms: it answers 500", 0)
+    );
+}
+
+#[tokio::test]
+async fn a_redirect_is_not_followed() {
+    let house = House::start(|config| config.push.give_up = "1ms".parse().unwrap());
+    let (mut hook, mut canary) = (Hook::start().await, Hook::start().await);
+    let inward = format!(
+        "HTTP/1.1 307 Elsewhere\r\nlocation: {}\r\ncontent-length: 0\r\n\r\n",
+        canary.url("/")
+    );
+    hook.answer(9, &inward);
+    let log = house.task().await;
+    house.attach(&log, hook.url("/"), Dialect::V1_0).await;
+    hook.next().await;
+    let (state, _) = house.end(&log).await;
+    assert!(matches!(state, PushState::GivenUp(reason) if reason.contains("307")));
+    assert!(canary.requests.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn a_name_that_leads_inward_by_the_time_of_the_attempt_is_not_posted_to() {
+    /// Leads to a place that is allowed when it is asked first, and to one that is not from then on.
+    struct Rebinding(std::sync::atomic::AtomicBool);
+    impl Lookup for Rebinding {
+        fn lookup(&self, _name: &str) -> Found {
+            let again = self.0.swap(true, std::sync::atomic::Ordering::Relaxed);
+            let address = if again {
+                [127, 0, 0, 1]
+            } else {
+                [127, 0, 0, 9]
+            };
+            Box::pin(async move { Ok(vec![IpAddr::from(address)]) })
+        }
+    }
+    let mut house = House::start(|_| {});
+    let mut canary = Hook::start().await;
+    let mut settings = Config::default();
+    settings.push.give_up = "1ms".parse().unwrap();
+    let guard = Guard::new(
+        vec!["127.0.0.9/32".parse().unwrap()],
+        Arc::new(Rebinding(false.into())),
+    );
+    let (store, tasks, stop) = (house.store.clone(), house.tasks.clone(), house.stop.clone());
+    house.push = Push::guarded(&settings, store, tasks, guard, stop);
+    let log = house.task().await;
+    let url = format!("http://canary.example.com:{}/", canary.address.port());
+    house.attach(&log, url, Dialect::V1_0).await;
+    let (state, _) = house.end(&log).await;
+    assert!(matches!(state, PushState::GivenUp(reason) if reason.contains("push.allow")));
+    assert!(canary.requests.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn older_dialects_are_told_the_task_once_for_each_state() {
+    let (house, mut hook) = (House::start(|_| {}), Hook::start().await);
+    hook.answer(99, OK);
+    let log = house.task().await;
+    house.attach(&log, hook.url("/"), Dialect::V0_3).await;
+    house.reaches(&log, TaskState::Working).await;
+    house.reaches(&log, TaskState::Working).await;
+    house.answers(&log, "one").await;
+    house.reaches(&log, TaskState::Completed).await;
+    for state in ["submitted", "working", "completed"] {
+        let request = hook.next().await;
+        assert_eq!(request.body["kind"], "task");
+        assert_eq!(request.body["status"]["state"], state);
+        assert!(request.head.contains("content-type: application/json\r\n"));
+        assert_eq!(request.body["artifacts"].is_array(), state == "completed");
+    }
+    assert_eq!(house.end(&log).await.0, PushState::Done);
+    assert!(hook.requests.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn the_oldest_dialect_is_told_the_task_under_the_id_of_its_client() {
+    let (house, mut hook) = (House::start(|_| {}), Hook::start().await);
+    hook.answer(9, OK);
+    let log = house.task().await;
+    let checked = house.push.check(config(hook.url("/"))).await.unwrap();
+    house
+        .push
+        .attach(&log, checked, Dialect::V0_1, Some("mine"), 0)
+        .await
+        .unwrap();
+    let body = hook.next().await.body;
+    assert_eq!(
+        (&body["id"], &body["status"]["state"]),
+        (&"mine".into(), &"submitted".into())
+    );
+}
+
+#[tokio::test]
+async fn a_config_of_a_running_task_is_told_what_comes_after_it() {
+    let (house, mut hook) = (House::start(|_| {}), Hook::start().await);
+    hook.answer(9, OK);
+    let log = house.task().await;
+    house.reaches(&log, TaskState::Working).await;
+    let created = house
+        .push
+        .create(&log, config(hook.url("/")), Dialect::V1_0, None)
+        .await
+        .unwrap();
+    assert_eq!(created.task_id.as_ref(), Some(&log.id));
+    house.reaches(&log, TaskState::InputRequired).await;
+    assert_eq!(hook.next_said().await, "INPUT_REQUIRED");
+}
+
+#[tokio::test]
+async fn a_config_of_a_task_that_is_over_is_kept_and_sends_nothing() {
+    let (house, mut hook) = (House::start(|_| {}), Hook::start().await);
+    let log = house.task().await;
+    house.reaches(&log, TaskState::Completed).await;
+    house
+        .push
+        .create(&log, named(hook.url("/"), "mine"), Dialect::V1_0, None)
+        .await
+        .unwrap();
+    assert_eq!(
+        house
+            .push
+            .list(&log, None, None)
+            .await
+            .unwrap()
+            .configs
+            .len(),
+        1
+    );
+    assert_eq!(house.end(&log).await.0, PushState::Done);
+    house.push.closed().await;
+    assert!(hook.requests.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn a_deleted_config_is_told_nothing_more_and_deleting_it_again_is_the_same() {
+    let (house, mut hook) = (House::start(|_| {}), Hook::start().await);
+    let log = house.task().await;
+    let url = hook.url("/");
+    house
+        .push
+        .create(&log, named(url, "mine"), Dialect::V1_0, None)
+        .await
+        .unwrap();
+    house.reaches(&log, TaskState::Working).await;
+    hook.next().await;
+    house.push.delete(&log, "mine").await.unwrap();
+    house.push.delete(&log, "mine").await.unwrap();
+    hook.answer(9, OK);
+    house.reaches(&log, TaskState::Completed).await;
+    house.push.closed().await;
+    assert!(hook.requests.try_recv().is_err());
+    let missing = house.push.get(&log, "mine").await.unwrap_err();
+    assert_eq!(missing.kind, ErrorKind::TaskNotFound);
+}
+
+#[tokio::test]
+async fn a_replaced_config_goes_on_where_the_old_one_was() {
+    let house = House::start(|_| {});
+    let (mut old, mut new) = (Hook::start().await, Hook::start().await);
+    let log = house.task().await;
+    let create = |url: String| {
+        house
+            .push
+            .create(&log, named(url, "mine"), Dialect::V1_0, None)
+    };
+    create(old.url("/")).await.unwrap();
+    old.answer(1, OK);
+    house.reaches(&log, TaskState::Working).await;
+    assert_eq!(old.next_said().await, "WORKING");
+    house.answers(&log, "one").await;
+    assert_eq!(old.next_said().await, "one");
+    new.answer(9, OK);
+    create(new.url("/")).await.unwrap();
+    assert_eq!(new.next_said().await, "one");
+    house.reaches(&log, TaskState::Completed).await;
+    assert_eq!(new.next_said().await, "COMPLETED");
+    assert_eq!(
+        house
+            .push
+            .list(&log, None, None)
+            .await
+            .unwrap()
+            .configs
+            .len(),
+        1
+    );
+}
+
+#[tokio::test]
+async fn after_a_start_delivery_goes_on_with_the_first_event_that_was_not_taken() {
+    let (house, mut hook) = (House::start(|_| {}), Hook::start().await);
+    let log = house.task().await;
+    hook.answer(1, OK);
+    house.attach(&log, hook.url("/"), Dialect::V1_0).await;
+    assert_eq!(hook.next_said().await, "SUBMITTED");
+    house.answers(&log, "one").await;
+    house.reaches(&log, TaskState::Completed).await;
+    assert_eq!(hook.next_said().await, "one");
+    // The server ends while the webhook thinks; it has not taken this one.
+    house.stop.cancel();
+    hook.answer(1, "HTTP/1.1 500 No\r\ncontent-length: 0\r\n\r\n");
+    house.push.closed().await;
+    drop(log);
+    let next = House::on(house.store.clone(), |_| {});
+    hook.answer(9, OK);
+    assert_eq!(next.push.resume().await.unwrap(), 1);
+    assert_eq!(next.push.resume().await.unwrap(), 0);
+    assert_eq!(hook.next_said().await, "one");
+    assert_eq!(hook.next_said().await, "COMPLETED");
+}
+
+#[tokio::test]
+async fn the_time_of_an_event_is_counted_from_its_first_attempt_across_starts() {
+    let house = House::start(|_| {});
+    let hook = Hook::start().await;
+    hook.answer(99, "HTTP/1.1 500 No\r\ncontent-length: 0\r\n\r\n");
+    let log = house.task().await;
+    house.attach(&log, hook.url("/"), Dialect::V1_0).await;
+    let id = house.push.get(&log, "").await.unwrap().id.unwrap();
+    house.stop.cancel();
+    house.push.closed().await;
+    let long_ago = Timestamp::from_millisecond(Timestamp::now().as_millisecond() - 90_000_000);
+    let write = Write::PushFailing {
+        n: log.n,
+        id: id.into(),
+        since: long_ago,
+    };
+    house
+        .store
+        .commit(vec![write], Durability::Written)
+        .await
+        .unwrap();
+    let next = House::on(house.store.clone(), |_| {});
+    next.push.resume().await.unwrap();
+    assert!(matches!(next.end(&log).await.0, PushState::GivenUp(_)));
+}
+
+#[tokio::test]
+async fn bounds_are_told_and_a_place_is_free_again_when_its_config_is_at_its_end() {
+    let house = House::start(|config| {
+        config.push.per_task = 2;
+        config.push.pending = 2;
+    });
+    let hook = Hook::start().await;
+    let (log, other) = (house.task().await, house.task().await);
+    let create = |log: &Arc<TaskLog>| {
+        let (push, log, url) = (house.push.clone(), log.clone(), hook.url("/"));
+        async move { push.create(&log, config(url), Dialect::V1_0, None).await }
+    };
+    create(&log).await.unwrap();
+    create(&log).await.unwrap();
+    let full = create(&other).await.unwrap_err();
+    assert_eq!(full.kind, ErrorKind::ResourceExhausted);
+    assert!(full.message.contains("push.pending"), "{full}");
+    let first = house.push.get(&log, "").await.unwrap().id.unwrap();
+    house.push.delete(&log, &first).await.unwrap();
+    create(&log).await.unwrap();
+    let second = house.push.get(&log, "").await.unwrap().id.unwrap();
+    house.reaches(&log, TaskState::Working).await;
+    hook.answer(2, "HTTP/1.1 410 Gone\r\ncontent-length: 0\r\n\r\n");
+    house.end(&log).await;
+    assert_eq!(house.push.get(&log, "").await.unwrap().id.unwrap(), second);
+    let full = loop {
+        // The other place is free as soon as its worker has left.
+        match create(&log).await {
+            Err(error) if error.message.contains("push.pending") => tokio::task::yield_now().await,
+            other => break other.unwrap_err(),
+        }
+    };
+    assert!(full.message.contains("push.per_task"), "{full}");
+}
+
+#[tokio::test]
+async fn wrong_configs_are_refused_by_the_field() {
+    let house = House::start(|_| {});
+    let log = house.task().await;
+    for url in [
+        "http://10.0.0.1/",
+        "ftp://example.com/",
+        "https://[::1]/",
+        "https://u:p@example.com/",
+        "x",
+    ] {
+        let refused = house
+            .push
+            .create(&log, config(url.to_owned()), Dialect::V1_0, None)
+            .await
+            .unwrap_err();
+        assert_eq!(refused.kind, ErrorKind::InvalidParams);
+        assert_eq!(refused.violations[0].field, "url");
+    }
+    let long = named("https://1.1.1.1/".to_owned(), &"x".repeat(257));
+    let Err(refused) = house.push.check(long).await else {
+        panic!("taken");
+    };
+    assert_eq!(
+        refused.violations[0].field,
+        "configuration.taskPushNotificationConfig.id"
+    );
+    assert!(
+        house
+            .push
+            .list(&log, None, None)
+            .await
+            .unwrap()
+            .configs
+            .is_empty()
+    );
+}
+
+#[tokio::test]
+async fn pages_of_configs_lead_to_one_another() {
+    let (house, hook) = (House::start(|_| {}), Hook::start().await);
+    let log = house.task().await;
+    for id in ["c", "a", "b"] {
+        let config = named(hook.url("/"), id);
+        house
+            .push
+            .create(&log, config, Dialect::V1_0, None)
+            .await
+            .unwrap();
+    }
+    let first = house.push.list(&log, Some(2), None).await.unwrap();
+    let token = first.next_page_token.unwrap();
+    let second = house.push.list(&log, Some(2), Some(&token)).await.unwrap();
+    let ids = first.configs.iter().chain(&second.configs);
+    let ids: Vec<_> = ids.map(|config| config.id.as_deref().unwrap()).collect();
+    assert_eq!((ids, second.next_page_token), (vec!["c", "a", "b"], None));
+    assert!(house.push.list(&log, None, Some("?")).await.is_err());
+}
+
+#[tokio::test]
+async fn what_is_off_is_not_supported() {
+    let house = House::start(|config| config.push.enabled = false);
+    let log = house.task().await;
+    let url = "https://1.1.1.1/".to_owned();
+    let push = &house.push;
+    let refused = [
+        push.create(&log, config(url), Dialect::V1_0, None)
+            .await
+            .err(),
+        push.get(&log, "x").await.err(),
+        push.list(&log, None, None).await.err(),
+        push.delete(&log, "x").await.err(),
+    ];
+    for error in refused {
+        assert_eq!(error.unwrap().kind, ErrorKind::PushNotificationNotSupported);
+    }
+}
+
+#[tokio::test]
+async fn a_task_that_turns_out_to_be_a_bare_message_is_not_told_of() {
+    let (house, mut hook) = (House::start(|_| {}), Hook::start().await);
+    hook.answer(9, OK);
+    let log = house.accept(true).await;
+    house.attach(&log, hook.url("/"), Dialect::V1_0).await;
+    log.reply(&house.store, "hello").await.unwrap();
+    house.push.closed().await;
+    assert!(hook.requests.try_recv().is_err());
+    assert_eq!(house.store.push_count(log.n).await.unwrap(), 0);
+    // One that comes too late leaves nothing behind.
+    house.attach(&log, hook.url("/"), Dialect::V1_0).await;
+    assert_eq!(house.store.push_count(log.n).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn a_swept_task_takes_its_configs_with_it() {
+    let (house, hook) = (House::start(|_| {}), Hook::start().await);
+    let log = house.task().await;
+    house.attach(&log, hook.url("/"), Dialect::V1_0).await;
+    house.store.sweep(&[log.n], &[]).await.unwrap();
+    assert_eq!(house.store.push_count(log.n).await.unwrap(), 0);
+}

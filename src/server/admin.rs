@@ -3,7 +3,7 @@
 use super::{Doors, authority, denial, json_response, peer, with_advice};
 use crate::service::Client;
 use crate::store::{Durability, Event, Kind, SessionRow, Write};
-use crate::task::answer_id;
+use crate::task::{TaskLog, answer_id};
 use axum::body::Body;
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
@@ -161,8 +161,8 @@ pub(super) async fn answer(
         Ok(client) => client,
         Err(response) => return *response,
     };
-    let log = match doors.service.find(&client, &TaskId::new(id), true).await {
-        Ok((log, _)) => log,
+    let log = match any_task(&doors, client, &TaskId::new(id)).await {
+        Ok(log) => log,
         Err(error) => return failed(&error),
     };
     let store = doors.service.sessions().house().store.clone();
@@ -206,6 +206,22 @@ pub(super) async fn answer(
         HeaderValue::from_static("text/plain; charset=utf-8"),
     );
     response
+}
+
+/// A task of this caller: with the agent that the path names, else with any.
+async fn any_task(doors: &Doors, client: Client, id: &TaskId) -> Result<Arc<TaskLog>, Error> {
+    let mut found = doors.service.find(&client, id, true).await;
+    for agent in doors.service.sessions().house().agents.iter() {
+        if found.is_ok() {
+            break;
+        }
+        let client = Client {
+            caller: client.caller.clone(),
+            agent: agent.clone(),
+        };
+        found = doors.service.find(&client, id, true).await;
+    }
+    found.map(|(log, _)| log)
 }
 
 /// The text that an event adds to the answer, and whether it appends.

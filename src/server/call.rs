@@ -13,6 +13,7 @@ use pilothouse_a2a::dialect::{Decoded, Dialect};
 use pilothouse_a2a::error::{Error, ErrorKind};
 use pilothouse_a2a::id::TaskId;
 use pilothouse_a2a::operation::{Call, Operation, Reply, SendMessageRequest};
+use pilothouse_a2a::task::TaskState;
 use std::sync::Arc;
 
 /// The agent that a request's path names (`/agents/NAME/...`), taken off the path before it is routed.
@@ -131,6 +132,10 @@ impl Doors {
             }
             Call::CancelTask(request) => {
                 let log = self.find(&client, &request.id, method, heard).await?;
+                // v0.3 has no second cancel: a task that is canceled is over like any other.
+                if heard.dialect != Dialect::V1_0 && log.state() == TaskState::Canceled {
+                    return Err(service.not_cancelable(&log));
+                }
                 task(service.cancel(&log, &request).await?)
             }
             Call::SubscribeToTask(request) => {

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use pilothouse_a2a::dialect::{self, Dialect};
 use pilothouse_a2a::error::{Error, ErrorKind};
 use pilothouse_a2a::jsonrpc::{self, Id};
+use pilothouse_a2a::sse;
 use std::sync::Arc;
 
 /// `POST /` and `POST /a2a`.
@@ -31,8 +32,18 @@ pub(super) async fn call(State(doors): State<Arc<Doors>>, request: Request) -> R
         }
         Err(error) => Err(error),
     };
+    let caller_known = visit.caller().is_ok();
     let (response, reason) = match outcome {
         Ok(response) => (response, "ok"),
+        // Clients of v0.3 read the answer to a subscription as a stream, whatever it is.
+        Err(error) if heard.action.as_deref() == Some("tasks/resubscribe") && caller_known => {
+            let body = jsonrpc::failure(&id, &error, heard.dialect);
+            let frame = sse::frame(None, body);
+            (
+                stream::response(Body::from(frame)),
+                error.kind.codes().reason,
+            )
+        }
         Err(error) => {
             let body = jsonrpc::failure(&id, &error, heard.dialect);
             (

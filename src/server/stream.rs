@@ -220,10 +220,17 @@ impl Envelope {
     }
 
     fn error(&self, error: &Error) -> Bytes {
-        let body = match self {
-            Self::JsonRpc(rpc) => jsonrpc::failure(&rpc.id, error, rpc.dialect),
-            Self::Rest(form) => rest::error_body(*form, error).into_bytes(),
-        };
-        Bytes::from(sse::frame(None, body))
+        match self {
+            Self::JsonRpc(rpc) => {
+                let body = jsonrpc::failure(&rpc.id, error, rpc.dialect);
+                Bytes::from(sse::frame(None, body))
+            }
+            // Without an envelope only the event's name tells an error from an event.
+            Self::Rest(form) => {
+                let mut out = b"event: error\n".to_vec();
+                out.extend_from_slice(&sse::frame(None, rest::error_body(*form, error)));
+                Bytes::from(out)
+            }
+        }
     }
 }

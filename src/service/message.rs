@@ -15,6 +15,7 @@ const ID_BYTES: usize = 256;
 const NAME_CHARS: usize = 60;
 
 /// What the agent is told: words and images, and files in its workspace.
+#[derive(Clone)]
 pub(super) struct Told {
     pub(super) prompt: Prompt,
     pub(super) files: Vec<File>,

@@ -271,6 +271,7 @@ impl Actor {
     async fn turn(&mut self, turn: Turn) {
         let log = turn.log.clone();
         let waiting = (!turn.started).then(|| Waiting(self.live.clone()));
+        log.turn_begins();
         if log.state().is_terminal() {
             return;
         }
@@ -312,8 +313,7 @@ impl Actor {
             }
             _ => {
                 let records = translator.finish(outcome, &facts);
-                log.record(&self.house.store, records, Durability::Synced)
-                    .await
+                log.record_end(&self.house.store, records).await
             }
         };
         log.reveal();

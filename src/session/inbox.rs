@@ -3,6 +3,7 @@
 use super::actor::canceled;
 use super::registry::Live;
 use super::{House, Order, Turn};
+use crate::store::Durability;
 use pilothouse_a2a::id::TaskId;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -112,7 +113,7 @@ impl Inbox {
             let record = canceled(&turn.log, "canceled before it began");
             let outcome = turn
                 .log
-                .record_if(&house.store, |state| !state.is_terminal(), vec![record])
+                .record(&house.store, vec![record], Durability::Synced)
                 .await;
             let _ = done.send(outcome.unwrap_or(false));
         });

@@ -1,7 +1,7 @@
 //! The map of live sessions and the places for processes.
 
 use super::{File, House, Key, Order, Turn, actor};
-use crate::store::{self, Scope, SessionRow};
+use crate::store::{self, Durability, Scope, SessionRow};
 use crate::task::TaskLog;
 use pilothouse_a2a::id::ContextId;
 use pilothouse_a2a::time::Timestamp;
@@ -275,11 +275,7 @@ impl Sessions {
         // No turn of it runs or waits: it asked, and nobody will answer; or its turn is still on its way.
         let record = actor::canceled(log, "canceled before it was continued");
         let taken = log
-            .record_if(
-                &self.house.store,
-                |state| !state.is_terminal(),
-                vec![record],
-            )
+            .record(&self.house.store, vec![record], Durability::Synced)
             .await?;
         if let (true, Some(orders)) = (taken, orders) {
             // A turn that arrived meanwhile finds its task over; one that has just begun is ended by this.

@@ -18,6 +18,21 @@ pub fn answer_id(task: &TaskId) -> ArtifactId {
     ArtifactId::new(format!("{task}-{ANSWER}"))
 }
 
+/// A completed turn's answer as a message of the history, where another turn's will take its place.
+pub(super) fn answer_message(task: &Task, seq: u64) -> Option<Message> {
+    let id = answer_id(&task.id);
+    let answer = task
+        .artifacts
+        .iter()
+        .find(|artifact| artifact.artifact_id == id)?;
+    let text = answer.parts.first().and_then(Part::as_text)?;
+    let mut message = Message::agent_text(text);
+    message.message_id = MessageId::new(format!("{id}-{seq}"));
+    message.task_id = Some(task.id.clone());
+    message.context_id = Some(task.context_id.clone());
+    Some(message)
+}
+
 /// Folds a task's events up to `seq`; artifacts beyond `limit` bytes are left out.
 pub(super) async fn fold(store: &Store, n: i64, seq: u64, limit: usize) -> Result<Snapshot, Error> {
     let mut folded: Option<Task> = None;

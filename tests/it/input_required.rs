@@ -107,16 +107,33 @@ fn a_task_may_ask_again() {
 }
 
 #[test]
-fn a_message_to_a_working_task_is_refused_with_advice() {
+fn a_message_to_a_working_task_is_its_next_turn() {
     let world = World::start();
-    let id = world.begin_waiting("cue go; say done", "go");
-    let error = world.error("SendMessage", message_to(&id, "say more"));
-    assert_eq!(error["code"], -32004);
-    assert!(
-        text_of(&error, "message").contains("without taskId"),
-        "{error}"
-    );
+    let id = world.begin_waiting("cue go; say one", "go");
+    let mut more = message_to(&id, "say two");
+    more["configuration"] = json!({"returnImmediately": true});
+    assert_eq!(state(&world.send(more)), "WORKING");
     world.cue("go");
+    let task = world.await_state(&id, &["COMPLETED"]);
+    assert_eq!(answer(&task), "two");
+    let said: Vec<_> = task["history"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|message| text_of(&message["parts"][0], "text"))
+        .collect();
+    assert_eq!(said, ["cue go; say one", "say two", "one", "two"]);
+}
+
+#[test]
+fn a_turn_that_fails_ends_the_task_whatever_was_to_come() {
+    let world = World::start();
+    let id = world.begin_waiting("cue go; state failed no", "go");
+    let mut more = message_to(&id, "say two");
+    more["configuration"] = json!({"returnImmediately": true});
+    world.send(more);
+    world.cue("go");
+    world.await_state(&id, &["FAILED"]);
 }
 
 #[test]
@@ -143,24 +160,21 @@ fn a_context_that_is_not_the_tasks_is_refused() {
 }
 
 #[test]
-fn only_one_of_two_answers_at_once_continues_the_task() {
+fn two_answers_at_once_are_taken_one_after_the_other() {
     let world = World::start();
     let id = text_of(&world.say("ask which?"), "id").to_owned();
-    let replies = std::thread::scope(|scope| {
-        let send = |text: &'static str| {
-            scope.spawn(|| {
-                world
-                    .call(crate::world::OWNER, "SendMessage", &message_to(&id, text))
-                    .json()
-            })
-        };
-        [send("say one"), send("say two")].map(|reply| reply.join().unwrap())
+    std::thread::scope(|scope| {
+        let send = |text: &'static str| scope.spawn(|| world.send(message_to(&id, text)));
+        for reply in [send("say one"), send("say two")] {
+            assert_eq!(state(&reply.join().unwrap()), "COMPLETED");
+        }
     });
-    let accepted = replies
+    let task = world.task(&id);
+    let history = task["history"].as_array().unwrap();
+    let users = history
         .iter()
-        .filter(|reply| reply.get("result").is_some())
-        .count();
-    assert_eq!(accepted, 1, "{replies:?}");
+        .filter(|message| message["role"] == "ROLE_USER");
+    assert_eq!(users.count(), 3);
 }
 
 #[test]

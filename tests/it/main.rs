@@ -26,6 +26,7 @@ mod cards;
 mod claude;
 mod contexts;
 mod environment;
+mod foreign;
 mod guards;
 mod hostile;
 mod imports;

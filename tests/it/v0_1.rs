@@ -1,7 +1,8 @@
 //! The dialect v0.1, the oldest: ids made by the client.
 
+use crate::processes::await_some;
 use crate::reading::{parts_text, text_of};
-use crate::world::{OWNER, World};
+use crate::world::{OWNER, PATIENCE, World};
 use serde_json::{Value, json};
 
 fn send(id: &str, text: &str) -> Value {
@@ -134,14 +135,23 @@ fn the_id_means_the_newest_of_its_tasks() {
 }
 
 #[test]
-fn a_send_to_a_working_id_is_refused() {
+fn a_send_to_a_working_id_is_its_next_turn() {
     let world = World::start();
-    let _stream = world.stream("tasks/sendSubscribe", send("my-id", "cue go"));
+    let _stream = world.stream("tasks/sendSubscribe", send("my-id", "cue go; say one"));
+    let more = std::thread::scope(|scope| {
+        let more = scope.spawn(|| world.rpc("tasks/send", send("my-id", "say more")));
+        await_some("the second message in the history", PATIENCE, || {
+            let tasks = world.rpc("ListTasks", json!({}));
+            let history = tasks["tasks"][0]["history"].as_array()?.len();
+            (history == 2).then_some(())
+        });
+        world.cue("go");
+        more.join().unwrap()
+    });
     assert_eq!(
-        world.error("tasks/send", send("my-id", "say more"))["code"],
-        -32004
+        (text_of(&more["status"], "state"), text_of(&more, "id")),
+        ("completed", "my-id")
     );
-    world.cue("go");
 }
 
 #[test]

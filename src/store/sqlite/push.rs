@@ -12,12 +12,12 @@ use std::sync::Arc;
 const COLUMNS: &str = "push.key, push.n, tasks.id AS task, push.id, push.caller, push.agent, push.dialect, push.alias,
      push.config, push.sent, push.failing_ms, push.created_ms, push.state, push.reason";
 
-/// A config, new or in the place of the one with its id.
+/// A config, new or in the place of the one with its id; nothing where its task is gone by now.
 pub(super) fn put(connection: &Connection, row: &PushRow) -> Result<usize, rusqlite::Error> {
     connection
         .prepare_cached(
             "INSERT INTO push (n, id, caller, agent, dialect, alias, config, sent, failing_ms, created_ms, state, reason)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)
+             SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12 WHERE EXISTS (SELECT 1 FROM tasks WHERE n = ?1)
              ON CONFLICT (n, id) DO UPDATE SET dialect = ?5, alias = ?6, config = ?7, sent = ?8, failing_ms = ?9,
              created_ms = ?10, state = ?11, reason = ?12",
         )?

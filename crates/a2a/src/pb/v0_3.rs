@@ -9,14 +9,17 @@ use crate::event::StreamResponse;
 use crate::operation::{Call, GetExtendedAgentCardRequest, Operation, Reply};
 use prost::Message as _;
 
+mod configs;
 mod objects;
+mod part;
 mod requests;
 
-use objects::{Event, Task};
-use requests::{
-    CancelRequest, ConfigNamed, CreateConfigRequest, DeleteRequest, GetConfigRequest,
-    GetTaskRequest, ListConfigsRequest, ListConfigsResponse, SendMessageRequest, SubscribeRequest,
+use configs::{
+    ConfigNamed, CreateConfigRequest, DeleteRequest, GetConfigRequest, ListConfigsRequest,
+    ListConfigsResponse,
 };
+use objects::{Event, Task};
+use requests::{CancelRequest, GetTaskRequest, SendMessageRequest, SubscribeRequest};
 
 /// The fields that have another name here than in v1.0.
 const SEND_NAMES: &[(&str, &str)] = &[
@@ -83,12 +86,12 @@ fn rename(violation: &mut FieldViolation, names: &[(&str, &str)]) {
     }
 }
 
-/// The call, and `configuration.blocking` where it is true: false is the same as left out here.
+/// The call, and `configuration.blocking` where there is a configuration: left out, it is false there.
 fn call(operation: Operation, body: &[u8]) -> Result<(Call, Option<bool>), Wrong> {
     let call = match operation {
         Operation::SendMessage | Operation::SendStreamingMessage => {
             let asked: SendMessageRequest = super::parse(body)?;
-            let blocking = asked.blocking().then_some(true);
+            let blocking = asked.blocking();
             let asked = asked.read()?;
             let call = if operation == Operation::SendMessage {
                 Call::SendMessage(asked)

@@ -12,6 +12,8 @@ mod pb;
 #[cfg(feature = "grpc")]
 mod pb_given;
 #[cfg(feature = "grpc")]
+mod pb_refused;
+#[cfg(feature = "grpc")]
 mod pb_vectors;
 mod refused;
 mod rest;

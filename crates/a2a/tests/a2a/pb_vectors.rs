@@ -144,20 +144,21 @@ const REPLIES: &[(Operation, &str, &str)] = &[
          696463121c221a0a0169121568747470733a2f2f6578616d706c652e636f6d2f6f42200a087061737377\
          6f726412141a121210220e0a01741201721a060a0161120162420c0a03746c7312052a030a016d",
         r#"{"name": "n", "capabilities": {},
-        "securitySchemes": {"implicit": {"oauth2SecurityScheme": {"flows": {"implicit": {"authorizationUrl": "t",
-        "refreshUrl": "r", "scopes": {"a": "b"}}}}},
-        "http": {"httpAuthSecurityScheme": {"description": "h", "scheme": "Bearer",
-        "bearerFormat": "JWT"}}, "tls": {"mtlsSecurityScheme": {"description": "m"}},
+        "securitySchemes": {"device": {"oauth2SecurityScheme": {"flows": {"deviceCode": {"deviceAuthorizationUrl": "d",
+        "tokenUrl": "t", "refreshUrl": "r", "scopes": {"a": "b"}}}}},
         "password": {"oauth2SecurityScheme": {"flows": {"password": {"tokenUrl": "t",
         "refreshUrl": "r", "scopes": {"a": "b"}}}}},
         "client": {"oauth2SecurityScheme": {"flows": {"clientCredentials": {"tokenUrl": "t",
         "refreshUrl": "r", "scopes": {"a": "b"}}}}},
+        "http": {"httpAuthSecurityScheme": {"description": "h", "scheme": "Bearer",
+        "bearerFormat": "JWT"}},
+        "implicit": {"oauth2SecurityScheme": {"flows": {"implicit": {"authorizationUrl": "t",
+        "refreshUrl": "r", "scopes": {"a": "b"}}}}},
         "oidc": {"openIdConnectSecurityScheme": {"description": "i",
         "openIdConnectUrl": "https://example.com/o"}},
+        "tls": {"mtlsSecurityScheme": {"description": "m"}},
         "api": {"apiKeySecurityScheme": {"description": "a", "location": "header",
-        "name": "X-Key"}},
-        "device": {"oauth2SecurityScheme": {"flows": {"deviceCode": {"deviceAuthorizationUrl": "d",
-        "tokenUrl": "t", "refreshUrl": "r", "scopes": {"a": "b"}}}}}}}"#,
+        "name": "X-Key"}}}}"#,
     ),
 ];
 
@@ -318,14 +319,14 @@ const OLD_REPLIES: &[(Operation, &str, &str)] = &[
 /// Events of v0.3.
 const OLD_EVENTS: &[(&str, &str)] = &[
     (
-        "0ab4020a01741201631a1f0806120e0a017320022a070a0577686963681a0b08a0cdfbc80610c0a9d33a\
+        "0ab6020a01741201631a1f0806120e0a017320022a070a0577686963681a0b08a0cdfbc80610c0a9d33a\
          223a0a01611a06616e737765722201642a060a04646f6e6532090a070a0178120220003a176874747073\
-         3a2f2f6578616d706c652e636f6d2f6578742ab9010a016d1201631a017420012a160a02686922100a0e\
-         0a016b120911000000000000f03f2a271225120200ff1a186170706c69636174696f6e2f6f637465742d\
-         73747265616d2205612e62696e2a1912170a1568747470733a2f2f6578616d706c652e636f6d2f782a23\
-         1a210a1f0a1d0a016e121832160a0911000000000000f03f0a0911000000000000044032120a100a0161\
-         120b2a090a070a0162120232003a1768747470733a2f2f6578616d706c652e636f6d2f65787432130a11\
-         0a04636f7374120911000000000000d03f",
+         3a2f2f6578616d706c652e636f6d2f6578742abb010a016d1201631a017420012a160a02686922100a0e\
+         0a016b120911000000000000f03f2a29122712044150383d1a186170706c69636174696f6e2f6f637465\
+         742d73747265616d2205612e62696e2a1912170a1568747470733a2f2f6578616d706c652e636f6d2f78\
+         2a231a210a1f0a1d0a016e121832160a0911000000000000f03f0a0911000000000000044032120a100a\
+         0161120b2a090a070a0162120232003a1768747470733a2f2f6578616d706c652e636f6d2f6578743213\
+         0a110a04636f7374120911000000000000d03f",
         r#"{"task": {"id": "t", "contextId": "c",
         "status": {"state": "TASK_STATE_INPUT_REQUIRED", "message": {"messageId": "s",
         "role": "ROLE_AGENT", "parts": [{"text": "which"}]},

@@ -64,7 +64,7 @@ fn protobuf_names_are_read_in_either_case_with_numbers_and_nulls() {
         "unknown": 1,
     });
     let request = post("/v1/message:stream", &body).unwrap();
-    assert_eq!(request.decoded.blocking, None);
+    assert_eq!(request.decoded.blocking, Some(false));
     let Call::SendStreamingMessage(request) = request.decoded.call else {
         panic!()
     };
@@ -80,7 +80,7 @@ fn protobuf_names_are_read_in_either_case_with_numbers_and_nulls() {
     assert_eq!(request.message.parts[0].media_type, None);
     let configuration = request.configuration.unwrap();
     assert_eq!(configuration.history_length, None);
-    assert!(!configuration.return_immediately);
+    assert!(configuration.return_immediately);
 }
 
 #[test]

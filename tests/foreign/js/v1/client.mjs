@@ -69,12 +69,16 @@ function seen({ payload }) {
   }
 }
 
-const transports = [new JsonRpcTransportFactory(), new RestTransportFactory(), new GrpcTransportFactory()];
+// One alone: a factory that knows more falls back to another binding in silence.
+const transport = {
+  JSONRPC: JsonRpcTransportFactory,
+  "HTTP+JSON": RestTransportFactory,
+  GRPC: GrpcTransportFactory,
+}[BINDING];
 
 function client(card, polling) {
   const clientConfig = { interceptors: [signed], polling };
-  const factory = new ClientFactory({ transports, preferredTransports: [BINDING], clientConfig });
-  return factory.createFromAgentCard(card);
+  return new ClientFactory({ transports: [new transport()], clientConfig }).createFromAgentCard(card);
 }
 
 const card = await new DefaultAgentCardResolver().resolve(URL);

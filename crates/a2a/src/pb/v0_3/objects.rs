@@ -1,13 +1,10 @@
-//! What is spoken about: tasks, messages, artifacts, and the events that change them, with their
-//! older numbers and fewer words for parts.
+//! What is spoken about: tasks, messages, artifacts, and the events that change them, by their
+//! older numbers.
 
-use crate::pb::known::{Struct, Timestamp};
-use crate::pb::{Under, Wire, Wrong, given, known, list, lists, role, role_number, said, state};
-use crate::{self as model, Metadata};
-use serde_json::Value;
-
-/// Marks data that was no object and was wrapped as `{"value": ..}`, as in the JSON of v0.3.
-const WRAPPED: &str = "data_part_compat";
+use super::part::Part;
+use crate as model;
+use crate::pb::known::{self, Struct, Timestamp};
+use crate::pb::{Under, Wire, Wrong, given, list, lists, role, role_number, said, state};
 
 /// The answer to a message is an event too: the numbers of its two forms are the same.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -70,49 +67,6 @@ pub(super) struct Message {
     metadata: Option<Struct>,
     #[prost(string, repeated, tag = "7")]
     extensions: Vec<String>,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct Part {
-    #[prost(oneof = "Content", tags = "1, 2, 3")]
-    content: Option<Content>,
-    /// Came to v0.3 after its first release, like the name of a file.
-    #[prost(message, optional, tag = "4")]
-    metadata: Option<Struct>,
-}
-
-#[derive(Clone, PartialEq, prost::Oneof)]
-enum Content {
-    #[prost(string, tag = "1")]
-    Text(String),
-    #[prost(message, tag = "2")]
-    File(File),
-    #[prost(message, tag = "3")]
-    Data(Data),
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct File {
-    #[prost(oneof = "Bytes", tags = "1, 2")]
-    content: Option<Bytes>,
-    #[prost(string, tag = "3")]
-    mime_type: String,
-    #[prost(string, tag = "4")]
-    name: String,
-}
-
-#[derive(Clone, PartialEq, prost::Oneof)]
-enum Bytes {
-    #[prost(string, tag = "1")]
-    There(String),
-    #[prost(bytes = "vec", tag = "2")]
-    Here(Vec<u8>),
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct Data {
-    #[prost(message, optional, tag = "1")]
-    data: Option<Struct>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -282,90 +236,6 @@ impl Wire for Message {
             metadata: known::metadata(self.metadata)?,
             extensions: self.extensions,
             reference_task_ids: Vec::new(),
-        })
-    }
-}
-
-impl Wire for Part {
-    type Model = model::Part;
-
-    fn of(model: &Self::Model) -> Self {
-        let mut metadata = known::members(model.metadata.as_ref());
-        let content = match &model.content {
-            model::PartContent::Text(text) => Content::Text(text.clone()),
-            model::PartContent::Raw(bytes) => File::of(model, Bytes::Here(bytes.clone())),
-            model::PartContent::Url(url) => File::of(model, Bytes::There(url.clone())),
-            model::PartContent::Data(Value::Object(members)) => Content::Data(Data {
-                data: Some(Struct::of(members)),
-            }),
-            model::PartContent::Data(data) => {
-                let mut marked = model.metadata.clone().unwrap_or_default();
-                marked.insert(WRAPPED.into(), true.into());
-                metadata = Some(Struct::of(&marked));
-                let members = Metadata::from_iter([("value".to_owned(), data.clone())]);
-                Content::Data(Data {
-                    data: Some(Struct::of(&members)),
-                })
-            }
-        };
-        Self {
-            content: Some(content),
-            metadata,
-        }
-    }
-
-    fn read(self) -> Result<Self::Model, Wrong> {
-        const NONE: &str = "a part needs one of text, file or data";
-        let metadata = known::metadata(self.metadata)?;
-        let part = match self.content.ok_or_else(|| Wrong::new("", NONE))? {
-            Content::Text(text) => model::Part::text(text),
-            Content::File(file) => file.read().under("file")?,
-            Content::Data(Data { data }) => {
-                let data = data.unwrap_or_default().read().under("data.data")?;
-                return Ok(unwrapped(data, metadata));
-            }
-        };
-        Ok(model::Part { metadata, ..part })
-    }
-}
-
-/// A data part with its mark taken off, and what it wrapped.
-fn unwrapped(mut data: Metadata, mut metadata: Option<Metadata>) -> model::Part {
-    let marked = metadata
-        .as_mut()
-        .and_then(|members| members.shift_remove(WRAPPED));
-    metadata = metadata.filter(|members| marked.is_none() || !members.is_empty());
-    let data = if marked == Some(Value::Bool(true)) {
-        data.shift_remove("value").unwrap_or_default()
-    } else {
-        Value::Object(data)
-    };
-    model::Part {
-        metadata,
-        ..model::Part::data(data)
-    }
-}
-
-impl File {
-    fn of(part: &model::Part, content: Bytes) -> Content {
-        Content::File(Self {
-            content: Some(content),
-            mime_type: said(part.media_type.as_ref()),
-            name: said(part.filename.as_ref()),
-        })
-    }
-
-    fn read(self) -> Result<model::Part, Wrong> {
-        const NONE: &str = "a file needs one of fileWithUri or fileWithBytes";
-        let content = match self.content.ok_or_else(|| Wrong::new("", NONE))? {
-            Bytes::There(url) => model::PartContent::Url(url),
-            Bytes::Here(bytes) => model::PartContent::Raw(bytes),
-        };
-        Ok(model::Part {
-            content,
-            metadata: None,
-            filename: given(self.name),
-            media_type: given(self.mime_type),
         })
     }
 }

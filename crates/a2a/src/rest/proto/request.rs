@@ -101,10 +101,11 @@ pub(in crate::rest) fn send(
     if message.message_id.is_none() {
         return Err(Error::invalid("message.messageId", "is required"));
     }
+    // Protobuf does not write `false`: who gives a configuration without it means false.
     let blocking = given
         .configuration
         .as_ref()
-        .and_then(|wishes| wishes.blocking);
+        .map(|wishes| wishes.blocking.unwrap_or(false));
     let request = SendMessageRequest {
         tenant: None,
         message: message.message(),
