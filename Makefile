@@ -3,7 +3,7 @@ CARGO ?= cargo
 BIN   := target/release/pilothouse
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev dev-safe test test-fast test-claude check bench fmt clean
+.PHONY: help run dev dev-safe test test-fast test-claude conformance check bench fmt clean
 
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -27,6 +27,9 @@ test-fast: ## all tests but those with the real Claude Code
 
 test-claude: ## the tests with the real Claude Code alone
 	@exec tools/test.sh claude
+
+conformance: ## a public conformance kit: TCK=CHECKOUT PYTHON=PYTHON [KIT=1.0|0.3] (docs/conformance.md)
+	@exec tools/conformance.sh
 
 check: ## formatting, lints, documentation
 	$(CARGO) fmt --all --check

@@ -5,6 +5,7 @@ use crate::access::{Access, Token};
 use crate::agent::{self, Agents};
 use crate::config::{Config, Loaded};
 use crate::process::Launcher;
+use crate::push::Push;
 use crate::server::{self, Doors};
 use crate::service::Service;
 use crate::session::{House, Sessions};
@@ -73,6 +74,7 @@ pub struct App {
 /// A server that runs.
 pub struct Running {
     house: Arc<House>,
+    push: Push,
     doors_stop: CancellationToken,
     stop: CancellationToken,
     background: TaskTracker,
@@ -146,11 +148,18 @@ impl App {
             starting: Arc::new(Semaphore::new(config.processes.starting)),
             config: config.clone(),
         });
-        let service = Service::new(Sessions::new(house.clone()));
+        let push = Push::new(
+            &config,
+            house.store.clone(),
+            house.tasks.clone(),
+            stop.clone(),
+        );
+        let service = Service::new(Sessions::new(house.clone()), push.clone());
         let (failed, resumed) = service.recover().await?;
         if failed + resumed > 0 {
             notes.push(format!("after the last end: {failed} running tasks marked as failed, {resumed} waiting tasks taken up"));
         }
+        push.resume().await?;
         let secret = token.as_ref().map_or("", Token::secret);
         let access = Access::new(&config, secret);
         let doors = Doors {
@@ -196,11 +205,13 @@ impl App {
         let background = TaskTracker::new();
         let patience = house.config.timeouts.shutdown.get();
         let sessions = doors.service.sessions().clone();
+        let push = doors.service.push().clone();
         background.spawn(server::serve(listener, doors, doors_stop.clone(), patience));
         background.spawn(sweep::run(house.clone(), sessions, stop.clone()));
         background.close();
         Running {
             house,
+            push,
             doors_stop,
             stop,
             background,
@@ -215,6 +226,7 @@ impl Running {
     pub async fn shut_down(self) -> bool {
         let Self {
             house,
+            push,
             doors_stop,
             stop,
             background,
@@ -226,6 +238,7 @@ impl Running {
         let in_time = tokio::time::timeout(patience, async {
             house.actors.wait().await;
             background.wait().await;
+            push.closed().await;
         })
         .await
         .is_ok();

@@ -23,6 +23,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
+use tokio::sync::Semaphore;
 
 pub use reqwest::Url;
 
@@ -35,9 +36,10 @@ pub trait Lookup: Send + Sync {
     fn lookup(&self, name: &str) -> Found;
 }
 
-/// The system's own way to resolve names.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct System;
+/// The system's own way to resolve names. It takes a thread for each, which nobody can call back: only so
+/// many are asked for at a time, so that names that resolve slowly hold up each other and nothing else.
+#[derive(Debug, Clone)]
+pub struct System(Arc<Semaphore>);
 
 /// The policy; clones share it.
 #[derive(Clone)]
@@ -101,12 +103,26 @@ pub enum Refusal {
     Unresolved(String),
 }
 
+impl System {
+    /// Asks for so many names at a time.
+    pub fn new(at_a_time: usize) -> Self {
+        let places = at_a_time.clamp(1, Semaphore::MAX_PERMITS);
+        Self(Arc::new(Semaphore::new(places)))
+    }
+}
+
 impl Lookup for System {
     fn lookup(&self, name: &str) -> Found {
-        let name = name.to_owned();
+        let (name, places) = (name.to_owned(), self.0.clone());
         Box::pin(async move {
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
-            Ok(found.map(|address| address.ip()).collect())
+            let place = places.acquire_owned().await.map_err(io::Error::other)?;
+            // The place is free when the thread is, not when the caller has lost patience.
+            let asked = tokio::spawn(async move {
+                let found = tokio::net::lookup_host((name.as_str(), 0)).await;
+                drop(place);
+                found.map(|found| found.map(|address| address.ip()).collect())
+            });
+            asked.await.map_err(io::Error::other)?
         })
     }
 }

@@ -28,6 +28,7 @@ use pilothouse_a2a::time::Timestamp;
 use post::{Poster, Target};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -43,6 +44,9 @@ const RESUMED: u32 = 256;
 
 /// Seconds after which a bound is worth another try.
 const RETRY_SECONDS: u64 = 30;
+
+/// How long a caller waits for the name of its webhook; it is looked up again at every attempt.
+const NAME_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Changes of different tasks that go on side by side.
 const STRIPES: usize = 64;
@@ -96,7 +100,8 @@ impl Push {
             .iter()
             .filter_map(|network| config::network(network))
             .collect();
-        let guard = Guard::new(allow, Arc::new(System));
+        let lookup = System::new(config.push.concurrent);
+        let guard = Guard::new(allow, Arc::new(lookup));
         Self::guarded(config, store, tasks, guard, stop)
     }
 
@@ -278,14 +283,14 @@ impl Push {
             after = last.key;
             for row in rows {
                 let _one_at_a_time = inner.changing(row.n).lock().await;
-                // A caller may have been quicker.
+                // A caller may have been quicker. The worker first: it notes its end before it leaves.
+                if inner.is_live(&(row.n, row.id.clone())) {
+                    continue;
+                }
                 let now = inner.store.push_config(&row.scope, row.n, &row.id).await?;
                 let Some(row) = now.filter(|now| now.state == PushState::Active) else {
                     continue;
                 };
-                if inner.is_live(&(row.n, row.id.clone())) {
-                    continue;
-                }
                 if let Some(log) = inner.tasks.find(&row.scope, &row.task).await? {
                     // What was accepted once is delivered, also where the bound is lower by now.
                     let place = inner.pending.clone().try_acquire_owned().ok();
@@ -330,14 +335,13 @@ impl Push {
             return Err(wrong("id", what));
         }
         Target::of(&config, Dialect::V1_0).map_err(|(field, what)| wrong(field, what))?;
-        let admitted =
-            tokio::time::timeout(inner.settings.timeout.get(), inner.guard.admit(&config.url));
-        let slow = |_| Refusal::Unresolved("the URL's host".to_owned());
-        admitted
-            .await
-            .map_err(slow)
-            .flatten()
-            .map_err(|refusal| wrong("url", refusal.to_string()))?;
+        // A name that has no address at this moment may have one when there is something to tell.
+        let admitted = tokio::time::timeout(NAME_PATIENCE, inner.guard.admit(&config.url)).await;
+        if let Ok(Err(refusal)) = admitted
+            && !matches!(refusal, Refusal::Unresolved(_))
+        {
+            return Err(wrong("url", refusal.to_string()));
+        }
         let place = inner.pending.clone().try_acquire_owned().map_err(|_| {
             Error::new(
                 ErrorKind::ResourceExhausted,

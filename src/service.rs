@@ -7,11 +7,13 @@ mod repeat;
 use crate::access::Caller;
 use crate::agent::Agent;
 use crate::config::Replies;
+use crate::push::{Checked, Push};
 use crate::session::{Refused, Sessions};
 use crate::store::{self, Filter, Place, Scope, TaskRow, Write};
 use crate::task::{Cursor, Record, TaskLog};
 use bytes::Bytes;
 use message::Told;
+use pilothouse_a2a::dialect::Dialect;
 use pilothouse_a2a::error::{Error, ErrorKind};
 use pilothouse_a2a::event::{StreamResponse, TaskStatusUpdateEvent};
 use pilothouse_a2a::id::{ContextId, TaskId};
@@ -33,7 +35,19 @@ const RETRY_SECONDS: u64 = 5;
 #[derive(Clone)]
 pub struct Service {
     sessions: Sessions,
+    push: Push,
     repeats: Repeats,
+}
+
+/// What came beside a message.
+#[derive(Debug, Clone, Copy)]
+pub struct Beside<'a> {
+    /// The task's id as a v0.1 client made it.
+    pub alias: Option<&'a str>,
+    /// `Idempotency-Key`.
+    pub key: Option<&'a str>,
+    /// The dialect, in which push notifications will be written too.
+    pub dialect: Dialect,
 }
 
 /// Who calls which agent.
@@ -70,11 +84,17 @@ pub struct Stream {
 
 impl Service {
     /// The operations over these sessions.
-    pub fn new(sessions: Sessions) -> Self {
+    pub fn new(sessions: Sessions, push: Push) -> Self {
         Self {
             sessions,
+            push,
             repeats: Repeats::default(),
         }
+    }
+
+    /// Push notifications.
+    pub fn push(&self) -> &Push {
+        &self.push
     }
 
     /// The sessions behind.
@@ -88,7 +108,7 @@ impl Service {
 
     // === sending ===
 
-    /// Accepts a message; `alias` is the task's id as a v0.1 client made it, `key` its `Idempotency-Key`.
+    /// Accepts a message.
     ///
     /// # Errors
     ///
@@ -97,11 +117,10 @@ impl Service {
         &self,
         client: &Client,
         request: SendMessageRequest,
-        alias: Option<&str>,
-        key: Option<&str>,
+        beside: Beside<'_>,
     ) -> Result<Accepted, Error> {
-        message::check_message(&request.message, alias)?;
-        let mark = match key {
+        message::check_message(&request.message, beside.alias)?;
+        let mark = match beside.key {
             Some(key) => {
                 message::check_id("Idempotency-Key", key)?;
                 Mark::Key(key.to_owned())
@@ -113,8 +132,14 @@ impl Service {
             Repeat::First(first) => first,
             Repeat::Of(log) => return Ok(Accepted { log, before: None }),
         };
-        let accepted = self.accept_first(client, request, alias).await?;
+        let (accepted, hook) = self.accept_first(client, request, beside.alias).await?;
         first.accepted(&accepted.log);
+        if let Some(hook) = hook {
+            let after = accepted.before.unwrap_or(0);
+            self.push
+                .attach(&accepted.log, hook, beside.dialect, beside.alias, after)
+                .await?;
+        }
         Ok(accepted)
     }
 
@@ -123,7 +148,7 @@ impl Service {
         client: &Client,
         request: SendMessageRequest,
         alias: Option<&str>,
-    ) -> Result<Accepted, Error> {
+    ) -> Result<(Accepted, Option<Checked>), Error> {
         let house = self.sessions.house();
         let SendMessageRequest {
             message,
@@ -131,9 +156,10 @@ impl Service {
             ..
         } = request;
         let configuration = configuration.unwrap_or_default();
-        if configuration.task_push_notification_config.is_some() {
-            return Err(push_not_supported());
-        }
+        let hook = match configuration.task_push_notification_config {
+            Some(config) => Some(self.push.check(config).await?),
+            None => None,
+        };
         let withheld =
             client.agent.config.replies == Replies::Message && !configuration.return_immediately;
         let told = self.prompt(&client.agent, &message)?;
@@ -156,7 +182,7 @@ impl Service {
                 .as_ref()
                 .is_none_or(|context| *context == log.context_id)
         };
-        match continued {
+        let accepted = match continued {
             Some(log) if message.task_id.is_some() && !same_context(&log) => Err(Error::invalid(
                 "message.contextId",
                 format!(
@@ -174,7 +200,7 @@ impl Service {
                     .continue_task(&log, message.clone(), told.clone())
                     .await?;
                 if let Some(accepted) = taken {
-                    return Ok(accepted);
+                    return Ok((accepted, hook));
                 }
                 let context = message
                     .context_id
@@ -188,7 +214,8 @@ impl Service {
                 self.new_task(client, message, told, context, alias, withheld)
                     .await
             }
-        }
+        };
+        Ok((accepted?, hook))
     }
 
     async fn new_task(
@@ -585,11 +612,6 @@ impl Service {
         }
         self.snapshot_stream(log, last_event).await
     }
-
-    /// What a push-notification operation answers until they are built.
-    pub fn push(&self) -> Error {
-        push_not_supported()
-    }
 }
 
 /// Resolves when the server stops while the task still waits: nothing will happen to it here any more.
@@ -612,13 +634,6 @@ fn not_open(log: &TaskLog) -> Error {
     )
     .with("taskId", log.id.as_str())
     .with("state", state.name())
-}
-
-fn push_not_supported() -> Error {
-    Error::new(
-        ErrorKind::PushNotificationNotSupported,
-        "this server sends no push notifications yet; subscribe instead",
-    )
 }
 
 fn refused(refused: Refused) -> Error {

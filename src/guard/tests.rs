@@ -221,3 +221,9 @@ async fn a_name_that_changes_its_mind_after_the_check_is_refused_at_the_connecti
     let name = "rebinding.example.com".parse::<Name>().unwrap();
     assert!(guard.resolver(Scheme::Secure).resolve(name).await.is_err());
 }
+
+#[tokio::test]
+async fn the_system_knows_this_machine() {
+    let found = System::new(1).lookup("localhost").await.unwrap();
+    assert!(!found.is_empty() && found.iter().all(IpAddr::is_loopback));
+}

@@ -3,7 +3,7 @@
 use super::{Doors, stream::Ends};
 use crate::access::Caller;
 use crate::agent::Agent;
-use crate::service::{Accepted, Client, Stream};
+use crate::service::{Accepted, Beside, Client, Stream};
 use crate::task::TaskLog;
 use axum::extract::Request;
 use axum::http::HeaderMap;
@@ -154,10 +154,38 @@ impl Doors {
                 let tasks = service.list(&client, request).await?;
                 Ok(Done::Reply(Reply::Tasks(tasks)))
             }
-            Call::CreateTaskPushNotificationConfig(_)
-            | Call::GetTaskPushNotificationConfig(_)
-            | Call::ListTaskPushNotificationConfigs(_)
-            | Call::DeleteTaskPushNotificationConfig(_) => Err(service.push()),
+            Call::CreateTaskPushNotificationConfig(mut config) => {
+                let task = config.task_id.clone();
+                let task = task.ok_or_else(|| Error::invalid("taskId", "is required"))?;
+                let log = self.find(&client, &task, method, heard).await?;
+                if heard.dialect != Dialect::V1_0 && config.id.is_none() {
+                    // Older dialects know one config of a task, without a name.
+                    config.id = Some("default".to_owned());
+                }
+                let config = service
+                    .push()
+                    .create(&log, config, heard.dialect, heard.alias.as_deref())
+                    .await?;
+                Ok(Done::Reply(Reply::PushConfig(config)))
+            }
+            Call::GetTaskPushNotificationConfig(request) => {
+                let log = self.find(&client, &request.task_id, method, heard).await?;
+                let config = service.push().get(&log, &request.id).await?;
+                Ok(Done::Reply(Reply::PushConfig(config)))
+            }
+            Call::ListTaskPushNotificationConfigs(request) => {
+                let log = self.find(&client, &request.task_id, method, heard).await?;
+                let configs = service
+                    .push()
+                    .list(&log, request.page_size, request.page_token.as_deref())
+                    .await?;
+                Ok(Done::Reply(Reply::PushConfigs(configs)))
+            }
+            Call::DeleteTaskPushNotificationConfig(request) => {
+                let log = self.find(&client, &request.task_id, method, heard).await?;
+                service.push().delete(&log, &request.id).await?;
+                Ok(Done::Reply(Reply::Empty))
+            }
             Call::GetExtendedAgentCard(_) => Err(Error::new(
                 ErrorKind::UnsupportedOperation,
                 "this agent has no extended card; its public card is whole",
@@ -207,10 +235,12 @@ impl Doors {
             })?),
             None => None,
         };
-        let accepted = self
-            .service
-            .accept(client, request, heard.alias.as_deref(), key)
-            .await?;
+        let beside = Beside {
+            alias: heard.alias.as_deref(),
+            key,
+            dialect: heard.dialect,
+        };
+        let accepted = self.service.accept(client, request, beside).await?;
         heard.task = Some(accepted.log.clone());
         Ok(accepted)
     }

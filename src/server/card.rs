@@ -94,7 +94,7 @@ fn build(doors: &Doors, base: &str) -> AgentCard {
             .unwrap_or_else(|| env!("CARGO_PKG_VERSION").to_owned()),
         capabilities: AgentCapabilities {
             streaming: Some(true),
-            push_notifications: Some(false),
+            push_notifications: Some(doors.config.push.enabled),
             extended_agent_card: Some(false),
             ..AgentCapabilities::default()
         },

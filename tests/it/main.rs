@@ -14,6 +14,7 @@ mod calling;
 mod http;
 mod processes;
 mod reading;
+mod webhook;
 mod world;
 
 mod agents;
@@ -34,6 +35,7 @@ mod input_required;
 mod limits;
 mod list;
 mod prompts;
+mod push;
 mod races;
 mod recovery;
 mod send;

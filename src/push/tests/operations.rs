@@ -1,0 +1,143 @@
+//! What is answered to a caller: bounds, refusals, pages.
+
+use super::super::*;
+use super::hook::{Hook, OK};
+use super::house::{House, config, named};
+use pilothouse_a2a::task::TaskState;
+
+#[tokio::test]
+async fn bounds_are_told_and_a_place_is_free_again_when_its_config_is_at_its_end() {
+    let house = House::start(|config| {
+        config.push.per_task = 2;
+        config.push.pending = 2;
+    });
+    let hook = Hook::start().await;
+    let (log, other) = (house.task().await, house.task().await);
+    let create = |log: &Arc<TaskLog>| {
+        let (push, log, url) = (house.push.clone(), log.clone(), hook.url("/"));
+        async move { push.create(&log, config(url), Dialect::V1_0, None).await }
+    };
+    create(&log).await.unwrap();
+    create(&log).await.unwrap();
+    let full = create(&other).await.unwrap_err();
+    assert_eq!(full.kind, ErrorKind::ResourceExhausted);
+    assert!(full.message.contains("push.pending"), "{full}");
+    let first = house.push.get(&log, "").await.unwrap().id.unwrap();
+    house.push.delete(&log, &first).await.unwrap();
+    create(&log).await.unwrap();
+    let second = house.push.get(&log, "").await.unwrap().id.unwrap();
+    house.reaches(&log, TaskState::Working).await;
+    hook.answer(2, "HTTP/1.1 410 Gone\r\ncontent-length: 0\r\n\r\n");
+    house.end(&log).await;
+    assert_eq!(house.push.get(&log, "").await.unwrap().id.unwrap(), second);
+    let full = loop {
+        // The other place is free as soon as its worker has left.
+        match create(&log).await {
+            Err(error) if error.message.contains("push.pending") => tokio::task::yield_now().await,
+            other => break other.unwrap_err(),
+        }
+    };
+    assert!(full.message.contains("push.per_task"), "{full}");
+}
+
+#[tokio::test]
+async fn wrong_configs_are_refused_by_the_field() {
+    let house = House::start(|_| {});
+    let log = house.task().await;
+    for url in [
+        "http://10.0.0.1/",
+        "ftp://example.com/",
+        "https://[::1]/",
+        "https://u:p@example.com/",
+        "x",
+    ] {
+        let refused = house
+            .push
+            .create(&log, config(url.to_owned()), Dialect::V1_0, None)
+            .await
+            .unwrap_err();
+        assert_eq!(refused.kind, ErrorKind::InvalidParams);
+        assert_eq!(refused.violations[0].field, "url");
+    }
+    let long = named("https://1.1.1.1/".to_owned(), &"x".repeat(257));
+    let Err(refused) = house.push.check(long).await else {
+        panic!("taken");
+    };
+    assert_eq!(
+        refused.violations[0].field,
+        "configuration.taskPushNotificationConfig.id"
+    );
+    assert!(
+        house
+            .push
+            .list(&log, None, None)
+            .await
+            .unwrap()
+            .configs
+            .is_empty()
+    );
+}
+
+#[tokio::test]
+async fn pages_of_configs_lead_to_one_another() {
+    let (house, hook) = (House::start(|_| {}), Hook::start().await);
+    let log = house.task().await;
+    for id in ["c", "a", "b"] {
+        let config = named(hook.url("/"), id);
+        house
+            .push
+            .create(&log, config, Dialect::V1_0, None)
+            .await
+            .unwrap();
+    }
+    let first = house.push.list(&log, Some(2), None).await.unwrap();
+    let token = first.next_page_token.unwrap();
+    let second = house.push.list(&log, Some(2), Some(&token)).await.unwrap();
+    let ids = first.configs.iter().chain(&second.configs);
+    let ids: Vec<_> = ids.map(|config| config.id.as_deref().unwrap()).collect();
+    assert_eq!((ids, second.next_page_token), (vec!["c", "a", "b"], None));
+    assert!(house.push.list(&log, None, Some("?")).await.is_err());
+}
+
+#[tokio::test]
+async fn what_is_off_is_not_supported() {
+    let house = House::start(|config| config.push.enabled = false);
+    let log = house.task().await;
+    let url = "https://1.1.1.1/".to_owned();
+    let push = &house.push;
+    let refused = [
+        push.create(&log, config(url), Dialect::V1_0, None)
+            .await
+            .err(),
+        push.get(&log, "x").await.err(),
+        push.list(&log, None, None).await.err(),
+        push.delete(&log, "x").await.err(),
+    ];
+    for error in refused {
+        assert_eq!(error.unwrap().kind, ErrorKind::PushNotificationNotSupported);
+    }
+}
+
+#[tokio::test]
+async fn a_task_that_turns_out_to_be_a_bare_message_is_not_told_of() {
+    let (house, mut hook) = (House::start(|_| {}), Hook::start().await);
+    hook.answer(9, OK);
+    let log = house.accept(true).await;
+    house.attach(&log, hook.url("/"), Dialect::V1_0).await;
+    log.reply(&house.store, "hello").await.unwrap();
+    house.push.closed().await;
+    assert!(hook.requests.try_recv().is_err());
+    assert_eq!(house.store.push_count(log.n).await.unwrap(), 0);
+    // One that comes too late leaves nothing behind.
+    house.attach(&log, hook.url("/"), Dialect::V1_0).await;
+    assert_eq!(house.store.push_count(log.n).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn a_swept_task_takes_its_configs_with_it() {
+    let (house, hook) = (House::start(|_| {}), Hook::start().await);
+    let log = house.task().await;
+    house.attach(&log, hook.url("/"), Dialect::V1_0).await;
+    house.store.sweep(&[log.n], &[]).await.unwrap();
+    assert_eq!(house.store.push_count(log.n).await.unwrap(), 0);
+}
