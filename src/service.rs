@@ -24,7 +24,7 @@ use pilothouse_a2a::operation::{
 };
 use pilothouse_a2a::task::{Task, TaskState, TaskStatus};
 use pilothouse_a2a::time::Timestamp;
-use repeat::{Mark, Repeat, Repeats};
+use repeat::{Mark, Print, Repeat, Repeats};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
@@ -82,6 +82,13 @@ pub struct Stream {
     pub first: Option<(u64, Bytes)>,
 }
 
+/// How a new task is to be made.
+struct New<'a> {
+    alias: Option<&'a str>,
+    key: Option<(String, Print)>,
+    withheld: bool,
+}
+
 impl Service {
     /// The operations over these sessions.
     pub fn new(sessions: Sessions, push: Push) -> Self {
@@ -127,12 +134,24 @@ impl Service {
             }
             None => Mark::Message(request.message.message_id.to_string()),
         };
-        let print = repeat::print(&request);
+        let print = repeat::print(&request, beside.key.is_none());
         let first = match self.repeats.look(&client.scope(), mark, print).await {
             Repeat::First(first) => first,
             Repeat::Of(log) => return Ok(Accepted { log, before: None }),
         };
-        let (accepted, hook) = self.accept_first(client, request, beside.alias).await?;
+        let key = match beside.key {
+            Some(key) => {
+                if let Some(log) = self.keyed(client, key, &print).await? {
+                    first.accepted(&log);
+                    return Ok(Accepted { log, before: None });
+                }
+                Some((key.to_owned(), print))
+            }
+            None => None,
+        };
+        let (accepted, hook) = self
+            .accept_first(client, request, beside.alias, key)
+            .await?;
         first.accepted(&accepted.log);
         if let Some(hook) = hook {
             let after = accepted.before.unwrap_or(0);
@@ -143,11 +162,32 @@ impl Service {
         Ok(accepted)
     }
 
+    /// The task of an earlier send under this `Idempotency-Key`.
+    async fn keyed(
+        &self,
+        client: &Client,
+        key: &str,
+        print: &Print,
+    ) -> Result<Option<Arc<TaskLog>>, Error> {
+        let scope = client.scope();
+        let sent = self.store().task_by_key(&scope, key).await;
+        let Some((sent, row)) = sent.map_err(store_failed)? else {
+            return Ok(None);
+        };
+        if sent != *print {
+            let what = "was used for another message already; give each message a key of its own";
+            return Err(Error::invalid("Idempotency-Key", what));
+        }
+        let tasks = &self.sessions.house().tasks;
+        tasks.find(&scope, &row.id).await.map_err(store_failed)
+    }
+
     async fn accept_first(
         &self,
         client: &Client,
         request: SendMessageRequest,
         alias: Option<&str>,
+        key: Option<(String, Print)>,
     ) -> Result<(Accepted, Option<Checked>), Error> {
         let house = self.sessions.house();
         let SendMessageRequest {
@@ -162,6 +202,11 @@ impl Service {
         };
         let withheld =
             client.agent.config.replies == Replies::Message && !configuration.return_immediately;
+        let new = New {
+            alias,
+            key: key.clone(),
+            withheld,
+        };
         let told = self.prompt(&client.agent, &message)?;
         let scope = client.scope();
         let continued = match (&message.task_id, alias) {
@@ -191,13 +236,13 @@ impl Service {
                 ),
             )),
             Some(log) if message.task_id.is_some() => {
-                let taken = self.continue_task(&log, message, told).await?;
+                let taken = self.continue_task(&log, message, told, key).await?;
                 taken.ok_or_else(|| not_open(&log))
             }
             // A v0.1 client reuses its id: a finished task makes room for a new one in the same session.
             Some(log) => {
                 let taken = self
-                    .continue_task(&log, message.clone(), told.clone())
+                    .continue_task(&log, message.clone(), told.clone(), key.clone())
                     .await?;
                 if let Some(accepted) = taken {
                     return Ok((accepted, hook));
@@ -206,12 +251,12 @@ impl Service {
                     .context_id
                     .clone()
                     .unwrap_or_else(|| log.context_id.clone());
-                self.new_task(client, message, told, Some(context), alias, withheld)
+                self.new_task(client, message, told, Some(context), new)
                     .await
             }
             None => {
                 let context = message.context_id.clone();
-                self.new_task(client, message, told, context, alias, withheld)
+                self.new_task(client, message, told, context, new)
                     .await
             }
         };
@@ -224,9 +269,13 @@ impl Service {
         mut message: Message,
         mut told: Told,
         context: Option<ContextId>,
-        alias: Option<&str>,
-        withheld: bool,
+        new: New<'_>,
     ) -> Result<Accepted, Error> {
+        let New {
+            alias,
+            key,
+            withheld,
+        } = new;
         let house = self.sessions.house();
         let scope = client.scope();
         let id = TaskId::random();
@@ -260,11 +309,11 @@ impl Service {
         };
         let mut task = Task::new(id.clone(), context_id.clone(), status);
         task.history.push(message);
-        let also = if admission.new {
-            vec![Write::Session(Box::new(admission.session.clone()))]
-        } else {
-            Vec::new()
-        };
+        let mut also = Vec::new();
+        if admission.new {
+            also.push(Write::Session(Box::new(admission.session.clone())));
+        }
+        also.extend(key.map(|key| key_of(&row.scope, key, row.n)));
         let working = TaskStatus {
             state: TaskState::Working,
             message: None,
@@ -292,6 +341,7 @@ impl Service {
         log: &Arc<TaskLog>,
         mut message: Message,
         mut told: Told,
+        key: Option<(String, Print)>,
     ) -> Result<Option<Accepted>, Error> {
         if log.state().is_terminal() {
             return Ok(None);
@@ -326,9 +376,11 @@ impl Service {
             }
             records
         };
+        let also = key.map(|key| key_of(&log.scope, key, log.n));
+        let also = also.into_iter().collect();
         let before = log.head();
         let taken = log
-            .take_message(self.store(), records)
+            .take_message(self.store(), also, records)
             .await
             .map_err(store_failed)?;
         if !taken {
@@ -620,6 +672,15 @@ pub async fn stopped_before_it_began(stop: &CancellationToken, log: &TaskLog) {
     let state = log.state();
     if state != TaskState::Submitted && !state.is_interrupted() {
         std::future::pending::<()>().await;
+    }
+}
+
+fn key_of(scope: &Scope, (key, print): (String, Print), n: i64) -> Write {
+    Write::Key {
+        scope: scope.clone(),
+        key,
+        print,
+        n,
     }
 }
 

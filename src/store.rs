@@ -246,6 +246,17 @@ pub enum Write {
         /// The config.
         id: Arc<str>,
     },
+    /// A send's `Idempotency-Key`.
+    Key {
+        /// Whose it is.
+        scope: Scope,
+        /// The key.
+        key: String,
+        /// SHA-256 of what was sent.
+        print: [u8; 32],
+        /// The number of the task that it made or continued.
+        n: i64,
+    },
     /// A task that is swept, with all its events.
     TaskGone {
         /// The task's number.

@@ -297,8 +297,8 @@ impl TaskLog {
         Ok(true)
     }
 
-    /// Takes a further message of the caller: `records` makes of the state what is recorded now, and its
-    /// turn comes after those before it. False when the task is over.
+    /// Takes a further message of the caller: `records` makes of the state what is recorded now, together
+    /// with `also`, and its turn comes after those before it. False when the task is over.
     ///
     /// # Errors
     ///
@@ -306,6 +306,7 @@ impl TaskLog {
     pub async fn take_message(
         &self,
         store: &Store,
+        also: Vec<Write>,
         records: impl FnOnce(TaskState) -> Vec<Record> + Send,
     ) -> Result<bool, Error> {
         let _one_writer = self.writing.lock().await;
@@ -313,7 +314,7 @@ impl TaskLog {
         if state.is_terminal() {
             return Ok(false);
         }
-        self.write(store, Vec::new(), records(state), Durability::Synced)
+        self.write(store, also, records(state), Durability::Synced)
             .await?;
         self.end().turns += 1;
         Ok(true)

@@ -5,6 +5,7 @@
 
 use crate::store::Scope;
 use crate::task::TaskLog;
+use pilothouse_a2a::id::MessageId;
 use pilothouse_a2a::operation::SendMessageRequest;
 use pilothouse_a2a::task::TaskState;
 use sha2::{Digest, Sha256};
@@ -67,9 +68,14 @@ pub(super) struct First {
     tell: watch::Sender<Accepted>,
 }
 
-/// What was sent, as a print. Whether it was to be streamed or waited for makes no difference.
-pub(super) fn print(request: &SendMessageRequest) -> Print {
-    let text = serde_json::to_vec(request).expect("a request has no maps with other keys");
+/// What was sent, as a print. Whether it was to be streamed or waited for makes no difference; the
+/// message's id does only where no key says that it is the same (v0.1 has none, so it is made each time).
+pub(super) fn print(request: &SendMessageRequest, with_id: bool) -> Print {
+    let mut request = request.clone();
+    if !with_id {
+        request.message.message_id = MessageId::new("");
+    }
+    let text = serde_json::to_vec(&request).expect("a request has no maps with other keys");
     Sha256::digest(text).into()
 }
 
@@ -82,6 +88,10 @@ impl Repeats {
                 let mut inner = self.inner();
                 match inner.sends.get(&place) {
                     Some(send) if send.print == print => send.task.clone(),
+                    // Another text under the same key is told so when the first is known.
+                    Some(send) if matches!(place.1, Mark::Key(_)) && send.is_pending() => {
+                        send.task.clone()
+                    }
                     // Another text under the same id is another message.
                     _ => return Repeat::First(self.first(&mut inner, place, print)),
                 }
@@ -91,6 +101,7 @@ impl Repeats {
                 .await
                 .map_or(Accepted::No, |accepted| accepted.clone());
             if let Accepted::Yes(log) = &accepted
+                && self.is_same(&place, &print)
                 && let Some(log) = log.upgrade()
                 && matches!(log.state(), TaskState::Submitted | TaskState::Working)
             {
@@ -106,6 +117,14 @@ impl Repeats {
                 return Repeat::First(self.first(&mut inner, place, print));
             }
         }
+    }
+
+    fn is_same(&self, place: &(Scope, Mark), print: &Print) -> bool {
+        let inner = self.inner();
+        inner
+            .sends
+            .get(place)
+            .is_some_and(|send| send.print == *print)
     }
 
     fn first(&self, inner: &mut Inner, place: (Scope, Mark), print: Print) -> First {
@@ -128,6 +147,10 @@ impl Repeats {
 }
 
 impl Send {
+    fn is_pending(&self) -> bool {
+        matches!(*self.task.borrow(), Accepted::Pending)
+    }
+
     fn is_live(&self) -> bool {
         match &*self.task.borrow() {
             Accepted::Pending => true,

@@ -17,9 +17,10 @@ use std::thread::JoinHandle;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 /// Migrations by number; the database remembers the last one in `user_version`.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     include_str!("../../migrations/sqlite/0001_event_log.sql"),
     include_str!("../../migrations/sqlite/0002_push.sql"),
+    include_str!("../../migrations/sqlite/0003_keys.sql"),
 ];
 
 /// Batches that may wait for the writer; a full queue holds back whoever writes.
@@ -427,7 +428,13 @@ impl Write {
             Self::PushFailing { n, id, since } => push::failing(connection, *n, id, *since)?,
             Self::PushEnded { n, id, state } => push::ended(connection, *n, id, state)?,
             Self::PushGone { n, id } => push::gone(connection, *n, id)?,
+            Self::Key { scope, key, print, n } => connection
+                .prepare_cached(
+                    "INSERT OR IGNORE INTO keys (caller, agent, key, print, n) VALUES (?1, ?2, ?3, ?4, ?5)",
+                )?
+                .execute(params![&*scope.caller, &*scope.agent, key, &print[..], n])?,
             Self::TaskGone { n } => {
+                connection.prepare_cached("DELETE FROM keys WHERE n = ?1")?.execute(params![n])?;
                 push::task_gone(connection, *n)?;
                 connection
                     .prepare_cached("DELETE FROM events WHERE key BETWEEN ?1 AND ?2")?

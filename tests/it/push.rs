@@ -3,7 +3,7 @@
 use crate::building::Builder;
 use crate::reading::{at_once, message, message_to, state, text_of};
 use crate::webhook::{Request, Webhook};
-use crate::world::{BOB, World};
+use crate::world::{BOB, OWNER, World};
 use serde_json::{Value, json};
 
 /// A world that may post to loopback, and is quick to try again.
@@ -245,6 +245,31 @@ fn configs_are_read_listed_and_deleted_also_when_their_task_is_over() {
 }
 
 #[test]
+fn configs_are_the_same_over_http_and_json() {
+    let (world, hook) = (posting().start(), Webhook::start());
+    let id = world.begin_waiting("cue go; say hello", "go");
+    let bearer = format!("Bearer {OWNER}");
+    let headers = [("Authorization", bearer.as_str()), ("A2A-Version", "1.0")];
+    let path = format!("/tasks/{id}/pushNotificationConfigs");
+    let config = json!({"id": "mine", "url": hook.url("/")}).to_string();
+    let created = world.post(&path, &headers, config.as_bytes());
+    assert_eq!(created.status, 200, "{}", created.text());
+    let named = json!({"taskId": id, "id": "mine"});
+    let read = world.rpc("GetTaskPushNotificationConfig", named.clone());
+    assert_eq!(created.json(), read);
+    assert_eq!(world.get(&format!("{path}/mine"), &headers).json(), read);
+    assert_eq!(world.get(&path, &headers).json()["configs"], json!([read]));
+    world.cue("go");
+    hook.await_until("the end", ended);
+    let gone = world.ask("DELETE", &format!("{path}/mine"), &headers, b"");
+    assert_eq!(gone.whole().status, 200);
+    assert_eq!(
+        world.error("GetTaskPushNotificationConfig", named)["code"],
+        -32001
+    );
+}
+
+#[test]
 fn the_webhooks_of_somebody_elses_task_are_not_there() {
     let world = posting().start();
     let id = text_of(&world.say("say hello"), "id").to_owned();
@@ -344,11 +369,7 @@ fn a_task_has_so_many_webhooks_and_the_server_so_many_that_are_pending() {
     let create = |id: &str| {
         let params = json!({"taskId": id, "url": hook.url("/")});
         world
-            .call(
-                crate::world::OWNER,
-                "CreateTaskPushNotificationConfig",
-                &params,
-            )
+            .call(OWNER, "CreateTaskPushNotificationConfig", &params)
             .json()
     };
     for id in [&first, &first, &second] {

@@ -3,6 +3,7 @@
 use super::super::*;
 use super::hook::{Hook, OK};
 use super::house::{House, config, named};
+use crate::guard::{Found, Lookup};
 use pilothouse_a2a::task::TaskState;
 
 #[tokio::test]
@@ -76,6 +77,28 @@ async fn wrong_configs_are_refused_by_the_field() {
             .configs
             .is_empty()
     );
+}
+
+#[tokio::test]
+async fn a_name_that_has_no_address_yet_is_taken_and_waited_for() {
+    /// Knows nobody.
+    struct Nobody;
+    impl Lookup for Nobody {
+        fn lookup(&self, _name: &str) -> Found {
+            Box::pin(async { Err(std::io::Error::other("no such name")) })
+        }
+    }
+    let mut house = House::start(|_| {});
+    let mut settings = Config::default();
+    settings.push.give_up = "1ms".parse().unwrap();
+    let guard = Guard::new(Vec::new(), Arc::new(Nobody));
+    let (store, tasks, stop) = (house.store.clone(), house.tasks.clone(), house.stop.clone());
+    house.push = Push::guarded(&settings, store, tasks, guard, stop);
+    let log = house.task().await;
+    let url = "http://soon.example.com/".to_owned();
+    house.attach(&log, url, Dialect::V1_0).await;
+    let (state, _) = house.end(&log).await;
+    assert!(matches!(state, PushState::GivenUp(reason) if reason.contains("cannot be resolved")));
 }
 
 #[tokio::test]

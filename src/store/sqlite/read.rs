@@ -60,6 +60,31 @@ impl Store {
         .await
     }
 
+    /// What was sent under an `Idempotency-Key`, as its print, and the task.
+    ///
+    /// # Errors
+    ///
+    /// When the database fails.
+    pub async fn task_by_key(
+        &self,
+        scope: &Scope,
+        key: &str,
+    ) -> Result<Option<([u8; 32], TaskRow)>, Error> {
+        let (scope, key) = (scope.clone(), key.to_owned());
+        self.read(move |connection| {
+            connection
+                .prepare_cached(
+                    "SELECT tasks.*, keys.print FROM keys JOIN tasks ON tasks.n = keys.n
+                     WHERE keys.caller = ?1 AND keys.agent = ?2 AND keys.key = ?3",
+                )?
+                .query_row(params![&*scope.caller, &*scope.agent, key], |row| {
+                    Ok((row.get("print")?, task_row(row)?))
+                })
+                .optional()
+        })
+        .await
+    }
+
     /// The newest task of this scope that a v0.1 client named so.
     ///
     /// # Errors

@@ -132,7 +132,7 @@ class Run:
         return {"task": task.id, "state": task.status.state.value, "answer": answer(task)}
 
     async def push(self):
-        config = types.PushNotificationConfig(id="hook", url="https://hooks.example.test/a2a", token="t")
+        config = types.PushNotificationConfig(id="hook", url="http://127.0.0.1:9/a2a", token="t")
         made = await self.plain.set_task_callback(
             types.TaskPushNotificationConfig(task_id=self.finished, push_notification_config=config)
         )

@@ -127,7 +127,7 @@ class Run:
         return {"tasks": [task.id for task in tasks.tasks]}
 
     async def push(self):
-        url = "https://hooks.example.test/a2a"
+        url = "http://127.0.0.1:9/a2a"
         made = await self.plain.create_task_push_notification_config(
             pb.TaskPushNotificationConfig(task_id=self.finished, id="hook", url=url, token="t")
         )

@@ -131,7 +131,7 @@ const facts = {
   },
 
   async push() {
-    const pushNotificationConfig = { id: "hook", url: "https://hooks.example.test/a2a", token: "t" };
+    const pushNotificationConfig = { id: "hook", url: "http://127.0.0.1:9/a2a", token: "t" };
     const made = await waiting.setTaskPushNotificationConfig({ taskId: finished, pushNotificationConfig });
     const wanted = { id: finished, pushNotificationConfigId: made.pushNotificationConfig.id };
     const read = await waiting.getTaskPushNotificationConfig(wanted);

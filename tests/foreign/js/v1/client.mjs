@@ -155,7 +155,7 @@ const facts = {
       tenant: "",
       id: "hook",
       taskId: finished,
-      url: "https://hooks.example.test/a2a",
+      url: "http://127.0.0.1:9/a2a",
       token: "t",
       authentication: undefined,
     };

@@ -186,7 +186,7 @@ impl Run {
 
     async fn push(&self) -> Fact {
         let config = TaskPushNotificationConfig {
-            url: "https://hooks.example.test/a2a".to_owned(),
+            url: "http://127.0.0.1:9/a2a".to_owned(),
             id: Some("hook".to_owned()),
             task_id: self.finished.clone(),
             token: Some("t".to_owned()),
