@@ -51,6 +51,11 @@ const NAME_PATIENCE: Duration = Duration::from_secs(3);
 /// Changes of different tasks that go on side by side.
 const STRIPES: usize = 64;
 
+/// The id of a config that came without one: older dialects know one config of a task, without a name.
+pub fn default_id(dialect: Dialect) -> Option<String> {
+    (dialect != Dialect::V1_0).then(|| "default".to_owned())
+}
+
 /// The webhooks of all tasks; clones share them.
 #[derive(Clone)]
 pub struct Push(Arc<Inner>);

@@ -7,7 +7,7 @@ mod repeat;
 use crate::access::Caller;
 use crate::agent::Agent;
 use crate::config::Replies;
-use crate::push::{Checked, Push};
+use crate::push::{self, Checked, Push};
 use crate::session::{Refused, Sessions};
 use crate::store::{self, Filter, Place, Scope, TaskRow, Write};
 use crate::task::{Cursor, Record, TaskLog};
@@ -150,7 +150,7 @@ impl Service {
             None => None,
         };
         let (accepted, hook) = self
-            .accept_first(client, request, beside.alias, key)
+            .accept_first(client, request, beside, key)
             .await?;
         first.accepted(&accepted.log);
         if let Some(hook) = hook {
@@ -186,7 +186,7 @@ impl Service {
         &self,
         client: &Client,
         request: SendMessageRequest,
-        alias: Option<&str>,
+        beside: Beside<'_>,
         key: Option<(String, Print)>,
     ) -> Result<(Accepted, Option<Checked>), Error> {
         let house = self.sessions.house();
@@ -197,11 +197,15 @@ impl Service {
         } = request;
         let configuration = configuration.unwrap_or_default();
         let hook = match configuration.task_push_notification_config {
-            Some(config) => Some(self.push.check(config).await?),
+            Some(mut config) => {
+                config.id = config.id.or_else(|| push::default_id(beside.dialect));
+                Some(self.push.check(config).await?)
+            }
             None => None,
         };
         let withheld =
             client.agent.config.replies == Replies::Message && !configuration.return_immediately;
+        let alias = beside.alias;
         let new = New {
             alias,
             key: key.clone(),

@@ -3,6 +3,7 @@
 use super::{Doors, stream::Ends};
 use crate::access::Caller;
 use crate::agent::Agent;
+use crate::push;
 use crate::service::{Accepted, Beside, Client, Stream};
 use crate::task::TaskLog;
 use axum::extract::Request;
@@ -158,10 +159,7 @@ impl Doors {
                 let task = config.task_id.clone();
                 let task = task.ok_or_else(|| Error::invalid("taskId", "is required"))?;
                 let log = self.find(&client, &task, method, heard).await?;
-                if heard.dialect != Dialect::V1_0 && config.id.is_none() {
-                    // Older dialects know one config of a task, without a name.
-                    config.id = Some("default".to_owned());
-                }
+                config.id = config.id.or_else(|| push::default_id(heard.dialect));
                 let config = service
                     .push()
                     .create(&log, config, heard.dialect, heard.alias.as_deref())

@@ -5,7 +5,7 @@ use crate::lenient;
 use serde::{Deserialize, Serialize};
 
 /// A webhook for the events of a task (specification 4.3.1).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TaskPushNotificationConfig {
     /// The tenant, where a server has several.
@@ -56,6 +56,16 @@ pub struct AuthenticationInfo {
         skip_serializing_if = "Option::is_none"
     )]
     pub credentials: Option<String>,
+}
+
+impl std::fmt::Debug for TaskPushNotificationConfig {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Neither does the token, nor what a URL may hold.
+        out.debug_struct("TaskPushNotificationConfig")
+            .field("id", &self.id)
+            .field("task_id", &self.task_id)
+            .finish_non_exhaustive()
+    }
 }
 
 impl std::fmt::Debug for AuthenticationInfo {
