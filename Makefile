@@ -22,7 +22,7 @@ dev-safe: ## like `make run`, with an empty environment
 test: ## all tests; installs what they need; ends with counts
 	@exec tools/test.sh all
 
-test-fast: ## all tests but those with the real Claude Code
+test-fast: ## all tests but those with the real Claude Code and the foreign clients
 	@exec tools/test.sh fast
 
 test-claude: ## the tests with the real Claude Code alone

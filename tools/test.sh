@@ -44,12 +44,20 @@ run() {
 }
 
 [ "$which" = fast ] || install_claude
+if [ "$which" = all ]; then
+    echo "== foreign clients: install"
+    PILOTHOUSE_TEST_FOREIGN=$(tests/foreign/install.sh) || fail "the foreign clients could not be installed"
+    export PILOTHOUSE_TEST_FOREIGN
+fi
 run "build" cargo test --workspace --no-run
 if [ "$which" != claude ]; then
     run "protocol and drivers" cargo test -p pilothouse-a2a --all-features -p pilothouse-agents
-    run "test programs" cargo test -p fake-agent -p fake-model
+    run "test programs" cargo test -p fake-agent -p fake-model -p conformance-agent
     run "units" cargo test -p pilothouse --bins
-    run "the real binary" cargo test -p pilothouse --test it -- --skip claude::
+    run "the real binary" cargo test -p pilothouse --test it -- --skip claude:: --skip foreign::
+fi
+if [ "$which" = all ]; then
+    run "foreign clients" cargo test -p pilothouse --test it -- foreign::
 fi
 if [ "$which" != fast ]; then
     run "the real Claude Code" cargo test -p pilothouse --test it -- claude:: --test-threads=2
