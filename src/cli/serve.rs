@@ -112,6 +112,16 @@ fn announce(app: &App) {
         "pilothouse: serving {} at {url}/",
         app.agents().default_one().name
     );
+    let agents = app.agents();
+    let others = agents
+        .iter()
+        .filter(|agent| agent.key != agents.default_one().key);
+    for other in others {
+        eprintln!(
+            "pilothouse: serving {} at {url}/agents/{}/",
+            other.name, other.key
+        );
+    }
     let mut header = "-H \"Authorization: Bearer $TOKEN\" ";
     match &app.token {
         None => {

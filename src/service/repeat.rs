@@ -71,12 +71,16 @@ pub(super) struct First {
 /// What was sent, as a print. Whether it was to be streamed or waited for makes no difference; the
 /// message's id does only where no key says that it is the same (v0.1 has none, so it is made each time).
 pub(super) fn print(request: &SendMessageRequest, with_id: bool) -> Print {
-    let mut request = request.clone();
-    if !with_id {
-        request.message.message_id = MessageId::new("");
+    let digest = |request: &SendMessageRequest| {
+        let text = serde_json::to_vec(request).expect("a request has no maps with other keys");
+        Sha256::digest(text).into()
+    };
+    if with_id {
+        return digest(request);
     }
-    let text = serde_json::to_vec(&request).expect("a request has no maps with other keys");
-    Sha256::digest(text).into()
+    let mut request = request.clone();
+    request.message.message_id = MessageId::new("");
+    digest(&request)
 }
 
 impl Repeats {
