@@ -3,11 +3,15 @@
 //! Closed by default: a bearer token, compared in constant time; a `Host` that is ours, so that no web
 //! page reaches the server by a name it made up; an `Origin` only where the operator listed it.
 
+mod forwarded;
 mod rate;
 
-use crate::config::Config;
+pub use forwarded::Forwarded;
+
+use crate::config::{self, Config};
 use crate::store::Scope;
 use axum::http::{HeaderMap, header};
+use ipnet::IpNet;
 use rate::Windows;
 use sha2::{Digest, Sha256};
 use std::fs::OpenOptions;
@@ -42,6 +46,7 @@ pub struct Access {
     hosts: Vec<String>,
     any_host: bool,
     origins: Vec<String>,
+    proxies: Vec<IpNet>,
     sends: Windows<Arc<str>>,
     wrong: Windows<IpAddr>,
 }
@@ -104,9 +109,20 @@ impl Access {
                 .iter()
                 .map(|origin| origin.to_lowercase())
                 .collect(),
+            proxies: config
+                .server
+                .trusted_proxies
+                .iter()
+                .filter_map(|text| config::network(text))
+                .collect(),
             sends: Windows::new(config.limits.rate, keys),
             wrong: Windows::new(config.limits.wrong_tokens, keys),
         }
+    }
+
+    /// Who a request comes from and by which address, as far as trusted proxies tell.
+    pub fn seen(&self, peer: IpAddr, headers: &HeaderMap) -> Forwarded {
+        forwarded::forwarded(&self.proxies, peer, headers)
     }
 
     /// Lets a request in, or says why not.

@@ -5,6 +5,7 @@ mod served;
 pub use served::Agents;
 
 use crate::config::{self, AskPolicy, Config, DriverKind, Format, Input};
+use crate::skills;
 use crate::supervisor::Spec;
 use crate::workspace::{self, Folder, Workspaces};
 use pilothouse_a2a::card::AgentSkill;
@@ -43,6 +44,8 @@ pub struct Agent {
     pub asks: AskPolicy,
     /// As it is configured.
     pub config: config::Agent,
+    /// The skills that were found in folders (`skills_from`).
+    pub skills: Vec<AgentSkill>,
     /// Where its sessions work.
     pub workspaces: Workspaces,
     /// Turns at a time, where all its sessions share one folder.
@@ -141,8 +144,17 @@ impl Agent {
                 path.display()
             ));
         }
+        let own = agent
+            .defaults_dir
+            .as_ref()
+            .map(|folder| folder.join("skills"));
+        let own = own.filter(|folder| folder.is_dir());
+        let found: Vec<_> = agent.skills_from.iter().cloned().chain(own).collect();
+        let (skills, left_out) = skills::read(&found);
+        notes.extend(left_out);
         Ok(Self {
             key: Arc::from(key),
+            skills,
             workspaces,
             shared_turns,
             name,

@@ -6,9 +6,10 @@ use crate::agent::{self, Agents};
 use crate::config::{Config, Loaded};
 use crate::process::Launcher;
 use crate::push::Push;
-use crate::server::{self, Doors};
+use crate::server::{self, Cards, Doors};
 use crate::service::Service;
 use crate::session::{House, Sessions};
+use crate::signing;
 use crate::store;
 use crate::sweep;
 use crate::task::Tasks;
@@ -30,6 +31,9 @@ pub enum Error {
     /// The agent.
     #[error(transparent)]
     Agent(#[from] agent::Error),
+    /// The key of the cards.
+    #[error(transparent)]
+    Signing(#[from] signing::Error),
     /// The store.
     #[error(transparent)]
     Store(#[from] store::Error),
@@ -104,6 +108,7 @@ impl App {
         for agent in agents.iter() {
             notes.extend(agent.notes.iter().cloned());
         }
+        let cards = Cards::new(&config)?;
         // The port is taken first: a second server on it must not even open the store.
         let listener = listen(&config).await?;
         let address = listener.local_addr().map_err(|source| Error::System {
@@ -165,6 +170,7 @@ impl App {
         let doors = Doors {
             config,
             access,
+            cards,
             service,
             telemetry,
             stop: doors_stop.clone(),

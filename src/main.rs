@@ -14,6 +14,8 @@ pub mod push;
 pub mod server;
 pub mod service;
 pub mod session;
+pub mod signing;
+pub mod skills;
 pub mod store;
 pub mod supervisor;
 pub mod sweep;

@@ -9,12 +9,16 @@ mod call;
 mod card;
 mod grpc;
 mod jsonrpc;
+mod openapi;
 mod rest;
 mod stream;
 
-use crate::access::{Access, Caller, Denied};
+pub use card::Cards;
+
+use crate::access::{Access, Caller, Denied, Forwarded};
 use crate::config::Config;
 use crate::service::Service;
+use crate::signing::JWKS_PATH;
 use crate::telemetry::{Entry, Telemetry};
 use axum::Router;
 use axum::body::Body;
@@ -45,6 +49,8 @@ pub struct Doors {
     pub config: Arc<Config>,
     /// The guard.
     pub access: Access,
+    /// What stands on the cards.
+    pub cards: Cards,
     /// The operations.
     pub service: Service,
     /// Console and audit.
@@ -57,9 +63,9 @@ pub struct Doors {
     pub store_probed: Mutex<Option<(Instant, bool)>>,
 }
 
-/// The address of the other side, attached to each request.
-#[derive(Debug, Clone, Copy)]
-struct Peer(SocketAddr);
+/// Who asks and by which address, attached to each request.
+#[derive(Debug, Clone)]
+struct Seen(Forwarded);
 
 /// All doors.
 pub fn router(doors: Arc<Doors>) -> Router {
@@ -69,6 +75,8 @@ pub fn router(doors: Arc<Doors>) -> Router {
         .route("/a2a/", post(jsonrpc::call))
         .route("/.well-known/agent-card.json", get(card::agent_card))
         .route("/.well-known/agent.json", get(card::legacy_card))
+        .route(JWKS_PATH, get(card::jwks))
+        .route("/openapi.json", get(openapi::document))
         .route("/health", get(admin::health))
         .route("/ready", get(admin::ready))
         .route("/api/v1/sessions", get(admin::sessions))
@@ -130,7 +138,7 @@ pub async fn serve(
         tracker.spawn(async move {
             let service = hyper::service::service_fn(
                 move |mut request: hyper::Request<hyper::body::Incoming>| {
-                    request.extensions_mut().insert(Peer(peer));
+                    see_through_proxies(&doors, peer, &mut request);
                     let known = name_agent(&doors, &mut request);
                     let mut app = app.clone();
                     async move {
@@ -157,6 +165,18 @@ pub async fn serve(
     drop(listener);
     tracker.close();
     let _ = tokio::time::timeout(patience, tracker.wait()).await;
+}
+
+/// Notes who asks. Where a trusted proxy says which host the client named, that one is the request's
+/// `Host` from here on: it is checked, and it stands on cards.
+fn see_through_proxies<B>(doors: &Doors, peer: SocketAddr, request: &mut hyper::Request<B>) {
+    let seen = doors.access.seen(peer.ip(), request.headers());
+    if let Some(host) = &seen.host
+        && let Ok(host) = HeaderValue::try_from(host)
+    {
+        request.headers_mut().insert(header::HOST, host);
+    }
+    request.extensions_mut().insert(Seen(seen));
 }
 
 /// Takes `/agents/NAME` off a path, so that every door is there for each agent; false for an unknown one.
@@ -302,18 +322,20 @@ impl Doors {
                 .authority()
                 .map(axum::http::uri::Authority::as_str)
         });
-        match host {
-            Some(host) if !host.is_empty() => format!("http://{host}"),
-            _ => format!("http://127.0.0.1:{}", self.port),
-        }
+        card::address(&seen(request), host, self.port)
     }
 }
 
+fn seen(request: &Request) -> Forwarded {
+    let seen = request.extensions().get::<Seen>();
+    seen.map_or_else(
+        || Forwarded::direct([0, 0, 0, 0].into()),
+        |seen| seen.0.clone(),
+    )
+}
+
 fn peer(request: &Request) -> IpAddr {
-    request
-        .extensions()
-        .get::<Peer>()
-        .map_or(IpAddr::from([0, 0, 0, 0]), |peer| peer.0.ip())
+    seen(request).client
 }
 
 fn authority(request: &Request) -> Option<String> {

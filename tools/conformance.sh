@@ -54,7 +54,7 @@ if [ "$kit" = 1.0 ]; then
 else
     card=hybrid agent_args='[--leave-open]'
 fi
-blocking=true
+blocking=false
 cat >"$scratch/pilothouse.yaml" <<END
 server: {port: 0}
 auth: {required: false}

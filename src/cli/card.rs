@@ -1,5 +1,7 @@
 //! `pilothouse card`: fetch an agent's card as each kind of client does, and check it.
 
+mod signature;
+
 use super::exit;
 use super::failure::{Failure, causes, root_cause};
 use super::local::{Server, ServerArgs, body, http};
@@ -11,6 +13,7 @@ use pilothouse_a2a::card::GRPC;
 use pilothouse_a2a::client::{ClientError, FetchedCard, card as fetch};
 use reqwest::Url;
 use serde_json::{Value, json};
+use signature::Signature;
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::time::Duration;
@@ -29,6 +32,13 @@ pub(super) struct CardArgs {
     /// Print the checks and the card as JSON
     #[arg(long)]
     json: bool,
+    /// Public keys that the card's signature is checked with (a JSON Web Key Set), instead of those at
+    /// the address in the signature
+    #[arg(long, value_name = "URL|FILE")]
+    jwks: Option<String>,
+    /// A card without a valid signature is a problem (exit code 1)
+    #[arg(long)]
+    require_signature: bool,
     #[command(flatten)]
     pub(super) server: ServerArgs,
 }
@@ -53,6 +63,8 @@ pub(super) async fn run(args: CardArgs, server: Server, screen: Screen) -> Resul
     let mut report = Report::default();
     report.good("fetched", &plain.url);
     check(&plain.card, &mut report);
+    let signature = Signature::check(&plain, args.jwks.as_deref()).await?;
+    signature.tell(args.require_signature, &mut report);
     for version in ["1.0", "0.3"] {
         check_version(&plain.card, version, get(Some(version)).await, &mut report);
     }
@@ -68,7 +80,10 @@ pub(super) async fn run(args: CardArgs, server: Server, screen: Screen) -> Resul
         let good = report.is_good();
         print_json(
             &mut out,
-            &json!({"url": plain.url, "ok": good, "checks": report.json(), "card": plain.card}),
+            &json!({
+                "url": plain.url, "ok": good, "signature": signature.json(), "checks": report.json(),
+                "card": plain.card,
+            }),
         )?;
     } else {
         write!(

@@ -1,6 +1,6 @@
 //! An operation, whatever binding it came by: which agent is meant, what the service does, what is answered.
 
-use super::{Doors, stream::Ends};
+use super::{Doors, card, stream::Ends};
 use crate::access::Caller;
 use crate::agent::Agent;
 use crate::push;
@@ -183,6 +183,10 @@ impl Doors {
                 let log = self.find(&client, &request.task_id, method, heard).await?;
                 service.push().delete(&log, &request.id).await?;
                 Ok(Done::Reply(Reply::Empty))
+            }
+            Call::GetExtendedAgentCard(_) if self.config.auth.required => {
+                let card = card::extended(self, &client.agent, setting.base);
+                Ok(Done::Reply(Reply::Card(Box::new(card))))
             }
             Call::GetExtendedAgentCard(_) => Err(Error::new(
                 ErrorKind::UnsupportedOperation,

@@ -1,12 +1,21 @@
-//! The agent card: what the agent is and where it is reached.
+//! The agent card: what an agent is and where it is reached; signed, where there is a key, and the key's
+//! public half.
 
-use super::{Doors, authority, denial, json_response, with_advice};
+use super::call::{Named, version};
+use super::{Doors, admin, authority, denial, json_response, with_advice};
+use crate::access::Forwarded;
+use crate::agent::Agent;
+use crate::config::{CardShape, Config, Skill};
+use crate::signing::{self, Signer};
 use axum::extract::{Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
+use jiff::Timestamp;
+use jiff::fmt::rfc2822::{DateTimeParser, DateTimePrinter};
 use pilothouse_a2a::card::{
-    self, AgentCapabilities, AgentCard, AgentInterface, AgentSkill, SecurityRequirement,
-    SecurityScheme,
+    self, AgentCapabilities, AgentCard, AgentExtension, AgentInterface, AgentSkill, GRPC,
+    HTTP_JSON, JSONRPC, SecurityRequirement, SecurityScheme,
 };
 use pilothouse_a2a::dialect::Dialect;
 use pilothouse_a2a::error::status_object;
@@ -14,79 +23,148 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
 
+/// The extension by which the extended card says what isolates the agent (its `params` are those of
+/// the isolation that stands in every task's metadata).
+const ISOLATION: &str = "urn:pilothouse:isolation";
+
+/// What the doors of the cards need beside the agents.
+pub struct Cards {
+    signer: Option<Signer>,
+    /// Since when the cards say what they say: the start, since everything on them is read then.
+    since: Timestamp,
+    cache_control: HeaderValue,
+    vary: HeaderValue,
+}
+
+/// The shapes of a card.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shape {
+    Hybrid,
+    V1,
+    V0_3,
+    Legacy,
+}
+
+impl Cards {
+    /// Reads the key.
+    ///
+    /// # Errors
+    ///
+    /// When the key cannot be used.
+    pub fn new(config: &Config) -> Result<Self, signing::Error> {
+        let max_age = config.card.max_age.get().as_secs();
+        let mut vary = "A2A-Version".to_owned();
+        if config.server.public_url.is_none() {
+            vary.push_str(", Host");
+            if !config.server.trusted_proxies.is_empty() {
+                vary.push_str(", Forwarded, X-Forwarded-Proto, X-Forwarded-Host, X-Forwarded-Port, X-Forwarded-Prefix");
+            }
+        }
+        let value =
+            |text: String| HeaderValue::try_from(text).expect("plain text is a header value");
+        Ok(Self {
+            signer: Signer::load(&config.card.signing)?,
+            since: Timestamp::now(),
+            cache_control: value(format!("public, max-age={max_age}")),
+            vary: value(vary),
+        })
+    }
+
+    /// How cards are signed, for the start.
+    pub fn describe(&self) -> Option<String> {
+        self.signer.as_ref().map(Signer::describe)
+    }
+}
+
+impl Shape {
+    /// The shape that a request asks for: by its version, else the operator's choice. A version that
+    /// nobody speaks gets that too, since the card is where a client learns the right ones.
+    fn asked(parts: &Parts, default: CardShape) -> Self {
+        match version(parts).as_deref().and_then(Dialect::from_version) {
+            Some(Dialect::V1_0) => Self::V1,
+            Some(Dialect::V0_3) => Self::V0_3,
+            Some(Dialect::V0_1) => Self::Legacy,
+            None => match default {
+                CardShape::Hybrid => Self::Hybrid,
+                CardShape::V1 => Self::V1,
+            },
+        }
+    }
+
+    fn of(self, card: &AgentCard) -> Value {
+        match self {
+            Self::Hybrid => card::hybrid(card),
+            Self::V1 => card::v1(card),
+            Self::V0_3 => card::v0_3(card),
+            Self::Legacy => card::legacy(card),
+        }
+    }
+}
+
 /// `GET /.well-known/agent-card.json`.
 pub(super) async fn agent_card(State(doors): State<Arc<Doors>>, request: Request) -> Response {
-    let version = request
-        .headers()
-        .get("a2a-version")
-        .and_then(|version| version.to_str().ok());
-    let view: fn(&AgentCard) -> Value = match version.and_then(Dialect::from_version) {
-        Some(Dialect::V1_0) => card::v1,
-        Some(Dialect::V0_3) => card::v0_3,
-        Some(Dialect::V0_1) => card::legacy,
-        None => card::hybrid,
-    };
-    respond(&doors, &request, view)
+    let (parts, body) = request.into_parts();
+    let shape = Shape::asked(&parts, doors.config.card.default);
+    respond(&doors, Request::from_parts(parts, body), shape).await
 }
 
 /// `GET /.well-known/agent.json`, where the oldest clients look.
 pub(super) async fn legacy_card(State(doors): State<Arc<Doors>>, request: Request) -> Response {
-    respond(&doors, &request, card::legacy)
+    respond(&doors, request, Shape::Legacy).await
 }
 
-fn respond(doors: &Doors, request: &Request, view: fn(&AgentCard) -> Value) -> Response {
-    if let Err(denied) = doors
-        .access
-        .check_host(request.headers(), authority(request).as_deref())
-    {
-        let (status, error) = denial(&denied);
-        return with_advice(
-            json_response(status, status_object(&error).to_string()),
-            &error,
-        );
+/// `GET /.well-known/jwks.json`: the key that the cards are signed with.
+pub(super) async fn jwks(State(doors): State<Arc<Doors>>, request: Request) -> Response {
+    if let Some(refused) = strange_host(&doors, &request) {
+        return refused;
     }
-    let body = view(&build(doors, &doors.base_url(request))).to_string();
-    let tag = format!("\"{}\"", &hex(&Sha256::digest(body.as_bytes()))[..32]);
-    let mut response = if fresh(request.headers(), &tag) {
-        json_response(StatusCode::NOT_MODIFIED, "")
-    } else {
-        json_response(StatusCode::OK, body)
-    };
-    let headers = response.headers_mut();
-    headers.insert(
-        header::ETAG,
-        HeaderValue::from_str(&tag).expect("hex is a header value"),
-    );
-    headers.insert(
-        header::CACHE_CONTROL,
-        HeaderValue::from_static("public, max-age=60"),
-    );
-    headers.insert(header::VARY, HeaderValue::from_static("A2A-Version, Host"));
-    response
+    match &doors.cards.signer {
+        Some(signer) => cached(&doors.cards, request.headers(), signer.jwks().to_string()),
+        None => admin::not_found(request).await,
+    }
 }
 
-fn build(doors: &Doors, base: &str) -> AgentCard {
-    let agent = doors.service.sessions().house().agents.default_one();
-    let interface = |version: &str| AgentInterface {
-        url: format!("{base}/"),
-        protocol_binding: "JSONRPC".to_owned(),
-        tenant: None,
-        protocol_version: version.to_owned(),
+/// The card for callers that are known: all skills, and what isolates the agent.
+pub(super) fn extended(doors: &Doors, agent: &Agent, base: &str) -> AgentCard {
+    build(doors, agent, base, !is_default(doors, agent), true)
+}
+
+async fn respond(doors: &Doors, request: Request, shape: Shape) -> Response {
+    if let Some(refused) = strange_host(doors, &request) {
+        return refused;
+    }
+    let Some(agent) = doors.agent_of(&request) else {
+        return admin::not_found(request).await;
     };
-    let skills = agent.config.skills.iter().map(|skill| AgentSkill {
-        id: skill.id.clone(),
-        name: skill.name.clone(),
-        description: skill.description.clone(),
-        tags: skill.tags.clone(),
-        examples: skill.examples.clone(),
-        ..AgentSkill::default()
-    });
-    let skills: Vec<_> = skills.collect();
-    let modes = || vec!["text/plain".to_owned(), "application/json".to_owned()];
+    let base = doors.base_url(&request);
+    let by_name = request.extensions().get::<Named>().is_some();
+    let mut view = shape.of(&build(doors, agent, &base, by_name, false));
+    if let Some(signer) = doors.cards.signer.as_ref().filter(|_| shape != Shape::V1) {
+        signer.sign_v0_3(&mut view, &base);
+    }
+    cached(&doors.cards, request.headers(), view.to_string())
+}
+
+fn strange_host(doors: &Doors, request: &Request) -> Option<Response> {
+    let checked = doors
+        .access
+        .check_host(request.headers(), authority(request).as_deref());
+    let (status, error) = denial(&checked.err()?);
+    Some(with_advice(
+        json_response(status, status_object(&error).to_string()),
+        &error,
+    ))
+}
+
+// === what stands on a card ===
+
+/// The card of an agent; `by_name` when it is reached below `/agents/NAME`.
+fn build(doors: &Doors, agent: &Agent, base: &str, by_name: bool, extended: bool) -> AgentCard {
+    let name = by_name.then_some(&*agent.key);
     let mut card = AgentCard {
         name: agent.name.clone(),
         description: agent.describe(),
-        supported_interfaces: vec![interface("1.0"), interface("0.3")],
+        supported_interfaces: interfaces(base, name),
         version: agent
             .config
             .version
@@ -95,20 +173,20 @@ fn build(doors: &Doors, base: &str) -> AgentCard {
         capabilities: AgentCapabilities {
             streaming: Some(true),
             push_notifications: Some(doors.config.push.enabled),
-            extended_agent_card: Some(false),
-            ..AgentCapabilities::default()
+            extended_agent_card: Some(doors.config.auth.required),
+            extensions: extensions(agent, extended),
         },
-        default_input_modes: [
-            modes(),
-            vec!["image/png".to_owned(), "image/jpeg".to_owned()],
-        ]
-        .concat(),
-        default_output_modes: modes(),
-        skills: if skills.is_empty() {
-            vec![agent.default_skill()]
-        } else {
-            skills
-        },
+        // Files lie in the agent's workspace, so it takes every kind. The common ones are named for
+        // clients that look for the very word.
+        default_input_modes: modes(&[
+            "text/plain",
+            "application/json",
+            "image/png",
+            "image/jpeg",
+            "*/*",
+        ]),
+        default_output_modes: modes(&["text/plain", "application/json"]),
+        skills: skills(agent, extended),
         ..AgentCard::default()
     };
     if doors.config.auth.required {
@@ -117,20 +195,196 @@ fn build(doors: &Doors, base: &str) -> AgentCard {
         card.security_requirements
             .push(SecurityRequirement::of("bearer"));
     }
+    if let Some(signer) = &doors.cards.signer {
+        signer.sign(&mut card, base);
+    }
     card
 }
 
-fn fresh(headers: &HeaderMap, tag: &str) -> bool {
-    let known = headers
-        .get(header::IF_NONE_MATCH)
-        .and_then(|value| value.to_str().ok());
-    known.is_some_and(|known| {
-        known
-            .split(',')
-            .any(|known| known.trim() == tag || known.trim() == "*")
+fn is_default(doors: &Doors, agent: &Agent) -> bool {
+    let agents = &doors.service.sessions().house().agents;
+    agents.default_one().key == agent.key
+}
+
+fn modes(modes: &[&str]) -> Vec<String> {
+    modes.iter().map(|&mode| mode.to_owned()).collect()
+}
+
+/// The three bindings in 1.0, then in 0.3. Clients add `/message:send` (1.0) or `/v1/message:send` (0.3)
+/// to the address of HTTP+JSON; that of gRPC is `host:port` and cannot hold a path, so an agent is named
+/// by its tenant there, which 0.3 does not have, and below a path of a proxy there is no gRPC.
+fn interfaces(base: &str, name: Option<&str>) -> Vec<AgentInterface> {
+    let place = match name {
+        Some(name) => format!("{base}/agents/{name}"),
+        None => base.to_owned(),
+    };
+    let grpc = grpc_address(base);
+    let mut interfaces = Vec::new();
+    for version in ["1.0", "0.3"] {
+        let mut add = |binding: &str, url: String, tenant: Option<&str>| {
+            interfaces.push(AgentInterface {
+                url,
+                protocol_binding: binding.to_owned(),
+                tenant: tenant.map(ToOwned::to_owned),
+                protocol_version: version.to_owned(),
+            });
+        };
+        add(JSONRPC, format!("{place}/"), None);
+        add(HTTP_JSON, place.clone(), None);
+        if let Some(address) = grpc.clone().filter(|_| name.is_none() || version == "1.0") {
+            add(GRPC, address, name);
+        }
+    }
+    interfaces
+}
+
+/// `host:port` of an address without a path.
+fn grpc_address(base: &str) -> Option<String> {
+    let (scheme, place) = base.split_once("://")?;
+    if place.contains('/') {
+        return None;
+    }
+    let has_port = place
+        .rsplit_once(':')
+        .is_some_and(|(_, port)| !port.ends_with(']'));
+    let usual = if scheme == "https" { 443 } else { 80 };
+    Some(if has_port {
+        place.to_owned()
+    } else {
+        format!("{place}:{usual}")
     })
+}
+
+fn extensions(agent: &Agent, extended: bool) -> Vec<AgentExtension> {
+    let declared = agent
+        .config
+        .extensions
+        .iter()
+        .map(|extension| AgentExtension {
+            uri: extension.uri.clone(),
+            description: extension.description.clone(),
+            required: extension.required,
+            params: None,
+        });
+    let isolation = extended.then(|| AgentExtension {
+        uri: ISOLATION.to_owned(),
+        description: Some("what is guaranteed around the agent's processes".to_owned()),
+        required: false,
+        params: serde_json::from_value(agent.isolation()).ok(),
+    });
+    declared.chain(isolation).collect()
+}
+
+/// Those of the configuration, or the driver's own; then, for known callers, the others of the
+/// configuration; then those that were found in folders.
+fn skills(agent: &Agent, extended: bool) -> Vec<AgentSkill> {
+    let configured = &agent.config.skills;
+    let of = |kept_back: bool| {
+        configured
+            .iter()
+            .filter(move |skill| skill.extended == kept_back)
+            .map(skill)
+    };
+    let mut skills: Vec<AgentSkill> = of(false).collect();
+    if skills.is_empty() {
+        skills.push(agent.default_skill());
+    }
+    if extended {
+        skills.extend(of(true));
+    }
+    let known = |id: &str| configured.iter().any(|skill| skill.id == id);
+    skills.extend(
+        agent
+            .skills
+            .iter()
+            .filter(|skill| !known(&skill.id))
+            .cloned(),
+    );
+    skills
+}
+
+fn skill(skill: &Skill) -> AgentSkill {
+    // Tags are required, and readers differ in what an empty list means.
+    let tags = if skill.tags.is_empty() {
+        vec![skill.id.clone()]
+    } else {
+        skill.tags.clone()
+    };
+    AgentSkill {
+        id: skill.id.clone(),
+        name: skill.name.clone(),
+        description: skill.description.clone(),
+        tags,
+        examples: skill.examples.clone(),
+        ..AgentSkill::default()
+    }
+}
+
+// === its address ===
+
+/// The address by which a request came: `host` is its `Host`, whoever wrote it. Nobody can connect to
+/// the unspecified address from elsewhere, so it is not told on.
+pub(super) fn address(seen: &Forwarded, host: Option<&str>, port: u16) -> String {
+    let is_usable = |host: &&str| {
+        let bare = host.rsplit_once(':').map_or(*host, |(name, _)| name);
+        !host.is_empty() && !matches!(bare, "0.0.0.0" | "[::]")
+    };
+    match host.filter(is_usable) {
+        Some(host) => format!("{}://{host}{}", seen.scheme, seen.prefix),
+        None => format!("http://127.0.0.1:{port}"),
+    }
+}
+
+// === caches ===
+
+/// The body with what caches want to know, or the word that they have it already (RFC 9110, 13).
+fn cached(cards: &Cards, asked: &HeaderMap, body: String) -> Response {
+    let tag = format!("\"{}\"", &hex(&Sha256::digest(body.as_bytes()))[..32]);
+    let mut response = if is_known(asked, &tag, cards.since) {
+        let mut response = json_response(StatusCode::NOT_MODIFIED, "");
+        response.headers_mut().remove(header::CONTENT_TYPE);
+        response
+    } else {
+        json_response(StatusCode::OK, body)
+    };
+    let headers = response.headers_mut();
+    headers.insert(
+        header::ETAG,
+        HeaderValue::try_from(tag).expect("hex is a header value"),
+    );
+    if let Ok(date) = DateTimePrinter::new().timestamp_to_rfc9110_string(&cards.since)
+        && let Ok(date) = HeaderValue::try_from(date)
+    {
+        headers.insert(header::LAST_MODIFIED, date);
+    }
+    headers.insert(header::CACHE_CONTROL, cards.cache_control.clone());
+    headers.insert(header::VARY, cards.vary.clone());
+    response
+}
+
+/// Whether the client has this body: by its tags, and only where it names none by its date.
+fn is_known(asked: &HeaderMap, tag: &str, since: Timestamp) -> bool {
+    if asked.contains_key(header::IF_NONE_MATCH) {
+        let lists = asked.get_all(header::IF_NONE_MATCH).into_iter();
+        let mut tags = lists
+            .filter_map(|list| list.to_str().ok())
+            .flat_map(|list| list.split(','));
+        // The comparison is the weak one; no tag of ours holds a comma.
+        return tags.any(|known| {
+            let known = known.trim();
+            known == "*" || known.strip_prefix("W/").unwrap_or(known) == tag
+        });
+    }
+    let date = asked
+        .get(header::IF_MODIFIED_SINCE)
+        .and_then(|date| date.to_str().ok());
+    let date = date.and_then(|date| DateTimeParser::new().parse_timestamp(date).ok());
+    date.is_some_and(|date| date.as_second() >= since.as_second())
 }
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
+
+#[cfg(test)]
+mod tests;

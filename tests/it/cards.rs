@@ -54,18 +54,130 @@ fn version_0_3_gets_its_own_fields_alone() {
     );
 }
 
+/// Version, binding, address and tenant of each interface.
+fn interfaces(card: &Value) -> Vec<[String; 4]> {
+    let each = |one: &Value| {
+        ["protocolVersion", "protocolBinding", "url", "tenant"]
+            .map(|name| one[name].as_str().unwrap_or_default().to_owned())
+    };
+    card["supportedInterfaces"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(each)
+        .collect()
+}
+
 #[test]
-fn every_interface_has_an_address_a_binding_and_a_version() {
+fn every_binding_stands_on_the_card_the_newer_version_first() {
     let world = World::start();
-    let card = card(&world, "1.0");
-    for interface in card["supportedInterfaces"].as_array().unwrap() {
-        assert_eq!(
-            text_of(interface, "url"),
-            format!("http://{}/", world.address())
-        );
-        assert_eq!(text_of(interface, "protocolBinding"), "JSONRPC");
-        assert!(!text_of(interface, "protocolVersion").is_empty());
-    }
+    let (port, base) = (world.address(), format!("http://{}", world.address()));
+    let row = |version: &str, binding: &str, url: &str| {
+        [version, binding, url, ""].map(ToOwned::to_owned)
+    };
+    let expected = [
+        row("1.0", "JSONRPC", &format!("{base}/")),
+        row("1.0", "HTTP+JSON", &base),
+        row("1.0", "GRPC", &port.to_string()),
+        row("0.3", "JSONRPC", &format!("{base}/")),
+        row("0.3", "HTTP+JSON", &base),
+        row("0.3", "GRPC", &port.to_string()),
+    ];
+    assert_eq!(interfaces(&card(&world, "1.0")), expected);
+}
+
+#[test]
+fn a_client_of_0_3_finds_the_same_addresses_in_its_own_words() {
+    let world = World::start();
+    let card = card(&world, "0.3");
+    let base = format!("http://{}", world.address());
+    assert_eq!(
+        (text_of(&card, "url"), text_of(&card, "preferredTransport")),
+        (&*format!("{base}/"), "JSONRPC")
+    );
+    let expected = json!([
+        {"url": format!("{base}/"), "transport": "JSONRPC"},
+        {"url": base, "transport": "HTTP+JSON"},
+        {"url": world.address().to_string(), "transport": "GRPC"},
+    ]);
+    assert_eq!(card["additionalInterfaces"], expected);
+}
+
+/// A world with a second agent.
+fn two_agents() -> World {
+    World::describe()
+        .config(json!({"agents": {"second": {"driver": "demo", "description": "the other one"}}}))
+        .start()
+}
+
+#[test]
+fn each_agent_has_a_card_of_its_own() {
+    let world = two_agents();
+    let card = world
+        .get(
+            "/agents/second/.well-known/agent-card.json",
+            &[("A2A-Version", "1.0")],
+        )
+        .json();
+    assert_eq!(text_of(&card, "description"), "the other one");
+    let base = format!("http://{}/agents/second", world.address());
+    let found = interfaces(&card);
+    assert_eq!((&found[0][2], &found[1][2]), (&format!("{base}/"), &base));
+    assert_eq!(
+        found[2],
+        ["1.0", "GRPC", &world.address().to_string(), "second"].map(ToOwned::to_owned)
+    );
+    // Version 0.3 has no word for an agent in gRPC.
+    assert!(
+        !found.iter().any(|one| one[0] == "0.3" && one[1] == "GRPC"),
+        "{found:?}"
+    );
+    let old = world
+        .get(
+            "/agents/second/.well-known/agent-card.json",
+            &[("A2A-Version", "0.3")],
+        )
+        .json();
+    assert_eq!(
+        old["additionalInterfaces"].as_array().unwrap().len(),
+        2,
+        "{old}"
+    );
+}
+
+#[test]
+fn an_agent_that_is_not_there_has_no_card() {
+    let reply = two_agents().get("/agents/third/.well-known/agent-card.json", &[]);
+    assert_eq!(
+        (reply.status, reply.json()["error"]["code"].clone()),
+        (404, json!(404))
+    );
+}
+
+#[test]
+fn the_version_may_stand_in_the_query() {
+    let world = World::start();
+    let card = world.get(&format!("{CARD}?A2A-Version=0.3"), &[]).json();
+    assert!(card.get("supportedInterfaces").is_none(), "{card}");
+}
+
+#[test]
+fn a_version_that_nobody_speaks_gets_the_default_shape() {
+    let world = World::start();
+    assert_eq!(card(&world, "99.0"), world.get(CARD, &[]).json());
+}
+
+#[test]
+fn the_default_shape_can_be_that_of_1_0_alone() {
+    let world = World::describe()
+        .config(json!({"card": {"default": "v1"}}))
+        .start();
+    let plain = world.get(CARD, &[]).json();
+    assert!(
+        plain.get("url").is_none() && plain["supportedInterfaces"].is_array(),
+        "{plain}"
+    );
+    assert_eq!(plain, card(&world, "1.0"));
 }
 
 #[test]
@@ -98,6 +210,44 @@ fn a_stale_tag_gets_the_card() {
 }
 
 #[test]
+fn a_tag_is_found_in_a_list_and_weakened() {
+    let world = World::start();
+    let tag = world.get(CARD, &[]).header("etag").unwrap().to_owned();
+    let list = format!("\"other\", W/{tag}");
+    assert_eq!(world.get(CARD, &[("If-None-Match", &list)]).status, 304);
+}
+
+#[test]
+fn a_card_that_has_not_changed_since_is_not_sent_again() {
+    let world = World::start();
+    let date = world
+        .get(CARD, &[])
+        .header("last-modified")
+        .unwrap()
+        .to_owned();
+    assert_eq!(world.get(CARD, &[("If-Modified-Since", &date)]).status, 304);
+    let before = "Sat, 01 Jan 2000 00:00:00 GMT";
+    assert_eq!(
+        world.get(CARD, &[("If-Modified-Since", before)]).status,
+        200
+    );
+}
+
+#[test]
+fn a_head_request_has_the_same_headers_and_no_body() {
+    let world = World::start();
+    let (head, get) = (world.ask("HEAD", CARD, &[], b""), world.get(CARD, &[]));
+    assert_eq!(
+        (head.status, head.header("etag")),
+        (200, get.header("etag"))
+    );
+    assert_eq!(
+        head.header("content-length").unwrap(),
+        get.body.len().to_string()
+    );
+}
+
+#[test]
 fn the_shapes_have_tags_of_their_own() {
     let world = World::start();
     let tag =
@@ -110,10 +260,12 @@ fn the_shapes_have_tags_of_their_own() {
 
 #[test]
 fn caches_are_told_how_long_and_by_what() {
-    let world = World::start();
+    let world = World::describe()
+        .config(json!({"card": {"max_age": "5m"}}))
+        .start();
     let reply: Reply = world.get(CARD, &[]);
-    assert!(reply.header("cache-control").unwrap().contains("max-age"));
-    assert!(reply.header("vary").unwrap().contains("A2A-Version"));
+    assert_eq!(reply.header("cache-control"), Some("public, max-age=300"));
+    assert_eq!(reply.header("vary"), Some("A2A-Version, Host"));
 }
 
 #[test]
@@ -141,15 +293,33 @@ fn without_authentication_the_card_asks_for_none() {
 }
 
 #[test]
-fn the_card_streams_and_does_not_push() {
-    let world = World::start();
-    let capabilities = &card(&world, "1.0")["capabilities"];
+fn the_card_says_what_the_server_can() {
+    let can = |world: World| {
+        let mut card = card(&world, "1.0");
+        card["capabilities"].take()
+    };
+    let all = json!({"streaming": true, "pushNotifications": true, "extendedAgentCard": true});
+    assert_eq!(can(World::start()), all);
+    let less = World::describe()
+        .config(json!({"push": {"enabled": false}}))
+        .args(["--no-auth"])
+        .start();
     assert_eq!(
-        (
-            &capabilities["streaming"],
-            &capabilities["pushNotifications"]
-        ),
-        (&json!(true), &json!(false))
+        can(less),
+        json!({"streaming": true, "pushNotifications": false, "extendedAgentCard": false})
+    );
+}
+
+#[test]
+fn the_extensions_of_the_configuration_stand_on_the_card() {
+    let extension =
+        json!({"uri": "https://example.com/ext", "description": "ours", "required": true});
+    let world = World::describe()
+        .agent(json!({"extensions": [extension]}))
+        .start();
+    assert_eq!(
+        card(&world, "1.0")["capabilities"]["extensions"],
+        json!([extension])
     );
 }
 
@@ -196,4 +366,65 @@ fn a_version_that_nobody_speaks_is_an_error_of_a_call() {
     };
     assert_eq!(call("99.0")["error"]["code"], -32009);
     assert!(call("1.0").get("result").is_some());
+}
+
+// === skills ===
+
+fn ids(card: &Value) -> Vec<&str> {
+    card["skills"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|skill| text_of(skill, "id"))
+        .collect()
+}
+
+#[test]
+fn skills_that_lie_in_folders_stand_on_the_card() {
+    let described = World::describe().agent(json!({
+        "skills": [{"id": "b", "name": "Ours", "description": "wins"}], "skills_from": ["skills"],
+    }));
+    for id in ["a", "b"] {
+        let folder = described.cwd().join("skills").join(id);
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(
+            folder.join("SKILL.md"),
+            "---\nname: Found\ndescription: it lay there\n---\n",
+        )
+        .unwrap();
+    }
+    let world = described.start();
+    let card = card(&world, "1.0");
+    assert_eq!(ids(&card), ["b", "a"]);
+    assert_eq!(
+        (
+            text_of(&card["skills"][0], "name"),
+            text_of(&card["skills"][1], "name")
+        ),
+        ("Ours", "Found")
+    );
+}
+
+#[test]
+fn only_known_callers_see_the_extended_skills() {
+    let world = World::describe()
+        .agent(json!({"skills": [
+            {"id": "open", "name": "O", "description": "for all"},
+            {"id": "inner", "name": "I", "description": "for some", "extended": true},
+        ]}))
+        .start();
+    assert_eq!(ids(&card(&world, "1.0")), ["open"]);
+    let extended = world.rpc("GetExtendedAgentCard", json!({}));
+    assert_eq!(ids(&extended), ["open", "inner"]);
+    let told = &extended["capabilities"]["extensions"][0];
+    assert_eq!(
+        (text_of(told, "uri"), told["params"]["backend"].is_string()),
+        ("urn:pilothouse:isolation", true)
+    );
+    assert_eq!(
+        world
+            .call("wrong", "GetExtendedAgentCard", &json!({}))
+            .status,
+        401
+    );
 }

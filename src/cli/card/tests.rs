@@ -1,6 +1,7 @@
 //! What a good card reads like, and which mistakes are named.
 
 use super::*;
+use crate::signing::{Form, Verdict};
 
 fn sample() -> Value {
     json!({
@@ -83,4 +84,78 @@ fn a_version_that_is_offered_must_be_served() {
 • A2A-Version 0.3  not offered
 ✗ A2A-Version 1.0  offered, but its card is not of that shape → serve the card of the version asked for
 ");
+}
+
+fn told(verdict: Verdict, unread: &[&str], required: bool) -> String {
+    let signature = Signature {
+        verdict,
+        unread: unread.iter().map(|&text| text.to_owned()).collect(),
+    };
+    let mut report = Report::default();
+    signature.tell(required, &mut report);
+    report.lines(false)
+}
+
+#[test]
+fn what_came_of_a_signature_reads_like_this() {
+    let valid = |form| Verdict::Valid {
+        alg: "ES256".into(),
+        kid: Some("k1".into()),
+        form,
+    };
+    let elsewhere =
+        "https://b.example/keys is not where the card is; if you trust it, name it with --jwks";
+    let no_key = || Verdict::NoKey(vec!["k1".into()]);
+    let all = [
+        told(valid(Form::Exact), &[], true),
+        told(valid(Form::NonEmpty), &[], false),
+        told(
+            Verdict::Invalid("the algorithm `none` is not accepted".into()),
+            &[],
+            false,
+        ),
+        told(no_key(), &[elsewhere], false),
+        told(no_key(), &[elsewhere], true),
+        told(no_key(), &[], true),
+        told(Verdict::Unsigned, &[], false),
+        told(Verdict::Unsigned, &[], true),
+    ];
+    insta::assert_snapshot!(all.concat(), @r"
+✓ signature  valid (ES256, kid k1)
+✓ signature  valid (ES256, kid k1); it does not cover empty values
+✗ signature  invalid: the algorithm `none` is not accepted → do not trust this card; or name the right keys with --jwks
+• signature  not checked: no key for k1 (https://b.example/keys is not where the card is; if you trust it, name it with --jwks)
+✗ signature  not checked: no key for k1 → https://b.example/keys is not where the card is; if you trust it, name it with --jwks
+✗ signature  not checked: no key for k1 → name the keys with --jwks
+• signature  unsigned
+✗ signature  unsigned → the operator can sign it (`card.signing`)
+");
+}
+
+#[tokio::test]
+async fn keys_on_another_origin_are_not_fetched() {
+    let header = json!({"alg": "ES256", "kid": "k1", "jku": "http://127.0.0.1:9/keys"}).to_string();
+    let protected: String = {
+        use base64::Engine;
+        base64::prelude::BASE64_URL_SAFE_NO_PAD.encode(header)
+    };
+    let mut card = sample();
+    card["signatures"] = json!([{"protected": protected, "signature": "AAAA"}]);
+    let fetched = FetchedCard {
+        url: "http://127.0.0.1:8/.well-known/agent-card.json".into(),
+        headers: Default::default(),
+        card,
+    };
+    let found = Signature::check(&fetched, None).await.unwrap();
+    assert_eq!(found.verdict, Verdict::NoKey(vec!["k1".into()]));
+    assert!(
+        found.unread[0].contains("is not where the card is"),
+        "{:?}",
+        found.unread
+    );
+    assert!(
+        Signature::check(&fetched, Some("not/there.json"))
+            .await
+            .is_err()
+    );
 }

@@ -89,9 +89,13 @@ fn add_v0_3(card: &AgentCard, view: &mut Map<String, Value>) {
             "preferredTransport".into(),
             preferred.protocol_binding.as_str().into(),
         );
-        let all = interfaces.iter().map(
-            |interface| json!({"url": interface.url, "transport": interface.protocol_binding}),
-        );
+        let secure = preferred.url.starts_with("https:");
+        let all = interfaces.iter().flat_map(|interface| {
+            let (url, binding) = (&interface.url, &interface.protocol_binding);
+            let as_url = grpc_url(interface, secure).map(|url| (url, binding));
+            as_url.into_iter().chain([(url.clone(), binding)])
+        });
+        let all = all.map(|(url, binding)| json!({"url": url, "transport": binding}));
         view.insert("additionalInterfaces".into(), all.collect());
     }
     view.insert("protocolVersion".into(), V0_3_VERSION.into());
@@ -109,13 +113,26 @@ fn add_v0_3(card: &AgentCard, view: &mut Map<String, Value>) {
     }
 }
 
-/// The interfaces that v0.3 clients can use, one for each binding, JSON-RPC first: those that are
-/// marked as 0.3 where there are any, else all of them, since one port speaks every dialect.
+/// An address of gRPC as a URL. The specification of v0.3 wants URLs, and what checks cards by it needs
+/// the scheme; its clients hand the last address of a binding to gRPC as it is, which takes none.
+fn grpc_url(interface: &AgentInterface, secure: bool) -> Option<String> {
+    let scheme = if secure { "https" } else { "http" };
+    let bare = interface.protocol_binding == GRPC && !interface.url.contains("://");
+    bare.then(|| format!("{scheme}://{}", interface.url))
+}
+
+/// The interfaces that v0.3 clients can use, one for each binding, JSON-RPC first: the one that is
+/// marked as 0.3, else any, since one port speaks every dialect. One with a tenant is none of theirs,
+/// since v0.3 cannot name it.
 fn v0_3_interfaces(card: &AgentCard) -> Vec<&AgentInterface> {
     let mut chosen = Vec::new();
     for binding in [JSONRPC, HTTP_JSON, GRPC] {
-        let marked = card.interface(binding, "0.3");
-        chosen.extend(marked.or_else(|| card.interface(binding, "")));
+        let fitting = || {
+            let all = card.supported_interfaces.iter();
+            all.filter(|one| one.protocol_binding == binding && one.tenant.is_none())
+        };
+        let marked = fitting().find(|one| one.protocol_version.starts_with("0.3"));
+        chosen.extend(marked.or_else(|| fitting().next()));
     }
     chosen
 }
