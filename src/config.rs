@@ -347,6 +347,8 @@ pub struct Compat {
 pub struct V03 {
     /// What `configuration.blocking` means when it is left out.
     pub blocking_default: bool,
+    /// Whether cards give the address of gRPC as a URL.
+    pub grpc_urls: bool,
 }
 
 /// The `.env` file.

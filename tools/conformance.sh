@@ -50,11 +50,10 @@ mkdir -p "$out" && out=$(cd "$out" && pwd) || exit 1
 # Kit 1.0 refuses a card with members it does not know; kit 0.3 looks for the older ones.
 # The tests of kit 0.3 speak again to every task, and most of them as soon as it has answered.
 if [ "$kit" = 1.0 ]; then
-    card=v1 agent_args='[]'
+    card=v1 agent_args='[]' v03='{}'
 else
-    card=hybrid agent_args='[--leave-open]'
+    card=hybrid agent_args='[--leave-open]' v03='{blocking_default: false, grpc_urls: true}'
 fi
-blocking=false
 cat >"$scratch/pilothouse.yaml" <<END
 server: {port: 0}
 auth: {required: false}
@@ -65,7 +64,7 @@ log: {console: false}
 audit: off
 card: {default: $card}
 push: {allow: ["127.0.0.0/8", "::1"]}
-compat: {v03: {blocking_default: $blocking}}
+compat: {v03: $v03}
 agent: tck
 agents:
   tck:

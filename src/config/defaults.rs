@@ -206,6 +206,7 @@ impl Default for V03 {
     fn default() -> Self {
         Self {
             blocking_default: true,
+            grpc_urls: false,
         }
     }
 }

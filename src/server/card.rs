@@ -164,7 +164,7 @@ fn build(doors: &Doors, agent: &Agent, base: &str, by_name: bool, extended: bool
     let mut card = AgentCard {
         name: agent.name.clone(),
         description: agent.describe(),
-        supported_interfaces: interfaces(base, name),
+        supported_interfaces: interfaces(base, name, doors.config.compat.v03.grpc_urls),
         version: agent
             .config
             .version
@@ -213,7 +213,8 @@ fn modes(modes: &[&str]) -> Vec<String> {
 /// The three bindings in 1.0, then in 0.3. Clients add `/message:send` (1.0) or `/v1/message:send` (0.3)
 /// to the address of HTTP+JSON; that of gRPC is `host:port` and cannot hold a path, so an agent is named
 /// by its tenant there, which 0.3 does not have, and below a path of a proxy there is no gRPC.
-fn interfaces(base: &str, name: Option<&str>) -> Vec<AgentInterface> {
+/// `grpc_urls` writes the address of gRPC for 0.3 as a URL.
+fn interfaces(base: &str, name: Option<&str>, grpc_urls: bool) -> Vec<AgentInterface> {
     let place = match name {
         Some(name) => format!("{base}/agents/{name}"),
         None => base.to_owned(),
@@ -231,8 +232,14 @@ fn interfaces(base: &str, name: Option<&str>) -> Vec<AgentInterface> {
         };
         add(JSONRPC, format!("{place}/"), None);
         add(HTTP_JSON, place.clone(), None);
-        if let Some(address) = grpc.clone().filter(|_| name.is_none() || version == "1.0") {
-            add(GRPC, address, name);
+        match &grpc {
+            Some(address) if version == "1.0" => add(GRPC, address.clone(), name),
+            Some(address) if name.is_none() => {
+                let scheme = base.split_once("://").map_or("http", |(scheme, _)| scheme);
+                let url = format!("{scheme}://{address}");
+                add(GRPC, if grpc_urls { url } else { address.clone() }, None);
+            }
+            _ => {}
         }
     }
     interfaces

@@ -62,7 +62,9 @@ pub(super) async fn document(State(doors): State<Arc<Doors>>, request: Request) 
         .collect();
     let tag = format!("\"{tag}\"");
     let mut response = if is_known(request.headers(), &tag) {
-        json_response(StatusCode::NOT_MODIFIED, "")
+        let mut response = json_response(StatusCode::NOT_MODIFIED, "");
+        response.headers_mut().remove(header::CONTENT_TYPE);
+        response
     } else {
         json_response(StatusCode::OK, body)
     };
@@ -71,12 +73,26 @@ pub(super) async fn document(State(doors): State<Arc<Doors>>, request: Request) 
     for (name, value) in [
         (header::ETAG, tag),
         (header::CACHE_CONTROL, format!("public, max-age={max_age}")),
-        (header::VARY, "Host".to_owned()),
     ] {
         let value = HeaderValue::try_from(value).expect("hex and numbers are a header's value");
         headers.insert(name, value);
     }
+    if let Some(names) = vary(&doors.config) {
+        headers.insert(header::VARY, HeaderValue::from_static(names));
+    }
     response
+}
+
+/// The headers that the base URL hangs on, where it is not configured.
+fn vary(config: &Config) -> Option<&'static str> {
+    let server = &config.server;
+    match (&server.public_url, server.trusted_proxies.is_empty()) {
+        (Some(_), _) => None,
+        (None, true) => Some("Host"),
+        (None, false) => Some(
+            "Host, Forwarded, X-Forwarded-Proto, X-Forwarded-Host, X-Forwarded-Port, X-Forwarded-Prefix",
+        ),
+    }
 }
 
 /// Whether the client has the document of this tag.

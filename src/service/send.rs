@@ -160,7 +160,11 @@ impl Service {
                 .is_none_or(|context| *context == log.context_id)
         };
         let accepted = match continued {
-            Some(log) if message.task_id.is_some() && !same_context(&log) => Err(Error::invalid(
+            // v0.3 does not say what a context beside a task means; there the task's own counts.
+            Some(log)
+                if message.task_id.is_some()
+                    && beside.dialect == Dialect::V1_0
+                    && !same_context(&log) => Err(Error::invalid(
                 "message.contextId",
                 format!(
                     "task `{}` belongs to another context; leave contextId out or give the task's own",

@@ -13,7 +13,7 @@ fn told(base: &str, name: Option<&str>) -> Vec<String> {
             one.protocol_version, one.protocol_binding, one.url
         )
     };
-    interfaces(base, name).iter().map(each).collect()
+    interfaces(base, name, false).iter().map(each).collect()
 }
 
 #[test]

@@ -89,13 +89,9 @@ fn add_v0_3(card: &AgentCard, view: &mut Map<String, Value>) {
             "preferredTransport".into(),
             preferred.protocol_binding.as_str().into(),
         );
-        let secure = preferred.url.starts_with("https:");
-        let all = interfaces.iter().flat_map(|interface| {
-            let (url, binding) = (&interface.url, &interface.protocol_binding);
-            let as_url = grpc_url(interface, secure).map(|url| (url, binding));
-            as_url.into_iter().chain([(url.clone(), binding)])
-        });
-        let all = all.map(|(url, binding)| json!({"url": url, "transport": binding}));
+        let all = interfaces.iter().map(
+            |interface| json!({"url": interface.url, "transport": interface.protocol_binding}),
+        );
         view.insert("additionalInterfaces".into(), all.collect());
     }
     view.insert("protocolVersion".into(), V0_3_VERSION.into());
@@ -111,14 +107,6 @@ fn add_v0_3(card: &AgentCard, view: &mut Map<String, Value>) {
             }
         }
     }
-}
-
-/// An address of gRPC as a URL. The specification of v0.3 wants URLs, and what checks cards by it needs
-/// the scheme; its clients hand the last address of a binding to gRPC as it is, which takes none.
-fn grpc_url(interface: &AgentInterface, secure: bool) -> Option<String> {
-    let scheme = if secure { "https" } else { "http" };
-    let bare = interface.protocol_binding == GRPC && !interface.url.contains("://");
-    bare.then(|| format!("{scheme}://{}", interface.url))
 }
 
 /// The interfaces that v0.3 clients can use, one for each binding, JSON-RPC first: the one that is
