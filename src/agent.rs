@@ -9,6 +9,8 @@ use crate::skills;
 use crate::supervisor::Spec;
 use crate::workspace::{self, Folder, Workspaces};
 use pilothouse_a2a::card::AgentSkill;
+use pilothouse_agents::acp::preset::{Preset, preset};
+use pilothouse_agents::acp::{Acp, AcpOptions};
 use pilothouse_agents::claude::{Claude, ClaudeOptions, SELF_WAKING_TOOLS};
 use pilothouse_agents::command::{self, Command, CommandOptions};
 use pilothouse_agents::{Driver, Launch, Refusal, Turn};
@@ -105,11 +107,11 @@ impl Agent {
                 // This very binary, even when another one stands at its path by now.
                 PathBuf::from(format!("/proc/{}/exe", std::process::id()))
             }
-            DriverKind::Claude | DriverKind::Command => {
+            DriverKind::Claude | DriverKind::Acp | DriverKind::Command => {
                 let wanted = match (agent.driver, &agent.program) {
                     (_, Some(program)) => program.as_str(),
                     (DriverKind::Claude, None) => "claude",
-                    (DriverKind::Command | DriverKind::Demo, None) => {
+                    (DriverKind::Acp | DriverKind::Command | DriverKind::Demo, None) => {
                         return Err(Error::NoProgram(key.to_owned()));
                     }
                 };
@@ -186,6 +188,23 @@ impl Agent {
                 model: self.config.model.clone(),
                 ..ClaudeOptions::default()
             })),
+            DriverKind::Acp => {
+                let known = self.known();
+                let texts = |list: &[&str]| list.iter().map(|&text| text.to_owned()).collect();
+                Box::new(Acp::new(AcpOptions {
+                    program,
+                    args: self.args.clone(),
+                    env: known.map_or_else(Vec::new, |known| {
+                        let own = known.env.iter();
+                        own.map(|&(name, value)| (name.to_owned(), value.to_owned()))
+                            .collect()
+                    }),
+                    auth_method: self.config.auth_method.clone(),
+                    mode: self.config.mode.clone(),
+                    model: self.config.model.clone(),
+                    credentials: known.map_or_else(Vec::new, |known| texts(known.credentials)),
+                }))
+            }
             DriverKind::Command | DriverKind::Demo => Box::new(Command::new(CommandOptions {
                 program,
                 args: self.args.clone(),
@@ -216,7 +235,11 @@ impl Agent {
                     "a demonstration agent: shows what a session looks like, without a model"
                         .to_owned()
                 }
-                DriverKind::Command => {
+                DriverKind::Acp if self.known().is_some() => {
+                    let title = self.known().map_or("", |known| known.title);
+                    format!("{title}: reads, writes and runs code in a workspace of its own")
+                }
+                DriverKind::Acp | DriverKind::Command => {
                     let program = self
                         .program
                         .file_name()
@@ -230,7 +253,9 @@ impl Agent {
     /// What its card says it can do, where the configuration lists no skills.
     pub fn default_skill(&self) -> AgentSkill {
         let (id, name, tags): (_, _, &[&str]) = match self.config.driver {
-            DriverKind::Claude => ("code", "Software development", &["code", "files", "shell"]),
+            DriverKind::Claude | DriverKind::Acp => {
+                ("code", "Software development", &["code", "files", "shell"])
+            }
             DriverKind::Demo => ("demo", "Demonstration", &["demo"]),
             DriverKind::Command => ("run", "Run the agent", &["command"]),
         };
@@ -252,9 +277,15 @@ impl Agent {
         self.driver().check(turn)
     }
 
-    /// Whether images are given to it as they are; other files lie in its workspace.
+    /// Whether images are given to it as they are; other files lie in its workspace. An agent that
+    /// speaks the protocol tells it too late, so only of the known ones it is known.
     pub fn takes_images(&self) -> bool {
-        self.config.driver == DriverKind::Claude
+        self.config.driver == DriverKind::Claude || self.known().is_some()
+    }
+
+    /// The agent behind its preset.
+    fn known(&self) -> Option<&'static Preset> {
+        self.config.preset.as_deref().and_then(preset)
     }
 
     /// Whether the CLI states its whole answer at the end of a turn.
@@ -315,7 +346,8 @@ impl Agent {
     /// What every agent has; everything else is chosen.
     fn environment(&self, folder: &Folder) -> Vec<(String, String)> {
         let mut path = self.path.clone();
-        if self.config.driver == DriverKind::Claude
+        // The interpreter that it was installed with lies beside it.
+        if matches!(self.config.driver, DriverKind::Claude | DriverKind::Acp)
             && let Some(beside) = self.program.parent()
         {
             path = format!("{}:{path}", beside.display());

@@ -392,6 +392,12 @@ pub struct Agent {
     pub program: Option<String>,
     /// Arguments, before what the driver adds.
     pub args: Vec<String>,
+    /// `acp`: a known agent, from which program, arguments, environment and sign-in follow.
+    pub preset: Option<String>,
+    /// `acp`: how it signs in when it asks to.
+    pub auth_method: Option<String>,
+    /// `acp`: the mode that its sessions are put into.
+    pub mode: Option<String>,
     /// `command`: where the message goes.
     pub input: Input,
     /// `command`: what stands between the arguments and the message.
@@ -404,7 +410,7 @@ pub struct Agent {
     pub asks: AskPolicy,
     /// `claude`: the CLI's permission mode.
     pub permission_mode: String,
-    /// `claude`: the model.
+    /// `claude`, `acp`: the model.
     pub model: Option<String>,
     /// `claude`: tools that it is not given.
     pub disallowed_tools: Option<Vec<String>>,
@@ -477,6 +483,8 @@ pub struct AgentWorkspace {
 pub enum DriverKind {
     /// Claude Code, native and long-lived.
     Claude,
+    /// Any agent that speaks the Agent Client Protocol.
+    Acp,
     /// Any program.
     Command,
     /// The built-in demonstration, started through the command driver.
@@ -519,7 +527,7 @@ pub enum AskPolicy {
 pub struct Env {
     /// Names passed on from the server's environment and `.env`; a trailing `*` matches a prefix.
     pub pass: Vec<String>,
-    /// Groups of names that belong together: `anthropic`, `bedrock`, `vertex`, `proxy`, `ca`.
+    /// Groups of names that belong together: `anthropic`, `openai`, `proxy`, ...
     pub presets: Vec<String>,
     /// Values set as they stand here.
     pub set: BTreeMap<String, String>,

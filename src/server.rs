@@ -207,7 +207,7 @@ fn name_agent<B>(doors: &Doors, request: &mut hyper::Request<B>) -> bool {
 
 /// The standard health service: serving, until the server stops.
 fn health(stop: &CancellationToken) -> HealthServer<impl Health> {
-    let (reporter, server) = tonic_health::server::health_reporter();
+    let (mut reporter, server) = tonic_health::server::health_reporter();
     let stop = stop.clone();
     tokio::spawn(async move {
         let names = grpc::SERVICES.iter().copied().chain([""]);
@@ -221,6 +221,8 @@ fn health(stop: &CancellationToken) -> HealthServer<impl Health> {
             reporter
                 .set_service_status(name, ServingStatus::NotServing)
                 .await;
+            // Ends the streams of those who watch.
+            let _ = reporter.clear_service_status(name).await;
         }
     });
     server

@@ -160,7 +160,7 @@ impl Service {
             .list(&scope, filter, from, size)
             .await
             .map_err(store_failed)?;
-        let mut tasks = Vec::with_capacity(page.rows.len());
+        let (mut tasks, mut total) = (Vec::with_capacity(page.rows.len()), page.total);
         for row in &page.rows {
             let Some(log) = house
                 .tasks
@@ -171,6 +171,7 @@ impl Service {
                 continue;
             };
             if log.is_withheld() {
+                total = total.saturating_sub(1);
                 continue;
             }
             let mut task = self.show(&log, request.history_length).await?;
@@ -183,7 +184,7 @@ impl Service {
             tasks,
             next_page_token: page.next.map(token_of).unwrap_or_default(),
             page_size,
-            total_size: i32::try_from(page.total).unwrap_or(i32::MAX),
+            total_size: i32::try_from(total).unwrap_or(i32::MAX),
         })
     }
 

@@ -152,6 +152,7 @@ async fn examine(loaded: &Loaded, cwd: &Path, report: &mut Report) -> Result<(),
 fn chosen(agent: &Agent, config: &Config) -> String {
     let driver = match agent.config.driver {
         DriverKind::Claude => "driver claude",
+        DriverKind::Acp => "driver acp",
         DriverKind::Command => "driver command",
         DriverKind::Demo => "the built-in demo",
     };
@@ -256,7 +257,7 @@ fn credential(agent: &config::Agent, environment: &BTreeMap<String, String>, rep
                 "set ANTHROPIC_API_KEY in the environment or in .env",
             );
         }
-        (DriverKind::Command, true) => {
+        (DriverKind::Acp | DriverKind::Command, true) => {
             report.note(
                 "credential",
                 "none reaches the agent; where it needs one, name it in its `env.pass`",

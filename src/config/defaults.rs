@@ -5,6 +5,7 @@ use super::{
     Env, EnvFile, Format, Input, Limits, Log, LogFormat, Processes, Push, Replies, Retention,
     Server, Sessions, Signing, Store, Timeouts, V03, Workspace, WorkspaceMode,
 };
+use pilothouse_agents::acp::preset::preset;
 use std::collections::BTreeMap;
 
 /// The agents that are there without a file.
@@ -220,6 +221,18 @@ impl Default for EnvFile {
     }
 }
 
+/// The groups of variables that a preset's agent needs beside those of every agent.
+fn environment_of(preset: &str) -> &'static [&'static str] {
+    match preset {
+        "codex" | "qwen" => &["openai"],
+        "gemini" => &["gemini"],
+        "opencode" => &["opencode", "anthropic", "openai", "gemini"],
+        "copilot" => &["copilot"],
+        "claude-acp" => &["anthropic", "bedrock", "vertex"],
+        _ => &[],
+    }
+}
+
 impl Default for Agent {
     fn default() -> Self {
         Self::of(DriverKind::Command)
@@ -227,11 +240,31 @@ impl Default for Agent {
 }
 
 impl Agent {
+    /// An agent that is declared before more is said about it: what follows from its preset, every
+    /// part of which another key may change.
+    pub(super) fn as_declared(declared: &Self) -> Self {
+        let known = declared.preset.as_deref().and_then(preset);
+        let Some(known) = known else {
+            return Self::of(declared.driver);
+        };
+        let groups = environment_of(known.name).iter().copied();
+        let mut agent = Self::of(DriverKind::Acp);
+        agent.name = Some(known.name.to_owned());
+        agent.program = Some(known.program.to_owned());
+        agent.args = known.args.iter().map(|&arg| arg.to_owned()).collect();
+        agent.auth_method = known.auth_method.map(ToOwned::to_owned);
+        agent
+            .env
+            .presets
+            .extend(groups.map(|group| group.to_owned()));
+        agent
+    }
+
     /// An agent of this driver before anything is said about it.
     pub fn of(driver: DriverKind) -> Self {
         let presets: &[&str] = match driver {
             DriverKind::Claude => &["anthropic", "bedrock", "vertex", "proxy", "ca"],
-            DriverKind::Command => &["proxy", "ca"],
+            DriverKind::Command | DriverKind::Acp => &["proxy", "ca"],
             DriverKind::Demo => &[],
         };
         Self {
@@ -248,6 +281,9 @@ impl Agent {
             init: None,
             program: None,
             args: Vec::new(),
+            preset: None,
+            auth_method: None,
+            mode: None,
             input: Input::Argument,
             terminator: None,
             format: Format::Text,

@@ -83,6 +83,24 @@ const PRESETS: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "opencode",
+        &[
+            "OPENCODE_API_KEY",
+            "OPENCODE_CONFIG",
+            "OPENCODE_CONFIG_CONTENT",
+            "OPENCODE_PERMISSION",
+        ],
+    ),
+    (
+        "copilot",
+        &[
+            "COPILOT_GITHUB_TOKEN",
+            "COPILOT_MODEL",
+            "COPILOT_OFFLINE",
+            "COPILOT_PROVIDER_*",
+        ],
+    ),
+    (
         "proxy",
         &[
             "HTTP_PROXY",
@@ -277,7 +295,13 @@ mod tests {
 
     #[test]
     fn every_default_preset_exists() {
-        for driver in [DriverKind::Claude, DriverKind::Command, DriverKind::Demo] {
+        let drivers = [
+            DriverKind::Claude,
+            DriverKind::Acp,
+            DriverKind::Command,
+            DriverKind::Demo,
+        ];
+        for driver in drivers {
             assert!(
                 Agent::of(driver)
                     .env

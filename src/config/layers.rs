@@ -162,7 +162,7 @@ impl Layers {
             .collect();
         let typed: Config = source.typed(&tree, &known)?;
         for (name, agent) in &typed.agents {
-            self.add_agent(name, &Agent::of(agent.driver));
+            self.add_agent(name, &Agent::as_declared(agent));
         }
         self.overlay(
             &mut Vec::new(),

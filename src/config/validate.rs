@@ -5,6 +5,7 @@ use super::error::Problem;
 use super::guess::nearest;
 use super::{Agent, Config, DriverKind, Input};
 use ipnet::IpNet;
+use pilothouse_agents::acp::preset::PRESETS;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -316,6 +317,7 @@ impl Agent {
                 ),
             );
         }
+        self.check_protocol(&key, found);
         if self.terminator.is_some() && self.input == Input::Stdin {
             found.add(
                 &[&key("terminator"), &key("input")],
@@ -349,6 +351,50 @@ impl Agent {
                     "`{}` has two skills with the id `{}`; ids are unique on a card",
                     key("skills"),
                     skill.id
+                ),
+            );
+        }
+    }
+}
+
+impl Agent {
+    /// What only the driver `acp` knows.
+    fn check_protocol(&self, key: &dyn Fn(&str) -> String, found: &mut Found) {
+        let own = [
+            ("preset", self.preset.is_some()),
+            ("auth_method", self.auth_method.is_some()),
+            ("mode", self.mode.is_some()),
+        ];
+        if self.driver != DriverKind::Acp {
+            for (field, _) in own.into_iter().filter(|(_, is_set)| *is_set) {
+                found.add(
+                    &[&key(field), &key("driver")],
+                    format!("`{}` has a meaning with `driver: acp` alone", key(field)),
+                );
+            }
+            return;
+        }
+        let known: Vec<&str> = PRESETS.iter().map(|preset| preset.name).collect();
+        if let Some(name) = self.preset.as_deref().filter(|name| !known.contains(name)) {
+            let guess = nearest(name, known.iter().copied()).map_or_else(
+                || format!("there are {}", known.join(", ")),
+                |guess| format!("did you mean `{guess}`?"),
+            );
+            found.add(
+                &[&key("preset")],
+                format!("`{}` names `{name}`, which is not a preset: {guess}", key("preset")),
+            );
+        } else if self
+            .program
+            .as_deref()
+            .is_none_or(|program| program.trim().is_empty())
+        {
+            found.add(
+                &[&key("program")],
+                format!(
+                    "`{}` is missing: the driver `acp` needs a program, or a `preset` ({})",
+                    key("program"),
+                    known.join(", ")
                 ),
             );
         }

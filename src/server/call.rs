@@ -7,8 +7,9 @@ use crate::push;
 use crate::service::{Accepted, Beside, Client, Stream};
 use crate::task::TaskLog;
 use axum::extract::Request;
-use axum::http::HeaderMap;
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue};
+use axum::response::Response;
 use pilothouse_a2a::Method;
 use pilothouse_a2a::dialect::{Decoded, Dialect};
 use pilothouse_a2a::error::{Error, ErrorKind};
@@ -195,6 +196,21 @@ impl Doors {
         }
     }
 
+    /// The same response, naming the extensions in force: asked for, and declared by the agent.
+    pub(super) fn with_extensions(&self, mut response: Response, parts: &Parts) -> Response {
+        let Some(agent) = self.agent_at(parts.extensions.get::<Named>()) else {
+            return response;
+        };
+        let declared = |uri: &&str| agent.config.extensions.iter().any(|one| one.uri == *uri);
+        let active: Vec<_> = asked_extensions(&parts.headers).filter(declared).collect();
+        if let Ok(active) = HeaderValue::from_str(&active.join(", "))
+            && !active.is_empty()
+        {
+            response.headers_mut().insert("a2a-extensions", active);
+        }
+        response
+    }
+
     /// The agent that a call is meant for, by its path and by its tenant.
     fn meant(&self, named: Option<&Named>, tenant: Option<&str>) -> Result<Arc<Agent>, Error> {
         let agents = &self.service.sessions().house().agents;
@@ -362,13 +378,6 @@ fn required_extensions(agent: &Agent, headers: &HeaderMap) -> Result<(), Error> 
         }
     }
     Ok(())
-}
-
-/// The extensions that are in force for a request: asked for, and declared by the agent.
-pub(super) fn active_extensions(agent: &Agent, headers: &HeaderMap) -> Option<String> {
-    let declared = |uri: &&str| agent.config.extensions.iter().any(|one| one.uri == *uri);
-    let active: Vec<_> = asked_extensions(headers).filter(declared).collect();
-    (!active.is_empty()).then(|| active.join(", "))
 }
 
 /// `Last-Event-ID`, where a client resumes a stream.

@@ -7,7 +7,7 @@ use super::{Doors, Visit};
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use bytes::{Buf, BufMut, Bytes};
 use futures_util::stream::unfold;
@@ -28,8 +28,7 @@ pub(super) const SERVICES: [&str; 2] = ["lf.a2a.v1.A2AService", "a2a.v1.A2AServi
 
 /// `POST /lf.a2a.v1.A2AService/...` and `POST /a2a.v1.A2AService/...`.
 pub(super) async fn call(State(doors): State<Arc<Doors>>, request: Request) -> Response {
-    let is_grpc = request.headers().get(header::CONTENT_TYPE);
-    if !is_grpc.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc")) {
+    if !is_grpc(request.headers()) {
         let mut response = Response::new(Body::from("gRPC is spoken here\n"));
         *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
         return response;
@@ -62,18 +61,17 @@ pub(super) async fn call(State(doors): State<Arc<Doors>>, request: Request) -> R
     };
     let outcome = match read {
         Ok((caller, method, body)) => {
-            match unframed(body).await {
-                // The framing itself is broken.
-                Err(status) => return status.into_http(),
+            let setting = Setting {
+                caller,
+                headers: &parts.headers,
+                named: parts.extensions.get::<Named>(),
+                base: &base,
+            };
+            match unframed(&body) {
                 Ok(message) => {
-                    let setting = Setting {
-                        caller,
-                        headers: &parts.headers,
-                        named: parts.extensions.get::<Named>(),
-                        base: &base,
-                    };
-                    perform(&doors, &setting, &parts, method, &message, &mut heard).await
+                    perform(&doors, &setting, &parts, method, message, &mut heard).await
                 }
+                Err(error) => Err(error),
             }
         }
         Err(error) => Err(error),
@@ -93,8 +91,20 @@ pub(super) async fn call(State(doors): State<Arc<Doors>>, request: Request) -> R
         (Ok(Done::Reply(_)), None) => unreachable!("nothing is performed without a method"),
         (Err(error), _) => status(&error).into_http(),
     };
+    let response = doors.with_extensions(response, &parts);
     visit.end(&heard, reason, response.status()).await;
     response
+}
+
+/// Whether a request says that it is gRPC.
+pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE);
+    kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
+}
+
+/// What a call of a service that is not there is answered.
+pub(super) fn unimplemented() -> Response {
+    Status::unimplemented("no such service here").into_http()
 }
 
 async fn perform(
@@ -161,12 +171,19 @@ impl Decoder for Raw {
     }
 }
 
-/// The one message of a request whose body is here already, bounded by `limits.body`.
-async fn unframed(body: Bytes) -> Result<Bytes, Status> {
-    let size = body.len();
-    let mut stream = tonic::Streaming::new_request(Raw, Full::new(body), None, Some(size));
-    let message = stream.message().await?;
-    message.ok_or_else(|| Status::invalid_argument("the request holds no message"))
+/// The one message of a request: a byte that says whether it is compressed, its length, itself.
+fn unframed(body: &[u8]) -> Result<&[u8], Error> {
+    let broken = |what| Error::new(ErrorKind::InvalidRequest, what);
+    let Some((head, message)) = body.split_at_checked(5) else {
+        return Err(broken("the request holds no message"));
+    };
+    let announced = u32::from_be_bytes([head[1], head[2], head[3], head[4]]) as usize;
+    match (head[0], message.len()) {
+        (0, size) if size == announced => Ok(message),
+        (0, size) if size < announced => Err(broken("the message broke off")),
+        (0, _) => Err(broken("the request holds more than one message")),
+        _ => Err(broken("messages are taken uncompressed")),
+    }
 }
 
 struct Once(Option<Bytes>);

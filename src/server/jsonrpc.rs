@@ -21,10 +21,10 @@ pub(super) async fn call(State(doors): State<Arc<Doors>>, request: Request) -> R
     let visit = Visit::begin(&doors, &request);
     let mut heard = Heard::new(Dialect::V1_0);
     let mut id = Id::Null;
+    let base = doors.base_url(&request);
+    let (parts, body) = request.into_parts();
     let outcome = match visit.caller() {
         Ok(caller) => {
-            let base = doors.base_url(&request);
-            let (parts, body) = request.into_parts();
             match read_body(&doors, &parts.headers, body).await {
                 Ok(body) => answer(&doors, caller, &base, &parts, &body, &mut id, &mut heard).await,
                 Err(error) => Err(error),
@@ -52,6 +52,7 @@ pub(super) async fn call(State(doors): State<Arc<Doors>>, request: Request) -> R
             )
         }
     };
+    let response = doors.with_extensions(response, &parts);
     visit.end(&heard, reason, response.status()).await;
     response
 }

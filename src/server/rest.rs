@@ -1,6 +1,7 @@
 //! The HTTP+JSON binding: v1.0 at the root, v0.3 under `/v1`. Every path that no other door has comes here.
 
-use super::call::{Done, Heard, Named, Setting, active_extensions, check_version, version, word};
+use super::call::{Done, Heard, Named, Setting, check_version, version, word};
+use super::grpc::{self, is_grpc};
 use super::stream::{self, Envelope, Reader};
 use super::{Doors, Visit, admin, is_json, json_response, with_advice};
 use crate::access::Caller;
@@ -20,6 +21,9 @@ const A2A_JSON: &str = "application/a2a+json";
 
 /// Any path of the binding, or none at all.
 pub(super) async fn call(State(doors): State<Arc<Doors>>, request: Request) -> Response {
+    if is_grpc(request.headers()) {
+        return grpc::unimplemented();
+    }
     let mut route = match rest::route(request.method().as_str(), request.uri().path()) {
         Ok(route) => route,
         Err(NoRoute::NotFound) => return admin::not_found(request).await,
@@ -61,7 +65,7 @@ pub(super) async fn call(State(doors): State<Arc<Doors>>, request: Request) -> R
             let codes = error.kind.codes();
             let status = status.or_else(|| StatusCode::from_u16(codes.http).ok());
             let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-            let body = rest::error_body(form, &error);
+            let body = error_body(form, &error, status);
             (
                 with_advice(json_response(status, body), &error),
                 codes.reason,
@@ -75,12 +79,7 @@ pub(super) async fn call(State(doors): State<Arc<Doors>>, request: Request) -> R
             response.headers_mut().insert(header::CONTENT_TYPE, kind);
         }
     }
-    if let Some(agent) = doors.agent_at(parts.extensions.get::<Named>())
-        && let Some(active) = active_extensions(agent, &parts.headers)
-        && let Ok(active) = HeaderValue::from_str(&active)
-    {
-        response.headers_mut().insert("a2a-extensions", active);
-    }
+    let response = doors.with_extensions(response, &parts);
     visit.end(&heard, reason, response.status()).await;
     response
 }
@@ -143,6 +142,17 @@ impl Call<'_> {
             }
         })
     }
+}
+
+/// The body of an error that is answered with this status.
+fn error_body(form: Form, error: &Error, status: StatusCode) -> String {
+    let body = rest::error_body(form, error);
+    if form != Form::Model || error.kind.codes().http == status.as_u16() {
+        return body;
+    }
+    let mut object: serde_json::Value = serde_json::from_str(&body).unwrap_or_default();
+    object["error"]["code"] = status.as_u16().into();
+    object.to_string()
 }
 
 /// Whether the client speaks the media type of the specification and so wants to hear it.

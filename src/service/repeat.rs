@@ -6,7 +6,7 @@
 use crate::store::Scope;
 use crate::task::TaskLog;
 use pilothouse_a2a::id::MessageId;
-use pilothouse_a2a::operation::SendMessageRequest;
+use pilothouse_a2a::operation::{SendMessageConfiguration, SendMessageRequest};
 use pilothouse_a2a::task::TaskState;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
@@ -71,16 +71,19 @@ pub(super) struct First {
 /// What was sent, as a print. Whether it was to be streamed or waited for makes no difference; the
 /// message's id does only where no key says that it is the same (v0.1 has none, so it is made each time).
 pub(super) fn print(request: &SendMessageRequest, with_id: bool) -> Print {
-    let digest = |request: &SendMessageRequest| {
-        let text = serde_json::to_vec(request).expect("a request has no maps with other keys");
-        Sha256::digest(text).into()
-    };
-    if with_id {
-        return digest(request);
-    }
     let mut request = request.clone();
-    request.message.message_id = MessageId::new("");
-    digest(&request)
+    if !with_id {
+        request.message.message_id = MessageId::new("");
+    }
+    if let Some(configuration) = &mut request.configuration {
+        configuration.return_immediately = false;
+        configuration.history_length = None;
+    }
+    if request.configuration == Some(SendMessageConfiguration::default()) {
+        request.configuration = None;
+    }
+    let text = serde_json::to_vec(&request).expect("a request has no maps with other keys");
+    Sha256::digest(text).into()
 }
 
 impl Repeats {

@@ -240,8 +240,10 @@ fn deep_json_is_refused() {
 }
 
 #[test]
-fn a_request_for_push_notifications_is_refused_before_anything_runs() {
-    let world = World::start();
+fn a_request_for_push_notifications_where_there_are_none_is_refused_before_anything_runs() {
+    let world = World::describe()
+        .config(json!({"push": {"enabled": false}}))
+        .start();
     let mut params = message("write note.txt x");
     params["configuration"] = json!({"taskPushNotificationConfig": {"url": "http://127.0.0.1:9/"}});
     assert_eq!(world.error("SendMessage", params)["code"], -32003);

@@ -182,7 +182,7 @@ impl Builder {
 }
 
 /// Objects are merged key by key, anything else is replaced, `null` removes.
-fn merge(old: &mut Value, new: Value) {
+pub(crate) fn merge(old: &mut Value, new: Value) {
     match (old, new) {
         (Value::Object(old), Value::Object(new)) => {
             for (key, value) in new {

@@ -1,5 +1,7 @@
 //! A blocking HTTP client over a plain socket: one request a connection, every wait bounded.
 
+use rustix::net::sockopt::set_socket_recv_buffer_size;
+use rustix::net::{AddressFamily, SocketType, socket};
 use serde_json::Value;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -78,6 +80,16 @@ pub(crate) fn connect(address: SocketAddr, patience: Duration) -> TcpStream {
     socket.set_read_timeout(Some(patience)).unwrap();
     socket.set_write_timeout(Some(patience)).unwrap();
     socket.set_nodelay(true).unwrap();
+    socket
+}
+
+/// A connection that holds no more than the kernel must let it, so that who sends much has to wait.
+pub(crate) fn connect_narrow(address: SocketAddr, patience: Duration) -> TcpStream {
+    let socket = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    set_socket_recv_buffer_size(&socket, 1).unwrap();
+    rustix::net::connect(&socket, &address).unwrap();
+    let socket = TcpStream::from(socket);
+    socket.set_read_timeout(Some(patience)).unwrap();
     socket
 }
 
@@ -212,7 +224,7 @@ impl Read for Body {
 pub(crate) struct Event {
     /// Its `id:`.
     pub(crate) id: Option<u64>,
-    /// The `result` of its envelope.
+    /// The `result` of its envelope; without an envelope all of it.
     pub(crate) result: Value,
 }
 
@@ -259,10 +271,13 @@ impl Events {
                         envelope.get("error").is_none(),
                         "the stream says {envelope}"
                     );
-                    return Some(Event {
-                        id,
-                        result: envelope["result"].take(),
-                    });
+                    let bare = envelope.get("jsonrpc").is_none();
+                    let result = if bare {
+                        envelope
+                    } else {
+                        envelope["result"].take()
+                    };
+                    return Some(Event { id, result });
                 }
                 _ => {}
             }

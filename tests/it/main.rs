@@ -9,8 +9,10 @@
     reason = "a test may fail by panic, in its helpers too"
 )]
 
+mod bindings;
 mod building;
 mod calling;
+mod h2c;
 mod http;
 mod processes;
 mod reading;
@@ -20,6 +22,7 @@ mod world;
 mod agents;
 mod audit;
 mod bad_input;
+mod bare;
 mod bounds;
 mod callers;
 mod cancel;
@@ -27,19 +30,29 @@ mod cards;
 mod claude;
 mod contexts;
 mod environment;
+mod extensions;
 mod foreign;
+mod grpc;
 mod guards;
 mod hostile;
 mod imports;
 mod input_required;
 mod limits;
 mod list;
+mod many_agents;
+mod openapi;
 mod prompts;
+mod proxies;
 mod push;
 mod races;
 mod recovery;
+mod repeats;
+mod rest;
+mod same_everywhere;
 mod send;
+mod signatures;
 mod sizes;
+mod slow_reader;
 mod start;
 mod stopping;
 mod stream;

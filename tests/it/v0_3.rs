@@ -216,8 +216,10 @@ fn an_error_is_plain_and_has_the_code_of_the_dialect() {
 }
 
 #[test]
-fn push_notifications_are_refused_by_their_own_error() {
-    let world = World::start();
+fn push_notifications_where_there_are_none_are_refused_by_their_own_error() {
+    let world = World::describe()
+        .config(json!({"push": {"enabled": false}}))
+        .start();
     let id = world.rpc("message/send", message("say x"))["id"].clone();
     let params = json!({"taskId": id, "pushNotificationConfig": {"url": "http://127.0.0.1:9/"}});
     assert_eq!(

@@ -1,6 +1,6 @@
 //! One server with everything around it: folders, configuration, agent, callers; gone when dropped.
 
-use crate::building::Builder;
+use crate::building::{Builder, merge};
 use crate::processes::{self, Process, await_some};
 use crate::reading::text_of;
 use rustix::process::{Pid, Signal, kill_process};
@@ -186,6 +186,11 @@ impl World {
         let ended = self.ended();
         self.nothing_is_left();
         ended
+    }
+
+    /// Adds to the configuration of the next start.
+    pub(crate) fn reconfigure(&mut self, more: Value) {
+        merge(&mut self.described.config, more);
     }
 
     /// A server again, on the same state.

@@ -221,7 +221,9 @@ impl Driver for Acp {
         if self.session.is_some() {
             return Vec::new();
         }
-        let awaited = self.awaiting.map_or("initialize", |(_, call)| call.method());
+        let awaited = self
+            .awaiting
+            .map_or("initialize", |(_, call)| call.method());
         let outcome = failure::silent(&self.options, awaited, HANDSHAKE);
         self.end(outcome)
     }

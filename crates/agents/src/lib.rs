@@ -15,6 +15,7 @@
 //! `exit` once. `interrupt` may come between `begin` and its `End`; `answer` after a [`Step::Ask`];
 //! `woke` after a [`Step::Wake`].
 
+pub mod acp;
 pub mod claude;
 pub mod command;
 pub mod event;

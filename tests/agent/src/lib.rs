@@ -20,7 +20,7 @@
 //! | `env NAME`, `envs` | text: the value or `unset`; all names, sorted, one a line |
 //! | `write PATH TEXT`, `read PATH` | text: `wrote PATH`, the content, or `write failed: …`, `read failed: …` |
 //! | `count` | text: adds one to `.fake-agent-count` in the folder and says the sum |
-//! | `status TEXT`, `think TEXT`, `message TEXT` | events `status`, `thought`, `message` |
+//! | `status TEXT`, `think TEXT`, `message TEXT`, `reply TEXT` | events `status`, `thought`, `message`, `reply` |
 //! | `artifact NAME TEXT`, `data NAME JSON`, `file NAME TEXT` | events `artifact` (`file`: base64) |
 //! | `tool NAME [JSON]`, `result TEXT`, `plan JSON` | events `tool`, `toolResult` of that tool, `plan` |
 //! | `usage IN OUT [COST]` | event `usage` |
@@ -32,6 +32,7 @@
 //! | `bigline BYTES` | one line of `x`, as it is |
 //! | `invalid`, `nul` | a line that is not UTF-8, as it is; the text `a`, NUL, `b` |
 //! | `cue NAME` | says `waiting NAME` (event `status`), waits for the file `$FAKE_AGENT_CUES/NAME`, else `.cue-NAME`; 2 minutes at most |
+//! | `wait NAME` | the same without a word |
 //! | `exit N`, `signal N`, `crash` | exits, sends itself a signal, aborts |
 //! | `hang` | does nothing, an hour at most |
 //! | `ignore TERM` | ignores SIGTERM, SIGINT and SIGHUP from here on; the pid stays |

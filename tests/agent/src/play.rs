@@ -95,6 +95,7 @@ impl Player {
             "write" | "read" => self.file(statement)?,
             "count" => self.count()?,
             "cue" => self.cue(statement)?,
+            "wait" => self.wait(statement.first()?.0)?,
             "fork" => {
                 let pid = process::leave_behind(rest == "hold")?;
                 self.voice.text_line(&format!("pid {pid}"))?;
@@ -132,6 +133,7 @@ impl Player {
             "status" => json!({"type": "status", "text": rest}),
             "think" => json!({"type": "thought", "text": rest}),
             "message" => json!({"type": "message", "text": rest}),
+            "reply" => json!({"type": "reply", "text": rest}),
             "artifact" => {
                 let (name, text) = named()?;
                 json!({"type": "artifact", "name": name, "text": text})
@@ -270,6 +272,10 @@ impl Player {
         let words = format!("waiting {name}");
         self.voice
             .event(&json!({"type": "status", "text": words}), &words)?;
+        self.wait(name)
+    }
+
+    fn wait(&mut self, name: &str) -> io::Result<()> {
         self.voice.flush()?;
         let file = match env::var_os("FAKE_AGENT_CUES") {
             Some(folder) => PathBuf::from(folder).join(name),

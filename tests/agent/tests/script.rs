@@ -176,6 +176,27 @@ fn a_cue_is_waited_for() {
 }
 
 #[test]
+fn a_wait_is_a_cue_without_a_word() {
+    let folder = folder("wait");
+    std::fs::write(folder.join("go"), "").unwrap();
+    let output = agent()
+        .args(["--events", "wait go; say gone"])
+        .env("FAKE_AGENT_CUES", &folder)
+        .output()
+        .unwrap();
+    assert_eq!(output.stdout, b"{\"type\":\"text\",\"text\":\"gone\"}\n");
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn a_reply_is_an_event() {
+    assert_eq!(
+        events("reply so it is"),
+        [json!({"type": "reply", "text": "so it is"})]
+    );
+}
+
+#[test]
 fn an_agent_that_ignores_signals_goes_on_with_the_same_pid() {
     let (mut child, mut output) = start("pid; ignore TERM; pid; signal 15; say alive; hang");
     let (before, after) = (line(&mut output), line(&mut output));

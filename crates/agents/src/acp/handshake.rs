@@ -415,7 +415,12 @@ fn option(options: &[Value], category: &str) -> Option<Setup> {
                 None => vec![value],
             },
         )
-        .filter_map(|value| Some((text(value, "value")?, text(value, "name").unwrap_or_default())))
+        .filter_map(|value| {
+            Some((
+                text(value, "value")?,
+                text(value, "name").unwrap_or_default(),
+            ))
+        })
         .collect();
     Some(Setup {
         option: Some(text(found, "id")?),

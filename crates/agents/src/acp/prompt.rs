@@ -10,9 +10,10 @@ const ZERO_WIDTH_SPACE: char = '\u{200b}';
 pub(super) fn blocks(turn: &Turn) -> Value {
     let text = (!turn.text.trim().is_empty() || turn.images.is_empty())
         .then(|| json!({ "type": "text", "text": guarded(&turn.text) }));
-    let images = turn.images.iter().map(
-        |(media_type, data)| json!({ "type": "image", "mimeType": media_type, "data": data }),
-    );
+    let images = turn
+        .images
+        .iter()
+        .map(|(media_type, data)| json!({ "type": "image", "mimeType": media_type, "data": data }));
     text.into_iter().chain(images).collect()
 }
 

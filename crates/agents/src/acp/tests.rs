@@ -1,0 +1,1 @@
+//! The driver as a whole, line by line.

@@ -1,0 +1,327 @@
+//! Bare messages: an agent whose first word is a reply needs no task; all others get theirs whole.
+
+use crate::bindings::{BINDINGS, Binding};
+use crate::http::connect;
+use crate::processes::await_some;
+use crate::reading::{
+    answer, at_once, fields, message, message_in, parts_text, state, states, streamed_answer,
+    text_of, words,
+};
+use crate::world::{OWNER, World};
+use pilothouse_a2a::operation::Operation;
+use serde_json::{Value, json};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+/// A world whose agent may answer without a task.
+fn world() -> World {
+    World::describe()
+        .agent(json!({"replies": "message"}))
+        .start()
+}
+
+fn listed(world: &World) -> Value {
+    world.rpc("ListTasks", json!({}))
+}
+
+/// Waits until an agent runs.
+fn await_agent(world: &World) {
+    await_some("the agent", world.patience(), || {
+        (!world.agents().is_empty()).then_some(())
+    });
+}
+
+/// A blocking send whose answer nobody reads yet.
+fn post(world: &World, script: &str) -> TcpStream {
+    let params = message(script);
+    let body = json!({"jsonrpc": "2.0", "id": 1, "method": "SendMessage", "params": params});
+    let (address, body) = (world.address(), body.to_string());
+    let head = format!(
+        "POST / HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {OWNER}\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        body.len()
+    );
+    let mut socket = connect(address, world.patience());
+    socket.write_all((head + &body).as_bytes()).unwrap();
+    socket
+}
+
+fn assert_nothing_is_listed(world: &World) {
+    let list = listed(world);
+    assert_eq!(
+        (&list["tasks"], &list["totalSize"]),
+        (&json!([]), &json!(0))
+    );
+}
+
+#[test]
+fn a_reply_is_the_message_itself_over_every_binding() {
+    let world = world();
+    for binding in BINDINGS {
+        let params = message("reply hello there");
+        let answered = world.through(binding).well(Operation::SendMessage, &params);
+        assert_eq!(fields(&answered), ["message"], "{binding:?}");
+        let message = &answered["message"];
+        assert_eq!(
+            (
+                text_of(message, "role"),
+                parts_text(&message["parts"]).as_str()
+            ),
+            ("ROLE_AGENT", "hello there")
+        );
+        assert!(!text_of(message, "messageId").is_empty());
+        assert!(message.get("taskId").is_none(), "{message}");
+    }
+    assert_nothing_is_listed(&world);
+}
+
+#[test]
+fn a_stream_of_a_reply_is_that_one_message() {
+    let world = world();
+    for binding in BINDINGS {
+        let params = message("reply hello there");
+        let events = world
+            .through(binding)
+            .stream(Operation::SendStreamingMessage, &params)
+            .rest();
+        assert_eq!(events.len(), 1, "{events:#?}");
+        let said = &events[0].result["message"];
+        assert_eq!(parts_text(&said["parts"]), "hello there", "{binding:?}");
+    }
+    assert_nothing_is_listed(&world);
+}
+
+#[test]
+fn older_dialects_get_the_bare_message_too() {
+    let world = world();
+    let params = json!({"message": {"kind": "message", "messageId": "1", "role": "user",
+        "parts": [{"kind": "text", "text": "reply hello there"}]}});
+    let answered = world.rpc("message/send", params);
+    assert_eq!(
+        (
+            text_of(&answered, "kind"),
+            parts_text(&answered["parts"]).as_str()
+        ),
+        ("message", "hello there")
+    );
+    assert_nothing_is_listed(&world);
+}
+
+#[test]
+fn the_reply_names_the_context_and_the_conversation_goes_on_there() {
+    let world = world();
+    let first = world.rpc("SendMessage", message("write note.txt kept; reply x"));
+    // It wrote before it replied: that is a task.
+    assert_eq!(fields(&first), ["task"]);
+    let context = text_of(&first["task"], "contextId");
+    let second = world.rpc("SendMessage", message_in(context, "reply y"));
+    assert_eq!(second["message"]["contextId"], json!(context));
+    let third = world.rpc("SendMessage", message_in(context, "read note.txt"));
+    assert_eq!(answer(&third["task"]), "kept");
+}
+
+#[test]
+fn another_first_word_makes_it_a_task_with_nothing_lost() {
+    let world = world();
+    let params = message("say a; status b; say c");
+    for binding in BINDINGS {
+        let events = world
+            .through(binding)
+            .stream(Operation::SendStreamingMessage, &params)
+            .rest();
+        assert_eq!(events[0].kind(), "task", "{binding:?}");
+        assert_eq!(states(&events), ["SUBMITTED", "WORKING", "COMPLETED"]);
+        assert_eq!(streamed_answer(&events), "ac");
+        assert!(events.iter().any(|event| event.words() == "b"));
+        let task = world.through(binding).well(Operation::SendMessage, &params);
+        assert_eq!(answer(&task["task"]), "ac");
+    }
+}
+
+#[test]
+fn a_stream_begins_with_the_first_word_and_not_with_the_end() {
+    let world = world();
+    for binding in BINDINGS {
+        let cue = format!("{binding:?}");
+        let params = message(&format!("say early; cue {cue}; say late"));
+        let mut stream = world
+            .through(binding)
+            .stream(Operation::SendStreamingMessage, &params);
+        assert_eq!(stream.next().unwrap().state(), Some("SUBMITTED"));
+        world.cue(&cue);
+        assert_eq!(states(&stream.rest()).last(), Some(&"COMPLETED"));
+    }
+}
+
+#[test]
+fn who_does_not_wait_gets_a_task_at_once() {
+    let world = world();
+    let params = at_once(message("reply hello there"));
+    for binding in BINDINGS {
+        let answered = world.through(binding).well(Operation::SendMessage, &params);
+        let id = text_of(&answered["task"], "id").to_owned();
+        let task = world.await_state(&id, &["COMPLETED"]);
+        assert_eq!(answer(&task), "hello there", "{binding:?}");
+    }
+}
+
+#[test]
+fn an_agent_that_fails_without_a_word_is_a_failed_task() {
+    let world = world();
+    for binding in BINDINGS {
+        let answered = world
+            .through(binding)
+            .well(Operation::SendMessage, &message("err so sad; exit 3"));
+        let task = &answered["task"];
+        assert_eq!(state(task), "FAILED");
+        assert!(words(task).contains("so sad"), "{}", words(task));
+    }
+    assert_eq!(listed(&world)["totalSize"], 3);
+}
+
+#[test]
+fn an_agent_that_ends_without_a_word_is_a_task() {
+    let world = world();
+    let answered = world.rpc("SendMessage", message("exit 0"));
+    assert_eq!(state(&answered["task"]), "COMPLETED");
+}
+
+#[test]
+fn an_agent_that_asks_first_is_a_task_that_waits() {
+    let world = world();
+    for binding in BINDINGS {
+        let answered = world
+            .through(binding)
+            .well(Operation::SendMessage, &message("ask which?"));
+        assert_eq!(state(&answered["task"]), "INPUT_REQUIRED", "{binding:?}");
+    }
+}
+
+#[test]
+fn an_agent_that_cannot_be_started_is_a_failed_task() {
+    let world = World::describe()
+        .agent(json!({"replies": "message"}))
+        .config(json!({"sessions": {"init": "./fails.sh"}}))
+        .file("fails.sh", 0o755, "#!/bin/sh\nexit 3\n")
+        .start();
+    let answered = world.rpc("SendMessage", message("say x"));
+    assert_eq!(state(&answered["task"]), "FAILED");
+}
+
+#[test]
+fn where_replies_are_tasks_the_reply_is_the_answer() {
+    let world = World::start();
+    for binding in BINDINGS {
+        let params = message("reply hello there");
+        let answered = world.through(binding).well(Operation::SendMessage, &params);
+        assert_eq!(fields(&answered), ["task"], "{binding:?}");
+        let task = &answered["task"];
+        assert_eq!(
+            (state(task), answer(task).as_str()),
+            ("COMPLETED", "hello there")
+        );
+    }
+}
+
+#[test]
+fn a_reply_that_comes_late_is_the_answer_of_its_task() {
+    let world = world();
+    let params = message("status thinking; reply hello there");
+    let answered = world.rpc("SendMessage", params);
+    let task = &answered["task"];
+    assert_eq!(
+        (state(task), answer(task).as_str()),
+        ("COMPLETED", "hello there")
+    );
+}
+
+#[test]
+fn a_task_without_a_first_word_is_not_listed() {
+    let world = world();
+    std::thread::scope(|scope| {
+        let silent = scope.spawn(|| world.rpc("SendMessage", message("wait go; say done")));
+        await_agent(&world);
+        assert_nothing_is_listed(&world);
+        world.cue("go");
+        assert_eq!(answer(&silent.join().unwrap()["task"]), "done");
+    });
+    assert_eq!(listed(&world)["totalSize"], 1);
+}
+
+#[test]
+fn a_client_that_goes_away_before_the_first_word_loses_nothing_but_its_answer() {
+    let world = world();
+    let socket = post(&world, "wait go; say done");
+    await_agent(&world);
+    drop(socket);
+    world.cue("go");
+    let task = await_some("the task", world.patience(), || {
+        let list = world.rpc("ListTasks", json!({"includeArtifacts": true}));
+        let task = list["tasks"].get(0)?.clone();
+        (state(&task) == "COMPLETED").then_some(task)
+    });
+    assert_eq!(answer(&task), "done");
+}
+
+#[test]
+fn a_repeated_send_is_answered_with_the_message_too() {
+    let world = world();
+    let params = message("wait go; reply once");
+    std::thread::scope(|scope| {
+        let send = |binding: Binding| {
+            let (world, params) = (&world, &params);
+            scope.spawn(move || world.through(binding).well(Operation::SendMessage, params))
+        };
+        let first = send(Binding::JsonRpc);
+        await_agent(&world);
+        let again = [send(Binding::Rest), send(Binding::Grpc)];
+        world.cue("go");
+        let said = first.join().unwrap()["message"].take();
+        assert_eq!(parts_text(&said["parts"]), "once");
+        for send in again {
+            let said = send.join().unwrap()["message"].take();
+            assert_eq!(parts_text(&said["parts"]), "once");
+        }
+    });
+    assert_nothing_is_listed(&world);
+}
+
+#[test]
+fn a_reply_under_a_key_is_answered_again() {
+    let world = world();
+    for binding in BINDINGS {
+        let door = world.through(binding).header("idempotency-key", "key-1");
+        let answered = door.well(Operation::SendMessage, &message("reply hello there"));
+        assert_eq!(
+            parts_text(&answered["message"]["parts"]),
+            "hello there",
+            "{binding:?}"
+        );
+    }
+}
+
+#[test]
+fn a_server_that_is_killed_before_the_first_word_keeps_a_failed_task() {
+    let mut world = world();
+    let _socket = post(&world, "wait never");
+    await_agent(&world);
+    world.kill9();
+    world.nothing_is_left();
+    world.restart();
+    let list = listed(&world);
+    assert_eq!(list["totalSize"], 1);
+    assert_eq!(state(&list["tasks"][0]), "FAILED");
+}
+
+#[test]
+fn a_stop_before_the_first_word_is_told_to_who_waits() {
+    let mut world = world();
+    let mut socket = post(&world, "wait never");
+    await_agent(&world);
+    world.stop();
+    let mut answered = String::new();
+    socket.read_to_string(&mut answered).unwrap();
+    assert!(answered.contains("TASK_STATE_FAILED"), "{answered}");
+    world.restart();
+    assert_eq!(listed(&world)["totalSize"], 1);
+}
