@@ -249,7 +249,6 @@ impl Agent {
         };
         let groups = environment_of(known.name).iter().copied();
         let mut agent = Self::of(DriverKind::Acp);
-        agent.name = Some(known.name.to_owned());
         agent.program = Some(known.program.to_owned());
         agent.args = known.args.iter().map(|&arg| arg.to_owned()).collect();
         agent.auth_method = known.auth_method.map(ToOwned::to_owned);

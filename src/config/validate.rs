@@ -382,7 +382,10 @@ impl Agent {
             );
             found.add(
                 &[&key("preset")],
-                format!("`{}` names `{name}`, which is not a preset: {guess}", key("preset")),
+                format!(
+                    "`{}` names `{name}`, which is not a preset: {guess}",
+                    key("preset")
+                ),
             );
         } else if self
             .program

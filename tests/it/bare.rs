@@ -4,8 +4,8 @@ use crate::bindings::{BINDINGS, Binding};
 use crate::http::connect;
 use crate::processes::await_some;
 use crate::reading::{
-    answer, at_once, fields, message, message_in, parts_text, state, states, streamed_answer,
-    text_of, words,
+    answer, at_once, fields, message, message_in, message_to, parts_text, state, states,
+    streamed_answer, text_of, words,
 };
 use crate::world::{OWNER, World};
 use pilothouse_a2a::operation::Operation;
@@ -105,6 +105,140 @@ fn older_dialects_get_the_bare_message_too() {
         ("message", "hello there")
     );
     assert_nothing_is_listed(&world);
+}
+
+/// Params of v0.3 with this text.
+fn v0_3(text: &str) -> Value {
+    let id = uuid::Uuid::new_v4().to_string();
+    json!({"message": {"kind": "message", "messageId": id, "role": "user",
+        "parts": [{"kind": "text", "text": text}]}})
+}
+
+/// Waits for the end of the v0.3 task that answers.
+fn assert_is_a_task_to_stay(world: &World, answered: &Value) {
+    assert_eq!(answered["kind"], "task", "{answered}");
+    let task = world.await_state(text_of(answered, "id"), &["COMPLETED"]);
+    assert_eq!(answer(&task), "hello there");
+}
+
+#[test]
+fn a_v0_3_client_that_does_not_wait_gets_a_task_that_stays() {
+    let world = world();
+    let mut params = v0_3("wait go; reply hello there");
+    params["configuration"] = json!({"blocking": false});
+    let answered = world.rpc("message/send", params);
+    world.cue("go");
+    assert_is_a_task_to_stay(&world, &answered);
+}
+
+#[test]
+fn where_v0_3_does_not_wait_by_default_its_task_stays_too() {
+    let world = World::describe()
+        .agent(json!({"replies": "message"}))
+        .config(json!({"compat": {"v03": {"blocking_default": false}}}))
+        .start();
+    let answered = world.rpc("message/send", v0_3("wait go; reply hello there"));
+    world.cue("go");
+    assert_is_a_task_to_stay(&world, &answered);
+}
+
+#[test]
+fn a_v0_1_client_gets_a_task_because_it_knows_nothing_else() {
+    let world = world();
+    let part = json!([{"type": "text", "text": "reply hello there"}]);
+    let params = json!({"id": "mine", "message": {"role": "user", "parts": part}});
+    let task = world.rpc("tasks/send", params);
+    assert_eq!(
+        (&task["id"], &task["status"]["state"]),
+        (&json!("mine"), &json!("completed"))
+    );
+    let again = world.rpc("tasks/get", json!({"id": "mine"}));
+    assert_eq!(again["id"], "mine");
+}
+
+#[test]
+fn a_v0_1_stream_of_a_reply_is_one_of_a_task() {
+    let world = world();
+    let part = json!([{"type": "text", "text": "reply hello there"}]);
+    let params = json!({"id": "mine", "message": {"role": "user", "parts": part}});
+    let events = world.stream("tasks/sendSubscribe", params).rest();
+    let last = &events.last().expect("a stream has an end").result;
+    assert_eq!(
+        (&last["id"], &last["final"]),
+        (&json!("mine"), &json!(true))
+    );
+}
+
+#[test]
+fn a_reply_to_a_task_that_asked_is_its_answer() {
+    let world = world();
+    for binding in BINDINGS {
+        let asked = world.rpc("SendMessage", message("ask which?"));
+        let id = text_of(&asked["task"], "id");
+        let params = message_to(id, "reply hello there");
+        let answered = world.through(binding).well(Operation::SendMessage, &params);
+        let task = &answered["task"];
+        assert_eq!(
+            (state(task), answer(task).as_str()),
+            ("COMPLETED", "hello there"),
+            "{binding:?}"
+        );
+    }
+}
+
+#[test]
+fn a_turn_that_takes_too_long_without_a_word_is_a_failed_task() {
+    let world = World::describe()
+        .agent(json!({"replies": "message"}))
+        .config(json!({"timeouts": {"turn": "200ms"}}))
+        .start();
+    for binding in BINDINGS {
+        let params = message("wait never");
+        let answered = world.through(binding).well(Operation::SendMessage, &params);
+        assert_eq!(state(&answered["task"]), "FAILED", "{binding:?}");
+    }
+}
+
+#[test]
+fn a_silent_agent_may_still_reply_after_a_while() {
+    let world = World::describe()
+        .agent(json!({"replies": "message"}))
+        .config(json!({"timeouts": {"heartbeat": "50ms", "keep_alive": "50ms"}}))
+        .start();
+    std::thread::scope(|scope| {
+        let send = scope.spawn(|| world.rpc("SendMessage", message("wait go; reply hello there")));
+        await_agent(&world);
+        // Long enough for many heartbeats: another agent starts, works and ends meanwhile.
+        (0..5).for_each(|n| drop(world.rpc("SendMessage", message(&format!("say {n}")))));
+        world.cue("go");
+        let answered = send.join().unwrap();
+        let said = answered
+            .get("message")
+            .map(|said| parts_text(&said["parts"]));
+        let said = said.unwrap_or_else(|| answer(&answered["task"]));
+        assert_eq!(said, "hello there");
+    });
+}
+
+#[test]
+fn a_reply_that_is_too_long_for_an_event_is_a_task() {
+    let world = world();
+    let params = message(&format!("reply {}", "x".repeat(100_000)));
+    let events = world.stream("SendStreamingMessage", params).rest();
+    assert_eq!(events.len(), 1);
+    let narrow = World::describe()
+        .agent(json!({"replies": "message"}))
+        .config(json!({"limits": {"event": "64KiB"}}))
+        .start();
+    let params = message(&format!("reply {}", "x".repeat(100_000)));
+    let events = narrow.stream("SendStreamingMessage", params).rest();
+    assert!(
+        events
+            .iter()
+            .all(|event| event.result.to_string().len() < 66_000),
+        "an event is larger than `limits.event`"
+    );
+    assert_eq!(streamed_answer(&events).len(), 100_000);
 }
 
 #[test]

@@ -311,6 +311,78 @@ fn a_path_and_a_tenant_that_contradict_are_refused() {
 }
 
 #[test]
+fn a_path_that_names_two_agents_is_refused() {
+    let world = two().start();
+    let authorization = format!("Bearer {OWNER}");
+    let headers = [("authorization", authorization.as_str())];
+    let status = |path: &str| world.get(path, &headers).status;
+    assert_eq!(
+        [
+            "/agents/other/other/tasks",
+            "/agents/other/fake/tasks",
+            "/fake/tasks?tenant=other",
+            "/agents/other/tasks?tenant=fake",
+            "/agents/other/agents/fake/tasks",
+        ]
+        .map(status),
+        [200, 400, 400, 400, 404]
+    );
+}
+
+#[test]
+fn a_v0_1_client_may_use_one_id_with_both() {
+    let world = two().start();
+    let send = |path: &str, script: &str| {
+        let part = json!([{"type": "text", "text": script}]);
+        let params = json!({"id": "mine", "message": {"role": "user", "parts": part}});
+        let body = json!({"jsonrpc": "2.0", "id": 1, "method": "tasks/send", "params": params});
+        let authorization = format!("Bearer {OWNER}");
+        let headers = [("authorization", authorization.as_str())];
+        let reply = world.post(path, &headers, body.to_string().as_bytes());
+        reply.json()["result"].take()
+    };
+    let ours = send("/agents/fake", "ask ours?");
+    let theirs = send("/agents/other", "ask theirs?");
+    let asks = |task: &Value| crate::reading::parts_text(&task["status"]["message"]["parts"]);
+    assert_eq!([asks(&ours), asks(&theirs)], ["ours?", "theirs?"]);
+}
+
+#[test]
+fn each_tells_of_its_own_sessions() {
+    let world = two().start();
+    world.say("say x");
+    let authorization = format!("Bearer {OWNER}");
+    let headers = [("authorization", authorization.as_str())];
+    let count = |path: &str| {
+        let sessions = world.get(path, &headers).json();
+        sessions["sessions"].as_array().unwrap().len()
+    };
+    assert_eq!(
+        [
+            "/agents/fake/api/v1/sessions",
+            "/agents/other/api/v1/sessions"
+        ]
+        .map(count),
+        [1, 0]
+    );
+}
+
+#[test]
+fn another_default_leaves_the_tasks_where_they_are() {
+    let mut world = two().start();
+    let id = text_of(&world.say("say x"), "id").to_owned();
+    world.reconfigure(json!({"agent": "other"}));
+    world.restart();
+    let door = world.through(Binding::Rest);
+    let told = door.error(Operation::GetTask, &json!({"id": id}));
+    assert_eq!(told.kind, ErrorKind::TaskNotFound);
+    let task = door
+        .agent("fake")
+        .well(Operation::GetTask, &json!({"id": id}));
+    assert_eq!(state(&task), "COMPLETED");
+}
+
+#[test]
 fn the_address_of_an_agent_serves_with_and_without_a_slash() {
     let world = two().start();
     let authorization = format!("Bearer {OWNER}");

@@ -119,7 +119,7 @@ fn another_text_under_the_same_id_is_another_task() {
     let params = at_once(message("cue go; say x"));
     let mut other = params.clone();
     other["message"]["parts"][0]["text"] = json!("cue go; say y");
-    let (first, second) = (world.begin_with(params.clone()), world.begin_with(other));
+    let (first, second) = (world.begin_with(params), world.begin_with(other));
     assert_ne!(first, second);
     world.cue("go");
     let said = [first, second].map(|id| answer(&world.await_state(&id, &["COMPLETED"])));
@@ -191,6 +191,30 @@ fn a_key_finds_its_task_whatever_the_messages_id() {
     let first = keyed(&world, "key-1", &message("say x"));
     let again = keyed(&world, "key-1", &message("say x"));
     assert_eq!(first["id"], again["id"]);
+}
+
+#[test]
+fn a_key_finds_its_task_however_its_agent_was_named() {
+    let world = World::start();
+    let params = message("say x");
+    let mut by_tenant = params.clone();
+    by_tenant["tenant"] = json!("fake");
+    let first = keyed(&world, "key-1", &params);
+    assert_eq!(keyed(&world, "key-1", &by_tenant)["id"], first["id"]);
+    let door = world.through(Binding::Grpc).agent("fake");
+    let door = door.header("idempotency-key", "key-1");
+    let again = door.well(Operation::SendMessage, &params);
+    assert_eq!(again["task"]["id"], first["id"]);
+}
+
+#[test]
+fn a_key_finds_its_task_however_the_answer_is_wanted() {
+    let world = World::start();
+    let params = message("say x");
+    let first = keyed(&world, "key-1", &params);
+    let mut other = at_once(params);
+    other["configuration"]["historyLength"] = json!(0);
+    assert_eq!(keyed(&world, "key-1", &other)["id"], first["id"]);
 }
 
 #[test]
