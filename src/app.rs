@@ -3,6 +3,7 @@
 
 use crate::access::{Access, Token};
 use crate::agent::{self, Agents};
+use crate::asks::Asks;
 use crate::config::{Config, Loaded};
 use crate::process::Launcher;
 use crate::push::Push;
@@ -142,8 +143,10 @@ impl App {
             })?;
         let stop = CancellationToken::new();
         let doors_stop = CancellationToken::new();
+        let asks = Asks::load(&store).await?;
         let house = Arc::new(House {
             tasks: Tasks::new(store.clone()),
+            asks,
             store,
             launcher,
             agents,
@@ -212,7 +215,14 @@ impl App {
         let patience = house.config.timeouts.shutdown.get();
         let sessions = doors.service.sessions().clone();
         let push = doors.service.push().clone();
-        background.spawn(server::serve(listener, doors, doors_stop.clone(), patience));
+        background.spawn(server::serve(
+            listener,
+            doors.clone(),
+            doors_stop.clone(),
+            patience,
+        ));
+        let service = doors.service.clone();
+        background.spawn(async move { service.expire_asks().await });
         background.spawn(sweep::run(house.clone(), sessions, stop.clone()));
         background.close();
         Running {

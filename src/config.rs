@@ -59,6 +59,8 @@ pub struct Config {
     pub card: Card,
     /// Push notifications.
     pub push: Push,
+    /// Questions that people answer.
+    pub asks: Asks,
     /// Agent processes.
     pub processes: Processes,
     /// Sizes and rates.
@@ -408,6 +410,8 @@ pub struct Agent {
     pub env: Env,
     /// What is answered when it asks to use a tool.
     pub asks: AskPolicy,
+    /// The same for single tools and callers; the first that fits decides.
+    pub ask_rules: Vec<AskRule>,
     /// `claude`: the CLI's permission mode.
     pub permission_mode: String,
     /// `claude`, `acp`: the model.
@@ -515,10 +519,47 @@ pub enum Format {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum AskPolicy {
+    /// The caller is asked, and the task waits.
+    Ask,
     /// The tool may run.
     Allow,
     /// It may not, and the agent is told how the operator can change that.
     Deny,
+}
+
+/// What is answered to asks of one kind.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AskRule {
+    /// The tool, or `Tool(pattern)`; `*` stands for anything.
+    pub tool: String,
+    /// Only for this caller.
+    #[serde(default)]
+    pub caller: Option<String>,
+    /// What is answered.
+    pub policy: AskPolicy,
+}
+
+/// Questions that people answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Asks {
+    /// How long the process that asked waits for the answer; then it ends, and the ask stays.
+    pub park: Age,
+    /// How long an ask stays open.
+    pub timeout: Age,
+    /// What happens then.
+    pub then: AskTimeout,
+}
+
+/// What happens to an ask that nobody answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum AskTimeout {
+    /// It is denied, and the agent goes on.
+    Deny,
+    /// Its task is canceled.
+    Cancel,
 }
 
 /// An agent's environment; it starts empty.

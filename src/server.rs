@@ -27,6 +27,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use axum::routing::{any, get, post};
 use bytes::Bytes;
+use futures_util::FutureExt;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -82,6 +83,8 @@ pub fn router(doors: Arc<Doors>) -> Router {
         .route("/api/v1/sessions", get(admin::sessions))
         .route("/api/v1/sessions/{id}", get(admin::session))
         .route("/api/v1/tasks/{id}/answer", get(admin::answer))
+        .route("/api/v1/asks", get(admin::asks::list))
+        .route("/api/v1/asks/{id}", post(admin::asks::answer))
         .route("/lf.a2a.v1.A2AService/{method}", any(grpc::call))
         .route("/a2a.v1.A2AService/{method}", any(grpc::call))
         .route_service("/grpc.health.v1.Health/{method}", health(&doors.stop))
@@ -208,14 +211,14 @@ fn name_agent<B>(doors: &Doors, request: &mut hyper::Request<B>) -> bool {
 /// The standard health service: serving, until the server stops.
 fn health(stop: &CancellationToken) -> HealthServer<impl Health> {
     let (mut reporter, server) = tonic_health::server::health_reporter();
+    let names = grpc::SERVICES.iter().copied().chain([""]);
+    for name in names.clone() {
+        // Nobody else has the lock that this takes, so it is done at once, before anybody can ask.
+        let set = reporter.set_service_status(name, ServingStatus::Serving);
+        set.now_or_never().expect("nobody asks before the start");
+    }
     let stop = stop.clone();
     tokio::spawn(async move {
-        let names = grpc::SERVICES.iter().copied().chain([""]);
-        for name in names.clone() {
-            reporter
-                .set_service_status(name, ServingStatus::Serving)
-                .await;
-        }
         stop.cancelled().await;
         for name in names {
             reporter

@@ -1,5 +1,6 @@
 //! The operations, once, on v1.0 types. It knows no transport and no dialect.
 
+mod answer;
 mod follow;
 mod message;
 mod recover;
@@ -201,6 +202,7 @@ impl Service {
         if log.state() != TaskState::Canceled {
             if !log.state().is_terminal() {
                 self.sessions.cancel(log).await.map_err(store_failed)?;
+                self.sessions.house().asks.forget(log.n);
             }
             if log.state() != TaskState::Canceled {
                 return Err(self.not_cancelable(log));

@@ -18,6 +18,7 @@ mod translate;
 pub use registry::{Refused, Sessions};
 
 use crate::agent::Agents;
+use crate::asks::{Asks, Decision, Pass};
 use crate::config::Config;
 use crate::process::Launcher;
 use crate::store::{Scope, SessionRow, Store};
@@ -39,6 +40,8 @@ pub struct House {
     pub store: Store,
     /// The task logs.
     pub tasks: Tasks,
+    /// The open asks.
+    pub asks: Asks,
     /// Starts processes.
     pub launcher: Launcher,
     /// The agents that are served.
@@ -71,6 +74,8 @@ pub struct Turn {
     pub prompt: Prompt,
     /// Files for its workspace.
     pub files: Vec<File>,
+    /// What was decided about it while its process was gone.
+    pub pass: Option<Pass>,
     /// The place among the live processes, where it was free at once.
     pub slot: Option<OwnedSemaphorePermit>,
     /// Whether `WORKING` is stored already.
@@ -92,6 +97,8 @@ pub(crate) enum Order {
     Turn(Turn),
     /// Cancel a task of yours; answered when it is over, with whether it was still there to cancel.
     Cancel(TaskId, oneshot::Sender<bool>),
+    /// An ask of yours is answered; told whether it was still there.
+    Answer(TaskId, Arc<str>, Decision, oneshot::Sender<bool>),
     /// Somebody else needs your process.
     Evict,
     /// Look whether you are still needed.

@@ -162,6 +162,29 @@ impl std::fmt::Debug for PushRow {
     }
 }
 
+/// An ask that a person has to answer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AskRow {
+    /// Its id.
+    pub id: Arc<str>,
+    /// The number of its task.
+    pub n: i64,
+    /// Its task.
+    pub task: TaskId,
+    /// Whose it is.
+    pub scope: Scope,
+    /// Its context.
+    pub context_id: ContextId,
+    /// What is asked: `kind`, `tool`, `input`, `text`, `options`.
+    pub ask: serde_json::Value,
+    /// Whether it ended its turn, so that the next message is the answer as it is.
+    pub ends_turn: bool,
+    /// Since when.
+    pub created: Timestamp,
+    /// Until when.
+    pub deadline: Timestamp,
+}
+
 /// One change; a batch of them is applied whole or not at all.
 #[derive(Debug)]
 pub enum Write {
@@ -244,6 +267,13 @@ pub enum Write {
         /// The task's number.
         n: i64,
         /// The config.
+        id: Arc<str>,
+    },
+    /// A new ask.
+    Ask(Box<AskRow>),
+    /// An ask that is answered, withdrawn or void.
+    AskGone {
+        /// Its id.
         id: Arc<str>,
     },
     /// A send's `Idempotency-Key`.

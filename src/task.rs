@@ -286,15 +286,36 @@ impl TaskLog {
         records: Vec<Record>,
         durability: Durability,
     ) -> Result<bool, Error> {
-        if records.is_empty() {
+        self.record_with(store, Vec::new(), records, durability)
+            .await
+    }
+
+    /// The same together with `also`.
+    ///
+    /// # Errors
+    ///
+    /// When the store fails; then nothing is shown.
+    pub async fn record_with(
+        &self,
+        store: &Store,
+        also: Vec<Write>,
+        records: Vec<Record>,
+        durability: Durability,
+    ) -> Result<bool, Error> {
+        if records.is_empty() && also.is_empty() {
             return Ok(true);
         }
         let _one_writer = self.writing.lock().await;
         if self.state().is_terminal() {
             return Ok(false);
         }
-        self.write(store, Vec::new(), records, durability).await?;
+        self.write(store, also, records, durability).await?;
         Ok(true)
+    }
+
+    /// A turn of this task is on its way.
+    pub fn turn_comes(&self) {
+        self.end().turns += 1;
     }
 
     /// Takes a further message of the caller: `records` makes of the state what is recorded now, together
@@ -326,13 +347,18 @@ impl TaskLog {
         end.turns = end.turns.saturating_sub(1);
     }
 
-    /// Records the end of a turn. Where the caller has said more meanwhile, a turn that was completed is
+    /// Records the end of a turn, together with `also`. Where the caller has said more meanwhile, a turn that was completed is
     /// not yet the end of the task.
     ///
     /// # Errors
     ///
     /// When the store fails.
-    pub async fn record_end(&self, store: &Store, mut records: Vec<Record>) -> Result<bool, Error> {
+    pub async fn record_end(
+        &self,
+        store: &Store,
+        also: Vec<Write>,
+        mut records: Vec<Record>,
+    ) -> Result<bool, Error> {
         let _one_writer = self.writing.lock().await;
         if self.state().is_terminal() {
             return Ok(false);
@@ -345,8 +371,7 @@ impl TaskLog {
             last.status.state = TaskState::Working;
             goes_on = true;
         }
-        self.write(store, Vec::new(), records, Durability::Synced)
-            .await?;
+        self.write(store, also, records, Durability::Synced).await?;
         if goes_on {
             // The next turn's answer takes the place of this one, which stays in the history.
             let snapshot = self.snapshot(store, FOLDED_BYTES).await?;

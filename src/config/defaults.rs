@@ -33,6 +33,7 @@ impl Default for Config {
             workspace: Workspace::default(),
             card: Card::default(),
             push: Push::default(),
+            asks: super::Asks::default(),
             processes: Processes::default(),
             limits: Limits::default(),
             timeouts: Timeouts::default(),
@@ -58,6 +59,16 @@ impl Default for Server {
             allowed_hosts: Vec::new(),
             allowed_origins: Vec::new(),
             trusted_proxies: Vec::new(),
+        }
+    }
+}
+
+impl Default for super::Asks {
+    fn default() -> Self {
+        Self {
+            park: seconds(600),
+            timeout: seconds(DAY),
+            then: super::AskTimeout::Deny,
         }
     }
 }
@@ -290,7 +301,8 @@ impl Agent {
                 presets: presets.iter().map(|&name| name.to_owned()).collect(),
                 ..Env::default()
             },
-            asks: AskPolicy::Deny,
+            asks: AskPolicy::Ask,
+            ask_rules: Vec::new(),
             permission_mode: "acceptEdits".to_owned(),
             model: None,
             disallowed_tools: None,

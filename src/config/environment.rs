@@ -313,6 +313,18 @@ mod tests {
     }
 
     #[test]
+    fn every_known_agent_gets_its_credential() {
+        for known in pilothouse_agents::acp::preset::PRESETS {
+            let agent = Agent::as_declared(&Agent {
+                preset: Some(known.name.to_owned()),
+                ..Agent::of(DriverKind::Acp)
+            });
+            let selected = agent.env.select(&of(known.credentials));
+            assert_eq!(selected.len(), known.credentials.len(), "{}", known.name);
+        }
+    }
+
+    #[test]
     fn debug_shows_no_value() {
         assert_eq!(
             format!("{:?}", Environment::from([("KEY", "secret")])),

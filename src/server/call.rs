@@ -35,7 +35,10 @@ pub(super) struct Heard {
 }
 
 /// What an operation comes to.
-#[expect(clippy::large_enum_variant, reason = "made once a call, and moved twice")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "made once a call, and moved twice"
+)]
 pub(super) enum Done {
     /// One answer.
     Reply(Reply),
@@ -113,7 +116,9 @@ impl Doors {
                 let history = configuration.and_then(|configuration| configuration.history_length);
                 let wait = self.waits(heard.dialect, &request, blocking);
                 heard.alias = client_task_id;
-                let accepted = self.send(&client, setting.headers, request, heard).await?;
+                let accepted = self
+                    .send(&client, setting.headers, request, wait, heard)
+                    .await?;
                 if wait {
                     service
                         .settle(&accepted.log, history)
@@ -125,7 +130,9 @@ impl Doors {
             }
             Call::SendStreamingMessage(request) => {
                 heard.alias = client_task_id;
-                let accepted = self.send(&client, setting.headers, request, heard).await?;
+                let accepted = self
+                    .send(&client, setting.headers, request, true, heard)
+                    .await?;
                 let stream = service.follow(&accepted).await?;
                 Ok(Done::Stream(stream, Ends::WhenItAsks))
             }
@@ -235,6 +242,7 @@ impl Doors {
         client: &Client,
         headers: &HeaderMap,
         request: SendMessageRequest,
+        waits: bool,
         heard: &mut Heard,
     ) -> Result<Accepted, Error> {
         if let Err(seconds) = self.access.count_send(&client.caller) {
@@ -258,6 +266,7 @@ impl Doors {
             alias: heard.alias.as_deref(),
             key,
             dialect: heard.dialect,
+            waits,
         };
         let accepted = self.service.accept(client, request, beside).await?;
         heard.task = Some(accepted.log.clone());

@@ -68,9 +68,7 @@ pub(super) async fn call(State(doors): State<Arc<Doors>>, request: Request) -> R
                 base: &base,
             };
             match unframed(&body) {
-                Ok(message) => {
-                    perform(&doors, &setting, &parts, method, message, &mut heard).await
-                }
+                Ok(message) => perform(&doors, &setting, &parts, method, message, &mut heard).await,
                 Err(error) => Err(error),
             }
         }
@@ -99,7 +97,8 @@ pub(super) async fn call(State(doors): State<Arc<Doors>>, request: Request) -> R
 /// Whether a request says that it is gRPC.
 pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
     let kind = headers.get(header::CONTENT_TYPE);
-    kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
+    let rest = kind.and_then(|kind| kind.as_bytes().strip_prefix(b"application/grpc"));
+    rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';' | b' ')))
 }
 
 /// What a call of a service that is not there is answered.

@@ -24,12 +24,10 @@ pub(super) async fn call(State(doors): State<Arc<Doors>>, request: Request) -> R
     let base = doors.base_url(&request);
     let (parts, body) = request.into_parts();
     let outcome = match visit.caller() {
-        Ok(caller) => {
-            match read_body(&doors, &parts.headers, body).await {
-                Ok(body) => answer(&doors, caller, &base, &parts, &body, &mut id, &mut heard).await,
-                Err(error) => Err(error),
-            }
-        }
+        Ok(caller) => match read_body(&doors, &parts.headers, body).await {
+            Ok(body) => answer(&doors, caller, &base, &parts, &body, &mut id, &mut heard).await,
+            Err(error) => Err(error),
+        },
         Err(error) => Err(error),
     };
     let caller_known = visit.caller().is_ok();

@@ -72,6 +72,8 @@ pub(super) struct First {
 /// message's id does only where no key says that it is the same (v0.1 has none, so it is made each time).
 pub(super) fn print(request: &SendMessageRequest, with_id: bool) -> Print {
     let mut request = request.clone();
+    // The scope knows the agent, however it was named.
+    request.tenant = None;
     if !with_id {
         request.message.message_id = MessageId::new("");
     }

@@ -3,6 +3,7 @@
 use super::message::{self, Told};
 use super::repeat::{self, Mark, Print, Repeat};
 use super::{Client, RETRY_SECONDS, Service, store_failed};
+use crate::asks;
 use crate::config::Replies;
 use crate::push::{self, Checked};
 use crate::session::Refused;
@@ -27,6 +28,8 @@ pub struct Beside<'a> {
     pub key: Option<&'a str>,
     /// The dialect, in which push notifications will be written too.
     pub dialect: Dialect,
+    /// Whether the caller waits for what the agent says, by an answer or a stream.
+    pub waits: bool,
 }
 
 /// A message that was taken, and from where on its task is new.
@@ -57,6 +60,30 @@ impl Service {
         beside: Beside<'_>,
     ) -> Result<Accepted, Error> {
         message::check_message(&request.message, beside.alias)?;
+        let (service, client) = (self.clone(), client.clone());
+        let [alias, key] = [beside.alias, beside.key].map(|word| word.map(ToOwned::to_owned));
+        let Beside { dialect, waits, .. } = beside;
+        // A client that goes away drops its request. What is stored by then has to run, so taking a
+        // message is not the request's own: once begun, it comes to its end.
+        let taking = self.sessions.house().actors.spawn(async move {
+            let (alias, key) = (alias.as_deref(), key.as_deref());
+            let beside = Beside {
+                alias,
+                key,
+                dialect,
+                waits,
+            };
+            service.take(&client, request, beside).await
+        });
+        taking.await.unwrap_or_else(|_| Err(broken()))
+    }
+
+    async fn take(
+        &self,
+        client: &Client,
+        request: SendMessageRequest,
+        beside: Beside<'_>,
+    ) -> Result<Accepted, Error> {
         let mark = match beside.key {
             Some(key) => {
                 message::check_id("Idempotency-Key", key)?;
@@ -131,8 +158,10 @@ impl Service {
             }
             None => None,
         };
-        let withheld =
-            client.agent.config.replies == Replies::Message && !configuration.return_immediately;
+        // v0.1 has no bare message.
+        let withheld = client.agent.config.replies == Replies::Message
+            && beside.waits
+            && beside.dialect != Dialect::V0_1;
         let alias = beside.alias;
         let new = New {
             alias,
@@ -164,13 +193,16 @@ impl Service {
             Some(log)
                 if message.task_id.is_some()
                     && beside.dialect == Dialect::V1_0
-                    && !same_context(&log) => Err(Error::invalid(
-                "message.contextId",
-                format!(
-                    "task `{}` belongs to another context; leave contextId out or give the task's own",
-                    log.id
-                ),
-            )),
+                    && !same_context(&log) =>
+            {
+                Err(Error::invalid(
+                    "message.contextId",
+                    format!(
+                        "task `{}` belongs to another context; leave contextId out or give the task's own",
+                        log.id
+                    ),
+                ))
+            }
             Some(log) if message.task_id.is_some() => {
                 let taken = self.continue_task(&log, message, told, key).await?;
                 taken.ok_or_else(|| not_open(&log))
@@ -271,7 +303,7 @@ impl Service {
     }
 
     /// None where the task is over by now.
-    async fn continue_task(
+    pub(super) async fn continue_task(
         &self,
         log: &Arc<TaskLog>,
         mut message: Message,
@@ -284,6 +316,22 @@ impl Service {
         message.task_id = Some(log.id.clone());
         message.context_id = Some(log.context_id.clone());
         told.belongs_to(&log.id, &log.context_id);
+        let mut also: Vec<Write> = key
+            .map(|key| key_of(&log.scope, key, log.n))
+            .into_iter()
+            .collect();
+        if let Some(ask) = self.asked(log, &message)? {
+            let decision = asks::decide(&ask, &message)?;
+            if !ask.ends_turn {
+                return self.decided(log, ask, decision, Some(message), also).await;
+            }
+            if asks::named(&message).is_some() {
+                told.prompt.text = decision.plain();
+            }
+            let house = self.sessions.house();
+            house.asks.take(&ask.id).ok_or_else(|| not_open(log))?;
+            also.push(Write::AskGone { id: ask.id });
+        }
         let admission = self
             .sessions
             .admit(&log.scope, log.context_id.clone(), true)
@@ -311,8 +359,6 @@ impl Service {
             }
             records
         };
-        let also = key.map(|key| key_of(&log.scope, key, log.n));
-        let also = also.into_iter().collect();
         let before = log.head();
         let taken = log
             .take_message(self.store(), also, records)
@@ -338,6 +384,12 @@ fn key_of(scope: &Scope, (key, print): (String, Print), n: i64) -> Write {
     }
 }
 
+/// A part of the server gave up; its own words are in the log.
+pub(super) fn broken() -> Error {
+    let message = "the message could not be taken; tell the server's operator";
+    Error::new(ErrorKind::Internal, message)
+}
+
 fn not_open(log: &TaskLog) -> Error {
     let state = log.state();
     let advice = "send without taskId, with the same contextId, to continue the conversation";
@@ -349,7 +401,7 @@ fn not_open(log: &TaskLog) -> Error {
     .with("state", state.name())
 }
 
-fn refused(refused: Refused) -> Error {
+pub(super) fn refused(refused: Refused) -> Error {
     match refused {
         Refused::Full { .. } => {
             Error::new(ErrorKind::ResourceExhausted, refused.to_string()).retry_after(RETRY_SECONDS)

@@ -14,14 +14,17 @@
 //! Claude prints a second `result` after some interrupts; the driver tells it from the next turn's.
 //! An agent may end its turn before it exits; a turn's process is ended before the next one starts.
 
-use super::conversation::{Conversation, Running, SCRATCH, drain_until_ended, read, stopped};
+use super::conversation::{
+    Conversation, Granted, Running, SCRATCH, drain_until_ended, read, stopped,
+};
 use super::inbox::{Heard, Inbox, Interruption};
 use super::registry::Live;
 use super::translate::{Facts, Translator, status};
 use super::{File, House, Key, Order, Turn};
 use crate::agent::Agent;
+use crate::asks;
 use crate::process::{self, Ended, Prepared, tree};
-use crate::store::{Durability, SessionRow, Write};
+use crate::store::{AskRow, Durability, SessionRow, Write};
 use crate::supervisor::{KILL_DEADLINE, Word};
 use crate::task::{Record, TaskLog};
 use crate::workspace::{self, Folder, InitFailed};
@@ -54,6 +57,8 @@ pub(super) struct Actor {
     folder: Option<Folder>,
     /// What the store knows of the session: whether it is ready, and its conversation.
     noted: (bool, Option<String>),
+    /// What the agent may do without asking again.
+    granted: Granted,
     /// The turn in a shared folder, from its first gate to the end of its process.
     shared: Option<OwnedSemaphorePermit>,
 }
@@ -162,6 +167,7 @@ impl Actor {
             running: None,
             prepared: None,
             folder: None,
+            granted: Granted::default(),
             shared: None,
         }
     }
@@ -268,8 +274,10 @@ impl Actor {
 
     // === a turn ===
 
-    async fn turn(&mut self, turn: Turn) {
+    async fn turn(&mut self, mut turn: Turn) {
         let log = turn.log.clone();
+        self.granted.passes.clear();
+        self.granted.passes.extend(turn.pass.take());
         let waiting = (!turn.started).then(|| Waiting(self.live.clone()));
         log.turn_begins();
         if log.state().is_terminal() {
@@ -285,7 +293,17 @@ impl Actor {
         );
         let warm = self.running.is_some();
         let (outcome, canceler) = match self.reach_agent(turn, waiting, &mut translator).await {
-            Ok(prompt) => self.converse(&log, &prompt, warm, &mut translator).await,
+            Ok(prompt) => match self.converse(&log, &prompt, warm, &mut translator).await {
+                (Some(outcome), canceler) => (outcome, canceler),
+                (None, _) => {
+                    // A question is left; whoever answers it begins the next turn of this task.
+                    telemetry.turn_ends(&log, translator.usage(), translator.elapsed());
+                    self.end_process(Word::Terminate).await;
+                    self.shared = None;
+                    self.note_use().await;
+                    return;
+                }
+            },
             Err(not_started) => match not_started.outcome(&log) {
                 Some(outcome) => outcome,
                 // It is over, or has not begun: then it stays in the queue and runs after the next start.
@@ -308,12 +326,18 @@ impl Actor {
             isolation: self.agent.isolation(),
         };
         let stored = match &outcome {
-            Outcome::Replied { text } if log.is_withheld() => {
+            Outcome::Replied { text } if log.is_withheld() && self.fits_an_event(text) => {
                 log.reply(&self.house.store, text).await.map(|()| true)
             }
             _ => {
-                let records = translator.finish(outcome, &facts);
-                log.record_end(&self.house.store, records).await
+                let ask = self.ending_ask(&log, &outcome);
+                let records = translator.finish(outcome, &facts, ask.as_ref());
+                let also = ask.iter().cloned().map(Box::new).map(Write::Ask);
+                if let Some(ask) = &ask {
+                    self.house.asks.add(ask.clone());
+                }
+                log.record_end(&self.house.store, also.collect(), records)
+                    .await
             }
         };
         log.reveal();
@@ -333,6 +357,39 @@ impl Actor {
         }
         self.shared = None;
         self.note_use().await;
+    }
+
+    /// Whether a reply is short enough to be one event, its frame included.
+    fn fits_an_event(&self, text: &str) -> bool {
+        let escaped = serde_json::to_string(text).map_or(usize::MAX, |json| json.len());
+        escaped.saturating_add(2048) <= self.house.config.limits.event.as_usize()
+    }
+
+    /// The ask of a turn that ends with a question.
+    fn ending_ask(&self, log: &TaskLog, outcome: &Outcome) -> Option<AskRow> {
+        let Outcome::InputRequired { question, data } = outcome else {
+            return None;
+        };
+        let options = data.as_ref().and_then(|data| data.get("options"));
+        let options = options.and_then(serde_json::Value::as_array);
+        let options: Vec<_> = options
+            .into_iter()
+            .flatten()
+            .filter_map(serde_json::Value::as_str)
+            .map(|option| serde_json::json!({"id": option, "name": option}))
+            .collect();
+        let now = Timestamp::now();
+        Some(AskRow {
+            id: Arc::from(uuid::Uuid::now_v7().to_string()),
+            n: log.n,
+            task: log.id.clone(),
+            scope: log.scope.clone(),
+            context_id: log.context_id.clone(),
+            ask: serde_json::json!({"kind": "question", "text": question, "options": options}),
+            ends_turn: true,
+            created: now,
+            deadline: asks::deadline(now, &self.house.config),
+        })
     }
 
     /// Notes what the session has learned, and that it is in use, where the store does not know it yet.
@@ -375,6 +432,7 @@ impl Actor {
             files,
             slot,
             started,
+            pass: _,
         } = turn;
         let live = self.live.clone();
         let shared = match &self.agent.shared_turns {
@@ -552,13 +610,21 @@ impl Actor {
         log: &TaskLog,
         wait: impl Future<Output = T>,
     ) -> Result<T, NotStarted> {
-        tokio::select! {
-            biased;
-            interruption = self.inbox.interruption(&log.id) => Err(match interruption {
-                Interruption::Cancel(done) => NotStarted::Canceled(done),
-                Interruption::Stop => NotStarted::ServerStops,
-            }),
-            done = wait => Ok(done),
+        tokio::pin!(wait);
+        loop {
+            let interruption = tokio::select! {
+                biased;
+                interruption = self.inbox.interruption(&log.id) => interruption,
+                done = &mut wait => return Ok(done),
+            };
+            match interruption {
+                Interruption::Cancel(done) => return Err(NotStarted::Canceled(done)),
+                Interruption::Stop => return Err(NotStarted::ServerStops),
+                // Nothing was asked yet.
+                Interruption::Answer(_, _, done) => {
+                    let _ = done.send(false);
+                }
+            }
         }
     }
 
@@ -570,24 +636,27 @@ impl Actor {
         prompt: &pilothouse_agents::Turn,
         warm: bool,
         translator: &mut Translator,
-    ) -> (Outcome, Option<oneshot::Sender<bool>>) {
+    ) -> (Option<Outcome>, Option<oneshot::Sender<bool>>) {
         let (outcome, canceler, heard) = self.one_try(log, prompt, translator).await;
         let ended = self
             .running
             .as_ref()
             .is_some_and(|running| running.ended.is_some());
-        let died_before = warm && !heard && ended && matches!(outcome, Outcome::Failed { .. });
-        if canceler.is_some() || !(died_before || outcome == Outcome::ConversationLost) {
+        let failed = matches!(outcome, Some(Outcome::Failed { .. }));
+        let died_before = warm && !heard && ended && failed;
+        let lost = outcome == Some(Outcome::ConversationLost);
+        if canceler.is_some() || !(died_before || lost) {
             return (outcome, canceler);
         }
-        if outcome == Outcome::ConversationLost {
+        if lost {
             self.lose_conversation(translator);
         }
         let Some(slot) = self.give_up_process().await else {
             return (outcome, canceler);
         };
         if let Err(not_started) = self.start(log, prompt, &[], slot, translator).await {
-            return not_started.outcome(log).unwrap_or((stopped(), None));
+            let (outcome, canceler) = not_started.outcome(log).unwrap_or((stopped(), None));
+            return (Some(outcome), canceler);
         }
         let (outcome, canceler, _) = self.one_try(log, prompt, translator).await;
         (outcome, canceler)
@@ -598,7 +667,7 @@ impl Actor {
         log: &Arc<TaskLog>,
         prompt: &pilothouse_agents::Turn,
         translator: &mut Translator,
-    ) -> (Outcome, Option<oneshot::Sender<bool>>, bool) {
+    ) -> (Option<Outcome>, Option<oneshot::Sender<bool>>, bool) {
         let running = self
             .running
             .as_mut()
@@ -611,6 +680,7 @@ impl Actor {
             running,
             log,
             translator,
+            &mut self.granted,
         );
         let outcome = conversation.run(prompt).await;
         let (canceler, heard) = (conversation.canceler.take(), conversation.heard);

@@ -9,15 +9,20 @@ use super::House;
 use super::inbox::{Inbox, Interruption};
 use super::translate::Translator;
 use crate::agent::Agent;
+use crate::asks::{self, Decision, Pass};
 use crate::config::AskPolicy;
 use crate::process::tree::Moment;
 use crate::process::{Ended, Process};
-use crate::store::{Durability, SessionRow};
+use crate::store::{AskRow, Durability, SessionRow, Write};
 use crate::supervisor::Word;
-use crate::task::TaskLog;
+use crate::task::{Record, TaskLog};
+use pilothouse_a2a::task::TaskState;
+use pilothouse_a2a::time::Timestamp;
 use pilothouse_agents::lines::LineCutter;
 use pilothouse_agents::{Answer, Ask, AskKind, Driver, Exit, Life, Outcome, Step};
+use serde_json::Value;
 use std::cell::RefCell;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
@@ -25,6 +30,9 @@ use tokio::time::Instant;
 
 /// What one read of a pipe brings at most.
 const READ_BYTES: usize = 64 * 1024;
+
+/// Records that are held back while a question is shown; then the agent has to wait as well.
+const HELD: usize = 512;
 
 thread_local! {
     /// Pipes are read when they have something, so a buffer per thread serves every session.
@@ -76,6 +84,8 @@ enum Happened {
     Climb,
     Deadline,
     Heartbeat,
+    /// A person was waited for long enough.
+    Park,
     Interrupted(Interruption),
 }
 
@@ -102,6 +112,34 @@ pub(super) struct Conversation<'a> {
     pub(super) since: Moment,
     /// Whether the turn was ended before its agent ended it.
     pub(super) stopped: bool,
+    /// What a person has to answer, the first of them as the task's status.
+    waiting: Vec<Waiting>,
+    waiting_since: Instant,
+    /// Asks that are not stored yet.
+    fresh: Vec<AskRow>,
+    /// Asks that are not open any more.
+    gone: Vec<Arc<str>>,
+    /// Whether the question is on its way to be shown.
+    posing: bool,
+    /// What was said while a question is shown, so that it stays the task's status.
+    held: Vec<Record>,
+    /// What was granted for the session, and what was decided while no process was there.
+    pub(super) granted: &'a mut Granted,
+}
+
+/// An ask of the agent that waits for a person.
+struct Waiting {
+    ask: Ask,
+    row: AskRow,
+}
+
+/// Answers that are known before the agent asks.
+#[derive(Debug, Default)]
+pub(super) struct Granted {
+    /// Tools that may run in this session without being asked.
+    pub(super) tools: HashSet<String>,
+    /// What was decided about a call whose process is gone; it passes once.
+    pub(super) passes: Vec<Pass>,
 }
 
 impl<'a> Conversation<'a> {
@@ -113,6 +151,7 @@ impl<'a> Conversation<'a> {
         running: &'a mut Running,
         log: &'a Arc<TaskLog>,
         translator: &'a mut Translator,
+        granted: &'a mut Granted,
     ) -> Self {
         Self {
             house,
@@ -133,27 +172,40 @@ impl<'a> Conversation<'a> {
             heard: false,
             since: Moment::now(),
             stopped: false,
+            waiting: Vec::new(),
+            waiting_since: Instant::now(),
+            fresh: Vec::new(),
+            gone: Vec::new(),
+            posing: false,
+            held: Vec::new(),
+            granted,
         }
     }
 
-    /// Gives the prompt to the agent and listens until the turn is over.
-    pub(super) async fn run(&mut self, prompt: &pilothouse_agents::Turn) -> Outcome {
+    /// Gives the prompt to the agent and listens until the turn is over; none where a question is left
+    /// that has to be answered first, and the process is not waited for any longer.
+    pub(super) async fn run(&mut self, prompt: &pilothouse_agents::Turn) -> Option<Outcome> {
         let steps = self.running.driver.begin(prompt);
         self.take(steps);
         self.listen().await
     }
 
-    async fn listen(&mut self) -> Outcome {
+    async fn listen(&mut self) -> Option<Outcome> {
         loop {
             self.hear_the_rest();
             // What is said last is stored together with the end that follows it.
             if let Some(outcome) = self.outcome.take() {
-                return self.judge(outcome);
+                self.void();
+                return Some(self.judge(outcome));
             }
             if let Some(ended) = self.running.ended
                 && !self.running.stdout_open
                 && !self.running.stderr_open
             {
+                if !self.waiting.is_empty() && self.cause.is_none() {
+                    // It died while a person was asked; the question is still theirs.
+                    return self.parked().await;
+                }
                 let exit = self.exit(ended);
                 let steps = self.running.driver.exit(&exit);
                 self.take(steps);
@@ -162,7 +214,8 @@ impl<'a> Conversation<'a> {
                     hint: None,
                 };
                 let outcome = self.outcome.take().unwrap_or(silent);
-                return self.judge(outcome);
+                self.void();
+                return Some(self.judge(outcome));
             }
             self.show().await;
             match self.happened().await {
@@ -186,7 +239,14 @@ impl<'a> Conversation<'a> {
                     self.canceler = Some(done);
                     self.stop(Cause::Canceled);
                 }
+                Happened::Interrupted(Interruption::Answer(id, decision, done)) => {
+                    let _ = done.send(self.answered(&id, &decision));
+                }
+                Happened::Interrupted(Interruption::Stop) if !self.waiting.is_empty() => {
+                    return self.parked().await;
+                }
                 Happened::Interrupted(Interruption::Stop) => self.stop(Cause::ServerStops),
+                Happened::Park => return self.parked().await,
             }
         }
     }
@@ -215,20 +275,24 @@ impl<'a> Conversation<'a> {
         let far = Instant::now() + Duration::from_secs(86_400);
         let stopping = self.cause.is_some();
         let heartbeat = self.spoke + self.house.config.timeouts.heartbeat.get();
+        let (asks, roomy) = (!self.waiting.is_empty(), self.held.len() < HELD);
+        let park = self.waiting_since + self.house.config.asks.park.get();
         let running = &mut *self.running;
         let stdin = running.process.stdin.as_ref();
         tokio::select! {
             biased;
             interruption = self.inbox.interruption(&self.log.id), if !stopping => Happened::Interrupted(interruption),
-            read = read(&running.process.stdout), if running.stdout_open => Happened::Output(read),
+            read = read(&running.process.stdout), if running.stdout_open && roomy => Happened::Output(read),
             read = read(&running.process.stderr), if running.stderr_open => Happened::ErrorOutput(read),
             ended = running.process.control.ended(), if running.ended.is_none() => Happened::Ended(ended),
             () = async { stdin.expect("guarded").writable().await },
                 if stdin.is_some() && !running.outbox.is_empty() => Happened::Writable,
             () = tokio::time::sleep_until(self.climb_at.unwrap_or(far)), if self.climb_at.is_some() => Happened::Climb,
             () = tokio::time::sleep_until(self.wake_at.unwrap_or(far)), if self.wake_at.is_some() => Happened::Woke,
-            () = tokio::time::sleep_until(self.deadline), if !stopping => Happened::Deadline,
-            () = tokio::time::sleep_until(heartbeat), if !stopping => Happened::Heartbeat,
+            // Waiting for a person is nobody's working time.
+            () = tokio::time::sleep_until(self.deadline), if !stopping && !asks => Happened::Deadline,
+            () = tokio::time::sleep_until(heartbeat), if !stopping && !asks => Happened::Heartbeat,
+            () = tokio::time::sleep_until(park), if !stopping && asks => Happened::Park,
         }
     }
 
@@ -344,9 +408,9 @@ impl<'a> Conversation<'a> {
             }
             Step::Ask(ask) => {
                 self.log.reveal();
-                self.answer(&ask);
+                self.answer(ask);
             }
-            Step::Withdraw(_) => {}
+            Step::Withdraw(id) => self.withdrawn(&id),
             Step::Ready => {
                 // A process that was started for this turn: what it has now (MCP servers, say) is its own.
                 if self.running.starting.take().is_some() {
@@ -369,18 +433,29 @@ impl<'a> Conversation<'a> {
         }
     }
 
-    /// Answers an ask by policy. This is the place where asks for people will branch off.
-    fn answer(&mut self, ask: &Ask) {
-        let allowed =
-            self.agent.asks == AskPolicy::Allow && matches!(ask.kind, AskKind::Permission { .. });
+    // === asks ===
+
+    /// Answers an ask as it is known, or by policy, or asks a person.
+    fn answer(&mut self, ask: Ask) {
+        let data = asks::data(&ask.kind);
+        if let Some(answer) = self.known(&ask.kind, &data) {
+            self.tell(&ask.id, &answer);
+            return;
+        }
+        let policy = asks::policy(&self.agent.config, &self.log.scope.caller, &ask.kind);
+        if policy == AskPolicy::Ask {
+            self.ask(ask, data);
+            return;
+        }
+        let allowed = policy == AskPolicy::Allow;
         self.translator.asked(&ask.kind, allowed);
         let answer = if allowed {
             Answer::Allow { input: None }
         } else {
             let message = match &ask.kind {
                 AskKind::Permission { tool, .. } => format!(
-                    "{tool} was not allowed: nobody can be asked here, and the operator's policy is \
-                     `agents.{}.asks: deny`. Continue without it, or say what you would have done.",
+                    "{tool} was not allowed: the operator's policy for this caller is to deny it (`agents.{}.asks`, \
+                     `ask_rules`). Continue without it, or say what you would have done.",
                     self.agent.key
                 ),
                 AskKind::Question { .. } => {
@@ -389,7 +464,127 @@ impl<'a> Conversation<'a> {
             };
             Answer::Deny { message }
         };
-        let steps = self.running.driver.answer(&ask.id, &answer);
+        self.tell(&ask.id, &answer);
+    }
+
+    /// An answer that was given already: for the session, or while the process was gone.
+    fn known(&mut self, kind: &AskKind, data: &Value) -> Option<Answer> {
+        let passes = &mut self.granted.passes;
+        if let Some(place) = passes.iter().position(|pass| asks::same(&pass.ask, data)) {
+            return Some(passes.remove(place).answer);
+        }
+        match kind {
+            AskKind::Permission { tool, .. } if self.granted.tools.contains(tool) => {
+                Some(Answer::Allow { input: None })
+            }
+            _ => None,
+        }
+    }
+
+    fn ask(&mut self, ask: Ask, data: Value) {
+        let now = Timestamp::now();
+        let row = AskRow {
+            id: Arc::from(uuid::Uuid::now_v7().to_string()),
+            n: self.log.n,
+            task: self.log.id.clone(),
+            scope: self.log.scope.clone(),
+            context_id: self.log.context_id.clone(),
+            ask: data,
+            ends_turn: false,
+            created: now,
+            deadline: asks::deadline(now, &self.house.config),
+        };
+        self.fresh.push(row.clone());
+        self.waiting.push(Waiting { ask, row });
+        if self.waiting.len() == 1 {
+            self.waiting_since = Instant::now();
+            self.pose();
+        }
+    }
+
+    /// Shows the first question that waits.
+    fn pose(&mut self) {
+        if let Some(Waiting { row, .. }) = self.waiting.first() {
+            self.translator.pose(&row.id, &row.ask, row.deadline);
+            self.posing = true;
+        }
+    }
+
+    /// A person has answered; the task is stored as working again. False when the ask is not here.
+    fn answered(&mut self, id: &str, decision: &Decision) -> bool {
+        let Some(place) = self.waiting.iter().position(|one| *one.row.id == *id) else {
+            return false;
+        };
+        let Waiting { ask, .. } = self.waiting.remove(place);
+        if let (Decision::Allow { session: true, .. }, AskKind::Permission { tool, .. }) =
+            (decision, &ask.kind)
+        {
+            self.granted.tools.insert(tool.clone());
+        }
+        self.tell(&ask.id, &decision.answer());
+        self.next_question();
+        true
+    }
+
+    /// The agent does not want to know any more.
+    fn withdrawn(&mut self, id: &str) {
+        let Some(place) = self.waiting.iter().position(|one| one.ask.id == *id) else {
+            return;
+        };
+        let Waiting { row, .. } = self.waiting.remove(place);
+        self.house.asks.take(&row.id);
+        self.fresh.retain(|fresh| fresh.id != row.id);
+        self.gone.push(row.id);
+        if place == 0 {
+            self.next_question();
+            if self.waiting.is_empty() && self.cause.is_none() {
+                self.translator.status("the question was withdrawn", None);
+            }
+        }
+    }
+
+    /// The next question, or the turn goes on where it stood.
+    fn next_question(&mut self) {
+        if self.waiting.is_empty() {
+            self.deadline += self.waiting_since.elapsed();
+            self.spoke = Instant::now();
+        } else {
+            self.pose();
+        }
+    }
+
+    /// The turn is over, and with it whatever was asked in it.
+    fn void(&mut self) {
+        for Waiting { row, .. } in std::mem::take(&mut self.waiting) {
+            self.house.asks.take(&row.id);
+        }
+    }
+
+    /// The process is not waited for any longer; the question stays the task's status.
+    async fn parked(&mut self) -> Option<Outcome> {
+        let mut held = std::mem::take(&mut self.held);
+        held.append(&mut self.translator.take());
+        if !held.is_empty() {
+            for record in &mut held {
+                if let Record::Status(update) = record {
+                    update.status.state = TaskState::InputRequired;
+                }
+            }
+            self.pose();
+            held.append(&mut self.translator.take());
+            let stored = self
+                .log
+                .record(&self.house.store, held, Durability::Written)
+                .await;
+            if let Err(error) = stored {
+                self.house.telemetry.store_failed(self.log, &error);
+            }
+        }
+        None
+    }
+
+    fn tell(&mut self, ask: &str, answer: &Answer) {
+        let steps = self.running.driver.answer(ask, answer);
         self.take(steps);
     }
 
@@ -471,16 +666,37 @@ impl<'a> Conversation<'a> {
     }
 
     async fn show(&mut self) {
-        let records = self.translator.take();
-        if records.is_empty() {
+        let mut records = std::mem::take(&mut self.held);
+        records.append(&mut self.translator.take());
+        if !self.waiting.is_empty() && !self.posing {
+            self.held = records;
+            return;
+        }
+        self.posing = false;
+        let fresh = std::mem::take(&mut self.fresh);
+        let mut also: Vec<Write> = fresh
+            .iter()
+            .cloned()
+            .map(Box::new)
+            .map(Write::Ask)
+            .collect();
+        also.extend(self.gone.drain(..).map(|id| Write::AskGone { id }));
+        if records.is_empty() && also.is_empty() {
             return;
         }
         self.spoke = Instant::now();
-        if let Err(error) = self
+        // Known before it is shown: whoever sees it may answer at once.
+        for row in &fresh {
+            self.house.asks.add(row.clone());
+        }
+        let stored = self
             .log
-            .record(&self.house.store, records, Durability::Written)
-            .await
-        {
+            .record_with(&self.house.store, also, records, Durability::Written)
+            .await;
+        if let Err(error) = stored {
+            for row in &fresh {
+                self.house.asks.take(&row.id);
+            }
             self.house.telemetry.store_failed(self.log, &error);
             let hint = "the operator must make room on the disk of `state_dir`".to_owned();
             self.stop(Cause::Fault(

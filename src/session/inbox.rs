@@ -3,6 +3,7 @@
 use super::actor::canceled;
 use super::registry::Live;
 use super::{House, Order, Turn};
+use crate::asks::Decision;
 use crate::store::Durability;
 use pilothouse_a2a::id::TaskId;
 use std::collections::VecDeque;
@@ -21,6 +22,8 @@ pub(super) struct Inbox {
 pub(super) enum Interruption {
     /// A caller cancels the running task.
     Cancel(oneshot::Sender<bool>),
+    /// Somebody answers an ask of the running task.
+    Answer(Arc<str>, Decision, oneshot::Sender<bool>),
     /// The server stops.
     Stop,
 }
@@ -74,7 +77,9 @@ impl Inbox {
             };
             match order {
                 Some(Order::Turn(turn)) => return Heard::Turn(Box::new(turn)),
-                Some(Order::Cancel(_, done)) => drop(done.send(false)),
+                Some(Order::Cancel(_, done) | Order::Answer(_, _, _, done)) => {
+                    let _ = done.send(false);
+                }
                 Some(Order::Evict) => return Heard::Evict,
                 Some(Order::Nudge) | None => return Heard::Nudge,
             }
@@ -95,6 +100,12 @@ impl Inbox {
                     return Interruption::Cancel(done);
                 }
                 Some(Order::Cancel(task, done)) => self.cancel_waiting(&task, done),
+                Some(Order::Answer(task, ask, decision, done)) if task == *running => {
+                    return Interruption::Answer(ask, decision, done);
+                }
+                Some(Order::Answer(_, _, _, done)) => {
+                    let _ = done.send(false);
+                }
                 Some(Order::Evict | Order::Nudge) | None => {}
             }
         }

@@ -1,6 +1,7 @@
 //! The map of live sessions and the places for processes.
 
 use super::{File, House, Key, Order, Turn, actor};
+use crate::asks::{Decision, Pass};
 use crate::store::{self, Durability, Scope, SessionRow};
 use crate::task::TaskLog;
 use pilothouse_a2a::id::ContextId;
@@ -249,6 +250,22 @@ impl Sessions {
         Ok(())
     }
 
+    /// Hands an answer to the process that asked. False when it is gone.
+    pub async fn answer(&self, log: &TaskLog, ask: &Arc<str>, decision: &Decision) -> bool {
+        let key = Key {
+            scope: log.scope.clone(),
+            context_id: log.context_id.clone(),
+        };
+        let orders = {
+            let map = self.live.map();
+            map.get(&key).map(|handle| handle.orders.clone())
+        };
+        let Some(orders) = orders else { return false };
+        let (done, answer) = oneshot::channel();
+        let order = Order::Answer(log.id.clone(), ask.clone(), decision.clone(), done);
+        orders.send(order).is_ok() && answer.await.unwrap_or(false)
+    }
+
     /// Cancels a task and waits until it is over. False when there was nothing to cancel any more.
     ///
     /// # Errors
@@ -344,12 +361,24 @@ impl Admission {
     }
 
     /// Hands the turn to the session's actor.
-    pub fn submit(mut self, log: Arc<TaskLog>, prompt: pilothouse_agents::Turn, files: Vec<File>) {
+    pub fn submit(self, log: Arc<TaskLog>, prompt: pilothouse_agents::Turn, files: Vec<File>) {
+        self.submit_with(log, prompt, files, None);
+    }
+
+    /// The same, with what was decided about its ask.
+    pub fn submit_with(
+        mut self,
+        log: Arc<TaskLog>,
+        prompt: pilothouse_agents::Turn,
+        files: Vec<File>,
+        pass: Option<Pass>,
+    ) {
         self.submitted = true;
         let turn = Turn {
             log,
             prompt,
             files,
+            pass,
             slot: self.slot.take(),
             started: self.now,
         };

@@ -4,6 +4,8 @@
 //! line for people and a data part. Adjacent pieces of text become one update, up to [`PIECE`] bytes.
 
 use super::bounded;
+use crate::asks;
+use crate::store::AskRow;
 use crate::task::{ANSWER, Record, TaskLog, answer_id};
 use pilothouse_a2a::event::{TaskArtifactUpdateEvent, TaskStatusUpdateEvent};
 use pilothouse_a2a::id::{ArtifactId, MessageId};
@@ -313,6 +315,16 @@ impl Translator {
         self.out.push(record);
     }
 
+    /// The question that the caller is to answer, as the task's status.
+    pub(super) fn pose(&mut self, id: &str, ask: &Value, deadline: Timestamp) {
+        self.flush();
+        let mut data = ask.clone();
+        data["askId"] = id.into();
+        data["deadline"] = json!(deadline);
+        let record = self.status_record(TaskState::InputRequired, &asks::words(ask), Some(data));
+        self.out.push(record);
+    }
+
     fn status_record(&mut self, state: TaskState, line: &str, data: Option<Value>) -> Record {
         let message = Some(self.message(line.to_owned(), data));
         status(&self.log, state, message, None)
@@ -346,7 +358,13 @@ impl Translator {
     }
 
     /// The end of the turn: what is left, and the final status.
-    pub(super) fn finish(&mut self, outcome: Outcome, facts: &Facts) -> Vec<Record> {
+    /// `ask` is that of a turn that ends with a question.
+    pub(super) fn finish(
+        &mut self,
+        outcome: Outcome,
+        facts: &Facts,
+        ask: Option<&AskRow>,
+    ) -> Vec<Record> {
         if let Outcome::Completed {
             answer: Some(answer),
         } = &outcome
@@ -367,6 +385,13 @@ impl Translator {
                 (TaskState::Completed, remark.then_some((text, None)))
             }
             Outcome::InputRequired { question, data } => {
+                let data = match (data, ask) {
+                    (Some(Value::Object(mut data)), Some(ask)) => {
+                        data.insert("askId".to_owned(), (*ask.id).into());
+                        Some(Value::Object(data))
+                    }
+                    (data, _) => data,
+                };
                 (TaskState::InputRequired, Some((question, data)))
             }
             Outcome::AuthRequired { message } => (TaskState::AuthRequired, Some((message, None))),

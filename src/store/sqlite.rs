@@ -1,5 +1,6 @@
 //! The store on SQLite: opening, the writer thread, what a write does to the tables.
 
+mod asks;
 mod push;
 mod read;
 
@@ -17,10 +18,11 @@ use std::thread::JoinHandle;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 /// Migrations by number; the database remembers the last one in `user_version`.
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     include_str!("../../migrations/sqlite/0001_event_log.sql"),
     include_str!("../../migrations/sqlite/0002_push.sql"),
     include_str!("../../migrations/sqlite/0003_keys.sql"),
+    include_str!("../../migrations/sqlite/0004_asks.sql"),
 ];
 
 /// Batches that may wait for the writer; a full queue holds back whoever writes.
@@ -428,6 +430,8 @@ impl Write {
             Self::PushFailing { n, id, since } => push::failing(connection, *n, id, *since)?,
             Self::PushEnded { n, id, state } => push::ended(connection, *n, id, state)?,
             Self::PushGone { n, id } => push::gone(connection, *n, id)?,
+            Self::Ask(row) => asks::put(connection, row)?,
+            Self::AskGone { id } => asks::gone(connection, id)?,
             Self::Key { scope, key, print, n } => connection
                 .prepare_cached(
                     "INSERT OR IGNORE INTO keys (caller, agent, key, print, n) VALUES (?1, ?2, ?3, ?4, ?5)",
@@ -435,6 +439,7 @@ impl Write {
                 .execute(params![&*scope.caller, &*scope.agent, key, &print[..], n])?,
             Self::TaskGone { n } => {
                 connection.prepare_cached("DELETE FROM keys WHERE n = ?1")?.execute(params![n])?;
+                asks::task_gone(connection, *n)?;
                 push::task_gone(connection, *n)?;
                 connection
                     .prepare_cached("DELETE FROM events WHERE key BETWEEN ?1 AND ?2")?

@@ -1,7 +1,7 @@
 //! One call over any of the three bindings of v1.0: what is asked and what is answered is JSON of v1.0.
 
 use crate::h2c::{self, framed};
-use crate::http::{Event, Events};
+use crate::http::{self, Event, Events};
 use crate::world::{OWNER, World};
 use pilothouse_a2a::dialect::Dialect;
 use pilothouse_a2a::error::{ERRORS, ErrorKind};
@@ -9,6 +9,8 @@ use pilothouse_a2a::operation::Operation;
 use pilothouse_a2a::pb;
 use serde_json::value::to_raw_value;
 use serde_json::{Value, json};
+use std::net::SocketAddr;
+use std::time::Duration;
 
 /// A binding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,8 +25,9 @@ pub(crate) const BINDINGS: [Binding; 3] = [Binding::JsonRpc, Binding::Rest, Bind
 
 /// A world seen through one binding.
 #[derive(Clone)]
-pub(crate) struct Door<'a> {
-    world: &'a World,
+pub(crate) struct Door {
+    address: SocketAddr,
+    patience: Duration,
     binding: Binding,
     prefix: String,
     headers: Vec<(String, String)>,
@@ -47,9 +50,10 @@ pub(crate) enum Watched {
 
 impl World {
     /// The world as the owner sees it through this binding.
-    pub(crate) fn through(&self, binding: Binding) -> Door<'_> {
+    pub(crate) fn through(&self, binding: Binding) -> Door {
         let door = Door {
-            world: self,
+            address: self.address(),
+            patience: self.patience(),
             binding,
             prefix: String::new(),
             headers: Vec::new(),
@@ -58,7 +62,7 @@ impl World {
     }
 }
 
-impl Door<'_> {
+impl Door {
     /// Another caller.
     pub(crate) fn token(self, token: &str) -> Self {
         self.header("authorization", &format!("Bearer {token}"))
@@ -139,10 +143,17 @@ impl Door<'_> {
             headers.push(("content-type", "application/json"));
         }
         headers.extend(pairs(&self.headers));
-        let answer = self.world.ask(verb, path, &headers, body.as_bytes());
+        let answer = http::ask(
+            self.address,
+            verb,
+            path,
+            &headers,
+            body.as_bytes(),
+            self.patience,
+        );
         let kind = answer.header("content-type").unwrap_or_default();
         if kind.starts_with("text/event-stream") {
-            let events = Events::of(answer, self.world.patience());
+            let events = Events::of(answer, self.patience);
             return Ok(Watched::Sse(Box::new(events)));
         }
         let reply = answer.whole();
@@ -156,8 +167,8 @@ impl Door<'_> {
         let path = format!("{}{}", self.prefix, operation.names().grpc);
         let mut headers = vec![("content-type", "application/grpc"), ("te", "trailers")];
         headers.extend(pairs(&self.headers));
-        let (address, patience) = (self.world.address(), self.world.patience());
-        let answer = h2c::ask(address, &path, &headers, framed(&message), patience);
+        let body = framed(&message);
+        let answer = h2c::ask(self.address, &path, &headers, body, self.patience);
         assert_eq!(answer.http, 200);
         // An answer without a message is an error: it has its status in front.
         let refused = answer.headers.contains_key("grpc-status");

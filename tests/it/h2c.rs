@@ -65,11 +65,7 @@ pub(crate) fn ask(
             .await
             .unwrap();
         tokio::spawn(connection);
-        let mut request = Request::post(format!("http://{address}{path}"));
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        let request = request.body(Full::new(Bytes::from(body))).unwrap();
+        let request = request(address, path, headers, body);
         let response = timeout(patience, sender.send_request(request)).await;
         let response = response
             .unwrap_or_else(|_| panic!("no answer to {path} within {patience:?}"))
@@ -87,6 +83,78 @@ pub(crate) fn ask(
         patience,
         _connection: connection,
     }
+}
+
+/// Posts many bodies at once over one connection: the statuses of the answers, in their order.
+pub(crate) fn ask_at_once(
+    address: SocketAddr,
+    path: &str,
+    headers: &[(&str, &str)],
+    bodies: Vec<Vec<u8>>,
+    patience: Duration,
+) -> Vec<i32> {
+    let runtime = runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let socket = TcpStream::connect(address).await.unwrap();
+        let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(socket))
+            .await
+            .unwrap();
+        tokio::spawn(connection);
+        let asks = bodies.into_iter().map(|body| {
+            let mut sender = sender.clone();
+            let request = request(address, path, headers, body);
+            async move {
+                let response = sender.send_request(request).await.unwrap();
+                let body = response.into_body().collect().await.unwrap();
+                let status = &body.trailers().unwrap()["grpc-status"];
+                status.to_str().unwrap().parse().unwrap()
+            }
+        });
+        let all = futures_util::future::join_all(asks);
+        timeout(patience, all).await.unwrap()
+    })
+}
+
+/// Posts a body and closes the connection after so long, whatever has come by then.
+pub(crate) fn ask_and_leave(
+    address: SocketAddr,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: Vec<u8>,
+    stay: Duration,
+) {
+    let runtime = runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let socket = TcpStream::connect(address).await.unwrap();
+        let (mut sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(socket))
+            .await
+            .unwrap();
+        tokio::spawn(connection);
+        let _ = timeout(
+            stay,
+            sender.send_request(request(address, path, headers, body)),
+        )
+        .await;
+    });
+}
+
+fn request(
+    address: SocketAddr,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: Vec<u8>,
+) -> Request<Full<Bytes>> {
+    let mut request = Request::post(format!("http://{address}{path}"));
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    request.body(Full::new(Bytes::from(body))).unwrap()
 }
 
 impl Answer {

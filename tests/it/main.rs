@@ -37,6 +37,7 @@ mod guards;
 mod hostile;
 mod imports;
 mod input_required;
+mod leaving;
 mod limits;
 mod list;
 mod many_agents;

@@ -2,7 +2,7 @@
 
 use crate::bindings::{BINDINGS, Binding};
 use crate::reading::{answer, at_once, message, message_in, message_to, state, states, text_of};
-use crate::world::{BOB, World};
+use crate::world::{BOB, OWNER, World};
 use pilothouse_a2a::error::ErrorKind;
 use pilothouse_a2a::operation::Operation;
 use serde_json::{Value, json};
@@ -215,6 +215,31 @@ fn a_key_finds_its_task_however_the_answer_is_wanted() {
     let mut other = at_once(params);
     other["configuration"]["historyLength"] = json!(0);
     assert_eq!(keyed(&world, "key-1", &other)["id"], first["id"]);
+}
+
+#[test]
+fn a_key_is_known_in_older_dialects_too() {
+    let world = World::start();
+    let send = |method: &str, message: Value| {
+        let params = json!({"id": "mine", "message": message});
+        let body = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
+        let authorization = format!("Bearer {OWNER}");
+        let headers = [
+            ("authorization", authorization.as_str()),
+            ("idempotency-key", method),
+        ];
+        let reply = world.post("/", &headers, body.to_string().as_bytes());
+        answer(&reply.json()["result"])
+    };
+    let v0_3 = || {
+        let id = uuid::Uuid::new_v4().to_string();
+        json!({"kind": "message", "messageId": id, "role": "user", "parts": [{"kind": "text", "text": "count"}]})
+    };
+    let v0_1 = || json!({"role": "user", "parts": [{"type": "text", "text": "count"}]});
+    let said = [send("message/send", v0_3()), send("message/send", v0_3())];
+    assert_eq!(said, ["1", "1"]);
+    let said = [send("tasks/send", v0_1()), send("tasks/send", v0_1())];
+    assert_eq!(said, ["1", "1"]);
 }
 
 #[test]

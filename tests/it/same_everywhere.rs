@@ -1,10 +1,11 @@
 //! The same over JSON-RPC, HTTP+JSON and gRPC: results, errors, and the events of a stream.
 
+mod errors;
+
 use crate::bindings::{BINDINGS, Binding, Door, Told};
 use crate::http::Event;
-use crate::processes::await_some;
 use crate::reading::{answer, at_once, message, message_to, state, states, text_of, words};
-use crate::world::{PATIENCE, World};
+use crate::world::World;
 use pilothouse_a2a::error::ErrorKind;
 use pilothouse_a2a::operation::Operation;
 use serde_json::{Value, json};
@@ -18,11 +19,7 @@ fn told_everywhere(world: &World, operation: Operation, params: &Value) -> Error
     told_by(operation, params, |binding| world.through(binding))
 }
 
-fn told_by<'a>(
-    operation: Operation,
-    params: &Value,
-    door: impl Fn(Binding) -> Door<'a>,
-) -> ErrorKind {
+fn told_by(operation: Operation, params: &Value, door: impl Fn(Binding) -> Door) -> ErrorKind {
     let told: Vec<Told> = BINDINGS
         .iter()
         .map(|binding| door(*binding).error(operation, params))
@@ -194,6 +191,41 @@ fn a_message_to_a_working_task_is_its_next_turn() {
 }
 
 #[test]
+fn all_that_a_message_holds_is_kept_alike() {
+    let world = World::start();
+    let part = |member: &str, value: Value| json!({member: value, "metadata": {"of": member}});
+    let mut file = part("raw", json!("aGVsbG8="));
+    file["filename"] = json!("hello.txt");
+    file["mediaType"] = json!("text/plain");
+    let parts = json!([
+        part("text", json!("say x")),
+        file,
+        part(
+            "data",
+            json!({"deep": [1, -2.5, true, null, {"text": "ü"}], "empty": {}})
+        ),
+        part("url", json!("https://files.example.com/a.txt")),
+    ]);
+    for binding in BINDINGS {
+        let message = json!({
+            "messageId": format!("of-{binding:?}"),
+            "contextId": format!("context-{binding:?}"),
+            "role": "ROLE_USER",
+            "parts": parts,
+            "metadata": {"number": 3, "list": ["a", {"b": null}]},
+            "extensions": ["https://extensions.example.com/one"],
+            "referenceTaskIds": ["some-task"],
+        });
+        let params = json!({"message": message});
+        let reply = world.through(binding).well(Operation::SendMessage, &params);
+        let mut kept = reply["task"]["history"][0].clone();
+        assert_eq!(kept["taskId"], reply["task"]["id"]);
+        kept.as_object_mut().unwrap().remove("taskId");
+        assert_eq!(as_doubles(&kept), as_doubles(&message), "{binding:?}");
+    }
+}
+
+#[test]
 fn a_sent_stream_has_the_same_shape() {
     let world = World::start();
     let shapes: Vec<Vec<String>> = BINDINGS
@@ -293,178 +325,4 @@ fn a_client_that_goes_away_leaves_its_task_alone() {
         world.cue(&cue);
         assert_eq!(answer(&world.await_state(&id, &["COMPLETED"])), "done");
     }
-}
-
-// === errors ===
-
-#[test]
-fn a_task_that_is_not_there_is_told_alike() {
-    let world = World::start();
-    let id = uuid::Uuid::now_v7().to_string();
-    for operation in [
-        Operation::GetTask,
-        Operation::CancelTask,
-        Operation::SubscribeToTask,
-    ] {
-        assert_eq!(
-            told_everywhere(&world, operation, &json!({"id": id})),
-            ErrorKind::TaskNotFound
-        );
-    }
-    let params = message_to(&id, "say x");
-    for operation in [Operation::SendMessage, Operation::SendStreamingMessage] {
-        assert_eq!(
-            told_everywhere(&world, operation, &params),
-            ErrorKind::TaskNotFound
-        );
-    }
-}
-
-#[test]
-fn a_task_that_is_over_is_told_alike() {
-    let world = World::start();
-    let id = text_of(&world.say("say x"), "id").to_owned();
-    let params = json!({"id": id});
-    assert_eq!(
-        told_everywhere(&world, Operation::CancelTask, &params),
-        ErrorKind::TaskNotCancelable
-    );
-    assert_eq!(
-        told_everywhere(&world, Operation::SubscribeToTask, &params),
-        ErrorKind::UnsupportedOperation
-    );
-    assert_eq!(
-        told_everywhere(&world, Operation::SendMessage, &message_to(&id, "say y")),
-        ErrorKind::UnsupportedOperation
-    );
-}
-
-#[test]
-fn a_wrong_field_is_told_alike() {
-    let world = World::start();
-    assert_eq!(
-        told_everywhere(&world, Operation::ListTasks, &json!({"pageToken": "junk"})),
-        ErrorKind::InvalidParams
-    );
-    let id = text_of(&world.say("ask which?"), "id").to_owned();
-    let mut params = message_to(&id, "say x");
-    params["message"]["contextId"] = json!("another");
-    assert_eq!(
-        told_everywhere(&world, Operation::SendMessage, &params),
-        ErrorKind::InvalidParams
-    );
-}
-
-#[test]
-fn a_missing_token_is_told_alike() {
-    let world = World::start();
-    let kind = told_by(Operation::ListTasks, &json!({}), |binding| {
-        world.through(binding).token("wrong")
-    });
-    assert_eq!(kind, ErrorKind::Unauthenticated);
-}
-
-#[test]
-fn a_version_that_is_not_served_is_told_alike() {
-    let world = World::start();
-    let kind = told_by(Operation::ListTasks, &json!({}), |binding| {
-        world.through(binding).header("a2a-version", "99.0")
-    });
-    assert_eq!(kind, ErrorKind::VersionNotSupported);
-}
-
-#[test]
-fn the_patch_of_a_version_does_not_matter() {
-    let world = World::start();
-    for binding in BINDINGS {
-        let door = world.through(binding).header("a2a-version", "1.0.7");
-        door.well(Operation::ListTasks, &json!({}));
-    }
-}
-
-#[test]
-fn too_many_messages_are_told_alike() {
-    let world = World::describe()
-        .config(json!({"limits": {"rate": 1}}))
-        .start();
-    world.say("say x");
-    let told: Vec<ErrorKind> = BINDINGS
-        .iter()
-        .map(|binding| {
-            let door = world.through(*binding);
-            door.error(Operation::SendMessage, &message("say x")).kind
-        })
-        .collect();
-    assert_eq!(told, [ErrorKind::ResourceExhausted; 3]);
-}
-
-#[test]
-fn a_body_that_is_too_large_is_told_alike() {
-    let world = World::describe()
-        .config(json!({"limits": {"body": "16KiB"}}))
-        .start();
-    let params = message(&"x".repeat(20_000));
-    assert_eq!(
-        told_everywhere(&world, Operation::SendMessage, &params),
-        ErrorKind::TooLarge
-    );
-}
-
-#[test]
-fn push_notifications_that_are_off_are_told_alike() {
-    let world = World::describe()
-        .config(json!({"push": {"enabled": false}}))
-        .start();
-    let id = text_of(&world.say("say x"), "id").to_owned();
-    let params = json!({"taskId": id, "url": "https://hooks.example.com/"});
-    assert_eq!(
-        told_everywhere(&world, Operation::CreateTaskPushNotificationConfig, &params),
-        ErrorKind::PushNotificationNotSupported
-    );
-}
-
-#[test]
-fn push_notification_configs_are_kept_alike() {
-    let world = World::describe()
-        .config(json!({"push": {"allow": ["127.0.0.1"]}}))
-        .start();
-    let id = text_of(&world.say("say x"), "id").to_owned();
-    for binding in BINDINGS {
-        let door = world.through(binding);
-        let config = json!({"taskId": id, "id": "mine", "url": "http://127.0.0.1:1/hook"});
-        door.well(Operation::CreateTaskPushNotificationConfig, &config);
-        let named = json!({"taskId": id, "id": "mine"});
-        let found = results(&world, Operation::GetTaskPushNotificationConfig, &named);
-        assert_all_equal(&found);
-        let lists = results(
-            &world,
-            Operation::ListTaskPushNotificationConfigs,
-            &json!({"taskId": id}),
-        );
-        assert_all_equal(&lists);
-        assert_eq!(lists[0]["configs"][0], found[0]);
-        // Removing is idempotent (specification 3.1.10).
-        for _ in 0..2 {
-            door.well(Operation::DeleteTaskPushNotificationConfig, &named);
-        }
-        assert_eq!(
-            told_everywhere(&world, Operation::GetTaskPushNotificationConfig, &named),
-            ErrorKind::TaskNotFound
-        );
-    }
-}
-
-#[test]
-fn every_visit_is_audited_by_its_operation() {
-    let world = World::start();
-    for binding in BINDINGS {
-        world
-            .through(binding)
-            .well(Operation::SendMessage, &message("say x"));
-    }
-    await_some("three entries", PATIENCE, || {
-        let log = std::fs::read_to_string(world.path("audit.jsonl")).ok()?;
-        let entries = log.lines().filter(|line| line.contains("SendMessage"));
-        (entries.count() == 3).then_some(())
-    });
 }

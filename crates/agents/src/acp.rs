@@ -19,15 +19,20 @@
 //!   so that a space or newline before it does not help. A zero-width space does, with all of them.
 //! - The protocol has no place for the reason of a refusal and none for a changed input: a denied
 //!   tool is refused without words, and a tool whose input was changed does not run.
-//! - Some agents report a failure of the model API as text and end the turn as if all were well.
+//! - Some agents report a failure of the model API as text and end the turn as if all were well:
+//!   Codex tells it beside the text, Copilot does not.
+//! - Gemini answers `session/load` before it has repeated the history, which would run into the
+//!   answer: the prompt waits until the agent is silent.
 //! - `cost` counts from the start of the session, in one agent so do the tokens.
 
 mod ask;
 mod failure;
+mod form;
 mod handshake;
 mod hear;
 pub mod preset;
 mod prompt;
+mod session;
 mod tool;
 mod usage;
 mod wire;
@@ -36,8 +41,9 @@ use crate::{
     Answer, Driver, Event, Exit, Launch, Life, Outcome, Output, Refusal, Setting, Step, Turn,
 };
 use ask::Pending;
-use handshake::{Call, Login, Session};
+use handshake::{Call, Login};
 use serde_json::{Value, json};
+use session::Session;
 use std::collections::BTreeMap;
 use std::mem;
 use std::time::Duration;
@@ -46,6 +52,9 @@ use usage::Totals;
 /// How long an agent may take until its session is open; starting one is all computing, and many
 /// may start at a time.
 const HANDSHAKE: Duration = Duration::from_secs(180);
+
+/// How long an agent must be silent after `session/load` before it gets the prompt.
+const SILENCE: Duration = Duration::from_millis(200);
 
 /// How an agent is run.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -78,6 +87,8 @@ pub struct Acp {
     agent: Option<Agent>,
     login: Login,
     session: Option<Session>,
+    /// A session was loaded and its history may still come; whether some came lately.
+    settling: Option<bool>,
     ready: bool,
     turn: Option<TurnState>,
     /// Asks that wait for an answer, by our id.
@@ -111,6 +122,8 @@ struct TurnState {
     line_ended: bool,
     /// Whether the agent reported a failure of its own beside the text.
     broken: bool,
+    /// The last words that belong to none of its messages, where it numbers them.
+    notice: String,
     tools: BTreeMap<String, tool::Tool>,
     tokens: usage::Tokens,
 }
@@ -127,6 +140,7 @@ impl Acp {
             agent: None,
             login: Login::Unasked,
             session: None,
+            settling: None,
             ready: false,
             turn: None,
             pending: BTreeMap::new(),
@@ -196,7 +210,9 @@ impl Driver for Acp {
             ..TurnState::default()
         });
         let mut steps = self.advance();
-        if self.session.is_none() {
+        if self.settling.is_some() {
+            steps.push(Step::Wake(SILENCE));
+        } else if self.session.is_none() {
             steps.push(Step::Wake(HANDSHAKE));
         }
         steps
@@ -218,8 +234,17 @@ impl Driver for Acp {
     }
 
     fn woke(&mut self) -> Vec<Step> {
-        if self.session.is_some() {
-            return Vec::new();
+        match self.settling {
+            Some(true) => {
+                self.settling = Some(false);
+                return vec![Step::Wake(SILENCE)];
+            }
+            Some(false) => {
+                self.settling = None;
+                return self.advance();
+            }
+            None if self.session.is_some() => return Vec::new(),
+            None => {}
         }
         let awaited = self
             .awaiting

@@ -363,3 +363,24 @@ fn debug_shows_no_secret() {
     ]);
     assert!(!format!("{loaded:?}").contains("hunter2"));
 }
+
+#[test]
+fn a_preset_gives_what_its_agent_needs_and_other_keys_change_it() {
+    let text = "agents:\n  one: {preset: gemini}\n  two: {preset: qwen, program: /opt/qwen, args: [--acp, -d]}\n";
+    let folder = Folder::with([("pilothouse.yaml", text)]);
+    let flags = Flags {
+        agent: Some("one".to_owned()),
+        agent_args: vec!["--debug".to_owned()],
+        ..Flags::default()
+    };
+    let agents = folder.try_load([], &flags).unwrap().config.agents;
+    let (one, two) = (&agents["one"], &agents["two"]);
+    assert_eq!(one.driver, crate::config::DriverKind::Acp);
+    assert_eq!(one.program.as_deref(), Some("gemini"));
+    assert_eq!(one.args, ["--acp", "--debug"]);
+    assert_eq!(one.auth_method.as_deref(), Some("gemini-api-key"));
+    assert_eq!(one.env.presets, ["proxy", "ca", "gemini"]);
+    assert_eq!(two.program.as_deref(), Some("/opt/qwen"));
+    assert_eq!(two.args, ["--acp", "-d"]);
+    assert_eq!(two.auth_method.as_deref(), Some("openai"));
+}

@@ -128,3 +128,34 @@ fn two_callers_cannot_share_a_token() {
         "`auth.tokens.ci` is the token of another caller too; give each its own",
     );
 }
+
+fn protocol(change: impl FnOnce(&mut Agent)) -> String {
+    problem(|config| {
+        let mut agent = Agent::of(DriverKind::Acp);
+        change(&mut agent);
+        config.agents.insert("other".to_owned(), agent);
+    })
+}
+
+#[test]
+fn an_agent_of_the_protocol_needs_a_program_or_a_preset() {
+    let refused = protocol(|_| ());
+    assert!(refused.starts_with("`agents.other.program` is missing"));
+    assert!(refused.contains("gemini"));
+    assert_eq!(
+        protocol(|agent| agent.program = Some("bot".to_owned())),
+        "ok"
+    );
+}
+
+#[test]
+fn a_preset_that_is_not_known_is_refused_with_the_nearest() {
+    let refused = protocol(|agent| agent.preset = Some("gemin".to_owned()));
+    assert!(refused.ends_with("did you mean `gemini`?"), "{refused}");
+}
+
+#[test]
+fn keys_of_the_protocol_are_refused_with_another_driver() {
+    let refused = problem(|config| claude(config).mode = Some("plan".to_owned()));
+    assert!(refused.starts_with("`agents.claude.mode` has a meaning with `driver: acp` alone"));
+}

@@ -17,10 +17,15 @@ fn permission(events: &[Event]) -> &Value {
     found.unwrap_or_else(|| panic!("nobody was asked: {events:#?}"))
 }
 
+/// A world whose operator denies what is not allowed.
+fn denying(model: &Model) -> crate::building::Builder {
+    claude(model).config(json!({"agents": {"claude": {"asks": "deny"}}}))
+}
+
 #[test]
 fn a_tool_that_is_not_allowed_is_denied_and_the_task_says_so() {
     let model = Model::start();
-    let world = claude(&model).start();
+    let world = denying(&model).start();
     let events = world
         .stream("SendStreamingMessage", message(COMMAND))
         .rest();
@@ -35,7 +40,7 @@ fn a_tool_that_is_not_allowed_is_denied_and_the_task_says_so() {
 #[test]
 fn the_agent_is_told_how_the_operator_can_allow_it() {
     let model = Model::start();
-    let world = claude(&model).start();
+    let world = denying(&model).start();
     // The model repeats the last result of a tool.
     let told = answer(&world.say(COMMAND));
     assert!(told.contains("agents.claude.asks"), "{told}");
@@ -75,7 +80,7 @@ fn a_file_in_the_workspace_is_written_without_asking() {
 #[test]
 fn a_file_outside_of_the_workspace_is_not_written() {
     let model = Model::start();
-    let world = claude(&model).start();
+    let world = denying(&model).start();
     let file = world.path("outside.txt");
     let events = world
         .stream(
@@ -90,7 +95,7 @@ fn a_file_outside_of_the_workspace_is_not_written() {
 #[test]
 fn a_question_that_nobody_can_answer_does_not_keep_the_task() {
     let model = Model::start();
-    let world = claude(&model).start();
+    let world = denying(&model).start();
     let events = world
         .stream(
             "SendStreamingMessage",

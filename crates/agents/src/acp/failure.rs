@@ -11,6 +11,8 @@ use std::time::Duration;
 /// How much of an error is told, in bytes.
 const WORDS: usize = 4 * 1024;
 
+const NOT_THE_PROTOCOL: &str = "the program must speak the Agent Client Protocol on its standard input; check `program`, `args` and its own settings";
+
 fn failed(message: String, hint: Option<String>) -> Outcome {
     Outcome::Failed { message, hint }
 }
@@ -23,7 +25,7 @@ pub(super) fn words(error: &RpcError) -> String {
     let message = inner
         .as_ref()
         .and_then(|value| value["error"]["message"].as_str())
-        .unwrap_or(message);
+        .unwrap_or_else(|| message.strip_prefix("Internal error: ").unwrap_or(message));
     let data = error.data.as_ref();
     let details = data.and_then(|data| match data {
         Value::String(text) => Some(text.as_str()),
@@ -48,7 +50,9 @@ pub(super) fn of_call(options: &AcpOptions, call: Call, error: &RpcError) -> Out
     }
     let hint = match error.code {
         AUTH_REQUIRED => Some(credential(options, &[])),
-        code => by_status(code, options).or_else(|| by_words(&said, options)),
+        code => by_status(code, options)
+            .or_else(|| by_words(&said, options))
+            .or_else(|| (call == Call::Initialize).then(|| NOT_THE_PROTOCOL.to_owned())),
     };
     match call {
         Call::Prompt => failed(said, hint),
@@ -112,7 +116,9 @@ pub(super) fn of_stop(reason: &str) -> Outcome {
         },
         "cancelled" => failed(
             "the agent gave the turn up by itself".to_owned(),
-            hint("a tool that it needed may have been refused; allow it, or say how to go on without it"),
+            hint(
+                "a tool that it needed may have been refused; allow it, or say how to go on without it",
+            ),
         ),
         other => failed(
             format!("the agent stopped for a reason unknown to this version: `{other}`"),
@@ -121,15 +127,17 @@ pub(super) fn of_stop(reason: &str) -> Outcome {
     }
 }
 
-/// The agent reported a failure beside its words.
-pub(super) fn broken() -> Outcome {
-    failed(
-        "the agent could not finish the turn; its last words say why".to_owned(),
-        Some(
-            "check the model's name, its address and the credential in the agent's settings"
-                .to_owned(),
-        ),
-    )
+/// The agent reported a failure beside its words; `notice` is what it said last of its own.
+pub(super) fn broken(options: &AcpOptions, notice: &str) -> Outcome {
+    if notice.trim().is_empty() {
+        return failed("the agent could not finish the turn".to_owned(), None);
+    }
+    let said = words(&RpcError {
+        message: Some(notice.to_owned()),
+        ..RpcError::default()
+    });
+    let hint = by_words(&said, options);
+    failed(said, hint)
 }
 
 /// A process that ended within a turn.
@@ -143,12 +151,9 @@ pub(super) fn of_exit(options: &AcpOptions, exit: &Exit, awaited: Option<Call>) 
         ),
         _ => exit.describe(program),
     };
-    let hint = by_words(said, options).or_else(|| exit.hint()).or_else(|| {
-        (awaited == Some(Call::Initialize)).then(|| {
-            "the program must speak the Agent Client Protocol on its standard input; check `program` and `args`"
-                .to_owned()
-        })
-    });
+    let hint = by_words(said, options)
+        .or_else(|| exit.hint())
+        .or_else(|| (awaited == Some(Call::Initialize)).then(|| NOT_THE_PROTOCOL.to_owned()));
     failed(message, hint)
 }
 
@@ -160,10 +165,7 @@ pub(super) fn silent(options: &AcpOptions, awaited: &str, patience: Duration) ->
             options.program,
             patience.as_secs()
         ),
-        Some(
-            "the program must speak the Agent Client Protocol on its standard input; check `program` and `args`"
-                .to_owned(),
-        ),
+        Some(NOT_THE_PROTOCOL.to_owned()),
     )
 }
 

@@ -1,7 +1,8 @@
 //! From a fresh process to an open session: what is still to be done, and what each answer means.
 
+use super::session::Session;
 use super::wire::{self, AUTH_REQUIRED, Initialized, METHOD_NOT_FOUND, Opened, RpcError};
-use super::{Acp, Agent, failure, prompt};
+use super::{Acp, Agent, SILENCE, failure, prompt};
 use crate::{Event, Outcome, Step};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -52,64 +53,11 @@ pub(super) enum Login {
     Done,
 }
 
-/// A session of the agent.
-#[derive(Debug, Default)]
-pub(super) struct Session {
-    pub(super) id: String,
-    pub(super) model: Option<String>,
-    mode: Setup,
-    model_setup: Setup,
-}
-
-/// What is to be chosen in a session, and from what.
-#[derive(Debug, Default)]
-struct Setup {
-    /// The option that holds it; none where the protocol has a method of its own for it.
-    option: Option<String>,
-    current: Option<String>,
-    /// Id and name of what is offered.
-    offered: Vec<(String, String)>,
-    done: bool,
-}
-
-impl Setup {
-    /// The id of what is wanted, by id, by name, or by the last part of an id that is an address.
-    fn find(&self, wanted: &str) -> Option<&str> {
-        let same = |text: &str| text.eq_ignore_ascii_case(wanted);
-        let ids = self.offered.iter();
-        ids.clone()
-            .find(|(id, _)| id == wanted)
-            .or_else(|| {
-                ids.clone().find(|(id, name)| {
-                    same(name)
-                        || id
-                            .rsplit_once('#')
-                            .is_some_and(|(_, fragment)| same(fragment))
-                })
-            })
-            .map(|(id, _)| id.as_str())
-    }
-
-    fn list(&self) -> String {
-        let ids: Vec<&str> = self
-            .offered
-            .iter()
-            .take(12)
-            .map(|(id, _)| id.as_str())
-            .collect();
-        let more = if self.offered.len() > ids.len() {
-            ", .."
-        } else {
-            ""
-        };
-        format!("{}{more}", ids.join(", "))
-    }
-}
-
 impl Acp {
     /// The next request, if a turn waits and no other request is under way.
     pub(super) fn advance(&mut self) -> Vec<Step> {
-        if self.awaiting.is_some() || self.turn.as_ref().is_none_or(|turn| turn.sent) {
+        let busy = self.awaiting.is_some() || self.settling.is_some();
+        if busy || self.turn.as_ref().is_none_or(|turn| turn.sent) {
             return Vec::new();
         }
         match self.next() {
@@ -262,11 +210,13 @@ impl Acp {
         self.session = Some(session);
         self.totals.restart(call != Call::New);
         self.setting.resume = Some(id.clone());
+        self.settling = (call == Call::Load).then_some(false);
         let first = !std::mem::replace(&mut self.ready, true);
         first
             .then_some(Step::Ready)
             .into_iter()
             .chain([Step::Conversation(id)])
+            .chain(self.settling.map(|_| Step::Wake(SILENCE)))
             .collect()
     }
 
@@ -360,72 +310,4 @@ impl From<Initialized> for Agent {
             auth_methods: methods.into_iter().map(|method| method.id).collect(),
         }
     }
-}
-
-impl From<Opened> for Session {
-    /// Options are what the protocol prefers; modes and models of their own are its older form.
-    fn from(opened: Opened) -> Self {
-        let options = opened.config_options.unwrap_or_default();
-        let modes = opened.modes.unwrap_or_default();
-        let models = opened.models.unwrap_or_default();
-        let mode = Setup {
-            current: modes.current_mode_id,
-            offered: modes
-                .available_modes
-                .unwrap_or_default()
-                .into_iter()
-                .map(|mode| (mode.id, mode.name.unwrap_or_default()))
-                .collect(),
-            ..Setup::default()
-        };
-        let model = Setup {
-            current: models.current_model_id,
-            offered: models
-                .available_models
-                .unwrap_or_default()
-                .into_iter()
-                .map(|model| (model.model_id, model.name.unwrap_or_default()))
-                .collect(),
-            ..Setup::default()
-        };
-        let mode = option(&options, "mode").unwrap_or(mode);
-        let model = option(&options, "model").unwrap_or(model);
-        Self {
-            id: String::new(),
-            model: model.current.clone(),
-            mode,
-            model_setup: model,
-        }
-    }
-}
-
-/// The option of this category, with its values, those of groups included.
-fn option(options: &[Value], category: &str) -> Option<Setup> {
-    let text = |value: &Value, key: &str| value.get(key).and_then(Value::as_str).map(str::to_owned);
-    let found = options
-        .iter()
-        .find(|option| option["category"] == category)
-        .or_else(|| options.iter().find(|option| option["id"] == category))?;
-    let values = found.get("options").and_then(Value::as_array)?;
-    let offered = values
-        .iter()
-        .flat_map(
-            |value| match value.get("options").and_then(Value::as_array) {
-                Some(group) => group.iter().collect(),
-                None => vec![value],
-            },
-        )
-        .filter_map(|value| {
-            Some((
-                text(value, "value")?,
-                text(value, "name").unwrap_or_default(),
-            ))
-        })
-        .collect();
-    Some(Setup {
-        option: Some(text(found, "id")?),
-        current: text(found, "currentValue"),
-        offered,
-        done: false,
-    })
 }

@@ -91,12 +91,17 @@ impl Acp {
         let Some(turn) = &self.turn else {
             return Vec::new();
         };
-        let (heard, broken, interrupted) = (turn.tokens, turn.broken, turn.interrupted);
+        let (heard, interrupted) = (turn.tokens, turn.interrupted);
+        let broken = turn
+            .broken
+            .then(|| failure::broken(&self.options, &turn.notice));
         let usage = self.used(prompted, heard);
         let outcome = match prompted.stop_reason.as_deref().unwrap_or("end_turn") {
-            "end_turn" if broken && interrupted => Outcome::Canceled,
-            "end_turn" if broken => failure::broken(),
-            "end_turn" => Outcome::Completed { answer: None },
+            "end_turn" => match broken {
+                Some(_) if interrupted => Outcome::Canceled,
+                Some(failed) => failed,
+                None => Outcome::Completed { answer: None },
+            },
             "cancelled" if interrupted => Outcome::Canceled,
             reason => failure::of_stop(reason),
         };
@@ -205,6 +210,10 @@ impl Acp {
         match self.awaiting {
             // The history of a session that is loaded.
             Some((_, Call::Load | Call::Resume)) => return Ok(Vec::new()),
+            None if self.settling.is_some() => {
+                self.settling = Some(true);
+                return Ok(Vec::new());
+            }
             Some((_, Call::Prompt)) if self.is_ours(told) => {}
             // Words that no turn waits for, or of another session.
             _ if kind == "session_info_update" => return Ok(Vec::new()),
@@ -255,6 +264,16 @@ impl Acp {
         };
         if text.is_empty() {
             return Ok(Vec::new());
+        }
+        if update.message_id.is_none() {
+            // A remark of the agent itself is not the model's answer.
+            if let Some(remark) = text.strip_prefix("Warning: ") {
+                return Ok(vec![Step::Say(Event::Status {
+                    text: remark.trim().to_owned(),
+                    data: None,
+                })]);
+            }
+            text.clone_into(&mut turn.notice);
         }
         let fresh = turn.message.as_deref() != update.message_id.as_deref();
         if fresh {

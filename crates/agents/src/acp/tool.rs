@@ -98,12 +98,12 @@ impl Tool {
     /// All that somebody who decides on it wants to see.
     pub(super) fn to_decide(&self, id: &str, options: Value) -> (String, Value, Option<String>) {
         let input = json!({
-            "toolCallId": id,
             "title": self.title,
             "kind": self.kind,
             "rawInput": self.input,
             "content": self.content,
             "locations": self.locations,
+            "toolCallId": id,
             "options": options,
         });
         (self.name(), input, self.title.clone())

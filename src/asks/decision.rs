@@ -1,0 +1,219 @@
+//! What a person answers to an ask, by a data part or in plain words.
+
+use crate::store::AskRow;
+use pilothouse_a2a::error::Error;
+use pilothouse_a2a::message::{Message, PartContent};
+use pilothouse_agents::Answer;
+use serde_json::Value;
+
+/// An answer to an ask.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Decision {
+    /// The tool may run.
+    Allow {
+        /// With this input instead of its own.
+        input: Option<Value>,
+        /// And again in this session without being asked.
+        session: bool,
+    },
+    /// It may not.
+    Deny {
+        /// Why, for the agent.
+        reason: String,
+    },
+    /// The answer to a question: words, a list of them, or `{question: words}`.
+    Words(Value),
+}
+
+impl Decision {
+    /// The answer as a driver takes it.
+    pub fn answer(&self) -> Answer {
+        match self {
+            Self::Allow { input, .. } => Answer::Allow {
+                input: input.clone(),
+            },
+            Self::Deny { reason } => Answer::Deny {
+                message: reason.clone(),
+            },
+            Self::Words(words) => Answer::Allow {
+                input: Some(words.clone()),
+            },
+        }
+    }
+
+    /// What an agent is told that asked before its process was ended, so that it goes on from there.
+    pub fn told(&self, ask: &Value) -> String {
+        let tool = ask.get("tool").and_then(Value::as_str).unwrap_or("a tool");
+        let input = ask
+            .get("input")
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        match self {
+            Self::Allow { .. } => format!(
+                "You had asked for the permission to use {tool} with the input {input}, and were interrupted. It is \
+                 granted now: make that same call again and go on."
+            ),
+            Self::Deny { reason } => format!(
+                "You had asked for the permission to use {tool} with the input {input}, and were interrupted. It is \
+                 denied: {reason} Go on without it."
+            ),
+            Self::Words(words) => {
+                let text = ask.get("text").and_then(Value::as_str).unwrap_or_default();
+                let words = words
+                    .as_str()
+                    .map_or_else(|| words.to_string(), ToOwned::to_owned);
+                format!("You had asked: {text}\nThe answer is: {words}\nGo on with it.")
+            }
+        }
+    }
+
+    /// An answer to a question that ended its turn, as the words of the next one.
+    pub fn plain(&self) -> String {
+        match self {
+            Self::Allow { .. } => "allow".to_owned(),
+            Self::Deny { reason } => format!("deny: {reason}"),
+            Self::Words(Value::String(words)) => words.clone(),
+            Self::Words(words) => words.to_string(),
+        }
+    }
+}
+
+/// The decision that a message brings.
+///
+/// # Errors
+///
+/// What is wrong with it, naming what could be said instead.
+pub fn read(ask: &AskRow, message: &Message) -> Result<Decision, Error> {
+    let is_question = ask.ask.get("kind").and_then(Value::as_str) == Some("question");
+    let given = message.parts.iter().find_map(|part| match &part.content {
+        PartContent::Data(data) if is_decision(data) => Some(data),
+        _ => None,
+    });
+    match given {
+        Some(data) => by_data(ask, data, is_question),
+        None => {
+            let text = message.text_content();
+            let text = text.trim();
+            if text.is_empty() {
+                return Err(Error::invalid("message.parts", advice(is_question)));
+            }
+            Ok(by_words(ask, text, is_question))
+        }
+    }
+}
+
+/// The id that a message's data part answers, if it names one.
+pub fn named(message: &Message) -> Option<&str> {
+    message.parts.iter().find_map(|part| match &part.content {
+        PartContent::Data(data) => data.get("askId").and_then(Value::as_str),
+        _ => None,
+    })
+}
+
+fn is_decision(data: &Value) -> bool {
+    ["decision", "answers", "answer", "optionId", "askId"]
+        .iter()
+        .any(|field| data.get(field).is_some())
+}
+
+fn advice(is_question: bool) -> &'static str {
+    if is_question {
+        "answer by a data part {\"answers\": {question: words}} or {\"answer\": words}, or in plain words"
+    } else {
+        "answer by a data part {\"decision\": \"allow\" | \"allow_session\" | \"deny\", \"reason\"?, \"input\"?}, or in \
+         plain words: `allow`, `deny: why`"
+    }
+}
+
+fn by_data(ask: &AskRow, data: &Value, is_question: bool) -> Result<Decision, Error> {
+    let word = |field: &str| data.get(field).and_then(Value::as_str);
+    let wrong = |field: &str| Error::invalid(field, advice(is_question));
+    let denied = || Decision::Deny {
+        reason: word("reason").unwrap_or("it was denied").to_owned(),
+    };
+    if is_question {
+        let words = data.get("answers").or_else(|| data.get("answer"));
+        return match (words, word("optionId"), word("decision")) {
+            (Some(words), ..) if !words.is_null() => Ok(Decision::Words(words.clone())),
+            (_, Some(option), _) if options(ask).any(|known| known == option) => {
+                Ok(Decision::Words(option.into()))
+            }
+            (_, Some(_), _) => Err(Error::invalid("optionId", known_options(ask))),
+            (_, _, Some("deny")) => Ok(denied()),
+            _ => Err(wrong("answers")),
+        };
+    }
+    match word("decision").or_else(|| word("optionId")) {
+        Some("allow") => Ok(Decision::Allow {
+            input: changed(data)?,
+            session: false,
+        }),
+        Some("allow_session") => Ok(Decision::Allow {
+            input: changed(data)?,
+            session: true,
+        }),
+        Some("deny") => Ok(denied()),
+        Some(_) => Err(Error::invalid("decision", known_options(ask))),
+        None => Err(wrong("decision")),
+    }
+}
+
+fn changed(data: &Value) -> Result<Option<Value>, Error> {
+    match data.get("input") {
+        None | Some(Value::Null) => Ok(None),
+        Some(input @ Value::Object(_)) => Ok(Some(input.clone())),
+        Some(_) => Err(Error::invalid(
+            "input",
+            "must be an object: the tool's whole input",
+        )),
+    }
+}
+
+fn options(ask: &AskRow) -> impl Iterator<Item = &str> {
+    let options = ask.ask.get("options").and_then(Value::as_array);
+    options
+        .into_iter()
+        .flatten()
+        .filter_map(|option| option.get("id").and_then(Value::as_str))
+}
+
+fn known_options(ask: &AskRow) -> String {
+    let known: Vec<_> = options(ask).collect();
+    format!("not an option of this ask; there are {}", known.join(", "))
+}
+
+fn by_words(ask: &AskRow, text: &str, is_question: bool) -> Decision {
+    if is_question {
+        let lower = text.to_lowercase();
+        let known = options(ask).find(|known| known.to_lowercase() == lower);
+        return Decision::Words(known.unwrap_or(text).into());
+    }
+    let (first, rest) = text.split_once(':').unwrap_or((text, ""));
+    let first = first.trim().trim_end_matches(['.', '!']).to_lowercase();
+    match first.as_str() {
+        "allow" | "yes" | "y" | "ok" | "okay" | "approve" | "approved" if rest.is_empty() => {
+            Decision::Allow {
+                input: None,
+                session: false,
+            }
+        }
+        "always" | "allow for the session" | "allow for this session" | "allow_session"
+            if rest.is_empty() =>
+        {
+            Decision::Allow {
+                input: None,
+                session: true,
+            }
+        }
+        "deny" | "no" | "n" | "reject" | "denied" => Decision::Deny {
+            reason: match rest.trim() {
+                "" => "it was denied".to_owned(),
+                reason => reason.to_owned(),
+            },
+        },
+        // Whoever says something else wants something else: the tool does not run, and the agent hears it.
+        _ => Decision::Deny {
+            reason: text.to_owned(),
+        },
+    }
+}

@@ -1,0 +1,81 @@
+//! `/api/v1/asks`: what agents have asked, and the answers.
+
+use super::super::{Doors, json_response};
+use super::{admitted, failed};
+use crate::service::Client;
+use crate::store::AskRow;
+use axum::extract::{Path, Request, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use pilothouse_a2a::error::{Error, ErrorKind};
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// `GET /api/v1/asks`: the caller's open asks, oldest first.
+pub(in super::super) async fn list(State(doors): State<Arc<Doors>>, request: Request) -> Response {
+    let client = match admitted(&doors, &request) {
+        Ok(client) => client,
+        Err(response) => return *response,
+    };
+    let asks: Vec<_> = every_agent(&doors, &client)
+        .iter()
+        .flat_map(|client| doors.service.asks(client))
+        .map(|row| shown(&row))
+        .collect();
+    json_response(StatusCode::OK, json!({"asks": asks}).to_string())
+}
+
+/// `POST /api/v1/asks/{id}`: answers one, with what a data part of a message would hold.
+pub(in super::super) async fn answer(
+    State(doors): State<Arc<Doors>>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Response {
+    let client = match admitted(&doors, &request) {
+        Ok(client) => client,
+        Err(response) => return *response,
+    };
+    let (parts, body) = request.into_parts();
+    let given = match doors.read_body(&parts.headers, body).await {
+        Ok(body) => serde_json::from_slice::<Value>(&body)
+            .ok()
+            .filter(Value::is_object)
+            .ok_or_else(|| Error::new(ErrorKind::Parse, "the answer is no JSON object")),
+        Err(error) => Err(error),
+    };
+    let given = match given {
+        Ok(given) => given,
+        Err(error) => return failed(&error),
+    };
+    let clients = every_agent(&doors, &client);
+    let asked = |client: &&Client| doors.service.asks(client).iter().any(|row| *row.id == *id);
+    let client = clients.iter().find(asked).unwrap_or(&client);
+    match doors.service.answer_ask(client, &id, given).await {
+        Ok(log) => {
+            let body = json!({"taskId": log.id, "state": log.state()});
+            json_response(StatusCode::OK, body.to_string())
+        }
+        Err(error) => failed(&error),
+    }
+}
+
+/// The same caller with each agent.
+fn every_agent(doors: &Doors, client: &Client) -> Vec<Client> {
+    let agents = doors.service.sessions().house().agents.iter();
+    let each = |agent: &Arc<_>| Client {
+        caller: client.caller.clone(),
+        agent: Arc::clone(agent),
+    };
+    agents.map(each).collect()
+}
+
+fn shown(row: &AskRow) -> Value {
+    let mut ask = row.ask.clone();
+    ask["askId"] = (*row.id).into();
+    ask["taskId"] = json!(row.task);
+    ask["contextId"] = json!(row.context_id);
+    ask["agent"] = (*row.scope.agent).into();
+    ask["created"] = json!(row.created);
+    ask["deadline"] = json!(row.deadline);
+    ask
+}

@@ -1,0 +1,226 @@
+//! Answers to asks: to the process that waits for one, or by resuming the conversation that asked.
+
+use super::send::{broken, refused};
+use super::{Accepted, Client, Service, store_failed};
+use crate::asks::{self, Decision, Pass};
+use crate::config::AskTimeout;
+use crate::store::{AskRow, Durability, Write};
+use crate::task::{Record, TaskLog};
+use pilothouse_a2a::error::{Error, ErrorKind};
+use pilothouse_a2a::event::TaskStatusUpdateEvent;
+use pilothouse_a2a::message::{Message, Part, Role};
+use pilothouse_a2a::task::{TaskState, TaskStatus};
+use pilothouse_a2a::time::Timestamp;
+use pilothouse_agents::Turn as Prompt;
+use serde_json::Value;
+use std::sync::Arc;
+
+impl Service {
+    /// The open ask that a message answers: the one that it names, else the task's first one.
+    ///
+    /// # Errors
+    ///
+    /// When the message names an ask that is not open here.
+    pub(super) fn asked(&self, log: &TaskLog, message: &Message) -> Result<Option<AskRow>, Error> {
+        let named = asks::named(message);
+        let asks = &self.sessions.house().asks;
+        let found = match log.state() {
+            TaskState::InputRequired => asks.find(log.n, named),
+            _ => None,
+        };
+        match (found, named) {
+            (None, Some(_)) => Err(not_open_any_more()),
+            (found, _) => Ok(found),
+        }
+    }
+
+    /// The caller's open asks of an agent.
+    pub fn asks(&self, client: &Client) -> Vec<AskRow> {
+        self.sessions.house().asks.list(&client.scope())
+    }
+
+    /// Answers an ask by its id, with what a data part would hold.
+    ///
+    /// # Errors
+    ///
+    /// `TaskNotFound` for an ask that is not open or somebody else's; what is wrong with the answer.
+    pub async fn answer_ask(
+        &self,
+        client: &Client,
+        id: &str,
+        given: Value,
+    ) -> Result<Arc<TaskLog>, Error> {
+        let scope = client.scope();
+        let open = self.sessions.house().asks.list(&scope);
+        let row = open.into_iter().find(|row| *row.id == *id);
+        let row = row.ok_or_else(|| {
+            Error::new(ErrorKind::TaskNotFound, "no such ask is open").with("askId", id)
+        })?;
+        let (log, _) = self.find(client, &row.task, false).await?;
+        let mut given = given;
+        if let Value::Object(given) = &mut given {
+            given.insert("askId".to_owned(), id.into());
+        }
+        let mut message = Message::new(Role::User, vec![Part::data(given)]);
+        message.task_id = Some(log.id.clone());
+        message.context_id = Some(log.context_id.clone());
+        let told = self.prompt(&client.agent, &message)?;
+        let (service, asked) = (self.clone(), log.clone());
+        // Like a message: once begun, it comes to its end.
+        let taking = self
+            .sessions
+            .house()
+            .actors
+            .spawn(async move { service.continue_task(&asked, message, told, None).await });
+        match taking.await.unwrap_or_else(|_| Err(broken()))? {
+            Some(_) => Ok(log),
+            None => Err(not_open_any_more()),
+        }
+    }
+
+    /// Carries out what was decided about an ask that did not end its turn.
+    pub(super) async fn decided(
+        &self,
+        log: &Arc<TaskLog>,
+        row: AskRow,
+        decision: Decision,
+        message: Option<Message>,
+        mut also: Vec<Write>,
+    ) -> Result<Option<Accepted>, Error> {
+        let house = self.sessions.house();
+        // One of several answers gets it.
+        let Some(row) = house.asks.take(&row.id) else {
+            return Err(not_open_any_more());
+        };
+        also.push(Write::AskGone { id: row.id.clone() });
+        let before = log.head();
+        let records = message.map(Record::Message).into_iter();
+        let records = records.chain([state_record(log, TaskState::Working, None)]);
+        let stored = log
+            .record_with(&house.store, also, records.collect(), Durability::Synced)
+            .await;
+        match stored {
+            Ok(true) => {}
+            Ok(false) => return Ok(None),
+            Err(error) => {
+                house.asks.add(row);
+                return Err(store_failed(error));
+            }
+        }
+        if !self.sessions.answer(log, &row.id, &decision).await {
+            self.resume(log, &row, &decision).await?;
+        }
+        Ok(Some(Accepted {
+            log: log.clone(),
+            before: Some(before),
+        }))
+    }
+
+    /// The process that asked is gone: the conversation is resumed with what was decided.
+    async fn resume(
+        &self,
+        log: &Arc<TaskLog>,
+        row: &AskRow,
+        decision: &Decision,
+    ) -> Result<(), Error> {
+        let house = self.sessions.house();
+        let admitted = self
+            .sessions
+            .admit(&log.scope, log.context_id.clone(), true)
+            .await;
+        let admission = match admitted {
+            Ok(admission) => admission,
+            Err(error) => {
+                // It is asked again, with the same words.
+                house.asks.add(row.clone());
+                let mut data = row.ask.clone();
+                data["askId"] = (*row.id).into();
+                let parts = vec![Part::text(asks::words(&row.ask)), Part::data(data)];
+                let again = Message::new(Role::Agent, parts);
+                let records = vec![state_record(log, TaskState::InputRequired, Some(again))];
+                let also = vec![Write::Ask(Box::new(row.clone()))];
+                log.record_with(&house.store, also, records, Durability::Synced)
+                    .await
+                    .map_err(store_failed)?;
+                return Err(refused(error));
+            }
+        };
+        let prompt = Prompt {
+            text: decision.told(&row.ask),
+            message_id: pilothouse_a2a::id::MessageId::random().to_string(),
+            task_id: log.id.to_string(),
+            context_id: log.context_id.to_string(),
+            ..Prompt::default()
+        };
+        let pass = Pass {
+            ask: row.ask.clone(),
+            answer: decision.answer(),
+        };
+        log.turn_comes();
+        admission.submit_with(log.clone(), prompt, Vec::new(), Some(pass));
+        Ok(())
+    }
+
+    /// Decides about asks whose time is over, until the server stops.
+    pub async fn expire_asks(&self) {
+        let house = self.sessions.house();
+        loop {
+            let due = tokio::select! {
+                biased;
+                () = house.stop.cancelled() => return,
+                due = house.asks.expired() => due,
+            };
+            for row in due {
+                if let Err(error) = self.expire(row).await {
+                    tracing::warn!(%error, "an ask whose time is over could not be ended");
+                }
+            }
+        }
+    }
+
+    async fn expire(&self, row: AskRow) -> Result<(), Error> {
+        let house = self.sessions.house();
+        let open = house.config.asks.timeout;
+        let found = house.tasks.find(&row.scope, &row.task).await;
+        let Some(log) = found
+            .map_err(store_failed)?
+            .filter(|log| log.state() == TaskState::InputRequired)
+        else {
+            house.asks.take(&row.id);
+            return Ok(());
+        };
+        // A question that ended its turn has nobody who goes on without an answer.
+        if row.ends_turn || house.config.asks.then == AskTimeout::Cancel {
+            house.asks.forget(log.n);
+            let words = format!("nobody answered within {open} (`asks.timeout`)");
+            let message = Message::new(Role::Agent, vec![Part::text(words)]);
+            let records = vec![state_record(&log, TaskState::Canceled, Some(message))];
+            log.record(&house.store, records, Durability::Synced)
+                .await
+                .map_err(store_failed)?;
+            self.sessions.cancel(&log).await.map_err(store_failed)?;
+            return Ok(());
+        }
+        let reason = format!("nobody answered within {open}.");
+        self.decided(&log, row, Decision::Deny { reason }, None, Vec::new())
+            .await
+            .map(drop)
+    }
+}
+
+fn state_record(log: &TaskLog, state: TaskState, message: Option<Message>) -> Record {
+    let status = TaskStatus {
+        state,
+        message,
+        timestamp: Some(Timestamp::now()),
+    };
+    let (id, context) = (log.id.clone(), log.context_id.clone());
+    Record::Status(TaskStatusUpdateEvent::new(id, context, status))
+}
+
+fn not_open_any_more() -> Error {
+    Error::new(
+        ErrorKind::UnsupportedOperation,
+        "this ask is not open any more: it was answered, withdrawn, or its time is over",
+    )
+}

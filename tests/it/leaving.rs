@@ -1,0 +1,125 @@
+//! Clients that go away in the middle of a request: what was begun comes to its end all the same.
+
+use crate::bindings::Binding;
+use crate::h2c;
+use crate::http::connect;
+use crate::processes::await_some;
+use crate::reading::{answer, message, message_to, state, text_of};
+use crate::world::{OWNER, World};
+use pilothouse_a2a::operation::Operation;
+use serde_json::{Value, json};
+use std::io::Write;
+use std::thread::sleep;
+use std::time::Duration;
+
+/// How many clients leave, each a little later than the one before.
+const CLIENTS: u32 = 60;
+/// How much later.
+const LATER: Duration = Duration::from_micros(70);
+
+/// Posts a body and closes the connection after so long, whatever has come by then.
+fn post_and_leave(world: &World, path: &str, further: &str, body: &Value, stay: Duration) {
+    let (address, body) = (world.address(), body.to_string());
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {OWNER}\r\n{further}\
+         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    let mut socket = connect(address, world.patience());
+    socket.write_all((head + &body).as_bytes()).unwrap();
+    // Not to wait for anything: so that each leaves at another moment.
+    sleep(stay);
+}
+
+/// Sends `count` under many keys, leaving sooner or later while it is taken; then again under each,
+/// waiting for the answer: there is one task for each key, and it has come to its end.
+fn leave_and_come_back(leave: impl Fn(&World, u32, &Value)) {
+    let world = World::start();
+    let sent: Vec<Value> = (0..CLIENTS).map(|_| message("count")).collect();
+    for (n, params) in (0..).zip(&sent) {
+        leave(&world, n, params);
+    }
+    for (n, params) in sent.iter().enumerate() {
+        let door = world.through(Binding::JsonRpc);
+        let door = door.header("idempotency-key", &format!("key-{n}"));
+        let task = door.well(Operation::SendMessage, params)["task"].take();
+        assert_eq!(
+            (state(&task), answer(&task).as_str()),
+            ("COMPLETED", "1"),
+            "{task:#}"
+        );
+    }
+    assert_eq!(world.rpc("ListTasks", json!({}))["totalSize"], CLIENTS);
+}
+
+#[test]
+fn who_leaves_while_a_message_is_taken_finds_its_one_task_again() {
+    leave_and_come_back(|world, n, params| {
+        let body = json!({"jsonrpc": "2.0", "id": 1, "method": "SendMessage", "params": params});
+        let key = format!("Idempotency-Key: key-{n}\r\n");
+        post_and_leave(world, "/", &key, &body, n * LATER);
+    });
+}
+
+#[test]
+fn who_leaves_over_http_2_while_a_message_is_taken_finds_its_one_task_again() {
+    leave_and_come_back(|world, n, params| {
+        let authorization = format!("Bearer {OWNER}");
+        let key = format!("key-{n}");
+        let headers = [
+            ("authorization", authorization.as_str()),
+            ("content-type", "application/json"),
+            ("idempotency-key", key.as_str()),
+        ];
+        let body = params.to_string().into_bytes();
+        let stay = Duration::from_millis(1) + n * LATER;
+        h2c::ask_and_leave(world.address(), "/message:send", &headers, body, stay);
+    });
+}
+
+#[test]
+fn who_leaves_a_stream_while_its_message_is_taken_leaves_no_task_without_an_end() {
+    let world = World::start();
+    for n in 0..CLIENTS {
+        post_and_leave(&world, "/message:stream", "", &message("say x"), n * LATER);
+    }
+    // What came before this has been taken, or never will be.
+    world.say("say y");
+    await_some("the end of all tasks", world.patience(), || {
+        let count = |params: Value| world.rpc("ListTasks", params)["totalSize"].clone();
+        let ended = count(json!({"status": "TASK_STATE_COMPLETED"}));
+        (ended == count(json!({}))).then_some(())
+    });
+}
+
+#[test]
+fn an_answer_whose_sender_leaves_is_taken_whole_or_not_at_all() {
+    let world = World::start();
+    let asked: Vec<String> = (0..CLIENTS)
+        .map(|_| text_of(&world.say("ask which?"), "id").to_owned())
+        .collect();
+    for (n, id) in (0..).zip(&asked) {
+        let params = message_to(id, "say green");
+        post_and_leave(&world, "/message:send", "", &params, n * LATER);
+    }
+    for id in asked {
+        let task = world.await_state(&id, &["COMPLETED", "INPUT_REQUIRED"]);
+        if state(&task) == "INPUT_REQUIRED" {
+            let task = world.send(message_to(&id, "say green"));
+            assert_eq!(answer(&task), "green");
+        }
+    }
+}
+
+#[test]
+fn a_cancel_whose_sender_leaves_is_carried_out_or_can_be_asked_for_again() {
+    let world = World::start();
+    for n in 0..10 {
+        let id = world.begin_waiting("cue never", "never");
+        let path = format!("/tasks/{id}:cancel");
+        post_and_leave(&world, &path, "", &json!({}), n * 4 * LATER);
+        let task = world.rpc("CancelTask", json!({"id": id}));
+        assert_eq!(state(&task), "CANCELED");
+    }
+    world.await_no_agents();
+}
