@@ -66,14 +66,14 @@ enum Command {
     Serve(ServeArgs),
     /// Send a message and show the answer as it comes
     Send(send::SendArgs),
-    /// List, read, watch and cancel tasks
+    /// List, read, watch and cancel tasks, and answer what they ask
     Tasks {
         #[command(subcommand)]
         command: tasks::TasksCommand,
         #[command(flatten)]
         server: ServerArgs,
     },
-    /// List and show sessions
+    /// List, show, attach to and fork sessions
     Sessions {
         #[command(subcommand)]
         command: sessions::SessionsCommand,
@@ -222,9 +222,12 @@ pub fn run() -> ExitCode {
             let server = Server::find(&args, &environment, &cwd)?;
             tasks::run(command, &args, server, screen).await
         }),
-        Some(Command::Sessions { command, server }) => carry_out(async {
-            let server = Server::find(&server, &environment, &cwd)?;
-            sessions::run(command, server, screen).await
+        Some(Command::Sessions {
+            command,
+            server: args,
+        }) => carry_out(async {
+            let server = Server::find(&args, &environment, &cwd)?;
+            sessions::run(command, &args, server, screen, environment.get("TERM")).await
         }),
         Some(Command::Card(args)) => carry_out(async {
             let server = Server::find(&args.server(), &environment, &cwd)?;

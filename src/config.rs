@@ -6,6 +6,7 @@
 mod aliases;
 mod defaults;
 mod derive;
+mod dollars;
 mod dotenv;
 mod environment;
 mod error;
@@ -24,6 +25,7 @@ mod yaml;
 
 pub mod load;
 
+pub use dollars::Dollars;
 pub use environment::held_back;
 pub use error::Error;
 pub use load::{Environment, Flags, Loaded, load};
@@ -65,6 +67,8 @@ pub struct Config {
     pub processes: Processes,
     /// Sizes and rates.
     pub limits: Limits,
+    /// Ceilings of cost and tokens.
+    pub budgets: Budgets,
     /// Times.
     pub timeouts: Timeouts,
     /// The audit log: `stderr`, `off`, or a file.
@@ -247,6 +251,8 @@ pub struct Limits {
     pub prompt: Bytes,
     /// Longest line that an agent may write.
     pub line: Bytes,
+    /// Further tries of a turn that an overloaded model API refused before anything was done.
+    pub retries: u32,
     /// Largest answer of one turn.
     pub answer: Bytes,
     /// Last words of standard error that are kept.
@@ -273,6 +279,30 @@ pub struct Limits {
     pub store_readers: usize,
 }
 
+/// Ceilings of what turns may use; without one nothing is refused.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Budgets {
+    /// One task, over all of its turns.
+    pub task: Budget,
+    /// One session, over all of its tasks.
+    pub session: Budget,
+    /// One caller on one day (UTC).
+    pub caller: Budget,
+    /// All callers together on one day (UTC).
+    pub day: Budget,
+}
+
+/// A ceiling.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Budget {
+    /// US dollars, as the CLI states or estimates them.
+    pub cost_usd: Option<Dollars>,
+    /// Tokens: input, output, read from and written to caches.
+    pub tokens: Option<u64>,
+}
+
 /// Times.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -281,6 +311,10 @@ pub struct Timeouts {
     pub turn: Age,
     /// The session script.
     pub init: Age,
+    /// From a refusal of an overloaded model API to the next try; doubled each time.
+    pub retry: Age,
+    /// The longest time between two tries.
+    pub retry_max: Age,
     /// From an interrupt to its confirmation, before the process is ended.
     pub interrupt: Age,
     /// From SIGTERM to SIGKILL.
@@ -420,6 +454,8 @@ pub struct Agent {
     pub disallowed_tools: Option<Vec<String>>,
     /// `claude`: how often the CLI repeats a failed call of the model API.
     pub max_retries: u32,
+    /// Its ceilings, where they differ from `budgets`.
+    pub budgets: Budgets,
     /// `claude`: a folder that seeds each session's own `.claude`.
     pub defaults_dir: Option<PathBuf>,
 }

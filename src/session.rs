@@ -22,6 +22,7 @@ use crate::asks::{Asks, Decision, Pass};
 use crate::config::Config;
 use crate::process::Launcher;
 use crate::store::{Scope, SessionRow, Store};
+use crate::supervisor::Spec;
 use crate::task::{TaskLog, Tasks};
 use crate::telemetry::Telemetry;
 use crate::workspace::Workspaces;
@@ -76,6 +77,8 @@ pub struct Turn {
     pub files: Vec<File>,
     /// What was decided about it while its process was gone.
     pub pass: Option<Pass>,
+    /// The session that this turn's new one begins as a copy of.
+    pub fork: Option<Fork>,
     /// The place among the live processes, where it was free at once.
     pub slot: Option<OwnedSemaphorePermit>,
     /// Whether `WORKING` is stored already.
@@ -99,10 +102,31 @@ pub(crate) enum Order {
     Cancel(TaskId, oneshot::Sender<bool>),
     /// An ask of yours is answered; told whether it was still there.
     Answer(TaskId, Arc<str>, Decision, oneshot::Sender<bool>),
+    /// Interrupt this task's turn; the next one of it goes on from there.
+    Steer(TaskId),
+    /// Lend the conversation to a person at a terminal, when no turn runs.
+    Attach(Attach),
     /// Somebody else needs your process.
     Evict,
     /// Look whether you are still needed.
     Nudge,
+}
+
+/// A person who wants to go on with a conversation at a terminal.
+pub struct Attach {
+    /// Told how to start the CLI, or why not.
+    pub ready: oneshot::Sender<Result<Spec, String>>,
+    /// Resolves when the person has left.
+    pub left: oneshot::Receiver<()>,
+}
+
+/// A session that a new one begins as a copy of.
+#[derive(Debug, Clone)]
+pub struct Fork {
+    /// Its id, which names its folders.
+    pub session: Arc<str>,
+    /// The CLI's conversation.
+    pub conversation: Option<String>,
 }
 
 /// Whose session.

@@ -185,6 +185,28 @@ pub struct AskRow {
     pub deadline: Timestamp,
 }
 
+/// What was used.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Used {
+    /// Cost in millionths of a US dollar.
+    pub cost: u64,
+    /// Tokens of all kinds.
+    pub tokens: u64,
+}
+
+/// Whose usage is summed up.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Account {
+    /// A task's, by its number; it goes with its task.
+    Task(i64),
+    /// A session's, by its id; it goes with its session.
+    Session(Arc<str>),
+    /// A caller's on a day (since 1970-01-01 UTC).
+    Caller(Arc<str>, i64),
+    /// Everybody's on a day (since 1970-01-01 UTC).
+    Day(i64),
+}
+
 /// One change; a batch of them is applied whole or not at all.
 #[derive(Debug)]
 pub enum Write {
@@ -286,6 +308,19 @@ pub enum Write {
         print: [u8; 32],
         /// The number of the task that it made or continued.
         n: i64,
+    },
+    /// What a turn used on a day; it is added to all four accounts.
+    Usage {
+        /// The task's number.
+        n: i64,
+        /// The session's id.
+        session: Arc<str>,
+        /// The caller's name.
+        caller: Arc<str>,
+        /// The day, since 1970-01-01 UTC.
+        day: i64,
+        /// How much.
+        used: Used,
     },
     /// A task that is swept, with all its events.
     TaskGone {

@@ -14,6 +14,9 @@ use tokio::io::AsyncReadExt;
 /// What of a script's output is kept.
 const SCRIPT_OUTPUT: usize = 16 * 1024;
 
+/// Files that a fork may copy.
+const FORKED_FILES: usize = 200_000;
+
 /// Files that a defaults folder may bring; more is surely a mistake.
 const DEFAULTS_FILES: usize = 10_000;
 
@@ -127,6 +130,36 @@ impl Workspaces {
         }
         make(&workspace, "workspace.path")?;
         Ok(Folder { workspace, home })
+    }
+
+    /// Copies another session's workspace into a new one's, and its transcript, whose place `pattern` tells.
+    /// True where there was one.
+    ///
+    /// # Errors
+    ///
+    /// When something cannot be read or written, or there is too much of it.
+    pub fn fork(&self, from: &str, to: &Folder, pattern: Option<&str>) -> io::Result<bool> {
+        let mut left = FORKED_FILES;
+        if self.0.mode == WorkspaceMode::Session {
+            copy(&self.0.root.join(from), &to.workspace, &mut left)?;
+        }
+        let Some((before, after)) = pattern.and_then(|pattern| pattern.split_once("*/")) else {
+            return Ok(false);
+        };
+        let place = self.0.homes.join(from).join(before);
+        for entry in std::fs::read_dir(place).into_iter().flatten().flatten() {
+            let transcript = entry.path().join(after);
+            if transcript.is_file() {
+                let folder = to.home.join(before).join(entry.file_name());
+                DirBuilder::new()
+                    .mode(0o700)
+                    .recursive(true)
+                    .create(&folder)?;
+                std::fs::copy(transcript, folder.join(after))?;
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Removes a session's folders; a shared workspace stays.

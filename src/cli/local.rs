@@ -4,8 +4,8 @@ use super::failure::{Failure, causes, root_cause};
 use crate::config::{Config, Environment, Flags, Loaded, load};
 use clap::Args;
 use pilothouse_a2a::client::{Client, ClientError};
-use reqwest::Url;
-use reqwest::header::{AUTHORIZATION, HeaderValue};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use reqwest::{Method, Url};
 use serde::Deserialize;
 use serde_json::Value;
 use std::fmt;
@@ -14,6 +14,8 @@ use std::time::Duration;
 
 /// How long one answer of the house's own API may take.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long one may take that is held open.
+const FOREVER: Duration = Duration::from_secs(365 * 86_400);
 /// The largest answer of the house's own API that is read.
 const MAX_BODY: usize = 16 << 20;
 
@@ -147,40 +149,80 @@ impl Server {
     /// # Errors
     /// When nobody answers, or not with what was asked for.
     pub(super) async fn get(&self, path: &str) -> Result<Value, Failure> {
+        let response = self.answer(Method::GET, path, None).await?;
+        let body = body(response)
+            .await
+            .map_err(|error| self.unreachable(&error))?;
+        serde_json::from_slice(&body).map_err(|_| {
+            Failure::new(
+                super::exit::UNAVAILABLE,
+                format!("{} is no pilothouse", self.url),
+            )
+        })
+    }
+
+    /// Posts to the house's own API; the answer stays open for as long as it is held.
+    ///
+    /// # Errors
+    /// When nobody answers, or with a refusal.
+    pub(super) async fn open(
+        &self,
+        path: &str,
+        body: &Value,
+    ) -> Result<reqwest::Response, Failure> {
+        self.answer(Method::POST, path, Some(body)).await
+    }
+
+    /// An answer that is none of refusal; what is posted may be answered for ever.
+    async fn answer(
+        &self,
+        method: Method,
+        path: &str,
+        posted: Option<&Value>,
+    ) -> Result<reqwest::Response, Failure> {
         let url = parsed(&format!("{}{path}", self.url))?;
-        let mut request = http(&url, PATIENCE)?.get(url);
+        let mut request = http(&url, PATIENCE)?.request(method, url);
         if let Some(token) = &self.token {
             let mut value = HeaderValue::try_from(format!("Bearer {}", token.0))
                 .map_err(|_| Failure::usage("the token has characters that no header can carry"))?;
             value.set_sensitive(true);
             request = request.header(AUTHORIZATION, value);
         }
-        let response = request
-            .send()
+        if let Some(posted) = posted {
+            request = request
+                .header(CONTENT_TYPE, "application/json")
+                .body(posted.to_string())
+                .timeout(FOREVER);
+        }
+        let response = tokio::time::timeout(PATIENCE, request.send())
             .await
+            .map_err(|_| Failure::unreachable(&self.url, "it does not answer"))?
             .map_err(|error| self.unreachable(&error))?;
         let status = response.status().as_u16();
-        let body = body(response)
-            .await
-            .map_err(|error| self.unreachable(&error))?;
-        match status {
-            200 => serde_json::from_slice(&body).map_err(|_| {
-                Failure::new(
-                    super::exit::UNAVAILABLE,
-                    format!("{} is no pilothouse", self.url),
-                )
-            }),
-            401 | 403 => Err(Failure::not_authorised(&self.url)),
-            404 => Err(Failure::usage(
-                told(&body).unwrap_or_else(|| format!("{} has no {path}", self.url)),
-            )),
-            _ => Err(Failure::new(
+        if status == 200 {
+            return Ok(response);
+        }
+        let body = tokio::time::timeout(PATIENCE, body(response)).await;
+        let told = body.ok().and_then(Result::ok).and_then(|body| told(&body));
+        Err(match (status, told) {
+            (401, _) => Failure::not_authorised(&self.url),
+            // Without words of its own it is the token that is meant.
+            (403, told) if posted.is_none() || told.is_none() => Failure::not_authorised(&self.url),
+            (403, Some(told)) => Failure::new(super::exit::NOT_AUTHORISED, told),
+            (404 | 409, Some(told)) => Failure::usage(told),
+            (404, None) => Failure::usage(format!("{} has no {path}", self.url)),
+            (_, told) => Failure::new(
                 super::exit::UNAVAILABLE,
-                told(&body).unwrap_or_else(|| {
+                told.unwrap_or_else(|| {
                     format!("{} answers {path} with HTTP status {status}", self.url)
                 }),
-            )),
-        }
+            ),
+        })
+    }
+
+    /// Whether it is reached by a loopback address.
+    pub(super) fn is_here(&self) -> bool {
+        Url::parse(&self.url).is_ok_and(|url| is_loopback(&url))
     }
 
     /// A failed request to this server as people read it.
@@ -188,7 +230,8 @@ impl Server {
         Failure::of_client(error, &self.url)
     }
 
-    fn unreachable(&self, error: &reqwest::Error) -> Failure {
+    /// A connection that failed.
+    pub(super) fn unreachable(&self, error: &reqwest::Error) -> Failure {
         Failure::unreachable(&self.url, &root_cause(error))
     }
 }

@@ -149,24 +149,6 @@ pub(super) fn last_message(task: &Task) -> Option<String> {
     Some(last.text_content()).filter(|text| !text.trim().is_empty())
 }
 
-/// What may be chosen as an answer.
-pub(super) fn options(task: &Task) -> Vec<String> {
-    let parts = task
-        .status
-        .message
-        .iter()
-        .flat_map(|message| &message.parts);
-    let data = parts.filter_map(|part| match &part.content {
-        PartContent::Data(data) => data.get("options")?.as_array(),
-        PartContent::Text(_) | PartContent::Raw(_) | PartContent::Url(_) => None,
-    });
-    let label = |option: &Value| {
-        let text = option.as_str().or_else(|| option.get("label")?.as_str());
-        text.map(clean_line)
-    };
-    data.flatten().filter_map(label).collect()
-}
-
 /// The text of an artifact.
 pub(super) fn text_of(artifact: &Artifact) -> String {
     artifact.parts.iter().filter_map(Part::as_text).collect()

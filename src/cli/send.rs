@@ -4,10 +4,11 @@ use super::exit;
 use super::failure::Failure;
 use super::follow::{End, Interrupt, Show, follow, json_safe};
 use super::local::{Server, ServerArgs};
-use super::outcome::{files, options, summary, words};
+use super::outcome::{files, summary, words};
+use super::tasks::Ask;
 use super::terminal::{BAD, Screen, clean, clean_line, styled};
 use clap::Args;
-use pilothouse_a2a::client::ClientError;
+use pilothouse_a2a::client::{Client, ClientError};
 use pilothouse_a2a::error::ErrorKind;
 use pilothouse_a2a::event::StreamResponse;
 use pilothouse_a2a::id::{ContextId, TaskId};
@@ -16,6 +17,7 @@ use pilothouse_a2a::operation::{
     SendMessageConfiguration, SendMessageRequest, SendMessageResponse,
 };
 use pilothouse_a2a::task::{Task, TaskState};
+use pilothouse_a2a::time::Timestamp;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -94,22 +96,49 @@ pub(super) async fn run(
         let response = client.send(&request).await.map_err(failure)?;
         return print_accepted(response, args.json, &mut std::io::stdout().lock());
     }
+    let way = Way {
+        url: args.server.url.as_deref(),
+        agent: args.agent.as_deref(),
+    };
+    converse(&client, &request, (screen, args.json), way, failure).await
+}
+
+/// How the server and the agent are named in a command, where they have to be.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Way<'a> {
+    /// `--url`.
+    pub(super) url: Option<&'a str>,
+    /// `--agent`.
+    pub(super) agent: Option<&'a str>,
+}
+
+/// Sends a message and shows its task until that is over, or asks; the exit code of the outcome.
+///
+/// # Errors
+/// When nothing could be sent, or the answer could not be followed.
+pub(super) async fn converse(
+    client: &Client,
+    request: &SendMessageRequest,
+    (screen, json): (Screen, bool),
+    way: Way<'_>,
+    failure: impl Fn(ClientError) -> Failure,
+) -> Result<u8, Failure> {
     let began = Instant::now();
-    let mut show = Show::new(std::io::stdout(), screen, args.json);
-    let mut end = match client.stream(&request).await {
-        Ok(events) => follow(&client, events, &mut show, Interrupt::Cancels, false).await?,
+    let mut show = Show::new(std::io::stdout(), screen, json);
+    let mut end = match client.stream(request).await {
+        Ok(events) => follow(client, events, &mut show, Interrupt::Cancels, false).await?,
         Err(error) if error.kind() == Some(ErrorKind::UnsupportedOperation) => End::NoStream,
         Err(error) => return Err(failure(error)),
     };
     if end == End::NoStream {
         // An agent that does not stream answers once.
-        let event = event(client.send(&request).await.map_err(failure)?);
+        let event = event(client.send(request).await.map_err(failure)?);
         show.take(&event)?;
         show.finish()?;
         end = End::Settled;
     }
     if let Some(task) = show.task() {
-        tell(task, Some(began), screen, args.server.url.as_deref());
+        tell(task, Some(began), screen, way);
     }
     Ok(left_or(end, show.task(), show.code()))
 }
@@ -124,7 +153,7 @@ pub(super) fn left_or(end: End, task: Option<&Task>, code: u8) -> u8 {
 }
 
 /// The last lines, on standard error: what was made beside text, how it ended, how to go on.
-pub(super) fn tell(task: &Task, began: Option<Instant>, screen: Screen, url: Option<&str>) {
+pub(super) fn tell(task: &Task, began: Option<Instant>, screen: Screen, way: Way<'_>) {
     for line in files(task) {
         eprintln!("{line}");
     }
@@ -151,39 +180,40 @@ pub(super) fn tell(task: &Task, began: Option<Instant>, screen: Screen, url: Opt
             screen.styled_errors
         )
     );
-    for line in how_to_answer(task, url) {
+    for line in how_to_answer(task, way) {
         eprintln!("{line}");
     }
 }
 
 /// How a task that asks is answered.
-fn how_to_answer(task: &Task, url: Option<&str>) -> Vec<String> {
+pub(super) fn how_to_answer(task: &Task, way: Way<'_>) -> Vec<String> {
+    let options = way.options();
+    if let Some(ask) = Ask::of(task) {
+        return ask.how_to_answer(task.id.as_str(), &options, Timestamp::now());
+    }
+    if task.status.state != TaskState::AuthRequired {
+        return Vec::new();
+    }
     let id = clean_line(task.id.as_str());
-    let id = shell_words::quote(&id);
-    let url = url
-        .map(|url| format!(" --url {}", shell_words::quote(url)))
-        .unwrap_or_default();
-    match task.status.state {
-        TaskState::InputRequired => {
-            let mut lines: Vec<String> = options(task)
-                .into_iter()
-                .map(|option| format!("  - {option}"))
-                .collect();
-            lines.push(format!("answer with: pilothouse send{url} -t {id} \"...\""));
-            lines
-        }
-        TaskState::AuthRequired => vec![
-            "the agent waits for credentials; they are given outside of this conversation"
-                .to_owned(),
-            format!("watch it with: pilothouse tasks watch{url} {id}"),
-        ],
-        TaskState::Unspecified
-        | TaskState::Submitted
-        | TaskState::Working
-        | TaskState::Completed
-        | TaskState::Failed
-        | TaskState::Canceled
-        | TaskState::Rejected => Vec::new(),
+    vec![
+        "the agent waits for credentials; they are given outside of this conversation".to_owned(),
+        format!(
+            "watch it with: pilothouse tasks watch{options} {}",
+            shell_words::quote(&id)
+        ),
+    ]
+}
+
+impl Way<'_> {
+    /// The options that a command needs to get there.
+    fn options(self) -> String {
+        let named = [("--url", self.url), ("--agent", self.agent)];
+        let given = named
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, value?)));
+        given
+            .map(|(name, value)| format!(" {name} {}", shell_words::quote(value)))
+            .collect()
     }
 }
 
@@ -379,17 +409,17 @@ mod tests {
             timestamp: None,
         };
         let task = Task::new("t-1".into(), "c-1".into(), status);
-        insta::assert_snapshot!(how_to_answer(&task, None).join("\n"), @r#"
+        insta::assert_snapshot!(how_to_answer(&task, Way::default()).join("\n"), @r#"
   - red
   - blue
-answer with: pilothouse send -t t-1 "..."
+answer with: pilothouse tasks answer t-1 "..."
 "#);
-        assert!(
-            how_to_answer(&task, Some("http://x"))
-                .last()
-                .unwrap()
-                .contains("send --url http://x -t t-1")
-        );
+        let way = Way {
+            url: Some("http://x"),
+            agent: Some("two"),
+        };
+        let told = how_to_answer(&task, way).pop().unwrap();
+        assert!(told.contains("tasks answer --url http://x --agent two t-1"));
     }
 
     #[test]

@@ -1,14 +1,19 @@
 //! `pilothouse sessions`: the caller's sessions, by the house's own API.
 
+mod attach;
+
 use super::failure::Failure;
-use super::local::Server;
+use super::local::{Server, ServerArgs};
 use super::outcome::ago;
+use super::send::{Way, converse};
 use super::table::table;
 use super::tasks::print_json;
 use super::terminal::{Screen, clean_line, padded};
 use clap::Subcommand;
+use pilothouse_a2a::message::Message;
+use pilothouse_a2a::operation::SendMessageRequest;
 use pilothouse_a2a::time::Timestamp;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::io::Write;
 
 /// What to do with sessions.
@@ -28,7 +33,27 @@ pub(super) enum SessionsCommand {
         #[arg(long)]
         json: bool,
     },
+    /// The agent's own terminal on a session, where the server runs; its other messages wait meanwhile
+    Attach {
+        /// The session or its context
+        id: String,
+    },
+    /// Go on in a new conversation that begins as a copy of this one; exit codes as those of `send`
+    #[command(after_help = super::send::EXIT_CODES)]
+    Fork {
+        /// The session or its context
+        id: String,
+        /// What to say there first
+        #[arg(default_value = FIRST_WORDS, hide_default_value = true)]
+        text: String,
+        /// Print each event as a line of JSON
+        #[arg(long)]
+        json: bool,
+    },
 }
+
+/// What a fork is told where nothing is said: a turn makes it, and this one changes nothing.
+const FIRST_WORDS: &str = "Say in one sentence where we stand. Do nothing else.";
 
 /// Carries out the command; the exit code.
 ///
@@ -36,8 +61,10 @@ pub(super) enum SessionsCommand {
 /// What the server refused, or that there is none.
 pub(super) async fn run(
     command: SessionsCommand,
+    args: &ServerArgs,
     server: Server,
     screen: Screen,
+    term: Option<&str>,
 ) -> Result<u8, Failure> {
     let mut out = std::io::stdout();
     match command {
@@ -64,8 +91,36 @@ pub(super) async fn run(
                 write!(out, "{}", shown(&session))?;
             }
         }
+        SessionsCommand::Attach { id } => return attach::run(&id, term, &server).await,
+        SessionsCommand::Fork { id, text, json } => {
+            let session = server
+                .get(&format!("/api/v1/sessions/{}", escaped(&id)))
+                .await?;
+            let context = session.get("contextId").and_then(Value::as_str);
+            let request = fork(context.unwrap_or(&id), &text);
+            let way = Way {
+                url: args.url.as_deref(),
+                agent: None,
+            };
+            let client = server.client(None).await?;
+            let failure = |error| server.failure(&error);
+            return converse(&client, &request, (screen, json), way, failure).await;
+        }
     }
     Ok(0)
+}
+
+/// The first message of a new context that begins as a copy of this one.
+fn fork(context: &str, text: &str) -> SendMessageRequest {
+    let mut message = Message::user_text(text);
+    let from = json!({"contextId": context});
+    message.metadata = Some([("fork".to_owned(), from)].into_iter().collect());
+    SendMessageRequest {
+        tenant: None,
+        message,
+        configuration: None,
+        metadata: None,
+    }
 }
 
 /// Sessions as a table.
@@ -132,7 +187,6 @@ fn escaped(segment: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     #[test]
     fn a_list_tells_which_sessions_have_a_process() {
@@ -156,6 +210,16 @@ id             s1
 contextId      c
 live           false
 ");
+    }
+
+    #[test]
+    fn a_fork_is_a_new_context_that_names_the_old_one() {
+        let message = fork("ctx-1", "go on").message;
+        assert_eq!(message.context_id, None);
+        assert_eq!(
+            Value::Object(message.metadata.unwrap()),
+            json!({"fork": {"contextId": "ctx-1"}})
+        );
     }
 
     #[test]

@@ -1,12 +1,18 @@
-//! `pilothouse tasks`: list, read, watch and cancel the caller's tasks.
+//! `pilothouse tasks`: list, read, watch and cancel the caller's tasks, and answer what they ask.
+
+mod answer;
+mod ask;
+
+pub(super) use ask::Ask;
 
 use super::failure::Failure;
 use super::follow::{End, Interrupt, Show, follow, json_safe};
 use super::local::{Server, ServerArgs};
 use super::outcome::{ago, last_message, state_of, summary, text_of, word, words};
-use super::send::{left_or, tell};
+use super::send::{Way, how_to_answer, left_or, tell};
 use super::table::table;
 use super::terminal::Screen;
+use answer::Said;
 use clap::Subcommand;
 use pilothouse_a2a::client::Client;
 use pilothouse_a2a::error::ErrorKind;
@@ -64,6 +70,47 @@ pub(super) enum TasksCommand {
         /// The task
         id: String,
     },
+    /// What waits for your answer, in all your tasks
+    Asks {
+        /// Print the asks as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Allow what a task asks for, and show how it goes on; exit codes as those of `send`
+    #[command(after_help = super::send::EXIT_CODES)]
+    Approve {
+        /// The task
+        id: String,
+        /// Allow this tool for the rest of the session
+        #[arg(long)]
+        session: bool,
+        /// Let the tool run with this input instead: a JSON object, the whole input
+        #[arg(long, value_name = "JSON", value_parser = answer::input)]
+        input: Option<answer::Input>,
+        #[command(flatten)]
+        reply: answer::ReplyArgs,
+    },
+    /// Deny what a task asks for, and show how it goes on; exit codes as those of `send`
+    #[command(after_help = super::send::EXIT_CODES)]
+    Deny {
+        /// The task
+        id: String,
+        /// Why; the agent is told
+        reason: Option<String>,
+        #[command(flatten)]
+        reply: answer::ReplyArgs,
+    },
+    /// Answer the question of a task, and show how it goes on; exit codes as those of `send`
+    #[command(after_help = super::send::EXIT_CODES)]
+    Answer {
+        /// The task
+        id: String,
+        /// One of the options, or free text; several where it asks several questions
+        #[arg(required = true, allow_hyphen_values = false)]
+        text: Vec<String>,
+        #[command(flatten)]
+        reply: answer::ReplyArgs,
+    },
 }
 
 /// Carries out the command; the exit code.
@@ -76,9 +123,32 @@ pub(super) async fn run(
     server: Server,
     screen: Screen,
 ) -> Result<u8, Failure> {
-    let client = server.client(None).await?;
+    let way = Way {
+        url: args.url.as_deref(),
+        agent: None,
+    };
     let mut out = std::io::stdout();
+    let client = || server.client(None);
     match command {
+        TasksCommand::Asks { json } => {
+            answer::list(&server, json, screen, &mut out).await?;
+            Ok(0)
+        }
+        TasksCommand::Approve {
+            id,
+            session,
+            input,
+            reply,
+        } => {
+            let said = Said::Allow { session, input };
+            answer::run(&id, &said, &reply, way, &server, screen).await
+        }
+        TasksCommand::Deny { id, reason, reply } => {
+            answer::run(&id, &Said::Deny(reason), &reply, way, &server, screen).await
+        }
+        TasksCommand::Answer { id, text, reply } => {
+            answer::run(&id, &Said::Words(text), &reply, way, &server, screen).await
+        }
         TasksCommand::List {
             context,
             state,
@@ -92,7 +162,7 @@ pub(super) async fn run(
                 ..ListTasksRequest::default()
             };
             let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-            let (tasks, total) = read_pages(&client, &server, request, limit).await?;
+            let (tasks, total) = read_pages(&client().await?, &server, request, limit).await?;
             if json {
                 print_json(&mut out, &tasks)?;
             } else {
@@ -104,7 +174,8 @@ pub(super) async fn run(
             Ok(0)
         }
         TasksCommand::Get { id, json } => {
-            let task = client
+            let task = client()
+                .await?
                 .get(&TaskId::new(id), None)
                 .await
                 .map_err(|error| server.failure(&error))?;
@@ -113,11 +184,14 @@ pub(super) async fn run(
             } else {
                 let mut show = Show::new(out, screen, false);
                 print_task(&task, &mut show, screen)?;
+                for line in how_to_answer(&task, way) {
+                    eprintln!("{line}");
+                }
             }
             Ok(0)
         }
         TasksCommand::Watch { id, json } => {
-            let id = TaskId::new(id);
+            let (client, id) = (client().await?, TaskId::new(id));
             let mut show = Show::new(out, screen, json);
             let mut end = match client.subscribe(&id, None).await {
                 Ok(events) => follow(&client, events, &mut show, Interrupt::Leaves, true).await?,
@@ -137,12 +211,13 @@ pub(super) async fn run(
                 end = End::Settled;
             }
             if let Some(task) = show.task().filter(|_| end == End::Settled) {
-                tell(task, None, screen, args.url.as_deref());
+                tell(task, None, screen, way);
             }
             Ok(left_or(end, show.task(), show.code()))
         }
         TasksCommand::Cancel { id } => {
-            let task = client
+            let task = client()
+                .await?
                 .cancel(&TaskId::new(id))
                 .await
                 .map_err(|error| server.failure(&error))?;

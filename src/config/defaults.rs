@@ -36,6 +36,7 @@ impl Default for Config {
             asks: super::Asks::default(),
             processes: Processes::default(),
             limits: Limits::default(),
+            budgets: super::Budgets::default(),
             timeouts: Timeouts::default(),
             audit: "stderr".to_owned(),
             log: Log::default(),
@@ -170,6 +171,7 @@ impl Default for Limits {
             body: Bytes::new(16 * MIB),
             prompt: Bytes::new(10 * MIB),
             line: Bytes::new(4 * MIB),
+            retries: 3,
             answer: Bytes::new(GIB),
             stderr: Bytes::new(64 * KIB),
             event: Bytes::new(400_000),
@@ -191,6 +193,8 @@ impl Default for Timeouts {
         Self {
             turn: seconds(3600),
             init: seconds(600),
+            retry: seconds(5),
+            retry_max: seconds(60),
             interrupt: seconds(5),
             terminate: seconds(5),
             shutdown: seconds(20),
@@ -307,6 +311,7 @@ impl Agent {
             model: None,
             disallowed_tools: None,
             max_retries: 3,
+            budgets: super::Budgets::default(),
             defaults_dir: None,
         }
     }

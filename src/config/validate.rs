@@ -3,7 +3,7 @@
 use super::environment::{preset, preset_names};
 use super::error::Problem;
 use super::guess::nearest;
-use super::{Agent, Config, DriverKind, Input};
+use super::{Agent, Budget, Budgets, Config, DriverKind, Input};
 use ipnet::IpNet;
 use pilothouse_agents::acp::preset::PRESETS;
 use std::collections::BTreeSet;
@@ -75,8 +75,12 @@ impl Config {
                 ),
             );
         }
+        self.budgets.check("budgets", &mut found);
         for (name, agent) in &self.agents {
             agent.check(name, &mut found);
+            agent
+                .budgets
+                .check(&format!("agents.{name}.budgets"), &mut found);
         }
         if found.0.is_empty() {
             Ok(())
@@ -400,6 +404,39 @@ impl Agent {
                     known.join(", ")
                 ),
             );
+        }
+    }
+}
+
+impl Budgets {
+    /// Each section with its name.
+    pub fn each(&self) -> [(&'static str, Budget); 4] {
+        [
+            ("task", self.task),
+            ("session", self.session),
+            ("caller", self.caller),
+            ("day", self.day),
+        ]
+    }
+
+    fn check(&self, section: &str, found: &mut Found) {
+        for (kind, budget) in self.each() {
+            let zeros = [
+                (
+                    "cost_usd",
+                    budget.cost_usd.is_some_and(|cost| cost.micros() == 0),
+                ),
+                ("tokens", budget.tokens == Some(0)),
+            ];
+            for (measure, _) in zeros.into_iter().filter(|(_, zero)| *zero) {
+                let key = format!("{section}.{kind}.{measure}");
+                found.add(
+                    &[&key],
+                    format!(
+                        "`{key}` is 0: nothing could ever run; leave it out for no ceiling, or make it more than 0"
+                    ),
+                );
+            }
         }
     }
 }

@@ -157,7 +157,7 @@ impl Service {
             answer: decision.answer(),
         };
         log.turn_comes();
-        admission.submit_with(log.clone(), prompt, Vec::new(), Some(pass));
+        admission.submit_with(log.clone(), prompt, Vec::new(), Some(pass), None);
         Ok(())
     }
 

@@ -93,6 +93,18 @@ impl Service {
     }
 }
 
+/// Whether a message to a working task interrupts it (`metadata.mode: steer`) instead of waiting.
+pub(super) fn steers(message: &Message) -> bool {
+    let metadata = message.metadata.as_ref();
+    metadata.is_some_and(|metadata| metadata.get("mode").is_some_and(|mode| mode == "steer"))
+}
+
+/// The context that a message wants a copy of.
+pub(super) fn fork_of(message: &Message) -> Option<&str> {
+    let fork = message.metadata.as_ref()?.get("fork")?;
+    fork.get("contextId")?.as_str()
+}
+
 /// A name for a file: the caller's own as far as it is one, and different from the others'.
 fn file_name(wanted: Option<&str>, others: &[File]) -> String {
     let wanted = wanted.unwrap_or_default();

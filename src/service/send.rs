@@ -6,7 +6,7 @@ use super::{Client, RETRY_SECONDS, Service, store_failed};
 use crate::asks;
 use crate::config::Replies;
 use crate::push::{self, Checked};
-use crate::session::Refused;
+use crate::session::{Fork, Refused};
 use crate::store::{Scope, TaskRow, Write};
 use crate::task::{Record, TaskLog};
 use pilothouse_a2a::dialect::Dialect;
@@ -245,6 +245,7 @@ impl Service {
         } = new;
         let house = self.sessions.house();
         let scope = client.scope();
+        let fork = self.forked(&scope, &message, context.as_ref()).await?;
         let id = TaskId::random();
         let known = context.is_some();
         let context_id = context.unwrap_or_else(ContextId::random);
@@ -298,8 +299,42 @@ impl Service {
             .accept(row, task, also, records, withheld)
             .await
             .map_err(store_failed)?;
-        admission.submit(log.clone(), told.prompt, told.files);
+        admission.submit_with(log.clone(), told.prompt, told.files, None, fork);
         Ok(Accepted { log, before: None })
+    }
+
+    /// The session that a message wants a copy of, by `metadata.fork.contextId`.
+    async fn forked(
+        &self,
+        scope: &Scope,
+        message: &Message,
+        context: Option<&ContextId>,
+    ) -> Result<Option<Fork>, Error> {
+        let Some(from) = message::fork_of(message) else {
+            return Ok(None);
+        };
+        let store = self.store();
+        let there = |context: ContextId| async move {
+            let found = store.session(scope, &context).await;
+            found.map_err(store_failed)
+        };
+        if let Some(context) = context
+            && there(context.clone()).await?.is_some()
+        {
+            let what = "a fork begins a new context; leave contextId out, or name one that is not used yet";
+            return Err(Error::invalid("message.contextId", what));
+        }
+        let session = there(ContextId::new(from)).await?;
+        let session = session.ok_or_else(|| {
+            Error::invalid(
+                "message.metadata.fork.contextId",
+                "no such context of yours",
+            )
+        })?;
+        Ok(Some(Fork {
+            session: session.id,
+            conversation: session.conversation,
+        }))
     }
 
     /// None where the task is over by now.
@@ -338,6 +373,7 @@ impl Service {
             .await
             .map_err(refused)?;
         let now = admission.now;
+        let steers = message::steers(&message);
         let records = |state: TaskState| {
             let mut records = vec![Record::Message(message)];
             // What works or waits already goes on; this message's turn comes behind.
@@ -368,6 +404,9 @@ impl Service {
             return Ok(None);
         }
         admission.submit(log.clone(), told.prompt, told.files);
+        if steers {
+            self.sessions.steer(log);
+        }
         Ok(Some(Accepted {
             log: log.clone(),
             before: Some(before),

@@ -20,7 +20,7 @@ use super::conversation::{
 use super::inbox::{Heard, Inbox, Interruption};
 use super::registry::Live;
 use super::translate::{Facts, Translator, status};
-use super::{File, House, Key, Order, Turn};
+use super::{Attach, File, Fork, House, Key, Order, Turn};
 use crate::agent::Agent;
 use crate::asks;
 use crate::process::{self, Ended, Prepared, tree};
@@ -59,6 +59,8 @@ pub(super) struct Actor {
     noted: (bool, Option<String>),
     /// What the agent may do without asking again.
     granted: Granted,
+    /// The session that this one begins as a copy of.
+    fork: Option<Fork>,
     /// The turn in a shared folder, from its first gate to the end of its process.
     shared: Option<OwnedSemaphorePermit>,
 }
@@ -168,6 +170,7 @@ impl Actor {
             prepared: None,
             folder: None,
             granted: Granted::default(),
+            fork: None,
             shared: None,
         }
     }
@@ -193,12 +196,41 @@ impl Actor {
             };
             match heard {
                 Heard::Turn(turn) => self.turn(*turn).await,
+                Heard::Attach(attach) => self.attach(attach).await,
                 Heard::Evict => self.end_process(Word::Terminate).await,
                 Heard::Nudge => {}
                 Heard::Stop => {
                     self.end_process(Word::Terminate).await;
                     return;
                 }
+            }
+        }
+    }
+
+    /// Lends the conversation to a person at a terminal; turns wait meanwhile.
+    async fn attach(&mut self, attach: Attach) {
+        let Attach { ready, left } = attach;
+        // Two processes on one conversation would go apart without a word.
+        self.end_process(Word::Terminate).await;
+        let spec = self
+            .agent
+            .workspaces
+            .folder(&self.session.id)
+            .map_err(|error| error.to_string())
+            .and_then(|folder| {
+                let conversation = self.session.conversation.as_deref();
+                let conversation = conversation.ok_or("nothing was said in this session yet")?;
+                let launch = self.agent.driver().terminal(conversation);
+                let launch = launch.ok_or("this agent has no terminal of its own")?;
+                Ok(self.agent.spec(&launch, &folder))
+            });
+        let lent = spec.is_ok();
+        if ready.send(spec).is_ok() && lent {
+            let house = self.house.clone();
+            tokio::select! {
+                biased;
+                () = house.stop.cancelled() => {}
+                _ = left => {}
             }
         }
     }
@@ -278,6 +310,7 @@ impl Actor {
         let log = turn.log.clone();
         self.granted.passes.clear();
         self.granted.passes.extend(turn.pass.take());
+        self.fork = turn.fork.take();
         let waiting = (!turn.started).then(|| Waiting(self.live.clone()));
         log.turn_begins();
         if log.state().is_terminal() {
@@ -433,6 +466,7 @@ impl Actor {
             slot,
             started,
             pass: _,
+            fork: _,
         } = turn;
         let live = self.live.clone();
         let shared = match &self.agent.shared_turns {
@@ -500,12 +534,21 @@ impl Actor {
             self.set_up(log, &folder, translator).await?;
             self.session.ready = true;
         }
-        put_files(log, Ok(folder.clone()), files)?;
         let mut driver = self.agent.driver();
+        let pattern = self
+            .fork
+            .as_ref()
+            .and_then(|fork| driver.transcript(fork.conversation.as_deref()?));
+        let forked = self.copy_fork(pattern, &folder).await.map_err(|error| {
+            let message = format!("the session could not be copied: {error}");
+            NotStarted::Failed(message, None)
+        })?;
+        put_files(log, Ok(folder.clone()), files)?;
         let mut setting = Setting {
             workspace: folder.workspace_text(),
             home: folder.home_text(),
-            resume: self.session.conversation.clone(),
+            resume: forked.clone().or_else(|| self.session.conversation.clone()),
+            fork: forked.is_some(),
             new_conversation: uuid::Uuid::new_v4().to_string(),
         };
         if let Some(conversation) = &setting.resume
@@ -554,6 +597,24 @@ impl Actor {
             starting: Some(starting),
         });
         Ok(())
+    }
+
+    /// Copies the workspace and the conversation of the session that this one is forked from; the
+    /// conversation, where the CLI can go on from it.
+    async fn copy_fork(
+        &mut self,
+        pattern: Option<String>,
+        folder: &Folder,
+    ) -> std::io::Result<Option<String>> {
+        let Some(fork) = self.fork.take() else {
+            return Ok(None);
+        };
+        let (workspaces, folder) = (self.agent.workspaces.clone(), folder.clone());
+        let copied = tokio::task::spawn_blocking(move || {
+            workspaces.fork(&fork.session, &folder, pattern.as_deref())
+        });
+        let has_transcript = copied.await.map_err(std::io::Error::other)??;
+        Ok(fork.conversation.filter(|_| has_transcript))
     }
 
     /// Runs the session script, visible in the task.
@@ -620,6 +681,8 @@ impl Actor {
             match interruption {
                 Interruption::Cancel(done) => return Err(NotStarted::Canceled(done)),
                 Interruption::Stop => return Err(NotStarted::ServerStops),
+                // What it would interrupt has not begun.
+                Interruption::Steer => {}
                 // Nothing was asked yet.
                 Interruption::Answer(_, _, done) => {
                     let _ = done.send(false);

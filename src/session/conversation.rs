@@ -68,6 +68,8 @@ enum Ladder {
 
 /// Why a turn is being ended before its agent ended it.
 enum Cause {
+    /// The caller wants something else, at once.
+    Steered,
     Canceled,
     TimedOut,
     ServerStops,
@@ -242,6 +244,7 @@ impl<'a> Conversation<'a> {
                 Happened::Interrupted(Interruption::Answer(id, decision, done)) => {
                     let _ = done.send(self.answered(&id, &decision));
                 }
+                Happened::Interrupted(Interruption::Steer) => self.stop(Cause::Steered),
                 Happened::Interrupted(Interruption::Stop) if !self.waiting.is_empty() => {
                     return self.parked().await;
                 }
@@ -596,7 +599,7 @@ impl<'a> Conversation<'a> {
         self.stopped = true;
         let polite = matches!(
             cause,
-            Cause::Canceled | Cause::TimedOut | Cause::ServerStops
+            Cause::Canceled | Cause::Steered | Cause::TimedOut | Cause::ServerStops
         );
         self.cause = Some(cause);
         if polite {
@@ -636,6 +639,9 @@ impl<'a> Conversation<'a> {
                 Outcome::Completed { answer }
             }
             (Some(Cause::Canceled), _) => Outcome::Canceled,
+            // What it was told instead is the next turn of the task.
+            (Some(Cause::Steered), Outcome::Completed { answer }) => Outcome::Completed { answer },
+            (Some(Cause::Steered), _) => Outcome::Completed { answer: None },
             (Some(Cause::TimedOut), _) => Outcome::Failed {
                 message: format!(
                     "the turn took longer than {}",

@@ -2,7 +2,7 @@
 
 use super::actor::canceled;
 use super::registry::Live;
-use super::{House, Order, Turn};
+use super::{Attach, House, Order, Turn};
 use crate::asks::Decision;
 use crate::store::Durability;
 use pilothouse_a2a::id::TaskId;
@@ -24,6 +24,8 @@ pub(super) enum Interruption {
     Cancel(oneshot::Sender<bool>),
     /// Somebody answers an ask of the running task.
     Answer(Arc<str>, Decision, oneshot::Sender<bool>),
+    /// The caller has something to say at once.
+    Steer,
     /// The server stops.
     Stop,
 }
@@ -32,6 +34,8 @@ pub(super) enum Interruption {
 pub(super) enum Heard {
     /// The next turn.
     Turn(Box<Turn>),
+    /// Lend the conversation to a person.
+    Attach(Attach),
     /// Give up the process.
     Evict,
     /// Look whether you are still needed.
@@ -80,7 +84,9 @@ impl Inbox {
                 Some(Order::Cancel(_, done) | Order::Answer(_, _, _, done)) => {
                     let _ = done.send(false);
                 }
+                Some(Order::Attach(attach)) => return Heard::Attach(attach),
                 Some(Order::Evict) => return Heard::Evict,
+                Some(Order::Steer(_)) => {}
                 Some(Order::Nudge) | None => return Heard::Nudge,
             }
         }
@@ -106,7 +112,13 @@ impl Inbox {
                 Some(Order::Answer(_, _, _, done)) => {
                     let _ = done.send(false);
                 }
-                Some(Order::Evict | Order::Nudge) | None => {}
+                Some(Order::Steer(task)) if task == *running => return Interruption::Steer,
+                Some(Order::Attach(attach)) => {
+                    let _ = attach.ready.send(Err(
+                        "a turn is running in this session; wait, or cancel it".to_owned(),
+                    ));
+                }
+                Some(Order::Steer(_) | Order::Evict | Order::Nudge) | None => {}
             }
         }
     }

@@ -1,8 +1,9 @@
 //! The map of live sessions and the places for processes.
 
-use super::{File, House, Key, Order, Turn, actor};
+use super::{Attach, File, Fork, House, Key, Order, Turn, actor};
 use crate::asks::{Decision, Pass};
 use crate::store::{self, Durability, Scope, SessionRow};
+use crate::supervisor::Spec;
 use crate::task::TaskLog;
 use pilothouse_a2a::id::ContextId;
 use pilothouse_a2a::time::Timestamp;
@@ -250,6 +251,39 @@ impl Sessions {
         Ok(())
     }
 
+    /// Interrupts the running turn of a task whose next turn is there already.
+    pub fn steer(&self, log: &TaskLog) {
+        let key = Key {
+            scope: log.scope.clone(),
+            context_id: log.context_id.clone(),
+        };
+        if let Some(handle) = self.live.map().get(&key) {
+            let _ = handle.orders.send(Order::Steer(log.id.clone()));
+        }
+    }
+
+    /// Lends a session's conversation to a person at a terminal: how to start the CLI, until `left`.
+    ///
+    /// # Errors
+    ///
+    /// Why not, for people.
+    pub async fn attach(
+        &self,
+        row: &SessionRow,
+        left: oneshot::Receiver<()>,
+    ) -> Result<Spec, String> {
+        let admission = self.admit(&row.scope, row.context_id.clone(), true).await;
+        let mut admission = admission.map_err(|refused| refused.to_string())?;
+        let (ready, answer) = oneshot::channel();
+        admission.slot = None;
+        let order = Order::Attach(Attach { ready, left });
+        let sent = admission.orders.send(order).is_ok();
+        let gone = || "the session is busy; try again".to_owned();
+        let answer = if sent { answer.await.ok() } else { None };
+        drop(admission);
+        answer.ok_or_else(gone)?
+    }
+
     /// Hands an answer to the process that asked. False when it is gone.
     pub async fn answer(&self, log: &TaskLog, ask: &Arc<str>, decision: &Decision) -> bool {
         let key = Key {
@@ -362,7 +396,7 @@ impl Admission {
 
     /// Hands the turn to the session's actor.
     pub fn submit(self, log: Arc<TaskLog>, prompt: pilothouse_agents::Turn, files: Vec<File>) {
-        self.submit_with(log, prompt, files, None);
+        self.submit_with(log, prompt, files, None, None);
     }
 
     /// The same, with what was decided about its ask.
@@ -372,6 +406,7 @@ impl Admission {
         prompt: pilothouse_agents::Turn,
         files: Vec<File>,
         pass: Option<Pass>,
+        fork: Option<Fork>,
     ) {
         self.submitted = true;
         let turn = Turn {
@@ -379,6 +414,7 @@ impl Admission {
             prompt,
             files,
             pass,
+            fork,
             slot: self.slot.take(),
             started: self.now,
         };

@@ -3,6 +3,7 @@
 mod asks;
 mod push;
 mod read;
+mod usage;
 
 pub use read::Limits;
 
@@ -18,11 +19,12 @@ use std::thread::JoinHandle;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 /// Migrations by number; the database remembers the last one in `user_version`.
-const MIGRATIONS: [&str; 4] = [
+const MIGRATIONS: [&str; 5] = [
     include_str!("../../migrations/sqlite/0001_event_log.sql"),
     include_str!("../../migrations/sqlite/0002_push.sql"),
     include_str!("../../migrations/sqlite/0003_keys.sql"),
     include_str!("../../migrations/sqlite/0004_asks.sql"),
+    include_str!("../../migrations/sqlite/0005_usage.sql"),
 ];
 
 /// Batches that may wait for the writer; a full queue holds back whoever writes.
@@ -423,6 +425,7 @@ impl Write {
                 .prepare_cached("UPDATE sessions SET conversation = ?2, ready = ?3, used_ms = ?4 WHERE id = ?1")?
                 .execute(params![&**id, conversation, ready, at.as_millisecond()])?,
             Self::SessionGone { id } => {
+                usage::session_gone(connection, id)?;
                 connection.prepare_cached("DELETE FROM sessions WHERE id = ?1")?.execute(params![&**id])?
             }
             Self::Push(row) => push::put(connection, row)?,
@@ -437,10 +440,14 @@ impl Write {
                     "INSERT OR IGNORE INTO keys (caller, agent, key, print, n) VALUES (?1, ?2, ?3, ?4, ?5)",
                 )?
                 .execute(params![&*scope.caller, &*scope.agent, key, &print[..], n])?,
+            Self::Usage { n, session, caller, day, used } => {
+                usage::add(connection, *n, session, caller, *day, *used)?
+            }
             Self::TaskGone { n } => {
                 connection.prepare_cached("DELETE FROM keys WHERE n = ?1")?.execute(params![n])?;
                 asks::task_gone(connection, *n)?;
                 push::task_gone(connection, *n)?;
+                usage::task_gone(connection, *n)?;
                 connection
                     .prepare_cached("DELETE FROM events WHERE key BETWEEN ?1 AND ?2")?
                     .execute(params![key(*n, 0), key(*n, u64::MAX)])?;

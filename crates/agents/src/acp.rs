@@ -4,7 +4,8 @@
 //!
 //! One process serves many turns of a session. With the first turn it is shaken hands with:
 //! `initialize`, `authenticate` where the agent asks for it, `session/new` (or `session/resume`, or
-//! `session/load`, by what it offers), then mode and model where they are configured. What is still
+//! `session/load`, by what it offers;
+//! `session/fork` where the conversation is to stay as it is), then mode and model where they are configured. What is still
 //! to be done follows from what has succeeded ([`Acp::advance`]), so a turn that failed on the way
 //! leaves the next one to go on from there. A turn is one `session/prompt`; its response ends it.
 //!
@@ -104,6 +105,7 @@ struct Agent {
     name: String,
     loads: bool,
     resumes: bool,
+    forks: bool,
     images: bool,
     auth_methods: Vec<String>,
 }

@@ -21,6 +21,7 @@ mod hear;
 mod message;
 mod prompt;
 mod result;
+mod so_far;
 mod wire;
 
 use crate::{
@@ -30,6 +31,7 @@ use ask::Pending;
 pub use prompt::IMAGE_TYPES;
 use prompt::{content, has_images, message_uuid, respond, write};
 use serde_json::{Value, json};
+use so_far::SoFar;
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
 
@@ -116,6 +118,8 @@ pub struct Claude {
     after_interrupt: bool,
     /// Whether the CLI said before the first turn that it does not know the conversation.
     lost: bool,
+    /// Whether the last turn was refused by an overloaded model API before anything came of it.
+    refused: bool,
     /// The process's cost in US dollars up to the last result.
     total_cost: f64,
     unknown: u64,
@@ -150,6 +154,10 @@ struct TurnState {
     /// Whether text was said, and whether the next text belongs to a new message.
     said: bool,
     fresh: bool,
+    /// Whether anything came of the turn: words, thoughts, a tool call, an ask.
+    acted: bool,
+    /// What its messages have used.
+    so_far: SoFar,
     /// What the model API answered when the CLI last had to try again.
     api_status: Option<u64>,
     /// Tool calls whose refusal is known already.
@@ -170,6 +178,7 @@ impl Claude {
             ready: false,
             after_interrupt: false,
             lost: false,
+            refused: false,
             total_cost: 0.0,
             unknown: 0,
             requests: 0,
@@ -185,7 +194,10 @@ impl Claude {
     /// Ends the open turn; its asks are no longer wanted.
     fn end(&mut self, outcome: Outcome) -> Vec<Step> {
         self.phase = Phase::Idle;
-        self.after_interrupt = mem::take(&mut self.turn).interrupted;
+        let turn = mem::take(&mut self.turn);
+        self.after_interrupt = turn.interrupted;
+        let failed = matches!(outcome, Outcome::Failed { .. });
+        self.refused = failed && !turn.acted && matches!(turn.api_status, Some(429 | 529));
         let asks = mem::take(&mut self.pending);
         asks.into_keys()
             .map(Step::Withdraw)
@@ -252,6 +264,13 @@ impl Driver for Claude {
             add(&["--append-system-prompt", prompt]);
         }
         match &setting.resume {
+            Some(conversation) if setting.fork => add(&[
+                "--resume",
+                conversation,
+                "--fork-session",
+                "--session-id",
+                &setting.new_conversation,
+            ]),
             Some(conversation) => add(&["--resume", conversation]),
             None => add(&["--session-id", &setting.new_conversation]),
         }
@@ -316,7 +335,9 @@ impl Driver for Claude {
     }
 
     fn line(&mut self, line: &[u8]) -> Vec<Step> {
-        self.hear(line)
+        let steps = self.hear(line);
+        self.turn.acted |= steps.iter().any(is_act);
+        steps
     }
 
     fn chunk(&mut self, _bytes: &[u8]) -> Vec<Step> {
@@ -357,12 +378,44 @@ impl Driver for Claude {
         self.end(outcome)
     }
 
+    fn terminal(&self, conversation: &str) -> Option<Launch> {
+        Some(Launch {
+            program: self.options.program.clone(),
+            args: vec!["--resume".to_owned(), conversation.to_owned()],
+            env: Vec::new(),
+            life: Life::Session,
+            output: Output::Bytes,
+        })
+    }
+
+    fn may_repeat(&self) -> bool {
+        self.refused
+    }
+
     fn transcript(&self, conversation: &str) -> Option<String> {
         let is_id = !conversation.is_empty()
             && conversation
                 .bytes()
                 .all(|b| b.is_ascii_alphanumeric() || b == b'-');
         is_id.then(|| format!(".claude/projects/*/{conversation}.jsonl"))
+    }
+}
+
+/// Whether a step shows that the agent has begun to answer or to work.
+fn is_act(step: &Step) -> bool {
+    match step {
+        Step::Say(event) => !matches!(
+            event,
+            Event::Status { .. } | Event::Usage(_) | Event::Raw(_)
+        ),
+        Step::Ask(_) => true,
+        Step::Withdraw(_)
+        | Step::Ready
+        | Step::Conversation(_)
+        | Step::Write(_)
+        | Step::CloseInput
+        | Step::Wake(_)
+        | Step::End(_) => false,
     }
 }
 

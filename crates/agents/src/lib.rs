@@ -36,6 +36,8 @@ pub struct Setting {
     pub home: String,
     /// The CLI's conversation to resume, if this session already has one.
     pub resume: Option<String>,
+    /// Whether the conversation to resume goes on as a new one, and stays as it is itself.
+    pub fork: bool,
     /// An id for a new conversation (a lower-case UUID), used where the CLI lets the host choose.
     pub new_conversation: String,
 }
@@ -249,7 +251,18 @@ pub trait Driver: Send {
     /// The process has ended and its output is read to the end. Ends an open turn.
     fn exit(&mut self, exit: &Exit) -> Vec<Step>;
 
+    /// Whether the turn that has just failed may be given again as it was: an overloaded model API (429,
+    /// 529) refused it, and the agent had neither said nor done anything.
+    fn may_repeat(&self) -> bool {
+        false
+    }
+
     /// Where the CLI keeps the transcript of a conversation, relative to HOME; one path component
     /// may be `*`. None where it keeps none, or where it cannot be checked.
     fn transcript(&self, conversation: &str) -> Option<String>;
+
+    /// The CLI's own terminal on a conversation, for a person; none where it has none.
+    fn terminal(&self, _conversation: &str) -> Option<Launch> {
+        None
+    }
 }

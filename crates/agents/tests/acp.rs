@@ -48,9 +48,8 @@ impl Replay {
         let resume = opened.and_then(|entry| entry["m"]["params"]["sessionId"].as_str());
         let setting = Setting {
             workspace: "/srv/w".to_owned(),
-            home: "/home/agent".to_owned(),
             resume: resume.map(ToOwned::to_owned),
-            new_conversation: String::new(),
+            ..Setting::default()
         };
         driver.launch(&setting, &Turn::default()).unwrap();
         let mut replay = Self {

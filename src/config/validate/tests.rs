@@ -159,3 +159,16 @@ fn keys_of_the_protocol_are_refused_with_another_driver() {
     let refused = problem(|config| claude(config).mode = Some("plan".to_owned()));
     assert!(refused.starts_with("`agents.claude.mode` has a meaning with `driver: acp` alone"));
 }
+
+#[test]
+fn a_budget_of_nothing_is_refused() {
+    let zero = problem(|config| {
+        config.budgets.session.tokens = Some(0);
+        let agent = config.agents.get_mut("claude").unwrap();
+        agent.budgets.day.cost_usd = Some(crate::config::Dollars::from_micros(0));
+    });
+    insta::assert_snapshot!(zero, @r"
+    `budgets.session.tokens` is 0: nothing could ever run; leave it out for no ceiling, or make it more than 0
+    `agents.claude.budgets.day.cost_usd` is 0: nothing could ever run; leave it out for no ceiling, or make it more than 0
+    ");
+}

@@ -100,10 +100,11 @@ pub(crate) fn message(model: &str, input_tokens: usize, reply: &Reply) -> Value 
             output_tokens = (text.len() / 4).max(1);
             content.push(json!({"type": "text", "text": text}));
         }
-        Reply::Call { name, input } => {
+        Reply::Calls(calls) => {
             stop_reason = "tool_use";
-            content
-                .push(json!({"type": "tool_use", "id": id("toolu"), "name": name, "input": input}));
+            content.extend(calls.iter().map(|call| {
+                json!({"type": "tool_use", "id": id("toolu"), "name": call.name, "input": call.input})
+            }));
         }
         Reply::Error { .. } => {}
     }

@@ -43,8 +43,15 @@ pub(crate) enum Reply {
         thinking: Option<String>,
         beats: Vec<Beat>,
     },
-    /// Calls a tool.
-    Call { name: String, input: Value },
+    /// Calls tools, all in one message.
+    Calls(Vec<ToolCall>),
+}
+
+/// A call of a tool.
+#[derive(Debug, PartialEq)]
+pub(crate) struct ToolCall {
+    pub(crate) name: String,
+    pub(crate) input: Value,
 }
 
 /// A piece of an answer in time.
@@ -60,9 +67,22 @@ pub(crate) enum Beat {
     Cut,
 }
 
+/// What a host says that was away when a call was granted.
+const AGAIN: &str = "make that same call again";
+
 struct Step<'a> {
     word: &'a str,
     rest: &'a str,
+}
+
+impl Step<'_> {
+    /// How many tool results it brings; the next step waits for them.
+    fn results(&self) -> usize {
+        match self.word {
+            "both" => self.rest.split(";;").count(),
+            _ => 1,
+        }
+    }
 }
 
 impl Reply {
@@ -81,7 +101,10 @@ impl Reply {
     pub(crate) fn describe(&self) -> String {
         match self {
             Self::Error { code, .. } => format!("error {code}"),
-            Self::Call { name, .. } => format!("call {name}"),
+            Self::Calls(calls) => {
+                let names: Vec<&str> = calls.iter().map(|call| call.name.as_str()).collect();
+                format!("call {}", names.join(", "))
+            }
             Self::Text { beats, .. } => {
                 let special = beats.iter().find_map(|beat| match beat {
                     Beat::Cue(name) => Some(format!("cue {name}")),
@@ -160,7 +183,13 @@ impl Conversation {
             _ => None,
         });
         let results: Vec<&String> = results.collect();
-        match steps.get(results.len()) {
+        let mut before = 0;
+        let next = steps.iter().find(|step| {
+            let plays = before >= results.len();
+            before += step.results();
+            plays
+        });
+        match next {
             Some(step) => self.play(step, &format!("{text}#{}", results.len())),
             None => {
                 let last = results.last().map_or("", |text| head(text, 2000));
@@ -233,6 +262,18 @@ impl Conversation {
     fn call(&self, word: &str, rest: &str) -> Option<Reply> {
         let (first, more) = rest.split_once(' ').unwrap_or((rest, ""));
         let (name, input) = match word {
+            "both" => {
+                let calls = rest.split(";;").map(|step| {
+                    let steps = steps(step.trim());
+                    let step = steps.first()?;
+                    match self.call(step.word, step.rest)? {
+                        Reply::Calls(calls) => Some(calls),
+                        _ => None,
+                    }
+                });
+                let calls: Option<Vec<_>> = calls.collect();
+                return calls.map(|calls| Reply::Calls(calls.into_iter().flatten().collect()));
+            }
             "bash" => (
                 "Bash",
                 json!({"command": rest, "description": "run a command"}),
@@ -252,10 +293,10 @@ impl Conversation {
             }
             _ => return None,
         };
-        self.tools.contains_key(name).then(|| Reply::Call {
-            name: name.to_owned(),
-            input,
-        })
+        let name = name.to_owned();
+        self.tools
+            .contains_key(&name)
+            .then(|| Reply::Calls(vec![ToolCall { name, input }]))
     }
 }
 
@@ -282,15 +323,16 @@ fn steps(text: &str) -> Vec<Step<'_>> {
         let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
         let (word, rest) = match (word, rest.trim()) {
             ("bash:", rest) => ("bash", rest),
+            ("both:", rest) => ("both", rest),
             (word @ ("history" | "drop"), "") => (word, ""),
-            ("history" | "drop" | "bash", _) => continue,
+            ("history" | "drop" | "bash" | "both", _) => continue,
             (word, rest) => (word, rest),
         };
         let known = matches!(
             word,
             "say" | "think" | "slow" | "hang" | "cue" | "write" | "read" | "ask" | "tool" | "error"
         );
-        if (known && !rest.is_empty()) || matches!(word, "bash" | "history" | "drop") {
+        if (known && !rest.is_empty()) || matches!(word, "bash" | "both" | "history" | "drop") {
             steps.push(Step { word, rest });
         }
     }
@@ -323,6 +365,24 @@ mod tests {
         }
     }
 
+    fn bash(command: &str) -> ToolCall {
+        ToolCall {
+            name: "Bash".into(),
+            input: json!({"command": command, "description": "run a command"}),
+        }
+    }
+
+    #[test]
+    fn both_calls_stand_in_one_message_and_the_next_step_waits_for_both() {
+        let script = "both: bash: ls ;; bash: pwd\nsay bye";
+        let first = reply(vec![user(script)]);
+        assert_eq!(first, Reply::Calls(vec![bash("ls"), bash("pwd")]));
+        let results = || [Item::Call, Item::Call, Item::Result("x".into())].into_iter();
+        let both = [user(script)].into_iter().chain(results());
+        let both = both.chain([Item::Result("y".into())]).collect();
+        assert_eq!(text(&reply(both)), "bye");
+    }
+
     #[test]
     fn a_message_without_a_step_is_echoed() {
         assert_eq!(text(&reply(vec![user("how are you?")])), "ok: how are you?");
@@ -332,13 +392,7 @@ mod tests {
     fn a_step_is_played_after_as_many_tool_results() {
         let script = "please\nbash: ls -l\nsay bye";
         let first = reply(vec![user(script)]);
-        assert_eq!(
-            first,
-            Reply::Call {
-                name: "Bash".into(),
-                input: json!({"command": "ls -l", "description": "run a command"}),
-            }
-        );
+        assert_eq!(first, Reply::Calls(vec![bash("ls -l")]));
         let results = vec![user(script), Item::Call, Item::Result("x".into())];
         assert_eq!(text(&reply(results)), "bye");
     }

@@ -64,7 +64,8 @@ pub(super) fn of_call(options: &AcpOptions, call: Call, error: &RpcError) -> Out
         | Call::Authenticate
         | Call::New
         | Call::Resume
-        | Call::Load => failed(format!("`{}` failed: {said}", call.method()), hint),
+        | Call::Load
+        | Call::Fork => failed(format!("`{}` failed: {said}", call.method()), hint),
     }
 }
 

@@ -18,6 +18,7 @@ pub(super) enum Call {
     New,
     Resume,
     Load,
+    Fork,
     SetMode,
     SetModel,
     /// Mode or model, where the agent has them among its options.
@@ -34,6 +35,7 @@ impl Call {
             Self::New => "session/new",
             Self::Resume => "session/resume",
             Self::Load => "session/load",
+            Self::Fork => "session/fork",
             Self::SetMode => "session/set_mode",
             Self::SetModel => "session/set_model",
             Self::SetModeOption | Self::SetModelOption => "session/set_config_option",
@@ -87,6 +89,7 @@ impl Acp {
         let Some(session) = &mut self.session else {
             let mut params = json!({ "cwd": self.setting.workspace, "mcpServers": [] });
             let call = match &self.setting.resume {
+                Some(_) if self.setting.fork => Call::Fork,
                 Some(_) if agent.resumes => Call::Resume,
                 Some(_) if agent.loads => Call::Load,
                 _ => Call::New,
@@ -165,17 +168,17 @@ impl Acp {
                     return Ok(self.end(failure::other_version(other)));
                 }
                 self.agent = Some(Agent::from(told));
-                if self.setting.resume.is_some()
-                    && self
-                        .agent
-                        .as_ref()
-                        .is_some_and(|agent| !agent.loads && !agent.resumes)
-                {
+                let fork = self.setting.fork;
+                let goes_on = self.agent.as_ref().is_some_and(|agent| match fork {
+                    true => agent.forks,
+                    false => agent.loads || agent.resumes,
+                });
+                if self.setting.resume.is_some() && !goes_on {
                     steps.extend(self.lose_conversation("it cannot continue one"));
                 }
             }
             Call::Authenticate => self.login = Login::Done,
-            Call::New | Call::Resume | Call::Load => {
+            Call::New | Call::Resume | Call::Load | Call::Fork => {
                 let opened: Opened = serde_json::from_str(text)?;
                 steps.extend(self.opened(call, opened));
             }
@@ -200,7 +203,7 @@ impl Acp {
         let Some(id) = opened
             .session_id
             .clone()
-            .or_else(|| self.setting.resume.clone())
+            .or_else(|| self.setting.resume.clone().filter(|_| call != Call::Fork))
             .filter(|id| !id.is_empty())
         else {
             return self.end(failure::no_session(&self.options));
@@ -210,6 +213,7 @@ impl Acp {
         self.session = Some(session);
         self.totals.restart(call != Call::New);
         self.setting.resume = Some(id.clone());
+        self.setting.fork = false;
         self.settling = (call == Call::Load).then_some(false);
         let first = !std::mem::replace(&mut self.ready, true);
         first
@@ -228,7 +232,7 @@ impl Acp {
             .map(|agent| agent.auth_methods.as_slice());
         let methods = methods.unwrap_or_default();
         match call {
-            Call::New | Call::Resume | Call::Load if error.code == AUTH_REQUIRED => {
+            Call::New | Call::Resume | Call::Load | Call::Fork if error.code == AUTH_REQUIRED => {
                 if self.login == Login::Unasked && self.options.auth_method.is_some() {
                     self.login = Login::Wanted;
                     return self.advance();
@@ -253,7 +257,7 @@ impl Acp {
                 steps.extend(self.advance());
                 steps
             }
-            Call::Resume | Call::Load => {
+            Call::Resume | Call::Load | Call::Fork => {
                 let mut steps = self.lose_conversation(&failure::words(error));
                 steps.extend(self.advance());
                 steps
@@ -293,16 +297,16 @@ impl From<Initialized> for Agent {
     fn from(told: Initialized) -> Self {
         let can = told.agent_capabilities.unwrap_or_default();
         let methods = told.auth_methods.unwrap_or_default();
+        let sessions = can.session_capabilities.unwrap_or_default();
+        let offered = |what: Option<Value>| what.is_some_and(|what| what != Value::Bool(false));
         Self {
             name: told
                 .agent_info
                 .and_then(|info| info.name)
                 .unwrap_or_default(),
             loads: can.load_session.unwrap_or(false),
-            resumes: can
-                .session_capabilities
-                .and_then(|session| session.resume)
-                .is_some_and(|resume| !resume.is_null() && resume != Value::Bool(false)),
+            resumes: offered(sessions.resume),
+            forks: offered(sessions.fork),
             images: can
                 .prompt_capabilities
                 .and_then(|prompt| prompt.image)

@@ -209,7 +209,7 @@ impl Acp {
         }
         match self.awaiting {
             // The history of a session that is loaded.
-            Some((_, Call::Load | Call::Resume)) => return Ok(Vec::new()),
+            Some((_, Call::Load | Call::Resume | Call::Fork)) => return Ok(Vec::new()),
             None if self.settling.is_some() => {
                 self.settling = Some(true);
                 return Ok(Vec::new());

@@ -20,9 +20,8 @@ fn turn(text: &str) -> Turn {
 fn setting(resume: Option<&str>) -> Setting {
     Setting {
         workspace: "/w".to_owned(),
-        home: "/h".to_owned(),
         resume: resume.map(ToOwned::to_owned),
-        new_conversation: String::new(),
+        ..Setting::default()
     }
 }
 
@@ -203,6 +202,28 @@ fn a_conversation_is_resumed_loaded_or_lost_by_what_the_agent_offers() {
     let loads = json!({ "loadSession": true });
     assert_eq!(first(loads), ("session/load".to_owned(), false));
     assert_eq!(first(json!({})), ("session/new".to_owned(), true));
+}
+
+#[test]
+fn a_conversation_that_is_to_stay_as_it_is_is_forked_or_a_new_one_begins() {
+    let first = |capabilities: Value| {
+        let mut driver = driver(AcpOptions::default());
+        let setting = Setting {
+            fork: true,
+            ..setting(Some("old"))
+        };
+        driver.launch(&setting, &Turn::default()).unwrap();
+        driver.begin(&turn("a"));
+        let told = json!({ "protocolVersion": 1, "agentCapabilities": capabilities });
+        let steps = answer(&mut driver, told);
+        (methods(&steps).join(" "), driver)
+    };
+    let all = json!({ "loadSession": true, "sessionCapabilities": { "resume": {}, "fork": {} } });
+    let (method, mut driver) = first(all);
+    assert_eq!(method, "session/fork");
+    let steps = answer(&mut driver, json!({ "sessionId": "new" }));
+    assert!(steps.contains(&Step::Conversation("new".to_owned())));
+    assert_eq!(first(json!({ "loadSession": true })).0, "session/new");
 }
 
 #[test]

@@ -70,6 +70,7 @@ pub(super) struct PromptCapabilities {
 #[serde(default)]
 pub(super) struct SessionCapabilities {
     pub(super) resume: Option<Value>,
+    pub(super) fork: Option<Value>,
 }
 
 /// Who the agent is.

@@ -26,8 +26,15 @@ impl Claude {
         let event: StreamEvent<'_> = serde_json::from_str(line.event.ok_or(Unreadable)?.get())?;
         match (&*event.kind, event.delta) {
             ("message_start", _) => {
-                self.new_message(event.message.and_then(|message| message.id).as_deref());
-                Ok(Vec::new())
+                let (id, tokens) = event
+                    .message
+                    .map_or((None, None), |message| (message.id, message.usage));
+                self.new_message(id.as_deref());
+                Ok(self.used(id.as_deref(), tokens))
+            }
+            ("message_delta", _) => {
+                let id = self.turn.message.clone();
+                Ok(self.used(id.as_deref(), event.usage))
             }
             ("content_block_delta", Some(delta)) => {
                 self.turn.streamed |= delta.text.is_some() || delta.thinking.is_some();
@@ -77,7 +84,7 @@ impl Claude {
         if own {
             self.new_message(message.id.as_deref());
         }
-        let mut steps = Vec::new();
+        let mut steps = self.used(message.id.as_deref(), message.usage);
         for block in blocks {
             match &*block.kind {
                 "text" | "thinking" if own && !self.turn.streamed => {

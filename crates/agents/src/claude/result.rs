@@ -39,6 +39,7 @@ impl Claude {
         let usage = self.usage(&mut result);
         let failed = result.is_error == Some(true)
             || result.terminal_reason.as_deref() == Some("tool_deferred");
+        self.turn.api_status = result.api_error_status;
         let outcome = match failed {
             true if self.turn.interrupted => Outcome::Canceled,
             true => failure::of_result(&result),

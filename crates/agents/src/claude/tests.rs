@@ -417,3 +417,69 @@ fn a_transcript_is_found_by_the_conversations_id_alone() {
     );
     assert_eq!(driver().transcript("../x"), None);
 }
+
+/// The result of a turn that the model API refused.
+fn refused(status: u64) -> String {
+    json!({
+        "type": "result",
+        "is_error": true,
+        "terminal_reason": "api_error",
+        "api_error_status": status,
+        "total_cost_usd": 0,
+        "result": format!("API Error: {status}"),
+    })
+    .to_string()
+}
+
+#[test]
+fn a_turn_that_an_overloaded_model_refused_may_be_given_again() {
+    for (status, again) in [(429, true), (529, true), (500, false), (401, false)] {
+        let mut driver = driver();
+        driver.begin(&turn("x"));
+        hear(&mut driver, &[INIT, &refused(status)]);
+        assert_eq!(driver.may_repeat(), again, "{status}");
+    }
+}
+
+#[test]
+fn a_turn_of_which_something_came_is_not_given_again() {
+    let tool = json!({ "type": "tool_use", "id": "t", "name": "Bash", "input": {} });
+    for act in [
+        delta("text", "a word"),
+        assistant("m", tool),
+        permission("p"),
+    ] {
+        let mut driver = driver();
+        driver.begin(&turn("x"));
+        hear(&mut driver, &[INIT, &act, &refused(529)]);
+        assert!(!driver.may_repeat(), "{act}");
+    }
+}
+
+#[test]
+fn what_a_turn_uses_is_told_while_it_runs() {
+    let event = |event: Value| json!({ "type": "stream_event", "event": event }).to_string();
+    let start = event(json!({
+        "type": "message_start",
+        "message": { "id": "m1", "usage": { "input_tokens": 10, "cache_read_input_tokens": 5, "output_tokens": 1 } },
+    }));
+    let end =
+        event(json!({ "type": "message_delta", "delta": {}, "usage": { "output_tokens": 7 } }));
+    let helper = json!({
+        "type": "assistant",
+        "parent_tool_use_id": "t",
+        "message": { "id": "m2", "content": [], "usage": { "input_tokens": 100, "output_tokens": 2 } },
+    })
+    .to_string();
+    let mut driver = driver();
+    driver.begin(&turn("x"));
+    let steps = hear(&mut driver, &[INIT, &start, &end, &helper, &helper]);
+    let sums: Vec<_> = said(&steps)
+        .into_iter()
+        .filter_map(|event| match event {
+            Event::Usage(usage) => Some((usage.input_tokens?, usage.output_tokens?)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(sums, [(10, 1), (10, 7), (110, 9)]);
+}

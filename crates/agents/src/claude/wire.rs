@@ -94,6 +94,8 @@ pub(super) struct StreamEvent<'a> {
     pub(super) delta: Option<Delta<'a>>,
     #[serde(borrow)]
     pub(super) message: Option<MessageHead<'a>>,
+    /// What its message has used so far.
+    pub(super) usage: Option<Tokens>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -108,6 +110,7 @@ pub(super) struct Delta<'a> {
 pub(super) struct MessageHead<'a> {
     #[serde(borrow)]
     pub(super) id: Option<Text<'a>>,
+    pub(super) usage: Option<Tokens>,
 }
 
 /// The message of an `assistant` or `user` line.
@@ -117,6 +120,7 @@ pub(super) struct Message<'a> {
     pub(super) id: Option<Text<'a>>,
     #[serde(borrow)]
     pub(super) content: Option<&'a RawValue>,
+    pub(super) usage: Option<Tokens>,
 }
 
 /// A block of a message, or of a tool's result.
@@ -199,8 +203,8 @@ pub(super) struct TurnResult {
     pub(super) structured_output: Option<Value>,
 }
 
-/// Tokens of one turn.
-#[derive(Debug, Default, Deserialize)]
+/// Tokens of one message or of one turn.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
 pub(super) struct Tokens {
     pub(super) input_tokens: Option<u64>,
     pub(super) output_tokens: Option<u64>,

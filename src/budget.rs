@@ -1,0 +1,378 @@
+//! Budgets: how much turns may cost, and the meters that count what they use.
+//!
+//! # How it works
+//!
+//! A turn is asked about twice. [`Budgets::may_start`] refuses a message whose turn could not begin;
+//! [`Budgets::meter`] counts a turn that runs, together with all others that run beside it, and says when
+//! it must be interrupted. What was used is stored with the end of the turn. Without any ceiling nothing
+//! is asked of the store, and what was used is still written down.
+//!
+//! # Pitfalls
+//!
+//! A meter lives until its [`Meter::writes`] are committed: dropped before, its turn is forgotten for a
+//! moment, and another one may begin.
+//! Some agents say what they used only at the end of a turn; such a turn can go over a ceiling whole.
+
+mod ceiling;
+mod ledger;
+
+pub use ceiling::Exceeded;
+
+use crate::config::{Config, Dollars};
+use crate::store::{self, Account, Scope, Store, Used, Write};
+use ceiling::{Ceilings, Sums};
+use ledger::Ledger;
+use pilothouse_a2a::time::Timestamp;
+use pilothouse_agents::event::Usage;
+use std::collections::BTreeMap;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard};
+use tokio::sync::Notify;
+
+const DAY_MS: i64 = 86_400_000;
+
+/// The most that one turn is taken to have used, whatever its agent says.
+const MOST_TOKENS: u64 = 1_000_000_000_000;
+
+type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// The ceilings, and what running turns have used; clones share it.
+#[derive(Clone)]
+pub struct Budgets(Arc<Inner>);
+
+struct Inner {
+    store: Store,
+    /// By agent.
+    ceilings: BTreeMap<String, Arc<Ceilings>>,
+    /// Whether there is any ceiling at all.
+    bounded: bool,
+    clock: Clock,
+    /// Never held over an `.await`.
+    ledger: Mutex<Ledger>,
+    /// Some sum has grown.
+    grown: Notify,
+}
+
+/// Counts what one running turn uses.
+pub struct Meter {
+    house: Arc<Inner>,
+    ceilings: Arc<Ceilings>,
+    n: i64,
+    session: Arc<str>,
+    caller: Arc<str>,
+    /// What was used on each day that the turn has seen; the last one is its present.
+    parts: Vec<(i64, Used)>,
+    /// What earlier tries of the turn have used.
+    tries: Used,
+    /// What the present try has used so far.
+    said: Said,
+    holds: Holds,
+}
+
+/// What an agent has said of a turn; what a later word leaves out stays.
+#[derive(Debug, Clone, Copy, Default)]
+struct Said {
+    cost: Option<u64>,
+    tokens: Option<u64>,
+}
+
+/// Sums that a turn holds in the ledger; they are let go with it.
+struct Holds {
+    house: Arc<Inner>,
+    accounts: Vec<Account>,
+}
+
+// === impl Budgets ===
+
+impl Budgets {
+    /// The ceilings of this configuration, over what this store knows.
+    pub fn new(config: &Config, store: Store) -> Self {
+        Self::with_clock(config, store, Arc::new(Timestamp::now))
+    }
+
+    fn with_clock(config: &Config, store: Store, clock: Clock) -> Self {
+        let ceilings: BTreeMap<_, _> = config
+            .agents
+            .keys()
+            .map(|agent| (agent.clone(), Arc::new(Ceilings::of(config, agent))))
+            .collect();
+        let bounded = ceilings.values().any(|ceilings| !ceilings.is_empty());
+        Self(Arc::new(Inner {
+            store,
+            ceilings,
+            bounded,
+            clock,
+            ledger: Mutex::default(),
+            grown: Notify::new(),
+        }))
+    }
+
+    /// Before a turn is accepted: which ceiling is reached, if any. `session` and `task` are named where
+    /// they are there already.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read.
+    pub async fn may_start(
+        &self,
+        scope: &Scope,
+        session: Option<&str>,
+        task: Option<i64>,
+    ) -> Result<Result<(), Exceeded>, store::Error> {
+        let ceilings = self.0.ceilings_of(&scope.agent);
+        if ceilings.is_empty() {
+            return Ok(Ok(()));
+        }
+        let (today, next_day) = self.0.today();
+        let accounts = [
+            task.map(Account::Task),
+            session.map(|id| Account::Session(id.into())),
+            Some(Account::Caller(scope.caller.clone(), today)),
+            Some(Account::Day(today)),
+        ];
+        let mut sums = Sums::default();
+        let mut unknown = Vec::new();
+        {
+            let ledger = self.0.ledger();
+            for (place, account) in accounts.into_iter().enumerate() {
+                let Some(account) = account else { continue };
+                match ledger.used(&account) {
+                    Some(used) => sums[place] = used,
+                    None => unknown.push((place, account)),
+                }
+            }
+        }
+        if !unknown.is_empty() {
+            let (places, accounts): (Vec<_>, Vec<_>) = unknown.into_iter().unzip();
+            let stored = self.0.store.usage(accounts).await?;
+            for (place, used) in places.into_iter().zip(stored) {
+                sums[place] = used;
+            }
+        }
+        Ok(ceilings.reached(&sums, next_day).map_or(Ok(()), Err))
+    }
+
+    /// The meter of a turn that is about to run. What it waited for may have reached a ceiling since it
+    /// was accepted: see [`Meter::check`].
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read.
+    pub async fn meter(
+        &self,
+        scope: &Scope,
+        session: &str,
+        task: i64,
+    ) -> Result<Meter, store::Error> {
+        let (today, _) = self.0.today();
+        let mut meter = Meter {
+            house: self.0.clone(),
+            ceilings: self.0.ceilings_of(&scope.agent),
+            n: task,
+            session: session.into(),
+            caller: scope.caller.clone(),
+            parts: vec![(today, Used::default())],
+            tries: Used::default(),
+            said: Said::default(),
+            holds: Holds {
+                house: self.0.clone(),
+                accounts: Vec::new(),
+            },
+        };
+        if !self.0.bounded {
+            return Ok(meter);
+        }
+        let mut accounts = Vec::from(meter.accounts(today));
+        accounts.extend(meter.accounts_of_day(today + 1));
+        if meter.holds.add(accounts.clone()) {
+            let stored = self.0.store.usage(accounts.clone()).await?;
+            let mut ledger = self.0.ledger();
+            for (account, used) in accounts.iter().zip(stored) {
+                ledger.learn(account, used);
+            }
+        }
+        Ok(meter)
+    }
+}
+
+impl Inner {
+    fn ceilings_of(&self, agent: &str) -> Arc<Ceilings> {
+        self.ceilings.get(agent).cloned().unwrap_or_default()
+    }
+
+    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger
+            .lock()
+            .expect("nobody panics while changing a sum")
+    }
+
+    /// The day since 1970-01-01 UTC, and the seconds that are left of it.
+    fn today(&self) -> (i64, u64) {
+        let now = (self.clock)().as_millisecond();
+        let left = DAY_MS - now.rem_euclid(DAY_MS);
+        (now.div_euclid(DAY_MS), left.cast_unsigned().div_ceil(1000))
+    }
+}
+
+// === impl Meter ===
+
+impl Meter {
+    /// What the turn has used so far (a later word replaces an earlier one). The ceiling that is reached
+    /// by it, if any: then the turn must be interrupted.
+    pub fn used(&mut self, usage: &Usage) -> Option<Exceeded> {
+        self.said.hear(usage);
+        self.midnight();
+        let so_far = Used {
+            cost: self.tries.cost + self.said.cost.unwrap_or(0),
+            tokens: self.tries.tokens + self.said.tokens.unwrap_or(0),
+        };
+        let (today, earlier) = self.parts.split_last().expect("a turn has its first day");
+        let now = earlier.iter().fold(so_far, |rest, (_, part)| Used {
+            cost: rest.cost.saturating_sub(part.cost),
+            tokens: rest.tokens.saturating_sub(part.tokens),
+        });
+        let (day, before) = *today;
+        if now != before {
+            self.parts.last_mut().expect("just seen").1 = now;
+            {
+                let mut ledger = self.house.ledger();
+                for account in self.accounts(day) {
+                    ledger.change(&account, before, now);
+                }
+            }
+            self.house.grown.notify_waiters();
+        }
+        self.check()
+    }
+
+    /// What comes now is used by another try of the same turn, whose agent counts from nothing.
+    pub fn again(&mut self) {
+        let said = std::mem::take(&mut self.said);
+        self.tries.cost += said.cost.unwrap_or(0);
+        self.tries.tokens += said.tokens.unwrap_or(0);
+    }
+
+    /// The ceiling that is reached now, by this turn or by those beside it.
+    pub fn check(&self) -> Option<Exceeded> {
+        if self.ceilings.is_empty() {
+            return None;
+        }
+        let (today, next_day) = self.house.today();
+        let accounts = self.accounts(today.max(self.day()));
+        let sums = {
+            let ledger = self.house.ledger();
+            accounts.map(|account| ledger.used(&account).unwrap_or_default())
+        };
+        self.ceilings.reached(&sums, next_day)
+    }
+
+    /// Waits until a ceiling is reached, by this turn or by those beside it. Cancel-safe.
+    pub async fn reached(&self) -> Exceeded {
+        loop {
+            let mut grown = pin!(self.house.grown.notified());
+            grown.as_mut().enable();
+            if let Some(exceeded) = self.check() {
+                return exceeded;
+            }
+            grown.await;
+        }
+    }
+
+    /// At the end of the turn: what is to be written, once. The meter must outlive its commit.
+    pub fn writes(&self) -> Vec<Write> {
+        let used = self
+            .parts
+            .iter()
+            .filter(|(_, used)| *used != Used::default());
+        used.map(|&(day, used)| Write::Usage {
+            n: self.n,
+            session: self.session.clone(),
+            caller: self.caller.clone(),
+            day,
+            used,
+        })
+        .collect()
+    }
+
+    fn day(&self) -> i64 {
+        self.parts.last().expect("a turn has its first day").0
+    }
+
+    /// Another day has begun: what is used from now on is that day's.
+    fn midnight(&mut self) {
+        let (today, _) = self.house.today();
+        if today <= self.day() {
+            return;
+        }
+        self.parts.push((today, Used::default()));
+        if self.house.bounded {
+            let accounts = self.accounts_of_day(today).into_iter();
+            let accounts = accounts.chain(self.accounts_of_day(today + 1));
+            let fresh: Vec<_> = accounts
+                .filter(|account| !self.holds.accounts.contains(account))
+                .collect();
+            self.holds.add(fresh.clone());
+            let mut ledger = self.house.ledger();
+            for account in &fresh {
+                // Nobody can have used anything of a day that lies ahead.
+                ledger.learn(account, Used::default());
+            }
+        }
+    }
+
+    fn accounts(&self, day: i64) -> [Account; 4] {
+        let [caller, everybody] = self.accounts_of_day(day);
+        let session = Account::Session(self.session.clone());
+        [Account::Task(self.n), session, caller, everybody]
+    }
+
+    fn accounts_of_day(&self, day: i64) -> [Account; 2] {
+        [Account::Caller(self.caller.clone(), day), Account::Day(day)]
+    }
+}
+
+impl Said {
+    fn hear(&mut self, usage: &Usage) {
+        if let Some(cost) = usage.cost_usd {
+            self.cost = Some(Dollars::nearest(cost).micros());
+        }
+        let kinds = [
+            usage.input_tokens,
+            usage.output_tokens,
+            usage.cache_read_tokens,
+            usage.cache_write_tokens,
+        ];
+        if kinds.iter().any(Option::is_some) {
+            let sum = kinds.into_iter().flatten().fold(0, u64::saturating_add);
+            self.tokens = Some(sum.min(MOST_TOKENS));
+        }
+    }
+}
+
+// === impl Holds ===
+
+impl Holds {
+    /// Whether the store must be asked for any of them.
+    fn add(&mut self, accounts: Vec<Account>) -> bool {
+        let mut unknown = false;
+        let mut ledger = self.house.ledger();
+        for account in &accounts {
+            unknown |= ledger.hold(account);
+        }
+        drop(ledger);
+        self.accounts.extend(accounts);
+        unknown
+    }
+}
+
+impl Drop for Holds {
+    fn drop(&mut self) {
+        let mut ledger = self.house.ledger();
+        for account in &self.accounts {
+            ledger.release(account);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,521 @@
+//! What a task asks, as a person reads it who has to decide: all of it, and nothing that pretends to be
+//! ours.
+//!
+//! # How it works
+//!
+//! The question comes from an agent, and what it wants to do comes from a model. So each of its lines
+//! stands behind a bar (also where a terminal would wrap it), what is invisible is spelled out instead of
+//! taken away, and what does not fit is counted, never dropped in silence.
+
+mod input;
+
+use super::super::outcome::words;
+use super::super::terminal::{clean_line, cut, width};
+use pilothouse_a2a::message::PartContent;
+use pilothouse_a2a::task::{Task, TaskState};
+use pilothouse_a2a::time::Timestamp;
+use serde_json::{Value, json};
+
+/// Lines of what is asked that are shown.
+const LINES: usize = 200;
+/// Characters of it that are shown.
+const CHARACTERS: usize = 24_000;
+/// Columns of one line of a list.
+const HEADLINE: usize = 60;
+
+/// A pending ask.
+#[derive(Debug, Clone, PartialEq)]
+pub(in crate::cli) struct Ask {
+    /// Its id; none of a server that has one ask a task.
+    pub(super) id: Option<String>,
+    kind: Kind,
+    choices: Vec<Choice>,
+    deadline: Option<Timestamp>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum Kind {
+    Permission {
+        tool: String,
+        title: Option<String>,
+        input: Value,
+    },
+    Question {
+        /// As it is asked, where the data tells.
+        text: Option<String>,
+        /// The single questions, where there are several, or one with more to tell.
+        parts: Vec<Question>,
+    },
+}
+
+/// One of the questions of an ask.
+#[derive(Debug, Clone, PartialEq)]
+struct Question {
+    text: String,
+    choices: Vec<Choice>,
+    several: bool,
+}
+
+/// One way to answer.
+#[derive(Debug, Clone, PartialEq)]
+struct Choice {
+    id: Option<String>,
+    name: String,
+    description: Option<String>,
+}
+
+/// What is to be decided about a permission.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Decision<'a> {
+    /// The tool may run once.
+    Allow,
+    /// The tool may run whenever it is asked for in this session.
+    AllowSession,
+    /// It may not; why.
+    Deny(Option<&'a str>),
+}
+
+impl Ask {
+    /// What a task asks; none where it asks nothing.
+    pub(in crate::cli) fn of(task: &Task) -> Option<Self> {
+        if task.status.state != TaskState::InputRequired {
+            return None;
+        }
+        let parts = task
+            .status
+            .message
+            .iter()
+            .flat_map(|message| &message.parts);
+        let data = || {
+            parts.clone().filter_map(|part| match &part.content {
+                PartContent::Data(data) => Some(data),
+                PartContent::Text(_) | PartContent::Raw(_) | PartContent::Url(_) => None,
+            })
+        };
+        let named = data().find(|data| data.get("askId").is_some());
+        let data = named.or_else(|| data().next());
+        Some(Self::of_data(data.unwrap_or(&Value::Null)))
+    }
+
+    /// An ask as the server tells it.
+    pub(super) fn of_data(data: &Value) -> Self {
+        let text = |name: &str| {
+            let text = data.get(name).and_then(Value::as_str);
+            text.filter(|text| !text.trim().is_empty())
+                .map(ToOwned::to_owned)
+        };
+        let is_permission = match data.get("kind").and_then(Value::as_str) {
+            Some(kind) => kind == "permission",
+            None => data.get("tool").is_some(),
+        };
+        let input = data.get("input").cloned().unwrap_or_default();
+        let kind = if is_permission {
+            Kind::Permission {
+                tool: text("tool").unwrap_or_else(|| "a tool".to_owned()),
+                title: text("title").or_else(|| text("text")),
+                input,
+            }
+        } else {
+            Kind::Question {
+                text: text("text"),
+                parts: list(&input, "questions")
+                    .iter()
+                    .filter_map(Question::of)
+                    .collect(),
+            }
+        };
+        Self {
+            id: text("askId"),
+            kind,
+            choices: list(data, "options")
+                .iter()
+                .filter_map(Choice::of)
+                .collect(),
+            deadline: text("deadline").and_then(|text| Timestamp::parse(&text)),
+        }
+    }
+
+    /// Whether it asks for a tool to be run.
+    pub(super) fn is_permission(&self) -> bool {
+        matches!(self.kind, Kind::Permission { .. })
+    }
+
+    /// The question in the place of the status's words, where the data tells it better. The flag says
+    /// that it is plain: no markup may be read into it.
+    pub(in crate::cli) fn shown(&self, columns: Option<usize>) -> Option<(String, bool)> {
+        match &self.kind {
+            Kind::Permission { tool, title, input } => {
+                let mut text = format!("{} asks to be used:\n", clean_line(tool));
+                let title = title.as_deref().map(clean_line);
+                let mut lines = input::lines(input);
+                if let Some(title) =
+                    title.filter(|title| !lines.iter().any(|line| line.trim() == title))
+                {
+                    lines.insert(0, title);
+                }
+                text.push_str(&barred(&lines, columns));
+                Some((text, true))
+            }
+            Kind::Question {
+                parts,
+                text: Some(text),
+            } if parts.len() < 2 => Some((text.clone(), false)),
+            Kind::Question { parts, .. } if parts.len() > 1 => {
+                let numbered = parts.iter().enumerate();
+                let lines: Vec<String> = numbered
+                    .flat_map(|(at, part)| {
+                        let question = format!("{}. {}", at + 1, clean_line(&part.text));
+                        let choices = part
+                            .choices
+                            .iter()
+                            .map(|choice| format!("   {}", choice.line()));
+                        std::iter::once(question).chain(choices).collect::<Vec<_>>()
+                    })
+                    .collect();
+                Some((barred(&lines, columns), true))
+            }
+            Kind::Question { .. } => None,
+        }
+    }
+
+    /// One line of it, for a list.
+    pub(super) fn headline(&self) -> String {
+        let line = match &self.kind {
+            Kind::Permission { title, input, .. } => {
+                let lines = input::lines(input);
+                let first = lines.first().map(String::as_str);
+                first.or(title.as_deref()).unwrap_or("-").to_owned()
+            }
+            Kind::Question { text, parts } => {
+                let first = parts.first().map(|part| part.text.clone());
+                text.clone().or(first).unwrap_or_else(|| "-".to_owned())
+            }
+        };
+        let first = line.lines().find(|line| !line.trim().is_empty());
+        cut(&clean_line(&visible(first.unwrap_or("-"))), HEADLINE)
+    }
+
+    /// The tool that wants to run, or that it is a question.
+    pub(super) fn tool(&self) -> String {
+        match &self.kind {
+            Kind::Permission { tool, .. } => clean_line(tool),
+            Kind::Question { .. } => "(question)".to_owned(),
+        }
+    }
+
+    /// How it is answered: what may be chosen, and the commands. `options` stand in each command.
+    pub(in crate::cli) fn how_to_answer(
+        &self,
+        task: &str,
+        options: &str,
+        now: Timestamp,
+    ) -> Vec<String> {
+        let quoted = |text: &str| shell_words::quote(&clean_line(text)).into_owned();
+        let id = quoted(task);
+        // Which one of several is meant, so that nobody allows what he has not seen.
+        let which = match (&self.id, self.is_permission()) {
+            (Some(ask), true) => format!(" --ask {}", quoted(ask)),
+            _ => String::new(),
+        };
+        let command =
+            |name: &str, rest: &str| format!("pilothouse tasks {name}{options} {id}{which}{rest}");
+        let has = |id: &str| self.choices.is_empty() || self.choice(id).is_some();
+        let mut lines = Vec::new();
+        match &self.kind {
+            Kind::Permission { .. } => {
+                if has("allow") {
+                    lines.push(format!("allow it once:   {}", command("approve", "")));
+                }
+                if has("allow_session") {
+                    lines.push(format!(
+                        "in this session: {}",
+                        command("approve", " --session")
+                    ));
+                }
+                if has("deny") {
+                    lines.push(format!("deny it:         {}", command("deny", " \"why\"")));
+                }
+                let known = ["allow", "allow_session", "deny"];
+                let others = self.choices.iter().filter_map(|choice| {
+                    let id = choice.id.as_deref().filter(|id| !known.contains(id))?;
+                    let rest = format!(" {}", quoted(id));
+                    Some(format!(
+                        "{}: {}",
+                        clean_line(&choice.name),
+                        command("answer", &rest)
+                    ))
+                });
+                lines.extend(others);
+            }
+            Kind::Question { parts, .. } => {
+                let each = if parts.len() > 1 {
+                    " \"...\"".repeat(parts.len())
+                } else {
+                    " \"...\"".to_owned()
+                };
+                if parts.len() < 2 {
+                    lines.extend(
+                        self.described()
+                            .iter()
+                            .map(|choice| format!("  - {}", choice.line())),
+                    );
+                }
+                lines.push(format!("answer with: {}", command("answer", &each)));
+            }
+        }
+        if let Some(deadline) = self.deadline {
+            let left = (deadline.as_millisecond() - now.as_millisecond())
+                .max(0)
+                .unsigned_abs();
+            let left = super::super::outcome::seconds(std::time::Duration::from_secs(left / 1000));
+            lines.push(format!("open until {deadline} (in {left})"));
+        }
+        lines
+    }
+
+    /// The choices of a question with what is told about each.
+    fn described(&self) -> Vec<Choice> {
+        let parts = match &self.kind {
+            Kind::Question { parts, .. } => parts.as_slice(),
+            Kind::Permission { .. } => &[],
+        };
+        let more = |name: &str| {
+            let all = parts.iter().flat_map(|part| &part.choices);
+            all.clone()
+                .find(|choice| choice.name == name)?
+                .description
+                .clone()
+        };
+        if self.choices.is_empty() {
+            return parts.iter().flat_map(|part| part.choices.clone()).collect();
+        }
+        let mut choices = self.choices.clone();
+        for choice in &mut choices {
+            choice.description = choice.description.take().or_else(|| more(&choice.name));
+        }
+        choices
+    }
+
+    fn choice(&self, text: &str) -> Option<&Choice> {
+        let by_id = self
+            .choices
+            .iter()
+            .find(|choice| choice.id.as_deref() == Some(text));
+        by_id.or_else(|| {
+            let wanted = text.trim().to_lowercase();
+            self.choices
+                .iter()
+                .find(|choice| choice.name.trim().to_lowercase() == wanted)
+        })
+    }
+
+    // === answers ===
+
+    /// A decision about a permission, as data; a question can be declined, too.
+    ///
+    /// # Errors
+    /// What to do instead.
+    pub(super) fn decided(
+        &self,
+        decision: Decision<'_>,
+        input: Option<Value>,
+    ) -> Result<Value, String> {
+        let mut data = match decision {
+            Decision::Deny(reason) => {
+                let mut data = json!({"decision": "deny"});
+                if let Some(reason) = reason {
+                    data["reason"] = reason.into();
+                }
+                data
+            }
+            _ if !self.is_permission() => {
+                return Err("it asks a question, there is nothing to allow; answer it with `pilothouse tasks answer`".to_owned());
+            }
+            Decision::Allow => json!({"decision": "allow"}),
+            Decision::AllowSession => json!({"decision": "allow_session"}),
+        };
+        if let Some(input) = input {
+            data["input"] = input;
+        }
+        Ok(data)
+    }
+
+    /// An answer in words, as data: for several questions one each, in their order.
+    ///
+    /// # Errors
+    /// What to do instead.
+    pub(super) fn answered(&self, texts: &[String]) -> Result<Value, String> {
+        let parts = match &self.kind {
+            Kind::Question { parts, .. } => parts.as_slice(),
+            Kind::Permission { .. } => {
+                let chosen = texts.first().filter(|_| texts.len() == 1);
+                let chosen = chosen.and_then(|text| self.choice(text)?.id.as_ref());
+                return chosen.map(|id| json!({"optionId": id})).ok_or_else(|| {
+                    let known: Vec<_> = self.choices.iter().filter_map(|choice| choice.id.as_deref()).collect();
+                    format!(
+                        "it asks for a permission; use `pilothouse tasks approve` or `deny`, or one of its options: {}",
+                        clean_line(&known.join(", "))
+                    )
+                });
+            }
+        };
+        match (parts, texts) {
+            ([_, _, ..], texts) if texts.len() == parts.len() => {
+                let pairs = parts.iter().zip(texts);
+                let answers: serde_json::Map<String, Value> = pairs
+                    .map(|(part, text)| (part.text.clone(), text.as_str().into()))
+                    .collect();
+                Ok(json!({"answers": answers}))
+            }
+            ([_, _, ..], _) => Err(format!(
+                "it asks {} questions; give as many answers, in their order",
+                parts.len()
+            )),
+            (_, [text]) => Ok(match self.choice(text) {
+                Some(Choice { id: Some(id), .. }) => json!({"optionId": id}),
+                Some(choice) => json!({"answer": choice.name}),
+                None => json!({"answer": text}),
+            }),
+            ([only], texts) if only.several => Ok(json!({"answers": {only.text.as_str(): texts}})),
+            _ => Err("it asks one question; put the answer in quotes".to_owned()),
+        }
+    }
+
+    /// What is about to be decided, in one line.
+    pub(super) fn named(&self, task: &Task) -> String {
+        match &self.kind {
+            Kind::Permission { tool, .. } => format!("{}: {}", clean_line(tool), self.headline()),
+            Kind::Question { .. } => cut(&clean_line(&words(task).unwrap_or_default()), HEADLINE),
+        }
+    }
+}
+
+impl Question {
+    fn of(data: &Value) -> Option<Self> {
+        let choices = list(data, "options");
+        Some(Self {
+            text: data.get("question")?.as_str()?.to_owned(),
+            choices: choices.iter().filter_map(Choice::of).collect(),
+            several: data.get("multiSelect").and_then(Value::as_bool) == Some(true),
+        })
+    }
+}
+
+impl Choice {
+    fn of(data: &Value) -> Option<Self> {
+        let text = |name: &str| {
+            data.get(name)
+                .and_then(Value::as_str)
+                .map(ToOwned::to_owned)
+        };
+        let id = text("id").or_else(|| text("optionId"));
+        let name = data.as_str().map(ToOwned::to_owned);
+        Some(Self {
+            name: name
+                .or_else(|| text("name"))
+                .or_else(|| text("label"))
+                .or_else(|| id.clone())?,
+            id,
+            description: text("description").filter(|text| !text.is_empty()),
+        })
+    }
+
+    fn line(&self) -> String {
+        let name = clean_line(&visible(&self.name));
+        match &self.description {
+            Some(description) => format!("{name}: {}", clean_line(&visible(description))),
+            None => name,
+        }
+    }
+}
+
+fn list<'a>(data: &'a Value, name: &str) -> &'a [Value] {
+    let list = data.get(name).and_then(Value::as_array);
+    list.map_or(&[], Vec::as_slice)
+}
+
+// === lines that cannot pretend ===
+
+/// Text whose invisible characters can be seen; line feeds stay.
+fn visible(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '\n' => out.push('\n'),
+            '\t' => out.push_str("    "),
+            '\r' => out.push_str("\\r"),
+            other if is_hidden(other) => out.push_str(&format!("\\u{{{:x}}}", u32::from(other))),
+            other => out.push(other),
+        }
+    }
+    out
+}
+
+/// Controls a terminal, takes no room, or turns the direction of what follows.
+fn is_hidden(character: char) -> bool {
+    character.is_control()
+        || matches!(
+            character,
+            '\u{ad}'
+                | '\u{61c}'
+                | '\u{115f}'
+                | '\u{1160}'
+                | '\u{180e}'
+                | '\u{200b}'..='\u{200f}'
+                | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}'
+                | '\u{3164}'
+                | '\u{feff}'
+                | '\u{ffa0}'
+                | '\u{e0000}'..='\u{e0fff}'
+        )
+}
+
+/// Lines behind a bar, wrapped at `columns`, bounded; what is left out is counted.
+fn barred(lines: &[String], columns: Option<usize>) -> String {
+    let room = columns.map(|columns| columns.saturating_sub(2).max(8));
+    let (mut out, mut rows, mut characters) = (String::new(), 0, 0);
+    let shown = lines.iter().map(|line| visible(line));
+    let all: Vec<String> = shown
+        .flat_map(|text| text.split('\n').map(ToOwned::to_owned).collect::<Vec<_>>())
+        .collect();
+    for (at, line) in all.iter().enumerate() {
+        for row in wrapped(line, room) {
+            let size = row.chars().count();
+            if rows == LINES || characters + size > CHARACTERS {
+                let left = all.len() - at;
+                out.push_str(&format!(
+                    "… {left} more lines are not shown; read all of it before you decide (--json)\n"
+                ));
+                return out;
+            }
+            (rows, characters) = (rows + 1, characters + size);
+            out.push_str(format!("│ {row}").trim_end());
+            out.push('\n');
+        }
+    }
+    out
+}
+
+/// One line in rows that fit.
+fn wrapped(line: &str, room: Option<usize>) -> Vec<String> {
+    // Also where nothing is wrapped, one row must not pass the bound on all of them.
+    let room = room.unwrap_or(CHARACTERS / 2);
+    let mut rows = vec![String::new()];
+    let mut taken = 0;
+    for character in line.chars() {
+        let wide = width(character.encode_utf8(&mut [0; 4]));
+        if taken + wide > room {
+            rows.push(String::new());
+            taken = 0;
+        }
+        taken += wide;
+        rows.last_mut()
+            .expect("there is a first row")
+            .push(character);
+    }
+    rows
+}
+
+#[cfg(test)]
+mod tests;

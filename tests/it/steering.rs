@@ -1,0 +1,67 @@
+//! Following up: a message that interrupts a running turn, and a new context that begins as a copy.
+
+use crate::reading::{answer, at_once, message, message_in, message_to, state, text_of};
+use crate::world::World;
+use serde_json::{Value, json};
+
+fn steered(task: &str, text: &str) -> Value {
+    let mut params = message_to(task, text);
+    params["message"]["metadata"] = json!({"mode": "steer"});
+    params
+}
+
+fn forked(context: &str, text: &str) -> Value {
+    let mut params = message(text);
+    params["message"]["metadata"] = json!({"fork": {"contextId": context}});
+    params
+}
+
+#[test]
+fn a_message_that_steers_interrupts_the_turn_and_is_the_next_one() {
+    let world = World::start();
+    let id = world.begin_waiting("cue never; say one", "never");
+    let task = world.send(steered(&id, "say two"));
+    assert_eq!((state(&task), answer(&task).as_str()), ("COMPLETED", "two"));
+}
+
+#[test]
+fn a_stream_of_a_steered_task_goes_on_to_its_real_end() {
+    let world = World::start();
+    let mut events = world.stream("SendStreamingMessage", message("cue never; say one"));
+    let first = events.until("the cue", |event| event.words() == "waiting never");
+    let id = first.last().unwrap().task_id().to_owned();
+    world.send(at_once(steered(&id, "say two")));
+    let rest = events.rest();
+    let states: Vec<_> = rest.iter().filter_map(|event| event.state()).collect();
+    assert_eq!(states.last(), Some(&"COMPLETED"));
+    assert!(!states.contains(&"CANCELED"), "{states:?}");
+}
+
+#[test]
+fn a_fork_begins_with_a_copy_of_the_files_and_leaves_the_first_alone() {
+    let world = World::start();
+    world.send(message_in("first", "write note.txt kept"));
+    let fork = world.send(forked("first", "read note.txt"));
+    assert_eq!(answer(&fork), "kept");
+    let context = text_of(&fork, "contextId");
+    assert_ne!(context, "first");
+    world.send(message_in(context, "write note.txt changed"));
+    let task = world.send(message_in("first", "read note.txt"));
+    assert_eq!(answer(&task), "kept");
+}
+
+#[test]
+fn a_fork_of_a_context_that_is_not_there_is_refused() {
+    let world = World::start();
+    let error = world.error("SendMessage", forked("nowhere", "say x"));
+    assert_eq!(error["code"], -32602);
+}
+
+#[test]
+fn a_fork_into_a_context_that_is_in_use_is_refused() {
+    let world = World::start();
+    world.send(message_in("first", "say x"));
+    let mut params = forked("first", "say y");
+    params["message"]["contextId"] = json!("first");
+    assert_eq!(world.error("SendMessage", params)["code"], -32602);
+}
