@@ -1,5 +1,6 @@
 //! The real Claude Code against a scripted model: what it does in turns, and how they end.
 
+mod answering;
 mod asks;
 mod conversations;
 mod endings;
