@@ -175,11 +175,19 @@ pub fn data(kind: &AskKind) -> Value {
     }
 }
 
-/// Whether two asks ask for the same.
+/// Whether two asks ask for the same; the number that an agent gives to each call is not part of it.
 pub fn same(one: &Value, other: &Value) -> bool {
-    ["kind", "tool", "input", "text"]
+    let input = |ask: &Value| {
+        let mut input = ask.get("input").cloned();
+        if let Some(Value::Object(input)) = &mut input {
+            input.remove("toolCallId");
+        }
+        input
+    };
+    let plain = ["kind", "tool", "text"]
         .iter()
-        .all(|field| one.get(field) == other.get(field))
+        .all(|field| one.get(field) == other.get(field));
+    plain && input(one) == input(other)
 }
 
 /// An ask in words for people.
@@ -206,7 +214,8 @@ pub fn words(ask: &Value) -> String {
     }
     match ask.get("input") {
         Some(Value::Object(input)) => {
-            for (name, value) in input {
+            let shown = |name: &&String| !matches!(name.as_str(), "options" | "toolCallId");
+            for (name, value) in input.iter().filter(|(name, _)| shown(name)) {
                 let value = value
                     .as_str()
                     .map_or_else(|| value.to_string(), ToOwned::to_owned);

@@ -153,6 +153,11 @@ fn by_data(ask: &AskRow, data: &Value, is_question: bool) -> Result<Decision, Er
             session: true,
         }),
         Some("deny") => Ok(denied()),
+        // An option of the agent's own.
+        Some(option) if own_options(ask).any(|own| own == option) => Ok(Decision::Allow {
+            input: Some(serde_json::json!({"optionId": option})),
+            session: false,
+        }),
         Some(_) => Err(Error::invalid("decision", known_options(ask))),
         None => Err(wrong("decision")),
     }
@@ -177,8 +182,17 @@ fn options(ask: &AskRow) -> impl Iterator<Item = &str> {
         .filter_map(|option| option.get("id").and_then(Value::as_str))
 }
 
+/// The options that an ACP agent itself offers.
+fn own_options(ask: &AskRow) -> impl Iterator<Item = &str> {
+    let own = ask.ask.get("input").and_then(|input| input.get("options"));
+    own.and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(|option| option.get("optionId").and_then(Value::as_str))
+}
+
 fn known_options(ask: &AskRow) -> String {
-    let known: Vec<_> = options(ask).collect();
+    let known: Vec<_> = options(ask).chain(own_options(ask)).collect();
     format!("not an option of this ask; there are {}", known.join(", "))
 }
 

@@ -522,6 +522,7 @@ fn preview(value: &Value) -> String {
         "query",
         "prompt",
         "description",
+        "title",
     ];
     let found = telling
         .iter()

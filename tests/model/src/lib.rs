@@ -21,6 +21,10 @@
 //! | `error CODE [TIMES]` | an HTTP error, always or only the first TIMES times |
 //! | `drop` | `partial `, then the connection is cut |
 //!
+//! A message that begins with `You had asked` comes from a host that was away: a call that it grants
+//! is made again, then the other calls of that message and the steps after it; anything else is
+//! answered `heard: <its text>`.
+//!
 //! A key that contains `bad` is answered 401. The test's own doors are `GET /__model/requests`,
 //! `GET /__model/wait?event=request|client_closed|cue&count=N` and `POST /__model/cue/NAME`;
 //! a test that embeds the model has the same as methods of [`Model`].

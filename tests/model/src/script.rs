@@ -67,8 +67,8 @@ pub(crate) enum Beat {
     Cut,
 }
 
-/// What a host says that was away when a call was granted.
-const AGAIN: &str = "make that same call again";
+/// How a host begins that was away when the model asked; what it granted is called again.
+const RESUMED: &str = "You had asked";
 
 struct Step<'a> {
     word: &'a str,
@@ -174,15 +174,13 @@ impl Conversation {
     pub(crate) fn reply(&self) -> Reply {
         let text = self.user();
         let steps = steps(text);
+        if text.starts_with(RESUMED) {
+            return self.resume(text);
+        }
         if steps.is_empty() {
             return Reply::say(format!("ok: {}", head(text, 60)));
         }
-        let from = self.turn().unwrap_or(0);
-        let results = self.items[from..].iter().filter_map(|item| match item {
-            Item::Result(text) => Some(text),
-            _ => None,
-        });
-        let results: Vec<&String> = results.collect();
+        let results = self.results();
         let mut before = 0;
         let next = steps.iter().find(|step| {
             let plays = before >= results.len();
@@ -191,10 +189,48 @@ impl Conversation {
         });
         match next {
             Some(step) => self.play(step, &format!("{text}#{}", results.len())),
-            None => {
-                let last = results.last().map_or("", |text| head(text, 2000));
-                Reply::say(format!("done: {last}"))
-            }
+            None => done(&results),
+        }
+    }
+
+    /// What the tools of this turn have returned.
+    fn results(&self) -> Vec<&String> {
+        let from = self.turn().unwrap_or(0);
+        let results = self.items[from..].iter().filter_map(|item| match item {
+            Item::Result(text) => Some(text),
+            _ => None,
+        });
+        results.collect()
+    }
+
+    /// After an interruption: the call that is granted now, the others of its message, and the steps
+    /// that were still to come; what is not granted is repeated in words.
+    fn resume(&self, text: &str) -> Reply {
+        let results = self.results();
+        let Some(granted) = granted(text) else {
+            return Reply::say(format!("heard: {}", head(text, 2000)));
+        };
+        let mut plan = vec![Reply::Calls(vec![granted])];
+        let before = &self.items[..self.turn().unwrap_or(0)];
+        let script = before.iter().rev().find_map(|item| match item {
+            Item::User(text) if !steps(text).is_empty() => Some(text),
+            _ => None,
+        });
+        let steps = script.map_or_else(Vec::new, |text| steps(text));
+        let replies = steps.iter().map(|step| self.play(step, step.rest));
+        let mut replies = replies.skip_while(|reply| match (&plan[0], reply) {
+            (Reply::Calls(granted), Reply::Calls(calls)) => !calls.contains(&granted[0]),
+            _ => true,
+        });
+        if let (Some(Reply::Calls(calls)), Reply::Calls(granted)) = (replies.next(), &plan[0]) {
+            let others = calls.into_iter().filter(|call| *call != granted[0]);
+            let others: Vec<_> = others.map(|call| Reply::Calls(vec![call])).collect();
+            let rest: Vec<_> = replies.collect();
+            plan.extend(others.into_iter().chain(rest));
+        }
+        match plan.into_iter().nth(results.len()) {
+            Some(reply) => reply,
+            None => done(&results),
         }
     }
 
@@ -300,6 +336,24 @@ impl Conversation {
     }
 }
 
+fn done(results: &[&String]) -> Reply {
+    let last = results.last().map_or("", |text| head(text, 2000));
+    Reply::say(format!("done: {last}"))
+}
+
+/// The call that a resumed conversation is told to make again.
+fn granted(text: &str) -> Option<ToolCall> {
+    let (_, rest) = text.split_once("permission to use ")?;
+    let (name, rest) = rest.split_once(" with the input ")?;
+    let (input, rest) = rest.rsplit_once(", and were interrupted.")?;
+    rest.contains("make that same call again")
+        .then(|| serde_json::from_str(input).ok())?
+        .map(|input| ToolCall {
+            name: name.to_owned(),
+            input,
+        })
+}
+
 fn question(rest: &str) -> Value {
     let mut words = rest.split('|').map(str::trim);
     let question = words.next().unwrap_or_default();
@@ -381,6 +435,30 @@ mod tests {
         let both = [user(script)].into_iter().chain(results());
         let both = both.chain([Item::Result("y".into())]).collect();
         assert_eq!(text(&reply(both)), "bye");
+    }
+
+    const GRANTED: &str = "You had asked for the permission to use Bash with the input \
+        {\"command\":\"ls\",\"description\":\"run a command\"}, and were interrupted. \
+        It is granted now: make that same call again and go on.";
+
+    #[test]
+    fn a_call_that_is_granted_late_is_made_again_then_the_others_and_the_steps_that_follow() {
+        let script = "bash: id\nboth: bash: ls ;; bash: pwd\nsay bye";
+        let played = |results: usize| {
+            let before = [user(script), Item::Call, Item::Call, user(GRANTED)];
+            let results = (0..results).flat_map(|_| [Item::Call, Item::Result("x".into())]);
+            reply(before.into_iter().chain(results).collect())
+        };
+        assert_eq!(played(0), Reply::Calls(vec![bash("ls")]));
+        assert_eq!(played(1), Reply::Calls(vec![bash("pwd")]));
+        assert_eq!(text(&played(2)), "bye");
+    }
+
+    #[test]
+    fn what_is_told_late_but_not_granted_is_repeated() {
+        let told = "You had asked: Which?\nThe answer is: red\nGo on with it.";
+        let items = vec![user("ask Which?"), Item::Call, user(told)];
+        assert_eq!(text(&reply(items)), format!("heard: {told}"));
     }
 
     #[test]

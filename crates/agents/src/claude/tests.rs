@@ -21,6 +21,7 @@ fn setting() -> Setting {
         workspace: "/w".to_owned(),
         home: "/h/".to_owned(),
         resume: None,
+        fork: false,
         new_conversation: "0190-new".to_owned(),
     }
 }

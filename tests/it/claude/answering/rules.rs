@@ -1,0 +1,1 @@
+//! Rules, times and the end of what is asked.
