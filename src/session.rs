@@ -15,7 +15,7 @@ mod inbox;
 mod registry;
 mod translate;
 
-pub use registry::{Refused, Sessions};
+pub use registry::{Origin, Refused, Sessions};
 
 use crate::agent::Agents;
 use crate::asks::{Asks, Decision, Pass};
@@ -79,6 +79,8 @@ pub struct Turn {
     pub pass: Option<Pass>,
     /// The session that this turn's new one begins as a copy of.
     pub fork: Option<Fork>,
+    /// What the task is, for an agent that has forgotten it.
+    pub recap: Option<String>,
     /// The place among the live processes, where it was free at once.
     pub slot: Option<OwnedSemaphorePermit>,
     /// Whether `WORKING` is stored already.

@@ -4,6 +4,7 @@ use super::send::{broken, refused};
 use super::{Accepted, Client, Service, store_failed};
 use crate::asks::{self, Decision, Pass};
 use crate::config::AskTimeout;
+use crate::session::Origin;
 use crate::store::{AskRow, Durability, Write};
 use crate::task::{Record, TaskLog};
 use pilothouse_a2a::error::{Error, ErrorKind};
@@ -156,8 +157,22 @@ impl Service {
             ask: row.ask.clone(),
             answer: decision.answer(),
         };
+        let recap = log
+            .snapshot(&house.store, 0)
+            .await
+            .ok()
+            .and_then(|snapshot| {
+                let history = snapshot.task.history;
+                let first = history.iter().find(|message| message.role == Role::User);
+                first.map(Message::text_content)
+            });
         log.turn_comes();
-        admission.submit_with(log.clone(), prompt, Vec::new(), Some(pass), None);
+        let origin = Origin {
+            pass: Some(pass),
+            recap,
+            fork: None,
+        };
+        admission.submit_with(log.clone(), prompt, Vec::new(), origin);
         Ok(())
     }
 

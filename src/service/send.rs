@@ -6,7 +6,7 @@ use super::{Client, RETRY_SECONDS, Service, store_failed};
 use crate::asks;
 use crate::config::Replies;
 use crate::push::{self, Checked};
-use crate::session::{Fork, Refused};
+use crate::session::{Fork, Origin, Refused};
 use crate::store::{Scope, TaskRow, Write};
 use crate::task::{Record, TaskLog};
 use pilothouse_a2a::dialect::Dialect;
@@ -299,7 +299,11 @@ impl Service {
             .accept(row, task, also, records, withheld)
             .await
             .map_err(store_failed)?;
-        admission.submit_with(log.clone(), told.prompt, told.files, None, fork);
+        let origin = Origin {
+            fork,
+            ..Origin::default()
+        };
+        admission.submit_with(log.clone(), told.prompt, told.files, origin);
         Ok(Accepted { log, before: None })
     }
 

@@ -61,6 +61,8 @@ pub(super) struct Actor {
     granted: Granted,
     /// The session that this one begins as a copy of.
     fork: Option<Fork>,
+    /// What the task is, for an agent that has forgotten it.
+    recap: Option<String>,
     /// The turn in a shared folder, from its first gate to the end of its process.
     shared: Option<OwnedSemaphorePermit>,
 }
@@ -171,6 +173,7 @@ impl Actor {
             folder: None,
             granted: Granted::default(),
             fork: None,
+            recap: None,
             shared: None,
         }
     }
@@ -311,6 +314,7 @@ impl Actor {
         self.granted.passes.clear();
         self.granted.passes.extend(turn.pass.take());
         self.fork = turn.fork.take();
+        self.recap = turn.recap.take();
         let waiting = (!turn.started).then(|| Waiting(self.live.clone()));
         log.turn_begins();
         if log.state().is_terminal() {
@@ -326,12 +330,16 @@ impl Actor {
         );
         let warm = self.running.is_some();
         let (outcome, canceler) = match self.reach_agent(turn, waiting, &mut translator).await {
-            Ok(prompt) => match self.converse(&log, &prompt, warm, &mut translator).await {
+            Ok(mut prompt) => match self
+                .converse(&log, &mut prompt, warm, &mut translator)
+                .await
+            {
                 (Some(outcome), canceler) => (outcome, canceler),
                 (None, _) => {
                     // A question is left; whoever answers it begins the next turn of this task.
                     telemetry.turn_ends(&log, translator.usage(), translator.elapsed());
-                    self.end_process(Word::Terminate).await;
+                    // Not politely: a CLI that sees its host leave goes on without it for a while.
+                    self.end_process(Word::Kill).await;
                     self.shared = None;
                     self.note_use().await;
                     return;
@@ -467,6 +475,7 @@ impl Actor {
             started,
             pass: _,
             fork: _,
+            recap: _,
         } = turn;
         let live = self.live.clone();
         let shared = match &self.agent.shared_turns {
@@ -696,10 +705,13 @@ impl Actor {
     async fn converse(
         &mut self,
         log: &Arc<TaskLog>,
-        prompt: &pilothouse_agents::Turn,
+        prompt: &mut pilothouse_agents::Turn,
         warm: bool,
         translator: &mut Translator,
     ) -> (Option<Outcome>, Option<oneshot::Sender<bool>>) {
+        if self.session.conversation.is_none() {
+            self.recapitulate(prompt);
+        }
         let (outcome, canceler, heard) = self.one_try(log, prompt, translator).await;
         let ended = self
             .running
@@ -713,6 +725,7 @@ impl Actor {
         }
         if lost {
             self.lose_conversation(translator);
+            self.recapitulate(prompt);
         }
         let Some(slot) = self.give_up_process().await else {
             return (outcome, canceler);
@@ -723,6 +736,13 @@ impl Actor {
         }
         let (outcome, canceler, _) = self.one_try(log, prompt, translator).await;
         (outcome, canceler)
+    }
+
+    /// An agent that remembers nothing is told first what the task is.
+    fn recapitulate(&mut self, prompt: &mut pilothouse_agents::Turn) {
+        if let Some(recap) = self.recap.take() {
+            prompt.text = format!("{recap}\n\n{}", prompt.text);
+        }
     }
 
     async fn one_try(
@@ -803,7 +823,9 @@ impl Actor {
         if running.ended.is_some() {
             return;
         }
-        running.process.stdin = None;
+        if first == Word::Terminate {
+            running.process.stdin = None;
+        }
         running.process.control.say(first);
         let grace = self.house.config.timeouts.terminate.get();
         if tokio::time::timeout(grace, drain_until_ended(&mut running))

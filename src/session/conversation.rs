@@ -687,6 +687,15 @@ impl<'a> Conversation<'a> {
             .map(Write::Ask)
             .collect();
         also.extend(self.gone.drain(..).map(|id| Write::AskGone { id }));
+        if !fresh.is_empty() {
+            // Whoever answers after a crash finds the conversation again.
+            also.push(Write::SessionUsed {
+                id: self.session.id.clone(),
+                conversation: self.session.conversation.clone(),
+                ready: self.session.ready,
+                at: Timestamp::now(),
+            });
+        }
         if records.is_empty() && also.is_empty() {
             return;
         }

@@ -59,6 +59,17 @@ pub struct Admission {
     submitted: bool,
 }
 
+/// Where a turn comes from, where that is not a message alone.
+#[derive(Debug, Default)]
+pub struct Origin {
+    /// What was decided about an ask of the task while its process was gone.
+    pub pass: Option<Pass>,
+    /// What the task is, for an agent that has forgotten it.
+    pub recap: Option<String>,
+    /// The session that this turn's new one begins as a copy of.
+    pub fork: Option<Fork>,
+}
+
 /// Why there is no place.
 #[derive(Debug, thiserror::Error)]
 pub enum Refused {
@@ -396,25 +407,25 @@ impl Admission {
 
     /// Hands the turn to the session's actor.
     pub fn submit(self, log: Arc<TaskLog>, prompt: pilothouse_agents::Turn, files: Vec<File>) {
-        self.submit_with(log, prompt, files, None, None);
+        self.submit_with(log, prompt, files, Origin::default());
     }
 
-    /// The same, with what was decided about its ask.
+    /// The same, with what it comes from.
     pub fn submit_with(
         mut self,
         log: Arc<TaskLog>,
         prompt: pilothouse_agents::Turn,
         files: Vec<File>,
-        pass: Option<Pass>,
-        fork: Option<Fork>,
+        origin: Origin,
     ) {
         self.submitted = true;
         let turn = Turn {
             log,
             prompt,
             files,
-            pass,
-            fork,
+            pass: origin.pass,
+            fork: origin.fork,
+            recap: origin.recap,
             slot: self.slot.take(),
             started: self.now,
         };
