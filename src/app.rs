@@ -221,6 +221,8 @@ impl App {
             doors_stop.clone(),
             patience,
         ));
+        let warming = sessions.clone();
+        background.spawn(async move { warming.keep_warm().await });
         let service = doors.service.clone();
         background.spawn(async move { service.expire_asks().await });
         background.spawn(sweep::run(house.clone(), sessions, stop.clone()));

@@ -446,6 +446,8 @@ pub struct Agent {
     pub asks: AskPolicy,
     /// The same for single tools and callers; the first that fits decides.
     pub ask_rules: Vec<AskRule>,
+    /// Processes that are started ahead for new sessions.
+    pub warm: usize,
     /// `claude`: the CLI's permission mode.
     pub permission_mode: String,
     /// `claude`, `acp`: the model.

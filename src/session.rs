@@ -12,6 +12,7 @@ mod actor;
 mod bounded;
 mod conversation;
 mod inbox;
+mod pool;
 mod registry;
 mod translate;
 

@@ -307,6 +307,7 @@ impl Agent {
             },
             asks: AskPolicy::Ask,
             ask_rules: Vec::new(),
+            warm: 0,
             permission_mode: "acceptEdits".to_owned(),
             model: None,
             disallowed_tools: None,

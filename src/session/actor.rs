@@ -157,6 +157,7 @@ impl Actor {
         key: Key,
         session: SessionRow,
         orders: mpsc::UnboundedReceiver<Order>,
+        warm: Option<Running>,
     ) -> Self {
         let inbox = Inbox::new(orders, house.clone(), live.clone());
         let noted = (session.ready, session.conversation.clone());
@@ -168,7 +169,7 @@ impl Actor {
             session,
             inbox,
             noted,
-            running: None,
+            running: warm,
             prepared: None,
             folder: None,
             granted: Granted::default(),
@@ -487,10 +488,19 @@ impl Actor {
             None => None,
         };
         self.shared = shared;
+        let slot = if self.fork.is_some() && self.running.is_some() {
+            // A process that was started ahead knows nothing of what is forked.
+            self.give_up_process().await
+        } else {
+            slot
+        };
         if self.running.is_none() {
             let slot = match slot {
                 Some(slot) => slot,
-                None => self.or_interrupted(&log, live.slots.take()).await?,
+                None => {
+                    live.make_room(&self.house);
+                    self.or_interrupted(&log, live.slots.take()).await?
+                }
             };
             drop(waiting);
             if !started {
@@ -591,20 +601,9 @@ impl Actor {
             Output::Lines => Some(LineCutter::new(house.config.limits.line.as_usize())),
             Output::Bytes => None,
         };
-        self.running = Some(Running {
-            process,
-            driver,
-            life: launch.life,
-            cutter,
-            outbox: Vec::new(),
-            close_input: false,
-            stderr: Vec::new(),
-            stdout_open: true,
-            stderr_open: true,
-            ended: None,
-            slot,
-            starting: Some(starting),
-        });
+        let mut running = Running::new(process, driver, launch.life, cutter, slot);
+        running.starting = Some(starting);
+        self.running = Some(running);
         Ok(())
     }
 

@@ -57,6 +57,32 @@ pub(super) struct Running {
     pub(super) starting: Option<OwnedSemaphorePermit>,
 }
 
+impl Running {
+    /// A process that was just started.
+    pub(super) fn new(
+        process: Process,
+        driver: Box<dyn Driver>,
+        life: Life,
+        cutter: Option<LineCutter>,
+        slot: OwnedSemaphorePermit,
+    ) -> Self {
+        Self {
+            process,
+            driver,
+            life,
+            cutter,
+            outbox: Vec::new(),
+            close_input: false,
+            stderr: Vec::new(),
+            stdout_open: true,
+            stderr_open: true,
+            ended: None,
+            slot,
+            starting: None,
+        }
+    }
+}
+
 /// How far the end of a turn has been driven.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Ladder {

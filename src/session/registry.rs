@@ -1,5 +1,6 @@
 //! The map of live sessions and the places for processes.
 
+use super::pool::Pool;
 use super::{Attach, File, Fork, House, Key, Order, Turn, actor};
 use crate::asks::{Decision, Pass};
 use crate::store::{self, Durability, Scope, SessionRow};
@@ -23,6 +24,7 @@ pub struct Sessions {
 pub(super) struct Live {
     map: Mutex<HashMap<Key, Handle>>,
     pub(super) slots: Slots,
+    pool: Pool,
     waiting: AtomicUsize,
 }
 
@@ -96,6 +98,7 @@ impl Sessions {
         let live = Live {
             map: Mutex::default(),
             slots: Slots::new(house.config.processes.max),
+            pool: Pool::default(),
             waiting: AtomicUsize::new(0),
         };
         Self {
@@ -160,7 +163,7 @@ impl Sessions {
             None
         };
         let new = stored.is_none();
-        let session = stored.unwrap_or_else(|| {
+        let mut session = stored.unwrap_or_else(|| {
             let now = Timestamp::now();
             SessionRow {
                 id: Arc::from(uuid::Uuid::now_v7().to_string()),
@@ -173,9 +176,8 @@ impl Sessions {
                 used: now,
             }
         });
-        let slot = self.live.slots.try_take();
-        let now = slot.is_some() && agent.shared_turns.is_none();
         let (orders, inbox) = mpsc::unbounded_channel();
+        let (slot, warm, now);
         {
             let mut map = self.live.map();
             if map.contains_key(&key) {
@@ -183,6 +185,19 @@ impl Sessions {
                 // Another request of the same context was quicker.
                 return self.admit_live(&key)?.ok_or(Refused::Stopping);
             }
+            // A session with a script is set up by it first, so nothing can run ahead of it.
+            let fresh = new && session.ready;
+            let ahead = fresh.then(|| self.live.pool.take(&agent)).flatten();
+            warm = ahead.map(|ahead| {
+                session.id = ahead.session;
+                ahead.running
+            });
+            slot = if warm.is_none() {
+                self.live.slots.try_take()
+            } else {
+                None
+            };
+            now = (slot.is_some() || warm.is_some()) && agent.shared_turns.is_none();
             if !now {
                 self.count_one_waiting()?;
             }
@@ -202,6 +217,7 @@ impl Sessions {
             key.clone(),
             session.clone(),
             inbox,
+            warm,
         );
         self.house
             .actors
@@ -311,6 +327,14 @@ impl Sessions {
         orders.send(order).is_ok() && answer.await.unwrap_or(false)
     }
 
+    /// Keeps processes ready for new sessions, until the server stops.
+    pub async fn keep_warm(&self) {
+        let live = &self.live;
+        live.pool
+            .keep_full(&self.house, || live.slots.try_take())
+            .await;
+    }
+
     /// Cancels a task and waits until it is over. False when there was nothing to cancel any more.
     ///
     /// # Errors
@@ -354,6 +378,13 @@ impl Live {
         self.map
             .lock()
             .expect("nobody panics with the map of sessions")
+    }
+
+    /// A turn needs a place: where none is free and nobody idles, a warm process gives up its own.
+    pub(super) fn make_room(&self, house: &House) {
+        if self.slots.free.available_permits() == 0 && self.slots.idle_ones().is_empty() {
+            self.pool.give_up(house);
+        }
     }
 
     /// A waiting turn begins, or is gone.

@@ -20,6 +20,7 @@ mod webhook;
 mod world;
 
 mod agents;
+mod asks;
 mod audit;
 mod bad_input;
 mod bare;

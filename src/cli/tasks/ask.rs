@@ -109,6 +109,14 @@ impl Ask {
             None => data.get("tool").is_some(),
         };
         let input = data.get("input").cloned().unwrap_or_default();
+        // An agent that speaks ACP has options of its own beside the house's.
+        let own = if is_permission {
+            list(&input, "options")
+        } else {
+            &[]
+        };
+        let choices = list(data, "options").iter().chain(own);
+        let choices = choices.filter_map(Choice::of).collect();
         let kind = if is_permission {
             Kind::Permission {
                 tool: text("tool").unwrap_or_else(|| "a tool".to_owned()),
@@ -127,10 +135,7 @@ impl Ask {
         Self {
             id: text("askId"),
             kind,
-            choices: list(data, "options")
-                .iter()
-                .filter_map(Choice::of)
-                .collect(),
+            choices,
             deadline: text("deadline").and_then(|text| Timestamp::parse(&text)),
         }
     }
@@ -145,13 +150,17 @@ impl Ask {
     pub(in crate::cli) fn shown(&self, columns: Option<usize>) -> Option<(String, bool)> {
         match &self.kind {
             Kind::Permission { tool, title, input } => {
-                let mut text = format!("{} asks to be used:\n", clean_line(tool));
-                let title = title.as_deref().map(clean_line);
+                let mut text = format!("{} asks to be used:\n", clean_line(&visible(tool)));
                 let mut lines = input::lines(input);
-                if let Some(title) =
-                    title.filter(|title| !lines.iter().any(|line| line.trim() == title))
-                {
-                    lines.insert(0, title);
+                // Words about it come behind what it is.
+                let told = |title: &&str| {
+                    let is_title = |line: &String| {
+                        line.strip_prefix("description: ").unwrap_or(line).trim() == title.trim()
+                    };
+                    lines.iter().any(is_title)
+                };
+                if let Some(title) = title.as_deref().filter(|title| !told(title)) {
+                    lines.push(format!("title: {title}"));
                 }
                 text.push_str(&barred(&lines, columns));
                 Some((text, true))
@@ -198,7 +207,7 @@ impl Ask {
     /// The tool that wants to run, or that it is a question.
     pub(super) fn tool(&self) -> String {
         match &self.kind {
-            Kind::Permission { tool, .. } => clean_line(tool),
+            Kind::Permission { tool, .. } => clean_line(&visible(tool)),
             Kind::Question { .. } => "(question)".to_owned(),
         }
     }
@@ -222,26 +231,28 @@ impl Ask {
         let has = |id: &str| self.choices.is_empty() || self.choice(id).is_some();
         let mut lines = Vec::new();
         match &self.kind {
-            Kind::Permission { .. } => {
+            Kind::Permission { tool, .. } => {
                 if has("allow") {
-                    lines.push(format!("allow it once:   {}", command("approve", "")));
+                    lines.push(format!("allow it once: {}", command("approve", "")));
                 }
                 if has("allow_session") {
+                    // Whatever it is asked to do by then.
                     lines.push(format!(
-                        "in this session: {}",
+                        "allow any {} in this session: {}",
+                        cut(&clean_line(&visible(tool)), HEADLINE),
                         command("approve", " --session")
                     ));
                 }
                 if has("deny") {
-                    lines.push(format!("deny it:         {}", command("deny", " \"why\"")));
+                    lines.push(format!("deny it: {}", command("deny", " \"why\"")));
                 }
                 let known = ["allow", "allow_session", "deny"];
                 let others = self.choices.iter().filter_map(|choice| {
                     let id = choice.id.as_deref().filter(|id| !known.contains(id))?;
                     let rest = format!(" {}", quoted(id));
                     Some(format!(
-                        "{}: {}",
-                        clean_line(&choice.name),
+                        "its own option `{}`: {}",
+                        clean_line(&visible(&choice.name)),
                         command("answer", &rest)
                     ))
                 });
@@ -423,8 +434,8 @@ impl Choice {
     fn line(&self) -> String {
         let name = clean_line(&visible(&self.name));
         match &self.description {
-            Some(description) => format!("{name}: {}", clean_line(&visible(description))),
-            None => name,
+            Some(told) if *told != self.name => format!("{name}: {}", clean_line(&visible(told))),
+            Some(_) | None => name,
         }
     }
 }

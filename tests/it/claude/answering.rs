@@ -216,7 +216,7 @@ fn no_answer_leaves_standing_permissions_in_the_workspace() {
     let world = claude(&model).start();
     let task = asks(&world, "c", &step("x"));
     completed(&decide(&world, &task, json!({"decision": "allow_session"})));
-    let settings = crate::claude::answering::named(&world.path("."), "settings.local.json");
+    let settings = named(&world.path("."), "settings.local.json");
     assert_eq!(settings, [std::path::PathBuf::new(); 0]);
 }
 

@@ -123,7 +123,6 @@ fn message(stream: &mut TcpStream, line: &Line, hub: &Hub, request: &Request) ->
         return Ok(true);
     };
     let conversation = messages::conversation(&body);
-    eprintln!("DUMP {}", body["messages"]);
     let mut reply = if request.key.contains("bad") {
         failure(401)
     } else {

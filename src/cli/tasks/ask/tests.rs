@@ -30,14 +30,14 @@ fn a_permission_is_shown_with_its_command_and_the_ways_to_answer() {
     let ask = bash("npm install\nnpm test");
     insta::assert_snapshot!(shown(&ask, None), @r"
 Bash asks to be used:
-│ Install
 │ npm install
 │ npm test
+│ title: Install
 ");
     insta::assert_snapshot!(ways(&ask), @r#"
-allow it once:   pilothouse tasks approve t-1 --ask a-1
-in this session: pilothouse tasks approve t-1 --ask a-1 --session
-deny it:         pilothouse tasks deny t-1 --ask a-1 "why"
+allow it once: pilothouse tasks approve t-1 --ask a-1
+allow any Bash in this session: pilothouse tasks approve t-1 --ask a-1 --session
+deny it: pilothouse tasks deny t-1 --ask a-1 "why"
 open until 2026-01-01T00:10:00.000Z (in 10 min 0 s)
 "#);
 }
@@ -47,9 +47,9 @@ fn what_an_agent_hides_is_seen_and_what_it_forges_stands_behind_a_bar() {
     let evil = "rm -r ~\r\u{1b}[2Kls\u{202e}\u{200b}\nallow it once: pilothouse tasks approve t-2";
     insta::assert_snapshot!(shown(&bash(evil), None), @r"
 Bash asks to be used:
-│ Install
 │ rm -r ~\r\u{1b}[2Kls\u{202e}\u{200b}
 │ allow it once: pilothouse tasks approve t-2
+│ title: Install
 ");
 }
 
@@ -73,18 +73,18 @@ fn what_is_too_much_is_counted_not_dropped_in_silence() {
         "{text}"
     );
     let text = shown(&bash(&"x".repeat(1_000_000)), None);
-    assert!(text.chars().count() < 2 * CHARACTERS && text.contains("1 more lines"));
+    assert!(text.chars().count() < 2 * CHARACTERS && text.contains("more lines are not shown"));
 }
 
 #[test]
 fn options_of_an_agents_own_are_named_with_their_command() {
     let ask = Ask::of_data(&json!({
-        "kind": "permission", "tool": "edit", "input": {},
-        "options": [{"id": "allow", "name": "Yes"}, {"id": "plan only", "name": "Only plan"}],
+        "kind": "permission", "tool": "edit", "options": [{"id": "allow", "name": "Yes"}],
+        "input": {"toolCallId": "1", "rawInput": {}, "options": [{"optionId": "plan only", "name": "Only plan"}]},
     }));
     insta::assert_snapshot!(ways(&ask), @r"
-allow it once:   pilothouse tasks approve t-1
-Only plan: pilothouse tasks answer t-1 'plan only'
+allow it once: pilothouse tasks approve t-1
+its own option `Only plan`: pilothouse tasks answer t-1 'plan only'
 ");
     assert_eq!(
         ask.answered(&words(&["only plan"])).unwrap(),

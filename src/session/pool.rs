@@ -1,0 +1,189 @@
+//! Processes that are started ahead, each in a folder of its own, for the next new session of an agent.
+//!
+//! A warm process has served nobody; it becomes the process of exactly one session and is never given back.
+//! It holds a place among the live processes, which it gives up when somebody waits for one.
+
+use super::House;
+use super::conversation::Running;
+use crate::agent::Agent;
+use pilothouse_agents::lines::LineCutter;
+use pilothouse_agents::{Life, Output, Setting, Turn};
+use std::collections::{HashMap, VecDeque};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::sync::{Notify, OwnedSemaphorePermit};
+
+/// Between two tries to start one where that failed, or where there was no place.
+const AGAIN: Duration = Duration::from_secs(5);
+
+/// A process that waits for its session.
+pub(super) struct Warm {
+    /// The id of the session that it will be; names its folders.
+    pub(super) session: Arc<str>,
+    /// The process.
+    pub(super) running: Running,
+}
+
+/// The warm processes of all agents.
+#[derive(Default)]
+pub(super) struct Pool {
+    ready: Mutex<HashMap<Arc<str>, VecDeque<Warm>>>,
+    taken: Notify,
+}
+
+impl Pool {
+    /// A warm process of this agent, if one is there and lives.
+    pub(super) fn take(&self, agent: &Agent) -> Option<Warm> {
+        if agent.config.warm == 0 {
+            return None;
+        }
+        let mut found = None;
+        while let Some(mut warm) = self.pop(&agent.key) {
+            if warm.running.process.control.try_ended().is_none() {
+                found = Some(warm);
+                break;
+            }
+            agent.workspaces.remove(&warm.session);
+        }
+        self.taken.notify_one();
+        found
+    }
+
+    /// Gives up one, so that its place is free.
+    pub(super) fn give_up(&self, house: &House) {
+        let agents = house.agents.iter();
+        let found = agents
+            .filter(|agent| agent.config.warm > 0)
+            .find_map(|agent| self.pop(&agent.key).map(|warm| (agent, warm)));
+        if let Some((agent, warm)) = found {
+            agent.workspaces.remove(&warm.session);
+            drop(warm);
+        }
+    }
+
+    fn pop(&self, agent: &str) -> Option<Warm> {
+        self.ready().get_mut(agent)?.pop_front()
+    }
+
+    fn count(&self, agent: &str) -> usize {
+        self.ready().get(agent).map_or(0, VecDeque::len)
+    }
+
+    fn ready(&self) -> std::sync::MutexGuard<'_, HashMap<Arc<str>, VecDeque<Warm>>> {
+        self.ready
+            .lock()
+            .expect("nobody panics with the warm processes")
+    }
+
+    /// Keeps the pool full until the server stops; `place` gives a free place among the live processes.
+    pub(super) async fn keep_full(
+        &self,
+        house: &Arc<House>,
+        place: impl Fn() -> Option<OwnedSemaphorePermit>,
+    ) {
+        let list = house.config.state_dir.join("warm.json");
+        let agents: Vec<_> = house
+            .agents
+            .iter()
+            .filter(|agent| agent.config.warm > 0)
+            .cloned()
+            .collect();
+        remove_left_overs(house, &list).await;
+        if agents.is_empty() {
+            return;
+        }
+        loop {
+            let mut pause = None;
+            for agent in &agents {
+                while self.count(&agent.key) < agent.config.warm && pause.is_none() {
+                    match start(house, agent, &place).await {
+                        Some(warm) => {
+                            let mut ready = self.ready();
+                            ready.entry(agent.key.clone()).or_default().push_back(warm);
+                        }
+                        None => pause = Some(AGAIN),
+                    }
+                }
+            }
+            self.write(&list);
+            tokio::select! {
+                biased;
+                () = house.stop.cancelled() => break,
+                () = self.taken.notified() => {}
+                () = tokio::time::sleep(pause.unwrap_or(Duration::from_secs(60))) => {}
+            }
+        }
+        let left: Vec<_> = self.ready().drain().collect();
+        for (agent, warm) in left {
+            for warm in warm {
+                house.folders_of(&agent).remove(&warm.session);
+            }
+        }
+        self.write(&list);
+    }
+
+    /// Leaves word of the folders, in case that the server is killed.
+    fn write(&self, list: &PathBuf) {
+        let ready = self.ready();
+        let ids: Vec<_> = ready
+            .iter()
+            .flat_map(|(agent, warm)| warm.iter().map(move |warm| (&**agent, &*warm.session)))
+            .collect();
+        let _ = std::fs::write(list, serde_json::json!(ids).to_string());
+    }
+}
+
+/// The folders of warm processes of a server that was killed; those that became sessions stay.
+async fn remove_left_overs(house: &House, list: &PathBuf) {
+    let Ok(text) = std::fs::read_to_string(list) else {
+        return;
+    };
+    let ids: Vec<(String, String)> = serde_json::from_str(&text).unwrap_or_default();
+    let Ok(sessions) = house.store.sessions_by_use().await else {
+        return;
+    };
+    for (agent, id) in ids {
+        let is_id = uuid::Uuid::parse_str(&id).is_ok();
+        if is_id && !sessions.iter().any(|(session, ..)| **session == *id) {
+            house.folders_of(&agent).remove(&id);
+        }
+    }
+    let _ = std::fs::remove_file(list);
+}
+
+async fn start(
+    house: &Arc<House>,
+    agent: &Arc<Agent>,
+    place: &impl Fn() -> Option<OwnedSemaphorePermit>,
+) -> Option<Warm> {
+    let slot = place()?;
+    let starting = house.starting.clone().acquire_owned().await.ok()?;
+    let session: Arc<str> = Arc::from(uuid::Uuid::now_v7().to_string());
+    let folder = agent.workspaces.folder(&session).ok()?;
+    let mut driver = agent.driver();
+    let setting = Setting {
+        workspace: folder.workspace_text(),
+        home: folder.home_text(),
+        new_conversation: uuid::Uuid::new_v4().to_string(),
+        ..Setting::default()
+    };
+    let launch = driver.launch(&setting, &Turn::default()).ok();
+    let launch = launch.filter(|launch| launch.life == Life::Session)?;
+    let spec = agent.spec(&launch, &folder);
+    let process = match house.launcher.spawn(&spec).await {
+        Ok(process) => process,
+        Err(error) => {
+            tracing::warn!(agent = %agent.key, %error, "a warm process could not be started");
+            agent.workspaces.remove(&session);
+            return None;
+        }
+    };
+    let cutter = match launch.output {
+        Output::Lines => Some(LineCutter::new(house.config.limits.line.as_usize())),
+        Output::Bytes => None,
+    };
+    drop(starting);
+    let running = Running::new(process, driver, launch.life, cutter, slot);
+    Some(Warm { session, running })
+}
