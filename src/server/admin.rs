@@ -1,6 +1,7 @@
 //! What A2A has no operation for: health, sessions, the whole of a long answer.
 
 pub(super) mod asks;
+pub(super) mod attach;
 
 use super::{Doors, authority, denial, json_response, peer, with_advice};
 use crate::service::Client;

@@ -233,7 +233,7 @@ fn state_record(log: &TaskLog, state: TaskState, message: Option<Message>) -> Re
     Record::Status(TaskStatusUpdateEvent::new(id, context, status))
 }
 
-fn not_open_any_more() -> Error {
+pub(super) fn not_open_any_more() -> Error {
     Error::new(
         ErrorKind::UnsupportedOperation,
         "this ask is not open any more: it was answered, withdrawn, or its time is over",

@@ -359,6 +359,7 @@ impl Service {
             .map(|key| key_of(&log.scope, key, log.n))
             .into_iter()
             .collect();
+        let mut ended = None;
         if let Some(ask) = self.asked(log, &message)? {
             let decision = asks::decide(&ask, &message)?;
             if !ask.ends_turn {
@@ -367,15 +368,19 @@ impl Service {
             if asks::named(&message).is_some() {
                 told.prompt.text = decision.plain();
             }
-            let house = self.sessions.house();
-            house.asks.take(&ask.id).ok_or_else(|| not_open(log))?;
-            also.push(Write::AskGone { id: ask.id });
+            also.push(Write::AskGone { id: ask.id.clone() });
+            ended = Some(ask);
         }
         let admission = self
             .sessions
             .admit(&log.scope, log.context_id.clone(), true)
             .await
             .map_err(refused)?;
+        if let Some(ask) = &ended {
+            // One of several answers gets it.
+            let taken = self.sessions.house().asks.take(&ask.id);
+            taken.ok_or_else(super::answer::not_open_any_more)?;
+        }
         let now = admission.now;
         let steers = message::steers(&message);
         let records = |state: TaskState| {

@@ -28,6 +28,7 @@ use crate::store::{AskRow, Durability, SessionRow, Write};
 use crate::supervisor::{KILL_DEADLINE, Word};
 use crate::task::{Record, TaskLog};
 use crate::workspace::{self, Folder, InitFailed};
+use pilothouse_a2a::id::TaskId;
 use pilothouse_a2a::message::{Message, Part, Role};
 use pilothouse_a2a::task::TaskState;
 use pilothouse_a2a::time::Timestamp;
@@ -224,17 +225,24 @@ impl Actor {
             .and_then(|folder| {
                 let conversation = self.session.conversation.as_deref();
                 let conversation = conversation.ok_or("nothing was said in this session yet")?;
-                let launch = self.agent.driver().terminal(conversation);
+                let setting = Setting {
+                    workspace: folder.workspace_text(),
+                    home: folder.home_text(),
+                    resume: Some(conversation.to_owned()),
+                    ..Setting::default()
+                };
+                let launch = self.agent.driver().terminal(&setting);
                 let launch = launch.ok_or("this agent has no terminal of its own")?;
                 Ok(self.agent.spec(&launch, &folder))
             });
         let lent = spec.is_ok();
         if ready.send(spec).is_ok() && lent {
-            let house = self.house.clone();
+            // Nothing runs that could be interrupted: this hears the stop, and cancels of what waits.
+            let nothing = TaskId::new("");
             tokio::select! {
                 biased;
-                () = house.stop.cancelled() => {}
                 _ = left => {}
+                _ = self.inbox.interruption(&nothing) => {}
             }
         }
     }

@@ -115,7 +115,8 @@ impl Inbox {
                 Some(Order::Steer(task)) if task == *running => return Interruption::Steer,
                 Some(Order::Attach(attach)) => {
                     let _ = attach.ready.send(Err(
-                        "a turn is running in this session; wait, or cancel it".to_owned(),
+                        "a turn is running in this session, or somebody is attached; wait"
+                            .to_owned(),
                     ));
                 }
                 Some(Order::Steer(_) | Order::Evict | Order::Nudge) | None => {}

@@ -386,9 +386,16 @@ impl Translator {
             }
             Outcome::InputRequired { question, data } => {
                 let data = match (data, ask) {
-                    (Some(Value::Object(mut data)), Some(ask)) => {
-                        data.insert("askId".to_owned(), (*ask.id).into());
-                        Some(Value::Object(data))
+                    (data @ (None | Some(Value::Object(_))), Some(ask)) => {
+                        let mut data = data.unwrap_or_else(|| json!({}));
+                        for field in ["kind", "text"] {
+                            if data.get(field).is_none() {
+                                data[field] = ask.ask[field].clone();
+                            }
+                        }
+                        data["askId"] = (*ask.id).into();
+                        data["deadline"] = json!(ask.deadline);
+                        Some(data)
                     }
                     (data, _) => data,
                 };

@@ -34,9 +34,14 @@ pub(crate) struct Failure {
 impl World {
     /// A world whose agent plays scripts, with an owner and a caller named bob.
     pub(crate) fn describe() -> Builder {
+        Self::describe_in(&std::env::temp_dir())
+    }
+
+    /// The same, with all its files below this folder.
+    pub(crate) fn describe_in(folder: &Path) -> Builder {
         let root = tempfile::Builder::new()
             .prefix("pilothouse-it-")
-            .tempdir()
+            .tempdir_in(folder)
             .unwrap();
         let path = |name: &str| root.path().join(name);
         for folder in ["cwd", "home", "cues"] {

@@ -19,8 +19,11 @@ mod reading;
 mod webhook;
 mod world;
 
+mod acp_bad;
+mod acp_real;
 mod agents;
 mod asks;
+mod attach;
 mod audit;
 mod bad_input;
 mod bare;

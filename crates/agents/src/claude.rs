@@ -215,6 +215,30 @@ impl Claude {
     }
 }
 
+impl Claude {
+    /// What the CLI's environment holds beside what every agent has.
+    fn env(&self, setting: &Setting) -> Vec<(String, String)> {
+        let options = &self.options;
+        let retries = options.max_retries.to_string();
+        let config = format!("{}/.claude", setting.home.trim_end_matches('/'));
+        let mut env: Vec<(String, String)> = [
+            ("CLAUDE_CONFIG_DIR", config.as_str()),
+            ("CLAUDE_CODE_MAX_RETRIES", &retries),
+            ("CLAUDE_CODE_DISABLE_CRON", "1"),
+            ("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1"),
+            ("DISABLE_TELEMETRY", "1"),
+            ("DISABLE_ERROR_REPORTING", "1"),
+            ("DISABLE_AUTOUPDATER", "1"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .to_vec();
+        if options.sandboxed {
+            env.push(("IS_SANDBOX".to_owned(), "1".to_owned()));
+        }
+        env
+    }
+}
+
 impl Driver for Claude {
     fn launch(&mut self, setting: &Setting, _turn: &Turn) -> Result<Launch, Refusal> {
         // What is remembered is a process's: a further one begins anew.
@@ -276,22 +300,7 @@ impl Driver for Claude {
         }
         args.extend(options.args.iter().cloned());
 
-        let retries = options.max_retries.to_string();
-        let config = format!("{}/.claude", setting.home.trim_end_matches('/'));
-        let mut env: Vec<(String, String)> = [
-            ("CLAUDE_CONFIG_DIR", config.as_str()),
-            ("CLAUDE_CODE_MAX_RETRIES", &retries),
-            ("CLAUDE_CODE_DISABLE_CRON", "1"),
-            ("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1"),
-            ("DISABLE_TELEMETRY", "1"),
-            ("DISABLE_ERROR_REPORTING", "1"),
-            ("DISABLE_AUTOUPDATER", "1"),
-        ]
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .to_vec();
-        if options.sandboxed {
-            env.push(("IS_SANDBOX".to_owned(), "1".to_owned()));
-        }
+        let env = self.env(setting);
         Ok(Launch {
             program: options.program.clone(),
             args,
@@ -378,11 +387,21 @@ impl Driver for Claude {
         self.end(outcome)
     }
 
-    fn terminal(&self, conversation: &str) -> Option<Launch> {
+    fn terminal(&self, setting: &Setting) -> Option<Launch> {
+        let options = &self.options;
+        let mut args = vec!["--resume".to_owned(), setting.resume.clone()?];
+        args.extend([
+            "--permission-mode".to_owned(),
+            options.permission_mode.clone(),
+        ]);
+        if let Some(model) = &options.model {
+            args.extend(["--model".to_owned(), model.clone()]);
+        }
+        args.extend(options.args.iter().cloned());
         Some(Launch {
-            program: self.options.program.clone(),
-            args: vec!["--resume".to_owned(), conversation.to_owned()],
-            env: Vec::new(),
+            program: options.program.clone(),
+            args,
+            env: self.env(setting),
             life: Life::Session,
             output: Output::Bytes,
         })

@@ -261,8 +261,8 @@ pub trait Driver: Send {
     /// may be `*`. None where it keeps none, or where it cannot be checked.
     fn transcript(&self, conversation: &str) -> Option<String>;
 
-    /// The CLI's own terminal on a conversation, for a person; none where it has none.
-    fn terminal(&self, _conversation: &str) -> Option<Launch> {
+    /// The CLI's own terminal on the conversation to resume, for a person; none where it has none.
+    fn terminal(&self, _setting: &Setting) -> Option<Launch> {
         None
     }
 }

@@ -7,19 +7,17 @@
 //! stands behind a bar (also where a terminal would wrap it), what is invisible is spelled out instead of
 //! taken away, and what does not fit is counted, never dropped in silence.
 
+mod bar;
 mod input;
 
 use super::super::outcome::words;
-use super::super::terminal::{clean_line, cut, width};
+use super::super::terminal::{clean_line, cut};
+use bar::{barred, visible};
 use pilothouse_a2a::message::PartContent;
 use pilothouse_a2a::task::{Task, TaskState};
 use pilothouse_a2a::time::Timestamp;
 use serde_json::{Value, json};
 
-/// Lines of what is asked that are shown.
-const LINES: usize = 200;
-/// Characters of it that are shown.
-const CHARACTERS: usize = 24_000;
 /// Columns of one line of a list.
 const HEADLINE: usize = 60;
 
@@ -443,89 +441,6 @@ impl Choice {
 fn list<'a>(data: &'a Value, name: &str) -> &'a [Value] {
     let list = data.get(name).and_then(Value::as_array);
     list.map_or(&[], Vec::as_slice)
-}
-
-// === lines that cannot pretend ===
-
-/// Text whose invisible characters can be seen; line feeds stay.
-fn visible(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '\n' => out.push('\n'),
-            '\t' => out.push_str("    "),
-            '\r' => out.push_str("\\r"),
-            other if is_hidden(other) => out.push_str(&format!("\\u{{{:x}}}", u32::from(other))),
-            other => out.push(other),
-        }
-    }
-    out
-}
-
-/// Controls a terminal, takes no room, or turns the direction of what follows.
-fn is_hidden(character: char) -> bool {
-    character.is_control()
-        || matches!(
-            character,
-            '\u{ad}'
-                | '\u{61c}'
-                | '\u{115f}'
-                | '\u{1160}'
-                | '\u{180e}'
-                | '\u{200b}'..='\u{200f}'
-                | '\u{2028}'..='\u{202e}'
-                | '\u{2060}'..='\u{206f}'
-                | '\u{3164}'
-                | '\u{feff}'
-                | '\u{ffa0}'
-                | '\u{e0000}'..='\u{e0fff}'
-        )
-}
-
-/// Lines behind a bar, wrapped at `columns`, bounded; what is left out is counted.
-fn barred(lines: &[String], columns: Option<usize>) -> String {
-    let room = columns.map(|columns| columns.saturating_sub(2).max(8));
-    let (mut out, mut rows, mut characters) = (String::new(), 0, 0);
-    let shown = lines.iter().map(|line| visible(line));
-    let all: Vec<String> = shown
-        .flat_map(|text| text.split('\n').map(ToOwned::to_owned).collect::<Vec<_>>())
-        .collect();
-    for (at, line) in all.iter().enumerate() {
-        for row in wrapped(line, room) {
-            let size = row.chars().count();
-            if rows == LINES || characters + size > CHARACTERS {
-                let left = all.len() - at;
-                out.push_str(&format!(
-                    "… {left} more lines are not shown; read all of it before you decide (--json)\n"
-                ));
-                return out;
-            }
-            (rows, characters) = (rows + 1, characters + size);
-            out.push_str(format!("│ {row}").trim_end());
-            out.push('\n');
-        }
-    }
-    out
-}
-
-/// One line in rows that fit.
-fn wrapped(line: &str, room: Option<usize>) -> Vec<String> {
-    // Also where nothing is wrapped, one row must not pass the bound on all of them.
-    let room = room.unwrap_or(CHARACTERS / 2);
-    let mut rows = vec![String::new()];
-    let mut taken = 0;
-    for character in line.chars() {
-        let wide = width(character.encode_utf8(&mut [0; 4]));
-        if taken + wide > room {
-            rows.push(String::new());
-            taken = 0;
-        }
-        taken += wide;
-        rows.last_mut()
-            .expect("there is a first row")
-            .push(character);
-    }
-    rows
 }
 
 #[cfg(test)]

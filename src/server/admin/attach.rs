@@ -11,7 +11,6 @@ use super::super::{Doors, Visit, call::Heard, json_response, peer};
 use super::{SESSIONS, failed, not_there};
 use crate::access::OWNER;
 use crate::store::SessionRow;
-use crate::supervisor::Spec;
 use axum::body::Body;
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -20,8 +19,9 @@ use bytes::Bytes;
 use futures_util::stream::unfold;
 use pilothouse_a2a::dialect::Dialect;
 use pilothouse_a2a::error::{Error, ErrorKind};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
@@ -42,6 +42,16 @@ const FORWARDING: [&str; 5] = [
 struct Given {
     /// Its `TERM`.
     term: Option<String>,
+}
+
+/// How the agent's own program is started.
+#[derive(Serialize)]
+struct Place {
+    program: String,
+    args: Vec<String>,
+    /// Of a name that was set twice the later one.
+    env: BTreeMap<String, String>,
+    cwd: String,
 }
 
 /// Lends the session until the answer is closed.
@@ -104,7 +114,13 @@ async fn lend(
         Box::new(json_response(StatusCode::CONFLICT, body.to_string()))
     })?;
     tracing::info!(session.id = %row.id, "the session {} is lent to a terminal", row.id);
-    Ok(open(doors, first_line(spec, given.term), held))
+    let place = Place {
+        program: spec.program,
+        args: spec.args,
+        env: spec.env.into_iter().collect(),
+        cwd: spec.cwd,
+    };
+    Ok(open(doors, place.first_line(given.term), held))
 }
 
 /// The owner's session of this id or context, with any agent.
@@ -127,27 +143,18 @@ async fn find(doors: &Doors, visit: &Visit<'_>, id: &str) -> Result<SessionRow, 
     Err(Box::new(not_there(&format!("no session `{id}`"))))
 }
 
-/// How the program is started, as one line.
-fn first_line(spec: Spec, term: Option<String>) -> Bytes {
-    let Spec {
-        program,
-        args,
-        env,
-        cwd,
-    } = spec;
-    // Of a name that is set twice the later one counts.
-    let mut env: serde_json::Map<String, serde_json::Value> = env
-        .into_iter()
-        .map(|(name, value)| (name, value.into()))
-        .collect();
-    let fits = |term: &String| {
-        (1..=MAX_TERM).contains(&term.len()) && term.bytes().all(|byte| byte.is_ascii_graphic())
-    };
-    if let Some(term) = term.filter(fits) {
-        env.insert("TERM".to_owned(), term.into());
+impl Place {
+    /// How the program is started, as one line; at the person's own terminal where its name is one.
+    fn first_line(mut self, term: Option<String>) -> Bytes {
+        let fits = |term: &String| {
+            (1..=MAX_TERM).contains(&term.len()) && term.bytes().all(|byte| byte.is_ascii_graphic())
+        };
+        if let Some(term) = term.filter(fits) {
+            self.env.insert("TERM".to_owned(), term);
+        }
+        let line = serde_json::to_string(&self).expect("texts are JSON");
+        Bytes::from(format!("{line}\n"))
     }
-    let place = json!({"program": program, "args": args, "env": env, "cwd": cwd});
-    Bytes::from(format!("{place}\n"))
 }
 
 /// The answer that stays open; `held` goes with it.
@@ -188,18 +195,15 @@ mod tests {
     use serde_json::Value;
 
     fn term_of(given: Option<&str>) -> Value {
-        let spec = Spec {
+        let place = Place {
             program: "/bin/agent".to_owned(),
             args: vec!["--resume".to_owned(), "c".to_owned()],
-            env: [("TERM", "dumb"), ("KEY", "old"), ("KEY", "new")]
-                .map(|(name, value)| (name.to_owned(), value.to_owned()))
-                .into(),
+            env: [("TERM".to_owned(), "dumb".to_owned())].into(),
             cwd: "/w".to_owned(),
         };
-        let line = first_line(spec, given.map(ToOwned::to_owned));
+        let line = place.first_line(given.map(ToOwned::to_owned));
         assert_eq!(line.last(), Some(&b'\n'));
         let place: Value = serde_json::from_slice(&line).unwrap();
-        assert_eq!(place["env"]["KEY"], "new");
         place["env"]["TERM"].clone()
     }
 

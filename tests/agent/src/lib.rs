@@ -39,7 +39,28 @@
 //! | `fork [hold]` | leaves a process of its own session behind that ignores SIGTERM and hangs, and says `pid N`; `hold`: it keeps our standard output and error open |
 //!
 //! A statement whose arguments make no sense ends the program with code 64 and says why.
+//!
+//! `fake-agent --acp MODE` is an agent of the Agent Client Protocol instead. It answers a prompt with
+//! `echo: PROMPT`, and in each mode but `well` does one thing otherwise:
+//!
+//! | mode | does |
+//! |---|---|
+//! | `well` | to the prompt `wait` it says `waiting` and ends when it is cancelled |
+//! | `dies-at-once` | says `no licence was found` on standard error and ends with code 7 |
+//! | `dies-in-the-middle` | says `half of it`, then `no ideas are left` on standard error; ends with code 3 |
+//! | `hangs-in-initialize`, `hangs-in-prompt` | answers nothing from there on; a prompt with `waiting` |
+//! | `floods`, `long-line` | 4000 pieces of 1000 bytes; one of 5 MiB |
+//! | `nonsense` | lines that make no sense, then `refused: CODES` of two requests that are nothing |
+//! | `unknown-ids` | answers requests that nobody made, and its prompt twice |
+//! | `withdraws` | asks for a permission, takes it back at the cue `withdraw`, says `withdrawn: CODE` |
+//! | `asks` | asks with the options `for-ever`, `this-once`, `not-now`; says `chosen: OPTION` |
+//! | `elicits` | sends a form with `colour` (red, green) and `remark`; says the answer as JSON |
+//! | `talks-after` | says `first`; after the turn it says more and asks; the next turn says `told: ANSWER` |
+//! | `other-session` | speaks for a session that is not open, then says `mine` |
+//! | `login`, `version` | wants a sign-in by `by-hand`; speaks version 9 |
+//! | `refuses`, `gives-up` | ends with `refusal`, with `cancelled` |
 
+mod acp;
 mod play;
 mod process;
 mod script;
@@ -68,7 +89,11 @@ pub fn main() -> ExitCode {
             Err(error) => report(&error),
         };
     }
-    match run(args) {
+    let played = match args.as_slice() {
+        [option, mode] if option == "--acp" => acp::play(&mode.to_string_lossy()),
+        _ => run(args),
+    };
+    match played {
         Ok(code) => ExitCode::from(code),
         Err(error) => report(&error),
     }

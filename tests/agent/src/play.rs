@@ -277,20 +277,25 @@ impl Player {
 
     fn wait(&mut self, name: &str) -> io::Result<()> {
         self.voice.flush()?;
-        let file = match env::var_os("FAKE_AGENT_CUES") {
-            Some(folder) => PathBuf::from(folder).join(name),
-            None => PathBuf::from(format!(".cue-{name}")),
-        };
-        let until = Instant::now() + CUE_LIMIT;
-        while !file.exists() {
-            if Instant::now() > until {
-                let file = file.display();
-                return Err(io::Error::other(format!("nobody gave the cue {file}")));
-            }
-            thread::sleep(CUE_LOOK);
-        }
-        Ok(())
+        await_cue(name)
     }
+}
+
+/// Waits for the file of a cue.
+pub(crate) fn await_cue(name: &str) -> io::Result<()> {
+    let file = match env::var_os("FAKE_AGENT_CUES") {
+        Some(folder) => PathBuf::from(folder).join(name),
+        None => PathBuf::from(format!(".cue-{name}")),
+    };
+    let until = Instant::now() + CUE_LIMIT;
+    while !file.exists() {
+        if Instant::now() > until {
+            let file = file.display();
+            return Err(io::Error::other(format!("nobody gave the cue {file}")));
+        }
+        thread::sleep(CUE_LOOK);
+    }
+    Ok(())
 }
 
 fn parse(statement: &Statement<'_>, json: &str) -> io::Result<Value> {

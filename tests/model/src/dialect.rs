@@ -98,8 +98,9 @@ impl Dialect {
                 &body["response_format"]["json_schema"]["schema"],
                 &Value::Null,
             ],
-            Self::Gemini { .. } => ["responseJsonSchema", "responseSchema"]
-                .map(|name| &body["generationConfig"][name]),
+            Self::Gemini { .. } => {
+                ["responseJsonSchema", "responseSchema"].map(|name| &body["generationConfig"][name])
+            }
         };
         shapes.into_iter().find(|shape| shape.is_object())
     }

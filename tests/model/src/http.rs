@@ -18,7 +18,7 @@ pub(crate) struct Request {
     pub(crate) path: String,
     /// The query, undecoded; empty where there is none.
     pub(crate) query: String,
-    /// The credential: `x-api-key`, else `authorization` without its scheme.
+    /// The credential: `x-api-key` or `x-goog-api-key`, else `authorization` without its scheme.
     pub(crate) key: String,
     /// Whether the client wants the connection closed afterwards.
     pub(crate) close: bool,
@@ -81,7 +81,7 @@ pub(crate) fn read(reader: &mut BufReader<TcpStream>) -> io::Result<Next> {
             }
             "connection" => request.close |= value.eq_ignore_ascii_case("close"),
             "expect" => expects = true,
-            "x-api-key" => request.key = value.to_owned(),
+            "x-api-key" | "x-goog-api-key" => request.key = value.to_owned(),
             "authorization" if request.key.is_empty() => {
                 request.key = value.rsplit(' ').next().unwrap_or_default().to_owned();
             }
@@ -178,10 +178,15 @@ pub(crate) fn begin_events(stream: &mut TcpStream) -> io::Result<()> {
     )
 }
 
-/// Sends one event as one chunk; its name is the payload's `type`.
+/// Sends one event as one chunk; its name is the payload's `type`, where it has one, and a payload
+/// that is a string is sent as it is.
 pub(crate) fn event(stream: &mut TcpStream, payload: &Value) -> io::Result<()> {
-    let name = payload["type"].as_str().unwrap_or("message");
-    let frame = format!("event: {name}\ndata: {payload}\n\n");
+    let name = payload["type"].as_str();
+    let name = name.map_or_else(String::new, |name| format!("event: {name}\n"));
+    let frame = match payload.as_str() {
+        Some(text) => format!("data: {text}\n\n"),
+        None => format!("{name}data: {payload}\n\n"),
+    };
     stream.write_all(format!("{:x}\r\n{frame}\r\n", frame.len()).as_bytes())
 }
 

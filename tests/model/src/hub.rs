@@ -18,7 +18,7 @@ const CUE_LIMIT: Duration = Duration::from_secs(60);
 /// Something a test can wait for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event {
-    /// A `POST /v1/messages` has come in.
+    /// A request for a message has come in.
     Request,
     /// A client went away before its answer was complete.
     ClientClosed,
@@ -39,7 +39,7 @@ pub struct Seen {
     pub reply: String,
     /// Whether a stream was asked for.
     pub stream: bool,
-    /// Entries of `messages`.
+    /// Entries of the conversation that came with it.
     pub messages: usize,
     /// Tools offered.
     pub tools: usize,

@@ -1,7 +1,7 @@
 //! A model API on loopback that plays a script, so that real CLIs do real turns without a network.
 //!
-//! It speaks the Anthropic Messages API (streaming and not). What it answers is written in the
-//! request: the lines of the last user message that begin with a known word are *steps*; step `k`
+//! It speaks the Anthropic Messages API, `OpenAI`'s Responses and chat completions, and the Gemini
+//! API (each streaming and not). What it answers is written in the request: the lines of the last user message that begin with a known word are *steps*; step `k`
 //! is played once `k` tool results have come back after that message, and when the steps are used
 //! up the model says `done: <last tool result>`. A message without any step is answered
 //! `ok: <its first 60 characters>`.
@@ -14,7 +14,7 @@
 //! | `hang SECONDS` | headers at once, `after hang` only after SECONDS |
 //! | `cue NAME` | `waiting `, then nothing until the test releases NAME, then `released` |
 //! | `history` | `turns=N first="…" items=M`: what earlier turns arrived |
-//! | `bash: CMD`, `write PATH [TEXT]`, `read PATH` | a call of the client's own tool |
+//! | `bash: CMD`, `write PATH [TEXT]`, `read PATH` | a call of the client's own tool, whatever it is called |
 //! | `ask Q \| A \| B` | a call of `AskUserQuestion` |
 //! | `tool NAME {JSON}` | a call of exactly that tool |
 //! | `both: STEP ;; STEP` | the calls of these steps in one message |
@@ -25,15 +25,18 @@
 //! is made again, then the other calls of that message and the steps after it; anything else is
 //! answered `heard: <its text>`.
 //!
-//! A key that contains `bad` is answered 401. The test's own doors are `GET /__model/requests`,
+//! A side question that offers no tools and wants JSON of a certain shape is answered with the smallest
+//! value of that shape. A key that contains `bad` is answered 401. The test's own doors are `GET /__model/requests`,
 //! `GET /__model/wait?event=request|client_closed|cue&count=N` and `POST /__model/cue/NAME`;
 //! a test that embeds the model has the same as methods of [`Model`].
 
+mod dialect;
 mod http;
 mod hub;
 mod messages;
 mod script;
 mod serve;
+mod tools;
 
 pub use hub::{Event, Seen};
 
@@ -47,7 +50,8 @@ use std::time::Duration;
 /// A running model; it ends, with every open connection, when the value is dropped.
 #[derive(Debug)]
 pub struct Model {
-    /// Where it listens, as `ANTHROPIC_BASE_URL` wants it: `http://127.0.0.1:PORT`.
+    /// Where it listens, as `ANTHROPIC_BASE_URL` and `GOOGLE_GEMINI_BASE_URL` want it:
+    /// `http://127.0.0.1:PORT`; an `OpenAI` client wants `/v1` behind it.
     pub url: String,
     /// The port.
     pub port: u16,

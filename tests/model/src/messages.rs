@@ -1,17 +1,9 @@
 //! The Anthropic Messages API: a request as a conversation, a reply as a message or as events.
 
+use crate::dialect::{Sent, id, list};
 use crate::script::{Beat, Reply};
 use crate::script::{Conversation, Item, plain, spoken};
 use serde_json::{Map, Value, json};
-use std::sync::atomic::{AtomicU64, Ordering};
-
-/// Ids given so far; they only need to differ.
-static LAST_ID: AtomicU64 = AtomicU64::new(0);
-
-fn id(prefix: &str) -> String {
-    let n = LAST_ID.fetch_add(1, Ordering::Relaxed) + 1;
-    format!("{prefix}_fake{n:06}")
-}
 
 /// Reads a request. What it does not know is left out; a client may send more than we need.
 pub(crate) fn conversation(body: &Value) -> Conversation {
@@ -68,10 +60,6 @@ fn said(items: &mut Vec<Item>, text: &str) {
     }
 }
 
-fn list(value: &Value) -> &[Value] {
-    value.as_array().map_or(&[], Vec::as_slice)
-}
-
 /// The text of a tool result: a string, or the text blocks of a list.
 fn flat(content: &Value) -> String {
     match content {
@@ -116,15 +104,6 @@ pub(crate) fn message(model: &str, input_tokens: usize, reply: &Reply) -> Value 
             "cache_creation_input_tokens": 0, "cache_read_input_tokens": 0,
         },
     })
-}
-
-/// One step of a stream.
-#[derive(Debug)]
-pub(crate) enum Sent<'a> {
-    /// An event for the client.
-    Event(Value),
-    /// A beat that is no text: a wait, or the end of the connection.
-    Beat(&'a Beat),
 }
 
 /// A reply as the events of a stream.

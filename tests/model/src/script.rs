@@ -1,5 +1,6 @@
 //! The script in a conversation: which step comes next, and what the model does for it.
 
+use crate::tools;
 use serde_json::{Map, Value, json};
 use std::time::Duration;
 
@@ -70,6 +71,16 @@ pub(crate) enum Beat {
 /// How a host begins that was away when the model asked; what it granted is called again.
 const RESUMED: &str = "You had asked";
 
+/// What clients wrap around their own words in a user message.
+const WRAPPERS: &[&str] = &[
+    "system-reminder",
+    "system_reminder",
+    "environment_context",
+    "user_instructions",
+    "session_context",
+    "current_datetime",
+];
+
 struct Step<'a> {
     word: &'a str,
     rest: &'a str,
@@ -86,7 +97,8 @@ impl Step<'_> {
 }
 
 impl Reply {
-    fn say(text: impl Into<String>) -> Self {
+    /// Says this text in one piece.
+    pub(crate) fn say(text: impl Into<String>) -> Self {
         Self::beats(vec![Beat::Say(text.into())])
     }
 
@@ -135,15 +147,15 @@ pub(crate) fn head(text: &str, count: usize) -> &str {
 
 /// A user text without what the client itself wrapped around it.
 pub(crate) fn plain(text: &str) -> String {
-    const OPEN: &str = "<system-reminder>";
-    const CLOSE: &str = "</system-reminder>";
-    let (mut out, mut rest) = (String::new(), text);
-    while let Some((before, inside)) = rest.split_once(OPEN) {
-        out.push_str(before);
-        rest = inside.split_once(CLOSE).map_or("", |(_, after)| after);
+    let mut plain = text.to_owned();
+    for wrapper in WRAPPERS {
+        let (open, close) = (format!("<{wrapper}>"), format!("</{wrapper}>"));
+        while let Some((before, inside)) = plain.split_once(&open) {
+            let after = inside.split_once(&close).map_or("", |(_, after)| after);
+            plain = format!("{before}{after}");
+        }
     }
-    out.push_str(rest);
-    out.trim().to_owned()
+    plain.trim().to_owned()
 }
 
 impl Conversation {
@@ -174,8 +186,8 @@ impl Conversation {
     pub(crate) fn reply(&self) -> Reply {
         let text = self.user();
         let steps = steps(text);
-        if text.starts_with(RESUMED) {
-            return self.resume(text);
+        if let Some(at) = text.find(RESUMED) {
+            return self.resume(&text[..at], &text[at..]);
         }
         if steps.is_empty() {
             return Reply::say(format!("ok: {}", head(text, 60)));
@@ -205,18 +217,20 @@ impl Conversation {
 
     /// After an interruption: the call that is granted now, the others of its message, and the steps
     /// that were still to come; what is not granted is repeated in words.
-    fn resume(&self, text: &str) -> Reply {
+    fn resume(&self, recap: &str, told: &str) -> Reply {
         let results = self.results();
-        let Some(granted) = granted(text) else {
-            return Reply::say(format!("heard: {}", head(text, 2000)));
+        let Some(granted) = granted(told) else {
+            return Reply::say(format!("heard: {}", head(told, 2000)));
         };
         let mut plan = vec![Reply::Calls(vec![granted])];
-        let before = &self.items[..self.turn().unwrap_or(0)];
-        let script = before.iter().rev().find_map(|item| match item {
-            Item::User(text) if !steps(text).is_empty() => Some(text),
+        let before = self.items[..self.turn().unwrap_or(0)].iter().rev();
+        let said = before.filter_map(|item| match item {
+            Item::User(text) => Some(text.as_str()),
             _ => None,
         });
-        let steps = script.map_or_else(Vec::new, |text| steps(text));
+        let mut scripts = [recap].into_iter().chain(said);
+        let script = scripts.find(|text| !steps(text).is_empty());
+        let steps = script.map_or_else(Vec::new, steps);
         let replies = steps.iter().map(|step| self.play(step, step.rest));
         let mut replies = replies.skip_while(|reply| match (&plan[0], reply) {
             (Reply::Calls(granted), Reply::Calls(calls)) => !calls.contains(&granted[0]),
@@ -329,10 +343,14 @@ impl Conversation {
             }
             _ => return None,
         };
+        let name = tools::named(&self.tools, word).unwrap_or(name);
+        let schema = self.tools.get(name)?;
+        let input = match word {
+            "bash" | "write" | "read" => tools::fitted(schema, input),
+            _ => input,
+        };
         let name = name.to_owned();
-        self.tools
-            .contains_key(&name)
-            .then(|| Reply::Calls(vec![ToolCall { name, input }]))
+        Some(Reply::Calls(vec![ToolCall { name, input }]))
     }
 }
 
@@ -449,6 +467,8 @@ mod tests {
             let results = (0..results).flat_map(|_| [Item::Call, Item::Result("x".into())]);
             reply(before.into_iter().chain(results).collect())
         };
+        let recap = user(&format!("{script}\n\n{GRANTED}"));
+        assert_eq!(reply(vec![recap]), Reply::Calls(vec![bash("ls")]));
         assert_eq!(played(0), Reply::Calls(vec![bash("ls")]));
         assert_eq!(played(1), Reply::Calls(vec![bash("pwd")]));
         assert_eq!(text(&played(2)), "bye");

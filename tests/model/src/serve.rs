@@ -1,8 +1,9 @@
 //! One connection: its requests one after the other, the model's doors and the test's doors.
 
+use crate::dialect::{self, Dialect, Sent};
 use crate::http::{self, Next, Request};
 use crate::hub::{Event, Hub, Line, Seen, Waited};
-use crate::messages::{self, Sent};
+use crate::messages;
 use crate::script::{Beat, Reply, head};
 use serde_json::{Value, json};
 use std::io::{self, BufReader};
@@ -58,9 +59,14 @@ fn requests(stream: &mut TcpStream, line: &Line, hub: &Hub) -> io::Result<()> {
 /// Answers a request; false where the connection must end.
 fn answer(stream: &mut TcpStream, line: &Line, hub: &Hub, request: &Request) -> io::Result<bool> {
     let path = request.path.as_str();
+    if let ("POST", Some(dialect)) = (request.method.as_str(), Dialect::at(path)) {
+        return message(stream, line, hub, request, dialect);
+    }
     let (status, value) = match (request.method.as_str(), path) {
-        ("POST", "/v1/messages") => return message(stream, line, hub, request),
         ("POST", "/v1/messages/count_tokens") => (200, json!({"input_tokens": tokens(request)})),
+        ("POST", _) if path.ends_with(":countTokens") => {
+            (200, json!({"totalTokens": tokens(request)}))
+        }
         ("GET", "/v1/models") => (200, models()),
         ("HEAD", _) => (200, json!({})),
         ("GET", "/__model/requests") => {
@@ -116,17 +122,27 @@ fn tokens(request: &Request) -> usize {
     (request.body.len() / 4).max(1)
 }
 
-fn message(stream: &mut TcpStream, line: &Line, hub: &Hub, request: &Request) -> io::Result<bool> {
+fn message(
+    stream: &mut TcpStream,
+    line: &Line,
+    hub: &Hub,
+    request: &Request,
+    dialect: Dialect,
+) -> io::Result<bool> {
     line.begin();
     let Ok(body) = serde_json::from_slice::<Value>(&request.body) else {
-        http::json(stream, request, 400, "", &messages::error(400))?;
+        let (status, value) = dialect.error(400);
+        http::json(stream, request, status, "", &value)?;
         return Ok(true);
     };
-    let conversation = messages::conversation(&body);
-    let mut reply = if request.key.contains("bad") {
-        failure(401)
-    } else {
-        conversation.reply()
+    let conversation = dialect.conversation(&body);
+    let shape = dialect
+        .shape(&body)
+        .filter(|_| conversation.tools.is_empty());
+    let mut reply = match shape {
+        _ if request.key.contains("bad") => failure(401),
+        Some(shape) => Reply::say(dialect::example(shape).to_string()),
+        None => conversation.reply(),
     };
     if let Reply::Error {
         times: Some((times, key)),
@@ -140,15 +156,15 @@ fn message(stream: &mut TcpStream, line: &Line, hub: &Hub, request: &Request) ->
             beats,
         };
     }
-    let model = body["model"].as_str().unwrap_or("fake");
-    let streams = body["stream"] == true;
+    let model = dialect.model(&request.path, &body);
+    let streams = dialect.streams(&body);
     let n = hub.record(Seen {
         n: 0,
         model: model.to_owned(),
         user: head(conversation.user(), 160).to_owned(),
         reply: reply.describe(),
         stream: streams,
-        messages: body["messages"].as_array().map_or(0, Vec::len),
+        messages: dialect.entries(&body),
         tools: conversation.tools.len(),
         key: last_four(&request.key),
         client_closed: false,
@@ -165,20 +181,19 @@ fn message(stream: &mut TcpStream, line: &Line, hub: &Hub, request: &Request) ->
             } else {
                 ""
             };
-            // The API itself reports a prompt that is too long as a bad request.
-            let (status, value) = match code {
-                413 => (400, too_long()),
-                code => (*code, messages::error(*code)),
-            };
+            let (status, value) = dialect.error(*code);
             http::json(stream, request, status, extra, &value)?;
             Ended::Whole
         }
         reply if streams => {
-            let sent = messages::stream(model, tokens(request), reply);
+            let sent = dialect.stream(model, tokens(request), reply);
             // A write fails when nobody reads any more.
-            play(stream, line, sent).unwrap_or(Ended::ClientClosed)
+            play(stream, line, dialect, sent).unwrap_or(Ended::ClientClosed)
         }
-        reply => whole(stream, line, request, model, reply).unwrap_or(Ended::ClientClosed),
+        reply => {
+            let value = dialect.whole(model, tokens(request), reply);
+            whole(stream, line, request, reply, &value).unwrap_or(Ended::ClientClosed)
+        }
     };
     match ended {
         Ended::Whole => Ok(true),
@@ -194,19 +209,18 @@ fn failure(code: u16) -> Reply {
     Reply::Error { code, times: None }
 }
 
-fn too_long() -> Value {
-    let mut error = messages::error(413);
-    error["error"]["type"] = json!("invalid_request_error");
-    error
-}
-
 fn last_four(key: &str) -> String {
     let from = key.char_indices().rev().nth(3).map_or(0, |(at, _)| at);
     key[from..].to_owned()
 }
 
 /// Plays a reply as a stream.
-fn play(stream: &mut TcpStream, line: &Line, sent: Vec<Sent<'_>>) -> io::Result<Ended> {
+fn play(
+    stream: &mut TcpStream,
+    line: &Line,
+    dialect: Dialect,
+    sent: Vec<Sent<'_>>,
+) -> io::Result<Ended> {
     http::begin_events(stream)?;
     for sent in sent {
         match sent {
@@ -215,7 +229,7 @@ fn play(stream: &mut TcpStream, line: &Line, sent: Vec<Sent<'_>>) -> io::Result<
             Sent::Beat(beat) => match hold(stream, line, beat) {
                 Waited::Over => {}
                 Waited::TimedOut => {
-                    http::event(stream, &messages::cue_timed_out())?;
+                    http::event(stream, &dialect.cue_timed_out())?;
                     break;
                 }
                 Waited::Gone => return Ok(Ended::ClientClosed),
@@ -231,8 +245,8 @@ fn whole(
     stream: &mut TcpStream,
     line: &Line,
     request: &Request,
-    model: &str,
     reply: &Reply,
+    value: &Value,
 ) -> io::Result<Ended> {
     if let Reply::Text { beats, .. } = reply {
         for beat in beats {
@@ -244,8 +258,7 @@ fn whole(
             }
         }
     }
-    let value = messages::message(model, tokens(request), reply);
-    http::json(stream, request, 200, "", &value)?;
+    http::json(stream, request, 200, "", value)?;
     Ok(Ended::Whole)
 }
 

@@ -1,6 +1,8 @@
 //! What a person sees who has to decide, and what he can answer.
 
+use super::bar::{CHARACTERS, LINES};
 use super::*;
+use crate::cli::terminal::width;
 use pilothouse_a2a::message::{Message, Part};
 use pilothouse_a2a::task::TaskStatus;
 

@@ -57,7 +57,8 @@ fn parking(model: &Model) -> Builder {
 /// Waits until no CLI is left.
 fn gone(world: &World) {
     await_some("the end of the process that asked", super::PATIENCE, || {
-        clis(world).is_empty().then_some(())
+        let ready = world.get("/ready", &[]).json();
+        (ready["processes"]["live"] == 0 && clis(world).is_empty()).then_some(())
     });
 }
 
@@ -327,4 +328,22 @@ fn an_ask_is_answered_after_two_parks_and_a_restart() {
     let task = say(&world, &second, "allow");
     assert!(answer(completed(&task)).ends_with("the end"), "{task:#}");
     assert_eq!(ran(&world, "c"), ["one", "two"]);
+}
+
+#[test]
+fn probe() {
+    let model = Model::start();
+    for tool in ["Agent"] {
+        let call = |word: &str| {
+            let input = json!({"description": word, "prompt": step(word), "subagent_type": "general-purpose", "run_in_background": false});
+            format!("tool {tool} {input}")
+        };
+        let script = format!("both: {} ;; {}", call("one"), call("two"));
+        let world = claude(&model).start();
+        let id = world.begin(&script);
+        world.await_state(&id, &["INPUT_REQUIRED", "COMPLETED"]);
+        crate::world::await_true(std::time::Duration::from_secs(3), || open_asks(&world).len() > 1);
+        eprintln!("PROBE {script} {:#?} {:#?} {:#?}", world.task(&id), open_asks(&world), model.requests());
+    }
+    panic!()
 }

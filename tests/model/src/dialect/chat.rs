@@ -112,7 +112,8 @@ mod tests {
     #[test]
     fn the_client_s_shell_is_called_then_its_result_counts() {
         let shape = json!({"type": "object", "properties": {"command": {"type": "string"}}});
-        let tools = json!([{"type": "function", "function": {"name": "bash", "parameters": shape}}]);
+        let tools =
+            json!([{"type": "function", "function": {"name": "bash", "parameters": shape}}]);
         let mut messages = vec![json!({"role": "user", "content": "bash: ls\nsay the end"})];
         let reply = |messages: &[Value]| {
             conversation(&json!({"messages": messages, "tools": tools})).reply()
@@ -133,7 +134,11 @@ mod tests {
         let reply = conversation(&json!({"messages": [{"role": "user", "content": "say héllo"}]}));
         let reply = reply.reply();
         let sent = stream("m", 1, &reply);
-        let text = |event: &Value| event["choices"][0]["delta"]["content"].as_str().map(str::len);
+        let text = |event: &Value| {
+            event["choices"][0]["delta"]["content"]
+                .as_str()
+                .map(str::len)
+        };
         let length: usize = sent
             .iter()
             .filter_map(|sent| match sent {

@@ -171,7 +171,9 @@ mod tests {
             })
             .collect();
         assert_eq!(all, "héllo");
-        let reasons = pieces(&sent, |event| event["candidates"][0]["finishReason"].as_str());
+        let reasons = pieces(&sent, |event| {
+            event["candidates"][0]["finishReason"].as_str()
+        });
         assert_eq!(reasons, "STOP");
     }
 }

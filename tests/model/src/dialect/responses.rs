@@ -154,7 +154,8 @@ mod tests {
         ];
         let shape = json!({"type": "object", "properties": {"cmd": {"type": "string"}}});
         let tools = json!([{"type": "function", "name": "exec_command", "parameters": shape}]);
-        let reply = |input: &[Value]| conversation(&json!({"input": input, "tools": tools})).reply();
+        let reply =
+            |input: &[Value]| conversation(&json!({"input": input, "tools": tools})).reply();
         let call = response("m", 1, &reply(&input))["output"][0].clone();
         assert_eq!(
             (&call["name"], &call["arguments"]),

@@ -1,0 +1,286 @@
+//! Real agents of the Agent Client Protocol, Gemini CLI and Codex, against a scripted model.
+//!
+//! What both do is a fact of this file, tested once for each; what only one does stands in its own.
+
+mod codex;
+mod gemini;
+
+use crate::building::Builder;
+use crate::http::Event;
+use crate::processes::{Process, await_some};
+use crate::reading::{answer, message, message_in, state, text_of, words};
+use crate::world::{OWNER, World};
+use fake_model::Model;
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// The longest that a real agent takes, on two busy cores.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A real agent.
+struct Agent {
+    /// Its preset.
+    preset: &'static str,
+    /// Its program, as npm installs it.
+    program: &'static str,
+    /// What stands in the command line of its process, and of no other of the session's.
+    process: &'static str,
+    /// Its world, talking to this model with this key.
+    world: fn(&Self, &Model, &str) -> Builder,
+}
+
+impl Agent {
+    /// A world whose agent this is, talking to this model.
+    fn with(&self, model: &Model) -> Builder {
+        (self.world)(self, model, "key-of-a-test")
+    }
+
+    /// The same, with nothing about the model in it.
+    fn bare(&self) -> Builder {
+        let folder = tools();
+        let program = folder.join(format!(
+            "agents-{}/node_modules/.bin/{}",
+            self.preset, self.program
+        ));
+        assert!(program.exists(), "{} is missing; {HELP}", program.display());
+        // Codex keeps no helper of its sandbox below the folder for temporary files.
+        let builder = World::describe_in(Path::new(env!("CARGO_TARGET_TMPDIR")));
+        let marker = builder.marker().split_once('=').unwrap().1.to_owned();
+        let path = std::env::var("PATH").unwrap_or_default();
+        builder
+            .config(json!({
+                "agent": self.preset,
+                "timeouts": {"interrupt": "5s", "terminate": "5s"},
+                "agents": {"fake": null, self.preset: {
+                    "preset": self.preset,
+                    "program": program,
+                    "env": {"set": {"PILOTHOUSE_TEST_WORLD": marker}},
+                }},
+            }))
+            // Where the machine's own Node is too old, one stands beside the agents.
+            .env(
+                "PATH",
+                &format!("{}/agents-node/node_modules/.bin:{path}", folder.display()),
+            )
+            .patience(PATIENCE)
+    }
+
+    /// The agent's own process.
+    fn process(&self, world: &World) -> Vec<Process> {
+        let mut found = world.agents();
+        found.retain(|process| process.command.contains(self.process));
+        found.sort_by_key(|process| process.pid);
+        found
+    }
+}
+
+const HELP: &str = "PILOTHOUSE_TEST_AGENTS names the folder with the agents to test with; \
+    run `make test`, which installs them, or `make test-fast`, which leaves these tests out";
+
+/// Where the agents are installed; a test without them has failed.
+fn tools() -> PathBuf {
+    let folder = std::env::var_os("PILOTHOUSE_TEST_AGENTS");
+    PathBuf::from(folder.unwrap_or_else(|| panic!("PILOTHOUSE_TEST_AGENTS is not set: {HELP}")))
+}
+
+/// The folder of the session of a context.
+fn workspace(world: &World, context: &str) -> PathBuf {
+    let path = format!("/api/v1/sessions/{context}");
+    let owner = format!("Bearer {OWNER}");
+    let session = world.get(&path, &[("Authorization", &owner)]).json();
+    PathBuf::from(text_of(&session, "workspace"))
+}
+
+/// What the script answered, of a task that is completed.
+fn completed(task: &Value) -> String {
+    assert_eq!(state(task), "COMPLETED", "{task:#}");
+    answer(task)
+}
+
+/// Answers what a task asks: the task when it is over or asks again.
+fn decide(world: &World, task: &Value, decision: &str) -> Value {
+    let mut params = message(decision);
+    params["message"]["taskId"] = task["id"].clone();
+    world.send(params)
+}
+
+/// Sends a script that ends up asking: the task that waits.
+fn asks(world: &World, context: &str, script: &str) -> Value {
+    let task = world.send(message_in(context, script));
+    assert_eq!(state(&task), "INPUT_REQUIRED", "{task:#}");
+    task
+}
+
+/// Begins a turn that waits in the middle of its answer.
+fn begin_waiting(world: &World, model: &Model) -> String {
+    let id = world.begin_with(message_in("kept", "cue never"));
+    assert!(model.wait(fake_model::Event::Cue, 1, PATIENCE));
+    world.await_task(&id, "the first words", |task| {
+        answer(task).contains("waiting")
+    });
+    id
+}
+
+/// Every file below a folder.
+fn files(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if entry.file_type().unwrap().is_dir() {
+            files(&path, found);
+        } else {
+            found.push(path);
+        }
+    }
+}
+
+// === what each of them does ===
+
+fn answers_a_text(agent: &Agent) {
+    let model = Model::start();
+    let world = agent.with(&model).start();
+    assert_eq!(
+        completed(&world.say("say hello from the model")),
+        "hello from the model"
+    );
+}
+
+fn streams_text_as_the_model_writes_it(agent: &Agent) {
+    let model = Model::start();
+    let world = agent.with(&model).start();
+    let mut events = world.stream("SendStreamingMessage", message("cue go"));
+    events.until("the first words", |event| {
+        event.kind() == "artifactUpdate" && event.words().contains("waiting")
+    });
+    model.release("go");
+    let rest = events.rest();
+    assert_eq!(rest.last().unwrap().state(), Some("COMPLETED"));
+    let task = world.task(rest[0].task_id());
+    assert_eq!(completed(&task), "waiting released");
+}
+
+fn takes_a_slash_as_ordinary_text(agent: &Agent) {
+    let model = Model::start();
+    let world = agent.with(&model).start();
+    let told = completed(&world.say("/help me"));
+    assert!(
+        told.starts_with("ok: ") && told.ends_with("/help me"),
+        "{told}"
+    );
+}
+
+fn answers_a_second_turn_in_the_same_process(agent: &Agent) {
+    let model = Model::start();
+    let world = agent.with(&model).start();
+    world.send(message_in("warm", "say remember the ship"));
+    let first = agent.process(&world);
+    let told = completed(&world.send(message_in("warm", "history")));
+    assert!(
+        told.contains("turns=2") && told.contains("remember the ship"),
+        "{told}"
+    );
+    assert!(
+        !first.is_empty(),
+        "no process of {}: {:#?}",
+        agent.preset,
+        world.agents()
+    );
+    assert_eq!(agent.process(&world), first);
+}
+
+fn is_canceled_in_the_middle_and_goes_on_in_the_same_process(agent: &Agent) {
+    let model = Model::start();
+    let world = agent.with(&model).start();
+    let id = begin_waiting(&world, &model);
+    let process = agent.process(&world);
+    let task = world.rpc("CancelTask", json!({"id": id}));
+    assert_eq!(
+        (state(&task), answer(&task).trim()),
+        ("CANCELED", "waiting")
+    );
+    assert!(model.wait(fake_model::Event::ClientClosed, 1, PATIENCE));
+    let task = world.send(message_in("kept", "say still here"));
+    assert_eq!(completed(&task), "still here");
+    assert_eq!(agent.process(&world), process);
+}
+
+fn fails_the_task_with_a_hint_when_it_is_killed_in_the_middle(agent: &Agent) {
+    let model = Model::start();
+    let world = agent.with(&model).start();
+    let id = begin_waiting(&world, &model);
+    agent.process(&world).iter().for_each(Process::kill);
+    let task = world.await_state(&id, &["COMPLETED", "FAILED", "CANCELED"]);
+    let told = words(&task);
+    assert_eq!(state(&task), "FAILED", "{task:#}");
+    assert!(
+        told.contains("ended by SIGKILL") && told.contains("check the memory limit"),
+        "{told}"
+    );
+    world.await_no_agents();
+}
+
+fn goes_on_after_it_was_killed(agent: &Agent) {
+    let model = Model::start();
+    let world = agent.with(&model).start();
+    world.send(message_in("kept", "say remember the ship"));
+    agent.process(&world).iter().for_each(Process::kill);
+    let live = || world.get("/ready", &[]).json()["processes"]["live"].clone();
+    await_some("the notice of its end", PATIENCE, || {
+        (live() == 0).then_some(())
+    });
+    assert_eq!(
+        completed(&world.send(message_in("kept", "say back"))),
+        "back"
+    );
+}
+
+fn says_what_to_do_when_the_model_refuses_the_key(agent: &Agent) {
+    let model = Model::start();
+    let world = (agent.world)(agent, &model, "a-bad-key").start();
+    let task = world.say("say hello");
+    assert_eq!(state(&task), "FAILED", "{task:#}");
+    let told = words(&task);
+    assert!(told.contains("_KEY"), "{told}");
+}
+
+/// After a restart of the server the conversation goes on, or the task says that it does not.
+fn loses_no_conversation_in_silence(agent: &Agent) {
+    let model = Model::start();
+    let mut world = agent.with(&model).start();
+    world.send(message_in("kept", "say remember the ship"));
+    world.restart();
+    let events = world
+        .stream("SendStreamingMessage", message_in("kept", "history"))
+        .rest();
+    let mut data = events.iter().filter_map(Event::data);
+    let lost = data.any(|data| data["kind"] == "conversation-lost");
+    let told = completed(&world.task(events[0].task_id()));
+    assert_eq!(told.contains("remember the ship"), !lost, "{told}");
+}
+
+/// Tests of one agent: what all do, and more of its own.
+macro_rules! of {
+    ($agent:expr $(, $more:ident)*) => {
+        $crate::acp_real::of!(@ $agent, [
+            answers_a_text,
+            streams_text_as_the_model_writes_it,
+            takes_a_slash_as_ordinary_text,
+            answers_a_second_turn_in_the_same_process,
+            is_canceled_in_the_middle_and_goes_on_in_the_same_process,
+            fails_the_task_with_a_hint_when_it_is_killed_in_the_middle,
+            goes_on_after_it_was_killed,
+            says_what_to_do_when_the_model_refuses_the_key,
+            loses_no_conversation_in_silence
+            $(, $more)*
+        ]);
+    };
+    (@ $agent:expr, [$($fact:ident),+]) => {
+        $(
+            #[test]
+            fn $fact() {
+                $crate::acp_real::$fact(&$agent);
+            }
+        )+
+    };
+}
+use of;
