@@ -4,6 +4,7 @@
 use crate::access::{Access, Token};
 use crate::agent::{self, Agents};
 use crate::asks::Asks;
+use crate::budget::Budgets;
 use crate::config::{Config, Loaded};
 use crate::process::Launcher;
 use crate::push::Push;
@@ -147,6 +148,7 @@ impl App {
         let house = Arc::new(House {
             tasks: Tasks::new(store.clone()),
             asks,
+            budgets: Budgets::new(&config, store.clone()),
             store,
             launcher,
             agents,

@@ -44,6 +44,8 @@ pub struct Pass {
     pub ask: Value,
     /// What was decided.
     pub answer: Answer,
+    /// Whether it holds for the session.
+    pub session: bool,
 }
 
 impl Asks {

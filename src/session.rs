@@ -9,6 +9,7 @@
 //! without work and without a reservation leaves; the map never holds a session that does nothing.
 
 mod actor;
+mod again;
 mod bounded;
 mod conversation;
 mod inbox;
@@ -20,6 +21,7 @@ pub use registry::{Origin, Refused, Sessions};
 
 use crate::agent::Agents;
 use crate::asks::{Asks, Decision, Pass};
+use crate::budget::Budgets;
 use crate::config::Config;
 use crate::process::Launcher;
 use crate::store::{Scope, SessionRow, Store};
@@ -44,6 +46,8 @@ pub struct House {
     pub tasks: Tasks,
     /// The open asks.
     pub asks: Asks,
+    /// Ceilings, and what running turns have used.
+    pub budgets: Budgets,
     /// Starts processes.
     pub launcher: Launcher,
     /// The agents that are served.
@@ -80,8 +84,6 @@ pub struct Turn {
     pub pass: Option<Pass>,
     /// The session that this turn's new one begins as a copy of.
     pub fork: Option<Fork>,
-    /// What the task is, for an agent that has forgotten it.
-    pub recap: Option<String>,
     /// The place among the live processes, where it was free at once.
     pub slot: Option<OwnedSemaphorePermit>,
     /// Whether `WORKING` is stored already.

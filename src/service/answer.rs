@@ -146,18 +146,8 @@ impl Service {
                 return Err(refused(error));
             }
         };
-        let prompt = Prompt {
-            text: decision.told(&row.ask),
-            message_id: pilothouse_a2a::id::MessageId::random().to_string(),
-            task_id: log.id.to_string(),
-            context_id: log.context_id.to_string(),
-            ..Prompt::default()
-        };
-        let pass = Pass {
-            ask: row.ask.clone(),
-            answer: decision.answer(),
-        };
-        let recap = log
+        // A CLI writes its transcript late, so what the turn was about is told again.
+        let about = log
             .snapshot(&house.store, 0)
             .await
             .ok()
@@ -166,10 +156,34 @@ impl Service {
                 let first = history.iter().find(|message| message.role == Role::User);
                 first.map(Message::text_content)
             });
+        let prompt = Prompt {
+            text: match about {
+                Some(about) => format!("{about}\n\n{}", decision.told(&row.ask)),
+                None => decision.told(&row.ask),
+            },
+            message_id: pilothouse_a2a::id::MessageId::random().to_string(),
+            task_id: log.id.to_string(),
+            context_id: log.context_id.to_string(),
+            ..Prompt::default()
+        };
+        let pass = Pass {
+            ask: row.ask.clone(),
+            answer: decision.answer(),
+            session: matches!(decision, Decision::Allow { session: true, .. }),
+        };
+        // What else was asked then is asked again by the agent that goes on, if it still wants it.
+        let void = house.asks.forget(log.n).into_iter();
+        let void: Vec<_> = void.map(|row| Write::AskGone { id: row.id }).collect();
+        if !void.is_empty() {
+            house
+                .store
+                .commit(void, Durability::Written)
+                .await
+                .map_err(store_failed)?;
+        }
         log.turn_comes();
         let origin = Origin {
             pass: Some(pass),
-            recap,
             fork: None,
         };
         admission.submit_with(log.clone(), prompt, Vec::new(), origin);

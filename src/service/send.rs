@@ -257,6 +257,8 @@ impl Service {
             .admit(&scope, context_id.clone(), known)
             .await
             .map_err(refused)?;
+        let session = Some(&*admission.session.id);
+        self.affordable(&scope, session, None).await?;
         let now = Timestamp::now();
         let row = TaskRow {
             n: self.store().new_task_number(),
@@ -368,18 +370,24 @@ impl Service {
             if asks::named(&message).is_some() {
                 told.prompt.text = decision.plain();
             }
-            also.push(Write::AskGone { id: ask.id.clone() });
             ended = Some(ask);
         }
+        self.affordable(&log.scope, Some(&log.session), Some(log.n))
+            .await?;
         let admission = self
             .sessions
             .admit(&log.scope, log.context_id.clone(), true)
             .await
             .map_err(refused)?;
         if let Some(ask) = &ended {
-            // One of several answers gets it.
-            let taken = self.sessions.house().asks.take(&ask.id);
-            taken.ok_or_else(super::answer::not_open_any_more)?;
+            // One of several answers gets it; what does not name it is the next turn all the same.
+            match self.sessions.house().asks.take(&ask.id) {
+                Some(ask) => also.push(Write::AskGone { id: ask.id }),
+                None if asks::named(&message).is_some() => {
+                    return Err(super::answer::not_open_any_more());
+                }
+                None => {}
+            }
         }
         let now = admission.now;
         let steers = message::steers(&message);
@@ -420,6 +428,30 @@ impl Service {
             log: log.clone(),
             before: Some(before),
         }))
+    }
+}
+
+impl Service {
+    /// Refuses a turn that would start at its ceiling.
+    async fn affordable(
+        &self,
+        scope: &Scope,
+        session: Option<&str>,
+        task: Option<i64>,
+    ) -> Result<(), Error> {
+        let budgets = &self.sessions.house().budgets;
+        let may = budgets.may_start(scope, session, task).await;
+        let Err(exceeded) = may.map_err(store_failed)? else {
+            return Ok(());
+        };
+        let error = Error::new(ErrorKind::ResourceExhausted, exceeded.to_string())
+            .with("ceiling", exceeded.ceiling())
+            .with("used", exceeded.used())
+            .with("limit", exceeded.limit());
+        Err(match exceeded.resets_in_seconds() {
+            Some(seconds) => error.retry_after(seconds),
+            None => error,
+        })
     }
 }
 

@@ -14,6 +14,7 @@
 //! Claude prints a second `result` after some interrupts; the driver tells it from the next turn's.
 //! An agent may end its turn before it exits; a turn's process is ended before the next one starts.
 
+use super::again::Again;
 use super::conversation::{
     Conversation, Granted, Running, SCRATCH, drain_until_ended, read, stopped,
 };
@@ -23,6 +24,7 @@ use super::translate::{Facts, Translator, status};
 use super::{Attach, File, Fork, House, Key, Order, Turn};
 use crate::agent::Agent;
 use crate::asks;
+use crate::budget::Meter;
 use crate::process::{self, Ended, Prepared, tree};
 use crate::store::{AskRow, Durability, SessionRow, Write};
 use crate::supervisor::{KILL_DEADLINE, Word};
@@ -62,10 +64,21 @@ pub(super) struct Actor {
     granted: Granted,
     /// The session that this one begins as a copy of.
     fork: Option<Fork>,
-    /// What the task is, for an agent that has forgotten it.
-    recap: Option<String>,
+    /// What the present turn uses.
+    meter: Option<Meter>,
     /// The turn in a shared folder, from its first gate to the end of its process.
     shared: Option<OwnedSemaphorePermit>,
+}
+
+/// What came of giving a prompt to the agent once.
+struct Try {
+    /// None where a question is left that has to be answered first.
+    outcome: Option<Outcome>,
+    canceler: Option<oneshot::Sender<bool>>,
+    /// Whether the agent said anything.
+    heard: bool,
+    /// Whether an overloaded model API refused it before anything was done.
+    refused: bool,
 }
 
 /// Why a turn did not reach its agent.
@@ -175,8 +188,8 @@ impl Actor {
             folder: None,
             granted: Granted::default(),
             fork: None,
-            recap: None,
             shared: None,
+            meter: None,
         }
     }
 
@@ -321,9 +334,13 @@ impl Actor {
     async fn turn(&mut self, mut turn: Turn) {
         let log = turn.log.clone();
         self.granted.passes.clear();
-        self.granted.passes.extend(turn.pass.take());
+        if let Some(pass) = turn.pass.take() {
+            let tool = pass.ask.get("tool").and_then(serde_json::Value::as_str);
+            let granted = tool.filter(|_| pass.session).map(ToOwned::to_owned);
+            self.granted.tools.extend(granted);
+            self.granted.passes.push(pass);
+        }
         self.fork = turn.fork.take();
-        self.recap = turn.recap.take();
         let waiting = (!turn.started).then(|| Waiting(self.live.clone()));
         log.turn_begins();
         if log.state().is_terminal() {
@@ -347,6 +364,7 @@ impl Actor {
                 (None, _) => {
                     // A question is left; whoever answers it begins the next turn of this task.
                     telemetry.turn_ends(&log, translator.usage(), translator.elapsed());
+                    self.note_usage().await;
                     // Not politely: a CLI that sees its host leave goes on without it for a while.
                     self.end_process(Word::Kill).await;
                     self.shared = None;
@@ -358,6 +376,7 @@ impl Actor {
                 Some(outcome) => outcome,
                 // It is over, or has not begun: then it stays in the queue and runs after the next start.
                 None => {
+                    self.meter = None;
                     self.shared = None;
                     return;
                 }
@@ -383,13 +402,19 @@ impl Actor {
                 let ask = self.ending_ask(&log, &outcome);
                 let records = translator.finish(outcome, &facts, ask.as_ref());
                 let also = ask.iter().cloned().map(Box::new).map(Write::Ask);
+                let also = also.chain(self.meter.iter().flat_map(Meter::writes));
                 if let Some(ask) = &ask {
                     self.house.asks.add(ask.clone());
                 }
-                log.record_end(&self.house.store, also.collect(), records)
-                    .await
+                let also = also.collect();
+                let stored = log.record_end(&self.house.store, also, records).await;
+                if let Ok(true) = stored {
+                    self.meter = None;
+                }
+                stored
             }
         };
+        self.note_usage().await;
         log.reveal();
         if let Err(error) = &stored {
             telemetry.store_failed(&log, error);
@@ -407,6 +432,21 @@ impl Actor {
         }
         self.shared = None;
         self.note_use().await;
+    }
+
+    /// Stores what the turn used, where its end did not.
+    async fn note_usage(&mut self) {
+        let Some(meter) = self.meter.take() else {
+            return;
+        };
+        let writes = meter.writes();
+        if writes.is_empty() {
+            return;
+        }
+        let noted = self.house.store.commit(writes, Durability::Written).await;
+        if let Err(error) = noted {
+            tracing::warn!(session.id = %self.session.id, %error, "could not note what a turn used");
+        }
     }
 
     /// Whether a reply is short enough to be one event, its frame included.
@@ -484,7 +524,6 @@ impl Actor {
             started,
             pass: _,
             fork: _,
-            recap: _,
         } = turn;
         let live = self.live.clone();
         let shared = match &self.agent.shared_turns {
@@ -514,16 +553,33 @@ impl Actor {
             if !started {
                 self.working(&log).await?;
             }
+            self.measure(&log).await?;
             self.start(&log, &prompt, &files, slot, translator).await?;
         } else {
             drop(waiting);
             if !started {
                 self.working(&log).await?;
             }
+            self.measure(&log).await?;
             let folder = self.agent.workspaces.folder(&self.session.id);
             put_files(&log, folder, &files)?;
         }
         Ok(prompt)
+    }
+
+    /// Begins to count what the turn uses; while it waited, others may have reached its ceiling.
+    async fn measure(&mut self, log: &TaskLog) -> Result<(), NotStarted> {
+        let meter = self
+            .house
+            .budgets
+            .meter(&log.scope, &self.session.id, log.n)
+            .await
+            .map_err(|error| NotStarted::Failed(error.to_string(), None))?;
+        if let Some(exceeded) = meter.check() {
+            return Err(NotStarted::Failed(exceeded.to_string(), None));
+        }
+        self.meter = Some(meter);
+        Ok(())
     }
 
     async fn working(&mut self, log: &TaskLog) -> Result<(), NotStarted> {
@@ -716,40 +772,67 @@ impl Actor {
         warm: bool,
         translator: &mut Translator,
     ) -> (Option<Outcome>, Option<oneshot::Sender<bool>>) {
-        if self.session.conversation.is_none() {
-            self.recapitulate(prompt);
+        let mut again = Again::new(&self.house.config);
+        let mut fresh = false;
+        loop {
+            let tried = self.one_try(log, prompt, translator).await;
+            let ended = self
+                .running
+                .as_ref()
+                .is_some_and(|running| running.ended.is_some());
+            let failed = matches!(tried.outcome, Some(Outcome::Failed { .. }));
+            let died_before = warm && !tried.heard && ended && failed;
+            let lost = tried.outcome == Some(Outcome::ConversationLost);
+            let restarts = !fresh && (died_before || lost);
+            let pause = (tried.refused && failed).then(|| again.pause()).flatten();
+            if tried.canceler.is_some() || (!restarts && pause.is_none()) {
+                return (tried.outcome, tried.canceler);
+            }
+            if let Some(meter) = &mut self.meter {
+                meter.again();
+            }
+            if let Some(pause) = pause {
+                if let Err(not_started) = self.wait_again(log, pause, translator).await {
+                    let (outcome, canceler) = not_started.outcome(log).unwrap_or((stopped(), None));
+                    return (Some(outcome), canceler);
+                }
+                let lives = self.running.as_mut().is_some_and(|running| {
+                    running.ended = running
+                        .ended
+                        .or_else(|| running.process.control.try_ended());
+                    running.life == Life::Session && running.ended.is_none()
+                });
+                if lives {
+                    continue;
+                }
+            } else if lost {
+                self.lose_conversation(translator);
+            }
+            fresh = true;
+            let Some(slot) = self.give_up_process().await else {
+                return (tried.outcome, tried.canceler);
+            };
+            if let Err(not_started) = self.start(log, prompt, &[], slot, translator).await {
+                let (outcome, canceler) = not_started.outcome(log).unwrap_or((stopped(), None));
+                return (Some(outcome), canceler);
+            }
         }
-        let (outcome, canceler, heard) = self.one_try(log, prompt, translator).await;
-        let ended = self
-            .running
-            .as_ref()
-            .is_some_and(|running| running.ended.is_some());
-        let failed = matches!(outcome, Some(Outcome::Failed { .. }));
-        let died_before = warm && !heard && ended && failed;
-        let lost = outcome == Some(Outcome::ConversationLost);
-        if canceler.is_some() || !(died_before || lost) {
-            return (outcome, canceler);
-        }
-        if lost {
-            self.lose_conversation(translator);
-            self.recapitulate(prompt);
-        }
-        let Some(slot) = self.give_up_process().await else {
-            return (outcome, canceler);
-        };
-        if let Err(not_started) = self.start(log, prompt, &[], slot, translator).await {
-            let (outcome, canceler) = not_started.outcome(log).unwrap_or((stopped(), None));
-            return (Some(outcome), canceler);
-        }
-        let (outcome, canceler, _) = self.one_try(log, prompt, translator).await;
-        (outcome, canceler)
     }
 
-    /// An agent that remembers nothing is told first what the task is.
-    fn recapitulate(&mut self, prompt: &mut pilothouse_agents::Turn) {
-        if let Some(recap) = self.recap.take() {
-            prompt.text = format!("{recap}\n\n{}", prompt.text);
-        }
+    /// Waits, visible in the task, before an overloaded model API is asked again.
+    async fn wait_again(
+        &mut self,
+        log: &Arc<TaskLog>,
+        pause: std::time::Duration,
+        translator: &mut Translator,
+    ) -> Result<(), NotStarted> {
+        let seconds = pause.as_secs_f32();
+        translator.status(
+            &format!("the model API is overloaded; the message is given again in {seconds:.1} s"),
+            Some(serde_json::json!({"kind": "retry", "delaySeconds": pause.as_secs()})),
+        );
+        self.show(log, translator).await;
+        self.or_interrupted(log, tokio::time::sleep(pause)).await
     }
 
     async fn one_try(
@@ -757,7 +840,7 @@ impl Actor {
         log: &Arc<TaskLog>,
         prompt: &pilothouse_agents::Turn,
         translator: &mut Translator,
-    ) -> (Option<Outcome>, Option<oneshot::Sender<bool>>, bool) {
+    ) -> Try {
         let running = self
             .running
             .as_mut()
@@ -771,11 +854,15 @@ impl Actor {
             log,
             translator,
             &mut self.granted,
+            self.meter
+                .as_mut()
+                .expect("it was made before the agent was reached"),
         );
         let outcome = conversation.run(prompt).await;
         let (canceler, heard) = (conversation.canceler.take(), conversation.heard);
         let (since, stopped) = (conversation.since, conversation.stopped);
         running.starting = None;
+        let refused = !stopped && running.driver.may_repeat();
         if stopped && running.ended.is_none() && running.life == Life::Session {
             // The CLI has confirmed the interrupt; what the turn has left behind goes, or all of it does.
             let patience = self.house.config.timeouts.terminate.get();
@@ -783,7 +870,12 @@ impl Actor {
                 self.end_process(Word::Kill).await;
             }
         }
-        (outcome, canceler, heard)
+        Try {
+            outcome,
+            canceler,
+            heard,
+            refused,
+        }
     }
 
     fn lose_conversation(&mut self, translator: &mut Translator) {

@@ -10,6 +10,7 @@ use super::inbox::{Inbox, Interruption};
 use super::translate::Translator;
 use crate::agent::Agent;
 use crate::asks::{self, Decision, Pass};
+use crate::budget::{Exceeded, Meter};
 use crate::config::AskPolicy;
 use crate::process::tree::Moment;
 use crate::process::{Ended, Process};
@@ -18,6 +19,7 @@ use crate::supervisor::Word;
 use crate::task::{Record, TaskLog};
 use pilothouse_a2a::task::TaskState;
 use pilothouse_a2a::time::Timestamp;
+use pilothouse_agents::event::Event;
 use pilothouse_agents::lines::LineCutter;
 use pilothouse_agents::{Answer, Ask, AskKind, Driver, Exit, Life, Outcome, Step};
 use serde_json::Value;
@@ -97,6 +99,8 @@ enum Cause {
     /// The caller wants something else, at once.
     Steered,
     Canceled,
+    /// A ceiling is reached, by this turn or by those beside it.
+    Exceeded(Exceeded),
     TimedOut,
     ServerStops,
     Fault(String, Option<String>),
@@ -114,6 +118,7 @@ enum Happened {
     Heartbeat,
     /// A person was waited for long enough.
     Park,
+    Exceeded(Exceeded),
     Interrupted(Interruption),
 }
 
@@ -153,6 +158,8 @@ pub(super) struct Conversation<'a> {
     held: Vec<Record>,
     /// What was granted for the session, and what was decided while no process was there.
     pub(super) granted: &'a mut Granted,
+    /// What the turn uses.
+    meter: &'a mut Meter,
 }
 
 /// An ask of the agent that waits for a person.
@@ -180,6 +187,7 @@ impl<'a> Conversation<'a> {
         log: &'a Arc<TaskLog>,
         translator: &'a mut Translator,
         granted: &'a mut Granted,
+        meter: &'a mut Meter,
     ) -> Self {
         Self {
             house,
@@ -207,6 +215,7 @@ impl<'a> Conversation<'a> {
             posing: false,
             held: Vec::new(),
             granted,
+            meter,
         }
     }
 
@@ -268,6 +277,12 @@ impl<'a> Conversation<'a> {
                     self.stop(Cause::Canceled);
                 }
                 Happened::Interrupted(Interruption::Answer(id, decision, done)) => {
+                    if self.running.process.control.try_ended().is_some() {
+                        // Nobody is there to hear it; whoever answered resumes the conversation.
+                        self.waiting.retain(|one| one.row.id != id);
+                        let _ = done.send(false);
+                        return self.parked().await;
+                    }
                     let _ = done.send(self.answered(&id, &decision));
                 }
                 Happened::Interrupted(Interruption::Steer) => self.stop(Cause::Steered),
@@ -276,6 +291,7 @@ impl<'a> Conversation<'a> {
                 }
                 Happened::Interrupted(Interruption::Stop) => self.stop(Cause::ServerStops),
                 Happened::Park => return self.parked().await,
+                Happened::Exceeded(exceeded) => self.stop(Cause::Exceeded(exceeded)),
             }
         }
     }
@@ -311,6 +327,7 @@ impl<'a> Conversation<'a> {
         tokio::select! {
             biased;
             interruption = self.inbox.interruption(&self.log.id), if !stopping => Happened::Interrupted(interruption),
+            exceeded = self.meter.reached(), if !stopping => Happened::Exceeded(exceeded),
             read = read(&running.process.stdout), if running.stdout_open && roomy => Happened::Output(read),
             read = read(&running.process.stderr), if running.stderr_open => Happened::ErrorOutput(read),
             ended = running.process.control.ended(), if running.ended.is_none() => Happened::Ended(ended),
@@ -433,6 +450,10 @@ impl<'a> Conversation<'a> {
             Step::Say(event) => {
                 self.log.reveal();
                 self.house.telemetry.agent_says(self.log, &event);
+                if let Event::Usage(usage) = &event {
+                    // What it reaches is heard of where everything is, unless the turn ends with it.
+                    let _ = self.meter.used(usage);
+                }
                 self.translator.say(event);
             }
             Step::Ask(ask) => {
@@ -591,16 +612,18 @@ impl<'a> Conversation<'a> {
 
     /// The process is not waited for any longer; the question stays the task's status.
     async fn parked(&mut self) -> Option<Outcome> {
+        self.show().await;
         let mut held = std::mem::take(&mut self.held);
-        held.append(&mut self.translator.take());
         if !held.is_empty() {
-            for record in &mut held {
-                if let Record::Status(update) = record {
-                    update.status.state = TaskState::InputRequired;
+            if !self.waiting.is_empty() {
+                for record in &mut held {
+                    if let Record::Status(update) = record {
+                        update.status.state = TaskState::InputRequired;
+                    }
                 }
+                self.pose();
+                held.append(&mut self.translator.take());
             }
-            self.pose();
-            held.append(&mut self.translator.take());
             let stored = self
                 .log
                 .record(&self.house.store, held, Durability::Written)
@@ -625,7 +648,11 @@ impl<'a> Conversation<'a> {
         self.stopped = true;
         let polite = matches!(
             cause,
-            Cause::Canceled | Cause::Steered | Cause::TimedOut | Cause::ServerStops
+            Cause::Canceled
+                | Cause::Steered
+                | Cause::Exceeded(_)
+                | Cause::TimedOut
+                | Cause::ServerStops
         );
         self.cause = Some(cause);
         if polite {
@@ -668,6 +695,16 @@ impl<'a> Conversation<'a> {
             // What it was told instead is the next turn of the task.
             (Some(Cause::Steered), Outcome::Completed { answer }) => Outcome::Completed { answer },
             (Some(Cause::Steered), _) => Outcome::Completed { answer: None },
+            // It had finished before it heard of the interrupt.
+            (Some(Cause::Exceeded(_)), Outcome::Completed { answer })
+                if self.ladder <= Ladder::Interrupted =>
+            {
+                Outcome::Completed { answer }
+            }
+            (Some(Cause::Exceeded(exceeded)), _) => Outcome::Failed {
+                message: exceeded.to_string(),
+                hint: None,
+            },
             (Some(Cause::TimedOut), _) => Outcome::Failed {
                 message: format!(
                     "the turn took longer than {}",
@@ -701,8 +738,8 @@ impl<'a> Conversation<'a> {
         let mut records = std::mem::take(&mut self.held);
         records.append(&mut self.translator.take());
         if !self.waiting.is_empty() && !self.posing {
-            self.held = records;
-            return;
+            // Another ask is stored at once; what is said beside it waits.
+            self.held = std::mem::take(&mut records);
         }
         self.posing = false;
         let fresh = std::mem::take(&mut self.fresh);

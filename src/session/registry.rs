@@ -66,8 +66,6 @@ pub struct Admission {
 pub struct Origin {
     /// What was decided about an ask of the task while its process was gone.
     pub pass: Option<Pass>,
-    /// What the task is, for an agent that has forgotten it.
-    pub recap: Option<String>,
     /// The session that this turn's new one begins as a copy of.
     pub fork: Option<Fork>,
 }
@@ -456,7 +454,6 @@ impl Admission {
             files,
             pass: origin.pass,
             fork: origin.fork,
-            recap: origin.recap,
             slot: self.slot.take(),
             started: self.now,
         };

@@ -8,6 +8,7 @@ use crate::processes::await_some;
 use crate::reading::{answer, message, message_in, message_with, state, text_of, words};
 use crate::world::{OWNER, PATIENCE, World};
 use serde_json::{Value, json};
+use std::path::PathBuf;
 
 /// A world whose agent behaves like this.
 fn described(mode: &str) -> Builder {
@@ -25,21 +26,12 @@ fn end(task: &Value) -> (&str, String) {
     (state(task), words(task))
 }
 
-/// The task that a prompt ends in, which has failed, and what the caller is told.
+/// What the caller is told of a prompt that failed.
 fn failed(world: &World, prompt: &str) -> String {
-    let (state, told) = end(&world.say(prompt)).to_owned_pair();
-    assert_eq!(state, "FAILED", "{told}");
+    let task = world.say(prompt);
+    let (state, told) = end(&task);
+    assert_eq!(state, "FAILED", "{task:#}");
     told
-}
-
-trait OwnedPair {
-    fn to_owned_pair(self) -> (String, String);
-}
-
-impl OwnedPair for (&str, String) {
-    fn to_owned_pair(self) -> (String, String) {
-        (self.0.to_owned(), self.1)
-    }
 }
 
 fn completed(task: &Value) -> String {
@@ -67,6 +59,14 @@ fn open_asks(world: &World) -> usize {
     reply["asks"].as_array().unwrap().len()
 }
 
+/// The folder of the session of a context.
+fn workspace(world: &World, context: &str) -> PathBuf {
+    let owner = format!("Bearer {OWNER}");
+    let path = format!("/api/v1/sessions/{context}");
+    let session = world.get(&path, &[("Authorization", &owner)]).json();
+    PathBuf::from(text_of(&session, "workspace"))
+}
+
 /// What the status of a task holds as data.
 fn data(task: &Value) -> &Value {
     let parts = task["status"]["message"]["parts"].as_array().unwrap();
@@ -90,7 +90,10 @@ fn a_cancel_is_confirmed_and_the_process_stays() {
     let id = world.begin_with(message_in("c", "wait"));
     world.await_task(&id, "the first word", |task| answer(task) == "waiting");
     let agents = world.agents();
-    assert_eq!(state(&world.rpc("CancelTask", json!({"id": id}))), "CANCELED");
+    assert_eq!(
+        state(&world.rpc("CancelTask", json!({"id": id}))),
+        "CANCELED"
+    );
     assert_eq!(completed(&world.send(message_in("c", "two"))), "echo: two");
     assert_eq!(world.agents(), agents);
 }
@@ -118,7 +121,10 @@ fn after_a_death_the_next_message_gets_a_new_process() {
     let world = world("dies-in-the-middle");
     for _ in 0..2 {
         let task = world.send(message_in("c", "hello"));
-        assert_eq!((state(&task), answer(&task).as_str()), ("FAILED", "half of it"));
+        assert_eq!(
+            (state(&task), answer(&task).as_str()),
+            ("FAILED", "half of it")
+        );
     }
 }
 
@@ -129,7 +135,10 @@ fn one_that_hangs_in_initialize_is_ended_by_a_cancel() {
     let world = world("hangs-in-initialize");
     let id = world.begin("hello");
     await_some("the agent", PATIENCE, || world.agents().pop());
-    assert_eq!(state(&world.rpc("CancelTask", json!({"id": id}))), "CANCELED");
+    assert_eq!(
+        state(&world.rpc("CancelTask", json!({"id": id}))),
+        "CANCELED"
+    );
     world.await_no_agents();
 }
 
@@ -150,7 +159,10 @@ fn one_that_hangs_in_its_prompt_and_hears_no_cancel_is_killed() {
         .start();
     let id = world.begin("hello");
     world.await_task(&id, "the first word", |task| answer(task) == "waiting");
-    assert_eq!(state(&world.rpc("CancelTask", json!({"id": id}))), "CANCELED");
+    assert_eq!(
+        state(&world.rpc("CancelTask", json!({"id": id}))),
+        "CANCELED"
+    );
     assert_eq!(world.agents(), []);
 }
 
@@ -203,11 +215,15 @@ fn words_of_a_session_that_is_not_open_are_not_the_answer() {
 #[test]
 fn what_is_said_and_asked_after_the_turn_belongs_to_no_task() {
     let world = world("talks-after");
-    let first = world.send(message_in("c", "hello"));
-    assert_eq!(completed(&first), "first");
-    let second = completed(&world.send(message_in("c", "hello")));
-    assert_eq!(second, r#"told: {"outcome":{"outcome":"cancelled"}}"#);
+    let task = world.send(message_in("c", "one"));
+    let told = workspace(&world, "c").join("told");
+    await_some("the answer to the ask", PATIENCE, || {
+        let told = std::fs::read_to_string(&told).ok();
+        told.filter(|told| told == r#"{"outcome":{"outcome":"cancelled"}}"#)
+    });
     assert_eq!(open_asks(&world), 0);
+    assert_eq!(answer(&world.task(text_of(&task, "id"))), "echo: one");
+    assert_eq!(completed(&world.send(message_in("c", "two"))), "echo: two");
 }
 
 // === agents that refuse ===
@@ -215,13 +231,19 @@ fn what_is_said_and_asked_after_the_turn_belongs_to_no_task() {
 #[test]
 fn one_that_wants_a_sign_in_names_what_the_operator_can_set() {
     let told = failed(&world("login"), "hello");
-    assert!(told.contains("sign in first") && told.contains("by-hand"), "{told}");
+    assert!(
+        told.contains("sign in first") && told.contains("by-hand"),
+        "{told}"
+    );
 }
 
 #[test]
 fn one_of_another_version_says_both_versions() {
     let told = failed(&world("version"), "hello");
-    assert!(told.contains("version 9") && told.contains("not 1"), "{told}");
+    assert!(
+        told.contains("version 9") && told.contains("not 1"),
+        "{told}"
+    );
 }
 
 #[test]
@@ -242,9 +264,16 @@ fn a_permission_shows_the_tool_its_input_and_the_agent_s_own_options() {
     let world = world("asks");
     let task = asks(&world);
     let ask = data(&task);
-    assert_eq!(ask["input"]["rawInput"], json!({"command": "rm -r build"}), "{ask:#}");
+    assert_eq!(
+        ask["input"]["rawInput"],
+        json!({"command": "rm -r build"}),
+        "{ask:#}"
+    );
     let own = ask["input"]["options"].as_array().unwrap();
-    let ids: Vec<_> = own.iter().map(|option| text_of(option, "optionId")).collect();
+    let ids: Vec<_> = own
+        .iter()
+        .map(|option| text_of(option, "optionId"))
+        .collect();
     assert_eq!(ids, ["for-ever", "this-once", "not-now"]);
 }
 
@@ -255,14 +284,26 @@ fn each_answer_chooses_the_option_that_it_means() {
         (json!({"text": "allow"}), "this-once"),
         (json!({"text": "deny: no"}), "not-now"),
         (json!({"data": {"decision": "allow"}}), "this-once"),
-        (json!({"data": {"decision": "allow_session"}}), "for-ever"),
-        (json!({"data": {"decision": "deny", "reason": "no"}}), "not-now"),
+        (
+            json!({"data": {"decision": "deny", "reason": "no"}}),
+            "not-now",
+        ),
         (json!({"data": {"optionId": "for-ever"}}), "for-ever"),
         (json!({"data": {"decision": "not-now"}}), "not-now"),
     ] {
         let task = reply(&world, &asks(&world), part.clone());
         assert_eq!(completed(&task), format!("chosen: {option}"), "{part}");
     }
+}
+
+#[test]
+fn a_tool_that_is_allowed_for_the_session_is_asked_once_and_never_gets_a_standing_permission() {
+    let world = world("asks");
+    let allowed = json!({"data": {"decision": "allow_session"}});
+    let task = reply(&world, &asks(&world), allowed);
+    assert_eq!(completed(&task), "chosen: this-once");
+    let task = world.send(message_in("c", "again"));
+    assert_eq!(completed(&task), "chosen: this-once");
 }
 
 #[test]
@@ -273,7 +314,10 @@ fn an_option_that_the_agent_does_not_offer_is_refused_and_the_task_goes_on_waiti
     params["message"]["taskId"] = task["id"].clone();
     let error = world.error("SendMessage", params);
     assert!(error.to_string().contains("this-once"), "{error}");
-    assert_eq!(completed(&reply(&world, &task, json!({"text": "allow"}))), "chosen: this-once");
+    assert_eq!(
+        completed(&reply(&world, &task, json!({"text": "allow"}))),
+        "chosen: this-once"
+    );
 }
 
 #[test]
@@ -301,7 +345,10 @@ fn a_withdrawn_ask_is_gone_and_the_turn_goes_on() {
     assert_eq!(open_asks(&world), 1);
     world.cue("withdraw");
     let task = world.await_state(text_of(&task, "id"), &["COMPLETED", "FAILED"]);
-    assert_eq!((completed(&task).as_str(), open_asks(&world)), ("withdrawn: -32800", 0));
+    assert_eq!(
+        (completed(&task).as_str(), open_asks(&world)),
+        ("withdrawn: -32800", 0)
+    );
 }
 
 #[test]
@@ -311,7 +358,12 @@ fn a_form_is_a_question_with_its_choices() {
     let ask = data(&task);
     assert_eq!(ask["kind"], "question", "{ask:#}");
     let told = words(&task);
-    assert!(["Which colour?", "red", "green"].iter().all(|word| told.contains(word)), "{told}");
+    assert!(
+        ["Which colour?", "red", "green"]
+            .iter()
+            .all(|word| told.contains(word)),
+        "{told}"
+    );
 }
 
 #[test]
@@ -321,13 +373,17 @@ fn a_form_is_filled_in_by_words_and_by_its_fields() {
         (json!({"text": "Green"}), json!({"colour": "green"})),
         (json!({"data": {"answer": "red"}}), json!({"colour": "red"})),
         (
-            json!({"data": {"content": {"colour": "red", "remark": "dark"}}}),
+            json!({"data": {"answers": {"Colour": "red", "remark": "dark"}}}),
             json!({"colour": "red", "remark": "dark"}),
         ),
     ] {
         let told = completed(&reply(&world, &asks(&world), part.clone()));
         let told: Value = serde_json::from_str(&told).unwrap();
-        assert_eq!(told, json!({"action": "accept", "content": expected}), "{part}");
+        assert_eq!(
+            told,
+            json!({"action": "accept", "content": expected}),
+            "{part}"
+        );
     }
 }
 
@@ -335,5 +391,9 @@ fn a_form_is_filled_in_by_words_and_by_its_fields() {
 fn the_stream_shows_the_ask_and_ends_there() {
     let world = world("asks");
     let events = world.stream("SendStreamingMessage", message("go")).rest();
-    assert_eq!(events.last().and_then(Event::state), Some("INPUT_REQUIRED"), "{events:#?}");
+    assert_eq!(
+        events.last().and_then(Event::state),
+        Some("INPUT_REQUIRED"),
+        "{events:#?}"
+    );
 }

@@ -3,7 +3,7 @@
 use crate::bindings::BINDINGS;
 use crate::http::Reply;
 use crate::reading::{
-    answer, message, message_in, message_to, message_with, state, text_of, words,
+    answer, at_once, message, message_in, message_to, message_with, state, text_of, words,
 };
 use crate::world::{BOB, OWNER, World};
 use pilothouse_a2a::operation::Operation;
@@ -332,13 +332,25 @@ fn another_caller_cannot_answer_by_message() {
 }
 
 #[test]
-fn a_message_that_is_sent_twice_answers_once() {
+fn an_answer_that_is_repeated_while_the_agent_works_is_one_turn() {
     let world = World::start();
     let task = asked(&world);
-    let data = json!({"askId": ask_id(&task), "answer": "say once"});
-    let params = decision(&task, data);
-    let first = world.send(params.clone());
-    assert_eq!(world.send(params), first);
+    let data = json!({"askId": ask_id(&task), "answer": "cue go; count"});
+    let params = at_once(decision(&task, data));
+    world.send(params.clone());
+    assert_eq!(state(&world.send(params)), "WORKING");
+    world.cue("go");
+    let task = world.await_state(text_of(&task, "id"), &["COMPLETED"]);
+    assert_eq!(answer(&task), "1");
+}
+
+#[test]
+fn an_answer_that_is_repeated_is_not_the_answer_to_the_next_question() {
+    let world = World::start();
+    let task = asked(&world);
+    let params = message_to(text_of(&task, "id"), "ask And then?");
+    let next = world.send(params.clone());
+    assert_eq!(ask_id(&world.send(params)), ask_id(&next));
 }
 
 // === the end of an ask ===

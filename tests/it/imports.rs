@@ -124,7 +124,15 @@ fn only_those_who_run_or_show_agents_know_their_dialects() {
         .filter(|file| knows(file))
         .map(module)
         .collect();
-    let expected =
-        ["agent", "asks", "config", "service", "session", "telemetry"].map(ToOwned::to_owned);
+    let expected = [
+        "agent",
+        "budget",
+        "asks",
+        "config",
+        "service",
+        "session",
+        "telemetry",
+    ]
+    .map(ToOwned::to_owned);
     assert!(modules.is_subset(&BTreeSet::from(expected)), "{modules:?}");
 }

@@ -10,6 +10,7 @@
 )]
 
 mod bindings;
+mod budgets;
 mod building;
 mod calling;
 mod h2c;

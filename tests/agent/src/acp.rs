@@ -77,8 +77,6 @@ const NONSENSE: &[&str] = &[
 struct Agent {
     mode: Mode,
     input: StdinLock<'static>,
-    /// What the client answered while no turn was open.
-    told: Option<Value>,
 }
 
 /// Behaves as this mode says, until standard input ends.
@@ -94,7 +92,6 @@ pub(crate) fn play(mode: &str) -> io::Result<u8> {
     let mut agent = Agent {
         mode,
         input: io::stdin().lock(),
-        told: None,
     };
     while let Some(line) = agent.read()? {
         agent.hear(&line)?;
@@ -143,10 +140,8 @@ impl Agent {
             Some(_) => {
                 write(&json!({"id": id, "error": {"code": -32601, "message": "no such method"}}))
             }
-            None => {
-                self.told = Some(line["result"].clone());
-                Ok(())
-            }
+            // An answer that came while no turn was open; the folder is the session's.
+            None => std::fs::write("told", line["result"].to_string()),
         }
     }
 
@@ -230,18 +225,15 @@ impl Agent {
             }
             Mode::Refuses => ending = "refusal",
             Mode::GivesUp => ending = "cancelled",
-            Mode::TalksAfter => match self.told.take() {
-                Some(told) => say(&format!("told: {told}"))?,
-                None => say("first")?,
-            },
             Mode::Well
             | Mode::DiesAtOnce
             | Mode::HangsInInitialize
             | Mode::Login
+            | Mode::TalksAfter
             | Mode::Version => say(&format!("echo: {text}"))?,
         }
         respond(id, &json!({"stopReason": ending}))?;
-        if self.mode == Mode::TalksAfter && self.told.is_none() {
+        if self.mode == Mode::TalksAfter {
             say("late words")?;
             ask("late", &permission())?;
         }

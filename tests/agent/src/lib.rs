@@ -55,7 +55,7 @@
 //! | `withdraws` | asks for a permission, takes it back at the cue `withdraw`, says `withdrawn: CODE` |
 //! | `asks` | asks with the options `for-ever`, `this-once`, `not-now`; says `chosen: OPTION` |
 //! | `elicits` | sends a form with `colour` (red, green) and `remark`; says the answer as JSON |
-//! | `talks-after` | says `first`; after the turn it says more and asks; the next turn says `told: ANSWER` |
+//! | `talks-after` | says more after the turn and asks; the answer is in the file `told` of its folder |
 //! | `other-session` | speaks for a session that is not open, then says `mine` |
 //! | `login`, `version` | wants a sign-in by `by-hand`; speaks version 9 |
 //! | `refuses`, `gives-up` | ends with `refusal`, with `cancelled` |

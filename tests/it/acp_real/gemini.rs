@@ -118,10 +118,20 @@ fn a_half_hour_apart(folder: &Path) {
     let mut found = Vec::new();
     super::files(folder, &mut found);
     found.retain(|file| file.parent().unwrap().ends_with("chats"));
-    assert!(!found.is_empty(), "there are transcripts below the state folder");
+    assert!(
+        !found.is_empty(),
+        "there are transcripts below the state folder"
+    );
     for file in found {
         // session-2030-01-31T23-59-0123abcd.jsonl
-        let mut words: Vec<String> = file.file_name().unwrap().to_str().unwrap().split('-').map(ToOwned::to_owned).collect();
+        let mut words: Vec<String> = file
+            .file_name()
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .split('-')
+            .map(ToOwned::to_owned)
+            .collect();
         let minute: u32 = words[4].parse().unwrap();
         words[4] = format!("{:02}", (minute + 30) % 60);
         std::fs::rename(&file, file.with_file_name(words.join("-"))).unwrap();

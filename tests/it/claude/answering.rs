@@ -2,9 +2,12 @@
 
 mod again;
 mod rules;
+mod together;
 
 use super::{PATIENCE, claude, clis, workspace};
-use crate::reading::{answer, message, message_in, message_with, state, text_of, words};
+use crate::reading::{
+    answer, message, message_in, message_to, message_with, state, text_of, words,
+};
 use crate::world::{OWNER, World};
 use fake_model::Model;
 use serde_json::{Value, json};
@@ -196,6 +199,21 @@ fn a_tool_that_was_allowed_once_is_asked_again() {
 }
 
 #[test]
+fn an_answer_that_is_repeated_does_not_allow_the_next_tool() {
+    let model = Model::start();
+    let world = claude(&model).start();
+    let task = asks(&world, "c", &format!("{}\n{}", step("one"), step("two")));
+    // A client that lost the reply sends the same message again.
+    let params = message_to(text_of(&task, "id"), "allow");
+    let second = world.send(params.clone());
+    assert_eq!(data(&second)["input"]["command"], leaving("two"));
+    let again = world.send(params);
+    assert_eq!(state(&again), "INPUT_REQUIRED", "{again:#}");
+    assert_eq!(data(&again)["askId"], data(&second)["askId"]);
+    assert_eq!(ran(&world, "c"), ["one"]);
+}
+
+#[test]
 fn a_file_outside_of_the_workspace_is_written_when_it_is_allowed() {
     let model = Model::start();
     let world = claude(&model).start();
@@ -299,90 +317,19 @@ fn an_ask_that_was_answered_is_not_open_any_more() {
     assert_eq!(open_asks(&world), [Value::Null; 0]);
 }
 
-// === two at once ===
-
-/// Two calls in one message, both of which ask, whatever else the CLI does at the same time.
-fn two(world: &World) -> String {
-    let [one, two] = ["one", "two"].map(|name| world.path(name));
-    std::fs::write(&one, "first words").unwrap();
-    std::fs::write(&two, "second words").unwrap();
-    format!("both: read {} ;; read {}", one.display(), two.display())
-}
-
 #[test]
-fn two_calls_in_one_message_are_asked_and_answered_one_after_the_other() {
+fn a_permission_is_answered_at_the_asks_own_address() {
     let model = Model::start();
     let world = claude(&model).start();
-    let script = format!("both: {} ;; {}\nsay the end", step("one"), step("two"));
-    let first = asks(&world, "c", &script);
-    let second = say(&world, &first, "allow");
-    assert_eq!(state(&second), "INPUT_REQUIRED", "{second:#}");
-    let task = say(&world, &second, "allow");
-    assert!(answer(completed(&task)).ends_with("the end"));
-    let mut lines = ran(&world, "c");
-    lines.sort();
-    assert_eq!(lines, ["one", "two"]);
-}
-
-#[test]
-fn two_asks_that_are_open_at_once_are_both_listed() {
-    let model = Model::start();
-    let world = claude(&model).start();
-    asks(&world, "c", &two(&world));
-    let listed = both(&world);
-    let files = listed
-        .each_ref()
-        .map(|ask| text_of(&ask["input"], "file_path"));
-    assert!(
-        files[0].ends_with("one") && files[1].ends_with("two"),
-        "{files:?}"
-    );
-}
-
-/// The two asks when both are open.
-fn both(world: &World) -> [Value; 2] {
-    let mut found = Vec::new();
-    crate::world::await_true(PATIENCE, || {
-        found = open_asks(world);
-        found.len() == 2
-    });
-    found
-        .try_into()
-        .unwrap_or_else(|found| panic!("two asks are open: {found:#?}"))
-}
-
-#[test]
-fn two_open_asks_are_answered_in_order() {
-    let model = Model::start();
-    let world = claude(&model).start();
-    let task = asks(&world, "c", &two(&world));
-    let [first, second] = both(&world);
-    assert_eq!(data(&task)["askId"], first["askId"]);
-    let task = say(&world, &task, "allow");
-    assert_eq!(
-        (state(&task), &data(&task)["askId"]),
-        ("INPUT_REQUIRED", &second["askId"])
-    );
-    let told = answer(completed(&say(&world, &task, "allow")));
-    assert!(told.contains("second words"), "{told}");
-}
-
-#[test]
-fn two_open_asks_are_answered_out_of_order_by_their_ids() {
-    let model = Model::start();
-    let world = claude(&model).start();
-    let task = asks(&world, "c", &two(&world));
-    let [first, second] = both(&world);
-    let denied = json!({"askId": second["askId"], "decision": "deny", "reason": "not that one"});
-    let task = decide(&world, &task, denied);
-    assert_eq!(
-        (state(&task), &data(&task)["askId"]),
-        ("INPUT_REQUIRED", &first["askId"])
-    );
-    assert_eq!(open_asks(&world).len(), 1);
-    let allowed = json!({"askId": first["askId"], "decision": "allow"});
-    let told = answer(completed(&decide(&world, &task, allowed)));
-    assert!(told.contains("not that one"), "{told}");
+    let task = asks(&world, "c", &step("x"));
+    let path = format!("/api/v1/asks/{}", text_of(data(&task), "askId"));
+    let headers = [("Authorization", &*format!("Bearer {OWNER}"))];
+    let wrong = world.post(&path, &headers, br#"{"decision": "perhaps"}"#);
+    assert_eq!(wrong.status, 400, "{}", wrong.text());
+    let reply = world.post(&path, &headers, br#"{"decision": "allow"}"#);
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    world.await_state(text_of(&task, "id"), &["COMPLETED"]);
+    assert_eq!(ran(&world, "c"), ["x"]);
 }
 
 // === questions ===

@@ -173,7 +173,7 @@ fn a_rejected_key_fails_the_task_with_a_hint_in_time() {
 fn an_overloaded_model_fails_the_task_with_a_hint_in_time() {
     let model = Model::start();
     let world = claude(&model)
-        .config(json!({"agents": {"claude": {"max_retries": 1}}}))
+        .config(json!({"agents": {"claude": {"max_retries": 1}}, "limits": {"retries": 0}}))
         .start();
     let began = Instant::now();
     let task = world.say("error 529");
@@ -183,6 +183,37 @@ fn an_overloaded_model_fails_the_task_with_a_hint_in_time() {
         began.elapsed() < Duration::from_secs(30),
         "{:?}",
         began.elapsed()
+    );
+}
+
+#[test]
+fn a_turn_that_the_cli_gave_up_before_it_began_is_given_again() {
+    let model = Model::start();
+    let world = claude(&model)
+        .config(json!({
+            "agents": {"claude": {"max_retries": 0}},
+            "limits": {"retries": 2},
+            "timeouts": {"retry": "100ms"},
+        }))
+        .start();
+    let before = model.requests().len();
+    let task = world.say("error 529");
+    assert_eq!(state(&task), "FAILED");
+    assert_eq!(model.requests().len() - before, 3);
+}
+
+#[test]
+fn a_turn_over_its_ceiling_of_tokens_is_interrupted_and_the_context_closed() {
+    let model = Model::start();
+    let world = with_bash(&model)
+        .config(json!({"budgets": {"session": {"tokens": 1}}}))
+        .start();
+    let task = world.say("bash: sleep 600");
+    assert_eq!(state(&task), "FAILED");
+    assert!(
+        words(&task).contains("budgets.session.tokens"),
+        "{}",
+        words(&task)
     );
 }
 

@@ -1,0 +1,74 @@
+//! Ceilings from outside: what is refused, what is interrupted, what a restart remembers.
+
+use crate::reading::{answer, message, message_in, state, text_of};
+use crate::world::{BOB, OWNER, World};
+use serde_json::{Value, json};
+
+fn with(budgets: Value) -> World {
+    World::describe()
+        .config(json!({"budgets": budgets}))
+        .start()
+}
+
+fn words(task: &Value) -> &str {
+    text_of(&task["status"]["message"]["parts"][0], "text")
+}
+
+#[test]
+fn a_turn_that_would_start_at_its_ceiling_is_refused_with_its_name() {
+    let world = with(json!({"caller": {"cost_usd": 0.5}}));
+    world.say("say a; usage 1 1 0.5");
+    let reply = world.call(OWNER, "SendMessage", &message("say b"));
+    assert_eq!(reply.status, 429);
+    let seconds: u64 = reply.header("retry-after").unwrap().parse().unwrap();
+    assert!((1..=86_400).contains(&seconds), "{seconds}");
+    let error = &reply.json()["error"];
+    assert!(
+        text_of(error, "message").starts_with(
+            "the ceiling `budgets.caller.cost_usd` is reached: this caller has used $0.50 of $0.50 today"
+        ),
+        "{error}"
+    );
+    assert_eq!(world.rpc("ListTasks", json!({}))["totalSize"], 1);
+    let bob = world.call(BOB, "SendMessage", &message("say c"));
+    assert_eq!(bob.status, 200);
+}
+
+#[test]
+fn a_running_turn_is_interrupted_at_its_ceiling() {
+    let world = with(json!({"task": {"tokens": 100}}));
+    let task = world.say("say a; usage 60 39; usage 60 40; hang");
+    assert_eq!(state(&task), "FAILED");
+    assert!(words(&task).contains("`budgets.task.tokens`"), "{task}");
+    world.await_no_agents();
+    assert_eq!(answer(&world.say("say b")), "b");
+}
+
+#[test]
+fn turns_side_by_side_are_counted_together() {
+    let world = with(json!({"day": {"tokens": 100}}));
+    let first = world.begin_waiting("usage 60 0; cue never", "never");
+    let second = world.say("usage 40 0; hang");
+    assert_eq!(state(&second), "FAILED");
+    let first = world.await_state(&first, &["FAILED"]);
+    assert!(words(&first).contains("`budgets.day.tokens`"), "{first}");
+}
+
+#[test]
+fn a_context_at_its_ceiling_is_closed_and_another_is_open() {
+    let world = with(json!({"session": {"tokens": 10}}));
+    let send = |context: &str| {
+        let message = message_in(context, "usage 10 0; say a");
+        world.call(OWNER, "SendMessage", &message).status
+    };
+    assert_eq!([send("a"), send("a"), send("b")], [200, 429, 200]);
+}
+
+#[test]
+fn a_restart_remembers_what_was_used() {
+    let mut world = with(json!({"day": {"tokens": 10}}));
+    world.say("usage 10 0; say a");
+    world.restart();
+    let reply = world.call(OWNER, "SendMessage", &message("say b"));
+    assert_eq!(reply.status, 429);
+}
