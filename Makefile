@@ -3,7 +3,7 @@ CARGO ?= cargo
 BIN   := target/release/pilothouse
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev dev-safe test test-fast test-claude conformance check bench fmt clean
+.PHONY: help run dev dev-safe test test-fast test-claude test-agents conformance check bench fmt clean
 
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -22,11 +22,14 @@ dev-safe: ## like `make run`, with an empty environment
 test: ## all tests; installs what they need; ends with counts
 	@exec tools/test.sh all
 
-test-fast: ## all tests but those with the real Claude Code and the foreign clients
+test-fast: ## all tests but those with real agents and the foreign clients
 	@exec tools/test.sh fast
 
 test-claude: ## the tests with the real Claude Code alone
 	@exec tools/test.sh claude
+
+test-agents: ## every agent that has a preset, with a scripted model; prints the table of docs/agents.md
+	@exec tools/agents.sh
 
 conformance: ## a public conformance kit: TCK=CHECKOUT PYTHON=PYTHON [KIT=1.0|0.3] (docs/conformance.md)
 	@exec tools/conformance.sh

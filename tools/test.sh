@@ -48,16 +48,20 @@ if [ "$which" = all ]; then
     echo "== foreign clients: install"
     PILOTHOUSE_TEST_FOREIGN=$(tests/foreign/install.sh) || fail "the foreign clients could not be installed"
     export PILOTHOUSE_TEST_FOREIGN
+    echo "== real ACP agents: install"
+    PILOTHOUSE_TEST_AGENTS=$(tests/agents/install.sh) || fail "the agents could not be installed"
+    export PILOTHOUSE_TEST_AGENTS
 fi
 run "build" cargo test --workspace --no-run
 if [ "$which" != claude ]; then
     run "protocol and drivers" cargo test -p pilothouse-a2a --all-features -p pilothouse-agents
     run "test programs" cargo test -p fake-agent -p fake-model -p conformance-agent
     run "units" cargo test -p pilothouse --bins
-    run "the real binary" cargo test -p pilothouse --test it -- --skip claude:: --skip foreign::
+    run "the real binary" cargo test -p pilothouse --test it -- --skip claude:: --skip foreign:: --skip acp_real::
 fi
 if [ "$which" = all ]; then
     run "foreign clients" cargo test -p pilothouse --test it -- foreign::
+    run "real ACP agents" cargo test -p pilothouse --test it -- acp_real:: --skip acp_real::table:: --test-threads=2
 fi
 if [ "$which" != fast ]; then
     run "the real Claude Code" cargo test -p pilothouse --test it -- claude:: --test-threads=2

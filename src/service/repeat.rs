@@ -49,8 +49,8 @@ enum Accepted {
     Pending,
     /// Refused; the next one may try.
     No,
-    /// This is its task.
-    Yes(Weak<TaskLog>),
+    /// This is its task; held where it was a message to one, which nobody else may hold while it asks.
+    Yes(Weak<TaskLog>, Option<Arc<TaskLog>>),
 }
 
 /// What to do with a send.
@@ -66,6 +66,7 @@ pub(super) struct First {
     repeats: Repeats,
     place: Option<(Scope, Mark)>,
     tell: watch::Sender<Accepted>,
+    continues: bool,
 }
 
 /// What was sent, as a print. Whether it was to be streamed or waited for makes no difference; the
@@ -90,7 +91,16 @@ pub(super) fn print(request: &SendMessageRequest, with_id: bool) -> Print {
 
 impl Repeats {
     /// Whether a send repeats one that still runs; waits while the first is being accepted.
-    pub(super) async fn look(&self, scope: &Scope, mark: Mark, print: Print) -> Repeat {
+    ///
+    /// `continues` says that it is a message to a task: a repeated answer must not answer what the task
+    /// asks next, so there the task runs until its end.
+    pub(super) async fn look(
+        &self,
+        scope: &Scope,
+        mark: Mark,
+        print: Print,
+        continues: bool,
+    ) -> Repeat {
         let place = (scope.clone(), mark);
         loop {
             let mut task = {
@@ -102,17 +112,18 @@ impl Repeats {
                         send.task.clone()
                     }
                     // Another text under the same id is another message.
-                    _ => return Repeat::First(self.first(&mut inner, place, print)),
+                    _ => return Repeat::First(self.first(&mut inner, place, print, continues)),
                 }
             };
             let accepted = task
                 .wait_for(|accepted| !matches!(accepted, Accepted::Pending))
                 .await
                 .map_or(Accepted::No, |accepted| accepted.clone());
-            if let Accepted::Yes(log) = &accepted
+            if let Accepted::Yes(log, _) = &accepted
                 && self.is_same(&place, &print)
                 && let Some(log) = log.upgrade()
-                && matches!(log.state(), TaskState::Submitted | TaskState::Working)
+                && (matches!(log.state(), TaskState::Submitted | TaskState::Working)
+                    || (continues && !log.state().is_terminal()))
             {
                 return Repeat::Of(log);
             }
@@ -123,7 +134,7 @@ impl Repeats {
                 .get(&place)
                 .is_none_or(|send| send.task.same_channel(&task));
             if same {
-                return Repeat::First(self.first(&mut inner, place, print));
+                return Repeat::First(self.first(&mut inner, place, print, continues));
             }
         }
     }
@@ -136,7 +147,13 @@ impl Repeats {
             .is_some_and(|send| send.print == *print)
     }
 
-    fn first(&self, inner: &mut Inner, place: (Scope, Mark), print: Print) -> First {
+    fn first(
+        &self,
+        inner: &mut Inner,
+        place: (Scope, Mark),
+        print: Print,
+        continues: bool,
+    ) -> First {
         let (tell, task) = watch::channel(Accepted::Pending);
         if inner.sends.len() >= inner.tidy_at.max(TIDY_ABOVE) {
             inner.sends.retain(|_, send| send.is_live());
@@ -147,6 +164,7 @@ impl Repeats {
             repeats: self.clone(),
             place: Some(place),
             tell,
+            continues,
         }
     }
 
@@ -164,7 +182,7 @@ impl Send {
         match &*self.task.borrow() {
             Accepted::Pending => true,
             Accepted::No => false,
-            Accepted::Yes(log) => log.upgrade().is_some_and(|log| !log.state().is_terminal()),
+            Accepted::Yes(log, _) => log.upgrade().is_some_and(|log| !log.state().is_terminal()),
         }
     }
 }
@@ -173,7 +191,9 @@ impl First {
     /// It was accepted as this task.
     pub(super) fn accepted(mut self, log: &Arc<TaskLog>) {
         self.place = None;
-        self.tell.send_replace(Accepted::Yes(Arc::downgrade(log)));
+        let held = self.continues.then(|| log.clone());
+        self.tell
+            .send_replace(Accepted::Yes(Arc::downgrade(log), held));
     }
 }
 

@@ -92,7 +92,16 @@ impl Service {
             None => Mark::Message(request.message.message_id.to_string()),
         };
         let print = repeat::print(&request, beside.key.is_none());
-        let first = match self.repeats.look(&client.scope(), mark, print).await {
+        let first = match self
+            .repeats
+            .look(
+                &client.scope(),
+                mark,
+                print,
+                request.message.task_id.is_some(),
+            )
+            .await
+        {
             Repeat::First(first) => first,
             Repeat::Of(log) => return Ok(Accepted { log, before: None }),
         };

@@ -398,6 +398,14 @@ impl<'a> Conversation<'a> {
             .raw()
             .line(&self.session.id, Some(&self.log.id), line);
         if self.outcome.is_some() {
+            // Said after the end of the turn: nobody's, but a request is still answered.
+            for step in self.running.driver.line(line) {
+                if let Step::Write(bytes) = step
+                    && let Some(stdin) = &mut self.running.process.stdin
+                {
+                    let _ = stdin.try_write(&bytes);
+                }
+            }
             return;
         }
         let steps = self.running.driver.line(line);
@@ -552,12 +560,10 @@ impl<'a> Conversation<'a> {
         }
     }
 
-    /// Shows the first question that waits.
+    /// The first question that waits is to be shown: after all that was said so far, so that it is the
+    /// task's status.
     fn pose(&mut self) {
-        if let Some(Waiting { row, .. }) = self.waiting.first() {
-            self.translator.pose(&row.id, &row.ask, row.deadline);
-            self.posing = true;
-        }
+        self.posing = true;
     }
 
     /// A person has answered; the task is stored as working again. False when the ask is not here.
@@ -570,10 +576,30 @@ impl<'a> Conversation<'a> {
             (decision, &ask.kind)
         {
             self.granted.tools.insert(tool.clone());
+            self.tell(&ask.id, &decision.answer());
+            self.answer_the_same(&tool.clone());
+            self.next_question();
+            return true;
         }
         self.tell(&ask.id, &decision.answer());
         self.next_question();
         true
+    }
+
+    /// What waits already and is granted by now.
+    fn answer_the_same(&mut self, granted: &str) {
+        let waiting = std::mem::take(&mut self.waiting);
+        for one in waiting {
+            match &one.ask.kind {
+                AskKind::Permission { tool, .. } if tool == granted => {
+                    self.house.asks.take(&one.row.id);
+                    self.fresh.retain(|fresh| fresh.id != one.row.id);
+                    self.gone.push(one.row.id);
+                    self.tell(&one.ask.id, &Answer::Allow { input: None });
+                }
+                _ => self.waiting.push(one),
+            }
+        }
     }
 
     /// The agent does not want to know any more.
@@ -612,26 +638,15 @@ impl<'a> Conversation<'a> {
 
     /// The process is not waited for any longer; the question stays the task's status.
     async fn parked(&mut self) -> Option<Outcome> {
-        self.show().await;
-        let mut held = std::mem::take(&mut self.held);
-        if !held.is_empty() {
-            if !self.waiting.is_empty() {
-                for record in &mut held {
-                    if let Record::Status(update) = record {
-                        update.status.state = TaskState::InputRequired;
-                    }
+        if !self.held.is_empty() && !self.waiting.is_empty() {
+            for record in &mut self.held {
+                if let Record::Status(update) = record {
+                    update.status.state = TaskState::InputRequired;
                 }
-                self.pose();
-                held.append(&mut self.translator.take());
             }
-            let stored = self
-                .log
-                .record(&self.house.store, held, Durability::Written)
-                .await;
-            if let Err(error) = stored {
-                self.house.telemetry.store_failed(self.log, &error);
-            }
+            self.pose();
         }
+        self.show().await;
         None
     }
 
@@ -737,7 +752,10 @@ impl<'a> Conversation<'a> {
     async fn show(&mut self) {
         let mut records = std::mem::take(&mut self.held);
         records.append(&mut self.translator.take());
-        if !self.waiting.is_empty() && !self.posing {
+        if let (true, Some(Waiting { row, .. })) = (self.posing, self.waiting.first()) {
+            self.translator.pose(&row.id, &row.ask, row.deadline);
+            records.append(&mut self.translator.take());
+        } else if !self.waiting.is_empty() {
             // Another ask is stored at once; what is said beside it waits.
             self.held = std::mem::take(&mut records);
         }

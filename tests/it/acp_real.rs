@@ -4,6 +4,8 @@
 
 mod codex;
 mod gemini;
+mod setups;
+mod table;
 
 use crate::building::Builder;
 use crate::http::Event;
@@ -18,7 +20,7 @@ use std::time::Duration;
 /// The longest that a real agent takes, on two busy cores.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A real agent.
+/// A real agent, and how it is set up.
 struct Agent {
     /// Its preset.
     preset: &'static str,
@@ -26,44 +28,71 @@ struct Agent {
     program: &'static str,
     /// What stands in the command line of its process, and of no other of the session's.
     process: &'static str,
-    /// Its world, talking to this model with this key.
-    world: fn(&Self, &Model, &str) -> Builder,
+    /// Variables; `{url}` is the model's, `{key}` the test's.
+    env: &'static [(&'static str, &'static str)],
+    /// Settings below HOME, in the same way.
+    files: &'static [(&'static str, &'static str)],
+    /// The mode in which it asks before it does this step, which leaves a line in the file `ran`.
+    asks: (Option<&'static str>, &'static str),
 }
 
 impl Agent {
     /// A world whose agent this is, talking to this model.
     fn with(&self, model: &Model) -> Builder {
-        (self.world)(self, model, "key-of-a-test")
+        self.with_key(model, "key-of-a-test")
     }
 
-    /// The same, with nothing about the model in it.
-    fn bare(&self) -> Builder {
+    /// The same, with this key.
+    fn with_key(&self, model: &Model, key: &str) -> Builder {
         let folder = tools();
-        let program = folder.join(format!(
-            "agents-{}/node_modules/.bin/{}",
-            self.preset, self.program
-        ));
-        assert!(program.exists(), "{} is missing; {HELP}", program.display());
+        let program = format!("agents-{}/node_modules/.bin/{}", self.preset, self.program);
+        let program = folder.join(program);
+        assert!(program.exists(), "{} is missing: {HELP}", program.display());
         // Codex keeps no helper of its sandbox below the folder for temporary files.
         let builder = World::describe_in(Path::new(env!("CARGO_TARGET_TMPDIR")));
         let marker = builder.marker().split_once('=').unwrap().1.to_owned();
         let path = std::env::var("PATH").unwrap_or_default();
-        builder
+        let own_node = folder.join("agents-node/node_modules/.bin");
+        let filled = |text: &str| text.replace("{url}", &model.url).replace("{key}", key);
+        let files = self.files.iter().map(|(file, text)| {
+            let text = filled(text);
+            format!(
+                "mkdir -p \"$(dirname \"$HOME/{file}\")\"\n\
+                 cat > \"$HOME/{file}\" <<'END'\n{text}\nEND\n"
+            )
+        });
+        let script = format!("#!/bin/sh\nset -e\n{}", files.collect::<String>());
+        let builder = builder
+            .file(".init-session.sh", 0o755, &script)
             .config(json!({
                 "agent": self.preset,
                 "timeouts": {"interrupt": "5s", "terminate": "5s"},
                 "agents": {"fake": null, self.preset: {
                     "preset": self.preset,
                     "program": program,
-                    "env": {"set": {"PILOTHOUSE_TEST_WORLD": marker}},
+                    "asks": "ask",
+                    "env": {"set": {
+                        "PILOTHOUSE_TEST_WORLD": marker,
+                        "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+                    }},
                 }},
             }))
             // Where the machine's own Node is too old, one stands beside the agents.
-            .env(
-                "PATH",
-                &format!("{}/agents-node/node_modules/.bin:{path}", folder.display()),
-            )
-            .patience(PATIENCE)
+            .env("PATH", &format!("{}:{path}", own_node.display()))
+            .patience(PATIENCE);
+        let variables = self.env.iter();
+        variables.fold(builder, |builder, (name, text)| {
+            builder.env(name, &filled(text))
+        })
+    }
+
+    /// The same, in the mode in which it asks before it does its step.
+    fn asking(&self, model: &Model) -> Builder {
+        let builder = self.with(model);
+        match self.asks.0 {
+            Some(mode) => builder.config(json!({"agents": {self.preset: {"mode": mode}}})),
+            None => builder,
+        }
     }
 
     /// The agent's own process.
@@ -76,7 +105,7 @@ impl Agent {
 }
 
 const HELP: &str = "PILOTHOUSE_TEST_AGENTS names the folder with the agents to test with; \
-    run `make test`, which installs them, or `make test-fast`, which leaves these tests out";
+    run `make test` or `make test-agents`, which install them, or `make test-fast`, which leaves these tests out";
 
 /// Where the agents are installed; a test without them has failed.
 fn tools() -> PathBuf {
@@ -204,6 +233,42 @@ fn is_canceled_in_the_middle_and_goes_on_in_the_same_process(agent: &Agent) {
     assert_eq!(agent.process(&world), process);
 }
 
+fn asks_and_runs_the_tool_once_it_is_allowed(agent: &Agent) {
+    let model = Model::start();
+    let world = agent.asking(&model).start();
+    let task = asks(&world, "c", &format!("{}\nsay the end", agent.asks.1));
+    assert!(words(&task).contains("echo yes >> ran"), "{}", words(&task));
+    let ran = workspace(&world, "c").join("ran");
+    assert!(!ran.exists());
+    let told = completed(&decide(&world, &task, "allow"));
+    assert!(told.ends_with("the end"), "{told}");
+    assert_eq!(std::fs::read_to_string(ran).unwrap(), "yes\n");
+}
+
+fn asks_and_does_not_run_a_tool_that_is_denied(agent: &Agent) {
+    let model = Model::start();
+    let world = agent.asking(&model).start();
+    let task = asks(&world, "c", agent.asks.1);
+    let task = decide(&world, &task, "deny");
+    assert_ne!(state(&task), "INPUT_REQUIRED", "{task:#}");
+    assert!(!workspace(&world, "c").join("ran").exists());
+}
+
+fn is_canceled_while_it_asks_and_goes_on_in_the_same_process(agent: &Agent) {
+    let model = Model::start();
+    let world = agent.asking(&model).start();
+    let task = asks(&world, "c", agent.asks.1);
+    let process = agent.process(&world);
+    let task = world.rpc("CancelTask", json!({"id": task["id"]}));
+    assert_eq!(state(&task), "CANCELED");
+    assert_eq!(
+        completed(&world.send(message_in("c", "say after"))),
+        "after"
+    );
+    assert_eq!(agent.process(&world), process);
+    assert!(!workspace(&world, "c").join("ran").exists());
+}
+
 fn fails_the_task_with_a_hint_when_it_is_killed_in_the_middle(agent: &Agent) {
     let model = Model::start();
     let world = agent.with(&model).start();
@@ -236,11 +301,24 @@ fn goes_on_after_it_was_killed(agent: &Agent) {
 
 fn says_what_to_do_when_the_model_refuses_the_key(agent: &Agent) {
     let model = Model::start();
-    let world = (agent.world)(agent, &model, "a-bad-key").start();
+    let world = agent.with_key(&model, "a-bad-key").start();
     let task = world.say("say hello");
     assert_eq!(state(&task), "FAILED", "{task:#}");
     let told = words(&task);
     assert!(told.contains("_KEY"), "{told}");
+}
+
+fn goes_on_with_its_conversation_after_a_restart_of_the_server(agent: &Agent) {
+    let model = Model::start();
+    let mut world = agent.with(&model).start();
+    world.send(message_in("kept", "say remember the ship"));
+    world.stop();
+    if agent.preset == "gemini" {
+        gemini::half_an_hour_apart(&world.path("state"));
+    }
+    world.restart();
+    let told = completed(&world.send(message_in("kept", "history")));
+    assert!(told.contains("remember the ship"), "{told}");
 }
 
 /// After a restart of the server the conversation goes on, or the task says that it does not.
@@ -267,9 +345,13 @@ macro_rules! of {
             takes_a_slash_as_ordinary_text,
             answers_a_second_turn_in_the_same_process,
             is_canceled_in_the_middle_and_goes_on_in_the_same_process,
+            asks_and_runs_the_tool_once_it_is_allowed,
+            asks_and_does_not_run_a_tool_that_is_denied,
+            is_canceled_while_it_asks_and_goes_on_in_the_same_process,
             fails_the_task_with_a_hint_when_it_is_killed_in_the_middle,
             goes_on_after_it_was_killed,
             says_what_to_do_when_the_model_refuses_the_key,
+            goes_on_with_its_conversation_after_a_restart_of_the_server,
             loses_no_conversation_in_silence
             $(, $more)*
         ]);
