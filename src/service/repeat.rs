@@ -50,7 +50,10 @@ enum Accepted {
     /// Refused; the next one may try.
     No,
     /// This is its task; held where it was a message to one, which nobody else may hold while it asks.
-    Yes(Weak<TaskLog>, Option<Arc<TaskLog>>),
+    Yes(
+        Weak<TaskLog>,
+        #[expect(dead_code, reason = "it is there to be held")] Option<Arc<TaskLog>>,
+    ),
 }
 
 /// What to do with a send.

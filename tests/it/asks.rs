@@ -83,7 +83,7 @@ fn open_asks_are_listed_oldest_first() {
         .iter()
         .map(|ask| text_of(ask, "askId").to_owned())
         .collect();
-    assert_eq!(ids, tasks.each_ref().map(|task| ask_id(task)));
+    assert_eq!(ids, tasks.each_ref().map(ask_id));
 }
 
 #[test]
@@ -151,10 +151,10 @@ fn an_answer_at_the_asks_own_address_is_a_message_of_the_history() {
     let task = world.await_state(text_of(&task, "id"), &["COMPLETED"]);
     let data = json!({"answer": "say x", "askId": listed_id(&task)});
     let history = task["history"].as_array().unwrap();
-    let users = history
+    let mut users = history
         .iter()
         .filter(|message| message["role"] == "ROLE_USER");
-    assert_eq!(users.last().unwrap()["parts"], json!([{"data": data}]));
+    assert_eq!(users.next_back().unwrap()["parts"], json!([{"data": data}]));
 }
 
 /// The ask that the history of a task answers.
@@ -164,7 +164,7 @@ fn listed_id(task: &Value) -> Value {
         .iter()
         .flat_map(|message| message["parts"].as_array().unwrap());
     let data = parts.filter_map(|part| part.get("data"));
-    let found = data.filter(|data| data["answer"].is_string()).last();
+    let found = data.filter(|data| data["answer"].is_string()).next_back();
     found.map_or(Value::Null, |data| data["askId"].clone())
 }
 
