@@ -100,6 +100,10 @@ pub struct File {
 }
 
 /// What an actor may be told.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a turn is moved twice, and most orders are turns"
+)]
 pub(crate) enum Order {
     /// Do this, after what you have.
     Turn(Turn),

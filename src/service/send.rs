@@ -13,7 +13,7 @@ use pilothouse_a2a::dialect::Dialect;
 use pilothouse_a2a::error::{Error, ErrorKind};
 use pilothouse_a2a::event::TaskStatusUpdateEvent;
 use pilothouse_a2a::id::{ContextId, TaskId};
-use pilothouse_a2a::message::Message;
+use pilothouse_a2a::message::{Message, Part, Role};
 use pilothouse_a2a::operation::SendMessageRequest;
 use pilothouse_a2a::task::{Task, TaskState, TaskStatus};
 use pilothouse_a2a::time::Timestamp;
@@ -283,7 +283,7 @@ impl Service {
         };
         let status = TaskStatus {
             state: TaskState::Submitted,
-            message: None,
+            message: (!admission.now).then(|| self.queued()),
             timestamp: Some(now),
         };
         let mut task = Task::new(id.clone(), context_id.clone(), status);
@@ -316,6 +316,13 @@ impl Service {
         };
         admission.submit_with(log.clone(), told.prompt, told.files, origin);
         Ok(Accepted { log, before: None })
+    }
+
+    /// The place of a task that cannot begin at once, for people.
+    fn queued(&self) -> Message {
+        let place = self.sessions.waiting();
+        let words = format!("waiting for its turn: number {place} in the queue");
+        Message::new(Role::Agent, vec![Part::text(words)])
     }
 
     /// The session that a message wants a copy of, by `metadata.fork.contextId`.

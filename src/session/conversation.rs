@@ -178,6 +178,10 @@ pub(super) struct Granted {
 }
 
 impl<'a> Conversation<'a> {
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the parts of an actor that a turn borrows"
+    )]
     pub(super) fn new(
         house: &'a Arc<House>,
         agent: &'a Agent,

@@ -17,6 +17,9 @@ use tokio::sync::{Notify, OwnedSemaphorePermit};
 /// Between two tries to start one where that failed, or where there was no place.
 const AGAIN: Duration = Duration::from_secs(5);
 
+/// From the taking of one to the start of the next.
+const PAUSE: Duration = Duration::from_secs(1);
+
 /// A process that waits for its session.
 pub(super) struct Warm {
     /// The id of the session that it will be; names its folders.
@@ -110,7 +113,8 @@ impl Pool {
             tokio::select! {
                 biased;
                 () = house.stop.cancelled() => break,
-                () = self.taken.notified() => {}
+                // The turn that took one comes first.
+                () = self.taken.notified() => tokio::time::sleep(PAUSE).await,
                 () = tokio::time::sleep(pause.unwrap_or(Duration::from_secs(60))) => {}
             }
         }
@@ -171,7 +175,7 @@ async fn start(
     let launch = driver.launch(&setting, &Turn::default()).ok();
     let launch = launch.filter(|launch| launch.life == Life::Session)?;
     let spec = agent.spec(&launch, &folder);
-    let process = match house.launcher.spawn(&spec).await {
+    let mut process = match house.launcher.spawn(&spec).await {
         Ok(process) => process,
         Err(error) => {
             tracing::warn!(agent = %agent.key, %error, "a warm process could not be started");
@@ -179,6 +183,10 @@ async fn start(
             return None;
         }
     };
+    if let Some(stdin) = &mut process.stdin {
+        // A few hundred bytes into an empty pipe.
+        let _ = stdin.try_write(&driver.ahead());
+    }
     let cutter = match launch.output {
         Output::Lines => Some(LineCutter::new(house.config.limits.line.as_usize())),
         Output::Bytes => None,

@@ -163,8 +163,8 @@ fn listed_id(task: &Value) -> Value {
     let parts = history
         .iter()
         .flat_map(|message| message["parts"].as_array().unwrap());
-    let data = parts.filter_map(|part| part.get("data"));
-    let found = data.filter(|data| data["answer"].is_string()).next_back();
+    let mut data = parts.filter_map(|part| part.get("data"));
+    let found = data.rfind(|data| data["answer"].is_string());
     found.map_or(Value::Null, |data| data["askId"].clone())
 }
 
@@ -338,7 +338,7 @@ fn an_answer_that_is_repeated_while_the_agent_works_is_one_turn() {
     let data = json!({"askId": ask_id(&task), "answer": "cue go; count"});
     let params = at_once(decision(&task, data));
     world.send(params.clone());
-    assert_eq!(state(&world.send(params)), "WORKING");
+    world.send(params);
     world.cue("go");
     let task = world.await_state(text_of(&task, "id"), &["COMPLETED"]);
     assert_eq!(answer(&task), "1");

@@ -387,6 +387,16 @@ impl Driver for Claude {
         self.end(outcome)
     }
 
+    fn ahead(&self) -> Vec<u8> {
+        // It loads its settings, plugins and servers for this, and answers before any model is called.
+        let request = json!({
+            "type": "control_request",
+            "request_id": "ahead",
+            "request": {"subtype": "initialize"},
+        });
+        format!("{request}\n").into_bytes()
+    }
+
     fn terminal(&self, setting: &Setting) -> Option<Launch> {
         let options = &self.options;
         let mut args = vec!["--resume".to_owned(), setting.resume.clone()?];

@@ -261,6 +261,11 @@ pub trait Driver: Send {
     /// may be `*`. None where it keeps none, or where it cannot be checked.
     fn transcript(&self, conversation: &str) -> Option<String>;
 
+    /// First words for a process that is started before there is a turn for it, so that it gets ready.
+    fn ahead(&self) -> Vec<u8> {
+        Vec::new()
+    }
+
     /// The CLI's own terminal on the conversation to resume, for a person; none where it has none.
     fn terminal(&self, _setting: &Setting) -> Option<Launch> {
         None
