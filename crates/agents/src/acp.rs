@@ -6,7 +6,7 @@
 //! `initialize`, `authenticate` where the agent asks for it, `session/new` (or `session/resume`, or
 //! `session/load`, by what it offers;
 //! `session/fork` where the conversation is to stay as it is), then mode and model where they are configured. What is still
-//! to be done follows from what has succeeded ([`Acp::advance`]), so a turn that failed on the way
+//! to be done follows from what has succeeded (`Acp::advance`), so a turn that failed on the way
 //! leaves the next one to go on from there. A turn is one `session/prompt`; its response ends it.
 //!
 //! The messages are types of our own. The official schema crate was looked at: 1.9 MB of source
