@@ -3,15 +3,15 @@
 use pilothouse_a2a::dialect::{Dialect, v0_3};
 use pilothouse_a2a::operation::OPERATIONS;
 use pilothouse_a2a::{
-    Artifact, ArtifactId, Message, Metadata, Operation, Part, PartContent, Reply, Role,
+    Artifact, ArtifactId, Call, Message, Metadata, Operation, Part, PartContent, Reply, Role,
     StreamResponse, Task, TaskArtifactUpdateEvent, TaskState, TaskStatus, TaskStatusUpdateEvent,
     Timestamp,
 };
 use proptest::collection::{btree_map, vec};
 use proptest::option;
 use proptest::prelude::*;
-use serde_json::Value;
 use serde_json::value::RawValue;
+use serde_json::{Value, json as value};
 
 fn json() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
@@ -55,6 +55,40 @@ fn part() -> impl Strategy<Value = Part> {
             media_type,
         },
     )
+}
+
+/// A part as v0.1 writes it, and what it means.
+fn v0_1_part() -> impl Strategy<Value = (Value, Part)> {
+    let data = btree_map("[a-z]{1,6}", json(), 0..3)
+        .prop_map(|members| Value::Object(members.into_iter().collect()));
+    let content = prop_oneof![
+        ".{0,40}".prop_map(PartContent::Text),
+        vec(any::<u8>(), 1..40).prop_map(PartContent::Raw),
+        word().prop_map(PartContent::Url),
+        data.prop_map(PartContent::Data),
+    ];
+    (content, word(), word()).prop_map(|(content, name, kind)| {
+        let is_file = matches!(content, PartContent::Raw(_) | PartContent::Url(_));
+        let file = |member: &str, value: Value| {
+            value!({"type": "file", "file": {member: value, "name": name, "mimeType": kind}})
+        };
+        let told = match &content {
+            PartContent::Text(text) => value!({"type": "text", "text": text}),
+            PartContent::Data(data) => value!({"type": "data", "data": data}),
+            PartContent::Url(url) => file("uri", url.as_str().into()),
+            PartContent::Raw(bytes) => {
+                let v1 = serde_json::to_value(Part::raw(bytes.clone())).unwrap();
+                file("bytes", v1["raw"].clone())
+            }
+        };
+        let part = Part {
+            content,
+            metadata: None,
+            filename: is_file.then(|| name.clone()),
+            media_type: is_file.then(|| kind.clone()),
+        };
+        (told, part)
+    })
 }
 
 fn message() -> impl Strategy<Value = Message> {
@@ -196,6 +230,18 @@ proptest! {
         let text = Dialect::V0_1.encode_event(&event, Some("mine")).unwrap();
         let told: Value = serde_json::from_str(&text).unwrap();
         prop_assert_eq!(&told["id"], "mine");
+    }
+
+    #[test]
+    fn what_a_v0_1_client_says_is_kept(parts in vec(v0_1_part(), 1..4), id in "[a-z0-9-]{1,12}", context in "[a-z0-9-]{1,12}") {
+        let (told, expected): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
+        let params = value!({"id": id, "sessionId": context, "message": {"role": "user", "parts": told}});
+        let params = RawValue::from_string(params.to_string()).unwrap();
+        let decoded = Dialect::V0_1.decode(Operation::SendMessage, Some(&params)).unwrap();
+        let Call::SendMessage(request) = decoded.call else { panic!() };
+        prop_assert_eq!(request.message.parts, expected);
+        prop_assert_eq!(request.message.context_id.map(|id| id.to_string()), Some(context));
+        prop_assert_eq!(decoded.client_task_id.unwrap(), id);
     }
 
     #[test]
