@@ -22,6 +22,9 @@ struct Options {
     wait: Duration,
 }
 
+/// What an agent of kit 0.3 takes before it says anything.
+const THINKS: Duration = Duration::from_millis(200);
+
 fn main() -> ExitCode {
     let options = match options(std::env::args().skip(1)) {
         Ok(options) => options,
@@ -65,6 +68,10 @@ fn options(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
 fn play(options: &Options) -> io::Result<()> {
     let mut text = String::new();
     io::stdin().read_to_string(&mut text)?;
+    if options.leave_open {
+        // Kit 0.3 looks at a task right after its message and expects an agent that takes its time.
+        thread::sleep(THINKS);
+    }
     let id = std::env::var("A2A_MESSAGE_ID").unwrap_or_default();
     let task = std::env::var("A2A_TASK_ID").unwrap_or_default();
     let mut scene = Scene::of(&id, &text);
