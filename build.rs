@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 fn main() {
-    println!("cargo::rerun-if-changed=launcher/main.rs");
+    println!("cargo::rerun-if-changed=launcher");
     let variable = |name: &str| env::var(name).unwrap_or_else(|_| panic!("cargo sets {name}"));
     let program = PathBuf::from(variable("OUT_DIR")).join("launcher");
     let mut compiler = Command::new(variable("RUSTC"));

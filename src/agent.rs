@@ -6,15 +6,16 @@ pub use served::Agents;
 
 use crate::config::{self, AskPolicy, Config, DriverKind, Format, Input};
 use crate::skills;
-use crate::supervisor::Spec;
-use crate::workspace::{self, Folder, Workspaces};
+use crate::isolation::{Grants, Isolation, Places};
+use crate::supervisor::{OWN_PROGRAM, Spec};
+use crate::workspace::{self, Workspaces};
 use pilothouse_a2a::card::AgentSkill;
 use pilothouse_agents::acp::preset::{Preset, preset};
 use pilothouse_agents::acp::{Acp, AcpOptions};
 use pilothouse_agents::claude::{Claude, ClaudeOptions, SELF_WAKING_TOOLS};
 use pilothouse_agents::command::{self, Command, CommandOptions};
 use pilothouse_agents::{Driver, Launch, Refusal, Turn};
-use serde_json::{Value, json};
+use serde_json::Value;
 use served::Folders;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -54,6 +55,8 @@ pub struct Agent {
     pub shared_turns: Option<Arc<Semaphore>>,
     /// Why it was chosen and what the operator may want to know, for the start.
     pub notes: Vec<String>,
+    /// What it must be able to read in order to run.
+    pub grants: Grants,
     program: PathBuf,
     args: Vec<String>,
     env: Vec<(String, String)>,
@@ -104,8 +107,7 @@ impl Agent {
         let program = match agent.driver {
             DriverKind::Demo => {
                 args.insert(0, DEMO_COMMAND.to_owned());
-                // This very binary, even when another one stands at its path by now.
-                PathBuf::from(format!("/proc/{}/exe", std::process::id()))
+                PathBuf::from(OWN_PROGRAM)
             }
             DriverKind::Claude | DriverKind::Acp | DriverKind::Command => {
                 let wanted = match (agent.driver, &agent.program) {
@@ -138,7 +140,7 @@ impl Agent {
             ));
         }
         let name = agent.name.clone().unwrap_or_else(|| key.to_owned());
-        let env = env.into_iter().collect();
+        let env: Vec<(String, String)> = env.into_iter().collect();
         let (workspaces, shared_turns) = folders.of(config, &agent)?;
         if let Some(path) = workspaces.shared() {
             notes.push(format!(
@@ -154,8 +156,19 @@ impl Agent {
         let found: Vec<_> = agent.skills_from.iter().cloned().chain(own).collect();
         let (skills, left_out) = skills::read(&found);
         notes.extend(left_out);
+        let mut grants = Grants::default();
+        if agent.driver != DriverKind::Demo {
+            grants.program(&program, &path);
+            grants.path(&path, environment.get("HOME").map(Path::new));
+            grants.arguments(&args);
+        }
+        grants.variables(&env);
+        if let Some(script) = workspaces.script() {
+            grants.read(script);
+        }
         Ok(Self {
             key: Arc::from(key),
+            grants,
             skills,
             workspaces,
             shared_turns,
@@ -298,39 +311,39 @@ impl Agent {
         &self.program
     }
 
-    /// What isolation is in force today; the wall comes later and this says so.
-    pub fn isolation(&self) -> Value {
-        json!({"backend": "none", "guarantees": ["env", "kill-tree"]})
+    /// What isolation is in force for it.
+    pub fn isolation(&self, isolation: &Isolation) -> Value {
+        isolation.describe(self.workspaces.shared().is_some())
     }
 
-    /// What the launcher is told for this agent.
-    pub fn spec(&self, launch: &Launch, folder: &Folder) -> Spec {
-        let mut env = self.environment(folder);
+    /// What is started for this agent, with paths as it finds them.
+    pub fn spec(&self, launch: &Launch, places: &Places) -> Spec {
+        let mut env = self.environment(places);
         env.extend(launch.env.iter().cloned());
         env.extend(self.env.iter().cloned());
         Spec {
             program: launch.program.clone(),
             args: launch.args.clone(),
             env,
-            cwd: folder.workspace_text(),
+            cwd: places.workspace.clone(),
         }
     }
 
-    /// What the launcher is told for the session script.
+    /// What is started for the session script.
     pub fn script_spec(
         &self,
         script: &Path,
-        folder: &Folder,
+        places: &Places,
         session: &str,
         context: &str,
     ) -> Spec {
-        let mut env = self.environment(folder);
+        let mut env = self.environment(places);
         env.push(("A2A_SESSION_ID".to_owned(), session.to_owned()));
         env.push(("A2A_CONTEXT_ID".to_owned(), context.to_owned()));
         if self.config.driver == DriverKind::Claude {
             env.push((
                 "CLAUDE_CONFIG_DIR".to_owned(),
-                format!("{}/.claude", folder.home_text()),
+                format!("{}/.claude", places.home),
             ));
         }
         env.extend(self.env.iter().cloned());
@@ -339,12 +352,12 @@ impl Agent {
             program: "/bin/sh".to_owned(),
             args: vec!["-c".to_owned(), run_by(&script)],
             env,
-            cwd: folder.workspace_text(),
+            cwd: places.workspace.clone(),
         }
     }
 
     /// What every agent has; everything else is chosen.
-    fn environment(&self, folder: &Folder) -> Vec<(String, String)> {
+    fn environment(&self, places: &Places) -> Vec<(String, String)> {
         let mut path = self.path.clone();
         // The interpreter that it was installed with lies beside it.
         if matches!(self.config.driver, DriverKind::Claude | DriverKind::Acp)
@@ -352,11 +365,10 @@ impl Agent {
         {
             path = format!("{}:{path}", beside.display());
         }
-        let home = folder.home_text();
         [
             ("PATH", path),
-            ("TMPDIR", home.clone()),
-            ("HOME", home),
+            ("TMPDIR", places.tmp.clone()),
+            ("HOME", places.home.clone()),
             ("LANG", "C.UTF-8".to_owned()),
             ("TERM", "dumb".to_owned()),
         ]

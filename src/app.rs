@@ -6,6 +6,7 @@ use crate::agent::{self, Agents};
 use crate::asks::Asks;
 use crate::budget::Budgets;
 use crate::config::{Config, Loaded};
+use crate::isolation;
 use crate::process::Launcher;
 use crate::push::Push;
 use crate::server::{self, Cards, Doors};
@@ -39,6 +40,9 @@ pub enum Error {
     /// The store.
     #[error(transparent)]
     Store(#[from] store::Error),
+    /// The wall.
+    #[error(transparent)]
+    Isolation(#[from] isolation::Error),
     /// The folders.
     #[error(transparent)]
     Workspace(#[from] workspace::Error),
@@ -122,6 +126,9 @@ impl App {
         for agent in agents.iter() {
             agent.workspaces.check()?;
         }
+        let path = agent_environment.get("PATH").map_or("", String::as_str);
+        let workspaces = &agents.default_one().workspaces;
+        let isolation = isolation::choose(&config, &launcher, workspaces, path, 1).await?;
         let telemetry = Telemetry::new(&config).map_err(|source| Error::System {
             what: "cannot open a log",
             source,
@@ -151,6 +158,7 @@ impl App {
             budgets: Budgets::new(&config, store.clone()),
             store,
             launcher,
+            isolation,
             agents,
             telemetry: telemetry.clone(),
             actors: TaskTracker::new(),

@@ -146,6 +146,9 @@ struct ServeArgs {
     /// Agent that serves: a name in `agents`, or auto (auto)
     #[arg(long)]
     agent: Option<String>,
+    /// What makes the wall around agents: auto, bubblewrap, landlock, container, none (auto)
+    #[arg(long, value_name = "BACKEND")]
+    isolation: Option<String>,
     /// Ask for no token; on a loopback address only
     #[arg(long)]
     no_auth: bool,
@@ -181,6 +184,7 @@ impl From<ServeArgs> for Flags {
             init_session: args.init_session,
             claude_defaults_dir: args.claude_defaults_dir,
             agent: args.agent,
+            isolation: args.isolation,
             no_auth: args.no_auth,
             insecure: args.insecure,
             agent_args: args.agent_args,

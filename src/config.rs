@@ -13,6 +13,7 @@ mod error;
 mod flags;
 mod forerunner;
 mod guess;
+mod isolation;
 mod layers;
 mod node;
 mod origin;
@@ -28,6 +29,10 @@ pub mod load;
 pub use dollars::Dollars;
 pub use environment::held_back;
 pub use error::Error;
+pub use isolation::{
+    AgentEgress, BackendKind, Connections, Container, Egress, Engine, GitCredential, Guarantee,
+    Isolation, SessionLimits,
+};
 pub use load::{Environment, Flags, Loaded, load};
 pub use secrets::{MASK, masked};
 pub use units::{Age, Bytes};
@@ -65,6 +70,10 @@ pub struct Config {
     pub asks: Asks,
     /// Agent processes.
     pub processes: Processes,
+    /// The wall around agents.
+    pub isolation: Isolation,
+    /// What agents reach through it.
+    pub egress: Egress,
     /// Sizes and rates.
     pub limits: Limits,
     /// Ceilings of cost and tokens.
@@ -442,6 +451,8 @@ pub struct Agent {
     pub format: Format,
     /// Its environment.
     pub env: Env,
+    /// What it reaches, beside what every agent does.
+    pub egress: AgentEgress,
     /// What is answered when it asks to use a tool.
     pub asks: AskPolicy,
     /// The same for single tools and callers; the first that fits decides.

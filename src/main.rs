@@ -11,6 +11,7 @@ pub mod budget;
 pub mod cli;
 pub mod config;
 pub mod guard;
+pub mod isolation;
 pub mod process;
 pub mod push;
 pub mod server;

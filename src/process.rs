@@ -1,22 +1,26 @@
 //! An agent's process as the server holds it: three pipes, a control socket to its supervisor, and
 //! the ladder by which it is ended.
 
+mod line;
 pub mod tree;
 
-use crate::supervisor::{DESCRIPTORS, PROGRAM, Report, Spec, Word};
+use crate::supervisor::{Confined, DESCRIPTORS, FIRST_ALONG, KILL_DEADLINE, LAUNCHER_PROGRAM, OWN_PROGRAM, PROGRAM, Report, Word};
 use rustix::fs::{MemfdFlags, SealFlags, memfd_create};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use rustix::pipe::{PipeFlags, pipe_with};
 use std::fs::File;
 use std::io::{self, IoSlice, Write as _};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::UnixStream;
 use tokio::net::unix::pipe::{Receiver, Sender};
+
+/// How much of the last words of a program is told.
+const LAST_WORDS: u64 = 2048;
 
 /// Why a process could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +33,24 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// A part of the wall could not be put up; nothing was started.
+    #[error("the wall around `{program}` could not be put up ({part}): {source}")]
+    NoWall {
+        /// What was to be walled in.
+        program: String,
+        /// Which part.
+        part: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The program that makes the namespaces failed; nothing was started.
+    #[error("the wall could not be put up: `{program}` said: {words}")]
+    NotEntered {
+        /// The program.
+        program: String,
+        /// Its last words.
+        words: String,
+    },
     /// The launcher or the system failed us.
     #[error("could not start a supervisor: {0}")]
     Supervisor(#[from] io::Error),
@@ -37,10 +59,14 @@ pub enum Error {
 /// Starts supervisors. One for the whole server.
 pub struct Launcher {
     orders: Mutex<Option<Arc<UnixStream>>>,
+    program: Arc<OwnedFd>,
+    own: Arc<OwnedFd>,
 }
 
 /// A supervisor that waits to be told what to start.
 pub struct Prepared {
+    program: Arc<OwnedFd>,
+    own: Arc<OwnedFd>,
     control: UnixStream,
     stdin: OwnedFd,
     stdout: OwnedFd,
@@ -59,6 +85,8 @@ pub struct Process {
     pub stderr: Receiver,
     /// The word to its supervisor.
     pub control: Control,
+    /// A listener on loopback of the agent's own network, where it was made one.
+    pub listener: Option<std::net::TcpListener>,
 }
 
 /// An agent's standard input. Most agents are given little on it, so it is made ready for waiting only
@@ -77,6 +105,15 @@ pub struct Control {
     socket: UnixStream,
     partial: [u8; Report::SIZE],
     filled: usize,
+    /// The agent as it is seen from here, where the supervisor's own child is only what made its namespaces.
+    inside: Option<Leader>,
+}
+
+/// A process that is not our child's child alone, and leads its group.
+struct Leader {
+    pid: rustix::process::Pid,
+    /// Tells whether the number still means this process.
+    handle: OwnedFd,
 }
 
 /// How a process and its tree ended.
@@ -95,17 +132,19 @@ impl Launcher {
     ///
     /// # Errors
     ///
-    /// When this binary cannot be started again.
+    /// When the launcher cannot be started, or this program cannot be opened.
     pub fn start() -> io::Result<Self> {
+        let program = program_in_memory()?;
         Ok(Self {
-            orders: Mutex::new(Some(Self::spawn_launcher()?)),
+            orders: Mutex::new(Some(Self::spawn_launcher(&program)?)),
+            program: Arc::new(program),
+            own: Arc::new(File::open("/proc/self/exe")?.into()),
         })
     }
 
-    fn spawn_launcher() -> io::Result<Arc<UnixStream>> {
+    fn spawn_launcher(program: &OwnedFd) -> io::Result<Arc<UnixStream>> {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
         ours.set_nonblocking(true)?;
-        let program = program_in_memory()?;
         Command::new(format!("/proc/self/fd/{}", program.as_raw_fd()))
             .arg0("pilothouse-launcher")
             .env_clear()
@@ -126,7 +165,7 @@ impl Launcher {
         match &*orders {
             Some(orders) => Ok(orders.clone()),
             None => {
-                let fresh = Self::spawn_launcher()?;
+                let fresh = Self::spawn_launcher(&self.program)?;
                 *orders = Some(fresh.clone());
                 Ok(fresh)
             }
@@ -157,8 +196,8 @@ impl Launcher {
     /// # Errors
     ///
     /// [`Error::NotStarted`] when the program cannot be run, [`Error::Supervisor`] otherwise.
-    pub async fn spawn(&self, spec: &Spec) -> Result<Process, Error> {
-        self.prepare().await?.start(spec).await
+    pub async fn spawn(&self, confined: &Confined) -> Result<Process, Error> {
+        self.prepare().await?.start(confined).await
     }
 
     async fn try_prepare(&self) -> io::Result<Prepared> {
@@ -190,6 +229,8 @@ impl Launcher {
             })
             .await?;
         Ok(Prepared {
+            program: self.program.clone(),
+            own: self.own.clone(),
             control: UnixStream::from_std(control)?,
             stdin,
             stdout,
@@ -245,46 +286,129 @@ fn receiver(pipe: OwnedFd) -> io::Result<Receiver> {
 }
 
 impl Prepared {
-    /// Starts the agent.
+    /// Starts the agent, and waits until it has begun: behind its wall, where it has one.
     ///
     /// # Errors
     ///
-    /// [`Error::NotStarted`] when the program cannot be run, [`Error::Supervisor`] otherwise.
-    pub async fn start(self, spec: &Spec) -> Result<Process, Error> {
-        let not_started = |source| Error::NotStarted {
-            program: spec.program.clone(),
-            source,
-        };
-        let bytes = spec.encode().map_err(not_started)?;
+    /// [`Error::NotStarted`] when the program cannot be run, [`Error::NoWall`] and [`Error::NotEntered`] when
+    /// its wall cannot be put up, [`Error::Supervisor`] otherwise.
+    pub async fn start(self, confined: &Confined) -> Result<Process, Error> {
         let Self {
+            program,
+            own,
             control: mut socket,
             stdin,
             stdout,
             stderr,
         } = self;
-        socket.write_all(&bytes).await?;
+        let Confined { spec, wall, inner } = confined;
+        let mut line = inner.as_ref().map(|_| line::Line::new()).transpose()?;
+        let mut along: Vec<BorrowedFd<'_>> = Vec::new();
+        if let Some(line) = &line {
+            along.extend([program.as_fd(), line.far()]);
+        }
+        let mut spec = spec.clone();
+        let mut inner = inner.clone();
+        for spec in [Some(&mut spec), inner.as_mut().map(|inner| &mut inner.spec)]
+            .into_iter()
+            .flatten()
+        {
+            let file = match spec.program.as_str() {
+                OWN_PROGRAM => own.as_fd(),
+                LAUNCHER_PROGRAM => program.as_fd(),
+                _ => continue,
+            };
+            spec.program = format!("/proc/self/fd/{}", FIRST_ALONG + along.len());
+            along.push(file);
+        }
+        let named = inner.as_ref().map_or(&spec, |inner| &inner.spec).program.clone();
+        let not_started = |part: u32, source| match part {
+            0 => Error::NotStarted {
+                program: named.clone(),
+                source,
+            },
+            part => Error::NoWall {
+                program: named.clone(),
+                part: line::part(part),
+                source,
+            },
+        };
+        let bytes = spec.encode(wall).map_err(|source| not_started(0, source))?;
+        let sent = if along.is_empty() {
+            0
+        } else {
+            line::send_with(&socket, &bytes, &along).await?
+        };
+        socket.write_all(&bytes[sent..]).await?;
         let mut control = Control {
             socket,
             partial: [0; Report::SIZE],
             filled: 0,
+            inside: None,
         };
-        match control.report().await? {
-            Some(Report::Started(pid)) => Ok(Process {
-                pid,
-                stdin: Some(Input::Quiet(stdin)),
-                stdout: receiver(stdout)?,
-                stderr: receiver(stderr)?,
-                control,
-            }),
-            Some(Report::NotStarted(number)) => {
-                Err(not_started(io::Error::from_raw_os_error(number)))
+        let mut pid = match control.report().await? {
+            Some(Report::Started(pid)) => pid,
+            Some(Report::NotStarted(0, number)) if inner.is_some() => {
+                return Err(Error::NotStarted {
+                    program: spec.program,
+                    source: io::Error::from_raw_os_error(number),
+                });
             }
-            Some(Report::Exited(_) | Report::Signaled(_) | Report::Survivors(_)) | None => {
-                Err(Error::Supervisor(io::Error::other(
+            Some(Report::NotStarted(part, number)) => {
+                return Err(not_started(part, io::Error::from_raw_os_error(number)));
+            }
+            Some(
+                Report::Exited(_) | Report::Signaled(_) | Report::Survivors(_) | Report::Entered,
+            )
+            | None => {
+                return Err(Error::Supervisor(io::Error::other(
                     "the supervisor ended before the agent began",
-                )))
+                )));
+            }
+        };
+        let mut stderr = receiver(stderr)?;
+        let mut listener = None;
+        if let (Some(line), Some(inner)) = (&mut line, &inner) {
+            match line.enter(inner).await? {
+                line::Entered::Yes { leader, handed } => {
+                    pid = leader.pid.as_raw_nonzero().get();
+                    control.inside = Some(leader);
+                    listener = handed;
+                }
+                line::Entered::No(part, number) => {
+                    return Err(not_started(part, io::Error::from_raw_os_error(number)));
+                }
+                line::Entered::Never => {
+                    return Err(Error::NotEntered {
+                        program: spec.program.clone(),
+                        words: last_words(&mut stderr).await,
+                    });
+                }
             }
         }
+        Ok(Process {
+            pid,
+            stdin: Some(Input::Quiet(stdin)),
+            stdout: receiver(stdout)?,
+            stderr,
+            control,
+            listener,
+        })
+    }
+}
+
+/// What a program that has ended wrote last, in a line.
+async fn last_words(stderr: &mut Receiver) -> String {
+    let mut words = Vec::new();
+    let mut stderr = stderr.take(LAST_WORDS);
+    let read = stderr.read_to_end(&mut words);
+    let _ = tokio::time::timeout(KILL_DEADLINE, read).await;
+    let words = String::from_utf8_lossy(&words);
+    let words = words.trim();
+    if words.is_empty() {
+        "nothing".to_owned()
+    } else {
+        words.replace('\n', "; ")
     }
 }
 
@@ -301,6 +425,17 @@ fn program_in_memory() -> io::Result<OwnedFd> {
     // Opened anew for reading: a file that is open for writing cannot be executed.
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
     Ok(OwnedFd::from(File::open(path)?))
+}
+
+impl Leader {
+    /// SIGTERM to its group, unless it is gone.
+    fn terminate(&self) {
+        let mut watched = [rustix::event::PollFd::new(&self.handle, rustix::event::PollFlags::IN)];
+        let now = rustix::time::Timespec::default();
+        if rustix::event::poll(&mut watched, Some(&now)) == Ok(0) {
+            let _ = rustix::process::kill_process_group(self.pid, rustix::process::Signal::TERM);
+        }
+    }
 }
 
 impl Control {
@@ -328,10 +463,10 @@ impl Control {
         }
         self.filled = 0;
         match Report::decode(self.partial) {
-            Some(Report::Exited(code)) => Some(Ended::Code(code)),
+            Some(Report::Exited(code)) => Some(self.exited(code)),
             Some(Report::Signaled(signal)) => Some(Ended::Signal(signal)),
             Some(Report::Survivors(_)) => Some(Ended::Unclear),
-            Some(Report::Started(_) | Report::NotStarted(_)) | None => None,
+            Some(Report::Started(_) | Report::NotStarted(..) | Report::Entered) | None => None,
         }
     }
 
@@ -339,18 +474,30 @@ impl Control {
     pub async fn ended(&mut self) -> Ended {
         loop {
             match self.report().await {
-                Ok(Some(Report::Exited(code))) => return Ended::Code(code),
+                Ok(Some(Report::Exited(code))) => return self.exited(code),
                 Ok(Some(Report::Signaled(signal))) => return Ended::Signal(signal),
-                Ok(Some(Report::Started(_))) => {}
-                Ok(Some(Report::Survivors(_) | Report::NotStarted(_)) | None) | Err(_) => {
+                Ok(Some(Report::Started(_) | Report::Entered)) => {}
+                Ok(Some(Report::Survivors(_) | Report::NotStarted(..)) | None) | Err(_) => {
                     return Ended::Unclear;
                 }
             }
         }
     }
 
+    /// What makes the namespaces of an agent tells its end by a signal as shells do.
+    fn exited(&self, code: i32) -> Ended {
+        match code {
+            129..=192 if self.inside.is_some() => Ended::Signal(code - 128),
+            _ => Ended::Code(code),
+        }
+    }
+
     /// Tells the supervisor something. A supervisor that is gone has nothing left to end.
     pub fn say(&self, word: Word) {
+        if let (Word::Terminate, Some(leader)) = (word, &self.inside) {
+            // What made the namespaces passes no signal on; from here its inhabitants can be reached.
+            return leader.terminate();
+        }
         let _ = self.socket.try_write(&[word as u8]);
     }
 }
@@ -358,10 +505,11 @@ impl Control {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::supervisor::Spec;
     use std::time::Duration;
 
-    pub(crate) fn shell(script: &str) -> Spec {
-        Spec {
+    pub(crate) fn shell(script: &str) -> Confined {
+        Confined::from(Spec {
             program: "/bin/sh".to_owned(),
             args: vec!["-c".to_owned(), script.to_owned()],
             env: vec![
@@ -369,7 +517,7 @@ pub(crate) mod tests {
                 ("WORD".to_owned(), "a=b".to_owned()),
             ],
             cwd: "/usr".to_owned(),
-        }
+        })
     }
 
     async fn output(process: &mut Process) -> String {
@@ -408,11 +556,9 @@ pub(crate) mod tests {
     #[tokio::test]
     async fn a_program_that_is_not_there_is_told_with_the_reason_of_the_system() {
         let launcher = Launcher::start().unwrap();
-        let spec = Spec {
-            program: "/nowhere/agent".to_owned(),
-            ..shell("")
-        };
-        let error = launcher.spawn(&spec).await.err().unwrap();
+        let mut wanted = shell("");
+        wanted.spec.program = "/nowhere/agent".to_owned();
+        let error = launcher.spawn(&wanted).await.err().unwrap();
         assert_eq!(
             error.to_string(),
             "`/nowhere/agent` could not be started: No such file or directory (os error 2)"

@@ -15,6 +15,7 @@ mod conversation;
 mod inbox;
 mod pool;
 mod registry;
+mod start;
 mod translate;
 
 pub use registry::{Origin, Refused, Sessions};
@@ -23,6 +24,7 @@ use crate::agent::Agents;
 use crate::asks::{Asks, Decision, Pass};
 use crate::budget::Budgets;
 use crate::config::Config;
+use crate::isolation::Isolation;
 use crate::process::Launcher;
 use crate::store::{Scope, SessionRow, Store};
 use crate::supervisor::Spec;
@@ -50,6 +52,8 @@ pub struct House {
     pub budgets: Budgets,
     /// Starts processes.
     pub launcher: Launcher,
+    /// The wall around them.
+    pub isolation: Isolation,
     /// The agents that are served.
     pub agents: Agents,
     /// Console, raw log.

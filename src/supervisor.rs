@@ -4,9 +4,11 @@
 //! ([`PROGRAM`]); how they work stands there. This file is what both sides must agree on:
 //!
 //! * an *order* to the launcher: one byte and four descriptors (control, stdin, stdout, stderr);
-//! * server → supervisor, on the control socket: the [`Spec`], then [`Word`]s of one byte; the end of
-//!   the socket means that the server is gone;
-//! * supervisor → server: a [`Report`] of five bytes at a time.
+//! * server → supervisor, on the control socket: the [`Spec`] and its wall, perhaps with descriptors
+//!   beside it, then [`Word`]s of one byte; the end of the socket means that the server is gone;
+//! * supervisor → server: a [`Report`] of five bytes at a time;
+//! * where the agent gets namespaces of its own, the *line*: a socket whose far end came along, over which
+//!   the program inside ([`ENTER`]) reads the inner specification and answers with [`Report`]s.
 
 use std::ffi::OsStr;
 use std::io;
@@ -25,8 +27,60 @@ pub const SPEC_LIMIT: usize = 8 * 1024 * 1024;
 /// How long a supervisor goes on killing before it gives up and says so.
 pub const KILL_DEADLINE: Duration = Duration::from_secs(10);
 
+/// The program of this server itself, whatever stands at its path by now.
+pub const OWN_PROGRAM: &str = "(this program)";
+
+/// The launcher's own program ([`PROGRAM`]), in another of its modes.
+pub const LAUNCHER_PROGRAM: &str = "(the launcher)";
+
+/// Where descriptors that come along begin in the process that is started.
+pub const FIRST_ALONG: usize = 3;
+
+/// The mode of [`PROGRAM`] that runs inside of new namespaces.
+pub const ENTER: &str = "enter";
+
+/// The mode of [`PROGRAM`] that runs inside of a container.
+pub const SERVE: &str = "serve";
+
+/// The mode of [`PROGRAM`] whose exit code is the version of Landlock, 0 for none.
+pub const ABI: &str = "abi";
+
+/// The mode of [`PROGRAM`] that tries to break out.
+pub const ATTACK: &str = "attack";
+
+/// Something to start, and what is put around it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Confined {
+    /// What the supervisor starts.
+    pub spec: Spec,
+    /// What that process applies to itself before, as `launcher/wall.rs` reads it; empty for nothing.
+    pub wall: Vec<u8>,
+    /// Where `spec` only makes the namespaces: what begins inside of them.
+    pub inner: Option<Inner>,
+}
+
+/// What begins inside of new namespaces.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Inner {
+    /// The agent, with paths as they are inside.
+    pub spec: Spec,
+    /// Its wall.
+    pub wall: Vec<u8>,
+    /// Whether the wall hands a listener out.
+    pub listens: bool,
+}
+
+impl From<Spec> for Confined {
+    fn from(spec: Spec) -> Self {
+        Self {
+            spec,
+            ..Self::default()
+        }
+    }
+}
+
 /// What to start.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Spec {
     /// The program, an absolute path.
     pub program: String,
@@ -53,8 +107,11 @@ pub enum Word {
 pub enum Report {
     /// The agent runs under this process id.
     Started(i32),
-    /// The agent could not be started; the system's error number.
-    NotStarted(i32),
+    /// The agent could not be started: the record of the wall that failed (0 for anything else), and the
+    /// system's error number.
+    NotStarted(u32, i32),
+    /// The program inside of the new namespaces has begun.
+    Entered,
     /// The agent exited by itself with this code, and nothing of its tree is left.
     Exited(i32),
     /// The agent was ended by this signal, and nothing of its tree is left.
@@ -65,13 +122,15 @@ pub enum Report {
 
 impl Spec {
     /// The specification as the supervisor reads it: four numbers of 32 bits (bytes of text, arguments,
-    /// variables, 0), then the texts, each ended by a NUL: folder, program, arguments, variables.
+    /// variables, bytes of the wall), the wall, then the texts, each ended by a NUL: folder, program,
+    /// arguments, variables.
     ///
     /// # Errors
     ///
     /// A text that holds a NUL, or more than [`SPEC_LIMIT`] bytes (then "argument list too long").
-    pub fn encode(&self) -> io::Result<Vec<u8>> {
-        let mut bytes = vec![0u8; 16];
+    pub fn encode(&self, wall: &[u8]) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0u8; HEAD];
+        bytes.extend_from_slice(wall);
         let mut text = |pieces: &[&str]| {
             for piece in pieces {
                 if OsStr::new(piece).as_bytes().contains(&0) {
@@ -93,11 +152,11 @@ impl Spec {
         self.env
             .iter()
             .try_for_each(|(name, value)| text(&[name, "=", value]))?;
-        let size = bytes.len() - 16;
+        let size = bytes.len() - HEAD - wall.len();
         if size > SPEC_LIMIT {
             return Err(rustix::io::Errno::TOOBIG.into());
         }
-        for (place, number) in [size, self.args.len(), self.env.len()]
+        for (place, number) in [size, self.args.len(), self.env.len(), wall.len()]
             .into_iter()
             .enumerate()
         {
@@ -107,6 +166,9 @@ impl Spec {
         Ok(bytes)
     }
 }
+
+/// Bytes before the wall and the texts.
+const HEAD: usize = 16;
 
 impl Report {
     /// The bytes of one report.
@@ -118,7 +180,8 @@ impl Report {
         let value = i32::from_le_bytes([a, b, c, d]);
         Some(match tag {
             b'S' => Self::Started(value),
-            b'N' => Self::NotStarted(value),
+            b'N' => Self::NotStarted(value.cast_unsigned() >> 16, value & 0xffff),
+            b'E' => Self::Entered,
             b'X' => Self::Exited(value),
             b'G' => Self::Signaled(value),
             b'L' => Self::Survivors(value),
@@ -139,7 +202,7 @@ mod tests {
             env: vec![("K".to_owned(), "v=w".to_owned())],
             cwd: "/c".to_owned(),
         };
-        let bytes = spec.encode().unwrap();
+        let bytes = spec.encode(&[]).unwrap();
         assert_eq!(&bytes[16..], b"/c\0/p\0a b\0\0K=v=w\0");
         assert_eq!(bytes[..16], [17u32, 2, 1, 0].map(u32::to_ne_bytes).concat());
     }
@@ -153,7 +216,7 @@ mod tests {
             cwd: "/".to_owned(),
         };
         assert_eq!(
-            spec.encode().unwrap_err().kind(),
+            spec.encode(&[]).unwrap_err().kind(),
             io::ErrorKind::InvalidInput
         );
     }

@@ -1,8 +1,7 @@
 //! The folders of a session: where it works, its own HOME, and the script that sets it up.
 
 use crate::config::{self, Config, WorkspaceMode};
-use crate::process::{Ended, Launcher};
-use crate::supervisor::Spec;
+use crate::process::{Ended, Process};
 use std::fs::DirBuilder;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
@@ -197,17 +196,13 @@ impl Workspaces {
         self.0.script.as_deref()
     }
 
-    /// Runs the session script under a supervisor; dropping this ends it and all it started.
+    /// Hears the session script to its end; dropping this ends it and all it started.
     ///
     /// # Errors
     ///
-    /// When it cannot be started, fails, or takes too long; with its last words.
-    pub async fn run_script(&self, launcher: &Launcher, spec: &Spec) -> Result<String, InitFailed> {
+    /// When it fails or takes too long; with its last words.
+    pub async fn hear_script(&self, mut process: Process) -> Result<String, InitFailed> {
         let failed = |reason: String, output: String| InitFailed { reason, output };
-        let mut process = launcher
-            .spawn(spec)
-            .await
-            .map_err(|error| failed(error.to_string(), String::new()))?;
         process.stdin = None;
         let mut output = Vec::new();
         // On the heap: this future is part of every turn's.
@@ -255,6 +250,17 @@ impl Workspaces {
 }
 
 impl Folder {
+    /// These two, made where they are missing.
+    #[cfg(test)]
+    pub(crate) fn at(workspace: &Path, home: &Path) -> Self {
+        std::fs::create_dir_all(workspace).unwrap();
+        std::fs::create_dir_all(home).unwrap();
+        Self {
+            workspace: workspace.to_owned(),
+            home: home.to_owned(),
+        }
+    }
+
     /// Puts a file of the caller's into the workspace: `.a2a/TASK/NAME`, for the agent to read.
     ///
     /// # Errors

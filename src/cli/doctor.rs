@@ -133,9 +133,6 @@ async fn examine(loaded: &Loaded, cwd: &Path, report: &mut Report) -> Result<(),
     );
     store(config, report);
     port(config, report).await?;
-    if let Ok(agents) = &agents {
-        isolation(&agents.default_one().isolation(), report);
-    }
     match launcher {
         Ok(launcher) => tree(&launcher, report).await,
         Err(error) => report.bad(
@@ -203,7 +200,7 @@ async fn program(
 /// The first line that a program prints, within [`PATIENCE`]; its whole tree is ended then.
 async fn said(launcher: &Launcher, spec: &Spec) -> Result<String, String> {
     let mut process = launcher
-        .spawn(spec)
+        .spawn(&spec.clone().into())
         .await
         .map_err(|error| error.to_string())?;
     process.stdin = None;

@@ -35,6 +35,8 @@ impl Default for Config {
             push: Push::default(),
             asks: super::Asks::default(),
             processes: Processes::default(),
+            isolation: super::Isolation::default(),
+            egress: super::Egress::default(),
             limits: Limits::default(),
             budgets: super::Budgets::default(),
             timeouts: Timeouts::default(),
@@ -305,6 +307,7 @@ impl Agent {
                 presets: presets.iter().map(|&name| name.to_owned()).collect(),
                 ..Env::default()
             },
+            egress: super::AgentEgress::default(),
             asks: AskPolicy::Ask,
             ask_rules: Vec::new(),
             warm: 0,

@@ -36,6 +36,8 @@ pub struct Flags {
     pub claude_defaults_dir: Option<PathBuf>,
     /// `--agent`: the agent that serves.
     pub agent: Option<String>,
+    /// `--isolation`: what makes the wall.
+    pub isolation: Option<String>,
     /// `--no-auth`.
     pub no_auth: bool,
     /// `--insecure`.
@@ -69,6 +71,7 @@ impl Flags {
                 self.log_format.map(|format| format.as_str().to_owned()),
             ),
             ("--agent", "agent", self.agent.clone()),
+            ("--isolation", "isolation.backend", self.isolation.clone()),
             (
                 "--no-auth",
                 "auth.required",

@@ -66,7 +66,7 @@ pub(super) async fn ready(State(doors): State<Arc<Doors>>) -> Response {
         "stopping": stopping,
         "agent": {"name": default.name, "driver": default.config.driver},
         "agents": agents,
-        "isolation": default.isolation(),
+        "isolation": default.isolation(&house.isolation),
         "processes": {"live": live, "max": most},
         "waiting": doors.service.sessions().waiting(),
     });

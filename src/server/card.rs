@@ -174,7 +174,7 @@ fn build(doors: &Doors, agent: &Agent, base: &str, by_name: bool, extended: bool
             streaming: Some(true),
             push_notifications: Some(doors.config.push.enabled),
             extended_agent_card: Some(doors.config.auth.required),
-            extensions: extensions(agent, extended),
+            extensions: extensions(doors, agent, extended),
         },
         // Files lie in the agent's workspace, so it takes every kind. The common ones are named for
         // clients that look for the very word.
@@ -262,7 +262,7 @@ fn grpc_address(base: &str) -> Option<String> {
     })
 }
 
-fn extensions(agent: &Agent, extended: bool) -> Vec<AgentExtension> {
+fn extensions(doors: &Doors, agent: &Agent, extended: bool) -> Vec<AgentExtension> {
     let declared = agent
         .config
         .extensions
@@ -277,7 +277,7 @@ fn extensions(agent: &Agent, extended: bool) -> Vec<AgentExtension> {
         uri: ISOLATION.to_owned(),
         description: Some("what is guaranteed around the agent's processes".to_owned()),
         required: false,
-        params: serde_json::from_value(agent.isolation()).ok(),
+        params: serde_json::from_value(agent.isolation(&doors.service.sessions().house().isolation)).ok(),
     });
     declared.chain(isolation).collect()
 }

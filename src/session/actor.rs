@@ -20,11 +20,13 @@ use super::conversation::{
 };
 use super::inbox::{Heard, Inbox, Interruption};
 use super::registry::Live;
+use super::start;
 use super::translate::{Facts, Translator, status};
 use super::{Attach, File, Fork, House, Key, Order, Turn};
 use crate::agent::Agent;
 use crate::asks;
 use crate::budget::Meter;
+use crate::isolation::Places;
 use crate::process::{self, Ended, Prepared, tree};
 use crate::store::{AskRow, Durability, SessionRow, Write};
 use crate::supervisor::{KILL_DEADLINE, Word};
@@ -157,6 +159,15 @@ fn put_files(
     Ok(())
 }
 
+/// Where a session's folders really lie.
+fn outside(folder: &Folder) -> Places {
+    Places {
+        workspace: folder.workspace_text(),
+        home: folder.home_text(),
+        tmp: folder.home_text(),
+    }
+}
+
 /// A record that ends a task as canceled.
 pub(super) fn canceled(log: &TaskLog, words: &str) -> Record {
     let message = Message::new(Role::Agent, vec![Part::text(words)]);
@@ -238,6 +249,7 @@ impl Actor {
             .and_then(|folder| {
                 let conversation = self.session.conversation.as_deref();
                 let conversation = conversation.ok_or("nothing was said in this session yet")?;
+                // A person's terminal is outside of the wall, with the folders where they really lie.
                 let setting = Setting {
                     workspace: folder.workspace_text(),
                     home: folder.home_text(),
@@ -246,7 +258,7 @@ impl Actor {
                 };
                 let launch = self.agent.driver().terminal(&setting);
                 let launch = launch.ok_or("this agent has no terminal of its own")?;
-                Ok(self.agent.spec(&launch, &folder))
+                Ok(self.agent.spec(&launch, &outside(&folder)))
             });
         let lent = spec.is_ok();
         if ready.send(spec).is_ok() && lent {
@@ -392,7 +404,7 @@ impl Actor {
         }
         let facts = Facts {
             conversation: self.session.conversation.clone(),
-            isolation: self.agent.isolation(),
+            isolation: self.agent.isolation(&self.house.isolation),
         };
         let stored = match &outcome {
             Outcome::Replied { text } if log.is_withheld() && self.fits_an_event(text) => {
@@ -627,9 +639,10 @@ impl Actor {
             NotStarted::Failed(message, None)
         })?;
         put_files(log, Ok(folder.clone()), files)?;
+        let places = house.isolation.places(&folder);
         let mut setting = Setting {
-            workspace: folder.workspace_text(),
-            home: folder.home_text(),
+            workspace: places.workspace,
+            home: places.home,
             resume: forked.clone().or_else(|| self.session.conversation.clone()),
             fork: forked.is_some(),
             new_conversation: uuid::Uuid::new_v4().to_string(),
@@ -648,13 +661,12 @@ impl Actor {
         let launch = driver
             .launch(&setting, prompt)
             .map_err(|refusal| NotStarted::Failed(refusal.to_string(), None))?;
-        let spec = self.agent.spec(&launch, &folder);
-        let started = match self.prepared.take() {
-            Some(prepared) => prepared.start(&spec).await,
-            None => house.launcher.spawn(&spec).await,
-        };
-        let process = match started {
-            Ok(process) => process,
+        let (agent, prepared) = (self.agent.clone(), self.prepared.take());
+        let started = start::start(&house, &agent, &folder, prepared, |places| {
+            agent.spec(&launch, places)
+        });
+        let (process, held) = match started.await {
+            Ok(started) => started,
             Err(error @ process::Error::NotStarted { .. }) => {
                 let hint = "the operator must install the agent's program or correct `program` in its configuration";
                 return Err(NotStarted::Failed(error.to_string(), Some(hint.to_owned())));
@@ -665,7 +677,7 @@ impl Actor {
             Output::Lines => Some(LineCutter::new(house.config.limits.line.as_usize())),
             Output::Bytes => None,
         };
-        let mut running = Running::new(process, driver, launch.life, cutter, slot);
+        let mut running = Running::new(process, held, driver, launch.life, cutter, slot);
         running.starting = Some(starting);
         self.running = Some(running);
         Ok(())
@@ -704,13 +716,17 @@ impl Actor {
         let name = script.file_name().unwrap_or_default().to_string_lossy();
         translator.status(&format!("running {name}"), None);
         self.show(log, translator).await;
-        let spec = self.agent.script_spec(
-            script,
-            folder,
-            &self.session.id,
-            self.key.context_id.as_str(),
-        );
-        let run = agent.workspaces.run_script(&house.launcher, &spec);
+        let (session, context) = (self.session.id.clone(), self.key.context_id.clone());
+        let run = async {
+            let spec = |places: &Places| agent.script_spec(script, places, &session, context.as_str());
+            match start::start(&house, &agent, folder, None, spec).await {
+                Ok((process, _held)) => agent.workspaces.hear_script(process).await,
+                Err(error) => Err(InitFailed {
+                    reason: error.to_string(),
+                    output: String::new(),
+                }),
+            }
+        };
         match self.or_interrupted(log, run).await? {
             Ok(output) => {
                 let data = serde_json::json!({"kind": "init-session", "output": output});

@@ -7,6 +7,7 @@
 
 use super::House;
 use super::inbox::{Inbox, Interruption};
+use super::start::Held;
 use super::translate::Translator;
 use crate::agent::Agent;
 use crate::asks::{self, Decision, Pass};
@@ -44,6 +45,7 @@ thread_local! {
 /// A live process with its driver.
 pub(super) struct Running {
     pub(super) process: Process,
+    pub(super) held: Held,
     pub(super) driver: Box<dyn Driver>,
     pub(super) life: Life,
     pub(super) cutter: Option<LineCutter>,
@@ -63,6 +65,7 @@ impl Running {
     /// A process that was just started.
     pub(super) fn new(
         process: Process,
+        held: Held,
         driver: Box<dyn Driver>,
         life: Life,
         cutter: Option<LineCutter>,
@@ -70,6 +73,7 @@ impl Running {
     ) -> Self {
         Self {
             process,
+            held,
             driver,
             life,
             cutter,

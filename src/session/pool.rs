@@ -3,7 +3,7 @@
 //! A warm process has served nobody; it becomes the process of exactly one session and is never given back.
 //! It holds a place among the live processes, which it gives up when somebody waits for one.
 
-use super::House;
+use super::{House, start};
 use super::conversation::Running;
 use crate::agent::Agent;
 use pilothouse_agents::lines::LineCutter;
@@ -166,17 +166,18 @@ async fn start(
     let session: Arc<str> = Arc::from(uuid::Uuid::now_v7().to_string());
     let folder = agent.workspaces.folder(&session).ok()?;
     let mut driver = agent.driver();
+    let places = house.isolation.places(&folder);
     let setting = Setting {
-        workspace: folder.workspace_text(),
-        home: folder.home_text(),
+        workspace: places.workspace,
+        home: places.home,
         new_conversation: uuid::Uuid::new_v4().to_string(),
         ..Setting::default()
     };
     let launch = driver.launch(&setting, &Turn::default()).ok();
     let launch = launch.filter(|launch| launch.life == Life::Session)?;
-    let spec = agent.spec(&launch, &folder);
-    let mut process = match house.launcher.spawn(&spec).await {
-        Ok(process) => process,
+    let started = start::start(house, agent, &folder, None, |places| agent.spec(&launch, places));
+    let (mut process, held) = match started.await {
+        Ok(started) => started,
         Err(error) => {
             tracing::warn!(agent = %agent.key, %error, "a warm process could not be started");
             agent.workspaces.remove(&session);
@@ -192,6 +193,6 @@ async fn start(
         Output::Bytes => None,
     };
     drop(starting);
-    let running = Running::new(process, driver, launch.life, cutter, slot);
+    let running = Running::new(process, held, driver, launch.life, cutter, slot);
     Some(Warm { session, running })
 }

@@ -155,7 +155,7 @@ pub(super) async fn tree(launcher: &Launcher, report: &mut Report) {
         cwd: "/".to_owned(),
     };
     let fix = "give the server its own PID namespace (a container), or report this";
-    let mut process = match launcher.spawn(&spec).await {
+    let mut process = match launcher.spawn(&spec.into()).await {
         Ok(process) => process,
         Err(error) => {
             return report.bad("launcher", error.to_string(), "let `/bin/sh` be executed");

@@ -1,0 +1,319 @@
+//! What the attacks aim at, and texts on the stack.
+
+use super::{Outcome, Stop, done};
+use crate::sys::{AT_FDCWD, Arguments, CLOEXEC, PollFd, TimeSpec};
+
+pub(super) const O_RDONLY: usize = 0;
+pub(super) const O_WRONLY: usize = 1;
+pub(super) const O_CREAT: usize = 0o100;
+pub(super) const O_EXCL: usize = 0o200;
+pub(super) const O_APPEND: usize = 0o2000;
+
+/// The arguments `KEY=VALUE`.
+pub(super) struct Aim<'a> {
+    arguments: &'a Arguments,
+}
+
+impl<'a> Aim<'a> {
+    pub(super) const fn new(arguments: &'a Arguments) -> Self {
+        Self { arguments }
+    }
+
+    /// The value of a key. A NUL follows it, so its pointer is a C string.
+    pub(super) fn text(&self, key: &[u8]) -> Result<&'static [u8], Stop> {
+        let mut at = 3;
+        while let Some(argument) = self.arguments.get(at) {
+            at += 1;
+            let Some((name, rest)) = argument.split_at_checked(key.len()) else {
+                continue;
+            };
+            if let (true, Some((b'=', value))) = (same(name, key), rest.split_first()) {
+                return Ok(value);
+            }
+        }
+        Err(Stop::ARGUMENT)
+    }
+
+    pub(super) fn marker(&self) -> Result<&'static [u8], Stop> {
+        self.text(b"marker").and_then(|text| {
+            if text.is_empty() {
+                Err(Stop::ARGUMENT)
+            } else {
+                Ok(text)
+            }
+        })
+    }
+
+    /// A decimal number above zero.
+    pub(super) fn number(&self, key: &[u8]) -> Result<usize, Stop> {
+        decimal(self.text(key)?)
+            .filter(|number| *number > 0)
+            .ok_or(Stop::ARGUMENT)
+    }
+
+    pub(super) fn hexadecimal(&self, key: &[u8]) -> Result<usize, Stop> {
+        let mut number = 0usize;
+        for &digit in self.text(key)? {
+            let value = (digit as char).to_digit(16).ok_or(Stop::ARGUMENT)?;
+            number = number << 4 | value as usize;
+        }
+        Ok(number)
+    }
+
+    pub(super) fn port(&self, key: &[u8]) -> Result<u16, Stop> {
+        self.number(key).map(|number| number as u16)
+    }
+
+    /// The path of a key, and a name below it.
+    pub(super) fn below(&self, key: &[u8], name: &[u8]) -> Result<Text, Stop> {
+        let mut path = Text::new();
+        path.push(self.text(key)?);
+        path.push(b"/");
+        path.push(name);
+        Ok(path)
+    }
+
+    /// The environment of this very process.
+    pub(super) fn variables(&self) -> impl Iterator<Item = &'static [u8]> {
+        (0..4096).map_while(|at| self.arguments.variable(at))
+    }
+
+    /// Whether the file at this path holds the marker.
+    pub(super) fn marked(&self, path: *const u8) -> Outcome {
+        let file = open(AT_FDCWD, path, O_RDONLY)?;
+        let found = holds(file, self.marker()?);
+        close(file);
+        found
+    }
+}
+
+/// A text with a NUL behind it. What does not fit is left out, and then the path leads nowhere.
+pub(super) struct Text {
+    bytes: [u8; Self::SIZE],
+    length: usize,
+}
+
+impl Text {
+    const SIZE: usize = 1024;
+
+    pub(super) const fn new() -> Self {
+        Self {
+            bytes: [0; Self::SIZE],
+            length: 0,
+        }
+    }
+
+    pub(super) fn push(&mut self, words: &[u8]) {
+        for &byte in words {
+            // The last byte stays a NUL.
+            if let Some(place) = self
+                .bytes
+                .get_mut(..Self::SIZE - 1)
+                .and_then(|all| all.get_mut(self.length))
+            {
+                *place = byte;
+                self.length += 1;
+            }
+        }
+    }
+
+    pub(super) fn number(&mut self, number: usize) {
+        let mut divisor = 1;
+        while number / divisor >= 10 {
+            divisor *= 10;
+        }
+        while divisor > 0 {
+            self.push(&[b'0' + (number / divisor % 10) as u8]);
+            divisor /= 10;
+        }
+    }
+
+    pub(super) const fn as_ptr(&self) -> *const u8 {
+        self.bytes.as_ptr()
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        self.bytes.get(..self.length).unwrap_or_default()
+    }
+
+    /// To standard output, as a line.
+    pub(super) fn say(&mut self) {
+        self.push(b"\n");
+        sys!(WRITE, 1, self.bytes.as_ptr(), self.length);
+    }
+}
+
+/// `/proc/PID/NAME`.
+pub(super) fn proc_path(pid: usize, name: &[u8]) -> Text {
+    let mut path = Text::new();
+    path.push(b"/proc/");
+    path.number(pid);
+    path.push(b"/");
+    path.push(name);
+    path
+}
+
+pub(super) fn decimal(digits: &[u8]) -> Option<usize> {
+    let mut number = 0usize;
+    for &digit in digits {
+        let value = (digit as char).to_digit(10)?;
+        number = number.wrapping_mul(10).wrapping_add(value as usize);
+    }
+    (!digits.is_empty()).then_some(number)
+}
+
+pub(super) fn same(one: &[u8], other: &[u8]) -> bool {
+    one.len() == other.len() && one.iter().zip(other).all(|(a, b)| a == b)
+}
+
+pub(super) fn contains(text: &[u8], part: &[u8]) -> bool {
+    !part.is_empty() && text.windows(part.len()).any(|window| same(window, part))
+}
+
+/// Opens without ever waiting for anything.
+pub(super) fn open(folder: isize, path: *const u8, how: usize) -> Result<usize, Stop> {
+    const O_NONBLOCK: usize = 0o4000;
+    const O_NOCTTY: usize = 0o400;
+    done(sys!(
+        OPENAT,
+        folder,
+        path,
+        CLOEXEC | O_NONBLOCK | O_NOCTTY | how,
+        0o600
+    ))
+}
+
+pub(super) fn close(file: usize) {
+    sys!(CLOSE, file);
+}
+
+/// Opens and closes again: that alone is the proof.
+pub(super) fn opens(path: *const u8, how: usize) -> Outcome {
+    open(AT_FDCWD, path, how).map(close)
+}
+
+/// Whether the beginning of an open file holds these words.
+pub(super) fn holds(file: usize, words: &[u8]) -> Outcome {
+    let mut buffer = [0u8; 8192];
+    if contains(read(file, &mut buffer)?, words) {
+        Ok(())
+    } else {
+        Err(Stop::DIFFERENT)
+    }
+}
+
+/// Reads until the buffer is full or the file ends.
+pub(super) fn read(file: usize, buffer: &mut [u8]) -> Result<&[u8], Stop> {
+    let mut length = 0;
+    while let Some(rest) = buffer.get_mut(length..).filter(|rest| !rest.is_empty()) {
+        match done(sys!(READ, file, rest.as_mut_ptr(), rest.len())) {
+            Ok(0) => break,
+            Ok(size) => length += size,
+            Err(stop) if length == 0 => return Err(stop),
+            Err(_) => break,
+        }
+    }
+    Ok(buffer.get(..length).unwrap_or_default())
+}
+
+/// Whether this process has the marker as an argument of its own. Our own has it within one.
+pub(super) fn has_argument(pid: usize, marker: &[u8]) -> Outcome {
+    let file = open(AT_FDCWD, proc_path(pid, b"cmdline").as_ptr(), O_RDONLY)?;
+    let mut buffer = [0u8; 4096];
+    let line = read(file, &mut buffer);
+    close(file);
+    let found = line?
+        .split(|byte| *byte == 0)
+        .any(|argument| same(argument, marker));
+    if found { Ok(()) } else { Err(Stop::DIFFERENT) }
+}
+
+/// Inside of a process namespace the same number may be another process, even our own; then all that can
+/// be done to it proves nothing. Where nothing is to be seen in `/proc`, it may be the one.
+pub(super) fn may_be(pid: usize, marker: &[u8]) -> Outcome {
+    if pid == sys!(GETPID) as usize || pid == sys!(GETPPID) as usize || pid == 1 {
+        return Err(Stop::ESRCH);
+    }
+    match has_argument(pid, marker) {
+        Err(Stop::DIFFERENT) => Err(Stop::ESRCH),
+        _ => Ok(()),
+    }
+}
+
+/// Calls with every name in an open folder and its kind, until one succeeds; how the last one ended.
+pub(super) fn entries(folder: usize, mut each: impl FnMut(*const u8, u8) -> Outcome) -> Outcome {
+    let mut buffer = [0u64; 512];
+    let mut last = Err(Stop::DIFFERENT);
+    // Some thousand processes, at most.
+    for _ in 0..1024 {
+        let size = done(sys!(
+            GETDENTS64,
+            folder,
+            buffer.as_mut_ptr(),
+            size_of_val(&buffer)
+        ))?;
+        let base = buffer.as_ptr().cast::<u8>();
+        let mut at = 0;
+        while at < size {
+            // SAFETY: the kernel wrote whole entries: inode, offset, u16 length at 16, kind, name at 19.
+            let (length, kind, name) = unsafe {
+                let entry = base.add(at);
+                (
+                    entry.add(16).cast::<u16>().read_unaligned(),
+                    entry.add(18).read(),
+                    entry.add(19),
+                )
+            };
+            // SAFETY: a name ends with a NUL.
+            let dots = unsafe { name.read() == b'.' };
+            if !dots {
+                last = each(name, kind);
+                if last.is_ok() {
+                    return last;
+                }
+            }
+            at += usize::from(length);
+        }
+        if size == 0 {
+            break;
+        }
+    }
+    last
+}
+
+/// Waits for something on a descriptor, at most so long.
+pub(super) fn wait_for(file: usize, events: i16, milliseconds: i64) -> Result<i16, Stop> {
+    let mut waiting = PollFd {
+        fd: file as i32,
+        events,
+        revents: 0,
+    };
+    let patience = TimeSpec {
+        seconds: 0,
+        nanoseconds: milliseconds * 1_000_000,
+    };
+    match done(sys!(PPOLL, &raw mut waiting, 1, &raw const patience, 0, 8))? {
+        0 => Err(Stop::TIMEOUT),
+        _ => Ok(waiting.revents),
+    }
+}
+
+/// Does nothing for so long.
+pub(super) fn pause(milliseconds: i64) {
+    let time = TimeSpec {
+        seconds: milliseconds / 1000,
+        nanoseconds: milliseconds % 1000 * 1_000_000,
+    };
+    sys!(PPOLL, 0, 0, &raw const time, 0, 8);
+}
+
+/// Seconds of a clock that only runs forward.
+pub(super) fn seconds() -> i64 {
+    const MONOTONIC: usize = 1;
+    let mut now = TimeSpec {
+        seconds: 0,
+        nanoseconds: 0,
+    };
+    sys!(CLOCK_GETTIME, MONOTONIC, &raw mut now);
+    now.seconds
+}

@@ -1,0 +1,407 @@
+//! Files and folders outside of the session.
+
+use super::aim::{
+    Aim, O_APPEND, O_CREAT, O_EXCL, O_RDONLY, O_WRONLY, Text, close, entries, holds, open, opens,
+};
+use super::network::{SOCK_STREAM, unix_address};
+use super::{Outcome, Stop, done};
+use crate::sys::AT_FDCWD;
+
+/// Reads a file of another session.
+pub(super) fn read_peer(aim: &Aim<'_>) -> Outcome {
+    aim.marked(aim.text(b"peer_file")?.as_ptr())
+}
+
+/// Reads a file that no session may read.
+pub(super) fn read(aim: &Aim<'_>) -> Outcome {
+    aim.marked(aim.text(b"outside_file")?.as_ptr())
+}
+
+/// Reads the same by going up from the working folder, past the root.
+pub(super) fn read_upwards(aim: &Aim<'_>) -> Outcome {
+    let mut path = Text::new();
+    for _ in 0..40 {
+        path.push(b"../");
+    }
+    path.push(aim.text(b"outside_file")?);
+    aim.marked(path.as_ptr())
+}
+
+/// Reads the same through the root of the first process, and of our parent.
+pub(super) fn read_through_proc(aim: &Aim<'_>) -> Outcome {
+    let file = aim.text(b"outside_file")?;
+    let mut first = Text::new();
+    first.push(b"/proc/1/root");
+    first.push(file);
+    aim.marked(first.as_ptr()).or_else(|_| {
+        let mut parent = Text::new();
+        parent.push(b"/proc/");
+        parent.number(sys!(GETPPID) as usize);
+        parent.push(b"/root");
+        parent.push(file);
+        aim.marked(parent.as_ptr())
+    })
+}
+
+/// Reads the same from a folder that somebody left open for us.
+pub(super) fn read_through_inherited(aim: &Aim<'_>) -> Outcome {
+    let mut path = Text::new();
+    for _ in 0..40 {
+        path.push(b"../");
+    }
+    // Relative: an absolute path would not begin at the descriptor.
+    path.push(aim.text(b"outside_file")?.get(1..).unwrap_or_default());
+    let mut last = Err(Stop::EBADF);
+    for folder in 0..1024 {
+        last = match open(folder, path.as_ptr(), O_RDONLY) {
+            Ok(file) => {
+                let found = holds(file, aim.marker()?);
+                close(file);
+                found
+            }
+            Err(Stop::EBADF) => last,
+            Err(stop) => Err(stop),
+        };
+        if last.is_ok() {
+            break;
+        }
+    }
+    last
+}
+
+/// Reads the same by a descriptor that was opened for nothing, and then again through `/proc`.
+pub(super) fn read_reopened(aim: &Aim<'_>) -> Outcome {
+    const O_PATH: usize = 0o10_000_000;
+    let file = open(AT_FDCWD, aim.text(b"outside_file")?.as_ptr(), O_PATH)?;
+    let mut path = Text::new();
+    path.push(b"/proc/self/fd/");
+    path.number(file);
+    aim.marked(path.as_ptr())
+}
+
+/// Reads a key of the user.
+pub(super) fn read_ssh(aim: &Aim<'_>) -> Outcome {
+    aim.marked(aim.below(b"ssh", b"id")?.as_ptr())
+}
+
+/// Reads a file of the host; its own one in the session does not count where its text is known.
+pub(super) fn read_host(aim: &Aim<'_>) -> Outcome {
+    let file = open(AT_FDCWD, aim.text(b"host_file")?.as_ptr(), O_RDONLY)?;
+    match aim.text(b"host_text") {
+        Ok(text) => holds(file, text),
+        Err(_) => done(sys!(READ, file, [0u8; 1].as_mut_ptr(), 1)).map(|_| ()),
+    }
+}
+
+/// Opens the passwords of the host, without reading them.
+pub(super) fn read_shadow(_: &Aim<'_>) -> Outcome {
+    opens(c"/etc/shadow".as_ptr().cast(), O_RDONLY)
+}
+
+/// Reads a file in the shared folder for temporary files.
+pub(super) fn read_tmp(aim: &Aim<'_>) -> Outcome {
+    aim.marked(aim.text(b"tmp")?.as_ptr())
+}
+
+/// Asks whether a file is there and how large.
+pub(super) fn stat(aim: &Aim<'_>) -> Outcome {
+    let mut unread = [0u64; 32];
+    let path = aim.text(b"outside_file")?;
+    done(sys!(
+        FSTATAT,
+        AT_FDCWD,
+        path.as_ptr(),
+        unread.as_mut_ptr(),
+        0
+    ))
+    .map(|_| ())
+}
+
+/// Whether there is any name in a folder.
+fn lists(path: *const u8) -> Outcome {
+    let folder = open(AT_FDCWD, path, O_RDONLY)?;
+    entries(folder, |_, _| Ok(()))
+}
+
+/// Lists the folder of another session.
+pub(super) fn list_peer(aim: &Aim<'_>) -> Outcome {
+    lists(aim.text(b"peer_dir")?.as_ptr())
+}
+
+/// Lists a folder outside.
+pub(super) fn list(aim: &Aim<'_>) -> Outcome {
+    lists(aim.text(b"outside_dir")?.as_ptr())
+}
+
+/// Watches the folder of another session for names that come and go.
+pub(super) fn watch_peer(aim: &Aim<'_>) -> Outcome {
+    const ALL_EVENTS: usize = 0xfff;
+    let watcher = done(sys!(INOTIFY_INIT1, 0))?;
+    let path = aim.text(b"peer_dir")?;
+    done(sys!(INOTIFY_ADD_WATCH, watcher, path.as_ptr(), ALL_EVENTS)).map(|_| ())
+}
+
+/// Makes a file and removes it.
+fn creates(path: &Text) -> Outcome {
+    let file = open(AT_FDCWD, path.as_ptr(), O_WRONLY | O_CREAT | O_EXCL)?;
+    close(file);
+    remove(path.as_ptr());
+    Ok(())
+}
+
+fn remove(path: *const u8) {
+    sys!(UNLINKAT, AT_FDCWD, path, 0);
+}
+
+fn renames(from: &Text, to: &Text) -> Outcome {
+    done(sys!(
+        RENAMEAT2,
+        AT_FDCWD,
+        from.as_ptr(),
+        AT_FDCWD,
+        to.as_ptr(),
+        0
+    ))
+    .map(|_| ())
+}
+
+/// Makes a file in the folder of another session.
+pub(super) fn write_peer(aim: &Aim<'_>) -> Outcome {
+    creates(&aim.below(b"peer_dir", b"attack-write")?)
+}
+
+/// Makes a file in a folder outside.
+pub(super) fn write(aim: &Aim<'_>) -> Outcome {
+    creates(&aim.below(b"outside_dir", b"attack-write")?)
+}
+
+/// Renames a file there and back.
+fn renames_in(aim: &Aim<'_>, folder: &[u8]) -> Outcome {
+    let (from, to) = (
+        aim.below(folder, b"rename")?,
+        aim.below(folder, b"attack-rename")?,
+    );
+    renames(&from, &to)?;
+    let _ = renames(&to, &from);
+    Ok(())
+}
+
+/// Renames a file in the folder of another session.
+pub(super) fn rename_peer(aim: &Aim<'_>) -> Outcome {
+    renames_in(aim, b"peer_dir")
+}
+
+/// Renames a file outside.
+pub(super) fn rename(aim: &Aim<'_>) -> Outcome {
+    renames_in(aim, b"outside_dir")
+}
+
+/// Removes a file of another session, a canary.
+pub(super) fn unlink_peer(aim: &Aim<'_>) -> Outcome {
+    let path = aim.below(b"peer_dir", b"unlink")?;
+    done(sys!(UNLINKAT, AT_FDCWD, path.as_ptr(), 0)).map(|_| ())
+}
+
+/// Removes a file outside, a canary.
+pub(super) fn unlink(aim: &Aim<'_>) -> Outcome {
+    let path = aim.below(b"outside_dir", b"unlink")?;
+    done(sys!(UNLINKAT, AT_FDCWD, path.as_ptr(), 0)).map(|_| ())
+}
+
+/// Opens a file outside to append to it, and writes nothing.
+pub(super) fn append(aim: &Aim<'_>) -> Outcome {
+    opens(aim.text(b"outside_file")?.as_ptr(), O_WRONLY | O_APPEND)
+}
+
+/// Cuts a file outside short, a canary.
+pub(super) fn truncate(aim: &Aim<'_>) -> Outcome {
+    let path = aim.below(b"outside_dir", b"truncate")?;
+    done(sys!(TRUNCATE, path.as_ptr(), 0)).map(|_| ())
+}
+
+/// A name in our own working folder, with nothing there.
+fn own(name: &[u8]) -> Text {
+    let mut path = Text::new();
+    path.push(name);
+    remove(path.as_ptr());
+    path
+}
+
+/// Moves a file of ours out.
+pub(super) fn move_there(aim: &Aim<'_>) -> Outcome {
+    let to = aim.below(b"outside_dir", b"attack-move")?;
+    let from = own(b"attack-move");
+    let file = open(AT_FDCWD, from.as_ptr(), O_WRONLY | O_CREAT | O_EXCL).or(Err(Stop::FOLDER))?;
+    close(file);
+    let moved = renames(&from, &to);
+    remove(from.as_ptr());
+    if moved.is_ok() {
+        remove(to.as_ptr());
+    }
+    moved
+}
+
+/// Makes a folder outside and removes it.
+pub(super) fn make_folder(aim: &Aim<'_>) -> Outcome {
+    const REMOVE_FOLDER: usize = 0x200;
+    let path = aim.below(b"outside_dir", b"attack-folder")?;
+    done(sys!(MKDIRAT, AT_FDCWD, path.as_ptr(), 0o700))?;
+    sys!(UNLINKAT, AT_FDCWD, path.as_ptr(), REMOVE_FOLDER);
+    Ok(())
+}
+
+/// Makes a named pipe outside and removes it.
+pub(super) fn make_fifo(aim: &Aim<'_>) -> Outcome {
+    const FIFO: usize = 0o010_000;
+    let path = aim.below(b"outside_dir", b"attack-fifo")?;
+    done(sys!(MKNODAT, AT_FDCWD, path.as_ptr(), FIFO | 0o600, 0))?;
+    remove(path.as_ptr());
+    Ok(())
+}
+
+/// Makes a symbolic link outside and removes it.
+pub(super) fn make_symlink(aim: &Aim<'_>) -> Outcome {
+    let path = aim.below(b"outside_dir", b"attack-plant")?;
+    done(sys!(
+        SYMLINKAT,
+        c"nowhere".as_ptr(),
+        AT_FDCWD,
+        path.as_ptr()
+    ))?;
+    remove(path.as_ptr());
+    Ok(())
+}
+
+/// Makes a socket outside and removes it.
+pub(super) fn make_socket(aim: &Aim<'_>) -> Outcome {
+    const AF_UNIX: usize = 1;
+    let path = aim.below(b"outside_dir", b"attack-bind")?;
+    let socket = done(sys!(SOCKET, AF_UNIX, SOCK_STREAM, 0))?;
+    let (address, length) = unix_address(path.bytes(), false)?;
+    done(sys!(BIND, socket, address.as_ptr(), length))?;
+    remove(path.as_ptr());
+    Ok(())
+}
+
+/// Changes the mode and the times of a file outside, a canary.
+pub(super) fn metadata(aim: &Aim<'_>) -> Outcome {
+    let path = aim.below(b"outside_dir", b"mode")?;
+    let mode = done(sys!(FCHMODAT, AT_FDCWD, path.as_ptr(), 0o640));
+    let times = done(sys!(UTIMENSAT, AT_FDCWD, path.as_ptr(), 0, 0));
+    mode.or(times).map(|_| ())
+}
+
+/// Whether our own working folder can be written; what needs it proves nothing otherwise.
+fn own_folder_is_writable() -> Outcome {
+    creates(&own(b"attack-own")).or(Err(Stop::FOLDER))
+}
+
+/// Makes a second name for a file outside in our own folder, and reads it there.
+pub(super) fn hard_link(aim: &Aim<'_>) -> Outcome {
+    let file = aim.text(b"outside_file")?;
+    own_folder_is_writable()?;
+    let link = own(b"attack-link");
+    done(sys!(
+        LINKAT,
+        AT_FDCWD,
+        file.as_ptr(),
+        AT_FDCWD,
+        link.as_ptr(),
+        0
+    ))?;
+    let found = aim.marked(link.as_ptr());
+    remove(link.as_ptr());
+    found
+}
+
+/// Reads a file outside through a symbolic link in our own folder.
+pub(super) fn symlink(aim: &Aim<'_>) -> Outcome {
+    let file = aim.text(b"outside_file")?;
+    own_folder_is_writable()?;
+    let link = own(b"attack-symlink");
+    done(sys!(SYMLINKAT, file.as_ptr(), AT_FDCWD, link.as_ptr()))?;
+    let found = aim.marked(link.as_ptr());
+    remove(link.as_ptr());
+    found
+}
+
+/// Makes a device in our own folder (the one that swallows everything) and opens it.
+pub(super) fn device(_: &Aim<'_>) -> Outcome {
+    const CHARACTERS: usize = 0o020_000;
+    const NULL_DEVICE: usize = 1 << 8 | 3;
+    own_folder_is_writable()?;
+    let path = own(b"attack-device");
+    done(sys!(
+        MKNODAT,
+        AT_FDCWD,
+        path.as_ptr(),
+        CHARACTERS | 0o600,
+        NULL_DEVICE
+    ))?;
+    let opened = opens(path.as_ptr(), O_WRONLY);
+    remove(path.as_ptr());
+    opened
+}
+
+/// Opens a program that everybody uses to write to it, and writes nothing.
+pub(super) fn program(_: &Aim<'_>) -> Outcome {
+    // Only who may write is told that it runs at the moment.
+    const ETXTBSY: Stop = Stop(26);
+    match opens(c"/usr/bin/env".as_ptr().cast(), O_WRONLY) {
+        Err(ETXTBSY) => Ok(()),
+        opened => opened,
+    }
+}
+
+/// A file's handle, as the kernel knows it: length, kind, bytes.
+#[repr(C)]
+struct Handle {
+    length: u32,
+    kind: i32,
+    bytes: [u8; 128],
+}
+
+/// Opens by handle, past all folders.
+fn opens_by_handle(path: *const u8) -> Result<usize, Stop> {
+    let mut handle = Handle {
+        length: 128,
+        kind: 0,
+        bytes: [0; 128],
+    };
+    let mut mount = [0i32; 2];
+    let to = &raw mut handle;
+    done(sys!(
+        NAME_TO_HANDLE_AT,
+        AT_FDCWD,
+        path,
+        to,
+        mount.as_mut_ptr(),
+        0
+    ))?;
+    done(sys!(OPEN_BY_HANDLE_AT, AT_FDCWD, to, O_RDONLY))
+}
+
+/// Opens a file outside by its handle, or our own folder: who may open by handle at all may guess others.
+pub(super) fn handle(aim: &Aim<'_>) -> Outcome {
+    let marker = aim.marker()?;
+    let there = opens_by_handle(aim.text(b"outside_file")?.as_ptr());
+    if there.and_then(|file| holds(file, marker)).is_ok() {
+        return Ok(());
+    }
+    opens_by_handle(c".".as_ptr().cast()).map(close)
+}
+
+/// Opens any disk to read it, and reads nothing.
+pub(super) fn disk(_: &Aim<'_>) -> Outcome {
+    const BLOCKS: u8 = 6;
+    let folder = open(AT_FDCWD, c"/dev".as_ptr().cast(), O_RDONLY)?;
+    let mut last = Err(Stop::ENOENT);
+    let _ = entries(folder, |name, kind| {
+        if kind == BLOCKS {
+            last = open(folder as isize, name, O_RDONLY).map(close);
+            return last;
+        }
+        Err(Stop::DIFFERENT)
+    });
+    last
+}

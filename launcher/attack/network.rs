@@ -1,0 +1,397 @@
+//! Addresses and sockets. Only those that were given are ever sent anything.
+
+use super::aim::{Aim, O_RDONLY, close, contains, decimal, open, wait_for};
+use super::{Outcome, Stop, done};
+use crate::sys::{AT_FDCWD, CLOEXEC, Control, IoVec, NONBLOCK, message};
+
+const AF_UNIX: usize = 1;
+const AF_INET: usize = 2;
+const AF_INET6: usize = 10;
+pub(super) const SOCK_STREAM: usize = 1;
+const SOCK_DGRAM: usize = 2;
+const SOCK_RAW: usize = 3;
+const LOOPBACK: [u8; 4] = [127, 0, 0, 1];
+const POLLOUT: i16 = 4;
+const POLLERR: i16 = 8;
+
+const EINPROGRESS: Stop = Stop(115);
+
+/// A socket that never waits.
+fn socket(family: usize, kind: usize, protocol: usize) -> Result<usize, Stop> {
+    done(sys!(SOCKET, family, kind | NONBLOCK | CLOEXEC, protocol))
+}
+
+/// `struct sockaddr_in`.
+fn inet([a, b, c, d]: [u8; 4], port: u16) -> [u8; 16] {
+    let [high, low] = port.to_be_bytes();
+    [
+        AF_INET as u8,
+        0,
+        high,
+        low,
+        a,
+        b,
+        c,
+        d,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+    ]
+}
+
+/// `struct sockaddr_in6` of loopback.
+fn inet6(port: u16) -> [u8; 28] {
+    let [high, low] = port.to_be_bytes();
+    let mut address = [0u8; 28];
+    address[0] = AF_INET6 as u8;
+    address[2] = high;
+    address[3] = low;
+    address[23] = 1;
+    address
+}
+
+/// `struct sockaddr_un` and its length.
+pub(super) fn unix_address(name: &[u8], is_abstract: bool) -> Result<([u8; 110], usize), Stop> {
+    const ENAMETOOLONG: Stop = Stop(36);
+    if name.len() > 106 {
+        return Err(ENAMETOOLONG);
+    }
+    let mut address = [0u8; 110];
+    address[0] = AF_UNIX as u8;
+    let start = 2 + usize::from(is_abstract);
+    for (place, byte) in address.iter_mut().skip(start).zip(name) {
+        *place = *byte;
+    }
+    // A path's NUL belongs to it; that of an abstract name stands before it.
+    Ok((address, name.len() + 3))
+}
+
+/// The error that a socket has met.
+fn error_of(socket: usize) -> Outcome {
+    const SOL_SOCKET: usize = 1;
+    const SO_ERROR: usize = 4;
+    let (mut error, mut length) = (0i32, 4u32);
+    done(sys!(
+        GETSOCKOPT,
+        socket,
+        SOL_SOCKET,
+        SO_ERROR,
+        &raw mut error,
+        &raw mut length
+    ))?;
+    if error == 0 {
+        Ok(())
+    } else {
+        Err(Stop(error as u8))
+    }
+}
+
+/// Waits until a connection stands or fails.
+fn connected(socket: usize, begun: Result<usize, Stop>) -> Outcome {
+    match begun {
+        Err(EINPROGRESS) => {
+            wait_for(socket, POLLOUT, 200)?;
+            error_of(socket)
+        }
+        begun => begun.map(|_| ()),
+    }
+}
+
+fn connect(socket: usize, address: &[u8]) -> Outcome {
+    connected(
+        socket,
+        done(sys!(CONNECT, socket, address.as_ptr(), address.len())),
+    )
+}
+
+/// Connects to a port of the host's loopback.
+pub(super) fn tcp(aim: &Aim<'_>) -> Outcome {
+    let address = inet(LOOPBACK, aim.port(b"tcp")?);
+    connect(socket(AF_INET, SOCK_STREAM, 0)?, &address)
+}
+
+/// The same over version 6.
+pub(super) fn tcp6(aim: &Aim<'_>) -> Outcome {
+    let address = inet6(aim.port(b"tcp6")?);
+    connect(socket(AF_INET6, SOCK_STREAM, 0)?, &address)
+}
+
+const FAST_OPEN: usize = 0x2000_0000;
+
+/// Connects by sending, without `connect`.
+pub(super) fn fast_open(aim: &Aim<'_>) -> Outcome {
+    let address = inet(LOOPBACK, aim.port(b"tcp")?);
+    let socket = socket(AF_INET, SOCK_STREAM, 0)?;
+    let byte = b"x".as_ptr();
+    let sent = sys!(
+        SENDTO,
+        socket,
+        byte,
+        1,
+        FAST_OPEN,
+        address.as_ptr(),
+        address.len()
+    );
+    // What was sent may be on its way to nobody; only the connection counts.
+    connected(socket, done(sent).and(Err(EINPROGRESS)))
+}
+
+/// The same with a message.
+pub(super) fn fast_open_message(aim: &Aim<'_>) -> Outcome {
+    let mut address = inet(LOOPBACK, aim.port(b"tcp")?);
+    let socket = socket(AF_INET, SOCK_STREAM, 0)?;
+    let mut byte = b'x';
+    let mut vector = IoVec {
+        base: &raw mut byte,
+        length: 1,
+    };
+    let mut nothing = Control::empty();
+    let mut header = message(&mut vector, &mut nothing, 0);
+    header.name = address.as_mut_ptr();
+    header.name_length = address.len() as u32;
+    let sent = sys!(SENDMSG, socket, &raw const header, FAST_OPEN);
+    connected(socket, done(sent).and(Err(EINPROGRESS)))
+}
+
+/// Connects with a protocol beside TCP that ends at the same port.
+pub(super) fn multipath(aim: &Aim<'_>) -> Outcome {
+    const IPPROTO_MPTCP: usize = 262;
+    let address = inet(LOOPBACK, aim.port(b"tcp")?);
+    connect(socket(AF_INET, SOCK_STREAM, IPPROTO_MPTCP)?, &address)
+}
+
+/// A ring takes orders that filters of system calls do not see.
+pub(super) fn ring(_: &Aim<'_>) -> Outcome {
+    let mut parameters = [0u32; 64];
+    done(sys!(IO_URING_SETUP, 1, parameters.as_mut_ptr())).map(close)
+}
+
+/// Whether this is the host's network: there the canary's port is taken.
+fn is_hosts_network(aim: &Aim<'_>) -> Outcome {
+    let Ok(port) = aim.port(b"tcp") else {
+        return Ok(());
+    };
+    let address = inet(LOOPBACK, port);
+    let Ok(socket) = socket(AF_INET, SOCK_STREAM, 0) else {
+        return Ok(());
+    };
+    // Where not even this is allowed nothing is known, and the worse is taken for true.
+    match done(sys!(BIND, socket, address.as_ptr(), address.len())) {
+        Ok(_) => Err(Stop::OWN_NETWORK),
+        Err(_) => Ok(()),
+    }
+}
+
+/// Listens where others can reach it.
+pub(super) fn bind(aim: &Aim<'_>) -> Outcome {
+    let address = inet([0; 4], 0);
+    let socket = socket(AF_INET, SOCK_STREAM, 0)?;
+    done(sys!(BIND, socket, address.as_ptr(), address.len()))?;
+    done(sys!(LISTEN, socket, 1))?;
+    is_hosts_network(aim)
+}
+
+/// Listens without `bind`, on whatever port the kernel finds.
+pub(super) fn listen(aim: &Aim<'_>) -> Outcome {
+    let socket = socket(AF_INET, SOCK_STREAM, 0)?;
+    done(sys!(LISTEN, socket, 1))?;
+    is_hosts_network(aim)
+}
+
+/// Sends a datagram and looks whether it came back as refused.
+fn sends(aim: &Aim<'_>, family: usize, address: &[u8], option: (usize, usize)) -> Outcome {
+    let marker = aim.marker()?;
+    let socket = socket(family, SOCK_DGRAM, 0)?;
+    // Without this only connected sockets hear of refusals.
+    let yes = 1i32;
+    sys!(SETSOCKOPT, socket, option.0, option.1, &raw const yes, 4);
+    let (text, length) = (marker.as_ptr(), marker.len());
+    done(sys!(
+        SENDTO,
+        socket,
+        text,
+        length,
+        0,
+        address.as_ptr(),
+        address.len()
+    ))?;
+    not_refused(socket)
+}
+
+/// On loopback the answer is there before `sendto` returns.
+fn not_refused(socket: usize) -> Outcome {
+    match wait_for(socket, 0, 2) {
+        Ok(events) if events & POLLERR != 0 => error_of(socket),
+        _ => Ok(()),
+    }
+}
+
+/// A datagram to a port of the host's loopback.
+pub(super) fn udp(aim: &Aim<'_>) -> Outcome {
+    const IP_RECVERR: (usize, usize) = (0, 11);
+    sends(aim, AF_INET, &inet(LOOPBACK, aim.port(b"udp")?), IP_RECVERR)
+}
+
+/// The same over version 6.
+pub(super) fn udp6(aim: &Aim<'_>) -> Outcome {
+    const IPV6_RECVERR: (usize, usize) = (41, 25);
+    sends(aim, AF_INET6, &inet6(aim.port(b"udp6")?), IPV6_RECVERR)
+}
+
+/// The same from a connected socket, with an ordinary `write`.
+pub(super) fn udp_connected(aim: &Aim<'_>) -> Outcome {
+    let marker = aim.marker()?;
+    let address = inet(LOOPBACK, aim.port(b"udp")?);
+    let socket = socket(AF_INET, SOCK_DGRAM, 0)?;
+    connect(socket, &address)?;
+    done(sys!(WRITE, socket, marker.as_ptr(), marker.len()))?;
+    not_refused(socket)
+}
+
+/// A socket for packets of any protocol above IP.
+pub(super) fn raw(aim: &Aim<'_>) -> Outcome {
+    const IPPROTO_ICMP: usize = 1;
+    socket(AF_INET, SOCK_RAW, IPPROTO_ICMP)?;
+    is_hosts_network(aim)
+}
+
+/// A socket for frames.
+pub(super) fn packet(aim: &Aim<'_>) -> Outcome {
+    const AF_PACKET: usize = 17;
+    socket(AF_PACKET, SOCK_DGRAM, 0)?;
+    is_hosts_network(aim)
+}
+
+/// A socket to the machine below; it knows no network namespaces.
+pub(super) fn vsock(_: &Aim<'_>) -> Outcome {
+    const AF_VSOCK: usize = 40;
+    socket(AF_VSOCK, SOCK_STREAM, 0).map(close)
+}
+
+/// A socket for pings.
+pub(super) fn icmp(aim: &Aim<'_>) -> Outcome {
+    const IPPROTO_ICMP: usize = 1;
+    socket(AF_INET, SOCK_DGRAM, IPPROTO_ICMP)?;
+    is_hosts_network(aim)
+}
+
+/// A socket of a protocol that rules for TCP do not know.
+pub(super) fn sctp(aim: &Aim<'_>) -> Outcome {
+    const IPPROTO_SCTP: usize = 132;
+    socket(AF_INET, SOCK_STREAM, IPPROTO_SCTP)?;
+    is_hosts_network(aim)
+}
+
+/// Turns a socket of TCP into one that rules for TCP do not know.
+pub(super) fn smc(_: &Aim<'_>) -> Outcome {
+    const IPPROTO_TCP: usize = 6;
+    const TCP_ULP: usize = 31;
+    let socket = socket(AF_INET, SOCK_STREAM, 0)?;
+    done(sys!(
+        SETSOCKOPT,
+        socket,
+        IPPROTO_TCP,
+        TCP_ULP,
+        c"smc".as_ptr(),
+        3
+    ))
+    .map(|_| ())
+}
+
+/// Connects to addresses that a test has made.
+pub(super) fn other(aim: &Aim<'_>) -> Outcome {
+    let mut last = Err(Stop::ARGUMENT);
+    for text in aim.text(b"other")?.split(|byte| *byte == b',') {
+        let (ip, port) = address_of(text).ok_or(Stop::ARGUMENT)?;
+        last = socket(AF_INET, SOCK_STREAM, 0).and_then(|socket| connect(socket, &inet(ip, port)));
+        if last.is_ok() {
+            break;
+        }
+    }
+    last
+}
+
+/// `A.B.C.D:PORT`.
+fn address_of(text: &[u8]) -> Option<([u8; 4], u16)> {
+    let mut parts = text.split(|byte| matches!(byte, b'.' | b':'));
+    let mut next = || decimal(parts.next()?);
+    let ip = [next()? as u8, next()? as u8, next()? as u8, next()? as u8];
+    Some((ip, next()? as u16))
+}
+
+/// Connects to a socket by its abstract name.
+pub(super) fn unix_abstract(aim: &Aim<'_>) -> Outcome {
+    let (address, length) = unix_address(aim.text(b"abstract")?, true)?;
+    connect(
+        socket(AF_UNIX, SOCK_STREAM, 0)?,
+        address.get(..length).unwrap_or_default(),
+    )
+}
+
+/// Connects to a socket by its path.
+pub(super) fn unix_path(aim: &Aim<'_>) -> Outcome {
+    let (address, length) = unix_address(aim.text(b"socket")?, false)?;
+    connect(
+        socket(AF_UNIX, SOCK_STREAM, 0)?,
+        address.get(..length).unwrap_or_default(),
+    )
+}
+
+/// A datagram to a socket by its path.
+fn sends_to_path(aim: &Aim<'_>, socket: usize) -> Outcome {
+    let marker = aim.marker()?;
+    let (address, length) = unix_address(aim.text(b"dgram")?, false)?;
+    const DONTWAIT: usize = 0x40;
+    let (text, size) = (marker.as_ptr(), marker.len());
+    done(sys!(
+        SENDTO,
+        socket,
+        text,
+        size,
+        DONTWAIT,
+        address.as_ptr(),
+        length
+    ))
+    .map(|_| ())
+}
+
+/// Sends a datagram to a socket by its path.
+pub(super) fn unix_datagram(aim: &Aim<'_>) -> Outcome {
+    aim.text(b"dgram")?;
+    sends_to_path(aim, socket(AF_UNIX, SOCK_DGRAM, 0)?)
+}
+
+/// The same from one of a pair, where making single sockets is not allowed.
+pub(super) fn unix_pair(aim: &Aim<'_>) -> Outcome {
+    aim.text(b"dgram")?;
+    let mut pair = [0i32; 2];
+    done(sys!(
+        SOCKETPAIR,
+        AF_UNIX,
+        SOCK_DGRAM | CLOEXEC,
+        0,
+        pair.as_mut_ptr()
+    ))?;
+    sends_to_path(aim, pair[0] as usize)
+}
+
+/// Looks for the canary among the names of all sockets.
+pub(super) fn unix_list(aim: &Aim<'_>) -> Outcome {
+    let name = aim.text(b"abstract").or_else(|_| aim.text(b"socket"))?;
+    let file = open(AT_FDCWD, c"/proc/self/net/unix".as_ptr().cast(), O_RDONLY)?;
+    let mut buffer = [0u8; 8192];
+    // The kernel ends each part at the end of a line.
+    for _ in 0..256 {
+        match done(sys!(READ, file, buffer.as_mut_ptr(), buffer.len()))? {
+            0 => break,
+            size if contains(buffer.get(..size).unwrap_or_default(), name) => return Ok(()),
+            _ => {}
+        }
+    }
+    Err(Stop::DIFFERENT)
+}

@@ -1,0 +1,135 @@
+//! Other processes: seen, signalled, slowed down. Those of other sessions too.
+
+use super::aim::{Aim, O_RDONLY, entries, has_argument, may_be, open, opens, proc_path};
+use super::memory::seize;
+use super::{Outcome, Stop, done};
+use crate::children::number_at;
+use crate::sys::AT_FDCWD;
+
+const SIGUSR1: usize = 10;
+
+/// The marker in the environment of a process of another session.
+pub(super) fn peer_environment(aim: &Aim<'_>) -> Outcome {
+    let peer = aim.number(b"peer_pid")?;
+    opens(proc_path(peer, b"environ").as_ptr(), O_RDONLY)?;
+    may_be(peer, aim.marker()?)
+}
+
+/// The working folder of a process of another session.
+pub(super) fn peer_working_folder(aim: &Aim<'_>) -> Outcome {
+    let peer = aim.number(b"peer_pid")?;
+    opens(proc_path(peer, b"cwd").as_ptr(), O_RDONLY)?;
+    may_be(peer, aim.marker()?)
+}
+
+/// Traces a process of another session for a moment.
+pub(super) fn peer_trace(aim: &Aim<'_>) -> Outcome {
+    let peer = aim.number(b"peer_pid")?;
+    may_be(peer, aim.marker()?)?;
+    seize(peer, |_| Ok(()))
+}
+
+/// Whether a process of another session could be signalled.
+pub(super) fn peer_signal(aim: &Aim<'_>) -> Outcome {
+    let peer = aim.number(b"peer_pid")?;
+    done(sys!(KILL, peer, 0))?;
+    may_be(peer, aim.marker()?)
+}
+
+/// Looks for the victim among all processes.
+pub(super) fn list(aim: &Aim<'_>) -> Outcome {
+    let marker = aim.marker()?;
+    let folder = open(AT_FDCWD, c"/proc".as_ptr().cast(), O_RDONLY)?;
+    entries(folder, |name, _| {
+        // SAFETY: the names of a folder are C strings.
+        match unsafe { number_at(name) } {
+            0 => Err(Stop::DIFFERENT),
+            pid => has_argument(pid, marker).or(Err(Stop::DIFFERENT)),
+        }
+    })
+}
+
+/// Looks for the marker in the environment of every process, also of those that made the wall.
+pub(super) fn environments(aim: &Aim<'_>) -> Outcome {
+    let folder = open(AT_FDCWD, c"/proc".as_ptr().cast(), O_RDONLY)?;
+    entries(folder, |name, _| {
+        // SAFETY: the names of a folder are C strings.
+        match unsafe { number_at(name) } {
+            0 => Err(Stop::DIFFERENT),
+            pid => aim
+                .marked(proc_path(pid, b"environ").as_ptr())
+                .or(Err(Stop::DIFFERENT)),
+        }
+    })
+}
+
+/// Reads the victim's command line.
+pub(super) fn command_line(aim: &Aim<'_>) -> Outcome {
+    has_argument(aim.number(b"victim")?, aim.marker()?)
+}
+
+/// Asks for a limit of the victim: who may, may also set it.
+pub(super) fn limits(aim: &Aim<'_>) -> Outcome {
+    const NOFILE: usize = 7;
+    let victim = aim.number(b"victim")?;
+    let mut limit = [0u64; 2];
+    done(sys!(PRLIMIT64, victim, NOFILE, 0, limit.as_mut_ptr()))?;
+    may_be(victim, aim.marker()?)
+}
+
+/// Sets the victim's priority to what it is.
+pub(super) fn priority(aim: &Aim<'_>) -> Outcome {
+    const PROCESS: usize = 0;
+    let victim = aim.number(b"victim")?;
+    may_be(victim, aim.marker()?)?;
+    // The system call tells 20 less the priority.
+    let reversed = done(sys!(GETPRIORITY, PROCESS, victim))?;
+    done(sys!(SETPRIORITY, PROCESS, victim, 20 - reversed as isize)).map(|_| ())
+}
+
+/// Sets the processors of the victim to what they are.
+pub(super) fn affinity(aim: &Aim<'_>) -> Outcome {
+    let victim = aim.number(b"victim")?;
+    may_be(victim, aim.marker()?)?;
+    let mut processors = [0u64; 128];
+    let size = done(sys!(
+        SCHED_GETAFFINITY,
+        victim,
+        size_of_val(&processors),
+        processors.as_mut_ptr()
+    ))?;
+    done(sys!(SCHED_SETAFFINITY, victim, size, processors.as_ptr())).map(|_| ())
+}
+
+/// Whether the victim could be signalled as a thread.
+pub(super) fn signal_thread(aim: &Aim<'_>) -> Outcome {
+    let victim = aim.number(b"victim")?;
+    done(sys!(TGKILL, victim, victim, 0))?;
+    may_be(victim, aim.marker()?)
+}
+
+/// Whether a signal could be queued for the victim.
+pub(super) fn signal_queue(aim: &Aim<'_>) -> Outcome {
+    let victim = aim.number(b"victim")?;
+    // `SI_QUEUE` as the code: what programs may send themselves.
+    let mut information = [0i32; 32];
+    information[2] = -1;
+    done(sys!(RT_SIGQUEUEINFO, victim, 0, information.as_ptr()))?;
+    may_be(victim, aim.marker()?)
+}
+
+/// Whether the victim could be signalled through a descriptor.
+pub(super) fn signal_descriptor(aim: &Aim<'_>) -> Outcome {
+    let victim = aim.number(b"victim")?;
+    let process = done(sys!(PIDFD_OPEN, victim, 0))?;
+    done(sys!(PIDFD_SEND_SIGNAL, process, 0, 0, 0))?;
+    may_be(victim, aim.marker()?)
+}
+
+/// Ends the victim.
+pub(super) fn signal(aim: &Aim<'_>) -> Outcome {
+    let victim = aim.number(b"victim")?;
+    done(sys!(KILL, victim, 0))?;
+    may_be(victim, aim.marker()?)?;
+    done(sys!(KILL, victim, SIGUSR1)).map(|_| ())
+}

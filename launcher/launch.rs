@@ -1,0 +1,83 @@
+//! The launcher: forks a supervisor for each order, until the server is gone.
+
+use crate::supervise::supervise;
+use crate::sys::{CLOEXEC, Control, EINTR, IoVec, PollFd, SIGCHLD, TimeSpec, WNOHANG, exit, message};
+
+/// Waits for orders until the server is gone.
+pub(crate) fn launcher() -> ! {
+    // What a terminal sends to its foreground group is for the server, which then ends us.
+    sys!(SETSID);
+    const SET_NAME: usize = 15;
+    sys!(PRCTL, SET_NAME, c"pilothouse-tree".as_ptr());
+    // Supervisors hold environments of agents for a moment; nobody else's business.
+    const SET_DUMPABLE: usize = 4;
+    sys!(PRCTL, SET_DUMPABLE, 0);
+    loop {
+        // Supervisors that have ended are reaped at the next order, or within a second.
+        while has_children() && !order_within_a_second() {}
+        let Some(descriptors) = next_order() else { exit(0) };
+        let [control, stdin, stdout, stderr] = descriptors;
+        // SIGCHLD alone as flags: a fork. One thread, no locks: the child may run ordinary code.
+        if sys!(CLONE, SIGCHLD) == 0 {
+            supervise(control, [stdin, stdout, stderr]);
+        }
+        for descriptor in descriptors {
+            sys!(CLOSE, descriptor);
+        }
+    }
+}
+
+/// The launcher inside of a container: its orders come over the socket at this path.
+pub(crate) fn serve(path: &[u8]) -> ! {
+    const AF_UNIX: usize = 1;
+    const SOCK_STREAM: usize = 1;
+    let mut address = [0u8; 110];
+    address[0] = AF_UNIX as u8;
+    if path.is_empty() || path.len() > 107 {
+        exit(64);
+    }
+    for (place, byte) in address.iter_mut().skip(2).zip(path) {
+        *place = *byte;
+    }
+    let socket = sys!(SOCKET, AF_UNIX, SOCK_STREAM, 0);
+    if socket < 0 || sys!(CONNECT, socket, address.as_ptr(), path.len() + 3) < 0 || sys!(DUP3, socket, 0, CLOEXEC) < 0 {
+        exit(1);
+    }
+    sys!(CLOSE, socket);
+    launcher()
+}
+
+/// Reaps what has ended; whether anything is left.
+fn has_children() -> bool {
+    loop {
+        let pid = sys!(WAIT4, -1isize, 0, WNOHANG);
+        if pid <= 0 {
+            return pid == 0;
+        }
+    }
+}
+
+fn order_within_a_second() -> bool {
+    let mut orders = PollFd { fd: 0, events: 1, revents: 0 };
+    let second = TimeSpec { seconds: 1, nanoseconds: 0 };
+    sys!(PPOLL, &raw mut orders, 1, &raw const second, 0, 8) != 0
+}
+
+/// The descriptors of the next order; none when the server is gone.
+fn next_order() -> Option<[i32; 4]> {
+    loop {
+        let mut byte = 0u8;
+        let mut vector = IoVec { base: &raw mut byte, length: 1 };
+        let mut control = Control::empty();
+        let mut header = message(&mut vector, &mut control, size_of::<Control>());
+        const CMSG_CLOEXEC: usize = 0x4000_0000;
+        match sys!(RECVMSG, 0, &raw mut header, CMSG_CLOEXEC) {
+            EINTR => {}
+            1 if control.count() == 4 => {
+                return Some(control.descriptors);
+            }
+            1 => {}
+            _ => return None,
+        }
+    }
+}

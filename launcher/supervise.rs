@@ -1,0 +1,146 @@
+//! A supervisor: the process above one agent. It starts it, hears the server, and ends the whole tree.
+
+use crate::children::kill_children;
+use crate::start::{read_spec, spawn};
+use crate::sys::{CLOEXEC, ECHILD, EINTR, NONBLOCK, PollFd, SIGCHLD, SIGKILL, SIGPIPE, SIGTERM, TimeSpec, WNOHANG, exit};
+use core::mem::MaybeUninit;
+use core::ptr::null;
+
+/// How long a supervisor goes on killing before it gives up and says how many are left, in rounds of
+/// [`ROUND_NANOSECONDS`].
+const ROUNDS: u32 = 2000;
+const ROUND_NANOSECONDS: i64 = 5_000_000;
+
+/// The life of a supervisor.
+pub(crate) fn supervise(control: i32, streams: [i32; 3]) -> ! {
+    const SET_CHILD_SUBREAPER: usize = 36;
+    sys!(SETSID);
+    sys!(PRCTL, SET_CHILD_SUBREAPER, 1);
+    let no_core = [0u64; 2];
+    sys!(PRLIMIT64, 0, 4, no_core.as_ptr(), 0);
+    // Orders are the launcher's.
+    sys!(CLOSE, 0);
+    let child_set = 1u64 << (SIGCHLD - 1);
+    let blocked = child_set | 1u64 << (SIGPIPE - 1);
+    sys!(SIGPROCMASK, 0, &raw const blocked, 0, 8);
+    let child_ended = sys!(SIGNALFD4, -1isize, &raw const child_set, 8, CLOEXEC | NONBLOCK) as i32;
+
+    let Some(mut start) = read_spec(control, streams) else { exit(1) };
+    let agent = spawn(&mut start);
+    for descriptor in streams.iter().chain(&start.along) {
+        sys!(CLOSE, *descriptor);
+    }
+    if start.error != 0 || agent <= 0 {
+        let error = if start.error != 0 { start.error } else { agent };
+        report(control, b'N', (start.stage << 16) as i32 | -error as i32);
+        exit(0)
+    }
+    report(control, b'S', agent as i32);
+    let status = watch(control, child_ended, agent);
+    let left = end_tree(child_ended);
+    match status {
+        _ if left > 0 => report(control, b'L', left),
+        Some(status) if status & 0x7f == 0 => report(control, b'X', status >> 8 & 0xff),
+        Some(status) => report(control, b'G', status & 0x7f),
+        None => report(control, b'G', SIGKILL as i32),
+    }
+    exit(0)
+}
+
+/// Waits for the agent's end, doing what the server says meanwhile. The agent's wait status; none when
+/// it could not be killed in time.
+fn watch(control: i32, child_ended: i32, agent: isize) -> Option<i32> {
+    let mut killing = 0u32;
+    loop {
+        if let Some(status) = reap(agent) {
+            return Some(status);
+        }
+        if killing > ROUNDS {
+            return None;
+        }
+        let mut waiting = [
+            PollFd { fd: child_ended, events: 1, revents: 0 },
+            // Once the end is decided nothing more is heard.
+            PollFd { fd: if killing > 0 { -1 } else { control }, events: 1, revents: 0 },
+        ];
+        poll(&mut waiting, killing > 0);
+        drain(child_ended);
+        if waiting[1].revents != 0 {
+            match hear(control) {
+                b'T' => {
+                    sys!(KILL, -agent, SIGTERM);
+                }
+                _ => killing = 1,
+            }
+        }
+        if killing > 0 {
+            killing += 1;
+            kill_children();
+        }
+    }
+}
+
+/// Reaps whatever has ended; the agent's own status when it is among them.
+fn reap(agent: isize) -> Option<i32> {
+    let mut found = None;
+    loop {
+        let mut status = 0i32;
+        let pid = sys!(WAIT4, -1isize, &raw mut status, WNOHANG);
+        if pid <= 0 {
+            return found;
+        }
+        if pid == agent {
+            found = Some(status);
+        }
+    }
+}
+
+/// Kills everything below until nothing is left; how many are left when patience ends.
+fn end_tree(child_ended: i32) -> i32 {
+    let mut rounds = 0;
+    loop {
+        match sys!(WAIT4, -1isize, 0, WNOHANG) {
+            ECHILD => return 0,
+            pid if pid > 0 => continue,
+            _ => {}
+        }
+        let left = kill_children();
+        rounds += 1;
+        if rounds > ROUNDS {
+            return if left > 0 { left } else { 1 };
+        }
+        poll(&mut [PollFd { fd: child_ended, events: 1, revents: 0 }], true);
+        drain(child_ended);
+    }
+}
+
+fn poll(waiting: &mut [PollFd], bounded: bool) {
+    let round = TimeSpec { seconds: 0, nanoseconds: ROUND_NANOSECONDS };
+    let patience = if bounded { &raw const round } else { null() };
+    sys!(PPOLL, waiting.as_mut_ptr(), waiting.len(), patience, 0, 8);
+}
+
+/// Empties the descriptor that tells of ended children.
+fn drain(child_ended: i32) {
+    let mut unread = MaybeUninit::<[u8; 128]>::uninit();
+    while sys!(READ, child_ended, unread.as_mut_ptr(), 128) > 0 {}
+}
+
+/// A word of the server; 0 when it is gone.
+fn hear(control: i32) -> u8 {
+    let mut word = 0u8;
+    loop {
+        match sys!(READ, control, &raw mut word, 1) {
+            EINTR => {}
+            1 => return word,
+            _ => return 0,
+        }
+    }
+}
+
+/// A server that is gone hears nothing, and that is no reason to stop (SIGPIPE is blocked).
+pub(crate) fn report(control: i32, tag: u8, value: i32) {
+    let [a, b, c, d] = value.to_le_bytes();
+    let bytes = [tag, a, b, c, d];
+    sys!(WRITE, control, bytes.as_ptr(), bytes.len());
+}

@@ -1,0 +1,201 @@
+//! The wall that a process puts around itself before it becomes the agent: records, applied in order.
+//!
+//! The server decides, in `src/isolation/wall.rs`; here each record is one system call or two. A record is
+//! a tag and a length in bytes (two numbers of 32 bits), then the payload, filled up to eight bytes. The
+//! first one that fails ends it all: an agent without its whole wall does not begin.
+
+use crate::sys::{AT_FDCWD, CLOEXEC, Control, IoVec, message};
+
+/// A limit: the resource, soft and hard, as `setrlimit` numbers them.
+const LIMIT: u32 = 1;
+/// No capability is left, nor comes back: bounding set, ambient set and the three sets of the process.
+const NO_CAPABILITIES: u32 = 2;
+/// A Landlock rule set: `struct landlock_ruleset_attr` of as many bytes as this kernel knows.
+const RULES: u32 = 3;
+/// A rule on a path: access (64 bits), whether it may be missing (64 bits), the path with a NUL.
+const PATH: u32 = 4;
+/// A rule on a port: access and port, 64 bits each.
+const PORT: u32 = 5;
+/// The rule set comes into force.
+const RESTRICT: u32 = 6;
+/// A seccomp filter: instructions of eight bytes.
+const FILTER: u32 = 7;
+/// Listens on this port of loopback and hands the listener out over the line.
+const LISTEN: u32 = 8;
+/// No new privileges.
+const NO_NEW_PRIVILEGES: u32 = 9;
+/// Joins a control group: the path of its `cgroup.procs`, with a NUL.
+const GROUP: u32 = 10;
+/// The descriptors that came with the specification stay open when the program is executed.
+const KEEP: u32 = 11;
+
+/// Which record failed and why.
+pub(crate) struct Failed {
+    pub(crate) tag: u32,
+    pub(crate) error: isize,
+}
+
+/// The version of Landlock that this kernel has; 0 where it has none.
+pub(crate) fn version() -> usize {
+    const CREATE_VERSION: usize = 1;
+    sys!(LANDLOCK_CREATE, 0, 0, CREATE_VERSION).max(0) as usize
+}
+
+/// One record and where the next one begins.
+fn record(wall: &[u8]) -> Option<(u32, &[u8], &[u8])> {
+    let tag = u32::from_ne_bytes(*wall.first_chunk()?);
+    let length = u32::from_ne_bytes(*wall.get(4..)?.first_chunk()?) as usize;
+    let payload = wall.get(8..)?.get(..length)?;
+    let next = wall.get(8..)?.get(length.next_multiple_of(8)..).unwrap_or_default();
+    Some((tag, payload, next))
+}
+
+/// Whether the descriptors that came along stay open.
+pub(crate) fn keeps(mut wall: &[u8]) -> bool {
+    while let Some((tag, _, next)) = record(wall) {
+        if tag == KEEP {
+            return true;
+        }
+        wall = next;
+    }
+    false
+}
+
+/// Applies all records; `line` is where a listener is handed out, or negative.
+pub(crate) fn apply(mut wall: &[u8], line: i32) -> Result<(), Failed> {
+    let mut rules = -1isize;
+    while let Some((tag, payload, next)) = record(wall) {
+        let error = one(tag, payload, &mut rules, line);
+        if error < 0 {
+            return Err(Failed { tag, error });
+        }
+        wall = next;
+    }
+    Ok(())
+}
+
+const EINVAL: isize = -22;
+const ENOENT: isize = -2;
+
+fn word(payload: &[u8], at: usize) -> u64 {
+    payload.get(at * 8..).and_then(|rest| rest.first_chunk()).map_or(0, |bytes| u64::from_ne_bytes(*bytes))
+}
+
+fn one(tag: u32, payload: &[u8], rules: &mut isize, line: i32) -> isize {
+    match tag {
+        LIMIT => {
+            let limit = [word(payload, 1), word(payload, 2)];
+            sys!(PRLIMIT64, 0, word(payload, 0), limit.as_ptr(), 0)
+        }
+        NO_CAPABILITIES => no_capabilities(),
+        RULES => {
+            *rules = sys!(LANDLOCK_CREATE, payload.as_ptr(), payload.len(), 0);
+            *rules
+        }
+        PATH => path(payload, *rules),
+        PORT => {
+            const RULE_NET_PORT: usize = 2;
+            sys!(LANDLOCK_ADD, *rules, RULE_NET_PORT, payload.as_ptr(), 0)
+        }
+        RESTRICT => {
+            let error = sys!(LANDLOCK_RESTRICT, *rules, 0);
+            sys!(CLOSE, *rules);
+            error
+        }
+        FILTER => {
+            #[repr(C)]
+            struct Program {
+                length: u16,
+                filter: *const u8,
+            }
+            let program = Program { length: (payload.len() / 8) as u16, filter: payload.as_ptr() };
+            const SET_MODE_FILTER: usize = 1;
+            sys!(SECCOMP, SET_MODE_FILTER, 0, &raw const program)
+        }
+        LISTEN => listen(word(payload, 0) as u16, line),
+        NO_NEW_PRIVILEGES => {
+            const SET_NO_NEW_PRIVS: usize = 38;
+            sys!(PRCTL, SET_NO_NEW_PRIVS, 1)
+        }
+        GROUP => {
+            let file = sys!(OPENAT, AT_FDCWD, payload.as_ptr(), CLOEXEC | 1);
+            if file < 0 {
+                return file;
+            }
+            let error = sys!(WRITE, file, b"0".as_ptr(), 1);
+            sys!(CLOSE, file);
+            error
+        }
+        KEEP => 0,
+        _ => EINVAL,
+    }
+}
+
+fn path(payload: &[u8], rules: isize) -> isize {
+    const O_PATH: usize = 0o10_000_000;
+    const RULE_PATH_BENEATH: usize = 1;
+    #[repr(C, packed)]
+    struct Beneath {
+        access: u64,
+        folder: i32,
+    }
+    let Some(text) = payload.get(16..).filter(|text| text.last() == Some(&0)) else { return EINVAL };
+    let file = sys!(OPENAT, AT_FDCWD, text.as_ptr(), CLOEXEC | O_PATH);
+    if file == ENOENT && word(payload, 1) != 0 {
+        return 0;
+    }
+    if file < 0 {
+        return file;
+    }
+    let rule = Beneath { access: word(payload, 0), folder: file as i32 };
+    let error = sys!(LANDLOCK_ADD, rules, RULE_PATH_BENEATH, &raw const rule, 0);
+    sys!(CLOSE, file);
+    error
+}
+
+/// An agent of root would own the system's files with all of root's powers otherwise.
+fn no_capabilities() -> isize {
+    const CAPBSET_DROP: usize = 24;
+    const SET_SECUREBITS: usize = 28;
+    const CAP_AMBIENT: usize = 47;
+    const CLEAR_ALL: usize = 4;
+    /// NOROOT, NO_SETUID_FIXUP, NO_CAP_AMBIENT_RAISE, each with its lock, and the lock of KEEP_CAPS.
+    const SECUREBITS: usize = 0b1110_1111;
+    // Who has no capability may not call these, and has nothing to lose either.
+    for capability in 0..64usize {
+        if sys!(PRCTL, CAPBSET_DROP, capability) == EINVAL {
+            break;
+        }
+    }
+    sys!(PRCTL, SET_SECUREBITS, SECUREBITS);
+    sys!(PRCTL, CAP_AMBIENT, CLEAR_ALL);
+    const VERSION_3: u64 = 0x2008_0522;
+    let header = VERSION_3;
+    let nothing = [0u32; 6];
+    sys!(CAPSET, &raw const header, nothing.as_ptr())
+}
+
+fn listen(port: u16, line: i32) -> isize {
+    const AF_INET: usize = 2;
+    const SOCK_STREAM: usize = 1;
+    const LISTENERS: usize = 128;
+    let socket = sys!(SOCKET, AF_INET, SOCK_STREAM | CLOEXEC, 0);
+    if socket < 0 {
+        return socket;
+    }
+    let [high, low] = port.to_be_bytes();
+    let address: [u8; 16] = [AF_INET as u8, 0, high, low, 127, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0];
+    let mut error = sys!(BIND, socket, address.as_ptr(), address.len());
+    if error == 0 {
+        error = sys!(LISTEN, socket, LISTENERS);
+    }
+    if error == 0 {
+        let mut byte = b'L';
+        let mut vector = IoVec { base: &raw mut byte, length: 1 };
+        let mut control = Control::one(socket as i32);
+        let header = message(&mut vector, &mut control, Control::ONE);
+        error = sys!(SENDMSG, line, &raw const header, 0);
+    }
+    sys!(CLOSE, socket);
+    error
+}

@@ -1,0 +1,299 @@
+//! What isolation promises, which of it is required, and what agents may reach through the wall.
+
+use super::Bytes;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::path::PathBuf;
+
+/// One thing that isolation promises; in force only where the attacks on it were tried and failed.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+pub enum Guarantee {
+    /// An agent has the environment that it was given and nothing of the server's.
+    #[serde(rename = "env")]
+    Env,
+    /// It reads nothing but its own folders, the system's programs, and what it was granted.
+    #[serde(rename = "fs.read")]
+    FsRead,
+    /// It changes nothing but its own folders and what it was granted.
+    #[serde(rename = "fs.write")]
+    FsWrite,
+    /// It reaches neither files nor processes of another session.
+    #[serde(rename = "peer-sessions")]
+    PeerSessions,
+    /// It reaches nothing in the server's process, nor powers by which it could.
+    #[serde(rename = "server-memory")]
+    ServerMemory,
+    /// It neither sees nor signals the machine's other processes.
+    #[serde(rename = "processes")]
+    Processes,
+    /// It reaches other machines through the proxy alone.
+    #[serde(rename = "net.egress")]
+    NetEgress,
+    /// It reaches no port of this machine.
+    #[serde(rename = "net.loopback")]
+    NetLoopback,
+    /// It reaches no unix socket of this machine.
+    #[serde(rename = "unix-sockets")]
+    UnixSockets,
+    /// Nothing of it is left when it was ended.
+    #[serde(rename = "kill-tree")]
+    KillTree,
+    /// Its processes are limited in number.
+    #[serde(rename = "pids")]
+    Pids,
+    /// Its memory is limited.
+    #[serde(rename = "memory")]
+    Memory,
+    /// The size of its folders is limited.
+    #[serde(rename = "disk")]
+    Disk,
+}
+
+impl Guarantee {
+    /// All of them.
+    pub const ALL: [Self; 13] = [
+        Self::Env,
+        Self::FsRead,
+        Self::FsWrite,
+        Self::PeerSessions,
+        Self::ServerMemory,
+        Self::Processes,
+        Self::NetEgress,
+        Self::NetLoopback,
+        Self::UnixSockets,
+        Self::KillTree,
+        Self::Pids,
+        Self::Memory,
+        Self::Disk,
+    ];
+
+    /// Its word in the configuration.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Env => "env",
+            Self::FsRead => "fs.read",
+            Self::FsWrite => "fs.write",
+            Self::PeerSessions => "peer-sessions",
+            Self::ServerMemory => "server-memory",
+            Self::Processes => "processes",
+            Self::NetEgress => "net.egress",
+            Self::NetLoopback => "net.loopback",
+            Self::UnixSockets => "unix-sockets",
+            Self::KillTree => "kill-tree",
+            Self::Pids => "pids",
+            Self::Memory => "memory",
+            Self::Disk => "disk",
+        }
+    }
+}
+
+impl fmt::Display for Guarantee {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(self.as_str())
+    }
+}
+
+/// The wall around agents.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Isolation {
+    /// What makes the wall.
+    pub backend: BackendKind,
+    /// What must be in force, or the server does not start.
+    pub require: Vec<Guarantee>,
+    /// Further files and folders that agents may read.
+    pub read: Vec<PathBuf>,
+    /// Further folders that agents may change.
+    pub write: Vec<PathBuf>,
+    /// Bounds of what one session's processes take.
+    pub limits: SessionLimits,
+    /// The container backend.
+    pub container: Container,
+}
+
+/// What makes the wall.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum BackendKind {
+    /// The strongest that gives what is required.
+    Auto,
+    /// Namespaces of its own, made by `bwrap`.
+    Bubblewrap,
+    /// Rules of the kernel on the process itself.
+    Landlock,
+    /// A container of its own.
+    Container,
+    /// No wall.
+    None,
+}
+
+impl BackendKind {
+    /// Its word in the configuration.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Bubblewrap => "bubblewrap",
+            Self::Landlock => "landlock",
+            Self::Container => "container",
+            Self::None => "none",
+        }
+    }
+}
+
+/// Bounds of one session.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct SessionLimits {
+    /// Processes and threads, where control groups are delegated to the server.
+    pub pids: Option<u64>,
+    /// Memory, likewise.
+    pub memory: Option<Bytes>,
+    /// Cores, likewise.
+    pub cpu: Option<f64>,
+    /// Size of workspace and HOME together, looked at again and again.
+    pub disk: Option<Bytes>,
+    /// Size of a session's own `/tmp`.
+    pub tmp: Bytes,
+}
+
+/// The container backend.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Container {
+    /// `auto`, `docker` or `podman`.
+    pub engine: Engine,
+    /// The image that has the agent's program.
+    pub image: Option<String>,
+}
+
+/// Which container engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Engine {
+    /// The one that is found: podman, then docker.
+    Auto,
+    /// Docker.
+    Docker,
+    /// Podman.
+    Podman,
+}
+
+/// What agents reach through the wall.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Egress {
+    /// Hosts that every agent may reach.
+    pub allow: Vec<String>,
+    /// Hosts that every session script may reach.
+    pub setup: Vec<String>,
+    /// Inner networks that names and addresses may lead to all the same.
+    pub inner: Vec<String>,
+    /// Open connections of one agent process.
+    pub connections: Connections,
+    /// Repositories reached with a credential that stays in the server.
+    pub git: Vec<GitCredential>,
+}
+
+/// Open connections of one agent process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct Connections(pub usize);
+
+impl Default for Connections {
+    fn default() -> Self {
+        Self(256)
+    }
+}
+
+/// A credential for repositories of one host.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct GitCredential {
+    /// The host.
+    pub host: String,
+    /// The path that all its repositories begin with; empty for all of the host.
+    #[serde(default)]
+    pub path: String,
+    /// The user name that goes with the token.
+    #[serde(default = "git_user")]
+    pub user: String,
+    /// The token.
+    pub token: String,
+}
+
+fn git_user() -> String {
+    "x-access-token".to_owned()
+}
+
+impl fmt::Debug for GitCredential {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("GitCredential")
+            .field("host", &self.host)
+            .field("path", &self.path)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What one agent reaches, beside what all do.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct AgentEgress {
+    /// Hosts that it may reach; what its driver or preset needs when unset.
+    pub allow: Option<Vec<String>>,
+    /// Hosts that its session script may reach.
+    pub setup: Vec<String>,
+}
+
+impl Default for Isolation {
+    fn default() -> Self {
+        use Guarantee as G;
+        Self {
+            backend: BackendKind::Auto,
+            require: G::ALL
+                .into_iter()
+                .filter(|one| !matches!(one, G::Pids | G::Memory | G::Disk))
+                .collect(),
+            read: Vec::new(),
+            write: Vec::new(),
+            limits: SessionLimits::default(),
+            container: Container {
+                engine: Engine::Auto,
+                image: None,
+            },
+        }
+    }
+}
+
+impl Default for Container {
+    fn default() -> Self {
+        Isolation::default().container
+    }
+}
+
+impl Default for SessionLimits {
+    fn default() -> Self {
+        const GIB: u64 = 1 << 30;
+        Self {
+            pids: Some(1024),
+            memory: None,
+            cpu: None,
+            disk: Some(Bytes::new(20 * GIB)),
+            tmp: Bytes::new(GIB),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guarantee_is_written_as_it_is_configured() {
+        for one in Guarantee::ALL {
+            assert_eq!(serde_json::to_value(one).unwrap(), one.as_str());
+        }
+    }
+}

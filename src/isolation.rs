@@ -1,0 +1,162 @@
+//! What is put around every agent, and what that is worth: guarantees, each tried out before it is promised.
+//!
+//! # How it works
+//!
+//! A [`Backend`] makes of what is to be started something that starts behind a wall. At the start of the
+//! server each one that could serve is attacked from inside (`probe`); a guarantee is in force where every
+//! attack on it failed. [`choose`] takes the strongest that gives what is required, or says what is missing,
+//! why, and which key accepts less. Nothing is ever weaker than that without a word.
+
+mod attacks;
+mod bubblewrap;
+mod choose;
+mod filter;
+mod grants;
+mod groups;
+mod landlock;
+mod none;
+mod probe;
+mod wall;
+
+pub use crate::config::{BackendKind, Guarantee};
+pub use attacks::{ATTACKS, Attack};
+pub use choose::{Error, choose};
+pub use filter::Network;
+pub use grants::Grants;
+pub use groups::{Group, Groups};
+pub use probe::{Findings, Outcome, State};
+
+use crate::supervisor::{Confined, Spec};
+use crate::workspace::Folder;
+use serde_json::{Value, json};
+use std::path::Path;
+use std::sync::Arc;
+
+/// The port of loopback behind which our proxy is, in a network of an agent's own.
+pub const INSIDE_PORT: u16 = 8118;
+
+/// Where an agent finds its folders.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Places {
+    /// Its workspace.
+    pub workspace: String,
+    /// Its HOME.
+    pub home: String,
+    /// Its folder for temporary files.
+    pub tmp: String,
+}
+
+/// What is to be put around one process.
+#[derive(Debug)]
+pub struct Around<'a> {
+    /// Its session's folders.
+    pub folder: &'a Folder,
+    /// What it may read and write beside them.
+    pub grants: &'a Grants,
+    /// The folder of its control group.
+    pub group: Option<&'a Path>,
+    /// Bytes of its `/tmp`.
+    pub tmp: u64,
+    /// The port of our proxy, where it shares the machine's network.
+    pub port: u16,
+}
+
+/// One way to make a wall.
+pub trait Backend: Send + Sync {
+    /// Its name.
+    fn kind(&self) -> BackendKind;
+    /// Where an agent behind it finds its folders.
+    fn places(&self, folder: &Folder) -> Places;
+    /// Whose network it is in.
+    fn network(&self) -> Network;
+    /// The same process, behind the wall.
+    fn confine(&self, spec: Spec, around: &Around<'_>) -> Confined;
+}
+
+/// The wall that was chosen.
+#[derive(Clone)]
+pub struct Isolation(Arc<Inner>);
+
+struct Inner {
+    backend: Box<dyn Backend>,
+    findings: Findings,
+    groups: Option<Groups>,
+    common: Grants,
+    tmp: u64,
+    port: u16,
+}
+
+/// A process that can be started behind its wall.
+pub struct Walled {
+    /// What to start.
+    pub confined: Confined,
+    /// Its control group, to be kept as long as it lives.
+    pub group: Option<Group>,
+}
+
+impl Isolation {
+    /// The backend.
+    pub fn backend(&self) -> BackendKind {
+        self.0.backend.kind()
+    }
+
+    /// Whether there is a wall at all.
+    pub fn is_walled(&self) -> bool {
+        self.backend() != BackendKind::None
+    }
+
+    /// What was found out about it.
+    pub fn findings(&self) -> &Findings {
+        &self.0.findings
+    }
+
+    /// Where an agent finds its folders.
+    pub fn places(&self, folder: &Folder) -> Places {
+        self.0.backend.places(folder)
+    }
+
+    /// The port at which an agent reaches our proxy.
+    pub fn proxy_port(&self) -> u16 {
+        match self.0.backend.network() {
+            Network::Own => INSIDE_PORT,
+            Network::Shared => self.0.port,
+        }
+    }
+
+    /// A process behind the wall.
+    ///
+    /// # Errors
+    ///
+    /// When its control group cannot be made.
+    pub fn confine(&self, spec: Spec, folder: &Folder, grants: &Grants) -> std::io::Result<Walled> {
+        let inner = &self.0;
+        let group = inner.groups.as_ref().map(Groups::make).transpose()?;
+        let grants = inner.common.with(grants);
+        let around = Around {
+            folder,
+            grants: &grants,
+            group: group.as_ref().map(Group::folder),
+            tmp: inner.tmp,
+            port: inner.port,
+        };
+        Ok(Walled {
+            confined: inner.backend.confine(spec, &around),
+            group,
+        })
+    }
+
+    /// What is in force, for a task's metadata, `/ready` and the card. Sessions that share a folder see each
+    /// other there.
+    pub fn describe(&self, shared: bool) -> Value {
+        let in_force: Vec<&str> = self
+            .findings()
+            .in_force()
+            .filter(|one| !(shared && *one == Guarantee::PeerSessions))
+            .map(Guarantee::as_str)
+            .collect();
+        json!({"backend": self.backend().as_str(), "guarantees": in_force})
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,256 @@
+//! Which wall: the strongest that gives what is required; if there is none, what is missing and why.
+
+use super::bubblewrap::Bubblewrap;
+use super::landlock::Landlock;
+use super::none::NoWall;
+use super::probe::Probe;
+use super::{Backend, BackendKind, Findings, Grants, Groups, Guarantee, Inner, Isolation};
+use crate::config::{self, Config};
+use crate::process::{Ended, Launcher};
+use crate::supervisor::{ABI, Confined, LAUNCHER_PROGRAM, Spec};
+use crate::workspace::Workspaces;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Where `bwrap` is looked for beside PATH.
+const USUAL: &str = "/usr/bin:/usr/local/bin:/bin";
+
+/// No wall gives what is required.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Error(String);
+
+/// A backend, tried out.
+struct Candidate {
+    backend: Box<dyn Backend>,
+    findings: Findings,
+}
+
+/// One that cannot serve, and why.
+struct Refused {
+    kind: BackendKind,
+    /// Guarantees that it does not give, each with the cause; or what keeps it from working at all.
+    missing: Vec<(Guarantee, String)>,
+    cause: Option<String>,
+}
+
+/// Takes the strongest wall that gives what is required.
+///
+/// # Errors
+///
+/// When none does: what is missing, why, what to do, and which key accepts less.
+pub async fn choose(
+    config: &Config,
+    launcher: &Launcher,
+    workspaces: &Workspaces,
+    path: &str,
+    port: u16,
+) -> Result<Isolation, Error> {
+    let wanted = &config.isolation;
+    let kinds: &[BackendKind] = match wanted.backend {
+        BackendKind::Auto => &[BackendKind::Bubblewrap, BackendKind::Landlock],
+        BackendKind::Bubblewrap => &[BackendKind::Bubblewrap],
+        BackendKind::Landlock => &[BackendKind::Landlock],
+        BackendKind::Container => &[BackendKind::Container],
+        BackendKind::None => &[BackendKind::None],
+    };
+    // Who asks for no wall has accepted that there is none, unless he wrote down what he requires.
+    let by_default = wanted.require == config::Isolation::default().require;
+    let required: &[Guarantee] = match wanted.backend {
+        BackendKind::None if by_default => &[],
+        _ => &wanted.require,
+    };
+    let groups = Groups::find(&wanted.limits);
+    let common = Grants::configured(&wanted.read, &wanted.write);
+    let landlock = version(launcher).await;
+    let mut refused = Vec::new();
+    for &kind in kinds {
+        let candidate = match make(kind, config, path, landlock) {
+            Ok(backend) => {
+                let probe = Probe {
+                    backend: &*backend,
+                    launcher,
+                    workspaces,
+                    state: &config.state_dir,
+                    grants: &common,
+                    groups: groups.as_ref().map_err(String::as_str),
+                    limits: &wanted.limits,
+                    port,
+                };
+                match probe.run().await {
+                    Ok(findings) => Ok(Candidate { backend, findings }),
+                    Err(failed) => Err(advise(kind, &failed.to_string())),
+                }
+            }
+            Err(cause) => Err(cause),
+        };
+        match candidate {
+            Err(cause) => refused.push(Refused {
+                kind,
+                missing: Vec::new(),
+                cause: Some(cause),
+            }),
+            Ok(Candidate { backend, findings }) => {
+                let missing: Vec<_> = required
+                    .iter()
+                    .filter_map(|one| Some((*one, findings.why_not(*one)?.to_owned())))
+                    .collect();
+                if missing.is_empty() {
+                    return Ok(Isolation(Arc::new(Inner {
+                        backend,
+                        findings,
+                        groups: groups.ok(),
+                        common,
+                        tmp: wanted.limits.tmp.get(),
+                        port,
+                    })));
+                }
+                refused.push(Refused {
+                    kind,
+                    missing,
+                    cause: None,
+                });
+            }
+        }
+    }
+    Err(Error(told(&refused, required)))
+}
+
+fn make(
+    kind: BackendKind,
+    config: &Config,
+    path: &str,
+    landlock: u32,
+) -> Result<Box<dyn Backend>, String> {
+    match kind {
+        BackendKind::None | BackendKind::Auto => Ok(Box::new(NoWall)),
+        BackendKind::Landlock if landlock == 0 => Err(
+            "this kernel has no Landlock, or a filter of system calls hides it; it came with Linux 5.13 and is \
+             switched on by `lsm=landlock,...` on the kernel's command line"
+                .to_owned(),
+        ),
+        BackendKind::Landlock => Ok(Box::new(Landlock::new(landlock))),
+        BackendKind::Bubblewrap => {
+            let program = find_bwrap(path).ok_or(
+                "the program `bwrap` is not there; install the package bubblewrap (0.8 or newer)",
+            )?;
+            let folder = config.state_dir.join("inside");
+            let backend = Bubblewrap::new(program, &folder, landlock)
+                .map_err(|error| format!("cannot write {}: {error}", folder.display()))?;
+            Ok(Box::new(backend))
+        }
+        BackendKind::Container => Err(
+            "the backend `container` is not part of this version".to_owned(),
+        ),
+    }
+}
+
+fn find_bwrap(path: &str) -> Option<PathBuf> {
+    std::env::split_paths(path)
+        .chain(std::env::split_paths(USUAL))
+        .map(|folder| folder.join("bwrap"))
+        .find(|candidate| candidate.is_absolute() && candidate.is_file())
+}
+
+/// The version of Landlock, told by a program that asks the kernel.
+async fn version(launcher: &Launcher) -> u32 {
+    let spec = Spec {
+        program: LAUNCHER_PROGRAM.to_owned(),
+        args: vec![ABI.to_owned()],
+        env: Vec::new(),
+        cwd: "/".to_owned(),
+    };
+    match launcher.spawn(&Confined::from(spec)).await {
+        Ok(mut process) => match process.control.ended().await {
+            Ended::Code(version) => u32::try_from(version).unwrap_or(0),
+            Ended::Signal(_) | Ended::Unclear => 0,
+        },
+        Err(_) => 0,
+    }
+}
+
+/// What is behind the words of a program that could not make its namespaces.
+fn advise(kind: BackendKind, words: &str) -> String {
+    if kind != BackendKind::Bubblewrap {
+        return words.to_owned();
+    }
+    let number = |path: &str| {
+        let text = std::fs::read_to_string(path).ok()?;
+        text.trim().parse::<u64>().ok()
+    };
+    let advice = if number("/proc/sys/user/max_user_namespaces") == Some(0) {
+        "user namespaces are off: set `sysctl user.max_user_namespaces` above 0"
+    } else if number("/proc/sys/kernel/unprivileged_userns_clone") == Some(0) {
+        "user namespaces are for root alone: set `sysctl kernel.unprivileged_userns_clone=1`"
+    } else if number("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") == Some(1) {
+        "AppArmor keeps user namespaces from programs without a profile: install the profile for bwrap \
+         (bwrap-userns-restrict of the package apparmor-profiles), or set \
+         `sysctl kernel.apparmor_restrict_unprivileged_userns=0`"
+    } else if Path::new("/.dockerenv").exists() || Path::new("/run/.containerenv").exists() {
+        "inside a container the engine's filter keeps new namespaces away; landlock works there"
+    } else if words.contains("Unknown option") {
+        "install a newer bubblewrap (0.8 or newer)"
+    } else {
+        "something keeps new namespaces away: a filter of system calls, or a security module"
+    };
+    format!("{words}; {advice}")
+}
+
+/// The whole story, for the operator.
+fn told(refused: &[Refused], required: &[Guarantee]) -> String {
+    let mut text = "no isolation gives what `isolation.require` asks for:\n".to_owned();
+    for one in refused {
+        let kind = one.kind.as_str();
+        if let Some(cause) = &one.cause {
+            let _ = writeln!(text, "  {kind}: {cause}");
+        }
+        for (guarantee, why) in &one.missing {
+            let why = explained(one.kind, *guarantee).map_or_else(
+                || why.clone(),
+                |reason| format!("{reason} ({why})"),
+            );
+            let _ = writeln!(text, "  {kind}: does not give `{guarantee}`: {why}");
+        }
+    }
+    // The one that lacks least.
+    let nearest = refused
+        .iter()
+        .filter(|one| one.cause.is_none())
+        .min_by_key(|one| one.missing.len());
+    if let Some(one) = nearest {
+        let lacks = |wanted: &Guarantee| one.missing.iter().any(|(missing, _)| missing == wanted);
+        let left: Vec<&str> = required
+            .iter()
+            .filter(|wanted| !lacks(wanted))
+            .map(|wanted| wanted.as_str())
+            .collect();
+        let lost: Vec<&str> = one.missing.iter().map(|(lost, _)| lost.as_str()).collect();
+        let _ = writeln!(
+            text,
+            "to accept less, without {}, by {}: `isolation.require: [{}]`",
+            lost.join(", "),
+            one.kind.as_str(),
+            left.join(", "),
+        );
+    }
+    text.push_str("to run without any wall: `isolation.backend: none` (--isolation none)");
+    text
+}
+
+/// Why a backend cannot give a guarantee, where that is known.
+fn explained(kind: BackendKind, guarantee: Guarantee) -> Option<&'static str> {
+    match (kind, guarantee) {
+        (BackendKind::Landlock, Guarantee::Processes) => {
+            Some("Landlock has no say over what /proc tells of other processes")
+        }
+        (BackendKind::Landlock, Guarantee::NetEgress | Guarantee::NetLoopback) => {
+            Some("Landlock rules TCP since its version 4 (Linux 6.7)")
+        }
+        (
+            BackendKind::Landlock,
+            Guarantee::PeerSessions | Guarantee::ServerMemory | Guarantee::UnixSockets,
+        ) => Some("Landlock rules signals and abstract sockets since its version 6 (Linux 6.12)"),
+        _ => None,
+    }
+}

@@ -1,0 +1,367 @@
+//! The filter of system calls: what no agent needs, and what gets around the rest of the wall.
+//!
+//! # How it works
+//!
+//! A small program of the kernel's packet filter language looks at the number of each call, and at its
+//! numeric arguments where that matters. Everything is allowed but what is named here; what is named
+//! fails with "operation not permitted", so that programs can go on without it.
+//!
+//! # Pitfalls
+//!
+//! Other numbers of the same calls must be closed as well: those of 32 bit programs, and x32's. `clone3`
+//! hides its flags in memory, so it does not exist here and libraries take `clone`. `io_uring` performs
+//! calls that no filter sees. TCP can be opened without `connect`: by sending with `MSG_FASTOPEN`; and
+//! Landlock knows plain TCP alone, so other protocols of the same family are closed.
+
+use libc::c_long;
+
+/// Whose network the agent is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Network {
+    /// A network of its own, where nobody else is.
+    Own,
+    /// The host's: only TCP, which Landlock restricts further, and no sockets in the file system.
+    Shared,
+}
+
+const LOAD: u16 = 0x20;
+const AND: u16 = 0x54;
+const EQUAL: u16 = 0x15;
+const AT_LEAST: u16 = 0x35;
+const ANY_BIT: u16 = 0x45;
+const RETURN: u16 = 0x06;
+
+const ALLOW: u32 = 0x7fff_0000;
+const KILL: u32 = 0x8000_0000;
+const FAIL: u32 = 0x0005_0000;
+
+/// Where in `struct seccomp_data` the number, the architecture and the low half of an argument stand.
+const NUMBER: u32 = 0;
+const ARCHITECTURE: u32 = 4;
+const fn argument(at: u32) -> u32 {
+    16 + at * 8
+}
+
+#[cfg(target_arch = "x86_64")]
+const THIS_ARCHITECTURE: u32 = 0xc000_003e;
+#[cfg(target_arch = "aarch64")]
+const THIS_ARCHITECTURE: u32 = 0xc000_00b7;
+
+/// Numbers from here on are x32's names for the same calls.
+const X32: u32 = 0x4000_0000;
+
+/// Namespaces of all kinds in the flags of `clone` and `unshare`.
+const NAMESPACES: u32 = 0x7e02_0080;
+const MSG_FASTOPEN: u32 = 0x2000_0000;
+const TCP_ULP: u32 = 31;
+const TIOCSTI: u32 = 0x5412;
+const TIOCLINUX: u32 = 0x541c;
+const SOCK_TYPE: u32 = 0xf;
+
+/// Calls that fail whatever their arguments are.
+const DENIED: &[c_long] = &[
+    // Other people's keys, tracing of the kernel, what the kernel could be made to do.
+    libc::SYS_add_key,
+    libc::SYS_keyctl,
+    libc::SYS_request_key,
+    libc::SYS_bpf,
+    libc::SYS_perf_event_open,
+    libc::SYS_userfaultfd,
+    libc::SYS_init_module,
+    libc::SYS_finit_module,
+    libc::SYS_delete_module,
+    libc::SYS_kexec_load,
+    libc::SYS_kexec_file_load,
+    libc::SYS_reboot,
+    libc::SYS_acct,
+    libc::SYS_swapon,
+    libc::SYS_swapoff,
+    libc::SYS_quotactl,
+    libc::SYS_syslog,
+    libc::SYS_settimeofday,
+    libc::SYS_clock_settime,
+    libc::SYS_clock_adjtime,
+    libc::SYS_adjtimex,
+    libc::SYS_sethostname,
+    libc::SYS_setdomainname,
+    libc::SYS_vhangup,
+    libc::SYS_fanotify_init,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_iopl,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_ioperm,
+    // Another root, other namespaces, files by handle.
+    libc::SYS_mount,
+    libc::SYS_umount2,
+    libc::SYS_pivot_root,
+    libc::SYS_chroot,
+    libc::SYS_open_tree,
+    libc::SYS_move_mount,
+    libc::SYS_fsopen,
+    libc::SYS_fsconfig,
+    libc::SYS_fsmount,
+    libc::SYS_fspick,
+    libc::SYS_mount_setattr,
+    libc::SYS_setns,
+    libc::SYS_open_by_handle_at,
+    // Other processes' memory and descriptors, for debuggers that nobody runs here.
+    libc::SYS_process_vm_readv,
+    libc::SYS_process_vm_writev,
+    libc::SYS_pidfd_getfd,
+    libc::SYS_kcmp,
+    // Calls that no filter sees.
+    libc::SYS_io_uring_setup,
+    libc::SYS_io_uring_enter,
+    libc::SYS_io_uring_register,
+];
+
+/// What processes of one user share without a file.
+const SHARED_MEMORY: &[c_long] = &[
+    libc::SYS_shmget,
+    libc::SYS_shmat,
+    libc::SYS_shmctl,
+    libc::SYS_msgget,
+    libc::SYS_msgsnd,
+    libc::SYS_msgrcv,
+    libc::SYS_msgctl,
+    libc::SYS_semget,
+    libc::SYS_semop,
+    libc::SYS_semtimedop,
+    libc::SYS_semctl,
+    libc::SYS_mq_open,
+    libc::SYS_mq_unlink,
+];
+
+/// Calls that change another process of the same user, and which argument names it.
+const OF_OTHERS: &[(c_long, u32)] = &[
+    (libc::SYS_prlimit64, 0),
+    (libc::SYS_setpriority, 1),
+    (libc::SYS_ioprio_set, 1),
+    (libc::SYS_sched_setaffinity, 0),
+    (libc::SYS_sched_setscheduler, 0),
+    (libc::SYS_sched_setparam, 0),
+    (libc::SYS_sched_setattr, 0),
+];
+
+/// The instructions so far.
+#[derive(Default)]
+struct Program(Vec<[u8; 8]>);
+
+impl Program {
+    fn push(&mut self, code: u16, yes: u8, no: u8, value: u32) {
+        let [a, b] = code.to_ne_bytes();
+        let [c, d, e, f] = value.to_ne_bytes();
+        self.0.push([a, b, yes, no, c, d, e, f]);
+    }
+
+    fn fail(&mut self, error: i32) {
+        self.push(RETURN, 0, 0, FAIL | error.unsigned_abs());
+    }
+
+    /// These instructions are for one call alone; afterwards the number is there again.
+    fn call(&mut self, number: c_long, body: impl FnOnce(&mut Self)) {
+        let mut inside = Self::default();
+        body(&mut inside);
+        inside.push(LOAD, 0, 0, NUMBER);
+        let over = u8::try_from(inside.0.len()).expect("the rules of one call are few");
+        let number = u32::try_from(number).expect("numbers of calls are small");
+        self.push(EQUAL, 0, over, number);
+        self.0.append(&mut inside.0);
+    }
+
+    /// Fails when the argument, masked, has this value.
+    fn fail_if(&mut self, at: u32, mask: u32, value: u32) {
+        self.push(LOAD, 0, 0, argument(at));
+        self.push(AND, 0, 0, mask);
+        self.push(EQUAL, 0, 1, value);
+        self.fail(libc::EPERM);
+    }
+
+    /// Fails when any of these bits is set in the argument.
+    fn fail_if_any(&mut self, at: u32, bits: u32) {
+        self.push(LOAD, 0, 0, argument(at));
+        self.push(ANY_BIT, 0, 1, bits);
+        self.fail(libc::EPERM);
+    }
+
+    /// Fails unless the argument, masked, is one of these.
+    fn fail_unless(&mut self, at: u32, mask: u32, values: &[u32]) {
+        self.push(LOAD, 0, 0, argument(at));
+        self.push(AND, 0, 0, mask);
+        for (place, value) in values.iter().enumerate() {
+            let over = u8::try_from(values.len() - place).expect("few values");
+            self.push(EQUAL, over, 0, *value);
+        }
+        self.fail(libc::EPERM);
+    }
+}
+
+fn constant(value: i32) -> u32 {
+    value.unsigned_abs()
+}
+
+/// The filter, as instructions of eight bytes.
+pub fn filter(network: Network) -> Vec<u8> {
+    let mut program = Program::default();
+    program.push(LOAD, 0, 0, ARCHITECTURE);
+    program.push(EQUAL, 1, 0, THIS_ARCHITECTURE);
+    program.push(RETURN, 0, 0, KILL);
+    program.push(LOAD, 0, 0, NUMBER);
+    if cfg!(target_arch = "x86_64") {
+        program.push(AT_LEAST, 0, 1, X32);
+        program.fail(libc::ENOSYS);
+    }
+    program.call(libc::SYS_clone3, |call| call.fail(libc::ENOSYS));
+    program.call(libc::SYS_clone, |call| call.fail_if_any(0, NAMESPACES));
+    program.call(libc::SYS_unshare, |call| call.fail_if_any(0, NAMESPACES));
+    program.call(libc::SYS_ioctl, |call| {
+        // Typing on somebody's terminal.
+        call.fail_if(1, u32::MAX, TIOCSTI);
+        call.fail_if(1, u32::MAX, TIOCLINUX);
+    });
+    sockets(&mut program, network);
+    for number in DENIED {
+        program.call(*number, |call| call.fail(libc::EPERM));
+    }
+    program.push(RETURN, 0, 0, ALLOW);
+    program.0.concat()
+}
+
+fn sockets(program: &mut Program, network: Network) {
+    let [inet, inet6, unix, netlink] =
+        [libc::AF_INET, libc::AF_INET6, libc::AF_UNIX, libc::AF_NETLINK].map(constant);
+    let stream = constant(libc::SOCK_STREAM);
+    let tcp = constant(libc::IPPROTO_TCP);
+    match network {
+        // Families with ways out of any namespace, like those to the host of a virtual machine, are not here.
+        Network::Own => program.call(libc::SYS_socket, |call| {
+            call.fail_unless(0, u32::MAX, &[unix, inet, inet6, netlink]);
+        }),
+        Network::Shared => {
+            program.call(libc::SYS_socket, |call| {
+                call.fail_unless(0, u32::MAX, &[inet, inet6, netlink]);
+                // Netlink tells addresses and routes, which libraries ask for; nothing else of it, and of the
+                // others TCP alone.
+                call.push(LOAD, 0, 0, argument(0));
+                call.push(EQUAL, 0, 4, netlink);
+                call.push(LOAD, 0, 0, argument(2));
+                call.push(EQUAL, 1, 0, constant(libc::NETLINK_ROUTE));
+                call.fail(libc::EPERM);
+                call.push(RETURN, 0, 0, ALLOW);
+                call.fail_unless(1, SOCK_TYPE, &[stream]);
+                call.fail_unless(2, u32::MAX, &[0, tcp]);
+            });
+            program.call(libc::SYS_socketpair, |call| {
+                // A pair of datagram sockets can still send to a path.
+                call.fail_unless(1, SOCK_TYPE, &[stream]);
+            });
+            // Without `bind` it takes a port by itself, on all addresses.
+            program.call(libc::SYS_listen, |call| call.fail(libc::EPERM));
+            // Memory, queues and semaphores that all processes of a user share, whatever their wall.
+            for number in SHARED_MEMORY {
+                program.call(*number, |call| call.fail(libc::EPERM));
+            }
+            // Limits, priority and cores of others; 0 is oneself.
+            for (number, who) in OF_OTHERS {
+                program.call(*number, |call| {
+                    call.push(LOAD, 0, 0, argument(*who));
+                    call.push(EQUAL, 1, 0, 0);
+                    call.fail(libc::EPERM);
+                });
+            }
+            program.call(libc::SYS_sendto, |call| call.fail_if_any(3, MSG_FASTOPEN));
+            program.call(libc::SYS_sendmsg, |call| call.fail_if_any(2, MSG_FASTOPEN));
+            program.call(libc::SYS_sendmmsg, |call| call.fail_if_any(3, MSG_FASTOPEN));
+            program.call(libc::SYS_setsockopt, |call| {
+                // Another protocol over the same socket.
+                call.push(LOAD, 0, 0, argument(1));
+                call.push(EQUAL, 0, 4, tcp);
+                call.fail_if(2, u32::MAX, TCP_ULP);
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    /// What the filter says to a call, by a machine that knows the instructions it is made of.
+    fn says(network: Network, number: c_long, arguments: &[(u32, u32)]) -> u32 {
+        let program = filter(network);
+        let program: Vec<&[u8]> = program.chunks(8).collect();
+        let arguments: BTreeMap<u32, u32> = arguments.iter().copied().collect();
+        let (mut at, mut held) = (0, 0);
+        loop {
+            let one = program[at];
+            let code = u16::from_ne_bytes([one[0], one[1]]);
+            let value = u32::from_ne_bytes([one[4], one[5], one[6], one[7]]);
+            let jump = |yes: bool| usize::from(if yes { one[2] } else { one[3] });
+            at += 1;
+            match code {
+                LOAD => {
+                    held = match value {
+                        NUMBER => u32::try_from(number).unwrap(),
+                        ARCHITECTURE => THIS_ARCHITECTURE,
+                        offset => arguments.get(&((offset - 16) / 8)).copied().unwrap_or(0),
+                    }
+                }
+                AND => held &= value,
+                EQUAL => at += jump(held == value),
+                AT_LEAST => at += jump(held >= value),
+                ANY_BIT => at += jump(held & value != 0),
+                RETURN => return value,
+                other => panic!("no such instruction: {other:x}"),
+            }
+        }
+    }
+
+    const NOT_PERMITTED: u32 = FAIL | 1;
+
+    #[test]
+    fn ordinary_calls_pass() {
+        for network in [Network::Own, Network::Shared] {
+            for number in [libc::SYS_read, libc::SYS_openat, libc::SYS_execve, libc::SYS_ptrace] {
+                assert_eq!(says(network, number, &[]), ALLOW);
+            }
+            assert_eq!(says(network, libc::SYS_clone, &[(0, 17)]), ALLOW);
+            assert_eq!(says(network, libc::SYS_ioctl, &[(1, 0x5413)]), ALLOW);
+            assert_eq!(says(network, libc::SYS_socket, &[(0, 2), (1, 0x80801)]), ALLOW);
+            assert_eq!(says(network, libc::SYS_socket, &[(0, 16), (1, 3)]), ALLOW);
+            assert_eq!(says(network, libc::SYS_socketpair, &[(0, 1), (1, 1)]), ALLOW);
+            assert_eq!(says(network, libc::SYS_sendto, &[(3, 0x4000)]), ALLOW);
+            assert_eq!(says(network, libc::SYS_setsockopt, &[(1, 6), (2, 1)]), ALLOW);
+            assert_eq!(says(network, libc::SYS_setsockopt, &[(1, 1), (2, TCP_ULP)]), ALLOW);
+        }
+    }
+
+    #[test]
+    fn new_namespaces_and_the_calls_that_hide_their_flags_fail() {
+        for network in [Network::Own, Network::Shared] {
+            assert_eq!(says(network, libc::SYS_clone, &[(0, 0x1000_0011)]), NOT_PERMITTED);
+            assert_eq!(says(network, libc::SYS_unshare, &[(0, 0x2_0000)]), NOT_PERMITTED);
+            assert_eq!(says(network, libc::SYS_clone3, &[]), FAIL | 38);
+            for number in DENIED {
+                assert_eq!(says(network, *number, &[]), NOT_PERMITTED);
+            }
+        }
+    }
+
+    #[test]
+    fn in_the_hosts_network_there_is_tcp_alone() {
+        let socket = |family: u32, kind: u32, protocol: u32| {
+            let arguments = [(0, family), (1, kind), (2, protocol)];
+            says(Network::Shared, libc::SYS_socket, &arguments)
+        };
+        assert_eq!(socket(10, 1, 6), ALLOW);
+        for (family, kind, protocol) in [(1, 1, 0), (2, 2, 0), (2, 1, 262), (2, 3, 1), (17, 3, 0), (40, 1, 0), (16, 3, 9), (43, 1, 0)] {
+            assert_eq!(socket(family, kind, protocol), NOT_PERMITTED, "{family} {kind} {protocol}");
+        }
+        let shared = |number, arguments: &[(u32, u32)]| says(Network::Shared, number, arguments);
+        assert_eq!(shared(libc::SYS_socketpair, &[(0, 1), (1, 2)]), NOT_PERMITTED);
+        assert_eq!(shared(libc::SYS_sendto, &[(3, MSG_FASTOPEN)]), NOT_PERMITTED);
+        assert_eq!(shared(libc::SYS_sendmsg, &[(2, MSG_FASTOPEN)]), NOT_PERMITTED);
+        assert_eq!(shared(libc::SYS_setsockopt, &[(1, 6), (2, TCP_ULP)]), NOT_PERMITTED);
+    }
+}

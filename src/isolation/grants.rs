@@ -1,0 +1,291 @@
+//! What an agent must be able to read in order to run: its program, the interpreter of that, PATH,
+//! certificates, and what the operator named.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::Read;
+use std::path::{Component, Path, PathBuf};
+
+/// Folders of the system's programs and libraries, as far as they are there.
+pub const SYSTEM: [&str; 10] = [
+    "/usr",
+    "/bin",
+    "/sbin",
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/libx32",
+    "/nix/store",
+    "/gnu/store",
+    "/run/current-system",
+];
+
+/// What programs read below `/etc`, as far as it is there. Nothing that tells of this machine, its users
+/// or its network, and nothing that only its administrator may read.
+pub const ETC: [&str; 34] = [
+    "alternatives",
+    "bash.bashrc",
+    "ca-certificates",
+    "ca-certificates.conf",
+    "crypto-policies",
+    "debian_version",
+    "fonts",
+    "gai.conf",
+    "gitconfig",
+    "host.conf",
+    "inputrc",
+    "java-17-openjdk",
+    "java-21-openjdk",
+    "ld.so.cache",
+    "ld.so.conf",
+    "ld.so.conf.d",
+    "localtime",
+    "magic",
+    "maven",
+    "mime.types",
+    "nsswitch.conf",
+    "os-release",
+    "perl",
+    "pki/ca-trust",
+    "pki/tls",
+    "profile",
+    "protocols",
+    "python3",
+    "python3.11",
+    "python3.12",
+    "python3.13",
+    "services",
+    "ssl/certs",
+    "ssl/openssl.cnf",
+];
+
+/// Variables that name files which an agent is meant to read.
+const FILE_VARIABLES: [&str; 10] = [
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "NODE_EXTRA_CA_CERTS",
+    "REQUESTS_CA_BUNDLE",
+    "CURL_CA_BUNDLE",
+    "GOOGLE_APPLICATION_CREDENTIALS",
+    "AWS_CONFIG_FILE",
+    "AWS_SHARED_CREDENTIALS_FILE",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "OPENCODE_CONFIG",
+];
+
+/// Links that are followed from a program to its file.
+const LINKS: usize = 16;
+
+/// The first line of a script is not longer.
+const SHEBANG: u64 = 256;
+
+/// What an agent may read and write beside its session's folders and the system's programs.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Grants {
+    /// Files and folders, by their own paths.
+    pub read: BTreeSet<PathBuf>,
+    /// Folders, by their own paths.
+    pub write: BTreeSet<PathBuf>,
+    /// Links and where they point.
+    pub links: BTreeSet<(PathBuf, PathBuf)>,
+}
+
+impl Grants {
+    /// What everybody may, as it is configured.
+    pub fn configured(read: &[PathBuf], write: &[PathBuf]) -> Self {
+        let mut grants = Self::default();
+        for path in read {
+            grants.read(path);
+        }
+        for path in write {
+            // As it really is, so that a link in the way leads nowhere else.
+            grants
+                .write
+                .extend(fs::canonicalize(path).ok().filter(|path| path.is_dir()));
+        }
+        grants
+    }
+
+    /// A file or folder, if it is there and not the system's anyway.
+    pub fn read(&mut self, path: &Path) {
+        if path.is_absolute() && !is_system(path) && path.exists() {
+            self.read.insert(path.to_owned());
+        }
+    }
+
+    /// A program: the links to it, its file, what it was installed with, and its interpreter.
+    pub fn program(&mut self, program: &Path, path: &str) {
+        let mut at = program.to_owned();
+        for _ in 0..LINKS {
+            if let Some(root) = installation(&at) {
+                self.read(&root);
+            }
+            let Ok(target) = fs::read_link(&at) else {
+                break;
+            };
+            let target = normal(&at.parent().unwrap_or(Path::new("/")).join(target));
+            if !is_system(&at) && installation(&at).is_none() {
+                self.links.insert((at, target.clone()));
+            }
+            at = target;
+        }
+        if installation(&at).is_none() {
+            self.read(&at);
+        }
+        // Through links of folders in the way it may really lie elsewhere.
+        if let Ok(real) = fs::canonicalize(&at)
+            && real != at
+        {
+            self.read(&installation(&real).unwrap_or(real));
+        }
+        if let Some(interpreter) = interpreter(&at, path)
+            && interpreter != at
+        {
+            self.program(&interpreter, path);
+        }
+    }
+
+    /// The folders of PATH, which hold nothing but programs; never a HOME itself, nor what anybody may write.
+    pub fn path(&mut self, path: &str, home: Option<&Path>) {
+        for folder in std::env::split_paths(path) {
+            let is_home = home.is_some_and(|home| home.starts_with(&folder));
+            if !is_home && folder.is_dir() && !is_public(&folder) && folder != Path::new("/") {
+                self.read(&folder);
+            }
+        }
+    }
+
+    /// Files that variables name for the agent to read.
+    pub fn variables(&mut self, env: &[(String, String)]) {
+        for (name, value) in env {
+            if FILE_VARIABLES.contains(&name.as_str()) {
+                self.read(Path::new(value));
+            }
+        }
+    }
+
+    /// Files that its arguments name.
+    pub fn arguments(&mut self, args: &[String]) {
+        for argument in args {
+            let path = Path::new(argument);
+            if path.is_absolute() && path.is_file() {
+                self.read(path);
+            }
+        }
+    }
+
+    /// These and those.
+    pub fn with(&self, other: &Self) -> Self {
+        let mut all = self.clone();
+        all.read.extend(other.read.iter().cloned());
+        all.write.extend(other.write.iter().cloned());
+        all.links.extend(other.links.iter().cloned());
+        all
+    }
+}
+
+/// Whether the system's programs and libraries lie there.
+fn is_system(path: &Path) -> bool {
+    SYSTEM.iter().any(|system| path.starts_with(system))
+}
+
+/// Whether anybody may write there.
+fn is_public(folder: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    fs::metadata(folder).is_ok_and(|metadata| metadata.permissions().mode() & 0o002 != 0)
+}
+
+/// The outermost `node_modules` that a path lies in: packages read each other there.
+fn installation(path: &Path) -> Option<PathBuf> {
+    let mut root = PathBuf::new();
+    for part in path.components() {
+        root.push(part);
+        if part == Component::Normal("node_modules".as_ref()) {
+            return Some(root);
+        }
+    }
+    None
+}
+
+/// A path without `.` and `..`, as text.
+fn normal(path: &Path) -> PathBuf {
+    let mut normal = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir => {
+                normal.pop();
+            }
+            other => normal.push(other),
+        }
+    }
+    normal
+}
+
+/// The program that a script's first line names.
+fn interpreter(script: &Path, path: &str) -> Option<PathBuf> {
+    let mut head = Vec::new();
+    fs::File::open(script)
+        .ok()?
+        .take(SHEBANG)
+        .read_to_end(&mut head)
+        .ok()?;
+    let line = head.strip_prefix(b"#!")?.split(|&byte| byte == b'\n').next()?;
+    let line = std::str::from_utf8(line).ok()?;
+    let mut words = line.split_whitespace().filter(|word| *word != "-S");
+    let first = Path::new(words.next()?);
+    if first.file_name()? != "env" {
+        return Some(first.to_owned());
+    }
+    let name = words.next()?;
+    std::env::split_paths(path)
+        .map(|folder| folder.join(name))
+        .find(|candidate| candidate.is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    #[test]
+    fn a_program_of_npm_brings_all_that_it_was_installed_with() {
+        let root = tempfile::tempdir().unwrap();
+        let modules = root.path().join("lib/node_modules");
+        let bin = root.path().join("bin");
+        fs::create_dir_all(modules.join("tool")).unwrap();
+        fs::create_dir(&bin).unwrap();
+        fs::write(modules.join("tool/main.js"), "#!/usr/bin/env runner\n").unwrap();
+        fs::write(bin.join("runner"), "\x7fELF").unwrap();
+        symlink("../lib/node_modules/tool/main.js", bin.join("tool")).unwrap();
+        let mut grants = Grants::default();
+        grants.program(&bin.join("tool"), bin.to_str().unwrap());
+        assert_eq!(grants.read, BTreeSet::from([modules.clone(), bin.join("runner")]));
+        let link = (bin.join("tool"), modules.join("tool/main.js"));
+        assert_eq!(grants.links, BTreeSet::from([link]));
+    }
+
+    #[test]
+    fn a_program_in_a_folder_of_other_things_is_granted_alone() {
+        let root = tempfile::tempdir().unwrap();
+        let bot = root.path().join("bot.sh");
+        fs::write(&bot, "#!/bin/sh\n").unwrap();
+        fs::write(root.path().join(".env"), "SECRET=1").unwrap();
+        let mut grants = Grants::default();
+        grants.program(&bot, "/usr/bin");
+        assert_eq!(grants.read, BTreeSet::from([bot]));
+    }
+
+    #[test]
+    fn a_folder_of_path_that_anybody_may_write_or_that_is_a_home_is_not_granted() {
+        let root = tempfile::tempdir().unwrap();
+        let (open, home) = (root.path().join("open"), root.path().join("home"));
+        fs::create_dir(&open).unwrap();
+        fs::create_dir_all(home.join("bin")).unwrap();
+        fs::set_permissions(&open, PermissionsExt::from_mode(0o777)).unwrap();
+        let path = format!("{}:{}:{}/bin:/usr/bin", open.display(), home.display(), home.display());
+        let mut grants = Grants::default();
+        grants.path(&path, Some(&home));
+        assert_eq!(grants.read, BTreeSet::from([home.join("bin")]));
+    }
+}

@@ -1,0 +1,106 @@
+//! Rules of the kernel on the agent's own process: no privileges are needed to put them up, so this is the
+//! wall inside of containers and pods.
+//!
+//! # Pitfalls
+//!
+//! Landlock has no say over what `/proc` tells of other processes, nor over `stat`, `chmod` and their like:
+//! `docs/isolation.md` has what that means. It rules TCP by port alone, wherever the port is, and loopback
+//! is everybody's: so exactly one port is open, our proxy's, and it asks for the session's own credentials.
+
+use super::filter::{Network, filter};
+use super::grants::{ETC, SYSTEM};
+use super::wall::{Place, Rules, Wall};
+use super::{Around, Backend, Places};
+use crate::config::BackendKind;
+use crate::supervisor::{Confined, FIRST_ALONG, OWN_PROGRAM, Spec};
+use crate::workspace::Folder;
+use std::path::Path;
+
+/// Further files of the system that agents read by this backend, because the root is the machine's own.
+const ALSO: [&str; 6] = [
+    "/etc/passwd",
+    "/etc/group",
+    "/etc/hosts",
+    "/proc",
+    "/sys/devices/system/cpu",
+    "/sys/fs/cgroup",
+];
+
+const DEVICES: [&str; 6] = [
+    "/dev/null",
+    "/dev/zero",
+    "/dev/full",
+    "/dev/random",
+    "/dev/urandom",
+    "/dev/tty",
+];
+
+/// What is around every session.
+pub(super) struct Landlock {
+    version: u32,
+}
+
+impl Landlock {
+    /// With this version of Landlock.
+    pub(super) fn new(version: u32) -> Self {
+        Self { version }
+    }
+}
+
+impl Backend for Landlock {
+    fn kind(&self) -> BackendKind {
+        BackendKind::Landlock
+    }
+
+    fn places(&self, folder: &Folder) -> Places {
+        Places {
+            workspace: folder.workspace_text(),
+            home: folder.home_text(),
+            tmp: folder.home_text(),
+        }
+    }
+
+    fn network(&self) -> Network {
+        Network::Shared
+    }
+
+    fn confine(&self, spec: Spec, around: &Around<'_>) -> Confined {
+        let places = |paths: &[&str]| -> Vec<Place> {
+            let paths = paths.iter();
+            paths.filter_map(|path| Place::of(Path::new(path))).collect()
+        };
+        let mut rules = Rules {
+            read: places(&SYSTEM),
+            devices: places(&DEVICES),
+            port: Some(around.port),
+            ..Rules::default()
+        };
+        rules.read.extend(places(&ALSO));
+        let etc = ETC.iter().map(|name| Path::new("/etc").join(name));
+        rules.read.extend(etc.filter_map(|path| Place::of(&path)));
+        let read = around.grants.read.iter();
+        rules.read.extend(read.filter_map(|path| Place::of(path)));
+        if spec.program == OWN_PROGRAM {
+            let along = format!("/proc/self/fd/{FIRST_ALONG}");
+            rules.read.push(Place::file(along));
+        }
+        let write = around.grants.write.iter();
+        rules.write.extend(write.filter_map(|path| Place::of(path)));
+        rules.write.extend([
+            Place::folder(around.folder.workspace_text()),
+            Place::folder(around.folder.home_text()),
+        ]);
+        let mut wall = Wall::default();
+        if let Some(group) = around.group {
+            wall.group(group);
+        }
+        wall.no_privileges();
+        wall.landlock(self.version, &rules);
+        wall.filter(&filter(Network::Shared));
+        Confined {
+            spec,
+            wall: wall.into_bytes(),
+            inner: None,
+        }
+    }
+}

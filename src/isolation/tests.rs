@@ -1,0 +1,122 @@
+//! Both walls around real processes.
+
+use super::bubblewrap::Bubblewrap;
+use super::landlock::Landlock;
+use super::*;
+use crate::process::{Ended, Launcher, Process};
+use crate::supervisor::Word;
+use tempfile::TempDir;
+use tokio::io::AsyncReadExt;
+
+struct Room {
+    root: TempDir,
+    folder: Folder,
+    launcher: Launcher,
+    backend: Box<dyn Backend>,
+}
+
+impl Room {
+    fn new(make: impl FnOnce(&Path) -> Box<dyn Backend>) -> Self {
+        let root = tempfile::tempdir().unwrap();
+        let backend = make(&root.path().join("inside"));
+        let folder = Folder::at(&root.path().join("work"), &root.path().join("home"));
+        Self {
+            folder,
+            launcher: Launcher::start().unwrap(),
+            backend,
+            root,
+        }
+    }
+
+    fn bubblewrap() -> Self {
+        Self::new(|inside| Box::new(Bubblewrap::new("/usr/bin/bwrap".into(), inside, 7).unwrap()))
+    }
+
+    fn landlock() -> Self {
+        Self::new(|_| Box::new(Landlock::new(7)))
+    }
+
+    async fn start(&self, script: &str) -> Process {
+        let places = self.backend.places(&self.folder);
+        let spec = Spec {
+            program: "/bin/sh".to_owned(),
+            args: vec!["-c".to_owned(), script.to_owned()],
+            env: vec![
+                ("PATH".to_owned(), "/usr/bin:/bin".to_owned()),
+                ("SECRET".to_owned(), "in the environment".to_owned()),
+            ],
+            cwd: places.workspace,
+        };
+        let around = Around {
+            folder: &self.folder,
+            grants: &Grants::default(),
+            group: None,
+            tmp: 1 << 20,
+            port: 1,
+        };
+        let confined = self.backend.confine(spec, &around);
+        self.launcher.spawn(&confined).await.unwrap()
+    }
+
+    async fn says(&self, script: &str) -> String {
+        let mut process = self.start(script).await;
+        let mut text = String::new();
+        process.stdout.read_to_string(&mut text).await.unwrap();
+        process.stderr.read_to_string(&mut text).await.unwrap();
+        assert!(matches!(process.control.ended().await, Ended::Code(_)));
+        text
+    }
+}
+
+#[tokio::test]
+async fn behind_both_walls_a_process_has_its_folders_its_environment_and_its_exit_code() {
+    for room in [Room::bubblewrap(), Room::landlock()] {
+        let mut process = room
+            .start("echo hello > file && cat file && echo \"$SECRET\"; exit 7")
+            .await;
+        let mut text = String::new();
+        process.stdout.read_to_string(&mut text).await.unwrap();
+        assert_eq!(text, "hello\nin the environment\n");
+        assert_eq!(process.control.ended().await, Ended::Code(7));
+        assert_eq!(process.listener.is_some(), room.backend.network() == Network::Own);
+        let written = std::fs::read_to_string(room.root.path().join("work/file"));
+        assert_eq!(written.unwrap(), "hello\n");
+    }
+}
+
+#[tokio::test]
+async fn inside_of_bubblewrap_paths_and_user_are_always_the_same() {
+    let room = Room::bubblewrap();
+    let said = room.says("pwd; id -un; hostname; ls /").await;
+    assert_eq!(
+        said,
+        "/workspace\nagent\nagent\nbin\ndev\netc\nhome\nlib\nlib64\nproc\nrun\nsbin\ntmp\nusr\nvar\nworkspace\n"
+    );
+}
+
+#[tokio::test]
+async fn nothing_secret_stands_among_the_arguments_of_what_makes_the_namespaces() {
+    let room = Room::bubblewrap();
+    let process = room.start("sleep 60").await;
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.pid)).unwrap();
+    let parent = stat.rsplit_once(") ").unwrap().1.split(' ').nth(1).unwrap();
+    let line = std::fs::read_to_string(format!("/proc/{parent}/cmdline")).unwrap();
+    assert!(line.contains("bwrap"), "{line}");
+    assert!(!line.contains("in the environment"), "{line}");
+}
+
+#[tokio::test]
+async fn sigterm_reaches_the_agent_behind_both_walls() {
+    for room in [Room::bubblewrap(), Room::landlock()] {
+        let mut process = room
+            .start("trap 'echo ending; exit 3' TERM; echo ready; while :; do sleep 0.01; done")
+            .await;
+        let mut ready = [0; 6];
+        process.stdout.read_exact(&mut ready).await.unwrap();
+        process.control.say(Word::Terminate);
+        let mut text = String::new();
+        process.stdout.read_to_string(&mut text).await.unwrap();
+        assert_eq!(text, "ending\n");
+        assert_eq!(process.control.ended().await, Ended::Code(3));
+    }
+}

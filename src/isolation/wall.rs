@@ -1,0 +1,229 @@
+//! The wall that an agent's process puts around itself: limits, capabilities, Landlock, system calls.
+//!
+//! It is composed here, as records that `launcher/wall.rs` applies one after the other. Landlock's words
+//! are those of `linux/landlock.h`; which of them exist depends on the version that the kernel tells.
+
+use std::path::{Path, PathBuf};
+
+/// Version of Landlock whose words are known here; a newer kernel is used like this one.
+const KNOWN: u32 = 7;
+
+/// Reading files and folders, and executing.
+const READ: u64 = EXECUTE | READ_FILE | READ_DIR;
+const EXECUTE: u64 = 1;
+const WRITE_FILE: u64 = 1 << 1;
+const READ_FILE: u64 = 1 << 2;
+const READ_DIR: u64 = 1 << 3;
+/// Everything that version 1 knows: these and removing and making.
+const VERSION_1: u64 = (1 << 13) - 1;
+const REFER: u64 = 1 << 13;
+const TRUNCATE: u64 = 1 << 14;
+const IOCTL_DEV: u64 = 1 << 15;
+/// What a rule on a file that is no folder may name.
+const OF_FILES: u64 = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE | IOCTL_DEV;
+const BIND_TCP: u64 = 1;
+const CONNECT_TCP: u64 = 1 << 1;
+const ABSTRACT_SOCKETS_AND_SIGNALS: u64 = 0b11;
+
+/// Records of `launcher/wall.rs`.
+#[derive(Debug, Clone, Copy)]
+#[repr(u32)]
+enum Record {
+    Limit = 1,
+    NoCapabilities = 2,
+    Rules = 3,
+    Path = 4,
+    Port = 5,
+    Restrict = 6,
+    Filter = 7,
+    Listen = 8,
+    NoNewPrivileges = 9,
+    Group = 10,
+    Keep = 11,
+}
+
+/// The records so far.
+#[derive(Debug, Clone, Default)]
+pub struct Wall(Vec<u8>);
+
+/// A path as the agent sees it, and whether it is a folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    path: PathBuf,
+    folder: bool,
+}
+
+/// What Landlock lets through.
+#[derive(Debug, Clone, Default)]
+pub struct Rules {
+    /// Files and folders that may be read and executed.
+    pub read: Vec<Place>,
+    /// Files and folders that may be changed as well.
+    pub write: Vec<Place>,
+    /// Devices that may be read and written.
+    pub devices: Vec<Place>,
+    /// The one port that may be connected to; none restricts no ports.
+    pub port: Option<u16>,
+}
+
+impl Place {
+    /// A folder, wherever the agent will find it.
+    pub fn folder(path: impl Into<PathBuf>) -> Self {
+        Self {
+            path: path.into(),
+            folder: true,
+        }
+    }
+
+    /// A file, wherever the agent will find it.
+    pub fn file(path: impl Into<PathBuf>) -> Self {
+        Self {
+            path: path.into(),
+            folder: false,
+        }
+    }
+
+    /// A path of this machine; none where nothing is there.
+    pub fn of(path: &Path) -> Option<Self> {
+        let folder = std::fs::metadata(path).ok()?.is_dir();
+        Some(Self {
+            path: path.to_owned(),
+            folder,
+        })
+    }
+}
+
+impl Wall {
+    fn record(&mut self, record: Record, payload: &[u8]) -> &mut Self {
+        let length = u32::try_from(payload.len()).expect("a record is short");
+        self.0.extend((record as u32).to_ne_bytes());
+        self.0.extend(length.to_ne_bytes());
+        self.0.extend(payload);
+        self.0.resize(self.0.len().next_multiple_of(8), 0);
+        self
+    }
+
+    fn words<const N: usize>(&mut self, record: Record, words: [u64; N]) -> &mut Self {
+        let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
+        self.record(record, &bytes)
+    }
+
+    /// The bytes that go to the supervisor.
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.0
+    }
+
+    /// Soft and hard limit of a resource.
+    pub fn limit(&mut self, resource: u32, most: u64) -> &mut Self {
+        self.words(Record::Limit, [u64::from(resource), most, most])
+    }
+
+    /// No capabilities and no way to new privileges.
+    pub fn no_privileges(&mut self) -> &mut Self {
+        self.record(Record::NoCapabilities, &[]);
+        self.record(Record::NoNewPrivileges, &[])
+    }
+
+    /// Joins a control group, by its folder.
+    pub fn group(&mut self, folder: &Path) -> &mut Self {
+        let path = text_of(&folder.join("cgroup.procs"));
+        self.record(Record::Group, &path)
+    }
+
+    /// Makes a listener on this port of loopback and hands it out.
+    pub fn listen(&mut self, port: u16) -> &mut Self {
+        self.words(Record::Listen, [u64::from(port)])
+    }
+
+    /// What came along stays open when the program is executed.
+    pub fn keep(&mut self) -> &mut Self {
+        self.record(Record::Keep, &[])
+    }
+
+    /// A filter of system calls: instructions of eight bytes.
+    pub fn filter(&mut self, instructions: &[u8]) -> &mut Self {
+        self.record(Record::Filter, instructions)
+    }
+
+    /// Landlock, as far as this version of it goes; nothing where there is none.
+    pub fn landlock(&mut self, version: u32, rules: &Rules) -> &mut Self {
+        let version = version.min(KNOWN);
+        if version == 0 {
+            return self;
+        }
+        let mut files = VERSION_1;
+        for (since, right) in [(2, REFER), (3, TRUNCATE), (5, IOCTL_DEV)] {
+            files |= if version >= since { right } else { 0 };
+        }
+        let ports = if rules.port.is_some() && version >= 4 {
+            BIND_TCP | CONNECT_TCP
+        } else {
+            0
+        };
+        match version {
+            1..=3 => self.words(Record::Rules, [files]),
+            4..=5 => self.words(Record::Rules, [files, ports]),
+            _ => self.words(Record::Rules, [files, ports, ABSTRACT_SOCKETS_AND_SIGNALS]),
+        };
+        let devices = READ_FILE | WRITE_FILE | IOCTL_DEV;
+        let lists = [
+            (&rules.read, READ & files),
+            (&rules.write, files),
+            (&rules.devices, devices & files),
+        ];
+        for (paths, access) in lists {
+            for place in paths {
+                let access = if place.folder {
+                    access
+                } else {
+                    access & OF_FILES
+                };
+                // What has gone since it was looked at is not missed.
+                let mut payload = [access, 1].map(u64::to_ne_bytes).concat();
+                payload.extend(text_of(&place.path));
+                self.record(Record::Path, &payload);
+            }
+        }
+        if let (Some(port), true) = (rules.port, version >= 4) {
+            self.words(Record::Port, [CONNECT_TCP, u64::from(port)]);
+        }
+        self.record(Record::Restrict, &[])
+    }
+}
+
+fn text_of(path: &Path) -> Vec<u8> {
+    use std::os::unix::ffi::OsStrExt;
+    let mut text = path.as_os_str().as_bytes().to_vec();
+    text.push(0);
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_is_its_tag_its_length_and_a_payload_filled_up_to_eight() {
+        let mut wall = Wall::default();
+        wall.group(Path::new("/g"));
+        let bytes = wall.into_bytes();
+        assert_eq!(bytes[..4], 10u32.to_ne_bytes());
+        assert_eq!(bytes[4..8], 16u32.to_ne_bytes());
+        assert_eq!(&bytes[8..], b"/g/cgroup.procs\0");
+        let mut wall = Wall::default();
+        wall.group(Path::new("/gg"));
+        assert_eq!(wall.into_bytes().len(), 32);
+    }
+
+    #[test]
+    fn an_old_landlock_is_asked_for_what_it_knows() {
+        let of = |version| {
+            let mut wall = Wall::default();
+            wall.landlock(version, &Rules { port: Some(1), ..Rules::default() });
+            wall.into_bytes()
+        };
+        assert!(of(0).is_empty());
+        // The rule set's attribute grows with the version: files, ports, scopes.
+        assert_eq!([1, 4, 6, 9].map(|version| of(version)[4]), [8, 16, 24, 24]);
+    }
+}
