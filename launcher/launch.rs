@@ -9,6 +9,12 @@ pub(crate) fn launcher() -> ! {
     sys!(SETSID);
     const SET_NAME: usize = 15;
     sys!(PRCTL, SET_NAME, c"pilothouse-tree".as_ptr());
+    // Whoever started the server may have left something open.
+    if sys!(CLOSE_RANGE, 3, u32::MAX, 0) < 0 {
+        for descriptor in 3..1024 {
+            sys!(CLOSE, descriptor);
+        }
+    }
     // Supervisors hold environments of agents for a moment; nobody else's business.
     const SET_DUMPABLE: usize = 4;
     sys!(PRCTL, SET_DUMPABLE, 0);

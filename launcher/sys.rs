@@ -100,6 +100,7 @@ pub(crate) mod number {
     pub const PIDFD_OPEN: usize = 434;
     pub const CLONE3: usize = 435;
     pub const PIDFD_GETFD: usize = 438;
+    pub const CLOSE_RANGE: usize = 436;
 }
 
 #[cfg(target_arch = "aarch64")]
@@ -199,6 +200,7 @@ pub(crate) mod number {
     pub const PIDFD_OPEN: usize = 434;
     pub const CLONE3: usize = 435;
     pub const PIDFD_GETFD: usize = 438;
+    pub const CLOSE_RANGE: usize = 436;
 }
 
 /// One system call; a negative number is an error.
