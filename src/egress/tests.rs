@@ -1,0 +1,7 @@
+//! The way out over real sockets of loopback, with names and upstreams of the tests' own.
+
+mod models;
+mod passes;
+mod proxying;
+mod repositories;
+mod world;
