@@ -20,9 +20,11 @@
 //! A list of domains does not stop whoever wants to carry data out: any host on it that stores what it is
 //! sent is a way (`docs/egress.md`).
 
+mod door;
 mod git;
 mod model;
 mod policy;
+mod provider;
 mod proxy;
 mod reach;
 mod refusal;
@@ -34,16 +36,17 @@ mod usage;
 
 pub use git::{BadGitRoute, GitRoute};
 pub use policy::{BadRule, HostRule, Policy};
+pub use provider::Kind;
 pub use refusal::{Reason, Refusal};
-pub use route::{BadVariable, Kind, ModelRoute, Route, take_keys};
+pub use route::{BadVariable, ModelRoute, Route, take_keys};
 pub use tools::{BadConfiguration, Tool};
 pub use usage::Counted;
 
 use crate::guard::Lookup;
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use door::{Door, Lobby};
 use ipnet::IpNet;
-use proxy::{Door, Lobby};
 use refusal::Refusals;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
@@ -304,7 +307,7 @@ impl Pass {
                 Route::Git(route) => rewrites.extend(route.rewrites(port, token)),
             }
         }
-        let address = |provider: &route::Provider| format!("{here}/model/{}", provider.name);
+        let address = |provider: &provider::Provider| format!("{here}/model/{}", provider.name);
         for route in &models {
             env.extend(route.variables(&address(route.provider()), token));
         }

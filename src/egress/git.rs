@@ -5,8 +5,9 @@
 //! credential is put in here.
 
 use super::policy::Target;
+use super::provider::secret;
 use super::refusal::Refusal;
-use super::route::{base_url, secret};
+use super::route::base_url;
 use super::upstream::{Answer, Upstream, below, decoded, strip, text};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;

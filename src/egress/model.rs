@@ -1,6 +1,7 @@
 //! A request to a model: the session's token comes in, the operator's key goes out.
 
-use super::route::{ModelRoute, Slot};
+use super::provider::Slot;
+use super::route::ModelRoute;
 use super::upstream::{Answer, Upstream, below, decoded, json_error, strip};
 use super::usage::{Counted, Meter};
 use http_body_util::BodyExt;

@@ -4,4 +4,5 @@ mod models;
 mod passes;
 mod proxying;
 mod repositories;
+mod streams;
 mod world;

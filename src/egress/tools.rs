@@ -1,7 +1,8 @@
 //! CLIs that do not take the address of a model from a variable of its own, but from a configuration in
 //! a variable.
 
-use super::route::{ModelRoute, Provider};
+use super::provider::Provider;
+use super::route::ModelRoute;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -123,7 +124,8 @@ impl fmt::Debug for Tool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::route::{Kind, Route, take_keys};
+    use super::super::provider::Kind;
+    use super::super::route::{Route, take_keys};
     use super::*;
 
     fn told(tool: &Tool, keys: &[&str], kinds: &[Kind]) -> Option<(String, Value)> {
