@@ -41,6 +41,8 @@ pub(super) struct Provider {
     pub(super) base: Option<&'static str>,
     /// Its address.
     pub(super) default: &'static str,
+    /// The variable that sends its clients elsewhere, where the keys here mean nothing.
+    pub(super) elsewhere: Option<&'static str>,
     /// Its keys, the one that wins first, and where each stands.
     pub(super) keys: &'static [(&'static str, Slot)],
     /// What its clients append to the address in OpenCode's configuration, and its name there.
@@ -54,6 +56,7 @@ pub(super) const PROVIDERS: [Provider; 4] = [
         name: "anthropic",
         base: Some("ANTHROPIC_BASE_URL"),
         default: "https://api.anthropic.com",
+        elsewhere: None,
         keys: &[
             ("ANTHROPIC_AUTH_TOKEN", Slot::Bearer),
             ("ANTHROPIC_API_KEY", Slot::ApiKey),
@@ -66,6 +69,7 @@ pub(super) const PROVIDERS: [Provider; 4] = [
         name: "openai",
         base: Some("OPENAI_BASE_URL"),
         default: "https://api.openai.com/v1",
+        elsewhere: None,
         keys: &[
             ("OPENAI_API_KEY", Slot::Bearer),
             ("CODEX_API_KEY", Slot::Bearer),
@@ -77,6 +81,7 @@ pub(super) const PROVIDERS: [Provider; 4] = [
         name: "gemini",
         base: Some("GOOGLE_GEMINI_BASE_URL"),
         default: "https://generativelanguage.googleapis.com",
+        elsewhere: Some("GOOGLE_GENAI_USE_VERTEXAI"),
         keys: &[
             ("GEMINI_API_KEY", Slot::Google),
             ("GOOGLE_API_KEY", Slot::Google),
@@ -88,6 +93,7 @@ pub(super) const PROVIDERS: [Provider; 4] = [
         name: "opencode",
         base: None,
         default: "https://opencode.ai/zen/v1",
+        elsewhere: None,
         keys: &[("OPENCODE_API_KEY", Slot::Bearer)],
         opencode: ("opencode", ""),
     },

@@ -52,7 +52,8 @@ pub struct BadVariable {
 }
 
 /// Takes the keys and addresses of these providers out of an agent's environment and makes routes of
-/// them. A provider of which neither is set has no route.
+/// them. A provider of which neither is set has no route, and neither has one whose clients are sent to a
+/// service that is not in the table (Vertex AI): its keys stay.
 ///
 /// # Errors
 ///
@@ -61,9 +62,16 @@ pub fn take_keys(
     env: &mut BTreeMap<String, String>,
     kinds: &[Kind],
 ) -> Result<Vec<Route>, BadVariable> {
-    let wanted = PROVIDERS.iter().filter(|known| kinds.contains(&known.kind));
+    let elsewhere = |provider: &Provider| {
+        let switch = provider.elsewhere.and_then(|variable| env.get(variable));
+        switch.is_some_and(|switch| matches!(switch.trim(), "1" | "true"))
+    };
+    let wanted: Vec<_> = PROVIDERS
+        .iter()
+        .filter(|known| kinds.contains(&known.kind) && !elsewhere(known))
+        .collect();
     let routes: Result<Vec<_>, _> = wanted
-        .clone()
+        .iter()
         .filter_map(|provider| ModelRoute::of(provider, env).transpose())
         .collect();
     let routes = routes?;
@@ -217,7 +225,7 @@ impl fmt::Debug for ModelRoute {
         let keys: Vec<_> = self.keys.iter().map(|(variable, _, _)| variable).collect();
         out.debug_struct("ModelRoute")
             .field("kind", &self.kind)
-            .field("upstream", &self.upstream.as_str())
+            .field("upstream", &self.upstream.host_str())
             .field("keys", &keys)
             .finish_non_exhaustive()
     }
@@ -253,6 +261,17 @@ mod tests {
         assert_eq!(routes.len(), 1);
         let left: Vec<_> = env.keys().map(String::as_str).collect();
         assert_eq!(left, ["ANTHROPIC_MODEL", "OPENAI_API_KEY"]);
+    }
+
+    #[test]
+    fn keys_of_a_service_that_is_not_in_the_table_stay() {
+        let mut env = env(&[
+            ("GOOGLE_API_KEY", "real"),
+            ("GOOGLE_GENAI_USE_VERTEXAI", "true"),
+        ]);
+        let routes = take_keys(&mut env, &[Kind::Gemini]).unwrap();
+        assert!(routes.is_empty());
+        assert_eq!(env.len(), 2);
     }
 
     #[test]
