@@ -25,6 +25,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 
+pub use range::inward;
 pub use reqwest::Url;
 
 /// The addresses of a name, on their way.
@@ -149,7 +150,7 @@ impl Guard {
         }
         if let Some(address) = literal(&url) {
             self.judge(address, scheme, &address.to_string())
-                .map_err(|refusal| match (refusal, range::inward(address)) {
+                .map_err(|refusal| match (refusal, inward(address)) {
                     (Refusal::LeadsInward(_), Some(kind)) => Refusal::Inner { address, kind },
                     (other, _) => other,
                 })?;
@@ -206,7 +207,7 @@ impl Guard {
         {
             return Ok(());
         }
-        match (range::inward(address), scheme) {
+        match (inward(address), scheme) {
             (Some(_), _) => Err(Refusal::LeadsInward(host.to_owned())),
             (None, Scheme::Plain) => Err(Refusal::Plain(host.to_owned())),
             (None, Scheme::Secure) => Ok(()),

@@ -51,7 +51,7 @@ static NETWORKS: LazyLock<Vec<(IpNet, &str)>> = LazyLock::new(|| {
 });
 
 /// What an inner address is; none for one that is public.
-pub(super) fn inward(address: IpAddr) -> Option<&'static str> {
+pub fn inward(address: IpAddr) -> Option<&'static str> {
     let address = address.to_canonical();
     let listed = NETWORKS
         .iter()

@@ -1,0 +1,367 @@
+//! The way out of an isolated session: a proxy that lets through what its agent may reach, and puts in
+//! the credentials that no session is given.
+//!
+//! # How it works
+//!
+//! A session that has no network of its own is given one address, 127.0.0.1 and a port, and a [`Pass`].
+//! Behind the port either the session's own listener is served ([`Pass::serve`]), made inside its network
+//! namespace, where whoever connects is this session; or the one that all sessions of the host share
+//! ([`Egress::listen`]), where each request carries the token of its pass. There are three kinds of
+//! requests: `CONNECT host:port` and `GET http://host/` are compared with the rules of the [`Policy`];
+//! `/model/NAME/` and `/git/HOST/` lead by a route to a fixed upstream, with a credential of the operator's
+//! in the place of the session's token. What is refused is told to the session, and to whoever reads
+//! [`Pass::refused`].
+//!
+//! A name is resolved here, all of its addresses are judged by `guard.rs`, and the connection goes to one
+//! that was judged.
+//!
+//! # Pitfalls
+//!
+//! A list of domains does not stop whoever wants to carry data out: any host on it that stores what it is
+//! sent is a way (`docs/egress.md`).
+
+mod door;
+mod git;
+mod model;
+mod policy;
+mod provider;
+mod proxy;
+mod reach;
+mod refusal;
+mod route;
+mod tools;
+mod tunnel;
+mod upstream;
+mod usage;
+
+pub use git::{BadGitRoute, GitRoute};
+pub use policy::{BadRule, HostRule, Policy};
+pub use provider::Kind;
+pub use refusal::{Reason, Refusal};
+pub use route::{BadVariable, ModelRoute, Route, take_keys};
+pub use tools::{BadConfiguration, Tool};
+pub use usage::Counted;
+
+use crate::guard::Lookup;
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use door::{Door, Lobby};
+use ipnet::IpNet;
+use refusal::Refusals;
+use sha2::{Digest, Sha256};
+use std::collections::HashMap;
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::net::Ipv4Addr;
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::time::Duration;
+use subtle::ConstantTimeEq;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+use upstream::Upstream;
+
+/// A pause after a connection could not be accepted: out of descriptors, say.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// The server's egress. Clones share it.
+#[derive(Clone)]
+pub struct Egress(Arc<Core>);
+
+struct Core {
+    inner: Vec<IpNet>,
+    connections: usize,
+    lookup: Arc<dyn Lookup>,
+    passes: Mutex<HashMap<Digested, Weak<Live>>>,
+    upstream: Upstream,
+    times: Times,
+    tasks: TaskTracker,
+    lobby: Lobby,
+    end: CancellationToken,
+    _ends: DropGuard,
+}
+
+/// Tokens are looked up by what nobody can choose.
+type Digested = [u8; 32];
+
+/// How long what may take.
+#[derive(Debug, Clone, Copy)]
+struct Times {
+    /// Resolving a name and connecting.
+    connect: Duration,
+    /// Without a byte, in a tunnel or from an upstream: a model may think for minutes.
+    idle: Duration,
+    /// From one request of a connection to the head of the next.
+    head: Duration,
+    /// Until a connection to the shared listener says whose it is.
+    bind: Duration,
+}
+
+/// What all connections of a pass share.
+struct Live {
+    token: String,
+    policy: Arc<Policy>,
+    places: Arc<Semaphore>,
+    refusals: Refusals,
+    counted: Arc<Mutex<Counted>>,
+    end: CancellationToken,
+}
+
+/// The permission of one process of a session. When it is dropped its token is void, its connections end
+/// and its listener closes.
+pub struct Pass {
+    core: Arc<Core>,
+    live: Arc<Live>,
+}
+
+impl Default for Times {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(10),
+            idle: Duration::from_secs(15 * 60),
+            head: Duration::from_secs(120),
+            bind: Duration::from_secs(10),
+        }
+    }
+}
+
+impl Egress {
+    /// An egress that leads into these inner networks alone, with so many connections of one pass.
+    pub fn new(inner: Vec<IpNet>, connections: usize, lookup: Arc<dyn Lookup>) -> Self {
+        Self::with_times(inner, connections, lookup, Times::default())
+    }
+
+    fn with_times(
+        inner: Vec<IpNet>,
+        connections: usize,
+        lookup: Arc<dyn Lookup>,
+        times: Times,
+    ) -> Self {
+        let end = CancellationToken::new();
+        Self(Arc::new(Core {
+            inner,
+            connections: connections.clamp(1, Semaphore::MAX_PERMITS),
+            lookup,
+            passes: Mutex::default(),
+            upstream: Upstream::new(times.connect, times.idle),
+            times,
+            tasks: TaskTracker::new(),
+            lobby: Lobby::default(),
+            _ends: end.clone().drop_guard(),
+            end,
+        }))
+    }
+
+    /// Listens on a free port of loopback for all sessions whose network is the host's; returns the port.
+    /// It ends with `stop`, or with the last clone of this.
+    ///
+    /// # Errors
+    ///
+    /// When there is no port to listen on.
+    pub async fn listen(&self, tracker: &TaskTracker, stop: CancellationToken) -> io::Result<u16> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let port = listener.local_addr()?.port();
+        let (core, end) = (Arc::downgrade(&self.0), self.0.end.clone());
+        let connections = tracker.clone();
+        tracker.spawn(async move {
+            loop {
+                let accepted = tokio::select! {
+                    biased;
+                    () = stop.cancelled() => return,
+                    () = end.cancelled() => return,
+                    accepted = accept(&listener) => accepted,
+                };
+                let Some(core) = core.upgrade() else {
+                    return;
+                };
+                let door = Arc::new(Door::shared(core.clone(), port));
+                core.lobby.enter(&door);
+                let stop = stop.clone();
+                connections.spawn(async move {
+                    tokio::select! {
+                        () = door.attend(accepted) => {}
+                        () = stop.cancelled() => {}
+                    }
+                });
+            }
+        });
+        Ok(port)
+    }
+
+    /// A pass for one process of a session.
+    ///
+    /// # Panics
+    ///
+    /// When the system has no random bytes: nothing may be let out then.
+    pub fn pass(&self, policy: Arc<Policy>) -> Pass {
+        let mut random = [0; 32];
+        getrandom::fill(&mut random).expect("the system gives random bytes");
+        let token = format!("ph_{}", BASE64_URL_SAFE_NO_PAD.encode(random));
+        let key = digest(&token);
+        let live = Arc::new(Live {
+            token,
+            policy,
+            places: Arc::new(Semaphore::new(self.0.connections)),
+            refusals: Refusals::default(),
+            counted: Arc::default(),
+            end: CancellationToken::new(),
+        });
+        self.0.passes().insert(key, Arc::downgrade(&live));
+        Pass {
+            core: self.0.clone(),
+            live,
+        }
+    }
+
+    /// When no task of any pass is left.
+    pub async fn ended(&self) {
+        self.0.tasks.close();
+        self.0.tasks.wait().await;
+    }
+}
+
+impl Core {
+    fn passes(&self) -> MutexGuard<'_, HashMap<Digested, Weak<Live>>> {
+        self.passes.lock().expect("nothing panics with the passes")
+    }
+
+    /// The pass of a token, while it is valid.
+    fn find(&self, token: &str) -> Option<Arc<Live>> {
+        let live = self.passes().get(&digest(token)).and_then(Weak::upgrade)?;
+        let same = live.token.as_bytes().ct_eq(token.as_bytes());
+        bool::from(same).then_some(live)
+    }
+}
+
+fn digest(token: &str) -> Digested {
+    Sha256::digest(token).into()
+}
+
+/// The next connection.
+async fn accept(listener: &TcpListener) -> TcpStream {
+    loop {
+        match listener.accept().await {
+            Ok((socket, _)) => return socket,
+            Err(error) => {
+                tracing::warn!(%error, "a connection of a session could not be accepted");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+impl Pass {
+    /// The token: what stands inside for every credential.
+    pub fn token(&self) -> &str {
+        &self.live.token
+    }
+
+    /// Serves a listener that only this session can connect to.
+    pub fn serve(&self, listener: TcpListener) {
+        let (core, live) = (self.core.clone(), self.live.clone());
+        let end = live.end.clone();
+        let port = listener.local_addr().map_or(0, |address| address.port());
+        self.core.tasks.spawn(async move {
+            let accepting = async {
+                loop {
+                    let place = live.places.clone().acquire_owned().await;
+                    let place = place.expect("the places are never closed");
+                    let socket = accept(&listener).await;
+                    let door = Door::own(core.clone(), port, live.clone(), place);
+                    core.tasks.spawn(Arc::new(door).attend(socket));
+                }
+            };
+            tokio::select! {
+                () = accepting => {}
+                () = end.cancelled() => {}
+            }
+        });
+    }
+
+    /// What a process needs in its environment to get out by this port of 127.0.0.1. The variables
+    /// replace any of the same name.
+    pub fn env(&self, port: u16) -> Vec<(String, String)> {
+        let token = self.token();
+        let policy = &self.live.policy;
+        let here = format!("http://127.0.0.1:{port}");
+        let proxy = format!("http://session:{token}@127.0.0.1:{port}");
+        let mut env = Vec::new();
+        let mut set = |name: &str, value: &str| env.push((name.to_owned(), value.to_owned()));
+        for name in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"] {
+            set(name, &proxy);
+            set(&name.to_ascii_lowercase(), &proxy);
+        }
+        // The routes are on loopback, and so is what a session starts for itself.
+        for name in ["NO_PROXY", "no_proxy"] {
+            set(name, "127.0.0.1,localhost,::1");
+        }
+        // Node looks at the variables above only when it is told to.
+        set("NODE_USE_ENV_PROXY", "1");
+        let mut rewrites = Vec::new();
+        let mut models = Vec::new();
+        for route in &policy.routes {
+            match route {
+                Route::Model(route) => models.push(route),
+                Route::Git(route) => rewrites.extend(route.rewrites(port, token)),
+            }
+        }
+        let address = |provider: &provider::Provider| format!("{here}/model/{}", provider.name);
+        for route in &models {
+            env.extend(route.variables(&address(route.provider()), token));
+        }
+        env.extend(policy.tool.variable(models.into_iter(), address, token));
+        if !rewrites.is_empty() {
+            let mut set = |name: String, value: String| env.push((name, value));
+            set("GIT_TERMINAL_PROMPT".to_owned(), "0".to_owned());
+            set("GIT_CONFIG_COUNT".to_owned(), rewrites.len().to_string());
+            for (number, (key, value)) in rewrites.into_iter().enumerate() {
+                set(format!("GIT_CONFIG_KEY_{number}"), key);
+                set(format!("GIT_CONFIG_VALUE_{number}"), value);
+            }
+        }
+        env
+    }
+
+    /// The next refusal. Each destination is told once; nothing is lost when the caller stops waiting.
+    pub fn refused(&self) -> impl Future<Output = Refusal> + Send + '_ {
+        self.live.refusals.next()
+    }
+
+    /// The tokens that answers of models through this pass have cost so far.
+    pub fn tokens(&self) -> Counted {
+        *self
+            .live
+            .counted
+            .lock()
+            .expect("nothing panics with the sum")
+    }
+}
+
+impl Drop for Pass {
+    fn drop(&mut self) {
+        self.core.passes().remove(&digest(&self.live.token));
+        self.live.end.cancel();
+    }
+}
+
+impl fmt::Debug for Egress {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Egress")
+            .field("inner", &self.0.inner)
+            .field("connections", &self.0.connections)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Pass {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Pass")
+            .field("policy", &self.live.policy)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,242 @@
+//! The requests of one connection, and what is done with each.
+
+use super::door::{Door, Turned};
+use super::git::{self, GitRoute};
+use super::policy::{Target, Unreadable};
+use super::reach::Unreached;
+use super::refusal::Refusal;
+use super::route::{ModelRoute, Route};
+use super::upstream::{Answer, Body, json_error, strip, text};
+use super::{Live, model, tunnel};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper::header::{HOST, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper::{Method, Request, Response, StatusCode, Version};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex};
+use tokio::net::TcpStream;
+
+/// Longest head of a request.
+const HEAD: usize = 64 * 1024;
+
+/// What a connection is used for after its last request.
+enum Next {
+    Tunnel(OnUpgrade, TcpStream),
+    /// A client that tunnels even to where it is: what comes through the tunnel are requests to us.
+    Here(OnUpgrade),
+}
+
+type Slate = Arc<Mutex<Option<Next>>>;
+
+impl Door {
+    /// Serves until either side ends it, or whoever it belongs to is gone.
+    pub(super) async fn attend(self: Arc<Self>, socket: TcpStream) {
+        let _ = socket.set_nodelay(true);
+        let served = serve(self.clone(), TokioIo::new(socket));
+        tokio::select! {
+            () = served => {}
+            () = self.disowned() => {}
+        }
+    }
+
+    async fn answer(&self, slate: &Slate, request: Request<Incoming>) -> Answer {
+        let answered = if request.method() == Method::CONNECT {
+            self.connect(slate, request).await
+        } else if request.uri().scheme().is_some() && !self.is_here(request.uri()) {
+            self.forward(request).await
+        } else {
+            self.route(request).await
+        };
+        answered.unwrap_or_else(|turned| *turned)
+    }
+
+    /// `CONNECT host:port`
+    async fn connect(&self, slate: &Slate, request: Request<Incoming>) -> Result<Answer, Turned> {
+        let live = self.proxy_user(request.headers())?;
+        let authority = request
+            .uri()
+            .authority()
+            .map_or("", |authority| authority.as_str());
+        let next = if self.is_here(request.uri()) {
+            Next::Here(hyper::upgrade::on(request))
+        } else {
+            let target = Target::parse(authority, None);
+            let target = permitted(&live, authority, target)?;
+            let far = self.core.reach(&target).await;
+            let far = far.map_err(|why| unreached(&live, &target, &why))?;
+            Next::Tunnel(hyper::upgrade::on(request), far)
+        };
+        *slate.lock().expect("nothing panics with the slate") = Some(next);
+        Ok(Response::new(empty()))
+    }
+
+    /// `GET http://host/path`
+    async fn forward(&self, request: Request<Incoming>) -> Result<Answer, Turned> {
+        let live = self.proxy_user(request.headers())?;
+        let uri = request.uri().clone();
+        if uri.scheme_str() != Some("http") {
+            let line = "only http is forwarded; anything else is tunnelled with CONNECT";
+            return Err(Box::new(text(StatusCode::BAD_REQUEST, line)));
+        }
+        let authority = uri.authority().map_or("", |authority| authority.as_str());
+        let target = permitted(&live, authority, Target::parse(authority, Some(80)))?;
+        let far = self.core.reach(&target).await;
+        let far = far.map_err(|why| unreached(&live, &target, &why))?;
+        let failed = |error: hyper::Error| {
+            let line = format!("{target} could not be asked: {error}");
+            Box::new(text(StatusCode::BAD_GATEWAY, &line))
+        };
+        let shaken = hyper::client::conn::http1::handshake(TokioIo::new(far)).await;
+        let (mut sender, connection) = shaken.map_err(failed)?;
+        let end = live.end.clone();
+        self.core.tasks.spawn(async move {
+            tokio::select! {
+                _ = connection => {}
+                () = end.cancelled() => {}
+            }
+        });
+        let (mut parts, body) = request.into_parts();
+        let path = uri.path_and_query().map_or("/", |path| path.as_str());
+        parts.uri = path.parse().unwrap_or_default();
+        strip(&mut parts.headers);
+        // What the rules were asked about is what the server there is asked for.
+        let host = HeaderValue::try_from(authority).expect("an authority fits into a header");
+        parts.headers.insert(HOST, host);
+        parts.version = Version::HTTP_11;
+        let asked = sender.send_request(Request::from_parts(parts, body));
+        let answered = tokio::time::timeout(self.core.times.idle, asked).await;
+        let line = format!("{target} does not answer");
+        let mut answer = answered
+            .map_err(|_| Box::new(text(StatusCode::GATEWAY_TIMEOUT, &line)))?
+            .map_err(failed)?;
+        strip(answer.headers_mut());
+        Ok(answer.map(|body| body.map_err(Into::into).boxed_unsync()))
+    }
+
+    /// A request to the proxy itself.
+    async fn route(&self, request: Request<Incoming>) -> Result<Answer, Turned> {
+        let path = request.uri().path().to_owned();
+        let upstream = &self.core.upstream;
+        if let Some((name, rest)) = under(&path, "/model/") {
+            let (live, slot) = self.model_user(&request)?;
+            let Some(route) = models(&live).find(|route| route.provider().name == name) else {
+                let message = "this session has no such route to a model";
+                return Err(Box::new(json_error(StatusCode::NOT_FOUND, message)));
+            };
+            let counted = &live.counted;
+            return Ok(model::forward(upstream, route, rest, slot, request, counted).await);
+        }
+        if let Some((host, rest)) = under(&path, "/git/") {
+            let live = self.git_user(request.headers())?;
+            let routes = repositories(&live);
+            let answered = git::forward(upstream, routes, host, rest, request).await;
+            return answered.map_err(|refusal| refused(&live, &refusal));
+        }
+        let line = "this is the way out of a session: a proxy for HTTP and HTTPS";
+        Err(Box::new(text(StatusCode::NOT_FOUND, line)))
+    }
+}
+
+/// Requests, and what comes after the last of them.
+async fn serve(door: Arc<Door>, socket: TokioIo<TcpStream>) {
+    let Some(next) = requests(&door, socket).await else {
+        return;
+    };
+    let (upgrade, far) = match next {
+        Next::Tunnel(upgrade, far) => (upgrade, Some(far)),
+        Next::Here(upgrade) => (upgrade, None),
+    };
+    let Ok(upgraded) = upgrade.await else {
+        return;
+    };
+    match far {
+        Some(far) => {
+            let near: Result<_, Upgraded> = upgraded.downcast::<TokioIo<TcpStream>>();
+            if let Ok(near) = near {
+                let idle = door.core.times.idle;
+                let _ = tunnel::carry(near.io.into_inner(), far, near.read_buf, idle).await;
+            }
+        }
+        // A tunnel within the tunnel has nothing to say.
+        None => drop(requests(&door, upgraded).await),
+    }
+}
+
+async fn requests<I>(door: &Arc<Door>, io: I) -> Option<Next>
+where
+    I: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
+{
+    let slate = Slate::default();
+    let service = service_fn(|request| {
+        let (door, slate) = (door.clone(), slate.clone());
+        async move { Ok::<_, Infallible>(door.answer(&slate, request).await) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(door.core.times.head)
+        .max_buf_size(HEAD)
+        .serve_connection(io, service)
+        .with_upgrades();
+    let _ = Box::pin(connection).await;
+    slate.lock().expect("nothing panics with the slate").take()
+}
+
+/// The destination, if the session's rules permit it.
+fn permitted(
+    live: &Live,
+    text: &str,
+    target: Result<Target, Unreadable>,
+) -> Result<Target, Turned> {
+    let target = target.map_err(|what| refused(live, &Refusal::unreadable(text, &what)))?;
+    if live.policy.permits(&target) {
+        Ok(target)
+    } else {
+        let key = &live.policy.key;
+        Err(refused(live, &Refusal::not_allowed(&target, key)))
+    }
+}
+
+fn refused(live: &Live, refusal: &Refusal) -> Turned {
+    live.refusals.note(refusal);
+    Box::new(text(StatusCode::FORBIDDEN, &refusal.advice))
+}
+
+fn unreached(live: &Live, target: &Target, why: &Unreached) -> Turned {
+    let status = match why {
+        Unreached::Inner => return refused(live, &Refusal::inner(target)),
+        Unreached::Unresolved | Unreached::Failed(_) => StatusCode::BAD_GATEWAY,
+        Unreached::Late(_) => StatusCode::GATEWAY_TIMEOUT,
+    };
+    let line = format!("{target} could not be reached: {why}");
+    Box::new(text(status, &line))
+}
+
+/// The name after a prefix, and the rest after it.
+fn under<'a>(path: &'a str, prefix: &str) -> Option<(&'a str, &'a str)> {
+    let rest = path.strip_prefix(prefix)?;
+    Some(rest.split_at(rest.find('/').unwrap_or(rest.len())))
+}
+
+fn models(live: &Live) -> impl Iterator<Item = &ModelRoute> {
+    live.policy.routes.iter().filter_map(|route| match route {
+        Route::Model(route) => Some(route),
+        Route::Git(_) => None,
+    })
+}
+
+fn repositories(live: &Live) -> impl Iterator<Item = &GitRoute> {
+    live.policy.routes.iter().filter_map(|route| match route {
+        Route::Git(route) => Some(route),
+        Route::Model(_) => None,
+    })
+}
+
+fn empty() -> Body {
+    http_body_util::Empty::new()
+        .map_err(|never| match never {})
+        .boxed_unsync()
+}

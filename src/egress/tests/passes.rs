@@ -1,0 +1,249 @@
+//! Passes: whose connection it is, how many there may be, and that nothing is left of one that ended.
+
+use super::super::*;
+use super::world::*;
+use futures_util::FutureExt;
+use tokio::io::AsyncWriteExt;
+
+#[tokio::test]
+async fn a_token_that_was_never_given_is_refused() {
+    let world = World::start().await;
+    let pass = world.pass(&["*"]);
+    let mut forged = pass.token().to_owned();
+    forged.pop();
+    for token in [forged.as_str(), "", "session"] {
+        let (status, _, _) = tunnel(world.port, "here.test:443", Some(token)).await;
+        assert_eq!(status, 407, "{token}");
+    }
+}
+
+#[tokio::test]
+async fn a_pass_that_was_dropped_ends_its_tunnels_and_its_token_is_void() {
+    let world = World::start().await;
+    let echo = echo().await;
+    let target = format!("here.test:{echo}");
+    let pass = world.pass(&[&target]);
+    let other = world.pass(&[&target]);
+    let token = pass.token().to_owned();
+    let (_, _, mut socket) = tunnel(world.port, &target, Some(&token)).await;
+    let (_, _, mut others) = tunnel(world.port, &target, Some(other.token())).await;
+    echoes(&mut socket).await;
+    drop(pass);
+    ends(&mut socket).await;
+    let (status, _, _) = tunnel(world.port, &target, Some(&token)).await;
+    assert_eq!(status, 407);
+    echoes(&mut others).await;
+}
+
+#[tokio::test]
+async fn a_pass_that_was_dropped_closes_its_listener_and_leaves_no_task() {
+    let world = World::start().await;
+    let echo = echo().await;
+    let target = format!("here.test:{echo}");
+    let pass = world.pass(&[&target]);
+    let port = world.own(&pass).await;
+    let (_, _, mut socket) = tunnel(port, &target, None).await;
+    echoes(&mut socket).await;
+    drop(pass);
+    ends(&mut socket).await;
+    tokio::time::timeout(LONG, world.egress.ended())
+        .await
+        .unwrap();
+    assert!(
+        TcpStream::connect((Ipv4Addr::LOCALHOST, port))
+            .await
+            .is_err()
+    );
+    assert!(world.egress.0.passes().is_empty());
+}
+
+#[tokio::test]
+async fn a_connection_of_one_session_is_of_no_use_to_another() {
+    let world = World::start().await;
+    let one = world.pass(&["*"]);
+    let other = world.pass(&["*"]);
+    let mut socket = TcpStream::connect((Ipv4Addr::LOCALHOST, world.port))
+        .await
+        .unwrap();
+    for (pass, expected) in [(&one, "502"), (&other, "403")] {
+        let credential = basic(pass.token());
+        let request = format!(
+            "GET http://nobody.test/ HTTP/1.1\r\nHost: nobody.test\r\nProxy-Authorization: {credential}\r\n\r\n"
+        );
+        socket.write_all(request.as_bytes()).await.unwrap();
+        let head = head(&mut socket).await;
+        assert_eq!(head.split(' ').nth(1), Some(expected), "{head}");
+        let length = head.split("content-length: ").nth(1).unwrap();
+        let length: usize = length.split("\r\n").next().unwrap().parse().unwrap();
+        let mut body = vec![0; length];
+        tokio::io::AsyncReadExt::read_exact(&mut socket, &mut body)
+            .await
+            .unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_session_has_only_so_many_connections_and_takes_none_from_others() {
+    let world = World::start_with(2, TIMES).await;
+    let echo = echo().await;
+    let target = format!("here.test:{echo}");
+    let pass = world.pass(&[&target]);
+    let other = world.pass(&[&target]);
+    let first = tunnel(world.port, &target, Some(pass.token())).await;
+    let _second = tunnel(world.port, &target, Some(pass.token())).await;
+    let (status, _, _) = tunnel(world.port, &target, Some(pass.token())).await;
+    assert_eq!(status, 503);
+    let (status, _, _) = tunnel(world.port, &target, Some(other.token())).await;
+    assert_eq!(status, 200);
+    // A place is free again when its tunnel has ended.
+    let mut socket = first.2;
+    socket.shutdown().await.unwrap();
+    ends(&mut socket).await;
+    let again = async {
+        while tunnel(world.port, &target, Some(pass.token())).await.0 != 200 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(LONG, again).await.unwrap();
+}
+
+#[tokio::test]
+async fn whoever_says_nothing_has_to_go_when_others_come() {
+    let world = World::start().await;
+    let echo = echo().await;
+    let target = format!("here.test:{echo}");
+    let pass = world.pass(&[&target]);
+    let mut silent = Vec::new();
+    for _ in 0..300 {
+        silent.push(
+            TcpStream::connect((Ipv4Addr::LOCALHOST, world.port))
+                .await
+                .unwrap(),
+        );
+    }
+    let (status, _, _) = tunnel(world.port, &target, Some(pass.token())).await;
+    assert_eq!(status, 200);
+    ends(&mut silent[0]).await;
+}
+
+#[tokio::test]
+async fn whoever_says_nothing_in_time_has_to_go() {
+    let times = Times {
+        bind: Duration::from_millis(50),
+        ..TIMES
+    };
+    let world = World::start_with(8, times).await;
+    let mut silent = TcpStream::connect((Ipv4Addr::LOCALHOST, world.port))
+        .await
+        .unwrap();
+    ends(&mut silent).await;
+}
+
+#[tokio::test]
+async fn a_tunnel_without_a_byte_for_long_ends() {
+    let times = Times {
+        idle: Duration::from_millis(50),
+        ..TIMES
+    };
+    let world = World::start_with(8, times).await;
+    let echo = echo().await;
+    let target = format!("here.test:{echo}");
+    let pass = world.pass(&[&target]);
+    let (_, _, mut socket) = tunnel(world.port, &target, Some(pass.token())).await;
+    ends(&mut socket).await;
+}
+
+#[tokio::test]
+async fn a_stop_ends_the_shared_listener_and_its_connections() {
+    let world = World::start().await;
+    let echo = echo().await;
+    let target = format!("here.test:{echo}");
+    let pass = world.pass(&[&target]);
+    let (_, _, mut socket) = tunnel(world.port, &target, Some(pass.token())).await;
+    world.stop.cancel();
+    ends(&mut socket).await;
+    world.tracker.close();
+    tokio::time::timeout(LONG, world.tracker.wait())
+        .await
+        .unwrap();
+    assert!(
+        TcpStream::connect((Ipv4Addr::LOCALHOST, world.port))
+            .await
+            .is_err()
+    );
+}
+
+#[tokio::test]
+async fn the_shared_listener_ends_with_its_egress() {
+    let World {
+        egress,
+        tracker,
+        stop: _stop,
+        ..
+    } = World::start().await;
+    drop(egress);
+    tracker.close();
+    tokio::time::timeout(LONG, tracker.wait()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_refused_destination_is_told_once_and_each_session_hears_of_its_own() {
+    let world = World::start().await;
+    let one = world.pass(&[]);
+    let other = world.pass(&[]);
+    for _ in 0..3 {
+        tunnel(world.port, "a.test:443", Some(one.token())).await;
+    }
+    tunnel(world.port, "b.test:443", Some(other.token())).await;
+    assert_eq!(one.refused().await.host, "a.test");
+    assert!(one.refused().now_or_never().is_none());
+    assert_eq!(other.refused().await.host, "b.test");
+}
+
+#[tokio::test]
+async fn a_flood_of_refusals_is_bounded_and_counted() {
+    let world = World::start().await;
+    let pass = world.pass(&[]);
+    let port = world.own(&pass).await;
+    for number in 0..100 {
+        let (_, _, mut socket) = tunnel(port, &format!("a{number}.test:443"), None).await;
+        socket.shutdown().await.unwrap();
+    }
+    assert_eq!(pass.refused().await.missed, 36);
+    let told = std::iter::from_fn(|| pass.refused().now_or_never()).count();
+    assert_eq!(told, 63);
+}
+
+#[tokio::test]
+async fn a_process_is_told_how_to_get_out() {
+    let world = World::start().await;
+    let pass = world.pass(&[]);
+    let env: HashMap<_, _> = pass.env(8118).into_iter().collect();
+    let proxy = format!("http://session:{}@127.0.0.1:8118", pass.token());
+    for name in [
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "ALL_PROXY",
+        "http_proxy",
+        "https_proxy",
+        "all_proxy",
+    ] {
+        assert_eq!(env[name], proxy, "{name}");
+    }
+    assert_eq!(env["NO_PROXY"], "127.0.0.1,localhost,::1");
+    assert!(!env.contains_key("GIT_CONFIG_COUNT"));
+}
+
+#[tokio::test]
+async fn tokens_are_long_and_nowhere_shown() {
+    let world = World::start().await;
+    let pass = world.pass(&["*"]);
+    let other = world.pass(&["*"]);
+    assert_ne!(pass.token(), other.token());
+    // 32 bytes of base64.
+    assert_eq!(pass.token().len(), 3 + 43);
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    assert!(pass.token().chars().all(plain));
+    let shown = format!("{pass:?} {:?}", world.egress);
+    assert!(!shown.contains(pass.token()), "{shown}");
+}

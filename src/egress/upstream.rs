@@ -1,0 +1,298 @@
+//! What requests through a route have in common: the client that sends them, which headers stay behind,
+//! and that no path leaves the upstream's own.
+
+use bytes::Bytes;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::header::{
+    ACCEPT, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, HeaderName, HeaderValue, TE,
+    TRAILER, TRANSFER_ENCODING, UPGRADE,
+};
+use hyper::{HeaderMap, Method, Response, StatusCode};
+use reqwest::redirect::Policy;
+use reqwest::{Client, Url};
+use std::error::Error;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+/// Idle connections that are kept to one upstream, and for how long.
+const KEPT: (usize, Duration) = (16, Duration::from_secs(30));
+
+/// Headers that are between two neighbours alone (RFC 9110, 7.6.1), beside those that `connection` names.
+const BETWEEN_NEIGHBOURS: [HeaderName; 9] = [
+    CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-authenticate"),
+    HeaderName::from_static("proxy-authorization"),
+    HeaderName::from_static("proxy-connection"),
+    TE,
+    TRAILER,
+    TRANSFER_ENCODING,
+    UPGRADE,
+];
+
+/// A body on its way to a session.
+pub(super) type Body = UnsyncBoxBody<Bytes, Box<dyn Error + Send + Sync>>;
+
+/// What a session is answered.
+pub(super) type Answer = Response<Body>;
+
+/// The clients that all routes share.
+pub(super) struct Upstream {
+    connect: Duration,
+    idle: Duration,
+    plain: OnceLock<Result<Client, String>>,
+    secure: OnceLock<Result<Client, String>>,
+}
+
+impl Upstream {
+    pub(super) fn new(connect: Duration, idle: Duration) -> Self {
+        Self {
+            connect,
+            idle,
+            plain: OnceLock::new(),
+            secure: OnceLock::new(),
+        }
+    }
+
+    /// Sends a request on as it comes; the answer comes as it is sent. Redirects are answers like others.
+    ///
+    /// # Errors
+    ///
+    /// Why there is no answer, without the URL.
+    pub(super) async fn send(
+        &self,
+        url: Url,
+        method: Method,
+        mut headers: HeaderMap,
+        body: Incoming,
+    ) -> Result<Answer, String> {
+        let client = self.client(url.scheme() == "https")?;
+        strip(&mut headers);
+        for name in [HOST, EXPECT] {
+            headers.remove(name);
+        }
+        // The client would say what the session did not.
+        headers
+            .entry(ACCEPT)
+            .or_insert(HeaderValue::from_static("*/*"));
+        let request = client
+            .request(method, url)
+            .headers(headers)
+            .body(reqwest::Body::wrap(body));
+        let answer = request.send().await.map_err(|error| innermost(&error))?;
+        let mut answer: Response<reqwest::Body> = answer.into();
+        strip(answer.headers_mut());
+        Ok(answer.map(|body| body.map_err(Into::into).boxed_unsync()))
+    }
+
+    /// Made when it is first needed, because the system's certificates are read then.
+    fn client(&self, secure: bool) -> Result<Client, String> {
+        let kept = if secure { &self.secure } else { &self.plain };
+        let made = kept.get_or_init(|| {
+            // One request a connection: with HTTP/2 a session that does not read could hold up the others.
+            let builder = Client::builder()
+                .http1_only()
+                .redirect(Policy::none())
+                .referer(false)
+                .no_proxy()
+                .connect_timeout(self.connect)
+                .read_timeout(self.idle)
+                .tcp_nodelay(true)
+                .pool_max_idle_per_host(KEPT.0)
+                .pool_idle_timeout(KEPT.1);
+            let builder = if secure {
+                builder.https_only(true)
+            } else {
+                builder.tls_certs_only([])
+            };
+            builder.build().map_err(|error| {
+                let why = innermost(&error);
+                format!("https cannot be spoken ({why}); the operator must install CA certificates")
+            })
+        });
+        made.clone()
+    }
+}
+
+/// Takes out what is between two neighbours alone.
+pub(super) fn strip(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .collect();
+    for name in BETWEEN_NEIGHBOURS.iter().chain(&named) {
+        // Its length belongs to the body, whatever somebody calls it.
+        if *name != CONTENT_LENGTH {
+            headers.remove(name);
+        }
+    }
+}
+
+/// The URL below a base; none where the path would lead out of it.
+pub(super) fn below(base: &Url, path: &str, query: Option<&str>) -> Option<Url> {
+    let trimmed = base.path().trim_end_matches('/');
+    if !path.is_empty() && (!path.starts_with('/') || !stays_below(path)) {
+        return None;
+    }
+    let mut url = base.clone();
+    url.set_path(&format!("{trimmed}{path}"));
+    url.set_query(query);
+    let inside = url.path().strip_prefix(trimmed)?;
+    (inside.is_empty() || inside.starts_with('/')).then_some(url)
+}
+
+/// Whether a path has no step upwards, however often its slashes and dots are encoded.
+fn stays_below(path: &str) -> bool {
+    let mut text = path.to_owned();
+    for _ in 0..4 {
+        let upwards = text
+            .split(['/', '\\'])
+            .any(|segment| matches!(segment.split(';').next(), Some("." | "..")));
+        if upwards || text.bytes().any(|byte| byte < b' ') {
+            return false;
+        }
+        match decoded(&text) {
+            Some(once) if once == text => return true,
+            Some(once) => text = once,
+            None => return false,
+        }
+    }
+    false
+}
+
+/// Percent-decoding, once; none where that is not text.
+pub(super) fn decoded(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [byte, after @ ..] = rest {
+        rest = after;
+        if *byte == b'%'
+            && let [high, low, after @ ..] = rest
+            && let (Some(high), Some(low)) = (hex(*high), hex(*low))
+        {
+            bytes.push(high << 4 | low);
+            rest = after;
+        } else {
+            bytes.push(*byte);
+        }
+    }
+    String::from_utf8(bytes).ok()
+}
+
+fn hex(byte: u8) -> Option<u8> {
+    let digit = char::from(byte).to_digit(16)?;
+    u8::try_from(digit).ok()
+}
+
+/// One line for people and programs that show it.
+pub(super) fn text(status: StatusCode, line: &str) -> Answer {
+    with_type(status, "text/plain; charset=utf-8", format!("{line}\n"))
+}
+
+/// An error in a shape that the clients of all providers show.
+pub(super) fn json_error(status: StatusCode, message: &str) -> Answer {
+    let (kind, word) = match status.as_u16() {
+        401 => ("authentication_error", "UNAUTHENTICATED"),
+        403 => ("permission_error", "PERMISSION_DENIED"),
+        404 => ("not_found_error", "NOT_FOUND"),
+        400..=499 => ("invalid_request_error", "INVALID_ARGUMENT"),
+        _ => ("api_error", "UNAVAILABLE"),
+    };
+    let error = serde_json::json!({
+        "type": "error",
+        "error": {"type": kind, "message": message, "code": status.as_u16(), "status": word},
+    });
+    with_type(status, "application/json", error.to_string())
+}
+
+fn with_type(status: StatusCode, kind: &'static str, body: String) -> Answer {
+    let body = Full::new(Bytes::from(body)).map_err(|never| match never {});
+    let mut answer = Response::new(body.boxed_unsync());
+    *answer.status_mut() = status;
+    answer
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    answer
+}
+
+/// What lies below an error of the client, which itself names the URL.
+fn innermost(error: &reqwest::Error) -> String {
+    let mut cause = error.source();
+    while let Some(below) = cause.and_then(Error::source) {
+        cause = Some(below);
+    }
+    cause.map_or_else(|| "no answer".to_owned(), ToString::to_string)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_appended_to_the_base() {
+        let base = Url::parse("https://gateway.test/team/v1").unwrap();
+        let url = |path, query| below(&base, path, query).map(|url| url.to_string());
+        assert_eq!(
+            url("/messages", Some("beta=true")).unwrap(),
+            "https://gateway.test/team/v1/messages?beta=true"
+        );
+        assert_eq!(
+            url("/models/a%2Fb:generate", None).unwrap(),
+            "https://gateway.test/team/v1/models/a%2Fb:generate"
+        );
+        assert_eq!(url("", None).unwrap(), "https://gateway.test/team/v1");
+        let base = Url::parse("https://gateway.test").unwrap();
+        assert_eq!(
+            below(&base, "//evil.test/x", None).unwrap().host_str(),
+            Some("gateway.test")
+        );
+    }
+
+    #[test]
+    fn no_path_leads_out_of_the_base() {
+        let base = Url::parse("https://gateway.test/team/v1").unwrap();
+        for path in [
+            "/../admin",
+            "/..",
+            "/a/../../admin",
+            "/%2e%2e/admin",
+            "/.%2E/admin",
+            "/..%2fadmin",
+            "/..%5cadmin",
+            "/..\\admin",
+            "/%252e%252e/admin",
+            "/%25252e%25252e/admin",
+            "/..;x/admin",
+            "/./a",
+            "x",
+            "/a%00",
+            "/%ff",
+        ] {
+            assert_eq!(below(&base, path, None), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn what_is_between_neighbours_stays_between_them() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("connection", "close, X-Mine, content-length"),
+            ("x-mine", "1"),
+            ("proxy-authorization", "Basic x"),
+            ("upgrade", "websocket"),
+            ("content-length", "3"),
+            ("x-other", "2"),
+        ] {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
+        strip(&mut headers);
+        let mut left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["content-length", "x-other"]);
+    }
+}
