@@ -1,7 +1,9 @@
 //! One configured agent, resolved: its program found, its environment chosen, its driver made.
 
+mod reach;
 mod served;
 
+pub use reach::Reach;
 pub use served::Agents;
 
 use crate::config::{self, AskPolicy, Config, DriverKind, Format, Input};
@@ -57,6 +59,8 @@ pub struct Agent {
     pub notes: Vec<String>,
     /// What it must be able to read in order to run.
     pub grants: Grants,
+    /// What it reaches behind a wall.
+    pub reach: Reach,
     program: PathBuf,
     args: Vec<String>,
     env: Vec<(String, String)>,
@@ -82,6 +86,20 @@ pub enum Error {
     /// A command agent without a program.
     #[error("agent `{0}`: a command driver needs `agents.{0}.program` (or AGENT_CMD)")]
     NoProgram(String),
+    /// What it may reach.
+    #[error("agent `{0}`: {1}")]
+    Reach(String, String),
+    /// It would do anything without being asked, and nothing stands around it.
+    #[error(
+        "agent `{agent}`: it is configured to run anything without asking, and the wall around it lacks {missing}; \
+         choose a wall that gives them (`isolation.backend: auto`), or let it ask (`agents.{agent}.permission_mode`)"
+    )]
+    Bypass {
+        /// The agent.
+        agent: String,
+        /// The guarantees.
+        missing: String,
+    },
     /// Its folders.
     #[error(transparent)]
     Workspace(#[from] workspace::Error),
@@ -140,6 +158,8 @@ impl Agent {
             ));
         }
         let name = agent.name.clone().unwrap_or_else(|| key.to_owned());
+        let reach = Reach::of(config, key, &agent, &env)
+            .map_err(|cause| Error::Reach(key.to_owned(), cause))?;
         let env: Vec<(String, String)> = env.into_iter().collect();
         let (workspaces, shared_turns) = folders.of(config, &agent)?;
         if let Some(path) = workspaces.shared() {
@@ -168,6 +188,7 @@ impl Agent {
         }
         Ok(Self {
             key: Arc::from(key),
+            reach,
             grants,
             skills,
             workspaces,
@@ -317,10 +338,16 @@ impl Agent {
     }
 
     /// What is started for this agent, with paths as it finds them.
-    pub fn spec(&self, launch: &Launch, places: &Places) -> Spec {
+    /// Behind a wall it is told by `door` how it gets out, and its keys stay outside.
+    pub fn spec(
+        &self,
+        launch: &Launch,
+        places: &Places,
+        door: Option<Vec<(String, String)>>,
+    ) -> Spec {
         let mut env = self.environment(places);
         env.extend(launch.env.iter().cloned());
-        env.extend(self.env.iter().cloned());
+        self.add_own(&mut env, door);
         Spec {
             program: launch.program.clone(),
             args: launch.args.clone(),
@@ -334,6 +361,7 @@ impl Agent {
         &self,
         script: &Path,
         places: &Places,
+        door: Option<Vec<(String, String)>>,
         session: &str,
         context: &str,
     ) -> Spec {
@@ -346,7 +374,7 @@ impl Agent {
                 format!("{}/.claude", places.home),
             ));
         }
-        env.extend(self.env.iter().cloned());
+        self.add_own(&mut env, door);
         let script = script.to_string_lossy().into_owned();
         Spec {
             program: "/bin/sh".to_owned(),
@@ -354,6 +382,71 @@ impl Agent {
             env,
             cwd: places.workspace.clone(),
         }
+    }
+
+    /// What it was given. The last value of a name counts, so earlier ones go.
+    fn add_own(&self, env: &mut Vec<(String, String)>, door: Option<Vec<(String, String)>>) {
+        match door {
+            None => env.extend(self.env.iter().cloned()),
+            Some(door) => {
+                env.extend(self.reach.env.iter().cloned());
+                if self.bypasses() {
+                    // Claude Code as root refuses to go without asking, unless it is told of the wall.
+                    env.push(("IS_SANDBOX".to_owned(), "1".to_owned()));
+                }
+                env.retain(|(name, _)| !door.iter().any(|(own, _)| own == name));
+                env.extend(door);
+            }
+        }
+    }
+
+    /// Whether it is configured to do anything without being asked.
+    pub fn bypasses(&self) -> bool {
+        const WORDS: [&str; 6] = [
+            "bypassPermissions",
+            "--dangerously-skip-permissions",
+            "--allow-dangerously-skip-permissions",
+            "--dangerously-bypass-approvals-and-sandbox",
+            "--yolo",
+            "yolo",
+        ];
+        let mode = (self.config.driver == DriverKind::Claude).then_some(&self.config.permission_mode);
+        let words = self.args.iter().chain(mode).chain(&self.config.mode);
+        words
+            .flat_map(|word| word.rsplit('='))
+            .any(|word| WORDS.contains(&word))
+    }
+
+    /// Whether it may be served with this wall.
+    ///
+    /// # Errors
+    ///
+    /// When it does anything without being asked, and the wall is not whole.
+    pub fn check_wall(&self, isolation: &Isolation) -> Result<(), Error> {
+        use crate::isolation::Guarantee as G;
+        const WHOLE: [G; 9] = [
+            G::Env,
+            G::FsRead,
+            G::FsWrite,
+            G::PeerSessions,
+            G::ServerMemory,
+            G::NetEgress,
+            G::NetLoopback,
+            G::UnixSockets,
+            G::KillTree,
+        ];
+        let missing: Vec<&str> = WHOLE
+            .into_iter()
+            .filter(|one| !isolation.findings().holds(*one))
+            .map(G::as_str)
+            .collect();
+        if self.bypasses() && !missing.is_empty() {
+            return Err(Error::Bypass {
+                agent: self.key.to_string(),
+                missing: missing.join(", "),
+            });
+        }
+        Ok(())
     }
 
     /// What every agent has; everything else is chosen.

@@ -5,8 +5,10 @@ use crate::access::{Access, Token};
 use crate::agent::{self, Agents};
 use crate::asks::Asks;
 use crate::budget::Budgets;
-use crate::config::{Config, Loaded};
-use crate::isolation;
+use crate::config::{self, Config, Loaded};
+use crate::egress::Egress;
+use crate::guard;
+use crate::isolation::{self, BackendKind};
 use crate::process::Launcher;
 use crate::push::Push;
 use crate::server::{self, Cards, Doors};
@@ -128,7 +130,23 @@ impl App {
         }
         let path = agent_environment.get("PATH").map_or("", String::as_str);
         let workspaces = &agents.default_one().workspaces;
-        let isolation = isolation::choose(&config, &launcher, workspaces, path, 1).await?;
+        let stop = CancellationToken::new();
+        let egress = way_out(&config);
+        let tracker = TaskTracker::new();
+        let port = match config.isolation.backend {
+            BackendKind::None => 0,
+            _ => egress.listen(&tracker, stop.clone()).await.map_err(|source| {
+                Error::System {
+                    what: "cannot listen on loopback for the requests of agents",
+                    source,
+                }
+            })?,
+        };
+        let isolation = isolation::choose(&config, &launcher, workspaces, path, port).await?;
+        for agent in agents.iter() {
+            agent.check_wall(&isolation)?;
+        }
+        notes.push(isolation.told());
         let telemetry = Telemetry::new(&config).map_err(|source| Error::System {
             what: "cannot open a log",
             source,
@@ -149,7 +167,6 @@ impl App {
                 what: "cannot keep the token in the state folder",
                 source,
             })?;
-        let stop = CancellationToken::new();
         let doors_stop = CancellationToken::new();
         let asks = Asks::load(&store).await?;
         let house = Arc::new(House {
@@ -159,6 +176,7 @@ impl App {
             store,
             launcher,
             isolation,
+            egress,
             agents,
             telemetry: telemetry.clone(),
             actors: TaskTracker::new(),
@@ -265,6 +283,7 @@ impl Running {
         house.actors.close();
         let in_time = tokio::time::timeout(patience, async {
             house.actors.wait().await;
+            house.egress.ended().await;
             background.wait().await;
             push.closed().await;
         })
@@ -275,6 +294,18 @@ impl Running {
         house.store.close().await;
         in_time
     }
+}
+
+/// The proxy of all agents.
+fn way_out(config: &Config) -> Egress {
+    let inner = config.egress.inner.iter();
+    let inner = inner.filter_map(|text| config::network(text)).collect();
+    let names = config.processes.max.max(1);
+    Egress::new(
+        inner,
+        config.egress.connections.0,
+        Arc::new(guard::System::new(names)),
+    )
 }
 
 /// Leaves word for client commands on this machine. A state folder that cannot take it was refused before.

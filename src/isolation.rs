@@ -57,6 +57,8 @@ pub struct Around<'a> {
     pub group: Option<&'a Path>,
     /// Bytes of its `/tmp`.
     pub tmp: u64,
+    /// Bytes of its largest file.
+    pub file: Option<u64>,
     /// The port of our proxy, where it shares the machine's network.
     pub port: u16,
 }
@@ -83,6 +85,7 @@ struct Inner {
     groups: Option<Groups>,
     common: Grants,
     tmp: u64,
+    file: Option<u64>,
     port: u16,
 }
 
@@ -137,12 +140,42 @@ impl Isolation {
             grants: &grants,
             group: group.as_ref().map(Group::folder),
             tmp: inner.tmp,
+            file: inner.file,
             port: inner.port,
         };
         Ok(Walled {
             confined: inner.backend.confine(spec, &around),
             group,
         })
+    }
+
+    /// All that was found out, for machines.
+    pub fn findings_json(&self) -> Value {
+        json!([self.findings().json(self.backend())])
+    }
+
+    /// What is in force, in a sentence for the start; loud where there is no wall.
+    pub fn told(&self) -> String {
+        if !self.is_walled() {
+            return "NO WALL around agents (`isolation.backend: none`): they can read and change all that this user \
+                    can, and reach any network"
+                .to_owned();
+        }
+        let in_force: Vec<&str> = self.findings().in_force().map(Guarantee::as_str).collect();
+        let not: Vec<&str> = Guarantee::ALL
+            .into_iter()
+            .filter(|one| !self.findings().holds(*one))
+            .map(Guarantee::as_str)
+            .collect();
+        let mut told = format!(
+            "isolation by {}, attacked and held: {}",
+            self.backend().as_str(),
+            in_force.join(", ")
+        );
+        if !not.is_empty() {
+            told.push_str(&format!("; not promised: {}", not.join(", ")));
+        }
+        told
     }
 
     /// What is in force, for a task's metadata, `/ready` and the card. Sessions that share a folder see each

@@ -24,6 +24,7 @@ use crate::agent::Agents;
 use crate::asks::{Asks, Decision, Pass};
 use crate::budget::Budgets;
 use crate::config::Config;
+use crate::egress::Egress;
 use crate::isolation::Isolation;
 use crate::process::Launcher;
 use crate::store::{Scope, SessionRow, Store};
@@ -54,6 +55,8 @@ pub struct House {
     pub launcher: Launcher,
     /// The wall around them.
     pub isolation: Isolation,
+    /// Their way out.
+    pub egress: Egress,
     /// The agents that are served.
     pub agents: Agents,
     /// Console, raw log.

@@ -9,8 +9,10 @@ pub use console::Console;
 pub use raw::Raw;
 
 use crate::config::Config;
-use crate::store;
+use crate::egress::Refusal;
+use crate::store::{self, Scope};
 use crate::task::TaskLog;
+use pilothouse_a2a::time::Timestamp;
 use pilothouse_agents::event::{Event, Usage};
 use std::io;
 use std::sync::Arc;
@@ -82,6 +84,23 @@ impl Telemetry {
     /// Something of a task could not be stored.
     pub fn store_failed(&self, log: &TaskLog, error: &store::Error) {
         tracing::error!(task.id = %log.id, context.id = %log.context_id, %error, "events of task {} could not be stored", log.id);
+    }
+
+    /// A request of an agent did not get through its wall.
+    pub async fn egress_refused(&self, log: Option<&TaskLog>, scope: &Scope, refusal: &Refusal) {
+        let Refusal { host, port, reason, .. } = refusal;
+        let entry = Entry {
+            time: Timestamp::now(),
+            caller: Some(scope.caller.to_string()),
+            peer: format!("agent {}", scope.agent),
+            action: format!("egress {host}:{port}"),
+            task: log.map(|log| log.id.to_string()),
+            context: log.map(|log| log.context_id.to_string()),
+            outcome: reason.word(),
+            status: 403,
+            duration_ms: 0.0,
+        };
+        self.0.audit.note(&entry).await;
     }
 
     /// Writes out what waits.

@@ -9,6 +9,7 @@ use super::tasks::print_json;
 use super::terminal::Screen;
 use crate::agent::{Agent, Agents};
 use crate::config::{self, Config, DriverKind, Environment, Loaded, held_back, load};
+use crate::isolation::choose;
 use crate::process::{Ended, Launcher};
 use crate::supervisor::Spec;
 use clap::Args;
@@ -24,13 +25,8 @@ use tokio::io::AsyncReadExt;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How much a program may say about its version.
 const WORDS: u64 = 4096;
-/// What isolation will promise, and does not yet.
-const WANTED: [&str; 4] = [
-    "fs.read",
-    "fs.write",
-    "net.egress",
-    "key outside of the wall",
-];
+/// A port of loopback that no program is given by the system.
+const UNUSED_PORT: u16 = 1;
 
 /// How to tell it.
 #[derive(Debug, Clone, Args)]
@@ -57,13 +53,14 @@ pub(super) async fn run(
     screen: Screen,
 ) -> Result<u8, Failure> {
     let mut report = Report::default();
+    let mut findings = Value::Null;
     let flags = config::Flags {
         config: args.config,
         state_dir: args.state_dir,
         ..Default::default()
     };
     match load(&flags, environment, cwd) {
-        Ok(loaded) => examine(&loaded, cwd, &mut report).await?,
+        Ok(loaded) => findings = examine(&loaded, cwd, &mut report).await?,
         Err(error) => report.bad(
             "configuration",
             causes(Some(&error)),
@@ -75,7 +72,7 @@ pub(super) async fn run(
     if args.json {
         print_json(
             &mut out,
-            &json!({"ok": report.is_good(), "checks": report.json()}),
+            &json!({"ok": report.is_good(), "checks": report.json(), "isolation": findings}),
         )?;
     } else {
         write!(out, "{}", report.lines(screen.styled))?;
@@ -84,7 +81,11 @@ pub(super) async fn run(
 }
 
 /// Everything that a configuration allows to be looked at.
-async fn examine(loaded: &Loaded, cwd: &Path, report: &mut Report) -> Result<(), Failure> {
+async fn examine(
+    loaded: &Loaded,
+    cwd: &Path,
+    report: &mut Report,
+) -> Result<Value, Failure> {
     let config = &loaded.config;
     report.good(
         "configuration",
@@ -133,15 +134,23 @@ async fn examine(loaded: &Loaded, cwd: &Path, report: &mut Report) -> Result<(),
     );
     store(config, report);
     port(config, report).await?;
+    let mut findings = Value::Null;
     match launcher {
-        Ok(launcher) => tree(&launcher, report).await,
+        Ok(launcher) => {
+            if let Ok(agents) = &agents {
+                let path = loaded.agent_environment.get("PATH");
+                let path = path.map_or("", String::as_str);
+                findings = isolation(config, &launcher, agents, path, report).await;
+            }
+            tree(&launcher, report).await;
+        }
         Err(error) => report.bad(
             "launcher",
             format!("does not start: {error}"),
             "let this binary be executed",
         ),
     }
-    Ok(())
+    Ok(findings)
 }
 
 // === the agent ===
@@ -263,30 +272,40 @@ fn credential(agent: &config::Agent, environment: &BTreeMap<String, String>, rep
     }
 }
 
-fn isolation(told: &Value, report: &mut Report) {
-    let in_force: Vec<&str> = told
-        .get("guarantees")
-        .and_then(Value::as_array)
-        .map(|names| names.iter().filter_map(Value::as_str).collect())
-        .unwrap_or_default();
-    let backend = told
-        .get("backend")
-        .and_then(Value::as_str)
-        .unwrap_or("none");
-    report.good(
-        "isolation",
-        format!("in force: {} (backend {backend})", in_force.join(", ")),
-    );
-    let missing: Vec<&str> = WANTED
-        .into_iter()
-        .filter(|name| !in_force.contains(name))
-        .collect();
-    if !missing.is_empty() {
-        let run = "run the server in a container or under a user of its own";
-        report.note(
-            "isolation",
-            format!("not in force yet: {}; {run}", missing.join(", ")),
-        );
+/// The wall, attacked here and now.
+async fn isolation(
+    config: &Config,
+    launcher: &Launcher,
+    agents: &Agents,
+    path: &str,
+    report: &mut Report,
+) -> Value {
+    let workspaces = &agents.default_one().workspaces;
+    // Nothing listens there; the attacks need to know only that it is the one open port.
+    let chosen = choose(config, launcher, workspaces, path, UNUSED_PORT).await;
+    match chosen {
+        Ok(isolation) => {
+            if isolation.is_walled() {
+                report.good("isolation", isolation.told());
+            } else {
+                report.note("isolation", isolation.told());
+            }
+            for agent in agents.iter() {
+                if let Err(error) = agent.check_wall(&isolation) {
+                    report.bad("isolation", error.to_string(), "");
+                }
+            }
+            isolation.findings_json()
+        }
+        Err(error) => {
+            let words = error.to_string();
+            let mut lines = words.lines();
+            report.bad("isolation", lines.next().unwrap_or_default(), "");
+            for line in lines {
+                report.note("isolation", line.trim());
+            }
+            error.findings_json()
+        }
     }
 }
 
@@ -298,15 +317,6 @@ mod tests {
         let mut report = Report::default();
         check(&mut report);
         report.lines(false)
-    }
-
-    #[test]
-    fn what_is_not_in_force_is_said() {
-        let told = json!({"backend": "none", "guarantees": ["env", "kill-tree"]});
-        insta::assert_snapshot!(lines(|report| isolation(&told, report)), @r"
-✓ isolation  in force: env, kill-tree (backend none)
-• isolation  not in force yet: fs.read, fs.write, net.egress, key outside of the wall; run the server in a container or under a user of its own
-");
     }
 
     #[test]

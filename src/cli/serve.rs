@@ -4,6 +4,7 @@ use super::exit;
 use crate::access::Token;
 use crate::app::App;
 use crate::config::{Config, Environment, Flags, LogFormat, load};
+use rustix::process::DumpableBehavior;
 use std::io::IsTerminal;
 use std::path::Path;
 use std::process::ExitCode;
@@ -22,6 +23,12 @@ pub(super) fn run(flags: &Flags, environment: &Environment, cwd: &Path) -> ExitC
     if let Err(error) = start_log(&loaded.config) {
         eprintln!("pilothouse: `log.level`: {error}");
         return ExitCode::from(exit::CONFIG);
+    }
+    // What is in this process is nobody's but its own, whoever runs as the same user.
+    let undumpable = DumpableBehavior::NotDumpable;
+    if let Err(error) = rustix::process::set_dumpable_behavior(undumpable) {
+        eprintln!("pilothouse: cannot close this process to others: {error}");
+        return ExitCode::from(exit::UNAVAILABLE);
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()

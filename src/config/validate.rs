@@ -144,6 +144,7 @@ impl Config {
         let lists = [
             ("server.trusted_proxies", &self.server.trusted_proxies),
             ("push.allow", &self.push.allow),
+            ("egress.inner", &self.egress.inner),
         ];
         for (key, list) in lists {
             for text in list.iter().filter(|text| network(text).is_none()) {

@@ -14,14 +14,14 @@ use super::grants::{ETC, SYSTEM};
 use super::wall::{Place, Rules, Wall};
 use super::{Around, Backend, INSIDE_PORT, Places};
 use crate::config::BackendKind;
-use crate::supervisor::{Confined, ENTER, FIRST_ALONG, Inner, Spec};
+use crate::supervisor::{Confined, ENTER, FIRST_ALONG, Inner, OWN_PROGRAM, Spec};
 use crate::workspace::Folder;
 use std::path::{Path, PathBuf};
 
 /// Where an agent finds its workspace: Claude names its transcripts by it, so it never changes.
-pub const WORKSPACE: &str = "/workspace";
+pub(super) const WORKSPACE: &str = "/workspace";
 /// Where it finds its HOME.
-pub const HOME: &str = "/home/agent";
+pub(super) const HOME: &str = "/home/agent";
 /// Its user and group, whoever runs the server.
 const USER: &str = "1000";
 
@@ -169,8 +169,14 @@ impl Backend for Bubblewrap {
         rules
             .write
             .extend(around.grants.write.iter().map(Place::folder));
+        if spec.program == OWN_PROGRAM {
+            // It comes along behind the launcher's program and the line, from a mount that is not inside.
+            let along = format!("/proc/self/fd/{}", FIRST_ALONG + 2);
+            rules.read.push(Place::file(along));
+        }
         let mut inner = Wall::default();
         inner.listen(INSIDE_PORT);
+        inner.file_limit(around.file);
         inner.no_privileges();
         inner.landlock(self.landlock, &rules);
         inner.filter(&filter(Network::Own));

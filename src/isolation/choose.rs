@@ -5,10 +5,11 @@ use super::landlock::Landlock;
 use super::none::NoWall;
 use super::probe::Probe;
 use super::{Backend, BackendKind, Findings, Grants, Groups, Guarantee, Inner, Isolation};
-use crate::config::{self, Config};
+use crate::config::{self, Bytes, Config};
 use crate::process::{Ended, Launcher};
 use crate::supervisor::{ABI, Confined, LAUNCHER_PROGRAM, Spec};
 use crate::workspace::Workspaces;
+use serde_json::Value;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,8 +19,18 @@ const USUAL: &str = "/usr/bin:/usr/local/bin:/bin";
 
 /// No wall gives what is required.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct Error(String);
+#[error("{words}")]
+pub struct Error {
+    words: String,
+    findings: Vec<Value>,
+}
+
+impl Error {
+    /// What was found out about each backend that was tried.
+    pub fn findings_json(&self) -> Value {
+        Value::Array(self.findings.clone())
+    }
+}
 
 /// A backend, tried out.
 struct Candidate {
@@ -64,7 +75,7 @@ pub async fn choose(
     let groups = Groups::find(&wanted.limits);
     let common = Grants::configured(&wanted.read, &wanted.write);
     let landlock = version(launcher).await;
-    let mut refused = Vec::new();
+    let (mut refused, mut found) = (Vec::new(), Vec::new());
     for &kind in kinds {
         let candidate = match make(kind, config, path, landlock) {
             Ok(backend) => {
@@ -103,9 +114,11 @@ pub async fn choose(
                         groups: groups.ok(),
                         common,
                         tmp: wanted.limits.tmp.get(),
+                        file: wanted.limits.disk.map(Bytes::get),
                         port,
                     })));
                 }
+                found.push(findings.json(kind));
                 refused.push(Refused {
                     kind,
                     missing,
@@ -114,7 +127,10 @@ pub async fn choose(
             }
         }
     }
-    Err(Error(told(&refused, required)))
+    Err(Error {
+        words: told(&refused, required),
+        findings: found,
+    })
 }
 
 fn make(

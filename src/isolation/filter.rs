@@ -201,7 +201,7 @@ fn constant(value: i32) -> u32 {
 }
 
 /// The filter, as instructions of eight bytes.
-pub fn filter(network: Network) -> Vec<u8> {
+pub(super) fn filter(network: Network) -> Vec<u8> {
     let mut program = Program::default();
     program.push(LOAD, 0, 0, ARCHITECTURE);
     program.push(EQUAL, 1, 0, THIS_ARCHITECTURE);

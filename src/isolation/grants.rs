@@ -7,7 +7,7 @@ use std::io::Read;
 use std::path::{Component, Path, PathBuf};
 
 /// Folders of the system's programs and libraries, as far as they are there.
-pub const SYSTEM: [&str; 10] = [
+pub(super) const SYSTEM: [&str; 10] = [
     "/usr",
     "/bin",
     "/sbin",
@@ -22,7 +22,7 @@ pub const SYSTEM: [&str; 10] = [
 
 /// What programs read below `/etc`, as far as it is there. Nothing that tells of this machine, its users
 /// or its network, and nothing that only its administrator may read.
-pub const ETC: [&str; 34] = [
+pub(super) const ETC: [&str; 34] = [
     "alternatives",
     "bash.bashrc",
     "ca-certificates",

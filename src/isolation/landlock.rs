@@ -94,6 +94,7 @@ impl Backend for Landlock {
         if let Some(group) = around.group {
             wall.group(group);
         }
+        wall.file_limit(around.file);
         wall.no_privileges();
         wall.landlock(self.version, &rules);
         wall.filter(&filter(Network::Shared));

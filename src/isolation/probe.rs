@@ -7,10 +7,11 @@
 
 use super::attacks::ATTACKS;
 use super::{Around, Backend, Grants, Group, Groups};
-use crate::config::{BackendKind, Guarantee, SessionLimits};
+use crate::config::{BackendKind, Bytes, Guarantee, SessionLimits};
 use crate::process::{self, Ended, Launcher, Process};
 use crate::supervisor::{ATTACK, Confined, LAUNCHER_PROGRAM, Spec, Word};
 use crate::workspace::{Folder, Workspaces};
+use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{TcpListener, UdpSocket};
@@ -74,7 +75,7 @@ pub struct Findings {
 
 /// Why it could not be tried at all.
 #[derive(Debug, thiserror::Error)]
-pub enum Failed {
+pub(super) enum Failed {
     /// The wall could not be put up.
     #[error(transparent)]
     Process(#[from] process::Error),
@@ -100,6 +101,35 @@ impl Findings {
     /// Whether this one holds.
     pub fn holds(&self, guarantee: Guarantee) -> bool {
         self.in_force().any(|one| one == guarantee)
+    }
+
+    /// All of it, for machines.
+    pub fn json(&self, backend: BackendKind) -> Value {
+        let states: Map<String, Value> = self
+            .states
+            .iter()
+            .map(|(guarantee, state)| {
+                let told = match state {
+                    State::InForce => json!({"state": "in force"}),
+                    State::Watched(how) => json!({"state": "watched", "how": how}),
+                    State::Missing(why) => json!({"state": "missing", "why": why}),
+                };
+                (guarantee.as_str().to_owned(), told)
+            })
+            .collect();
+        let attacks: Vec<Value> = self
+            .outcomes
+            .iter()
+            .map(|outcome| {
+                let (result, word) = match &outcome.result {
+                    Try::Stopped(word) => ("stopped", word.as_str()),
+                    Try::Succeeded => ("succeeded", ""),
+                    Try::Skipped(word) => ("skipped", word.as_str()),
+                };
+                json!({"name": outcome.name, "result": result, "word": word})
+            })
+            .collect();
+        json!({"backend": backend.as_str(), "guarantees": states, "attacks": attacks})
     }
 
     /// Why this one does not hold.
@@ -403,6 +433,7 @@ impl Probe<'_> {
             grants: self.grants,
             group: group.as_ref().map(Group::folder),
             tmp: self.limits.tmp.get(),
+            file: self.limits.disk.map(Bytes::get),
             port: self.port,
         };
         let places = self.backend.places(&session.folder);

@@ -52,6 +52,7 @@ impl Room {
             grants: &Grants::default(),
             group: None,
             tmp: 1 << 20,
+            file: None,
             port: 1,
         };
         let confined = self.backend.confine(spec, &around);

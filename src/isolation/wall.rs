@@ -44,18 +44,18 @@ enum Record {
 
 /// The records so far.
 #[derive(Debug, Clone, Default)]
-pub struct Wall(Vec<u8>);
+pub(super) struct Wall(Vec<u8>);
 
 /// A path as the agent sees it, and whether it is a folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub(super) struct Place {
     path: PathBuf,
     folder: bool,
 }
 
 /// What Landlock lets through.
 #[derive(Debug, Clone, Default)]
-pub struct Rules {
+pub(super) struct Rules {
     /// Files and folders that may be read and executed.
     pub read: Vec<Place>,
     /// Files and folders that may be changed as well.
@@ -68,7 +68,7 @@ pub struct Rules {
 
 impl Place {
     /// A folder, wherever the agent will find it.
-    pub fn folder(path: impl Into<PathBuf>) -> Self {
+    pub(super) fn folder(path: impl Into<PathBuf>) -> Self {
         Self {
             path: path.into(),
             folder: true,
@@ -76,7 +76,7 @@ impl Place {
     }
 
     /// A file, wherever the agent will find it.
-    pub fn file(path: impl Into<PathBuf>) -> Self {
+    pub(super) fn file(path: impl Into<PathBuf>) -> Self {
         Self {
             path: path.into(),
             folder: false,
@@ -84,7 +84,7 @@ impl Place {
     }
 
     /// A path of this machine; none where nothing is there.
-    pub fn of(path: &Path) -> Option<Self> {
+    pub(super) fn of(path: &Path) -> Option<Self> {
         let folder = std::fs::metadata(path).ok()?.is_dir();
         Some(Self {
             path: path.to_owned(),
@@ -109,44 +109,47 @@ impl Wall {
     }
 
     /// The bytes that go to the supervisor.
-    pub fn into_bytes(self) -> Vec<u8> {
+    pub(super) fn into_bytes(self) -> Vec<u8> {
         self.0
     }
 
-    /// Soft and hard limit of a resource.
-    pub fn limit(&mut self, resource: u32, most: u64) -> &mut Self {
-        self.words(Record::Limit, [u64::from(resource), most, most])
+    /// The largest file that may be written.
+    pub(super) fn file_limit(&mut self, most: Option<u64>) -> &mut Self {
+        match most {
+            Some(most) => self.words(Record::Limit, [u64::from(libc::RLIMIT_FSIZE), most, most]),
+            None => self,
+        }
     }
 
     /// No capabilities and no way to new privileges.
-    pub fn no_privileges(&mut self) -> &mut Self {
+    pub(super) fn no_privileges(&mut self) -> &mut Self {
         self.record(Record::NoCapabilities, &[]);
         self.record(Record::NoNewPrivileges, &[])
     }
 
     /// Joins a control group, by its folder.
-    pub fn group(&mut self, folder: &Path) -> &mut Self {
+    pub(super) fn group(&mut self, folder: &Path) -> &mut Self {
         let path = text_of(&folder.join("cgroup.procs"));
         self.record(Record::Group, &path)
     }
 
     /// Makes a listener on this port of loopback and hands it out.
-    pub fn listen(&mut self, port: u16) -> &mut Self {
+    pub(super) fn listen(&mut self, port: u16) -> &mut Self {
         self.words(Record::Listen, [u64::from(port)])
     }
 
     /// What came along stays open when the program is executed.
-    pub fn keep(&mut self) -> &mut Self {
+    pub(super) fn keep(&mut self) -> &mut Self {
         self.record(Record::Keep, &[])
     }
 
     /// A filter of system calls: instructions of eight bytes.
-    pub fn filter(&mut self, instructions: &[u8]) -> &mut Self {
+    pub(super) fn filter(&mut self, instructions: &[u8]) -> &mut Self {
         self.record(Record::Filter, instructions)
     }
 
     /// Landlock, as far as this version of it goes; nothing where there is none.
-    pub fn landlock(&mut self, version: u32, rules: &Rules) -> &mut Self {
+    pub(super) fn landlock(&mut self, version: u32, rules: &Rules) -> &mut Self {
         let version = version.min(KNOWN);
         if version == 0 {
             return self;

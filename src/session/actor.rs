@@ -258,7 +258,7 @@ impl Actor {
                 };
                 let launch = self.agent.driver().terminal(&setting);
                 let launch = launch.ok_or("this agent has no terminal of its own")?;
-                Ok(self.agent.spec(&launch, &outside(&folder)))
+                Ok(self.agent.spec(&launch, &outside(&folder), None))
             });
         let lent = spec.is_ok();
         if ready.send(spec).is_ok() && lent {
@@ -303,6 +303,10 @@ impl Actor {
                 // Nobody waits for these words, but a full pipe would stop the process.
                 read = read(&running.process.stderr), if running.stderr_open => {
                     running.stderr_open = read.is_ok_and(|size| size > 0);
+                }
+                refusal = running.held.refused() => {
+                    let telemetry = &self.house.telemetry;
+                    telemetry.egress_refused(None, &self.key.scope, &refusal).await;
                 }
                 () = tokio::time::sleep_until(until) => {
                     self.live.cold(&self.key);
@@ -405,6 +409,10 @@ impl Actor {
         let facts = Facts {
             conversation: self.session.conversation.clone(),
             isolation: self.agent.isolation(&self.house.isolation),
+            at_proxy: self
+                .running
+                .as_mut()
+                .and_then(|running| running.held.spent()),
         };
         let stored = match &outcome {
             Outcome::Replied { text } if log.is_withheld() && self.fits_an_event(text) => {
@@ -662,8 +670,8 @@ impl Actor {
             .launch(&setting, prompt)
             .map_err(|refusal| NotStarted::Failed(refusal.to_string(), None))?;
         let (agent, prepared) = (self.agent.clone(), self.prepared.take());
-        let started = start::start(&house, &agent, &folder, prepared, |places| {
-            agent.spec(&launch, places)
+        let started = start::start(&house, &agent, &folder, &agent.reach.policy, prepared, |places, door| {
+            agent.spec(&launch, places, door)
         });
         let (process, held) = match started.await {
             Ok(started) => started,
@@ -718,16 +726,37 @@ impl Actor {
         self.show(log, translator).await;
         let (session, context) = (self.session.id.clone(), self.key.context_id.clone());
         let run = async {
-            let spec = |places: &Places| agent.script_spec(script, places, &session, context.as_str());
-            match start::start(&house, &agent, folder, None, spec).await {
-                Ok((process, _held)) => agent.workspaces.hear_script(process).await,
+            let spec = |places: &Places, door: start::DoorWords| {
+                agent.script_spec(script, places, door, &session, context.as_str())
+            };
+            let mut refused = Vec::new();
+            let started =
+                start::start(&house, &agent, folder, &agent.reach.setup, None, spec).await;
+            let ended = match started {
+                Ok((process, held)) => {
+                    let hearing = agent.workspaces.hear_script(process);
+                    tokio::pin!(hearing);
+                    loop {
+                        tokio::select! {
+                            biased;
+                            refusal = held.refused() => refused.push(refusal),
+                            ended = &mut hearing => break ended,
+                        }
+                    }
+                }
                 Err(error) => Err(InitFailed {
                     reason: error.to_string(),
                     output: String::new(),
                 }),
-            }
+            };
+            (ended, refused)
         };
-        match self.or_interrupted(log, run).await? {
+        let (ended, refused) = self.or_interrupted(log, run).await?;
+        for refusal in &refused {
+            translator.refused(refusal);
+            house.telemetry.egress_refused(Some(log), &log.scope, refusal).await;
+        }
+        match ended {
             Ok(output) => {
                 let data = serde_json::json!({"kind": "init-session", "output": output});
                 translator.status("the session script has run", Some(data));

@@ -12,12 +12,14 @@ use super::translate::Translator;
 use crate::agent::Agent;
 use crate::asks::{self, Decision, Pass};
 use crate::budget::{Exceeded, Meter};
-use crate::config::AskPolicy;
+use crate::config::{AskPolicy, Bytes};
+use crate::egress::Refusal;
 use crate::process::tree::Moment;
 use crate::process::{Ended, Process};
 use crate::store::{AskRow, Durability, SessionRow, Write};
 use crate::supervisor::Word;
 use crate::task::{Record, TaskLog};
+use crate::workspace::Workspaces;
 use pilothouse_a2a::task::TaskState;
 use pilothouse_a2a::time::Timestamp;
 use pilothouse_agents::event::Event;
@@ -26,6 +28,7 @@ use pilothouse_agents::{Answer, Ask, AskKind, Driver, Exit, Life, Outcome, Step}
 use serde_json::Value;
 use std::cell::RefCell;
 use std::collections::HashSet;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
@@ -33,6 +36,9 @@ use tokio::time::Instant;
 
 /// What one read of a pipe brings at most.
 const READ_BYTES: usize = 64 * 1024;
+
+/// Between two looks at the size of a session's folders.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 /// Records that are held back while a question is shown; then the agent has to wait as well.
 const HELD: usize = 512;
@@ -123,6 +129,10 @@ enum Happened {
     /// A person was waited for long enough.
     Park,
     Exceeded(Exceeded),
+    /// A request of the agent did not get through its wall.
+    Refused(Refusal),
+    /// The session's folders have become larger than they may be.
+    TooLarge(u64),
     Interrupted(Interruption),
 }
 
@@ -164,6 +174,8 @@ pub(super) struct Conversation<'a> {
     pub(super) granted: &'a mut Granted,
     /// What the turn uses.
     meter: &'a mut Meter,
+    /// Ends with the size of the session's folders when that is more than they may hold.
+    watchdog: Pin<Box<dyn Future<Output = u64> + Send>>,
 }
 
 /// An ask of the agent that waits for a person.
@@ -179,6 +191,23 @@ pub(super) struct Granted {
     pub(super) tools: HashSet<String>,
     /// What was decided about a call whose process is gone; it passes once.
     pub(super) passes: Vec<Pass>,
+}
+
+/// Looks at the size of a session's folders now and then, until it is more than it may be.
+async fn too_large(workspaces: Workspaces, session: Arc<str>, most: Option<u64>) -> u64 {
+    let Some(most) = most else {
+        return std::future::pending().await;
+    };
+    loop {
+        tokio::time::sleep(LOOK_AGAIN).await;
+        let (workspaces, session) = (workspaces.clone(), session.clone());
+        let measured = tokio::task::spawn_blocking(move || workspaces.size(&session)).await;
+        if let Ok(size) = measured
+            && size > most
+        {
+            return size;
+        }
+    }
 }
 
 impl<'a> Conversation<'a> {
@@ -197,6 +226,11 @@ impl<'a> Conversation<'a> {
         granted: &'a mut Granted,
         meter: &'a mut Meter,
     ) -> Self {
+        let watchdog = too_large(
+            agent.workspaces.clone(),
+            session.id.clone(),
+            house.config.isolation.limits.disk.map(Bytes::get),
+        );
         Self {
             house,
             agent,
@@ -224,6 +258,7 @@ impl<'a> Conversation<'a> {
             held: Vec::new(),
             granted,
             meter,
+            watchdog: Box::pin(watchdog),
         }
     }
 
@@ -300,6 +335,19 @@ impl<'a> Conversation<'a> {
                 Happened::Interrupted(Interruption::Stop) => self.stop(Cause::ServerStops),
                 Happened::Park => return self.parked().await,
                 Happened::Exceeded(exceeded) => self.stop(Cause::Exceeded(exceeded)),
+                Happened::Refused(refusal) => {
+                    self.translator.refused(&refusal);
+                    let telemetry = &self.house.telemetry;
+                    let scope = &self.log.scope;
+                    telemetry.egress_refused(Some(self.log), scope, &refusal).await;
+                }
+                Happened::TooLarge(size) => {
+                    self.watchdog = Box::pin(std::future::pending());
+                    self.stop(Cause::Fault(
+                        format!("the session's folders have grown to {size} bytes, more than they may hold"),
+                        Some("the operator can raise `isolation.limits.disk`".to_owned()),
+                    ));
+                }
             }
         }
     }
@@ -336,6 +384,8 @@ impl<'a> Conversation<'a> {
             biased;
             interruption = self.inbox.interruption(&self.log.id), if !stopping => Happened::Interrupted(interruption),
             exceeded = self.meter.reached(), if !stopping => Happened::Exceeded(exceeded),
+            refusal = running.held.refused() => Happened::Refused(refusal),
+            size = &mut self.watchdog, if !stopping => Happened::TooLarge(size),
             read = read(&running.process.stdout), if running.stdout_open && roomy => Happened::Output(read),
             read = read(&running.process.stderr), if running.stderr_open => Happened::ErrorOutput(read),
             ended = running.process.control.ended(), if running.ended.is_none() => Happened::Ended(ended),

@@ -175,7 +175,9 @@ async fn start(
     };
     let launch = driver.launch(&setting, &Turn::default()).ok();
     let launch = launch.filter(|launch| launch.life == Life::Session)?;
-    let started = start::start(house, agent, &folder, None, |places| agent.spec(&launch, places));
+    let started = start::start(house, agent, &folder, &agent.reach.policy, None, |places, door| {
+        agent.spec(&launch, places, door)
+    });
     let (mut process, held) = match started.await {
         Ok(started) => started,
         Err(error) => {

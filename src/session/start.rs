@@ -2,18 +2,50 @@
 
 use super::House;
 use crate::agent::Agent;
+use crate::egress::{Counted, Pass, Policy, Refusal};
 use crate::isolation::{Group, Places};
 use crate::process::{self, Prepared, Process};
 use crate::supervisor::Spec;
 use crate::workspace::Folder;
+use std::sync::Arc;
 
 /// What belongs to a running process; given up with it.
 pub(super) struct Held {
+    /// Its way out, where it has a wall.
+    pass: Option<Pass>,
+    /// What its answers had cost when that was asked for last.
+    counted: Counted,
     /// Its control group; what is left in it is killed.
     _group: Option<Group>,
 }
 
-/// Starts a process of this agent, with paths as it finds them.
+/// How a process gets out, as its environment says it; none without a wall.
+pub(super) type DoorWords = Option<Vec<(String, String)>>;
+
+impl Held {
+    /// The next of its requests that did not get through. Cancel-safe.
+    pub(super) async fn refused(&self) -> Refusal {
+        match &self.pass {
+            Some(pass) => pass.refused().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// What its answers have cost since this was asked for last, as the proxy saw it.
+    pub(super) fn spent(&mut self) -> Option<Counted> {
+        let total = self.pass.as_ref()?.tokens();
+        let before = std::mem::replace(&mut self.counted, total);
+        (total.requests > before.requests).then(|| Counted {
+            input: total.input.saturating_sub(before.input),
+            output: total.output.saturating_sub(before.output),
+            cache_read: total.cache_read.saturating_sub(before.cache_read),
+            cache_write: total.cache_write.saturating_sub(before.cache_write),
+            requests: total.requests.saturating_sub(before.requests),
+        })
+    }
+}
+
+/// Starts a process of this agent, with paths as it finds them and a way out by this policy.
 ///
 /// # Errors
 ///
@@ -22,17 +54,28 @@ pub(super) async fn start(
     house: &House,
     agent: &Agent,
     folder: &Folder,
+    policy: &Arc<Policy>,
     prepared: Option<Prepared>,
-    spec: impl FnOnce(&Places) -> Spec,
+    spec: impl FnOnce(&Places, DoorWords) -> Spec,
 ) -> Result<(Process, Held), process::Error> {
     let isolation = &house.isolation;
-    let spec = spec(&isolation.places(folder));
+    let pass = isolation
+        .is_walled()
+        .then(|| house.egress.pass(policy.clone()));
+    let door = pass.as_ref().map(|pass| pass.env(isolation.proxy_port()));
+    let spec = spec(&isolation.places(folder), door);
     let walled = isolation.confine(spec, folder, &agent.grants)?;
-    let process = match prepared {
+    let mut process = match prepared {
         Some(prepared) => prepared.start(&walled.confined).await?,
         None => house.launcher.spawn(&walled.confined).await?,
     };
+    if let (Some(listener), Some(pass)) = (process.listener.take(), &pass) {
+        listener.set_nonblocking(true)?;
+        pass.serve(tokio::net::TcpListener::from_std(listener)?);
+    }
     let held = Held {
+        pass,
+        counted: Counted::default(),
         _group: walled.group,
     };
     Ok((process, held))

@@ -5,6 +5,7 @@
 
 use super::bounded;
 use crate::asks;
+use crate::egress::{Counted, Refusal};
 use crate::store::AskRow;
 use crate::task::{ANSWER, Record, TaskLog, answer_id};
 use pilothouse_a2a::event::{TaskArtifactUpdateEvent, TaskStatusUpdateEvent};
@@ -34,6 +35,8 @@ pub(super) struct Facts {
     pub conversation: Option<String>,
     /// What isolation is in force.
     pub isolation: Value,
+    /// What its answers cost, as the proxy saw it.
+    pub at_proxy: Option<Counted>,
 }
 
 /// Translates one turn.
@@ -308,6 +311,17 @@ impl Translator {
         self.event_limit.saturating_sub(6 * PREVIEW + 4096) / 2
     }
 
+    /// A request of the agent did not get through the wall.
+    pub(super) fn refused(&mut self, refusal: &Refusal) {
+        let data = json!({
+            "kind": "egress-refused",
+            "host": refusal.host,
+            "port": refusal.port,
+            "reason": refusal.reason.word(),
+        });
+        self.status(&format!("not reached: {}", refusal.advice), Some(data));
+    }
+
     /// A `WORKING` status with a line for people and, if there is more, a data part.
     pub(super) fn status(&mut self, line: &str, data: Option<Value>) {
         self.flush();
@@ -454,6 +468,16 @@ impl Translator {
 
     fn metadata(&self, facts: &Facts) -> Map<String, Value> {
         let mut metadata = Map::new();
+        if let Some(counted) = &facts.at_proxy {
+            let counted = json!({
+                "inputTokens": counted.input,
+                "outputTokens": counted.output,
+                "cacheReadTokens": counted.cache_read,
+                "cacheWriteTokens": counted.cache_write,
+                "requests": counted.requests,
+            });
+            metadata.insert("usageAtProxy".to_owned(), counted);
+        }
         if let Some(usage) = &self.usage {
             let mut tokens = Map::new();
             for (name, value) in [

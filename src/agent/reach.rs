@@ -1,0 +1,167 @@
+//! What an agent's sessions reach through the wall, and which of its keys stay outside.
+
+use crate::config::{self, Config, DriverKind};
+use crate::egress::{GitRoute, HostRule, Kind, Policy, Route, Tool, take_keys};
+use reqwest::Url;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Variables of a proxy of the operator's; inside there is ours.
+const PROXY: [&str; 4] = ["http_proxy", "https_proxy", "all_proxy", "no_proxy"];
+
+/// Behind a wall: what an agent's environment holds, and where it may go.
+#[derive(Clone)]
+pub struct Reach {
+    /// Its environment without the keys that stay outside.
+    pub env: Vec<(String, String)>,
+    /// For its turns.
+    pub policy: Arc<Policy>,
+    /// For its session script.
+    pub setup: Arc<Policy>,
+}
+
+impl Reach {
+    /// What the configuration says of this agent, and what its driver or preset needs.
+    ///
+    /// # Errors
+    ///
+    /// What the operator must correct.
+    pub fn of(
+        config: &Config,
+        key: &str,
+        agent: &config::Agent,
+        env: &BTreeMap<String, String>,
+    ) -> Result<Self, String> {
+        let mut kept = env.clone();
+        kept.retain(|name, _| !PROXY.contains(&name.to_ascii_lowercase().as_str()));
+        let preset = agent.preset.as_deref();
+        let (kinds, tool): (&[Kind], Tool) = match (agent.driver, preset) {
+            (DriverKind::Claude, _) | (_, Some("claude-acp")) => (&[Kind::Anthropic], Tool::Variables),
+            (_, Some("codex")) => {
+                let tool = Tool::codex(&mut kept).map_err(|error| error.to_string())?;
+                (&[Kind::OpenAi], tool)
+            }
+            (_, Some("gemini")) => (&[Kind::Gemini], Tool::Variables),
+            (_, Some("opencode")) => {
+                let tool = Tool::opencode(&mut kept).map_err(|error| error.to_string())?;
+                let all = &[Kind::Anthropic, Kind::OpenAi, Kind::Gemini, Kind::OpenCode];
+                (all, tool)
+            }
+            _ => (&[], Tool::Variables),
+        };
+        let models = take_keys(&mut kept, kinds).map_err(|error| error.to_string())?;
+        let own = match &agent.egress.allow {
+            Some(hosts) => hosts.clone(),
+            None => usual(agent.driver, preset, env, models.is_empty()),
+        };
+        let rules = |lists: [&[String]; 2], key: &str| -> Result<Vec<HostRule>, String> {
+            let texts = lists.into_iter().flatten();
+            texts
+                .map(|text| text.parse().map_err(|error| format!("`{key}`: {error}")))
+                .collect()
+        };
+        let git = || -> Result<Vec<Route>, String> {
+            let entries = config.egress.git.iter();
+            entries
+                .map(|entry| {
+                    GitRoute::new(&entry.host, &entry.path, Some(&entry.user), &entry.token)
+                        .map(Route::Git)
+                        .map_err(|error| error.to_string())
+                })
+                .collect()
+        };
+        let allow_key = format!("agents.{key}.egress.allow");
+        let setup_key = format!("agents.{key}.egress.setup");
+        let policy = Policy {
+            allow: rules([&config.egress.allow, &own], &allow_key)?,
+            routes: models.into_iter().chain(git()?).collect(),
+            tool,
+            key: allow_key,
+        };
+        let setup = Policy {
+            allow: rules([&config.egress.setup, &agent.egress.setup], &setup_key)?,
+            routes: git()?,
+            tool: Tool::Variables,
+            key: setup_key,
+        };
+        Ok(Self {
+            env: kept.into_iter().collect(),
+            policy: Arc::new(policy),
+            setup: Arc::new(setup),
+        })
+    }
+}
+
+/// The hosts that an agent needs where nobody said otherwise: those of its model, unless a route leads there.
+fn usual(
+    driver: DriverKind,
+    preset: Option<&str>,
+    env: &BTreeMap<String, String>,
+    no_route: bool,
+) -> Vec<String> {
+    let set = |name: &str| env.get(name).is_some_and(|value| !value.is_empty());
+    let base = |name: &str| {
+        let url = Url::parse(env.get(name)?).ok()?;
+        let host = url.host_str()?.to_owned();
+        Some(match url.port() {
+            Some(port) => format!("{host}:{port}"),
+            None => host,
+        })
+    };
+    let texts = |hosts: &[&str]| hosts.iter().map(|&host| host.to_owned()).collect::<Vec<_>>();
+    let mut hosts = match (driver, preset) {
+        (DriverKind::Claude, _) | (_, Some("claude-acp")) if no_route => texts(&["api.anthropic.com"]),
+        (_, Some("codex")) if no_route => texts(&["api.openai.com"]),
+        (_, Some("gemini")) if no_route => texts(&["generativelanguage.googleapis.com"]),
+        (_, Some("qwen")) => base("OPENAI_BASE_URL").map_or_else(|| texts(&["api.openai.com"]), |host| vec![host]),
+        (_, Some("copilot")) => {
+            let own = base("COPILOT_PROVIDER_BASE_URL").into_iter();
+            let usual = ["api.github.com", "api.githubcopilot.com", "*.githubcopilot.com"];
+            own.chain(texts(&usual)).collect()
+        }
+        _ => Vec::new(),
+    };
+    if set("CLAUDE_CODE_USE_BEDROCK") {
+        hosts.push("*.amazonaws.com".to_owned());
+        hosts.extend(base("ANTHROPIC_BEDROCK_BASE_URL"));
+    }
+    if set("CLAUDE_CODE_USE_VERTEX") || set("GOOGLE_GENAI_USE_VERTEXAI") {
+        hosts.push("*.googleapis.com".to_owned());
+        hosts.extend(base("ANTHROPIC_VERTEX_BASE_URL"));
+    }
+    hosts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reach(agent: &config::Agent, env: &[(&str, &str)]) -> Reach {
+        let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Reach::of(&Config::default(), "it", agent, &env.collect()).unwrap()
+    }
+
+    #[test]
+    fn claudes_key_stays_outside_and_its_api_is_reached_by_a_route_alone() {
+        let agent = config::Agent::of(DriverKind::Claude);
+        let reach = reach(&agent, &[("ANTHROPIC_API_KEY", "sk-real"), ("HTTPS_PROXY", "http://p:1"), ("X", "y")]);
+        assert_eq!(reach.env, [("X".to_owned(), "y".to_owned())]);
+        assert_eq!((reach.policy.routes.len(), reach.policy.allow.len()), (1, 0));
+    }
+
+    #[test]
+    fn a_command_reaches_nothing_and_keeps_what_it_was_given() {
+        let agent = config::Agent::of(DriverKind::Command);
+        let reach = reach(&agent, &[("TOKEN", "t")]);
+        assert_eq!(reach.env, [("TOKEN".to_owned(), "t".to_owned())]);
+        assert!(reach.policy.allow.is_empty() && reach.policy.routes.is_empty());
+    }
+
+    #[test]
+    fn a_wrong_host_is_told_with_its_key() {
+        let mut agent = config::Agent::of(DriverKind::Command);
+        agent.egress.allow = Some(vec!["http://x/".to_owned()]);
+        let error = Reach::of(&Config::default(), "bot", &agent, &BTreeMap::new()).err().unwrap();
+        assert!(error.starts_with("`agents.bot.egress.allow`: `http://x/`"), "{error}");
+    }
+}
