@@ -131,6 +131,7 @@ impl Grants {
         }
         if installation(&at).is_none() {
             self.read(&at);
+            self.beside(&at);
         }
         // Through links of folders in the way it may really lie elsewhere.
         if let Ok(real) = fs::canonicalize(&at)
@@ -142,6 +143,24 @@ impl Grants {
             && interpreter != at
         {
             self.program(&interpreter, path);
+        }
+    }
+
+    /// What an interpreter outside of the system brings: the libraries beside its `bin`, or, behind the shim
+    /// of a version manager, the versions.
+    fn beside(&mut self, program: &Path) {
+        let Some(folder) = program.parent() else {
+            return;
+        };
+        let Some(prefix) = folder.parent().filter(|_| !is_system(program)) else {
+            return;
+        };
+        if folder.ends_with("shims") {
+            self.read(prefix);
+        } else if folder.ends_with("bin") && prefix != Path::new("/") {
+            for name in ["lib", "lib64", "libexec"] {
+                self.read(&prefix.join(name));
+            }
         }
     }
 
@@ -274,6 +293,22 @@ mod tests {
         let mut grants = Grants::default();
         grants.program(&bot, "/usr/bin");
         assert_eq!(grants.read, BTreeSet::from([bot]));
+    }
+
+    #[test]
+    fn an_interpreter_brings_the_libraries_beside_it_and_a_shim_its_versions() {
+        let root = tempfile::tempdir().unwrap();
+        let path = |name: &str| root.path().join(name);
+        for folder in ["py/bin", "py/lib", "py/share", "env/shims"] {
+            fs::create_dir_all(path(folder)).unwrap();
+        }
+        fs::write(path("py/bin/python3"), "\x7fELF").unwrap();
+        fs::write(path("env/shims/python3"), "\x7fELF").unwrap();
+        let mut grants = Grants::default();
+        grants.program(&path("py/bin/python3"), "");
+        assert_eq!(grants.read, BTreeSet::from([path("py/bin/python3"), path("py/lib")]));
+        grants.program(&path("env/shims/python3"), "");
+        assert!(grants.read.contains(&path("env")));
     }
 
     #[test]

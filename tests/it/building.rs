@@ -54,6 +54,8 @@ impl World {
             "workspace": {"path": path("work")},
             "auth": {"token": OWNER, "tokens": {"bob": BOB}},
             "audit": path("audit.jsonl"),
+            // Most tests are about something else; `walls` has those about this.
+            "isolation": {"backend": "none"},
             "timeouts": {"terminate": "500ms", "interrupt": "2s", "shutdown": "10s"},
             "agent": "fake",
             "agents": {"fake": {

@@ -175,6 +175,8 @@ fn the_variables_of_the_forerunner_are_honoured() {
         .env("API_TOKEN", crate::world::OWNER)
         .env("PORT", "0")
         .args(["--state-dir", &state_dir])
+        // Behind bubblewrap every workspace is /workspace.
+        .args(["--isolation", "none"])
         .start();
     let card = world.get("/.well-known/agent.json", &[]).json();
     assert_eq!(
