@@ -5,6 +5,7 @@ mod asks;
 mod conversations;
 mod endings;
 mod processes;
+mod walls;
 mod warm;
 
 use crate::building::Builder;

@@ -45,6 +45,8 @@ pub struct Seen {
     pub tools: usize,
     /// The last 4 characters of the API key.
     pub key: String,
+    /// The whole request, as it came.
+    pub body: String,
     /// Whether the client went away before the answer was complete.
     pub client_closed: bool,
 }

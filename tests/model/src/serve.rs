@@ -159,6 +159,7 @@ fn message(
     let model = dialect.model(&request.path, &body);
     let streams = dialect.streams(&body);
     let n = hub.record(Seen {
+        body: String::from_utf8_lossy(&request.body).into_owned(),
         n: 0,
         model: model.to_owned(),
         user: head(conversation.user(), 160).to_owned(),
