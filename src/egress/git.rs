@@ -206,18 +206,15 @@ pub(super) async fn forward<'a>(
     Ok(match answer {
         // Git would ask somebody for a password, and there is nobody.
         Ok(answer) if answer.status() == StatusCode::UNAUTHORIZED => {
-            tracing::warn!(
-                host,
-                "{host} refuses the credential of its route in egress.git"
-            );
             let line =
                 format!("{host} refuses the credential of egress.git; the operator must renew it");
+            upstream.complain(&line);
             text(StatusCode::FORBIDDEN, &line)
         }
         Ok(answer) => answer,
         Err(why) => {
             let line = format!("{host} could not be reached: {why}");
-            tracing::warn!(host, "{line}");
+            upstream.complain(&line);
             text(StatusCode::BAD_GATEWAY, &line)
         }
     })

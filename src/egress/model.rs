@@ -92,7 +92,7 @@ pub(super) async fn forward(
         Err(why) => {
             let name = route.provider().name;
             let message = format!("the model's server ({name}) could not be reached: {why}");
-            tracing::warn!(route = name, "{message}");
+            upstream.complain(&message);
             json_error(StatusCode::BAD_GATEWAY, &message)
         }
     }

@@ -19,6 +19,8 @@ pub enum Kind {
     Gemini,
     /// The models that OpenCode itself offers.
     OpenCode,
+    /// What the operator gives Copilot in the place of its own models.
+    Copilot,
 }
 
 /// Where a key stands in a request.
@@ -39,63 +41,79 @@ pub(super) struct Provider {
     pub(super) name: &'static str,
     /// The variable of its address, where its clients know one.
     pub(super) base: Option<&'static str>,
-    /// Its address.
-    pub(super) default: &'static str,
+    /// Its address, where it has one of its own.
+    pub(super) default: Option<&'static str>,
     /// The variable that sends its clients elsewhere, where the keys here mean nothing.
     pub(super) elsewhere: Option<&'static str>,
     /// Its keys, the one that wins first, and where each stands.
     pub(super) keys: &'static [(&'static str, Slot)],
     /// What its clients append to the address in OpenCode's configuration, and its name there.
-    pub(super) opencode: (&'static str, &'static str),
+    pub(super) opencode: Option<(&'static str, &'static str)>,
+    /// Its clients put the one key wherever the model's own protocol wants it.
+    pub(super) any_slot: bool,
 }
 
 /// All providers.
-pub(super) const PROVIDERS: [Provider; 4] = [
+pub(super) const PROVIDERS: [Provider; 5] = [
     Provider {
         kind: Kind::Anthropic,
         name: "anthropic",
         base: Some("ANTHROPIC_BASE_URL"),
-        default: "https://api.anthropic.com",
+        default: Some("https://api.anthropic.com"),
         elsewhere: None,
         keys: &[
             ("ANTHROPIC_AUTH_TOKEN", Slot::Bearer),
             ("ANTHROPIC_API_KEY", Slot::ApiKey),
             ("CLAUDE_CODE_OAUTH_TOKEN", Slot::Bearer),
         ],
-        opencode: ("anthropic", "/v1"),
+        opencode: Some(("anthropic", "/v1")),
+        any_slot: false,
     },
     Provider {
         kind: Kind::OpenAi,
         name: "openai",
         base: Some("OPENAI_BASE_URL"),
-        default: "https://api.openai.com/v1",
+        default: Some("https://api.openai.com/v1"),
         elsewhere: None,
         keys: &[
             ("OPENAI_API_KEY", Slot::Bearer),
             ("CODEX_API_KEY", Slot::Bearer),
         ],
-        opencode: ("openai", ""),
+        opencode: Some(("openai", "")),
+        any_slot: false,
     },
     Provider {
         kind: Kind::Gemini,
         name: "gemini",
         base: Some("GOOGLE_GEMINI_BASE_URL"),
-        default: "https://generativelanguage.googleapis.com",
+        default: Some("https://generativelanguage.googleapis.com"),
         elsewhere: Some("GOOGLE_GENAI_USE_VERTEXAI"),
         keys: &[
             ("GEMINI_API_KEY", Slot::Google),
             ("GOOGLE_API_KEY", Slot::Google),
         ],
-        opencode: ("google", "/v1beta"),
+        opencode: Some(("google", "/v1beta")),
+        any_slot: false,
     },
     Provider {
         kind: Kind::OpenCode,
         name: "opencode",
         base: None,
-        default: "https://opencode.ai/zen/v1",
+        default: Some("https://opencode.ai/zen/v1"),
         elsewhere: None,
         keys: &[("OPENCODE_API_KEY", Slot::Bearer)],
-        opencode: ("opencode", ""),
+        opencode: Some(("opencode", "")),
+        any_slot: true,
+    },
+    Provider {
+        kind: Kind::Copilot,
+        name: "copilot",
+        base: Some("COPILOT_PROVIDER_BASE_URL"),
+        default: None,
+        elsewhere: None,
+        keys: &[("COPILOT_PROVIDER_API_KEY", Slot::Bearer)],
+        opencode: None,
+        any_slot: true,
     },
 ];
 

@@ -75,7 +75,7 @@ pub fn take_keys(
         .filter_map(|provider| ModelRoute::of(provider, env).transpose())
         .collect();
     let routes = routes?;
-    for provider in wanted {
+    for provider in routes.iter().map(ModelRoute::provider) {
         if let Some(variable) = provider.base {
             env.remove(variable);
         }
@@ -111,7 +111,7 @@ impl ModelRoute {
         }
         let custom = match provider.kind {
             Kind::Anthropic => set(CUSTOM_HEADERS).map(custom_headers).transpose()?,
-            Kind::OpenAi | Kind::Gemini | Kind::OpenCode => None,
+            Kind::OpenAi | Kind::Gemini | Kind::OpenCode | Kind::Copilot => None,
         };
         let base = provider
             .base
@@ -119,7 +119,9 @@ impl ModelRoute {
         if keys.is_empty() && base.is_none() && custom.is_none() {
             return Ok(None);
         }
-        let (variable, base) = base.unwrap_or(("", provider.default));
+        let Some((variable, base)) = base.or(provider.default.map(|own| ("", own))) else {
+            return Ok(None);
+        };
         Ok(Some(Self {
             kind: provider.kind,
             upstream: base_url(base).map_err(|what| BadVariable { variable, what })?,
@@ -161,7 +163,7 @@ impl ModelRoute {
         if let Some((_, own, value)) = key {
             // A provider that takes its one key in several places gets it where its client put it.
             let (name, value) = match (self.keys.len(), own) {
-                (1, Slot::Bearer) if self.kind == Kind::OpenCode && slot != Slot::Bearer => {
+                (1, Slot::Bearer) if self.provider().any_slot && slot != Slot::Bearer => {
                     (slot.name(), unwrapped(value))
                 }
                 _ => (own.name(), value.clone()),
@@ -272,6 +274,21 @@ mod tests {
         let routes = take_keys(&mut env, &[Kind::Gemini]).unwrap();
         assert!(routes.is_empty());
         assert_eq!(env.len(), 2);
+    }
+
+    #[test]
+    fn copilot_has_a_route_only_to_models_of_the_operators_own() {
+        let mut env = env(&[("COPILOT_PROVIDER_API_KEY", "real")]);
+        assert!(take_keys(&mut env, &[Kind::Copilot]).unwrap().is_empty());
+        assert_eq!(env.len(), 1);
+        let address = ("COPILOT_PROVIDER_BASE_URL", "https://gateway.test/v1");
+        let route = one(
+            &[address, ("COPILOT_PROVIDER_API_KEY", "real")],
+            Kind::Copilot,
+        );
+        let variables = route.variables("A", "TOKEN");
+        assert_eq!(variables[0].1, "A");
+        assert_eq!(variables[1].1, "TOKEN");
     }
 
     #[test]

@@ -65,7 +65,9 @@ impl Tool {
             Self::OpenCode(own) => {
                 let mut whole = Value::Object(own.clone());
                 for provider in providers {
-                    let (name, path) = provider.opencode;
+                    let Some((name, path)) = provider.opencode else {
+                        continue;
+                    };
                     let base = format!("{}{path}", address(provider));
                     let options = json!({"baseURL": base, "apiKey": token});
                     let ours = json!({"provider": {name: {"options": options}}});

@@ -13,11 +13,14 @@ use hyper::{HeaderMap, Method, Response, StatusCode};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Url};
 use std::error::Error;
-use std::sync::OnceLock;
-use std::time::Duration;
+use std::sync::{Mutex, OnceLock};
+use std::time::{Duration, Instant};
 
 /// Idle connections that are kept to one upstream, and for how long.
 const KEPT: (usize, Duration) = (16, Duration::from_secs(30));
+
+/// A session can make an upstream fail as often as it likes.
+const BETWEEN_COMPLAINTS: Duration = Duration::from_secs(10);
 
 /// Headers that are between two neighbours alone (RFC 9110, 7.6.1), beside those that `connection` names.
 const BETWEEN_NEIGHBOURS: [HeaderName; 9] = [
@@ -44,6 +47,7 @@ pub(super) struct Upstream {
     idle: Duration,
     plain: OnceLock<Result<Client, String>>,
     secure: OnceLock<Result<Client, String>>,
+    complained: Mutex<Option<Instant>>,
 }
 
 impl Upstream {
@@ -53,6 +57,19 @@ impl Upstream {
             idle,
             plain: OnceLock::new(),
             secure: OnceLock::new(),
+            complained: Mutex::new(None),
+        }
+    }
+
+    /// Tells the operator, but not as often as a session can make it happen.
+    pub(super) fn complain(&self, line: &str) {
+        let mut last = self
+            .complained
+            .lock()
+            .expect("nothing panics with the time");
+        if last.is_none_or(|last| last.elapsed() >= BETWEEN_COMPLAINTS) {
+            *last = Some(Instant::now());
+            tracing::warn!("{line} (said once in {BETWEEN_COMPLAINTS:?})");
         }
     }
 

@@ -106,6 +106,21 @@ async fn each_provider_has_its_key_in_its_place() {
 }
 
 #[tokio::test]
+async fn a_request_without_a_body_stays_without_one() {
+    let world = World::start().await;
+    let fake = Fake::start(json("{}")).await;
+    let pass = world.pass_with(&[], anthropic(&fake));
+    let headers = [("x-api-key", pass.token()), ("accept", "x/y")];
+    let uri = "/model/anthropic/v1/models";
+    let (status, _, _) = ask(world.port, "GET", uri, &headers, "").await;
+    assert_eq!(status, 200);
+    let asked = fake.asked().remove(0);
+    assert!(!asked.headers.contains_key("transfer-encoding"));
+    assert!(!asked.headers.contains_key("content-length"));
+    assert_eq!(asked.headers["accept"], "x/y");
+}
+
+#[tokio::test]
 async fn geminis_key_may_stand_in_the_query_and_leaves_it() {
     let world = World::start().await;
     let fake = Fake::start(json("{}")).await;

@@ -109,7 +109,11 @@ async fn a_session_has_only_so_many_connections_and_takes_none_from_others() {
 
 #[tokio::test]
 async fn whoever_says_nothing_has_to_go_when_others_come() {
-    let world = World::start().await;
+    let times = Times {
+        bind: Duration::from_secs(60 * 60),
+        ..TIMES
+    };
+    let world = World::start_with(8, times).await;
     let echo = echo().await;
     let target = format!("here.test:{echo}");
     let pass = world.pass(&[&target]);
