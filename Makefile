@@ -9,13 +9,16 @@ help: ## list these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
 
 run: ## build and serve: Claude Code where it is found and has a credential, else the demo agent
+	@tools/bubblewrap.sh
 	@$(CARGO) build --release --quiet
 	@exec $(BIN) serve $(ARGS)
 
 dev: ## serve a debug build; rebuild and restart when a source changes
+	@tools/bubblewrap.sh
 	@exec tools/dev.sh $(ARGS)
 
 dev-safe: ## like `make run`, with an empty environment
+	@tools/bubblewrap.sh
 	@$(CARGO) build --release --quiet
 	@exec env -i PATH="$$PATH" HOME="$$HOME" TERM="$${TERM:-dumb}" $(BIN) serve $(ARGS)
 

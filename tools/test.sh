@@ -43,6 +43,8 @@ run() {
     fi
 }
 
+tools/bubblewrap.sh
+command -v bwrap >/dev/null || fail "bwrap is missing; install the package bubblewrap, whose walls are tested"
 [ "$which" = fast ] || install_claude
 if [ "$which" = all ]; then
     echo "== foreign clients: install"

@@ -42,6 +42,8 @@ impl Reach {
                 (&[Kind::OpenAi], tool)
             }
             (_, Some("gemini")) => (&[Kind::Gemini], Tool::Variables),
+            (_, Some("qwen")) => (&[Kind::OpenAi], Tool::Variables),
+            (_, Some("copilot")) => (&[Kind::Copilot], Tool::Variables),
             (_, Some("opencode")) => {
                 let tool = Tool::opencode(&mut kept).map_err(|error| error.to_string())?;
                 let all = &[Kind::Anthropic, Kind::OpenAi, Kind::Gemini, Kind::OpenCode];
@@ -111,13 +113,10 @@ fn usual(
     let texts = |hosts: &[&str]| hosts.iter().map(|&host| host.to_owned()).collect::<Vec<_>>();
     let mut hosts = match (driver, preset) {
         (DriverKind::Claude, _) | (_, Some("claude-acp")) if no_route => texts(&["api.anthropic.com"]),
-        (_, Some("codex")) if no_route => texts(&["api.openai.com"]),
+        (_, Some("codex" | "qwen")) if no_route => texts(&["api.openai.com"]),
         (_, Some("gemini")) if no_route => texts(&["generativelanguage.googleapis.com"]),
-        (_, Some("qwen")) => base("OPENAI_BASE_URL").map_or_else(|| texts(&["api.openai.com"]), |host| vec![host]),
-        (_, Some("copilot")) => {
-            let own = base("COPILOT_PROVIDER_BASE_URL").into_iter();
-            let usual = ["api.github.com", "api.githubcopilot.com", "*.githubcopilot.com"];
-            own.chain(texts(&usual)).collect()
+        (_, Some("copilot")) if no_route => {
+            texts(&["api.github.com", "api.githubcopilot.com", "*.githubcopilot.com"])
         }
         _ => Vec::new(),
     };

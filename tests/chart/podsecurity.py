@@ -239,7 +239,7 @@ def _in_pod(path, value):
         for key in keys[:-1]:
             place = place.setdefault(key, {})
         if value is None:
-            place.pop(keys[-1])
+            place.pop(keys[-1], None)
         else:
             place[keys[-1]] = value
 

@@ -37,7 +37,7 @@ fn text_bash_write_and_a_resumed_turn_complete_behind_both_walls() {
         assert_eq!(said, "hello from inside", "{wall}");
         assert_eq!(task["metadata"]["isolation"]["backend"], wall);
         completed(&world, "c", "write note.txt some words");
-        let (said, _) = completed(&world, "c", "bash cat note.txt");
+        let (said, _) = completed(&world, "c", "bash: cat note.txt");
         assert!(said.contains("some words"), "{wall}: {said}");
         world.restart();
         let (said, _) = completed(&world, "c", "history");
@@ -52,7 +52,7 @@ fn the_model_is_sent_the_real_key_and_the_cli_has_another_one() {
         let world = behind(&model, wall)
             .config(json!({"agents": {"claude": {"args": ["--allowedTools", "Bash"]}}}))
             .start();
-        let (said, task) = completed(&world, "c", "bash env");
+        let (said, task) = completed(&world, "c", "bash: env");
         assert!(!said.contains("sk-ant-dummy"), "{wall}: {said}");
         assert!(said.contains("ANTHROPIC_BASE_URL=http://127.0.0.1:"), "{wall}: {said}");
         // The model tells the end of the key that reached it.
@@ -77,7 +77,7 @@ fn neither_a_mention_nor_bash_reads_a_file_of_the_host() {
     let shown = file.path().display();
     let texts = [
         format!("say look at @{shown} and at @/etc/hostname"),
-        format!("bash cat {shown} /etc/hostname; hostname"),
+        format!("bash: cat {shown} /etc/hostname; echo bash has run"),
         format!("read {shown}"),
     ];
     let name = std::fs::read_to_string("/etc/hostname").unwrap();
@@ -86,7 +86,8 @@ fn neither_a_mention_nor_bash_reads_a_file_of_the_host() {
         let model = Model::start();
         let unattended = json!({"agents": {"claude": {"permission_mode": "bypassPermissions"}}});
         let world = behind(&model, wall).config(unattended).start();
-        texts.iter().for_each(|text| drop(completed(&world, "c", text)));
+        let said: String = texts.iter().map(|text| completed(&world, "c", text).0).collect();
+        assert!(said.contains("bash has run"), "{wall}: {said}");
         assert!(!holds(&model, &marker), "{wall}");
         let line = format!("1\\t{}", name.trim());
         assert!(!holds(&model, &line), "{wall}");
@@ -110,11 +111,12 @@ fn bash_finds_neither_another_session_nor_the_servers_state_nor_its_key() {
         let mut found = found.map(|entry| entry.path().join("secret.txt"));
         let secret = found.find(|path| path.exists()).unwrap();
         let texts = [
-            format!("bash cat {}; true", secret.display()),
-            format!("bash ls {0} {0}/sessions {1}; cat {0}/token {0}/pilothouse.db; true", state.display(), work.display()),
-            "bash cat /proc/*/environ | tr '\\0' '\\n' | grep -a KEY; true".to_owned(),
+            format!("bash: cat {}; echo bash has run", secret.display()),
+            format!("bash: ls {0} {0}/sessions {1}; cat {0}/token {0}/pilothouse.db; echo bash has run", state.display(), work.display()),
+            "bash: (cat /proc/*/environ | tr '\\0' '\\n' | grep -a KEY; echo bash has run) 2>/dev/null".to_owned(),
         ];
         let said: String = texts.iter().map(|text| completed(&world, "c", text).0).collect();
+        assert_eq!(said.matches("bash has run").count(), texts.len(), "{wall}: {said}");
         let token = crate::world::OWNER;
         for word in ["unmistakable-words", "sk-ant-dummy", token, "SQLite format"] {
             assert!(!said.contains(word), "{wall}: {word}: {said}");
