@@ -7,8 +7,8 @@ pub use reach::Reach;
 pub use served::Agents;
 
 use crate::config::{self, AskPolicy, Config, DriverKind, Format, Input};
-use crate::skills;
 use crate::isolation::{Grants, Isolation, Places};
+use crate::skills;
 use crate::supervisor::{OWN_PROGRAM, Spec};
 use crate::workspace::{self, Workspaces};
 use pilothouse_a2a::card::AgentSkill;
@@ -410,7 +410,8 @@ impl Agent {
             "--yolo",
             "yolo",
         ];
-        let mode = (self.config.driver == DriverKind::Claude).then_some(&self.config.permission_mode);
+        let mode =
+            (self.config.driver == DriverKind::Claude).then_some(&self.config.permission_mode);
         let words = self.args.iter().chain(mode).chain(&self.config.mode);
         words
             .flat_map(|word| word.rsplit('='))

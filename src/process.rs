@@ -4,7 +4,10 @@
 mod line;
 pub mod tree;
 
-use crate::supervisor::{Confined, DESCRIPTORS, FIRST_ALONG, KILL_DEADLINE, LAUNCHER_PROGRAM, OWN_PROGRAM, PROGRAM, Report, Word};
+use crate::supervisor::{
+    Confined, DESCRIPTORS, FIRST_ALONG, KILL_DEADLINE, LAUNCHER_PROGRAM, OWN_PROGRAM, PROGRAM,
+    Report, Word,
+};
 use rustix::fs::{MemfdFlags, SealFlags, memfd_create};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -321,7 +324,11 @@ impl Prepared {
             spec.program = format!("/proc/self/fd/{}", FIRST_ALONG + along.len());
             along.push(file);
         }
-        let named = inner.as_ref().map_or(&spec, |inner| &inner.spec).program.clone();
+        let named = inner
+            .as_ref()
+            .map_or(&spec, |inner| &inner.spec)
+            .program
+            .clone();
         let not_started = |part: u32, source| match part {
             0 => Error::NotStarted {
                 program: named.clone(),
@@ -430,7 +437,10 @@ fn program_in_memory() -> io::Result<OwnedFd> {
 impl Leader {
     /// SIGTERM to its group, unless it is gone.
     fn terminate(&self) {
-        let mut watched = [rustix::event::PollFd::new(&self.handle, rustix::event::PollFlags::IN)];
+        let mut watched = [rustix::event::PollFd::new(
+            &self.handle,
+            rustix::event::PollFlags::IN,
+        )];
         let now = rustix::time::Timespec::default();
         if rustix::event::poll(&mut watched, Some(&now)) == Ok(0) {
             let _ = rustix::process::kill_process_group(self.pid, rustix::process::Signal::TERM);

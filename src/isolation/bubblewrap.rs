@@ -92,7 +92,11 @@ impl Bubblewrap {
         }
         for name in ["passwd", "group", "hosts", "hostname"] {
             let path = self.etc.join(name);
-            args.add(["--ro-bind", &path.to_string_lossy(), &format!("/etc/{name}")]);
+            args.add([
+                "--ro-bind",
+                &path.to_string_lossy(),
+                &format!("/etc/{name}"),
+            ]);
         }
         args.add(["--proc", "/proc"]);
         // For a server of root an agent is root's user to the kernel, whatever it is called inside.
@@ -101,12 +105,23 @@ impl Bubblewrap {
             args.add(["--ro-bind-try", &path, &path]);
         }
         args.add(["--dev", "/dev"]);
-        args.add(["--perms", "1777", "--size", &around.tmp.to_string(), "--tmpfs", "/tmp"]);
+        args.add([
+            "--perms",
+            "1777",
+            "--size",
+            &around.tmp.to_string(),
+            "--tmpfs",
+            "/tmp",
+        ]);
         args.add(["--dir", "/run"]);
         args.add(["--dir", "/var"]);
         args.add(["--symlink", "/tmp", "/var/tmp"]);
         for (link, target) in &around.grants.links {
-            args.add(["--symlink", &target.to_string_lossy(), &link.to_string_lossy()]);
+            args.add([
+                "--symlink",
+                &target.to_string_lossy(),
+                &link.to_string_lossy(),
+            ]);
         }
         for path in &around.grants.read {
             let path = path.to_string_lossy();
@@ -161,9 +176,7 @@ impl Backend for Bubblewrap {
         outer.keep();
         let mut rules = Rules {
             read: vec![Place::folder("/")],
-            write: [WORKSPACE, HOME, "/tmp", "/dev"]
-                .map(Place::folder)
-                .into(),
+            write: [WORKSPACE, HOME, "/tmp", "/dev"].map(Place::folder).into(),
             ..Rules::default()
         };
         rules

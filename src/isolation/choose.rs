@@ -222,10 +222,8 @@ fn told(refused: &[Refused], required: &[Guarantee]) -> String {
             let _ = writeln!(text, "  {kind}: {cause}");
         }
         for (guarantee, why) in &one.missing {
-            let why = explained(one.kind, *guarantee).map_or_else(
-                || why.clone(),
-                |reason| format!("{reason} ({why})"),
-            );
+            let why = explained(one.kind, *guarantee)
+                .map_or_else(|| why.clone(), |reason| format!("{reason} ({why})"));
             let _ = writeln!(text, "  {kind}: does not give `{guarantee}`: {why}");
         }
     }

@@ -55,12 +55,18 @@ impl Groups {
             .map(ToOwned::to_owned)
             .collect();
         if wanted.is_empty() {
-            return Err(format!("the control group {shown} has none of the controllers pids, memory, cpu"));
+            return Err(format!(
+                "the control group {shown} has none of the controllers pids, memory, cpu"
+            ));
         }
         let server = root.join(SERVER);
-        let delegated = |error: io::Error| format!("the control group {shown} is not delegated to this server ({error})");
+        let delegated = |error: io::Error| {
+            format!("the control group {shown} is not delegated to this server ({error})")
+        };
         match fs::create_dir(&server) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(delegated(error)),
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(delegated(error));
+            }
             Ok(()) | Err(_) => {}
         }
         for process in read("cgroup.procs").lines() {
@@ -136,7 +142,9 @@ fn is_ours(process: &str) -> bool {
         return true;
     }
     let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
-    let parent = stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(1));
+    let parent = stat
+        .rsplit_once(") ")
+        .and_then(|(_, rest)| rest.split(' ').nth(1));
     parent == Some(own.as_str())
 }
 

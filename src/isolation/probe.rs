@@ -181,7 +181,9 @@ impl Canaries {
         let marker = format!("pilothouse-canary-{id}");
         let outside = state.join(format!("probe-{id}"));
         std::fs::create_dir_all(outside.join("ssh"))?;
-        let files = ["secret", "append", "unlink", "rename", "truncate", "mode", "tmp", "ssh/id"];
+        let files = [
+            "secret", "append", "unlink", "rename", "truncate", "mode", "tmp", "ssh/id",
+        ];
         for name in files {
             std::fs::write(outside.join(name), &marker)?;
         }
@@ -394,7 +396,10 @@ impl Probe<'_> {
         let args = vec!["forks".to_owned(), BOMB.to_string()];
         let (process, _group) = self.start(args, session).await?;
         let said = said(process).await?;
-        let reached = said.split_whitespace().nth(1).and_then(|n| n.parse::<u64>().ok());
+        let reached = said
+            .split_whitespace()
+            .nth(1)
+            .and_then(|n| n.parse::<u64>().ok());
         let stopped = reached.is_some_and(|reached| reached < BOMB);
         findings.outcomes.push(Outcome::of("limits.forks", stopped));
         Ok(State::of(stopped, "a fork bomb was not stopped"))
@@ -417,7 +422,9 @@ impl Probe<'_> {
         let (process, _group) = self.start(args, session).await?;
         let said = said(process).await?;
         let stopped = !said.lines().any(|line| line.ends_with(" end"));
-        findings.outcomes.push(Outcome::of("limits.memory", stopped));
+        findings
+            .outcomes
+            .push(Outcome::of("limits.memory", stopped));
         Ok(State::of(stopped, "memory above the limit was not refused"))
     }
 
@@ -557,7 +564,10 @@ async fn first_line(process: &mut Process) -> Result<String, Failed> {
 async fn said(mut process: Process) -> Result<String, Failed> {
     let mut said = Vec::new();
     let heard = async {
-        let _ = (&mut process.stdout).take(WORDS).read_to_end(&mut said).await;
+        let _ = (&mut process.stdout)
+            .take(WORDS)
+            .read_to_end(&mut said)
+            .await;
         process.control.ended().await
     };
     let ended = tokio::time::timeout(PATIENCE, heard).await;
@@ -577,7 +587,9 @@ fn marked(marker: &str) -> usize {
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     let found = entries.filter(|entry| {
         let name = entry.file_name();
-        let is_process = name.to_str().is_some_and(|name| name.bytes().all(|b| b.is_ascii_digit()));
+        let is_process = name
+            .to_str()
+            .is_some_and(|name| name.bytes().all(|b| b.is_ascii_digit()));
         is_process
             && std::fs::read(entry.path().join("cmdline")).is_ok_and(|line| {
                 line.windows(marker.len())

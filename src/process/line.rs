@@ -137,15 +137,12 @@ impl Line {
         })
     }
 
-    async fn receive(
-        &self,
-        to: &mut Vec<u8>,
-    ) -> io::Result<(usize, Option<Pid>, Option<OwnedFd>)> {
+    async fn receive(&self, to: &mut Vec<u8>) -> io::Result<(usize, Option<Pid>, Option<OwnedFd>)> {
         let near = &self.near;
         near.async_io(Interest::READABLE, || {
             let mut bytes = [0u8; 64];
-            let mut space = [MaybeUninit::uninit();
-                rustix::cmsg_space!(ScmRights(1), ScmCredentials(1))];
+            let mut space =
+                [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1), ScmCredentials(1))];
             let mut ancillary = RecvAncillaryBuffer::new(&mut space);
             let received = rustix::net::recvmsg(
                 near,

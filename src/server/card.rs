@@ -277,7 +277,10 @@ fn extensions(doors: &Doors, agent: &Agent, extended: bool) -> Vec<AgentExtensio
         uri: ISOLATION.to_owned(),
         description: Some("what is guaranteed around the agent's processes".to_owned()),
         required: false,
-        params: serde_json::from_value(agent.isolation(&doors.service.sessions().house().isolation)).ok(),
+        params: serde_json::from_value(
+            agent.isolation(&doors.service.sessions().house().isolation),
+        )
+        .ok(),
     });
     declared.chain(isolation).collect()
 }
