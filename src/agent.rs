@@ -402,13 +402,15 @@ impl Agent {
 
     /// Whether it is configured to do anything without being asked.
     pub fn bypasses(&self) -> bool {
-        const WORDS: [&str; 6] = [
+        const WORDS: [&str; 8] = [
             "bypassPermissions",
             "--dangerously-skip-permissions",
             "--allow-dangerously-skip-permissions",
             "--dangerously-bypass-approvals-and-sandbox",
             "--yolo",
             "yolo",
+            "agent-full-access",
+            "danger-full-access",
         ];
         let mode =
             (self.config.driver == DriverKind::Claude).then_some(&self.config.permission_mode);
@@ -448,6 +450,19 @@ impl Agent {
             });
         }
         Ok(())
+    }
+
+    /// What the operator should know of it behind this wall.
+    pub fn wall_note(&self, isolation: &Isolation) -> Option<String> {
+        let own_sandbox =
+            self.config.preset.as_deref() == Some("codex") && self.config.mode.is_none();
+        (isolation.is_walled() && own_sandbox).then(|| {
+            format!(
+                "Codex's own sandbox cannot be made inside of a wall, so its commands fail or are asked for one by one; \
+                 `agents.{}.mode: agent-full-access` turns it off, and the wall stays",
+                self.key
+            )
+        })
     }
 
     /// What every agent has; everything else is chosen.

@@ -146,6 +146,7 @@ impl App {
         let isolation = isolation::choose(&config, &launcher, workspaces, path, port).await?;
         for agent in agents.iter() {
             agent.check_wall(&isolation)?;
+            notes.extend(agent.wall_note(&isolation));
         }
         notes.push(isolation.told());
         let telemetry = Telemetry::new(&config).map_err(|source| Error::System {

@@ -364,6 +364,12 @@ fn existing(path: &Path, key: &'static str) -> Result<PathBuf, Error> {
 fn copy(from: &Path, to: &Path, left: &mut usize) -> io::Result<()> {
     std::fs::create_dir_all(to)?;
     for entry in std::fs::read_dir(from)? {
+        // A mounted map of Kubernetes keeps its versions in `..data` and `..TIME`, beside links into them.
+        let inner =
+            |entry: &std::fs::DirEntry| entry.file_name().as_encoded_bytes().starts_with(b"..");
+        if entry.as_ref().is_ok_and(inner) {
+            continue;
+        }
         *left = left
             .checked_sub(1)
             .ok_or_else(|| io::Error::other("more files than a defaults folder may have"))?;

@@ -127,7 +127,13 @@ impl Bubblewrap {
             let path = path.to_string_lossy();
             args.add(["--ro-bind-try", &path, &path]);
         }
-        for path in &around.grants.write {
+        // Terminals inside are of a kind of their own, made with its /dev.
+        let terminals = |path: &&PathBuf| {
+            !["/dev/ptmx", "/dev/pts"]
+                .iter()
+                .any(|own| path.starts_with(own))
+        };
+        for path in around.grants.write.iter().filter(terminals) {
             let path = path.to_string_lossy();
             args.add(["--bind-try", &path, &path]);
         }
@@ -179,9 +185,8 @@ impl Backend for Bubblewrap {
             write: [WORKSPACE, HOME, "/tmp", "/dev"].map(Place::folder).into(),
             ..Rules::default()
         };
-        rules
-            .write
-            .extend(around.grants.write.iter().map(Place::folder));
+        let write = around.grants.write.iter();
+        rules.write.extend(write.filter_map(|path| Place::of(path)));
         if spec.program == OWN_PROGRAM {
             // It comes along behind the launcher's program and the line, from a mount that is not inside.
             let along = format!("/proc/self/fd/{}", FIRST_ALONG + 2);

@@ -84,7 +84,7 @@ const SHEBANG: u64 = 256;
 pub struct Grants {
     /// Files and folders, by their own paths.
     pub read: BTreeSet<PathBuf>,
-    /// Folders, by their own paths.
+    /// Folders, files and devices, by their own paths.
     pub write: BTreeSet<PathBuf>,
     /// Links and where they point.
     pub links: BTreeSet<(PathBuf, PathBuf)>,
@@ -99,9 +99,7 @@ impl Grants {
         }
         for path in write {
             // As it really is, so that a link in the way leads nowhere else.
-            grants
-                .write
-                .extend(fs::canonicalize(path).ok().filter(|path| path.is_dir()));
+            grants.write.extend(fs::canonicalize(path).ok());
         }
         grants
     }
@@ -284,7 +282,7 @@ mod tests {
         grants.program(&bin.join("tool"), bin.to_str().unwrap());
         assert_eq!(
             grants.read,
-            BTreeSet::from([modules.clone(), bin.join("runner")])
+            BTreeSet::from([modules.clone(), bin.join("runner"), root.path().join("lib")])
         );
         let link = (bin.join("tool"), modules.join("tool/main.js"));
         assert_eq!(grants.links, BTreeSet::from([link]));
