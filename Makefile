@@ -3,7 +3,7 @@ CARGO ?= cargo
 BIN   := target/release/pilothouse
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev dev-safe test test-fast test-claude test-agents conformance check bench fmt clean
+.PHONY: help run dev dev-safe test test-fast test-claude test-agents test-chart conformance check bench fmt clean
 
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -36,6 +36,9 @@ test-agents: ## every agent that has a preset, with a scripted model; prints the
 
 conformance: ## a public conformance kit: TCK=CHECKOUT PYTHON=PYTHON [KIT=1.0|0.3] (docs/conformance.md)
 	@exec tools/conformance.sh
+
+test-chart: ## chart, Kustomize, DevSpace: rendered, checked, run under podman (docs/kubernetes.md)
+	@exec tools/test-chart.sh
 
 check: ## formatting, lints, documentation
 	$(CARGO) fmt --all --check
