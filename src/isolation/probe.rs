@@ -333,7 +333,10 @@ impl Probe<'_> {
             ("udp.v6", canaries.udp6.as_ref().is_some_and(arrived)),
         ];
         for outcome in &mut outcomes {
-            if arrived.iter().any(|(name, arrived)| *arrived && outcome.name == *name) {
+            if arrived
+                .iter()
+                .any(|(name, arrived)| *arrived && outcome.name == *name)
+            {
                 outcome.result = Try::Succeeded;
             }
         }

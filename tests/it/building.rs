@@ -212,7 +212,11 @@ impl Builder {
                 .open(self.path(name))
                 .unwrap()
         };
-        let mut words = self.through.iter().map(OsStr::new).chain([self.program.as_os_str()]);
+        let mut words = self
+            .through
+            .iter()
+            .map(OsStr::new)
+            .chain([self.program.as_os_str()]);
         Command::new(words.next().expect("the server is there"))
             .args(words)
             .args(&self.args)

@@ -11,13 +11,13 @@ use std::fs;
 
 mod attacks;
 mod egress;
+mod inside;
 mod limits;
 mod networks;
 mod no_start;
 mod survivors;
-mod inside;
-mod told;
 mod table;
+mod told;
 
 /// What makes the wall.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

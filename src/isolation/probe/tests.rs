@@ -7,8 +7,7 @@ use std::collections::BTreeSet;
 
 /// What works for any user on any machine as long as there is no wall. What is left out depends on who runs
 /// the tests (ptrace of a process that cannot be dumped, the host's disks) or on the kernel and its modules.
-const REAL: &[&str] = &[
-];
+const REAL: &[&str] = &[];
 
 async fn unconfined() -> Vec<Outcome> {
     let root = tempfile::tempdir().unwrap();
@@ -44,7 +43,10 @@ async fn without_a_wall_the_attacks_succeed() {
         .filter(|outcome| outcome.result == Try::Succeeded)
         .map(|outcome| outcome.name.as_str())
         .collect();
-    let stopped: Vec<_> = REAL.iter().filter(|name| !succeeded.contains(*name)).collect();
+    let stopped: Vec<_> = REAL
+        .iter()
+        .filter(|name| !succeeded.contains(*name))
+        .collect();
     assert!(stopped.is_empty(), "{stopped:?} in {outcomes:#?}");
     assert_eq!(succeeded, BTreeSet::new());
 }

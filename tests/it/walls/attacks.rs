@@ -17,15 +17,17 @@ fn attacks(found: &Value) -> &[Value] {
 
 /// What was neither stopped nor harmlessly left out, and may not be.
 fn broken(wall: Wall, found: &Value) -> Vec<&Value> {
-    let allowed = |name: &str| {
-        SHOWN.contains(&name) || wall == Wall::Landlock && PROCESSES.contains(&name)
-    };
+    let allowed =
+        |name: &str| SHOWN.contains(&name) || wall == Wall::Landlock && PROCESSES.contains(&name);
     let held = |attack: &Value| match attack["result"].as_str().unwrap() {
         "stopped" => true,
         "skipped" => HARMLESS.contains(&attack["word"].as_str().unwrap()),
         _ => allowed(attack["name"].as_str().unwrap()),
     };
-    attacks(found).iter().filter(|attack| !held(attack)).collect()
+    attacks(found)
+        .iter()
+        .filter(|attack| !held(attack))
+        .collect()
 }
 
 #[test]
@@ -51,7 +53,10 @@ fn what_is_required_by_default_is_in_force_and_limits_say_what_they_are() {
     for wall in WALLS {
         let found = doctor(wall.described());
         for one in wall.gives() {
-            assert_eq!(found["guarantees"][one]["state"], "in force", "{wall:?} {one}");
+            assert_eq!(
+                found["guarantees"][one]["state"], "in force",
+                "{wall:?} {one}"
+            );
         }
         assert_eq!(found["guarantees"]["disk"]["state"], "watched", "{wall:?}");
     }

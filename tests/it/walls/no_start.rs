@@ -57,8 +57,15 @@ fn requiring(backend: &str) -> Builder {
 /// The message for the operator, without what is told before it.
 fn told(failure: &Failure) -> String {
     assert_eq!(failure.code, UNAVAILABLE, "{}", failure.stderr);
-    let at = failure.stderr.find("no isolation gives").unwrap_or_else(|| panic!("{}", failure.stderr));
-    failure.stderr[at..].to_owned()
+    let at = failure
+        .stderr
+        .find("no isolation gives")
+        .unwrap_or_else(|| panic!("{}", failure.stderr));
+    let bwrap = std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())
+        .map(|folder| folder.join("bwrap"))
+        .find(|program| program.is_file());
+    let bwrap = bwrap.unwrap_or_default().display().to_string();
+    failure.stderr[at..].replace(&bwrap, "[path]/bwrap")
 }
 
 /// The list of guarantees that the message says to accept.
@@ -74,7 +81,13 @@ fn in_force(world: &World) -> Value {
 #[test]
 fn without_user_namespaces_it_does_not_start_and_says_what_accepts_less() {
     let told = told(&requiring("auto").through(NO_NAMESPACES).fails());
-    insta::assert_snapshot!(told, @r"");
+    insta::assert_snapshot!(told, @r"
+    no isolation gives what `isolation.require` asks for:
+      bubblewrap: the wall could not be put up: `[path]/bwrap` said: bwrap: Creating new namespace failed: nesting depth or /proc/sys/user/max_*_namespaces exceeded (ENOSPC); user namespaces are off: set `sysctl user.max_user_namespaces` above 0
+      landlock: does not give `processes`: Landlock has no say over what /proc tells of other processes (attacks succeeded: processes.list, processes.cmdline)
+    to accept less, without processes, by landlock: `isolation.require: [env, fs.read, fs.write, peer-sessions, server-memory, net.egress, net.loopback, unix-sockets, kill-tree]`
+    to run without any wall: `isolation.backend: none` (--isolation none)
+    ");
     let less = accepted(&told);
     assert_eq!(less, Wall::Landlock.gives());
     let world = requiring("auto")
@@ -82,19 +95,32 @@ fn without_user_namespaces_it_does_not_start_and_says_what_accepts_less() {
         .through(NO_NAMESPACES)
         .start();
     assert_eq!(in_force(&world), "landlock");
-    assert_eq!(crate::reading::answer(&world.say("say behind it")), "behind it");
+    assert_eq!(
+        crate::reading::answer(&world.say("say behind it")),
+        "behind it"
+    );
 }
 
 #[test]
 fn without_user_namespaces_bubblewrap_alone_does_not_start() {
     let told = told(&requiring("bubblewrap").through(NO_NAMESPACES).fails());
-    insta::assert_snapshot!(told, @r"");
+    insta::assert_snapshot!(told, @r"
+    no isolation gives what `isolation.require` asks for:
+      bubblewrap: the wall could not be put up: `[path]/bwrap` said: bwrap: Creating new namespace failed: nesting depth or /proc/sys/user/max_*_namespaces exceeded (ENOSPC); user namespaces are off: set `sysctl user.max_user_namespaces` above 0
+    to run without any wall: `isolation.backend: none` (--isolation none)
+    ");
 }
 
 #[test]
 fn without_bwrap_it_does_not_start_and_says_which_package_to_install() {
     let told = told(&requiring("auto").through(NO_BWRAP).fails());
-    insta::assert_snapshot!(told, @r"");
+    insta::assert_snapshot!(told, @r"
+    no isolation gives what `isolation.require` asks for:
+      bubblewrap: the program `bwrap` is not there; install the package bubblewrap (0.8 or newer)
+      landlock: does not give `processes`: Landlock has no say over what /proc tells of other processes (attacks succeeded: processes.list, processes.cmdline)
+    to accept less, without processes, by landlock: `isolation.require: [env, fs.read, fs.write, peer-sessions, server-memory, net.egress, net.loopback, unix-sockets, kill-tree]`
+    to run without any wall: `isolation.backend: none` (--isolation none)
+    ");
     let less = accepted(&told);
     let world = requiring("auto")
         .config(json!({"isolation": {"require": less}}))
@@ -106,7 +132,11 @@ fn without_bwrap_it_does_not_start_and_says_which_package_to_install() {
 #[test]
 fn without_landlock_in_the_kernel_the_backend_landlock_does_not_start() {
     let told = told(&requiring("landlock").through(filtered("38")).fails());
-    insta::assert_snapshot!(told, @r"");
+    insta::assert_snapshot!(told, @r"
+    no isolation gives what `isolation.require` asks for:
+      landlock: this kernel has no Landlock, or a filter of system calls hides it; it came with Linux 5.13 and is switched on by `lsm=landlock,...` on the kernel's command line
+    to run without any wall: `isolation.backend: none` (--isolation none)
+    ");
 }
 
 #[test]
@@ -119,17 +149,35 @@ fn with_a_landlock_that_is_switched_off_the_backend_landlock_does_not_start() {
 fn without_landlock_bubblewrap_gives_all_that_is_required_by_itself() {
     let world = requiring("auto").through(filtered("38")).start();
     assert_eq!(in_force(&world), "bubblewrap");
-    assert_eq!(crate::reading::answer(&world.say("say behind it")), "behind it");
+    assert_eq!(
+        crate::reading::answer(&world.say("say behind it")),
+        "behind it"
+    );
 }
 
 #[test]
 fn where_there_is_neither_only_no_wall_at_all_is_left_to_accept() {
     let [python, c, filter, errno] = filtered("38");
     let [unshare, map, sh, dash, script] = NO_NAMESPACES;
-    let neither = [python, c, filter, errno, "/usr/bin/unshare", map, sh, dash, script];
+    let neither = [
+        python,
+        c,
+        filter,
+        errno,
+        "/usr/bin/unshare",
+        map,
+        sh,
+        dash,
+        script,
+    ];
     assert_eq!(unshare, "unshare");
     let told = told(&requiring("auto").through(neither).fails());
-    insta::assert_snapshot!(told, @r"");
+    insta::assert_snapshot!(told, @r"
+    no isolation gives what `isolation.require` asks for:
+      bubblewrap: the wall could not be put up: `[path]/bwrap` said: bwrap: Creating new namespace failed: nesting depth or /proc/sys/user/max_*_namespaces exceeded (ENOSPC); user namespaces are off: set `sysctl user.max_user_namespaces` above 0
+      landlock: this kernel has no Landlock, or a filter of system calls hides it; it came with Linux 5.13 and is switched on by `lsm=landlock,...` on the kernel's command line
+    to run without any wall: `isolation.backend: none` (--isolation none)
+    ");
     let world = World::describe().through(neither).start();
     assert_eq!(in_force(&world), "none");
 }

@@ -14,7 +14,10 @@ use std::path::Path;
 /// Sessions of one ending and wall.
 const TREES: usize = 20;
 const ENDINGS: usize = 5;
-const _: () = assert!(TREES * ENDINGS * WALLS.len() >= 200, "as many as were promised");
+const _: () = assert!(
+    TREES * ENDINGS * WALLS.len() >= 200,
+    "as many as were promised"
+);
 
 /// Processes of one tree: the agent and what it has started.
 const PROCESSES: usize = 5;
@@ -50,7 +53,9 @@ fn count(folder: &Path, name: &str) -> usize {
 }
 
 fn await_whole(world: &World) {
-    await_some("all trees", world.patience(), || (whole(world) == TREES).then_some(()));
+    await_some("all trees", world.patience(), || {
+        (whole(world) == TREES).then_some(())
+    });
 }
 
 /// Trees of turns that hang, all of them whole: their tasks.
@@ -87,7 +92,11 @@ fn nothing_survives_a_turn_that_takes_too_long() {
         let (world, ids) = grown(wall, json!({"timeouts": {"turn": "8s"}}));
         for id in &ids {
             let task = world.await_state(id, &["FAILED"]);
-            assert!(words(&task).contains("timeouts.turn"), "{wall:?}: {}", words(&task));
+            assert!(
+                words(&task).contains("timeouts.turn"),
+                "{wall:?}: {}",
+                words(&task)
+            );
         }
         assert_eq!(world.agents(), [], "{wall:?}");
     }
@@ -111,7 +120,10 @@ fn nothing_survives_the_end_of_a_kept_process_that_was_idle() {
             }
         });
         assert_eq!(whole(&world), TREES, "{wall:?}");
-        assert!(world.agents().len() >= PROCESSES, "no process was kept, {wall:?}");
+        assert!(
+            world.agents().len() >= PROCESSES,
+            "no process was kept, {wall:?}"
+        );
         world.await_no_agents();
     }
 }
