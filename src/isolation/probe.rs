@@ -295,6 +295,7 @@ impl Probe<'_> {
         spec.env = vec![("CANARY".to_owned(), marker.clone())];
         let mut victim = self.launcher.spawn(&Confined::from(spec)).await?;
         let address = first_line(&mut victim).await?;
+        // Both live as long as their standard input.
         let (mut other, _group) = self.start(stand_in.to_vec(), &peer).await?;
         first_line(&mut other).await?;
         let port = port_of(&canaries.tcp);
@@ -369,6 +370,7 @@ impl Probe<'_> {
     ) -> Result<Outcome, Failed> {
         let args = vec!["survive".to_owned(), canaries.marker.clone()];
         let (mut process, _group) = self.start(args, session).await?;
+        process.stdin = None;
         while first_line(&mut process).await? != "ready" {}
         process.control.say(Word::Kill);
         let ended = tokio::time::timeout(PATIENCE, process.control.ended()).await;
@@ -477,8 +479,7 @@ impl Probe<'_> {
         let places = self.backend.places(&session.folder);
         let spec = program(args, places.workspace);
         let confined = self.backend.confine(spec, &around);
-        let mut process = self.launcher.spawn(&confined).await?;
-        process.stdin = None;
+        let process = self.launcher.spawn(&confined).await?;
         Ok((process, group))
     }
 }
@@ -593,6 +594,7 @@ async fn first_line(process: &mut Process) -> Result<String, Failed> {
 
 /// All that a program says until its end.
 async fn said(mut process: Process) -> Result<String, Failed> {
+    process.stdin = None;
     let mut said = Vec::new();
     let heard = async {
         let _ = (&mut process.stdout)
