@@ -115,8 +115,8 @@ pub struct Control {
 /// A process that is not our child's child alone, and leads its group.
 struct Leader {
     pid: rustix::process::Pid,
-    /// Tells whether the number still means this process.
-    handle: OwnedFd,
+    /// Tells whether the number still means this process; none where it had ended before it was looked at.
+    handle: Option<OwnedFd>,
 }
 
 /// How a process and its tree ended.
@@ -437,8 +437,9 @@ fn program_in_memory() -> io::Result<OwnedFd> {
 impl Leader {
     /// SIGTERM to its group, unless it is gone.
     fn terminate(&self) {
+        let Some(handle) = &self.handle else { return };
         let mut watched = [rustix::event::PollFd::new(
-            &self.handle,
+            handle,
             rustix::event::PollFlags::IN,
         )];
         let now = rustix::time::Timespec::default();

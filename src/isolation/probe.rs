@@ -164,6 +164,7 @@ struct Canaries {
     /// None where the machine has no IPv6.
     tcp6: Option<TcpListener>,
     udp: UdpSocket,
+    udp6: Option<UdpSocket>,
     abstract_name: String,
     _listeners: (UnixListener, UnixListener, UnixDatagram),
 }
@@ -199,7 +200,10 @@ impl Canaries {
             UnixDatagram::bind(sockets.join("dgram"))?,
         );
         let udp = UdpSocket::bind("127.0.0.1:0")?;
-        udp.set_nonblocking(true)?;
+        let udp6 = UdpSocket::bind("[::1]:0").ok();
+        for socket in udp6.iter().chain([&udp]) {
+            socket.set_nonblocking(true)?;
+        }
         Ok(Self {
             marker,
             outside,
@@ -207,9 +211,15 @@ impl Canaries {
             tcp: TcpListener::bind("127.0.0.1:0")?,
             tcp6: TcpListener::bind("[::1]:0").ok(),
             udp,
+            udp6,
             abstract_name,
             _listeners: listeners,
         })
+    }
+
+    /// What every attack is told: what to look for, and which variables it was given.
+    fn common(&self) -> Vec<String> {
+        vec![format!("marker={}", self.marker), "names=PATH".to_owned()]
     }
 }
 
@@ -260,11 +270,20 @@ impl Probe<'_> {
         canaries: &Canaries,
         session: &Session<'_>,
     ) -> Result<Vec<Outcome>, Failed> {
-        let marker = &canaries.marker;
-        let mut args = vec![format!("marker={marker}"), "names=PATH".to_owned()];
         if self.backend.kind() == BackendKind::None {
-            return self.listed(args, session).await;
+            return self.listed(canaries.common(), session).await;
         }
+        self.aimed(canaries, session).await
+    }
+
+    /// Runs it with an aim for each of them.
+    async fn aimed(
+        &self,
+        canaries: &Canaries,
+        session: &Session<'_>,
+    ) -> Result<Vec<Outcome>, Failed> {
+        let marker = &canaries.marker;
+        let mut args = canaries.common();
         let peer = Session::new(self.workspaces)?;
         let peer_home = PathBuf::from(peer.folder.home_text());
         for name in ["secret", "unlink", "rename"] {
@@ -276,11 +295,16 @@ impl Probe<'_> {
         spec.env = vec![("CANARY".to_owned(), marker.clone())];
         let mut victim = self.launcher.spawn(&Confined::from(spec)).await?;
         let address = first_line(&mut victim).await?;
+        // Both live as long as their standard input.
         let (mut other, _group) = self.start(stand_in.to_vec(), &peer).await?;
         first_line(&mut other).await?;
         let port = port_of(&canaries.tcp);
         let host_name = std::fs::read_to_string("/etc/hostname").unwrap_or_default();
         let udp = canaries.udp.local_addr()?.port();
+        let udp6 = match &canaries.udp6 {
+            Some(socket) => socket.local_addr()?.port(),
+            None => 0,
+        };
         let sockets = canaries.sockets.display();
         args.extend([
             format!("victim={}", victim.pid),
@@ -295,6 +319,7 @@ impl Probe<'_> {
             format!("host_text={}", host_name.trim()),
             format!("tcp={port}"),
             format!("udp={udp}"),
+            format!("udp6={udp6}"),
             format!("tcp6={}", canaries.tcp6.as_ref().map_or(0, port_of)),
             format!("abstract={}", canaries.abstract_name),
             format!("socket={sockets}/stream"),
@@ -303,9 +328,16 @@ impl Probe<'_> {
         ]);
         let mut outcomes = self.listed(args, session).await?;
         // What the attacker cannot know is seen from here.
-        let seen = canaries.udp.recv(&mut [0; 64]).is_ok();
+        let arrived = |socket: &UdpSocket| socket.recv(&mut [0; 64]).is_ok();
+        let arrived = [
+            ("udp.loopback", arrived(&canaries.udp)),
+            ("udp.v6", canaries.udp6.as_ref().is_some_and(arrived)),
+        ];
         for outcome in &mut outcomes {
-            if outcome.name == "udp.loopback" && seen {
+            if arrived
+                .iter()
+                .any(|(name, arrived)| *arrived && outcome.name == *name)
+            {
                 outcome.result = Try::Succeeded;
             }
         }
@@ -338,6 +370,7 @@ impl Probe<'_> {
     ) -> Result<Outcome, Failed> {
         let args = vec!["survive".to_owned(), canaries.marker.clone()];
         let (mut process, _group) = self.start(args, session).await?;
+        process.stdin = None;
         while first_line(&mut process).await? != "ready" {}
         process.control.say(Word::Kill);
         let ended = tokio::time::timeout(PATIENCE, process.control.ended()).await;
@@ -446,8 +479,7 @@ impl Probe<'_> {
         let places = self.backend.places(&session.folder);
         let spec = program(args, places.workspace);
         let confined = self.backend.confine(spec, &around);
-        let mut process = self.launcher.spawn(&confined).await?;
-        process.stdin = None;
+        let process = self.launcher.spawn(&confined).await?;
         Ok((process, group))
     }
 }
@@ -562,6 +594,7 @@ async fn first_line(process: &mut Process) -> Result<String, Failed> {
 
 /// All that a program says until its end.
 async fn said(mut process: Process) -> Result<String, Failed> {
+    process.stdin = None;
     let mut said = Vec::new();
     let heard = async {
         let _ = (&mut process.stdout)
@@ -598,3 +631,6 @@ fn marked(marker: &str) -> usize {
     });
     found.count()
 }
+
+#[cfg(test)]
+mod tests;

@@ -107,7 +107,12 @@ impl Line {
             let (size, pid, descriptor) = self.receive(&mut read).await?;
             handed = handed.or(descriptor);
             if let (None, Some(pid)) = (&leader, pid) {
-                let handle = rustix::process::pidfd_open(pid, PidfdFlags::empty())?;
+                let handle = match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
+                    Ok(handle) => Some(handle),
+                    // It has ended already; how, its supervisor tells.
+                    Err(rustix::io::Errno::SRCH) => None,
+                    Err(error) => return Err(error.into()),
+                };
                 leader = Some(Leader { pid, handle });
             }
             if size == 0 {

@@ -69,4 +69,5 @@ mod strict_client;
 mod subscribe;
 mod v0_1;
 mod v0_3;
+mod walls;
 mod workspaces;
