@@ -62,6 +62,7 @@ pub enum Error {
 /// Starts supervisors. One for the whole server.
 pub struct Launcher {
     orders: Mutex<Option<Arc<UnixStream>>>,
+    pid: u32,
     program: Arc<OwnedFd>,
     own: Arc<OwnedFd>,
 }
@@ -138,17 +139,19 @@ impl Launcher {
     /// When the launcher cannot be started, or this program cannot be opened.
     pub fn start() -> io::Result<Self> {
         let program = program_in_memory()?;
+        let (pid, orders) = Self::spawn_launcher(&program)?;
         Ok(Self {
-            orders: Mutex::new(Some(Self::spawn_launcher(&program)?)),
+            orders: Mutex::new(Some(orders)),
+            pid,
             program: Arc::new(program),
             own: Arc::new(File::open("/proc/self/exe")?.into()),
         })
     }
 
-    fn spawn_launcher(program: &OwnedFd) -> io::Result<Arc<UnixStream>> {
+    fn spawn_launcher(program: &OwnedFd) -> io::Result<(u32, Arc<UnixStream>)> {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
         ours.set_nonblocking(true)?;
-        Command::new(format!("/proc/self/fd/{}", program.as_raw_fd()))
+        let launcher = Command::new(format!("/proc/self/fd/{}", program.as_raw_fd()))
             .arg0("pilothouse-launcher")
             .env_clear()
             .stdin(Stdio::from(OwnedFd::from(theirs)))
@@ -157,7 +160,13 @@ impl Launcher {
             .current_dir("/")
             .process_group(0)
             .spawn()?;
-        Ok(Arc::new(UnixStream::from_std(ours)?))
+        let orders = Arc::new(UnixStream::from_std(ours)?);
+        Ok((launcher.id(), orders))
+    }
+
+    /// The process id of the launcher that was started first.
+    pub fn pid(&self) -> u32 {
+        self.pid
     }
 
     fn orders(&self) -> io::Result<Arc<UnixStream>> {
@@ -168,7 +177,7 @@ impl Launcher {
         match &*orders {
             Some(orders) => Ok(orders.clone()),
             None => {
-                let fresh = Self::spawn_launcher(&self.program)?;
+                let (_, fresh) = Self::spawn_launcher(&self.program)?;
                 *orders = Some(fresh.clone());
                 Ok(fresh)
             }

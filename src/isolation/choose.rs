@@ -72,7 +72,7 @@ pub async fn choose(
         BackendKind::None if by_default => &[],
         _ => &wanted.require,
     };
-    let groups = Groups::find(&wanted.limits);
+    let groups = Groups::find(&wanted.limits, launcher.pid());
     let common = Grants::configured(&wanted.read, &wanted.write);
     let landlock = version(launcher).await;
     let (mut refused, mut found) = (Vec::new(), Vec::new());

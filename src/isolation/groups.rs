@@ -37,14 +37,14 @@ impl Groups {
     /// # Errors
     ///
     /// The cause, for people.
-    pub fn find(limits: &SessionLimits) -> Result<Self, String> {
+    pub fn find(limits: &SessionLimits, launcher: u32) -> Result<Self, String> {
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
         let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
         let root = own_group(&mounts, &own).ok_or("control groups v2 are not mounted")?;
-        Self::below(root, limits)
+        Self::below(root, limits, launcher)
     }
 
-    fn below(root: PathBuf, limits: &SessionLimits) -> Result<Self, String> {
+    fn below(root: PathBuf, limits: &SessionLimits, launcher: u32) -> Result<Self, String> {
         let shown = root.display().to_string();
         let read = |name: &str| fs::read_to_string(root.join(name)).unwrap_or_default();
         let known = read("cgroup.controllers");
@@ -69,8 +69,11 @@ impl Groups {
             }
             Ok(()) | Err(_) => {}
         }
+        // Where the server sees only its own processes in `/proc` even the launcher is hidden, so it is known by
+        // its number.
+        let ours = [std::process::id(), launcher].map(|process| process.to_string());
         for process in read("cgroup.procs").lines() {
-            if is_ours(process) {
+            if ours.iter().any(|own| own == process) {
                 fs::write(server.join("cgroup.procs"), process).map_err(delegated)?;
             }
         }
@@ -135,19 +138,6 @@ impl Drop for Group {
     }
 }
 
-/// This process, or one that it started: the launcher.
-fn is_ours(process: &str) -> bool {
-    let own = std::process::id().to_string();
-    if process == own {
-        return true;
-    }
-    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
-    let parent = stat
-        .rsplit_once(") ")
-        .and_then(|(_, rest)| rest.split(' ').nth(1));
-    parent == Some(own.as_str())
-}
-
 /// The folder of this process's group: where v2 is mounted, and the path there.
 fn own_group(mounts: &str, own: &str) -> Option<PathBuf> {
     let mount = mounts.lines().find_map(|line| {
@@ -180,7 +170,7 @@ mod tests {
     fn a_group_without_controllers_gives_no_limits_and_says_so() {
         let root = tempfile::tempdir().unwrap();
         fs::write(root.path().join("cgroup.controllers"), "hugetlb\n").unwrap();
-        let why = Groups::below(root.path().to_owned(), &SessionLimits::default()).unwrap_err();
+        let why = Groups::below(root.path().to_owned(), &SessionLimits::default(), 0).unwrap_err();
         assert!(why.contains("none of the controllers"), "{why}");
     }
 }

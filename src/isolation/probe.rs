@@ -6,7 +6,7 @@
 //! machine.
 
 use super::attacks::ATTACKS;
-use super::{Around, Backend, Grants, Group, Groups};
+use super::{Around, Backend, Grants, Group, Groups, Network};
 use crate::config::{BackendKind, Bytes, Guarantee, SessionLimits};
 use crate::process::{self, Ended, Launcher, Process};
 use crate::supervisor::{ATTACK, Confined, LAUNCHER_PROGRAM, Spec, Word};
@@ -257,7 +257,7 @@ impl Probe<'_> {
         let survivors = self.survivors(&canaries, &session).await?;
         outcomes.push(survivors);
         let mut findings = Findings {
-            states: states(&outcomes, self.backend.kind()),
+            states: states(&outcomes, self.backend.kind(), self.backend.network()),
             outcomes,
         };
         self.limits(&session, &mut findings).await?;
@@ -524,7 +524,11 @@ impl Outcome {
 }
 
 /// A guarantee is in force where something was tried on it and nothing succeeded.
-fn states(outcomes: &[Outcome], backend: BackendKind) -> BTreeMap<Guarantee, State> {
+fn states(
+    outcomes: &[Outcome],
+    backend: BackendKind,
+    network: Network,
+) -> BTreeMap<Guarantee, State> {
     let limits = [Guarantee::Pids, Guarantee::Memory, Guarantee::Disk];
     let mut states = BTreeMap::new();
     for guarantee in Guarantee::ALL {
@@ -556,6 +560,15 @@ fn states(outcomes: &[Outcome], backend: BackendKind) -> BTreeMap<Guarantee, Sta
             (_, true) => State::InForce,
         };
         states.insert(guarantee, state);
+    }
+    // In the machine's own network what reaches a port of loopback reaches it anywhere; no packet is sent
+    // elsewhere to see it.
+    let reached = outcomes
+        .iter()
+        .any(|outcome| outcome.name == "tcp.loopback" && outcome.result == Try::Succeeded);
+    if network == Network::Shared && reached && backend != BackendKind::None {
+        let why = "TCP is open: attacks succeeded: tcp.loopback".to_owned();
+        states.insert(Guarantee::NetEgress, State::Missing(why));
     }
     states
 }
