@@ -6,7 +6,7 @@ pub mod tree;
 
 use crate::supervisor::{Confined, DESCRIPTORS, FIRST_ALONG, KILL_DEADLINE, LAUNCHER_PROGRAM, OWN_PROGRAM, PROGRAM, Report, Word};
 use rustix::fs::{MemfdFlags, SealFlags, memfd_create};
-use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use rustix::pipe::{PipeFlags, pipe_with};
 use std::fs::File;
 use std::io::{self, IoSlice, Write as _};
@@ -21,6 +21,9 @@ use tokio::net::unix::pipe::{Receiver, Sender};
 
 /// How much of the last words of a program is told.
 const LAST_WORDS: u64 = 2048;
+
+/// How much is read of what a program prints.
+const PRINTED: u64 = 256 * 1024;
 
 /// Why a process could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -56,11 +59,14 @@ pub enum Error {
     Supervisor(#[from] io::Error),
 }
 
-/// Starts supervisors. One for the whole server.
+/// Starts supervisors: one for the whole server, and one in each container.
+#[derive(Clone)]
 pub struct Launcher {
-    orders: Mutex<Option<Arc<UnixStream>>>,
+    orders: Arc<Mutex<Option<Arc<UnixStream>>>>,
     program: Arc<OwnedFd>,
     own: Arc<OwnedFd>,
+    /// Whether another one is started in the place of one that is gone.
+    renewed: bool,
 }
 
 /// A supervisor that waits to be told what to start.
@@ -136,10 +142,43 @@ impl Launcher {
     pub fn start() -> io::Result<Self> {
         let program = program_in_memory()?;
         Ok(Self {
-            orders: Mutex::new(Some(Self::spawn_launcher(&program)?)),
+            orders: Arc::new(Mutex::new(Some(Self::spawn_launcher(&program)?))),
             program: Arc::new(program),
             own: Arc::new(File::open("/proc/self/exe")?.into()),
+            renewed: true,
         })
+    }
+
+    /// A launcher that runs elsewhere and takes its orders over this socket. When it is gone it stays gone.
+    pub fn elsewhere(&self, orders: UnixStream) -> Self {
+        Self {
+            orders: Arc::new(Mutex::new(Some(Arc::new(orders)))),
+            program: self.program.clone(),
+            own: self.own.clone(),
+            renewed: false,
+        }
+    }
+
+    /// Whether nobody takes orders any more.
+    pub fn is_gone(&self) -> bool {
+        let orders = self.held();
+        let Some(orders) = &*orders else {
+            return true;
+        };
+        // A launcher says nothing, so there is nothing to read but the end.
+        let look = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        rustix::net::recv(&**orders, &mut [0u8; 1], look) != Err(rustix::io::Errno::AGAIN)
+    }
+
+    /// Takes its orders away, at which it ends. What it has started is ended by the control sockets.
+    pub fn dismiss(&self) {
+        self.held().take();
+    }
+
+    fn held(&self) -> std::sync::MutexGuard<'_, Option<Arc<UnixStream>>> {
+        self.orders
+            .lock()
+            .expect("no panic while the launcher's socket is held")
     }
 
     fn spawn_launcher(program: &OwnedFd) -> io::Result<Arc<UnixStream>> {
@@ -158,12 +197,10 @@ impl Launcher {
     }
 
     fn orders(&self) -> io::Result<Arc<UnixStream>> {
-        let mut orders = self
-            .orders
-            .lock()
-            .expect("no panic while the launcher's socket is held");
+        let mut orders = self.held();
         match &*orders {
             Some(orders) => Ok(orders.clone()),
+            None if !self.renewed => Err(io::ErrorKind::BrokenPipe.into()),
             None => {
                 let fresh = Self::spawn_launcher(&self.program)?;
                 *orders = Some(fresh.clone());
@@ -180,11 +217,8 @@ impl Launcher {
     pub async fn prepare(&self) -> io::Result<Prepared> {
         match self.try_prepare().await {
             // The launcher is gone (killed by hand, say): the next one serves as well.
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
-                self.orders
-                    .lock()
-                    .expect("no panic while the launcher's socket is held")
-                    .take();
+            Err(error) if self.renewed && error.kind() == io::ErrorKind::BrokenPipe => {
+                self.dismiss();
                 self.try_prepare().await
             }
             other => other,
@@ -302,6 +336,8 @@ impl Prepared {
             stderr,
         } = self;
         let Confined { spec, wall, inner } = confined;
+        // What the supervisor starts becomes the agent itself, or makes namespaces and has it as a child.
+        let relayed = spec.program != LAUNCHER_PROGRAM;
         let mut line = inner.as_ref().map(|_| line::Line::new()).transpose()?;
         let mut along: Vec<BorrowedFd<'_>> = Vec::new();
         if let Some(line) = &line {
@@ -372,7 +408,7 @@ impl Prepared {
             match line.enter(inner).await? {
                 line::Entered::Yes { leader, handed } => {
                     pid = leader.pid.as_raw_nonzero().get();
-                    control.inside = Some(leader);
+                    control.inside = relayed.then_some(leader);
                     listener = handed;
                 }
                 line::Entered::No(part, number) => {
@@ -397,12 +433,31 @@ impl Prepared {
     }
 }
 
+impl Process {
+    /// What it prints until its end, as far as that is short.
+    pub async fn printed(&mut self) -> String {
+        let printed = read_all(&mut self.stdout, PRINTED).await;
+        String::from_utf8_lossy(&printed).into_owned()
+    }
+
+    /// What it wrote to standard error, in a line, once it has ended.
+    pub async fn last_words(&mut self) -> String {
+        last_words(&mut self.stderr).await
+    }
+}
+
+/// The beginning of what comes through a pipe.
+async fn read_all(pipe: &mut Receiver, most: u64) -> Vec<u8> {
+    let mut words = Vec::new();
+    let mut pipe = pipe.take(most);
+    let read = pipe.read_to_end(&mut words);
+    let _ = tokio::time::timeout(KILL_DEADLINE, read).await;
+    words
+}
+
 /// What a program that has ended wrote last, in a line.
 async fn last_words(stderr: &mut Receiver) -> String {
-    let mut words = Vec::new();
-    let mut stderr = stderr.take(LAST_WORDS);
-    let read = stderr.read_to_end(&mut words);
-    let _ = tokio::time::timeout(KILL_DEADLINE, read).await;
+    let words = read_all(stderr, LAST_WORDS).await;
     let words = String::from_utf8_lossy(&words);
     let words = words.trim();
     if words.is_empty() {

@@ -1,7 +1,7 @@
 //! Which agents are served: the default one at the root, and those that the file declares by their names.
 
 use super::{Agent, DEFAULT_PATH, Error, credential, find, login_advice};
-use crate::config::{self, Config, Workspace, WorkspaceMode};
+use crate::config::{self, BackendKind, Config, Workspace, WorkspaceMode};
 use crate::workspace::Workspaces;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -110,7 +110,11 @@ fn the_default(
     let program = claude
         .and_then(|agent| agent.program.as_deref())
         .unwrap_or("claude");
-    let found = find(program, path);
+    let found = match config.isolation.backend {
+        // It is the image's, and nobody else's to look for.
+        BackendKind::Container => Some(PathBuf::from(program)),
+        _ => find(program, path),
+    };
     let credential = claude.and_then(|agent| credential(agent, environment));
     let reason = match (&found, &credential) {
         (Some(program), Some(credential)) => {

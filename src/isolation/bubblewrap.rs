@@ -146,6 +146,7 @@ impl Backend for Bubblewrap {
             workspace: WORKSPACE.to_owned(),
             home: HOME.to_owned(),
             tmp: "/tmp".to_owned(),
+            env: Vec::new(),
         }
     }
 
