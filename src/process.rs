@@ -113,6 +113,8 @@ pub struct Control {
     filled: usize,
     /// The agent as it is seen from here, where the supervisor's own child is only what made its namespaces.
     inside: Option<Leader>,
+    /// Whether that is so.
+    relayed: bool,
 }
 
 /// A process that is not our child's child alone, and leads its group.
@@ -381,6 +383,7 @@ impl Prepared {
             partial: [0; Report::SIZE],
             filled: 0,
             inside: None,
+            relayed: false,
         };
         let mut pid = match control.report().await? {
             Some(Report::Started(pid)) => pid,
@@ -406,9 +409,14 @@ impl Prepared {
         let mut listener = None;
         if let (Some(line), Some(inner)) = (&mut line, &inner) {
             match line.enter(inner).await? {
-                line::Entered::Yes { leader, handed } => {
-                    pid = leader.pid.as_raw_nonzero().get();
-                    control.inside = relayed.then_some(leader);
+                line::Entered::Yes {
+                    pid: inside,
+                    leader,
+                    handed,
+                } => {
+                    pid = inside;
+                    control.relayed = relayed;
+                    control.inside = leader.filter(|_| relayed);
                     listener = handed;
                 }
                 line::Entered::No(part, number) => {
@@ -542,7 +550,7 @@ impl Control {
     /// What makes the namespaces of an agent tells its end by a signal as shells do.
     fn exited(&self, code: i32) -> Ended {
         match code {
-            129..=192 if self.inside.is_some() => Ended::Signal(code - 128),
+            129..=192 if self.relayed => Ended::Signal(code - 128),
             _ => Ended::Code(code),
         }
     }

@@ -59,7 +59,7 @@ if [ "$which" != claude ]; then
     run "protocol and drivers" cargo test -p pilothouse-a2a --all-features -p pilothouse-agents
     run "test programs" cargo test -p fake-agent -p fake-model -p conformance-agent
     run "units" cargo test -p pilothouse --bins
-    run "the real binary" cargo test -p pilothouse --test it -- --skip claude:: --skip foreign:: --skip acp_real::
+    run "the real binary" cargo test -p pilothouse --test it -- --skip claude:: --skip foreign:: --skip acp_real:: --skip containers::
 fi
 if [ "$which" = all ]; then
     run "foreign clients" cargo test -p pilothouse --test it -- foreign::

@@ -28,7 +28,9 @@ pub(super) struct Line {
 pub(super) enum Entered {
     /// It is the agent now.
     Yes {
-        leader: Leader,
+        pid: i32,
+        /// None where it has ended already.
+        leader: Option<Leader>,
         handed: Option<TcpListener>,
     },
     /// It could not become it: the part of the wall, and the system's error number.
@@ -102,13 +104,18 @@ impl Line {
         };
         // A program that ended already is told of by the end of the line.
         let _ = self.near.write_all(&bytes).await;
-        let (mut read, mut handed, mut leader) = (Vec::new(), None, None);
+        let (mut read, mut handed, mut known, mut leader) = (Vec::new(), None, None, None);
         loop {
             let (size, pid, descriptor) = self.receive(&mut read).await?;
             handed = handed.or(descriptor);
-            if let (None, Some(pid)) = (&leader, pid) {
-                let handle = rustix::process::pidfd_open(pid, PidfdFlags::empty())?;
-                leader = Some(Leader { pid, handle });
+            if let (None, Some(pid)) = (known, pid) {
+                known = Some(pid);
+                leader = match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
+                    Ok(handle) => Some(Leader { pid, handle }),
+                    // Some have done all they had to do by now.
+                    Err(rustix::io::Errno::SRCH) => None,
+                    Err(error) => return Err(error.into()),
+                };
             }
             if size == 0 {
                 break;
@@ -128,8 +135,9 @@ impl Line {
             }
             rest = after;
         }
-        Ok(match leader {
-            Some(leader) if inner.listens == handed.is_some() => Entered::Yes {
+        Ok(match known {
+            Some(pid) if inner.listens == handed.is_some() => Entered::Yes {
+                pid: pid.as_raw_nonzero().get(),
                 leader,
                 handed: handed.map(TcpListener::from),
             },
