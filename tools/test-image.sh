@@ -8,9 +8,8 @@ trap 'rm -rf "$root"' EXIT
 busybox=$(command -v busybox) || { echo "busybox is missing" >&2; exit 1; }
 shell=$(command -v bash) || { echo "bash is missing" >&2; exit 1; }
 mkdir -p "$root/usr/bin" "$root/etc" "$root/home/agent" "$root/workspace" "$root/run" "$root/var" \
-    "$root/tmp" "$root/proc" "$root/sys" "$root/dev"
+    "$root/tmp" "$root/var/tmp" "$root/proc" "$root/sys" "$root/dev"
 ln -s usr/bin "$root/bin"
-ln -s tmp "$root/var/tmp"
 cp -L "$busybox" "$root/usr/bin/busybox"
 cp -L "$shell" "$root/usr/bin/bash"
 for name in $("$busybox" --list); do

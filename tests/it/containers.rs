@@ -25,7 +25,7 @@ fn told(name: &str) -> String {
 
 /// Where the engine is, for its client.
 fn engine_environment() -> BTreeMap<String, String> {
-    let names = ["DOCKER_HOST", "CONTAINERS_CONF", "XDG_RUNTIME_DIR", "PILOTHOUSE_TEST_HOME"];
+    let names = ["DOCKER_HOST", "CONTAINERS_CONF", "CONTAINERS_STORAGE_CONF", "XDG_RUNTIME_DIR", "PILOTHOUSE_TEST_HOME"];
     let set = |name: &str| {
         let given = if name == "PILOTHOUSE_TEST_HOME" { "HOME" } else { name };
         Some((given.to_owned(), std::env::var(name).ok()?))
