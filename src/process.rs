@@ -18,6 +18,7 @@ use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::UnixStream;
 use tokio::net::unix::pipe::{Receiver, Sender};
+use tokio_util::sync::CancellationToken;
 
 /// How much of the last words of a program is told.
 const LAST_WORDS: u64 = 2048;
@@ -65,15 +66,16 @@ pub struct Launcher {
     orders: Arc<Mutex<Option<Arc<UnixStream>>>>,
     program: Arc<OwnedFd>,
     own: Arc<OwnedFd>,
-    /// Whether another one is started in the place of one that is gone.
-    renewed: bool,
+    /// Cancelled when something that was started elsewhere may be left there; none for the launcher beside
+    /// the server, in whose place another one is started.
+    lost: Option<CancellationToken>,
 }
 
 /// A supervisor that waits to be told what to start.
 pub struct Prepared {
     program: Arc<OwnedFd>,
     own: Arc<OwnedFd>,
-    control: UnixStream,
+    control: Control,
     stdin: OwnedFd,
     stdout: OwnedFd,
     stderr: OwnedFd,
@@ -115,6 +117,8 @@ pub struct Control {
     inside: Option<Leader>,
     /// Whether that is so.
     relayed: bool,
+    /// To be told that something may be left, until it is known that nothing is.
+    lost: Option<CancellationToken>,
 }
 
 /// A process that is not our child's child alone, and leads its group.
@@ -147,17 +151,18 @@ impl Launcher {
             orders: Arc::new(Mutex::new(Some(Self::spawn_launcher(&program)?))),
             program: Arc::new(program),
             own: Arc::new(File::open("/proc/self/exe")?.into()),
-            renewed: true,
+            lost: None,
         })
     }
 
     /// A launcher that runs elsewhere and takes its orders over this socket. When it is gone it stays gone.
-    pub fn elsewhere(&self, orders: UnixStream) -> Self {
+    /// `lost` is cancelled when a process of it was given up without a word that its tree has ended.
+    pub fn elsewhere(&self, orders: UnixStream, lost: CancellationToken) -> Self {
         Self {
             orders: Arc::new(Mutex::new(Some(Arc::new(orders)))),
             program: self.program.clone(),
             own: self.own.clone(),
-            renewed: false,
+            lost: Some(lost),
         }
     }
 
@@ -202,7 +207,7 @@ impl Launcher {
         let mut orders = self.held();
         match &*orders {
             Some(orders) => Ok(orders.clone()),
-            None if !self.renewed => Err(io::ErrorKind::BrokenPipe.into()),
+            None if self.lost.is_some() => Err(io::ErrorKind::BrokenPipe.into()),
             None => {
                 let fresh = Self::spawn_launcher(&self.program)?;
                 *orders = Some(fresh.clone());
@@ -219,7 +224,7 @@ impl Launcher {
     pub async fn prepare(&self) -> io::Result<Prepared> {
         match self.try_prepare().await {
             // The launcher is gone (killed by hand, say): the next one serves as well.
-            Err(error) if self.renewed && error.kind() == io::ErrorKind::BrokenPipe => {
+            Err(error) if self.lost.is_none() && error.kind() == io::ErrorKind::BrokenPipe => {
                 self.dismiss();
                 self.try_prepare().await
             }
@@ -267,7 +272,14 @@ impl Launcher {
         Ok(Prepared {
             program: self.program.clone(),
             own: self.own.clone(),
-            control: UnixStream::from_std(control)?,
+            control: Control {
+                socket: UnixStream::from_std(control)?,
+                partial: [0; Report::SIZE],
+                filled: 0,
+                inside: None,
+                relayed: false,
+                lost: self.lost.clone(),
+            },
             stdin,
             stdout,
             stderr,
@@ -332,7 +344,7 @@ impl Prepared {
         let Self {
             program,
             own,
-            control: mut socket,
+            mut control,
             stdin,
             stdout,
             stderr,
@@ -375,25 +387,20 @@ impl Prepared {
         let sent = if along.is_empty() {
             0
         } else {
-            line::send_with(&socket, &bytes, &along).await?
+            line::send_with(&control.socket, &bytes, &along).await?
         };
-        socket.write_all(&bytes[sent..]).await?;
-        let mut control = Control {
-            socket,
-            partial: [0; Report::SIZE],
-            filled: 0,
-            inside: None,
-            relayed: false,
-        };
+        control.socket.write_all(&bytes[sent..]).await?;
         let mut pid = match control.report().await? {
             Some(Report::Started(pid)) => pid,
             Some(Report::NotStarted(0, number)) if inner.is_some() => {
+                control.lost = None;
                 return Err(Error::NotStarted {
                     program: spec.program,
                     source: io::Error::from_raw_os_error(number),
                 });
             }
             Some(Report::NotStarted(part, number)) => {
+                control.lost = None;
                 return Err(not_started(part, io::Error::from_raw_os_error(number)));
             }
             Some(
@@ -420,6 +427,8 @@ impl Prepared {
                     listener = handed;
                 }
                 line::Entered::No(part, number) => {
+                    // It ends by itself, and has started nothing.
+                    control.lost = None;
                     return Err(not_started(part, io::Error::from_raw_os_error(number)));
                 }
                 line::Entered::Never => {
@@ -501,6 +510,14 @@ impl Leader {
     }
 }
 
+impl Drop for Control {
+    fn drop(&mut self) {
+        if let Some(lost) = &self.lost {
+            lost.cancel();
+        }
+    }
+}
+
 impl Control {
     /// The next report; none when the supervisor is gone. Cancel-safe.
     async fn report(&mut self) -> io::Result<Option<Report>> {
@@ -511,7 +528,16 @@ impl Control {
             }
         }
         self.filled = 0;
-        Ok(Report::decode(self.partial))
+        Ok(self.decoded())
+    }
+
+    /// The report that is whole.
+    fn decoded(&mut self) -> Option<Report> {
+        let report = Report::decode(self.partial);
+        if let Some(Report::Exited(_) | Report::Signaled(_)) = report {
+            self.lost = None;
+        }
+        report
     }
 
     /// How the agent ended, if that is known by now.
@@ -525,7 +551,7 @@ impl Control {
             return None;
         }
         self.filled = 0;
-        match Report::decode(self.partial) {
+        match self.decoded() {
             Some(Report::Exited(code)) => Some(self.exited(code)),
             Some(Report::Signaled(signal)) => Some(Ended::Signal(signal)),
             Some(Report::Survivors(_)) => Some(Ended::Unclear),
@@ -699,6 +725,27 @@ pub(crate) mod tests {
             tokio::task::yield_now().await;
         }
         assert_eq!(children(), "");
+    }
+
+    #[tokio::test]
+    async fn who_ends_its_supervisor_is_told_to_those_who_look_after_where_it_runs() {
+        let here = Launcher::start().unwrap();
+        let lost = CancellationToken::new();
+        let launcher = Launcher {
+            lost: Some(lost.clone()),
+            ..here
+        };
+        let mut process = launcher.spawn(&shell("exit 3")).await.unwrap();
+        assert_eq!(process.control.ended().await, Ended::Code(3));
+        drop(process);
+        assert!(!lost.is_cancelled());
+        let mut process = launcher
+            .spawn(&shell("kill -9 $PPID; exec sleep 600"))
+            .await
+            .unwrap();
+        assert_eq!(process.control.ended().await, Ended::Unclear);
+        drop(process);
+        assert!(lost.is_cancelled());
     }
 
     #[tokio::test]

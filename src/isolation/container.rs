@@ -59,6 +59,8 @@ const LABEL: &str = "pilothouse.state";
 const BEGINNING: Duration = Duration::from_secs(60);
 /// How long it may take to end, before it is removed by force.
 const ENDING: Duration = Duration::from_secs(10);
+/// Between two looks for containers that have begun while all are ended.
+const LOOK: Duration = Duration::from_millis(50);
 /// How long any other command of an engine may take.
 const ANSWER: Duration = Duration::from_secs(30);
 
@@ -119,6 +121,8 @@ struct Keeping {
 struct Container {
     launcher: Launcher,
     used: watch::Sender<Use>,
+    /// Cancelled when it shall end: also when it is not known that all of a process's tree has, as when an
+    /// agent has found a way to end its supervisor.
     end: CancellationToken,
 }
 
@@ -486,58 +490,89 @@ impl Containers {
         Ok(args)
     }
 
-    /// Starts the container of a session.
-    async fn start(&self, host: &Launcher, around: &Around<'_>, key: String, place: OwnedSemaphorePermit) -> Result<Room, Error> {
+    /// All that the start of a session's container needs, so that nobody has to wait for its end.
+    fn prepare(&self, host: &Launcher, around: &Around<'_>, place: OwnedSemaphorePermit) -> io::Result<Start> {
         let name = new_name();
         let door = Moment::new(&self.folder.join(&name))?;
-        let listener = door.listen()?;
-        let args = self.arguments(&name, &door.0, around)?;
+        Ok(Start {
+            keeping: self.keeping.clone(),
+            engine: self.engine.clone(),
+            host: host.clone(),
+            key: around.folder.home_text(),
+            args: self.arguments(&name, &door.0, around)?,
+            listener: door.listen()?,
+            door,
+            name,
+            place,
+        })
+    }
+}
+
+/// A container that is to be started.
+struct Start {
+    keeping: Arc<Keeping>,
+    engine: Arc<Engine>,
+    host: Launcher,
+    key: String,
+    name: String,
+    args: Vec<String>,
+    door: Moment,
+    listener: UnixListener,
+    place: OwnedSemaphorePermit,
+}
+
+impl Start {
+    async fn run(self) -> Result<Room, Error> {
         let program = name_of(self.engine.kind);
         let failed = |words: String| Error::NotEntered {
             program: program.to_owned(),
             words,
         };
-        let mut client = host.spawn(&Confined::from(self.engine.spec(args))).await?;
+        let spec = self.engine.spec(self.args);
+        let mut client = self.host.spawn(&Confined::from(spec)).await?;
         client.stdin = None;
         let connected = tokio::select! {
-            connected = tokio::time::timeout(BEGINNING, listener.accept()) => connected,
+            connected = tokio::time::timeout(BEGINNING, self.listener.accept()) => connected,
             _ = client.control.ended() => return Err(failed(client.last_words().await)),
         };
-        let Ok(connected) = connected else {
-            drop(client);
-            self.engine.remove(host, &[name]).await;
-            return Err(failed(format!("nothing within {} s", BEGINNING.as_secs())));
+        let orders = match connected {
+            Ok(connected) => visible(connected?.0),
+            Err(_) => Err(io::Error::other(format!("nothing within {} s", BEGINNING.as_secs()))),
         };
-        let orders = visible(connected?.0).map_err(|error| failed(error.to_string()))?;
-        drop(door);
+        let orders = match orders {
+            Ok(orders) => orders,
+            Err(error) => {
+                drop(client);
+                self.engine.remove(&self.host, &[self.name]).await;
+                return Err(failed(error.to_string()));
+            }
+        };
+        drop(self.door);
         let (used, _) = watch::channel(Use {
             inhabitants: 0,
             since: Instant::now(),
         });
+        let end = CancellationToken::new();
         let container = Arc::new(Container {
-            launcher: host.elsewhere(orders),
+            launcher: self.host.elsewhere(orders, end.clone()),
             used,
-            end: CancellationToken::new(),
+            end,
         });
         let room = container.enter();
         let keeper = Keeper {
             keeping: self.keeping.clone(),
-            engine: self.engine.clone(),
-            host: host.clone(),
-            key: key.clone(),
-            name,
+            engine: self.engine,
+            host: self.host,
+            key: self.key.clone(),
+            name: self.name,
             container: container.clone(),
             client,
-            _place: place,
+            _place: self.place,
         };
-        if let Some(before) = self.keeping.map().insert(key, container) {
+        if let Some(before) = self.keeping.map().insert(self.key, container) {
             before.end.cancel();
         }
         self.keeping.keepers.spawn(keeper.keep());
-        if self.landlock.get().is_none() {
-            let version = version(room.launcher()).await;
-            let _ = self.landlock.set(version);
-        }
         Ok(room)
     }
 }
@@ -749,24 +784,39 @@ impl Backend for Containers {
         around: &'a Around<'_>,
     ) -> Pending<'a, Result<Option<Room>, Error>> {
         Box::pin(async move {
-            let key = around.folder.home_text();
-            if let Some(room) = self.keeping.enter(&key) {
+            if let Some(room) = self.keeping.enter(&around.folder.home_text()) {
                 return Ok(Some(room));
             }
             let place = self.keeping.place().await;
-            self.start(host, around, key, place).await.map(Some)
+            // A client that is ended half way leaves a container that never began; so it is always heard out,
+            // and who comes next finds the container idle.
+            let start = self.prepare(host, around, place)?;
+            let started = self.keeping.keepers.spawn(start.run()).await;
+            let room = started.map_err(io::Error::other)??;
+            if self.landlock.get().is_none() {
+                let version = version(room.launcher()).await;
+                let _ = self.landlock.set(version);
+            }
+            Ok(Some(room))
         })
     }
 
     fn clear(&self) -> Pending<'_, ()> {
         Box::pin(async {
-            let all: Vec<_> = self.keeping.map().drain().collect();
-            for (_, container) in all {
-                container.end.cancel();
+            let keepers = &self.keeping.keepers;
+            keepers.close();
+            loop {
+                let all: Vec<_> = self.keeping.map().drain().collect();
+                for (_, container) in all {
+                    container.end.cancel();
+                }
+                // One that is just being started shows when it has begun.
+                let none_left = tokio::time::timeout(LOOK, keepers.wait()).await;
+                if none_left.is_ok() {
+                    break;
+                }
             }
-            self.keeping.keepers.close();
-            self.keeping.keepers.wait().await;
-            self.keeping.keepers.reopen();
+            keepers.reopen();
         })
     }
 }
