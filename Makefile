@@ -3,7 +3,7 @@ CARGO ?= cargo
 BIN   := target/release/pilothouse
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev dev-safe test test-fast test-claude test-agents test-containers conformance check bench fmt clean
+.PHONY: help run dev dev-safe test test-fast test-claude test-agents test-containers test-chart test-vm test-systemd test-install conformance check bench fmt clean
 
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -39,6 +39,18 @@ test-containers: ## the container backend, with Docker and Podman engines of its
 
 conformance: ## a public conformance kit: TCK=CHECKOUT PYTHON=PYTHON [KIT=1.0|0.3] (docs/conformance.md)
 	@exec tools/conformance.sh
+
+test-chart: ## chart, Kustomize, DevSpace: rendered, checked, run under podman (docs/kubernetes.md)
+	@exec tools/test-chart.sh
+
+test-vm: ## systemd, control groups and an old kernel, in an emulated machine
+	@exec tools/test-vm.sh $(ARGS)
+
+test-systemd: ## the unit, by systemd's own tools
+	@exec tools/test-systemd.sh
+
+test-install: ## installer, release steps, versions; PILOTHOUSE_BIN=static binary
+	@exec tests/install/test.sh
 
 check: ## formatting, lints, documentation
 	$(CARGO) fmt --all --check

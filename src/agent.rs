@@ -7,8 +7,8 @@ pub use reach::Reach;
 pub use served::Agents;
 
 use crate::config::{self, AskPolicy, BackendKind, Config, DriverKind, Format, Input};
-use crate::skills;
 use crate::isolation::{Grants, Isolation, Places};
+use crate::skills;
 use crate::supervisor::{OWN_PROGRAM, Spec};
 use crate::workspace::{self, Workspaces};
 use pilothouse_a2a::card::AgentSkill;
@@ -420,15 +420,18 @@ impl Agent {
 
     /// Whether it is configured to do anything without being asked.
     pub fn bypasses(&self) -> bool {
-        const WORDS: [&str; 6] = [
+        const WORDS: [&str; 8] = [
             "bypassPermissions",
             "--dangerously-skip-permissions",
             "--allow-dangerously-skip-permissions",
             "--dangerously-bypass-approvals-and-sandbox",
             "--yolo",
             "yolo",
+            "agent-full-access",
+            "danger-full-access",
         ];
-        let mode = (self.config.driver == DriverKind::Claude).then_some(&self.config.permission_mode);
+        let mode =
+            (self.config.driver == DriverKind::Claude).then_some(&self.config.permission_mode);
         let words = self.args.iter().chain(mode).chain(&self.config.mode);
         words
             .flat_map(|word| word.rsplit('='))
@@ -465,6 +468,19 @@ impl Agent {
             });
         }
         Ok(())
+    }
+
+    /// What the operator should know of it behind this wall.
+    pub fn wall_note(&self, isolation: &Isolation) -> Option<String> {
+        let own_sandbox =
+            self.config.preset.as_deref() == Some("codex") && self.config.mode.is_none();
+        (isolation.is_walled() && own_sandbox).then(|| {
+            format!(
+                "Codex's own sandbox cannot be made inside of a wall, so its commands fail or are asked for one by one; \
+                 `agents.{}.mode: agent-full-access` turns it off, and the wall stays",
+                self.key
+            )
+        })
     }
 
     /// What every agent has; everything else is chosen.

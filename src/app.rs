@@ -134,17 +134,19 @@ impl App {
         let tracker = TaskTracker::new();
         let port = match config.isolation.backend {
             BackendKind::None => 0,
-            _ => egress.listen(&tracker, stop.clone()).await.map_err(|source| {
-                Error::System {
+            _ => egress
+                .listen(&tracker, stop.clone())
+                .await
+                .map_err(|source| Error::System {
                     what: "cannot listen on loopback for the requests of agents",
                     source,
-                }
-            })?,
+                })?,
         };
         let isolation =
             isolation::choose(&config, &launcher, workspaces, &agent_environment, port).await?;
         for agent in agents.iter() {
             agent.check_wall(&isolation)?;
+            notes.extend(agent.wall_note(&isolation));
         }
         notes.push(isolation.told());
         let telemetry = Telemetry::new(&config).map_err(|source| Error::System {

@@ -4,7 +4,10 @@
 mod line;
 pub mod tree;
 
-use crate::supervisor::{Confined, DESCRIPTORS, FIRST_ALONG, KILL_DEADLINE, LAUNCHER_PROGRAM, OWN_PROGRAM, PROGRAM, Report, Word};
+use crate::supervisor::{
+    Confined, DESCRIPTORS, FIRST_ALONG, KILL_DEADLINE, LAUNCHER_PROGRAM, OWN_PROGRAM, PROGRAM,
+    Report, Word,
+};
 use rustix::fs::{MemfdFlags, SealFlags, memfd_create};
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -64,6 +67,7 @@ pub enum Error {
 #[derive(Clone)]
 pub struct Launcher {
     orders: Arc<Mutex<Option<Arc<UnixStream>>>>,
+    pid: u32,
     program: Arc<OwnedFd>,
     own: Arc<OwnedFd>,
     /// Cancelled when something that was started elsewhere may be left there; none for the launcher beside
@@ -115,8 +119,6 @@ pub struct Control {
     filled: usize,
     /// The agent as it is seen from here, where the supervisor's own child is only what made its namespaces.
     inside: Option<Leader>,
-    /// Whether that is so.
-    relayed: bool,
     /// To be told that something may be left, until it is known that nothing is.
     lost: Option<CancellationToken>,
 }
@@ -124,8 +126,8 @@ pub struct Control {
 /// A process that is not our child's child alone, and leads its group.
 struct Leader {
     pid: rustix::process::Pid,
-    /// Tells whether the number still means this process.
-    handle: OwnedFd,
+    /// Tells whether the number still means this process; none where it had ended before it was looked at.
+    handle: Option<OwnedFd>,
 }
 
 /// How a process and its tree ended.
@@ -147,8 +149,10 @@ impl Launcher {
     /// When the launcher cannot be started, or this program cannot be opened.
     pub fn start() -> io::Result<Self> {
         let program = program_in_memory()?;
+        let (pid, orders) = Self::spawn_launcher(&program)?;
         Ok(Self {
-            orders: Arc::new(Mutex::new(Some(Self::spawn_launcher(&program)?))),
+            orders: Arc::new(Mutex::new(Some(orders))),
+            pid,
             program: Arc::new(program),
             own: Arc::new(File::open("/proc/self/exe")?.into()),
             lost: None,
@@ -157,9 +161,10 @@ impl Launcher {
 
     /// A launcher that runs elsewhere and takes its orders over this socket. When it is gone it stays gone.
     /// `lost` is cancelled when a process of it was given up without a word that its tree has ended.
-    pub fn elsewhere(&self, orders: UnixStream, lost: CancellationToken) -> Self {
+    pub fn elsewhere(&self, pid: u32, orders: UnixStream, lost: CancellationToken) -> Self {
         Self {
             orders: Arc::new(Mutex::new(Some(Arc::new(orders)))),
+            pid,
             program: self.program.clone(),
             own: self.own.clone(),
             lost: Some(lost),
@@ -188,10 +193,10 @@ impl Launcher {
             .expect("no panic while the launcher's socket is held")
     }
 
-    fn spawn_launcher(program: &OwnedFd) -> io::Result<Arc<UnixStream>> {
+    fn spawn_launcher(program: &OwnedFd) -> io::Result<(u32, Arc<UnixStream>)> {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
         ours.set_nonblocking(true)?;
-        Command::new(format!("/proc/self/fd/{}", program.as_raw_fd()))
+        let launcher = Command::new(format!("/proc/self/fd/{}", program.as_raw_fd()))
             .arg0("pilothouse-launcher")
             .env_clear()
             .stdin(Stdio::from(OwnedFd::from(theirs)))
@@ -200,7 +205,13 @@ impl Launcher {
             .current_dir("/")
             .process_group(0)
             .spawn()?;
-        Ok(Arc::new(UnixStream::from_std(ours)?))
+        let orders = Arc::new(UnixStream::from_std(ours)?);
+        Ok((launcher.id(), orders))
+    }
+
+    /// The process id of the launcher that was started first.
+    pub fn pid(&self) -> u32 {
+        self.pid
     }
 
     fn orders(&self) -> io::Result<Arc<UnixStream>> {
@@ -209,7 +220,7 @@ impl Launcher {
             Some(orders) => Ok(orders.clone()),
             None if self.lost.is_some() => Err(io::ErrorKind::BrokenPipe.into()),
             None => {
-                let fresh = Self::spawn_launcher(&self.program)?;
+                let (_, fresh) = Self::spawn_launcher(&self.program)?;
                 *orders = Some(fresh.clone());
                 Ok(fresh)
             }
@@ -277,7 +288,6 @@ impl Launcher {
                 partial: [0; Report::SIZE],
                 filled: 0,
                 inside: None,
-                relayed: false,
                 lost: self.lost.clone(),
             },
             stdin,
@@ -371,7 +381,11 @@ impl Prepared {
             spec.program = format!("/proc/self/fd/{}", FIRST_ALONG + along.len());
             along.push(file);
         }
-        let named = inner.as_ref().map_or(&spec, |inner| &inner.spec).program.clone();
+        let named = inner
+            .as_ref()
+            .map_or(&spec, |inner| &inner.spec)
+            .program
+            .clone();
         let not_started = |part: u32, source| match part {
             0 => Error::NotStarted {
                 program: named.clone(),
@@ -416,14 +430,9 @@ impl Prepared {
         let mut listener = None;
         if let (Some(line), Some(inner)) = (&mut line, &inner) {
             match line.enter(inner).await? {
-                line::Entered::Yes {
-                    pid: inside,
-                    leader,
-                    handed,
-                } => {
-                    pid = inside;
-                    control.relayed = relayed;
-                    control.inside = leader.filter(|_| relayed);
+                line::Entered::Yes { leader, handed } => {
+                    pid = leader.pid.as_raw_nonzero().get();
+                    control.inside = relayed.then_some(leader);
                     listener = handed;
                 }
                 line::Entered::No(part, number) => {
@@ -502,7 +511,11 @@ fn program_in_memory() -> io::Result<OwnedFd> {
 impl Leader {
     /// SIGTERM to its group, unless it is gone.
     fn terminate(&self) {
-        let mut watched = [rustix::event::PollFd::new(&self.handle, rustix::event::PollFlags::IN)];
+        let Some(handle) = &self.handle else { return };
+        let mut watched = [rustix::event::PollFd::new(
+            handle,
+            rustix::event::PollFlags::IN,
+        )];
         let now = rustix::time::Timespec::default();
         if rustix::event::poll(&mut watched, Some(&now)) == Ok(0) {
             let _ = rustix::process::kill_process_group(self.pid, rustix::process::Signal::TERM);
@@ -576,7 +589,7 @@ impl Control {
     /// What makes the namespaces of an agent tells its end by a signal as shells do.
     fn exited(&self, code: i32) -> Ended {
         match code {
-            129..=192 if self.relayed => Ended::Signal(code - 128),
+            129..=192 if self.inside.is_some() => Ended::Signal(code - 128),
             _ => Ended::Code(code),
         }
     }

@@ -88,7 +88,9 @@ impl Telemetry {
 
     /// A request of an agent did not get through its wall.
     pub async fn egress_refused(&self, log: Option<&TaskLog>, scope: &Scope, refusal: &Refusal) {
-        let Refusal { host, port, reason, .. } = refusal;
+        let Refusal {
+            host, port, reason, ..
+        } = refusal;
         let entry = Entry {
             time: Timestamp::now(),
             caller: Some(scope.caller.to_string()),

@@ -1,9 +1,12 @@
 //! The folders of a session: where it works, its own HOME, and the script that sets it up.
 
+mod inside;
+
 use crate::config::{self, Config, WorkspaceMode};
 use crate::process::{Ended, Process};
+use inside::Inside;
 use std::fs::DirBuilder;
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -140,25 +143,19 @@ impl Workspaces {
     pub fn fork(&self, from: &str, to: &Folder, pattern: Option<&str>) -> io::Result<bool> {
         let mut left = FORKED_FILES;
         if self.0.mode == WorkspaceMode::Session {
-            copy(&self.0.root.join(from), &to.workspace, &mut left)?;
+            let source = Inside::open(&self.0.root.join(from))?;
+            source.copy_to(&Inside::open(&to.workspace)?, &mut left)?;
         }
         let Some((before, after)) = pattern.and_then(|pattern| pattern.split_once("*/")) else {
             return Ok(false);
         };
-        let place = self.0.homes.join(from).join(before);
-        for entry in std::fs::read_dir(place).into_iter().flatten().flatten() {
-            let transcript = entry.path().join(after);
-            if transcript.is_file() {
-                let folder = to.home.join(before).join(entry.file_name());
-                DirBuilder::new()
-                    .mode(0o700)
-                    .recursive(true)
-                    .create(&folder)?;
-                std::fs::copy(transcript, folder.join(after))?;
-                return Ok(true);
-            }
-        }
-        Ok(false)
+        let home = Inside::open(&self.0.homes.join(from))?;
+        let Some((name, folder)) = transcript(&home, before, after) else {
+            return Ok(false);
+        };
+        let target = Inside::open(&to.home)?.make(&format!("{before}/{name}"))?;
+        folder.copy_file(after, &target)?;
+        Ok(true)
     }
 
     /// Removes a session's folders; a shared workspace stays.
@@ -267,12 +264,8 @@ impl Folder {
     ///
     /// When it cannot be written.
     pub fn put(&self, task: &str, name: &str, bytes: &[u8]) -> io::Result<()> {
-        let folder = self.workspace.join(".a2a").join(task);
-        DirBuilder::new()
-            .mode(0o700)
-            .recursive(true)
-            .create(&folder)?;
-        std::fs::write(folder.join(name), bytes)
+        let folder = Inside::open(&self.workspace)?.make(&format!(".a2a/{task}"))?;
+        folder.create(name)?.write_all(bytes)
     }
 
     /// The workspace, for a command line.
@@ -287,16 +280,27 @@ impl Folder {
 
     /// Whether a file is in HOME; one component of the pattern may be `*`.
     pub fn has(&self, pattern: &str) -> bool {
-        let Some((before, after)) = pattern.split_once("*/") else {
-            return self.home.join(pattern).exists();
-        };
-        let Ok(entries) = std::fs::read_dir(self.home.join(before)) else {
+        let Ok(home) = Inside::open(&self.home) else {
             return false;
         };
-        entries
-            .flatten()
-            .any(|entry| entry.path().join(after).exists())
+        match (pattern.split_once("*/"), pattern.rsplit_once('/')) {
+            (Some((before, after)), _) => transcript(&home, before, after).is_some(),
+            (None, Some((folder, name))) => home
+                .below(folder)
+                .is_ok_and(|folder| folder.file(name).is_ok()),
+            (None, None) => home.file(pattern).is_ok(),
+        }
     }
+}
+
+/// The folder that has this file, one of those in `before`, and its name.
+fn transcript(home: &Inside, before: &str, file: &str) -> Option<(String, Inside)> {
+    let place = home.below(before).ok()?;
+    place.folders().ok()?.into_iter().find_map(|name| {
+        let folder = place.below(&name).ok()?;
+        folder.file(file).ok()?;
+        Some((name, folder))
+    })
 }
 
 /// Makes a folder for its owner alone; whether it is new.
@@ -364,6 +368,12 @@ fn existing(path: &Path, key: &'static str) -> Result<PathBuf, Error> {
 fn copy(from: &Path, to: &Path, left: &mut usize) -> io::Result<()> {
     std::fs::create_dir_all(to)?;
     for entry in std::fs::read_dir(from)? {
+        // A mounted map of Kubernetes keeps its versions in `..data` and `..TIME`, beside links into them.
+        let inner =
+            |entry: &std::fs::DirEntry| entry.file_name().as_encoded_bytes().starts_with(b"..");
+        if entry.as_ref().is_ok_and(inner) {
+            continue;
+        }
         *left = left
             .checked_sub(1)
             .ok_or_else(|| io::Error::other("more files than a defaults folder may have"))?;

@@ -56,6 +56,7 @@ else
 fi
 cat >"$scratch/pilothouse.yaml" <<END
 server: {port: 0}
+isolation: {backend: none}
 auth: {required: false}
 state_dir: "$scratch/state"
 workspace: {path: "$scratch/workspace"}

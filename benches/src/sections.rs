@@ -1,6 +1,7 @@
 //! The sections of a run, in order. Each starts servers of its own and fills some rows.
 
 mod answers;
+mod isolation;
 mod load;
 mod start;
 mod streams;
@@ -13,7 +14,7 @@ use crate::{Bench, Outcome};
 type Section = (&'static str, fn(&mut Bench) -> Outcome);
 
 /// All sections, in the order of a whole run.
-pub(crate) const ALL: [Section; 12] = [
+pub(crate) const ALL: [Section; 13] = [
     ("limit", supervisor::limit),
     ("start", start::start),
     ("idle", start::idle),
@@ -26,4 +27,5 @@ pub(crate) const ALL: [Section; 12] = [
     ("stalled", answers::stalled),
     ("prompt", answers::prompt),
     ("supervisor", supervisor::price),
+    ("isolation", isolation::price),
 ];

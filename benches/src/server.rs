@@ -80,8 +80,14 @@ impl House {
         self.all.join(format!("{}-{}", self.run, self.made.get()))
     }
 
-    /// A server with an empty state folder.
+    /// A server with an empty state folder, without a wall around its agents: what a section measures is the
+    /// house, and `isolation` says what a wall costs beside.
     pub(crate) fn fresh(&self, input: Input) -> io::Result<Server> {
+        self.fresh_behind("none", input)
+    }
+
+    /// The same with this wall, and all that it can promise required.
+    pub(crate) fn fresh_behind(&self, backend: &str, input: Input) -> io::Result<Server> {
         self.made.set(self.made.get() + 1);
         let folder = self.folder();
         fs::create_dir_all(&folder)?;
@@ -89,15 +95,24 @@ impl House {
             Input::Argument => ("argument", "[]"),
             Input::Stdin => ("stdin", "[--stdin]"),
         };
+        // Landlock does not give `processes`, and without a wall there is nothing to require.
+        let require = match backend {
+            "landlock" => {
+                ", require: [env, fs.read, fs.write, peer-sessions, server-memory, net.egress, net.loopback, unix-sockets, kill-tree]"
+            }
+            _ => "",
+        };
         let config = format!(
             "auth: {{token: {TOKEN}}}\n\
              state_dir: {folder}/state\n\
              workspace: {{path: {folder}/workspace}}\n\
              audit: {folder}/audit.jsonl\n\
+             isolation: {{backend: none}}\n\
              limits: {{rate: 0, connections: 4096}}\n\
              processes: {{max: 1200, queue: 10000}}\n\
              sessions: {{retention: {{count: 1000000}}}}\n\
              log: {{level: warn, console: false}}\n\
+             isolation: {{backend: {backend}{require}}}\n\
              agent: stub\n\
              agents:\n  stub: {{driver: command, program: {stub}, args: {args}, input: {line}, format: text}}\n",
             folder = folder.display(),

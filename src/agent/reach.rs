@@ -36,7 +36,9 @@ impl Reach {
         kept.retain(|name, _| !PROXY.contains(&name.to_ascii_lowercase().as_str()));
         let preset = agent.preset.as_deref();
         let (kinds, tool): (&[Kind], Tool) = match (agent.driver, preset) {
-            (DriverKind::Claude, _) | (_, Some("claude-acp")) => (&[Kind::Anthropic], Tool::Variables),
+            (DriverKind::Claude, _) | (_, Some("claude-acp")) => {
+                (&[Kind::Anthropic], Tool::Variables)
+            }
             (_, Some("codex")) => {
                 let tool = Tool::codex(&mut kept).map_err(|error| error.to_string())?;
                 (&[Kind::OpenAi], tool)
@@ -110,14 +112,23 @@ fn usual(
             None => host,
         })
     };
-    let texts = |hosts: &[&str]| hosts.iter().map(|&host| host.to_owned()).collect::<Vec<_>>();
+    let texts = |hosts: &[&str]| {
+        hosts
+            .iter()
+            .map(|&host| host.to_owned())
+            .collect::<Vec<_>>()
+    };
     let mut hosts = match (driver, preset) {
-        (DriverKind::Claude, _) | (_, Some("claude-acp")) if no_route => texts(&["api.anthropic.com"]),
+        (DriverKind::Claude, _) | (_, Some("claude-acp")) if no_route => {
+            texts(&["api.anthropic.com"])
+        }
         (_, Some("codex" | "qwen")) if no_route => texts(&["api.openai.com"]),
         (_, Some("gemini")) if no_route => texts(&["generativelanguage.googleapis.com"]),
-        (_, Some("copilot")) if no_route => {
-            texts(&["api.github.com", "api.githubcopilot.com", "*.githubcopilot.com"])
-        }
+        (_, Some("copilot")) if no_route => texts(&[
+            "api.github.com",
+            "api.githubcopilot.com",
+            "*.githubcopilot.com",
+        ]),
         _ => Vec::new(),
     };
     if set("CLAUDE_CODE_USE_BEDROCK") {
@@ -136,16 +147,28 @@ mod tests {
     use super::*;
 
     fn reach(agent: &config::Agent, env: &[(&str, &str)]) -> Reach {
-        let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let env = env
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         Reach::of(&Config::default(), "it", agent, &env.collect()).unwrap()
     }
 
     #[test]
     fn claudes_key_stays_outside_and_its_api_is_reached_by_a_route_alone() {
         let agent = config::Agent::of(DriverKind::Claude);
-        let reach = reach(&agent, &[("ANTHROPIC_API_KEY", "sk-real"), ("HTTPS_PROXY", "http://p:1"), ("X", "y")]);
+        let reach = reach(
+            &agent,
+            &[
+                ("ANTHROPIC_API_KEY", "sk-real"),
+                ("HTTPS_PROXY", "http://p:1"),
+                ("X", "y"),
+            ],
+        );
         assert_eq!(reach.env, [("X".to_owned(), "y".to_owned())]);
-        assert_eq!((reach.policy.routes.len(), reach.policy.allow.len()), (1, 0));
+        assert_eq!(
+            (reach.policy.routes.len(), reach.policy.allow.len()),
+            (1, 0)
+        );
     }
 
     #[test]
@@ -160,7 +183,12 @@ mod tests {
     fn a_wrong_host_is_told_with_its_key() {
         let mut agent = config::Agent::of(DriverKind::Command);
         agent.egress.allow = Some(vec!["http://x/".to_owned()]);
-        let error = Reach::of(&Config::default(), "bot", &agent, &BTreeMap::new()).err().unwrap();
-        assert!(error.starts_with("`agents.bot.egress.allow`: `http://x/`"), "{error}");
+        let error = Reach::of(&Config::default(), "bot", &agent, &BTreeMap::new())
+            .err()
+            .unwrap();
+        assert!(
+            error.starts_with("`agents.bot.egress.allow`: `http://x/`"),
+            "{error}"
+        );
     }
 }

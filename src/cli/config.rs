@@ -242,6 +242,6 @@ note: names of the forerunners in use: environment PORT → server.port, environ
     fn the_schema_knows_every_section() {
         let (_, text) = printed(ConfigCommand::Schema, &environment());
         let schema: Value = serde_json::from_str(&text).unwrap();
-        assert_eq!(schema["properties"].as_object().unwrap().len(), 19);
+        assert_eq!(schema["properties"].as_object().unwrap().len(), 21);
     }
 }

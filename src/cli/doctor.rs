@@ -81,11 +81,7 @@ pub(super) async fn run(
 }
 
 /// Everything that a configuration allows to be looked at.
-async fn examine(
-    loaded: &Loaded,
-    cwd: &Path,
-    report: &mut Report,
-) -> Result<Value, Failure> {
+async fn examine(loaded: &Loaded, cwd: &Path, report: &mut Report) -> Result<Value, Failure> {
     let config = &loaded.config;
     report.good(
         "configuration",

@@ -106,7 +106,7 @@ pub struct Isolation {
     pub require: Vec<Guarantee>,
     /// Further files and folders that agents may read.
     pub read: Vec<PathBuf>,
-    /// Further folders that agents may change.
+    /// Further folders, files and devices that agents may change.
     pub write: Vec<PathBuf>,
     /// Bounds of what one session's processes take.
     pub limits: SessionLimits,

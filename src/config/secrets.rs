@@ -42,9 +42,14 @@ pub fn masked(key: &str, value: &Value) -> Value {
         }
         Value::String(text) => without_password(text).into(),
         Value::Array(items) if last == "args" => masked_arguments(items),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
-            value.clone()
+        Value::Array(items) => items.iter().map(|item| masked(key, item)).collect(),
+        Value::Object(members) => {
+            let members = members.iter();
+            let members = members
+                .map(|(name, value)| (name.clone(), masked(&format!("{key}.{name}"), value)));
+            Value::Object(members.collect())
         }
+        Value::Null | Value::Bool(_) | Value::Number(_) => value.clone(),
     }
 }
 
@@ -170,6 +175,13 @@ mod tests {
             json!("***")
         );
         assert_eq!(masked("agents.x.env.set.LANG", &json!("C")), json!("C"));
+    }
+
+    #[test]
+    fn a_token_inside_of_a_list_is_masked() {
+        let git = json!([{"host": "github.com", "token": "ghp_abc"}]);
+        let shown = json!([{"host": "github.com", "token": "***"}]);
+        assert_eq!(masked("egress.git", &git), shown);
     }
 
     #[test]

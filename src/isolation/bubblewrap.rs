@@ -92,7 +92,11 @@ impl Bubblewrap {
         }
         for name in ["passwd", "group", "hosts", "hostname"] {
             let path = self.etc.join(name);
-            args.add(["--ro-bind", &path.to_string_lossy(), &format!("/etc/{name}")]);
+            args.add([
+                "--ro-bind",
+                &path.to_string_lossy(),
+                &format!("/etc/{name}"),
+            ]);
         }
         args.add(["--proc", "/proc"]);
         // For a server of root an agent is root's user to the kernel, whatever it is called inside.
@@ -101,18 +105,35 @@ impl Bubblewrap {
             args.add(["--ro-bind-try", &path, &path]);
         }
         args.add(["--dev", "/dev"]);
-        args.add(["--perms", "1777", "--size", &around.tmp.to_string(), "--tmpfs", "/tmp"]);
+        args.add([
+            "--perms",
+            "1777",
+            "--size",
+            &around.tmp.to_string(),
+            "--tmpfs",
+            "/tmp",
+        ]);
         args.add(["--dir", "/run"]);
         args.add(["--dir", "/var"]);
         args.add(["--symlink", "/tmp", "/var/tmp"]);
         for (link, target) in &around.grants.links {
-            args.add(["--symlink", &target.to_string_lossy(), &link.to_string_lossy()]);
+            args.add([
+                "--symlink",
+                &target.to_string_lossy(),
+                &link.to_string_lossy(),
+            ]);
         }
         for path in &around.grants.read {
             let path = path.to_string_lossy();
             args.add(["--ro-bind-try", &path, &path]);
         }
-        for path in &around.grants.write {
+        // Terminals inside are of a kind of their own, made with its /dev.
+        let terminals = |path: &&PathBuf| {
+            !["/dev/ptmx", "/dev/pts"]
+                .iter()
+                .any(|own| path.starts_with(own))
+        };
+        for path in around.grants.write.iter().filter(terminals) {
             let path = path.to_string_lossy();
             args.add(["--bind-try", &path, &path]);
         }
@@ -162,14 +183,11 @@ impl Backend for Bubblewrap {
         outer.keep();
         let mut rules = Rules {
             read: vec![Place::folder("/")],
-            write: [WORKSPACE, HOME, "/tmp", "/dev"]
-                .map(Place::folder)
-                .into(),
+            write: [WORKSPACE, HOME, "/tmp", "/dev"].map(Place::folder).into(),
             ..Rules::default()
         };
-        rules
-            .write
-            .extend(around.grants.write.iter().map(Place::folder));
+        let write = around.grants.write.iter();
+        rules.write.extend(write.filter_map(|path| Place::of(path)));
         if spec.program == OWN_PROGRAM {
             // It comes along behind the launcher's program and the line, from a mount that is not inside.
             let along = format!("/proc/self/fd/{}", FIRST_ALONG + 2);

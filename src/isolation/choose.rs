@@ -78,7 +78,7 @@ pub async fn choose(
     let groups = if in_container {
         Err("the engine makes the control groups".to_owned())
     } else {
-        Groups::find(&wanted.limits)
+        Groups::find(&wanted.limits, launcher.pid())
     };
     let common = if in_container {
         Grants::mounted(&wanted.read, &wanted.write)
@@ -242,10 +242,8 @@ fn told(refused: &[Refused], required: &[Guarantee]) -> String {
             let _ = writeln!(text, "  {kind}: {cause}");
         }
         for (guarantee, why) in &one.missing {
-            let why = explained(one.kind, *guarantee).map_or_else(
-                || why.clone(),
-                |reason| format!("{reason} ({why})"),
-            );
+            let why = explained(one.kind, *guarantee)
+                .map_or_else(|| why.clone(), |reason| format!("{reason} ({why})"));
             let _ = writeln!(text, "  {kind}: does not give `{guarantee}`: {why}");
         }
     }

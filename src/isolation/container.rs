@@ -536,11 +536,11 @@ impl Start {
             _ = client.control.ended() => return Err(failed(client.last_words().await)),
         };
         let orders = match connected {
-            Ok(connected) => visible(connected?.0),
+            Ok(connected) => connected.and_then(|(orders, _)| Ok((visible(&orders)?, orders))),
             Err(_) => Err(io::Error::other(format!("nothing within {} s", BEGINNING.as_secs()))),
         };
-        let orders = match orders {
-            Ok(orders) => orders,
+        let (pid, orders) = match orders {
+            Ok(connected) => connected,
             Err(error) => {
                 drop(client);
                 self.engine.remove(&self.host, &[self.name]).await;
@@ -554,7 +554,7 @@ impl Start {
         });
         let end = CancellationToken::new();
         let container = Arc::new(Container {
-            launcher: self.host.elsewhere(orders, end.clone()),
+            launcher: self.host.elsewhere(pid, orders, end.clone()),
             used,
             end,
         });
@@ -577,18 +577,16 @@ impl Start {
     }
 }
 
-/// A connection whose other end can be seen from here by its number; without that nothing in it could be
-/// told apart, and nothing that a turn leaves behind could be ended.
-fn visible(orders: UnixStream) -> io::Result<UnixStream> {
+/// The number that the other end of a connection has here. Without one nothing in its container could be told
+/// apart, and nothing that a turn leaves behind could be ended.
+fn visible(orders: &UnixStream) -> io::Result<u32> {
     let pid = orders.peer_cred()?.pid().unwrap_or_default();
-    if pid > 0 {
-        Ok(orders)
-    } else {
-        Err(io::Error::other(
+    u32::try_from(pid).ok().filter(|pid| *pid > 0).ok_or_else(|| {
+        io::Error::other(
             "the processes of the container cannot be seen from here; a server in a container of its own needs the \
              machine's process numbers (`--pid host`)",
-        ))
-    }
+        )
+    })
 }
 
 /// Who the user inside is, for programs that ask.

@@ -84,7 +84,7 @@ const SHEBANG: u64 = 256;
 pub struct Grants {
     /// Files and folders, by their own paths.
     pub read: BTreeSet<PathBuf>,
-    /// Folders, by their own paths.
+    /// Folders, files and devices, by their own paths.
     pub write: BTreeSet<PathBuf>,
     /// Links and where they point.
     pub links: BTreeSet<(PathBuf, PathBuf)>,
@@ -99,9 +99,7 @@ impl Grants {
         }
         for path in write {
             // As it really is, so that a link in the way leads nowhere else.
-            grants
-                .write
-                .extend(fs::canonicalize(path).ok().filter(|path| path.is_dir()));
+            grants.write.extend(fs::canonicalize(path).ok());
         }
         grants
     }
@@ -258,7 +256,10 @@ fn interpreter(script: &Path, path: &str) -> Option<PathBuf> {
         .take(SHEBANG)
         .read_to_end(&mut head)
         .ok()?;
-    let line = head.strip_prefix(b"#!")?.split(|&byte| byte == b'\n').next()?;
+    let line = head
+        .strip_prefix(b"#!")?
+        .split(|&byte| byte == b'\n')
+        .next()?;
     let line = std::str::from_utf8(line).ok()?;
     let mut words = line.split_whitespace().filter(|word| *word != "-S");
     let first = Path::new(words.next()?);
@@ -288,7 +289,10 @@ mod tests {
         symlink("../lib/node_modules/tool/main.js", bin.join("tool")).unwrap();
         let mut grants = Grants::default();
         grants.program(&bin.join("tool"), bin.to_str().unwrap());
-        assert_eq!(grants.read, BTreeSet::from([modules.clone(), bin.join("runner")]));
+        assert_eq!(
+            grants.read,
+            BTreeSet::from([modules.clone(), bin.join("runner"), root.path().join("lib")])
+        );
         let link = (bin.join("tool"), modules.join("tool/main.js"));
         assert_eq!(grants.links, BTreeSet::from([link]));
     }
@@ -315,7 +319,10 @@ mod tests {
         fs::write(path("env/shims/python3"), "\x7fELF").unwrap();
         let mut grants = Grants::default();
         grants.program(&path("py/bin/python3"), "");
-        assert_eq!(grants.read, BTreeSet::from([path("py/bin/python3"), path("py/lib")]));
+        assert_eq!(
+            grants.read,
+            BTreeSet::from([path("py/bin/python3"), path("py/lib")])
+        );
         grants.program(&path("env/shims/python3"), "");
         assert!(grants.read.contains(&path("env")));
     }
@@ -327,7 +334,12 @@ mod tests {
         fs::create_dir(&open).unwrap();
         fs::create_dir_all(home.join("bin")).unwrap();
         fs::set_permissions(&open, PermissionsExt::from_mode(0o777)).unwrap();
-        let path = format!("{}:{}:{}/bin:/usr/bin", open.display(), home.display(), home.display());
+        let path = format!(
+            "{}:{}:{}/bin:/usr/bin",
+            open.display(),
+            home.display(),
+            home.display()
+        );
         let mut grants = Grants::default();
         grants.path(&path, Some(&home));
         assert_eq!(grants.read, BTreeSet::from([home.join("bin")]));

@@ -37,14 +37,14 @@ impl Groups {
     /// # Errors
     ///
     /// The cause, for people.
-    pub fn find(limits: &SessionLimits) -> Result<Self, String> {
+    pub fn find(limits: &SessionLimits, launcher: u32) -> Result<Self, String> {
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
         let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
         let root = own_group(&mounts, &own).ok_or("control groups v2 are not mounted")?;
-        Self::below(root, limits)
+        Self::below(root, limits, launcher)
     }
 
-    fn below(root: PathBuf, limits: &SessionLimits) -> Result<Self, String> {
+    fn below(root: PathBuf, limits: &SessionLimits, launcher: u32) -> Result<Self, String> {
         let shown = root.display().to_string();
         let read = |name: &str| fs::read_to_string(root.join(name)).unwrap_or_default();
         let known = read("cgroup.controllers");
@@ -55,16 +55,25 @@ impl Groups {
             .map(ToOwned::to_owned)
             .collect();
         if wanted.is_empty() {
-            return Err(format!("the control group {shown} has none of the controllers pids, memory, cpu"));
+            return Err(format!(
+                "the control group {shown} has none of the controllers pids, memory, cpu"
+            ));
         }
         let server = root.join(SERVER);
-        let delegated = |error: io::Error| format!("the control group {shown} is not delegated to this server ({error})");
+        let delegated = |error: io::Error| {
+            format!("the control group {shown} is not delegated to this server ({error})")
+        };
         match fs::create_dir(&server) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(delegated(error)),
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(delegated(error));
+            }
             Ok(()) | Err(_) => {}
         }
+        // Where the server sees only its own processes in `/proc` even the launcher is hidden, so it is known by
+        // its number.
+        let ours = [std::process::id(), launcher].map(|process| process.to_string());
         for process in read("cgroup.procs").lines() {
-            if is_ours(process) {
+            if ours.iter().any(|own| own == process) {
                 fs::write(server.join("cgroup.procs"), process).map_err(delegated)?;
             }
         }
@@ -129,17 +138,6 @@ impl Drop for Group {
     }
 }
 
-/// This process, or one that it started: the launcher.
-fn is_ours(process: &str) -> bool {
-    let own = std::process::id().to_string();
-    if process == own {
-        return true;
-    }
-    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
-    let parent = stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(1));
-    parent == Some(own.as_str())
-}
-
 /// The folder of this process's group: where v2 is mounted, and the path there.
 fn own_group(mounts: &str, own: &str) -> Option<PathBuf> {
     let mount = mounts.lines().find_map(|line| {
@@ -172,7 +170,7 @@ mod tests {
     fn a_group_without_controllers_gives_no_limits_and_says_so() {
         let root = tempfile::tempdir().unwrap();
         fs::write(root.path().join("cgroup.controllers"), "hugetlb\n").unwrap();
-        let why = Groups::below(root.path().to_owned(), &SessionLimits::default()).unwrap_err();
+        let why = Groups::below(root.path().to_owned(), &SessionLimits::default(), 0).unwrap_err();
         assert!(why.contains("none of the controllers"), "{why}");
     }
 }

@@ -68,7 +68,9 @@ impl Backend for Landlock {
     fn confine(&self, spec: Spec, around: &Around<'_>) -> Confined {
         let places = |paths: &[&str]| -> Vec<Place> {
             let paths = paths.iter();
-            paths.filter_map(|path| Place::of(Path::new(path))).collect()
+            paths
+                .filter_map(|path| Place::of(Path::new(path)))
+                .collect()
         };
         let mut rules = Rules {
             read: places(&SYSTEM),

@@ -6,7 +6,7 @@
 //! machine.
 
 use super::attacks::ATTACKS;
-use super::{Around, Backend, Grants, Group, Groups, Surroundings, Walled};
+use super::{Around, Backend, Grants, Group, Groups, Network, Surroundings, Walled};
 use crate::config::{BackendKind, Bytes, Guarantee, SessionLimits};
 use crate::process::{self, Ended, Launcher, Process};
 use crate::supervisor::{ATTACK, Confined, LAUNCHER_PROGRAM, Spec, Word};
@@ -174,6 +174,7 @@ struct Canaries {
     /// None where the machine has no IPv6.
     tcp6: Option<TcpListener>,
     udp: UdpSocket,
+    udp6: Option<UdpSocket>,
     abstract_name: String,
     _listeners: (UnixListener, UnixListener, UnixDatagram),
 }
@@ -191,7 +192,9 @@ impl Canaries {
         let marker = format!("pilothouse-canary-{id}");
         let outside = state.join(format!("probe-{id}"));
         std::fs::create_dir_all(outside.join("ssh"))?;
-        let files = ["secret", "append", "unlink", "rename", "truncate", "mode", "tmp", "ssh/id"];
+        let files = [
+            "secret", "append", "unlink", "rename", "truncate", "mode", "tmp", "ssh/id",
+        ];
         for name in files {
             std::fs::write(outside.join(name), &marker)?;
         }
@@ -207,7 +210,10 @@ impl Canaries {
             UnixDatagram::bind(sockets.join("dgram"))?,
         );
         let udp = UdpSocket::bind("127.0.0.1:0")?;
-        udp.set_nonblocking(true)?;
+        let udp6 = UdpSocket::bind("[::1]:0").ok();
+        for socket in udp6.iter().chain([&udp]) {
+            socket.set_nonblocking(true)?;
+        }
         Ok(Self {
             marker,
             outside,
@@ -215,9 +221,15 @@ impl Canaries {
             tcp: TcpListener::bind("127.0.0.1:0")?,
             tcp6: TcpListener::bind("[::1]:0").ok(),
             udp,
+            udp6,
             abstract_name,
             _listeners: listeners,
         })
+    }
+
+    /// What every attack is told: what to look for, and which variables it was given.
+    fn common(&self) -> Vec<String> {
+        vec![format!("marker={}", self.marker), "names=PATH".to_owned()]
     }
 }
 
@@ -255,7 +267,7 @@ impl Probe<'_> {
         let survivors = self.survivors(&canaries, &session).await?;
         outcomes.push(survivors);
         let mut findings = Findings {
-            states: states(&outcomes, self.backend.kind()),
+            states: states(&outcomes, self.backend.kind(), self.backend.network()),
             outcomes,
         };
         self.limits(&session, &mut findings).await?;
@@ -268,11 +280,20 @@ impl Probe<'_> {
         canaries: &Canaries,
         session: &Session<'_>,
     ) -> Result<Vec<Outcome>, Failed> {
-        let marker = &canaries.marker;
-        let mut args = vec![format!("marker={marker}"), "names=PATH".to_owned()];
         if self.backend.kind() == BackendKind::None {
-            return self.listed(args, session).await;
+            return self.listed(canaries.common(), session).await;
         }
+        self.aimed(canaries, session).await
+    }
+
+    /// Runs it with an aim for each of them.
+    async fn aimed(
+        &self,
+        canaries: &Canaries,
+        session: &Session<'_>,
+    ) -> Result<Vec<Outcome>, Failed> {
+        let marker = &canaries.marker;
+        let mut args = canaries.common();
         let peer = Session::new(self.workspaces)?;
         let peer_home = PathBuf::from(peer.folder.home_text());
         for name in ["secret", "unlink", "rename"] {
@@ -284,11 +305,16 @@ impl Probe<'_> {
         spec.env = vec![("CANARY".to_owned(), marker.clone())];
         let mut victim = self.launcher.spawn(&Confined::from(spec)).await?;
         let address = first_line(&mut victim).await?;
+        // Both live as long as their standard input.
         let (mut other, _group) = self.start(stand_in.to_vec(), &peer).await?;
         first_line(&mut other).await?;
         let port = port_of(&canaries.tcp);
         let host_name = std::fs::read_to_string("/etc/hostname").unwrap_or_default();
         let udp = canaries.udp.local_addr()?.port();
+        let udp6 = match &canaries.udp6 {
+            Some(socket) => socket.local_addr()?.port(),
+            None => 0,
+        };
         let sockets = canaries.sockets.display();
         args.extend([
             format!("victim={}", victim.pid),
@@ -303,6 +329,7 @@ impl Probe<'_> {
             format!("host_text={}", host_name.trim()),
             format!("tcp={port}"),
             format!("udp={udp}"),
+            format!("udp6={udp6}"),
             format!("tcp6={}", canaries.tcp6.as_ref().map_or(0, port_of)),
             format!("abstract={}", canaries.abstract_name),
             format!("socket={sockets}/stream"),
@@ -311,9 +338,16 @@ impl Probe<'_> {
         ]);
         let mut outcomes = self.listed(args, session).await?;
         // What the attacker cannot know is seen from here.
-        let seen = canaries.udp.recv(&mut [0; 64]).is_ok();
+        let arrived = |socket: &UdpSocket| socket.recv(&mut [0; 64]).is_ok();
+        let arrived = [
+            ("udp.loopback", arrived(&canaries.udp)),
+            ("udp.v6", canaries.udp6.as_ref().is_some_and(arrived)),
+        ];
         for outcome in &mut outcomes {
-            if outcome.name == "udp.loopback" && seen {
+            if arrived
+                .iter()
+                .any(|(name, arrived)| *arrived && outcome.name == *name)
+            {
                 outcome.result = Try::Succeeded;
             }
         }
@@ -346,6 +380,7 @@ impl Probe<'_> {
     ) -> Result<Outcome, Failed> {
         let args = vec!["survive".to_owned(), canaries.marker.clone()];
         let (mut process, _group) = self.start(args, session).await?;
+        process.stdin = None;
         while first_line(&mut process).await? != "ready" {}
         process.control.say(Word::Kill);
         let ended = tokio::time::timeout(PATIENCE, process.control.ended()).await;
@@ -404,7 +439,10 @@ impl Probe<'_> {
         let args = vec!["forks".to_owned(), BOMB.to_string()];
         let (process, _group) = self.start(args, session).await?;
         let said = said(process).await?;
-        let reached = said.split_whitespace().nth(1).and_then(|n| n.parse::<u64>().ok());
+        let reached = said
+            .split_whitespace()
+            .nth(1)
+            .and_then(|n| n.parse::<u64>().ok());
         let stopped = reached.is_some_and(|reached| reached < BOMB);
         findings.outcomes.push(Outcome::of("limits.forks", stopped));
         Ok(State::of(stopped, "a fork bomb was not stopped"))
@@ -427,7 +465,9 @@ impl Probe<'_> {
         let (process, _group) = self.start(args, session).await?;
         let said = said(process).await?;
         let stopped = !said.lines().any(|line| line.ends_with(" end"));
-        findings.outcomes.push(Outcome::of("limits.memory", stopped));
+        findings
+            .outcomes
+            .push(Outcome::of("limits.memory", stopped));
         Ok(State::of(stopped, "memory above the limit was not refused"))
     }
 
@@ -456,8 +496,7 @@ impl Probe<'_> {
             confined: self.backend.confine(spec, &around),
             held: Surroundings { _group: group, room },
         };
-        let mut process = walled.start(self.launcher, None).await?;
-        process.stdin = None;
+        let process = walled.start(self.launcher, None).await?;
         Ok((process, walled.held))
     }
 }
@@ -502,7 +541,11 @@ impl Outcome {
 }
 
 /// A guarantee is in force where something was tried on it and nothing succeeded.
-fn states(outcomes: &[Outcome], backend: BackendKind) -> BTreeMap<Guarantee, State> {
+fn states(
+    outcomes: &[Outcome],
+    backend: BackendKind,
+    network: Network,
+) -> BTreeMap<Guarantee, State> {
     let limits = [Guarantee::Pids, Guarantee::Memory, Guarantee::Disk];
     let mut states = BTreeMap::new();
     for guarantee in Guarantee::ALL {
@@ -534,6 +577,15 @@ fn states(outcomes: &[Outcome], backend: BackendKind) -> BTreeMap<Guarantee, Sta
             (_, true) => State::InForce,
         };
         states.insert(guarantee, state);
+    }
+    // In the machine's own network what reaches a port of loopback reaches it anywhere; no packet is sent
+    // elsewhere to see it.
+    let reached = outcomes
+        .iter()
+        .any(|outcome| outcome.name == "tcp.loopback" && outcome.result == Try::Succeeded);
+    if network == Network::Shared && reached && backend != BackendKind::None {
+        let why = "TCP is open: attacks succeeded: tcp.loopback".to_owned();
+        states.insert(Guarantee::NetEgress, State::Missing(why));
     }
     states
 }
@@ -572,9 +624,13 @@ async fn first_line(process: &mut Process) -> Result<String, Failed> {
 
 /// All that a program says until its end.
 async fn said(mut process: Process) -> Result<String, Failed> {
+    process.stdin = None;
     let mut said = Vec::new();
     let heard = async {
-        let _ = (&mut process.stdout).take(WORDS).read_to_end(&mut said).await;
+        let _ = (&mut process.stdout)
+            .take(WORDS)
+            .read_to_end(&mut said)
+            .await;
         process.control.ended().await
     };
     let ended = tokio::time::timeout(PATIENCE, heard).await;
@@ -594,7 +650,9 @@ fn marked(marker: &str) -> usize {
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     let found = entries.filter(|entry| {
         let name = entry.file_name();
-        let is_process = name.to_str().is_some_and(|name| name.bytes().all(|b| b.is_ascii_digit()));
+        let is_process = name
+            .to_str()
+            .is_some_and(|name| name.bytes().all(|b| b.is_ascii_digit()));
         is_process
             && std::fs::read(entry.path().join("cmdline")).is_ok_and(|line| {
                 line.windows(marker.len())
@@ -603,3 +661,6 @@ fn marked(marker: &str) -> usize {
     });
     found.count()
 }
+
+#[cfg(test)]
+mod tests;

@@ -79,7 +79,10 @@ async fn behind_both_walls_a_process_has_its_folders_its_environment_and_its_exi
         process.stdout.read_to_string(&mut text).await.unwrap();
         assert_eq!(text, "hello\nin the environment\n");
         assert_eq!(process.control.ended().await, Ended::Code(7));
-        assert_eq!(process.listener.is_some(), room.backend.network() == Network::Own);
+        assert_eq!(
+            process.listener.is_some(),
+            room.backend.network() == Network::Own
+        );
         let written = std::fs::read_to_string(room.root.path().join("work/file"));
         assert_eq!(written.unwrap(), "hello\n");
     }

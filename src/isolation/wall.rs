@@ -222,7 +222,13 @@ mod tests {
     fn an_old_landlock_is_asked_for_what_it_knows() {
         let of = |version| {
             let mut wall = Wall::default();
-            wall.landlock(version, &Rules { port: Some(1), ..Rules::default() });
+            wall.landlock(
+                version,
+                &Rules {
+                    port: Some(1),
+                    ..Rules::default()
+                },
+            );
             wall.into_bytes()
         };
         assert!(of(0).is_empty());

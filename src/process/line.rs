@@ -28,9 +28,7 @@ pub(super) struct Line {
 pub(super) enum Entered {
     /// It is the agent now.
     Yes {
-        pid: i32,
-        /// None where it has ended already.
-        leader: Option<Leader>,
+        leader: Leader,
         handed: Option<TcpListener>,
     },
     /// It could not become it: the part of the wall, and the system's error number.
@@ -104,18 +102,18 @@ impl Line {
         };
         // A program that ended already is told of by the end of the line.
         let _ = self.near.write_all(&bytes).await;
-        let (mut read, mut handed, mut known, mut leader) = (Vec::new(), None, None, None);
+        let (mut read, mut handed, mut leader) = (Vec::new(), None, None);
         loop {
             let (size, pid, descriptor) = self.receive(&mut read).await?;
             handed = handed.or(descriptor);
-            if let (None, Some(pid)) = (known, pid) {
-                known = Some(pid);
-                leader = match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
-                    Ok(handle) => Some(Leader { pid, handle }),
-                    // Some have done all they had to do by now.
+            if let (None, Some(pid)) = (&leader, pid) {
+                let handle = match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
+                    Ok(handle) => Some(handle),
+                    // It has ended already; how, its supervisor tells.
                     Err(rustix::io::Errno::SRCH) => None,
                     Err(error) => return Err(error.into()),
                 };
+                leader = Some(Leader { pid, handle });
             }
             if size == 0 {
                 break;
@@ -135,9 +133,8 @@ impl Line {
             }
             rest = after;
         }
-        Ok(match known {
-            Some(pid) if inner.listens == handed.is_some() => Entered::Yes {
-                pid: pid.as_raw_nonzero().get(),
+        Ok(match leader {
+            Some(leader) if inner.listens == handed.is_some() => Entered::Yes {
                 leader,
                 handed: handed.map(TcpListener::from),
             },
@@ -145,15 +142,12 @@ impl Line {
         })
     }
 
-    async fn receive(
-        &self,
-        to: &mut Vec<u8>,
-    ) -> io::Result<(usize, Option<Pid>, Option<OwnedFd>)> {
+    async fn receive(&self, to: &mut Vec<u8>) -> io::Result<(usize, Option<Pid>, Option<OwnedFd>)> {
         let near = &self.near;
         near.async_io(Interest::READABLE, || {
             let mut bytes = [0u8; 64];
-            let mut space = [MaybeUninit::uninit();
-                rustix::cmsg_space!(ScmRights(1), ScmCredentials(1))];
+            let mut space =
+                [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1), ScmCredentials(1))];
             let mut ancillary = RecvAncillaryBuffer::new(&mut space);
             let received = rustix::net::recvmsg(
                 near,

@@ -273,11 +273,13 @@ fn extensions(doors: &Doors, agent: &Agent, extended: bool) -> Vec<AgentExtensio
             required: extension.required,
             params: None,
         });
-    let isolation = extended.then(|| AgentExtension {
+    let wall = &doors.service.sessions().house().isolation;
+    // Whoever looks for an agent may choose by it; that there is no wall is for known callers.
+    let isolation = (extended || wall.is_walled()).then(|| AgentExtension {
         uri: ISOLATION.to_owned(),
         description: Some("what is guaranteed around the agent's processes".to_owned()),
         required: false,
-        params: serde_json::from_value(agent.isolation(&doors.service.sessions().house().isolation)).ok(),
+        params: serde_json::from_value(agent.isolation(wall)).ok(),
     });
     declared.chain(isolation).collect()
 }

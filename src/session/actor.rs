@@ -673,9 +673,14 @@ impl Actor {
             .launch(&setting, prompt)
             .map_err(|refusal| NotStarted::Failed(refusal.to_string(), None))?;
         let (agent, prepared) = (self.agent.clone(), self.prepared.take());
-        let started = start::start(&house, &agent, &folder, &agent.reach.policy, prepared, |places, door| {
-            agent.spec(&launch, places, door)
-        });
+        let started = start::start(
+            &house,
+            &agent,
+            &folder,
+            &agent.reach.policy,
+            prepared,
+            |places, door| agent.spec(&launch, places, door),
+        );
         let (process, held) = match started.await {
             Ok(started) => started,
             Err(error @ process::Error::NotStarted { .. }) => {
@@ -757,7 +762,10 @@ impl Actor {
         let (ended, refused) = self.or_interrupted(log, run).await?;
         for refusal in &refused {
             translator.refused(refusal);
-            house.telemetry.egress_refused(Some(log), &log.scope, refusal).await;
+            house
+                .telemetry
+                .egress_refused(Some(log), &log.scope, refusal)
+                .await;
         }
         match ended {
             Ok(output) => {

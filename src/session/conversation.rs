@@ -339,7 +339,9 @@ impl<'a> Conversation<'a> {
                     self.translator.refused(&refusal);
                     let telemetry = &self.house.telemetry;
                     let scope = &self.log.scope;
-                    telemetry.egress_refused(Some(self.log), scope, &refusal).await;
+                    telemetry
+                        .egress_refused(Some(self.log), scope, &refusal)
+                        .await;
                 }
                 Happened::TooLarge(size) => {
                     self.watchdog = Box::pin(std::future::pending());

@@ -3,8 +3,8 @@
 //! A warm process has served nobody; it becomes the process of exactly one session and is never given back.
 //! It holds a place among the live processes, which it gives up when somebody waits for one.
 
-use super::{House, start};
 use super::conversation::Running;
+use super::{House, start};
 use crate::agent::Agent;
 use pilothouse_agents::lines::LineCutter;
 use pilothouse_agents::{Life, Output, Setting, Turn};
@@ -175,9 +175,14 @@ async fn start(
     };
     let launch = driver.launch(&setting, &Turn::default()).ok();
     let launch = launch.filter(|launch| launch.life == Life::Session)?;
-    let started = start::start(house, agent, &folder, &agent.reach.policy, None, |places, door| {
-        agent.spec(&launch, places, door)
-    });
+    let started = start::start(
+        house,
+        agent,
+        &folder,
+        &agent.reach.policy,
+        None,
+        |places, door| agent.spec(&launch, places, door),
+    );
     let (mut process, held) = match started.await {
         Ok(started) => started,
         Err(error) => {

@@ -54,7 +54,9 @@ pub struct Store {
     next_n: Arc<AtomicI64>,
     writer: Arc<Mutex<Option<JoinHandle<()>>>>,
     clean: bool,
-    _lock: Option<Arc<File>>,
+    /// The lock file; and the database file, because closing any descriptor of it would drop the locks that
+    /// SQLite holds on it (POSIX), and another program that closes it would then remove the log from under us.
+    _held: Option<Arc<(File, File)>>,
 }
 
 struct Readers {
@@ -121,7 +123,13 @@ impl Store {
             free: Mutex::new(connections),
             shared: None,
         };
-        Self::start(connection, None, readers, clean, Some(Arc::new(lock)))
+        Self::start(
+            connection,
+            None,
+            readers,
+            clean,
+            Some(Arc::new((lock, handle))),
+        )
     }
 
     /// A store that is gone with the process.
@@ -144,7 +152,7 @@ impl Store {
         shared: Option<Arc<Mutex<Connection>>>,
         readers: Readers,
         clean: bool,
-        lock: Option<Arc<File>>,
+        held: Option<Arc<(File, File)>>,
     ) -> Result<Self, Error> {
         let next_n = connection
             .query_row("SELECT coalesce(max(n), 0) + 1 FROM tasks", [], |row| {
@@ -168,7 +176,7 @@ impl Store {
             next_n: Arc::new(AtomicI64::new(next_n)),
             writer: Arc::new(Mutex::new(Some(writer))),
             clean,
-            _lock: lock,
+            _held: held,
         })
     }
 

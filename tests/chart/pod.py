@@ -37,10 +37,16 @@ CHANGES = (
 )
 
 
+def default_images():
+    """What `make test-images` and `make docker-build` leave, in this order."""
+    version = yaml.safe_load((chart.CHART / "Chart.yaml").read_text())["appVersion"]
+    return ["pilothouse-agent:test", f"pilothouse-agent:{version}"]
+
+
 def check(report):
     report.section("pod")
     name = "the rendered Deployment runs under podman"
-    image = os.environ.get("IMAGE", "pilothouse-agent:test")
+    images = [os.environ["IMAGE"]] if os.environ.get("IMAGE") else default_images()
     if not shutil.which("podman"):
         report.skip(name, "podman is not installed (Debian: apt-get install podman runc catatonit)")
         return
@@ -49,23 +55,20 @@ def check(report):
         return
     podman = Podman()
     try:
-        file = archive(image, podman.folder)
+        found = ((image, archive(image, podman.folder)) for image in images)
+        image, file = next(((i, f) for i, f in found if f), (None, None))
         if file is None:
-            report.skip(name, f"no image {image} (make docker-build, or IMAGE=name or IMAGE=file.tar)")
+            tried = " nor ".join(images)
+            report.skip(name, f"no image {tried} (make docker-build, or IMAGE=name or IMAGE=file.tar)")
             return
         loaded = podman("load", "-i", file).stdout
-        file.unlink(missing_ok=True) if file.parent == podman.folder else None
+        if file.parent == podman.folder:
+            file.unlink()
         loaded = re.findall(r"Loaded image:? *(\S+)", loaded)[-1]
-        if (
-            podman(
-                "run", "--rm", "--pull", "never", "--network", "none", loaded, "--version", check=False
-            ).returncode
-            != 0
-        ):
+        once = ("run", "--rm", "--pull", "never", "--network", "none", loaded, "--version")
+        if podman(*once, check=False).returncode != 0:
             podman.accept_this_machine()
-        version = podman(
-            "run", "--rm", "--pull", "never", "--network", "none", loaded, "--version"
-        ).stdout.strip()
+        version = podman(*once).stdout.strip()
         print(f"      image {image}: {version}")
         for change in CHANGES:
             print(f"      {change}")
@@ -334,7 +337,13 @@ class Pod:
         return done.returncode and done.stdout + done.stderr
 
     def hosts(self):
-        wanted = {name: 200 for name in self.config["server"]["allowed_hosts"]}
+        name = self.deployment["metadata"]["name"]
+        wanted = {
+            name: 200,
+            f"{name}.{chart.NAMESPACE}": 200,
+            f"{name}.{chart.NAMESPACE}.svc": 200,
+            self.host: 200,
+        }
         wanted |= {"evil.example.com": 403, "localhost": 200, "192.0.2.1": 200}
         found = {h: self.ask("/.well-known/agent-card.json", headers={"Host": h})["status"] for h in wanted}
         return [

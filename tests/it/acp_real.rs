@@ -32,6 +32,8 @@ struct Agent {
     env: &'static [(&'static str, &'static str)],
     /// Settings below HOME, in the same way.
     files: &'static [(&'static str, &'static str)],
+    /// The mode in which its own sandbox is off, where it has one.
+    unattended: Option<&'static str>,
     /// The mode in which it asks before it does this step, which leaves a line in the file `ran`.
     asks: (Option<&'static str>, &'static str),
 }
@@ -334,6 +336,46 @@ fn loses_no_conversation_in_silence(agent: &Agent) {
     let lost = data.any(|data| data["kind"] == "conversation-lost");
     let told = completed(&world.task(events[0].task_id()));
     assert_eq!(told.contains("remember the ship"), !lost, "{told}");
+}
+
+/// Behind both walls, with its key outside and the model reached through the proxy alone.
+fn works_behind_both_walls(agent: &Agent) {
+    let require = [
+        "env",
+        "fs.read",
+        "fs.write",
+        "peer-sessions",
+        "server-memory",
+        "net.egress",
+        "net.loopback",
+        "unix-sockets",
+        "kill-tree",
+    ];
+    for wall in ["bubblewrap", "landlock"] {
+        let terminals: &[&str] = match wall {
+            "landlock" => &["/dev/ptmx", "/dev/pts"],
+            _ => &[],
+        };
+        let model = Model::start();
+        let world = agent
+            .with(&model)
+            // Gemini CLI runs commands in a terminal.
+            .config(json!({"isolation": {"backend": wall, "require": require, "write": terminals}}))
+            .config(json!({"agents": {agent.preset: {"asks": "allow", "mode": agent.unattended}}}))
+            .start();
+        world.send(message_in("kept", "say remember the ship"));
+        let told = completed(&world.send(message_in("kept", "bash: env; echo told > told")));
+        assert!(!told.contains("key-of-a-test"), "{wall}: {told}");
+        assert!(
+            workspace(&world, "kept").join("told").exists(),
+            "{wall}: {told}"
+        );
+        let told = completed(&world.send(message_in("kept", "history")));
+        assert!(told.contains("remember the ship"), "{wall}: {told}");
+        // The model tells the end of the key that reached it.
+        let keys: Vec<_> = model.requests().into_iter().map(|seen| seen.key).collect();
+        assert!(keys.iter().all(|key| key == "test"), "{wall}: {keys:?}");
+    }
 }
 
 /// Tests of one agent: what all do, and more of its own.

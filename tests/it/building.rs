@@ -2,6 +2,7 @@
 
 use crate::world::{BOB, OWNER, PATIENCE, World, await_end};
 use serde_json::{Value, json};
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -19,6 +20,9 @@ pub(crate) struct Builder {
     text: Option<String>,
     args: Vec<String>,
     env: Vec<(String, String)>,
+    program: PathBuf,
+    /// What the server is started through.
+    through: Vec<String>,
     /// How long anything may take.
     pub(crate) patience: Duration,
 }
@@ -73,6 +77,8 @@ impl World {
             text: None,
             args: Vec::new(),
             env: Vec::new(),
+            program: env!("CARGO_BIN_EXE_pilothouse").into(),
+            through: Vec::new(),
             patience: PATIENCE,
         }
     }
@@ -114,6 +120,39 @@ impl Builder {
         fs::write(&path, text).unwrap();
         fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
         self
+    }
+
+    /// The server is started by this command, which ends with the server in its own place: `exec "$@"`.
+    pub(crate) fn through<const N: usize>(mut self, command: [&str; N]) -> Self {
+        self.through = command.map(ToOwned::to_owned).into();
+        self
+    }
+
+    /// Server and agent are copies in the world's own folder `bin`.
+    pub(crate) fn copied(mut self) -> Self {
+        let bin = self.path("bin");
+        fs::create_dir(&bin).unwrap();
+        let agent = PathBuf::from(fake_agent());
+        for program in [&self.program, &agent] {
+            fs::copy(program, bin.join(program.file_name().unwrap())).unwrap();
+        }
+        self.program = bin.join("pilothouse");
+        if self.config["agents"]["fake"]["program"] == fake_agent() {
+            self.config["agents"]["fake"]["program"] = json!(bin.join("fake-agent"));
+        }
+        self
+    }
+
+    /// The world of an ordinary user, where the tests run as root: the one who owns nothing else.
+    pub(crate) fn ordinary(self) -> Self {
+        const NOBODY: u32 = 65534;
+        if !rustix::process::geteuid().is_root() {
+            return self;
+        }
+        let all = self.copied();
+        own(all.root.path(), NOBODY);
+        let id = NOBODY.to_string();
+        all.through(["setpriv", "--reuid", &id, "--regid", &id, "--clear-groups"])
     }
 
     /// Waits longer for everything.
@@ -173,7 +212,13 @@ impl Builder {
                 .open(self.path(name))
                 .unwrap()
         };
-        Command::new(env!("CARGO_BIN_EXE_pilothouse"))
+        let mut words = self
+            .through
+            .iter()
+            .map(OsStr::new)
+            .chain([self.program.as_os_str()]);
+        Command::new(words.next().expect("the server is there"))
+            .args(words)
             .args(&self.args)
             .current_dir(self.cwd())
             .env_clear()
@@ -185,6 +230,16 @@ impl Builder {
             .stderr(output("stderr"))
             .spawn()
             .unwrap()
+    }
+}
+
+/// A folder and all in it belongs to this user.
+fn own(path: &Path, user: u32) {
+    std::os::unix::fs::lchown(path, Some(user), Some(user)).unwrap();
+    if path.is_dir() && !path.is_symlink() {
+        for entry in fs::read_dir(path).unwrap() {
+            own(&entry.unwrap().path(), user);
+        }
     }
 }
 

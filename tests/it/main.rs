@@ -70,4 +70,5 @@ mod strict_client;
 mod subscribe;
 mod v0_1;
 mod v0_3;
+mod walls;
 mod workspaces;

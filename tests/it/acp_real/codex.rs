@@ -1,12 +1,17 @@
 //! Codex, through `codex-acp`: what it does beside the rest.
 
-use super::setups::CODEX;
+use super::setups::{CODEX, CODEX_ITSELF};
 use super::{completed, workspace};
 use crate::reading::message_in;
 use fake_model::Model;
 use serde_json::json;
 
 super::of!(CODEX);
+
+#[test]
+fn works_behind_both_walls() {
+    super::works_behind_both_walls(&CODEX_ITSELF);
+}
 
 #[test]
 fn with_full_access_a_command_runs_and_nobody_is_asked() {

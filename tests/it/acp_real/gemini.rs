@@ -8,7 +8,7 @@ use fake_model::Model;
 use serde_json::json;
 use std::path::Path;
 
-super::of!(GEMINI);
+super::of!(GEMINI, works_behind_both_walls);
 
 #[test]
 fn the_operator_s_policy_answers_without_a_person() {

@@ -17,6 +17,7 @@ pub(super) const GEMINI: Agent = Agent {
         ".gemini/settings.json",
         r#"{"privacy": {"usageStatisticsEnabled": false}, "general": {"enableAutoUpdate": false}}"#,
     )],
+    unattended: None,
     asks: (None, COMMAND),
 };
 
@@ -40,11 +41,23 @@ env_key = "OPENAI_API_KEY"
 wire_api = "responses"
 "#,
     )],
+    unattended: None,
     // It asks for what wants to leave its sandbox.
     asks: (
         Some("read-only"),
         r#"tool exec_command {"cmd": "echo yes >> ran", "sandbox_permissions": "require_escalated", "justification": "to see"}"#,
     ),
+};
+
+/// Codex with the provider that it knows, whose address is in the environment.
+pub(super) const CODEX_ITSELF: Agent = Agent {
+    env: &[("OPENAI_API_KEY", "{key}"), ("OPENAI_BASE_URL", "{url}/v1")],
+    files: &[(
+        ".codex/config.toml",
+        "model = \"fake\"\ncheck_for_update_on_startup = false\n[analytics]\nenabled = false\n",
+    )],
+    unattended: Some("agent-full-access"),
+    ..CODEX
 };
 
 pub(super) const OPENCODE: Agent = Agent {
@@ -63,6 +76,7 @@ pub(super) const OPENCODE: Agent = Agent {
   }}
 }"#,
     )],
+    unattended: None,
     asks: (None, COMMAND),
 };
 
@@ -79,6 +93,7 @@ pub(super) const QWEN: Agent = Agent {
         ".qwen/settings.json",
         r#"{"privacy": {"usageStatisticsEnabled": false}, "general": {"enableAutoUpdate": false}}"#,
     )],
+    unattended: None,
     asks: (Some("default"), COMMAND),
 };
 
@@ -94,6 +109,7 @@ pub(super) const COPILOT: Agent = Agent {
         ("COPILOT_OFFLINE", "true"),
     ],
     files: &[],
+    unattended: None,
     asks: (None, COMMAND),
 };
 
@@ -106,5 +122,6 @@ pub(super) const CLAUDE: Agent = Agent {
         ("ANTHROPIC_BASE_URL", "{url}"),
     ],
     files: &[],
+    unattended: None,
     asks: (None, COMMAND),
 };

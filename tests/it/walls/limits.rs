@@ -1,0 +1,49 @@
+//! Limits that hold without control groups: the size of a session's folders, and of its `/tmp`.
+
+use super::{WALLS, Wall};
+use crate::reading::{answer, message_in, state, words};
+use serde_json::json;
+
+#[test]
+fn a_turn_that_writes_too_much_is_ended_and_told_which_key_allows_more() {
+    for wall in WALLS {
+        let limits = json!({"isolation": {"limits": {"disk": "4MiB"}}});
+        let world = wall.shell().config(limits).start();
+        // Ten files of a mebibyte, each smaller than the limit.
+        let script = "for i in 0 1 2 3 4 5 6 7 8 9; do head -c 1048576 /dev/zero > file.$i; done; sleep 3600";
+        let task = world.send(message_in("one", script));
+        assert_eq!(state(&task), "FAILED", "{wall:?}: {task:#}");
+        let words = words(&task);
+        assert!(words.contains("isolation.limits.disk"), "{wall:?}: {words}");
+        world.await_no_agents();
+    }
+}
+
+#[test]
+fn no_file_grows_beyond_what_all_may_hold_together() {
+    for wall in WALLS {
+        let limits = json!({"isolation": {"limits": {"disk": "4MiB"}}});
+        let world = wall.shell().config(limits).start();
+        let script = "trap '' XFSZ; head -c 9000000 /dev/zero > large; stat -c %s large; rm large";
+        assert_eq!(answer(&world.say(script)), "4194304\n", "{wall:?}");
+    }
+}
+
+#[test]
+fn inside_of_bubblewrap_tmp_is_as_large_as_it_is_configured() {
+    let limits = json!({"isolation": {"limits": {"tmp": "1MiB"}}});
+    let world = Wall::Bubblewrap.shell().config(limits).start();
+    let script = "head -c 3000000 /dev/zero > /tmp/large; stat -c %s /tmp/large";
+    assert_eq!(answer(&world.say(script)), "1048576\n");
+}
+
+#[test]
+fn inside_of_bubblewrap_each_process_has_a_tmp_of_its_own() {
+    let world = Wall::Bubblewrap.shell().start();
+    world.send(message_in("one", "echo secret > /tmp/note"));
+    assert_eq!(
+        answer(&world.send(message_in("one", "ls /tmp/note || echo gone"))),
+        "gone\n"
+    );
+    assert!(!std::path::Path::new("/tmp/note").exists());
+}
