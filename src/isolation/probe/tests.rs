@@ -48,7 +48,7 @@ async fn unconfined() -> Vec<Outcome> {
         workspaces: &workspaces,
         state: root.path(),
         grants: &grants,
-        groups: Err("not asked for"),
+        groups: Limited::No("not asked for"),
         limits: &limits,
         port: 0,
     };
