@@ -7,6 +7,7 @@ root=$(mktemp -d)
 trap 'rm -rf "$root"' EXIT
 busybox=$(command -v busybox) || { echo "busybox is missing" >&2; exit 1; }
 shell=$(command -v bash) || { echo "bash is missing" >&2; exit 1; }
+chmod 755 "$root" # mktemp lets nobody else in
 mkdir -p "$root/usr/bin" "$root/etc" "$root/home/agent" "$root/workspace" "$root/run" "$root/var" \
     "$root/tmp" "$root/var/tmp" "$root/proc" "$root/sys" "$root/dev"
 ln -s usr/bin "$root/bin"

@@ -31,7 +31,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write as _};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
@@ -406,7 +406,8 @@ impl Containers {
         let folder = config.state_dir.join("container");
         let failed = |error: io::Error| format!("cannot write {}: {error}", folder.display());
         fs::create_dir_all(&folder).map_err(failed)?;
-        write_users(&folder).map_err(failed)?;
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).map_err(failed)?;
+        write_files(&folder).map_err(failed)?;
         for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
             if name.starts_with("pilothouse-") && !is_served(&name) {
@@ -462,12 +463,15 @@ impl Containers {
             (around.folder.home_text(), HOME.to_owned(), true),
             (door.to_string_lossy().into_owned(), DOOR.to_owned(), false),
         ];
+        // An engine puts the machine's name servers there, which nobody inside could ask anyway.
+        let mut files = vec!["resolv.conf"];
         if self.engine.kind == config::Engine::Docker && !is_root {
-            // Podman does this by itself.
-            for name in ["passwd", "group"] {
-                let file = self.folder.join(name).to_string_lossy().into_owned();
-                mounts.push((file, format!("/etc/{name}"), false));
-            }
+            // Podman tells by itself who its user is.
+            files.extend(["passwd", "group"]);
+        }
+        for name in files {
+            let file = self.folder.join(name).to_string_lossy().into_owned();
+            mounts.push((file, format!("/etc/{name}"), false));
         }
         let granted = [(&around.grants.read, false), (&around.grants.write, true)];
         for (paths, writable) in granted {
@@ -589,8 +593,8 @@ fn visible(orders: &UnixStream) -> io::Result<u32> {
     })
 }
 
-/// Who the user inside is, for programs that ask.
-fn write_users(folder: &Path) -> io::Result<()> {
+/// What programs inside ask for: who their user is, and name servers, of which there are none.
+fn write_files(folder: &Path) -> io::Result<()> {
     let user = rustix::process::getuid().as_raw();
     let group = rustix::process::getgid().as_raw();
     let passwd = format!(
@@ -598,6 +602,7 @@ fn write_users(folder: &Path) -> io::Result<()> {
          nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n"
     );
     fs::write(folder.join("passwd"), passwd)?;
+    fs::write(folder.join("resolv.conf"), "")?;
     fs::write(
         folder.join("group"),
         format!("root:x:0:\nagent:x:{group}:\nnogroup:x:65534:\n"),

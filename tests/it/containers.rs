@@ -162,6 +162,12 @@ fn another_sessions_files_are_not_there() {
 }
 
 #[test]
+fn the_machines_name_and_name_servers_are_not_told() {
+    let world = shell().start();
+    assert_eq!(said(&world, "c", "cat /etc/hostname /etc/resolv.conf"), "agent");
+}
+
+#[test]
 fn the_network_is_the_proxy_and_nothing_else() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
