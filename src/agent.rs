@@ -364,7 +364,10 @@ impl Agent {
         let (mut program, mut args) = (launch.program.clone(), launch.args.clone());
         if self.contained && self.config.driver != DriverKind::Demo && !program.contains('/') {
             // Where the image has it is for its own PATH to say.
-            args.insert(0, std::mem::replace(&mut program, "/usr/bin/env".to_owned()));
+            args.insert(
+                0,
+                std::mem::replace(&mut program, "/usr/bin/env".to_owned()),
+            );
         }
         Spec {
             program,

@@ -81,7 +81,11 @@ pub trait Backend: Send + Sync {
     fn confine(&self, spec: Spec, around: &Around<'_>) -> Confined;
 
     /// What a process is started in, where that is not this machine as it is; made where it is missing.
-    fn room<'a>(&'a self, host: &'a Launcher, around: &'a Around<'_>) -> Pending<'a, Result<Option<Room>, process::Error>> {
+    fn room<'a>(
+        &'a self,
+        host: &'a Launcher,
+        around: &'a Around<'_>,
+    ) -> Pending<'a, Result<Option<Room>, process::Error>> {
         let _ = (host, around);
         Box::pin(std::future::ready(Ok(None)))
     }
@@ -132,7 +136,11 @@ impl Walled {
     /// # Errors
     ///
     /// As [`Launcher::spawn`].
-    pub async fn start(&self, host: &Launcher, prepared: Option<Prepared>) -> Result<Process, process::Error> {
+    pub async fn start(
+        &self,
+        host: &Launcher,
+        prepared: Option<Prepared>,
+    ) -> Result<Process, process::Error> {
         match (&self.held.room, prepared) {
             (Some(room), _) => room.launcher().spawn(&self.confined).await,
             (None, Some(prepared)) => prepared.start(&self.confined).await,
@@ -175,7 +183,13 @@ impl Isolation {
     /// # Errors
     ///
     /// When its control group or its container cannot be made.
-    pub async fn confine(&self, host: &Launcher, spec: Spec, folder: &Folder, grants: &Grants) -> Result<Walled, process::Error> {
+    pub async fn confine(
+        &self,
+        host: &Launcher,
+        spec: Spec,
+        folder: &Folder,
+        grants: &Grants,
+    ) -> Result<Walled, process::Error> {
         let inner = &self.0;
         let group = inner.groups.as_ref().map(Groups::make).transpose()?;
         let grants = inner.common.with(grants);
@@ -190,7 +204,10 @@ impl Isolation {
         let room = inner.backend.room(host, &around).await?;
         Ok(Walled {
             confined: inner.backend.confine(spec, &around),
-            held: Surroundings { _group: group, room },
+            held: Surroundings {
+                _group: group,
+                room,
+            },
         })
     }
 

@@ -110,10 +110,12 @@ fn the_default(
     let program = claude
         .and_then(|agent| agent.program.as_deref())
         .unwrap_or("claude");
-    let found = match config.isolation.backend {
+    let contained = config.isolation.backend == BackendKind::Container;
+    let found = if contained {
         // It is the image's, and nobody else's to look for.
-        BackendKind::Container => Some(PathBuf::from(program)),
-        _ => find(program, path),
+        Some(PathBuf::from(program))
+    } else {
+        find(program, path)
     };
     let credential = claude.and_then(|agent| credential(agent, environment));
     let reason = match (&found, &credential) {
@@ -122,11 +124,17 @@ fn the_default(
             agent.notes.insert(
                 0,
                 format!(
-                    "agent: Claude Code ({}), because it is installed and {credential} is set",
-                    program.display()
+                    "agent: Claude Code ({}{}), because {}{credential} is set",
+                    program.display(),
+                    if contained { " in the image" } else { "" },
+                    if contained { "" } else { "it is installed and " },
                 ),
             );
             return Ok(agent);
+        }
+        (Some(_), None) if contained => {
+            "no credential is set. Set ANTHROPIC_API_KEY (in the environment or in .env) to serve Claude Code"
+                .to_owned()
         }
         (Some(_), None) => format!(
             "Claude Code is installed, but no credential is set.{} Set ANTHROPIC_API_KEY (in the environment \

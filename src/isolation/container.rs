@@ -300,7 +300,10 @@ impl Engine {
         let mut args = vec!["rm", "-f"];
         args.extend(names.iter().map(String::as_str));
         if let Err(words) = self.says(host, &args).await {
-            tracing::warn!("containers {} could not be removed: {words}", names.join(", "));
+            tracing::warn!(
+                "containers {} could not be removed: {words}",
+                names.join(", ")
+            );
         }
     }
 
@@ -315,7 +318,10 @@ impl Engine {
             .map(ToOwned::to_owned)
             .collect();
         if !left.is_empty() {
-            tracing::info!("removing containers of a server that was killed: {}", left.join(", "));
+            tracing::info!(
+                "removing containers of a server that was killed: {}",
+                left.join(", ")
+            );
             self.remove(host, &left).await;
         }
     }
@@ -335,7 +341,10 @@ fn variables(json: &str) -> Vec<(String, String)> {
         let (name, value) = text.split_once('=')?;
         Some((name.to_owned(), value.to_owned()))
     };
-    list.unwrap_or_default().into_iter().filter_map(split).collect()
+    list.unwrap_or_default()
+        .into_iter()
+        .filter_map(split)
+        .collect()
 }
 
 /// A name that tells which server a container is of: its process and when that began.
@@ -442,7 +451,14 @@ impl Containers {
         add(&["--label", &format!("{LABEL}={}", self.state)]);
         add(&["--network", "none", "--ipc", "private", "--read-only"]);
         add(&["--cap-drop", "ALL", "--security-opt", "no-new-privileges"]);
-        add(&["--hostname", "agent", "--workdir", "/", "--log-driver", "none"]);
+        add(&[
+            "--hostname",
+            "agent",
+            "--workdir",
+            "/",
+            "--log-driver",
+            "none",
+        ]);
         let user: Vec<&str> = self.engine.user.iter().map(String::as_str).collect();
         add(&user);
         if let Some(most) = self.limits.pids {
@@ -456,7 +472,10 @@ impl Containers {
             add(&["--cpus", &cores.to_string()]);
         }
         let size = around.tmp;
-        add(&["--tmpfs", &format!("/tmp:rw,exec,nosuid,nodev,size={size},mode=1777")]);
+        add(&[
+            "--tmpfs",
+            &format!("/tmp:rw,exec,nosuid,nodev,size={size},mode=1777"),
+        ]);
         let is_root = rustix::process::getuid().is_root();
         let mut mounts = vec![
             (around.folder.workspace_text(), WORKSPACE.to_owned(), true),
@@ -495,7 +514,12 @@ impl Containers {
     }
 
     /// All that the start of a session's container needs, so that nobody has to wait for its end.
-    fn prepare(&self, host: &Launcher, around: &Around<'_>, place: OwnedSemaphorePermit) -> io::Result<Start> {
+    fn prepare(
+        &self,
+        host: &Launcher,
+        around: &Around<'_>,
+        place: OwnedSemaphorePermit,
+    ) -> io::Result<Start> {
         let name = new_name();
         let door = Moment::new(&self.folder.join(&name))?;
         Ok(Start {
@@ -541,7 +565,10 @@ impl Start {
         };
         let orders = match connected {
             Ok(connected) => connected.and_then(|(orders, _)| Ok((visible(&orders)?, orders))),
-            Err(_) => Err(io::Error::other(format!("nothing within {} s", BEGINNING.as_secs()))),
+            Err(_) => Err(io::Error::other(format!(
+                "nothing within {} s",
+                BEGINNING.as_secs()
+            ))),
         };
         let (pid, orders) = match orders {
             Ok(connected) => connected,
@@ -611,9 +638,7 @@ fn write_files(folder: &Path) -> io::Result<()> {
 
 impl Keeping {
     fn map(&self) -> MutexGuard<'_, HashMap<String, Arc<Container>>> {
-        self.map
-            .lock()
-            .expect("nobody panics with the containers")
+        self.map.lock().expect("nobody panics with the containers")
     }
 
     /// A place in the container of this session, if there is one.
@@ -627,7 +652,11 @@ impl Keeping {
     fn retire(&self, key: &str, container: &Arc<Container>) -> bool {
         let mut map = self.map();
         let idle = container.idle_since().is_some();
-        if idle && map.get(key).is_some_and(|known| Arc::ptr_eq(known, container)) {
+        if idle
+            && map
+                .get(key)
+                .is_some_and(|known| Arc::ptr_eq(known, container))
+        {
             map.remove(key);
         }
         idle
@@ -713,7 +742,7 @@ impl Keeper {
                 () = self.container.end.cancelled() => return,
                 _ = self.client.control.ended() => return,
                 _ = uses.changed() => {}
-                () = tokio::time::sleep_until(now.since + self.keeping.idle), if idle => {
+                () = tokio::time::sleep(self.keeping.idle.saturating_sub(now.since.elapsed())), if idle => {
                     if self.keeping.retire(&self.key, &self.container) {
                         return;
                     }
@@ -744,9 +773,7 @@ impl Backend for Containers {
     fn confine(&self, spec: Spec, around: &Around<'_>) -> Confined {
         let mut rules = Rules {
             read: vec![Place::folder("/")],
-            write: [WORKSPACE, HOME, "/tmp", "/dev"]
-                .map(Place::folder)
-                .into(),
+            write: [WORKSPACE, HOME, "/tmp", "/dev"].map(Place::folder).into(),
             ..Rules::default()
         };
         rules
@@ -832,7 +859,11 @@ mod tests {
     fn variables_of_an_image_are_read_as_the_engine_prints_them() {
         let told = "[\"PATH=/usr/bin:/bin\",\"EMPTY=\",\"A=b=c\"]\n";
         let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-        let expected = [pair("PATH", "/usr/bin:/bin"), pair("EMPTY", ""), pair("A", "b=c")];
+        let expected = [
+            pair("PATH", "/usr/bin:/bin"),
+            pair("EMPTY", ""),
+            pair("A", "b=c"),
+        ];
         assert_eq!(variables(told), expected);
         assert_eq!(variables("null"), []);
     }

@@ -106,7 +106,9 @@ impl Grants {
 
     /// The same for a root of another machine's, where nothing is there by itself.
     pub(super) fn mounted(read: &[PathBuf], write: &[PathBuf]) -> Self {
-        let read = read.iter().filter(|path| path.is_absolute() && path.exists());
+        let read = read
+            .iter()
+            .filter(|path| path.is_absolute() && path.exists());
         Self {
             read: read.cloned().collect(),
             ..Self::configured(&[], write)

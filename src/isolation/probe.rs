@@ -494,7 +494,10 @@ impl Probe<'_> {
         let room = self.backend.room(self.launcher, &around).await?;
         let walled = Walled {
             confined: self.backend.confine(spec, &around),
-            held: Surroundings { _group: group, room },
+            held: Surroundings {
+                _group: group,
+                room,
+            },
         };
         let process = walled.start(self.launcher, None).await?;
         Ok((process, walled.held))

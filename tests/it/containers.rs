@@ -25,9 +25,19 @@ fn told(name: &str) -> String {
 
 /// Where the engine is, for its client.
 fn engine_environment() -> BTreeMap<String, String> {
-    let names = ["DOCKER_HOST", "CONTAINERS_CONF", "CONTAINERS_STORAGE_CONF", "XDG_RUNTIME_DIR", "PILOTHOUSE_TEST_HOME"];
+    let names = [
+        "DOCKER_HOST",
+        "CONTAINERS_CONF",
+        "CONTAINERS_STORAGE_CONF",
+        "XDG_RUNTIME_DIR",
+        "PILOTHOUSE_TEST_HOME",
+    ];
     let set = |name: &str| {
-        let given = if name == "PILOTHOUSE_TEST_HOME" { "HOME" } else { name };
+        let given = if name == "PILOTHOUSE_TEST_HOME" {
+            "HOME"
+        } else {
+            name
+        };
         Some((given.to_owned(), std::env::var(name).ok()?))
     };
     names.into_iter().filter_map(set).collect()
@@ -115,7 +125,10 @@ fn workspace(world: &World, context: &str) -> String {
 
 fn doctor(builder: &Builder) -> Value {
     let mut child = builder.spawn();
-    assert!(await_end(&mut child, PATIENCE).is_some(), "doctor did not end");
+    assert!(
+        await_end(&mut child, PATIENCE).is_some(),
+        "doctor did not end"
+    );
     let printed = fs::read_to_string(builder.path("stdout")).unwrap();
     serde_json::from_str(&printed).unwrap_or_else(|error| panic!("{error}: {printed}"))
 }
@@ -132,7 +145,10 @@ fn every_attack_is_stopped() {
         .filter(|attack| attack["result"] == "succeeded")
         .collect();
     assert_eq!(open, Vec::<&Value>::new());
-    for attack in attacks.iter().filter(|attack| attack["result"] == "skipped") {
+    for attack in attacks
+        .iter()
+        .filter(|attack| attack["result"] == "skipped")
+    {
         // Nothing was given to aim at.
         assert_eq!(attack["word"], "argument", "{attack}");
     }
@@ -156,22 +172,33 @@ fn another_sessions_files_are_not_there() {
     let world = shell().start();
     said(&world, "a", "echo secret > mine.txt");
     let folder = workspace(&world, "a");
-    let found = said(&world, "b", &format!("cat {folder}/mine.txt 2>&1; ls / /workspace {folder} 2>&1; true"));
-    assert!(!found.contains("secret") && !found.contains("mine.txt\n"), "{found}");
+    let found = said(
+        &world,
+        "b",
+        &format!("cat {folder}/mine.txt 2>&1; ls / /workspace {folder} 2>&1; true"),
+    );
+    assert!(
+        !found.contains("secret") && !found.contains("mine.txt\n"),
+        "{found}"
+    );
     assert_eq!(containers(&world).len(), 2);
 }
 
 #[test]
 fn the_machines_name_and_name_servers_are_not_told() {
     let world = shell().start();
-    assert_eq!(said(&world, "c", "cat /etc/hostname /etc/resolv.conf"), "agent");
+    assert_eq!(
+        said(&world, "c", "cat /etc/hostname /etc/resolv.conf"),
+        "agent"
+    );
 }
 
 #[test]
 fn the_network_is_the_proxy_and_nothing_else() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
-    let allowed = json!({"egress": {"allow": [format!("127.0.0.1:{port}")], "inner": ["127.0.0.0/8"]}});
+    let allowed =
+        json!({"egress": {"allow": [format!("127.0.0.1:{port}")], "inner": ["127.0.0.0/8"]}});
     let world = shell().config(allowed).start();
     let get = |url: &str| {
         let host = url.trim_start_matches("http://").trim_end_matches('/');
@@ -179,7 +206,8 @@ fn the_network_is_the_proxy_and_nothing_else() {
             "exec 3<>/dev/tcp/127.0.0.1/8118; printf 'GET {url} HTTP/1.1\\r\\nHost: {host}\\r\\nConnection: close\\r\\n\\r\\n' >&3; cat <&3"
         )
     };
-    let direct = format!("(echo > /dev/tcp/127.0.0.1/{port}) 2>/dev/null && echo reached || echo refused");
+    let direct =
+        format!("(echo > /dev/tcp/127.0.0.1/{port}) 2>/dev/null && echo reached || echo refused");
     assert_eq!(said(&world, "c", &direct), "refused");
     let outside = said(&world, "c", &get("http://elsewhere.example/"));
     assert!(outside.starts_with("HTTP/1.1 403"), "{outside}");
@@ -205,7 +233,10 @@ fn nothing_secret_is_told_to_the_engine() {
     assert_eq!(said(&world, "c", "echo $SECRET"), secret);
     let name = containers(&world).pop().unwrap();
     let known = engine(&["inspect", &name]);
-    assert!(known.contains("/workspace") && !known.contains(&secret), "{known}");
+    assert!(
+        known.contains("/workspace") && !known.contains(&secret),
+        "{known}"
+    );
     assert!(!known.contains(OWNER));
 }
 
@@ -213,9 +244,20 @@ fn nothing_secret_is_told_to_the_engine() {
 fn the_environment_is_the_images_and_the_agents_own() {
     let world = shell().env("OF_THE_SERVER", "1").start();
     let found = said(&world, "c", "env");
-    assert!(found.lines().any(|line| line == "FROM_THE_IMAGE=1"), "{found}");
-    assert!(found.lines().any(|line| line == "PATH=/usr/local/bin:/usr/bin:/bin"), "{found}");
-    assert!(found.lines().any(|line| line == "HOME=/home/agent"), "{found}");
+    assert!(
+        found.lines().any(|line| line == "FROM_THE_IMAGE=1"),
+        "{found}"
+    );
+    assert!(
+        found
+            .lines()
+            .any(|line| line == "PATH=/usr/local/bin:/usr/bin:/bin"),
+        "{found}"
+    );
+    assert!(
+        found.lines().any(|line| line == "HOME=/home/agent"),
+        "{found}"
+    );
     assert!(!found.contains("OF_THE_SERVER"), "{found}");
 }
 
@@ -226,17 +268,31 @@ fn turns_of_a_session_run_in_one_container_and_see_the_same_files() {
     let world = contained().start();
     assert_eq!(said(&world, "c", "pwd"), "/workspace");
     let first = containers(&world);
-    said(&world, "c", "write note.txt hello; write /tmp/note.txt there");
-    assert_eq!(said(&world, "c", "read note.txt; read /tmp/note.txt"), "hellothere");
+    said(
+        &world,
+        "c",
+        "write note.txt hello; write /tmp/note.txt there",
+    );
+    assert_eq!(
+        said(&world, "c", "read note.txt; read /tmp/note.txt"),
+        "hellothere"
+    );
     assert_eq!((containers(&world), first.len()), (first, 1));
 }
 
 #[test]
 fn a_session_script_runs_in_the_same_container() {
     let world = contained()
-        .file(".init-session.sh", 0o755, "#!/bin/sh\necho set up > /tmp/script.txt; pwd > where.txt\n")
+        .file(
+            ".init-session.sh",
+            0o755,
+            "#!/bin/sh\necho set up > /tmp/script.txt; pwd > where.txt\n",
+        )
         .start();
-    assert_eq!(said(&world, "c", "read where.txt; read /tmp/script.txt"), "/workspaceset up");
+    assert_eq!(
+        said(&world, "c", "read where.txt; read /tmp/script.txt"),
+        "/workspaceset up"
+    );
     assert_eq!(containers(&world).len(), 1);
 }
 
@@ -252,9 +308,7 @@ fn an_idle_container_is_ended() {
 
 #[test]
 fn a_container_that_idles_longest_gives_way() {
-    let world = contained()
-        .config(json!({"processes": {"max": 2}}))
-        .start();
+    let world = contained().config(json!({"processes": {"max": 2}})).start();
     for context in ["a", "b"] {
         said(&world, context, "count");
     }
@@ -342,7 +396,11 @@ fn without_an_image_the_server_says_which_key_names_it() {
     let failure = contained()
         .config(json!({"isolation": {"container": {"image": null}}}))
         .fails();
-    assert!(failure.stderr.contains("isolation.container.image"), "{}", failure.stderr);
+    assert!(
+        failure.stderr.contains("isolation.container.image"),
+        "{}",
+        failure.stderr
+    );
 }
 
 #[test]
@@ -382,9 +440,19 @@ fn claude(model: &Model) -> Builder {
 fn claude_answers_runs_commands_and_resumes() {
     let model = Model::start();
     let mut world = claude(&model).start();
-    assert_eq!(said(&world, "c", "say hello from inside"), "hello from inside");
-    let found = said(&world, "c", "bash: pwd; echo words > note.txt; cat note.txt; env");
-    assert!(found.contains("/workspace") && found.contains("words"), "{found}");
+    assert_eq!(
+        said(&world, "c", "say hello from inside"),
+        "hello from inside"
+    );
+    let found = said(
+        &world,
+        "c",
+        "bash: pwd; echo words > note.txt; cat note.txt; env",
+    );
+    assert!(
+        found.contains("/workspace") && found.contains("words"),
+        "{found}"
+    );
     assert!(!found.contains("sk-ant-dummy"), "{found}");
     world.restart();
     let found = said(&world, "c", "history");
@@ -407,7 +475,11 @@ fn what_a_canceled_turn_of_claude_left_behind_is_ended_and_claude_stays() {
     let task = world.rpc("CancelTask", json!({"id": id}));
     assert_eq!(state(&task), "CANCELED");
     let left = world.agents();
-    assert!(left.iter().all(|process| !process.command.starts_with("sleep")), "{left:#?}");
+    assert!(
+        left.iter()
+            .all(|process| !process.command.starts_with("sleep")),
+        "{left:#?}"
+    );
     assert_eq!(left.iter().map(|process| process.pid).min(), cli);
     assert_eq!(said(&world, "c", "say again"), "again");
     assert_eq!(containers(&world), before);
@@ -431,5 +503,9 @@ fn figures() {
     let fresh: Vec<Duration> = (0..10).map(|n| took(&format!("fresh-{n}"))).collect();
     took("warm");
     let warm: Vec<Duration> = (0..10).map(|_| took("warm")).collect();
-    eprintln!("a turn in a new container: {:?}; in a warm one: {:?} (medians of 10)", median(fresh), median(warm));
+    eprintln!(
+        "a turn in a new container: {:?}; in a warm one: {:?} (medians of 10)",
+        median(fresh),
+        median(warm)
+    );
 }
