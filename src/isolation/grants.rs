@@ -104,6 +104,17 @@ impl Grants {
         grants
     }
 
+    /// The same for a root of another machine's, where nothing is there by itself.
+    pub(super) fn mounted(read: &[PathBuf], write: &[PathBuf]) -> Self {
+        let read = read
+            .iter()
+            .filter(|path| path.is_absolute() && path.exists());
+        Self {
+            read: read.cloned().collect(),
+            ..Self::configured(&[], write)
+        }
+    }
+
     /// A file or folder, if it is there and not the system's anyway.
     pub fn read(&mut self, path: &Path) {
         if path.is_absolute() && !is_system(path) && path.exists() {

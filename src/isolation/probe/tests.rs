@@ -66,7 +66,7 @@ impl Room {
             workspaces: &self.workspaces,
             state: self.root.path(),
             grants: &self.grants,
-            groups: Err("not asked for"),
+            groups: Limited::No("not asked for"),
             limits: &self.limits,
             port: 1,
         }
