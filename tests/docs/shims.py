@@ -15,7 +15,7 @@ serve | -[^hV]*) ;;
 esac
 for word in "$@"; do case $word in -h | --help | -V | --version) exec "$REAL_PILOTHOUSE" "$@" ;; --) break ;; esac; done
 "$STOP_SERVER"
-cd . && "$REAL_PILOTHOUSE" "$@" >"$SERVER_FILES/log" 2>&1 </dev/null &
+"$REAL_PILOTHOUSE" "$@" >"$SERVER_FILES/log" 2>&1 </dev/null &
 echo $! >"$SERVER_FILES/pid"
 for _ in $(seq 300); do
     "$REAL_PILOTHOUSE" healthcheck >/dev/null 2>&1 && exit 0
