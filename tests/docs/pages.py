@@ -4,8 +4,8 @@ A block of `sh` or `console` is run. Otherwise a comment right before it says wh
 
     <!-- not run: REASON -->            nobody runs it (also `not run as it stands: ...`)
     <!-- run by SCRIPT -->              another test does; the script, or what it reads, names the block
-    <!-- needs claude -->               it is run where Claude Code is at hand, with a scripted model
-    <!-- yaml of PAGE'S OWN: REASON --> (before `yaml`) is no configuration of the server
+    <!-- needs claude -->               it is run where that agent is at hand (also `codex`), with a scripted model
+    <!-- yaml of WHAT -->               (before `yaml`) is no configuration of the server
 
 A comment `<!-- the blocks of this page are run by SCRIPT -->` says it for all blocks of the page that have no
 comment of their own. A block is called as tests/install/blocks.sh calls it: by its heading and its number there.

@@ -43,9 +43,14 @@ FAKE_AGENT = beside("fake-agent", "FAKE_AGENT")
 FAKE_MODEL = beside("fake-model", "FAKE_MODEL")
 
 
-def claude():
-    named = os.environ.get("PILOTHOUSE_TEST_CLAUDE") or TOP / ".tools/claude/node_modules/.bin/claude"
-    return Path(named) if Path(named).exists() else None
+def program(name):
+    """A real agent, where the tests have installed it."""
+    folder = Path(os.environ.get("PILOTHOUSE_TEST_AGENTS") or TOP / ".tools")
+    file = {
+        "claude": Path(os.environ.get("PILOTHOUSE_TEST_CLAUDE") or TOP / ".tools/claude/node_modules/.bin/claude"),
+        "codex": folder / "agents-codex/node_modules/.bin/codex-acp",
+    }.get(name)
+    return file if file and file.exists() else None
 
 
 class Report:
@@ -123,10 +128,11 @@ class Place:
             # Whether there is a wall here is not the matter of these pages.
             self.env["PILOTHOUSE_ISOLATION_BACKEND"] = "none"
 
-    def with_claude(self):
+    def with_agent(self, name):
         self.model = Model()
-        self.env["PATH"] = f"{self.root / 'bin'}:{claude().parent}:{os.environ['PATH']}"
-        self.env.update(ANTHROPIC_BASE_URL=self.model.url, ANTHROPIC_API_KEY="sk-ant-dummy")
+        self.env["PATH"] = f"{self.root / 'bin'}:{program(name).parent}:{os.environ['PATH']}"
+        self.env.update(ANTHROPIC_BASE_URL=self.model.url, OPENAI_BASE_URL=f"{self.model.url}/v1")
+        self.env.update(ANTHROPIC_API_KEY="sk-ant-dummy", OPENAI_API_KEY="sk-dummy")
 
     def run(self, script, **more):
         """(exit code, what was said)."""
@@ -304,22 +310,23 @@ def one(report, place, block, whole):
         return
     reason = re.match(r"not run(?: as it stands)?: (.+)", block.mark)
     other = re.match(r"run by (\S+)", block.mark)
+    needs = re.fullmatch(r"needs (claude|codex)", block.mark)
     if reason:
         report.skip(title, reason[1])
     elif other or (whole and block.mark in ("", "cluster")):
         script_name = other[1] if other else whole
         report.check(f"{title} (run by {script_name})", run_by(block, script_name))
-    elif block.mark == "needs claude" and not (claude() and FAKE_MODEL):
-        report.skip(title, "needs Claude Code and fake-model")
+    elif needs and not (program(needs[1]) and FAKE_MODEL):
+        report.skip(title, f"needs {needs[1]} in .tools, and fake-model")
     elif "jq " in block.text and not shutil.which("jq"):
         report.skip(title, "needs jq")
     elif block.page == "docs/asks.md" and not FAKE_AGENT:
         report.skip(title, "needs fake-agent")
-    elif block.mark not in ("", "needs claude"):
+    elif block.mark and not needs:
         report.check(title, f"an unknown mark: {block.mark}")
     else:
-        if block.mark and not place.model:
-            place.with_claude()
+        if needs and not place.model:
+            place.with_agent(needs[1])
         if needs_server(block.text) and not starts(block.text) and not place.serving():
             place.serve(server_for(block.page, block.text))
         report.check(title, console(place, block.text) if block.kind == "console" else script(place, block.text))
