@@ -272,13 +272,13 @@ def run_by(block, name):
     file = TOP / name
     if not file.exists():
         return f"there is no {name}"
-    folder = {"tools/test-vm.sh": "tests/vm", "tools/test-chart.sh": "tests/chart", "tools/test-images.sh": "tests/images"}
+    folder = {"tools/test-vm.sh": "tests/vm", "tools/test-chart.sh": "tests/chart", "tools/test-images.sh": "tests/images", "tests/examples/test.sh": "tests/examples"}
     texts = [file.read_text(encoding="utf-8")]
     for one in sorted((TOP / folder.get(name, "tests/none")).glob("*.*")):
         if one.suffix in (".sh", ".py"):
             texts.append(one.read_text(encoding="utf-8"))
     text = "\n".join(texts)
-    short = block.page.removeprefix("docs/").removesuffix(".md")
+    short = block.page.removeprefix("docs/").removeprefix("examples/").removesuffix("/README.md").removesuffix(".md")
     # By its own name, or because the script runs all of the page's unmarked blocks.
     if any(f"{short}{between}{block.name}" in text for between in " /") or f'"{block.page}"' in text:
         return ""

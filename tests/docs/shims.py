@@ -15,7 +15,8 @@ serve | -[^hV]*) ;;
 esac
 for word in "$@"; do case $word in -h | --help | -V | --version) exec "$REAL_PILOTHOUSE" "$@" ;; --) break ;; esac; done
 "$STOP_SERVER"
-"$REAL_PILOTHOUSE" "$@" >"$SERVER_FILES/log" 2>&1 </dev/null &
+# Agents find the machine's own programs.
+PATH=${PATH#*:} "$REAL_PILOTHOUSE" "$@" >"$SERVER_FILES/log" 2>&1 </dev/null &
 echo $! >"$SERVER_FILES/pid"
 for _ in $(seq 300); do
     "$REAL_PILOTHOUSE" healthcheck >/dev/null 2>&1 && exit 0
