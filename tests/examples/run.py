@@ -130,9 +130,9 @@ def screenshots(report, place):
     log = (place.root / "server/log").read_text(encoding="utf-8")
     refused = re.search(r"egress elsewhere\.example\.net:80.*not-allowed", log)
     report.check("screenshots: which refuses what is not in the list", "" if refused else log[-2000:])
-    # Behind the wall a command would reach the model by its own address, which is on loopback here.
-    place.env["ENABLE_TOOL_SEARCH"] = "false"
-    place.change("pilothouse.yaml", ("env: {presets: [anthropic]}", "env: {presets: [anthropic], pass: [ENABLE_TOOL_SEARCH]}"))
+    # Behind the wall a command would reach the model by its own address, which is on loopback here. Without a wall
+    # TMPDIR is below HOME, where names are too long for Chromium's socket.
+    place.change("pilothouse.yaml", ("env: {presets: [anthropic]}", "env: {presets: [anthropic], set: {ENABLE_TOOL_SEARCH: 'false', TMPDIR: /tmp}}"))
     served = place.run("pilothouse serve --isolation none")
     report.check("screenshots: the server starts without a wall", done(served))
     place.run("pilothouse send -c s 'hang 4'")
@@ -194,8 +194,12 @@ def through(report, place, name, port, block):
     report.check(f"team: {name}, and nobody can write the address that he calls from", "it did" if "203.0.113.7" in log else "")
     said = place.run(f"$REAL_CURL -s -H 'Host: other.example.com' {at}/.well-known/agent-card.json")
     report.check(f"team: {name}, another Host has no card", done(said) or (said[1] if "writer" in said[1] else ""))
-    grpc = f"printf '\\0\\0\\0\\0\\0' | $REAL_CURL -s --http2 -D - -o /dev/null -X POST -H 'content-type: application/grpc' -H 'te: trailers' --data-binary @- {at}/lf.a2a.v1.A2AService/ListTasks"
-    report.check(f"team: {name}, gRPC is carried", done(place.run(grpc), "HTTP/2 200", "grpc-status: 16"))
+    # An empty message is a whole request for the list of tasks; how it went stands in the trailers.
+    grpc = (
+        ". ./.env; printf '\\0\\0\\0\\0\\0' | $REAL_CURL -s --http2 -D - -o /dev/null -H \"Authorization: Bearer $API_TOKEN\" "
+        f"-H 'Content-Type: application/grpc' -H 'TE: trailers' --data-binary @- {at}/lf.a2a.v1.A2AService/ListTasks"
+    )
+    report.check(f"team: {name}, gRPC is carried", done(place.run(grpc), "HTTP/2 200", "grpc-status: 0"))
 
 
 def ark(report, place):
