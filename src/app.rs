@@ -149,6 +149,16 @@ impl App {
             notes.extend(agent.wall_note(&isolation));
         }
         notes.push(isolation.told());
+        let granted = &config.isolation;
+        for (key, paths) in [("read", &granted.read), ("write", &granted.write)] {
+            let missing = paths.iter().filter(|path| !path.exists());
+            notes.extend(missing.map(|path| {
+                format!(
+                    "`isolation.{key}` grants {}, which is not there",
+                    path.display()
+                )
+            }));
+        }
         let telemetry = Telemetry::new(&config).map_err(|source| Error::System {
             what: "cannot open a log",
             source,
