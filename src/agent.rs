@@ -190,8 +190,10 @@ impl Agent {
             grants.arguments(&args);
         }
         grants.variables(&env);
-        if let Some(script) = workspaces.script() {
-            grants.read(script);
+        match workspaces.script() {
+            Some(script) if contained => grants.mount(script),
+            Some(script) => grants.read(script),
+            None => {}
         }
         Ok(Self {
             key: Arc::from(key),

@@ -297,6 +297,15 @@ fn a_session_script_runs_in_the_same_container() {
 }
 
 #[test]
+fn the_demo_agent_comes_along_from_outside() {
+    let world = contained()
+        .config(json!({"agent": "demo", "agents": {"fake": null}}))
+        .start();
+    let found = said(&world, "c", "two words");
+    assert!(found.starts_with("You said: two words"), "{found}");
+}
+
+#[test]
 fn an_idle_container_is_ended() {
     let world = contained()
         .config(json!({"processes": {"idle": "300ms"}}))
