@@ -9,9 +9,11 @@
 
 mod attacks;
 mod bubblewrap;
+mod canaries;
 mod choose;
 mod container;
 mod filter;
+mod findings;
 mod grants;
 mod groups;
 mod landlock;
@@ -24,9 +26,9 @@ pub use attacks::{ATTACKS, Attack};
 pub use choose::{Error, choose};
 pub use container::Room;
 pub use filter::Network;
+pub use findings::{Findings, Outcome, State};
 pub use grants::Grants;
 pub use groups::{Group, Groups};
-pub use probe::{Findings, Outcome, State};
 
 use crate::process::{self, Launcher, Prepared, Process};
 use crate::supervisor::{Confined, Spec};

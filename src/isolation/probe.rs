@@ -5,18 +5,15 @@
 //! environment, a second session, files outside of both, listeners on loopback. No packet leaves the
 //! machine.
 
-use super::attacks::ATTACKS;
-use super::{Around, Backend, Grants, Group, Groups, Network, Surroundings, Walled};
+use super::canaries::{Canaries, port_of};
+use super::findings::{Findings, Outcome, State, Try, states};
+use super::{Around, Backend, Grants, Group, Groups, Surroundings, Walled};
 use crate::config::{BackendKind, Bytes, Guarantee, SessionLimits};
 use crate::process::{self, Ended, Launcher, Process};
 use crate::supervisor::{ATTACK, Confined, LAUNCHER_PROGRAM, Spec, Word};
 use crate::workspace::{Folder, Workspaces};
-use serde_json::{Map, Value, json};
-use std::collections::BTreeMap;
 use std::io;
-use std::net::{TcpListener, UdpSocket};
-use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener};
+use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
@@ -27,51 +24,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// The most that it says.
 const WORDS: u64 = 256 * 1024;
 
-/// Why an attack may be left out: nothing was given to aim at, or it does not exist here.
-const HARMLESS: [&str; 3] = ["argument", "terminal", "architecture"];
-
 /// Children that the fork bomb stops at where nothing stops it.
 const BOMB: u64 = 2000;
-
-/// What came of one attack.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Outcome {
-    /// Its name in [`ATTACKS`].
-    pub name: String,
-    /// What came of it.
-    pub result: Try,
-}
-
-/// Whether an attack was stopped.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Try {
-    /// The wall held; with the system's error number where there was one.
-    Stopped(String),
-    /// It broke through.
-    Succeeded,
-    /// It could not be tried, and why.
-    Skipped(String),
-}
-
-/// What is known of one guarantee.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum State {
-    /// It was attacked, and it held.
-    InForce,
-    /// It is kept in this way, which is no wall.
-    Watched(&'static str),
-    /// It cannot be given, and why.
-    Missing(String),
-}
-
-/// What was found out about a backend.
-#[derive(Debug, Clone, Default)]
-pub struct Findings {
-    /// Each guarantee.
-    pub states: BTreeMap<Guarantee, State>,
-    /// Each attack.
-    pub outcomes: Vec<Outcome>,
-}
 
 /// Why it could not be tried at all.
 #[derive(Debug, thiserror::Error)]
@@ -88,58 +42,6 @@ pub(super) enum Failed {
     /// The program said nothing in time.
     #[error("the attacking program did not come to its end")]
     Silent,
-}
-
-impl Findings {
-    /// The guarantees that hold.
-    pub fn in_force(&self) -> impl Iterator<Item = Guarantee> {
-        let held = self.states.iter();
-        held.filter(|(_, state)| matches!(state, State::InForce | State::Watched(_)))
-            .map(|(guarantee, _)| *guarantee)
-    }
-
-    /// Whether this one holds.
-    pub fn holds(&self, guarantee: Guarantee) -> bool {
-        self.in_force().any(|one| one == guarantee)
-    }
-
-    /// All of it, for machines.
-    pub fn json(&self, backend: BackendKind) -> Value {
-        let states: Map<String, Value> = self
-            .states
-            .iter()
-            .map(|(guarantee, state)| {
-                let told = match state {
-                    State::InForce => json!({"state": "in force"}),
-                    State::Watched(how) => json!({"state": "watched", "how": how}),
-                    State::Missing(why) => json!({"state": "missing", "why": why}),
-                };
-                (guarantee.as_str().to_owned(), told)
-            })
-            .collect();
-        let attacks: Vec<Value> = self
-            .outcomes
-            .iter()
-            .map(|outcome| {
-                let (result, word) = match &outcome.result {
-                    Try::Stopped(word) => ("stopped", word.as_str()),
-                    Try::Succeeded => ("succeeded", ""),
-                    Try::Skipped(word) => ("skipped", word.as_str()),
-                };
-                json!({"name": outcome.name, "result": result, "word": word})
-            })
-            .collect();
-        json!({"backend": backend.as_str(), "guarantees": states, "attacks": attacks})
-    }
-
-    /// Why this one does not hold.
-    pub fn why_not(&self, guarantee: Guarantee) -> Option<&str> {
-        match self.states.get(&guarantee) {
-            Some(State::Missing(why)) => Some(why),
-            Some(State::InForce | State::Watched(_)) => None,
-            None => Some("it was not tried"),
-        }
-    }
 }
 
 /// One backend under attack.
@@ -163,74 +65,6 @@ pub(super) enum Limited<'a> {
     ByEngine,
     /// Nobody, and why.
     No(&'a str),
-}
-
-/// The canaries; gone when dropped.
-struct Canaries {
-    marker: String,
-    outside: PathBuf,
-    sockets: PathBuf,
-    tcp: TcpListener,
-    /// None where the machine has no IPv6.
-    tcp6: Option<TcpListener>,
-    udp: UdpSocket,
-    udp6: Option<UdpSocket>,
-    abstract_name: String,
-    _listeners: (UnixListener, UnixListener, UnixDatagram),
-}
-
-impl Drop for Canaries {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.outside);
-        let _ = std::fs::remove_dir_all(&self.sockets);
-    }
-}
-
-impl Canaries {
-    fn new(state: &Path) -> io::Result<Self> {
-        let id = uuid::Uuid::new_v4().simple().to_string();
-        let marker = format!("pilothouse-canary-{id}");
-        let outside = state.join(format!("probe-{id}"));
-        std::fs::create_dir_all(outside.join("ssh"))?;
-        let files = [
-            "secret", "append", "unlink", "rename", "truncate", "mode", "tmp", "ssh/id",
-        ];
-        for name in files {
-            std::fs::write(outside.join(name), &marker)?;
-        }
-        // Paths of sockets are short, and the state folder may lie deep.
-        let sockets = std::env::temp_dir().join(format!("pilothouse-{}", &id[..12]));
-        std::fs::create_dir(&sockets)?;
-        std::fs::write(sockets.join("file"), &marker)?;
-        let abstract_name = format!("pilothouse-{id}");
-        let address = SocketAddr::from_abstract_name(abstract_name.as_bytes())?;
-        let listeners = (
-            UnixListener::bind_addr(&address)?,
-            UnixListener::bind(sockets.join("stream"))?,
-            UnixDatagram::bind(sockets.join("dgram"))?,
-        );
-        let udp = UdpSocket::bind("127.0.0.1:0")?;
-        let udp6 = UdpSocket::bind("[::1]:0").ok();
-        for socket in udp6.iter().chain([&udp]) {
-            socket.set_nonblocking(true)?;
-        }
-        Ok(Self {
-            marker,
-            outside,
-            sockets,
-            tcp: TcpListener::bind("127.0.0.1:0")?,
-            tcp6: TcpListener::bind("[::1]:0").ok(),
-            udp,
-            udp6,
-            abstract_name,
-            _listeners: listeners,
-        })
-    }
-
-    /// What every attack is told: what to look for, and which variables it was given.
-    fn common(&self) -> Vec<String> {
-        vec![format!("marker={}", self.marker), "names=PATH".to_owned()]
-    }
 }
 
 /// A session that lives as long as the probe.
@@ -504,95 +338,6 @@ impl Probe<'_> {
     }
 }
 
-impl State {
-    fn of(held: bool, why_not: &str) -> Self {
-        if held {
-            Self::InForce
-        } else {
-            Self::Missing(why_not.to_owned())
-        }
-    }
-}
-
-impl Outcome {
-    fn of(name: &str, stopped: bool) -> Self {
-        Self {
-            name: name.to_owned(),
-            result: if stopped {
-                Try::Stopped("-".to_owned())
-            } else {
-                Try::Succeeded
-            },
-        }
-    }
-
-    /// A line of the attacking program: name, result, and a word.
-    fn read(line: &str) -> Option<Self> {
-        let mut words = line.split(' ');
-        let (name, result) = (words.next()?, words.next()?);
-        let word = words.next().unwrap_or("-").to_owned();
-        Some(Self {
-            name: name.to_owned(),
-            result: match result {
-                "stopped" => Try::Stopped(word),
-                "succeeded" => Try::Succeeded,
-                "skipped" => Try::Skipped(word),
-                _ => return None,
-            },
-        })
-    }
-}
-
-/// A guarantee is in force where something was tried on it and nothing succeeded.
-fn states(
-    outcomes: &[Outcome],
-    backend: BackendKind,
-    network: Network,
-) -> BTreeMap<Guarantee, State> {
-    let limits = [Guarantee::Pids, Guarantee::Memory, Guarantee::Disk];
-    let mut states = BTreeMap::new();
-    for guarantee in Guarantee::ALL {
-        if limits.contains(&guarantee) {
-            continue;
-        }
-        let given = matches!(guarantee, Guarantee::Env | Guarantee::KillTree);
-        if backend == BackendKind::None && !given {
-            states.insert(guarantee, State::Missing("there is no wall".to_owned()));
-            continue;
-        }
-        let tried = ATTACKS
-            .iter()
-            .filter(|attack| attack.guarantee == Some(guarantee))
-            .filter_map(|attack| outcomes.iter().find(|outcome| outcome.name == attack.name));
-        let (mut held, mut broken) = (0, Vec::new());
-        for outcome in tried {
-            match &outcome.result {
-                Try::Stopped(_) => held += 1,
-                Try::Succeeded => broken.push(outcome.name.as_str()),
-                Try::Skipped(why) if HARMLESS.contains(&why.as_str()) => {}
-                // What could not be tried may well work.
-                Try::Skipped(_) => broken.push(outcome.name.as_str()),
-            }
-        }
-        let state = match (held, broken.is_empty()) {
-            (_, false) => State::Missing(format!("attacks succeeded: {}", broken.join(", "))),
-            (0, true) => State::Missing("no attack on it could be tried".to_owned()),
-            (_, true) => State::InForce,
-        };
-        states.insert(guarantee, state);
-    }
-    // In the machine's own network what reaches a port of loopback reaches it anywhere; no packet is sent
-    // elsewhere to see it.
-    let reached = outcomes
-        .iter()
-        .any(|outcome| outcome.name == "tcp.loopback" && outcome.result == Try::Succeeded);
-    if network == Network::Shared && reached && backend != BackendKind::None {
-        let why = "TCP is open: attacks succeeded: tcp.loopback".to_owned();
-        states.insert(Guarantee::NetEgress, State::Missing(why));
-    }
-    states
-}
-
 /// The attacking program.
 fn program(mut args: Vec<String>, cwd: String) -> Spec {
     args.insert(0, ATTACK.to_owned());
@@ -602,10 +347,6 @@ fn program(mut args: Vec<String>, cwd: String) -> Spec {
         env: vec![("PATH".to_owned(), "/usr/bin:/bin".to_owned())],
         cwd,
     }
-}
-
-fn port_of(listener: &TcpListener) -> u16 {
-    listener.local_addr().map_or(0, |address| address.port())
 }
 
 async fn first_line(process: &mut Process) -> Result<String, Failed> {

@@ -1,0 +1,191 @@
+//! What was found out about a wall: each attack and what came of it, and each guarantee.
+
+use super::Network;
+use super::attacks::ATTACKS;
+use crate::config::{BackendKind, Guarantee};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+
+/// Why an attack may be left out: nothing was given to aim at, or it does not exist here.
+const HARMLESS: [&str; 3] = ["argument", "terminal", "architecture"];
+
+/// What came of one attack.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// Its name in [`ATTACKS`].
+    pub name: String,
+    /// What came of it.
+    pub result: Try,
+}
+
+/// Whether an attack was stopped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Try {
+    /// The wall held; with the system's error number where there was one.
+    Stopped(String),
+    /// It broke through.
+    Succeeded,
+    /// It could not be tried, and why.
+    Skipped(String),
+}
+
+/// What is known of one guarantee.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum State {
+    /// It was attacked, and it held.
+    InForce,
+    /// It is kept in this way, which is no wall.
+    Watched(&'static str),
+    /// It cannot be given, and why.
+    Missing(String),
+}
+
+/// What was found out about a backend.
+#[derive(Debug, Clone, Default)]
+pub struct Findings {
+    /// Each guarantee.
+    pub states: BTreeMap<Guarantee, State>,
+    /// Each attack.
+    pub outcomes: Vec<Outcome>,
+}
+
+impl Findings {
+    /// The guarantees that hold.
+    pub fn in_force(&self) -> impl Iterator<Item = Guarantee> {
+        let held = self.states.iter();
+        held.filter(|(_, state)| matches!(state, State::InForce | State::Watched(_)))
+            .map(|(guarantee, _)| *guarantee)
+    }
+
+    /// Whether this one holds.
+    pub fn holds(&self, guarantee: Guarantee) -> bool {
+        self.in_force().any(|one| one == guarantee)
+    }
+
+    /// All of it, for machines.
+    pub fn json(&self, backend: BackendKind) -> Value {
+        let states: Map<String, Value> = self
+            .states
+            .iter()
+            .map(|(guarantee, state)| {
+                let told = match state {
+                    State::InForce => json!({"state": "in force"}),
+                    State::Watched(how) => json!({"state": "watched", "how": how}),
+                    State::Missing(why) => json!({"state": "missing", "why": why}),
+                };
+                (guarantee.as_str().to_owned(), told)
+            })
+            .collect();
+        let attacks: Vec<Value> = self
+            .outcomes
+            .iter()
+            .map(|outcome| {
+                let (result, word) = match &outcome.result {
+                    Try::Stopped(word) => ("stopped", word.as_str()),
+                    Try::Succeeded => ("succeeded", ""),
+                    Try::Skipped(word) => ("skipped", word.as_str()),
+                };
+                json!({"name": outcome.name, "result": result, "word": word})
+            })
+            .collect();
+        json!({"backend": backend.as_str(), "guarantees": states, "attacks": attacks})
+    }
+
+    /// Why this one does not hold.
+    pub fn why_not(&self, guarantee: Guarantee) -> Option<&str> {
+        match self.states.get(&guarantee) {
+            Some(State::Missing(why)) => Some(why),
+            Some(State::InForce | State::Watched(_)) => None,
+            None => Some("it was not tried"),
+        }
+    }
+}
+
+impl State {
+    pub(super) fn of(held: bool, why_not: &str) -> Self {
+        if held {
+            Self::InForce
+        } else {
+            Self::Missing(why_not.to_owned())
+        }
+    }
+}
+
+impl Outcome {
+    pub(super) fn of(name: &str, stopped: bool) -> Self {
+        Self {
+            name: name.to_owned(),
+            result: if stopped {
+                Try::Stopped("-".to_owned())
+            } else {
+                Try::Succeeded
+            },
+        }
+    }
+
+    /// A line of the attacking program: name, result, and a word.
+    pub(super) fn read(line: &str) -> Option<Self> {
+        let mut words = line.split(' ');
+        let (name, result) = (words.next()?, words.next()?);
+        let word = words.next().unwrap_or("-").to_owned();
+        Some(Self {
+            name: name.to_owned(),
+            result: match result {
+                "stopped" => Try::Stopped(word),
+                "succeeded" => Try::Succeeded,
+                "skipped" => Try::Skipped(word),
+                _ => return None,
+            },
+        })
+    }
+}
+
+/// A guarantee is in force where something was tried on it and nothing succeeded.
+pub(super) fn states(
+    outcomes: &[Outcome],
+    backend: BackendKind,
+    network: Network,
+) -> BTreeMap<Guarantee, State> {
+    let limits = [Guarantee::Pids, Guarantee::Memory, Guarantee::Disk];
+    let mut states = BTreeMap::new();
+    for guarantee in Guarantee::ALL {
+        if limits.contains(&guarantee) {
+            continue;
+        }
+        let given = matches!(guarantee, Guarantee::Env | Guarantee::KillTree);
+        if backend == BackendKind::None && !given {
+            states.insert(guarantee, State::Missing("there is no wall".to_owned()));
+            continue;
+        }
+        let tried = ATTACKS
+            .iter()
+            .filter(|attack| attack.guarantee == Some(guarantee))
+            .filter_map(|attack| outcomes.iter().find(|outcome| outcome.name == attack.name));
+        let (mut held, mut broken) = (0, Vec::new());
+        for outcome in tried {
+            match &outcome.result {
+                Try::Stopped(_) => held += 1,
+                Try::Succeeded => broken.push(outcome.name.as_str()),
+                Try::Skipped(why) if HARMLESS.contains(&why.as_str()) => {}
+                // What could not be tried may well work.
+                Try::Skipped(_) => broken.push(outcome.name.as_str()),
+            }
+        }
+        let state = match (held, broken.is_empty()) {
+            (_, false) => State::Missing(format!("attacks succeeded: {}", broken.join(", "))),
+            (0, true) => State::Missing("no attack on it could be tried".to_owned()),
+            (_, true) => State::InForce,
+        };
+        states.insert(guarantee, state);
+    }
+    // In the machine's own network what reaches a port of loopback reaches it anywhere; no packet is sent
+    // elsewhere to see it.
+    let reached = outcomes
+        .iter()
+        .any(|outcome| outcome.name == "tcp.loopback" && outcome.result == Try::Succeeded);
+    if network == Network::Shared && reached && backend != BackendKind::None {
+        let why = "TCP is open: attacks succeeded: tcp.loopback".to_owned();
+        states.insert(Guarantee::NetEgress, State::Missing(why));
+    }
+    states
+}
