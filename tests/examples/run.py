@@ -261,8 +261,9 @@ def through_proxy(report, place):
                 "agent": "claude", "agents": {"claude": {"args": args, "env": env}},
                 "isolation": {"read": [str(modules(CLAUDE))]}, "egress": {"allow": allow, "inner": ["127.0.0.0/8"]},
             })
-            place.run("pilothouse send -c m 'hang 3'")
-            said = place.run("pilothouse send -c m 'tool mcp__browser__browser_close {}'")
+            # A session in which it was refused does not try again: Claude Code takes a 403 for a missing sign-in.
+            place.run(f"pilothouse send -c m{inside} 'hang 3'")
+            said = place.run(f"pilothouse send -c m{inside} 'tool mcp__browser__browser_close {{}}'")
             reached = said[0] == 0 and "no tool for" not in said[1]
             report.check(title if inside else f"{title}, and not where it is not allowed", "" if reached == inside else said[1])
     finally:
