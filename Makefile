@@ -3,7 +3,7 @@ CARGO ?= cargo
 BIN   := target/release/pilothouse
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev dev-safe test test-fast test-claude test-agents test-chart test-vm test-systemd test-install conformance check bench fmt clean
+.PHONY: help run dev dev-safe test test-fast test-claude test-agents test-containers docker-build docker-run test-images test-chart test-vm test-systemd test-install conformance check bench fmt clean
 
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -34,8 +34,20 @@ test-claude: ## the tests with the real Claude Code alone
 test-agents: ## every agent that has a preset, with a scripted model; prints the table of docs/agents.md
 	@exec tools/agents.sh
 
+test-containers: ## the container backend, with Docker and Podman engines of its own (ENGINE=docker|podman for one)
+	@exec tools/test-containers.sh $(ENGINE)
+
 conformance: ## a public conformance kit: TCK=CHECKOUT PYTHON=PYTHON [KIT=1.0|0.3] (docs/conformance.md)
 	@exec tools/conformance.sh
+
+docker-build: ## build both images around a static binary (docs/containers.md)
+	@exec tools/docker-build.sh all
+
+docker-run: ## run the agent image: takes in .env, works in ./workspace, prints the token and a curl line
+	@exec tools/docker-run.sh $(ARGS)
+
+test-images: ## both images, built and run by an engine started here (root, Debian)
+	@exec tools/test-images.sh
 
 test-chart: ## chart, Kustomize, DevSpace: rendered, checked, run under podman (docs/kubernetes.md)
 	@exec tools/test-chart.sh

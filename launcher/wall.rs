@@ -183,6 +183,15 @@ fn listen(port: u16, line: i32) -> isize {
     if socket < 0 {
         return socket;
     }
+    // In a container there were others before: their connections may linger, and the server may not yet have
+    // closed their listener.
+    const SOL_SOCKET: usize = 1;
+    const REUSE_ADDRESS: usize = 2;
+    const REUSE_PORT: usize = 15;
+    let yes = 1i32;
+    for option in [REUSE_ADDRESS, REUSE_PORT] {
+        sys!(SETSOCKOPT, socket, SOL_SOCKET, option, &raw const yes, 4);
+    }
     let [high, low] = port.to_be_bytes();
     let address: [u8; 16] = [AF_INET as u8, 0, high, low, 127, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0];
     let mut error = sys!(BIND, socket, address.as_ptr(), address.len());

@@ -6,7 +6,7 @@ mod served;
 pub use reach::Reach;
 pub use served::Agents;
 
-use crate::config::{self, AskPolicy, Config, DriverKind, Format, Input};
+use crate::config::{self, AskPolicy, BackendKind, Config, DriverKind, Format, Input};
 use crate::isolation::{Grants, Isolation, Places};
 use crate::skills;
 use crate::supervisor::{OWN_PROGRAM, Spec};
@@ -65,6 +65,8 @@ pub struct Agent {
     args: Vec<String>,
     env: Vec<(String, String)>,
     path: String,
+    /// Whether its program is that of an image, not of this machine.
+    contained: bool,
 }
 
 /// Why an agent cannot be run.
@@ -121,6 +123,7 @@ impl Agent {
             .get("PATH")
             .cloned()
             .unwrap_or_else(|| DEFAULT_PATH.to_owned());
+        let contained = config.isolation.backend == BackendKind::Container;
         let mut args = agent.args.clone();
         let program = match agent.driver {
             DriverKind::Demo => {
@@ -135,10 +138,14 @@ impl Agent {
                         return Err(Error::NoProgram(key.to_owned()));
                     }
                 };
-                find(wanted, &path).ok_or_else(|| Error::ProgramNotFound {
-                    agent: key.to_owned(),
-                    program: wanted.to_owned(),
-                })?
+                if contained {
+                    PathBuf::from(wanted)
+                } else {
+                    find(wanted, &path).ok_or_else(|| Error::ProgramNotFound {
+                        agent: key.to_owned(),
+                        program: wanted.to_owned(),
+                    })?
+                }
             }
         };
         let env = agent.env.select(environment);
@@ -177,14 +184,16 @@ impl Agent {
         let (skills, left_out) = skills::read(&found);
         notes.extend(left_out);
         let mut grants = Grants::default();
-        if agent.driver != DriverKind::Demo {
+        if agent.driver != DriverKind::Demo && !contained {
             grants.program(&program, &path);
             grants.path(&path, environment.get("HOME").map(Path::new));
             grants.arguments(&args);
         }
         grants.variables(&env);
-        if let Some(script) = workspaces.script() {
-            grants.read(script);
+        match workspaces.script() {
+            Some(script) if contained => grants.mount(script),
+            Some(script) => grants.read(script),
+            None => {}
         }
         Ok(Self {
             key: Arc::from(key),
@@ -201,6 +210,7 @@ impl Agent {
             args,
             env,
             path,
+            contained,
         })
     }
 
@@ -332,6 +342,11 @@ impl Agent {
         &self.program
     }
 
+    /// Whether its program is that of an image, not of this machine.
+    pub fn is_contained(&self) -> bool {
+        self.contained
+    }
+
     /// What isolation is in force for it.
     pub fn isolation(&self, isolation: &Isolation) -> Value {
         isolation.describe(self.workspaces.shared().is_some())
@@ -348,9 +363,17 @@ impl Agent {
         let mut env = self.environment(places);
         env.extend(launch.env.iter().cloned());
         self.add_own(&mut env, door);
+        let (mut program, mut args) = (launch.program.clone(), launch.args.clone());
+        if self.contained && self.config.driver != DriverKind::Demo && !program.contains('/') {
+            // Where the image has it is for its own PATH to say.
+            args.insert(
+                0,
+                std::mem::replace(&mut program, "/usr/bin/env".to_owned()),
+            );
+        }
         Spec {
-            program: launch.program.clone(),
-            args: launch.args.clone(),
+            program,
+            args,
             env,
             cwd: places.workspace.clone(),
         }
@@ -467,22 +490,33 @@ impl Agent {
 
     /// What every agent has; everything else is chosen.
     fn environment(&self, places: &Places) -> Vec<(String, String)> {
-        let mut path = self.path.clone();
+        let given = |wanted: &str| places.env.iter().find(|(name, _)| name == wanted);
+        let mut path = match given("PATH") {
+            Some((_, path)) => path.clone(),
+            None if self.contained => DEFAULT_PATH.to_owned(),
+            None => self.path.clone(),
+        };
         // The interpreter that it was installed with lies beside it.
         if matches!(self.config.driver, DriverKind::Claude | DriverKind::Acp)
             && let Some(beside) = self.program.parent()
+            && beside.is_absolute()
         {
             path = format!("{}:{path}", beside.display());
         }
-        [
+        let own = [
             ("PATH", path),
             ("TMPDIR", places.tmp.clone()),
             ("HOME", places.home.clone()),
             ("LANG", "C.UTF-8".to_owned()),
             ("TERM", "dumb".to_owned()),
         ]
-        .map(|(name, value)| (name.to_owned(), value))
-        .into()
+        .map(|(name, value)| (name.to_owned(), value));
+        let image = places.env.iter().filter(|(name, _)| {
+            // A name may stand there once: who reads it takes the first one or the last.
+            let is = |(other, _): &(String, String)| other == name;
+            !own.iter().any(is) && !self.env.iter().any(is) && !self.reach.env.iter().any(is)
+        });
+        image.cloned().chain(own.iter().cloned()).collect()
     }
 }
 

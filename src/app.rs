@@ -128,7 +128,6 @@ impl App {
         for agent in agents.iter() {
             agent.workspaces.check()?;
         }
-        let path = agent_environment.get("PATH").map_or("", String::as_str);
         let workspaces = &agents.default_one().workspaces;
         let stop = CancellationToken::new();
         let egress = way_out(&config);
@@ -143,12 +142,23 @@ impl App {
                     source,
                 })?,
         };
-        let isolation = isolation::choose(&config, &launcher, workspaces, path, port).await?;
+        let isolation =
+            isolation::choose(&config, &launcher, workspaces, &agent_environment, port).await?;
         for agent in agents.iter() {
             agent.check_wall(&isolation)?;
             notes.extend(agent.wall_note(&isolation));
         }
         notes.push(isolation.told());
+        let granted = &config.isolation;
+        for (key, paths) in [("read", &granted.read), ("write", &granted.write)] {
+            let missing = paths.iter().filter(|path| !path.exists());
+            notes.extend(missing.map(|path| {
+                format!(
+                    "`isolation.{key}` grants {}, which is not there",
+                    path.display()
+                )
+            }));
+        }
         let telemetry = Telemetry::new(&config).map_err(|source| Error::System {
             what: "cannot open a log",
             source,
@@ -285,6 +295,7 @@ impl Running {
         house.actors.close();
         let in_time = tokio::time::timeout(patience, async {
             house.actors.wait().await;
+            house.isolation.clear().await;
             house.egress.ended().await;
             background.wait().await;
             push.closed().await;

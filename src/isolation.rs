@@ -10,6 +10,7 @@
 mod attacks;
 mod bubblewrap;
 mod choose;
+mod container;
 mod filter;
 mod grants;
 mod groups;
@@ -21,15 +22,18 @@ mod wall;
 pub use crate::config::{BackendKind, Guarantee};
 pub use attacks::{ATTACKS, Attack};
 pub use choose::{Error, choose};
+pub use container::Room;
 pub use filter::Network;
 pub use grants::Grants;
 pub use groups::{Group, Groups};
 pub use probe::{Findings, Outcome, State};
 
+use crate::process::{self, Launcher, Prepared, Process};
 use crate::supervisor::{Confined, Spec};
 use crate::workspace::Folder;
 use serde_json::{Value, json};
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::Arc;
 
 /// The port of loopback behind which our proxy is, in a network of an agent's own.
@@ -44,6 +48,8 @@ pub struct Places {
     pub home: String,
     /// Its folder for temporary files.
     pub tmp: String,
+    /// Variables that are set for everything there.
+    pub env: Vec<(String, String)>,
 }
 
 /// What is to be put around one process.
@@ -73,7 +79,25 @@ pub trait Backend: Send + Sync {
     fn network(&self) -> Network;
     /// The same process, behind the wall.
     fn confine(&self, spec: Spec, around: &Around<'_>) -> Confined;
+
+    /// What a process is started in, where that is not this machine as it is; made where it is missing.
+    fn room<'a>(
+        &'a self,
+        host: &'a Launcher,
+        around: &'a Around<'_>,
+    ) -> Pending<'a, Result<Option<Room>, process::Error>> {
+        let _ = (host, around);
+        Box::pin(std::future::ready(Ok(None)))
+    }
+
+    /// Ends all that was kept for the next process of a session.
+    fn clear(&self) -> Pending<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
 }
+
+/// What takes time.
+type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// The wall that was chosen.
 #[derive(Clone)]
@@ -93,8 +117,36 @@ struct Inner {
 pub struct Walled {
     /// What to start.
     pub confined: Confined,
-    /// Its control group, to be kept as long as it lives.
-    pub group: Option<Group>,
+    /// What is to be kept as long as it lives.
+    pub held: Surroundings,
+}
+
+/// What is around a running process; given up with it.
+#[derive(Default)]
+pub struct Surroundings {
+    /// Its control group; what is left in it is killed.
+    _group: Option<Group>,
+    /// Its container, which others of its session may follow it in.
+    room: Option<Room>,
+}
+
+impl Walled {
+    /// Starts it, where it belongs: by `prepared` or `host`, or in its container.
+    ///
+    /// # Errors
+    ///
+    /// As [`Launcher::spawn`].
+    pub async fn start(
+        &self,
+        host: &Launcher,
+        prepared: Option<Prepared>,
+    ) -> Result<Process, process::Error> {
+        match (&self.held.room, prepared) {
+            (Some(room), _) => room.launcher().spawn(&self.confined).await,
+            (None, Some(prepared)) => prepared.start(&self.confined).await,
+            (None, None) => host.spawn(&self.confined).await,
+        }
+    }
 }
 
 impl Isolation {
@@ -130,8 +182,14 @@ impl Isolation {
     ///
     /// # Errors
     ///
-    /// When its control group cannot be made.
-    pub fn confine(&self, spec: Spec, folder: &Folder, grants: &Grants) -> std::io::Result<Walled> {
+    /// When its control group or its container cannot be made.
+    pub async fn confine(
+        &self,
+        host: &Launcher,
+        spec: Spec,
+        folder: &Folder,
+        grants: &Grants,
+    ) -> Result<Walled, process::Error> {
         let inner = &self.0;
         let group = inner.groups.as_ref().map(Groups::make).transpose()?;
         let grants = inner.common.with(grants);
@@ -143,10 +201,24 @@ impl Isolation {
             file: inner.file,
             port: inner.port,
         };
+        let room = inner.backend.room(host, &around).await?;
         Ok(Walled {
             confined: inner.backend.confine(spec, &around),
-            group,
+            held: Surroundings {
+                _group: group,
+                room,
+            },
         })
+    }
+
+    /// Whether processes are started beside the server, so that a supervisor can be prepared for them.
+    pub fn is_here(&self) -> bool {
+        self.backend() != BackendKind::Container
+    }
+
+    /// Ends all that is kept for the next process of a session.
+    pub async fn clear(&self) {
+        self.0.backend.clear().await;
     }
 
     /// All that was found out, for machines.

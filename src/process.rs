@@ -9,7 +9,7 @@ use crate::supervisor::{
     Report, Word,
 };
 use rustix::fs::{MemfdFlags, SealFlags, memfd_create};
-use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use rustix::pipe::{PipeFlags, pipe_with};
 use std::fs::File;
 use std::io::{self, IoSlice, Write as _};
@@ -21,9 +21,13 @@ use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::UnixStream;
 use tokio::net::unix::pipe::{Receiver, Sender};
+use tokio_util::sync::CancellationToken;
 
 /// How much of the last words of a program is told.
 const LAST_WORDS: u64 = 2048;
+
+/// How much is read of what a program prints.
+const PRINTED: u64 = 256 * 1024;
 
 /// Why a process could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -59,19 +63,23 @@ pub enum Error {
     Supervisor(#[from] io::Error),
 }
 
-/// Starts supervisors. One for the whole server.
+/// Starts supervisors: one for the whole server, and one in each container.
+#[derive(Clone)]
 pub struct Launcher {
-    orders: Mutex<Option<Arc<UnixStream>>>,
+    orders: Arc<Mutex<Option<Arc<UnixStream>>>>,
     pid: u32,
     program: Arc<OwnedFd>,
     own: Arc<OwnedFd>,
+    /// Cancelled when something that was started elsewhere may be left there; none for the launcher beside
+    /// the server, in whose place another one is started.
+    lost: Option<CancellationToken>,
 }
 
 /// A supervisor that waits to be told what to start.
 pub struct Prepared {
     program: Arc<OwnedFd>,
     own: Arc<OwnedFd>,
-    control: UnixStream,
+    control: Control,
     stdin: OwnedFd,
     stdout: OwnedFd,
     stderr: OwnedFd,
@@ -111,6 +119,8 @@ pub struct Control {
     filled: usize,
     /// The agent as it is seen from here, where the supervisor's own child is only what made its namespaces.
     inside: Option<Leader>,
+    /// To be told that something may be left, until it is known that nothing is.
+    lost: Option<CancellationToken>,
 }
 
 /// A process that is not our child's child alone, and leads its group.
@@ -141,11 +151,46 @@ impl Launcher {
         let program = program_in_memory()?;
         let (pid, orders) = Self::spawn_launcher(&program)?;
         Ok(Self {
-            orders: Mutex::new(Some(orders)),
+            orders: Arc::new(Mutex::new(Some(orders))),
             pid,
             program: Arc::new(program),
             own: Arc::new(File::open("/proc/self/exe")?.into()),
+            lost: None,
         })
+    }
+
+    /// A launcher that runs elsewhere and takes its orders over this socket. When it is gone it stays gone.
+    /// `lost` is cancelled when a process of it was given up without a word that its tree has ended.
+    pub fn elsewhere(&self, pid: u32, orders: UnixStream, lost: CancellationToken) -> Self {
+        Self {
+            orders: Arc::new(Mutex::new(Some(Arc::new(orders)))),
+            pid,
+            program: self.program.clone(),
+            own: self.own.clone(),
+            lost: Some(lost),
+        }
+    }
+
+    /// Whether nobody takes orders any more.
+    pub fn is_gone(&self) -> bool {
+        let orders = self.held();
+        let Some(orders) = &*orders else {
+            return true;
+        };
+        // A launcher says nothing, so there is nothing to read but the end.
+        let look = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        rustix::net::recv(&**orders, &mut [0u8; 1], look) != Err(rustix::io::Errno::AGAIN)
+    }
+
+    /// Takes its orders away, at which it ends. What it has started is ended by the control sockets.
+    pub fn dismiss(&self) {
+        self.held().take();
+    }
+
+    fn held(&self) -> std::sync::MutexGuard<'_, Option<Arc<UnixStream>>> {
+        self.orders
+            .lock()
+            .expect("no panic while the launcher's socket is held")
     }
 
     fn spawn_launcher(program: &OwnedFd) -> io::Result<(u32, Arc<UnixStream>)> {
@@ -170,12 +215,10 @@ impl Launcher {
     }
 
     fn orders(&self) -> io::Result<Arc<UnixStream>> {
-        let mut orders = self
-            .orders
-            .lock()
-            .expect("no panic while the launcher's socket is held");
+        let mut orders = self.held();
         match &*orders {
             Some(orders) => Ok(orders.clone()),
+            None if self.lost.is_some() => Err(io::ErrorKind::BrokenPipe.into()),
             None => {
                 let (_, fresh) = Self::spawn_launcher(&self.program)?;
                 *orders = Some(fresh.clone());
@@ -192,11 +235,8 @@ impl Launcher {
     pub async fn prepare(&self) -> io::Result<Prepared> {
         match self.try_prepare().await {
             // The launcher is gone (killed by hand, say): the next one serves as well.
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
-                self.orders
-                    .lock()
-                    .expect("no panic while the launcher's socket is held")
-                    .take();
+            Err(error) if self.lost.is_none() && error.kind() == io::ErrorKind::BrokenPipe => {
+                self.dismiss();
                 self.try_prepare().await
             }
             other => other,
@@ -243,7 +283,13 @@ impl Launcher {
         Ok(Prepared {
             program: self.program.clone(),
             own: self.own.clone(),
-            control: UnixStream::from_std(control)?,
+            control: Control {
+                socket: UnixStream::from_std(control)?,
+                partial: [0; Report::SIZE],
+                filled: 0,
+                inside: None,
+                lost: self.lost.clone(),
+            },
             stdin,
             stdout,
             stderr,
@@ -308,12 +354,14 @@ impl Prepared {
         let Self {
             program,
             own,
-            control: mut socket,
+            mut control,
             stdin,
             stdout,
             stderr,
         } = self;
         let Confined { spec, wall, inner } = confined;
+        // What the supervisor starts becomes the agent itself, or makes namespaces and has it as a child.
+        let relayed = spec.program != LAUNCHER_PROGRAM;
         let mut line = inner.as_ref().map(|_| line::Line::new()).transpose()?;
         let mut along: Vec<BorrowedFd<'_>> = Vec::new();
         if let Some(line) = &line {
@@ -353,24 +401,20 @@ impl Prepared {
         let sent = if along.is_empty() {
             0
         } else {
-            line::send_with(&socket, &bytes, &along).await?
+            line::send_with(&control.socket, &bytes, &along).await?
         };
-        socket.write_all(&bytes[sent..]).await?;
-        let mut control = Control {
-            socket,
-            partial: [0; Report::SIZE],
-            filled: 0,
-            inside: None,
-        };
+        control.socket.write_all(&bytes[sent..]).await?;
         let mut pid = match control.report().await? {
             Some(Report::Started(pid)) => pid,
             Some(Report::NotStarted(0, number)) if inner.is_some() => {
+                control.lost = None;
                 return Err(Error::NotStarted {
                     program: spec.program,
                     source: io::Error::from_raw_os_error(number),
                 });
             }
             Some(Report::NotStarted(part, number)) => {
+                control.lost = None;
                 return Err(not_started(part, io::Error::from_raw_os_error(number)));
             }
             Some(
@@ -388,10 +432,12 @@ impl Prepared {
             match line.enter(inner).await? {
                 line::Entered::Yes { leader, handed } => {
                     pid = leader.pid.as_raw_nonzero().get();
-                    control.inside = Some(leader);
+                    control.inside = relayed.then_some(leader);
                     listener = handed;
                 }
                 line::Entered::No(part, number) => {
+                    // It ends by itself, and has started nothing.
+                    control.lost = None;
                     return Err(not_started(part, io::Error::from_raw_os_error(number)));
                 }
                 line::Entered::Never => {
@@ -413,12 +459,31 @@ impl Prepared {
     }
 }
 
+impl Process {
+    /// What it prints until its end, as far as that is short.
+    pub async fn printed(&mut self) -> String {
+        let printed = read_all(&mut self.stdout, PRINTED).await;
+        String::from_utf8_lossy(&printed).into_owned()
+    }
+
+    /// What it wrote to standard error, in a line, once it has ended.
+    pub async fn last_words(&mut self) -> String {
+        last_words(&mut self.stderr).await
+    }
+}
+
+/// The beginning of what comes through a pipe.
+async fn read_all(pipe: &mut Receiver, most: u64) -> Vec<u8> {
+    let mut words = Vec::new();
+    let mut pipe = pipe.take(most);
+    let read = pipe.read_to_end(&mut words);
+    let _ = tokio::time::timeout(KILL_DEADLINE, read).await;
+    words
+}
+
 /// What a program that has ended wrote last, in a line.
 async fn last_words(stderr: &mut Receiver) -> String {
-    let mut words = Vec::new();
-    let mut stderr = stderr.take(LAST_WORDS);
-    let read = stderr.read_to_end(&mut words);
-    let _ = tokio::time::timeout(KILL_DEADLINE, read).await;
+    let words = read_all(stderr, LAST_WORDS).await;
     let words = String::from_utf8_lossy(&words);
     let words = words.trim();
     if words.is_empty() {
@@ -458,6 +523,14 @@ impl Leader {
     }
 }
 
+impl Drop for Control {
+    fn drop(&mut self) {
+        if let Some(lost) = &self.lost {
+            lost.cancel();
+        }
+    }
+}
+
 impl Control {
     /// The next report; none when the supervisor is gone. Cancel-safe.
     async fn report(&mut self) -> io::Result<Option<Report>> {
@@ -468,7 +541,16 @@ impl Control {
             }
         }
         self.filled = 0;
-        Ok(Report::decode(self.partial))
+        Ok(self.decoded())
+    }
+
+    /// The report that is whole.
+    fn decoded(&mut self) -> Option<Report> {
+        let report = Report::decode(self.partial);
+        if let Some(Report::Exited(_) | Report::Signaled(_)) = report {
+            self.lost = None;
+        }
+        report
     }
 
     /// How the agent ended, if that is known by now.
@@ -482,7 +564,7 @@ impl Control {
             return None;
         }
         self.filled = 0;
-        match Report::decode(self.partial) {
+        match self.decoded() {
             Some(Report::Exited(code)) => Some(self.exited(code)),
             Some(Report::Signaled(signal)) => Some(Ended::Signal(signal)),
             Some(Report::Survivors(_)) => Some(Ended::Unclear),
@@ -656,6 +738,27 @@ pub(crate) mod tests {
             tokio::task::yield_now().await;
         }
         assert_eq!(children(), "");
+    }
+
+    #[tokio::test]
+    async fn who_ends_its_supervisor_is_told_to_those_who_look_after_where_it_runs() {
+        let here = Launcher::start().unwrap();
+        let lost = CancellationToken::new();
+        let launcher = Launcher {
+            lost: Some(lost.clone()),
+            ..here
+        };
+        let mut process = launcher.spawn(&shell("exit 3")).await.unwrap();
+        assert_eq!(process.control.ended().await, Ended::Code(3));
+        drop(process);
+        assert!(!lost.is_cancelled());
+        let mut process = launcher
+            .spawn(&shell("kill -9 $PPID; exec sleep 600"))
+            .await
+            .unwrap();
+        assert_eq!(process.control.ended().await, Ended::Unclear);
+        drop(process);
+        assert!(lost.is_cancelled());
     }
 
     #[tokio::test]

@@ -107,7 +107,6 @@ impl House {
              state_dir: {folder}/state\n\
              workspace: {{path: {folder}/workspace}}\n\
              audit: {folder}/audit.jsonl\n\
-             isolation: {{backend: none}}\n\
              limits: {{rate: 0, connections: 4096}}\n\
              processes: {{max: 1200, queue: 10000}}\n\
              sessions: {{retention: {{count: 1000000}}}}\n\

@@ -1,7 +1,7 @@
 //! Which agents are served: the default one at the root, and those that the file declares by their names.
 
 use super::{Agent, DEFAULT_PATH, Error, credential, find, login_advice};
-use crate::config::{self, Config, Workspace, WorkspaceMode};
+use crate::config::{self, BackendKind, Config, Workspace, WorkspaceMode};
 use crate::workspace::Workspaces;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -110,7 +110,13 @@ fn the_default(
     let program = claude
         .and_then(|agent| agent.program.as_deref())
         .unwrap_or("claude");
-    let found = find(program, path);
+    let contained = config.isolation.backend == BackendKind::Container;
+    let found = if contained {
+        // It is the image's, and nobody else's to look for.
+        Some(PathBuf::from(program))
+    } else {
+        find(program, path)
+    };
     let credential = claude.and_then(|agent| credential(agent, environment));
     let reason = match (&found, &credential) {
         (Some(program), Some(credential)) => {
@@ -118,11 +124,17 @@ fn the_default(
             agent.notes.insert(
                 0,
                 format!(
-                    "agent: Claude Code ({}), because it is installed and {credential} is set",
-                    program.display()
+                    "agent: Claude Code ({}{}), because {}{credential} is set",
+                    program.display(),
+                    if contained { " in the image" } else { "" },
+                    if contained { "" } else { "it is installed and " },
                 ),
             );
             return Ok(agent);
+        }
+        (Some(_), None) if contained => {
+            "no credential is set. Set ANTHROPIC_API_KEY (in the environment or in .env) to serve Claude Code"
+                .to_owned()
         }
         (Some(_), None) => format!(
             "Claude Code is installed, but no credential is set.{} Set ANTHROPIC_API_KEY (in the environment \

@@ -134,9 +134,8 @@ async fn examine(loaded: &Loaded, cwd: &Path, report: &mut Report) -> Result<Val
     match launcher {
         Ok(launcher) => {
             if let Ok(agents) = &agents {
-                let path = loaded.agent_environment.get("PATH");
-                let path = path.map_or("", String::as_str);
-                findings = isolation(config, &launcher, agents, path, report).await;
+                let environment = &loaded.agent_environment;
+                findings = isolation(config, &launcher, agents, environment, report).await;
             }
             tree(&launcher, report).await;
         }
@@ -177,6 +176,12 @@ async fn program(
         return report.good(
             "program",
             format!("this one, {}", env!("CARGO_PKG_VERSION")),
+        );
+    }
+    if agent.is_contained() {
+        return report.note(
+            "program",
+            format!("{path}, in the image; it is not started before the first turn"),
         );
     }
     let passed = ["PATH", "HOME", "LANG"];
@@ -273,12 +278,12 @@ async fn isolation(
     config: &Config,
     launcher: &Launcher,
     agents: &Agents,
-    path: &str,
+    environment: &BTreeMap<String, String>,
     report: &mut Report,
 ) -> Value {
     let workspaces = &agents.default_one().workspaces;
     // Nothing listens there; the attacks need to know only that it is the one open port.
-    let chosen = choose(config, launcher, workspaces, path, UNUSED_PORT).await;
+    let chosen = choose(config, launcher, workspaces, environment, UNUSED_PORT).await;
     match chosen {
         Ok(isolation) => {
             if isolation.is_walled() {

@@ -143,7 +143,7 @@ fn announce(app: &App) {
         // A terminal is the operator's; what else keeps these lines, a journal say, is read by others too.
         Some(Token::Kept(token)) if std::io::stderr().is_terminal() => eprintln!("  TOKEN={token}"),
         Some(Token::Kept(_)) => {
-            eprintln!("pilothouse: the token is the one kept in the state folder")
+            eprintln!("pilothouse: the token is the one kept in the state folder");
         }
         Some(Token::Configured(_)) => eprintln!("pilothouse: the token is the configured one"),
     }

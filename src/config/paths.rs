@@ -48,6 +48,12 @@ pub(super) fn make_absolute(
     if let Some(path) = &mut config.card.signing.key {
         absolute("card.signing.key", path)?;
     }
+    for path in &mut config.isolation.read {
+        absolute("isolation.read", path)?;
+    }
+    for path in &mut config.isolation.write {
+        absolute("isolation.write", path)?;
+    }
     for (name, agent) in &mut config.agents {
         let one = [
             ("defaults_dir", agent.defaults_dir.as_mut()),

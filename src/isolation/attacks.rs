@@ -289,7 +289,7 @@ pub const ATTACKS: &[Attack] = &[
     on(
         Guarantee::FsWrite,
         "files.usr",
-        "open a program in `/usr` to write to it",
+        "open a file of the system in `/usr` to write to it",
     ),
     on(
         Guarantee::FsRead,

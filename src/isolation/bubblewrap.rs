@@ -167,6 +167,7 @@ impl Backend for Bubblewrap {
             workspace: WORKSPACE.to_owned(),
             home: HOME.to_owned(),
             tmp: "/tmp".to_owned(),
+            env: Vec::new(),
         }
     }
 

@@ -1,15 +1,17 @@
 //! Which wall: the strongest that gives what is required; if there is none, what is missing and why.
 
 use super::bubblewrap::Bubblewrap;
+use super::container::Containers;
 use super::landlock::Landlock;
 use super::none::NoWall;
-use super::probe::Probe;
+use super::probe::{Limited, Probe};
 use super::{Backend, BackendKind, Findings, Grants, Groups, Guarantee, Inner, Isolation};
 use crate::config::{self, Bytes, Config};
 use crate::process::{Ended, Launcher};
 use crate::supervisor::{ABI, Confined, LAUNCHER_PROGRAM, Spec};
 use crate::workspace::Workspaces;
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -55,7 +57,7 @@ pub async fn choose(
     config: &Config,
     launcher: &Launcher,
     workspaces: &Workspaces,
-    path: &str,
+    environment: &BTreeMap<String, String>,
     port: u16,
 ) -> Result<Isolation, Error> {
     let wanted = &config.isolation;
@@ -72,12 +74,21 @@ pub async fn choose(
         BackendKind::None if by_default => &[],
         _ => &wanted.require,
     };
-    let groups = Groups::find(&wanted.limits, launcher.pid());
-    let common = Grants::configured(&wanted.read, &wanted.write);
+    let in_container = wanted.backend == BackendKind::Container;
+    let groups = if in_container {
+        Err("the engine makes the control groups".to_owned())
+    } else {
+        Groups::find(&wanted.limits, launcher.pid())
+    };
+    let common = if in_container {
+        Grants::mounted(&wanted.read, &wanted.write)
+    } else {
+        Grants::configured(&wanted.read, &wanted.write)
+    };
     let landlock = version(launcher).await;
     let (mut refused, mut found) = (Vec::new(), Vec::new());
     for &kind in kinds {
-        let candidate = match make(kind, config, path, landlock) {
+        let candidate = match make(kind, config, environment, launcher, landlock).await {
             Ok(backend) => {
                 let probe = Probe {
                     backend: &*backend,
@@ -85,11 +96,17 @@ pub async fn choose(
                     workspaces,
                     state: &config.state_dir,
                     grants: &common,
-                    groups: groups.as_ref().map_err(String::as_str),
+                    groups: match (&groups, in_container) {
+                        (Ok(groups), _) => Limited::Here(groups),
+                        (Err(_), true) => Limited::ByEngine,
+                        (Err(why), false) => Limited::No(why),
+                    },
                     limits: &wanted.limits,
                     port,
                 };
-                match probe.run().await {
+                let found = probe.run().await;
+                backend.clear().await;
+                match found {
                     Ok(findings) => Ok(Candidate { backend, findings }),
                     Err(failed) => Err(advise(kind, &failed.to_string())),
                 }
@@ -133,10 +150,11 @@ pub async fn choose(
     })
 }
 
-fn make(
+async fn make(
     kind: BackendKind,
     config: &Config,
-    path: &str,
+    environment: &BTreeMap<String, String>,
+    launcher: &Launcher,
     landlock: u32,
 ) -> Result<Box<dyn Backend>, String> {
     match kind {
@@ -148,6 +166,7 @@ fn make(
         ),
         BackendKind::Landlock => Ok(Box::new(Landlock::new(landlock))),
         BackendKind::Bubblewrap => {
+            let path = environment.get("PATH").map_or("", String::as_str);
             let program = find_bwrap(path).ok_or(
                 "the program `bwrap` is not there; install the package bubblewrap (0.8 or newer)",
             )?;
@@ -156,9 +175,10 @@ fn make(
                 .map_err(|error| format!("cannot write {}: {error}", folder.display()))?;
             Ok(Box::new(backend))
         }
-        BackendKind::Container => Err(
-            "the backend `container` is not part of this version".to_owned(),
-        ),
+        BackendKind::Container => {
+            let backend = Containers::new(config, environment, launcher).await?;
+            Ok(Box::new(backend))
+        }
     }
 }
 
@@ -170,7 +190,7 @@ fn find_bwrap(path: &str) -> Option<PathBuf> {
 }
 
 /// The version of Landlock, told by a program that asks the kernel.
-async fn version(launcher: &Launcher) -> u32 {
+pub(super) async fn version(launcher: &Launcher) -> u32 {
     let spec = Spec {
         program: LAUNCHER_PROGRAM.to_owned(),
         args: vec![ABI.to_owned()],

@@ -104,6 +104,22 @@ impl Grants {
         grants
     }
 
+    /// The same for a root of another machine's, where nothing is there by itself.
+    pub(super) fn mounted(read: &[PathBuf], write: &[PathBuf]) -> Self {
+        let mut grants = Self::configured(&[], write);
+        for path in read {
+            grants.mount(path);
+        }
+        grants
+    }
+
+    /// A file or folder, if it is there: also one of the system's, which an image does not have.
+    pub fn mount(&mut self, path: &Path) {
+        if path.is_absolute() && path.exists() {
+            self.read.insert(path.to_owned());
+        }
+    }
+
     /// A file or folder, if it is there and not the system's anyway.
     pub fn read(&mut self, path: &Path) {
         if path.is_absolute() && !is_system(path) && path.exists() {

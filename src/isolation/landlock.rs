@@ -57,6 +57,7 @@ impl Backend for Landlock {
             workspace: folder.workspace_text(),
             home: folder.home_text(),
             tmp: folder.home_text(),
+            env: Vec::new(),
         }
     }
 

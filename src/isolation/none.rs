@@ -21,6 +21,7 @@ impl Backend for NoWall {
             workspace: folder.workspace_text(),
             home: folder.home_text(),
             tmp: folder.home_text(),
+            env: Vec::new(),
         }
     }
 

@@ -6,7 +6,7 @@
 //! machine.
 
 use super::attacks::ATTACKS;
-use super::{Around, Backend, Grants, Group, Groups, Network};
+use super::{Around, Backend, Grants, Group, Groups, Network, Surroundings, Walled};
 use crate::config::{BackendKind, Bytes, Guarantee, SessionLimits};
 use crate::process::{self, Ended, Launcher, Process};
 use crate::supervisor::{ATTACK, Confined, LAUNCHER_PROGRAM, Spec, Word};
@@ -150,9 +150,19 @@ pub(super) struct Probe<'a> {
     /// Where canary files may be put: the folder of the server's state.
     pub(super) state: &'a Path,
     pub(super) grants: &'a Grants,
-    pub(super) groups: Result<&'a Groups, &'a str>,
+    pub(super) groups: Limited<'a>,
     pub(super) limits: &'a SessionLimits,
     pub(super) port: u16,
+}
+
+/// Who limits processes and memory.
+pub(super) enum Limited<'a> {
+    /// Control groups that were delegated to the server.
+    Here(&'a Groups),
+    /// The container engine.
+    ByEngine,
+    /// Nobody, and why.
+    No(&'a str),
 }
 
 /// The canaries; gone when dropped.
@@ -402,11 +412,11 @@ impl Probe<'_> {
         };
         states.insert(Guarantee::Disk, disk);
         let (pids, memory) = match self.groups {
-            Err(why) => (
+            Limited::No(why) => (
                 State::Missing(why.to_owned()),
                 State::Missing(why.to_owned()),
             ),
-            Ok(_) => (
+            Limited::Here(_) | Limited::ByEngine => (
                 match self.limits.pids {
                     None => State::Missing("`isolation.limits.pids` is not set".to_owned()),
                     Some(most) if most >= BOMB => State::Missing(format!(
@@ -466,8 +476,11 @@ impl Probe<'_> {
         &self,
         args: Vec<String>,
         session: &Session<'_>,
-    ) -> Result<(Process, Option<Group>), Failed> {
-        let group = self.groups.ok().map(Groups::make).transpose()?;
+    ) -> Result<(Process, Surroundings), Failed> {
+        let group = match self.groups {
+            Limited::Here(groups) => Some(groups.make()?),
+            Limited::ByEngine | Limited::No(_) => None,
+        };
         let around = Around {
             folder: &session.folder,
             grants: self.grants,
@@ -478,9 +491,16 @@ impl Probe<'_> {
         };
         let places = self.backend.places(&session.folder);
         let spec = program(args, places.workspace);
-        let confined = self.backend.confine(spec, &around);
-        let process = self.launcher.spawn(&confined).await?;
-        Ok((process, group))
+        let room = self.backend.room(self.launcher, &around).await?;
+        let walled = Walled {
+            confined: self.backend.confine(spec, &around),
+            held: Surroundings {
+                _group: group,
+                room,
+            },
+        };
+        let process = walled.start(self.launcher, None).await?;
+        Ok((process, walled.held))
     }
 }
 

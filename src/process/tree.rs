@@ -78,6 +78,11 @@ fn began_since(agent: i32, since: Moment) -> Vec<i32> {
         .collect()
 }
 
+/// When a process began, in the ticks of its machine; none when it is gone.
+pub fn began(pid: i32) -> Option<i64> {
+    read(pid).map(|process| process.began.0)
+}
+
 fn all() -> HashMap<i32, Process> {
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());

@@ -165,6 +165,7 @@ fn outside(folder: &Folder) -> Places {
         workspace: folder.workspace_text(),
         home: folder.home_text(),
         tmp: folder.home_text(),
+        env: Vec::new(),
     }
 }
 
@@ -209,7 +210,9 @@ impl Actor {
         if soon {
             // The task is being stored at this moment; its folders and its supervisor are made meanwhile.
             self.folder = self.agent.workspaces.folder(&self.session.id).ok();
-            self.prepared = self.house.launcher.prepare().await.ok();
+            if self.house.isolation.is_here() {
+                self.prepared = self.house.launcher.prepare().await.ok();
+            }
         }
         loop {
             let heard = if self.running.is_some() && !self.inbox.has_turns() {

@@ -3,7 +3,7 @@
 use super::House;
 use crate::agent::Agent;
 use crate::egress::{Counted, Pass, Policy, Refusal};
-use crate::isolation::{Group, Places};
+use crate::isolation::{Places, Surroundings};
 use crate::process::{self, Prepared, Process};
 use crate::supervisor::Spec;
 use crate::workspace::Folder;
@@ -15,8 +15,7 @@ pub(super) struct Held {
     pass: Option<Pass>,
     /// What its answers had cost when that was asked for last.
     counted: Counted,
-    /// Its control group; what is left in it is killed.
-    _group: Option<Group>,
+    _surroundings: Surroundings,
 }
 
 /// How a process gets out, as its environment says it; none without a wall.
@@ -64,11 +63,10 @@ pub(super) async fn start(
         .then(|| house.egress.pass(policy.clone()));
     let door = pass.as_ref().map(|pass| pass.env(isolation.proxy_port()));
     let spec = spec(&isolation.places(folder), door);
-    let walled = isolation.confine(spec, folder, &agent.grants)?;
-    let mut process = match prepared {
-        Some(prepared) => prepared.start(&walled.confined).await?,
-        None => house.launcher.spawn(&walled.confined).await?,
-    };
+    let walled = isolation
+        .confine(&house.launcher, spec, folder, &agent.grants)
+        .await?;
+    let mut process = walled.start(&house.launcher, prepared).await?;
     if let (Some(listener), Some(pass)) = (process.listener.take(), &pass) {
         listener.set_nonblocking(true)?;
         pass.serve(tokio::net::TcpListener::from_std(listener)?);
@@ -76,7 +74,7 @@ pub(super) async fn start(
     let held = Held {
         pass,
         counted: Counted::default(),
-        _group: walled.group,
+        _surroundings: walled.held,
     };
     Ok((process, held))
 }

@@ -34,6 +34,7 @@ mod cancel;
 mod cards;
 mod claude;
 mod cli_asks;
+mod containers;
 mod contexts;
 mod environment;
 mod examples;

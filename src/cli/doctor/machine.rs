@@ -7,7 +7,7 @@ use crate::cli::local::{address, configured};
 use crate::cli::report::Report;
 use crate::config::Config;
 use crate::process::{Ended, Launcher, Process};
-use crate::supervisor::{Spec, Word};
+use crate::supervisor::{ATTACK, LAUNCHER_PROGRAM, Spec, Word};
 use rusqlite::{Connection, OpenFlags};
 use serde_json::Value;
 use std::io;
@@ -146,36 +146,48 @@ pub(super) async fn port(config: &Config, report: &mut Report) -> Result<(), Fai
     Ok(())
 }
 
-/// Whether a process can be started, and is gone with all it started.
+/// Whether a process can be started, and is gone with all it started: daemons and what left its group.
 pub(super) async fn tree(launcher: &Launcher, report: &mut Report) {
     let spec = Spec {
-        program: "/bin/sh".to_owned(),
-        args: vec!["-c".to_owned(), "sleep 60 & echo $!; sleep 60".to_owned()],
-        env: vec![("PATH".to_owned(), "/usr/local/bin:/usr/bin:/bin".to_owned())],
+        program: LAUNCHER_PROGRAM.to_owned(),
+        args: [ATTACK, "survive"].map(ToOwned::to_owned).to_vec(),
+        env: Vec::new(),
         cwd: "/".to_owned(),
     };
     let fix = "give the server its own PID namespace (a container), or report this";
     let mut process = match launcher.spawn(&spec.into()).await {
         Ok(process) => process,
         Err(error) => {
-            return report.bad("launcher", error.to_string(), "let `/bin/sh` be executed");
+            return report.bad(
+                "launcher",
+                error.to_string(),
+                "let this program be executed",
+            );
         }
     };
-    let mut pid = [0; 16];
-    let heard = tokio::time::timeout(PATIENCE, process.stdout.read(&mut pid)).await;
-    let child = heard
-        .ok()
-        .and_then(Result::ok)
-        .and_then(|size| std::str::from_utf8(&pid[..size]).ok()?.trim().parse().ok());
+    // Their numbers in a line, and then that all of them are there.
+    let mut said = Vec::new();
+    let hear = async {
+        while !said.ends_with(b"ready\n") {
+            match process.stdout.read_u8().await {
+                Ok(byte) => said.push(byte),
+                Err(_) => break,
+            }
+        }
+    };
+    let _ = tokio::time::timeout(PATIENCE, hear).await;
+    let said = String::from_utf8_lossy(&said).into_owned();
+    let pids: Vec<_> = said
+        .split_whitespace()
+        .filter_map(|word| rustix::process::Pid::from_raw(word.parse().ok()?))
+        .collect();
     let ended = end(process).await;
-    let left = child
-        .and_then(rustix::process::Pid::from_raw)
-        .is_some_and(|child| rustix::process::test_kill_process(child).is_ok());
-    match (ended, child) {
-        (true, Some(_)) if !left => {
+    let lives = |pid: &rustix::process::Pid| rustix::process::test_kill_process(*pid).is_ok();
+    match (ended, pids.is_empty()) {
+        (true, false) if !pids.iter().any(lives) => {
             report.good("launcher", "starts a process and ends its whole tree");
         }
-        (true, None) => report.bad("launcher", "the process said nothing", fix),
+        (true, true) => report.bad("launcher", "the process said nothing", fix),
         _ => report.bad("launcher", "a process survived its end", fix),
     }
 }

@@ -40,6 +40,18 @@ impl Folder {
 }
 
 #[test]
+fn what_agents_are_granted_is_meant_from_home_or_from_the_working_directory() {
+    let folder = Folder::with([(
+        "pilothouse.yaml",
+        "isolation: {read: [~/.cargo, tools], write: [/srv/cache]}\n",
+    )]);
+    let isolation = folder.load([]).config.isolation;
+    let here = folder.0.path().join("tools");
+    assert_eq!(isolation.read, [Path::new("/home/me/.cargo"), &here]);
+    assert_eq!(isolation.write, [Path::new("/srv/cache")]);
+}
+
+#[test]
 fn each_layer_wins_over_the_one_before_it_and_is_remembered() {
     let folder = Folder::with([
         (

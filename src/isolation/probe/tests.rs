@@ -1,5 +1,6 @@
 //! The attacks are real: where there is no wall, those that need one to be stopped succeed.
 
+use super::super::landlock::Landlock;
 use super::super::none::NoWall;
 use super::*;
 use crate::config::{self, Config, DriverKind};
@@ -31,30 +32,55 @@ const REAL_FOR_ROOT: &[&str] = &[
     "privileges.setuid", "raw.socket", "kernel.reboot",
 ];
 
+/// What a probe needs, in folders of its own.
+struct Room {
+    root: tempfile::TempDir,
+    launcher: Launcher,
+    workspaces: Workspaces,
+    grants: Grants,
+    limits: SessionLimits,
+}
+
+impl Room {
+    fn new() -> Self {
+        let root = tempfile::tempdir().unwrap();
+        let config = Config {
+            state_dir: root.path().join("state"),
+            ..Config::default()
+        };
+        let agent = config::Agent::of(DriverKind::Command);
+        let workspaces = Workspaces::new(&config, root.path(), &agent, &config.workspace).unwrap();
+        Self {
+            launcher: Launcher::start().unwrap(),
+            workspaces,
+            grants: Grants::default(),
+            limits: SessionLimits::default(),
+            root,
+        }
+    }
+
+    fn probe<'a>(&'a self, backend: &'a dyn Backend) -> Probe<'a> {
+        Probe {
+            backend,
+            launcher: &self.launcher,
+            workspaces: &self.workspaces,
+            state: self.root.path(),
+            grants: &self.grants,
+            groups: Limited::No("not asked for"),
+            limits: &self.limits,
+            port: 1,
+        }
+    }
+}
+
 async fn unconfined() -> Vec<Outcome> {
-    let root = tempfile::tempdir().unwrap();
-    let launcher = Launcher::start().unwrap();
-    let config = Config {
-        state_dir: root.path().join("state"),
-        ..Config::default()
-    };
-    let agent = config::Agent::of(DriverKind::Command);
-    let workspaces = Workspaces::new(&config, root.path(), &agent, &config.workspace).unwrap();
-    let grants = Grants::default();
-    let limits = SessionLimits::default();
-    let probe = Probe {
-        backend: &NoWall,
-        launcher: &launcher,
-        workspaces: &workspaces,
-        state: root.path(),
-        grants: &grants,
-        groups: Err("not asked for"),
-        limits: &limits,
-        port: 0,
-    };
-    let canaries = Canaries::new(root.path()).unwrap();
-    let session = Session::new(&workspaces).unwrap();
-    probe.aimed(&canaries, &session).await.unwrap()
+    let room = Room::new();
+    let canaries = Canaries::new(room.root.path()).unwrap();
+    let session = Session::new(&room.workspaces).unwrap();
+    room.probe(&NoWall)
+        .aimed(&canaries, &session)
+        .await
+        .unwrap()
 }
 
 #[tokio::test]
@@ -72,4 +98,29 @@ async fn without_a_wall_the_attacks_succeed() {
     let all = REAL.iter().chain(for_root);
     let stopped: Vec<_> = all.filter(|name| !succeeds(name)).collect();
     assert!(stopped.is_empty(), "{stopped:?} in {outcomes:#?}");
+}
+
+#[tokio::test]
+async fn an_older_landlock_gives_less_and_the_probe_finds_out() {
+    let room = Room::new();
+    let mut lacks = String::new();
+    for version in 1..=7 {
+        // This kernel is asked for no more than that version knows.
+        let findings = room.probe(&Landlock::new(version)).run().await.unwrap();
+        let limits = [Guarantee::Pids, Guarantee::Memory];
+        let missing = Guarantee::ALL
+            .into_iter()
+            .filter(|one| !limits.contains(one) && !findings.holds(*one));
+        let missing: Vec<&str> = missing.map(Guarantee::as_str).collect();
+        lacks.push_str(&format!("{version}: {}\n", missing.join(", ")));
+    }
+    insta::assert_snapshot!(lacks, @r"
+    1: fs.write, peer-sessions, processes, net.egress, net.loopback
+    2: fs.write, peer-sessions, processes, net.egress, net.loopback
+    3: peer-sessions, processes, net.egress, net.loopback
+    4: peer-sessions, processes
+    5: peer-sessions, processes
+    6: processes
+    7: processes
+    ");
 }

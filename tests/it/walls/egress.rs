@@ -6,11 +6,13 @@ use super::{WALLS, Wall};
 use crate::building::Builder;
 use crate::http::Event;
 use crate::reading::{answer, message, message_in, state};
-use crate::world::World;
+use crate::world::{PATIENCE, World};
 use serde_json::{Value, json};
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 /// `via HOST:PORT [PROXY]`: asks for `http://HOST:PORT/` through the proxy and says what is answered.
 pub(super) const VIA: &str = r#"
@@ -47,26 +49,36 @@ impl Canary {
         }
     }
 
-    /// Answers the next one who asks, while this is done.
+    /// Answers one who asks while this is done.
     pub(super) fn answers<T>(&self, done: impl FnOnce() -> T) -> T {
-        self.0.set_nonblocking(false).unwrap();
-        let told = std::thread::scope(|scope| {
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
             scope.spawn(|| {
-                let (mut socket, _) = self.0.accept().unwrap();
-                let mut head = Vec::new();
-                while !head.ends_with(b"\r\n\r\n") {
-                    let mut byte = [0];
-                    socket.read_exact(&mut byte).unwrap();
-                    head.push(byte[0]);
+                while !over.load(Ordering::Relaxed) {
+                    match self.0.accept() {
+                        Ok((socket, _)) => return answer_one(socket),
+                        Err(_) => std::thread::sleep(Duration::from_millis(2)),
+                    }
                 }
-                let reply = "HTTP/1.1 200 OK\r\nContent-Length: 11\r\nConnection: close\r\n\r\nthe canary\n";
-                socket.write_all(reply.as_bytes()).unwrap();
             });
-            done()
-        });
-        self.0.set_nonblocking(true).unwrap();
-        told
+            let told = done();
+            over.store(true, Ordering::Relaxed);
+            told
+        })
     }
+}
+
+fn answer_one(mut socket: TcpStream) {
+    socket.set_nonblocking(false).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        socket.read_exact(&mut byte).unwrap();
+        head.push(byte[0]);
+    }
+    let reply = "HTTP/1.1 200 OK\r\nContent-Length: 11\r\nConnection: close\r\n\r\nthe canary\n";
+    socket.write_all(reply.as_bytes()).unwrap();
 }
 
 fn described(wall: Wall, egress: Value) -> Builder {

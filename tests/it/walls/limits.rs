@@ -40,10 +40,9 @@ fn inside_of_bubblewrap_tmp_is_as_large_as_it_is_configured() {
 #[test]
 fn inside_of_bubblewrap_each_process_has_a_tmp_of_its_own() {
     let world = Wall::Bubblewrap.shell().start();
-    world.send(message_in("one", "echo secret > /tmp/note"));
-    assert_eq!(
-        answer(&world.send(message_in("one", "ls /tmp/note || echo gone"))),
-        "gone\n"
-    );
-    assert!(!std::path::Path::new("/tmp/note").exists());
+    let note = format!("/tmp/note-{}", uuid::Uuid::new_v4());
+    world.send(message_in("one", &format!("echo secret > {note}")));
+    let looks = format!("ls {note} || echo gone");
+    assert_eq!(answer(&world.send(message_in("one", &looks))), "gone\n");
+    assert!(!std::path::Path::new(&note).exists());
 }

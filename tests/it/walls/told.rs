@@ -46,7 +46,7 @@ fn both_cards_say_what_is_in_force() {
 
 #[test]
 fn that_there_is_no_wall_is_on_the_card_for_known_callers_alone() {
-    let world = crate::world::World::start();
+    let world = World::start();
     let public = world.get("/.well-known/agent-card.json", &[]).text();
     assert!(!public.contains("urn:pilothouse:isolation"), "{public}");
     let extended = world.rpc("GetExtendedAgentCard", json!({}));
