@@ -3,7 +3,7 @@ CARGO ?= cargo
 BIN   := target/release/pilothouse
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev dev-safe test test-fast test-claude test-agents test-containers docker-build docker-run test-images test-chart test-vm test-systemd test-install conformance check bench fmt clean
+.PHONY: help run dev dev-safe test test-fast test-claude test-agents test-containers docker-build docker-run test-images test-chart test-vm test-systemd test-install test-docs test-examples conformance check bench fmt clean
 
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -36,6 +36,12 @@ test-agents: ## every agent that has a preset, with a scripted model; prints the
 
 test-containers: ## the container backend, with Docker and Podman engines of its own (ENGINE=docker|podman for one)
 	@exec tools/test-containers.sh $(ENGINE)
+
+test-docs: ## the commands, outputs, settings and links of all pages (half a minute)
+	@exec tests/docs/test.sh
+
+test-examples: ## the examples, as far as one machine without a network can (half a minute)
+	@exec tests/examples/test.sh
 
 conformance: ## a public conformance kit: TCK=CHECKOUT PYTHON=PYTHON [KIT=1.0|0.3] (docs/conformance.md)
 	@exec tools/conformance.sh

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pages
@@ -56,18 +57,29 @@ def program(name):
 class Report:
     def __init__(self):
         self.passed = self.failed = self.skipped = 0
+        self.lines = []
+
+    def say(self, line):
+        self.lines.append(line)
+
+    def add(self, other):
+        self.passed += other.passed
+        self.failed += other.failed
+        self.skipped += other.skipped
+        for line in other.lines:
+            print(line, flush=True)
 
     def skip(self, name, reason):
         self.skipped += 1
-        print(f"- {name}: {reason}", flush=True)
+        self.say(f"- {name}: {reason}")
 
     def check(self, name, problem):
         if problem:
             self.failed += 1
-            print(f"✗ {name}\n" + "\n".join("    " + line for line in str(problem).rstrip().splitlines()), flush=True)
+            self.say(f"✗ {name}\n" + "\n".join("    " + line for line in str(problem).rstrip().splitlines()))
         else:
             self.passed += 1
-            print(f"✓ {name}", flush=True)
+            self.say(f"✓ {name}")
 
 
 def free_port():
@@ -285,7 +297,8 @@ def run_by(block, name):
     return f"{name} names neither `{short} {block.name}` nor the page"
 
 
-def page(report, name):
+def page(name):
+    report = Report()
     text = (TOP / name).read_text(encoding="utf-8")
     found, whole = pages.blocks(name, text)
     with tempfile.TemporaryDirectory(prefix="ph-docs-") as folder:
@@ -296,6 +309,7 @@ def page(report, name):
         finally:
             place.close()
     report.check(f"{name}: its links lead somewhere", lost(name, text))
+    return report
 
 
 def one(report, place, block, whole):
@@ -365,8 +379,9 @@ def main(names):
         globs = ("README.md", "SECURITY.md", "CONTRIBUTING.md", "ARCHITECTURE.md", "docs/*.md", "examples/*.md", "examples/*/README.md")
         names = [str(file.relative_to(TOP)) for glob in globs for file in sorted(TOP.glob(glob))]
     report, began = Report(), time.monotonic()
-    for name in names:
-        page(report, name)
+    with ThreadPoolExecutor(2) as pool:
+        for one_page in pool.map(page, names):
+            report.add(one_page)
     print(f"in {time.monotonic() - began:.0f} s")
     print(f"{report.passed} passed, {report.failed} failed, {report.skipped} skipped")
     return 1 if report.failed else 0
