@@ -45,6 +45,19 @@ pub enum Error {
     /// The wall.
     #[error(transparent)]
     Isolation(#[from] isolation::Error),
+    /// What is the server's would be inside of the wall.
+    #[error(
+        "the state folder {state} lies in {shared}, where all sessions of `{agent}` work: they would read and change \
+         the server's store; set `state_dir` or `workspace.path` to another folder"
+    )]
+    StateInside {
+        /// The state folder.
+        state: String,
+        /// The folder that is shared.
+        shared: String,
+        /// The agent.
+        agent: String,
+    },
     /// The folders.
     #[error(transparent)]
     Workspace(#[from] workspace::Error),
@@ -146,6 +159,9 @@ impl App {
             isolation::choose(&config, &launcher, workspaces, &agent_environment, port).await?;
         for agent in agents.iter() {
             agent.check_wall(&isolation)?;
+            if isolation.is_walled() {
+                keep_state_out(agent, &config.state_dir)?;
+            }
             notes.extend(agent.wall_note(&isolation));
         }
         notes.push(isolation.told());
@@ -306,6 +322,19 @@ impl Running {
         house.telemetry.close().await;
         house.store.close().await;
         in_time
+    }
+}
+
+/// A folder that sessions share may not have the server's own in it.
+fn keep_state_out(agent: &agent::Agent, state: &Path) -> Result<(), Error> {
+    let real = |path: &Path| std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    match agent.workspaces.shared() {
+        Some(shared) if real(state).starts_with(real(shared)) => Err(Error::StateInside {
+            state: state.display().to_string(),
+            shared: shared.display().to_string(),
+            agent: agent.key.to_string(),
+        }),
+        Some(_) | None => Ok(()),
     }
 }
 

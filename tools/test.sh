@@ -23,7 +23,9 @@ run() {
     began=$(date +%s)
     "$@" >"$log" 2>&1; code=$?
     seconds=$(($(date +%s) - began))
-    set -- $(sed -nE 's/^test result: .* ([0-9]+) passed; ([0-9]+) failed; ([0-9]+) ignored.*/\1 \2 \3/p' "$log" |
+    # The closing line of each test binary, or that of a script.
+    set -- $(sed -nE -e 's/^test result: .* ([0-9]+) passed; ([0-9]+) failed; ([0-9]+) ignored.*/\1 \2 \3/p' \
+        -e 's/^([0-9]+) passed, ([0-9]+) failed, ([0-9]+) skipped$/\1 \2 \3/p' "$log" |
         awk '{p += $1; f += $2; i += $3} END {print p + 0, f + 0, i + 0}')
     passed=$((passed + $1)) failed=$((failed + $2)) skipped=$((skipped + $3))
     table="$table$(printf '  %-28s %5d passed %3d failed %4d s' "$name" "$1" "$2" "$seconds")
@@ -55,6 +57,10 @@ fi
 if [ "$which" = all ]; then
     run "foreign clients" cargo test -p pilothouse --test it -- foreign::
     run "real ACP agents" cargo test -p pilothouse --test it -- acp_real:: --skip acp_real::table:: --test-threads=2
+fi
+if [ "$which" = all ]; then
+    run "the documentation" tests/docs/test.sh
+    run "the examples" tests/examples/test.sh
 fi
 if [ "$which" != fast ]; then
     run "the real Claude Code" cargo test -p pilothouse --test it -- claude:: --test-threads=2

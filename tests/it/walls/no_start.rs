@@ -187,3 +187,19 @@ fn a_backend_that_is_not_there_yet_is_refused_by_name() {
     let told = told(&requiring("container").fails());
     assert!(told.contains("container"), "{told}");
 }
+
+#[test]
+fn a_state_folder_inside_of_a_workspace_that_all_share_is_refused() {
+    for wall in super::WALLS {
+        let builder = wall.described();
+        let shared = builder.path("");
+        let inside = json!({"workspace": {"mode": "shared", "path": shared}});
+        let failure = builder.config(inside).fails();
+        assert_eq!(failure.code, Some(69));
+        assert!(
+            failure.stderr.contains("where all sessions of `fake` work"),
+            "{}",
+            failure.stderr
+        );
+    }
+}
