@@ -140,6 +140,9 @@ impl App {
         let store = store::open(&config, &holder)?;
         for agent in agents.iter() {
             agent.workspaces.check()?;
+            if config.isolation.backend != BackendKind::None {
+                keep_state_out(agent, &config.state_dir)?;
+            }
         }
         let workspaces = &agents.default_one().workspaces;
         let stop = CancellationToken::new();
@@ -159,9 +162,6 @@ impl App {
             isolation::choose(&config, &launcher, workspaces, &agent_environment, port).await?;
         for agent in agents.iter() {
             agent.check_wall(&isolation)?;
-            if isolation.is_walled() {
-                keep_state_out(agent, &config.state_dir)?;
-            }
             notes.extend(agent.wall_note(&isolation));
         }
         notes.push(isolation.told());
