@@ -4,7 +4,7 @@
 //!
 //! A [`Backend`] makes of what is to be started something that starts behind a wall. At the start of the
 //! server each one that could serve is attacked from inside (`probe`); a guarantee is in force where every
-//! attack on it failed. [`choose`] takes the strongest that gives what is required, or says what is missing,
+//! attack on it failed. [`choose()`] takes the strongest that gives what is required, or says what is missing,
 //! why, and which key accepts less. Nothing is ever weaker than that without a word.
 
 mod attacks;

@@ -227,7 +227,7 @@ impl Launcher {
         }
     }
 
-    /// Has a supervisor made that waits for its [`Spec`]; dropping it unused ends the supervisor.
+    /// Has a supervisor made that waits for what it shall start ([`Confined`]); dropping it unused ends the supervisor.
     ///
     /// # Errors
     ///
