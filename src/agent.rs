@@ -477,15 +477,29 @@ impl Agent {
 
     /// What the operator should know of it behind this wall.
     pub fn wall_note(&self, isolation: &Isolation) -> Option<String> {
-        let own_sandbox =
-            self.config.preset.as_deref() == Some("codex") && self.config.mode.is_none();
-        (isolation.is_walled() && own_sandbox).then(|| {
-            format!(
-                "Codex's own sandbox cannot be made inside of a wall, so its commands fail or are asked for one by one; \
-                 `agents.{}.mode: agent-full-access` turns it off, and the wall stays",
-                self.key
-            )
-        })
+        if !isolation.is_walled() {
+            return None;
+        }
+        let key = &self.key;
+        let policy = &self.reach.policy;
+        match self.config.driver {
+            DriverKind::Acp
+                if self.config.preset.as_deref() == Some("codex") && self.config.mode.is_none() =>
+            {
+                Some(format!(
+                    "Codex's own sandbox cannot be made inside of a wall, so its commands fail or are asked for one by \
+                     one; `agents.{key}.mode: agent-full-access` turns it off, and the wall stays"
+                ))
+            }
+            DriverKind::Command | DriverKind::Acp
+                if policy.allow.is_empty() && policy.routes.is_empty() =>
+            {
+                Some(format!(
+                    "`{key}` reaches nothing on the network; name the hosts that it needs in `agents.{key}.egress.allow`"
+                ))
+            }
+            DriverKind::Claude | DriverKind::Acp | DriverKind::Command | DriverKind::Demo => None,
+        }
     }
 
     /// What every agent has; everything else is chosen.
