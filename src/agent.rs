@@ -94,7 +94,7 @@ pub enum Error {
     /// It would do anything without being asked, and nothing stands around it.
     #[error(
         "agent `{agent}`: it is configured to run anything without asking, and the wall around it lacks {missing}; \
-         choose a wall that gives them (`isolation.backend: auto`), or let it ask (`agents.{agent}.permission_mode`)"
+         choose a wall that gives them (`isolation.backend: auto`), or let it ask (`permission_mode`, `mode` or `args` of `agents.{agent}`)"
     )]
     Bypass {
         /// The agent.

@@ -353,9 +353,10 @@ operations() {
     check "a copy of the file alone would not have had it" sh -c "cp $state/pilothouse.db $out/alone.db; ! sqlite3 $out/alone.db 'SELECT context_id FROM tasks' 2>/dev/null | grep -q '$context'"
     check "it is readable for root and the service alone" sh -c '[ -z "$(find /var/backups/pilothouse -perm /077)" ]'
     wait $load
+    # The other way to make it, over the first one.
+    doc operations backup-2
     after=$(send "said after the backup")
     after=$(grep -oE 'context [0-9a-f-]{36}' <<<"$after" | cut -d' ' -f2)
-    doc operations backup-2
     # The store must stay the server's while others read it, or what it writes from then on is lost with a crash.
     check "the server goes on in the same files" sh -c "! ls -l /proc/$(main_pid)/fd | grep 'pilothouse.db.*(deleted)'"
     kill -KILL "$(main_pid)"; sleep 1; until_true 40 healthy

@@ -16,8 +16,11 @@ fn works_behind_both_walls() {
 #[test]
 fn with_full_access_a_command_runs_and_nobody_is_asked() {
     let model = Model::start();
-    let mode = json!({"agents": {"codex": {"mode": "agent-full-access"}}});
-    let world = CODEX.with(&model).config(mode).start();
+    let mode = json!({
+        "isolation": {"backend": "bubblewrap"},
+        "agents": {"codex": {"mode": "agent-full-access"}},
+    });
+    let world = CODEX_ITSELF.with(&model).config(mode).start();
     let task = world.send(message_in("c", "bash: echo yes >> ran\nsay the end"));
     assert!(completed(&task).ends_with("the end"), "{task:#}");
     let ran = workspace(&world, "c").join("ran");
