@@ -147,11 +147,12 @@ impl App {
         let workspaces = &agents.default_one().workspaces;
         let stop = CancellationToken::new();
         let egress = way_out(&config);
-        let tracker = TaskTracker::new();
+        let actors = TaskTracker::new();
+        let door = stop.child_token();
         let port = match config.isolation.backend {
             BackendKind::None => 0,
             _ => egress
-                .listen(&tracker, stop.clone())
+                .listen(&actors, door.clone())
                 .await
                 .map_err(|source| Error::System {
                     what: "cannot listen on loopback for the requests of agents",
@@ -160,6 +161,10 @@ impl App {
         };
         let isolation =
             isolation::choose(&config, &launcher, workspaces, &agent_environment, port).await?;
+        if isolation.proxy_port() != port {
+            // Sessions have listeners of their own; nobody comes by this one.
+            door.cancel();
+        }
         for agent in agents.iter() {
             agent.check_wall(&isolation)?;
             notes.extend(agent.wall_note(&isolation));
@@ -207,7 +212,7 @@ impl App {
             egress,
             agents,
             telemetry: telemetry.clone(),
-            actors: TaskTracker::new(),
+            actors,
             stop: stop.clone(),
             starting: Arc::new(Semaphore::new(config.processes.starting)),
             config: config.clone(),

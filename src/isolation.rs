@@ -54,6 +54,18 @@ pub struct Places {
     pub env: Vec<(String, String)>,
 }
 
+impl Places {
+    /// Where they really lie, for who is not behind walls that move them.
+    pub fn real(folder: &Folder) -> Self {
+        Self {
+            workspace: folder.workspace_text(),
+            home: folder.home_text(),
+            tmp: folder.home_text(),
+            env: Vec::new(),
+        }
+    }
+}
+
 /// What is to be put around one process.
 #[derive(Debug)]
 pub struct Around<'a> {

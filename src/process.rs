@@ -753,9 +753,11 @@ pub(crate) mod tests {
         drop(process);
         assert!(!lost.is_cancelled());
         let mut process = launcher
-            .spawn(&shell("kill -9 $PPID; exec sleep 600"))
+            .spawn(&shell("read go; kill -9 $PPID; exec sleep 600"))
             .await
             .unwrap();
+        // Not before its supervisor has said that it began.
+        process.stdin.as_mut().unwrap().try_write(b"\n").unwrap();
         assert_eq!(process.control.ended().await, Ended::Unclear);
         drop(process);
         assert!(lost.is_cancelled());

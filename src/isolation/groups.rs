@@ -8,11 +8,14 @@ use crate::config::SessionLimits;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 /// The group that the server moves itself into.
 const SERVER: &str = "pilothouse-server";
+
+/// What the names of sessions' groups begin with.
+const SESSION: &str = "session-";
 
 /// Where the groups of sessions are made.
 #[derive(Debug, Clone)]
@@ -25,11 +28,16 @@ struct Inner {
     /// Names of the controllers that can be used.
     controllers: Vec<String>,
     count: AtomicU64,
+    /// Groups that could not be removed yet, because the last process was still on its way out.
+    left: Mutex<Vec<PathBuf>>,
 }
 
 /// One group; all that is left in it is killed when it is dropped.
 #[derive(Debug)]
-pub struct Group(PathBuf);
+pub struct Group {
+    folder: PathBuf,
+    groups: Arc<Inner>,
+}
 
 impl Groups {
     /// Finds out whether groups can be made, with this server's own controllers; otherwise why not.
@@ -81,11 +89,18 @@ impl Groups {
         fs::write(root.join("cgroup.subtree_control"), enable.join(" ")).map_err(|error| {
             format!("the control group {shown} cannot give limits ({error}); others may be in it")
         })?;
+        for entry in fs::read_dir(&root).into_iter().flatten().flatten() {
+            if is_left_over(&entry.file_name().to_string_lossy()) {
+                let _ = fs::write(entry.path().join("cgroup.kill"), "1");
+                let _ = fs::remove_dir(entry.path());
+            }
+        }
         Ok(Self(Arc::new(Inner {
             root,
             limits: limits.clone(),
             controllers: wanted,
             count: AtomicU64::new(0),
+            left: Mutex::default(),
         })))
     }
 
@@ -100,24 +115,32 @@ impl Groups {
             limits,
             controllers,
             count,
+            left,
         } = &*self.0;
+        left.lock()
+            .expect("nobody panics with the groups that are left")
+            .retain(|folder| fs::remove_dir(folder).is_err_and(still_there));
         let number = count.fetch_add(1, Ordering::Relaxed);
-        let group = Group(root.join(format!("session-{}-{number}", std::process::id())));
-        fs::create_dir(&group.0)?;
+        let group = Group {
+            folder: root.join(format!("{SESSION}{}-{number}", std::process::id())),
+            groups: self.0.clone(),
+        };
+        let folder = &group.folder;
+        fs::create_dir(folder)?;
         let has = |name: &str| controllers.iter().any(|known| known == name);
         if let (Some(most), true) = (limits.pids, has("pids")) {
-            fs::write(group.0.join("pids.max"), most.to_string())?;
+            fs::write(folder.join("pids.max"), most.to_string())?;
         }
         if let (Some(most), true) = (limits.memory, has("memory")) {
-            fs::write(group.0.join("memory.max"), most.get().to_string())?;
+            fs::write(folder.join("memory.max"), most.get().to_string())?;
             // One process of a session that is out of memory ends all of it, and swap is no way around.
-            fs::write(group.0.join("memory.oom.group"), "1")?;
-            let _ = fs::write(group.0.join("memory.swap.max"), "0");
+            fs::write(folder.join("memory.oom.group"), "1")?;
+            let _ = fs::write(folder.join("memory.swap.max"), "0");
         }
         if let (Some(cores), true) = (limits.cpu, has("cpu")) {
             const PERIOD: f64 = 100_000.0;
             let quota = (cores.max(0.01) * PERIOD).round();
-            fs::write(group.0.join("cpu.max"), format!("{quota} {PERIOD}"))?;
+            fs::write(folder.join("cpu.max"), format!("{quota} {PERIOD}"))?;
         }
         Ok(group)
     }
@@ -126,16 +149,35 @@ impl Groups {
 impl Group {
     /// Its folder.
     pub fn folder(&self) -> &Path {
-        &self.0
+        &self.folder
     }
 }
 
 impl Drop for Group {
     fn drop(&mut self) {
-        let _ = fs::write(self.0.join("cgroup.kill"), "1");
-        // Where the last process is still on its way out the folder stays, empty; the next start removes it.
-        let _ = fs::remove_dir(&self.0);
+        let _ = fs::write(self.folder.join("cgroup.kill"), "1");
+        if fs::remove_dir(&self.folder).is_err_and(still_there)
+            && let Ok(mut left) = self.groups.left.lock()
+        {
+            left.push(self.folder.clone());
+        }
     }
+}
+
+/// Whether a group of this name was made by a server that is gone: its number stands for nobody, or for us.
+fn is_left_over(name: &str) -> bool {
+    let number = name
+        .strip_prefix(SESSION)
+        .and_then(|rest| rest.split('-').next());
+    let Some(number) = number.and_then(|number| number.parse::<u32>().ok()) else {
+        return false;
+    };
+    number == std::process::id() || !Path::new(&format!("/proc/{number}")).exists()
+}
+
+/// A group that is gone already is nobody's to remove.
+fn still_there(error: io::Error) -> bool {
+    error.kind() != io::ErrorKind::NotFound
 }
 
 /// The folder of this process's group: where v2 is mounted, and the path there.
@@ -164,6 +206,14 @@ mod tests {
             Path::new("/sys/fs/cgroup/unified/system.slice/pilothouse.service")
         );
         assert_eq!(own_group("", own), None);
+    }
+
+    #[test]
+    fn a_group_is_left_over_when_its_server_is_gone() {
+        let of = |number: u32| is_left_over(&format!("session-{number}-3"));
+        assert!(of(std::process::id()) && of(u32::MAX));
+        assert!(!of(std::os::unix::process::parent_id()));
+        assert!(!is_left_over("pilothouse-server") && !is_left_over("session-x"));
     }
 
     #[test]

@@ -53,12 +53,7 @@ impl Backend for Landlock {
     }
 
     fn places(&self, folder: &Folder) -> Places {
-        Places {
-            workspace: folder.workspace_text(),
-            home: folder.home_text(),
-            tmp: folder.home_text(),
-            env: Vec::new(),
-        }
+        Places::real(folder)
     }
 
     fn network(&self) -> Network {

@@ -159,16 +159,6 @@ fn put_files(
     Ok(())
 }
 
-/// Where a session's folders really lie.
-fn outside(folder: &Folder) -> Places {
-    Places {
-        workspace: folder.workspace_text(),
-        home: folder.home_text(),
-        tmp: folder.home_text(),
-        env: Vec::new(),
-    }
-}
-
 /// A record that ends a task as canceled.
 pub(super) fn canceled(log: &TaskLog, words: &str) -> Record {
     let message = Message::new(Role::Agent, vec![Part::text(words)]);
@@ -261,7 +251,7 @@ impl Actor {
                 };
                 let launch = self.agent.driver().terminal(&setting);
                 let launch = launch.ok_or("this agent has no terminal of its own")?;
-                Ok(self.agent.spec(&launch, &outside(&folder), None))
+                Ok(self.agent.spec(&launch, &Places::real(&folder), None))
             });
         let lent = spec.is_ok();
         if ready.send(spec).is_ok() && lent {
