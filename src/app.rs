@@ -239,7 +239,7 @@ impl App {
             telemetry,
             stop: doors_stop.clone(),
             port: address.port(),
-            store_probed: std::sync::Mutex::default(),
+            store_probed: parking_lot::Mutex::default(),
         };
         Ok(Self {
             listener,

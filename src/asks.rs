@@ -16,11 +16,12 @@ pub use policy::policy;
 
 use crate::config::Config;
 use crate::store::{self, AskRow, Scope, Store};
+use parking_lot::Mutex;
 use pilothouse_a2a::time::Timestamp;
 use pilothouse_agents::{Answer, AskKind};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use tokio::sync::Notify;
 
 /// Characters of one field of a tool's input in the words for people; the data part has it all.
@@ -129,11 +130,8 @@ impl Asks {
         }
     }
 
-    fn open(&self) -> std::sync::MutexGuard<'_, BTreeMap<Arc<str>, AskRow>> {
-        self.0
-            .open
-            .lock()
-            .expect("nobody panics with the map of asks")
+    fn open(&self) -> parking_lot::MutexGuard<'_, BTreeMap<Arc<str>, AskRow>> {
+        self.0.open.lock()
     }
 }
 

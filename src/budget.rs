@@ -22,11 +22,12 @@ use crate::config::{Config, Dollars};
 use crate::store::{self, Account, Scope, Store, Used, Write};
 use ceiling::{Ceilings, Sums};
 use ledger::Ledger;
+use parking_lot::{Mutex, MutexGuard};
 use pilothouse_a2a::time::Timestamp;
 use pilothouse_agents::event::Usage;
 use std::collections::BTreeMap;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 use tokio::sync::Notify;
 
 const DAY_MS: i64 = 86_400_000;
@@ -201,9 +202,7 @@ impl Inner {
     }
 
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
-        self.ledger
-            .lock()
-            .expect("nobody panics while changing a sum")
+        self.ledger.lock()
     }
 
     /// The day since 1970-01-01 UTC, and the seconds that are left of it.

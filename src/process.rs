@@ -8,6 +8,7 @@ use crate::supervisor::{
     Confined, DESCRIPTORS, FIRST_ALONG, KILL_DEADLINE, LAUNCHER_PROGRAM, OWN_PROGRAM, PROGRAM,
     Report, Word,
 };
+use parking_lot::Mutex;
 use rustix::fs::{MemfdFlags, SealFlags, memfd_create};
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -17,7 +18,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::UnixStream;
 use tokio::net::unix::pipe::{Receiver, Sender};
@@ -187,10 +188,8 @@ impl Launcher {
         self.held().take();
     }
 
-    fn held(&self) -> std::sync::MutexGuard<'_, Option<Arc<UnixStream>>> {
-        self.orders
-            .lock()
-            .expect("no panic while the launcher's socket is held")
+    fn held(&self) -> parking_lot::MutexGuard<'_, Option<Arc<UnixStream>>> {
+        self.orders.lock()
     }
 
     fn spawn_launcher(program: &OwnedFd) -> io::Result<(u32, Arc<UnixStream>)> {
@@ -766,11 +765,11 @@ pub(crate) mod tests {
     #[tokio::test]
     async fn a_launcher_that_was_killed_is_replaced() {
         let launcher = Launcher::start().unwrap();
-        launcher.orders.lock().unwrap().take();
+        launcher.orders.lock().take();
         let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
         ours.set_nonblocking(true).unwrap();
         drop(theirs);
-        *launcher.orders.lock().unwrap() = Some(Arc::new(UnixStream::from_std(ours).unwrap()));
+        *launcher.orders.lock() = Some(Arc::new(UnixStream::from_std(ours).unwrap()));
         let mut process = launcher.spawn(&shell("echo again")).await.unwrap();
         assert_eq!(output(&mut process).await, "again\n");
         assert_eq!(process.control.ended().await, Ended::Code(0));

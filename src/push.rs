@@ -20,6 +20,7 @@ use crate::guard::{Guard, Refusal, System};
 use crate::store::{self, Durability, PushRow, PushState, Store, Write};
 use crate::task::{TaskLog, Tasks};
 use delivery::Delivery;
+use parking_lot::Mutex;
 use pilothouse_a2a::dialect::Dialect;
 use pilothouse_a2a::error::{Error, ErrorKind};
 use pilothouse_a2a::operation::ListTaskPushNotificationConfigsResponse;
@@ -27,7 +28,7 @@ use pilothouse_a2a::push::TaskPushNotificationConfig;
 use pilothouse_a2a::time::Timestamp;
 use post::{Poster, Target};
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -479,10 +480,8 @@ impl Inner {
         self.live().contains_key(key)
     }
 
-    fn live(&self) -> std::sync::MutexGuard<'_, HashMap<Key, Live>> {
-        self.live
-            .lock()
-            .expect("nobody panics with the map of workers")
+    fn live(&self) -> parking_lot::MutexGuard<'_, HashMap<Key, Live>> {
+        self.live.lock()
     }
 }
 

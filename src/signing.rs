@@ -25,13 +25,13 @@ use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, PublicKeyUse, ThumbprintHash};
 use jsonwebtoken::{Algorithm, EncodingKey, crypto};
+use parking_lot::Mutex;
 use pilothouse_a2a::card::{self, AgentCard, AgentCardSignature};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::collections::{HashMap, VecDeque};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
-use std::sync::Mutex;
 
 /// Where the public key lies below the server's address.
 pub const JWKS_PATH: &str = "/.well-known/jwks.json";
@@ -181,10 +181,7 @@ impl Signer {
         let protected = BASE64_URL_SAFE_NO_PAD.encode(header.to_string());
         let input = format!("{protected}.{}", BASE64_URL_SAFE_NO_PAD.encode(payload));
         let key: [u8; 32] = Sha256::digest(&input).into();
-        let mut remembered = self
-            .remembered
-            .lock()
-            .expect("nothing panics while it is held");
+        let mut remembered = self.remembered.lock();
         let signature = match remembered.known.get(&key) {
             Some(signature) => signature.clone(),
             None => {

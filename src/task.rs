@@ -17,12 +17,13 @@ pub use view::{ANSWER, answer_id};
 
 use crate::store::{Durability, Error, Event, Kind, Scope, Store, TaskRow, Write};
 use bytes::Bytes;
+use parking_lot::Mutex;
 use pilothouse_a2a::event::{StreamResponse, TaskArtifactUpdateEvent, TaskStatusUpdateEvent};
 use pilothouse_a2a::id::{ContextId, TaskId};
 use pilothouse_a2a::message::{Message, Part, Role};
 use pilothouse_a2a::task::{Task, TaskState};
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Weak};
 use tokio::sync::watch;
 
 /// Bytes of newest events that a log keeps at hand; a cursor that is later reads the store.
@@ -222,10 +223,8 @@ impl Tasks {
         self.live().get(id).and_then(Weak::upgrade)
     }
 
-    fn live(&self) -> std::sync::MutexGuard<'_, HashMap<TaskId, Weak<TaskLog>>> {
-        self.live
-            .lock()
-            .expect("nobody panics with the map of logs")
+    fn live(&self) -> parking_lot::MutexGuard<'_, HashMap<TaskId, Weak<TaskLog>>> {
+        self.live.lock()
     }
 
     fn log(&self, row: &TaskRow, head: Option<u64>) -> TaskLog {
@@ -586,17 +585,15 @@ impl TaskLog {
         }
     }
 
-    fn end(&self) -> std::sync::MutexGuard<'_, End> {
-        self.end
-            .lock()
-            .expect("nobody panics with the end of a log")
+    fn end(&self) -> parking_lot::MutexGuard<'_, End> {
+        self.end.lock()
     }
 }
 
 impl Drop for TaskLog {
     fn drop(&mut self) {
         if let Some(tasks) = self.tasks.upgrade() {
-            let mut tasks = tasks.lock().expect("nobody panics with the map of logs");
+            let mut tasks = tasks.lock();
             if tasks
                 .get(&self.id)
                 .is_some_and(|log| log.strong_count() == 0)

@@ -13,8 +13,9 @@ use hyper::header::{
     AUTHORIZATION, CONNECTION, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION,
 };
 use hyper::{HeaderMap, Request, StatusCode, Uri};
+use parking_lot::Mutex;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Weak};
 use tokio::sync::{OwnedSemaphorePermit, SetOnce};
 use tokio_util::sync::CancellationToken;
 
@@ -192,7 +193,7 @@ impl Lobby {
     /// Takes one in. Where there are too many, the one that has been silent longest has to go: whoever
     /// means it says so at once.
     pub(super) fn enter(&self, door: &Arc<Door>) {
-        let mut waiting = self.0.lock().expect("nothing panics with the lobby");
+        let mut waiting = self.0.lock();
         waiting.retain(|door| door.upgrade().is_some_and(|door| door.is_unbound()));
         if waiting.len() >= LOBBY
             && let Some(oldest) = waiting.remove(0).upgrade()

@@ -8,7 +8,8 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::header::{ACCEPT_ENCODING, CONNECTION, COOKIE, HeaderValue, UPGRADE};
 use hyper::{HeaderMap, Method, Request, StatusCode};
-use std::sync::{Arc, Mutex};
+use parking_lot::Mutex;
+use std::sync::Arc;
 
 /// What is asked of a model. A provider's own methods, and none that shows a request to its sender.
 const METHODS: [Method; 6] = [

@@ -16,8 +16,9 @@ use hyper::service::service_fn;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper::{Method, Request, Response, StatusCode, Version};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use parking_lot::Mutex;
 use std::convert::Infallible;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use tokio::net::TcpStream;
 
 /// Longest head of a request.
@@ -70,7 +71,7 @@ impl Door {
             let far = far.map_err(|why| unreached(&live, &target, &why))?;
             Next::Tunnel(hyper::upgrade::on(request), far)
         };
-        *slate.lock().expect("nothing panics with the slate") = Some(next);
+        *slate.lock() = Some(next);
         Ok(Response::new(empty()))
     }
 
@@ -182,7 +183,7 @@ where
         .serve_connection(io, service)
         .with_upgrades();
     let _ = Box::pin(connection).await;
-    slate.lock().expect("nothing panics with the slate").take()
+    slate.lock().take()
 }
 
 /// The destination, if the session's rules permit it.

@@ -1,9 +1,9 @@
 //! What was refused, on its way to whoever tells people: each destination once, and never too many.
 
 use super::policy::{Target, Unreadable, excerpt};
+use parking_lot::Mutex;
 use std::collections::{HashSet, VecDeque};
 use std::fmt;
-use std::sync::Mutex;
 use tokio::sync::Notify;
 
 /// Refusals that wait to be told.
@@ -123,7 +123,7 @@ impl fmt::Display for Refusal {
 impl Refusals {
     /// Queues a refusal, unless its destination was told before.
     pub(super) fn note(&self, refusal: &Refusal) {
-        let mut state = self.state.lock().expect("nothing panics with the queue");
+        let mut state = self.state.lock();
         let place = (refusal.host.clone(), refusal.port);
         if state.told.contains(&place) {
             return;
@@ -150,7 +150,7 @@ impl Refusals {
     }
 
     fn take(&self) -> Option<Refusal> {
-        let mut state = self.state.lock().expect("nothing panics with the queue");
+        let mut state = self.state.lock();
         let mut refusal = state.waiting.pop_front()?;
         refusal.missed = std::mem::take(&mut state.missed);
         let more = !state.waiting.is_empty();

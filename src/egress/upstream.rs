@@ -10,10 +10,11 @@ use hyper::header::{
     TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 use hyper::{HeaderMap, Method, Response, StatusCode};
+use parking_lot::Mutex;
 use reqwest::redirect::Policy;
 use reqwest::{Client, Url};
 use std::error::Error;
-use std::sync::{Mutex, OnceLock};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 /// Idle connections that are kept to one upstream, and for how long.
@@ -63,10 +64,7 @@ impl Upstream {
 
     /// Tells the operator, but not as often as a session can make it happen.
     pub(super) fn complain(&self, line: &str) {
-        let mut last = self
-            .complained
-            .lock()
-            .expect("nothing panics with the time");
+        let mut last = self.complained.lock();
         if last.is_none_or(|last| last.elapsed() >= BETWEEN_COMPLAINTS) {
             *last = Some(Instant::now());
             tracing::warn!("{line} (said once in {BETWEEN_COMPLAINTS:?})");

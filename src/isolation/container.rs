@@ -27,6 +27,7 @@ use crate::supervisor::{
     Confined, ENTER, FIRST_ALONG, Inner, LAUNCHER_PROGRAM, OWN_PROGRAM, PROGRAM, SERVE, Spec, Word,
 };
 use crate::workspace::Folder;
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write as _};
@@ -34,7 +35,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -638,7 +639,7 @@ fn write_files(folder: &Path) -> io::Result<()> {
 
 impl Keeping {
     fn map(&self) -> MutexGuard<'_, HashMap<String, Arc<Container>>> {
-        self.map.lock().expect("nobody panics with the containers")
+        self.map.lock()
     }
 
     /// A place in the container of this session, if there is one.

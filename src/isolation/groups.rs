@@ -5,11 +5,12 @@
 //! limits, and [`Groups::find`] says why.
 
 use crate::config::SessionLimits;
+use parking_lot::Mutex;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 
 /// The group that the server moves itself into.
 const SERVER: &str = "pilothouse-server";
@@ -118,7 +119,6 @@ impl Groups {
             left,
         } = &*self.0;
         left.lock()
-            .expect("nobody panics with the groups that are left")
             .retain(|folder| fs::remove_dir(folder).is_err_and(still_there));
         let number = count.fetch_add(1, Ordering::Relaxed);
         let group = Group {
@@ -156,10 +156,8 @@ impl Group {
 impl Drop for Group {
     fn drop(&mut self) {
         let _ = fs::write(self.folder.join("cgroup.kill"), "1");
-        if fs::remove_dir(&self.folder).is_err_and(still_there)
-            && let Ok(mut left) = self.groups.left.lock()
-        {
-            left.push(self.folder.clone());
+        if fs::remove_dir(&self.folder).is_err_and(still_there) {
+            self.groups.left.lock().push(self.folder.clone());
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::guard::{Guard, Scheme, Url};
 use bytes::Bytes;
+use parking_lot::Mutex;
 use pilothouse_a2a::dialect::Dialect;
 use pilothouse_a2a::push::TaskPushNotificationConfig;
 use reqwest::header::{
@@ -10,7 +11,6 @@ use reqwest::header::{
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response, StatusCode};
 use std::error::Error as _;
-use std::sync::Mutex;
 use std::time::Duration;
 
 /// Longest URL that is taken, in bytes.
@@ -173,7 +173,7 @@ impl Poster {
             Scheme::Plain => &self.plain,
             Scheme::Secure => &self.secure,
         };
-        let mut kept = kept.lock().expect("making a client does not panic");
+        let mut kept = kept.lock();
         if let Some(client) = &*kept {
             return Ok(client.clone());
         }

@@ -5,12 +5,13 @@
 
 use crate::store::Scope;
 use crate::task::TaskLog;
+use parking_lot::Mutex;
 use pilothouse_a2a::id::MessageId;
 use pilothouse_a2a::operation::{SendMessageConfiguration, SendMessageRequest};
 use pilothouse_a2a::task::TaskState;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Weak};
 use tokio::sync::watch;
 
 /// Entries below which nobody tidies up.
@@ -171,8 +172,8 @@ impl Repeats {
         }
     }
 
-    fn inner(&self) -> std::sync::MutexGuard<'_, Inner> {
-        self.0.lock().expect("nobody panics with the map of sends")
+    fn inner(&self) -> parking_lot::MutexGuard<'_, Inner> {
+        self.0.lock()
     }
 }
 

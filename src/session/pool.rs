@@ -6,11 +6,12 @@
 use super::conversation::Running;
 use super::{House, start};
 use crate::agent::Agent;
+use parking_lot::Mutex;
 use pilothouse_agents::lines::LineCutter;
 use pilothouse_agents::{Life, Output, Setting, Turn};
 use std::collections::{HashMap, VecDeque};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, OwnedSemaphorePermit};
 
@@ -73,10 +74,8 @@ impl Pool {
         self.ready().get(agent).map_or(0, VecDeque::len)
     }
 
-    fn ready(&self) -> std::sync::MutexGuard<'_, HashMap<Arc<str>, VecDeque<Warm>>> {
-        self.ready
-            .lock()
-            .expect("nobody panics with the warm processes")
+    fn ready(&self) -> parking_lot::MutexGuard<'_, HashMap<Arc<str>, VecDeque<Warm>>> {
+        self.ready.lock()
     }
 
     /// Keeps the pool full until the server stops; `place` gives a free place among the live processes.

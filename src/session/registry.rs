@@ -6,11 +6,12 @@ use crate::asks::{Decision, Pass};
 use crate::store::{self, Durability, Scope, SessionRow};
 use crate::supervisor::Spec;
 use crate::task::TaskLog;
+use parking_lot::Mutex;
 use pilothouse_a2a::id::ContextId;
 use pilothouse_a2a::time::Timestamp;
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 /// All sessions of the server.
@@ -372,10 +373,8 @@ impl Sessions {
 // === Live ===
 
 impl Live {
-    fn map(&self) -> std::sync::MutexGuard<'_, HashMap<Key, Handle>> {
-        self.map
-            .lock()
-            .expect("nobody panics with the map of sessions")
+    fn map(&self) -> parking_lot::MutexGuard<'_, HashMap<Key, Handle>> {
+        self.map.lock()
     }
 
     /// A turn needs a place: where none is free and nobody idles, a warm process gives up its own.
@@ -487,10 +486,10 @@ impl Slots {
         }
     }
 
-    fn idle_ones(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, mpsc::UnboundedSender<Order>>> {
-        self.idle
-            .lock()
-            .expect("nobody panics with the list of idle sessions")
+    fn idle_ones(
+        &self,
+    ) -> parking_lot::MutexGuard<'_, BTreeMap<u64, mpsc::UnboundedSender<Order>>> {
+        self.idle.lock()
     }
 
     /// A place, if one is free and nobody waits for it.

@@ -157,7 +157,7 @@ fn not_more_signatures_are_remembered_than_the_bound() {
     for number in 0..REMEMBERED {
         signer.sign(&mut sample(), &format!("https://{number}.example.com"));
     }
-    let remembered = signer.remembered.lock().unwrap();
+    let remembered = signer.remembered.lock();
     assert_eq!(
         (remembered.known.len(), remembered.order.len()),
         (REMEMBERED, REMEMBERED)

@@ -8,13 +8,14 @@ mod usage;
 pub use read::Limits;
 
 use super::{Durability, Error, Write};
+use parking_lot::Mutex;
 use rusqlite::{Connection, OptionalExtension, params};
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, Write as _};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
@@ -190,11 +191,7 @@ impl Store {
         if let Err(error) = self.commit(vec![Write::CleanEnd], Durability::Synced).await {
             tracing::warn!(%error, "the store could not note its orderly end");
         }
-        let writer = self
-            .writer
-            .lock()
-            .expect("nobody panics with the writer's handle")
-            .take();
+        let writer = self.writer.lock().take();
         if let Some(writer) = writer {
             let _ = tokio::task::spawn_blocking(move || writer.join()).await;
         }
@@ -332,7 +329,7 @@ fn write_shared(connection: &Mutex<Connection>, mut waiting: mpsc::Receiver<Job>
     let mut synced = false;
     let mut group = Vec::with_capacity(GROUP);
     while waiting.blocking_recv_many(&mut group, GROUP) > 0 {
-        let mut connection = connection.lock().expect("a query does not panic");
+        let mut connection = connection.lock();
         if write_group(&mut connection, &mut group, &mut synced) {
             return;
         }

@@ -3,14 +3,15 @@
 
 use crate::config::Color;
 use anstyle::{AnsiColor, Style};
+use parking_lot::Mutex;
 use pilothouse_a2a::id::TaskId;
 use pilothouse_a2a::task::TaskState;
 use pilothouse_agents::event::{Event, Usage};
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -153,7 +154,7 @@ impl Console {
         } else {
             format!("{text}\n")
         };
-        let lines = self.lines.lock().expect("a send does not panic");
+        let lines = self.lines.lock();
         if let Some(lines) = &*lines
             && lines.try_send(line).is_err()
         {
@@ -163,8 +164,8 @@ impl Console {
 
     /// Prints what waits, for a moment; a terminal that is stuck does not keep the server.
     pub fn close(&self) {
-        self.lines.lock().expect("a send does not panic").take();
-        let writer = self.writer.lock().expect("a join does not panic").take();
+        self.lines.lock().take();
+        let writer = self.writer.lock().take();
         if let Some(writer) = writer {
             let began = std::time::Instant::now();
             while !writer.is_finished() && began.elapsed() < Duration::from_millis(500) {

@@ -1,5 +1,6 @@
 //! The JSONL log of every line that an agent wrote.
 
+use parking_lot::Mutex;
 use pilothouse_a2a::id::TaskId;
 use pilothouse_a2a::time::Timestamp;
 use serde::Serialize;
@@ -9,7 +10,6 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The log, or none.
@@ -70,10 +70,7 @@ impl Raw {
         })
         .expect("a line has no maps");
         json.push(b'\n');
-        let written = file
-            .lock()
-            .expect("a write does not panic")
-            .write_all(&json);
+        let written = file.lock().write_all(&json);
         if let Err(error) = written
             && !self.complained.swap(true, Ordering::Relaxed)
         {

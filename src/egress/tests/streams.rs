@@ -52,7 +52,7 @@ async fn the_first_event_arrives_while_the_last_is_not_yet_made() {
     let (more, waiting) = tokio::sync::mpsc::channel::<Bytes>(1);
     let waiting = Mutex::new(Some(waiting));
     let fake = Fake::start(move |_| {
-        let mut waiting = waiting.lock().unwrap().take().unwrap();
+        let mut waiting = waiting.lock().take().unwrap();
         let stream = futures_util::stream::poll_fn(move |context| {
             let next = waiting.poll_recv(context);
             next.map(|next| next.map(|bytes| Ok::<_, io::Error>(Frame::data(bytes))))
@@ -90,7 +90,7 @@ impl futures_util::Stream for SyncStream {
         self: Pin<&mut Self>,
         context: &mut std::task::Context<'_>,
     ) -> std::task::Poll<Option<Self::Item>> {
-        self.0.lock().unwrap().as_mut().poll_next(context)
+        self.0.lock().as_mut().poll_next(context)
     }
 }
 

@@ -223,7 +223,7 @@ impl Fake {
                             headers: parts.headers,
                             body: body.collect().await.unwrap().to_bytes(),
                         };
-                        notes.lock().unwrap().push(asked.clone());
+                        notes.lock().push(asked.clone());
                         // Some answers run a program.
                         let sent = tokio::task::spawn_blocking(move || answer(&asked)).await;
                         Ok::<_, Infallible>(sent.unwrap())
@@ -241,7 +241,7 @@ impl Fake {
     }
 
     pub(super) fn asked(&self) -> Vec<Asked> {
-        self.asked.lock().unwrap().clone()
+        self.asked.lock().clone()
     }
 }
 

@@ -23,17 +23,13 @@ impl Store {
             .await
             .map_err(|_| Error::Closed)?;
         let outcome = tokio::task::spawn_blocking(move || match &readers.shared {
-            Some(shared) => query(&shared.lock().expect("a query does not panic")),
+            Some(shared) => query(&shared.lock()),
             None => {
-                let mut free = readers.free.lock().expect("a pop does not panic");
+                let mut free = readers.free.lock();
                 let connection = free.pop().expect("a permit stands for a connection");
                 drop(free);
                 let outcome = query(&connection);
-                readers
-                    .free
-                    .lock()
-                    .expect("a push does not panic")
-                    .push(connection);
+                readers.free.lock().push(connection);
                 outcome
             }
         })
