@@ -10,14 +10,7 @@ fn main() {
     let program = PathBuf::from(variable("OUT_DIR")).join("launcher");
     let mut compiler = Command::new(variable("RUSTC"));
     compiler
-        .args([
-            "--edition",
-            "2024",
-            "--crate-name",
-            "launcher",
-            "--crate-type",
-            "bin",
-        ])
+        .args(["--edition", "2024", "--crate-name", "launcher", "--crate-type", "bin"])
         .args(["--target", &variable("TARGET")])
         .args([
             "-C",
@@ -45,10 +38,7 @@ fn main() {
             "-C",
             "link-arg=-static",
         ])
-        .args([
-            "-C",
-            "link-arg=-Wl,--build-id=none,-z,norelro,-z,noseparate-code",
-        ])
+        .args(["-C", "link-arg=-Wl,--build-id=none,-z,norelro,-z,noseparate-code"])
         .arg("-o")
         .arg(&program)
         .arg("launcher/main.rs");
@@ -58,9 +48,6 @@ fn main() {
     let status = compiler
         .status()
         .unwrap_or_else(|error| panic!("cannot run the compiler for the launcher: {error}"));
-    assert!(
-        status.success(),
-        "the launcher could not be compiled: {status}"
-    );
+    assert!(status.success(), "the launcher could not be compiled: {status}");
     println!("cargo::rustc-env=PILOTHOUSE_LAUNCHER={}", program.display());
 }

@@ -32,10 +32,7 @@ pub struct Caller {
 impl Caller {
     /// What this caller may see of an agent.
     pub fn scope(&self, agent: &str) -> Scope {
-        Scope {
-            caller: self.name.clone(),
-            agent: Arc::from(agent),
-        }
+        Scope { caller: self.name.clone(), agent: Arc::from(agent) }
     }
 }
 
@@ -80,26 +77,16 @@ pub const OWNER: &str = "owner";
 impl Access {
     /// The guard that the configuration describes; `token` is the one that `token()` found or made.
     pub fn new(config: &Config, token: &str) -> Self {
-        let named = config
-            .auth
-            .tokens
-            .iter()
-            .map(|(name, token)| (name.as_str(), token.as_str()));
+        let named = config.auth.tokens.iter().map(|(name, token)| (name.as_str(), token.as_str()));
         let tokens = [(OWNER, token)].into_iter().chain(named);
-        let public = config
-            .server
-            .public_url
-            .as_deref()
-            .and_then(host_of_url)
-            .map(ToOwned::to_owned);
+        let public =
+            config.server.public_url.as_deref().and_then(host_of_url).map(ToOwned::to_owned);
         let mut hosts: Vec<String> = vec!["localhost".to_owned(), config.server.host.clone()];
         hosts.extend(public);
         hosts.extend(config.server.allowed_hosts.iter().cloned());
         let keys = config.limits.rate_keys;
         Self {
-            tokens: tokens
-                .map(|(name, token)| (Arc::from(name), digest(token)))
-                .collect(),
+            tokens: tokens.map(|(name, token)| (Arc::from(name), digest(token))).collect(),
             required: config.auth.required,
             any_host: hosts.iter().any(|host| host == "*"),
             hosts: hosts.into_iter().map(|host| host.to_lowercase()).collect(),
@@ -144,9 +131,7 @@ impl Access {
             }
         }
         if !self.required {
-            return Ok(Caller {
-                name: Arc::from(ANYBODY),
-            });
+            return Ok(Caller { name: Arc::from(ANYBODY) });
         }
         if let Some(seconds) = self.wrong.locked(&peer) {
             return Err(Denied::Locked(seconds));
@@ -177,17 +162,10 @@ impl Access {
     ///
     /// [`Denied::Host`].
     pub fn check_host(&self, headers: &HeaderMap, authority: Option<&str>) -> Result<(), Denied> {
-        let named = headers
-            .get(header::HOST)
-            .and_then(|host| host.to_str().ok())
-            .or(authority);
+        let named = headers.get(header::HOST).and_then(|host| host.to_str().ok()).or(authority);
         let host = without_port(named.unwrap_or_default()).to_lowercase();
         // An address cannot be pointed elsewhere by somebody's name server; only names can.
-        let literal = host
-            .trim_start_matches('[')
-            .trim_end_matches(']')
-            .parse::<IpAddr>()
-            .is_ok();
+        let literal = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().is_ok();
         if self.any_host || literal || self.hosts.contains(&host) {
             Ok(())
         } else {
@@ -213,10 +191,7 @@ fn digest(token: &str) -> [u8; 32] {
 fn bearer(headers: &HeaderMap) -> Option<&str> {
     let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
     let (scheme, token) = value.trim().split_once(' ')?;
-    scheme
-        .eq_ignore_ascii_case("bearer")
-        .then(|| token.trim())
-        .filter(|token| !token.is_empty())
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim()).filter(|token| !token.is_empty())
 }
 
 fn without_port(host: &str) -> &str {

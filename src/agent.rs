@@ -114,15 +114,8 @@ impl Agent {
         environment: &BTreeMap<String, String>,
         folders: &mut Folders,
     ) -> Result<Self, Error> {
-        let agent = config
-            .agents
-            .get(key)
-            .ok_or_else(|| Error::Unknown(key.to_owned()))?
-            .clone();
-        let path = environment
-            .get("PATH")
-            .cloned()
-            .unwrap_or_else(|| DEFAULT_PATH.to_owned());
+        let agent = config.agents.get(key).ok_or_else(|| Error::Unknown(key.to_owned()))?.clone();
+        let path = environment.get("PATH").cloned().unwrap_or_else(|| DEFAULT_PATH.to_owned());
         let contained = config.isolation.backend == BackendKind::Container;
         let mut args = agent.args.clone();
         let program = match agent.driver {
@@ -175,10 +168,7 @@ impl Agent {
                 path.display()
             ));
         }
-        let own = agent
-            .defaults_dir
-            .as_ref()
-            .map(|folder| folder.join("skills"));
+        let own = agent.defaults_dir.as_ref().map(|folder| folder.join("skills"));
         let own = own.filter(|folder| folder.is_dir());
         let found: Vec<_> = agent.skills_from.iter().cloned().chain(own).collect();
         let (skills, left_out) = skills::read(&found);
@@ -224,10 +214,7 @@ impl Agent {
                 permission_mode: self.config.permission_mode.clone(),
                 max_retries: self.config.max_retries,
                 disallowed_tools: self.config.disallowed_tools.clone().unwrap_or_else(|| {
-                    SELF_WAKING_TOOLS
-                        .iter()
-                        .map(|&tool| tool.to_owned())
-                        .collect()
+                    SELF_WAKING_TOOLS.iter().map(|&tool| tool.to_owned()).collect()
                 }),
                 model: self.config.model.clone(),
                 ..ClaudeOptions::default()
@@ -240,8 +227,7 @@ impl Agent {
                     args: self.args.clone(),
                     env: known.map_or_else(Vec::new, |known| {
                         let own = known.env.iter();
-                        own.map(|&(name, value)| (name.to_owned(), value.to_owned()))
-                            .collect()
+                        own.map(|&(name, value)| (name.to_owned(), value.to_owned())).collect()
                     }),
                     auth_method: self.config.auth_method.clone(),
                     mode: self.config.mode.clone(),
@@ -268,30 +254,22 @@ impl Agent {
 
     /// The text on its card.
     pub fn describe(&self) -> String {
-        self.config
-            .description
-            .clone()
-            .unwrap_or_else(|| match self.config.driver {
-                DriverKind::Claude => {
-                    "Claude Code: reads, writes and runs code in a workspace of its own".to_owned()
-                }
-                DriverKind::Demo => {
-                    "a demonstration agent: shows what a session looks like, without a model"
-                        .to_owned()
-                }
-                DriverKind::Acp if self.known().is_some() => {
-                    let title = self.known().map_or("", |known| known.title);
-                    format!("{title}: reads, writes and runs code in a workspace of its own")
-                }
-                DriverKind::Acp | DriverKind::Command => {
-                    let program = self
-                        .program
-                        .file_name()
-                        .unwrap_or_default()
-                        .to_string_lossy();
-                    format!("{program}, run as an agent")
-                }
-            })
+        self.config.description.clone().unwrap_or_else(|| match self.config.driver {
+            DriverKind::Claude => {
+                "Claude Code: reads, writes and runs code in a workspace of its own".to_owned()
+            }
+            DriverKind::Demo => {
+                "a demonstration agent: shows what a session looks like, without a model".to_owned()
+            }
+            DriverKind::Acp if self.known().is_some() => {
+                let title = self.known().map_or("", |known| known.title);
+                format!("{title}: reads, writes and runs code in a workspace of its own")
+            }
+            DriverKind::Acp | DriverKind::Command => {
+                let program = self.program.file_name().unwrap_or_default().to_string_lossy();
+                format!("{program}, run as an agent")
+            }
+        })
     }
 
     /// What its card says it can do, where the configuration lists no skills.
@@ -366,17 +344,9 @@ impl Agent {
         let (mut program, mut args) = (launch.program.clone(), launch.args.clone());
         if self.contained && self.config.driver != DriverKind::Demo && !program.contains('/') {
             // Where the image has it is for its own PATH to say.
-            args.insert(
-                0,
-                std::mem::replace(&mut program, "/usr/bin/env".to_owned()),
-            );
+            args.insert(0, std::mem::replace(&mut program, "/usr/bin/env".to_owned()));
         }
-        Spec {
-            program,
-            args,
-            env,
-            cwd: places.workspace.clone(),
-        }
+        Spec { program, args, env, cwd: places.workspace.clone() }
     }
 
     /// What is started for the session script.
@@ -392,10 +362,7 @@ impl Agent {
         env.push(("A2A_SESSION_ID".to_owned(), session.to_owned()));
         env.push(("A2A_CONTEXT_ID".to_owned(), context.to_owned()));
         if self.config.driver == DriverKind::Claude {
-            env.push((
-                "CLAUDE_CONFIG_DIR".to_owned(),
-                format!("{}/.claude", places.home),
-            ));
+            env.push(("CLAUDE_CONFIG_DIR".to_owned(), format!("{}/.claude", places.home)));
         }
         self.add_own(&mut env, door);
         let script = script.to_string_lossy().into_owned();
@@ -438,9 +405,7 @@ impl Agent {
         let mode =
             (self.config.driver == DriverKind::Claude).then_some(&self.config.permission_mode);
         let words = self.args.iter().chain(mode).chain(&self.config.mode);
-        words
-            .flat_map(|word| word.rsplit('='))
-            .any(|word| WORDS.contains(&word))
+        words.flat_map(|word| word.rsplit('=')).any(|word| WORDS.contains(&word))
     }
 
     /// Whether it may be served with this wall.
@@ -467,10 +432,7 @@ impl Agent {
             .map(G::as_str)
             .collect();
         if self.bypasses() && !missing.is_empty() {
-            return Err(Error::Bypass {
-                agent: self.key.to_string(),
-                missing: missing.join(", "),
-            });
+            return Err(Error::Bypass { agent: self.key.to_string(), missing: missing.join(", ") });
         }
         Ok(())
     }
@@ -546,9 +508,7 @@ fn credential(
     environment: &BTreeMap<String, String>,
 ) -> Option<&'static str> {
     let passed = agent.env.select(environment);
-    CREDENTIALS
-        .into_iter()
-        .find(|&name| passed.get(name).is_some_and(|value| !value.is_empty()))
+    CREDENTIALS.into_iter().find(|&name| passed.get(name).is_some_and(|value| !value.is_empty()))
 }
 
 /// A login in the operator's own HOME does not reach a session; say how a key does.
@@ -556,11 +516,7 @@ fn login_advice(environment: &BTreeMap<String, String>) -> &'static str {
     let folder = environment
         .get("CLAUDE_CONFIG_DIR")
         .map(PathBuf::from)
-        .or_else(|| {
-            environment
-                .get("HOME")
-                .map(|home| Path::new(home).join(".claude"))
-        });
+        .or_else(|| environment.get("HOME").map(|home| Path::new(home).join(".claude")));
     if folder.is_some_and(|folder| folder.join(".credentials.json").exists()) {
         " (You are logged in with `claude`, but a login stays in your own HOME and sessions have their own: run \
          `claude setup-token` and set CLAUDE_CODE_OAUTH_TOKEN.)"

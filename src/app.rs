@@ -113,12 +113,7 @@ impl App {
     ///
     /// Whatever would keep the server from working.
     pub async fn build(loaded: Loaded, cwd: &Path) -> Result<Self, Error> {
-        let Loaded {
-            config,
-            notes: config_notes,
-            agent_environment,
-            ..
-        } = loaded;
+        let Loaded { config, notes: config_notes, agent_environment, .. } = loaded;
         let config = Arc::new(config);
         let mut notes = config_notes;
         let launcher = Launcher::start().map_err(|source| Error::System {
@@ -132,10 +127,9 @@ impl App {
         let cards = Cards::new(&config)?;
         // The port is taken first: a second server on it must not even open the store.
         let listener = listen(&config).await?;
-        let address = listener.local_addr().map_err(|source| Error::System {
-            what: "cannot read the address",
-            source,
-        })?;
+        let address = listener
+            .local_addr()
+            .map_err(|source| Error::System { what: "cannot read the address", source })?;
         let holder = format!("process {} on {address}", std::process::id());
         let store = store::open(&config, &holder)?;
         for agent in agents.iter() {
@@ -151,13 +145,10 @@ impl App {
         let door = stop.child_token();
         let port = match config.isolation.backend {
             BackendKind::None => 0,
-            _ => egress
-                .listen(&actors, door.clone())
-                .await
-                .map_err(|source| Error::System {
-                    what: "cannot listen on loopback for the requests of agents",
-                    source,
-                })?,
+            _ => egress.listen(&actors, door.clone()).await.map_err(|source| Error::System {
+                what: "cannot listen on loopback for the requests of agents",
+                source,
+            })?,
         };
         let isolation =
             isolation::choose(&config, &launcher, workspaces, &agent_environment, port).await?;
@@ -174,16 +165,11 @@ impl App {
         for (key, paths) in [("read", &granted.read), ("write", &granted.write)] {
             let missing = paths.iter().filter(|path| !path.exists());
             notes.extend(missing.map(|path| {
-                format!(
-                    "`isolation.{key}` grants {}, which is not there",
-                    path.display()
-                )
+                format!("`isolation.{key}` grants {}, which is not there", path.display())
             }));
         }
-        let telemetry = Telemetry::new(&config).map_err(|source| Error::System {
-            what: "cannot open a log",
-            source,
-        })?;
+        let telemetry = Telemetry::new(&config)
+            .map_err(|source| Error::System { what: "cannot open a log", source })?;
         let in_memory = config.store.path == Path::new("memory");
         let token_file = config.state_dir.join("token");
         let token = config
@@ -217,12 +203,7 @@ impl App {
             starting: Arc::new(Semaphore::new(config.processes.starting)),
             config: config.clone(),
         });
-        let push = Push::new(
-            &config,
-            house.store.clone(),
-            house.tasks.clone(),
-            stop.clone(),
-        );
+        let push = Push::new(&config, house.store.clone(), house.tasks.clone(), stop.clone());
         let service = Service::new(Sessions::new(house.clone()), push.clone());
         let (failed, resumed) = service.recover().await?;
         if failed + resumed > 0 {
@@ -260,15 +241,7 @@ impl App {
 
     /// Starts to serve.
     pub fn spawn(self) -> Running {
-        let Self {
-            listener,
-            doors,
-            house,
-            stop,
-            doors_stop,
-            address,
-            ..
-        } = self;
+        let Self { listener, doors, house, stop, doors_stop, address, .. } = self;
         if house.config.store.path != Path::new("memory") {
             write_address(&house.config, address);
         }
@@ -276,26 +249,14 @@ impl App {
         let patience = house.config.timeouts.shutdown.get();
         let sessions = doors.service.sessions().clone();
         let push = doors.service.push().clone();
-        background.spawn(server::serve(
-            listener,
-            doors.clone(),
-            doors_stop.clone(),
-            patience,
-        ));
+        background.spawn(server::serve(listener, doors.clone(), doors_stop.clone(), patience));
         let warming = sessions.clone();
         background.spawn(async move { warming.keep_warm().await });
         let service = doors.service.clone();
         background.spawn(async move { service.expire_asks().await });
         background.spawn(sweep::run(house.clone(), sessions, stop.clone()));
         background.close();
-        Running {
-            house,
-            push,
-            doors_stop,
-            stop,
-            background,
-            patience,
-        }
+        Running { house, push, doors_stop, stop, background, patience }
     }
 }
 
@@ -303,14 +264,7 @@ impl Running {
     /// Stops accepting, ends turns, lets streams write their last event, closes the store. Returns
     /// whether all of it was done within the time allowed.
     pub async fn shut_down(self) -> bool {
-        let Self {
-            house,
-            push,
-            doors_stop,
-            stop,
-            background,
-            patience,
-        } = self;
+        let Self { house, push, doors_stop, stop, background, patience } = self;
         doors_stop.cancel();
         stop.cancel();
         house.actors.close();
@@ -348,11 +302,7 @@ fn way_out(config: &Config) -> Egress {
     let inner = config.egress.inner.iter();
     let inner = inner.filter_map(|text| config::network(text)).collect();
     let names = config.processes.max.max(1);
-    Egress::new(
-        inner,
-        config.egress.connections.0,
-        Arc::new(guard::System::new(names)),
-    )
+    Egress::new(inner, config.egress.connections.0, Arc::new(guard::System::new(names)))
 }
 
 /// Leaves word for client commands on this machine. A state folder that cannot take it was refused before.
@@ -362,17 +312,11 @@ fn write_address(config: &Config, address: SocketAddr) {
     } else {
         IpAddr::from(Ipv6Addr::LOCALHOST)
     };
-    let host = if address.ip().is_unspecified() {
-        loopback
-    } else {
-        address.ip()
-    };
+    let host = if address.ip().is_unspecified() { loopback } else { address.ip() };
     let url = format!("http://{}", SocketAddr::new(host, address.port()));
     let word = serde_json::json!({"url": url, "pid": std::process::id()}).to_string();
-    let (file, fresh) = (
-        config.state_dir.join("server.json"),
-        config.state_dir.join("server.json.new"),
-    );
+    let (file, fresh) =
+        (config.state_dir.join("server.json"), config.state_dir.join("server.json.new"));
     // Renamed into place, so that nobody reads half of it.
     let written = std::fs::write(&fresh, word).and_then(|()| std::fs::rename(&fresh, &file));
     if let Err(error) = written {
@@ -383,35 +327,25 @@ fn write_address(config: &Config, address: SocketAddr) {
 /// Takes the address; a taken port gets a sentence of its own.
 async fn listen(config: &Config) -> Result<TcpListener, Error> {
     let address = format!("{}:{}", bracketed(&config.server.host), config.server.port);
-    bind(&address, config.limits.connections)
-        .await
-        .map_err(|source| {
-            let advice = match source.kind() {
-                io::ErrorKind::AddrInUse => {
-                    "stop what listens there, or choose another port with --port"
-                }
-                io::ErrorKind::PermissionDenied => {
-                    "ports below 1024 are the system's; choose another with --port"
-                }
-                _ => "set `server.host` and `server.port` to an address of this machine",
-            };
-            Error::Listen {
-                address,
-                source,
-                advice,
+    bind(&address, config.limits.connections).await.map_err(|source| {
+        let advice = match source.kind() {
+            io::ErrorKind::AddrInUse => {
+                "stop what listens there, or choose another port with --port"
             }
-        })
+            io::ErrorKind::PermissionDenied => {
+                "ports below 1024 are the system's; choose another with --port"
+            }
+            _ => "set `server.host` and `server.port` to an address of this machine",
+        };
+        Error::Listen { address, source, advice }
+    })
 }
 
 /// Listens with room for as many callers at once as there may be connections.
 async fn bind(address: &str, connections: usize) -> io::Result<TcpListener> {
     let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
     for address in tokio::net::lookup_host(address).await? {
-        let socket = if address.is_ipv4() {
-            TcpSocket::new_v4()
-        } else {
-            TcpSocket::new_v6()
-        }?;
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
         socket.set_reuseaddr(true)?;
         let backlog = u32::try_from(connections).unwrap_or(u32::MAX);
         match socket.bind(address).and_then(|()| socket.listen(backlog)) {
@@ -423,9 +357,5 @@ async fn bind(address: &str, connections: usize) -> io::Result<TcpListener> {
 }
 
 fn bracketed(host: &str) -> String {
-    if host.contains(':') && !host.starts_with('[') {
-        format!("[{host}]")
-    } else {
-        host.to_owned()
-    }
+    if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host.to_owned() }
 }

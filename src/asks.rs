@@ -58,8 +58,7 @@ impl Asks {
     pub async fn load(store: &Store) -> Result<Self, store::Error> {
         let asks = Self::default();
         let rows = store.asks().await?;
-        asks.open()
-            .extend(rows.into_iter().map(|row| (row.id.clone(), row)));
+        asks.open().extend(rows.into_iter().map(|row| (row.id.clone(), row)));
         Ok(asks)
     }
 
@@ -73,9 +72,7 @@ impl Asks {
     pub fn find(&self, n: i64, id: Option<&str>) -> Option<AskRow> {
         let open = self.open();
         let mut of_task = open.values().filter(|row| row.n == n);
-        of_task
-            .find(|row| id.is_none_or(|id| *row.id == *id))
-            .cloned()
+        of_task.find(|row| id.is_none_or(|id| *row.id == *id)).cloned()
     }
 
     /// Takes an ask for whoever answers it; none when somebody else was quicker.
@@ -96,10 +93,7 @@ impl Asks {
     /// A caller's open asks of an agent, oldest first.
     pub fn list(&self, scope: &Scope) -> Vec<AskRow> {
         let open = self.open();
-        open.values()
-            .filter(|row| row.scope == *scope)
-            .cloned()
-            .collect()
+        open.values().filter(|row| row.scope == *scope).cloned().collect()
     }
 
     /// Waits for asks whose time is over.
@@ -108,11 +102,8 @@ impl Asks {
             let now = Timestamp::now();
             let (due, next) = {
                 let open = self.open();
-                let due: Vec<_> = open
-                    .values()
-                    .filter(|row| row.deadline <= now)
-                    .cloned()
-                    .collect();
+                let due: Vec<_> =
+                    open.values().filter(|row| row.deadline <= now).cloned().collect();
                 (due, open.values().map(|row| row.deadline).min())
             };
             if !due.is_empty() {
@@ -145,11 +136,7 @@ pub fn deadline(now: Timestamp, config: &Config) -> Timestamp {
 /// An ask as data: what is stored, shown to callers, and compared when the agent asks again.
 pub fn data(kind: &AskKind) -> Value {
     match kind {
-        AskKind::Permission {
-            tool,
-            input,
-            description,
-        } => {
+        AskKind::Permission { tool, input, description } => {
             let mut ask = json!({"kind": "permission", "tool": tool, "input": input});
             if let Some(description) = description {
                 ask["title"] = description.as_str().into();
@@ -161,15 +148,9 @@ pub fn data(kind: &AskKind) -> Value {
             ]);
             ask
         }
-        AskKind::Question {
-            text,
-            options,
-            input,
-        } => {
-            let options: Vec<_> = options
-                .iter()
-                .map(|option| json!({"id": option, "name": option}))
-                .collect();
+        AskKind::Question { text, options, input } => {
+            let options: Vec<_> =
+                options.iter().map(|option| json!({"id": option, "name": option})).collect();
             json!({"kind": "question", "text": text, "input": input, "options": options})
         }
     }
@@ -184,9 +165,7 @@ pub fn same(one: &Value, other: &Value) -> bool {
         }
         input
     };
-    let plain = ["kind", "tool", "text"]
-        .iter()
-        .all(|field| one.get(field) == other.get(field));
+    let plain = ["kind", "tool", "text"].iter().all(|field| one.get(field) == other.get(field));
     plain && input(one) == input(other)
 }
 
@@ -195,12 +174,7 @@ pub fn words(ask: &Value) -> String {
     let text = |field: &str| ask.get(field).and_then(Value::as_str).unwrap_or_default();
     if text("kind") == "question" {
         let mut words = text("text").to_owned();
-        for option in ask
-            .get("options")
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten()
-        {
+        for option in ask.get("options").and_then(Value::as_array).into_iter().flatten() {
             let name = option.get("name").and_then(Value::as_str);
             words.push_str("\n- ");
             words.push_str(name.or(option.as_str()).unwrap_or_default());
@@ -216,15 +190,9 @@ pub fn words(ask: &Value) -> String {
         Some(Value::Object(input)) => {
             let shown = |name: &&String| !matches!(name.as_str(), "options" | "toolCallId");
             for (name, value) in input.iter().filter(|(name, _)| shown(name)) {
-                let value = value
-                    .as_str()
-                    .map_or_else(|| value.to_string(), ToOwned::to_owned);
+                let value = value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned);
                 let shown: String = value.chars().take(SHOWN).collect();
-                let more = if shown.len() < value.len() {
-                    " ..."
-                } else {
-                    ""
-                };
+                let more = if shown.len() < value.len() { " ..." } else { "" };
                 words.push_str(&format!("\n{name}: {shown}{more}"));
             }
         }

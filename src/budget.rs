@@ -175,10 +175,7 @@ impl Budgets {
             parts: vec![(today, Used::default())],
             tries: Used::default(),
             said: Said::default(),
-            holds: Holds {
-                house: self.0.clone(),
-                accounts: Vec::new(),
-            },
+            holds: Holds { house: self.0.clone(), accounts: Vec::new() },
         };
         if !self.0.bounded {
             return Ok(meter);
@@ -279,10 +276,7 @@ impl Meter {
 
     /// At the end of the turn: what is to be written, once. The meter must outlive its commit.
     pub fn writes(&self) -> Vec<Write> {
-        let used = self
-            .parts
-            .iter()
-            .filter(|(_, used)| *used != Used::default());
+        let used = self.parts.iter().filter(|(_, used)| *used != Used::default());
         used.map(|&(day, used)| Write::Usage {
             n: self.n,
             session: self.session.clone(),
@@ -307,9 +301,8 @@ impl Meter {
         if self.house.bounded {
             let accounts = self.accounts_of_day(today).into_iter();
             let accounts = accounts.chain(self.accounts_of_day(today + 1));
-            let fresh: Vec<_> = accounts
-                .filter(|account| !self.holds.accounts.contains(account))
-                .collect();
+            let fresh: Vec<_> =
+                accounts.filter(|account| !self.holds.accounts.contains(account)).collect();
             self.holds.add(fresh.clone());
             let mut ledger = self.house.ledger();
             for account in &fresh {

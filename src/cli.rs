@@ -208,10 +208,7 @@ pub fn run() -> ExitCode {
         None => serve::run(&cli.serve.into(), &environment, &cwd),
         Some(Command::Serve(args)) => serve::run(&args.into(), &environment, &cwd),
         Some(Command::Config { command, config }) => {
-            let flags = Flags {
-                config,
-                ..Flags::default()
-            };
+            let flags = Flags { config, ..Flags::default() };
             let loaded = || load(&flags, &environment, &cwd);
             ExitCode::from(config::run(command, loaded, &mut std::io::stdout().lock()))
         }
@@ -219,17 +216,11 @@ pub fn run() -> ExitCode {
             let server = Server::find(&args.server, &environment, &cwd)?;
             send::run(args, server, screen, &mut std::io::stdin().lock()).await
         }),
-        Some(Command::Tasks {
-            command,
-            server: args,
-        }) => carry_out(async {
+        Some(Command::Tasks { command, server: args }) => carry_out(async {
             let server = Server::find(&args, &environment, &cwd)?;
             tasks::run(command, &args, server, screen).await
         }),
-        Some(Command::Sessions {
-            command,
-            server: args,
-        }) => carry_out(async {
+        Some(Command::Sessions { command, server: args }) => carry_out(async {
             let server = Server::find(&args, &environment, &cwd)?;
             sessions::run(command, &args, server, screen, environment.get("TERM")).await
         }),
@@ -254,10 +245,7 @@ pub fn run() -> ExitCode {
 
 /// Runs a command of a client to its end; its exit code, and why where it could not.
 fn carry_out(work: impl Future<Output = Result<u8, Failure>>) -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-    {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("pilothouse: cannot start its clock: {error}");
@@ -298,14 +286,7 @@ mod tests {
     fn options_of_the_server_may_stand_behind_a_subcommand() {
         Cli::try_parse_from(["pilothouse", "tasks", "list", "--url", "http://127.0.0.1:1"])
             .unwrap();
-        Cli::try_parse_from([
-            "pilothouse",
-            "sessions",
-            "--url",
-            "http://127.0.0.1:1",
-            "show",
-            "x",
-        ])
-        .unwrap();
+        Cli::try_parse_from(["pilothouse", "sessions", "--url", "http://127.0.0.1:1", "show", "x"])
+            .unwrap();
     }
 }

@@ -210,10 +210,7 @@ impl Egress {
             end: CancellationToken::new(),
         });
         self.0.passes().insert(key, Arc::downgrade(&live));
-        Pass {
-            core: self.0.clone(),
-            live,
-        }
+        Pass { core: self.0.clone(), live }
     }
 
     /// When no task of any pass is left.
@@ -354,9 +351,7 @@ impl fmt::Debug for Egress {
 
 impl fmt::Debug for Pass {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("Pass")
-            .field("policy", &self.live.policy)
-            .finish_non_exhaustive()
+        out.debug_struct("Pass").field("policy", &self.live.policy).finish_non_exhaustive()
     }
 }
 

@@ -149,11 +149,12 @@ impl Guard {
             return Err(Refusal::NotAnAddress("no host".to_owned()));
         }
         if let Some(address) = literal(&url) {
-            self.judge(address, scheme, &address.to_string())
-                .map_err(|refusal| match (refusal, inward(address)) {
+            self.judge(address, scheme, &address.to_string()).map_err(|refusal| {
+                match (refusal, inward(address)) {
                     (Refusal::LeadsInward(_), Some(kind)) => Refusal::Inner { address, kind },
                     (other, _) => other,
-                })?;
+                }
+            })?;
         }
         Ok(url)
     }
@@ -191,20 +192,12 @@ impl Guard {
 
     /// The resolver of an HTTP client that connects by this scheme alone.
     pub fn resolver(&self, scheme: Scheme) -> Resolver {
-        Resolver {
-            guard: self.clone(),
-            scheme,
-        }
+        Resolver { guard: self.clone(), scheme }
     }
 
     fn judge(&self, address: IpAddr, scheme: Scheme, host: &str) -> Result<(), Refusal> {
         let address = address.to_canonical();
-        if self
-            .0
-            .allow
-            .iter()
-            .any(|network| network.contains(&address))
-        {
+        if self.0.allow.iter().any(|network| network.contains(&address)) {
             return Ok(());
         }
         match (inward(address), scheme) {
@@ -218,9 +211,7 @@ impl Guard {
 /// The address that stands in a URL instead of a name; the parser has brought it to its one spelling.
 fn literal(url: &Url) -> Option<IpAddr> {
     let host = url.host_str()?;
-    let bare = host
-        .strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'));
+    let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
     bare.unwrap_or(host).parse().ok()
 }
 
@@ -244,10 +235,8 @@ impl Resolve for Resolver {
         let (guard, scheme) = (self.guard.clone(), self.scheme);
         Box::pin(async move {
             let found = guard.resolve(name.as_str(), scheme).await?;
-            let addresses: Vec<_> = found
-                .into_iter()
-                .map(|address| SocketAddr::new(address, 0))
-                .collect();
+            let addresses: Vec<_> =
+                found.into_iter().map(|address| SocketAddr::new(address, 0)).collect();
             Ok(Box::new(addresses.into_iter()) as Addrs)
         })
     }
@@ -255,9 +244,7 @@ impl Resolve for Resolver {
 
 impl fmt::Debug for Guard {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("Guard")
-            .field("allow", &self.0.allow)
-            .finish_non_exhaustive()
+        out.debug_struct("Guard").field("allow", &self.0.allow).finish_non_exhaustive()
     }
 }
 

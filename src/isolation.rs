@@ -218,10 +218,7 @@ impl Isolation {
         let room = inner.backend.room(host, &around).await?;
         Ok(Walled {
             confined: inner.backend.confine(spec, &around),
-            held: Surroundings {
-                _group: group,
-                room,
-            },
+            held: Surroundings { _group: group, room },
         })
     }
 

@@ -315,11 +315,7 @@ impl Input {
             if let Self::Quiet(pipe) = std::mem::replace(self, Self::Broken) {
                 *self = Self::Open(Sender::from_owned_fd_unchecked(pipe)?);
             }
-            return if written == 0 {
-                Err(io::ErrorKind::WouldBlock.into())
-            } else {
-                Ok(written)
-            };
+            return if written == 0 { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(written) };
         }
         match self {
             Self::Open(sender) => sender.try_write(bytes),
@@ -350,14 +346,7 @@ impl Prepared {
     /// [`Error::NotStarted`] when the program cannot be run, [`Error::NoWall`] and [`Error::NotEntered`] when
     /// its wall cannot be put up, [`Error::Supervisor`] otherwise.
     pub async fn start(self, confined: &Confined) -> Result<Process, Error> {
-        let Self {
-            program,
-            own,
-            mut control,
-            stdin,
-            stdout,
-            stderr,
-        } = self;
+        let Self { program, own, mut control, stdin, stdout, stderr } = self;
         let Confined { spec, wall, inner } = confined;
         // What the supervisor starts becomes the agent itself, or makes namespaces and has it as a child.
         let relayed = spec.program != LAUNCHER_PROGRAM;
@@ -368,9 +357,8 @@ impl Prepared {
         }
         let mut spec = spec.clone();
         let mut inner = inner.clone();
-        for spec in [Some(&mut spec), inner.as_mut().map(|inner| &mut inner.spec)]
-            .into_iter()
-            .flatten()
+        for spec in
+            [Some(&mut spec), inner.as_mut().map(|inner| &mut inner.spec)].into_iter().flatten()
         {
             let file = match spec.program.as_str() {
                 OWN_PROGRAM => own.as_fd(),
@@ -380,21 +368,10 @@ impl Prepared {
             spec.program = format!("/proc/self/fd/{}", FIRST_ALONG + along.len());
             along.push(file);
         }
-        let named = inner
-            .as_ref()
-            .map_or(&spec, |inner| &inner.spec)
-            .program
-            .clone();
+        let named = inner.as_ref().map_or(&spec, |inner| &inner.spec).program.clone();
         let not_started = |part: u32, source| match part {
-            0 => Error::NotStarted {
-                program: named.clone(),
-                source,
-            },
-            part => Error::NoWall {
-                program: named.clone(),
-                part: line::part(part),
-                source,
-            },
+            0 => Error::NotStarted { program: named.clone(), source },
+            part => Error::NoWall { program: named.clone(), part: line::part(part), source },
         };
         let bytes = spec.encode(wall).map_err(|source| not_started(0, source))?;
         let sent = if along.is_empty() {
@@ -485,11 +462,7 @@ async fn last_words(stderr: &mut Receiver) -> String {
     let words = read_all(stderr, LAST_WORDS).await;
     let words = String::from_utf8_lossy(&words);
     let words = words.trim();
-    if words.is_empty() {
-        "nothing".to_owned()
-    } else {
-        words.replace('\n', "; ")
-    }
+    if words.is_empty() { "nothing".to_owned() } else { words.replace('\n', "; ") }
 }
 
 /// The launcher as a file that lies in memory alone, so that an upgrade on disk cannot exchange it.
@@ -511,10 +484,7 @@ impl Leader {
     /// SIGTERM to its group, unless it is gone.
     fn terminate(&self) {
         let Some(handle) = &self.handle else { return };
-        let mut watched = [rustix::event::PollFd::new(
-            handle,
-            rustix::event::PollFlags::IN,
-        )];
+        let mut watched = [rustix::event::PollFd::new(handle, rustix::event::PollFlags::IN)];
         let now = rustix::time::Timespec::default();
         if rustix::event::poll(&mut watched, Some(&now)) == Ok(0) {
             let _ = rustix::process::kill_process_group(self.pid, rustix::process::Signal::TERM);
@@ -644,10 +614,8 @@ pub(crate) mod tests {
     #[tokio::test]
     async fn an_agent_gets_its_arguments_environment_folder_and_streams() {
         let launcher = Launcher::start().unwrap();
-        let mut process = launcher
-            .spawn(&shell("read line; echo \"$line $WORD $PWD\"; exit 7"))
-            .await
-            .unwrap();
+        let mut process =
+            launcher.spawn(&shell("read line; echo \"$line $WORD $PWD\"; exit 7")).await.unwrap();
         let written = process.stdin.take().unwrap().try_write(b"hello\n").unwrap();
         assert_eq!(written, 6);
         assert_eq!(output(&mut process).await, "hello a=b /usr\n");
@@ -695,18 +663,11 @@ pub(crate) mod tests {
     #[tokio::test]
     async fn the_end_of_the_control_socket_ends_the_tree() {
         let launcher = Launcher::start().unwrap();
-        let mut process = launcher
-            .spawn(&shell("setsid sleep 600 & echo $!; wait"))
-            .await
-            .unwrap();
+        let mut process = launcher.spawn(&shell("setsid sleep 600 & echo $!; wait")).await.unwrap();
         let mut pid = [0u8; 32];
         let size = process.stdout.read(&mut pid).await.unwrap();
         let pid = String::from_utf8_lossy(&pid[..size]).into_owned();
-        let Process {
-            control,
-            mut stdout,
-            ..
-        } = process;
+        let Process { control, mut stdout, .. } = process;
         drop(control);
         // The pipe ends when the last of the tree is gone.
         let mut rest = Vec::new();
@@ -743,18 +704,13 @@ pub(crate) mod tests {
     async fn who_ends_its_supervisor_is_told_to_those_who_look_after_where_it_runs() {
         let here = Launcher::start().unwrap();
         let lost = CancellationToken::new();
-        let launcher = Launcher {
-            lost: Some(lost.clone()),
-            ..here
-        };
+        let launcher = Launcher { lost: Some(lost.clone()), ..here };
         let mut process = launcher.spawn(&shell("exit 3")).await.unwrap();
         assert_eq!(process.control.ended().await, Ended::Code(3));
         drop(process);
         assert!(!lost.is_cancelled());
-        let mut process = launcher
-            .spawn(&shell("read go; kill -9 $PPID; exec sleep 600"))
-            .await
-            .unwrap();
+        let mut process =
+            launcher.spawn(&shell("read go; kill -9 $PPID; exec sleep 600")).await.unwrap();
         // Not before its supervisor has said that it began.
         process.stdin.as_mut().unwrap().try_write(b"\n").unwrap();
         assert_eq!(process.control.ended().await, Ended::Unclear);

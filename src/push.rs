@@ -100,12 +100,8 @@ pub struct Checked {
 impl Push {
     /// The webhooks of the tasks in this store. Nothing is delivered before [`Push::resume`] or a new config.
     pub fn new(config: &Config, store: Store, tasks: Tasks, stop: CancellationToken) -> Self {
-        let allow = config
-            .push
-            .allow
-            .iter()
-            .filter_map(|network| config::network(network))
-            .collect();
+        let allow =
+            config.push.allow.iter().filter_map(|network| config::network(network)).collect();
         let lookup = System::new(config.push.concurrent);
         let guard = Guard::new(allow, Arc::new(lookup));
         Self::guarded(config, store, tasks, guard, stop)
@@ -146,8 +142,7 @@ impl Push {
     /// `PushNotificationNotSupported` where they are off, `InvalidParams` naming what is wrong with the
     /// config, `ResourceExhausted` when too many are pending.
     pub async fn check(&self, config: TaskPushNotificationConfig) -> Result<Checked, Error> {
-        self.check_at("configuration.taskPushNotificationConfig.", config)
-            .await
+        self.check_at("configuration.taskPushNotificationConfig.", config).await
     }
 
     /// Stores a checked config and begins to deliver what comes after the sequence number `after`: 0 for
@@ -169,11 +164,7 @@ impl Push {
         let alias = alias.map(Arc::from);
         // A caller who hangs up must not leave a config without a worker.
         let attached = async move { inner.attach(log, checked, dialect, alias, after).await };
-        self.0
-            .workers
-            .spawn(attached)
-            .await
-            .map_err(|_| stopping())?
+        self.0.workers.spawn(attached).await.map_err(|_| stopping())?
     }
 
     /// `CreateTaskPushNotificationConfig` (specification 3.1.7); one with the same id is replaced and goes
@@ -213,10 +204,7 @@ impl Push {
             let found = inner.store.push_config(&log.scope, log.n, id).await;
             found.map_err(store_failed)?
         };
-        found
-            .map(|row| decode(&row))
-            .transpose()?
-            .ok_or_else(|| not_found(log, id))
+        found.map(|row| decode(&row)).transpose()?.ok_or_else(|| not_found(log, id))
     }
 
     /// `ListTaskPushNotificationConfigs` (specification 3.1.9), in the order of their creation.
@@ -379,10 +367,8 @@ impl Inner {
         let old = self.store.push_config(&log.scope, log.n, &id).await;
         let old = old.map_err(store_failed)?;
         if old.is_none() {
-            let (count, most) = (
-                self.store.push_count(log.n).await.map_err(store_failed)?,
-                self.settings.per_task,
-            );
+            let (count, most) =
+                (self.store.push_count(log.n).await.map_err(store_failed)?, self.settings.per_task);
             if count >= most {
                 let message = format!(
                     "task `{}` has {count} push notification configs; this server keeps {most} (`push.per_task`). Delete one",
@@ -408,11 +394,7 @@ impl Inner {
             sent,
             failing: None,
             created: Timestamp::now(),
-            state: if over {
-                PushState::Done
-            } else {
-                PushState::Active
-            },
+            state: if over { PushState::Done } else { PushState::Active },
         };
         let write = Write::Push(Box::new(row.clone()));
         if let Err(error) = self.store.commit(vec![write], Durability::Synced).await {
@@ -448,10 +430,7 @@ impl Inner {
         place: Option<OwnedSemaphorePermit>,
     ) {
         let key = (row.n, row.id.clone());
-        let live = Live {
-            quit: CancellationToken::new(),
-            left: CancellationToken::new(),
-        };
+        let live = Live { quit: CancellationToken::new(), left: CancellationToken::new() };
         let (quit, left) = (live.quit.clone(), live.left.clone().drop_guard());
         self.live().insert(key.clone(), live);
         let inner = self.clone();

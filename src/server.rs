@@ -223,9 +223,7 @@ fn health(stop: &CancellationToken) -> HealthServer<impl Health> {
     tokio::spawn(async move {
         stop.cancelled().await;
         for name in names {
-            reporter
-                .set_service_status(name, ServingStatus::NotServing)
-                .await;
+            reporter.set_service_status(name, ServingStatus::NotServing).await;
             // Ends the streams of those who watch.
             let _ = reporter.clear_service_status(name).await;
         }
@@ -248,9 +246,7 @@ impl<'a> Visit<'a> {
     /// Asks the guard.
     fn begin(doors: &'a Doors, request: &Request) -> Self {
         let peer = peer(request);
-        let admitted = doors
-            .access
-            .admit(request.headers(), authority(request).as_deref(), peer);
+        let admitted = doors.access.admit(request.headers(), authority(request).as_deref(), peer);
         Self {
             doors,
             began: Instant::now(),
@@ -319,26 +315,16 @@ impl Doors {
         if let Some(url) = &self.config.server.public_url {
             return url.trim_end_matches('/').to_owned();
         }
-        let named = request
-            .headers()
-            .get(header::HOST)
-            .and_then(|host| host.to_str().ok());
-        let host = named.or_else(|| {
-            request
-                .uri()
-                .authority()
-                .map(axum::http::uri::Authority::as_str)
-        });
+        let named = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
+        let host =
+            named.or_else(|| request.uri().authority().map(axum::http::uri::Authority::as_str));
         card::address(&seen(request), host, self.port)
     }
 }
 
 fn seen(request: &Request) -> Forwarded {
     let seen = request.extensions().get::<Seen>();
-    seen.map_or_else(
-        || Forwarded::direct([0, 0, 0, 0].into()),
-        |seen| seen.0.clone(),
-    )
+    seen.map_or_else(|| Forwarded::direct([0, 0, 0, 0].into()), |seen| seen.0.clone())
 }
 
 fn peer(request: &Request) -> IpAddr {
@@ -382,10 +368,8 @@ fn with_advice(mut response: Response, error: &Error) -> Response {
 
 /// Whether the content type says JSON.
 fn is_json(headers: &HeaderMap) -> bool {
-    let content_type = headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default();
+    let content_type =
+        headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let media_type = content_type.split(';').next().unwrap_or_default().trim();
     let media_type = media_type.to_ascii_lowercase();
     media_type == "application/json"
@@ -395,10 +379,7 @@ fn is_json(headers: &HeaderMap) -> bool {
 fn json_response(status: StatusCode, body: impl Into<Body>) -> Response {
     Response::builder()
         .status(status)
-        .header(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("application/json"),
-        )
+        .header(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))
         .body(body.into())
         .expect("constant headers are valid")
 }

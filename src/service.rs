@@ -55,11 +55,7 @@ impl Client {
 impl Service {
     /// The operations over these sessions.
     pub fn new(sessions: Sessions, push: Push) -> Self {
-        Self {
-            sessions,
-            push,
-            repeats: Repeats::default(),
-        }
+        Self { sessions, push, repeats: Repeats::default() }
     }
 
     /// Push notifications.
@@ -83,10 +79,8 @@ impl Service {
     /// When the store fails.
     pub async fn show(&self, log: &Arc<TaskLog>, history: Option<i32>) -> Result<Task, Error> {
         let limits = &self.sessions.house().config.limits;
-        let snapshot = log
-            .snapshot(self.store(), limits.response.as_usize())
-            .await
-            .map_err(store_failed)?;
+        let snapshot =
+            log.snapshot(self.store(), limits.response.as_usize()).await.map_err(store_failed)?;
         let mut task = snapshot.present(limits.inline_answer.as_usize()).task;
         task.trim_history(history);
         Ok(task)
@@ -111,11 +105,8 @@ impl Service {
             return Ok((log, false));
         }
         if legacy
-            && let Some(log) = house
-                .tasks
-                .find_alias(&scope, id.as_str())
-                .await
-                .map_err(store_failed)?
+            && let Some(log) =
+                house.tasks.find_alias(&scope, id.as_str()).await.map_err(store_failed)?
         {
             return Ok((log, true));
         }
@@ -156,19 +147,10 @@ impl Service {
             since: request.status_timestamp_after,
         };
         let size = u32::try_from(page_size).unwrap_or(50);
-        let page = self
-            .store()
-            .list(&scope, filter, from, size)
-            .await
-            .map_err(store_failed)?;
+        let page = self.store().list(&scope, filter, from, size).await.map_err(store_failed)?;
         let (mut tasks, mut total) = (Vec::with_capacity(page.rows.len()), page.total);
         for row in &page.rows {
-            let Some(log) = house
-                .tasks
-                .find(&scope, &row.id)
-                .await
-                .map_err(store_failed)?
-            else {
+            let Some(log) = house.tasks.find(&scope, &row.id).await.map_err(store_failed)? else {
                 continue;
             };
             if log.is_withheld() {

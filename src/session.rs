@@ -73,9 +73,7 @@ impl House {
     /// Where the sessions of an agent work; those of one that is served no more lie where the default's do.
     pub fn folders_of(&self, agent: &str) -> &Workspaces {
         let agent = self.agents.get(agent);
-        &agent
-            .unwrap_or_else(|| self.agents.default_one())
-            .workspaces
+        &agent.unwrap_or_else(|| self.agents.default_one()).workspaces
     }
 }
 
@@ -107,10 +105,7 @@ pub struct File {
 }
 
 /// What an actor may be told.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "a turn is moved twice, and most orders are turns"
-)]
+#[expect(clippy::large_enum_variant, reason = "a turn is moved twice, and most orders are turns")]
 pub(crate) enum Order {
     /// Do this, after what you have.
     Turn(Turn),
@@ -157,9 +152,6 @@ pub struct Key {
 impl Key {
     /// The key of a stored session.
     pub fn of(row: &SessionRow) -> Self {
-        Self {
-            scope: row.scope.clone(),
-            context_id: row.context_id.clone(),
-        }
+        Self { scope: row.scope.clone(), context_id: row.context_id.clone() }
     }
 }

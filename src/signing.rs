@@ -90,18 +90,13 @@ impl Signer {
         let Some(path) = &config.key else {
             return Ok(None);
         };
-        let unreadable = |source| Error::Unreadable {
-            path: path.clone(),
-            source,
-        };
+        let unreadable = |source| Error::Unreadable { path: path.clone(), source };
         let mode = std::fs::metadata(path).map_err(unreadable)?.mode();
         if mode & 0o004 != 0 {
             return Err(Error::Open(path.clone()));
         }
         let pem = std::fs::read(path).map_err(unreadable)?;
-        Self::new(&pem, config.kid.clone())
-            .map(Some)
-            .ok_or_else(|| Error::Unusable(path.clone()))
+        Self::new(&pem, config.kid.clone()).map(Some).ok_or_else(|| Error::Unusable(path.clone()))
     }
 
     /// A signer with this key; the key's id is its thumbprint unless another is named.
@@ -124,13 +119,7 @@ impl Signer {
         let public = serde_json::to_value(public).ok().filter(|_| usable)?;
         // A key whose halves do not belong together would fail here and not at the first request.
         crypto::sign(b"", &key, algorithm).ok()?;
-        Some(Self {
-            key,
-            algorithm,
-            kid,
-            public,
-            remembered: Mutex::default(),
-        })
+        Some(Self { key, algorithm, kid, public, remembered: Mutex::default() })
     }
 
     /// The public half as a JSON Web Key Set (RFC 7517).
@@ -152,9 +141,8 @@ impl Signer {
         let smaller =
             form::payload(&whole, Form::NonEmpty).filter(|smaller| Some(smaller) != exact.as_ref());
         let forms = [(Form::Exact, exact), (Form::NonEmpty, smaller)];
-        let signed = forms
-            .into_iter()
-            .filter_map(|(form, payload)| self.signature(form, &payload?, base));
+        let signed =
+            forms.into_iter().filter_map(|(form, payload)| self.signature(form, &payload?, base));
         card.signatures = signed.collect();
     }
 
@@ -190,11 +178,7 @@ impl Signer {
                 signature
             }
         };
-        Some(AgentCardSignature {
-            protected,
-            signature,
-            header: None,
-        })
+        Some(AgentCardSignature { protected, signature, header: None })
     }
 }
 

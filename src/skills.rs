@@ -60,10 +60,9 @@ pub fn read(folders: &[PathBuf]) -> (Vec<AgentSkill>, Vec<String>) {
                     file.display(),
                     skill.id
                 )),
-                Err(reason) => notes.push(format!(
-                    "{} is left out of the card: {reason}",
-                    file.display()
-                )),
+                Err(reason) => {
+                    notes.push(format!("{} is left out of the card: {reason}", file.display()))
+                }
             }
         }
     }
@@ -73,9 +72,7 @@ pub fn read(folders: &[PathBuf]) -> (Vec<AgentSkill>, Vec<String>) {
 /// What lies in a folder, sorted. One level alone is read, so links cannot lead in circles.
 fn entries(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let entries = std::fs::read_dir(folder)?.take(ENTRIES);
-    let mut entries: Vec<_> = entries
-        .map(|entry| Ok(entry?.path()))
-        .collect::<io::Result<_>>()?;
+    let mut entries: Vec<_> = entries.map(|entry| Ok(entry?.path())).collect::<io::Result<_>>()?;
     entries.sort();
     Ok(entries)
 }
@@ -96,10 +93,7 @@ fn skill(folder: &Path, file: &Path) -> Result<AgentSkill, String> {
         format!("it does not begin with front matter between `---` lines of {FRONT_MATTER} bytes at most")
     })?;
     let front: FrontMatter = serde_saphyr::from_str(front).map_err(|error| {
-        format!(
-            "its front matter is no YAML: {}",
-            one_line(&error.to_string())
-        )
+        format!("its front matter is no YAML: {}", one_line(&error.to_string()))
     })?;
     let required = |name: &str, value: Option<String>| {
         let value = value.map(|value| one_line(&value));
@@ -201,10 +195,7 @@ mod tests {
         let first = folder(&[("x", "---\nname: first\ndescription: d\n---\n")]);
         let second = folder(&[("x", "---\nname: second\ndescription: d\n---\n")]);
         let (skills, notes) = read(&[first.path().to_owned(), second.path().to_owned()]);
-        assert_eq!(
-            (skills.len(), &*skills[0].name, notes.len()),
-            (1, "first", 1)
-        );
+        assert_eq!((skills.len(), &*skills[0].name, notes.len()), (1, "first", 1));
     }
 
     #[test]
@@ -235,9 +226,6 @@ mod tests {
     #[test]
     fn a_folder_that_is_not_there_is_named() {
         let (skills, notes) = read(&[PathBuf::from("not/there")]);
-        assert!(
-            skills.is_empty() && notes[0].contains("not/there"),
-            "{notes:?}"
-        );
+        assert!(skills.is_empty() && notes[0].contains("not/there"), "{notes:?}");
     }
 }

@@ -72,10 +72,7 @@ pub struct Inner {
 
 impl From<Spec> for Confined {
     fn from(spec: Spec) -> Self {
-        Self {
-            spec,
-            ..Self::default()
-        }
+        Self { spec, ..Self::default() }
     }
 }
 
@@ -146,19 +143,14 @@ impl Spec {
         };
         text(&[&self.cwd])?;
         text(&[&self.program])?;
-        self.args
-            .iter()
-            .try_for_each(|argument| text(&[argument]))?;
-        self.env
-            .iter()
-            .try_for_each(|(name, value)| text(&[name, "=", value]))?;
+        self.args.iter().try_for_each(|argument| text(&[argument]))?;
+        self.env.iter().try_for_each(|(name, value)| text(&[name, "=", value]))?;
         let size = bytes.len() - HEAD - wall.len();
         if size > SPEC_LIMIT {
             return Err(rustix::io::Errno::TOOBIG.into());
         }
-        for (place, number) in [size, self.args.len(), self.env.len(), wall.len()]
-            .into_iter()
-            .enumerate()
+        for (place, number) in
+            [size, self.args.len(), self.env.len(), wall.len()].into_iter().enumerate()
         {
             let number = u32::try_from(number).expect("the limit fits");
             bytes[place * 4..place * 4 + 4].copy_from_slice(&number.to_ne_bytes());
@@ -215,9 +207,6 @@ mod tests {
             env: Vec::new(),
             cwd: "/".to_owned(),
         };
-        assert_eq!(
-            spec.encode(&[]).unwrap_err().kind(),
-            io::ErrorKind::InvalidInput
-        );
+        assert_eq!(spec.encode(&[]).unwrap_err().kind(), io::ErrorKind::InvalidInput);
     }
 }

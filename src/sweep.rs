@@ -37,16 +37,9 @@ pub async fn run(house: Arc<House>, sessions: Sessions, stop: CancellationToken)
 /// One sweep; how many tasks and sessions are gone.
 async fn sweep(house: &Arc<House>, sessions: &Sessions) -> Result<(usize, usize), store::Error> {
     let now = Timestamp::now().as_millisecond();
-    let tasks = house
-        .store
-        .old_tasks(limits(&house.config.store.retention, now))
-        .await?;
-    let ended = ended_sessions(
-        house,
-        sessions,
-        limits(&house.config.sessions.retention, now),
-    )
-    .await?;
+    let tasks = house.store.old_tasks(limits(&house.config.store.retention, now)).await?;
+    let ended =
+        ended_sessions(house, sessions, limits(&house.config.sessions.retention, now)).await?;
     if tasks.is_empty() && ended.is_empty() {
         return Ok((0, 0));
     }

@@ -116,11 +116,7 @@ pub struct Snapshot {
 impl Tasks {
     /// The logs of a store.
     pub fn new(store: Store) -> Self {
-        Self {
-            store,
-            live: Arc::default(),
-            loading: Arc::default(),
-        }
+        Self { store, live: Arc::default(), loading: Arc::default() }
     }
 
     /// Accepts a task: stores it with its session (where that is new) and its first records. `withheld`
@@ -141,16 +137,9 @@ impl Tasks {
         let body = encode(&StreamResponse::Task(task.clone()));
         let mut writes = also;
         writes.push(Write::Task(Box::new(TaskRow { head: 1, ..row })));
-        let first = Event {
-            seq: 1,
-            kind: Kind::Task,
-            body,
-        };
+        let first = Event { seq: 1, kind: Kind::Task, body };
         let size = first.body.len();
-        writes.push(Write::Event {
-            n: log.n,
-            event: first.clone(),
-        });
+        writes.push(Write::Event { n: log.n, event: first.clone() });
         {
             let mut end = log.end();
             end.seq = 1;
@@ -161,10 +150,7 @@ impl Tasks {
             end.push_recent(first);
         }
         self.live().insert(log.id.clone(), Arc::downgrade(&log));
-        if let Err(error) = log
-            .write(&self.store, writes, records, Durability::Synced)
-            .await
-        {
+        if let Err(error) = log.write(&self.store, writes, records, Durability::Synced).await {
             self.live().remove(&log.id);
             return Err(error);
         }
@@ -285,8 +271,7 @@ impl TaskLog {
         records: Vec<Record>,
         durability: Durability,
     ) -> Result<bool, Error> {
-        self.record_with(store, Vec::new(), records, durability)
-            .await
+        self.record_with(store, Vec::new(), records, durability).await
     }
 
     /// The same together with `also`.
@@ -334,8 +319,7 @@ impl TaskLog {
         if state.is_terminal() {
             return Ok(false);
         }
-        self.write(store, also, records(state), Durability::Synced)
-            .await?;
+        self.write(store, also, records(state), Durability::Synced).await?;
         self.end().turns += 1;
         Ok(true)
     }
@@ -376,8 +360,7 @@ impl TaskLog {
             let snapshot = self.snapshot(store, FOLDED_BYTES).await?;
             if let Some(answer) = view::answer_message(&snapshot.task, snapshot.seq) {
                 let records = vec![Record::Message(answer)];
-                self.write(store, Vec::new(), records, Durability::Written)
-                    .await?;
+                self.write(store, Vec::new(), records, Durability::Written).await?;
             }
         }
         Ok(true)
@@ -405,9 +388,7 @@ impl TaskLog {
         let _one_writer = self.writing.lock().await;
         let mut message = Message::new(Role::Agent, vec![Part::text(text)]);
         message.context_id = Some(self.context_id.clone());
-        store
-            .commit(vec![Write::TaskGone { n: self.n }], Durability::Synced)
-            .await?;
+        store.commit(vec![Write::TaskGone { n: self.n }], Durability::Synced).await?;
         {
             let mut end = self.end();
             end.replied = Some(message);
@@ -466,11 +447,7 @@ impl TaskLog {
                     if let Some(at) = update.status.timestamp
                         && self.state_differs(state, update.status.state)
                     {
-                        writes.push(Write::State {
-                            n: self.n,
-                            state: update.status.state,
-                            at,
-                        });
+                        writes.push(Write::State { n: self.n, state: update.status.state, at });
                         durability = Durability::Synced;
                         state = Some(update.status.state);
                     }
@@ -489,17 +466,10 @@ impl TaskLog {
             };
             bytes += body.len() as u64;
             let event = Event { seq, kind, body };
-            writes.push(Write::Event {
-                n: self.n,
-                event: event.clone(),
-            });
+            writes.push(Write::Event { n: self.n, event: event.clone() });
             shown.push((event, response));
         }
-        writes.push(Write::Head {
-            n: self.n,
-            seq,
-            bytes,
-        });
+        writes.push(Write::Head { n: self.n, seq, bytes });
         if let Err(error) = store.commit(writes, durability).await {
             self.end().broken = Some(error.clone());
             self.head.send_modify(|_| {});
@@ -530,11 +500,7 @@ impl TaskLog {
         let seq = {
             let end = self.end();
             if let Some(task) = &end.folded {
-                return Ok(Snapshot {
-                    task: task.clone(),
-                    seq: end.seq,
-                    truncated: false,
-                });
+                return Ok(Snapshot { task: task.clone(), seq: end.seq, truncated: false });
             }
             end.seq
         };
@@ -558,12 +524,7 @@ impl TaskLog {
 
     /// A cursor that continues after `seq`.
     pub fn follow(self: &Arc<Self>, store: &Store, seq: u64) -> Cursor {
-        Cursor {
-            log: self.clone(),
-            store: store.clone(),
-            seq,
-            head: self.head.subscribe(),
-        }
+        Cursor { log: self.clone(), store: store.clone(), seq, head: self.head.subscribe() }
     }
 
     /// Waits until the task needs nobody's patience any more: it is over, or it asks.
@@ -594,10 +555,7 @@ impl Drop for TaskLog {
     fn drop(&mut self) {
         if let Some(tasks) = self.tasks.upgrade() {
             let mut tasks = tasks.lock();
-            if tasks
-                .get(&self.id)
-                .is_some_and(|log| log.strong_count() == 0)
-            {
+            if tasks.get(&self.id).is_some_and(|log| log.strong_count() == 0) {
                 tasks.remove(&self.id);
             }
         }
@@ -651,18 +609,11 @@ impl Cursor {
             self.head.borrow_and_update();
             let (head, over) = {
                 let end = self.log.end();
-                if end
-                    .recent
-                    .front()
-                    .is_some_and(|oldest| oldest.seq <= self.seq + 1)
+                if end.recent.front().is_some_and(|oldest| oldest.seq <= self.seq + 1)
                     || end.seq == self.seq
                 {
-                    let fresh: Vec<_> = end
-                        .recent
-                        .iter()
-                        .filter(|event| event.seq > self.seq)
-                        .cloned()
-                        .collect();
+                    let fresh: Vec<_> =
+                        end.recent.iter().filter(|event| event.seq > self.seq).cloned().collect();
                     self.seq = fresh.last().map_or(self.seq, |event| event.seq);
                     if let Some(fresh) = shown(fresh) {
                         return Ok(Some(fresh));
@@ -674,10 +625,7 @@ impl Cursor {
                 (end.seq, end.state.is_terminal())
             };
             if head > self.seq {
-                let found = self
-                    .store
-                    .events(self.log.n, self.seq, head, CATCH_UP_BYTES)
-                    .await?;
+                let found = self.store.events(self.log.n, self.seq, head, CATCH_UP_BYTES).await?;
                 self.seq = found.last().map_or(head, |event| event.seq);
                 if let Some(found) = shown(found) {
                     return Ok(Some(found));

@@ -35,18 +35,11 @@ impl Telemetry {
     ///
     /// When a log file cannot be opened.
     pub fn new(config: &Config) -> io::Result<Self> {
-        let console = if config.log.console {
-            Console::stdout(config.log.color)
-        } else {
-            Console::off()
-        };
+        let console =
+            if config.log.console { Console::stdout(config.log.color) } else { Console::off() };
         let raw = Raw::open(config.log.path.as_deref())?;
         let audit = Audit::open(&config.audit)?;
-        Ok(Self(Arc::new(Inner {
-            console,
-            raw,
-            audit,
-        })))
+        Ok(Self(Arc::new(Inner { console, raw, audit })))
     }
 
     /// The log of raw agent lines.
@@ -88,9 +81,7 @@ impl Telemetry {
 
     /// A request of an agent did not get through its wall.
     pub async fn egress_refused(&self, log: Option<&TaskLog>, scope: &Scope, refusal: &Refusal) {
-        let Refusal {
-            host, port, reason, ..
-        } = refusal;
+        let Refusal { host, port, reason, .. } = refusal;
         let entry = Entry {
             time: Timestamp::now(),
             caller: Some(scope.caller.to_string()),

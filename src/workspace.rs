@@ -223,9 +223,7 @@ impl Workspaces {
                 }
             }
         };
-        let in_time = tokio::time::timeout(self.0.patience, listening)
-            .await
-            .is_ok();
+        let in_time = tokio::time::timeout(self.0.patience, listening).await.is_ok();
         let words = String::from_utf8_lossy(&output).trim().to_owned();
         match ended {
             Some(Ended::Code(0)) => Ok(words),
@@ -236,10 +234,7 @@ impl Workspaces {
             Some(Ended::Unclear) => Err(failed("ended in an unclear way".to_owned(), words)),
             None if in_time => Err(failed("ended in an unclear way".to_owned(), words)),
             None => Err(failed(
-                format!(
-                    "took longer than {} s (`timeouts.init`)",
-                    self.0.patience.as_secs()
-                ),
+                format!("took longer than {} s (`timeouts.init`)", self.0.patience.as_secs()),
                 words,
             )),
         }
@@ -252,10 +247,7 @@ impl Folder {
     pub(crate) fn at(workspace: &Path, home: &Path) -> Self {
         std::fs::create_dir_all(workspace).unwrap();
         std::fs::create_dir_all(home).unwrap();
-        Self {
-            workspace: workspace.to_owned(),
-            home: home.to_owned(),
-        }
+        Self { workspace: workspace.to_owned(), home: home.to_owned() }
     }
 
     /// Puts a file of the caller's into the workspace: `.a2a/TASK/NAME`, for the agent to read.
@@ -285,9 +277,9 @@ impl Folder {
         };
         match (pattern.split_once("*/"), pattern.rsplit_once('/')) {
             (Some((before, after)), _) => transcript(&home, before, after).is_some(),
-            (None, Some((folder, name))) => home
-                .below(folder)
-                .is_ok_and(|folder| folder.file(name).is_ok()),
+            (None, Some((folder, name))) => {
+                home.below(folder).is_ok_and(|folder| folder.file(name).is_ok())
+            }
             (None, None) => home.file(pattern).is_ok(),
         }
     }
@@ -305,20 +297,12 @@ fn transcript(home: &Inside, before: &str, file: &str) -> Option<(String, Inside
 
 /// Makes a folder for its owner alone; whether it is new.
 fn make(folder: &Path, key: &'static str) -> Result<bool, Error> {
-    let failed = |source| Error {
-        path: folder.display().to_string(),
-        key,
-        source,
-    };
+    let failed = |source| Error { path: folder.display().to_string(), key, source };
     match DirBuilder::new().mode(0o700).create(folder) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            DirBuilder::new()
-                .mode(0o700)
-                .recursive(true)
-                .create(folder)
-                .map_err(failed)?;
+            DirBuilder::new().mode(0o700).recursive(true).create(folder).map_err(failed)?;
             Ok(true)
         }
         Err(error) => Err(failed(error)),
@@ -349,11 +333,7 @@ fn writable(folder: &Path, key: &'static str) -> Result<(), Error> {
     let probe = folder.join(format!(".pilothouse-{}", std::process::id()));
     std::fs::write(&probe, b"")
         .and_then(|()| std::fs::remove_file(&probe))
-        .map_err(|source| Error {
-            path: folder.display().to_string(),
-            key,
-            source,
-        })
+        .map_err(|source| Error { path: folder.display().to_string(), key, source })
 }
 
 fn existing(path: &Path, key: &'static str) -> Result<PathBuf, Error> {

@@ -56,9 +56,8 @@ pub(crate) struct Events<'a> {
 /// A call of `SendMessage` or `SendStreamingMessage` with this text, in a context or a new one.
 pub(crate) fn message(method: &str, text: &str, context: Option<&str>) -> String {
     let id = MESSAGES.fetch_add(1, Ordering::Relaxed);
-    let context = context.map_or_else(String::new, |context| {
-        format!(r#""contextId":"{context}","#)
-    });
+    let context =
+        context.map_or_else(String::new, |context| format!(r#""contextId":"{context}","#));
     format!(
         r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}","params":{{"message":{{{context}"messageId":"m{id}","role":"ROLE_USER","parts":[{{"text":"{text}"}}]}}}}}}"#
     )
@@ -74,14 +73,7 @@ impl Client {
         let head = format!(
             "HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\nA2A-Version: 1.0\r\n"
         );
-        Ok(Self {
-            socket,
-            head,
-            buffer: vec![0; READ_BYTES].into(),
-            start: 0,
-            end: 0,
-            received: 0,
-        })
+        Ok(Self { socket, head, buffer: vec![0; READ_BYTES].into(), start: 0, end: 0, received: 0 })
     }
 
     /// `GET`, the whole answer.
@@ -138,10 +130,7 @@ impl Client {
 
     fn reply(&mut self) -> io::Result<Reply> {
         let (status, framing) = self.response_head()?;
-        Ok(Reply {
-            status,
-            body: self.body(framing)?,
-        })
+        Ok(Reply { status, body: self.body(framing)? })
     }
 
     fn response_head(&mut self) -> io::Result<(u16, Framing)> {
@@ -152,9 +141,7 @@ impl Client {
                 line => lines.push(line),
             }
         }
-        let status = lines
-            .first()
-            .and_then(|line| line.split(' ').nth(1)?.parse().ok());
+        let status = lines.first().and_then(|line| line.split(' ').nth(1)?.parse().ok());
         let status = status.ok_or_else(|| io::Error::other("the server's answer is no HTTP"))?;
         let mut framing = Framing::Length(0);
         for line in &lines[1..] {
@@ -268,9 +255,7 @@ impl Events<'_> {
     }
 
     fn end_of_event(&mut self) -> Option<usize> {
-        while let Some(found) = self.pending[self.searched..]
-            .iter()
-            .position(|&byte| byte == b'\n')
+        while let Some(found) = self.pending[self.searched..].iter().position(|&byte| byte == b'\n')
         {
             let place = self.searched + found;
             match self.pending.get(place + 1) {
@@ -323,16 +308,13 @@ pub(crate) fn answer_text(event: &[u8]) -> Option<&[u8]> {
 
 /// How many characters of the answer an event brings; the stub writes no others than line feeds escaped.
 fn answer_characters(event: &[u8]) -> u64 {
-    answer_text(event).map_or(0, |text| {
-        (text.len() - text.iter().filter(|&&byte| byte == b'\\').count()) as u64
-    })
+    answer_text(event)
+        .map_or(0, |text| (text.len() - text.iter().filter(|&&byte| byte == b'\\').count()) as u64)
 }
 
 /// Where something stands in bytes.
 pub(crate) fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
-    bytes
-        .windows(wanted.len())
-        .position(|window| window == wanted)
+    bytes.windows(wanted.len()).position(|window| window == wanted)
 }
 
 /// The string value of the first field of this name.
@@ -344,9 +326,7 @@ pub(crate) fn string_field(bytes: &[u8], name: &str) -> Option<String> {
 
 fn unexpected(wanted: &str, status: u16, body: &[u8]) -> io::Error {
     let shown = String::from_utf8_lossy(&body[..body.len().min(300)]).into_owned();
-    io::Error::other(format!(
-        "{wanted} was expected; the server answered {status}: {shown}"
-    ))
+    io::Error::other(format!("{wanted} was expected; the server answered {status}: {shown}"))
 }
 
 #[cfg(test)]
@@ -362,17 +342,11 @@ mod tests {
 
     #[test]
     fn an_event_that_is_no_artifact_adds_nothing() {
-        assert_eq!(
-            answer_text(br#"{"result":{"statusUpdate":{"text":"no"}}}"#),
-            None
-        );
+        assert_eq!(answer_text(br#"{"result":{"statusUpdate":{"text":"no"}}}"#), None);
     }
 
     #[test]
     fn each_message_has_an_id_of_its_own() {
-        assert_ne!(
-            message("SendMessage", "one", None),
-            message("SendMessage", "one", None)
-        );
+        assert_ne!(message("SendMessage", "one", None), message("SendMessage", "one", None));
     }
 }

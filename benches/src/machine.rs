@@ -45,10 +45,7 @@ pub(crate) fn forget_peak(pid: i32) -> std::io::Result<()> {
 
 fn kib_field(text: &str, name: &str) -> u64 {
     let value = text.lines().find_map(|line| line.strip_prefix(name));
-    value
-        .and_then(|value| value.split_whitespace().next()?.parse::<u64>().ok())
-        .unwrap_or(0)
-        * 1024
+    value.and_then(|value| value.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0) * 1024
 }
 
 /// A process and its parent.
@@ -62,13 +59,7 @@ fn everybody() -> Vec<Related> {
         return Vec::new();
     };
     let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok());
-    pids.filter_map(|pid| {
-        Some(Related {
-            pid,
-            parent: stat(pid)?.get(1)?.parse().ok()?,
-        })
-    })
-    .collect()
+    pids.filter_map(|pid| Some(Related { pid, parent: stat(pid)?.get(1)?.parse().ok()? })).collect()
 }
 
 /// The fields of `/proc/PID/stat` after the name, which may hold anything.
@@ -80,11 +71,7 @@ fn stat(pid: i32) -> Option<Vec<String>> {
 
 /// The direct children of a process.
 pub(crate) fn children(pid: i32) -> Vec<i32> {
-    everybody()
-        .iter()
-        .filter(|one| one.parent == pid)
-        .map(|one| one.pid)
-        .collect()
+    everybody().iter().filter(|one| one.parent == pid).map(|one| one.pid).collect()
 }
 
 /// A process and everything below it.
@@ -93,12 +80,7 @@ pub(crate) fn tree(pid: i32) -> Vec<i32> {
     let mut found = vec![pid];
     let mut next = 0;
     while let Some(&parent) = found.get(next) {
-        found.extend(
-            everybody
-                .iter()
-                .filter(|one| one.parent == parent)
-                .map(|one| one.pid),
-        );
+        found.extend(everybody.iter().filter(|one| one.parent == parent).map(|one| one.pid));
         next += 1;
     }
     found
@@ -109,40 +91,24 @@ pub(crate) fn processor_time(pid: i32) -> (Duration, Duration) {
     let Some(fields) = stat(pid) else {
         return (Duration::ZERO, Duration::ZERO);
     };
-    let ticks = |place: usize| {
-        fields
-            .get(place)
-            .and_then(|field| field.parse::<f64>().ok())
-            .unwrap_or(0.0)
-    };
+    let ticks =
+        |place: usize| fields.get(place).and_then(|field| field.parse::<f64>().ok()).unwrap_or(0.0);
     let time = |ticks: f64| Duration::from_secs_f64((ticks / TICKS).max(0.0));
     (time(ticks(11) + ticks(12)), time(ticks(13) + ticks(14)))
 }
 
 /// Pages that a process touched first, its whole life long.
 pub(crate) fn page_faults(pid: i32) -> u64 {
-    stat(pid)
-        .and_then(|fields| fields.get(7)?.parse().ok())
-        .unwrap_or(0)
+    stat(pid).and_then(|fields| fields.get(7)?.parse().ok()).unwrap_or(0)
 }
 
 /// Time that all cores together have worked since the machine's start.
 pub(crate) fn worked() -> Duration {
     let text = fs::read_to_string("/proc/stat").unwrap_or_default();
-    let ticks = text
-        .lines()
-        .next()
-        .unwrap_or_default()
-        .split_whitespace()
-        .skip(1)
-        .take(8);
+    let ticks = text.lines().next().unwrap_or_default().split_whitespace().skip(1).take(8);
     // The fourth and the fifth are idleness, of which the second waits for a disk.
-    let worked = ticks
-        .enumerate()
-        .filter(|(place, _)| !matches!(place, 3 | 4));
-    let ticks: f64 = worked
-        .filter_map(|(_, ticks)| ticks.parse::<f64>().ok())
-        .sum();
+    let worked = ticks.enumerate().filter(|(place, _)| !matches!(place, 3 | 4));
+    let ticks: f64 = worked.filter_map(|(_, ticks)| ticks.parse::<f64>().ok()).sum();
     Duration::from_secs_f64(ticks / TICKS)
 }
 
@@ -163,9 +129,5 @@ pub(crate) fn describe() -> String {
     let memory =
         fs::read_to_string("/proc/meminfo").map_or(0, |text| kib_field(&text, "MemTotal:"));
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    format!(
-        "{cores} cores, {:.0} GiB, Linux {}",
-        memory as f64 / f64::from(1 << 30),
-        kernel.trim()
-    )
+    format!("{cores} cores, {:.0} GiB, Linux {}", memory as f64 / f64::from(1 << 30), kernel.trim())
 }

@@ -64,12 +64,8 @@ fn arguments() -> Result<Arguments, Box<dyn Error + Send + Sync>> {
     let mut found = Arguments::default();
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
-        let mut path = || {
-            words
-                .next()
-                .map(std::path::absolute)
-                .ok_or(format!("{word} needs a path"))
-        };
+        let mut path =
+            || words.next().map(std::path::absolute).ok_or(format!("{word} needs a path"));
         match word.as_str() {
             "--server" => found.server = path()??,
             "--stub" => found.stub = path()??,
@@ -88,9 +84,7 @@ fn arguments() -> Result<Arguments, Box<dyn Error + Send + Sync>> {
     }
     for (name, file) in [("--server", &found.server), ("--stub", &found.stub)] {
         if !file.is_file() {
-            return Err(
-                format!("{name} {}: no such file; run `make bench`", file.display()).into(),
-            );
+            return Err(format!("{name} {}: no such file; run `make bench`", file.display()).into());
         }
     }
     Ok(found)
@@ -102,12 +96,7 @@ fn measure(arguments: &Arguments) -> Outcome {
     // A launcher that outlives its server for a moment comes to us, and its processor time with it.
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
     let house = House::new(&arguments.server, &arguments.stub, &arguments.out)?;
-    let mut bench = Bench {
-        house,
-        table: Table::default(),
-        limit: None,
-        quick: arguments.quick,
-    };
+    let mut bench = Bench { house, table: Table::default(), limit: None, quick: arguments.quick };
     let isolation = bench.house.isolation()?;
     for (name, section) in sections::ALL {
         if !arguments.only.is_empty() && !arguments.only.iter().any(|only| only == name) {
@@ -120,9 +109,7 @@ fn measure(arguments: &Arguments) -> Outcome {
         let load = machine::load();
         let (began, before) = (Instant::now(), used());
         if let Err(error) = section(&mut bench) {
-            bench
-                .table
-                .not_run(&format!("section `{name}`"), &error.to_string());
+            bench.table.not_run(&format!("section `{name}`"), &error.to_string());
         }
         let others =
             (used() - before).max(0.0) / began.elapsed().as_secs_f64() / machine::cores() as f64;
@@ -151,10 +138,10 @@ fn heading(bench: &Bench, isolation: &str, took: Duration) -> String {
          build, static native stub agent, durable store, audit to a file; one process of the agent for each task.\n",
         took.as_secs_f64(),
         machine::describe(),
-        bench.house.fsync().map_or_else(
-            |error| format!("not measured ({error})"),
-            |time| stats::show(time, "ms")
-        ),
+        bench
+            .house
+            .fsync()
+            .map_or_else(|error| format!("not measured ({error})"), |time| stats::show(time, "ms")),
         server::LIMITS,
     )
 }

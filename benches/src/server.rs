@@ -63,16 +63,8 @@ impl House {
         fs::create_dir_all(&all)?;
         spread(&all);
         let (program, stub) = (program.to_owned(), stub.to_owned());
-        let run = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |since| since.as_millis());
-        Ok(Self {
-            program,
-            stub,
-            all,
-            run,
-            made: Cell::new(0),
-        })
+        let run = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
+        Ok(Self { program, stub, all, run, made: Cell::new(0) })
     }
 
     /// The folder of the last fresh server.
@@ -140,13 +132,7 @@ impl House {
             .spawn()?;
         let pid = child.id().cast_signed();
         let unknown = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut server = Server {
-            child,
-            pid,
-            address: unknown,
-            started_in: Duration::ZERO,
-            state,
-        };
+        let mut server = Server { child, pid, address: unknown, started_in: Duration::ZERO, state };
         loop {
             if server.is_healthy() {
                 server.started_in = began.elapsed();
@@ -154,10 +140,7 @@ impl House {
             }
             if began.elapsed() > PATIENCE || server.child.try_wait()?.is_some() {
                 let said = fs::read_to_string(folder.join("server.log")).unwrap_or_default();
-                return Err(io::Error::other(format!(
-                    "the server did not start: {}",
-                    said.trim()
-                )));
+                return Err(io::Error::other(format!("the server did not start: {}", said.trim())));
             }
             std::thread::sleep(Duration::from_micros(100));
         }
@@ -168,13 +151,10 @@ impl House {
         let server = self.fresh(Input::Argument)?;
         let ready = server.client()?.get("/ready")?;
         let text = String::from_utf8_lossy(&ready.body);
-        let isolation = text
-            .split_once("\"isolation\":")
-            .and_then(|(_, rest)| rest.split_once('}'));
-        Ok(isolation.map_or_else(
-            || "not told".to_owned(),
-            |(isolation, _)| format!("`{isolation}}}`"),
-        ))
+        let isolation =
+            text.split_once("\"isolation\":").and_then(|(_, rest)| rest.split_once('}'));
+        Ok(isolation
+            .map_or_else(|| "not told".to_owned(), |(isolation, _)| format!("`{isolation}}}`")))
     }
 
     /// How long an append of 4 KiB takes to reach the disk, in milliseconds (median of 200).
@@ -262,17 +242,13 @@ impl Drop for Server {
         if let Some(pid) = Pid::from_raw(self.pid) {
             let _ = kill_process(pid, Signal::TERM);
         }
-        if !within(PATIENCE, || {
-            matches!(self.child.try_wait(), Ok(Some(_)) | Err(_))
-        }) {
+        if !within(PATIENCE, || matches!(self.child.try_wait(), Ok(Some(_)) | Err(_))) {
             let _ = self.child.kill();
             let _ = self.child.wait();
         }
         if let Some(launcher) = launcher {
             // It has become our child; one that was reaped by the server is an error here.
-            within(PATIENCE, || {
-                !matches!(waitpid(Some(launcher), WaitOptions::NOHANG), Ok(None))
-            });
+            within(PATIENCE, || !matches!(waitpid(Some(launcher), WaitOptions::NOHANG), Ok(None)));
         }
     }
 }

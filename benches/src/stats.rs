@@ -39,12 +39,7 @@ impl Times {
 
     /// "p50 / p95 / p99" in milliseconds.
     pub(crate) fn spread(&self) -> String {
-        format!(
-            "{:.3} / {:.3} / {:.3} ms",
-            self.median(),
-            self.quantile(0.95),
-            self.quantile(0.99)
-        )
+        format!("{:.3} / {:.3} / {:.3} ms", self.median(), self.quantile(0.95), self.quantile(0.99))
     }
 }
 
@@ -90,10 +85,7 @@ mod tests {
     #[test]
     fn a_quantile_is_the_value_that_so_many_do_not_exceed() {
         let times = Times::of_millis((1..=100).rev().map(f64::from));
-        assert_eq!(
-            [times.median(), times.quantile(0.99), times.worst()],
-            [50.0, 99.0, 100.0]
-        );
+        assert_eq!([times.median(), times.quantile(0.99), times.worst()], [50.0, 99.0, 100.0]);
     }
 
     #[test]

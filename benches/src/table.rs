@@ -64,12 +64,7 @@ impl Table {
 
     /// Something that was not measured, and why.
     pub(crate) fn not_run(&mut self, figure: &str, why: &str) {
-        self.push([
-            figure,
-            "",
-            &format!("not run: {}", why.replace(['|', '\n'], " ")),
-            "✗",
-        ]);
+        self.push([figure, "", &format!("not run: {}", why.replace(['|', '\n'], " ")), "✗"]);
     }
 
     /// The load before a section, and how much of the cores others used in it.
@@ -77,10 +72,7 @@ impl Table {
         self.loads.push(format!("{section} {load} ({others:.0} %)"));
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the two judgements above are its only callers"
-    )]
+    #[expect(clippy::too_many_arguments, reason = "the two judgements above are its only callers")]
     fn judge(
         &mut self,
         figure: &str,
@@ -97,12 +89,7 @@ impl Table {
             note => format!("{} ({note})", show(value, unit)),
         };
         // A growth may be negative; then no part of the target was used.
-        self.push([
-            figure,
-            target,
-            &measured,
-            &format!("{mark} {:.2}", part.max(0.0)),
-        ]);
+        self.push([figure, target, &measured, &format!("{mark} {:.2}", part.max(0.0))]);
     }
 
     fn push(&mut self, row: [&str; 4]) {
@@ -130,9 +117,5 @@ impl fmt::Display for Table {
 
 /// A target as it was set, without digits that nobody wrote.
 fn plain(value: f64, unit: &str) -> String {
-    if value >= 1000.0 {
-        show(value, unit)
-    } else {
-        format!("{value} {unit}")
-    }
+    if value >= 1000.0 { show(value, unit) } else { format!("{value} {unit}") }
 }

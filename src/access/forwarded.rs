@@ -53,12 +53,7 @@ enum Node {
 impl Forwarded {
     /// A request that came straight from its client.
     pub fn direct(peer: IpAddr) -> Self {
-        Self {
-            client: peer.to_canonical(),
-            scheme: "http",
-            host: None,
-            prefix: String::new(),
-        }
+        Self { client: peer.to_canonical(), scheme: "http", host: None, prefix: String::new() }
     }
 }
 
@@ -85,10 +80,8 @@ fn by_standard(
     trusts: impl Fn(IpAddr) -> bool,
 ) -> Option<Forwarded> {
     let elements = split(&joined(headers, "forwarded")?, ',')?;
-    let elements: Vec<Element> = elements
-        .iter()
-        .map(|text| element(text))
-        .collect::<Option<_>>()?;
+    let elements: Vec<Element> =
+        elements.iter().map(|text| element(text)).collect::<Option<_>>()?;
     let mut told = direct.clone();
     for element in elements.into_iter().rev() {
         // Farther left is nearer to the client, and by now known to be from a trusted proxy.
@@ -128,9 +121,7 @@ fn by_custom(
     // Proxies may each add an entry, or the first one alone: as deep as both the chain and the list go.
     let nearest = |name| {
         let values = list(name)?;
-        let at = values
-            .len()
-            .checked_sub(1 + depth.min(values.len().saturating_sub(1)));
+        let at = values.len().checked_sub(1 + depth.min(values.len().saturating_sub(1)));
         Some(at.map(|at| values[at].clone()))
     };
     if let Some(text) = nearest("x-forwarded-proto")? {
@@ -143,9 +134,7 @@ fn by_custom(
     if let Some(text) = nearest("x-forwarded-host")? {
         let named = host(&text)?;
         let usual = if told.scheme == "https" { 443 } else { 80 };
-        let has_port = named
-            .rsplit_once(':')
-            .is_some_and(|(_, port)| !port.ends_with(']'));
+        let has_port = named.rsplit_once(':').is_some_and(|(_, port)| !port.ends_with(']'));
         told.host = Some(match port.filter(|port| !has_port && *port != usual) {
             Some(port) => format!("{named}:{port}"),
             None => named,
@@ -261,17 +250,13 @@ fn node(text: &str) -> Option<Node> {
 }
 
 fn scheme(text: &str) -> Option<&'static str> {
-    ["http", "https"]
-        .into_iter()
-        .find(|known| text.eq_ignore_ascii_case(known))
+    ["http", "https"].into_iter().find(|known| text.eq_ignore_ascii_case(known))
 }
 
 /// A host with or without a port, and nothing else that an address may hold.
 fn host(text: &str) -> Option<String> {
     let authority: Authority = text.parse().ok()?;
-    let plain = text
-        .bytes()
-        .all(|byte| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte));
+    let plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte));
     let port_is_one =
         text.len() == authority.host().len() || authority.port_u16().is_some_and(|port| port > 0);
     (plain && port_is_one && !authority.host().is_empty()).then(|| text.to_ascii_lowercase())
@@ -283,9 +268,7 @@ fn prefix(text: &str) -> Option<String> {
         && text.len() <= PREFIX
         && !text.contains("//")
         && !text.split('/').any(|part| part == "." || part == "..")
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte));
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte));
     good.then(|| text.trim_end_matches('/').to_owned())
 }
 

@@ -26,17 +26,9 @@ impl Counts {
     fn roll(&mut self, at: Instant) {
         let passed = at.duration_since(self.began);
         if passed >= WINDOW * 2 {
-            *self = Self {
-                began: at,
-                now: 0,
-                before: 0,
-            };
+            *self = Self { began: at, now: 0, before: 0 };
         } else if passed >= WINDOW {
-            *self = Self {
-                began: self.began + WINDOW,
-                now: 0,
-                before: self.now,
-            };
+            *self = Self { began: self.began + WINDOW, now: 0, before: self.now };
         }
     }
 
@@ -46,20 +38,14 @@ impl Counts {
     }
 
     fn seconds_left(&self, at: Instant) -> u64 {
-        (WINDOW.saturating_sub(at.duration_since(self.began)))
-            .as_secs()
-            .max(1)
+        (WINDOW.saturating_sub(at.duration_since(self.began))).as_secs().max(1)
     }
 }
 
 impl<K: Eq + Hash + Clone> Windows<K> {
     /// A limit a minute for each key; 0 is no limit.
     pub(super) fn new(limit: u32, keys: usize) -> Self {
-        Self {
-            limit,
-            keys: keys.max(1),
-            counts: Mutex::default(),
-        }
+        Self { limit, keys: keys.max(1), counts: Mutex::default() }
     }
 
     /// Counts one; the seconds to wait when it is one too many (then it is not counted).
@@ -88,19 +74,13 @@ impl<K: Eq + Hash + Clone> Windows<K> {
             all.retain(|_, counts| at.duration_since(counts.began) < WINDOW * 2);
             // Still full: somebody who came by many addresses costs the oldest its memory, not ours.
             if all.len() >= self.keys
-                && let Some(oldest) = all
-                    .iter()
-                    .min_by_key(|(_, counts)| counts.began)
-                    .map(|(key, _)| key.clone())
+                && let Some(oldest) =
+                    all.iter().min_by_key(|(_, counts)| counts.began).map(|(key, _)| key.clone())
             {
                 all.remove(&oldest);
             }
         }
-        let counts = all.entry(key).or_insert(Counts {
-            began: at,
-            now: 0,
-            before: 0,
-        });
+        let counts = all.entry(key).or_insert(Counts { began: at, now: 0, before: 0 });
         counts.roll(at);
         if counts.weight(at) + 1.0 > f64::from(self.limit) {
             return Err(counts.seconds_left(at));
@@ -123,9 +103,7 @@ mod tests {
         }
         assert!(windows.take_at("a", start).is_err());
         let half = start + WINDOW + WINDOW / 2;
-        let granted = (0..10)
-            .filter(|_| windows.take_at("a", half).is_ok())
-            .count();
+        let granted = (0..10).filter(|_| windows.take_at("a", half).is_ok()).count();
         assert_eq!(granted, 5);
     }
 

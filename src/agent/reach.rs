@@ -60,9 +60,7 @@ impl Reach {
         };
         let rules = |lists: [&[String]; 2], key: &str| -> Result<Vec<HostRule>, String> {
             let texts = lists.into_iter().flatten();
-            texts
-                .map(|text| text.parse().map_err(|error| format!("`{key}`: {error}")))
-                .collect()
+            texts.map(|text| text.parse().map_err(|error| format!("`{key}`: {error}"))).collect()
         };
         let git = || -> Result<Vec<Route>, String> {
             let entries = config.egress.git.iter();
@@ -112,23 +110,16 @@ fn usual(
             None => host,
         })
     };
-    let texts = |hosts: &[&str]| {
-        hosts
-            .iter()
-            .map(|&host| host.to_owned())
-            .collect::<Vec<_>>()
-    };
+    let texts = |hosts: &[&str]| hosts.iter().map(|&host| host.to_owned()).collect::<Vec<_>>();
     let mut hosts = match (driver, preset) {
         (DriverKind::Claude, _) | (_, Some("claude-acp")) if no_route => {
             texts(&["api.anthropic.com"])
         }
         (_, Some("codex" | "qwen")) if no_route => texts(&["api.openai.com"]),
         (_, Some("gemini")) if no_route => texts(&["generativelanguage.googleapis.com"]),
-        (_, Some("copilot")) if no_route => texts(&[
-            "api.github.com",
-            "api.githubcopilot.com",
-            "*.githubcopilot.com",
-        ]),
+        (_, Some("copilot")) if no_route => {
+            texts(&["api.github.com", "api.githubcopilot.com", "*.githubcopilot.com"])
+        }
         _ => Vec::new(),
     };
     if set("CLAUDE_CODE_USE_BEDROCK") {
@@ -147,9 +138,7 @@ mod tests {
     use super::*;
 
     fn reach(agent: &config::Agent, env: &[(&str, &str)]) -> Reach {
-        let env = env
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         Reach::of(&Config::default(), "it", agent, &env.collect()).unwrap()
     }
 
@@ -158,17 +147,10 @@ mod tests {
         let agent = config::Agent::of(DriverKind::Claude);
         let reach = reach(
             &agent,
-            &[
-                ("ANTHROPIC_API_KEY", "sk-real"),
-                ("HTTPS_PROXY", "http://p:1"),
-                ("X", "y"),
-            ],
+            &[("ANTHROPIC_API_KEY", "sk-real"), ("HTTPS_PROXY", "http://p:1"), ("X", "y")],
         );
         assert_eq!(reach.env, [("X".to_owned(), "y".to_owned())]);
-        assert_eq!(
-            (reach.policy.routes.len(), reach.policy.allow.len()),
-            (1, 0)
-        );
+        assert_eq!((reach.policy.routes.len(), reach.policy.allow.len()), (1, 0));
     }
 
     #[test]
@@ -183,12 +165,7 @@ mod tests {
     fn a_wrong_host_is_told_with_its_key() {
         let mut agent = config::Agent::of(DriverKind::Command);
         agent.egress.allow = Some(vec!["http://x/".to_owned()]);
-        let error = Reach::of(&Config::default(), "bot", &agent, &BTreeMap::new())
-            .err()
-            .unwrap();
-        assert!(
-            error.starts_with("`agents.bot.egress.allow`: `http://x/`"),
-            "{error}"
-        );
+        let error = Reach::of(&Config::default(), "bot", &agent, &BTreeMap::new()).err().unwrap();
+        assert!(error.starts_with("`agents.bot.egress.allow`: `http://x/`"), "{error}");
     }
 }

@@ -31,10 +31,7 @@ impl Agents {
         environment: &BTreeMap<String, String>,
         cwd: &Path,
     ) -> Result<Self, Error> {
-        let mut folders = Folders {
-            cwd: cwd.to_owned(),
-            turns: HashMap::new(),
-        };
+        let mut folders = Folders { cwd: cwd.to_owned(), turns: HashMap::new() };
         let default = Arc::new(the_default(config, environment, &mut folders)?);
         let mut by_name = BTreeMap::from([(default.key.clone(), default.clone())]);
         for (key, agent) in &config.agents {
@@ -70,15 +67,8 @@ impl Folders {
     ) -> Result<(Workspaces, Option<Arc<Semaphore>>), Error> {
         let workspace = Workspace {
             mode: agent.workspace.mode.unwrap_or(config.workspace.mode),
-            path: agent
-                .workspace
-                .path
-                .clone()
-                .unwrap_or_else(|| config.workspace.path.clone()),
-            shared_turns: agent
-                .workspace
-                .shared_turns
-                .unwrap_or(config.workspace.shared_turns),
+            path: agent.workspace.path.clone().unwrap_or_else(|| config.workspace.path.clone()),
+            shared_turns: agent.workspace.shared_turns.unwrap_or(config.workspace.shared_turns),
         };
         let workspaces = Workspaces::new(config, &self.cwd, agent, &workspace)?;
         let shared = (workspace.mode == WorkspaceMode::Shared).then(|| {
@@ -107,9 +97,7 @@ fn the_default(
     }
     let path = environment.get("PATH").map_or(DEFAULT_PATH, String::as_str);
     let claude = config.agents.get("claude");
-    let program = claude
-        .and_then(|agent| agent.program.as_deref())
-        .unwrap_or("claude");
+    let program = claude.and_then(|agent| agent.program.as_deref()).unwrap_or("claude");
     let contained = config.isolation.backend == BackendKind::Container;
     let found = if contained {
         // It is the image's, and nobody else's to look for.

@@ -29,25 +29,16 @@ impl Decision {
     /// The answer as a driver takes it.
     pub fn answer(&self) -> Answer {
         match self {
-            Self::Allow { input, .. } => Answer::Allow {
-                input: input.clone(),
-            },
-            Self::Deny { reason } => Answer::Deny {
-                message: reason.clone(),
-            },
-            Self::Words(words) => Answer::Allow {
-                input: Some(words.clone()),
-            },
+            Self::Allow { input, .. } => Answer::Allow { input: input.clone() },
+            Self::Deny { reason } => Answer::Deny { message: reason.clone() },
+            Self::Words(words) => Answer::Allow { input: Some(words.clone()) },
         }
     }
 
     /// What an agent is told that asked before its process was ended, so that it goes on from there.
     pub fn told(&self, ask: &Value) -> String {
         let tool = ask.get("tool").and_then(Value::as_str).unwrap_or("a tool");
-        let input = ask
-            .get("input")
-            .map(ToString::to_string)
-            .unwrap_or_default();
+        let input = ask.get("input").map(ToString::to_string).unwrap_or_default();
         match self {
             Self::Allow { .. } => format!(
                 "You had asked for the permission to use {tool} with the input {input}, and were interrupted. It is \
@@ -59,9 +50,7 @@ impl Decision {
             ),
             Self::Words(words) => {
                 let text = ask.get("text").and_then(Value::as_str).unwrap_or_default();
-                let words = words
-                    .as_str()
-                    .map_or_else(|| words.to_string(), ToOwned::to_owned);
+                let words = words.as_str().map_or_else(|| words.to_string(), ToOwned::to_owned);
                 format!("You had asked: {text}\nThe answer is: {words}\nGo on with it.")
             }
         }
@@ -128,9 +117,7 @@ fn advice(is_question: bool) -> &'static str {
 fn by_data(ask: &AskRow, data: &Value, is_question: bool) -> Result<Decision, Error> {
     let word = |field: &str| data.get(field).and_then(Value::as_str);
     let wrong = |field: &str| Error::invalid(field, advice(is_question));
-    let denied = || Decision::Deny {
-        reason: word("reason").unwrap_or("it was denied").to_owned(),
-    };
+    let denied = || Decision::Deny { reason: word("reason").unwrap_or("it was denied").to_owned() };
     if is_question {
         let words = data.get("answers").or_else(|| data.get("answer"));
         return match (words, word("optionId"), word("decision")) {
@@ -144,14 +131,8 @@ fn by_data(ask: &AskRow, data: &Value, is_question: bool) -> Result<Decision, Er
         };
     }
     match word("decision").or_else(|| word("optionId")) {
-        Some("allow") => Ok(Decision::Allow {
-            input: changed(data)?,
-            session: false,
-        }),
-        Some("allow_session") => Ok(Decision::Allow {
-            input: changed(data)?,
-            session: true,
-        }),
+        Some("allow") => Ok(Decision::Allow { input: changed(data)?, session: false }),
+        Some("allow_session") => Ok(Decision::Allow { input: changed(data)?, session: true }),
         Some("deny") => Ok(denied()),
         // An option of the agent's own.
         Some(option) if own_options(ask).any(|own| own == option) => Ok(Decision::Allow {
@@ -167,19 +148,13 @@ fn changed(data: &Value) -> Result<Option<Value>, Error> {
     match data.get("input") {
         None | Some(Value::Null) => Ok(None),
         Some(input @ Value::Object(_)) => Ok(Some(input.clone())),
-        Some(_) => Err(Error::invalid(
-            "input",
-            "must be an object: the tool's whole input",
-        )),
+        Some(_) => Err(Error::invalid("input", "must be an object: the tool's whole input")),
     }
 }
 
 fn options(ask: &AskRow) -> impl Iterator<Item = &str> {
     let options = ask.ask.get("options").and_then(Value::as_array);
-    options
-        .into_iter()
-        .flatten()
-        .filter_map(|option| option.get("id").and_then(Value::as_str))
+    options.into_iter().flatten().filter_map(|option| option.get("id").and_then(Value::as_str))
 }
 
 /// The options that an ACP agent itself offers.
@@ -206,18 +181,12 @@ fn by_words(ask: &AskRow, text: &str, is_question: bool) -> Decision {
     let first = first.trim().trim_end_matches(['.', '!']).to_lowercase();
     match first.as_str() {
         "allow" | "yes" | "y" | "ok" | "okay" | "approve" | "approved" if rest.is_empty() => {
-            Decision::Allow {
-                input: None,
-                session: false,
-            }
+            Decision::Allow { input: None, session: false }
         }
         "always" | "allow for the session" | "allow for this session" | "allow_session"
             if rest.is_empty() =>
         {
-            Decision::Allow {
-                input: None,
-                session: true,
-            }
+            Decision::Allow { input: None, session: true }
         }
         "deny" | "no" | "n" | "reject" | "denied" => Decision::Deny {
             reason: match rest.trim() {
@@ -226,8 +195,6 @@ fn by_words(ask: &AskRow, text: &str, is_question: bool) -> Decision {
             },
         },
         // Whoever says something else wants something else: the tool does not run, and the agent hears it.
-        _ => Decision::Deny {
-            reason: text.to_owned(),
-        },
+        _ => Decision::Deny { reason: text.to_owned() },
     }
 }

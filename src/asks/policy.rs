@@ -32,9 +32,7 @@ fn fits(pattern: &str, tool: &str, input: &Value) -> bool {
         return false;
     }
     let Some(inner) = inner else { return true };
-    let telling = TELLING
-        .iter()
-        .find_map(|field| input.get(field).and_then(Value::as_str));
+    let telling = TELLING.iter().find_map(|field| input.get(field).and_then(Value::as_str));
     let whole = || input.to_string();
     glob(inner, &telling.map_or_else(whole, ToOwned::to_owned))
 }
@@ -79,10 +77,7 @@ mod tests {
             caller: caller.map(ToOwned::to_owned),
             policy: *policy,
         });
-        config::Agent {
-            ask_rules: rules.collect(),
-            ..config::Agent::of(DriverKind::Claude)
-        }
+        config::Agent { ask_rules: rules.collect(), ..config::Agent::of(DriverKind::Claude) }
     }
 
     #[test]

@@ -76,10 +76,8 @@ impl Ceilings {
                     key: key.into(),
                 }));
             };
-            let (cost, own_cost) = (
-                house.cost_usd.map(Dollars::micros),
-                own.cost_usd.map(Dollars::micros),
-            );
+            let (cost, own_cost) =
+                (house.cost_usd.map(Dollars::micros), own.cost_usd.map(Dollars::micros));
             add(Measure::Cost, "cost_usd", cost, own_cost);
             add(Measure::Tokens, "tokens", house.tokens, own.tokens);
         }
@@ -181,21 +179,10 @@ mod tests {
 
     #[test]
     fn an_agent_replaces_single_numbers() {
-        let house = Budgets {
-            task: budget(5, 50),
-            day: budget(0, 500),
-            ..Budgets::default()
-        };
-        let own = Budgets {
-            task: budget(7, 0),
-            ..Budgets::default()
-        };
+        let house = Budgets { task: budget(5, 50), day: budget(0, 500), ..Budgets::default() };
+        let own = Budgets { task: budget(7, 0), ..Budgets::default() };
         let ceilings = Ceilings::laid_over(&house, &own, "claude");
-        let all: Vec<_> = ceilings
-            .0
-            .iter()
-            .map(|one| (&*one.key, one.limit))
-            .collect();
+        let all: Vec<_> = ceilings.0.iter().map(|one| (&*one.key, one.limit)).collect();
         assert_eq!(
             all,
             [
@@ -208,10 +195,7 @@ mod tests {
 
     #[test]
     fn a_ceiling_is_reached_by_its_own_kind_and_measure_alone() {
-        let house = Budgets {
-            session: budget(100, 0),
-            ..Budgets::default()
-        };
+        let house = Budgets { session: budget(100, 0), ..Budgets::default() };
         let ceilings = Ceilings::laid_over(&house, &Budgets::default(), "a");
         let reached = |sums: Sums| ceilings.reached(&sums, 60).is_some();
         assert!(!reached(sums(Whose::Session, 99, 1_000_000)));

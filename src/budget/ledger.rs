@@ -50,10 +50,7 @@ impl Ledger {
 
     /// The sum, if it is known.
     pub(super) fn used(&self, account: &Account) -> Option<Used> {
-        self.0
-            .get(account)
-            .filter(|sum| sum.known)
-            .map(|sum| sum.used)
+        self.0.get(account).filter(|sum| sum.known).map(|sum| sum.used)
     }
 
     /// A turn's part of a sum has changed.

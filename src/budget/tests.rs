@@ -22,10 +22,7 @@ struct World {
 impl World {
     fn new(change: impl FnOnce(&mut config::Budgets)) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let mut config = Config {
-            state_dir: folder.path().to_owned(),
-            ..Config::default()
-        };
+        let mut config = Config { state_dir: folder.path().to_owned(), ..Config::default() };
         change(&mut config.budgets);
         Self::open(config, folder, EVENING)
     }
@@ -36,26 +33,14 @@ impl World {
         let hand = clock.clone();
         let read = move || Timestamp::from_millisecond(hand.load(Ordering::Relaxed));
         let budgets = Budgets::with_clock(&config, store.clone(), Arc::new(read));
-        Self {
-            config,
-            store,
-            clock,
-            budgets,
-            folder,
-        }
+        Self { config, store, clock, budgets, folder }
     }
 
     /// The server ends and starts again.
     async fn restarted(self) -> Self {
         self.store.close().await;
         let now = self.clock.load(Ordering::Relaxed);
-        let Self {
-            config,
-            folder,
-            store,
-            budgets,
-            ..
-        } = self;
+        let Self { config, folder, store, budgets, .. } = self;
         drop((store, budgets));
         Self::open(config, folder, now)
     }
@@ -99,17 +84,11 @@ impl World {
     }
 
     async fn write(&self, writes: Vec<Write>) {
-        self.store
-            .commit(writes, Durability::Written)
-            .await
-            .unwrap();
+        self.store.commit(writes, Durability::Written).await.unwrap();
     }
 
     async fn meter(&self, who: &str, session: &str, task: i64) -> Meter {
-        self.budgets
-            .meter(&scope(who), session, task)
-            .await
-            .unwrap()
+        self.budgets.meter(&scope(who), session, task).await.unwrap()
     }
 
     /// A whole turn of a new task; which ceiling it reached.
@@ -124,45 +103,28 @@ impl World {
     /// The ceiling that refuses a further turn, or nothing.
     async fn refused(&self, who: &str, session: Option<&str>, task: Option<i64>) -> String {
         let answer = self.budgets.may_start(&scope(who), session, task).await;
-        answer
-            .unwrap()
-            .map_or_else(|exceeded| exceeded.ceiling().to_owned(), |()| String::new())
+        answer.unwrap().map_or_else(|exceeded| exceeded.ceiling().to_owned(), |()| String::new())
     }
 }
 
 fn scope(who: &str) -> Scope {
-    Scope {
-        caller: who.into(),
-        agent: "claude".into(),
-    }
+    Scope { caller: who.into(), agent: "claude".into() }
 }
 
 fn dollars(cost: f64) -> Usage {
-    Usage {
-        cost_usd: Some(cost),
-        ..Usage::default()
-    }
+    Usage { cost_usd: Some(cost), ..Usage::default() }
 }
 
 fn tokens(tokens: u64) -> Usage {
-    Usage {
-        output_tokens: Some(tokens),
-        ..Usage::default()
-    }
+    Usage { output_tokens: Some(tokens), ..Usage::default() }
 }
 
 fn at_most_dollars(text: &str) -> Budget {
-    Budget {
-        cost_usd: Some(text.parse().unwrap()),
-        tokens: None,
-    }
+    Budget { cost_usd: Some(text.parse().unwrap()), tokens: None }
 }
 
 fn at_most_tokens(tokens: u64) -> Budget {
-    Budget {
-        cost_usd: None,
-        tokens: Some(tokens),
-    }
+    Budget { cost_usd: None, tokens: Some(tokens) }
 }
 
 // === by kind ===
@@ -173,15 +135,9 @@ async fn without_ceilings_nothing_is_refused_and_all_is_written_down() {
     assert_eq!(world.turn("ann", "s", dollars(1000.0)).await, None);
     assert_eq!(world.refused("ann", Some("s"), None).await, "");
     let day = EVENING.div_euclid(DAY_MS);
-    let accounts = vec![
-        Account::Caller("ann".into(), day),
-        Account::Session("s".into()),
-    ];
+    let accounts = vec![Account::Caller("ann".into(), day), Account::Session("s".into())];
     let cost = 1_000_000_000;
-    assert_eq!(
-        world.store.usage(accounts).await.unwrap(),
-        [Used { cost, tokens: 0 }; 2]
-    );
+    assert_eq!(world.store.usage(accounts).await.unwrap(), [Used { cost, tokens: 0 }; 2]);
     assert_eq!(world.budgets.0.ledger().len(), 0);
 }
 
@@ -194,10 +150,7 @@ async fn a_tasks_ceiling_counts_all_of_its_turns_and_no_other_task() {
         assert_eq!(meter.used(&tokens(used)).is_some(), reached);
         world.write(meter.writes()).await;
     }
-    assert_eq!(
-        world.refused("ann", Some("s"), Some(task)).await,
-        "budgets.task.tokens"
-    );
+    assert_eq!(world.refused("ann", Some("s"), Some(task)).await, "budgets.task.tokens");
     assert_eq!(world.refused("ann", Some("s"), None).await, "");
 }
 
@@ -220,10 +173,7 @@ async fn a_callers_ceiling_is_its_own_and_everybodys_is_everybodys() {
         budgets.day = at_most_tokens(150);
     });
     let _ = world.turn("ann", "a", tokens(100)).await;
-    assert_eq!(
-        world.refused("ann", None, None).await,
-        "budgets.caller.tokens"
-    );
+    assert_eq!(world.refused("ann", None, None).await, "budgets.caller.tokens");
     assert_eq!(world.refused("bob", None, None).await, "");
     let reached = world.turn("bob", "b", tokens(50)).await;
     assert_eq!(reached.unwrap(), "budgets.day.tokens");
@@ -281,10 +231,7 @@ async fn a_days_ceiling_opens_again_at_midnight() {
     assert_eq!(reached.resets_in_seconds(), Some(2 * 3600));
     world.write(meter.writes()).await;
     drop(meter);
-    assert_eq!(
-        world.refused("ann", None, None).await,
-        "budgets.caller.tokens"
-    );
+    assert_eq!(world.refused("ann", None, None).await, "budgets.caller.tokens");
     world.passes(2);
     assert_eq!(world.refused("ann", None, None).await, "");
 }
@@ -300,11 +247,7 @@ async fn a_turn_over_midnight_is_counted_to_both_days() {
     world.write(meter.writes()).await;
     drop(meter);
     let day = EVENING.div_euclid(DAY_MS);
-    let accounts = vec![
-        Account::Day(day),
-        Account::Day(day + 1),
-        Account::Task(task),
-    ];
+    let accounts = vec![Account::Day(day), Account::Day(day + 1), Account::Task(task)];
     let stored = world.store.usage(accounts).await.unwrap();
     assert_eq!(stored.map_tokens(), [90, 60, 150]);
 }
@@ -347,10 +290,7 @@ async fn two_turns_at_once_see_each_other() {
     assert!(two.used(&tokens(40)).is_some());
     assert!(one.check().is_some());
     // Nothing of it is stored yet.
-    assert_eq!(
-        world.refused("ann", None, None).await,
-        "budgets.caller.tokens"
-    );
+    assert_eq!(world.refused("ann", None, None).await, "budgets.caller.tokens");
 }
 
 #[tokio::test]
@@ -402,10 +342,7 @@ async fn a_restart_forgets_nothing() {
     world.write(meter.writes()).await;
     drop(meter);
     let world = world.restarted().await;
-    assert_eq!(
-        world.refused("ann", None, None).await,
-        "budgets.caller.cost_usd"
-    );
+    assert_eq!(world.refused("ann", None, None).await, "budgets.caller.cost_usd");
 }
 
 #[tokio::test]
@@ -476,9 +413,8 @@ async fn spend(seed: u64) {
             }
             _ => {}
         }
-        let (over, rest): (Vec<_>, Vec<_>) = running
-            .into_iter()
-            .partition(|(_, _, meter)| meter.check().is_some());
+        let (over, rest): (Vec<_>, Vec<_>) =
+            running.into_iter().partition(|(_, _, meter)| meter.check().is_some());
         for (_, _, meter) in over {
             world.write(meter.writes()).await;
         }
@@ -493,11 +429,7 @@ async fn spend(seed: u64) {
     }
     let day = EVENING.div_euclid(DAY_MS);
     let stored = world.store.usage(vec![Account::Day(day)]).await.unwrap();
-    assert_eq!(
-        stored.map_tokens(),
-        [spent.iter().sum::<u64>()],
-        "seed {seed}"
-    );
+    assert_eq!(stored.map_tokens(), [spent.iter().sum::<u64>()], "seed {seed}");
 }
 
 #[tokio::test]

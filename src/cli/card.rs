@@ -68,10 +68,8 @@ pub(super) async fn run(args: CardArgs, server: Server, screen: Screen) -> Resul
     for version in ["1.0", "0.3"] {
         check_version(&plain.card, version, get(Some(version)).await, &mut report);
     }
-    let places: BTreeSet<_> = interfaces(&plain.card)
-        .into_iter()
-        .map(|(url, binding, _)| (url, binding))
-        .collect();
+    let places: BTreeSet<_> =
+        interfaces(&plain.card).into_iter().map(|(url, binding, _)| (url, binding)).collect();
     for (url, binding) in places.iter().take(TRIED) {
         check_reachable(url, binding, &mut report).await?;
     }
@@ -86,51 +84,33 @@ pub(super) async fn run(args: CardArgs, server: Server, screen: Screen) -> Resul
             }),
         )?;
     } else {
-        write!(
-            out,
-            "{}\n{}",
-            summary(&plain.card),
-            report.lines(screen.styled)
-        )?;
+        write!(out, "{}\n{}", summary(&plain.card), report.lines(screen.styled))?;
     }
     Ok(if report.is_good() { 0 } else { exit::FAILED })
 }
 
 /// Who the agent is and what it can do, in a few lines.
 fn summary(card: &Value) -> String {
-    let mut out = format!("{} {}\n", text(card, "name"), text(card, "version"))
-        .trim_start()
-        .to_owned();
+    let mut out =
+        format!("{} {}\n", text(card, "name"), text(card, "version")).trim_start().to_owned();
     out.push_str(&format!("{}\n", text(card, "description")));
     for (url, binding, version) in interfaces(card) {
         out.push_str(&format!("  {binding} {version} at {}\n", clean_line(&url)));
     }
     for skill in list(card, "skills") {
-        out.push_str(&format!(
-            "  skill {}: {}\n",
-            text(skill, "id"),
-            text(skill, "name")
-        ));
+        out.push_str(&format!("  skill {}: {}\n", text(skill, "id"), text(skill, "name")));
     }
     let can = |name: &str| {
-        card.pointer(&format!("/capabilities/{name}"))
-            .and_then(Value::as_bool)
-            == Some(true)
+        card.pointer(&format!("/capabilities/{name}")).and_then(Value::as_bool) == Some(true)
     };
-    let abilities: Vec<&str> = [
-        ("streaming", "streaming"),
-        ("pushNotifications", "push notifications"),
-    ]
-    .into_iter()
-    .filter_map(|(name, words)| can(name).then_some(words))
-    .collect();
+    let abilities: Vec<&str> =
+        [("streaming", "streaming"), ("pushNotifications", "push notifications")]
+            .into_iter()
+            .filter_map(|(name, words)| can(name).then_some(words))
+            .collect();
     out.push_str(&format!(
         "  can: {}\n",
-        if abilities.is_empty() {
-            "answer".to_owned()
-        } else {
-            abilities.join(", ")
-        }
+        if abilities.is_empty() { "answer".to_owned() } else { abilities.join(", ") }
     ));
     let schemes: Vec<String> = card
         .get("securitySchemes")
@@ -139,11 +119,7 @@ fn summary(card: &Value) -> String {
         .unwrap_or_default();
     out.push_str(&format!(
         "  asks for: {}\n",
-        if schemes.is_empty() {
-            "nothing".to_owned()
-        } else {
-            schemes.join(", ")
-        }
+        if schemes.is_empty() { "nothing".to_owned() } else { schemes.join(", ") }
     ));
     out
 }
@@ -159,10 +135,8 @@ fn check(card: &Value, report: &mut Report) {
         "defaultOutputModes",
         "skills",
     ];
-    let missing: Vec<&str> = required
-        .into_iter()
-        .filter(|name| is_empty(card.get(*name), name))
-        .collect();
+    let missing: Vec<&str> =
+        required.into_iter().filter(|name| is_empty(card.get(*name), name)).collect();
     if missing.is_empty() {
         report.good("required fields", "all there");
     } else {
@@ -183,38 +157,26 @@ fn check(card: &Value, report: &mut Report) {
     for (url, binding, version) in &places {
         let name = format!("interface {binding} {version}");
         if !is_absolute(url, binding) {
-            report.bad(
-                &name,
-                format!("`{url}` is not absolute"),
-                "give scheme and host",
-            );
+            report.bad(&name, format!("`{url}` is not absolute"), "give scheme and host");
         } else if !matches!(
             version.split('.').take(2).collect::<Vec<_>>()[..],
             ["1", "0"] | ["0", "1" | "2" | "3"]
         ) {
-            report.bad(
-                &name,
-                format!("`{version}` is no version of A2A"),
-                "1.0 or 0.3",
-            );
+            report.bad(&name, format!("`{version}` is no version of A2A"), "1.0 or 0.3");
         } else {
             report.good(&name, url);
         }
     }
     let skills = list(card, "skills");
     let lacking = |skill: &&Value| {
-        ["id", "name", "description"]
-            .iter()
-            .any(|name| text(skill, name).is_empty())
+        ["id", "name", "description"].iter().any(|name| text(skill, name).is_empty())
     };
     match (skills.len(), skills.iter().filter(lacking).count()) {
         (0, _) => report.bad("skills", "none", "name at least one"),
         (count, 0) => report.good("skills", count.to_string()),
-        (_, lacking) => report.bad(
-            "skills",
-            format!("{lacking} without id, name or description"),
-            "add them",
-        ),
+        (_, lacking) => {
+            report.bad("skills", format!("{lacking} without id, name or description"), "add them")
+        }
     }
 }
 
@@ -233,9 +195,7 @@ fn check_version(
             return report.bad(&name, causes(Some(&error)), fix);
         }
     };
-    let offered = interfaces(plain)
-        .iter()
-        .any(|(_, _, spoken)| spoken.starts_with(version));
+    let offered = interfaces(plain).iter().any(|(_, _, spoken)| spoken.starts_with(version));
     let fits = match version {
         "1.0" => list(&card, "supportedInterfaces")
             .iter()
@@ -257,10 +217,7 @@ fn check_version(
 async fn check_reachable(place: &str, binding: &str, report: &mut Report) -> Result<(), Failure> {
     let name = format!("reachable {binding}");
     if binding == GRPC {
-        let bare = place
-            .split_once("://")
-            .map_or(place, |(_, rest)| rest)
-            .trim_end_matches('/');
+        let bare = place.split_once("://").map_or(place, |(_, rest)| rest).trim_end_matches('/');
         let connected = tokio::time::timeout(PATIENCE, tokio::net::TcpStream::connect(bare)).await;
         match connected {
             Ok(Ok(_)) => report.good(&name, place),
@@ -325,21 +282,11 @@ fn is_json_rpc(body: &[u8]) -> bool {
 fn interfaces(card: &Value) -> Vec<(String, String, String)> {
     let mut found: Vec<(String, String, String)> = list(card, "supportedInterfaces")
         .iter()
-        .map(|one| {
-            (
-                raw(one, "url"),
-                text(one, "protocolBinding"),
-                text(one, "protocolVersion"),
-            )
-        })
+        .map(|one| (raw(one, "url"), text(one, "protocolBinding"), text(one, "protocolVersion")))
         .collect();
     if found.is_empty() && card.get("url").is_some() {
         let transport = text(card, "preferredTransport");
-        let transport = if transport.is_empty() {
-            "JSONRPC".to_owned()
-        } else {
-            transport
-        };
+        let transport = if transport.is_empty() { "JSONRPC".to_owned() } else { transport };
         let version = text(card, "protocolVersion");
         found.push((raw(card, "url"), transport, version.clone()));
         for one in list(card, "additionalInterfaces") {
@@ -376,18 +323,11 @@ fn is_empty(value: Option<&Value>, name: &str) -> bool {
 }
 
 fn list<'a>(value: &'a Value, name: &str) -> &'a [Value] {
-    value
-        .get(name)
-        .and_then(Value::as_array)
-        .map_or(&[], Vec::as_slice)
+    value.get(name).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
 fn raw(value: &Value, name: &str) -> String {
-    value
-        .get(name)
-        .and_then(Value::as_str)
-        .unwrap_or_default()
-        .to_owned()
+    value.get(name).and_then(Value::as_str).unwrap_or_default().to_owned()
 }
 
 fn text(value: &Value, name: &str) -> String {

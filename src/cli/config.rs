@@ -79,10 +79,7 @@ fn show(loaded: &Loaded, as_json: bool, out: &mut dyn Write) -> io::Result<()> {
     let mut rows = Vec::new();
     flatten(&config, String::new(), &mut rows);
     let origin = |key: &str| {
-        loaded
-            .origins
-            .get(key)
-            .map_or_else(|| "default".to_owned(), ToString::to_string)
+        loaded.origins.get(key).map_or_else(|| "default".to_owned(), ToString::to_string)
     };
     if as_json {
         let object: Map<String, Value> = rows
@@ -111,10 +108,7 @@ fn show(loaded: &Loaded, as_json: bool, out: &mut dyn Write) -> io::Result<()> {
             origin => writeln!(out, "{key:width$}  {value}  ({origin})")?,
         }
     }
-    loaded
-        .notes
-        .iter()
-        .try_for_each(|note| writeln!(out, "note: {note}"))
+    loaded.notes.iter().try_for_each(|note| writeln!(out, "note: {note}"))
 }
 
 /// Each key that holds no further keys, with its value.
@@ -122,11 +116,7 @@ fn flatten<'a>(value: &'a Value, key: String, rows: &mut Vec<(String, &'a Value)
     match value {
         Value::Object(object) if !object.is_empty() => {
             for (name, value) in object {
-                let key = if key.is_empty() {
-                    name.clone()
-                } else {
-                    format!("{key}.{name}")
-                };
+                let key = if key.is_empty() { name.clone() } else { format!("{key}.{name}") };
                 flatten(value, key, rows);
             }
         }
@@ -149,20 +139,12 @@ mod tests {
     fn printed(command: ConfigCommand, environment: &Environment) -> (u8, String) {
         let mut out = Vec::new();
         let folder = tempfile::tempdir().unwrap();
-        let code = run(
-            command,
-            || load(&Flags::default(), environment, folder.path()),
-            &mut out,
-        );
+        let code = run(command, || load(&Flags::default(), environment, folder.path()), &mut out);
         (code, String::from_utf8(out).unwrap())
     }
 
     fn environment() -> Environment {
-        Environment::from([
-            ("HOME", "/home/me"),
-            ("API_TOKEN", "hunter2"),
-            ("PORT", "3000"),
-        ])
+        Environment::from([("HOME", "/home/me"), ("API_TOKEN", "hunter2"), ("PORT", "3000")])
     }
 
     #[test]
@@ -190,10 +172,7 @@ note: names of the forerunners in use: environment PORT → server.port, environ
     fn show_as_json_has_value_and_origin_of_each_key() {
         let (_, text) = printed(ConfigCommand::Show { json: true }, &environment());
         let shown: Value = serde_json::from_str(&text).unwrap();
-        assert_eq!(
-            shown["server.port"],
-            json!({ "value": 3000, "origin": "environment PORT" })
-        );
+        assert_eq!(shown["server.port"], json!({ "value": 3000, "origin": "environment PORT" }));
         assert_eq!(
             shown["auth.token"],
             json!({ "value": "***", "origin": "environment API_TOKEN" })
@@ -206,34 +185,22 @@ note: names of the forerunners in use: environment PORT → server.port, environ
         let file = folder.path().join("p.yaml");
         let check = |text: &str| {
             std::fs::write(&file, text).unwrap();
-            printed(
-                ConfigCommand::Check {
-                    file: Some(file.clone()),
-                },
-                &environment(),
-            )
+            printed(ConfigCommand::Check { file: Some(file.clone()) }, &environment())
         };
         let (_, example) = printed(ConfigCommand::Example, &environment());
         assert_eq!(check(&example), (0, "ok\n".to_owned()));
         let (code, text) = check("server: {port: x}");
         assert_eq!(
             (code, text.lines().next()),
-            (
-                78,
-                Some("`server.port` wants a whole number from 0 to 65535")
-            )
+            (78, Some("`server.port` wants a whole number from 0 to 65535"))
         );
         assert_eq!(check("processes: {max: 0}").0, 78);
     }
 
     #[test]
     fn a_file_that_is_not_there_is_told_with_its_cause() {
-        let (code, text) = printed(
-            ConfigCommand::Check {
-                file: Some("/gone.yaml".into()),
-            },
-            &environment(),
-        );
+        let (code, text) =
+            printed(ConfigCommand::Check { file: Some("/gone.yaml".into()) }, &environment());
         assert_eq!(code, 78);
         insta::assert_snapshot!(text, @"could not read `/gone.yaml`, named by the command line: No such file or directory (os error 2); correct the name or the permissions");
     }

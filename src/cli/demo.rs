@@ -15,11 +15,7 @@ const WORDS: usize = 200;
 /// Reads the message from standard input and answers it.
 pub(super) fn run() -> ExitCode {
     let mut message = String::new();
-    if io::stdin()
-        .take(1 << 20)
-        .read_to_string(&mut message)
-        .is_err()
-    {
+    if io::stdin().take(1 << 20).read_to_string(&mut message).is_err() {
         return ExitCode::from(65);
     }
     match play(message.trim(), &mut io::stdout().lock(), PACE) {
@@ -31,10 +27,7 @@ pub(super) fn run() -> ExitCode {
 
 fn play(message: &str, out: &mut impl Write, pace: Duration) -> io::Result<()> {
     let turn = count_turn();
-    line(
-        out,
-        &json!({"type": "status", "text": "reading your message"}),
-    )?;
+    line(out, &json!({"type": "status", "text": "reading your message"}))?;
     if message.eq_ignore_ascii_case("ask") {
         return line(
             out,
@@ -47,10 +40,7 @@ fn play(message: &str, out: &mut impl Write, pace: Duration) -> io::Result<()> {
     )?;
     let words: Vec<&str> = message.split_whitespace().collect();
     let counted = format!("{} words", words.len());
-    line(
-        out,
-        &json!({"type": "toolResult", "id": "count-1", "text": counted}),
-    )?;
+    line(out, &json!({"type": "toolResult", "id": "count-1", "text": counted}))?;
     let shown = words.iter().take(WORDS).copied();
     let opening = ["You", "said:"].into_iter();
     for word in opening.chain(shown) {

@@ -54,11 +54,8 @@ pub(super) async fn run(
 ) -> Result<u8, Failure> {
     let mut report = Report::default();
     let mut findings = Value::Null;
-    let flags = config::Flags {
-        config: args.config,
-        state_dir: args.state_dir,
-        ..Default::default()
-    };
+    let flags =
+        config::Flags { config: args.config, state_dir: args.state_dir, ..Default::default() };
     match load(&flags, environment, cwd) {
         Ok(loaded) => findings = examine(&loaded, cwd, &mut report).await?,
         Err(error) => report.bad(
@@ -83,10 +80,7 @@ pub(super) async fn run(
 /// Everything that a configuration allows to be looked at.
 async fn examine(loaded: &Loaded, cwd: &Path, report: &mut Report) -> Result<Value, Failure> {
     let config = &loaded.config;
-    report.good(
-        "configuration",
-        "loads; `pilothouse config show` tells each value and its origin",
-    );
+    report.good("configuration", "loads; `pilothouse config show` tells each value and its origin");
     for note in &loaded.notes {
         report.note("configuration", note);
     }
@@ -95,10 +89,7 @@ async fn examine(loaded: &Loaded, cwd: &Path, report: &mut Report) -> Result<Val
     match &agents {
         Ok(agents) => {
             let agent = agents.default_one();
-            report.good(
-                "agent",
-                format!("{} ({})", agent.name, chosen(agent, config)),
-            );
+            report.good("agent", format!("{} ({})", agent.name, chosen(agent, config)));
             for note in &agent.notes {
                 report.note("agent", note.trim_start_matches("agent: "));
             }
@@ -113,21 +104,14 @@ async fn examine(loaded: &Loaded, cwd: &Path, report: &mut Report) -> Result<Val
             credential(&agent.config, &loaded.agent_environment, report);
             for other in agents.iter().filter(|other| other.key != agent.key) {
                 let program = other.program().display();
-                report.good(
-                    "agent",
-                    format!("{} at /agents/{} ({program})", other.name, other.key),
-                );
+                report
+                    .good("agent", format!("{} at /agents/{} ({program})", other.name, other.key));
             }
         }
         Err(error) => report.bad("agent", error.to_string(), ""),
     }
     folder("state folder", &config.state_dir, "state_dir", report);
-    folder(
-        "workspace",
-        &cwd.join(&config.workspace.path),
-        "workspace.path",
-        report,
-    );
+    folder("workspace", &cwd.join(&config.workspace.path), "workspace.path", report);
     store(config, report);
     port(config, report).await?;
     let mut findings = Value::Null;
@@ -173,10 +157,7 @@ async fn program(
 ) {
     let path = agent.program().display().to_string();
     if agent.config.driver == DriverKind::Demo {
-        return report.good(
-            "program",
-            format!("this one, {}", env!("CARGO_PKG_VERSION")),
-        );
+        return report.good("program", format!("this one, {}", env!("CARGO_PKG_VERSION")));
     }
     if agent.is_contained() {
         return report.note(
@@ -185,9 +166,8 @@ async fn program(
         );
     }
     let passed = ["PATH", "HOME", "LANG"];
-    let env = passed
-        .iter()
-        .filter_map(|&name| Some((name.to_owned(), environment.get(name)?.clone())));
+    let env =
+        passed.iter().filter_map(|&name| Some((name.to_owned(), environment.get(name)?.clone())));
     let spec = Spec {
         program: path.clone(),
         args: vec!["--version".to_owned()],
@@ -209,10 +189,8 @@ async fn program(
 
 /// The first line that a program prints, within [`PATIENCE`]; its whole tree is ended then.
 async fn said(launcher: &Launcher, spec: &Spec) -> Result<String, String> {
-    let mut process = launcher
-        .spawn(&spec.clone().into())
-        .await
-        .map_err(|error| error.to_string())?;
+    let mut process =
+        launcher.spawn(&spec.clone().into()).await.map_err(|error| error.to_string())?;
     process.stdin = None;
     let mut text = Vec::new();
     let listen = async {
@@ -240,23 +218,15 @@ async fn said(launcher: &Launcher, spec: &Spec) -> Result<String, String> {
 /// Names of credentials that reach the agent; never a value.
 fn credential(agent: &config::Agent, environment: &BTreeMap<String, String>, report: &mut Report) {
     let given = agent.env.select(environment);
-    let given: BTreeMap<String, String> = given
-        .into_iter()
-        .filter(|(_, value)| !value.is_empty())
-        .collect();
+    let given: BTreeMap<String, String> =
+        given.into_iter().filter(|(_, value)| !value.is_empty()).collect();
     let mut names = held_back(&given, &BTreeMap::new());
-    names.extend(
-        given
-            .keys()
-            .filter(|name| name.starts_with("CLAUDE_CODE_USE_"))
-            .cloned(),
-    );
+    names.extend(given.keys().filter(|name| name.starts_with("CLAUDE_CODE_USE_")).cloned());
     match (agent.driver, names.is_empty()) {
         (DriverKind::Demo, _) => report.good("credential", "none needed"),
-        (_, false) => report.good(
-            "credential",
-            format!("{} is given to the agent", names.join(", ")),
-        ),
+        (_, false) => {
+            report.good("credential", format!("{} is given to the agent", names.join(", ")))
+        }
         (DriverKind::Claude, true) => {
             report.bad(
                 "credential",

@@ -20,10 +20,7 @@ pub(super) struct Failure {
 impl Failure {
     /// A failure in words of our own or of a server; the latter are cleaned.
     pub(super) fn new(code: u8, message: impl AsRef<str>) -> Self {
-        Self {
-            code,
-            message: clean(message.as_ref()),
-        }
+        Self { code, message: clean(message.as_ref()) }
     }
 
     /// What the caller can change.
@@ -35,14 +32,8 @@ impl Failure {
     pub(super) fn of_client(error: &ClientError, url: &str) -> Self {
         match error {
             ClientError::Transport(_) => Self::unreachable(url, &root_cause(error)),
-            ClientError::Http {
-                status: 401 | 403, ..
-            } => Self::not_authorised(url),
-            ClientError::Http {
-                status: status @ (404 | 405),
-                body,
-                ..
-            } => {
+            ClientError::Http { status: 401 | 403, .. } => Self::not_authorised(url),
+            ClientError::Http { status: status @ (404 | 405), body, .. } => {
                 let told = answered(*status, body);
                 let message = format!("{url} answers, but not as an A2A agent: {told}");
                 Self::new(exit::UNAVAILABLE, message)
@@ -51,10 +42,9 @@ impl Failure {
                 let message = format!("the server at {url} failed: {}", answered(*status, body));
                 Self::new(exit::UNAVAILABLE, message)
             }
-            ClientError::Protocol(_) | ClientError::TooLarge(_) => Self::new(
-                exit::UNAVAILABLE,
-                format!("the server at {url} failed: {error}"),
-            ),
+            ClientError::Protocol(_) | ClientError::TooLarge(_) => {
+                Self::new(exit::UNAVAILABLE, format!("the server at {url} failed: {error}"))
+            }
             ClientError::Input(_) | ClientError::ForeignEndpoint { .. } => {
                 Self::usage(error.to_string())
             }
@@ -97,10 +87,7 @@ impl Failure {
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         match error.kind() {
-            io::ErrorKind::BrokenPipe => Self {
-                code: 0,
-                message: String::new(),
-            },
+            io::ErrorKind::BrokenPipe => Self { code: 0, message: String::new() },
             _ => Self::new(exit::UNAVAILABLE, format!("cannot print: {error}")),
         }
     }
@@ -143,11 +130,7 @@ mod tests {
     use pilothouse_a2a::jsonrpc::RpcError;
 
     fn code(kind: ErrorKind) -> u8 {
-        let error = RpcError {
-            code: kind.codes().json_rpc,
-            message: "no".to_owned(),
-            data: None,
-        };
+        let error = RpcError { code: kind.codes().json_rpc, message: "no".to_owned(), data: None };
         Failure::of_client(&ClientError::Rpc(error), "http://x").code
     }
 
@@ -162,11 +145,8 @@ mod tests {
 
     #[test]
     fn the_words_of_a_server_reach_no_terminal_raw() {
-        let error = ClientError::Http {
-            status: 500,
-            body: "\u{1b}[2Jboo".to_owned(),
-            retry_after: None,
-        };
+        let error =
+            ClientError::Http { status: 500, body: "\u{1b}[2Jboo".to_owned(), retry_after: None };
         assert_eq!(
             Failure::of_client(&error, "http://x").message,
             "the server at http://x failed: HTTP status 500: boo"

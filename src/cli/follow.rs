@@ -87,9 +87,7 @@ impl<W: Write> Show<W> {
             screen,
             json,
             filter: Filter::default(),
-            printer: screen
-                .styled
-                .then(|| Printer::new(screen.width.unwrap_or(WIDTH))),
+            printer: screen.styled.then(|| Printer::new(screen.width.unwrap_or(WIDTH))),
             spinner: Spinner::new(&screen),
             task: None,
             message: false,
@@ -131,9 +129,7 @@ impl<W: Write> Show<W> {
         match event {
             StreamResponse::Task(task) => {
                 self.note_status(task.status.state, words(task).as_deref());
-                task.artifacts
-                    .iter()
-                    .try_for_each(|artifact| self.whole(artifact))
+                task.artifacts.iter().try_for_each(|artifact| self.whole(artifact))
             }
             StreamResponse::StatusUpdate(update) => {
                 let said = update
@@ -153,10 +149,7 @@ impl<W: Write> Show<W> {
     }
 
     fn note_status(&mut self, state: TaskState, said: Option<&str>) {
-        let line = clean_line(
-            said.and_then(|said| said.lines().next())
-                .unwrap_or_default(),
-        );
+        let line = clean_line(said.and_then(|said| said.lines().next()).unwrap_or_default());
         self.doing = match (state, line) {
             (TaskState::Submitted, _) => "waiting for its turn".to_owned(),
             (_, line) if line.is_empty() => "working".to_owned(),
@@ -167,10 +160,7 @@ impl<W: Write> Show<W> {
     /// An artifact as it stands: after a broken connection, or at the begin of a later one.
     fn whole(&mut self, artifact: &Artifact) -> io::Result<()> {
         let text = text_of(artifact);
-        let Some(answer) = self
-            .answers
-            .iter_mut()
-            .find(|answer| answer.id == artifact.artifact_id)
+        let Some(answer) = self.answers.iter_mut().find(|answer| answer.id == artifact.artifact_id)
         else {
             return self.append(&artifact.artifact_id, &text);
         };
@@ -192,17 +182,10 @@ impl<W: Write> Show<W> {
             Some(answer) if !update.append && !answer.text.is_empty() => {
                 answer.replacing = Some(text);
             }
-            Some(Answer {
-                replacing: Some(replacing),
-                ..
-            }) => replacing.push_str(&text),
+            Some(Answer { replacing: Some(replacing), .. }) => replacing.push_str(&text),
             Some(_) | None => return self.append(id, &text),
         }
-        if update.last_chunk {
-            self.settle()
-        } else {
-            Ok(())
-        }
+        if update.last_chunk { self.settle() } else { Ok(()) }
     }
 
     /// More text of an answer.
@@ -212,17 +195,11 @@ impl<W: Write> Show<W> {
         }
         match self.answers.iter_mut().find(|answer| answer.id == *id) {
             Some(answer) => answer.text.push_str(text),
-            None => self.answers.push(Answer {
-                id: id.clone(),
-                text: text.to_owned(),
-                replacing: None,
-            }),
+            None => {
+                self.answers.push(Answer { id: id.clone(), text: text.to_owned(), replacing: None })
+            }
         }
-        if self.screen.terminal {
-            self.speak(id, text)
-        } else {
-            Ok(())
-        }
+        if self.screen.terminal { self.speak(id, text) } else { Ok(()) }
     }
 
     fn speak(&mut self, id: &ArtifactId, text: &str) -> io::Result<()> {
@@ -318,17 +295,9 @@ impl<W: Write> Show<W> {
     /// What is held back of the text so far, and the end of its line.
     fn end_text(&mut self) -> io::Result<()> {
         self.filter = Filter::default();
-        let rest = self
-            .printer
-            .as_mut()
-            .map(Printer::finish)
-            .unwrap_or_default();
+        let rest = self.printer.as_mut().map(Printer::finish).unwrap_or_default();
         self.write(&rest)?;
-        if !self.at_start {
-            self.write("\n")
-        } else {
-            Ok(())
-        }
+        if !self.at_start { self.write("\n") } else { Ok(()) }
     }
 
     fn write(&mut self, text: &str) -> io::Result<()> {
@@ -352,11 +321,7 @@ impl<W: Write> Show<W> {
             return;
         }
         let tail = self.printer.as_ref().map(Printer::tail).unwrap_or_default();
-        let doing = if tail.trim().is_empty() {
-            self.doing.clone()
-        } else {
-            last_words(tail)
-        };
+        let doing = if tail.trim().is_empty() { self.doing.clone() } else { last_words(tail) };
         self.spinner.draw(&doing);
     }
 }
@@ -366,11 +331,7 @@ fn last_words(line: &str) -> String {
     let count = line.chars().count();
     let skipped = count.saturating_sub(60);
     let kept: String = line.chars().skip(skipped).collect();
-    if skipped > 0 {
-        format!("…{kept}")
-    } else {
-        kept
-    }
+    if skipped > 0 { format!("…{kept}") } else { kept }
 }
 
 /// JSON whose control characters are all escaped; the encoder leaves those above ASCII as they are.
@@ -400,10 +361,7 @@ pub(super) async fn follow<W: Write>(
     asked: bool,
 ) -> Result<End, Failure> {
     let mut interrupts = signal(SignalKind::interrupt()).map_err(|error| {
-        Failure::new(
-            exit::UNAVAILABLE,
-            format!("cannot listen for Ctrl-C: {error}"),
-        )
+        Failure::new(exit::UNAVAILABLE, format!("cannot listen for Ctrl-C: {error}"))
     })?;
     let mut frames = tokio::time::interval(FRAME);
     frames.set_missed_tick_behavior(MissedTickBehavior::Delay);

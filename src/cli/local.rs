@@ -59,11 +59,7 @@ pub(super) struct Server {
 impl ServerArgs {
     /// The flags of `serve` that tell where its state is.
     pub(super) fn flags(&self) -> Flags {
-        Flags {
-            config: self.config.clone(),
-            state_dir: self.state_dir.clone(),
-            ..Flags::default()
-        }
+        Flags { config: self.config.clone(), state_dir: self.state_dir.clone(), ..Flags::default() }
     }
 }
 
@@ -79,18 +75,13 @@ impl Server {
     ) -> Result<Self, Failure> {
         let loaded = load(&args.flags(), environment, cwd);
         let variable = |name: &str| match &loaded {
-            Ok(loaded) => loaded
-                .agent_environment
-                .get(name)
-                .cloned()
-                .filter(|value| !value.is_empty()),
+            Ok(loaded) => {
+                loaded.agent_environment.get(name).cloned().filter(|value| !value.is_empty())
+            }
             Err(_) => environment.get(name).map(ToOwned::to_owned),
         };
         let named = args.url.clone().or_else(|| variable("PILOTHOUSE_URL"));
-        let token = args
-            .token
-            .clone()
-            .or_else(|| variable("PILOTHOUSE_TOKEN").map(Secret));
+        let token = args.token.clone().or_else(|| variable("PILOTHOUSE_TOKEN").map(Secret));
         match (named, &loaded) {
             (Some(url), loaded) => {
                 let url = url.trim_end_matches('/').to_owned();
@@ -102,19 +93,11 @@ impl Server {
                         .and_then(kept_token)
                 };
                 let token = token.or_else(kept);
-                Ok(Self {
-                    url,
-                    token,
-                    local: false,
-                })
+                Ok(Self { url, token, local: false })
             }
             (None, Ok(loaded)) => {
                 let url = address(&loaded.config);
-                Ok(Self {
-                    url,
-                    token: token.or_else(|| kept_token(loaded)),
-                    local: true,
-                })
+                Ok(Self { url, token: token.or_else(|| kept_token(loaded)), local: true })
             }
             (None, Err(error)) => Err(Failure::of_config(error)),
         }
@@ -135,9 +118,7 @@ impl Server {
         } else {
             match Client::discover(&base, token()).await {
                 // An endpoint of its own, without a card beside it.
-                Err(ClientError::Http {
-                    status: 404 | 405, ..
-                }) => Client::new(&base, token()),
+                Err(ClientError::Http { status: 404 | 405, .. }) => Client::new(&base, token()),
                 other => other,
             }
         };
@@ -150,14 +131,9 @@ impl Server {
     /// When nobody answers, or not with what was asked for.
     pub(super) async fn get(&self, path: &str) -> Result<Value, Failure> {
         let response = self.answer(Method::GET, path, None).await?;
-        let body = body(response)
-            .await
-            .map_err(|error| self.unreachable(&error))?;
+        let body = body(response).await.map_err(|error| self.unreachable(&error))?;
         serde_json::from_slice(&body).map_err(|_| {
-            Failure::new(
-                super::exit::UNAVAILABLE,
-                format!("{} is no pilothouse", self.url),
-            )
+            Failure::new(super::exit::UNAVAILABLE, format!("{} is no pilothouse", self.url))
         })
     }
 
@@ -263,9 +239,7 @@ pub(super) fn http(to: &Url, patience: Duration) -> Result<reqwest::Client, Fail
     if is_loopback(to) {
         builder = builder.no_proxy();
     }
-    builder
-        .build()
-        .map_err(|error| Failure::new(super::exit::UNAVAILABLE, causes(Some(&error))))
+    builder.build().map_err(|error| Failure::new(super::exit::UNAVAILABLE, causes(Some(&error))))
 }
 
 /// A body up to a limit.
@@ -284,10 +258,7 @@ pub(super) async fn body(mut response: reqwest::Response) -> Result<Vec<u8>, req
 /// The message of an error as our server writes it.
 fn told(body: &[u8]) -> Option<String> {
     let value: Value = serde_json::from_slice(body).ok()?;
-    value
-        .pointer("/error/message")?
-        .as_str()
-        .map(ToOwned::to_owned)
+    value.pointer("/error/message")?.as_str().map(ToOwned::to_owned)
 }
 
 /// Where the server of this configuration is, or would be.
@@ -326,13 +297,7 @@ fn kept_token(loaded: &Loaded) -> Option<Secret> {
             .ok()
             .map(|token| token.trim().to_owned())
     };
-    config
-        .auth
-        .token
-        .clone()
-        .or_else(kept)
-        .filter(|token| !token.is_empty())
-        .map(Secret)
+    config.auth.token.clone().or_else(kept).filter(|token| !token.is_empty()).map(Secret)
 }
 
 /// Whether an address is this machine's or the configured server's: only there may its token go.
@@ -340,20 +305,13 @@ fn is_ours(url: &str, config: &Config) -> bool {
     let Ok(url) = Url::parse(url) else {
         return false;
     };
-    let public = config
-        .server
-        .public_url
-        .as_deref()
-        .and_then(|public| Url::parse(public).ok());
+    let public = config.server.public_url.as_deref().and_then(|public| Url::parse(public).ok());
     is_loopback(&url) || public.is_some_and(|public| public.origin() == url.origin())
 }
 
 fn is_loopback(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
-    host == "localhost"
-        || host
-            .parse()
-            .is_ok_and(|address: std::net::IpAddr| address.is_loopback())
+    host == "localhost" || host.parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback())
 }
 
 impl std::str::FromStr for Secret {
@@ -377,13 +335,8 @@ mod tests {
     fn found(args: &ServerArgs, variables: &[(&str, &str)], state: &Path) -> Server {
         let mut environment = Environment::default();
         let folder = state.display().to_string();
-        for (name, value) in [("PILOTHOUSE_STATE_DIR", folder.as_str())]
-            .iter()
-            .chain(variables)
-        {
-            environment
-                .variables
-                .insert((*name).to_owned(), (*value).to_owned());
+        for (name, value) in [("PILOTHOUSE_STATE_DIR", folder.as_str())].iter().chain(variables) {
+            environment.variables.insert((*name).to_owned(), (*value).to_owned());
         }
         Server::find(args, &environment, state).unwrap()
     }
@@ -395,17 +348,11 @@ mod tests {
     #[test]
     fn the_running_server_is_found_by_its_state_folder() {
         let state = tempfile::tempdir().unwrap();
-        let word = format!(
-            r#"{{"url":"http://127.0.0.1:4321","pid":{}}}"#,
-            std::process::id()
-        );
+        let word = format!(r#"{{"url":"http://127.0.0.1:4321","pid":{}}}"#, std::process::id());
         std::fs::write(state.path().join("server.json"), word).unwrap();
         std::fs::write(state.path().join("token"), "kept\n").unwrap();
         let server = found(&ServerArgs::default(), &[], state.path());
-        assert_eq!(
-            (server.url.as_str(), token(&server)),
-            ("http://127.0.0.1:4321", Some("kept"))
-        );
+        assert_eq!((server.url.as_str(), token(&server)), ("http://127.0.0.1:4321", Some("kept")));
     }
 
     #[test]
@@ -416,11 +363,8 @@ mod tests {
             r#"{"url":"http://127.0.0.1:4321","pid":2147483647}"#,
         )
         .unwrap();
-        let server = found(
-            &ServerArgs::default(),
-            &[("PORT", "5000"), ("HOST", "0.0.0.0")],
-            state.path(),
-        );
+        let server =
+            found(&ServerArgs::default(), &[("PORT", "5000"), ("HOST", "0.0.0.0")], state.path());
         assert_eq!(server.url, "http://127.0.0.1:5000");
     }
 
@@ -433,20 +377,14 @@ mod tests {
             ("API_TOKEN", "c"),
         ];
         let server = found(&ServerArgs::default(), &variables, state.path());
-        assert_eq!(
-            (server.url.as_str(), token(&server)),
-            ("http://127.0.0.1:1", Some("v"))
-        );
+        assert_eq!((server.url.as_str(), token(&server)), ("http://127.0.0.1:1", Some("v")));
         let args = ServerArgs {
             url: Some("http://127.0.0.1:2".to_owned()),
             token: Some(Secret("flag".to_owned())),
             ..ServerArgs::default()
         };
         let server = found(&args, &variables, state.path());
-        assert_eq!(
-            (server.url.as_str(), token(&server)),
-            ("http://127.0.0.1:2", Some("flag"))
-        );
+        assert_eq!((server.url.as_str(), token(&server)), ("http://127.0.0.1:2", Some("flag")));
     }
 
     #[test]
@@ -454,19 +392,13 @@ mod tests {
         let state = tempfile::tempdir().unwrap();
         std::fs::write(state.path().join("token"), "kept\n").unwrap();
         let to = |url: &str, variables: &[(&str, &str)]| {
-            let args = ServerArgs {
-                url: Some(url.to_owned()),
-                ..ServerArgs::default()
-            };
+            let args = ServerArgs { url: Some(url.to_owned()), ..ServerArgs::default() };
             token(&found(&args, variables, state.path())).map(ToOwned::to_owned)
         };
         assert_eq!(to("https://elsewhere.example", &[]), None);
         assert_eq!(to("http://localhost:9", &[]).as_deref(), Some("kept"));
         let public = [("PILOTHOUSE_SERVER_PUBLIC_URL", "https://agents.example/")];
-        assert_eq!(
-            to("https://agents.example/", &public).as_deref(),
-            Some("kept")
-        );
+        assert_eq!(to("https://agents.example/", &public).as_deref(), Some("kept"));
     }
 
     #[test]

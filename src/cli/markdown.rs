@@ -147,9 +147,8 @@ impl Printer {
             let begins = line_start(&self.held, block.range.start);
             match block.kind {
                 Kind::Fence => {
-                    let opening = self.held[begins..]
-                        .find('\n')
-                        .map_or(whole, |length| begins + length);
+                    let opening =
+                        self.held[begins..].find('\n').map_or(whole, |length| begins + length);
                     let Some(fence) = Fence::opened_by(&self.held[begins..opening]) else {
                         self.print(out, block.range, None);
                         continue;
@@ -168,11 +167,7 @@ impl Printer {
                     } else {
                         line_start(&self.held, *items.last().unwrap_or(&begins))
                     };
-                    let printed = if over {
-                        items.len()
-                    } else {
-                        items.len().saturating_sub(1)
-                    };
+                    let printed = if over { items.len() } else { items.len().saturating_sub(1) };
                     if printed > 0 {
                         if begun.is_none() {
                             self.separate(out);
@@ -201,11 +196,7 @@ impl Printer {
     fn print(&mut self, out: &mut String, range: Range<usize>, number: Option<u64>) {
         self.separate(out);
         let begins = line_start(&self.held, range.start);
-        out.push_str(&render::block(
-            &self.held[begins..range.end],
-            number,
-            self.width,
-        ));
+        out.push_str(&render::block(&self.held[begins..range.end], number, self.width));
     }
 
     /// A blank line between this block and the one above.
@@ -220,10 +211,9 @@ impl Printer {
     fn is_over(&self, block: &Block, whole: usize) -> bool {
         match block.kind {
             Kind::Line => true,
-            Kind::Text => self.held[..whole]
-                .lines()
-                .next_back()
-                .is_some_and(|line| line.trim().is_empty()),
+            Kind::Text => {
+                self.held[..whole].lines().next_back().is_some_and(|line| line.trim().is_empty())
+            }
             Kind::Fence | Kind::List(..) | Kind::Other => false,
         }
     }
@@ -233,27 +223,14 @@ impl Fence {
     /// The fence that a line opens.
     fn opened_by(line: &str) -> Option<Self> {
         let rest = line.trim_start_matches(' ');
-        let mark = rest
-            .chars()
-            .next()
-            .filter(|mark| matches!(mark, '`' | '~'))?;
-        let length = rest
-            .chars()
-            .take_while(|&character| character == mark)
-            .count();
-        (length >= 3).then_some(Self {
-            mark,
-            length,
-            indent: line.len() - rest.len(),
-        })
+        let mark = rest.chars().next().filter(|mark| matches!(mark, '`' | '~'))?;
+        let length = rest.chars().take_while(|&character| character == mark).count();
+        (length >= 3).then_some(Self { mark, length, indent: line.len() - rest.len() })
     }
 
     fn is_closed_by(&self, line: &str) -> bool {
         let rest = line.trim_start_matches(' ');
-        let marks = rest
-            .chars()
-            .take_while(|&character| character == self.mark)
-            .count();
+        let marks = rest.chars().take_while(|&character| character == self.mark).count();
         line.len() - rest.len() <= 3 && marks >= self.length && rest[marks..].trim().is_empty()
     }
 
@@ -277,16 +254,9 @@ fn blocks(text: &str) -> Vec<Block> {
         match event {
             Event::Start(tag) => {
                 match (depth, &tag) {
-                    (0, tag) => found.push(Block {
-                        kind: kind(tag, &text[range.clone()]),
-                        range,
-                    }),
+                    (0, tag) => found.push(Block { kind: kind(tag, &text[range.clone()]), range }),
                     (1, Tag::Item) => {
-                        if let Some(Block {
-                            kind: Kind::List(_, items),
-                            ..
-                        }) = found.last_mut()
-                        {
+                        if let Some(Block { kind: Kind::List(_, items), .. }) = found.last_mut() {
                             items.push(range.start);
                         }
                     }
@@ -295,10 +265,7 @@ fn blocks(text: &str) -> Vec<Block> {
                 depth += 1;
             }
             Event::End(_) => depth -= 1,
-            _ if depth == 0 => found.push(Block {
-                kind: Kind::Line,
-                range,
-            }),
+            _ if depth == 0 => found.push(Block { kind: Kind::Line, range }),
             _ => {}
         }
     }

@@ -30,9 +30,8 @@ pub(super) fn word(state: TaskState) -> &'static str {
 /// The words there are.
 pub(super) fn state_of(text: &str) -> Result<TaskState, String> {
     let known = TaskState::ALL.into_iter().skip(1);
-    let found = known
-        .clone()
-        .find(|state| text.eq_ignore_ascii_case(word(*state)) || text == state.name());
+    let found =
+        known.clone().find(|state| text.eq_ignore_ascii_case(word(*state)) || text == state.name());
     found.ok_or_else(|| format!("one of {}", known.map(word).collect::<Vec<_>>().join(", ")))
 }
 
@@ -77,16 +76,13 @@ pub(super) fn summary(task: &Task, elapsed: Option<Duration>, on: bool) -> Strin
         first.push_str(&format!(" in {}", seconds(took)));
     }
     let mut facts = vec![first];
-    if let (Some(input), Some(output)) = (
-        number(task, "/usage/inputTokens"),
-        number(task, "/usage/outputTokens"),
-    ) {
+    if let (Some(input), Some(output)) =
+        (number(task, "/usage/inputTokens"), number(task, "/usage/outputTokens"))
+    {
         facts.push(format!("{input} → {output} tokens"));
     }
     facts.extend(
-        number(task, "/costUsd")
-            .filter(|cost| *cost > 0.0)
-            .map(|cost| format!("${cost:.4}")),
+        number(task, "/costUsd").filter(|cost| *cost > 0.0).map(|cost| format!("${cost:.4}")),
     );
     if !task.context_id.as_str().is_empty() {
         facts.push(format!("context {}", clean_line(task.context_id.as_str())));
@@ -97,16 +93,10 @@ pub(super) fn summary(task: &Task, elapsed: Option<Duration>, on: bool) -> Strin
 
 /// A number of the task's metadata.
 fn number(task: &Task, path: &str) -> Option<f64> {
-    let (first, rest) = path
-        .trim_start_matches('/')
-        .split_once('/')
-        .unwrap_or((path.trim_start_matches('/'), ""));
+    let (first, rest) =
+        path.trim_start_matches('/').split_once('/').unwrap_or((path.trim_start_matches('/'), ""));
     let value = task.metadata.as_ref()?.get(first)?;
-    let value = if rest.is_empty() {
-        Some(value)
-    } else {
-        value.get(rest)
-    };
+    let value = if rest.is_empty() { Some(value) } else { value.get(rest) };
     value.and_then(Value::as_f64)
 }
 
@@ -141,11 +131,7 @@ pub(super) fn words(task: &Task) -> Option<String> {
 
 /// The agent's last message, where its answer stands in no artifact.
 pub(super) fn last_message(task: &Task) -> Option<String> {
-    let last = task
-        .history
-        .iter()
-        .rev()
-        .find(|message| message.role == Role::Agent)?;
+    let last = task.history.iter().rev().find(|message| message.role == Role::Agent)?;
     Some(last.text_content()).filter(|text| !text.trim().is_empty())
 }
 
@@ -170,11 +156,8 @@ pub(super) fn files(task: &Task) -> Vec<String> {
                 .as_deref()
                 .or(artifact.name.as_deref())
                 .unwrap_or(artifact.artifact_id.as_str());
-            let kind = part
-                .media_type
-                .as_deref()
-                .map(|kind| format!(" ({kind})"))
-                .unwrap_or_default();
+            let kind =
+                part.media_type.as_deref().map(|kind| format!(" ({kind})")).unwrap_or_default();
             lines.push(clean_line(&format!("artifact {name}{kind}: {what}")));
         }
     }
@@ -191,11 +174,7 @@ mod tests {
         let mut task = Task::new(
             "t-1".into(),
             "c-1".into(),
-            TaskStatus {
-                state,
-                message: None,
-                timestamp: None,
-            },
+            TaskStatus { state, message: None, timestamp: None },
         );
         task.metadata = metadata.as_object().cloned();
         task
@@ -223,12 +202,8 @@ mod tests {
         let now = Timestamp::from_millisecond(1_000_000_000);
         let before =
             |seconds: i64| Some(Timestamp::from_millisecond(1_000_000_000 - seconds * 1000));
-        let told: Vec<_> = [0, 59, 60, 7200, 200_000]
-            .map(|seconds| ago(before(seconds), now))
-            .into();
-        assert_eq!(
-            told,
-            ["0 s ago", "59 s ago", "1 min ago", "2 h ago", "2 d ago"]
-        );
+        let told: Vec<_> =
+            [0, 59, 60, 7200, 200_000].map(|seconds| ago(before(seconds), now)).into();
+        assert_eq!(told, ["0 s ago", "59 s ago", "1 min ago", "2 h ago", "2 d ago"]);
     }
 }

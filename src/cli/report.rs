@@ -45,12 +45,7 @@ impl Report {
 
     fn add(&mut self, finding: Finding, name: &str, detail: &str, fix: Option<&str>) {
         let fix = fix.filter(|fix| !fix.is_empty()).map(clean_line);
-        self.0.push(Check {
-            finding,
-            name: clean_line(name),
-            detail: clean_line(detail),
-            fix,
-        });
+        self.0.push(Check { finding, name: clean_line(name), detail: clean_line(detail), fix });
     }
 
     /// Nothing is wrong.
@@ -60,30 +55,15 @@ impl Report {
 
     /// The lines, readable without colour.
     pub(super) fn lines(&self, on: bool) -> String {
-        let wide = self
-            .0
-            .iter()
-            .map(|check| width(&check.name))
-            .max()
-            .unwrap_or(0);
+        let wide = self.0.iter().map(|check| width(&check.name)).max().unwrap_or(0);
         let mut out = String::new();
-        for Check {
-            finding,
-            name,
-            detail,
-            fix,
-        } in &self.0
-        {
+        for Check { finding, name, detail, fix } in &self.0 {
             let (mark, style) = match finding {
                 Finding::Good => ("✓", GOOD),
                 Finding::Bad => ("✗", BAD),
                 Finding::Note => ("•", WAITS),
             };
-            out.push_str(&format!(
-                "{} {}  {detail}",
-                styled(mark, style, on),
-                padded(name, wide)
-            ));
+            out.push_str(&format!("{} {}  {detail}", styled(mark, style, on), padded(name, wide)));
             if let Some(fix) = fix {
                 out.push_str(&styled(&format!(" → {fix}"), DIM, on));
             }
@@ -94,12 +74,7 @@ impl Report {
 
     /// The same for programs.
     pub(super) fn json(&self) -> Value {
-        let each = |Check {
-                        finding,
-                        name,
-                        detail,
-                        fix,
-                    }: &Check| {
+        let each = |Check { finding, name, detail, fix }: &Check| {
             let finding = match finding {
                 Finding::Good => "ok",
                 Finding::Bad => "problem",
@@ -121,11 +96,7 @@ mod tests {
         report.good("store", "opens");
         report.note("isolation", "no wall yet");
         assert!(report.is_good());
-        report.bad(
-            "port",
-            "2222 is taken\nby somebody",
-            "choose another with --port",
-        );
+        report.bad("port", "2222 is taken\nby somebody", "choose another with --port");
         assert!(!report.is_good());
         insta::assert_snapshot!(report.lines(false), @r"
 ✓ store      opens

@@ -85,9 +85,7 @@ pub(super) async fn run(
         None => failure,
     };
     let failure = |error: ClientError| match &error {
-        ClientError::Http {
-            status: 404 | 405, ..
-        } => not_served(server.failure(&error)),
+        ClientError::Http { status: 404 | 405, .. } => not_served(server.failure(&error)),
         ClientError::Rpc(told) if told.code == 404 => not_served(server.failure(&error)),
         _ => server.failure(&error),
     };
@@ -96,10 +94,7 @@ pub(super) async fn run(
         let response = client.send(&request).await.map_err(failure)?;
         return print_accepted(response, args.json, &mut std::io::stdout().lock());
     }
-    let way = Way {
-        url: args.server.url.as_deref(),
-        agent: args.agent.as_deref(),
-    };
+    let way = Way { url: args.server.url.as_deref(), agent: args.agent.as_deref() };
     converse(&client, &request, (screen, args.json), way, failure).await
 }
 
@@ -158,10 +153,8 @@ pub(super) fn tell(task: &Task, began: Option<Instant>, screen: Screen, way: Way
         eprintln!("{line}");
     }
     let state = task.status.state;
-    if matches!(
-        state,
-        TaskState::Failed | TaskState::Rejected | TaskState::Canceled
-    ) && let Some(words) = words(task)
+    if matches!(state, TaskState::Failed | TaskState::Rejected | TaskState::Canceled)
+        && let Some(words) = words(task)
     {
         eprintln!(
             "{}",
@@ -172,14 +165,7 @@ pub(super) fn tell(task: &Task, began: Option<Instant>, screen: Screen, way: Way
             )
         );
     }
-    eprintln!(
-        "{}",
-        summary(
-            task,
-            began.map(|began| began.elapsed()),
-            screen.styled_errors
-        )
-    );
+    eprintln!("{}", summary(task, began.map(|began| began.elapsed()), screen.styled_errors));
     for line in how_to_answer(task, way) {
         eprintln!("{line}");
     }
@@ -197,10 +183,7 @@ pub(super) fn how_to_answer(task: &Task, way: Way<'_>) -> Vec<String> {
     let id = clean_line(task.id.as_str());
     vec![
         "the agent waits for credentials; they are given outside of this conversation".to_owned(),
-        format!(
-            "watch it with: pilothouse tasks watch{options} {}",
-            shell_words::quote(&id)
-        ),
+        format!("watch it with: pilothouse tasks watch{options} {}", shell_words::quote(&id)),
     ]
 }
 
@@ -208,12 +191,8 @@ impl Way<'_> {
     /// The options that a command needs to get there.
     fn options(self) -> String {
         let named = [("--url", self.url), ("--agent", self.agent)];
-        let given = named
-            .into_iter()
-            .filter_map(|(name, value)| Some((name, value?)));
-        given
-            .map(|(name, value)| format!(" {name} {}", shell_words::quote(value)))
-            .collect()
+        let given = named.into_iter().filter_map(|(name, value)| Some((name, value?)));
+        given.map(|(name, value)| format!(" {name} {}", shell_words::quote(value))).collect()
     }
 }
 
@@ -232,10 +211,7 @@ fn print_accepted(
         StreamResponse::Task(task) => {
             let id = clean_line(task.id.as_str());
             writeln!(out, "{id}")?;
-            eprintln!(
-                "watch it with: pilothouse tasks watch {}",
-                shell_words::quote(&id)
-            );
+            eprintln!("watch it with: pilothouse tasks watch {}", shell_words::quote(&id));
         }
         StreamResponse::Message(message) => writeln!(out, "{}", clean(&message.text_content()))?,
         StreamResponse::StatusUpdate(_) | StreamResponse::ArtifactUpdate(_) => {}
@@ -257,20 +233,15 @@ fn request(args: &SendArgs, input: &mut impl Read) -> Result<SendMessageRequest,
     match args.text.as_deref() {
         Some("-") => {
             let mut text = String::new();
-            input
-                .take(MAX_FILE)
-                .read_to_string(&mut text)
-                .map_err(|error| {
-                    Failure::usage(format!("cannot read the text from standard input: {error}"))
-                })?;
+            input.take(MAX_FILE).read_to_string(&mut text).map_err(|error| {
+                Failure::usage(format!("cannot read the text from standard input: {error}"))
+            })?;
             parts.push(Part::text(text.trim_end_matches('\n')));
         }
         Some(text) => parts.push(Part::text(text)),
         None => {}
     }
-    if parts
-        .iter()
-        .all(|part| part.as_text().is_some_and(|text| text.trim().is_empty()))
+    if parts.iter().all(|part| part.as_text().is_some_and(|text| text.trim().is_empty()))
         && args.file.is_empty()
     {
         return Err(Failure::usage("there is nothing to say: the text is empty"));
@@ -281,10 +252,8 @@ fn request(args: &SendArgs, input: &mut impl Read) -> Result<SendMessageRequest,
     let mut message = Message::new(Role::User, parts);
     message.context_id = args.context.as_deref().map(ContextId::from);
     message.task_id = args.task.as_deref().map(TaskId::from);
-    let configuration = SendMessageConfiguration {
-        return_immediately: args.no_wait,
-        ..Default::default()
-    };
+    let configuration =
+        SendMessageConfiguration { return_immediately: args.no_wait, ..Default::default() };
     Ok(SendMessageRequest {
         tenant: None,
         message,
@@ -297,32 +266,19 @@ fn file_part(path: &Path) -> Result<Part, Failure> {
     let refused = |why: &dyn std::fmt::Display| {
         Failure::usage(format!("cannot send {}: {why}", path.display()))
     };
-    let size = std::fs::metadata(path)
-        .map_err(|error| refused(&error))?
-        .len();
+    let size = std::fs::metadata(path).map_err(|error| refused(&error))?.len();
     if size > MAX_FILE {
-        return Err(refused(&format!(
-            "it is larger than {} MiB",
-            MAX_FILE >> 20
-        )));
+        return Err(refused(&format!("it is larger than {} MiB", MAX_FILE >> 20)));
     }
     let bytes = std::fs::read(path).map_err(|error| refused(&error))?;
     let media_type = media_type(path, &bytes);
-    let name = path
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned();
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     Ok(Part::raw(bytes).named(name).typed(media_type))
 }
 
 /// The media type by the file's extension; what is not known is text where it reads as text.
 fn media_type(path: &Path, bytes: &[u8]) -> &'static str {
-    let extension = path
-        .extension()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .to_ascii_lowercase();
+    let extension = path.extension().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
     match extension.as_str() {
         "png" => "image/png",
         "jpg" | "jpeg" => "image/jpeg",
@@ -355,9 +311,7 @@ mod tests {
     }
 
     fn parsed(line: &[&str]) -> SendArgs {
-        Line::try_parse_from([&["send"], line].concat())
-            .unwrap()
-            .send
+        Line::try_parse_from([&["send"], line].concat()).unwrap().send
     }
 
     #[test]
@@ -376,23 +330,19 @@ mod tests {
     #[test]
     fn a_file_is_sent_with_its_name_and_media_type() {
         let folder = tempfile::tempdir().unwrap();
-        let types = [
-            ("a.PNG", "image/png"),
-            ("b.rs", "text/plain"),
-            ("c.md", "text/markdown"),
-        ]
-        .map(|(name, kind)| {
-            let path = folder.path().join(name);
-            std::fs::write(&path, "x").unwrap();
-            let request =
-                request(&parsed(&["--file", path.to_str().unwrap()]), &mut &b""[..]).unwrap();
-            let part = &request.message.parts[0];
-            assert_eq!(
-                (part.filename.as_deref(), &part.content),
-                (Some(name), &PartContent::Raw(b"x".to_vec()))
-            );
-            (part.media_type.clone().unwrap(), kind)
-        });
+        let types = [("a.PNG", "image/png"), ("b.rs", "text/plain"), ("c.md", "text/markdown")]
+            .map(|(name, kind)| {
+                let path = folder.path().join(name);
+                std::fs::write(&path, "x").unwrap();
+                let request =
+                    request(&parsed(&["--file", path.to_str().unwrap()]), &mut &b""[..]).unwrap();
+                let part = &request.message.parts[0];
+                assert_eq!(
+                    (part.filename.as_deref(), &part.content),
+                    (Some(name), &PartContent::Raw(b"x".to_vec()))
+                );
+                (part.media_type.clone().unwrap(), kind)
+            });
         assert!(types.iter().all(|(found, wanted)| found == wanted));
         assert_eq!(file_part(&folder.path().join("none")).unwrap_err().code, 2);
     }
@@ -400,24 +350,16 @@ mod tests {
     #[test]
     fn a_question_comes_with_its_options_and_the_way_to_answer() {
         let mut message = Message::agent_text("Which?");
-        message
-            .parts
-            .push(Part::data(json!({"options": ["red", {"label": "blue"}]})));
-        let status = TaskStatus {
-            state: TaskState::InputRequired,
-            message: Some(message),
-            timestamp: None,
-        };
+        message.parts.push(Part::data(json!({"options": ["red", {"label": "blue"}]})));
+        let status =
+            TaskStatus { state: TaskState::InputRequired, message: Some(message), timestamp: None };
         let task = Task::new("t-1".into(), "c-1".into(), status);
         insta::assert_snapshot!(how_to_answer(&task, Way::default()).join("\n"), @r#"
   - red
   - blue
 answer with: pilothouse tasks answer t-1 "..."
 "#);
-        let way = Way {
-            url: Some("http://x"),
-            agent: Some("two"),
-        };
+        let way = Way { url: Some("http://x"), agent: Some("two") };
         let told = how_to_answer(&task, way).pop().unwrap();
         assert!(told.contains("tasks answer --url http://x --agent two t-1"));
     }
@@ -425,20 +367,9 @@ answer with: pilothouse tasks answer t-1 "..."
     #[test]
     fn a_canceled_task_and_an_interrupt_have_different_codes() {
         let task = |state| {
-            Task::new(
-                "t".into(),
-                "c".into(),
-                TaskStatus {
-                    state,
-                    message: None,
-                    timestamp: None,
-                },
-            )
+            Task::new("t".into(), "c".into(), TaskStatus { state, message: None, timestamp: None })
         };
-        assert_eq!(
-            left_or(End::Settled, Some(&task(TaskState::Canceled)), 3),
-            3
-        );
+        assert_eq!(left_or(End::Settled, Some(&task(TaskState::Canceled)), 3), 3);
         assert_eq!(left_or(End::Left, Some(&task(TaskState::Canceled)), 3), 130);
         assert_eq!(left_or(End::Left, Some(&task(TaskState::Completed)), 0), 0);
     }

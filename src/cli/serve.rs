@@ -30,10 +30,7 @@ pub(super) fn run(flags: &Flags, environment: &Environment, cwd: &Path) -> ExitC
         eprintln!("pilothouse: cannot close this process to others: {error}");
         return ExitCode::from(exit::UNAVAILABLE);
     }
-    let runtime = match tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-    {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("pilothouse: cannot start its threads: {error}");
@@ -115,19 +112,11 @@ fn announce(app: &App) {
         eprintln!("pilothouse: {note}");
     }
     let url = format!("http://{}", app.address);
-    eprintln!(
-        "pilothouse: serving {} at {url}/",
-        app.agents().default_one().name
-    );
+    eprintln!("pilothouse: serving {} at {url}/", app.agents().default_one().name);
     let agents = app.agents();
-    let others = agents
-        .iter()
-        .filter(|agent| agent.key != agents.default_one().key);
+    let others = agents.iter().filter(|agent| agent.key != agents.default_one().key);
     for other in others {
-        eprintln!(
-            "pilothouse: serving {} at {url}/agents/{}/",
-            other.name, other.key
-        );
+        eprintln!("pilothouse: serving {} at {url}/agents/{}/", other.name, other.key);
     }
     let mut header = "-H \"Authorization: Bearer $TOKEN\" ";
     match &app.token {

@@ -70,11 +70,8 @@ pub(super) async fn run(
     match command {
         SessionsCommand::List { json } => {
             let answer = server.get("/api/v1/sessions").await?;
-            let sessions = answer
-                .get("sessions")
-                .and_then(Value::as_array)
-                .cloned()
-                .unwrap_or_default();
+            let sessions =
+                answer.get("sessions").and_then(Value::as_array).cloned().unwrap_or_default();
             if json {
                 print_json(&mut out, &sessions)?;
             } else {
@@ -82,9 +79,7 @@ pub(super) async fn run(
             }
         }
         SessionsCommand::Show { id, json } => {
-            let session = server
-                .get(&format!("/api/v1/sessions/{}", escaped(&id)))
-                .await?;
+            let session = server.get(&format!("/api/v1/sessions/{}", escaped(&id))).await?;
             if json {
                 print_json(&mut out, &session)?;
             } else {
@@ -93,15 +88,10 @@ pub(super) async fn run(
         }
         SessionsCommand::Attach { id } => return attach::run(&id, term, &server).await,
         SessionsCommand::Fork { id, text, json } => {
-            let session = server
-                .get(&format!("/api/v1/sessions/{}", escaped(&id)))
-                .await?;
+            let session = server.get(&format!("/api/v1/sessions/{}", escaped(&id))).await?;
             let context = session.get("contextId").and_then(Value::as_str);
             let request = fork(context.unwrap_or(&id), &text);
-            let way = Way {
-                url: args.url.as_deref(),
-                agent: None,
-            };
+            let way = Way { url: args.url.as_deref(), agent: None };
             let client = server.client(None).await?;
             let failure = |error| server.failure(&error);
             return converse(&client, &request, (screen, json), way, failure).await;
@@ -115,12 +105,7 @@ fn fork(context: &str, text: &str) -> SendMessageRequest {
     let mut message = Message::user_text(text);
     let from = json!({"contextId": context});
     message.metadata = Some([("fork".to_owned(), from)].into_iter().collect());
-    SendMessageRequest {
-        tenant: None,
-        message,
-        configuration: None,
-        metadata: None,
-    }
+    SendMessageRequest { tenant: None, message, configuration: None, metadata: None }
 }
 
 /// Sessions as a table.
@@ -131,13 +116,8 @@ fn listed(sessions: &[Value], now: Timestamp, width: Option<usize>) -> String {
     let rows: Vec<Vec<String>> = sessions
         .iter()
         .map(|session| {
-            let text = |name: &str| {
-                session
-                    .get(name)
-                    .and_then(Value::as_str)
-                    .unwrap_or("-")
-                    .to_owned()
-            };
+            let text =
+                |name: &str| session.get(name).and_then(Value::as_str).unwrap_or("-").to_owned();
             let live = session.get("live").and_then(Value::as_bool) == Some(true);
             let used = Timestamp::parse(&text("used"));
             let state = if live { "live" } else { "idle" };
@@ -150,24 +130,14 @@ fn listed(sessions: &[Value], now: Timestamp, width: Option<usize>) -> String {
             ]
         })
         .collect();
-    table(
-        &["CONTEXT", "STATE", "USED", "AGENT", "WORKSPACE"],
-        &rows,
-        width,
-    )
+    table(&["CONTEXT", "STATE", "USED", "AGENT", "WORKSPACE"], &rows, width)
 }
 
 /// A session, a fact a line.
 fn shown(session: &Value) -> String {
-    let facts = session
-        .as_object()
-        .into_iter()
-        .flatten()
-        .filter(|(_, value)| !value.is_null());
+    let facts = session.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null());
     let line = |(name, value): (&String, &Value)| {
-        let text = value
-            .as_str()
-            .map_or_else(|| value.to_string(), ToOwned::to_owned);
+        let text = value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned);
         format!("{} {}\n", padded(&clean_line(name), 14), clean_line(&text))
     };
     facts.map(line).collect()

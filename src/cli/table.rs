@@ -8,10 +8,8 @@ const GAP: usize = 2;
 
 /// A table with a head. `most` is the width of the terminal; without it nothing is cut.
 pub(super) fn table(head: &[&str], rows: &[Vec<String>], most: Option<usize>) -> String {
-    let rows: Vec<Vec<String>> = rows
-        .iter()
-        .map(|row| row.iter().map(|cell| clean_line(cell)).collect())
-        .collect();
+    let rows: Vec<Vec<String>> =
+        rows.iter().map(|row| row.iter().map(|cell| clean_line(cell)).collect()).collect();
     let head: Vec<String> = head.iter().map(|&cell| cell.to_owned()).collect();
     let mut widths: Vec<usize> = head.iter().map(|cell| width(cell)).collect();
     for row in &rows {
@@ -24,11 +22,8 @@ pub(super) fn table(head: &[&str], rows: &[Vec<String>], most: Option<usize>) ->
     }
     let mut out = String::new();
     for row in std::iter::once(&head).chain(&rows) {
-        let cells: Vec<String> = row
-            .iter()
-            .zip(&widths)
-            .map(|(cell, &wide)| padded(&cut(cell, wide), wide))
-            .collect();
+        let cells: Vec<String> =
+            row.iter().zip(&widths).map(|(cell, &wide)| padded(&cut(cell, wide), wide)).collect();
         out.push_str(cells.join(&" ".repeat(GAP)).trim_end());
         out.push('\n');
     }
@@ -59,11 +54,7 @@ mod tests {
         let row = |cells: [&str; 3]| cells.map(ToOwned::to_owned).to_vec();
         let rows = [
             row(["0198-first", "completed", "say something about this"]),
-            row([
-                "0198-second",
-                "input-required",
-                "日本\u{1b}[31m red\nand a second line",
-            ]),
+            row(["0198-second", "input-required", "日本\u{1b}[31m red\nand a second line"]),
         ];
         table(&["TASK", "STATE", "MESSAGE"], &rows, most)
     }

@@ -123,10 +123,7 @@ pub(super) async fn run(
     server: Server,
     screen: Screen,
 ) -> Result<u8, Failure> {
-    let way = Way {
-        url: args.url.as_deref(),
-        agent: None,
-    };
+    let way = Way { url: args.url.as_deref(), agent: None };
     let mut out = std::io::stdout();
     let client = || server.client(None);
     match command {
@@ -134,12 +131,7 @@ pub(super) async fn run(
             answer::list(&server, json, screen, &mut out).await?;
             Ok(0)
         }
-        TasksCommand::Approve {
-            id,
-            session,
-            input,
-            reply,
-        } => {
+        TasksCommand::Approve { id, session, input, reply } => {
             let said = Said::Allow { session, input };
             answer::run(&id, &said, &reply, way, &server, screen).await
         }
@@ -149,12 +141,7 @@ pub(super) async fn run(
         TasksCommand::Answer { id, text, reply } => {
             answer::run(&id, &Said::Words(text), &reply, way, &server, screen).await
         }
-        TasksCommand::List {
-            context,
-            state,
-            limit,
-            json,
-        } => {
+        TasksCommand::List { context, state, limit, json } => {
             let request = ListTasksRequest {
                 context_id: context.map(ContextId::from),
                 status: state.unwrap_or_default(),
@@ -202,10 +189,7 @@ pub(super) async fn run(
             };
             if end == End::NoStream {
                 // A task that is over has no stream: it is read.
-                let task = client
-                    .get(&id, None)
-                    .await
-                    .map_err(|error| server.failure(&error))?;
+                let task = client.get(&id, None).await.map_err(|error| server.failure(&error))?;
                 show.take(&StreamResponse::Task(task))?;
                 show.finish()?;
                 end = End::Settled;
@@ -238,10 +222,7 @@ async fn read_pages(
     loop {
         let missing = (limit - tasks.len()).min(PAGE);
         request.page_size = i32::try_from(missing).ok();
-        let page = client
-            .list(&request)
-            .await
-            .map_err(|error| server.failure(&error))?;
+        let page = client.list(&request).await.map_err(|error| server.failure(&error))?;
         let empty = page.tasks.is_empty();
         tasks.extend(page.tasks);
         tasks.truncate(limit);
@@ -278,11 +259,7 @@ fn listed(tasks: &[Task], width: Option<usize>) -> String {
             row
         })
         .collect();
-    table(
-        &["TASK", "STATE", "WHEN", "MESSAGE", "CONTEXT"],
-        &rows,
-        width,
-    )
+    table(&["TASK", "STATE", "WHEN", "MESSAGE", "CONTEXT"], &rows, width)
 }
 
 /// What a task is about: what it asks, else what it was asked.
@@ -292,13 +269,8 @@ fn shown_message(task: &Task) -> String {
     {
         return words;
     }
-    let asked = task
-        .history
-        .iter()
-        .find(|message| message.role == Role::User);
-    asked
-        .map(pilothouse_a2a::message::Message::text_content)
-        .unwrap_or_default()
+    let asked = task.history.iter().find(|message| message.role == Role::User);
+    asked.map(pilothouse_a2a::message::Message::text_content).unwrap_or_default()
 }
 
 fn print_task<W: Write>(task: &Task, show: &mut Show<W>, screen: Screen) -> Result<(), Failure> {
@@ -309,10 +281,7 @@ fn print_task<W: Write>(task: &Task, show: &mut Show<W>, screen: Screen) -> Resu
     {
         eprintln!("{}", super::terminal::clean(&words));
     }
-    let has_text = task
-        .artifacts
-        .iter()
-        .any(|artifact| !text_of(artifact).is_empty());
+    let has_text = task.artifacts.iter().any(|artifact| !text_of(artifact).is_empty());
     show.take(&StreamResponse::Task(task.clone()))?;
     show.finish()?;
     if !has_text
@@ -321,9 +290,7 @@ fn print_task<W: Write>(task: &Task, show: &mut Show<W>, screen: Screen) -> Resu
     {
         eprintln!("{}", super::terminal::clean(&words));
     }
-    super::outcome::files(task)
-        .iter()
-        .for_each(|line| eprintln!("{line}"));
+    super::outcome::files(task).iter().for_each(|line| eprintln!("{line}"));
     Ok(())
 }
 
@@ -342,15 +309,8 @@ mod tests {
 
     fn task(id: &str, state: TaskState, asked: &str, said: Option<&str>) -> Task {
         let message = said.map(Message::agent_text);
-        let mut task = Task::new(
-            id.into(),
-            "ctx-1".into(),
-            TaskStatus {
-                state,
-                message,
-                timestamp: None,
-            },
-        );
+        let mut task =
+            Task::new(id.into(), "ctx-1".into(), TaskStatus { state, message, timestamp: None });
         task.history.push(Message::user_text(asked));
         task
     }
@@ -358,18 +318,8 @@ mod tests {
     #[test]
     fn a_list_shows_what_was_asked_or_what_is_asked_back() {
         let tasks = [
-            task(
-                "t-1",
-                TaskState::Completed,
-                "write a poem\nabout the sea",
-                None,
-            ),
-            task(
-                "t-2",
-                TaskState::InputRequired,
-                "paint it",
-                Some("Which \u{1b}[31mcolour?"),
-            ),
+            task("t-1", TaskState::Completed, "write a poem\nabout the sea", None),
+            task("t-2", TaskState::InputRequired, "paint it", Some("Which \u{1b}[31mcolour?")),
         ];
         insta::assert_snapshot!(listed(&tasks, None), @r"
 TASK  STATE           WHEN  MESSAGE                     CONTEXT

@@ -39,22 +39,14 @@ impl Screen {
         let (terminal, errors) = (out.is_terminal(), err.is_terminal());
         let capable = environment.get("TERM").is_none_or(|term| term != "dumb");
         let refused = environment.get("NO_COLOR").is_some();
-        let forced = environment
-            .get("FORCE_COLOR")
-            .is_some_and(|value| value != "0");
+        let forced = environment.get("FORCE_COLOR").is_some_and(|value| value != "0");
         let styled = |terminal: bool| !refused && (forced || (terminal && capable));
         let columns = || {
-            let told = environment
-                .get("COLUMNS")
-                .and_then(|columns| columns.parse().ok());
+            let told = environment.get("COLUMNS").and_then(|columns| columns.parse().ok());
             let size = rustix::termios::tcgetwinsize(&out)
                 .or_else(|_| rustix::termios::tcgetwinsize(&err));
             let asked = size.ok().map(|size| usize::from(size.ws_col));
-            asked
-                .or(told)
-                .filter(|&columns| columns > 0)
-                .unwrap_or(WIDTH)
-                .max(20)
+            asked.or(told).filter(|&columns| columns > 0).unwrap_or(WIDTH).max(20)
         };
         Self {
             terminal,
@@ -68,11 +60,7 @@ impl Screen {
 
 /// Text in a style, where styles are shown.
 pub(super) fn styled(text: &str, style: Style, on: bool) -> String {
-    if on {
-        format!("{style}{text}{style:#}")
-    } else {
-        text.to_owned()
-    }
+    if on { format!("{style}{text}{style:#}") } else { text.to_owned() }
 }
 
 // === what must not reach a terminal ===
@@ -100,9 +88,7 @@ enum Sequence {
 impl Filter {
     /// The next piece without what a terminal would obey.
     pub(super) fn push(&mut self, text: &str) -> String {
-        text.chars()
-            .filter(|&character| self.keeps(character))
-            .collect()
+        text.chars().filter(|&character| self.keeps(character)).collect()
     }
 
     fn keeps(&mut self, character: char) -> bool {
@@ -215,13 +201,7 @@ impl Spinner {
     /// A spinner; a still one where standard error is no terminal.
     pub(super) fn new(screen: &Screen) -> Self {
         let width = screen.width.unwrap_or(WIDTH);
-        Self {
-            on: screen.lively,
-            styled: screen.styled_errors,
-            width,
-            frame: 0,
-            drawn: false,
-        }
+        Self { on: screen.lively, styled: screen.styled_errors, width, frame: 0, drawn: false }
     }
 
     /// Draws the next frame; `doing` must be clean. A terminal that is gone is no reason to stop.
@@ -256,9 +236,8 @@ mod tests {
         for size in 1..6 {
             let mut filter = Filter::default();
             let characters: Vec<char> = evil.chars().collect();
-            let pieces = characters
-                .chunks(size)
-                .map(|piece| filter.push(&piece.iter().collect::<String>()));
+            let pieces =
+                characters.chunks(size).map(|piece| filter.push(&piece.iter().collect::<String>()));
             assert_eq!(pieces.collect::<String>(), "ared bcd\n\tef");
         }
     }

@@ -18,15 +18,8 @@ pub(super) const OURS: [&str; 3] = ["PILOTHOUSE_CONFIG", "PILOTHOUSE_URL", "PILO
 const COMMAND: &str = "command";
 
 /// Model keys that an unknown command may need; the forerunner gave it the whole environment.
-const COMMAND_PRESETS: [&str; 7] = [
-    "anthropic",
-    "openai",
-    "gemini",
-    "bedrock",
-    "vertex",
-    "proxy",
-    "ca",
-];
+const COMMAND_PRESETS: [&str; 7] =
+    ["anthropic", "openai", "gemini", "bedrock", "vertex", "proxy", "ca"];
 
 /// Something about the agent that serves, or that needs the values of all layers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,15 +51,9 @@ const SIMPLE: [(&str, &str, Meaning); 12] = [
     ("API_TOKEN", "auth.token", same),
     ("CLAUDE_CODE_WORKSPACE_DIR", "workspace.path", same),
     ("CLAUDE_LOG_PATH", "log.path", same),
-    (
-        "CLAUDE_PERMISSION_MODE",
-        "agents.claude.permission_mode",
-        same,
-    ),
+    ("CLAUDE_PERMISSION_MODE", "agents.claude.permission_mode", same),
     ("INIT_SESSION", "sessions.init", same),
-    ("REQUEST_TIMEOUT_MS", "timeouts.turn", |millis| {
-        format!("{}ms", millis.trim())
-    }),
+    ("REQUEST_TIMEOUT_MS", "timeouts.turn", |millis| format!("{}ms", millis.trim())),
     ("CLAUDE_TIMEOUT_SECONDS", "timeouts.turn", same),
     ("RATE_LIMIT_RPM", "limits.rate", same),
     ("MAX_BODY_BYTES", "limits.body", same),
@@ -87,10 +74,7 @@ pub(super) fn lay_over(
     origin: fn(String) -> Origin,
 ) -> Result<(), Error> {
     let get = |name: &str| {
-        let text = variables
-            .get(name)
-            .map(String::as_str)
-            .filter(|text| !text.is_empty());
+        let text = variables.get(name).map(String::as_str).filter(|text| !text.is_empty());
         text.map(|text| (text, origin(name.to_owned())))
     };
     for (name, key, meaning) in SIMPLE {
@@ -105,11 +89,7 @@ pub(super) fn lay_over(
         layers.set_alias("log.color", "never", origin)?;
     }
     if let Some((text, origin)) = get("FORCE_COLOR") {
-        let color = if matches!(text, "0" | "false") {
-            "never"
-        } else {
-            "always"
-        };
+        let color = if matches!(text, "0" | "false") { "never" } else { "always" };
         layers.set_alias("log.color", color, origin)?;
     }
     if let Some((text, origin)) = get("AGENT_CMD") {
@@ -137,9 +117,8 @@ fn define_command(layers: &mut Layers, text: &str, origin: Origin) -> Result<(),
         key: format!("agents.{COMMAND}"),
         problem: problem.to_owned(),
     };
-    let mut words = shell_words::split(text)
-        .map_err(|_| fail("a quote in it is not closed"))?
-        .into_iter();
+    let mut words =
+        shell_words::split(text).map_err(|_| fail("a quote in it is not closed"))?.into_iter();
     let program = words.next().ok_or_else(|| fail("it names no program"))?;
     if program == "claude" && words.len() == 0 {
         layers.waiting.push((origin, Waiting::Claude));
@@ -169,10 +148,7 @@ pub(super) fn settle(layers: &mut Layers, flags: &Flags) -> Result<(), Error> {
         | Waiting::CardHost(_)
         | Waiting::CardPort(_) => None,
     };
-    let last = waiting
-        .iter()
-        .rev()
-        .find_map(|(origin, what)| Some((origin, of_command(what)?)));
+    let last = waiting.iter().rev().find_map(|(origin, what)| Some((origin, of_command(what)?)));
     if let Some((origin, agent)) = last
         && layers.origin("agent") == Origin::Default
     {
@@ -180,10 +156,7 @@ pub(super) fn settle(layers: &mut Layers, flags: &Flags) -> Result<(), Error> {
     }
     select_only_own(layers);
     waiting.extend(
-        flags
-            .agent_name
-            .clone()
-            .map(|name| (Origin::Flag("--agent-name"), Waiting::Name(name))),
+        flags.agent_name.clone().map(|name| (Origin::Flag("--agent-name"), Waiting::Name(name))),
     );
     let config = layers.config();
     for (origin, what) in &waiting {
@@ -206,11 +179,7 @@ pub(super) fn settle(layers: &mut Layers, flags: &Flags) -> Result<(), Error> {
     for agent in config.candidates() {
         let args = &config.agents[agent].args;
         if !flags.agent_args.is_empty() && config.agents[agent].driver != DriverKind::Demo {
-            let args = args
-                .iter()
-                .chain(&flags.agent_args)
-                .map(String::as_str)
-                .collect();
+            let args = args.iter().chain(&flags.agent_args).map(String::as_str).collect();
             layers.set(&format!("agents.{agent}.args"), args, Origin::Flag("--"));
         }
     }
@@ -220,10 +189,8 @@ pub(super) fn settle(layers: &mut Layers, flags: &Flags) -> Result<(), Error> {
 /// `auto` is the only agent that the operator added, if there is exactly one.
 fn select_only_own(layers: &mut Layers) {
     let config = layers.config();
-    let mut own = config
-        .agents
-        .keys()
-        .filter(|&name| BUILT_IN.iter().all(|(built_in, _)| built_in != name));
+    let mut own =
+        config.agents.keys().filter(|&name| BUILT_IN.iter().all(|(built_in, _)| built_in != name));
     if let ("auto", Some(name), None) = (config.agent.as_str(), own.next(), own.next()) {
         let origin = Origin::Derived("the only agent that was added".to_owned());
         layers.set("agent", name.as_str().into(), origin);
@@ -237,25 +204,10 @@ fn public_url(
     waiting: &[(Origin, Waiting)],
 ) -> Result<(), Error> {
     let last = |pick: fn(&Waiting) -> Option<&String>| {
-        waiting
-            .iter()
-            .rev()
-            .find_map(|(origin, what)| Some((origin, pick(what)?)))
+        waiting.iter().rev().find_map(|(origin, what)| Some((origin, pick(what)?)))
     };
-    let host = last(|what| {
-        if let Waiting::CardHost(host) = what {
-            Some(host)
-        } else {
-            None
-        }
-    });
-    let port = last(|what| {
-        if let Waiting::CardPort(port) = what {
-            Some(port)
-        } else {
-            None
-        }
-    });
+    let host = last(|what| if let Waiting::CardHost(host) = what { Some(host) } else { None });
+    let port = last(|what| if let Waiting::CardPort(port) = what { Some(port) } else { None });
     let Some(origin) = host.or(port).map(|(origin, _)| origin.clone()) else {
         return Ok(());
     };

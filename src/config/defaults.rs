@@ -68,21 +68,13 @@ impl Default for Server {
 
 impl Default for super::Asks {
     fn default() -> Self {
-        Self {
-            park: seconds(600),
-            timeout: seconds(DAY),
-            then: super::AskTimeout::Deny,
-        }
+        Self { park: seconds(600), timeout: seconds(DAY), then: super::AskTimeout::Deny }
     }
 }
 
 impl Default for Card {
     fn default() -> Self {
-        Self {
-            default: CardShape::Hybrid,
-            max_age: seconds(60),
-            signing: Signing::default(),
-        }
+        Self { default: CardShape::Hybrid, max_age: seconds(60), signing: Signing::default() }
     }
 }
 
@@ -104,12 +96,7 @@ impl Default for Push {
 
 impl Default for Auth {
     fn default() -> Self {
-        Self {
-            token: None,
-            tokens: BTreeMap::new(),
-            required: true,
-            insecure: false,
-        }
+        Self { token: None, tokens: BTreeMap::new(), required: true, insecure: false }
     }
 }
 
@@ -148,22 +135,13 @@ impl Default for Sessions {
 
 impl Default for Workspace {
     fn default() -> Self {
-        Self {
-            mode: WorkspaceMode::Session,
-            path: "./workspace".into(),
-            shared_turns: 1,
-        }
+        Self { mode: WorkspaceMode::Session, path: "./workspace".into(), shared_turns: 1 }
     }
 }
 
 impl Default for Processes {
     fn default() -> Self {
-        Self {
-            max: 64,
-            starting: 0,
-            idle: seconds(600),
-            queue: 1000,
-        }
+        Self { max: 64, starting: 0, idle: seconds(600), queue: 1000 }
     }
 }
 
@@ -222,19 +200,13 @@ impl Default for Log {
 
 impl Default for V03 {
     fn default() -> Self {
-        Self {
-            blocking_default: true,
-            grpc_urls: false,
-        }
+        Self { blocking_default: true, grpc_urls: false }
     }
 }
 
 impl Default for EnvFile {
     fn default() -> Self {
-        Self {
-            path: ".env".into(),
-            overrides: true,
-        }
+        Self { path: ".env".into(), overrides: true }
     }
 }
 
@@ -269,10 +241,7 @@ impl Agent {
         agent.program = Some(known.program.to_owned());
         agent.args = known.args.iter().map(|&arg| arg.to_owned()).collect();
         agent.auth_method = known.auth_method.map(ToOwned::to_owned);
-        agent
-            .env
-            .presets
-            .extend(groups.map(|group| group.to_owned()));
+        agent.env.presets.extend(groups.map(|group| group.to_owned()));
         agent
     }
 
@@ -339,19 +308,12 @@ mod tests {
                 continue;
             };
             let is_comment = line.trim_start().starts_with('#');
-            if !key
-                .chars()
-                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
-            {
+            if !key.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_') {
                 continue;
             }
             path.retain(|(depth, _)| *depth < indent);
-            let dotted = path
-                .iter()
-                .map(|(_, key)| key.as_str())
-                .chain([key])
-                .collect::<Vec<_>>()
-                .join(".");
+            let dotted =
+                path.iter().map(|(_, key)| key.as_str()).chain([key]).collect::<Vec<_>>().join(".");
             if is_comment {
                 keys.insert(format!("# {dotted}"));
             } else {
@@ -385,9 +347,7 @@ mod tests {
         let defaults = to_json(&Config::default());
         let example = keys_of_the_example();
         for path in leaves(&defaults) {
-            let value = path
-                .iter()
-                .fold(&defaults, |value, name| &value[name.as_str()]);
+            let value = path.iter().fold(&defaults, |value, name| &value[name.as_str()]);
             let commented = example.contains(&format!("# {}", path.join(".")));
             assert!(!commented || value.is_null(), "{}", path.join("."));
         }
@@ -396,11 +356,7 @@ mod tests {
     #[test]
     fn the_demonstration_differs_from_any_command_in_nothing_but_its_environment() {
         let demo = Agent::of(DriverKind::Demo);
-        let command = Agent {
-            driver: DriverKind::Demo,
-            env: Env::default(),
-            ..Agent::default()
-        };
+        let command = Agent { driver: DriverKind::Demo, env: Env::default(), ..Agent::default() };
         assert_eq!(demo, command);
     }
 }

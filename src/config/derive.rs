@@ -12,16 +12,10 @@ use std::path::Path;
 pub(super) fn lay_over(layers: &mut Layers, environment: &Environment, cwd: &Path) {
     let unsaid = |layers: &Layers, key: &str| layers.origin(key) == Origin::Default;
     if unsaid(layers, "state_dir")
-        && let Some(home) = environment
-            .get("XDG_STATE_HOME")
-            .filter(|home| home.starts_with('/'))
+        && let Some(home) = environment.get("XDG_STATE_HOME").filter(|home| home.starts_with('/'))
     {
         let path = format!("{}/pilothouse", home.trim_end_matches('/'));
-        layers.set(
-            "state_dir",
-            path.into(),
-            Origin::Environment("XDG_STATE_HOME".to_owned()),
-        );
+        layers.set("state_dir", path.into(), Origin::Environment("XDG_STATE_HOME".to_owned()));
     }
     if unsaid(layers, "sessions.init") && cwd.join(".init-session.sh").is_file() {
         layers.set(
@@ -51,18 +45,8 @@ pub(super) fn lay_over(layers: &mut Layers, environment: &Environment, cwd: &Pat
     }
     // A smaller bound that was set takes the unset ones below it along.
     let limits = [
-        (
-            "limits.prompt",
-            config.limits.prompt,
-            "limits.body",
-            config.limits.body,
-        ),
-        (
-            "limits.line",
-            config.limits.line,
-            "limits.answer",
-            config.limits.answer,
-        ),
+        ("limits.prompt", config.limits.prompt, "limits.body", config.limits.body),
+        ("limits.line", config.limits.line, "limits.answer", config.limits.answer),
         (
             "limits.inline_answer",
             config.limits.inline_answer,
@@ -72,11 +56,7 @@ pub(super) fn lay_over(layers: &mut Layers, environment: &Environment, cwd: &Pat
     ];
     for (key, value, bound_key, bound) in limits {
         if unsaid(layers, key) && value > bound && bound > Bytes::new(0) {
-            layers.set(
-                key,
-                to_json(&bound),
-                Origin::Derived(format!("follows `{bound_key}`")),
-            );
+            layers.set(key, to_json(&bound), Origin::Derived(format!("follows `{bound_key}`")));
         }
     }
 }

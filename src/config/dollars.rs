@@ -59,9 +59,7 @@ impl FromStr for Dollars {
         }
         let whole: u64 = whole.parse().map_err(|_| refuse())?;
         let part: u64 = format!("{part:0<6}").parse().map_err(|_| refuse())?;
-        let micros = whole
-            .checked_mul(MICROS)
-            .and_then(|micros| micros.checked_add(part));
+        let micros = whole.checked_mul(MICROS).and_then(|micros| micros.checked_add(part));
         match micros {
             Some(micros) if micros <= MOST => Ok(Self(micros)),
             _ => Err(refuse()),
@@ -139,8 +137,7 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> String {
-        text.parse::<Dollars>()
-            .map_or_else(|error| error, |dollars| dollars.to_string())
+        text.parse::<Dollars>().map_or_else(|error| error, |dollars| dollars.to_string())
     }
 
     #[test]
@@ -181,12 +178,9 @@ mod tests {
 
     #[test]
     fn a_number_of_a_cli_that_is_no_amount_counts_as_nothing() {
-        for (number, micros) in [
-            (0.1 + 0.2, 300_000),
-            (-1.0, 0),
-            (f64::NAN, 0),
-            (f64::INFINITY, MOST),
-        ] {
+        for (number, micros) in
+            [(0.1 + 0.2, 300_000), (-1.0, 0), (f64::NAN, 0), (f64::INFINITY, MOST)]
+        {
             assert_eq!(Dollars::nearest(number).micros(), micros, "{number}");
         }
     }

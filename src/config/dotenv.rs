@@ -21,11 +21,7 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<BTreeMap<String, String>,
     let mut lines = text.lines().enumerate();
     while let Some((index, line)) = lines.next() {
         let fail = |problem: &str, column: usize| {
-            let shown = if line.contains('=') {
-                masked_name(line)
-            } else {
-                masked_line(MASK)
-            };
+            let shown = if line.contains('=') { masked_name(line) } else { masked_line(MASK) };
             Err(Box::new(Place {
                 path: path.to_owned(),
                 line: index + 1,
@@ -42,10 +38,7 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<BTreeMap<String, String>,
         }
         let statement = statement.strip_prefix("export ").unwrap_or(statement);
         let Some((name, value)) = statement.split_once('=') else {
-            return fail(
-                "a line of this file is `NAME=value`, a comment, or empty",
-                1,
-            );
+            return fail("a line of this file is `NAME=value`, a comment, or empty", 1);
         };
         let name = name.trim();
         let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
@@ -56,11 +49,7 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<BTreeMap<String, String>,
             return fail("what stands before `=` is not the name of a variable", 1);
         }
         let value = value.trim_start();
-        let value = match value
-            .chars()
-            .next()
-            .filter(|c| matches!(c, '\'' | '"' | '`'))
-        {
+        let value = match value.chars().next().filter(|c| matches!(c, '\'' | '"' | '`')) {
             None => unquoted(value).to_owned(),
             Some(quote) => {
                 let mut body = value[1..].to_owned();
@@ -83,11 +72,7 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<BTreeMap<String, String>,
                         1,
                     );
                 }
-                if quote == '"' {
-                    unescaped(&body[..end])
-                } else {
-                    body[..end].to_owned()
-                }
+                if quote == '"' { unescaped(&body[..end]) } else { body[..end].to_owned() }
             }
         };
         values.insert(name.to_owned(), value);
@@ -97,8 +82,7 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<BTreeMap<String, String>,
 
 /// The line up to its `=`; what follows may be secret whatever its name is.
 fn masked_name(line: &str) -> String {
-    line.split_once('=')
-        .map_or_else(|| MASK.to_owned(), |(name, _)| format!("{name}={MASK}"))
+    line.split_once('=').map_or_else(|| MASK.to_owned(), |(name, _)| format!("{name}={MASK}"))
 }
 
 /// A value without quotes: up to a comment, without blanks around it.
@@ -145,10 +129,7 @@ mod tests {
     use insta::assert_snapshot;
 
     fn read(text: &str) -> Vec<(String, String)> {
-        parse(text, Path::new(".env"))
-            .unwrap()
-            .into_iter()
-            .collect()
+        parse(text, Path::new(".env")).unwrap().into_iter().collect()
     }
 
     fn one(text: &str) -> String {

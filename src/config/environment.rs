@@ -84,21 +84,11 @@ const PRESETS: &[(&str, &[&str])] = &[
     ),
     (
         "opencode",
-        &[
-            "OPENCODE_API_KEY",
-            "OPENCODE_CONFIG",
-            "OPENCODE_CONFIG_CONTENT",
-            "OPENCODE_PERMISSION",
-        ],
+        &["OPENCODE_API_KEY", "OPENCODE_CONFIG", "OPENCODE_CONFIG_CONTENT", "OPENCODE_PERMISSION"],
     ),
     (
         "copilot",
-        &[
-            "COPILOT_GITHUB_TOKEN",
-            "COPILOT_MODEL",
-            "COPILOT_OFFLINE",
-            "COPILOT_PROVIDER_*",
-        ],
+        &["COPILOT_GITHUB_TOKEN", "COPILOT_MODEL", "COPILOT_OFFLINE", "COPILOT_PROVIDER_*"],
     ),
     (
         "proxy",
@@ -127,10 +117,7 @@ const PRESETS: &[(&str, &[&str])] = &[
 
 /// The names of a preset (a trailing `*` matches a prefix); `None` for a preset that is not known.
 pub(super) fn preset(name: &str) -> Option<&'static [&'static str]> {
-    PRESETS
-        .iter()
-        .find(|(known, _)| *known == name)
-        .map(|(_, names)| *names)
+    PRESETS.iter().find(|(known, _)| *known == name).map(|(_, names)| *names)
 }
 
 /// The names of all presets.
@@ -162,9 +149,7 @@ impl Environment {
                     environment.variables.insert(name, value);
                 }
                 (Ok(name), Err(_)) => environment.unreadable.push(name),
-                (Err(name), _) => environment
-                    .unreadable
-                    .push(name.to_string_lossy().into_owned()),
+                (Err(name), _) => environment.unreadable.push(name.to_string_lossy().into_owned()),
             }
         }
         environment.unreadable.sort();
@@ -173,22 +158,14 @@ impl Environment {
 
     /// The value of a variable; an empty one counts as unset.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.variables
-            .get(name)
-            .map(String::as_str)
-            .filter(|value| !value.is_empty())
+        self.variables.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 }
 
 impl<const N: usize> From<[(&str, &str); N]> for Environment {
     fn from(variables: [(&str, &str); N]) -> Self {
-        let variables = variables
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .into();
-        Self {
-            variables,
-            unreadable: Vec::new(),
-        }
+        let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        Self { variables, unreadable: Vec::new() }
     }
 }
 
@@ -203,15 +180,8 @@ impl Env {
     /// The variables that are chosen for an agent: those of `presets` and `pass` as far as they are
     /// set, and `set` above them all. What every agent has (`PATH`, `HOME`) is not decided here.
     pub fn select(&self, environment: &BTreeMap<String, String>) -> BTreeMap<String, String> {
-        let presets = self
-            .presets
-            .iter()
-            .filter_map(|name| preset(name))
-            .flatten()
-            .copied();
-        let patterns: Vec<&str> = presets
-            .chain(self.pass.iter().map(String::as_str))
-            .collect();
+        let presets = self.presets.iter().filter_map(|name| preset(name)).flatten().copied();
+        let patterns: Vec<&str> = presets.chain(self.pass.iter().map(String::as_str)).collect();
         environment
             .iter()
             .filter(|(name, _)| patterns.iter().any(|pattern| matches(pattern, name)))
@@ -238,32 +208,16 @@ mod tests {
     }
 
     fn of(list: &[&str]) -> BTreeMap<String, String> {
-        list.iter()
-            .map(|&name| (name.to_owned(), "x".to_owned()))
-            .collect()
+        list.iter().map(|&name| (name.to_owned(), "x".to_owned())).collect()
     }
 
     #[test]
     fn an_agent_gets_what_its_presets_name_and_nothing_else() {
-        let environment = of(&[
-            "PATH",
-            "LC_ALL",
-            "HOME",
-            "ANTHROPIC_API_KEY",
-            "AWS_REGION",
-            "GH_TOKEN",
-        ]);
+        let environment =
+            of(&["PATH", "LC_ALL", "HOME", "ANTHROPIC_API_KEY", "AWS_REGION", "GH_TOKEN"]);
         let claude = Agent::of(DriverKind::Claude).env;
-        assert_eq!(
-            names(&claude.select(&environment)),
-            ["ANTHROPIC_API_KEY", "AWS_REGION"]
-        );
-        assert!(
-            Agent::of(DriverKind::Demo)
-                .env
-                .select(&environment)
-                .is_empty()
-        );
+        assert_eq!(names(&claude.select(&environment)), ["ANTHROPIC_API_KEY", "AWS_REGION"]);
+        assert!(Agent::of(DriverKind::Demo).env.select(&environment).is_empty());
     }
 
     #[test]
@@ -280,35 +234,16 @@ mod tests {
 
     #[test]
     fn credentials_that_were_not_passed_are_named_except_the_servers_own() {
-        let environment = of(&[
-            "GH_TOKEN",
-            "API_TOKEN",
-            "PILOTHOUSE_TOKEN",
-            "ANTHROPIC_API_KEY",
-            "EDITOR",
-        ]);
-        assert_eq!(
-            held_back(&environment, &of(&["ANTHROPIC_API_KEY"])),
-            ["GH_TOKEN"]
-        );
+        let environment =
+            of(&["GH_TOKEN", "API_TOKEN", "PILOTHOUSE_TOKEN", "ANTHROPIC_API_KEY", "EDITOR"]);
+        assert_eq!(held_back(&environment, &of(&["ANTHROPIC_API_KEY"])), ["GH_TOKEN"]);
     }
 
     #[test]
     fn every_default_preset_exists() {
-        let drivers = [
-            DriverKind::Claude,
-            DriverKind::Acp,
-            DriverKind::Command,
-            DriverKind::Demo,
-        ];
+        let drivers = [DriverKind::Claude, DriverKind::Acp, DriverKind::Command, DriverKind::Demo];
         for driver in drivers {
-            assert!(
-                Agent::of(driver)
-                    .env
-                    .presets
-                    .iter()
-                    .all(|name| preset(name).is_some())
-            );
+            assert!(Agent::of(driver).env.presets.iter().all(|name| preset(name).is_some()));
         }
     }
 
@@ -326,9 +261,6 @@ mod tests {
 
     #[test]
     fn debug_shows_no_value() {
-        assert_eq!(
-            format!("{:?}", Environment::from([("KEY", "secret")])),
-            r#"{"KEY"}"#
-        );
+        assert_eq!(format!("{:?}", Environment::from([("KEY", "secret")])), r#"{"KEY"}"#);
     }
 }

@@ -91,14 +91,7 @@ impl std::error::Error for Place {}
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            path,
-            line,
-            column,
-            problem,
-            source_line,
-            length,
-        } = self;
+        let Self { path, line, column, problem, source_line, length } = self;
         let margin = line.to_string().len();
         writeln!(f, "{problem}")?;
         writeln!(f, "{:margin$}--> {}:{line}:{column}", "", path.display())?;

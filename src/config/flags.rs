@@ -54,16 +54,8 @@ impl Flags {
     pub(super) fn lay_over(&self, layers: &mut Layers) -> Result<(), Error> {
         let texts = [
             ("--host", "server.host", self.host.clone()),
-            (
-                "--port",
-                "server.port",
-                self.port.map(|port| port.to_string()),
-            ),
-            (
-                "--timeout",
-                "timeouts.turn",
-                self.timeout.map(|seconds| seconds.to_string()),
-            ),
+            ("--port", "server.port", self.port.map(|port| port.to_string())),
+            ("--timeout", "timeouts.turn", self.timeout.map(|seconds| seconds.to_string())),
             ("--log-level", "log.level", self.log_level.clone()),
             (
                 "--log-format",
@@ -72,27 +64,15 @@ impl Flags {
             ),
             ("--agent", "agent", self.agent.clone()),
             ("--isolation", "isolation.backend", self.isolation.clone()),
-            (
-                "--no-auth",
-                "auth.required",
-                self.no_auth.then(|| "false".to_owned()),
-            ),
-            (
-                "--insecure",
-                "auth.insecure",
-                self.insecure.then(|| "true".to_owned()),
-            ),
+            ("--no-auth", "auth.required", self.no_auth.then(|| "false".to_owned())),
+            ("--insecure", "auth.insecure", self.insecure.then(|| "true".to_owned())),
         ];
         let paths = [
             ("--workspace", "workspace.path", &self.workspace),
             ("--log-path", "log.path", &self.log_path),
             ("--state-dir", "state_dir", &self.state_dir),
             ("--init-session", "sessions.init", &self.init_session),
-            (
-                "--claude-defaults-dir",
-                "agents.claude.defaults_dir",
-                &self.claude_defaults_dir,
-            ),
+            ("--claude-defaults-dir", "agents.claude.defaults_dir", &self.claude_defaults_dir),
         ];
         let paths = paths
             .into_iter()
@@ -101,11 +81,7 @@ impl Flags {
             .collect::<Result<Vec<_>, Error>>()?;
         for (flag, key, text) in texts.into_iter().chain(paths) {
             if let Some(text) = text {
-                layers.set_text(
-                    &key.split('.').collect::<Vec<_>>(),
-                    &text,
-                    Origin::Flag(flag),
-                )?;
+                layers.set_text(&key.split('.').collect::<Vec<_>>(), &text, Origin::Flag(flag))?;
             }
         }
         Ok(())

@@ -78,9 +78,7 @@ const KNOWN: [&str; 15] = [
 /// Whether a file is one of the forerunner's: by its name, or by keys that only it has.
 pub(super) fn is_its_file(path: &Path, tree: &Node) -> bool {
     let by_name = path.file_name().is_some_and(|name| {
-        name.to_string_lossy()
-            .trim_start_matches('.')
-            .starts_with("claude-code-agent")
+        name.to_string_lossy().trim_start_matches('.').starts_with("claude-code-agent")
     });
     let Kind::Map(entries) = &tree.value else {
         return by_name;
@@ -99,63 +97,21 @@ pub(super) fn is_its_file(path: &Path, tree: &Node) -> bool {
 pub(super) fn lay_over(layers: &mut Layers, source: Source<'_>, tree: &Node) -> Result<(), Error> {
     let file: File = source.typed(tree, &[])?;
     let values: [(&str, &str, Option<Value>); 8] = [
-        (
-            "server.host",
-            "server.host",
-            file.server.host.map(Value::from),
-        ),
-        (
-            "server.port",
-            "server.port",
-            file.server.port.map(|port| json!(port)),
-        ),
-        (
-            "agent.name",
-            "agents.claude.name",
-            file.agent.name.map(Value::from),
-        ),
-        (
-            "agent.workspace",
-            "workspace.path",
-            file.agent.workspace.map(Value::from),
-        ),
-        (
-            "agent.timeout",
-            "timeouts.turn",
-            file.agent.timeout.map(|age| to_json(&age)),
-        ),
-        (
-            "agent.initSession",
-            "sessions.init",
-            file.agent.init_session.map(Value::from),
-        ),
-        (
-            "logging.path",
-            "log.path",
-            file.logging.path.map(Value::from),
-        ),
-        (
-            "claudeArgs",
-            "agents.claude.args",
-            file.claude_args.map(|args| to_json(&args)),
-        ),
+        ("server.host", "server.host", file.server.host.map(Value::from)),
+        ("server.port", "server.port", file.server.port.map(|port| json!(port))),
+        ("agent.name", "agents.claude.name", file.agent.name.map(Value::from)),
+        ("agent.workspace", "workspace.path", file.agent.workspace.map(Value::from)),
+        ("agent.timeout", "timeouts.turn", file.agent.timeout.map(|age| to_json(&age))),
+        ("agent.initSession", "sessions.init", file.agent.init_session.map(Value::from)),
+        ("logging.path", "log.path", file.logging.path.map(Value::from)),
+        ("claudeArgs", "agents.claude.args", file.claude_args.map(|args| to_json(&args))),
     ];
     let mut places = Vec::new();
     lines(tree, String::new(), &mut places);
     for (theirs, ours, value) in values {
-        let line = places
-            .iter()
-            .find(|(key, _)| key == theirs)
-            .map(|(_, line)| *line);
+        let line = places.iter().find(|(key, _)| key == theirs).map(|(_, line)| *line);
         if let (Some(value), Some(line)) = (value.filter(|value| value != ""), line) {
-            layers.set(
-                ours,
-                value,
-                Origin::File {
-                    path: source.path.to_owned(),
-                    line,
-                },
-            );
+            layers.set(ours, value, Origin::File { path: source.path.to_owned(), line });
         }
     }
     for (key, line) in places {
@@ -184,10 +140,7 @@ fn lines(node: &Node, prefix: String, found: &mut Vec<(String, usize)>) {
             } else {
                 format!("{prefix}.{}", key.value)
             };
-            found.push((
-                dotted.clone(),
-                usize::try_from(key.referenced.line()).unwrap_or(0),
-            ));
+            found.push((dotted.clone(), usize::try_from(key.referenced.line()).unwrap_or(0)));
             lines(value, dotted, found);
         }
     }
@@ -214,14 +167,8 @@ mod tests {
              otel: {tracing: {enabled: false, aggregateSpans: false, inputMode: chained}}\n",
         );
         let claude = &config.agents["claude"];
-        assert_eq!(
-            (config.server.host.as_str(), config.server.port),
-            ("0.0.0.0", 3000)
-        );
-        assert_eq!(
-            (claude.name.as_deref(), claude.args.len()),
-            (Some("mine"), 2)
-        );
+        assert_eq!((config.server.host.as_str(), config.server.port), ("0.0.0.0", 3000));
+        assert_eq!((claude.name.as_deref(), claude.args.len()), (Some("mine"), 2));
         assert_eq!(
             (config.workspace.mode, config.workspace.path.to_str()),
             (WorkspaceMode::Session, Some("/w"))

@@ -7,11 +7,7 @@ pub(super) fn plain_key(key: &str) -> String {
         if c.is_ascii_uppercase() && !plain.is_empty() && !plain.ends_with('_') {
             plain.push('_');
         }
-        plain.push(if c == '-' {
-            '_'
-        } else {
-            c.to_ascii_lowercase()
-        });
+        plain.push(if c == '-' { '_' } else { c.to_ascii_lowercase() });
     }
     plain
 }
@@ -43,10 +39,7 @@ fn distance(a: &str, b: &str) -> usize {
                 } else {
                     usize::MAX
                 };
-                replaced
-                    .min(rows[i - 1][j] + 1)
-                    .min(rows[i][j - 1] + 1)
-                    .min(swapped)
+                replaced.min(rows[i - 1][j] + 1).min(rows[i][j - 1] + 1).min(swapped)
             };
         }
     }

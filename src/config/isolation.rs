@@ -259,10 +259,7 @@ impl Default for Isolation {
             read: Vec::new(),
             write: Vec::new(),
             limits: SessionLimits::default(),
-            container: Container {
-                engine: Engine::Auto,
-                image: None,
-            },
+            container: Container { engine: Engine::Auto, image: None },
         }
     }
 }

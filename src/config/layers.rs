@@ -121,11 +121,7 @@ impl Layers {
                 self.set_at(path, value, origin);
                 Ok(())
             }
-            Err(problem) => Err(Error::Value {
-                origin,
-                key: path.join("."),
-                problem,
-            }),
+            Err(problem) => Err(Error::Value { origin, key: path.join("."), problem }),
         }
     }
 
@@ -156,21 +152,13 @@ impl Layers {
         if forerunner::is_its_file(path, &tree) {
             return forerunner::lay_over(self, source, &tree);
         }
-        let known: Vec<String> = leaves(&self.tree)
-            .into_iter()
-            .map(|path| path.join("."))
-            .collect();
+        let known: Vec<String> =
+            leaves(&self.tree).into_iter().map(|path| path.join(".")).collect();
         let typed: Config = source.typed(&tree, &known)?;
         for (name, agent) in &typed.agents {
             self.add_agent(name, &Agent::as_declared(agent));
         }
-        self.overlay(
-            &mut Vec::new(),
-            &tree,
-            tree.referenced.line(),
-            &to_json(&typed),
-            path,
-        );
+        self.overlay(&mut Vec::new(), &tree, tree.referenced.line(), &to_json(&typed), path);
         Ok(())
     }
 
@@ -199,14 +187,7 @@ impl Layers {
             (Kind::Null | Kind::Scalar | Kind::List(_) | Kind::Map(_), typed) => {
                 let line = usize::try_from(line).unwrap_or(0);
                 let names: Vec<&str> = path.iter().map(String::as_str).collect();
-                self.set_at(
-                    &names,
-                    typed.clone(),
-                    Origin::File {
-                        path: file.to_owned(),
-                        line,
-                    },
-                );
+                self.set_at(&names, typed.clone(), Origin::File { path: file.to_owned(), line });
             }
         }
     }
@@ -268,10 +249,7 @@ impl Layers {
             } else {
                 let guess = nearest(name, by_variable.keys().map(String::as_str))
                     .map_or_else(String::new, |guess| format!(": did you mean {guess}?"));
-                self.note(format!(
-                    "{} is not the name of any key{guess}",
-                    origin(name.clone())
-                ));
+                self.note(format!("{} is not the name of any key{guess}", origin(name.clone())));
             }
         }
         Ok(())
@@ -281,24 +259,16 @@ impl Layers {
     /// and `PILOTHOUSE_AUTH_TOKENS_NAME`, the caller's name in lower case.
     fn entry_of(&self, variable: &str) -> Option<Vec<String>> {
         let rest = |section: &str| {
-            variable
-                .strip_prefix(&variable_of(section))
-                .filter(|rest| !rest.is_empty())
+            variable.strip_prefix(&variable_of(section)).filter(|rest| !rest.is_empty())
         };
         if let Some(caller) = rest("auth.tokens.") {
             return Some(
-                ["auth", "tokens", &caller.to_ascii_lowercase()]
-                    .map(str::to_owned)
-                    .into(),
+                ["auth", "tokens", &caller.to_ascii_lowercase()].map(str::to_owned).into(),
             );
         }
         self.tree["agents"].as_object()?.keys().find_map(|agent| {
             let name = rest(&format!("agents.{agent}.env.set."))?;
-            Some(
-                ["agents", agent, "env", "set", name]
-                    .map(str::to_owned)
-                    .into(),
-            )
+            Some(["agents", agent, "env", "set", name].map(str::to_owned).into())
         })
     }
 
@@ -330,11 +300,8 @@ impl Layers {
     pub(super) fn validate(&self, config: &Config) -> Result<(), Error> {
         config.validate().map_err(|mut problems| {
             for problem in &mut problems {
-                problem.origins = problem
-                    .keys
-                    .iter()
-                    .map(|key| (key.clone(), self.origin(key)))
-                    .collect();
+                problem.origins =
+                    problem.keys.iter().map(|key| (key.clone(), self.origin(key))).collect();
             }
             Error::Impossible { problems }
         })
@@ -349,15 +316,9 @@ impl Layers {
         });
         let origins = origins.collect();
         if !self.used_aliases.is_empty() {
-            let used: Vec<_> = self
-                .used_aliases
-                .iter()
-                .map(|(origin, key)| format!("{origin} → {key}"))
-                .collect();
-            self.note(format!(
-                "names of the forerunners in use: {}",
-                used.join(", ")
-            ));
+            let used: Vec<_> =
+                self.used_aliases.iter().map(|(origin, key)| format!("{origin} → {key}")).collect();
+            self.note(format!("names of the forerunners in use: {}", used.join(", ")));
         }
         (origins, self.notes)
     }

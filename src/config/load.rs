@@ -51,15 +51,11 @@ impl fmt::Debug for Loaded {
 pub fn load(flags: &Flags, environment: &Environment, cwd: &Path) -> Result<Loaded, Error> {
     let mut layers = Layers::default();
     for name in &environment.unreadable {
-        layers.note(format!(
-            "the variable {name} is left out because it is not UTF-8"
-        ));
+        layers.note(format!("the variable {name} is left out because it is not UTF-8"));
     }
 
     // The file may be named in `.env`, and the file may name another `.env`.
-    let first_env = environment
-        .get("PILOTHOUSE_ENV_FILE_PATH")
-        .unwrap_or(".env");
+    let first_env = environment.get("PILOTHOUSE_ENV_FILE_PATH").unwrap_or(".env");
     let first_env = read_env_file(Path::new(first_env), cwd, false).unwrap_or_default();
     if let Some((path, named_by)) = find_file(flags, environment, &first_env, cwd, &mut layers)? {
         layers.file(&path, &read(&path, cwd, named_by)?)?;
@@ -70,10 +66,7 @@ pub fn load(flags: &Flags, environment: &Environment, cwd: &Path) -> Result<Load
     let asked_for = !matches!(layers.origin("env_file.path"), Origin::Default);
     let env_file = read_env_file(&settings.path, cwd, asked_for)?;
     let mut sources = [
-        (
-            &environment.variables,
-            Origin::Environment as fn(String) -> Origin,
-        ),
+        (&environment.variables, Origin::Environment as fn(String) -> Origin),
         (&env_file, Origin::EnvFile as fn(String) -> Origin),
     ];
     if !settings.overrides {
@@ -88,10 +81,7 @@ pub fn load(flags: &Flags, environment: &Environment, cwd: &Path) -> Result<Load
     let differing = env_file
         .iter()
         .filter(|(name, value)| {
-            environment
-                .variables
-                .get(*name)
-                .is_some_and(|other| other != *value)
+            environment.variables.get(*name).is_some_and(|other| other != *value)
         })
         .map(|(name, _)| name.as_str());
     layers.note_differing(differing, &settings);
@@ -118,10 +108,7 @@ pub fn load(flags: &Flags, environment: &Environment, cwd: &Path) -> Result<Load
 /// As [`load`].
 pub fn check(file: &Path) -> Result<Vec<String>, Error> {
     let mut layers = Layers::default();
-    layers.file(
-        file,
-        &read(file, Path::new(""), "the command line".to_owned())?,
-    )?;
+    layers.file(file, &read(file, Path::new(""), "the command line".to_owned())?)?;
     aliases::settle(&mut layers, &Flags::default())?;
     derive::lay_over(&mut layers, &Environment::default(), Path::new(""));
     let config = layers.config();
@@ -138,18 +125,11 @@ fn find_file(
     layers: &mut Layers,
 ) -> Result<Option<(PathBuf, String)>, Error> {
     let variable = |name: &str| {
-        let inside = env_file
-            .get(name)
-            .map(String::as_str)
-            .filter(|value| !value.is_empty());
-        inside
-            .or_else(|| environment.get(name))
-            .map(|path| (PathBuf::from(path), name.to_owned()))
+        let inside = env_file.get(name).map(String::as_str).filter(|value| !value.is_empty());
+        inside.or_else(|| environment.get(name)).map(|path| (PathBuf::from(path), name.to_owned()))
     };
     let present = |name: &str| {
-        cwd.join(name)
-            .exists()
-            .then(|| (PathBuf::from(name), "the working directory".to_owned()))
+        cwd.join(name).exists().then(|| (PathBuf::from(name), "the working directory".to_owned()))
     };
     let ours = flags
         .config
@@ -162,11 +142,7 @@ fn find_file(
     if let (Some((ours, _)), Some((theirs, _))) = (&ours, &theirs)
         && ours != theirs
     {
-        layers.note(format!(
-            "`{}` is not read because `{}` is",
-            theirs.display(),
-            ours.display()
-        ));
+        layers.note(format!("`{}` is not read because `{}` is", theirs.display(), ours.display()));
     }
     let found = ours.or(theirs);
     if let Some((path, _)) = &found {

@@ -47,10 +47,9 @@ pub(super) fn walk(
             .enumerate()
             .map(|(index, item)| (index.to_string(), item.referenced, item))
             .collect(),
-        Kind::Map(entries) => entries
-            .iter()
-            .map(|(key, value)| (key.value.clone(), key.referenced, value))
-            .collect(),
+        Kind::Map(entries) => {
+            entries.iter().map(|(key, value)| (key.value.clone(), key.referenced, value)).collect()
+        }
     };
     for (name, key, value) in entries {
         path.push(name);

@@ -15,9 +15,7 @@ pub(super) fn make_absolute(
 ) -> Result<(), Error> {
     utf8("the working directory", cwd)?;
     let absolute = |key: &str, path: &mut PathBuf| match (path.strip_prefix("~"), home) {
-        (Ok(_), None) => Err(Error::NoHome {
-            key: key.to_owned(),
-        }),
+        (Ok(_), None) => Err(Error::NoHome { key: key.to_owned() }),
         (Ok(rest), Some(home)) => {
             *path = Path::new(home).join(rest).components().collect();
             Ok(())
@@ -30,16 +28,8 @@ pub(super) fn make_absolute(
     absolute("state_dir", &mut config.state_dir)?;
     absolute("workspace.path", &mut config.workspace.path)?;
     absolute("env_file.path", &mut config.env_file.path)?;
-    config
-        .sessions
-        .init
-        .as_mut()
-        .map_or(Ok(()), |path| absolute("sessions.init", path))?;
-    config
-        .log
-        .path
-        .as_mut()
-        .map_or(Ok(()), |path| absolute("log.path", path))?;
+    config.sessions.init.as_mut().map_or(Ok(()), |path| absolute("sessions.init", path))?;
+    config.log.path.as_mut().map_or(Ok(()), |path| absolute("log.path", path))?;
     if let Some(path) = config.audit_path() {
         let mut path = path.to_owned();
         absolute("audit", &mut path)?;
@@ -73,8 +63,5 @@ pub(super) fn make_absolute(
 
 /// The text of a path.
 pub(super) fn utf8<'a>(what: &'static str, path: &'a Path) -> Result<&'a str, Error> {
-    path.to_str().ok_or_else(|| Error::NotUtf8 {
-        what,
-        path: path.to_owned(),
-    })
+    path.to_str().ok_or_else(|| Error::NotUtf8 { what, path: path.to_owned() })
 }

@@ -25,10 +25,7 @@ const ENDINGS: [&str; 12] = [
 
 /// Whether a variable, key or option of this name holds a credential, as far as a name can tell.
 pub(super) fn looks_like_credential(name: &str) -> bool {
-    let name = name
-        .trim_start_matches('-')
-        .replace('-', "_")
-        .to_ascii_uppercase();
+    let name = name.trim_start_matches('-').replace('-', "_").to_ascii_uppercase();
     ENDINGS.iter().any(|ending| name.ends_with(ending)) || matches!(name.as_str(), "KEY" | "TOKENS")
 }
 
@@ -67,11 +64,7 @@ pub(super) fn masked_line(line: &str) -> String {
             return format!(
                 "{}{}{MASK}",
                 &line[..=at],
-                if line[at..].starts_with(": ") {
-                    " "
-                } else {
-                    ""
-                }
+                if line[at..].starts_with(": ") { " " } else { "" }
             );
         }
     }
@@ -153,14 +146,7 @@ mod tests {
         ] {
             assert!(looks_like_credential(name), "{name}");
         }
-        for name in [
-            "port",
-            "KEYBOARD",
-            "PATH",
-            "keep_alive",
-            "wrong_tokens",
-            "rate_keys",
-        ] {
+        for name in ["port", "KEYBOARD", "PATH", "keep_alive", "wrong_tokens", "rate_keys"] {
             assert!(!looks_like_credential(name), "{name}");
         }
     }
@@ -170,10 +156,7 @@ mod tests {
         assert_eq!(masked("auth.token", &json!("abc")), json!("***"));
         assert_eq!(masked("auth.tokens.ci", &json!("abc")), json!("***"));
         assert_eq!(masked("auth.token", &json!(null)), json!(null));
-        assert_eq!(
-            masked("agents.x.env.set.GH_TOKEN", &json!("abc")),
-            json!("***")
-        );
+        assert_eq!(masked("agents.x.env.set.GH_TOKEN", &json!("abc")), json!("***"));
         assert_eq!(masked("agents.x.env.set.LANG", &json!("C")), json!("C"));
     }
 
@@ -191,10 +174,7 @@ mod tests {
             json!("http://me:***@proxy:8080/x")
         );
         assert_eq!(
-            masked(
-                "a.args",
-                &json!(["--api-key", "k1", "--token=k2", "--model", "m"])
-            ),
+            masked("a.args", &json!(["--api-key", "k1", "--token=k2", "--model", "m"])),
             json!(["--api-key", "***", "--token=***", "--model", "m"]),
         );
     }

@@ -31,13 +31,8 @@ pub(super) fn leaves(tree: &Value) -> Vec<Vec<String>> {
 
 /// The variable that sets a dotted key.
 pub(super) fn variable_of(key: &str) -> String {
-    let plain = key.chars().map(|c| {
-        if c.is_ascii_alphanumeric() {
-            c.to_ascii_uppercase()
-        } else {
-            '_'
-        }
-    });
+    let plain =
+        key.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' });
     "PILOTHOUSE_".chars().chain(plain).collect()
 }
 
@@ -65,20 +60,13 @@ pub(super) fn value_of(path: &[&str], text: &str) -> Result<Value, String> {
     if trimmed.starts_with('[') {
         candidates.extend(serde_json::from_str::<Value>(trimmed).ok());
     } else {
-        candidates.push(
-            trimmed
-                .split(',')
-                .map(str::trim)
-                .filter(|item| !item.is_empty())
-                .collect(),
-        );
+        candidates
+            .push(trimmed.split(',').map(str::trim).filter(|item| !item.is_empty()).collect());
     }
     let mut problem = String::new();
     for candidate in candidates {
-        let nested = path
-            .iter()
-            .rev()
-            .fold(candidate.clone(), |value, name| json!({ *name: value }));
+        let nested =
+            path.iter().rev().fold(candidate.clone(), |value, name| json!({ *name: value }));
         match serde_json::from_value::<Config>(nested) {
             Ok(_) => return Ok(candidate),
             // What was read as a number says best why a number is wrong; a list is a last attempt.

@@ -108,10 +108,8 @@ impl FromStr for Age {
         while !rest.is_empty() {
             let digits = rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_digit()).len();
             let (number, after) = rest.split_at(digits);
-            let letters = after.len()
-                - after
-                    .trim_start_matches(|c: char| c.is_ascii_alphabetic())
-                    .len();
+            let letters =
+                after.len() - after.trim_start_matches(|c: char| c.is_ascii_alphabetic()).len();
             let (unit, after) = after.split_at(letters);
             let number: u64 = number.parse().map_err(|_| refuse())?;
             let (_, millis) = AGE_UNITS
@@ -134,11 +132,7 @@ impl fmt::Display for Age {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut rest = u64::try_from(self.0.as_millis()).unwrap_or(LONGEST_MS);
         // A time with a fraction of a second is clearer as milliseconds than as `1s500ms`.
-        let units: &[_] = if rest % 1000 == 0 {
-            &AGE_UNITS[1..5]
-        } else {
-            &AGE_UNITS[5..]
-        };
+        let units: &[_] = if rest % 1000 == 0 { &AGE_UNITS[1..5] } else { &AGE_UNITS[5..] };
         for (name, millis) in units {
             if rest >= *millis {
                 write!(f, "{}{name}", rest / millis)?;
@@ -156,10 +150,7 @@ impl FromStr for Bytes {
         let trimmed = text.trim();
         let refuse =
             || format!("`{trimmed}` is not a size like 64KiB, 16MiB or 1GB, or a number of bytes");
-        let digits = trimmed.len()
-            - trimmed
-                .trim_start_matches(|c: char| c.is_ascii_digit())
-                .len();
+        let digits = trimmed.len() - trimmed.trim_start_matches(|c: char| c.is_ascii_digit()).len();
         let (number, unit) = trimmed.split_at(digits);
         let number: u64 = number.parse().map_err(|_| refuse())?;
         let unit = unit.trim_start();
@@ -171,8 +162,7 @@ impl FromStr for Bytes {
                 .find(|(name, _)| {
                     name.eq_ignore_ascii_case(unit)
                         || name.strip_suffix("iB").is_some_and(|n| {
-                            unit.strip_suffix(['i', 'I'])
-                                .is_some_and(|u| n.eq_ignore_ascii_case(u))
+                            unit.strip_suffix(['i', 'I']).is_some_and(|u| n.eq_ignore_ascii_case(u))
                         })
                 })
                 .map(|(_, factor)| factor)
@@ -264,28 +254,18 @@ mod tests {
     use super::*;
 
     fn age(text: &str) -> String {
-        text.parse::<Age>()
-            .map_or_else(|e| e, |age| age.to_string())
+        text.parse::<Age>().map_or_else(|e| e, |age| age.to_string())
     }
 
     fn bytes(text: &str) -> String {
-        text.parse::<Bytes>()
-            .map_or_else(|e| e, |bytes| bytes.to_string())
+        text.parse::<Bytes>().map_or_else(|e| e, |bytes| bytes.to_string())
     }
 
     #[test]
     fn an_age_prints_its_shortest_exact_form() {
-        let read: Vec<_> = [
-            "10m", "30d", "1500ms", "1h30m", "3600", "90", "2w", "1h 5s", "36s",
-        ]
-        .map(age)
-        .into();
-        assert_eq!(
-            read,
-            [
-                "10m", "30d", "1500ms", "1h30m", "1h", "1m30s", "14d", "1h5s", "36s"
-            ]
-        );
+        let read: Vec<_> =
+            ["10m", "30d", "1500ms", "1h30m", "3600", "90", "2w", "1h 5s", "36s"].map(age).into();
+        assert_eq!(read, ["10m", "30d", "1500ms", "1h30m", "1h", "1m30s", "14d", "1h5s", "36s"]);
     }
 
     #[test]
@@ -299,34 +279,22 @@ mod tests {
 
     #[test]
     fn an_age_that_would_overflow_a_clock_is_refused() {
-        assert_eq!(
-            age("99999999w"),
-            "`99999999w` is longer than a hundred years"
-        );
+        assert_eq!(age("99999999w"), "`99999999w` is longer than a hundred years");
         assert_eq!(
             age(&u64::MAX.to_string()),
             format!("`{}` is longer than a hundred years", u64::MAX)
         );
         assert!(
-            std::time::Instant::now()
-                .checked_add("36525d".parse::<Age>().unwrap().get())
-                .is_some()
+            std::time::Instant::now().checked_add("36525d".parse::<Age>().unwrap().get()).is_some()
         );
     }
 
     #[test]
     fn a_size_prints_its_largest_exact_unit() {
-        let read: Vec<_> = [
-            "16MiB", "1GB", "1048576", "400KB", "64 kib", "8Gi", "7", "0", "12B",
-        ]
-        .map(bytes)
-        .into();
-        assert_eq!(
-            read,
-            [
-                "16MiB", "1GB", "1MiB", "400kB", "64KiB", "8GiB", "7", "0", "12"
-            ]
-        );
+        let read: Vec<_> = ["16MiB", "1GB", "1048576", "400KB", "64 kib", "8Gi", "7", "0", "12B"]
+            .map(bytes)
+            .into();
+        assert_eq!(read, ["16MiB", "1GB", "1MiB", "400kB", "64KiB", "8GiB", "7", "0", "12"]);
     }
 
     #[test]

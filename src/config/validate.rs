@@ -47,10 +47,7 @@ impl Config {
             "auto" => vec!["claude", "demo"],
             name => vec![name],
         };
-        names
-            .into_iter()
-            .filter(|&name| self.agents.contains_key(name))
-            .collect()
+        names.into_iter().filter(|&name| self.agents.contains_key(name)).collect()
     }
 
     /// Refuses combinations that cannot work.
@@ -69,24 +66,15 @@ impl Config {
             );
             found.add(
                 &["agent"],
-                format!(
-                    "`agent` names `{}`, which is not among `agents`: {guess}",
-                    self.agent
-                ),
+                format!("`agent` names `{}`, which is not among `agents`: {guess}", self.agent),
             );
         }
         self.budgets.check("budgets", &mut found);
         for (name, agent) in &self.agents {
             agent.check(name, &mut found);
-            agent
-                .budgets
-                .check(&format!("agents.{name}.budgets"), &mut found);
+            agent.budgets.check(&format!("agents.{name}.budgets"), &mut found);
         }
-        if found.0.is_empty() {
-            Ok(())
-        } else {
-            Err(found.0)
-        }
+        if found.0.is_empty() { Ok(()) } else { Err(found.0) }
     }
 
     fn check_server(&self, found: &mut Found) {
@@ -100,12 +88,7 @@ impl Config {
                 ),
             );
         }
-        if self
-            .auth
-            .token
-            .as_deref()
-            .is_some_and(|token| token.trim().is_empty())
-        {
+        if self.auth.token.as_deref().is_some_and(|token| token.trim().is_empty()) {
             found.add(
                 &["auth.token"],
                 "`auth.token` is empty; leave it out and a random one is made".to_owned(),
@@ -172,71 +155,36 @@ impl Config {
             );
         }
         if self.store.path == PathBuf::new() {
-            found.add(
-                &["store.path"],
-                "`store.path` is empty; name a file or `memory`".to_owned(),
-            );
+            found.add(&["store.path"], "`store.path` is empty; name a file or `memory`".to_owned());
         }
     }
 
     fn check_bounds(&self, found: &mut Found) {
         let limits = &self.limits;
         let at_least_one = [
-            (
-                "processes.max",
-                self.processes.max as u64,
-                "no agent could ever run",
-            ),
+            ("processes.max", self.processes.max as u64, "no agent could ever run"),
             (
                 "workspace.shared_turns",
                 self.workspace.shared_turns as u64,
                 "no turn could ever begin",
             ),
-            (
-                "limits.body",
-                limits.body.get(),
-                "every request would be refused",
-            ),
-            (
-                "limits.prompt",
-                limits.prompt.get(),
-                "every message would be refused",
-            ),
-            (
-                "limits.line",
-                limits.line.get(),
-                "no agent could say a word",
-            ),
-            (
-                "limits.answer",
-                limits.answer.get(),
-                "no agent could answer",
-            ),
-            (
-                "limits.connections",
-                limits.connections as u64,
-                "nobody could connect",
-            ),
+            ("limits.body", limits.body.get(), "every request would be refused"),
+            ("limits.prompt", limits.prompt.get(), "every message would be refused"),
+            ("limits.line", limits.line.get(), "no agent could say a word"),
+            ("limits.answer", limits.answer.get(), "no agent could answer"),
+            ("limits.connections", limits.connections as u64, "nobody could connect"),
             (
                 "limits.wrong_tokens",
                 u64::from(limits.wrong_tokens),
                 "everyone would be refused unheard",
             ),
-            (
-                "limits.rate_keys",
-                limits.rate_keys as u64,
-                "no caller could be counted",
-            ),
+            ("limits.rate_keys", limits.rate_keys as u64, "no caller could be counted"),
             (
                 "limits.http2_streams",
                 u64::from(limits.http2_streams),
                 "no HTTP/2 request could be made",
             ),
-            (
-                "limits.store_readers",
-                limits.store_readers as u64,
-                "nothing could be read",
-            ),
+            ("limits.store_readers", limits.store_readers as u64, "nothing could be read"),
             (
                 "limits.http2_resets",
                 limits.http2_resets as u64,
@@ -260,21 +208,13 @@ impl Config {
         ];
         for (key, value, consequence) in at_least_one {
             if value == 0 {
-                found.add(
-                    &[key],
-                    format!("`{key}` is 0: {consequence}; make it at least 1"),
-                );
+                found.add(&[key], format!("`{key}` is 0: {consequence}; make it at least 1"));
             }
         }
         let ordered = [
             ("limits.prompt", limits.prompt, "limits.body", limits.body),
             ("limits.line", limits.line, "limits.answer", limits.answer),
-            (
-                "limits.inline_answer",
-                limits.inline_answer,
-                "limits.response",
-                limits.response,
-            ),
+            ("limits.inline_answer", limits.inline_answer, "limits.response", limits.response),
         ];
         for (small, value, large, bound) in ordered {
             if value > bound && bound.get() > 0 {
@@ -309,10 +249,7 @@ impl Agent {
             found.add(&["agents"], format!("an agent cannot be called `{name}`: it is part of an address, so use a-z, 0-9, `-` and `_`"));
         }
         if self.driver == DriverKind::Command
-            && self
-                .program
-                .as_deref()
-                .is_none_or(|program| program.trim().is_empty())
+            && self.program.as_deref().is_none_or(|program| program.trim().is_empty())
         {
             found.add(
                 &[&key("program")],
@@ -329,12 +266,7 @@ impl Agent {
                 format!("`{}` has no use with `{}: stdin`: it stands between arguments and message; leave one out", key("terminator"), key("input")),
             );
         }
-        for name in self
-            .env
-            .presets
-            .iter()
-            .filter(|name| preset(name).is_none())
-        {
+        for name in self.env.presets.iter().filter(|name| preset(name).is_none()) {
             let known: Vec<&str> = preset_names().collect();
             let guess = nearest(name, known.iter().copied()).map_or_else(
                 || format!("there are {}", known.join(", ")),
@@ -342,10 +274,7 @@ impl Agent {
             );
             found.add(
                 &[&key("env.presets")],
-                format!(
-                    "`{}` names `{name}`, which is not a preset: {guess}",
-                    key("env.presets")
-                ),
+                format!("`{}` names `{name}`, which is not a preset: {guess}", key("env.presets")),
             );
         }
         let mut ids = BTreeSet::new();
@@ -387,16 +316,9 @@ impl Agent {
             );
             found.add(
                 &[&key("preset")],
-                format!(
-                    "`{}` names `{name}`, which is not a preset: {guess}",
-                    key("preset")
-                ),
+                format!("`{}` names `{name}`, which is not a preset: {guess}", key("preset")),
             );
-        } else if self
-            .program
-            .as_deref()
-            .is_none_or(|program| program.trim().is_empty())
-        {
+        } else if self.program.as_deref().is_none_or(|program| program.trim().is_empty()) {
             found.add(
                 &[&key("program")],
                 format!(
@@ -412,21 +334,13 @@ impl Agent {
 impl Budgets {
     /// Each section with its name.
     pub fn each(&self) -> [(&'static str, Budget); 4] {
-        [
-            ("task", self.task),
-            ("session", self.session),
-            ("caller", self.caller),
-            ("day", self.day),
-        ]
+        [("task", self.task), ("session", self.session), ("caller", self.caller), ("day", self.day)]
     }
 
     fn check(&self, section: &str, found: &mut Found) {
         for (kind, budget) in self.each() {
             let zeros = [
-                (
-                    "cost_usd",
-                    budget.cost_usd.is_some_and(|cost| cost.micros() == 0),
-                ),
+                ("cost_usd", budget.cost_usd.is_some_and(|cost| cost.micros() == 0)),
                 ("tokens", budget.tokens == Some(0)),
             ];
             for (measure, _) in zeros.into_iter().filter(|(_, zero)| *zero) {
@@ -445,9 +359,7 @@ impl Budgets {
 /// A network in CIDR notation, or one address.
 pub fn network(text: &str) -> Option<IpNet> {
     let text = text.trim();
-    text.parse()
-        .ok()
-        .or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
+    text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
 }
 
 #[derive(Default)]
@@ -456,11 +368,7 @@ struct Found(Vec<Problem>);
 impl Found {
     fn add(&mut self, keys: &[&str], text: String) {
         let keys = keys.iter().map(|&key| key.to_owned()).collect();
-        self.0.push(Problem {
-            keys,
-            text,
-            origins: Vec::new(),
-        });
+        self.0.push(Problem { keys, text, origins: Vec::new() });
     }
 }
 

@@ -48,53 +48,39 @@ impl<'a> Source<'a> {
         let error = error.without_snippet();
         let location = error.location().unwrap_or(Location::UNKNOWN);
         let innermost = matches!(error, Yaml::SerdeUnknownField { .. });
-        let path = tree
-            .and_then(|tree| path_at(tree, location, innermost))
-            .unwrap_or_default();
+        let path = tree.and_then(|tree| path_at(tree, location, innermost)).unwrap_or_default();
         let what = match path.as_slice() {
             [] => "the file".to_owned(),
             path => format!("`{}`", path.join(".")),
         };
         let (problem, meant) = match error {
-            Yaml::SerdeUnknownField {
-                field, expected, ..
-            } => (unknown_key(&path, field, expected, known), field.as_str()),
+            Yaml::SerdeUnknownField { field, expected, .. } => {
+                (unknown_key(&path, field, expected, known), field.as_str())
+            }
             Yaml::DuplicateMappingKey { key, .. } => {
                 let key = key.as_deref().unwrap_or_default();
                 (doubled_key(tree, key, location), key)
             }
-            Yaml::SerdeUnknownVariant {
-                variant, expected, ..
-            } => {
+            Yaml::SerdeUnknownVariant { variant, expected, .. } => {
                 let guess = nearest(variant, expected.iter().copied())
                     .map_or_else(String::new, |guess| format!(" (did you mean `{guess}`?)"));
                 let expected = expected.join(", ");
-                (
-                    format!("{what} is one of {expected}, not `{variant}`{guess}"),
-                    variant.as_str(),
-                )
+                (format!("{what} is one of {expected}, not `{variant}`{guess}"), variant.as_str())
             }
             Yaml::SerdeMissingField { field, .. } => {
                 (format!("`{field}` is missing in {what}"), "")
             }
-            Yaml::MultipleDocuments { .. } => (
-                "a second document begins here; a configuration is one".to_owned(),
-                "",
-            ),
+            Yaml::MultipleDocuments { .. } => {
+                ("a second document begins here; a configuration is one".to_owned(), "")
+            }
             Yaml::InvalidScalar { ty, .. } => (format!("{what} wants {}", wanted(ty)), ""),
             Yaml::Unexpected { expected, .. } if tree.is_some() => {
                 (format!("{what} wants {}", wanted(expected)), "")
             }
-            Yaml::SerdeInvalidType {
-                unexpected,
-                expected,
-                ..
+            Yaml::SerdeInvalidType { unexpected, expected, .. }
+            | Yaml::SerdeInvalidValue { unexpected, expected, .. } => {
+                (format!("{what} wants {expected}: not {unexpected}"), "")
             }
-            | Yaml::SerdeInvalidValue {
-                unexpected,
-                expected,
-                ..
-            } => (format!("{what} wants {expected}: not {unexpected}"), ""),
             Yaml::Message { msg, .. } => (format!("{what}: {msg}"), ""),
             other => {
                 let text = other.to_string();
@@ -111,10 +97,7 @@ impl<'a> Source<'a> {
         let column = usize::try_from(location.column()).unwrap_or(1).max(1);
         let raw = self.text.lines().nth(line - 1).unwrap_or_default();
         let (problem, shown) = if is_inside_secret(self.text, line) {
-            (
-                "something is wrong in a value that is secret".to_owned(),
-                MASK.to_owned(),
-            )
+            ("something is wrong in a value that is secret".to_owned(), MASK.to_owned())
         } else {
             let shown = masked_line(raw);
             // Behind a colon a message may quote the value that the line does not show.
@@ -126,22 +109,12 @@ impl<'a> Source<'a> {
             };
             (problem, shown)
         };
-        let source_line: String = shown
-            .chars()
-            .take(200)
-            .map(|c| if c == '\t' { ' ' } else { c })
-            .collect();
+        let source_line: String =
+            shown.chars().take(200).map(|c| if c == '\t' { ' ' } else { c }).collect();
         let width = source_line.chars().count();
         let column = column.min(width + 1);
         let length = length.clamp(1, (width + 1 - column).max(1));
-        Box::new(Place {
-            path: self.path.to_owned(),
-            line,
-            column,
-            problem,
-            source_line,
-            length,
-        })
+        Box::new(Place { path: self.path.to_owned(), line, column, problem, source_line, length })
     }
 }
 
@@ -150,20 +123,10 @@ fn is_inside_secret(text: &str, line: usize) -> bool {
     let lines: Vec<&str> = text.lines().take(line).collect();
     let indent = |line: &str| line.len() - line.trim_start().len();
     let mut limit = lines.get(line - 1).map_or(0, |line| indent(line));
-    for above in lines
-        .iter()
-        .rev()
-        .skip(1)
-        .filter(|line| !line.trim().is_empty())
-    {
+    for above in lines.iter().rev().skip(1).filter(|line| !line.trim().is_empty()) {
         if indent(above) < limit {
             limit = indent(above);
-            let key = above
-                .split(':')
-                .next()
-                .unwrap_or_default()
-                .trim()
-                .trim_start_matches("- ");
+            let key = above.split(':').next().unwrap_or_default().trim().trim_start_matches("- ");
             if looks_like_credential(key.trim_matches(['"', '\''])) {
                 return true;
             }
@@ -178,16 +141,9 @@ fn unknown_key(
     expected: &[&'static str],
     known: &[String],
 ) -> String {
-    let section = path
-        .split_last()
-        .map_or(&[][..], |(_, section)| section)
-        .join(".");
+    let section = path.split_last().map_or(&[][..], |(_, section)| section).join(".");
     let full = |key: &str| {
-        if section.is_empty() {
-            key.to_owned()
-        } else {
-            format!("{section}.{key}")
-        }
+        if section.is_empty() { key.to_owned() } else { format!("{section}.{key}") }
     };
     let plain = plain_key(field);
     let elsewhere = || {
@@ -198,10 +154,7 @@ fn unknown_key(
             .map(str::to_owned)
     };
     let problem = format!("unknown key `{}`", full(field));
-    match nearest(&plain, expected.iter().copied())
-        .map(full)
-        .or_else(elsewhere)
-    {
+    match nearest(&plain, expected.iter().copied()).map(full).or_else(elsewhere) {
         Some(guess) => format!("{problem}: did you mean `{guess}`?"),
         None => format!("{problem}; known here are {}", expected.join(", ")),
     }

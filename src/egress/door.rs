@@ -55,10 +55,7 @@ impl Door {
         live: Arc<Live>,
         place: OwnedSemaphorePermit,
     ) -> Self {
-        let bound = Bound {
-            live,
-            _place: place,
-        };
+        let bound = Bound { live, _place: place };
         Self {
             core,
             port,
@@ -70,13 +67,7 @@ impl Door {
 
     /// A connection to the shared listener.
     pub(super) fn shared(core: Arc<Core>, port: u16) -> Self {
-        Self {
-            core,
-            port,
-            shared: true,
-            bound: SetOnce::new(),
-            evicted: CancellationToken::new(),
-        }
+        Self { core, port, shared: true, bound: SetOnce::new(), evicted: CancellationToken::new() }
     }
 
     /// Whether it belongs to nobody yet.
@@ -109,10 +100,7 @@ impl Door {
             let line = "this session has too many connections open; close some and try again";
             return Err(closing(text(StatusCode::SERVICE_UNAVAILABLE, line)));
         };
-        let bound = Bound {
-            live: live.clone(),
-            _place: place,
-        };
+        let bound = Bound { live: live.clone(), _place: place };
         // Requests of one connection come one after the other.
         let _ = self.bound.set(bound);
         Ok(live)
@@ -147,10 +135,7 @@ impl Door {
         let found = presented.into_iter().find_map(|(slot, key)| {
             let live = self.core.find(&key)?;
             let own = self.shared
-                || self
-                    .bound
-                    .get()
-                    .is_some_and(|bound| Arc::ptr_eq(&bound.live, &live));
+                || self.bound.get().is_some_and(|bound| Arc::ptr_eq(&bound.live, &live));
             own.then_some((live, slot))
         });
         match found {

@@ -94,9 +94,7 @@ impl GitRoute {
     /// When that is no http or https URL.
     pub fn to(mut self, upstream: &str) -> Result<Self, BadGitRoute> {
         let upstream = base_url(upstream);
-        self.upstream = upstream.map_err(|what| BadGitRoute {
-            what: what.to_owned(),
-        })?;
+        self.upstream = upstream.map_err(|what| BadGitRoute { what: what.to_owned() })?;
         Ok(self)
     }
 
@@ -112,10 +110,7 @@ impl GitRoute {
             values.push(format!("git@{host}:{path}"));
             values.push(format!("ssh://git@{host}/{path}"));
         }
-        values
-            .into_iter()
-            .map(|value| (key.clone(), value))
-            .collect()
+        values.into_iter().map(|value| (key.clone(), value)).collect()
     }
 
     /// How many steps of the path it has, if the repository lies below it.
@@ -133,9 +128,7 @@ impl GitRoute {
 fn step(text: &str) -> Option<String> {
     let text = decoded(text)?;
     let odd = matches!(text.as_str(), "" | "." | "..")
-        || text
-            .chars()
-            .any(|c| c == '/' || c == '\\' || c.is_control());
+        || text.chars().any(|c| c == '/' || c == '\\' || c.is_control());
     let bare = text.strip_suffix(".git").filter(|bare| !bare.is_empty());
     (!odd).then(|| bare.unwrap_or(&text).to_owned())
 }
@@ -158,9 +151,7 @@ fn wanted<'a>(method: &Method, path: &'a str, query: Option<&str>) -> Wanted<'a>
         }
         _ => None,
     };
-    repository.map_or(Wanted::Other, |repository| {
-        Wanted::Step(repository.split('/').collect())
-    })
+    repository.map_or(Wanted::Other, |repository| Wanted::Step(repository.split('/').collect()))
 }
 
 /// Sends a request on by the route that fits best; `path` is what follows the host.
@@ -179,9 +170,7 @@ pub(super) async fn forward<'a>(
     let repository = match wanted(request.method(), path, query) {
         Wanted::Step(repository) => repository,
         Wanted::Lfs => {
-            return Err(refused(
-                "large files (git LFS) are not carried by egress.git",
-            ));
+            return Err(refused("large files (git LFS) are not carried by egress.git"));
         }
         Wanted::Other => return Err(refused("egress.git carries git's smart protocol alone")),
     };
@@ -252,22 +241,13 @@ mod tests {
         let pack = Some("service=git-upload-pack");
         let step = Wanted::Step(vec!["team", "a.git"]);
         assert_eq!(get("/team/a.git/info/refs", pack), step);
-        assert_eq!(
-            wanted(&Method::POST, "/team/a.git/git-receive-pack", None),
-            step
-        );
+        assert_eq!(wanted(&Method::POST, "/team/a.git/git-receive-pack", None), step);
         assert_eq!(get("/team/a.git/info/refs", None), Wanted::Other);
         assert_eq!(get("/team/a.git/HEAD", None), Wanted::Other);
         assert_eq!(get("/info/refs", pack), Wanted::Other);
         assert_eq!(get("/team/a.git/git-upload-pack", None), Wanted::Other);
-        assert_eq!(
-            get("/team/a.git/info/refs", Some("service=git-upload-archive")),
-            Wanted::Other
-        );
-        assert_eq!(
-            wanted(&Method::POST, "/team/a.git/info/lfs/objects/batch", None),
-            Wanted::Lfs
-        );
+        assert_eq!(get("/team/a.git/info/refs", Some("service=git-upload-archive")), Wanted::Other);
+        assert_eq!(wanted(&Method::POST, "/team/a.git/info/lfs/objects/batch", None), Wanted::Lfs);
     }
 
     #[test]
@@ -297,18 +277,14 @@ mod tests {
             "git@git.example.com:team",
             "ssh://git@git.example.com/team",
         ];
-        let expected: Vec<_> = values
-            .map(|value| (key.to_owned(), value.to_owned()))
-            .into();
+        let expected: Vec<_> = values.map(|value| (key.to_owned(), value.to_owned())).into();
         assert_eq!(told, expected);
     }
 
     #[test]
     fn a_wrong_route_says_what_to_correct() {
         let wrong = |host: &str, path: &str, token: &str| {
-            GitRoute::new(host, path, None, token)
-                .unwrap_err()
-                .to_string()
+            GitRoute::new(host, path, None, token).unwrap_err().to_string()
         };
         assert!(wrong("https://a.test", "", "t").contains("correct `host`"));
         assert!(wrong("a.test", "../b", "t").contains("correct `path`"));
@@ -318,9 +294,6 @@ mod tests {
     #[test]
     fn a_route_shows_no_secret() {
         let shown = format!("{:?}", route("team"));
-        assert_eq!(
-            shown,
-            r#"GitRoute { host: "git.example.com", path: "team", .. }"#
-        );
+        assert_eq!(shown, r#"GitRoute { host: "git.example.com", path: "team", .. }"#);
     }
 }

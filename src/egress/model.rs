@@ -12,14 +12,8 @@ use parking_lot::Mutex;
 use std::sync::Arc;
 
 /// What is asked of a model. A provider's own methods, and none that shows a request to its sender.
-const METHODS: [Method; 6] = [
-    Method::GET,
-    Method::HEAD,
-    Method::POST,
-    Method::PUT,
-    Method::PATCH,
-    Method::DELETE,
-];
+const METHODS: [Method; 6] =
+    [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
 
 /// The parameters of a query that a key may stand in.
 const PARAMETERS: [&str; 3] = ["key", "api_key", "access_token"];
@@ -38,9 +32,7 @@ pub(super) fn presented(request: &Request<Incoming>) -> Vec<(Slot, String)> {
         })
         .collect();
     let parameters = request.uri().query().unwrap_or_default().split('&');
-    let key = parameters
-        .filter_map(|parameter| parameter.strip_prefix("key="))
-        .find_map(decoded);
+    let key = parameters.filter_map(|parameter| parameter.strip_prefix("key=")).find_map(decoded);
     keys.extend(key.map(|key| (Slot::Google, key)));
     keys
 }

@@ -104,9 +104,9 @@ impl HostRule {
         port && match (&self.host, &target.host) {
             (Pattern::Any, _) => true,
             (Pattern::Exact(host), wanted) => host == wanted,
-            (Pattern::Below(suffix), Host::Name(name)) => name
-                .strip_suffix(suffix.as_str())
-                .is_some_and(|front| front.ends_with('.')),
+            (Pattern::Below(suffix), Host::Name(name)) => {
+                name.strip_suffix(suffix.as_str()).is_some_and(|front| front.ends_with('.'))
+            }
             (Pattern::Below(_), Host::Address(_)) => false,
         }
     }
@@ -124,10 +124,7 @@ impl FromStr for HostRule {
         // An IPv6 address may stand without brackets where no port follows.
         if let Ok(address) = text.parse::<Ipv6Addr>() {
             let host = Host::of_v6(address, text).map_err(|error| bad(&error.0))?;
-            return Ok(Self {
-                host: Pattern::Exact(host),
-                port: None,
-            });
+            return Ok(Self { host: Pattern::Exact(host), port: None });
         }
         let (host, port) = split(text).map_err(|error| bad(&error.0))?;
         let host = match host.strip_prefix("*.") {
@@ -156,10 +153,7 @@ impl fmt::Display for HostRule {
 impl Host {
     /// Reads a host; an IPv6 address stands in brackets.
     pub(super) fn parse(text: &str) -> Result<Self, Unreadable> {
-        if let Some(inside) = text
-            .strip_prefix('[')
-            .and_then(|rest| rest.strip_suffix(']'))
-        {
+        if let Some(inside) = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
             let address = inside.parse::<Ipv6Addr>();
             let address = address.map_err(|_| Unreadable("not an IPv6 address".to_owned()))?;
             return Self::of_v6(address, inside);
@@ -173,9 +167,7 @@ impl Host {
                 && label.len() <= NAME.1
                 && !label.starts_with('-')
                 && !label.ends_with('-')
-                && label
-                    .bytes()
-                    .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_'))
+                && label.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_'))
         };
         if name.len() > NAME.0 || !name.split('.').all(label) {
             return Err(Unreadable("not the name of a host".to_owned()));
@@ -222,13 +214,9 @@ impl Target {
             return Err(Unreadable("a user name in front of a host".to_owned()));
         }
         let (host, port) = split(authority)?;
-        let port = port
-            .or(default)
-            .ok_or_else(|| Unreadable("a host without a port".to_owned()))?;
-        Ok(Self {
-            host: Host::parse(host)?,
-            port,
-        })
+        let port =
+            port.or(default).ok_or_else(|| Unreadable("a host without a port".to_owned()))?;
+        Ok(Self { host: Host::parse(host)?, port })
     }
 }
 
@@ -240,11 +228,7 @@ impl fmt::Display for Target {
 
 /// A host and the port after it, if there is one.
 fn split(text: &str) -> Result<(&str, Option<u16>), Unreadable> {
-    let end = if text.starts_with('[') {
-        text.find(']').map(|at| at + 1)
-    } else {
-        text.find(':')
-    };
+    let end = if text.starts_with('[') { text.find(']').map(|at| at + 1) } else { text.find(':') };
     let (host, rest) = text.split_at(end.unwrap_or(text.len()));
     if rest.is_empty() {
         return Ok((host, None));
@@ -376,14 +360,8 @@ mod tests {
 
     #[test]
     fn odd_ports_are_not_read() {
-        for text in [
-            "a.test:",
-            "a.test:0",
-            "a.test:65536",
-            "a.test:+80",
-            "a.test:80:80",
-            "a.test",
-        ] {
+        for text in ["a.test:", "a.test:0", "a.test:65536", "a.test:+80", "a.test:80:80", "a.test"]
+        {
             assert!(Target::parse(text, None).is_err(), "{text}");
         }
     }
@@ -401,13 +379,7 @@ mod tests {
 
     #[test]
     fn a_rule_is_shown_as_it_is_written() {
-        for rule in [
-            "example.com",
-            "*.example.com:8443",
-            "*",
-            "[2001:db8::1]:8443",
-            "*:22",
-        ] {
+        for rule in ["example.com", "*.example.com:8443", "*", "[2001:db8::1]:8443", "*:22"] {
             assert_eq!(rule.parse::<HostRule>().unwrap().to_string(), rule);
         }
     }

@@ -75,10 +75,7 @@ pub(super) const PROVIDERS: [Provider; 5] = [
         base: Some("OPENAI_BASE_URL"),
         default: Some("https://api.openai.com/v1"),
         elsewhere: None,
-        keys: &[
-            ("OPENAI_API_KEY", Slot::Bearer),
-            ("CODEX_API_KEY", Slot::Bearer),
-        ],
+        keys: &[("OPENAI_API_KEY", Slot::Bearer), ("CODEX_API_KEY", Slot::Bearer)],
         opencode: Some(("openai", "")),
         any_slot: false,
     },
@@ -88,10 +85,7 @@ pub(super) const PROVIDERS: [Provider; 5] = [
         base: Some("GOOGLE_GEMINI_BASE_URL"),
         default: Some("https://generativelanguage.googleapis.com"),
         elsewhere: Some("GOOGLE_GENAI_USE_VERTEXAI"),
-        keys: &[
-            ("GEMINI_API_KEY", Slot::Google),
-            ("GOOGLE_API_KEY", Slot::Google),
-        ],
+        keys: &[("GEMINI_API_KEY", Slot::Google), ("GOOGLE_API_KEY", Slot::Google)],
         opencode: Some(("google", "/v1beta")),
         any_slot: false,
     },
@@ -141,10 +135,7 @@ impl Slot {
 
 /// The key of a bearer.
 pub(super) fn unwrapped(value: &HeaderValue) -> HeaderValue {
-    let bare = value
-        .as_bytes()
-        .strip_prefix(b"Bearer ")
-        .unwrap_or_default();
+    let bare = value.as_bytes().strip_prefix(b"Bearer ").unwrap_or_default();
     let mut bare = HeaderValue::from_bytes(bare).expect("a part of a header's value is one");
     bare.set_sensitive(true);
     bare

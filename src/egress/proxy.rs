@@ -58,10 +58,7 @@ impl Door {
     /// `CONNECT host:port`
     async fn connect(&self, slate: &Slate, request: Request<Incoming>) -> Result<Answer, Turned> {
         let live = self.proxy_user(request.headers())?;
-        let authority = request
-            .uri()
-            .authority()
-            .map_or("", |authority| authority.as_str());
+        let authority = request.uri().authority().map_or("", |authority| authority.as_str());
         let next = if self.is_here(request.uri()) {
             Next::Here(hyper::upgrade::on(request))
         } else {
@@ -237,7 +234,5 @@ fn repositories(live: &Live) -> impl Iterator<Item = &GitRoute> {
 }
 
 fn empty() -> Body {
-    http_body_util::Empty::new()
-        .map_err(|never| match never {})
-        .boxed_unsync()
+    http_body_util::Empty::new().map_err(|never| match never {}).boxed_unsync()
 }

@@ -94,23 +94,11 @@ impl Refusal {
     }
 
     pub(super) fn outside_route(host: &str, advice: String) -> Self {
-        Self {
-            host: excerpt(host),
-            port: 443,
-            reason: Reason::OutsideRoute,
-            advice,
-            missed: 0,
-        }
+        Self { host: excerpt(host), port: 443, reason: Reason::OutsideRoute, advice, missed: 0 }
     }
 
     fn new(target: &Target, reason: Reason, advice: String) -> Self {
-        Self {
-            host: target.host.to_string(),
-            port: target.port,
-            reason,
-            advice,
-            missed: 0,
-        }
+        Self { host: target.host.to_string(), port: target.port, reason, advice, missed: 0 }
     }
 }
 

@@ -15,13 +15,8 @@ use std::fmt;
 const CUSTOM_HEADERS: &str = "ANTHROPIC_CUSTOM_HEADERS";
 
 /// Headers of a transport, which nobody sets by hand.
-const OF_TRANSPORT: [&str; 5] = [
-    "host",
-    "content-length",
-    "connection",
-    "transfer-encoding",
-    "upgrade",
-];
+const OF_TRANSPORT: [&str; 5] =
+    ["host", "content-length", "connection", "transfer-encoding", "upgrade"];
 
 /// A way to a fixed upstream.
 #[derive(Debug)]
@@ -66,14 +61,10 @@ pub fn take_keys(
         let switch = provider.elsewhere.and_then(|variable| env.get(variable));
         switch.is_some_and(|switch| matches!(switch.trim(), "1" | "true"))
     };
-    let wanted: Vec<_> = PROVIDERS
-        .iter()
-        .filter(|known| kinds.contains(&known.kind) && !elsewhere(known))
-        .collect();
-    let routes: Result<Vec<_>, _> = wanted
-        .iter()
-        .filter_map(|provider| ModelRoute::of(provider, env).transpose())
-        .collect();
+    let wanted: Vec<_> =
+        PROVIDERS.iter().filter(|known| kinds.contains(&known.kind) && !elsewhere(known)).collect();
+    let routes: Result<Vec<_>, _> =
+        wanted.iter().filter_map(|provider| ModelRoute::of(provider, env).transpose()).collect();
     let routes = routes?;
     for provider in routes.iter().map(ModelRoute::provider) {
         if let Some(variable) = provider.base {
@@ -95,9 +86,7 @@ impl ModelRoute {
         env: &BTreeMap<String, String>,
     ) -> Result<Option<Self>, BadVariable> {
         let set = |variable: &str| {
-            env.get(variable)
-                .map(|text| text.trim())
-                .filter(|text| !text.is_empty())
+            env.get(variable).map(|text| text.trim()).filter(|text| !text.is_empty())
         };
         let mut keys = Vec::new();
         for (variable, slot) in provider.keys {
@@ -113,9 +102,7 @@ impl ModelRoute {
             Kind::Anthropic => set(CUSTOM_HEADERS).map(custom_headers).transpose()?,
             Kind::OpenAi | Kind::Gemini | Kind::OpenCode | Kind::Copilot => None,
         };
-        let base = provider
-            .base
-            .and_then(|variable| Some((variable, set(variable)?)));
+        let base = provider.base.and_then(|variable| Some((variable, set(variable)?)));
         if keys.is_empty() && base.is_none() && custom.is_none() {
             return Ok(None);
         }
@@ -139,9 +126,7 @@ impl ModelRoute {
     /// The variables that take the session here: the address, and the token in the place of each key.
     pub(super) fn variables(&self, address: &str, token: &str) -> Vec<(String, String)> {
         let provider = self.provider();
-        let base = provider
-            .base
-            .map(|variable| (variable.to_owned(), address.to_owned()));
+        let base = provider.base.map(|variable| (variable.to_owned(), address.to_owned()));
         let mut variables: Vec<_> = base.into_iter().collect();
         let named = |(variable, _, _): &(&'static str, Slot, HeaderValue)| *variable;
         let mut keys: Vec<_> = self.keys.iter().map(named).collect();
@@ -149,10 +134,7 @@ impl ModelRoute {
             // Nothing is sent without a key, so there is one also where the upstream wants none.
             keys.extend(provider.keys.iter().take(1).map(|(variable, _)| *variable));
         }
-        variables.extend(
-            keys.into_iter()
-                .map(|variable| (variable.to_owned(), token.to_owned())),
-        );
+        variables.extend(keys.into_iter().map(|variable| (variable.to_owned(), token.to_owned())));
         variables
     }
 
@@ -187,10 +169,8 @@ impl ModelRoute {
 
 /// `name: value` lines, as Claude Code reads them.
 fn custom_headers(text: &str) -> Result<HeaderMap, BadVariable> {
-    let bad = BadVariable {
-        variable: CUSTOM_HEADERS,
-        what: "is not lines of `name: value`; correct it",
-    };
+    let bad =
+        BadVariable { variable: CUSTOM_HEADERS, what: "is not lines of `name: value`; correct it" };
     let mut headers = HeaderMap::new();
     for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
         let (name, value) = line.split_once(':').ok_or_else(|| bad.clone())?;
@@ -267,10 +247,7 @@ mod tests {
 
     #[test]
     fn keys_of_a_service_that_is_not_in_the_table_stay() {
-        let mut env = env(&[
-            ("GOOGLE_API_KEY", "real"),
-            ("GOOGLE_GENAI_USE_VERTEXAI", "true"),
-        ]);
+        let mut env = env(&[("GOOGLE_API_KEY", "real"), ("GOOGLE_GENAI_USE_VERTEXAI", "true")]);
         let routes = take_keys(&mut env, &[Kind::Gemini]).unwrap();
         assert!(routes.is_empty());
         assert_eq!(env.len(), 2);
@@ -282,10 +259,7 @@ mod tests {
         assert!(take_keys(&mut env, &[Kind::Copilot]).unwrap().is_empty());
         assert_eq!(env.len(), 1);
         let address = ("COPILOT_PROVIDER_BASE_URL", "https://gateway.test/v1");
-        let route = one(
-            &[address, ("COPILOT_PROVIDER_API_KEY", "real")],
-            Kind::Copilot,
-        );
+        let route = one(&[address, ("COPILOT_PROVIDER_API_KEY", "real")], Kind::Copilot);
         let variables = route.variables("A", "TOKEN");
         assert_eq!(variables[0].1, "A");
         assert_eq!(variables[1].1, "TOKEN");
@@ -294,10 +268,7 @@ mod tests {
     #[test]
     fn the_stand_ins_are_the_token_under_the_names_of_the_keys() {
         let route = one(
-            &[
-                ("CLAUDE_CODE_OAUTH_TOKEN", "real"),
-                ("ANTHROPIC_API_KEY", "other"),
-            ],
+            &[("CLAUDE_CODE_OAUTH_TOKEN", "real"), ("ANTHROPIC_API_KEY", "other")],
             Kind::Anthropic,
         );
         let variables = route.variables("http://127.0.0.1:1/model/anthropic", "TOKEN");
@@ -315,15 +286,9 @@ mod tests {
 
     #[test]
     fn an_upstream_without_a_key_has_a_route_too() {
-        let route = one(
-            &[("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")],
-            Kind::OpenAi,
-        );
+        let route = one(&[("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")], Kind::OpenAi);
         let variables = route.variables("A", "TOKEN");
-        assert_eq!(
-            variables[1],
-            ("OPENAI_API_KEY".to_owned(), "TOKEN".to_owned())
-        );
+        assert_eq!(variables[1], ("OPENAI_API_KEY".to_owned(), "TOKEN".to_owned()));
         let mut headers = HeaderMap::new();
         route.sign(&mut headers, Slot::Bearer);
         assert!(headers.is_empty());
@@ -332,10 +297,7 @@ mod tests {
     #[test]
     fn the_key_goes_where_the_token_stood() {
         let route = one(
-            &[
-                ("ANTHROPIC_API_KEY", "key"),
-                ("ANTHROPIC_AUTH_TOKEN", "bearer"),
-            ],
+            &[("ANTHROPIC_API_KEY", "key"), ("ANTHROPIC_AUTH_TOKEN", "bearer")],
             Kind::Anthropic,
         );
         let mut headers = HeaderMap::new();
@@ -374,9 +336,7 @@ mod tests {
             ("OPENAI_API_KEY", "hidden\nkey"),
         ] {
             let mut env = env(&[(name, value)]);
-            let error = take_keys(&mut env, &[Kind::OpenAi])
-                .unwrap_err()
-                .to_string();
+            let error = take_keys(&mut env, &[Kind::OpenAi]).unwrap_err().to_string();
             assert!(error.contains(name) && !error.contains("hidden"), "{error}");
             assert_eq!(env.len(), 1);
         }
@@ -389,16 +349,10 @@ mod tests {
     #[test]
     fn a_route_shows_no_secret() {
         let route = one(
-            &[
-                ("GEMINI_API_KEY", "hidden"),
-                ("ANTHROPIC_CUSTOM_HEADERS", "x: hidden"),
-            ],
+            &[("GEMINI_API_KEY", "hidden"), ("ANTHROPIC_CUSTOM_HEADERS", "x: hidden")],
             Kind::Gemini,
         );
         let shown = format!("{route:?}");
-        assert!(
-            shown.contains("GEMINI_API_KEY") && !shown.contains("hidden"),
-            "{shown}"
-        );
+        assert!(shown.contains("GEMINI_API_KEY") && !shown.contains("hidden"), "{shown}");
     }
 }

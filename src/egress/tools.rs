@@ -131,10 +131,7 @@ mod tests {
     use super::*;
 
     fn told(tool: &Tool, keys: &[&str], kinds: &[Kind]) -> Option<(String, Value)> {
-        let mut env = keys
-            .iter()
-            .map(|key| ((*key).to_owned(), "real".to_owned()))
-            .collect();
+        let mut env = keys.iter().map(|key| ((*key).to_owned(), "real".to_owned())).collect();
         let routes = take_keys(&mut env, kinds).unwrap();
         let models = routes.iter().filter_map(|route| match route {
             Route::Model(route) => Some(route),
@@ -171,29 +168,20 @@ mod tests {
         let tool = Tool::codex(&mut env).unwrap();
         let (name, told) = told(&tool, &["OPENAI_API_KEY"], &[Kind::OpenAi]).unwrap();
         assert_eq!(name, CODEX);
-        assert_eq!(
-            told,
-            json!({"model": "x", "openai_base_url": "http://here/openai"})
-        );
+        assert_eq!(told, json!({"model": "x", "openai_base_url": "http://here/openai"}));
     }
 
     #[test]
     fn without_a_route_there_is_nothing_to_tell() {
         let tool = Tool::codex(&mut BTreeMap::new()).unwrap();
         assert_eq!(told(&tool, &[], &[Kind::OpenAi]), None);
-        assert_eq!(
-            told(&Tool::Variables, &["OPENAI_API_KEY"], &[Kind::OpenAi]),
-            None
-        );
+        assert_eq!(told(&Tool::Variables, &["OPENAI_API_KEY"], &[Kind::OpenAi]), None);
     }
 
     #[test]
     fn a_configuration_that_cannot_be_read_is_named() {
         let mut env = BTreeMap::from([(CODEX.to_owned(), "[1]".to_owned())]);
         let error = Tool::codex(&mut env).unwrap_err().to_string();
-        assert_eq!(
-            error,
-            "the variable `CODEX_CONFIG` is not a JSON object; correct it"
-        );
+        assert_eq!(error, "the variable `CODEX_CONFIG` is not a JSON object; correct it");
     }
 }

@@ -89,13 +89,8 @@ impl Upstream {
             headers.remove(name);
         }
         // The client would say what the session did not.
-        headers
-            .entry(ACCEPT)
-            .or_insert(HeaderValue::from_static("*/*"));
-        let request = client
-            .request(method, url)
-            .headers(headers)
-            .body(reqwest::Body::wrap(body));
+        headers.entry(ACCEPT).or_insert(HeaderValue::from_static("*/*"));
+        let request = client.request(method, url).headers(headers).body(reqwest::Body::wrap(body));
         let answer = request.send().await.map_err(|error| innermost(&error))?;
         let mut answer: Response<reqwest::Body> = answer.into();
         strip(answer.headers_mut());
@@ -117,11 +112,8 @@ impl Upstream {
                 .tcp_nodelay(true)
                 .pool_max_idle_per_host(KEPT.0)
                 .pool_idle_timeout(KEPT.1);
-            let builder = if secure {
-                builder.https_only(true)
-            } else {
-                builder.tls_certs_only([])
-            };
+            let builder =
+                if secure { builder.https_only(true) } else { builder.tls_certs_only([]) };
             builder.build().map_err(|error| {
                 let why = innermost(&error);
                 format!("https cannot be spoken ({why}); the operator must install CA certificates")
@@ -229,9 +221,7 @@ fn with_type(status: StatusCode, kind: &'static str, body: String) -> Answer {
     let body = Full::new(Bytes::from(body)).map_err(|never| match never {});
     let mut answer = Response::new(body.boxed_unsync());
     *answer.status_mut() = status;
-    answer
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     answer
 }
 
@@ -262,10 +252,7 @@ mod tests {
         );
         assert_eq!(url("", None).unwrap(), "https://gateway.test/team/v1");
         let base = Url::parse("https://gateway.test").unwrap();
-        assert_eq!(
-            below(&base, "//evil.test/x", None).unwrap().host_str(),
-            Some("gateway.test")
-        );
+        assert_eq!(below(&base, "//evil.test/x", None).unwrap().host_str(), Some("gateway.test"));
     }
 
     #[test]

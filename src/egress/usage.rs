@@ -71,14 +71,7 @@ impl<B> Meter<B> {
             _ => Watch::Nothing,
         };
         total.lock().requests += 1;
-        Self {
-            body,
-            watch,
-            held: Vec::new(),
-            skip: false,
-            said: Said::default(),
-            total,
-        }
+        Self { body, watch, held: Vec::new(), skip: false, said: Said::default(), total }
     }
 
     fn see(&mut self, bytes: &[u8]) {
@@ -169,10 +162,8 @@ impl Said {
     fn usage(&mut self, usage: &Value) {
         let number = |pointer: &str| usage.pointer(pointer).and_then(Value::as_u64);
         let either = |one: &str, other: &str| number(one).or_else(|| number(other));
-        let cached = either(
-            "/input_tokens_details/cached_tokens",
-            "/prompt_tokens_details/cached_tokens",
-        );
+        let cached =
+            either("/input_tokens_details/cached_tokens", "/prompt_tokens_details/cached_tokens");
         if let Some(input) = either("/input_tokens", "/prompt_tokens") {
             self.input = input.saturating_sub(cached.unwrap_or(0));
         }
@@ -275,13 +266,7 @@ mod tests {
     }
 
     fn sum(input: u64, output: u64, cache_read: u64, cache_write: u64) -> Counted {
-        Counted {
-            input,
-            output,
-            cache_read,
-            cache_write,
-            requests: 1,
-        }
+        Counted { input, output, cache_read, cache_write, requests: 1 }
     }
 
     #[tokio::test]
@@ -336,9 +321,7 @@ mod tests {
         let total = Arc::new(Mutex::new(Counted::default()));
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(EVENTS));
-        let body = Full::new(Bytes::from_static(
-            b"data: {\"usage\":{\"output_tokens\":2}}\n\nda",
-        ));
+        let body = Full::new(Bytes::from_static(b"data: {\"usage\":{\"output_tokens\":2}}\n\nda"));
         let mut meter = Meter::new(body, &headers, total.clone());
         let _ = meter.frame().await;
         drop(meter);

@@ -53,10 +53,8 @@ static NETWORKS: LazyLock<Vec<(IpNet, &str)>> = LazyLock::new(|| {
 /// What an inner address is; none for one that is public.
 pub fn inward(address: IpAddr) -> Option<&'static str> {
     let address = address.to_canonical();
-    let listed = NETWORKS
-        .iter()
-        .find(|(network, _)| network.contains(&address))
-        .map(|(_, kind)| *kind);
+    let listed =
+        NETWORKS.iter().find(|(network, _)| network.contains(&address)).map(|(_, kind)| *kind);
     listed.or_else(|| match address {
         IpAddr::V4(_) => None,
         IpAddr::V6(address) => match embedded(address) {

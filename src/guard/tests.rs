@@ -7,11 +7,7 @@ struct Scripted(Mutex<Vec<Vec<&'static str>>>);
 impl Lookup for Scripted {
     fn lookup(&self, _name: &str) -> Found {
         let mut answers = self.0.lock().unwrap();
-        let answer = if answers.len() > 1 {
-            answers.remove(0)
-        } else {
-            answers[0].clone()
-        };
+        let answer = if answers.len() > 1 { answers.remove(0) } else { answers[0].clone() };
         let found = answer.iter().map(|one| one.parse().unwrap()).collect();
         Box::pin(async move { Ok(found) })
     }
@@ -85,13 +81,8 @@ fn every_spelling_of_an_inner_address_is_refused() {
         "[e000::1]",
     ];
     for spelling in spellings {
-        let refused = guard
-            .check_url(&format!("https://{spelling}/hook"))
-            .unwrap_err();
-        assert!(
-            matches!(refused, Refusal::Inner { .. }),
-            "{spelling}: {refused}"
-        );
+        let refused = guard.check_url(&format!("https://{spelling}/hook")).unwrap_err();
+        assert!(matches!(refused, Refusal::Inner { .. }), "{spelling}: {refused}");
     }
 }
 
@@ -126,17 +117,9 @@ fn what_is_no_address_for_posting_is_refused() {
         "https://example.com:99999/",
     ] {
         let refused = guard.check_url(url).unwrap_err();
-        assert!(
-            matches!(refused, Refusal::NotAnAddress(_)),
-            "{url}: {refused}"
-        );
+        assert!(matches!(refused, Refusal::NotAnAddress(_)), "{url}: {refused}");
     }
-    for url in [
-        "ftp://example.com/",
-        "file:///etc/passwd",
-        "gopher://example.com/",
-        "data:,x",
-    ] {
+    for url in ["ftp://example.com/", "file:///etc/passwd", "gopher://example.com/", "data:,x"] {
         let refused = guard.check_url(url).unwrap_err();
         assert!(matches!(refused, Refusal::Scheme(_)), "{url}: {refused}");
     }
@@ -156,11 +139,7 @@ fn an_allowed_network_is_permitted_in_every_spelling_and_over_plain_http() {
     ] {
         guard.check_url(url).unwrap();
     }
-    for url in [
-        "http://10.3.0.1/",
-        "http://[::1]/",
-        "http://[64:ff9b::127.0.0.1]/",
-    ] {
+    for url in ["http://10.3.0.1/", "http://[::1]/", "http://[64:ff9b::127.0.0.1]/"] {
         assert!(guard.check_url(url).is_err(), "{url}");
     }
 }
@@ -173,16 +152,9 @@ fn plain_http_goes_to_allowed_networks_alone() {
 
 #[tokio::test]
 async fn a_name_that_leads_inward_is_refused() {
-    for url in [
-        "https://inner.example.com/",
-        "https://localhost./",
-        "https://localhost/",
-    ] {
+    for url in ["https://inner.example.com/", "https://localhost./", "https://localhost/"] {
         let refused = guard(&[], &[&["10.0.0.1"]]).admit(url).await.unwrap_err();
-        assert!(
-            matches!(refused, Refusal::LeadsInward(_)),
-            "{url}: {refused}"
-        );
+        assert!(matches!(refused, Refusal::LeadsInward(_)), "{url}: {refused}");
         assert!(!refused.to_string().contains("10.0.0.1"));
     }
 }
@@ -196,14 +168,8 @@ async fn a_name_with_one_inner_address_among_outer_ones_is_refused_whole() {
 
 #[tokio::test]
 async fn a_name_without_an_address_is_refused() {
-    let refused = guard(&[], &[&[]])
-        .admit("https://nowhere.example.com/")
-        .await
-        .unwrap_err();
-    assert_eq!(
-        refused,
-        Refusal::Unresolved("nowhere.example.com".to_owned())
-    );
+    let refused = guard(&[], &[&[]]).admit("https://nowhere.example.com/").await.unwrap_err();
+    assert_eq!(refused, Refusal::Unresolved("nowhere.example.com".to_owned()));
 }
 
 #[tokio::test]

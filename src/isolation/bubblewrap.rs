@@ -54,11 +54,7 @@ impl Bubblewrap {
         for (name, text) in files {
             std::fs::write(folder.join(name), text)?;
         }
-        Ok(Self {
-            program,
-            etc: folder.to_owned(),
-            landlock,
-        })
+        Ok(Self { program, etc: folder.to_owned(), landlock })
     }
 
     fn arguments(&self, around: &Around<'_>) -> Vec<String> {
@@ -92,11 +88,7 @@ impl Bubblewrap {
         }
         for name in ["passwd", "group", "hosts", "hostname"] {
             let path = self.etc.join(name);
-            args.add([
-                "--ro-bind",
-                &path.to_string_lossy(),
-                &format!("/etc/{name}"),
-            ]);
+            args.add(["--ro-bind", &path.to_string_lossy(), &format!("/etc/{name}")]);
         }
         args.add(["--proc", "/proc"]);
         // For a server of root an agent is root's user to the kernel, whatever it is called inside.
@@ -105,34 +97,20 @@ impl Bubblewrap {
             args.add(["--ro-bind-try", &path, &path]);
         }
         args.add(["--dev", "/dev"]);
-        args.add([
-            "--perms",
-            "1777",
-            "--size",
-            &around.tmp.to_string(),
-            "--tmpfs",
-            "/tmp",
-        ]);
+        args.add(["--perms", "1777", "--size", &around.tmp.to_string(), "--tmpfs", "/tmp"]);
         args.add(["--dir", "/run"]);
         args.add(["--dir", "/var"]);
         args.add(["--symlink", "/tmp", "/var/tmp"]);
         for (link, target) in &around.grants.links {
-            args.add([
-                "--symlink",
-                &target.to_string_lossy(),
-                &link.to_string_lossy(),
-            ]);
+            args.add(["--symlink", &target.to_string_lossy(), &link.to_string_lossy()]);
         }
         for path in &around.grants.read {
             let path = path.to_string_lossy();
             args.add(["--ro-bind-try", &path, &path]);
         }
         // Terminals inside are of a kind of their own, made with its /dev.
-        let terminals = |path: &&PathBuf| {
-            !["/dev/ptmx", "/dev/pts"]
-                .iter()
-                .any(|own| path.starts_with(own))
-        };
+        let terminals =
+            |path: &&PathBuf| !["/dev/ptmx", "/dev/pts"].iter().any(|own| path.starts_with(own));
         for path in around.grants.write.iter().filter(terminals) {
             let path = path.to_string_lossy();
             args.add(["--bind-try", &path, &path]);
@@ -207,11 +185,7 @@ impl Backend for Bubblewrap {
                 cwd: "/".to_owned(),
             },
             wall: outer.into_bytes(),
-            inner: Some(Inner {
-                spec,
-                wall: inner.into_bytes(),
-                listens: true,
-            }),
+            inner: Some(Inner { spec, wall: inner.into_bytes(), listens: true }),
         }
     }
 }

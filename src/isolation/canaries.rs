@@ -33,9 +33,7 @@ impl Canaries {
         let marker = format!("pilothouse-canary-{id}");
         let outside = state.join(format!("probe-{id}"));
         std::fs::create_dir_all(outside.join("ssh"))?;
-        let files = [
-            "secret", "append", "unlink", "rename", "truncate", "mode", "tmp", "ssh/id",
-        ];
+        let files = ["secret", "append", "unlink", "rename", "truncate", "mode", "tmp", "ssh/id"];
         for name in files {
             std::fs::write(outside.join(name), &marker)?;
         }

@@ -114,11 +114,7 @@ pub async fn choose(
             Err(cause) => Err(cause),
         };
         match candidate {
-            Err(cause) => refused.push(Refused {
-                kind,
-                missing: Vec::new(),
-                cause: Some(cause),
-            }),
+            Err(cause) => refused.push(Refused { kind, missing: Vec::new(), cause: Some(cause) }),
             Ok(Candidate { backend, findings }) => {
                 let missing: Vec<_> = required
                     .iter()
@@ -136,18 +132,11 @@ pub async fn choose(
                     })));
                 }
                 found.push(findings.json(kind));
-                refused.push(Refused {
-                    kind,
-                    missing,
-                    cause: None,
-                });
+                refused.push(Refused { kind, missing, cause: None });
             }
         }
     }
-    Err(Error {
-        words: told(&refused, required),
-        findings: found,
-    })
+    Err(Error { words: told(&refused, required), findings: found })
 }
 
 async fn make(
@@ -248,17 +237,12 @@ fn told(refused: &[Refused], required: &[Guarantee]) -> String {
         }
     }
     // The one that lacks least.
-    let nearest = refused
-        .iter()
-        .filter(|one| one.cause.is_none())
-        .min_by_key(|one| one.missing.len());
+    let nearest =
+        refused.iter().filter(|one| one.cause.is_none()).min_by_key(|one| one.missing.len());
     if let Some(one) = nearest {
         let lacks = |wanted: &Guarantee| one.missing.iter().any(|(missing, _)| missing == wanted);
-        let left: Vec<&str> = required
-            .iter()
-            .filter(|wanted| !lacks(wanted))
-            .map(|wanted| wanted.as_str())
-            .collect();
+        let left: Vec<&str> =
+            required.iter().filter(|wanted| !lacks(wanted)).map(|wanted| wanted.as_str()).collect();
         let lost: Vec<&str> = one.missing.iter().map(|(lost, _)| lost.as_str()).collect();
         let _ = writeln!(
             text,

@@ -219,12 +219,7 @@ impl Engine {
                  session's folders and its socket must be on this one"
             ));
         }
-        let mut engine = Self {
-            kind,
-            program,
-            env,
-            user: Vec::new(),
-        };
+        let mut engine = Self { kind, program, env, user: Vec::new() };
         let format = "{{json .Config.Env}}";
         let asked = ["image", "inspect", "--format", format, image];
         let told = engine.says(host, &asked).await.map_err(|words| {
@@ -301,10 +296,7 @@ impl Engine {
         let mut args = vec!["rm", "-f"];
         args.extend(names.iter().map(String::as_str));
         if let Err(words) = self.says(host, &args).await {
-            tracing::warn!(
-                "containers {} could not be removed: {words}",
-                names.join(", ")
-            );
+            tracing::warn!("containers {} could not be removed: {words}", names.join(", "));
         }
     }
 
@@ -319,10 +311,7 @@ impl Engine {
             .map(ToOwned::to_owned)
             .collect();
         if !left.is_empty() {
-            tracing::info!(
-                "removing containers of a server that was killed: {}",
-                left.join(", ")
-            );
+            tracing::info!("removing containers of a server that was killed: {}", left.join(", "));
             self.remove(host, &left).await;
         }
     }
@@ -342,10 +331,7 @@ fn variables(json: &str) -> Vec<(String, String)> {
         let (name, value) = text.split_once('=')?;
         Some((name.to_owned(), value.to_owned()))
     };
-    list.unwrap_or_default()
-        .into_iter()
-        .filter_map(split)
-        .collect()
+    list.unwrap_or_default().into_iter().filter_map(split).collect()
 }
 
 /// A name that tells which server a container is of: its process and when that began.
@@ -452,14 +438,7 @@ impl Containers {
         add(&["--label", &format!("{LABEL}={}", self.state)]);
         add(&["--network", "none", "--ipc", "private", "--read-only"]);
         add(&["--cap-drop", "ALL", "--security-opt", "no-new-privileges"]);
-        add(&[
-            "--hostname",
-            "agent",
-            "--workdir",
-            "/",
-            "--log-driver",
-            "none",
-        ]);
+        add(&["--hostname", "agent", "--workdir", "/", "--log-driver", "none"]);
         let user: Vec<&str> = self.engine.user.iter().map(String::as_str).collect();
         add(&user);
         if let Some(most) = self.limits.pids {
@@ -473,10 +452,7 @@ impl Containers {
             add(&["--cpus", &cores.to_string()]);
         }
         let size = around.tmp;
-        add(&[
-            "--tmpfs",
-            &format!("/tmp:rw,exec,nosuid,nodev,size={size},mode=1777"),
-        ]);
+        add(&["--tmpfs", &format!("/tmp:rw,exec,nosuid,nodev,size={size},mode=1777")]);
         let is_root = rustix::process::getuid().is_root();
         let mut mounts = vec![
             (around.folder.workspace_text(), WORKSPACE.to_owned(), true),
@@ -553,10 +529,7 @@ struct Start {
 impl Start {
     async fn run(self) -> Result<Room, Error> {
         let program = name_of(self.engine.kind);
-        let failed = |words: String| Error::NotEntered {
-            program: program.to_owned(),
-            words,
-        };
+        let failed = |words: String| Error::NotEntered { program: program.to_owned(), words };
         let spec = self.engine.spec(self.args);
         let mut client = self.host.spawn(&Confined::from(spec)).await?;
         client.stdin = None;
@@ -566,10 +539,7 @@ impl Start {
         };
         let orders = match connected {
             Ok(connected) => connected.and_then(|(orders, _)| Ok((visible(&orders)?, orders))),
-            Err(_) => Err(io::Error::other(format!(
-                "nothing within {} s",
-                BEGINNING.as_secs()
-            ))),
+            Err(_) => Err(io::Error::other(format!("nothing within {} s", BEGINNING.as_secs()))),
         };
         let (pid, orders) = match orders {
             Ok(connected) => connected,
@@ -580,10 +550,7 @@ impl Start {
             }
         };
         drop(self.door);
-        let (used, _) = watch::channel(Use {
-            inhabitants: 0,
-            since: Instant::now(),
-        });
+        let (used, _) = watch::channel(Use { inhabitants: 0, since: Instant::now() });
         let end = CancellationToken::new();
         let container = Arc::new(Container {
             launcher: self.host.elsewhere(pid, orders, end.clone()),
@@ -631,10 +598,7 @@ fn write_files(folder: &Path) -> io::Result<()> {
     );
     fs::write(folder.join("passwd"), passwd)?;
     fs::write(folder.join("resolv.conf"), "")?;
-    fs::write(
-        folder.join("group"),
-        format!("root:x:0:\nagent:x:{group}:\nnogroup:x:65534:\n"),
-    )
+    fs::write(folder.join("group"), format!("root:x:0:\nagent:x:{group}:\nnogroup:x:65534:\n"))
 }
 
 impl Keeping {
@@ -653,11 +617,7 @@ impl Keeping {
     fn retire(&self, key: &str, container: &Arc<Container>) -> bool {
         let mut map = self.map();
         let idle = container.idle_since().is_some();
-        if idle
-            && map
-                .get(key)
-                .is_some_and(|known| Arc::ptr_eq(known, container))
-        {
+        if idle && map.get(key).is_some_and(|known| Arc::ptr_eq(known, container)) {
             map.remove(key);
         }
         idle
@@ -777,9 +737,7 @@ impl Backend for Containers {
             write: [WORKSPACE, HOME, "/tmp", "/dev"].map(Place::folder).into(),
             ..Rules::default()
         };
-        rules
-            .write
-            .extend(around.grants.write.iter().map(Place::folder));
+        rules.write.extend(around.grants.write.iter().map(Place::folder));
         if spec.program == OWN_PROGRAM {
             // It comes along behind the launcher's program, the line, and the launcher's program again.
             let along = format!("/proc/self/fd/{}", FIRST_ALONG + 3);
@@ -801,11 +759,7 @@ impl Backend for Containers {
                 cwd: "/".to_owned(),
             },
             wall: outer.into_bytes(),
-            inner: Some(Inner {
-                spec,
-                wall: inner.into_bytes(),
-                listens: true,
-            }),
+            inner: Some(Inner { spec, wall: inner.into_bytes(), listens: true }),
         }
     }
 
@@ -860,11 +814,7 @@ mod tests {
     fn variables_of_an_image_are_read_as_the_engine_prints_them() {
         let told = "[\"PATH=/usr/bin:/bin\",\"EMPTY=\",\"A=b=c\"]\n";
         let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-        let expected = [
-            pair("PATH", "/usr/bin:/bin"),
-            pair("EMPTY", ""),
-            pair("A", "b=c"),
-        ];
+        let expected = [pair("PATH", "/usr/bin:/bin"), pair("EMPTY", ""), pair("A", "b=c")];
         assert_eq!(variables(told), expected);
         assert_eq!(variables("null"), []);
     }

@@ -228,13 +228,8 @@ pub(super) fn filter(network: Network) -> Vec<u8> {
 }
 
 fn sockets(program: &mut Program, network: Network) {
-    let [inet, inet6, unix, netlink] = [
-        libc::AF_INET,
-        libc::AF_INET6,
-        libc::AF_UNIX,
-        libc::AF_NETLINK,
-    ]
-    .map(constant);
+    let [inet, inet6, unix, netlink] =
+        [libc::AF_INET, libc::AF_INET6, libc::AF_UNIX, libc::AF_NETLINK].map(constant);
     let stream = constant(libc::SOCK_STREAM);
     let tcp = constant(libc::IPPROTO_TCP);
     match network {
@@ -327,48 +322,25 @@ mod tests {
     #[test]
     fn ordinary_calls_pass() {
         for network in [Network::Own, Network::Shared] {
-            for number in [
-                libc::SYS_read,
-                libc::SYS_openat,
-                libc::SYS_execve,
-                libc::SYS_ptrace,
-            ] {
+            for number in [libc::SYS_read, libc::SYS_openat, libc::SYS_execve, libc::SYS_ptrace] {
                 assert_eq!(says(network, number, &[]), ALLOW);
             }
             assert_eq!(says(network, libc::SYS_clone, &[(0, 17)]), ALLOW);
             assert_eq!(says(network, libc::SYS_ioctl, &[(1, 0x5413)]), ALLOW);
-            assert_eq!(
-                says(network, libc::SYS_socket, &[(0, 2), (1, 0x80801)]),
-                ALLOW
-            );
+            assert_eq!(says(network, libc::SYS_socket, &[(0, 2), (1, 0x80801)]), ALLOW);
             assert_eq!(says(network, libc::SYS_socket, &[(0, 16), (1, 3)]), ALLOW);
-            assert_eq!(
-                says(network, libc::SYS_socketpair, &[(0, 1), (1, 1)]),
-                ALLOW
-            );
+            assert_eq!(says(network, libc::SYS_socketpair, &[(0, 1), (1, 1)]), ALLOW);
             assert_eq!(says(network, libc::SYS_sendto, &[(3, 0x4000)]), ALLOW);
-            assert_eq!(
-                says(network, libc::SYS_setsockopt, &[(1, 6), (2, 1)]),
-                ALLOW
-            );
-            assert_eq!(
-                says(network, libc::SYS_setsockopt, &[(1, 1), (2, TCP_ULP)]),
-                ALLOW
-            );
+            assert_eq!(says(network, libc::SYS_setsockopt, &[(1, 6), (2, 1)]), ALLOW);
+            assert_eq!(says(network, libc::SYS_setsockopt, &[(1, 1), (2, TCP_ULP)]), ALLOW);
         }
     }
 
     #[test]
     fn new_namespaces_and_the_calls_that_hide_their_flags_fail() {
         for network in [Network::Own, Network::Shared] {
-            assert_eq!(
-                says(network, libc::SYS_clone, &[(0, 0x1000_0011)]),
-                NOT_PERMITTED
-            );
-            assert_eq!(
-                says(network, libc::SYS_unshare, &[(0, 0x2_0000)]),
-                NOT_PERMITTED
-            );
+            assert_eq!(says(network, libc::SYS_clone, &[(0, 0x1000_0011)]), NOT_PERMITTED);
+            assert_eq!(says(network, libc::SYS_unshare, &[(0, 0x2_0000)]), NOT_PERMITTED);
             assert_eq!(says(network, libc::SYS_clone3, &[]), FAIL | 38);
             for number in DENIED {
                 assert_eq!(says(network, *number, &[]), NOT_PERMITTED);
@@ -393,28 +365,12 @@ mod tests {
             (16, 3, 9),
             (43, 1, 0),
         ] {
-            assert_eq!(
-                socket(family, kind, protocol),
-                NOT_PERMITTED,
-                "{family} {kind} {protocol}"
-            );
+            assert_eq!(socket(family, kind, protocol), NOT_PERMITTED, "{family} {kind} {protocol}");
         }
         let shared = |number, arguments: &[(u32, u32)]| says(Network::Shared, number, arguments);
-        assert_eq!(
-            shared(libc::SYS_socketpair, &[(0, 1), (1, 2)]),
-            NOT_PERMITTED
-        );
-        assert_eq!(
-            shared(libc::SYS_sendto, &[(3, MSG_FASTOPEN)]),
-            NOT_PERMITTED
-        );
-        assert_eq!(
-            shared(libc::SYS_sendmsg, &[(2, MSG_FASTOPEN)]),
-            NOT_PERMITTED
-        );
-        assert_eq!(
-            shared(libc::SYS_setsockopt, &[(1, 6), (2, TCP_ULP)]),
-            NOT_PERMITTED
-        );
+        assert_eq!(shared(libc::SYS_socketpair, &[(0, 1), (1, 2)]), NOT_PERMITTED);
+        assert_eq!(shared(libc::SYS_sendto, &[(3, MSG_FASTOPEN)]), NOT_PERMITTED);
+        assert_eq!(shared(libc::SYS_sendmsg, &[(2, MSG_FASTOPEN)]), NOT_PERMITTED);
+        assert_eq!(shared(libc::SYS_setsockopt, &[(1, 6), (2, TCP_ULP)]), NOT_PERMITTED);
     }
 }

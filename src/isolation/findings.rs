@@ -103,11 +103,7 @@ impl Findings {
 
 impl State {
     pub(super) fn of(held: bool, why_not: &str) -> Self {
-        if held {
-            Self::InForce
-        } else {
-            Self::Missing(why_not.to_owned())
-        }
+        if held { Self::InForce } else { Self::Missing(why_not.to_owned()) }
     }
 }
 
@@ -115,11 +111,7 @@ impl Outcome {
     pub(super) fn of(name: &str, stopped: bool) -> Self {
         Self {
             name: name.to_owned(),
-            result: if stopped {
-                Try::Stopped("-".to_owned())
-            } else {
-                Try::Succeeded
-            },
+            result: if stopped { Try::Stopped("-".to_owned()) } else { Try::Succeeded },
         }
     }
 

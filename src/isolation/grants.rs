@@ -258,15 +258,8 @@ fn normal(path: &Path) -> PathBuf {
 /// The program that a script's first line names.
 fn interpreter(script: &Path, path: &str) -> Option<PathBuf> {
     let mut head = Vec::new();
-    fs::File::open(script)
-        .ok()?
-        .take(SHEBANG)
-        .read_to_end(&mut head)
-        .ok()?;
-    let line = head
-        .strip_prefix(b"#!")?
-        .split(|&byte| byte == b'\n')
-        .next()?;
+    fs::File::open(script).ok()?.take(SHEBANG).read_to_end(&mut head).ok()?;
+    let line = head.strip_prefix(b"#!")?.split(|&byte| byte == b'\n').next()?;
     let line = std::str::from_utf8(line).ok()?;
     let mut words = line.split_whitespace().filter(|word| *word != "-S");
     let first = Path::new(words.next()?);
@@ -326,10 +319,7 @@ mod tests {
         fs::write(path("env/shims/python3"), "\x7fELF").unwrap();
         let mut grants = Grants::default();
         grants.program(&path("py/bin/python3"), "");
-        assert_eq!(
-            grants.read,
-            BTreeSet::from([path("py/bin/python3"), path("py/lib")])
-        );
+        assert_eq!(grants.read, BTreeSet::from([path("py/bin/python3"), path("py/lib")]));
         grants.program(&path("env/shims/python3"), "");
         assert!(grants.read.contains(&path("env")));
     }
@@ -341,12 +331,7 @@ mod tests {
         fs::create_dir(&open).unwrap();
         fs::create_dir_all(home.join("bin")).unwrap();
         fs::set_permissions(&open, PermissionsExt::from_mode(0o777)).unwrap();
-        let path = format!(
-            "{}:{}:{}/bin:/usr/bin",
-            open.display(),
-            home.display(),
-            home.display()
-        );
+        let path = format!("{}:{}:{}/bin:/usr/bin", open.display(), home.display(), home.display());
         let mut grants = Grants::default();
         grants.path(&path, Some(&home));
         assert_eq!(grants.read, BTreeSet::from([home.join("bin")]));

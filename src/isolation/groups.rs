@@ -111,15 +111,8 @@ impl Groups {
     ///
     /// When it cannot be made, or a limit cannot be set.
     pub fn make(&self) -> io::Result<Group> {
-        let Inner {
-            root,
-            limits,
-            controllers,
-            count,
-            left,
-        } = &*self.0;
-        left.lock()
-            .retain(|folder| fs::remove_dir(folder).is_err_and(still_there));
+        let Inner { root, limits, controllers, count, left } = &*self.0;
+        left.lock().retain(|folder| fs::remove_dir(folder).is_err_and(still_there));
         let number = count.fetch_add(1, Ordering::Relaxed);
         let group = Group {
             folder: root.join(format!("{SESSION}{}-{number}", std::process::id())),
@@ -164,9 +157,7 @@ impl Drop for Group {
 
 /// Whether a group of this name was made by a server that is gone: its number stands for nobody, or for us.
 fn is_left_over(name: &str) -> bool {
-    let number = name
-        .strip_prefix(SESSION)
-        .and_then(|rest| rest.split('-').next());
+    let number = name.strip_prefix(SESSION).and_then(|rest| rest.split('-').next());
     let Some(number) = number.and_then(|number| number.parse::<u32>().ok()) else {
         return false;
     };
@@ -199,10 +190,7 @@ mod tests {
                       31 30 0:27 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw\n";
         let own = "1:cpu:/x\n0::/system.slice/pilothouse.service\n";
         let found = own_group(mounts, own).unwrap();
-        assert_eq!(
-            found,
-            Path::new("/sys/fs/cgroup/unified/system.slice/pilothouse.service")
-        );
+        assert_eq!(found, Path::new("/sys/fs/cgroup/unified/system.slice/pilothouse.service"));
         assert_eq!(own_group("", own), None);
     }
 

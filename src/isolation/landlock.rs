@@ -26,14 +26,8 @@ const ALSO: [&str; 6] = [
     "/sys/fs/cgroup",
 ];
 
-const DEVICES: [&str; 6] = [
-    "/dev/null",
-    "/dev/zero",
-    "/dev/full",
-    "/dev/random",
-    "/dev/urandom",
-    "/dev/tty",
-];
+const DEVICES: [&str; 6] =
+    ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty"];
 
 /// What is around every session.
 pub(super) struct Landlock {
@@ -63,9 +57,7 @@ impl Backend for Landlock {
     fn confine(&self, spec: Spec, around: &Around<'_>) -> Confined {
         let places = |paths: &[&str]| -> Vec<Place> {
             let paths = paths.iter();
-            paths
-                .filter_map(|path| Place::of(Path::new(path)))
-                .collect()
+            paths.filter_map(|path| Place::of(Path::new(path))).collect()
         };
         let mut rules = Rules {
             read: places(&SYSTEM),
@@ -96,10 +88,6 @@ impl Backend for Landlock {
         wall.no_privileges();
         wall.landlock(self.version, &rules);
         wall.filter(&filter(Network::Shared));
-        Confined {
-            spec,
-            wall: wall.into_bytes(),
-            inner: None,
-        }
+        Confined { spec, wall: wall.into_bytes(), inner: None }
     }
 }

@@ -29,10 +29,6 @@ impl Backend for NoWall {
         if let Some(group) = around.group {
             wall.group(group);
         }
-        Confined {
-            spec,
-            wall: wall.into_bytes(),
-            inner: None,
-        }
+        Confined { spec, wall: wall.into_bytes(), inner: None }
     }
 }

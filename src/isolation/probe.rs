@@ -78,11 +78,7 @@ impl<'a> Session<'a> {
     fn new(workspaces: &'a Workspaces) -> Result<Self, Failed> {
         let id = uuid::Uuid::now_v7().to_string();
         let folder = workspaces.folder(&id)?;
-        Ok(Self {
-            id,
-            folder,
-            workspaces,
-        })
+        Ok(Self { id, folder, workspaces })
     }
 }
 
@@ -178,10 +174,7 @@ impl Probe<'_> {
             ("udp.v6", canaries.udp6.as_ref().is_some_and(arrived)),
         ];
         for outcome in &mut outcomes {
-            if arrived
-                .iter()
-                .any(|(name, arrived)| *arrived && outcome.name == *name)
-            {
+            if arrived.iter().any(|(name, arrived)| *arrived && outcome.name == *name) {
                 outcome.result = Try::Succeeded;
             }
         }
@@ -199,11 +192,7 @@ impl Probe<'_> {
         let (process, _group) = self.start(args, session).await?;
         let said = said(process).await?;
         let outcomes: Vec<Outcome> = said.lines().filter_map(Outcome::read).collect();
-        if said.lines().any(|line| line == "end") {
-            Ok(outcomes)
-        } else {
-            Err(Failed::Silent)
-        }
+        if said.lines().any(|line| line == "end") { Ok(outcomes) } else { Err(Failed::Silent) }
     }
 
     /// Starts processes that try to outlive their session, and ends it.
@@ -222,18 +211,10 @@ impl Probe<'_> {
         let mut rest = Vec::new();
         let read = tokio::time::timeout(PATIENCE, process.stdout.read_to_end(&mut rest)).await;
         let all_ended = matches!(ended, Ok(Ended::Code(_) | Ended::Signal(_))) && read.is_ok();
-        let left = if all_ended {
-            marked(&canaries.marker)
-        } else {
-            1
-        };
+        let left = if all_ended { marked(&canaries.marker) } else { 1 };
         Ok(Outcome {
             name: "tree.survive".to_owned(),
-            result: if left == 0 {
-                Try::Stopped("-".to_owned())
-            } else {
-                Try::Succeeded
-            },
+            result: if left == 0 { Try::Stopped("-".to_owned()) } else { Try::Succeeded },
         })
     }
 
@@ -246,10 +227,7 @@ impl Probe<'_> {
         };
         states.insert(Guarantee::Disk, disk);
         let (pids, memory) = match self.groups {
-            Limited::No(why) => (
-                State::Missing(why.to_owned()),
-                State::Missing(why.to_owned()),
-            ),
+            Limited::No(why) => (State::Missing(why.to_owned()), State::Missing(why.to_owned())),
             Limited::Here(_) | Limited::ByEngine => (
                 match self.limits.pids {
                     None => State::Missing("`isolation.limits.pids` is not set".to_owned()),
@@ -273,10 +251,7 @@ impl Probe<'_> {
         let args = vec!["forks".to_owned(), BOMB.to_string()];
         let (process, _group) = self.start(args, session).await?;
         let said = said(process).await?;
-        let reached = said
-            .split_whitespace()
-            .nth(1)
-            .and_then(|n| n.parse::<u64>().ok());
+        let reached = said.split_whitespace().nth(1).and_then(|n| n.parse::<u64>().ok());
         let stopped = reached.is_some_and(|reached| reached < BOMB);
         findings.outcomes.push(Outcome::of("limits.forks", stopped));
         Ok(State::of(stopped, "a fork bomb was not stopped"))
@@ -299,9 +274,7 @@ impl Probe<'_> {
         let (process, _group) = self.start(args, session).await?;
         let said = said(process).await?;
         let stopped = !said.lines().any(|line| line.ends_with(" end"));
-        findings
-            .outcomes
-            .push(Outcome::of("limits.memory", stopped));
+        findings.outcomes.push(Outcome::of("limits.memory", stopped));
         Ok(State::of(stopped, "memory above the limit was not refused"))
     }
 
@@ -328,10 +301,7 @@ impl Probe<'_> {
         let room = self.backend.room(self.launcher, &around).await?;
         let walled = Walled {
             confined: self.backend.confine(spec, &around),
-            held: Surroundings {
-                _group: group,
-                room,
-            },
+            held: Surroundings { _group: group, room },
         };
         let process = walled.start(self.launcher, None).await?;
         Ok((process, walled.held))
@@ -371,10 +341,7 @@ async fn said(mut process: Process) -> Result<String, Failed> {
     process.stdin = None;
     let mut said = Vec::new();
     let heard = async {
-        let _ = (&mut process.stdout)
-            .take(WORDS)
-            .read_to_end(&mut said)
-            .await;
+        let _ = (&mut process.stdout).take(WORDS).read_to_end(&mut said).await;
         process.control.ended().await
     };
     let ended = tokio::time::timeout(PATIENCE, heard).await;
@@ -394,14 +361,10 @@ fn marked(marker: &str) -> usize {
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     let found = entries.filter(|entry| {
         let name = entry.file_name();
-        let is_process = name
-            .to_str()
-            .is_some_and(|name| name.bytes().all(|b| b.is_ascii_digit()));
+        let is_process = name.to_str().is_some_and(|name| name.bytes().all(|b| b.is_ascii_digit()));
         is_process
-            && std::fs::read(entry.path().join("cmdline")).is_ok_and(|line| {
-                line.windows(marker.len())
-                    .any(|word| word == marker.as_bytes())
-            })
+            && std::fs::read(entry.path().join("cmdline"))
+                .is_ok_and(|line| line.windows(marker.len()).any(|word| word == marker.as_bytes()))
     });
     found.count()
 }

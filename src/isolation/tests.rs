@@ -20,12 +20,7 @@ impl Room {
         let root = tempfile::tempdir().unwrap();
         let backend = make(&root.path().join("inside"));
         let folder = Folder::at(&root.path().join("work"), &root.path().join("home"));
-        Self {
-            folder,
-            launcher: Launcher::start().unwrap(),
-            backend,
-            root,
-        }
+        Self { folder, launcher: Launcher::start().unwrap(), backend, root }
     }
 
     fn bubblewrap() -> Self {
@@ -72,17 +67,13 @@ impl Room {
 #[tokio::test]
 async fn behind_both_walls_a_process_has_its_folders_its_environment_and_its_exit_code() {
     for room in [Room::bubblewrap(), Room::landlock()] {
-        let mut process = room
-            .start("echo hello > file && cat file && echo \"$SECRET\"; exit 7")
-            .await;
+        let mut process =
+            room.start("echo hello > file && cat file && echo \"$SECRET\"; exit 7").await;
         let mut text = String::new();
         process.stdout.read_to_string(&mut text).await.unwrap();
         assert_eq!(text, "hello\nin the environment\n");
         assert_eq!(process.control.ended().await, Ended::Code(7));
-        assert_eq!(
-            process.listener.is_some(),
-            room.backend.network() == Network::Own
-        );
+        assert_eq!(process.listener.is_some(), room.backend.network() == Network::Own);
         let written = std::fs::read_to_string(room.root.path().join("work/file"));
         assert_eq!(written.unwrap(), "hello\n");
     }

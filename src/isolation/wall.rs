@@ -69,27 +69,18 @@ pub(super) struct Rules {
 impl Place {
     /// A folder, wherever the agent will find it.
     pub(super) fn folder(path: impl Into<PathBuf>) -> Self {
-        Self {
-            path: path.into(),
-            folder: true,
-        }
+        Self { path: path.into(), folder: true }
     }
 
     /// A file, wherever the agent will find it.
     pub(super) fn file(path: impl Into<PathBuf>) -> Self {
-        Self {
-            path: path.into(),
-            folder: false,
-        }
+        Self { path: path.into(), folder: false }
     }
 
     /// A path of this machine; none where nothing is there.
     pub(super) fn of(path: &Path) -> Option<Self> {
         let folder = std::fs::metadata(path).ok()?.is_dir();
-        Some(Self {
-            path: path.to_owned(),
-            folder,
-        })
+        Some(Self { path: path.to_owned(), folder })
     }
 }
 
@@ -158,29 +149,18 @@ impl Wall {
         for (since, right) in [(2, REFER), (3, TRUNCATE), (5, IOCTL_DEV)] {
             files |= if version >= since { right } else { 0 };
         }
-        let ports = if rules.port.is_some() && version >= 4 {
-            BIND_TCP | CONNECT_TCP
-        } else {
-            0
-        };
+        let ports = if rules.port.is_some() && version >= 4 { BIND_TCP | CONNECT_TCP } else { 0 };
         match version {
             1..=3 => self.words(Record::Rules, [files]),
             4..=5 => self.words(Record::Rules, [files, ports]),
             _ => self.words(Record::Rules, [files, ports, ABSTRACT_SOCKETS_AND_SIGNALS]),
         };
         let devices = READ_FILE | WRITE_FILE | IOCTL_DEV;
-        let lists = [
-            (&rules.read, READ & files),
-            (&rules.write, files),
-            (&rules.devices, devices & files),
-        ];
+        let lists =
+            [(&rules.read, READ & files), (&rules.write, files), (&rules.devices, devices & files)];
         for (paths, access) in lists {
             for place in paths {
-                let access = if place.folder {
-                    access
-                } else {
-                    access & OF_FILES
-                };
+                let access = if place.folder { access } else { access & OF_FILES };
                 // What has gone since it was looked at is not missed.
                 let mut payload = [access, 1].map(u64::to_ne_bytes).concat();
                 payload.extend(text_of(&place.path));
@@ -222,13 +202,7 @@ mod tests {
     fn an_old_landlock_is_asked_for_what_it_knows() {
         let of = |version| {
             let mut wall = Wall::default();
-            wall.landlock(
-                version,
-                &Rules {
-                    port: Some(1),
-                    ..Rules::default()
-                },
-            );
+            wall.landlock(version, &Rules { port: Some(1), ..Rules::default() });
             wall.into_bytes()
         };
         assert!(of(0).is_empty());

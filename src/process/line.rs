@@ -27,10 +27,7 @@ pub(super) struct Line {
 /// What became of the program inside.
 pub(super) enum Entered {
     /// It is the agent now.
-    Yes {
-        leader: Leader,
-        handed: Option<TcpListener>,
-    },
+    Yes { leader: Leader, handed: Option<TcpListener> },
     /// It could not become it: the part of the wall, and the system's error number.
     No(u32, i32),
     /// It never began.
@@ -79,17 +76,11 @@ impl Line {
         near.set_nonblocking(true)?;
         // Every message from inside tells who wrote it, by the number that it has out here.
         sockopt::set_socket_passcred(&near, true)?;
-        Ok(Self {
-            near: UnixStream::from_std(near)?,
-            far: Some(far.into()),
-        })
+        Ok(Self { near: UnixStream::from_std(near)?, far: Some(far.into()) })
     }
 
     pub(super) fn far(&self) -> BorrowedFd<'_> {
-        self.far
-            .as_ref()
-            .expect("the far end is given away after it was sent")
-            .as_fd()
+        self.far.as_ref().expect("the far end is given away after it was sent").as_fd()
     }
 
     /// Tells the program inside what to become, and waits until it has.
@@ -134,10 +125,9 @@ impl Line {
             rest = after;
         }
         Ok(match leader {
-            Some(leader) if inner.listens == handed.is_some() => Entered::Yes {
-                leader,
-                handed: handed.map(TcpListener::from),
-            },
+            Some(leader) if inner.listens == handed.is_some() => {
+                Entered::Yes { leader, handed: handed.map(TcpListener::from) }
+            }
             Some(_) | None => Entered::Never,
         })
     }

@@ -72,10 +72,7 @@ fn began_since(agent: i32, since: Moment) -> Vec<i32> {
     let fresh = all
         .iter()
         .filter(|(pid, process)| **pid != agent && !process.dead && process.began >= since);
-    fresh
-        .map(|(&pid, _)| pid)
-        .filter(|&pid| is_below(pid))
-        .collect()
+    fresh.map(|(&pid, _)| pid).filter(|&pid| is_below(pid)).collect()
 }
 
 /// When a process began, in the ticks of its machine; none when it is gone.
@@ -109,10 +106,7 @@ mod tests {
         let launcher = super::super::Launcher::start().unwrap();
         let script =
             "sleep 600 & read go; setsid sleep 601 & (trap '' TERM; exec sleep 602) & wait";
-        let mut process = launcher
-            .spawn(&super::super::tests::shell(script))
-            .await
-            .unwrap();
+        let mut process = launcher.spawn(&super::super::tests::shell(script)).await.unwrap();
         while count(&process) < 1 {
             tokio::task::yield_now().await;
         }
@@ -126,10 +120,7 @@ mod tests {
         assert!(end_since(process.pid, since, Duration::from_secs(5)).await);
         assert_eq!(count(&process), 1);
         process.control.say(crate::supervisor::Word::Kill);
-        assert_eq!(
-            process.control.ended().await,
-            super::super::Ended::Signal(9)
-        );
+        assert_eq!(process.control.ended().await, super::super::Ended::Signal(9));
     }
 
     fn count(process: &super::super::Process) -> usize {

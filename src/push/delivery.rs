@@ -45,13 +45,7 @@ impl Delivery {
         row: PushRow,
         quit: CancellationToken,
     ) -> Self {
-        Self {
-            inner,
-            log,
-            row,
-            told: None,
-            quit,
-        }
+        Self { inner, log, row, told: None, quit }
     }
 
     /// Delivers until all is delivered, until it is given up, or until the server stops.
@@ -59,9 +53,7 @@ impl Delivery {
         let config = super::decode(&self.row).ok();
         let target = config.and_then(|config| Target::of(&config, self.row.dialect).ok());
         let Some(target) = target else {
-            return self
-                .end(PushState::GivenUp("the config cannot be read".to_owned()))
-                .await;
+            return self.end(PushState::GivenUp("the config cannot be read".to_owned())).await;
         };
         if self.first_word().await == Then::Leave {
             return;
@@ -118,10 +110,7 @@ impl Delivery {
     /// Older dialects are told states; after a start the last one is read from the log.
     async fn remember_what_was_told(&mut self) {
         if self.row.dialect != Dialect::V1_0 && self.row.sent > 0 {
-            let before = self
-                .log
-                .snapshot_at(&self.inner.store, self.row.sent, 0)
-                .await;
+            let before = self.log.snapshot_at(&self.inner.store, self.row.sent, 0).await;
             self.told = before.ok().map(|snapshot| snapshot.task.status.state);
         }
     }
@@ -144,28 +133,19 @@ impl Delivery {
                     self.give_up(target, "it answers 410, gone").await;
                     return Then::Leave;
                 }
-                Some(Outcome::Failed {
-                    reason,
-                    retry_after,
-                }) => (reason, retry_after),
+                Some(Outcome::Failed { reason, retry_after }) => (reason, retry_after),
             };
             tracing::debug!(task.id = %self.log.id, push.id = %self.row.id, seq = event.seq, failures, reason, "an event was not taken");
             let left = self.left(first);
             if left.is_zero() {
                 let after = self.inner.settings.give_up.get();
-                self.give_up(target, &format!("not taken for {after:?}: {reason}"))
-                    .await;
+                self.give_up(target, &format!("not taken for {after:?}: {reason}")).await;
                 return Then::Leave;
             }
             if !noted {
                 noted = true;
                 let (n, id) = self.key();
-                self.write(Write::PushFailing {
-                    n,
-                    id,
-                    since: first,
-                })
-                .await;
+                self.write(Write::PushFailing { n, id, since: first }).await;
             }
             let longest = self.inner.settings.backoff_max.get();
             let wished = retry_after.unwrap_or_default().min(longest);
@@ -232,25 +212,19 @@ impl Delivery {
             Kind::Artifact | Kind::Message => None,
         };
         let status = told.as_ref().and_then(StreamResponse::status);
-        let Some(state) = status
-            .map(|status| status.state)
-            .filter(|state| self.told != Some(*state))
+        let Some(state) =
+            status.map(|status| status.state).filter(|state| self.told != Some(*state))
         else {
             return Ok(None);
         };
         let limits = &self.inner.limits;
-        let snapshot = self
-            .log
-            .snapshot_at(&self.inner.store, event.seq, limits.response.as_usize())
-            .await?;
+        let snapshot =
+            self.log.snapshot_at(&self.inner.store, event.seq, limits.response.as_usize()).await?;
         self.told = Some(state);
         let task = snapshot.present(limits.inline_answer.as_usize()).task;
         let alias = self.row.alias.as_deref();
         let reply = Reply::Task(task);
-        let body = self
-            .row
-            .dialect
-            .encode_reply(Operation::GetTask, &reply, alias);
+        let body = self.row.dialect.encode_reply(Operation::GetTask, &reply, alias);
         Ok(Some(Bytes::from(body)))
     }
 
@@ -260,10 +234,7 @@ impl Delivery {
     /// that failed together do not come back together.
     fn wait(&self, failures: u32) -> Duration {
         let settings = &self.inner.settings;
-        let doubled = settings
-            .backoff
-            .get()
-            .saturating_mul(1 << failures.min(DOUBLINGS));
+        let doubled = settings.backoff.get().saturating_mul(1 << failures.min(DOUBLINGS));
         let wait = doubled.min(settings.backoff_max.get());
         let random = f64::from(getrandom::u32().unwrap_or_default()) / f64::from(u32::MAX);
         wait.mul_f64(1.0 - random / 4.0)
@@ -311,12 +282,7 @@ impl Delivery {
 
     /// What cannot be noted is done again after the next start; the delivery goes on.
     async fn write(&self, write: Write) {
-        if let Err(error) = self
-            .inner
-            .store
-            .commit(vec![write], Durability::Written)
-            .await
-        {
+        if let Err(error) = self.inner.store.commit(vec![write], Durability::Written).await {
             tracing::warn!(task.id = %self.log.id, push.id = %self.row.id, %error, "the delivery of push notifications could not be noted");
         }
     }

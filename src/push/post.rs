@@ -87,26 +87,20 @@ impl Target {
                 let what = "must be the name of an HTTP authentication scheme, like `Bearer`";
                 return Err(("authentication.scheme", what.to_owned()));
             }
-            if let Some(credentials) = authentication
-                .credentials
-                .as_deref()
-                .filter(|credentials| !credentials.is_empty())
+            if let Some(credentials) =
+                authentication.credentials.as_deref().filter(|credentials| !credentials.is_empty())
             {
                 let value = format!("{scheme} {credentials}");
                 headers.insert(AUTHORIZATION, secret("authentication.credentials", value)?);
             }
         }
-        Ok(Self {
-            url: config.url.clone(),
-            headers,
-        })
+        Ok(Self { url: config.url.clone(), headers })
     }
 
     /// The host alone, for the log.
     pub(super) fn host(&self) -> String {
         let url = Url::parse(&self.url).ok();
-        url.and_then(|url| url.host_str().map(ToOwned::to_owned))
-            .unwrap_or_default()
+        url.and_then(|url| url.host_str().map(ToOwned::to_owned)).unwrap_or_default()
     }
 }
 
@@ -131,12 +125,7 @@ fn is_token_char(c: char) -> bool {
 impl Poster {
     /// Posts to what this guard permits; one attempt takes `timeout` at most, resolution included.
     pub(super) fn new(guard: Guard, timeout: Duration) -> Self {
-        Self {
-            guard,
-            timeout,
-            plain: Mutex::default(),
-            secure: Mutex::default(),
-        }
+        Self { guard, timeout, plain: Mutex::default(), secure: Mutex::default() }
     }
 
     /// One attempt.
@@ -209,21 +198,15 @@ async fn answered(response: Response) -> Outcome {
         drain(response).await;
         return Outcome::Taken;
     }
-    let retry_after = response
-        .headers()
-        .get(RETRY_AFTER)
-        .and_then(|value| value.to_str().ok())
-        .and_then(pause);
+    let retry_after =
+        response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()).and_then(pause);
     let reason = if status.is_redirection() {
         format!("it answers {}; redirects are not followed", status.as_u16())
     } else {
         format!("it answers {}", status.as_u16())
     };
     drain(response).await;
-    Outcome::Failed {
-        reason,
-        retry_after,
-    }
+    Outcome::Failed { reason, retry_after }
 }
 
 /// Reads a short answer to its end; its words do not matter.
@@ -241,9 +224,7 @@ fn pause(value: &str) -> Option<Duration> {
     if let Ok(seconds) = value.trim().parse() {
         return Some(Duration::from_secs(seconds));
     }
-    let date = jiff::fmt::rfc2822::DateTimeParser::new()
-        .parse_timestamp(value.trim())
-        .ok()?;
+    let date = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(value.trim()).ok()?;
     let until = date.duration_since(jiff::Timestamp::now());
     Some(until.try_into().unwrap_or_default())
 }
@@ -258,10 +239,7 @@ fn innermost(error: &reqwest::Error) -> String {
 }
 
 fn failed(reason: String) -> Outcome {
-    Outcome::Failed {
-        reason,
-        retry_after: None,
-    }
+    Outcome::Failed { reason, retry_after: None }
 }
 
 #[cfg(test)]
@@ -287,10 +265,7 @@ mod tests {
     fn nobody_writes_headers_of_his_own() {
         let wrong = [
             (config("a\r\nHost: b", "Bearer", "c"), "token"),
-            (
-                config("a", "Bearer", "c\nX: y"),
-                "authentication.credentials",
-            ),
+            (config("a", "Bearer", "c\nX: y"), "authentication.credentials"),
             (config("a", "Bearer", "c\0"), "authentication.credentials"),
             (config("a", "Bearer x", "c"), "authentication.scheme"),
             (config("a", "Bearer:\r\n", "c"), "authentication.scheme"),

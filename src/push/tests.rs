@@ -21,16 +21,11 @@ async fn events_are_delivered_in_order_from_the_task_on_as_they_stand_in_the_log
     house.attach(&log, hook.url("/"), Dialect::V1_0).await;
     house.reaches(&log, TaskState::Working).await;
     house.answers(&log, "one").await;
-    house
-        .say(&log, Record::Message(Message::user_text("more")))
-        .await;
+    house.say(&log, Record::Message(Message::user_text("more"))).await;
     house.answers(&log, "two").await;
     house.reaches(&log, TaskState::Completed).await;
     let stored = house.store.events(log.n, 0, 99, usize::MAX).await.unwrap();
-    for event in stored
-        .iter()
-        .filter(|event| event.kind != store::Kind::Message)
-    {
+    for event in stored.iter().filter(|event| event.kind != store::Kind::Message) {
         let body: Value = serde_json::from_slice(&event.body).unwrap();
         assert_eq!(hook.next().await.body, body);
     }
@@ -49,11 +44,7 @@ async fn headers_are_what_was_asked_for_and_nothing_shows_the_secrets() {
         credentials: Some("the-credentials".to_owned()),
     });
     let checked = house.push.check(wanted).await.unwrap();
-    let attached = house
-        .push
-        .attach(&log, checked, Dialect::V1_0, None, 0)
-        .await
-        .unwrap();
+    let attached = house.push.attach(&log, checked, Dialect::V1_0, None, 0).await.unwrap();
     let head = hook.next().await.head;
     for line in [
         "POST /path?key=in-the-query HTTP/1.1",
@@ -70,31 +61,19 @@ async fn headers_are_what_was_asked_for_and_nothing_shows_the_secrets() {
     assert_eq!(house.push.get(&log, "").await.unwrap(), attached);
     let row = house.store.push_config(&log.scope, log.n, &id).await;
     let shown = format!("{row:?}");
-    assert!(
-        !shown.contains("the-") && !shown.contains("query"),
-        "{shown}"
-    );
+    assert!(!shown.contains("the-") && !shown.contains("query"), "{shown}");
 }
 
 #[tokio::test]
 async fn an_event_is_tried_until_it_is_taken_and_the_next_one_waits_for_it() {
     let (house, mut hook) = (House::start(|_| {}), Hook::start().await);
-    hook.answer(
-        2,
-        "HTTP/1.1 503 Busy\r\ncontent-length: 0\r\nretry-after: 0\r\n\r\n",
-    );
+    hook.answer(2, "HTTP/1.1 503 Busy\r\ncontent-length: 0\r\nretry-after: 0\r\n\r\n");
     hook.answer(1, "HTTP/1.1 500 No\r\ncontent-length: 0\r\n\r\n");
     hook.answer(9, OK);
     let log = house.task().await;
     house.attach(&log, hook.url("/"), Dialect::V1_0).await;
     house.reaches(&log, TaskState::Completed).await;
-    for expected in [
-        "SUBMITTED",
-        "SUBMITTED",
-        "SUBMITTED",
-        "SUBMITTED",
-        "COMPLETED",
-    ] {
+    for expected in ["SUBMITTED", "SUBMITTED", "SUBMITTED", "SUBMITTED", "COMPLETED"] {
         assert_eq!(hook.next_said().await, expected);
     }
     assert_eq!(house.end(&log).await.0, PushState::Done);
@@ -139,10 +118,7 @@ async fn what_is_never_taken_is_given_up_after_its_time() {
     let PushState::GivenUp(reason) = state else {
         panic!("{state:?}");
     };
-    assert_eq!(
-        (reason.as_str(), sent),
-        ("not taken for 100ms: it answers 500", 0)
-    );
+    assert_eq!((reason.as_str(), sent), ("not taken for 100ms: it answers 500", 0));
 }
 
 #[tokio::test]
@@ -169,11 +145,7 @@ async fn a_name_that_leads_inward_by_the_time_of_the_attempt_is_not_posted_to() 
     impl Lookup for Rebinding {
         fn lookup(&self, _name: &str) -> Found {
             let again = self.0.swap(true, std::sync::atomic::Ordering::Relaxed);
-            let address = if again {
-                [127, 0, 0, 1]
-            } else {
-                [127, 0, 0, 9]
-            };
+            let address = if again { [127, 0, 0, 1] } else { [127, 0, 0, 9] };
             Box::pin(async move { Ok(vec![IpAddr::from(address)]) })
         }
     }
@@ -181,10 +153,8 @@ async fn a_name_that_leads_inward_by_the_time_of_the_attempt_is_not_posted_to() 
     let mut canary = Hook::start().await;
     let mut settings = Config::default();
     settings.push.give_up = "1ms".parse().unwrap();
-    let guard = Guard::new(
-        vec!["127.0.0.9/32".parse().unwrap()],
-        Arc::new(Rebinding(false.into())),
-    );
+    let guard =
+        Guard::new(vec!["127.0.0.9/32".parse().unwrap()], Arc::new(Rebinding(false.into())));
     let (store, tasks, stop) = (house.store.clone(), house.tasks.clone(), house.stop.clone());
     house.push = Push::guarded(&settings, store, tasks, guard, stop);
     let log = house.task().await;
@@ -222,16 +192,9 @@ async fn the_oldest_dialect_is_told_the_task_under_the_id_of_its_client() {
     hook.answer(9, OK);
     let log = house.task().await;
     let checked = house.push.check(config(hook.url("/"))).await.unwrap();
-    house
-        .push
-        .attach(&log, checked, Dialect::V0_1, Some("mine"), 0)
-        .await
-        .unwrap();
+    house.push.attach(&log, checked, Dialect::V0_1, Some("mine"), 0).await.unwrap();
     let body = hook.next().await.body;
-    assert_eq!(
-        (&body["id"], &body["status"]["state"]),
-        (&"mine".into(), &"submitted".into())
-    );
+    assert_eq!((&body["id"], &body["status"]["state"]), (&"mine".into(), &"submitted".into()));
 }
 
 #[tokio::test]
@@ -240,11 +203,8 @@ async fn a_config_of_a_running_task_is_told_what_comes_after_it() {
     hook.answer(9, OK);
     let log = house.task().await;
     house.reaches(&log, TaskState::Working).await;
-    let created = house
-        .push
-        .create(&log, config(hook.url("/")), Dialect::V1_0, None)
-        .await
-        .unwrap();
+    let created =
+        house.push.create(&log, config(hook.url("/")), Dialect::V1_0, None).await.unwrap();
     assert_eq!(created.task_id.as_ref(), Some(&log.id));
     house.reaches(&log, TaskState::InputRequired).await;
     assert_eq!(hook.next_said().await, "INPUT_REQUIRED");
@@ -255,21 +215,8 @@ async fn a_config_of_a_task_that_is_over_is_kept_and_sends_nothing() {
     let (house, mut hook) = (House::start(|_| {}), Hook::start().await);
     let log = house.task().await;
     house.reaches(&log, TaskState::Completed).await;
-    house
-        .push
-        .create(&log, named(hook.url("/"), "mine"), Dialect::V1_0, None)
-        .await
-        .unwrap();
-    assert_eq!(
-        house
-            .push
-            .list(&log, None, None)
-            .await
-            .unwrap()
-            .configs
-            .len(),
-        1
-    );
+    house.push.create(&log, named(hook.url("/"), "mine"), Dialect::V1_0, None).await.unwrap();
+    assert_eq!(house.push.list(&log, None, None).await.unwrap().configs.len(), 1);
     assert_eq!(house.end(&log).await.0, PushState::Done);
     house.push.closed().await;
     assert!(hook.requests.try_recv().is_err());
@@ -280,11 +227,7 @@ async fn a_deleted_config_is_told_nothing_more_and_deleting_it_again_is_the_same
     let (house, mut hook) = (House::start(|_| {}), Hook::start().await);
     let log = house.task().await;
     let url = hook.url("/");
-    house
-        .push
-        .create(&log, named(url, "mine"), Dialect::V1_0, None)
-        .await
-        .unwrap();
+    house.push.create(&log, named(url, "mine"), Dialect::V1_0, None).await.unwrap();
     house.reaches(&log, TaskState::Working).await;
     hook.next().await;
     house.push.delete(&log, "mine").await.unwrap();
@@ -302,11 +245,7 @@ async fn a_replaced_config_goes_on_where_the_old_one_was() {
     let house = House::start(|_| {});
     let (mut old, mut new) = (Hook::start().await, Hook::start().await);
     let log = house.task().await;
-    let create = |url: String| {
-        house
-            .push
-            .create(&log, named(url, "mine"), Dialect::V1_0, None)
-    };
+    let create = |url: String| house.push.create(&log, named(url, "mine"), Dialect::V1_0, None);
     create(old.url("/")).await.unwrap();
     old.answer(1, OK);
     house.reaches(&log, TaskState::Working).await;
@@ -318,16 +257,7 @@ async fn a_replaced_config_goes_on_where_the_old_one_was() {
     assert_eq!(new.next_said().await, "one");
     house.reaches(&log, TaskState::Completed).await;
     assert_eq!(new.next_said().await, "COMPLETED");
-    assert_eq!(
-        house
-            .push
-            .list(&log, None, None)
-            .await
-            .unwrap()
-            .configs
-            .len(),
-        1
-    );
+    assert_eq!(house.push.list(&log, None, None).await.unwrap().configs.len(), 1);
 }
 
 #[tokio::test]
@@ -364,16 +294,8 @@ async fn the_time_of_an_event_is_counted_from_its_first_attempt_across_starts() 
     house.stop.cancel();
     house.push.closed().await;
     let long_ago = Timestamp::from_millisecond(Timestamp::now().as_millisecond() - 90_000_000);
-    let write = Write::PushFailing {
-        n: log.n,
-        id: id.into(),
-        since: long_ago,
-    };
-    house
-        .store
-        .commit(vec![write], Durability::Written)
-        .await
-        .unwrap();
+    let write = Write::PushFailing { n: log.n, id: id.into(), since: long_ago };
+    house.store.commit(vec![write], Durability::Written).await.unwrap();
     let next = House::on(house.store.clone(), |_| {});
     next.push.resume().await.unwrap();
     assert!(matches!(next.end(&log).await.0, PushState::GivenUp(_)));

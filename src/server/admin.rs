@@ -28,19 +28,16 @@ const READ_BYTES: usize = 256 * 1024;
 
 /// `GET /`: for a person with a browser.
 pub(super) async fn welcome(State(doors): State<Arc<Doors>>, request: Request) -> Response {
-    let name = doors
-        .agent_of(&request)
-        .map_or("nobody", |agent| &*agent.name);
+    let name = doors.agent_of(&request).map_or("nobody", |agent| &*agent.name);
     let text = format!(
         "{name}: an A2A agent, served by pilothouse {}.\nIts card is at /.well-known/agent-card.json; send messages by \
          POST to this address.\n",
         env!("CARGO_PKG_VERSION")
     );
     let mut response = Response::new(Body::from(text));
-    response.headers_mut().insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("text/plain; charset=utf-8"),
-    );
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     response
 }
 
@@ -70,11 +67,7 @@ pub(super) async fn ready(State(doors): State<Arc<Doors>>) -> Response {
         "processes": {"live": live, "max": most},
         "waiting": doors.service.sessions().waiting(),
     });
-    let status = if store && !stopping {
-        StatusCode::OK
-    } else {
-        StatusCode::SERVICE_UNAVAILABLE
-    };
+    let status = if store && !stopping { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     json_response(status, body.to_string())
 }
 
@@ -87,10 +80,7 @@ async fn store_writes(doors: &Doors) -> bool {
         return outcome;
     }
     let store = &doors.service.sessions().house().store;
-    let outcome = store
-        .commit(vec![Write::Probe], Durability::Written)
-        .await
-        .is_ok();
+    let outcome = store.commit(vec![Write::Probe], Durability::Written).await.is_ok();
     *doors.store_probed.lock() = Some((Instant::now(), outcome));
     outcome
 }
@@ -123,10 +113,7 @@ pub(super) async fn session(
     };
     let house = doors.service.sessions().house();
     match house.store.sessions(&client.scope(), SESSIONS).await {
-        Ok(rows) => match rows
-            .iter()
-            .find(|row| *row.id == *id || row.context_id.as_str() == id)
-        {
+        Ok(rows) => match rows.iter().find(|row| *row.id == *id || row.context_id.as_str() == id) {
             Some(row) => json_response(StatusCode::OK, shown(&doors, row).to_string()),
             None => not_there(&format!("no session `{id}`")),
         },
@@ -191,17 +178,13 @@ pub(super) async fn answer(
                 .filter_map(|event| piece(event, &wanted))
                 .map(|(text, _)| text)
                 .collect();
-            Some((
-                Ok::<_, std::convert::Infallible>(Bytes::from(text)),
-                (log, last),
-            ))
+            Some((Ok::<_, std::convert::Infallible>(Bytes::from(text)), (log, last)))
         }
     }));
     let mut response = Response::new(body);
-    response.headers_mut().insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("text/plain; charset=utf-8"),
-    );
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     response
 }
 
@@ -212,10 +195,7 @@ async fn any_task(doors: &Doors, client: Client, id: &TaskId) -> Result<Arc<Task
         if found.is_ok() {
             break;
         }
-        let client = Client {
-            caller: client.caller.clone(),
-            agent: agent.clone(),
-        };
+        let client = Client { caller: client.caller.clone(), agent: agent.clone() };
         found = doors.service.find(&client, id, true).await;
     }
     found.map(|(log, _)| log)
@@ -228,12 +208,7 @@ fn piece(event: &Event, answer: &pilothouse_a2a::id::ArtifactId) -> Option<(Stri
     }
     match serde_json::from_slice::<StreamResponse>(&event.body).ok()? {
         StreamResponse::ArtifactUpdate(update) if update.artifact.artifact_id == *answer => {
-            let text = update
-                .artifact
-                .parts
-                .iter()
-                .filter_map(|part| part.as_text())
-                .collect();
+            let text = update.artifact.parts.iter().filter_map(|part| part.as_text()).collect();
             Some((text, update.append))
         }
         _ => None,
@@ -242,14 +217,9 @@ fn piece(event: &Event, answer: &pilothouse_a2a::id::ArtifactId) -> Option<(Stri
 
 fn admitted(doors: &Doors, request: &Request) -> Result<Client, Box<Response>> {
     let authority = authority(request);
-    let admitted = doors
-        .access
-        .admit(request.headers(), authority.as_deref(), peer(request));
+    let admitted = doors.access.admit(request.headers(), authority.as_deref(), peer(request));
     match (admitted, doors.agent_of(request)) {
-        (Ok(caller), Some(agent)) => Ok(Client {
-            caller,
-            agent: agent.clone(),
-        }),
+        (Ok(caller), Some(agent)) => Ok(Client { caller, agent: agent.clone() }),
         (Ok(_), None) => Err(Box::new(not_there("no such agent"))),
         (Err(denied), _) => {
             let (status, error) = denial(&denied);
@@ -276,16 +246,10 @@ pub(super) async fn method_not_allowed(request: Request) -> Response {
 
 /// The same, naming the methods that are served there.
 pub(super) fn wrong_method(request: &Request, allowed: &str) -> Response {
-    let message = format!(
-        "{} is not served at {}",
-        request.method(),
-        request.uri().path()
-    );
+    let message = format!("{} is not served at {}", request.method(), request.uri().path());
     let error = Error::new(ErrorKind::InvalidRequest, message);
-    let mut response = json_response(
-        StatusCode::METHOD_NOT_ALLOWED,
-        status_object(&error).to_string(),
-    );
+    let mut response =
+        json_response(StatusCode::METHOD_NOT_ALLOWED, status_object(&error).to_string());
     if let Ok(allowed) = HeaderValue::from_str(allowed)
         && !allowed.is_empty()
     {
@@ -303,8 +267,5 @@ fn not_there(message: &str) -> Response {
 fn failed(error: &Error) -> Response {
     let status =
         StatusCode::from_u16(error.kind.codes().http).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    with_advice(
-        json_response(status, status_object(error).to_string()),
-        error,
-    )
+    with_advice(json_response(status, status_object(error).to_string()), error)
 }

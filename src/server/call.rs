@@ -35,10 +35,7 @@ pub(super) struct Heard {
 }
 
 /// What an operation comes to.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "made once a call, and moved twice"
-)]
+#[expect(clippy::large_enum_variant, reason = "made once a call, and moved twice")]
 pub(super) enum Done {
     /// One answer.
     Reply(Reply),
@@ -61,12 +58,7 @@ pub(super) struct Setting<'a> {
 impl Heard {
     /// Nothing yet; errors are written in this dialect.
     pub(super) fn new(dialect: Dialect) -> Self {
-        Self {
-            action: None,
-            dialect,
-            task: None,
-            alias: None,
-        }
+        Self { action: None, dialect, task: None, alias: None }
     }
 }
 
@@ -98,11 +90,7 @@ impl Doors {
         heard: &mut Heard,
     ) -> Result<Done, Error> {
         heard.dialect = method.dialect;
-        let Decoded {
-            call,
-            client_task_id,
-            blocking,
-        } = decoded;
+        let Decoded { call, client_task_id, blocking } = decoded;
         let client = Client {
             caller: setting.caller.clone(),
             agent: self.meant(setting.named, call.tenant())?,
@@ -116,23 +104,16 @@ impl Doors {
                 let history = configuration.and_then(|configuration| configuration.history_length);
                 let wait = self.waits(heard.dialect, &request, blocking);
                 heard.alias = client_task_id;
-                let accepted = self
-                    .send(&client, setting.headers, request, wait, heard)
-                    .await?;
+                let accepted = self.send(&client, setting.headers, request, wait, heard).await?;
                 if wait {
-                    service
-                        .settle(&accepted.log, history)
-                        .await
-                        .map(Done::Reply)
+                    service.settle(&accepted.log, history).await.map(Done::Reply)
                 } else {
                     task(service.show(&accepted.log, history).await?)
                 }
             }
             Call::SendStreamingMessage(request) => {
                 heard.alias = client_task_id;
-                let accepted = self
-                    .send(&client, setting.headers, request, true, heard)
-                    .await?;
+                let accepted = self.send(&client, setting.headers, request, true, heard).await?;
                 let stream = service.follow(&accepted).await?;
                 Ok(Done::Stream(stream, Ends::WhenItAsks))
             }
@@ -150,9 +131,7 @@ impl Doors {
             }
             Call::SubscribeToTask(request) => {
                 let log = self.find(&client, &request.id, method, heard).await?;
-                let stream = service
-                    .subscribe(&log, last_event(setting.headers)?)
-                    .await?;
+                let stream = service.subscribe(&log, last_event(setting.headers)?).await?;
                 let ends = match heard.dialect {
                     Dialect::V1_0 => Ends::WhenOver,
                     // Their clients close at `final: true`, which an asking task is.
@@ -255,19 +234,11 @@ impl Doors {
         }
         let key = match headers.get("idempotency-key") {
             Some(key) => Some(key.to_str().map_err(|_| {
-                Error::invalid(
-                    "Idempotency-Key",
-                    "must be made of visible ASCII characters",
-                )
+                Error::invalid("Idempotency-Key", "must be made of visible ASCII characters")
             })?),
             None => None,
         };
-        let beside = Beside {
-            alias: heard.alias.as_deref(),
-            key,
-            dialect: heard.dialect,
-            waits,
-        };
+        let beside = Beside { alias: heard.alias.as_deref(), key, dialect: heard.dialect, waits };
         let accepted = self.service.accept(client, request, beside).await?;
         heard.task = Some(accepted.log.clone());
         Ok(accepted)
@@ -353,9 +324,7 @@ pub(super) fn version(parts: &Parts) -> Option<String> {
         let (_, version) = named.find(|(name, _)| name.eq_ignore_ascii_case("a2a-version"))?;
         Some(version.to_owned())
     };
-    header
-        .or_else(query)
-        .filter(|version| !version.trim().is_empty())
+    header.or_else(query).filter(|version| !version.trim().is_empty())
 }
 
 /// The extensions that a request asks for, by either name of the header.
@@ -370,12 +339,7 @@ fn asked_extensions(headers: &HeaderMap) -> impl Iterator<Item = &str> {
 
 /// Refuses a client that does not ask for what the agent requires (specification 3.3.4).
 fn required_extensions(agent: &Agent, headers: &HeaderMap) -> Result<(), Error> {
-    for extension in agent
-        .config
-        .extensions
-        .iter()
-        .filter(|extension| extension.required)
-    {
+    for extension in agent.config.extensions.iter().filter(|extension| extension.required) {
         if !asked_extensions(headers).any(|asked| asked == extension.uri) {
             let uri = &extension.uri;
             return Err(Error::new(
@@ -395,10 +359,7 @@ fn last_event(headers: &HeaderMap) -> Result<Option<u64>, Error> {
     let Some(value) = headers.get("last-event-id") else {
         return Ok(None);
     };
-    let number = value
-        .to_str()
-        .ok()
-        .and_then(|value| value.trim().parse().ok());
+    let number = value.to_str().ok().and_then(|value| value.trim().parse().ok());
     number
         .map(Some)
         .ok_or_else(|| Error::invalid("Last-Event-ID", "not an event id of this server"))
@@ -406,10 +367,7 @@ fn last_event(headers: &HeaderMap) -> Result<Option<u64>, Error> {
 
 /// A caller's word for logs and errors: bounded, and nothing that a terminal would obey.
 pub(super) fn known_part(word: &str) -> String {
-    word.chars()
-        .filter(|character| !character.is_control())
-        .take(64)
-        .collect()
+    word.chars().filter(|character| !character.is_control()).take(64).collect()
 }
 
 /// The one word for an operation in logs.

@@ -146,14 +146,9 @@ async fn respond(doors: &Doors, request: Request, shape: Shape) -> Response {
 }
 
 fn strange_host(doors: &Doors, request: &Request) -> Option<Response> {
-    let checked = doors
-        .access
-        .check_host(request.headers(), authority(request).as_deref());
+    let checked = doors.access.check_host(request.headers(), authority(request).as_deref());
     let (status, error) = denial(&checked.err()?);
-    Some(with_advice(
-        json_response(status, status_object(&error).to_string()),
-        &error,
-    ))
+    Some(with_advice(json_response(status, status_object(&error).to_string()), &error))
 }
 
 // === what stands on a card ===
@@ -192,8 +187,7 @@ fn build(doors: &Doors, agent: &Agent, base: &str, by_name: bool, extended: bool
     if doors.config.auth.required {
         let scheme = SecurityScheme::bearer("the token that the server printed at its start");
         card.security_schemes.insert("bearer".to_owned(), scheme);
-        card.security_requirements
-            .push(SecurityRequirement::of("bearer"));
+        card.security_requirements.push(SecurityRequirement::of("bearer"));
     }
     if let Some(signer) = &doors.cards.signer {
         signer.sign(&mut card, base);
@@ -251,28 +245,18 @@ fn grpc_address(base: &str) -> Option<String> {
     if place.contains('/') {
         return None;
     }
-    let has_port = place
-        .rsplit_once(':')
-        .is_some_and(|(_, port)| !port.ends_with(']'));
+    let has_port = place.rsplit_once(':').is_some_and(|(_, port)| !port.ends_with(']'));
     let usual = if scheme == "https" { 443 } else { 80 };
-    Some(if has_port {
-        place.to_owned()
-    } else {
-        format!("{place}:{usual}")
-    })
+    Some(if has_port { place.to_owned() } else { format!("{place}:{usual}") })
 }
 
 fn extensions(doors: &Doors, agent: &Agent, extended: bool) -> Vec<AgentExtension> {
-    let declared = agent
-        .config
-        .extensions
-        .iter()
-        .map(|extension| AgentExtension {
-            uri: extension.uri.clone(),
-            description: extension.description.clone(),
-            required: extension.required,
-            params: None,
-        });
+    let declared = agent.config.extensions.iter().map(|extension| AgentExtension {
+        uri: extension.uri.clone(),
+        description: extension.description.clone(),
+        required: extension.required,
+        params: None,
+    });
     let wall = &doors.service.sessions().house().isolation;
     // Whoever looks for an agent may choose by it; that there is no wall is for known callers.
     let isolation = (extended || wall.is_walled()).then(|| AgentExtension {
@@ -289,10 +273,7 @@ fn extensions(doors: &Doors, agent: &Agent, extended: bool) -> Vec<AgentExtensio
 fn skills(agent: &Agent, extended: bool) -> Vec<AgentSkill> {
     let configured = &agent.config.skills;
     let of = |kept_back: bool| {
-        configured
-            .iter()
-            .filter(move |skill| skill.extended == kept_back)
-            .map(skill)
+        configured.iter().filter(move |skill| skill.extended == kept_back).map(skill)
     };
     let mut skills: Vec<AgentSkill> = of(false).collect();
     if skills.is_empty() {
@@ -302,23 +283,13 @@ fn skills(agent: &Agent, extended: bool) -> Vec<AgentSkill> {
         skills.extend(of(true));
     }
     let known = |id: &str| configured.iter().any(|skill| skill.id == id);
-    skills.extend(
-        agent
-            .skills
-            .iter()
-            .filter(|skill| !known(&skill.id))
-            .cloned(),
-    );
+    skills.extend(agent.skills.iter().filter(|skill| !known(&skill.id)).cloned());
     skills
 }
 
 fn skill(skill: &Skill) -> AgentSkill {
     // Tags are required, and readers differ in what an empty list means.
-    let tags = if skill.tags.is_empty() {
-        vec![skill.id.clone()]
-    } else {
-        skill.tags.clone()
-    };
+    let tags = if skill.tags.is_empty() { vec![skill.id.clone()] } else { skill.tags.clone() };
     AgentSkill {
         id: skill.id.clone(),
         name: skill.name.clone(),
@@ -357,10 +328,7 @@ fn cached(cards: &Cards, asked: &HeaderMap, body: String) -> Response {
         json_response(StatusCode::OK, body)
     };
     let headers = response.headers_mut();
-    headers.insert(
-        header::ETAG,
-        HeaderValue::try_from(tag).expect("hex is a header value"),
-    );
+    headers.insert(header::ETAG, HeaderValue::try_from(tag).expect("hex is a header value"));
     if let Ok(date) = DateTimePrinter::new().timestamp_to_rfc9110_string(&cards.since)
         && let Ok(date) = HeaderValue::try_from(date)
     {
@@ -375,18 +343,14 @@ fn cached(cards: &Cards, asked: &HeaderMap, body: String) -> Response {
 fn is_known(asked: &HeaderMap, tag: &str, since: Timestamp) -> bool {
     if asked.contains_key(header::IF_NONE_MATCH) {
         let lists = asked.get_all(header::IF_NONE_MATCH).into_iter();
-        let mut tags = lists
-            .filter_map(|list| list.to_str().ok())
-            .flat_map(|list| list.split(','));
+        let mut tags = lists.filter_map(|list| list.to_str().ok()).flat_map(|list| list.split(','));
         // The comparison is the weak one; no tag of ours holds a comma.
         return tags.any(|known| {
             let known = known.trim();
             known == "*" || known.strip_prefix("W/").unwrap_or(known) == tag
         });
     }
-    let date = asked
-        .get(header::IF_MODIFIED_SINCE)
-        .and_then(|date| date.to_str().ok());
+    let date = asked.get(header::IF_MODIFIED_SINCE).and_then(|date| date.to_str().ok());
     let date = date.and_then(|date| DateTimeParser::new().parse_timestamp(date).ok());
     date.is_some_and(|date| date.as_second() >= since.as_second())
 }

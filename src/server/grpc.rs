@@ -37,9 +37,7 @@ pub(super) async fn call(State(doors): State<Arc<Doors>>, request: Request) -> R
     if packed.is_some_and(|packed| packed != "identity") {
         let mut response = Status::unimplemented("messages are taken uncompressed").into_http();
         let accepted = HeaderValue::from_static("identity");
-        response
-            .headers_mut()
-            .insert("grpc-accept-encoding", accepted);
+        response.headers_mut().insert("grpc-accept-encoding", accepted);
         return response;
     }
     let visit = Visit::begin(&doors, &request);
@@ -50,14 +48,10 @@ pub(super) async fn call(State(doors): State<Arc<Doors>>, request: Request) -> R
     heard.action = method.map(|method| word(method.operation).to_owned());
     let read = match (visit.caller(), method) {
         (Err(error), _) => Err(error),
-        (_, None) => Err(Error::new(
-            ErrorKind::MethodNotFound,
-            "no such method in this service",
-        )),
-        (Ok(caller), Some(method)) => doors
-            .read_body(&parts.headers, body)
-            .await
-            .map(|body| (caller, method, body)),
+        (_, None) => Err(Error::new(ErrorKind::MethodNotFound, "no such method in this service")),
+        (Ok(caller), Some(method)) => {
+            doors.read_body(&parts.headers, body).await.map(|body| (caller, method, body))
+        }
     };
     let outcome = match read {
         Ok((caller, method, body)) => {
@@ -74,9 +68,7 @@ pub(super) async fn call(State(doors): State<Arc<Doors>>, request: Request) -> R
         }
         Err(error) => Err(error),
     };
-    let reason = outcome
-        .as_ref()
-        .map_or_else(|error| error.kind.codes().reason, |_| "ok");
+    let reason = outcome.as_ref().map_or_else(|error| error.kind.codes().reason, |_| "ok");
     let response = match (outcome, method) {
         (Ok(Done::Reply(reply)), Some(method)) => {
             let message = pb::encode_reply(heard.dialect, method.operation, &reply);
@@ -116,10 +108,7 @@ async fn perform(
 ) -> Result<Done, Error> {
     check_version(parts, method.dialect)?;
     let decoded = pb::decode(method.dialect, method.operation, message)?;
-    doors
-        .telemetry
-        .console()
-        .request(word(method.operation), &setting.caller.name, None);
+    doors.telemetry.console().request(word(method.operation), &setting.caller.name, None);
     doors.perform(setting, method, decoded, heard).await
 }
 
@@ -212,18 +201,13 @@ impl ServerStreamingService<Bytes> for Many {
 
     fn call(&mut self, _: tonic::Request<Bytes>) -> Self::Future {
         let messages = self.0.take();
-        ready(
-            messages
-                .map(tonic::Response::new)
-                .ok_or_else(|| Status::internal("called twice")),
-        )
+        ready(messages.map(tonic::Response::new).ok_or_else(|| Status::internal("called twice")))
     }
 }
 
 async fn streaming(reader: Reader, dialect: Dialect) -> Response {
-    let events = unfold(
-        (reader, Vec::new().into_iter()),
-        move |(mut reader, mut ready)| async move {
+    let events =
+        unfold((reader, Vec::new().into_iter()), move |(mut reader, mut ready)| async move {
             loop {
                 if let Some(message) = ready.next() {
                     return Some((Ok(message), (reader, ready)));
@@ -244,8 +228,7 @@ async fn streaming(reader: Reader, dialect: Dialect) -> Response {
                     Next::Broken(error) => return Some((Err(status(&error)), (reader, ready))),
                 }
             }
-        },
-    );
+        });
     let many = Many(Some(Box::pin(events)));
     let response = Grpc::new(Raw).server_streaming(many, answered()).await;
     response.map(Body::new)

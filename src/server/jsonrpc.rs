@@ -37,10 +37,7 @@ pub(super) async fn call(State(doors): State<Arc<Doors>>, request: Request) -> R
         Err(error) if heard.action.as_deref() == Some("tasks/resubscribe") && caller_known => {
             let body = jsonrpc::failure(&id, &error, heard.dialect);
             let frame = sse::frame(None, body);
-            (
-                stream::response(Body::from(frame)),
-                error.kind.codes().reason,
-            )
+            (stream::response(Body::from(frame)), error.kind.codes().reason)
         }
         Err(error) => {
             let body = jsonrpc::failure(&id, &error, heard.dialect);
@@ -102,32 +99,20 @@ async fn answer(
     let method = dialect::method(&request.method).ok_or_else(|| {
         Error::new(
             ErrorKind::MethodNotFound,
-            format!(
-                "no method `{}` in any dialect of A2A",
-                known_part(&request.method)
-            ),
+            format!("no method `{}` in any dialect of A2A", known_part(&request.method)),
         )
     })?;
     heard.dialect = method.dialect;
     check_version(parts, method.dialect)?;
     let decoded = method.dialect.decode(method.operation, request.params)?;
-    doors
-        .telemetry
-        .console()
-        .request(&request.method, &caller.name, None);
-    let setting = Setting {
-        caller,
-        headers: &parts.headers,
-        named: parts.extensions.get::<Named>(),
-        base,
-    };
+    doors.telemetry.console().request(&request.method, &caller.name, None);
+    let setting =
+        Setting { caller, headers: &parts.headers, named: parts.extensions.get::<Named>(), base };
     let done = doors.perform(&setting, method, decoded, heard).await?;
     let alias = heard.alias.take();
     Ok(match done {
         Done::Reply(reply) => {
-            let json = heard
-                .dialect
-                .encode_reply(method.operation, &reply, alias.as_deref());
+            let json = heard.dialect.encode_reply(method.operation, &reply, alias.as_deref());
             json_response(StatusCode::OK, jsonrpc::result(id, json))
         }
         Done::Stream(stream, ends) => {

@@ -35,15 +35,10 @@ const JSON: &[&str] = &["application/json"];
 
 /// `GET /openapi.json`; public like the card.
 pub(super) async fn document(State(doors): State<Arc<Doors>>, request: Request) -> Response {
-    if let Err(denied) = doors
-        .access
-        .check_host(request.headers(), authority(&request).as_deref())
+    if let Err(denied) = doors.access.check_host(request.headers(), authority(&request).as_deref())
     {
         let (status, error) = denial(&denied);
-        return with_advice(
-            json_response(status, status_object(&error).to_string()),
-            &error,
-        );
+        return with_advice(json_response(status, status_object(&error).to_string()), &error);
     }
     let base = doors.base_url(&request);
     let agents = &doors.service.sessions().house().agents;
@@ -56,10 +51,7 @@ pub(super) async fn document(State(doors): State<Arc<Doors>>, request: Request) 
     };
     let body = build(&doors.config, servers).to_string();
     let digest = Sha256::digest(body.as_bytes());
-    let tag: String = digest[..16]
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let tag: String = digest[..16].iter().map(|byte| format!("{byte:02x}")).collect();
     let tag = format!("\"{tag}\"");
     let mut response = if is_known(request.headers(), &tag) {
         let mut response = json_response(StatusCode::NOT_MODIFIED, "");
@@ -70,10 +62,9 @@ pub(super) async fn document(State(doors): State<Arc<Doors>>, request: Request) 
     };
     let max_age = doors.config.card.max_age.get().as_secs();
     let headers = response.headers_mut();
-    for (name, value) in [
-        (header::ETAG, tag),
-        (header::CACHE_CONTROL, format!("public, max-age={max_age}")),
-    ] {
+    for (name, value) in
+        [(header::ETAG, tag), (header::CACHE_CONTROL, format!("public, max-age={max_age}"))]
+    {
         let value = HeaderValue::try_from(value).expect("hex and numbers are a header's value");
         headers.insert(name, value);
     }
@@ -208,10 +199,9 @@ fn parameters() -> Value {
 /// The refusals of the binding (`Error404`), of our own doors (`OwnError404`) and of the others.
 fn responses(config: &Config) -> Value {
     let mut all = Map::new();
-    for (prefix, media, statuses) in [
-        ("Error", BINDING, paths::BINDING_ERRORS),
-        ("OwnError", JSON, paths::OWN_ERRORS),
-    ] {
+    for (prefix, media, statuses) in
+        [("Error", BINDING, paths::BINDING_ERRORS), ("OwnError", JSON, paths::OWN_ERRORS)]
+    {
         for status in paths::known(statuses, config) {
             let response = refusal(status, media, &of("ErrorResponse"));
             all.insert(format!("{prefix}{status}"), response);
@@ -240,11 +230,7 @@ fn refusal(status: u16, media: &[&str], schema: &Value) -> Value {
     let mut response = json!({"description": description, "content": content(media, schema)});
     let advice = match status {
         401 => Some(("WWW-Authenticate", "string", "The scheme to use.")),
-        429 => Some((
-            "Retry-After",
-            "integer",
-            "Seconds until it is worth trying again.",
-        )),
+        429 => Some(("Retry-After", "integer", "Seconds until it is worth trying again.")),
         _ => None,
     };
     if let Some((name, kind, description)) = advice {
@@ -255,8 +241,5 @@ fn refusal(status: u16, media: &[&str], schema: &Value) -> Value {
 
 /// The same schema in each media type.
 fn content(media: &[&str], schema: &Value) -> Value {
-    media
-        .iter()
-        .map(|media| ((*media).to_owned(), json!({"schema": schema})))
-        .collect()
+    media.iter().map(|media| ((*media).to_owned(), json!({"schema": schema}))).collect()
 }

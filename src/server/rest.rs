@@ -38,21 +38,12 @@ pub(super) async fn call(State(doors): State<Arc<Doors>>, request: Request) -> R
     }
     let mut heard = Heard::new(route.dialect);
     heard.action = Some(word(route.operation).to_owned());
-    let mut form = if route.dialect == Dialect::V1_0 {
-        Form::Model
-    } else {
-        Form::Kind
-    };
+    let mut form = if route.dialect == Dialect::V1_0 { Form::Model } else { Form::Kind };
     let outcome = match visit.caller() {
         Ok(caller) => match doors.read_body(&parts.headers, body).await {
             Ok(body) => {
-                let call = Call {
-                    doors: &doors,
-                    caller,
-                    base: &base,
-                    parts: &parts,
-                    route: &route,
-                };
+                let call =
+                    Call { doors: &doors, caller, base: &base, parts: &parts, route: &route };
                 call.answer(&body, &mut form, &mut heard).await
             }
             Err(error) => Err((None, error)),
@@ -66,10 +57,7 @@ pub(super) async fn call(State(doors): State<Arc<Doors>>, request: Request) -> R
             let status = status.or_else(|| StatusCode::from_u16(codes.http).ok());
             let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
             let body = error_body(form, &error, status);
-            (
-                with_advice(json_response(status, body), &error),
-                codes.reason,
-            )
+            (with_advice(json_response(status, body), &error), codes.reason)
         }
     };
     if wants_a2a_json(&parts.headers) {
@@ -112,25 +100,15 @@ impl Call<'_> {
         check_version(parts, route.dialect).map_err(plain)?;
         let request = route.decode(parts.uri.query(), body).map_err(plain)?;
         *form = request.form;
-        doors
-            .telemetry
-            .console()
-            .request(word(route.operation), &self.caller.name, None);
+        doors.telemetry.console().request(word(route.operation), &self.caller.name, None);
         let setting = Setting {
             caller: self.caller,
             headers: &parts.headers,
             named: parts.extensions.get::<Named>(),
             base: self.base,
         };
-        let method = Method {
-            operation: route.operation,
-            dialect: route.dialect,
-            shared: false,
-        };
-        let done = doors
-            .perform(&setting, method, request.decoded, heard)
-            .await
-            .map_err(plain)?;
+        let method = Method { operation: route.operation, dialect: route.dialect, shared: false };
+        let done = doors.perform(&setting, method, request.decoded, heard).await.map_err(plain)?;
         Ok(match done {
             Done::Reply(reply) => {
                 let body = rest::encode_reply(*form, route.operation, &reply);

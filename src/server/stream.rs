@@ -68,10 +68,7 @@ pub(super) struct JsonRpc {
 /// The response around a stream's body.
 pub(super) fn response(body: Body) -> Response {
     Response::builder()
-        .header(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("text/event-stream"),
-        )
+        .header(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"))
         .header(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"))
         .header("x-accel-buffering", HeaderValue::from_static("no"))
         .body(body)
@@ -80,21 +77,18 @@ pub(super) fn response(body: Body) -> Response {
 
 /// The body of a stream of server-sent events.
 pub(super) fn body(reader: Reader, envelope: Envelope) -> Body {
-    Body::from_stream(unfold(
-        (reader, envelope),
-        |(mut reader, mut envelope)| async move {
-            loop {
-                let chunk = match reader.next().await? {
-                    Next::Events(events) => envelope.frames(&events),
-                    Next::Idle => Bytes::from_static(sse::KEEP_ALIVE),
-                    Next::Broken(error) => envelope.error(&error),
-                };
-                if !chunk.is_empty() {
-                    return Some((Ok::<_, std::convert::Infallible>(chunk), (reader, envelope)));
-                }
+    Body::from_stream(unfold((reader, envelope), |(mut reader, mut envelope)| async move {
+        loop {
+            let chunk = match reader.next().await? {
+                Next::Events(events) => envelope.frames(&events),
+                Next::Idle => Bytes::from_static(sse::KEEP_ALIVE),
+                Next::Broken(error) => envelope.error(&error),
+            };
+            if !chunk.is_empty() {
+                return Some((Ok::<_, std::convert::Infallible>(chunk), (reader, envelope)));
             }
-        },
-    ))
+        }
+    }))
 }
 
 impl Reader {
@@ -194,14 +188,13 @@ impl Envelope {
         let parsed = || serde_json::from_slice::<StreamResponse>(&event.body).ok();
         let encoded = match self {
             Self::JsonRpc(JsonRpc { encoder: None, .. }) | Self::Rest(Form::Model) => None,
-            Self::JsonRpc(JsonRpc {
-                encoder: Some(encoder),
-                ..
-            }) => match parsed().and_then(|event| encoder.encode(&event)) {
-                Some(encoded) => Some(encoded),
-                // The dialect has no word for it.
-                None => return,
-            },
+            Self::JsonRpc(JsonRpc { encoder: Some(encoder), .. }) => {
+                match parsed().and_then(|event| encoder.encode(&event)) {
+                    Some(encoded) => Some(encoded),
+                    // The dialect has no word for it.
+                    None => return,
+                }
+            }
             Self::Rest(form) => match parsed() {
                 Some(event) => Some(rest::encode_event(*form, &event)),
                 None => return,

@@ -97,9 +97,8 @@ impl Service {
         let before = log.head();
         let records = message.map(Record::Message).into_iter();
         let records = records.chain([state_record(log, TaskState::Working, None)]);
-        let stored = log
-            .record_with(&house.store, also, records.collect(), Durability::Synced)
-            .await;
+        let stored =
+            log.record_with(&house.store, also, records.collect(), Durability::Synced).await;
         match stored {
             Ok(true) => {}
             Ok(false) => return Ok(None),
@@ -111,10 +110,7 @@ impl Service {
         if !self.sessions.answer(log, &row.id, &decision).await {
             self.resume(log, &row, &decision).await?;
         }
-        Ok(Some(Accepted {
-            log: log.clone(),
-            before: Some(before),
-        }))
+        Ok(Some(Accepted { log: log.clone(), before: Some(before) }))
     }
 
     /// The process that asked is gone: the conversation is resumed with what was decided.
@@ -125,10 +121,7 @@ impl Service {
         decision: &Decision,
     ) -> Result<(), Error> {
         let house = self.sessions.house();
-        let admitted = self
-            .sessions
-            .admit(&log.scope, log.context_id.clone(), true)
-            .await;
+        let admitted = self.sessions.admit(&log.scope, log.context_id.clone(), true).await;
         let admission = match admitted {
             Ok(admission) => admission,
             Err(error) => {
@@ -147,15 +140,11 @@ impl Service {
             }
         };
         // A CLI writes its transcript late, so what the turn was about is told again.
-        let about = log
-            .snapshot(&house.store, 0)
-            .await
-            .ok()
-            .and_then(|snapshot| {
-                let history = snapshot.task.history;
-                let first = history.iter().find(|message| message.role == Role::User);
-                first.map(Message::text_content)
-            });
+        let about = log.snapshot(&house.store, 0).await.ok().and_then(|snapshot| {
+            let history = snapshot.task.history;
+            let first = history.iter().find(|message| message.role == Role::User);
+            first.map(Message::text_content)
+        });
         let prompt = Prompt {
             text: match about {
                 Some(about) => format!("{about}\n\n{}", decision.told(&row.ask)),
@@ -175,17 +164,10 @@ impl Service {
         let void = house.asks.forget(log.n).into_iter();
         let void: Vec<_> = void.map(|row| Write::AskGone { id: row.id }).collect();
         if !void.is_empty() {
-            house
-                .store
-                .commit(void, Durability::Written)
-                .await
-                .map_err(store_failed)?;
+            house.store.commit(void, Durability::Written).await.map_err(store_failed)?;
         }
         log.turn_comes();
-        let origin = Origin {
-            pass: Some(pass),
-            fork: None,
-        };
+        let origin = Origin { pass: Some(pass), fork: None };
         admission.submit_with(log.clone(), prompt, Vec::new(), origin);
         Ok(())
     }
@@ -211,9 +193,8 @@ impl Service {
         let house = self.sessions.house();
         let open = house.config.asks.timeout;
         let found = house.tasks.find(&row.scope, &row.task).await;
-        let Some(log) = found
-            .map_err(store_failed)?
-            .filter(|log| log.state() == TaskState::InputRequired)
+        let Some(log) =
+            found.map_err(store_failed)?.filter(|log| log.state() == TaskState::InputRequired)
         else {
             house.asks.take(&row.id);
             return Ok(());
@@ -224,25 +205,17 @@ impl Service {
             let words = format!("nobody answered within {open} (`asks.timeout`)");
             let message = Message::new(Role::Agent, vec![Part::text(words)]);
             let records = vec![state_record(&log, TaskState::Canceled, Some(message))];
-            log.record(&house.store, records, Durability::Synced)
-                .await
-                .map_err(store_failed)?;
+            log.record(&house.store, records, Durability::Synced).await.map_err(store_failed)?;
             self.sessions.cancel(&log).await.map_err(store_failed)?;
             return Ok(());
         }
         let reason = format!("nobody answered within {open}.");
-        self.decided(&log, row, Decision::Deny { reason }, None, Vec::new())
-            .await
-            .map(drop)
+        self.decided(&log, row, Decision::Deny { reason }, None, Vec::new()).await.map(drop)
     }
 }
 
 fn state_record(log: &TaskLog, state: TaskState, message: Option<Message>) -> Record {
-    let status = TaskStatus {
-        state,
-        message,
-        timestamp: Some(Timestamp::now()),
-    };
+    let status = TaskStatus { state, message, timestamp: Some(Timestamp::now()) };
     let (id, context) = (log.id.clone(), log.context_id.clone());
     Record::Status(TaskStatusUpdateEvent::new(id, context, status))
 }

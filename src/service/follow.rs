@@ -71,10 +71,9 @@ impl Service {
         }
         match accepted.before {
             // The log's first event is the task as it was accepted.
-            None if log.first_bytes() <= limit => Ok(Stream {
-                cursor: Some(log.follow(self.store(), 0)),
-                first: None,
-            }),
+            None if log.first_bytes() <= limit => {
+                Ok(Stream { cursor: Some(log.follow(self.store(), 0)), first: None })
+            }
             None => self.snapshot_stream(log, Some(1)).await,
             Some(seq) => self.snapshot_stream(log, Some(seq)).await,
         }
@@ -107,24 +106,14 @@ impl Service {
 
     /// The log from its first event.
     async fn beginning(&self, log: &Arc<TaskLog>, limit: usize) -> Result<Stream, Error> {
-        let mut task = log
-            .snapshot_at(self.store(), 1, limit)
-            .await
-            .map_err(store_failed)?
-            .task;
+        let mut task = log.snapshot_at(self.store(), 1, limit).await.map_err(store_failed)?.task;
         let mut body = encode(&StreamResponse::Task(task.clone()));
         if body.len() <= limit {
-            return Ok(Stream {
-                cursor: Some(log.follow(self.store(), 0)),
-                first: None,
-            });
+            return Ok(Stream { cursor: Some(log.follow(self.store(), 0)), first: None });
         }
         task.history.clear();
         body = encode(&StreamResponse::Task(task));
-        Ok(Stream {
-            cursor: Some(log.follow(self.store(), 1)),
-            first: Some((1, body)),
-        })
+        Ok(Stream { cursor: Some(log.follow(self.store(), 1)), first: Some((1, body)) })
     }
 
     /// `SubscribeToTask` (specification 3.1.6). After `Last-Event-ID` the task comes as it stood there,

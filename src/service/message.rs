@@ -141,10 +141,7 @@ pub(super) fn check_message(message: &Message, alias: Option<&str>) -> Result<()
 /// whoever sends it is mistaken or tries something.
 pub(super) fn check_id(field: &str, id: &str) -> Result<(), Error> {
     if id.is_empty() || id.len() > ID_BYTES {
-        return Err(Error::invalid(
-            field,
-            format!("must have between 1 and {ID_BYTES} bytes"),
-        ));
+        return Err(Error::invalid(field, format!("must have between 1 and {ID_BYTES} bytes")));
     }
     if id.chars().any(char::is_control) || id.split(['/', '\\']).any(|piece| piece == "..") {
         return Err(Error::invalid(
@@ -157,8 +154,5 @@ pub(super) fn check_id(field: &str, id: &str) -> Result<(), Error> {
 
 fn base64_of(part: &Part) -> String {
     let json = serde_json::to_value(part).unwrap_or_default();
-    json.get("raw")
-        .and_then(serde_json::Value::as_str)
-        .unwrap_or_default()
-        .to_owned()
+    json.get("raw").and_then(serde_json::Value::as_str).unwrap_or_default().to_owned()
 }

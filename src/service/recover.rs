@@ -32,11 +32,7 @@ impl Service {
                     && let Ok(mut told) = self.prompt(agent, &message)
                 {
                     told.belongs_to(&log.id, &log.context_id);
-                    match self
-                        .sessions
-                        .admit(&row.scope, row.context_id.clone(), true)
-                        .await
-                    {
+                    match self.sessions.admit(&row.scope, row.context_id.clone(), true).await {
                         Ok(mut admission) => {
                             admission.not_yet_started();
                             admission.submit(log, told.prompt, told.files);
@@ -61,12 +57,7 @@ impl Service {
                 timestamp: Some(Timestamp::now()),
             };
             let update = TaskStatusUpdateEvent::new(log.id.clone(), log.context_id.clone(), status);
-            log.record(
-                self.store(),
-                vec![Record::Status(update)],
-                Durability::Synced,
-            )
-            .await?;
+            log.record(self.store(), vec![Record::Status(update)], Durability::Synced).await?;
             failed += 1;
         }
         Ok((failed, resumed))
@@ -75,10 +66,6 @@ impl Service {
     /// The newest message of the caller to a task.
     async fn last_message(&self, log: &Arc<TaskLog>) -> Result<Option<Message>, store::Error> {
         let snapshot = log.snapshot(self.store(), 0).await?;
-        Ok(snapshot
-            .task
-            .history
-            .into_iter()
-            .rfind(|message| message.role == Role::User))
+        Ok(snapshot.task.history.into_iter().rfind(|message| message.role == Role::User))
     }
 }

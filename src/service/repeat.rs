@@ -133,10 +133,7 @@ impl Repeats {
             }
             // Over, or refused: whoever comes first now is first.
             let mut inner = self.inner();
-            let same = inner
-                .sends
-                .get(&place)
-                .is_none_or(|send| send.task.same_channel(&task));
+            let same = inner.sends.get(&place).is_none_or(|send| send.task.same_channel(&task));
             if same {
                 return Repeat::First(self.first(&mut inner, place, print, continues));
             }
@@ -145,10 +142,7 @@ impl Repeats {
 
     fn is_same(&self, place: &(Scope, Mark), print: &Print) -> bool {
         let inner = self.inner();
-        inner
-            .sends
-            .get(place)
-            .is_some_and(|send| send.print == *print)
+        inner.sends.get(place).is_some_and(|send| send.print == *print)
     }
 
     fn first(
@@ -164,12 +158,7 @@ impl Repeats {
             inner.tidy_at = inner.sends.len() * 2;
         }
         inner.sends.insert(place.clone(), Send { print, task });
-        First {
-            repeats: self.clone(),
-            place: Some(place),
-            tell,
-            continues,
-        }
+        First { repeats: self.clone(), place: Some(place), tell, continues }
     }
 
     fn inner(&self) -> parking_lot::MutexGuard<'_, Inner> {
@@ -196,8 +185,7 @@ impl First {
     pub(super) fn accepted(mut self, log: &Arc<TaskLog>) {
         self.place = None;
         let held = self.continues.then(|| log.clone());
-        self.tell
-            .send_replace(Accepted::Yes(Arc::downgrade(log), held));
+        self.tell.send_replace(Accepted::Yes(Arc::downgrade(log), held));
     }
 }
 

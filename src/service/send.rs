@@ -67,12 +67,7 @@ impl Service {
         // message is not the request's own: once begun, it comes to its end.
         let taking = self.sessions.house().actors.spawn(async move {
             let (alias, key) = (alias.as_deref(), key.as_deref());
-            let beside = Beside {
-                alias,
-                key,
-                dialect,
-                waits,
-            };
+            let beside = Beside { alias, key, dialect, waits };
             service.take(&client, request, beside).await
         });
         taking.await.unwrap_or_else(|_| Err(broken()))
@@ -94,12 +89,7 @@ impl Service {
         let print = repeat::print(&request, beside.key.is_none());
         let first = match self
             .repeats
-            .look(
-                &client.scope(),
-                mark,
-                print,
-                request.message.task_id.is_some(),
-            )
+            .look(&client.scope(), mark, print, request.message.task_id.is_some())
             .await
         {
             Repeat::First(first) => first,
@@ -119,9 +109,7 @@ impl Service {
         first.accepted(&accepted.log);
         if let Some(hook) = hook {
             let after = accepted.before.unwrap_or(0);
-            self.push
-                .attach(&accepted.log, hook, beside.dialect, beside.alias, after)
-                .await?;
+            self.push.attach(&accepted.log, hook, beside.dialect, beside.alias, after).await?;
         }
         Ok(accepted)
     }
@@ -154,11 +142,7 @@ impl Service {
         key: Option<(String, Print)>,
     ) -> Result<(Accepted, Option<Checked>), Error> {
         let house = self.sessions.house();
-        let SendMessageRequest {
-            message,
-            configuration,
-            ..
-        } = request;
+        let SendMessageRequest { message, configuration, .. } = request;
         let configuration = configuration.unwrap_or_default();
         let hook = match configuration.task_push_notification_config {
             Some(mut config) => {
@@ -172,11 +156,7 @@ impl Service {
             && beside.waits
             && beside.dialect != Dialect::V0_1;
         let alias = beside.alias;
-        let new = New {
-            alias,
-            key: key.clone(),
-            withheld,
-        };
+        let new = New { alias, key: key.clone(), withheld };
         let told = self.prompt(&client.agent, &message)?;
         let scope = client.scope();
         let continued = match (&message.task_id, alias) {
@@ -184,18 +164,13 @@ impl Service {
                 let found = house.tasks.find(&scope, id).await.map_err(store_failed)?;
                 Some(found.ok_or_else(|| Error::task_not_found(id.as_str()))?)
             }
-            (None, Some(alias)) => house
-                .tasks
-                .find_alias(&scope, alias)
-                .await
-                .map_err(store_failed)?,
+            (None, Some(alias)) => {
+                house.tasks.find_alias(&scope, alias).await.map_err(store_failed)?
+            }
             (None, None) => None,
         };
         let same_context = |log: &TaskLog| {
-            message
-                .context_id
-                .as_ref()
-                .is_none_or(|context| *context == log.context_id)
+            message.context_id.as_ref().is_none_or(|context| *context == log.context_id)
         };
         let accepted = match continued {
             // v0.3 does not say what a context beside a task means; there the task's own counts.
@@ -218,18 +193,13 @@ impl Service {
             }
             // A v0.1 client reuses its id: a finished task makes room for a new one in the same session.
             Some(log) => {
-                let taken = self
-                    .continue_task(&log, message.clone(), told.clone(), key.clone())
-                    .await?;
+                let taken =
+                    self.continue_task(&log, message.clone(), told.clone(), key.clone()).await?;
                 if let Some(accepted) = taken {
                     return Ok((accepted, hook));
                 }
-                let context = message
-                    .context_id
-                    .clone()
-                    .unwrap_or_else(|| log.context_id.clone());
-                self.new_task(client, message, told, Some(context), new)
-                    .await
+                let context = message.context_id.clone().unwrap_or_else(|| log.context_id.clone());
+                self.new_task(client, message, told, Some(context), new).await
             }
             None => {
                 let context = message.context_id.clone();
@@ -247,11 +217,7 @@ impl Service {
         context: Option<ContextId>,
         new: New<'_>,
     ) -> Result<Accepted, Error> {
-        let New {
-            alias,
-            key,
-            withheld,
-        } = new;
+        let New { alias, key, withheld } = new;
         let house = self.sessions.house();
         let scope = client.scope();
         let fork = self.forked(&scope, &message, context.as_ref()).await?;
@@ -261,11 +227,8 @@ impl Service {
         message.task_id = Some(id.clone());
         message.context_id = Some(context_id.clone());
         told.belongs_to(&id, &context_id);
-        let admission = self
-            .sessions
-            .admit(&scope, context_id.clone(), known)
-            .await
-            .map_err(refused)?;
+        let admission =
+            self.sessions.admit(&scope, context_id.clone(), known).await.map_err(refused)?;
         let session = Some(&*admission.session.id);
         self.affordable(&scope, session, None).await?;
         let now = Timestamp::now();
@@ -293,27 +256,15 @@ impl Service {
             also.push(Write::Session(Box::new(admission.session.clone())));
         }
         also.extend(key.map(|key| key_of(&row.scope, key, row.n)));
-        let working = TaskStatus {
-            state: TaskState::Working,
-            message: None,
-            timestamp: Some(now),
-        };
+        let working = TaskStatus { state: TaskState::Working, message: None, timestamp: Some(now) };
         let records = if admission.now {
-            vec![Record::Status(TaskStatusUpdateEvent::new(
-                id, context_id, working,
-            ))]
+            vec![Record::Status(TaskStatusUpdateEvent::new(id, context_id, working))]
         } else {
             Vec::new()
         };
-        let log = house
-            .tasks
-            .accept(row, task, also, records, withheld)
-            .await
-            .map_err(store_failed)?;
-        let origin = Origin {
-            fork,
-            ..Origin::default()
-        };
+        let log =
+            house.tasks.accept(row, task, also, records, withheld).await.map_err(store_failed)?;
+        let origin = Origin { fork, ..Origin::default() };
         admission.submit_with(log.clone(), told.prompt, told.files, origin);
         Ok(Accepted { log, before: None })
     }
@@ -348,15 +299,9 @@ impl Service {
         }
         let session = there(ContextId::new(from)).await?;
         let session = session.ok_or_else(|| {
-            Error::invalid(
-                "message.metadata.fork.contextId",
-                "no such context of yours",
-            )
+            Error::invalid("message.metadata.fork.contextId", "no such context of yours")
         })?;
-        Ok(Some(Fork {
-            session: session.id,
-            conversation: session.conversation,
-        }))
+        Ok(Some(Fork { session: session.id, conversation: session.conversation }))
     }
 
     /// None where the task is over by now.
@@ -373,10 +318,8 @@ impl Service {
         message.task_id = Some(log.id.clone());
         message.context_id = Some(log.context_id.clone());
         told.belongs_to(&log.id, &log.context_id);
-        let mut also: Vec<Write> = key
-            .map(|key| key_of(&log.scope, key, log.n))
-            .into_iter()
-            .collect();
+        let mut also: Vec<Write> =
+            key.map(|key| key_of(&log.scope, key, log.n)).into_iter().collect();
         let mut ended = None;
         if let Some(ask) = self.asked(log, &message)? {
             let decision = asks::decide(&ask, &message)?;
@@ -388,13 +331,9 @@ impl Service {
             }
             ended = Some(ask);
         }
-        self.affordable(&log.scope, Some(&log.session), Some(log.n))
-            .await?;
-        let admission = self
-            .sessions
-            .admit(&log.scope, log.context_id.clone(), true)
-            .await
-            .map_err(refused)?;
+        self.affordable(&log.scope, Some(&log.session), Some(log.n)).await?;
+        let admission =
+            self.sessions.admit(&log.scope, log.context_id.clone(), true).await.map_err(refused)?;
         if let Some(ask) = &ended {
             // One of several answers gets it; what does not name it is the next turn all the same.
             match self.sessions.house().asks.take(&ask.id) {
@@ -411,28 +350,15 @@ impl Service {
             let mut records = vec![Record::Message(message)];
             // What works or waits already goes on; this message's turn comes behind.
             if state.is_interrupted() {
-                let state = if now {
-                    TaskState::Working
-                } else {
-                    TaskState::Submitted
-                };
-                let status = TaskStatus {
-                    state,
-                    message: None,
-                    timestamp: Some(Timestamp::now()),
-                };
+                let state = if now { TaskState::Working } else { TaskState::Submitted };
+                let status = TaskStatus { state, message: None, timestamp: Some(Timestamp::now()) };
                 let (id, context) = (log.id.clone(), log.context_id.clone());
-                records.push(Record::Status(TaskStatusUpdateEvent::new(
-                    id, context, status,
-                )));
+                records.push(Record::Status(TaskStatusUpdateEvent::new(id, context, status)));
             }
             records
         };
         let before = log.head();
-        let taken = log
-            .take_message(self.store(), also, records)
-            .await
-            .map_err(store_failed)?;
+        let taken = log.take_message(self.store(), also, records).await.map_err(store_failed)?;
         if !taken {
             return Ok(None);
         }
@@ -440,10 +366,7 @@ impl Service {
         if steers {
             self.sessions.steer(log);
         }
-        Ok(Some(Accepted {
-            log: log.clone(),
-            before: Some(before),
-        }))
+        Ok(Some(Accepted { log: log.clone(), before: Some(before) }))
     }
 }
 
@@ -472,12 +395,7 @@ impl Service {
 }
 
 fn key_of(scope: &Scope, (key, print): (String, Print), n: i64) -> Write {
-    Write::Key {
-        scope: scope.clone(),
-        key,
-        print,
-        n,
-    }
+    Write::Key { scope: scope.clone(), key, print, n }
 }
 
 /// A part of the server gave up; its own words are in the log.

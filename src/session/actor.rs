@@ -117,11 +117,7 @@ async fn end_later(house: Arc<House>, log: Arc<TaskLog>) {
         let words = "the end of this task could not be stored when it came (was the disk full?); what it did is lost";
         let message = Message::new(Role::Agent, vec![Part::text(words)]);
         let record = status(&log, TaskState::Failed, Some(message), None);
-        if log
-            .record(&house.store, vec![record], Durability::Synced)
-            .await
-            .is_ok()
-        {
+        if log.record(&house.store, vec![record], Durability::Synced).await.is_ok() {
             return;
         }
     }
@@ -152,9 +148,7 @@ fn put_files(
     };
     let folder = folder.map_err(|error| failed(&error))?;
     for file in files {
-        folder
-            .put(log.id.as_str(), &file.name, &file.bytes)
-            .map_err(|error| failed(&error))?;
+        folder.put(log.id.as_str(), &file.name, &file.bytes).map_err(|error| failed(&error))?;
     }
     Ok(())
 }
@@ -358,17 +352,11 @@ impl Actor {
         let telemetry = self.house.telemetry.clone();
         telemetry.turn_begins(&log, &self.agent.name);
         let compares = self.agent.is_conversational();
-        let mut translator = Translator::new(
-            log.clone(),
-            compares,
-            self.house.config.limits.event.as_usize(),
-        );
+        let mut translator =
+            Translator::new(log.clone(), compares, self.house.config.limits.event.as_usize());
         let warm = self.running.is_some();
         let (outcome, canceler) = match self.reach_agent(turn, waiting, &mut translator).await {
-            Ok(mut prompt) => match self
-                .converse(&log, &mut prompt, warm, &mut translator)
-                .await
-            {
+            Ok(mut prompt) => match self.converse(&log, &mut prompt, warm, &mut translator).await {
                 (Some(outcome), canceler) => (outcome, canceler),
                 (None, _) => {
                     // A question is left; whoever answers it begins the next turn of this task.
@@ -402,10 +390,7 @@ impl Actor {
         let facts = Facts {
             conversation: self.session.conversation.clone(),
             isolation: self.agent.isolation(&self.house.isolation),
-            at_proxy: self
-                .running
-                .as_mut()
-                .and_then(|running| running.held.spent()),
+            at_proxy: self.running.as_mut().and_then(|running| running.held.spent()),
         };
         let stored = match &outcome {
             Outcome::Replied { text } if log.is_withheld() && self.fits_an_event(text) => {
@@ -431,9 +416,7 @@ impl Actor {
         log.reveal();
         if let Err(error) = &stored {
             telemetry.store_failed(&log, error);
-            self.house
-                .actors
-                .spawn(end_later(self.house.clone(), log.clone()));
+            self.house.actors.spawn(end_later(self.house.clone(), log.clone()));
         }
         telemetry.turn_ends(&log, translator.usage(), translator.elapsed());
         if let Some(done) = canceler {
@@ -512,12 +495,7 @@ impl Actor {
             ready: self.session.ready,
             at: now,
         };
-        if let Err(error) = self
-            .house
-            .store
-            .commit(vec![write], Durability::Written)
-            .await
-        {
+        if let Err(error) = self.house.store.commit(vec![write], Durability::Written).await {
             tracing::warn!(session.id = %self.session.id, %error, "could not note that a session was used");
         }
     }
@@ -529,15 +507,7 @@ impl Actor {
         waiting: Option<Waiting>,
         translator: &mut Translator,
     ) -> Result<pilothouse_agents::Turn, NotStarted> {
-        let Turn {
-            log,
-            prompt,
-            files,
-            slot,
-            started,
-            pass: _,
-            fork: _,
-        } = turn;
+        let Turn { log, prompt, files, slot, started, pass: _, fork: _ } = turn;
         let live = self.live.clone();
         let shared = match &self.agent.shared_turns {
             Some(turns) => Some(
@@ -597,10 +567,7 @@ impl Actor {
 
     async fn working(&mut self, log: &TaskLog) -> Result<(), NotStarted> {
         let record = status(log, TaskState::Working, None, None);
-        match log
-            .record(&self.house.store, vec![record], Durability::Synced)
-            .await
-        {
+        match log.record(&self.house.store, vec![record], Durability::Synced).await {
             Ok(true) => Ok(()),
             Ok(false) => Err(NotStarted::Over),
             Err(error) => Err(NotStarted::Failed(error.to_string(), None)),
@@ -620,21 +587,17 @@ impl Actor {
         let failed = |error: &dyn std::fmt::Display| NotStarted::Failed(error.to_string(), None);
         let folder = match self.folder.take() {
             Some(folder) => folder,
-            None => self
-                .agent
-                .workspaces
-                .folder(&self.session.id)
-                .map_err(|error| failed(&error))?,
+            None => {
+                self.agent.workspaces.folder(&self.session.id).map_err(|error| failed(&error))?
+            }
         };
         if !self.session.ready {
             self.set_up(log, &folder, translator).await?;
             self.session.ready = true;
         }
         let mut driver = self.agent.driver();
-        let pattern = self
-            .fork
-            .as_ref()
-            .and_then(|fork| driver.transcript(fork.conversation.as_deref()?));
+        let pattern =
+            self.fork.as_ref().and_then(|fork| driver.transcript(fork.conversation.as_deref()?));
         let forked = self.copy_fork(pattern, &folder).await.map_err(|error| {
             let message = format!("the session could not be copied: {error}");
             NotStarted::Failed(message, None)
@@ -663,14 +626,10 @@ impl Actor {
             .launch(&setting, prompt)
             .map_err(|refusal| NotStarted::Failed(refusal.to_string(), None))?;
         let (agent, prepared) = (self.agent.clone(), self.prepared.take());
-        let started = start::start(
-            &house,
-            &agent,
-            &folder,
-            &agent.reach.policy,
-            prepared,
-            |places, door| agent.spec(&launch, places, door),
-        );
+        let started =
+            start::start(&house, &agent, &folder, &agent.reach.policy, prepared, |places, door| {
+                agent.spec(&launch, places, door)
+            });
         let (process, held) = match started.await {
             Ok(started) => started,
             Err(error @ process::Error::NotStarted { .. }) => {
@@ -742,20 +701,14 @@ impl Actor {
                         }
                     }
                 }
-                Err(error) => Err(InitFailed {
-                    reason: error.to_string(),
-                    output: String::new(),
-                }),
+                Err(error) => Err(InitFailed { reason: error.to_string(), output: String::new() }),
             };
             (ended, refused)
         };
         let (ended, refused) = self.or_interrupted(log, run).await?;
         for refusal in &refused {
             translator.refused(refusal);
-            house
-                .telemetry
-                .egress_refused(Some(log), &log.scope, refusal)
-                .await;
+            house.telemetry.egress_refused(Some(log), &log.scope, refusal).await;
         }
         match ended {
             Ok(output) => {
@@ -775,9 +728,8 @@ impl Actor {
     }
 
     async fn show(&mut self, log: &Arc<TaskLog>, translator: &mut Translator) {
-        if let Err(error) = log
-            .record(&self.house.store, translator.take(), Durability::Written)
-            .await
+        if let Err(error) =
+            log.record(&self.house.store, translator.take(), Durability::Written).await
         {
             self.house.telemetry.store_failed(log, &error);
         }
@@ -822,10 +774,7 @@ impl Actor {
         let mut fresh = false;
         loop {
             let tried = self.one_try(log, prompt, translator).await;
-            let ended = self
-                .running
-                .as_ref()
-                .is_some_and(|running| running.ended.is_some());
+            let ended = self.running.as_ref().is_some_and(|running| running.ended.is_some());
             let failed = matches!(tried.outcome, Some(Outcome::Failed { .. }));
             let died_before = warm && !tried.heard && ended && failed;
             let lost = tried.outcome == Some(Outcome::ConversationLost);
@@ -843,9 +792,7 @@ impl Actor {
                     return (Some(outcome), canceler);
                 }
                 let lives = self.running.as_mut().is_some_and(|running| {
-                    running.ended = running
-                        .ended
-                        .or_else(|| running.process.control.try_ended());
+                    running.ended = running.ended.or_else(|| running.process.control.try_ended());
                     running.life == Life::Session && running.ended.is_none()
                 });
                 if lives {
@@ -887,10 +834,7 @@ impl Actor {
         prompt: &pilothouse_agents::Turn,
         translator: &mut Translator,
     ) -> Try {
-        let running = self
-            .running
-            .as_mut()
-            .expect("the process was just started or found");
+        let running = self.running.as_mut().expect("the process was just started or found");
         let mut conversation = Conversation::new(
             &self.house,
             &self.agent,
@@ -900,9 +844,7 @@ impl Actor {
             log,
             translator,
             &mut self.granted,
-            self.meter
-                .as_mut()
-                .expect("it was made before the agent was reached"),
+            self.meter.as_mut().expect("it was made before the agent was reached"),
         );
         let outcome = conversation.run(prompt).await;
         let (canceler, heard) = (conversation.canceler.take(), conversation.heard);
@@ -916,12 +858,7 @@ impl Actor {
                 self.end_process(Word::Kill).await;
             }
         }
-        Try {
-            outcome,
-            canceler,
-            heard,
-            refused,
-        }
+        Try { outcome, canceler, heard, refused }
     }
 
     fn lose_conversation(&mut self, translator: &mut Translator) {
@@ -949,10 +886,7 @@ impl Actor {
         {
             running.process.stdin = None;
             let grace = self.house.config.timeouts.terminate.get();
-            if tokio::time::timeout(grace, drain_until_ended(running))
-                .await
-                .is_ok()
-            {
+            if tokio::time::timeout(grace, drain_until_ended(running)).await.is_ok() {
                 running.ended = Some(Ended::Code(0));
             }
         }
@@ -973,10 +907,7 @@ impl Actor {
         }
         running.process.control.say(first);
         let grace = self.house.config.timeouts.terminate.get();
-        if tokio::time::timeout(grace, drain_until_ended(&mut running))
-            .await
-            .is_err()
-        {
+        if tokio::time::timeout(grace, drain_until_ended(&mut running)).await.is_err() {
             running.process.control.say(Word::Kill);
             let _ =
                 tokio::time::timeout(KILL_DEADLINE + grace, drain_until_ended(&mut running)).await;

@@ -51,9 +51,7 @@ mod tests {
         config.timeouts.retry = Age::from_secs(5).unwrap();
         config.timeouts.retry_max = Age::from_secs(15).unwrap();
         let mut again = Again::new(&config);
-        std::iter::from_fn(|| again.pause_with(noise))
-            .map(|pause| pause.as_millis())
-            .collect()
+        std::iter::from_fn(|| again.pause_with(noise)).map(|pause| pause.as_millis()).collect()
     }
 
     #[test]

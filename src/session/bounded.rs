@@ -8,11 +8,7 @@ pub(super) fn text(text: String, limit: usize) -> String {
         return text;
     }
     let kept = text.floor_char_boundary(limit);
-    format!(
-        "{} … ({} more bytes are left out)",
-        &text[..kept],
-        text.len() - kept
-    )
+    format!("{} … ({} more bytes are left out)", &text[..kept], text.len() - kept)
 }
 
 /// The value, with its long texts cut until its JSON fits.
@@ -50,9 +46,7 @@ fn cut_texts(value: &mut Value, longest: usize) {
     match value {
         Value::String(string) => *string = text(std::mem::take(string), longest),
         Value::Array(items) => items.iter_mut().for_each(|item| cut_texts(item, longest)),
-        Value::Object(members) => members
-            .values_mut()
-            .for_each(|item| cut_texts(item, longest)),
+        Value::Object(members) => members.values_mut().for_each(|item| cut_texts(item, longest)),
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
@@ -70,12 +64,7 @@ mod tests {
         );
         assert!(size(&cut) <= 10_000);
         assert_eq!(cut["input"]["path"], "a");
-        assert!(
-            cut["input"]["content"]
-                .as_str()
-                .unwrap()
-                .ends_with("more bytes are left out)")
-        );
+        assert!(cut["input"]["content"].as_str().unwrap().ends_with("more bytes are left out)"));
     }
 
     #[test]

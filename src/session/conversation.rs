@@ -211,10 +211,7 @@ async fn too_large(workspaces: Workspaces, session: Arc<str>, most: Option<u64>)
 }
 
 impl<'a> Conversation<'a> {
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the parts of an actor that a turn borrows"
-    )]
+    #[expect(clippy::too_many_arguments, reason = "the parts of an actor that a turn borrows")]
     pub(super) fn new(
         house: &'a Arc<House>,
         agent: &'a Agent,
@@ -312,8 +309,7 @@ impl<'a> Conversation<'a> {
                 Happened::Deadline => self.stop(Cause::TimedOut),
                 Happened::Heartbeat => {
                     let seconds = self.translator.elapsed().as_secs();
-                    self.translator
-                        .status(&format!("still working after {seconds} s"), None);
+                    self.translator.status(&format!("still working after {seconds} s"), None);
                 }
                 Happened::Interrupted(Interruption::Cancel(done)) => {
                     self.canceler = Some(done);
@@ -339,9 +335,7 @@ impl<'a> Conversation<'a> {
                     self.translator.refused(&refusal);
                     let telemetry = &self.house.telemetry;
                     let scope = &self.log.scope;
-                    telemetry
-                        .egress_refused(Some(self.log), scope, &refusal)
-                        .await;
+                    telemetry.egress_refused(Some(self.log), scope, &refusal).await;
                 }
                 Happened::TooLarge(size) => {
                     self.watchdog = Box::pin(std::future::pending());
@@ -422,10 +416,7 @@ impl<'a> Conversation<'a> {
                     match line {
                         Ok(line) => self.hear_line(&line),
                         Err(too_long) => self.stop(Cause::Fault(
-                            format!(
-                                "the agent wrote a line longer than {} bytes",
-                                too_long.limit
-                            ),
+                            format!("the agent wrote a line longer than {} bytes", too_long.limit),
                             Some("the operator can raise `limits.line`".to_owned()),
                         )),
                     }
@@ -453,10 +444,7 @@ impl<'a> Conversation<'a> {
     }
 
     fn hear_line(&mut self, line: &[u8]) {
-        self.house
-            .telemetry
-            .raw()
-            .line(&self.session.id, Some(&self.log.id), line);
+        self.house.telemetry.raw().line(&self.session.id, Some(&self.log.id), line);
         if self.outcome.is_some() {
             // Said after the end of the turn: nobody's, but a request is still answered.
             for step in self.running.driver.line(line) {
@@ -747,10 +735,7 @@ impl<'a> Conversation<'a> {
         let control = &self.running.process.control;
         (self.ladder, self.climb_at) = if self.ladder < Ladder::Terminated {
             control.say(Word::Terminate);
-            (
-                Ladder::Terminated,
-                Some(Instant::now() + self.house.config.timeouts.terminate.get()),
-            )
+            (Ladder::Terminated, Some(Instant::now() + self.house.config.timeouts.terminate.get()))
         } else {
             control.say(Word::Kill);
             (Ladder::Killed, None)
@@ -776,15 +761,11 @@ impl<'a> Conversation<'a> {
             {
                 Outcome::Completed { answer }
             }
-            (Some(Cause::Exceeded(exceeded)), _) => Outcome::Failed {
-                message: exceeded.to_string(),
-                hint: None,
-            },
+            (Some(Cause::Exceeded(exceeded)), _) => {
+                Outcome::Failed { message: exceeded.to_string(), hint: None }
+            }
             (Some(Cause::TimedOut), _) => Outcome::Failed {
-                message: format!(
-                    "the turn took longer than {}",
-                    self.house.config.timeouts.turn
-                ),
+                message: format!("the turn took longer than {}", self.house.config.timeouts.turn),
                 hint: Some("the operator can raise `timeouts.turn` (`--timeout`)".to_owned()),
             },
             (Some(Cause::ServerStops), _) => stopped(),
@@ -794,19 +775,13 @@ impl<'a> Conversation<'a> {
     }
 
     fn exit(&self, ended: Ended) -> Exit {
-        let stderr = String::from_utf8_lossy(&self.running.stderr)
-            .trim()
-            .to_owned();
+        let stderr = String::from_utf8_lossy(&self.running.stderr).trim().to_owned();
         let (code, signal) = match ended {
             Ended::Code(code) => (Some(code), None),
             Ended::Signal(signal) => (None, Some(signal)),
             Ended::Unclear => (None, None),
         };
-        Exit {
-            code,
-            signal,
-            stderr,
-        }
+        Exit { code, signal, stderr }
     }
 
     async fn show(&mut self) {
@@ -821,12 +796,7 @@ impl<'a> Conversation<'a> {
         }
         self.posing = false;
         let fresh = std::mem::take(&mut self.fresh);
-        let mut also: Vec<Write> = fresh
-            .iter()
-            .cloned()
-            .map(Box::new)
-            .map(Write::Ask)
-            .collect();
+        let mut also: Vec<Write> = fresh.iter().cloned().map(Box::new).map(Write::Ask).collect();
         also.extend(self.gone.drain(..).map(|id| Write::AskGone { id }));
         if !fresh.is_empty() {
             // Whoever answers after a crash finds the conversation again.
@@ -845,20 +815,15 @@ impl<'a> Conversation<'a> {
         for row in &fresh {
             self.house.asks.add(row.clone());
         }
-        let stored = self
-            .log
-            .record_with(&self.house.store, also, records, Durability::Written)
-            .await;
+        let stored =
+            self.log.record_with(&self.house.store, also, records, Durability::Written).await;
         if let Err(error) = stored {
             for row in &fresh {
                 self.house.asks.take(&row.id);
             }
             self.house.telemetry.store_failed(self.log, &error);
             let hint = "the operator must make room on the disk of `state_dir`".to_owned();
-            self.stop(Cause::Fault(
-                format!("the answer could not be stored: {error}"),
-                Some(hint),
-            ));
+            self.stop(Cause::Fault(format!("the answer could not be stored: {error}"), Some(hint)));
         }
     }
 }

@@ -50,12 +50,7 @@ impl Inbox {
         house: Arc<House>,
         live: Arc<Live>,
     ) -> Self {
-        Self {
-            orders,
-            turns: VecDeque::new(),
-            house,
-            live,
-        }
+        Self { orders, turns: VecDeque::new(), house, live }
     }
 
     /// The queue behind the handle, for [`Live::leave`].
@@ -135,10 +130,7 @@ impl Inbox {
         let house = self.house.clone();
         self.house.actors.spawn(async move {
             let record = canceled(&turn.log, "canceled before it began");
-            let outcome = turn
-                .log
-                .record(&house.store, vec![record], Durability::Synced)
-                .await;
+            let outcome = turn.log.record(&house.store, vec![record], Durability::Synced).await;
             let _ = done.send(outcome.unwrap_or(false));
         });
     }

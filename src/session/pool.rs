@@ -85,12 +85,8 @@ impl Pool {
         place: impl Fn() -> Option<OwnedSemaphorePermit>,
     ) {
         let list = house.config.state_dir.join("warm.json");
-        let agents: Vec<_> = house
-            .agents
-            .iter()
-            .filter(|agent| agent.config.warm > 0)
-            .cloned()
-            .collect();
+        let agents: Vec<_> =
+            house.agents.iter().filter(|agent| agent.config.warm > 0).cloned().collect();
         remove_left_overs(house, &list).await;
         if agents.is_empty() {
             return;
@@ -174,14 +170,9 @@ async fn start(
     };
     let launch = driver.launch(&setting, &Turn::default()).ok();
     let launch = launch.filter(|launch| launch.life == Life::Session)?;
-    let started = start::start(
-        house,
-        agent,
-        &folder,
-        &agent.reach.policy,
-        None,
-        |places, door| agent.spec(&launch, places, door),
-    );
+    let started = start::start(house, agent, &folder, &agent.reach.policy, None, |places, door| {
+        agent.spec(&launch, places, door)
+    });
     let (mut process, held) = match started.await {
         Ok(started) => started,
         Err(error) => {

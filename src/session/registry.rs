@@ -100,10 +100,7 @@ impl Sessions {
             pool: Pool::default(),
             waiting: AtomicUsize::new(0),
         };
-        Self {
-            house,
-            live: Arc::new(live),
-        }
+        Self { house, live: Arc::new(live) }
     }
 
     /// What all sessions share.
@@ -119,18 +116,12 @@ impl Sessions {
     /// Live processes, and how many there may be.
     pub fn processes(&self) -> (usize, usize) {
         let max = self.house.config.processes.max;
-        (
-            max.saturating_sub(self.live.slots.free.available_permits()),
-            max,
-        )
+        (max.saturating_sub(self.live.slots.free.available_permits()), max)
     }
 
     /// Whether a session has an actor.
     pub fn is_live(&self, session: &str) -> bool {
-        self.live
-            .map()
-            .values()
-            .any(|handle| &*handle.session == session)
+        self.live.map().values().any(|handle| &*handle.session == session)
     }
 
     /// Reserves a place in the session of a context; `known` says that the context may already exist.
@@ -149,18 +140,12 @@ impl Sessions {
         }
         let agent = self.house.agents.get(&scope.agent).cloned();
         let agent = agent.ok_or_else(|| Refused::NoAgent(scope.agent.clone()))?;
-        let key = Key {
-            scope: scope.clone(),
-            context_id,
-        };
+        let key = Key { scope: scope.clone(), context_id };
         if let Some(admission) = self.admit_live(&key)? {
             return Ok(admission);
         }
-        let stored = if known {
-            self.house.store.session(scope, &key.context_id).await?
-        } else {
-            None
-        };
+        let stored =
+            if known { self.house.store.session(scope, &key.context_id).await? } else { None };
         let new = stored.is_none();
         let mut session = stored.unwrap_or_else(|| {
             let now = Timestamp::now();
@@ -191,11 +176,7 @@ impl Sessions {
                 session.id = ahead.session;
                 ahead.running
             });
-            slot = if warm.is_none() {
-                self.live.slots.try_take()
-            } else {
-                None
-            };
+            slot = if warm.is_none() { self.live.slots.try_take() } else { None };
             now = (slot.is_some() || warm.is_some()) && agent.shared_turns.is_none();
             if !now {
                 self.count_one_waiting()?;
@@ -218,9 +199,7 @@ impl Sessions {
             inbox,
             warm,
         );
-        self.house
-            .actors
-            .spawn(actor.run(orders.downgrade(), slot.is_some()));
+        self.house.actors.spawn(actor.run(orders.downgrade(), slot.is_some()));
         Ok(Admission {
             live: self.live.clone(),
             key,
@@ -279,10 +258,7 @@ impl Sessions {
 
     /// Interrupts the running turn of a task whose next turn is there already.
     pub fn steer(&self, log: &TaskLog) {
-        let key = Key {
-            scope: log.scope.clone(),
-            context_id: log.context_id.clone(),
-        };
+        let key = Key { scope: log.scope.clone(), context_id: log.context_id.clone() };
         if let Some(handle) = self.live.map().get(&key) {
             let _ = handle.orders.send(Order::Steer(log.id.clone()));
         }
@@ -312,10 +288,7 @@ impl Sessions {
 
     /// Hands an answer to the process that asked. False when it is gone.
     pub async fn answer(&self, log: &TaskLog, ask: &Arc<str>, decision: &Decision) -> bool {
-        let key = Key {
-            scope: log.scope.clone(),
-            context_id: log.context_id.clone(),
-        };
+        let key = Key { scope: log.scope.clone(), context_id: log.context_id.clone() };
         let orders = {
             let map = self.live.map();
             map.get(&key).map(|handle| handle.orders.clone())
@@ -329,9 +302,7 @@ impl Sessions {
     /// Keeps processes ready for new sessions, until the server stops.
     pub async fn keep_warm(&self) {
         let live = &self.live;
-        live.pool
-            .keep_full(&self.house, || live.slots.try_take())
-            .await;
+        live.pool.keep_full(&self.house, || live.slots.try_take()).await;
     }
 
     /// Cancels a task and waits until it is over. False when there was nothing to cancel any more.
@@ -340,15 +311,8 @@ impl Sessions {
     ///
     /// When the store fails.
     pub async fn cancel(&self, log: &Arc<TaskLog>) -> Result<bool, store::Error> {
-        let key = Key {
-            scope: log.scope.clone(),
-            context_id: log.context_id.clone(),
-        };
-        let orders = self
-            .live
-            .map()
-            .get(&key)
-            .map(|handle| handle.orders.clone());
+        let key = Key { scope: log.scope.clone(), context_id: log.context_id.clone() };
+        let orders = self.live.map().get(&key).map(|handle| handle.orders.clone());
         if let Some(orders) = &orders {
             let (done, answer) = oneshot::channel();
             if orders.send(Order::Cancel(log.id.clone(), done)).is_ok()
@@ -359,9 +323,7 @@ impl Sessions {
         }
         // No turn of it runs or waits: it asked, and nobody will answer; or its turn is still on its way.
         let record = actor::canceled(log, "canceled before it was continued");
-        let taken = log
-            .record(&self.house.store, vec![record], Durability::Synced)
-            .await?;
+        let taken = log.record(&self.house.store, vec![record], Durability::Synced).await?;
         if let (true, Some(orders)) = (taken, orders) {
             // A turn that arrived meanwhile finds its task over; one that has just begun is ended by this.
             let _ = orders.send(Order::Cancel(log.id.clone(), oneshot::channel().0));
@@ -510,12 +472,7 @@ impl Slots {
         if let Some((_, orders)) = self.idle_ones().pop_first() {
             let _ = orders.send(Order::Evict);
         }
-        let permit = self
-            .free
-            .clone()
-            .acquire_owned()
-            .await
-            .expect("the places are never closed");
+        let permit = self.free.clone().acquire_owned().await.expect("the places are never closed");
         drop(wanted);
         permit
     }

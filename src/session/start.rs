@@ -58,23 +58,15 @@ pub(super) async fn start(
     spec: impl FnOnce(&Places, DoorWords) -> Spec,
 ) -> Result<(Process, Held), process::Error> {
     let isolation = &house.isolation;
-    let pass = isolation
-        .is_walled()
-        .then(|| house.egress.pass(policy.clone()));
+    let pass = isolation.is_walled().then(|| house.egress.pass(policy.clone()));
     let door = pass.as_ref().map(|pass| pass.env(isolation.proxy_port()));
     let spec = spec(&isolation.places(folder), door);
-    let walled = isolation
-        .confine(&house.launcher, spec, folder, &agent.grants)
-        .await?;
+    let walled = isolation.confine(&house.launcher, spec, folder, &agent.grants).await?;
     let mut process = walled.start(&house.launcher, prepared).await?;
     if let (Some(listener), Some(pass)) = (process.listener.take(), &pass) {
         listener.set_nonblocking(true)?;
         pass.serve(tokio::net::TcpListener::from_std(listener)?);
     }
-    let held = Held {
-        pass,
-        counted: Counted::default(),
-        _surroundings: walled.held,
-    };
+    let held = Held { pass, counted: Counted::default(), _surroundings: walled.held };
     Ok((process, held))
 }

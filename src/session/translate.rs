@@ -112,16 +112,8 @@ impl Translator {
                     Some(json!({"kind": "tool-call", "id": id, "name": name, "input": input})),
                 );
             }
-            Event::ToolResult {
-                id,
-                content,
-                is_error,
-            } => {
-                let line = format!(
-                    "{} {}",
-                    if is_error { "✗" } else { "✓" },
-                    one_line(&content)
-                );
+            Event::ToolResult { id, content, is_error } => {
+                let line = format!("{} {}", if is_error { "✗" } else { "✓" }, one_line(&content));
                 let data = json!({"kind": "tool-result", "id": id, "output": content, "isError": is_error});
                 self.status(&line, Some(data));
             }
@@ -218,14 +210,7 @@ impl Translator {
 
     fn artifact(&mut self, artifact: event::Artifact) {
         self.flush();
-        let event::Artifact {
-            id,
-            name,
-            description,
-            content,
-            append,
-            last,
-        } = artifact;
+        let event::Artifact { id, name, description, content, append, last } = artifact;
         let prefix = &self.log.id;
         let id = match (id, &name) {
             (Some(id), _) => ArtifactId::new(format!("{prefix}-artifact-{id}")),
@@ -236,42 +221,22 @@ impl Translator {
             Content::Text(text) => {
                 return self.text_artifact(id, name, description, &text, append, last);
             }
-            Content::Raw {
-                base64,
-                filename,
-                media_type,
-            } => match decode_base64(&base64) {
-                Some(bytes) => Part {
-                    content: PartContent::Raw(bytes),
-                    metadata: None,
-                    filename,
-                    media_type,
-                },
+            Content::Raw { base64, filename, media_type } => match decode_base64(&base64) {
+                Some(bytes) => {
+                    Part { content: PartContent::Raw(bytes), metadata: None, filename, media_type }
+                }
                 None => return self.leave_out(name.as_deref(), "is not valid base64"),
             },
-            Content::Url {
-                url,
-                filename,
-                media_type,
-            } => Part {
-                content: PartContent::Url(url),
-                metadata: None,
-                filename,
-                media_type,
-            },
+            Content::Url { url, filename, media_type } => {
+                Part { content: PartContent::Url(url), metadata: None, filename, media_type }
+            }
             Content::Data(data) => Part::data(data),
         };
         if serde_json::to_vec(&part).map_or(0, |json| json.len()) > self.data_limit() {
-            return self.leave_out(
-                name.as_deref(),
-                "is larger than one event may be (`limits.event`)",
-            );
+            return self
+                .leave_out(name.as_deref(), "is larger than one event may be (`limits.event`)");
         }
-        let made = named(
-            Artifact::new(id, String::new(), vec![part]),
-            name,
-            description,
-        );
+        let made = named(Artifact::new(id, String::new(), vec![part]), name, description);
         self.push_artifact(made, append, last);
     }
 
@@ -300,10 +265,7 @@ impl Translator {
 
     fn leave_out(&mut self, name: Option<&str>, reason: &str) {
         let name = name.unwrap_or("without a name");
-        self.status(
-            &format!("the artifact {name} {reason} and is left out"),
-            None,
-        );
+        self.status(&format!("the artifact {name} {reason} and is left out"), None);
     }
 
     /// Room for data in one event, beside its frame and its line for people.
@@ -379,10 +341,7 @@ impl Translator {
         facts: &Facts,
         ask: Option<&AskRow>,
     ) -> Vec<Record> {
-        if let Outcome::Completed {
-            answer: Some(answer),
-        } = &outcome
-        {
+        if let Outcome::Completed { answer: Some(answer) } = &outcome {
             self.replace_if_different(answer);
         }
         if let Outcome::Replied { text } = &outcome
@@ -430,8 +389,7 @@ impl Translator {
         };
         let message = words.map(|(text, data)| self.message(text, data));
         let metadata = self.metadata(facts);
-        self.out
-            .push(status(&self.log, state, message, Some(metadata)));
+        self.out.push(status(&self.log, state, message, Some(metadata)));
         std::mem::take(&mut self.out)
     }
 
@@ -489,22 +447,10 @@ impl Translator {
                 tokens.extend(value.map(|value| (name.to_owned(), Value::from(value))));
             }
             metadata.insert("usage".to_owned(), Value::Object(tokens));
-            metadata.extend(
-                usage
-                    .cost_usd
-                    .map(|cost| ("costUsd".to_owned(), Value::from(cost))),
-            );
-            metadata.extend(
-                usage
-                    .model
-                    .clone()
-                    .map(|model| ("model".to_owned(), Value::from(model))),
-            );
-            metadata.extend(
-                usage
-                    .turns
-                    .map(|turns| ("turns".to_owned(), Value::from(turns))),
-            );
+            metadata.extend(usage.cost_usd.map(|cost| ("costUsd".to_owned(), Value::from(cost))));
+            metadata
+                .extend(usage.model.clone().map(|model| ("model".to_owned(), Value::from(model))));
+            metadata.extend(usage.turns.map(|turns| ("turns".to_owned(), Value::from(turns))));
         }
         let milliseconds = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
         metadata.insert("durationMs".to_owned(), Value::from(milliseconds));
@@ -532,11 +478,7 @@ pub(super) fn status(
     message: Option<Message>,
     metadata: Option<Map<String, Value>>,
 ) -> Record {
-    let status = TaskStatus {
-        state,
-        message,
-        timestamp: Some(Timestamp::now()),
-    };
+    let status = TaskStatus { state, message, timestamp: Some(Timestamp::now()) };
     let mut update = TaskStatusUpdateEvent::new(log.id.clone(), log.context_id.clone(), status);
     update.metadata = metadata;
     Record::Status(update)
@@ -555,9 +497,7 @@ fn preview(value: &Value) -> String {
         "description",
         "title",
     ];
-    let found = telling
-        .iter()
-        .find_map(|name| value.get(name).and_then(Value::as_str));
+    let found = telling.iter().find_map(|name| value.get(name).and_then(Value::as_str));
     found.map_or_else(|| one_line(&value.to_string()), one_line)
 }
 

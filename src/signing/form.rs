@@ -52,9 +52,7 @@ pub(super) fn payload(card: &Value, form: Form) -> Option<String> {
     match form {
         Form::Exact => serde_jcs::to_string(&exact(card)?).ok(),
         Form::NonEmpty => serde_jcs::to_string(&non_empty(exact(card)?)?).ok(),
-        Form::V0_3 => serde_jcs::to_string(&non_empty(v0_3(card)?)?)
-            .ok()
-            .map(|text| ascii(&text)),
+        Form::V0_3 => serde_jcs::to_string(&non_empty(v0_3(card)?)?).ok().map(|text| ascii(&text)),
     }
 }
 
@@ -78,12 +76,8 @@ fn exact(card: &Value) -> Option<Value> {
     for skill in skills.into_iter().flatten() {
         skill.get_mut("securityRequirements").map(drop_empty_scopes);
     }
-    members
-        .get_mut("securityRequirements")
-        .map(drop_empty_scopes);
-    let schemes = members
-        .get_mut("securitySchemes")
-        .and_then(Value::as_object_mut);
+    members.get_mut("securityRequirements").map(drop_empty_scopes);
+    let schemes = members.get_mut("securitySchemes").and_then(Value::as_object_mut);
     for (_, scheme) in schemes.into_iter().flatten() {
         for flow in ["implicit", "password"] {
             // Nothing is required in these two.
@@ -100,9 +94,7 @@ fn exact(card: &Value) -> Option<Value> {
 /// `list` is a repeated field that is not required.
 fn drop_empty_scopes(requirements: &mut Value) {
     for requirement in requirements.as_array_mut().into_iter().flatten() {
-        let schemes = requirement
-            .get_mut("schemes")
-            .and_then(Value::as_object_mut);
+        let schemes = requirement.get_mut("schemes").and_then(Value::as_object_mut);
         for (_, scopes) in schemes.into_iter().flatten() {
             if let Some(scopes) = scopes.as_object_mut() {
                 scopes.retain(|_, list| !is_empty(list));
@@ -117,12 +109,9 @@ fn drop_empty_scopes(requirements: &mut Value) {
 /// The members that v0.3 has, without those that say what its schema says anyway.
 fn v0_3(card: &Value) -> Option<Value> {
     let members = card.as_object().filter(|card| card.contains_key("url"))?;
-    let known = members
-        .iter()
-        .filter(|(name, _)| V0_3_MEMBERS.contains(&name.as_str()));
-    let mut view: Map<String, Value> = known
-        .map(|(name, value)| (name.clone(), value.clone()))
-        .collect();
+    let known = members.iter().filter(|(name, _)| V0_3_MEMBERS.contains(&name.as_str()));
+    let mut view: Map<String, Value> =
+        known.map(|(name, value)| (name.clone(), value.clone())).collect();
     view.retain(|name, value| {
         !matches!(
             (name.as_str(), value.as_str()),
@@ -132,19 +121,12 @@ fn v0_3(card: &Value) -> Option<Value> {
     if let Some(capabilities) = view.get_mut("capabilities").and_then(Value::as_object_mut) {
         capabilities.retain(|name, _| name != "extendedAgentCard");
     }
-    for skill in view
-        .get_mut("skills")
-        .and_then(Value::as_array_mut)
-        .into_iter()
-        .flatten()
-    {
+    for skill in view.get_mut("skills").and_then(Value::as_array_mut).into_iter().flatten() {
         if let Some(skill) = skill.as_object_mut() {
             skill.retain(|name, _| name != "securityRequirements");
         }
     }
-    let schemes = view
-        .get_mut("securitySchemes")
-        .and_then(Value::as_object_mut);
+    let schemes = view.get_mut("securitySchemes").and_then(Value::as_object_mut);
     for (_, scheme) in schemes.into_iter().flatten() {
         if let Some(scheme) = scheme.as_object_mut() {
             scheme.retain(|name, _| name != "type" && !name.ends_with("SecurityScheme"));
@@ -158,9 +140,8 @@ fn non_empty(value: Value) -> Option<Value> {
     let value = match value {
         Value::Array(items) => items.into_iter().filter_map(non_empty).collect(),
         Value::Object(members) => {
-            let members = members
-                .into_iter()
-                .filter_map(|(name, value)| Some((name, non_empty(value)?)));
+            let members =
+                members.into_iter().filter_map(|(name, value)| Some((name, non_empty(value)?)));
             Value::Object(members.collect())
         }
         plain => plain,

@@ -64,10 +64,8 @@ fn sample() -> AgentCard {
         }],
         ..AgentCard::default()
     };
-    card.security_schemes
-        .insert("bearer".into(), SecurityScheme::bearer("a token"));
-    card.security_requirements
-        .push(SecurityRequirement::of("bearer"));
+    card.security_schemes.insert("bearer".into(), SecurityScheme::bearer("a token"));
+    card.security_requirements.push(SecurityRequirement::of("bearer"));
     card
 }
 
@@ -93,15 +91,9 @@ fn header(signature: &Value) -> Value {
 fn both_kinds_of_keys_sign_what_their_public_half_verifies() {
     for (pem, alg) in [(P256, "ES256"), (ED25519, "EdDSA")] {
         let signer = signer(pem);
-        let expected = Verdict::Valid {
-            alg: alg.into(),
-            kid: Some(signer.kid.clone()),
-            form: Form::Exact,
-        };
-        assert_eq!(
-            verify(&card::v1(&signed(&signer)), &keys(&signer)),
-            expected
-        );
+        let expected =
+            Verdict::Valid { alg: alg.into(), kid: Some(signer.kid.clone()), form: Form::Exact };
+        assert_eq!(verify(&card::v1(&signed(&signer)), &keys(&signer)), expected);
     }
 }
 
@@ -111,10 +103,7 @@ fn the_header_says_how_to_find_the_key() {
     let expected = json!({
         "alg": "ES256", "kid": signer.kid, "typ": "JOSE", "jku": "https://agents.example.com/.well-known/jwks.json",
     });
-    assert_eq!(
-        header(&card::v1(&signed(&signer))["signatures"][0]),
-        expected
-    );
+    assert_eq!(header(&card::v1(&signed(&signer))["signatures"][0]), expected);
     assert_eq!(
         key_places(&card::v1(&signed(&signer))),
         ["https://agents.example.com/.well-known/jwks.json"]
@@ -133,14 +122,8 @@ fn the_public_key_says_what_it_is_for_and_holds_nothing_private() {
 fn the_id_of_a_key_is_its_thumbprint_unless_another_is_named() {
     let signer = signer(P256);
     let key = &signer.jwks()["keys"][0];
-    let pre = format!(
-        r#"{{"crv":"P-256","kty":"EC","x":{},"y":{}}}"#,
-        key["x"], key["y"]
-    );
-    assert_eq!(
-        key["kid"],
-        BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(pre))
-    );
+    let pre = format!(r#"{{"crv":"P-256","kty":"EC","x":{},"y":{}}}"#, key["x"], key["y"]);
+    assert_eq!(key["kid"], BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(pre)));
     let named = Signer::new(P256.as_bytes(), Some("ours".into())).unwrap();
     assert_eq!(named.jwks()["keys"][0]["kid"], "ours");
 }
@@ -158,10 +141,7 @@ fn not_more_signatures_are_remembered_than_the_bound() {
         signer.sign(&mut sample(), &format!("https://{number}.example.com"));
     }
     let remembered = signer.remembered.lock();
-    assert_eq!(
-        (remembered.known.len(), remembered.order.len()),
-        (REMEMBERED, REMEMBERED)
-    );
+    assert_eq!((remembered.known.len(), remembered.order.len()), (REMEMBERED, REMEMBERED));
 }
 
 /// Every place in the card, as a pointer.
@@ -195,10 +175,7 @@ fn tampering_with_any_member_breaks_the_signature() {
             Value::Bool(flag) => (!*flag).into(),
             _ => "tampered".into(),
         };
-        assert!(
-            matches!(verify(&card, &keys(&signer)), Verdict::Invalid(_)),
-            "{place}"
-        );
+        assert!(matches!(verify(&card, &keys(&signer)), Verdict::Invalid(_)), "{place}");
     }
 }
 
@@ -211,10 +188,7 @@ fn a_member_more_or_less_breaks_the_signature() {
     let mut less = good;
     less.as_object_mut().unwrap().remove("securitySchemes");
     for card in [more, less] {
-        assert!(
-            matches!(verify(&card, &keys(&signer)), Verdict::Invalid(_)),
-            "{card}"
-        );
+        assert!(matches!(verify(&card, &keys(&signer)), Verdict::Invalid(_)), "{card}");
     }
 }
 
@@ -223,10 +197,7 @@ fn a_card_without_its_requirement_is_not_taken_for_the_whole_one() {
     let signer = signer(P256);
     let mut card = card::v1(&signed(&signer));
     card.as_object_mut().unwrap().remove("securityRequirements");
-    assert_eq!(
-        form_of(&verify(&card, &keys(&signer))),
-        Some(Form::NonEmpty)
-    );
+    assert_eq!(form_of(&verify(&card, &keys(&signer))), Some(Form::NonEmpty));
 }
 
 #[test]
@@ -259,10 +230,7 @@ fn another_key_with_the_same_id_does_not_verify() {
     let ours = Signer::new(ED25519.as_bytes(), Some("k".into())).unwrap();
     let theirs = Signer::new(P256.as_bytes(), Some("k".into())).unwrap();
     let verdict = verify(&card::v1(&signed(&ours)), &keys(&theirs));
-    assert_eq!(
-        verdict,
-        Verdict::Invalid("the algorithm `EdDSA` is not that of the key".into())
-    );
+    assert_eq!(verdict, Verdict::Invalid("the algorithm `EdDSA` is not that of the key".into()));
 }
 
 #[test]
@@ -270,10 +238,7 @@ fn a_key_that_is_not_known_is_said() {
     let ours = signer(ED25519);
     let verdict = verify(&card::v1(&signed(&ours)), &keys(&signer(P256)));
     assert!(matches!(verdict, Verdict::NoKey(kids) if kids[0] == ours.kid));
-    assert_eq!(
-        verify(&card::v1(&sample()), &keys(&ours)),
-        Verdict::Unsigned
-    );
+    assert_eq!(verify(&card::v1(&sample()), &keys(&ours)), Verdict::Unsigned);
 }
 
 #[test]
@@ -282,17 +247,10 @@ fn the_algorithm_is_the_keys_and_never_the_headers_alone() {
     for alg in ["none", "None", "HS256", "RS256", "EdDSA", "ES384"] {
         let mut card = card::v1(&signed(&signer));
         let forged = json!({"alg": alg, "kid": signer.kid, "typ": "JOSE"}).to_string();
-        let signature = if alg.eq_ignore_ascii_case("none") {
-            ""
-        } else {
-            "AAAA"
-        };
+        let signature = if alg.eq_ignore_ascii_case("none") { "" } else { "AAAA" };
         card["signatures"] =
             json!([{"protected": BASE64_URL_SAFE_NO_PAD.encode(forged), "signature": signature}]);
-        assert!(
-            matches!(verify(&card, &keys(&signer)), Verdict::Invalid(_)),
-            "{alg}"
-        );
+        assert!(matches!(verify(&card, &keys(&signer)), Verdict::Invalid(_)), "{alg}");
     }
 }
 
@@ -305,12 +263,9 @@ fn a_secret_is_no_key() {
         "{header}.{}",
         BASE64_URL_SAFE_NO_PAD.encode(form::payload(&card, Form::Exact).unwrap())
     );
-    let signature = crypto::sign(
-        input.as_bytes(),
-        &EncodingKey::from_secret(b"secret"),
-        Algorithm::HS256,
-    )
-    .unwrap();
+    let signature =
+        crypto::sign(input.as_bytes(), &EncodingKey::from_secret(b"secret"), Algorithm::HS256)
+            .unwrap();
     card["signatures"] = json!([{"protected": header, "signature": signature}]);
     let keys = Keys::read(secret.to_string().as_bytes()).unwrap();
     assert!(matches!(verify(&card, &keys), Verdict::Invalid(_)));
@@ -319,14 +274,8 @@ fn a_secret_is_no_key() {
 #[test]
 fn keys_of_strange_kinds_are_passed_over() {
     let mut set = signer(P256).jwks();
-    set["keys"]
-        .as_array_mut()
-        .unwrap()
-        .insert(0, json!({"kty": "EC", "crv": "secp256k1", "x": 1}));
-    set["keys"]
-        .as_array_mut()
-        .unwrap()
-        .insert(0, json!("nonsense"));
+    set["keys"].as_array_mut().unwrap().insert(0, json!({"kty": "EC", "crv": "secp256k1", "x": 1}));
+    set["keys"].as_array_mut().unwrap().insert(0, json!("nonsense"));
     let keys = Keys::read(set.to_string().as_bytes()).unwrap();
     assert!(form_of(&verify(&card::v1(&signed(&signer(P256))), &keys)).is_some());
     assert!(Keys::read(b"[]").is_err() && Keys::read(b"<html>").is_err());
@@ -337,10 +286,7 @@ fn load(pem: &str, mode: u32) -> Result<Option<Signer>, Error> {
     let path = folder.path().join("key.pem");
     std::fs::write(&path, pem).unwrap();
     std::fs::set_permissions(&path, PermissionsExt::from_mode(mode)).unwrap();
-    Signer::load(&Signing {
-        key: Some(path),
-        kid: None,
-    })
+    Signer::load(&Signing { key: Some(path), kid: None })
 }
 
 #[test]
@@ -359,10 +305,7 @@ fn only_private_keys_of_the_two_curves_are_taken() {
 
 #[test]
 fn a_key_that_is_not_there_is_named() {
-    let missing = Signing {
-        key: Some("not/there.pem".into()),
-        kid: None,
-    };
+    let missing = Signing { key: Some("not/there.pem".into()), kid: None };
     let error = Signer::load(&missing).err().unwrap().to_string();
     assert!(error.contains("not/there.pem"), "{error}");
     assert!(Signer::load(&Signing::default()).unwrap().is_none());

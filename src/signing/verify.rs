@@ -55,17 +55,12 @@ impl Keys {
     pub fn read(json: &[u8]) -> Result<Self, String> {
         let value: Value =
             serde_json::from_slice(json).map_err(|error| format!("no JSON: {error}"))?;
-        let keys = match (
-            value.get("keys").and_then(Value::as_array),
-            value.get("kty"),
-        ) {
+        let keys = match (value.get("keys").and_then(Value::as_array), value.get("kty")) {
             (Some(keys), _) => keys.iter().take(KEYS).cloned().collect(),
             (None, Some(_)) => vec![value],
             (None, None) => return Err("no JSON Web Key Set: `keys` is missing".to_owned()),
         };
-        let keys = keys
-            .into_iter()
-            .filter_map(|key| serde_json::from_value(key).ok());
+        let keys = keys.into_iter().filter_map(|key| serde_json::from_value(key).ok());
         Ok(Self(keys.collect()))
     }
 
@@ -77,15 +72,10 @@ impl Keys {
     /// The keys that a signature may mean: those with its `kid`; without one, the only key.
     fn named(&self, kid: Option<&str>) -> Vec<&Jwk> {
         let keys = self.0.iter().filter(|key| {
-            key.common
-                .public_key_use
-                .as_ref()
-                .is_none_or(|of| *of == PublicKeyUse::Signature)
+            key.common.public_key_use.as_ref().is_none_or(|of| *of == PublicKeyUse::Signature)
         });
         match kid {
-            Some(_) => keys
-                .filter(|key| key.common.key_id.as_deref() == kid)
-                .collect(),
+            Some(_) => keys.filter(|key| key.common.key_id.as_deref() == kid).collect(),
             None => keys.collect(),
         }
     }
@@ -115,11 +105,7 @@ pub fn verify(card: &Value, keys: &Keys) -> Verdict {
         let checked = signature.and_then(|signature| check(card, &signature, keys));
         match checked {
             Ok(Verdict::NoKey(kids)) => unknown.extend(kids),
-            Ok(
-                valid @ Verdict::Valid {
-                    form: Form::Exact, ..
-                },
-            ) => return valid,
+            Ok(valid @ Verdict::Valid { form: Form::Exact, .. }) => return valid,
             Ok(valid) => best = best.or(Some(valid)),
             Err(reason) => wrong = wrong.or(Some(reason)),
         }
@@ -133,11 +119,7 @@ pub fn verify(card: &Value, keys: &Keys) -> Verdict {
 
 fn signatures(card: &Value) -> Vec<Result<Signature<'_>, String>> {
     let all = card.get("signatures").and_then(Value::as_array);
-    all.into_iter()
-        .flatten()
-        .take(SIGNATURES)
-        .map(read)
-        .collect()
+    all.into_iter().flatten().take(SIGNATURES).map(read).collect()
 }
 
 fn read(signature: &Value) -> Result<Signature<'_>, String> {
@@ -148,14 +130,8 @@ fn read(signature: &Value) -> Result<Signature<'_>, String> {
     let (protected, value) = (text("protected")?, text("signature")?);
     let header = BASE64_URL_SAFE_NO_PAD.decode(protected).ok();
     let header = header.and_then(|header| serde_json::from_slice::<Value>(&header).ok());
-    let header = header
-        .filter(Value::is_object)
-        .ok_or("a protected header cannot be read")?;
-    Ok(Signature {
-        protected,
-        value,
-        header,
-    })
+    let header = header.filter(Value::is_object).ok_or("a protected header cannot be read")?;
+    Ok(Signature { protected, value, header })
 }
 
 fn check(card: &Value, signature: &Signature<'_>, keys: &Keys) -> Result<Verdict, String> {
@@ -164,20 +140,15 @@ fn check(card: &Value, signature: &Signature<'_>, keys: &Keys) -> Result<Verdict
         return Err("a protected header asks for what is not known here (`crit`)".to_owned());
     }
     let alg = text("alg").unwrap_or("none");
-    let asked: Algorithm = alg
-        .parse()
-        .map_err(|_| format!("the algorithm `{alg}` is not accepted"))?;
+    let asked: Algorithm =
+        alg.parse().map_err(|_| format!("the algorithm `{alg}` is not accepted"))?;
     let kid = text("kid");
     let candidates = keys.named(kid);
     if candidates.is_empty() {
-        return Ok(Verdict::NoKey(vec![
-            kid.unwrap_or("without a kid").to_owned(),
-        ]));
+        return Ok(Verdict::NoKey(vec![kid.unwrap_or("without a kid").to_owned()]));
     }
-    let fitting: Vec<&Jwk> = candidates
-        .into_iter()
-        .filter(|key| algorithms(key).contains(&asked))
-        .collect();
+    let fitting: Vec<&Jwk> =
+        candidates.into_iter().filter(|key| algorithms(key).contains(&asked)).collect();
     if fitting.is_empty() {
         return Err(format!("the algorithm `{alg}` is not that of the key"));
     }
@@ -185,18 +156,11 @@ fn check(card: &Value, signature: &Signature<'_>, keys: &Keys) -> Result<Verdict
     // A signature over a smaller form says so where it is ours; those of others may be over any.
     let named =
         text("form").and_then(|name| forms.into_iter().find(|form| form.name() == Some(name)));
-    for form in forms
-        .into_iter()
-        .filter(|form| named.is_none_or(|named| named == *form))
-    {
+    for form in forms.into_iter().filter(|form| named.is_none_or(|named| named == *form)) {
         let Some(payload) = form::payload(card, form) else {
             continue;
         };
-        let input = format!(
-            "{}.{}",
-            signature.protected,
-            BASE64_URL_SAFE_NO_PAD.encode(payload)
-        );
+        let input = format!("{}.{}", signature.protected, BASE64_URL_SAFE_NO_PAD.encode(payload));
         let good = fitting.iter().any(|key| {
             DecodingKey::from_jwk(key)
                 .and_then(|key| crypto::verify(signature.value, input.as_bytes(), &key, asked))
@@ -225,9 +189,7 @@ fn algorithms(key: &Jwk) -> Vec<Algorithm> {
         _ => &[],
     };
     let fits = |algorithm: &&Algorithm| {
-        key.common
-            .key_algorithm
-            .is_none_or(|own| own == KeyAlgorithm::from(**algorithm))
+        key.common.key_algorithm.is_none_or(|own| own == KeyAlgorithm::from(**algorithm))
     };
     of_kind.iter().filter(fits).copied().collect()
 }

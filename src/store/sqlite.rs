@@ -105,9 +105,7 @@ impl Store {
         let clean = migrate(&connection)?;
         if fresh {
             // SQLite drops the log of a database file that is empty after a power cut.
-            let synced = handle
-                .sync_all()
-                .and_then(|()| File::open(folder)?.sync_all());
+            let synced = handle.sync_all().and_then(|()| File::open(folder)?.sync_all());
             synced.map_err(|error| unusable(file, &error))?;
         }
         prepare(&connection)?;
@@ -124,13 +122,7 @@ impl Store {
             free: Mutex::new(connections),
             shared: None,
         };
-        Self::start(
-            connection,
-            None,
-            readers,
-            clean,
-            Some(Arc::new((lock, handle))),
-        )
+        Self::start(connection, None, readers, clean, Some(Arc::new((lock, handle))))
     }
 
     /// A store that is gone with the process.
@@ -156,9 +148,7 @@ impl Store {
         held: Option<Arc<(File, File)>>,
     ) -> Result<Self, Error> {
         let next_n = connection
-            .query_row("SELECT coalesce(max(n), 0) + 1 FROM tasks", [], |row| {
-                row.get(0)
-            })
+            .query_row("SELECT coalesce(max(n), 0) + 1 FROM tasks", [], |row| row.get(0))
             .unwrap_or(1);
         let (jobs, waiting) = mpsc::channel(QUEUE);
         let writer = std::thread::Builder::new()
@@ -219,10 +209,7 @@ fn take_lock(folder: &Path, holder: &str) -> Result<File, Error> {
             let mut holder = String::new();
             let _ = file.read_to_string(&mut holder);
             let path = folder.display().to_string();
-            return Err(Error::Held {
-                path,
-                holder: holder.trim().to_owned(),
-            });
+            return Err(Error::Held { path, holder: holder.trim().to_owned() });
         }
         Err(std::fs::TryLockError::Error(error)) => return Err(unusable(error)),
     }
@@ -249,23 +236,15 @@ fn migrate(connection: &Connection) -> Result<bool, Error> {
     if found > known {
         return Err(Error::Newer { found, known });
     }
-    for (number, sql) in (1..)
-        .zip(MIGRATIONS)
-        .skip(usize::try_from(found).unwrap_or(0))
-    {
-        connection.execute_batch(&format!(
-            "BEGIN; {sql} PRAGMA user_version = {number}; COMMIT;"
-        ))?;
+    for (number, sql) in (1..).zip(MIGRATIONS).skip(usize::try_from(found).unwrap_or(0)) {
+        connection
+            .execute_batch(&format!("BEGIN; {sql} PRAGMA user_version = {number}; COMMIT;"))?;
     }
     let end: Option<String> = connection
-        .query_row("SELECT value FROM meta WHERE name = 'end'", [], |row| {
-            row.get(0)
-        })
+        .query_row("SELECT value FROM meta WHERE name = 'end'", [], |row| row.get(0))
         .optional()?;
-    connection.execute(
-        "INSERT OR REPLACE INTO meta (name, value) VALUES ('end', 'running')",
-        [],
-    )?;
+    connection
+        .execute("INSERT OR REPLACE INTO meta (name, value) VALUES ('end', 'running')", [])?;
     Ok(end.is_none_or(|end| end == "clean"))
 }
 
@@ -284,14 +263,7 @@ impl Store {
     /// When the database fails (a full disk, say); then nothing of the batch is stored.
     pub async fn commit(&self, writes: Vec<Write>, durability: Durability) -> Result<(), Error> {
         let (done, answer) = oneshot::channel();
-        self.jobs
-            .send(Job {
-                writes,
-                durability,
-                done,
-            })
-            .await
-            .map_err(|_| Error::Closed)?;
+        self.jobs.send(Job { writes, durability, done }).await.map_err(|_| Error::Closed)?;
         answer.await.map_err(|_| Error::Closed)?
     }
 }
@@ -307,10 +279,7 @@ impl Store {
             let writes = some.iter().map(|&n| Write::TaskGone { n }).collect();
             self.commit(writes, Durability::Written).await?;
         }
-        let writes = sessions
-            .iter()
-            .map(|id| Write::SessionGone { id: id.clone() })
-            .collect();
+        let writes = sessions.iter().map(|id| Write::SessionGone { id: id.clone() }).collect();
         self.commit(writes, Durability::Written).await
     }
 }
@@ -338,10 +307,8 @@ fn write_shared(connection: &Mutex<Connection>, mut waiting: mpsc::Receiver<Job>
 
 /// Writes a group and answers everyone in it; true when it was the last one.
 fn write_group(connection: &mut Connection, group: &mut Vec<Job>, synced: &mut bool) -> bool {
-    let last = group
-        .iter()
-        .flat_map(|job| &job.writes)
-        .any(|write| matches!(write, Write::CleanEnd));
+    let last =
+        group.iter().flat_map(|job| &job.writes).any(|write| matches!(write, Write::CleanEnd));
     let wanted = group.iter().any(|job| job.durability == Durability::Synced);
     if wanted != *synced {
         let level = if wanted { "FULL" } else { "NORMAL" };
@@ -361,9 +328,7 @@ fn write_group(connection: &mut Connection, group: &mut Vec<Job>, synced: &mut b
         }
         Err(error) => {
             let error = Error::from(error);
-            group
-                .drain(..)
-                .for_each(|job| drop(job.done.send(Err(error.clone()))));
+            group.drain(..).for_each(|job| drop(job.done.send(Err(error.clone()))));
         }
     }
     last

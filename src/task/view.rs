@@ -21,10 +21,7 @@ pub fn answer_id(task: &TaskId) -> ArtifactId {
 /// A completed turn's answer as a message of the history, where another turn's will take its place.
 pub(super) fn answer_message(task: &Task, seq: u64) -> Option<Message> {
     let id = answer_id(&task.id);
-    let answer = task
-        .artifacts
-        .iter()
-        .find(|artifact| artifact.artifact_id == id)?;
+    let answer = task.artifacts.iter().find(|artifact| artifact.artifact_id == id)?;
     let text = answer.parts.first().and_then(Part::as_text)?;
     let mut message = Message::agent_text(text);
     message.message_id = MessageId::new(format!("{id}-{seq}"));
@@ -64,11 +61,7 @@ pub(super) async fn fold(store: &Store, n: i64, seq: u64, limit: usize) -> Resul
         }
     }
     let task = folded.ok_or(Error::Closed)?;
-    Ok(Snapshot {
-        task,
-        seq: after,
-        truncated,
-    })
+    Ok(Snapshot { task, seq: after, truncated })
 }
 
 impl Snapshot {
@@ -77,11 +70,7 @@ impl Snapshot {
     pub fn present(mut self, inline: usize) -> Self {
         let task = &mut self.task;
         let id = answer_id(&task.id);
-        if let Some(place) = task
-            .artifacts
-            .iter()
-            .position(|artifact| artifact.artifact_id == id)
-        {
+        if let Some(place) = task.artifacts.iter().position(|artifact| artifact.artifact_id == id) {
             let answer = task.artifacts.remove(place);
             if task.status.state == TaskState::Completed {
                 let text = match answer.parts.first().map(|part| &part.content) {
@@ -101,10 +90,8 @@ impl Snapshot {
             task.artifacts.push(answer);
         }
         if self.truncated {
-            task.artifacts
-                .iter_mut()
-                .filter(|artifact| artifact.artifact_id == id)
-                .for_each(|artifact| {
+            task.artifacts.iter_mut().filter(|artifact| artifact.artifact_id == id).for_each(
+                |artifact| {
                     artifact.description = Some(
                         "the beginning of a longer answer; `whole` says where the rest is"
                             .to_owned(),
@@ -116,7 +103,8 @@ impl Snapshot {
                         media_type: Some("text/plain; charset=utf-8".to_owned()),
                         metadata: None,
                     });
-                });
+                },
+            );
         }
         self
     }

@@ -73,20 +73,13 @@ impl Audit {
                 Ok(Self(Sink::StandardError(entries)))
             }
             path => {
-                let opened = OpenOptions::new()
-                    .create(true)
-                    .append(true)
-                    .mode(0o600)
-                    .open(path);
+                let opened = OpenOptions::new().create(true).append(true).mode(0o600).open(path);
                 let file = opened.map_err(|error| {
                     let words =
                         format!("cannot open the audit log {path}: {error}; correct `audit`");
                     io::Error::new(error.kind(), words)
                 })?;
-                Ok(Self(Sink::File {
-                    file,
-                    complained: AtomicBool::new(false),
-                }))
+                Ok(Self(Sink::File { file, complained: AtomicBool::new(false) }))
             }
         }
     }

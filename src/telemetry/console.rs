@@ -91,16 +91,8 @@ impl Console {
             Event::Thought(text) => ("thought", text.clone()),
             Event::Status { text, .. } => ("status", text.clone()),
             Event::ToolCall { name, input, .. } => ("tool", format!("{name} {input}")),
-            Event::ToolResult {
-                content,
-                is_error: false,
-                ..
-            } => ("result", content.clone()),
-            Event::ToolResult {
-                content,
-                is_error: true,
-                ..
-            } => ("refused", content.clone()),
+            Event::ToolResult { content, is_error: false, .. } => ("result", content.clone()),
+            Event::ToolResult { content, is_error: true, .. } => ("refused", content.clone()),
             Event::Plan(plan) => ("plan", plan.to_string()),
             Event::Artifact(artifact) => ("artifact", artifact.name.clone().unwrap_or_default()),
             Event::Message(text) => ("message", text.clone()),
@@ -108,10 +100,7 @@ impl Console {
             Event::Raw(value) => ("other", value.to_string()),
         };
         let head: String = preview.chars().take(400).collect();
-        self.line(
-            AGENT,
-            &format!("< {:>6} {kind}: {}", short(task), one_line(&head)),
-        );
+        self.line(AGENT, &format!("< {:>6} {kind}: {}", short(task), one_line(&head)));
     }
 
     /// A turn is over.
@@ -119,11 +108,7 @@ impl Console {
         if !self.on {
             return;
         }
-        let word = state
-            .name()
-            .trim_start_matches("TASK_STATE_")
-            .to_lowercase()
-            .replace('_', "-");
+        let word = state.name().trim_start_matches("TASK_STATE_").to_lowercase().replace('_', "-");
         let mut line = format!("← {:>6} {word} in {:.2} s", short(task), took.as_secs_f64());
         if let Some(usage) = usage {
             if let (Some(input), Some(output)) = (usage.input_tokens, usage.output_tokens) {
@@ -149,11 +134,8 @@ impl Console {
     fn line(&self, style: Style, text: &str) {
         let width = if self.terminal { width() } else { PLAIN_WIDTH };
         let text = cut(text, width);
-        let line = if self.colour {
-            format!("{style}{text}{style:#}\n")
-        } else {
-            format!("{text}\n")
-        };
+        let line =
+            if self.colour { format!("{style}{text}{style:#}\n") } else { format!("{text}\n") };
         let lines = self.lines.lock();
         if let Some(lines) = &*lines
             && lines.try_send(line).is_err()
@@ -184,11 +166,7 @@ fn print(waiting: &Receiver<String>, skipped: &AtomicUsize) {
         } else {
             Ok(())
         };
-        if said
-            .and_then(|()| out.write_all(line.as_bytes()))
-            .and_then(|()| out.flush())
-            .is_err()
-        {
+        if said.and_then(|()| out.write_all(line.as_bytes())).and_then(|()| out.flush()).is_err() {
             return;
         }
     }

@@ -34,26 +34,18 @@ impl Raw {
     /// Opens the file for appending; it is readable by its owner alone, because it holds prompts.
     pub(super) fn open(path: Option<&Path>) -> io::Result<Self> {
         let open = |path: &Path| {
-            OpenOptions::new()
-                .create(true)
-                .append(true)
-                .mode(0o600)
-                .open(path)
-                .map_err(|error| {
-                    io::Error::new(
-                        error.kind(),
-                        format!(
-                            "cannot open the log file {}: {error}; correct `log.path`",
-                            path.display()
-                        ),
-                    )
-                })
+            OpenOptions::new().create(true).append(true).mode(0o600).open(path).map_err(|error| {
+                io::Error::new(
+                    error.kind(),
+                    format!(
+                        "cannot open the log file {}: {error}; correct `log.path`",
+                        path.display()
+                    ),
+                )
+            })
         };
         let file = path.map(open).transpose()?.map(Mutex::new);
-        Ok(Self {
-            file,
-            complained: AtomicBool::new(false),
-        })
+        Ok(Self { file, complained: AtomicBool::new(false) })
     }
 
     /// Writes one line of an agent; JSON stays JSON, anything else becomes a string.
@@ -61,14 +53,9 @@ impl Raw {
         let Some(file) = &self.file else { return };
         let line: Option<&RawValue> = serde_json::from_slice(bytes).ok();
         let text = line.is_none().then(|| String::from_utf8_lossy(bytes));
-        let mut json = serde_json::to_vec(&Line {
-            time: Timestamp::now(),
-            session,
-            task,
-            line,
-            text,
-        })
-        .expect("a line has no maps");
+        let mut json =
+            serde_json::to_vec(&Line { time: Timestamp::now(), session, task, line, text })
+                .expect("a line has no maps");
         json.push(b'\n');
         let written = file.lock().write_all(&json);
         if let Err(error) = written

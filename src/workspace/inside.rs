@@ -81,9 +81,7 @@ impl Inside {
     pub(super) fn folders(&self) -> io::Result<Vec<String>> {
         let folders = self.entries()?.into_iter();
         let folders = folders.filter(|(_, kind)| *kind == FileType::Directory);
-        Ok(folders
-            .filter_map(|(name, _)| name.into_string().ok())
-            .collect())
+        Ok(folders.filter_map(|(name, _)| name.into_string().ok()).collect())
     }
 
     /// A file of this name, to be read; an error where it is anything else.
@@ -181,10 +179,7 @@ mod tests {
         assert!(inside.make("folder/deeper").is_err());
         assert!(inside.file("file").is_err());
         inside.create("file").unwrap().write_all(b"mine").unwrap();
-        assert_eq!(
-            fs::read_to_string(host.join("secret")).unwrap(),
-            "of the host"
-        );
+        assert_eq!(fs::read_to_string(host.join("secret")).unwrap(), "of the host");
         assert_eq!(fs::read_to_string(work.join("file")).unwrap(), "mine");
     }
 
@@ -197,24 +192,12 @@ mod tests {
         fs::write(from.join("a/b/run"), "#!/bin/sh\n").unwrap();
         fs::set_permissions(from.join("a/b/run"), PermissionsExt::from_mode(0o755)).unwrap();
         symlink("/etc/hostname", from.join("name")).unwrap();
-        rustix::fs::mknodat(
-            rustix::fs::CWD,
-            from.join("pipe"),
-            FileType::Fifo,
-            Mode::RWXU,
-            0,
-        )
-        .unwrap();
+        rustix::fs::mknodat(rustix::fs::CWD, from.join("pipe"), FileType::Fifo, Mode::RWXU, 0)
+            .unwrap();
         let (inside, target) = (Inside::open(&from).unwrap(), Inside::open(&to).unwrap());
         inside.copy_to(&target, &mut 10).unwrap();
-        assert_eq!(
-            fs::read_link(to.join("name")).unwrap(),
-            Path::new("/etc/hostname")
-        );
-        assert_eq!(
-            fs::metadata(to.join("a/b/run")).unwrap().mode() & 0o777,
-            0o755
-        );
+        assert_eq!(fs::read_link(to.join("name")).unwrap(), Path::new("/etc/hostname"));
+        assert_eq!(fs::metadata(to.join("a/b/run")).unwrap().mode() & 0o777, 0o755);
         assert!(!to.join("pipe").exists());
         assert!(inside.copy_to(&target, &mut 1).is_err());
     }
@@ -234,11 +217,7 @@ mod tests {
         assert!(inside.file("pipe").is_err());
         let mut text = String::new();
         fs::write(root.path().join("file"), "words").unwrap();
-        inside
-            .file("file")
-            .unwrap()
-            .read_to_string(&mut text)
-            .unwrap();
+        inside.file("file").unwrap().read_to_string(&mut text).unwrap();
         assert_eq!(text, "words");
     }
 }

@@ -90,10 +90,7 @@ fn a_cancel_is_confirmed_and_the_process_stays() {
     let id = world.begin_with(message_in("c", "wait"));
     world.await_task(&id, "the first word", |task| answer(task) == "waiting");
     let agents = world.agents();
-    assert_eq!(
-        state(&world.rpc("CancelTask", json!({"id": id}))),
-        "CANCELED"
-    );
+    assert_eq!(state(&world.rpc("CancelTask", json!({"id": id}))), "CANCELED");
     assert_eq!(completed(&world.send(message_in("c", "two"))), "echo: two");
     assert_eq!(world.agents(), agents);
 }
@@ -121,10 +118,7 @@ fn after_a_death_the_next_message_gets_a_new_process() {
     let world = world("dies-in-the-middle");
     for _ in 0..2 {
         let task = world.send(message_in("c", "hello"));
-        assert_eq!(
-            (state(&task), answer(&task).as_str()),
-            ("FAILED", "half of it")
-        );
+        assert_eq!((state(&task), answer(&task).as_str()), ("FAILED", "half of it"));
     }
 }
 
@@ -135,18 +129,14 @@ fn one_that_hangs_in_initialize_is_ended_by_a_cancel() {
     let world = world("hangs-in-initialize");
     let id = world.begin("hello");
     await_some("the agent", PATIENCE, || world.agents().pop());
-    assert_eq!(
-        state(&world.rpc("CancelTask", json!({"id": id}))),
-        "CANCELED"
-    );
+    assert_eq!(state(&world.rpc("CancelTask", json!({"id": id}))), "CANCELED");
     world.await_no_agents();
 }
 
 #[test]
 fn one_that_hangs_in_initialize_is_ended_by_the_time_of_the_turn() {
-    let world = described("hangs-in-initialize")
-        .config(json!({"timeouts": {"turn": "1s"}}))
-        .start();
+    let world =
+        described("hangs-in-initialize").config(json!({"timeouts": {"turn": "1s"}})).start();
     let told = failed(&world, "hello");
     assert!(told.contains("1 s") || told.contains("time"), "{told}");
     world.await_no_agents();
@@ -159,10 +149,7 @@ fn one_that_hangs_in_its_prompt_and_hears_no_cancel_is_killed() {
         .start();
     let id = world.begin("hello");
     world.await_task(&id, "the first word", |task| answer(task) == "waiting");
-    assert_eq!(
-        state(&world.rpc("CancelTask", json!({"id": id}))),
-        "CANCELED"
-    );
+    assert_eq!(state(&world.rpc("CancelTask", json!({"id": id}))), "CANCELED");
     assert_eq!(world.agents(), []);
 }
 
@@ -231,19 +218,13 @@ fn what_is_said_and_asked_after_the_turn_belongs_to_no_task() {
 #[test]
 fn one_that_wants_a_sign_in_names_what_the_operator_can_set() {
     let told = failed(&world("login"), "hello");
-    assert!(
-        told.contains("sign in first") && told.contains("by-hand"),
-        "{told}"
-    );
+    assert!(told.contains("sign in first") && told.contains("by-hand"), "{told}");
 }
 
 #[test]
 fn one_of_another_version_says_both_versions() {
     let told = failed(&world("version"), "hello");
-    assert!(
-        told.contains("version 9") && told.contains("not 1"),
-        "{told}"
-    );
+    assert!(told.contains("version 9") && told.contains("not 1"), "{told}");
 }
 
 #[test]
@@ -264,16 +245,9 @@ fn a_permission_shows_the_tool_its_input_and_the_agent_s_own_options() {
     let world = world("asks");
     let task = asks(&world);
     let ask = data(&task);
-    assert_eq!(
-        ask["input"]["rawInput"],
-        json!({"command": "rm -r build"}),
-        "{ask:#}"
-    );
+    assert_eq!(ask["input"]["rawInput"], json!({"command": "rm -r build"}), "{ask:#}");
     let own = ask["input"]["options"].as_array().unwrap();
-    let ids: Vec<_> = own
-        .iter()
-        .map(|option| text_of(option, "optionId"))
-        .collect();
+    let ids: Vec<_> = own.iter().map(|option| text_of(option, "optionId")).collect();
     assert_eq!(ids, ["for-ever", "this-once", "not-now"]);
 }
 
@@ -284,10 +258,7 @@ fn each_answer_chooses_the_option_that_it_means() {
         (json!({"text": "allow"}), "this-once"),
         (json!({"text": "deny: no"}), "not-now"),
         (json!({"data": {"decision": "allow"}}), "this-once"),
-        (
-            json!({"data": {"decision": "deny", "reason": "no"}}),
-            "not-now",
-        ),
+        (json!({"data": {"decision": "deny", "reason": "no"}}), "not-now"),
         (json!({"data": {"optionId": "for-ever"}}), "for-ever"),
         (json!({"data": {"decision": "not-now"}}), "not-now"),
     ] {
@@ -314,10 +285,7 @@ fn an_option_that_the_agent_does_not_offer_is_refused_and_the_task_goes_on_waiti
     params["message"]["taskId"] = task["id"].clone();
     let error = world.error("SendMessage", params);
     assert!(error.to_string().contains("this-once"), "{error}");
-    assert_eq!(
-        completed(&reply(&world, &task, json!({"text": "allow"}))),
-        "chosen: this-once"
-    );
+    assert_eq!(completed(&reply(&world, &task, json!({"text": "allow"}))), "chosen: this-once");
 }
 
 #[test]
@@ -345,10 +313,7 @@ fn a_withdrawn_ask_is_gone_and_the_turn_goes_on() {
     assert_eq!(open_asks(&world), 1);
     world.cue("withdraw");
     let task = world.await_state(text_of(&task, "id"), &["COMPLETED", "FAILED"]);
-    assert_eq!(
-        (completed(&task).as_str(), open_asks(&world)),
-        ("withdrawn: -32800", 0)
-    );
+    assert_eq!((completed(&task).as_str(), open_asks(&world)), ("withdrawn: -32800", 0));
 }
 
 #[test]
@@ -358,12 +323,7 @@ fn a_form_is_a_question_with_its_choices() {
     let ask = data(&task);
     assert_eq!(ask["kind"], "question", "{ask:#}");
     let told = words(&task);
-    assert!(
-        ["Which colour?", "red", "green"]
-            .iter()
-            .all(|word| told.contains(word)),
-        "{told}"
-    );
+    assert!(["Which colour?", "red", "green"].iter().all(|word| told.contains(word)), "{told}");
 }
 
 #[test]
@@ -379,11 +339,7 @@ fn a_form_is_filled_in_by_words_and_by_its_fields() {
     ] {
         let told = completed(&reply(&world, &asks(&world), part.clone()));
         let told: Value = serde_json::from_str(&told).unwrap();
-        assert_eq!(
-            told,
-            json!({"action": "accept", "content": expected}),
-            "{part}"
-        );
+        assert_eq!(told, json!({"action": "accept", "content": expected}), "{part}");
     }
 }
 
@@ -391,9 +347,5 @@ fn a_form_is_filled_in_by_words_and_by_its_fields() {
 fn the_stream_shows_the_ask_and_ends_there() {
     let world = world("asks");
     let events = world.stream("SendStreamingMessage", message("go")).rest();
-    assert_eq!(
-        events.last().and_then(Event::state),
-        Some("INPUT_REQUIRED"),
-        "{events:#?}"
-    );
+    assert_eq!(events.last().and_then(Event::state), Some("INPUT_REQUIRED"), "{events:#?}");
 }

@@ -83,9 +83,7 @@ impl Agent {
             .env("PATH", &format!("{}:{path}", own_node.display()))
             .patience(PATIENCE);
         let variables = self.env.iter();
-        variables.fold(builder, |builder, (name, text)| {
-            builder.env(name, &filled(text))
-        })
+        variables.fold(builder, |builder, (name, text)| builder.env(name, &filled(text)))
     }
 
     /// The same, in the mode in which it asks before it does its step.
@@ -147,9 +145,7 @@ fn asks(world: &World, context: &str, script: &str) -> Value {
 fn begin_waiting(world: &World, model: &Model) -> String {
     let id = world.begin_with(message_in("kept", "cue never"));
     assert!(model.wait(fake_model::Event::Cue, 1, PATIENCE));
-    world.await_task(&id, "the first words", |task| {
-        answer(task).contains("waiting")
-    });
+    world.await_task(&id, "the first words", |task| answer(task).contains("waiting"));
     id
 }
 
@@ -170,10 +166,7 @@ fn files(folder: &Path, found: &mut Vec<PathBuf>) {
 fn answers_a_text(agent: &Agent) {
     let model = Model::start();
     let world = agent.with(&model).start();
-    assert_eq!(
-        completed(&world.say("say hello from the model")),
-        "hello from the model"
-    );
+    assert_eq!(completed(&world.say("say hello from the model")), "hello from the model");
 }
 
 fn streams_text_as_the_model_writes_it(agent: &Agent) {
@@ -194,10 +187,7 @@ fn takes_a_slash_as_ordinary_text(agent: &Agent) {
     let model = Model::start();
     let world = agent.with(&model).start();
     let told = completed(&world.say("/help me"));
-    assert!(
-        told.starts_with("ok: ") && told.ends_with("/help me"),
-        "{told}"
-    );
+    assert!(told.starts_with("ok: ") && told.ends_with("/help me"), "{told}");
 }
 
 fn answers_a_second_turn_in_the_same_process(agent: &Agent) {
@@ -206,16 +196,8 @@ fn answers_a_second_turn_in_the_same_process(agent: &Agent) {
     world.send(message_in("warm", "say remember the ship"));
     let first = agent.process(&world);
     let told = completed(&world.send(message_in("warm", "history")));
-    assert!(
-        told.contains("turns=2") && told.contains("remember the ship"),
-        "{told}"
-    );
-    assert!(
-        !first.is_empty(),
-        "no process of {}: {:#?}",
-        agent.preset,
-        world.agents()
-    );
+    assert!(told.contains("turns=2") && told.contains("remember the ship"), "{told}");
+    assert!(!first.is_empty(), "no process of {}: {:#?}", agent.preset, world.agents());
     assert_eq!(agent.process(&world), first);
 }
 
@@ -225,10 +207,7 @@ fn is_canceled_in_the_middle_and_goes_on_in_the_same_process(agent: &Agent) {
     let id = begin_waiting(&world, &model);
     let process = agent.process(&world);
     let task = world.rpc("CancelTask", json!({"id": id}));
-    assert_eq!(
-        (state(&task), answer(&task).trim()),
-        ("CANCELED", "waiting")
-    );
+    assert_eq!((state(&task), answer(&task).trim()), ("CANCELED", "waiting"));
     assert!(model.wait(fake_model::Event::ClientClosed, 1, PATIENCE));
     let task = world.send(message_in("kept", "say still here"));
     assert_eq!(completed(&task), "still here");
@@ -263,10 +242,7 @@ fn is_canceled_while_it_asks_and_goes_on_in_the_same_process(agent: &Agent) {
     let process = agent.process(&world);
     let task = world.rpc("CancelTask", json!({"id": task["id"]}));
     assert_eq!(state(&task), "CANCELED");
-    assert_eq!(
-        completed(&world.send(message_in("c", "say after"))),
-        "after"
-    );
+    assert_eq!(completed(&world.send(message_in("c", "say after"))), "after");
     assert_eq!(agent.process(&world), process);
     assert!(!workspace(&world, "c").join("ran").exists());
 }
@@ -279,10 +255,7 @@ fn fails_the_task_with_a_hint_when_it_is_killed_in_the_middle(agent: &Agent) {
     let task = world.await_state(&id, &["COMPLETED", "FAILED", "CANCELED"]);
     let told = words(&task);
     assert_eq!(state(&task), "FAILED", "{task:#}");
-    assert!(
-        told.contains("ended by SIGKILL") && told.contains("check the memory limit"),
-        "{told}"
-    );
+    assert!(told.contains("ended by SIGKILL") && told.contains("check the memory limit"), "{told}");
     world.await_no_agents();
 }
 
@@ -292,13 +265,8 @@ fn goes_on_after_it_was_killed(agent: &Agent) {
     world.send(message_in("kept", "say remember the ship"));
     agent.process(&world).iter().for_each(Process::kill);
     let live = || world.get("/ready", &[]).json()["processes"]["live"].clone();
-    await_some("the notice of its end", PATIENCE, || {
-        (live() == 0).then_some(())
-    });
-    assert_eq!(
-        completed(&world.send(message_in("kept", "say back"))),
-        "back"
-    );
+    await_some("the notice of its end", PATIENCE, || (live() == 0).then_some(()));
+    assert_eq!(completed(&world.send(message_in("kept", "say back"))), "back");
 }
 
 fn says_what_to_do_when_the_model_refuses_the_key(agent: &Agent) {
@@ -329,9 +297,7 @@ fn loses_no_conversation_in_silence(agent: &Agent) {
     let mut world = agent.with(&model).start();
     world.send(message_in("kept", "say remember the ship"));
     world.restart();
-    let events = world
-        .stream("SendStreamingMessage", message_in("kept", "history"))
-        .rest();
+    let events = world.stream("SendStreamingMessage", message_in("kept", "history")).rest();
     let mut data = events.iter().filter_map(Event::data);
     let lost = data.any(|data| data["kind"] == "conversation-lost");
     let told = completed(&world.task(events[0].task_id()));
@@ -366,10 +332,7 @@ fn works_behind_both_walls(agent: &Agent) {
         world.send(message_in("kept", "say remember the ship"));
         let told = completed(&world.send(message_in("kept", "bash: env; echo told > told")));
         assert!(!told.contains("key-of-a-test"), "{wall}: {told}");
-        assert!(
-            workspace(&world, "kept").join("told").exists(),
-            "{wall}: {told}"
-        );
+        assert!(workspace(&world, "kept").join("told").exists(), "{wall}: {told}");
         let told = completed(&world.send(message_in("kept", "history")));
         assert!(told.contains("remember the ship"), "{wall}: {told}");
         // The model tells the end of the key that reached it.

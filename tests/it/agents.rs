@@ -34,9 +34,7 @@ fn a_character_that_two_writes_cut_in_two_comes_back_whole() {
 
 #[test]
 fn a_line_above_the_limit_fails_the_task_and_says_which_limit() {
-    let world = World::describe()
-        .config(json!({"limits": {"line": "64KiB"}}))
-        .start();
+    let world = World::describe().config(json!({"limits": {"line": "64KiB"}})).start();
     let task = world.say("say before; bigline 100000; hang");
     assert_eq!(state(&task), "FAILED");
     assert!(words(&task).contains("limits.line"), "{}", words(&task));
@@ -45,9 +43,8 @@ fn a_line_above_the_limit_fails_the_task_and_says_which_limit() {
 
 #[test]
 fn an_answer_above_the_limit_fails_the_task_and_says_which_limit() {
-    let world = World::describe()
-        .config(json!({"limits": {"answer": "1MiB", "line": "1MiB"}}))
-        .start();
+    let world =
+        World::describe().config(json!({"limits": {"answer": "1MiB", "line": "1MiB"}})).start();
     let task = world.say("flood 3000000; hang");
     assert_eq!(state(&task), "FAILED");
     assert!(words(&task).contains("limits.answer"), "{}", words(&task));
@@ -57,10 +54,7 @@ fn an_answer_above_the_limit_fails_the_task_and_says_which_limit() {
 fn lines_that_are_no_events_do_no_harm() {
     let world = World::start();
     let task = world.say("line plain words; line [1,2]; line {\"type\":\"unheard-of\"}; line {\"type\":5}; invalid; say done");
-    assert_eq!(
-        (state(&task), answer(&task).as_str()),
-        ("COMPLETED", "done")
-    );
+    assert_eq!((state(&task), answer(&task).as_str()), ("COMPLETED", "done"));
 }
 
 #[test]
@@ -75,11 +69,7 @@ fn output_of_100_megabytes_streams_whole() {
     let mut events = world.stream("SendStreamingMessage", message(&format!("flood {BYTES}")));
     let (mut bytes, mut last, mut id) = (0, None, String::new());
     while let Some(event) = events.next() {
-        bytes += if event.kind() == "artifactUpdate" {
-            event.words().len()
-        } else {
-            0
-        };
+        bytes += if event.kind() == "artifactUpdate" { event.words().len() } else { 0 };
         event.task_id().clone_into(&mut id);
         last = event.state().map(ToOwned::to_owned).or(last);
     }
@@ -100,27 +90,15 @@ fn output_of_100_megabytes_streams_whole() {
         }
     }
     assert_eq!(counted, BYTES);
-    assert!(
-        began.elapsed() < Duration::from_secs(60),
-        "{:?}",
-        began.elapsed()
-    );
+    assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
 }
 
 #[test]
 fn a_task_too_large_for_a_response_says_where_the_rest_is() {
-    let world = World::describe()
-        .config(json!({"limits": {"response": "1MiB"}}))
-        .start();
+    let world = World::describe().config(json!({"limits": {"response": "1MiB"}})).start();
     let task = world.say("flood 3000000");
-    assert!(
-        task.to_string().len() < 2_000_000,
-        "{} bytes",
-        task.to_string().len()
-    );
-    let parts = crate::reading::artifact(&task, "answer")["parts"]
-        .as_array()
-        .unwrap();
+    assert!(task.to_string().len() < 2_000_000, "{} bytes", task.to_string().len());
+    let parts = crate::reading::artifact(&task, "answer")["parts"].as_array().unwrap();
     let url = parts.iter().find_map(|part| part["url"].as_str()).unwrap();
     let reply = world.get(url, &[("Authorization", &format!("Bearer {OWNER}"))]);
     assert_eq!((reply.status, reply.body.len()), (200, 3_000_000));
@@ -145,10 +123,7 @@ fn an_agent_that_exits_at_once_fails_the_task_with_its_code_and_last_words() {
     let task = world.say("err something is missing; exit 3");
     assert_eq!(state(&task), "FAILED");
     let words = words(&task);
-    assert!(
-        words.contains("code 3") && words.contains("something is missing"),
-        "{words}"
-    );
+    assert!(words.contains("code 3") && words.contains("something is missing"), "{words}");
 }
 
 #[test]
@@ -164,10 +139,7 @@ fn an_agent_ended_by_a_signal_fails_the_task_with_the_signals_name() {
 #[test]
 fn what_a_failing_agent_said_is_kept() {
     let task = World::start().say("say half of it; exit 1");
-    assert_eq!(
-        (state(&task), answer(&task).as_str()),
-        ("FAILED", "half of it")
-    );
+    assert_eq!((state(&task), answer(&task).as_str()), ("FAILED", "half of it"));
 }
 
 #[test]
@@ -178,11 +150,7 @@ fn a_flood_of_errors_keeps_its_last_words() {
     let task = world.say("x");
     assert_eq!(state(&task), "FAILED");
     let words = words(&task);
-    assert!(
-        words.contains("number 19999") && words.len() < 70_000,
-        "{} bytes",
-        words.len()
-    );
+    assert!(words.contains("number 19999") && words.len() < 70_000, "{} bytes", words.len());
 }
 
 #[test]

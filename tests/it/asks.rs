@@ -22,10 +22,7 @@ fn asked(world: &World) -> Value {
 fn ask_id(task: &Value) -> &str {
     let parts = task["status"]["message"]["parts"].as_array().unwrap();
     let data = parts.iter().find_map(|part| part.get("data"));
-    text_of(
-        data.unwrap_or_else(|| panic!("no data in {task:#}")),
-        "askId",
-    )
+    text_of(data.unwrap_or_else(|| panic!("no data in {task:#}")), "askId")
 }
 
 fn listed(world: &World, token: &str) -> Vec<Value> {
@@ -79,10 +76,8 @@ fn an_open_ask_is_listed_with_what_one_needs_to_answer_it() {
 fn open_asks_are_listed_oldest_first() {
     let world = World::start();
     let tasks = [0, 1, 2].map(|_| asked(&world));
-    let ids: Vec<_> = listed(&world, OWNER)
-        .iter()
-        .map(|ask| text_of(ask, "askId").to_owned())
-        .collect();
+    let ids: Vec<_> =
+        listed(&world, OWNER).iter().map(|ask| text_of(ask, "askId").to_owned()).collect();
     assert_eq!(ids, tasks.each_ref().map(ask_id));
 }
 
@@ -119,10 +114,7 @@ fn nobody_sees_or_answers_asks_without_a_token() {
     let task = asked(&world);
     assert_eq!(world.get("/api/v1/asks", &[]).status, 401);
     let path = format!("/api/v1/asks/{}", ask_id(&task));
-    assert_eq!(
-        world.post(&path, &[], br#"{"answer": "say x"}"#).status,
-        401
-    );
+    assert_eq!(world.post(&path, &[], br#"{"answer": "say x"}"#).status, 401);
 }
 
 // === answers at the ask's own address ===
@@ -131,12 +123,7 @@ fn nobody_sees_or_answers_asks_without_a_token() {
 fn an_answer_at_the_asks_own_address_continues_the_task() {
     let world = World::start();
     let task = asked(&world);
-    let reply = post(
-        &world,
-        OWNER,
-        ask_id(&task),
-        r#"{"answer": "say green it is"}"#,
-    );
+    let reply = post(&world, OWNER, ask_id(&task), r#"{"answer": "say green it is"}"#);
     assert_eq!((reply.status, &reply.json()["taskId"]), (200, &task["id"]));
     let task = world.await_state(text_of(&task, "id"), &["COMPLETED"]);
     assert_eq!(answer(&task), "green it is");
@@ -151,18 +138,14 @@ fn an_answer_at_the_asks_own_address_is_a_message_of_the_history() {
     let task = world.await_state(text_of(&task, "id"), &["COMPLETED"]);
     let data = json!({"answer": "say x", "askId": listed_id(&task)});
     let history = task["history"].as_array().unwrap();
-    let mut users = history
-        .iter()
-        .filter(|message| message["role"] == "ROLE_USER");
+    let mut users = history.iter().filter(|message| message["role"] == "ROLE_USER");
     assert_eq!(users.next_back().unwrap()["parts"], json!([{"data": data}]));
 }
 
 /// The ask that the history of a task answers.
 fn listed_id(task: &Value) -> Value {
     let history = task["history"].as_array().unwrap();
-    let parts = history
-        .iter()
-        .flat_map(|message| message["parts"].as_array().unwrap());
+    let parts = history.iter().flat_map(|message| message["parts"].as_array().unwrap());
     let mut data = parts.filter_map(|part| part.get("data"));
     let found = data.rfind(|data| data["answer"].is_string());
     found.map_or(Value::Null, |data| data["askId"].clone())
@@ -173,10 +156,7 @@ fn an_ask_is_answered_once() {
     let world = World::start();
     let task = asked(&world);
     let id = ask_id(&task);
-    assert_eq!(
-        post(&world, OWNER, id, r#"{"answer": "cue go; say a"}"#).status,
-        200
-    );
+    assert_eq!(post(&world, OWNER, id, r#"{"answer": "cue go; say a"}"#).status, 200);
     let again = post(&world, OWNER, id, r#"{"answer": "say b"}"#);
     assert_eq!(again.status, 404, "{}", again.text());
     let params = decision(&task, json!({"askId": id, "answer": "say b"}));
@@ -205,9 +185,7 @@ fn of_many_answers_at_once_one_is_taken() {
     assert_eq!(taken, 1, "{statuses:?}");
     let task = world.await_state(text_of(&task, "id"), &["COMPLETED"]);
     let history = task["history"].as_array().unwrap();
-    let users = history
-        .iter()
-        .filter(|message| message["role"] == "ROLE_USER");
+    let users = history.iter().filter(|message| message["role"] == "ROLE_USER");
     assert_eq!(users.count(), 2);
 }
 
@@ -215,15 +193,7 @@ fn of_many_answers_at_once_one_is_taken() {
 fn a_body_that_is_no_answer_is_refused_and_the_ask_stays() {
     let world = World::start();
     let task = asked(&world);
-    for body in [
-        "",
-        "[]",
-        "\"red\"",
-        "null",
-        "{",
-        "{}",
-        r#"{"answer": null}"#,
-    ] {
+    for body in ["", "[]", "\"red\"", "null", "{", "{}", r#"{"answer": null}"#] {
         let reply = post(&world, OWNER, ask_id(&task), body);
         assert_eq!(reply.status, 400, "{body} was answered {}", reply.text());
     }
@@ -252,10 +222,7 @@ fn the_status_names_the_ask_and_its_deadline() {
     let parts = task["status"]["message"]["parts"].as_array().unwrap();
     let data = parts.iter().find_map(|part| part.get("data")).unwrap();
     let asks = listed(&world, OWNER);
-    assert_eq!(
-        (&data["askId"], &data["deadline"]),
-        (&asks[0]["askId"], &asks[0]["deadline"])
-    );
+    assert_eq!((&data["askId"], &data["deadline"]), (&asks[0]["askId"], &asks[0]["deadline"]));
 }
 
 #[test]
@@ -264,15 +231,9 @@ fn a_data_part_that_names_the_ask_answers_it_over_every_binding() {
     for binding in BINDINGS {
         let task = asked(&world);
         let data = json!({"askId": ask_id(&task), "answer": "say green"});
-        let reply = world
-            .through(binding)
-            .well(Operation::SendMessage, &decision(&task, data));
+        let reply = world.through(binding).well(Operation::SendMessage, &decision(&task, data));
         let task = &reply["task"];
-        assert_eq!(
-            (state(task), answer(task).as_str()),
-            ("COMPLETED", "green"),
-            "{binding:?}"
-        );
+        assert_eq!((state(task), answer(task).as_str()), ("COMPLETED", "green"), "{binding:?}");
     }
     none_are_open(&world);
 }
@@ -357,9 +318,7 @@ fn an_answer_that_is_repeated_is_not_the_answer_to_the_next_question() {
 
 #[test]
 fn a_question_that_nobody_answers_in_time_cancels_its_task() {
-    let world = World::describe()
-        .config(json!({"asks": {"timeout": "300ms"}}))
-        .start();
+    let world = World::describe().config(json!({"asks": {"timeout": "300ms"}})).start();
     let task = asked(&world);
     let over = world.await_state(text_of(&task, "id"), &["CANCELED"]);
     assert!(words(&over).contains("300ms"), "{}", words(&over));
@@ -423,10 +382,7 @@ fn a_task_that_asks_again_has_one_ask_with_another_id() {
     let second = world.send(message_to(text_of(&first, "id"), ASK));
     assert_ne!(ask_id(&first), ask_id(&second));
     let asks = listed(&world, OWNER);
-    assert_eq!(
-        (asks.len(), text_of(&asks[0], "askId")),
-        (1, ask_id(&second))
-    );
+    assert_eq!((asks.len(), text_of(&asks[0], "askId")), (1, ask_id(&second)));
 }
 
 #[test]

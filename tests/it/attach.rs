@@ -39,10 +39,7 @@ fn described() -> Builder {
 fn world() -> World {
     let world = described().start();
     let task = world.send(message_in("talk", "hello"));
-    assert_eq!(
-        (state(&task), answer(&task).as_str()),
-        ("COMPLETED", "done")
-    );
+    assert_eq!((state(&task), answer(&task).as_str()), ("COMPLETED", "done"));
     world
 }
 
@@ -90,16 +87,8 @@ fn the_agents_own_terminal_resumes_the_conversation_in_its_workspace_and_home() 
     let said = String::from_utf8(output.stdout).unwrap();
     let lines: Vec<&str> = said.lines().collect();
     assert_eq!(output.status.code(), Some(5), "{said}");
-    assert!(
-        lines[0].contains("--resume 11111111-2222-4333-8444-555555555555"),
-        "{said}"
-    );
-    let session = world
-        .get(
-            "/api/v1/sessions/talk",
-            &[("Authorization", &bearer(OWNER))],
-        )
-        .json();
+    assert!(lines[0].contains("--resume 11111111-2222-4333-8444-555555555555"), "{said}");
+    let session = world.get("/api/v1/sessions/talk", &[("Authorization", &bearer(OWNER))]).json();
     let workspace = std::fs::canonicalize(text_of(&session, "workspace")).unwrap();
     assert_eq!(lines[1], workspace.to_str().unwrap());
     assert!(lines[2].ends_with(text_of(&session, "id")), "{said}");
@@ -151,20 +140,14 @@ fn nobody_but_the_owner_attaches() {
 fn nobody_attaches_through_a_proxy() {
     let world = world();
     let owner = bearer(OWNER);
-    let headers = [
-        ("Authorization", owner.as_str()),
-        ("X-Forwarded-For", "127.0.0.1"),
-    ];
+    let headers = [("Authorization", owner.as_str()), ("X-Forwarded-For", "127.0.0.1")];
     assert_eq!(asked(&world, "talk", &headers).0, 403);
 }
 
 #[test]
 fn a_session_that_is_not_there_is_not_attached_to() {
     let world = world();
-    assert_eq!(
-        asked(&world, "other", &[("Authorization", &bearer(OWNER))]).0,
-        404
-    );
+    assert_eq!(asked(&world, "other", &[("Authorization", &bearer(OWNER))]).0, 404);
 }
 
 #[test]
@@ -181,8 +164,7 @@ fn attaching_stands_in_the_audit_log() {
     leave(&world, attach(&world));
     let log = std::fs::read_to_string(world.path("audit.jsonl")).unwrap();
     assert!(
-        log.lines()
-            .any(|line| line.contains("AttachSession") && line.contains("\"ok\"")),
+        log.lines().any(|line| line.contains("AttachSession") && line.contains("\"ok\"")),
         "{log}"
     );
 }

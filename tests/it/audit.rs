@@ -16,10 +16,8 @@ fn wrong_token(world: &World, authorization: &str) {
 fn entries(world: &World, count: usize) -> Vec<Value> {
     await_some("the audit log", PATIENCE, || {
         let text = std::fs::read_to_string(world.path("audit.jsonl")).unwrap_or_default();
-        let lines: Vec<Value> = text
-            .lines()
-            .map_while(|line| serde_json::from_str(line).ok())
-            .collect();
+        let lines: Vec<Value> =
+            text.lines().map_while(|line| serde_json::from_str(line).ok()).collect();
         (lines.len() >= count).then_some(lines)
     })
 }
@@ -30,11 +28,7 @@ fn a_served_request_is_written_down() {
     let task = world.say("say x");
     let entry = &entries(&world, 1)[0];
     assert_eq!(
-        (
-            text_of(entry, "caller"),
-            text_of(entry, "action"),
-            text_of(entry, "outcome")
-        ),
+        (text_of(entry, "caller"), text_of(entry, "action"), text_of(entry, "outcome")),
         ("owner", "SendMessage", "ok")
     );
     assert_eq!(
@@ -48,10 +42,7 @@ fn a_refused_request_is_written_down() {
     let world = World::start();
     wrong_token(&world, "Bearer wrong");
     let entry = &entries(&world, 1)[0];
-    assert_eq!(
-        (&entry["status"], text_of(entry, "outcome")),
-        (&json!(401), "UNAUTHENTICATED")
-    );
+    assert_eq!((&entry["status"], text_of(entry, "outcome")), (&json!(401), "UNAUTHENTICATED"));
     assert!(entry.get("caller").is_none(), "{entry}");
 }
 
@@ -79,19 +70,14 @@ fn the_audit_log_is_readable_for_its_owner_alone() {
     let world = World::start();
     world.say("say x");
     entries(&world, 1);
-    let mode = std::fs::metadata(world.path("audit.jsonl"))
-        .unwrap()
-        .permissions()
-        .mode();
+    let mode = std::fs::metadata(world.path("audit.jsonl")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
 }
 
 #[test]
 fn a_request_for_a_stream_is_written_down_with_its_task() {
     let world = World::start();
-    let events = world
-        .stream("SendStreamingMessage", message("say x"))
-        .rest();
+    let events = world.stream("SendStreamingMessage", message("say x")).rest();
     assert_eq!(text_of(&entries(&world, 1)[0], "task"), events[0].task_id());
 }
 
@@ -101,20 +87,14 @@ fn a_request_for_a_stream_is_written_down_with_its_task() {
 fn health_is_public_and_says_ok() {
     let world = World::start();
     let reply = world.get("/health", &[]);
-    assert_eq!(
-        (reply.status, text_of(&reply.json(), "status")),
-        (200, "ok")
-    );
+    assert_eq!((reply.status, text_of(&reply.json(), "status")), (200, "ok"));
 }
 
 #[test]
 fn ready_is_public_and_holds_no_secret() {
     let world = World::start();
     let reply = world.get("/ready", &[]);
-    assert_eq!(
-        (reply.status, text_of(&reply.json(), "status")),
-        (200, "ready")
-    );
+    assert_eq!((reply.status, text_of(&reply.json(), "status")), (200, "ready"));
     assert!(!reply.text().contains(OWNER));
 }
 
@@ -130,8 +110,5 @@ fn no_secret_stands_in_what_the_server_prints() {
     let world = World::start();
     world.say("say x");
     let printed = world.stderr() + &std::fs::read_to_string(world.path("stdout")).unwrap();
-    assert!(
-        !printed.contains(OWNER) && !printed.contains(BOB),
-        "{printed}"
-    );
+    assert!(!printed.contains(OWNER) && !printed.contains(BOB), "{printed}");
 }

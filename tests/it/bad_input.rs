@@ -13,9 +13,7 @@ fn post(world: &World, body: &[u8]) -> Value {
 }
 
 fn code(envelope: &Value) -> i64 {
-    envelope["error"]["code"]
-        .as_i64()
-        .unwrap_or_else(|| panic!("no error in {envelope}"))
+    envelope["error"]["code"].as_i64().unwrap_or_else(|| panic!("no error in {envelope}"))
 }
 
 fn wrong(params: Value) -> Value {
@@ -31,13 +29,7 @@ fn field_of(error: &Value) -> &str {
 #[test]
 fn malformed_json_is_a_parse_error() {
     let world = World::start();
-    for body in [
-        &b"{\"jsonrpc\": "[..],
-        b"",
-        b"hello",
-        b"{'a': 1}",
-        b"\xff\xfe",
-    ] {
+    for body in [&b"{\"jsonrpc\": "[..], b"", b"hello", b"{'a': 1}", b"\xff\xfe"] {
         assert_eq!(code(&post(&world, body)), -32700, "{body:?}");
     }
 }
@@ -62,21 +54,15 @@ fn an_envelope_of_another_kind_is_refused() {
         json!({"jsonrpc": "2.0", "id": {"a": 1}, "method": "ListTasks"}),
         json!({"jsonrpc": "2.0", "id": 1, "method": 5}),
     ] {
-        assert_eq!(
-            code(&post(&world, body.to_string().as_bytes())),
-            -32600,
-            "{body}"
-        );
+        assert_eq!(code(&post(&world, body.to_string().as_bytes())), -32600, "{body}");
     }
 }
 
 #[test]
 fn an_unknown_method_is_not_found_and_its_id_is_echoed() {
     let world = World::start();
-    let envelope = post(
-        &world,
-        br#"{"jsonrpc":"2.0","id":"x-7","method":"message/fly","params":{}}"#,
-    );
+    let envelope =
+        post(&world, br#"{"jsonrpc":"2.0","id":"x-7","method":"message/fly","params":{}}"#);
     assert_eq!((code(&envelope), &envelope["id"]), (-32601, &json!("x-7")));
 }
 
@@ -114,20 +100,14 @@ fn a_missing_field_is_named() {
         params["message"].as_object_mut().unwrap().remove(missing);
         let error = wrong(params);
         assert_eq!(error["code"], -32602, "{missing}");
-        assert!(
-            text_of(&error, "message").contains(missing),
-            "{missing}: {error}"
-        );
+        assert!(text_of(&error, "message").contains(missing), "{missing}: {error}");
     }
 }
 
 #[test]
 fn empty_parts_are_refused() {
     let error = wrong(message_with(json!([])));
-    assert_eq!(
-        (&error["code"], field_of(&error)),
-        (&json!(-32602), "message.parts")
-    );
+    assert_eq!((&error["code"], field_of(&error)), (&json!(-32602), "message.parts"));
 }
 
 #[test]
@@ -137,10 +117,7 @@ fn a_part_without_content_is_refused() {
 
 #[test]
 fn a_part_with_two_contents_is_refused() {
-    assert_eq!(
-        wrong(message_with(json!([{"text": "say x", "data": {}}])))["code"],
-        -32602
-    );
+    assert_eq!(wrong(message_with(json!([{"text": "say x", "data": {}}])))["code"], -32602);
 }
 
 #[test]
@@ -153,9 +130,7 @@ fn an_empty_text_is_refused() {
 #[test]
 fn base64_that_is_none_is_refused() {
     assert_eq!(
-        wrong(message_with(
-            json!([{"raw": "!!!", "mediaType": "text/plain"}])
-        ))["code"],
+        wrong(message_with(json!([{"raw": "!!!", "mediaType": "text/plain"}])))["code"],
         -32602
     );
 }
@@ -165,31 +140,21 @@ fn a_message_of_an_agent_is_refused() {
     let mut params = message("say x");
     params["message"]["role"] = json!("ROLE_AGENT");
     let error = wrong(params);
-    assert_eq!(
-        (&error["code"], field_of(&error)),
-        (&json!(-32602), "message.role")
-    );
+    assert_eq!((&error["code"], field_of(&error)), (&json!(-32602), "message.role"));
 }
 
 #[test]
 fn a_negative_history_length_is_refused() {
     let world = World::start();
     let id = world.say("say x")["id"].clone();
-    assert_eq!(
-        world.error("GetTask", json!({"id": id, "historyLength": -1}))["code"],
-        -32602
-    );
+    assert_eq!(world.error("GetTask", json!({"id": id, "historyLength": -1}))["code"], -32602);
 }
 
 #[test]
 fn an_unknown_task_is_not_found() {
     let world = World::start();
-    for id in [
-        "nowhere",
-        "../../etc/passwd",
-        "' or 1=1 --",
-        "0191a0b0-0000-7000-8000-000000000000",
-    ] {
+    for id in ["nowhere", "../../etc/passwd", "' or 1=1 --", "0191a0b0-0000-7000-8000-000000000000"]
+    {
         for method in ["GetTask", "CancelTask", "SubscribeToTask"] {
             let error = world.error(method, json!({"id": id}));
             assert_eq!(error["code"], -32001, "{method} {id}");
@@ -199,18 +164,12 @@ fn an_unknown_task_is_not_found() {
 
 #[test]
 fn an_empty_id_is_refused() {
-    assert_eq!(
-        World::start().error("GetTask", json!({"id": ""}))["code"],
-        -32602
-    );
+    assert_eq!(World::start().error("GetTask", json!({"id": ""}))["code"], -32602);
 }
 
 #[test]
 fn a_message_to_an_unknown_task_is_not_found() {
-    assert_eq!(
-        wrong(crate::reading::message_to("nowhere", "say x"))["code"],
-        -32001
-    );
+    assert_eq!(wrong(crate::reading::message_to("nowhere", "say x"))["code"], -32001);
 }
 
 #[test]
@@ -241,9 +200,7 @@ fn deep_json_is_refused() {
 
 #[test]
 fn a_request_for_push_notifications_where_there_are_none_is_refused_before_anything_runs() {
-    let world = World::describe()
-        .config(json!({"push": {"enabled": false}}))
-        .start();
+    let world = World::describe().config(json!({"push": {"enabled": false}})).start();
     let mut params = message("write note.txt x");
     params["configuration"] = json!({"taskPushNotificationConfig": {"url": "http://127.0.0.1:9/"}});
     assert_eq!(world.error("SendMessage", params)["code"], -32003);

@@ -14,9 +14,7 @@ use serde_json::{Value, json};
 
 /// A world whose agent may answer without a task.
 fn world() -> World {
-    World::describe()
-        .agent(json!({"replies": "message"}))
-        .start()
+    World::describe().agent(json!({"replies": "message"})).start()
 }
 
 fn listed(world: &World) -> Value {
@@ -25,17 +23,12 @@ fn listed(world: &World) -> Value {
 
 /// Waits until an agent runs.
 fn await_agent(world: &World) {
-    await_some("the agent", world.patience(), || {
-        (!world.agents().is_empty()).then_some(())
-    });
+    await_some("the agent", world.patience(), || (!world.agents().is_empty()).then_some(()));
 }
 
 fn assert_nothing_is_listed(world: &World) {
     let list = listed(world);
-    assert_eq!(
-        (&list["tasks"], &list["totalSize"]),
-        (&json!([]), &json!(0))
-    );
+    assert_eq!((&list["tasks"], &list["totalSize"]), (&json!([]), &json!(0)));
 }
 
 #[test]
@@ -47,10 +40,7 @@ fn a_reply_is_the_message_itself_over_every_binding() {
         assert_eq!(fields(&answered), ["message"], "{binding:?}");
         let message = &answered["message"];
         assert_eq!(
-            (
-                text_of(message, "role"),
-                parts_text(&message["parts"]).as_str()
-            ),
+            (text_of(message, "role"), parts_text(&message["parts"]).as_str()),
             ("ROLE_AGENT", "hello there")
         );
         assert!(!text_of(message, "messageId").is_empty());
@@ -64,10 +54,7 @@ fn a_stream_of_a_reply_is_that_one_message() {
     let world = world();
     for binding in BINDINGS {
         let params = message("reply hello there");
-        let events = world
-            .through(binding)
-            .stream(Operation::SendStreamingMessage, &params)
-            .rest();
+        let events = world.through(binding).stream(Operation::SendStreamingMessage, &params).rest();
         assert_eq!(events.len(), 1, "{events:#?}");
         let said = &events[0].result["message"];
         assert_eq!(parts_text(&said["parts"]), "hello there", "{binding:?}");
@@ -82,10 +69,7 @@ fn older_dialects_get_the_bare_message_too() {
         "parts": [{"kind": "text", "text": "reply hello there"}]}});
     let answered = world.rpc("message/send", params);
     assert_eq!(
-        (
-            text_of(&answered, "kind"),
-            parts_text(&answered["parts"]).as_str()
-        ),
+        (text_of(&answered, "kind"), parts_text(&answered["parts"]).as_str()),
         ("message", "hello there")
     );
     assert_nothing_is_listed(&world);
@@ -132,10 +116,7 @@ fn a_v0_1_client_gets_a_task_because_it_knows_nothing_else() {
     let part = json!([{"type": "text", "text": "reply hello there"}]);
     let params = json!({"id": "mine", "message": {"role": "user", "parts": part}});
     let task = world.rpc("tasks/send", params);
-    assert_eq!(
-        (&task["id"], &task["status"]["state"]),
-        (&json!("mine"), &json!("completed"))
-    );
+    assert_eq!((&task["id"], &task["status"]["state"]), (&json!("mine"), &json!("completed")));
     let again = world.rpc("tasks/get", json!({"id": "mine"}));
     assert_eq!(again["id"], "mine");
 }
@@ -147,10 +128,7 @@ fn a_v0_1_stream_of_a_reply_is_one_of_a_task() {
     let params = json!({"id": "mine", "message": {"role": "user", "parts": part}});
     let events = world.stream("tasks/sendSubscribe", params).rest();
     let last = &events.last().expect("a stream has an end").result;
-    assert_eq!(
-        (&last["id"], &last["final"]),
-        (&json!("mine"), &json!(true))
-    );
+    assert_eq!((&last["id"], &last["final"]), (&json!("mine"), &json!(true)));
 }
 
 #[test]
@@ -196,9 +174,7 @@ fn a_silent_agent_may_still_reply_after_a_while() {
         (0..5).for_each(|n| drop(world.rpc("SendMessage", message(&format!("say {n}")))));
         world.cue("go");
         let answered = send.join().unwrap();
-        let said = answered
-            .get("message")
-            .map(|said| parts_text(&said["parts"]));
+        let said = answered.get("message").map(|said| parts_text(&said["parts"]));
         let said = said.unwrap_or_else(|| answer(&answered["task"]));
         assert_eq!(said, "hello there");
     });
@@ -217,9 +193,7 @@ fn a_reply_that_is_too_long_for_an_event_is_a_task() {
     let params = message(&format!("reply {}", "x".repeat(100_000)));
     let events = narrow.stream("SendStreamingMessage", params).rest();
     assert!(
-        events
-            .iter()
-            .all(|event| event.result.to_string().len() < 66_000),
+        events.iter().all(|event| event.result.to_string().len() < 66_000),
         "an event is larger than `limits.event`"
     );
     assert_eq!(streamed_answer(&events).len(), 100_000);
@@ -243,10 +217,7 @@ fn another_first_word_makes_it_a_task_with_nothing_lost() {
     let world = world();
     let params = message("say a; status b; say c");
     for binding in BINDINGS {
-        let events = world
-            .through(binding)
-            .stream(Operation::SendStreamingMessage, &params)
-            .rest();
+        let events = world.through(binding).stream(Operation::SendStreamingMessage, &params).rest();
         assert_eq!(events[0].kind(), "task", "{binding:?}");
         assert_eq!(states(&events), ["SUBMITTED", "WORKING", "COMPLETED"]);
         assert_eq!(streamed_answer(&events), "ac");
@@ -262,9 +233,7 @@ fn a_stream_begins_with_the_first_word_and_not_with_the_end() {
     for binding in BINDINGS {
         let cue = format!("{binding:?}");
         let params = message(&format!("say early; cue {cue}; say late"));
-        let mut stream = world
-            .through(binding)
-            .stream(Operation::SendStreamingMessage, &params);
+        let mut stream = world.through(binding).stream(Operation::SendStreamingMessage, &params);
         assert_eq!(stream.next().unwrap().state(), Some("SUBMITTED"));
         world.cue(&cue);
         assert_eq!(states(&stream.rest()).last(), Some(&"COMPLETED"));
@@ -287,9 +256,8 @@ fn who_does_not_wait_gets_a_task_at_once() {
 fn an_agent_that_fails_without_a_word_is_a_failed_task() {
     let world = world();
     for binding in BINDINGS {
-        let answered = world
-            .through(binding)
-            .well(Operation::SendMessage, &message("err so sad; exit 3"));
+        let answered =
+            world.through(binding).well(Operation::SendMessage, &message("err so sad; exit 3"));
         let task = &answered["task"];
         assert_eq!(state(task), "FAILED");
         assert!(words(task).contains("so sad"), "{}", words(task));
@@ -308,9 +276,7 @@ fn an_agent_that_ends_without_a_word_is_a_task() {
 fn an_agent_that_asks_first_is_a_task_that_waits() {
     let world = world();
     for binding in BINDINGS {
-        let answered = world
-            .through(binding)
-            .well(Operation::SendMessage, &message("ask which?"));
+        let answered = world.through(binding).well(Operation::SendMessage, &message("ask which?"));
         assert_eq!(state(&answered["task"]), "INPUT_REQUIRED", "{binding:?}");
     }
 }
@@ -334,10 +300,7 @@ fn where_replies_are_tasks_the_reply_is_the_answer() {
         let answered = world.through(binding).well(Operation::SendMessage, &params);
         assert_eq!(fields(&answered), ["task"], "{binding:?}");
         let task = &answered["task"];
-        assert_eq!(
-            (state(task), answer(task).as_str()),
-            ("COMPLETED", "hello there")
-        );
+        assert_eq!((state(task), answer(task).as_str()), ("COMPLETED", "hello there"));
     }
 }
 
@@ -347,8 +310,5 @@ fn a_reply_that_comes_late_is_the_answer_of_its_task() {
     let params = message("status thinking; reply hello there");
     let answered = world.rpc("SendMessage", params);
     let task = &answered["task"];
-    assert_eq!(
-        (state(task), answer(task).as_str()),
-        ("COMPLETED", "hello there")
-    );
+    assert_eq!((state(task), answer(task).as_str()), ("COMPLETED", "hello there"));
 }

@@ -143,14 +143,7 @@ impl Door {
             headers.push(("content-type", "application/json"));
         }
         headers.extend(pairs(&self.headers));
-        let answer = http::ask(
-            self.address,
-            verb,
-            path,
-            &headers,
-            body.as_bytes(),
-            self.patience,
-        );
+        let answer = http::ask(self.address, verb, path, &headers, body.as_bytes(), self.patience);
         let kind = answer.header("content-type").unwrap_or_default();
         if kind.starts_with("text/event-stream") {
             let events = Events::of(answer, self.patience);
@@ -199,18 +192,14 @@ impl Replied {
 }
 
 fn pairs(headers: &[(String, String)]) -> impl Iterator<Item = (&str, &str)> {
-    headers
-        .iter()
-        .map(|(name, value)| (name.as_str(), value.as_str()))
+    headers.iter().map(|(name, value)| (name.as_str(), value.as_str()))
 }
 
 // === errors, each by the codes of its binding ===
 
 fn kind_of(reason: &str) -> ErrorKind {
     let known = ERRORS.iter().find(|codes| codes.reason == reason);
-    known
-        .unwrap_or_else(|| panic!("no error has the reason {reason}"))
-        .kind
+    known.unwrap_or_else(|| panic!("no error has the reason {reason}")).kind
 }
 
 fn json_rpc(_: u16, mut envelope: Value) -> Result<Value, Told> {
@@ -220,10 +209,7 @@ fn json_rpc(_: u16, mut envelope: Value) -> Result<Value, Told> {
     }
     let kind = kind_of(error["data"][0]["reason"].as_str().unwrap());
     assert_eq!(error["code"], kind.codes().json_rpc, "{error}");
-    Err(Told {
-        kind,
-        message: error["message"].as_str().unwrap().to_owned(),
-    })
+    Err(Told { kind, message: error["message"].as_str().unwrap().to_owned() })
 }
 
 fn rest(status: u16, body: Value) -> Result<Value, Told> {
@@ -238,27 +224,19 @@ fn rest(status: u16, body: Value) -> Result<Value, Told> {
         (codes.http, &json!(codes.http), &json!(codes.grpc)),
         "{body}"
     );
-    Err(Told {
-        kind,
-        message: error["message"].as_str().unwrap().to_owned(),
-    })
+    Err(Told { kind, message: error["message"].as_str().unwrap().to_owned() })
 }
 
 /// The error of a gRPC status.
 pub(crate) fn grpc_error(status: &h2c::Status) -> Told {
-    let (reason, domain) = status
-        .reason()
-        .unwrap_or_else(|| panic!("no ErrorInfo in {status:?}"));
+    let (reason, domain) = status.reason().unwrap_or_else(|| panic!("no ErrorInfo in {status:?}"));
     let kind = kind_of(&reason);
     assert_eq!(
         (status.code, domain.as_str()),
         (kind.codes().grpc_number, "a2a-protocol.org"),
         "{status:?}"
     );
-    Told {
-        kind,
-        message: status.message.clone(),
-    }
+    Told { kind, message: status.message.clone() }
 }
 
 impl Watched {
@@ -303,11 +281,7 @@ fn rest_of(operation: Operation, params: &Value) -> (&'static str, String, Strin
         path = path.replace("{id}", id.as_str().unwrap());
     }
     if names.verb == "POST" {
-        let body = if left.is_empty() {
-            String::new()
-        } else {
-            Value::Object(left).to_string()
-        };
+        let body = if left.is_empty() { String::new() } else { Value::Object(left).to_string() };
         return (names.verb, path, body);
     }
     let pairs: Vec<String> = left

@@ -9,18 +9,13 @@ use std::time::Duration;
 
 #[test]
 fn too_many_messages_are_refused_while_reading_and_canceling_go_on() {
-    let world = World::describe()
-        .config(json!({"limits": {"rate": 2}}))
-        .start();
+    let world = World::describe().config(json!({"limits": {"rate": 2}})).start();
     let id = world.begin("hang");
     world.say("say second");
     let reply = world.call(OWNER, "SendMessage", &message("say third"));
     assert_eq!(reply.status, 429);
     assert!(reply.header("retry-after").unwrap().parse::<u64>().unwrap() > 0);
-    assert_eq!(
-        reply.json()["error"]["data"][0]["reason"],
-        "RESOURCE_EXHAUSTED"
-    );
+    assert_eq!(reply.json()["error"]["data"][0]["reason"], "RESOURCE_EXHAUSTED");
     for _ in 0..5 {
         world.task(&id);
     }
@@ -29,24 +24,16 @@ fn too_many_messages_are_refused_while_reading_and_canceling_go_on() {
 
 #[test]
 fn one_callers_rate_does_not_use_up_anothers() {
-    let world = World::describe()
-        .config(json!({"limits": {"rate": 1}}))
-        .start();
+    let world = World::describe().config(json!({"limits": {"rate": 1}})).start();
     world.say("say mine");
-    assert_eq!(
-        world
-            .call(OWNER, "SendMessage", &message("say more"))
-            .status,
-        429
-    );
+    assert_eq!(world.call(OWNER, "SendMessage", &message("say more")).status, 429);
     world.rpc_as(BOB, "SendMessage", message("say bobs"));
 }
 
 #[test]
 fn a_body_above_the_limit_is_413() {
-    let world = World::describe()
-        .config(json!({"limits": {"body": "64KiB", "prompt": "32KiB"}}))
-        .start();
+    let world =
+        World::describe().config(json!({"limits": {"body": "64KiB", "prompt": "32KiB"}})).start();
     let reply = world.call(OWNER, "SendMessage", &message(&"x".repeat(100_000)));
     assert_eq!(reply.status, 413);
     assert!(text_of(&reply.json()["error"], "message").contains("limits.body"));
@@ -54,9 +41,8 @@ fn a_body_above_the_limit_is_413() {
 
 #[test]
 fn a_body_above_the_limit_that_does_not_say_so_is_413() {
-    let world = World::describe()
-        .config(json!({"limits": {"body": "64KiB", "prompt": "32KiB"}}))
-        .start();
+    let world =
+        World::describe().config(json!({"limits": {"body": "64KiB", "prompt": "32KiB"}})).start();
     let chunk = "x".repeat(0x1000);
     let mut request = format!(
         "POST / HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {OWNER}\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n",
@@ -72,26 +58,17 @@ fn a_body_above_the_limit_that_does_not_say_so_is_413() {
 
 #[test]
 fn a_prompt_above_the_limit_is_refused_with_the_limits_name() {
-    let world = World::describe()
-        .config(json!({"limits": {"prompt": "1KiB"}}))
-        .start();
+    let world = World::describe().config(json!({"limits": {"prompt": "1KiB"}})).start();
     let error = world.error("SendMessage", message(&"x".repeat(2000)));
     assert_eq!(error["code"], -32602);
-    assert!(
-        text_of(&error, "message").contains("limits.prompt"),
-        "{error}"
-    );
+    assert!(text_of(&error, "message").contains("limits.prompt"), "{error}");
 }
 
 #[test]
 fn headers_that_do_not_come_close_the_connection() {
-    let world = World::describe()
-        .config(json!({"timeouts": {"header": "200ms"}}))
-        .start();
+    let world = World::describe().config(json!({"timeouts": {"header": "200ms"}})).start();
     let mut socket = connect(world.address(), PATIENCE);
-    socket
-        .write_all(b"POST / HTTP/1.1\r\nHost: localhost\r\n")
-        .unwrap();
+    socket.write_all(b"POST / HTTP/1.1\r\nHost: localhost\r\n").unwrap();
     let mut rest = Vec::new();
     // Whatever it says, it is the end; without a limit this read would wait for its own timeout.
     socket.read_to_end(&mut rest).unwrap();
@@ -99,9 +76,7 @@ fn headers_that_do_not_come_close_the_connection() {
 
 #[test]
 fn a_body_that_does_not_come_is_given_up() {
-    let world = World::describe()
-        .config(json!({"timeouts": {"body": "200ms"}}))
-        .start();
+    let world = World::describe().config(json!({"timeouts": {"body": "200ms"}})).start();
     let head = format!(
         "POST / HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {OWNER}\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{{"
     );
@@ -116,9 +91,7 @@ fn a_body_that_does_not_come_is_given_up() {
 #[test]
 fn slow_connections_do_not_keep_others_out() {
     let world = World::start();
-    let open: Vec<_> = (0..50)
-        .map(|_| connect(world.address(), Duration::from_secs(5)))
-        .collect();
+    let open: Vec<_> = (0..50).map(|_| connect(world.address(), Duration::from_secs(5))).collect();
     assert_eq!(crate::reading::answer(&world.say("say x")), "x");
     drop(open);
 }

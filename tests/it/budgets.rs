@@ -5,9 +5,7 @@ use crate::world::{BOB, OWNER, World};
 use serde_json::{Value, json};
 
 fn with(budgets: Value) -> World {
-    World::describe()
-        .config(json!({"budgets": budgets}))
-        .start()
+    World::describe().config(json!({"budgets": budgets})).start()
 }
 
 fn words(task: &Value) -> &str {

@@ -43,10 +43,7 @@ impl World {
 
     /// The same, with all its files below this folder.
     pub(crate) fn describe_in(folder: &Path) -> Builder {
-        let root = tempfile::Builder::new()
-            .prefix("pilothouse-it-")
-            .tempdir_in(folder)
-            .unwrap();
+        let root = tempfile::Builder::new().prefix("pilothouse-it-").tempdir_in(folder).unwrap();
         let path = |name: &str| root.path().join(name);
         for folder in ["cwd", "home", "cues"] {
             fs::create_dir(path(folder)).unwrap();
@@ -194,10 +191,7 @@ impl Builder {
         let ended = ended.unwrap_or_else(|| {
             panic!("waited {patience:?} for the server to give up; it says:\n{stderr}")
         });
-        Failure {
-            code: ended.code(),
-            stderr,
-        }
+        Failure { code: ended.code(), stderr }
     }
 
     /// Starts the server, whatever becomes of it.
@@ -205,18 +199,9 @@ impl Builder {
         let file = self.cwd().join("pilothouse.yaml");
         let pretty = serde_json::to_string_pretty(&self.config).unwrap();
         fs::write(file, self.text.as_ref().unwrap_or(&pretty)).unwrap();
-        let output = |name: &str| {
-            File::options()
-                .create(true)
-                .append(true)
-                .open(self.path(name))
-                .unwrap()
-        };
-        let mut words = self
-            .through
-            .iter()
-            .map(OsStr::new)
-            .chain([self.program.as_os_str()]);
+        let output =
+            |name: &str| File::options().create(true).append(true).open(self.path(name)).unwrap();
+        let mut words = self.through.iter().map(OsStr::new).chain([self.program.as_os_str()]);
         Command::new(words.next().expect("the server is there"))
             .args(words)
             .args(&self.args)
@@ -261,14 +246,8 @@ pub(crate) fn merge(old: &mut Value, new: Value) {
 
 /// The scripted agent, built beside the server.
 fn fake_agent() -> String {
-    let folder = Path::new(env!("CARGO_BIN_EXE_pilothouse"))
-        .parent()
-        .unwrap();
+    let folder = Path::new(env!("CARGO_BIN_EXE_pilothouse")).parent().unwrap();
     let program = folder.join("fake-agent");
-    assert!(
-        program.is_file(),
-        "{} is missing; run: cargo build -p fake-agent",
-        program.display()
-    );
+    assert!(program.is_file(), "{} is missing; run: cargo build -p fake-agent", program.display());
     program.to_str().unwrap().to_owned()
 }

@@ -9,16 +9,9 @@ fn a_foreign_task_is_not_found_by_any_operation() {
     let world = World::start();
     let id = text_of(&world.say("ask which?"), "id").to_owned();
     for method in ["GetTask", "CancelTask", "SubscribeToTask"] {
-        assert_eq!(
-            world.error_as(BOB, method, json!({"id": id}))["code"],
-            -32001,
-            "{method}"
-        );
+        assert_eq!(world.error_as(BOB, method, json!({"id": id}))["code"], -32001, "{method}");
     }
-    assert_eq!(
-        world.error_as(BOB, "SendMessage", message_to(&id, "say mine"))["code"],
-        -32001
-    );
+    assert_eq!(world.error_as(BOB, "SendMessage", message_to(&id, "say mine"))["code"], -32001);
 }
 
 #[test]
@@ -37,11 +30,7 @@ fn a_foreign_task_reads_just_as_one_that_never_was() {
 fn the_same_context_of_two_callers_is_two_sessions() {
     let world = World::start();
     world.send(message_in("shared-name", "write note.txt mine"));
-    let mut bobs = world.rpc_as(
-        BOB,
-        "SendMessage",
-        message_in("shared-name", "read note.txt"),
-    );
+    let mut bobs = world.rpc_as(BOB, "SendMessage", message_in("shared-name", "read note.txt"));
     let told = answer(&bobs["task"].take());
     assert!(told.starts_with("read failed"), "{told}");
 }
@@ -49,15 +38,9 @@ fn the_same_context_of_two_callers_is_two_sessions() {
 #[test]
 fn a_foreign_answer_is_not_read_at_its_address() {
     let world = World::start();
-    let path = format!(
-        "/api/v1/tasks/{}/answer",
-        text_of(&world.say("say secret"), "id")
-    );
-    let status = |token: &str| {
-        world
-            .get(&path, &[("Authorization", &format!("Bearer {token}"))])
-            .status
-    };
+    let path = format!("/api/v1/tasks/{}/answer", text_of(&world.say("say secret"), "id"));
+    let status =
+        |token: &str| world.get(&path, &[("Authorization", &format!("Bearer {token}"))]).status;
     assert_eq!((status(OWNER), status(BOB)), (200, 404));
 }
 
@@ -66,10 +49,7 @@ fn foreign_sessions_are_not_listed() {
     let world = World::start();
     world.say("say x");
     let count = |token: &str| {
-        let reply = world.get(
-            "/api/v1/sessions",
-            &[("Authorization", &format!("Bearer {token}"))],
-        );
+        let reply = world.get("/api/v1/sessions", &[("Authorization", &format!("Bearer {token}"))]);
         reply.json()["sessions"].as_array().unwrap().len()
     };
     assert_eq!((count(OWNER), count(BOB)), (1, 0));
@@ -80,13 +60,7 @@ fn a_v0_1_id_of_one_caller_is_nothing_to_another() {
     let world = World::start();
     let params = |text: &str| json!({"id": "my-id", "message": {"role": "user", "parts": [{"type": "text", "text": text}]}});
     world.rpc_as(OWNER, "tasks/send", params("say owner"));
-    assert_eq!(
-        world.error_as(BOB, "tasks/get", json!({"id": "my-id"}))["code"],
-        -32001
-    );
+    assert_eq!(world.error_as(BOB, "tasks/get", json!({"id": "my-id"}))["code"], -32001);
     let bobs = world.rpc_as(BOB, "tasks/send", params("say bob"));
-    assert_eq!(
-        crate::reading::parts_text(&bobs["artifacts"][0]["parts"]),
-        "bob"
-    );
+    assert_eq!(crate::reading::parts_text(&bobs["artifacts"][0]["parts"]), "bob");
 }

@@ -45,11 +45,7 @@ impl World {
     pub(crate) fn call(&self, token: &str, method: &str, params: &Value) -> Reply {
         let body =
             json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).to_string();
-        self.post(
-            "/",
-            &[("Authorization", &format!("Bearer {token}"))],
-            body.as_bytes(),
-        )
+        self.post("/", &[("Authorization", &format!("Bearer {token}"))], body.as_bytes())
     }
 
     /// The result of a call by the owner.
@@ -60,14 +56,8 @@ impl World {
     /// The result of a call.
     pub(crate) fn rpc_as(&self, token: &str, method: &str, params: Value) -> Value {
         let mut envelope = self.call(token, method, &params).json();
-        assert!(
-            envelope.get("error").is_none(),
-            "{method} {params} was answered {envelope}"
-        );
-        assert_eq!(
-            (&envelope["jsonrpc"], &envelope["id"]),
-            (&json!("2.0"), &json!(1))
-        );
+        assert!(envelope.get("error").is_none(), "{method} {params} was answered {envelope}");
+        assert_eq!((&envelope["jsonrpc"], &envelope["id"]), (&json!("2.0"), &json!(1)));
         envelope["result"].take()
     }
 
@@ -79,10 +69,7 @@ impl World {
     /// The error that answers a call.
     pub(crate) fn error_as(&self, token: &str, method: &str, params: Value) -> Value {
         let mut envelope = self.call(token, method, &params).json();
-        assert!(
-            envelope.get("result").is_none(),
-            "{method} {params} was answered {envelope}"
-        );
+        assert!(envelope.get("result").is_none(), "{method} {params} was answered {envelope}");
         envelope["error"].take()
     }
 
@@ -99,10 +86,8 @@ impl World {
         headers: &[(&str, &str)],
     ) -> Events {
         let authorization = format!("Bearer {OWNER}");
-        let mut all = vec![
-            ("Content-Type", "application/json"),
-            ("Authorization", authorization.as_str()),
-        ];
+        let mut all =
+            vec![("Content-Type", "application/json"), ("Authorization", authorization.as_str())];
         all.extend(headers);
         let body =
             json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).to_string();
@@ -143,9 +128,7 @@ impl World {
 
     /// Waits until a task is in one of these states.
     pub(crate) fn await_state(&self, id: &str, states: &[&str]) -> Value {
-        self.await_task(id, &states.join(" or "), |task| {
-            states.contains(&state(task))
-        })
+        self.await_task(id, &states.join(" or "), |task| states.contains(&state(task)))
     }
 
     /// Waits until the status of a running task says these words.
@@ -160,11 +143,7 @@ impl World {
             last = self.task(id);
             fits(&last)
         });
-        assert!(
-            found,
-            "waited {:?} for {what}; the task is {last:#}",
-            self.patience()
-        );
+        assert!(found, "waited {:?} for {what}; the task is {last:#}", self.patience());
         last
     }
 
@@ -183,10 +162,7 @@ impl World {
     /// The stream of a task after an event.
     pub(crate) fn resume(&self, id: &str, after: u64) -> Vec<Event> {
         let headers = [("Last-Event-ID", after.to_string())];
-        let headers = headers
-            .each_ref()
-            .map(|(name, value)| (*name, value.as_str()));
-        self.stream_with("SubscribeToTask", json!({"id": id}), &headers)
-            .rest()
+        let headers = headers.each_ref().map(|(name, value)| (*name, value.as_str()));
+        self.stream_with("SubscribeToTask", json!({"id": id}), &headers).rest()
     }
 }

@@ -31,10 +31,7 @@ fn many_cancels_at_once_all_find_the_task_canceled() {
     let states = std::thread::scope(|scope| {
         let cancel = || state(&world.rpc("CancelTask", json!({"id": id}))).to_owned();
         let cancels: Vec<_> = (0..5).map(|_| scope.spawn(cancel)).collect();
-        cancels
-            .into_iter()
-            .map(|cancel| cancel.join().unwrap())
-            .collect::<Vec<_>>()
+        cancels.into_iter().map(|cancel| cancel.join().unwrap()).collect::<Vec<_>>()
     });
     assert_eq!(states, ["CANCELED"; 5]);
 }
@@ -62,10 +59,7 @@ fn an_agent_that_ignores_sigterm_is_killed() {
     let world = World::start();
     let id = world.begin_waiting("ignore TERM; cue go; hang", "go");
     world.cue("go");
-    assert_eq!(
-        state(&world.rpc("CancelTask", json!({"id": id}))),
-        "CANCELED"
-    );
+    assert_eq!(state(&world.rpc("CancelTask", json!({"id": id}))), "CANCELED");
     assert_eq!(world.agents(), []);
 }
 
@@ -92,10 +86,7 @@ fn a_task_that_waits_for_its_turn_is_canceled_and_never_runs() {
     world.cue("go");
     world.await_state(&first, &["COMPLETED"]);
     let third = world.send(message_in(&context, "read second.txt"));
-    assert!(
-        crate::reading::answer(&third).starts_with("read failed"),
-        "{third}"
-    );
+    assert!(crate::reading::answer(&third).starts_with("read failed"), "{third}");
 }
 
 #[test]
@@ -113,10 +104,7 @@ fn what_was_said_before_the_cancel_is_kept() {
     let world = World::start();
     let id = world.begin_waiting("say half of it; cue never", "never");
     let task = world.rpc("CancelTask", json!({"id": id}));
-    assert_eq!(
-        (state(&task), crate::reading::answer(&task).as_str()),
-        ("CANCELED", "half of it")
-    );
+    assert_eq!((state(&task), crate::reading::answer(&task).as_str()), ("CANCELED", "half of it"));
 }
 
 #[test]
@@ -124,10 +112,7 @@ fn a_task_that_asks_can_be_canceled() {
     let world = World::start();
     let task = world.say("ask which one?");
     assert_eq!(state(&task), "INPUT_REQUIRED");
-    assert_eq!(
-        state(&world.rpc("CancelTask", json!({"id": task["id"]}))),
-        "CANCELED"
-    );
+    assert_eq!(state(&world.rpc("CancelTask", json!({"id": task["id"]}))), "CANCELED");
 }
 
 #[test]
@@ -147,9 +132,7 @@ fn a_caller_who_waits_for_the_answer_hears_of_the_cancel() {
 
 #[test]
 fn a_turn_that_takes_too_long_fails_and_says_how_to_allow_more() {
-    let world = World::describe()
-        .config(json!({"timeouts": {"turn": "300ms"}}))
-        .start();
+    let world = World::describe().config(json!({"timeouts": {"turn": "300ms"}})).start();
     let task = world.say("hang");
     assert_eq!(state(&task), "FAILED");
     assert!(words(&task).contains("timeouts.turn"), "{}", words(&task));

@@ -15,10 +15,7 @@ fn card(world: &World, version: &str) -> Value {
 fn the_card_is_public() {
     let world = World::start();
     let reply = world.get(CARD, &[]);
-    assert_eq!(
-        (reply.status, reply.header("content-type")),
-        (200, Some("application/json"))
-    );
+    assert_eq!((reply.status, reply.header("content-type")), (200, Some("application/json")));
 }
 
 #[test]
@@ -37,10 +34,7 @@ fn version_1_0_gets_its_own_fields_alone() {
     let world = World::start();
     let card = card(&world, "1.0");
     assert!(card["supportedInterfaces"].is_array(), "{card}");
-    assert!(
-        card.get("url").is_none() && card.get("preferredTransport").is_none(),
-        "{card}"
-    );
+    assert!(card.get("url").is_none() && card.get("preferredTransport").is_none(), "{card}");
 }
 
 #[test]
@@ -48,10 +42,7 @@ fn version_0_3_gets_its_own_fields_alone() {
     let world = World::start();
     let card = card(&world, "0.3");
     assert!(card.get("supportedInterfaces").is_none(), "{card}");
-    assert!(
-        text_of(&card, "protocolVersion").starts_with("0.3"),
-        "{card}"
-    );
+    assert!(text_of(&card, "protocolVersion").starts_with("0.3"), "{card}");
 }
 
 /// Version, binding, address and tenant of each interface.
@@ -60,12 +51,7 @@ fn interfaces(card: &Value) -> Vec<[String; 4]> {
         ["protocolVersion", "protocolBinding", "url", "tenant"]
             .map(|name| one[name].as_str().unwrap_or_default().to_owned())
     };
-    card["supportedInterfaces"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(each)
-        .collect()
+    card["supportedInterfaces"].as_array().unwrap().iter().map(each).collect()
 }
 
 #[test]
@@ -113,12 +99,8 @@ fn two_agents() -> World {
 #[test]
 fn each_agent_has_a_card_of_its_own() {
     let world = two_agents();
-    let card = world
-        .get(
-            "/agents/second/.well-known/agent-card.json",
-            &[("A2A-Version", "1.0")],
-        )
-        .json();
+    let card =
+        world.get("/agents/second/.well-known/agent-card.json", &[("A2A-Version", "1.0")]).json();
     assert_eq!(text_of(&card, "description"), "the other one");
     let base = format!("http://{}/agents/second", world.address());
     let found = interfaces(&card);
@@ -128,30 +110,16 @@ fn each_agent_has_a_card_of_its_own() {
         ["1.0", "GRPC", &world.address().to_string(), "second"].map(ToOwned::to_owned)
     );
     // Version 0.3 has no word for an agent in gRPC.
-    assert!(
-        !found.iter().any(|one| one[0] == "0.3" && one[1] == "GRPC"),
-        "{found:?}"
-    );
-    let old = world
-        .get(
-            "/agents/second/.well-known/agent-card.json",
-            &[("A2A-Version", "0.3")],
-        )
-        .json();
-    assert_eq!(
-        old["additionalInterfaces"].as_array().unwrap().len(),
-        2,
-        "{old}"
-    );
+    assert!(!found.iter().any(|one| one[0] == "0.3" && one[1] == "GRPC"), "{found:?}");
+    let old =
+        world.get("/agents/second/.well-known/agent-card.json", &[("A2A-Version", "0.3")]).json();
+    assert_eq!(old["additionalInterfaces"].as_array().unwrap().len(), 2, "{old}");
 }
 
 #[test]
 fn an_agent_that_is_not_there_has_no_card() {
     let reply = two_agents().get("/agents/third/.well-known/agent-card.json", &[]);
-    assert_eq!(
-        (reply.status, reply.json()["error"]["code"].clone()),
-        (404, json!(404))
-    );
+    assert_eq!((reply.status, reply.json()["error"]["code"].clone()), (404, json!(404)));
 }
 
 #[test]
@@ -169,14 +137,9 @@ fn a_version_that_nobody_speaks_gets_the_default_shape() {
 
 #[test]
 fn the_default_shape_can_be_that_of_1_0_alone() {
-    let world = World::describe()
-        .config(json!({"card": {"default": "v1"}}))
-        .start();
+    let world = World::describe().config(json!({"card": {"default": "v1"}})).start();
     let plain = world.get(CARD, &[]).json();
-    assert!(
-        plain.get("url").is_none() && plain["supportedInterfaces"].is_array(),
-        "{plain}"
-    );
+    assert!(plain.get("url").is_none() && plain["supportedInterfaces"].is_array(), "{plain}");
     assert_eq!(plain, card(&world, "1.0"));
 }
 
@@ -194,19 +157,13 @@ fn a_known_card_is_not_sent_again() {
     let first = world.get(CARD, &[]);
     let tag = first.header("etag").unwrap();
     let second = world.get(CARD, &[("If-None-Match", tag)]);
-    assert_eq!(
-        (second.status, second.body.len(), second.header("etag")),
-        (304, 0, Some(tag))
-    );
+    assert_eq!((second.status, second.body.len(), second.header("etag")), (304, 0, Some(tag)));
 }
 
 #[test]
 fn a_stale_tag_gets_the_card() {
     let world = World::start();
-    assert_eq!(
-        world.get(CARD, &[("If-None-Match", "\"stale\"")]).status,
-        200
-    );
+    assert_eq!(world.get(CARD, &[("If-None-Match", "\"stale\"")]).status, 200);
 }
 
 #[test]
@@ -220,31 +177,18 @@ fn a_tag_is_found_in_a_list_and_weakened() {
 #[test]
 fn a_card_that_has_not_changed_since_is_not_sent_again() {
     let world = World::start();
-    let date = world
-        .get(CARD, &[])
-        .header("last-modified")
-        .unwrap()
-        .to_owned();
+    let date = world.get(CARD, &[]).header("last-modified").unwrap().to_owned();
     assert_eq!(world.get(CARD, &[("If-Modified-Since", &date)]).status, 304);
     let before = "Sat, 01 Jan 2000 00:00:00 GMT";
-    assert_eq!(
-        world.get(CARD, &[("If-Modified-Since", before)]).status,
-        200
-    );
+    assert_eq!(world.get(CARD, &[("If-Modified-Since", before)]).status, 200);
 }
 
 #[test]
 fn a_head_request_has_the_same_headers_and_no_body() {
     let world = World::start();
     let (head, get) = (world.ask("HEAD", CARD, &[], b""), world.get(CARD, &[]));
-    assert_eq!(
-        (head.status, head.header("etag")),
-        (200, get.header("etag"))
-    );
-    assert_eq!(
-        head.header("content-length").unwrap(),
-        get.body.len().to_string()
-    );
+    assert_eq!((head.status, head.header("etag")), (200, get.header("etag")));
+    assert_eq!(head.header("content-length").unwrap(), get.body.len().to_string());
 }
 
 #[test]
@@ -252,17 +196,12 @@ fn the_shapes_have_tags_of_their_own() {
     let world = World::start();
     let tag =
         |headers: &[(&str, &str)]| world.get(CARD, headers).header("etag").unwrap().to_owned();
-    assert_ne!(
-        tag(&[("A2A-Version", "1.0")]),
-        tag(&[("A2A-Version", "0.3")])
-    );
+    assert_ne!(tag(&[("A2A-Version", "1.0")]), tag(&[("A2A-Version", "0.3")]));
 }
 
 #[test]
 fn caches_are_told_how_long_and_by_what() {
-    let world = World::describe()
-        .config(json!({"card": {"max_age": "5m"}}))
-        .start();
+    let world = World::describe().config(json!({"card": {"max_age": "5m"}})).start();
     let reply: Reply = world.get(CARD, &[]);
     assert_eq!(reply.header("cache-control"), Some("public, max-age=300"));
     assert_eq!(reply.header("vary"), Some("A2A-Version, Host"));
@@ -274,9 +213,7 @@ fn the_card_says_that_a_bearer_token_is_needed() {
     let card = card(&world, "0.3");
     let schemes = card["securitySchemes"].as_object().unwrap();
     assert!(schemes.values().any(|scheme| {
-        scheme["scheme"]
-            .as_str()
-            .is_some_and(|name| name.eq_ignore_ascii_case("bearer"))
+        scheme["scheme"].as_str().is_some_and(|name| name.eq_ignore_ascii_case("bearer"))
     }));
     assert!(!card["security"].as_array().unwrap().is_empty(), "{card}");
 }
@@ -285,11 +222,7 @@ fn the_card_says_that_a_bearer_token_is_needed() {
 fn without_authentication_the_card_asks_for_none() {
     let world = World::describe().args(["--no-auth"]).start();
     let card = card(&world, "0.3");
-    assert!(
-        card.get("security")
-            .is_none_or(|security| *security == json!([])),
-        "{card}"
-    );
+    assert!(card.get("security").is_none_or(|security| *security == json!([])), "{card}");
 }
 
 #[test]
@@ -300,10 +233,8 @@ fn the_card_says_what_the_server_can() {
     };
     let all = json!({"streaming": true, "pushNotifications": true, "extendedAgentCard": true});
     assert_eq!(can(World::start()), all);
-    let less = World::describe()
-        .config(json!({"push": {"enabled": false}}))
-        .args(["--no-auth"])
-        .start();
+    let less =
+        World::describe().config(json!({"push": {"enabled": false}})).args(["--no-auth"]).start();
     assert_eq!(
         can(less),
         json!({"streaming": true, "pushNotifications": false, "extendedAgentCard": false})
@@ -314,13 +245,8 @@ fn the_card_says_what_the_server_can() {
 fn the_extensions_of_the_configuration_stand_on_the_card() {
     let extension =
         json!({"uri": "https://example.com/ext", "description": "ours", "required": true});
-    let world = World::describe()
-        .agent(json!({"extensions": [extension]}))
-        .start();
-    assert_eq!(
-        card(&world, "1.0")["capabilities"]["extensions"],
-        json!([extension])
-    );
+    let world = World::describe().agent(json!({"extensions": [extension]})).start();
+    assert_eq!(card(&world, "1.0")["capabilities"]["extensions"], json!([extension]));
 }
 
 #[test]
@@ -344,10 +270,7 @@ fn behind_a_proxy_the_public_address_stands_on_the_card() {
     let world = World::describe()
         .config(json!({"server": {"public_url": "https://agents.example.com/"}}))
         .start();
-    assert_eq!(
-        text_of(&card(&world, "0.3"), "url"),
-        "https://agents.example.com/"
-    );
+    assert_eq!(text_of(&card(&world, "0.3"), "url"), "https://agents.example.com/");
 }
 
 #[test]
@@ -371,12 +294,7 @@ fn a_version_that_nobody_speaks_is_an_error_of_a_call() {
 // === skills ===
 
 fn ids(card: &Value) -> Vec<&str> {
-    card["skills"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|skill| text_of(skill, "id"))
-        .collect()
+    card["skills"].as_array().unwrap().iter().map(|skill| text_of(skill, "id")).collect()
 }
 
 #[test]
@@ -397,10 +315,7 @@ fn skills_that_lie_in_folders_stand_on_the_card() {
     let card = card(&world, "1.0");
     assert_eq!(ids(&card), ["b", "a"]);
     assert_eq!(
-        (
-            text_of(&card["skills"][0], "name"),
-            text_of(&card["skills"][1], "name")
-        ),
+        (text_of(&card["skills"][0], "name"), text_of(&card["skills"][1], "name")),
         ("Ours", "Found")
     );
 }
@@ -421,10 +336,5 @@ fn only_known_callers_see_the_extended_skills() {
         (text_of(told, "uri"), told["params"]["backend"].is_string()),
         ("urn:pilothouse:isolation", true)
     );
-    assert_eq!(
-        world
-            .call("wrong", "GetExtendedAgentCard", &json!({}))
-            .status,
-        401
-    );
+    assert_eq!(world.call("wrong", "GetExtendedAgentCard", &json!({})).status, 401);
 }

@@ -68,9 +68,7 @@ fn clis(world: &World) -> Vec<Process> {
 /// The folder of the session of a context.
 fn workspace(world: &World, context: &str) -> PathBuf {
     let path = format!("/api/v1/sessions/{context}");
-    let session = world
-        .get(&path, &[("Authorization", &format!("Bearer {OWNER}"))])
-        .json();
+    let session = world.get(&path, &[("Authorization", &format!("Bearer {OWNER}"))]).json();
     PathBuf::from(text_of(&session, "workspace"))
 }
 
@@ -79,10 +77,7 @@ fn a_text_is_answered() {
     let model = Model::start();
     let world = claude(&model).start();
     let task = world.say("say hello from the model");
-    assert_eq!(
-        (state(&task), answer(&task).as_str()),
-        ("COMPLETED", "hello from the model")
-    );
+    assert_eq!((state(&task), answer(&task).as_str()), ("COMPLETED", "hello from the model"));
 }
 
 #[test]
@@ -95,10 +90,7 @@ fn usage_cost_model_and_session_stand_in_the_metadata() {
         "{metadata}"
     );
     assert!(!text_of(&metadata, "model").is_empty(), "{metadata}");
-    assert!(
-        uuid::Uuid::parse_str(text_of(&metadata, "sessionId")).is_ok(),
-        "{metadata}"
-    );
+    assert!(uuid::Uuid::parse_str(text_of(&metadata, "sessionId")).is_ok(), "{metadata}");
 }
 
 #[test]
@@ -119,9 +111,7 @@ fn text_arrives_as_the_model_writes_it() {
 fn a_tool_turn_shows_the_call_its_result_and_the_answer() {
     let model = Model::start();
     let world = with_bash(&model).start();
-    let events = world
-        .stream("SendStreamingMessage", message("bash: echo tool-$((40+2))"))
-        .rest();
+    let events = world.stream("SendStreamingMessage", message("bash: echo tool-$((40+2))")).rest();
     let data = |kind: &str| {
         events
             .iter()
@@ -130,24 +120,16 @@ fn a_tool_turn_shows_the_call_its_result_and_the_answer() {
             .unwrap()
     };
     assert_eq!(
-        (
-            &data("tool-call")["name"],
-            &data("tool-call")["input"]["command"]
-        ),
+        (&data("tool-call")["name"], &data("tool-call")["input"]["command"]),
         (&json!("Bash"), &json!("echo tool-$((40+2))"))
     );
     assert!(
-        data("tool-result")["output"]
-            .to_string()
-            .contains("tool-42"),
+        data("tool-result")["output"].to_string().contains("tool-42"),
         "{}",
         data("tool-result")
     );
     let task = world.task(events[0].task_id());
-    assert_eq!(
-        (state(&task), answer(&task).as_str()),
-        ("COMPLETED", "done: tool-42")
-    );
+    assert_eq!((state(&task), answer(&task).as_str()), ("COMPLETED", "done: tool-42"));
 }
 
 #[test]
@@ -155,10 +137,7 @@ fn an_answer_after_a_tool_call_is_the_final_one_and_once_in_the_history() {
     let model = Model::start();
     let world = with_bash(&model).start();
     let task = world.say("bash: echo x\nsay the end");
-    assert_eq!(
-        artifact(&task, "answer"),
-        task["artifacts"].as_array().unwrap().last().unwrap()
-    );
+    assert_eq!(artifact(&task, "answer"), task["artifacts"].as_array().unwrap().last().unwrap());
     let texts: Vec<String> = task["history"].as_array().unwrap()[1..]
         .iter()
         .map(|message| crate::reading::parts_text(&message["parts"]))
@@ -172,10 +151,7 @@ fn a_message_that_begins_with_a_slash_is_ordinary_text() {
     let model = Model::start();
     let world = claude(&model).start();
     let task = world.say("/cost");
-    assert_eq!(
-        (state(&task), answer(&task).as_str()),
-        ("COMPLETED", "ok: /cost")
-    );
+    assert_eq!((state(&task), answer(&task).as_str()), ("COMPLETED", "ok: /cost"));
 }
 
 #[test]
@@ -190,18 +166,13 @@ fn a_message_of_many_lines_and_scripts_arrives_whole() {
     let model = Model::start();
     let world = claude(&model).start();
     let task = world.say("日本語 \"quoted\"\n\u{1F600} \\n second line");
-    assert_eq!(
-        answer(&task),
-        "ok: 日本語 \"quoted\"\n\u{1F600} \\n second line"
-    );
+    assert_eq!(answer(&task), "ok: 日本語 \"quoted\"\n\u{1F600} \\n second line");
 }
 
 #[test]
 fn thinking_is_shown_as_status_and_not_as_answer() {
     let model = Model::start();
     let world = claude(&model).start();
-    let events = world
-        .stream("SendStreamingMessage", message("think about it"))
-        .rest();
+    let events = world.stream("SendStreamingMessage", message("think about it")).rest();
     assert_eq!(crate::reading::streamed_answer(&events), "thought");
 }

@@ -28,11 +28,7 @@ fn pilothouse(address: &str, args: &[&str]) -> Said {
         .output()
         .unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
-    Said {
-        code: output.status.code(),
-        out: text(output.stdout),
-        err: text(output.stderr),
-    }
+    Said { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
 }
 
 fn url(address: SocketAddr) -> String {
@@ -57,10 +53,7 @@ fn asked(described: Builder) -> (World, String, Said) {
 #[test]
 fn a_question_comes_with_its_options_and_the_command_that_answers_it() {
     let (_world, address, said) = asked(World::describe());
-    assert_eq!(
-        (said.code, said.out.lines().next()),
-        (Some(4), Some("Which colour?"))
-    );
+    assert_eq!((said.code, said.out.lines().next()), (Some(4), Some("Which colour?")));
     let task = task_of(&said);
     let command = format!("answer with: pilothouse tasks answer --url {address} {task} \"...\"");
     assert!(said.err.contains("  - red\n  - green\n"), "{}", said.err);
@@ -70,31 +63,15 @@ fn a_question_comes_with_its_options_and_the_command_that_answers_it() {
 #[test]
 fn an_answer_is_given_and_its_task_is_followed_to_the_end() {
     let (_world, address, asked) = asked(World::describe());
-    let said = pilothouse(
-        &address,
-        &["tasks", "answer", &task_of(&asked), "say green it is"],
-    );
-    assert_eq!(
-        (said.code, said.out.as_str()),
-        (Some(0), "green it is\n"),
-        "{}",
-        said.err
-    );
+    let said = pilothouse(&address, &["tasks", "answer", &task_of(&asked), "say green it is"]);
+    assert_eq!((said.code, said.out.as_str()), (Some(0), "green it is\n"), "{}", said.err);
 }
 
 #[test]
 fn a_task_that_asks_again_has_the_code_of_a_question_again() {
     let (_world, address, asked) = asked(World::describe());
-    let said = pilothouse(
-        &address,
-        &["tasks", "answer", &task_of(&asked), "ask How large?"],
-    );
-    assert_eq!(
-        (said.code, said.out.as_str()),
-        (Some(4), "How large?\n"),
-        "{}",
-        said.err
-    );
+    let said = pilothouse(&address, &["tasks", "answer", &task_of(&asked), "ask How large?"]);
+    assert_eq!((said.code, said.out.as_str()), (Some(4), "How large?\n"), "{}", said.err);
 }
 
 #[test]
@@ -211,11 +188,7 @@ fn approving_sends_the_decision_about_the_ask_that_was_shown() {
     let (address, heard) = permission("npm test");
     let said = pilothouse(&address, &["tasks", "approve", "t-1", "--session"]);
     assert_eq!(said.code, Some(0), "{}", said.err);
-    assert!(
-        said.err.contains("allowed for the session: Bash: npm test"),
-        "{}",
-        said.err
-    );
+    assert!(said.err.contains("allowed for the session: Bash: npm test"), "{}", said.err);
     let message = sent(&heard);
     assert_eq!(message["taskId"], "t-1");
     let wanted = json!({"askId": "a-1", "decision": "allow_session"});
@@ -250,26 +223,16 @@ fn all_that_waits_is_listed() {
             .then(|| ("application/json", json!({"asks": [ask]}).to_string()))
     });
     let said = pilothouse(&address, &["tasks", "asks"]);
-    let row: Vec<&str> = said
-        .out
-        .lines()
-        .nth(1)
-        .unwrap()
-        .split_whitespace()
-        .collect();
-    assert_eq!(
-        (row[..3].to_vec(), row.last()),
-        (vec!["t-1", "claude", "Bash"], Some(&"ls"))
-    );
+    let row: Vec<&str> = said.out.lines().nth(1).unwrap().split_whitespace().collect();
+    assert_eq!((row[..3].to_vec(), row.last()), (vec!["t-1", "claude", "Bash"], Some(&"ls")));
 }
 
 #[test]
 fn a_fork_names_the_context_that_it_begins_as() {
     let (address, heard) = serve(|heard| match heard.path.as_str() {
-        "/api/v1/sessions/s-1" => Some((
-            "application/json",
-            json!({"id": "s-1", "contextId": "c-1"}).to_string(),
-        )),
+        "/api/v1/sessions/s-1" => {
+            Some(("application/json", json!({"id": "s-1", "contextId": "c-1"}).to_string()))
+        }
         _ => {
             let id = heard.body.get("id")?;
             let task = json!({"task": {"id": "t-2", "contextId": "c-2", "status": {"state": "TASK_STATE_COMPLETED"}}});
@@ -319,10 +282,7 @@ fn an_attached_program_has_exactly_its_environment_and_the_session_is_held_until
     let said = pilothouse(&address, &["sessions", "attach", "a/b"]);
     assert_eq!(said.code, Some(7), "{}", said.err);
     assert_eq!(said.out, format!("ONLY=this\n{}\n", cwd.display()));
-    assert_eq!(
-        server.join().unwrap(),
-        ("/api/v1/sessions/a%2Fb/attach".to_owned(), true, true)
-    );
+    assert_eq!(server.join().unwrap(), ("/api/v1/sessions/a%2Fb/attach".to_owned(), true, true));
 }
 
 #[test]

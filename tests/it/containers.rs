@@ -33,11 +33,7 @@ fn engine_environment() -> BTreeMap<String, String> {
         "PILOTHOUSE_TEST_HOME",
     ];
     let set = |name: &str| {
-        let given = if name == "PILOTHOUSE_TEST_HOME" {
-            "HOME"
-        } else {
-            name
-        };
+        let given = if name == "PILOTHOUSE_TEST_HOME" { "HOME" } else { name };
         Some((given.to_owned(), std::env::var(name).ok()?))
     };
     names.into_iter().filter_map(set).collect()
@@ -51,11 +47,7 @@ fn engine(args: &[&str]) -> String {
         .current_dir("/")
         .output()
         .unwrap();
-    assert!(
-        output.status.success(),
-        "{args:?}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }
 
@@ -125,10 +117,7 @@ fn workspace(world: &World, context: &str) -> String {
 
 fn doctor(builder: &Builder) -> Value {
     let mut child = builder.spawn();
-    assert!(
-        await_end(&mut child, PATIENCE).is_some(),
-        "doctor did not end"
-    );
+    assert!(await_end(&mut child, PATIENCE).is_some(), "doctor did not end");
     let printed = fs::read_to_string(builder.path("stdout")).unwrap();
     serde_json::from_str(&printed).unwrap_or_else(|error| panic!("{error}: {printed}"))
 }
@@ -140,15 +129,10 @@ fn every_attack_is_stopped() {
     assert_eq!(tried["backend"], "container", "{report:#}");
     let attacks = tried["attacks"].as_array().unwrap();
     assert!(attacks.len() > 100, "{tried:#}");
-    let open: Vec<&Value> = attacks
-        .iter()
-        .filter(|attack| attack["result"] == "succeeded")
-        .collect();
+    let open: Vec<&Value> =
+        attacks.iter().filter(|attack| attack["result"] == "succeeded").collect();
     assert_eq!(open, Vec::<&Value>::new());
-    for attack in attacks
-        .iter()
-        .filter(|attack| attack["result"] == "skipped")
-    {
+    for attack in attacks.iter().filter(|attack| attack["result"] == "skipped") {
         // Nothing was given to aim at.
         assert_eq!(attack["word"], "argument", "{attack}");
     }
@@ -177,20 +161,14 @@ fn another_sessions_files_are_not_there() {
         "b",
         &format!("cat {folder}/mine.txt 2>&1; ls / /workspace {folder} 2>&1; true"),
     );
-    assert!(
-        !found.contains("secret") && !found.contains("mine.txt\n"),
-        "{found}"
-    );
+    assert!(!found.contains("secret") && !found.contains("mine.txt\n"), "{found}");
     assert_eq!(containers(&world).len(), 2);
 }
 
 #[test]
 fn the_machines_name_and_name_servers_are_not_told() {
     let world = shell().start();
-    assert_eq!(
-        said(&world, "c", "cat /etc/hostname /etc/resolv.conf"),
-        "agent"
-    );
+    assert_eq!(said(&world, "c", "cat /etc/hostname /etc/resolv.conf"), "agent");
 }
 
 #[test]
@@ -227,16 +205,11 @@ fn the_network_is_the_proxy_and_nothing_else() {
 #[test]
 fn nothing_secret_is_told_to_the_engine() {
     let secret = format!("secret-{}", uuid::Uuid::new_v4());
-    let world = shell()
-        .agent(json!({"env": {"set": {"SECRET": secret}}}))
-        .start();
+    let world = shell().agent(json!({"env": {"set": {"SECRET": secret}}})).start();
     assert_eq!(said(&world, "c", "echo $SECRET"), secret);
     let name = containers(&world).pop().unwrap();
     let known = engine(&["inspect", &name]);
-    assert!(
-        known.contains("/workspace") && !known.contains(&secret),
-        "{known}"
-    );
+    assert!(known.contains("/workspace") && !known.contains(&secret), "{known}");
     assert!(!known.contains(OWNER));
 }
 
@@ -244,20 +217,9 @@ fn nothing_secret_is_told_to_the_engine() {
 fn the_environment_is_the_images_and_the_agents_own() {
     let world = shell().env("OF_THE_SERVER", "1").start();
     let found = said(&world, "c", "env");
-    assert!(
-        found.lines().any(|line| line == "FROM_THE_IMAGE=1"),
-        "{found}"
-    );
-    assert!(
-        found
-            .lines()
-            .any(|line| line == "PATH=/usr/local/bin:/usr/bin:/bin"),
-        "{found}"
-    );
-    assert!(
-        found.lines().any(|line| line == "HOME=/home/agent"),
-        "{found}"
-    );
+    assert!(found.lines().any(|line| line == "FROM_THE_IMAGE=1"), "{found}");
+    assert!(found.lines().any(|line| line == "PATH=/usr/local/bin:/usr/bin:/bin"), "{found}");
+    assert!(found.lines().any(|line| line == "HOME=/home/agent"), "{found}");
     assert!(!found.contains("OF_THE_SERVER"), "{found}");
 }
 
@@ -268,15 +230,8 @@ fn turns_of_a_session_run_in_one_container_and_see_the_same_files() {
     let world = contained().start();
     assert_eq!(said(&world, "c", "pwd"), "/workspace");
     let first = containers(&world);
-    said(
-        &world,
-        "c",
-        "write note.txt hello; write /tmp/note.txt there",
-    );
-    assert_eq!(
-        said(&world, "c", "read note.txt; read /tmp/note.txt"),
-        "hellothere"
-    );
+    said(&world, "c", "write note.txt hello; write /tmp/note.txt there");
+    assert_eq!(said(&world, "c", "read note.txt; read /tmp/note.txt"), "hellothere");
     assert_eq!((containers(&world), first.len()), (first, 1));
 }
 
@@ -289,27 +244,20 @@ fn a_session_script_runs_in_the_same_container() {
             "#!/bin/sh\necho set up > /tmp/script.txt; pwd > where.txt\n",
         )
         .start();
-    assert_eq!(
-        said(&world, "c", "read where.txt; read /tmp/script.txt"),
-        "/workspaceset up"
-    );
+    assert_eq!(said(&world, "c", "read where.txt; read /tmp/script.txt"), "/workspaceset up");
     assert_eq!(containers(&world).len(), 1);
 }
 
 #[test]
 fn the_demo_agent_comes_along_from_outside() {
-    let world = contained()
-        .config(json!({"agent": "demo", "agents": {"fake": null}}))
-        .start();
+    let world = contained().config(json!({"agent": "demo", "agents": {"fake": null}})).start();
     let found = said(&world, "c", "two words");
     assert!(found.starts_with("You said: two words"), "{found}");
 }
 
 #[test]
 fn an_idle_container_is_ended() {
-    let world = contained()
-        .config(json!({"processes": {"idle": "300ms"}}))
-        .start();
+    let world = contained().config(json!({"processes": {"idle": "300ms"}})).start();
     assert_eq!(said(&world, "c", "count"), "1");
     await_containers(&world, 0);
     assert_eq!(said(&world, "c", "count"), "2");
@@ -392,9 +340,7 @@ fn a_stop_leaves_no_container() {
 #[test]
 fn an_image_that_is_not_there_is_told_with_the_command_that_gets_it() {
     let image = "registry.example/no/such-image:1";
-    let failure = contained()
-        .config(json!({"isolation": {"container": {"image": image}}}))
-        .fails();
+    let failure = contained().config(json!({"isolation": {"container": {"image": image}}})).fails();
     assert_eq!(failure.code, Some(69), "{}", failure.stderr);
     let command = format!("pull {image}");
     assert!(failure.stderr.contains(&command), "{}", failure.stderr);
@@ -402,21 +348,13 @@ fn an_image_that_is_not_there_is_told_with_the_command_that_gets_it() {
 
 #[test]
 fn without_an_image_the_server_says_which_key_names_it() {
-    let failure = contained()
-        .config(json!({"isolation": {"container": {"image": null}}}))
-        .fails();
-    assert!(
-        failure.stderr.contains("isolation.container.image"),
-        "{}",
-        failure.stderr
-    );
+    let failure = contained().config(json!({"isolation": {"container": {"image": null}}})).fails();
+    assert!(failure.stderr.contains("isolation.container.image"), "{}", failure.stderr);
 }
 
 #[test]
 fn a_program_that_the_image_does_not_have_fails_the_turn_with_a_reason() {
-    let world = contained()
-        .agent(json!({"program": "/nowhere/agent"}))
-        .start();
+    let world = contained().agent(json!({"program": "/nowhere/agent"})).start();
     let task = world.say("say hello");
     assert_eq!(state(&task), "FAILED");
     assert!(words(&task).contains("No such file"), "{task:#}");
@@ -449,19 +387,9 @@ fn claude(model: &Model) -> Builder {
 fn claude_answers_runs_commands_and_resumes() {
     let model = Model::start();
     let mut world = claude(&model).start();
-    assert_eq!(
-        said(&world, "c", "say hello from inside"),
-        "hello from inside"
-    );
-    let found = said(
-        &world,
-        "c",
-        "bash: pwd; echo words > note.txt; cat note.txt; env",
-    );
-    assert!(
-        found.contains("/workspace") && found.contains("words"),
-        "{found}"
-    );
+    assert_eq!(said(&world, "c", "say hello from inside"), "hello from inside");
+    let found = said(&world, "c", "bash: pwd; echo words > note.txt; cat note.txt; env");
+    assert!(found.contains("/workspace") && found.contains("words"), "{found}");
     assert!(!found.contains("sk-ant-dummy"), "{found}");
     world.restart();
     let found = said(&world, "c", "history");
@@ -484,11 +412,7 @@ fn what_a_canceled_turn_of_claude_left_behind_is_ended_and_claude_stays() {
     let task = world.rpc("CancelTask", json!({"id": id}));
     assert_eq!(state(&task), "CANCELED");
     let left = world.agents();
-    assert!(
-        left.iter()
-            .all(|process| !process.command.starts_with("sleep")),
-        "{left:#?}"
-    );
+    assert!(left.iter().all(|process| !process.command.starts_with("sleep")), "{left:#?}");
     assert_eq!(left.iter().map(|process| process.pid).min(), cli);
     assert_eq!(said(&world, "c", "say again"), "again");
     assert_eq!(containers(&world), before);

@@ -9,17 +9,14 @@ fn messages_of_one_context_run_in_the_order_of_arrival() {
     let world = World::start();
     let first = world.begin_with(message_in("line", "cue go; count"));
     world.await_words(&first, "waiting go");
-    let others: Vec<String> = (0..4)
-        .map(|_| world.begin_with(message_in("line", "count")))
-        .collect();
+    let others: Vec<String> =
+        (0..4).map(|_| world.begin_with(message_in("line", "count"))).collect();
     for id in &others {
         assert_eq!(state(&world.task(id)), "SUBMITTED");
     }
     world.cue("go");
     let ids = std::iter::once(&first).chain(&others);
-    let sums: Vec<String> = ids
-        .map(|id| answer(&world.await_state(id, &["COMPLETED"])))
-        .collect();
+    let sums: Vec<String> = ids.map(|id| answer(&world.await_state(id, &["COMPLETED"]))).collect();
     assert_eq!(sums, ["1", "2", "3", "4", "5"]);
 }
 
@@ -31,10 +28,7 @@ fn a_context_never_has_two_agents_at_a_time() {
     world.await_words(&first, "waiting go");
     let second = world.begin_with(message_in(&context, "say x"));
     world.say("say another context is done meanwhile");
-    assert_eq!(
-        crate::processes::marked(&format!("A2A_CONTEXT_ID={context}")).len(),
-        1
-    );
+    assert_eq!(crate::processes::marked(&format!("A2A_CONTEXT_ID={context}")).len(), 1);
     assert_eq!(state(&world.task(&second)), "SUBMITTED");
     world.cue("go");
 }
@@ -43,12 +37,10 @@ fn a_context_never_has_two_agents_at_a_time() {
 fn contexts_run_side_by_side() {
     let world = World::start();
     let ids: Vec<String> = (0..3).map(|_| world.begin("cue go; say done")).collect();
-    ids.iter()
-        .for_each(|id| drop(world.await_words(id, "waiting go")));
+    ids.iter().for_each(|id| drop(world.await_words(id, "waiting go")));
     assert_eq!(world.agents().len(), 3);
     world.cue("go");
-    ids.iter()
-        .for_each(|id| drop(world.await_state(id, &["COMPLETED"])));
+    ids.iter().for_each(|id| drop(world.await_state(id, &["COMPLETED"])));
 }
 
 #[test]
@@ -56,10 +48,7 @@ fn a_message_without_a_context_begins_a_new_one() {
     let world = World::start();
     let [one, two] = [world.say("count"), world.say("count")];
     assert_ne!(one["contextId"], two["contextId"]);
-    assert_eq!(
-        (answer(&one), answer(&two)),
-        ("1".to_owned(), "1".to_owned())
-    );
+    assert_eq!((answer(&one), answer(&two)), ("1".to_owned(), "1".to_owned()));
 }
 
 #[test]
@@ -109,10 +98,7 @@ fn a_burst_of_contexts_is_all_answered() {
                 })
             })
             .collect();
-        sends
-            .into_iter()
-            .map(|send| send.join().unwrap())
-            .collect::<Vec<_>>()
+        sends.into_iter().map(|send| send.join().unwrap()).collect::<Vec<_>>()
     });
     assert_eq!(answers, (0..20).map(|n| n.to_string()).collect::<Vec<_>>());
 }
@@ -138,14 +124,9 @@ fn the_sessions_of_a_caller_are_listed_with_context_and_workspace() {
     let world = World::start();
     world.send(message_in("seen", "say x"));
     let authorization = format!("Bearer {}", crate::world::OWNER);
-    let reply = world
-        .get("/api/v1/sessions", &[("Authorization", &authorization)])
-        .json();
+    let reply = world.get("/api/v1/sessions", &[("Authorization", &authorization)]).json();
     let session = &reply["sessions"][0];
-    assert_eq!(
-        (&session["contextId"], &session["live"]),
-        (&json!("seen"), &json!(false))
-    );
+    assert_eq!((&session["contextId"], &session["live"]), (&json!("seen"), &json!(false)));
     let workspace = text_of(session, "workspace");
     assert!(std::path::Path::new(workspace).is_dir(), "{workspace}");
 }

@@ -7,10 +7,7 @@ use serde_json::json;
 
 /// A world without the variables that every other test sets for its agents.
 fn names(world: &World) -> Vec<String> {
-    answer(&world.say("envs"))
-        .lines()
-        .map(ToOwned::to_owned)
-        .collect()
+    answer(&world.say("envs")).lines().map(ToOwned::to_owned).collect()
 }
 
 fn with_secrets() -> Builder {
@@ -43,37 +40,27 @@ fn the_environment_starts_empty() {
 #[test]
 fn the_home_of_the_server_is_not_the_agents() {
     let world = World::start();
-    assert_ne!(
-        answer(&world.say("env HOME")),
-        world.path("home").to_str().unwrap()
-    );
+    assert_ne!(answer(&world.say("env HOME")), world.path("home").to_str().unwrap());
 }
 
 #[test]
 fn names_that_look_like_keys_and_are_held_back_are_announced_without_their_values() {
     let world = with_secrets().start();
     let told = world.stderr();
-    assert!(
-        told.contains("held back") && told.contains("OPENAI_API_KEY"),
-        "{told}"
-    );
+    assert!(told.contains("held back") && told.contains("OPENAI_API_KEY"), "{told}");
     assert!(!told.contains("sk-openai-secret"), "{told}");
 }
 
 #[test]
 fn a_name_that_is_passed_arrives() {
-    let world = with_secrets()
-        .agent(json!({"env": {"pass": ["OPENAI_API_KEY"]}}))
-        .start();
+    let world = with_secrets().agent(json!({"env": {"pass": ["OPENAI_API_KEY"]}})).start();
     assert_eq!(answer(&world.say("env OPENAI_API_KEY")), "sk-openai-secret");
     assert!(!world.stderr().contains("sk-openai-secret"));
 }
 
 #[test]
 fn a_prefix_that_is_passed_arrives() {
-    let world = with_secrets()
-        .agent(json!({"env": {"pass": ["MY_TOOL_*"]}}))
-        .start();
+    let world = with_secrets().agent(json!({"env": {"pass": ["MY_TOOL_*"]}})).start();
     let names = names(&world);
     assert!(
         names.contains(&"MY_TOOL_ONE".to_owned()) && names.contains(&"MY_TOOL_TWO".to_owned()),
@@ -84,17 +71,13 @@ fn a_prefix_that_is_passed_arrives() {
 
 #[test]
 fn a_preset_passes_its_names_as_far_as_they_are_set() {
-    let world = with_secrets()
-        .agent(json!({"env": {"presets": ["openai"]}}))
-        .start();
+    let world = with_secrets().agent(json!({"env": {"presets": ["openai"]}})).start();
     assert_eq!(answer(&world.say("env OPENAI_API_KEY")), "sk-openai-secret");
 }
 
 #[test]
 fn a_value_of_the_configuration_arrives() {
-    let world = World::describe()
-        .agent(json!({"env": {"set": {"COLOUR": "blue"}}}))
-        .start();
+    let world = World::describe().agent(json!({"env": {"set": {"COLOUR": "blue"}}})).start();
     assert_eq!(answer(&world.say("env COLOUR")), "blue");
 }
 
@@ -116,10 +99,7 @@ fn the_dotenv_file_overrides_the_environment_and_the_name_is_announced() {
         .start();
     assert_eq!(answer(&world.say("env MY_TOOL")), "from-file");
     let told = world.stderr();
-    assert!(
-        told.contains("MY_TOOL") && !told.contains("from-file"),
-        "{told}"
-    );
+    assert!(told.contains("MY_TOOL") && !told.contains("from-file"), "{told}");
 }
 
 #[test]
@@ -189,16 +169,11 @@ fn the_variables_of_the_forerunner_are_honoured() {
 
 #[test]
 fn the_log_of_agent_lines_holds_each_line_and_is_private() {
-    let world = World::describe()
-        .args(["--log-path", "agents.jsonl"])
-        .start();
+    let world = World::describe().args(["--log-path", "agents.jsonl"]).start();
     world.say("say unmistakable");
     let path = world.path("cwd").join("agents.jsonl");
     let text = std::fs::read_to_string(&path).unwrap();
-    assert!(
-        text.lines().any(|line| line.contains("unmistakable")),
-        "{text}"
-    );
+    assert!(text.lines().any(|line| line.contains("unmistakable")), "{text}");
     let mode =
         std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(path).unwrap().permissions());
     assert_eq!(mode & 0o777, 0o600);

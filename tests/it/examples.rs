@@ -8,9 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 fn folder(example: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("examples")
-        .join(example)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(example)
 }
 
 /// A server in a copy of an example's folder, so that nothing is written into the project.
@@ -40,10 +38,7 @@ fn conversation(world: &World, first: &str, reply: &str) -> (String, Value) {
 fn the_one_in_python_uses_the_answer() {
     let world = start("ask-python", "agent.py");
     let (question, done) = conversation(&world, "a boat", "green");
-    assert_eq!(
-        (question.as_str(), state(&done)),
-        ("Which colour?", "COMPLETED")
-    );
+    assert_eq!((question.as_str(), state(&done)), ("Which colour?", "COMPLETED"));
     assert_eq!(answer(&done), "a boat, painted green.");
 }
 
@@ -52,20 +47,14 @@ fn the_one_in_shell_uses_the_answer() {
     let world = start("ask-shell", "agent.sh");
     for (reply, greeting) in [("de", "Guten Tag."), ("en", "Good day.")] {
         let (question, done) = conversation(&world, "hello", reply);
-        assert_eq!(
-            (question.as_str(), state(&done)),
-            ("In which language?", "COMPLETED")
-        );
+        assert_eq!((question.as_str(), state(&done)), ("In which language?", "COMPLETED"));
         assert_eq!(answer(&done), greeting);
     }
 }
 
 #[test]
 fn their_pages_show_what_they_say() {
-    for (example, said) in [
-        ("ask-python", "a boat, painted green."),
-        ("ask-shell", "Guten Tag."),
-    ] {
+    for (example, said) in [("ask-python", "a boat, painted green."), ("ask-shell", "Guten Tag.")] {
         let page = fs::read_to_string(folder(example).join("README.md")).unwrap();
         assert!(page.contains(&format!("\n{said}\n")), "{page}");
         assert!(page.contains("pilothouse tasks answer"), "{page}");

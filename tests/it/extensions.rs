@@ -15,9 +15,7 @@ fn world() -> World {
         {"uri": NEEDED, "description": "clients must know it", "required": true},
         {"uri": KNOWN, "description": "clients may know it"},
     ]);
-    World::describe()
-        .agent(json!({"extensions": extensions}))
-        .start()
+    World::describe().agent(json!({"extensions": extensions})).start()
 }
 
 #[test]
@@ -55,10 +53,7 @@ fn the_answer_names_the_extensions_that_are_in_force() {
     let world = world();
     let asked = format!("{NEEDED}, https://extensions.example.com/unknown, {KNOWN}");
     let authorization = format!("Bearer {OWNER}");
-    let headers = [
-        ("authorization", authorization.as_str()),
-        ("a2a-extensions", asked.as_str()),
-    ];
+    let headers = [("authorization", authorization.as_str()), ("a2a-extensions", asked.as_str())];
     let in_force = format!("{NEEDED}, {KNOWN}");
     let reply = world.get("/tasks", &headers);
     assert_eq!(reply.header("a2a-extensions"), Some(in_force.as_str()));
@@ -72,10 +67,7 @@ fn the_answer_names_the_extensions_that_are_in_force() {
 fn the_answer_of_json_rpc_names_them_too() {
     let world = world();
     let authorization = format!("Bearer {OWNER}");
-    let headers = [
-        ("authorization", authorization.as_str()),
-        ("a2a-extensions", NEEDED),
-    ];
+    let headers = [("authorization", authorization.as_str()), ("a2a-extensions", NEEDED)];
     let body = json!({"jsonrpc": "2.0", "id": 1, "method": "ListTasks"}).to_string();
     let reply = world.post("/", &headers, body.as_bytes());
     assert_eq!(reply.header("a2a-extensions"), Some(NEEDED));
@@ -85,10 +77,7 @@ fn the_answer_of_json_rpc_names_them_too() {
 fn an_answer_where_nothing_is_in_force_names_nothing() {
     let world = World::start();
     let authorization = format!("Bearer {OWNER}");
-    let headers = [
-        ("authorization", authorization.as_str()),
-        ("a2a-extensions", KNOWN),
-    ];
+    let headers = [("authorization", authorization.as_str()), ("a2a-extensions", KNOWN)];
     let reply = world.get("/tasks", &headers);
     assert_eq!((reply.status, reply.header("a2a-extensions")), (200, None));
 }

@@ -70,11 +70,7 @@ impl Client {
 
 impl Run {
     const fn of(client: Client, binding: &'static str) -> Self {
-        Self {
-            client,
-            binding,
-            seen: OnceLock::new(),
-        }
+        Self { client, binding, seen: OnceLock::new() }
     }
 
     /// What the client saw of one fact; the first who asks lets it run.
@@ -85,10 +81,7 @@ impl Run {
         };
         let fact = seen.facts.get(name);
         let fact = fact.unwrap_or_else(|| {
-            panic!(
-                "the client told nothing of `{name}`; it says:\n{}",
-                seen.stderr
-            )
+            panic!("the client told nothing of `{name}`; it says:\n{}", seen.stderr)
         });
         if let Some(why) = fact.get("failed") {
             panic!("`{name}` failed in the client: {why}\n{}", seen.stderr);
@@ -101,9 +94,7 @@ impl Run {
         for name in PROXIES {
             command.env_remove(name).env_remove(name.to_uppercase());
         }
-        let world = World::describe()
-            .config(json!({"push": {"allow": ["127.0.0.1"]}}))
-            .start();
+        let world = World::describe().config(json!({"push": {"allow": ["127.0.0.1"]}})).start();
         let log = world.path("client");
         let mut client = command
             .arg(self.binding)
@@ -146,10 +137,7 @@ impl Run {
 
 fn reads_the_card(run: &Run) {
     let card = run.fact("card");
-    assert_eq!(
-        (&card["name"], &card["streaming"]),
-        (&json!("fake"), &json!(true))
-    );
+    assert_eq!((&card["name"], &card["streaming"]), (&json!("fake"), &json!(true)));
     let urls = card["urls"].as_array().unwrap();
     assert!(!urls.is_empty(), "the card offers no {}", run.binding);
     let plain = run.binding == "GRPC";
@@ -170,11 +158,7 @@ fn streams_an_answer_while_it_is_made(run: &Run) {
     let stream = run.fact("stream");
     let events = stream["events"].as_array().unwrap();
     assert_eq!(events.first(), Some(&json!("task submitted")), "{events:?}");
-    assert_eq!(
-        events.last(),
-        Some(&json!("status completed")),
-        "{events:?}"
-    );
+    assert_eq!(events.last(), Some(&json!("status completed")), "{events:?}");
     let pieces = events.iter().filter(|event| *event == "artifact");
     assert_eq!(pieces.count(), 2, "{events:?}");
     assert_eq!(stream["answer"], "onetwo");
@@ -185,11 +169,7 @@ fn joins_a_running_task_in_the_middle(run: &Run) {
     let stream = run.fact("subscribe");
     let events = stream["events"].as_array().unwrap();
     assert_eq!(events.first(), Some(&json!("task working")), "{events:?}");
-    assert_eq!(
-        events.last(),
-        Some(&json!("status completed")),
-        "{events:?}"
-    );
+    assert_eq!(events.last(), Some(&json!("status completed")), "{events:?}");
     assert_eq!(stream["answer"], "beforeafter");
 }
 
@@ -210,11 +190,7 @@ fn gets_a_task_as_it_was_answered(run: &Run) {
 fn lists_its_tasks(run: &Run) {
     let listed = run.fact("list")["tasks"].as_array().unwrap();
     assert!(listed.contains(&run.fact("send")["task"]), "{listed:?}");
-    assert_eq!(
-        listed.len(),
-        4,
-        "one each of send, stream, subscribe, cancel"
-    );
+    assert_eq!(listed.len(), 4, "one each of send, stream, subscribe, cancel");
 }
 
 fn keeps_a_push_config(run: &Run) {

@@ -22,10 +22,7 @@ impl World {
     /// A call by the owner with this body, whatever it is.
     fn grpc(&self, path: &str, headers: &[(&str, &str)], body: Vec<u8>) -> Answer {
         let authorization = format!("Bearer {OWNER}");
-        let mut all = vec![
-            ("authorization", authorization.as_str()),
-            ("te", "trailers"),
-        ];
+        let mut all = vec![("authorization", authorization.as_str()), ("te", "trailers")];
         if !headers.iter().any(|(name, _)| *name == "content-type") {
             all.push(("content-type", "application/grpc"));
         }
@@ -118,10 +115,7 @@ fn a_stream_ends_with_its_status_in_the_trailers() {
     assert!(!answer.headers.contains_key("grpc-status"));
     assert_eq!(answer.headers["content-type"], "application/grpc");
     let events = events(Dialect::V1_0, answer);
-    assert_eq!(
-        (state(&events[0]["task"]), last_state(&events)),
-        ("SUBMITTED", "COMPLETED")
-    );
+    assert_eq!((state(&events[0]["task"]), last_state(&events)), ("SUBMITTED", "COMPLETED"));
 }
 
 #[test]
@@ -145,11 +139,7 @@ fn a_stream_comes_while_the_agent_still_works() {
 #[test]
 fn an_error_has_its_reason_and_its_fields_in_the_details() {
     let world = World::start();
-    let body = encoded(
-        Dialect::V1_0,
-        Operation::ListTasks,
-        &json!({"pageToken": "junk"}),
-    );
+    let body = encoded(Dialect::V1_0, Operation::ListTasks, &json!({"pageToken": "junk"}));
     let status = world.grpc_status(&format!("{V1}/ListTasks"), &[], body);
     assert_eq!(grpc_error(&status).kind, ErrorKind::InvalidParams);
     let details = String::from_utf8_lossy(&status.details).into_owned();
@@ -198,9 +188,6 @@ fn a_version_in_the_metadata_is_heeded() {
         let headers = [("a2a-version", version)];
         world.grpc(&path, &headers, sent("say x")).status()
     };
-    assert_eq!(
-        grpc_error(&status("99.0")).kind,
-        ErrorKind::VersionNotSupported
-    );
+    assert_eq!(grpc_error(&status("99.0")).kind, ErrorKind::VersionNotSupported);
     assert_eq!([status("1.0").code, status("1.0.4").code], [0, 0]);
 }

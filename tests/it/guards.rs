@@ -6,9 +6,7 @@ use serde_json::json;
 use std::os::unix::fs::PermissionsExt;
 
 fn body() -> Vec<u8> {
-    json!({"jsonrpc": "2.0", "id": 1, "method": "ListTasks", "params": {}})
-        .to_string()
-        .into_bytes()
+    json!({"jsonrpc": "2.0", "id": 1, "method": "ListTasks", "params": {}}).to_string().into_bytes()
 }
 
 fn with(world: &World, headers: &[(&str, &str)]) -> crate::http::Reply {
@@ -26,37 +24,22 @@ fn without_a_token_nobody_gets_in_and_is_told_the_scheme() {
     let world = World::start();
     let reply = with(&world, &[]);
     assert_eq!(reply.status, 401);
-    assert!(
-        reply
-            .header("www-authenticate")
-            .unwrap()
-            .starts_with("Bearer")
-    );
-    assert_eq!(
-        reply.json()["error"]["data"][0]["reason"],
-        "UNAUTHENTICATED"
-    );
+    assert!(reply.header("www-authenticate").unwrap().starts_with("Bearer"));
+    assert_eq!(reply.json()["error"]["data"][0]["reason"], "UNAUTHENTICATED");
 }
 
 #[test]
 fn a_wrong_token_gets_nobody_in() {
     let world = World::start();
     let reply = with(&world, &[("Authorization", "Bearer wrong")]);
-    assert_eq!(
-        (reply.status, reply.header("www-authenticate").is_some()),
-        (401, true)
-    );
+    assert_eq!((reply.status, reply.header("www-authenticate").is_some()), (401, true));
 }
 
 #[test]
 fn part_of_a_token_is_no_token() {
     let world = World::start();
     for token in [&OWNER[..OWNER.len() - 1], "", " ", &format!("{OWNER}x")] {
-        assert_eq!(
-            with(&world, &[("Authorization", &bearer(token))]).status,
-            401,
-            "{token:?}"
-        );
+        assert_eq!(with(&world, &[("Authorization", &bearer(token))]).status, 401, "{token:?}");
     }
 }
 
@@ -64,41 +47,29 @@ fn part_of_a_token_is_no_token() {
 fn the_scheme_may_stand_in_any_case() {
     let world = World::start();
     for scheme in ["bearer", "BEARER", "bEaReR"] {
-        assert_eq!(
-            with(&world, &[("Authorization", &format!("{scheme} {OWNER}"))]).status,
-            200
-        );
+        assert_eq!(with(&world, &[("Authorization", &format!("{scheme} {OWNER}"))]).status, 200);
     }
 }
 
 #[test]
 fn another_scheme_is_refused() {
     let world = World::start();
-    assert_eq!(
-        with(&world, &[("Authorization", &format!("Basic {OWNER}"))]).status,
-        401
-    );
+    assert_eq!(with(&world, &[("Authorization", &format!("Basic {OWNER}"))]).status, 401);
 }
 
 #[test]
 fn a_refused_request_starts_nothing() {
     let world = World::start();
     let body = json!({"jsonrpc": "2.0", "id": 1, "method": "SendMessage", "params": message("write note.txt x")});
-    assert_eq!(
-        world.post("/", &[], body.to_string().as_bytes()).status,
-        401
-    );
+    assert_eq!(world.post("/", &[], body.to_string().as_bytes()).status, 401);
     assert_eq!(world.rpc("ListTasks", json!({}))["totalSize"], 0);
 }
 
 #[test]
 fn too_many_wrong_tokens_lock_the_address_out() {
-    let world = World::describe()
-        .config(json!({"limits": {"wrong_tokens": 3}}))
-        .start();
-    let statuses: Vec<u16> = (0..4)
-        .map(|_| with(&world, &[("Authorization", "Bearer wrong")]).status)
-        .collect();
+    let world = World::describe().config(json!({"limits": {"wrong_tokens": 3}})).start();
+    let statuses: Vec<u16> =
+        (0..4).map(|_| with(&world, &[("Authorization", "Bearer wrong")]).status).collect();
     assert_eq!(statuses, [401, 401, 401, 429]);
     let reply = with(&world, &[("Authorization", &bearer(OWNER))]);
     assert_eq!(reply.status, 429);
@@ -107,23 +78,16 @@ fn too_many_wrong_tokens_lock_the_address_out() {
 
 #[test]
 fn a_token_is_made_and_kept_readable_for_its_owner_alone() {
-    let mut world = World::describe()
-        .config(json!({"auth": {"token": null, "tokens": null}}))
-        .start();
+    let mut world =
+        World::describe().config(json!({"auth": {"token": null, "tokens": null}})).start();
     let file = world.path("state").join("token");
     let token = std::fs::read_to_string(&file).unwrap();
     let mode = std::fs::metadata(&file).unwrap().permissions().mode();
     assert_eq!((mode & 0o777, token.trim().len() >= 32), (0o600, true));
-    assert_eq!(
-        with(&world, &[("Authorization", &bearer(token.trim()))]).status,
-        200
-    );
+    assert_eq!(with(&world, &[("Authorization", &bearer(token.trim()))]).status, 200);
     world.restart();
     assert_eq!(std::fs::read_to_string(&file).unwrap(), token);
-    assert_eq!(
-        with(&world, &[("Authorization", &bearer(token.trim()))]).status,
-        200
-    );
+    assert_eq!(with(&world, &[("Authorization", &bearer(token.trim()))]).status, 200);
 }
 
 #[test]
@@ -133,10 +97,7 @@ fn the_state_folder_keeps_others_out_of_the_database() {
     for name in ["pilothouse.db", "pilothouse.db-wal"] {
         let path = world.path("state").join(name);
         let file = std::fs::metadata(&path).unwrap().permissions().mode();
-        let folder = std::fs::metadata(world.path("state"))
-            .unwrap()
-            .permissions()
-            .mode();
+        let folder = std::fs::metadata(world.path("state")).unwrap().permissions().mode();
         assert!(
             file & 0o077 == 0 || folder & 0o077 == 0,
             "{name}: {file:o} in a folder of {folder:o}"
@@ -152,18 +113,14 @@ fn without_authentication_everybody_on_this_machine_gets_in() {
 
 #[test]
 fn no_authentication_on_an_open_address_is_refused_at_the_start() {
-    let failure = World::describe()
-        .args(["--no-auth", "--host", "0.0.0.0"])
-        .fails();
+    let failure = World::describe().args(["--no-auth", "--host", "0.0.0.0"]).fails();
     assert_eq!(failure.code, Some(78));
     assert!(failure.stderr.contains("--insecure"), "{}", failure.stderr);
 }
 
 #[test]
 fn no_authentication_on_an_open_address_is_served_when_it_is_meant() {
-    let world = World::describe()
-        .args(["--no-auth", "--insecure", "--host", "0.0.0.0"])
-        .start();
+    let world = World::describe().args(["--no-auth", "--insecure", "--host", "0.0.0.0"]).start();
     assert_eq!(with(&world, &[]).status, 200);
 }
 
@@ -172,12 +129,9 @@ fn no_authentication_on_an_open_address_is_served_when_it_is_meant() {
 #[test]
 fn a_host_that_is_not_ours_is_refused() {
     let world = World::start();
-    for host in [
-        "evil.example",
-        "evil.example:2222",
-        "127.0.0.1.evil.example",
-        "localhost.evil.example",
-    ] {
+    for host in
+        ["evil.example", "evil.example:2222", "127.0.0.1.evil.example", "localhost.evil.example"]
+    {
         let reply = with(&world, &[("Host", host), ("Authorization", &bearer(OWNER))]);
         assert_eq!(reply.status, 403, "{host}");
     }
@@ -186,26 +140,14 @@ fn a_host_that_is_not_ours_is_refused() {
 #[test]
 fn a_host_that_is_not_ours_does_not_get_the_card_either() {
     let world = World::start();
-    assert_eq!(
-        world
-            .get("/.well-known/agent-card.json", &[("Host", "evil.example")])
-            .status,
-        403
-    );
+    assert_eq!(world.get("/.well-known/agent-card.json", &[("Host", "evil.example")]).status, 403);
 }
 
 #[test]
 fn the_names_of_this_machine_and_listed_ones_are_ours() {
-    let world = World::describe()
-        .config(json!({"server": {"allowed_hosts": ["agents.example"]}}))
-        .start();
-    for host in [
-        "localhost",
-        "LOCALHOST:1",
-        "127.0.0.1",
-        "[::1]:2222",
-        "agents.example",
-    ] {
+    let world =
+        World::describe().config(json!({"server": {"allowed_hosts": ["agents.example"]}})).start();
+    for host in ["localhost", "LOCALHOST:1", "127.0.0.1", "[::1]:2222", "agents.example"] {
         assert_eq!(
             with(&world, &[("Host", host), ("Authorization", &bearer(OWNER))]).status,
             200,
@@ -228,14 +170,8 @@ fn a_listed_web_page_may_call() {
         .config(json!({"server": {"allowed_origins": ["https://console.example"]}}))
         .start();
     assert_eq!(
-        with(
-            &world,
-            &[
-                ("Origin", "https://console.example"),
-                ("Authorization", &bearer(OWNER))
-            ]
-        )
-        .status,
+        with(&world, &[("Origin", "https://console.example"), ("Authorization", &bearer(OWNER))])
+            .status,
         200
     );
 }
@@ -243,14 +179,8 @@ fn a_listed_web_page_may_call() {
 #[test]
 fn a_form_of_a_web_page_is_no_call() {
     let world = World::describe().args(["--no-auth"]).start();
-    for kind in [
-        "text/plain",
-        "application/x-www-form-urlencoded",
-        "multipart/form-data",
-    ] {
-        let reply = world
-            .ask("POST", "/", &[("Content-Type", kind)], &body())
-            .whole();
+    for kind in ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data"] {
+        let reply = world.ask("POST", "/", &[("Content-Type", kind)], &body()).whole();
         let refused = reply.status >= 400 || reply.json().get("error").is_some();
         assert!(refused, "{kind}: {}", reply.text());
     }
@@ -264,26 +194,13 @@ fn http_2_is_spoken_without_asking_first() {
     let url = format!("http://{}/", world.address());
     let body =
         json!({"jsonrpc": "2.0", "id": 1, "method": "SendMessage", "params": message("say hello")});
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let (version, text) = runtime.block_on(async {
-        let client = reqwest::Client::builder()
-            .no_proxy()
-            .http2_prior_knowledge()
-            .build()
-            .unwrap();
-        let request = client
-            .post(url)
-            .bearer_auth(OWNER)
-            .header("content-type", "application/json");
-        let reply = request
-            .body(body.to_string())
-            .timeout(crate::world::PATIENCE)
-            .send()
-            .await
-            .unwrap();
+        let client = reqwest::Client::builder().no_proxy().http2_prior_knowledge().build().unwrap();
+        let request =
+            client.post(url).bearer_auth(OWNER).header("content-type", "application/json");
+        let reply =
+            request.body(body.to_string()).timeout(crate::world::PATIENCE).send().await.unwrap();
         (reply.version(), reply.text().await.unwrap())
     });
     assert_eq!(version, reqwest::Version::HTTP_2);

@@ -55,21 +55,16 @@ pub(crate) fn ask(
     body: Vec<u8>,
     patience: Duration,
 ) -> Answer {
-    let runtime = runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let (response, connection) = runtime.block_on(async {
         let socket = TcpStream::connect(address).await.unwrap();
-        let (mut sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(socket))
-            .await
-            .unwrap();
+        let (mut sender, connection) =
+            http2::handshake(TokioExecutor::new(), TokioIo::new(socket)).await.unwrap();
         tokio::spawn(connection);
         let request = request(address, path, headers, body);
         let response = timeout(patience, sender.send_request(request)).await;
-        let response = response
-            .unwrap_or_else(|_| panic!("no answer to {path} within {patience:?}"))
-            .unwrap();
+        let response =
+            response.unwrap_or_else(|_| panic!("no answer to {path} within {patience:?}")).unwrap();
         (response, sender)
     });
     let (head, body) = response.into_parts();
@@ -93,15 +88,11 @@ pub(crate) fn ask_at_once(
     bodies: Vec<Vec<u8>>,
     patience: Duration,
 ) -> Vec<i32> {
-    let runtime = runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let socket = TcpStream::connect(address).await.unwrap();
-        let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(socket))
-            .await
-            .unwrap();
+        let (sender, connection) =
+            http2::handshake(TokioExecutor::new(), TokioIo::new(socket)).await.unwrap();
         tokio::spawn(connection);
         let asks = bodies.into_iter().map(|body| {
             let mut sender = sender.clone();
@@ -126,21 +117,13 @@ pub(crate) fn ask_and_leave(
     body: Vec<u8>,
     stay: Duration,
 ) {
-    let runtime = runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let socket = TcpStream::connect(address).await.unwrap();
-        let (mut sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(socket))
-            .await
-            .unwrap();
+        let (mut sender, connection) =
+            http2::handshake(TokioExecutor::new(), TokioIo::new(socket)).await.unwrap();
         tokio::spawn(connection);
-        let _ = timeout(
-            stay,
-            sender.send_request(request(address, path, headers, body)),
-        )
-        .await;
+        let _ = timeout(stay, sender.send_request(request(address, path, headers, body))).await;
     });
 }
 
@@ -210,9 +193,7 @@ impl Answer {
         Status {
             code: code.parse().unwrap(),
             message: unescaped(&found("grpc-message").unwrap_or_default()),
-            details: STANDARD_NO_PAD
-                .decode(details.trim_end_matches('='))
-                .unwrap(),
+            details: STANDARD_NO_PAD.decode(details.trim_end_matches('=')).unwrap(),
         }
     }
 }
@@ -223,8 +204,7 @@ impl Status {
         let details = fields(&self.details).filter(|(number, _)| *number == 3);
         let mut infos = details.filter_map(|(_, any)| {
             let kind = field(any, 1)?;
-            kind.ends_with(b"google.rpc.ErrorInfo")
-                .then(|| field(any, 2))?
+            kind.ends_with(b"google.rpc.ErrorInfo").then(|| field(any, 2))?
         });
         let info = infos.next()?;
         let text = |number| String::from_utf8(field(info, number)?.to_vec()).ok();

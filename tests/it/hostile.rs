@@ -23,10 +23,7 @@ fn an_artifact_called_answer_does_not_replace_the_answer() {
         .collect();
     let own = format!("{}-answer", text_of(&task, "id"));
     let place = texts.iter().position(|id| *id == own).unwrap();
-    assert_eq!(
-        crate::reading::parts_text(&task["artifacts"][place]["parts"]),
-        "real-words"
-    );
+    assert_eq!(crate::reading::parts_text(&task["artifacts"][place]["parts"]), "real-words");
 }
 
 #[test]
@@ -37,21 +34,15 @@ fn control_characters_of_agent_and_caller_do_not_reach_the_console() {
     let task = world.say("exit 3; \u{1b}[2J");
     assert_eq!(state(&task), "FAILED");
     let printed = std::fs::read_to_string(world.path("stdout")).unwrap() + &world.stderr();
-    assert!(
-        !printed.contains(['\u{1b}', '\u{7}', '\u{9b}']),
-        "{printed:?}"
-    );
+    assert!(!printed.contains(['\u{1b}', '\u{7}', '\u{9b}']), "{printed:?}");
 }
 
 #[test]
 fn line_separators_of_every_kind_pass_through_a_stream() {
-    let world = World::describe()
-        .agent(json!({"input": "stdin", "args": ["--events", "--stdin"]}))
-        .start();
+    let world =
+        World::describe().agent(json!({"input": "stdin", "args": ["--events", "--stdin"]})).start();
     let text = "a\rb\u{2028}c\u{2029}d\u{85}e\u{c}f";
-    let events = world
-        .stream("SendStreamingMessage", message(&format!("say {text}")))
-        .rest();
+    let events = world.stream("SendStreamingMessage", message(&format!("say {text}"))).rest();
     assert_eq!(crate::reading::streamed_answer(&events), text);
 }
 
@@ -88,10 +79,7 @@ fn an_agent_that_has_closed_its_output_can_be_canceled() {
         .start();
     let id = world.begin("x");
     world.await_state(&id, &["WORKING"]);
-    assert_eq!(
-        state(&world.rpc("CancelTask", json!({"id": id}))),
-        "CANCELED"
-    );
+    assert_eq!(state(&world.rpc("CancelTask", json!({"id": id}))), "CANCELED");
 }
 
 #[test]
@@ -128,11 +116,7 @@ fn an_error_before_the_first_event_is_json_and_no_stream() {
         let body =
             json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).to_string();
         let reply = send_raw(&world, &[("Content-Type", "application/json")], &body);
-        assert_eq!(
-            reply.header("content-type"),
-            Some("application/json"),
-            "{method}"
-        );
+        assert_eq!(reply.header("content-type"), Some("application/json"), "{method}");
         assert!(reply.json()["error"]["code"].is_i64(), "{method}");
     }
 }
@@ -160,15 +144,7 @@ fn content_types_of_json_are_taken_and_others_are_not() {
 #[test]
 fn ids_of_requests_come_back_as_they_were_spelled() {
     let world = World::start();
-    for id in [
-        "7",
-        "-1",
-        "1.50",
-        "12345678901234567890123",
-        "\"\"",
-        "\"ünï\"",
-        "null",
-    ] {
+    for id in ["7", "-1", "1.50", "12345678901234567890123", "\"\"", "\"ünï\"", "null"] {
         let body =
             format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"method\":\"ListTasks\",\"params\":{{}}}}");
         let reply = send_raw(&world, &[("Content-Type", "application/json")], &body).text();
@@ -188,10 +164,7 @@ fn two_requests_on_one_connection_are_both_answered() {
 #[test]
 fn a_state_that_is_none_is_refused_as_a_filter() {
     let world = World::start();
-    assert_eq!(
-        world.error("ListTasks", json!({"status": "TASK_STATE_HAPPY"}))["code"],
-        -32602
-    );
+    assert_eq!(world.error("ListTasks", json!({"status": "TASK_STATE_HAPPY"}))["code"], -32602);
 }
 
 #[test]
@@ -199,10 +172,7 @@ fn a_client_made_id_is_no_id_of_v1_0() {
     let world = World::start();
     let params = json!({"id": "my-id", "message": {"role": "user", "parts": [{"type": "text", "text": "say x"}]}});
     world.rpc("tasks/send", params);
-    assert_eq!(
-        world.error("GetTask", json!({"id": "my-id"}))["code"],
-        -32001
-    );
+    assert_eq!(world.error("GetTask", json!({"id": "my-id"}))["code"], -32001);
 }
 
 #[test]
@@ -210,12 +180,7 @@ fn a_foreign_session_is_not_found() {
     let world = World::start();
     world.send(message_in("mine", "say x"));
     let status = |token: &str| {
-        world
-            .get(
-                "/api/v1/sessions/mine",
-                &[("Authorization", &format!("Bearer {token}"))],
-            )
-            .status
+        world.get("/api/v1/sessions/mine", &[("Authorization", &format!("Bearer {token}"))]).status
     };
     assert_eq!((status(OWNER), status(BOB)), (200, 404));
 }
@@ -225,10 +190,7 @@ fn artifacts_of_one_name_are_one_artifact_in_its_newest_form() {
     let world = World::start();
     let task = world.say("artifact notes old; artifact notes new; say done");
     assert_eq!(
-        (
-            task["artifacts"].as_array().unwrap().len(),
-            artifact_text(&task, "notes").as_str()
-        ),
+        (task["artifacts"].as_array().unwrap().len(), artifact_text(&task, "notes").as_str()),
         (2, "new")
     );
 }
@@ -237,11 +199,8 @@ fn artifacts_of_one_name_are_one_artifact_in_its_newest_form() {
 fn a_method_of_v1_0_under_an_older_version_is_refused() {
     let world = World::start();
     let body = json!({"jsonrpc": "2.0", "id": 1, "method": "ListTasks", "params": {}}).to_string();
-    let reply = send_raw(
-        &world,
-        &[("Content-Type", "application/json"), ("A2A-Version", "0.3")],
-        &body,
-    );
+    let reply =
+        send_raw(&world, &[("Content-Type", "application/json"), ("A2A-Version", "0.3")], &body);
     assert_eq!(reply.json()["error"]["code"], -32009);
 }
 
@@ -253,10 +212,7 @@ fn a_huge_number_in_place_of_a_length_is_refused() {
             "POST / HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {OWNER}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
         );
         let answer = String::from_utf8_lossy(&world.raw(head.as_bytes())).into_owned();
-        assert!(
-            answer.is_empty() || answer.starts_with("HTTP/1.1 4"),
-            "{length}: {answer}"
-        );
+        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{length}: {answer}");
     }
     assert_eq!(answer(&world.say("say well")), "well");
 }

@@ -51,11 +51,7 @@ pub(crate) fn ask(
     patience: Duration,
 ) -> Answer {
     let mut head = format!("{method} {path} HTTP/1.1\r\n");
-    let has = |name: &str| {
-        headers
-            .iter()
-            .any(|(known, _)| known.eq_ignore_ascii_case(name))
-    };
+    let has = |name: &str| headers.iter().any(|(known, _)| known.eq_ignore_ascii_case(name));
     if !has("host") {
         head.push_str(&format!("Host: {address}\r\n"));
     }
@@ -112,10 +108,7 @@ fn read_head(socket: TcpStream) -> std::io::Result<Answer> {
         }
     }
     let header = |name: &str| {
-        headers
-            .iter()
-            .find(|(known, _)| known == name)
-            .map(|(_, value)| value.as_str())
+        headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     };
     let framing = match (header("transfer-encoding"), header("content-length")) {
         (Some("chunked"), _) => Framing::Chunk(0),
@@ -134,29 +127,19 @@ impl Answer {
     pub(crate) fn whole(mut self) -> Reply {
         let mut body = Vec::new();
         self.body.read_to_end(&mut body).unwrap();
-        Reply {
-            status: self.status,
-            headers: self.headers,
-            body,
-        }
+        Reply { status: self.status, headers: self.headers, body }
     }
 
     /// A header by its name in lower case.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        self.headers
-            .iter()
-            .find(|(known, _)| known == name)
-            .map(|(_, value)| value.as_str())
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 }
 
 impl Reply {
     /// A header by its name in lower case.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        self.headers
-            .iter()
-            .find(|(known, _)| known == name)
-            .map(|(_, value)| value.as_str())
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
     /// The body as text.
@@ -182,11 +165,7 @@ impl Read for Body {
                     let most = out.len().min(*left);
                     let size = self.socket.read(&mut out[..most])?;
                     *left -= size;
-                    return if size == 0 {
-                        Err(ErrorKind::UnexpectedEof.into())
-                    } else {
-                        Ok(size)
-                    };
+                    return if size == 0 { Err(ErrorKind::UnexpectedEof.into()) } else { Ok(size) };
                 }
                 Framing::Chunk(0) => {
                     let mut line = String::new();
@@ -198,21 +177,13 @@ impl Read for Body {
                     let size = usize::from_str_radix(size, 16).map_err(|_| {
                         std::io::Error::new(ErrorKind::UnexpectedEof, "the body broke off")
                     })?;
-                    self.framing = if size == 0 {
-                        Framing::Over
-                    } else {
-                        Framing::Chunk(size)
-                    };
+                    self.framing = if size == 0 { Framing::Over } else { Framing::Chunk(size) };
                 }
                 Framing::Chunk(left) => {
                     let most = out.len().min(*left);
                     let size = self.socket.read(&mut out[..most])?;
                     *left -= size;
-                    return if size == 0 {
-                        Err(ErrorKind::UnexpectedEof.into())
-                    } else {
-                        Ok(size)
-                    };
+                    return if size == 0 { Err(ErrorKind::UnexpectedEof.into()) } else { Ok(size) };
                 }
             }
         }
@@ -237,10 +208,7 @@ pub(crate) struct Events {
 impl Events {
     /// The stream in this body.
     pub(crate) fn of(answer: Answer, patience: Duration) -> Self {
-        Self {
-            body: answer.body,
-            patience,
-        }
+        Self { body: answer.body, patience }
     }
 
     /// The next event; none at the end of the stream.
@@ -267,16 +235,9 @@ impl Events {
                 Some(("data", value)) => data.push_str(value.trim_start()),
                 None if line.is_empty() && !data.is_empty() => {
                     let mut envelope: Value = serde_json::from_str(&data).unwrap();
-                    assert!(
-                        envelope.get("error").is_none(),
-                        "the stream says {envelope}"
-                    );
+                    assert!(envelope.get("error").is_none(), "the stream says {envelope}");
                     let bare = envelope.get("jsonrpc").is_none();
-                    let result = if bare {
-                        envelope
-                    } else {
-                        envelope["result"].take()
-                    };
+                    let result = if bare { envelope } else { envelope["result"].take() };
                     return Some(Event { id, result });
                 }
                 _ => {}

@@ -15,11 +15,8 @@ fn allowed() -> Table {
     let page = fs::read_to_string(project("ARCHITECTURE.md")).unwrap();
     let section = page.split("### Who may import whom").nth(1).unwrap();
     let section = section.split("\n#").next().unwrap();
-    let words = |cell: &str| {
-        cell.split(',')
-            .map(|word| word.trim().to_owned())
-            .collect::<BTreeSet<_>>()
-    };
+    let words =
+        |cell: &str| cell.split(',').map(|word| word.trim().to_owned()).collect::<BTreeSet<_>>();
     let mut table = Table::new();
     for line in section.lines().filter(|line| line.starts_with("| ")) {
         let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
@@ -28,11 +25,7 @@ fn allowed() -> Table {
             "all of the above" => table.keys().cloned().collect(),
             names => words(names),
         };
-        table.extend(
-            words(cells[0])
-                .into_iter()
-                .map(|module| (module, may.clone())),
-        );
+        table.extend(words(cells[0]).into_iter().map(|module| (module, may.clone())));
     }
     table.remove("module");
     table
@@ -51,14 +44,10 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
 
 /// The modules after `crate::` in a source, comments left out.
 fn used(text: &str) -> BTreeSet<String> {
-    let code = text
-        .lines()
-        .filter(|line| !line.trim_start().starts_with("//"));
+    let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
     let after = code.flat_map(|line| line.split("crate::").skip(1));
     let word = |rest: &str| {
-        rest.chars()
-            .take_while(|&c| c.is_ascii_lowercase() || c == '_')
-            .collect::<String>()
+        rest.chars().take_while(|&c| c.is_ascii_lowercase() || c == '_').collect::<String>()
     };
     after.map(word).filter(|word| !word.is_empty()).collect()
 }
@@ -70,12 +59,7 @@ fn every_import_is_in_the_table() {
     sources(&project("src"), &mut files);
     let mut strange = Vec::new();
     for file in files {
-        let path = file
-            .strip_prefix(project("src"))
-            .unwrap()
-            .to_str()
-            .unwrap()
-            .to_owned();
+        let path = file.strip_prefix(project("src")).unwrap().to_str().unwrap().to_owned();
         let module = path.split(['/', '.']).next().unwrap();
         if module == "main" {
             continue;
@@ -86,13 +70,9 @@ fn every_import_is_in_the_table() {
         };
         let uses = used(&fs::read_to_string(&file).unwrap());
         // Macros and other things of the crate's root have no module of their own.
-        let modules = uses
-            .into_iter()
-            .filter(|name| allowed.contains_key(name) && name != module);
+        let modules = uses.into_iter().filter(|name| allowed.contains_key(name) && name != module);
         strange.extend(
-            modules
-                .filter(|name| !may.contains(name))
-                .map(|name| format!("{path} uses `{name}`")),
+            modules.filter(|name| !may.contains(name)).map(|name| format!("{path} uses `{name}`")),
         );
     }
     assert!(
@@ -105,34 +85,13 @@ fn every_import_is_in_the_table() {
 fn only_those_who_run_or_show_agents_know_their_dialects() {
     let mut files = Vec::new();
     sources(&project("src"), &mut files);
-    let knows = |file: &PathBuf| {
-        fs::read_to_string(file)
-            .unwrap()
-            .contains("pilothouse_agents::")
-    };
+    let knows = |file: &PathBuf| fs::read_to_string(file).unwrap().contains("pilothouse_agents::");
     let module = |file: &PathBuf| {
-        let path = file
-            .strip_prefix(project("src"))
-            .unwrap()
-            .to_str()
-            .unwrap()
-            .to_owned();
+        let path = file.strip_prefix(project("src")).unwrap().to_str().unwrap().to_owned();
         path.split(['/', '.']).next().unwrap().to_owned()
     };
-    let modules: BTreeSet<String> = files
-        .iter()
-        .filter(|file| knows(file))
-        .map(module)
-        .collect();
-    let expected = [
-        "agent",
-        "budget",
-        "asks",
-        "config",
-        "service",
-        "session",
-        "telemetry",
-    ]
-    .map(ToOwned::to_owned);
+    let modules: BTreeSet<String> = files.iter().filter(|file| knows(file)).map(module).collect();
+    let expected = ["agent", "budget", "asks", "config", "service", "session", "telemetry"]
+        .map(ToOwned::to_owned);
     assert!(modules.is_subset(&BTreeSet::from(expected)), "{modules:?}");
 }

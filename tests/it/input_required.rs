@@ -10,10 +10,7 @@ use serde_json::json;
 fn an_ask_makes_the_task_wait_with_the_question() {
     let world = World::start();
     let task = world.say("say so far; ask Which colour? | red | green");
-    assert_eq!(
-        (state(&task), words(&task).as_str()),
-        ("INPUT_REQUIRED", "Which colour?")
-    );
+    assert_eq!((state(&task), words(&task).as_str()), ("INPUT_REQUIRED", "Which colour?"));
     let data = task["status"]["message"]["parts"]
         .as_array()
         .unwrap()
@@ -50,9 +47,7 @@ fn the_history_holds_both_messages_of_the_caller_in_order() {
 #[test]
 fn a_stream_of_the_sender_ends_with_the_question() {
     let world = World::start();
-    let events = world
-        .stream("SendStreamingMessage", message("say x; ask which?"))
-        .rest();
+    let events = world.stream("SendStreamingMessage", message("say x; ask which?")).rest();
     assert_eq!(states(&events), ["SUBMITTED", "WORKING", "INPUT_REQUIRED"]);
 }
 
@@ -62,9 +57,7 @@ fn a_subscriber_stays_across_the_question_and_its_answer() {
     let id = world.begin_waiting("cue go; ask which?", "go");
     let mut events = world.subscribe(&id);
     world.cue("go");
-    events.until("the question", |event| {
-        event.state() == Some("INPUT_REQUIRED")
-    });
+    events.until("the question", |event| event.state() == Some("INPUT_REQUIRED"));
     world.send(message_to(&id, "say done"));
     let rest = events.rest();
     assert_eq!(states(&rest).last(), Some(&"COMPLETED"));
@@ -85,13 +78,8 @@ fn a_task_that_asks_can_be_subscribed_to_and_stays_open() {
 fn a_stream_that_continues_a_task_begins_with_the_task() {
     let world = World::start();
     let id = text_of(&world.say("ask which?"), "id").to_owned();
-    let events = world
-        .stream("SendStreamingMessage", message_to(&id, "say done"))
-        .rest();
-    assert_eq!(
-        (events[0].kind(), states(&events).last()),
-        ("task", Some(&"COMPLETED"))
-    );
+    let events = world.stream("SendStreamingMessage", message_to(&id, "say done")).rest();
+    assert_eq!((events[0].kind(), states(&events).last()), ("task", Some(&"COMPLETED")));
 }
 
 #[test]
@@ -99,10 +87,7 @@ fn a_task_may_ask_again() {
     let world = World::start();
     let id = text_of(&world.say("ask first?"), "id").to_owned();
     let second = world.send(message_to(&id, "ask second?"));
-    assert_eq!(
-        (state(&second), words(&second).as_str()),
-        ("INPUT_REQUIRED", "second?")
-    );
+    assert_eq!((state(&second), words(&second).as_str()), ("INPUT_REQUIRED", "second?"));
     assert_eq!(state(&world.send(message_to(&id, "say done"))), "COMPLETED");
 }
 
@@ -153,10 +138,7 @@ fn a_context_that_is_not_the_tasks_is_refused() {
     params["message"]["contextId"] = json!("another");
     let error = world.error("SendMessage", params);
     assert_eq!(error["code"], -32602);
-    assert_eq!(
-        error["data"][1]["fieldViolations"][0]["field"],
-        "message.contextId"
-    );
+    assert_eq!(error["data"][1]["fieldViolations"][0]["field"], "message.contextId");
 }
 
 #[test]
@@ -171,9 +153,7 @@ fn two_answers_at_once_are_taken_one_after_the_other() {
     });
     let task = world.task(&id);
     let history = task["history"].as_array().unwrap();
-    let users = history
-        .iter()
-        .filter(|message| message["role"] == "ROLE_USER");
+    let users = history.iter().filter(|message| message["role"] == "ROLE_USER");
     assert_eq!(users.count(), 3);
 }
 
@@ -181,10 +161,7 @@ fn two_answers_at_once_are_taken_one_after_the_other() {
 fn another_message_of_the_context_does_not_answer_the_question() {
     let world = World::start();
     let asked = world.say("ask which?");
-    let other = world.send(message_in(
-        text_of(&asked, "contextId"),
-        "say something else",
-    ));
+    let other = world.send(message_in(text_of(&asked, "contextId"), "say something else"));
     assert_eq!(state(&other), "COMPLETED");
     assert_eq!(state(&world.task(text_of(&asked, "id"))), "INPUT_REQUIRED");
 }
@@ -193,8 +170,5 @@ fn another_message_of_the_context_does_not_answer_the_question() {
 fn credentials_that_are_missing_make_the_task_auth_required() {
     let world = World::start();
     let task = world.say("state auth-required sign in first");
-    assert_eq!(
-        (state(&task), words(&task).as_str()),
-        ("AUTH_REQUIRED", "sign in first")
-    );
+    assert_eq!((state(&task), words(&task).as_str()), ("AUTH_REQUIRED", "sign in first"));
 }

@@ -43,11 +43,7 @@ fn leave_and_come_back(leave: impl Fn(&World, u32, &Value)) {
         let door = world.through(Binding::JsonRpc);
         let door = door.header("idempotency-key", &format!("key-{n}"));
         let task = door.well(Operation::SendMessage, params)["task"].take();
-        assert_eq!(
-            (state(&task), answer(&task).as_str()),
-            ("COMPLETED", "1"),
-            "{task:#}"
-        );
+        assert_eq!((state(&task), answer(&task).as_str()), ("COMPLETED", "1"), "{task:#}");
     }
     assert_eq!(world.rpc("ListTasks", json!({}))["totalSize"], CLIENTS);
 }
@@ -95,9 +91,8 @@ fn who_leaves_a_stream_while_its_message_is_taken_leaves_no_task_without_an_end(
 #[test]
 fn an_answer_whose_sender_leaves_is_taken_whole_or_not_at_all() {
     let world = World::start();
-    let asked: Vec<String> = (0..CLIENTS)
-        .map(|_| text_of(&world.say("ask which?"), "id").to_owned())
-        .collect();
+    let asked: Vec<String> =
+        (0..CLIENTS).map(|_| text_of(&world.say("ask which?"), "id").to_owned()).collect();
     for (n, id) in (0..).zip(&asked) {
         let params = message_to(id, "say green");
         post_and_leave(&world, "/message:send", "", &params, n * LATER);

@@ -6,9 +6,7 @@ use crate::world::{OWNER, PATIENCE, World};
 use serde_json::json;
 
 fn one_process() -> World {
-    World::describe()
-        .config(json!({"processes": {"max": 1}}))
-        .start()
+    World::describe().config(json!({"processes": {"max": 1}})).start()
 }
 
 #[test]
@@ -27,10 +25,8 @@ fn at_the_bound_of_processes_another_context_waits_and_then_runs() {
 fn many_contexts_share_one_place_and_all_run() {
     let world = one_process();
     let ids: Vec<String> = (0..8).map(|n| world.begin(&format!("say {n}"))).collect();
-    let answers: Vec<String> = ids
-        .iter()
-        .map(|id| answer(&world.await_state(id, &["COMPLETED"])))
-        .collect();
+    let answers: Vec<String> =
+        ids.iter().map(|id| answer(&world.await_state(id, &["COMPLETED"]))).collect();
     assert_eq!(answers, (0..8).map(|n| n.to_string()).collect::<Vec<_>>());
 }
 
@@ -39,19 +35,14 @@ fn a_canceled_waiting_task_gives_its_place_to_the_next() {
     let world = one_process();
     world.begin_waiting("cue go", "go");
     let [second, third] = ["say two", "say three"].map(|script| world.begin(script));
-    assert_eq!(
-        state(&world.rpc("CancelTask", json!({"id": second}))),
-        "CANCELED"
-    );
+    assert_eq!(state(&world.rpc("CancelTask", json!({"id": second}))), "CANCELED");
     world.cue("go");
     assert_eq!(answer(&world.await_state(&third, &["COMPLETED"])), "three");
 }
 
 #[test]
 fn a_full_queue_is_429_and_says_when_to_try_again() {
-    let world = World::describe()
-        .config(json!({"processes": {"max": 1, "queue": 2}}))
-        .start();
+    let world = World::describe().config(json!({"processes": {"max": 1, "queue": 2}})).start();
     world.begin_waiting("cue go", "go");
     let waiting = [world.begin("say a"), world.begin("say b")];
     let reply = world.call(OWNER, "SendMessage", &message("say c"));
@@ -59,40 +50,26 @@ fn a_full_queue_is_429_and_says_when_to_try_again() {
     assert!(reply.header("retry-after").unwrap().parse::<u64>().unwrap() > 0);
     assert!(text_of(&reply.json()["error"], "message").contains("processes.queue"));
     world.cue("go");
-    waiting
-        .iter()
-        .for_each(|id| drop(world.await_state(id, &["COMPLETED"])));
+    waiting.iter().for_each(|id| drop(world.await_state(id, &["COMPLETED"])));
     assert_eq!(answer(&world.say("say again")), "again");
 }
 
 #[test]
 fn the_queue_of_one_context_is_bounded_too() {
-    let world = World::describe()
-        .config(json!({"processes": {"queue": 1}}))
-        .start();
+    let world = World::describe().config(json!({"processes": {"queue": 1}})).start();
     let first = world.begin_with(message_in("line", "cue go"));
     world.await_words(&first, "waiting go");
     let second = world.begin_with(message_in("line", "say two"));
-    assert_eq!(
-        world
-            .call(OWNER, "SendMessage", &message_in("line", "say three"))
-            .status,
-        429
-    );
+    assert_eq!(world.call(OWNER, "SendMessage", &message_in("line", "say three")).status, 429);
     world.cue("go");
     world.await_state(&second, &["COMPLETED"]);
 }
 
 #[test]
 fn a_task_refused_at_a_full_queue_leaves_no_trace() {
-    let world = World::describe()
-        .config(json!({"processes": {"max": 1, "queue": 0}}))
-        .start();
+    let world = World::describe().config(json!({"processes": {"max": 1, "queue": 0}})).start();
     world.begin_waiting("cue go", "go");
-    assert_eq!(
-        world.call(OWNER, "SendMessage", &message("say x")).status,
-        429
-    );
+    assert_eq!(world.call(OWNER, "SendMessage", &message("say x")).status, 429);
     assert_eq!(world.rpc("ListTasks", json!({}))["totalSize"], 1);
     world.cue("go");
 }
@@ -126,26 +103,17 @@ fn ready_tells_the_processes_and_who_waits() {
 
 #[test]
 fn connections_above_the_bound_wait_and_are_served() {
-    let world = World::describe()
-        .config(json!({"limits": {"connections": 2}}))
-        .start();
+    let world = World::describe().config(json!({"limits": {"connections": 2}})).start();
     let answers = std::thread::scope(|scope| {
-        let sends: Vec<_> = (0..6)
-            .map(|_| scope.spawn(|| answer(&world.say("say x"))))
-            .collect();
-        sends
-            .into_iter()
-            .map(|send| send.join().unwrap())
-            .collect::<Vec<_>>()
+        let sends: Vec<_> = (0..6).map(|_| scope.spawn(|| answer(&world.say("say x")))).collect();
+        sends.into_iter().map(|send| send.join().unwrap()).collect::<Vec<_>>()
     });
     assert_eq!(answers, ["x"; 6]);
 }
 
 #[test]
 fn old_tasks_are_told_by_the_memory_store_to_nobody_after_a_restart() {
-    let mut world = World::describe()
-        .config(json!({"store": {"path": "memory"}}))
-        .start();
+    let mut world = World::describe().config(json!({"store": {"path": "memory"}})).start();
     let id = text_of(&world.say("say x"), "id").to_owned();
     world.restart();
     assert_eq!(world.error("GetTask", json!({"id": id}))["code"], -32001);
@@ -157,11 +125,8 @@ fn a_store_in_memory_writes_neither_database_nor_token() {
         .config(json!({"store": {"path": "memory"}, "auth": {"token": null, "tokens": null}}))
         .start();
     let told = world.stderr();
-    let token = told
-        .lines()
-        .find_map(|line| line.trim().strip_prefix("TOKEN="))
-        .unwrap()
-        .to_owned();
+    let token =
+        told.lines().find_map(|line| line.trim().strip_prefix("TOKEN=")).unwrap().to_owned();
     let mut task = world.rpc_as(&token, "SendMessage", message("say x"));
     assert_eq!(answer(&task["task"].take()), "x");
     let mut names: Vec<String> = std::fs::read_dir(world.path("state"))

@@ -5,18 +5,11 @@ use crate::world::{BOB, World};
 use serde_json::{Value, json};
 
 fn ids(page: &Value) -> Vec<String> {
-    page["tasks"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|task| text_of(task, "id").to_owned())
-        .collect()
+    page["tasks"].as_array().unwrap().iter().map(|task| text_of(task, "id").to_owned()).collect()
 }
 
 fn said(world: &World, count: usize) -> Vec<String> {
-    (0..count)
-        .map(|n| text_of(&world.say(&format!("say {n}")), "id").to_owned())
-        .collect()
+    (0..count).map(|n| text_of(&world.say(&format!("say {n}")), "id").to_owned()).collect()
 }
 
 #[test]
@@ -49,10 +42,7 @@ fn pages_hold_every_task_once() {
 fn the_token_of_the_next_page_is_always_there() {
     let world = World::start();
     let page = world.rpc("ListTasks", json!({}));
-    assert_eq!(
-        page,
-        json!({"tasks": [], "nextPageToken": "", "pageSize": 50, "totalSize": 0})
-    );
+    assert_eq!(page, json!({"tasks": [], "nextPageToken": "", "pageSize": 50, "totalSize": 0}));
 }
 
 #[test]
@@ -60,20 +50,14 @@ fn a_page_tells_its_size_and_how_many_there_are() {
     let world = World::start();
     said(&world, 3);
     let page = world.rpc("ListTasks", json!({"pageSize": 2}));
-    assert_eq!(
-        (&page["pageSize"], &page["totalSize"]),
-        (&json!(2), &json!(3))
-    );
+    assert_eq!((&page["pageSize"], &page["totalSize"]), (&json!(2), &json!(3)));
 }
 
 #[test]
 fn a_last_page_that_is_full_has_no_next() {
     let world = World::start();
     said(&world, 2);
-    assert_eq!(
-        world.rpc("ListTasks", json!({"pageSize": 2}))["nextPageToken"],
-        ""
-    );
+    assert_eq!(world.rpc("ListTasks", json!({"pageSize": 2}))["nextPageToken"], "");
 }
 
 #[test]
@@ -106,14 +90,9 @@ fn the_time_of_the_status_is_a_filter() {
         let new = world.say("say new");
         (new["status"]["timestamp"] != old["status"]["timestamp"]).then_some(new)
     });
-    let listed = ids(&world.rpc(
-        "ListTasks",
-        json!({"statusTimestampAfter": new["status"]["timestamp"]}),
-    ));
-    assert!(
-        !listed.contains(&text_of(&old, "id").to_owned()),
-        "{listed:?}"
-    );
+    let listed =
+        ids(&world.rpc("ListTasks", json!({"statusTimestampAfter": new["status"]["timestamp"]})));
+    assert!(!listed.contains(&text_of(&old, "id").to_owned()), "{listed:?}");
 }
 
 #[test]
@@ -123,10 +102,7 @@ fn artifacts_are_left_out_unless_asked_for() {
     let without = world.rpc("ListTasks", json!({}));
     let with = world.rpc("ListTasks", json!({"includeArtifacts": true}));
     assert_eq!(
-        (
-            answer(&without["tasks"][0]).as_str(),
-            answer(&with["tasks"][0]).as_str()
-        ),
+        (answer(&without["tasks"][0]).as_str(), answer(&with["tasks"][0]).as_str()),
         ("", "words")
     );
 }
@@ -142,18 +118,12 @@ fn the_tasks_of_another_caller_are_not_listed() {
 fn a_page_size_outside_of_1_to_100_is_refused() {
     let world = World::start();
     for size in [0, -1, 101] {
-        assert_eq!(
-            world.error("ListTasks", json!({"pageSize": size}))["code"],
-            -32602
-        );
+        assert_eq!(world.error("ListTasks", json!({"pageSize": size}))["code"], -32602);
     }
 }
 
 #[test]
 fn a_page_token_of_nobody_is_refused() {
     let world = World::start();
-    assert_eq!(
-        world.error("ListTasks", json!({"pageToken": "../../etc"}))["code"],
-        -32602
-    );
+    assert_eq!(world.error("ListTasks", json!({"pageToken": "../../etc"}))["code"], -32602);
 }

@@ -4,10 +4,7 @@
 //! empty environment. When a world is dropped it asserts what no test remembers to: the server has
 //! ended, and no process that it started is left.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test may fail by panic, in its helpers too"
-)]
+#![expect(clippy::unwrap_used, reason = "a test may fail by panic, in its helpers too")]
 
 mod bindings;
 mod budgets;

@@ -24,9 +24,7 @@ fn two_with(more: Value) -> Builder {
     let world = World::describe();
     let mut other = world.config["agents"]["fake"].clone();
     other["name"] = json!("the other one");
-    world
-        .config(json!({"agents": {"other": other}}))
-        .config(json!({"agents": {"other": more}}))
+    world.config(json!({"agents": {"other": other}})).config(json!({"agents": {"other": more}}))
 }
 
 /// Sends to the second agent.
@@ -35,11 +33,7 @@ fn say(world: &World, script: &str) -> Value {
 }
 
 fn sent(world: &World, binding: Binding, params: &Value) -> Value {
-    world
-        .through(binding)
-        .agent("other")
-        .well(Operation::SendMessage, params)["task"]
-        .take()
+    world.through(binding).agent("other").well(Operation::SendMessage, params)["task"].take()
 }
 
 fn with_tenant(mut params: Value, tenant: &str) -> Value {
@@ -83,9 +77,7 @@ fn a_stream_comes_from_the_agent_that_was_named() {
     let world = two_with(json!({"env": {"set": {"WHO": "other"}}})).start();
     for binding in BINDINGS {
         let door = world.through(binding).agent("other");
-        let events = door
-            .stream(Operation::SendStreamingMessage, &message("env WHO"))
-            .rest();
+        let events = door.stream(Operation::SendStreamingMessage, &message("env WHO")).rest();
         assert_eq!(
             (streamed_answer(&events).as_str(), states(&events).last()),
             ("other", Some(&"COMPLETED"))
@@ -101,11 +93,8 @@ fn a_task_of_one_is_not_found_at_the_other() {
         let root = world.through(binding);
         let named = root.clone().agent("fake");
         for door in [root, named] {
-            for operation in [
-                Operation::GetTask,
-                Operation::CancelTask,
-                Operation::SubscribeToTask,
-            ] {
+            for operation in [Operation::GetTask, Operation::CancelTask, Operation::SubscribeToTask]
+            {
                 let told = door.error(operation, &json!({"id": id}));
                 assert_eq!(told.kind, ErrorKind::TaskNotFound, "{binding:?}");
             }
@@ -224,9 +213,7 @@ fn an_agent_that_is_gone_does_not_keep_the_others_from_starting() {
     for id in [first, second] {
         await_some("its end", world.patience(), || {
             let task = door.well(Operation::GetTask, &json!({"id": id}));
-            ["COMPLETED", "FAILED"]
-                .contains(&state(&task))
-                .then_some(())
+            ["COMPLETED", "FAILED"].contains(&state(&task)).then_some(())
         });
     }
 }

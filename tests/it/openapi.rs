@@ -45,10 +45,7 @@ fn operations_have_names_of_their_own_and_parameters_for_their_paths() {
     let document = document(&World::start());
     let mut ids = BTreeSet::new();
     for Operation { verb, path, body } in document.operations() {
-        assert!(
-            ids.insert(text_of(body, "operationId").to_owned()),
-            "{verb} {path}"
-        );
+        assert!(ids.insert(text_of(body, "operationId").to_owned()), "{verb} {path}");
         assert!(!text_of(body, "summary").is_empty());
         let named = body["parameters"].as_array().into_iter().flatten();
         let mut named: Vec<_> = named
@@ -79,11 +76,7 @@ fn every_refusal_has_the_schema_of_errors() {
             assert!(!text_of(response, "description").is_empty());
             for content in response["content"].as_object().unwrap().values() {
                 let expected = format!("#/components/schemas/{schema}");
-                assert_eq!(
-                    text_of(&content["schema"], "$ref"),
-                    expected,
-                    "{verb} {path} {status}"
-                );
+                assert_eq!(text_of(&content["schema"], "$ref"), expected, "{verb} {path} {status}");
             }
         }
     }
@@ -138,20 +131,13 @@ fn what_is_described_has_not_changed_unseen() {
 fn a_bearer_token_is_described_where_one_is_asked_for() {
     let with = document(&World::start()).0;
     assert_eq!(with["security"], json!([{"bearer": []}]));
-    assert_eq!(
-        with["components"]["securitySchemes"]["bearer"]["scheme"],
-        "bearer"
-    );
+    assert_eq!(with["components"]["securitySchemes"]["bearer"]["scheme"], "bearer");
     assert_eq!(with["paths"]["/health"]["get"]["security"], json!([]));
     let without = World::describe().args(["--no-auth"]).start();
     let Document(without) = document(&without);
     assert!(without.get("security").is_none());
     assert!(without["components"].get("securitySchemes").is_none());
-    assert!(
-        without["paths"]["/tasks"]["get"]["responses"]
-            .get("401")
-            .is_none()
-    );
+    assert!(without["paths"]["/tasks"]["get"]["responses"].get("401").is_none());
 }
 
 #[test]
@@ -160,10 +146,7 @@ fn limits_are_those_of_the_configuration() {
     let Document(document) = document(&World::describe().config(config).start());
     let said = |value: &Value, words: &str| text_of(value, "description").contains(words);
     assert!(said(&document["info"], "3MiB"));
-    assert!(said(
-        &document["paths"]["/message:send"]["post"],
-        "7 messages a minute"
-    ));
+    assert!(said(&document["paths"]["/message:send"]["post"], "7 messages a minute"));
     let configs = &document["paths"]["/tasks/{id}/pushNotificationConfigs"]["post"];
     assert!(said(configs, "5 configs"));
 }
@@ -177,9 +160,7 @@ fn the_page_of_the_doors_has_every_operation_and_every_error() {
         let heading = format!("\n# {}", names.method);
         assert!(page.contains(&heading), "{}", names.method);
     }
-    let rows = page
-        .lines()
-        .filter(|line| line.starts_with("| `") && line.contains("| -32"));
+    let rows = page.lines().filter(|line| line.starts_with("| `") && line.contains("| -32"));
     let rows: Vec<_> = rows.map(ToOwned::to_owned).collect();
     let known = ERRORS.iter().map(|codes| {
         let (reason, http, rpc, grpc) = (codes.reason, codes.http, codes.json_rpc, codes.grpc);
@@ -194,18 +175,12 @@ fn the_page_of_the_doors_has_every_operation_and_every_error() {
 fn the_document_is_public_and_not_sent_twice() {
     let world = World::start();
     let first = world.get(DOCUMENT, &[]);
-    assert_eq!(
-        (first.status, first.header("content-type")),
-        (200, Some("application/json"))
-    );
+    assert_eq!((first.status, first.header("content-type")), (200, Some("application/json")));
     assert!(first.header("cache-control").unwrap().contains("max-age"));
     let tag = first.header("etag").unwrap();
     let second = world.get(DOCUMENT, &[("If-None-Match", tag)]);
     assert_eq!((second.status, second.body.len()), (304, 0));
-    assert_eq!(
-        world.get(DOCUMENT, &[("Host", "elsewhere.test")]).status,
-        403
-    );
+    assert_eq!(world.get(DOCUMENT, &[("Host", "elsewhere.test")]).status, 403);
 }
 
 #[test]
@@ -216,16 +191,10 @@ fn the_servers_are_the_address_that_was_used_and_those_of_the_agents() {
     assert_eq!(servers[0]["url"], address);
     assert_eq!(servers[1]["variables"]["agent"]["enum"], json!(["fake"]));
     let below = world.get("/agents/fake/openapi.json", &[]).json();
-    assert_eq!(
-        below["servers"],
-        json!([{"url": format!("{address}/agents/fake")}])
-    );
+    assert_eq!(below["servers"], json!([{"url": format!("{address}/agents/fake")}]));
     let public = json!({"server": {"public_url": "https://agents.example.com/"}});
     let public = World::describe().config(public).start();
-    assert_eq!(
-        document(&public).0["servers"][0]["url"],
-        "https://agents.example.com"
-    );
+    assert_eq!(document(&public).0["servers"][0]["url"], "https://agents.example.com");
 }
 
 // === against the routes ===
@@ -235,11 +204,7 @@ fn every_operation_of_the_binding_is_described() {
     let document = document(&World::start());
     for names in &OPERATIONS {
         let operation = &document.0["paths"][names.route][names.verb.to_lowercase()];
-        assert_eq!(
-            operation["operationId"], names.method,
-            "{} {}",
-            names.verb, names.route
-        );
+        assert_eq!(operation["operationId"], names.method, "{} {}", names.verb, names.route);
     }
 }
 
@@ -248,22 +213,14 @@ fn what_is_described_is_routed_and_nothing_else_is() {
     let document = document(&World::start());
     let described = document.operations();
     let mut routed = 0;
-    for path in described
-        .iter()
-        .map(|operation| operation.path)
-        .collect::<BTreeSet<_>>()
-    {
+    for path in described.iter().map(|operation| operation.path).collect::<BTreeSet<_>>() {
         if ["/", "/health", "/ready"].contains(&path)
             || path.starts_with("/api/")
             || path.starts_with("/.well-known/")
         {
             continue;
         }
-        let dialect = if path.starts_with("/v1/") {
-            Dialect::V0_3
-        } else {
-            Dialect::V1_0
-        };
+        let dialect = if path.starts_with("/v1/") { Dialect::V0_3 } else { Dialect::V1_0 };
         for verb in VERBS {
             let here = described
                 .iter()
@@ -302,9 +259,8 @@ fn our_own_doors_open_as_described() {
     for path in paths {
         for verb in VERBS {
             let refused = world.ask(verb, path, &[], b"").whole().status == 405;
-            let here = described
-                .iter()
-                .any(|operation| operation.path == path && operation.verb == verb);
+            let here =
+                described.iter().any(|operation| operation.path == path && operation.verb == verb);
             assert_eq!(refused, !here, "{verb} {path}");
         }
     }

@@ -25,39 +25,24 @@ fn pids() -> impl Iterator<Item = i32> {
 fn stat(pid: i32) -> Option<(char, i32, u64)> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split(' ').collect();
-    Some((
-        fields[0].chars().next()?,
-        fields[1].parse().ok()?,
-        fields[19].parse().ok()?,
-    ))
+    Some((fields[0].chars().next()?, fields[1].parse().ok()?, fields[19].parse().ok()?))
 }
 
 fn command(pid: i32) -> String {
     let bytes = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    String::from_utf8_lossy(&bytes)
-        .replace('\0', " ")
-        .trim()
-        .chars()
-        .take(300)
-        .collect()
+    String::from_utf8_lossy(&bytes).replace('\0', " ").trim().chars().take(300).collect()
 }
 
 fn process(pid: i32) -> Option<Process> {
     let (state, _, started) = stat(pid)?;
-    (state != 'Z').then(|| Process {
-        pid,
-        started,
-        command: command(pid),
-    })
+    (state != 'Z').then(|| Process { pid, started, command: command(pid) })
 }
 
 /// The processes whose environment holds this text.
 pub(crate) fn marked(marker: &str) -> Vec<Process> {
     let holds = |pid: &i32| {
         let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-        environment
-            .windows(marker.len())
-            .any(|window| window == marker.as_bytes())
+        environment.windows(marker.len()).any(|window| window == marker.as_bytes())
     };
     pids().filter(holds).filter_map(process).collect()
 }
@@ -66,9 +51,7 @@ pub(crate) fn marked(marker: &str) -> Vec<Process> {
 pub(crate) fn with_argument(argument: &str) -> Vec<Process> {
     let has = |pid: &i32| {
         let bytes = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        bytes
-            .split(|&byte| byte == 0)
-            .any(|word| word == argument.as_bytes())
+        bytes.split(|&byte| byte == 0).any(|word| word == argument.as_bytes())
     };
     pids().filter(has).filter_map(process).collect()
 }
@@ -128,14 +111,9 @@ mod tests {
     fn a_marked_process_is_found_while_it_lives() {
         let marker = format!("PILOTHOUSE_TEST_MARK={}", uuid::Uuid::new_v4());
         let (name, value) = marker.split_once('=').unwrap();
-        let mut child = std::process::Command::new("sleep")
-            .arg("3600")
-            .env(name, value)
-            .spawn()
-            .unwrap();
-        let found = await_some("the process", Duration::from_secs(15), || {
-            marked(&marker).pop()
-        });
+        let mut child =
+            std::process::Command::new("sleep").arg("3600").env(name, value).spawn().unwrap();
+        let found = await_some("the process", Duration::from_secs(15), || marked(&marker).pop());
         assert_eq!((found.pid, found.lives()), (child.id().cast_signed(), true));
         assert!(below(std::process::id().cast_signed()).contains(&found));
         child.kill().unwrap();

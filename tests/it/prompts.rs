@@ -17,10 +17,7 @@ fn a_prompt_like_an_option_is_refused_with_advice() {
     let error = wrong(message("--version"));
     assert_eq!(error["code"], -32602);
     let told = text_of(&error, "message");
-    assert!(
-        told.contains("input: stdin") && told.contains("terminator"),
-        "{told}"
-    );
+    assert!(told.contains("input: stdin") && told.contains("terminator"), "{told}");
 }
 
 #[test]
@@ -39,10 +36,7 @@ fn a_prompt_like_an_option_works_behind_a_terminator() {
 fn a_prompt_longer_than_an_argument_is_refused_with_advice() {
     let error = wrong(message(&format!("bytes;{}", "x".repeat(140_000))));
     assert_eq!(error["code"], -32602);
-    assert!(
-        text_of(&error, "message").contains("input: stdin"),
-        "{error}"
-    );
+    assert!(text_of(&error, "message").contains("input: stdin"), "{error}");
 }
 
 #[test]
@@ -65,20 +59,14 @@ fn an_agent_that_does_not_read_a_long_prompt_is_no_trouble() {
         json!({"program": "/bin/sh", "args": ["-c", "echo done"], "input": "stdin", "format": "text"}),
     );
     let task = world.say(&"x".repeat(2_000_000));
-    assert_eq!(
-        (state(&task), answer(&task).as_str()),
-        ("COMPLETED", "done\n")
-    );
+    assert_eq!((state(&task), answer(&task).as_str()), ("COMPLETED", "done\n"));
 }
 
 #[test]
 fn a_nul_in_an_argument_is_refused_with_advice() {
     let error = wrong(message("say a\u{0}b"));
     assert_eq!(error["code"], -32602);
-    assert!(
-        text_of(&error, "message").contains("input: stdin"),
-        "{error}"
-    );
+    assert!(text_of(&error, "message").contains("input: stdin"), "{error}");
 }
 
 #[test]

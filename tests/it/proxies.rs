@@ -26,10 +26,7 @@ fn told(world: &World, path: &str, headers: &[(&str, &str)]) -> String {
 #[test]
 fn the_address_that_the_client_used_stands_on_the_card() {
     let world = behind().start();
-    let standard = [(
-        "Forwarded",
-        "for=192.0.2.7;proto=https;host=agents.example.com",
-    )];
+    let standard = [("Forwarded", "for=192.0.2.7;proto=https;host=agents.example.com")];
     assert_eq!(told(&world, CARD, &standard), "https://agents.example.com/");
     let custom = [
         ("X-Forwarded-For", "192.0.2.7"),
@@ -38,10 +35,7 @@ fn the_address_that_the_client_used_stands_on_the_card() {
         ("X-Forwarded-Port", "8443"),
         ("X-Forwarded-Prefix", "/pilot"),
     ];
-    assert_eq!(
-        told(&world, CARD, &custom),
-        "https://agents.example.com:8443/pilot/"
-    );
+    assert_eq!(told(&world, CARD, &custom), "https://agents.example.com:8443/pilot/");
 }
 
 #[test]
@@ -49,76 +43,45 @@ fn grpc_has_the_port_of_the_clients_scheme() {
     let world = behind().start();
     let headers = [
         ("A2A-Version", "1.0"),
-        (
-            "Forwarded",
-            "for=192.0.2.7;proto=https;host=agents.example.com",
-        ),
+        ("Forwarded", "for=192.0.2.7;proto=https;host=agents.example.com"),
     ];
     let card = world.get(CARD, &headers).json();
-    assert_eq!(
-        text_of(&card["supportedInterfaces"][2], "url"),
-        "agents.example.com:443"
-    );
+    assert_eq!(text_of(&card["supportedInterfaces"][2], "url"), "agents.example.com:443");
 }
 
 #[test]
 fn the_prefix_stands_before_the_agent() {
-    let world = behind()
-        .config(json!({"agents": {"second": {"driver": "demo"}}}))
-        .start();
-    let headers = [
-        ("X-Forwarded-Host", "agents.example.com"),
-        ("X-Forwarded-Prefix", "/pilot"),
-    ];
+    let world = behind().config(json!({"agents": {"second": {"driver": "demo"}}})).start();
+    let headers = [("X-Forwarded-Host", "agents.example.com"), ("X-Forwarded-Prefix", "/pilot")];
     let path = format!("/agents/second{CARD}");
-    assert_eq!(
-        told(&world, &path, &headers),
-        "http://agents.example.com/pilot/agents/second/"
-    );
+    assert_eq!(told(&world, &path, &headers), "http://agents.example.com/pilot/agents/second/");
 }
 
 #[test]
 fn from_anybody_else_the_headers_are_without_effect() {
     let world = World::start();
-    let headers = [
-        ("Forwarded", "proto=https;host=evil.example"),
-        ("X-Forwarded-Host", "evil.example"),
-    ];
-    assert_eq!(
-        told(&world, CARD, &headers),
-        format!("http://{}/", world.address())
-    );
+    let headers =
+        [("Forwarded", "proto=https;host=evil.example"), ("X-Forwarded-Host", "evil.example")];
+    assert_eq!(told(&world, CARD, &headers), format!("http://{}/", world.address()));
 }
 
 #[test]
 fn headers_that_cannot_be_read_are_without_effect() {
     let world = behind().start();
-    let headers = [
-        ("X-Forwarded-Host", "agents.example.com/evil"),
-        ("X-Forwarded-Proto", "https"),
-    ];
-    assert_eq!(
-        told(&world, CARD, &headers),
-        format!("http://{}/", world.address())
-    );
+    let headers = [("X-Forwarded-Host", "agents.example.com/evil"), ("X-Forwarded-Proto", "https")];
+    assert_eq!(told(&world, CARD, &headers), format!("http://{}/", world.address()));
 }
 
 #[test]
 fn the_hosts_that_are_served_hold_behind_a_proxy_too() {
     let world = behind().start();
-    assert_eq!(
-        world
-            .get(CARD, &[("X-Forwarded-Host", "evil.example")])
-            .status,
-        403
-    );
+    assert_eq!(world.get(CARD, &[("X-Forwarded-Host", "evil.example")]).status, 403);
 }
 
 #[test]
 fn the_public_address_wins() {
-    let world = behind()
-        .config(json!({"server": {"public_url": "https://here.example.com"}}))
-        .start();
+    let world =
+        behind().config(json!({"server": {"public_url": "https://here.example.com"}})).start();
     assert_eq!(
         told(&world, CARD, &[("X-Forwarded-Host", "agents.example.com")]),
         "https://here.example.com/"
@@ -129,10 +92,7 @@ fn the_public_address_wins() {
 fn the_unspecified_address_never_stands_on_a_card() {
     let world = World::start();
     let host = format!("0.0.0.0:{}", world.address().port());
-    assert_eq!(
-        told(&world, CARD, &[("Host", &host)]),
-        format!("http://{}/", world.address())
-    );
+    assert_eq!(told(&world, CARD, &[("Host", &host)]), format!("http://{}/", world.address()));
 }
 
 #[test]
@@ -141,14 +101,9 @@ fn caches_are_told_that_the_card_depends_on_the_headers() {
     let reply = world.get(CARD, &[]);
     let vary = reply.header("vary").unwrap();
     assert!(
-        [
-            "Host",
-            "Forwarded",
-            "X-Forwarded-Host",
-            "X-Forwarded-Prefix"
-        ]
-        .iter()
-        .all(|name| vary.contains(name)),
+        ["Host", "Forwarded", "X-Forwarded-Host", "X-Forwarded-Prefix"]
+            .iter()
+            .all(|name| vary.contains(name)),
         "{vary}"
     );
 }
@@ -156,10 +111,7 @@ fn caches_are_told_that_the_card_depends_on_the_headers() {
 fn call(world: &World, token: &str, client: &str) -> u16 {
     let body = json!({"jsonrpc": "2.0", "id": 1, "method": "ListTasks", "params": {}}).to_string();
     let authorization = format!("Bearer {token}");
-    let headers = [
-        ("Authorization", authorization.as_str()),
-        ("X-Forwarded-For", client),
-    ];
+    let headers = [("Authorization", authorization.as_str()), ("X-Forwarded-For", client)];
     world.post("/", &headers, body.as_bytes()).status
 }
 
@@ -169,18 +121,14 @@ fn the_audit_log_names_the_client_and_not_the_proxy() {
     assert_eq!(call(&world, OWNER, "192.0.2.7"), 200);
     let entry = await_some("the audit log", PATIENCE, || {
         let text = std::fs::read_to_string(world.path("audit.jsonl")).unwrap_or_default();
-        text.lines()
-            .next()
-            .and_then(|line| serde_json::from_str::<Value>(line).ok())
+        text.lines().next().and_then(|line| serde_json::from_str::<Value>(line).ok())
     });
     assert_eq!(text_of(&entry, "peer"), "192.0.2.7");
 }
 
 #[test]
 fn a_client_with_wrong_tokens_does_not_lock_out_the_others_behind_its_proxy() {
-    let world = behind()
-        .config(json!({"limits": {"wrong_tokens": 1}}))
-        .start();
+    let world = behind().config(json!({"limits": {"wrong_tokens": 1}})).start();
     assert_eq!(call(&world, "wrong", "192.0.2.7"), 401);
     assert_eq!(call(&world, OWNER, "192.0.2.7"), 429);
     assert_eq!(call(&world, OWNER, "192.0.2.8"), 200);

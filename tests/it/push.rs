@@ -20,10 +20,7 @@ fn told(mut params: Value, config: Value) -> Value {
 }
 
 fn bodies(requests: &[Request]) -> Vec<Value> {
-    requests
-        .iter()
-        .map(|request| request.body.clone())
-        .collect()
+    requests.iter().map(|request| request.body.clone()).collect()
 }
 
 /// The log of a task that is over, from its first event on.
@@ -40,10 +37,8 @@ fn ended(requests: &[Request]) -> bool {
 #[test]
 fn a_webhook_is_told_what_a_stream_is_told_in_the_same_order() {
     let (world, hook) = (posting().start(), Webhook::start());
-    let task = world.send(told(
-        message("say a; status b; artifact n c; say d"),
-        json!({"url": hook.url("/")}),
-    ));
+    let task = world
+        .send(told(message("say a; status b; artifact n c; say d"), json!({"url": hook.url("/")})));
     let requests = hook.await_until("the end", ended);
     assert_eq!(bodies(&requests), log(&world, text_of(&task, "id")));
     assert!(requests[0].body.get("task").is_some());
@@ -68,12 +63,7 @@ fn every_post_carries_what_its_config_asks_for() {
         ] {
             assert_eq!(request.header(name), Some(value));
         }
-        assert!(
-            request
-                .header("user-agent")
-                .unwrap()
-                .starts_with("pilothouse/")
-        );
+        assert!(request.header("user-agent").unwrap().starts_with("pilothouse/"));
     }
     let audit = std::fs::read_to_string(world.path("audit.jsonl")).unwrap();
     for secret in ["the-token", "the-credentials", "of-the-query"] {
@@ -95,10 +85,8 @@ fn what_was_not_taken_is_told_again_before_anything_else() {
 #[test]
 fn nothing_is_left_out_after_kill_9_in_the_middle() {
     let (mut world, hook) = (posting().start(), Webhook::start());
-    let params = at_once(told(
-        message("say half; status more; cue never"),
-        json!({"url": hook.url("/")}),
-    ));
+    let params =
+        at_once(told(message("say half; status more; cue never"), json!({"url": hook.url("/")})));
     let id = world.begin_with(params);
     hook.await_requests(2);
     hook.close();
@@ -112,11 +100,7 @@ fn nothing_is_left_out_after_kill_9_in_the_middle() {
     requests.dedup();
     let log = log(&world, &id);
     assert_eq!(requests, log);
-    assert!(
-        posted <= log.len() + 1,
-        "{posted} posts of {} events",
-        log.len()
-    );
+    assert!(posted <= log.len() + 1, "{posted} posts of {} events", log.len());
 }
 
 #[test]
@@ -140,10 +124,7 @@ fn what_happened_while_nobody_answered_is_told_after_a_restart() {
 fn a_webhook_that_does_not_answer_holds_up_nobody() {
     let (world, hook) = (posting().start(), Webhook::start());
     hook.close();
-    let params = told(
-        message("repeat 200 0 x; say end"),
-        json!({"url": hook.url("/")}),
-    );
+    let params = told(message("repeat 200 0 x; say end"), json!({"url": hook.url("/")}));
     let task = world.send(params);
     assert_eq!(state(&task), "COMPLETED");
     assert_eq!(hook.await_requests(1).len(), 1);
@@ -193,10 +174,8 @@ fn the_oldest_dialect_is_told_its_task_by_its_own_id() {
 fn a_config_of_a_running_task_is_told_what_comes_after_it() {
     let (world, hook) = (posting().start(), Webhook::start());
     let id = world.begin_waiting("say before; cue go; say after", "go");
-    let created = world.rpc(
-        "CreateTaskPushNotificationConfig",
-        json!({"taskId": id, "url": hook.url("/")}),
-    );
+    let created =
+        world.rpc("CreateTaskPushNotificationConfig", json!({"taskId": id, "url": hook.url("/")}));
     assert!(!text_of(&created, "id").is_empty());
     world.cue("go");
     let requests = bodies(&hook.await_until("the end", ended));
@@ -230,10 +209,7 @@ fn configs_are_read_listed_and_deleted_also_when_their_task_is_over() {
     let created = world.rpc("CreateTaskPushNotificationConfig", config.clone());
     assert_eq!(created, config);
     let named = json!({"taskId": id, "id": "mine"});
-    assert_eq!(
-        world.rpc("GetTaskPushNotificationConfig", named.clone()),
-        config
-    );
+    assert_eq!(world.rpc("GetTaskPushNotificationConfig", named.clone()), config);
     let listed = world.rpc("ListTaskPushNotificationConfigs", json!({"taskId": id}));
     assert_eq!(listed["configs"], json!([config]));
     world.rpc("DeleteTaskPushNotificationConfig", named.clone());
@@ -263,10 +239,7 @@ fn configs_are_the_same_over_http_and_json() {
     hook.await_until("the end", ended);
     let gone = world.ask("DELETE", &format!("{path}/mine"), &headers, b"");
     assert_eq!(gone.whole().status, 200);
-    assert_eq!(
-        world.error("GetTaskPushNotificationConfig", named)["code"],
-        -32001
-    );
+    assert_eq!(world.error("GetTaskPushNotificationConfig", named)["code"], -32001);
 }
 
 #[test]
@@ -275,25 +248,12 @@ fn the_webhooks_of_somebody_elses_task_are_not_there() {
     let id = text_of(&world.say("say hello"), "id").to_owned();
     let url = "http://127.0.0.1:9/";
     for (method, params) in [
-        (
-            "CreateTaskPushNotificationConfig",
-            json!({"taskId": id, "url": url}),
-        ),
-        (
-            "GetTaskPushNotificationConfig",
-            json!({"taskId": id, "id": "x"}),
-        ),
+        ("CreateTaskPushNotificationConfig", json!({"taskId": id, "url": url})),
+        ("GetTaskPushNotificationConfig", json!({"taskId": id, "id": "x"})),
         ("ListTaskPushNotificationConfigs", json!({"taskId": id})),
-        (
-            "DeleteTaskPushNotificationConfig",
-            json!({"taskId": id, "id": "x"}),
-        ),
+        ("DeleteTaskPushNotificationConfig", json!({"taskId": id, "id": "x"})),
     ] {
-        assert_eq!(
-            world.error_as(BOB, method, params)["code"],
-            -32001,
-            "{method}"
-        );
+        assert_eq!(world.error_as(BOB, method, params)["code"], -32001, "{method}");
     }
 }
 
@@ -312,10 +272,7 @@ fn addresses_that_are_not_posted_to_are_refused_before_there_is_a_task() {
         let params = told(message("say hello"), json!({"url": url}));
         let error = world.error("SendMessage", params);
         assert_eq!(error["code"], -32602, "{url}: {error}");
-        assert!(
-            text_of(&error, "message").contains("push.allow"),
-            "{url}: {error}"
-        );
+        assert!(text_of(&error, "message").contains("push.allow"), "{url}: {error}");
     }
     assert_eq!(world.rpc("ListTasks", json!({}))["totalSize"], 0);
 }
@@ -334,9 +291,7 @@ fn headers_of_the_callers_own_are_refused() {
 
 #[test]
 fn a_redirect_is_not_followed_and_the_operator_is_told_without_secrets() {
-    let world = posting()
-        .config(json!({"push": {"give_up": "50ms"}}))
-        .start();
+    let world = posting().config(json!({"push": {"give_up": "50ms"}})).start();
     let (hook, canary) = (Webhook::start(), Webhook::start());
     let elsewhere = format!("307 Elsewhere\r\nLocation: {}", canary.url("/"));
     let answers = [elsewhere.as_str(); 64];
@@ -348,59 +303,38 @@ fn a_redirect_is_not_followed_and_the_operator_is_told_without_secrets() {
         let said = world.stderr();
         said.contains("given up").then_some(said)
     });
-    assert!(
-        said.contains(&id) && said.contains("127.0.0.1") && said.contains("307"),
-        "{said}"
-    );
-    assert!(
-        !said.contains("/path") && !said.contains("of-the-query"),
-        "{said}"
-    );
+    assert!(said.contains(&id) && said.contains("127.0.0.1") && said.contains("307"), "{said}");
+    assert!(!said.contains("/path") && !said.contains("of-the-query"), "{said}");
     assert!(canary.requests().is_empty());
 }
 
 #[test]
 fn a_task_has_so_many_webhooks_and_the_server_so_many_that_are_pending() {
-    let world = posting()
-        .config(json!({"push": {"per_task": 2, "pending": 3}}))
-        .start();
+    let world = posting().config(json!({"push": {"per_task": 2, "pending": 3}})).start();
     let hook = Webhook::start();
     let (first, second) = (world.begin("hang"), world.begin("hang"));
     let create = |id: &str| {
         let params = json!({"taskId": id, "url": hook.url("/")});
-        world
-            .call(OWNER, "CreateTaskPushNotificationConfig", &params)
-            .json()
+        world.call(OWNER, "CreateTaskPushNotificationConfig", &params).json()
     };
     for id in [&first, &first, &second] {
         assert!(create(id).get("error").is_none());
     }
     let full = create(&second);
-    assert!(
-        text_of(&full["error"], "message").contains("push.pending"),
-        "{full}"
-    );
+    assert!(text_of(&full["error"], "message").contains("push.pending"), "{full}");
     let named = world.rpc("ListTaskPushNotificationConfigs", json!({"taskId": second}));
     let named = json!({"taskId": second, "id": named["configs"][0]["id"]});
     world.rpc("DeleteTaskPushNotificationConfig", named);
     let full = create(&first);
-    assert!(
-        text_of(&full["error"], "message").contains("push.per_task"),
-        "{full}"
-    );
+    assert!(text_of(&full["error"], "message").contains("push.per_task"), "{full}");
 }
 
 #[test]
 fn an_operator_can_turn_them_off() {
-    let world = World::describe()
-        .config(json!({"push": {"enabled": false}}))
-        .start();
+    let world = World::describe().config(json!({"push": {"enabled": false}})).start();
     let params = told(message("say hello"), json!({"url": "https://192.88.0.1/"}));
     assert_eq!(world.error("SendMessage", params)["code"], -32003);
     let id = text_of(&world.say("say hello"), "id").to_owned();
     let listed = json!({"taskId": id});
-    assert_eq!(
-        world.error("ListTaskPushNotificationConfigs", listed)["code"],
-        -32003
-    );
+    assert_eq!(world.error("ListTaskPushNotificationConfigs", listed)["code"], -32003);
 }

@@ -41,17 +41,10 @@ fn a_subscriber_at_the_very_end_gets_the_end_or_is_told_that_it_is_over() {
         let body =
             json!({"jsonrpc": "2.0", "id": 1, "method": "SubscribeToTask", "params": {"id": id}})
                 .to_string();
-        let reply = world.post(
-            "/",
-            &[("Authorization", &format!("Bearer {OWNER}"))],
-            body.as_bytes(),
-        );
+        let reply =
+            world.post("/", &[("Authorization", &format!("Bearer {OWNER}"))], body.as_bytes());
         if reply.header("content-type") == Some("text/event-stream") {
-            assert!(
-                reply.text().contains("TASK_STATE_COMPLETED"),
-                "{}",
-                reply.text()
-            );
+            assert!(reply.text().contains("TASK_STATE_COMPLETED"), "{}", reply.text());
         } else {
             assert_eq!(reply.json()["error"]["code"], -32004);
         }
@@ -64,10 +57,7 @@ fn a_reader_that_does_not_read_holds_nobody_up() {
     let mut stuck = world.stream("SendStreamingMessage", message("flood 20000000"));
     let id = stuck.next().unwrap().task_id().to_owned();
     world.await_state(&id, &["COMPLETED"]);
-    assert_eq!(
-        answer(&world.say("say others are served")),
-        "others are served"
-    );
+    assert_eq!(answer(&world.say("say others are served")), "others are served");
     let mut events = vec![];
     while let Some(event) = stuck.next() {
         events.push(event);
@@ -77,9 +67,7 @@ fn a_reader_that_does_not_read_holds_nobody_up() {
 
 #[test]
 fn a_server_with_a_reader_that_does_not_read_still_ends() {
-    let mut world = World::describe()
-        .config(json!({"timeouts": {"shutdown": "2s"}}))
-        .start();
+    let mut world = World::describe().config(json!({"timeouts": {"shutdown": "2s"}})).start();
     let mut stuck = world.stream("SendStreamingMessage", message("flood 20000000"));
     let id = stuck.next().unwrap().task_id().to_owned();
     world.await_state(&id, &["COMPLETED"]);
@@ -97,10 +85,7 @@ fn many_leave_in_the_middle_and_the_task_goes_on() {
     }
     world.cue("go");
     let task = world.await_state(&id, &["COMPLETED", "FAILED", "CANCELED"]);
-    assert_eq!(
-        (state(&task), answer(&task).lines().count()),
-        ("COMPLETED", 200)
-    );
+    assert_eq!((state(&task), answer(&task).lines().count()), ("COMPLETED", 200));
 }
 
 #[test]
@@ -110,11 +95,8 @@ fn a_cancel_and_an_answer_to_a_question_agree_on_who_was_first() {
         let id = text_of(&world.say("ask which?"), "id").to_owned();
         let (cancel, answered) = std::thread::scope(|scope| {
             let cancel = scope.spawn(|| world.call(OWNER, "CancelTask", &json!({"id": id})).json());
-            let answered = scope.spawn(|| {
-                world
-                    .call(OWNER, "SendMessage", &message_to(&id, "say x"))
-                    .json()
-            });
+            let answered =
+                scope.spawn(|| world.call(OWNER, "SendMessage", &message_to(&id, "say x")).json());
             (cancel.join().unwrap(), answered.join().unwrap())
         });
         let end = world.task(&id);
@@ -131,9 +113,8 @@ fn a_cancel_and_an_answer_to_a_question_agree_on_who_was_first() {
 fn many_new_messages_of_one_new_context_make_one_session() {
     let world = World::start();
     let tasks: Vec<Value> = std::thread::scope(|scope| {
-        let sends: Vec<_> = (0..8)
-            .map(|_| scope.spawn(|| world.send(message_in("fresh", "pwd"))))
-            .collect();
+        let sends: Vec<_> =
+            (0..8).map(|_| scope.spawn(|| world.send(message_in("fresh", "pwd")))).collect();
         sends.into_iter().map(|send| send.join().unwrap()).collect()
     });
     let folders: std::collections::BTreeSet<String> = tasks.iter().map(answer).collect();
@@ -158,14 +139,10 @@ fn kill_9_in_the_middle_of_a_flood_keeps_a_beginning_of_it() {
         streamed_answer(&seen).len(),
         kept.len()
     );
-    let numbers: Vec<usize> = kept
-        .lines()
-        .filter_map(|line| line.strip_prefix("line ")?.parse().ok())
-        .collect();
+    let numbers: Vec<usize> =
+        kept.lines().filter_map(|line| line.strip_prefix("line ")?.parse().ok()).collect();
     assert!(
-        numbers
-            .windows(2)
-            .all(|pair| pair[0] + 1 == pair[1] || pair[1] < pair[0]),
+        numbers.windows(2).all(|pair| pair[0] + 1 == pair[1] || pair[1] < pair[0]),
         "a line is missing"
     );
 }
@@ -173,9 +150,7 @@ fn kill_9_in_the_middle_of_a_flood_keeps_a_beginning_of_it() {
 #[test]
 fn an_event_number_before_the_first_replays_everything() {
     let world = World::start();
-    let full = world
-        .stream("SendStreamingMessage", message("say a; status b; say c"))
-        .rest();
+    let full = world.stream("SendStreamingMessage", message("say a; status b; say c")).rest();
     let replayed = world.resume(full[0].task_id(), 0);
     assert_eq!(replayed, full);
 }
@@ -185,10 +160,7 @@ fn an_event_number_from_the_future_shows_the_task_as_it_is() {
     let world = World::start();
     let id = text_of(&world.say("say a"), "id").to_owned();
     let events = world.resume(&id, u64::MAX);
-    assert_eq!(
-        (states(&events), streamed_answer(&events).as_str()),
-        (vec!["COMPLETED"], "a")
-    );
+    assert_eq!((states(&events), streamed_answer(&events).as_str()), (vec!["COMPLETED"], "a"));
 }
 
 #[test]
@@ -209,14 +181,9 @@ fn a_subscriber_after_a_restart_sees_the_continuation() {
 fn a_whole_queue_is_canceled_one_by_one() {
     let world = World::start();
     let first = world.begin_with(message_in("line", "cue never"));
-    let ids: Vec<String> = (0..20)
-        .map(|_| world.begin_with(message_in("line", "count")))
-        .collect();
+    let ids: Vec<String> = (0..20).map(|_| world.begin_with(message_in("line", "count"))).collect();
     for id in ids.iter().rev().chain([&first]) {
-        assert_eq!(
-            state(&world.rpc("CancelTask", json!({"id": id}))),
-            "CANCELED"
-        );
+        assert_eq!(state(&world.rpc("CancelTask", json!({"id": id}))), "CANCELED");
     }
     assert_eq!(answer(&world.send(message_in("line", "count"))), "1");
 }
@@ -237,43 +204,30 @@ fn waiting_for_a_place_does_not_count_as_the_turns_time() {
 
 #[test]
 fn a_task_that_asks_holds_no_place() {
-    let world = World::describe()
-        .config(json!({"processes": {"max": 1}}))
-        .start();
+    let world = World::describe().config(json!({"processes": {"max": 1}})).start();
     let asked = world.say("ask which?");
     assert_eq!(answer(&world.say("say meanwhile")), "meanwhile");
-    assert_eq!(
-        answer(&world.send(message_to(text_of(&asked, "id"), "say green"))),
-        "green"
-    );
+    assert_eq!(answer(&world.send(message_to(text_of(&asked, "id"), "say green"))), "green");
 }
 
 #[test]
 fn sigterm_while_a_session_script_runs_leaves_nothing() {
     let script = "#!/bin/sh\nsetsid sleep 3600 &\ntrap '' TERM\nsleep 3600\n";
-    let mut world = World::describe()
-        .file(".init-session.sh", 0o755, script)
-        .start();
+    let mut world = World::describe().file(".init-session.sh", 0o755, script).start();
     let id = world.begin("say x");
     world.await_task(&id, "the script", |task| {
         crate::reading::words(task).contains(".init-session.sh")
     });
-    await_some("the script", PATIENCE, || {
-        (world.agents().len() >= 2).then_some(())
-    });
+    await_some("the script", PATIENCE, || (world.agents().len() >= 2).then_some(()));
     assert_eq!(world.stop().code(), Some(0));
 }
 
 #[test]
 fn sigkill_while_a_session_script_runs_leaves_nothing() {
     let script = "#!/bin/sh\nsetsid sleep 3600 &\ntrap '' TERM\nsleep 3600\n";
-    let mut world = World::describe()
-        .file(".init-session.sh", 0o755, script)
-        .start();
+    let mut world = World::describe().file(".init-session.sh", 0o755, script).start();
     world.begin("say x");
-    await_some("the script", PATIENCE, || {
-        (world.agents().len() >= 2).then_some(())
-    });
+    await_some("the script", PATIENCE, || (world.agents().len() >= 2).then_some(()));
     world.kill9();
     world.nothing_is_left();
 }
@@ -282,25 +236,17 @@ fn sigkill_while_a_session_script_runs_leaves_nothing() {
 fn sigkill_of_the_launcher_is_survived_or_told() {
     let world = World::start();
     assert_eq!(answer(&world.say("say before")), "before");
-    let launcher = crate::processes::below(world.pid().cast_signed())
-        .into_iter()
-        .next()
-        .unwrap();
+    let launcher = crate::processes::below(world.pid().cast_signed()).into_iter().next().unwrap();
     launcher.kill();
     await_some("its end", PATIENCE, || {
-        find(launcher.pid)
-            .is_none_or(|now| now != launcher)
-            .then_some(())
+        find(launcher.pid).is_none_or(|now| now != launcher).then_some(())
     });
     let task = world.await_state(
         text_of(&world.send(at_once(message("say after"))), "id"),
         &["COMPLETED", "FAILED"],
     );
     let told = crate::reading::words(&task);
-    assert!(
-        state(&task) == "COMPLETED" || told.contains("launcher"),
-        "{told}"
-    );
+    assert!(state(&task) == "COMPLETED" || told.contains("launcher"), "{told}");
 }
 
 #[test]

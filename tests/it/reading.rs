@@ -36,17 +36,13 @@ pub(crate) fn at_once(mut params: Value) -> Value {
 
 /// The state of a v1.0 task, without its prefix.
 pub(crate) fn state(task: &Value) -> &str {
-    let state = task["status"]["state"]
-        .as_str()
-        .unwrap_or_else(|| panic!("no state in {task}"));
+    let state = task["status"]["state"].as_str().unwrap_or_else(|| panic!("no state in {task}"));
     state.strip_prefix("TASK_STATE_").unwrap_or(state)
 }
 
 /// A field that is a string.
 pub(crate) fn text_of<'a>(value: &'a Value, field: &str) -> &'a str {
-    value[field]
-        .as_str()
-        .unwrap_or_else(|| panic!("no text `{field}` in {value}"))
+    value[field].as_str().unwrap_or_else(|| panic!("no text `{field}` in {value}"))
 }
 
 /// The text of a task's status message; empty where there is none.
@@ -56,12 +52,7 @@ pub(crate) fn words(task: &Value) -> String {
 
 /// All text of parts.
 pub(crate) fn parts_text(parts: &Value) -> String {
-    parts
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(|part| part["text"].as_str())
-        .collect()
+    parts.as_array().into_iter().flatten().filter_map(|part| part["text"].as_str()).collect()
 }
 
 /// The text of a task's artifact of this name.
@@ -71,9 +62,8 @@ pub(crate) fn artifact_text(task: &Value, name: &str) -> String {
 
 /// A task's artifact of this name.
 pub(crate) fn artifact<'a>(task: &'a Value, name: &str) -> &'a Value {
-    let artifacts = task["artifacts"]
-        .as_array()
-        .unwrap_or_else(|| panic!("no artifacts in {task}"));
+    let artifacts =
+        task["artifacts"].as_array().unwrap_or_else(|| panic!("no artifacts in {task}"));
     let found = artifacts.iter().find(|artifact| artifact["name"] == name);
     found.unwrap_or_else(|| panic!("no artifact `{name}` in {task}"))
 }
@@ -81,22 +71,13 @@ pub(crate) fn artifact<'a>(task: &'a Value, name: &str) -> &'a Value {
 /// The answer of a task; empty where it gave none.
 pub(crate) fn answer(task: &Value) -> String {
     let artifacts = task["artifacts"].as_array().into_iter().flatten();
-    let found = artifacts
-        .into_iter()
-        .find(|artifact| artifact["name"] == "answer");
-    found
-        .map(|artifact| parts_text(&artifact["parts"]))
-        .unwrap_or_default()
+    let found = artifacts.into_iter().find(|artifact| artifact["name"] == "answer");
+    found.map(|artifact| parts_text(&artifact["parts"])).unwrap_or_default()
 }
 
 /// The names of an object's fields, in order.
 pub(crate) fn fields(value: &Value) -> Vec<&str> {
-    value
-        .as_object()
-        .into_iter()
-        .flatten()
-        .map(|(name, _)| name.as_str())
-        .collect()
+    value.as_object().into_iter().flatten().map(|(name, _)| name.as_str()).collect()
 }
 
 impl Event {
@@ -150,9 +131,7 @@ pub(crate) fn streamed_answer(events: &[Event]) -> String {
             text = answer(event.task());
         }
         let update = &event.result["artifactUpdate"];
-        let id = update["artifact"]["artifactId"]
-            .as_str()
-            .unwrap_or_default();
+        let id = update["artifact"]["artifactId"].as_str().unwrap_or_default();
         if id.ends_with("-answer") {
             if update["append"] != true {
                 text.clear();

@@ -44,10 +44,7 @@ fn a_waiting_task_runs_after_kill_9() {
     assert_eq!(state(&world.task(&second)), "SUBMITTED");
     world.kill9();
     world.restart();
-    assert_eq!(
-        answer(&world.await_state(&second, &["COMPLETED"])),
-        "second"
-    );
+    assert_eq!(answer(&world.await_state(&second, &["COMPLETED"])), "second");
     assert_eq!(state(&world.task(&first)), "FAILED");
 }
 
@@ -56,15 +53,11 @@ fn waiting_tasks_of_one_context_run_in_their_old_order() {
     let mut world = World::start();
     let first = world.begin_with(message_in("line", "cue never"));
     world.await_words(&first, "waiting never");
-    let ids: Vec<String> = (0..4)
-        .map(|_| world.begin_with(message_in("line", "count")))
-        .collect();
+    let ids: Vec<String> = (0..4).map(|_| world.begin_with(message_in("line", "count"))).collect();
     world.kill9();
     world.restart();
-    let sums: Vec<String> = ids
-        .iter()
-        .map(|id| answer(&world.await_state(id, &["COMPLETED"])))
-        .collect();
+    let sums: Vec<String> =
+        ids.iter().map(|id| answer(&world.await_state(id, &["COMPLETED"]))).collect();
     assert_eq!(sums, ["1", "2", "3", "4"]);
 }
 
@@ -76,10 +69,7 @@ fn a_waiting_task_runs_after_a_restart_in_order_too() {
     let second = world.begin_with(message_in("line", "say second"));
     world.restart();
     let task = world.await_state(&second, &["COMPLETED", "FAILED"]);
-    assert_eq!(
-        (state(&task), answer(&task).as_str()),
-        ("COMPLETED", "second")
-    );
+    assert_eq!((state(&task), answer(&task).as_str()), ("COMPLETED", "second"));
 }
 
 #[test]
@@ -91,10 +81,7 @@ fn a_task_that_asks_still_asks_after_kill_9_and_is_continued() {
     let id = text_of(&asked, "id");
     assert_eq!(world.task(id), asked);
     let task = world.send(message_to(id, "say green"));
-    assert_eq!(
-        (state(&task), answer(&task).as_str()),
-        ("COMPLETED", "green")
-    );
+    assert_eq!((state(&task), answer(&task).as_str()), ("COMPLETED", "green"));
 }
 
 #[test]
@@ -126,10 +113,7 @@ fn no_event_number_is_used_twice_after_kill_9() {
     world.restart();
     let later = world.resume(&id, seen);
     assert_eq!(later.last().unwrap().state(), Some("FAILED"));
-    assert!(
-        later[1..].iter().all(|event| event.id.unwrap() > seen),
-        "{later:#?}"
-    );
+    assert!(later[1..].iter().all(|event| event.id.unwrap() > seen), "{later:#?}");
 }
 
 #[test]
@@ -151,15 +135,9 @@ fn streamed_text_survives_kill_9() {
 fn a_second_server_on_the_same_state_is_refused_and_the_holder_named() {
     let world = World::start();
     let state = world.path("state").to_str().unwrap().to_owned();
-    let failure = World::describe()
-        .config(json!({"state_dir": state}))
-        .fails();
+    let failure = World::describe().config(json!({"state_dir": state})).fails();
     assert_eq!(failure.code, Some(69));
-    assert!(
-        failure.stderr.contains(&world.pid().to_string()),
-        "{}",
-        failure.stderr
-    );
+    assert!(failure.stderr.contains(&world.pid().to_string()), "{}", failure.stderr);
     assert_eq!(answer(&world.say("say still here")), "still here");
 }
 
@@ -169,10 +147,8 @@ fn a_list_begun_before_a_restart_goes_on_after_it() {
     (0..4).for_each(|n| drop(world.say(&format!("say {n}"))));
     let first = world.rpc("ListTasks", json!({"pageSize": 2}));
     world.restart();
-    let second = world.rpc(
-        "ListTasks",
-        json!({"pageSize": 2, "pageToken": first["nextPageToken"]}),
-    );
+    let second =
+        world.rpc("ListTasks", json!({"pageSize": 2, "pageToken": first["nextPageToken"]}));
     let ids: std::collections::BTreeSet<&str> = [&first, &second]
         .into_iter()
         .flat_map(|page| page["tasks"].as_array().unwrap())

@@ -10,9 +10,7 @@ use std::thread;
 
 /// How many tasks the owner has.
 fn tasks(world: &World) -> i64 {
-    world.rpc("ListTasks", json!({}))["totalSize"]
-        .as_i64()
-        .unwrap()
+    world.rpc("ListTasks", json!({}))["totalSize"].as_i64().unwrap()
 }
 
 /// Sends under a key over JSON-RPC.
@@ -69,23 +67,18 @@ fn one_that_waits_and_one_that_streams_get_the_same_end() {
     let world = World::start();
     let params = message("say a; cue go; say b");
     thread::scope(|scope| {
-        let mut stream = world
-            .through(Binding::Rest)
-            .stream(Operation::SendStreamingMessage, &params);
+        let mut stream =
+            world.through(Binding::Rest).stream(Operation::SendStreamingMessage, &params);
         let id = stream.next().unwrap().task_id().to_owned();
         world.await_words(&id, "waiting go");
         let waits = scope.spawn(|| world.send(params.clone()));
-        let mut again = world
-            .through(Binding::Grpc)
-            .stream(Operation::SendStreamingMessage, &params);
+        let mut again =
+            world.through(Binding::Grpc).stream(Operation::SendStreamingMessage, &params);
         // A repeated stream tells it from the beginning.
         assert_eq!(again.next().unwrap().state(), Some("SUBMITTED"));
         world.cue("go");
         let task = waits.join().unwrap();
-        assert_eq!(
-            (text_of(&task, "id"), answer(&task).as_str()),
-            (id.as_str(), "ab")
-        );
+        assert_eq!((text_of(&task, "id"), answer(&task).as_str()), (id.as_str(), "ab"));
         for stream in [stream, again] {
             assert_eq!(states(&stream.rest()).last(), Some(&"COMPLETED"));
         }
@@ -153,9 +146,7 @@ fn an_answer_that_is_sent_twice_is_one_turn() {
 
 #[test]
 fn a_message_that_was_refused_may_come_again() {
-    let world = World::describe()
-        .config(json!({"processes": {"max": 1, "queue": 0}}))
-        .start();
+    let world = World::describe().config(json!({"processes": {"max": 1, "queue": 0}})).start();
     let first = world.begin_waiting("cue go", "go");
     let params = message("say x");
     let error = world.error("SendMessage", params.clone());
@@ -176,11 +167,7 @@ fn a_key_finds_its_task_when_that_is_over() {
         let door = world.through(binding).header("idempotency-key", "key-1");
         let again = door.well(Operation::SendMessage, &params);
         let task = &again["task"];
-        assert_eq!(
-            (&task["id"], answer(task).as_str()),
-            (&first["id"], "1"),
-            "{binding:?}"
-        );
+        assert_eq!((&task["id"], answer(task).as_str()), (&first["id"], "1"), "{binding:?}");
     }
     assert_eq!(tasks(&world), 1);
 }
@@ -224,10 +211,7 @@ fn a_key_is_known_in_older_dialects_too() {
         let params = json!({"id": "mine", "message": message});
         let body = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
         let authorization = format!("Bearer {OWNER}");
-        let headers = [
-            ("authorization", authorization.as_str()),
-            ("idempotency-key", method),
-        ];
+        let headers = [("authorization", authorization.as_str()), ("idempotency-key", method)];
         let reply = world.post("/", &headers, body.to_string().as_bytes());
         answer(&reply.json()["result"])
     };
@@ -267,9 +251,7 @@ fn a_task_that_failed_is_found_by_its_key_too() {
 fn a_stream_under_a_key_tells_the_whole_story_again() {
     let world = World::start();
     let params = message("say a; status pause; say b");
-    let door = world
-        .through(Binding::Rest)
-        .header("idempotency-key", "key-1");
+    let door = world.through(Binding::Rest).header("idempotency-key", "key-1");
     let stream = || door.stream(Operation::SendStreamingMessage, &params).rest();
     let first = stream();
     assert_eq!(stream(), first);

@@ -34,10 +34,8 @@ impl World {
     /// The events of a request by the owner.
     fn rest_stream(&self, verb: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Events {
         let authorization = format!("Bearer {OWNER}");
-        let mut all = vec![
-            ("authorization", authorization.as_str()),
-            ("content-type", "application/json"),
-        ];
+        let mut all =
+            vec![("authorization", authorization.as_str()), ("content-type", "application/json")];
         all.extend(headers);
         let answer = self.ask(verb, path, &all, body.as_bytes());
         let kind = answer.header("content-type").unwrap_or_default().to_owned();
@@ -65,12 +63,7 @@ fn refused(reply: &Reply) -> (u16, String, String) {
 }
 
 fn assert_refused(reply: &Reply, status: u16, name: &str, reason: &str) {
-    assert_eq!(
-        refused(reply),
-        (status, name.to_owned(), reason.to_owned()),
-        "{}",
-        reply.text()
-    );
+    assert_eq!(refused(reply), (status, name.to_owned(), reason.to_owned()), "{}", reply.text());
 }
 
 fn kind_of(reply: &Reply) -> &str {
@@ -112,10 +105,7 @@ fn a_stream_is_made_of_bare_events() {
         })
         .collect();
     assert_eq!(
-        (
-            kinds.first().unwrap().as_str(),
-            kinds.last().unwrap().as_str()
-        ),
+        (kinds.first().unwrap().as_str(), kinds.last().unwrap().as_str()),
         ("task", "statusUpdate")
     );
 }
@@ -129,13 +119,7 @@ fn the_history_of_a_task_is_cut_as_the_query_says() {
         task["history"].as_array().map_or(0, Vec::len)
     };
     assert_eq!(
-        [
-            "",
-            "?historyLength=0",
-            "?historyLength=1",
-            "?history_length=1"
-        ]
-        .map(history),
+        ["", "?historyLength=0", "?historyLength=1", "?history_length=1"].map(history),
         [2, 0, 1, 1]
     );
 }
@@ -156,16 +140,12 @@ fn a_history_length_that_is_no_number_is_refused_by_its_name() {
 #[test]
 fn a_list_is_paged_by_its_cursor_and_counts_all() {
     let world = World::start();
-    let mut ids: Vec<String> = (0..5)
-        .map(|n| text_of(&world.say(&format!("say {n}")), "id").to_owned())
-        .collect();
+    let mut ids: Vec<String> =
+        (0..5).map(|n| text_of(&world.say(&format!("say {n}")), "id").to_owned()).collect();
     let (mut seen, mut token) = (Vec::new(), String::new());
     loop {
         let page = world.rest_get(&format!("/tasks?pageSize=2&pageToken={token}"));
-        assert_eq!(
-            (&page["totalSize"], &page["pageSize"]),
-            (&json!(5), &json!(2))
-        );
+        assert_eq!((&page["totalSize"], &page["pageSize"]), (&json!(5), &json!(2)));
         let tasks = page["tasks"].as_array().unwrap();
         seen.extend(tasks.iter().map(|task| text_of(task, "id").to_owned()));
         text_of(&page, "nextPageToken").clone_into(&mut token);
@@ -250,9 +230,7 @@ fn a_task_is_subscribed_to_by_get_and_by_post() {
 fn a_stream_is_resumed_after_the_last_event_that_was_seen() {
     let world = World::start();
     let body = message("say a; status pause; say b; status pause; say c").to_string();
-    let all = world
-        .rest_stream("POST", "/message:stream", &[], &body)
-        .rest();
+    let all = world.rest_stream("POST", "/message:stream", &[], &body).rest();
     let path = format!("/tasks/{}:subscribe", all[0].task_id());
     for (at, last) in all.iter().enumerate() {
         let id = last.id.unwrap().to_string();
@@ -275,9 +253,7 @@ fn a_last_event_id_that_is_none_is_refused() {
 
 #[test]
 fn push_notification_configs_are_made_read_listed_and_removed() {
-    let world = World::describe()
-        .config(json!({"push": {"allow": ["127.0.0.1"]}}))
-        .start();
+    let world = World::describe().config(json!({"push": {"allow": ["127.0.0.1"]}})).start();
     let id = text_of(&world.say("say x"), "id").to_owned();
     let configs = format!("/tasks/{id}/pushNotificationConfigs");
     let made = world.rest_post(&configs, &json!({"url": "http://127.0.0.1:1/hook"}));
@@ -294,21 +270,15 @@ fn push_notification_configs_are_made_read_listed_and_removed() {
 /// A world whose agent keeps one of its two skills for known callers.
 fn with_an_inner_skill() -> World {
     let skill = |id: &str, extended: bool| json!({"id": id, "name": id, "description": id, "extended": extended});
-    World::describe()
-        .agent(json!({"skills": [skill("open", false), skill("inner", true)]}))
-        .start()
+    World::describe().agent(json!({"skills": [skill("open", false), skill("inner", true)]})).start()
 }
 
 #[test]
 fn the_extended_card_is_for_known_callers() {
     let world = with_an_inner_skill();
     let card = world.rest_get("/extendedAgentCard");
-    let ids: Vec<&str> = card["skills"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|skill| text_of(skill, "id"))
-        .collect();
+    let ids: Vec<&str> =
+        card["skills"].as_array().unwrap().iter().map(|skill| text_of(skill, "id")).collect();
     assert_eq!(ids, ["open", "inner"]);
     assert_eq!(world.get("/extendedAgentCard", &[]).status, 401);
 }
@@ -320,10 +290,7 @@ fn a_tenant_in_front_of_the_path_names_the_agent() {
     let world = World::start();
     let reply = world.rest_post("/fake/message:send", &message("say hello"));
     let id = text_of(&reply["task"], "id");
-    assert_eq!(
-        world.rest_get(&format!("/fake/tasks/{id}"))["id"],
-        json!(id)
-    );
+    assert_eq!(world.rest_get(&format!("/fake/tasks/{id}"))["id"], json!(id));
     assert_eq!(world.rest_get("/fake/tasks")["totalSize"], 1);
 }
 
@@ -339,10 +306,7 @@ fn the_same_doors_are_below_the_address_of_the_agent() {
     let world = World::start();
     let reply = world.rest_post("/agents/fake/message:send", &message("say hello"));
     let id = text_of(&reply["task"], "id");
-    assert_eq!(
-        world.rest_get(&format!("/agents/fake/tasks/{id}"))["id"],
-        json!(id)
-    );
+    assert_eq!(world.rest_get(&format!("/agents/fake/tasks/{id}"))["id"], json!(id));
     assert_eq!(world.rest_get(&format!("/tasks/{id}"))["id"], json!(id));
 }
 
@@ -369,11 +333,7 @@ fn a_method_that_a_path_does_not_have_is_refused_with_those_that_it_has() {
     ];
     for (verb, path, allowed) in cases {
         let answer = world.ask(verb, path, &[], b"");
-        assert_eq!(
-            (answer.status, answer.header("allow")),
-            (405, Some(allowed)),
-            "{verb} {path}"
-        );
+        assert_eq!((answer.status, answer.header("allow")), (405, Some(allowed)), "{verb} {path}");
     }
 }
 

@@ -20,10 +20,8 @@ fn told_everywhere(world: &World, operation: Operation, params: &Value) -> Error
 }
 
 fn told_by(operation: Operation, params: &Value, door: impl Fn(Binding) -> Door) -> ErrorKind {
-    let told: Vec<Told> = BINDINGS
-        .iter()
-        .map(|binding| door(*binding).error(operation, params))
-        .collect();
+    let told: Vec<Told> =
+        BINDINGS.iter().map(|binding| door(*binding).error(operation, params)).collect();
     assert!(told.windows(2).all(|pair| pair[0] == pair[1]), "{told:#?}");
     told[0].kind
 }
@@ -51,25 +49,16 @@ fn results(world: &World, operation: Operation, params: &Value) -> Vec<Value> {
 }
 
 fn assert_all_equal<T: PartialEq + std::fmt::Debug>(found: &[T]) {
-    assert!(
-        found.windows(2).all(|pair| pair[0] == pair[1]),
-        "{found:#?}"
-    );
+    assert!(found.windows(2).all(|pair| pair[0] == pair[1]), "{found:#?}");
 }
 
 #[test]
 fn a_message_is_answered_alike() {
     let world = World::start();
     for binding in BINDINGS {
-        let reply = world
-            .through(binding)
-            .well(Operation::SendMessage, &message(RICH));
+        let reply = world.through(binding).well(Operation::SendMessage, &message(RICH));
         let task = &reply["task"];
-        assert_eq!(
-            (state(task), answer(task).as_str()),
-            ("COMPLETED", "Grüße"),
-            "{binding:?}"
-        );
+        assert_eq!((state(task), answer(task).as_str()), ("COMPLETED", "Grüße"), "{binding:?}");
     }
 }
 
@@ -134,9 +123,7 @@ fn a_running_task_is_canceled_alike() {
     let world = World::start();
     for binding in BINDINGS {
         let id = world.begin_waiting("cue never", "never");
-        let task = world
-            .through(binding)
-            .well(Operation::CancelTask, &json!({"id": id}));
+        let task = world.through(binding).well(Operation::CancelTask, &json!({"id": id}));
         assert_eq!(state(&task), "CANCELED", "{binding:?}");
     }
 }
@@ -145,9 +132,8 @@ fn a_running_task_is_canceled_alike() {
 fn a_send_that_does_not_wait_returns_alike() {
     let world = World::start();
     for binding in BINDINGS {
-        let reply = world
-            .through(binding)
-            .well(Operation::SendMessage, &at_once(message("cue go; say x")));
+        let reply =
+            world.through(binding).well(Operation::SendMessage, &at_once(message("cue go; say x")));
         assert_ne!(state(&reply["task"]), "COMPLETED", "{binding:?}");
     }
     world.cue("go");
@@ -158,20 +144,12 @@ fn a_question_is_answered_over_another_binding_than_it_was_asked() {
     let world = World::start();
     let others = [Binding::Rest, Binding::Grpc, Binding::JsonRpc];
     for (asks, answers) in BINDINGS.into_iter().zip(others) {
-        let asked = world
-            .through(asks)
-            .well(Operation::SendMessage, &message("ask which?"));
+        let asked = world.through(asks).well(Operation::SendMessage, &message("ask which?"));
         let asked = &asked["task"];
-        assert_eq!(
-            (state(asked), words(asked).as_str()),
-            ("INPUT_REQUIRED", "which?")
-        );
+        assert_eq!((state(asked), words(asked).as_str()), ("INPUT_REQUIRED", "which?"));
         let params = message_to(text_of(asked, "id"), "say green");
         let done = world.through(answers).well(Operation::SendMessage, &params);
-        assert_eq!(
-            (&done["task"]["id"], answer(&done["task"]).as_str()),
-            (&asked["id"], "green")
-        );
+        assert_eq!((&done["task"]["id"], answer(&done["task"]).as_str()), (&asked["id"], "green"));
     }
 }
 
@@ -200,10 +178,7 @@ fn all_that_a_message_holds_is_kept_alike() {
     let parts = json!([
         part("text", json!("say x")),
         file,
-        part(
-            "data",
-            json!({"deep": [1, -2.5, true, null, {"text": "ü"}], "empty": {}})
-        ),
+        part("data", json!({"deep": [1, -2.5, true, null, {"text": "ü"}], "empty": {}})),
         part("url", json!("https://files.example.com/a.txt")),
     ]);
     for binding in BINDINGS {
@@ -231,15 +206,10 @@ fn a_sent_stream_has_the_same_shape() {
     let shapes: Vec<Vec<String>> = BINDINGS
         .iter()
         .map(|binding| {
-            let stream = world
-                .through(*binding)
-                .stream(Operation::SendStreamingMessage, &message(RICH));
+            let stream =
+                world.through(*binding).stream(Operation::SendStreamingMessage, &message(RICH));
             let events = stream.rest();
-            assert_eq!(
-                states(&events),
-                ["SUBMITTED", "WORKING", "COMPLETED"],
-                "{binding:?}"
-            );
+            assert_eq!(states(&events), ["SUBMITTED", "WORKING", "COMPLETED"], "{binding:?}");
             let shape = |event: &Event| format!("{} {}", event.kind(), event.words());
             events.iter().map(shape).collect()
         })
@@ -254,27 +224,18 @@ fn subscribers_see_the_same_events_in_the_same_order() {
     let mut streams: Vec<_> = BINDINGS
         .iter()
         .map(|binding| {
-            world
-                .through(*binding)
-                .stream(Operation::SubscribeToTask, &json!({"id": id}))
+            world.through(*binding).stream(Operation::SubscribeToTask, &json!({"id": id}))
         })
         .collect();
-    let mut seen: Vec<Vec<Event>> = streams
-        .iter_mut()
-        .map(|stream| vec![stream.next().unwrap()])
-        .collect();
+    let mut seen: Vec<Vec<Event>> =
+        streams.iter_mut().map(|stream| vec![stream.next().unwrap()]).collect();
     world.cue("go");
     for (seen, stream) in seen.iter_mut().zip(streams) {
         seen.extend(stream.rest());
     }
     let seen: Vec<Vec<Value>> = seen
         .iter()
-        .map(|events| {
-            events
-                .iter()
-                .map(|event| as_doubles(&event.result))
-                .collect()
-        })
+        .map(|events| events.iter().map(|event| as_doubles(&event.result)).collect())
         .collect();
     assert!(seen[0].len() > 4, "{seen:#?}");
     assert_all_equal(&seen);
@@ -284,15 +245,10 @@ fn subscribers_see_the_same_events_in_the_same_order() {
 fn a_stream_of_the_sender_ends_alike_where_the_task_asks() {
     let world = World::start();
     for binding in BINDINGS {
-        let stream = world.through(binding).stream(
-            Operation::SendStreamingMessage,
-            &message("say x; ask which?"),
-        );
-        assert_eq!(
-            states(&stream.rest()).last(),
-            Some(&"INPUT_REQUIRED"),
-            "{binding:?}"
-        );
+        let stream = world
+            .through(binding)
+            .stream(Operation::SendStreamingMessage, &message("say x; ask which?"));
+        assert_eq!(states(&stream.rest()).last(), Some(&"INPUT_REQUIRED"), "{binding:?}");
     }
 }
 
@@ -301,9 +257,8 @@ fn a_subscriber_stays_alike_across_a_question() {
     let world = World::start();
     for binding in BINDINGS {
         let id = text_of(&world.say("ask which?"), "id").to_owned();
-        let mut stream = world
-            .through(binding)
-            .stream(Operation::SubscribeToTask, &json!({"id": id}));
+        let mut stream =
+            world.through(binding).stream(Operation::SubscribeToTask, &json!({"id": id}));
         assert_eq!(stream.next().unwrap().state(), Some("INPUT_REQUIRED"));
         world.send(message_to(&id, "say done"));
         let rest = stream.rest();
@@ -317,9 +272,8 @@ fn a_client_that_goes_away_leaves_its_task_alone() {
     for binding in BINDINGS {
         let cue = format!("{binding:?}");
         let script = format!("cue {cue}; say done");
-        let mut stream = world
-            .through(binding)
-            .stream(Operation::SendStreamingMessage, &message(&script));
+        let mut stream =
+            world.through(binding).stream(Operation::SendStreamingMessage, &message(&script));
         let id = stream.next().unwrap().task_id().to_owned();
         drop(stream);
         world.cue(&cue);

@@ -11,10 +11,7 @@ use serde_json::{Value, json};
 fn a_message_is_answered_with_the_completed_task() {
     let world = World::start();
     let task = world.say("say hello");
-    assert_eq!(
-        (state(&task), answer(&task).as_str()),
-        ("COMPLETED", "hello")
-    );
+    assert_eq!((state(&task), answer(&task).as_str()), ("COMPLETED", "hello"));
 }
 
 #[test]
@@ -31,10 +28,7 @@ fn ids_are_lower_case_uuids_of_version_7() {
     for field in ["id", "contextId"] {
         let text = text_of(&task, field);
         let id = uuid::Uuid::parse_str(text).unwrap();
-        assert_eq!(
-            (id.get_version_num(), text),
-            (7, text.to_lowercase().as_str())
-        );
+        assert_eq!((id.get_version_num(), text), (7, text.to_lowercase().as_str()));
     }
 }
 
@@ -52,12 +46,8 @@ fn a_send_that_returns_immediately_shows_the_task_and_get_task_its_end() {
 fn the_answer_is_the_last_artifact_whatever_came_after_it() {
     let world = World::start();
     let task = world.say("say one; artifact notes some notes; data plan {\"a\":1}");
-    let names: Vec<&str> = task["artifacts"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|made| text_of(made, "name"))
-        .collect();
+    let names: Vec<&str> =
+        task["artifacts"].as_array().unwrap().iter().map(|made| text_of(made, "name")).collect();
     assert_eq!(names, ["notes", "plan", "answer"]);
 }
 
@@ -66,10 +56,7 @@ fn the_answer_stands_once_in_the_history() {
     let world = World::start();
     let task = world.say("say only; status a remark; say once");
     let history = task["history"].as_array().unwrap();
-    let roles: Vec<&str> = history
-        .iter()
-        .map(|message| text_of(message, "role"))
-        .collect();
+    let roles: Vec<&str> = history.iter().map(|message| text_of(message, "role")).collect();
     assert_eq!(roles, ["ROLE_USER", "ROLE_AGENT"]);
     assert_eq!(parts_text(&history[1]["parts"]), answer(&task));
 }
@@ -79,10 +66,7 @@ fn messages_in_the_history_name_their_task_and_context() {
     let world = World::start();
     let task = world.say("say hello");
     for message in task["history"].as_array().unwrap() {
-        assert_eq!(
-            (&message["taskId"], &message["contextId"]),
-            (&task["id"], &task["contextId"])
-        );
+        assert_eq!((&message["taskId"], &message["contextId"]), (&task["id"], &task["contextId"]));
     }
 }
 
@@ -91,11 +75,7 @@ fn a_history_length_of_zero_leaves_the_history_out() {
     let world = World::start();
     let id = world.say("say hello")["id"].clone();
     let task = world.rpc("GetTask", json!({"id": id, "historyLength": 0}));
-    assert!(
-        task.get("history")
-            .is_none_or(|history| *history == json!([])),
-        "{task}"
-    );
+    assert!(task.get("history").is_none_or(|history| *history == json!([])), "{task}");
 }
 
 #[test]
@@ -104,10 +84,7 @@ fn a_history_length_of_one_keeps_the_newest_message() {
     let id = world.say("say hello")["id"].clone();
     let task = world.rpc("GetTask", json!({"id": id, "historyLength": 1}));
     let history = task["history"].as_array().unwrap();
-    assert_eq!(
-        (history.len(), parts_text(&history[0]["parts"]).as_str()),
-        (1, "hello")
-    );
+    assert_eq!((history.len(), parts_text(&history[0]["parts"]).as_str()), (1, "hello"));
 }
 
 #[test]
@@ -124,21 +101,14 @@ fn a_send_obeys_the_history_length_of_its_configuration() {
     let mut params = message("say hello");
     params["configuration"] = json!({"historyLength": 0});
     let task = world.send(params);
-    assert!(
-        task.get("history")
-            .is_none_or(|history| *history == json!([])),
-        "{task}"
-    );
+    assert!(task.get("history").is_none_or(|history| *history == json!([])), "{task}");
 }
 
 #[test]
 fn usage_and_cost_stand_in_the_metadata() {
     let world = World::start();
     let metadata = world.say("say hello; usage 12 34 0.5")["metadata"].clone();
-    assert_eq!(
-        metadata["usage"],
-        json!({"inputTokens": 12, "outputTokens": 34})
-    );
+    assert_eq!(metadata["usage"], json!({"inputTokens": 12, "outputTokens": 34}));
     assert_eq!(metadata["costUsd"], json!(0.5));
 }
 
@@ -184,10 +154,7 @@ fn a_text_artifact_of_the_agent_stands_beside_the_answer() {
     let world = World::start();
     let task = world.say("artifact notes these are notes; say done");
     assert_eq!(
-        (
-            artifact_text(&task, "notes").as_str(),
-            answer(&task).as_str()
-        ),
+        (artifact_text(&task, "notes").as_str(), answer(&task).as_str()),
         ("these are notes", "done")
     );
 }
@@ -214,37 +181,26 @@ fn a_text_file_in_a_message_reaches_the_agent() {
     let world = World::start();
     let parts = json!([{"text": "echo"}, {"raw": "c29tZSB3b3Jkcw==", "filename": "a.txt", "mediaType": "text/plain"}]);
     let told = answer(&world.send(message_with(parts)));
-    assert!(
-        told.contains("a.txt") && told.contains("some words"),
-        "{told}"
-    );
+    assert!(told.contains("a.txt") && told.contains("some words"), "{told}");
 }
 
 #[test]
 fn an_agent_that_declares_failure_fails_the_task_with_its_words() {
     let world = World::start();
     let task = world.say("state failed the disk is full");
-    assert_eq!(
-        (state(&task), words(&task).as_str()),
-        ("FAILED", "the disk is full")
-    );
+    assert_eq!((state(&task), words(&task).as_str()), ("FAILED", "the disk is full"));
 }
 
 #[test]
 fn an_agent_may_reject_a_message() {
     let world = World::start();
     let task = world.say("state rejected not my business");
-    assert_eq!(
-        (state(&task), words(&task).as_str()),
-        ("REJECTED", "not my business")
-    );
+    assert_eq!((state(&task), words(&task).as_str()), ("REJECTED", "not my business"));
 }
 
 #[test]
 fn a_text_agent_answers_with_its_standard_output() {
-    let world = World::describe()
-        .agent(json!({"format": "text", "args": []}))
-        .start();
+    let world = World::describe().agent(json!({"format": "text", "args": []})).start();
     let task = world.say("say one; say two");
     assert_eq!(answer(&task), "one\ntwo\n");
 }
@@ -266,11 +222,8 @@ fn a_message_of_the_agent_beside_its_answer_stands_in_the_history() {
     let world = World::start();
     let task = world.say("message by the way; say done");
     let history = task["history"].as_array().unwrap();
-    let texts: Vec<String> = history
-        .iter()
-        .skip(1)
-        .map(|message| parts_text(&message["parts"]))
-        .collect();
+    let texts: Vec<String> =
+        history.iter().skip(1).map(|message| parts_text(&message["parts"])).collect();
     assert_eq!(texts, ["by the way", "done"]);
 }
 
@@ -288,12 +241,6 @@ fn the_whole_answer_is_read_as_text_at_its_own_address() {
     let world = World::start();
     let task = world.say("say a long answer");
     let path = format!("/api/v1/tasks/{}/answer", text_of(&task, "id"));
-    let reply = world.get(
-        &path,
-        &[("Authorization", &format!("Bearer {}", crate::world::OWNER))],
-    );
-    assert_eq!(
-        (reply.status, reply.text().as_str()),
-        (200, "a long answer")
-    );
+    let reply = world.get(&path, &[("Authorization", &format!("Bearer {}", crate::world::OWNER))]);
+    assert_eq!((reply.status, reply.text().as_str()), (200, "a long answer"));
 }

@@ -37,20 +37,15 @@ fn check(address: &str, args: &[&str]) -> (Option<i32>, String) {
         .env("HOME", home.path())
         .output()
         .unwrap();
-    (
-        output.status.code(),
-        String::from_utf8(output.stdout).unwrap(),
-    )
+    (output.status.code(), String::from_utf8(output.stdout).unwrap())
 }
 
 #[test]
 fn a_signed_card_is_found_to_be_valid() {
     let world = signing().start();
     for path in ["", "/agents/second"] {
-        let (code, said) = check(
-            &format!("http://{}{path}", world.address()),
-            &["--require-signature"],
-        );
+        let (code, said) =
+            check(&format!("http://{}{path}", world.address()), &["--require-signature"]);
         assert_eq!(code, Some(0), "{said}");
         assert!(said.contains("valid (ES256, kid ours)"), "{said}");
     }
@@ -61,16 +56,10 @@ fn every_shape_of_a_signed_card_is_signed() {
     let world = signing().start();
     for version in ["1.0", "0.3", ""] {
         let card = card(&world, version);
-        assert!(
-            !card["signatures"].as_array().unwrap().is_empty(),
-            "{version}: {card}"
-        );
+        assert!(!card["signatures"].as_array().unwrap().is_empty(), "{version}: {card}");
     }
     let extended = world.rpc("GetExtendedAgentCard", json!({}));
-    assert!(
-        !extended["signatures"].as_array().unwrap().is_empty(),
-        "{extended}"
-    );
+    assert!(!extended["signatures"].as_array().unwrap().is_empty(), "{extended}");
 }
 
 #[test]
@@ -88,10 +77,7 @@ fn the_public_key_can_be_fetched() {
     let told =
         ["kid", "kty", "crv", "alg", "use"].map(|name| text_of(&set["keys"][0], name).to_owned());
     assert_eq!(told, ["ours", "EC", "P-256", "ES256", "sig"]);
-    assert!(
-        reply.header("etag").is_some() && set["keys"][0].get("d").is_none(),
-        "{set}"
-    );
+    assert!(reply.header("etag").is_some() && set["keys"][0].get("d").is_none(), "{set}");
 }
 
 #[test]
@@ -123,22 +109,12 @@ fn keys_that_are_named_are_used_instead() {
     let keys = world.path("keys.json");
     std::fs::write(&keys, world.get("/.well-known/jwks.json", &[]).body).unwrap();
     assert_eq!(
-        check(
-            &address,
-            &["--require-signature", "--jwks", keys.to_str().unwrap()]
-        )
-        .0,
+        check(&address, &["--require-signature", "--jwks", keys.to_str().unwrap()]).0,
         Some(0)
     );
     std::fs::write(&keys, "{\"keys\": []}").unwrap();
-    let (code, said) = check(
-        &address,
-        &["--require-signature", "--jwks", keys.to_str().unwrap()],
-    );
-    assert!(
-        code == Some(1) && said.contains("no key for ours"),
-        "{said}"
-    );
+    let (code, said) = check(&address, &["--require-signature", "--jwks", keys.to_str().unwrap()]);
+    assert!(code == Some(1) && said.contains("no key for ours"), "{said}");
 }
 
 #[test]

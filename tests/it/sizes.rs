@@ -24,9 +24,7 @@ fn longest_line(world: &World, text: &str) -> usize {
 /// A world whose agent writes the message with a million bytes in the place of `%s`.
 fn long_winded() -> World {
     let script = r#"x=$(head -c 1000000 /dev/zero | tr '\0' x); printf "$1\n" "$x""#;
-    World::describe()
-        .agent(json!({"program": "/bin/sh", "args": ["-c", script, "sh"]}))
-        .start()
+    World::describe().agent(json!({"program": "/bin/sh", "args": ["-c", script, "sh"]})).start()
 }
 
 fn assert_short(event: &str) {
@@ -72,11 +70,7 @@ fn no_event_is_larger_than_clients_take_for_a_long_question() {
     let world = long_winded();
     let params = message(r#"{"type":"ask","text":"%s"}"#);
     let events = world.stream("SendStreamingMessage", params).rest();
-    let longest = events
-        .iter()
-        .map(|event| event.result.to_string().len())
-        .max()
-        .unwrap();
+    let longest = events.iter().map(|event| event.result.to_string().len()).max().unwrap();
     assert!((1000..500_000).contains(&longest), "{longest} bytes");
 }
 
@@ -92,20 +86,14 @@ fn no_event_is_larger_than_clients_take_for_a_long_text_artifact_and_it_comes_wh
 /// The most memory that the server has had, in bytes.
 fn peak(world: &World) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", world.pid())).unwrap();
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))
-        .unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
 }
 
 #[test]
 fn a_long_answer_that_nobody_reads_is_not_kept_in_memory() {
     let text = json!({"format": "text", "args": []});
-    let world = World::describe()
-        .config(json!({"log": {"console": false}}))
-        .agent(text)
-        .start();
+    let world = World::describe().config(json!({"log": {"console": false}})).agent(text).start();
     world.say("say x");
     let before = peak(&world);
     let mut stuck = world.stream("SendStreamingMessage", message("flood 60000000"));

@@ -14,9 +14,7 @@ const FLOOD: &str = "repeat 200 0 {i} of many; flood 8000000 60000; say the end"
 
 /// A world that shows answers whole, however long they are.
 fn world() -> World {
-    World::describe()
-        .config(json!({"limits": {"response": "64MiB"}}))
-        .start()
+    World::describe().config(json!({"limits": {"response": "64MiB"}})).start()
 }
 
 /// Server-sent events over a socket that holds next to nothing, read one by one.
@@ -115,11 +113,7 @@ fn a_reader_that_takes_one_event_at_a_time_sets_nobodys_pace() {
     let mut slow = Slow::subscribe(&world, &id, None);
     let mut seen = Vec::new();
     // The agent is three times as far as it could be if somebody waited for the reader.
-    for (cue, next) in [
-        ("one", Some("two")),
-        ("two", Some("three")),
-        ("three", None),
-    ] {
+    for (cue, next) in [("one", Some("two")), ("two", Some("three")), ("three", None)] {
         seen.push(slow.next().unwrap());
         world.cue(cue);
         match next {
@@ -184,14 +178,10 @@ fn a_reader_of_any_binding_that_does_not_read_misses_nothing() {
 fn other_calls_are_answered_beside_many_readers_that_do_not_read() {
     let world = world();
     let id = world.begin_waiting(&format!("cue go; {FLOOD}"), "go");
-    let slow: Vec<Slow> = (0..20)
-        .map(|_| Slow::subscribe(&world, &id, None))
-        .collect();
+    let slow: Vec<Slow> = (0..20).map(|_| Slow::subscribe(&world, &id, None)).collect();
     world.cue("go");
     for binding in BINDINGS {
-        let reply = world
-            .through(binding)
-            .well(Operation::SendMessage, &message("say quick"));
+        let reply = world.through(binding).well(Operation::SendMessage, &message("say quick"));
         assert_eq!(answer(&reply["task"]), "quick");
     }
     world.await_state(&id, &["COMPLETED"]);
@@ -203,19 +193,14 @@ fn a_reader_that_does_not_read_costs_the_server_little_memory() {
     let world = world();
     let resident = || {
         let status = std::fs::read_to_string(format!("/proc/{}/status", world.pid())).unwrap();
-        let line = status
-            .lines()
-            .find(|line| line.starts_with("VmRSS"))
-            .unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS")).unwrap();
         let size = line.split_whitespace().nth(1).unwrap();
         size.parse::<u64>().unwrap() / 1024
     };
     // What the agent's text costs by itself is paid before it is counted.
     world.say(FLOOD);
     let id = world.begin_waiting(&format!("cue go; {FLOOD}"), "go");
-    let slow: Vec<Slow> = (0..20)
-        .map(|_| Slow::subscribe(&world, &id, None))
-        .collect();
+    let slow: Vec<Slow> = (0..20).map(|_| Slow::subscribe(&world, &id, None)).collect();
     let before = resident();
     world.cue("go");
     world.await_state(&id, &["COMPLETED"]);

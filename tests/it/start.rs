@@ -13,11 +13,7 @@ const UNAVAILABLE: Option<i32> = Some(69);
 
 fn told(failure: &Failure, words: &[&str]) {
     for word in words {
-        assert!(
-            failure.stderr.contains(word),
-            "no `{word}` in: {}",
-            failure.stderr
-        );
+        assert!(failure.stderr.contains(word), "no `{word}` in: {}", failure.stderr);
     }
 }
 
@@ -27,9 +23,7 @@ fn text(text: &str) -> Failure {
 
 #[test]
 fn a_missing_program_is_named_with_the_key_that_sets_it() {
-    let failure = World::describe()
-        .agent(json!({"program": "no-such-program"}))
-        .fails();
+    let failure = World::describe().agent(json!({"program": "no-such-program"})).fails();
     assert_eq!(failure.code, UNAVAILABLE);
     told(&failure, &["no-such-program", "agents.fake.program"]);
 }
@@ -37,11 +31,7 @@ fn a_missing_program_is_named_with_the_key_that_sets_it() {
 #[test]
 fn a_command_agent_without_a_program_is_refused() {
     let failure = World::describe().agent(json!({"program": null})).fails();
-    assert!(
-        [UNAVAILABLE, CONFIG].contains(&failure.code),
-        "{:?}",
-        failure.code
-    );
+    assert!([UNAVAILABLE, CONFIG].contains(&failure.code), "{:?}", failure.code);
     told(&failure, &["agents.fake.program"]);
 }
 
@@ -49,9 +39,7 @@ fn a_command_agent_without_a_program_is_refused() {
 fn a_taken_port_is_named_with_what_to_do() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
-    let failure = World::describe()
-        .config(json!({"server": {"port": port}}))
-        .fails();
+    let failure = World::describe().config(json!({"server": {"port": port}})).fails();
     assert_eq!(failure.code, UNAVAILABLE);
     told(&failure, &[&port.to_string(), "--port"]);
 }
@@ -69,18 +57,14 @@ fn a_workspace_that_is_a_file_is_named_with_its_key() {
 #[test]
 fn a_workspace_that_cannot_be_written_is_named_with_its_key() {
     // Also true for root, who may write anywhere else.
-    let failure = World::describe()
-        .config(json!({"workspace": {"path": "/proc/work"}}))
-        .fails();
+    let failure = World::describe().config(json!({"workspace": {"path": "/proc/work"}})).fails();
     assert_eq!(failure.code, UNAVAILABLE);
     told(&failure, &["/proc/work", "workspace.path"]);
 }
 
 #[test]
 fn a_state_folder_that_cannot_be_written_is_named_with_its_key() {
-    let failure = World::describe()
-        .config(json!({"state_dir": "/proc/state"}))
-        .fails();
+    let failure = World::describe().config(json!({"state_dir": "/proc/state"})).fails();
     assert_eq!(failure.code, UNAVAILABLE);
     told(&failure, &["/proc/state", "state_dir"]);
 }
@@ -129,18 +113,15 @@ fn yaml_that_is_none_is_named_with_its_line() {
 
 #[test]
 fn a_bound_that_lets_nothing_through_is_refused() {
-    let failure = World::describe()
-        .config(json!({"limits": {"body": 0}}))
-        .fails();
+    let failure = World::describe().config(json!({"limits": {"body": 0}})).fails();
     assert_eq!(failure.code, CONFIG);
     told(&failure, &["limits.body"]);
 }
 
 #[test]
 fn bounds_that_contradict_each_other_are_both_named() {
-    let failure = World::describe()
-        .config(json!({"limits": {"body": "1KiB", "prompt": "1MiB"}}))
-        .fails();
+    let failure =
+        World::describe().config(json!({"limits": {"body": "1KiB", "prompt": "1MiB"}})).fails();
     assert_eq!(failure.code, CONFIG);
     told(&failure, &["limits.body", "limits.prompt"]);
 }
@@ -175,60 +156,38 @@ fn a_variable_with_a_wrong_value_is_named() {
 
 #[test]
 fn a_named_session_script_that_is_missing_stops_the_start() {
-    let failure = World::describe()
-        .args(["--init-session", "nowhere.sh"])
-        .fails();
+    let failure = World::describe().args(["--init-session", "nowhere.sh"]).fails();
     assert_eq!(failure.code, UNAVAILABLE);
     told(&failure, &["nowhere.sh", "sessions.init"]);
 }
 
 #[test]
 fn a_log_level_that_is_none_is_refused() {
-    let failure = World::describe()
-        .args(["--log-level", "pilothouse=loudest"])
-        .fails();
+    let failure = World::describe().args(["--log-level", "pilothouse=loudest"]).fails();
     assert_eq!(failure.code, CONFIG);
     told(&failure, &["log.level"]);
 }
 
 #[test]
 fn a_token_of_two_callers_is_refused_and_not_printed() {
-    let failure = World::describe()
-        .config(json!({"auth": {"tokens": {"eve": crate::world::BOB}}}))
-        .fails();
+    let failure =
+        World::describe().config(json!({"auth": {"tokens": {"eve": crate::world::BOB}}})).fails();
     assert_eq!(failure.code, CONFIG);
     told(&failure, &["auth.tokens.eve"]);
-    assert!(
-        !failure.stderr.contains(crate::world::BOB),
-        "{}",
-        failure.stderr
-    );
+    assert!(!failure.stderr.contains(crate::world::BOB), "{}", failure.stderr);
 }
 
 #[test]
 fn without_any_configuration_the_demo_agent_serves() {
     let builder = World::describe();
     let state = builder.path("state").to_str().unwrap().to_owned();
-    let world = builder
-        .config_text("")
-        .args(["--port", "0", "--state-dir", &state])
-        .start();
+    let world = builder.config_text("").args(["--port", "0", "--state-dir", &state]).start();
     let card = world.get("/.well-known/agent-card.json", &[]).json();
-    assert!(
-        text_of(&card, "description").contains("demonstration"),
-        "{card}"
-    );
+    assert!(text_of(&card, "description").contains("demonstration"), "{card}");
     let told = world.stderr();
-    assert!(
-        told.contains("demo agent") && told.contains("serving"),
-        "{told}"
-    );
+    assert!(told.contains("demo agent") && told.contains("serving"), "{told}");
     let token = std::fs::read_to_string(world.path("state").join("token")).unwrap();
-    let mut task = world.rpc_as(
-        token.trim(),
-        "SendMessage",
-        crate::reading::message("two words"),
-    );
+    let mut task = world.rpc_as(token.trim(), "SendMessage", crate::reading::message("two words"));
     let answer = crate::reading::answer(&task["task"].take());
     assert!(answer.starts_with("You said: two words"), "{answer}");
 }
@@ -237,10 +196,7 @@ fn without_any_configuration_the_demo_agent_serves() {
 fn the_start_prints_a_curl_line_that_works_as_it_stands() {
     let builder = World::describe();
     let state = builder.path("state").to_str().unwrap().to_owned();
-    let world = builder
-        .config_text("")
-        .args(["--port", "0", "--state-dir", &state])
-        .start();
+    let world = builder.config_text("").args(["--port", "0", "--state-dir", &state]).start();
     let line = crate::processes::await_some("the curl line", crate::world::PATIENCE, || {
         let told = world.stderr();
         told.lines()
@@ -249,17 +205,9 @@ fn the_start_prints_a_curl_line_that_works_as_it_stands() {
     });
     let body = line.rsplit_once("-d '").unwrap().1.trim_end_matches('\'');
     let token = std::fs::read_to_string(world.path("state").join("token")).unwrap();
-    assert!(
-        world.stderr().contains(&format!("TOKEN={}", token.trim())),
-        "{}",
-        world.stderr()
-    );
+    assert!(world.stderr().contains(&format!("TOKEN={}", token.trim())), "{}", world.stderr());
     let reply = world
-        .post(
-            "/",
-            &[("Authorization", &format!("Bearer {}", token.trim()))],
-            body.as_bytes(),
-        )
+        .post("/", &[("Authorization", &format!("Bearer {}", token.trim()))], body.as_bytes())
         .json();
     assert!(reply.get("result").is_some(), "{reply}");
 }

@@ -4,17 +4,13 @@ use crate::reading::{message, states};
 use crate::world::World;
 
 /// Three scripts that make it hard to end them, each after a cue so that they are at it for sure.
-const STUBBORN: [&str; 3] = [
-    "fork; cue go; hang",
-    "ignore TERM; cue go; hang",
-    "fork hold; ignore TERM; cue go; hang",
-];
+const STUBBORN: [&str; 3] =
+    ["fork; cue go; hang", "ignore TERM; cue go; hang", "fork hold; ignore TERM; cue go; hang"];
 
 fn busy() -> World {
     let world = World::start();
     let ids: Vec<String> = STUBBORN.iter().map(|script| world.begin(script)).collect();
-    ids.iter()
-        .for_each(|id| drop(world.await_words(id, "waiting go")));
+    ids.iter().for_each(|id| drop(world.await_words(id, "waiting go")));
     assert!(world.agents().len() >= 5, "{:?}", world.agents());
     world
 }
@@ -42,9 +38,8 @@ fn sigterm_of_an_idle_server_ends_it_at_once_and_well() {
 #[test]
 fn an_open_idle_connection_does_not_keep_the_server() {
     let mut world = World::start();
-    let open: Vec<_> = (0..3)
-        .map(|_| crate::http::connect(world.address(), crate::world::PATIENCE))
-        .collect();
+    let open: Vec<_> =
+        (0..3).map(|_| crate::http::connect(world.address(), crate::world::PATIENCE)).collect();
     assert_eq!(world.stop().code(), Some(0));
     drop(open);
 }
@@ -109,11 +104,9 @@ fn a_second_sigterm_ends_everything_at_once() {
         .start();
     world.begin_waiting("ignore TERM; cue never", "never");
     world.sigterm();
-    crate::processes::await_some(
-        "the word of the first signal",
-        crate::world::PATIENCE,
-        || world.stderr().contains("SIGTERM").then_some(()),
-    );
+    crate::processes::await_some("the word of the first signal", crate::world::PATIENCE, || {
+        world.stderr().contains("SIGTERM").then_some(())
+    });
     world.sigterm();
     assert_eq!(world.ended().code(), Some(69));
     world.nothing_is_left();

@@ -22,19 +22,15 @@ fn a_stream_begins_with_the_submitted_task_and_ends_with_its_final_status() {
 fn the_answer_streams_as_pieces_of_one_artifact() {
     let world = World::start();
     let events = stream(&world, "say a; status pause; say b; status pause; say c");
-    let pieces: Vec<&Event> = events
-        .iter()
-        .filter(|event| event.kind() == "artifactUpdate")
-        .collect();
+    let pieces: Vec<&Event> =
+        events.iter().filter(|event| event.kind() == "artifactUpdate").collect();
     let ids: Vec<_> = pieces
         .iter()
         .map(|event| &event.result["artifactUpdate"]["artifact"]["artifactId"])
         .collect();
     assert!(ids.windows(2).all(|pair| pair[0] == pair[1]), "{ids:?}");
-    let appends: Vec<bool> = pieces
-        .iter()
-        .map(|event| event.result["artifactUpdate"]["append"] == true)
-        .collect();
+    let appends: Vec<bool> =
+        pieces.iter().map(|event| event.result["artifactUpdate"]["append"] == true).collect();
     assert_eq!(appends, [false, true, true]);
     assert_eq!(streamed_answer(&events), "abc");
 }
@@ -50,14 +46,9 @@ fn what_streams_is_what_the_task_holds_in_the_end() {
 #[test]
 fn the_numbers_of_events_rise() {
     let world = World::start();
-    let events = stream(
-        &world,
-        "repeat 20 1 {i}; status one; tool Read {}; result two",
-    );
-    let ids: Vec<u64> = events
-        .iter()
-        .map(|event| event.id.expect("every event has an id"))
-        .collect();
+    let events = stream(&world, "repeat 20 1 {i}; status one; tool Read {}; result two");
+    let ids: Vec<u64> =
+        events.iter().map(|event| event.id.expect("every event has an id")).collect();
     assert!(ids.windows(2).all(|pair| pair[0] < pair[1]), "{ids:?}");
 }
 
@@ -66,20 +57,13 @@ fn text_is_never_gathered_in_status_updates() {
     let world = World::start();
     let events = stream(&world, "say unmistakable; status remark; say again");
     let statuses = events.iter().filter(|event| event.kind() == "statusUpdate");
-    assert!(
-        statuses
-            .into_iter()
-            .all(|event| !event.words().contains("unmistakable"))
-    );
+    assert!(statuses.into_iter().all(|event| !event.words().contains("unmistakable")));
 }
 
 #[test]
 fn an_event_arrives_while_the_agent_still_works() {
     let world = World::start();
-    let mut events = world.stream(
-        "SendStreamingMessage",
-        message("say early; cue go; say late"),
-    );
+    let mut events = world.stream("SendStreamingMessage", message("say early; cue go; say late"));
     events.until("the first text", |event| event.words() == "early");
     world.cue("go");
     assert_eq!(states(&events.rest()).last(), Some(&"COMPLETED"));
@@ -88,20 +72,14 @@ fn an_event_arrives_while_the_agent_still_works() {
 #[test]
 fn a_tool_call_is_a_status_with_a_line_and_its_data() {
     let world = World::start();
-    let events = stream(
-        &world,
-        "tool Bash {\"command\":\"ls -l\"}; result two files; say done",
-    );
+    let events = stream(&world, "tool Bash {\"command\":\"ls -l\"}; result two files; say done");
     let call = events
         .iter()
         .find(|event| event.data().is_some_and(|data| data["kind"] == "tool-call"))
         .unwrap();
     assert_eq!(call.words(), "Bash: ls -l");
     let data = call.data().unwrap();
-    assert_eq!(
-        (&data["name"], &data["input"]),
-        (&json!("Bash"), &json!({"command": "ls -l"}))
-    );
+    assert_eq!((&data["name"], &data["input"]), (&json!("Bash"), &json!({"command": "ls -l"})));
     assert_eq!(call.state(), Some("WORKING"));
 }
 
@@ -121,11 +99,7 @@ fn a_tool_result_names_its_call_and_carries_its_output() {
 fn a_plan_is_a_status_with_its_data() {
     let world = World::start();
     let events = stream(&world, "plan [{\"step\":\"one\"}]; say done");
-    let plan = events
-        .iter()
-        .filter_map(Event::data)
-        .find(|data| data["kind"] == "plan")
-        .unwrap();
+    let plan = events.iter().filter_map(Event::data).find(|data| data["kind"] == "plan").unwrap();
     assert_eq!(plan["plan"], json!([{"step": "one"}]));
 }
 
@@ -133,11 +107,8 @@ fn a_plan_is_a_status_with_its_data() {
 fn thinking_is_a_status_and_no_part_of_the_answer() {
     let world = World::start();
     let events = stream(&world, "think deep thoughts; say done");
-    let thought = events
-        .iter()
-        .filter_map(Event::data)
-        .find(|data| data["kind"] == "thought")
-        .unwrap();
+    let thought =
+        events.iter().filter_map(Event::data).find(|data| data["kind"] == "thought").unwrap();
     assert_eq!(thought["text"], "deep thoughts");
     assert_eq!(streamed_answer(&events), "done");
 }
@@ -158,11 +129,7 @@ fn a_stream_is_marked_so_that_no_proxy_holds_it_back() {
     let world = World::start();
     let body = json!({"jsonrpc": "2.0", "id": 1, "method": "SendStreamingMessage", "params": message("say hello")});
     let authorization = format!("Bearer {}", crate::world::OWNER);
-    let reply = world.post(
-        "/",
-        &[("Authorization", &authorization)],
-        body.to_string().as_bytes(),
-    );
+    let reply = world.post("/", &[("Authorization", &authorization)], body.to_string().as_bytes());
     assert_eq!(reply.header("content-type"), Some("text/event-stream"));
     assert_eq!(reply.header("cache-control"), Some("no-cache"));
     assert_eq!(reply.header("x-accel-buffering"), Some("no"));
@@ -173,37 +140,21 @@ fn the_id_of_the_request_stands_in_every_event() {
     let world = World::start();
     let body = json!({"jsonrpc": "2.0", "id": "my-own", "method": "SendStreamingMessage", "params": message("say hello")});
     let authorization = format!("Bearer {}", crate::world::OWNER);
-    let reply = world
-        .post(
-            "/",
-            &[("Authorization", &authorization)],
-            body.to_string().as_bytes(),
-        )
-        .text();
-    let frames: Vec<&str> = reply
-        .lines()
-        .filter_map(|line| line.strip_prefix("data:"))
-        .collect();
+    let reply =
+        world.post("/", &[("Authorization", &authorization)], body.to_string().as_bytes()).text();
+    let frames: Vec<&str> = reply.lines().filter_map(|line| line.strip_prefix("data:")).collect();
     assert!(
-        frames.len() >= 3
-            && frames
-                .iter()
-                .all(|frame| frame.contains("\"id\":\"my-own\"")),
+        frames.len() >= 3 && frames.iter().all(|frame| frame.contains("\"id\":\"my-own\"")),
         "{reply}"
     );
 }
 
 #[test]
 fn a_silent_stream_is_kept_open_by_comments() {
-    let world = World::describe()
-        .config(json!({"timeouts": {"keep_alive": "50ms"}}))
-        .start();
+    let world = World::describe().config(json!({"timeouts": {"keep_alive": "50ms"}})).start();
     let body = json!({"jsonrpc": "2.0", "id": 1, "method": "SendStreamingMessage", "params": message("cue go")});
     let authorization = format!("Bearer {}", crate::world::OWNER);
-    let headers = [
-        ("Content-Type", "application/json"),
-        ("Authorization", authorization.as_str()),
-    ];
+    let headers = [("Content-Type", "application/json"), ("Authorization", authorization.as_str())];
     let mut answer = world.ask("POST", "/", &headers, body.to_string().as_bytes());
     let mut comments = 0;
     while comments < 3 {
@@ -219,13 +170,9 @@ fn a_silent_stream_is_kept_open_by_comments() {
 
 #[test]
 fn a_silent_turn_says_that_it_still_works() {
-    let world = World::describe()
-        .config(json!({"timeouts": {"heartbeat": "100ms"}}))
-        .start();
+    let world = World::describe().config(json!({"timeouts": {"heartbeat": "100ms"}})).start();
     let mut events = world.stream("SendStreamingMessage", message("cue go; say done"));
-    let seen = events.until("a heartbeat", |event| {
-        event.words().starts_with("still working")
-    });
+    let seen = events.until("a heartbeat", |event| event.words().starts_with("still working"));
     assert_eq!(seen.last().unwrap().state(), Some("WORKING"));
     world.cue("go");
     events.rest();
@@ -236,13 +183,8 @@ fn no_event_is_larger_than_the_limit() {
     let world = World::start();
     let body = json!({"jsonrpc": "2.0", "id": 1, "method": "SendStreamingMessage", "params": message("flood 3000000 2999999")});
     let authorization = format!("Bearer {}", crate::world::OWNER);
-    let reply = world
-        .post(
-            "/",
-            &[("Authorization", &authorization)],
-            body.to_string().as_bytes(),
-        )
-        .text();
+    let reply =
+        world.post("/", &[("Authorization", &authorization)], body.to_string().as_bytes()).text();
     let longest = reply.lines().map(str::len).max().unwrap();
     assert!((1..500_000).contains(&longest), "{longest} bytes");
 }

@@ -17,16 +17,8 @@ fn inspect(value: &Value) {
         "task" => {
             assert!(!text_of(value, "id").is_empty() && !text_of(value, "contextId").is_empty());
             inspect_status(&value["status"]);
-            value["artifacts"]
-                .as_array()
-                .into_iter()
-                .flatten()
-                .for_each(inspect_artifact);
-            value["history"]
-                .as_array()
-                .into_iter()
-                .flatten()
-                .for_each(inspect);
+            value["artifacts"].as_array().into_iter().flatten().for_each(inspect_artifact);
+            value["history"].as_array().into_iter().flatten().for_each(inspect);
         }
         "message" => {
             assert!(!text_of(value, "messageId").is_empty());
@@ -63,10 +55,7 @@ fn inspect_status(status: &Value) {
     ];
     assert!(known.contains(&text_of(status, "state")), "{status}");
     let timestamp = text_of(status, "timestamp");
-    assert!(
-        timestamp.len() >= 20 && timestamp.ends_with('Z'),
-        "{timestamp}"
-    );
+    assert!(timestamp.len() >= 20 && timestamp.ends_with('Z'), "{timestamp}");
     if let Some(message) = status.get("message") {
         inspect(message);
     }
@@ -99,22 +88,16 @@ fn a_strict_client_accepts_every_event_of_a_busy_turn() {
     let script = "status s; think t; tool Bash {\"command\":\"ls\"}; result r; plan [1]; say a; artifact n x; \
                   data d [1,2]; file f.txt words; message m; usage 1 2 0.5; say b";
     let events = world.stream("message/stream", message(script)).rest();
-    events
-        .iter()
-        .for_each(|Event { result, .. }| inspect(result));
+    events.iter().for_each(|Event { result, .. }| inspect(result));
     inspect(&world.rpc("tasks/get", json!({"id": events[0].result["id"]})));
 }
 
 #[test]
 fn a_strict_client_accepts_the_end_of_every_kind() {
     let world = World::start();
-    for script in [
-        "exit 3",
-        "state rejected no",
-        "ask which?",
-        "state auth-required sign in",
-        "signal 9",
-    ] {
+    for script in
+        ["exit 3", "state rejected no", "ask which?", "state auth-required sign in", "signal 9"]
+    {
         inspect(&world.rpc("message/send", message(script)));
     }
 }
@@ -123,24 +106,12 @@ fn a_strict_client_accepts_the_end_of_every_kind() {
 fn a_strict_client_accepts_the_card() {
     let world = World::start();
     for version in [None, Some("0.3"), Some("0.3.0")] {
-        let headers: Vec<_> = version
-            .iter()
-            .map(|version| ("A2A-Version", *version))
-            .collect();
+        let headers: Vec<_> = version.iter().map(|version| ("A2A-Version", *version)).collect();
         let card = world.get("/.well-known/agent-card.json", &headers).json();
-        for field in [
-            "name",
-            "description",
-            "version",
-            "protocolVersion",
-            "preferredTransport",
-        ] {
+        for field in ["name", "description", "version", "protocolVersion", "preferredTransport"] {
             assert!(!text_of(&card, field).is_empty(), "{field} in {card}");
         }
-        assert!(
-            text_of(&card, "url").starts_with("http://127.0.0.1:"),
-            "{card}"
-        );
+        assert!(text_of(&card, "url").starts_with("http://127.0.0.1:"), "{card}");
         assert!(
             card["capabilities"].is_object()
                 && card["defaultInputModes"].is_array()

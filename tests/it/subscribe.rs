@@ -12,20 +12,13 @@ fn a_late_subscriber_gets_the_task_first_and_misses_nothing() {
     let mut events = world.subscribe(&id);
     let first = events.next().unwrap();
     assert_eq!(
-        (
-            first.kind(),
-            first.state(),
-            streamed_answer(std::slice::from_ref(&first)).as_str()
-        ),
+        (first.kind(), first.state(), streamed_answer(std::slice::from_ref(&first)).as_str()),
         ("task", Some("WORKING"), "one")
     );
     world.cue("go");
     let mut all = vec![first];
     all.extend(events.rest());
-    assert_eq!(
-        streamed_answer(&all),
-        crate::reading::answer(&world.task(&id))
-    );
+    assert_eq!(streamed_answer(&all), crate::reading::answer(&world.task(&id)));
     assert_eq!(all.last().unwrap().state(), Some("COMPLETED"));
 }
 
@@ -47,18 +40,12 @@ fn last_event_id_resumes_after_every_event_without_loss_or_double() {
 fn a_resumed_stream_begins_with_the_task_as_it_stood_there() {
     let world = World::start();
     let full = world
-        .stream(
-            "SendStreamingMessage",
-            message("say a; status pause; say b; status pause; say c"),
-        )
+        .stream("SendStreamingMessage", message("say a; status pause; say b; status pause; say c"))
         .rest();
     let place = full.iter().position(|event| event.words() == "b").unwrap();
     let resumed = world.resume(full[0].task_id(), full[place].id.unwrap());
     assert_eq!(
-        (
-            streamed_answer(&resumed[..1]).as_str(),
-            streamed_answer(&resumed).as_str()
-        ),
+        (streamed_answer(&resumed[..1]).as_str(), streamed_answer(&resumed).as_str()),
         ("ab", "abc")
     );
 }
@@ -66,10 +53,8 @@ fn a_resumed_stream_begins_with_the_task_as_it_stood_there() {
 #[test]
 fn a_running_task_is_resumed_in_the_middle() {
     let world = World::start();
-    let mut first = world.stream(
-        "SendStreamingMessage",
-        message("say a; cue one; say b; cue two; say c"),
-    );
+    let mut first =
+        world.stream("SendStreamingMessage", message("say a; cue one; say b; cue two; say c"));
     let seen = first.until("the first cue", |event| event.words() == "waiting one");
     drop(first);
     let last = seen.last().unwrap();
@@ -88,9 +73,8 @@ fn two_subscribers_see_the_same_events_in_the_same_order() {
     let world = World::start();
     let id = world.begin_waiting("cue go; repeat 200 0 {i}; status end", "go");
     let (one, two) = std::thread::scope(|scope| {
-        let readers = [(); 2]
-            .map(|()| world.subscribe(&id))
-            .map(|events| scope.spawn(|| events.rest()));
+        let readers =
+            [(); 2].map(|()| world.subscribe(&id)).map(|events| scope.spawn(|| events.rest()));
         world.cue("go");
         let [one, two] = readers.map(|reader| reader.join().unwrap());
         (one, two)
@@ -103,16 +87,11 @@ fn two_subscribers_see_the_same_events_in_the_same_order() {
 fn a_disconnect_changes_nothing_for_the_task() {
     let world = World::start();
     let mut events = world.stream("SendStreamingMessage", message("cue go; say done"));
-    let id = events.until("the cue", |event| event.words() == "waiting go")[0]
-        .task_id()
-        .to_owned();
+    let id = events.until("the cue", |event| event.words() == "waiting go")[0].task_id().to_owned();
     drop(events);
     world.cue("go");
     let task = world.await_state(&id, &["COMPLETED", "FAILED", "CANCELED"]);
-    assert_eq!(
-        (state(&task), crate::reading::answer(&task).as_str()),
-        ("COMPLETED", "done")
-    );
+    assert_eq!((state(&task), crate::reading::answer(&task).as_str()), ("COMPLETED", "done"));
 }
 
 #[test]
@@ -177,10 +156,7 @@ fn an_event_id_that_is_none_is_refused_before_the_stream() {
 #[test]
 fn many_late_subscribers_each_get_the_whole() {
     let world = World::start();
-    let id = world.begin_waiting(
-        "repeat 20 0 before {i}; cue go; repeat 20 0 after {i}",
-        "go",
-    );
+    let id = world.begin_waiting("repeat 20 0 before {i}; cue go; repeat 20 0 after {i}", "go");
     let answers = std::thread::scope(|scope| {
         let readers: Vec<_> = (0..10)
             .map(|_| world.subscribe(&id))

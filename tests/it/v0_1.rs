@@ -21,37 +21,23 @@ fn state(task: &Value) -> &str {
 
 fn answer(task: &Value) -> String {
     let made = task["artifacts"].as_array().into_iter().flatten();
-    made.filter(|made| made["name"] == "answer")
-        .map(|made| parts_text(&made["parts"]))
-        .collect()
+    made.filter(|made| made["name"] == "answer").map(|made| parts_text(&made["parts"])).collect()
 }
 
 #[test]
 fn a_task_keeps_the_clients_id_and_session() {
     let world = World::start();
     let task = world.rpc("tasks/send", send_in("my-id", "my-session", "say hello"));
-    assert_eq!(
-        (text_of(&task, "id"), text_of(&task, "sessionId")),
-        ("my-id", "my-session")
-    );
-    assert_eq!(
-        (state(&task), answer(&task).as_str()),
-        ("completed", "hello")
-    );
+    assert_eq!((text_of(&task, "id"), text_of(&task, "sessionId")), ("my-id", "my-session"));
+    assert_eq!((state(&task), answer(&task).as_str()), ("completed", "hello"));
 }
 
 #[test]
 fn the_answer_is_in_the_form_of_the_dialect() {
     let world = World::start();
     let task = world.rpc("tasks/send", send("my-id", "say hello"));
-    assert!(
-        task.get("kind").is_none() && task.get("contextId").is_none(),
-        "{task}"
-    );
-    assert_eq!(
-        task["artifacts"][0]["parts"],
-        json!([{"type": "text", "text": "hello"}])
-    );
+    assert!(task.get("kind").is_none() && task.get("contextId").is_none(), "{task}");
+    assert_eq!(task["artifacts"][0]["parts"], json!([{"type": "text", "text": "hello"}]));
     assert_eq!(task["artifacts"][0]["index"], 0);
 }
 
@@ -65,45 +51,25 @@ fn a_task_is_read_by_the_clients_id() {
 #[test]
 fn a_stream_ends_with_final_true() {
     let world = World::start();
-    let events = world
-        .stream(
-            "tasks/sendSubscribe",
-            send("my-id", "say a; status remark; say b"),
-        )
-        .rest();
-    assert!(
-        events.iter().all(|event| event.result["id"] == "my-id"),
-        "{events:#?}"
-    );
-    let finals: Vec<bool> = events
-        .iter()
-        .filter_map(|event| event.result["final"].as_bool())
-        .collect();
+    let events =
+        world.stream("tasks/sendSubscribe", send("my-id", "say a; status remark; say b")).rest();
+    assert!(events.iter().all(|event| event.result["id"] == "my-id"), "{events:#?}");
+    let finals: Vec<bool> =
+        events.iter().filter_map(|event| event.result["final"].as_bool()).collect();
     let (last, before) = finals.split_last().unwrap();
-    assert!(
-        *last && before.iter().all(|is_final| !is_final),
-        "{finals:?}"
-    );
-    let text: String = events
-        .iter()
-        .map(|event| parts_text(&event.result["artifact"]["parts"]))
-        .collect();
+    assert!(*last && before.iter().all(|is_final| !is_final), "{finals:?}");
+    let text: String =
+        events.iter().map(|event| parts_text(&event.result["artifact"]["parts"])).collect();
     assert_eq!(text, "ab");
 }
 
 #[test]
 fn pieces_of_an_artifact_are_marked_on_the_artifact() {
     let world = World::start();
-    let events = world
-        .stream(
-            "tasks/sendSubscribe",
-            send("my-id", "say a; status remark; say b"),
-        )
-        .rest();
-    let appends: Vec<_> = events
-        .iter()
-        .filter_map(|event| event.result["artifact"]["append"].as_bool())
-        .collect();
+    let events =
+        world.stream("tasks/sendSubscribe", send("my-id", "say a; status remark; say b")).rest();
+    let appends: Vec<_> =
+        events.iter().filter_map(|event| event.result["artifact"]["append"].as_bool()).collect();
     assert_eq!(appends, [false, true]);
 }
 
@@ -113,11 +79,7 @@ fn a_second_send_to_a_finished_id_opens_a_new_task_in_the_same_session() {
     world.rpc("tasks/send", send_in("my-id", "my-session", "count"));
     let second = world.rpc("tasks/send", send("my-id", "count"));
     assert_eq!(
-        (
-            text_of(&second, "id"),
-            text_of(&second, "sessionId"),
-            answer(&second).as_str()
-        ),
+        (text_of(&second, "id"), text_of(&second, "sessionId"), answer(&second).as_str()),
         ("my-id", "my-session", "2")
     );
     assert_eq!(world.rpc("ListTasks", json!({}))["totalSize"], 2);
@@ -128,10 +90,7 @@ fn the_id_means_the_newest_of_its_tasks() {
     let world = World::start();
     world.rpc("tasks/send", send("my-id", "say old"));
     world.rpc("tasks/send", send("my-id", "say new"));
-    assert_eq!(
-        answer(&world.rpc("tasks/get", json!({"id": "my-id"}))),
-        "new"
-    );
+    assert_eq!(answer(&world.rpc("tasks/get", json!({"id": "my-id"}))), "new");
 }
 
 #[test]
@@ -148,10 +107,7 @@ fn a_send_to_a_working_id_is_its_next_turn() {
         world.cue("go");
         more.join().unwrap()
     });
-    assert_eq!(
-        (text_of(&more["status"], "state"), text_of(&more, "id")),
-        ("completed", "my-id")
-    );
+    assert_eq!((text_of(&more["status"], "state"), text_of(&more, "id")), ("completed", "my-id"));
 }
 
 #[test]
@@ -159,10 +115,7 @@ fn a_send_to_an_id_that_asks_continues_its_task() {
     let world = World::start();
     let asked = world.rpc("tasks/send", send("my-id", "ask which?"));
     assert_eq!(state(&asked), "input-required");
-    assert_eq!(
-        state(&world.rpc("tasks/send", send("my-id", "say green"))),
-        "completed"
-    );
+    assert_eq!(state(&world.rpc("tasks/send", send("my-id", "say green"))), "completed");
     assert_eq!(world.rpc("ListTasks", json!({}))["totalSize"], 1);
 }
 
@@ -170,13 +123,8 @@ fn a_send_to_an_id_that_asks_continues_its_task() {
 fn a_task_is_canceled_by_the_clients_id() {
     let world = World::start();
     let mut events = world.stream("tasks/sendSubscribe", send("my-id", "hang"));
-    events.until("the work", |event| {
-        event.result["status"]["state"] == "working"
-    });
-    assert_eq!(
-        state(&world.rpc("tasks/cancel", json!({"id": "my-id"}))),
-        "canceled"
-    );
+    events.until("the work", |event| event.result["status"]["state"] == "working");
+    assert_eq!(state(&world.rpc("tasks/cancel", json!({"id": "my-id"}))), "canceled");
     assert_eq!(state(&events.rest().last().unwrap().result), "canceled");
 }
 
@@ -191,10 +139,7 @@ fn a_stream_is_taken_up_again_by_the_clients_id() {
     let events = world.stream("tasks/resubscribe", json!({"id": "my-id"}));
     world.cue("go");
     let events = events.rest();
-    assert!(
-        events.iter().all(|event| event.result["id"] == "my-id"),
-        "{events:#?}"
-    );
+    assert!(events.iter().all(|event| event.result["id"] == "my-id"), "{events:#?}");
     assert_eq!(events.last().unwrap().result["final"], true);
 }
 
@@ -210,10 +155,7 @@ fn the_same_task_is_read_in_v1_0_under_the_servers_id() {
 #[test]
 fn an_unknown_id_is_not_found() {
     let world = World::start();
-    assert_eq!(
-        world.error("tasks/get", json!({"id": "nowhere"}))["code"],
-        -32001
-    );
+    assert_eq!(world.error("tasks/get", json!({"id": "nowhere"}))["code"], -32001);
 }
 
 #[test]
@@ -221,11 +163,7 @@ fn the_curl_line_of_the_second_forerunner_is_answered() {
     let world = World::start();
     let body = r#"{"jsonrpc":"2.0","id":1,"method":"tasks/send","params":{"message":{"role":"user","parts":[{"type":"text","text":"ping"}]}}}"#;
     let reply = world
-        .post(
-            "/a2a",
-            &[("Authorization", &format!("Bearer {OWNER}"))],
-            body.as_bytes(),
-        )
+        .post("/a2a", &[("Authorization", &format!("Bearer {OWNER}"))], body.as_bytes())
         .json();
     assert_eq!(state(&reply["result"]), "completed");
     assert_eq!(answer(&reply["result"]), "echo: ping");
@@ -246,11 +184,7 @@ fn both_doors_with_and_without_a_slash_understand_every_dialect() {
             let body =
                 json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).to_string();
             let reply = world
-                .post(
-                    path,
-                    &[("Authorization", &format!("Bearer {OWNER}"))],
-                    body.as_bytes(),
-                )
+                .post(path, &[("Authorization", &format!("Bearer {OWNER}"))], body.as_bytes())
                 .json();
             assert!(reply.get("result").is_some(), "{method} at {path}: {reply}");
         }

@@ -89,9 +89,7 @@ impl Webhook {
 
     /// Waits until so much was posted.
     pub(crate) fn await_requests(&self, count: usize) -> Vec<Request> {
-        self.await_until(&format!("{count} posts"), |requests| {
-            requests.len() >= count
-        })
+        self.await_until(&format!("{count} posts"), |requests| requests.len() >= count)
     }
 
     /// Waits until what was posted fits.
@@ -121,15 +119,11 @@ impl Request {
 
     /// The state that it brings, in the words of its dialect; empty where it brings none.
     pub(crate) fn said(&self) -> &str {
-        [
-            "/statusUpdate/status/state",
-            "/task/status/state",
-            "/status/state",
-        ]
-        .iter()
-        .find_map(|place| self.body.pointer(place)?.as_str())
-        .unwrap_or_default()
-        .trim_start_matches("TASK_STATE_")
+        ["/statusUpdate/status/state", "/task/status/state", "/status/state"]
+            .iter()
+            .find_map(|place| self.body.pointer(place)?.as_str())
+            .unwrap_or_default()
+            .trim_start_matches("TASK_STATE_")
     }
 }
 

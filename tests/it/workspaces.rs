@@ -20,10 +20,7 @@ fn each_context_has_a_folder_of_its_own() {
 fn a_context_finds_its_files_again() {
     let world = World::start();
     world.send(message_in("kept", "write note.txt remembered"));
-    assert_eq!(
-        answer(&world.send(message_in("kept", "read note.txt"))),
-        "remembered"
-    );
+    assert_eq!(answer(&world.send(message_in("kept", "read note.txt"))), "remembered");
 }
 
 #[test]
@@ -38,11 +35,7 @@ fn the_folders_are_below_the_workspace() {
 fn in_a_shared_workspace_all_work_in_the_folder_itself() {
     let world = shared().start();
     let folders = [world.say("pwd"), world.say("pwd")].map(|task| answer(&task));
-    let root = std::fs::canonicalize(world.path("work"))
-        .unwrap()
-        .to_str()
-        .unwrap()
-        .to_owned();
+    let root = std::fs::canonicalize(world.path("work")).unwrap().to_str().unwrap().to_owned();
     assert_eq!(folders, [root.clone(), root]);
 }
 
@@ -60,12 +53,9 @@ fn in_a_shared_workspace_there_is_one_turn_at_a_time() {
 
 #[test]
 fn in_a_shared_workspace_more_turns_run_where_the_operator_allows_them() {
-    let world = shared()
-        .config(json!({"workspace": {"shared_turns": 2}}))
-        .start();
+    let world = shared().config(json!({"workspace": {"shared_turns": 2}})).start();
     let ids = [world.begin("cue go; say x"), world.begin("cue go; say x")];
-    ids.iter()
-        .for_each(|id| drop(world.await_words(id, "waiting go")));
+    ids.iter().for_each(|id| drop(world.await_words(id, "waiting go")));
     world.cue("go");
 }
 
@@ -74,10 +64,7 @@ fn a_turn_that_waits_for_the_shared_folder_can_be_canceled() {
     let world = shared().start();
     world.begin_waiting("cue go", "go");
     let second = world.begin("count");
-    assert_eq!(
-        state(&world.rpc("CancelTask", json!({"id": second}))),
-        "CANCELED"
-    );
+    assert_eq!(state(&world.rpc("CancelTask", json!({"id": second}))), "CANCELED");
     world.cue("go");
     assert_eq!(answer(&world.say("count")), "1");
 }
@@ -97,9 +84,7 @@ fn each_session_has_a_home_of_its_own_outside_of_the_workspace() {
     let homes = [world.say("env HOME"), world.say("env HOME")].map(|task| answer(&task));
     assert_ne!(homes[0], homes[1]);
     assert!(
-        homes
-            .iter()
-            .all(|home| home.starts_with(world.path("state").to_str().unwrap())),
+        homes.iter().all(|home| home.starts_with(world.path("state").to_str().unwrap())),
         "{homes:?}"
     );
 }
@@ -109,54 +94,35 @@ fn each_session_has_a_home_of_its_own_outside_of_the_workspace() {
 #[test]
 fn the_session_script_runs_once_for_each_session() {
     let world = World::describe()
-        .file(
-            ".init-session.sh",
-            0o755,
-            "#!/bin/sh\necho made >> setup.txt\n",
-        )
+        .file(".init-session.sh", 0o755, "#!/bin/sh\necho made >> setup.txt\n")
         .start();
     let first = world.send(message_in("one", "read setup.txt"));
     let second = world.send(message_in("one", "read setup.txt"));
     let other = world.send(message_in("two", "read setup.txt"));
-    assert_eq!(
-        [&first, &second, &other].map(answer),
-        ["made", "made", "made"]
-    );
+    assert_eq!([&first, &second, &other].map(answer), ["made", "made", "made"]);
 }
 
 #[test]
 fn the_session_script_does_not_run_again_after_a_restart() {
     let mut world = World::describe()
-        .file(
-            ".init-session.sh",
-            0o755,
-            "#!/bin/sh\necho made >> setup.txt\n",
-        )
+        .file(".init-session.sh", 0o755, "#!/bin/sh\necho made >> setup.txt\n")
         .start();
     world.send(message_in("one", "say x"));
     world.restart();
-    assert_eq!(
-        answer(&world.send(message_in("one", "read setup.txt"))),
-        "made"
-    );
+    assert_eq!(answer(&world.send(message_in("one", "read setup.txt"))), "made");
 }
 
 #[test]
 fn a_script_that_is_not_executable_is_run_by_the_shell() {
-    let world = World::describe()
-        .file(".init-session.sh", 0o644, "echo made > setup.txt\n")
-        .start();
+    let world =
+        World::describe().file(".init-session.sh", 0o644, "echo made > setup.txt\n").start();
     assert_eq!(answer(&world.say("read setup.txt")), "made");
 }
 
 #[test]
 fn a_script_that_fails_fails_the_task_with_its_last_words() {
     let world = World::describe()
-        .file(
-            ".init-session.sh",
-            0o755,
-            "#!/bin/sh\necho no such registry >&2\nexit 7\n",
-        )
+        .file(".init-session.sh", 0o755, "#!/bin/sh\necho no such registry >&2\nexit 7\n")
         .start();
     let task = world.say("write note.txt x");
     assert_eq!(state(&task), "FAILED");
@@ -173,9 +139,7 @@ fn a_script_that_fails_fails_the_task_with_its_last_words() {
 #[test]
 fn a_script_that_failed_is_tried_again_with_the_next_message() {
     let script = "#!/bin/sh\n[ -e again ] && exit 0\ntouch again\nexit 1\n";
-    let world = World::describe()
-        .file(".init-session.sh", 0o755, script)
-        .start();
+    let world = World::describe().file(".init-session.sh", 0o755, script).start();
     assert_eq!(state(&world.send(message_in("one", "say x"))), "FAILED");
     assert_eq!(answer(&world.send(message_in("one", "say x"))), "x");
 }
@@ -183,11 +147,7 @@ fn a_script_that_failed_is_tried_again_with_the_next_message() {
 #[test]
 fn a_script_that_hangs_is_ended_in_time_with_all_that_it_started() {
     let world = World::describe()
-        .file(
-            ".init-session.sh",
-            0o755,
-            "#!/bin/sh\nsetsid sleep 3600 &\nsleep 3600\n",
-        )
+        .file(".init-session.sh", 0o755, "#!/bin/sh\nsetsid sleep 3600 &\nsleep 3600\n")
         .config(json!({"timeouts": {"init": "300ms"}}))
         .start();
     let task = world.say("say x");
@@ -199,29 +159,18 @@ fn a_script_that_hangs_is_ended_in_time_with_all_that_it_started() {
 #[test]
 fn a_task_is_canceled_while_its_script_runs() {
     let world = World::describe()
-        .file(
-            ".init-session.sh",
-            0o755,
-            "#!/bin/sh\ntouch ran\nsleep 3600\n",
-        )
+        .file(".init-session.sh", 0o755, "#!/bin/sh\ntouch ran\nsleep 3600\n")
         .start();
     let id = world.begin("say x");
-    world.await_task(&id, "the script", |task| {
-        words(task).contains(".init-session.sh")
-    });
-    assert_eq!(
-        state(&world.rpc("CancelTask", json!({"id": id}))),
-        "CANCELED"
-    );
+    world.await_task(&id, "the script", |task| words(task).contains(".init-session.sh"));
+    assert_eq!(state(&world.rpc("CancelTask", json!({"id": id}))), "CANCELED");
     world.await_no_agents();
 }
 
 #[test]
 fn the_script_runs_in_the_workspace_with_the_agents_home() {
     let script = "#!/bin/sh\npwd > where.txt\necho $HOME > home.txt\n";
-    let world = World::describe()
-        .file(".init-session.sh", 0o755, script)
-        .start();
+    let world = World::describe().file(".init-session.sh", 0o755, script).start();
     let told = |script: &str| answer(&world.send(message_in("one", script)));
     assert_eq!(told("read where.txt"), told("pwd"));
     assert_eq!(told("read home.txt"), told("env HOME"));
@@ -230,15 +179,9 @@ fn the_script_runs_in_the_workspace_with_the_agents_home() {
 #[test]
 fn the_script_is_seen_in_the_stream() {
     let world = World::describe()
-        .file(
-            ".init-session.sh",
-            0o755,
-            "#!/bin/sh\necho installed tools\n",
-        )
+        .file(".init-session.sh", 0o755, "#!/bin/sh\necho installed tools\n")
         .start();
-    let events = world
-        .stream("SendStreamingMessage", message("say x"))
-        .rest();
+    let events = world.stream("SendStreamingMessage", message("say x")).rest();
     let data = events
         .iter()
         .filter_map(crate::http::Event::data)

@@ -32,12 +32,7 @@ impl World {
     /// Starts the world that is described, and waits until it serves.
     pub(crate) fn of(described: Builder) -> Self {
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut world = Self {
-            described,
-            server: None,
-            address,
-            seen: HashSet::new(),
-        };
+        let mut world = Self { described, server: None, address, seen: HashSet::new() };
         world.launch();
         world
     }
@@ -56,20 +51,12 @@ impl World {
         let pid = child.id();
         let in_memory = self.described.config["store"]["path"] == "memory";
         let url = await_some("the address of a started server", patience, || {
-            let word = fs::read(&file)
-                .ok()
-                .and_then(|word| serde_json::from_slice::<Value>(&word).ok());
-            let kept = word
-                .filter(|word| word["pid"] == pid)
-                .map(|word| text_of(&word, "url").to_owned());
+            let word =
+                fs::read(&file).ok().and_then(|word| serde_json::from_slice::<Value>(&word).ok());
+            let kept =
+                word.filter(|word| word["pid"] == pid).map(|word| text_of(&word, "url").to_owned());
             // A server that forgets everything leaves no word; its first lines name the address too.
-            match kept.or_else(|| {
-                if in_memory {
-                    announced(&said()[before..])
-                } else {
-                    None
-                }
-            }) {
+            match kept.or_else(|| if in_memory { announced(&said()[before..]) } else { None }) {
                 Some(url) => Some(url),
                 None => {
                     let ended = child.try_wait().unwrap();
@@ -118,11 +105,9 @@ impl World {
 
     /// Waits until no agent process of this world is left.
     pub(crate) fn await_no_agents(&self) {
-        await_some(
-            "the end of every agent process",
-            self.described.patience,
-            || self.agents().is_empty().then_some(()),
-        );
+        await_some("the end of every agent process", self.described.patience, || {
+            self.agents().is_empty().then_some(())
+        });
     }
 
     /// Lets an agent go on that waits for this cue.
@@ -145,8 +130,7 @@ impl World {
 
     fn signal(&mut self, signal: Signal) {
         let server = self.server.as_ref().expect("the server runs");
-        self.seen
-            .extend(processes::below(server.id().cast_signed()));
+        self.seen.extend(processes::below(server.id().cast_signed()));
         kill_process(Pid::from_child(server), signal).unwrap();
     }
 
@@ -159,10 +143,7 @@ impl World {
             server.wait().unwrap();
         }
         ended.unwrap_or_else(|| {
-            panic!(
-                "waited {PATIENCE:?} for the server to end; it says:\n{}",
-                self.stderr()
-            )
+            panic!("waited {PATIENCE:?} for the server to end; it says:\n{}", self.stderr())
         })
     }
 
@@ -235,16 +216,12 @@ impl Drop for World {
                 fs::read_to_string(self.path("stderr")).unwrap_or_default()
             );
             if let Some(mut server) = self.server.take() {
-                self.seen
-                    .extend(processes::below(server.id().cast_signed()));
+                self.seen.extend(processes::below(server.id().cast_signed()));
                 let _ = server.kill();
                 let _ = server.wait();
             }
             await_true(Duration::from_secs(2), || self.agents().is_empty());
-            self.agents()
-                .iter()
-                .chain(&self.seen)
-                .for_each(Process::kill);
+            self.agents().iter().chain(&self.seen).for_each(Process::kill);
             return;
         }
         if self.server.is_some() {

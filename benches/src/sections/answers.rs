@@ -24,10 +24,7 @@ const PROMPT_LIMIT: usize = 10 * 1024 * 1024;
 fn warm(bench: &Bench) -> Result<Server, Box<dyn std::error::Error + Send + Sync>> {
     let server = bench.house.fresh(Input::Argument)?;
     load::run(&server, 8, Until::Count(500), Contexts::New)?;
-    server
-        .client()?
-        .stream(&message("SendStreamingMessage", "one", None))?
-        .rest()?;
+    server.client()?.stream(&message("SendStreamingMessage", "one", None))?.rest()?;
     std::thread::sleep(Duration::from_secs(1));
     Ok(server)
 }
@@ -40,13 +37,8 @@ pub(super) fn large(bench: &mut Bench) -> Outcome {
     let before = server.memory().rss;
     let wire = client.received;
     let began = Instant::now();
-    let came = client
-        .stream(&message(
-            "SendStreamingMessage",
-            &format!("big {LARGE}"),
-            None,
-        ))?
-        .rest()?;
+    let came =
+        client.stream(&message("SendStreamingMessage", &format!("big {LARGE}"), None))?.rest()?;
     let took = began.elapsed();
     let grown = machine::peak(server.pid).saturating_sub(before);
     let wire = client.received - wire;
@@ -83,22 +75,15 @@ pub(super) fn stalled(bench: &mut Bench) -> Outcome {
     machine::forget_peak(server.pid)?;
     let before = server.memory().rss;
     let store = server.store_bytes();
-    let mut stream = client.stream(&message(
-        "SendStreamingMessage",
-        &format!("big {UNREAD}"),
-        None,
-    ))?;
+    let mut stream =
+        client.stream(&message("SendStreamingMessage", &format!("big {UNREAD}"), None))?;
     stream.next()?.ok_or("a stream without an event")?;
     std::thread::sleep(STALL);
     let grown = machine::peak(server.pid).saturating_sub(before);
     let spooled = server.store_bytes().saturating_sub(store);
     let alive = machine::tree(launcher).len() > 2;
     let came = stream.rest()?;
-    let agent = if alive {
-        "the agent was held back"
-    } else {
-        "the agent had finished"
-    };
+    let agent = if alive { "the agent was held back" } else { "the agent had finished" };
     let note = format!(
         "after {} s; {:.0} MiB spooled to the store, {agent}",
         STALL.as_secs(),
@@ -112,9 +97,7 @@ pub(super) fn stalled(bench: &mut Bench) -> Outcome {
         &note,
     );
     let figure = "the same client reads on and gets the whole answer";
-    bench
-        .table
-        .holds(figure, "64,000,000 B", came == UNREAD, &format!("{came} B"));
+    bench.table.holds(figure, "64,000,000 B", came == UNREAD, &format!("{came} B"));
     Ok(())
 }
 
@@ -132,11 +115,7 @@ pub(super) fn prompt(bench: &mut Bench) -> Outcome {
         let arrived = find(&reply.body, format!("\"{length}\\n\"").as_bytes()).is_some();
         let measured = format!(
             "{} in {:.3} s",
-            if arrived {
-                "arrived whole"
-            } else {
-                "not arrived whole"
-            },
+            if arrived { "arrived whole" } else { "not arrived whole" },
             took.as_secs_f64()
         );
         bench.table.holds(figure, "accepted", arrived, &measured);

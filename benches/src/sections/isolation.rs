@@ -25,11 +25,7 @@ pub(super) fn price(bench: &mut Bench) -> Outcome {
         let mut client = server.client()?;
         let first = client.complete(&message("SendMessage", "one", None))?;
         let context = string_field(&first.body, "contextId").ok_or("a task without a contextId")?;
-        callers.push((
-            client,
-            message("SendMessage", "one", Some(&context)),
-            Vec::new(),
-        ));
+        callers.push((client, message("SendMessage", "one", Some(&context)), Vec::new()));
     }
     for round in 0..count + WARM {
         for (client, turn, times) in &mut callers {
@@ -40,10 +36,7 @@ pub(super) fn price(bench: &mut Bench) -> Outcome {
             }
         }
     }
-    let times: Vec<Times> = callers
-        .into_iter()
-        .map(|(.., times)| Times::new(times))
-        .collect();
+    let times: Vec<Times> = callers.into_iter().map(|(.., times)| Times::new(times)).collect();
     for ((backend, most), times_of) in WALLS.iter().zip(&times) {
         if *most > 0.0 {
             let added = times_of.median() - times[0].median();
@@ -66,12 +59,7 @@ fn starts(bench: &mut Bench) -> Outcome {
     let mut times = [(); WALLS.len()].map(|()| Vec::new());
     for _ in 0..rounds {
         for ((backend, _), times) in WALLS.iter().zip(&mut times) {
-            times.push(
-                bench
-                    .house
-                    .fresh_behind(backend, Input::Argument)?
-                    .started_in,
-            );
+            times.push(bench.house.fresh_behind(backend, Input::Argument)?.started_in);
         }
     }
     for ((backend, _), times) in WALLS.iter().zip(times) {
@@ -79,11 +67,8 @@ fn starts(bench: &mut Bench) -> Outcome {
         let figure = format!(
             "start to first healthy answer with the attacks of the probe, isolation {backend}"
         );
-        let measured = format!(
-            "{:.1} ms (p50 of {rounds}, worst {:.1})",
-            times.median(),
-            times.worst()
-        );
+        let measured =
+            format!("{:.1} ms (p50 of {rounds}, worst {:.1})", times.median(), times.worst());
         bench.table.tell(&figure, &measured);
     }
     Ok(())

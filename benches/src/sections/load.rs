@@ -82,13 +82,7 @@ pub(super) fn run(
     };
     let callers = Times::new(all.iter().filter(|times| !times.is_empty()).map(mean));
     let tasks = all.iter().map(Vec::len).sum();
-    Ok(Load {
-        tasks,
-        elapsed,
-        times: Times::new(all.into_iter().flatten()),
-        callers,
-        processor,
-    })
+    Ok(Load { tasks, elapsed, times: Times::new(all.into_iter().flatten()), callers, processor })
 }
 
 /// One caller's life; its connection is made and warm before the clock starts.

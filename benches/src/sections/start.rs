@@ -16,12 +16,7 @@ pub(super) fn start(bench: &mut Bench) -> Outcome {
     // The folder that is opened again holds finished tasks.
     {
         let server = bench.house.fresh(Input::Argument)?;
-        super::load::run(
-            &server,
-            8,
-            super::load::Until::Count(1000),
-            super::load::Contexts::New,
-        )?;
+        super::load::run(&server, 8, super::load::Until::Count(1000), super::load::Contexts::New)?;
     }
     let mut again = Vec::new();
     for _ in 0..count {
@@ -32,21 +27,11 @@ pub(super) fn start(bench: &mut Bench) -> Outcome {
         "p50 of {count}, worst {:.1}; store of 1,000 tasks opened, binary in the page cache",
         again.worst()
     );
-    bench.table.at_most(
-        "start to first healthy answer",
-        20.0,
-        again.median(),
-        "ms",
-        &note,
-    );
+    bench.table.at_most("start to first healthy answer", 20.0, again.median(), "ms", &note);
     let first = Times::new(first);
     bench.table.tell(
         "the same with an empty state folder (store made)",
-        &format!(
-            "{:.1} ms (p50 of {empty}, worst {:.1})",
-            first.median(),
-            first.worst()
-        ),
+        &format!("{:.1} ms (p50 of {empty}, worst {:.1})", first.median(), first.worst()),
     );
     Ok(())
 }
@@ -61,13 +46,7 @@ pub(super) fn idle(bench: &mut Bench) -> Outcome {
         mib(memory.pss),
         mib(memory.pss_anonymous)
     );
-    bench.table.at_most(
-        "idle memory of the server",
-        15.0,
-        mib(memory.rss),
-        "MiB",
-        &note,
-    );
+    bench.table.at_most("idle memory of the server", 15.0, mib(memory.rss), "MiB", &note);
     match server.launcher().map(machine::memory) {
         Some(launcher) => bench.table.tell(
             "idle memory of the launcher",
@@ -77,10 +56,9 @@ pub(super) fn idle(bench: &mut Bench) -> Outcome {
                 mib(launcher.private)
             ),
         ),
-        None => bench.table.not_run(
-            "idle memory of the launcher",
-            "no child of the server was found",
-        ),
+        None => {
+            bench.table.not_run("idle memory of the launcher", "no child of the server was found")
+        }
     }
     Ok(())
 }

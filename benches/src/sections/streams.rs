@@ -45,13 +45,8 @@ pub(super) fn first_event(bench: &mut Bench) -> Outcome {
         events.quantile(0.95),
         events.quantile(0.99)
     );
-    bench
-        .table
-        .at_most("first event of a stream", 0.6, events.median(), "ms", &note);
-    bench.table.tell(
-        "first word of the agent in a stream, p50 / p95 / p99",
-        &words.spread(),
-    );
+    bench.table.at_most("first event of a stream", 0.6, events.median(), "ms", &note);
+    bench.table.tell("first word of the agent in a stream, p50 / p95 / p99", &words.spread());
     Ok(())
 }
 
@@ -76,10 +71,7 @@ pub(super) fn lag(bench: &mut Bench) -> Outcome {
                 continue;
             };
             let lines = String::from_utf8_lossy(text);
-            for written in lines
-                .split("\\n")
-                .filter_map(|line| line.parse::<u128>().ok())
-            {
+            for written in lines.split("\\n").filter_map(|line| line.parse::<u128>().ok()) {
                 lags.push(now.saturating_sub(written) as f64 / 1e6);
             }
         }
@@ -142,10 +134,7 @@ pub(super) fn open(bench: &mut Bench) -> Outcome {
         (open_after, during, above, supervisors, streams)
     });
     let streams = streams.into_iter().collect::<io::Result<Vec<_>>>()?;
-    let live: Vec<_> = supervisors
-        .iter()
-        .filter(|(memory, _)| memory.rss > 0)
-        .collect();
+    let live: Vec<_> = supervisors.iter().filter(|(memory, _)| memory.rss > 0).collect();
     if live.len() < OPEN || open_after > Duration::from_millis(HOLD_MS) {
         return Err(format!(
             "{} agents were alive when all streams were open, after {open_after:.1?}",
@@ -154,11 +143,8 @@ pub(super) fn open(bench: &mut Bench) -> Outcome {
         .into());
     }
     let grown = during.rss.saturating_sub(before.rss);
-    let note = format!(
-        "RSS {:.1} MiB before, {:.1} with all open",
-        mib(before.rss),
-        mib(during.rss)
-    );
+    let note =
+        format!("RSS {:.1} MiB before, {:.1} with all open", mib(before.rss), mib(during.rss));
     bench.table.at_most(
         "1,000 open streams with live agents, each in the server",
         40.0,
@@ -174,10 +160,7 @@ pub(super) fn open(bench: &mut Bench) -> Outcome {
         ended == OPEN,
         &ended.to_string(),
     );
-    bench.table.tell(
-        "opened at once: first event p50 / p95 / p99",
-        &first.spread(),
-    );
+    bench.table.tell("opened at once: first event p50 / p95 / p99", &first.spread());
     bench.table.tell(
         "all open and every agent alive after",
         &format!("{:.2} s", open_after.as_secs_f64()),
@@ -218,11 +201,8 @@ fn one_open(server: &Server, together: &Barrier) -> io::Result<(Duration, bool)>
     let mut reached = false;
     let outcome = (|| {
         let mut client = server.client()?;
-        let mut stream = client.stream(&message(
-            "SendStreamingMessage",
-            &format!("hold {HOLD_MS}"),
-            None,
-        ))?;
+        let mut stream =
+            client.stream(&message("SendStreamingMessage", &format!("hold {HOLD_MS}"), None))?;
         let mut first = None;
         let mut answer = String::new();
         while let Some(event) = stream.next()? {

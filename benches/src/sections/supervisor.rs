@@ -40,10 +40,7 @@ impl Launcher {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()?;
-        Ok(Self {
-            child,
-            orders: Some(ours),
-        })
+        Ok(Self { child, orders: Some(ours) })
     }
 
     /// From the order to the report that the agent and its tree are gone.
@@ -55,12 +52,8 @@ impl Launcher {
         let (mut control, far_control) = UnixStream::pair()?;
         control.set_read_timeout(Some(Duration::from_secs(5)))?;
         {
-            let far = [
-                far_control.as_fd(),
-                far_input.as_fd(),
-                far_output.as_fd(),
-                far_errors.as_fd(),
-            ];
+            let far =
+                [far_control.as_fd(), far_input.as_fd(), far_output.as_fd(), far_errors.as_fd()];
             let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
             let mut ancillary = SendAncillaryBuffer::new(&mut space);
             ancillary.push(SendAncillaryMessage::ScmRights(&far));
@@ -72,14 +65,7 @@ impl Launcher {
                 SendFlags::NOSIGNAL,
             )?;
         }
-        drop((
-            far_control,
-            far_input,
-            far_output,
-            far_errors,
-            input,
-            errors,
-        ));
+        drop((far_control, far_input, far_output, far_errors, input, errors));
         control.write_all(specification)?;
         let mut report = [0; REPORT];
         control.read_exact(&mut report)?;
@@ -114,10 +100,9 @@ impl Drop for Launcher {
 pub(super) fn limit(bench: &mut Bench) -> Outcome {
     let (rate, processor) = side_by_side(bench, || run_directly(&bench.house.stub))?;
     let figure = format!("limit of the machine: stub run directly by {ABREAST} threads");
-    bench.table.tell(
-        &figure,
-        &format!("{} ({} CPU each)", show(rate, "/s"), show(processor, "ms")),
-    );
+    bench
+        .table
+        .tell(&figure, &format!("{} ({} CPU each)", show(rate, "/s"), show(processor, "ms")));
     bench.limit = Some(rate);
     Ok(())
 }
@@ -180,24 +165,19 @@ pub(super) fn price(bench: &mut Bench) -> Outcome {
         }
     }
     let [direct, supervised, again] = [direct, supervised, again].map(Times::new);
-    bench.table.tell(
-        "spawn: the stub directly, p50 / p95 / p99",
-        &direct.spread(),
-    );
-    bench.table.tell(
-        "spawn: through launcher and supervisor, p50 / p95 / p99",
-        &supervised.spread(),
-    );
+    bench.table.tell("spawn: the stub directly, p50 / p95 / p99", &direct.spread());
+    bench
+        .table
+        .tell("spawn: through launcher and supervisor, p50 / p95 / p99", &supervised.spread());
     bench.table.tell(
         "the supervisor's price, p50",
         &format!("{:.3} ms", supervised.median() - direct.median()),
     );
     let (rate, processor) = side_by_side(bench, || launcher.run(&specification))?;
     let figure = format!("stub run through launcher and supervisor by {ABREAST} threads");
-    bench.table.tell(
-        &figure,
-        &format!("{} ({} CPU each)", show(rate, "/s"), show(processor, "ms")),
-    );
+    bench
+        .table
+        .tell(&figure, &format!("{} ({} CPU each)", show(rate, "/s"), show(processor, "ms")));
     bench.table.tell(
         "instead, the whole binary started and ended (`--version`), p50 / p95 / p99",
         &again.spread(),
@@ -208,10 +188,7 @@ pub(super) fn price(bench: &mut Bench) -> Outcome {
 /// What to start, as a supervisor reads it: bytes of text, arguments, variables, 0; then folder, program,
 /// arguments and variables, each ended by a NUL.
 fn specification(stub: &Path) -> Vec<u8> {
-    let text = format!(
-        "/\0{}\0one\0PATH=/usr/bin:/bin\0LANG=C.UTF-8\0",
-        stub.display()
-    );
+    let text = format!("/\0{}\0one\0PATH=/usr/bin:/bin\0LANG=C.UTF-8\0", stub.display());
     let size = u32::try_from(text.len()).expect("a path is shorter");
     let mut bytes = [size, 1, 2, 0].map(u32::to_ne_bytes).concat();
     bytes.extend_from_slice(text.as_bytes());

@@ -22,11 +22,7 @@ pub(super) fn run_directly(stub: &Path) -> std::io::Result<Duration> {
         .stderr(Stdio::null())
         .spawn()?;
     let mut answer = Vec::new();
-    child
-        .stdout
-        .take()
-        .expect("it is piped")
-        .read_to_end(&mut answer)?;
+    child.stdout.take().expect("it is piped").read_to_end(&mut answer)?;
     child.wait()?;
     Ok(began.elapsed())
 }
@@ -77,16 +73,9 @@ pub(super) fn one_shot(bench: &mut Bench) -> Outcome {
         "ms",
         "",
     );
-    bench
-        .table
-        .tell("stub run directly, p50 / p95 / p99", &direct.spread());
-    bench
-        .table
-        .tell("one-shot turn, new session, p50 / p95 / p99", &new.spread());
-    bench.table.tell(
-        "one-shot turn, kept session, p50 / p95 / p99",
-        &kept.spread(),
-    );
+    bench.table.tell("stub run directly, p50 / p95 / p99", &direct.spread());
+    bench.table.tell("one-shot turn, new session, p50 / p95 / p99", &new.spread());
+    bench.table.tell("one-shot turn, kept session, p50 / p95 / p99", &kept.spread());
     bench.table.tell(
         "`GetTask` of a finished task (no agent, no write), p50 / p95 / p99",
         &protocol.spread(),
@@ -121,13 +110,7 @@ pub(super) fn rate(bench: &mut Bench) -> Outcome {
         crowd = Some(load);
     }
     let crowd = crowd.expect("three loads ran");
-    bench.table.at_most(
-        "p99 at 128 callers",
-        80.0,
-        crowd.times.quantile(0.99),
-        "ms",
-        "",
-    );
+    bench.table.at_most("p99 at 128 callers", 80.0, crowd.times.quantile(0.99), "ms", "");
     let slowest = crowd.callers.worst() / crowd.callers.median();
     bench.table.at_most(
         "slowest of 128 callers against the median caller",
@@ -136,17 +119,8 @@ pub(super) fn rate(bench: &mut Bench) -> Outcome {
         "times",
         "mean time of its tasks",
     );
-    let note = format!(
-        "8 callers; {} at 128",
-        show(crowd.processor_per_task(), "ms")
-    );
-    bench.table.at_most(
-        "CPU per task, server, supervisor and agent",
-        0.5,
-        processor,
-        "ms",
-        &note,
-    );
+    let note = format!("8 callers; {} at 128", show(crowd.processor_per_task(), "ms"));
+    bench.table.at_most("CPU per task, server, supervisor and agent", 0.5, processor, "ms", &note);
     let server = warm(bench)?;
     let kept = load::run(&server, 32, time, Contexts::Kept)?;
     bench.table.tell(
@@ -165,25 +139,13 @@ pub(super) fn rate(bench: &mut Bench) -> Outcome {
 /// Who uses the processor time: the server itself, or what its launcher started and reaped.
 fn split(bench: &mut Bench, server: &Server) -> Outcome {
     let launcher = server.launcher().ok_or("the server has no launcher")?;
-    let take = || {
-        (
-            crate::machine::processor_time(server.pid).0,
-            crate::machine::processor_time(launcher),
-        )
-    };
+    let take =
+        || (crate::machine::processor_time(server.pid).0, crate::machine::processor_time(launcher));
     let (server_before, (launcher_before, reaped_before)) = take();
-    let load = load::run(
-        server,
-        8,
-        Until::Count(bench.pick(5000, 1000)),
-        Contexts::New,
-    )?;
+    let load = load::run(server, 8, Until::Count(bench.pick(5000, 1000)), Contexts::New)?;
     let (server_after, (launcher_after, reaped_after)) = take();
     let part = |after: Duration, before: Duration| {
-        show(
-            after.saturating_sub(before).as_secs_f64() * 1e3 / load.tasks as f64,
-            "ms",
-        )
+        show(after.saturating_sub(before).as_secs_f64() * 1e3 / load.tasks as f64, "ms")
     };
     bench.table.tell(
         "of it: server / launcher / supervisors and agents",

@@ -76,10 +76,7 @@ pub struct AgentCard {
     #[serde(deserialize_with = "lenient::nullable")]
     pub skills: Vec<AgentSkill>,
     /// Signatures over the card (specification 8.4).
-    #[serde(
-        deserialize_with = "lenient::nullable",
-        skip_serializing_if = "Vec::is_empty"
-    )]
+    #[serde(deserialize_with = "lenient::nullable", skip_serializing_if = "Vec::is_empty")]
     pub signatures: Vec<AgentCardSignature>,
     /// A picture of the agent.
     #[serde(
@@ -100,11 +97,7 @@ pub struct AgentInterface {
     #[serde(alias = "protocol_binding")]
     pub protocol_binding: String,
     /// The tenant to name in requests.
-    #[serde(
-        default,
-        deserialize_with = "lenient::text",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "lenient::text", skip_serializing_if = "Option::is_none")]
     pub tenant: Option<String>,
     /// The version spoken there (`1.0`).
     #[serde(alias = "protocol_version")]
@@ -126,10 +119,7 @@ pub struct AgentProvider {
 #[serde(rename_all = "camelCase", default)]
 pub struct AgentCapabilities {
     /// Streams of events.
-    #[serde(
-        deserialize_with = "lenient::flag",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(deserialize_with = "lenient::flag", skip_serializing_if = "Option::is_none")]
     pub streaming: Option<bool>,
     /// Push notifications.
     #[serde(
@@ -139,10 +129,7 @@ pub struct AgentCapabilities {
     )]
     pub push_notifications: Option<bool>,
     /// Extensions that the agent knows.
-    #[serde(
-        deserialize_with = "lenient::nullable",
-        skip_serializing_if = "Vec::is_empty"
-    )]
+    #[serde(deserialize_with = "lenient::nullable", skip_serializing_if = "Vec::is_empty")]
     pub extensions: Vec<AgentExtension>,
     /// A richer card for known callers.
     #[serde(
@@ -161,10 +148,7 @@ pub struct AgentExtension {
     #[serde(deserialize_with = "lenient::nullable")]
     pub uri: String,
     /// How this agent uses it.
-    #[serde(
-        deserialize_with = "lenient::text",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(deserialize_with = "lenient::text", skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
     /// Clients must declare it.
     #[serde(
@@ -194,10 +178,7 @@ pub struct AgentSkill {
     #[serde(deserialize_with = "lenient::nullable")]
     pub tags: Vec<String>,
     /// Example prompts.
-    #[serde(
-        deserialize_with = "lenient::nullable",
-        skip_serializing_if = "Vec::is_empty"
-    )]
+    #[serde(deserialize_with = "lenient::nullable", skip_serializing_if = "Vec::is_empty")]
     pub examples: Vec<String>,
     /// Media types that the skill reads, when not the card's.
     #[serde(

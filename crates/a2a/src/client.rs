@@ -46,10 +46,7 @@ impl Client {
     pub async fn discover(base_url: &str, token: Option<String>) -> Result<Self, ClientError> {
         let fetched = card(base_url, token.as_deref(), Some("1.0")).await?;
         let known: AgentCard = serde_json::from_value(fetched.card).map_err(|cause| {
-            ClientError::Protocol(format!(
-                "the card at {} cannot be read: {cause}",
-                fetched.url
-            ))
+            ClientError::Protocol(format!("the card at {} cannot be read: {cause}", fetched.url))
         })?;
         let interface = known.interface(JSONRPC, "1").ok_or_else(|| {
             ClientError::Protocol(format!("{} offers no JSON-RPC in A2A 1.0", fetched.url))
@@ -68,11 +65,7 @@ impl Client {
 
     fn at(endpoint: Url, token: Option<&str>) -> Result<Self, ClientError> {
         let http = http::connector(&endpoint, token)?;
-        Ok(Self {
-            http,
-            endpoint,
-            next_id: Arc::default(),
-        })
+        Ok(Self { http, endpoint, next_id: Arc::default() })
     }
 
     /// Where the requests go.
@@ -96,11 +89,7 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub async fn get(&self, id: &TaskId, history_length: Option<i32>) -> Result<Task, ClientError> {
-        let request = GetTaskRequest {
-            tenant: None,
-            id: id.clone(),
-            history_length,
-        };
+        let request = GetTaskRequest { tenant: None, id: id.clone(), history_length };
         self.call(Operation::GetTask, &request).await
     }
 
@@ -117,11 +106,7 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub async fn cancel(&self, id: &TaskId) -> Result<Task, ClientError> {
-        let request = CancelTaskRequest {
-            tenant: None,
-            id: id.clone(),
-            metadata: None,
-        };
+        let request = CancelTaskRequest { tenant: None, id: id.clone(), metadata: None };
         self.call(Operation::CancelTask, &request).await
     }
 
@@ -130,9 +115,7 @@ impl Client {
     /// # Errors
     /// See [`ClientError`]; what breaks later is told by the stream.
     pub async fn stream(&self, request: &SendMessageRequest) -> Result<EventStream, ClientError> {
-        let response = self
-            .open(Operation::SendStreamingMessage, request, None)
-            .await?;
+        let response = self.open(Operation::SendStreamingMessage, request, None).await?;
         Ok(EventStream::new(self.clone(), response, None))
     }
 
@@ -147,11 +130,7 @@ impl Client {
         after: Option<u64>,
     ) -> Result<EventStream, ClientError> {
         let response = self.reopen(id, after).await?;
-        Ok(EventStream::new(
-            self.clone(),
-            response,
-            Some((id.clone(), after)),
-        ))
+        Ok(EventStream::new(self.clone(), response, Some((id.clone(), after))))
     }
 
     /// Calls an operation that answers once.
@@ -163,9 +142,7 @@ impl Client {
         operation: Operation,
         params: &impl Serialize,
     ) -> Result<T, ClientError> {
-        let request = self
-            .request(operation, params)?
-            .header(ACCEPT, "application/json");
+        let request = self.request(operation, params)?.header(ACCEPT, "application/json");
         let body = http::body(request.send().await?).await?;
         let response =
             jsonrpc::parse_response(&body).map_err(|error| ClientError::Protocol(error.message))?;
@@ -182,10 +159,7 @@ impl Client {
         id: &TaskId,
         after: Option<u64>,
     ) -> Result<reqwest::Response, ClientError> {
-        let request = SubscribeToTaskRequest {
-            tenant: None,
-            id: id.clone(),
-        };
+        let request = SubscribeToTaskRequest { tenant: None, id: id.clone() };
         self.open(Operation::SubscribeToTask, &request, after).await
     }
 
@@ -195,9 +169,7 @@ impl Client {
         params: &impl Serialize,
         after: Option<u64>,
     ) -> Result<reqwest::Response, ClientError> {
-        let mut request = self
-            .request(operation, params)?
-            .header(ACCEPT, "text/event-stream");
+        let mut request = self.request(operation, params)?.header(ACCEPT, "text/event-stream");
         if let Some(seen) = after {
             request = request.header("last-event-id", seen);
         }
@@ -220,8 +192,6 @@ impl Client {
 impl fmt::Debug for Client {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The connector holds the token.
-        out.debug_struct("Client")
-            .field("endpoint", &self.endpoint())
-            .finish_non_exhaustive()
+        out.debug_struct("Client").field("endpoint", &self.endpoint()).finish_non_exhaustive()
     }
 }

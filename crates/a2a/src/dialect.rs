@@ -58,26 +58,14 @@ pub struct Encoder {
 /// What a JSON-RPC method name means, in any dialect.
 pub fn method(name: &str) -> Option<Method> {
     if let Some(names) = OPERATIONS.iter().find(|names| names.method == name) {
-        return Some(Method {
-            operation: names.operation,
-            dialect: Dialect::V1_0,
-            shared: false,
-        });
+        return Some(Method { operation: names.operation, dialect: Dialect::V1_0, shared: false });
     }
     if let Some(operation) = v0_3::operation(name) {
         let shared = v0_1::operation(name).is_some();
-        return Some(Method {
-            operation,
-            dialect: Dialect::V0_3,
-            shared,
-        });
+        return Some(Method { operation, dialect: Dialect::V0_3, shared });
     }
     let operation = v0_1::operation(name)?;
-    Some(Method {
-        operation,
-        dialect: Dialect::V0_1,
-        shared: false,
-    })
+    Some(Method { operation, dialect: Dialect::V0_1, shared: false })
 }
 
 impl Dialect {
@@ -140,11 +128,7 @@ impl Dialect {
 impl Encoder {
     /// An encoder for one stream.
     pub fn new(dialect: Dialect, alias: Option<String>) -> Self {
-        Self {
-            dialect,
-            alias,
-            artifacts: Vec::new(),
-        }
+        Self { dialect, alias, artifacts: Vec::new() }
     }
 
     /// Writes the next event of the stream; none when the dialect has no word for it.
@@ -156,8 +140,7 @@ impl Encoder {
         match event {
             StreamResponse::Task(task) => {
                 self.artifacts.clear();
-                self.artifacts
-                    .extend(task.artifacts.iter().map(|known| known.artifact_id.clone()));
+                self.artifacts.extend(task.artifacts.iter().map(|known| known.artifact_id.clone()));
             }
             StreamResponse::ArtifactUpdate(update) => {
                 index = self.index(&update.artifact.artifact_id);
@@ -168,13 +151,10 @@ impl Encoder {
     }
 
     fn index(&mut self, id: &ArtifactId) -> usize {
-        self.artifacts
-            .iter()
-            .position(|known| known == id)
-            .unwrap_or_else(|| {
-                self.artifacts.push(id.clone());
-                self.artifacts.len() - 1
-            })
+        self.artifacts.iter().position(|known| known == id).unwrap_or_else(|| {
+            self.artifacts.push(id.clone());
+            self.artifacts.len() - 1
+        })
     }
 }
 
@@ -201,15 +181,10 @@ fn explain<T: DeserializeOwned>(text: &str) -> Error {
     if let Some(end) = told.rfind(" at line ") {
         told.truncate(end);
     }
-    let missing = told
-        .strip_prefix("missing field `")
-        .and_then(|rest| rest.strip_suffix('`'));
+    let missing = told.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`'));
     if let Some(name) = missing {
         let separator = if field.is_empty() { "" } else { "." };
-        return Error::invalid(
-            shortened(format!("{field}{separator}{name}")),
-            "is required",
-        );
+        return Error::invalid(shortened(format!("{field}{separator}{name}")), "is required");
     }
     Error::invalid(shortened(field), shortened(told))
 }

@@ -139,10 +139,7 @@ impl ErrorKind {
 
     /// The kind of a JSON-RPC code.
     pub fn from_json_rpc(code: i32) -> Option<Self> {
-        ERRORS
-            .iter()
-            .find(|codes| codes.json_rpc == code)
-            .map(|codes| codes.kind)
+        ERRORS.iter().find(|codes| codes.json_rpc == code).map(|codes| codes.kind)
     }
 }
 
@@ -174,11 +171,7 @@ impl Error {
 
     /// `InvalidParams` when there are violations.
     pub(crate) fn unless_valid(violations: Vec<FieldViolation>) -> Result<(), Self> {
-        if violations.is_empty() {
-            Ok(())
-        } else {
-            Err(Self::invalid_fields(violations))
-        }
+        if violations.is_empty() { Ok(()) } else { Err(Self::invalid_fields(violations)) }
     }
 
     fn invalid_fields(violations: Vec<FieldViolation>) -> Self {
@@ -190,10 +183,7 @@ impl Error {
             }
         };
         let message = violations.iter().map(each).collect::<Vec<_>>().join("; ");
-        Self {
-            violations,
-            ..Self::new(ErrorKind::InvalidParams, message)
-        }
+        Self { violations, ..Self::new(ErrorKind::InvalidParams, message) }
     }
 
     /// The same error, naming a field that is wrong.
@@ -284,12 +274,7 @@ pub fn details(error: &Error) -> Vec<Value> {
 
 fn plain(error: &Error) -> Option<Value> {
     let mut data = Map::new();
-    data.extend(
-        error
-            .metadata
-            .iter()
-            .map(|(key, value)| (key.clone(), json!(value))),
-    );
+    data.extend(error.metadata.iter().map(|(key, value)| (key.clone(), json!(value))));
     if !error.violations.is_empty() {
         data.insert("fieldViolations".into(), violations(error));
     }

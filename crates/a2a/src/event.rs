@@ -104,26 +104,14 @@ impl StreamResponse {
 impl TaskStatusUpdateEvent {
     /// A change of status without metadata.
     pub fn new(task_id: TaskId, context_id: ContextId, status: TaskStatus) -> Self {
-        Self {
-            task_id,
-            context_id,
-            status,
-            metadata: None,
-        }
+        Self { task_id, context_id, status, metadata: None }
     }
 }
 
 impl TaskArtifactUpdateEvent {
     /// A whole artifact, to be replaced or appended to later.
     pub fn new(task_id: TaskId, context_id: ContextId, artifact: Artifact) -> Self {
-        Self {
-            task_id,
-            context_id,
-            artifact,
-            append: false,
-            last_chunk: false,
-            metadata: None,
-        }
+        Self { task_id, context_id, artifact, append: false, last_chunk: false, metadata: None }
     }
 }
 
@@ -143,12 +131,7 @@ impl<'de> Deserialize<'de> for StreamResponse {
         }
 
         let wire = Wire::deserialize(from)?;
-        match (
-            wire.task,
-            wire.message,
-            wire.status_update,
-            wire.artifact_update,
-        ) {
+        match (wire.task, wire.message, wire.status_update, wire.artifact_update) {
             (Some(task), None, None, None) => Ok(Self::Task(task)),
             (None, Some(message), None, None) => Ok(Self::Message(message)),
             (None, None, Some(update), None) => Ok(Self::StatusUpdate(update)),

@@ -101,19 +101,13 @@ pub fn parse(body: &[u8]) -> Result<Request<'_>, (Id, Error)> {
 /// `InvalidAgentResponse` for what is not a JSON-RPC response.
 pub fn parse_response(body: &[u8]) -> Result<Response<'_>, Error> {
     let foreign = |error: Error| {
-        Error::new(
-            ErrorKind::InvalidAgentResponse,
-            format!("not a response: {}", error.message),
-        )
+        Error::new(ErrorKind::InvalidAgentResponse, format!("not a response: {}", error.message))
     };
     let wire = envelope(body).map_err(foreign)?;
     let id = id(wire.id).map_err(foreign)?;
     let outcome = match (wire.error, wire.result) {
         (Some(error), _) => Err(serde_json::from_str(error.get()).map_err(|cause| {
-            Error::new(
-                ErrorKind::InvalidAgentResponse,
-                format!("not an error object: {cause}"),
-            )
+            Error::new(ErrorKind::InvalidAgentResponse, format!("not an error object: {cause}"))
         })?),
         (None, Some(result)) => Ok(result),
         // `null` and absent look alike here, and `null` is the result of a deletion in v0.3.
@@ -134,17 +128,8 @@ pub fn request_body(id: &Id, method: &str, params: &impl Serialize) -> Result<Ve
         method: &'a str,
         params: &'a P,
     }
-    serde_json::to_vec(&Body {
-        jsonrpc: "2.0",
-        id,
-        method,
-        params,
-    })
-    .map_err(|cause| {
-        Error::new(
-            ErrorKind::Internal,
-            format!("could not write params: {cause}"),
-        )
+    serde_json::to_vec(&Body { jsonrpc: "2.0", id, method, params }).map_err(|cause| {
+        Error::new(ErrorKind::Internal, format!("could not write params: {cause}"))
     })
 }
 
@@ -190,10 +175,7 @@ fn open(body: &mut Vec<u8>, id: &Id) {
 fn envelope(body: &[u8]) -> Result<Wire<'_>, Error> {
     let text = std::str::from_utf8(body).map_err(|cause| {
         let place = cause.valid_up_to();
-        Error::new(
-            ErrorKind::Parse,
-            format!("the body is not UTF-8 at byte {place}"),
-        )
+        Error::new(ErrorKind::Parse, format!("the body is not UTF-8 at byte {place}"))
     })?;
     match text.trim_ascii_start().bytes().next() {
         None => return Err(Error::new(ErrorKind::Parse, "the body is empty")),
@@ -243,10 +225,7 @@ fn request<'a>(wire: &Wire<'a>) -> Result<(Cow<'a, str>, Option<&'a RawValue>), 
     }
     let method = wire.method.ok_or_else(|| invalid("`method` is missing"))?;
     let method = string("method", method)?;
-    if wire
-        .params
-        .is_some_and(|params| !params.get().starts_with('{'))
-    {
+    if wire.params.is_some_and(|params| !params.get().starts_with('{')) {
         return Err(Error::invalid("params", "must be an object"));
     }
     Ok((method, wire.params))

@@ -137,11 +137,7 @@ pub(crate) fn bytes<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Vec<u8>
     let Some(text) = Option::<String>::deserialize(from)? else {
         return Ok(None);
     };
-    let engine = if text.contains(['-', '_']) {
-        &URL_SAFE
-    } else {
-        &STANDARD
-    };
+    let engine = if text.contains(['-', '_']) { &URL_SAFE } else { &STANDARD };
     engine
         .decode(text.trim_ascii())
         .map(Some)
@@ -181,9 +177,5 @@ where
         }
     }
 
-    from.deserialize_any(Name {
-        expected,
-        by_name,
-        by_number,
-    })
+    from.deserialize_any(Name { expected, by_name, by_number })
 }

@@ -103,9 +103,7 @@ impl Role {
 
     /// The role of that name on the wire.
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::User, Self::Agent]
-            .into_iter()
-            .find(|role| role.name() == name)
+        [Self::User, Self::Agent].into_iter().find(|role| role.name() == name)
     }
 }
 
@@ -164,12 +162,7 @@ impl Part {
 
     /// A part with this content and nothing else.
     pub fn of(content: PartContent) -> Self {
-        Self {
-            content,
-            metadata: None,
-            filename: None,
-            media_type: None,
-        }
+        Self { content, metadata: None, filename: None, media_type: None }
     }
 
     /// The same part under a file name.
@@ -201,13 +194,7 @@ impl Part {
             && self.filename == next.filename
             && self.media_type == next.media_type;
         match (&mut self.content, next) {
-            (
-                PartContent::Text(text),
-                Self {
-                    content: PartContent::Text(more),
-                    ..
-                },
-            ) if alike => {
+            (PartContent::Text(text), Self { content: PartContent::Text(more), .. }) if alike => {
                 text.push_str(&more);
                 None
             }
@@ -284,22 +271,10 @@ impl<'de> Deserialize<'de> for Part {
             media_type: Option<String>,
         }
 
-        let Wire {
-            text,
-            raw,
-            url,
-            data,
-            metadata,
-            filename,
-            media_type,
-        } = Wire::deserialize(from)?;
+        let Wire { text, raw, url, data, metadata, filename, media_type } =
+            Wire::deserialize(from)?;
         let content = content(text, raw, url, data).map_err(de::Error::custom)?;
-        Ok(Self {
-            content,
-            metadata,
-            filename,
-            media_type,
-        })
+        Ok(Self { content, metadata, filename, media_type })
     }
 }
 

@@ -68,11 +68,7 @@ pub fn method(path: &str) -> Option<Method> {
         Some(names) => (names.operation, Dialect::V1_0),
         None => (v0_3::operation(path)?, Dialect::V0_3),
     };
-    Some(Method {
-        operation,
-        dialect,
-        shared: false,
-    })
+    Some(Method { operation, dialect, shared: false })
 }
 
 /// Reads the message of a request and checks it as [`Dialect::decode`] does.
@@ -145,10 +141,7 @@ pub fn decode_event(dialect: Dialect, body: &[u8]) -> Result<StreamResponse, Err
 
 impl Wrong {
     fn new(field: impl Into<String>, description: impl Into<String>) -> Self {
-        Self {
-            field: field.into(),
-            description: description.into(),
-        }
+        Self { field: field.into(), description: description.into() }
     }
 
     fn required(field: &str) -> Self {
@@ -162,20 +155,14 @@ impl Wrong {
 
     /// The agent's mistake.
     fn answer(self) -> Error {
-        Error {
-            kind: ErrorKind::InvalidAgentResponse,
-            ..self.request()
-        }
+        Error { kind: ErrorKind::InvalidAgentResponse, ..self.request() }
     }
 }
 
 /// The dialect has no such operation.
 fn not_here(operation: Operation) -> Error {
     let name = operation.method();
-    Error::new(
-        ErrorKind::MethodNotFound,
-        format!("this version of A2A has no {name} over gRPC"),
-    )
+    Error::new(ErrorKind::MethodNotFound, format!("this version of A2A has no {name} over gRPC"))
 }
 
 /// Reads protobuf. The reader names the structs that it was in when it failed; those are ours and
@@ -206,9 +193,7 @@ fn lists<W: Wire>(models: &[W::Model]) -> Vec<W> {
 /// Each of the list in the field `name`, as it is read.
 fn list<W: Wire>(name: &str, wires: Vec<W>) -> Result<Vec<W::Model>, Wrong> {
     let wires = wires.into_iter().enumerate();
-    wires
-        .map(|(place, wire)| wire.read().under(format_args!("{name}[{place}]")))
-        .collect()
+    wires.map(|(place, wire)| wire.read().under(format_args!("{name}[{place}]"))).collect()
 }
 
 /// A text that is absent when it is empty.
@@ -243,10 +228,9 @@ fn role(number: i32) -> Result<Role, Wrong> {
         0 => Err(Wrong::required("role")),
         1 => Ok(Role::User),
         2 => Ok(Role::Agent),
-        _ => Err(Wrong::new(
-            "role",
-            format!("{number} is no role; 1 is ROLE_USER, 2 is ROLE_AGENT"),
-        )),
+        _ => {
+            Err(Wrong::new("role", format!("{number} is no role; 1 is ROLE_USER, 2 is ROLE_AGENT")))
+        }
     }
 }
 
@@ -255,21 +239,16 @@ fn sent(event: StreamResponse) -> Result<Reply, Wrong> {
     match event {
         StreamResponse::Task(task) => Ok(Reply::Task(task)),
         StreamResponse::Message(message) => Ok(Reply::Message(message)),
-        StreamResponse::StatusUpdate(_) | StreamResponse::ArtifactUpdate(_) => Err(Wrong::new(
-            "",
-            "an answer has exactly one of task or message",
-        )),
+        StreamResponse::StatusUpdate(_) | StreamResponse::ArtifactUpdate(_) => {
+            Err(Wrong::new("", "an answer has exactly one of task or message"))
+        }
     }
 }
 
 impl<T> Under for Result<T, Wrong> {
     fn under(self, outer: impl fmt::Display) -> Self {
         self.map_err(|Wrong { field, description }| Wrong {
-            field: if field.is_empty() {
-                outer.to_string()
-            } else {
-                format!("{outer}.{field}")
-            },
+            field: if field.is_empty() { outer.to_string() } else { format!("{outer}.{field}") },
             description,
         })
     }

@@ -9,18 +9,10 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "camelCase")]
 pub struct TaskPushNotificationConfig {
     /// The tenant, where a server has several.
-    #[serde(
-        default,
-        deserialize_with = "lenient::text",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "lenient::text", skip_serializing_if = "Option::is_none")]
     pub tenant: Option<String>,
     /// Names the config within its task; the server makes one when it is absent.
-    #[serde(
-        default,
-        deserialize_with = "lenient::text",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "lenient::text", skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
     /// Which task; absent when the config arrives inside of a message.
     #[serde(
@@ -33,11 +25,7 @@ pub struct TaskPushNotificationConfig {
     /// Where the events are posted to.
     pub url: String,
     /// A word that the receiver knows the sender by.
-    #[serde(
-        default,
-        deserialize_with = "lenient::text",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "lenient::text", skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
     /// How the sender authenticates.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -50,11 +38,7 @@ pub struct AuthenticationInfo {
     /// An HTTP authentication scheme (`Bearer`).
     pub scheme: String,
     /// What follows the scheme.
-    #[serde(
-        default,
-        deserialize_with = "lenient::text",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "lenient::text", skip_serializing_if = "Option::is_none")]
     pub credentials: Option<String>,
 }
 
@@ -71,8 +55,6 @@ impl std::fmt::Debug for TaskPushNotificationConfig {
 impl std::fmt::Debug for AuthenticationInfo {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // Credentials never reach a log.
-        out.debug_struct("AuthenticationInfo")
-            .field("scheme", &self.scheme)
-            .finish_non_exhaustive()
+        out.debug_struct("AuthenticationInfo").field("scheme", &self.scheme).finish_non_exhaustive()
     }
 }

@@ -156,10 +156,7 @@ fn v0_3_card(known: &card::AgentCard) -> String {
 }
 
 fn sends(operation: Operation) -> bool {
-    matches!(
-        operation,
-        Operation::SendMessage | Operation::SendStreamingMessage
-    )
+    matches!(operation, Operation::SendMessage | Operation::SendStreamingMessage)
 }
 
 fn tagged(tag: &str, object: &str) -> String {

@@ -172,18 +172,10 @@ impl Decoder {
             return None;
         }
         let id = self.id.clone().filter(|id| !id.is_empty());
-        Some(Event {
-            id,
-            event,
-            data: std::mem::take(&mut self.data),
-        })
+        Some(Event { id, event, data: std::mem::take(&mut self.data) })
     }
 
     fn bound(&self, size: usize) -> Result<(), TooLarge> {
-        if size > self.limit {
-            Err(TooLarge { limit: self.limit })
-        } else {
-            Ok(())
-        }
+        if size > self.limit { Err(TooLarge { limit: self.limit }) } else { Ok(()) }
     }
 }

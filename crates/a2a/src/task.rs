@@ -54,18 +54,10 @@ pub struct Artifact {
     #[serde(alias = "artifact_id")]
     pub artifact_id: ArtifactId,
     /// A name for people.
-    #[serde(
-        default,
-        deserialize_with = "lenient::text",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "lenient::text", skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// A sentence for people.
-    #[serde(
-        default,
-        deserialize_with = "lenient::text",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "lenient::text", skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
     /// The content.
     #[serde(default, deserialize_with = "lenient::nullable")]
@@ -133,10 +125,7 @@ impl TaskState {
 
     /// Nothing follows this state.
     pub fn is_terminal(self) -> bool {
-        matches!(
-            self,
-            Self::Completed | Self::Failed | Self::Canceled | Self::Rejected
-        )
+        matches!(self, Self::Completed | Self::Failed | Self::Canceled | Self::Rejected)
     }
 
     /// The task waits for somebody.
@@ -168,11 +157,7 @@ impl TaskState {
 impl TaskStatus {
     /// A status of now, without words.
     pub fn now(state: TaskState) -> Self {
-        Self {
-            state,
-            message: None,
-            timestamp: Some(Timestamp::now()),
-        }
+        Self { state, message: None, timestamp: Some(Timestamp::now()) }
     }
 }
 
@@ -193,14 +178,7 @@ impl Artifact {
 impl Task {
     /// A task without content.
     pub fn new(id: TaskId, context_id: ContextId, status: TaskStatus) -> Self {
-        Self {
-            id,
-            context_id,
-            status,
-            artifacts: Vec::new(),
-            history: Vec::new(),
-            metadata: None,
-        }
+        Self { id, context_id, status, artifacts: Vec::new(), history: Vec::new(), metadata: None }
     }
 
     /// Folds an event of this task into it: the task after the event.
@@ -221,11 +199,7 @@ impl Task {
 
     fn apply_artifact(&mut self, update: &TaskArtifactUpdateEvent) {
         let id = &update.artifact.artifact_id;
-        match self
-            .artifacts
-            .iter_mut()
-            .find(|artifact| artifact.artifact_id == *id)
-        {
+        match self.artifacts.iter_mut().find(|artifact| artifact.artifact_id == *id) {
             Some(artifact) if update.append => artifact.append(&update.artifact),
             Some(artifact) => artifact.clone_from(&update.artifact),
             None => self.artifacts.push(update.artifact.clone()),
@@ -311,11 +285,7 @@ mod tests {
     use serde_json::json;
 
     fn task() -> Task {
-        Task::new(
-            TaskId::new("t"),
-            ContextId::new("c"),
-            TaskStatus::now(TaskState::Working),
-        )
+        Task::new(TaskId::new("t"), ContextId::new("c"), TaskStatus::now(TaskState::Working))
     }
 
     fn chunk(append: bool, part: Part) -> StreamResponse {
@@ -365,10 +335,7 @@ mod tests {
             )
         }));
         assert_eq!(task.status.state, TaskState::Completed);
-        assert_eq!(
-            task.metadata,
-            json!({"kept": 1, "changed": 2}).as_object().cloned()
-        );
+        assert_eq!(task.metadata, json!({"kept": 1, "changed": 2}).as_object().cloned());
     }
 
     #[test]

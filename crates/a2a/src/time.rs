@@ -29,11 +29,7 @@ impl Timestamp {
     /// From milliseconds since 1970-01-01 UTC; what lies outside of the years -9999 to 9999 is
     /// moved to the nearest that does not.
     pub fn from_millisecond(milliseconds: i64) -> Self {
-        let nearest = if milliseconds < 0 {
-            jiff::Timestamp::MIN
-        } else {
-            jiff::Timestamp::MAX
-        };
+        let nearest = if milliseconds < 0 { jiff::Timestamp::MIN } else { jiff::Timestamp::MAX };
         Self(jiff::Timestamp::from_millisecond(milliseconds).unwrap_or(nearest))
     }
 
@@ -66,9 +62,7 @@ impl From<Timestamp> for jiff::Timestamp {
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        PRINTER
-            .print_timestamp(&self.0, StdFmtWrite(out))
-            .map_err(|_| fmt::Error)
+        PRINTER.print_timestamp(&self.0, StdFmtWrite(out)).map_err(|_| fmt::Error)
     }
 }
 
@@ -117,19 +111,13 @@ mod tests {
             "2026-11-20T12:00:00.123+02:00",
             "2026-11-20T10:00:00.123",
         ] {
-            assert_eq!(
-                Timestamp::parse(text).unwrap().to_string(),
-                "2026-11-20T10:00:00.123Z"
-            );
+            assert_eq!(Timestamp::parse(text).unwrap().to_string(), "2026-11-20T10:00:00.123Z");
         }
     }
 
     #[test]
     fn whole_seconds_keep_their_three_digits() {
-        assert_eq!(
-            Timestamp::from_millisecond(0).to_string(),
-            "1970-01-01T00:00:00.000Z"
-        );
+        assert_eq!(Timestamp::from_millisecond(0).to_string(), "1970-01-01T00:00:00.000Z");
     }
 
     #[test]

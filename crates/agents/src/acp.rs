@@ -172,10 +172,7 @@ impl Acp {
         let untold = turn.tools.into_iter().filter(|(_, tool)| !tool.told);
         let calls = untold.map(|(id, tool)| Step::Say(tool.call(&id)));
         let asks = mem::take(&mut self.pending);
-        calls
-            .chain(asks.into_keys().map(Step::Withdraw))
-            .chain([Step::End(outcome)])
-            .collect()
+        calls.chain(asks.into_keys().map(Step::Withdraw)).chain([Step::End(outcome)]).collect()
     }
 }
 
@@ -207,10 +204,7 @@ impl Driver for Acp {
     }
 
     fn begin(&mut self, turn: &Turn) -> Vec<Step> {
-        self.turn = Some(TurnState {
-            prompt: turn.clone(),
-            ..TurnState::default()
-        });
+        self.turn = Some(TurnState { prompt: turn.clone(), ..TurnState::default() });
         let mut steps = self.advance();
         if self.settling.is_some() {
             steps.push(Step::Wake(SILENCE));
@@ -248,9 +242,7 @@ impl Driver for Acp {
             None if self.session.is_some() => return Vec::new(),
             None => {}
         }
-        let awaited = self
-            .awaiting
-            .map_or("initialize", |(_, call)| call.method());
+        let awaited = self.awaiting.map_or("initialize", |(_, call)| call.method());
         let outcome = failure::silent(&self.options, awaited, HANDSHAKE);
         self.end(outcome)
     }
@@ -266,9 +258,8 @@ impl Driver for Acp {
         turn.interrupted = true;
         let cancel = wire::notify("session/cancel", &json!({ "sessionId": session.id }));
         let asks = mem::take(&mut self.pending);
-        let answers = asks
-            .into_iter()
-            .flat_map(|(id, pending)| [pending.canceled(), Step::Withdraw(id)]);
+        let answers =
+            asks.into_iter().flat_map(|(id, pending)| [pending.canceled(), Step::Withdraw(id)]);
         [cancel].into_iter().chain(answers).collect()
     }
 
@@ -292,9 +283,9 @@ impl Driver for Acp {
 
 fn raw(line: &[u8]) -> Step {
     let value = serde_json::from_slice(line);
-    Step::Say(Event::Raw(value.unwrap_or_else(|_| {
-        Value::String(String::from_utf8_lossy(line).into_owned())
-    })))
+    Step::Say(Event::Raw(
+        value.unwrap_or_else(|_| Value::String(String::from_utf8_lossy(line).into_owned())),
+    ))
 }
 
 #[cfg(test)]

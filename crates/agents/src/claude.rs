@@ -39,13 +39,8 @@ use std::mem;
 ///
 /// `Cron*` and `ScheduleWakeup` set a time at which it goes on, `Monitor` lets a condition wake it:
 /// words that no task is waiting for, and work that nobody asked for.
-pub const SELF_WAKING_TOOLS: &[&str] = &[
-    "CronCreate",
-    "CronDelete",
-    "CronList",
-    "ScheduleWakeup",
-    "Monitor",
-];
+pub const SELF_WAKING_TOOLS: &[&str] =
+    &["CronCreate", "CronDelete", "CronList", "ScheduleWakeup", "Monitor"];
 
 /// Arguments that the driver lives by; an operator who sets them too would break it.
 const RESERVED: &[&str] = &[
@@ -91,10 +86,7 @@ impl Default for ClaudeOptions {
             args: Vec::new(),
             permission_mode: "acceptEdits".to_owned(),
             max_retries: 3,
-            disallowed_tools: SELF_WAKING_TOOLS
-                .iter()
-                .map(|&tool| tool.to_owned())
-                .collect(),
+            disallowed_tools: SELF_WAKING_TOOLS.iter().map(|&tool| tool.to_owned()).collect(),
             partial_messages: true,
             model: None,
             system_prompt: None,
@@ -199,10 +191,7 @@ impl Claude {
         let failed = matches!(outcome, Outcome::Failed { .. });
         self.refused = failed && !turn.acted && matches!(turn.api_status, Some(429 | 529));
         let asks = mem::take(&mut self.pending);
-        asks.into_keys()
-            .map(Step::Withdraw)
-            .chain([Step::End(outcome)])
-            .collect()
+        asks.into_keys().map(Step::Withdraw).chain([Step::End(outcome)]).collect()
     }
 
     fn interrupt_request(&mut self) -> Step {
@@ -242,10 +231,7 @@ impl Claude {
 impl Driver for Claude {
     fn launch(&mut self, setting: &Setting, _turn: &Turn) -> Result<Launch, Refusal> {
         // What is remembered is a process's: a further one begins anew.
-        *self = Self {
-            unknown: self.unknown,
-            ..Self::new(self.options.clone())
-        };
+        *self = Self { unknown: self.unknown, ..Self::new(self.options.clone()) };
         let options = &self.options;
         let reserved = |arg: &&String| {
             RESERVED.contains(&arg.split_once('=').map_or(arg.as_str(), |(name, _)| name))
@@ -255,26 +241,15 @@ impl Driver for Claude {
                 "`{arg}` is set by the claude driver; remove it from the agent's arguments"
             )));
         }
-        let mut args: Vec<String> = [
-            "-p",
-            "--input-format",
-            "stream-json",
-            "--output-format",
-            "stream-json",
-            "--verbose",
-        ]
-        .map(ToOwned::to_owned)
-        .to_vec();
+        let mut args: Vec<String> =
+            ["-p", "--input-format", "stream-json", "--output-format", "stream-json", "--verbose"]
+                .map(ToOwned::to_owned)
+                .to_vec();
         let mut add = |words: &[&str]| args.extend(words.iter().map(|&word| word.to_owned()));
         if options.partial_messages {
             add(&["--include-partial-messages"]);
         }
-        add(&[
-            "--permission-prompt-tool",
-            "stdio",
-            "--permission-mode",
-            &options.permission_mode,
-        ]);
+        add(&["--permission-prompt-tool", "stdio", "--permission-mode", &options.permission_mode]);
         add(&["--disable-slash-commands"]);
         if !options.disallowed_tools.is_empty() {
             add(&["--disallowedTools", &options.disallowed_tools.join(",")]);
@@ -321,11 +296,8 @@ impl Driver for Claude {
     }
 
     fn begin(&mut self, turn: &Turn) -> Vec<Step> {
-        self.phase = if mem::take(&mut self.after_interrupt) {
-            Phase::AwaitInit
-        } else {
-            Phase::Open
-        };
+        self.phase =
+            if mem::take(&mut self.after_interrupt) { Phase::AwaitInit } else { Phase::Open };
         self.requests += 1;
         self.turn = TurnState {
             uuid: message_uuid(turn, (self.requests, &self.conversation)),
@@ -400,10 +372,7 @@ impl Driver for Claude {
     fn terminal(&self, setting: &Setting) -> Option<Launch> {
         let options = &self.options;
         let mut args = vec!["--resume".to_owned(), setting.resume.clone()?];
-        args.extend([
-            "--permission-mode".to_owned(),
-            options.permission_mode.clone(),
-        ]);
+        args.extend(["--permission-mode".to_owned(), options.permission_mode.clone()]);
         if let Some(model) = &options.model {
             args.extend(["--model".to_owned(), model.clone()]);
         }
@@ -423,9 +392,7 @@ impl Driver for Claude {
 
     fn transcript(&self, conversation: &str) -> Option<String> {
         let is_id = !conversation.is_empty()
-            && conversation
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b == b'-');
+            && conversation.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
         is_id.then(|| format!(".claude/projects/*/{conversation}.jsonl"))
     }
 }
@@ -433,10 +400,9 @@ impl Driver for Claude {
 /// Whether a step shows that the agent has begun to answer or to work.
 fn is_act(step: &Step) -> bool {
     match step {
-        Step::Say(event) => !matches!(
-            event,
-            Event::Status { .. } | Event::Usage(_) | Event::Raw(_)
-        ),
+        Step::Say(event) => {
+            !matches!(event, Event::Status { .. } | Event::Usage(_) | Event::Raw(_))
+        }
         Step::Ask(_) => true,
         Step::Withdraw(_)
         | Step::Ready
@@ -450,9 +416,9 @@ fn is_act(step: &Step) -> bool {
 
 fn raw(line: &[u8]) -> Step {
     let value = serde_json::from_slice(line);
-    Step::Say(Event::Raw(value.unwrap_or_else(|_| {
-        Value::String(String::from_utf8_lossy(line).into_owned())
-    })))
+    Step::Say(Event::Raw(
+        value.unwrap_or_else(|_| Value::String(String::from_utf8_lossy(line).into_owned())),
+    ))
 }
 
 #[cfg(test)]

@@ -135,20 +135,11 @@ impl Driver for Command {
             Format::Text => Output::Bytes,
             Format::Events => Output::Lines,
         };
-        Ok(Launch {
-            program: self.options.program.clone(),
-            args,
-            env,
-            life: Life::Turn,
-            output,
-        })
+        Ok(Launch { program: self.options.program.clone(), args, env, life: Life::Turn, output })
     }
 
     fn check(&self, turn: &Turn) -> Result<(), Refusal> {
-        if [&turn.task_id, &turn.context_id, &turn.message_id]
-            .iter()
-            .any(|id| id.contains('\0'))
-        {
+        if [&turn.task_id, &turn.context_id, &turn.message_id].iter().any(|id| id.contains('\0')) {
             return Err(Refusal(
                 "an id of the message holds a NUL character; send it without".to_owned(),
             ));
@@ -182,10 +173,7 @@ impl Driver for Command {
             Input::Argument => None,
             Input::Stdin => Some(Step::Write(turn.text.clone().into_bytes())),
         };
-        [Some(Step::Ready), message, Some(Step::CloseInput)]
-            .into_iter()
-            .flatten()
-            .collect()
+        [Some(Step::Ready), message, Some(Step::CloseInput)].into_iter().flatten().collect()
     }
 
     fn line(&mut self, line: &[u8]) -> Vec<Step> {
@@ -236,10 +224,9 @@ impl Driver for Command {
         let outcome = match exit.code {
             Some(0) => Outcome::Completed { answer: None },
             _ if self.interrupted => Outcome::Canceled,
-            _ => Outcome::Failed {
-                message: exit.describe(&self.options.program),
-                hint: exit.hint(),
-            },
+            _ => {
+                Outcome::Failed { message: exit.describe(&self.options.program), hint: exit.hint() }
+            }
         };
         steps.push(self.end(outcome));
         steps

@@ -87,11 +87,7 @@ mod tests {
     use super::*;
 
     fn exit(code: Option<i32>, signal: Option<i32>, stderr: &str) -> Exit {
-        Exit {
-            code,
-            signal,
-            stderr: stderr.to_owned(),
-        }
+        Exit { code, signal, stderr: stderr.to_owned() }
     }
 
     #[test]
@@ -104,10 +100,7 @@ mod tests {
 
     #[test]
     fn a_signal_is_named() {
-        assert_eq!(
-            exit(None, Some(9), "").describe("bot"),
-            "`bot` was ended by SIGKILL"
-        );
+        assert_eq!(exit(None, Some(9), "").describe("bot"), "`bot` was ended by SIGKILL");
     }
 
     #[test]

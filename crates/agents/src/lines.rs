@@ -33,19 +33,12 @@ impl LineCutter {
     /// A cutter that refuses lines above `limit_bytes` (the newline not counted).
     #[must_use]
     pub fn new(limit_bytes: usize) -> Self {
-        Self {
-            limit: limit_bytes,
-            partial: Vec::new(),
-            skipping: false,
-        }
+        Self { limit: limit_bytes, partial: Vec::new(), skipping: false }
     }
 
     /// Takes the next bytes and gives the lines that they complete.
     pub fn push<'a>(&'a mut self, bytes: &'a [u8]) -> Lines<'a> {
-        Lines {
-            cutter: self,
-            rest: bytes,
-        }
+        Lines { cutter: self, rest: bytes }
     }
 
     /// The stream has ended: its unterminated last line, if there is one.
@@ -201,10 +194,7 @@ mod tests {
 
     #[test]
     fn the_unterminated_rest_comes_at_the_end() {
-        assert_eq!(
-            cut(10, &[b"a\n\nb"]),
-            [Ok(b"a".to_vec()), Ok(Vec::new()), Ok(b"b".to_vec())]
-        );
+        assert_eq!(cut(10, &[b"a\n\nb"]), [Ok(b"a".to_vec()), Ok(Vec::new()), Ok(b"b".to_vec())]);
     }
 
     #[test]

@@ -1,10 +1,7 @@
 //! Recorded runs of real agents that speak the Agent Client Protocol, replayed through the driver:
 //! what it asks of each, what it makes of each line, and how it answers; and that no line breaks it.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a replay that cannot be read is a failed test"
-)]
+#![expect(clippy::unwrap_used, reason = "a replay that cannot be read is a failed test")]
 
 use insta::{assert_snapshot, with_settings};
 use pilothouse_agents::acp::{Acp, AcpOptions};
@@ -34,10 +31,8 @@ struct Replay {
 
 impl Replay {
     fn of(transcript: &str, options: AcpOptions) -> String {
-        let entries: Vec<Value> = transcript
-            .lines()
-            .map(|line| serde_json::from_str(line).unwrap())
-            .collect();
+        let entries: Vec<Value> =
+            transcript.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         let method = |entry: &&Value, any: &[&str]| {
             any.contains(&entry["m"]["method"].as_str().unwrap_or_default())
         };
@@ -63,9 +58,7 @@ impl Replay {
             waits: false,
             page: String::new(),
         };
-        let first = entries
-            .iter()
-            .find(|entry| method(entry, &["session/prompt"]));
+        let first = entries.iter().find(|entry| method(entry, &["session/prompt"]));
         let text = first.map_or("hello", |entry| prompt_of(&entry["m"]));
         for entry in &entries {
             match entry["dir"].as_str().unwrap() {
@@ -95,11 +88,7 @@ impl Replay {
             }
             Some("session/prompt") if self.begun && self.request.1 == "session/prompt" => {
                 // The first one followed the handshake by itself.
-                if self
-                    .numbers
-                    .values()
-                    .any(|number| *number == self.request.0)
-                {
+                if self.numbers.values().any(|number| *number == self.request.0) {
                     self.begin(prompt_of(message));
                 }
             }
@@ -117,10 +106,7 @@ impl Replay {
     fn begin(&mut self, text: &str) {
         self.begun = true;
         writeln!(self.page, "> {text}").unwrap();
-        let turn = Turn {
-            text: text.to_owned(),
-            ..Turn::default()
-        };
+        let turn = Turn { text: text.to_owned(), ..Turn::default() };
         let steps = self.driver.begin(&turn);
         self.note(&steps);
     }
@@ -139,24 +125,17 @@ impl Replay {
         let result = &recorded["result"];
         let option = result["outcome"]["optionId"].as_str().unwrap_or_default();
         let answer = if let Some(content) = result.get("content") {
-            Answer::Allow {
-                input: content.as_object().unwrap().values().next().cloned(),
-            }
+            Answer::Allow { input: content.as_object().unwrap().values().next().cloned() }
         } else if option.contains("once") && !option.contains("reject") {
             Answer::Allow { input: None }
         } else {
-            Answer::Deny {
-                message: "no".to_owned(),
-            }
+            Answer::Deny { message: "no".to_owned() }
         };
         writeln!(self.page, "> answer {id}").unwrap();
         let steps = self.driver.answer(&id, &answer);
         self.note(&steps);
         let written = self.written.last().unwrap();
-        assert_eq!(
-            (&written["id"], &written["result"]),
-            (&recorded["id"], result)
-        );
+        assert_eq!((&written["id"], &written["result"]), (&recorded["id"], result));
     }
 
     fn agent(&mut self, message: &Value) {
@@ -206,20 +185,12 @@ fn shown(step: &Step) -> String {
     match step {
         Step::Say(event) => said(event),
         Step::Ask(ask) => match &ask.kind {
-            AskKind::Permission {
-                tool,
-                input,
-                description,
-            } => format!(
+            AskKind::Permission { tool, input, description } => format!(
                 "{}: may {tool} run? {input} ({})",
                 ask.id,
                 description.as_deref().unwrap_or("-")
             ),
-            AskKind::Question {
-                text,
-                options,
-                input,
-            } => {
+            AskKind::Question { text, options, input } => {
                 format!("{}: {text} {options:?} {input}", ask.id)
             }
         },
@@ -249,15 +220,8 @@ fn said(event: &Event) -> String {
             format!("status {text:?} {}", data.as_ref().unwrap_or(&Value::Null))
         }
         Event::ToolCall { id, name, input } => format!("call {id} {name} {input}"),
-        Event::ToolResult {
-            id,
-            content,
-            is_error,
-        } => {
-            format!(
-                "{} {id} {content:?}",
-                if *is_error { "error" } else { "result" }
-            )
+        Event::ToolResult { id, content, is_error } => {
+            format!("{} {id} {content:?}", if *is_error { "error" } else { "result" })
         }
         Event::Plan(plan) => format!("plan {plan}"),
         Event::Artifact(artifact) => format!("artifact {artifact:?}"),
@@ -276,27 +240,20 @@ fn said(event: &Event) -> String {
 fn ended(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Completed { answer } => format!("end completed {answer:?}"),
-        Outcome::Failed { message, hint } => format!(
-            "end failed {message:?}\n    hint: {}",
-            hint.as_deref().unwrap_or("-")
-        ),
+        Outcome::Failed { message, hint } => {
+            format!("end failed {message:?}\n    hint: {}", hint.as_deref().unwrap_or("-"))
+        }
         other => format!("end {other:?}"),
     }
 }
 
 fn options() -> AcpOptions {
-    AcpOptions {
-        program: "agent".to_owned(),
-        ..AcpOptions::default()
-    }
+    AcpOptions { program: "agent".to_owned(), ..AcpOptions::default() }
 }
 
 /// As the preset `qwen` has it, asked for a mode.
 fn asking() -> AcpOptions {
-    AcpOptions {
-        mode: Some("default".to_owned()),
-        ..options()
-    }
+    AcpOptions { mode: Some("default".to_owned()), ..options() }
 }
 
 fn signing_in() -> AcpOptions {
@@ -370,13 +327,8 @@ fn nearly() -> impl Strategy<Value = String> {
         Just("$/cancel_request"),
         Just("fs/read_text_file"),
     ];
-    (
-        prop::option::of(0..6_i64),
-        prop::option::of(method),
-        any.clone(),
-        any,
-    )
-        .prop_map(|(id, method, params, result)| {
+    (prop::option::of(0..6_i64), prop::option::of(method), any.clone(), any).prop_map(
+        |(id, method, params, result)| {
             let mut line = json!({ "jsonrpc": "2.0" });
             if let Some(id) = id {
                 line["id"] = id.into();
@@ -388,7 +340,8 @@ fn nearly() -> impl Strategy<Value = String> {
                 line["result"] = result;
             }
             line.to_string()
-        })
+        },
+    )
 }
 
 proptest! {

@@ -1,10 +1,7 @@
 //! Recorded runs of the real Claude Code, replayed through the driver: what it makes of each line,
 //! and that what it writes is what the recording's host wrote.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a replay that cannot be read is a failed test"
-)]
+#![expect(clippy::unwrap_used, reason = "a replay that cannot be read is a failed test")]
 
 use insta::{assert_snapshot, with_settings};
 use pilothouse_agents::claude::{Claude, ClaudeOptions};
@@ -87,15 +84,12 @@ impl Replay {
         let uuid = written.as_object_mut().unwrap().remove("uuid").unwrap();
         let mut expected = message.clone();
         if let Some(recorded) = expected.as_object_mut().unwrap().remove("uuid") {
-            self.uuids.push((
-                recorded.as_str().unwrap().to_owned(),
-                uuid.as_str().unwrap().to_owned(),
-            ));
+            self.uuids
+                .push((recorded.as_str().unwrap().to_owned(), uuid.as_str().unwrap().to_owned()));
         }
         // The guard against commands is ours alone.
-        if let Some(text) = written["message"]["content"]
-            .as_str()
-            .and_then(|text| text.strip_prefix("\n/"))
+        if let Some(text) =
+            written["message"]["content"].as_str().and_then(|text| text.strip_prefix("\n/"))
         {
             written["message"]["content"] = format!("/{text}").into();
         }
@@ -112,21 +106,14 @@ impl Replay {
         let recorded = &response["response"];
         let answer = match recorded["behavior"].as_str() {
             Some("allow") if recorded["updatedInput"] == input => Answer::Allow { input: None },
-            Some("allow") => Answer::Allow {
-                input: Some(recorded["updatedInput"].clone()),
-            },
-            _ => Answer::Deny {
-                message: recorded["message"].as_str().unwrap().to_owned(),
-            },
+            Some("allow") => Answer::Allow { input: Some(recorded["updatedInput"].clone()) },
+            _ => Answer::Deny { message: recorded["message"].as_str().unwrap().to_owned() },
         };
         writeln!(self.page, "> answer {id}").unwrap();
         let steps = self.driver.answer(id, &answer);
         let mut expected = response.clone();
         // Suggestions of standing permissions, which the driver never echoes.
-        expected["response"]
-            .as_object_mut()
-            .unwrap()
-            .remove("updatedPermissions");
+        expected["response"].as_object_mut().unwrap().remove("updatedPermissions");
         assert_eq!(written(&steps)["response"], expected);
         self.note(&steps);
     }
@@ -142,11 +129,7 @@ impl Replay {
 
     fn exit(&mut self, ended: Ended) {
         self.page.push_str("> exit\n");
-        let exit = Exit {
-            code: ended.code,
-            signal: ended.signal,
-            stderr: ended.stderr,
-        };
+        let exit = Exit { code: ended.code, signal: ended.signal, stderr: ended.stderr };
         let steps = self.driver.exit(&exit);
         self.note(&steps);
     }
@@ -190,14 +173,8 @@ fn written(steps: &[Step]) -> Value {
             _ => None,
         })
         .collect();
-    let [line] = lines[..] else {
-        panic!("not one line: {steps:?}")
-    };
-    assert_eq!(
-        line.iter().filter(|&&b| b == b'\n').count(),
-        1,
-        "a message is one line"
-    );
+    let [line] = lines[..] else { panic!("not one line: {steps:?}") };
+    assert_eq!(line.iter().filter(|&&b| b == b'\n').count(), 1, "a message is one line");
     serde_json::from_slice(line).unwrap()
 }
 
@@ -206,11 +183,7 @@ fn shown(step: &Step) -> String {
     match step {
         Step::Say(event) => said(event),
         Step::Ask(ask) => match &ask.kind {
-            AskKind::Permission {
-                tool,
-                input,
-                description,
-            } => {
+            AskKind::Permission { tool, input, description } => {
                 format!(
                     "ask {}: may {tool} run? {input} ({})",
                     ask.id,
@@ -246,15 +219,8 @@ fn said(event: &Event) -> String {
             format!("status {text:?} {}", data.as_ref().unwrap_or(&Value::Null))
         }
         Event::ToolCall { id, name, input } => format!("call {id} {name} {input}"),
-        Event::ToolResult {
-            id,
-            content,
-            is_error,
-        } => {
-            format!(
-                "{} {id} {content:?}",
-                if *is_error { "error" } else { "result" }
-            )
+        Event::ToolResult { id, content, is_error } => {
+            format!("{} {id} {content:?}", if *is_error { "error" } else { "result" })
         }
         Event::Plan(plan) => format!("plan {plan}"),
         Event::Artifact(artifact) => format!("artifact {artifact:?}"),
@@ -283,10 +249,7 @@ fn ended(outcome: &Outcome) -> String {
             format!("end completed {:?}", answer.as_deref().unwrap_or("-"))
         }
         Outcome::Failed { message, hint } => {
-            format!(
-                "end failed {message:?}\n    hint: {}",
-                hint.as_deref().unwrap_or("-")
-            )
+            format!("end failed {message:?}\n    hint: {}", hint.as_deref().unwrap_or("-"))
         }
         other => format!("end {other:?}"),
     }

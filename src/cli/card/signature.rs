@@ -23,14 +23,10 @@ pub(super) struct Signature {
 
 /// A set of keys from an address or a file.
 async fn read_keys(place: &str) -> Result<Keys, String> {
-    let bytes = match Url::parse(place)
-        .ok()
-        .filter(|url| matches!(url.scheme(), "http" | "https"))
+    let bytes = match Url::parse(place).ok().filter(|url| matches!(url.scheme(), "http" | "https"))
     {
         Some(url) => {
-            let request = http(&url, PATIENCE)
-                .map_err(|failure| failure.message)?
-                .get(url);
+            let request = http(&url, PATIENCE).map_err(|failure| failure.message)?.get(url);
             let response = request.send().await.map_err(|error| root_cause(&error))?;
             if !response.status().is_success() {
                 return Err(format!("HTTP status {}", response.status().as_u16()));
@@ -40,9 +36,7 @@ async fn read_keys(place: &str) -> Result<Keys, String> {
         None => {
             let mut bytes = Vec::new();
             let file = std::fs::File::open(place).map_err(|error| error.to_string())?;
-            file.take(KEY_FILE)
-                .read_to_end(&mut bytes)
-                .map_err(|error| error.to_string())?;
+            file.take(KEY_FILE).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
             bytes
         }
     };
@@ -83,10 +77,7 @@ impl Signature {
                 }
             }
         }
-        Ok(Self {
-            verdict: verify(&card.card, &keys),
-            unread,
-        })
+        Ok(Self { verdict: verify(&card.card, &keys), unread })
     }
 
     /// The line of the report. A wrong signature is always a problem; none is one where it is required.
@@ -117,11 +108,7 @@ impl Signature {
                 }
             }
             Verdict::Unsigned if required => {
-                report.bad(
-                    NAME,
-                    "unsigned",
-                    "the operator can sign it (`card.signing`)",
-                );
+                report.bad(NAME, "unsigned", "the operator can sign it (`card.signing`)");
             }
             Verdict::Unsigned => report.note(NAME, "unsigned"),
         }

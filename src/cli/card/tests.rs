@@ -67,13 +67,8 @@ fn a_card_of_v0_3_has_its_interfaces_elsewhere() {
 
 #[test]
 fn a_version_that_is_offered_must_be_served() {
-    let fetched = |card: Value| {
-        Ok(FetchedCard {
-            url: String::new(),
-            headers: Default::default(),
-            card,
-        })
-    };
+    let fetched =
+        |card: Value| Ok(FetchedCard { url: String::new(), headers: Default::default(), card });
     let mut report = Report::default();
     check_version(&sample(), "1.0", fetched(sample()), &mut report);
     check_version(&sample(), "0.3", fetched(sample()), &mut report);
@@ -87,10 +82,8 @@ fn a_version_that_is_offered_must_be_served() {
 }
 
 fn told(verdict: Verdict, unread: &[&str], required: bool) -> String {
-    let signature = Signature {
-        verdict,
-        unread: unread.iter().map(|&text| text.to_owned()).collect(),
-    };
+    let signature =
+        Signature { verdict, unread: unread.iter().map(|&text| text.to_owned()).collect() };
     let mut report = Report::default();
     signature.tell(required, &mut report);
     report.lines(false)
@@ -98,22 +91,14 @@ fn told(verdict: Verdict, unread: &[&str], required: bool) -> String {
 
 #[test]
 fn what_came_of_a_signature_reads_like_this() {
-    let valid = |form| Verdict::Valid {
-        alg: "ES256".into(),
-        kid: Some("k1".into()),
-        form,
-    };
+    let valid = |form| Verdict::Valid { alg: "ES256".into(), kid: Some("k1".into()), form };
     let elsewhere =
         "https://b.example/keys is not where the card is; if you trust it, name it with --jwks";
     let no_key = || Verdict::NoKey(vec!["k1".into()]);
     let all = [
         told(valid(Form::Exact), &[], true),
         told(valid(Form::NonEmpty), &[], false),
-        told(
-            Verdict::Invalid("the algorithm `none` is not accepted".into()),
-            &[],
-            false,
-        ),
+        told(Verdict::Invalid("the algorithm `none` is not accepted".into()), &[], false),
         told(no_key(), &[elsewhere], false),
         told(no_key(), &[elsewhere], true),
         told(no_key(), &[], true),
@@ -148,14 +133,6 @@ async fn keys_on_another_origin_are_not_fetched() {
     };
     let found = Signature::check(&fetched, None).await.unwrap();
     assert_eq!(found.verdict, Verdict::NoKey(vec!["k1".into()]));
-    assert!(
-        found.unread[0].contains("is not where the card is"),
-        "{:?}",
-        found.unread
-    );
-    assert!(
-        Signature::check(&fetched, Some("not/there.json"))
-            .await
-            .is_err()
-    );
+    assert!(found.unread[0].contains("is not where the card is"), "{:?}", found.unread);
+    assert!(Signature::check(&fetched, Some("not/there.json")).await.is_err());
 }

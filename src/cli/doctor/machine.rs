@@ -30,25 +30,16 @@ pub(super) fn folder(name: &str, path: &Path, key: &str, report: &mut Report) {
         }
         return;
     }
-    let above = path
-        .ancestors()
-        .find(|folder| folder.exists())
-        .unwrap_or(Path::new("/"));
+    let above = path.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("/"));
     let allowed = above.is_dir()
-        && rustix::fs::access(
-            above,
-            rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK,
-        )
-        .is_ok();
+        && rustix::fs::access(above, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK)
+            .is_ok();
     if allowed {
         report.good(name, format!("{shown} will be made"));
     } else {
         report.bad(
             name,
-            format!(
-                "{shown} cannot be made: {} cannot be written",
-                above.display()
-            ),
+            format!("{shown} cannot be made: {} cannot be written", above.display()),
             fix,
         );
     }
@@ -58,10 +49,8 @@ pub(super) fn folder(name: &str, path: &Path, key: &str, report: &mut Report) {
 /// seen by the next server.
 pub(super) fn store(config: &Config, report: &mut Report) {
     if config.store.path == Path::new("memory") {
-        return report.note(
-            "store",
-            "in memory: everything is forgotten at the end (`store.path`)",
-        );
+        return report
+            .note("store", "in memory: everything is forgotten at the end (`store.path`)");
     }
     if let Some(holder) = holder(&config.state_dir.join("lock")) {
         return report.good("store", format!("held by a running server ({holder})"));
@@ -89,12 +78,9 @@ pub(super) fn store(config: &Config, report: &mut Report) {
 fn holder(lock: &Path) -> Option<String> {
     let file = std::fs::File::open(lock).ok()?;
     match file.try_lock_shared() {
-        Err(std::fs::TryLockError::WouldBlock) => Some(
-            std::fs::read_to_string(lock)
-                .unwrap_or_default()
-                .trim()
-                .to_owned(),
-        ),
+        Err(std::fs::TryLockError::WouldBlock) => {
+            Some(std::fs::read_to_string(lock).unwrap_or_default().trim().to_owned())
+        }
         Ok(()) | Err(std::fs::TryLockError::Error(_)) => None,
     }
 }
@@ -158,11 +144,7 @@ pub(super) async fn tree(launcher: &Launcher, report: &mut Report) {
     let mut process = match launcher.spawn(&spec.into()).await {
         Ok(process) => process,
         Err(error) => {
-            return report.bad(
-                "launcher",
-                error.to_string(),
-                "let this program be executed",
-            );
+            return report.bad("launcher", error.to_string(), "let this program be executed");
         }
     };
     // Their numbers in a line, and then that all of them are there.
@@ -253,19 +235,14 @@ mod tests {
         assert_eq!(holder(&lock), None);
         let file = std::fs::File::open(&lock).unwrap();
         file.lock().unwrap();
-        assert_eq!(
-            holder(&lock).as_deref(),
-            Some("process 7 on 127.0.0.1:2222")
-        );
+        assert_eq!(holder(&lock).as_deref(), Some("process 7 on 127.0.0.1:2222"));
     }
 
     #[test]
     fn a_clock_before_what_has_happened_is_wrong() {
         let file = tempfile::NamedTempFile::new().unwrap();
         assert!(lines(|report| clock(report, file.path(), "it")).starts_with('✓'));
-        file.as_file()
-            .set_modified(SystemTime::now() + 3 * SLACK)
-            .unwrap();
+        file.as_file().set_modified(SystemTime::now() + 3 * SLACK).unwrap();
         insta::assert_snapshot!(lines(|report| clock(report, file.path(), "it")).replace("71 h", "72 h"), @r"✗ clock  72 h behind the time of it → set the clock of this machine");
     }
 }

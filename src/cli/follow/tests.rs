@@ -5,38 +5,18 @@ use pilothouse_a2a::event::TaskStatusUpdateEvent;
 use pilothouse_a2a::message::{Message, Part};
 use pilothouse_a2a::task::TaskStatus;
 
-const PIPE: Screen = Screen {
-    terminal: false,
-    styled: false,
-    lively: false,
-    styled_errors: false,
-    width: None,
-};
-const PLAIN: Screen = Screen {
-    terminal: true,
-    width: Some(60),
-    ..PIPE
-};
-const STYLED: Screen = Screen {
-    styled: true,
-    ..PLAIN
-};
+const PIPE: Screen =
+    Screen { terminal: false, styled: false, lively: false, styled_errors: false, width: None };
+const PLAIN: Screen = Screen { terminal: true, width: Some(60), ..PIPE };
+const STYLED: Screen = Screen { styled: true, ..PLAIN };
 
 fn status(state: TaskState, words: Option<&str>) -> StreamResponse {
-    let status = TaskStatus {
-        state,
-        message: words.map(Message::agent_text),
-        timestamp: None,
-    };
+    let status = TaskStatus { state, message: words.map(Message::agent_text), timestamp: None };
     StreamResponse::StatusUpdate(TaskStatusUpdateEvent::new("t".into(), "c".into(), status))
 }
 
 fn begin() -> StreamResponse {
-    let status = TaskStatus {
-        state: TaskState::Submitted,
-        message: None,
-        timestamp: None,
-    };
+    let status = TaskStatus { state: TaskState::Submitted, message: None, timestamp: None };
     StreamResponse::Task(Task::new("t".into(), "c".into(), status))
 }
 
@@ -67,10 +47,7 @@ fn a_pipe_gets_the_answer_once_as_it_is_at_the_end() {
         answer("The answer is **42**.\n", false, true),
         status(TaskState::Completed, None),
     ];
-    assert_eq!(
-        shown(PIPE, false, &events),
-        ("The answer is **42**.\n".to_owned(), 0)
-    );
+    assert_eq!(shown(PIPE, false, &events), ("The answer is **42**.\n".to_owned(), 0));
 }
 
 #[test]
@@ -82,10 +59,7 @@ fn a_terminal_sees_text_as_it_comes_and_nothing_twice() {
         answer("It is 42.", false, true),
         status(TaskState::Completed, None),
     ];
-    assert_eq!(
-        shown(PLAIN, false, &events).0,
-        "Let me look.\n\nIt is 42.\n"
-    );
+    assert_eq!(shown(PLAIN, false, &events).0, "Let me look.\n\nIt is 42.\n");
 }
 
 #[test]
@@ -96,10 +70,7 @@ fn another_answer_than_what_streamed_is_told_apart() {
         answer("*done*", false, true),
         status(TaskState::Completed, None),
     ];
-    assert_eq!(
-        shown(PLAIN, false, &events).0,
-        "draft\n\n── the answer ──\n\n*done*\n"
-    );
+    assert_eq!(shown(PLAIN, false, &events).0, "draft\n\n── the answer ──\n\n*done*\n");
 }
 
 #[test]
@@ -107,17 +78,9 @@ fn a_task_that_comes_again_after_a_break_repeats_nothing() {
     let mut task = Task::new(
         "t".into(),
         "c".into(),
-        TaskStatus {
-            state: TaskState::Working,
-            message: None,
-            timestamp: None,
-        },
+        TaskStatus { state: TaskState::Working, message: None, timestamp: None },
     );
-    task.artifacts.push(Artifact::new(
-        "a".into(),
-        "answer",
-        vec![Part::text("one two")],
-    ));
+    task.artifacts.push(Artifact::new("a".into(), "answer", vec![Part::text("one two")]));
     let events = [
         begin(),
         answer("one ", false, false),
@@ -131,47 +94,30 @@ fn a_task_that_comes_again_after_a_break_repeats_nothing() {
 
 #[test]
 fn markdown_is_rendered_on_a_terminal_that_has_styles() {
-    let events = [
-        begin(),
-        answer("a **b** c", false, true),
-        status(TaskState::Completed, None),
-    ];
+    let events = [begin(), answer("a **b** c", false, true), status(TaskState::Completed, None)];
     assert_eq!(shown(STYLED, false, &events).0, "a \u{1b}[1mb\u{1b}[0m c\n");
 }
 
 #[test]
 fn control_characters_are_not_printed_and_in_json_they_are_escaped() {
-    let events = [
-        begin(),
-        answer("a\u{1b}[2Jb\u{9b}1mc", false, true),
-        status(TaskState::Completed, None),
-    ];
+    let events =
+        [begin(), answer("a\u{1b}[2Jb\u{9b}1mc", false, true), status(TaskState::Completed, None)];
     assert_eq!(shown(PLAIN, false, &events).0, "abc\n");
     let json = shown(PIPE, true, &events).0;
     assert!(!json.contains(['\u{1b}', '\u{9b}']));
-    let events: Vec<serde_json::Value> = json
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect();
+    let events: Vec<serde_json::Value> =
+        json.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(events.len(), 3);
     assert_eq!(
-        events[1]
-            .pointer("/artifactUpdate/artifact/parts/0/text")
-            .unwrap(),
+        events[1].pointer("/artifactUpdate/artifact/parts/0/text").unwrap(),
         "a\u{1b}[2Jb\u{9b}1mc"
     );
 }
 
 #[test]
 fn a_question_is_printed_and_has_a_code_of_its_own() {
-    let events = [
-        begin(),
-        status(TaskState::InputRequired, Some("Which colour?")),
-    ];
-    assert_eq!(
-        shown(PIPE, false, &events),
-        ("Which colour?\n".to_owned(), 4)
-    );
+    let events = [begin(), status(TaskState::InputRequired, Some("Which colour?"))];
+    assert_eq!(shown(PIPE, false, &events), ("Which colour?\n".to_owned(), 4));
 }
 
 #[test]

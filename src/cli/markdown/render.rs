@@ -11,12 +11,7 @@ const NARROWEST: usize = 20;
 
 /// Renders a block; `number` is that of the first item where a list goes on.
 pub(super) fn block(source: &str, number: Option<u64>, width: usize) -> String {
-    let mut page = Page {
-        number,
-        width,
-        styles: vec![Style::new()],
-        ..Page::default()
-    };
+    let mut page = Page { number, width, styles: vec![Style::new()], ..Page::default() };
     page.containers.push(Container::default());
     for event in Parser::new_ext(source, super::options()) {
         page.take(event);
@@ -107,20 +102,13 @@ impl Page {
             }
             Tag::CodeBlock(kind) => {
                 self.flush();
-                debug_assert!(matches!(
-                    kind,
-                    CodeBlockKind::Indented | CodeBlockKind::Fenced(_)
-                ));
+                debug_assert!(matches!(kind, CodeBlockKind::Indented | CodeBlockKind::Fenced(_)));
                 self.code = Some(String::new());
             }
             Tag::List(start) => {
                 self.flush();
                 self.open_block(false);
-                let number = if self.lists.is_empty() {
-                    self.number.or(start)
-                } else {
-                    start
-                };
+                let number = if self.lists.is_empty() { self.number.or(start) } else { start };
                 self.lists.push(start.and(number));
             }
             Tag::Item => {
@@ -132,18 +120,11 @@ impl Page {
                     Some(None) | None => "• ".to_owned(),
                 };
                 let rest = " ".repeat(width(&mark));
-                self.containers.push(Container {
-                    first: Some(mark),
-                    rest,
-                    ..Container::default()
-                });
+                self.containers.push(Container { first: Some(mark), rest, ..Container::default() });
             }
             Tag::Table(alignments) => {
                 self.flush();
-                self.table = Some(Table {
-                    alignments,
-                    rows: Vec::new(),
-                });
+                self.table = Some(Table { alignments, rows: Vec::new() });
             }
             Tag::TableHead | Tag::TableRow => {
                 if let Some(table) = &mut self.table {
@@ -179,11 +160,7 @@ impl Page {
             }
             TagEnd::Item => {
                 self.flush();
-                if self
-                    .containers
-                    .last()
-                    .is_some_and(|item| item.first.is_some())
-                {
+                if self.containers.last().is_some_and(|item| item.first.is_some()) {
                     self.line(&[]);
                 }
                 self.containers.pop();
@@ -193,10 +170,8 @@ impl Page {
             }
             TagEnd::CodeBlock => self.code_block(),
             TagEnd::TableCell => {
-                let cell: String = std::mem::take(&mut self.runs)
-                    .into_iter()
-                    .map(|(_, text)| text)
-                    .collect();
+                let cell: String =
+                    std::mem::take(&mut self.runs).into_iter().map(|(_, text)| text).collect();
                 if let Some(row) = self.table.as_mut().and_then(|table| table.rows.last_mut()) {
                     row.push(cell);
                 }
@@ -245,11 +220,7 @@ impl Page {
 
     /// Columns that are left beside the marks.
     fn room(&self) -> usize {
-        let marks: usize = self
-            .containers
-            .iter()
-            .map(|container| width(&container.rest))
-            .sum();
+        let marks: usize = self.containers.iter().map(|container| width(&container.rest)).sum();
         self.width.saturating_sub(marks).max(NARROWEST)
     }
 
@@ -313,10 +284,7 @@ impl Page {
     fn line(&mut self, runs: &[Run]) {
         let mut line: Vec<Run> = Vec::new();
         for container in &mut self.containers {
-            let mark = container
-                .first
-                .take()
-                .unwrap_or_else(|| container.rest.clone());
+            let mark = container.first.take().unwrap_or_else(|| container.rest.clone());
             join(&mut line, container.style, &mark);
         }
         for (style, text) in runs {
@@ -331,8 +299,7 @@ impl Page {
             line.pop();
         }
         for (style, text) in line {
-            self.out
-                .push_str(&styled(&text, style, style != Style::new()));
+            self.out.push_str(&styled(&text, style, style != Style::new()));
         }
         self.out.push('\n');
     }
@@ -369,9 +336,7 @@ fn wrapped(runs: &[Run], room: usize) -> Vec<Vec<Run>> {
                     lines.push(Vec::new());
                     taken = 0;
                 }
-                let line = lines
-                    .last_mut()
-                    .expect("begins with one line and loses none");
+                let line = lines.last_mut().expect("begins with one line and loses none");
                 if let Some(style) = gap.take().filter(|_| taken > 0) {
                     // A space between two words of one style belongs to both.
                     let inside =

@@ -131,10 +131,7 @@ fn items_and_lines_of_code_are_shown_one_by_one() {
     let mut printer = Printer::new(60);
     assert_eq!(printer.push("1. a\n2. b\n"), "1. a\n");
     assert_eq!(printer.push("1. c\n"), "2. b\n");
-    assert_eq!(
-        readable(&printer.push("```\ncode\nmo")),
-        "3. c\n\n  ⟦36mcode⟧\n"
-    );
+    assert_eq!(readable(&printer.push("```\ncode\nmo")), "3. c\n\n  ⟦36mcode⟧\n");
     assert_eq!(readable(&printer.push("re\n```\n")), "  ⟦36mmore⟧\n");
 }
 

@@ -49,29 +49,16 @@ pub(super) async fn run(id: &str, term: Option<&str>, server: &Server) -> Result
     let path = format!("/api/v1/sessions/{}/attach", super::escaped(id));
     let mut response = server.open(&path, &json!({"term": term})).await?;
     let place = first_line(&mut response, server).await?;
-    let place: Place = serde_json::from_slice(&place).map_err(|_| {
-        Failure::new(
-            exit::UNAVAILABLE,
-            format!("{} is no pilothouse", server.url),
-        )
-    })?;
+    let place: Place = serde_json::from_slice(&place)
+        .map_err(|_| Failure::new(exit::UNAVAILABLE, format!("{} is no pilothouse", server.url)))?;
     // From here on these are the program's: it shares our terminal, and we leave after it.
     let listen = |kind| {
         signal(kind).map_err(|error| {
-            Failure::new(
-                exit::UNAVAILABLE,
-                format!("cannot listen for signals: {error}"),
-            )
+            Failure::new(exit::UNAVAILABLE, format!("cannot listen for signals: {error}"))
         })
     };
-    let mut typed = (
-        listen(SignalKind::interrupt())?,
-        listen(SignalKind::quit())?,
-    );
-    let mut sent = (
-        listen(SignalKind::terminate())?,
-        listen(SignalKind::hangup())?,
-    );
+    let mut typed = (listen(SignalKind::interrupt())?, listen(SignalKind::quit())?);
+    let mut sent = (listen(SignalKind::terminate())?, listen(SignalKind::hangup())?);
     let child = start(&place)?;
     let pid = Pid::from_child(&child);
     let mut ended = tokio::task::spawn_blocking(move || wait(child));
@@ -94,14 +81,12 @@ pub(super) async fn run(id: &str, term: Option<&str>, server: &Server) -> Result
     }
     match status {
         Ok(Ok(status)) => Ok(code(status)),
-        Ok(Err(error)) => Err(Failure::new(
-            exit::UNAVAILABLE,
-            format!("cannot wait for the agent: {error}"),
-        )),
-        Err(error) => Err(Failure::new(
-            exit::UNAVAILABLE,
-            format!("cannot wait for the agent: {error}"),
-        )),
+        Ok(Err(error)) => {
+            Err(Failure::new(exit::UNAVAILABLE, format!("cannot wait for the agent: {error}")))
+        }
+        Err(error) => {
+            Err(Failure::new(exit::UNAVAILABLE, format!("cannot wait for the agent: {error}")))
+        }
     }
 }
 
@@ -109,10 +94,7 @@ pub(super) async fn run(id: &str, term: Option<&str>, server: &Server) -> Result
 async fn first_line(response: &mut Response, server: &Server) -> Result<Vec<u8>, Failure> {
     let mut line = Vec::new();
     loop {
-        let chunk = response
-            .chunk()
-            .await
-            .map_err(|error| server.unreachable(&error))?;
+        let chunk = response.chunk().await.map_err(|error| server.unreachable(&error))?;
         let Some(chunk) = chunk else {
             return Ok(line);
         };
@@ -122,10 +104,7 @@ async fn first_line(response: &mut Response, server: &Server) -> Result<Vec<u8>,
             return Ok(line);
         }
         if line.len() > MAX_LINE {
-            return Err(Failure::new(
-                exit::UNAVAILABLE,
-                "the server's answer is too long",
-            ));
+            return Err(Failure::new(exit::UNAVAILABLE, "the server's answer is too long"));
         }
     }
 }
@@ -138,10 +117,8 @@ fn start(place: &Place) -> Result<Child, Failure> {
         .current_dir(&place.cwd)
         .spawn()
         .map_err(|error| {
-            let (program, cwd) = (
-                place.program.display().to_string(),
-                place.cwd.display().to_string(),
-            );
+            let (program, cwd) =
+                (place.program.display().to_string(), place.cwd.display().to_string());
             let message = format!(
                 "cannot start {} in {}: {error}; attach as the user that the server runs as",
                 clean_line(&program),
@@ -162,12 +139,8 @@ fn pass_on(pid: Pid, signal: Signal) {
 
 /// The program's own code; 128 and the number of the signal that ended it.
 fn code(status: ExitStatus) -> u8 {
-    let number = status
-        .code()
-        .or_else(|| status.signal().map(|signal| 128 + signal));
-    number
-        .and_then(|number| u8::try_from(number).ok())
-        .unwrap_or(exit::FAILED)
+    let number = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
+    number.and_then(|number| u8::try_from(number).ok()).unwrap_or(exit::FAILED)
 }
 
 #[cfg(test)]

@@ -75,21 +75,12 @@ pub(super) async fn run(
     server: &Server,
     screen: Screen,
 ) -> Result<u8, Failure> {
-    let way = Way {
-        agent: reply.agent.as_deref(),
-        ..way
-    };
+    let way = Way { agent: reply.agent.as_deref(), ..way };
     let client = server.client(reply.agent.as_deref()).await?;
     let id = TaskId::new(id);
-    let task = client
-        .get(&id, None)
-        .await
-        .map_err(|error| server.failure(&error))?;
+    let task = client.get(&id, None).await.map_err(|error| server.failure(&error))?;
     let ask = Ask::of(&task).ok_or_else(|| {
-        Failure::usage(format!(
-            "the task asks nothing: it is {}",
-            word(task.status.state)
-        ))
+        Failure::usage(format!("the task asks nothing: it is {}", word(task.status.state)))
     })?;
     let part = part(&ask, said, reply.ask.as_deref()).map_err(Failure::usage)?;
     if let Some(line) = decided(&ask, said, &task, reply.ask.as_deref()) {
@@ -97,12 +88,7 @@ pub(super) async fn run(
     }
     let mut message = Message::new(Role::User, vec![part]);
     message.task_id = Some(id);
-    let request = SendMessageRequest {
-        tenant: None,
-        message,
-        configuration: None,
-        metadata: None,
-    };
+    let request = SendMessageRequest { tenant: None, message, configuration: None, metadata: None };
     let failure = |error| server.failure(&error);
     converse(&client, &request, (screen, reply.json), way, failure).await
 }
@@ -119,11 +105,7 @@ fn part(ask: &Ask, said: &Said, named: Option<&str>) -> Result<Part, String> {
     };
     let mut data = match said {
         Said::Allow { session, input } => {
-            let decision = if *session {
-                Decision::AllowSession
-            } else {
-                Decision::Allow
-            };
+            let decision = if *session { Decision::AllowSession } else { Decision::Allow };
             let input = input.clone().map(|input| Value::Object(input.0));
             ask.decided(decision, input)?
         }
@@ -172,10 +154,7 @@ fn decided(ask: &Ask, said: &Said, task: &Task, named: Option<&str>) -> Option<S
         Said::Words(_) => return None,
     };
     if named.is_some() && named != ask.id.as_deref() {
-        return Some(format!(
-            "{verb}: ask {}",
-            clean_line(named.unwrap_or_default())
-        ));
+        return Some(format!("{verb}: ask {}", clean_line(named.unwrap_or_default())));
     }
     Some(format!("{verb}: {}", ask.named(task)))
 }
@@ -208,21 +187,11 @@ fn listed(asks: &[Value], now: Timestamp, width: Option<usize>) -> String {
     let rows: Vec<Vec<String>> = asks
         .iter()
         .map(|data| {
-            let text = |name: &str| {
-                data.get(name)
-                    .and_then(Value::as_str)
-                    .unwrap_or("-")
-                    .to_owned()
-            };
+            let text =
+                |name: &str| data.get(name).and_then(Value::as_str).unwrap_or("-").to_owned();
             let ask = Ask::of_data(data);
             let age = ago(Timestamp::parse(&text("created")), now);
-            vec![
-                text("taskId"),
-                text("agent"),
-                ask.tool(),
-                age,
-                ask.headline(),
-            ]
+            vec![text("taskId"), text("agent"), ask.tool(), age, ask.headline()]
         })
         .collect();
     table(&["TASK", "AGENT", "TOOL", "ASKED", "WHAT"], &rows, width)
@@ -243,10 +212,7 @@ mod tests {
     }
 
     fn allow() -> Said {
-        Said::Allow {
-            session: false,
-            input: None,
-        }
+        Said::Allow { session: false, input: None }
     }
 
     fn data(part: Result<Part, String>) -> Value {
@@ -262,10 +228,8 @@ mod tests {
             data(part(&ask(Some("a1")), &allow(), None)),
             json!({"askId": "a1", "decision": "allow"})
         );
-        let said = Said::Allow {
-            session: true,
-            input: Some(input(r#"{"command": "pwd"}"#).unwrap()),
-        };
+        let said =
+            Said::Allow { session: true, input: Some(input(r#"{"command": "pwd"}"#).unwrap()) };
         assert_eq!(
             data(part(&ask(Some("a1")), &said, None)),
             json!({"askId": "a1", "decision": "allow_session", "input": {"command": "pwd"}})
@@ -287,16 +251,10 @@ mod tests {
     fn an_agent_without_ids_is_answered_in_words() {
         let said = |said| part(&ask(None), &said, None).unwrap();
         assert_eq!(said(allow()).as_text(), Some("allow"));
-        assert_eq!(
-            said(Said::Deny(Some("no".to_owned()))).as_text(),
-            Some("deny: no")
-        );
+        assert_eq!(said(Said::Deny(Some("no".to_owned()))).as_text(), Some("deny: no"));
         let question = Ask::of_data(&json!({"options": ["Red"]}));
         let words = Said::Words(vec!["red".to_owned()]);
-        assert_eq!(
-            part(&question, &words, None).unwrap().as_text(),
-            Some("Red")
-        );
+        assert_eq!(part(&question, &words, None).unwrap().as_text(), Some("Red"));
     }
 
     #[test]

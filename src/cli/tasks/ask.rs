@@ -79,11 +79,7 @@ impl Ask {
         if task.status.state != TaskState::InputRequired {
             return None;
         }
-        let parts = task
-            .status
-            .message
-            .iter()
-            .flat_map(|message| &message.parts);
+        let parts = task.status.message.iter().flat_map(|message| &message.parts);
         let data = || {
             parts.clone().filter_map(|part| match &part.content {
                 PartContent::Data(data) => Some(data),
@@ -99,8 +95,7 @@ impl Ask {
     pub(super) fn of_data(data: &Value) -> Self {
         let text = |name: &str| {
             let text = data.get(name).and_then(Value::as_str);
-            text.filter(|text| !text.trim().is_empty())
-                .map(ToOwned::to_owned)
+            text.filter(|text| !text.trim().is_empty()).map(ToOwned::to_owned)
         };
         let is_permission = match data.get("kind").and_then(Value::as_str) {
             Some(kind) => kind == "permission",
@@ -108,11 +103,7 @@ impl Ask {
         };
         let input = data.get("input").cloned().unwrap_or_default();
         // An agent that speaks ACP has options of its own beside the house's.
-        let own = if is_permission {
-            list(&input, "options")
-        } else {
-            &[]
-        };
+        let own = if is_permission { list(&input, "options") } else { &[] };
         let choices = list(data, "options").iter().chain(own);
         let choices = choices.filter_map(Choice::of).collect();
         let kind = if is_permission {
@@ -124,10 +115,7 @@ impl Ask {
         } else {
             Kind::Question {
                 text: text("text"),
-                parts: list(&input, "questions")
-                    .iter()
-                    .filter_map(Question::of)
-                    .collect(),
+                parts: list(&input, "questions").iter().filter_map(Question::of).collect(),
             }
         };
         Self {
@@ -163,19 +151,16 @@ impl Ask {
                 text.push_str(&barred(&lines, columns));
                 Some((text, true))
             }
-            Kind::Question {
-                parts,
-                text: Some(text),
-            } if parts.len() < 2 => Some((text.clone(), false)),
+            Kind::Question { parts, text: Some(text) } if parts.len() < 2 => {
+                Some((text.clone(), false))
+            }
             Kind::Question { parts, .. } if parts.len() > 1 => {
                 let numbered = parts.iter().enumerate();
                 let lines: Vec<String> = numbered
                     .flat_map(|(at, part)| {
                         let question = format!("{}. {}", at + 1, clean_line(&part.text));
-                        let choices = part
-                            .choices
-                            .iter()
-                            .map(|choice| format!("   {}", choice.line()));
+                        let choices =
+                            part.choices.iter().map(|choice| format!("   {}", choice.line()));
                         std::iter::once(question).chain(choices).collect::<Vec<_>>()
                     })
                     .collect();
@@ -264,18 +249,14 @@ impl Ask {
                 };
                 if parts.len() < 2 {
                     lines.extend(
-                        self.described()
-                            .iter()
-                            .map(|choice| format!("  - {}", choice.line())),
+                        self.described().iter().map(|choice| format!("  - {}", choice.line())),
                     );
                 }
                 lines.push(format!("answer with: {}", command("answer", &each)));
             }
         }
         if let Some(deadline) = self.deadline {
-            let left = (deadline.as_millisecond() - now.as_millisecond())
-                .max(0)
-                .unsigned_abs();
+            let left = (deadline.as_millisecond() - now.as_millisecond()).max(0).unsigned_abs();
             let left = super::super::outcome::seconds(std::time::Duration::from_secs(left / 1000));
             lines.push(format!("open until {deadline} (in {left})"));
         }
@@ -290,10 +271,7 @@ impl Ask {
         };
         let more = |name: &str| {
             let all = parts.iter().flat_map(|part| &part.choices);
-            all.clone()
-                .find(|choice| choice.name == name)?
-                .description
-                .clone()
+            all.clone().find(|choice| choice.name == name)?.description.clone()
         };
         if self.choices.is_empty() {
             return parts.iter().flat_map(|part| part.choices.clone()).collect();
@@ -306,15 +284,10 @@ impl Ask {
     }
 
     fn choice(&self, text: &str) -> Option<&Choice> {
-        let by_id = self
-            .choices
-            .iter()
-            .find(|choice| choice.id.as_deref() == Some(text));
+        let by_id = self.choices.iter().find(|choice| choice.id.as_deref() == Some(text));
         by_id.or_else(|| {
             let wanted = text.trim().to_lowercase();
-            self.choices
-                .iter()
-                .find(|choice| choice.name.trim().to_lowercase() == wanted)
+            self.choices.iter().find(|choice| choice.name.trim().to_lowercase() == wanted)
         })
     }
 
@@ -371,9 +344,8 @@ impl Ask {
         match (parts, texts) {
             ([_, _, ..], texts) if texts.len() == parts.len() => {
                 let pairs = parts.iter().zip(texts);
-                let answers: serde_json::Map<String, Value> = pairs
-                    .map(|(part, text)| (part.text.clone(), text.as_str().into()))
-                    .collect();
+                let answers: serde_json::Map<String, Value> =
+                    pairs.map(|(part, text)| (part.text.clone(), text.as_str().into())).collect();
                 Ok(json!({"answers": answers}))
             }
             ([_, _, ..], _) => Err(format!(
@@ -412,18 +384,11 @@ impl Question {
 
 impl Choice {
     fn of(data: &Value) -> Option<Self> {
-        let text = |name: &str| {
-            data.get(name)
-                .and_then(Value::as_str)
-                .map(ToOwned::to_owned)
-        };
+        let text = |name: &str| data.get(name).and_then(Value::as_str).map(ToOwned::to_owned);
         let id = text("id").or_else(|| text("optionId"));
         let name = data.as_str().map(ToOwned::to_owned);
         Some(Self {
-            name: name
-                .or_else(|| text("name"))
-                .or_else(|| text("label"))
-                .or_else(|| id.clone())?,
+            name: name.or_else(|| text("name")).or_else(|| text("label")).or_else(|| id.clone())?,
             id,
             description: text("description").filter(|text| !text.is_empty()),
         })

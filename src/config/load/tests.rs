@@ -22,9 +22,7 @@ impl Folder {
         flags: &Flags,
     ) -> Result<Loaded, Error> {
         let mut environment = Environment::from(variables);
-        environment
-            .variables
-            .insert("HOME".to_owned(), "/home/me".to_owned());
+        environment.variables.insert("HOME".to_owned(), "/home/me".to_owned());
         load(flags, &environment, self.0.path())
     }
 
@@ -33,9 +31,7 @@ impl Folder {
     }
 
     fn error<const N: usize>(&self, variables: [(&str, &str); N]) -> String {
-        self.try_load(variables, &Flags::default())
-            .unwrap_err()
-            .to_string()
+        self.try_load(variables, &Flags::default()).unwrap_err().to_string()
     }
 }
 
@@ -58,15 +54,9 @@ fn each_layer_wins_over_the_one_before_it_and_is_remembered() {
             "pilothouse.yaml",
             "server:\n  port: 1\n  host: localhost\nlimits:\n  rate: 1\n  body: 32MiB\n",
         ),
-        (
-            ".env",
-            "PILOTHOUSE_LIMITS_RATE=3\nPILOTHOUSE_PROCESSES_MAX=3\n",
-        ),
+        (".env", "PILOTHOUSE_LIMITS_RATE=3\nPILOTHOUSE_PROCESSES_MAX=3\n"),
     ]);
-    let flags = Flags {
-        port: Some(4),
-        ..Flags::default()
-    };
+    let flags = Flags { port: Some(4), ..Flags::default() };
     let loaded = folder
         .try_load(
             [
@@ -78,33 +68,21 @@ fn each_layer_wins_over_the_one_before_it_and_is_remembered() {
         )
         .unwrap();
     let of = |key: &str| loaded.origins[key].to_string();
-    assert_eq!(
-        (loaded.config.server.port, of("server.port").as_str()),
-        (4, "option --port")
-    );
+    assert_eq!((loaded.config.server.port, of("server.port").as_str()), (4, "option --port"));
     assert_eq!(
         (loaded.config.limits.rate, of("limits.rate").as_str()),
         (3, ".env PILOTHOUSE_LIMITS_RATE")
     );
     assert_eq!(
-        (
-            loaded.config.processes.queue,
-            of("processes.queue").as_str()
-        ),
+        (loaded.config.processes.queue, of("processes.queue").as_str()),
         (2, "environment PILOTHOUSE_PROCESSES_QUEUE")
     );
     assert_eq!(
-        (
-            loaded.config.limits.body.to_string().as_str(),
-            of("limits.body").as_str()
-        ),
+        (loaded.config.limits.body.to_string().as_str(), of("limits.body").as_str()),
         ("32MiB", "pilothouse.yaml:6")
     );
     assert_eq!(
-        (
-            loaded.config.limits.connections,
-            of("limits.connections").as_str()
-        ),
+        (loaded.config.limits.connections, of("limits.connections").as_str()),
         (4096, "default")
     );
 }
@@ -112,23 +90,10 @@ fn each_layer_wins_over_the_one_before_it_and_is_remembered() {
 #[test]
 fn a_value_of_the_env_file_that_differs_is_named_and_the_order_can_be_swapped() {
     let files = [(".env", "A=file\nPILOTHOUSE_LIMITS_RATE=3\nSAME=1")];
-    let variables = [
-        ("A", "environment"),
-        ("PILOTHOUSE_LIMITS_RATE", "2"),
-        ("SAME", "1"),
-    ];
+    let variables = [("A", "environment"), ("PILOTHOUSE_LIMITS_RATE", "2"), ("SAME", "1")];
     let loaded = Folder::with(files).load(variables);
-    assert_eq!(
-        (
-            loaded.config.limits.rate,
-            loaded.agent_environment["A"].as_str()
-        ),
-        (3, "file")
-    );
-    assert_eq!(
-        loaded.env_file_names,
-        ["A", "PILOTHOUSE_LIMITS_RATE", "SAME"]
-    );
+    assert_eq!((loaded.config.limits.rate, loaded.agent_environment["A"].as_str()), (3, "file"));
+    assert_eq!(loaded.env_file_names, ["A", "PILOTHOUSE_LIMITS_RATE", "SAME"]);
     assert_eq!(
         loaded.notes,
         [
@@ -139,10 +104,7 @@ fn a_value_of_the_env_file_that_differs_is_named_and_the_order_can_be_swapped() 
     let folder = Folder::with([files[0], ("pilothouse.yaml", "env_file: {override: false}")]);
     let loaded = folder.load(variables);
     assert_eq!(
-        (
-            loaded.config.limits.rate,
-            loaded.agent_environment["A"].as_str()
-        ),
+        (loaded.config.limits.rate, loaded.agent_environment["A"].as_str()),
         (2, "environment")
     );
 }
@@ -170,37 +132,19 @@ fn the_only_agent_that_was_added_serves_unless_another_is_named() {
     let folder = Folder::with([("pilothouse.yaml", "agents: {codex: {program: codex}}")]);
     let loaded = folder.load([("AGENT_NAME", "mine")]);
     assert_eq!(loaded.config.agent, "codex");
-    assert_eq!(
-        loaded.origins["agent"].to_string(),
-        "the only agent that was added"
-    );
+    assert_eq!(loaded.origins["agent"].to_string(), "the only agent that was added");
     assert_eq!(loaded.config.agents["codex"].name.as_deref(), Some("mine"));
-    assert_eq!(
-        folder.load([("PILOTHOUSE_AGENT", "demo")]).config.agent,
-        "demo"
-    );
+    assert_eq!(folder.load([("PILOTHOUSE_AGENT", "demo")]).config.agent, "demo");
 }
 
 #[test]
 fn paths_are_absolute_and_the_state_has_its_place() {
     let folder = Folder::with([(".init-session.sh", "")]);
     let loaded = folder.load([]);
-    assert_eq!(
-        loaded.config.state_dir.to_str(),
-        Some("/home/me/.local/state/pilothouse")
-    );
-    assert_eq!(
-        loaded.config.workspace.path,
-        folder.0.path().join("workspace")
-    );
-    assert_eq!(
-        loaded.config.sessions.init.unwrap(),
-        folder.0.path().join(".init-session.sh")
-    );
-    assert_eq!(
-        loaded.origins["sessions.init"].to_string(),
-        "found in the working directory"
-    );
+    assert_eq!(loaded.config.state_dir.to_str(), Some("/home/me/.local/state/pilothouse"));
+    assert_eq!(loaded.config.workspace.path, folder.0.path().join("workspace"));
+    assert_eq!(loaded.config.sessions.init.unwrap(), folder.0.path().join(".init-session.sh"));
+    assert_eq!(loaded.origins["sessions.init"].to_string(), "found in the working directory");
     let loaded = folder.load([("XDG_STATE_HOME", "/state")]);
     assert_eq!(loaded.config.state_dir.to_str(), Some("/state/pilothouse"));
 }
@@ -210,10 +154,7 @@ fn without_a_home_the_state_directory_must_be_named() {
     let folder = tempfile::tempdir().unwrap();
     let error = load(&Flags::default(), &Environment::default(), folder.path()).unwrap_err();
     assert_snapshot!(error, @"`state_dir` begins with `~`, but HOME is not set; set HOME or give `state_dir` an absolute path");
-    let flags = Flags {
-        state_dir: Some("/state".into()),
-        ..Flags::default()
-    };
+    let flags = Flags { state_dir: Some("/state".into()), ..Flags::default() };
     assert!(load(&flags, &Environment::default(), folder.path()).is_ok());
 }
 
@@ -237,9 +178,7 @@ fn our_file_wins_over_the_forerunners() {
     );
     assert_eq!(Folder::with([both[1]]).load([]).config.server.port, 2);
     let other = Folder::with([("other.yaml", "agent: {name: x}")]);
-    let config = other
-        .load([("CLAUDE_CODE_AGENT_CONFIG", "other.yaml")])
-        .config;
+    let config = other.load([("CLAUDE_CODE_AGENT_CONFIG", "other.yaml")]).config;
     assert_eq!(config.agents["claude"].name.as_deref(), Some("x"));
 }
 
@@ -256,10 +195,7 @@ fn the_file_may_be_named_in_the_env_file_and_name_another_one() {
 #[test]
 fn a_file_that_was_asked_for_must_be_there() {
     let folder = Folder::with([]);
-    let flags = Flags {
-        config: Some("gone.yaml".into()),
-        ..Flags::default()
-    };
+    let flags = Flags { config: Some("gone.yaml".into()), ..Flags::default() };
     assert_snapshot!(folder.try_load([], &flags).unwrap_err(), @"could not read `gone.yaml`, named by --config: No such file or directory (os error 2); correct the name or the permissions");
     assert_snapshot!(folder.error([("PILOTHOUSE_ENV_FILE_PATH", "gone.env")]), @"could not read `gone.env`, named by `env_file.path`: No such file or directory (os error 2); correct the name or the permissions");
 }
@@ -297,10 +233,7 @@ fn lists_truths_and_an_agents_variables_can_be_set_by_variables() {
         .load([
             ("PILOTHOUSE_SERVER_ALLOWED_HOSTS", "a.example, b.example"),
             ("PILOTHOUSE_LOG_CONSOLE", "off"),
-            (
-                "PILOTHOUSE_AGENTS_CLAUDE_DISALLOWED_TOOLS",
-                "[\"Bash(rm *)\"]",
-            ),
+            ("PILOTHOUSE_AGENTS_CLAUDE_DISALLOWED_TOOLS", "[\"Bash(rm *)\"]"),
             ("PILOTHOUSE_AGENTS_CLAUDE_ENV_SET_LANG", "C"),
         ])
         .config;
@@ -349,14 +282,9 @@ fn a_misspelt_variable_is_named_and_a_link_of_kubernetes_is_not() {
 
 #[test]
 fn an_impossible_combination_says_where_each_value_comes_from() {
-    let folder = Folder::with([
-        ("pilothouse.yaml", "limits:\n  prompt: 1GiB\n"),
-        (".env", "HOST=0.0.0.0"),
-    ]);
-    let flags = Flags {
-        no_auth: true,
-        ..Flags::default()
-    };
+    let folder =
+        Folder::with([("pilothouse.yaml", "limits:\n  prompt: 1GiB\n"), (".env", "HOST=0.0.0.0")]);
+    let flags = Flags { no_auth: true, ..Flags::default() };
     assert_snapshot!(folder.try_load([("MAX_BODY_BYTES", "1000000")], &flags).unwrap_err(), @r"
 `auth.required` is false and `server.host` is 0.0.0.0: anyone who reaches this machine could run commands on it; listen on 127.0.0.1, ask for a token, or set `auth.insecure` (--insecure) if you mean it
   `auth.required`: option --no-auth
@@ -369,10 +297,8 @@ fn an_impossible_combination_says_where_each_value_comes_from() {
 
 #[test]
 fn debug_shows_no_secret() {
-    let loaded = Folder::with([(".env", "OTHER_KEY=hunter2")]).load([
-        ("API_TOKEN", "hunter2"),
-        ("PILOTHOUSE_AGENTS_CLAUDE_ENV_SET_X", "hunter2"),
-    ]);
+    let loaded = Folder::with([(".env", "OTHER_KEY=hunter2")])
+        .load([("API_TOKEN", "hunter2"), ("PILOTHOUSE_AGENTS_CLAUDE_ENV_SET_X", "hunter2")]);
     assert!(!format!("{loaded:?}").contains("hunter2"));
 }
 

@@ -7,11 +7,7 @@ fn problem(change: impl FnOnce(&mut Config)) -> String {
     let mut config = Config::default();
     change(&mut config);
     let texts = |problems: Vec<Problem>| {
-        problems
-            .iter()
-            .map(ToString::to_string)
-            .collect::<Vec<_>>()
-            .join("\n")
+        problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
     };
     config.validate().map_or_else(texts, |()| "ok".to_owned())
 }
@@ -120,10 +116,7 @@ fn two_callers_cannot_share_a_token() {
     assert_eq!(
         problem(|config| {
             config.auth.token = Some("same".to_owned());
-            config
-                .auth
-                .tokens
-                .insert("ci".to_owned(), "same".to_owned());
+            config.auth.tokens.insert("ci".to_owned(), "same".to_owned());
         }),
         "`auth.tokens.ci` is the token of another caller too; give each its own",
     );
@@ -142,10 +135,7 @@ fn an_agent_of_the_protocol_needs_a_program_or_a_preset() {
     let refused = protocol(|_| ());
     assert!(refused.starts_with("`agents.other.program` is missing"));
     assert!(refused.contains("gemini"));
-    assert_eq!(
-        protocol(|agent| agent.program = Some("bot".to_owned())),
-        "ok"
-    );
+    assert_eq!(protocol(|agent| agent.program = Some("bot".to_owned())), "ok");
 }
 
 #[test]

@@ -7,10 +7,7 @@ use std::path::Path;
 
 fn error(text: &str) -> String {
     let mut layers = Layers::default();
-    layers
-        .file(Path::new("pilothouse.yaml"), text)
-        .unwrap_err()
-        .to_string()
+    layers.file(Path::new("pilothouse.yaml"), text).unwrap_err().to_string()
 }
 
 fn read(text: &str) -> Config {
@@ -193,9 +190,7 @@ fn a_section_with_nothing_but_comments_says_nothing() {
 fn a_text_is_taken_as_it_stands_even_where_yaml_sees_something_else() {
     assert_eq!(read("audit: off\n").audit, "off");
     assert_eq!(
-        read("agents: {claude: {version: 1.10}}\n").agents["claude"]
-            .version
-            .as_deref(),
+        read("agents: {claude: {version: 1.10}}\n").agents["claude"].version.as_deref(),
         Some("1.10")
     );
 }
@@ -206,10 +201,7 @@ fn anchors_and_merges_count_where_they_are_used() {
         "store:\n  retention: &r {age: 1d, count: 5}\nsessions:\n  retention:\n    <<: *r\n    count: 6\n",
     );
     assert_eq!(
-        (
-            config.sessions.retention.count,
-            config.sessions.retention.age.to_string().as_str()
-        ),
+        (config.sessions.retention.count, config.sessions.retention.age.to_string().as_str()),
         (6, "1d")
     );
     assert_eq!(config.sessions.retention.size.to_string(), "20GiB");

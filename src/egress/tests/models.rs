@@ -17,11 +17,7 @@ pub(super) fn route(kind: Kind, base: (&str, &str), others: &[(&str, &str)]) -> 
 
 pub(super) fn anthropic(fake: &Fake) -> Vec<Route> {
     let base = ("ANTHROPIC_BASE_URL", fake.url());
-    route(
-        Kind::Anthropic,
-        (base.0, &base.1),
-        &[("ANTHROPIC_API_KEY", KEY)],
-    )
+    route(Kind::Anthropic, (base.0, &base.1), &[("ANTHROPIC_API_KEY", KEY)])
 }
 
 fn json(text: &'static str) -> impl Fn(&Asked) -> Sent + Send + Sync + 'static {
@@ -44,10 +40,7 @@ async fn the_key_is_put_in_outside_and_the_token_stays_inside() {
     let (status, _, body) = ask(world.port, "POST", uri, &headers, r#"{"a":1}"#).await;
     assert_eq!((status, &body[..]), (200, &b"{}"[..]));
     let asked = fake.asked().remove(0);
-    assert_eq!(
-        (asked.method.as_str(), asked.uri.as_str()),
-        ("POST", "/v1/messages?beta=true")
-    );
+    assert_eq!((asked.method.as_str(), asked.uri.as_str()), ("POST", "/v1/messages?beta=true"));
     assert_eq!(asked.body, r#"{"a":1}"#);
     assert_eq!(asked.headers["x-api-key"], KEY);
     assert_eq!(asked.headers["anthropic-version"], "2023-06-01");
@@ -67,20 +60,8 @@ async fn each_provider_has_its_key_in_its_place() {
     let fake = Fake::start(json("{}")).await;
     let base = format!("{}/base", fake.url());
     let cases = [
-        (
-            Kind::OpenAi,
-            "OPENAI_BASE_URL",
-            "OPENAI_API_KEY",
-            "openai",
-            "authorization",
-        ),
-        (
-            Kind::Gemini,
-            "GOOGLE_GEMINI_BASE_URL",
-            "GEMINI_API_KEY",
-            "gemini",
-            "x-goog-api-key",
-        ),
+        (Kind::OpenAi, "OPENAI_BASE_URL", "OPENAI_API_KEY", "openai", "authorization"),
+        (Kind::Gemini, "GOOGLE_GEMINI_BASE_URL", "GEMINI_API_KEY", "gemini", "x-goog-api-key"),
         (
             Kind::Anthropic,
             "ANTHROPIC_BASE_URL",
@@ -125,16 +106,9 @@ async fn geminis_key_may_stand_in_the_query_and_leaves_it() {
     let world = World::start().await;
     let fake = Fake::start(json("{}")).await;
     let base = ("GOOGLE_GEMINI_BASE_URL", fake.url());
-    let routes = route(
-        Kind::Gemini,
-        (base.0, &base.1),
-        &[("GEMINI_API_KEY", "real")],
-    );
+    let routes = route(Kind::Gemini, (base.0, &base.1), &[("GEMINI_API_KEY", "real")]);
     let pass = world.pass_with(&[], routes);
-    let uri = format!(
-        "/model/gemini/v1beta/models/m:stream?key={}&alt=sse",
-        pass.token()
-    );
+    let uri = format!("/model/gemini/v1beta/models/m:stream?key={}&alt=sse", pass.token());
     let (status, _, _) = ask(world.port, "POST", &uri, &[], "").await;
     assert_eq!(status, 200);
     let asked = fake.asked().remove(0);
@@ -191,12 +165,7 @@ async fn no_path_and_no_method_leads_out_of_the_route() {
     let routes = route(Kind::Anthropic, base, &[("ANTHROPIC_API_KEY", KEY)]);
     let pass = world.pass_with(&[], routes);
     let headers = [("x-api-key", pass.token())];
-    for path in [
-        "/../admin",
-        "/%2e%2e/admin",
-        "/a/..%2f..%2fadmin",
-        "/..%5cadmin",
-    ] {
+    for path in ["/../admin", "/%2e%2e/admin", "/a/..%2f..%2fadmin", "/..%5cadmin"] {
         let uri = format!("/model/anthropic{path}");
         let (status, _, _) = ask(world.port, "GET", &uri, &headers, "").await;
         assert_eq!(status, 403, "{path}");
@@ -263,11 +232,8 @@ async fn a_web_socket_is_told_to_use_http() {
     let world = World::start().await;
     let fake = Fake::start(json("{}")).await;
     let pass = world.pass_with(&[], anthropic(&fake));
-    let headers = [
-        ("x-api-key", pass.token()),
-        ("connection", "Upgrade"),
-        ("upgrade", "websocket"),
-    ];
+    let headers =
+        [("x-api-key", pass.token()), ("connection", "Upgrade"), ("upgrade", "websocket")];
     let (status, _, _) = ask(world.port, "GET", "/model/anthropic/x", &headers, "").await;
     assert_eq!(status, 426);
     assert!(fake.asked().is_empty());
@@ -279,14 +245,8 @@ async fn a_client_that_proxies_even_loopback_reaches_its_route() {
     let fake = Fake::start(json("{}")).await;
     let pass = world.pass_with(&[], anthropic(&fake));
     let credential = basic(pass.token());
-    let headers = [
-        ("x-api-key", pass.token()),
-        ("proxy-authorization", credential.as_str()),
-    ];
-    let uri = format!(
-        "http://127.0.0.1:{}/model/anthropic/v1/messages",
-        world.port
-    );
+    let headers = [("x-api-key", pass.token()), ("proxy-authorization", credential.as_str())];
+    let uri = format!("http://127.0.0.1:{}/model/anthropic/v1/messages", world.port);
     let (status, _, _) = ask(world.port, "POST", &uri, &headers, "").await;
     assert_eq!(status, 200);
     let here = format!("127.0.0.1:{}", world.port);
@@ -311,10 +271,7 @@ async fn a_process_is_told_its_routes_and_no_key() {
     let pass = world.pass_with(&[], anthropic(&fake));
     let env = pass.env(8118);
     let told: HashMap<_, _> = env.iter().cloned().collect();
-    assert_eq!(
-        told["ANTHROPIC_BASE_URL"],
-        "http://127.0.0.1:8118/model/anthropic"
-    );
+    assert_eq!(told["ANTHROPIC_BASE_URL"], "http://127.0.0.1:8118/model/anthropic");
     assert_eq!(told["ANTHROPIC_API_KEY"], pass.token());
     assert!(!format!("{env:?}").contains(KEY));
 }

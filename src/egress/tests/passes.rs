@@ -46,14 +46,8 @@ async fn a_pass_that_was_dropped_closes_its_listener_and_leaves_no_task() {
     echoes(&mut socket).await;
     drop(pass);
     ends(&mut socket).await;
-    tokio::time::timeout(LONG, world.egress.ended())
-        .await
-        .unwrap();
-    assert!(
-        TcpStream::connect((Ipv4Addr::LOCALHOST, port))
-            .await
-            .is_err()
-    );
+    tokio::time::timeout(LONG, world.egress.ended()).await.unwrap();
+    assert!(TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.is_err());
     assert!(world.egress.0.passes().is_empty());
 }
 
@@ -62,9 +56,7 @@ async fn a_connection_of_one_session_is_of_no_use_to_another() {
     let world = World::start().await;
     let one = world.pass(&["*"]);
     let other = world.pass(&["*"]);
-    let mut socket = TcpStream::connect((Ipv4Addr::LOCALHOST, world.port))
-        .await
-        .unwrap();
+    let mut socket = TcpStream::connect((Ipv4Addr::LOCALHOST, world.port)).await.unwrap();
     for (pass, expected) in [(&one, "502"), (&other, "403")] {
         let credential = basic(pass.token());
         let request = format!(
@@ -76,9 +68,7 @@ async fn a_connection_of_one_session_is_of_no_use_to_another() {
         let length = head.split("content-length: ").nth(1).unwrap();
         let length: usize = length.split("\r\n").next().unwrap().parse().unwrap();
         let mut body = vec![0; length];
-        tokio::io::AsyncReadExt::read_exact(&mut socket, &mut body)
-            .await
-            .unwrap();
+        tokio::io::AsyncReadExt::read_exact(&mut socket, &mut body).await.unwrap();
     }
 }
 
@@ -109,21 +99,14 @@ async fn a_session_has_only_so_many_connections_and_takes_none_from_others() {
 
 #[tokio::test]
 async fn whoever_says_nothing_has_to_go_when_others_come() {
-    let times = Times {
-        bind: Duration::from_secs(60 * 60),
-        ..TIMES
-    };
+    let times = Times { bind: Duration::from_secs(60 * 60), ..TIMES };
     let world = World::start_with(8, times).await;
     let echo = echo().await;
     let target = format!("here.test:{echo}");
     let pass = world.pass(&[&target]);
     let mut silent = Vec::new();
     for _ in 0..300 {
-        silent.push(
-            TcpStream::connect((Ipv4Addr::LOCALHOST, world.port))
-                .await
-                .unwrap(),
-        );
+        silent.push(TcpStream::connect((Ipv4Addr::LOCALHOST, world.port)).await.unwrap());
     }
     let (status, _, _) = tunnel(world.port, &target, Some(pass.token())).await;
     assert_eq!(status, 200);
@@ -132,23 +115,15 @@ async fn whoever_says_nothing_has_to_go_when_others_come() {
 
 #[tokio::test]
 async fn whoever_says_nothing_in_time_has_to_go() {
-    let times = Times {
-        bind: Duration::from_millis(50),
-        ..TIMES
-    };
+    let times = Times { bind: Duration::from_millis(50), ..TIMES };
     let world = World::start_with(8, times).await;
-    let mut silent = TcpStream::connect((Ipv4Addr::LOCALHOST, world.port))
-        .await
-        .unwrap();
+    let mut silent = TcpStream::connect((Ipv4Addr::LOCALHOST, world.port)).await.unwrap();
     ends(&mut silent).await;
 }
 
 #[tokio::test]
 async fn a_tunnel_without_a_byte_for_long_ends() {
-    let times = Times {
-        idle: Duration::from_millis(50),
-        ..TIMES
-    };
+    let times = Times { idle: Duration::from_millis(50), ..TIMES };
     let world = World::start_with(8, times).await;
     let echo = echo().await;
     let target = format!("here.test:{echo}");
@@ -167,24 +142,13 @@ async fn a_stop_ends_the_shared_listener_and_its_connections() {
     world.stop.cancel();
     ends(&mut socket).await;
     world.tracker.close();
-    tokio::time::timeout(LONG, world.tracker.wait())
-        .await
-        .unwrap();
-    assert!(
-        TcpStream::connect((Ipv4Addr::LOCALHOST, world.port))
-            .await
-            .is_err()
-    );
+    tokio::time::timeout(LONG, world.tracker.wait()).await.unwrap();
+    assert!(TcpStream::connect((Ipv4Addr::LOCALHOST, world.port)).await.is_err());
 }
 
 #[tokio::test]
 async fn the_shared_listener_ends_with_its_egress() {
-    let World {
-        egress,
-        tracker,
-        stop: _stop,
-        ..
-    } = World::start().await;
+    let World { egress, tracker, stop: _stop, .. } = World::start().await;
     drop(egress);
     tracker.close();
     tokio::time::timeout(LONG, tracker.wait()).await.unwrap();
@@ -224,14 +188,8 @@ async fn a_process_is_told_how_to_get_out() {
     let pass = world.pass(&[]);
     let env: HashMap<_, _> = pass.env(8118).into_iter().collect();
     let proxy = format!("http://session:{}@127.0.0.1:8118", pass.token());
-    for name in [
-        "HTTP_PROXY",
-        "HTTPS_PROXY",
-        "ALL_PROXY",
-        "http_proxy",
-        "https_proxy",
-        "all_proxy",
-    ] {
+    for name in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"]
+    {
         assert_eq!(env[name], proxy, "{name}");
     }
     assert_eq!(env["NO_PROXY"], "127.0.0.1,localhost,::1");

@@ -50,13 +50,8 @@ async fn what_no_rule_permits_is_refused_with_what_can_be_done() {
 async fn a_permitted_name_that_leads_inward_is_refused() {
     let world = World::start().await;
     let pass = world.pass(&["*"]);
-    for name in [
-        "inner.test",
-        "metadata.test",
-        "mixed.test",
-        "mapped.test",
-        "other-loopback.test",
-    ] {
+    for name in ["inner.test", "metadata.test", "mixed.test", "mapped.test", "other-loopback.test"]
+    {
         let target = format!("{name}:443");
         let (status, line, _) = tunnel(world.port, &target, Some(pass.token())).await;
         assert_eq!(status, 403, "{name}");
@@ -127,10 +122,7 @@ async fn a_name_without_an_address_is_an_error_and_no_refusal() {
     let pass = world.pass(&["*"]);
     let (status, line, _) = tunnel(world.port, "nobody.test:443", Some(pass.token())).await;
     assert_eq!(status, 502);
-    assert_eq!(
-        line,
-        "nobody.test:443 could not be reached: the name cannot be resolved"
-    );
+    assert_eq!(line, "nobody.test:443 could not be reached: the name cannot be resolved");
     assert!(pass.refused().now_or_never().is_none());
 }
 
@@ -152,10 +144,7 @@ async fn plain_http_is_forwarded_to_the_host_that_was_permitted() {
     let (status, _, body) = ask(world.port, "POST", &uri, &headers, "sent").await;
     assert_eq!((status, &body[..]), (200, &b"served"[..]));
     let asked = fake.asked().remove(0);
-    assert_eq!(
-        (asked.method.as_str(), asked.uri.as_str()),
-        ("POST", "/a/b?c=d")
-    );
+    assert_eq!((asked.method.as_str(), asked.uri.as_str()), ("POST", "/a/b?c=d"));
     assert_eq!(asked.headers["host"], place.as_str());
     assert_eq!(asked.headers["x-kept"], "2");
     assert_eq!(asked.body, "sent");
@@ -172,10 +161,7 @@ async fn plain_http_to_what_no_rule_permits_is_refused() {
     let headers = [("proxy-authorization", credential.as_str())];
     let (status, _, line) = ask(world.port, "GET", "http://here.test/", &headers, "").await;
     assert_eq!(status, 403);
-    assert_eq!(
-        line,
-        "here.test:80 is not in agents.a.egress.allow; the operator can add it\n"
-    );
+    assert_eq!(line, "here.test:80 is not in agents.a.egress.allow; the operator can add it\n");
 }
 
 #[tokio::test]
@@ -225,18 +211,11 @@ async fn a_head_that_is_too_long_is_refused() {
     let pass = world.pass(&["*"]);
     let port = world.own(&pass).await;
     let long = "x".repeat(200 * 1024);
-    let mut socket = TcpStream::connect((Ipv4Addr::LOCALHOST, port))
-        .await
-        .unwrap();
+    let mut socket = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.unwrap();
     let request = format!("GET http://here.test/ HTTP/1.1\r\nHost: here.test\r\nX: {long}\r\n\r\n");
     let _ = socket.write_all(request.as_bytes()).await;
     let mut answer = Vec::new();
-    let _ = tokio::time::timeout(LONG, socket.read_to_end(&mut answer))
-        .await
-        .unwrap();
+    let _ = tokio::time::timeout(LONG, socket.read_to_end(&mut answer)).await.unwrap();
     let answer = String::from_utf8_lossy(&answer);
-    assert!(
-        answer.is_empty() || answer.starts_with("HTTP/1.1 431"),
-        "{answer}"
-    );
+    assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 431"), "{answer}");
 }

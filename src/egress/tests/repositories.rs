@@ -50,10 +50,7 @@ async fn server(root: &Path) -> Fake {
         let writing = std::thread::spawn(move || stdin.write_all(&body));
         let output = backend.wait_with_output().unwrap().stdout;
         let _ = writing.join().unwrap();
-        let end = output
-            .windows(4)
-            .position(|four| four == b"\r\n\r\n")
-            .unwrap();
+        let end = output.windows(4).position(|four| four == b"\r\n\r\n").unwrap();
         let head = String::from_utf8(output[..end].to_vec()).unwrap();
         let mut answer = full(200, "x", output[end + 4..].to_vec());
         for line in head.lines() {
@@ -87,10 +84,7 @@ async fn git(folder: &Path, env: &[(String, String)], words: &[&str]) -> (bool, 
     let output = tokio::task::spawn_blocking(move || git.output()).await;
     let output = output.unwrap().unwrap();
     let said = [output.stdout, output.stderr].concat();
-    (
-        output.status.success(),
-        String::from_utf8_lossy(&said).into_owned(),
-    )
+    (output.status.success(), String::from_utf8_lossy(&said).into_owned())
 }
 
 fn routes(fake: &Fake, path: &str) -> Vec<Route> {
@@ -101,12 +95,8 @@ fn routes(fake: &Fake, path: &str) -> Vec<Route> {
 /// A folder, with an empty repository at `served/team/a.git`.
 async fn repository() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
-    let (made, said) = git(
-        folder.path(),
-        &[],
-        &["init", "-q", "--bare", "served/team/a.git"],
-    )
-    .await;
+    let (made, said) =
+        git(folder.path(), &[], &["init", "-q", "--bare", "served/team/a.git"]).await;
     assert!(made, "{said}");
     folder
 }
@@ -158,13 +148,7 @@ async fn a_repository_that_is_not_below_the_path_is_refused() {
     let pass = world.pass_with(&[], routes(&fake, "team/b"));
     let credential = basic(pass.token());
     let headers = [("authorization", credential.as_str())];
-    for path in [
-        "team/a.git",
-        "team/bb",
-        "team",
-        "team/b/../a.git",
-        "team/b/%2e%2e/a.git",
-    ] {
+    for path in ["team/a.git", "team/bb", "team", "team/b/../a.git", "team/b/%2e%2e/a.git"] {
         let uri = format!("/git/git.test/{path}/info/refs?service=git-upload-pack");
         let (status, _, line) = ask(world.port, "GET", &uri, &headers, "").await;
         assert_eq!(status, 403, "{path}");
@@ -202,10 +186,7 @@ async fn only_the_smart_protocol_is_carried() {
     let uri = "/git/git.test/team/a.git/info/lfs/objects/batch";
     let (status, _, line) = ask(port, "POST", uri, &[], "").await;
     assert_eq!(status, 403);
-    assert!(
-        String::from_utf8_lossy(&line).contains("git LFS"),
-        "{line:?}"
-    );
+    assert!(String::from_utf8_lossy(&line).contains("git LFS"), "{line:?}");
     assert!(fake.asked().is_empty());
 }
 
@@ -214,10 +195,7 @@ async fn the_shared_listener_asks_git_for_its_token() {
     let fake = Fake::start(|_| full(200, "text/plain", "")).await;
     let world = World::start().await;
     let pass = world.pass_with(&[], routes(&fake, "team"));
-    let void = world
-        .pass_with(&[], routes(&fake, "team"))
-        .token()
-        .to_owned();
+    let void = world.pass_with(&[], routes(&fake, "team")).token().to_owned();
     let uri = "/git/git.test/team/a.git/info/refs?service=git-upload-pack";
     let (status, headers, _) = ask(world.port, "GET", uri, &[], "").await;
     assert_eq!(status, 401);
@@ -260,8 +238,5 @@ async fn a_host_that_is_not_there_is_said() {
     let uri = "/git/git.test/a/info/refs?service=git-upload-pack";
     let (status, _, line) = ask(port, "GET", uri, &[], "").await;
     assert_eq!(status, 502);
-    assert!(
-        line.starts_with(b"git.test could not be reached: "),
-        "{line:?}"
-    );
+    assert!(line.starts_with(b"git.test could not be reached: "), "{line:?}");
 }

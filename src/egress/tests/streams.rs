@@ -35,13 +35,7 @@ async fn an_event_stream_passes_byte_for_byte_and_is_counted() {
         let (status, _, body) = ask(world.port, "POST", uri, &headers, "").await;
         assert_eq!((status, &body[..]), (200, events.as_bytes()));
     }
-    let expected = Counted {
-        input: 20,
-        output: 84,
-        cache_read: 6,
-        cache_write: 0,
-        requests: 2,
-    };
+    let expected = Counted { input: 20, output: 84, cache_read: 6, cache_write: 0, requests: 2 };
     assert_eq!(pass.tokens(), expected);
     assert_eq!(world.pass(&[]).tokens(), Counted::default());
 }
@@ -59,9 +53,7 @@ async fn the_first_event_arrives_while_the_last_is_not_yet_made() {
         });
         Response::builder()
             .header("content-type", "text/event-stream")
-            .body(BodyExt::boxed(StreamBody::new(SyncStream(Mutex::new(
-                Box::pin(stream),
-            )))))
+            .body(BodyExt::boxed(StreamBody::new(SyncStream(Mutex::new(Box::pin(stream))))))
             .unwrap()
     })
     .await;
@@ -121,11 +113,7 @@ async fn settled(count: &AtomicU64) -> u64 {
     let mut last = (u64::MAX, 0);
     while last.1 < 10 {
         let now = count.load(Ordering::Relaxed);
-        last = if now == last.0 && now > 0 {
-            (now, last.1 + 1)
-        } else {
-            (now, 0)
-        };
+        last = if now == last.0 && now > 0 { (now, last.1 + 1) } else { (now, 0) };
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     last.0
@@ -161,9 +149,7 @@ async fn an_upstream_that_reads_slowly_holds_up_the_session_and_fills_nothing() 
     let url = format!("http://127.0.0.1:{port}");
     let routes = route(Kind::Anthropic, ("ANTHROPIC_BASE_URL", &url), &[]);
     let pass = world.pass_with(&[], routes);
-    let mut socket = TcpStream::connect((Ipv4Addr::LOCALHOST, world.port))
-        .await
-        .unwrap();
+    let mut socket = TcpStream::connect((Ipv4Addr::LOCALHOST, world.port)).await.unwrap();
     let request = format!(
         "POST /model/anthropic/x HTTP/1.1\r\nHost: x\r\nX-Api-Key: {}\r\nContent-Length: 1000000000\r\n\r\n",
         pass.token()

@@ -61,20 +61,12 @@ impl World {
         ];
         let parsed =
             |addresses: &Vec<&str>| addresses.iter().map(|one| one.parse().unwrap()).collect();
-        let names = names
-            .iter()
-            .map(|(name, all)| (*name, parsed(all)))
-            .collect();
+        let names = names.iter().map(|(name, all)| (*name, parsed(all))).collect();
         let inner = vec!["127.0.0.1/32".parse().unwrap()];
         let egress = Egress::with_times(inner, connections, Arc::new(Names(names)), times);
         let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
         let port = egress.listen(&tracker, stop.clone()).await.unwrap();
-        Self {
-            egress,
-            port,
-            stop,
-            tracker,
-        }
+        Self { egress, port, stop, tracker }
     }
 
     pub(super) fn pass(&self, allow: &[&str]) -> Pass {
@@ -111,29 +103,23 @@ pub(super) async fn tunnel(
     target: &str,
     token: Option<&str>,
 ) -> (u16, String, TcpStream) {
-    let mut socket = TcpStream::connect((Ipv4Addr::LOCALHOST, port))
-        .await
-        .unwrap();
-    let credential = token.map_or_else(String::new, |token| {
-        format!("Proxy-Authorization: {}\r\n", basic(token))
-    });
+    let mut socket = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.unwrap();
+    let credential = token
+        .map_or_else(String::new, |token| format!("Proxy-Authorization: {}\r\n", basic(token)));
     let request = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{credential}\r\n");
     socket.write_all(request.as_bytes()).await.unwrap();
     let head = head(&mut socket).await;
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();
     let length = head.to_ascii_lowercase();
-    let length = length.split("content-length: ").nth(1).map_or(0, |rest| {
-        rest.split("\r\n").next().unwrap().parse().unwrap()
-    });
+    let length = length
+        .split("content-length: ")
+        .nth(1)
+        .map_or(0, |rest| rest.split("\r\n").next().unwrap().parse().unwrap());
     let mut body = vec![0; length];
     if status != 200 {
         socket.read_exact(&mut body).await.unwrap();
     }
-    (
-        status,
-        String::from_utf8(body).unwrap().trim().to_owned(),
-        socket,
-    )
+    (status, String::from_utf8(body).unwrap().trim().to_owned(), socket)
 }
 
 /// The head of an answer, and no byte more.
@@ -157,11 +143,7 @@ pub(super) async fn ask(
     let answer = begin(port, method, uri, headers, body).await;
     let (parts, body) = answer.into_parts();
     let body = tokio::time::timeout(LONG, body.collect()).await.unwrap();
-    (
-        parts.status.as_u16(),
-        parts.headers,
-        body.unwrap().to_bytes(),
-    )
+    (parts.status.as_u16(), parts.headers, body.unwrap().to_bytes())
 }
 
 /// The same, whose body is not read yet.
@@ -172,9 +154,7 @@ pub(super) async fn begin(
     headers: &[(&str, &str)],
     body: impl Into<Bytes>,
 ) -> Response<Incoming> {
-    let socket = TcpStream::connect((Ipv4Addr::LOCALHOST, port))
-        .await
-        .unwrap();
+    let socket = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.unwrap();
     let shaken = hyper::client::conn::http1::handshake(TokioIo::new(socket)).await;
     let (mut sender, connection) = shaken.unwrap();
     tokio::spawn(connection);
@@ -250,11 +230,7 @@ pub(super) fn full(status: u16, kind: &str, body: impl Into<Bytes>) -> Sent {
     Response::builder()
         .status(status)
         .header("content-type", kind)
-        .body(
-            Full::new(body.into())
-                .map_err(|never| match never {})
-                .boxed(),
-        )
+        .body(Full::new(body.into()).map_err(|never| match never {}).boxed())
         .unwrap()
 }
 

@@ -44,10 +44,7 @@ struct Room {
 impl Room {
     fn new() -> Self {
         let root = tempfile::tempdir().unwrap();
-        let config = Config {
-            state_dir: root.path().join("state"),
-            ..Config::default()
-        };
+        let config = Config { state_dir: root.path().join("state"), ..Config::default() };
         let agent = config::Agent::of(DriverKind::Command);
         let workspaces = Workspaces::new(&config, root.path(), &agent, &config.workspace).unwrap();
         Self {
@@ -77,10 +74,7 @@ async fn unconfined() -> Vec<Outcome> {
     let room = Room::new();
     let canaries = Canaries::new(room.root.path()).unwrap();
     let session = Session::new(&room.workspaces).unwrap();
-    room.probe(&NoWall)
-        .aimed(&canaries, &session)
-        .await
-        .unwrap()
+    room.probe(&NoWall).aimed(&canaries, &session).await.unwrap()
 }
 
 #[tokio::test]
@@ -90,11 +84,7 @@ async fn without_a_wall_the_attacks_succeed() {
         let found = outcomes.iter().find(|outcome| outcome.name == name);
         found.is_some_and(|outcome| outcome.result == Try::Succeeded)
     };
-    let for_root = if rustix::process::geteuid().is_root() {
-        REAL_FOR_ROOT
-    } else {
-        &[]
-    };
+    let for_root = if rustix::process::geteuid().is_root() { REAL_FOR_ROOT } else { &[] };
     let all = REAL.iter().chain(for_root);
     let stopped: Vec<_> = all.filter(|name| !succeeds(name)).collect();
     assert!(stopped.is_empty(), "{stopped:?} in {outcomes:#?}");
@@ -108,9 +98,8 @@ async fn an_older_landlock_gives_less_and_the_probe_finds_out() {
         // This kernel is asked for no more than that version knows.
         let findings = room.probe(&Landlock::new(version)).run().await.unwrap();
         let limits = [Guarantee::Pids, Guarantee::Memory];
-        let missing = Guarantee::ALL
-            .into_iter()
-            .filter(|one| !limits.contains(one) && !findings.holds(*one));
+        let missing =
+            Guarantee::ALL.into_iter().filter(|one| !limits.contains(one) && !findings.holds(*one));
         let missing: Vec<&str> = missing.map(Guarantee::as_str).collect();
         lacks.push_str(&format!("{version}: {}\n", missing.join(", ")));
     }

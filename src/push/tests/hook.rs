@@ -37,11 +37,7 @@ impl Hook {
                 tokio::spawn(serve(stream, tell.clone(), answer.clone()));
             }
         });
-        Self {
-            address,
-            requests,
-            answers,
-        }
+        Self { address, requests, answers }
     }
 
     /// The next requests are answered so.
@@ -91,18 +87,13 @@ async fn read(stream: &mut TcpStream, bytes: &mut Vec<u8>) -> Option<Request> {
     loop {
         let text = String::from_utf8_lossy(bytes).into_owned();
         if let Some((head, body)) = text.split_once("\r\n\r\n") {
-            let length = head
-                .lines()
-                .find_map(|line| line.strip_prefix("content-length: "))?;
+            let length = head.lines().find_map(|line| line.strip_prefix("content-length: "))?;
             let length: usize = length.parse().unwrap();
             if body.len() >= length {
                 let end = head.len() + 4 + length;
                 let body = serde_json::from_slice(&bytes[head.len() + 4..end]).unwrap();
                 bytes.drain(..end);
-                return Some(Request {
-                    head: head.to_owned(),
-                    body,
-                });
+                return Some(Request { head: head.to_owned(), body });
             }
         }
         if stream.read_buf(bytes).await.ok()? == 0 {

@@ -42,22 +42,13 @@ impl House {
         config.push.backoff = "20ms".parse().unwrap();
         config.push.backoff_max = "40ms".parse().unwrap();
         change(&mut config);
-        let allow = config
-            .push
-            .allow
-            .iter()
-            .filter_map(|network| config::network(network))
-            .collect();
+        let allow =
+            config.push.allow.iter().filter_map(|network| config::network(network)).collect();
         let tasks = Tasks::new(store.clone());
         let stop = CancellationToken::new();
         let guard = Guard::new(allow, Arc::new(Loopback));
         let push = Push::guarded(&config, store.clone(), tasks.clone(), guard, stop.clone());
-        Self {
-            push,
-            store,
-            tasks,
-            stop,
-        }
+        Self { push, store, tasks, stop }
     }
 
     pub(super) async fn task(&self) -> Arc<TaskLog> {
@@ -70,10 +61,7 @@ impl House {
         let row = TaskRow {
             n: self.store.new_task_number(),
             id: id.clone(),
-            scope: Scope {
-                caller: "alice".into(),
-                agent: "echo".into(),
-            },
+            scope: Scope { caller: "alice".into(), agent: "echo".into() },
             context_id: context_id.clone(),
             session: "session".into(),
             alias: None,
@@ -83,16 +71,11 @@ impl House {
             head: 0,
         };
         let task = Task::new(id, context_id, TaskStatus::now(TaskState::Submitted));
-        self.tasks
-            .accept(row, task, Vec::new(), Vec::new(), withheld)
-            .await
-            .unwrap()
+        self.tasks.accept(row, task, Vec::new(), Vec::new(), withheld).await.unwrap()
     }
 
     pub(super) async fn say(&self, log: &TaskLog, record: Record) {
-        log.record(&self.store, vec![record], Durability::Written)
-            .await
-            .unwrap();
+        log.record(&self.store, vec![record], Durability::Written).await.unwrap();
     }
 
     pub(super) async fn reaches(&self, log: &TaskLog, state: TaskState) {
@@ -111,10 +94,7 @@ impl House {
 
     pub(super) async fn attach(&self, log: &Arc<TaskLog>, url: String, dialect: Dialect) {
         let checked = self.push.check(config(url)).await.unwrap();
-        self.push
-            .attach(log, checked, dialect, None, 0)
-            .await
-            .unwrap();
+        self.push.attach(log, checked, dialect, None, 0).await.unwrap();
     }
 
     /// How the only config of a task stands, when it is at its end.
@@ -129,9 +109,7 @@ impl House {
                 tokio::task::yield_now().await;
             }
         };
-        tokio::time::timeout(PATIENCE, ended)
-            .await
-            .expect("waited for the end of a config")
+        tokio::time::timeout(PATIENCE, ended).await.expect("waited for the end of a config")
     }
 }
 
@@ -147,8 +125,5 @@ pub(super) fn config(url: String) -> TaskPushNotificationConfig {
 }
 
 pub(super) fn named(url: String, id: &str) -> TaskPushNotificationConfig {
-    TaskPushNotificationConfig {
-        id: Some(id.to_owned()),
-        ..config(url)
-    }
+    TaskPushNotificationConfig { id: Some(id.to_owned()), ..config(url) }
 }

@@ -52,11 +52,8 @@ async fn wrong_configs_are_refused_by_the_field() {
         "https://u:p@example.com/",
         "x",
     ] {
-        let refused = house
-            .push
-            .create(&log, config(url.to_owned()), Dialect::V1_0, None)
-            .await
-            .unwrap_err();
+        let refused =
+            house.push.create(&log, config(url.to_owned()), Dialect::V1_0, None).await.unwrap_err();
         assert_eq!(refused.kind, ErrorKind::InvalidParams);
         assert_eq!(refused.violations[0].field, "url");
     }
@@ -64,19 +61,8 @@ async fn wrong_configs_are_refused_by_the_field() {
     let Err(refused) = house.push.check(long).await else {
         panic!("taken");
     };
-    assert_eq!(
-        refused.violations[0].field,
-        "configuration.taskPushNotificationConfig.id"
-    );
-    assert!(
-        house
-            .push
-            .list(&log, None, None)
-            .await
-            .unwrap()
-            .configs
-            .is_empty()
-    );
+    assert_eq!(refused.violations[0].field, "configuration.taskPushNotificationConfig.id");
+    assert!(house.push.list(&log, None, None).await.unwrap().configs.is_empty());
 }
 
 #[tokio::test]
@@ -107,11 +93,7 @@ async fn pages_of_configs_lead_to_one_another() {
     let log = house.task().await;
     for id in ["c", "a", "b"] {
         let config = named(hook.url("/"), id);
-        house
-            .push
-            .create(&log, config, Dialect::V1_0, None)
-            .await
-            .unwrap();
+        house.push.create(&log, config, Dialect::V1_0, None).await.unwrap();
     }
     let first = house.push.list(&log, Some(2), None).await.unwrap();
     let token = first.next_page_token.unwrap();
@@ -129,9 +111,7 @@ async fn what_is_off_is_not_supported() {
     let url = "https://1.1.1.1/".to_owned();
     let push = &house.push;
     let refused = [
-        push.create(&log, config(url), Dialect::V1_0, None)
-            .await
-            .err(),
+        push.create(&log, config(url), Dialect::V1_0, None).await.err(),
         push.get(&log, "x").await.err(),
         push.list(&log, None, None).await.err(),
         push.delete(&log, "x").await.err(),

@@ -29,13 +29,8 @@ use tokio::sync::oneshot;
 const MAX_TERM: usize = 64;
 
 /// Headers by which a proxy says that it speaks for somebody else.
-const FORWARDING: [&str; 5] = [
-    "forwarded",
-    "x-forwarded-for",
-    "x-forwarded-host",
-    "x-real-ip",
-    "via",
-];
+const FORWARDING: [&str; 5] =
+    ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via"];
 
 /// What the person's side tells of itself.
 #[derive(Debug, Default, Deserialize)]
@@ -65,11 +60,7 @@ pub(in super::super) async fn attach(
     let (response, outcome) = match lent {
         Ok(response) => (response, "ok"),
         Err(refusal) => {
-            let outcome = if refusal.status().is_server_error() {
-                "failed"
-            } else {
-                "refused"
-            };
+            let outcome = if refusal.status().is_server_error() { "failed" } else { "refused" };
             (*refusal, outcome)
         }
     };
@@ -98,10 +89,7 @@ async fn lend(
     }
     let row = find(doors, visit, id).await?;
     let (parts, body) = request.into_parts();
-    let body = doors
-        .read_body(&parts.headers, body)
-        .await
-        .map_err(refused)?;
+    let body = doors.read_body(&parts.headers, body).await.map_err(refused)?;
     let given: Given = match &body[..] {
         [] => Given::default(),
         body => serde_json::from_slice(body)
@@ -128,10 +116,7 @@ async fn find(doors: &Doors, visit: &Visit<'_>, id: &str) -> Result<SessionRow, 
     let caller = visit.caller().map_err(|error| Box::new(failed(&error)))?;
     let house = doors.service.sessions().house();
     for agent in house.agents.iter() {
-        let rows = house
-            .store
-            .sessions(&caller.scope(&agent.key), SESSIONS)
-            .await;
+        let rows = house.store.sessions(&caller.scope(&agent.key), SESSIONS).await;
         let rows = rows.map_err(|error| {
             Box::new(failed(&Error::new(ErrorKind::Internal, error.to_string())))
         })?;
@@ -210,13 +195,7 @@ mod tests {
     #[test]
     fn the_terminal_is_the_persons_own_where_its_name_is_one() {
         assert_eq!(term_of(Some("xterm-256color")), "xterm-256color");
-        for wrong in [
-            None,
-            Some(""),
-            Some("a b"),
-            Some("x\n"),
-            Some(&*"x".repeat(65)),
-        ] {
+        for wrong in [None, Some(""), Some("a b"), Some("x\n"), Some(&*"x".repeat(65))] {
             assert_eq!(term_of(wrong), "dumb");
         }
     }

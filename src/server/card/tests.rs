@@ -4,14 +4,9 @@ use super::*;
 
 fn told(base: &str, name: Option<&str>) -> Vec<String> {
     let each = |one: &AgentInterface| {
-        let tenant = one
-            .tenant
-            .as_deref()
-            .map_or(String::new(), |tenant| format!(" tenant {tenant}"));
-        format!(
-            "{} {} {}{tenant}",
-            one.protocol_version, one.protocol_binding, one.url
-        )
+        let tenant =
+            one.tenant.as_deref().map_or(String::new(), |tenant| format!(" tenant {tenant}"));
+        format!("{} {} {}{tenant}", one.protocol_version, one.protocol_binding, one.url)
     };
     interfaces(base, name, false).iter().map(each).collect()
 }
@@ -44,10 +39,7 @@ fn a_named_agent_has_its_path_and_in_grpc_its_tenant() {
 #[test]
 fn grpc_has_a_port_and_no_path() {
     assert_eq!(grpc_address("http://[::1]").as_deref(), Some("[::1]:80"));
-    assert_eq!(
-        grpc_address("http://127.0.0.1:2222").as_deref(),
-        Some("127.0.0.1:2222")
-    );
+    assert_eq!(grpc_address("http://127.0.0.1:2222").as_deref(), Some("127.0.0.1:2222"));
     assert_eq!(grpc_address("https://a.example/pilot"), None);
 }
 
@@ -80,18 +72,9 @@ fn a_tag_is_found_in_a_list_weak_or_not() {
 
 #[test]
 fn a_date_counts_to_the_second() {
-    assert!(known(
-        header::IF_MODIFIED_SINCE,
-        "Fri, 20 Nov 2026 12:00:00 GMT"
-    ));
-    assert!(known(
-        header::IF_MODIFIED_SINCE,
-        "Fri, 20 Nov 2026 13:00:00 GMT"
-    ));
-    assert!(!known(
-        header::IF_MODIFIED_SINCE,
-        "Fri, 20 Nov 2026 11:59:59 GMT"
-    ));
+    assert!(known(header::IF_MODIFIED_SINCE, "Fri, 20 Nov 2026 12:00:00 GMT"));
+    assert!(known(header::IF_MODIFIED_SINCE, "Fri, 20 Nov 2026 13:00:00 GMT"));
+    assert!(!known(header::IF_MODIFIED_SINCE, "Fri, 20 Nov 2026 11:59:59 GMT"));
     assert!(!known(header::IF_MODIFIED_SINCE, "yesterday"));
 }
 
@@ -99,9 +82,6 @@ fn a_date_counts_to_the_second() {
 fn a_tag_wins_over_a_date() {
     let mut asked = HeaderMap::new();
     asked.insert(header::IF_NONE_MATCH, "\"other\"".parse().unwrap());
-    asked.insert(
-        header::IF_MODIFIED_SINCE,
-        "Fri, 20 Nov 2099 12:00:00 GMT".parse().unwrap(),
-    );
+    asked.insert(header::IF_MODIFIED_SINCE, "Fri, 20 Nov 2099 12:00:00 GMT".parse().unwrap());
     assert!(!is_known(&asked, "\"ab\"", Timestamp::now()));
 }

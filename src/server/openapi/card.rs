@@ -26,17 +26,11 @@ fn cards(add: &mut Add<'_>) {
                     object(
                         Answers,
                         "Who runs the agent.",
-                        [
-                            ("url!", text("Their site.")),
-                            ("organization!", text("Their name.")),
-                        ],
+                        [("url!", text("Their site.")), ("organization!", text("Their name."))],
                     ),
                 ),
                 ("version!", text("The agent's own version.")),
-                (
-                    "documentationUrl",
-                    text("Where it is described for people."),
-                ),
+                ("documentationUrl", text("Where it is described for people.")),
                 ("capabilities!", of("AgentCapabilities")),
                 (
                     "securitySchemes",
@@ -59,15 +53,9 @@ fn cards(add: &mut Add<'_>) {
             "One way to reach the agent, the preferred one first.",
             [
                 ("url!", text("The endpoint; `host:port` for gRPC.")),
-                (
-                    "protocolBinding!",
-                    json!({"type": "string", "examples": bindings}),
-                ),
+                ("protocolBinding!", json!({"type": "string", "examples": bindings})),
                 ("tenant", text("The tenant to name in requests.")),
-                (
-                    "protocolVersion!",
-                    text("The version that is spoken there."),
-                ),
+                ("protocolVersion!", text("The version that is spoken there.")),
             ],
         ),
     );
@@ -80,10 +68,7 @@ fn cards(add: &mut Add<'_>) {
                 ("streaming", flag("Streams of events.")),
                 ("pushNotifications", flag("Push notifications.")),
                 ("extensions", list("AgentExtension")),
-                (
-                    "extendedAgentCard",
-                    flag("A richer card for known callers."),
-                ),
+                ("extendedAgentCard", flag("A richer card for known callers.")),
             ],
         ),
     );
@@ -95,10 +80,7 @@ fn cards(add: &mut Add<'_>) {
             [
                 ("uri!", text("Its name.")),
                 ("description", text("How this agent uses it.")),
-                (
-                    "required",
-                    flag("Clients must name it in `A2A-Extensions`."),
-                ),
+                ("required", flag("Clients must name it in `A2A-Extensions`.")),
                 ("params", free("Its parameters.")),
             ],
         ),
@@ -114,14 +96,8 @@ fn cards(add: &mut Add<'_>) {
                 ("description!", text("What it does.")),
                 ("tags!", texts("Words to find it by.")),
                 ("examples", texts("Prompts to try.")),
-                (
-                    "inputModes",
-                    texts("Media types that it reads, when not the card's."),
-                ),
-                (
-                    "outputModes",
-                    texts("Media types that it writes, when not the card's."),
-                ),
+                ("inputModes", texts("Media types that it reads, when not the card's.")),
+                ("outputModes", texts("Media types that it writes, when not the card's.")),
                 ("securityRequirements", list("SecurityRequirement")),
             ],
         ),
@@ -184,20 +160,11 @@ fn cards(add: &mut Add<'_>) {
                 ("name!", text("The agent's name.")),
                 ("description!", text("What it is good for.")),
                 ("version!", text("The agent's own version.")),
-                (
-                    "protocolVersion!",
-                    text("The version of the older protocol."),
-                ),
+                ("protocolVersion!", text("The version of the older protocol.")),
                 ("url!", text("The preferred endpoint.")),
                 ("preferredTransport", text("Its binding.")),
-                (
-                    "capabilities!",
-                    free("Which optional operations the agent has."),
-                ),
-                (
-                    "skills!",
-                    json!({"type": "array", "items": {"type": "object"}}),
-                ),
+                ("capabilities!", free("Which optional operations the agent has.")),
+                ("skills!", json!({"type": "array", "items": {"type": "object"}})),
             ],
         ),
     );
@@ -224,10 +191,7 @@ fn ours(add: &mut Add<'_>) {
         object(
             Answers,
             "The process answers.",
-            [
-                ("status!", json!({"const": "ok"})),
-                ("version!", text("The server's version.")),
-            ],
+            [("status!", json!({"const": "ok"})), ("version!", text("The server's version."))],
         ),
     );
     add(
@@ -244,26 +208,17 @@ fn ours(add: &mut Add<'_>) {
                     object(
                         Answers,
                         "The default agent.",
-                        [
-                            ("name!", text("Its name.")),
-                            ("driver!", text("Its driver.")),
-                        ],
+                        [("name!", text("Its name.")), ("driver!", text("Its driver."))],
                     ),
                 ),
                 ("agents!", texts("The names by which agents are reached.")),
-                (
-                    "isolation!",
-                    free("What is between the agent and the machine."),
-                ),
+                ("isolation!", free("What is between the agent and the machine.")),
                 (
                     "processes!",
                     object(
                         Answers,
                         "Agent processes.",
-                        [
-                            ("live!", count("Now.")),
-                            ("max!", count("At most (`processes.max`).")),
-                        ],
+                        [("live!", count("Now.")), ("max!", count("At most (`processes.max`)."))],
                     ),
                 ),
                 ("waiting!", count("Tasks that wait for their turn.")),

@@ -55,20 +55,14 @@ fn errors(add: &mut Add<'_>) {
             ("details!", list("ErrorDetail")),
         ],
     );
-    add(
-        "ErrorResponse",
-        object(Answers, "A refusal.", [("error!", error)]),
-    );
+    add("ErrorResponse", object(Answers, "A refusal.", [("error!", error)]));
     add(
         "LegacyErrorResponse",
         object(
             Answers,
             "A refusal, for clients of v0.3.",
             [
-                (
-                    "code!",
-                    json!({"type": "integer", "description": "The code of JSON-RPC."}),
-                ),
+                ("code!", json!({"type": "integer", "description": "The code of JSON-RPC."})),
                 ("message!", text("What went wrong, for people.")),
                 ("error!", text("The name that v0.3 has for it.")),
                 ("data", free("What more is known.")),
@@ -135,11 +129,7 @@ fn json_rpc(add: &mut Add<'_>) {
         object(
             Answers,
             "A refusal at the door.",
-            [
-                ("jsonrpc!", version()),
-                ("id!", id()),
-                ("error!", of("JsonRpcError")),
-            ],
+            [("jsonrpc!", version()), ("id!", id()), ("error!", of("JsonRpcError"))],
         ),
     );
 }

@@ -27,10 +27,7 @@ struct Told {
 
 /// Every path.
 pub(super) fn all(config: &Config) -> Value {
-    let mut paths = Paths {
-        config,
-        paths: Map::new(),
-    };
+    let mut paths = Paths { config, paths: Map::new() };
     for names in &OPERATIONS {
         paths.v1_0(names, names.verb, names.method);
         if names.operation == Operation::SubscribeToTask {
@@ -63,10 +60,7 @@ struct Paths<'a> {
 
 impl Paths<'_> {
     fn add(&mut self, path: &str, verb: &str, operation: Value) {
-        let place = self
-            .paths
-            .entry(path)
-            .or_insert_with(|| Value::Object(Map::new()));
+        let place = self.paths.entry(path).or_insert_with(|| Value::Object(Map::new()));
         place[verb.to_ascii_lowercase()] = operation;
     }
 
@@ -76,10 +70,9 @@ impl Paths<'_> {
         let sends = names.operation == Operation::SendMessage
             || names.operation == Operation::SendStreamingMessage;
         let fits = |status: &u16| match status {
-            404 => !matches!(
-                names.operation,
-                Operation::ListTasks | Operation::GetExtendedAgentCard
-            ),
+            404 => {
+                !matches!(names.operation, Operation::ListTasks | Operation::GetExtendedAgentCard)
+            }
             413 | 415 => body.is_some(),
             // Wrong tokens are counted too.
             429 => sends || self.config.auth.required,
@@ -92,13 +85,8 @@ impl Paths<'_> {
         } else {
             content(BINDING, &of(told.answer))
         };
-        responses.insert(
-            0,
-            (
-                "200".to_owned(),
-                json!({"description": told.summary, "content": answer}),
-            ),
-        );
+        responses
+            .insert(0, ("200".to_owned(), json!({"description": told.summary, "content": answer})));
         let own: Vec<&str> = told.parameters.to_vec();
         let parameters = path_parameters(names.route)
             .chain(own)
@@ -178,9 +166,7 @@ impl Paths<'_> {
             },
         });
         if verb == "POST" {
-            let required = told(names.operation)
-                .body
-                .is_some_and(|(_, required)| required);
+            let required = told(names.operation).body.is_some_and(|(_, required)| required);
             operation["requestBody"] = json!({"required": required, "content": content(BINDING, &json!({"type": "object"}))});
         }
         self.add(&path, verb, operation);
@@ -212,12 +198,7 @@ impl Paths<'_> {
     fn cards(&mut self) {
         let either = json!({"anyOf": [of("AgentCard"), of("LegacyAgentCard")]});
         for (path, id, summary, schema) in [
-            (
-                "/.well-known/agent-card.json",
-                "GetAgentCard",
-                "What the agent is",
-                either,
-            ),
+            ("/.well-known/agent-card.json", "GetAgentCard", "What the agent is", either),
             (
                 "/.well-known/agent.json",
                 "GetLegacyAgentCard",
@@ -240,10 +221,7 @@ impl Paths<'_> {
             let answer = json!({"description": summary, "content": content(JSON, &schema)});
             let mut responses = vec![
                 ("200".to_owned(), answer),
-                (
-                    "304".to_owned(),
-                    json!({"description": "The client has it (`If-None-Match`)."}),
-                ),
+                ("304".to_owned(), json!({"description": "The client has it (`If-None-Match`)."})),
             ];
             responses.extend(refusals("OwnError", [403, 404]));
             operation["responses"] = responses.into_iter().collect::<Map<_, _>>().into();
@@ -259,11 +237,7 @@ impl Paths<'_> {
         health["responses"] = json!({"200": json("It does.", "Health")});
         self.add("/health", "GET", health);
 
-        let mut ready = own(
-            "GetReadiness",
-            "Server",
-            "Whether the server can take messages",
-        );
+        let mut ready = own("GetReadiness", "Server", "Whether the server can take messages");
         ready["security"] = json!([]);
         ready["responses"] =
             json!({"200": json("It can.", "Readiness"), "503": json("It cannot.", "Readiness")});
@@ -348,12 +322,7 @@ fn told(operation: Operation) -> Told {
             Some(("SendMessageRequest", true)),
             "StreamResponse",
         ),
-        Operation::GetTask => (
-            "A task as it stands",
-            &["Tenant", "HistoryLength"],
-            None,
-            "Task",
-        ),
+        Operation::GetTask => ("A task as it stands", &["Tenant", "HistoryLength"], None, "Task"),
         Operation::ListTasks => (
             "A page of the caller's tasks, latest status first",
             &[
@@ -369,12 +338,9 @@ fn told(operation: Operation) -> Told {
             None,
             "ListTasksResponse",
         ),
-        Operation::CancelTask => (
-            "End a task before its end",
-            &[],
-            Some(("CancelTaskRequest", false)),
-            "Task",
-        ),
+        Operation::CancelTask => {
+            ("End a task before its end", &[], Some(("CancelTaskRequest", false)), "Task")
+        }
         Operation::SubscribeToTask => (
             "Watch a task that runs already",
             &["Tenant", "LastEventId"],
@@ -387,12 +353,9 @@ fn told(operation: Operation) -> Told {
             Some(("TaskPushNotificationConfigInput", true)),
             "TaskPushNotificationConfig",
         ),
-        Operation::GetTaskPushNotificationConfig => (
-            "One webhook of a task",
-            &["Tenant"],
-            None,
-            "TaskPushNotificationConfig",
-        ),
+        Operation::GetTaskPushNotificationConfig => {
+            ("One webhook of a task", &["Tenant"], None, "TaskPushNotificationConfig")
+        }
         Operation::ListTaskPushNotificationConfigs => (
             "The webhooks of a task",
             &["Tenant", "ConfigPageSize", "PageToken"],
@@ -402,17 +365,9 @@ fn told(operation: Operation) -> Told {
         Operation::DeleteTaskPushNotificationConfig => {
             ("Remove a webhook", &["Tenant"], None, "Empty")
         }
-        Operation::GetExtendedAgentCard => (
-            "The card that known callers see",
-            &["Tenant"],
-            None,
-            "AgentCard",
-        ),
+        Operation::GetExtendedAgentCard => {
+            ("The card that known callers see", &["Tenant"], None, "AgentCard")
+        }
     };
-    Told {
-        summary,
-        parameters,
-        body,
-        answer,
-    }
+    Told { summary, parameters, body, answer }
 }

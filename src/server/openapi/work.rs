@@ -74,10 +74,7 @@ fn message(side: Side) -> Value {
             ("role!", json!({"enum": ["ROLE_USER", "ROLE_AGENT"]})),
             ("parts!", parts),
             ("metadata", metadata()),
-            (
-                "extensions",
-                texts("URIs of the extensions that shaped it."),
-            ),
+            ("extensions", texts("URIs of the extensions that shaped it.")),
             ("referenceTaskIds", texts("Tasks that it refers to.")),
         ],
     )
@@ -90,17 +87,11 @@ fn requests(add: &mut Add<'_>) {
             description,
             [
                 ("tenant", tenant()),
-                (
-                    id,
-                    text("Names the config within its task; made when absent."),
-                ),
+                (id, text("Names the config within its task; made when absent.")),
                 (task, text("Which task.")),
                 ("url!", text("Where the events are posted to.")),
                 ("token", text("Sent as `X-A2A-Notification-Token`.")),
-                (
-                    "authentication",
-                    of(side.name("AuthenticationInfo", "AuthenticationInfoInput")),
-                ),
+                ("authentication", of(side.name("AuthenticationInfo", "AuthenticationInfoInput"))),
             ],
         )
     };
@@ -108,10 +99,7 @@ fn requests(add: &mut Add<'_>) {
         "TaskPushNotificationConfigInput",
         config(Asks, "A webhook for the events of a task.", "id", "taskId"),
     );
-    add(
-        "TaskPushNotificationConfig",
-        config(Answers, "A webhook of a task.", "id!", "taskId!"),
-    );
+    add("TaskPushNotificationConfig", config(Answers, "A webhook of a task.", "id!", "taskId!"));
     add(
         "ListTaskPushNotificationConfigsResponse",
         object(
@@ -119,10 +107,7 @@ fn requests(add: &mut Add<'_>) {
             "The webhooks of a task.",
             [
                 ("configs!", list("TaskPushNotificationConfig")),
-                (
-                    "nextPageToken",
-                    text("Leads to the next page; absent on the last one."),
-                ),
+                ("nextPageToken", text("Leads to the next page; absent on the last one.")),
             ],
         ),
     );
@@ -132,14 +117,8 @@ fn requests(add: &mut Add<'_>) {
             Asks,
             "How the answer is wanted.",
             [
-                (
-                    "acceptedOutputModes",
-                    texts("Media types that the client can use."),
-                ),
-                (
-                    "taskPushNotificationConfig",
-                    of("TaskPushNotificationConfigInput"),
-                ),
+                ("acceptedOutputModes", texts("Media types that the client can use.")),
+                ("taskPushNotificationConfig", of("TaskPushNotificationConfigInput")),
                 ("historyLength", history_length()),
                 (
                     "returnImmediately",
@@ -173,23 +152,14 @@ fn requests(add: &mut Add<'_>) {
     );
     add(
         "CancelTaskRequest",
-        object(
-            Asks,
-            "May be left out.",
-            [("tenant", tenant()), ("metadata", metadata())],
-        ),
+        object(Asks, "May be left out.", [("tenant", tenant()), ("metadata", metadata())]),
     );
-    add(
-        "SubscribeToTaskRequest",
-        object(Asks, "May be left out.", [("tenant", tenant())]),
-    );
+    add("SubscribeToTaskRequest", object(Asks, "May be left out.", [("tenant", tenant())]));
     add("Empty", object(Answers, "Done, and nothing to say.", []));
 }
 
 fn tasks(add: &mut Add<'_>) {
-    let states = TaskState::ALL
-        .iter()
-        .filter(|state| **state != TaskState::Unspecified);
+    let states = TaskState::ALL.iter().filter(|state| **state != TaskState::Unspecified);
     let states: Vec<_> = states.map(|state| state.name()).collect();
     add("TaskState", json!({"type": "string", "enum": states}));
     add(
@@ -215,10 +185,7 @@ fn tasks(add: &mut Add<'_>) {
                 ("description", text("A sentence for people.")),
                 ("parts!", list("Part")),
                 ("metadata", metadata()),
-                (
-                    "extensions",
-                    texts("URIs of the extensions that shaped it."),
-                ),
+                ("extensions", texts("URIs of the extensions that shaped it.")),
             ],
         ),
     );
@@ -233,10 +200,7 @@ fn tasks(add: &mut Add<'_>) {
                 ("status!", of("TaskStatus")),
                 ("artifacts", list("Artifact")),
                 ("history", list("Message")),
-                (
-                    "metadata",
-                    free("Free-form data; at the end with usage, cost and duration."),
-                ),
+                ("metadata", free("Free-form data; at the end with usage, cost and duration.")),
             ],
         ),
     );
@@ -247,39 +211,23 @@ fn tasks(add: &mut Add<'_>) {
             "A page of tasks, latest status first.",
             [
                 ("tasks!", list("Task")),
-                (
-                    "nextPageToken!",
-                    text("Leads to the next page; empty on the last one."),
-                ),
+                ("nextPageToken!", text("Leads to the next page; empty on the last one.")),
                 ("pageSize!", count("How many tasks a page may have.")),
-                (
-                    "totalSize!",
-                    count("How many tasks there are on all pages."),
-                ),
+                ("totalSize!", count("How many tasks there are on all pages.")),
             ],
         ),
     );
 }
 
 fn events(add: &mut Add<'_>) {
-    let which = || {
-        [
-            ("taskId!", text("Which task.")),
-            ("contextId!", text("Its conversation.")),
-        ]
-    };
+    let which = || [("taskId!", text("Which task.")), ("contextId!", text("Its conversation."))];
     let [task, context] = which();
     add(
         "TaskStatusUpdateEvent",
         object(
             Answers,
             "A task changed its status, or says what it is doing.",
-            [
-                task,
-                context,
-                ("status!", of("TaskStatus")),
-                ("metadata", metadata()),
-            ],
+            [task, context, ("status!", of("TaskStatus")), ("metadata", metadata())],
         ),
     );
     let [task, context] = which();
@@ -332,10 +280,7 @@ fn events(add: &mut Add<'_>) {
             "One frame of a stream.",
             [
                 ("id", count("The event's number in its task.")),
-                (
-                    "event",
-                    json!({"const": "error", "description": "Only in front of an error."}),
-                ),
+                ("event", json!({"const": "error", "description": "Only in front of an error."})),
                 (
                     "data!",
                     json!({

@@ -29,15 +29,11 @@ pub(super) fn put(connection: &Connection, row: &AskRow) -> Result<usize, rusqli
 }
 
 pub(super) fn gone(connection: &Connection, id: &str) -> Result<usize, rusqlite::Error> {
-    connection
-        .prepare_cached("DELETE FROM asks WHERE id = ?1")?
-        .execute(params![id])
+    connection.prepare_cached("DELETE FROM asks WHERE id = ?1")?.execute(params![id])
 }
 
 pub(super) fn task_gone(connection: &Connection, n: i64) -> Result<usize, rusqlite::Error> {
-    connection
-        .prepare_cached("DELETE FROM asks WHERE n = ?1")?
-        .execute(params![n])
+    connection.prepare_cached("DELETE FROM asks WHERE n = ?1")?.execute(params![n])
 }
 
 impl Store {
@@ -66,10 +62,7 @@ fn ask_row(row: &Row<'_>) -> Result<AskRow, rusqlite::Error> {
         id: Arc::from(text("id")?),
         n: row.get("n")?,
         task: TaskId::new(text("task")?),
-        scope: Scope {
-            caller: Arc::from(text("caller")?),
-            agent: Arc::from(text("agent")?),
-        },
+        scope: Scope { caller: Arc::from(text("caller")?), agent: Arc::from(text("agent")?) },
         context_id: ContextId::new(text("context_id")?),
         ask: serde_json::from_str(&text("ask")?).unwrap_or_default(),
         ends_turn: row.get("ends_turn")?,

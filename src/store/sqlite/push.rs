@@ -75,16 +75,12 @@ pub(super) fn ended(
 
 /// A config is removed.
 pub(super) fn gone(connection: &Connection, n: i64, id: &str) -> Result<usize, rusqlite::Error> {
-    connection
-        .prepare_cached("DELETE FROM push WHERE n = ?1 AND id = ?2")?
-        .execute(params![n, id])
+    connection.prepare_cached("DELETE FROM push WHERE n = ?1 AND id = ?2")?.execute(params![n, id])
 }
 
 /// A task is removed, and its configs with it.
 pub(super) fn task_gone(connection: &Connection, n: i64) -> Result<usize, rusqlite::Error> {
-    connection
-        .prepare_cached("DELETE FROM push WHERE n = ?1")?
-        .execute(params![n])
+    connection.prepare_cached("DELETE FROM push WHERE n = ?1")?.execute(params![n])
 }
 
 impl Store {
@@ -133,10 +129,7 @@ impl Store {
                      WHERE push.n = ?1 AND push.key > ?2 AND push.caller = ?3 AND push.agent = ?4
                      ORDER BY push.key LIMIT ?5"
                 ))?
-                .query_map(
-                    params![n, after, &*scope.caller, &*scope.agent, size],
-                    push_row,
-                )?
+                .query_map(params![n, after, &*scope.caller, &*scope.agent, size], push_row)?
                 .collect()
         })
         .await
@@ -206,9 +199,7 @@ fn push_row(row: &Row<'_>) -> Result<PushRow, rusqlite::Error> {
         alias: row.get::<_, Option<String>>("alias")?.map(Arc::from),
         config: Arc::from(row.get::<_, String>("config")?),
         sent: row.get::<_, i64>("sent")?.cast_unsigned(),
-        failing: row
-            .get::<_, Option<i64>>("failing_ms")?
-            .map(Timestamp::from_millisecond),
+        failing: row.get::<_, Option<i64>>("failing_ms")?.map(Timestamp::from_millisecond),
         created: Timestamp::from_millisecond(row.get("created_ms")?),
         state: match row.get::<_, i64>("state")? {
             0 => PushState::Active,

@@ -16,12 +16,7 @@ impl Store {
         query: impl FnOnce(&Connection) -> Result<T, rusqlite::Error> + Send + 'static,
     ) -> Result<T, Error> {
         let readers = self.readers.clone();
-        let _permit = self
-            .readers
-            .permits
-            .acquire()
-            .await
-            .map_err(|_| Error::Closed)?;
+        let _permit = self.readers.permits.acquire().await.map_err(|_| Error::Closed)?;
         let outcome = tokio::task::spawn_blocking(move || match &readers.shared {
             Some(shared) => query(&shared.lock()),
             None => {
@@ -47,10 +42,7 @@ impl Store {
         self.read(move |connection| {
             connection
                 .prepare_cached("SELECT * FROM tasks WHERE id = ?1 AND caller = ?2 AND agent = ?3")?
-                .query_row(
-                    params![id.as_str(), &*scope.caller, &*scope.agent],
-                    task_row,
-                )
+                .query_row(params![id.as_str(), &*scope.caller, &*scope.agent], task_row)
                 .optional()
         })
         .await
@@ -161,10 +153,7 @@ impl Store {
                     params![&*scope.caller, &*scope.agent, context, state, since],
                     |row| row.get(0),
                 )?;
-            let from = from.unwrap_or(Place {
-                status_ms: i64::MAX,
-                n: i64::MAX,
-            });
+            let from = from.unwrap_or(Place { status_ms: i64::MAX, n: i64::MAX });
             let mut statement = connection.prepare_cached(&format!(
                 "SELECT * FROM tasks WHERE {wanted} AND (status_ms, n) < (?6, ?7)
                  ORDER BY status_ms DESC, n DESC LIMIT ?8"
@@ -186,15 +175,11 @@ impl Store {
                 .collect::<Result<Vec<_>, _>>()?;
             let more = rows.len() > size as usize;
             rows.truncate(size as usize);
-            let next = rows.last().filter(|_| more).map(|row| Place {
-                status_ms: row.status_at.as_millisecond(),
-                n: row.n,
-            });
-            Ok(Page {
-                rows,
-                next,
-                total: total.cast_unsigned(),
-            })
+            let next = rows
+                .last()
+                .filter(|_| more)
+                .map(|row| Place { status_ms: row.status_at.as_millisecond(), n: row.n });
+            Ok(Page { rows, next, total: total.cast_unsigned() })
         })
         .await
     }
@@ -230,10 +215,7 @@ impl Store {
                 .prepare_cached(
                     "SELECT * FROM sessions WHERE caller = ?1 AND agent = ?2 AND context_id = ?3",
                 )?
-                .query_row(
-                    params![&*scope.caller, &*scope.agent, context.as_str()],
-                    session_row,
-                )
+                .query_row(params![&*scope.caller, &*scope.agent, context.as_str()], session_row)
                 .optional()
         })
         .await
@@ -292,11 +274,7 @@ impl Store {
             connection
                 .prepare("SELECT id, agent, used_ms FROM sessions ORDER BY used_ms DESC")?
                 .query_map([], |row| {
-                    Ok((
-                        Arc::from(row.get::<_, String>(0)?),
-                        row.get(1)?,
-                        row.get(2)?,
-                    ))
+                    Ok((Arc::from(row.get::<_, String>(0)?), row.get(1)?, row.get(2)?))
                 })?
                 .collect()
         })
@@ -345,11 +323,7 @@ fn event_row(row: &Row<'_>) -> Result<Event, rusqlite::Error> {
         _ => Kind::Message,
     };
     let seq = row.get::<_, i64>(0)?.cast_unsigned() & 0xffff_ffff;
-    Ok(Event {
-        seq,
-        kind,
-        body: Bytes::from(row.get::<_, Vec<u8>>(2)?),
-    })
+    Ok(Event { seq, kind, body: Bytes::from(row.get::<_, Vec<u8>>(2)?) })
 }
 
 fn session_row(row: &Row<'_>) -> Result<SessionRow, rusqlite::Error> {
@@ -365,8 +339,6 @@ fn session_row(row: &Row<'_>) -> Result<SessionRow, rusqlite::Error> {
 }
 
 fn state_of(number: i64) -> TaskState {
-    let known = usize::try_from(number)
-        .ok()
-        .and_then(|number| TaskState::ALL.get(number).copied());
+    let known = usize::try_from(number).ok().and_then(|number| TaskState::ALL.get(number).copied());
     known.unwrap_or(TaskState::Unspecified)
 }

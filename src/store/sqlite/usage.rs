@@ -37,10 +37,8 @@ pub(super) fn add(
     day: i64,
     used: Used,
 ) -> Result<usize, rusqlite::Error> {
-    let (cost, tokens) = (
-        used.cost.min(MOST / 2).cast_signed(),
-        used.tokens.min(MOST / 2).cast_signed(),
-    );
+    let (cost, tokens) =
+        (used.cost.min(MOST / 2).cast_signed(), used.tokens.min(MOST / 2).cast_signed());
     let number = n.to_string();
     let rows = [
         (TASK, number.as_str(), 0),

@@ -82,17 +82,12 @@ struct Agent {
 /// Behaves as this mode says, until standard input ends.
 pub(crate) fn play(mode: &str) -> io::Result<u8> {
     let mode = MODES.iter().find(|(name, _)| *name == mode);
-    let mode = mode
-        .ok_or_else(|| usage("--acp names no mode that there is"))?
-        .1;
+    let mode = mode.ok_or_else(|| usage("--acp names no mode that there is"))?.1;
     if mode == Mode::DiesAtOnce {
         eprintln!("no licence was found");
         return Ok(7);
     }
-    let mut agent = Agent {
-        mode,
-        input: io::stdin().lock(),
-    };
+    let mut agent = Agent { mode, input: io::stdin().lock() };
     while let Some(line) = agent.read()? {
         agent.hear(&line)?;
     }

@@ -39,12 +39,7 @@ enum Then {
 impl Player {
     /// A player with these arguments and a message of this many bytes.
     pub(crate) fn new(voice: Voice, args: Vec<String>, length: usize) -> Self {
-        Self {
-            voice,
-            args,
-            length,
-            tools: 0,
-        }
+        Self { voice, args, length, tools: 0 }
     }
 
     /// Plays a message to its end.
@@ -270,8 +265,7 @@ impl Player {
     fn cue(&mut self, statement: &Statement<'_>) -> io::Result<()> {
         let (name, _) = statement.first()?;
         let words = format!("waiting {name}");
-        self.voice
-            .event(&json!({"type": "status", "text": words}), &words)?;
+        self.voice.event(&json!({"type": "status", "text": words}), &words)?;
         self.wait(name)
     }
 

@@ -71,10 +71,7 @@ impl Statement<'_> {
 
     /// The error of a statement that lacks something.
     pub(crate) fn misses(&self, what: &str) -> io::Error {
-        usage(&format!(
-            "the script says `{}`, it lacks {what}",
-            self.whole()
-        ))
+        usage(&format!("the script says `{}`, it lacks {what}", self.whole()))
     }
 }
 

@@ -31,11 +31,7 @@ impl Voice {
 
     /// A line of the answer in both modes.
     pub(crate) fn text_line(&mut self, text: &str) -> io::Result<()> {
-        if self.events {
-            self.text(&format!("{text}\n"))
-        } else {
-            self.text(text)
-        }
+        if self.events { self.text(&format!("{text}\n")) } else { self.text(text) }
     }
 
     /// An event; in text a line on standard error, with the statement that asked for it.

@@ -1,8 +1,5 @@
 //! The agent as one of the Agent Client Protocol, spoken to line by line.
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test ends where its world is not as it should be"
-)]
+#![expect(clippy::unwrap_used, reason = "a test ends where its world is not as it should be")]
 
 use serde_json::{Value, json};
 use std::io::Write;
@@ -28,9 +25,7 @@ fn spoken(mode: &str, lines: &[Value]) -> Output {
 /// What it wrote.
 fn heard(output: &Output) -> Vec<Value> {
     let text = String::from_utf8_lossy(&output.stdout);
-    text.lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect()
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 fn prompt(text: &str) -> Value {
@@ -61,10 +56,7 @@ fn the_answer_to_an_ask_is_told() {
     let answer = json!({"id": "asked", "result": chosen});
     let lines = heard(&spoken("asks", &[prompt("go"), answer]));
     assert_eq!(lines[0]["method"], "session/request_permission");
-    assert_eq!(
-        lines[1]["params"]["update"]["content"]["text"],
-        "chosen: this-once"
-    );
+    assert_eq!(lines[1]["params"]["update"]["content"]["text"], "chosen: this-once");
 }
 
 #[test]

@@ -1,8 +1,5 @@
 //! The agent as a process: what it says, how it ends, what it leaves behind.
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test ends where its world is not as it should be"
-)]
+#![expect(clippy::unwrap_used, reason = "a test ends where its world is not as it should be")]
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, getpgid, kill_process};
@@ -28,9 +25,7 @@ fn events(script: &str) -> Vec<Value> {
     let output = agent().args(["--events", script]).output().unwrap();
     let lines = output.stdout.split(|byte| *byte == b'\n');
     let lines = lines.filter(|line| !line.is_empty());
-    lines
-        .map(|line| serde_json::from_slice(line).unwrap())
-        .collect()
+    lines.map(|line| serde_json::from_slice(line).unwrap()).collect()
 }
 
 /// A folder of this test alone.
@@ -84,12 +79,8 @@ fn events_are_one_object_a_line() {
 
 #[test]
 fn the_message_may_come_on_standard_input() {
-    let mut child = agent()
-        .arg("--stdin")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child =
+        agent().arg("--stdin").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(b"bytes").unwrap();
     assert_eq!(child.wait_with_output().unwrap().stdout, b"5\n");
 }
@@ -105,10 +96,7 @@ fn a_flood_has_exactly_its_bytes() {
     let output = text("flood 10000 1000");
     assert_eq!((output.len(), output.lines().count()), (10_000, 10));
     let said = events("flood 10 4");
-    let said: Vec<&str> = said
-        .iter()
-        .filter_map(|event| event["text"].as_str())
-        .collect();
+    let said: Vec<&str> = said.iter().filter_map(|event| event["text"].as_str()).collect();
     assert_eq!(said, ["xxx\n", "xxx\n", "x\n"]);
 }
 
@@ -143,14 +131,7 @@ fn a_statement_without_sense_says_so() {
 #[test]
 fn counting_goes_on_in_the_same_folder() {
     let folder = folder("count");
-    let count = || {
-        agent()
-            .arg("count")
-            .current_dir(&folder)
-            .output()
-            .unwrap()
-            .stdout
-    };
+    let count = || agent().arg("count").current_dir(&folder).output().unwrap().stdout;
     assert_eq!((count(), count()), (b"1\n".to_vec(), b"2\n".to_vec()));
     std::fs::remove_dir_all(folder).unwrap();
 }
@@ -165,10 +146,7 @@ fn a_cue_is_waited_for() {
         .spawn()
         .unwrap();
     let mut output = BufReader::new(child.stdout.take().unwrap());
-    assert_eq!(
-        line(&mut output),
-        r#"{"type":"status","text":"waiting go"}"#
-    );
+    assert_eq!(line(&mut output), r#"{"type":"status","text":"waiting go"}"#);
     std::fs::write(folder.join("go"), "").unwrap();
     assert_eq!(line(&mut output), r#"{"type":"text","text":"gone"}"#);
     assert!(child.wait().unwrap().success());
@@ -190,10 +168,7 @@ fn a_wait_is_a_cue_without_a_word() {
 
 #[test]
 fn a_reply_is_an_event() {
-    assert_eq!(
-        events("reply so it is"),
-        [json!({"type": "reply", "text": "so it is"})]
-    );
+    assert_eq!(events("reply so it is"), [json!({"type": "reply", "text": "so it is"})]);
 }
 
 #[test]
@@ -228,11 +203,7 @@ fn a_process_left_behind_outlives_the_agent_in_a_group_of_its_own() {
     let (group, mask) = (getpgid(Some(pid)).unwrap(), ignored(pid));
     kill_process(pid, Signal::KILL).unwrap();
     assert_eq!(group, pid);
-    assert_ne!(
-        mask & 1 << (Signal::TERM.as_raw() - 1),
-        0,
-        "TERM is ignored"
-    );
+    assert_ne!(mask & 1 << (Signal::TERM.as_raw() - 1), 0, "TERM is ignored");
 }
 
 #[test]

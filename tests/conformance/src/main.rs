@@ -45,10 +45,7 @@ fn main() -> ExitCode {
 }
 
 fn options(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
-    let mut options = Options {
-        leave_open: false,
-        wait: Duration::from_secs(10),
-    };
+    let mut options = Options { leave_open: false, wait: Duration::from_secs(10) };
     while let Some(arg) = args.next() {
         match arg.as_str() {
             "--leave-open" => options.leave_open = true,
@@ -147,14 +144,6 @@ mod tests {
             |text: &str| in_conversation(Scene::of("x", text), &workspace, "t", text).unwrap();
         let scenes = ["tck-multi-turn start", "more", "done", "more"].map(turn);
         fs::remove_dir_all(&workspace).unwrap();
-        assert_eq!(
-            scenes,
-            [
-                Scene::MultiTurn,
-                Scene::MultiTurn,
-                Scene::Complete,
-                Scene::Unknown
-            ]
-        );
+        assert_eq!(scenes, [Scene::MultiTurn, Scene::MultiTurn, Scene::Complete, Scene::Unknown]);
     }
 }

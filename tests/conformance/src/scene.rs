@@ -56,47 +56,26 @@ pub(crate) enum Step {
 /// The words of the kits. Where one is the beginning of another, the longer one counts.
 const WORDS: &[(&str, Scene)] = &[
     ("tck-complete-task", Scene::Complete),
-    (
-        "tck-artifact-text",
-        Scene::Artifact(Artifact::Text("Generated text content")),
-    ),
+    ("tck-artifact-text", Scene::Artifact(Artifact::Text("Generated text content"))),
     ("tck-artifact-file", Scene::Artifact(Artifact::File)),
     ("tck-artifact-file-url", Scene::Artifact(Artifact::Url)),
     ("tck-artifact-data", Scene::Artifact(Artifact::Data)),
     ("tck-message-response", Scene::Message),
     ("tck-input-required", Scene::Ask),
     ("tck-reject-task", Scene::Reject),
-    (
-        "tck-stream-001",
-        Scene::Artifact(Artifact::Text("Stream hello from TCK")),
-    ),
+    ("tck-stream-001", Scene::Artifact(Artifact::Text("Stream hello from TCK"))),
     ("tck-stream-002", Scene::Silent),
-    (
-        "tck-stream-003",
-        Scene::Artifact(Artifact::Text("Stream task lifecycle")),
-    ),
-    (
-        "tck-stream-ordering-001",
-        Scene::Artifact(Artifact::Text("Ordered output")),
-    ),
-    (
-        "tck-stream-artifact-text",
-        Scene::Artifact(Artifact::Text("Streamed text content")),
-    ),
+    ("tck-stream-003", Scene::Artifact(Artifact::Text("Stream task lifecycle"))),
+    ("tck-stream-ordering-001", Scene::Artifact(Artifact::Text("Ordered output"))),
+    ("tck-stream-artifact-text", Scene::Artifact(Artifact::Text("Streamed text content"))),
     ("tck-stream-artifact-file", Scene::Artifact(Artifact::File)),
-    (
-        "tck-stream-artifact-chunked",
-        Scene::Artifact(Artifact::Chunks),
-    ),
+    ("tck-stream-artifact-chunked", Scene::Artifact(Artifact::Chunks)),
     ("test-resubscribe-message-id", Scene::Long),
     // Words that the third suite, ACTS, adds.
     ("tck-long-running", Scene::Long),
     ("tck-multi-turn", Scene::MultiTurn),
     ("tck-cancel", Scene::UntilCanceled),
-    (
-        "tck-stream-basic",
-        Scene::Artifact(Artifact::Text("Streamed content")),
-    ),
+    ("tck-stream-basic", Scene::Artifact(Artifact::Text("Streamed content"))),
     ("tck-stream-chunked", Scene::Artifact(Artifact::Chunks)),
     ("tck-task-failure", Scene::Fail),
 ];
@@ -111,9 +90,7 @@ impl Scene {
                 .max_by_key(|(word, _)| word.len())
                 .map(|(_, scene)| *scene)
         };
-        by(message_id)
-            .or_else(|| by(text.trim_start()))
-            .unwrap_or(Self::Unknown)
+        by(message_id).or_else(|| by(text.trim_start())).unwrap_or(Self::Unknown)
     }
 
     /// The same for a kit that goes on talking to every task.
@@ -144,9 +121,9 @@ impl Scene {
                 steps
             }
             Self::Silent => vec![completed()],
-            Self::Message => vec![Step::Say(
-                json!({ "type": "reply", "text": "Direct message response" }),
-            )],
+            Self::Message => {
+                vec![Step::Say(json!({ "type": "reply", "text": "Direct message response" }))]
+            }
             Self::Ask => vec![working(), ends("input-required", "What else?")],
             Self::MultiTurn => vec![ends("input-required", "Go on; say `done` at the end.")],
             Self::Reject => vec![ends("rejected", "rejected")],
@@ -208,22 +185,13 @@ mod tests {
 
     #[test]
     fn the_longer_word_counts() {
-        assert_eq!(
-            Scene::of("tck-artifact-file-url-1a2b3c4d", ""),
-            Scene::Artifact(Artifact::Url)
-        );
-        assert_eq!(
-            Scene::of("tck-artifact-file-1a2b3c4d", ""),
-            Scene::Artifact(Artifact::File)
-        );
+        assert_eq!(Scene::of("tck-artifact-file-url-1a2b3c4d", ""), Scene::Artifact(Artifact::Url));
+        assert_eq!(Scene::of("tck-artifact-file-1a2b3c4d", ""), Scene::Artifact(Artifact::File));
     }
 
     #[test]
     fn the_id_counts_before_the_text() {
-        assert_eq!(
-            Scene::of("tck-input-required-1", "tck-complete-task hello"),
-            Scene::Ask
-        );
+        assert_eq!(Scene::of("tck-input-required-1", "tck-complete-task hello"), Scene::Ask);
     }
 
     #[test]
@@ -233,10 +201,7 @@ mod tests {
 
     #[test]
     fn a_word_in_the_middle_says_nothing() {
-        assert_eq!(
-            Scene::of("my-tck-cancel", "please tck-cancel"),
-            Scene::Unknown
-        );
+        assert_eq!(Scene::of("my-tck-cancel", "please tck-cancel"), Scene::Unknown);
     }
 
     #[test]
@@ -267,10 +232,7 @@ mod tests {
             for step in scene.left_open().steps() {
                 if let Step::Say(line) = step {
                     let state = line["state"].as_str().unwrap_or_default();
-                    assert!(
-                        ["working", "input-required"].contains(&state),
-                        "{word}: {line}"
-                    );
+                    assert!(["working", "input-required"].contains(&state), "{word}: {line}");
                 }
             }
         }

@@ -9,10 +9,7 @@ pub(super) const GEMINI: Agent = Agent {
     preset: "gemini",
     program: "gemini",
     process: "gemini --acp",
-    env: &[
-        ("GEMINI_API_KEY", "{key}"),
-        ("GOOGLE_GEMINI_BASE_URL", "{url}"),
-    ],
+    env: &[("GEMINI_API_KEY", "{key}"), ("GOOGLE_GEMINI_BASE_URL", "{url}")],
     files: &[(
         ".gemini/settings.json",
         r#"{"privacy": {"usageStatisticsEnabled": false}, "general": {"enableAutoUpdate": false}}"#,
@@ -84,11 +81,7 @@ pub(super) const QWEN: Agent = Agent {
     preset: "qwen",
     program: "qwen",
     process: "qwen --acp",
-    env: &[
-        ("OPENAI_API_KEY", "{key}"),
-        ("OPENAI_BASE_URL", "{url}/v1"),
-        ("OPENAI_MODEL", "fake"),
-    ],
+    env: &[("OPENAI_API_KEY", "{key}"), ("OPENAI_BASE_URL", "{url}/v1"), ("OPENAI_MODEL", "fake")],
     files: &[(
         ".qwen/settings.json",
         r#"{"privacy": {"usageStatisticsEnabled": false}, "general": {"enableAutoUpdate": false}}"#,
@@ -117,10 +110,7 @@ pub(super) const CLAUDE: Agent = Agent {
     preset: "claude-acp",
     program: "claude-agent-acp",
     process: "claude-agent-acp",
-    env: &[
-        ("ANTHROPIC_API_KEY", "{key}"),
-        ("ANTHROPIC_BASE_URL", "{url}"),
-    ],
+    env: &[("ANTHROPIC_API_KEY", "{key}"), ("ANTHROPIC_BASE_URL", "{url}")],
     files: &[],
     unattended: None,
     asks: (None, COMMAND),

@@ -28,38 +28,20 @@ const FAILED: &str = "FAILED";
 #[test]
 fn every_preset_does_what_the_table_says() {
     let rows = [&CODEX, &GEMINI, &OPENCODE, &QWEN, &COPILOT, &CLAUDE].map(row);
-    let mut lines = vec![
-        COLUMNS.map(ToOwned::to_owned),
-        COLUMNS.map(|_| "---".to_owned()),
-    ];
+    let mut lines = vec![COLUMNS.map(ToOwned::to_owned), COLUMNS.map(|_| "---".to_owned())];
     lines.extend(rows.clone());
     for line in lines {
         println!("| {} |", line.join(" | "));
     }
-    assert!(
-        !rows.iter().flatten().any(|cell| cell == FAILED),
-        "something failed"
-    );
+    assert!(!rows.iter().flatten().any(|cell| cell == FAILED), "something failed");
 }
 
 fn row(agent: &Agent) -> [String; 9] {
     let (text, first, second, warm) = attempt(|| turns(agent)).map_or_else(
-        || {
-            (
-                FAILED.to_owned(),
-                "-".to_owned(),
-                FAILED.to_owned(),
-                "-".to_owned(),
-            )
-        },
+        || (FAILED.to_owned(), "-".to_owned(), FAILED.to_owned(), "-".to_owned()),
         |(first, warm, same)| {
             let second = if same { "same process" } else { "new process" };
-            (
-                "yes".to_owned(),
-                seconds(first),
-                second.to_owned(),
-                seconds(warm),
-            )
+            ("yes".to_owned(), seconds(first), second.to_owned(), seconds(warm))
         },
     );
     let permission = attempt(|| {
@@ -70,12 +52,7 @@ fn row(agent: &Agent) -> [String; 9] {
     let cancel = attempt(|| format!("{} ms", cancel(agent).as_millis()));
     let resume = attempt(|| {
         super::goes_on_with_its_conversation_after_a_restart_of_the_server(agent);
-        if agent.preset == GEMINI.preset {
-            "from the next minute on"
-        } else {
-            "yes"
-        }
-        .to_owned()
+        if agent.preset == GEMINI.preset { "from the next minute on" } else { "yes" }.to_owned()
     });
     let cell = |cell: Option<String>| cell.unwrap_or_else(|| FAILED.to_owned());
     [
@@ -138,16 +115,11 @@ fn cancel(agent: &Agent) -> Duration {
     let world = agent.with(&model).start();
     let id = world.begin_with(message_in("kept", "cue never"));
     assert!(model.wait(Event::Cue, 1, PATIENCE));
-    world.await_task(&id, "the first words", |task| {
-        answer(task).contains("waiting")
-    });
+    world.await_task(&id, "the first words", |task| answer(task).contains("waiting"));
     let began = Instant::now();
     let task = world.rpc("CancelTask", json!({"id": id}));
     let took = began.elapsed();
     assert_eq!(state(&task), "CANCELED");
-    assert_eq!(
-        completed(&world.send(message_in("kept", "say still here"))),
-        "still here"
-    );
+    assert_eq!(completed(&world.send(message_in("kept", "say still here"))), "still here");
     took
 }

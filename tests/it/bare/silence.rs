@@ -83,11 +83,7 @@ fn a_reply_under_a_key_is_answered_again() {
     for binding in BINDINGS {
         let door = world.through(binding).header("idempotency-key", "key-1");
         let answered = door.well(Operation::SendMessage, &message("reply hello there"));
-        assert_eq!(
-            parts_text(&answered["message"]["parts"]),
-            "hello there",
-            "{binding:?}"
-        );
+        assert_eq!(parts_text(&answered["message"]["parts"]), "hello there", "{binding:?}");
     }
 }
 
@@ -158,9 +154,7 @@ fn replies_of_one_context_come_one_after_the_other() {
 fn replies_leave_nothing_behind_for_the_next_start() {
     let mut world = world();
     for binding in BINDINGS {
-        world
-            .through(binding)
-            .well(Operation::SendMessage, &message("reply x"));
+        world.through(binding).well(Operation::SendMessage, &message("reply x"));
     }
     world.kill9();
     world.restart();

@@ -39,10 +39,7 @@ fn asks(world: &World, context: &str, script: &str) -> Value {
 /// What a task asks, as data.
 fn data(task: &Value) -> &Value {
     let parts = task["status"]["message"]["parts"].as_array();
-    let found = parts
-        .into_iter()
-        .flatten()
-        .find_map(|part| part.get("data"));
+    let found = parts.into_iter().flatten().find_map(|part| part.get("data"));
     found.unwrap_or_else(|| panic!("no data in the status of {task:#}"))
 }
 
@@ -155,10 +152,9 @@ fn a_denied_tool_does_not_run_and_the_model_hears_why() {
 fn a_tool_is_denied_in_words_with_or_without_deny_in_front() {
     let model = Model::start();
     let world = claude(&model).start();
-    for (words, heard) in [
-        ("deny: not today", "not today"),
-        ("use the mirror instead", "use the mirror instead"),
-    ] {
+    for (words, heard) in
+        [("deny: not today", "not today"), ("use the mirror instead", "use the mirror instead")]
+    {
         let task = asks(&world, "c", &step("x"));
         let told = answer(completed(&say(&world, &task, words)));
         assert!(told.contains(heard), "{told}");
@@ -306,11 +302,7 @@ fn an_ask_that_was_answered_is_not_open_any_more() {
     let listed = open_asks(&world);
     assert_eq!(listed.len(), 1);
     assert_eq!(
-        (
-            &listed[0]["askId"],
-            &listed[0]["taskId"],
-            &listed[0]["input"]["command"]
-        ),
+        (&listed[0]["askId"], &listed[0]["taskId"], &listed[0]["input"]["command"]),
         (&data(&task)["askId"], &task["id"], &json!(leaving("x")))
     );
     completed(&say(&world, &task, "allow"));
@@ -343,10 +335,7 @@ fn a_question_makes_the_task_wait_with_its_options() {
     let task = asks(&world, "c", QUESTION);
     assert_eq!(words(&task), "Which colour?\n- Red\n- Green");
     let ask = data(&task);
-    assert_eq!(
-        (&ask["kind"], &ask["text"]),
-        (&json!("question"), &json!("Which colour?"))
-    );
+    assert_eq!((&ask["kind"], &ask["text"]), (&json!("question"), &json!("Which colour?")));
     let options = ask["options"].as_array().unwrap();
     let ids: Vec<_> = options.iter().map(|option| text_of(option, "id")).collect();
     assert_eq!(ids, ["Red", "Green"]);
@@ -360,10 +349,7 @@ fn a_question_is_answered_by_its_label_by_data_or_in_free_words() {
         (json!([{"text": "green"}]), "Green"),
         (json!([{"data": {"optionId": "Red"}}]), "Red"),
         (json!([{"data": {"answer": "green"}}]), "Green"),
-        (
-            json!([{"data": {"answers": {"Which colour?": "Red"}}}]),
-            "Red",
-        ),
+        (json!([{"data": {"answers": {"Which colour?": "Red"}}}]), "Red"),
         (json!([{"text": "neither: blue"}]), "neither: blue"),
     ] {
         let task = asks(&world, "c", QUESTION);
@@ -382,8 +368,5 @@ fn an_option_that_a_question_does_not_have_is_refused() {
     let error = world.error("SendMessage", params);
     let violation = &error["data"][1]["fieldViolations"][0];
     assert_eq!(violation["field"], "optionId", "{error}");
-    assert!(
-        text_of(violation, "description").contains("Red, Green"),
-        "{error}"
-    );
+    assert!(text_of(violation, "description").contains("Red, Green"), "{error}");
 }

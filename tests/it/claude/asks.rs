@@ -10,10 +10,7 @@ use serde_json::{Value, json};
 const COMMAND: &str = "bash: curl -s http://127.0.0.1:9/";
 
 fn permission(events: &[Event]) -> &Value {
-    let found = events
-        .iter()
-        .filter_map(Event::data)
-        .find(|data| data["kind"] == "permission");
+    let found = events.iter().filter_map(Event::data).find(|data| data["kind"] == "permission");
     found.unwrap_or_else(|| panic!("nobody was asked: {events:#?}"))
 }
 
@@ -26,9 +23,7 @@ fn denying(model: &Model) -> crate::building::Builder {
 fn a_tool_that_is_not_allowed_is_denied_and_the_task_says_so() {
     let model = Model::start();
     let world = denying(&model).start();
-    let events = world
-        .stream("SendStreamingMessage", message(COMMAND))
-        .rest();
+    let events = world.stream("SendStreamingMessage", message(COMMAND)).rest();
     let asked = permission(&events);
     assert_eq!(
         (&asked["tool"], &asked["decision"], &asked["by"]),
@@ -49,14 +44,9 @@ fn the_agent_is_told_how_the_operator_can_allow_it() {
 #[test]
 fn the_policy_allow_lets_the_tool_run() {
     let model = Model::start();
-    let world = claude(&model)
-        .config(json!({"agents": {"claude": {"asks": "allow"}}}))
-        .start();
+    let world = claude(&model).config(json!({"agents": {"claude": {"asks": "allow"}}})).start();
     let events = world
-        .stream(
-            "SendStreamingMessage",
-            message(&format!("{COMMAND} || echo ran-$((1+1))")),
-        )
+        .stream("SendStreamingMessage", message(&format!("{COMMAND} || echo ran-$((1+1))")))
         .rest();
     assert_eq!(permission(&events)["decision"], "allowed");
     let task = world.task(events[0].task_id());
@@ -69,10 +59,7 @@ fn a_file_in_the_workspace_is_written_without_asking() {
     let world = claude(&model).start();
     world.send(message_in("files", "say hello"));
     let file = workspace(&world, "files").join("note.txt");
-    let task = world.send(message_in(
-        "files",
-        &format!("write {} some words", file.display()),
-    ));
+    let task = world.send(message_in("files", &format!("write {} some words", file.display())));
     assert_eq!(state(&task), "COMPLETED");
     assert_eq!(std::fs::read_to_string(file).unwrap().trim(), "some words");
 }
@@ -83,10 +70,7 @@ fn a_file_outside_of_the_workspace_is_not_written() {
     let world = denying(&model).start();
     let file = world.path("outside.txt");
     let events = world
-        .stream(
-            "SendStreamingMessage",
-            message(&format!("write {} x", file.display())),
-        )
+        .stream("SendStreamingMessage", message(&format!("write {} x", file.display())))
         .rest();
     assert_eq!(permission(&events)["decision"], "denied");
     assert!(!file.exists());
@@ -96,18 +80,10 @@ fn a_file_outside_of_the_workspace_is_not_written() {
 fn a_question_that_nobody_can_answer_does_not_keep_the_task() {
     let model = Model::start();
     let world = denying(&model).start();
-    let events = world
-        .stream(
-            "SendStreamingMessage",
-            message("ask Which colour? | red | green"),
-        )
-        .rest();
+    let events =
+        world.stream("SendStreamingMessage", message("ask Which colour? | red | green")).rest();
     assert_eq!(events.last().unwrap().state(), Some("COMPLETED"));
-    let told = events
-        .iter()
-        .map(Event::words)
-        .collect::<Vec<_>>()
-        .join("\n");
+    let told = events.iter().map(Event::words).collect::<Vec<_>>().join("\n");
     assert!(told.contains("Which colour?"), "{told}");
 }
 
@@ -116,14 +92,9 @@ fn a_server_that_the_session_script_adds_is_started_without_a_prompt() {
     let model = Model::start();
     let script =
         "#!/bin/sh\nclaude mcp add --scope project probe -- /bin/sh -c 'touch mcp-was-started'\n";
-    let world = claude(&model)
-        .file(".init-session.sh", 0o755, script)
-        .start();
+    let world = claude(&model).file(".init-session.sh", 0o755, script).start();
     let task = world.send(message_in("tools", "say hello"));
-    assert_eq!(
-        (state(&task), answer(&task).as_str()),
-        ("COMPLETED", "hello")
-    );
+    assert_eq!((state(&task), answer(&task).as_str()), ("COMPLETED", "hello"));
     let folder = workspace(&world, "tools");
     assert!(folder.join(".mcp.json").exists());
     crate::processes::await_some("the start of the server", super::PATIENCE, || {

@@ -11,10 +11,7 @@ use std::path::{Path, PathBuf};
 fn history(task: &Value) -> String {
     let told = answer(task);
     assert_eq!(state(task), "COMPLETED", "{task}");
-    told.rsplit_once(" items=")
-        .unwrap_or_else(|| panic!("no history: {told}"))
-        .0
-        .to_owned()
+    told.rsplit_once(" items=").unwrap_or_else(|| panic!("no history: {told}")).0.to_owned()
 }
 
 fn session(task: &Value) -> &str {
@@ -76,17 +73,10 @@ fn where_the_transcript_is_gone_a_new_conversation_begins_and_the_task_says_so()
     world.stop();
     let mut found = Vec::new();
     transcripts(&world.path("state"), &mut found);
-    assert!(
-        !found.is_empty(),
-        "there are transcripts below the state folder"
-    );
-    found
-        .iter()
-        .for_each(|file| std::fs::remove_file(file).unwrap());
+    assert!(!found.is_empty(), "there are transcripts below the state folder");
+    found.iter().for_each(|file| std::fs::remove_file(file).unwrap());
     world.restart();
-    let events = world
-        .stream("SendStreamingMessage", message_in("lost", "history"))
-        .rest();
+    let events = world.stream("SendStreamingMessage", message_in("lost", "history")).rest();
     let told = events
         .iter()
         .filter_map(crate::http::Event::data)
@@ -110,10 +100,7 @@ fn two_sessions_at_once_do_not_see_each_others_conversation() {
     let second = both(["history", "history"]);
     assert_eq!(
         second.each_ref().map(history),
-        [
-            "turns=2 first=\"remember alpha\"",
-            "turns=2 first=\"remember beta\""
-        ]
+        ["turns=2 first=\"remember alpha\"", "turns=2 first=\"remember beta\""]
     );
 }
 
@@ -127,14 +114,8 @@ fn two_callers_with_the_same_context_have_conversations_of_their_own() {
     let world = claude(&model).start();
     send_as(&world, OWNER, "remember alpha");
     send_as(&world, BOB, "remember beta");
-    assert_eq!(
-        history(&send_as(&world, OWNER, "history")),
-        "turns=2 first=\"remember alpha\""
-    );
-    assert_eq!(
-        history(&send_as(&world, BOB, "history")),
-        "turns=2 first=\"remember beta\""
-    );
+    assert_eq!(history(&send_as(&world, OWNER, "history")), "turns=2 first=\"remember alpha\"");
+    assert_eq!(history(&send_as(&world, BOB, "history")), "turns=2 first=\"remember beta\"");
 }
 
 #[test]
@@ -144,15 +125,9 @@ fn after_a_cancel_the_conversation_goes_on_in_the_same_process() {
     let id = world.begin_with(message_in("kept", "cue never"));
     assert!(model.wait(fake_model::Event::Cue, 1, super::PATIENCE));
     let process = super::clis(&world);
-    assert_eq!(
-        state(&world.rpc("CancelTask", json!({"id": id}))),
-        "CANCELED"
-    );
+    assert_eq!(state(&world.rpc("CancelTask", json!({"id": id}))), "CANCELED");
     let task = world.send(message_in("kept", "say still here"));
-    assert_eq!(
-        (state(&task), answer(&task).as_str()),
-        ("COMPLETED", "still here")
-    );
+    assert_eq!((state(&task), answer(&task).as_str()), ("COMPLETED", "still here"));
     assert_eq!((process.len(), super::clis(&world)), (1, process));
 }
 

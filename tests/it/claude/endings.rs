@@ -16,13 +16,9 @@ fn unique_sleep() -> String {
 
 /// Begins a command that sleeps, and waits until it does.
 fn begin_sleeping(world: &World, seconds: &str) -> String {
-    let id = world.begin_with(message_in(
-        "sleepy",
-        &format!("bash: cat /dev/null; sleep {seconds}"),
-    ));
-    await_some("the sleeping command", super::PATIENCE, || {
-        with_argument(seconds).pop()
-    });
+    let id =
+        world.begin_with(message_in("sleepy", &format!("bash: cat /dev/null; sleep {seconds}")));
+    await_some("the sleeping command", super::PATIENCE, || with_argument(seconds).pop());
     id
 }
 
@@ -32,14 +28,9 @@ fn a_cancel_in_the_middle_of_text_ends_the_turn() {
     let world = claude(&model).start();
     let id = world.begin("cue never");
     assert!(model.wait(fake_model::Event::Cue, 1, super::PATIENCE));
-    world.await_task(&id, "the first words", |task| {
-        answer(task).starts_with("waiting")
-    });
+    world.await_task(&id, "the first words", |task| answer(task).starts_with("waiting"));
     let task = world.rpc("CancelTask", json!({"id": id}));
-    assert_eq!(
-        (state(&task), answer(&task).trim()),
-        ("CANCELED", "waiting")
-    );
+    assert_eq!((state(&task), answer(&task).trim()), ("CANCELED", "waiting"));
 }
 
 #[test]
@@ -48,10 +39,7 @@ fn a_cancel_in_the_middle_of_a_command_ends_the_command() {
     let world = with_bash(&model).start();
     let seconds = unique_sleep();
     let id = begin_sleeping(&world, &seconds);
-    assert_eq!(
-        state(&world.rpc("CancelTask", json!({"id": id}))),
-        "CANCELED"
-    );
+    assert_eq!(state(&world.rpc("CancelTask", json!({"id": id}))), "CANCELED");
     assert_eq!(with_argument(&seconds), []);
 }
 
@@ -62,18 +50,10 @@ fn a_command_that_left_its_session_is_ended_with_the_cancel() {
     let (left, own) = (unique_sleep(), unique_sleep());
     let id = world.begin(&format!("bash: setsid sleep {left} & sleep {own}"));
     for seconds in [&left, &own] {
-        await_some("the sleeping command", super::PATIENCE, || {
-            with_argument(seconds).pop()
-        });
+        await_some("the sleeping command", super::PATIENCE, || with_argument(seconds).pop());
     }
-    assert_eq!(
-        state(&world.rpc("CancelTask", json!({"id": id}))),
-        "CANCELED"
-    );
-    assert_eq!(
-        [with_argument(&own), with_argument(&left)],
-        [vec![], vec![]]
-    );
+    assert_eq!(state(&world.rpc("CancelTask", json!({"id": id}))), "CANCELED");
+    assert_eq!([with_argument(&own), with_argument(&left)], [vec![], vec![]]);
 }
 
 #[test]
@@ -84,18 +64,10 @@ fn a_daemon_of_the_canceled_turn_is_ended_too() {
     let script = format!("bash: (setsid sleep {daemon} </dev/null >/dev/null 2>&1 &); sleep {own}");
     let id = world.begin(&script);
     for seconds in [&daemon, &own] {
-        await_some("the sleeping command", super::PATIENCE, || {
-            with_argument(seconds).pop()
-        });
+        await_some("the sleeping command", super::PATIENCE, || with_argument(seconds).pop());
     }
-    assert_eq!(
-        state(&world.rpc("CancelTask", json!({"id": id}))),
-        "CANCELED"
-    );
-    assert_eq!(
-        [with_argument(&own), with_argument(&daemon)],
-        [vec![], vec![]]
-    );
+    assert_eq!(state(&world.rpc("CancelTask", json!({"id": id}))), "CANCELED");
+    assert_eq!([with_argument(&own), with_argument(&daemon)], [vec![], vec![]]);
 }
 
 #[test]
@@ -103,16 +75,10 @@ fn a_command_that_ignores_sigterm_is_ended_with_the_cancel() {
     let model = Model::start();
     let world = with_bash(&model).start();
     let own = unique_sleep();
-    let id = world.begin(&format!(
-        "bash: trap '' TERM INT HUP; cat /dev/null; sleep {own}; sleep {own}"
-    ));
-    await_some("the sleeping command", super::PATIENCE, || {
-        with_argument(&own).pop()
-    });
-    assert_eq!(
-        state(&world.rpc("CancelTask", json!({"id": id}))),
-        "CANCELED"
-    );
+    let id = world
+        .begin(&format!("bash: trap '' TERM INT HUP; cat /dev/null; sleep {own}; sleep {own}"));
+    await_some("the sleeping command", super::PATIENCE, || with_argument(&own).pop());
+    assert_eq!(state(&world.rpc("CancelTask", json!({"id": id}))), "CANCELED");
     assert_eq!(with_argument(&own), []);
 }
 
@@ -123,10 +89,7 @@ fn after_a_canceled_command_the_conversation_goes_on() {
     let id = begin_sleeping(&world, &unique_sleep());
     world.rpc("CancelTask", json!({"id": id}));
     let task = world.send(message_in("sleepy", "say awake"));
-    assert_eq!(
-        (state(&task), answer(&task).as_str()),
-        ("COMPLETED", "awake")
-    );
+    assert_eq!((state(&task), answer(&task).as_str()), ("COMPLETED", "awake"));
 }
 
 #[test]
@@ -157,16 +120,8 @@ fn a_rejected_key_fails_the_task_with_a_hint_in_time() {
     let began = Instant::now();
     let task = world.say("say hello");
     assert_eq!(state(&task), "FAILED");
-    assert!(
-        words(&task).contains("ANTHROPIC_API_KEY"),
-        "{}",
-        words(&task)
-    );
-    assert!(
-        began.elapsed() < Duration::from_secs(30),
-        "{:?}",
-        began.elapsed()
-    );
+    assert!(words(&task).contains("ANTHROPIC_API_KEY"), "{}", words(&task));
+    assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
 }
 
 #[test]
@@ -179,11 +134,7 @@ fn an_overloaded_model_fails_the_task_with_a_hint_in_time() {
     let task = world.say("error 529");
     assert_eq!(state(&task), "FAILED");
     assert!(words(&task).contains("overloaded"), "{}", words(&task));
-    assert!(
-        began.elapsed() < Duration::from_secs(30),
-        "{:?}",
-        began.elapsed()
-    );
+    assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
 }
 
 #[test]
@@ -205,16 +156,10 @@ fn a_turn_that_the_cli_gave_up_before_it_began_is_given_again() {
 #[test]
 fn a_turn_over_its_ceiling_of_tokens_is_interrupted_and_the_context_closed() {
     let model = Model::start();
-    let world = with_bash(&model)
-        .config(json!({"budgets": {"session": {"tokens": 1}}}))
-        .start();
+    let world = with_bash(&model).config(json!({"budgets": {"session": {"tokens": 1}}})).start();
     let task = world.say("bash: sleep 600");
     assert_eq!(state(&task), "FAILED");
-    assert!(
-        words(&task).contains("budgets.session.tokens"),
-        "{}",
-        words(&task)
-    );
+    assert!(words(&task).contains("budgets.session.tokens"), "{}", words(&task));
 }
 
 #[test]
@@ -230,36 +175,21 @@ fn a_model_that_recovers_is_asked_again() {
 fn a_model_out_of_reach_fails_the_task_with_a_hint_and_later_the_context_goes_on() {
     let model = Model::start();
     let port = model.port;
-    let world = claude(&model)
-        .config(json!({"agents": {"claude": {"max_retries": 0}}}))
-        .start();
+    let world = claude(&model).config(json!({"agents": {"claude": {"max_retries": 0}}})).start();
     world.send(message_in("kept", "say hello"));
     drop(model);
     let task = world.send(message_in("kept", "remember the ship"));
     assert_eq!(state(&task), "FAILED");
-    assert!(
-        words(&task).contains("cannot reach the model API"),
-        "{}",
-        words(&task)
-    );
-    let _model = await_some("the port of the model", super::PATIENCE, || {
-        Model::bind(port).ok()
-    });
+    assert!(words(&task).contains("cannot reach the model API"), "{}", words(&task));
+    let _model = await_some("the port of the model", super::PATIENCE, || Model::bind(port).ok());
     let task = world.send(message_in("kept", "say better"));
-    assert_eq!(
-        (state(&task), answer(&task).as_str()),
-        ("COMPLETED", "better"),
-        "{}",
-        words(&task)
-    );
+    assert_eq!((state(&task), answer(&task).as_str()), ("COMPLETED", "better"), "{}", words(&task));
 }
 
 #[test]
 fn a_turn_that_takes_too_long_fails_and_its_command_is_gone() {
     let model = Model::start();
-    let world = with_bash(&model)
-        .config(json!({"timeouts": {"turn": "8s"}}))
-        .start();
+    let world = with_bash(&model).config(json!({"timeouts": {"turn": "8s"}})).start();
     let seconds = unique_sleep();
     let id = begin_sleeping(&world, &seconds);
     let task = world.await_state(&id, &["FAILED", "COMPLETED", "CANCELED"]);
@@ -281,8 +211,5 @@ fn a_cli_that_is_killed_fails_the_task_and_the_next_turn_starts_it_again() {
     assert_eq!(state(&task), "FAILED");
     assert!(words(&task).contains("SIGKILL"), "{}", words(&task));
     let task = world.send(message_in("kept", "say back"));
-    assert_eq!(
-        (state(&task), answer(&task).as_str()),
-        ("COMPLETED", "back")
-    );
+    assert_eq!((state(&task), answer(&task).as_str()), ("COMPLETED", "back"));
 }

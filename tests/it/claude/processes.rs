@@ -9,9 +9,7 @@ use serde_json::json;
 #[test]
 fn an_idle_process_ends_after_its_time_and_the_conversation_goes_on() {
     let model = Model::start();
-    let world = claude(&model)
-        .config(json!({"processes": {"idle": "100ms"}}))
-        .start();
+    let world = claude(&model).config(json!({"processes": {"idle": "100ms"}})).start();
     world.send(message_in("kept", "remember the ship"));
     await_some("the end of the idle process", super::PATIENCE, || {
         world.agents().is_empty().then_some(())
@@ -23,18 +21,12 @@ fn an_idle_process_ends_after_its_time_and_the_conversation_goes_on() {
 #[test]
 fn at_the_bound_the_idle_process_gives_way_and_resumes_later() {
     let model = Model::start();
-    let world = claude(&model)
-        .config(json!({"processes": {"max": 1}}))
-        .start();
+    let world = claude(&model).config(json!({"processes": {"max": 1}})).start();
     world.send(message_in("one", "remember alpha"));
     assert_eq!(answer(&world.send(message_in("two", "say hello"))), "hello");
     assert_eq!(clis(&world).len(), 1);
     let task = world.send(message_in("one", "history"));
-    assert!(
-        answer(&task).starts_with("turns=2 first=\"remember alpha\""),
-        "{}",
-        answer(&task)
-    );
+    assert!(answer(&task).starts_with("turns=2 first=\"remember alpha\""), "{}", answer(&task));
 }
 
 #[test]
@@ -44,9 +36,7 @@ fn an_idle_process_that_is_killed_is_replaced() {
     world.send(message_in("kept", "remember the ship"));
     clis(&world)[0].kill();
     let live = || world.get("/ready", &[]).json()["processes"]["live"].clone();
-    await_some("the notice of its end", super::PATIENCE, || {
-        (live() == 0).then_some(())
-    });
+    await_some("the notice of its end", super::PATIENCE, || (live() == 0).then_some(()));
     let task = world.send(message_in("kept", "history"));
     assert_eq!(state(&task), "COMPLETED");
     assert!(answer(&task).starts_with("turns=2"), "{}", answer(&task));
@@ -87,9 +77,7 @@ fn while_one_process_starts_no_other_does() {
         names.filter(|name| name.starts_with("started-")).count()
     };
     let ids = [0, 1, 2].map(|n| world.begin(&format!("say {n}")));
-    await_some("the first start", super::PATIENCE, || {
-        (started() > 0).then_some(())
-    });
+    await_some("the first start", super::PATIENCE, || (started() > 0).then_some(()));
     // Time enough for a second start that nothing holds back; it is never too short for this test to pass.
     (0..200).for_each(|_| drop(world.task(&ids[0])));
     let seen = started();

@@ -48,10 +48,7 @@ fn text_bash_write_and_a_resumed_turn_complete_behind_both_walls() {
         assert!(said.contains("some words"), "{wall}: {said}");
         world.restart();
         let (said, _) = completed(&world, "c", "history");
-        assert!(
-            said.starts_with("turns=4 first=\"say hello"),
-            "{wall}: {said}"
-        );
+        assert!(said.starts_with("turns=4 first=\"say hello"), "{wall}: {said}");
     }
 }
 
@@ -64,22 +61,13 @@ fn the_model_is_sent_the_real_key_and_the_cli_has_another_one() {
             .start();
         let (said, task) = completed(&world, "c", "bash: env");
         assert!(!said.contains("sk-ant-dummy"), "{wall}: {said}");
-        assert!(
-            said.contains("ANTHROPIC_BASE_URL=http://127.0.0.1:"),
-            "{wall}: {said}"
-        );
+        assert!(said.contains("ANTHROPIC_BASE_URL=http://127.0.0.1:"), "{wall}: {said}");
         // The model tells the end of the key that reached it.
         let keys: Vec<_> = model.requests().into_iter().map(|seen| seen.key).collect();
         assert!(keys.iter().all(|key| key == "ummy"), "{wall}: {keys:?}");
         let counted = &task["metadata"]["usageAtProxy"];
-        assert_eq!(
-            counted["inputTokens"], task["metadata"]["usage"]["inputTokens"],
-            "{task:#}"
-        );
-        assert_eq!(
-            counted["outputTokens"],
-            task["metadata"]["usage"]["outputTokens"]
-        );
+        assert_eq!(counted["inputTokens"], task["metadata"]["usage"]["inputTokens"], "{task:#}");
+        assert_eq!(counted["outputTokens"], task["metadata"]["usage"]["outputTokens"]);
     }
 }
 
@@ -105,10 +93,7 @@ fn neither_a_mention_nor_bash_reads_a_file_of_the_host() {
         let model = Model::start();
         let unattended = json!({"agents": {"claude": {"permission_mode": "bypassPermissions"}}});
         let world = behind(&model, wall).config(unattended).start();
-        let said: String = texts
-            .iter()
-            .map(|text| completed(&world, "c", text).0)
-            .collect();
+        let said: String = texts.iter().map(|text| completed(&world, "c", text).0).collect();
         assert!(said.contains("bash has run"), "{wall}: {said}");
         assert!(!holds(&model, &marker), "{wall}");
         let line = format!("1\\t{}", name.trim());
@@ -137,15 +122,8 @@ fn bash_finds_neither_another_session_nor_the_servers_state_nor_its_key() {
             format!("bash: ls {0} {0}/sessions {1}; cat {0}/token {0}/pilothouse.db; echo bash has run", state.display(), work.display()),
             "bash: (cat /proc/*/environ | tr '\\0' '\\n' | grep -a KEY; echo bash has run) 2>/dev/null".to_owned(),
         ];
-        let said: String = texts
-            .iter()
-            .map(|text| completed(&world, "c", text).0)
-            .collect();
-        assert_eq!(
-            said.matches("bash has run").count(),
-            texts.len(),
-            "{wall}: {said}"
-        );
+        let said: String = texts.iter().map(|text| completed(&world, "c", text).0).collect();
+        assert_eq!(said.matches("bash has run").count(), texts.len(), "{wall}: {said}");
         let token = crate::world::OWNER;
         for word in ["unmistakable-words", "sk-ant-dummy", token, "SQLite format"] {
             assert!(!said.contains(word), "{wall}: {word}: {said}");

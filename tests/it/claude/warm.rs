@@ -16,9 +16,7 @@ fn warmed(model: &Model, processes: usize) -> World {
 }
 
 fn await_one(world: &World) {
-    await_some("a process ahead", world.patience(), || {
-        (!clis(world).is_empty()).then_some(())
-    });
+    await_some("a process ahead", world.patience(), || (!clis(world).is_empty()).then_some(()));
 }
 
 #[test]
@@ -56,10 +54,8 @@ fn nothing_of_it_is_left_after_a_stop() {
 fn a_server_that_was_killed_removes_what_it_had_started_ahead() {
     let model = Model::start();
     let mut world = warmed(&model, 64);
-    let before: Vec<_> = std::fs::read_dir(world.path("work"))
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect();
+    let before: Vec<_> =
+        std::fs::read_dir(world.path("work")).unwrap().map(|entry| entry.unwrap().path()).collect();
     await_some("word of it", world.patience(), || {
         world.path("state/warm.json").exists().then_some(())
     });

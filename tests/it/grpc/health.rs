@@ -32,24 +32,14 @@ fn health_needs_no_token() {
     let world = World::start();
     let headers = [("content-type", "application/grpc"), ("te", "trailers")];
     let path = format!("{HEALTH}/Check");
-    let answer = h2c::ask(
-        world.address(),
-        &path,
-        &headers,
-        checked(""),
-        world.patience(),
-    );
+    let answer = h2c::ask(world.address(), &path, &headers, checked(""), world.patience());
     assert_eq!(answer.whole().0, [SERVING]);
 }
 
 #[test]
 fn a_service_that_nobody_knows_is_not_found() {
     let world = World::start();
-    let status = world.grpc_status(
-        &format!("{HEALTH}/Check"),
-        &[],
-        checked("some.other.Service"),
-    );
+    let status = world.grpc_status(&format!("{HEALTH}/Check"), &[], checked("some.other.Service"));
     assert_eq!(status.code, 5);
 }
 
@@ -66,9 +56,7 @@ fn a_watcher_hears_that_the_server_stops() {
 
 #[test]
 fn a_watcher_does_not_hold_up_the_stop() {
-    let mut world = World::describe()
-        .config(json!({"timeouts": {"shutdown": "10m"}}))
-        .start();
+    let mut world = World::describe().config(json!({"timeouts": {"shutdown": "10m"}})).start();
     let mut answer = world.grpc(&format!("{HEALTH}/Watch"), &[], checked(""));
     assert_eq!(answer.next().as_deref(), Some(SERVING));
     world.sigterm();
@@ -80,11 +68,8 @@ fn a_watcher_does_not_hold_up_the_stop() {
 #[test]
 fn a_stop_ends_a_stream_with_its_last_event() {
     let mut world = World::start();
-    let body = encoded(
-        Dialect::V1_0,
-        Operation::SendStreamingMessage,
-        &message("say x; cue never"),
-    );
+    let body =
+        encoded(Dialect::V1_0, Operation::SendStreamingMessage, &message("say x; cue never"));
     let mut answer = world.grpc(&format!("{V1}/SendStreamingMessage"), &[], body);
     let mut seen = Vec::new();
     let waiting = await_true(world.patience(), || {

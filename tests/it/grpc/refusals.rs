@@ -15,23 +15,11 @@ use serde_json::{Value, json};
 fn without_a_token_nothing_is_told() {
     let world = World::start();
     for token in ["", "Bearer wrong"] {
-        let headers = [
-            ("content-type", "application/grpc"),
-            ("te", "trailers"),
-            ("authorization", token),
-        ];
+        let headers =
+            [("content-type", "application/grpc"), ("te", "trailers"), ("authorization", token)];
         let path = format!("{V1}/SendMessage");
-        let answer = h2c::ask(
-            world.address(),
-            &path,
-            &headers,
-            sent("say x"),
-            world.patience(),
-        );
-        assert_eq!(
-            grpc_error(&answer.status()).kind,
-            ErrorKind::Unauthenticated
-        );
+        let answer = h2c::ask(world.address(), &path, &headers, sent("say x"), world.patience());
+        assert_eq!(grpc_error(&answer.status()).kind, ErrorKind::Unauthenticated);
     }
 }
 
@@ -51,11 +39,7 @@ fn a_method_that_is_none_is_unimplemented() {
 #[test]
 fn another_content_type_is_refused() {
     let world = World::start();
-    for kind in [
-        "application/json",
-        "text/plain",
-        "application/grpc-web+proto",
-    ] {
+    for kind in ["application/json", "text/plain", "application/grpc-web+proto"] {
         let headers = [("content-type", kind)];
         let answer = world.grpc(&format!("{V1}/SendMessage"), &headers, sent("say x"));
         assert_eq!(answer.http, 415, "{kind}");
@@ -143,11 +127,8 @@ fn a_value_that_its_enum_does_not_have_is_refused_by_its_field() {
     // SendMessageRequest.message (2) with a role (4) that is none.
     let mut inner = text_field(1, b"some-id");
     inner.extend([4 << 3, 99]);
-    let status = world.grpc_status(
-        &format!("{V1}/SendMessage"),
-        &[],
-        framed(&text_field(2, &inner)),
-    );
+    let status =
+        world.grpc_status(&format!("{V1}/SendMessage"), &[], framed(&text_field(2, &inner)));
     assert_eq!(grpc_error(&status).kind, ErrorKind::InvalidParams);
     assert!(status.message.contains("message.role"), "{status:?}");
 }
@@ -162,9 +143,7 @@ fn an_id_that_is_not_utf_8_is_refused() {
 
 #[test]
 fn a_body_above_the_limit_is_refused() {
-    let world = World::describe()
-        .config(json!({"limits": {"body": "16KiB"}}))
-        .start();
+    let world = World::describe().config(json!({"limits": {"body": "16KiB"}})).start();
     let long = message(&"x".repeat(20_000));
     let body = encoded(Dialect::V1_0, Operation::SendMessage, &long);
     let status = world.grpc_status(&format!("{V1}/SendMessage"), &[], body);
@@ -187,12 +166,8 @@ fn an_answer_of_five_megabytes_passes() {
     let world = World::start();
     let id = text_of(&world.say("flood 5000000 100000"), "id").to_owned();
     let params = json!({"id": id});
-    let task = world.grpc_reply(
-        Dialect::V1_0,
-        &format!("{V1}/GetTask"),
-        Operation::GetTask,
-        &params,
-    );
+    let task =
+        world.grpc_reply(Dialect::V1_0, &format!("{V1}/GetTask"), Operation::GetTask, &params);
     assert_eq!(answer(&task).len(), 5_000_000);
 }
 

@@ -31,27 +31,16 @@ fn a_v0_3_client_sends_and_reads() {
 #[test]
 fn a_v0_3_client_streams_and_subscribes() {
     let world = World::start();
-    let body = encoded(
-        Dialect::V0_3,
-        Operation::SendStreamingMessage,
-        &message("say hello"),
-    );
+    let body = encoded(Dialect::V0_3, Operation::SendStreamingMessage, &message("say hello"));
     let answer = world.grpc(&format!("{V0_3}/SendStreamingMessage"), &[], body);
     let streamed = events(Dialect::V0_3, answer);
     assert_eq!(last_state(&streamed), "COMPLETED");
 
     let id = world.begin_waiting("cue go; say hello", "go");
-    let body = encoded(
-        Dialect::V0_3,
-        Operation::SubscribeToTask,
-        &json!({"id": id}),
-    );
+    let body = encoded(Dialect::V0_3, Operation::SubscribeToTask, &json!({"id": id}));
     let mut answer = world.grpc(&format!("{V0_3}/TaskSubscription"), &[], body);
     let first = pb::decode_event(Dialect::V0_3, &answer.next().unwrap()).unwrap();
-    assert_eq!(
-        serde_json::to_value(first).unwrap()["task"]["id"],
-        json!(id)
-    );
+    assert_eq!(serde_json::to_value(first).unwrap()["task"]["id"], json!(id));
     world.cue("go");
     assert_eq!(last_state(&events(Dialect::V0_3, answer)), "COMPLETED");
 }
@@ -79,24 +68,13 @@ fn a_v0_3_client_hears_of_a_task_that_is_not_there() {
 
 #[test]
 fn a_v0_3_client_keeps_push_notification_configs() {
-    let world = World::describe()
-        .config(json!({"push": {"allow": ["127.0.0.1"]}}))
-        .start();
+    let world = World::describe().config(json!({"push": {"allow": ["127.0.0.1"]}})).start();
     let id = text_of(&world.say("say x"), "id").to_owned();
     let call = |method: &str, operation, params| {
-        world.grpc_reply(
-            Dialect::V0_3,
-            &format!("{V0_3}/{method}"),
-            operation,
-            &params,
-        )
+        world.grpc_reply(Dialect::V0_3, &format!("{V0_3}/{method}"), operation, &params)
     };
     let config = json!({"taskId": id, "id": "mine", "url": "http://127.0.0.1:1/hook"});
-    call(
-        "CreateTaskPushNotificationConfig",
-        Operation::CreateTaskPushNotificationConfig,
-        config,
-    );
+    call("CreateTaskPushNotificationConfig", Operation::CreateTaskPushNotificationConfig, config);
     let named = json!({"taskId": id, "id": "mine"});
     let found = call(
         "GetTaskPushNotificationConfig",
@@ -110,11 +88,7 @@ fn a_v0_3_client_keeps_push_notification_configs() {
         json!({"taskId": id}),
     );
     assert_eq!(list["configs"].as_array().unwrap().len(), 1);
-    call(
-        "DeleteTaskPushNotificationConfig",
-        Operation::DeleteTaskPushNotificationConfig,
-        named,
-    );
+    call("DeleteTaskPushNotificationConfig", Operation::DeleteTaskPushNotificationConfig, named);
 }
 
 #[test]

@@ -33,9 +33,7 @@ fn a_tenant_that_is_nobody_is_refused() {
     let world = two().start();
     for binding in BINDINGS {
         let params = with_tenant(message("say x"), "nobody");
-        let told = world
-            .through(binding)
-            .error(Operation::SendMessage, &params);
+        let told = world.through(binding).error(Operation::SendMessage, &params);
         assert_eq!(told.kind, ErrorKind::InvalidParams, "{binding:?}");
         assert!(told.message.contains("nobody"), "{told:?}");
     }
@@ -46,16 +44,10 @@ fn a_path_and_a_tenant_that_contradict_are_refused() {
     let world = two().start();
     for binding in BINDINGS {
         let door = world.through(binding).agent("other");
-        let told = door.error(
-            Operation::SendMessage,
-            &with_tenant(message("say x"), "fake"),
-        );
+        let told = door.error(Operation::SendMessage, &with_tenant(message("say x"), "fake"));
         assert_eq!(told.kind, ErrorKind::InvalidParams, "{binding:?}");
         let same = with_tenant(message("say x"), "other");
-        assert_eq!(
-            state(&door.well(Operation::SendMessage, &same)["task"]),
-            "COMPLETED"
-        );
+        assert_eq!(state(&door.well(Operation::SendMessage, &same)["task"]), "COMPLETED");
     }
 }
 
@@ -107,11 +99,7 @@ fn each_tells_of_its_own_sessions() {
         sessions["sessions"].as_array().unwrap().len()
     };
     assert_eq!(
-        [
-            "/agents/fake/api/v1/sessions",
-            "/agents/other/api/v1/sessions"
-        ]
-        .map(count),
+        ["/agents/fake/api/v1/sessions", "/agents/other/api/v1/sessions"].map(count),
         [1, 0]
     );
 }
@@ -125,9 +113,7 @@ fn another_default_leaves_the_tasks_where_they_are() {
     let door = world.through(Binding::Rest);
     let told = door.error(Operation::GetTask, &json!({"id": id}));
     assert_eq!(told.kind, ErrorKind::TaskNotFound);
-    let task = door
-        .agent("fake")
-        .well(Operation::GetTask, &json!({"id": id}));
+    let task = door.agent("fake").well(Operation::GetTask, &json!({"id": id}));
     assert_eq!(state(&task), "COMPLETED");
 }
 
@@ -136,17 +122,10 @@ fn the_address_of_an_agent_serves_with_and_without_a_slash() {
     let world = two().start();
     let authorization = format!("Bearer {OWNER}");
     let headers = [("authorization", authorization.as_str())];
-    for path in [
-        "/agents/other",
-        "/agents/other/",
-        "/agents/other/a2a",
-        "/agents/other/a2a/",
-    ] {
+    for path in ["/agents/other", "/agents/other/", "/agents/other/a2a", "/agents/other/a2a/"] {
         let params = message("say hello");
         let body = json!({"jsonrpc": "2.0", "id": 1, "method": "SendMessage", "params": params});
-        let reply = world
-            .post(path, &headers, body.to_string().as_bytes())
-            .json();
+        let reply = world.post(path, &headers, body.to_string().as_bytes()).json();
         assert_eq!(state(&reply["result"]["task"]), "COMPLETED", "{path}");
     }
 }
@@ -162,21 +141,17 @@ fn older_dialects_are_spoken_below_the_address_too() {
     let body = json!({"jsonrpc": "2.0", "id": 1, "method": "message/send", "params": params});
     let reply = world.post("/agents/other", &headers, body.to_string().as_bytes());
     assert_eq!(answer(&reply.json()["result"]), "other");
-    let reply = world.post(
-        "/agents/other/v1/message:send",
-        &headers,
-        params.to_string().as_bytes(),
-    );
+    let reply =
+        world.post("/agents/other/v1/message:send", &headers, params.to_string().as_bytes());
     assert_eq!(answer(&reply.json()["task"]), "other");
 }
 
 #[test]
 fn an_agent_that_is_not_served_is_nobody() {
     let world = two_with(json!({"serve": false})).start();
-    let told = world.through(Binding::JsonRpc).error(
-        Operation::SendMessage,
-        &with_tenant(message("say x"), "other"),
-    );
+    let told = world
+        .through(Binding::JsonRpc)
+        .error(Operation::SendMessage, &with_tenant(message("say x"), "other"));
     assert_eq!(told.kind, ErrorKind::InvalidParams);
     let path = "/agents/other/.well-known/agent-card.json";
     assert_eq!(world.get(path, &[]).status, 404);

@@ -41,9 +41,7 @@ fn a_card_leads_to_its_own_agent() {
     let body = json!({"jsonrpc": "2.0", "id": 1, "method": "SendMessage", "params": params});
     let authorization = format!("Bearer {OWNER}");
     let headers = [("authorization", authorization.as_str())];
-    let reply = world
-        .post(path, &headers, body.to_string().as_bytes())
-        .json();
+    let reply = world.post(path, &headers, body.to_string().as_bytes()).json();
     assert_eq!(answer(&reply["result"]["task"]), "other", "{reply}");
 }
 
@@ -63,9 +61,7 @@ fn each_has_a_workspace_of_its_own() {
 
 #[test]
 fn two_agents_in_one_shared_folder_take_turns() {
-    let world = two()
-        .config(json!({"workspace": {"mode": "shared"}}))
-        .start();
+    let world = two().config(json!({"workspace": {"mode": "shared"}})).start();
     let first = world.begin_waiting("cue go; say first", "go");
     let door = world.through(Binding::JsonRpc).agent("other");
     let params = at_once(message("say second"));
@@ -122,9 +118,7 @@ fn retention_removes_a_session_from_the_folder_of_its_agent() {
     let session = PathBuf::from(answer(&say(&world, "pwd")));
     assert!(session.starts_with(std::fs::canonicalize(&folder).unwrap()));
     // The first sweep comes ten seconds after the start.
-    await_some("the sweep", 2 * world.patience(), || {
-        (!session.exists()).then_some(())
-    });
+    await_some("the sweep", 2 * world.patience(), || (!session.exists()).then_some(()));
 }
 
 #[test]

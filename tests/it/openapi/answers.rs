@@ -31,77 +31,33 @@ fn the_checker_sees_what_does_not_fit() {
 fn tasks_lists_and_cancels_are_as_described() {
     let house = Witness::of(World::start());
     let script = "status s; tool T {\"a\":1}; result r; plan [1]; data D {\"b\":2}; file F f; say x; usage 1 2 0.5";
-    let sent = house.ask(
-        "SendMessage",
-        200,
-        "POST",
-        "/message:send",
-        &message(script),
-    );
+    let sent = house.ask("SendMessage", 200, "POST", "/message:send", &message(script));
     let id = text_of(&sent["task"], "id");
-    house.ask(
-        "GetTask",
-        200,
-        "GET",
-        &format!("/tasks/{id}?historyLength=1"),
-        &Value::Null,
-    );
-    let asks = house.ask(
-        "SendMessage",
-        200,
-        "POST",
-        "/message:send",
-        &message("ask Which? | A | B"),
-    );
+    house.ask("GetTask", 200, "GET", &format!("/tasks/{id}?historyLength=1"), &Value::Null);
+    let asks =
+        house.ask("SendMessage", 200, "POST", "/message:send", &message("ask Which? | A | B"));
     let asks = text_of(&asks["task"], "id");
-    let page = house.ask(
-        "ListTasks",
-        200,
-        "GET",
-        "/tasks?includeArtifacts=true&pageSize=1",
-        &Value::Null,
-    );
+    let page =
+        house.ask("ListTasks", 200, "GET", "/tasks?includeArtifacts=true&pageSize=1", &Value::Null);
     assert!(!text_of(&page, "nextPageToken").is_empty());
-    house.ask(
-        "CancelTask",
-        200,
-        "POST",
-        &format!("/tasks/{asks}:cancel"),
-        &Value::Null,
-    );
-    house.ask(
-        "CancelTask",
-        400,
-        "POST",
-        &format!("/tasks/{id}:cancel"),
-        &json!({}),
-    );
+    house.ask("CancelTask", 200, "POST", &format!("/tasks/{asks}:cancel"), &Value::Null);
+    house.ask("CancelTask", 400, "POST", &format!("/tasks/{id}:cancel"), &json!({}));
 }
 
 #[test]
 fn every_frame_of_a_stream_is_as_described() {
     let house = Witness::of(World::start());
     let script = "status s; think t; tool T {}; result r; artifact n x; say a; say b";
-    let events = house.ask(
-        "SendStreamingMessage",
-        200,
-        "POST",
-        "/message:stream",
-        &message(script),
-    );
+    let events =
+        house.ask("SendStreamingMessage", 200, "POST", "/message:stream", &message(script));
     assert!(events[0].get("task").is_some(), "{events}");
-    for (id, verb, cue) in [
-        ("SubscribeToTask", "POST", "one"),
-        ("SubscribeToTaskByGet", "GET", "two"),
-    ] {
-        let task = house
-            .world
-            .begin_waiting(&format!("cue {cue}; say done"), cue);
+    for (id, verb, cue) in
+        [("SubscribeToTask", "POST", "one"), ("SubscribeToTaskByGet", "GET", "two")]
+    {
+        let task = house.world.begin_waiting(&format!("cue {cue}; say done"), cue);
         let path = format!("/tasks/{task}:subscribe");
         let bearer = format!("Bearer {OWNER}");
-        let answer = house
-            .world
-            .ask(verb, &path, &[("Authorization", &bearer)], b"");
+        let answer = house.world.ask(verb, &path, &[("Authorization", &bearer)], b"");
         house.world.cue(cue);
         let events = house.heard(id, 200, answer);
         assert!(events[0].get("task").is_some(), "{events}");
@@ -111,84 +67,39 @@ fn every_frame_of_a_stream_is_as_described() {
 
 #[test]
 fn a_bare_message_is_as_described() {
-    let world = World::describe()
-        .agent(json!({"replies": "message"}))
-        .start();
+    let world = World::describe().agent(json!({"replies": "message"})).start();
     let house = Witness::of(world);
     let script = "line {\"type\":\"reply\",\"text\":\"hello\"}";
-    let sent = house.ask(
-        "SendMessage",
-        200,
-        "POST",
-        "/message:send",
-        &message(script),
-    );
+    let sent = house.ask("SendMessage", 200, "POST", "/message:send", &message(script));
     assert!(sent.get("message").is_some(), "{sent}");
 }
 
 #[test]
 fn push_notification_configs_and_what_they_are_told_are_as_described() {
-    let world = World::describe()
-        .config(json!({"push": {"allow": ["127.0.0.1"]}}))
-        .start();
+    let world = World::describe().config(json!({"push": {"allow": ["127.0.0.1"]}})).start();
     let (house, hook) = (Witness::of(world), Webhook::start());
     let id = house.world.begin_waiting("cue go; say x", "go");
     let path = format!("/tasks/{id}/pushNotificationConfigs");
     let config = json!({"url": hook.url("/"), "token": "t", "authentication": {"scheme": "Bearer", "credentials": "c"}});
-    let created = house.ask(
-        "CreateTaskPushNotificationConfig",
-        200,
-        "POST",
-        &path,
-        &config,
-    );
+    let created = house.ask("CreateTaskPushNotificationConfig", 200, "POST", &path, &config);
     let one = format!("{path}/{}", text_of(&created, "id"));
-    house.ask(
-        "GetTaskPushNotificationConfig",
-        200,
-        "GET",
-        &one,
-        &Value::Null,
-    );
-    house.ask(
-        "ListTaskPushNotificationConfigs",
-        200,
-        "GET",
-        &path,
-        &Value::Null,
-    );
+    house.ask("GetTaskPushNotificationConfig", 200, "GET", &one, &Value::Null);
+    house.ask("ListTaskPushNotificationConfigs", 200, "GET", &path, &Value::Null);
     house.world.cue("go");
-    let ended = |requests: &[Request]| {
-        requests
-            .last()
-            .is_some_and(|last| last.said() == "COMPLETED")
-    };
+    let ended =
+        |requests: &[Request]| requests.last().is_some_and(|last| last.said() == "COMPLETED");
     let event = &house.document.0["components"]["schemas"]["StreamResponse"];
     for request in hook.await_until("the end", ended) {
         assert_eq!(house.document.check(event, &request.body, ""), Ok(()));
     }
-    house.ask(
-        "DeleteTaskPushNotificationConfig",
-        200,
-        "DELETE",
-        &one,
-        &Value::Null,
-    );
-    house.ask(
-        "GetTaskPushNotificationConfig",
-        404,
-        "GET",
-        &one,
-        &Value::Null,
-    );
+    house.ask("DeleteTaskPushNotificationConfig", 200, "DELETE", &one, &Value::Null);
+    house.ask("GetTaskPushNotificationConfig", 404, "GET", &one, &Value::Null);
 }
 
 #[test]
 fn refusals_are_as_described() {
     let house = Witness::of(
-        World::describe()
-            .config(json!({"limits": {"body": "64KiB", "rate": 1}}))
-            .start(),
+        World::describe().config(json!({"limits": {"body": "64KiB", "rate": 1}})).start(),
     );
     let (send, bearer) = ("/message:send", format!("Bearer {OWNER}"));
     let known = ("Authorization", bearer.as_str());
@@ -205,23 +116,10 @@ fn refusals_are_as_described() {
     house.ask("GetTask", 404, "GET", "/tasks/x", &Value::Null);
     house.ask("GetTaskV03", 404, "GET", "/v1/tasks/x", &Value::Null);
     house.ask_with("GetTaskV03", 401, "GET", "/v1/tasks/x", &Value::Null, &[]);
-    house.ask(
-        "SendMessage",
-        413,
-        "POST",
-        send,
-        &message(&"x".repeat(100_000)),
-    );
-    let other = house
-        .world
-        .ask("POST", send, &[known, ("Content-Type", "text/plain")], b"x")
-        .whole();
-    house.document.fits(
-        "SendMessage",
-        other.status,
-        "application/json",
-        &other.json(),
-    );
+    house.ask("SendMessage", 413, "POST", send, &message(&"x".repeat(100_000)));
+    let other =
+        house.world.ask("POST", send, &[known, ("Content-Type", "text/plain")], b"x").whole();
+    house.document.fits("SendMessage", other.status, "application/json", &other.json());
     assert_eq!(other.status, 415);
     house.ask("SendMessage", 200, "POST", send, &message("say x"));
     house.ask("SendMessage", 429, "POST", send, &message("say x"));
@@ -230,9 +128,7 @@ fn refusals_are_as_described() {
 #[test]
 fn cards_and_keys_are_as_described() {
     let signing = json!({"card": {"signing": {"key": "key.pem"}}});
-    let world = World::describe()
-        .file("key.pem", 0o600, KEY)
-        .config(signing);
+    let world = World::describe().file("key.pem", 0o600, KEY).config(signing);
     let house = Witness::of(world.start());
     let public = |id: &str, path: &str, headers: &[(&str, &str)]| {
         house.ask_with(id, 200, "GET", path, &Value::Null, headers)
@@ -246,58 +142,20 @@ fn cards_and_keys_are_as_described() {
     public("GetAgentCard", path, &[("A2A-Version", "0.3")]);
     public("GetLegacyAgentCard", "/.well-known/agent.json", &[]);
     public("GetSigningKeys", "/.well-known/jwks.json", &[]);
-    house.ask(
-        "GetExtendedAgentCard",
-        200,
-        "GET",
-        "/extendedAgentCard",
-        &Value::Null,
-    );
+    house.ask("GetExtendedAgentCard", 200, "GET", "/extendedAgentCard", &Value::Null);
     let unsigned = Witness::of(World::start());
-    unsigned.ask_with(
-        "GetSigningKeys",
-        404,
-        "GET",
-        "/.well-known/jwks.json",
-        &Value::Null,
-        &[],
-    );
+    unsigned.ask_with("GetSigningKeys", 404, "GET", "/.well-known/jwks.json", &Value::Null, &[]);
 }
 
 #[test]
 fn calls_by_json_rpc_are_as_described() {
     let house = Witness::of(World::start());
     let call = |method: &str, params: &Value| json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
-    house.ask(
-        "CallJsonRpc",
-        200,
-        "POST",
-        "/",
-        &call("SendMessage", &message("say x")),
-    );
-    house.ask(
-        "CallJsonRpc",
-        200,
-        "POST",
-        "/",
-        &call("GetTask", &json!({"id": "x"})),
-    );
-    house.ask(
-        "CallJsonRpc",
-        200,
-        "POST",
-        "/",
-        &call("tasks/get", &json!({"id": "x"})),
-    );
+    house.ask("CallJsonRpc", 200, "POST", "/", &call("SendMessage", &message("say x")));
+    house.ask("CallJsonRpc", 200, "POST", "/", &call("GetTask", &json!({"id": "x"})));
+    house.ask("CallJsonRpc", 200, "POST", "/", &call("tasks/get", &json!({"id": "x"})));
     house.ask("CallJsonRpc", 200, "POST", "/", &call("NoSuch", &json!({})));
-    house.ask_with(
-        "CallJsonRpc",
-        401,
-        "POST",
-        "/",
-        &call("ListTasks", &json!({})),
-        &[],
-    );
+    house.ask_with("CallJsonRpc", 401, "POST", "/", &call("ListTasks", &json!({})), &[]);
 }
 
 #[test]
@@ -308,35 +166,11 @@ fn our_own_doors_answer_as_described() {
     house.ask_with("GetHealth", 200, "GET", "/health", &Value::Null, &[]);
     house.ask_with("GetReadiness", 200, "GET", "/ready", &Value::Null, &[]);
     house.ask("ListSessions", 200, "GET", "/api/v1/sessions", &Value::Null);
-    house.ask(
-        "GetSession",
-        200,
-        "GET",
-        &format!("/api/v1/sessions/{context}"),
-        &Value::Null,
-    );
+    house.ask("GetSession", 200, "GET", &format!("/api/v1/sessions/{context}"), &Value::Null);
     house.ask("GetSession", 404, "GET", "/api/v1/sessions/x", &Value::Null);
-    let answer = house.ask(
-        "GetTaskAnswer",
-        200,
-        "GET",
-        &format!("/api/v1/tasks/{id}/answer"),
-        &Value::Null,
-    );
+    let answer =
+        house.ask("GetTaskAnswer", 200, "GET", &format!("/api/v1/tasks/{id}/answer"), &Value::Null);
     assert_eq!(answer, "the answer");
-    house.ask(
-        "GetTaskAnswer",
-        404,
-        "GET",
-        "/api/v1/tasks/x/answer",
-        &Value::Null,
-    );
-    house.ask_with(
-        "ListSessions",
-        401,
-        "GET",
-        "/api/v1/sessions",
-        &Value::Null,
-        &[],
-    );
+    house.ask("GetTaskAnswer", 404, "GET", "/api/v1/tasks/x/answer", &Value::Null);
+    house.ask_with("ListSessions", 401, "GET", "/api/v1/sessions", &Value::Null, &[]);
 }

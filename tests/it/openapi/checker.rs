@@ -47,10 +47,7 @@ impl Document {
 
     /// The operation of this id.
     fn operation(&self, id: &str) -> &Value {
-        let mut found = self
-            .operations()
-            .into_iter()
-            .map(|operation| operation.body);
+        let mut found = self.operations().into_iter().map(|operation| operation.body);
         let found = found.find(|body| body["operationId"] == id);
         found.unwrap_or_else(|| panic!("no operation {id}"))
     }
@@ -88,13 +85,8 @@ impl Document {
         let no = |what: String| Err(format!("{at}: {what}"));
         let fitting = |schemas: &Value| {
             let schemas = schemas.as_array().unwrap().iter();
-            let tried: Vec<_> = schemas
-                .map(|schema| self.check(schema, value, at))
-                .collect();
-            let wrong: Vec<_> = tried
-                .iter()
-                .filter_map(|tried| tried.clone().err())
-                .collect();
+            let tried: Vec<_> = schemas.map(|schema| self.check(schema, value, at)).collect();
+            let wrong: Vec<_> = tried.iter().filter_map(|tried| tried.clone().err()).collect();
             (tried.len() - wrong.len(), wrong.join(" | "))
         };
         let none = Map::new();
@@ -104,10 +96,7 @@ impl Document {
             match keyword.as_str() {
                 "$ref" => self.check(self.at(schema), value, at)?,
                 "type" => {
-                    let kinds = said
-                        .as_array()
-                        .cloned()
-                        .unwrap_or_else(|| vec![said.clone()]);
+                    let kinds = said.as_array().cloned().unwrap_or_else(|| vec![said.clone()]);
                     if !kinds.iter().any(|kind| is(value, kind.as_str().unwrap())) {
                         return no(format!("{value} is no {said}"));
                     }
@@ -138,9 +127,8 @@ impl Document {
                 }
                 "additionalProperties" => {
                     let known = schema["properties"].as_object().unwrap_or(&none);
-                    for (name, member) in members
-                        .iter()
-                        .filter(|(name, _)| !known.contains_key(*name))
+                    for (name, member) in
+                        members.iter().filter(|(name, _)| !known.contains_key(*name))
                     {
                         if *said == json!(false) {
                             return no(format!("`{name}` is not described"));
@@ -258,16 +246,13 @@ impl Witness {
 
     /// The events of a stream, each frame of which fits.
     fn frames(&self, id: &str, text: &str) -> Value {
-        let stream = self
-            .document
-            .at(self.document.schema(id, "200", "text/event-stream"));
+        let stream = self.document.at(self.document.schema(id, "200", "text/event-stream"));
         let frame = &stream["contentSchema"]["items"];
         let mut events = Vec::new();
         for block in text.split("\n\n") {
             let lines = block.lines().filter_map(|line| line.split_once(": "));
-            let mut members: Map<_, _> = lines
-                .map(|(name, value)| (name.to_owned(), Value::from(value)))
-                .collect();
+            let mut members: Map<_, _> =
+                lines.map(|(name, value)| (name.to_owned(), Value::from(value))).collect();
             let Some(data) = members.get("data").and_then(Value::as_str) else {
                 continue;
             };

@@ -15,10 +15,7 @@ fn answers_are_application_json_unless_the_client_speaks_the_type_of_the_specifi
     };
     assert_eq!(kind(&[]), json);
     assert_eq!(kind(&[("accept", "*/*")]), json);
-    assert_eq!(
-        kind(&[("accept", "text/event-stream, application/a2a+json")]),
-        a2a
-    );
+    assert_eq!(kind(&[("accept", "text/event-stream, application/a2a+json")]), a2a);
     let body = message("say x").to_string();
     let sent = |content_type: &str| {
         let headers = [("content-type", content_type)];
@@ -39,10 +36,7 @@ fn errors_have_the_same_media_type_as_answers() {
         kind_of(&reply).to_owned()
     };
     assert_eq!(kind(&[]), "application/json");
-    assert_eq!(
-        kind(&[("accept", "application/a2a+json")]),
-        "application/a2a+json"
-    );
+    assert_eq!(kind(&[("accept", "application/a2a+json")]), "application/a2a+json");
 }
 
 #[test]
@@ -68,12 +62,9 @@ fn a_body_that_is_no_json_is_refused() {
 #[test]
 fn a_message_without_parts_is_refused_by_its_field() {
     let world = World::start();
-    for body in [
-        "",
-        "{}",
-        "[]",
-        "{\"message\":{\"messageId\":\"1\",\"role\":\"ROLE_USER\",\"parts\":[]}}",
-    ] {
+    for body in
+        ["", "{}", "[]", "{\"message\":{\"messageId\":\"1\",\"role\":\"ROLE_USER\",\"parts\":[]}}"]
+    {
         let reply = world.rest("POST", "/message:send", &[], body);
         assert_refused(&reply, 400, "INVALID_ARGUMENT", "INVALID_PARAMS");
     }
@@ -84,10 +75,7 @@ fn a_task_that_is_not_there_is_404() {
     let world = World::start();
     let reply = world.rest("GET", "/tasks/none", &[], "");
     assert_refused(&reply, 404, "NOT_FOUND", "TASK_NOT_FOUND");
-    assert_eq!(
-        reply.json()["error"]["details"][0]["metadata"]["taskId"],
-        "none"
-    );
+    assert_eq!(reply.json()["error"]["details"][0]["metadata"]["taskId"], "none");
 }
 
 #[test]
@@ -95,10 +83,7 @@ fn a_task_of_somebody_else_is_404() {
     let world = World::start();
     let id = text_of(&world.say("say x"), "id").to_owned();
     let authorization = format!("Bearer {BOB}");
-    let reply = world.get(
-        &format!("/tasks/{id}"),
-        &[("authorization", &authorization)],
-    );
+    let reply = world.get(&format!("/tasks/{id}"), &[("authorization", &authorization)]);
     assert_refused(&reply, 404, "NOT_FOUND", "TASK_NOT_FOUND");
 }
 
@@ -107,12 +92,7 @@ fn without_a_token_the_answer_names_the_scheme() {
     let world = World::start();
     let reply = world.get("/tasks", &[]);
     assert_refused(&reply, 401, "UNAUTHENTICATED", "UNAUTHENTICATED");
-    assert!(
-        reply
-            .header("www-authenticate")
-            .unwrap()
-            .starts_with("Bearer")
-    );
+    assert!(reply.header("www-authenticate").unwrap().starts_with("Bearer"));
 }
 
 #[test]
@@ -146,15 +126,9 @@ fn a_version_that_is_not_served_is_refused_wherever_it_stands() {
 #[test]
 fn an_old_version_at_the_root_is_refused_and_a_patch_is_ignored() {
     let world = World::start();
-    let status = |version: &str| {
-        world
-            .rest("GET", "/tasks", &[("a2a-version", version)], "")
-            .status
-    };
-    assert_eq!(
-        ["0.3", "1.0", "1.0.9", ""].map(status),
-        [400, 200, 200, 200]
-    );
+    let status =
+        |version: &str| world.rest("GET", "/tasks", &[("a2a-version", version)], "").status;
+    assert_eq!(["0.3", "1.0", "1.0.9", ""].map(status), [400, 200, 200, 200]);
 }
 
 #[test]

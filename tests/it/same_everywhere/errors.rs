@@ -13,22 +13,12 @@ use serde_json::json;
 fn a_task_that_is_not_there_is_told_alike() {
     let world = World::start();
     let id = uuid::Uuid::now_v7().to_string();
-    for operation in [
-        Operation::GetTask,
-        Operation::CancelTask,
-        Operation::SubscribeToTask,
-    ] {
-        assert_eq!(
-            told_everywhere(&world, operation, &json!({"id": id})),
-            ErrorKind::TaskNotFound
-        );
+    for operation in [Operation::GetTask, Operation::CancelTask, Operation::SubscribeToTask] {
+        assert_eq!(told_everywhere(&world, operation, &json!({"id": id})), ErrorKind::TaskNotFound);
     }
     let params = message_to(&id, "say x");
     for operation in [Operation::SendMessage, Operation::SendStreamingMessage] {
-        assert_eq!(
-            told_everywhere(&world, operation, &params),
-            ErrorKind::TaskNotFound
-        );
+        assert_eq!(told_everywhere(&world, operation, &params), ErrorKind::TaskNotFound);
     }
 }
 
@@ -61,18 +51,14 @@ fn a_wrong_field_is_told_alike() {
     let id = text_of(&world.say("ask which?"), "id").to_owned();
     let mut params = message_to(&id, "say x");
     params["message"]["contextId"] = json!("another");
-    assert_eq!(
-        told_everywhere(&world, Operation::SendMessage, &params),
-        ErrorKind::InvalidParams
-    );
+    assert_eq!(told_everywhere(&world, Operation::SendMessage, &params), ErrorKind::InvalidParams);
 }
 
 #[test]
 fn a_missing_token_is_told_alike() {
     let world = World::start();
-    let kind = told_by(Operation::ListTasks, &json!({}), |binding| {
-        world.through(binding).token("wrong")
-    });
+    let kind =
+        told_by(Operation::ListTasks, &json!({}), |binding| world.through(binding).token("wrong"));
     assert_eq!(kind, ErrorKind::Unauthenticated);
 }
 
@@ -96,9 +82,7 @@ fn the_patch_of_a_version_does_not_matter() {
 
 #[test]
 fn too_many_messages_are_told_alike() {
-    let world = World::describe()
-        .config(json!({"limits": {"rate": 1}}))
-        .start();
+    let world = World::describe().config(json!({"limits": {"rate": 1}})).start();
     world.say("say x");
     let told: Vec<ErrorKind> = BINDINGS
         .iter()
@@ -112,21 +96,14 @@ fn too_many_messages_are_told_alike() {
 
 #[test]
 fn a_body_that_is_too_large_is_told_alike() {
-    let world = World::describe()
-        .config(json!({"limits": {"body": "16KiB"}}))
-        .start();
+    let world = World::describe().config(json!({"limits": {"body": "16KiB"}})).start();
     let params = message(&"x".repeat(20_000));
-    assert_eq!(
-        told_everywhere(&world, Operation::SendMessage, &params),
-        ErrorKind::TooLarge
-    );
+    assert_eq!(told_everywhere(&world, Operation::SendMessage, &params), ErrorKind::TooLarge);
 }
 
 #[test]
 fn push_notifications_that_are_off_are_told_alike() {
-    let world = World::describe()
-        .config(json!({"push": {"enabled": false}}))
-        .start();
+    let world = World::describe().config(json!({"push": {"enabled": false}})).start();
     let id = text_of(&world.say("say x"), "id").to_owned();
     let params = json!({"taskId": id, "url": "https://hooks.example.com/"});
     assert_eq!(
@@ -137,9 +114,7 @@ fn push_notifications_that_are_off_are_told_alike() {
 
 #[test]
 fn push_notification_configs_are_kept_alike() {
-    let world = World::describe()
-        .config(json!({"push": {"allow": ["127.0.0.1"]}}))
-        .start();
+    let world = World::describe().config(json!({"push": {"allow": ["127.0.0.1"]}})).start();
     let id = text_of(&world.say("say x"), "id").to_owned();
     for binding in BINDINGS {
         let door = world.through(binding);
@@ -148,11 +123,8 @@ fn push_notification_configs_are_kept_alike() {
         let named = json!({"taskId": id, "id": "mine"});
         let found = results(&world, Operation::GetTaskPushNotificationConfig, &named);
         assert_all_equal(&found);
-        let lists = results(
-            &world,
-            Operation::ListTaskPushNotificationConfigs,
-            &json!({"taskId": id}),
-        );
+        let lists =
+            results(&world, Operation::ListTaskPushNotificationConfigs, &json!({"taskId": id}));
         assert_all_equal(&lists);
         assert_eq!(lists[0]["configs"][0], found[0]);
         // Removing is idempotent (specification 3.1.10).
@@ -168,9 +140,7 @@ fn push_notification_configs_are_kept_alike() {
 
 #[test]
 fn who_waits_for_a_turn_is_told_alike_that_the_server_stops() {
-    let mut world = World::describe()
-        .config(json!({"processes": {"max": 1}}))
-        .start();
+    let mut world = World::describe().config(json!({"processes": {"max": 1}})).start();
     world.begin_waiting("cue never", "never");
     let waiting: Vec<_> = BINDINGS
         .iter()
@@ -194,9 +164,7 @@ fn who_waits_for_a_turn_is_told_alike_that_the_server_stops() {
 fn every_visit_is_audited_by_its_operation() {
     let world = World::start();
     for binding in BINDINGS {
-        world
-            .through(binding)
-            .well(Operation::SendMessage, &message("say x"));
+        world.through(binding).well(Operation::SendMessage, &message("say x"));
     }
     await_some("three entries", PATIENCE, || {
         let log = std::fs::read_to_string(world.path("audit.jsonl")).ok()?;

@@ -24,10 +24,7 @@ fn broken(wall: Wall, found: &Value) -> Vec<&Value> {
         "skipped" => HARMLESS.contains(&attack["word"].as_str().unwrap()),
         _ => allowed(attack["name"].as_str().unwrap()),
     };
-    attacks(found)
-        .iter()
-        .filter(|attack| !held(attack))
-        .collect()
+    attacks(found).iter().filter(|attack| !held(attack)).collect()
 }
 
 #[test]
@@ -53,10 +50,7 @@ fn what_is_required_by_default_is_in_force_and_limits_say_what_they_are() {
     for wall in WALLS {
         let found = doctor(wall.described());
         for one in wall.gives() {
-            assert_eq!(
-                found["guarantees"][one]["state"], "in force",
-                "{wall:?} {one}"
-            );
+            assert_eq!(found["guarantees"][one]["state"], "in force", "{wall:?} {one}");
         }
         assert_eq!(found["guarantees"]["disk"]["state"], "watched", "{wall:?}");
     }

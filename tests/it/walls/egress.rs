@@ -93,16 +93,12 @@ fn says(world: &World, script: &str) -> String {
 
 fn refusals(events: &[Event]) -> Vec<Value> {
     let data = events.iter().filter_map(Event::data);
-    data.filter(|data| data["kind"] == "egress-refused")
-        .cloned()
-        .collect()
+    data.filter(|data| data["kind"] == "egress-refused").cloned().collect()
 }
 
 fn audited(world: &World, action: &str) -> Vec<Value> {
     let text = fs::read_to_string(world.path("audit.jsonl")).unwrap_or_default();
-    let lines = text
-        .lines()
-        .map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
     lines.filter(|entry| entry["action"] == action).collect()
 }
 
@@ -111,10 +107,7 @@ fn audited(world: &World, action: &str) -> Vec<Value> {
 #[test]
 fn a_host_that_is_not_allowed_is_refused_with_the_key_that_allows_it() {
     for wall in WALLS {
-        let said = says(
-            &described(wall, json!({})).start(),
-            "via nowhere.example:80",
-        );
+        let said = says(&described(wall, json!({})).start(), "via nowhere.example:80");
         assert!(said.starts_with("HTTP/1.1 403 "), "{wall:?}: {said}");
         let advice =
             "nowhere.example:80 is not in agents.fake.egress.allow; the operator can add it";
@@ -127,9 +120,7 @@ fn a_refusal_is_seen_in_the_stream_of_the_task() {
     for wall in WALLS {
         let world = described(wall, json!({})).start();
         let script = format!("{VIA} via nowhere.example:80");
-        let events = world
-            .stream("SendStreamingMessage", message(&script))
-            .rest();
+        let events = world.stream("SendStreamingMessage", message(&script)).rest();
         let expected = json!({"kind": "egress-refused", "host": "nowhere.example", "port": 80, "reason": "not-allowed"});
         assert_eq!(refusals(&events), [expected], "{wall:?}");
     }
@@ -151,11 +142,7 @@ fn a_refusal_is_in_the_audit_log_once_however_often_it_was_tried() {
             (&entry["task"], &entry["outcome"], &entry["peer"]),
             (&task["id"], &json!("not-allowed"), &json!("agent fake"))
         );
-        assert_eq!(
-            audited(&world, "egress other.example:80").len(),
-            1,
-            "{wall:?}"
-        );
+        assert_eq!(audited(&world, "egress other.example:80").len(), 1, "{wall:?}");
     }
 }
 
@@ -165,12 +152,8 @@ fn an_allowed_name_that_leads_inward_is_refused_and_the_canary_sees_nothing() {
         let canary = Canary::on("127.0.0.1:0");
         let host = format!("localhost:{}", canary.port());
         let world = described(wall, json!({"allow": [host]})).start();
-        let events = world
-            .stream(
-                "SendStreamingMessage",
-                message(&format!("{VIA} via {host}")),
-            )
-            .rest();
+        let events =
+            world.stream("SendStreamingMessage", message(&format!("{VIA} via {host}"))).rest();
         let refused = refusals(&events);
         assert_eq!(
             (refused.len(), &refused[0]["reason"]),
@@ -186,10 +169,7 @@ fn a_literal_loopback_address_is_refused_even_where_it_is_allowed() {
     for wall in WALLS {
         let canary = Canary::on("127.0.0.1:0");
         let host = format!("127.0.0.1:{}", canary.port());
-        let said = says(
-            &described(wall, json!({"allow": [host]})).start(),
-            &format!("via {host}"),
-        );
+        let said = says(&described(wall, json!({"allow": [host]})).start(), &format!("via {host}"));
         assert!(said.starts_with("HTTP/1.1 403 "), "{wall:?}: {said}");
         assert!(!canary.was_reached(), "{wall:?}");
     }
@@ -224,10 +204,8 @@ fn a_port_of_the_machine_is_not_reached_past_the_proxy() {
         // Both keys name it: they are about the proxy alone.
         let egress = json!({"allow": [format!("127.0.0.1:{port}")], "inner": ["127.0.0.0/8"]});
         let world = described(wall, egress).start();
-        let said = says(
-            &world,
-            &format!("exec 3<>/dev/tcp/127.0.0.1/{port} && echo reached; true"),
-        );
+        let said =
+            says(&world, &format!("exec 3<>/dev/tcp/127.0.0.1/{port} && echo reached; true"));
         assert_eq!(said, "", "{wall:?}");
         assert!(!canary.was_reached(), "{wall:?}");
     }
@@ -242,10 +220,7 @@ fn the_servers_own_port_is_not_reached() {
             "via 127.0.0.1:{port}; exec 3<>/dev/tcp/127.0.0.1/{port} && echo reached; true"
         );
         let said = says(&world, &script);
-        assert!(
-            said.starts_with("HTTP/1.1 403 ") && !said.contains("reached"),
-            "{wall:?}: {said}"
-        );
+        assert!(said.starts_with("HTTP/1.1 403 ") && !said.contains("reached"), "{wall:?}: {said}");
     }
 }
 
@@ -284,10 +259,7 @@ fn without_the_sessions_token_the_shared_door_says_nothing() {
     let host = format!("127.0.0.1:{}", canary.port());
     let egress = json!({"allow": [host], "inner": ["127.0.0.1/32"]});
     let world = described(Wall::Landlock, egress).start();
-    let said = says(
-        &world,
-        &format!("via {host} http://session:guessed@${{HTTP_PROXY#*@}}"),
-    );
+    let said = says(&world, &format!("via {host} http://session:guessed@${{HTTP_PROXY#*@}}"));
     assert!(said.starts_with("HTTP/1.1 407 "), "{said}");
     assert!(!said.contains("allow"), "{said}");
     assert!(!canary.was_reached());
@@ -304,14 +276,9 @@ fn the_session_script_reaches_what_its_own_list_has_and_the_first_turn_does_not(
             "#!/bin/bash\n{VIA}\nvia {host} > fetched.txt\necho \"$HTTP_PROXY\" > door.txt\n"
         );
         let egress = json!({"setup": [host], "inner": ["127.0.0.1/32"]});
-        let world = described(wall, egress)
-            .file(".init-session.sh", 0o755, &script)
-            .start();
+        let world = described(wall, egress).file(".init-session.sh", 0o755, &script).start();
         let first = canary.answers(|| world.send(message_in("one", "cat fetched.txt")));
-        assert!(
-            answer(&first).ends_with("the canary\n"),
-            "{wall:?}: {first:#}"
-        );
+        assert!(answer(&first).ends_with("the canary\n"), "{wall:?}: {first:#}");
         // Neither with its own credentials nor with those that the script had.
         for door in ["", "$(cat door.txt)"] {
             let text = format!("{VIA} via {host} {door}; true");
@@ -330,9 +297,7 @@ fn the_session_script_does_not_reach_what_the_turns_do() {
         let host = format!("127.0.0.1:{}", canary.port());
         let script = format!("#!/bin/bash\n{VIA}\nvia {host} > fetched.txt\n");
         let egress = json!({"allow": [host], "inner": ["127.0.0.1/32"]});
-        let world = described(wall, egress)
-            .file(".init-session.sh", 0o755, &script)
-            .start();
+        let world = described(wall, egress).file(".init-session.sh", 0o755, &script).start();
         let said = answer(&world.say("cat fetched.txt"));
         assert!(said.contains("egress.setup"), "{wall:?}: {said}");
         assert!(!canary.was_reached(), "{wall:?}");

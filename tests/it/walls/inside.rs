@@ -11,9 +11,7 @@ use std::path::PathBuf;
 fn workspace(world: &World, context: &str) -> PathBuf {
     let authorization = format!("Bearer {OWNER}");
     let path = format!("/api/v1/sessions/{context}");
-    let session = world
-        .get(&path, &[("Authorization", &authorization)])
-        .json();
+    let session = world.get(&path, &[("Authorization", &authorization)]).json();
     PathBuf::from(text_of(&session, "workspace"))
 }
 
@@ -27,10 +25,7 @@ fn failed(said: &str) -> bool {
 #[test]
 fn a_secret_of_the_servers_environment_is_nowhere_in_the_agents() {
     for wall in WALLS {
-        let world = wall
-            .shell()
-            .env("DEPLOY_TOKEN", "a-secret-of-the-server")
-            .start();
+        let world = wall.shell().env("DEPLOY_TOKEN", "a-secret-of-the-server").start();
         let script = "env; cat /proc/self/environ; cat /proc/[0-9]*/environ 2>/dev/null; true";
         let task = world.say(script);
         assert_eq!(state(&task), "COMPLETED", "{task:#}");
@@ -77,10 +72,7 @@ fn the_names_of_the_environment_are_these_alone() {
 fn inside_of_bubblewrap_workspace_and_home_are_always_at_the_same_place() {
     let world = Wall::Bubblewrap.start();
     let told = |script| answer(&world.say(script));
-    assert_eq!(
-        ["pwd", "env HOME", "env TMPDIR"].map(told),
-        ["/workspace", "/home/agent", "/tmp"]
-    );
+    assert_eq!(["pwd", "env HOME", "env TMPDIR"].map(told), ["/workspace", "/home/agent", "/tmp"]);
 }
 
 #[test]
@@ -95,10 +87,7 @@ fn inside_of_bubblewrap_there_are_no_processes_but_its_own() {
 fn under_landlock_paths_are_the_machines_own() {
     let world = Wall::Landlock.start();
     let folder = answer(&world.send(message_in("one", "pwd")));
-    assert_eq!(
-        PathBuf::from(folder),
-        workspace(&world, "one").canonicalize().unwrap()
-    );
+    assert_eq!(PathBuf::from(folder), workspace(&world, "one").canonicalize().unwrap());
 }
 
 // === files ===
@@ -120,11 +109,7 @@ fn the_home_of_a_session_is_kept_too() {
     for wall in WALLS {
         let world = wall.shell().start();
         world.send(message_in("one", "echo kept > ~/.notes"));
-        assert_eq!(
-            answer(&world.send(message_in("one", "cat ~/.notes"))),
-            "kept\n",
-            "{wall:?}"
-        );
+        assert_eq!(answer(&world.send(message_in("one", "cat ~/.notes"))), "kept\n", "{wall:?}");
     }
 }
 
@@ -196,15 +181,9 @@ fn what_was_granted_for_reading_is_read_and_not_changed_and_nothing_beside_it() 
             fs::write(folder.join("file"), "seen").unwrap();
         }
         let cues = builder.path("cues");
-        let world = builder
-            .config(json!({"isolation": {"read": [cues, granted]}}))
-            .start();
+        let world = builder.config(json!({"isolation": {"read": [cues, granted]}})).start();
         let said = |script: String| answer(&world.say(&script));
-        assert_eq!(
-            said(format!("read {}/file", granted.display())),
-            "seen",
-            "{wall:?}"
-        );
+        assert_eq!(said(format!("read {}/file", granted.display())), "seen", "{wall:?}");
         let wrote = said(format!("write {}/file changed", granted.display()));
         assert!(failed(&wrote), "{wall:?}: {wrote}");
         let read = said(format!("read {}/file", beside.display()));
@@ -220,14 +199,9 @@ fn what_was_granted_for_writing_is_changed_and_nothing_beside_it() {
         for folder in [&granted, &beside] {
             fs::create_dir(folder).unwrap();
         }
-        let world = builder
-            .config(json!({"isolation": {"write": [granted]}}))
-            .start();
+        let world = builder.config(json!({"isolation": {"write": [granted]}})).start();
         let said = |script: String| answer(&world.say(&script));
-        said(format!(
-            "write {}/made/file by-the-agent",
-            granted.display()
-        ));
+        said(format!("write {}/made/file by-the-agent", granted.display()));
         assert_eq!(
             fs::read_to_string(granted.join("made/file")).unwrap(),
             "by-the-agent",
@@ -246,10 +220,7 @@ fn the_exit_code_and_the_last_words_of_an_agent_that_fails_survive_the_wall() {
         let task = wall.start().say("err no licence was found; exit 7");
         assert_eq!(state(&task), "FAILED", "{wall:?}");
         let words = words(&task);
-        assert!(
-            words.contains("no licence was found") && words.contains('7'),
-            "{wall:?}: {words}"
-        );
+        assert!(words.contains("no licence was found") && words.contains('7'), "{wall:?}: {words}");
     }
 }
 
@@ -271,31 +242,20 @@ fn a_program_that_is_gone_is_told_like_without_a_wall() {
         fs::remove_file(program).unwrap();
         let task = world.say("say x");
         assert_eq!(state(&task), "FAILED", "{wall:?}");
-        assert!(
-            words(&task).contains("fake-agent"),
-            "{wall:?}: {}",
-            words(&task)
-        );
+        assert!(words(&task).contains("fake-agent"), "{wall:?}: {}", words(&task));
     }
 }
 
 #[test]
 fn agents_that_end_at_once_have_started_and_ended() {
     for wall in WALLS {
-        let world = wall
-            .described()
-            .config(json!({"limits": {"rate": 0}}))
-            .start();
+        let world = wall.described().config(json!({"limits": {"rate": 0}})).start();
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {
                     for _ in 0..25 {
                         let task = world.say("exit 3");
-                        assert!(
-                            words(&task).contains("code 3"),
-                            "{wall:?}: {}",
-                            words(&task)
-                        );
+                        assert!(words(&task).contains("code 3"), "{wall:?}: {}", words(&task));
                     }
                 });
             }
@@ -308,10 +268,7 @@ fn agents_that_end_at_once_have_started_and_ended() {
 #[test]
 fn a_session_goes_on_when_the_servers_program_was_replaced_on_the_disk() {
     for wall in WALLS {
-        let builder = wall
-            .described()
-            .copied()
-            .config(json!({"agent": "demo", "agents": null}));
+        let builder = wall.described().copied().config(json!({"agent": "demo", "agents": null}));
         let program = builder.path("bin/pilothouse");
         let world = builder.start();
         let first = world.send(message_in("one", "hello"));
@@ -322,10 +279,6 @@ fn a_session_goes_on_when_the_servers_program_was_replaced_on_the_disk() {
         fs::rename(&other, &program).unwrap();
         let second = world.send(message_in("one", "again"));
         assert_eq!(state(&second), "COMPLETED", "{wall:?}: {second:#}");
-        assert!(
-            answer(&second).contains("turn 2"),
-            "{wall:?}: {}",
-            answer(&second)
-        );
+        assert!(answer(&second).contains("turn 2"), "{wall:?}: {}", answer(&second));
     }
 }

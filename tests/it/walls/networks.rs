@@ -33,21 +33,12 @@ fn in_a_network_of_its_own(test: &str, body: fn()) {
     for address in ADDRESSES {
         script.push_str(&format!("ip address add {address}/32 dev lo; "));
     }
-    script.push_str(&format!(
-        "ip -6 address add {METADATA_V6}/128 dev lo nodad || true; "
-    ));
-    script.push_str(&format!(
-        "mount --bind {} /etc/hosts; exec \"$0\" \"$@\"",
-        hosts.display()
-    ));
+    script.push_str(&format!("ip -6 address add {METADATA_V6}/128 dev lo nodad || true; "));
+    script.push_str(&format!("mount --bind {} /etc/hosts; exec \"$0\" \"$@\"", hosts.display()));
     let ran = Command::new("unshare")
         .args(["--map-root-user", "--net", "--mount", "sh", "-c", &script])
         .arg(std::env::current_exe().unwrap())
-        .args([
-            "--exact",
-            &format!("walls::networks::{test}"),
-            "--nocapture",
-        ])
+        .args(["--exact", &format!("walls::networks::{test}"), "--nocapture"])
         .env(INSIDE, "1")
         .output()
         .unwrap();
@@ -64,12 +55,9 @@ struct Canaries {
 
 impl Canaries {
     fn new() -> Self {
-        let tcp = ADDRESSES.iter().map(|address| {
-            (
-                format!("{address}:80"),
-                Canary::on(&format!("{address}:80")),
-            )
-        });
+        let tcp = ADDRESSES
+            .iter()
+            .map(|address| (format!("{address}:80"), Canary::on(&format!("{address}:80"))));
         let mut tcp: Vec<_> = tcp.collect();
         let six = format!("[{METADATA_V6}]:80");
         if std::net::TcpListener::bind(&six).is_ok() {
@@ -80,10 +68,7 @@ impl Canaries {
             socket.set_nonblocking(true).unwrap();
             ((*address).to_owned(), socket)
         });
-        Self {
-            tcp,
-            udp: udp.collect(),
-        }
+        Self { tcp, udp: udp.collect() }
     }
 
     fn nobody_came(&self, wall: Wall) {
@@ -97,33 +82,28 @@ impl Canaries {
 }
 
 fn described(wall: Wall) -> World {
-    wall.shell()
-        .config(json!({"egress": {"allow": ["*"]}}))
-        .start()
+    wall.shell().config(json!({"egress": {"allow": ["*"]}})).start()
 }
 
 #[test]
 fn metadata_and_private_networks_are_not_reached_directly() {
-    in_a_network_of_its_own(
-        "metadata_and_private_networks_are_not_reached_directly",
-        || {
-            for wall in WALLS {
-                let (canaries, world) = (Canaries::new(), described(wall));
-                for (address, _) in &canaries.udp {
-                    let script = format!(
-                        "exec 3<>/dev/tcp/{address}/80 && echo reached; (echo x > /dev/udp/{address}/53) && echo sent; true"
-                    );
-                    let task = world.say(&script);
-                    assert_eq!(
-                        (state(&task), answer(&task).as_str()),
-                        ("COMPLETED", ""),
-                        "{wall:?} {address}"
-                    );
-                }
-                canaries.nobody_came(wall);
+    in_a_network_of_its_own("metadata_and_private_networks_are_not_reached_directly", || {
+        for wall in WALLS {
+            let (canaries, world) = (Canaries::new(), described(wall));
+            for (address, _) in &canaries.udp {
+                let script = format!(
+                    "exec 3<>/dev/tcp/{address}/80 && echo reached; (echo x > /dev/udp/{address}/53) && echo sent; true"
+                );
+                let task = world.say(&script);
+                assert_eq!(
+                    (state(&task), answer(&task).as_str()),
+                    ("COMPLETED", ""),
+                    "{wall:?} {address}"
+                );
             }
-        },
-    );
+            canaries.nobody_came(wall);
+        }
+    });
 }
 
 #[test]
@@ -139,13 +119,7 @@ fn without_a_wall_they_are_reached() {
             assert_eq!(answer(&world.say(&script)), "reached\n", "{address}");
             assert_eq!(socket.recv(&mut [0; 64]).unwrap(), 2, "{address}");
         }
-        assert!(
-            canaries
-                .tcp
-                .iter()
-                .take(ADDRESSES.len())
-                .all(|(_, canary)| canary.was_reached())
-        );
+        assert!(canaries.tcp.iter().take(ADDRESSES.len()).all(|(_, canary)| canary.was_reached()));
     });
 }
 
@@ -158,10 +132,7 @@ fn metadata_and_private_networks_are_not_reached_through_the_proxy() {
                 let (canaries, world) = (Canaries::new(), described(wall));
                 for (address, _) in &canaries.tcp {
                     let said = answer(&world.say(&format!("{VIA} via {address}")));
-                    assert!(
-                        said.starts_with("HTTP/1.1 403 "),
-                        "{wall:?} {address}: {said}"
-                    );
+                    assert!(said.starts_with("HTTP/1.1 403 "), "{wall:?} {address}: {said}");
                 }
                 canaries.nobody_came(wall);
             }

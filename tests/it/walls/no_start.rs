@@ -57,10 +57,8 @@ fn requiring(backend: &str) -> Builder {
 /// The message for the operator, without what is told before it.
 fn told(failure: &Failure) -> String {
     assert_eq!(failure.code, UNAVAILABLE, "{}", failure.stderr);
-    let at = failure
-        .stderr
-        .find("no isolation gives")
-        .unwrap_or_else(|| panic!("{}", failure.stderr));
+    let at =
+        failure.stderr.find("no isolation gives").unwrap_or_else(|| panic!("{}", failure.stderr));
     let bwrap = std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())
         .map(|folder| folder.join("bwrap"))
         .find(|program| program.is_file());
@@ -95,10 +93,7 @@ fn without_user_namespaces_it_does_not_start_and_says_what_accepts_less() {
         .through(NO_NAMESPACES)
         .start();
     assert_eq!(in_force(&world), "landlock");
-    assert_eq!(
-        crate::reading::answer(&world.say("say behind it")),
-        "behind it"
-    );
+    assert_eq!(crate::reading::answer(&world.say("say behind it")), "behind it");
 }
 
 #[test]
@@ -122,10 +117,8 @@ fn without_bwrap_it_does_not_start_and_says_which_package_to_install() {
     to run without any wall: `isolation.backend: none` (--isolation none)
     ");
     let less = accepted(&told);
-    let world = requiring("auto")
-        .config(json!({"isolation": {"require": less}}))
-        .through(NO_BWRAP)
-        .start();
+    let world =
+        requiring("auto").config(json!({"isolation": {"require": less}})).through(NO_BWRAP).start();
     assert_eq!(in_force(&world), "landlock");
 }
 
@@ -149,27 +142,14 @@ fn with_a_landlock_that_is_switched_off_the_backend_landlock_does_not_start() {
 fn without_landlock_bubblewrap_gives_all_that_is_required_by_itself() {
     let world = requiring("auto").through(filtered("38")).start();
     assert_eq!(in_force(&world), "bubblewrap");
-    assert_eq!(
-        crate::reading::answer(&world.say("say behind it")),
-        "behind it"
-    );
+    assert_eq!(crate::reading::answer(&world.say("say behind it")), "behind it");
 }
 
 #[test]
 fn where_there_is_neither_only_no_wall_at_all_is_left_to_accept() {
     let [python, c, filter, errno] = filtered("38");
     let [unshare, map, sh, dash, script] = NO_NAMESPACES;
-    let neither = [
-        python,
-        c,
-        filter,
-        errno,
-        "/usr/bin/unshare",
-        map,
-        sh,
-        dash,
-        script,
-    ];
+    let neither = [python, c, filter, errno, "/usr/bin/unshare", map, sh, dash, script];
     assert_eq!(unshare, "unshare");
     let told = told(&requiring("auto").through(neither).fails());
     insta::assert_snapshot!(told, @r"
@@ -196,10 +176,6 @@ fn a_state_folder_inside_of_a_workspace_that_all_share_is_refused() {
         let inside = json!({"workspace": {"mode": "shared", "path": shared}});
         let failure = builder.config(inside).fails();
         assert_eq!(failure.code, Some(69));
-        assert!(
-            failure.stderr.contains("where all sessions of `fake` work"),
-            "{}",
-            failure.stderr
-        );
+        assert!(failure.stderr.contains("where all sessions of `fake` work"), "{}", failure.stderr);
     }
 }

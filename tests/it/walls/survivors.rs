@@ -15,10 +15,7 @@ use std::time::Duration;
 /// Sessions of one ending and wall.
 const TREES: usize = 20;
 const ENDINGS: usize = 5;
-const _: () = assert!(
-    TREES * ENDINGS * WALLS.len() >= 200,
-    "as many as were promised"
-);
+const _: () = assert!(TREES * ENDINGS * WALLS.len() >= 200, "as many as were promised");
 
 /// Processes of one tree: the agent and what it has started.
 const PROCESSES: usize = 5;
@@ -54,17 +51,12 @@ fn count(folder: &Path, name: &str) -> usize {
 }
 
 fn await_whole(world: &World) {
-    await_some("all trees", world.patience(), || {
-        (whole(world) == TREES).then_some(())
-    });
+    await_some("all trees", world.patience(), || (whole(world) == TREES).then_some(()));
 }
 
 /// Trees of turns that hang, all of them whole: their tasks.
 fn grown(wall: Wall, more: Value) -> (World, Vec<String>) {
-    let world = described(wall.shell())
-        .config(more)
-        .patience(Duration::from_secs(30))
-        .start();
+    let world = described(wall.shell()).config(more).patience(Duration::from_secs(30)).start();
     let script = format!("{TREE} exec sleep 3600");
     let ids = (0..TREES).map(|_| world.begin(&script)).collect();
     await_whole(&world);
@@ -128,10 +120,7 @@ fn nothing_survives_the_end_of_a_kept_process_that_was_idle() {
             }
         });
         assert_eq!(whole(&world), TREES, "{wall:?}");
-        assert!(
-            world.agents().len() >= PROCESSES,
-            "no process was kept, {wall:?}"
-        );
+        assert!(world.agents().len() >= PROCESSES, "no process was kept, {wall:?}");
         world.await_no_agents();
     }
 }

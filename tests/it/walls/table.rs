@@ -25,11 +25,7 @@ fn known() -> Vec<[String; 3]> {
                 .nth(1)
                 .filter(|_| entry.trim_start().starts_with("Guarantee"));
             let guarantee = guarantee.and_then(|rest| rest.split(',').next());
-            [
-                texts[1].to_owned(),
-                texts[3].to_owned(),
-                guarantee.map(word).unwrap_or_default(),
-            ]
+            [texts[1].to_owned(), texts[3].to_owned(), guarantee.map(word).unwrap_or_default()]
         })
         .collect()
 }
@@ -80,11 +76,7 @@ fn table() -> String {
             .to_owned();
     for [name, what, guarantee] in known() {
         let [bubblewrap, landlock] = found.each_ref().map(|found| cell(found, &name));
-        writeln!(
-            table,
-            "| `{name}` | {what} | {guarantee} | {bubblewrap} | {landlock} |"
-        )
-        .unwrap();
+        writeln!(table, "| `{name}` | {what} | {guarantee} | {bubblewrap} | {landlock} |").unwrap();
     }
     table
 }
@@ -93,12 +85,8 @@ fn table() -> String {
 fn the_table_of_the_documentation_is_what_a_run_says() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/isolation.md");
     let page = fs::read_to_string(&path).unwrap();
-    let (before, rest) = page
-        .split_once(BEGIN)
-        .expect("the page has the place of the table");
-    let (written, after) = rest
-        .split_once(END)
-        .expect("the page has the end of the table");
+    let (before, rest) = page.split_once(BEGIN).expect("the page has the place of the table");
+    let (written, after) = rest.split_once(END).expect("the page has the end of the table");
     let table = table();
     if std::env::var_os("PILOTHOUSE_WRITE_DOCS").is_some() {
         fs::write(&path, format!("{before}{BEGIN}{table}{END}{after}")).unwrap();

@@ -36,9 +36,7 @@ fn both_cards_say_what_is_in_force() {
         let public = world.get("/.well-known/agent-card.json", &[]).json();
         for card in [extended, public] {
             let extensions = card["capabilities"]["extensions"].as_array().unwrap();
-            let one = extensions
-                .iter()
-                .find(|one| one["uri"] == "urn:pilothouse:isolation");
+            let one = extensions.iter().find(|one| one["uri"] == "urn:pilothouse:isolation");
             assert_eq!(one.unwrap()["params"], in_force(wall));
         }
     }
@@ -57,11 +55,8 @@ fn that_there_is_no_wall_is_on_the_card_for_known_callers_alone() {
 fn the_start_says_what_was_attacked_and_held() {
     for wall in WALLS {
         let world = wall.start();
-        let told = format!(
-            "isolation by {}, attacked and held: {}",
-            wall.name(),
-            wall.gives().join(", ")
-        );
+        let told =
+            format!("isolation by {}, attacked and held: {}", wall.name(), wall.gives().join(", "));
         assert!(world.stderr().contains(&told), "{}", world.stderr());
     }
 }
@@ -71,36 +66,23 @@ fn auto_takes_bubblewrap_where_it_gives_all_that_is_required() {
     let world = World::describe()
         .config(json!({"isolation": {"backend": "auto", "require": USUAL}}))
         .start();
-    assert_eq!(
-        world.get("/ready", &[]).json()["isolation"]["backend"],
-        "bubblewrap"
-    );
+    assert_eq!(world.get("/ready", &[]).json()["isolation"]["backend"], "bubblewrap");
 }
 
 #[test]
 fn sessions_that_share_a_folder_are_not_told_to_be_apart() {
     for wall in WALLS {
-        let world = wall
-            .described()
-            .config(json!({"workspace": {"mode": "shared"}}))
-            .start();
+        let world = wall.described().config(json!({"workspace": {"mode": "shared"}})).start();
         let told = &world.say("say x")["metadata"]["isolation"];
         let guarantees = told["guarantees"].as_array().unwrap();
-        assert!(
-            !guarantees.contains(&json!("peer-sessions")),
-            "{wall:?}: {told}"
-        );
+        assert!(!guarantees.contains(&json!("peer-sessions")), "{wall:?}: {told}");
     }
 }
 
 #[test]
 fn without_a_wall_the_start_says_so_loudly() {
     let world = World::start();
-    assert!(
-        world.stderr().contains("NO WALL around agents"),
-        "{}",
-        world.stderr()
-    );
+    assert!(world.stderr().contains("NO WALL around agents"), "{}", world.stderr());
 }
 
 // === what is only allowed behind a wall ===
@@ -115,17 +97,8 @@ fn an_agent_that_asks_nobody_is_refused_without_a_wall() {
     for builder in bypassing(World::describe()) {
         let failure = builder.fails();
         assert_ne!(failure.code, Some(0));
-        for word in [
-            "fake",
-            "fs.read",
-            "isolation.backend: auto",
-            "permission_mode",
-        ] {
-            assert!(
-                failure.stderr.contains(word),
-                "no `{word}` in: {}",
-                failure.stderr
-            );
+        for word in ["fake", "fs.read", "isolation.backend: auto", "permission_mode"] {
+            assert!(failure.stderr.contains(word), "no `{word}` in: {}", failure.stderr);
         }
     }
 }
@@ -151,21 +124,10 @@ fn claude(builder: Builder) -> Builder {
 
 #[test]
 fn claude_that_asks_nobody_is_refused_without_a_wall_and_served_behind_one() {
-    let failure = claude(World::describe())
-        .env("ANTHROPIC_API_KEY", "x")
-        .fails();
-    assert!(
-        failure.stderr.contains("permission_mode"),
-        "{}",
-        failure.stderr
-    );
+    let failure = claude(World::describe()).env("ANTHROPIC_API_KEY", "x").fails();
+    assert!(failure.stderr.contains("permission_mode"), "{}", failure.stderr);
     for wall in WALLS {
-        let world = claude(wall.described())
-            .env("ANTHROPIC_API_KEY", "x")
-            .start();
-        assert_eq!(
-            world.get("/ready", &[]).json()["isolation"]["backend"],
-            wall.name()
-        );
+        let world = claude(wall.described()).env("ANTHROPIC_API_KEY", "x").start();
+        assert_eq!(world.get("/ready", &[]).json()["isolation"]["backend"], wall.name());
     }
 }

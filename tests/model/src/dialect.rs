@@ -94,10 +94,7 @@ impl Dialect {
         let shapes = match self {
             Self::Messages => [&body["output_config"]["format"]["schema"], &Value::Null],
             Self::Responses => [&body["text"]["format"]["schema"], &Value::Null],
-            Self::Chat => [
-                &body["response_format"]["json_schema"]["schema"],
-                &Value::Null,
-            ],
+            Self::Chat => [&body["response_format"]["json_schema"]["schema"], &Value::Null],
             Self::Gemini { .. } => {
                 ["responseJsonSchema", "responseSchema"].map(|name| &body["generationConfig"][name])
             }
@@ -145,11 +142,7 @@ impl Dialect {
             }
             Self::Messages => told,
             Self::Responses | Self::Chat => {
-                let code = if too_long {
-                    &json!("context_length_exceeded")
-                } else {
-                    kind
-                };
+                let code = if too_long { &json!("context_length_exceeded") } else { kind };
                 json!({"error": {"message": message, "type": kind, "code": code, "param": null}})
             }
             Self::Gemini { .. } => gemini::error(status, message),
@@ -182,9 +175,7 @@ pub(crate) fn example(shape: &Value) -> Value {
             let wanted = fields.filter(|(name, _)| {
                 required.is_empty() || required.iter().any(|wanted| wanted == name.as_str())
             });
-            wanted
-                .map(|(name, shape)| (name.clone(), example(shape)))
-                .collect()
+            wanted.map(|(name, shape)| (name.clone(), example(shape))).collect()
         }
         "array" => json!([]),
         "number" | "integer" => json!(1),
@@ -233,11 +224,7 @@ pub(crate) fn said(items: &mut Vec<Item>, by_model: bool, text: &str) {
     if text.is_empty() {
         return;
     }
-    items.push(if by_model {
-        Item::Assistant
-    } else {
-        Item::User(text)
-    });
+    items.push(if by_model { Item::Assistant } else { Item::User(text) });
 }
 
 #[cfg(test)]

@@ -92,9 +92,7 @@ pub(crate) fn read(reader: &mut BufReader<TcpStream>) -> io::Result<Next> {
         return Ok(Next::TooLarge);
     }
     if expects {
-        reader
-            .get_mut()
-            .write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
+        reader.get_mut().write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
     }
     match length {
         Length::Bytes(size) => {
@@ -142,10 +140,7 @@ fn line(reader: &mut impl BufRead) -> io::Result<String> {
 }
 
 fn malformed(what: &str) -> io::Error {
-    io::Error::new(
-        io::ErrorKind::InvalidData,
-        format!("the client sent a malformed {what}"),
-    )
+    io::Error::new(io::ErrorKind::InvalidData, format!("the client sent a malformed {what}"))
 }
 
 /// Answers with JSON; to `HEAD` with its headers alone. `extra` is whole header lines.

@@ -82,11 +82,7 @@ impl Model {
         thread::Builder::new()
             .name("fake-model".into())
             .spawn(move || accept(&listener, &heart))?;
-        Ok(Self {
-            url: format!("http://127.0.0.1:{port}"),
-            port,
-            hub,
-        })
+        Ok(Self { url: format!("http://127.0.0.1:{port}"), port, hub })
     }
 
     /// Lets one `cue NAME` go on: the one that waits, or the next that comes.

@@ -30,11 +30,7 @@ fn main() -> ExitCode {
 }
 
 fn options(mut args: impl Iterator<Item = String>) -> Option<Options> {
-    let mut options = Options {
-        port: 0,
-        limit: Duration::from_secs(3600),
-        until_eof: false,
-    };
+    let mut options = Options { port: 0, limit: Duration::from_secs(3600), until_eof: false };
     while let Some(arg) = args.next() {
         match arg.as_str() {
             "--port" => options.port = args.next()?.parse().ok()?,

@@ -11,10 +11,7 @@ pub(crate) fn conversation(body: &Value) -> Conversation {
         let name = tool["name"].as_str()?.to_owned();
         Some((name, tool["input_schema"].clone()))
     });
-    let mut conversation = Conversation {
-        tools: tools.collect::<Map<_, _>>(),
-        items: Vec::new(),
-    };
+    let mut conversation = Conversation { tools: tools.collect::<Map<_, _>>(), items: Vec::new() };
     for message in list(&body["messages"]) {
         let (role, content) = (&message["role"], &message["content"]);
         let mut texts = Vec::new();
@@ -113,9 +110,7 @@ pub(crate) fn stream<'a>(model: &str, input_tokens: usize, reply: &'a Reply) -> 
     start["content"] = json!([]);
     start["stop_reason"] = Value::Null;
     start["usage"]["output_tokens"] = json!(1);
-    let mut sent = vec![Sent::Event(
-        json!({"type": "message_start", "message": start}),
-    )];
+    let mut sent = vec![Sent::Event(json!({"type": "message_start", "message": start}))];
     let mut event = |event| sent.push(event);
     for (index, block) in list(&whole["content"]).iter().enumerate() {
         let delta = |delta: Value| {
@@ -127,24 +122,16 @@ pub(crate) fn stream<'a>(model: &str, input_tokens: usize, reply: &'a Reply) -> 
         };
         match block["type"].as_str() {
             Some("thinking") => {
-                event(begin(
-                    json!({"type": "thinking", "thinking": "", "signature": ""}),
-                ));
-                event(delta(
-                    json!({"type": "thinking_delta", "thinking": block["thinking"]}),
-                ));
-                event(delta(
-                    json!({"type": "signature_delta", "signature": block["signature"]}),
-                ));
+                event(begin(json!({"type": "thinking", "thinking": "", "signature": ""})));
+                event(delta(json!({"type": "thinking_delta", "thinking": block["thinking"]})));
+                event(delta(json!({"type": "signature_delta", "signature": block["signature"]})));
             }
             Some("tool_use") => {
                 let mut empty = block.clone();
                 empty["input"] = json!({});
                 let input = block["input"].to_string();
                 event(begin(empty));
-                event(delta(
-                    json!({"type": "input_json_delta", "partial_json": input}),
-                ));
+                event(delta(json!({"type": "input_json_delta", "partial_json": input})));
             }
             _ => {
                 event(begin(json!({"type": "text", "text": ""})));
@@ -159,9 +146,7 @@ pub(crate) fn stream<'a>(model: &str, input_tokens: usize, reply: &'a Reply) -> 
                 }
             }
         }
-        event(Sent::Event(
-            json!({"type": "content_block_stop", "index": index}),
-        ));
+        event(Sent::Event(json!({"type": "content_block_stop", "index": index})));
     }
     event(Sent::Event(json!({
         "type": "message_delta",

@@ -35,15 +35,9 @@ pub(crate) enum Item {
 #[derive(Debug, PartialEq)]
 pub(crate) enum Reply {
     /// Answers an HTTP error; `times` is how often at most, and the step's own key to count by.
-    Error {
-        code: u16,
-        times: Option<(u32, String)>,
-    },
+    Error { code: u16, times: Option<(u32, String)> },
     /// Thinks, speaks in beats.
-    Text {
-        thinking: Option<String>,
-        beats: Vec<Beat>,
-    },
+    Text { thinking: Option<String>, beats: Vec<Beat> },
     /// Calls tools, all in one message.
     Calls(Vec<ToolCall>),
 }
@@ -103,10 +97,7 @@ impl Reply {
     }
 
     fn beats(beats: Vec<Beat>) -> Self {
-        Self::Text {
-            thinking: None,
-            beats,
-        }
+        Self::Text { thinking: None, beats }
     }
 
     /// One line for the record.
@@ -140,9 +131,7 @@ pub(crate) fn spoken(beats: &[Beat]) -> String {
 
 /// The first `count` characters.
 pub(crate) fn head(text: &str, count: usize) -> &str {
-    text.char_indices()
-        .nth(count)
-        .map_or(text, |(end, _)| &text[..end])
+    text.char_indices().nth(count).map_or(text, |(end, _)| &text[..end])
 }
 
 /// A user text without what the client itself wrapped around it.
@@ -285,10 +274,7 @@ impl Conversation {
             "error" => {
                 let code = number(words.next(), 500);
                 let times = words.next().map(|word| number(Some(word), 1));
-                Reply::Error {
-                    code,
-                    times: times.map(|times| (times, key.to_owned())),
-                }
+                Reply::Error { code, times: times.map(|times| (times, key.to_owned())) }
             }
             "drop" => Reply::beats(vec![Beat::Say("partial ".to_owned()), Beat::Cut]),
             word => self
@@ -324,10 +310,7 @@ impl Conversation {
                 let calls: Option<Vec<_>> = calls.collect();
                 return calls.map(|calls| Reply::Calls(calls.into_iter().flatten().collect()));
             }
-            "bash" => (
-                "Bash",
-                json!({"command": rest, "description": "run a command"}),
-            ),
+            "bash" => ("Bash", json!({"command": rest, "description": "run a command"})),
             "write" => {
                 let text = if more.is_empty() { "written\n" } else { more };
                 ("Write", json!({"file_path": first, "content": text}))
@@ -366,10 +349,7 @@ fn granted(text: &str) -> Option<ToolCall> {
     let (input, rest) = rest.rsplit_once(", and were interrupted.")?;
     rest.contains("make that same call again")
         .then(|| serde_json::from_str(input).ok())?
-        .map(|input| ToolCall {
-            name: name.to_owned(),
-            input,
-        })
+        .map(|input| ToolCall { name: name.to_owned(), input })
 }
 
 fn question(rest: &str) -> Value {
@@ -379,9 +359,7 @@ fn question(rest: &str) -> Value {
     if options.is_empty() {
         options = vec!["yes", "no"];
     }
-    let options = options
-        .iter()
-        .map(|label| json!({"label": label, "description": label}));
+    let options = options.iter().map(|label| json!({"label": label, "description": label}));
     json!({"questions": [{
         "question": question, "header": "Choice", "multiSelect": false,
         "options": options.collect::<Vec<_>>(),
@@ -520,10 +498,7 @@ mod tests {
 
     #[test]
     fn a_limited_error_carries_its_key() {
-        let expected = Reply::Error {
-            code: 529,
-            times: Some((2, "error 529 2#0".into())),
-        };
+        let expected = Reply::Error { code: 529, times: Some((2, "error 529 2#0".into())) };
         assert_eq!(reply(vec![user("error 529 2")]), expected);
     }
 }

@@ -40,10 +40,7 @@ fn requests(stream: &mut TcpStream, line: &Line, hub: &Hub) -> io::Result<()> {
         match http::read(&mut reader)? {
             Next::End => return Ok(()),
             Next::TooLarge => {
-                let request = Request {
-                    close: true,
-                    ..Request::default()
-                };
+                let request = Request { close: true, ..Request::default() };
                 return http::json(stream, &request, 413, "", &messages::error(413));
             }
             Next::Request(request) => {
@@ -74,11 +71,7 @@ fn answer(stream: &mut TcpStream, line: &Line, hub: &Hub, request: &Request) -> 
             (200, seen.iter().map(Seen::to_json).collect())
         }
         ("GET", "/__model/wait") => wait(hub, &request.query),
-        ("POST", _)
-            if path
-                .strip_prefix("/__model/cue/")
-                .is_some_and(|name| !name.is_empty()) =>
-        {
+        ("POST", _) if path.strip_prefix("/__model/cue/").is_some_and(|name| !name.is_empty()) => {
             hub.release(path.trim_start_matches("/__model/cue/"));
             (200, json!({"released": true}))
         }
@@ -106,10 +99,7 @@ fn wait(hub: &Hub, query: &str) -> (u16, Value) {
     let count = field("count").unwrap_or("1").parse().ok();
     let (Some(event), Some(count)) = (event, count) else {
         let expected = "event=request|client_closed|cue and count=N";
-        return (
-            400,
-            json!({"error": format!("the test must give {expected}")}),
-        );
+        return (400, json!({"error": format!("the test must give {expected}")}));
     };
     let seen = hub.wait(event, count, WAIT);
     let reached = seen >= count;
@@ -136,25 +126,17 @@ fn message(
         return Ok(true);
     };
     let conversation = dialect.conversation(&body);
-    let shape = dialect
-        .shape(&body)
-        .filter(|_| conversation.tools.is_empty());
+    let shape = dialect.shape(&body).filter(|_| conversation.tools.is_empty());
     let mut reply = match shape {
         _ if request.key.contains("bad") => failure(401),
         Some(shape) => Reply::say(dialect::example(shape).to_string()),
         None => conversation.reply(),
     };
-    if let Reply::Error {
-        times: Some((times, key)),
-        ..
-    } = &reply
+    if let Reply::Error { times: Some((times, key)), .. } = &reply
         && hub.failed_enough(key, *times)
     {
         let beats = vec![Beat::Say(format!("recovered after {times}"))];
-        reply = Reply::Text {
-            thinking: None,
-            beats,
-        };
+        reply = Reply::Text { thinking: None, beats };
     }
     let model = dialect.model(&request.path, &body);
     let streams = dialect.streams(&body);
@@ -177,11 +159,7 @@ fn message(
         Reply::Error { code, .. } => {
             // Clients repeat these on their own account only when told that it may help.
             let retry = matches!(code, 429 | 529);
-            let extra = if retry {
-                "x-should-retry: true\r\n"
-            } else {
-                ""
-            };
+            let extra = if retry { "x-should-retry: true\r\n" } else { "" };
             let (status, value) = dialect.error(*code);
             http::json(stream, request, status, extra, &value)?;
             Ended::Whole

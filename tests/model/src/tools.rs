@@ -3,13 +3,7 @@
 use serde_json::{Map, Value, json};
 
 /// What the shell is called.
-const SHELL: &[&str] = &[
-    "Bash",
-    "bash",
-    "run_shell_command",
-    "exec_command",
-    "shell_command",
-];
+const SHELL: &[&str] = &["Bash", "bash", "run_shell_command", "exec_command", "shell_command"];
 /// What writes a file.
 const WRITE: &[&str] = &["Write", "write", "write_file", "create"];
 /// What reads a file.
@@ -18,10 +12,7 @@ const READ: &[&str] = &["Read", "read", "read_file", "view"];
 /// What a field that holds the same is called elsewhere.
 const FIELDS: &[(&str, &[&str])] = &[
     ("command", &["command", "cmd"]),
-    (
-        "file_path",
-        &["file_path", "filePath", "path", "absolute_path"],
-    ),
+    ("file_path", &["file_path", "filePath", "path", "absolute_path"]),
     ("content", &["content", "file_text"]),
     ("description", &["description"]),
 ];
@@ -59,10 +50,7 @@ pub(crate) fn fitted(schema: &Value, input: Value) -> Value {
     }
     let required = schema["required"].as_array().into_iter().flatten();
     for name in required.filter_map(Value::as_str) {
-        let empty = || match properties
-            .get(name)
-            .and_then(|shape| shape["type"].as_str())
-        {
+        let empty = || match properties.get(name).and_then(|shape| shape["type"].as_str()) {
             Some("boolean") => json!(false),
             Some("number" | "integer") => json!(0),
             Some("array") => json!([]),
@@ -90,10 +78,7 @@ mod tests {
         let schema = json!({"required": ["path", "wait"], "properties": {
             "path": {"type": "string"}, "wait": {"type": "boolean"}}});
         let input = json!({"file_path": "a.txt"});
-        assert_eq!(
-            fitted(&schema, input),
-            json!({"path": "a.txt", "wait": false})
-        );
+        assert_eq!(fitted(&schema, input), json!({"path": "a.txt", "wait": false}));
     }
 
     #[test]

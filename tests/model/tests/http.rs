@@ -1,8 +1,5 @@
 //! The model over its public door: plain HTTP, as a client that is no CLI sees it.
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test ends where its world is not as it should be"
-)]
+#![expect(clippy::unwrap_used, reason = "a test ends where its world is not as it should be")]
 
 use fake_model::{Event, Model};
 use serde_json::{Value, json};
@@ -97,10 +94,7 @@ fn a_connection_serves_request_after_request() {
 fn a_chunked_body_is_understood() {
     let model = Model::start();
     let mut client = Client::of(&model);
-    let (a, b) = (
-        r#"{"messages":[{"role":"us"#,
-        r#"er","content":"say in chunks"}]}"#,
-    );
+    let (a, b) = (r#"{"messages":[{"role":"us"#, r#"er","content":"say in chunks"}]}"#);
     let (x, y) = (a.len(), b.len());
     client.send(&format!(
         "POST /v1/messages HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n{x:x}\r\n{a}\r\n{y:x}\r\n{b}\r\n0\r\n\r\n"

@@ -50,11 +50,7 @@ pub struct StringList {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ApiKeySecurityScheme {
     /// A sentence for people.
-    #[serde(
-        default,
-        deserialize_with = "lenient::text",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "lenient::text", skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
     /// `header`, `query` or `cookie`.
     pub location: String,
@@ -67,11 +63,7 @@ pub struct ApiKeySecurityScheme {
 #[serde(rename_all = "camelCase")]
 pub struct HttpAuthSecurityScheme {
     /// A sentence for people.
-    #[serde(
-        default,
-        deserialize_with = "lenient::text",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "lenient::text", skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
     /// The scheme (`Bearer`).
     pub scheme: String,
@@ -89,11 +81,7 @@ pub struct HttpAuthSecurityScheme {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct OAuth2SecurityScheme {
     /// A sentence for people.
-    #[serde(
-        default,
-        deserialize_with = "lenient::text",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "lenient::text", skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
     /// The flow that is offered.
     pub flows: OAuthFlows,
@@ -113,11 +101,7 @@ pub struct OAuth2SecurityScheme {
 #[serde(rename_all = "camelCase")]
 pub struct OpenIdConnectSecurityScheme {
     /// A sentence for people.
-    #[serde(
-        default,
-        deserialize_with = "lenient::text",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "lenient::text", skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
     /// The discovery document.
     #[serde(alias = "open_id_connect_url")]
@@ -128,11 +112,7 @@ pub struct OpenIdConnectSecurityScheme {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct MutualTlsSecurityScheme {
     /// A sentence for people.
-    #[serde(
-        default,
-        deserialize_with = "lenient::text",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "lenient::text", skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
 }
 
@@ -238,9 +218,7 @@ impl SecurityScheme {
 impl SecurityRequirement {
     /// One scheme, without scopes.
     pub fn of(scheme: impl Into<String>) -> Self {
-        Self {
-            schemes: BTreeMap::from([(scheme.into(), StringList::default())]),
-        }
+        Self { schemes: BTreeMap::from([(scheme.into(), StringList::default())]) }
     }
 }
 
@@ -268,9 +246,7 @@ impl<'de> Deserialize<'de> for SecurityScheme {
             .map(Self::ApiKey)
             .or(wire.http_auth_security_scheme.map(Self::HttpAuth))
             .or(wire.oauth2.map(Self::OAuth2))
-            .or(wire
-                .open_id_connect_security_scheme
-                .map(Self::OpenIdConnect))
+            .or(wire.open_id_connect_security_scheme.map(Self::OpenIdConnect))
             .or(wire.mtls_security_scheme.map(Self::MutualTls))
             .ok_or_else(|| D::Error::custom("a security scheme of no known kind"))
     }

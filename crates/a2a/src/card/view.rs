@@ -56,10 +56,7 @@ pub fn v0_3(card: &AgentCard) -> Value {
 /// The v1.0 card with the members of v0.3 beside its own: one document for both.
 pub fn hybrid(card: &AgentCard) -> Value {
     let mut view = object(card);
-    if let Some(schemes) = view
-        .get_mut("securitySchemes")
-        .and_then(Value::as_object_mut)
-    {
+    if let Some(schemes) = view.get_mut("securitySchemes").and_then(Value::as_object_mut) {
         for (name, scheme) in &card.security_schemes {
             if let Some(both) = schemes.get_mut(name).and_then(Value::as_object_mut) {
                 both.extend(flat(scheme));
@@ -85,10 +82,7 @@ fn add_v0_3(card: &AgentCard, view: &mut Map<String, Value>) {
     let interfaces = v0_3_interfaces(card);
     if let Some((preferred, _)) = interfaces.split_first() {
         view.insert("url".into(), preferred.url.as_str().into());
-        view.insert(
-            "preferredTransport".into(),
-            preferred.protocol_binding.as_str().into(),
-        );
+        view.insert("preferredTransport".into(), preferred.protocol_binding.as_str().into());
         let all = interfaces.iter().map(
             |interface| json!({"url": interface.url, "transport": interface.protocol_binding}),
         );
@@ -128,9 +122,7 @@ fn v0_3_interfaces(card: &AgentCard) -> Vec<&AgentInterface> {
 fn security(requirements: &[SecurityRequirement]) -> Value {
     let each = |requirement: &SecurityRequirement| {
         let schemes = requirement.schemes.iter();
-        schemes
-            .map(|(name, scopes)| (name.clone(), json!(scopes.list)))
-            .collect::<Value>()
+        schemes.map(|(name, scopes)| (name.clone(), json!(scopes.list))).collect::<Value>()
     };
     requirements.iter().map(each).collect()
 }

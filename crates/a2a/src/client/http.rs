@@ -57,11 +57,7 @@ pub async fn card(
     let headers = response.headers().clone();
     let card = serde_json::from_slice(&bounded(response, MAX_BODY).await?)
         .map_err(|cause| ClientError::Protocol(format!("{place} is not JSON: {cause}")))?;
-    Ok(FetchedCard {
-        url: place.into(),
-        headers,
-        card,
-    })
+    Ok(FetchedCard { url: place.into(), headers, card })
 }
 
 /// Reads an address.
@@ -69,9 +65,7 @@ pub(super) fn url(text: &str) -> Result<Url, ClientError> {
     let url = Url::parse(text)
         .map_err(|cause| ClientError::Input(format!("`{text}` is not a url: {cause}")))?;
     if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
-        return Err(ClientError::Input(format!(
-            "`{text}` is not an http or https url"
-        )));
+        return Err(ClientError::Input(format!("`{text}` is not an http or https url")));
     }
     Ok(url)
 }
@@ -90,10 +84,7 @@ pub(super) fn near(card: &str, endpoint: &Url, with_token: bool) -> Result<Url, 
     if same_place {
         return Ok(endpoint.clone());
     }
-    Err(ClientError::ForeignEndpoint {
-        card: card.into(),
-        endpoint: endpoint.to_string(),
-    })
+    Err(ClientError::ForeignEndpoint { card: card.into(), endpoint: endpoint.to_string() })
 }
 
 /// A pool of connections for one origin; the token goes with every request and into no log.
@@ -134,55 +125,33 @@ pub(super) async fn body(response: Response) -> Result<Vec<u8>, ClientError> {
 
 /// The response when it streams or answers at once; an error when it tells one.
 pub(super) async fn stream_or_error(response: Response) -> Result<Response, ClientError> {
-    if response.status().is_success() {
-        Ok(response)
-    } else {
-        Err(failed(response).await)
-    }
+    if response.status().is_success() { Ok(response) } else { Err(failed(response).await) }
 }
 
 /// The response carries a stream of events.
 pub(super) fn is_stream(response: &Response) -> bool {
-    let kind = response
-        .headers()
-        .get(CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok());
+    let kind = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     kind.is_some_and(|kind| kind.trim_start().starts_with("text/event-stream"))
 }
 
 /// Why a response is no success: by its JSON-RPC error, or by its status.
 async fn failed(response: Response) -> ClientError {
     let status = response.status().as_u16();
-    let header = |name| {
-        response
-            .headers()
-            .get(name)
-            .and_then(|value| value.to_str().ok())
-    };
+    let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
     let retry_after = header(RETRY_AFTER).and_then(|seconds| seconds.trim().parse().ok());
     let body = truncated(response, MAX_ERROR_BODY).await;
-    if let Ok(jsonrpc::Response {
-        outcome: Err(error),
-        ..
-    }) = jsonrpc::parse_response(&body)
-    {
+    if let Ok(jsonrpc::Response { outcome: Err(error), .. }) = jsonrpc::parse_response(&body) {
         return ClientError::Rpc(error);
     }
     let body = String::from_utf8_lossy(&body).trim().to_owned();
-    ClientError::Http {
-        status,
-        body,
-        retry_after,
-    }
+    ClientError::Http { status, body, retry_after }
 }
 
 async fn bounded(mut response: Response, limit: usize) -> Result<Vec<u8>, ClientError> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await? {
         if body.len() + chunk.len() > limit {
-            return Err(ClientError::Protocol(format!(
-                "an answer is larger than {limit} bytes"
-            )));
+            return Err(ClientError::Protocol(format!("an answer is larger than {limit} bytes")));
         }
         body.extend_from_slice(&chunk);
     }
@@ -203,10 +172,7 @@ async fn truncated(mut response: Response, limit: usize) -> Vec<u8> {
 
 fn is_loopback(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
-    host == "localhost"
-        || host
-            .parse()
-            .is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
+    host == "localhost" || host.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
 }
 
 #[cfg(test)]
@@ -236,10 +202,7 @@ mod tests {
 
     #[test]
     fn only_http_is_spoken() {
-        assert!(matches!(
-            url("file:///etc/passwd"),
-            Err(ClientError::Input(_))
-        ));
+        assert!(matches!(url("file:///etc/passwd"), Err(ClientError::Input(_))));
         assert!(matches!(url("127.0.0.1:2222"), Err(ClientError::Input(_))));
     }
 }

@@ -22,10 +22,7 @@ use serde_json::{Value, json};
 /// The fields that have another name here than in v1.0.
 const SEND_NAMES: &[(&str, &str)] = &[
     ("configuration.historyLength", "historyLength"),
-    (
-        "configuration.taskPushNotificationConfig",
-        "pushNotification",
-    ),
+    ("configuration.taskPushNotificationConfig", "pushNotification"),
 ];
 const PUSH_NAMES: &[(&str, &str)] = &[
     ("taskId", "id"),
@@ -155,16 +152,9 @@ pub(super) fn decode(operation: Operation, params: Option<&RawValue>) -> Result<
             (given.id.clone(), given.call(operation)?, PUSH_NAMES)
         }
         Operation::CreateTaskPushNotificationConfig => {
-            let PushIn {
-                id,
-                push_notification_config,
-            } = read(params)?;
+            let PushIn { id, push_notification_config } = read(params)?;
             let config = push_notification_config.config(Some(id.clone()));
-            (
-                id,
-                Call::CreateTaskPushNotificationConfig(config),
-                PUSH_NAMES,
-            )
+            (id, Call::CreateTaskPushNotificationConfig(config), PUSH_NAMES)
         }
         Operation::ListTasks
         | Operation::ListTaskPushNotificationConfigs
@@ -175,11 +165,7 @@ pub(super) fn decode(operation: Operation, params: Option<&RawValue>) -> Result<
         return Err(Error::invalid("id", "must not be empty"));
     }
     check(&call, names)?;
-    Ok(Decoded {
-        call,
-        client_task_id: Some(id.as_str().to_owned()),
-        blocking: None,
-    })
+    Ok(Decoded { call, client_task_id: Some(id.as_str().to_owned()), blocking: None })
 }
 
 impl SendIn {
@@ -208,13 +194,9 @@ pub(super) fn encode_reply(reply: &Reply, alias: Option<&str>) -> String {
     match reply {
         Reply::Task(known) => json(&task(known, alias, None)),
         Reply::Message(message) => json(&answer(message, alias, None)),
-        Reply::Tasks(page) => json(
-            &page
-                .tasks
-                .iter()
-                .map(|known| task(known, None, None))
-                .collect::<Vec<_>>(),
-        ),
+        Reply::Tasks(page) => {
+            json(&page.tasks.iter().map(|known| task(known, None, None)).collect::<Vec<_>>())
+        }
         Reply::PushConfig(config) => push_config(config, alias).to_string(),
         Reply::PushConfigs(page) => page
             .configs
@@ -232,10 +214,7 @@ pub(super) fn encode_event(event: &StreamResponse, alias: Option<&str>, index: u
     match event {
         StreamResponse::Task(known) => {
             let ends = is_final(known.status.state);
-            json(&TaskOut {
-                history: Vec::new(),
-                ..task(known, alias, Some(ends))
-            })
+            json(&TaskOut { history: Vec::new(), ..task(known, alias, Some(ends)) })
         }
         StreamResponse::Message(message) => json(&answer(message, alias, Some(true))),
         StreamResponse::StatusUpdate(update) => json(&TaskOut {
@@ -265,9 +244,7 @@ fn task<'a>(task: &'a Task, alias: Option<&'a str>, r#final: Option<bool>) -> Ta
         id: alias.unwrap_or(task.id.as_str()),
         session_id: task.context_id.as_str(),
         status: status(&task.status),
-        artifacts: numbered
-            .map(|(index, known)| artifact(index, known))
-            .collect(),
+        artifacts: numbered.map(|(index, known)| artifact(index, known)).collect(),
         history: task.history.iter().map(message).collect(),
         r#final,
         metadata: task.metadata.as_ref(),
@@ -276,12 +253,7 @@ fn task<'a>(task: &'a Task, alias: Option<&'a str>, r#final: Option<bool>) -> Ta
 
 /// An answer without a task, as a task that is done: the dialect has nothing else.
 fn answer<'a>(answer: &'a Message, alias: Option<&'a str>, r#final: Option<bool>) -> TaskOut<'a> {
-    let own_id = || {
-        answer
-            .task_id
-            .as_ref()
-            .map_or(answer.message_id.as_str(), |id| id.as_str())
-    };
+    let own_id = || answer.task_id.as_ref().map_or(answer.message_id.as_str(), |id| id.as_str());
     TaskOut {
         id: alias.unwrap_or_else(own_id),
         session_id: answer.context_id.as_ref().map_or("", |id| id.as_str()),
@@ -315,10 +287,7 @@ fn message(message: &Message) -> MessageOut<'_> {
 
 fn artifact(index: usize, artifact: &Artifact) -> ArtifactOut<'_> {
     ArtifactOut {
-        name: artifact
-            .name
-            .as_deref()
-            .unwrap_or(artifact.artifact_id.as_str()),
+        name: artifact.name.as_deref().unwrap_or(artifact.artifact_id.as_str()),
         description: artifact.description.as_deref(),
         parts: &artifact.parts,
         index,

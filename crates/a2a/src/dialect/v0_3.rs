@@ -40,10 +40,8 @@ pub(super) fn operation(method: &str) -> Option<Operation> {
 }
 
 /// The fields that have another name here than in v1.0.
-const SEND_NAMES: &[(&str, &str)] = &[(
-    "configuration.taskPushNotificationConfig",
-    "configuration.pushNotificationConfig",
-)];
+const SEND_NAMES: &[(&str, &str)] =
+    &[("configuration.taskPushNotificationConfig", "configuration.pushNotificationConfig")];
 const PUSH_NAMES: &[(&str, &str)] = &[
     ("url", "pushNotificationConfig.url"),
     ("authentication", "pushNotificationConfig.authentication"),
@@ -107,10 +105,7 @@ pub(super) fn decode(operation: Operation, params: Option<&RawValue>) -> Result<
     let call = match operation {
         Operation::SendMessage | Operation::SendStreamingMessage => {
             let given: SendIn = super::read(params)?;
-            blocking = given
-                .configuration
-                .as_ref()
-                .and_then(|wishes| wishes.blocking);
+            blocking = given.configuration.as_ref().and_then(|wishes| wishes.blocking);
             names = SEND_NAMES;
             let request = given.request(blocking)?;
             if operation == Operation::SendMessage {
@@ -122,10 +117,7 @@ pub(super) fn decode(operation: Operation, params: Option<&RawValue>) -> Result<
         Operation::ListTasks => list(super::read(params)?)?,
         Operation::CreateTaskPushNotificationConfig => {
             names = PUSH_NAMES;
-            let PushIn {
-                task_id,
-                push_notification_config,
-            } = super::read(params)?;
+            let PushIn { task_id, push_notification_config } = super::read(params)?;
             Call::CreateTaskPushNotificationConfig(push_notification_config.config(Some(task_id)))
         }
         Operation::GetExtendedAgentCard => {
@@ -142,11 +134,7 @@ pub(super) fn decode(operation: Operation, params: Option<&RawValue>) -> Result<
         }
     };
     check(&call, names)?;
-    Ok(Decoded {
-        call,
-        client_task_id: None,
-        blocking,
-    })
+    Ok(Decoded { call, client_task_id: None, blocking })
 }
 
 impl SendIn {
@@ -170,23 +158,14 @@ impl SendIn {
 impl TaskIn {
     /// The call of an operation that takes one task.
     pub(super) fn call(self, operation: Operation) -> Result<Call, Error> {
-        let Self {
-            id,
-            history_length,
-            metadata,
-            push_notification_config_id,
-        } = self;
+        let Self { id, history_length, metadata, push_notification_config_id } = self;
         Ok(match operation {
-            Operation::GetTask => Call::GetTask(GetTaskRequest {
-                tenant: None,
-                id,
-                history_length,
-            }),
-            Operation::CancelTask => Call::CancelTask(CancelTaskRequest {
-                tenant: None,
-                id,
-                metadata,
-            }),
+            Operation::GetTask => {
+                Call::GetTask(GetTaskRequest { tenant: None, id, history_length })
+            }
+            Operation::CancelTask => {
+                Call::CancelTask(CancelTaskRequest { tenant: None, id, metadata })
+            }
             Operation::SubscribeToTask => {
                 Call::SubscribeToTask(SubscribeToTaskRequest { tenant: None, id })
             }
@@ -224,19 +203,14 @@ impl TaskIn {
 /// The dialect has no such operation.
 pub(super) fn not_here(operation: Operation) -> Error {
     let name = operation.method();
-    Error::new(
-        ErrorKind::MethodNotFound,
-        format!("this version of A2A has no {name}"),
-    )
+    Error::new(ErrorKind::MethodNotFound, format!("this version of A2A has no {name}"))
 }
 
 fn list(given: ListIn) -> Result<Call, Error> {
     let ListIn { status, mut others } = given;
     if let Some(status) = status {
         let state = match status.as_str() {
-            Some(name) => state_named(name)
-                .map(TaskState::name)
-                .map_or(status, Into::into),
+            Some(name) => state_named(name).map(TaskState::name).map_or(status, Into::into),
             None => status,
         };
         others.insert("status".into(), state);
@@ -253,13 +227,9 @@ pub(super) fn encode_reply(reply: &Reply) -> String {
         Reply::Message(message) => json(&write::message(message)),
         Reply::Tasks(page) => json(&write::page(page)),
         Reply::PushConfig(config) => json(&write::push_config(config)),
-        Reply::PushConfigs(page) => json(
-            &page
-                .configs
-                .iter()
-                .map(write::push_config)
-                .collect::<Vec<_>>(),
-        ),
+        Reply::PushConfigs(page) => {
+            json(&page.configs.iter().map(write::push_config).collect::<Vec<_>>())
+        }
         Reply::Card(known) => card::v0_3(known).to_string(),
         Reply::Empty => "null".to_owned(),
     }
@@ -300,9 +270,7 @@ pub fn decode_task(text: &str) -> Result<Task, Error> {
 
 /// A state by its old name.
 pub(crate) fn state_named(name: &str) -> Option<TaskState> {
-    TaskState::ALL
-        .into_iter()
-        .find(|state| state_name(*state) == name)
+    TaskState::ALL.into_iter().find(|state| state_name(*state) == name)
 }
 
 /// The old name of a state.

@@ -44,18 +44,11 @@ pub(super) fn decode(operation: Operation, params: Option<&RawValue>) -> Result<
     {
         return Err(Error::invalid("id", "must not be empty"));
     }
-    Ok(Decoded {
-        call,
-        client_task_id: None,
-        blocking: None,
-    })
+    Ok(Decoded { call, client_task_id: None, blocking: None })
 }
 
 pub(super) fn encode_reply(operation: Operation, reply: &Reply) -> String {
-    let sent = matches!(
-        operation,
-        Operation::SendMessage | Operation::SendStreamingMessage
-    );
+    let sent = matches!(operation, Operation::SendMessage | Operation::SendStreamingMessage);
     match reply {
         Reply::Task(task) if sent => json(&Sent::Task(task)),
         Reply::Task(task) => json(task),

@@ -32,11 +32,7 @@ pub(super) fn call(call: &Call) -> Vec<FieldViolation> {
         }
         Call::ListTasks(request) => {
             let page = request.page_size.unwrap_or(1);
-            check.hold(
-                (1..=MAX_PAGE).contains(&page),
-                "pageSize",
-                "must be 1 to 100",
-            );
+            check.hold((1..=MAX_PAGE).contains(&page), "pageSize", "must be 1 to 100");
             check.natural("historyLength", request.history_length);
         }
         Call::CancelTask(request) => {
@@ -45,10 +41,7 @@ pub(super) fn call(call: &Call) -> Vec<FieldViolation> {
         }
         Call::SubscribeToTask(request) => check.filled("id", request.id.as_str()),
         Call::CreateTaskPushNotificationConfig(config) => {
-            check.filled(
-                "taskId",
-                config.task_id.as_ref().map_or("", |id| id.as_str()),
-            );
+            check.filled("taskId", config.task_id.as_ref().map_or("", |id| id.as_str()));
             check.config("", config);
         }
         Call::GetTaskPushNotificationConfig(request) => {

@@ -13,11 +13,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SendMessageRequest {
     /// The tenant, where a server has several.
-    #[serde(
-        default,
-        deserialize_with = "lenient::text",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "lenient::text", skip_serializing_if = "Option::is_none")]
     pub tenant: Option<String>,
     /// What is said.
     pub message: Message,
@@ -41,10 +37,7 @@ pub struct SendMessageConfiguration {
     )]
     pub accepted_output_modes: Vec<String>,
     /// Where the events of the task shall be posted to.
-    #[serde(
-        alias = "task_push_notification_config",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(alias = "task_push_notification_config", skip_serializing_if = "Option::is_none")]
     pub task_push_notification_config: Option<TaskPushNotificationConfig>,
     /// At most so many messages of the history; all of them when absent.
     #[serde(
@@ -67,11 +60,7 @@ pub struct SendMessageConfiguration {
 #[serde(rename_all = "camelCase")]
 pub struct GetTaskRequest {
     /// The tenant, where a server has several.
-    #[serde(
-        default,
-        deserialize_with = "lenient::text",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "lenient::text", skip_serializing_if = "Option::is_none")]
     pub tenant: Option<String>,
     /// Which task.
     pub id: TaskId,
@@ -90,10 +79,7 @@ pub struct GetTaskRequest {
 #[serde(rename_all = "camelCase", default)]
 pub struct ListTasksRequest {
     /// The tenant, where a server has several.
-    #[serde(
-        deserialize_with = "lenient::text",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(deserialize_with = "lenient::text", skip_serializing_if = "Option::is_none")]
     pub tenant: Option<String>,
     /// Only tasks of this conversation.
     #[serde(
@@ -127,10 +113,7 @@ pub struct ListTasksRequest {
     )]
     pub history_length: Option<i32>,
     /// Only tasks whose status is of this time or later.
-    #[serde(
-        alias = "status_timestamp_after",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(alias = "status_timestamp_after", skip_serializing_if = "Option::is_none")]
     pub status_timestamp_after: Option<Timestamp>,
     /// Artifacts are wanted too.
     #[serde(
@@ -163,11 +146,7 @@ pub struct ListTasksResponse {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CancelTaskRequest {
     /// The tenant, where a server has several.
-    #[serde(
-        default,
-        deserialize_with = "lenient::text",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "lenient::text", skip_serializing_if = "Option::is_none")]
     pub tenant: Option<String>,
     /// Which task.
     pub id: TaskId,
@@ -180,11 +159,7 @@ pub struct CancelTaskRequest {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SubscribeToTaskRequest {
     /// The tenant, where a server has several.
-    #[serde(
-        default,
-        deserialize_with = "lenient::text",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "lenient::text", skip_serializing_if = "Option::is_none")]
     pub tenant: Option<String>,
     /// Which task.
     pub id: TaskId,
@@ -195,11 +170,7 @@ pub struct SubscribeToTaskRequest {
 #[serde(rename_all = "camelCase")]
 pub struct GetTaskPushNotificationConfigRequest {
     /// The tenant, where a server has several.
-    #[serde(
-        default,
-        deserialize_with = "lenient::text",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "lenient::text", skip_serializing_if = "Option::is_none")]
     pub tenant: Option<String>,
     /// Which task.
     #[serde(alias = "task_id")]
@@ -213,11 +184,7 @@ pub struct GetTaskPushNotificationConfigRequest {
 #[serde(rename_all = "camelCase")]
 pub struct ListTaskPushNotificationConfigsRequest {
     /// The tenant, where a server has several.
-    #[serde(
-        default,
-        deserialize_with = "lenient::text",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "lenient::text", skip_serializing_if = "Option::is_none")]
     pub tenant: Option<String>,
     /// Which task.
     #[serde(alias = "task_id")]
@@ -261,11 +228,7 @@ pub struct ListTaskPushNotificationConfigsResponse {
 #[serde(rename_all = "camelCase")]
 pub struct DeleteTaskPushNotificationConfigRequest {
     /// The tenant, where a server has several.
-    #[serde(
-        default,
-        deserialize_with = "lenient::text",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "lenient::text", skip_serializing_if = "Option::is_none")]
     pub tenant: Option<String>,
     /// Which task.
     #[serde(alias = "task_id")]
@@ -279,10 +242,7 @@ pub struct DeleteTaskPushNotificationConfigRequest {
 #[serde(default)]
 pub struct GetExtendedAgentCardRequest {
     /// The tenant, where a server has several.
-    #[serde(
-        deserialize_with = "lenient::text",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(deserialize_with = "lenient::text", skip_serializing_if = "Option::is_none")]
     pub tenant: Option<String>,
 }
 
@@ -306,17 +266,9 @@ impl<'de> Deserialize<'de> for SendMessageResponse {
         }
 
         match Wire::deserialize(from)? {
-            Wire {
-                task: Some(task),
-                message: None,
-            } => Ok(Self::Task(task)),
-            Wire {
-                task: None,
-                message: Some(message),
-            } => Ok(Self::Message(message)),
-            _ => Err(D::Error::custom(
-                "an answer has exactly one of task or message",
-            )),
+            Wire { task: Some(task), message: None } => Ok(Self::Task(task)),
+            Wire { task: None, message: Some(message) } => Ok(Self::Message(message)),
+            _ => Err(D::Error::custom("an answer has exactly one of task or message")),
         }
     }
 }

@@ -214,14 +214,10 @@ impl Wire for OldCard {
 
 fn schemes(card: &model::AgentCard) -> BTreeMap<String, Scheme> {
     let schemes = card.security_schemes.iter();
-    schemes
-        .map(|(name, scheme)| (name.clone(), Scheme::of(scheme)))
-        .collect()
+    schemes.map(|(name, scheme)| (name.clone(), Scheme::of(scheme))).collect()
 }
 
 fn read_schemes(schemes: BTreeMap<String, Scheme>) -> BTreeMap<String, model::SecurityScheme> {
     let schemes = schemes.into_iter();
-    schemes
-        .filter_map(|(name, scheme)| Some((name, scheme.read()?)))
-        .collect()
+    schemes.filter_map(|(name, scheme)| Some((name, scheme.read()?))).collect()
 }

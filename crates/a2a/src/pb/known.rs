@@ -90,9 +90,7 @@ impl Struct {
             key: key.clone(),
             value: Some(Value::within(value, nested - OBJECT)),
         };
-        Self {
-            fields: members.iter().map(field).collect(),
-        }
+        Self { fields: members.iter().map(field).collect() }
     }
 
     pub(super) fn read(self) -> Result<Metadata, Wrong> {
@@ -122,9 +120,7 @@ impl Value {
             Json::String(text) => Kind::String(text.clone()),
             Json::Array(items) if nested >= ARRAY => {
                 let items = items.iter().map(|item| Self::within(item, nested - ARRAY));
-                Kind::List(List {
-                    values: items.collect(),
-                })
+                Kind::List(List { values: items.collect() })
             }
             Json::Object(members) if nested >= OBJECT => {
                 Kind::Struct(Struct::within(members, nested))
@@ -193,10 +189,7 @@ mod tests {
 
     fn there_and_back(value: &Json) -> Json {
         let bytes = Value::of(value).encode_to_vec();
-        Value::decode(&*bytes)
-            .expect("our own bytes")
-            .read()
-            .expect("our own value")
+        Value::decode(&*bytes).expect("our own bytes").read().expect("our own value")
     }
 
     #[test]
@@ -225,33 +218,18 @@ mod tests {
     fn a_number_that_json_lacks_is_refused_by_its_place() {
         let inner = Value {
             kind: Some(Kind::List(List {
-                values: vec![
-                    Value::of(&json!(1)),
-                    Value {
-                        kind: Some(Kind::Number(f64::NAN)),
-                    },
-                ],
+                values: vec![Value::of(&json!(1)), Value { kind: Some(Kind::Number(f64::NAN)) }],
             })),
         };
-        let fields = vec![Field {
-            key: "a".into(),
-            value: Some(inner),
-        }];
+        let fields = vec![Field { key: "a".into(), value: Some(inner) }];
         let wrong = Struct { fields }.read().expect_err("NaN");
         assert_eq!(wrong.field, "a.1");
     }
 
     #[test]
     fn of_two_members_with_one_name_the_last_counts() {
-        let field = |number: i32| Field {
-            key: "a".into(),
-            value: Some(Value::of(&json!(number))),
-        };
-        let members = Struct {
-            fields: vec![field(1), field(2)],
-        }
-        .read()
-        .expect("plain");
+        let field = |number: i32| Field { key: "a".into(), value: Some(Value::of(&json!(number))) };
+        let members = Struct { fields: vec![field(1), field(2)] }.read().expect("plain");
         assert_eq!(Json::Object(members), json!({"a": 2}));
     }
 
@@ -266,10 +244,7 @@ mod tests {
 
     #[test]
     fn a_moment_out_of_range_is_the_nearest_that_is_not() {
-        let far = Timestamp {
-            seconds: i64::MAX,
-            nanos: i32::MIN,
-        };
+        let far = Timestamp { seconds: i64::MAX, nanos: i32::MIN };
         assert!(far.read() > Time::now());
     }
 }

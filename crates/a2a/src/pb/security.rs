@@ -131,14 +131,8 @@ struct TwoAddresses {
 impl Requirement {
     pub(super) fn of(model: &model::SecurityRequirement) -> Self {
         let schemes = model.schemes.iter();
-        let list = |scopes: &model::StringList| List {
-            list: scopes.list.clone(),
-        };
-        Self {
-            schemes: schemes
-                .map(|(name, scopes)| (name.clone(), list(scopes)))
-                .collect(),
-        }
+        let list = |scopes: &model::StringList| List { list: scopes.list.clone() };
+        Self { schemes: schemes.map(|(name, scopes)| (name.clone(), list(scopes))).collect() }
     }
 
     pub(super) fn read(self) -> model::SecurityRequirement {
@@ -166,18 +160,16 @@ impl Scheme {
             }),
             model::SecurityScheme::OAuth2(known) => Kind::OAuth2(OAuth2 {
                 description: said(known.description.as_ref()),
-                flows: Some(Flows {
-                    flow: Some(Flow::of(&known.flows)),
-                }),
+                flows: Some(Flows { flow: Some(Flow::of(&known.flows)) }),
                 metadata_url: said(known.metadata_url.as_ref()),
             }),
             model::SecurityScheme::OpenIdConnect(known) => Kind::OpenIdConnect(OpenIdConnect {
                 description: said(known.description.as_ref()),
                 url: known.open_id_connect_url.clone(),
             }),
-            model::SecurityScheme::MutualTls(known) => Kind::MutualTls(MutualTls {
-                description: said(known.description.as_ref()),
-            }),
+            model::SecurityScheme::MutualTls(known) => {
+                Kind::MutualTls(MutualTls { description: said(known.description.as_ref()) })
+            }
         };
         Self { kind: Some(kind) }
     }
@@ -235,11 +227,9 @@ impl Flow {
             OAuthFlows::ClientCredentials(flow) => {
                 Self::ClientCredentials(one(&flow.token_url, &flow.refresh_url, &flow.scopes))
             }
-            OAuthFlows::Implicit(flow) => Self::Implicit(one(
-                &flow.authorization_url,
-                &flow.refresh_url,
-                &flow.scopes,
-            )),
+            OAuthFlows::Implicit(flow) => {
+                Self::Implicit(one(&flow.authorization_url, &flow.refresh_url, &flow.scopes))
+            }
             OAuthFlows::Password(flow) => {
                 Self::Password(one(&flow.token_url, &flow.refresh_url, &flow.scopes))
             }

@@ -82,11 +82,7 @@ pub fn status_details(error: &Error) -> Vec<u8> {
         let retry_delay = Some(Duration { seconds });
         details.push(any("RetryInfo", &RetryInfo { retry_delay }));
     }
-    let status = Status {
-        code: codes.grpc_number,
-        message: error.message.clone(),
-        details,
-    };
+    let status = Status { code: codes.grpc_number, message: error.message.clone(), details };
     status.encode_to_vec()
 }
 
@@ -99,10 +95,7 @@ fn any(name: &str, detail: &impl Message) -> Any {
 
 impl Violation {
     fn of(violation: &FieldViolation) -> Self {
-        Self {
-            field: violation.field.clone(),
-            description: violation.description.clone(),
-        }
+        Self { field: violation.field.clone(), description: violation.description.clone() }
     }
 }
 
@@ -113,17 +106,13 @@ mod tests {
 
     #[test]
     fn the_details_are_those_of_the_json_bindings() {
-        let error = Error::invalid("message.parts", "must not be empty")
-            .with("taskId", "t")
-            .retry_after(3);
+        let error =
+            Error::invalid("message.parts", "must not be empty").with("taskId", "t").retry_after(3);
         let status = Status::decode(&*status_details(&error)).expect("our own bytes");
         assert_eq!((status.code, &status.message), (3, &error.message));
         let (told, json) = (status.details, details(&error));
         let types: Vec<&str> = told.iter().map(|any| any.type_url.as_str()).collect();
-        let same: Vec<_> = json
-            .iter()
-            .filter_map(|one| one["@type"].as_str())
-            .collect();
+        let same: Vec<_> = json.iter().filter_map(|one| one["@type"].as_str()).collect();
         assert_eq!(types, same);
 
         let info = ErrorInfo::decode(&*told[0].value).expect("an ErrorInfo");

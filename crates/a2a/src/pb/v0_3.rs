@@ -24,17 +24,11 @@ use requests::{CancelRequest, GetTaskRequest, SendMessageRequest, SubscribeReque
 /// The fields that have another name here than in v1.0.
 const SEND_NAMES: &[(&str, &str)] = &[
     ("message.parts", "message.content"),
-    (
-        "configuration.taskPushNotificationConfig",
-        "configuration.pushNotification",
-    ),
+    ("configuration.taskPushNotificationConfig", "configuration.pushNotification"),
 ];
 const CREATE_NAMES: &[(&str, &str)] = &[
     ("url", "config.pushNotificationConfig.url"),
-    (
-        "authentication",
-        "config.pushNotificationConfig.authentication",
-    ),
+    ("authentication", "config.pushNotificationConfig.authentication"),
 ];
 const RESOURCE_NAMES: &[(&str, &str)] = &[("id", "name")];
 
@@ -70,11 +64,7 @@ pub(super) fn decode(operation: Operation, body: &[u8]) -> Result<Decoded, Error
         rename(violation, names);
     }
     Error::unless_valid(violations)?;
-    Ok(Decoded {
-        call,
-        client_task_id: None,
-        blocking,
-    })
+    Ok(Decoded { call, client_task_id: None, blocking })
 }
 
 fn rename(violation: &mut FieldViolation, names: &[(&str, &str)]) {

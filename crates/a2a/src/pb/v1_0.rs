@@ -27,11 +27,7 @@ pub(super) fn decode(operation: Operation, body: &[u8]) -> Result<Decoded, Error
     {
         return Err(Error::invalid("id", "must not be empty"));
     }
-    Ok(Decoded {
-        call,
-        client_task_id: None,
-        blocking: None,
-    })
+    Ok(Decoded { call, client_task_id: None, blocking: None })
 }
 
 fn call(operation: Operation, body: &[u8]) -> Result<Call, Wrong> {

@@ -28,11 +28,7 @@ pub(super) fn json(body: &[u8]) -> Result<Option<&RawValue>, Error> {
     }
     let raw: &RawValue = serde_json::from_slice(body)
         .map_err(|cause| Error::new(ErrorKind::Parse, format!("the body is not JSON: {cause}")))?;
-    if raw.get().starts_with('{') {
-        Ok(Some(raw))
-    } else {
-        Err(no_object())
-    }
+    if raw.get().starts_with('{') { Ok(Some(raw)) } else { Err(no_object()) }
 }
 
 fn no_object() -> Error {
@@ -77,9 +73,7 @@ impl<'a> Members<'a> {
             }
             !bound
         });
-        wrong.map_or(Ok(()), |name| {
-            Err(Error::invalid(name, "contradicts the path"))
-        })
+        wrong.map_or(Ok(()), |name| Err(Error::invalid(name, "contradicts the path")))
     }
 
     /// A member by its name.
@@ -149,9 +143,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut members = Vec::new();
                 while let Some(name) = map.next_key::<String>()? {
-                    let value = map
-                        .next_value::<&'de RawValue>()
-                        .map_err(A::Error::custom)?;
+                    let value = map.next_value::<&'de RawValue>().map_err(A::Error::custom)?;
                     members.push((Cow::Owned(name), Member::Given(value)));
                 }
                 Ok(Members(members))

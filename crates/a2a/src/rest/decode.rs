@@ -117,9 +117,7 @@ impl Route {
         if let Some(config) = config {
             members.bind(&[config_names], config)?;
         }
-        let decoded = self
-            .dialect
-            .decode(self.operation, Some(&members.object()?))?;
+        let decoded = self.dialect.decode(self.operation, Some(&members.object()?))?;
         Ok(self.request(decoded, told))
     }
 

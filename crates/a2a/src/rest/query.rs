@@ -32,11 +32,8 @@ const TASKS: Known = &[
     ("statusTimestampAfter", Shape::Time),
     ("includeArtifacts", Shape::Flag),
 ];
-const CONFIGS: Known = &[
-    ("tenant", Shape::Text),
-    ("pageSize", Shape::Number),
-    ("pageToken", Shape::Text),
-];
+const CONFIGS: Known =
+    &[("tenant", Shape::Text), ("pageSize", Shape::Number), ("pageToken", Shape::Text)];
 
 /// Adds what the query says to the members of a request; an empty value is an absent one.
 ///
@@ -95,10 +92,7 @@ fn known(operation: Operation) -> Known {
 fn json(shape: Shape, value: &str) -> Result<serde_json::Value, &'static str> {
     match shape {
         Shape::Text => Ok(value.into()),
-        Shape::Number => value
-            .parse::<i32>()
-            .map(Into::into)
-            .map_err(|_| "a 32-bit integer"),
+        Shape::Number => value.parse::<i32>().map(Into::into).map_err(|_| "a 32-bit integer"),
         Shape::Flag => match value {
             "true" | "1" => Ok(true.into()),
             "false" | "0" => Ok(false.into()),

@@ -58,10 +58,8 @@ const TASKS: &[(&str, Operation)] = &[("GET", Operation::ListTasks)];
 const TASK: &[(&str, Operation)] = &[("GET", Operation::GetTask)];
 const CANCEL: &[(&str, Operation)] = &[("POST", Operation::CancelTask)];
 // The text of the specification says POST, its protobuf annotation GET.
-const SUBSCRIBE: &[(&str, Operation)] = &[
-    ("GET", Operation::SubscribeToTask),
-    ("POST", Operation::SubscribeToTask),
-];
+const SUBSCRIBE: &[(&str, Operation)] =
+    &[("GET", Operation::SubscribeToTask), ("POST", Operation::SubscribeToTask)];
 const CONFIGS: &[(&str, Operation)] = &[
     ("GET", Operation::ListTaskPushNotificationConfigs),
     ("POST", Operation::CreateTaskPushNotificationConfig),

@@ -49,10 +49,7 @@ fn the_legacy_card_names_its_schemes_in_one_word() {
         json!({"schemes": ["Bearer", "OAuth2", "apiKey", "openIdConnect"]})
     );
     assert_eq!(legacy["url"], "https://agents.test/");
-    let open = card::legacy(&AgentCard {
-        security_schemes: [].into(),
-        ..known()
-    });
+    let open = card::legacy(&AgentCard { security_schemes: [].into(), ..known() });
     assert_eq!(open.get("authentication"), None);
 }
 

@@ -59,14 +59,12 @@ async fn hear(stream: &mut TcpStream) -> Heard {
         let text = String::from_utf8_lossy(&bytes).into_owned();
         if let Some((head, body)) = text.split_once("\r\n\r\n") {
             let head = head.to_lowercase();
-            let length = head.split("content-length: ").nth(1).map_or(0, |rest| {
-                rest.lines().next().unwrap().parse::<usize>().unwrap()
-            });
+            let length = head
+                .split("content-length: ")
+                .nth(1)
+                .map_or(0, |rest| rest.lines().next().unwrap().parse::<usize>().unwrap());
             if body.len() >= length {
-                return Heard {
-                    head,
-                    body: serde_json::from_str(body).unwrap_or_default(),
-                };
+                return Heard { head, body: serde_json::from_str(body).unwrap_or_default() };
             }
         }
         assert_ne!(stream.read_buf(&mut bytes).await.unwrap(), 0);
@@ -82,10 +80,7 @@ async fn answer(stream: &mut TcpStream, say: Say, base: &str) {
                 "HTTP/1.1 {status} X\r\n{close}content-type: application/json\r\ncontent-length: {}\r\n\r\n",
                 body.len()
             );
-            stream
-                .write_all(format!("{head}{body}").as_bytes())
-                .await
-                .unwrap();
+            stream.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
         }
         Say::Events(events, whole) => {
             let head = format!(
@@ -112,10 +107,7 @@ fn result(result: &Value) -> Say {
 
 fn failure(status: u16, kind: ErrorKind) -> Say {
     let error = Error::new(kind, "no");
-    Say::Json(
-        status,
-        jsonrpc::failure(&Id::from(1), &error, Dialect::V1_0),
-    )
+    Say::Json(status, jsonrpc::failure(&Id::from(1), &error, Dialect::V1_0))
 }
 
 fn task(state: &str) -> Value {
@@ -160,20 +152,12 @@ async fn a_message_is_sent_to_the_endpoint_that_the_card_names() {
         result(&json!({"task": task("TASK_STATE_COMPLETED")})),
     ])
     .await;
-    let client = Client::discover(&server.url, Some("sesame".into()))
-        .await
-        .unwrap();
-    let SendMessageResponse::Task(task) = client.send(&request()).await.unwrap() else {
-        panic!()
-    };
+    let client = Client::discover(&server.url, Some("sesame".into())).await.unwrap();
+    let SendMessageResponse::Task(task) = client.send(&request()).await.unwrap() else { panic!() };
     assert_eq!(task.status.state, TaskState::Completed);
 
     let heard = server.heard.await.unwrap();
-    assert!(
-        heard[0]
-            .head
-            .starts_with("get /.well-known/agent-card.json ")
-    );
+    assert!(heard[0].head.starts_with("get /.well-known/agent-card.json "));
     assert!(heard[1].head.starts_with("post /rpc "));
     for heard in &heard {
         assert!(heard.head.contains("authorization: bearer sesame"));
@@ -186,28 +170,18 @@ async fn a_message_is_sent_to_the_endpoint_that_the_card_names() {
 #[tokio::test]
 async fn a_card_is_fetched_as_it_is() {
     let server = Server::saying(vec![Say::Json(200, b"{\"any\": 1}".to_vec())]).await;
-    let fetched = client::card(&format!("{}/agents/a/", server.url), None, None)
-        .await
-        .unwrap();
+    let fetched = client::card(&format!("{}/agents/a/", server.url), None, None).await.unwrap();
     assert_eq!(fetched.card, json!({"any": 1}));
     assert_eq!(fetched.headers["content-type"], "application/json");
     let heard = server.heard.await.unwrap();
-    assert!(
-        heard[0]
-            .head
-            .starts_with("get /agents/a/.well-known/agent-card.json ")
-    );
+    assert!(heard[0].head.starts_with("get /agents/a/.well-known/agent-card.json "));
     assert!(!heard[0].head.contains("authorization"));
 }
 
 #[tokio::test]
 async fn a_refusal_is_told_in_the_words_of_the_protocol() {
     let server = Server::saying(vec![failure(200, ErrorKind::TaskNotFound)]).await;
-    let error = server
-        .client()
-        .get(&"t-1".into(), Some(0))
-        .await
-        .unwrap_err();
+    let error = server.client().get(&"t-1".into(), Some(0)).await.unwrap_err();
     assert_eq!(error.kind(), Some(ErrorKind::TaskNotFound));
     assert_eq!(error.to_string(), "no (-32001)");
     assert_eq!(
@@ -231,16 +205,9 @@ async fn a_refused_stream_is_an_error_and_no_stream() {
     assert_eq!(error.kind(), Some(ErrorKind::Unauthenticated));
 
     let server = Server::saying(vec![failure(200, ErrorKind::TaskNotFound)]).await;
-    let events = server
-        .client()
-        .subscribe(&"t-1".into(), None)
-        .await
-        .unwrap();
+    let events = server.client().subscribe(&"t-1".into(), None).await.unwrap();
     let (seen, error) = rest(events).await;
-    assert_eq!(
-        (seen, error.unwrap().kind()),
-        (vec![], Some(ErrorKind::TaskNotFound))
-    );
+    assert_eq!((seen, error.unwrap().kind()), (vec![], Some(ErrorKind::TaskNotFound)));
 }
 
 #[tokio::test]
@@ -264,10 +231,7 @@ async fn a_stream_ends_with_the_task() {
             (Some(5), TaskState::Completed)
         ]
     );
-    assert_eq!(
-        server.heard.await.unwrap()[0].body["method"],
-        "SendStreamingMessage"
-    );
+    assert_eq!(server.heard.await.unwrap()[0].body["method"], "SendStreamingMessage");
 }
 
 #[tokio::test]
@@ -310,30 +274,21 @@ async fn a_stream_that_breaks_goes_on_after_its_last_event() {
 #[tokio::test]
 async fn a_task_that_ended_while_the_stream_was_broken_is_its_last_event() {
     let server = Server::saying(vec![
-        Say::Events(
-            vec![(1, json!({"task": task("TASK_STATE_WORKING")}))],
-            false,
-        ),
+        Say::Events(vec![(1, json!({"task": task("TASK_STATE_WORKING")}))], false),
         failure(200, ErrorKind::UnsupportedOperation),
         result(&task("TASK_STATE_FAILED")),
     ])
     .await;
     let (seen, error) = rest(server.client().stream(&request()).await.unwrap()).await;
     assert!(error.is_none());
-    assert_eq!(
-        seen,
-        [(Some(1), TaskState::Working), (None, TaskState::Failed)]
-    );
+    assert_eq!(seen, [(Some(1), TaskState::Working), (None, TaskState::Failed)]);
     assert_eq!(server.heard.await.unwrap()[2].body["method"], "GetTask");
 }
 
 #[tokio::test]
 async fn a_lost_task_ends_the_stream_with_its_error() {
     let server = Server::saying(vec![
-        Say::Events(
-            vec![(1, json!({"task": task("TASK_STATE_WORKING")}))],
-            false,
-        ),
+        Say::Events(vec![(1, json!({"task": task("TASK_STATE_WORKING")}))], false),
         failure(503, ErrorKind::Unavailable),
         failure(200, ErrorKind::TaskNotFound),
     ])

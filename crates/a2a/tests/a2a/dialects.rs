@@ -21,16 +21,8 @@ fn read<T: DeserializeOwned>(text: &str) -> T {
 /// One event in every dialect: the model's fixture, then the fixtures of 0.3 and 0.1.
 fn events() -> Vec<(StreamResponse, &'static str, Option<&'static str>)> {
     vec![
-        (
-            StreamResponse::Message(read(fixture!("v1_0/message"))),
-            fixture!("v0_3/message"),
-            None,
-        ),
-        (
-            StreamResponse::Task(read(fixture!("v1_0/task"))),
-            fixture!("v0_3/task"),
-            None,
-        ),
+        (StreamResponse::Message(read(fixture!("v1_0/message"))), fixture!("v0_3/message"), None),
+        (StreamResponse::Task(read(fixture!("v1_0/task"))), fixture!("v0_3/task"), None),
         (
             StreamResponse::StatusUpdate(read(fixture!("v1_0/status_update"))),
             fixture!("v0_3/status_update"),
@@ -67,22 +59,13 @@ fn every_event_of_v0_3_is_read_back() {
 fn a_task_is_an_answer_in_every_dialect() {
     let reply = Reply::Task(read(fixture!("v1_0/task")));
     let told = |dialect: Dialect, operation| value(&dialect.encode_reply(operation, &reply, ALIAS));
-    assert_eq!(
-        told(Dialect::V1_0, Operation::GetTask),
-        value(fixture!("v1_0/task"))
-    );
+    assert_eq!(told(Dialect::V1_0, Operation::GetTask), value(fixture!("v1_0/task")));
     assert_eq!(
         told(Dialect::V1_0, Operation::SendMessage),
         json!({"task": value(fixture!("v1_0/task"))})
     );
-    assert_eq!(
-        told(Dialect::V0_3, Operation::SendMessage),
-        value(fixture!("v0_3/task"))
-    );
-    assert_eq!(
-        told(Dialect::V0_1, Operation::SendMessage),
-        value(fixture!("v0_1/task"))
-    );
+    assert_eq!(told(Dialect::V0_3, Operation::SendMessage), value(fixture!("v0_3/task")));
+    assert_eq!(told(Dialect::V0_1, Operation::SendMessage), value(fixture!("v0_1/task")));
 }
 
 #[test]
@@ -106,39 +89,21 @@ fn push_configs_are_nested_in_older_dialects() {
     });
     let operation = Operation::CreateTaskPushNotificationConfig;
     let told = |dialect: Dialect, reply| value(&dialect.encode_reply(operation, reply, ALIAS));
-    assert_eq!(
-        told(Dialect::V1_0, &one),
-        value(fixture!("v1_0/push_config"))
-    );
-    assert_eq!(
-        told(Dialect::V0_3, &one),
-        value(fixture!("v0_3/push_config"))
-    );
-    assert_eq!(
-        told(Dialect::V0_1, &one),
-        value(fixture!("v0_1/push_config"))
-    );
+    assert_eq!(told(Dialect::V1_0, &one), value(fixture!("v1_0/push_config")));
+    assert_eq!(told(Dialect::V0_3, &one), value(fixture!("v0_3/push_config")));
+    assert_eq!(told(Dialect::V0_1, &one), value(fixture!("v0_1/push_config")));
     assert_eq!(
         told(Dialect::V1_0, &all),
         json!({"configs": [value(fixture!("v1_0/push_config"))]})
     );
-    assert_eq!(
-        told(Dialect::V0_3, &all),
-        json!([value(fixture!("v0_3/push_config"))])
-    );
+    assert_eq!(told(Dialect::V0_3, &all), json!([value(fixture!("v0_3/push_config"))]));
 }
 
 #[test]
 fn a_deletion_answers_with_an_object_in_v1_and_null_before() {
     let operation = Operation::DeleteTaskPushNotificationConfig;
-    assert_eq!(
-        Dialect::V1_0.encode_reply(operation, &Reply::Empty, None),
-        "{}"
-    );
-    assert_eq!(
-        Dialect::V0_3.encode_reply(operation, &Reply::Empty, None),
-        "null"
-    );
+    assert_eq!(Dialect::V1_0.encode_reply(operation, &Reply::Empty, None), "{}");
+    assert_eq!(Dialect::V0_3.encode_reply(operation, &Reply::Empty, None), "null");
 }
 
 #[test]
@@ -154,11 +119,7 @@ fn older_streams_are_final_at_the_end_and_at_a_question() {
         let event = StreamResponse::StatusUpdate(TaskStatusUpdateEvent::new(
             "t".into(),
             "c".into(),
-            TaskStatus {
-                state,
-                message: None,
-                timestamp: None,
-            },
+            TaskStatus { state, message: None, timestamp: None },
         ));
         let expected = json!(state.is_terminal() || state.is_interrupted());
         for dialect in [Dialect::V0_3, Dialect::V0_1] {
@@ -190,10 +151,7 @@ fn a_v0_1_stream_numbers_artifacts_in_the_order_of_their_birth() {
         let event = StreamResponse::ArtifactUpdate(serde_json::from_value(update).unwrap());
         value(&encoder.encode(&event).unwrap())["artifact"]["index"].clone()
     };
-    assert_eq!(
-        [index("new"), index("a-1"), index("new")],
-        [json!(1), json!(0), json!(1)]
-    );
+    assert_eq!([index("new"), index("a-1"), index("new")], [json!(1), json!(0), json!(1)]);
 }
 
 #[test]
@@ -204,15 +162,9 @@ fn the_same_request_is_read_from_every_dialect() {
     assert_eq!(v0_3.blocking, Some(false));
     assert_eq!(v0_1.client_task_id.as_deref(), ALIAS);
 
-    let Call::SendMessage(mut v1) = v1.call else {
-        panic!()
-    };
-    let Call::SendMessage(v0_3) = v0_3.call else {
-        panic!()
-    };
-    let Call::SendMessage(v0_1) = v0_1.call else {
-        panic!()
-    };
+    let Call::SendMessage(mut v1) = v1.call else { panic!() };
+    let Call::SendMessage(v0_3) = v0_3.call else { panic!() };
+    let Call::SendMessage(v0_1) = v0_1.call else { panic!() };
     v1.tenant = None;
     assert_eq!(v0_3, v1);
 
@@ -226,16 +178,10 @@ fn the_same_request_is_read_from_every_dialect() {
 #[test]
 fn blocking_left_out_is_told_apart_from_given() {
     let mut params = value(fixture!("v0_3/send"));
-    params["configuration"]
-        .as_object_mut()
-        .unwrap()
-        .remove("blocking");
+    params["configuration"].as_object_mut().unwrap().remove("blocking");
     assert_eq!(decode("message/send", &params).unwrap().blocking, None);
     params["configuration"]["blocking"] = json!(true);
-    assert_eq!(
-        decode("message/send", &params).unwrap().blocking,
-        Some(true)
-    );
+    assert_eq!(decode("message/send", &params).unwrap().blocking, Some(true));
     params.as_object_mut().unwrap().remove("configuration");
     assert_eq!(decode("message/stream", &params).unwrap().blocking, None);
 }
@@ -249,9 +195,7 @@ fn parts_of_older_dialects_are_known_by_either_tag_or_by_their_members() {
     ] {
         let message = json!({"messageId": "m", "role": "user", "parts": [part]});
         let read = decode("message/send", &json!({"message": message})).unwrap();
-        let Call::SendMessage(request) = read.call else {
-            panic!()
-        };
+        let Call::SendMessage(request) = read.call else { panic!() };
         assert_eq!(request.message.text_content(), "x");
     }
 }
@@ -278,11 +222,7 @@ fn every_method_name_has_one_meaning() {
     let table: Vec<String> = names
         .map(|name| {
             let known = method(name).unwrap();
-            let shared = if known.shared {
-                " (shared with 0.1)"
-            } else {
-                ""
-            };
+            let shared = if known.shared { " (shared with 0.1)" } else { "" };
             let version = known.dialect.version();
             format!("{name}: {:?} in {version}{shared}", known.operation)
         })
@@ -310,10 +250,7 @@ fn push_methods_of_older_dialects_are_read() {
     let told = |name: &str, params: Value| decode(name, &params).unwrap().call;
     let expected: TaskPushNotificationConfig = read(fixture!("v1_0/push_config"));
     assert_eq!(
-        told(
-            "tasks/pushNotificationConfig/set",
-            value(fixture!("v0_3/push_config"))
-        ),
+        told("tasks/pushNotificationConfig/set", value(fixture!("v0_3/push_config"))),
         Call::CreateTaskPushNotificationConfig(expected)
     );
     let Call::GetTaskPushNotificationConfig(first) =

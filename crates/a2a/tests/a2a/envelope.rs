@@ -7,9 +7,7 @@ use pilothouse_a2a::jsonrpc::{self, Id};
 use serde_json::json;
 
 fn error() -> Error {
-    Error::invalid("message.parts", "must not be empty")
-        .with("taskId", "t-1")
-        .retry_after(30)
+    Error::invalid("message.parts", "must not be empty").with("taskId", "t-1").retry_after(30)
 }
 
 #[test]
@@ -35,10 +33,7 @@ fn an_error_of_older_dialects_is_plain() {
     let plain = error_object(&error(), Dialect::V0_3);
     assert_eq!(plain, error_object(&error(), Dialect::V0_1));
     insta::assert_json_snapshot!(plain);
-    let bare = error_object(
-        &Error::new(ErrorKind::Internal, "incident 7"),
-        Dialect::V0_3,
-    );
+    let bare = error_object(&Error::new(ErrorKind::Internal, "incident 7"), Dialect::V0_3);
     assert_eq!(bare, json!({"code": -32603, "message": "incident 7"}));
 }
 
@@ -49,24 +44,13 @@ fn an_error_of_the_rest_binding_has_a_status() {
 
 #[test]
 fn an_id_is_echoed_in_its_own_spelling() {
-    for id in [
-        "null",
-        "1",
-        "-7",
-        "1.0",
-        "1e3",
-        "98765432109876543210",
-        "\"\"",
-        "\"a\\nb\"",
-        "\"ü\"",
-    ] {
+    for id in
+        ["null", "1", "-7", "1.0", "1e3", "98765432109876543210", "\"\"", "\"a\\nb\"", "\"ü\""]
+    {
         let body = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"GetTask"}}"#);
         let request = jsonrpc::parse(body.as_bytes()).unwrap();
         let told = String::from_utf8(jsonrpc::result(&request.id, "{}")).unwrap();
-        assert_eq!(
-            told,
-            format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{}}}}"#)
-        );
+        assert_eq!(told, format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{}}}}"#));
         let sent = jsonrpc::request_body(&request.id, "GetTask", &json!({})).unwrap();
         let told = String::from_utf8(sent).unwrap();
         assert_eq!(
@@ -84,10 +68,7 @@ fn a_result_between_prefix_and_suffix_is_a_response() {
     body.extend_from_slice(jsonrpc::SUFFIX);
     assert_eq!(body, jsonrpc::result(&id, "{\"task\":1}"));
     let response = jsonrpc::parse_response(&body).unwrap();
-    assert_eq!(
-        (response.id, response.outcome.unwrap().get()),
-        (id, "{\"task\":1}")
-    );
+    assert_eq!((response.id, response.outcome.unwrap().get()), (id, "{\"task\":1}"));
 }
 
 #[test]
@@ -97,10 +78,7 @@ fn a_failure_is_read_as_it_was_written() {
     let told = response.outcome.unwrap_err();
     assert_eq!(told.code, -32602);
     assert_eq!(told.message, error().message);
-    assert_eq!(
-        told.data.unwrap()[1]["fieldViolations"][0]["field"],
-        "message.parts"
-    );
+    assert_eq!(told.data.unwrap()[1]["fieldViolations"][0]["field"], "message.parts");
 }
 
 #[test]
@@ -113,45 +91,23 @@ fn params_stay_raw() {
 
 #[test]
 fn what_is_no_request_is_refused_with_its_reason() {
-    let deep = format!(
-        r#"{{"jsonrpc":"2.0","id":1,"method":"m","params":{}1"#,
-        "[".repeat(1 << 20)
-    );
+    let deep =
+        format!(r#"{{"jsonrpc":"2.0","id":1,"method":"m","params":{}1"#, "[".repeat(1 << 20));
     let bodies: [(&[u8], Id, ErrorKind); 17] = [
         (b"", Id::Null, ErrorKind::Parse),
         (b"   ", Id::Null, ErrorKind::Parse),
         (b"{", Id::Null, ErrorKind::Parse),
-        (
-            b"{\"jsonrpc\": \"2.0\", \"id\": 1, \"method\": ",
-            Id::Null,
-            ErrorKind::Parse,
-        ),
+        (b"{\"jsonrpc\": \"2.0\", \"id\": 1, \"method\": ", Id::Null, ErrorKind::Parse),
         (b"{\"a\": \xff}", Id::Null, ErrorKind::Parse),
         (b"{} {}", Id::Null, ErrorKind::Parse),
         (deep.as_bytes(), Id::Null, ErrorKind::Parse),
         (b"[]", Id::Null, ErrorKind::InvalidRequest),
-        (
-            b"[{\"jsonrpc\":\"2.0\"}]",
-            Id::Null,
-            ErrorKind::InvalidRequest,
-        ),
+        (b"[{\"jsonrpc\":\"2.0\"}]", Id::Null, ErrorKind::InvalidRequest),
         (b"[{", Id::Null, ErrorKind::Parse),
         (b"\"hello\"", Id::Null, ErrorKind::InvalidRequest),
-        (
-            b"{\"id\": 5, \"method\": \"m\"}",
-            Id::from(5),
-            ErrorKind::InvalidRequest,
-        ),
-        (
-            b"{\"jsonrpc\": \"1.0\", \"id\": 5}",
-            Id::from(5),
-            ErrorKind::InvalidRequest,
-        ),
-        (
-            b"{\"jsonrpc\": \"2.0\", \"id\": \"a\"}",
-            Id::from("a"),
-            ErrorKind::InvalidRequest,
-        ),
+        (b"{\"id\": 5, \"method\": \"m\"}", Id::from(5), ErrorKind::InvalidRequest),
+        (b"{\"jsonrpc\": \"1.0\", \"id\": 5}", Id::from(5), ErrorKind::InvalidRequest),
+        (b"{\"jsonrpc\": \"2.0\", \"id\": \"a\"}", Id::from("a"), ErrorKind::InvalidRequest),
         (
             b"{\"jsonrpc\": \"2.0\", \"id\": {\"bad\": 1}, \"method\": \"m\"}",
             Id::Null,
@@ -183,10 +139,7 @@ fn a_depth_bomb_in_params_is_refused_without_a_stack() {
     );
     let request = jsonrpc::parse(body.as_bytes()).unwrap();
     let method = pilothouse_a2a::dialect::method(&request.method).unwrap();
-    let error = method
-        .dialect
-        .decode(method.operation, request.params)
-        .unwrap_err();
+    let error = method.dialect.decode(method.operation, request.params).unwrap_err();
     assert_eq!(error.kind, ErrorKind::InvalidParams);
 }
 

@@ -74,15 +74,9 @@ fn every_spelling_of_a_part_is_read() {
         (json!({"raw": "aGk="}), PartContent::Raw(b"hi".into())),
         (json!({"raw": "aGk"}), PartContent::Raw(b"hi".into())),
         (json!({"raw": ""}), PartContent::Raw(vec![])),
-        (
-            json!({"url": "u", "unknown": 1}),
-            PartContent::Url("u".into()),
-        ),
+        (json!({"url": "u", "unknown": 1}), PartContent::Url("u".into())),
         (json!({"data": null}), PartContent::Data(json!(null))),
-        (
-            json!({"data": null, "text": null}),
-            PartContent::Data(json!(null)),
-        ),
+        (json!({"data": null, "text": null}), PartContent::Data(json!(null))),
         (json!({"data": "s"}), PartContent::Data(json!("s"))),
     ] {
         let part: Part = serde_json::from_value(given.clone()).unwrap();
@@ -108,10 +102,7 @@ fn members_are_read_in_either_case_and_null_is_absent() {
         "metadata": null, "extensions": null, "referenceTaskIds": null, "fromTheFuture": {},
     });
     let bare: Message = serde_json::from_value(bare).unwrap();
-    assert_eq!(
-        serde_json::from_value::<Message>(spelled_out).unwrap(),
-        bare
-    );
+    assert_eq!(serde_json::from_value::<Message>(spelled_out).unwrap(), bare);
 }
 
 #[test]
@@ -122,12 +113,7 @@ fn numbers_and_flags_are_read_from_words() {
         assert_eq!(request.page_size, Some(10), "{given}");
         assert!(request.include_artifacts);
     }
-    for given in [
-        json!(1.5),
-        json!("ten"),
-        json!(3_000_000_000_u64),
-        json!([1]),
-    ] {
+    for given in [json!(1.5), json!("ten"), json!(3_000_000_000_u64), json!([1])] {
         serde_json::from_value::<ListTasksRequest>(json!({"pageSize": given})).unwrap_err();
     }
 }
@@ -135,23 +121,11 @@ fn numbers_and_flags_are_read_from_words() {
 #[test]
 fn states_are_read_by_name_or_number() {
     for (number, state) in TaskState::ALL.into_iter().enumerate() {
-        assert_eq!(
-            serde_json::from_value::<TaskState>(json!(number)).unwrap(),
-            state
-        );
-        assert_eq!(
-            serde_json::from_value::<TaskState>(json!(state.name())).unwrap(),
-            state
-        );
+        assert_eq!(serde_json::from_value::<TaskState>(json!(number)).unwrap(), state);
+        assert_eq!(serde_json::from_value::<TaskState>(json!(state.name())).unwrap(), state);
         assert_eq!(serde_json::to_value(state).unwrap(), json!(state.name()));
     }
-    for wrong in [
-        json!(9),
-        json!(-1),
-        json!("working"),
-        json!("TASK_STATE_"),
-        json!(null),
-    ] {
+    for wrong in [json!(9), json!(-1), json!("working"), json!("TASK_STATE_"), json!(null)] {
         serde_json::from_value::<TaskState>(wrong).unwrap_err();
     }
 }

@@ -18,10 +18,7 @@ use serde_json::{Value, json};
 const BOTH: [Dialect; 2] = [Dialect::V1_0, Dialect::V0_3];
 
 fn message(parts: Vec<Part>) -> Message {
-    Message {
-        message_id: "m".into(),
-        ..Message::new(Role::User, parts)
-    }
+    Message { message_id: "m".into(), ..Message::new(Role::User, parts) }
 }
 
 fn of_parts(parts: Vec<Part>) -> StreamResponse {
@@ -212,10 +209,7 @@ proptest! {
 fn every_path_has_one_meaning() {
     for names in &OPERATIONS {
         let method = pb::method(names.grpc).unwrap();
-        assert_eq!(
-            (method.operation, method.dialect),
-            (names.operation, Dialect::V1_0)
-        );
+        assert_eq!((method.operation, method.dialect), (names.operation, Dialect::V1_0));
         assert!(!method.shared);
     }
     for (path, operation) in [
@@ -224,37 +218,16 @@ fn every_path_has_one_meaning() {
         ("GetTask", Operation::GetTask),
         ("CancelTask", Operation::CancelTask),
         ("TaskSubscription", Operation::SubscribeToTask),
-        (
-            "CreateTaskPushNotificationConfig",
-            Operation::CreateTaskPushNotificationConfig,
-        ),
-        (
-            "GetTaskPushNotificationConfig",
-            Operation::GetTaskPushNotificationConfig,
-        ),
-        (
-            "ListTaskPushNotificationConfig",
-            Operation::ListTaskPushNotificationConfigs,
-        ),
-        (
-            "DeleteTaskPushNotificationConfig",
-            Operation::DeleteTaskPushNotificationConfig,
-        ),
+        ("CreateTaskPushNotificationConfig", Operation::CreateTaskPushNotificationConfig),
+        ("GetTaskPushNotificationConfig", Operation::GetTaskPushNotificationConfig),
+        ("ListTaskPushNotificationConfig", Operation::ListTaskPushNotificationConfigs),
+        ("DeleteTaskPushNotificationConfig", Operation::DeleteTaskPushNotificationConfig),
         ("GetAgentCard", Operation::GetExtendedAgentCard),
     ] {
         let method = pb::method(&format!("/a2a.v1.A2AService/{path}")).unwrap();
-        assert_eq!(
-            (method.operation, method.dialect),
-            (operation, Dialect::V0_3)
-        );
+        assert_eq!((method.operation, method.dialect), (operation, Dialect::V0_3));
     }
-    for path in [
-        "",
-        "/",
-        "SendMessage",
-        "/a2a.v1.A2AService/ListTasks",
-        "/a2a.v1.A2AService/",
-    ] {
+    for path in ["", "/", "SendMessage", "/a2a.v1.A2AService/ListTasks", "/a2a.v1.A2AService/"] {
         assert_eq!(pb::method(path), None, "{path}");
     }
 }
@@ -298,11 +271,8 @@ fn value_depth(value: &Value) -> usize {
 fn a_null_is_content_and_members_keep_their_order() {
     let data = json!({"z": 1, "a": null, "m": {"y": 1.5, "b": []}});
     for dialect in BOTH {
-        let event = of_parts(vec![
-            Part::data(Value::Null),
-            Part::data(data.clone()),
-            Part::data("s"),
-        ]);
+        let event =
+            of_parts(vec![Part::data(Value::Null), Part::data(data.clone()), Part::data("s")]);
         let StreamResponse::Message(back) = there_and_back(dialect, &event) else {
             panic!("not a message");
         };

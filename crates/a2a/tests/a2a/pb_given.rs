@@ -154,11 +154,8 @@ pub(crate) fn event() -> impl Strategy<Value = StreamResponse> {
 }
 
 pub(crate) fn push_config() -> impl Strategy<Value = TaskPushNotificationConfig> {
-    let authentication =
-        (word(), option::of(word())).prop_map(|(scheme, credentials)| AuthenticationInfo {
-            scheme,
-            credentials,
-        });
+    let authentication = (word(), option::of(word()))
+        .prop_map(|(scheme, credentials)| AuthenticationInfo { scheme, credentials });
     let ids = (option::of(word()), option::of(id()), id());
     (ids, word(), option::of(word()), option::of(authentication)).prop_map(
         |((tenant, id, task), url, token, authentication)| TaskPushNotificationConfig {
@@ -173,24 +170,16 @@ pub(crate) fn push_config() -> impl Strategy<Value = TaskPushNotificationConfig>
 }
 
 fn configuration() -> impl Strategy<Value = SendMessageConfiguration> {
-    let config = push_config().prop_map(|config| TaskPushNotificationConfig {
-        task_id: None,
-        ..config
-    });
-    (
-        vec(word(), 0..3),
-        option::of(config),
-        option::of(0..i32::MAX),
-        any::<bool>(),
+    let config =
+        push_config().prop_map(|config| TaskPushNotificationConfig { task_id: None, ..config });
+    (vec(word(), 0..3), option::of(config), option::of(0..i32::MAX), any::<bool>()).prop_map(
+        |(modes, config, history_length, return_immediately)| SendMessageConfiguration {
+            accepted_output_modes: modes,
+            task_push_notification_config: config,
+            history_length,
+            return_immediately,
+        },
     )
-        .prop_map(|(modes, config, history_length, return_immediately)| {
-            SendMessageConfiguration {
-                accepted_output_modes: modes,
-                task_push_notification_config: config,
-                history_length,
-                return_immediately,
-            }
-        })
 }
 
 /// Requests of the operations that carry more than ids.
@@ -204,28 +193,15 @@ pub(crate) fn call() -> impl Strategy<Value = Call> {
     );
     prop_oneof![
         send.prop_map(|(tenant, message, configuration, metadata)| {
-            Call::SendMessage(SendMessageRequest {
-                tenant,
-                message,
-                configuration,
-                metadata,
-            })
+            Call::SendMessage(SendMessageRequest { tenant, message, configuration, metadata })
         }),
         (tenant(), id(), length()).prop_map(|(tenant, id, history_length)| {
             let id = id.into();
-            Call::GetTask(GetTaskRequest {
-                tenant,
-                id,
-                history_length,
-            })
+            Call::GetTask(GetTaskRequest { tenant, id, history_length })
         }),
         (tenant(), id(), metadata()).prop_map(|(tenant, id, metadata)| {
             let id = id.into();
-            Call::CancelTask(CancelTaskRequest {
-                tenant,
-                id,
-                metadata,
-            })
+            Call::CancelTask(CancelTaskRequest { tenant, id, metadata })
         }),
         (tenant(), id()).prop_map(|(tenant, id)| {
             let id = id.into();

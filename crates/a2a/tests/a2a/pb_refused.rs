@@ -33,10 +33,7 @@ fn refused(dialect: Dialect, operation: Operation, body: &[u8]) -> Error {
 fn an_empty_request_names_what_it_lacks() {
     for dialect in BOTH {
         for operation in [Operation::SendMessage, Operation::SendStreamingMessage] {
-            assert_eq!(
-                refused(dialect, operation, b"").message,
-                "`message`: is required"
-            );
+            assert_eq!(refused(dialect, operation, b"").message, "`message`: is required");
         }
     }
     for (operation, field) in [
@@ -64,23 +61,12 @@ fn the_same_mistake_is_told_alike_in_json_and_protobuf() {
         "configuration": {"historyLength": -1, "taskPushNotificationConfig": {"url": ""}},
     }));
     let told = |dialect| {
-        let error = refused(
-            dialect,
-            Operation::SendMessage,
-            &pb::encode_call(dialect, &call),
-        );
-        let fields = error
-            .violations
-            .into_iter()
-            .map(|violation| violation.field);
+        let error = refused(dialect, Operation::SendMessage, &pb::encode_call(dialect, &call));
+        let fields = error.violations.into_iter().map(|violation| violation.field);
         fields.collect::<Vec<_>>()
     };
     let by_json: Vec<String> = match call.check() {
-        Err(error) => error
-            .violations
-            .into_iter()
-            .map(|wrong| wrong.field)
-            .collect(),
+        Err(error) => error.violations.into_iter().map(|wrong| wrong.field).collect(),
         Ok(()) => panic!("not refused"),
     };
     assert_eq!(told(Dialect::V1_0), by_json);
@@ -100,21 +86,12 @@ fn unknown_roles_and_filters_are_refused_by_name() {
     let text = field(1, b"hi");
     let of_role = |role: &[u8]| [field(1, b"m"), role.to_vec(), field(5, &text)].concat();
     for (role, told) in [
-        (
-            &[0x20, 7][..],
-            "`message.role`: 7 is no role; 1 is ROLE_USER, 2 is ROLE_AGENT",
-        ),
+        (&[0x20, 7][..], "`message.role`: 7 is no role; 1 is ROLE_USER, 2 is ROLE_AGENT"),
         (&[][..], "`message.role`: is required"),
     ] {
         let (message, old) = (field(2, &of_role(role)), field(1, &of_role(role)));
-        assert_eq!(
-            refused(Dialect::V1_0, Operation::SendMessage, &message).message,
-            told
-        );
-        assert_eq!(
-            refused(Dialect::V0_3, Operation::SendMessage, &old).message,
-            told
-        );
+        assert_eq!(refused(Dialect::V1_0, Operation::SendMessage, &message).message, told);
+        assert_eq!(refused(Dialect::V0_3, Operation::SendMessage, &old).message, told);
     }
     let error = refused(Dialect::V1_0, Operation::ListTasks, &[0x18, 99]);
     assert_eq!(error.message, "`status`: 99 is no task state");
@@ -122,12 +99,7 @@ fn unknown_roles_and_filters_are_refused_by_name() {
 
 #[test]
 fn a_part_without_content_is_refused_by_its_place() {
-    let message = [
-        field(1, b"m"),
-        vec![0x20, 1],
-        field(5, &field(1, b"hi")),
-        field(5, b""),
-    ];
+    let message = [field(1, b"m"), vec![0x20, 1], field(5, &field(1, b"hi")), field(5, b"")];
     let request = field(2, &message.concat());
     let error = refused(Dialect::V1_0, Operation::SendMessage, &request);
     assert_eq!(error.violations[0].field, "message.parts[1]");
@@ -137,11 +109,7 @@ fn a_part_without_content_is_refused_by_its_place() {
 fn an_unknown_state_of_a_task_is_unspecified() {
     let task = [field(1, b"t"), field(3, &[0x08, 77])].concat();
     let reply = pb::decode_reply(Dialect::V1_0, Operation::GetTask, &task).unwrap();
-    let status = TaskStatus {
-        state: TaskState::Unspecified,
-        message: None,
-        timestamp: None,
-    };
+    let status = TaskStatus { state: TaskState::Unspecified, message: None, timestamp: None };
     assert_eq!(reply, Reply::Task(Task::new("t".into(), "".into(), status)));
 }
 
@@ -158,10 +126,7 @@ fn truncated_bytes_are_refused_in_a_clear_sentence() {
         let whole = pb::encode_call(dialect, &call);
         let error = refused(dialect, Operation::SendMessage, &whole[..whole.len() - 1]);
         let told = &error.message;
-        assert!(
-            told.starts_with("not a readable protobuf message: "),
-            "{told}"
-        );
+        assert!(told.starts_with("not a readable protobuf message: "), "{told}");
     }
     let error = refused(Dialect::V1_0, Operation::GetTask, &field(2, b"\xff"));
     insta::assert_snapshot!(error, @"not a readable protobuf message: invalid string value: data is not UTF-8 encoded");
@@ -190,10 +155,7 @@ fn a_value_that_is_nested_without_end_is_refused() {
     let part = field(5, &field(4, &value));
     let message = [field(1, b"m"), vec![0x20, 1], part].concat();
     let error = refused(Dialect::V1_0, Operation::SendMessage, &field(2, &message));
-    assert_eq!(
-        error.message,
-        "not a readable protobuf message: recursion limit reached"
-    );
+    assert_eq!(error.message, "not a readable protobuf message: recursion limit reached");
 }
 
 #[test]
@@ -211,46 +173,26 @@ fn resource_names_are_taken_apart() {
         };
         assert_eq!((asked.task_id.as_str(), asked.id.as_str()), (task, id));
     }
-    for name in [
-        "",
-        "t",
-        "tasks/",
-        "/tasks/t",
-        "tasks//pushNotificationConfigs/p",
-    ] {
+    for name in ["", "t", "tasks/", "/tasks/t", "tasks//pushNotificationConfigs/p"] {
         for operation in [get, Operation::DeleteTaskPushNotificationConfig] {
             let error = refused(Dialect::V0_3, operation, &field(1, name.as_bytes()));
             assert_eq!(error.violations[0].field, "name");
         }
     }
-    for operation in [
-        Operation::GetTask,
-        Operation::CancelTask,
-        Operation::SubscribeToTask,
-    ] {
+    for operation in [Operation::GetTask, Operation::CancelTask, Operation::SubscribeToTask] {
         let error = refused(Dialect::V0_3, operation, &field(1, b"t"));
         assert_eq!(error.message, "`name`: must be `tasks/{id}`");
     }
     let nameless = field(1, b"tasks/t/pushNotificationConfigs/");
-    let error = refused(
-        Dialect::V0_3,
-        Operation::DeleteTaskPushNotificationConfig,
-        &nameless,
-    );
+    let error = refused(Dialect::V0_3, Operation::DeleteTaskPushNotificationConfig, &nameless);
     assert_eq!(error.message, "`name`: must not be empty");
 }
 
 #[test]
 fn operations_that_a_dialect_lacks_are_not_found() {
     let kind = |dialect, operation| pb::decode(dialect, operation, b"").unwrap_err().kind;
-    assert_eq!(
-        kind(Dialect::V0_3, Operation::ListTasks),
-        ErrorKind::MethodNotFound
-    );
-    assert_eq!(
-        kind(Dialect::V0_1, Operation::SendMessage),
-        ErrorKind::MethodNotFound
-    );
+    assert_eq!(kind(Dialect::V0_3, Operation::ListTasks), ErrorKind::MethodNotFound);
+    assert_eq!(kind(Dialect::V0_1, Operation::SendMessage), ErrorKind::MethodNotFound);
     let reply = pb::decode_reply(Dialect::V0_3, Operation::ListTasks, b"").unwrap_err();
     assert_eq!(reply.kind, ErrorKind::MethodNotFound);
 }
@@ -273,11 +215,7 @@ fn a_push_config_is_read_wherever_its_id_stands() {
 
 #[test]
 fn a_file_of_v0_3_is_read_as_base64_and_as_it_is() {
-    for (given, meant) in [
-        (&b"AP8="[..], &b"\0\xff"[..]),
-        (b"\0\xff", b"\0\xff"),
-        (b"", b""),
-    ] {
+    for (given, meant) in [(&b"AP8="[..], &b"\0\xff"[..]), (b"\0\xff", b"\0\xff"), (b"", b"")] {
         let part = field(2, &field(2, given));
         let message = [field(1, b"m"), vec![0x20, 1], field(5, &part)].concat();
         let event = pb::decode_event(Dialect::V0_3, &field(2, &message)).unwrap();

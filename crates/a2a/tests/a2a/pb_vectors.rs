@@ -22,11 +22,7 @@ const CALLS: &[(Operation, &str, &str)] = &[
         "taskPushNotificationConfig": {"url": "https://example.com/hook"},
         "historyLength": 0, "returnImmediately": true}, "metadata": {"k": "v"}}"#,
     ),
-    (
-        Operation::GetTask,
-        "0a016e1201741800",
-        r#"{"tenant": "n", "id": "t", "historyLength": 0}"#,
-    ),
+    (Operation::GetTask, "0a016e1201741800", r#"{"tenant": "n", "id": "t", "historyLength": 0}"#),
     (
         Operation::ListTasks,
         "0a016e120163180320072a017a30023a0b08a0cdfbc80610c0a9d33a4001",
@@ -39,11 +35,7 @@ const CALLS: &[(Operation, &str, &str)] = &[
         "0a016e1201741a0a0a080a016b12031a0176",
         r#"{"tenant": "n", "id": "t", "metadata": {"k": "v"}}"#,
     ),
-    (
-        Operation::SubscribeToTask,
-        "0a016e120174",
-        r#"{"tenant": "n", "id": "t"}"#,
-    ),
+    (Operation::SubscribeToTask, "0a016e120174", r#"{"tenant": "n", "id": "t"}"#),
     (
         Operation::CreateTaskPushNotificationConfig,
         "0a016e1201701a0174221868747470733a2f2f6578616d706c652e636f6d2f686f6f6b2a0177320b0a06\
@@ -66,11 +58,7 @@ const CALLS: &[(Operation, &str, &str)] = &[
         "0a016e1201741a0170",
         r#"{"tenant": "n", "taskId": "t", "id": "p"}"#,
     ),
-    (
-        Operation::GetExtendedAgentCard,
-        "0a016e",
-        r#"{"tenant": "n"}"#,
-    ),
+    (Operation::GetExtendedAgentCard, "0a016e", r#"{"tenant": "n"}"#),
 ];
 
 /// Answers of v1.0.
@@ -220,21 +208,9 @@ const OLD_CALLS: &[(Operation, &str, &str)] = &[
         "token": "w", "authentication": {"scheme": "Bearer", "credentials": "x"}},
         "historyLength": 3}, "metadata": {"k": "v"}}"#,
     ),
-    (
-        Operation::GetTask,
-        "0a077461736b732f741002",
-        r#"{"id": "t", "historyLength": 2}"#,
-    ),
-    (
-        Operation::CancelTask,
-        "0a077461736b732f74",
-        r#"{"id": "t"}"#,
-    ),
-    (
-        Operation::SubscribeToTask,
-        "0a077461736b732f74",
-        r#"{"id": "t"}"#,
-    ),
+    (Operation::GetTask, "0a077461736b732f741002", r#"{"id": "t", "historyLength": 2}"#),
+    (Operation::CancelTask, "0a077461736b732f74", r#"{"id": "t"}"#),
+    (Operation::SubscribeToTask, "0a077461736b732f74", r#"{"id": "t"}"#),
     (
         Operation::CreateTaskPushNotificationConfig,
         "0a077461736b732f741201701a590a217461736b732f742f707573684e6f74696669636174696f6e436f\
@@ -364,9 +340,7 @@ const OLD_EVENTS: &[(&str, &str)] = &[
 fn bytes(hex: &str) -> Vec<u8> {
     let digits: Vec<u8> = hex.bytes().filter(u8::is_ascii_hexdigit).collect();
     let pairs = digits.chunks(2).map(|pair| str::from_utf8(pair).unwrap());
-    pairs
-        .map(|pair| u8::from_str_radix(pair, 16).unwrap())
-        .collect()
+    pairs.map(|pair| u8::from_str_radix(pair, 16).unwrap()).collect()
 }
 
 /// What the JSON of a request means.

@@ -8,11 +8,7 @@ use serde_json::{Value, json};
 fn fields(method: &str, params: &Value) -> Vec<String> {
     let error = decode(method, params).unwrap_err();
     assert_eq!(error.kind, ErrorKind::InvalidParams, "{error}");
-    error
-        .violations
-        .into_iter()
-        .map(|violation| violation.field)
-        .collect()
+    error.violations.into_iter().map(|violation| violation.field).collect()
 }
 
 fn v1(message: Value) -> Value {
@@ -24,31 +20,13 @@ fn v1_0_names_the_field_that_is_wrong() {
     let part = json!({"text": "x"});
     for (params, field) in [
         (json!({}), "message"),
-        (
-            v1(json!({"messageId": "m", "parts": [part]})),
-            "message.role",
-        ),
-        (
-            v1(json!({"role": "ROLE_USER", "parts": [part]})),
-            "message.messageId",
-        ),
-        (
-            v1(json!({"messageId": "m", "role": "user", "parts": [part]})),
-            "message.role",
-        ),
-        (
-            v1(json!({"messageId": "", "role": 1, "parts": [part]})),
-            "message.messageId",
-        ),
+        (v1(json!({"messageId": "m", "parts": [part]})), "message.role"),
+        (v1(json!({"role": "ROLE_USER", "parts": [part]})), "message.messageId"),
+        (v1(json!({"messageId": "m", "role": "user", "parts": [part]})), "message.role"),
+        (v1(json!({"messageId": "", "role": 1, "parts": [part]})), "message.messageId"),
         (v1(json!({"messageId": "m", "role": 1})), "message.parts"),
-        (
-            v1(json!({"messageId": "m", "role": 1, "parts": []})),
-            "message.parts",
-        ),
-        (
-            v1(json!({"messageId": "m", "role": 1, "parts": [part, {}]})),
-            "message.parts[1]",
-        ),
+        (v1(json!({"messageId": "m", "role": 1, "parts": []})), "message.parts"),
+        (v1(json!({"messageId": "m", "role": 1, "parts": [part, {}]})), "message.parts[1]"),
         (
             v1(json!({"messageId": "m", "role": 1, "parts": [{"text": "a", "url": "b"}]})),
             "message.parts[0]",
@@ -81,34 +59,13 @@ fn v0_3_names_the_field_that_is_wrong() {
     let part = json!({"kind": "text", "text": "x"});
     for (params, field) in [
         (json!({}), "message"),
-        (
-            v1(json!({"role": "user", "parts": [part]})),
-            "message.messageId",
-        ),
-        (
-            v1(json!({"messageId": "", "role": "user", "parts": [part]})),
-            "message.messageId",
-        ),
-        (
-            v1(json!({"messageId": "m", "parts": [part]})),
-            "message.role",
-        ),
-        (
-            v1(json!({"messageId": "m", "role": "robot", "parts": [part]})),
-            "message.role",
-        ),
-        (
-            v1(json!({"messageId": "m", "role": "user"})),
-            "message.parts",
-        ),
-        (
-            v1(json!({"messageId": "m", "role": "user", "parts": []})),
-            "message.parts",
-        ),
-        (
-            v1(json!({"messageId": "m", "role": "user", "parts": "x"})),
-            "message.parts",
-        ),
+        (v1(json!({"role": "user", "parts": [part]})), "message.messageId"),
+        (v1(json!({"messageId": "", "role": "user", "parts": [part]})), "message.messageId"),
+        (v1(json!({"messageId": "m", "parts": [part]})), "message.role"),
+        (v1(json!({"messageId": "m", "role": "robot", "parts": [part]})), "message.role"),
+        (v1(json!({"messageId": "m", "role": "user"})), "message.parts"),
+        (v1(json!({"messageId": "m", "role": "user", "parts": []})), "message.parts"),
+        (v1(json!({"messageId": "m", "role": "user", "parts": "x"})), "message.parts"),
         (
             v1(json!({"messageId": "m", "role": "user", "parts": [{"kind": "song"}]})),
             "message.parts[0]",
@@ -138,14 +95,8 @@ fn v0_1_names_the_field_that_is_wrong() {
     for (params, field) in [
         (json!({"id": "", "message": message}), "id"),
         (json!({"id": "a"}), "message"),
-        (
-            json!({"id": "a", "message": {"role": "user", "parts": []}}),
-            "message.parts",
-        ),
-        (
-            json!({"id": "a", "message": message, "historyLength": -1}),
-            "historyLength",
-        ),
+        (json!({"id": "a", "message": {"role": "user", "parts": []}}), "message.parts"),
+        (json!({"id": "a", "message": message, "historyLength": -1}), "historyLength"),
     ] {
         assert_eq!(fields("tasks/send", &params), [field], "{params}");
     }
@@ -154,16 +105,8 @@ fn v0_1_names_the_field_that_is_wrong() {
 #[test]
 fn numbers_out_of_range_are_refused() {
     for (method, params, field) in [
-        (
-            "GetTask",
-            json!({"id": "t", "historyLength": -1}),
-            "historyLength",
-        ),
-        (
-            "tasks/get",
-            json!({"id": "t", "historyLength": -1}),
-            "historyLength",
-        ),
+        ("GetTask", json!({"id": "t", "historyLength": -1}), "historyLength"),
+        ("tasks/get", json!({"id": "t", "historyLength": -1}), "historyLength"),
         ("GetTask", json!({"id": ""}), "id"),
         ("CancelTask", json!({}), "id"),
         ("ListTasks", json!({"pageSize": 0}), "pageSize"),
@@ -171,26 +114,10 @@ fn numbers_out_of_range_are_refused() {
         ("ListTasks", json!({"pageSize": -5}), "pageSize"),
         ("ListTasks", json!({"historyLength": -5}), "historyLength"),
         ("ListTasks", json!({"status": "TASK_STATE_BUSY"}), "status"),
-        (
-            "ListTasks",
-            json!({"statusTimestampAfter": "yesterday"}),
-            "statusTimestampAfter",
-        ),
-        (
-            "GetTaskPushNotificationConfig",
-            json!({"taskId": "t", "id": ""}),
-            "id",
-        ),
-        (
-            "CreateTaskPushNotificationConfig",
-            json!({"url": "u"}),
-            "taskId",
-        ),
-        (
-            "tasks/pushNotificationConfig/delete",
-            json!({"id": "t"}),
-            "pushNotificationConfigId",
-        ),
+        ("ListTasks", json!({"statusTimestampAfter": "yesterday"}), "statusTimestampAfter"),
+        ("GetTaskPushNotificationConfig", json!({"taskId": "t", "id": ""}), "id"),
+        ("CreateTaskPushNotificationConfig", json!({"url": "u"}), "taskId"),
+        ("tasks/pushNotificationConfig/delete", json!({"id": "t"}), "pushNotificationConfigId"),
     ] {
         assert_eq!(fields(method, &params), [field], "{method} {params}");
     }
@@ -204,11 +131,7 @@ fn all_wrong_fields_are_named_at_once() {
     });
     assert_eq!(
         fields("SendMessage", &params),
-        [
-            "message.messageId",
-            "message.parts",
-            "configuration.historyLength"
-        ]
+        ["message.messageId", "message.parts", "configuration.historyLength"]
     );
     let told = decode("SendMessage", &params).unwrap_err().to_string();
     insta::assert_snapshot!(told, @"`message.messageId`: must not be empty; `message.parts`: must not be empty; `configuration.historyLength`: must not be negative");
@@ -222,19 +145,12 @@ fn values_too_deep_to_be_read_again_are_refused() {
     let params =
         |levels| v1(json!({"messageId": "m", "role": 1, "parts": [{"data": nested(levels)}]}));
     decode("SendMessage", &params(100)).unwrap();
-    assert_eq!(
-        fields("SendMessage", &params(101)),
-        ["message.parts[0].data"]
-    );
+    assert_eq!(fields("SendMessage", &params(101)), ["message.parts[0].data"]);
 }
 
 #[test]
 fn operations_without_required_fields_need_no_params() {
-    for name in [
-        "ListTasks",
-        "GetExtendedAgentCard",
-        "agent/getAuthenticatedExtendedCard",
-    ] {
+    for name in ["ListTasks", "GetExtendedAgentCard", "agent/getAuthenticatedExtendedCard"] {
         let method = pilothouse_a2a::dialect::method(name).unwrap();
         method.dialect.decode(method.operation, None).unwrap();
     }
@@ -243,9 +159,7 @@ fn operations_without_required_fields_need_no_params() {
 #[test]
 fn what_a_dialect_does_not_have_is_no_method() {
     use pilothouse_a2a::{Dialect, Operation};
-    let error = Dialect::V0_1
-        .decode(Operation::ListTasks, None)
-        .unwrap_err();
+    let error = Dialect::V0_1.decode(Operation::ListTasks, None).unwrap_err();
     assert_eq!(error.kind, ErrorKind::MethodNotFound);
 }
 

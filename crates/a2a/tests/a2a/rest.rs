@@ -6,34 +6,19 @@ use pilothouse_a2a::{Dialect, rest::Form};
 use proptest::prelude::*;
 
 fn to(operation: Operation, dialect: Dialect) -> Route {
-    Route {
-        operation,
-        dialect,
-        tenant: None,
-        id: None,
-        config_id: None,
-    }
+    Route { operation, dialect, tenant: None, id: None, config_id: None }
 }
 
 fn task(operation: Operation, dialect: Dialect) -> Route {
-    Route {
-        id: Some("t-1".into()),
-        ..to(operation, dialect)
-    }
+    Route { id: Some("t-1".into()), ..to(operation, dialect) }
 }
 
 #[test]
 fn every_operation_is_reached_by_its_name_in_the_table() {
     for names in &OPERATIONS {
-        let path = names
-            .route
-            .replace("{id}", "t-1")
-            .replace("{configId}", "c-1");
+        let path = names.route.replace("{id}", "t-1").replace("{configId}", "c-1");
         let found = route(names.verb, &path).unwrap();
-        assert_eq!(
-            (found.operation, found.dialect),
-            (names.operation, Dialect::V1_0)
-        );
+        assert_eq!((found.operation, found.dialect), (names.operation, Dialect::V1_0));
         assert_eq!(found.id.is_some(), path.contains("t-1"), "{path}");
         assert_eq!(found.config_id.is_some(), path.contains("c-1"), "{path}");
     }
@@ -42,10 +27,7 @@ fn every_operation_is_reached_by_its_name_in_the_table() {
 #[test]
 fn every_operation_is_reached_below_a_tenant() {
     for names in &OPERATIONS {
-        let path = names
-            .route
-            .replace("{id}", "t-1")
-            .replace("{configId}", "c-1");
+        let path = names.route.replace("{id}", "t-1").replace("{configId}", "c-1");
         let found = route(names.verb, &format!("/acme{path}")).unwrap();
         assert_eq!(found.operation, names.operation);
         assert_eq!(found.tenant.as_deref(), Some("acme"));
@@ -55,16 +37,10 @@ fn every_operation_is_reached_below_a_tenant() {
 #[test]
 fn every_operation_of_v0_3_is_below_v1() {
     for names in &OPERATIONS {
-        let path = names
-            .route
-            .replace("{id}", "t-1")
-            .replace("{configId}", "c-1");
+        let path = names.route.replace("{id}", "t-1").replace("{configId}", "c-1");
         let path = path.replace("extendedAgentCard", "card");
         let found = route(names.verb, &format!("/v1{path}")).unwrap();
-        assert_eq!(
-            (found.operation, found.dialect),
-            (names.operation, Dialect::V0_3)
-        );
+        assert_eq!((found.operation, found.dialect), (names.operation, Dialect::V0_3));
         assert_eq!(found.form(), Form::Proto);
     }
 }
@@ -91,18 +67,12 @@ fn a_colon_may_come_escaped() {
 fn an_escaped_slash_does_not_split_and_is_decoded_once() {
     assert_eq!(route("GET", "/tasks/a%2Fb").unwrap().id.unwrap(), "a/b");
     assert_eq!(route("GET", "/tasks/a%252Fb").unwrap().id.unwrap(), "a%2Fb");
-    assert_eq!(
-        route("GET", "/%C3%A9/tasks").unwrap().tenant.unwrap(),
-        "\u{e9}"
-    );
+    assert_eq!(route("GET", "/%C3%A9/tasks").unwrap().tenant.unwrap(), "\u{e9}");
 }
 
 #[test]
 fn a_colon_that_is_no_verb_belongs_to_the_id() {
-    assert_eq!(
-        route("GET", "/tasks/urn:task:7").unwrap().id.unwrap(),
-        "urn:task:7"
-    );
+    assert_eq!(route("GET", "/tasks/urn:task:7").unwrap().id.unwrap(), "urn:task:7");
     let found = route("POST", "/tasks/urn:task:7:cancel").unwrap();
     assert_eq!(found.id.unwrap(), "urn:task:7");
 }
@@ -121,33 +91,22 @@ fn the_wrong_method_hears_the_right_ones() {
     let others = |methods: &[&'static str]| Err(NoRoute::Method(methods.to_vec()));
     assert_eq!(route("GET", "/message:send"), others(&["POST"]));
     assert_eq!(route("PUT", "/tasks/t-1"), others(&["GET"]));
-    assert_eq!(
-        route("DELETE", "/tasks/t-1:subscribe"),
-        others(&["GET", "POST"])
-    );
+    assert_eq!(route("DELETE", "/tasks/t-1:subscribe"), others(&["GET", "POST"]));
     let configs = "/v1/tasks/t-1/pushNotificationConfigs";
     assert_eq!(route("PUT", configs), others(&["GET", "POST"]));
-    assert_eq!(
-        route("PUT", &format!("{configs}/c-1")),
-        others(&["GET", "DELETE"])
-    );
+    assert_eq!(route("PUT", &format!("{configs}/c-1")), others(&["GET", "DELETE"]));
 }
 
 #[test]
 fn what_is_reserved_is_never_a_tenant() {
     for name in RESERVED {
         assert_eq!(
-            route("POST", &format!("/{name}/message:send"))
-                .ok()
-                .and_then(|found| found.tenant),
+            route("POST", &format!("/{name}/message:send")).ok().and_then(|found| found.tenant),
             None
         );
     }
     assert_eq!(route("GET", "/agents/tasks"), Err(NoRoute::NotFound));
-    assert_eq!(
-        route("POST", "/message:send/message:send"),
-        Err(NoRoute::NotFound)
-    );
+    assert_eq!(route("POST", "/message:send/message:send"), Err(NoRoute::NotFound));
 }
 
 #[test]

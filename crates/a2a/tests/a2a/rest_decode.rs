@@ -15,9 +15,7 @@ pub(crate) fn get(path: &str) -> Result<Request, Error> {
 }
 
 pub(crate) fn post(path: &str, body: &Value) -> Result<Request, Error> {
-    route("POST", path)
-        .unwrap()
-        .decode(None, body.to_string().as_bytes())
+    route("POST", path).unwrap().decode(None, body.to_string().as_bytes())
 }
 
 pub(crate) fn call(request: Result<Request, Error>) -> Call {
@@ -44,10 +42,7 @@ fn a_message_of_v1_0_is_its_body() {
     assert_eq!((request.form, request.told), (Form::Model, true));
     assert_eq!(request.decoded.call.operation(), Operation::SendMessage);
     let request = post("/message:stream", &value(SEND)).unwrap();
-    assert_eq!(
-        request.decoded.call.operation(),
-        Operation::SendStreamingMessage
-    );
+    assert_eq!(request.decoded.call.operation(), Operation::SendStreamingMessage);
 }
 
 #[test]
@@ -56,9 +51,7 @@ fn the_tenant_of_the_path_is_part_of_the_request() {
         panic!()
     };
     assert_eq!(request.tenant.as_deref(), Some("acme"));
-    let Call::ListTasks(request) = call(get("/acme/tasks")) else {
-        panic!()
-    };
+    let Call::ListTasks(request) = call(get("/acme/tasks")) else { panic!() };
     assert_eq!(request.tenant.as_deref(), Some("acme"));
     let Call::GetExtendedAgentCard(request) = call(get("/acme/extendedAgentCard")) else {
         panic!()
@@ -69,14 +62,9 @@ fn the_tenant_of_the_path_is_part_of_the_request() {
 #[test]
 fn a_body_may_repeat_the_path_and_not_contradict_it() {
     let cancel = |body| post("/acme/tasks/t-1:cancel", &body);
-    for body in [
-        json!({"id": "t-1", "tenant": "acme"}),
-        json!({"id": null}),
-        json!({"taskId": ""}),
-    ] {
-        let Call::CancelTask(request) = call(cancel(body)) else {
-            panic!()
-        };
+    for body in [json!({"id": "t-1", "tenant": "acme"}), json!({"id": null}), json!({"taskId": ""})]
+    {
+        let Call::CancelTask(request) = call(cancel(body)) else { panic!() };
         assert_eq!(request.id, "t-1");
     }
     assert_eq!(wrong(cancel(json!({"id": "t-2"}))), "id");
@@ -92,9 +80,7 @@ fn a_body_may_repeat_the_path_and_not_contradict_it() {
 #[test]
 fn the_rest_of_a_cancel_is_read() {
     let body = json!({"metadata": {"why": "late"}});
-    let Call::CancelTask(request) = call(post("/tasks/t-1:cancel", &body)) else {
-        panic!()
-    };
+    let Call::CancelTask(request) = call(post("/tasks/t-1:cancel", &body)) else { panic!() };
     assert_eq!(request.metadata.unwrap()["why"], "late");
 }
 
@@ -116,10 +102,7 @@ fn no_body_is_an_empty_one_where_nothing_is_required() {
 #[test]
 fn a_message_needs_a_body() {
     for path in ["/message:send", "/acme/message:stream", "/v1/message:send"] {
-        assert_eq!(
-            wrong(route("POST", path).unwrap().decode(None, b"")),
-            "message"
-        );
+        assert_eq!(wrong(route("POST", path).unwrap().decode(None, b"")), "message");
     }
 }
 
@@ -136,10 +119,7 @@ fn a_body_that_is_not_json_is_no_request() {
             assert_eq!(error.kind, ErrorKind::Parse, "{path}");
         }
         for body in ["[]", "7", "null", "\"x\""] {
-            let error = route("POST", path)
-                .unwrap()
-                .decode(None, body.as_bytes())
-                .unwrap_err();
+            let error = route("POST", path).unwrap().decode(None, body.as_bytes()).unwrap_err();
             assert_eq!(error.kind, ErrorKind::InvalidParams, "{path} {body}");
         }
     }
@@ -163,10 +143,7 @@ fn a_part_with_two_contents_is_refused_in_every_form() {
 fn a_member_that_is_there_twice_is_refused_like_in_json_rpc() {
     let twice = SEND.replacen('{', r#"{"configuration": {}, "configuration": {}, "#, 1);
     for path in ["/message:send", "/acme/message:send", "/v1/message:send"] {
-        let error = route("POST", path)
-            .unwrap()
-            .decode(None, twice.as_bytes())
-            .unwrap_err();
+        let error = route("POST", path).unwrap().decode(None, twice.as_bytes()).unwrap_err();
         assert_eq!(error.kind, ErrorKind::InvalidParams, "{path}");
     }
 }
@@ -177,15 +154,10 @@ fn the_query_of_a_list_is_read_in_either_case() {
         &statusTimestampAfter=2026-01-02T03:04:05%2B01:00&includeArtifacts=true&A2A-Version=1.0";
     let snake = "/tasks?context_id=c&status=2&page_size=7&page_token=p%26q&history_length=0\
         &status_timestamp_after=2026-01-02T03:04:05+01:00&include_artifacts=1&x=1&x=2";
-    let Call::ListTasks(request) = call(get(camel)) else {
-        panic!()
-    };
+    let Call::ListTasks(request) = call(get(camel)) else { panic!() };
     assert_eq!(request.context_id.as_ref().unwrap(), &"c");
     assert_eq!(request.status, TaskState::Working);
-    assert_eq!(
-        (request.page_size, request.history_length),
-        (Some(7), Some(0))
-    );
+    assert_eq!((request.page_size, request.history_length), (Some(7), Some(0)));
     assert_eq!(request.page_token.as_deref(), Some("p&q"));
     assert!(request.include_artifacts);
     let after = request.status_timestamp_after.unwrap().to_string();
@@ -195,12 +167,7 @@ fn the_query_of_a_list_is_read_in_either_case() {
 
 #[test]
 fn a_state_is_filtered_by_any_of_its_names() {
-    for name in [
-        "canceled",
-        "TASK_STATE_CANCELED",
-        "TASK_STATE_CANCELLED",
-        "5",
-    ] {
+    for name in ["canceled", "TASK_STATE_CANCELED", "TASK_STATE_CANCELLED", "5"] {
         for path in ["/tasks", "/v1/tasks"] {
             let Call::ListTasks(request) = call(get(&format!("{path}?status={name}"))) else {
                 panic!()
@@ -235,13 +202,8 @@ fn an_empty_parameter_is_an_absent_one() {
         panic!()
     };
     assert_eq!(request.history_length, None);
-    let Call::GetTask(request) = call(get("/v1/tasks/t-1?history_length=3")) else {
-        panic!()
-    };
-    assert_eq!(
-        (request.id.as_str(), request.history_length),
-        ("t-1", Some(3))
-    );
+    let Call::GetTask(request) = call(get("/v1/tasks/t-1?history_length=3")) else { panic!() };
+    assert_eq!((request.id.as_str(), request.history_length), ("t-1", Some(3)));
 }
 
 #[test]
@@ -249,24 +211,12 @@ fn a_config_is_named_by_task_and_id() {
     for at in ["", "/v1"] {
         let path = format!("{at}/tasks/t-1/pushNotificationConfigs");
         let one = format!("{path}/c-1");
-        let Call::GetTaskPushNotificationConfig(request) = call(get(&one)) else {
-            panic!()
-        };
-        assert_eq!(
-            (request.task_id.as_str(), request.id.as_str()),
-            ("t-1", "c-1")
-        );
+        let Call::GetTaskPushNotificationConfig(request) = call(get(&one)) else { panic!() };
+        assert_eq!((request.task_id.as_str(), request.id.as_str()), ("t-1", "c-1"));
         let request = route("DELETE", &one).unwrap().decode(None, b"");
-        let Call::DeleteTaskPushNotificationConfig(request) = call(request) else {
-            panic!()
-        };
-        assert_eq!(
-            (request.task_id.as_str(), request.id.as_str()),
-            ("t-1", "c-1")
-        );
-        let Call::ListTaskPushNotificationConfigs(request) = call(get(&path)) else {
-            panic!()
-        };
+        let Call::DeleteTaskPushNotificationConfig(request) = call(request) else { panic!() };
+        assert_eq!((request.task_id.as_str(), request.id.as_str()), ("t-1", "c-1"));
+        let Call::ListTaskPushNotificationConfigs(request) = call(get(&path)) else { panic!() };
         assert_eq!(request.task_id, "t-1");
     }
 }
@@ -277,8 +227,5 @@ fn a_config_of_v1_0_is_flat() {
         json!({"id": "c-1", "url": "https://example.com", "authentication": {"scheme": "Bearer"}});
     let config = config(post("/acme/tasks/t-1/pushNotificationConfigs", &body));
     assert_eq!(config.task_id.unwrap(), "t-1");
-    assert_eq!(
-        (config.id.as_deref(), config.tenant.as_deref()),
-        (Some("c-1"), Some("acme"))
-    );
+    assert_eq!((config.id.as_deref(), config.tenant.as_deref()), (Some("c-1"), Some("acme")));
 }

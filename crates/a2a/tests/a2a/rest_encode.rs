@@ -10,19 +10,12 @@ use pilothouse_a2a::{
 use serde_json::{Value, json};
 
 fn task(state: TaskState) -> Task {
-    let status = TaskStatus {
-        state,
-        message: None,
-        timestamp: None,
-    };
+    let status = TaskStatus { state, message: None, timestamp: None };
     Task::new("t-1".into(), "c-1".into(), status)
 }
 
 fn message(part: Part) -> Message {
-    Message {
-        message_id: "m-1".into(),
-        ..Message::new(pilothouse_a2a::Role::Agent, vec![part])
-    }
+    Message { message_id: "m-1".into(), ..Message::new(pilothouse_a2a::Role::Agent, vec![part]) }
 }
 
 fn reply(form: Form, operation: Operation, reply: &Reply) -> Value {
@@ -52,11 +45,7 @@ fn a_task_is_itself_where_nothing_else_can_come() {
         (Form::Kind, "canceled"),
         (Form::Proto, "TASK_STATE_CANCELLED"),
     ] {
-        let told = reply(
-            form,
-            Operation::CancelTask,
-            &Reply::Task(task(TaskState::Canceled)),
-        );
+        let told = reply(form, Operation::CancelTask, &Reply::Task(task(TaskState::Canceled)));
         assert_eq!(told["id"], "t-1");
         assert_eq!(told["status"]["state"], state);
     }
@@ -76,14 +65,8 @@ fn each_kind_of_part_has_its_words_in_protobuf() {
         json!({"file": {"fileWithBytes": "aGk=", "mimeType": "text/plain", "name": "a.txt"}})
     );
     let file = part(Part::url("https://example.com"));
-    assert_eq!(
-        file,
-        json!({"file": {"fileWithUri": "https://example.com"}})
-    );
-    assert_eq!(
-        part(Part::data(json!({"k": 1}))),
-        json!({"data": {"data": {"k": 1}}})
-    );
+    assert_eq!(file, json!({"file": {"fileWithUri": "https://example.com"}}));
+    assert_eq!(part(Part::data(json!({"k": 1}))), json!({"data": {"data": {"k": 1}}}));
     let marked = json!({"data": {"data": {"value": [1]}}, "metadata": {"data_part_compat": true}});
     assert_eq!(part(Part::data(json!([1]))), marked);
 }
@@ -116,15 +99,9 @@ fn a_frame_without_its_tag_is_read_by_kind() {
     let tagged = event(Form::Kind, &known);
     let bare = tagged["task"].to_string();
     assert_eq!(decode_event(Form::Kind, &bare).unwrap(), known);
-    assert_eq!(
-        decode_event(Form::Kind, &tagged.to_string()).unwrap(),
-        known
-    );
+    assert_eq!(decode_event(Form::Kind, &tagged.to_string()).unwrap(), known);
     assert!(decode_event(Form::Kind, "{}").is_err());
-    assert_eq!(
-        decode_event(Form::Proto, "{").unwrap_err().kind,
-        ErrorKind::Parse
-    );
+    assert_eq!(decode_event(Form::Proto, "{").unwrap_err().kind, ErrorKind::Parse);
     assert!(decode_event(Form::Model, "{}").is_err());
 }
 
@@ -151,26 +128,15 @@ fn configs_are_named_like_resources_in_protobuf() {
         next_page_token: Some("next".into()),
     };
     let page = Reply::PushConfigs(page);
-    let all = reply(
-        Form::Proto,
-        Operation::ListTaskPushNotificationConfigs,
-        &page,
-    );
+    let all = reply(Form::Proto, Operation::ListTaskPushNotificationConfigs, &page);
     assert_eq!(all, json!({"configs": [one], "nextPageToken": "next"}));
-    let all = reply(
-        Form::Kind,
-        Operation::ListTaskPushNotificationConfigs,
-        &page,
-    );
+    let all = reply(Form::Kind, Operation::ListTaskPushNotificationConfigs, &page);
     assert_eq!(all[0]["taskId"], "t-1");
 }
 
 #[test]
 fn a_page_of_tasks_is_an_array_for_the_json_types_of_v0_3() {
-    let page = ListTasksResponse {
-        tasks: vec![task(TaskState::Working); 2],
-        ..Default::default()
-    };
+    let page = ListTasksResponse { tasks: vec![task(TaskState::Working); 2], ..Default::default() };
     let page = Reply::Tasks(page);
     let told = reply(Form::Kind, Operation::ListTasks, &page);
     assert_eq!(told[1]["kind"], "task");
@@ -220,9 +186,6 @@ fn an_error_of_v0_3_has_a_code_and_a_name() {
             "data": {"taskId": "t-1"}, "error": "TaskNotFoundError"})
         );
         let told = value(&error_body(form, &Error::new(ErrorKind::Internal, "oh")));
-        assert_eq!(
-            told,
-            json!({"code": -32603, "message": "oh", "error": "InternalError"})
-        );
+        assert_eq!(told, json!({"code": -32603, "message": "oh", "error": "InternalError"}));
     }
 }

@@ -65,18 +65,10 @@ fn protobuf_names_are_read_in_either_case_with_numbers_and_nulls() {
     });
     let request = post("/v1/message:stream", &body).unwrap();
     assert_eq!(request.decoded.blocking, Some(false));
-    let Call::SendStreamingMessage(request) = request.decoded.call else {
-        panic!()
-    };
-    assert_eq!(
-        (request.message.context_id, request.message.role),
-        (None, Role::User)
-    );
+    let Call::SendStreamingMessage(request) = request.decoded.call else { panic!() };
+    assert_eq!((request.message.context_id, request.message.role), (None, Role::User));
     assert_eq!(request.message.task_id.unwrap(), "t-1");
-    assert_eq!(
-        request.message.parts[0].content,
-        PartContent::Raw(b"hi".to_vec())
-    );
+    assert_eq!(request.message.parts[0].content, PartContent::Raw(b"hi".to_vec()));
     assert_eq!(request.message.parts[0].media_type, None);
     let configuration = request.configuration.unwrap();
     assert_eq!(configuration.history_length, None);
@@ -90,22 +82,10 @@ fn what_is_missing_in_protobuf_is_named() {
         change(&mut message);
         wrong(post("/v1/message:send", &json!({"message": message})))
     };
-    assert_eq!(
-        send(|message| message["messageId"] = "".into()),
-        "message.messageId"
-    );
-    assert_eq!(
-        send(|message| message["content"] = json!([])),
-        "message.content"
-    );
-    assert_eq!(
-        send(|message| message["content"] = json!([{}])),
-        "message.content[0]"
-    );
-    assert_eq!(
-        send(|message| message["role"] = "ROLE_UNSPECIFIED".into()),
-        "message.role"
-    );
+    assert_eq!(send(|message| message["messageId"] = "".into()), "message.messageId");
+    assert_eq!(send(|message| message["content"] = json!([])), "message.content");
+    assert_eq!(send(|message| message["content"] = json!([{}])), "message.content[0]");
+    assert_eq!(send(|message| message["role"] = "ROLE_UNSPECIFIED".into()), "message.role");
     assert_eq!(
         send(|message| drop(message.as_object_mut().unwrap().remove("role"))),
         "message.role"
@@ -118,10 +98,7 @@ fn what_is_missing_in_protobuf_is_named() {
 fn what_has_the_body_of_neither_spelling_is_refused_by_the_json_types() {
     let body = json!({"message": {"messageId": "m-1", "role": "user"}});
     assert_eq!(wrong(post("/v1/message:send", &body)), "message.parts");
-    assert_eq!(
-        wrong(post("/v1/message:send", &json!({"message": 7}))),
-        "message"
-    );
+    assert_eq!(wrong(post("/v1/message:send", &json!({"message": 7}))), "message");
 }
 
 #[test]
@@ -132,23 +109,11 @@ fn a_config_of_v0_3_is_read_with_and_without_what_is_around_it() {
     let full = json!({"name": name, "pushNotificationConfig": bare});
     let bodies = [
         (bare.clone(), Form::Kind, true),
-        (
-            json!({"taskId": "t-1", "pushNotificationConfig": bare}),
-            Form::Kind,
-            true,
-        ),
-        (
-            json!({"config": {"taskId": "t-1", "pushNotificationConfig": bare}}),
-            Form::Kind,
-            true,
-        ),
+        (json!({"taskId": "t-1", "pushNotificationConfig": bare}), Form::Kind, true),
+        (json!({"config": {"taskId": "t-1", "pushNotificationConfig": bare}}), Form::Kind, true),
         (json!({"pushNotificationConfig": bare}), Form::Proto, false),
         (full.clone(), Form::Proto, true),
-        (
-            json!({"parent": "tasks/t-1", "configId": "c-1", "config": full}),
-            Form::Proto,
-            true,
-        ),
+        (json!({"parent": "tasks/t-1", "configId": "c-1", "config": full}), Form::Proto, true),
         (
             json!({"parent": "tasks/t-1", "config_id": "c-1", "config": {"name": name,
                 "push_notification_config": bare}}),
@@ -186,19 +151,10 @@ fn a_resource_name_may_not_contradict_the_path() {
     assert_eq!(wrong(post(configs, &body)), "config.name");
     let body = json!({"config": {"taskId": "t-2", "pushNotificationConfig": push}});
     assert_eq!(wrong(post(configs, &body)), "config.taskId");
-    assert_eq!(
-        wrong(post(configs, &json!({"config": {}}))),
-        "config.pushNotificationConfig"
-    );
+    assert_eq!(wrong(post(configs, &json!({"config": {}}))), "config.pushNotificationConfig");
     let body = json!({"config": {"pushNotificationConfig": {"url": ""}}});
-    assert_eq!(
-        wrong(post(configs, &body)),
-        "config.pushNotificationConfig.url"
-    );
-    assert_eq!(
-        wrong(post("/v1/tasks/t-1:cancel", &json!({"name": "tasks/t-2"}))),
-        "name"
-    );
+    assert_eq!(wrong(post(configs, &body)), "config.pushNotificationConfig.url");
+    assert_eq!(wrong(post("/v1/tasks/t-1:cancel", &json!({"name": "tasks/t-2"}))), "name");
     assert!(post("/v1/tasks/t-1:cancel", &json!({"name": "tasks/t-1"})).is_ok());
 }
 

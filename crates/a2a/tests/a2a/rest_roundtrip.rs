@@ -131,15 +131,8 @@ fn event() -> impl Strategy<Value = StreamResponse> {
 /// The message of a frame as a client of that form would send it.
 fn sent(form: Form, message: &Message) -> Call {
     let frame = encode_event(form, &StreamResponse::Message(message.clone()));
-    let path = if form == Form::Model {
-        "/message:send"
-    } else {
-        "/v1/message:send"
-    };
-    let request = route("POST", path)
-        .unwrap()
-        .decode(None, frame.as_bytes())
-        .unwrap();
+    let path = if form == Form::Model { "/message:send" } else { "/v1/message:send" };
+    let request = route("POST", path).unwrap().decode(None, frame.as_bytes()).unwrap();
     assert_eq!(request.form, form);
     request.decoded.call
 }

@@ -133,22 +133,16 @@ fn artifact() -> impl Strategy<Value = Artifact> {
 }
 
 fn task() -> impl Strategy<Value = Task> {
-    (
-        word(),
-        word(),
-        status(),
-        vec(artifact(), 0..3),
-        vec(message(), 0..3),
-        metadata(),
-    )
-        .prop_map(|(id, context, status, artifacts, history, metadata)| Task {
+    (word(), word(), status(), vec(artifact(), 0..3), vec(message(), 0..3), metadata()).prop_map(
+        |(id, context, status, artifacts, history, metadata)| Task {
             id: id.into(),
             context_id: context.into(),
             status,
             artifacts,
             history,
             metadata,
-        })
+        },
+    )
 }
 
 fn event() -> impl Strategy<Value = StreamResponse> {
@@ -199,12 +193,8 @@ fn as_v0_3_knows_it(mut event: StreamResponse) -> StreamResponse {
         StreamResponse::ArtifactUpdate(update) => strip(&mut update.artifact.parts),
         StreamResponse::Task(task) => {
             strip_status(&mut task.status);
-            task.artifacts
-                .iter_mut()
-                .for_each(|artifact| strip(&mut artifact.parts));
-            task.history
-                .iter_mut()
-                .for_each(|message| strip(&mut message.parts));
+            task.artifacts.iter_mut().for_each(|artifact| strip(&mut artifact.parts));
+            task.history.iter_mut().for_each(|message| strip(&mut message.parts));
         }
     }
     event

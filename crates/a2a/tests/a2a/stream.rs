@@ -21,11 +21,7 @@ fn decode(bytes: &[u8], cuts: &[usize]) -> Vec<Event> {
 }
 
 fn event(id: Option<&str>, data: &str) -> Event {
-    Event {
-        id: id.map(Into::into),
-        event: None,
-        data: data.into(),
-    }
+    Event { id: id.map(Into::into), event: None, data: data.into() }
 }
 
 #[test]
@@ -38,43 +34,19 @@ fn a_frame_has_an_id_and_a_data_line_for_each_line() {
 #[test]
 fn what_readers_meet_in_the_field_is_read() {
     for (text, expected) in [
-        (
-            "data: a\n\ndata: b\n\n",
-            vec![event(None, "a"), event(None, "b")],
-        ),
-        (
-            "data: a\r\n\r\ndata: b\r\n\r\n",
-            vec![event(None, "a"), event(None, "b")],
-        ),
-        (
-            "data: a\r\rdata: b\r\r",
-            vec![event(None, "a"), event(None, "b")],
-        ),
-        (
-            "data: a\r\n\ndata: b\n\r\n",
-            vec![event(None, "a"), event(None, "b")],
-        ),
+        ("data: a\n\ndata: b\n\n", vec![event(None, "a"), event(None, "b")]),
+        ("data: a\r\n\r\ndata: b\r\n\r\n", vec![event(None, "a"), event(None, "b")]),
+        ("data: a\r\rdata: b\r\r", vec![event(None, "a"), event(None, "b")]),
+        ("data: a\r\n\ndata: b\n\r\n", vec![event(None, "a"), event(None, "b")]),
         ("\u{feff}data: a\n\n", vec![event(None, "a")]),
         ("data:a\n\n", vec![event(None, "a")]),
         ("data:  a\n\n", vec![event(None, " a")]),
         ("data: a\ndata\ndata: b\n\n", vec![event(None, "a\n\nb")]),
-        (
-            ": hello\n\n:\n\ndata: a\n: between\n\n",
-            vec![event(None, "a")],
-        ),
-        (
-            "id: 1\ndata: a\n\ndata: b\n\n",
-            vec![event(Some("1"), "a"), event(Some("1"), "b")],
-        ),
+        (": hello\n\n:\n\ndata: a\n: between\n\n", vec![event(None, "a")]),
+        ("id: 1\ndata: a\n\ndata: b\n\n", vec![event(Some("1"), "a"), event(Some("1"), "b")]),
         ("id: 1\n\ndata: a\n\n", vec![event(Some("1"), "a")]),
-        (
-            "id: 1\ndata: a\n\nid\ndata: b\n\n",
-            vec![event(Some("1"), "a"), event(None, "b")],
-        ),
-        (
-            "id: a\0b\nretry: 10\nunknown: 1\ndata: a\n\n",
-            vec![event(None, "a")],
-        ),
+        ("id: 1\ndata: a\n\nid\ndata: b\n\n", vec![event(Some("1"), "a"), event(None, "b")]),
+        ("id: a\0b\nretry: 10\nunknown: 1\ndata: a\n\n", vec![event(None, "a")]),
         ("data: cut off", vec![]),
         ("data: cut off\n", vec![]),
         ("event: x\n\ndata: a\n\n", vec![event(None, "a")]),
@@ -91,18 +63,10 @@ fn an_event_has_its_type() {
 
 #[test]
 fn an_event_larger_than_the_limit_is_refused_before_it_ends() {
-    for text in [
-        "data: 0123456789",
-        "data: 01234\ndata: 56789\n",
-        ": 0123456789abcdef",
-    ] {
+    for text in ["data: 0123456789", "data: 01234\ndata: 56789\n", ": 0123456789abcdef"] {
         let mut decoder = Decoder::new(10);
         decoder.push(text.as_bytes());
-        assert_eq!(
-            decoder.next_event(),
-            Err(TooLarge { limit: 10 }),
-            "{text:?}"
-        );
+        assert_eq!(decoder.next_event(), Err(TooLarge { limit: 10 }), "{text:?}");
     }
 }
 

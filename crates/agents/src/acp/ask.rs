@@ -35,14 +35,7 @@ pub(super) fn permission(
         .map(|o| json!({ "optionId": o.option_id, "name": o.name, "kind": o.kind }))
         .collect();
     let (tool, input, description) = tool.to_decide(tool_id, told);
-    let ask = Ask {
-        id: id.to_owned(),
-        kind: AskKind::Permission {
-            tool,
-            input,
-            description,
-        },
-    };
+    let ask = Ask { id: id.to_owned(), kind: AskKind::Permission { tool, input, description } };
     let kind = Kind::Permission(options);
     (ask, Pending { request, kind })
 }
@@ -52,11 +45,7 @@ pub(super) fn question(id: &str, request: Value, params: Value) -> (Ask, Pending
     let form = Form::of(&params);
     let ask = Ask {
         id: id.to_owned(),
-        kind: AskKind::Question {
-            text: form.text(),
-            options: form.options(),
-            input: params,
-        },
+        kind: AskKind::Question { text: form.text(), options: form.options(), input: params },
     };
     let kind = Kind::Form(form);
     (ask, Pending { request, kind })
@@ -69,16 +58,9 @@ impl Pending {
             Kind::Permission(options) => decide(options, answer),
             Kind::Form(form) => (form.answered(answer), None),
         };
-        let remark = remark.map(|text: &str| {
-            Step::Say(Event::Status {
-                text: text.to_owned(),
-                data: None,
-            })
-        });
-        [wire::respond(&self.request, &result)]
-            .into_iter()
-            .chain(remark)
-            .collect()
+        let remark =
+            remark.map(|text: &str| Step::Say(Event::Status { text: text.to_owned(), data: None }));
+        [wire::respond(&self.request, &result)].into_iter().chain(remark).collect()
     }
 
     /// Nobody will answer: the turn was interrupted.
@@ -155,15 +137,11 @@ mod tests {
     }
 
     fn allow(input: Value) -> Answer {
-        Answer::Allow {
-            input: (!input.is_null()).then_some(input),
-        }
+        Answer::Allow { input: (!input.is_null()).then_some(input) }
     }
 
     fn deny() -> Answer {
-        Answer::Deny {
-            message: String::new(),
-        }
+        Answer::Deny { message: String::new() }
     }
 
     #[test]

@@ -29,9 +29,9 @@ pub(super) fn words(error: &RpcError) -> String {
     let data = error.data.as_ref();
     let details = data.and_then(|data| match data {
         Value::String(text) => Some(text.as_str()),
-        data => ["details", "message"]
-            .iter()
-            .find_map(|&key| data.get(key).and_then(Value::as_str)),
+        data => {
+            ["details", "message"].iter().find_map(|&key| data.get(key).and_then(Value::as_str))
+        }
     });
     let text = match (message, details) {
         ("" | "Internal error", Some(details)) => details.to_owned(),
@@ -88,10 +88,9 @@ fn credential(options: &AcpOptions, methods: &[String]) -> String {
     let method = match (&options.auth_method, methods) {
         (Some(method), _) => format!("; it was to sign in by `auth_method: {method}`"),
         (None, []) => String::new(),
-        (None, methods) => format!(
-            "; `auth_method` may name one of its ways to sign in: {}",
-            methods.join(", ")
-        ),
+        (None, methods) => {
+            format!("; `auth_method` may name one of its ways to sign in: {}", methods.join(", "))
+        }
     };
     format!(
         "the operator must give the agent a credential: set {variables} in Pilothouse's environment or `.env`{method}"
@@ -112,9 +111,9 @@ pub(super) fn of_stop(reason: &str) -> Outcome {
                 "send another message to let it go on, or raise the limit in the agent's settings",
             ),
         ),
-        "refusal" => Outcome::Rejected {
-            message: "the agent refuses to go on with this".to_owned(),
-        },
+        "refusal" => {
+            Outcome::Rejected { message: "the agent refuses to go on with this".to_owned() }
+        }
         "cancelled" => failed(
             "the agent gave the turn up by itself".to_owned(),
             hint(
@@ -133,10 +132,7 @@ pub(super) fn broken(options: &AcpOptions, notice: &str) -> Outcome {
     if notice.trim().is_empty() {
         return failed("the agent could not finish the turn".to_owned(), None);
     }
-    let said = words(&RpcError {
-        message: Some(notice.to_owned()),
-        ..RpcError::default()
-    });
+    let said = words(&RpcError { message: Some(notice.to_owned()), ..RpcError::default() });
     let hint = by_words(&said, options);
     failed(said, hint)
 }
@@ -161,11 +157,7 @@ pub(super) fn of_exit(options: &AcpOptions, exit: &Exit, awaited: Option<Call>) 
 /// An agent that says nothing.
 pub(super) fn silent(options: &AcpOptions, awaited: &str, patience: Duration) -> Outcome {
     failed(
-        format!(
-            "`{}` did not answer `{awaited}` within {} s",
-            options.program,
-            patience.as_secs()
-        ),
+        format!("`{}` did not answer `{awaited}` within {} s", options.program, patience.as_secs()),
         Some(NOT_THE_PROTOCOL.to_owned()),
     )
 }
@@ -179,19 +171,13 @@ pub(super) fn other_version(version: &Value) -> Outcome {
 }
 
 pub(super) fn no_session(options: &AcpOptions) -> Outcome {
-    failed(
-        format!("`{}` opened a session without an id", options.program),
-        None,
-    )
+    failed(format!("`{}` opened a session without an id", options.program), None)
 }
 
 /// A response that this version cannot read.
 pub(super) fn unreadable(call: Call, error: &serde_json::Error) -> Outcome {
     failed(
-        format!(
-            "the answer to `{}` could not be read: {error}",
-            call.method()
-        ),
+        format!("the answer to `{}` could not be read: {error}", call.method()),
         Some(
             "this version of the agent may be too new; docs/agents.md names the tested ones"
                 .to_owned(),
@@ -219,10 +205,7 @@ pub(super) fn not_offered(what: &str, wanted: &str, offered: &str) -> Outcome {
 
 fn by_status(code: i64, options: &AcpOptions) -> Option<String> {
     Some(match code {
-        401 | 403 => format!(
-            "the model API rejected the credential; check `{}`",
-            named(options)
-        ),
+        401 | 403 => format!("the model API rejected the credential; check `{}`", named(options)),
         404 => {
             "the model API does not know what was asked for; check the model's name and its address"
                 .to_owned()
@@ -245,10 +228,7 @@ fn by_words(said: &str, options: &AcpOptions) -> Option<String> {
             "api key not valid",
             "401",
         ]) {
-            format!(
-                "the model API rejected the credential; check `{}`",
-                named(options)
-            )
+            format!("the model API rejected the credential; check `{}`", named(options))
         } else if has(&["api key", "not logged in", "authentication"]) {
             credential(options, &[])
         } else if has(&[
@@ -301,9 +281,7 @@ mod tests {
 
     fn hint(outcome: &Outcome) -> &str {
         match outcome {
-            Outcome::Failed {
-                hint: Some(hint), ..
-            } => hint,
+            Outcome::Failed { hint: Some(hint), .. } => hint,
             other => panic!("no hint: {other:?}"),
         }
     }
@@ -311,15 +289,9 @@ mod tests {
     #[test]
     fn an_internal_error_is_told_by_its_details() {
         let details = json!({ "details": "no such model" });
-        assert_eq!(
-            words(&error(-32603, "Internal error", details)),
-            "no such model"
-        );
+        assert_eq!(words(&error(-32603, "Internal error", details)), "no such model");
         assert_eq!(words(&error(7, "a", json!("b"))), "a: b");
-        assert_eq!(
-            words(&error(7, "", Value::Null)),
-            "the agent answered with error 7"
-        );
+        assert_eq!(words(&error(7, "", Value::Null)), "the agent answered with error 7");
     }
 
     #[test]
@@ -330,29 +302,19 @@ mod tests {
 
     #[test]
     fn a_missing_credential_names_method_and_variable() {
-        let outcome = sign_in(
-            &options(),
-            &[],
-            &error(AUTH_REQUIRED, "sign in", Value::Null),
-        );
+        let outcome = sign_in(&options(), &[], &error(AUTH_REQUIRED, "sign in", Value::Null));
         assert!(hint(&outcome).contains("BOT_KEY") && hint(&outcome).contains("key"));
     }
 
     #[test]
     fn a_forgotten_session_is_a_lost_conversation() {
         let error = error(-32602, "Session not found: s", Value::Null);
-        assert_eq!(
-            of_call(&options(), Call::Prompt, &error),
-            Outcome::ConversationLost
-        );
+        assert_eq!(of_call(&options(), Call::Prompt, &error), Outcome::ConversationLost);
     }
 
     #[test]
     fn an_exit_before_the_first_answer_says_what_the_program_must_speak() {
-        let exit = Exit {
-            code: Some(0),
-            ..Exit::default()
-        };
+        let exit = Exit { code: Some(0), ..Exit::default() };
         let outcome = of_exit(&options(), &exit, Some(Call::Initialize));
         assert!(hint(&outcome).contains("Agent Client Protocol"));
     }

@@ -89,11 +89,7 @@ impl Form {
             .get_key_value(question)
             .or_else(|| self.properties.iter().find(titled))
             .map(|(name, _)| name)
-            .or_else(|| {
-                (question == self.message)
-                    .then(|| self.properties.keys().next())
-                    .flatten()
-            })
+            .or_else(|| (question == self.message).then(|| self.properties.keys().next()).flatten())
     }
 
     /// Puts words into a property; what is none of its choices goes to the one beside it that takes
@@ -109,11 +105,7 @@ impl Form {
         let takes_text = |(other, property): &(&String, &Value)| {
             *other != name && property["type"] == "string" && choices(property).is_empty()
         };
-        let free = self
-            .properties
-            .iter()
-            .skip_while(|(other, _)| *other != name)
-            .find(takes_text);
+        let free = self.properties.iter().skip_while(|(other, _)| *other != name).find(takes_text);
         let name = free.map_or(name, |(free, _)| free);
         content.insert(name.clone(), text_of(words).into());
     }
@@ -122,18 +114,13 @@ impl Form {
 /// Values and titles that a property lets choose from.
 fn choices(property: &Value) -> Vec<(String, String)> {
     let lists = [property, &property["items"]].into_iter().flat_map(|of| {
-        ["oneOf", "anyOf", "enum"]
-            .iter()
-            .filter_map(|&key| of.get(key)?.as_array())
+        ["oneOf", "anyOf", "enum"].iter().filter_map(|&key| of.get(key)?.as_array())
     });
     let choice = |item: &Value| match item {
         Value::String(value) => Some((value.clone(), value.clone())),
         item => {
             let value = item["const"].as_str()?;
-            Some((
-                value.to_owned(),
-                item["title"].as_str().unwrap_or(value).to_owned(),
-            ))
+            Some((value.to_owned(), item["title"].as_str().unwrap_or(value).to_owned()))
         }
     };
     lists.flatten().filter_map(choice).collect()
@@ -183,9 +170,7 @@ mod tests {
     use super::*;
 
     fn allow(input: Value) -> Answer {
-        Answer::Allow {
-            input: (!input.is_null()).then_some(input),
-        }
+        Answer::Allow { input: (!input.is_null()).then_some(input) }
     }
 
     fn colour() -> Form {
@@ -213,28 +198,16 @@ mod tests {
     fn words_become_the_choice_that_they_mean_or_free_text() {
         assert_eq!(content(json!("blue ")), json!({ "q": "b" }));
         assert_eq!(content(json!("neither")), json!({ "q_custom": "neither" }));
-        assert_eq!(
-            content(json!({ "answers": { "Which?": "Red" } })),
-            json!({ "q": "r" })
-        );
-        assert_eq!(
-            content(json!({ "content": { "q_custom": "x" } })),
-            json!({ "q_custom": "x" })
-        );
+        assert_eq!(content(json!({ "answers": { "Which?": "Red" } })), json!({ "q": "r" }));
+        assert_eq!(content(json!({ "content": { "q_custom": "x" } })), json!({ "q_custom": "x" }));
     }
 
     #[test]
     fn values_have_the_type_of_their_property() {
         let (yes, no) = (json!("yes"), json!("maybe"));
-        assert_eq!(
-            typed(&json!({ "type": "boolean" }), &yes),
-            Some(json!(true))
-        );
+        assert_eq!(typed(&json!({ "type": "boolean" }), &yes), Some(json!(true)));
         assert_eq!(typed(&json!({ "type": "boolean" }), &no), None);
-        assert_eq!(
-            typed(&json!({ "type": "integer" }), &json!("3")),
-            Some(json!(3))
-        );
+        assert_eq!(typed(&json!({ "type": "integer" }), &json!("3")), Some(json!(3)));
         let several = json!({ "type": "array", "items": { "enum": ["a", "b"] } });
         assert_eq!(typed(&several, &json!("b, A")), Some(json!(["b", "a"])));
     }

@@ -137,16 +137,11 @@ impl Acp {
         let turn = self.turn.as_mut().expect("a turn waits");
         if !agent.images && !turn.prompt.images.is_empty() {
             let message = "this agent takes no images; send text, or another kind of file";
-            return Err(Outcome::Rejected {
-                message: message.to_owned(),
-            });
+            return Err(Outcome::Rejected { message: message.to_owned() });
         }
         turn.sent = true;
         let blocks = prompt::blocks(&turn.prompt);
-        Ok((
-            Call::Prompt,
-            json!({ "sessionId": session.id, "prompt": blocks }),
-        ))
+        Ok((Call::Prompt, json!({ "sessionId": session.id, "prompt": blocks })))
     }
 
     /// The answer to a request of the handshake.
@@ -226,10 +221,7 @@ impl Acp {
 
     /// A request of the handshake was refused.
     pub(super) fn refused(&mut self, call: Call, error: &RpcError) -> Vec<Step> {
-        let methods = self
-            .agent
-            .as_ref()
-            .map(|agent| agent.auth_methods.as_slice());
+        let methods = self.agent.as_ref().map(|agent| agent.auth_methods.as_slice());
         let methods = methods.unwrap_or_default();
         match call {
             Call::New | Call::Resume | Call::Load | Call::Fork if error.code == AUTH_REQUIRED => {
@@ -300,17 +292,11 @@ impl From<Initialized> for Agent {
         let sessions = can.session_capabilities.unwrap_or_default();
         let offered = |what: Option<Value>| what.is_some_and(|what| what != Value::Bool(false));
         Self {
-            name: told
-                .agent_info
-                .and_then(|info| info.name)
-                .unwrap_or_default(),
+            name: told.agent_info.and_then(|info| info.name).unwrap_or_default(),
             loads: can.load_session.unwrap_or(false),
             resumes: offered(sessions.resume),
             forks: offered(sessions.fork),
-            images: can
-                .prompt_capabilities
-                .and_then(|prompt| prompt.image)
-                .unwrap_or(false),
+            images: can.prompt_capabilities.and_then(|prompt| prompt.image).unwrap_or(false),
             auth_methods: methods.into_iter().map(|method| method.id).collect(),
         }
     }

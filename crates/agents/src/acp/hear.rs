@@ -62,9 +62,7 @@ impl Acp {
 
     /// A response to a request of ours.
     fn response(&mut self, id: &RawValue, line: &Line<'_>) -> Heard {
-        let Some((_, call)) = self
-            .awaiting
-            .take_if(|(number, _)| id.get() == number.to_string())
+        let Some((_, call)) = self.awaiting.take_if(|(number, _)| id.get() == number.to_string())
         else {
             return Err(Unreadable);
         };
@@ -92,9 +90,7 @@ impl Acp {
             return Vec::new();
         };
         let (heard, interrupted) = (turn.tokens, turn.interrupted);
-        let broken = turn
-            .broken
-            .then(|| failure::broken(&self.options, &turn.notice));
+        let broken = turn.broken.then(|| failure::broken(&self.options, &turn.notice));
         let usage = self.used(prompted, heard);
         let outcome = match prompted.stop_reason.as_deref().unwrap_or("end_turn") {
             "end_turn" => match broken {
@@ -147,11 +143,7 @@ impl Acp {
         events.extend(tool.tell(&tool_id));
         let (ask, pending) = ask::permission(&number, id.clone(), &tool_id, tool, params.options);
         let told = events.into_iter().map(Step::Say);
-        let told: Vec<Step> = if self.turn.is_some() {
-            told.collect()
-        } else {
-            Vec::new()
-        };
+        let told: Vec<Step> = if self.turn.is_some() { told.collect() } else { Vec::new() };
         told.into_iter().chain(self.ask(ask, pending)).collect()
     }
 
@@ -282,11 +274,7 @@ impl Acp {
         let apart = fresh && turn.said && !turn.line_ended;
         turn.said = true;
         turn.line_ended = text.ends_with('\n');
-        let text = if apart {
-            format!("\n\n{text}")
-        } else {
-            text.to_owned()
-        };
+        let text = if apart { format!("\n\n{text}") } else { text.to_owned() };
         Ok(vec![Step::Say(Event::Text(text))])
     }
 
@@ -302,9 +290,7 @@ impl Acp {
 
     /// What an agent says of itself beside the protocol: that it tries again, or that it failed.
     fn about_itself(&mut self, update: &Update<'_>) -> Vec<Step> {
-        let meta = update
-            .meta
-            .and_then(|meta| serde_json::from_str::<Value>(meta.get()).ok());
+        let meta = update.meta.and_then(|meta| serde_json::from_str::<Value>(meta.get()).ok());
         let Some(Value::Object(meta)) = meta else {
             return Vec::new();
         };
@@ -333,23 +319,17 @@ impl Acp {
 fn other_content(block: Block<'_>) -> Option<Event> {
     let name = block.name.clone();
     let content = match (&*block.kind, block.resource) {
-        ("image" | "audio", _) => Content::Raw {
-            base64: block.data?,
-            filename: None,
-            media_type: block.mime_type,
-        },
-        ("resource_link", _) => Content::Url {
-            url: block.uri?,
-            filename: block.name,
-            media_type: block.mime_type,
-        },
+        ("image" | "audio", _) => {
+            Content::Raw { base64: block.data?, filename: None, media_type: block.mime_type }
+        }
+        ("resource_link", _) => {
+            Content::Url { url: block.uri?, filename: block.name, media_type: block.mime_type }
+        }
         (_, Some(resource)) => match (resource.text, resource.blob) {
             (Some(text), _) => Content::Text(text),
             (None, Some(base64)) => Content::Raw {
                 base64,
-                filename: resource
-                    .uri
-                    .and_then(|uri| Some(uri.rsplit('/').next()?.to_owned())),
+                filename: resource.uri.and_then(|uri| Some(uri.rsplit('/').next()?.to_owned())),
                 media_type: resource.mime_type,
             },
             (None, None) => return None,

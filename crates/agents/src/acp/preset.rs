@@ -46,12 +46,7 @@ pub const PRESETS: &[Preset] = &[
         program: "opencode",
         args: &["acp"],
         auth_method: None,
-        credentials: &[
-            "OPENCODE_API_KEY",
-            "ANTHROPIC_API_KEY",
-            "OPENAI_API_KEY",
-            "GEMINI_API_KEY",
-        ],
+        credentials: &["OPENCODE_API_KEY", "ANTHROPIC_API_KEY", "OPENAI_API_KEY", "GEMINI_API_KEY"],
         env: &[("OPENCODE_DISABLE_AUTOUPDATE", "true")],
     },
     Preset {
@@ -100,17 +95,8 @@ mod tests {
     #[test]
     fn names_are_unique_and_plain() {
         for (at, preset) in PRESETS.iter().enumerate() {
-            assert!(
-                preset
-                    .name
-                    .chars()
-                    .all(|c| c.is_ascii_lowercase() || c == '-')
-            );
-            assert!(
-                PRESETS[at + 1..]
-                    .iter()
-                    .all(|other| other.name != preset.name)
-            );
+            assert!(preset.name.chars().all(|c| c.is_ascii_lowercase() || c == '-'));
+            assert!(PRESETS[at + 1..].iter().all(|other| other.name != preset.name));
         }
     }
 

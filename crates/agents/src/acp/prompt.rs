@@ -32,10 +32,7 @@ mod tests {
     use super::*;
 
     fn turn(text: &str) -> Turn {
-        Turn {
-            text: text.to_owned(),
-            ..Turn::default()
-        }
+        Turn { text: text.to_owned(), ..Turn::default() }
     }
 
     #[test]
@@ -51,19 +48,11 @@ mod tests {
 
     #[test]
     fn images_are_blocks_behind_the_text() {
-        let prompt = Turn {
-            images: vec![("image/png".to_owned(), "AA==".to_owned())],
-            ..turn("look")
-        };
+        let prompt =
+            Turn { images: vec![("image/png".to_owned(), "AA==".to_owned())], ..turn("look") };
         let image = json!({ "type": "image", "mimeType": "image/png", "data": "AA==" });
-        assert_eq!(
-            blocks(&prompt),
-            json!([{ "type": "text", "text": "look" }, image])
-        );
-        let alone = Turn {
-            text: String::new(),
-            ..prompt
-        };
+        assert_eq!(blocks(&prompt), json!([{ "type": "text", "text": "look" }, image]));
+        let alone = Turn { text: String::new(), ..prompt };
         assert_eq!(blocks(&alone), json!([image]));
     }
 }

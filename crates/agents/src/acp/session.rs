@@ -42,17 +42,8 @@ impl Setup {
 
     /// What is offered, as far as it fits a sentence.
     pub(super) fn list(&self) -> String {
-        let ids: Vec<&str> = self
-            .offered
-            .iter()
-            .take(12)
-            .map(|(id, _)| id.as_str())
-            .collect();
-        let more = if self.offered.len() > ids.len() {
-            ", .."
-        } else {
-            ""
-        };
+        let ids: Vec<&str> = self.offered.iter().take(12).map(|(id, _)| id.as_str()).collect();
+        let more = if self.offered.len() > ids.len() { ", .." } else { "" };
         format!("{}{more}", ids.join(", "))
     }
 }
@@ -85,12 +76,7 @@ impl From<Opened> for Session {
         };
         let mode = option(&options, "mode").unwrap_or(mode);
         let model = option(&options, "model").unwrap_or(model);
-        Self {
-            id: String::new(),
-            model: model.current.clone(),
-            mode,
-            model_setup: model,
-        }
+        Self { id: String::new(), model: model.current.clone(), mode, model_setup: model }
     }
 }
 
@@ -104,18 +90,11 @@ fn option(options: &[Value], category: &str) -> Option<Setup> {
     let values = found.get("options").and_then(Value::as_array)?;
     let offered = values
         .iter()
-        .flat_map(
-            |value| match value.get("options").and_then(Value::as_array) {
-                Some(group) => group.iter().collect(),
-                None => vec![value],
-            },
-        )
-        .filter_map(|value| {
-            Some((
-                text(value, "value")?,
-                text(value, "name").unwrap_or_default(),
-            ))
+        .flat_map(|value| match value.get("options").and_then(Value::as_array) {
+            Some(group) => group.iter().collect(),
+            None => vec![value],
         })
+        .filter_map(|value| Some((text(value, "value")?, text(value, "name").unwrap_or_default())))
         .collect();
     Some(Setup {
         option: Some(text(found, "id")?),
@@ -131,12 +110,7 @@ mod tests {
 
     #[test]
     fn the_last_part_of_an_id_is_enough_where_only_one_has_it() {
-        let offered = [
-            "a/big",
-            "b/big",
-            "c/small",
-            "https://example.com/modes#plan",
-        ];
+        let offered = ["a/big", "b/big", "c/small", "https://example.com/modes#plan"];
         let setup = Setup {
             offered: offered.map(|id| (id.to_owned(), String::new())).to_vec(),
             ..Setup::default()

@@ -4,17 +4,11 @@ use super::*;
 use crate::AskKind;
 
 fn driver(options: AcpOptions) -> Acp {
-    Acp::new(AcpOptions {
-        program: "bot".to_owned(),
-        ..options
-    })
+    Acp::new(AcpOptions { program: "bot".to_owned(), ..options })
 }
 
 fn turn(text: &str) -> Turn {
-    Turn {
-        text: text.to_owned(),
-        ..Turn::default()
-    }
+    Turn { text: text.to_owned(), ..Turn::default() }
 }
 
 fn setting(resume: Option<&str>) -> Setting {
@@ -53,10 +47,7 @@ fn open() -> Acp {
 
 fn update(driver: &mut Acp, update: Value) -> Vec<Step> {
     let params = json!({ "sessionId": "s", "update": update });
-    hear(
-        driver,
-        &json!({ "method": "session/update", "params": params }),
-    )
+    hear(driver, &json!({ "method": "session/update", "params": params }))
 }
 
 fn text(driver: &mut Acp, message: Option<&str>, text: &str) -> String {
@@ -77,10 +68,7 @@ fn permission(driver: &mut Acp, id: Value) -> Vec<Step> {
         "toolCall": { "toolCallId": "t", "title": "ls", "kind": "execute" },
         "options": [{ "optionId": "y", "name": "Yes", "kind": "allow_once" }, { "optionId": "n", "name": "No", "kind": "reject_once" }],
     });
-    hear(
-        driver,
-        &json!({ "id": id, "method": "session/request_permission", "params": params }),
-    )
+    hear(driver, &json!({ "id": id, "method": "session/request_permission", "params": params }))
 }
 
 fn written(steps: &[Step]) -> Vec<Value> {
@@ -93,9 +81,7 @@ fn written(steps: &[Step]) -> Vec<Value> {
 
 fn methods(steps: &[Step]) -> Vec<String> {
     let messages = written(steps);
-    let methods = messages
-        .iter()
-        .filter_map(|message| message["method"].as_str());
+    let methods = messages.iter().filter_map(|message| message["method"].as_str());
     methods.map(ToOwned::to_owned).collect()
 }
 
@@ -122,10 +108,7 @@ fn a_session_is_opened_before_the_prompt_and_only_once() {
     let steps = answer(&mut driver, json!({ "protocolVersion": 1 }));
     assert_eq!(methods(&steps), ["session/new"]);
     let steps = answer(&mut driver, json!({ "sessionId": "s" }));
-    assert_eq!(
-        steps[..2],
-        [Step::Ready, Step::Conversation("s".to_owned())]
-    );
+    assert_eq!(steps[..2], [Step::Ready, Step::Conversation("s".to_owned())]);
     assert_eq!(methods(&steps), ["session/prompt"]);
     let steps = answer(&mut driver, json!({ "stopReason": "end_turn" }));
     assert_eq!(outcome(&steps), &Outcome::Completed { answer: None });
@@ -155,10 +138,7 @@ fn without_a_method_the_ways_to_sign_in_are_named() {
     driver.launch(&setting(None), &Turn::default()).unwrap();
     driver.begin(&turn("a"));
     let methods = json!([{ "id": "login" }]);
-    answer(
-        &mut driver,
-        json!({ "protocolVersion": 1, "authMethods": methods }),
-    );
+    answer(&mut driver, json!({ "protocolVersion": 1, "authMethods": methods }));
     let steps = error(&mut driver, -32000, "sign in");
     assert!(failed(&steps).1.contains("login"));
 }
@@ -186,15 +166,11 @@ fn another_version_of_the_protocol_is_not_spoken() {
 fn a_conversation_is_resumed_loaded_or_lost_by_what_the_agent_offers() {
     let first = |capabilities: Value| {
         let mut driver = driver(AcpOptions::default());
-        driver
-            .launch(&setting(Some("old")), &Turn::default())
-            .unwrap();
+        driver.launch(&setting(Some("old")), &Turn::default()).unwrap();
         driver.begin(&turn("a"));
         let told = json!({ "protocolVersion": 1, "agentCapabilities": capabilities });
         let steps = answer(&mut driver, told);
-        let lost = steps
-            .iter()
-            .any(|step| matches!(step, Step::Say(Event::Status { .. })));
+        let lost = steps.iter().any(|step| matches!(step, Step::Say(Event::Status { .. })));
         (methods(&steps).join(" "), lost)
     };
     let resumes = json!({ "loadSession": true, "sessionCapabilities": { "resume": {} } });
@@ -208,10 +184,7 @@ fn a_conversation_is_resumed_loaded_or_lost_by_what_the_agent_offers() {
 fn a_conversation_that_is_to_stay_as_it_is_is_forked_or_a_new_one_begins() {
     let first = |capabilities: Value| {
         let mut driver = driver(AcpOptions::default());
-        let setting = Setting {
-            fork: true,
-            ..setting(Some("old"))
-        };
+        let setting = Setting { fork: true, ..setting(Some("old")) };
         driver.launch(&setting, &Turn::default()).unwrap();
         driver.begin(&turn("a"));
         let told = json!({ "protocolVersion": 1, "agentCapabilities": capabilities });
@@ -258,18 +231,12 @@ fn mode_and_model_are_set_by_id_name_or_the_end_of_an_address() {
         json!({ "sessionId": "s", "configId": "m", "value": "https://example.com/modes#plan" }),
         json!({ "sessionId": "s", "configId": "model", "value": "v/big" }),
     );
-    assert_eq!(
-        set(json!({ "sessionId": "s", "configOptions": options })),
-        expected
-    );
+    assert_eq!(set(json!({ "sessionId": "s", "configOptions": options })), expected);
 }
 
 #[test]
 fn a_mode_that_the_agent_does_not_have_fails_the_turn_and_names_those_that_it_has() {
-    let mut driver = driver(AcpOptions {
-        mode: Some("safe".to_owned()),
-        ..AcpOptions::default()
-    });
+    let mut driver = driver(AcpOptions { mode: Some("safe".to_owned()), ..AcpOptions::default() });
     driver.begin(&turn("a"));
     answer(&mut driver, json!({ "protocolVersion": 1 }));
     let modes = json!({ "availableModes": [{ "id": "yolo" }] });
@@ -280,15 +247,10 @@ fn a_mode_that_the_agent_does_not_have_fails_the_turn_and_names_those_that_it_ha
 #[test]
 fn the_history_of_a_loaded_session_is_dropped_even_when_it_comes_late() {
     let mut driver = driver(AcpOptions::default());
-    driver
-        .launch(&setting(Some("s")), &Turn::default())
-        .unwrap();
+    driver.launch(&setting(Some("s")), &Turn::default()).unwrap();
     driver.begin(&turn("a"));
     let loads = json!({ "loadSession": true });
-    answer(
-        &mut driver,
-        json!({ "protocolVersion": 1, "agentCapabilities": loads }),
-    );
+    answer(&mut driver, json!({ "protocolVersion": 1, "agentCapabilities": loads }));
     let old = json!({ "sessionUpdate": "agent_message_chunk", "content": { "type": "text", "text": "old" } });
     assert_eq!(update(&mut driver, old.clone()), []);
     let steps = answer(&mut driver, json!({}));
@@ -314,10 +276,8 @@ fn a_further_message_begins_a_paragraph() {
 fn content_that_is_no_text_is_an_artifact() {
     let mut driver = open();
     let image = json!({ "type": "image", "mimeType": "image/png", "data": "AA==" });
-    let steps = update(
-        &mut driver,
-        json!({ "sessionUpdate": "agent_message_chunk", "content": image }),
-    );
+    let steps =
+        update(&mut driver, json!({ "sessionUpdate": "agent_message_chunk", "content": image }));
     assert!(matches!(steps.as_slice(), [Step::Say(Event::Artifact(_))]));
 }
 
@@ -326,16 +286,10 @@ fn thoughts_and_plans_are_told() {
     let mut driver = open();
     let content = json!({ "type": "text", "text": "hm" });
     let thought = json!({ "sessionUpdate": "agent_thought_chunk", "content": content });
-    assert_eq!(
-        update(&mut driver, thought),
-        [Step::Say(Event::Thought("hm".to_owned()))]
-    );
+    assert_eq!(update(&mut driver, thought), [Step::Say(Event::Thought("hm".to_owned()))]);
     let entries = json!([{ "content": "do", "priority": "high", "status": "pending" }]);
     assert_eq!(
-        update(
-            &mut driver,
-            json!({ "sessionUpdate": "plan", "entries": entries })
-        ),
+        update(&mut driver, json!({ "sessionUpdate": "plan", "entries": entries })),
         [Step::Say(Event::Plan(entries))]
     );
 }
@@ -345,10 +299,7 @@ fn what_another_session_says_is_not_the_answer() {
     let mut driver = open();
     let content = json!({ "type": "text", "text": "x" });
     let params = json!({ "sessionId": "other", "update": { "sessionUpdate": "agent_message_chunk", "content": content } });
-    let steps = hear(
-        &mut driver,
-        &json!({ "method": "session/update", "params": params }),
-    );
+    let steps = hear(&mut driver, &json!({ "method": "session/update", "params": params }));
     assert!(matches!(steps.as_slice(), [Step::Say(Event::Raw(_))]));
 }
 
@@ -356,24 +307,14 @@ fn what_another_session_says_is_not_the_answer() {
 fn an_ask_holds_all_that_a_person_needs_and_its_answer_goes_to_the_request() {
     let mut driver = open();
     let steps = permission(&mut driver, json!("r-1"));
-    let Some(Step::Ask(ask)) = steps.last() else {
-        panic!("no ask: {steps:?}")
-    };
-    let AskKind::Permission { tool, input, .. } = &ask.kind else {
-        panic!("a question")
-    };
+    let Some(Step::Ask(ask)) = steps.last() else { panic!("no ask: {steps:?}") };
+    let AskKind::Permission { tool, input, .. } = &ask.kind else { panic!("a question") };
     assert_eq!(tool, "execute");
-    assert_eq!(
-        (&input["title"], &input["options"][1]["optionId"]),
-        (&json!("ls"), &json!("n"))
-    );
+    assert_eq!((&input["title"], &input["options"][1]["optionId"]), (&json!("ls"), &json!("n")));
     let id = ask.id.clone();
     let written = written(&driver.answer(&id, &Answer::Allow { input: None }));
     let outcome = json!({ "outcome": { "outcome": "selected", "optionId": "y" } });
-    assert_eq!(
-        (&written[0]["id"], &written[0]["result"]),
-        (&json!("r-1"), &outcome)
-    );
+    assert_eq!((&written[0]["id"], &written[0]["result"]), (&json!("r-1"), &outcome));
     assert_eq!(driver.answer(&id, &Answer::Allow { input: None }), []);
 }
 
@@ -412,10 +353,7 @@ fn a_request_that_the_agent_takes_back_is_withdrawn() {
     let mut driver = open();
     permission(&mut driver, json!(4));
     let params = json!({ "requestId": 4 });
-    let steps = hear(
-        &mut driver,
-        &json!({ "method": "$/cancel_request", "params": params }),
-    );
+    let steps = hear(&mut driver, &json!({ "method": "$/cancel_request", "params": params }));
     assert_eq!(steps.last(), Some(&Step::Withdraw("ask-1".to_owned())));
 }
 
@@ -424,20 +362,14 @@ fn where_no_turn_waits_nothing_may_be_done() {
     let mut driver = open();
     answer(&mut driver, json!({ "stopReason": "end_turn" }));
     let steps = permission(&mut driver, json!(9));
-    assert_eq!(
-        written(&steps)[0]["result"]["outcome"]["outcome"],
-        "cancelled"
-    );
+    assert_eq!(written(&steps)[0]["result"]["outcome"]["outcome"], "cancelled");
 }
 
 #[test]
 fn files_and_terminals_of_the_client_are_not_served() {
     let mut driver = open();
     for method in ["fs/read_text_file", "terminal/create", "x/private"] {
-        let steps = hear(
-            &mut driver,
-            &json!({ "id": 1, "method": method, "params": {} }),
-        );
+        let steps = hear(&mut driver, &json!({ "id": 1, "method": method, "params": {} }));
         assert_eq!(written(&steps)[0]["error"]["code"], -32601);
     }
 }
@@ -446,10 +378,8 @@ fn files_and_terminals_of_the_client_are_not_served() {
 fn an_address_to_open_is_not_a_form() {
     let mut driver = open();
     let params = json!({ "mode": "url", "url": "https://example.com" });
-    let steps = hear(
-        &mut driver,
-        &json!({ "id": 1, "method": "elicitation/create", "params": params }),
-    );
+    let steps =
+        hear(&mut driver, &json!({ "id": 1, "method": "elicitation/create", "params": params }));
     assert_eq!(written(&steps)[0]["error"]["code"], -32602);
 }
 
@@ -463,10 +393,7 @@ fn every_reason_to_stop_is_an_outcome() {
     assert_eq!(stopped("end_turn"), Outcome::Completed { answer: None });
     assert!(matches!(stopped("refusal"), Outcome::Rejected { .. }));
     for reason in ["max_tokens", "max_turn_requests", "cancelled", "new_one"] {
-        assert!(
-            matches!(stopped(reason), Outcome::Failed { .. }),
-            "{reason}"
-        );
+        assert!(matches!(stopped(reason), Outcome::Failed { .. }), "{reason}");
     }
 }
 
@@ -474,10 +401,7 @@ fn every_reason_to_stop_is_an_outcome() {
 fn images_are_refused_by_an_agent_that_takes_none() {
     let mut driver = open();
     answer(&mut driver, json!({ "stopReason": "end_turn" }));
-    let prompt = Turn {
-        images: vec![("image/png".to_owned(), "AA==".to_owned())],
-        ..turn("look")
-    };
+    let prompt = Turn { images: vec![("image/png".to_owned(), "AA==".to_owned())], ..turn("look") };
     let steps = driver.begin(&prompt);
     assert!(matches!(outcome(&steps), Outcome::Rejected { .. }));
 }
@@ -492,15 +416,8 @@ fn a_session_that_the_agent_forgot_is_a_lost_conversation() {
 #[test]
 fn a_process_that_dies_in_a_turn_fails_it_with_its_last_words() {
     let mut driver = open();
-    let exit = Exit {
-        code: Some(1),
-        signal: None,
-        stderr: "out of luck".to_owned(),
-    };
-    assert_eq!(
-        failed(&driver.exit(&exit)).0,
-        "`bot` exited with code 1: out of luck"
-    );
+    let exit = Exit { code: Some(1), signal: None, stderr: "out of luck".to_owned() };
+    assert_eq!(failed(&driver.exit(&exit)).0, "`bot` exited with code 1: out of luck");
     assert_eq!(driver.exit(&exit), []);
 }
 

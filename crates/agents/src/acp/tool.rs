@@ -46,10 +46,7 @@ impl Tool {
                 *known = Some(new.to_owned());
             }
         };
-        set(
-            &mut self.name,
-            news.name.as_deref().or_else(|| meta.and_then(tool_name)),
-        );
+        set(&mut self.name, news.name.as_deref().or_else(|| meta.and_then(tool_name)));
         set(&mut self.title, news.title.as_deref());
         set(&mut self.kind, news.kind.as_deref());
         if let Some(input) = news.raw_input.as_ref().filter(|input| !is_empty(input)) {
@@ -88,11 +85,7 @@ impl Tool {
             }
             Value::Object(told)
         });
-        Event::ToolCall {
-            id: id.to_owned(),
-            name: self.name(),
-            input,
-        }
+        Event::ToolCall { id: id.to_owned(), name: self.name(), input }
     }
 
     /// All that somebody who decides on it wants to see.
@@ -125,10 +118,7 @@ impl Tool {
             None => None,
         };
         let speaks = self.input.as_ref().is_some_and(says_what);
-        let runs = matches!(
-            status,
-            Some(Status::Running | Status::Completed | Status::Failed)
-        );
+        let runs = matches!(status, Some(Status::Running | Status::Completed | Status::Failed));
         let mut events = Vec::new();
         if speaks || runs || (!is_first && news.raw_input.is_some()) {
             events.extend(self.tell(id));
@@ -162,11 +152,7 @@ impl Tool {
 
 /// The tool's name where an agent gives it beside the protocol.
 fn tool_name(meta: &Value) -> Option<&str> {
-    let nested = || {
-        meta.as_object()?
-            .values()
-            .find_map(|value| value.get("toolName"))
-    };
+    let nested = || meta.as_object()?.values().find_map(|value| value.get("toolName"));
     meta.get("toolName").or_else(nested)?.as_str()
 }
 
@@ -180,9 +166,7 @@ fn is_empty(input: &Value) -> bool {
 
 /// Whether an input says what is to be done, not only where.
 fn says_what(input: &Value) -> bool {
-    input
-        .as_object()
-        .is_none_or(|fields| fields.keys().any(|key| key != "cwd"))
+    input.as_object().is_none_or(|fields| fields.keys().any(|key| key != "cwd"))
 }
 
 /// Raw output as text: its text where it has one, JSON otherwise.
@@ -232,10 +216,7 @@ fn diff(path: &str, old: &str, new: &str) -> String {
     };
     let before = same(&mut old.iter().zip(&new));
     let after = same(&mut old[before..].iter().rev().zip(new[before..].iter().rev()));
-    let (gone, come) = (
-        &old[before..old.len() - after],
-        &new[before..new.len() - after],
-    );
+    let (gone, come) = (&old[before..old.len() - after], &new[before..new.len() - after]);
     if gone.is_empty() && come.is_empty() {
         return format!("{path}: unchanged");
     }
@@ -297,11 +278,7 @@ mod tests {
     fn output_that_came_in_pieces_is_the_result() {
         let mut tool = Tool::default();
         let terminal = json!([{ "type": "terminal", "terminalId": "x" }]);
-        tool.update(
-            "t",
-            &news(json!({ "status": "in_progress", "content": terminal })),
-            true,
-        );
+        tool.update("t", &news(json!({ "status": "in_progress", "content": terminal })), true);
         let piece = json!({ "_meta": { "terminal_output_delta": { "data": "4" } } });
         tool.update("t", &news(piece.clone()), false);
         tool.update("t", &news(piece), false);
@@ -315,10 +292,7 @@ mod tests {
             diff("/w/a", "1\n2\n3\n", "1\nx\ny\n3\n"),
             "--- /w/a\n+++ /w/a\n@@ -2,1 +2,2 @@\n-2\n+x\n+y"
         );
-        assert_eq!(
-            diff("/w/a", "", "1\n"),
-            "--- /w/a\n+++ /w/a\n@@ -0,0 +1,1 @@\n+1"
-        );
+        assert_eq!(diff("/w/a", "", "1\n"), "--- /w/a\n+++ /w/a\n@@ -0,0 +1,1 @@\n+1");
         assert_eq!(diff("/w/a", "1", "1\n"), "/w/a: unchanged");
     }
 
@@ -335,9 +309,6 @@ mod tests {
             "run"
         );
         assert_eq!(name(json!({ "kind": "execute", "title": "ls" })), "execute");
-        assert_eq!(
-            name(json!({ "kind": "other", "title": "Asking" })),
-            "Asking"
-        );
+        assert_eq!(name(json!({ "kind": "other", "title": "Asking" })), "Asking");
     }
 }

@@ -29,11 +29,8 @@ pub(super) struct Totals {
 impl Tokens {
     /// Reads the spellings that are in use.
     pub(super) fn read(value: &Value) -> Self {
-        let any = |names: &[&str]| {
-            names
-                .iter()
-                .find_map(|&name| value.get(name).and_then(Value::as_u64))
-        };
+        let any =
+            |names: &[&str]| names.iter().find_map(|&name| value.get(name).and_then(Value::as_u64));
         Self {
             input: any(&["inputTokens", "input_tokens"]),
             output: any(&["outputTokens", "output_tokens"]),
@@ -67,10 +64,7 @@ impl Tokens {
 impl Totals {
     /// A session begins; one that goes on has a past that is not known.
     pub(super) fn restart(&mut self, goes_on: bool) {
-        *self = Self {
-            cost_before: (!goes_on).then_some(0.0),
-            ..Self::default()
-        };
+        *self = Self { cost_before: (!goes_on).then_some(0.0), ..Self::default() };
     }
 
     /// The session's cost so far.

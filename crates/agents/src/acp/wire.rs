@@ -234,9 +234,7 @@ fn object(value: Value) -> Map<String, Value> {
 
 /// A request of ours.
 pub(super) fn request(id: u64, method: &str, params: &Value) -> Step {
-    write(object(
-        json!({ "id": id, "method": method, "params": params }),
-    ))
+    write(object(json!({ "id": id, "method": method, "params": params })))
 }
 
 /// A notification of ours.
@@ -251,9 +249,7 @@ pub(super) fn respond(id: &Value, result: &Value) -> Step {
 
 /// The refusal of a request of the agent.
 pub(super) fn refuse(id: &Value, code: i64, message: &str) -> Step {
-    write(object(
-        json!({ "id": id, "error": { "code": code, "message": message } }),
-    ))
+    write(object(json!({ "id": id, "error": { "code": code, "message": message } })))
 }
 
 #[cfg(test)]

@@ -27,16 +27,9 @@ impl Pending {
                 [only] => labels(only),
                 _ => Vec::new(),
             };
-            let text = questions
-                .iter()
-                .map(|question| text_of(question))
-                .collect::<Vec<_>>()
-                .join("\n");
-            AskKind::Question {
-                text,
-                options,
-                input: self.input.clone(),
-            }
+            let text =
+                questions.iter().map(|question| text_of(question)).collect::<Vec<_>>().join("\n");
+            AskKind::Question { text, options, input: self.input.clone() }
         } else {
             AskKind::Permission {
                 tool: self.tool.clone(),
@@ -44,10 +37,7 @@ impl Pending {
                 description: self.description.clone(),
             }
         };
-        Ask {
-            id: id.to_owned(),
-            kind,
-        }
+        Ask { id: id.to_owned(), kind }
     }
 
     /// The CLI's form of an answer. Its suggestions for standing permissions are never echoed: some
@@ -58,9 +48,7 @@ impl Pending {
             Answer::Allow { input: None } => {
                 json!({ "behavior": "allow", "updatedInput": self.input })
             }
-            Answer::Allow {
-                input: Some(changed),
-            } => {
+            Answer::Allow { input: Some(changed) } => {
                 json!({ "behavior": "allow", "updatedInput": self.changed(changed) })
             }
         }
@@ -102,10 +90,7 @@ fn questions(input: &Value) -> Vec<&Value> {
 }
 
 fn text_of(question: &Value) -> &str {
-    question
-        .get("question")
-        .and_then(Value::as_str)
-        .unwrap_or_default()
+    question.get("question").and_then(Value::as_str).unwrap_or_default()
 }
 
 fn labels(question: &Value) -> Vec<String> {
@@ -121,10 +106,7 @@ fn labels(question: &Value) -> Vec<String> {
 /// The label that these words mean, whatever their case; the words themselves otherwise.
 fn label(question: &Value, words: &str) -> String {
     let means = |label: &String| label.trim().to_lowercase() == words.trim().to_lowercase();
-    labels(question)
-        .into_iter()
-        .find(means)
-        .unwrap_or_else(|| words.to_owned())
+    labels(question).into_iter().find(means).unwrap_or_else(|| words.to_owned())
 }
 
 fn spoken(words: &Value) -> String {
@@ -140,12 +122,7 @@ mod tests {
     use super::*;
 
     fn pending(tool: &str, input: Value) -> Pending {
-        Pending {
-            tool: tool.to_owned(),
-            tool_use_id: "u".to_owned(),
-            input,
-            description: None,
-        }
+        Pending { tool: tool.to_owned(), tool_use_id: "u".to_owned(), input, description: None }
     }
 
     fn colour() -> Value {
@@ -153,9 +130,8 @@ mod tests {
     }
 
     fn answers(answer: Value) -> Value {
-        let response = pending(QUESTION_TOOL, colour()).response(&Answer::Allow {
-            input: Some(answer),
-        });
+        let response =
+            pending(QUESTION_TOOL, colour()).response(&Answer::Allow { input: Some(answer) });
         response["updatedInput"]["answers"].clone()
     }
 
@@ -166,28 +142,19 @@ mod tests {
         else {
             panic!("a permission")
         };
-        assert_eq!(
-            (text.as_str(), options),
-            ("Which?", vec!["Red".to_owned(), "Blue".to_owned()])
-        );
+        assert_eq!((text.as_str(), options), ("Which?", vec!["Red".to_owned(), "Blue".to_owned()]));
     }
 
     #[test]
     fn words_become_the_label_that_they_mean_or_stay_free_text() {
         assert_eq!(answers(json!("blue ")), json!({ "Which?": "Blue" }));
         assert_eq!(answers(json!("neither")), json!({ "Which?": "neither" }));
-        assert_eq!(
-            answers(json!(["Red", "Blue"])),
-            json!({ "Which?": "Red, Blue" })
-        );
+        assert_eq!(answers(json!(["Red", "Blue"])), json!({ "Which?": "Red, Blue" }));
     }
 
     #[test]
     fn answers_by_question_are_taken_as_they_are() {
-        assert_eq!(
-            answers(json!({ "answers": { "Which?": "x" } })),
-            json!({ "Which?": "x" })
-        );
+        assert_eq!(answers(json!({ "answers": { "Which?": "x" } })), json!({ "Which?": "x" }));
         assert_eq!(
             answers(json!({ "questions": [], "answers": { "y": "z" } })),
             json!({ "y": "z" })
@@ -199,9 +166,6 @@ mod tests {
         let pending = pending("Bash", json!({ "command": "a" }));
         let run =
             |input| pending.response(&Answer::Allow { input })["updatedInput"]["command"].clone();
-        assert_eq!(
-            (run(None), run(Some(json!({ "command": "b" })))),
-            (json!("a"), json!("b"))
-        );
+        assert_eq!((run(None), run(Some(json!({ "command": "b" })))), (json!("a"), json!("b")));
     }
 }

@@ -17,10 +17,7 @@ pub(super) fn of_result(result: &TurnResult) -> Outcome {
     let hint = hint_by_reason(reason)
         .or_else(|| hint_by_words(&message))
         .or_else(|| result.api_error_status.and_then(hint_by_status));
-    Outcome::Failed {
-        message,
-        hint: hint.map(ToOwned::to_owned),
-    }
+    Outcome::Failed { message, hint: hint.map(ToOwned::to_owned) }
 }
 
 /// The outcome of a process that ended within a turn; `api_status` is what the model API answered
@@ -40,41 +37,20 @@ pub(super) fn of_exit(program: &str, exit: &Exit, api_status: Option<u64>) -> Ou
     let hint = hint_by_stderr(said)
         .or_else(|| hint_by_words(said))
         .or_else(|| api_status.and_then(hint_by_status));
-    Outcome::Failed {
-        message,
-        hint: hint.map(ToOwned::to_owned).or_else(|| exit.hint()),
-    }
+    Outcome::Failed { message, hint: hint.map(ToOwned::to_owned).or_else(|| exit.hint()) }
 }
 
 /// What the CLI says about the failure; its internal diagnostics only if there is nothing else.
 fn words(result: &TurnResult) -> String {
-    if let Some(text) = result
-        .result
-        .as_deref()
-        .map(str::trim)
-        .filter(|text| !text.is_empty())
-    {
+    if let Some(text) = result.result.as_deref().map(str::trim).filter(|text| !text.is_empty()) {
         return text.to_owned();
     }
-    let errors: Vec<&str> = result
-        .errors
-        .iter()
-        .flatten()
-        .filter_map(Value::as_str)
-        .collect();
-    let plain: Vec<&str> = errors
-        .iter()
-        .copied()
-        .filter(|error| !error.starts_with('['))
-        .collect();
+    let errors: Vec<&str> = result.errors.iter().flatten().filter_map(Value::as_str).collect();
+    let plain: Vec<&str> = errors.iter().copied().filter(|error| !error.starts_with('[')).collect();
     if !plain.is_empty() {
         return plain.join("; ");
     }
-    let reason = result
-        .terminal_reason
-        .as_deref()
-        .or(result.subtype.as_deref())
-        .unwrap_or("error");
+    let reason = result.terminal_reason.as_deref().or(result.subtype.as_deref()).unwrap_or("error");
     match errors.as_slice() {
         [] => format!("the turn ended with `{reason}`"),
         errors => format!("the turn ended with `{reason}`: {}", errors.join("; ")),
@@ -101,11 +77,7 @@ fn hint_by_words(words: &str) -> Option<&'static str> {
     let has = |any: &[&str]| any.iter().any(|part| words.contains(part));
     Some(if has(&["Not logged in", "Please run /login"]) {
         "the agent got no credential; set `ANTHROPIC_API_KEY` (or `CLAUDE_CODE_OAUTH_TOKEN`) in Pilothouse's environment or `.env` and start it again"
-    } else if has(&[
-        "Invalid API key",
-        "invalid x-api-key",
-        "authentication_error",
-    ]) {
+    } else if has(&["Invalid API key", "invalid x-api-key", "authentication_error"]) {
         CREDENTIAL_REJECTED
     } else if has(&["credit balance is too low"]) {
         "the account has no credit left; add some, or use another key"
@@ -178,25 +150,14 @@ mod tests {
             terminal_reason: Some("aborted_tools".to_owned()),
             ..TurnResult::default()
         };
-        assert_eq!(
-            failed(result).0,
-            "the turn ended with `aborted_tools`: [diagnostic] x"
-        );
+        assert_eq!(failed(result).0, "the turn ended with `aborted_tools`: [diagnostic] x");
     }
 
     #[test]
     fn an_exit_because_of_root_says_what_to_set() {
         let stderr =
             "--dangerously-skip-permissions cannot be used with root/sudo privileges".to_owned();
-        let outcome = of_exit(
-            "claude",
-            &Exit {
-                code: Some(1),
-                signal: None,
-                stderr,
-            },
-            None,
-        );
+        let outcome = of_exit("claude", &Exit { code: Some(1), signal: None, stderr }, None);
         assert!(
             matches!(outcome, Outcome::Failed { hint: Some(hint), .. } if hint.contains("IS_SANDBOX=1"))
         );
@@ -205,11 +166,7 @@ mod tests {
     #[test]
     fn a_lost_conversation_is_known_by_standard_error_too() {
         let stderr = "No conversation found with session ID: x".to_owned();
-        let exit = Exit {
-            code: Some(1),
-            signal: None,
-            stderr,
-        };
+        let exit = Exit { code: Some(1), signal: None, stderr };
         assert_eq!(of_exit("claude", &exit, None), Outcome::ConversationLost);
     }
 }

@@ -75,10 +75,7 @@ impl Claude {
                 Err(error) => {
                     let message = format!("the result of the turn could not be read: {error}");
                     let hint = "this version of the CLI may be too new; `pilothouse doctor` names the tested ones";
-                    let end = self.end(Outcome::Failed {
-                        message,
-                        hint: Some(hint.to_owned()),
-                    });
+                    let end = self.end(Outcome::Failed { message, hint: Some(hint.to_owned()) });
                     Ok([vec![raw(bytes)], end].concat())
                 }
             },
@@ -146,9 +143,8 @@ impl Claude {
     /// A request of the CLI to its host.
     fn control(&mut self, line: &Line<'_>) -> Heard {
         let id = line.request_id.as_deref().ok_or(Unreadable)?;
-        let Some(Ok(request)) = line
-            .request
-            .map(|request| serde_json::from_str::<Control<'_>>(request.get()))
+        let Some(Ok(request)) =
+            line.request.map(|request| serde_json::from_str::<Control<'_>>(request.get()))
         else {
             self.unknown += 1;
             return Ok(vec![refuse(id, "unsupported")]);
@@ -159,24 +155,15 @@ impl Claude {
         }
         let pending = Pending {
             tool: request.tool_name.map(Text::into_owned).unwrap_or_default(),
-            tool_use_id: request
-                .tool_use_id
-                .map(Text::into_owned)
-                .unwrap_or_default(),
+            tool_use_id: request.tool_use_id.map(Text::into_owned).unwrap_or_default(),
             input: request.input.unwrap_or_else(|| json!({})),
-            description: request
-                .description
-                .or(request.decision_reason)
-                .map(Text::into_owned),
+            description: request.description.or(request.decision_reason).map(Text::into_owned),
         };
         if self.phase != Phase::Open {
             // Nobody waits for a turn that the CLI began by itself, and it would wait for ever.
             let message =
                 "no request of a person is being worked on, so nothing may be done".to_owned();
-            return Ok(vec![respond(
-                id,
-                &pending.response(&Answer::Deny { message }),
-            )]);
+            return Ok(vec![respond(id, &pending.response(&Answer::Deny { message }))]);
         }
         let ask = Step::Ask(pending.ask(id));
         self.pending.insert(id.to_owned(), pending);
@@ -191,9 +178,7 @@ impl Claude {
             }
             "permission_denied" => {
                 let tool = system.tool_name.as_deref().unwrap_or("a tool");
-                self.turn
-                    .refused
-                    .extend(system.tool_use_id.as_deref().map(ToOwned::to_owned));
+                self.turn.refused.extend(system.tool_use_id.as_deref().map(ToOwned::to_owned));
                 let why = system
                     .message
                     .as_deref()
@@ -208,10 +193,7 @@ impl Claude {
             "compact_boundary" => ("the conversation was compacted".to_owned(), Value::Null),
             _ => return Vec::new(),
         };
-        vec![Step::Say(Event::Status {
-            text,
-            data: (!data.is_null()).then_some(data),
-        })]
+        vec![Step::Say(Event::Status { text, data: (!data.is_null()).then_some(data) })]
     }
 }
 
@@ -226,10 +208,8 @@ fn retry(system: &System<'_>) -> (String, Value) {
         (Some(attempt), Some(of)) => format!("; attempt {attempt} of {of}"),
         _ => "; another attempt".to_owned(),
     };
-    let after = system
-        .retry_delay_ms
-        .map(|ms| format!(" in {:.1} s", ms / 1000.0))
-        .unwrap_or_default();
+    let after =
+        system.retry_delay_ms.map(|ms| format!(" in {:.1} s", ms / 1000.0)).unwrap_or_default();
     let data = json!({
         "attempt": system.attempt,
         "maxRetries": system.max_retries,

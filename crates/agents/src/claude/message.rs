@@ -26,9 +26,8 @@ impl Claude {
         let event: StreamEvent<'_> = serde_json::from_str(line.event.ok_or(Unreadable)?.get())?;
         match (&*event.kind, event.delta) {
             ("message_start", _) => {
-                let (id, tokens) = event
-                    .message
-                    .map_or((None, None), |message| (message.id, message.usage));
+                let (id, tokens) =
+                    event.message.map_or((None, None), |message| (message.id, message.usage));
                 self.new_message(id.as_deref());
                 Ok(self.used(id.as_deref(), tokens))
             }
@@ -61,11 +60,7 @@ impl Claude {
         if let Some(text) = text.filter(|text| !text.is_empty()) {
             let fresh = mem::take(&mut self.turn.fresh);
             let said = mem::replace(&mut self.turn.said, true);
-            let text = if fresh && said {
-                format!("\n\n{}", &*text)
-            } else {
-                text.into_owned()
-            };
+            let text = if fresh && said { format!("\n\n{}", &*text) } else { text.into_owned() };
             steps.push(Step::Say(Event::Text(text)));
         }
         steps
@@ -99,24 +94,18 @@ impl Claude {
 
     pub(super) fn tool_results(&mut self, line: &Line<'_>) -> Heard {
         let message: Message<'_> = serde_json::from_str(line.message.ok_or(Unreadable)?.get())?;
-        let Some(Ok(blocks)) = message
-            .content
-            .map(|content| serde_json::from_str::<Vec<Block<'_>>>(content.get()))
+        let Some(Ok(blocks)) =
+            message.content.map(|content| serde_json::from_str::<Vec<Block<'_>>>(content.get()))
         else {
             // Words that the CLI puts into the person's mouth (a summary, an echo).
             return Ok(Vec::new());
         };
-        let results = blocks
-            .into_iter()
-            .filter(|block| &*block.kind == "tool_result");
+        let results = blocks.into_iter().filter(|block| &*block.kind == "tool_result");
         Ok(results
             .map(|block| {
                 Step::Say(Event::ToolResult {
                     id: block.tool_use_id.map(Text::into_owned).unwrap_or_default(),
-                    content: bounded(
-                        block.content.map(flattened).unwrap_or_default(),
-                        TOOL_RESULT,
-                    ),
+                    content: bounded(block.content.map(flattened).unwrap_or_default(), TOOL_RESULT),
                     is_error: block.is_error.unwrap_or(false),
                 })
             })
@@ -126,22 +115,15 @@ impl Claude {
 
 fn tool_call(block: Block<'_>) -> Vec<Step> {
     let name = block.name.map(Text::into_owned).unwrap_or_default();
-    let input: Value = block
-        .input
-        .and_then(|input| serde_json::from_str(input.get()).ok())
-        .unwrap_or_default();
-    let plan = (name == "TodoWrite")
-        .then(|| input.get("todos").cloned())
-        .flatten();
+    let input: Value =
+        block.input.and_then(|input| serde_json::from_str(input.get()).ok()).unwrap_or_default();
+    let plan = (name == "TodoWrite").then(|| input.get("todos").cloned()).flatten();
     let id = block.id.map(Text::into_owned).unwrap_or_default();
-    [
-        Some(Event::ToolCall { id, name, input }),
-        plan.map(Event::Plan),
-    ]
-    .into_iter()
-    .flatten()
-    .map(Step::Say)
-    .collect()
+    [Some(Event::ToolCall { id, name, input }), plan.map(Event::Plan)]
+        .into_iter()
+        .flatten()
+        .map(Step::Say)
+        .collect()
 }
 
 /// The content of a tool's result as text: blocks by line, what is not text by its kind.

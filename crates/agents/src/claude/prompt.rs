@@ -18,14 +18,7 @@ pub(super) fn message_uuid(turn: &Turn, salt: impl Hash) -> String {
     let bits = (half(0) << 64) | half(1);
     let bits = bits & !(0xf << 76) & !(0x3 << 62) | (0x8 << 76) | (0x2 << 62);
     let hex = format!("{bits:032x}");
-    format!(
-        "{}-{}-{}-{}-{}",
-        &hex[..8],
-        &hex[8..12],
-        &hex[12..16],
-        &hex[16..20],
-        &hex[20..]
-    )
+    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
 }
 
 /// The content of a user message: plain text, or blocks where there are images.
@@ -51,9 +44,7 @@ pub(super) fn has_images(turn: &Turn) -> bool {
 }
 
 fn images(turn: &Turn) -> impl Iterator<Item = &(String, String)> {
-    turn.images
-        .iter()
-        .filter(|(media_type, _)| IMAGE_TYPES.contains(&media_type.as_str()))
+    turn.images.iter().filter(|(media_type, _)| IMAGE_TYPES.contains(&media_type.as_str()))
 }
 
 /// The text with a newline before a leading slash: then the CLI takes it for words, not a command.
@@ -92,19 +83,14 @@ mod tests {
     use super::*;
 
     fn turn(text: &str) -> Turn {
-        Turn {
-            text: text.to_owned(),
-            ..Turn::default()
-        }
+        Turn { text: text.to_owned(), ..Turn::default() }
     }
 
     #[test]
     fn a_leading_slash_never_runs_a_command() {
-        for (text, sent) in [
-            ("/cost", "\n/cost"),
-            (" \u{feff}/cost", "\n \u{feff}/cost"),
-            ("a /b", "a /b"),
-        ] {
+        for (text, sent) in
+            [("/cost", "\n/cost"), (" \u{feff}/cost", "\n \u{feff}/cost"), ("a /b", "a /b")]
+        {
             assert_eq!(content(&turn(text)), sent);
         }
     }
@@ -116,29 +102,14 @@ mod tests {
         let source = json!({ "type": "base64", "media_type": "image/png", "data": "AA==" });
         let expected =
             json!([{ "type": "text", "text": "\n/look" }, { "type": "image", "source": source }]);
-        assert_eq!(
-            content(&Turn {
-                images,
-                ..turn("/look")
-            }),
-            expected
-        );
+        assert_eq!(content(&Turn { images, ..turn("/look") }), expected);
     }
 
     #[test]
     fn message_ids_are_uuids_and_differ() {
-        let (first, second) = (
-            message_uuid(&turn("same"), 1),
-            message_uuid(&turn("same"), 2),
-        );
+        let (first, second) = (message_uuid(&turn("same"), 1), message_uuid(&turn("same"), 2));
         assert_ne!(first, second);
-        assert_eq!(
-            first.split('-').map(str::len).collect::<Vec<_>>(),
-            [8, 4, 4, 4, 12]
-        );
-        assert_eq!(
-            (&first[14..15], "89ab".contains(&first[19..20])),
-            ("8", true)
-        );
+        assert_eq!(first.split('-').map(str::len).collect::<Vec<_>>(), [8, 4, 4, 4, 12]);
+        assert_eq!((&first[14..15], "89ab".contains(&first[19..20])), ("8", true));
     }
 }

@@ -30,9 +30,8 @@ impl Claude {
             })));
         }
         let denials = result.permission_denials.take().unwrap_or_default();
-        let untold = denials
-            .into_iter()
-            .filter(|denial| !self.turn.refused.contains(&denial.tool_use_id));
+        let untold =
+            denials.into_iter().filter(|denial| !self.turn.refused.contains(&denial.tool_use_id));
         if !self.turn.interrupted {
             steps.extend(untold.map(denied));
         }
@@ -44,9 +43,9 @@ impl Claude {
             true if self.turn.interrupted => Outcome::Canceled,
             true => failure::of_result(&result),
             // An empty result (of a compaction, say) must not replace what was said.
-            false => Outcome::Completed {
-                answer: result.result.filter(|answer| !answer.is_empty()),
-            },
+            false => {
+                Outcome::Completed { answer: result.result.filter(|answer| !answer.is_empty()) }
+            }
         };
         if outcome != Outcome::ConversationLost {
             steps.push(Step::Say(Event::Usage(usage)));
@@ -58,10 +57,7 @@ impl Claude {
     /// What the turn used: the sum over its models (sub-agents and aborted calls included), or the
     /// CLI's own sum where it does not list them.
     fn usage(&mut self, result: &mut TurnResult) -> Usage {
-        let models = result
-            .model_usage_since_last_result
-            .take()
-            .unwrap_or_default();
+        let models = result.model_usage_since_last_result.take().unwrap_or_default();
         let mut usage = Usage {
             cost_usd: self.own_cost(result.total_cost_usd),
             model: match models.keys().next() {
@@ -80,18 +76,10 @@ impl Claude {
         } else {
             usage.input_tokens = Some(models.values().map(|model| model.input_tokens).sum());
             usage.output_tokens = Some(models.values().map(|model| model.output_tokens).sum());
-            usage.cache_read_tokens = Some(
-                models
-                    .values()
-                    .map(|model| model.cache_read_input_tokens)
-                    .sum(),
-            );
-            usage.cache_write_tokens = Some(
-                models
-                    .values()
-                    .map(|model| model.cache_creation_input_tokens)
-                    .sum(),
-            );
+            usage.cache_read_tokens =
+                Some(models.values().map(|model| model.cache_read_input_tokens).sum());
+            usage.cache_write_tokens =
+                Some(models.values().map(|model| model.cache_creation_input_tokens).sum());
         }
         usage
     }
@@ -100,11 +88,7 @@ impl Claude {
     fn own_cost(&mut self, total: Option<f64>) -> Option<f64> {
         let total = total?;
         let before = mem::replace(&mut self.total_cost, total);
-        let own = if total < before {
-            total
-        } else {
-            total - before
-        };
+        let own = if total < before { total } else { total - before };
         Some((own * 1e9).round() / 1e9)
     }
 }
@@ -112,8 +96,5 @@ impl Claude {
 fn denied(denial: Denial) -> Step {
     let text = format!("{} was not permitted", denial.tool_name);
     let data = json!({ "tool": denial.tool_name, "toolUseId": denial.tool_use_id });
-    Step::Say(Event::Status {
-        text,
-        data: Some(data),
-    })
+    Step::Say(Event::Status { text, data: Some(data) })
 }

@@ -78,10 +78,7 @@ mod tests {
     use super::*;
 
     fn output(tokens: u64) -> Tokens {
-        Tokens {
-            output_tokens: Some(tokens),
-            ..Tokens::default()
-        }
+        Tokens { output_tokens: Some(tokens), ..Tokens::default() }
     }
 
     #[test]

@@ -39,10 +39,7 @@ fn aborted() -> String {
 }
 
 fn hear(driver: &mut Claude, lines: &[&str]) -> Vec<Step> {
-    lines
-        .iter()
-        .flat_map(|line| driver.line(line.as_bytes()))
-        .collect()
+    lines.iter().flat_map(|line| driver.line(line.as_bytes())).collect()
 }
 
 fn outcomes(steps: &[Step]) -> Vec<&Outcome> {
@@ -62,9 +59,7 @@ fn said(steps: &[Step]) -> Vec<&Event> {
 }
 
 fn completed(text: &str) -> Outcome {
-    Outcome::Completed {
-        answer: Some(text.to_owned()),
-    }
+    Outcome::Completed { answer: Some(text.to_owned()) }
 }
 
 fn written(steps: &[Step]) -> Vec<Value> {
@@ -106,10 +101,7 @@ fn permission(id: &str) -> String {
 fn a_new_conversation_gets_our_id_and_a_known_one_is_resumed() {
     let new = driver().launch(&setting(), &Turn::default()).unwrap();
     assert_eq!(new.args[new.args.len() - 2..], ["--session-id", "0190-new"]);
-    let setting = Setting {
-        resume: Some("old".to_owned()),
-        ..setting()
-    };
+    let setting = Setting { resume: Some("old".to_owned()), ..setting() };
     let resumed = driver().launch(&setting, &Turn::default()).unwrap();
     assert_eq!(resumed.args[resumed.args.len() - 2..], ["--resume", "old"]);
 }
@@ -117,11 +109,8 @@ fn a_new_conversation_gets_our_id_and_a_known_one_is_resumed() {
 #[test]
 fn the_launch_is_as_documented() {
     let launch = driver().launch(&setting(), &Turn::default()).unwrap();
-    let env: Vec<String> = launch
-        .env
-        .iter()
-        .map(|(name, value)| format!("{name}={value}"))
-        .collect();
+    let env: Vec<String> =
+        launch.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
     insta::assert_snapshot!(format!("{}\n{}", launch.args.join(" "), env.join("\n")), @r#"
     -p --input-format stream-json --output-format stream-json --verbose --include-partial-messages --permission-prompt-tool stdio --permission-mode acceptEdits --disable-slash-commands --disallowedTools CronCreate,CronDelete,CronList,ScheduleWakeup,Monitor --settings {"enableAllProjectMcpServers":true} --session-id 0190-new
     CLAUDE_CONFIG_DIR=/h/.claude
@@ -136,15 +125,8 @@ fn the_launch_is_as_documented() {
 
 #[test]
 fn an_argument_that_the_driver_lives_by_is_refused() {
-    let args = vec![
-        "--model".to_owned(),
-        "x".to_owned(),
-        "--output-format=json".to_owned(),
-    ];
-    let mut driver = Claude::new(ClaudeOptions {
-        args,
-        ..ClaudeOptions::default()
-    });
+    let args = vec!["--model".to_owned(), "x".to_owned(), "--output-format=json".to_owned()];
+    let mut driver = Claude::new(ClaudeOptions { args, ..ClaudeOptions::default() });
     let refusal = driver.launch(&setting(), &Turn::default()).unwrap_err();
     assert_eq!(
         refusal.0,
@@ -178,28 +160,14 @@ fn a_second_result_of_an_interrupted_turn_does_not_end_the_next() {
     driver.begin(&turn("one"));
     hear(&mut driver, &[INIT]);
     driver.interrupt();
-    assert_eq!(
-        outcomes(&hear(&mut driver, &[&aborted()])),
-        [&Outcome::Canceled]
-    );
+    assert_eq!(outcomes(&hear(&mut driver, &[&aborted()])), [&Outcome::Canceled]);
     driver.begin(&turn("two"));
     let stale = hear(
         &mut driver,
-        &[
-            &assistant("m1", json!({ "type": "text", "text": "old" })),
-            &aborted(),
-        ],
+        &[&assistant("m1", json!({ "type": "text", "text": "old" })), &aborted()],
     );
-    assert!(
-        stale
-            .iter()
-            .all(|step| matches!(step, Step::Say(Event::Raw(_)))),
-        "{stale:?}"
-    );
-    assert_eq!(
-        outcomes(&hear(&mut driver, &[INIT, &result("new", 0.0)])),
-        [&completed("new")]
-    );
+    assert!(stale.iter().all(|step| matches!(step, Step::Say(Event::Raw(_)))), "{stale:?}");
+    assert_eq!(outcomes(&hear(&mut driver, &[INIT, &result("new", 0.0)])), [&completed("new")]);
 }
 
 #[test]
@@ -208,10 +176,7 @@ fn an_interrupt_that_the_answer_overtakes_completes() {
     driver.begin(&turn("one"));
     hear(&mut driver, &[INIT]);
     driver.interrupt();
-    assert_eq!(
-        outcomes(&hear(&mut driver, &[&result("done", 0.0)])),
-        [&completed("done")]
-    );
+    assert_eq!(outcomes(&hear(&mut driver, &[&result("done", 0.0)])), [&completed("done")]);
 }
 
 #[test]
@@ -219,10 +184,7 @@ fn an_interrupt_before_the_turn_began_is_said_again_when_it_does() {
     let mut driver = driver();
     driver.begin(&turn("one"));
     assert_eq!(written(&driver.interrupt()).len(), 1);
-    assert_eq!(
-        written(&hear(&mut driver, &[INIT]))[0]["request"]["subtype"],
-        "interrupt"
-    );
+    assert_eq!(written(&hear(&mut driver, &[INIT]))[0]["request"]["subtype"], "interrupt");
     assert_eq!(written(&hear(&mut driver, &[INIT])).len(), 0);
 }
 
@@ -233,17 +195,11 @@ fn the_result_of_a_turn_that_the_cli_began_by_itself_does_not_end_ours() {
     let lifecycle = |state| {
         json!({ "type": "command_lifecycle", "command_uuid": uuid, "state": state }).to_string()
     };
-    let other = hear(
-        &mut driver,
-        &[&lifecycle("queued"), INIT, &result("its own", 0.0)],
-    );
+    let other = hear(&mut driver, &[&lifecycle("queued"), INIT, &result("its own", 0.0)]);
     assert_eq!(outcomes(&other), [] as [&Outcome; 0]);
     let refused = written(&hear(&mut driver, &[&permission("p")]));
     assert_eq!(refused[0]["response"]["response"]["behavior"], "deny");
-    let ours = hear(
-        &mut driver,
-        &[&lifecycle("started"), INIT, &result("ours", 0.0)],
-    );
+    let ours = hear(&mut driver, &[&lifecycle("started"), INIT, &result("ours", 0.0)]);
     assert_eq!(outcomes(&ours), [&completed("ours")]);
 }
 
@@ -262,17 +218,9 @@ fn what_is_said_while_no_turn_is_open_is_raw() {
     let mut driver = driver();
     let steps = hear(
         &mut driver,
-        &[
-            &assistant("m", json!({ "type": "text", "text": "x" })),
-            &result("x", 1.0),
-        ],
+        &[&assistant("m", json!({ "type": "text", "text": "x" })), &result("x", 1.0)],
     );
-    assert!(
-        steps
-            .iter()
-            .all(|step| matches!(step, Step::Say(Event::Raw(_))))
-            && steps.len() == 2
-    );
+    assert!(steps.iter().all(|step| matches!(step, Step::Say(Event::Raw(_)))) && steps.len() == 2);
 }
 
 #[test]
@@ -280,10 +228,7 @@ fn a_conversation_lost_before_the_first_turn_is_told_when_it_begins() {
     let mut driver = driver();
     let lost = r#"{"type":"result","is_error":true,"errors":["No conversation found with session ID: s"]}"#;
     hear(&mut driver, &[lost]);
-    assert_eq!(
-        driver.begin(&turn("x")),
-        [Step::End(Outcome::ConversationLost)]
-    );
+    assert_eq!(driver.begin(&turn("x")), [Step::End(Outcome::ConversationLost)]);
 }
 
 #[test]
@@ -291,10 +236,7 @@ fn thoughts_stream_and_are_not_said_twice() {
     let mut driver = driver();
     driver.begin(&turn("x"));
     let block = assistant("m", json!({ "type": "thinking", "thinking": "hm" }));
-    let steps = hear(
-        &mut driver,
-        &[&message_start("m"), &delta("thinking", "hm"), &block],
-    );
+    let steps = hear(&mut driver, &[&message_start("m"), &delta("thinking", "hm"), &block]);
     assert_eq!(said(&steps), [&Event::Thought("hm".to_owned())]);
 }
 
@@ -352,24 +294,15 @@ fn a_long_tool_result_is_cut_with_a_note() {
     let result = json!({ "type": "tool_result", "tool_use_id": "u", "content": blocks });
     let line = json!({ "type": "user", "message": { "content": [result] } }).to_string();
     let steps = hear(&mut driver, &[&line]);
-    let [Event::ToolResult { content, .. }] = said(&steps)[..] else {
-        panic!("{steps:?}")
-    };
-    assert!(
-        content.ends_with("[3624 more bytes left out]"),
-        "{}",
-        &content[16_000..]
-    );
+    let [Event::ToolResult { content, .. }] = said(&steps)[..] else { panic!("{steps:?}") };
+    assert!(content.ends_with("[3624 more bytes left out]"), "{}", &content[16_000..]);
 }
 
 #[test]
 fn unknown_lines_are_counted_and_raw() {
     let mut driver = driver();
     driver.begin(&turn("x"));
-    let steps = hear(
-        &mut driver,
-        &["not json", r#"{"type":"new_thing"}"#, "[]", ""],
-    );
+    let steps = hear(&mut driver, &["not json", r#"{"type":"new_thing"}"#, "[]", ""]);
     assert_eq!((said(&steps).len(), driver.unknown()), (3, 3));
 }
 
@@ -391,10 +324,7 @@ fn an_exit_within_an_interrupted_turn_is_a_cancel() {
     let mut driver = driver();
     driver.begin(&turn("x"));
     driver.interrupt();
-    let exit = Exit {
-        code: Some(143),
-        ..Exit::default()
-    };
+    let exit = Exit { code: Some(143), ..Exit::default() };
     assert_eq!(driver.exit(&exit), [Step::End(Outcome::Canceled)]);
     assert_eq!(driver.exit(&exit), []);
 }
@@ -403,19 +333,13 @@ fn an_exit_within_an_interrupted_turn_is_a_cancel() {
 fn a_result_that_cannot_be_read_still_ends_the_turn() {
     let mut driver = driver();
     driver.begin(&turn("x"));
-    let steps = hear(
-        &mut driver,
-        &[INIT, r#"{"type":"result","num_turns":"many"}"#],
-    );
+    let steps = hear(&mut driver, &[INIT, r#"{"type":"result","num_turns":"many"}"#]);
     assert!(matches!(outcomes(&steps)[..], [Outcome::Failed { .. }]));
 }
 
 #[test]
 fn a_transcript_is_found_by_the_conversations_id_alone() {
-    assert_eq!(
-        driver().transcript("ab-1").as_deref(),
-        Some(".claude/projects/*/ab-1.jsonl")
-    );
+    assert_eq!(driver().transcript("ab-1").as_deref(), Some(".claude/projects/*/ab-1.jsonl"));
     assert_eq!(driver().transcript("../x"), None);
 }
 
@@ -445,11 +369,7 @@ fn a_turn_that_an_overloaded_model_refused_may_be_given_again() {
 #[test]
 fn a_turn_of_which_something_came_is_not_given_again() {
     let tool = json!({ "type": "tool_use", "id": "t", "name": "Bash", "input": {} });
-    for act in [
-        delta("text", "a word"),
-        assistant("m", tool),
-        permission("p"),
-    ] {
+    for act in [delta("text", "a word"), assistant("m", tool), permission("p")] {
         let mut driver = driver();
         driver.begin(&turn("x"));
         hear(&mut driver, &[INIT, &act, &refused(529)]);

@@ -76,14 +76,11 @@ struct Line {
 
 /// Reads one line.
 pub(super) fn hear(line: &[u8]) -> Heard {
-    serde_json::from_slice::<Line>(line)
-        .ok()
-        .and_then(Line::heard)
-        .unwrap_or_else(|| {
-            let raw = serde_json::from_slice(line)
-                .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(line).into_owned()));
-            Heard::Event(Event::Raw(raw))
-        })
+    serde_json::from_slice::<Line>(line).ok().and_then(Line::heard).unwrap_or_else(|| {
+        let raw = serde_json::from_slice(line)
+            .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(line).into_owned()));
+        Heard::Event(Event::Raw(raw))
+    })
 }
 
 impl Line {
@@ -116,14 +113,8 @@ impl Line {
             "artifact" => Event::Artifact(self.artifact()?),
             "reply" => return Some(Heard::End(Outcome::Replied { text: self.text? })),
             "ask" => {
-                let data = self
-                    .options
-                    .map(|options| json!({ "options": options }))
-                    .or(self.data);
-                return Some(Heard::End(Outcome::InputRequired {
-                    question: self.text?,
-                    data,
-                }));
+                let data = self.options.map(|options| json!({ "options": options })).or(self.data);
+                return Some(Heard::End(Outcome::InputRequired { question: self.text?, data }));
             }
             "status" => return self.status(),
             _ => return None,
@@ -132,38 +123,30 @@ impl Line {
     }
 
     fn status(self) -> Option<Heard> {
-        let state = self
-            .state
-            .as_deref()
-            .unwrap_or("working")
-            .to_ascii_lowercase()
-            .replace('_', "-");
+        let state =
+            self.state.as_deref().unwrap_or("working").to_ascii_lowercase().replace('_', "-");
         let words = |otherwise: &str| self.text.clone().unwrap_or_else(|| otherwise.to_owned());
         let outcome = match state.strip_prefix("task-state-").unwrap_or(&state) {
             "submitted" | "working" => {
                 return Some(match (self.text, self.data) {
                     (None, None) => Heard::Nothing,
-                    (text, data) => Heard::Event(Event::Status {
-                        text: text.unwrap_or_default(),
-                        data,
-                    }),
+                    (text, data) => {
+                        Heard::Event(Event::Status { text: text.unwrap_or_default(), data })
+                    }
                 });
             }
             "completed" => Outcome::Completed { answer: self.text },
-            "failed" => Outcome::Failed {
-                message: words("the agent says that it failed"),
-                hint: None,
-            },
-            "rejected" => Outcome::Rejected {
-                message: words("the agent refuses this work"),
-            },
+            "failed" => {
+                Outcome::Failed { message: words("the agent says that it failed"), hint: None }
+            }
+            "rejected" => Outcome::Rejected { message: words("the agent refuses this work") },
             "input-required" => Outcome::InputRequired {
                 question: words("the agent waits for input"),
                 data: self.data,
             },
-            "auth-required" => Outcome::AuthRequired {
-                message: words("the agent needs credentials"),
-            },
+            "auth-required" => {
+                Outcome::AuthRequired { message: words("the agent needs credentials") }
+            }
             "canceled" | "cancelled" => Outcome::Canceled,
             _ => return None,
         };
@@ -175,23 +158,13 @@ impl Line {
         let content = match (self.text, self.raw, self.url, self.data) {
             (Some(text), None, None, None) if filename.is_some() => {
                 let media_type = media_type.or_else(|| Some("text/plain".to_owned()));
-                Content::Raw {
-                    base64: BASE64_STANDARD.encode(text),
-                    filename,
-                    media_type,
-                }
+                Content::Raw { base64: BASE64_STANDARD.encode(text), filename, media_type }
             }
             (Some(text), None, None, None) => Content::Text(text),
-            (None, Some(raw), None, None) => Content::Raw {
-                base64: standard_base64(&raw)?,
-                filename,
-                media_type,
-            },
-            (None, None, Some(url), None) => Content::Url {
-                url,
-                filename,
-                media_type,
-            },
+            (None, Some(raw), None, None) => {
+                Content::Raw { base64: standard_base64(&raw)?, filename, media_type }
+            }
+            (None, None, Some(url), None) => Content::Url { url, filename, media_type },
             (None, None, None, Some(data)) => Content::Data(data),
             _ => return None,
         };
@@ -263,10 +236,7 @@ mod tests {
 
     #[test]
     fn a_working_status_without_words_says_nothing() {
-        assert_eq!(
-            hear(br#"{"type":"status","state":"working"}"#),
-            Heard::Nothing
-        );
+        assert_eq!(hear(br#"{"type":"status","state":"working"}"#), Heard::Nothing);
     }
 
     #[test]
@@ -275,10 +245,7 @@ mod tests {
             hear(br#"{"type":"status","state":"TASK_STATE_INPUT_REQUIRED","text":"which?"}"#);
         assert_eq!(
             outcome,
-            Heard::End(Outcome::InputRequired {
-                question: "which?".to_owned(),
-                data: None
-            })
+            Heard::End(Outcome::InputRequired { question: "which?".to_owned(), data: None })
         );
     }
 
@@ -288,10 +255,7 @@ mod tests {
         let data = Some(json!({ "options": ["a", "b"] }));
         assert_eq!(
             outcome,
-            Heard::End(Outcome::InputRequired {
-                question: "which?".to_owned(),
-                data
-            })
+            Heard::End(Outcome::InputRequired { question: "which?".to_owned(), data })
         );
     }
 
@@ -326,14 +290,7 @@ mod tests {
         );
         let base64 = "aGk=".to_owned();
         let (filename, media_type) = (Some("a.md".to_owned()), Some("text/markdown".to_owned()));
-        assert_eq!(
-            artifact.content,
-            Content::Raw {
-                base64,
-                filename,
-                media_type
-            }
-        );
+        assert_eq!(artifact.content, Content::Raw { base64, filename, media_type });
     }
 
     #[test]
@@ -345,19 +302,12 @@ mod tests {
 
     #[test]
     fn an_artifact_with_two_contents_is_raw() {
-        assert!(matches!(
-            event(r#"{"type":"artifact","text":"a","url":"b"}"#),
-            Event::Raw(_)
-        ));
+        assert!(matches!(event(r#"{"type":"artifact","text":"a","url":"b"}"#), Event::Raw(_)));
     }
 
     #[test]
     fn usage_is_read_in_either_spelling() {
-        let usage = Usage {
-            input_tokens: Some(3),
-            cost_usd: Some(0.5),
-            ..Usage::default()
-        };
+        let usage = Usage { input_tokens: Some(3), cost_usd: Some(0.5), ..Usage::default() };
         assert_eq!(
             event(r#"{"type":"usage","input_tokens":3,"costUsd":0.5}"#),
             Event::Usage(usage)

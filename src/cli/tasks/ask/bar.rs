@@ -80,9 +80,7 @@ fn wrapped(line: &str, room: Option<usize>) -> Vec<String> {
             taken = 0;
         }
         taken += wide;
-        rows.last_mut()
-            .expect("there is a first row")
-            .push(character);
+        rows.last_mut().expect("there is a first row").push(character);
     }
     rows
 }

@@ -10,11 +10,8 @@ const PLACES: [&str; 4] = ["file_path", "notebook_path", "path", "url"];
 /// Fields that hold the whole text of a file to be written.
 const TEXTS: [&str; 3] = ["content", "file_text", "new_source"];
 /// Fields that hold a text and what takes its place.
-const CHANGES: [(&str, &str); 3] = [
-    ("old_string", "new_string"),
-    ("oldText", "newText"),
-    ("old_str", "new_str"),
-];
+const CHANGES: [(&str, &str); 3] =
+    [("old_string", "new_string"), ("oldText", "newText"), ("old_str", "new_str")];
 
 /// All that an input says: what would happen first, then the rest by name.
 pub(super) fn lines(input: &Value) -> Vec<String> {
@@ -34,9 +31,7 @@ fn object(mut fields: Map<String, Value>, lines: &mut Vec<String>) {
         for said in ["toolCallId", "options", "title", "kind"] {
             fields.remove(said);
         }
-        let has_content = fields
-            .get("content")
-            .is_some_and(|content| !is_empty(content));
+        let has_content = fields.get("content").is_some_and(|content| !is_empty(content));
         if has_content || fields.get("rawInput").is_some_and(|input| !is_empty(input)) {
             fields.remove("locations");
         }
@@ -86,12 +81,7 @@ fn change(fields: &mut Map<String, Value>, lines: &mut Vec<String>) {
         if !fields.get(new).is_some_and(Value::is_string) {
             continue;
         }
-        let mut text = |name| {
-            fields
-                .remove(name)
-                .map(|text| plain(&text))
-                .unwrap_or_default()
-        };
+        let mut text = |name| fields.remove(name).map(|text| plain(&text)).unwrap_or_default();
         let (old, new) = (text(old), text(new));
         lines.extend(diff(&old, &new));
     }
@@ -99,10 +89,7 @@ fn change(fields: &mut Map<String, Value>, lines: &mut Vec<String>) {
 
 /// A piece of content as ACP has it.
 fn content(piece: &Value, lines: &mut Vec<String>) {
-    match (
-        piece,
-        piece.pointer("/content/text").and_then(Value::as_str),
-    ) {
+    match (piece, piece.pointer("/content/text").and_then(Value::as_str)) {
         (_, Some(text)) => lines.push(text.to_owned()),
         (Value::Object(fields), None) => {
             let mut fields = fields.clone();
@@ -134,32 +121,21 @@ fn is_empty(value: &Value) -> bool {
 }
 
 fn plain(value: &Value) -> String {
-    value
-        .as_str()
-        .map_or_else(|| value.to_string(), ToOwned::to_owned)
+    value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned)
 }
 
 /// What goes and what comes, between the lines that stay. A line that differs at its end alone differs.
 fn diff(old: &str, new: &str) -> Vec<String> {
     let (old, new): (Vec<&str>, Vec<&str>) = (old.split('\n').collect(), new.split('\n').collect());
-    let before = old
-        .iter()
-        .zip(&new)
-        .take_while(|(old, new)| old == new)
-        .count();
+    let before = old.iter().zip(&new).take_while(|(old, new)| old == new).count();
     let ends = old[before..].iter().rev().zip(new[before..].iter().rev());
     let after = ends.take_while(|(old, new)| old == new).count();
-    let (gone, come) = (
-        &old[before..old.len() - after],
-        &new[before..new.len() - after],
-    );
+    let (gone, come) = (&old[before..old.len() - after], &new[before..new.len() - after]);
     let stays = |line: &&str| format!("  {line}");
     // An empty text is no line that goes.
     let is_text = |lines: &[&str], whole: &[&str]| !(lines == [""] && whole.len() == 1);
-    let mut lines: Vec<String> = old[before.saturating_sub(CONTEXT)..before]
-        .iter()
-        .map(stays)
-        .collect();
+    let mut lines: Vec<String> =
+        old[before.saturating_sub(CONTEXT)..before].iter().map(stays).collect();
     if is_text(gone, &old) {
         lines.extend(gone.iter().map(|line| format!("- {line}")));
     }
@@ -188,10 +164,7 @@ ls -l
 description: List
 dangerouslyDisableSandbox: true
 ");
-        assert_eq!(
-            shown(json!({"command": ["sh", "-c", "a b"]})),
-            "sh -c 'a b'"
-        );
+        assert_eq!(shown(json!({"command": ["sh", "-c", "a b"]})), "sh -c 'a b'");
     }
 
     #[test]
@@ -211,10 +184,7 @@ replace_all: false
 
     #[test]
     fn a_new_file_is_shown_whole() {
-        assert_eq!(
-            shown(json!({"content": "a\nb\n", "file_path": "f"})),
-            "f\n+ a\n+ b"
-        );
+        assert_eq!(shown(json!({"content": "a\nb\n", "file_path": "f"})), "f\n+ a\n+ b");
     }
 
     #[test]

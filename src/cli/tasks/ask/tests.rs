@@ -58,12 +58,7 @@ Bash asks to be used:
 #[test]
 fn a_line_that_a_terminal_would_wrap_stays_behind_the_bar() {
     let text = shown(&bash(&format!("echo{}allow it", " ".repeat(30))), Some(20));
-    assert!(
-        text.lines()
-            .skip(1)
-            .all(|line| line.starts_with('│') && width(line) <= 20),
-        "{text}"
-    );
+    assert!(text.lines().skip(1).all(|line| line.starts_with('│') && width(line) <= 20), "{text}");
 }
 
 #[test]
@@ -88,15 +83,8 @@ fn options_of_an_agents_own_are_named_with_their_command() {
 allow it once: pilothouse tasks approve t-1
 its own option `Only plan`: pilothouse tasks answer t-1 'plan only'
 ");
-    assert_eq!(
-        ask.answered(&words(&["only plan"])).unwrap(),
-        json!({"optionId": "plan only"})
-    );
-    assert!(
-        ask.answered(&words(&["maybe"]))
-            .unwrap_err()
-            .contains("allow, plan only")
-    );
+    assert_eq!(ask.answered(&words(&["only plan"])).unwrap(), json!({"optionId": "plan only"}));
+    assert!(ask.answered(&words(&["maybe"])).unwrap_err().contains("allow, plan only"));
 }
 
 #[test]
@@ -109,18 +97,9 @@ fn a_question_is_answered_by_an_option_or_in_words() {
   - Blue
 answer with: pilothouse tasks answer t-1 "..."
 "#);
-    assert_eq!(
-        ask.answered(&words(&["red"])).unwrap(),
-        json!({"optionId": "r"})
-    );
-    assert_eq!(
-        ask.answered(&words(&["blue"])).unwrap(),
-        json!({"answer": "Blue"})
-    );
-    assert_eq!(
-        ask.answered(&words(&["green"])).unwrap(),
-        json!({"answer": "green"})
-    );
+    assert_eq!(ask.answered(&words(&["red"])).unwrap(), json!({"optionId": "r"}));
+    assert_eq!(ask.answered(&words(&["blue"])).unwrap(), json!({"answer": "Blue"}));
+    assert_eq!(ask.answered(&words(&["green"])).unwrap(), json!({"answer": "green"}));
     assert!(ask.answered(&words(&["a", "b"])).is_err());
 }
 
@@ -144,11 +123,7 @@ fn several_questions_get_an_answer_each_in_their_order() {
         ask.answered(&words(&["Red", "9"])).unwrap(),
         json!({"answers": {"Colour?": "Red", "Size?": "9"}})
     );
-    assert!(
-        ask.answered(&words(&["Red"]))
-            .unwrap_err()
-            .contains("2 questions")
-    );
+    assert!(ask.answered(&words(&["Red"])).unwrap_err().contains("2 questions"));
 }
 
 #[test]
@@ -167,10 +142,7 @@ fn a_question_that_takes_several_options_takes_several() {
 fn a_question_can_be_declined_but_not_allowed() {
     let ask = Ask::of_data(&json!({"text": "Which?"}));
     assert!(ask.decided(Decision::Allow, None).is_err());
-    assert_eq!(
-        ask.decided(Decision::Deny(None), None).unwrap(),
-        json!({"decision": "deny"})
-    );
+    assert_eq!(ask.decided(Decision::Deny(None), None).unwrap(), json!({"decision": "deny"}));
 }
 
 #[test]
@@ -178,14 +150,8 @@ fn only_a_task_that_waits_for_input_asks() {
     let task = |state| {
         let mut message = Message::agent_text("May Bash be used?");
         message.parts.push(Part::data(json!({"note": 1})));
-        message.parts.push(Part::data(
-            json!({"askId": "a", "kind": "permission", "tool": "Bash"}),
-        ));
-        let status = TaskStatus {
-            state,
-            message: Some(message),
-            timestamp: None,
-        };
+        message.parts.push(Part::data(json!({"askId": "a", "kind": "permission", "tool": "Bash"})));
+        let status = TaskStatus { state, message: Some(message), timestamp: None };
         Task::new("t".into(), "c".into(), status)
     };
     let ask = Ask::of(&task(TaskState::InputRequired)).unwrap();

@@ -76,10 +76,7 @@ fn stays(way: Way) {
     let mut world = way.describe(&model).start();
     let task = asked_and_gone(&mut world, &step("x"), way);
     let now = world.task(text_of(&task, "id"));
-    assert_eq!(
-        (state(&now), &data(&now)["askId"]),
-        ("INPUT_REQUIRED", &data(&task)["askId"])
-    );
+    assert_eq!((state(&now), &data(&now)["askId"]), ("INPUT_REQUIRED", &data(&task)["askId"]));
     let open = open_asks(&world);
     assert_eq!(open.len(), 1, "{open:#?}");
     assert_eq!(open[0]["input"]["command"], leaving("x"));
@@ -204,10 +201,7 @@ fn a_parked_question_is_answered_in_words() {
     let mut world = parking(&model).start();
     let task = asked_and_gone(&mut world, QUESTION, Parked);
     let told = answer(completed(&say(&world, &task, "green")));
-    assert!(
-        told.contains("Which colour?") && told.contains("Green"),
-        "{told}"
-    );
+    assert!(told.contains("Which colour?") && told.contains("Green"), "{told}");
 }
 
 #[test]
@@ -216,10 +210,7 @@ fn a_question_from_before_kill_9_is_answered_in_words() {
     let mut world = claude(&model).start();
     let task = asked_and_gone(&mut world, QUESTION, Killed);
     let told = answer(completed(&say(&world, &task, "green")));
-    assert!(
-        told.contains("Which colour?") && told.contains("Green"),
-        "{told}"
-    );
+    assert!(told.contains("Which colour?") && told.contains("Green"), "{told}");
 }
 
 #[test]
@@ -261,11 +252,7 @@ fn a_parked_process_does_not_go_on_by_itself() {
     let world = parking(&model).start();
     asks(&world, "c", &format!("{}\nsay the end", step("x")));
     gone(&world);
-    let replies: Vec<_> = model
-        .requests()
-        .into_iter()
-        .map(|seen| seen.reply)
-        .collect();
+    let replies: Vec<_> = model.requests().into_iter().map(|seen| seen.reply).collect();
     assert_eq!(replies, ["call Bash"]);
 }
 
@@ -275,11 +262,7 @@ fn a_server_that_stops_does_not_let_the_process_go_on_by_itself() {
     let mut world = claude(&model).start();
     asks(&world, "c", &format!("{}\nsay the end", step("x")));
     world.restart();
-    let replies: Vec<_> = model
-        .requests()
-        .into_iter()
-        .map(|seen| seen.reply)
-        .collect();
+    let replies: Vec<_> = model.requests().into_iter().map(|seen| seen.reply).collect();
     assert_eq!(replies, ["call Bash"]);
 }
 

@@ -60,27 +60,18 @@ fn an_ask_that_nobody_answers_in_time_is_denied_and_the_model_hears_it() {
     let id = text_of(&asks(&world, "c", &step("x")), "id").to_owned();
     let task = world.await_state(&id, &["COMPLETED", "FAILED", "CANCELED"]);
     assert_eq!(state(&task), "COMPLETED");
-    assert!(
-        answer(&task).contains("nobody answered within 1s"),
-        "{task:#}"
-    );
+    assert!(answer(&task).contains("nobody answered within 1s"), "{task:#}");
     assert_eq!((ran(&world, "c"), open_asks(&world)), (vec![], vec![]));
 }
 
 #[test]
 fn a_parked_ask_that_nobody_answers_in_time_is_denied_and_the_model_hears_it() {
     let model = Model::start();
-    let world = timing(
-        &model,
-        json!({"park": "100ms", "timeout": "3s", "then": "deny"}),
-    );
+    let world = timing(&model, json!({"park": "100ms", "timeout": "3s", "then": "deny"}));
     let id = text_of(&asks(&world, "c", &step("x")), "id").to_owned();
     let task = world.await_state(&id, &["COMPLETED", "FAILED", "CANCELED"]);
     assert_eq!(state(&task), "COMPLETED");
-    assert!(
-        answer(&task).contains("nobody answered within 3s"),
-        "{task:#}"
-    );
+    assert!(answer(&task).contains("nobody answered within 3s"), "{task:#}");
 }
 
 #[test]
@@ -90,15 +81,9 @@ fn an_ask_that_nobody_answers_in_time_cancels_its_task_where_that_is_wanted() {
     let id = text_of(&asks(&world, "c", &step("x")), "id").to_owned();
     let task = world.await_state(&id, &["COMPLETED", "FAILED", "CANCELED"]);
     assert_eq!(state(&task), "CANCELED");
-    assert!(
-        words(&task).contains("nobody answered within 1s"),
-        "{task:#}"
-    );
+    assert!(words(&task).contains("nobody answered within 1s"), "{task:#}");
     let next = world.send(message_in("c", "say more"));
-    assert_eq!(
-        (state(&next), answer(&next).as_str()),
-        ("COMPLETED", "more")
-    );
+    assert_eq!((state(&next), answer(&next).as_str()), ("COMPLETED", "more"));
     assert_eq!((ran(&world, "c"), open_asks(&world)), (vec![], vec![]));
 }
 
@@ -133,10 +118,7 @@ fn canceling_voids_the_ask_and_the_context_goes_on() {
     assert_eq!(state(&canceled), "CANCELED");
     assert_eq!(open_asks(&world), [Value::Null; 0]);
     let next = world.send(message_in("c", "say more"));
-    assert_eq!(
-        (state(&next), answer(&next).as_str()),
-        ("COMPLETED", "more")
-    );
+    assert_eq!((state(&next), answer(&next).as_str()), ("COMPLETED", "more"));
     assert_eq!(ran(&world, "c"), [""; 0]);
 }
 

@@ -36,13 +36,8 @@ fn two_asks_that_are_open_at_once_are_both_listed() {
     let world = claude(&model).start();
     asks(&world, "c", &two(&world));
     let listed = both(&world);
-    let files = listed
-        .each_ref()
-        .map(|ask| text_of(&ask["input"], "file_path"));
-    assert!(
-        files[0].ends_with("one") && files[1].ends_with("two"),
-        "{files:?}"
-    );
+    let files = listed.each_ref().map(|ask| text_of(&ask["input"], "file_path"));
+    assert!(files[0].ends_with("one") && files[1].ends_with("two"), "{files:?}");
 }
 
 /// The two asks when both are open.
@@ -52,9 +47,7 @@ pub(super) fn both(world: &World) -> [Value; 2] {
         found = open_asks(world);
         found.len() == 2
     });
-    found
-        .try_into()
-        .unwrap_or_else(|found| panic!("two asks are open: {found:#?}"))
+    found.try_into().unwrap_or_else(|found| panic!("two asks are open: {found:#?}"))
 }
 
 #[test]
@@ -66,10 +59,7 @@ fn two_open_asks_are_answered_in_order() {
     assert_eq!(data(&task)["askId"], first["askId"]);
     let events = world.subscribe(text_of(&task, "id"));
     let task = say(&world, &task, "allow");
-    assert_eq!(
-        (state(&task), &data(&task)["askId"]),
-        ("INPUT_REQUIRED", &second["askId"])
-    );
+    assert_eq!((state(&task), &data(&task)["askId"]), ("INPUT_REQUIRED", &second["askId"]));
     completed(&say(&world, &task, "allow"));
     each_is_heard_once(events, ["first words", "second words"]);
 }
@@ -98,10 +88,7 @@ fn two_open_asks_are_answered_out_of_order_by_their_ids() {
     let events = world.subscribe(text_of(&task, "id"));
     let denied = json!({"askId": second["askId"], "decision": "deny", "reason": "not that one"});
     let task = decide(&world, &task, denied);
-    assert_eq!(
-        (state(&task), &data(&task)["askId"]),
-        ("INPUT_REQUIRED", &first["askId"])
-    );
+    assert_eq!((state(&task), &data(&task)["askId"]), ("INPUT_REQUIRED", &first["askId"]));
     assert_eq!(open_asks(&world).len(), 1);
     let allowed = json!({"askId": first["askId"], "decision": "allow"});
     completed(&decide(&world, &task, allowed));
@@ -123,11 +110,7 @@ fn two_subagents_at_once_are_answered_apart() {
     both(&world).iter().for_each(|ask| {
         let word = text_of(&ask["input"], "command").contains("echo one");
         let decision = if word { "allow" } else { "deny" };
-        decide(
-            &world,
-            &task,
-            json!({"askId": ask["askId"], "decision": decision}),
-        );
+        decide(&world, &task, json!({"askId": ask["askId"], "decision": decision}));
     });
     world.await_state(text_of(&task, "id"), &["COMPLETED"]);
     assert_eq!(ran(&world, "c"), ["one"]);

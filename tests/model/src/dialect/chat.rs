@@ -11,10 +11,7 @@ pub(crate) fn conversation(body: &Value) -> Conversation {
         let name = function["name"].as_str()?.to_owned();
         Some((name, function["parameters"].clone()))
     });
-    let mut conversation = Conversation {
-        tools: tools.collect(),
-        items: Vec::new(),
-    };
+    let mut conversation = Conversation { tools: tools.collect(), items: Vec::new() };
     let items = &mut conversation.items;
     for message in list(&body["messages"]) {
         let text = flat(&message["content"]);
@@ -81,9 +78,7 @@ pub(crate) fn stream<'a>(model: &str, input_tokens: usize, reply: &'a Reply) -> 
         })
     };
     let delta = |delta: Value, ending: Option<&str>| {
-        Sent::Event(chunk(
-            json!([{"index": 0, "delta": delta, "finish_reason": ending}]),
-        ))
+        Sent::Event(chunk(json!([{"index": 0, "delta": delta, "finish_reason": ending}])))
     };
     let mut sent = vec![delta(json!({"role": "assistant", "content": ""}), None)];
     if let Reply::Text { beats, .. } = reply {
@@ -134,11 +129,7 @@ mod tests {
         let reply = conversation(&json!({"messages": [{"role": "user", "content": "say héllo"}]}));
         let reply = reply.reply();
         let sent = stream("m", 1, &reply);
-        let text = |event: &Value| {
-            event["choices"][0]["delta"]["content"]
-                .as_str()
-                .map(str::len)
-        };
+        let text = |event: &Value| event["choices"][0]["delta"]["content"].as_str().map(str::len);
         let length: usize = sent
             .iter()
             .filter_map(|sent| match sent {

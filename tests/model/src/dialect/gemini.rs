@@ -11,9 +11,7 @@ pub(crate) fn method(path: &str) -> Option<(&str, &str)> {
 
 /// Reads a request.
 pub(crate) fn conversation(body: &Value) -> Conversation {
-    let declared = list(&body["tools"])
-        .iter()
-        .flat_map(|tool| list(&tool["functionDeclarations"]));
+    let declared = list(&body["tools"]).iter().flat_map(|tool| list(&tool["functionDeclarations"]));
     let mut conversation = Conversation {
         tools: declared
             .filter_map(|function| {
@@ -32,9 +30,7 @@ pub(crate) fn conversation(body: &Value) -> Conversation {
                 conversation.items.push(Item::Call);
             } else if let Some(answer) = part.get("functionResponse") {
                 let answer = &answer["response"];
-                let text = ["output", "error"]
-                    .iter()
-                    .find_map(|&name| answer[name].as_str());
+                let text = ["output", "error"].iter().find_map(|&name| answer[name].as_str());
                 let text = text.map_or_else(|| answer.to_string(), ToOwned::to_owned);
                 conversation.items.push(Item::Result(text));
             } else if part["thought"] != true {
@@ -171,9 +167,7 @@ mod tests {
             })
             .collect();
         assert_eq!(all, "héllo");
-        let reasons = pieces(&sent, |event| {
-            event["candidates"][0]["finishReason"].as_str()
-        });
+        let reasons = pieces(&sent, |event| event["candidates"][0]["finishReason"].as_str());
         assert_eq!(reasons, "STOP");
     }
 }

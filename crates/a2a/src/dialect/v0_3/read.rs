@@ -174,10 +174,7 @@ impl PushConfigIn {
             authentication: self.authentication.and_then(|given| {
                 let credentials = given.credentials;
                 let scheme = given.schemes.into_iter().next()?;
-                Some(AuthenticationInfo {
-                    scheme,
-                    credentials,
-                })
+                Some(AuthenticationInfo { scheme, credentials })
             }),
         }
     }
@@ -214,34 +211,20 @@ impl ObjectIn {
                 id: self.id.ok_or("a task needs `id`")?,
                 context_id,
                 status: self.status.ok_or("a task needs `status`")?.status(),
-                artifacts: self
-                    .artifacts
-                    .into_iter()
-                    .map(ArtifactIn::artifact)
-                    .collect(),
-                history: self
-                    .history
-                    .into_iter()
-                    .map(MessageIn::message_or_random)
-                    .collect(),
+                artifacts: self.artifacts.into_iter().map(ArtifactIn::artifact).collect(),
+                history: self.history.into_iter().map(MessageIn::message_or_random).collect(),
                 metadata: self.metadata,
             })),
             "status-update" => Ok(StreamResponse::StatusUpdate(TaskStatusUpdateEvent {
                 task_id: self.task_id.ok_or("a status update needs `taskId`")?,
                 context_id,
-                status: self
-                    .status
-                    .ok_or("a status update needs `status`")?
-                    .status(),
+                status: self.status.ok_or("a status update needs `status`")?.status(),
                 metadata: self.metadata,
             })),
             "artifact-update" => Ok(StreamResponse::ArtifactUpdate(TaskArtifactUpdateEvent {
                 task_id: self.task_id.ok_or("an artifact update needs `taskId`")?,
                 context_id,
-                artifact: self
-                    .artifact
-                    .ok_or("an artifact update needs `artifact`")?
-                    .artifact(),
+                artifact: self.artifact.ok_or("an artifact update needs `artifact`")?.artifact(),
                 append: self.append,
                 last_chunk: self.last_chunk,
                 metadata: self.metadata,
@@ -265,48 +248,25 @@ impl<'de> Deserialize<'de> for EventIn {
 
 impl<'de> Deserialize<'de> for PartIn {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        PartMembers::deserialize(from)?
-            .part()
-            .map(Self)
-            .map_err(D::Error::custom)
+        PartMembers::deserialize(from)?.part().map(Self).map_err(D::Error::custom)
     }
 }
 
 impl PartMembers {
     fn part(self) -> Result<Part, String> {
-        let Self {
-            kind,
-            r#type,
-            text,
-            file,
-            data,
-            metadata,
-        } = self;
+        let Self { kind, r#type, text, file, data, metadata } = self;
         let kind = kind.or(r#type).unwrap_or_else(|| {
             // Nothing said: the member that is there says it.
             let kind = if file.is_some() { "file" } else { "data" };
-            if text.is_some() {
-                "text".into()
-            } else {
-                kind.into()
-            }
+            if text.is_some() { "text".into() } else { kind.into() }
         });
         match kind.as_str() {
             "text" => {
                 let text = text.ok_or("a text part needs `text`")?;
-                Ok(Part {
-                    metadata,
-                    ..Part::text(text)
-                })
+                Ok(Part { metadata, ..Part::text(text) })
             }
-            "file" => Ok(Part {
-                metadata,
-                ..file.ok_or("a file part needs `file`")?.part()?
-            }),
-            "data" => Ok(unwrapped(
-                data.ok_or("a part needs text, file or data")?,
-                metadata,
-            )),
+            "file" => Ok(Part { metadata, ..file.ok_or("a file part needs `file`")?.part()? }),
+            "data" => Ok(unwrapped(data.ok_or("a part needs text, file or data")?, metadata)),
             other => Err(format!("unknown kind of part `{other}`")),
         }
     }
@@ -320,19 +280,12 @@ impl FileIn {
             (None, None) => return Err("a file needs one of bytes or uri"),
             (Some(_), Some(_)) => return Err("a file has only one of bytes or uri"),
         };
-        Ok(Part {
-            content,
-            metadata: None,
-            filename: self.name,
-            media_type: self.mime_type,
-        })
+        Ok(Part { content, metadata: None, filename: self.name, media_type: self.mime_type })
     }
 }
 
 pub(crate) fn unwrapped(data: Value, mut metadata: Option<Metadata>) -> Part {
-    let marked = metadata
-        .as_mut()
-        .and_then(|members| members.shift_remove(WRAPPED));
+    let marked = metadata.as_mut().and_then(|members| members.shift_remove(WRAPPED));
     metadata = metadata.filter(|members| marked.is_none() || !members.is_empty());
     let data = match data {
         Value::Object(mut members) if marked == Some(Value::Bool(true)) => {
@@ -340,10 +293,7 @@ pub(crate) fn unwrapped(data: Value, mut metadata: Option<Metadata>) -> Part {
         }
         data => data,
     };
-    Part {
-        metadata,
-        ..Part::data(data)
-    }
+    Part { metadata, ..Part::data(data) }
 }
 
 fn parts(given: Vec<PartIn>) -> Vec<Part> {

@@ -197,12 +197,7 @@ pub(crate) fn bare_push_config(config: &TaskPushNotificationConfig) -> Value {
     let mut view = Metadata::new();
     view.extend(config.id.as_ref().map(|id| ("id".into(), json!(id))));
     view.insert("url".into(), json!(config.url));
-    view.extend(
-        config
-            .token
-            .as_ref()
-            .map(|token| ("token".into(), json!(token))),
-    );
+    view.extend(config.token.as_ref().map(|token| ("token".into(), json!(token))));
     if let Some(known) = &config.authentication {
         let mut authentication = json!({"schemes": [known.scheme]});
         if let Some(credentials) = &known.credentials {
@@ -269,23 +264,11 @@ impl Serialize for PartOut<'_> {
             }
             PartContent::Raw(bytes) => {
                 map.serialize_entry(tag, "file")?;
-                map.serialize_entry(
-                    "file",
-                    &FileOut {
-                        bytes: Some(Base64(bytes)),
-                        ..file()
-                    },
-                )?;
+                map.serialize_entry("file", &FileOut { bytes: Some(Base64(bytes)), ..file() })?;
             }
             PartContent::Url(url) => {
                 map.serialize_entry(tag, "file")?;
-                map.serialize_entry(
-                    "file",
-                    &FileOut {
-                        uri: Some(url),
-                        ..file()
-                    },
-                )?;
+                map.serialize_entry("file", &FileOut { uri: Some(url), ..file() })?;
             }
             PartContent::Data(data @ Value::Object(_)) => {
                 map.serialize_entry(tag, "data")?;

@@ -91,17 +91,11 @@ pub(super) fn read_requirements(wires: Vec<Requirement>) -> Vec<model::SecurityR
 
 impl Provider {
     pub(super) fn of(model: &model::AgentProvider) -> Self {
-        Self {
-            url: model.url.clone(),
-            organization: model.organization.clone(),
-        }
+        Self { url: model.url.clone(), organization: model.organization.clone() }
     }
 
     pub(super) fn read(self) -> model::AgentProvider {
-        model::AgentProvider {
-            url: self.url,
-            organization: self.organization,
-        }
+        model::AgentProvider { url: self.url, organization: self.organization }
     }
 }
 

@@ -131,16 +131,11 @@ impl Wire for ConfigNamed {
 
     fn of(model: &Self::Model) -> Self {
         let task = said(model.task_id.as_ref());
-        Self {
-            name: config_name(&task, &said(model.id.as_ref())),
-            config: Some(Config::of(model)),
-        }
+        Self { name: config_name(&task, &said(model.id.as_ref())), config: Some(Config::of(model)) }
     }
 
     fn read(self) -> Result<Self::Model, Wrong> {
-        let config = self
-            .config
-            .ok_or_else(|| Wrong::required("pushNotificationConfig"))?;
+        let config = self.config.ok_or_else(|| Wrong::required("pushNotificationConfig"))?;
         let config = config.read().under("pushNotificationConfig")?;
         let (task_id, id) = config_ids("name", &self.name)?;
         Ok(TaskPushNotificationConfig {
@@ -188,11 +183,7 @@ impl Wire for GetConfigRequest {
 
     fn read(self) -> Result<Self::Model, Wrong> {
         let (task_id, id) = config_ids("name", &self.name)?;
-        Ok(model::GetTaskPushNotificationConfigRequest {
-            tenant: None,
-            task_id,
-            id,
-        })
+        Ok(model::GetTaskPushNotificationConfigRequest { tenant: None, task_id, id })
     }
 }
 
@@ -206,11 +197,7 @@ impl Wire for DeleteRequest {
 
     fn read(self) -> Result<Self::Model, Wrong> {
         let (task_id, id) = config_ids("name", &self.name)?;
-        Ok(model::DeleteTaskPushNotificationConfigRequest {
-            tenant: None,
-            task_id,
-            id,
-        })
+        Ok(model::DeleteTaskPushNotificationConfigRequest { tenant: None, task_id, id })
     }
 }
 

@@ -141,9 +141,7 @@ impl Wire for Event {
                 Payload::ArtifactUpdate(ArtifactUpdate::of(update))
             }
         };
-        Self {
-            payload: Some(payload),
-        }
+        Self { payload: Some(payload) }
     }
 
     fn read(self) -> Result<Self::Model, Wrong> {

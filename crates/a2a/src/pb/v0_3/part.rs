@@ -70,23 +70,18 @@ impl Wire for Part {
                 File::of(model, Bytes::Here(STANDARD.encode(bytes).into_bytes()))
             }
             model::PartContent::Url(url) => File::of(model, Bytes::There(url.clone())),
-            model::PartContent::Data(Value::Object(members)) => Content::Data(Data {
-                data: Some(Struct::of(members)),
-            }),
+            model::PartContent::Data(Value::Object(members)) => {
+                Content::Data(Data { data: Some(Struct::of(members)) })
+            }
             model::PartContent::Data(data) => {
                 let mut marked = model.metadata.clone().unwrap_or_default();
                 marked.insert(WRAPPED.into(), true.into());
                 metadata = Some(Struct::of(&marked));
                 let members = Metadata::from_iter([("value".to_owned(), data.clone())]);
-                Content::Data(Data {
-                    data: Some(Struct::of(&members)),
-                })
+                Content::Data(Data { data: Some(Struct::of(&members)) })
             }
         };
-        Self {
-            content: Some(content),
-            metadata,
-        }
+        Self { content: Some(content), metadata }
     }
 
     fn read(self) -> Result<Self::Model, Wrong> {
@@ -106,19 +101,14 @@ impl Wire for Part {
 
 /// A data part with its mark taken off, and what it wrapped.
 fn unwrapped(mut data: Metadata, mut metadata: Option<Metadata>) -> model::Part {
-    let marked = metadata
-        .as_mut()
-        .and_then(|members| members.shift_remove(WRAPPED));
+    let marked = metadata.as_mut().and_then(|members| members.shift_remove(WRAPPED));
     metadata = metadata.filter(|members| marked.is_none() || !members.is_empty());
     let data = if marked == Some(Value::Bool(true)) {
         data.shift_remove("value").unwrap_or_default()
     } else {
         Value::Object(data)
     };
-    model::Part {
-        metadata,
-        ..model::Part::data(data)
-    }
+    model::Part { metadata, ..model::Part::data(data) }
 }
 
 impl File {

@@ -59,8 +59,7 @@ pub(super) fn task_name(id: &TaskId) -> String {
 /// The id in `tasks/{id}`.
 pub(super) fn task_id(field: &str, name: &str) -> Result<TaskId, Wrong> {
     let id = name.strip_prefix(TASKS).filter(|id| !id.is_empty());
-    id.map(TaskId::from)
-        .ok_or_else(|| Wrong::new(field, "must be `tasks/{id}`"))
+    id.map(TaskId::from).ok_or_else(|| Wrong::new(field, "must be `tasks/{id}`"))
 }
 
 impl SendMessageRequest {

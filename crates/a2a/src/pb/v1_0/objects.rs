@@ -165,9 +165,7 @@ impl Wire for Event {
                 Payload::ArtifactUpdate(ArtifactUpdate::of(update))
             }
         };
-        Self {
-            payload: Some(payload),
-        }
+        Self { payload: Some(payload) }
     }
 
     fn read(self) -> Result<Self::Model, Wrong> {
@@ -260,11 +258,7 @@ impl Wire for Message {
             parts: list("parts", self.parts)?,
             metadata: known::metadata(self.metadata)?,
             extensions: self.extensions,
-            reference_task_ids: self
-                .reference_task_ids
-                .into_iter()
-                .map(Into::into)
-                .collect(),
+            reference_task_ids: self.reference_task_ids.into_iter().map(Into::into).collect(),
         })
     }
 }

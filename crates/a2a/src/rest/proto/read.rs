@@ -33,11 +33,7 @@ pub(super) struct MessageIn {
     #[serde(default, deserialize_with = "lenient::nullable")]
     extensions: Vec<String>,
     /// No field of `a2a.v1`, but what would be lost otherwise.
-    #[serde(
-        alias = "reference_task_ids",
-        default,
-        deserialize_with = "lenient::nullable"
-    )]
+    #[serde(alias = "reference_task_ids", default, deserialize_with = "lenient::nullable")]
     reference_task_ids: Vec<TaskId>,
 }
 
@@ -56,17 +52,9 @@ struct PartMembers {
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct FileIn {
-    #[serde(
-        alias = "file_with_uri",
-        alias = "uri",
-        deserialize_with = "lenient::text"
-    )]
+    #[serde(alias = "file_with_uri", alias = "uri", deserialize_with = "lenient::text")]
     file_with_uri: Option<String>,
-    #[serde(
-        alias = "file_with_bytes",
-        alias = "bytes",
-        deserialize_with = "lenient::bytes"
-    )]
+    #[serde(alias = "file_with_bytes", alias = "bytes", deserialize_with = "lenient::bytes")]
     file_with_bytes: Option<Vec<u8>>,
     #[serde(alias = "mime_type", deserialize_with = "lenient::text")]
     mime_type: Option<String>,
@@ -116,11 +104,7 @@ struct UpdateIn {
     artifact: Option<ArtifactIn>,
     #[serde(default, deserialize_with = "lenient::flag_or_false")]
     append: bool,
-    #[serde(
-        alias = "last_chunk",
-        default,
-        deserialize_with = "lenient::flag_or_false"
-    )]
+    #[serde(alias = "last_chunk", default, deserialize_with = "lenient::flag_or_false")]
     last_chunk: bool,
     #[serde(default)]
     metadata: Option<Metadata>,
@@ -157,12 +141,7 @@ struct ArtifactIn {
 pub(in crate::rest) fn event(text: Option<&RawValue>) -> Result<StreamResponse, Error> {
     let event: EventIn = read(text)?;
     let one = "must have exactly one of task, message, statusUpdate or artifactUpdate";
-    match (
-        event.task,
-        event.message,
-        event.status_update,
-        event.artifact_update,
-    ) {
+    match (event.task, event.message, event.status_update, event.artifact_update) {
         (Some(task), None, None, None) => Ok(StreamResponse::Task(task.task())),
         (None, Some(message), None, None) => Ok(StreamResponse::Message(message.message())),
         (None, None, Some(update), None) => update.status(),
@@ -192,11 +171,7 @@ impl TaskIn {
             id: self.id,
             context_id: context(self.context_id),
             status: self.status.status(),
-            artifacts: self
-                .artifacts
-                .into_iter()
-                .map(ArtifactIn::artifact)
-                .collect(),
+            artifacts: self.artifacts.into_iter().map(ArtifactIn::artifact).collect(),
             history: self.history.into_iter().map(MessageIn::message).collect(),
             metadata: self.metadata,
         }
@@ -262,22 +237,10 @@ impl<'de> Deserialize<'de> for PartIn {
 
 impl PartMembers {
     fn part(self) -> Result<Part, &'static str> {
-        let Self {
-            kind,
-            text,
-            file,
-            data,
-            metadata,
-        } = self;
+        let Self { kind, text, file, data, metadata } = self;
         match (text, file, data) {
-            (Some(text), None, None) => Ok(Part {
-                metadata,
-                ..Part::text(text)
-            }),
-            (None, Some(file), None) => Ok(Part {
-                metadata,
-                ..file.part()?
-            }),
+            (Some(text), None, None) => Ok(Part { metadata, ..Part::text(text) }),
+            (None, Some(file), None) => Ok(Part { metadata, ..file.part()? }),
             (None, None, Some(data)) if kind.is_some() => Ok(unwrapped(data, metadata)),
             (None, None, Some(data)) => Ok(unwrapped(inner(data), metadata)),
             (None, None, None) => Err("a part needs one of text, file or data"),
@@ -296,12 +259,7 @@ impl FileIn {
                 return Err("a file has only one of fileWithBytes or fileWithUri");
             }
         };
-        Ok(Part {
-            content,
-            metadata: None,
-            filename: self.name,
-            media_type: self.mime_type,
-        })
+        Ok(Part { content, metadata: None, filename: self.name, media_type: self.mime_type })
     }
 }
 

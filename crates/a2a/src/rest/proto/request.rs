@@ -14,17 +14,11 @@ use serde_json::value::RawValue;
 /// The fields that have another name here than in v1.0.
 const SEND_NAMES: &[(&str, &str)] = &[
     ("message.parts", "message.content"),
-    (
-        "configuration.taskPushNotificationConfig",
-        "configuration.pushNotification",
-    ),
+    ("configuration.taskPushNotificationConfig", "configuration.pushNotification"),
 ];
 const CREATE_NAMES: &[(&str, &str)] = &[
     ("url", "config.pushNotificationConfig.url"),
-    (
-        "authentication",
-        "config.pushNotificationConfig.authentication",
-    ),
+    ("authentication", "config.pushNotificationConfig.authentication"),
 ];
 const BARE_NAMES: &[(&str, &str)] = &[
     ("url", "pushNotificationConfig.url"),
@@ -47,10 +41,7 @@ struct SendIn {
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct ConfigurationIn {
-    #[serde(
-        alias = "accepted_output_modes",
-        deserialize_with = "lenient::nullable"
-    )]
+    #[serde(alias = "accepted_output_modes", deserialize_with = "lenient::nullable")]
     accepted_output_modes: Vec<String>,
     #[serde(
         alias = "push_notification",
@@ -102,10 +93,7 @@ pub(in crate::rest) fn send(
         return Err(Error::invalid("message.messageId", "is required"));
     }
     // Protobuf does not write `false`: who gives a configuration without it means false.
-    let blocking = given
-        .configuration
-        .as_ref()
-        .map(|wishes| wishes.blocking.unwrap_or(false));
+    let blocking = given.configuration.as_ref().map(|wishes| wishes.blocking.unwrap_or(false));
     let request = SendMessageRequest {
         tenant: None,
         message: message.message(),
@@ -138,11 +126,7 @@ pub(in crate::rest) fn create(
     let kind = ["taskId", "task_id", "url"];
     let proto = ["parent", "name", "configId", "config_id"];
     let has = |names: &[&str]| names.iter().any(|name| members.given(name).is_some());
-    let mut told = if has(&kind) {
-        Some(Form::Kind)
-    } else {
-        has(&proto).then_some(Form::Proto)
-    };
+    let mut told = if has(&kind) { Some(Form::Kind) } else { has(&proto).then_some(Form::Proto) };
     members.take(&["taskId", "task_id"], id)?;
     members.take(&["parent"], &format!("tasks/{id}"))?;
     let given: CreateIn = read(Some(&members.object()?))?;
@@ -164,10 +148,7 @@ pub(in crate::rest) fn create(
         (None, None) => None,
     });
     if config.task_id.as_deref().is_some_and(|said| said != id) {
-        return Err(Error::invalid(
-            format!("{at}taskId"),
-            "contradicts the path",
-        ));
+        return Err(Error::invalid(format!("{at}taskId"), "contradicts the path"));
     }
     // The last segment names a config that the server has yet to make; clients write anything there.
     let other = |name: &str| resource_task(name).is_none_or(|task| task != id);
@@ -202,9 +183,5 @@ fn resource_task(name: &str) -> Option<&str> {
 
 fn decoded(call: Call, blocking: Option<bool>, names: &[(&str, &str)]) -> Result<Decoded, Error> {
     check(&call, names)?;
-    Ok(Decoded {
-        call,
-        client_task_id: None,
-        blocking,
-    })
+    Ok(Decoded { call, client_task_id: None, blocking })
 }
