@@ -334,10 +334,14 @@ impl Service {
         self.affordable(&log.scope, Some(&log.session), Some(log.n)).await?;
         let admission =
             self.sessions.admit(&log.scope, log.context_id.clone(), true).await.map_err(refused)?;
+        let mut answered = None;
         if let Some(ask) = &ended {
             // One of several answers gets it; what does not name it is the next turn all the same.
             match self.sessions.house().asks.take(&ask.id) {
-                Some(ask) => also.push(Write::AskGone { id: ask.id }),
+                Some(ask) => {
+                    also.push(Write::AskGone { id: ask.id.clone() });
+                    answered = Some(ask);
+                }
                 None if asks::named(&message).is_some() => {
                     return Err(super::answer::not_open_any_more());
                 }
@@ -358,7 +362,12 @@ impl Service {
             records
         };
         let before = log.head();
-        let taken = log.take_message(self.store(), also, records).await.map_err(store_failed)?;
+        let taken = log.take_message(self.store(), also, records).await;
+        if let (Err(_), Some(ask)) = (&taken, answered) {
+            // Nothing of the answer is stored: the ask is open as before.
+            self.sessions.house().asks.add(ask);
+        }
+        let taken = taken.map_err(store_failed)?;
         if !taken {
             return Ok(None);
         }
