@@ -7,6 +7,7 @@
 mod admin;
 mod call;
 mod card;
+mod door;
 mod grpc;
 mod jsonrpc;
 mod openapi;
@@ -15,11 +16,11 @@ mod stream;
 
 pub use card::Cards;
 
-use crate::access::{Access, Caller, Denied, Forwarded};
+use crate::access::{Access, Denied, Forwarded};
 use crate::config::Config;
 use crate::service::Service;
 use crate::signing::JWKS_PATH;
-use crate::telemetry::{Entry, Telemetry};
+use crate::telemetry::Telemetry;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
@@ -33,7 +34,6 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use parking_lot::Mutex;
 use pilothouse_a2a::error::{Error, ErrorKind};
-use pilothouse_a2a::time::Timestamp;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -59,6 +59,8 @@ pub struct Doors {
     pub telemetry: Telemetry,
     /// Ends streams when the server stops.
     pub stop: CancellationToken,
+    /// The operations that were begun, to be awaited at the end.
+    pub operations: TaskTracker,
     /// The port that is listened on.
     pub port: u16,
     /// When the store was last probed, and whether it could be written.
@@ -89,7 +91,7 @@ pub fn router(doors: Arc<Doors>) -> Router {
         .route("/api/v1/asks/{id}", post(admin::asks::answer))
         .route("/lf.a2a.v1.A2AService/{method}", any(grpc::call))
         .route("/a2a.v1.A2AService/{method}", any(grpc::call))
-        .route_service("/grpc.health.v1.Health/{method}", health(&doors.stop))
+        .route_service("/grpc.health.v1.Health/{method}", health(&doors))
         .fallback(rest::call)
         .method_not_allowed_fallback(admin::method_not_allowed)
         .with_state(doors)
@@ -211,7 +213,7 @@ fn name_agent<B>(doors: &Doors, request: &mut hyper::Request<B>) -> bool {
 }
 
 /// The standard health service: serving, until the server stops.
-fn health(stop: &CancellationToken) -> HealthServer<impl Health> {
+fn health(doors: &Doors) -> HealthServer<impl Health> {
     let (mut reporter, server) = tonic_health::server::health_reporter();
     let names = grpc::SERVICES.iter().copied().chain([""]);
     for name in names.clone() {
@@ -219,8 +221,8 @@ fn health(stop: &CancellationToken) -> HealthServer<impl Health> {
         let set = reporter.set_service_status(name, ServingStatus::Serving);
         set.now_or_never().expect("nobody asks before the start");
     }
-    let stop = stop.clone();
-    tokio::spawn(async move {
+    let stop = doors.stop.clone();
+    doors.operations.spawn(async move {
         stop.cancelled().await;
         for name in names {
             reporter.set_service_status(name, ServingStatus::NotServing).await;
@@ -232,52 +234,6 @@ fn health(stop: &CancellationToken) -> HealthServer<impl Health> {
 }
 
 // === what doors share ===
-
-/// A request from its arrival to its entry in the audit log.
-struct Visit<'a> {
-    doors: &'a Doors,
-    began: Instant,
-    time: Timestamp,
-    peer: IpAddr,
-    admitted: Result<Caller, Error>,
-}
-
-impl<'a> Visit<'a> {
-    /// Asks the guard.
-    fn begin(doors: &'a Doors, request: &Request) -> Self {
-        let peer = peer(request);
-        let admitted = doors.access.admit(request.headers(), authority(request).as_deref(), peer);
-        Self {
-            doors,
-            began: Instant::now(),
-            time: Timestamp::now(),
-            peer,
-            admitted: admitted.map_err(|denied| denial(&denied).1),
-        }
-    }
-
-    /// Who calls.
-    fn caller(&self) -> Result<&Caller, Error> {
-        self.admitted.as_ref().map_err(Clone::clone)
-    }
-
-    /// Notes what came of it.
-    async fn end(self, heard: &call::Heard, outcome: &'static str, status: StatusCode) {
-        let task = heard.task.as_ref();
-        let entry = Entry {
-            time: self.time,
-            caller: self.admitted.ok().map(|caller| caller.name.to_string()),
-            peer: self.peer.to_string(),
-            action: heard.action.clone().unwrap_or_else(|| "POST".to_owned()),
-            task: task.map(|log| log.id.to_string()),
-            context: task.map(|log| log.context_id.to_string()),
-            outcome,
-            status: status.as_u16(),
-            duration_ms: (self.began.elapsed().as_secs_f64() * 1e6).round() / 1e3,
-        };
-        self.doors.telemetry.audit().note(&entry).await;
-    }
-}
 
 impl Doors {
     /// A request's body, within `limits.body` and `timeouts.body`.

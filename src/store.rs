@@ -16,6 +16,7 @@ mod sqlite;
 use crate::config::Config;
 use bytes::Bytes;
 use pilothouse_a2a::dialect::Dialect;
+use pilothouse_a2a::error::{Error as ToCaller, ErrorKind};
 use pilothouse_a2a::id::{ContextId, TaskId};
 use pilothouse_a2a::task::TaskState;
 use pilothouse_a2a::time::Timestamp;
@@ -416,6 +417,16 @@ impl Error {
     pub fn is_full(&self) -> bool {
         matches!(self, Self::Database(error)
             if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull))
+    }
+
+    /// Logs the failure for the operator, and makes of it what a caller is told: an incident's id, and no
+    /// word of what is inside of the server.
+    pub fn incident(self) -> ToCaller {
+        let incident = uuid::Uuid::now_v7();
+        tracing::error!(%incident, error = %self, "an operation failed");
+        let what = if self.is_full() { "the server's disk is full" } else { "the server failed" };
+        let message = format!("{what}; tell its operator (incident {incident})");
+        ToCaller::new(ErrorKind::Internal, message).with("incident", incident.to_string())
     }
 }
 
