@@ -688,3 +688,6 @@ fn encode(response: &StreamResponse) -> Bytes {
         serde_json::to_vec(response).expect("an event has no maps with other keys than strings"),
     )
 }
+
+#[cfg(test)]
+mod tests;

@@ -130,8 +130,9 @@ fn reads_go_on_after_many_callers_hung_up_in_the_middle_of_one() {
         for thread in 0..24u32 {
             let (world, body) = (&world, &body);
             scope.spawn(move || {
-                for n in 0..60u32 {
-                    let stay = Duration::from_micros(u64::from((thread * 61 + n * 137) % 5_000));
+                for n in 0..100u32 {
+                    let micros = 500 + u64::from((thread * 611 + n * 1_937) % 19_500);
+                    let stay = Duration::from_micros(micros);
                     post_and_leave(world, "/", "", body, stay);
                 }
             });
@@ -152,7 +153,7 @@ fn a_cancel_of_a_question_whose_sender_leaves_is_shown_as_it_is_stored() {
         (0..CLIENTS).map(|_| text_of(&world.say("ask which?"), "id").to_owned()).collect();
     for (n, id) in (0..).zip(&asked) {
         let path = format!("/tasks/{id}:cancel");
-        post_and_leave(&world, &path, "", &json!({}), LATER * 3 + n * LATER);
+        post_and_leave(&world, &path, "", &json!({}), LATER * 3 + 3 * n * LATER);
     }
     for id in &asked {
         world.rpc("CancelTask", json!({"id": id}));

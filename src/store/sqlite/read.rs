@@ -408,3 +408,20 @@ fn state_of(number: i64) -> TaskState {
     let known = usize::try_from(number).ok().and_then(|number| TaskState::ALL.get(number).copied());
     known.unwrap_or(TaskState::Unspecified)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_query_that_panics_keeps_no_connection() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("store.db");
+        let store = Store::in_folder(folder.path(), &file, "a test", 2).unwrap();
+        for _ in 0..10 {
+            let broken: Result<(), _> = store.read(|_| panic!("on purpose")).await;
+            assert!(matches!(broken, Err(Error::Closed)));
+        }
+        store.probe_read().await.unwrap();
+    }
+}
