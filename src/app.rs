@@ -204,6 +204,7 @@ impl App {
             starting: Arc::new(Semaphore::new(config.processes.starting)),
             config: config.clone(),
         });
+        notes.extend(house.budgets.notes(house.agents.iter().map(|agent| &*agent.key)));
         let push = Push::new(&config, house.store.clone(), house.tasks.clone(), stop.clone());
         let service = Service::new(Sessions::new(house.clone()), push.clone());
         let (failed, resumed) = service.recover().await?;

@@ -195,6 +195,24 @@ pub struct Used {
     pub tokens: u64,
 }
 
+impl Used {
+    /// The sum, or the largest number.
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            cost: self.cost.saturating_add(other.cost),
+            tokens: self.tokens.saturating_add(other.tokens),
+        }
+    }
+
+    /// The difference, or nothing.
+    pub fn minus(self, other: Self) -> Self {
+        Self {
+            cost: self.cost.saturating_sub(other.cost),
+            tokens: self.tokens.saturating_sub(other.tokens),
+        }
+    }
+}
+
 /// Whose usage is summed up.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Account {
@@ -310,7 +328,7 @@ pub enum Write {
         /// The number of the task that it made or continued.
         n: i64,
     },
-    /// What a turn used on a day; it is added to all four accounts.
+    /// What a turn used on a day; it is added to four accounts.
     Usage {
         /// The task's number.
         n: i64,
@@ -320,8 +338,8 @@ pub enum Write {
         caller: Arc<str>,
         /// The day, since 1970-01-01 UTC.
         day: i64,
-        /// How much.
-        used: Used,
+        /// How much of it counts for the task, its session, its caller's day, everybody's day.
+        used: [Used; 4],
     },
     /// A task that is swept, with all its events.
     TaskGone {
