@@ -33,7 +33,7 @@ pub use isolation::{
     AgentEgress, BackendKind, Connections, Container, Egress, Engine, GitCredential, Guarantee,
     Isolation, SessionLimits,
 };
-pub use load::{Environment, Flags, Loaded, load};
+pub use load::{Environment, Flags, Loaded, load, load_named};
 pub use secrets::{MASK, masked};
 pub use units::{Age, Bytes};
 pub use validate::network;
