@@ -210,8 +210,24 @@ pub struct Retention {
 pub struct Sessions {
     /// Which idle sessions are kept; a swept session loses its folder.
     pub retention: Retention,
+    /// Between two looks for tasks and sessions that are not kept.
+    pub sweep_every: Age,
+    /// What may be copied into a new session.
+    pub copy: CopyLimits,
     /// A script that runs once in a new session's workspace.
     pub init: Option<PathBuf>,
+}
+
+/// What may be copied at once: a workspace for a fork, or the defaults for a HOME.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct CopyLimits {
+    /// Files and folders.
+    pub entries: u64,
+    /// Bytes of all files, without their holes.
+    pub size: Bytes,
+    /// Folders within folders.
+    pub depth: usize,
 }
 
 /// Where sessions work.

@@ -1,9 +1,9 @@
 //! What holds when nobody says otherwise; the reasons stand in `pilothouse.example.yaml`.
 
 use super::{
-    Age, Agent, AgentWorkspace, AskPolicy, Auth, Bytes, Card, CardShape, Color, Config, DriverKind,
-    Env, EnvFile, Format, Input, Limits, Log, LogFormat, Processes, Push, Replies, Retention,
-    Server, Sessions, Signing, Store, Timeouts, V03, Workspace, WorkspaceMode,
+    Age, Agent, AgentWorkspace, AskPolicy, Auth, Bytes, Card, CardShape, Color, Config, CopyLimits,
+    DriverKind, Env, EnvFile, Format, Input, Limits, Log, LogFormat, Processes, Push, Replies,
+    Retention, Server, Sessions, Signing, Store, Timeouts, V03, Workspace, WorkspaceMode,
 };
 use pilothouse_agents::acp::preset::preset;
 use std::collections::BTreeMap;
@@ -128,8 +128,16 @@ impl Default for Sessions {
                 count: 1000,
                 size: Bytes::new(20 * GIB),
             },
+            sweep_every: seconds(300),
+            copy: CopyLimits::default(),
             init: None,
         }
+    }
+}
+
+impl Default for CopyLimits {
+    fn default() -> Self {
+        Self { entries: 200_000, size: Bytes::new(10 * GIB), depth: 128 }
     }
 }
 
