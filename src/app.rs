@@ -102,6 +102,7 @@ pub struct Running {
     push: Push,
     doors_stop: CancellationToken,
     stop: CancellationToken,
+    operations: TaskTracker,
     background: TaskTracker,
     patience: Duration,
 }
@@ -203,6 +204,7 @@ impl App {
             starting: Arc::new(Semaphore::new(config.processes.starting)),
             config: config.clone(),
         });
+        notes.extend(house.budgets.notes(house.agents.iter().map(|agent| &*agent.key)));
         let push = Push::new(&config, house.store.clone(), house.tasks.clone(), stop.clone());
         let service = Service::new(Sessions::new(house.clone()), push.clone());
         let (failed, resumed) = service.recover().await?;
@@ -219,6 +221,7 @@ impl App {
             service,
             telemetry,
             stop: doors_stop.clone(),
+            operations: TaskTracker::new(),
             port: address.port(),
             store_probed: parking_lot::Mutex::default(),
         };
@@ -249,6 +252,7 @@ impl App {
         let patience = house.config.timeouts.shutdown.get();
         let sessions = doors.service.sessions().clone();
         let push = doors.service.push().clone();
+        let operations = doors.operations.clone();
         background.spawn(server::serve(listener, doors.clone(), doors_stop.clone(), patience));
         let warming = sessions.clone();
         background.spawn(async move { warming.keep_warm().await });
@@ -256,7 +260,7 @@ impl App {
         background.spawn(async move { service.expire_asks().await });
         background.spawn(sweep::run(house.clone(), sessions, stop.clone()));
         background.close();
-        Running { house, push, doors_stop, stop, background, patience }
+        Running { house, push, doors_stop, stop, operations, background, patience }
     }
 }
 
@@ -264,15 +268,19 @@ impl Running {
     /// Stops accepting, ends turns, lets streams write their last event, closes the store. Returns
     /// whether all of it was done within the time allowed.
     pub async fn shut_down(self) -> bool {
-        let Self { house, push, doors_stop, stop, background, patience } = self;
+        let Self { house, push, doors_stop, stop, operations, background, patience } = self;
         doors_stop.cancel();
         stop.cancel();
         house.actors.close();
+        operations.close();
         let in_time = tokio::time::timeout(patience, async {
+            operations.wait().await;
             house.actors.wait().await;
             house.isolation.clear().await;
             house.egress.ended().await;
             background.wait().await;
+            // What the last connections had begun.
+            operations.wait().await;
             push.closed().await;
         })
         .await

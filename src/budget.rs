@@ -12,6 +12,8 @@
 //! A meter lives until its [`Meter::writes`] are committed: dropped before, its turn is forgotten for a
 //! moment, and another one may begin.
 //! Some agents say what they used only at the end of a turn; such a turn can go over a ceiling whole.
+//! What an agent says is a claim. It fills the sums of its task and its session; of the sums that it
+//! shares with others it fills as much as [`Ceilings::shares`] allows.
 
 mod ceiling;
 mod ledger;
@@ -25,7 +27,7 @@ use ledger::Ledger;
 use parking_lot::{Mutex, MutexGuard};
 use pilothouse_a2a::time::Timestamp;
 use pilothouse_agents::event::Usage;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
 use std::sync::Arc;
 use tokio::sync::Notify;
@@ -61,8 +63,8 @@ pub struct Meter {
     n: i64,
     session: Arc<str>,
     caller: Arc<str>,
-    /// What was used on each day that the turn has seen; the last one is its present.
-    parts: Vec<(i64, Used)>,
+    /// What is in the four sums of each day that the turn has seen; the last one is its present.
+    parts: Vec<(i64, Sums)>,
     /// What earlier tries of the turn have used.
     tries: Used,
     /// What the present try has used so far.
@@ -106,6 +108,11 @@ impl Budgets {
             ledger: Mutex::default(),
             grown: Notify::new(),
         }))
+    }
+
+    /// What the operator should know about the ceilings of these agents.
+    pub fn notes<'a>(&self, agents: impl Iterator<Item = &'a str>) -> BTreeSet<String> {
+        agents.flat_map(|agent| self.0.ceilings_of(agent).unguarded().collect::<Vec<_>>()).collect()
     }
 
     /// Before a turn is accepted: which ceiling is reached, if any. `session` and `task` are named where
@@ -172,7 +179,7 @@ impl Budgets {
             n: task,
             session: session.into(),
             caller: scope.caller.clone(),
-            parts: vec![(today, Used::default())],
+            parts: vec![(today, Sums::default())],
             tries: Used::default(),
             said: Said::default(),
             holds: Holds { house: self.0.clone(), accounts: Vec::new() },
@@ -213,29 +220,32 @@ impl Inner {
 // === impl Meter ===
 
 impl Meter {
-    /// What the turn has used so far (a later word replaces an earlier one). The ceiling that is reached
-    /// by it, if any: then the turn must be interrupted.
-    pub fn used(&mut self, usage: &Usage) -> Option<Exceeded> {
+    /// What the turn has used so far (a later word replaces an earlier one); `proxied` are its tokens as
+    /// the proxy counted them, where it counts all. The ceiling that is reached by it, if any: then the
+    /// turn must be interrupted.
+    pub fn used(&mut self, usage: &Usage, proxied: Option<u64>) -> Option<Exceeded> {
         self.said.hear(usage);
         self.midnight();
-        let so_far = Used {
-            cost: self.tries.cost + self.said.cost.unwrap_or(0),
-            tokens: self.tries.tokens + self.said.tokens.unwrap_or(0),
-        };
-        let (today, earlier) = self.parts.split_last().expect("a turn has its first day");
-        let now = earlier.iter().fold(so_far, |rest, (_, part)| Used {
-            cost: rest.cost.saturating_sub(part.cost),
-            tokens: rest.tokens.saturating_sub(part.tokens),
+        let (&(day, before), earlier) = self.parts.split_last().expect("a turn has its first day");
+        let [own, .., everybody] = earlier.iter().fold(Sums::default(), |sum, (_, part)| {
+            std::array::from_fn(|place| sum[place].plus(part[place]))
         });
-        let (day, before) = *today;
-        if now != before {
-            self.parts.last_mut().expect("just seen").1 = now;
-            {
-                let mut ledger = self.house.ledger();
-                for account in self.accounts(day) {
-                    ledger.change(&account, before, now);
-                }
+        let claim = self.tries.plus(self.said.used()).minus(own);
+        let proxied = proxied.map(|tokens| tokens.saturating_sub(everybody.tokens));
+        let accounts = self.accounts(day);
+        let changed = {
+            let mut ledger = self.house.ledger();
+            let others = std::array::from_fn(|place| {
+                ledger.used(&accounts[place]).unwrap_or_default().minus(before[place])
+            });
+            let now = self.ceilings.shares(claim, &others, proxied);
+            for (place, account) in accounts.iter().enumerate() {
+                ledger.change(account, before[place], now[place]);
             }
+            self.parts.last_mut().expect("just seen").1 = now;
+            now != before
+        };
+        if changed {
             self.house.grown.notify_waiters();
         }
         self.check()
@@ -244,8 +254,7 @@ impl Meter {
     /// What comes now is used by another try of the same turn, whose agent counts from nothing.
     pub fn again(&mut self) {
         let said = std::mem::take(&mut self.said);
-        self.tries.cost += said.cost.unwrap_or(0);
-        self.tries.tokens += said.tokens.unwrap_or(0);
+        self.tries = self.tries.plus(said.used());
     }
 
     /// The ceiling that is reached now, by this turn or by those beside it.
@@ -276,7 +285,7 @@ impl Meter {
 
     /// At the end of the turn: what is to be written, once. The meter must outlive its commit.
     pub fn writes(&self) -> Vec<Write> {
-        let used = self.parts.iter().filter(|(_, used)| *used != Used::default());
+        let used = self.parts.iter().filter(|(_, used)| *used != Sums::default());
         used.map(|&(day, used)| Write::Usage {
             n: self.n,
             session: self.session.clone(),
@@ -297,7 +306,7 @@ impl Meter {
         if today <= self.day() {
             return;
         }
-        self.parts.push((today, Used::default()));
+        self.parts.push((today, Sums::default()));
         if self.house.bounded {
             let accounts = self.accounts_of_day(today).into_iter();
             let accounts = accounts.chain(self.accounts_of_day(today + 1));
@@ -324,9 +333,14 @@ impl Meter {
 }
 
 impl Said {
+    fn used(self) -> Used {
+        Used { cost: self.cost.unwrap_or(0), tokens: self.tokens.unwrap_or(0) }
+    }
+
+    /// What is no amount, like a negative one, is as good as not said.
     fn hear(&mut self, usage: &Usage) {
-        if let Some(cost) = usage.cost_usd {
-            self.cost = Some(Dollars::nearest(cost).micros());
+        if let Some(cost) = usage.cost_usd.and_then(Dollars::nearest) {
+            self.cost = Some(cost.micros());
         }
         let kinds = [
             usage.input_tokens,

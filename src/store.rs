@@ -16,6 +16,7 @@ mod sqlite;
 use crate::config::Config;
 use bytes::Bytes;
 use pilothouse_a2a::dialect::Dialect;
+use pilothouse_a2a::error::{Error as ToCaller, ErrorKind};
 use pilothouse_a2a::id::{ContextId, TaskId};
 use pilothouse_a2a::task::TaskState;
 use pilothouse_a2a::time::Timestamp;
@@ -194,6 +195,24 @@ pub struct Used {
     pub tokens: u64,
 }
 
+impl Used {
+    /// The sum, or the largest number.
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            cost: self.cost.saturating_add(other.cost),
+            tokens: self.tokens.saturating_add(other.tokens),
+        }
+    }
+
+    /// The difference, or nothing.
+    pub fn minus(self, other: Self) -> Self {
+        Self {
+            cost: self.cost.saturating_sub(other.cost),
+            tokens: self.tokens.saturating_sub(other.tokens),
+        }
+    }
+}
+
 /// Whose usage is summed up.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Account {
@@ -309,7 +328,7 @@ pub enum Write {
         /// The number of the task that it made or continued.
         n: i64,
     },
-    /// What a turn used on a day; it is added to all four accounts.
+    /// What a turn used on a day; it is added to four accounts.
     Usage {
         /// The task's number.
         n: i64,
@@ -319,8 +338,8 @@ pub enum Write {
         caller: Arc<str>,
         /// The day, since 1970-01-01 UTC.
         day: i64,
-        /// How much.
-        used: Used,
+        /// How much of it counts for the task, its session, its caller's day, everybody's day.
+        used: [Used; 4],
     },
     /// A task that is swept, with all its events.
     TaskGone {
@@ -416,6 +435,16 @@ impl Error {
     pub fn is_full(&self) -> bool {
         matches!(self, Self::Database(error)
             if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull))
+    }
+
+    /// Logs the failure for the operator, and makes of it what a caller is told: an incident's id, and no
+    /// word of what is inside of the server.
+    pub fn incident(self) -> ToCaller {
+        let incident = uuid::Uuid::now_v7();
+        tracing::error!(%incident, error = %self, "an operation failed");
+        let what = if self.is_full() { "the server's disk is full" } else { "the server failed" };
+        let message = format!("{what}; tell its operator (incident {incident})");
+        ToCaller::new(ErrorKind::Internal, message).with("incident", incident.to_string())
     }
 }
 

@@ -17,6 +17,9 @@ pub(super) enum Whose {
 /// What was used by a task, its session, its caller today, everybody today.
 pub(super) type Sums = [Used; 4];
 
+/// Millionths of a dollar that one token costs at most; the most expensive models stay below it.
+const MOST_PER_TOKEN: u64 = 1000;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Measure {
     Cost,
@@ -64,7 +67,8 @@ impl Ceilings {
         for ((whose, (section, house)), (_, own)) in
             whose.into_iter().zip(house.each()).zip(own.each())
         {
-            let mut add = |measure, name: &str, house: Option<u64>, own: Option<u64>| {
+            let mut add = |measure: Measure, house: Option<u64>, own: Option<u64>| {
+                let name = measure.name();
                 let key = match own {
                     Some(_) => format!("agents.{agent}.budgets.{section}.{name}"),
                     None => format!("budgets.{section}.{name}"),
@@ -78,8 +82,8 @@ impl Ceilings {
             };
             let (cost, own_cost) =
                 (house.cost_usd.map(Dollars::micros), own.cost_usd.map(Dollars::micros));
-            add(Measure::Cost, "cost_usd", cost, own_cost);
-            add(Measure::Tokens, "tokens", house.tokens, own.tokens);
+            add(Measure::Cost, cost, own_cost);
+            add(Measure::Tokens, house.tokens, own.tokens);
         }
         Self(ceilings)
     }
@@ -88,14 +92,48 @@ impl Ceilings {
         self.0.is_empty()
     }
 
+    /// The ceilings of the day that a claim of this agent alone could use up, with what bounds it.
+    pub(super) fn unguarded(&self) -> impl Iterator<Item = String> {
+        let open = self.0.iter().filter(|day| {
+            let others = self.0.iter().filter(|other| other.measure == day.measure);
+            day.whose == Whose::Day && others.count() == 1
+        });
+        open.map(|day| {
+            let (key, measure) = (&day.key, day.measure.name());
+            format!("`{key}` has no smaller ceiling below it: what one agent claims can use it up for all callers; set `budgets.caller.{measure}`")
+        })
+    }
+
+    /// How much of what a turn claims is added to each sum; `others` is what is in the sums without it.
+    ///
+    /// Task and session take the whole claim. A sum that other agents and callers share takes it as far
+    /// as the proxy counted (`proxied`, in tokens, where the agent reaches models by the proxy alone),
+    /// else as far as the agent's own ceilings allow. So an agent cannot use up what is not its own.
+    pub(super) fn shares(&self, claim: Used, others: &Sums, proxied: Option<u64>) -> Sums {
+        let room = |measure: Measure, sums: &[Whose]| {
+            let own = self.0.iter().filter(|ceiling| ceiling.measure == measure);
+            own.filter(|ceiling| sums.contains(&ceiling.whose))
+                .map(|ceiling| {
+                    ceiling.limit.saturating_sub(measure.of(others[ceiling.whose as usize]))
+                })
+                .min()
+                .unwrap_or(u64::MAX)
+        };
+        let share = |sums: &[Whose]| Used {
+            cost: claim
+                .cost
+                .min(room(Measure::Cost, sums))
+                .min(proxied.map_or(u64::MAX, |tokens| tokens.saturating_mul(MOST_PER_TOKEN))),
+            tokens: claim.tokens.min(proxied.unwrap_or_else(|| room(Measure::Tokens, sums))),
+        };
+        let all = [Whose::Task, Whose::Session, Whose::Caller, Whose::Day];
+        [claim, claim, share(&[Whose::Caller]), share(&all)]
+    }
+
     /// The first ceiling that these sums reach; `next_day` is how many seconds are left of the day.
     pub(super) fn reached(&self, sums: &Sums, next_day: u64) -> Option<Exceeded> {
         self.0.iter().find_map(|ceiling| {
-            let sum = sums[ceiling.whose as usize];
-            let used = match ceiling.measure {
-                Measure::Cost => sum.cost,
-                Measure::Tokens => sum.tokens,
-            };
+            let used = ceiling.measure.of(sums[ceiling.whose as usize]);
             (used >= ceiling.limit).then(|| Exceeded {
                 key: ceiling.key.clone(),
                 whose: ceiling.whose,
@@ -133,6 +171,20 @@ impl Exceeded {
 }
 
 impl Measure {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Cost => "cost_usd",
+            Self::Tokens => "tokens",
+        }
+    }
+
+    fn of(self, used: Used) -> u64 {
+        match self {
+            Self::Cost => used.cost,
+            Self::Tokens => used.tokens,
+        }
+    }
+
     fn written(self, number: u64) -> String {
         match self {
             Self::Cost => format!("${}", Dollars::from_micros(number)),
@@ -201,6 +253,27 @@ mod tests {
         assert!(!reached(sums(Whose::Session, 99, 1_000_000)));
         assert!(!reached(sums(Whose::Task, 100, 0)));
         assert!(reached(sums(Whose::Session, 100, 0)));
+    }
+
+    #[test]
+    fn a_shared_sum_takes_what_the_own_ceilings_or_the_proxy_allow() {
+        let house = Budgets {
+            task: budget(0, 50),
+            caller: budget(100, 80),
+            day: budget(0, 500),
+            ..Budgets::default()
+        };
+        let ceilings = Ceilings::laid_over(&house, &Budgets::default(), "a");
+        let others = sums(Whose::Caller, 40, 50);
+        let claim = Used { cost: u64::MAX, tokens: u64::MAX };
+        let shares = |proxied| ceilings.shares(claim, &others, proxied);
+        let own = Used { cost: 60, tokens: 30 };
+        assert_eq!(shares(None), [claim, claim, own, own]);
+        let counted = Used { cost: 60, tokens: 300 };
+        assert_eq!(shares(Some(300)), [claim, claim, counted, counted]);
+        assert_eq!(shares(Some(0))[Whose::Day as usize], Used::default());
+        let none = Ceilings::default().shares(claim, &Sums::default(), Some(2));
+        assert_eq!(none[Whose::Day as usize], Used { cost: 2 * MOST_PER_TOKEN, tokens: 2 });
     }
 
     #[test]

@@ -56,12 +56,7 @@ impl Ledger {
     /// A turn's part of a sum has changed.
     pub(super) fn change(&mut self, account: &Account, before: Used, now: Used) {
         if let Some(sum) = self.0.get_mut(account) {
-            let moved =
-                |sum: u64, before: u64, now: u64| sum.saturating_sub(before).saturating_add(now);
-            sum.used = Used {
-                cost: moved(sum.used.cost, before.cost, now.cost),
-                tokens: moved(sum.used.tokens, before.tokens, now.tokens),
-            };
+            sum.used = sum.used.minus(before).plus(now);
         }
     }
 

@@ -95,7 +95,7 @@ impl World {
     async fn turn(&self, who: &str, session: &str, usage: Usage) -> Option<String> {
         let task = self.task(who, session).await;
         let mut meter = self.meter(who, session, task).await;
-        let reached = meter.used(&usage);
+        let reached = meter.used(&usage, None);
         self.write(meter.writes()).await;
         reached.map(|exceeded| exceeded.ceiling().to_owned())
     }
@@ -147,7 +147,7 @@ async fn a_tasks_ceiling_counts_all_of_its_turns_and_no_other_task() {
     let task = world.task("ann", "s").await;
     for (used, reached) in [(60, false), (40, true)] {
         let mut meter = world.meter("ann", "s", task).await;
-        assert_eq!(meter.used(&tokens(used)).is_some(), reached);
+        assert_eq!(meter.used(&tokens(used), None).is_some(), reached);
         world.write(meter.writes()).await;
     }
     assert_eq!(world.refused("ann", Some("s"), Some(task)).await, "budgets.task.tokens");
@@ -191,7 +191,7 @@ async fn tokens_of_all_kinds_count() {
         cache_write_tokens: Some(4),
         ..Usage::default()
     };
-    assert!(meter.used(&usage).is_some());
+    assert!(meter.used(&usage, None).is_some());
 }
 
 #[tokio::test]
@@ -199,11 +199,11 @@ async fn a_later_word_replaces_an_earlier_one_and_what_it_leaves_out_stays() {
     let world = World::new(|budgets| budgets.task = at_most_tokens(100));
     let mut meter = world.meter("ann", "s", 1).await;
     for used in [60, 90, 40] {
-        assert_eq!(meter.used(&tokens(used)), None);
+        assert_eq!(meter.used(&tokens(used), None), None);
     }
-    assert_eq!(meter.used(&dollars(0.01)), None);
+    assert_eq!(meter.used(&dollars(0.01), None), None);
     let used = meter.writes().into_iter().find_map(|write| match write {
-        Write::Usage { used, .. } => Some(used),
+        Write::Usage { used: [task, ..], .. } => Some(task),
         _ => None,
     });
     let (cost, tokens) = (10_000, 40);
@@ -214,10 +214,10 @@ async fn a_later_word_replaces_an_earlier_one_and_what_it_leaves_out_stays() {
 async fn another_try_of_a_turn_counts_beside_the_first() {
     let world = World::new(|budgets| budgets.task = at_most_tokens(100));
     let mut meter = world.meter("ann", "s", 1).await;
-    assert_eq!(meter.used(&tokens(60)), None);
+    assert_eq!(meter.used(&tokens(60), None), None);
     meter.again();
-    assert_eq!(meter.used(&tokens(39)), None);
-    assert!(meter.used(&tokens(40)).is_some());
+    assert_eq!(meter.used(&tokens(39), None), None);
+    assert!(meter.used(&tokens(40), None).is_some());
 }
 
 // === days ===
@@ -227,7 +227,7 @@ async fn a_days_ceiling_opens_again_at_midnight() {
     let world = World::new(|budgets| budgets.caller = at_most_tokens(100));
     let task = world.task("ann", "s").await;
     let mut meter = world.meter("ann", "s", task).await;
-    let reached = meter.used(&tokens(100)).unwrap();
+    let reached = meter.used(&tokens(100), None).unwrap();
     assert_eq!(reached.resets_in_seconds(), Some(2 * 3600));
     world.write(meter.writes()).await;
     drop(meter);
@@ -241,9 +241,9 @@ async fn a_turn_over_midnight_is_counted_to_both_days() {
     let world = World::new(|budgets| budgets.day = at_most_tokens(100));
     let task = world.task("ann", "s").await;
     let mut meter = world.meter("ann", "s", task).await;
-    assert_eq!(meter.used(&tokens(90)), None);
+    assert_eq!(meter.used(&tokens(90), None), None);
     world.passes(3);
-    assert_eq!(meter.used(&tokens(150)), None);
+    assert_eq!(meter.used(&tokens(150), None), None);
     world.write(meter.writes()).await;
     drop(meter);
     let day = EVENING.div_euclid(DAY_MS);
@@ -256,11 +256,11 @@ async fn a_turn_over_midnight_is_counted_to_both_days() {
 async fn a_turn_over_midnight_knows_what_others_used_since() {
     let world = World::new(|budgets| budgets.day = at_most_tokens(100));
     let mut late = world.meter("ann", "s", 1).await;
-    assert_eq!(late.used(&tokens(10)), None);
+    assert_eq!(late.used(&tokens(10), None), None);
     world.passes(3);
     assert_eq!(world.turn("bob", "b", tokens(60)).await, None);
-    assert_eq!(late.used(&tokens(49)), None);
-    assert!(late.used(&tokens(50)).is_some());
+    assert_eq!(late.used(&tokens(49), None), None);
+    assert!(late.used(&tokens(50), None).is_some());
 }
 
 #[tokio::test]
@@ -278,6 +278,62 @@ async fn sums_of_days_are_kept_for_a_month() {
     assert_eq!(session.unwrap().map_tokens(), [40]);
 }
 
+// === claims ===
+
+#[tokio::test]
+async fn a_claim_above_its_own_ceiling_leaves_the_day_to_others() {
+    let world = World::new(|budgets| {
+        budgets.task = at_most_tokens(100);
+        budgets.caller = at_most_tokens(300);
+        budgets.day = Budget { tokens: Some(1000), ..at_most_dollars("10") };
+    });
+    let claim = Usage { cost_usd: Some(1.0), ..tokens(1_000_000_000_000_000_000) };
+    for _ in 0..3 {
+        assert_eq!(world.turn("ann", "s", claim.clone()).await.unwrap(), "budgets.task.tokens");
+    }
+    assert_eq!(world.refused("ann", None, None).await, "budgets.caller.tokens");
+    assert_eq!(world.refused("bob", None, None).await, "");
+    let day = Account::Day(EVENING.div_euclid(DAY_MS));
+    let stored = world.store.usage(vec![day]).await.unwrap();
+    assert_eq!(stored, [Used { cost: 3_000_000, tokens: 100 }]);
+}
+
+#[tokio::test]
+async fn a_claim_above_what_the_proxy_counted_leaves_the_day_to_others() {
+    let world = World::new(|budgets| budgets.day = at_most_tokens(1000));
+    let mut meter = world.meter("ann", "s", 1).await;
+    assert_eq!(meter.used(&tokens(1_000_000), Some(40)), None);
+    assert_eq!(meter.used(&tokens(1_000_000), Some(999)), None);
+    world.passes(3);
+    assert_eq!(meter.used(&tokens(2_000_000), Some(1500)), None);
+    assert!(meter.used(&tokens(2_000_000), Some(2000)).is_some());
+}
+
+#[tokio::test]
+async fn what_is_no_amount_counts_nothing() {
+    let world = World::new(|budgets| budgets.day = at_most_dollars("1"));
+    let mut meter = world.meter("ann", "s", 1).await;
+    for cost in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -1.0] {
+        assert_eq!(meter.used(&dollars(cost), None), None);
+    }
+    assert_eq!(meter.writes().len(), 0);
+}
+
+#[tokio::test]
+async fn sums_of_the_largest_claims_do_not_overflow() {
+    let world = World::new(|budgets| budgets.session = at_most_dollars("1"));
+    let claim =
+        || Usage { cost_usd: Some(f64::MAX), input_tokens: Some(u64::MAX), ..tokens(u64::MAX) };
+    let mut meter = world.meter("ann", "s", 1).await;
+    for _ in 0..3 {
+        assert!(meter.used(&claim(), None).is_some());
+        meter.again();
+    }
+    world.write(meter.writes()).await;
+    drop(meter);
+    assert!(world.turn("ann", "s", claim()).await.is_some());
+}
+
 // === side by side ===
 
 #[tokio::test]
@@ -285,9 +341,9 @@ async fn two_turns_at_once_see_each_other() {
     let world = World::new(|budgets| budgets.caller = at_most_tokens(100));
     let mut one = world.meter("ann", "s", 1).await;
     let mut two = world.meter("ann", "t", 2).await;
-    assert_eq!(one.used(&tokens(60)), None);
+    assert_eq!(one.used(&tokens(60), None), None);
     assert_eq!(world.refused("ann", None, None).await, "");
-    assert!(two.used(&tokens(40)).is_some());
+    assert!(two.used(&tokens(40), None).is_some());
     assert!(one.check().is_some());
     // Nothing of it is stored yet.
     assert_eq!(world.refused("ann", None, None).await, "budgets.caller.tokens");
@@ -298,7 +354,7 @@ async fn a_turn_hears_that_another_one_reached_their_ceiling() {
     let world = World::new(|budgets| budgets.day = at_most_tokens(100));
     let one = world.meter("ann", "s", 1).await;
     let mut two = world.meter("bob", "t", 2).await;
-    let (reached, _) = tokio::join!(one.reached(), async { two.used(&tokens(100)) });
+    let (reached, _) = tokio::join!(one.reached(), async { two.used(&tokens(100), None) });
     assert_eq!(reached.ceiling(), "budgets.day.tokens");
 }
 
@@ -308,9 +364,9 @@ async fn what_a_finished_turn_used_is_counted_once_beside_a_running_one() {
     let mut one = world.meter("ann", "s", 1).await;
     assert_eq!(world.turn("ann", "t", tokens(50)).await, None);
     let three = world.meter("ann", "u", 3).await;
-    assert_eq!(one.used(&tokens(49)), None);
+    assert_eq!(one.used(&tokens(49), None), None);
     assert_eq!(three.check(), None);
-    assert!(one.used(&tokens(50)).is_some());
+    assert!(one.used(&tokens(50), None).is_some());
 }
 
 #[tokio::test]
@@ -320,7 +376,7 @@ async fn the_ledger_is_empty_when_nothing_runs() {
     let mut two = world.meter("ann", "t", 2).await;
     assert_eq!(world.budgets.0.ledger().len(), 4 + 4);
     world.passes(24);
-    let _ = two.used(&tokens(1));
+    let _ = two.used(&tokens(1), None);
     drop((one, two));
     assert_eq!(world.budgets.0.ledger().len(), 0);
 }
@@ -337,8 +393,8 @@ async fn a_restart_forgets_nothing() {
     let world = world.restarted().await;
     let task = world.task("ann", "s").await;
     let mut meter = world.meter("ann", "s", task).await;
-    assert_eq!(meter.used(&dollars(0.39)), None);
-    assert!(meter.used(&dollars(0.4)).is_some());
+    assert_eq!(meter.used(&dollars(0.39), None), None);
+    assert!(meter.used(&dollars(0.4), None).is_some());
     world.write(meter.writes()).await;
     drop(meter);
     let world = world.restarted().await;
@@ -350,7 +406,7 @@ async fn a_swept_task_stays_counted_for_its_day() {
     let world = World::new(|budgets| budgets.day = at_most_tokens(100));
     let task = world.task("ann", "s").await;
     let mut meter = world.meter("ann", "s", task).await;
-    let _ = meter.used(&tokens(100));
+    let _ = meter.used(&tokens(100), None);
     world.write(meter.writes()).await;
     drop(meter);
     world.store.sweep(&[task], &["s".into()]).await.unwrap();
@@ -409,7 +465,7 @@ async fn spend(seed: u64) {
                 let (who, used, meter) = &mut running[which];
                 *used += more;
                 spent[*who] += more;
-                let _ = meter.used(&tokens(*used));
+                let _ = meter.used(&tokens(*used), None);
             }
             _ => {}
         }
@@ -422,14 +478,16 @@ async fn spend(seed: u64) {
         for spent in spent {
             assert!(spent < caller_limit + STEP, "seed {seed}");
         }
-        assert!(spent.iter().sum::<u64>() < day_limit + STEP, "seed {seed}");
+        // Above its own ceiling a caller's word is not counted for the day.
+        assert!(spent.iter().sum::<u64>() < day_limit + 3 * STEP, "seed {seed}");
     }
     for (_, _, meter) in running {
         world.write(meter.writes()).await;
     }
     let day = EVENING.div_euclid(DAY_MS);
     let stored = world.store.usage(vec![Account::Day(day)]).await.unwrap();
-    assert_eq!(stored.map_tokens(), [spent.iter().sum::<u64>()], "seed {seed}");
+    let counted = spent.iter().map(|&spent| spent.min(caller_limit)).sum::<u64>();
+    assert_eq!(stored.map_tokens(), [counted.min(day_limit)], "seed {seed}");
 }
 
 #[tokio::test]

@@ -23,16 +23,18 @@ impl Dollars {
         Self(if micros > MOST { MOST } else { micros })
     }
 
-    /// The nearest amount to a CLI's number; nothing for what is no amount.
-    pub fn nearest(dollars: f64) -> Self {
-        // `as` takes what is below 0 and what is no number to 0, and cuts off what is too large.
+    /// The nearest amount to a CLI's number; none for what is no amount.
+    pub fn nearest(dollars: f64) -> Option<Self> {
+        if !dollars.is_finite() || dollars < 0.0 {
+            return None;
+        }
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
-            reason = "saturates at both ends"
+            reason = "not negative, and saturates at the other end"
         )]
         let micros = (dollars * 1e6).round() as u64;
-        Self::from_micros(micros)
+        Some(Self::from_micros(micros))
     }
 
     /// The amount in millionths of a dollar.
@@ -177,11 +179,15 @@ mod tests {
     }
 
     #[test]
-    fn a_number_of_a_cli_that_is_no_amount_counts_as_nothing() {
-        for (number, micros) in
-            [(0.1 + 0.2, 300_000), (-1.0, 0), (f64::NAN, 0), (f64::INFINITY, MOST)]
-        {
-            assert_eq!(Dollars::nearest(number).micros(), micros, "{number}");
+    fn a_number_of_a_cli_that_is_no_amount_is_refused() {
+        for (number, micros) in [
+            (0.1 + 0.2, Some(300_000)),
+            (1e300, Some(MOST)),
+            (-1.0, None),
+            (f64::NAN, None),
+            (f64::INFINITY, None),
+        ] {
+            assert_eq!(Dollars::nearest(number).map(Dollars::micros), micros, "{number}");
         }
     }
 }

@@ -79,6 +79,11 @@ pub(super) struct Target {
 pub(super) struct Unreadable(pub(super) String);
 
 impl Policy {
+    /// Whether models are reached by routes alone, whose answers the proxy reads and counts.
+    pub fn counts_all_models(&self) -> bool {
+        self.allow.is_empty() && self.routes.iter().any(|route| matches!(route, Route::Model(_)))
+    }
+
     /// Whether a rule permits it.
     pub(super) fn permits(&self, target: &Target) -> bool {
         self.allow.iter().any(|rule| rule.matches(target))

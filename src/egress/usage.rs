@@ -32,6 +32,14 @@ pub struct Counted {
     pub requests: u64,
 }
 
+impl Counted {
+    /// Tokens of all kinds.
+    pub fn sum(&self) -> u64 {
+        let kinds = [self.input, self.output, self.cache_read, self.cache_write];
+        kinds.into_iter().fold(0, u64::saturating_add)
+    }
+}
+
 /// A body that is looked at while it passes.
 pub(super) struct Meter<B> {
     body: B,

@@ -1,11 +1,11 @@
 //! Answers to asks: to the process that waits for one, or by resuming the conversation that asked.
 
-use super::send::{broken, refused};
-use super::{Accepted, Client, Service, store_failed};
+use super::send::refused;
+use super::{Accepted, Client, Service};
 use crate::asks::{self, Decision, Pass};
 use crate::config::AskTimeout;
 use crate::session::Origin;
-use crate::store::{AskRow, Durability, Write};
+use crate::store::{self, AskRow, Durability, Write};
 use crate::task::{Record, TaskLog};
 use pilothouse_a2a::error::{Error, ErrorKind};
 use pilothouse_a2a::event::TaskStatusUpdateEvent;
@@ -66,14 +66,7 @@ impl Service {
         message.task_id = Some(log.id.clone());
         message.context_id = Some(log.context_id.clone());
         let told = self.prompt(&client.agent, &message)?;
-        let (service, asked) = (self.clone(), log.clone());
-        // Like a message: once begun, it comes to its end.
-        let taking = self
-            .sessions
-            .house()
-            .actors
-            .spawn(async move { service.continue_task(&asked, message, told, None).await });
-        match taking.await.unwrap_or_else(|_| Err(broken()))? {
+        match self.continue_task(&log, message, told, None).await? {
             Some(_) => Ok(log),
             None => Err(not_open_any_more()),
         }
@@ -104,7 +97,7 @@ impl Service {
             Ok(false) => return Ok(None),
             Err(error) => {
                 house.asks.add(row);
-                return Err(store_failed(error));
+                return Err(error.incident());
             }
         }
         if !self.sessions.answer(log, &row.id, &decision).await {
@@ -135,7 +128,7 @@ impl Service {
                 let also = vec![Write::Ask(Box::new(row.clone()))];
                 log.record_with(&house.store, also, records, Durability::Synced)
                     .await
-                    .map_err(store_failed)?;
+                    .map_err(store::Error::incident)?;
                 return Err(refused(error));
             }
         };
@@ -164,7 +157,7 @@ impl Service {
         let void = house.asks.forget(log.n).into_iter();
         let void: Vec<_> = void.map(|row| Write::AskGone { id: row.id }).collect();
         if !void.is_empty() {
-            house.store.commit(void, Durability::Written).await.map_err(store_failed)?;
+            house.store.commit(void, Durability::Written).await.map_err(store::Error::incident)?;
         }
         log.turn_comes();
         let origin = Origin { pass: Some(pass), fork: None };
@@ -193,8 +186,9 @@ impl Service {
         let house = self.sessions.house();
         let open = house.config.asks.timeout;
         let found = house.tasks.find(&row.scope, &row.task).await;
-        let Some(log) =
-            found.map_err(store_failed)?.filter(|log| log.state() == TaskState::InputRequired)
+        let Some(log) = found
+            .map_err(store::Error::incident)?
+            .filter(|log| log.state() == TaskState::InputRequired)
         else {
             house.asks.take(&row.id);
             return Ok(());
@@ -205,8 +199,10 @@ impl Service {
             let words = format!("nobody answered within {open} (`asks.timeout`)");
             let message = Message::new(Role::Agent, vec![Part::text(words)]);
             let records = vec![state_record(&log, TaskState::Canceled, Some(message))];
-            log.record(&house.store, records, Durability::Synced).await.map_err(store_failed)?;
-            self.sessions.cancel(&log).await.map_err(store_failed)?;
+            log.record(&house.store, records, Durability::Synced)
+                .await
+                .map_err(store::Error::incident)?;
+            self.sessions.cancel(&log).await.map_err(store::Error::incident)?;
             return Ok(());
         }
         let reason = format!("nobody answered within {open}.");

@@ -565,7 +565,7 @@ impl Actor {
         Ok(())
     }
 
-    async fn working(&mut self, log: &TaskLog) -> Result<(), NotStarted> {
+    async fn working(&mut self, log: &Arc<TaskLog>) -> Result<(), NotStarted> {
         let record = status(log, TaskState::Working, None, None);
         match log.record(&self.house.store, vec![record], Durability::Synced).await {
             Ok(true) => Ok(()),

@@ -508,7 +508,7 @@ impl<'a> Conversation<'a> {
                 self.house.telemetry.agent_says(self.log, &event);
                 if let Event::Usage(usage) = &event {
                     // What it reaches is heard of where everything is, unless the turn ends with it.
-                    let _ = self.meter.used(usage);
+                    let _ = self.meter.used(usage, self.running.held.proxied_tokens());
                 }
                 self.translator.say(event);
             }

@@ -15,6 +15,8 @@ pub(super) struct Held {
     pass: Option<Pass>,
     /// What its answers had cost when that was asked for last.
     counted: Counted,
+    /// Whether the proxy sees every model that it can reach.
+    is_counted: bool,
     _surroundings: Surroundings,
 }
 
@@ -28,6 +30,13 @@ impl Held {
             Some(pass) => pass.refused().await,
             None => std::future::pending().await,
         }
+    }
+
+    /// Tokens of its answers since `spent` was asked for last; none where it may reach models that the
+    /// proxy does not see.
+    pub(super) fn proxied_tokens(&self) -> Option<u64> {
+        let pass = self.pass.as_ref().filter(|_| self.is_counted)?;
+        Some(pass.tokens().sum().saturating_sub(self.counted.sum()))
     }
 
     /// What its answers have cost since this was asked for last, as the proxy saw it.
@@ -67,6 +76,11 @@ pub(super) async fn start(
         listener.set_nonblocking(true)?;
         pass.serve(tokio::net::TcpListener::from_std(listener)?);
     }
-    let held = Held { pass, counted: Counted::default(), _surroundings: walled.held };
+    let held = Held {
+        pass,
+        counted: Counted::default(),
+        is_counted: policy.counts_all_models(),
+        _surroundings: walled.held,
+    };
     Ok((process, held))
 }

@@ -63,6 +63,26 @@ fn a_context_at_its_ceiling_is_closed_and_another_is_open() {
 }
 
 #[test]
+fn a_claim_of_one_agent_leaves_the_day_to_other_callers() {
+    let world = with(json!({
+        "caller": {"tokens": 100, "cost_usd": 1},
+        "day": {"tokens": 1000, "cost_usd": 10},
+    }));
+    let task = world.say("usage 1000000000000000000 0 1000000000; hang");
+    assert!(words(&task).contains("`budgets.caller.cost_usd`"), "{task}");
+    let bob = world.rpc_as(BOB, "SendMessage", message("say b"));
+    assert_eq!(answer(&bob["task"]), "b");
+}
+
+#[test]
+fn a_day_that_one_claim_could_use_up_is_said_at_the_start() {
+    let world = with(json!({"day": {"tokens": 1000}}));
+    assert!(world.stderr().contains("set `budgets.caller.tokens`"), "{}", world.stderr());
+    let world = with(json!({"caller": {"tokens": 100}, "day": {"tokens": 1000}}));
+    assert!(!world.stderr().contains("budgets.caller.tokens"), "{}", world.stderr());
+}
+
+#[test]
 fn a_restart_remembers_what_was_used() {
     let mut world = with(json!({"day": {"tokens": 10}}));
     world.say("usage 10 0; say a");

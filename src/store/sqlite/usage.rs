@@ -35,10 +35,8 @@ pub(super) fn add(
     session: &str,
     caller: &str,
     day: i64,
-    used: Used,
+    used: [Used; 4],
 ) -> Result<usize, rusqlite::Error> {
-    let (cost, tokens) =
-        (used.cost.min(MOST / 2).cast_signed(), used.tokens.min(MOST / 2).cast_signed());
     let number = n.to_string();
     let rows = [
         (TASK, number.as_str(), 0),
@@ -54,7 +52,9 @@ pub(super) fn add(
          SET cost = min(cost + ?4, ?7), tokens = min(tokens + ?5, ?7)",
     )?;
     let most = MOST.cast_signed();
-    for (kind, name, day) in rows {
+    for ((kind, name, day), used) in rows.into_iter().zip(used) {
+        let (cost, tokens) =
+            (used.cost.min(MOST / 2).cast_signed(), used.tokens.min(MOST / 2).cast_signed());
         statement.execute(params![kind, name, day, cost, tokens, n, most])?;
     }
     connection

@@ -3,7 +3,7 @@
 use super::{claude, with_bash, with_key};
 use crate::processes::{await_some, with_argument};
 use crate::reading::{answer, message_in, state, words};
-use crate::world::World;
+use crate::world::{OWNER, World};
 use fake_model::Model;
 use serde_json::json;
 use std::time::{Duration, Instant};
@@ -14,10 +14,15 @@ fn unique_sleep() -> String {
     format!("3600.{random:09}")
 }
 
+/// A step of the model that sleeps. The CLI refuses a command that begins with `sleep`; the turn would
+/// go on at once.
+fn sleeping_step(seconds: &str) -> String {
+    format!("bash: cat /dev/null; sleep {seconds}")
+}
+
 /// Begins a command that sleeps, and waits until it does.
 fn begin_sleeping(world: &World, seconds: &str) -> String {
-    let id =
-        world.begin_with(message_in("sleepy", &format!("bash: cat /dev/null; sleep {seconds}")));
+    let id = world.begin_with(message_in("sleepy", &sleeping_step(seconds)));
     await_some("the sleeping command", super::PATIENCE, || with_argument(seconds).pop());
     id
 }
@@ -157,9 +162,11 @@ fn a_turn_that_the_cli_gave_up_before_it_began_is_given_again() {
 fn a_turn_over_its_ceiling_of_tokens_is_interrupted_and_the_context_closed() {
     let model = Model::start();
     let world = with_bash(&model).config(json!({"budgets": {"session": {"tokens": 1}}})).start();
-    let task = world.say("bash: sleep 600");
+    let task = world.send(message_in("costly", &sleeping_step(&unique_sleep())));
     assert_eq!(state(&task), "FAILED");
     assert!(words(&task).contains("budgets.session.tokens"), "{}", words(&task));
+    let next = world.call(OWNER, "SendMessage", &message_in("costly", "say more"));
+    assert_eq!(next.status, 429);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The end of a turn of Claude Code: outcome, usage, and the turn's own part of the cost.
 
-use super::wire::{Denial, TurnResult};
+use super::wire::{Denial, ModelTokens, TurnResult};
 use super::{Claude, Phase, failure};
 use crate::event::{Artifact, Content};
 use crate::{Event, Outcome, Step, Usage};
@@ -74,12 +74,13 @@ impl Claude {
             usage.cache_read_tokens = tokens.cache_read_input_tokens;
             usage.cache_write_tokens = tokens.cache_creation_input_tokens;
         } else {
-            usage.input_tokens = Some(models.values().map(|model| model.input_tokens).sum());
-            usage.output_tokens = Some(models.values().map(|model| model.output_tokens).sum());
-            usage.cache_read_tokens =
-                Some(models.values().map(|model| model.cache_read_input_tokens).sum());
-            usage.cache_write_tokens =
-                Some(models.values().map(|model| model.cache_creation_input_tokens).sum());
+            let sum = |tokens: fn(&ModelTokens) -> u64| {
+                Some(models.values().map(tokens).fold(0, u64::saturating_add))
+            };
+            usage.input_tokens = sum(|model| model.input_tokens);
+            usage.output_tokens = sum(|model| model.output_tokens);
+            usage.cache_read_tokens = sum(|model| model.cache_read_input_tokens);
+            usage.cache_write_tokens = sum(|model| model.cache_creation_input_tokens);
         }
         usage
     }
