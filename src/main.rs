@@ -27,6 +27,10 @@ pub mod task;
 pub mod telemetry;
 pub mod workspace;
 
+#[cfg(test)]
+#[path = "../fuzz/src/targets.rs"]
+mod fuzz_targets;
+
 use std::process::ExitCode;
 
 fn main() -> ExitCode {

@@ -125,6 +125,12 @@ impl Builder {
         self
     }
 
+    /// Another server.
+    pub(crate) fn program(mut self, program: &str) -> Self {
+        self.program = program.into();
+        self
+    }
+
     /// Server and agent are copies in the world's own folder `bin`.
     pub(crate) fn copied(mut self) -> Self {
         let bin = self.path("bin");

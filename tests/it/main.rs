@@ -29,6 +29,7 @@ mod bounds;
 mod callers;
 mod cancel;
 mod cards;
+mod chaos;
 mod claude;
 mod cli_asks;
 mod containers;

@@ -105,9 +105,8 @@ impl World {
 
     /// Waits until no agent process of this world is left.
     pub(crate) fn await_no_agents(&self) {
-        await_some("the end of every agent process", self.described.patience, || {
-            self.agents().is_empty().then_some(())
-        });
+        let gone = await_true(self.described.patience, || self.agents().is_empty());
+        assert!(gone, "these agent processes do not end: {:#?}", self.agents());
     }
 
     /// Lets an agent go on that waits for this cue.
