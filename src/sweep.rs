@@ -165,6 +165,9 @@ impl Sweep {
         }
         for folder in folders {
             let name = folder.display().to_string();
+            if failures.new.keys().any(|tried| name.ends_with(tried)) {
+                continue;
+            }
             let done = failures.note(&name, remove_left_over(&folder, &self.stop).await);
             removed += usize::from(done);
         }

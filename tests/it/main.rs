@@ -66,6 +66,7 @@ mod stopping;
 mod stream;
 mod strict_client;
 mod subscribe;
+mod sweeping;
 mod v0_1;
 mod v0_3;
 mod walls;
