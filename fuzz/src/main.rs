@@ -1,6 +1,10 @@
 //! libFuzzer over the decoders of foreign bytes; `PILOTHOUSE_FUZZ` names the target.
 #![no_main]
-#![allow(dead_code, unused_imports, reason = "the server's modules are included whole, and used in part")]
+#![allow(
+    dead_code,
+    unused_imports,
+    reason = "the server's modules are included whole, and used in part"
+)]
 
 #[path = "../../src"]
 mod house {
