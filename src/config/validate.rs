@@ -5,27 +5,11 @@ use super::error::Problem;
 use super::guess::nearest;
 use super::{Agent, Budget, Budgets, Config, DriverKind, Input};
 use ipnet::IpNet;
+use pilothouse_a2a::rest::RESERVED;
 use pilothouse_agents::acp::preset::PRESETS;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-
-/// Names that have a meaning of their own in the server's addresses.
-const RESERVED: [&str; 13] = [
-    "v1",
-    "a2a",
-    "agents",
-    "ui",
-    "api",
-    "tasks",
-    "health",
-    "ready",
-    "metrics",
-    "message",
-    "card",
-    ".well-known",
-    "auto",
-];
 
 impl Config {
     /// Whether the address that is listened on is reachable from this machine alone.
@@ -242,6 +226,12 @@ impl Agent {
             found.add(
                 &["agents"],
                 format!("an agent cannot be called `{name}`: that is an address of the server"),
+            );
+        } else if name == "auto" {
+            found.add(
+                &["agents"],
+                "an agent cannot be called `auto`: `agent: auto` has a meaning of its own"
+                    .to_owned(),
             );
         } else if !name.starts_with(|c: char| c.is_ascii_alphanumeric())
             || !name.chars().all(is_plain)
