@@ -158,9 +158,19 @@ impl Config {
             ("limits.answer", limits.answer.get(), "no agent could answer"),
             ("limits.connections", limits.connections as u64, "nobody could connect"),
             (
+                "limits.connections_per_address",
+                limits.connections_per_address as u64,
+                "nobody could connect",
+            ),
+            (
+                "limits.http2_streams_unknown",
+                limits.http2_streams_unknown as u64,
+                "every request would be refused",
+            ),
+            (
                 "limits.wrong_tokens",
                 u64::from(limits.wrong_tokens),
-                "everyone would be refused unheard",
+                "wrong tokens would have no bound",
             ),
             ("limits.rate_keys", limits.rate_keys as u64, "no caller could be counted"),
             (
