@@ -32,6 +32,7 @@ mod cards;
 mod chaos;
 mod claude;
 mod cli_asks;
+mod connections;
 mod containers;
 mod contexts;
 mod environment;
