@@ -3,6 +3,7 @@
 use super::send::{broken, refused};
 use super::{Accepted, Client, Service, store_failed};
 use crate::asks::{self, Decision, Pass};
+use crate::backoff::Backoff;
 use crate::config::AskTimeout;
 use crate::session::Origin;
 use crate::store::{AskRow, Durability, Write};
@@ -15,6 +16,10 @@ use pilothouse_a2a::time::Timestamp;
 use pilothouse_agents::Turn as Prompt;
 use serde_json::Value;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// Between two tries to end asks whose time is over, at first and at most.
+const EXPIRE_AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
 impl Service {
     /// The open ask that a message answers: the one that it names, else the task's first one.
@@ -175,18 +180,33 @@ impl Service {
     /// Decides about asks whose time is over, until the server stops.
     pub async fn expire_asks(&self) {
         let house = self.sessions.house();
+        let mut backoff = Backoff::new(EXPIRE_AGAIN.0, EXPIRE_AGAIN.1);
         loop {
             let due = tokio::select! {
                 biased;
                 () = house.stop.cancelled() => return,
                 due = house.asks.expired() => due,
             };
-            for row in due {
-                if let Err(error) = self.expire(row).await {
-                    tracing::warn!(%error, "an ask whose time is over could not be ended");
-                }
+            let Err(error) = self.expire_all(due).await else {
+                backoff.reset();
+                continue;
+            };
+            // It stays due: without a pause a store that fails would be asked without end.
+            let pause = backoff.pause();
+            tracing::warn!(%error, ?pause, "asks whose time is over could not be ended; it is tried again");
+            tokio::select! {
+                biased;
+                () = house.stop.cancelled() => return,
+                () = tokio::time::sleep(pause) => {}
             }
         }
+    }
+
+    async fn expire_all(&self, due: Vec<AskRow>) -> Result<(), Error> {
+        for row in due {
+            self.expire(row).await?;
+        }
+        Ok(())
     }
 
     async fn expire(&self, row: AskRow) -> Result<(), Error> {
@@ -201,11 +221,11 @@ impl Service {
         };
         // A question that ended its turn has nobody who goes on without an answer.
         if row.ends_turn || house.config.asks.then == AskTimeout::Cancel {
-            house.asks.forget(log.n);
             let words = format!("nobody answered within {open} (`asks.timeout`)");
             let message = Message::new(Role::Agent, vec![Part::text(words)]);
             let records = vec![state_record(&log, TaskState::Canceled, Some(message))];
             log.record(&house.store, records, Durability::Synced).await.map_err(store_failed)?;
+            house.asks.forget(log.n);
             self.sessions.cancel(&log).await.map_err(store_failed)?;
             return Ok(());
         }

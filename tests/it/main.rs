@@ -67,5 +67,6 @@ mod strict_client;
 mod subscribe;
 mod v0_1;
 mod v0_3;
+mod waits;
 mod walls;
 mod workspaces;
