@@ -16,7 +16,7 @@ use crate::service::Service;
 use crate::session::{House, Sessions};
 use crate::signing;
 use crate::store;
-use crate::sweep;
+use crate::sweep::Sweep;
 use crate::task::Tasks;
 use crate::telemetry::Telemetry;
 use crate::workspace;
@@ -248,17 +248,18 @@ impl App {
         if house.config.store.path != Path::new("memory") {
             write_address(&house.config, address);
         }
+        // Before anything new is made.
+        let sweep = Sweep::new(house.clone(), doors.service.sessions().clone(), stop.clone());
         let background = TaskTracker::new();
         let patience = house.config.timeouts.shutdown.get();
         let sessions = doors.service.sessions().clone();
         let push = doors.service.push().clone();
         let operations = doors.operations.clone();
         background.spawn(server::serve(listener, doors.clone(), doors_stop.clone(), patience));
-        let warming = sessions.clone();
-        background.spawn(async move { warming.keep_warm().await });
+        background.spawn(async move { sessions.keep_warm().await });
         let service = doors.service.clone();
         background.spawn(async move { service.expire_asks().await });
-        background.spawn(sweep::run(house.clone(), sessions, stop.clone()));
+        background.spawn(sweep.run());
         background.close();
         Running { house, push, doors_stop, stop, operations, background, patience }
     }

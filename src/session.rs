@@ -18,7 +18,7 @@ mod registry;
 mod start;
 mod translate;
 
-pub use registry::{Origin, Refused, Sessions};
+pub use registry::{Origin, Refused, Removal, Sessions};
 
 use crate::agent::Agents;
 use crate::asks::{Asks, Decision, Pass};

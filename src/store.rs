@@ -448,6 +448,12 @@ impl Error {
     }
 }
 
+/// A store that is gone with the process, without a configuration.
+#[cfg(test)]
+pub(crate) fn in_memory() -> Store {
+    Store::in_memory(1).expect("a database in memory can be opened")
+}
+
 /// Opens the store that the configuration names.
 ///
 /// # Errors

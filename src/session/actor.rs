@@ -193,7 +193,7 @@ impl Actor {
     pub(super) async fn run(mut self, own_orders: mpsc::WeakUnboundedSender<Order>, soon: bool) {
         if soon {
             // The task is being stored at this moment; its folders and its supervisor are made meanwhile.
-            self.folder = self.agent.workspaces.folder(&self.session.id).ok();
+            self.folder = self.agent.workspaces.folder(&self.session.id).await.ok();
             if self.house.isolation.is_here() {
                 self.prepared = self.house.launcher.prepare().await.ok();
             }
@@ -232,6 +232,7 @@ impl Actor {
             .agent
             .workspaces
             .folder(&self.session.id)
+            .await
             .map_err(|error| error.to_string())
             .and_then(|folder| {
                 let conversation = self.session.conversation.as_deref();
@@ -544,8 +545,10 @@ impl Actor {
                 self.working(&log).await?;
             }
             self.measure(&log).await?;
-            let folder = self.agent.workspaces.folder(&self.session.id);
-            put_files(&log, folder, &files)?;
+            if !files.is_empty() {
+                let folder = self.agent.workspaces.folder(&self.session.id).await;
+                put_files(&log, folder, &files)?;
+            }
         }
         Ok(prompt)
     }
@@ -588,9 +591,14 @@ impl Actor {
         let folder = match self.folder.take() {
             Some(folder) => folder,
             None => {
-                self.agent.workspaces.folder(&self.session.id).map_err(|error| failed(&error))?
+                let made = self.agent.workspaces.folder(&self.session.id).await;
+                made.map_err(|error| failed(&error))?
             }
         };
+        if folder.is_new() {
+            // Its folders were removed since the script ran.
+            self.session.ready = self.agent.workspaces.script().is_none();
+        }
         if !self.session.ready {
             self.set_up(log, &folder, translator).await?;
             self.session.ready = true;
@@ -658,11 +666,8 @@ impl Actor {
         let Some(fork) = self.fork.take() else {
             return Ok(None);
         };
-        let (workspaces, folder) = (self.agent.workspaces.clone(), folder.clone());
-        let copied = tokio::task::spawn_blocking(move || {
-            workspaces.fork(&fork.session, &folder, pattern.as_deref())
-        });
-        let has_transcript = copied.await.map_err(std::io::Error::other)??;
+        let workspaces = &self.agent.workspaces;
+        let has_transcript = workspaces.fork(&fork.session, folder, pattern.as_deref()).await?;
         Ok(fork.conversation.filter(|_| has_transcript))
     }
 

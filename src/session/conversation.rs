@@ -198,14 +198,19 @@ async fn too_large(workspaces: Workspaces, session: Arc<str>, most: Option<u64>)
     let Some(most) = most else {
         return std::future::pending().await;
     };
+    let mut warned = false;
     loop {
         tokio::time::sleep(LOOK_AGAIN).await;
-        let (workspaces, session) = (workspaces.clone(), session.clone());
-        let measured = tokio::task::spawn_blocking(move || workspaces.size(&session)).await;
-        if let Ok(size) = measured
-            && size > most
-        {
+        let (size, error) = match workspaces.size(&session).await {
+            Ok(size) => (size.bytes, size.error),
+            Err(error) => (0, Some(error)),
+        };
+        if size > most {
             return size;
+        }
+        if let Some(error) = error.filter(|_| !warned) {
+            tracing::warn!(session.id = %session, %error, "not all of a session's folders can be measured; `isolation.limits.disk` does not count the rest");
+            warned = true;
         }
     }
 }

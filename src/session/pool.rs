@@ -6,6 +6,7 @@
 use super::conversation::Running;
 use super::{House, start};
 use crate::agent::Agent;
+use crate::workspace::Workspaces;
 use parking_lot::Mutex;
 use pilothouse_agents::lines::LineCutter;
 use pilothouse_agents::{Life, Output, Setting, Turn};
@@ -14,6 +15,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, OwnedSemaphorePermit};
+use tokio_util::sync::CancellationToken;
 
 /// Between two tries to start one where that failed, or where there was no place.
 const AGAIN: Duration = Duration::from_secs(5);
@@ -38,7 +40,7 @@ pub(super) struct Pool {
 
 impl Pool {
     /// A warm process of this agent, if one is there and lives.
-    pub(super) fn take(&self, agent: &Agent) -> Option<Warm> {
+    pub(super) fn take(&self, house: &House, agent: &Agent) -> Option<Warm> {
         if agent.config.warm == 0 {
             return None;
         }
@@ -48,7 +50,7 @@ impl Pool {
                 found = Some(warm);
                 break;
             }
-            agent.workspaces.remove(&warm.session);
+            remove_later(house, agent, warm);
         }
         self.taken.notify_one();
         found
@@ -61,8 +63,7 @@ impl Pool {
             .filter(|agent| agent.config.warm > 0)
             .find_map(|agent| self.pop(&agent.key).map(|warm| (agent, warm)));
         if let Some((agent, warm)) = found {
-            agent.workspaces.remove(&warm.session);
-            drop(warm);
+            remove_later(house, agent, warm);
         }
     }
 
@@ -116,7 +117,8 @@ impl Pool {
         let left: Vec<_> = self.ready().drain().collect();
         for (agent, warm) in left {
             for warm in warm {
-                house.folders_of(&agent).remove(&warm.session);
+                // A stop does not keep these from their end.
+                remove(house.folders_of(&agent), &warm.session, &CancellationToken::new()).await;
             }
         }
         self.write(&list);
@@ -133,6 +135,20 @@ impl Pool {
     }
 }
 
+/// Ends a warm process and removes its folders, while the caller goes on: it may hold the map of sessions.
+fn remove_later(house: &House, agent: &Agent, warm: Warm) {
+    let (workspaces, stop) = (agent.workspaces.clone(), house.stop.clone());
+    let Warm { session, running } = warm;
+    drop(running);
+    house.actors.spawn(async move { remove(&workspaces, &session, &stop).await });
+}
+
+async fn remove(workspaces: &Workspaces, session: &str, stop: &CancellationToken) {
+    if let Err(error) = workspaces.remove(session, stop).await {
+        tracing::warn!(session.id = session, %error, "could not remove the folders of a warm process; the next start tries again");
+    }
+}
+
 /// The folders of warm processes of a server that was killed; those that became sessions stay.
 async fn remove_left_overs(house: &House, list: &PathBuf) {
     let Ok(text) = std::fs::read_to_string(list) else {
@@ -145,7 +161,7 @@ async fn remove_left_overs(house: &House, list: &PathBuf) {
     for (agent, id) in ids {
         let is_id = uuid::Uuid::parse_str(&id).is_ok();
         if is_id && !sessions.iter().any(|(session, ..)| **session == *id) {
-            house.folders_of(&agent).remove(&id);
+            remove(house.folders_of(&agent), &id, &house.stop).await;
         }
     }
     let _ = std::fs::remove_file(list);
@@ -159,7 +175,7 @@ async fn start(
     let slot = place()?;
     let starting = house.starting.clone().acquire_owned().await.ok()?;
     let session: Arc<str> = Arc::from(uuid::Uuid::now_v7().to_string());
-    let folder = agent.workspaces.folder(&session).ok()?;
+    let folder = agent.workspaces.folder(&session).await.ok()?;
     let mut driver = agent.driver();
     let places = house.isolation.places(&folder);
     let setting = Setting {
@@ -177,7 +193,7 @@ async fn start(
         Ok(started) => started,
         Err(error) => {
             tracing::warn!(agent = %agent.key, %error, "a warm process could not be started");
-            agent.workspaces.remove(&session);
+            remove(&agent.workspaces, &session, &house.stop).await;
             return None;
         }
     };

@@ -9,7 +9,7 @@ use crate::task::TaskLog;
 use parking_lot::Mutex;
 use pilothouse_a2a::id::ContextId;
 use pilothouse_a2a::time::Timestamp;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
@@ -27,6 +27,22 @@ pub(super) struct Live {
     pub(super) slots: Slots,
     pool: Pool,
     waiting: AtomicUsize,
+    /// Locked inside of the map's lock, never the other way round.
+    removals: Mutex<Removals>,
+}
+
+/// Sessions that are being removed: nobody takes them up again.
+#[derive(Default)]
+struct Removals {
+    running: HashSet<Arc<str>>,
+    /// How many have come to their end.
+    ended: u64,
+}
+
+/// A session that is being removed, until this is dropped.
+pub struct Removal {
+    live: Arc<Live>,
+    session: Arc<str>,
 }
 
 struct Handle {
@@ -99,6 +115,7 @@ impl Sessions {
             slots: Slots::new(house.config.processes.max),
             pool: Pool::default(),
             waiting: AtomicUsize::new(0),
+            removals: Mutex::default(),
         };
         Self { house, live: Arc::new(live) }
     }
@@ -124,6 +141,17 @@ impl Sessions {
         self.live.map().values().any(|handle| &*handle.session == session)
     }
 
+    /// Keeps a session for its removal; none while it is in use. A message to its context begins a new one.
+    pub fn begin_removal(&self, session: &Arc<str>) -> Option<Removal> {
+        let map = self.live.map();
+        let is_live = map.values().any(|handle| handle.session == *session);
+        if is_live || self.house.tasks.holds_session(session) {
+            return None;
+        }
+        let is_first = self.live.removals.lock().running.insert(session.clone());
+        is_first.then(|| Removal { live: self.live.clone(), session: session.clone() })
+    }
+
     /// Reserves a place in the session of a context; `known` says that the context may already exist.
     ///
     /// # Errors
@@ -144,40 +172,48 @@ impl Sessions {
         if let Some(admission) = self.admit_live(&key)? {
             return Ok(admission);
         }
+        let removed = self.live.removals.lock().ended;
         let stored =
             if known { self.house.store.session(scope, &key.context_id).await? } else { None };
-        let new = stored.is_none();
-        let mut session = stored.unwrap_or_else(|| {
-            let now = Timestamp::now();
-            SessionRow {
-                id: Arc::from(uuid::Uuid::now_v7().to_string()),
-                scope: key.scope.clone(),
-                context_id: key.context_id.clone(),
-                conversation: None,
-                // Without a script there is nothing to be done but folders, which are made where they miss.
-                ready: agent.workspaces.script().is_none(),
-                created: now,
-                used: now,
-            }
-        });
         let (orders, inbox) = mpsc::unbounded_channel();
-        let (slot, warm, now);
-        {
+        let placed = 'locked: {
             let mut map = self.live.map();
             if map.contains_key(&key) {
                 drop(map);
                 // Another request of the same context was quicker.
                 return self.admit_live(&key)?.ok_or(Refused::Stopping);
             }
+            let stored = {
+                let removals = self.live.removals.lock();
+                if stored.is_some() && removals.ended != removed {
+                    // The row may be gone since it was read.
+                    break 'locked None;
+                }
+                stored.filter(|row| !removals.running.contains(&row.id))
+            };
+            let new = stored.is_none();
+            let mut session = stored.unwrap_or_else(|| {
+                let now = Timestamp::now();
+                SessionRow {
+                    id: Arc::from(uuid::Uuid::now_v7().to_string()),
+                    scope: key.scope.clone(),
+                    context_id: key.context_id.clone(),
+                    conversation: None,
+                    // Without a script there is nothing to be done but folders, which are made where they miss.
+                    ready: agent.workspaces.script().is_none(),
+                    created: now,
+                    used: now,
+                }
+            });
             // A session with a script is set up by it first, so nothing can run ahead of it.
             let fresh = new && session.ready;
-            let ahead = fresh.then(|| self.live.pool.take(&agent)).flatten();
-            warm = ahead.map(|ahead| {
+            let ahead = fresh.then(|| self.live.pool.take(&self.house, &agent)).flatten();
+            let warm = ahead.map(|ahead| {
                 session.id = ahead.session;
                 ahead.running
             });
-            slot = if warm.is_none() { self.live.slots.try_take() } else { None };
-            now = (slot.is_some() || warm.is_some()) && agent.shared_turns.is_none();
+            let slot = if warm.is_none() { self.live.slots.try_take() } else { None };
+            let now = (slot.is_some() || warm.is_some()) && agent.shared_turns.is_none();
             if !now {
                 self.count_one_waiting()?;
             }
@@ -189,7 +225,11 @@ impl Sessions {
                 warm: false,
             };
             map.insert(key.clone(), handle);
-        }
+            Some((session, new, slot, warm, now))
+        };
+        let Some((session, new, slot, warm, now)) = placed else {
+            return Box::pin(self.admit(scope, key.context_id, known)).await;
+        };
         let actor = actor::Actor::new(
             self.house.clone(),
             self.live.clone(),
@@ -382,6 +422,16 @@ impl Live {
         if let Some(handle) = self.map().get_mut(key) {
             handle.reserved = handle.reserved.saturating_sub(1);
         }
+    }
+}
+
+// === Removal ===
+
+impl Drop for Removal {
+    fn drop(&mut self) {
+        let mut removals = self.live.removals.lock();
+        removals.running.remove(&self.session);
+        removals.ended += 1;
     }
 }
 

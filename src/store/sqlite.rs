@@ -294,18 +294,26 @@ impl Store {
 }
 
 impl Store {
-    /// Removes tasks with their events, and sessions.
+    /// Removes tasks with their events.
     ///
     /// # Errors
     ///
     /// When the database fails.
-    pub async fn sweep(&self, tasks: &[i64], sessions: &[Arc<str>]) -> Result<(), Error> {
+    pub async fn remove_tasks(&self, tasks: &[i64]) -> Result<(), Error> {
         for some in tasks.chunks(64) {
             let writes = some.iter().map(|&n| Write::TaskGone { n }).collect();
             self.commit(writes, Durability::Written).await?;
         }
-        let writes = sessions.iter().map(|id| Write::SessionGone { id: id.clone() }).collect();
-        self.commit(writes, Durability::Written).await
+        Ok(())
+    }
+
+    /// Removes a session.
+    ///
+    /// # Errors
+    ///
+    /// When the database fails.
+    pub async fn remove_session(&self, id: &Arc<str>) -> Result<(), Error> {
+        self.commit(vec![Write::SessionGone { id: id.clone() }], Durability::Written).await
     }
 }
 
@@ -403,7 +411,8 @@ impl Write {
                 .execute(params![n, *state as i64, at.as_millisecond()])?,
             Self::Session(row) => connection
                 .prepare_cached(
-                    "INSERT INTO sessions (id, caller, agent, context_id, conversation, ready, created_ms, used_ms)
+                    // A session of this context that is being removed gives way.
+                    "INSERT OR REPLACE INTO sessions (id, caller, agent, context_id, conversation, ready, created_ms, used_ms)
                      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
                 )?
                 .execute(params![

@@ -1,7 +1,6 @@
 //! A log whose writers are given up in the middle.
 
 use super::*;
-use crate::config::Config;
 use crate::store;
 use pilothouse_a2a::task::TaskStatus;
 use pilothouse_a2a::time::Timestamp;
@@ -9,9 +8,7 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
 async fn working() -> (Store, Arc<TaskLog>) {
-    let mut config = Config::default();
-    config.store.path = "memory".into();
-    let store = store::open(&config, "a test").unwrap();
+    let store = store::in_memory();
     let (id, context_id) = (TaskId::random(), ContextId::random());
     let row = TaskRow {
         n: store.new_task_number(),

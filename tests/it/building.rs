@@ -158,6 +158,13 @@ impl Builder {
         all.through(["setpriv", "--reuid", &id, "--regid", &id, "--clear-groups"])
     }
 
+    /// The server may have this many open files.
+    pub(crate) fn descriptors(mut self, most: u32) -> Self {
+        let limited = format!("ulimit -n {most}; exec \"$@\"");
+        self.through.splice(..0, ["sh".to_owned(), "-c".to_owned(), limited, "sh".to_owned()]);
+        self
+    }
+
     /// Waits longer for everything.
     pub(crate) fn patience(mut self, patience: Duration) -> Self {
         self.patience = patience;

@@ -98,6 +98,14 @@ impl World {
         self.server.as_ref().expect("the server runs").id()
     }
 
+    /// The server's resident memory in bytes.
+    pub(crate) fn resident(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS")).unwrap();
+        let size = line.split_whitespace().nth(1).unwrap();
+        size.parse::<u64>().unwrap() * 1024
+    }
+
     /// The agent processes of this world that run now.
     pub(crate) fn agents(&self) -> Vec<Process> {
         processes::marked(&self.described.marker)
