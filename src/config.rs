@@ -280,6 +280,8 @@ pub struct Limits {
     pub retries: u32,
     /// Largest answer of one turn.
     pub answer: Bytes,
+    /// Answers that wait for an agent to read them, before it is not heard any further.
+    pub outbox: Bytes,
     /// Last words of standard error that are kept.
     pub stderr: Bytes,
     /// Largest event on the wire.
@@ -342,6 +344,8 @@ pub struct Budget {
 pub struct Timeouts {
     /// One turn of an agent; waiting for an answer is not counted.
     pub turn: Age,
+    /// The start of a process, up to its first moment in the sandbox.
+    pub start: Age,
     /// The session script.
     pub init: Age,
     /// From a refusal of an overloaded model API to the next try; doubled each time.

@@ -7,6 +7,7 @@ pub mod access;
 pub mod agent;
 pub mod app;
 pub mod asks;
+pub mod backoff;
 pub mod budget;
 pub mod cli;
 pub mod config;

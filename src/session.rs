@@ -12,12 +12,16 @@ mod actor;
 mod again;
 mod bounded;
 mod conversation;
+mod ending;
 mod inbox;
+mod outbox;
+mod pipe;
 mod pool;
 mod registry;
 mod start;
 mod translate;
 
+pub(crate) use ending::Ending;
 pub use registry::{Origin, Refused, Removal, Sessions};
 
 use crate::agent::Agents;
@@ -93,6 +97,8 @@ pub struct Turn {
     pub slot: Option<OwnedSemaphorePermit>,
     /// Whether `WORKING` is stored already.
     pub started: bool,
+    /// Ends the task where this is dropped before its end.
+    pub(crate) ending: Ending,
 }
 
 /// A file of the caller's on its way into the workspace.

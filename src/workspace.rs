@@ -273,12 +273,12 @@ impl Workspaces {
         self.0.script.as_deref()
     }
 
-    /// Hears the session script to its end; dropping this ends it and all it started.
+    /// Hears the session script to its end. Where it fails or is not waited for, its process is still to be ended.
     ///
     /// # Errors
     ///
     /// When it fails or takes too long; with its last words.
-    pub async fn hear_script(&self, mut process: Process) -> Result<String, InitFailed> {
+    pub async fn hear_script(&self, process: &mut Process) -> Result<String, InitFailed> {
         let failed = |reason: String, output: String| InitFailed { reason, output };
         process.stdin = None;
         let mut output = Vec::new();

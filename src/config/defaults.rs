@@ -161,6 +161,7 @@ impl Default for Limits {
             line: Bytes::new(4 * MIB),
             retries: 3,
             answer: Bytes::new(GIB),
+            outbox: Bytes::new(MIB),
             stderr: Bytes::new(64 * KIB),
             event: Bytes::new(400_000),
             response: Bytes::new(8 * MIB),
@@ -184,6 +185,7 @@ impl Default for Timeouts {
     fn default() -> Self {
         Self {
             turn: seconds(3600),
+            start: seconds(120),
             init: seconds(600),
             retry: seconds(5),
             retry_max: seconds(60),

@@ -304,7 +304,7 @@ impl Probe<'_> {
             confined: self.backend.confine(spec, &around),
             held: Surroundings { _group: group, room },
         };
-        let process = walled.start(self.launcher, None).await?;
+        let process = walled.launcher(self.launcher).spawn(&walled.confined).await?;
         Ok((process, walled.held))
     }
 }

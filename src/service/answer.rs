@@ -3,6 +3,7 @@
 use super::send::refused;
 use super::{Accepted, Client, Service};
 use crate::asks::{self, Decision, Pass};
+use crate::backoff::Backoff;
 use crate::config::AskTimeout;
 use crate::session::Origin;
 use crate::store::{self, AskRow, Durability, Write};
@@ -15,6 +16,10 @@ use pilothouse_a2a::time::Timestamp;
 use pilothouse_agents::Turn as Prompt;
 use serde_json::Value;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// Between two tries to end asks whose time is over, at first and at most.
+const EXPIRE_AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
 impl Service {
     /// The open ask that a message answers: the one that it names, else the task's first one.
@@ -168,18 +173,33 @@ impl Service {
     /// Decides about asks whose time is over, until the server stops.
     pub async fn expire_asks(&self) {
         let house = self.sessions.house();
+        let mut backoff = Backoff::new(EXPIRE_AGAIN.0, EXPIRE_AGAIN.1);
         loop {
             let due = tokio::select! {
                 biased;
                 () = house.stop.cancelled() => return,
                 due = house.asks.expired() => due,
             };
-            for row in due {
-                if let Err(error) = self.expire(row).await {
-                    tracing::warn!(%error, "an ask whose time is over could not be ended");
-                }
+            let Err(error) = self.expire_all(due).await else {
+                backoff.reset();
+                continue;
+            };
+            // It stays due: without a pause a store that fails would be asked without end.
+            let pause = backoff.pause();
+            tracing::warn!(%error, ?pause, "asks whose time is over could not be ended; it is tried again");
+            tokio::select! {
+                biased;
+                () = house.stop.cancelled() => return,
+                () = tokio::time::sleep(pause) => {}
             }
         }
+    }
+
+    async fn expire_all(&self, due: Vec<AskRow>) -> Result<(), Error> {
+        for row in due {
+            self.expire(row).await?;
+        }
+        Ok(())
     }
 
     async fn expire(&self, row: AskRow) -> Result<(), Error> {
@@ -195,13 +215,13 @@ impl Service {
         };
         // A question that ended its turn has nobody who goes on without an answer.
         if row.ends_turn || house.config.asks.then == AskTimeout::Cancel {
-            house.asks.forget(log.n);
             let words = format!("nobody answered within {open} (`asks.timeout`)");
             let message = Message::new(Role::Agent, vec![Part::text(words)]);
             let records = vec![state_record(&log, TaskState::Canceled, Some(message))];
             log.record(&house.store, records, Durability::Synced)
                 .await
                 .map_err(store::Error::incident)?;
+            house.asks.forget(log.n);
             self.sessions.cancel(&log).await.map_err(store::Error::incident)?;
             return Ok(());
         }

@@ -173,7 +173,11 @@ async fn start(
     place: &impl Fn() -> Option<OwnedSemaphorePermit>,
 ) -> Option<Warm> {
     let slot = place()?;
-    let starting = house.starting.clone().acquire_owned().await.ok()?;
+    let starting = tokio::select! {
+        biased;
+        () = house.stop.cancelled() => return None,
+        starting = house.starting.clone().acquire_owned() => starting.ok()?,
+    };
     let session: Arc<str> = Arc::from(uuid::Uuid::now_v7().to_string());
     let folder = agent.workspaces.folder(&session).await.ok()?;
     let mut driver = agent.driver();
@@ -186,10 +190,23 @@ async fn start(
     };
     let launch = driver.launch(&setting, &Turn::default()).ok();
     let launch = launch.filter(|launch| launch.life == Life::Session)?;
-    let started = start::start(house, agent, &folder, &agent.reach.policy, None, |places, door| {
+    let (mut supervisor, patience) = (None, house.config.timeouts.start);
+    let policy = &agent.reach.policy;
+    let started = start::start(house, agent, &folder, policy, &mut supervisor, |places, door| {
         agent.spec(&launch, places, door)
     });
-    let (mut process, held) = match started.await {
+    let started = tokio::select! {
+        biased;
+        () = house.stop.cancelled() => Err("the server stops".to_owned()),
+        started = tokio::time::timeout(patience.get(), started) => match started {
+            Ok(started) => started.map_err(|error| error.to_string()),
+            Err(_) => Err(format!("it did not begin within {patience} (`timeouts.start`)")),
+        },
+    };
+    if let Some(supervisor) = supervisor {
+        supervisor.give_up().await;
+    }
+    let (process, held) = match started {
         Ok(started) => started,
         Err(error) => {
             tracing::warn!(agent = %agent.key, %error, "a warm process could not be started");
@@ -197,15 +214,14 @@ async fn start(
             return None;
         }
     };
-    if let Some(stdin) = &mut process.stdin {
-        // A few hundred bytes into an empty pipe.
-        let _ = stdin.try_write(&driver.ahead());
-    }
+    let ahead = driver.ahead();
     let cutter = match launch.output {
         Output::Lines => Some(LineCutter::new(house.config.limits.line.as_usize())),
         Output::Bytes => None,
     };
     drop(starting);
-    let running = Running::new(process, held, driver, launch.life, cutter, slot);
+    let mut running = Running::new(process, held, driver, launch.life, cutter, slot);
+    running.outbox.push(ahead);
+    running.outbox.write(&mut running.process.stdin);
     Some(Warm { session, running })
 }

@@ -1,7 +1,7 @@
 //! The map of live sessions and the places for processes.
 
 use super::pool::Pool;
-use super::{Attach, File, Fork, House, Key, Order, Turn, actor};
+use super::{Attach, Ending, File, Fork, House, Key, Order, Turn, actor};
 use crate::asks::{Decision, Pass};
 use crate::store::{self, Durability, Scope, SessionRow};
 use crate::supervisor::Spec;
@@ -65,6 +65,7 @@ pub(super) struct Slots {
 
 /// A reserved place in a session's queue.
 pub struct Admission {
+    house: Arc<House>,
     live: Arc<Live>,
     key: Key,
     orders: mpsc::UnboundedSender<Order>,
@@ -234,13 +235,14 @@ impl Sessions {
             self.house.clone(),
             self.live.clone(),
             agent,
-            key.clone(),
             session.clone(),
             inbox,
+            orders.downgrade(),
             warm,
         );
-        self.house.actors.spawn(actor.run(orders.downgrade(), slot.is_some()));
+        self.house.actors.spawn(actor.run(slot.is_some()));
         Ok(Admission {
+            house: self.house.clone(),
             live: self.live.clone(),
             key,
             orders,
@@ -275,6 +277,7 @@ impl Sessions {
             used: timestamp,
         };
         Ok(Some(Admission {
+            house: self.house.clone(),
             live: self.live.clone(),
             key: key.clone(),
             orders: handle.orders.clone(),
@@ -418,8 +421,17 @@ impl Live {
         free
     }
 
-    fn unreserve(&self, key: &Key) {
-        if let Some(handle) = self.map().get_mut(key) {
+    /// The actor is gone without having left.
+    pub(super) fn forget(&self, key: &Key, orders: &mpsc::UnboundedSender<Order>) {
+        let mut map = self.map();
+        if map.get(key).is_some_and(|handle| handle.orders.same_channel(orders)) {
+            map.remove(key);
+        }
+    }
+
+    fn unreserve(&self, key: &Key, orders: &mpsc::UnboundedSender<Order>) {
+        let mut map = self.map();
+        if let Some(handle) = map.get_mut(key).filter(|handle| handle.orders.same_channel(orders)) {
             handle.reserved = handle.reserved.saturating_sub(1);
         }
     }
@@ -459,6 +471,7 @@ impl Admission {
         origin: Origin,
     ) {
         self.submitted = true;
+        let ending = Ending::new(self.house.clone(), log.clone());
         let turn = Turn {
             log,
             prompt,
@@ -467,10 +480,11 @@ impl Admission {
             fork: origin.fork,
             slot: self.slot.take(),
             started: self.now,
+            ending,
         };
-        // Sent under the reservation, so the actor cannot have left.
+        // Sent under the reservation, so the actor cannot have left; where it has failed, the task ends.
         let _ = self.orders.send(Order::Turn(turn));
-        self.live.unreserve(&self.key);
+        self.live.unreserve(&self.key, &self.orders);
     }
 }
 
@@ -480,7 +494,7 @@ impl Drop for Admission {
             if !self.now {
                 self.live.one_less_waiting();
             }
-            self.live.unreserve(&self.key);
+            self.live.unreserve(&self.key, &self.orders);
             let _ = self.orders.send(Order::Nudge);
         }
     }

@@ -71,5 +71,6 @@ mod subscribe;
 mod sweeping;
 mod v0_1;
 mod v0_3;
+mod waits;
 mod walls;
 mod workspaces;
