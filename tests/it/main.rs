@@ -38,6 +38,7 @@ mod contexts;
 mod environment;
 mod examples;
 mod extensions;
+mod failing_store;
 mod foreign;
 mod grpc;
 mod guards;
