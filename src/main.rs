@@ -10,6 +10,7 @@ pub mod asks;
 pub mod budget;
 pub mod cli;
 pub mod config;
+pub mod descriptors;
 pub mod egress;
 pub mod guard;
 pub mod isolation;

@@ -34,6 +34,7 @@ mod cli_asks;
 mod connections;
 mod containers;
 mod contexts;
+mod descriptors;
 mod environment;
 mod examples;
 mod extensions;
