@@ -11,6 +11,7 @@ pub mod backoff;
 pub mod budget;
 pub mod cli;
 pub mod config;
+pub mod descriptors;
 pub mod egress;
 pub mod guard;
 pub mod isolation;

@@ -35,6 +35,7 @@ mod cli_asks;
 mod connections;
 mod containers;
 mod contexts;
+mod descriptors;
 mod environment;
 mod examples;
 mod extensions;
