@@ -337,7 +337,7 @@ impl Service {
         if let Some(ask) = &ended {
             // One of several answers gets it; what does not name it is the next turn all the same.
             match self.sessions.house().asks.take(&ask.id) {
-                Some(ask) => also.push(Write::AskGone { id: ask.id }),
+                Some(ask) => also.push(Write::AskGone { id: ask.id.clone() }),
                 None if asks::named(&message).is_some() => {
                     return Err(super::answer::not_open_any_more());
                 }
