@@ -194,7 +194,7 @@ impl App {
                 source,
             })?;
         let doors_stop = CancellationToken::new();
-        let asks = Asks::load(&store).await?;
+        let asks = Asks::load(&store, &config).await?;
         let house = Arc::new(House {
             tasks: Tasks::new(store.clone()),
             asks,

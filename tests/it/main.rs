@@ -40,6 +40,7 @@ mod environment;
 mod examples;
 mod extensions;
 mod failing_store;
+mod floods;
 mod foreign;
 mod grpc;
 mod guards;
