@@ -14,6 +14,7 @@ mod rest;
 mod stream;
 
 pub use card::Cards;
+pub use openapi::Document;
 
 use crate::access::{Access, Caller, Denied, Forwarded};
 use crate::config::Config;
@@ -28,25 +29,36 @@ use axum::response::Response;
 use axum::routing::{any, get, post};
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::BodyExt;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use parking_lot::Mutex;
+use pilothouse_a2a::Bounds;
 use pilothouse_a2a::error::{Error, ErrorKind};
 use pilothouse_a2a::time::Timestamp;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic_health::ServingStatus;
 use tonic_health::pb::health_server::{Health, HealthServer};
 use tower_service::Service as _;
 
+/// A body up to this size never waits for others.
+const SMALL_BODY: usize = 64 * 1024;
+
+/// Seconds after which a large body is worth another try.
+const BODIES_RETRY_SECONDS: u64 = 5;
+
 /// What every door needs.
 pub struct Doors {
+    /// Places for large bodies.
+    pub bodies: Bodies,
+    /// The OpenAPI document, made when it is first asked for.
+    pub openapi: OnceLock<Document>,
     /// The configuration.
     pub config: Arc<Config>,
     /// The guard.
@@ -279,34 +291,108 @@ impl<'a> Visit<'a> {
     }
 }
 
+/// A request's body, and its place among the large ones.
+struct RequestBody {
+    bytes: Bytes,
+    /// Held until what was made of the body is stored.
+    place: Option<OwnedSemaphorePermit>,
+}
+
+/// Bytes that may be taken by large bodies at a time.
+pub struct Bodies {
+    kibibytes: Arc<Semaphore>,
+    all: u32,
+}
+
+impl Bodies {
+    /// Places for so many bytes.
+    pub fn new(bytes: usize) -> Self {
+        let all = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX).max(1);
+        Self { kibibytes: Arc::new(Semaphore::new(all as usize)), all }
+    }
+
+    /// Waits for a place of this size.
+    async fn take(&self, bytes: usize) -> OwnedSemaphorePermit {
+        let size = u32::try_from(bytes.div_ceil(1024)).map_or(self.all, |size| size.min(self.all));
+        let place = self.kibibytes.clone().acquire_many_owned(size).await;
+        place.expect("the places are never closed")
+    }
+}
+
+fn too_large(limit: usize) -> Error {
+    let message = format!("the body is larger than {limit} bytes (`limits.body`)");
+    Error::new(ErrorKind::TooLarge, message)
+}
+
 impl Doors {
-    /// A request's body, within `limits.body` and `timeouts.body`.
-    async fn read_body(&self, headers: &HeaderMap, body: Body) -> Result<Bytes, Error> {
+    /// A request's body, within `limits.body`, `limits.bodies` and `timeouts.body`.
+    async fn read_body(&self, headers: &HeaderMap, body: Body) -> Result<RequestBody, Error> {
         let limit = self.config.limits.body.as_usize();
-        let too_large = || {
-            Error::new(
-                ErrorKind::TooLarge,
-                format!("the body is larger than {limit} bytes (`limits.body`)"),
-            )
-        };
         let announced = headers
             .get(header::CONTENT_LENGTH)
             .and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
         if announced.is_some_and(|length| length > limit as u64) {
-            return Err(too_large());
+            return Err(too_large(limit));
         }
-        let reading = tokio::time::timeout(
-            self.config.timeouts.body.get(),
-            Limited::new(body, limit).collect(),
-        );
-        match reading.await {
+        let announced = announced.and_then(|length| usize::try_from(length).ok());
+        let mut read = RequestBody { bytes: Bytes::new(), place: None };
+        let mut is_waiting = false;
+        let reading = self.read_chunks(body, announced, &mut read, &mut is_waiting);
+        match tokio::time::timeout(self.config.timeouts.body.get(), reading).await {
+            Ok(outcome) => outcome.map(|()| read),
+            Err(_) if is_waiting => Err(Error::new(
+                ErrorKind::Unavailable,
+                "other large requests are being read (`limits.bodies`); try again",
+            )
+            .retry_after(BODIES_RETRY_SECONDS)),
             Err(_) => Err(Error::new(
                 ErrorKind::InvalidRequest,
                 "the body did not come in time (`timeouts.body`)",
             )),
-            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
-            Ok(Err(_)) => Err(Error::new(ErrorKind::InvalidRequest, "the body broke off")),
-            Ok(Ok(body)) => Ok(body.to_bytes()),
+        }
+    }
+
+    async fn read_chunks(
+        &self,
+        mut body: Body,
+        announced: Option<usize>,
+        read: &mut RequestBody,
+        is_waiting: &mut bool,
+    ) -> Result<(), Error> {
+        let limit = self.config.limits.body.as_usize();
+        let mut bytes = Vec::new();
+        while let Some(frame) = body.frame().await {
+            let broken = |_| Error::new(ErrorKind::InvalidRequest, "the body broke off");
+            let Ok(chunk) = frame.map_err(broken)?.into_data() else {
+                continue;
+            };
+            let size = bytes.len() + chunk.len();
+            if size > limit {
+                return Err(too_large(limit));
+            }
+            // Small bodies never wait behind large ones. A large one waits once, for all that it may
+            // become: two that each waited for their second half would wait for each other.
+            if size > SMALL_BODY && read.place.is_none() {
+                let most = announced.unwrap_or(limit).max(size);
+                *is_waiting = true;
+                read.place = Some(self.bodies.take(most).await);
+                *is_waiting = false;
+                bytes.reserve_exact(most - bytes.len());
+            }
+            bytes.extend_from_slice(&chunk);
+        }
+        read.bytes = Bytes::from(bytes);
+        Ok(())
+    }
+
+    /// What a request may hold.
+    fn bounds(&self) -> Bounds {
+        let limits = &self.config.limits;
+        Bounds {
+            parts: limits.parts,
+            items: limits.items,
+            metadata: limits.metadata.as_usize(),
+            data: limits.data.as_usize(),
         }
     }
 

@@ -17,6 +17,7 @@ use pilothouse_a2a::id::TaskId;
 use pilothouse_a2a::operation::{Call, Operation, Reply, SendMessageRequest};
 use pilothouse_a2a::task::TaskState;
 use std::sync::Arc;
+use tokio::sync::OwnedSemaphorePermit;
 
 /// The agent that a request's path names (`/agents/NAME/...`), taken off the path before it is routed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +33,8 @@ pub(super) struct Heard {
     pub(super) task: Option<Arc<TaskLog>>,
     /// The id by which a v0.1 client knows the task.
     pub(super) alias: Option<String>,
+    /// The place of its body, until what was made of it is stored.
+    pub(super) place: Option<OwnedSemaphorePermit>,
 }
 
 /// What an operation comes to.
@@ -58,7 +61,7 @@ pub(super) struct Setting<'a> {
 impl Heard {
     /// Nothing yet; errors are written in this dialect.
     pub(super) fn new(dialect: Dialect) -> Self {
-        Self { action: None, dialect, task: None, alias: None }
+        Self { action: None, dialect, task: None, alias: None, place: None }
     }
 }
 
@@ -98,6 +101,9 @@ impl Doors {
         required_extensions(&client.agent, setting.headers)?;
         let service = &self.service;
         let task = |task| Ok(Done::Reply(Reply::Task(task)));
+        if !matches!(call, Call::SendMessage(_) | Call::SendStreamingMessage(_)) {
+            heard.place = None;
+        }
         match call {
             Call::SendMessage(request) => {
                 let configuration = request.configuration.as_ref();
@@ -240,6 +246,7 @@ impl Doors {
         };
         let beside = Beside { alias: heard.alias.as_deref(), key, dialect: heard.dialect, waits };
         let accepted = self.service.accept(client, request, beside).await?;
+        heard.place = None;
         heard.task = Some(accepted.log.clone());
         Ok(accepted)
     }

@@ -61,10 +61,8 @@ pub(super) async fn call(State(doors): State<Arc<Doors>>, request: Request) -> R
                 named: parts.extensions.get::<Named>(),
                 base: &base,
             };
-            match unframed(&body) {
-                Ok(message) => perform(&doors, &setting, &parts, method, message, &mut heard).await,
-                Err(error) => Err(error),
-            }
+            heard.place = body.place;
+            perform(&doors, &setting, &parts, method, body.bytes, &mut heard).await
         }
         Err(error) => Err(error),
     };
@@ -103,11 +101,15 @@ async fn perform(
     setting: &Setting<'_>,
     parts: &Parts,
     method: Method,
-    message: &[u8],
+    body: Bytes,
     heard: &mut Heard,
 ) -> Result<Done, Error> {
     check_version(parts, method.dialect)?;
+    let message = unframed(&body)?;
+    pb::check_bounds(&doors.bounds(), method.dialect, method.operation, message)?;
     let decoded = pb::decode(method.dialect, method.operation, message)?;
+    // What follows may take as long as a turn.
+    drop(body);
     doors.telemetry.console().request(word(method.operation), &setting.caller.name, None);
     doors.perform(setting, method, decoded, heard).await
 }

@@ -2,7 +2,7 @@
 
 use super::call::{Done, Heard, Named, Setting, check_version, known_part};
 use super::stream::{self, Envelope, Reader};
-use super::{Doors, Visit, is_json, json_response, with_advice};
+use super::{Doors, RequestBody, Visit, is_json, json_response, with_advice};
 use crate::access::Caller;
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -25,7 +25,10 @@ pub(super) async fn call(State(doors): State<Arc<Doors>>, request: Request) -> R
     let (parts, body) = request.into_parts();
     let outcome = match visit.caller() {
         Ok(caller) => match read_body(&doors, &parts.headers, body).await {
-            Ok(body) => answer(&doors, caller, &base, &parts, &body, &mut id, &mut heard).await,
+            Ok(RequestBody { bytes, place }) => {
+                heard.place = place;
+                answer(&doors, caller, &base, &parts, bytes, &mut id, &mut heard).await
+            }
             Err(error) => Err(error),
         },
         Err(error) => Err(error),
@@ -66,7 +69,7 @@ fn status(kind: ErrorKind) -> StatusCode {
     }
 }
 
-async fn read_body(doors: &Doors, headers: &HeaderMap, body: Body) -> Result<Bytes, Error> {
+async fn read_body(doors: &Doors, headers: &HeaderMap, body: Body) -> Result<RequestBody, Error> {
     if !is_json(headers) {
         let given = headers.get(header::CONTENT_TYPE);
         let given = given.and_then(|given| given.to_str().ok()).map(known_part);
@@ -86,11 +89,11 @@ async fn answer(
     caller: &Caller,
     base: &str,
     parts: &Parts,
-    body: &[u8],
+    body: Bytes,
     id: &mut Id,
     heard: &mut Heard,
 ) -> Result<Response, Error> {
-    let request = jsonrpc::parse(body).map_err(|(theirs, error)| {
+    let request = jsonrpc::parse(&body).map_err(|(theirs, error)| {
         *id = theirs;
         error
     })?;
@@ -104,8 +107,13 @@ async fn answer(
     })?;
     heard.dialect = method.dialect;
     check_version(parts, method.dialect)?;
+    if let Some(params) = request.params {
+        doors.bounds().check_json(params.get())?;
+    }
     let decoded = method.dialect.decode(method.operation, request.params)?;
     doors.telemetry.console().request(&request.method, &caller.name, None);
+    // What follows may take as long as a turn.
+    drop(body);
     let setting =
         Setting { caller, headers: &parts.headers, named: parts.extensions.get::<Named>(), base };
     let done = doors.perform(&setting, method, decoded, heard).await?;

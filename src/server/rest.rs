@@ -3,7 +3,7 @@
 use super::call::{Done, Heard, Named, Setting, check_version, version, word};
 use super::grpc::{self, is_grpc};
 use super::stream::{self, Envelope, Reader};
-use super::{Doors, Visit, admin, is_json, json_response, with_advice};
+use super::{Doors, RequestBody, Visit, admin, is_json, json_response, with_advice};
 use crate::access::Caller;
 use axum::extract::{Request, State};
 use axum::http::request::Parts;
@@ -41,10 +41,11 @@ pub(super) async fn call(State(doors): State<Arc<Doors>>, request: Request) -> R
     let mut form = if route.dialect == Dialect::V1_0 { Form::Model } else { Form::Kind };
     let outcome = match visit.caller() {
         Ok(caller) => match doors.read_body(&parts.headers, body).await {
-            Ok(body) => {
+            Ok(RequestBody { bytes, place }) => {
                 let call =
                     Call { doors: &doors, caller, base: &base, parts: &parts, route: &route };
-                call.answer(&body, &mut form, &mut heard).await
+                heard.place = place;
+                call.answer(bytes, &mut form, &mut heard).await
             }
             Err(error) => Err((None, error)),
         },
@@ -84,7 +85,7 @@ struct Call<'a> {
 impl Call<'_> {
     async fn answer(
         &self,
-        body: &Bytes,
+        body: Bytes,
         form: &mut Form,
         heard: &mut Heard,
     ) -> Result<Response, (Option<StatusCode>, Error)> {
@@ -98,7 +99,12 @@ impl Call<'_> {
         }
         let plain = |error| (None, error);
         check_version(parts, route.dialect).map_err(plain)?;
-        let request = route.decode(parts.uri.query(), body).map_err(plain)?;
+        if let Ok(text) = std::str::from_utf8(&body) {
+            doors.bounds().check_json(text).map_err(plain)?;
+        }
+        let request = route.decode(parts.uri.query(), &body).map_err(plain)?;
+        // What follows may take as long as a turn.
+        drop(body);
         *form = request.form;
         doors.telemetry.console().request(word(route.operation), &self.caller.name, None);
         let setting = Setting {

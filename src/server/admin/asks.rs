@@ -7,6 +7,7 @@ use crate::store::AskRow;
 use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
+use pilothouse_a2a::Metadata;
 use pilothouse_a2a::error::{Error, ErrorKind};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -37,10 +38,8 @@ pub(in super::super) async fn answer(
     };
     let (parts, body) = request.into_parts();
     let given = match doors.read_body(&parts.headers, body).await {
-        Ok(body) => serde_json::from_slice::<Value>(&body)
-            .ok()
-            .filter(Value::is_object)
-            .ok_or_else(|| Error::new(ErrorKind::Parse, "the answer is no JSON object")),
+        Ok(body) => serde_json::from_slice::<Metadata>(&body.bytes)
+            .map_err(|_| Error::new(ErrorKind::Parse, "the answer is no JSON object")),
         Err(error) => Err(error),
     };
     let given = match given {

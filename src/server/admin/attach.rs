@@ -90,7 +90,7 @@ async fn lend(
     let row = find(doors, visit, id).await?;
     let (parts, body) = request.into_parts();
     let body = doors.read_body(&parts.headers, body).await.map_err(refused)?;
-    let given: Given = match &body[..] {
+    let given: Given = match &body.bytes[..] {
         [] => Given::default(),
         body => serde_json::from_slice(body)
             .map_err(|_| refused(Error::new(ErrorKind::Parse, "the body is no JSON object")))?,
