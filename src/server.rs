@@ -319,6 +319,16 @@ impl Bodies {
     }
 }
 
+fn too_late() -> Error {
+    let message = "the body did not come in time (`timeouts.body`)";
+    Error::new(ErrorKind::InvalidRequest, message)
+}
+
+fn too_many() -> Error {
+    let message = "other large requests are being read (`limits.bodies`); try again";
+    Error::new(ErrorKind::Unavailable, message).retry_after(BODIES_RETRY_SECONDS)
+}
+
 fn too_large(limit: usize) -> Error {
     let message = format!("the body is larger than {limit} bytes (`limits.body`)");
     Error::new(ErrorKind::TooLarge, message)
@@ -335,33 +345,12 @@ impl Doors {
             return Err(too_large(limit));
         }
         let announced = announced.and_then(|length| usize::try_from(length).ok());
-        let mut read = RequestBody { bytes: Bytes::new(), place: None };
-        let mut is_waiting = false;
-        let reading = self.read_chunks(body, announced, &mut read, &mut is_waiting);
-        match tokio::time::timeout(self.config.timeouts.body.get(), reading).await {
-            Ok(outcome) => outcome.map(|()| read),
-            Err(_) if is_waiting => Err(Error::new(
-                ErrorKind::Unavailable,
-                "other large requests are being read (`limits.bodies`); try again",
-            )
-            .retry_after(BODIES_RETRY_SECONDS)),
-            Err(_) => Err(Error::new(
-                ErrorKind::InvalidRequest,
-                "the body did not come in time (`timeouts.body`)",
-            )),
-        }
-    }
-
-    async fn read_chunks(
-        &self,
-        mut body: Body,
-        announced: Option<usize>,
-        read: &mut RequestBody,
-        is_waiting: &mut bool,
-    ) -> Result<(), Error> {
-        let limit = self.config.limits.body.as_usize();
-        let mut bytes = Vec::new();
-        while let Some(frame) = body.frame().await {
+        let (mut body, mut bytes, mut place) = (body, Vec::new(), None);
+        let patience = self.config.timeouts.body.get();
+        let mut deadline = tokio::time::Instant::now() + patience;
+        while let Some(frame) =
+            tokio::time::timeout_at(deadline, body.frame()).await.map_err(|_| too_late())?
+        {
             let broken = |_| Error::new(ErrorKind::InvalidRequest, "the body broke off");
             let Ok(chunk) = frame.map_err(broken)?.into_data() else {
                 continue;
@@ -372,17 +361,17 @@ impl Doors {
             }
             // Small bodies never wait behind large ones. A large one waits once, for all that it may
             // become: two that each waited for their second half would wait for each other.
-            if size > SMALL_BODY && read.place.is_none() {
+            if size > SMALL_BODY && place.is_none() {
                 let most = announced.unwrap_or(limit).max(size);
-                *is_waiting = true;
-                read.place = Some(self.bodies.take(most).await);
-                *is_waiting = false;
+                let taken = tokio::time::timeout(patience, self.bodies.take(most)).await;
+                place = Some(taken.map_err(|_| too_many())?);
                 bytes.reserve_exact(most - bytes.len());
+                // Its time to come begins when it may.
+                deadline = tokio::time::Instant::now() + patience;
             }
             bytes.extend_from_slice(&chunk);
         }
-        read.bytes = Bytes::from(bytes);
-        Ok(())
+        Ok(RequestBody { bytes: Bytes::from(bytes), place })
     }
 
     /// What a request may hold.
