@@ -12,7 +12,7 @@ use crate::guard;
 use crate::isolation::{self, BackendKind};
 use crate::process::Launcher;
 use crate::push::Push;
-use crate::server::{self, Cards, Doors};
+use crate::server::{self, Bodies, Cards, Doors};
 use crate::service::Service;
 use crate::session::{House, Sessions};
 use crate::signing;
@@ -221,6 +221,8 @@ impl App {
         let secret = token.as_ref().map_or("", Token::secret);
         let access = Access::new(&config, secret);
         let doors = Doors {
+            bodies: Bodies::new(config.limits.bodies.as_usize()),
+            openapi: std::sync::OnceLock::new(),
             config,
             access,
             cards,

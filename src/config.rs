@@ -272,6 +272,16 @@ pub struct Processes {
 pub struct Limits {
     /// Largest request body.
     pub body: Bytes,
+    /// Bodies of more than 64 KiB that are in memory at a time, together.
+    pub bodies: Bytes,
+    /// Parts of one message.
+    pub parts: usize,
+    /// Items of any other list of a request, and members of any object in it outside of free-form data.
+    pub items: usize,
+    /// All metadata of one request together.
+    pub metadata: Bytes,
+    /// All data parts of one message together.
+    pub data: Bytes,
     /// Largest text of one prompt.
     pub prompt: Bytes,
     /// Longest line that an agent may write.
@@ -286,7 +296,8 @@ pub struct Limits {
     pub stderr: Bytes,
     /// Largest event on the wire.
     pub event: Bytes,
-    /// Largest `Task` in one response; above it the beginning and an address of the whole.
+    /// Largest response; of a larger task the beginning of its artifacts, an address of the whole, and
+    /// the newest messages; of a larger page fewer tasks.
     pub response: Bytes,
     /// Largest answer that also stands in the task's history.
     pub inline_answer: Bytes,

@@ -13,6 +13,7 @@ mod stream;
 
 pub use card::Cards;
 pub use listen::serve;
+pub use openapi::Document;
 
 use crate::access::{Access, Denied, Forwarded};
 use crate::config::Config;
@@ -27,19 +28,31 @@ use axum::response::Response;
 use axum::routing::{any, get, post};
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::BodyExt;
 use parking_lot::Mutex;
+use pilothouse_a2a::Bounds;
 use pilothouse_a2a::error::{Error, ErrorKind};
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic_health::ServingStatus;
 use tonic_health::pb::health_server::{Health, HealthServer};
 
+/// A body up to this size never waits for others.
+const SMALL_BODY: usize = 64 * 1024;
+
+/// Seconds after which a large body is worth another try.
+const BODIES_RETRY_SECONDS: u64 = 5;
+
 /// What every door needs.
 pub struct Doors {
+    /// Places for large bodies.
+    pub bodies: Bodies,
+    /// The OpenAPI document, made when it is first asked for.
+    pub openapi: OnceLock<Document>,
     /// The configuration.
     pub config: Arc<Config>,
     /// The guard.
@@ -113,34 +126,97 @@ fn health(doors: &Doors) -> HealthServer<impl Health> {
 
 // === what doors share ===
 
+/// A request's body, and its place among the large ones.
+struct RequestBody {
+    bytes: Bytes,
+    /// Held until what was made of the body is stored.
+    place: Option<OwnedSemaphorePermit>,
+}
+
+/// Bytes that may be taken by large bodies at a time.
+pub struct Bodies {
+    kibibytes: Arc<Semaphore>,
+    all: u32,
+}
+
+impl Bodies {
+    /// Places for so many bytes.
+    pub fn new(bytes: usize) -> Self {
+        let all = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX).max(1);
+        Self { kibibytes: Arc::new(Semaphore::new(all as usize)), all }
+    }
+
+    /// Waits for a place of this size.
+    async fn take(&self, bytes: usize) -> OwnedSemaphorePermit {
+        let size = u32::try_from(bytes.div_ceil(1024)).map_or(self.all, |size| size.min(self.all));
+        let place = self.kibibytes.clone().acquire_many_owned(size).await;
+        place.expect("the places are never closed")
+    }
+}
+
+fn too_late() -> Error {
+    let message = "the body did not come in time (`timeouts.body`)";
+    Error::new(ErrorKind::InvalidRequest, message)
+}
+
+fn too_many() -> Error {
+    let message = "other large requests are being read (`limits.bodies`); try again";
+    Error::new(ErrorKind::Unavailable, message).retry_after(BODIES_RETRY_SECONDS)
+}
+
+fn too_large(limit: usize) -> Error {
+    let message = format!("the body is larger than {limit} bytes (`limits.body`)");
+    Error::new(ErrorKind::TooLarge, message)
+}
+
 impl Doors {
-    /// A request's body, within `limits.body` and `timeouts.body`.
-    async fn read_body(&self, headers: &HeaderMap, body: Body) -> Result<Bytes, Error> {
+    /// A request's body, within `limits.body`, `limits.bodies` and `timeouts.body`.
+    async fn read_body(&self, headers: &HeaderMap, body: Body) -> Result<RequestBody, Error> {
         let limit = self.config.limits.body.as_usize();
-        let too_large = || {
-            Error::new(
-                ErrorKind::TooLarge,
-                format!("the body is larger than {limit} bytes (`limits.body`)"),
-            )
-        };
         let announced = headers
             .get(header::CONTENT_LENGTH)
             .and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
         if announced.is_some_and(|length| length > limit as u64) {
-            return Err(too_large());
+            return Err(too_large(limit));
         }
-        let reading = tokio::time::timeout(
-            self.config.timeouts.body.get(),
-            Limited::new(body, limit).collect(),
-        );
-        match reading.await {
-            Err(_) => Err(Error::new(
-                ErrorKind::InvalidRequest,
-                "the body did not come in time (`timeouts.body`)",
-            )),
-            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
-            Ok(Err(_)) => Err(Error::new(ErrorKind::InvalidRequest, "the body broke off")),
-            Ok(Ok(body)) => Ok(body.to_bytes()),
+        let announced = announced.and_then(|length| usize::try_from(length).ok());
+        let (mut body, mut bytes, mut place) = (body, Vec::new(), None);
+        let patience = self.config.timeouts.body.get();
+        let mut deadline = tokio::time::Instant::now() + patience;
+        while let Some(frame) =
+            tokio::time::timeout_at(deadline, body.frame()).await.map_err(|_| too_late())?
+        {
+            let broken = |_| Error::new(ErrorKind::InvalidRequest, "the body broke off");
+            let Ok(chunk) = frame.map_err(broken)?.into_data() else {
+                continue;
+            };
+            let size = bytes.len() + chunk.len();
+            if size > limit {
+                return Err(too_large(limit));
+            }
+            // Small bodies never wait behind large ones. A large one waits once, for all that it may
+            // become: two that each waited for their second half would wait for each other.
+            if size > SMALL_BODY && place.is_none() {
+                let most = announced.unwrap_or(limit).max(size);
+                let taken = tokio::time::timeout(patience, self.bodies.take(most)).await;
+                place = Some(taken.map_err(|_| too_many())?);
+                bytes.reserve_exact(most - bytes.len());
+                // Its time to come begins when it may.
+                deadline = tokio::time::Instant::now() + patience;
+            }
+            bytes.extend_from_slice(&chunk);
+        }
+        Ok(RequestBody { bytes: Bytes::from(bytes), place })
+    }
+
+    /// What a request may hold.
+    fn bounds(&self) -> Bounds {
+        let limits = &self.config.limits;
+        Bounds {
+            parts: limits.parts,
+            items: limits.items,
+            metadata: limits.metadata.as_usize(),
+            data: limits.data.as_usize(),
         }
     }
 

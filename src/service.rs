@@ -15,7 +15,7 @@ use crate::agent::Agent;
 use crate::push::Push;
 use crate::session::Sessions;
 use crate::store::{self, Filter, Place, Scope};
-use crate::task::TaskLog;
+use crate::task::{self, Extent, TaskLog};
 use pilothouse_a2a::error::{Error, ErrorKind};
 use pilothouse_a2a::id::TaskId;
 use pilothouse_a2a::operation::{
@@ -24,6 +24,7 @@ use pilothouse_a2a::operation::{
 use pilothouse_a2a::task::{Task, TaskState};
 use repeat::Repeats;
 use std::sync::Arc;
+use tokio::sync::Semaphore;
 
 /// Seconds after which a full queue is worth another try.
 const RETRY_SECONDS: u64 = 5;
@@ -34,6 +35,8 @@ pub struct Service {
     sessions: Sessions,
     push: Push,
     repeats: Repeats,
+    /// Tasks that are put together from the store at a time.
+    folding: Arc<Semaphore>,
 }
 
 /// Who calls which agent.
@@ -55,7 +58,9 @@ impl Client {
 impl Service {
     /// The operations over these sessions.
     pub fn new(sessions: Sessions, push: Push) -> Self {
-        Self { sessions, push, repeats: Repeats::default() }
+        let readers = sessions.house().config.limits.store_readers;
+        let folding = Arc::new(Semaphore::new(readers.div_ceil(2)));
+        Self { sessions, push, repeats: Repeats::default(), folding }
     }
 
     /// Push notifications.
@@ -78,12 +83,26 @@ impl Service {
     ///
     /// When the store fails.
     pub async fn show(&self, log: &Arc<TaskLog>, history: Option<i32>) -> Result<Task, Error> {
-        let limits = &self.sessions.house().config.limits;
-        let snapshot = log
-            .snapshot(self.store(), limits.response.as_usize())
-            .await
-            .map_err(store::Error::incident)?;
-        let mut task = snapshot.present(limits.inline_answer.as_usize()).task;
+        let limit = self.sessions.house().config.limits.response.as_usize();
+        self.show_within(log, history, Extent::of(limit)).await
+    }
+
+    async fn show_within(
+        &self,
+        log: &Arc<TaskLog>,
+        history: Option<i32>,
+        extent: Extent,
+    ) -> Result<Task, Error> {
+        // A task that is put together from the store may take several times its size.
+        let _place = match log.is_at_hand() {
+            true => None,
+            false => self.folding.acquire().await.ok(),
+        };
+        let messages = history.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(0));
+        let extent = Extent { messages, ..extent };
+        let snapshot = log.snapshot(self.store(), extent).await.map_err(store::Error::incident)?;
+        let inline = self.sessions.house().config.limits.inline_answer.as_usize();
+        let mut task = snapshot.present(inline).task;
         task.trim_history(history);
         Ok(task)
     }
@@ -152,6 +171,14 @@ impl Service {
         let page =
             self.store().list(&scope, filter, from, size).await.map_err(store::Error::incident)?;
         let (mut tasks, mut total) = (Vec::with_capacity(page.rows.len()), page.total);
+        let limits = &house.config.limits;
+        let most = limits.response.as_usize();
+        let mut extent = Extent::of(most);
+        if !request.include_artifacts {
+            // The answer's text may stand in the history.
+            extent.artifacts = limits.inline_answer.as_usize();
+        }
+        let (mut size, mut last, mut next) = (0, None, page.next);
         for row in &page.rows {
             let Some(log) =
                 house.tasks.find(&scope, &row.id).await.map_err(store::Error::incident)?
@@ -162,15 +189,22 @@ impl Service {
                 total = total.saturating_sub(1);
                 continue;
             }
-            let mut task = self.show(&log, request.history_length).await?;
+            let mut task = self.show_within(&log, request.history_length, extent).await?;
             if !request.include_artifacts {
                 task.artifacts.clear();
             }
+            size += task::weigh(&task);
+            // A page ends where the response would grow too large; its token leads to the rest.
+            if size > most && last.is_some() {
+                next = last;
+                break;
+            }
             tasks.push(task);
+            last = Some(Place { status_ms: row.status_at.as_millisecond(), n: row.n });
         }
         Ok(ListTasksResponse {
             tasks,
-            next_page_token: page.next.map(token_of).unwrap_or_default(),
+            next_page_token: next.map(token_of).unwrap_or_default(),
             page_size,
             total_size: i32::try_from(total).unwrap_or(i32::MAX),
         })

@@ -13,7 +13,7 @@
 
 mod view;
 
-pub use view::{ANSWER, answer_id};
+pub use view::{ANSWER, Extent, answer_id, weigh};
 
 use crate::store::{Durability, Error, Event, Kind, Scope, Store, TaskRow, Write};
 use bytes::Bytes;
@@ -154,7 +154,8 @@ impl Tasks {
         withheld: bool,
     ) -> Result<Arc<TaskLog>, Error> {
         let log = Arc::new(self.log(&row, None));
-        let body = encode(&StreamResponse::Task(task.clone()));
+        let response = StreamResponse::Task(task);
+        let body = encode(&response);
         let mut writes = also;
         writes.push(Write::Task(Box::new(TaskRow { head: 1, ..row })));
         let first = Event { seq: 1, kind: Kind::Task, body };
@@ -166,7 +167,10 @@ impl Tasks {
             end.withheld = withheld;
             end.turns = 1;
             (end.folded_bytes, end.first_bytes) = (size, size);
-            end.folded = (size <= FOLDED_BYTES).then_some(task);
+            end.folded = match (response, size <= FOLDED_BYTES) {
+                (StreamResponse::Task(task), true) => Some(task),
+                _ => None,
+            };
             end.push_recent(first);
         }
         self.live().insert(log.id.clone(), Arc::downgrade(&log));
@@ -384,7 +388,7 @@ impl TaskLog {
         let writing = self.write(store, writing, batch).await?;
         if goes_on {
             // The next turn's answer takes the place of this one, which stays in the history.
-            let snapshot = self.snapshot(store, FOLDED_BYTES).await?;
+            let snapshot = self.snapshot(store, Extent::of(FOLDED_BYTES)).await?;
             if let Some(answer) = view::answer_message(&snapshot.task, snapshot.seq) {
                 let records = vec![Record::Message(answer)];
                 let durability = Durability::Written;
@@ -531,12 +535,17 @@ impl TaskLog {
         in_batch.unwrap_or_else(|| self.state()) != new
     }
 
-    /// The task as it stands, with at most `limit` bytes of artifacts.
+    /// Whether the task is at hand and small.
+    pub fn is_at_hand(&self) -> bool {
+        self.end().folded.is_some()
+    }
+
+    /// The task as it stands, as far as it fits.
     ///
     /// # Errors
     ///
     /// When the store fails.
-    pub async fn snapshot(&self, store: &Store, limit: usize) -> Result<Snapshot, Error> {
+    pub async fn snapshot(&self, store: &Store, extent: Extent) -> Result<Snapshot, Error> {
         let seq = {
             let end = self.end();
             if let Some(task) = &end.folded {
@@ -544,7 +553,7 @@ impl TaskLog {
             }
             end.seq
         };
-        view::fold(store, self.n, seq, limit).await
+        view::fold(store, self, seq, extent).await
     }
 
     /// The task as it stood at a sequence number.
@@ -556,10 +565,10 @@ impl TaskLog {
         &self,
         store: &Store,
         seq: u64,
-        limit: usize,
+        extent: Extent,
     ) -> Result<Snapshot, Error> {
         let head = self.end().seq;
-        view::fold(store, self.n, seq.min(head), limit).await
+        view::fold(store, self, seq.min(head), extent).await
     }
 
     /// A cursor that continues after `seq`.
@@ -623,9 +632,11 @@ impl End {
     fn push_recent(&mut self, event: Event) {
         self.recent_bytes += event.body.len();
         self.recent.push_back(event);
-        while self.recent_bytes > RECENT_BYTES && self.recent.len() > 1 {
-            if let Some(old) = self.recent.pop_front() {
-                self.recent_bytes -= old.body.len();
+        // One that is too large alone is read from the store too.
+        while self.recent_bytes > RECENT_BYTES {
+            match self.recent.pop_front() {
+                Some(old) => self.recent_bytes -= old.body.len(),
+                None => self.recent_bytes = 0,
             }
         }
     }
@@ -665,7 +676,12 @@ impl Cursor {
                 (end.seq, end.state.is_terminal())
             };
             if head > self.seq {
-                let found = self.store.events(self.log.n, self.seq, head, CATCH_UP_BYTES).await?;
+                // Messages are for the history, and may be large.
+                let (place, without) = ((self.seq, head), Some(Kind::Message));
+                let found = self
+                    .store
+                    .events_in_part(self.log.n, place, CATCH_UP_BYTES, without, usize::MAX)
+                    .await?;
                 self.seq = found.last().map_or(head, |event| event.seq);
                 if let Some(found) = shown(found) {
                     return Ok(Some(found));

@@ -1,10 +1,15 @@
 //! What a person answers to an ask, by a data part or in plain words.
 
 use crate::store::AskRow;
+use pilothouse_a2a::Json;
 use pilothouse_a2a::error::Error;
 use pilothouse_a2a::message::{Message, PartContent};
 use pilothouse_agents::Answer;
 use serde_json::Value;
+
+/// Values that an answer may consist of: what people and forms say has few, and each costs some hundred
+/// bytes in memory.
+const ANSWER_VALUES: usize = 10_000;
 
 /// An answer to an ask.
 #[derive(Debug, Clone, PartialEq)]
@@ -79,7 +84,7 @@ pub fn read(ask: &AskRow, message: &Message) -> Result<Decision, Error> {
         _ => None,
     });
     match given {
-        Some(data) => by_data(ask, data, is_question),
+        Some(data) => by_data(ask, &tree(data)?, is_question),
         None => {
             let text = message.text_content();
             let text = text.trim();
@@ -92,17 +97,36 @@ pub fn read(ask: &AskRow, message: &Message) -> Result<Decision, Error> {
 }
 
 /// The id that a message's data part answers, if it names one.
-pub fn named(message: &Message) -> Option<&str> {
+pub fn named(message: &Message) -> Option<String> {
     message.parts.iter().find_map(|part| match &part.content {
-        PartContent::Data(data) => data.get("askId").and_then(Value::as_str),
+        PartContent::Data(data) => data.member("askId")?.as_str(),
         _ => None,
     })
 }
 
-fn is_decision(data: &Value) -> bool {
+fn is_decision(data: &Json) -> bool {
     ["decision", "answers", "answer", "optionId", "askId"]
         .iter()
-        .any(|field| data.get(field).is_some())
+        .any(|field| data.member(field).is_some())
+}
+
+/// An answer as a tree.
+fn tree(data: &Json) -> Result<Value, Error> {
+    check_size(data)?;
+    Ok(data.to_value())
+}
+
+/// Refuses an answer that would be too large as a tree.
+///
+/// # Errors
+///
+/// When it consists of too many values.
+pub fn check_size(data: &Json) -> Result<(), Error> {
+    if data.count() > ANSWER_VALUES {
+        let what = format!("an answer consists of at most {ANSWER_VALUES} values");
+        return Err(Error::invalid("message.parts", what));
+    }
+    Ok(())
 }
 
 fn advice(is_question: bool) -> &'static str {

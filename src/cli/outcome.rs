@@ -96,7 +96,7 @@ fn number(task: &Task, path: &str) -> Option<f64> {
     let (first, rest) =
         path.trim_start_matches('/').split_once('/').unwrap_or((path.trim_start_matches('/'), ""));
     let value = task.metadata.as_ref()?.get(first)?;
-    let value = if rest.is_empty() { Some(value) } else { value.get(rest) };
+    let value = if rest.is_empty() { Some(&value) } else { value.get(rest) };
     value.and_then(Value::as_f64)
 }
 
@@ -176,7 +176,7 @@ mod tests {
             "c-1".into(),
             TaskStatus { state, message: None, timestamp: None },
         );
-        task.metadata = metadata.as_object().cloned();
+        task.metadata = metadata.as_object().cloned().map(Into::into);
         task
     }
 

@@ -187,7 +187,7 @@ live           false
         let message = fork("ctx-1", "go on").message;
         assert_eq!(message.context_id, None);
         assert_eq!(
-            Value::Object(message.metadata.unwrap()),
+            Value::Object(message.metadata.unwrap().to_map()),
             json!({"fork": {"contextId": "ctx-1"}})
         );
     }

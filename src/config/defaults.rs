@@ -166,6 +166,11 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             body: Bytes::new(16 * MIB),
+            bodies: Bytes::new(16 * MIB),
+            parts: 1000,
+            items: 1000,
+            metadata: Bytes::new(256 * KIB),
+            data: Bytes::new(4 * MIB),
             prompt: Bytes::new(10 * MIB),
             line: Bytes::new(4 * MIB),
             retries: 3,
@@ -173,7 +178,7 @@ impl Default for Limits {
             outbox: Bytes::new(MIB),
             stderr: Bytes::new(64 * KIB),
             event: Bytes::new(400_000),
-            response: Bytes::new(8 * MIB),
+            response: Bytes::new(4 * MIB),
             inline_answer: Bytes::new(64 * KIB),
             connections: 4096,
             connections_kept: 64,

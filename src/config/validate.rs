@@ -154,6 +154,8 @@ impl Config {
             ),
             ("limits.body", limits.body.get(), "every request would be refused"),
             ("limits.prompt", limits.prompt.get(), "every message would be refused"),
+            ("limits.parts", limits.parts as u64, "every message would be refused"),
+            ("limits.items", limits.items as u64, "every request would be refused"),
             ("limits.line", limits.line.get(), "no agent could say a word"),
             ("limits.answer", limits.answer.get(), "no agent could answer"),
             ("limits.connections", limits.connections as u64, "nobody could connect"),
@@ -209,6 +211,7 @@ impl Config {
             ("limits.prompt", limits.prompt, "limits.body", limits.body),
             ("limits.line", limits.line, "limits.answer", limits.answer),
             ("limits.inline_answer", limits.inline_answer, "limits.response", limits.response),
+            ("limits.event", limits.event, "limits.response", limits.response),
         ];
         for (small, value, large, bound) in ordered {
             if value > bound && bound.get() > 0 {

@@ -3,7 +3,7 @@
 use super::Inner;
 use super::post::{Outcome, Target};
 use crate::store::{self, Durability, Event, Kind, PushRow, PushState, Write};
-use crate::task::TaskLog;
+use crate::task::{Extent, TaskLog};
 use bytes::Bytes;
 use pilothouse_a2a::dialect::Dialect;
 use pilothouse_a2a::event::StreamResponse;
@@ -110,7 +110,8 @@ impl Delivery {
     /// Older dialects are told states; after a start the last one is read from the log.
     async fn remember_what_was_told(&mut self) {
         if self.row.dialect != Dialect::V1_0 && self.row.sent > 0 {
-            let before = self.log.snapshot_at(&self.inner.store, self.row.sent, 0).await;
+            let before =
+                self.log.snapshot_at(&self.inner.store, self.row.sent, Extent::MESSAGES).await;
             self.told = before.ok().map(|snapshot| snapshot.task.status.state);
         }
     }
@@ -218,8 +219,10 @@ impl Delivery {
             return Ok(None);
         };
         let limits = &self.inner.limits;
-        let snapshot =
-            self.log.snapshot_at(&self.inner.store, event.seq, limits.response.as_usize()).await?;
+        let snapshot = self
+            .log
+            .snapshot_at(&self.inner.store, event.seq, Extent::of(limits.response.as_usize()))
+            .await?;
         self.told = Some(state);
         let task = snapshot.present(limits.inline_answer.as_usize()).task;
         let alias = self.row.alias.as_deref();

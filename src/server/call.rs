@@ -17,6 +17,7 @@ use pilothouse_a2a::id::TaskId;
 use pilothouse_a2a::operation::{Call, Operation, Reply, SendMessageRequest};
 use pilothouse_a2a::task::TaskState;
 use std::sync::Arc;
+use tokio::sync::OwnedSemaphorePermit;
 
 /// The agent that a request's path names (`/agents/NAME/...`), taken off the path before it is routed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,6 +59,8 @@ struct Operating {
     entry: AuditEntry,
     dialect: Dialect,
     alias: Option<String>,
+    /// The place of the body among the large ones, until what was made of it is stored.
+    place: Option<OwnedSemaphorePermit>,
 }
 
 impl Doors {
@@ -81,6 +84,7 @@ impl Doors {
         context: &Arc<CallContext>,
         method: Method,
         decoded: Decoded,
+        place: Option<OwnedSemaphorePermit>,
         entry: &AuditEntry,
     ) -> Performed {
         let mut operating = Operating {
@@ -89,6 +93,7 @@ impl Doors {
             entry: entry.clone(),
             dialect: method.dialect,
             alias: None,
+            place,
         };
         let operation = async move {
             let begun = operating.begin(method, decoded).await;
@@ -139,6 +144,9 @@ impl Operating {
         };
         required_extensions(&client.agent, context.headers())?;
         let service = &doors.service;
+        if !matches!(call, Call::SendMessage(_) | Call::SendStreamingMessage(_)) {
+            self.place = None;
+        }
         let reply = |reply| Ok(Begun::Done(Done::Reply(reply)));
         let task = |task| Ok(Begun::Done(Done::Reply(Reply::Task(task))));
         match call {
@@ -217,7 +225,7 @@ impl Operating {
     }
 
     async fn send(
-        &self,
+        &mut self,
         client: &Client,
         request: SendMessageRequest,
         waits: bool,
@@ -239,6 +247,7 @@ impl Operating {
         };
         let beside = Beside { alias: self.alias.as_deref(), key, dialect: self.dialect, waits };
         let accepted = doors.service.accept(client, request, beside).await?;
+        self.place = None;
         self.entry.set_task(&accepted.log);
         Ok(accepted)
     }

@@ -1,10 +1,10 @@
 //! The gRPC binding: `lf.a2a.v1.A2AService` and `a2a.v1.A2AService`, and the standard health service
 //! beside them. Framing and statuses are tonic's; messages are read and written by `pilothouse_a2a::pb`.
 
-use super::Doors;
 use super::call::{Done, check_version, word};
 use super::door::{AuditEntry, CallContext};
 use super::stream::{Next, Reader};
+use super::{Doors, RequestBody};
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -55,7 +55,7 @@ pub(super) async fn call(State(doors): State<Arc<Doors>>, request: Request) -> R
                     Err(Error::new(ErrorKind::MethodNotFound, "no such method in this service"))
                 }
                 Some(method) => match doors.read_body(context.headers(), body).await {
-                    Ok(body) => answer(&doors, &context, method, &body, &entry).await,
+                    Ok(body) => answer(&doors, &context, method, body, &entry).await,
                     Err(error) => Err(error),
                 },
             };
@@ -89,14 +89,18 @@ async fn answer(
     doors: &Arc<Doors>,
     context: &Arc<CallContext>,
     method: Method,
-    body: &[u8],
+    body: RequestBody,
     entry: &AuditEntry,
 ) -> Result<Response, Error> {
-    let message = unframed(body)?;
+    let RequestBody { bytes, place } = body;
     check_version(&context.parts, method.dialect)?;
+    let message = unframed(&bytes)?;
+    pb::check_bounds(&doors.bounds(), method.dialect, method.operation, message)?;
     let decoded = pb::decode(method.dialect, method.operation, message)?;
+    // What follows may take as long as a turn.
+    drop(bytes);
     doors.telemetry.console().request(word(method.operation), &context.caller.name, None);
-    let performed = doors.perform(context, method, decoded, entry).await;
+    let performed = doors.perform(context, method, decoded, place, entry).await;
     Ok(match performed.outcome? {
         Done::Reply(reply) => {
             let message = pb::encode_reply(performed.dialect, method.operation, &reply);

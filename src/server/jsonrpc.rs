@@ -3,12 +3,11 @@
 use super::call::{Done, check_version, known_part};
 use super::door::{AuditEntry, CallContext};
 use super::stream::{self, Envelope, Reader};
-use super::{Doors, is_json, json_response, with_advice};
+use super::{Doors, RequestBody, is_json, json_response, with_advice};
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
-use bytes::Bytes;
 use pilothouse_a2a::dialect::{self, Dialect};
 use pilothouse_a2a::error::{Error, ErrorKind};
 use pilothouse_a2a::jsonrpc::{self, Id};
@@ -26,7 +25,7 @@ pub(super) async fn call(State(doors): State<Arc<Doors>>, request: Request) -> R
         Ok(caller) => {
             let context = Arc::new(CallContext { caller, parts, base });
             let outcome = match read_body(&doors, context.headers(), body).await {
-                Ok(body) => answer(&doors, &context, &body, &entry, &mut said).await,
+                Ok(body) => answer(&doors, &context, body, &entry, &mut said).await,
                 Err(error) => Err(error),
             };
             (outcome, Ok(context))
@@ -76,7 +75,7 @@ fn status(kind: ErrorKind) -> StatusCode {
     }
 }
 
-async fn read_body(doors: &Doors, headers: &HeaderMap, body: Body) -> Result<Bytes, Error> {
+async fn read_body(doors: &Doors, headers: &HeaderMap, body: Body) -> Result<RequestBody, Error> {
     if !is_json(headers) {
         let given = headers.get(header::CONTENT_TYPE);
         let given = given.and_then(|given| given.to_str().ok()).map(known_part);
@@ -94,11 +93,12 @@ async fn read_body(doors: &Doors, headers: &HeaderMap, body: Body) -> Result<Byt
 async fn answer(
     doors: &Arc<Doors>,
     context: &Arc<CallContext>,
-    body: &[u8],
+    body: RequestBody,
     entry: &AuditEntry,
     said: &mut Said,
 ) -> Result<Response, Error> {
-    let request = jsonrpc::parse(body).map_err(|(theirs, error)| {
+    let RequestBody { bytes, place } = body;
+    let request = jsonrpc::parse(&bytes).map_err(|(theirs, error)| {
         said.id = theirs;
         error
     })?;
@@ -112,9 +112,14 @@ async fn answer(
     })?;
     said.dialect = method.dialect;
     check_version(&context.parts, method.dialect)?;
+    if let Some(params) = request.params {
+        doors.bounds().check_json(params.get())?;
+    }
     let decoded = method.dialect.decode(method.operation, request.params)?;
     doors.telemetry.console().request(&request.method, &context.caller.name, None);
-    let performed = doors.perform(context, method, decoded, entry).await;
+    // What follows may take as long as a turn.
+    drop(bytes);
+    let performed = doors.perform(context, method, decoded, place, entry).await;
     (said.dialect, said.alias) = (performed.dialect, performed.alias);
     Ok(match performed.outcome? {
         Done::Reply(reply) => {

@@ -33,6 +33,35 @@ const BINDING: &[&str] = &["application/json", "application/a2a+json"];
 /// The media type of everything else.
 const JSON: &[&str] = &["application/json"];
 
+/// The document without the addresses that it is served at, which each request names by its own.
+#[derive(Debug)]
+pub struct Document {
+    before: String,
+    after: String,
+    digest: Sha256,
+}
+
+impl Document {
+    fn new(config: &Config) -> Self {
+        const PLACE: &str = "\u{1f4cd}";
+        let whole = build(config, json!(PLACE)).to_string();
+        let (before, after) =
+            whole.split_once(&format!("\"{PLACE}\"")).expect("the document has its servers");
+        let digest = Sha256::new_with_prefix(&whole);
+        Self { before: before.to_owned(), after: after.to_owned(), digest }
+    }
+
+    fn with(&self, servers: &str) -> String {
+        [&self.before, servers, &self.after].concat()
+    }
+
+    fn tag(&self, servers: &str) -> String {
+        let digest = self.digest.clone().chain_update(servers).finalize();
+        let tag: String = digest[..16].iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("\"{tag}\"")
+    }
+}
+
 /// `GET /openapi.json`; public like the card.
 pub(super) async fn document(State(doors): State<Arc<Doors>>, request: Request) -> Response {
     if let Err(denied) = doors.access.check_host(request.headers(), authority(&request).as_deref())
@@ -49,16 +78,15 @@ pub(super) async fn document(State(doors): State<Arc<Doors>>, request: Request) 
             servers(&base, &names, &agents.default_one().key)
         }
     };
-    let body = build(&doors.config, servers).to_string();
-    let digest = Sha256::digest(body.as_bytes());
-    let tag: String = digest[..16].iter().map(|byte| format!("{byte:02x}")).collect();
-    let tag = format!("\"{tag}\"");
+    let document = doors.openapi.get_or_init(|| Document::new(&doors.config));
+    let servers = servers.to_string();
+    let tag = document.tag(&servers);
     let mut response = if is_known(request.headers(), &tag) {
         let mut response = json_response(StatusCode::NOT_MODIFIED, "");
         response.headers_mut().remove(header::CONTENT_TYPE);
         response
     } else {
-        json_response(StatusCode::OK, body)
+        json_response(StatusCode::OK, document.with(&servers))
     };
     let max_age = doors.config.card.max_age.get().as_secs();
     let headers = response.headers_mut();

@@ -4,11 +4,10 @@ use super::call::{Done, check_version, version, word};
 use super::door::{AuditEntry, CallContext};
 use super::grpc::{self, is_grpc};
 use super::stream::{self, Envelope, Reader};
-use super::{Doors, admin, is_json, json_response, with_advice};
+use super::{Doors, RequestBody, admin, is_json, json_response, with_advice};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
-use bytes::Bytes;
 use pilothouse_a2a::Method;
 use pilothouse_a2a::dialect::Dialect;
 use pilothouse_a2a::error::{Error, ErrorKind};
@@ -41,7 +40,7 @@ pub(super) async fn call(State(doors): State<Arc<Doors>>, request: Request) -> R
         Ok(caller) => {
             let context = Arc::new(CallContext { caller, parts, base });
             let outcome = match doors.read_body(context.headers(), body).await {
-                Ok(body) => answer(&doors, &context, &route, &body, &entry, &mut form).await,
+                Ok(body) => answer(&doors, &context, &route, body, &entry, &mut form).await,
                 Err(error) => Err((None, error)),
             };
             (outcome, Ok(context))
@@ -75,10 +74,11 @@ async fn answer(
     doors: &Arc<Doors>,
     context: &Arc<CallContext>,
     route: &Route,
-    body: &Bytes,
+    body: RequestBody,
     entry: &AuditEntry,
     form: &mut Form,
 ) -> Result<Response, (Option<StatusCode>, Error)> {
+    let RequestBody { bytes: body, place } = body;
     let parts = &context.parts;
     if !body.is_empty() && !is_json(&parts.headers) {
         let error = Error::new(
@@ -89,11 +89,16 @@ async fn answer(
     }
     let plain = |error| (None, error);
     check_version(parts, route.dialect).map_err(plain)?;
-    let request = route.decode(parts.uri.query(), body).map_err(plain)?;
+    if let Ok(text) = std::str::from_utf8(&body) {
+        doors.bounds().check_json(text).map_err(plain)?;
+    }
+    let request = route.decode(parts.uri.query(), &body).map_err(plain)?;
+    // What follows may take as long as a turn.
+    drop(body);
     *form = request.form;
     doors.telemetry.console().request(word(route.operation), &context.caller.name, None);
     let method = Method { operation: route.operation, dialect: route.dialect, shared: false };
-    let performed = doors.perform(context, method, request.decoded, entry).await;
+    let performed = doors.perform(context, method, request.decoded, place, entry).await;
     Ok(match performed.outcome.map_err(plain)? {
         Done::Reply(reply) => {
             let body = rest::encode_reply(*form, route.operation, &reply);

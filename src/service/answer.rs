@@ -7,14 +7,14 @@ use crate::backoff::Backoff;
 use crate::config::AskTimeout;
 use crate::session::Origin;
 use crate::store::{self, AskRow, Durability, Write};
-use crate::task::{Record, TaskLog};
+use crate::task::{Extent, Record, TaskLog};
+use pilothouse_a2a::Metadata;
 use pilothouse_a2a::error::{Error, ErrorKind};
 use pilothouse_a2a::event::TaskStatusUpdateEvent;
-use pilothouse_a2a::message::{Message, Part, Role};
+use pilothouse_a2a::message::{Message, Part, PartContent, Role};
 use pilothouse_a2a::task::{TaskState, TaskStatus};
 use pilothouse_a2a::time::Timestamp;
 use pilothouse_agents::Turn as Prompt;
-use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ impl Service {
         let named = asks::named(message);
         let asks = &self.sessions.house().asks;
         let found = match log.state() {
-            TaskState::InputRequired => asks.find(log.n, named),
+            TaskState::InputRequired => asks.find(log.n, named.as_deref()),
             _ => None,
         };
         match (found, named) {
@@ -70,18 +70,17 @@ impl Service {
         &self,
         client: &Client,
         id: &str,
-        given: Value,
+        given: Metadata,
     ) -> Result<Arc<TaskLog>, Error> {
         let row = self.own_ask(client, id);
         let row = row.ok_or_else(|| {
             Error::new(ErrorKind::TaskNotFound, "no such ask is open").with("askId", id)
         })?;
         let (log, _) = self.find(client, &row.task, false).await?;
+        asks::check_size(given.as_json())?;
         let mut given = given;
-        if let Value::Object(given) = &mut given {
-            given.insert("askId".to_owned(), id.into());
-        }
-        let mut message = Message::new(Role::User, vec![Part::data(given)]);
+        given.insert("askId", id);
+        let mut message = Message::new(Role::User, vec![Part::of(PartContent::Data(given.into()))]);
         message.task_id = Some(log.id.clone());
         message.context_id = Some(log.context_id.clone());
         let told = self.prompt(&client.agent, &message)?;
@@ -152,11 +151,12 @@ impl Service {
             }
         };
         // A CLI writes its transcript late, so what the turn was about is told again.
-        let about = log.snapshot(&house.store, 0).await.ok().and_then(|snapshot| {
-            let history = snapshot.task.history;
-            let first = history.iter().find(|message| message.role == Role::User);
-            first.map(Message::text_content)
-        });
+        let about =
+            log.snapshot_at(&house.store, 1, Extent::MESSAGES).await.ok().and_then(|snapshot| {
+                let history = snapshot.task.history;
+                let first = history.iter().find(|message| message.role == Role::User);
+                first.map(Message::text_content)
+            });
         let prompt = Prompt {
             text: match about {
                 Some(about) => format!("{about}\n\n{}", decision.told(&row.ask)),

@@ -2,7 +2,7 @@
 
 use super::{Accepted, RETRY_SECONDS, Service};
 use crate::store;
-use crate::task::{Cursor, TaskLog};
+use crate::task::{Cursor, Extent, TaskLog};
 use bytes::Bytes;
 use pilothouse_a2a::error::{Error, ErrorKind};
 use pilothouse_a2a::event::StreamResponse;
@@ -88,8 +88,8 @@ impl Service {
             return self.beginning(log, limit).await;
         }
         let snapshot = match at {
-            None => log.snapshot(self.store(), limit).await,
-            Some(seq) => log.snapshot_at(self.store(), seq, limit).await,
+            None => log.snapshot(self.store(), Extent::of(limit)).await,
+            Some(seq) => log.snapshot_at(self.store(), seq, Extent::of(limit)).await,
         };
         let snapshot = snapshot.map_err(store::Error::incident)?;
         let (seq, whole) = (snapshot.seq, !snapshot.truncated);
@@ -104,16 +104,10 @@ impl Service {
         self.beginning(log, limit).await
     }
 
-    /// The log from its first event.
+    /// The log from its first event; its message is left out where it is too large for one.
     async fn beginning(&self, log: &Arc<TaskLog>, limit: usize) -> Result<Stream, Error> {
-        let mut task =
-            log.snapshot_at(self.store(), 1, limit).await.map_err(store::Error::incident)?.task;
-        let mut body = encode(&StreamResponse::Task(task.clone()));
-        if body.len() <= limit {
-            return Ok(Stream { cursor: Some(log.follow(self.store(), 0)), first: None });
-        }
-        task.history.clear();
-        body = encode(&StreamResponse::Task(task));
+        let first = log.snapshot_at(self.store(), 1, Extent::of(limit)).await;
+        let body = encode(&StreamResponse::Task(first.map_err(store::Error::incident)?.task));
         Ok(Stream { cursor: Some(log.follow(self.store(), 1)), first: Some((1, body)) })
     }
 

@@ -3,12 +3,14 @@
 use super::Service;
 use crate::agent::Agent;
 use crate::session::File;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use pilothouse_a2a::error::Error;
 use pilothouse_a2a::id::{ContextId, TaskId};
-use pilothouse_a2a::message::{Message, Part, PartContent, Role};
+use pilothouse_a2a::message::{Message, PartContent, Role};
 use pilothouse_agents::Turn as Prompt;
 
-/// Longest `contextId` and v0.1 task id that a client may choose, in bytes.
+/// Longest id that a client may choose, in bytes: of a message, a context, a v0.1 task.
 const ID_BYTES: usize = 256;
 
 /// Longest name of a file in the workspace, in characters.
@@ -36,25 +38,41 @@ impl Told {
     }
 }
 
+/// The texts of a message, an empty line between two.
+#[derive(Default)]
+struct Words(String);
+
+impl Words {
+    fn add(&mut self, words: &str) {
+        if !self.0.is_empty() {
+            self.0.push_str("\n\n");
+        }
+        self.0.push_str(words);
+    }
+}
+
 impl Service {
     /// What the agent is told.
     pub(super) fn prompt(&self, agent: &Agent, message: &Message) -> Result<Told, Error> {
         let house = self.sessions.house();
-        let mut texts: Vec<String> = Vec::new();
+        let mut text = Words::default();
         let (mut images, mut files) = (Vec::new(), Vec::new());
         for part in &message.parts {
             let media_type = part.media_type.as_deref().unwrap_or_default();
             match &part.content {
-                PartContent::Text(text) => texts.push(text.clone()),
-                PartContent::Data(data) => texts.push(data.to_string()),
-                PartContent::Url(url) => texts.push(url.clone()),
-                PartContent::Raw(_) if media_type.starts_with("image/") && agent.takes_images() => {
-                    images.push((media_type.to_owned(), base64_of(part)));
+                PartContent::Text(words) => text.add(words),
+                PartContent::Data(data) => text.add(data.text()),
+                PartContent::Url(url) => text.add(url),
+                PartContent::Raw(bytes)
+                    if media_type.starts_with("image/") && agent.takes_images() =>
+                {
+                    images.push((media_type.to_owned(), STANDARD.encode(bytes)));
                 }
                 PartContent::Raw(bytes) => match std::str::from_utf8(bytes) {
-                    Ok(text) if !media_type.starts_with("image/") => {
-                        let name = part.filename.as_deref().unwrap_or("file");
-                        texts.push(format!("{name}:\n{text}"));
+                    Ok(words) if !media_type.starts_with("image/") => {
+                        text.add(part.filename.as_deref().unwrap_or("file"));
+                        text.0.push_str(":\n");
+                        text.0.push_str(words);
                     }
                     _ => files.push(File {
                         name: file_name(part.filename.as_deref(), &files),
@@ -63,7 +81,7 @@ impl Service {
                 },
             }
         }
-        let text = texts.join("\n\n");
+        let Words(text) = text;
         let limit = house.config.limits.prompt.as_usize();
         if text.len() > limit {
             return Err(Error::invalid(
@@ -95,14 +113,14 @@ impl Service {
 
 /// Whether a message to a working task interrupts it (`metadata.mode: steer`) instead of waiting.
 pub(super) fn steers(message: &Message) -> bool {
-    let metadata = message.metadata.as_ref();
-    metadata.is_some_and(|metadata| metadata.get("mode").is_some_and(|mode| mode == "steer"))
+    let mode = message.metadata.as_ref().and_then(|metadata| metadata.as_json().member("mode"));
+    mode.is_some_and(|mode| mode.text() == r#""steer""#)
 }
 
 /// The context that a message wants a copy of.
-pub(super) fn fork_of(message: &Message) -> Option<&str> {
-    let fork = message.metadata.as_ref()?.get("fork")?;
-    fork.get("contextId")?.as_str()
+pub(super) fn fork_of(message: &Message) -> Option<String> {
+    let fork = message.metadata.as_ref()?.as_json().member("fork")?;
+    fork.member("contextId")?.as_str()
 }
 
 /// A name for a file: the caller's own as far as it is one, and different from the others'.
@@ -131,6 +149,10 @@ pub(super) fn check_message(message: &Message, alias: Option<&str>) -> Result<()
             "a message to an agent has the role of the user",
         ));
     }
+    if message.message_id.as_str().len() > ID_BYTES {
+        let what = format!("must have at most {ID_BYTES} bytes");
+        return Err(Error::invalid("message.messageId", what));
+    }
     if let Some(context) = &message.context_id {
         check_id("message.contextId", context.as_str())?;
     }
@@ -150,9 +172,4 @@ pub(super) fn check_id(field: &str, id: &str) -> Result<(), Error> {
         ));
     }
     Ok(())
-}
-
-fn base64_of(part: &Part) -> String {
-    let json = serde_json::to_value(part).unwrap_or_default();
-    json.get("raw").and_then(serde_json::Value::as_str).unwrap_or_default().to_owned()
 }

@@ -2,7 +2,7 @@
 
 use super::Service;
 use crate::store::{self, Durability};
-use crate::task::{Record, TaskLog};
+use crate::task::{Extent, Record, TaskLog};
 use pilothouse_a2a::event::TaskStatusUpdateEvent;
 use pilothouse_a2a::message::{Message, Part, Role};
 use pilothouse_a2a::task::{TaskState, TaskStatus};
@@ -65,7 +65,7 @@ impl Service {
 
     /// The newest message of the caller to a task.
     async fn last_message(&self, log: &Arc<TaskLog>) -> Result<Option<Message>, store::Error> {
-        let snapshot = log.snapshot(self.store(), 0).await?;
+        let snapshot = log.snapshot(self.store(), Extent::MESSAGES).await?;
         Ok(snapshot.task.history.into_iter().rfind(|message| message.role == Role::User))
     }
 }

@@ -75,22 +75,27 @@ pub(super) struct First {
 
 /// What was sent, as a print. Whether it was to be streamed or waited for makes no difference; the
 /// message's id does only where no key says that it is the same (v0.1 has none, so it is made each time).
-pub(super) fn print(request: &SendMessageRequest, with_id: bool) -> Print {
-    let mut request = request.clone();
+pub(super) fn print(request: &mut SendMessageRequest, with_id: bool) -> Print {
     // The scope knows the agent, however it was named.
-    request.tenant = None;
+    let tenant = request.tenant.take();
+    let id = request.message.message_id.clone();
+    let configuration = request.configuration.take();
     if !with_id {
         request.message.message_id = MessageId::new("");
     }
-    if let Some(configuration) = &mut request.configuration {
-        configuration.return_immediately = false;
-        configuration.history_length = None;
-    }
-    if request.configuration == Some(SendMessageConfiguration::default()) {
-        request.configuration = None;
-    }
-    let text = serde_json::to_vec(&request).expect("a request has no maps with other keys");
-    Sha256::digest(text).into()
+    let print = configuration.clone().map(|configuration| SendMessageConfiguration {
+        return_immediately: false,
+        history_length: None,
+        ..configuration
+    });
+    request.configuration = print.filter(|print| *print != SendMessageConfiguration::default());
+    // Hashed as it is written: a message may be large.
+    let mut hash = Sha256::new();
+    serde_json::to_writer(&mut hash, &request).expect("a request has no maps with other keys");
+    request.tenant = tenant;
+    request.message.message_id = id;
+    request.configuration = configuration;
+    hash.finalize().into()
 }
 
 impl Repeats {

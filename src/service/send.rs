@@ -67,7 +67,7 @@ impl Service {
     async fn take(
         &self,
         client: &Client,
-        request: SendMessageRequest,
+        mut request: SendMessageRequest,
         beside: Beside<'_>,
     ) -> Result<Accepted, Error> {
         let mark = match beside.key {
@@ -77,7 +77,7 @@ impl Service {
             }
             None => Mark::Message(request.message.message_id.to_string()),
         };
-        let print = repeat::print(&request, beside.key.is_none());
+        let print = repeat::print(&mut request, beside.key.is_none());
         let first = match self
             .repeats
             .look(&client.scope(), mark, print, request.message.task_id.is_some())

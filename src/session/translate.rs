@@ -480,7 +480,7 @@ pub(super) fn status(
 ) -> Record {
     let status = TaskStatus { state, message, timestamp: Some(Timestamp::now()) };
     let mut update = TaskStatusUpdateEvent::new(log.id.clone(), log.context_id.clone(), status);
-    update.metadata = metadata;
+    update.metadata = metadata.map(Into::into);
     Record::Status(update)
 }
 

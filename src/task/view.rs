@@ -1,11 +1,14 @@
 //! A task as a reader sees it: its events folded, its answer last.
 
-use super::Snapshot;
+use super::{Snapshot, TaskLog};
 use crate::store::{Error, Kind, Store};
-use pilothouse_a2a::event::StreamResponse;
+use pilothouse_a2a::event::{StreamResponse, TaskArtifactUpdateEvent};
 use pilothouse_a2a::id::{ArtifactId, MessageId, TaskId};
 use pilothouse_a2a::message::{Message, Part, PartContent};
-use pilothouse_a2a::task::{Task, TaskState};
+use pilothouse_a2a::task::{Task, TaskState, TaskStatus};
+use serde::Serialize;
+use std::collections::VecDeque;
+use std::io;
 
 /// The name of the artifact that is the answer.
 pub const ANSWER: &str = "answer";
@@ -30,38 +33,159 @@ pub(super) fn answer_message(task: &Task, seq: u64) -> Option<Message> {
     Some(message)
 }
 
-/// Folds a task's events up to `seq`; artifacts beyond `limit` bytes are left out.
-pub(super) async fn fold(store: &Store, n: i64, seq: u64, limit: usize) -> Result<Snapshot, Error> {
-    let mut folded: Option<Task> = None;
-    let (mut after, mut size, mut truncated) = (0, 0, false);
-    while after < seq {
-        let events = store.events(n, after, seq, READ_BYTES).await?;
-        let Some(last) = events.last() else { break };
-        after = last.seq;
-        for event in events {
-            if event.kind == Kind::Artifact {
-                size += event.body.len();
-                if size > limit {
-                    truncated = true;
-                    continue;
-                }
-            }
-            match (&mut folded, event.kind) {
-                (Some(task), Kind::Message) => {
-                    if let Ok(message) = serde_json::from_slice::<Message>(&event.body) {
-                        task.history.push(message);
-                    }
-                }
-                (slot, _) => match (slot, serde_json::from_slice::<StreamResponse>(&event.body)) {
-                    (slot, Ok(StreamResponse::Task(task))) => *slot = Some(task),
-                    (Some(task), Ok(response)) => task.apply(&response),
-                    (None, _) | (_, Err(_)) => {}
-                },
+/// How much of a task is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Extent {
+    /// Bytes of artifacts, from their beginning.
+    pub artifacts: usize,
+    /// Bytes of everything together; where that is less, the oldest messages are left out.
+    pub total: usize,
+    /// The newest messages, at most.
+    pub messages: usize,
+}
+
+impl Extent {
+    /// The last words of a task, whatever their size, and no artifacts.
+    pub const MESSAGES: Self = Self { artifacts: 0, total: usize::MAX, messages: 4 };
+
+    /// What fits in so many bytes. An eighth of them is kept for the status and the newest messages.
+    pub fn of(total: usize) -> Self {
+        Self { artifacts: total - total / 8, total, messages: usize::MAX }
+    }
+}
+
+/// The newest messages that fit.
+struct History {
+    extent: Extent,
+    messages: VecDeque<(usize, Message)>,
+    size: usize,
+}
+
+impl History {
+    fn push(&mut self, message: Message) {
+        let size = weigh(&message);
+        self.size = self.size.saturating_add(size);
+        self.messages.push_back((size, message));
+        self.shorten(self.extent.total);
+    }
+
+    fn shorten(&mut self, most: usize) {
+        while self.size > most || self.messages.len() > self.extent.messages {
+            match self.messages.pop_front() {
+                Some((size, _)) => self.size -= size,
+                None => break,
             }
         }
     }
-    let task = folded.ok_or(Error::Closed)?;
-    Ok(Snapshot { task, seq: after, truncated })
+}
+
+/// What a value takes on the wire at most, in whichever binding: protobuf takes up to ten bytes more for
+/// each value, older dialects some more for each part.
+pub fn weigh(value: &impl Serialize) -> usize {
+    const EACH: usize = 16;
+
+    #[derive(Default)]
+    struct Scale {
+        weight: usize,
+        quoted: bool,
+        escaped: bool,
+    }
+
+    impl io::Write for Scale {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            for byte in bytes {
+                match byte {
+                    _ if self.escaped => self.escaped = false,
+                    b'\\' => self.escaped = self.quoted,
+                    b'"' => self.quoted = !self.quoted,
+                    b',' | b'[' | b'{' if !self.quoted => self.weight += EACH,
+                    _ => {}
+                }
+            }
+            self.weight += bytes.len();
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    let mut scale = Scale::default();
+    match serde_json::to_writer(&mut scale, value) {
+        Ok(()) => scale.weight,
+        Err(_) => usize::MAX,
+    }
+}
+
+/// What an artifact update adds to its task: text that continues text costs no more than itself.
+fn weigh_update(update: &TaskArtifactUpdateEvent) -> usize {
+    let artifact = &update.artifact;
+    match artifact.parts.as_slice() {
+        [part] if update.append && artifact.metadata.is_none() => match part.as_text() {
+            Some(text) => weigh(&text),
+            None => weigh(artifact),
+        },
+        _ => weigh(artifact),
+    }
+}
+
+/// Folds a task's events up to `seq`, as far as they fit; what is not shown is not kept.
+pub(super) async fn fold(
+    store: &Store,
+    log: &TaskLog,
+    seq: u64,
+    extent: Extent,
+) -> Result<Snapshot, Error> {
+    let mut folded: Option<Task> = None;
+    let mut history = History { extent, messages: VecDeque::new(), size: 0 };
+    let (mut after, mut size, mut truncated) = (0, 0_usize, false);
+    while after < seq {
+        let without = truncated.then_some(Kind::Artifact);
+        let largest = extent.total;
+        let events =
+            store.events_in_part(log.n, (after, seq), READ_BYTES, without, largest).await?;
+        let Some(last) = events.last() else { break };
+        after = last.seq;
+        for event in events {
+            if event.kind == Kind::Message {
+                if let Ok(message) = serde_json::from_slice::<Message>(&event.body) {
+                    history.push(message);
+                }
+                continue;
+            }
+            match (&mut folded, serde_json::from_slice::<StreamResponse>(&event.body)) {
+                (slot, Ok(StreamResponse::Task(mut task))) => {
+                    std::mem::take(&mut task.history).into_iter().for_each(|it| history.push(it));
+                    *slot = Some(task);
+                }
+                (Some(_), Ok(StreamResponse::ArtifactUpdate(_))) if truncated => {}
+                (Some(task), Ok(StreamResponse::ArtifactUpdate(update))) => {
+                    size = size.saturating_add(weigh_update(&update));
+                    if size > extent.artifacts {
+                        truncated = true;
+                    } else {
+                        task.apply(&StreamResponse::ArtifactUpdate(update));
+                    }
+                }
+                (Some(task), Ok(response)) => task.apply(&response),
+                // Its message is too large to be shown.
+                (slot @ None, Err(_)) if event.kind == Kind::Task => {
+                    let status =
+                        TaskStatus { state: TaskState::Submitted, message: None, timestamp: None };
+                    *slot = Some(Task::new(log.id.clone(), log.context_id.clone(), status));
+                }
+                // An artifact that is too large to be shown.
+                (Some(_), Err(_)) if event.kind == Kind::Artifact => truncated = true,
+                (None, _) | (_, Err(_)) => {}
+            }
+        }
+    }
+    let mut task = folded.ok_or(Error::Closed)?;
+    let shown = size.min(extent.artifacts) + weigh(&task.status) + weigh(&task.metadata);
+    history.shorten(extent.total.saturating_sub(shown));
+    task.history = history.messages.into_iter().map(|(_, message)| message).collect();
+    Ok(Snapshot { task, seq: if truncated { seq } else { after }, truncated })
 }
 
 impl Snapshot {

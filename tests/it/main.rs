@@ -51,6 +51,7 @@ mod leaving;
 mod limits;
 mod list;
 mod many_agents;
+mod memory;
 mod openapi;
 mod prompts;
 mod proxies;

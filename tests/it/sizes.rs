@@ -84,7 +84,7 @@ fn no_event_is_larger_than_clients_take_for_a_long_text_artifact_and_it_comes_wh
 }
 
 /// The most memory that the server has had, in bytes.
-fn peak(world: &World) -> u64 {
+pub(crate) fn peak(world: &World) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", world.pid())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024

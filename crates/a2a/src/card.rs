@@ -1,8 +1,9 @@
 //! The agent card: who an agent is, what it can do and where; with the shapes that older clients
 //! expect.
 
-use crate::{Metadata, lenient};
+use crate::lenient;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
 mod security;
@@ -158,7 +159,7 @@ pub struct AgentExtension {
     pub required: bool,
     /// Its parameters.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub params: Option<Metadata>,
+    pub params: Option<Map<String, Value>>,
 }
 
 /// One thing that the agent can do (specification 4.4.5).
@@ -212,7 +213,7 @@ pub struct AgentCardSignature {
     pub signature: String,
     /// The unprotected header.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub header: Option<Metadata>,
+    pub header: Option<Map<String, Value>>,
 }
 
 impl AgentCard {

@@ -3,11 +3,11 @@
 //! Each function is a `deserialize_with`; the field also says `default`, so that absent and `null`
 //! are the same thing.
 
+use crate::Json;
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use serde::de::{Deserialize, Deserializer, Error as _, Unexpected, Visitor};
-use serde_json::Value;
+use serde::de::{Deserialize, Deserializer, Unexpected, Visitor};
 use std::fmt;
 
 /// Base64 as it may arrive: padded or not, trailing bits forgiven.
@@ -37,8 +37,8 @@ where
 }
 
 /// Present even when `null`: the one place where JSON's null is a value.
-pub(crate) fn present<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Value>, D::Error> {
-    Value::deserialize(from).map(Some)
+pub(crate) fn present<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Json>, D::Error> {
+    Json::deserialize(from).map(Some)
 }
 
 /// A 32-bit integer, as a number (also `1e1`) or as a string.
@@ -134,14 +134,34 @@ pub(crate) fn flag_or_false<'de, D: Deserializer<'de>>(from: D) -> Result<bool, 
 
 /// Bytes from base64, standard or URL alphabet, padded or not.
 pub(crate) fn bytes<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Vec<u8>>, D::Error> {
-    let Some(text) = Option::<String>::deserialize(from)? else {
-        return Ok(None);
-    };
-    let engine = if text.contains(['-', '_']) { &URL_SAFE } else { &STANDARD };
-    engine
-        .decode(text.trim_ascii())
-        .map(Some)
-        .map_err(|cause| D::Error::custom(format_args!("not base64: {cause}")))
+    /// Decodes the text where it stands, without a copy of it.
+    struct Bytes;
+
+    impl<'de> Visitor<'de> for Bytes {
+        type Value = Option<Vec<u8>>;
+
+        fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+            out.write_str("a string")
+        }
+
+        fn visit_none<E>(self) -> Result<Self::Value, E> {
+            Ok(None)
+        }
+
+        fn visit_some<D: Deserializer<'de>>(self, from: D) -> Result<Self::Value, D::Error> {
+            from.deserialize_str(self)
+        }
+
+        fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Self::Value, E> {
+            let engine = if text.contains(['-', '_']) { &URL_SAFE } else { &STANDARD };
+            engine
+                .decode(text.trim_ascii())
+                .map(Some)
+                .map_err(|cause| E::custom(format_args!("not base64: {cause}")))
+        }
+    }
+
+    from.deserialize_option(Bytes)
 }
 
 /// An enum by its name or its number.

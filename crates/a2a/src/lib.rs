@@ -4,6 +4,7 @@
 //! milliseconds), what comes in is read leniently (`null` is absent, either case, enums by name or
 //! number, numbers as strings, any base64). Without the feature `client` there is no I/O here.
 
+pub mod bounds;
 pub mod card;
 #[cfg(feature = "client")]
 pub mod client;
@@ -11,6 +12,7 @@ pub mod dialect;
 pub mod error;
 pub mod event;
 pub mod id;
+pub mod json;
 pub mod jsonrpc;
 mod lenient;
 pub mod message;
@@ -23,16 +25,15 @@ pub mod sse;
 pub mod task;
 pub mod time;
 
+pub use bounds::Bounds;
 pub use card::AgentCard;
 pub use dialect::{Decoded, Dialect, Method};
 pub use error::{Error, ErrorKind, FieldViolation};
 pub use event::{StreamResponse, TaskArtifactUpdateEvent, TaskStatusUpdateEvent};
 pub use id::{ArtifactId, ContextId, MessageId, TaskId};
+pub use json::{Json, Metadata};
 pub use message::{Message, Part, PartContent, Role};
 pub use operation::{Call, Operation, Reply};
 pub use push::TaskPushNotificationConfig;
 pub use task::{Artifact, Task, TaskState, TaskStatus};
 pub use time::Timestamp;
-
-/// Free-form data that travels with an object (`google.protobuf.Struct`); member order is kept.
-pub type Metadata = serde_json::Map<String, serde_json::Value>;

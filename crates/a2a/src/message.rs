@@ -1,7 +1,7 @@
 //! What is said: a message, and the parts that messages and artifacts are made of.
 
 use crate::id::{ContextId, MessageId, TaskId};
-use crate::{Metadata, lenient};
+use crate::{Json, Metadata, lenient};
 use base64::display::Base64Display;
 use base64::engine::general_purpose::STANDARD;
 use serde::de::{self, Deserializer};
@@ -89,7 +89,7 @@ pub enum PartContent {
     /// Where the content lies.
     Url(String),
     /// Any JSON value, `null` included.
-    Data(Value),
+    Data(Json),
 }
 
 impl Role {
@@ -147,7 +147,7 @@ impl Part {
 
     /// A part with a JSON value.
     pub fn data(data: impl Into<Value>) -> Self {
-        Self::of(PartContent::Data(data.into()))
+        Self::of(PartContent::Data(Json::from(data.into())))
     }
 
     /// A part with the bytes of a file.
@@ -257,7 +257,7 @@ impl<'de> Deserialize<'de> for Part {
             #[serde(default)]
             url: Option<String>,
             #[serde(default, deserialize_with = "lenient::present")]
-            data: Option<Value>,
+            data: Option<Json>,
             #[serde(default)]
             metadata: Option<Metadata>,
             #[serde(default, deserialize_with = "lenient::text")]
@@ -284,7 +284,7 @@ fn content(
     text: Option<String>,
     raw: Option<Vec<u8>>,
     url: Option<String>,
-    data: Option<Value>,
+    data: Option<Json>,
 ) -> Result<PartContent, &'static str> {
     let others = text.is_some() || raw.is_some() || url.is_some();
     let data = data.filter(|value| !(others && value.is_null()));

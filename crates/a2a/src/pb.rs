@@ -20,6 +20,7 @@
 //! data part that is no object travels as `{"value": ..}` with a mark in its metadata, as in JSON.
 //! Members that v0.3 lacks but that do no harm (a device code flow) are written all the same.
 
+use crate::bounds::Bounds;
 use crate::dialect::{Decoded, Dialect, Method};
 use crate::error::{Error, ErrorKind, shortened};
 use crate::event::StreamResponse;
@@ -29,6 +30,7 @@ use crate::task::TaskState;
 use prost::Message;
 use std::fmt;
 
+mod bounds;
 mod card;
 mod known;
 mod security;
@@ -81,6 +83,23 @@ pub fn decode(dialect: Dialect, operation: Operation, body: &[u8]) -> Result<Dec
         Dialect::V1_0 => v1_0::decode(operation, body),
         Dialect::V0_3 => v0_3::decode(operation, body),
         Dialect::V0_1 => Err(not_here(operation)),
+    }
+}
+
+/// Counts what the message of a request holds before it is read. What is no such message is for
+/// [`decode`] to refuse.
+///
+/// # Errors
+/// `InvalidParams` naming the member and the bound.
+pub fn check_bounds(
+    bounds: &Bounds,
+    dialect: Dialect,
+    operation: Operation,
+    body: &[u8],
+) -> Result<(), Error> {
+    match bounds::check(*bounds, dialect, operation, body) {
+        Err(bounds::Stop::Refused(error)) => Err(error),
+        Err(bounds::Stop::Unreadable) | Ok(()) => Ok(()),
     }
 }
 

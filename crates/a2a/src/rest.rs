@@ -17,7 +17,7 @@ use crate::error::{Error, ErrorKind, error_object, status_object};
 use crate::event::StreamResponse;
 use crate::operation::{Operation, Reply};
 
-mod body;
+pub(crate) mod body;
 mod decode;
 mod proto;
 mod query;

@@ -234,7 +234,7 @@ mod tests {
 
     fn data(part: Result<Part, String>) -> Value {
         match part.unwrap().content {
-            PartContent::Data(data) => data,
+            PartContent::Data(data) => data.to_value(),
             other => panic!("no data: {other:?}"),
         }
     }

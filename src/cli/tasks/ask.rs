@@ -82,13 +82,13 @@ impl Ask {
         let parts = task.status.message.iter().flat_map(|message| &message.parts);
         let data = || {
             parts.clone().filter_map(|part| match &part.content {
-                PartContent::Data(data) => Some(data),
+                PartContent::Data(data) => Some(data.to_value()),
                 PartContent::Text(_) | PartContent::Raw(_) | PartContent::Url(_) => None,
             })
         };
         let named = data().find(|data| data.get("askId").is_some());
         let data = named.or_else(|| data().next());
-        Some(Self::of_data(data.unwrap_or(&Value::Null)))
+        Some(Self::of_data(&data.unwrap_or_default()))
     }
 
     /// An ask as the server tells it.

@@ -7,6 +7,7 @@ use crate::store::AskRow;
 use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
+use pilothouse_a2a::Metadata;
 use pilothouse_a2a::error::{Error, ErrorKind};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -43,10 +44,9 @@ pub(in super::super) async fn answer(
         let refused = |error: Error| Box::new(failed(&error));
         let (parts, body) = request.into_parts();
         let body = doors.read_body(&parts.headers, body).await.map_err(refused)?;
-        let given = serde_json::from_slice::<Value>(&body).ok().filter(Value::is_object);
-        let given =
-            given.ok_or_else(|| Error::new(ErrorKind::Parse, "the answer is no JSON object"));
-        let given = given.map_err(refused)?;
+        let given = serde_json::from_slice::<Metadata>(&body.bytes);
+        let given = given
+            .map_err(|_| refused(Error::new(ErrorKind::Parse, "the answer is no JSON object")))?;
         let clients = every_agent(&doors, &client);
         let asked = |client: &&Client| doors.service.has_ask(client, &id);
         let client = clients.iter().find(asked).unwrap_or(&client);

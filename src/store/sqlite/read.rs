@@ -194,6 +194,46 @@ impl Store {
         .await
     }
 
+    /// The same for a reader who shows a part of them: without one kind of them, and without the body of
+    /// an event that is larger than `largest`.
+    ///
+    /// # Errors
+    ///
+    /// When the database fails.
+    pub async fn events_in_part(
+        &self,
+        n: i64,
+        (after, upto): (u64, u64),
+        bytes: usize,
+        without: Option<Kind>,
+        largest: usize,
+    ) -> Result<Vec<Event>, Error> {
+        self.read(move |connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT key, kind, CASE WHEN length(body) <= ?4 THEN body ELSE x'' END FROM events
+                 WHERE key BETWEEN ?1 AND ?2 AND kind IS NOT ?3 ORDER BY key",
+            )?;
+            let largest = i64::try_from(largest).unwrap_or(i64::MAX);
+            let mut rows = statement.query(params![
+                key(n, after) + 1,
+                key(n, upto),
+                without.map(|kind| kind as i64),
+                largest
+            ])?;
+            let (mut found, mut size) = (Vec::new(), 0);
+            while let Some(row) = rows.next()? {
+                let event = event_row(row)?;
+                size += event.body.len();
+                found.push(event);
+                if size >= bytes {
+                    break;
+                }
+            }
+            Ok(found)
+        })
+        .await
+    }
+
     /// A page of this scope's tasks, newest status first.
     ///
     /// # Errors

@@ -163,7 +163,7 @@ fn a_long_message_and_a_long_answer_pass() {
 
 #[test]
 fn an_answer_of_five_megabytes_passes() {
-    let world = World::start();
+    let world = World::describe().config(json!({"limits": {"response": "8MiB"}})).start();
     let id = text_of(&world.say("flood 5000000 100000"), "id").to_owned();
     let params = json!({"id": id});
     let task =

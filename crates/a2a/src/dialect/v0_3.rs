@@ -11,6 +11,7 @@ use crate::operation::{
     GetTaskPushNotificationConfigRequest, GetTaskRequest, ListTaskPushNotificationConfigsRequest,
     Operation, Reply, SendMessageConfiguration, SendMessageRequest, SubscribeToTaskRequest,
 };
+use crate::rest::body::Members;
 use crate::task::{Task, TaskState};
 use crate::{Metadata, lenient};
 use serde::Deserialize;
@@ -89,16 +90,6 @@ struct PushIn {
     push_notification_config: PushConfigIn,
 }
 
-/// `tasks/list` has no place in JSON-RPC v0.3; where it is asked for, its filters are ours, with
-/// the state in its old name.
-#[derive(Deserialize)]
-struct ListIn {
-    #[serde(default)]
-    status: Option<serde_json::Value>,
-    #[serde(flatten)]
-    others: Metadata,
-}
-
 pub(super) fn decode(operation: Operation, params: Option<&RawValue>) -> Result<Decoded, Error> {
     let mut blocking = None;
     let mut names: &[(&str, &str)] = &[];
@@ -114,7 +105,7 @@ pub(super) fn decode(operation: Operation, params: Option<&RawValue>) -> Result<
                 Call::SendStreamingMessage(request)
             }
         }
-        Operation::ListTasks => list(super::read(params)?)?,
+        Operation::ListTasks => list(params)?,
         Operation::CreateTaskPushNotificationConfig => {
             names = PUSH_NAMES;
             let PushIn { task_id, push_notification_config } = super::read(params)?;
@@ -206,19 +197,16 @@ pub(super) fn not_here(operation: Operation) -> Error {
     Error::new(ErrorKind::MethodNotFound, format!("this version of A2A has no {name}"))
 }
 
-fn list(given: ListIn) -> Result<Call, Error> {
-    let ListIn { status, mut others } = given;
-    if let Some(status) = status {
-        let state = match status.as_str() {
-            Some(name) => state_named(name).map(TaskState::name).map_or(status, Into::into),
-            None => status,
-        };
-        others.insert("status".into(), state);
+/// `tasks/list` has no place in JSON-RPC v0.3; where it is asked for, its filters are ours, with
+/// the state in its old name.
+fn list(params: Option<&RawValue>) -> Result<Call, Error> {
+    let mut members = Members::read(params)?;
+    let status = members.given("status").and_then(|status| serde_json::from_str(status.get()).ok());
+    if let Some(state) = status.and_then(|name: String| state_named(&name)) {
+        members.remove("status");
+        members.add("status", state.name());
     }
-    let object = serde_json::Value::Object(others);
-    let text = RawValue::from_string(object.to_string())
-        .map_err(|cause| Error::invalid("params", cause.to_string()))?;
-    Ok(Call::ListTasks(super::read(Some(&text))?))
+    Ok(Call::ListTasks(super::read(Some(&members.object()?))?))
 }
 
 pub(super) fn encode_reply(reply: &Reply) -> String {

@@ -5,7 +5,6 @@ use crate::error::FieldViolation;
 use crate::message::PartContent;
 use crate::push::TaskPushNotificationConfig;
 use crate::{Message, Metadata, Part};
-use serde_json::Value;
 
 /// How deep a free value may be nested. An answer wraps it a few levels deeper, and common readers
 /// stop at 128.
@@ -81,7 +80,7 @@ impl Check {
     fn part(&mut self, place: usize, part: &Part) {
         if let PartContent::Data(data) = &part.content {
             self.hold(
-                shallow(data, MAX_DEPTH),
+                data.depth() <= MAX_DEPTH,
                 format_args!("message.parts[{place}].data"),
                 TOO_DEEP,
             );
@@ -119,8 +118,7 @@ impl Check {
     }
 
     fn metadata(&mut self, field: &str, metadata: Option<&Metadata>) {
-        let shallow = metadata
-            .is_none_or(|members| members.values().all(|value| shallow(value, MAX_DEPTH - 1)));
+        let shallow = metadata.is_none_or(|metadata| metadata.as_json().depth() <= MAX_DEPTH);
         self.hold(shallow, field, TOO_DEEP);
     }
 
@@ -128,17 +126,6 @@ impl Check {
         if !holds {
             let (field, description) = (field.to_string(), otherwise.to_owned());
             self.0.push(FieldViolation { field, description });
-        }
-    }
-}
-
-/// No deeper than `levels`; never recurses further than that.
-fn shallow(value: &Value, levels: usize) -> bool {
-    match value {
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => true,
-        Value::Array(items) => levels > 0 && items.iter().all(|item| shallow(item, levels - 1)),
-        Value::Object(members) => {
-            levels > 0 && members.values().all(|member| shallow(member, levels - 1))
         }
     }
 }

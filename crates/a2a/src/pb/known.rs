@@ -1,13 +1,22 @@
 //! The messages of `google.protobuf` that A2A uses: free values, points in time, nothing at all.
 //!
-//! A map is written as the list of entries that it is on the wire, so members keep their order.
+//! A map is written as the list of entries that it is on the wire, so members keep their order. Free
+//! values are read and written as text, so that a tree of them, many times larger, never exists.
 //! What is nested too deeply for readers of protobuf is written as its JSON text: one odd value
 //! is better than a stream that ends there.
 
 use super::{Under, Wrong};
-use crate::Metadata;
 use crate::time::Timestamp as Time;
-use serde_json::{Number, Value as Json};
+use crate::{Json, Metadata};
+use prost::bytes::{Buf, BufMut};
+use prost::encoding::{self, DecodeContext, WireType};
+use prost::{DecodeError, Message};
+use serde::de::{
+    Deserialize, DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor,
+};
+use serde_json::Number;
+use serde_json::value::RawValue;
+use std::fmt;
 
 /// How many messages a free value may consist of from top to bottom. Readers accept a hundred, this
 /// one too, and a part of a message of a task of a page stands up to seven deep.
@@ -16,47 +25,13 @@ const MAX_NESTED: usize = 90;
 const OBJECT: usize = 3;
 const ARRAY: usize = 2;
 
-#[derive(Clone, PartialEq, prost::Message)]
-pub(super) struct Struct {
-    #[prost(message, repeated, tag = "1")]
-    fields: Vec<Field>,
-}
+/// `google.protobuf.Struct`, and beside it `google.protobuf.Value`, as the bytes that they are on the
+/// wire: they become JSON, and JSON becomes them, without a tree in between.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Struct(Vec<u8>);
 
-#[derive(Clone, PartialEq, prost::Message)]
-struct Field {
-    #[prost(string, tag = "1")]
-    key: String,
-    #[prost(message, optional, tag = "2")]
-    value: Option<Value>,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-pub(super) struct Value {
-    #[prost(oneof = "Kind", tags = "1, 2, 3, 4, 5, 6")]
-    kind: Option<Kind>,
-}
-
-#[derive(Clone, PartialEq, prost::Oneof)]
-enum Kind {
-    #[prost(int32, tag = "1")]
-    Null(i32),
-    #[prost(double, tag = "2")]
-    Number(f64),
-    #[prost(string, tag = "3")]
-    String(String),
-    #[prost(bool, tag = "4")]
-    Bool(bool),
-    #[prost(message, tag = "5")]
-    Struct(Struct),
-    #[prost(message, tag = "6")]
-    List(List),
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct List {
-    #[prost(message, repeated, tag = "1")]
-    values: Vec<Value>,
-}
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Value(Vec<u8>);
 
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct Timestamp {
@@ -80,73 +55,432 @@ pub(super) fn metadata(given: Option<Struct>) -> Result<Option<Metadata>, Wrong>
     given.map(Struct::read).transpose().under("metadata")
 }
 
+/// A message that keeps its fields as they come.
+macro_rules! kept {
+    ($($name:ident)*) => {$(
+        impl Message for $name {
+            fn encode_raw(&self, buf: &mut impl BufMut) {
+                buf.put_slice(&self.0);
+            }
+
+            fn merge_field(
+                &mut self,
+                tag: u32,
+                wire_type: WireType,
+                buf: &mut impl Buf,
+                context: DecodeContext,
+            ) -> Result<(), DecodeError> {
+                keep_field(&mut self.0, tag, wire_type, buf, context)
+            }
+
+            fn encoded_len(&self) -> usize {
+                self.0.len()
+            }
+
+            fn clear(&mut self) {
+                self.0.clear();
+            }
+        }
+    )*};
+}
+
+kept! { Struct Value }
+
+fn keep_field(
+    kept: &mut Vec<u8>,
+    tag: u32,
+    wire_type: WireType,
+    buf: &mut impl Buf,
+    context: DecodeContext,
+) -> Result<(), DecodeError> {
+    match wire_type {
+        WireType::Varint => {
+            let number = encoding::decode_varint(buf)?;
+            encoding::encode_key(tag, wire_type, kept);
+            encoding::encode_varint(number, kept);
+        }
+        WireType::SixtyFourBit => {
+            let mut number = 0_u64;
+            encoding::fixed64::merge(wire_type, &mut number, buf, context)?;
+            encoding::fixed64::encode(tag, &number, kept);
+        }
+        WireType::LengthDelimited => {
+            let mut content = Vec::new();
+            encoding::bytes::merge(wire_type, &mut content, buf, context)?;
+            encoding::bytes::encode(tag, &content, kept);
+        }
+        WireType::StartGroup | WireType::EndGroup | WireType::ThirtyTwoBit => {
+            encoding::skip_field(wire_type, tag, buf, context)?;
+        }
+    }
+    Ok(())
+}
+
 impl Struct {
     pub(super) fn of(members: &Metadata) -> Self {
-        Self::within(members, MAX_NESTED)
-    }
-
-    fn within(members: &Metadata, nested: usize) -> Self {
-        let field = |(key, value): (&String, &Json)| Field {
-            key: key.clone(),
-            value: Some(Value::within(value, nested - OBJECT)),
-        };
-        Self { fields: members.iter().map(field).collect() }
+        let mut out = Vec::new();
+        let mut from = serde_json::Deserializer::from_str(members.text());
+        from.deserialize_map(Members { out: &mut out, nested: MAX_NESTED })
+            .expect("metadata is an object");
+        Self(out)
     }
 
     pub(super) fn read(self) -> Result<Metadata, Wrong> {
-        let mut members = Metadata::with_capacity(self.fields.len());
-        for Field { key, value } in self.fields {
-            let value = match value {
-                Some(value) => value.read().under(&key)?,
-                None => Json::Null,
-            };
-            members.insert(key, value);
-        }
-        Ok(members)
+        let mut text = Vec::new();
+        read_members(&self.0, &mut text, MAX_NESTED)?;
+        json(text)?.try_into().map_err(|wrong| Wrong::new("", wrong))
     }
 }
 
 impl Value {
     pub(super) fn of(value: &Json) -> Self {
-        Self::within(value, MAX_NESTED)
-    }
-
-    fn within(value: &Json, nested: usize) -> Self {
-        let kind = match value {
-            Json::Null => Kind::Null(0),
-            Json::Bool(flag) => Kind::Bool(*flag),
-            // Without arbitrary precision every number of JSON is also a double.
-            Json::Number(number) => Kind::Number(number.as_f64().unwrap_or_default()),
-            Json::String(text) => Kind::String(text.clone()),
-            Json::Array(items) if nested >= ARRAY => {
-                let items = items.iter().map(|item| Self::within(item, nested - ARRAY));
-                Kind::List(List { values: items.collect() })
-            }
-            Json::Object(members) if nested >= OBJECT => {
-                Kind::Struct(Struct::within(members, nested))
-            }
-            Json::Array(_) | Json::Object(_) => Kind::String(value.to_string()),
-        };
-        Self { kind: Some(kind) }
+        let mut out = Vec::new();
+        Write { out: &mut out, nested: MAX_NESTED }
+            .deserialize(&mut serde_json::Deserializer::from_str(value.text()))
+            .expect("a value is JSON");
+        Self(out)
     }
 
     pub(super) fn read(self) -> Result<Json, Wrong> {
-        Ok(match self.kind {
-            None | Some(Kind::Null(_)) => Json::Null,
-            Some(Kind::Number(number)) => Json::Number(
-                whole(number)
-                    .or_else(|| Number::from_f64(number))
-                    .ok_or_else(|| Wrong::new("", "must not be NaN or infinite"))?,
-            ),
-            Some(Kind::String(text)) => Json::String(text),
-            Some(Kind::Bool(flag)) => Json::Bool(flag),
-            Some(Kind::Struct(members)) => Json::Object(members.read()?),
-            Some(Kind::List(list)) => {
-                let items = list.values.into_iter().enumerate();
-                let read = |(place, item): (usize, Self)| item.read().under(place);
-                Json::Array(items.map(read).collect::<Result<_, _>>()?)
+        let mut text = Vec::new();
+        read_value(&self.0, &mut text, MAX_NESTED)?;
+        json(text)
+    }
+}
+
+fn json(text: Vec<u8>) -> Result<Json, Wrong> {
+    Json::from_text(text).map_err(|cause| Wrong::new("", cause.to_string()))
+}
+
+// === from the wire into JSON ===
+
+/// What a field holds.
+pub(super) enum Held<'a> {
+    Varint(u64),
+    Double(f64),
+    Bytes(&'a [u8]),
+}
+
+/// What a value is: the last of its fields.
+enum Kind<'a> {
+    Null,
+    Number(f64),
+    String(&'a str),
+    Bool(bool),
+    Struct(&'a [u8]),
+    List(&'a [u8]),
+}
+
+/// Hands on each field of a message; those that no message here has are skipped.
+pub(super) fn each_field<'a, E: From<Wrong>>(
+    mut bytes: &'a [u8],
+    mut read: impl FnMut(u32, Held<'a>) -> Result<(), E>,
+) -> Result<(), E> {
+    let broken = || unreadable("buffer underflow");
+    while !bytes.is_empty() {
+        let (tag, wire_type) = encoding::decode_key(&mut bytes).map_err(|_| broken())?;
+        let held = match wire_type {
+            WireType::Varint => {
+                Held::Varint(encoding::decode_varint(&mut bytes).map_err(|_| broken())?)
             }
-        })
+            WireType::SixtyFourBit => {
+                let (number, rest) = bytes.split_first_chunk().ok_or_else(broken)?;
+                bytes = rest;
+                Held::Double(f64::from_le_bytes(*number))
+            }
+            WireType::LengthDelimited => {
+                let length = encoding::decode_varint(&mut bytes).map_err(|_| broken())?;
+                let length = usize::try_from(length).map_err(|_| broken())?;
+                let (content, rest) = bytes.split_at_checked(length).ok_or_else(broken)?;
+                bytes = rest;
+                Held::Bytes(content)
+            }
+            WireType::StartGroup | WireType::EndGroup | WireType::ThirtyTwoBit => {
+                encoding::skip_field(wire_type, tag, &mut bytes, DecodeContext::default())
+                    .map_err(|_| broken())?;
+                continue;
+            }
+        };
+        read(tag, held)?;
+    }
+    Ok(())
+}
+
+fn unreadable(reason: &str) -> Wrong {
+    Wrong::new("", format!("not a readable protobuf message: {reason}"))
+}
+
+fn text(bytes: &[u8]) -> Result<&str, Wrong> {
+    std::str::from_utf8(bytes)
+        .map_err(|_| unreadable("invalid string value: data is not UTF-8 encoded"))
+}
+
+fn write_text(text: &str, out: &mut Vec<u8>) -> Result<(), Wrong> {
+    serde_json::to_writer(out, text).map_err(|cause| Wrong::new("", cause.to_string()))
+}
+
+/// Takes off what a list or an object costs of the depth that is left.
+fn inside(nested: usize, cost: usize) -> Result<usize, Wrong> {
+    nested.checked_sub(cost).ok_or_else(|| Wrong::new("", "is nested more than 30 objects deep"))
+}
+
+fn read_value(bytes: &[u8], out: &mut Vec<u8>, nested: usize) -> Result<(), Wrong> {
+    let mut kind = Kind::Null;
+    each_field(bytes, |tag, held| {
+        kind = match (tag, held) {
+            (1, Held::Varint(_)) => Kind::Null,
+            (2, Held::Double(number)) => Kind::Number(number),
+            (3, Held::Bytes(bytes)) => Kind::String(text(bytes)?),
+            (4, Held::Varint(flag)) => Kind::Bool(flag != 0),
+            (5, Held::Bytes(members)) => Kind::Struct(members),
+            (6, Held::Bytes(items)) => Kind::List(items),
+            (1..=6, _) => return Err(unreadable("invalid wire type")),
+            _ => return Ok(()),
+        };
+        Ok(())
+    })?;
+    match kind {
+        Kind::Null => out.extend_from_slice(b"null"),
+        Kind::Bool(flag) => out.extend_from_slice(if flag { b"true" } else { b"false" }),
+        Kind::Number(number) => {
+            let number = whole(number)
+                .or_else(|| Number::from_f64(number))
+                .ok_or_else(|| Wrong::new("", "must not be NaN or infinite"))?;
+            out.extend_from_slice(number.to_string().as_bytes());
+        }
+        Kind::String(text) => write_text(text, out)?,
+        Kind::Struct(members) => read_members(members, out, nested)?,
+        Kind::List(items) => read_items(items, out, nested)?,
+    }
+    Ok(())
+}
+
+fn read_members(bytes: &[u8], out: &mut Vec<u8>, nested: usize) -> Result<(), Wrong> {
+    let nested = inside(nested, OBJECT)?;
+    let mut separator = b'{';
+    each_field(bytes, |tag, held| {
+        let (1, Held::Bytes(entry)) = (tag, held) else {
+            return Ok(());
+        };
+        let (mut key, mut value) = ("", None);
+        each_field(entry, |tag, held| {
+            match (tag, held) {
+                (1, Held::Bytes(bytes)) => key = text(bytes)?,
+                (2, Held::Bytes(bytes)) => value = Some(bytes),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        out.push(separator);
+        separator = b',';
+        write_text(key, out)?;
+        out.push(b':');
+        read_value(value.unwrap_or_default(), out, nested).under(key)
+    })?;
+    if separator == b'{' {
+        out.push(separator);
+    }
+    out.push(b'}');
+    Ok(())
+}
+
+fn read_items(bytes: &[u8], out: &mut Vec<u8>, nested: usize) -> Result<(), Wrong> {
+    let nested = inside(nested, ARRAY)?;
+    out.push(b'[');
+    let mut place = 0_usize;
+    each_field(bytes, |tag, held| {
+        let (1, Held::Bytes(item)) = (tag, held) else {
+            return Ok(());
+        };
+        if place > 0 {
+            out.push(b',');
+        }
+        place += 1;
+        read_value(item, out, nested).under(place - 1)
+    })?;
+    out.push(b']');
+    Ok(())
+}
+
+// === from JSON onto the wire ===
+
+/// Writes a value as the fields of a `Value`.
+struct Write<'a> {
+    out: &'a mut Vec<u8>,
+    nested: usize,
+}
+
+/// Writes an object as the fields of a `Struct`.
+struct Members<'a> {
+    out: &'a mut Vec<u8>,
+    nested: usize,
+}
+
+/// Writes a list as the fields of a `ListValue`.
+struct Items<'a> {
+    out: &'a mut Vec<u8>,
+    nested: usize,
+}
+
+/// Writes a name as the first field of an entry; an empty one is left out.
+struct Key<'a>(&'a mut Vec<u8>);
+
+/// Puts the length before what was written since `begin`.
+fn close(out: &mut Vec<u8>, begin: usize) {
+    let mut length = Vec::with_capacity(encoding::encoded_len_varint(u64::MAX));
+    encoding::encode_varint((out.len() - begin) as u64, &mut length);
+    out.splice(begin..begin, length);
+}
+
+fn open(out: &mut Vec<u8>, tag: u32) -> usize {
+    encoding::encode_key(tag, WireType::LengthDelimited, out);
+    out.len()
+}
+
+fn put_text(out: &mut Vec<u8>, tag: u32, text: &str) {
+    let begin = open(out, tag);
+    out.extend_from_slice(text.as_bytes());
+    close(out, begin);
+}
+
+impl<'de> DeserializeSeed<'de> for Write<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<(), D::Error> {
+        if self.nested >= OBJECT {
+            return from.deserialize_any(self);
+        }
+        // At the last level that readers take, what is deeper goes out as its text.
+        let raw = <&RawValue>::deserialize(from)?.get();
+        let mut from = serde_json::Deserializer::from_str(raw);
+        match raw.as_bytes().first() {
+            Some(b'[') if self.nested >= ARRAY => {
+                from.deserialize_any(self).map_err(D::Error::custom)
+            }
+            Some(b'[' | b'{') => self.visit_str(raw),
+            _ => from.deserialize_any(self).map_err(D::Error::custom),
+        }
+    }
+}
+
+impl<'de> Visitor<'de> for Write<'_> {
+    type Value = ();
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("any JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        encoding::int32::encode(1, &0, self.out);
+        Ok(())
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<(), E> {
+        encoding::bool::encode(4, &value, self.out);
+        Ok(())
+    }
+
+    // Without arbitrary precision every number of JSON is also a double.
+    fn visit_i64<E>(self, value: i64) -> Result<(), E> {
+        encoding::double::encode(2, &(value as f64), self.out);
+        Ok(())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<(), E> {
+        encoding::double::encode(2, &(value as f64), self.out);
+        Ok(())
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<(), E> {
+        encoding::double::encode(2, &value, self.out);
+        Ok(())
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<(), E> {
+        put_text(self.out, 3, value);
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<(), A::Error> {
+        let begin = open(self.out, 6);
+        Items { out: self.out, nested: self.nested }.visit_seq(items)?;
+        close(self.out, begin);
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<(), A::Error> {
+        let begin = open(self.out, 5);
+        Members { out: self.out, nested: self.nested }.visit_map(members)?;
+        close(self.out, begin);
+        Ok(())
+    }
+}
+
+impl<'de> Visitor<'de> for Items<'_> {
+    type Value = ();
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("a list")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
+        let nested = self.nested - ARRAY;
+        loop {
+            let before = self.out.len();
+            let begin = open(self.out, 1);
+            if items.next_element_seed(Write { out: self.out, nested })?.is_none() {
+                self.out.truncate(before);
+                return Ok(());
+            }
+            close(self.out, begin);
+        }
+    }
+}
+
+impl<'de> Visitor<'de> for Members<'_> {
+    type Value = ();
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
+        let nested = self.nested - OBJECT;
+        loop {
+            let before = self.out.len();
+            let entry = open(self.out, 1);
+            if members.next_key_seed(Key(self.out))?.is_none() {
+                self.out.truncate(before);
+                return Ok(());
+            }
+            let value = open(self.out, 2);
+            members.next_value_seed(Write { out: self.out, nested })?;
+            close(self.out, value);
+            close(self.out, entry);
+        }
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Key<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<(), D::Error> {
+        from.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for Key<'_> {
+    type Value = ();
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("a name")
+    }
+
+    fn visit_str<E>(self, name: &str) -> Result<(), E> {
+        if !name.is_empty() {
+            put_text(self.0, 1, name);
+        }
+        Ok(())
     }
 }
 
@@ -184,18 +518,17 @@ impl Timestamp {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use prost::Message as _;
     use serde_json::json;
 
-    fn there_and_back(value: &Json) -> Json {
-        let bytes = Value::of(value).encode_to_vec();
+    fn there_and_back(value: serde_json::Value) -> Json {
+        let bytes = Value::of(&value.into()).encode_to_vec();
         Value::decode(&*bytes).expect("our own bytes").read().expect("our own value")
     }
 
     #[test]
     fn members_keep_their_order() {
-        let value = json!({"z": 1, "a": {"y": [], "b": {}}, "m": null, "": ""});
-        assert_eq!(there_and_back(&value).to_string(), value.to_string());
+        let value = json!({"z": 1, "a": {"y": [], "b": {}}, "m": null, "": "", "s": "\"ä\n"});
+        assert_eq!(there_and_back(value.clone()).text(), value.to_string());
     }
 
     #[test]
@@ -210,27 +543,45 @@ mod tests {
             (json!(i64::MIN), "-9223372036854775808"),
             (json!(1e300), "1e+300"),
         ] {
-            assert_eq!(there_and_back(&given).to_string(), back);
+            assert_eq!(there_and_back(given).text(), back);
         }
+    }
+
+    /// The entry `a` of a struct with this value.
+    fn entry(value: &[u8]) -> Vec<u8> {
+        let mut entry = Vec::new();
+        encoding::bytes::encode(1, &b"a".to_vec(), &mut entry);
+        encoding::bytes::encode(2, &value.to_vec(), &mut entry);
+        let mut out = Vec::new();
+        encoding::bytes::encode(1, &entry, &mut out);
+        out
     }
 
     #[test]
     fn a_number_that_json_lacks_is_refused_by_its_place() {
-        let inner = Value {
-            kind: Some(Kind::List(List {
-                values: vec![Value::of(&json!(1)), Value { kind: Some(Kind::Number(f64::NAN)) }],
-            })),
-        };
-        let fields = vec![Field { key: "a".into(), value: Some(inner) }];
-        let wrong = Struct { fields }.read().expect_err("NaN");
+        let (mut number, mut items, mut value) = (Vec::new(), Vec::new(), Vec::new());
+        encoding::double::encode(2, &f64::NAN, &mut number);
+        encoding::bytes::encode(1, &Value::of(&json!(1).into()).0, &mut items);
+        encoding::bytes::encode(1, &number, &mut items);
+        encoding::bytes::encode(6, &items, &mut value);
+        let wrong = Struct(entry(&value)).read().expect_err("NaN");
         assert_eq!(wrong.field, "a.1");
     }
 
     #[test]
     fn of_two_members_with_one_name_the_last_counts() {
-        let field = |number: i32| Field { key: "a".into(), value: Some(Value::of(&json!(number))) };
-        let members = Struct { fields: vec![field(1), field(2)] }.read().expect("plain");
-        assert_eq!(Json::Object(members), json!({"a": 2}));
+        let field = |number: i32| entry(&Value::of(&json!(number).into()).0);
+        let members = Struct([field(1), field(2)].concat()).read().expect("plain");
+        assert_eq!(members.get("a"), Some(json!(2)));
+    }
+
+    #[test]
+    fn broken_bytes_in_a_value_are_refused() {
+        let whole = entry(&Value::of(&json!({"b": [1, "two"]}).into()).0);
+        for length in 1..whole.len() {
+            assert!(Struct(whole[..length].to_vec()).read().is_err(), "{length}");
+        }
+        assert!(Struct(entry(&[0x1a, 1, 0xff])).read().is_err());
     }
 
     #[test]

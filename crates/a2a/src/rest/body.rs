@@ -11,7 +11,7 @@ use std::fmt;
 /// The members of one object in their order, not looked into; a name that is there twice stays
 /// there twice, so that whoever reads the object refuses it as they would without us.
 #[derive(Default)]
-pub(super) struct Members<'a>(Vec<(Cow<'a, str>, Member<'a>)>);
+pub(crate) struct Members<'a>(Vec<(Cow<'a, str>, Member<'a>)>);
 
 enum Member<'a> {
     Given(&'a RawValue),
@@ -22,7 +22,7 @@ enum Member<'a> {
 ///
 /// # Errors
 /// `Parse` when it is not JSON, `InvalidParams` when it is not an object.
-pub(super) fn json(body: &[u8]) -> Result<Option<&RawValue>, Error> {
+pub(crate) fn json(body: &[u8]) -> Result<Option<&RawValue>, Error> {
     if body.trim_ascii().is_empty() {
         return Ok(None);
     }
@@ -40,7 +40,7 @@ impl<'a> Members<'a> {
     ///
     /// # Errors
     /// `InvalidParams` when it is not an object.
-    pub(super) fn read(body: Option<&'a RawValue>) -> Result<Self, Error> {
+    pub(crate) fn read(body: Option<&'a RawValue>) -> Result<Self, Error> {
         let Some(body) = body else {
             return Ok(Self::default());
         };
@@ -48,7 +48,7 @@ impl<'a> Members<'a> {
     }
 
     /// Adds a member.
-    pub(super) fn add(&mut self, name: &'a str, value: impl Into<Value>) {
+    pub(crate) fn add(&mut self, name: &'a str, value: impl Into<Value>) {
         self.0.push((name.into(), Member::Ours(value.into())));
     }
 
@@ -57,14 +57,14 @@ impl<'a> Members<'a> {
     ///
     /// # Errors
     /// `InvalidParams` naming the member that says otherwise.
-    pub(super) fn bind(&mut self, names: &[&'a str], path: &str) -> Result<(), Error> {
+    pub(crate) fn bind(&mut self, names: &[&'a str], path: &str) -> Result<(), Error> {
         self.take(names, path)?;
         self.add(names[0], path);
         Ok(())
     }
 
     /// Removes what the path says already, see [`Members::bind`].
-    pub(super) fn take(&mut self, names: &[&str], path: &str) -> Result<(), Error> {
+    pub(crate) fn take(&mut self, names: &[&str], path: &str) -> Result<(), Error> {
         let mut wrong = None;
         self.0.retain(|(name, member)| {
             let bound = names.contains(&name.as_ref());
@@ -76,8 +76,13 @@ impl<'a> Members<'a> {
         wrong.map_or(Ok(()), |name| Err(Error::invalid(name, "contradicts the path")))
     }
 
+    /// Removes a member.
+    pub(crate) fn remove(&mut self, name: &str) {
+        self.0.retain(|(known, _)| known != name);
+    }
+
     /// A member by its name.
-    pub(super) fn given(&self, name: &str) -> Option<&'a RawValue> {
+    pub(crate) fn given(&self, name: &str) -> Option<&'a RawValue> {
         self.0.iter().find_map(|(known, member)| match member {
             Member::Given(value) if known == name && value.get() != "null" => Some(*value),
             _ => None,
@@ -88,7 +93,7 @@ impl<'a> Members<'a> {
     ///
     /// # Errors
     /// `InvalidParams` when there is none, or more than one.
-    pub(super) fn only(&self) -> Result<&'a RawValue, Error> {
+    pub(crate) fn only(&self) -> Result<&'a RawValue, Error> {
         match self.0.as_slice() {
             [(_, Member::Given(value))] => Ok(value),
             _ => Err(Error::invalid("", "must have exactly one member")),
@@ -96,7 +101,7 @@ impl<'a> Members<'a> {
     }
 
     /// The object.
-    pub(super) fn object(&self) -> Result<Box<RawValue>, Error> {
+    pub(crate) fn object(&self) -> Result<Box<RawValue>, Error> {
         serde_json::value::to_raw_value(self)
             .map_err(|cause| Error::new(ErrorKind::Internal, cause.to_string()))
     }

@@ -75,9 +75,9 @@ fn every_spelling_of_a_part_is_read() {
         (json!({"raw": "aGk"}), PartContent::Raw(b"hi".into())),
         (json!({"raw": ""}), PartContent::Raw(vec![])),
         (json!({"url": "u", "unknown": 1}), PartContent::Url("u".into())),
-        (json!({"data": null}), PartContent::Data(json!(null))),
-        (json!({"data": null, "text": null}), PartContent::Data(json!(null))),
-        (json!({"data": "s"}), PartContent::Data(json!("s"))),
+        (json!({"data": null}), PartContent::Data(json!(null).into())),
+        (json!({"data": null, "text": null}), PartContent::Data(json!(null).into())),
+        (json!({"data": "s"}), PartContent::Data(json!("s").into())),
     ] {
         let part: Part = serde_json::from_value(given.clone()).unwrap();
         assert_eq!(part.content, content, "{given}");

@@ -52,7 +52,7 @@ fn part() -> impl Strategy<Value = Part> {
         ".{0,40}".prop_map(PartContent::Text),
         vec(any::<u8>(), 0..40).prop_map(PartContent::Raw),
         word().prop_map(PartContent::Url),
-        json().prop_map(PartContent::Data),
+        json().prop_map(|value| PartContent::Data(value.into())),
     ];
     (content, metadata(), option::of(word()), option::of(word())).prop_map(
         |(content, metadata, filename, media_type)| Part {

@@ -155,7 +155,8 @@ fn a_value_that_is_nested_without_end_is_refused() {
     let part = field(5, &field(4, &value));
     let message = [field(1, b"m"), vec![0x20, 1], part].concat();
     let error = refused(Dialect::V1_0, Operation::SendMessage, &field(2, &message));
-    assert_eq!(error.message, "not a readable protobuf message: recursion limit reached");
+    assert_eq!(error.violations[0].description, "is nested more than 30 objects deep");
+    assert!(error.violations[0].field.starts_with("message.parts[0].data."));
 }
 
 #[test]

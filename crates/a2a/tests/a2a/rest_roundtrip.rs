@@ -45,7 +45,7 @@ fn part() -> impl Strategy<Value = Part> {
     let file = (file, option::of(word()), option::of(word()));
     let part = prop_oneof![
         ".{0,40}".prop_map(Part::text),
-        data().prop_map(|data| Part::of(PartContent::Data(data))),
+        data().prop_map(Part::data),
         file.prop_map(|(content, filename, media_type)| Part {
             content,
             metadata: None,

@@ -45,7 +45,7 @@ fn part() -> impl Strategy<Value = Part> {
         ".{0,40}".prop_map(PartContent::Text),
         vec(any::<u8>(), 0..40).prop_map(PartContent::Raw),
         word().prop_map(PartContent::Url),
-        json().prop_map(PartContent::Data),
+        json().prop_map(|value| PartContent::Data(value.into())),
     ];
     (content, metadata(), option::of(word()), option::of(word())).prop_map(
         |(content, metadata, filename, media_type)| Part {
@@ -65,7 +65,7 @@ fn v0_1_part() -> impl Strategy<Value = (Value, Part)> {
         ".{0,40}".prop_map(PartContent::Text),
         vec(any::<u8>(), 1..40).prop_map(PartContent::Raw),
         word().prop_map(PartContent::Url),
-        data.prop_map(PartContent::Data),
+        data.prop_map(|value| PartContent::Data(value.into())),
     ];
     (content, word(), word()).prop_map(|(content, name, kind)| {
         let is_file = matches!(content, PartContent::Raw(_) | PartContent::Url(_));

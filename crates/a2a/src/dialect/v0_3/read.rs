@@ -8,7 +8,7 @@ use crate::message::{Message, Part, PartContent, Role};
 use crate::push::{AuthenticationInfo, TaskPushNotificationConfig};
 use crate::task::{Artifact, Task, TaskState, TaskStatus};
 use crate::time::Timestamp;
-use crate::{Metadata, lenient};
+use crate::{Json, Metadata, lenient};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 use serde_json::Value;
@@ -122,7 +122,7 @@ struct PartMembers {
     text: Option<String>,
     file: Option<FileIn>,
     #[serde(deserialize_with = "lenient::present")]
-    data: Option<Value>,
+    data: Option<Json>,
     metadata: Option<Metadata>,
 }
 
@@ -284,16 +284,15 @@ impl FileIn {
     }
 }
 
-pub(crate) fn unwrapped(data: Value, mut metadata: Option<Metadata>) -> Part {
-    let marked = metadata.as_mut().and_then(|members| members.shift_remove(WRAPPED));
+pub(crate) fn unwrapped(data: Json, mut metadata: Option<Metadata>) -> Part {
+    let marked = metadata.as_mut().and_then(|members| members.remove(WRAPPED));
     metadata = metadata.filter(|members| marked.is_none() || !members.is_empty());
-    let data = match data {
-        Value::Object(mut members) if marked == Some(Value::Bool(true)) => {
-            members.shift_remove("value").unwrap_or_default()
-        }
-        data => data,
+    let data = if marked == Some(Value::Bool(true)) && data.is_object() {
+        data.member("value").unwrap_or_else(|| Value::Null.into())
+    } else {
+        data
     };
-    Part { metadata, ..Part::data(data) }
+    Part { metadata, ..Part::of(PartContent::Data(data)) }
 }
 
 fn parts(given: Vec<PartIn>) -> Vec<Part> {

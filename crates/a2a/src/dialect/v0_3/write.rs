@@ -2,7 +2,6 @@
 
 use super::read::WRAPPED;
 use super::{is_final, state_name};
-use crate::Metadata;
 use crate::event::{TaskArtifactUpdateEvent, TaskStatusUpdateEvent};
 use crate::id::TaskId;
 use crate::message::{Base64, Message, Part, PartContent, Role};
@@ -10,9 +9,10 @@ use crate::operation::ListTasksResponse;
 use crate::push::TaskPushNotificationConfig;
 use crate::task::{Artifact, Task, TaskStatus};
 use crate::time::Timestamp;
+use crate::{Json, Metadata};
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -108,6 +108,12 @@ pub(super) struct PageOut<'a> {
     total_size: i32,
 }
 
+/// A value that is no object, as one.
+#[derive(Serialize)]
+pub(crate) struct Wrapped<'a> {
+    pub(crate) value: &'a Json,
+}
+
 /// A part under the tag of its dialect (`kind` or `type`).
 pub(in crate::dialect) struct PartOut<'a> {
     pub(in crate::dialect) tag: &'static str,
@@ -194,7 +200,7 @@ pub(super) fn push_config(config: &TaskPushNotificationConfig) -> Value {
 
 /// The config without its task, as v0.1 has it too.
 pub(crate) fn bare_push_config(config: &TaskPushNotificationConfig) -> Value {
-    let mut view = Metadata::new();
+    let mut view = Map::new();
     view.extend(config.id.as_ref().map(|id| ("id".into(), json!(id))));
     view.insert("url".into(), json!(config.url));
     view.extend(config.token.as_ref().map(|token| ("token".into(), json!(token))));
@@ -270,16 +276,16 @@ impl Serialize for PartOut<'_> {
                 map.serialize_entry(tag, "file")?;
                 map.serialize_entry("file", &FileOut { uri: Some(url), ..file() })?;
             }
-            PartContent::Data(data @ Value::Object(_)) => {
+            PartContent::Data(data) if data.is_object() => {
                 map.serialize_entry(tag, "data")?;
                 map.serialize_entry("data", data)?;
             }
             PartContent::Data(data) => {
                 // Older dialects have objects only.
                 let mut metadata = part.metadata.clone().unwrap_or_default();
-                metadata.insert(WRAPPED.into(), true.into());
+                metadata.insert(WRAPPED, true);
                 map.serialize_entry(tag, "data")?;
-                map.serialize_entry("data", &json!({"value": data}))?;
+                map.serialize_entry("data", &Wrapped { value: data })?;
                 map.serialize_entry("metadata", &metadata)?;
                 return map.end();
             }

@@ -151,7 +151,7 @@ impl Wire for Extension {
             uri: model.uri.clone(),
             description: said(model.description.as_ref()),
             required: model.required,
-            params: model.params.as_ref().map(Struct::of),
+            params: model.params.clone().map(|members| Struct::of(&members.into())),
         }
     }
 
@@ -160,7 +160,12 @@ impl Wire for Extension {
             uri: self.uri,
             description: given(self.description),
             required: self.required,
-            params: self.params.map(Struct::read).transpose().under("params")?,
+            params: self
+                .params
+                .map(Struct::read)
+                .transpose()
+                .under("params")?
+                .map(|members| members.to_map()),
         })
     }
 }
@@ -202,7 +207,7 @@ impl Wire for Signature {
         Self {
             protected: model.protected.clone(),
             signature: model.signature.clone(),
-            header: model.header.as_ref().map(Struct::of),
+            header: model.header.clone().map(|members| Struct::of(&members.into())),
         }
     }
 
@@ -210,7 +215,12 @@ impl Wire for Signature {
         Ok(model::AgentCardSignature {
             protected: self.protected,
             signature: self.signature,
-            header: self.header.map(Struct::read).transpose().under("header")?,
+            header: self
+                .header
+                .map(Struct::read)
+                .transpose()
+                .under("header")?
+                .map(|members| members.to_map()),
         })
     }
 }

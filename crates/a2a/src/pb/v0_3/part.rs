@@ -6,15 +6,12 @@
 //! JavaScript puts the bytes themselves. So base64 is written, and what is not base64 is read as it
 //! is. A raw file that happens to be valid base64 is misread; there is no telling them apart.
 
+use crate::dialect::v0_3::read::{WRAPPED, unwrapped};
 use crate::pb::known::{self, Struct};
 use crate::pb::{Under, Wire, Wrong, given, said};
 use crate::{self as model, Metadata};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::Value;
-
-/// Marks data that was no object and was wrapped as `{"value": ..}`, as in the JSON of v0.3.
-const WRAPPED: &str = "data_part_compat";
 
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct Part {
@@ -70,14 +67,13 @@ impl Wire for Part {
                 File::of(model, Bytes::Here(STANDARD.encode(bytes).into_bytes()))
             }
             model::PartContent::Url(url) => File::of(model, Bytes::There(url.clone())),
-            model::PartContent::Data(Value::Object(members)) => {
-                Content::Data(Data { data: Some(Struct::of(members)) })
-            }
             model::PartContent::Data(data) => {
-                let mut marked = model.metadata.clone().unwrap_or_default();
-                marked.insert(WRAPPED.into(), true.into());
-                metadata = Some(Struct::of(&marked));
-                let members = Metadata::from_iter([("value".to_owned(), data.clone())]);
+                let members = Metadata::try_from(data.clone()).unwrap_or_else(|_| {
+                    let mut marked = model.metadata.clone().unwrap_or_default();
+                    marked.insert(WRAPPED, true);
+                    metadata = Some(Struct::of(&marked));
+                    Metadata::wrapping(data)
+                });
                 Content::Data(Data { data: Some(Struct::of(&members)) })
             }
         };
@@ -92,23 +88,11 @@ impl Wire for Part {
             Content::File(file) => file.read().under("file")?,
             Content::Data(Data { data }) => {
                 let data = data.unwrap_or_default().read().under("data.data")?;
-                return Ok(unwrapped(data, metadata));
+                return Ok(unwrapped(data.into(), metadata));
             }
         };
         Ok(model::Part { metadata, ..part })
     }
-}
-
-/// A data part with its mark taken off, and what it wrapped.
-fn unwrapped(mut data: Metadata, mut metadata: Option<Metadata>) -> model::Part {
-    let marked = metadata.as_mut().and_then(|members| members.shift_remove(WRAPPED));
-    metadata = metadata.filter(|members| marked.is_none() || !members.is_empty());
-    let data = if marked == Some(Value::Bool(true)) {
-        data.shift_remove("value").unwrap_or_default()
-    } else {
-        Value::Object(data)
-    };
-    model::Part { metadata, ..model::Part::data(data) }
 }
 
 impl File {

@@ -9,10 +9,9 @@ use crate::id::{ArtifactId, ContextId, MessageId, TaskId};
 use crate::message::{Message, Part, PartContent, Role};
 use crate::task::{Artifact, Task, TaskState, TaskStatus};
 use crate::time::Timestamp;
-use crate::{Metadata, lenient};
+use crate::{Json, Metadata, lenient};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
-use serde_json::Value;
 use serde_json::value::RawValue;
 
 #[derive(Deserialize)]
@@ -45,7 +44,7 @@ struct PartMembers {
     kind: Option<String>,
     text: Option<String>,
     file: Option<FileIn>,
-    data: Option<Value>,
+    data: Option<Json>,
     metadata: Option<Metadata>,
 }
 
@@ -264,13 +263,16 @@ impl FileIn {
 }
 
 /// What a `DataPart` wraps: `{"data": ..}` and nothing else.
-fn inner(data: Value) -> Value {
-    match data {
-        Value::Object(mut members) if members.len() == 1 => {
-            members.remove("data").unwrap_or(Value::Object(members))
-        }
-        data => data,
+fn inner(data: Json) -> Json {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Wrapper {
+        #[serde(deserialize_with = "lenient::present")]
+        data: Option<Json>,
     }
+
+    let wrapper = serde_json::from_str::<Wrapper>(data.text());
+    wrapper.ok().and_then(|wrapper| wrapper.data).unwrap_or(data)
 }
 
 fn parts(given: Vec<PartIn>) -> Vec<Part> {

@@ -63,8 +63,6 @@ struct CreateIn {
     config: Option<TaskConfigIn>,
     #[serde(alias = "config_id", default, deserialize_with = "lenient::text")]
     config_id: Option<String>,
-    #[serde(flatten)]
-    bare: Metadata,
 }
 
 #[derive(Default, Deserialize)]
@@ -129,7 +127,8 @@ pub(in crate::rest) fn create(
     let mut told = if has(&kind) { Some(Form::Kind) } else { has(&proto).then_some(Form::Proto) };
     members.take(&["taskId", "task_id"], id)?;
     members.take(&["parent"], &format!("tasks/{id}"))?;
-    let given: CreateIn = read(Some(&members.object()?))?;
+    let object = members.object()?;
+    let given: CreateIn = read(Some(&object))?;
 
     let (at, names) = match given.config {
         Some(_) => ("config.", CREATE_NAMES),
@@ -140,7 +139,7 @@ pub(in crate::rest) fn create(
             let push = config.push_notification_config.take();
             (config, push)
         }
-        None => bare(given.bare)?,
+        None => bare(&object, members.given("url").is_some())?,
     };
     told = told.or(match (&config.task_id, &config.name) {
         (Some(_), _) => Some(Form::Kind),
@@ -164,14 +163,11 @@ pub(in crate::rest) fn create(
 }
 
 /// A config without the request around it, or even without its task.
-fn bare(members: Metadata) -> Result<(TaskConfigIn, Option<PushConfigIn>), Error> {
-    let text = serde_json::value::to_raw_value(&members)
-        .map_err(|cause| Error::invalid("", cause.to_string()))?;
-    if members.contains_key("url") {
-        let push = read(Some(&text))?;
-        return Ok((TaskConfigIn::default(), Some(push)));
+fn bare(object: &RawValue, has_url: bool) -> Result<(TaskConfigIn, Option<PushConfigIn>), Error> {
+    if has_url {
+        return Ok((TaskConfigIn::default(), Some(read(Some(object))?)));
     }
-    let mut config: TaskConfigIn = read(Some(&text))?;
+    let mut config: TaskConfigIn = read(Some(object))?;
     let push = config.push_notification_config.take();
     Ok((config, push))
 }

@@ -8,7 +8,7 @@ use crate::Metadata;
 use crate::dialect::json;
 use crate::dialect::v0_3::is_final;
 use crate::dialect::v0_3::read::WRAPPED;
-use crate::dialect::v0_3::write::bare_push_config;
+use crate::dialect::v0_3::write::{Wrapped, bare_push_config};
 use crate::event::{StreamResponse, TaskArtifactUpdateEvent, TaskStatusUpdateEvent};
 use crate::message::{Base64, Message, Part, PartContent};
 use crate::operation::{Operation, Reply};
@@ -124,8 +124,8 @@ struct FileOut<'a> {
 
 /// What a `DataPart` is: an object that holds the object.
 #[derive(Serialize)]
-struct DataOut<'a> {
-    data: &'a Value,
+struct DataOut<T> {
+    data: T,
 }
 
 /// The body of an answer that is no card.
@@ -257,15 +257,14 @@ impl Serialize for PartOut<'_> {
                 map.serialize_entry("file", &file(None, Some(Base64(bytes))))?;
             }
             PartContent::Url(url) => map.serialize_entry("file", &file(Some(url), None))?,
-            PartContent::Data(data @ Value::Object(_)) => {
+            PartContent::Data(data) if data.is_object() => {
                 map.serialize_entry("data", &DataOut { data })?;
             }
             PartContent::Data(data) => {
                 // A `Struct` is an object.
                 let mut metadata = part.metadata.clone().unwrap_or_default();
-                metadata.insert(WRAPPED.into(), true.into());
-                let wrapped = json!({"value": data});
-                map.serialize_entry("data", &DataOut { data: &wrapped })?;
+                metadata.insert(WRAPPED, true);
+                map.serialize_entry("data", &DataOut { data: Wrapped { value: data } })?;
                 map.serialize_entry("metadata", &metadata)?;
                 return map.end();
             }
