@@ -36,7 +36,7 @@ pub use isolation::{
 pub use load::{Environment, Flags, Loaded, load};
 pub use secrets::{MASK, masked};
 pub use units::{Age, Bytes};
-pub use validate::network;
+pub use validate::{ANYBODY, OWNER, network};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -176,6 +176,8 @@ pub struct Auth {
     pub token: Option<String>,
     /// Further callers by name, each with a token of its own; a caller sees its own tasks alone.
     pub tokens: BTreeMap<String, String>,
+    /// By caller: whose turns come before all those of callers with a lower number; 0 when unset.
+    pub priorities: BTreeMap<String, u8>,
     /// Whether a token is asked for at all.
     pub required: bool,
     /// Accepts `required: false` on an address that is not loopback.
@@ -276,6 +278,10 @@ pub struct Limits {
     pub connections: usize,
     /// Requests a minute and caller; 0 for no limit. Cancel and reads are never refused by it.
     pub rate: u32,
+    /// Tasks of one caller that may wait; 0 for no limit of its own.
+    pub queue_per_caller: usize,
+    /// Turns of one caller that may run at a time; 0 for no limit.
+    pub turns_per_caller: usize,
     /// Wrong tokens a minute and address before it is refused unheard.
     pub wrong_tokens: u32,
     /// Callers and addresses remembered by the rate limits.

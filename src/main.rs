@@ -15,6 +15,7 @@ pub mod guard;
 pub mod isolation;
 pub mod process;
 pub mod push;
+pub mod queue;
 pub mod server;
 pub mod service;
 pub mod session;

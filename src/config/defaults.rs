@@ -96,7 +96,13 @@ impl Default for Push {
 
 impl Default for Auth {
     fn default() -> Self {
-        Self { token: None, tokens: BTreeMap::new(), required: true, insecure: false }
+        Self {
+            token: None,
+            tokens: BTreeMap::new(),
+            priorities: BTreeMap::new(),
+            required: true,
+            insecure: false,
+        }
     }
 }
 
@@ -159,6 +165,8 @@ impl Default for Limits {
             inline_answer: Bytes::new(64 * KIB),
             connections: 4096,
             rate: 600,
+            queue_per_caller: 500,
+            turns_per_caller: 0,
             wrong_tokens: 30,
             rate_keys: 10_000,
             http2_streams: 256,

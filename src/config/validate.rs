@@ -27,6 +27,12 @@ const RESERVED: [&str; 13] = [
     "auto",
 ];
 
+/// The caller who holds `auth.token`.
+pub const OWNER: &str = "owner";
+
+/// The caller of a server that asks for no token.
+pub const ANYBODY: &str = "anybody";
+
 impl Config {
     /// Whether the address that is listened on is reachable from this machine alone.
     pub fn is_loopback(&self) -> bool {
@@ -108,6 +114,20 @@ impl Config {
                     format!("`{key}` is the token of another caller too; give each its own"),
                 );
             }
+        }
+        let is_caller =
+            |name: &str| [OWNER, ANYBODY].contains(&name) || self.auth.tokens.contains_key(name);
+        for name in self.auth.priorities.keys().filter(|name| !is_caller(name)) {
+            let names = self.auth.tokens.keys().map(String::as_str).chain([OWNER]);
+            let guess = nearest(name, names.collect::<Vec<_>>().into_iter())
+                .map(|guess| format!("; did you mean `{guess}`?"));
+            found.add(
+                &["auth.priorities"],
+                format!(
+                    "`auth.priorities` names the caller `{name}`, who has no token in `auth.tokens`{}",
+                    guess.unwrap_or_default()
+                ),
+            );
         }
         if self.server.host.trim().is_empty() {
             found.add(

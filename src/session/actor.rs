@@ -28,6 +28,7 @@ use crate::asks;
 use crate::budget::Meter;
 use crate::isolation::Places;
 use crate::process::{self, Ended, Prepared, tree};
+use crate::queue::{FairQueue, Place};
 use crate::store::{AskRow, Durability, SessionRow, Write};
 use crate::supervisor::{KILL_DEADLINE, Word};
 use crate::task::{Record, TaskLog};
@@ -38,8 +39,9 @@ use pilothouse_a2a::task::TaskState;
 use pilothouse_a2a::time::Timestamp;
 use pilothouse_agents::lines::LineCutter;
 use pilothouse_agents::{Life, Outcome, Output, Setting, Step};
+use std::pin::pin;
 use std::sync::Arc;
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 /// How exactly the store knows when a session was last used; retention needs no more.
@@ -68,8 +70,9 @@ pub(super) struct Actor {
     fork: Option<Fork>,
     /// What the present turn uses.
     meter: Option<Meter>,
-    /// The turn in a shared folder, from its first gate to the end of its process.
-    shared: Option<OwnedSemaphorePermit>,
+    /// Places of the present turn: among its caller's, and in a shared folder; held from its first gate
+    /// to the end of its process.
+    turn_places: Vec<Place>,
 }
 
 /// What came of giving a prompt to the agent once.
@@ -123,15 +126,6 @@ async fn end_later(house: Arc<House>, log: Arc<TaskLog>) {
     }
 }
 
-/// Counts a turn among those that wait, until it begins or is gone.
-struct Waiting(Arc<Live>);
-
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        self.0.one_less_waiting();
-    }
-}
-
 /// Puts the files of a message where the agent was told they are.
 fn put_files(
     log: &TaskLog,
@@ -169,7 +163,7 @@ impl Actor {
         orders: mpsc::UnboundedReceiver<Order>,
         warm: Option<Running>,
     ) -> Self {
-        let inbox = Inbox::new(orders, house.clone(), live.clone());
+        let inbox = Inbox::new(orders, house.clone());
         let noted = (session.ready, session.conversation.clone());
         Self {
             house,
@@ -184,13 +178,13 @@ impl Actor {
             folder: None,
             granted: Granted::default(),
             fork: None,
-            shared: None,
+            turn_places: Vec::new(),
             meter: None,
         }
     }
 
     /// The actor's life.
-    pub(super) async fn run(mut self, own_orders: mpsc::WeakUnboundedSender<Order>, soon: bool) {
+    pub(super) async fn run(mut self, soon: bool) {
         if soon {
             // The task is being stored at this moment; its folders and its supervisor are made meanwhile.
             self.folder = self.agent.workspaces.folder(&self.session.id).ok();
@@ -200,7 +194,7 @@ impl Actor {
         }
         loop {
             let heard = if self.running.is_some() && !self.inbox.has_turns() {
-                self.idle(&own_orders).await
+                self.idle().await
             } else {
                 if self.running.is_none()
                     && !self.inbox.has_turns()
@@ -260,20 +254,13 @@ impl Actor {
     }
 
     /// Waits with a warm process.
-    async fn idle(&mut self, own_orders: &mpsc::WeakUnboundedSender<Order>) -> Heard {
+    async fn idle(&mut self) -> Heard {
         if !self.live.idle(&self.key) {
             return self.inbox.next().await;
         }
-        if self.live.slots.wanted() {
-            self.live.cold(&self.key);
-            return Heard::Evict;
-        }
-        let Some(own_orders) = own_orders.upgrade() else {
-            return Heard::Evict;
-        };
-        let tick = self.live.slots.idles(own_orders);
+        let offer = self.live.places.offer();
         let until = Instant::now() + self.house.config.processes.idle.get();
-        let heard = loop {
+        loop {
             let running = self.running.as_mut().expect("an idle actor has a process");
             tokio::select! {
                 biased;
@@ -295,14 +282,16 @@ impl Actor {
                     let telemetry = &self.house.telemetry;
                     telemetry.egress_refused(None, &self.key.scope, &refusal).await;
                 }
+                () = offer.wanted() => {
+                    self.live.cold(&self.key);
+                    break Heard::Evict;
+                }
                 () = tokio::time::sleep_until(until) => {
                     self.live.cold(&self.key);
                     break Heard::Evict;
                 }
             }
-        };
-        self.live.slots.works(tick);
-        heard
+        }
     }
 
     fn overheard(&mut self, read: std::io::Result<usize>) {
@@ -344,7 +333,6 @@ impl Actor {
             self.granted.passes.push(pass);
         }
         self.fork = turn.fork.take();
-        let waiting = (!turn.started).then(|| Waiting(self.live.clone()));
         log.turn_begins();
         if log.state().is_terminal() {
             return;
@@ -355,7 +343,7 @@ impl Actor {
         let mut translator =
             Translator::new(log.clone(), compares, self.house.config.limits.event.as_usize());
         let warm = self.running.is_some();
-        let (outcome, canceler) = match self.reach_agent(turn, waiting, &mut translator).await {
+        let (outcome, canceler) = match self.reach_agent(turn, &mut translator).await {
             Ok(mut prompt) => match self.converse(&log, &mut prompt, warm, &mut translator).await {
                 (Some(outcome), canceler) => (outcome, canceler),
                 (None, _) => {
@@ -364,7 +352,7 @@ impl Actor {
                     self.note_usage().await;
                     // Not politely: a CLI that sees its host leave goes on without it for a while.
                     self.end_process(Word::Kill).await;
-                    self.shared = None;
+                    self.turn_places.clear();
                     self.note_use().await;
                     return;
                 }
@@ -374,7 +362,7 @@ impl Actor {
                 // It is over, or has not begun: then it stays in the queue and runs after the next start.
                 None => {
                     self.meter = None;
-                    self.shared = None;
+                    self.turn_places.clear();
                     return;
                 }
             },
@@ -426,7 +414,7 @@ impl Actor {
         if !keeps {
             self.leave_process().await;
         }
-        self.shared = None;
+        self.turn_places.clear();
         self.note_use().await;
     }
 
@@ -504,20 +492,24 @@ impl Actor {
     async fn reach_agent(
         &mut self,
         turn: Turn,
-        waiting: Option<Waiting>,
         translator: &mut Translator,
     ) -> Result<pilothouse_agents::Turn, NotStarted> {
-        let Turn { log, prompt, files, slot, started, pass: _, fork: _ } = turn;
+        let Turn { log, prompt, files, waiting, turn_place, slot, pass: _, fork: _ } = turn;
         let live = self.live.clone();
-        let shared = match &self.agent.shared_turns {
-            Some(turns) => Some(
-                self.or_interrupted(&log, turns.clone().acquire_owned())
-                    .await?
-                    .expect("the turns of a folder are never closed"),
-            ),
-            None => None,
+        let started = waiting.is_none();
+        if !started && self.running.is_some() && live.places.is_wanted() {
+            // Others come first; a session with many turns would keep its place for all of them.
+            self.end_process(Word::Terminate).await;
+        }
+        let turn_place = match turn_place {
+            Some(place) => place,
+            None => self.wait_for_turn(&log, &live.turns).await?,
         };
-        self.shared = shared;
+        self.turn_places.push(turn_place);
+        if let Some(shared) = self.agent.shared_turns.clone() {
+            let place = self.wait_for_turn(&log, &shared).await?;
+            self.turn_places.push(place);
+        }
         let slot = if self.fork.is_some() && self.running.is_some() {
             // A process that was started ahead knows nothing of what is forked.
             self.give_up_process().await
@@ -529,7 +521,7 @@ impl Actor {
                 Some(slot) => slot,
                 None => {
                     live.make_room(&self.house);
-                    self.or_interrupted(&log, live.slots.take()).await?
+                    self.or_interrupted(&log, live.places.take(&log.scope.caller)).await?
                 }
             };
             drop(waiting);
@@ -580,7 +572,7 @@ impl Actor {
         log: &Arc<TaskLog>,
         prompt: &pilothouse_agents::Turn,
         files: &[File],
-        slot: OwnedSemaphorePermit,
+        slot: Place,
         translator: &mut Translator,
     ) -> Result<(), NotStarted> {
         let house = self.house.clone();
@@ -735,6 +727,31 @@ impl Actor {
         }
     }
 
+    /// Waits for a place among turns. Meanwhile a warm process gives up its own place where that is
+    /// wanted: two sessions that each hold what the other one needs would wait for ever.
+    async fn wait_for_turn(
+        &mut self,
+        log: &TaskLog,
+        turns: &FairQueue,
+    ) -> Result<Place, NotStarted> {
+        let mut place = pin!(turns.request(&log.scope.caller).place());
+        if self.running.is_some() {
+            let offer = self.live.places.offer();
+            let first = async {
+                tokio::select! {
+                    biased;
+                    place = &mut place => Some(place),
+                    () = offer.wanted() => None,
+                }
+            };
+            if let Some(place) = self.or_interrupted(log, first).await? {
+                return Ok(place);
+            }
+            self.end_process(Word::Terminate).await;
+        }
+        self.or_interrupted(log, place).await
+    }
+
     /// Waits for something, unless the turn is interrupted first.
     async fn or_interrupted<T>(
         &mut self,
@@ -870,7 +887,7 @@ impl Actor {
     }
 
     /// Ends the process but keeps its place.
-    async fn give_up_process(&mut self) -> Option<OwnedSemaphorePermit> {
+    async fn give_up_process(&mut self) -> Option<Place> {
         let mut running = self.running.take()?;
         if running.ended.is_none() {
             running.process.control.say(Word::Kill);

@@ -16,6 +16,7 @@ use crate::config::{AskPolicy, Bytes};
 use crate::egress::Refusal;
 use crate::process::tree::Moment;
 use crate::process::{Ended, Process};
+use crate::queue::Place;
 use crate::store::{AskRow, Durability, SessionRow, Write};
 use crate::supervisor::Word;
 use crate::task::{Record, TaskLog};
@@ -62,7 +63,7 @@ pub(super) struct Running {
     pub(super) stderr_open: bool,
     pub(super) ended: Option<Ended>,
     /// The place among the live processes.
-    pub(super) slot: OwnedSemaphorePermit,
+    pub(super) slot: Place,
     /// The place among the starting ones, until the CLI has understood its first words.
     pub(super) starting: Option<OwnedSemaphorePermit>,
 }
@@ -75,7 +76,7 @@ impl Running {
         driver: Box<dyn Driver>,
         life: Life,
         cutter: Option<LineCutter>,
-        slot: OwnedSemaphorePermit,
+        slot: Place,
     ) -> Self {
         Self {
             process,

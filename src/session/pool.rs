@@ -6,6 +6,7 @@
 use super::conversation::Running;
 use super::{House, start};
 use crate::agent::Agent;
+use crate::queue::Place;
 use parking_lot::Mutex;
 use pilothouse_agents::lines::LineCutter;
 use pilothouse_agents::{Life, Output, Setting, Turn};
@@ -13,7 +14,7 @@ use std::collections::{HashMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Notify, OwnedSemaphorePermit};
+use tokio::sync::Notify;
 
 /// Between two tries to start one where that failed, or where there was no place.
 const AGAIN: Duration = Duration::from_secs(5);
@@ -79,11 +80,7 @@ impl Pool {
     }
 
     /// Keeps the pool full until the server stops; `place` gives a free place among the live processes.
-    pub(super) async fn keep_full(
-        &self,
-        house: &Arc<House>,
-        place: impl Fn() -> Option<OwnedSemaphorePermit>,
-    ) {
+    pub(super) async fn keep_full(&self, house: &Arc<House>, place: impl Fn() -> Option<Place>) {
         let list = house.config.state_dir.join("warm.json");
         let agents: Vec<_> =
             house.agents.iter().filter(|agent| agent.config.warm > 0).cloned().collect();
@@ -154,7 +151,7 @@ async fn remove_left_overs(house: &House, list: &PathBuf) {
 async fn start(
     house: &Arc<House>,
     agent: &Arc<Agent>,
-    place: &impl Fn() -> Option<OwnedSemaphorePermit>,
+    place: &impl Fn() -> Option<Place>,
 ) -> Option<Warm> {
     let slot = place()?;
     let starting = house.starting.clone().acquire_owned().await.ok()?;

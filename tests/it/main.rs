@@ -36,6 +36,7 @@ mod contexts;
 mod environment;
 mod examples;
 mod extensions;
+mod fairness;
 mod foreign;
 mod grpc;
 mod guards;

@@ -9,7 +9,7 @@
 
 use super::super::{Doors, Visit, call::Heard, json_response, peer};
 use super::{SESSIONS, failed, not_there};
-use crate::access::OWNER;
+use crate::config::OWNER;
 use crate::store::SessionRow;
 use axum::body::Body;
 use axum::extract::{Path, Request, State};
