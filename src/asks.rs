@@ -14,6 +14,7 @@ mod policy;
 pub use decision::{Decision, named, read as decide};
 pub use policy::policy;
 
+use crate::clock;
 use crate::config::Config;
 use crate::store::{self, AskRow, Scope, Store};
 use parking_lot::Mutex;
@@ -99,7 +100,7 @@ impl Asks {
     /// Waits for asks whose time is over.
     pub async fn expired(&self) -> Vec<AskRow> {
         loop {
-            let now = Timestamp::now();
+            let now = clock::now();
             let (due, next) = {
                 let open = self.open();
                 let due: Vec<_> =

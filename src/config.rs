@@ -266,6 +266,8 @@ pub struct Limits {
     pub retries: u32,
     /// Largest answer of one turn.
     pub answer: Bytes,
+    /// Events of one turn that are stored beside the text of its answer.
+    pub turn_events: Bytes,
     /// Last words of standard error that are kept.
     pub stderr: Bytes,
     /// Largest event on the wire.
@@ -358,6 +360,10 @@ pub struct Log {
     pub console: bool,
     /// JSONL file of every line that an agent wrote.
     pub path: Option<PathBuf>,
+    /// Size at which that file is renamed and a new one is begun.
+    pub max_size: Bytes,
+    /// Renamed files that are kept.
+    pub keep: u32,
     /// Colour: `auto`, `always`, `never`.
     pub color: Color,
 }

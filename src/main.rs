@@ -9,6 +9,7 @@ pub mod app;
 pub mod asks;
 pub mod budget;
 pub mod cli;
+pub mod clock;
 pub mod config;
 pub mod egress;
 pub mod guard;

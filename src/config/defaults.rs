@@ -159,6 +159,7 @@ impl Default for Limits {
             line: Bytes::new(4 * MIB),
             retries: 3,
             answer: Bytes::new(GIB),
+            turn_events: Bytes::new(64 * MIB),
             stderr: Bytes::new(64 * KIB),
             event: Bytes::new(400_000),
             response: Bytes::new(8 * MIB),
@@ -201,6 +202,8 @@ impl Default for Log {
             format: LogFormat::Pretty,
             console: true,
             path: None,
+            max_size: Bytes::new(256 * MIB),
+            keep: 3,
             color: Color::Auto,
         }
     }

@@ -192,6 +192,8 @@ impl Config {
             ("limits.prompt", limits.prompt.get(), "every message would be refused"),
             ("limits.line", limits.line.get(), "no agent could say a word"),
             ("limits.answer", limits.answer.get(), "no agent could answer"),
+            ("limits.turn_events", limits.turn_events.get(), "no turn could show what it does"),
+            ("log.max_size", self.log.max_size.get(), "no line could be logged"),
             ("limits.connections", limits.connections as u64, "nobody could connect"),
             (
                 "limits.wrong_tokens",

@@ -26,6 +26,7 @@ use super::{Attach, File, Fork, House, Key, Order, Turn};
 use crate::agent::Agent;
 use crate::asks;
 use crate::budget::Meter;
+use crate::clock;
 use crate::isolation::Places;
 use crate::process::{self, Ended, Prepared, tree};
 use crate::queue::{FairQueue, Place};
@@ -45,7 +46,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 /// How exactly the store knows when a session was last used; retention needs no more.
-const NOTED_EVERY_MS: i64 = 60_000;
+const NOTED_EVERY_MS: u64 = 60_000;
 
 /// Between two tries to store the end of a task.
 const END_AGAIN: std::time::Duration = std::time::Duration::from_secs(5);
@@ -452,7 +453,7 @@ impl Actor {
             .filter_map(serde_json::Value::as_str)
             .map(|option| serde_json::json!({"id": option, "name": option}))
             .collect();
-        let now = Timestamp::now();
+        let now = clock::now();
         Some(AskRow {
             id: Arc::from(uuid::Uuid::now_v7().to_string()),
             n: log.n,
@@ -471,7 +472,9 @@ impl Actor {
         let now = Timestamp::now();
         let learned =
             (self.session.ready, &self.session.conversation) != (self.noted.0, &self.noted.1);
-        let long_ago = now.as_millisecond() - self.session.used.as_millisecond() > NOTED_EVERY_MS;
+        // In either direction: the wall clock may have been moved.
+        let away = now.as_millisecond().abs_diff(self.session.used.as_millisecond());
+        let long_ago = away > NOTED_EVERY_MS;
         if !learned && !long_ago {
             return;
         }

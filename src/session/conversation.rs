@@ -12,6 +12,7 @@ use super::translate::Translator;
 use crate::agent::Agent;
 use crate::asks::{self, Decision, Pass};
 use crate::budget::{Exceeded, Meter};
+use crate::clock;
 use crate::config::{AskPolicy, Bytes};
 use crate::egress::Refusal;
 use crate::process::tree::Moment;
@@ -271,6 +272,7 @@ impl<'a> Conversation<'a> {
     async fn listen(&mut self) -> Option<Outcome> {
         loop {
             self.hear_the_rest();
+            self.check_size();
             // What is said last is stored together with the end that follows it.
             if let Some(outcome) = self.outcome.take() {
                 self.void();
@@ -435,12 +437,25 @@ impl<'a> Conversation<'a> {
             });
             self.take(steps);
         }
-        let limit = self.house.config.limits.answer.as_usize();
-        if self.translator.answer_bytes() > limit {
-            self.stop(Cause::Fault(
-                format!("the answer is longer than {limit} bytes"),
-                Some("the operator can raise `limits.answer`".to_owned()),
-            ));
+    }
+
+    /// Ends a turn that says more than may be stored.
+    fn check_size(&mut self) {
+        let limits = &self.house.config.limits;
+        let answer = (self.translator.answer_bytes(), limits.answer, "answer is", "limits.answer");
+        let events = (
+            self.translator.stored_bytes(),
+            limits.turn_events,
+            "events are",
+            "limits.turn_events",
+        );
+        for (size, limit, what, key) in [answer, events] {
+            if size > limit.as_usize() {
+                self.stop(Cause::Fault(
+                    format!("the turn's {what} larger than {limit} (`{key}`)"),
+                    Some(format!("the operator can raise `{key}`")),
+                ));
+            }
         }
     }
 
@@ -511,7 +526,10 @@ impl<'a> Conversation<'a> {
                     // What it reaches is heard of where everything is, unless the turn ends with it.
                     let _ = self.meter.used(usage, self.running.held.proxied_tokens());
                 }
-                self.translator.say(event);
+                // A turn that is ended for a fault stores no more of what its agent goes on to say.
+                if !matches!(self.cause, Some(Cause::Fault(..))) {
+                    self.translator.say(event);
+                }
             }
             Step::Ask(ask) => {
                 self.log.reveal();
@@ -589,7 +607,7 @@ impl<'a> Conversation<'a> {
     }
 
     fn ask(&mut self, ask: Ask, data: Value) {
-        let now = Timestamp::now();
+        let now = clock::now();
         let row = AskRow {
             id: Arc::from(uuid::Uuid::now_v7().to_string()),
             n: self.log.n,

@@ -31,6 +31,7 @@ mod cancel;
 mod cards;
 mod claude;
 mod cli_asks;
+mod clocks;
 mod containers;
 mod contexts;
 mod environment;
