@@ -20,6 +20,7 @@ use std::net::IpAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use subtle::ConstantTimeEq;
 
 /// Somebody who may call.
@@ -46,6 +47,7 @@ pub struct Access {
     proxies: Vec<IpNet>,
     sends: Windows<Arc<str>>,
     wrong: Windows<IpAddr>,
+    warned_of_proxy: AtomicBool,
 }
 
 /// Why a request goes no further.
@@ -98,12 +100,53 @@ impl Access {
                 .collect(),
             sends: Windows::new(config.limits.rate, keys),
             wrong: Windows::new(config.limits.wrong_tokens, keys),
+            warned_of_proxy: AtomicBool::new(false),
         }
     }
 
     /// Who a request comes from and by which address, as far as trusted proxies tell.
     pub fn seen(&self, peer: IpAddr, headers: &HeaderMap) -> Forwarded {
+        self.warn_of_proxy(peer, headers);
         forwarded::forwarded(&self.proxies, peer, headers)
+    }
+
+    /// Whether this address is in one of `server.trusted_proxies`.
+    pub fn is_proxy(&self, peer: IpAddr) -> bool {
+        forwarded::is_trusted(&self.proxies, peer.to_canonical())
+    }
+
+    /// Warns once of a proxy on this machine that the configuration does not name: all of its clients
+    /// count as one address, and cards have the wrong one.
+    fn warn_of_proxy(&self, peer: IpAddr, headers: &HeaderMap) {
+        let peer = peer.to_canonical();
+        if !peer.is_loopback() || self.is_proxy(peer) {
+            return;
+        }
+        let mut names = ["forwarded", "x-forwarded-for"].into_iter();
+        let Some(name) = names.find(|name| headers.contains_key(*name)) else { return };
+        if !self.warned_of_proxy.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                "a request from {peer} carries `{name}`, which is ignored: {peer} is not in `server.trusted_proxies`, so \
+                 all clients of a proxy there count as one address; if it is your proxy, add it (this is said once)"
+            );
+        }
+    }
+
+    /// Whether a request carries a valid token, or none is asked for.
+    pub fn knows(&self, headers: &HeaderMap) -> bool {
+        !self.required || bearer(headers).is_some_and(|token| self.find_caller(token).is_some())
+    }
+
+    /// The caller that a token belongs to. Every token is compared, whichever fits: the time says nothing.
+    fn find_caller(&self, token: &str) -> Option<Caller> {
+        let given = digest(token);
+        let mut found = None;
+        for (name, known) in &self.tokens {
+            if bool::from(known.ct_eq(&given)) {
+                found = Some(name);
+            }
+        }
+        found.map(|name| Caller { name: name.clone() })
     }
 
     /// Lets a request in, or says why not.
@@ -127,26 +170,16 @@ impl Access {
         if !self.required {
             return Ok(Caller { name: Arc::from(ANYBODY) });
         }
-        if let Some(seconds) = self.wrong.locked(&peer) {
-            return Err(Denied::Locked(seconds));
-        }
         let Some(token) = bearer(headers) else {
             return Err(Denied::NoToken);
         };
-        let given = digest(token);
-        // Every token is compared, whichever fits: the time says nothing.
-        let mut found = None;
-        for (name, known) in &self.tokens {
-            if bool::from(known.ct_eq(&given)) {
-                found = Some(name.clone());
-            }
+        // A valid token passes whatever others at its address have tried.
+        if let Some(caller) = self.find_caller(token) {
+            return Ok(caller);
         }
-        match found {
-            Some(name) => Ok(Caller { name }),
-            None => {
-                let _ = self.wrong.take(peer);
-                Err(Denied::WrongToken)
-            }
+        match self.wrong.take(origin(peer)) {
+            Ok(()) => Err(Denied::WrongToken),
+            Err(seconds) => Err(Denied::Locked(seconds)),
         }
     }
 
@@ -174,6 +207,17 @@ impl Access {
     /// The seconds after which it may be tried again.
     pub fn count_send(&self, caller: &Caller) -> Result<(), u64> {
         self.sends.take(caller.name.clone())
+    }
+}
+
+/// The address by which clients are counted: of version 6 the network of 64 bits, which is one client's.
+pub fn origin(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => {
+            let network = u128::from(address) & !u128::from(u64::MAX);
+            IpAddr::V6(network.into())
+        }
+        address => address,
     }
 }
 
@@ -266,6 +310,15 @@ mod tests {
         assert_eq!(without_port("[::1]:2222"), "[::1]");
         assert_eq!(without_port("[::1]"), "[::1]");
         assert_eq!(without_port("example.test"), "example.test");
+    }
+
+    #[test]
+    fn addresses_of_one_network_of_version_6_are_one_origin() {
+        let of = |text: &str| origin(text.parse().unwrap());
+        assert_eq!(of("2001:db8:0:1::1"), of("2001:db8:0:1:ffff::2"));
+        assert_ne!(of("2001:db8:0:1::1"), of("2001:db8:0:2::1"));
+        assert_eq!(of("::ffff:192.0.2.1"), of("192.0.2.1"));
+        assert_ne!(of("192.0.2.1"), of("192.0.2.2"));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::service::Service;
 use crate::session::{House, Sessions};
 use crate::signing;
 use crate::store;
-use crate::sweep;
+use crate::sweep::Sweep;
 use crate::task::Tasks;
 use crate::telemetry::Telemetry;
 use crate::workspace;
@@ -102,6 +102,7 @@ pub struct Running {
     push: Push,
     doors_stop: CancellationToken,
     stop: CancellationToken,
+    operations: TaskTracker,
     background: TaskTracker,
     patience: Duration,
 }
@@ -220,6 +221,7 @@ impl App {
             service,
             telemetry,
             stop: doors_stop.clone(),
+            operations: TaskTracker::new(),
             port: address.port(),
             store_probed: parking_lot::Mutex::default(),
         };
@@ -246,18 +248,20 @@ impl App {
         if house.config.store.path != Path::new("memory") {
             write_address(&house.config, address);
         }
+        // Before anything new is made.
+        let sweep = Sweep::new(house.clone(), doors.service.sessions().clone(), stop.clone());
         let background = TaskTracker::new();
         let patience = house.config.timeouts.shutdown.get();
         let sessions = doors.service.sessions().clone();
         let push = doors.service.push().clone();
+        let operations = doors.operations.clone();
         background.spawn(server::serve(listener, doors.clone(), doors_stop.clone(), patience));
-        let warming = sessions.clone();
-        background.spawn(async move { warming.keep_warm().await });
+        background.spawn(async move { sessions.keep_warm().await });
         let service = doors.service.clone();
         background.spawn(async move { service.expire_asks().await });
-        background.spawn(sweep::run(house.clone(), sessions, stop.clone()));
+        background.spawn(sweep.run());
         background.close();
-        Running { house, push, doors_stop, stop, background, patience }
+        Running { house, push, doors_stop, stop, operations, background, patience }
     }
 }
 
@@ -265,15 +269,19 @@ impl Running {
     /// Stops accepting, ends turns, lets streams write their last event, closes the store. Returns
     /// whether all of it was done within the time allowed.
     pub async fn shut_down(self) -> bool {
-        let Self { house, push, doors_stop, stop, background, patience } = self;
+        let Self { house, push, doors_stop, stop, operations, background, patience } = self;
         doors_stop.cancel();
         stop.cancel();
         house.actors.close();
+        operations.close();
         let in_time = tokio::time::timeout(patience, async {
+            operations.wait().await;
             house.actors.wait().await;
             house.isolation.clear().await;
             house.egress.ended().await;
             background.wait().await;
+            // What the last connections had begun.
+            operations.wait().await;
             push.closed().await;
         })
         .await

@@ -33,7 +33,7 @@ pub use isolation::{
     AgentEgress, BackendKind, Connections, Container, Egress, Engine, GitCredential, Guarantee,
     Isolation, SessionLimits,
 };
-pub use load::{Environment, Flags, Loaded, load};
+pub use load::{Environment, Flags, Loaded, load, load_named};
 pub use secrets::{MASK, masked};
 pub use units::{Age, Bytes};
 pub use validate::{ANYBODY, OWNER, network};
@@ -212,8 +212,24 @@ pub struct Retention {
 pub struct Sessions {
     /// Which idle sessions are kept; a swept session loses its folder.
     pub retention: Retention,
+    /// Between two looks for tasks and sessions that are not kept.
+    pub sweep_every: Age,
+    /// What may be copied into a new session.
+    pub copy: CopyLimits,
     /// A script that runs once in a new session's workspace.
     pub init: Option<PathBuf>,
+}
+
+/// What may be copied at once: a workspace for a fork, or the defaults for a HOME.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct CopyLimits {
+    /// Files and folders.
+    pub entries: u64,
+    /// Bytes of all files, without their holes.
+    pub size: Bytes,
+    /// Folders within folders.
+    pub depth: usize,
 }
 
 /// Where sessions work.
@@ -268,6 +284,8 @@ pub struct Limits {
     pub answer: Bytes,
     /// Events of one turn that are stored beside the text of its answer.
     pub turn_events: Bytes,
+    /// Answers that wait for an agent to read them, before it is not heard any further.
+    pub outbox: Bytes,
     /// Last words of standard error that are kept.
     pub stderr: Bytes,
     /// Largest event on the wire.
@@ -278,18 +296,26 @@ pub struct Limits {
     pub inline_answer: Bytes,
     /// Open connections.
     pub connections: usize,
+    /// Of these, places kept for health and known callers.
+    pub connections_kept: usize,
+    /// Open connections of one address; trusted proxies are not counted.
+    pub connections_per_address: usize,
     /// Requests a minute and caller; 0 for no limit. Cancel and reads are never refused by it.
     pub rate: u32,
     /// Tasks of one caller that may wait; 0 for no limit of its own.
     pub queue_per_caller: usize,
     /// Turns of one caller that may run at a time; 0 for no limit.
     pub turns_per_caller: usize,
-    /// Wrong tokens a minute and address before it is refused unheard.
+    /// Wrong tokens a minute and address that are answered 401; further ones are answered 429.
     pub wrong_tokens: u32,
     /// Callers and addresses remembered by the rate limits.
     pub rate_keys: usize,
     /// HTTP/2 streams of one connection.
     pub http2_streams: u32,
+    /// HTTP/2 requests at a time of a connection before a valid token was seen on it.
+    pub http2_streams_unknown: usize,
+    /// Bytes of answers that one connection may leave unread before its further requests wait.
+    pub unread: Bytes,
     /// HTTP/2 streams of one connection that were reset and are not yet gone; more ends it.
     pub http2_resets: usize,
     /// Connections that read the store side by side.
@@ -326,6 +352,8 @@ pub struct Budget {
 pub struct Timeouts {
     /// One turn of an agent; waiting for an answer is not counted.
     pub turn: Age,
+    /// The start of a process, up to its first moment in the sandbox.
+    pub start: Age,
     /// The session script.
     pub init: Age,
     /// From a refusal of an overloaded model API to the next try; doubled each time.
@@ -340,6 +368,10 @@ pub struct Timeouts {
     pub shutdown: Age,
     /// For a request's headers.
     pub header: Age,
+    /// How long a connection without a request is kept.
+    pub idle: Age,
+    /// How long a client may take nothing of its answer.
+    pub write: Age,
     /// For a request's body.
     pub body: Age,
     /// Between comments on a silent stream.

@@ -21,6 +21,8 @@
 //! sent is a way (`docs/egress.md`).
 
 mod door;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod git;
 mod model;
 mod policy;

@@ -30,7 +30,7 @@ pub use findings::{Findings, Outcome, State};
 pub use grants::Grants;
 pub use groups::{Group, Groups};
 
-use crate::process::{self, Launcher, Prepared, Process};
+use crate::process::{self, Launcher};
 use crate::supervisor::{Confined, Spec};
 use crate::workspace::Folder;
 use serde_json::{Value, json};
@@ -145,21 +145,9 @@ pub struct Surroundings {
 }
 
 impl Walled {
-    /// Starts it, where it belongs: by `prepared` or `host`, or in its container.
-    ///
-    /// # Errors
-    ///
-    /// As [`Launcher::spawn`].
-    pub async fn start(
-        &self,
-        host: &Launcher,
-        prepared: Option<Prepared>,
-    ) -> Result<Process, process::Error> {
-        match (&self.held.room, prepared) {
-            (Some(room), _) => room.launcher().spawn(&self.confined).await,
-            (None, Some(prepared)) => prepared.start(&self.confined).await,
-            (None, None) => host.spawn(&self.confined).await,
-        }
+    /// What starts it: `host`, or the launcher in its container.
+    pub fn launcher<'a>(&'a self, host: &'a Launcher) -> &'a Launcher {
+        self.held.room.as_ref().map_or(host, Room::launcher)
     }
 }
 

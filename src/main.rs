@@ -7,6 +7,7 @@ pub mod access;
 pub mod agent;
 pub mod app;
 pub mod asks;
+pub mod backoff;
 pub mod budget;
 pub mod cli;
 pub mod clock;
@@ -28,6 +29,10 @@ pub mod sweep;
 pub mod task;
 pub mod telemetry;
 pub mod workspace;
+
+#[cfg(test)]
+#[path = "../fuzz/src/targets.rs"]
+mod fuzz_targets;
 
 use std::process::ExitCode;
 

@@ -86,6 +86,12 @@ pub struct Prepared {
     stderr: OwnedFd,
 }
 
+/// What is known of an agent that has begun.
+pub struct Begun {
+    pid: i32,
+    listener: Option<std::net::TcpListener>,
+}
+
 /// A running agent.
 pub struct Process {
     /// Its process id.
@@ -248,7 +254,9 @@ impl Launcher {
     ///
     /// [`Error::NotStarted`] when the program cannot be run, [`Error::Supervisor`] otherwise.
     pub async fn spawn(&self, confined: &Confined) -> Result<Process, Error> {
-        self.prepare().await?.start(confined).await
+        let mut prepared = self.prepare().await?;
+        let begun = prepared.begin(confined).await?;
+        Ok(prepared.into_process(begun)?)
     }
 
     async fn try_prepare(&self) -> io::Result<Prepared> {
@@ -339,14 +347,15 @@ fn receiver(pipe: OwnedFd) -> io::Result<Receiver> {
 }
 
 impl Prepared {
-    /// Starts the agent, and waits until it has begun: behind its wall, where it has one.
+    /// Starts the agent, and waits until it has begun: behind its wall, where it has one. After an error, and
+    /// after a wait that was given up, the one thing left to do with this is [`Prepared::give_up`].
     ///
     /// # Errors
     ///
     /// [`Error::NotStarted`] when the program cannot be run, [`Error::NoWall`] and [`Error::NotEntered`] when
     /// its wall cannot be put up, [`Error::Supervisor`] otherwise.
-    pub async fn start(self, confined: &Confined) -> Result<Process, Error> {
-        let Self { program, own, mut control, stdin, stdout, stderr } = self;
+    pub async fn begin(&mut self, confined: &Confined) -> Result<Begun, Error> {
+        let Self { program, own, control, stderr, .. } = self;
         let Confined { spec, wall, inner } = confined;
         // What the supervisor starts becomes the agent itself, or makes namespaces and has it as a child.
         let relayed = spec.program != LAUNCHER_PROGRAM;
@@ -402,7 +411,6 @@ impl Prepared {
                 )));
             }
         };
-        let mut stderr = receiver(stderr)?;
         let mut listener = None;
         if let (Some(line), Some(inner)) = (&mut line, &inner) {
             match line.enter(inner).await? {
@@ -419,19 +427,35 @@ impl Prepared {
                 line::Entered::Never => {
                     return Err(Error::NotEntered {
                         program: spec.program.clone(),
-                        words: last_words(&mut stderr).await,
+                        words: last_words(&mut receiver(stderr.try_clone()?)?).await,
                     });
                 }
             }
         }
+        Ok(Begun { pid, listener })
+    }
+
+    /// The agent that has begun, with its pipes.
+    ///
+    /// # Errors
+    ///
+    /// When the system cannot watch the pipes; dropping them ends the agent.
+    pub fn into_process(self, begun: Begun) -> io::Result<Process> {
         Ok(Process {
-            pid,
-            stdin: Some(Input::Quiet(stdin)),
-            stdout: receiver(stdout)?,
-            stderr,
-            control,
-            listener,
+            pid: begun.pid,
+            stdin: Some(Input::Quiet(self.stdin)),
+            stdout: receiver(self.stdout)?,
+            stderr: receiver(self.stderr)?,
+            control: self.control,
+            listener: begun.listener,
         })
+    }
+
+    /// Ends whatever has begun, however far it is, and waits until it is gone.
+    pub async fn give_up(mut self) {
+        // A supervisor that still reads what to start hears no word, but it sees the end of the socket.
+        let _ = self.control.socket.shutdown().await;
+        self.control.wait_for_end().await;
     }
 }
 
@@ -520,6 +544,17 @@ impl Control {
             self.lost = None;
         }
         report
+    }
+
+    /// SIGKILL to the whole tree; waits until it is gone.
+    pub async fn kill(&mut self) {
+        self.say(Word::Kill);
+        self.wait_for_end().await;
+    }
+
+    /// Waits for the end of the tree, as long as a supervisor tries to end it.
+    async fn wait_for_end(&mut self) {
+        let _ = tokio::time::timeout(KILL_DEADLINE, self.ended()).await;
     }
 
     /// How the agent ended, if that is known by now.

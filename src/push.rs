@@ -160,11 +160,7 @@ impl Push {
         alias: Option<&str>,
         after: u64,
     ) -> Result<TaskPushNotificationConfig, Error> {
-        let (inner, log) = (self.0.clone(), log.clone());
-        let alias = alias.map(Arc::from);
-        // A caller who hangs up must not leave a config without a worker.
-        let attached = async move { inner.attach(log, checked, dialect, alias, after).await };
-        self.0.workers.spawn(attached).await.map_err(|_| stopping())?
+        self.0.attach(log, checked, dialect, alias.map(Arc::from), after).await
     }
 
     /// `CreateTaskPushNotificationConfig` (specification 3.1.7); one with the same id is replaced and goes
@@ -199,10 +195,10 @@ impl Push {
         let inner = self.offered()?;
         let found = if id.is_empty() {
             let first = inner.store.push_configs(&log.scope, log.n, 0, 1).await;
-            first.map_err(store_failed)?.into_iter().next()
+            first.map_err(store::Error::incident)?.into_iter().next()
         } else {
             let found = inner.store.push_config(&log.scope, log.n, id).await;
-            found.map_err(store_failed)?
+            found.map_err(store::Error::incident)?
         };
         found.map(|row| decode(&row)).transpose()?.ok_or_else(|| not_found(log, id))
     }
@@ -233,7 +229,7 @@ impl Push {
             .store
             .push_configs(&log.scope, log.n, after, size + 1)
             .await
-            .map_err(store_failed)?;
+            .map_err(store::Error::incident)?;
         let more = rows.len() > size as usize;
         rows.truncate(size as usize);
         let next = rows.last().filter(|_| more);
@@ -250,11 +246,8 @@ impl Push {
     ///
     /// When the store fails.
     pub async fn delete(&self, log: &Arc<TaskLog>, id: &str) -> Result<(), Error> {
-        self.offered()?;
-        let (inner, key) = (self.0.clone(), (log.n, Arc::from(id)));
-        let deleted = async move { inner.delete(key).await };
-        let deleted = self.0.workers.spawn(deleted).await;
-        deleted.map_err(|_| stopping())?.map_err(store_failed)
+        let inner = self.offered()?;
+        inner.delete((log.n, Arc::from(id))).await.map_err(store::Error::incident)
     }
 
     // === the server's start and end ===
@@ -349,8 +342,8 @@ impl Push {
 
 impl Inner {
     async fn attach(
-        self: Arc<Self>,
-        log: Arc<TaskLog>,
+        self: &Arc<Self>,
+        log: &Arc<TaskLog>,
         checked: Checked,
         dialect: Dialect,
         alias: Option<Arc<str>>,
@@ -365,10 +358,12 @@ impl Inner {
         let _one_at_a_time = self.changing(log.n).lock().await;
         self.quit(&key).await;
         let old = self.store.push_config(&log.scope, log.n, &id).await;
-        let old = old.map_err(store_failed)?;
+        let old = old.map_err(store::Error::incident)?;
         if old.is_none() {
-            let (count, most) =
-                (self.store.push_count(log.n).await.map_err(store_failed)?, self.settings.per_task);
+            let (count, most) = (
+                self.store.push_count(log.n).await.map_err(store::Error::incident)?,
+                self.settings.per_task,
+            );
             if count >= most {
                 let message = format!(
                     "task `{}` has {count} push notification configs; this server keeps {most} (`push.per_task`). Delete one",
@@ -399,17 +394,17 @@ impl Inner {
         let write = Write::Push(Box::new(row.clone()));
         if let Err(error) = self.store.commit(vec![write], Durability::Synced).await {
             if let Some(active) = active {
-                self.start(log, active, Some(place));
+                self.start(log.clone(), active, Some(place));
             }
-            return Err(store_failed(error));
+            return Err(error.incident());
         }
         if !over {
-            self.start(log, row, Some(place));
+            self.start(log.clone(), row, Some(place));
         }
         Ok(config)
     }
 
-    async fn delete(self: Arc<Self>, key: Key) -> Result<(), store::Error> {
+    async fn delete(self: &Arc<Self>, key: Key) -> Result<(), store::Error> {
         let _one_at_a_time = self.changing(key.0).lock().await;
         self.quit(&key).await;
         let (n, id) = key;
@@ -485,17 +480,6 @@ fn not_found(log: &TaskLog, id: &str) -> Error {
     Error::new(ErrorKind::TaskNotFound, message)
         .with("taskId", log.id.as_str())
         .with("configId", id)
-}
-
-fn stopping() -> Error {
-    Error::new(ErrorKind::Unavailable, "the server is stopping").retry_after(RETRY_SECONDS)
-}
-
-fn store_failed(error: store::Error) -> Error {
-    let incident = uuid::Uuid::now_v7();
-    tracing::error!(%incident, %error, "a push notification config could not be stored or read");
-    let message = format!("the server failed; tell its operator (incident {incident})");
-    Error::new(ErrorKind::Internal, message).with("incident", incident.to_string())
 }
 
 #[cfg(test)]

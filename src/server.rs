@@ -1,25 +1,24 @@
 //! The doors: one port, HTTP/1.1 and HTTP/2. Decode, call [`Service`], encode; no decisions.
-//!
-//! The accept loop is our own, because connections are counted, Nagle's algorithm is switched off
-//! (44 ms of delay otherwise, with a delayed acknowledgement), headers have a deadline, and a stop must
-//! end streams that would otherwise keep it waiting for ever.
 
 mod admin;
 mod call;
 mod card;
+mod door;
 mod grpc;
 mod jsonrpc;
+mod listen;
 mod openapi;
 mod rest;
 mod stream;
 
 pub use card::Cards;
+pub use listen::serve;
 
-use crate::access::{Access, Caller, Denied, Forwarded};
+use crate::access::{Access, Denied, Forwarded};
 use crate::config::Config;
 use crate::service::Service;
 use crate::signing::JWKS_PATH;
-use crate::telemetry::{Entry, Telemetry};
+use crate::telemetry::Telemetry;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
@@ -29,21 +28,15 @@ use axum::routing::{any, get, post};
 use bytes::Bytes;
 use futures_util::FutureExt;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
 use parking_lot::Mutex;
 use pilothouse_a2a::error::{Error, ErrorKind};
-use pilothouse_a2a::time::Timestamp;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use std::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic_health::ServingStatus;
 use tonic_health::pb::health_server::{Health, HealthServer};
-use tower_service::Service as _;
 
 /// What every door needs.
 pub struct Doors {
@@ -59,6 +52,8 @@ pub struct Doors {
     pub telemetry: Telemetry,
     /// Ends streams when the server stops.
     pub stop: CancellationToken,
+    /// The operations that were begun, to be awaited at the end.
+    pub operations: TaskTracker,
     /// The port that is listened on.
     pub port: u16,
     /// When the store was last probed, and whether it could be written.
@@ -89,129 +84,14 @@ pub fn router(doors: Arc<Doors>) -> Router {
         .route("/api/v1/asks/{id}", post(admin::asks::answer))
         .route("/lf.a2a.v1.A2AService/{method}", any(grpc::call))
         .route("/a2a.v1.A2AService/{method}", any(grpc::call))
-        .route_service("/grpc.health.v1.Health/{method}", health(&doors.stop))
+        .route_service("/grpc.health.v1.Health/{method}", health(&doors))
         .fallback(rest::call)
         .method_not_allowed_fallback(admin::method_not_allowed)
         .with_state(doors)
 }
 
-/// Accepts connections until `stop`, then lets the open ones finish within `patience`.
-pub async fn serve(
-    listener: TcpListener,
-    doors: Arc<Doors>,
-    stop: CancellationToken,
-    patience: Duration,
-) {
-    let app = router(doors.clone());
-    let connections = Arc::new(Semaphore::new(doors.config.limits.connections));
-    let tracker = TaskTracker::new();
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(doors.config.timeouts.header.get())
-        .http2()
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(doors.config.limits.http2_streams)
-        .max_pending_accept_reset_streams(doors.config.limits.http2_resets)
-        .max_local_error_reset_streams(doors.config.limits.http2_resets)
-        .keep_alive_interval(doors.config.timeouts.keep_alive.get());
-    let builder = Arc::new(builder);
-    loop {
-        let permit = tokio::select! {
-            biased;
-            () = stop.cancelled() => break,
-            permit = connections.clone().acquire_owned() => permit.expect("the connections are never closed"),
-        };
-        let accepted = tokio::select! {
-            biased;
-            () = stop.cancelled() => break,
-            accepted = listener.accept() => accepted,
-        };
-        let (socket, peer) = match accepted {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                // Out of descriptors, say: waiting a moment is all that helps.
-                tracing::warn!(%error, "a connection could not be accepted");
-                tokio::time::sleep(Duration::from_millis(20)).await;
-                continue;
-            }
-        };
-        let _ = socket.set_nodelay(true);
-        let (app, builder, stop) = (app.clone(), builder.clone(), stop.clone());
-        let doors = doors.clone();
-        tracker.spawn(async move {
-            let service = hyper::service::service_fn(
-                move |mut request: hyper::Request<hyper::body::Incoming>| {
-                    see_through_proxies(&doors, peer, &mut request);
-                    let known = name_agent(&doors, &mut request);
-                    let mut app = app.clone();
-                    async move {
-                        if known {
-                            app.call(request.map(Body::new)).await
-                        } else {
-                            Ok(admin::not_found(request.map(Body::new)).await)
-                        }
-                    }
-                },
-            );
-            let connection = builder.serve_connection(TokioIo::new(socket), service);
-            tokio::pin!(connection);
-            tokio::select! {
-                _ = connection.as_mut() => {}
-                () = stop.cancelled() => {
-                    connection.as_mut().graceful_shutdown();
-                    let _ = connection.await;
-                }
-            }
-            drop(permit);
-        });
-    }
-    drop(listener);
-    tracker.close();
-    let _ = tokio::time::timeout(patience, tracker.wait()).await;
-}
-
-/// Notes who asks. Where a trusted proxy says which host the client named, that one is the request's
-/// `Host` from here on: it is checked, and it stands on cards.
-fn see_through_proxies<B>(doors: &Doors, peer: SocketAddr, request: &mut hyper::Request<B>) {
-    let seen = doors.access.seen(peer.ip(), request.headers());
-    if let Some(host) = &seen.host
-        && let Ok(host) = HeaderValue::try_from(host)
-    {
-        request.headers_mut().insert(header::HOST, host);
-    }
-    request.extensions_mut().insert(Seen(seen));
-}
-
-/// Takes `/agents/NAME` off a path, so that every door is there for each agent; false for an unknown one.
-fn name_agent<B>(doors: &Doors, request: &mut hyper::Request<B>) -> bool {
-    let Some(rest) = request.uri().path().strip_prefix("/agents/") else {
-        return true;
-    };
-    let (name, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    let agents = &doors.service.sessions().house().agents;
-    let Some(agent) = agents.get(name) else {
-        return false;
-    };
-    let path = if path.is_empty() { "/" } else { path };
-    let path = match request.uri().query() {
-        Some(query) => format!("{path}?{query}"),
-        None => path.to_owned(),
-    };
-    let mut parts = request.uri().clone().into_parts();
-    parts.path_and_query = path.parse().ok();
-    let Ok(uri) = axum::http::Uri::from_parts(parts) else {
-        return false;
-    };
-    let key = agent.key.clone();
-    *request.uri_mut() = uri;
-    request.extensions_mut().insert(call::Named(key));
-    true
-}
-
 /// The standard health service: serving, until the server stops.
-fn health(stop: &CancellationToken) -> HealthServer<impl Health> {
+fn health(doors: &Doors) -> HealthServer<impl Health> {
     let (mut reporter, server) = tonic_health::server::health_reporter();
     let names = grpc::SERVICES.iter().copied().chain([""]);
     for name in names.clone() {
@@ -219,8 +99,8 @@ fn health(stop: &CancellationToken) -> HealthServer<impl Health> {
         let set = reporter.set_service_status(name, ServingStatus::Serving);
         set.now_or_never().expect("nobody asks before the start");
     }
-    let stop = stop.clone();
-    tokio::spawn(async move {
+    let stop = doors.stop.clone();
+    doors.operations.spawn(async move {
         stop.cancelled().await;
         for name in names {
             reporter.set_service_status(name, ServingStatus::NotServing).await;
@@ -232,52 +112,6 @@ fn health(stop: &CancellationToken) -> HealthServer<impl Health> {
 }
 
 // === what doors share ===
-
-/// A request from its arrival to its entry in the audit log.
-struct Visit<'a> {
-    doors: &'a Doors,
-    began: Instant,
-    time: Timestamp,
-    peer: IpAddr,
-    admitted: Result<Caller, Error>,
-}
-
-impl<'a> Visit<'a> {
-    /// Asks the guard.
-    fn begin(doors: &'a Doors, request: &Request) -> Self {
-        let peer = peer(request);
-        let admitted = doors.access.admit(request.headers(), authority(request).as_deref(), peer);
-        Self {
-            doors,
-            began: Instant::now(),
-            time: Timestamp::now(),
-            peer,
-            admitted: admitted.map_err(|denied| denial(&denied).1),
-        }
-    }
-
-    /// Who calls.
-    fn caller(&self) -> Result<&Caller, Error> {
-        self.admitted.as_ref().map_err(Clone::clone)
-    }
-
-    /// Notes what came of it.
-    async fn end(self, heard: &call::Heard, outcome: &'static str, status: StatusCode) {
-        let task = heard.task.as_ref();
-        let entry = Entry {
-            time: self.time,
-            caller: self.admitted.ok().map(|caller| caller.name.to_string()),
-            peer: self.peer.to_string(),
-            action: heard.action.clone().unwrap_or_else(|| "POST".to_owned()),
-            task: task.map(|log| log.id.to_string()),
-            context: task.map(|log| log.context_id.to_string()),
-            outcome,
-            status: status.as_u16(),
-            duration_ms: (self.began.elapsed().as_secs_f64() * 1e6).round() / 1e3,
-        };
-        self.doors.telemetry.audit().note(&entry).await;
-    }
-}
 
 impl Doors {
     /// A request's body, within `limits.body` and `timeouts.body`.

@@ -79,8 +79,10 @@ impl Service {
     /// When the store fails.
     pub async fn show(&self, log: &Arc<TaskLog>, history: Option<i32>) -> Result<Task, Error> {
         let limits = &self.sessions.house().config.limits;
-        let snapshot =
-            log.snapshot(self.store(), limits.response.as_usize()).await.map_err(store_failed)?;
+        let snapshot = log
+            .snapshot(self.store(), limits.response.as_usize())
+            .await
+            .map_err(store::Error::incident)?;
         let mut task = snapshot.present(limits.inline_answer.as_usize()).task;
         task.trim_history(history);
         Ok(task)
@@ -101,12 +103,12 @@ impl Service {
     ) -> Result<(Arc<TaskLog>, bool), Error> {
         let house = self.sessions.house();
         let scope = client.scope();
-        if let Some(log) = house.tasks.find(&scope, id).await.map_err(store_failed)? {
+        if let Some(log) = house.tasks.find(&scope, id).await.map_err(store::Error::incident)? {
             return Ok((log, false));
         }
         if legacy
             && let Some(log) =
-                house.tasks.find_alias(&scope, id.as_str()).await.map_err(store_failed)?
+                house.tasks.find_alias(&scope, id.as_str()).await.map_err(store::Error::incident)?
         {
             return Ok((log, true));
         }
@@ -147,10 +149,13 @@ impl Service {
             since: request.status_timestamp_after,
         };
         let size = u32::try_from(page_size).unwrap_or(50);
-        let page = self.store().list(&scope, filter, from, size).await.map_err(store_failed)?;
+        let page =
+            self.store().list(&scope, filter, from, size).await.map_err(store::Error::incident)?;
         let (mut tasks, mut total) = (Vec::with_capacity(page.rows.len()), page.total);
         for row in &page.rows {
-            let Some(log) = house.tasks.find(&scope, &row.id).await.map_err(store_failed)? else {
+            let Some(log) =
+                house.tasks.find(&scope, &row.id).await.map_err(store::Error::incident)?
+            else {
                 continue;
             };
             if log.is_withheld() {
@@ -183,7 +188,7 @@ impl Service {
     ) -> Result<Task, Error> {
         if log.state() != TaskState::Canceled {
             if !log.state().is_terminal() {
-                self.sessions.cancel(log).await.map_err(store_failed)?;
+                self.sessions.cancel(log).await.map_err(store::Error::incident)?;
                 self.sessions.house().asks.forget(log.n);
             }
             if log.state() != TaskState::Canceled {
@@ -206,18 +211,6 @@ impl Service {
 }
 
 // === errors ===
-
-/// The caller learns an incident's id, the operator the cause.
-fn store_failed(error: store::Error) -> Error {
-    let incident = uuid::Uuid::now_v7();
-    tracing::error!(%incident, %error, "an operation failed");
-    let message = if error.is_full() {
-        format!("the server's disk is full; tell its operator (incident {incident})")
-    } else {
-        format!("the server failed; tell its operator (incident {incident})")
-    };
-    Error::new(ErrorKind::Internal, message).with("incident", incident.to_string())
-}
 
 fn token_of(place: Place) -> String {
     format!("{:x}.{:x}", place.status_ms, place.n)

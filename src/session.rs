@@ -12,7 +12,10 @@ mod actor;
 mod again;
 mod bounded;
 mod conversation;
+mod ending;
 mod inbox;
+mod outbox;
+mod pipe;
 mod places;
 mod pool;
 mod registry;
@@ -20,7 +23,8 @@ mod start;
 mod translate;
 mod waiting;
 
-pub use registry::{Origin, Refused, Sessions};
+pub(crate) use ending::Ending;
+pub use registry::{Origin, Refused, Removal, Sessions};
 pub use waiting::Waiting;
 
 use crate::agent::Agents;
@@ -99,6 +103,8 @@ pub struct Turn {
     pub turn_place: Option<Place>,
     /// The place among the live processes, where it was free at once.
     pub slot: Option<Place>,
+    /// Ends the task where this is dropped before its end.
+    pub(crate) ending: Ending,
 }
 
 /// A file of the caller's on its way into the workspace.

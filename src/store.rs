@@ -16,6 +16,7 @@ mod sqlite;
 use crate::config::Config;
 use bytes::Bytes;
 use pilothouse_a2a::dialect::Dialect;
+use pilothouse_a2a::error::{Error as ToCaller, ErrorKind};
 use pilothouse_a2a::id::{ContextId, TaskId};
 use pilothouse_a2a::task::TaskState;
 use pilothouse_a2a::time::Timestamp;
@@ -435,6 +436,22 @@ impl Error {
         matches!(self, Self::Database(error)
             if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull))
     }
+
+    /// Logs the failure for the operator, and makes of it what a caller is told: an incident's id, and no
+    /// word of what is inside of the server.
+    pub fn incident(self) -> ToCaller {
+        let incident = uuid::Uuid::now_v7();
+        tracing::error!(%incident, error = %self, "an operation failed");
+        let what = if self.is_full() { "the server's disk is full" } else { "the server failed" };
+        let message = format!("{what}; tell its operator (incident {incident})");
+        ToCaller::new(ErrorKind::Internal, message).with("incident", incident.to_string())
+    }
+}
+
+/// A store that is gone with the process, without a configuration.
+#[cfg(test)]
+pub(crate) fn in_memory() -> Store {
+    Store::in_memory(1).expect("a database in memory can be opened")
 }
 
 /// Opens the store that the configuration names.

@@ -1,58 +1,206 @@
-//! Retention: old tasks and ended sessions are removed by age, by number and by size.
+//! Retention: old tasks and ended sessions are removed by age, by number and by size; and so is what servers that
+//! were killed left in our folders.
+//!
+//! # How it works
+//!
+//! A session is kept for its removal first, so that no message takes it up; then its folders go, then its row. What
+//! cannot be removed keeps its row, and the next sweep tries again. Folders of sessions that the store does not
+//! know are those of a server that was killed between folder and row. They are listed once, before this server
+//! makes a folder of its own, so no clock decides whether a folder is old.
 
 use crate::config::Retention;
 use crate::session::{House, Sessions};
 use crate::store::{self, Limits};
-use crate::workspace::Workspaces;
+use crate::workspace::{Workspaces, remove_left_over};
 use pilothouse_a2a::time::Timestamp;
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-/// From the start to the first sweep, so that a start is not slowed down by it.
+/// From the start to the first sweep at most, so that a start is not slowed down by it.
 const FIRST: Duration = Duration::from_secs(10);
 
-/// Between two sweeps.
-const EVERY: Duration = Duration::from_secs(300);
+/// The sweeps of a server.
+pub struct Sweep {
+    house: Arc<House>,
+    sessions: Sessions,
+    stop: CancellationToken,
+    /// HOMEs of an earlier server, until the first sweep.
+    homes: BTreeSet<Arc<str>>,
+    /// Folders that an earlier server was making, until the first sweep.
+    unfinished: BTreeSet<PathBuf>,
+    /// What could not be removed, and why, so that it is said once.
+    failures: HashMap<String, String>,
+}
 
-/// Sweeps now and then until the server stops.
-pub async fn run(house: Arc<House>, sessions: Sessions, stop: CancellationToken) {
-    let mut pause = FIRST;
-    loop {
-        tokio::select! {
-            biased;
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(pause) => pause = EVERY,
+/// How much one sweep has removed.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Swept {
+    tasks: usize,
+    sessions: usize,
+    left_overs: usize,
+}
+
+impl Sweep {
+    /// Looks what an earlier server has left; to be made before this one makes folders.
+    pub fn new(house: Arc<House>, sessions: Sessions, stop: CancellationToken) -> Self {
+        let (mut homes, mut unfinished) = (BTreeSet::new(), BTreeSet::new());
+        for agent in house.agents.iter() {
+            let left = agent.workspaces.left_overs();
+            homes.extend(left.sessions);
+            unfinished.extend(left.unfinished);
         }
-        match sweep(&house, &sessions).await {
-            Ok((0, 0)) => {}
-            Ok((tasks, sessions)) => {
-                tracing::info!(tasks, sessions, "old tasks and sessions were removed");
+        if house.config.store.path == Path::new("memory") {
+            // This store knows no session of an earlier server; their folders are all that is left of them.
+            homes.clear();
+        }
+        Self { house, sessions, stop, homes, unfinished, failures: HashMap::new() }
+    }
+
+    /// Sweeps now and then until the server stops.
+    pub async fn run(mut self) {
+        let every = self.house.config.sessions.sweep_every.get();
+        let mut pause = every.min(FIRST);
+        loop {
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return,
+                () = tokio::time::sleep(pause) => pause = every,
             }
-            Err(error) => tracing::warn!(%error, "old tasks could not be removed"),
+            match self.sweep().await {
+                Ok(Swept { tasks: 0, sessions: 0, left_overs: 0 }) => {}
+                Ok(Swept { tasks, sessions, left_overs }) => {
+                    tracing::info!(
+                        tasks,
+                        sessions,
+                        left_overs,
+                        "old tasks and sessions were removed"
+                    );
+                }
+                Err(error) => tracing::warn!(%error, "old tasks could not be removed"),
+            }
         }
+    }
+
+    async fn sweep(&mut self) -> Result<Swept, store::Error> {
+        let now = Timestamp::now().as_millisecond();
+        let (house, mut swept) = (self.house.clone(), Swept::default());
+        let known = std::mem::take(&mut self.failures);
+        let mut failures = Failures { known, new: HashMap::new() };
+        let tasks = house.store.old_tasks(limits(&house.config.store.retention, now)).await?;
+        house.store.remove_tasks(&tasks).await?;
+        swept.tasks = tasks.len();
+        let limits = limits(&house.config.sessions.retention, now);
+        for (id, workspaces) in self.ended_sessions(limits).await? {
+            let Some(_removal) = self.sessions.begin_removal(&id) else { continue };
+            if failures.note(&id, workspaces.remove(&id, &self.stop).await) {
+                house.store.remove_session(&id).await?;
+                swept.sessions += 1;
+            }
+            if self.stop.is_cancelled() {
+                break;
+            }
+        }
+        swept.left_overs = self.remove_left_overs(&mut failures).await?;
+        self.failures = failures.new;
+        Ok(swept)
+    }
+
+    /// Sessions that retention has come for. The last used ones stay longest.
+    async fn ended_sessions(
+        &self,
+        limits: Limits,
+    ) -> Result<Vec<(Arc<str>, Workspaces)>, store::Error> {
+        let (mut ended, mut count, mut bytes) = (Vec::new(), 0, 0u64);
+        for (id, agent, used_ms) in self.house.store.sessions_by_use().await? {
+            if self.stop.is_cancelled() {
+                break;
+            }
+            let workspaces = self.house.folders_of(&agent);
+            count += 1;
+            let mut over =
+                used_ms < limits.oldest_ms || count > limits.count || bytes > limits.size;
+            if !over {
+                // Sizes are read from the disk, which may take its time.
+                match workspaces.size(&id).await {
+                    Ok(size) => bytes = bytes.saturating_add(size.bytes),
+                    Err(error) => {
+                        tracing::warn!(session.id = %id, %error, "could not measure a session");
+                    }
+                }
+                over = bytes > limits.size;
+            }
+            if over {
+                ended.push((id, workspaces.clone()));
+            }
+        }
+        Ok(ended)
+    }
+
+    /// Removes what servers that were killed left, and goes on with removals that were interrupted.
+    async fn remove_left_overs(&mut self, failures: &mut Failures) -> Result<usize, store::Error> {
+        let (house, mut removed) = (self.house.clone(), 0);
+        let places: Vec<&Workspaces> = house.agents.iter().map(|agent| &agent.workspaces).collect();
+        if !self.homes.is_empty() {
+            let rows = house.store.sessions_by_use().await?;
+            let known: HashSet<Arc<str>> = rows.into_iter().map(|(id, ..)| id).collect();
+            for id in std::mem::take(&mut self.homes).difference(&known.into_iter().collect()) {
+                let Some(_removal) = self.sessions.begin_removal(id) else { continue };
+                let mut done = true;
+                for workspaces in &places {
+                    done &= failures.note(id, workspaces.remove(id, &self.stop).await);
+                }
+                removed += usize::from(done);
+            }
+        }
+        let mut folders = std::mem::take(&mut self.unfinished);
+        for workspaces in &places {
+            match workspaces.half_removed().await {
+                Ok(found) => folders.extend(found),
+                Err(error) => tracing::warn!(%error, "could not look for left folders"),
+            }
+        }
+        for folder in folders {
+            let name = folder.display().to_string();
+            if failures.new.keys().any(|tried| name.ends_with(tried)) {
+                continue;
+            }
+            let done = failures.note(&name, remove_left_over(&folder, &self.stop).await);
+            removed += usize::from(done);
+        }
+        Ok(removed)
     }
 }
 
-/// One sweep; how many tasks and sessions are gone.
-async fn sweep(house: &Arc<House>, sessions: &Sessions) -> Result<(usize, usize), store::Error> {
-    let now = Timestamp::now().as_millisecond();
-    let tasks = house.store.old_tasks(limits(&house.config.store.retention, now)).await?;
-    let ended =
-        ended_sessions(house, sessions, limits(&house.config.sessions.retention, now)).await?;
-    if tasks.is_empty() && ended.is_empty() {
-        return Ok((0, 0));
-    }
-    let ids: Vec<_> = ended.iter().map(|(id, _)| id.clone()).collect();
-    house.store.sweep(&tasks, &ids).await?;
-    let swept = (tasks.len(), ended.len());
-    let _ = tokio::task::spawn_blocking(move || {
-        for (id, workspaces) in ended {
-            workspaces.remove(&id);
+/// What could not be removed by the last sweep and by this one.
+struct Failures {
+    known: HashMap<String, String>,
+    new: HashMap<String, String>,
+}
+
+impl Failures {
+    /// Whether it was removed; a new failure is logged.
+    fn note(&mut self, what: &str, removed: io::Result<()>) -> bool {
+        let Err(error) = removed else {
+            return true;
+        };
+        if error.kind() == io::ErrorKind::Interrupted {
+            return false;
         }
-    })
-    .await;
-    Ok(swept)
+        let error = error.to_string();
+        if self.known.get(what) != Some(&error) {
+            tracing::warn!(
+                left = what,
+                error,
+                "could not remove the folders of a session; each sweep tries again (is a part of them another user's?)"
+            );
+        }
+        self.new.insert(what.to_owned(), error);
+        false
+    }
 }
 
 fn limits(retention: &Retention, now: i64) -> Limits {
@@ -62,32 +210,4 @@ fn limits(retention: &Retention, now: i64) -> Limits {
         count: retention.count,
         size: retention.size.get(),
     }
-}
-
-/// Sessions that retention has come for and that nobody uses. The last used ones stay longest.
-async fn ended_sessions(
-    house: &Arc<House>,
-    sessions: &Sessions,
-    limits: Limits,
-) -> Result<Vec<(Arc<str>, Workspaces)>, store::Error> {
-    let all = house.store.sessions_by_use().await?;
-    let (house, sessions) = (house.clone(), sessions.clone());
-    // Sizes are read from the disk, which may take its time.
-    let found = tokio::task::spawn_blocking(move || {
-        let (mut ended, mut count, mut size) = (Vec::new(), 0, 0u64);
-        for (id, agent, used_ms) in all {
-            let workspaces = house.folders_of(&agent);
-            count += 1;
-            let mut over = used_ms < limits.oldest_ms || count > limits.count || size > limits.size;
-            if !over {
-                size = size.saturating_add(workspaces.size(&id));
-                over = size > limits.size;
-            }
-            if over && !sessions.is_live(&id) && !house.tasks.holds_session(&id) {
-                ended.push((id, workspaces.clone()));
-            }
-        }
-        ended
-    });
-    Ok(found.await.unwrap_or_default())
 }

@@ -23,6 +23,7 @@ use pilothouse_a2a::id::{ContextId, TaskId};
 use pilothouse_a2a::message::{Message, Part, Role};
 use pilothouse_a2a::task::{Task, TaskState};
 use std::collections::{HashMap, VecDeque};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Weak};
 use tokio::sync::watch;
 
@@ -35,12 +36,16 @@ const FOLDED_BYTES: usize = 16 * 1024;
 /// What one read of the store brings to a late cursor.
 const CATCH_UP_BYTES: usize = 128 * 1024;
 
+/// Locks for cold reads; more of them only makes two tasks wait for each other less often.
+const STRIPES: usize = 64;
+
 /// All task logs that somebody holds.
 #[derive(Clone)]
 pub struct Tasks {
     store: Store,
     live: Arc<Mutex<HashMap<TaskId, Weak<TaskLog>>>>,
-    loading: Arc<tokio::sync::Mutex<()>>,
+    /// One cold read of a task at a time, so that it has one log; tasks share a lock by their ids' hash.
+    loading: Arc<[tokio::sync::Mutex<()>; STRIPES]>,
 }
 
 /// The live end of one task's event log.
@@ -59,7 +64,8 @@ pub struct TaskLog {
     pub alias: Option<Arc<str>>,
     end: Mutex<End>,
     head: watch::Sender<u64>,
-    writing: tokio::sync::Mutex<()>,
+    /// Held from the decision to write until what was written is shown.
+    writing: Arc<tokio::sync::Mutex<()>>,
     tasks: Weak<Mutex<HashMap<TaskId, Weak<TaskLog>>>>,
 }
 
@@ -92,6 +98,19 @@ pub enum Record {
     Message(Message),
 }
 
+/// What is stored and shown together.
+struct Batch {
+    /// Stored beside the records.
+    also: Vec<Write>,
+    records: Vec<Record>,
+    durability: Durability,
+    /// Turns of the task that come with it.
+    turns: usize,
+}
+
+/// The right to write to a log.
+type Writing = tokio::sync::OwnedMutexGuard<()>;
+
 /// A place in a log, and the way onward.
 pub struct Cursor {
     log: Arc<TaskLog>,
@@ -116,7 +135,8 @@ pub struct Snapshot {
 impl Tasks {
     /// The logs of a store.
     pub fn new(store: Store) -> Self {
-        Self { store, live: Arc::default(), loading: Arc::default() }
+        let loading = Arc::new(std::array::from_fn(|_| tokio::sync::Mutex::default()));
+        Self { store, live: Arc::default(), loading }
     }
 
     /// Accepts a task: stores it with its session (where that is new) and its first records. `withheld`
@@ -150,7 +170,9 @@ impl Tasks {
             end.push_recent(first);
         }
         self.live().insert(log.id.clone(), Arc::downgrade(&log));
-        if let Err(error) = log.write(&self.store, writes, records, Durability::Synced).await {
+        let writing = log.writing.clone().lock_owned().await;
+        let batch = Batch { also: writes, records, durability: Durability::Synced, turns: 0 };
+        if let Err(error) = log.write(&self.store, writing, batch).await {
             self.live().remove(&log.id);
             return Err(error);
         }
@@ -166,7 +188,10 @@ impl Tasks {
         if let Some(log) = self.held(id) {
             return Ok((log.scope == *scope).then_some(log));
         }
-        let _one_at_a_time = self.loading.lock().await;
+        let mut hasher = DefaultHasher::new();
+        id.hash(&mut hasher);
+        let stripe = usize::try_from(hasher.finish() % STRIPES as u64).unwrap_or(0);
+        let _one_at_a_time = self.loading[stripe].lock().await;
         if let Some(log) = self.held(id) {
             return Ok((log.scope == *scope).then_some(log));
         }
@@ -236,7 +261,7 @@ impl Tasks {
                 broken: None,
             }),
             head: watch::Sender::new(seq),
-            writing: tokio::sync::Mutex::default(),
+            writing: Arc::default(),
             tasks: Arc::downgrade(&self.live),
         }
     }
@@ -266,7 +291,7 @@ impl TaskLog {
     ///
     /// When the store fails; then nothing is shown.
     pub async fn record(
-        &self,
+        self: &Arc<Self>,
         store: &Store,
         records: Vec<Record>,
         durability: Durability,
@@ -280,7 +305,7 @@ impl TaskLog {
     ///
     /// When the store fails; then nothing is shown.
     pub async fn record_with(
-        &self,
+        self: &Arc<Self>,
         store: &Store,
         also: Vec<Write>,
         records: Vec<Record>,
@@ -289,11 +314,11 @@ impl TaskLog {
         if records.is_empty() && also.is_empty() {
             return Ok(true);
         }
-        let _one_writer = self.writing.lock().await;
+        let writing = self.writing.clone().lock_owned().await;
         if self.state().is_terminal() {
             return Ok(false);
         }
-        self.write(store, also, records, durability).await?;
+        self.write(store, writing, Batch { also, records, durability, turns: 0 }).await?;
         Ok(true)
     }
 
@@ -309,18 +334,19 @@ impl TaskLog {
     ///
     /// When the store fails.
     pub async fn take_message(
-        &self,
+        self: &Arc<Self>,
         store: &Store,
         also: Vec<Write>,
         records: impl FnOnce(TaskState) -> Vec<Record> + Send,
     ) -> Result<bool, Error> {
-        let _one_writer = self.writing.lock().await;
+        let writing = self.writing.clone().lock_owned().await;
         let state = self.state();
         if state.is_terminal() {
             return Ok(false);
         }
-        self.write(store, also, records(state), Durability::Synced).await?;
-        self.end().turns += 1;
+        let records = records(state);
+        let batch = Batch { also, records, durability: Durability::Synced, turns: 1 };
+        self.write(store, writing, batch).await?;
         Ok(true)
     }
 
@@ -337,12 +363,12 @@ impl TaskLog {
     ///
     /// When the store fails.
     pub async fn record_end(
-        &self,
+        self: &Arc<Self>,
         store: &Store,
         also: Vec<Write>,
         mut records: Vec<Record>,
     ) -> Result<bool, Error> {
-        let _one_writer = self.writing.lock().await;
+        let writing = self.writing.clone().lock_owned().await;
         if self.state().is_terminal() {
             return Ok(false);
         }
@@ -354,13 +380,16 @@ impl TaskLog {
             last.status.state = TaskState::Working;
             goes_on = true;
         }
-        self.write(store, also, records, Durability::Synced).await?;
+        let batch = Batch { also, records, durability: Durability::Synced, turns: 0 };
+        let writing = self.write(store, writing, batch).await?;
         if goes_on {
             // The next turn's answer takes the place of this one, which stays in the history.
             let snapshot = self.snapshot(store, FOLDED_BYTES).await?;
             if let Some(answer) = view::answer_message(&snapshot.task, snapshot.seq) {
                 let records = vec![Record::Message(answer)];
-                self.write(store, Vec::new(), records, Durability::Written).await?;
+                let durability = Durability::Written;
+                let batch = Batch { also: Vec::new(), records, durability, turns: 0 };
+                self.write(store, writing, batch).await?;
             }
         }
         Ok(true)
@@ -384,18 +413,23 @@ impl TaskLog {
     /// # Errors
     ///
     /// When the store fails.
-    pub async fn reply(&self, store: &Store, text: &str) -> Result<(), Error> {
-        let _one_writer = self.writing.lock().await;
+    pub async fn reply(self: &Arc<Self>, store: &Store, text: &str) -> Result<(), Error> {
+        let writing = self.writing.clone().lock_owned().await;
         let mut message = Message::new(Role::Agent, vec![Part::text(text)]);
         message.context_id = Some(self.context_id.clone());
-        store.commit(vec![Write::TaskGone { n: self.n }], Durability::Synced).await?;
-        {
-            let mut end = self.end();
+        let log = self.clone();
+        let removed = vec![Write::TaskGone { n: self.n }];
+        let show = move |outcome: Result<(), Error>| {
+            outcome?;
+            let mut end = log.end();
             end.replied = Some(message);
             end.state = TaskState::Completed;
-        }
-        self.head.send_modify(|_| {});
-        Ok(())
+            drop(end);
+            log.head.send_modify(|_| {});
+            drop(writing);
+            Ok(())
+        };
+        store.commit_then(removed, Durability::Synced, show).await?
     }
 
     /// Waits for the agent's first word where the task is withheld: a message, if that is all there is.
@@ -429,14 +463,16 @@ impl TaskLog {
         self.end().seq += by;
     }
 
-    /// Only one writer at a time: `writing` is held.
+    /// Stores a batch and shows it. What was begun is finished: from the moment at which the batch is on its
+    /// way, the store's writer shows it when it is stored, and `writing` is held until then, whether or not
+    /// this future is still there.
     async fn write(
-        &self,
+        self: &Arc<Self>,
         store: &Store,
-        mut writes: Vec<Write>,
-        records: Vec<Record>,
-        mut durability: Durability,
-    ) -> Result<(), Error> {
+        writing: Writing,
+        batch: Batch,
+    ) -> Result<Writing, Error> {
+        let Batch { also: mut writes, records, mut durability, turns } = batch;
         let mut seq = self.end().seq;
         let mut shown = Vec::with_capacity(records.len());
         let (mut state, mut bytes) = (None, 0);
@@ -470,21 +506,25 @@ impl TaskLog {
             shown.push((event, response));
         }
         writes.push(Write::Head { n: self.n, seq, bytes });
-        if let Err(error) = store.commit(writes, durability).await {
-            self.end().broken = Some(error.clone());
-            self.head.send_modify(|_| {});
-            return Err(error);
-        }
-        {
-            let mut end = self.end();
+        let log = self.clone();
+        let show = move |outcome: Result<(), Error>| {
+            if let Err(error) = outcome {
+                log.end().broken = Some(error.clone());
+                log.head.send_modify(|_| {});
+                return Err(error);
+            }
+            let mut end = log.end();
             for (event, response) in shown {
                 end.show(event, response);
             }
             end.seq = seq;
+            end.turns += turns;
             end.broken = None;
-        }
-        self.head.send_replace(seq);
-        Ok(())
+            drop(end);
+            log.head.send_replace(seq);
+            Ok(writing)
+        };
+        store.commit_then(writes, durability, show).await?
     }
 
     fn state_differs(&self, in_batch: Option<TaskState>, new: TaskState) -> bool {
@@ -648,3 +688,6 @@ fn encode(response: &StreamResponse) -> Bytes {
         serde_json::to_vec(response).expect("an event has no maps with other keys than strings"),
     )
 }
+
+#[cfg(test)]
+mod tests;

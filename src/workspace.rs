@@ -1,8 +1,13 @@
 //! The folders of a session: where it works, its own HOME, and the script that sets it up.
 
 mod inside;
+mod removal;
+mod tree;
 
-use crate::config::{self, Config, WorkspaceMode};
+pub use removal::{LeftOvers, remove_folder, remove_left_over};
+pub use tree::Size;
+
+use crate::config::{self, Config, CopyLimits, WorkspaceMode};
 use crate::process::{Ended, Process};
 use inside::Inside;
 use std::fs::DirBuilder;
@@ -12,15 +17,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
+use tokio_util::sync::CancellationToken;
+use tree::{Allowance, Copying, Deadline, Links, Measure};
 
 /// What of a script's output is kept.
 const SCRIPT_OUTPUT: usize = 16 * 1024;
 
-/// Files that a fork may copy.
-const FORKED_FILES: usize = 200_000;
-
-/// Files that a defaults folder may bring; more is surely a mistake.
-const DEFAULTS_FILES: usize = 10_000;
+/// Begins the name of a folder that is being made; it gets its own name when it is whole.
+const UNFINISHED: &str = ".pilothouse-new-";
 
 /// Where sessions work.
 #[derive(Clone)]
@@ -33,6 +37,7 @@ struct Inner {
     defaults: Option<PathBuf>,
     script: Option<PathBuf>,
     patience: Duration,
+    copy: CopyLimits,
 }
 
 /// One session's folders; both exist.
@@ -40,6 +45,7 @@ struct Inner {
 pub struct Folder {
     workspace: PathBuf,
     home: PathBuf,
+    is_new: bool,
 }
 
 /// A session script that did not succeed.
@@ -93,6 +99,7 @@ impl Workspaces {
             defaults,
             script,
             patience: config.timeouts.init.get(),
+            copy: config.sessions.copy.clone(),
         };
         Ok(Self(Arc::new(inner)))
     }
@@ -107,72 +114,145 @@ impl Workspaces {
         writable(&self.0.homes, "state_dir")
     }
 
-    /// A session's folders, made where they are missing.
+    /// A session's folders, made where they are missing. Dropping this makes them all the same.
     ///
     /// A folder costs about 0.1 ms, so there are no more than needed: temporary files lie in HOME.
     ///
     /// # Errors
     ///
     /// When they cannot be made.
-    pub fn folder(&self, session: &str) -> Result<Folder, Error> {
-        let workspace = match self.0.mode {
-            WorkspaceMode::Session => self.0.root.join(session),
-            WorkspaceMode::Shared => self.0.root.clone(),
-        };
+    pub async fn folder(&self, session: &str) -> Result<Folder, Error> {
+        let (all, session) = (self.clone(), session.to_owned());
+        match off_worker(move || all.make_folder(&session)).await {
+            Ok(made) => made,
+            Err(source) => {
+                let path = self.0.homes.display().to_string();
+                Err(Error { path, key: "state_dir", source })
+            }
+        }
+    }
+
+    fn make_folder(&self, session: &str) -> Result<Folder, Error> {
+        let workspace = self.shown(session);
         let home = self.0.homes.join(session);
-        if make(&home, "state_dir")?
-            && let Some(defaults) = &self.0.defaults
-        {
-            let mut left = DEFAULTS_FILES;
-            copy(defaults, &home.join(".claude"), &mut left).map_err(|source| Error {
+        let has_new_home = match &self.0.defaults {
+            Some(defaults) if !home.is_dir() => {
+                self.make_home(session, defaults)?;
+                true
+            }
+            Some(_) | None => make(&home, "state_dir")?,
+        };
+        let has_new_workspace = make(&workspace, "workspace.path")?;
+        Ok(Folder { workspace, home, is_new: has_new_home || has_new_workspace })
+    }
+
+    /// A HOME with the defaults in it; it has its name when it is whole.
+    fn make_home(&self, session: &str, defaults: &Path) -> Result<(), Error> {
+        let (home, key) = (self.0.homes.join(session), "state_dir");
+        let unfinished = self.0.homes.join(format!("{UNFINISHED}{session}"));
+        let failed = |source| Error { path: home.display().to_string(), key, source };
+        let deadline = Deadline::at_stop(CancellationToken::new());
+        tree::remove(&unfinished, &deadline).map_err(failed)?;
+        let target = unfinished.join(".claude");
+        make(&target, key)?;
+        let copying = Copying {
+            allowance: Allowance::new(&self.0.copy),
+            links: Links::Follow,
+            beside: None,
+            deadline,
+        };
+        let open = |path: &Path| Ok(std::fs::File::open(path)?.into());
+        let copied = open(defaults)
+            .and_then(|defaults| copying.run(defaults, open(&target)?))
+            .map_err(|source| Error {
                 path: defaults.display().to_string(),
                 key: "agents.*.defaults_dir",
                 source,
-            })?;
+            });
+        let made = copied.and_then(|()| std::fs::rename(&unfinished, &home).map_err(failed));
+        if made.is_err() {
+            let _ = remove_folder(&unfinished);
         }
-        make(&workspace, "workspace.path")?;
-        Ok(Folder { workspace, home })
+        made
     }
 
     /// Copies another session's workspace into a new one's, and its transcript, whose place `pattern` tells.
-    /// True where there was one.
+    /// True where there was one. Dropping this ends it.
     ///
     /// # Errors
     ///
     /// When something cannot be read or written, or there is too much of it.
-    pub fn fork(&self, from: &str, to: &Folder, pattern: Option<&str>) -> io::Result<bool> {
-        let mut left = FORKED_FILES;
+    pub async fn fork(&self, from: &str, to: &Folder, pattern: Option<&str>) -> io::Result<bool> {
+        let (all, from, to) = (self.clone(), from.to_owned(), to.clone());
+        let pattern = pattern.map(ToOwned::to_owned);
+        let stop = CancellationToken::new();
+        let _ends = stop.clone().drop_guard();
+        off_worker(move || all.copy_session(&from, &to, pattern.as_deref(), stop)).await?
+    }
+
+    fn copy_session(
+        &self,
+        from: &str,
+        to: &Folder,
+        pattern: Option<&str>,
+        stop: CancellationToken,
+    ) -> io::Result<bool> {
         if self.0.mode == WorkspaceMode::Session {
-            let source = Inside::open(&self.0.root.join(from))?;
-            source.copy_to(&Inside::open(&to.workspace)?, &mut left)?;
+            let source = tree::open(&self.0.root, from)?;
+            let opened = source.try_clone()?;
+            let name = to.workspace.file_name().unwrap_or_default().to_string_lossy();
+            let copying = Copying {
+                allowance: Allowance::new(&self.0.copy),
+                links: Links::Keep,
+                beside: Some(self.0.root.join(format!("{UNFINISHED}{name}"))),
+                deadline: Deadline::at_stop(stop.clone()),
+            };
+            copying.run(source, tree::open(&self.0.root, &name)?)?;
+            if !tree::is_at(&opened, &self.0.root.join(from))? {
+                return Err(io::Error::other("the session was removed while it was copied"));
+            }
         }
         let Some((before, after)) = pattern.and_then(|pattern| pattern.split_once("*/")) else {
             return Ok(false);
         };
         let home = Inside::open(&self.0.homes.join(from))?;
-        let Some((name, folder)) = transcript(&home, before, after) else {
+        let Some((name, folder)) = home.below(before).ok().and_then(|place| place.find(after))
+        else {
             return Ok(false);
         };
         let target = Inside::open(&to.home)?.make(&format!("{before}/{name}"))?;
-        folder.copy_file(after, &target)?;
+        let mut allowance = Allowance::new(&self.0.copy);
+        folder.copy_file(after, &target, &mut allowance, &Deadline::at_stop(stop))?;
         Ok(true)
     }
 
-    /// Removes a session's folders; a shared workspace stays.
-    pub fn remove(&self, session: &str) {
-        let _ = std::fs::remove_dir_all(self.0.homes.join(session));
-        if self.0.mode == WorkspaceMode::Session {
-            let _ = std::fs::remove_dir_all(self.0.root.join(session));
-        }
+    /// What a session's own folders take up on the disk. Dropping this ends it.
+    ///
+    /// # Errors
+    ///
+    /// When the measuring itself failed; what could not be read is in the size.
+    pub async fn size(&self, session: &str) -> io::Result<Size> {
+        let (all, session) = (self.clone(), session.to_owned());
+        let stop = CancellationToken::new();
+        let _ends = stop.clone().drop_guard();
+        off_worker(move || {
+            let (mut measure, deadline) = (Measure::default(), Deadline::at_stop(stop));
+            for parent in all.parents() {
+                match tree::open(parent, &session) {
+                    Ok(folder) => measure.add(folder, &deadline)?,
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    Err(error) => measure.miss(error),
+                }
+            }
+            Ok(measure.size())
+        })
+        .await?
     }
 
-    /// Bytes that a session's own folders hold.
-    pub fn size(&self, session: &str) -> u64 {
-        let home = size_of(&self.0.homes.join(session));
-        match self.0.mode {
-            WorkspaceMode::Session => home.saturating_add(size_of(&self.0.root.join(session))),
-            WorkspaceMode::Shared => home,
-        }
+    /// The folders that hold a folder for each session.
+    fn parents(&self) -> impl Iterator<Item = &Path> {
+        let root = (self.0.mode == WorkspaceMode::Session).then_some(self.0.root.as_path());
+        [self.0.homes.as_path()].into_iter().chain(root)
     }
 
     /// The folder that a session works in, for people.
@@ -193,12 +273,12 @@ impl Workspaces {
         self.0.script.as_deref()
     }
 
-    /// Hears the session script to its end; dropping this ends it and all it started.
+    /// Hears the session script to its end. Where it fails or is not waited for, its process is still to be ended.
     ///
     /// # Errors
     ///
     /// When it fails or takes too long; with its last words.
-    pub async fn hear_script(&self, mut process: Process) -> Result<String, InitFailed> {
+    pub async fn hear_script(&self, process: &mut Process) -> Result<String, InitFailed> {
         let failed = |reason: String, output: String| InitFailed { reason, output };
         process.stdin = None;
         let mut output = Vec::new();
@@ -247,7 +327,7 @@ impl Folder {
     pub(crate) fn at(workspace: &Path, home: &Path) -> Self {
         std::fs::create_dir_all(workspace).unwrap();
         std::fs::create_dir_all(home).unwrap();
-        Self { workspace: workspace.to_owned(), home: home.to_owned() }
+        Self { workspace: workspace.to_owned(), home: home.to_owned(), is_new: true }
     }
 
     /// Puts a file of the caller's into the workspace: `.a2a/TASK/NAME`, for the agent to read.
@@ -258,6 +338,11 @@ impl Folder {
     pub fn put(&self, task: &str, name: &str, bytes: &[u8]) -> io::Result<()> {
         let folder = Inside::open(&self.workspace)?.make(&format!(".a2a/{task}"))?;
         folder.create(name)?.write_all(bytes)
+    }
+
+    /// Whether one of the folders was missing and is new: nothing that was set up in it is there.
+    pub fn is_new(&self) -> bool {
+        self.is_new
     }
 
     /// The workspace, for a command line.
@@ -276,7 +361,9 @@ impl Folder {
             return false;
         };
         match (pattern.split_once("*/"), pattern.rsplit_once('/')) {
-            (Some((before, after)), _) => transcript(&home, before, after).is_some(),
+            (Some((before, after)), _) => {
+                home.below(before).is_ok_and(|place| place.find(after).is_some())
+            }
             (None, Some((folder, name))) => {
                 home.below(folder).is_ok_and(|folder| folder.file(name).is_ok())
             }
@@ -285,14 +372,9 @@ impl Folder {
     }
 }
 
-/// The folder that has this file, one of those in `before`, and its name.
-fn transcript(home: &Inside, before: &str, file: &str) -> Option<(String, Inside)> {
-    let place = home.below(before).ok()?;
-    place.folders().ok()?.into_iter().find_map(|name| {
-        let folder = place.below(&name).ok()?;
-        folder.file(file).ok()?;
-        Some((name, folder))
-    })
+/// Does what waits for the disk where no other work waits for it.
+async fn off_worker<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)
 }
 
 /// Makes a folder for its owner alone; whether it is new.
@@ -307,21 +389,6 @@ fn make(folder: &Path, key: &'static str) -> Result<bool, Error> {
         }
         Err(error) => Err(failed(error)),
     }
-}
-
-/// Bytes of all files below; links are not followed.
-fn size_of(folder: &Path) -> u64 {
-    let (mut size, mut folders) = (0u64, vec![folder.to_path_buf()]);
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-            match entry.metadata() {
-                Ok(metadata) if metadata.is_dir() => folders.push(entry.path()),
-                Ok(metadata) => size = size.saturating_add(metadata.len()),
-                Err(_) => {}
-            }
-        }
-    }
-    size
 }
 
 fn writable(folder: &Path, key: &'static str) -> Result<(), Error> {
@@ -342,30 +409,4 @@ fn existing(path: &Path, key: &'static str) -> Result<PathBuf, Error> {
         key,
         source,
     })
-}
-
-/// Copies a folder; links are followed once and never out of a loop, because the number is bounded.
-fn copy(from: &Path, to: &Path, left: &mut usize) -> io::Result<()> {
-    std::fs::create_dir_all(to)?;
-    for entry in std::fs::read_dir(from)? {
-        // A mounted map of Kubernetes keeps its versions in `..data` and `..TIME`, beside links into them.
-        let inner =
-            |entry: &std::fs::DirEntry| entry.file_name().as_encoded_bytes().starts_with(b"..");
-        if entry.as_ref().is_ok_and(inner) {
-            continue;
-        }
-        *left = left
-            .checked_sub(1)
-            .ok_or_else(|| io::Error::other("more files than a defaults folder may have"))?;
-        let (source, target) = {
-            let entry = entry?;
-            (entry.path(), to.join(entry.file_name()))
-        };
-        if std::fs::metadata(&source)?.is_dir() {
-            copy(&source, &target, left)?;
-        } else {
-            std::fs::copy(&source, &target)?;
-        }
-    }
-    Ok(())
 }

@@ -57,11 +57,16 @@ impl Forwarded {
     }
 }
 
+/// Whether an address is in one of these networks.
+pub(super) fn is_trusted(trusted: &[IpNet], address: IpAddr) -> bool {
+    trusted.iter().any(|network| network.contains(&address))
+}
+
 /// What the headers of a request from `peer` say, where `peer` is in one of the `trusted` networks;
 /// from anybody else, and where the headers are wrong, the direct values.
 pub(super) fn forwarded(trusted: &[IpNet], peer: IpAddr, headers: &HeaderMap) -> Forwarded {
     let direct = Forwarded::direct(peer);
-    let trusts = |address: IpAddr| trusted.iter().any(|network| network.contains(&address));
+    let trusts = |address| is_trusted(trusted, address);
     if !trusts(direct.client) {
         return direct;
     }

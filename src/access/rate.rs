@@ -53,18 +53,6 @@ impl<K: Eq + Hash + Clone> Windows<K> {
         self.take_at(key, Instant::now())
     }
 
-    /// The seconds for which this key is over its limit.
-    pub(super) fn locked(&self, key: &K) -> Option<u64> {
-        if self.limit == 0 {
-            return None;
-        }
-        let at = Instant::now();
-        let mut counts = self.counts.lock();
-        let counts = counts.get_mut(key)?;
-        counts.roll(at);
-        (counts.weight(at) >= f64::from(self.limit)).then(|| counts.seconds_left(at))
-    }
-
     fn take_at(&self, key: K, at: Instant) -> Result<(), u64> {
         if self.limit == 0 {
             return Ok(());

@@ -409,7 +409,8 @@ async fn a_swept_task_stays_counted_for_its_day() {
     let _ = meter.used(&tokens(100), None);
     world.write(meter.writes()).await;
     drop(meter);
-    world.store.sweep(&[task], &["s".into()]).await.unwrap();
+    world.store.remove_tasks(&[task]).await.unwrap();
+    world.store.remove_session(&"s".into()).await.unwrap();
     let own = vec![Account::Task(task), Account::Session("s".into())];
     assert_eq!(world.store.usage(own).await.unwrap(), [Used::default(); 2]);
     assert_eq!(world.refused("bob", None, None).await, "budgets.day.tokens");

@@ -1,7 +1,9 @@
 //! The server that a client command talks to: found by itself on this machine, or named.
 
+mod listener;
+
 use super::failure::{Failure, causes, root_cause};
-use crate::config::{Config, Environment, Flags, Loaded, load};
+use crate::config::{Config, Environment, Flags, Loaded, load, load_named};
 use clap::Args;
 use pilothouse_a2a::client::{Client, ClientError};
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
@@ -54,6 +56,8 @@ pub(super) struct Server {
     token: Option<Secret>,
     /// It is this machine's own, so its endpoint needs no card to be found.
     local: bool,
+    /// This user runs it on this machine.
+    ours: bool,
 }
 
 impl ServerArgs {
@@ -66,6 +70,10 @@ impl ServerArgs {
 impl Server {
     /// The named server, or the one of this machine.
     ///
+    /// Which server that is and whether it is ours comes from options, variables and the state folder
+    /// alone: another person may have written the working folder. A token that was not given goes only to
+    /// a server that this user runs on this machine.
+    ///
     /// # Errors
     /// When no server is named and the configuration cannot be read.
     pub(super) fn find(
@@ -73,34 +81,27 @@ impl Server {
         environment: &Environment,
         cwd: &Path,
     ) -> Result<Self, Failure> {
-        let loaded = load(&args.flags(), environment, cwd);
-        let variable = |name: &str| match &loaded {
-            Ok(loaded) => {
-                loaded.agent_environment.get(name).cloned().filter(|value| !value.is_empty())
-            }
-            Err(_) => environment.get(name).map(ToOwned::to_owned),
-        };
-        let named = args.url.clone().or_else(|| variable("PILOTHOUSE_URL"));
+        let loaded = load_named(&args.flags(), environment, cwd);
+        let variable =
+            |name: &str| environment.get(name).filter(|value| !value.is_empty()).map(str::to_owned);
         let token = args.token.clone().or_else(|| variable("PILOTHOUSE_TOKEN").map(Secret));
-        match (named, &loaded) {
-            (Some(url), loaded) => {
-                let url = url.trim_end_matches('/').to_owned();
-                let kept = || {
-                    loaded
-                        .as_ref()
-                        .ok()
-                        .filter(|loaded| is_ours(&url, &loaded.config))
-                        .and_then(kept_token)
-                };
-                let token = token.or_else(kept);
-                Ok(Self { url, token, local: false })
-            }
-            (None, Ok(loaded)) => {
-                let url = address(&loaded.config);
-                Ok(Self { url, token: token.or_else(|| kept_token(loaded)), local: true })
-            }
-            (None, Err(error)) => Err(Failure::of_config(error)),
-        }
+        let named = args.url.clone().or_else(|| variable("PILOTHOUSE_URL"));
+        let local = named.is_none();
+        let url = match (named, &loaded) {
+            (Some(url), _) => url.trim_end_matches('/').to_owned(),
+            (None, Ok(loaded)) => address(&loaded.config),
+            (None, Err(error)) => return Err(Failure::of_config(error)),
+        };
+        let ours = loaded.as_ref().is_ok_and(|loaded| is_ours(&url, &loaded.config));
+        let kept = || {
+            let loaded = loaded.as_ref().ok().filter(|_| ours)?;
+            // The server of this folder may have its token from the folder's files.
+            let folder = load(&args.flags(), environment, cwd).ok();
+            let token = folder.and_then(|folder| folder.config.auth.token);
+            token.filter(|token| !token.is_empty()).map(Secret).or_else(|| kept_token(loaded))
+        };
+        let token = token.or_else(kept);
+        Ok(Self { url, token, local, ours })
     }
 
     /// A client of the agent there, or of one of several by its name.
@@ -196,9 +197,9 @@ impl Server {
         })
     }
 
-    /// Whether it is reached by a loopback address.
-    pub(super) fn is_here(&self) -> bool {
-        Url::parse(&self.url).is_ok_and(|url| is_loopback(&url))
+    /// Whether this user runs it on this machine.
+    pub(super) fn is_ours(&self) -> bool {
+        self.ours
     }
 
     /// A failed request to this server as people read it.
@@ -300,13 +301,17 @@ fn kept_token(loaded: &Loaded) -> Option<Secret> {
     config.auth.token.clone().or_else(kept).filter(|token| !token.is_empty()).map(Secret)
 }
 
-/// Whether an address is this machine's or the configured server's: only there may its token go.
+/// Whether an address is that of a server which this user runs on this machine: the one that left word
+/// in the state folder, where one did, and in any case a listener of this user.
 fn is_ours(url: &str, config: &Config) -> bool {
-    let Ok(url) = Url::parse(url) else {
+    let Ok(url) = Url::parse(url) else { return false };
+    let Some(port) = url.port_or_known_default().filter(|_| is_loopback(&url)) else {
         return false;
     };
-    let public = config.server.public_url.as_deref().and_then(|public| Url::parse(public).ok());
-    is_loopback(&url) || public.is_some_and(|public| public.origin() == url.origin())
+    let of_running = |running: String| {
+        Url::parse(&running).is_ok_and(|running| running.port_or_known_default() == Some(port))
+    };
+    running(config).is_none_or(of_running) && listener::is_ours(port)
 }
 
 fn is_loopback(url: &Url) -> bool {
@@ -345,14 +350,22 @@ mod tests {
         server.token.as_ref().map(|token| token.0.as_str())
     }
 
+    /// A server of this user, as far as the kernel tells, and what it leaves in the state folder.
+    fn running(state: &Path) -> (std::net::TcpListener, String) {
+        let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", socket.local_addr().unwrap());
+        let word = serde_json::json!({"url": url, "pid": std::process::id()});
+        std::fs::write(state.join("server.json"), word.to_string()).unwrap();
+        std::fs::write(state.join("token"), "kept\n").unwrap();
+        (socket, url)
+    }
+
     #[test]
     fn the_running_server_is_found_by_its_state_folder() {
         let state = tempfile::tempdir().unwrap();
-        let word = format!(r#"{{"url":"http://127.0.0.1:4321","pid":{}}}"#, std::process::id());
-        std::fs::write(state.path().join("server.json"), word).unwrap();
-        std::fs::write(state.path().join("token"), "kept\n").unwrap();
+        let (_socket, url) = running(state.path());
         let server = found(&ServerArgs::default(), &[], state.path());
-        assert_eq!((server.url.as_str(), token(&server)), ("http://127.0.0.1:4321", Some("kept")));
+        assert_eq!((server.url.as_str(), token(&server)), (url.as_str(), Some("kept")));
     }
 
     #[test]
@@ -387,18 +400,52 @@ mod tests {
         assert_eq!((server.url.as_str(), token(&server)), ("http://127.0.0.1:2", Some("flag")));
     }
 
+    fn token_for(url: &str, variables: &[(&str, &str)], state: &Path) -> Option<String> {
+        let args = ServerArgs { url: Some(url.to_owned()), ..ServerArgs::default() };
+        token(&found(&args, variables, state)).map(ToOwned::to_owned)
+    }
+
     #[test]
-    fn the_token_of_this_machine_goes_to_no_other_host() {
+    fn the_kept_token_goes_to_the_running_server_of_this_user_alone() {
         let state = tempfile::tempdir().unwrap();
-        std::fs::write(state.path().join("token"), "kept\n").unwrap();
-        let to = |url: &str, variables: &[(&str, &str)]| {
-            let args = ServerArgs { url: Some(url.to_owned()), ..ServerArgs::default() };
-            token(&found(&args, variables, state.path())).map(ToOwned::to_owned)
-        };
-        assert_eq!(to("https://elsewhere.example", &[]), None);
-        assert_eq!(to("http://localhost:9", &[]).as_deref(), Some("kept"));
+        let (socket, url) = running(state.path());
+        assert_eq!(token_for(&url, &[], state.path()).as_deref(), Some("kept"));
+        let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let other = format!("http://{}", other.local_addr().unwrap());
+        assert_eq!(token_for(&other, &[], state.path()), None);
+        assert_eq!(token_for("https://elsewhere.example", &[], state.path()), None);
         let public = [("PILOTHOUSE_SERVER_PUBLIC_URL", "https://agents.example/")];
-        assert_eq!(to("https://agents.example/", &public).as_deref(), Some("kept"));
+        assert_eq!(token_for("https://agents.example/", &public, state.path()), None);
+        drop(socket);
+        assert_eq!(token_for(&url, &[], state.path()), None);
+    }
+
+    #[test]
+    fn files_of_the_working_folder_name_no_server() {
+        let (state, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (_socket, url) = running(state.path());
+        let hostile = "http://192.0.2.1:80";
+        let write =
+            |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+        write(
+            ".env",
+            &format!("PILOTHOUSE_URL={hostile}\nHOST=192.0.2.1\nPILOTHOUSE_TOKEN=theirs\n"),
+        );
+        write(
+            "pilothouse.yaml",
+            "server: {host: 192.0.2.1, public_url: 'http://192.0.2.1'}\nstate_dir: ./theirs\n",
+        );
+        std::fs::create_dir(folder.path().join("theirs")).unwrap();
+        let word = format!(r#"{{"url":"{hostile}","pid":{}}}"#, std::process::id());
+        write("theirs/server.json", &word);
+        let mut environment = Environment::default();
+        let place = state.path().display().to_string();
+        environment.variables.insert("PILOTHOUSE_STATE_DIR".to_owned(), place);
+        let server = Server::find(&ServerArgs::default(), &environment, folder.path()).unwrap();
+        assert_eq!((server.url.as_str(), token(&server)), (url.as_str(), Some("kept")));
+        let args = ServerArgs { url: Some(hostile.to_owned()), ..ServerArgs::default() };
+        let server = Server::find(&args, &environment, folder.path()).unwrap();
+        assert_eq!(token(&server), None);
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! What holds when nobody says otherwise; the reasons stand in `pilothouse.example.yaml`.
 
 use super::{
-    Age, Agent, AgentWorkspace, AskPolicy, Auth, Bytes, Card, CardShape, Color, Config, DriverKind,
-    Env, EnvFile, Format, Input, Limits, Log, LogFormat, Processes, Push, Replies, Retention,
-    Server, Sessions, Signing, Store, Timeouts, V03, Workspace, WorkspaceMode,
+    Age, Agent, AgentWorkspace, AskPolicy, Auth, Bytes, Card, CardShape, Color, Config, CopyLimits,
+    DriverKind, Env, EnvFile, Format, Input, Limits, Log, LogFormat, Processes, Push, Replies,
+    Retention, Server, Sessions, Signing, Store, Timeouts, V03, Workspace, WorkspaceMode,
 };
 use pilothouse_agents::acp::preset::preset;
 use std::collections::BTreeMap;
@@ -134,8 +134,16 @@ impl Default for Sessions {
                 count: 1000,
                 size: Bytes::new(20 * GIB),
             },
+            sweep_every: seconds(300),
+            copy: CopyLimits::default(),
             init: None,
         }
+    }
+}
+
+impl Default for CopyLimits {
+    fn default() -> Self {
+        Self { entries: 200_000, size: Bytes::new(10 * GIB), depth: 128 }
     }
 }
 
@@ -160,17 +168,22 @@ impl Default for Limits {
             retries: 3,
             answer: Bytes::new(GIB),
             turn_events: Bytes::new(64 * MIB),
+            outbox: Bytes::new(MIB),
             stderr: Bytes::new(64 * KIB),
             event: Bytes::new(400_000),
             response: Bytes::new(8 * MIB),
             inline_answer: Bytes::new(64 * KIB),
             connections: 4096,
+            connections_kept: 64,
+            connections_per_address: 1024,
             rate: 600,
             queue_per_caller: 500,
             turns_per_caller: 0,
             wrong_tokens: 30,
             rate_keys: 10_000,
             http2_streams: 256,
+            http2_streams_unknown: 16,
+            unread: Bytes::new(MIB),
             http2_resets: 64,
             store_readers: 4,
         }
@@ -181,6 +194,7 @@ impl Default for Timeouts {
     fn default() -> Self {
         Self {
             turn: seconds(3600),
+            start: seconds(120),
             init: seconds(600),
             retry: seconds(5),
             retry_max: seconds(60),
@@ -188,6 +202,8 @@ impl Default for Timeouts {
             terminate: seconds(5),
             shutdown: seconds(20),
             header: seconds(10),
+            idle: seconds(120),
+            write: seconds(120),
             body: seconds(60),
             keep_alive: seconds(15),
             heartbeat: seconds(110),

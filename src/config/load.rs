@@ -49,22 +49,54 @@ impl fmt::Debug for Loaded {
 /// A file that cannot be read or is wrong, a value that its key cannot take, and values that
 /// contradict each other.
 pub fn load(flags: &Flags, environment: &Environment, cwd: &Path) -> Result<Loaded, Error> {
+    read_layers(flags, environment, cwd, Folder::Read)
+}
+
+/// Reads what options and variables name, and nothing that only lies in the working folder: for commands
+/// that hold a secret, in a folder that another person may have written.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_named(flags: &Flags, environment: &Environment, cwd: &Path) -> Result<Loaded, Error> {
+    read_layers(flags, environment, cwd, Folder::Ignored)
+}
+
+/// Whether files count that are found in the working folder and named by nothing else.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Folder {
+    Read,
+    Ignored,
+}
+
+fn read_layers(
+    flags: &Flags,
+    environment: &Environment,
+    cwd: &Path,
+    folder: Folder,
+) -> Result<Loaded, Error> {
     let mut layers = Layers::default();
     for name in &environment.unreadable {
         layers.note(format!("the variable {name} is left out because it is not UTF-8"));
     }
 
     // The file may be named in `.env`, and the file may name another `.env`.
-    let first_env = environment.get("PILOTHOUSE_ENV_FILE_PATH").unwrap_or(".env");
-    let first_env = read_env_file(Path::new(first_env), cwd, false).unwrap_or_default();
-    if let Some((path, named_by)) = find_file(flags, environment, &first_env, cwd, &mut layers)? {
+    let implied = (folder == Folder::Read).then_some(".env");
+    let first_env = environment.get("PILOTHOUSE_ENV_FILE_PATH").or(implied);
+    let first_env = first_env.map(|path| read_env_file(Path::new(path), cwd, false));
+    let first_env = first_env.and_then(Result::ok).unwrap_or_default();
+    let found = find_file(flags, environment, &first_env, cwd, folder, &mut layers)?;
+    if let Some((path, named_by)) = found {
         layers.file(&path, &read(&path, cwd, named_by)?)?;
     }
 
     layers.env_file_keys(environment)?;
     let settings = layers.config().env_file;
     let asked_for = !matches!(layers.origin("env_file.path"), Origin::Default);
-    let env_file = read_env_file(&settings.path, cwd, asked_for)?;
+    let env_file = if asked_for || folder == Folder::Read {
+        read_env_file(&settings.path, cwd, asked_for)?
+    } else {
+        BTreeMap::new()
+    };
     let mut sources = [
         (&environment.variables, Origin::Environment as fn(String) -> Origin),
         (&env_file, Origin::EnvFile as fn(String) -> Origin),
@@ -122,6 +154,7 @@ fn find_file(
     environment: &Environment,
     env_file: &BTreeMap<String, String>,
     cwd: &Path,
+    folder: Folder,
     layers: &mut Layers,
 ) -> Result<Option<(PathBuf, String)>, Error> {
     let variable = |name: &str| {
@@ -129,7 +162,8 @@ fn find_file(
         inside.or_else(|| environment.get(name)).map(|path| (PathBuf::from(path), name.to_owned()))
     };
     let present = |name: &str| {
-        cwd.join(name).exists().then(|| (PathBuf::from(name), "the working directory".to_owned()))
+        let counts = folder == Folder::Read && cwd.join(name).exists();
+        counts.then(|| (PathBuf::from(name), "the working directory".to_owned()))
     };
     let ours = flags
         .config

@@ -5,27 +5,11 @@ use super::error::Problem;
 use super::guess::nearest;
 use super::{Agent, Budget, Budgets, Config, DriverKind, Input};
 use ipnet::IpNet;
+use pilothouse_a2a::rest::RESERVED;
 use pilothouse_agents::acp::preset::PRESETS;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-
-/// Names that have a meaning of their own in the server's addresses.
-const RESERVED: [&str; 13] = [
-    "v1",
-    "a2a",
-    "agents",
-    "ui",
-    "api",
-    "tasks",
-    "health",
-    "ready",
-    "metrics",
-    "message",
-    "card",
-    ".well-known",
-    "auto",
-];
 
 /// The caller who holds `auth.token`.
 pub const OWNER: &str = "owner";
@@ -196,9 +180,19 @@ impl Config {
             ("log.max_size", self.log.max_size.get(), "no line could be logged"),
             ("limits.connections", limits.connections as u64, "nobody could connect"),
             (
+                "limits.connections_per_address",
+                limits.connections_per_address as u64,
+                "nobody could connect",
+            ),
+            (
+                "limits.http2_streams_unknown",
+                limits.http2_streams_unknown as u64,
+                "every request would be refused",
+            ),
+            (
                 "limits.wrong_tokens",
                 u64::from(limits.wrong_tokens),
-                "everyone would be refused unheard",
+                "wrong tokens would have no bound",
             ),
             ("limits.rate_keys", limits.rate_keys as u64, "no caller could be counted"),
             (
@@ -264,6 +258,12 @@ impl Agent {
             found.add(
                 &["agents"],
                 format!("an agent cannot be called `{name}`: that is an address of the server"),
+            );
+        } else if name == "auto" {
+            found.add(
+                &["agents"],
+                "an agent cannot be called `auto`: `agent: auto` has a meaning of its own"
+                    .to_owned(),
             );
         } else if !name.starts_with(|c: char| c.is_ascii_alphanumeric())
             || !name.chars().all(is_plain)

@@ -154,6 +154,16 @@ fn wanted<'a>(method: &Method, path: &'a str, query: Option<&str>) -> Wanted<'a>
     repository.map_or(Wanted::Other, |repository| Wanted::Step(repository.split('/').collect()))
 }
 
+/// Reads a path as that of a repository, with each of its steps.
+#[cfg(any(test, fuzzing))]
+pub(super) fn read_path(method: &Method, path: &str, query: Option<&str>) {
+    if let Wanted::Step(steps) = wanted(method, path, query) {
+        for step in steps.into_iter().filter_map(step) {
+            assert!(!step.contains('/') && step != ".." && !step.is_empty(), "{path}");
+        }
+    }
+}
+
 /// Sends a request on by the route that fits best; `path` is what follows the host.
 pub(super) async fn forward<'a>(
     upstream: &Upstream,

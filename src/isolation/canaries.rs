@@ -1,10 +1,15 @@
 //! What a probe's attacks aim at: files, sockets and listeners of our own, gone when dropped.
 
+use crate::workspace::remove_folder;
+use std::fs::File;
 use std::io;
 use std::net::{TcpListener, UdpSocket};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener};
 use std::path::{Path, PathBuf};
+
+/// Begins the name of the folder with the files that are attacked.
+const OUTSIDE: &str = "probe-";
 
 /// The canaries.
 pub(super) struct Canaries {
@@ -18,12 +23,13 @@ pub(super) struct Canaries {
     pub(super) udp6: Option<UdpSocket>,
     pub(super) abstract_name: String,
     pub(super) _listeners: (UnixListener, UnixListener, UnixDatagram),
+    /// Locked for as long as the canaries are in use.
+    _lock: File,
 }
 
 impl Drop for Canaries {
     fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.outside);
-        let _ = std::fs::remove_dir_all(&self.sockets);
+        remove(&self.outside, &self.sockets);
     }
 }
 
@@ -31,14 +37,16 @@ impl Canaries {
     pub(super) fn new(state: &Path) -> io::Result<Self> {
         let id = uuid::Uuid::new_v4().simple().to_string();
         let marker = format!("pilothouse-canary-{id}");
-        let outside = state.join(format!("probe-{id}"));
+        remove_left_overs(state);
+        let outside = state.join(format!("{OUTSIDE}{id}"));
         std::fs::create_dir_all(outside.join("ssh"))?;
+        let lock = File::open(&outside)?;
+        lock.lock()?;
         let files = ["secret", "append", "unlink", "rename", "truncate", "mode", "tmp", "ssh/id"];
         for name in files {
             std::fs::write(outside.join(name), &marker)?;
         }
-        // Paths of sockets are short, and the state folder may lie deep.
-        let sockets = std::env::temp_dir().join(format!("pilothouse-{}", &id[..12]));
+        let sockets = sockets_of(&id);
         std::fs::create_dir(&sockets)?;
         std::fs::write(sockets.join("file"), &marker)?;
         let abstract_name = format!("pilothouse-{id}");
@@ -63,6 +71,7 @@ impl Canaries {
             udp6,
             abstract_name,
             _listeners: listeners,
+            _lock: lock,
         })
     }
 
@@ -70,6 +79,33 @@ impl Canaries {
     pub(super) fn common(&self) -> Vec<String> {
         vec![format!("marker={}", self.marker), "names=PATH".to_owned()]
     }
+}
+
+/// Removes the canaries of probes that were killed.
+fn remove_left_overs(state: &Path) {
+    for entry in std::fs::read_dir(state).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let id = name.to_str().and_then(|name| name.strip_prefix(OUTSIDE));
+        let Some(id) = id.filter(|id| uuid::Uuid::try_parse(id).is_ok()) else { continue };
+        // Whoever uses them has locked them, `doctor` beside a server too.
+        if File::open(entry.path()).is_ok_and(|folder| folder.try_lock().is_ok()) {
+            remove(&entry.path(), &sockets_of(id));
+        }
+    }
+}
+
+fn remove(outside: &Path, sockets: &Path) {
+    // The folder that leads to the other one goes last.
+    for folder in [sockets, outside] {
+        if let Err(error) = remove_folder(folder) {
+            tracing::warn!(%error, "what the isolation was tried on is left");
+        }
+    }
+}
+
+/// Paths of sockets are short, and the state folder may lie deep.
+fn sockets_of(id: &str) -> PathBuf {
+    std::env::temp_dir().join(format!("pilothouse-{}", id.get(..12).unwrap_or(id)))
 }
 
 pub(super) fn port_of(listener: &TcpListener) -> u16 {

@@ -26,7 +26,7 @@ use crate::process::{Ended, Error, Launcher, Process, tree};
 use crate::supervisor::{
     Confined, ENTER, FIRST_ALONG, Inner, LAUNCHER_PROGRAM, OWN_PROGRAM, PROGRAM, SERVE, Spec, Word,
 };
-use crate::workspace::Folder;
+use crate::workspace::{Folder, remove_folder};
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, DirBuilder, File};
@@ -376,7 +376,7 @@ impl Moment {
 
 impl Drop for Moment {
     fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
+        let _ = remove_folder(&self.0);
     }
 }
 
@@ -407,7 +407,7 @@ impl Containers {
         for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
             if name.starts_with("pilothouse-") && !is_served(&name) {
-                let _ = fs::remove_dir_all(entry.path());
+                let _ = remove_folder(&entry.path());
             }
         }
         engine.sweep(host, &state).await;

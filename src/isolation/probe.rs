@@ -17,6 +17,7 @@ use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
+use tokio_util::sync::CancellationToken;
 
 /// The longest that one run of the attacking program may take.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -75,16 +76,16 @@ struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    fn new(workspaces: &'a Workspaces) -> Result<Self, Failed> {
+    async fn new(workspaces: &'a Workspaces) -> Result<Self, Failed> {
         let id = uuid::Uuid::now_v7().to_string();
-        let folder = workspaces.folder(&id)?;
+        let folder = workspaces.folder(&id).await?;
         Ok(Self { id, folder, workspaces })
     }
 }
 
 impl Drop for Session<'_> {
     fn drop(&mut self) {
-        self.workspaces.remove(&self.id);
+        let _ = self.workspaces.remove_now(&self.id, CancellationToken::new());
     }
 }
 
@@ -92,7 +93,7 @@ impl Probe<'_> {
     /// Attacks the wall with everything that is known.
     pub(super) async fn run(&self) -> Result<Findings, Failed> {
         let canaries = Canaries::new(self.state)?;
-        let session = Session::new(self.workspaces)?;
+        let session = Session::new(self.workspaces).await?;
         let mut outcomes = self.attack(&canaries, &session).await?;
         let survivors = self.survivors(&canaries, &session).await?;
         outcomes.push(survivors);
@@ -124,7 +125,7 @@ impl Probe<'_> {
     ) -> Result<Vec<Outcome>, Failed> {
         let marker = &canaries.marker;
         let mut args = canaries.common();
-        let peer = Session::new(self.workspaces)?;
+        let peer = Session::new(self.workspaces).await?;
         let peer_home = PathBuf::from(peer.folder.home_text());
         for name in ["secret", "unlink", "rename"] {
             std::fs::write(peer_home.join(name), marker)?;
@@ -303,7 +304,7 @@ impl Probe<'_> {
             confined: self.backend.confine(spec, &around),
             held: Surroundings { _group: group, room },
         };
-        let process = walled.start(self.launcher, None).await?;
+        let process = walled.launcher(self.launcher).spawn(&walled.confined).await?;
         Ok((process, walled.held))
     }
 }

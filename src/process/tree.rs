@@ -38,7 +38,9 @@ impl Moment {
 pub async fn end_since(agent: i32, since: Moment, patience: Duration) -> bool {
     let until = Instant::now() + patience;
     loop {
-        let left = began_since(agent, since);
+        // The whole of /proc is read, which takes its time where many processes run.
+        let left = tokio::task::spawn_blocking(move || began_since(agent, since)).await;
+        let Ok(left) = left else { return false };
         if left.is_empty() {
             return true;
         }

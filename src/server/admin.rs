@@ -3,16 +3,17 @@
 pub(super) mod asks;
 pub(super) mod attach;
 
-use super::{Doors, authority, denial, json_response, peer, with_advice};
+use super::door::AuditEntry;
+use super::{Doors, json_response, with_advice};
 use crate::service::Client;
-use crate::store::{Durability, Event, Kind, SessionRow, Write};
+use crate::store::{self, Durability, Event, Kind, SessionRow, Store, Write};
 use crate::task::{TaskLog, answer_id};
 use axum::body::Body;
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use bytes::Bytes;
-use futures_util::stream::unfold;
+use futures_util::stream::try_unfold;
 use pilothouse_a2a::error::{Error, ErrorKind, status_object};
 use pilothouse_a2a::event::StreamResponse;
 use pilothouse_a2a::id::TaskId;
@@ -22,6 +23,9 @@ use std::time::{Duration, Instant};
 
 /// Sessions of one list at most.
 const SESSIONS: u32 = 500;
+
+/// How long the store may take to show that it works.
+const PROBE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Bytes of events that one read brings while an answer is sent.
 const READ_BYTES: usize = 256 * 1024;
@@ -52,7 +56,7 @@ pub(super) async fn health() -> Response {
 /// `GET /ready`: the store is written, the agent is there; no secrets.
 pub(super) async fn ready(State(doors): State<Arc<Doors>>) -> Response {
     let house = doors.service.sessions().house();
-    let store = store_writes(&doors).await;
+    let store = store_works(&doors).await;
     let stopping = doors.stop.is_cancelled();
     let default = house.agents.default_one();
     let agents: Vec<_> = house.agents.iter().map(|agent| &*agent.key).collect();
@@ -71,8 +75,8 @@ pub(super) async fn ready(State(doors): State<Arc<Doors>>) -> Response {
     json_response(status, body.to_string())
 }
 
-/// Whether the store can be written; asked of it at most once a second, whoever asks.
-async fn store_writes(doors: &Doors) -> bool {
+/// Whether the store can be written and read; asked of it at most once a second, whoever asks.
+async fn store_works(doors: &Doors) -> bool {
     let known = *doors.store_probed.lock();
     if let Some((at, outcome)) = known
         && at.elapsed() < Duration::from_secs(1)
@@ -80,25 +84,62 @@ async fn store_writes(doors: &Doors) -> bool {
         return outcome;
     }
     let store = &doors.service.sessions().house().store;
-    let outcome = store.commit(vec![Write::Probe], Durability::Written).await.is_ok();
+    let probe = async {
+        store.commit(vec![Write::Probe], Durability::Written).await?;
+        store.probe_read().await
+    };
+    let outcome = matches!(tokio::time::timeout(PROBE_PATIENCE, probe).await, Ok(Ok(())));
     *doors.store_probed.lock() = Some((Instant::now(), outcome));
     outcome
 }
 
+/// What a call below `/api/v1` comes to; what is refused is a response too.
+pub(super) type Answered = Result<Response, Box<Response>>;
+
+/// A call below `/api/v1`: admitted, carried out on a task of its own, and in the audit log.
+pub(super) async fn carry_out<F>(
+    doors: &Arc<Doors>,
+    request: Request,
+    action: &str,
+    work: impl FnOnce(Arc<Doors>, Client, Request) -> F,
+) -> Response
+where
+    F: Future<Output = Answered> + Send + 'static,
+{
+    let (entry, admitted) = AuditEntry::begin(doors, &request);
+    entry.set_action(action);
+    let answered = match (admitted, doors.agent_of(&request)) {
+        (Ok(caller), Some(agent)) => {
+            let client = Client { caller, agent: agent.clone() };
+            let work = work(doors.clone(), client, request);
+            doors.run(&entry, work).await.unwrap_or_else(|error| Err(Box::new(failed(&error))))
+        }
+        (Ok(_), None) => Err(Box::new(not_there("no such agent"))),
+        (Err(error), _) => Err(Box::new(failed(&error))),
+    };
+    let (response, outcome) = match answered {
+        Ok(response) => (response, "ok"),
+        Err(response) if response.status().is_server_error() => (*response, "failed"),
+        Err(response) => (*response, "refused"),
+    };
+    entry.write(outcome, response.status()).await;
+    response
+}
+
+/// What a failing store is answered as.
+pub(super) fn store_failed(error: store::Error) -> Box<Response> {
+    Box::new(failed(&error.incident()))
+}
+
 /// `GET /api/v1/sessions`: the caller's sessions, last used first.
 pub(super) async fn sessions(State(doors): State<Arc<Doors>>, request: Request) -> Response {
-    let client = match admitted(&doors, &request) {
-        Ok(client) => client,
-        Err(response) => return *response,
-    };
-    let house = doors.service.sessions().house();
-    match house.store.sessions(&client.scope(), SESSIONS).await {
-        Ok(rows) => {
-            let rows: Vec<_> = rows.iter().map(|row| shown(&doors, row)).collect();
-            json_response(StatusCode::OK, json!({"sessions": rows}).to_string())
-        }
-        Err(error) => failed(&Error::new(ErrorKind::Internal, error.to_string())),
-    }
+    carry_out(&doors, request, "ListSessions", async move |doors, client, _| {
+        let store = &doors.service.sessions().house().store;
+        let rows = store.sessions(&client.scope(), SESSIONS).await.map_err(store_failed)?;
+        let rows: Vec<_> = rows.iter().map(|row| shown(&doors, row)).collect();
+        Ok(json_response(StatusCode::OK, json!({"sessions": rows}).to_string()))
+    })
+    .await
 }
 
 /// `GET /api/v1/sessions/{id}`: one of them, by its id or its context.
@@ -107,18 +148,16 @@ pub(super) async fn session(
     Path(id): Path<String>,
     request: Request,
 ) -> Response {
-    let client = match admitted(&doors, &request) {
-        Ok(client) => client,
-        Err(response) => return *response,
-    };
-    let house = doors.service.sessions().house();
-    match house.store.sessions(&client.scope(), SESSIONS).await {
-        Ok(rows) => match rows.iter().find(|row| *row.id == *id || row.context_id.as_str() == id) {
-            Some(row) => json_response(StatusCode::OK, shown(&doors, row).to_string()),
-            None => not_there(&format!("no session `{id}`")),
-        },
-        Err(error) => failed(&Error::new(ErrorKind::Internal, error.to_string())),
-    }
+    carry_out(&doors, request, "GetSession", async move |doors, client, _| {
+        let store = &doors.service.sessions().house().store;
+        let rows = store.sessions(&client.scope(), SESSIONS).await.map_err(store_failed)?;
+        let mut rows = rows.iter();
+        match rows.find(|row| *row.id == *id || row.context_id.as_str() == id) {
+            Some(row) => Ok(json_response(StatusCode::OK, shown(&doors, row).to_string())),
+            None => Err(Box::new(not_there(&format!("no session `{id}`")))),
+        }
+    })
+    .await
 }
 
 fn shown(doors: &Doors, row: &SessionRow) -> Value {
@@ -141,51 +180,51 @@ pub(super) async fn answer(
     Path(id): Path<String>,
     request: Request,
 ) -> Response {
-    let client = match admitted(&doors, &request) {
-        Ok(client) => client,
-        Err(response) => return *response,
-    };
-    let log = match any_task(&doors, client, &TaskId::new(id)).await {
-        Ok(log) => log,
-        Err(error) => return failed(&error),
-    };
-    let store = doors.service.sessions().house().store.clone();
+    carry_out(&doors, request, "GetAnswer", async move |doors, client, _| {
+        let log = any_task(&doors, client, &TaskId::new(id)).await;
+        let log = log.map_err(|error| Box::new(failed(&error)))?;
+        let store = doors.service.sessions().house().store.clone();
+        let begin = last_replacement(&store, &log).await.map_err(store_failed)?;
+        let mut response = Response::new(answer_body(store, log, begin));
+        let kind = HeaderValue::from_static("text/plain; charset=utf-8");
+        response.headers_mut().insert(header::CONTENT_TYPE, kind);
+        Ok(response)
+    })
+    .await
+}
+
+/// Where the answer begins: a replacing update makes everything before it void.
+async fn last_replacement(store: &Store, log: &TaskLog) -> Result<u64, store::Error> {
     let (head, wanted) = (log.head(), answer_id(&log.id));
-    // A replacing update makes everything before it void: begin at the last one.
-    let mut begin = 0;
-    let mut after = 0;
+    let (mut begin, mut after) = (0, 0);
     while after < head {
-        match store.events(log.n, after, head, READ_BYTES).await {
-            Ok(events) if !events.is_empty() => {
-                for event in &events {
-                    if piece(event, &wanted).is_some_and(|(_, append)| !append) {
-                        begin = event.seq - 1;
-                    }
-                    after = event.seq;
-                }
-            }
-            Ok(_) => break,
-            Err(error) => return failed(&Error::new(ErrorKind::Internal, error.to_string())),
-        }
+        let events = store.events(log.n, after, head, READ_BYTES).await?;
+        let Some(last) = events.last() else { break };
+        after = last.seq;
+        let replaces = |event: &&Event| piece(event, &wanted).is_some_and(|(_, append)| !append);
+        begin = events.iter().rfind(replaces).map_or(begin, |event| event.seq - 1);
     }
-    let body = Body::from_stream(unfold((log, begin), move |(log, after)| {
+    Ok(begin)
+}
+
+/// The text of the answer as it is read from the store. Where that fails the body breaks off, so that
+/// no reader takes the beginning for the whole.
+fn answer_body(store: Store, log: Arc<TaskLog>, begin: u64) -> Body {
+    let (head, wanted) = (log.head(), answer_id(&log.id));
+    Body::from_stream(try_unfold((log, begin), move |(log, after)| {
         let (store, wanted) = (store.clone(), wanted.clone());
         async move {
-            let events = store.events(log.n, after, head, READ_BYTES).await.ok()?;
-            let last = events.last()?.seq;
-            let text: String = events
-                .iter()
-                .filter_map(|event| piece(event, &wanted))
-                .map(|(text, _)| text)
-                .collect();
-            Some((Ok::<_, std::convert::Infallible>(Bytes::from(text)), (log, last)))
+            let events = store.events(log.n, after, head, READ_BYTES).await;
+            let events = events.map_err(|error| {
+                tracing::error!(task.id = %log.id, %error, "an answer broke off: the store could not be read");
+                std::io::Error::other("the store could not be read")
+            })?;
+            let Some(last) = events.last().map(|event| event.seq) else { return Ok(None) };
+            let pieces = events.iter().filter_map(|event| piece(event, &wanted));
+            let text: String = pieces.map(|(text, _)| text).collect();
+            Ok::<_, std::io::Error>(Some((Bytes::from(text), (log, last))))
         }
-    }));
-    let mut response = Response::new(body);
-    response
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    response
+    }))
 }
 
 /// A task of this caller: with the agent that the path names, else with any.
@@ -212,22 +251,6 @@ fn piece(event: &Event, answer: &pilothouse_a2a::id::ArtifactId) -> Option<(Stri
             Some((text, update.append))
         }
         _ => None,
-    }
-}
-
-fn admitted(doors: &Doors, request: &Request) -> Result<Client, Box<Response>> {
-    let authority = authority(request);
-    let admitted = doors.access.admit(request.headers(), authority.as_deref(), peer(request));
-    match (admitted, doors.agent_of(request)) {
-        (Ok(caller), Some(agent)) => Ok(Client { caller, agent: agent.clone() }),
-        (Ok(_), None) => Err(Box::new(not_there("no such agent"))),
-        (Err(denied), _) => {
-            let (status, error) = denial(&denied);
-            Err(Box::new(with_advice(
-                json_response(status, status_object(&error).to_string()),
-                &error,
-            )))
-        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! An operation, whatever binding it came by: which agent is meant, what the service does, what is answered.
 
+use super::door::{AuditEntry, CallContext};
 use super::{Doors, card, stream::Ends};
-use crate::access::Caller;
 use crate::agent::Agent;
 use crate::push;
 use crate::service::{Accepted, Beside, Client, Stream};
@@ -22,18 +22,6 @@ use std::sync::Arc;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Named(pub(super) Arc<str>);
 
-/// What is known of a call for its answer and its audit entry, growing as it is understood.
-pub(super) struct Heard {
-    /// What was asked for, in the words of its binding.
-    pub(super) action: Option<String>,
-    /// The dialect to answer in.
-    pub(super) dialect: Dialect,
-    /// The task, where there is one.
-    pub(super) task: Option<Arc<TaskLog>>,
-    /// The id by which a v0.1 client knows the task.
-    pub(super) alias: Option<String>,
-}
-
 /// What an operation comes to.
 #[expect(clippy::large_enum_variant, reason = "made once a call, and moved twice")]
 pub(super) enum Done {
@@ -43,23 +31,33 @@ pub(super) enum Done {
     Stream(Stream, Ends),
 }
 
-/// Where a call comes from and what came beside it.
-pub(super) struct Setting<'a> {
-    /// Who.
-    pub(super) caller: &'a Caller,
-    /// The headers (in gRPC the metadata).
-    pub(super) headers: &'a HeaderMap,
-    /// The agent that the path names.
-    pub(super) named: Option<&'a Named>,
-    /// The address that the caller used, without a slash at its end.
-    pub(super) base: &'a str,
+/// What came of a call, and how it is to be said.
+pub(super) struct Performed {
+    /// The answer.
+    pub(super) outcome: Result<Done, Error>,
+    /// The dialect to answer in.
+    pub(super) dialect: Dialect,
+    /// The id by which a v0.1 client knows the task.
+    pub(super) alias: Option<String>,
 }
 
-impl Heard {
-    /// Nothing yet; errors are written in this dialect.
-    pub(super) fn new(dialect: Dialect) -> Self {
-        Self { action: None, dialect, task: None, alias: None }
-    }
+/// What an operation comes to, or what is waited for after it.
+#[expect(clippy::large_enum_variant, reason = "made once a call, and moved twice")]
+enum Begun {
+    Done(Done),
+    /// The end of a turn of this task.
+    Settles(Arc<TaskLog>, Option<i32>),
+    /// The events of a task that was just accepted.
+    Streams(Accepted),
+}
+
+/// An operation on its way: what it needs, and what it learns.
+struct Operating {
+    doors: Arc<Doors>,
+    context: Arc<CallContext>,
+    entry: AuditEntry,
+    dialect: Dialect,
+    alias: Option<String>,
 }
 
 impl Doors {
@@ -77,110 +75,41 @@ impl Doors {
         self.agent_at(request.extensions().get::<Named>())
     }
 
-    /// Does what a call asks for.
-    ///
-    /// # Errors
-    ///
-    /// What the caller is to be told.
+    /// Performs what a call asks for on a task of its own, and waits for what the caller waits for.
     pub(super) async fn perform(
-        &self,
-        setting: &Setting<'_>,
+        self: &Arc<Self>,
+        context: &Arc<CallContext>,
         method: Method,
         decoded: Decoded,
-        heard: &mut Heard,
-    ) -> Result<Done, Error> {
-        heard.dialect = method.dialect;
-        let Decoded { call, client_task_id, blocking } = decoded;
-        let client = Client {
-            caller: setting.caller.clone(),
-            agent: self.meant(setting.named, call.tenant())?,
+        entry: &AuditEntry,
+    ) -> Performed {
+        let mut operating = Operating {
+            doors: self.clone(),
+            context: context.clone(),
+            entry: entry.clone(),
+            dialect: method.dialect,
+            alias: None,
         };
-        required_extensions(&client.agent, setting.headers)?;
-        let service = &self.service;
-        let task = |task| Ok(Done::Reply(Reply::Task(task)));
-        match call {
-            Call::SendMessage(request) => {
-                let configuration = request.configuration.as_ref();
-                let history = configuration.and_then(|configuration| configuration.history_length);
-                let wait = self.waits(heard.dialect, &request, blocking);
-                heard.alias = client_task_id;
-                let accepted = self.send(&client, setting.headers, request, wait, heard).await?;
-                if wait {
-                    service.settle(&accepted.log, history).await.map(Done::Reply)
-                } else {
-                    task(service.show(&accepted.log, history).await?)
-                }
+        let operation = async move {
+            let begun = operating.begin(method, decoded).await;
+            (begun, operating.dialect, operating.alias)
+        };
+        let (begun, dialect, alias) = match self.run(entry, operation).await {
+            Ok(begun) => begun,
+            Err(error) => (Err(error), method.dialect, None),
+        };
+        let outcome = match begun {
+            Ok(Begun::Done(done)) => Ok(done),
+            Ok(Begun::Settles(log, history)) => {
+                self.service.settle(&log, history).await.map(Done::Reply)
             }
-            Call::SendStreamingMessage(request) => {
-                heard.alias = client_task_id;
-                let accepted = self.send(&client, setting.headers, request, true, heard).await?;
-                let stream = service.follow(&accepted).await?;
-                Ok(Done::Stream(stream, Ends::WhenItAsks))
+            Ok(Begun::Streams(accepted)) => {
+                let stream = self.service.follow(&accepted).await;
+                stream.map(|stream| Done::Stream(stream, Ends::WhenItAsks))
             }
-            Call::GetTask(request) => {
-                let log = self.find(&client, &request.id, method, heard).await?;
-                task(service.get(&log, &request).await?)
-            }
-            Call::CancelTask(request) => {
-                let log = self.find(&client, &request.id, method, heard).await?;
-                // v0.3 has no second cancel: a task that is canceled is over like any other.
-                if heard.dialect != Dialect::V1_0 && log.state() == TaskState::Canceled {
-                    return Err(service.not_cancelable(&log));
-                }
-                task(service.cancel(&log, &request).await?)
-            }
-            Call::SubscribeToTask(request) => {
-                let log = self.find(&client, &request.id, method, heard).await?;
-                let stream = service.subscribe(&log, last_event(setting.headers)?).await?;
-                let ends = match heard.dialect {
-                    Dialect::V1_0 => Ends::WhenOver,
-                    // Their clients close at `final: true`, which an asking task is.
-                    Dialect::V0_3 | Dialect::V0_1 => Ends::WhenItAsks,
-                };
-                Ok(Done::Stream(stream, ends))
-            }
-            Call::ListTasks(request) => {
-                let tasks = service.list(&client, request).await?;
-                Ok(Done::Reply(Reply::Tasks(tasks)))
-            }
-            Call::CreateTaskPushNotificationConfig(mut config) => {
-                let task = config.task_id.clone();
-                let task = task.ok_or_else(|| Error::invalid("taskId", "is required"))?;
-                let log = self.find(&client, &task, method, heard).await?;
-                config.id = config.id.or_else(|| push::default_id(heard.dialect));
-                let config = service
-                    .push()
-                    .create(&log, config, heard.dialect, heard.alias.as_deref())
-                    .await?;
-                Ok(Done::Reply(Reply::PushConfig(config)))
-            }
-            Call::GetTaskPushNotificationConfig(request) => {
-                let log = self.find(&client, &request.task_id, method, heard).await?;
-                let config = service.push().get(&log, &request.id).await?;
-                Ok(Done::Reply(Reply::PushConfig(config)))
-            }
-            Call::ListTaskPushNotificationConfigs(request) => {
-                let log = self.find(&client, &request.task_id, method, heard).await?;
-                let configs = service
-                    .push()
-                    .list(&log, request.page_size, request.page_token.as_deref())
-                    .await?;
-                Ok(Done::Reply(Reply::PushConfigs(configs)))
-            }
-            Call::DeleteTaskPushNotificationConfig(request) => {
-                let log = self.find(&client, &request.task_id, method, heard).await?;
-                service.push().delete(&log, &request.id).await?;
-                Ok(Done::Reply(Reply::Empty))
-            }
-            Call::GetExtendedAgentCard(_) if self.config.auth.required => {
-                let card = card::extended(self, &client.agent, setting.base);
-                Ok(Done::Reply(Reply::Card(Box::new(card))))
-            }
-            Call::GetExtendedAgentCard(_) => Err(Error::new(
-                ErrorKind::UnsupportedOperation,
-                "this agent has no extended card; its public card is whole",
-            )),
-        }
+            Err(error) => Err(error),
+        };
+        Performed { outcome, dialect, alias }
     }
 
     /// The same response, naming the extensions in force: asked for, and declared by the agent.
@@ -197,7 +126,142 @@ impl Doors {
         }
         response
     }
+}
 
+impl Operating {
+    async fn begin(&mut self, method: Method, decoded: Decoded) -> Result<Begun, Error> {
+        let Decoded { call, client_task_id, blocking } = decoded;
+        let doors = self.doors.clone();
+        let context = self.context.clone();
+        let client = Client {
+            caller: context.caller.clone(),
+            agent: doors.meant(context.named(), call.tenant())?,
+        };
+        required_extensions(&client.agent, context.headers())?;
+        let service = &doors.service;
+        let reply = |reply| Ok(Begun::Done(Done::Reply(reply)));
+        let task = |task| Ok(Begun::Done(Done::Reply(Reply::Task(task))));
+        match call {
+            Call::SendMessage(request) => {
+                let configuration = request.configuration.as_ref();
+                let history = configuration.and_then(|configuration| configuration.history_length);
+                let wait = doors.waits(self.dialect, &request, blocking);
+                self.alias = client_task_id;
+                let accepted = self.send(&client, request, wait).await?;
+                if wait {
+                    return Ok(Begun::Settles(accepted.log, history));
+                }
+                task(service.show(&accepted.log, history).await?)
+            }
+            Call::SendStreamingMessage(request) => {
+                self.alias = client_task_id;
+                self.send(&client, request, true).await.map(Begun::Streams)
+            }
+            Call::GetTask(request) => {
+                let log = self.find(&client, &request.id, method).await?;
+                task(service.get(&log, &request).await?)
+            }
+            Call::CancelTask(request) => {
+                let log = self.find(&client, &request.id, method).await?;
+                // v0.3 has no second cancel: a task that is canceled is over like any other.
+                if self.dialect != Dialect::V1_0 && log.state() == TaskState::Canceled {
+                    return Err(service.not_cancelable(&log));
+                }
+                task(service.cancel(&log, &request).await?)
+            }
+            Call::SubscribeToTask(request) => {
+                let log = self.find(&client, &request.id, method).await?;
+                let after = last_event(context.headers())?;
+                let stream = service.subscribe(&log, after).await?;
+                let ends = match self.dialect {
+                    Dialect::V1_0 => Ends::WhenOver,
+                    // Their clients close at `final: true`, which an asking task is.
+                    Dialect::V0_3 | Dialect::V0_1 => Ends::WhenItAsks,
+                };
+                Ok(Begun::Done(Done::Stream(stream, ends)))
+            }
+            Call::ListTasks(request) => reply(Reply::Tasks(service.list(&client, request).await?)),
+            Call::CreateTaskPushNotificationConfig(mut config) => {
+                let task = config.task_id.clone();
+                let task = task.ok_or_else(|| Error::invalid("taskId", "is required"))?;
+                let log = self.find(&client, &task, method).await?;
+                config.id = config.id.or_else(|| push::default_id(self.dialect));
+                let alias = self.alias.as_deref();
+                let config = service.push().create(&log, config, self.dialect, alias).await?;
+                reply(Reply::PushConfig(config))
+            }
+            Call::GetTaskPushNotificationConfig(request) => {
+                let log = self.find(&client, &request.task_id, method).await?;
+                reply(Reply::PushConfig(service.push().get(&log, &request.id).await?))
+            }
+            Call::ListTaskPushNotificationConfigs(request) => {
+                let log = self.find(&client, &request.task_id, method).await?;
+                let token = request.page_token.as_deref();
+                let configs = service.push().list(&log, request.page_size, token).await?;
+                reply(Reply::PushConfigs(configs))
+            }
+            Call::DeleteTaskPushNotificationConfig(request) => {
+                let log = self.find(&client, &request.task_id, method).await?;
+                service.push().delete(&log, &request.id).await?;
+                reply(Reply::Empty)
+            }
+            Call::GetExtendedAgentCard(_) if doors.config.auth.required => {
+                let card = card::extended(&doors, &client.agent, &context.base);
+                reply(Reply::Card(Box::new(card)))
+            }
+            Call::GetExtendedAgentCard(_) => Err(Error::new(
+                ErrorKind::UnsupportedOperation,
+                "this agent has no extended card; its public card is whole",
+            )),
+        }
+    }
+
+    async fn send(
+        &self,
+        client: &Client,
+        request: SendMessageRequest,
+        waits: bool,
+    ) -> Result<Accepted, Error> {
+        let doors = &self.doors;
+        if let Err(seconds) = doors.access.count_send(&client.caller) {
+            let limit = doors.config.limits.rate;
+            return Err(Error::new(
+                ErrorKind::ResourceExhausted,
+                format!("more than {limit} messages a minute from one caller (`limits.rate`); try again in {seconds} s"),
+            )
+            .retry_after(seconds));
+        }
+        let key = match self.context.headers().get("idempotency-key") {
+            Some(key) => Some(key.to_str().map_err(|_| {
+                Error::invalid("Idempotency-Key", "must be made of visible ASCII characters")
+            })?),
+            None => None,
+        };
+        let beside = Beside { alias: self.alias.as_deref(), key, dialect: self.dialect, waits };
+        let accepted = doors.service.accept(client, request, beside).await?;
+        self.entry.set_task(&accepted.log);
+        Ok(accepted)
+    }
+
+    /// The task, and the id by which a v0.1 client knows it; then the answer is in that dialect.
+    async fn find(
+        &mut self,
+        client: &Client,
+        id: &TaskId,
+        method: Method,
+    ) -> Result<Arc<TaskLog>, Error> {
+        let legacy = method.shared || method.dialect == Dialect::V0_1;
+        let (log, by_alias) = self.doors.service.find(client, id, legacy).await?;
+        self.entry.set_task(&log);
+        if by_alias {
+            self.alias = Some(id.to_string());
+            self.dialect = Dialect::V0_1;
+        }
+        Ok(log)
+    }
+}
+
+impl Doors {
     /// The agent that a call is meant for, by its path and by its tenant.
     fn meant(&self, named: Option<&Named>, tenant: Option<&str>) -> Result<Arc<Agent>, Error> {
         let agents = &self.service.sessions().house().agents;
@@ -214,52 +278,6 @@ impl Doors {
             (None, None) => return Ok(agents.default_one().clone()),
         };
         agents.get(name).cloned().ok_or_else(|| no_agent(name))
-    }
-
-    async fn send(
-        &self,
-        client: &Client,
-        headers: &HeaderMap,
-        request: SendMessageRequest,
-        waits: bool,
-        heard: &mut Heard,
-    ) -> Result<Accepted, Error> {
-        if let Err(seconds) = self.access.count_send(&client.caller) {
-            let limit = self.config.limits.rate;
-            return Err(Error::new(
-                ErrorKind::ResourceExhausted,
-                format!("more than {limit} messages a minute from one caller (`limits.rate`); try again in {seconds} s"),
-            )
-            .retry_after(seconds));
-        }
-        let key = match headers.get("idempotency-key") {
-            Some(key) => Some(key.to_str().map_err(|_| {
-                Error::invalid("Idempotency-Key", "must be made of visible ASCII characters")
-            })?),
-            None => None,
-        };
-        let beside = Beside { alias: heard.alias.as_deref(), key, dialect: heard.dialect, waits };
-        let accepted = self.service.accept(client, request, beside).await?;
-        heard.task = Some(accepted.log.clone());
-        Ok(accepted)
-    }
-
-    /// The task, and the id by which a v0.1 client knows it; then the answer is in that dialect.
-    async fn find(
-        &self,
-        client: &Client,
-        id: &TaskId,
-        method: Method,
-        heard: &mut Heard,
-    ) -> Result<Arc<TaskLog>, Error> {
-        let legacy = method.shared || method.dialect == Dialect::V0_1;
-        let (log, by_alias) = self.service.find(client, id, legacy).await?;
-        heard.task = Some(log.clone());
-        if by_alias {
-            heard.alias = Some(id.to_string());
-            heard.dialect = Dialect::V0_1;
-        }
-        Ok(log)
     }
 
     fn waits(

@@ -1,12 +1,12 @@
 //! The gRPC binding: `lf.a2a.v1.A2AService` and `a2a.v1.A2AService`, and the standard health service
 //! beside them. Framing and statuses are tonic's; messages are read and written by `pilothouse_a2a::pb`.
 
-use super::call::{Done, Heard, Named, Setting, check_version, word};
+use super::Doors;
+use super::call::{Done, check_version, word};
+use super::door::{AuditEntry, CallContext};
 use super::stream::{Next, Reader};
-use super::{Doors, Visit};
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use bytes::{Buf, BufMut, Bytes};
@@ -40,49 +40,36 @@ pub(super) async fn call(State(doors): State<Arc<Doors>>, request: Request) -> R
         response.headers_mut().insert("grpc-accept-encoding", accepted);
         return response;
     }
-    let visit = Visit::begin(&doors, &request);
+    let (entry, admitted) = AuditEntry::begin(&doors, &request);
     let base = doors.base_url(&request);
     let (parts, body) = request.into_parts();
     let method = pb::method(parts.uri.path());
-    let mut heard = Heard::new(method.map_or(Dialect::V1_0, |method| method.dialect));
-    heard.action = method.map(|method| word(method.operation).to_owned());
-    let read = match (visit.caller(), method) {
-        (Err(error), _) => Err(error),
-        (_, None) => Err(Error::new(ErrorKind::MethodNotFound, "no such method in this service")),
-        (Ok(caller), Some(method)) => {
-            doors.read_body(&parts.headers, body).await.map(|body| (caller, method, body))
-        }
-    };
-    let outcome = match read {
-        Ok((caller, method, body)) => {
-            let setting = Setting {
-                caller,
-                headers: &parts.headers,
-                named: parts.extensions.get::<Named>(),
-                base: &base,
+    if let Some(method) = method {
+        entry.set_action(word(method.operation));
+    }
+    let (outcome, context) = match admitted {
+        Ok(caller) => {
+            let context = Arc::new(CallContext { caller, parts, base });
+            let outcome = match method {
+                None => {
+                    Err(Error::new(ErrorKind::MethodNotFound, "no such method in this service"))
+                }
+                Some(method) => match doors.read_body(context.headers(), body).await {
+                    Ok(body) => answer(&doors, &context, method, &body, &entry).await,
+                    Err(error) => Err(error),
+                },
             };
-            match unframed(&body) {
-                Ok(message) => perform(&doors, &setting, &parts, method, message, &mut heard).await,
-                Err(error) => Err(error),
-            }
+            (outcome, Ok(context))
         }
-        Err(error) => Err(error),
+        Err(error) => (Err(error), Err(parts)),
     };
-    let reason = outcome.as_ref().map_or_else(|error| error.kind.codes().reason, |_| "ok");
-    let response = match (outcome, method) {
-        (Ok(Done::Reply(reply)), Some(method)) => {
-            let message = pb::encode_reply(heard.dialect, method.operation, &reply);
-            unary(Bytes::from(message)).await
-        }
-        (Ok(Done::Stream(stream, ends)), _) => {
-            let reader = Reader::new(&doors, stream, heard.dialect, ends);
-            streaming(reader, heard.dialect).await
-        }
-        (Ok(Done::Reply(_)), None) => unreachable!("nothing is performed without a method"),
-        (Err(error), _) => status(&error).into_http(),
+    let (response, reason) = match outcome {
+        Ok(response) => (response, "ok"),
+        Err(error) => (status(&error).into_http(), error.kind.codes().reason),
     };
-    let response = doors.with_extensions(response, &parts);
-    visit.end(&heard, reason, response.status()).await;
+    let parts = context.as_ref().map_or_else(|parts| parts, |context| &context.parts);
+    let response = doors.with_extensions(response, parts);
+    entry.write(reason, response.status()).await;
     response
 }
 
@@ -98,18 +85,28 @@ pub(super) fn unimplemented() -> Response {
     Status::unimplemented("no such service here").into_http()
 }
 
-async fn perform(
-    doors: &Doors,
-    setting: &Setting<'_>,
-    parts: &Parts,
+async fn answer(
+    doors: &Arc<Doors>,
+    context: &Arc<CallContext>,
     method: Method,
-    message: &[u8],
-    heard: &mut Heard,
-) -> Result<Done, Error> {
-    check_version(parts, method.dialect)?;
+    body: &[u8],
+    entry: &AuditEntry,
+) -> Result<Response, Error> {
+    let message = unframed(body)?;
+    check_version(&context.parts, method.dialect)?;
     let decoded = pb::decode(method.dialect, method.operation, message)?;
-    doors.telemetry.console().request(word(method.operation), &setting.caller.name, None);
-    doors.perform(setting, method, decoded, heard).await
+    doors.telemetry.console().request(word(method.operation), &context.caller.name, None);
+    let performed = doors.perform(context, method, decoded, entry).await;
+    Ok(match performed.outcome? {
+        Done::Reply(reply) => {
+            let message = pb::encode_reply(performed.dialect, method.operation, &reply);
+            unary(Bytes::from(message)).await
+        }
+        Done::Stream(stream, ends) => {
+            let reader = Reader::new(doors, stream, performed.dialect, ends);
+            streaming(reader, performed.dialect).await
+        }
+    })
 }
 
 /// An error in gRPC: status, message and `google.rpc.Status` with its details (specification 10.6).

@@ -1,12 +1,11 @@
 //! The JSON-RPC binding: all three dialects at one address, told apart by the method's name.
 
-use super::call::{Done, Heard, Named, Setting, check_version, known_part};
+use super::call::{Done, check_version, known_part};
+use super::door::{AuditEntry, CallContext};
 use super::stream::{self, Envelope, Reader};
-use super::{Doors, Visit, is_json, json_response, with_advice};
-use crate::access::Caller;
+use super::{Doors, is_json, json_response, with_advice};
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
 use bytes::Bytes;
@@ -18,38 +17,49 @@ use std::sync::Arc;
 
 /// `POST /` and `POST /a2a`.
 pub(super) async fn call(State(doors): State<Arc<Doors>>, request: Request) -> Response {
-    let visit = Visit::begin(&doors, &request);
-    let mut heard = Heard::new(Dialect::V1_0);
-    let mut id = Id::Null;
+    let (entry, admitted) = AuditEntry::begin(&doors, &request);
     let base = doors.base_url(&request);
     let (parts, body) = request.into_parts();
-    let outcome = match visit.caller() {
-        Ok(caller) => match read_body(&doors, &parts.headers, body).await {
-            Ok(body) => answer(&doors, caller, &base, &parts, &body, &mut id, &mut heard).await,
-            Err(error) => Err(error),
-        },
-        Err(error) => Err(error),
+    let mut said = Said { id: Id::Null, dialect: Dialect::V1_0, alias: None };
+    let known = admitted.is_ok();
+    let (outcome, context) = match admitted {
+        Ok(caller) => {
+            let context = Arc::new(CallContext { caller, parts, base });
+            let outcome = match read_body(&doors, context.headers(), body).await {
+                Ok(body) => answer(&doors, &context, &body, &entry, &mut said).await,
+                Err(error) => Err(error),
+            };
+            (outcome, Ok(context))
+        }
+        Err(error) => (Err(error), Err(parts)),
     };
-    let caller_known = visit.caller().is_ok();
     let (response, reason) = match outcome {
         Ok(response) => (response, "ok"),
         // Clients of v0.3 read the answer to a subscription as a stream, whatever it is.
-        Err(error) if heard.action.as_deref() == Some("tasks/resubscribe") && caller_known => {
-            let body = jsonrpc::failure(&id, &error, heard.dialect);
+        Err(error) if known && entry.is_action("tasks/resubscribe") => {
+            let body = jsonrpc::failure(&said.id, &error, said.dialect);
             let frame = sse::frame(None, body);
             (stream::response(Body::from(frame)), error.kind.codes().reason)
         }
         Err(error) => {
-            let body = jsonrpc::failure(&id, &error, heard.dialect);
+            let body = jsonrpc::failure(&said.id, &error, said.dialect);
             (
                 with_advice(json_response(status(error.kind), body), &error),
                 error.kind.codes().reason,
             )
         }
     };
-    let response = doors.with_extensions(response, &parts);
-    visit.end(&heard, reason, response.status()).await;
+    let parts = context.as_ref().map_or_else(|parts| parts, |context| &context.parts);
+    let response = doors.with_extensions(response, parts);
+    entry.write(reason, response.status()).await;
     response
+}
+
+/// What is known of the envelope and the dialect to answer in.
+struct Said {
+    id: Id,
+    dialect: Dialect,
+    alias: Option<String>,
 }
 
 /// Errors of an operation are answers and come with 200; what the door refuses has its own status.
@@ -82,42 +92,38 @@ async fn read_body(doors: &Doors, headers: &HeaderMap, body: Body) -> Result<Byt
 }
 
 async fn answer(
-    doors: &Doors,
-    caller: &Caller,
-    base: &str,
-    parts: &Parts,
+    doors: &Arc<Doors>,
+    context: &Arc<CallContext>,
     body: &[u8],
-    id: &mut Id,
-    heard: &mut Heard,
+    entry: &AuditEntry,
+    said: &mut Said,
 ) -> Result<Response, Error> {
     let request = jsonrpc::parse(body).map_err(|(theirs, error)| {
-        *id = theirs;
+        said.id = theirs;
         error
     })?;
-    *id = request.id;
-    heard.action = Some(known_part(&request.method));
+    said.id = request.id;
+    entry.set_action(known_part(&request.method));
     let method = dialect::method(&request.method).ok_or_else(|| {
         Error::new(
             ErrorKind::MethodNotFound,
             format!("no method `{}` in any dialect of A2A", known_part(&request.method)),
         )
     })?;
-    heard.dialect = method.dialect;
-    check_version(parts, method.dialect)?;
+    said.dialect = method.dialect;
+    check_version(&context.parts, method.dialect)?;
     let decoded = method.dialect.decode(method.operation, request.params)?;
-    doors.telemetry.console().request(&request.method, &caller.name, None);
-    let setting =
-        Setting { caller, headers: &parts.headers, named: parts.extensions.get::<Named>(), base };
-    let done = doors.perform(&setting, method, decoded, heard).await?;
-    let alias = heard.alias.take();
-    Ok(match done {
+    doors.telemetry.console().request(&request.method, &context.caller.name, None);
+    let performed = doors.perform(context, method, decoded, entry).await;
+    (said.dialect, said.alias) = (performed.dialect, performed.alias);
+    Ok(match performed.outcome? {
         Done::Reply(reply) => {
-            let json = heard.dialect.encode_reply(method.operation, &reply, alias.as_deref());
-            json_response(StatusCode::OK, jsonrpc::result(id, json))
+            let json = said.dialect.encode_reply(method.operation, &reply, said.alias.as_deref());
+            json_response(StatusCode::OK, jsonrpc::result(&said.id, json))
         }
         Done::Stream(stream, ends) => {
-            let reader = Reader::new(doors, stream, heard.dialect, ends);
-            let envelope = Envelope::json_rpc(id, heard.dialect, alias);
+            let reader = Reader::new(doors, stream, said.dialect, ends);
+            let envelope = Envelope::json_rpc(&said.id, said.dialect, said.alias.take());
             stream::response(stream::body(reader, envelope))
         }
     })

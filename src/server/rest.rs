@@ -1,12 +1,11 @@
 //! The HTTP+JSON binding: v1.0 at the root, v0.3 under `/v1`. Every path that no other door has comes here.
 
-use super::call::{Done, Heard, Named, Setting, check_version, version, word};
+use super::call::{Done, check_version, version, word};
+use super::door::{AuditEntry, CallContext};
 use super::grpc::{self, is_grpc};
 use super::stream::{self, Envelope, Reader};
-use super::{Doors, Visit, admin, is_json, json_response, with_advice};
-use crate::access::Caller;
+use super::{Doors, admin, is_json, json_response, with_advice};
 use axum::extract::{Request, State};
-use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use bytes::Bytes;
@@ -29,27 +28,27 @@ pub(super) async fn call(State(doors): State<Arc<Doors>>, request: Request) -> R
         Err(NoRoute::NotFound) => return admin::not_found(request).await,
         Err(NoRoute::Method(allowed)) => return admin::wrong_method(&request, &allowed.join(", ")),
     };
-    let visit = Visit::begin(&doors, &request);
+    let (entry, admitted) = AuditEntry::begin(&doors, &request);
+    entry.set_action(word(route.operation));
     let base = doors.base_url(&request);
     let (parts, body) = request.into_parts();
     // A client whose base address ends in /v1 by its own choice says by the header what it speaks.
     if version(&parts).and_then(|version| Dialect::from_version(&version)) == Some(Dialect::V1_0) {
         route.dialect = Dialect::V1_0;
     }
-    let mut heard = Heard::new(route.dialect);
-    heard.action = Some(word(route.operation).to_owned());
     let mut form = if route.dialect == Dialect::V1_0 { Form::Model } else { Form::Kind };
-    let outcome = match visit.caller() {
-        Ok(caller) => match doors.read_body(&parts.headers, body).await {
-            Ok(body) => {
-                let call =
-                    Call { doors: &doors, caller, base: &base, parts: &parts, route: &route };
-                call.answer(&body, &mut form, &mut heard).await
-            }
-            Err(error) => Err((None, error)),
-        },
-        Err(error) => Err((None, error)),
+    let (outcome, context) = match admitted {
+        Ok(caller) => {
+            let context = Arc::new(CallContext { caller, parts, base });
+            let outcome = match doors.read_body(context.headers(), body).await {
+                Ok(body) => answer(&doors, &context, &route, &body, &entry, &mut form).await,
+                Err(error) => Err((None, error)),
+            };
+            (outcome, Ok(context))
+        }
+        Err(error) => (Err((None, error)), Err(parts)),
     };
+    let parts = context.as_ref().map_or_else(|parts| parts, |context| &context.parts);
     let (mut response, reason) = match outcome {
         Ok(response) => (response, "ok"),
         Err((status, error)) => {
@@ -67,59 +66,44 @@ pub(super) async fn call(State(doors): State<Arc<Doors>>, request: Request) -> R
             response.headers_mut().insert(header::CONTENT_TYPE, kind);
         }
     }
-    let response = doors.with_extensions(response, &parts);
-    visit.end(&heard, reason, response.status()).await;
+    let response = doors.with_extensions(response, parts);
+    entry.write(reason, response.status()).await;
     response
 }
 
-/// A call that may be made.
-struct Call<'a> {
-    doors: &'a Doors,
-    caller: &'a Caller,
-    base: &'a str,
-    parts: &'a Parts,
-    route: &'a Route,
-}
-
-impl Call<'_> {
-    async fn answer(
-        &self,
-        body: &Bytes,
-        form: &mut Form,
-        heard: &mut Heard,
-    ) -> Result<Response, (Option<StatusCode>, Error)> {
-        let (doors, parts, route) = (self.doors, self.parts, self.route);
-        if !body.is_empty() && !is_json(&parts.headers) {
-            let error = Error::new(
-                ErrorKind::ContentTypeNotSupported,
-                "the body of a request is JSON: send it as application/json or application/a2a+json",
-            );
-            return Err((Some(StatusCode::UNSUPPORTED_MEDIA_TYPE), error));
-        }
-        let plain = |error| (None, error);
-        check_version(parts, route.dialect).map_err(plain)?;
-        let request = route.decode(parts.uri.query(), body).map_err(plain)?;
-        *form = request.form;
-        doors.telemetry.console().request(word(route.operation), &self.caller.name, None);
-        let setting = Setting {
-            caller: self.caller,
-            headers: &parts.headers,
-            named: parts.extensions.get::<Named>(),
-            base: self.base,
-        };
-        let method = Method { operation: route.operation, dialect: route.dialect, shared: false };
-        let done = doors.perform(&setting, method, request.decoded, heard).await.map_err(plain)?;
-        Ok(match done {
-            Done::Reply(reply) => {
-                let body = rest::encode_reply(*form, route.operation, &reply);
-                json_response(StatusCode::OK, body)
-            }
-            Done::Stream(stream, ends) => {
-                let reader = Reader::new(doors, stream, route.dialect, ends);
-                stream::response(stream::body(reader, Envelope::Rest(*form)))
-            }
-        })
+async fn answer(
+    doors: &Arc<Doors>,
+    context: &Arc<CallContext>,
+    route: &Route,
+    body: &Bytes,
+    entry: &AuditEntry,
+    form: &mut Form,
+) -> Result<Response, (Option<StatusCode>, Error)> {
+    let parts = &context.parts;
+    if !body.is_empty() && !is_json(&parts.headers) {
+        let error = Error::new(
+            ErrorKind::ContentTypeNotSupported,
+            "the body of a request is JSON: send it as application/json or application/a2a+json",
+        );
+        return Err((Some(StatusCode::UNSUPPORTED_MEDIA_TYPE), error));
     }
+    let plain = |error| (None, error);
+    check_version(parts, route.dialect).map_err(plain)?;
+    let request = route.decode(parts.uri.query(), body).map_err(plain)?;
+    *form = request.form;
+    doors.telemetry.console().request(word(route.operation), &context.caller.name, None);
+    let method = Method { operation: route.operation, dialect: route.dialect, shared: false };
+    let performed = doors.perform(context, method, request.decoded, entry).await;
+    Ok(match performed.outcome.map_err(plain)? {
+        Done::Reply(reply) => {
+            let body = rest::encode_reply(*form, route.operation, &reply);
+            json_response(StatusCode::OK, body)
+        }
+        Done::Stream(stream, ends) => {
+            let reader = Reader::new(doors, stream, route.dialect, ends);
+            stream::response(stream::body(reader, Envelope::Rest(*form)))
+        }
+    })
 }
 
 /// The body of an error that is answered with this status.

@@ -1,11 +1,12 @@
 //! Answers to asks: to the process that waits for one, or by resuming the conversation that asked.
 
-use super::send::{broken, refused};
-use super::{Accepted, Client, Service, store_failed};
+use super::send::refused;
+use super::{Accepted, Client, Service};
 use crate::asks::{self, Decision, Pass};
+use crate::backoff::Backoff;
 use crate::config::AskTimeout;
 use crate::session::Origin;
-use crate::store::{AskRow, Durability, Write};
+use crate::store::{self, AskRow, Durability, Write};
 use crate::task::{Record, TaskLog};
 use pilothouse_a2a::error::{Error, ErrorKind};
 use pilothouse_a2a::event::TaskStatusUpdateEvent;
@@ -15,6 +16,10 @@ use pilothouse_a2a::time::Timestamp;
 use pilothouse_agents::Turn as Prompt;
 use serde_json::Value;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// Between two tries to end asks whose time is over, at first and at most.
+const EXPIRE_AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
 impl Service {
     /// The open ask that a message answers: the one that it names, else the task's first one.
@@ -66,14 +71,7 @@ impl Service {
         message.task_id = Some(log.id.clone());
         message.context_id = Some(log.context_id.clone());
         let told = self.prompt(&client.agent, &message)?;
-        let (service, asked) = (self.clone(), log.clone());
-        // Like a message: once begun, it comes to its end.
-        let taking = self
-            .sessions
-            .house()
-            .actors
-            .spawn(async move { service.continue_task(&asked, message, told, None).await });
-        match taking.await.unwrap_or_else(|_| Err(broken()))? {
+        match self.continue_task(&log, message, told, None).await? {
             Some(_) => Ok(log),
             None => Err(not_open_any_more()),
         }
@@ -104,7 +102,7 @@ impl Service {
             Ok(false) => return Ok(None),
             Err(error) => {
                 house.asks.add(row);
-                return Err(store_failed(error));
+                return Err(error.incident());
             }
         }
         if !self.sessions.answer(log, &row.id, &decision).await {
@@ -135,7 +133,7 @@ impl Service {
                 let also = vec![Write::Ask(Box::new(row.clone()))];
                 log.record_with(&house.store, also, records, Durability::Synced)
                     .await
-                    .map_err(store_failed)?;
+                    .map_err(store::Error::incident)?;
                 return Err(refused(error));
             }
         };
@@ -164,7 +162,7 @@ impl Service {
         let void = house.asks.forget(log.n).into_iter();
         let void: Vec<_> = void.map(|row| Write::AskGone { id: row.id }).collect();
         if !void.is_empty() {
-            house.store.commit(void, Durability::Written).await.map_err(store_failed)?;
+            house.store.commit(void, Durability::Written).await.map_err(store::Error::incident)?;
         }
         log.turn_comes();
         let origin = Origin { pass: Some(pass), fork: None };
@@ -175,38 +173,56 @@ impl Service {
     /// Decides about asks whose time is over, until the server stops.
     pub async fn expire_asks(&self) {
         let house = self.sessions.house();
+        let mut backoff = Backoff::new(EXPIRE_AGAIN.0, EXPIRE_AGAIN.1);
         loop {
             let due = tokio::select! {
                 biased;
                 () = house.stop.cancelled() => return,
                 due = house.asks.expired() => due,
             };
-            for row in due {
-                if let Err(error) = self.expire(row).await {
-                    tracing::warn!(%error, "an ask whose time is over could not be ended");
-                }
+            let Err(error) = self.expire_all(due).await else {
+                backoff.reset();
+                continue;
+            };
+            // It stays due: without a pause a store that fails would be asked without end.
+            let pause = backoff.pause();
+            tracing::warn!(%error, ?pause, "asks whose time is over could not be ended; it is tried again");
+            tokio::select! {
+                biased;
+                () = house.stop.cancelled() => return,
+                () = tokio::time::sleep(pause) => {}
             }
         }
+    }
+
+    async fn expire_all(&self, due: Vec<AskRow>) -> Result<(), Error> {
+        for row in due {
+            self.expire(row).await?;
+        }
+        Ok(())
     }
 
     async fn expire(&self, row: AskRow) -> Result<(), Error> {
         let house = self.sessions.house();
         let open = house.config.asks.timeout;
         let found = house.tasks.find(&row.scope, &row.task).await;
-        let Some(log) =
-            found.map_err(store_failed)?.filter(|log| log.state() == TaskState::InputRequired)
+        let Some(log) = found
+            .map_err(store::Error::incident)?
+            .filter(|log| log.state() == TaskState::InputRequired)
         else {
             house.asks.take(&row.id);
             return Ok(());
         };
         // A question that ended its turn has nobody who goes on without an answer.
         if row.ends_turn || house.config.asks.then == AskTimeout::Cancel {
-            house.asks.forget(log.n);
             let words = format!("nobody answered within {open} (`asks.timeout`)");
             let message = Message::new(Role::Agent, vec![Part::text(words)]);
             let records = vec![state_record(&log, TaskState::Canceled, Some(message))];
-            log.record(&house.store, records, Durability::Synced).await.map_err(store_failed)?;
-            self.sessions.cancel(&log).await.map_err(store_failed)?;
+            log.record(&house.store, records, Durability::Synced)
+                .await
+                .map_err(store::Error::incident)?;
+            house.asks.forget(log.n);
+            self.sessions.cancel(&log).await.map_err(store::Error::incident)?;
             return Ok(());
         }
         let reason = format!("nobody answered within {open}.");

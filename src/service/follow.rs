@@ -1,6 +1,6 @@
 //! A task on its way to its reader: waited for, or event by event.
 
-use super::{Accepted, RETRY_SECONDS, Service, store_failed};
+use super::{Accepted, RETRY_SECONDS, Service};
 use crate::store;
 use crate::task::{Cursor, TaskLog};
 use bytes::Bytes;
@@ -47,7 +47,7 @@ impl Service {
         let stop = &self.sessions.house().stop;
         tokio::select! {
             biased;
-            done = wait => done.map_err(store_failed),
+            done = wait => done.map_err(store::Error::incident),
             () = stopped_before_it_began(stop, log) => {
                 let message = format!("the server is stopping; task `{}` is kept and runs after its next start", log.id);
                 Err(Error::new(ErrorKind::Unavailable, message).with("taskId", log.id.as_str()).retry_after(RETRY_SECONDS))
@@ -91,7 +91,7 @@ impl Service {
             None => log.snapshot(self.store(), limit).await,
             Some(seq) => log.snapshot_at(self.store(), seq, limit).await,
         };
-        let snapshot = snapshot.map_err(store_failed)?;
+        let snapshot = snapshot.map_err(store::Error::incident)?;
         let (seq, whole) = (snapshot.seq, !snapshot.truncated);
         let task = snapshot.present(limits.inline_answer.as_usize()).task;
         let body = encode(&StreamResponse::Task(task));
@@ -106,7 +106,8 @@ impl Service {
 
     /// The log from its first event.
     async fn beginning(&self, log: &Arc<TaskLog>, limit: usize) -> Result<Stream, Error> {
-        let mut task = log.snapshot_at(self.store(), 1, limit).await.map_err(store_failed)?.task;
+        let mut task =
+            log.snapshot_at(self.store(), 1, limit).await.map_err(store::Error::incident)?.task;
         let mut body = encode(&StreamResponse::Task(task.clone()));
         if body.len() <= limit {
             return Ok(Stream { cursor: Some(log.follow(self.store(), 0)), first: None });

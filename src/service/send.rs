@@ -2,12 +2,12 @@
 
 use super::message::{self, Told};
 use super::repeat::{self, Mark, Print, Repeat};
-use super::{Client, RETRY_SECONDS, Service, store_failed};
+use super::{Client, RETRY_SECONDS, Service};
 use crate::asks;
 use crate::config::Replies;
 use crate::push::{self, Checked};
 use crate::session::{Fork, Origin, Refused};
-use crate::store::{Scope, TaskRow, Write};
+use crate::store::{self, Scope, TaskRow, Write};
 use crate::task::{Record, TaskLog};
 use pilothouse_a2a::dialect::Dialect;
 use pilothouse_a2a::error::{Error, ErrorKind};
@@ -48,7 +48,8 @@ struct New<'a> {
 }
 
 impl Service {
-    /// Accepts a message.
+    /// Accepts a message. Whoever calls this sees it through on a task of its own (`Doors::run`): what is
+    /// stored by then has to run.
     ///
     /// # Errors
     ///
@@ -60,17 +61,7 @@ impl Service {
         beside: Beside<'_>,
     ) -> Result<Accepted, Error> {
         message::check_message(&request.message, beside.alias)?;
-        let (service, client) = (self.clone(), client.clone());
-        let [alias, key] = [beside.alias, beside.key].map(|word| word.map(ToOwned::to_owned));
-        let Beside { dialect, waits, .. } = beside;
-        // A client that goes away drops its request. What is stored by then has to run, so taking a
-        // message is not the request's own: once begun, it comes to its end.
-        let taking = self.sessions.house().actors.spawn(async move {
-            let (alias, key) = (alias.as_deref(), key.as_deref());
-            let beside = Beside { alias, key, dialect, waits };
-            service.take(&client, request, beside).await
-        });
-        taking.await.unwrap_or_else(|_| Err(broken()))
+        self.take(client, request, beside).await
     }
 
     async fn take(
@@ -123,7 +114,7 @@ impl Service {
     ) -> Result<Option<Arc<TaskLog>>, Error> {
         let scope = client.scope();
         let sent = self.store().task_by_key(&scope, key).await;
-        let Some((sent, row)) = sent.map_err(store_failed)? else {
+        let Some((sent, row)) = sent.map_err(store::Error::incident)? else {
             return Ok(None);
         };
         if sent != *print {
@@ -131,7 +122,7 @@ impl Service {
             return Err(Error::invalid("Idempotency-Key", what));
         }
         let tasks = &self.sessions.house().tasks;
-        tasks.find(&scope, &row.id).await.map_err(store_failed)
+        tasks.find(&scope, &row.id).await.map_err(store::Error::incident)
     }
 
     async fn accept_first(
@@ -161,11 +152,11 @@ impl Service {
         let scope = client.scope();
         let continued = match (&message.task_id, alias) {
             (Some(id), _) => {
-                let found = house.tasks.find(&scope, id).await.map_err(store_failed)?;
+                let found = house.tasks.find(&scope, id).await.map_err(store::Error::incident)?;
                 Some(found.ok_or_else(|| Error::task_not_found(id.as_str()))?)
             }
             (None, Some(alias)) => {
-                house.tasks.find_alias(&scope, alias).await.map_err(store_failed)?
+                house.tasks.find_alias(&scope, alias).await.map_err(store::Error::incident)?
             }
             (None, None) => None,
         };
@@ -262,8 +253,11 @@ impl Service {
         } else {
             Vec::new()
         };
-        let log =
-            house.tasks.accept(row, task, also, records, withheld).await.map_err(store_failed)?;
+        let log = house
+            .tasks
+            .accept(row, task, also, records, withheld)
+            .await
+            .map_err(store::Error::incident)?;
         let origin = Origin { fork, ..Origin::default() };
         admission.submit_with(log.clone(), told.prompt, told.files, origin);
         Ok(Accepted { log, before: None })
@@ -289,7 +283,7 @@ impl Service {
         let store = self.store();
         let there = |context: ContextId| async move {
             let found = store.session(scope, &context).await;
-            found.map_err(store_failed)
+            found.map_err(store::Error::incident)
         };
         if let Some(context) = context
             && there(context.clone()).await?.is_some()
@@ -334,10 +328,14 @@ impl Service {
         self.affordable(&log.scope, Some(&log.session), Some(log.n)).await?;
         let admission =
             self.sessions.admit(&log.scope, log.context_id.clone(), true).await.map_err(refused)?;
+        let mut answered = None;
         if let Some(ask) = &ended {
             // One of several answers gets it; what does not name it is the next turn all the same.
             match self.sessions.house().asks.take(&ask.id) {
-                Some(ask) => also.push(Write::AskGone { id: ask.id }),
+                Some(ask) => {
+                    also.push(Write::AskGone { id: ask.id.clone() });
+                    answered = Some(ask);
+                }
                 None if asks::named(&message).is_some() => {
                     return Err(super::answer::not_open_any_more());
                 }
@@ -358,7 +356,12 @@ impl Service {
             records
         };
         let before = log.head();
-        let taken = log.take_message(self.store(), also, records).await.map_err(store_failed)?;
+        let taken = log.take_message(self.store(), also, records).await;
+        if let (Err(_), Some(ask)) = (&taken, answered) {
+            // Nothing of the answer is stored: the ask is open as before.
+            self.sessions.house().asks.add(ask);
+        }
+        let taken = taken.map_err(store::Error::incident)?;
         if !taken {
             return Ok(None);
         }
@@ -380,7 +383,7 @@ impl Service {
     ) -> Result<(), Error> {
         let budgets = &self.sessions.house().budgets;
         let may = budgets.may_start(scope, session, task).await;
-        let Err(exceeded) = may.map_err(store_failed)? else {
+        let Err(exceeded) = may.map_err(store::Error::incident)? else {
             return Ok(());
         };
         let error = Error::new(ErrorKind::ResourceExhausted, exceeded.to_string())
@@ -396,12 +399,6 @@ impl Service {
 
 fn key_of(scope: &Scope, (key, print): (String, Print), n: i64) -> Write {
     Write::Key { scope: scope.clone(), key, print, n }
-}
-
-/// A part of the server gave up; its own words are in the log.
-pub(super) fn broken() -> Error {
-    let message = "the message could not be taken; tell the server's operator";
-    Error::new(ErrorKind::Internal, message)
 }
 
 fn not_open(log: &TaskLog) -> Error {
@@ -424,6 +421,6 @@ pub(super) fn refused(refused: Refused) -> Error {
             Error::new(ErrorKind::Unavailable, refused.to_string()).retry_after(RETRY_SECONDS)
         }
         Refused::NoAgent(_) => Error::new(ErrorKind::UnsupportedOperation, refused.to_string()),
-        Refused::Store(error) => store_failed(error),
+        Refused::Store(error) => error.incident(),
     }
 }

@@ -15,23 +15,25 @@
 //! An agent may end its turn before it exits; a turn's process is ended before the next one starts.
 
 use super::again::Again;
-use super::conversation::{
-    Conversation, Granted, Running, SCRATCH, drain_until_ended, read, stopped,
-};
+use super::conversation::{Conversation, Granted, Running, stopped, timed_out};
+use super::ending::end_failed;
 use super::inbox::{Heard, Inbox, Interruption};
+use super::pipe::{Chunk, drain_until_ended, read};
 use super::registry::Live;
-use super::start;
+use super::start::{self, DoorWords, Held};
 use super::translate::{Facts, Translator, status};
 use super::{Attach, File, Fork, House, Key, Order, Turn};
 use crate::agent::Agent;
 use crate::asks;
 use crate::budget::Meter;
 use crate::clock;
+use crate::config::Config;
+use crate::egress::Policy;
 use crate::isolation::Places;
-use crate::process::{self, Ended, Prepared, tree};
+use crate::process::{self, Ended, Prepared, Process, tree};
 use crate::queue::{FairQueue, Place};
 use crate::store::{AskRow, Durability, SessionRow, Write};
-use crate::supervisor::{KILL_DEADLINE, Word};
+use crate::supervisor::{KILL_DEADLINE, Spec, Word};
 use crate::task::{Record, TaskLog};
 use crate::workspace::{self, Folder, InitFailed};
 use pilothouse_a2a::id::TaskId;
@@ -48,9 +50,6 @@ use tokio::time::Instant;
 /// How exactly the store knows when a session was last used; retention needs no more.
 const NOTED_EVERY_MS: u64 = 60_000;
 
-/// Between two tries to store the end of a task.
-const END_AGAIN: std::time::Duration = std::time::Duration::from_secs(5);
-
 /// One session's actor.
 pub(super) struct Actor {
     house: Arc<House>,
@@ -59,6 +58,7 @@ pub(super) struct Actor {
     key: Key,
     session: SessionRow,
     inbox: Inbox,
+    own_orders: mpsc::WeakUnboundedSender<Order>,
     running: Option<Running>,
     prepared: Option<Prepared>,
     /// Its folders, where they were made just now.
@@ -69,7 +69,20 @@ pub(super) struct Actor {
     granted: Granted,
     /// The session that this one begins as a copy of.
     fork: Option<Fork>,
-    /// What the present turn uses.
+    /// What belongs to the present turn.
+    present: Present,
+}
+
+/// What belongs to one turn, and is given up with it.
+#[derive(Default)]
+struct Present {
+    /// Its task, until the end is stored.
+    task: Option<TaskId>,
+    /// When it has taken too long; none before it is `WORKING`.
+    deadline: Option<Instant>,
+    /// Who cancels it, to be told when it is over.
+    cancelers: Vec<oneshot::Sender<bool>>,
+    /// What it uses.
     meter: Option<Meter>,
     /// Places of the present turn: among its caller's, and in a shared folder; held from its first gate
     /// to the end of its process.
@@ -80,7 +93,6 @@ pub(super) struct Actor {
 struct Try {
     /// None where a question is left that has to be answered first.
     outcome: Option<Outcome>,
-    canceler: Option<oneshot::Sender<bool>>,
     /// Whether the agent said anything.
     heard: bool,
     /// Whether an overloaded model API refused it before anything was done.
@@ -89,40 +101,24 @@ struct Try {
 
 /// Why a turn did not reach its agent.
 enum NotStarted {
-    Canceled(oneshot::Sender<bool>),
+    Canceled,
     /// It was canceled on its way here.
     Over,
     ServerStops,
+    TimedOut,
     Failed(String, Option<String>),
 }
 
 impl NotStarted {
     /// What it means for the task; none where it is over, or still waits while the server stops.
-    fn outcome(self, log: &TaskLog) -> Option<(Outcome, Option<oneshot::Sender<bool>>)> {
+    fn outcome(self, log: &TaskLog, config: &Config) -> Option<Outcome> {
         match self {
-            Self::Canceled(done) => Some((Outcome::Canceled, Some(done))),
+            Self::Canceled => Some(Outcome::Canceled),
             Self::Over => None,
             Self::ServerStops if log.state() == TaskState::Submitted => None,
-            Self::ServerStops => Some((stopped(), None)),
-            Self::Failed(message, hint) => Some((Outcome::Failed { message, hint }, None)),
-        }
-    }
-}
-
-/// The end of this task could not be stored: it is tried again until it can be, or the next start finds
-/// the task and ends it.
-async fn end_later(house: Arc<House>, log: Arc<TaskLog>) {
-    loop {
-        tokio::select! {
-            biased;
-            () = house.stop.cancelled() => return,
-            () = tokio::time::sleep(END_AGAIN) => {}
-        }
-        let words = "the end of this task could not be stored when it came (was the disk full?); what it did is lost";
-        let message = Message::new(Role::Agent, vec![Part::text(words)]);
-        let record = status(&log, TaskState::Failed, Some(message), None);
-        if log.record(&house.store, vec![record], Durability::Synced).await.is_ok() {
-            return;
+            Self::ServerStops => Some(stopped()),
+            Self::TimedOut => Some(timed_out(config)),
+            Self::Failed(message, hint) => Some(Outcome::Failed { message, hint }),
         }
     }
 }
@@ -159,13 +155,14 @@ impl Actor {
         house: Arc<House>,
         live: Arc<Live>,
         agent: Arc<Agent>,
-        key: Key,
         session: SessionRow,
         orders: mpsc::UnboundedReceiver<Order>,
+        own_orders: mpsc::WeakUnboundedSender<Order>,
         warm: Option<Running>,
     ) -> Self {
         let inbox = Inbox::new(orders, house.clone());
         let noted = (session.ready, session.conversation.clone());
+        let key = Key::of(&session);
         Self {
             house,
             live,
@@ -173,14 +170,14 @@ impl Actor {
             key,
             session,
             inbox,
+            own_orders,
             noted,
             running: warm,
             prepared: None,
             folder: None,
             granted: Granted::default(),
             fork: None,
-            turn_places: Vec::new(),
-            meter: None,
+            present: Present::default(),
         }
     }
 
@@ -188,9 +185,10 @@ impl Actor {
     pub(super) async fn run(mut self, soon: bool) {
         if soon {
             // The task is being stored at this moment; its folders and its supervisor are made meanwhile.
-            self.folder = self.agent.workspaces.folder(&self.session.id).ok();
+            self.folder = self.agent.workspaces.folder(&self.session.id).await.ok();
             if self.house.isolation.is_here() {
-                self.prepared = self.house.launcher.prepare().await.ok();
+                let launcher = self.house.launcher.clone();
+                self.prepared = self.serve_during(launcher.prepare()).await.ok();
             }
         }
         loop {
@@ -227,6 +225,7 @@ impl Actor {
             .agent
             .workspaces
             .folder(&self.session.id)
+            .await
             .map_err(|error| error.to_string())
             .and_then(|folder| {
                 let conversation = self.session.conversation.as_deref();
@@ -245,11 +244,10 @@ impl Actor {
         let lent = spec.is_ok();
         if ready.send(spec).is_ok() && lent {
             // Nothing runs that could be interrupted: this hears the stop, and cancels of what waits.
-            let nothing = TaskId::new("");
             tokio::select! {
                 biased;
                 _ = left => {}
-                _ = self.inbox.interruption(&nothing) => {}
+                _ = self.inbox.interruption(None) => {}
             }
         }
     }
@@ -261,8 +259,10 @@ impl Actor {
         }
         let offer = self.live.places.offer();
         let until = Instant::now() + self.house.config.processes.idle.get();
+        let most = self.house.config.limits.outbox.as_usize();
         loop {
             let running = self.running.as_mut().expect("an idle actor has a process");
+            let roomy = running.outbox.waiting() <= most;
             tokio::select! {
                 biased;
                 heard = self.inbox.next() => break heard,
@@ -271,13 +271,14 @@ impl Actor {
                     self.running = None;
                     break Heard::Nudge;
                 }
-                read = read(&running.process.stdout), if running.stdout_open => {
+                () = running.outbox.writable(running.process.stdin.as_ref()) => running.outbox.write(&mut running.process.stdin),
+                read = read(&running.process.stdout), if running.stdout_open && roomy => {
                     // What an agent says between turns is the session's, never the next task's.
                     self.overheard(read);
                 }
                 // Nobody waits for these words, but a full pipe would stop the process.
                 read = read(&running.process.stderr), if running.stderr_open => {
-                    running.stderr_open = read.is_ok_and(|size| size > 0);
+                    running.stderr_open = read.is_ok_and(|chunk| !chunk.is_empty());
                 }
                 refusal = running.held.refused() => {
                     let telemetry = &self.house.telemetry;
@@ -295,37 +296,49 @@ impl Actor {
         }
     }
 
-    fn overheard(&mut self, read: std::io::Result<usize>) {
+    fn overheard(&mut self, read: std::io::Result<Chunk>) {
         let Some(running) = &mut self.running else {
             return;
         };
-        match read {
-            Ok(0) | Err(_) => running.stdout_open = false,
-            Ok(size) => {
-                let raw = self.house.telemetry.raw();
-                if let Some(cutter) = &mut running.cutter {
-                    SCRATCH.with_borrow(|bytes| {
-                        for line in cutter.push(&bytes[..size]).flatten() {
-                            raw.line(&self.session.id, None, &line);
-                            for step in running.driver.line(&line) {
-                                // A request that nobody waits for is still answered, or the CLI would wait.
-                                if let Step::Write(bytes) = step
-                                    && let Some(stdin) = &mut running.process.stdin
-                                {
-                                    let _ = stdin.try_write(&bytes);
-                                }
-                            }
-                        }
-                    });
+        let Some(chunk) = read.ok().filter(|chunk| !chunk.is_empty()) else {
+            running.stdout_open = false;
+            return;
+        };
+        let raw = self.house.telemetry.raw();
+        let Some(cutter) = &mut running.cutter else {
+            return;
+        };
+        for line in cutter.push(&chunk).flatten() {
+            raw.line(&self.session.id, None, &line);
+            for step in running.driver.line(&line) {
+                // A request that nobody waits for is still answered, or the CLI would wait.
+                if let Step::Write(bytes) = step {
+                    running.outbox.push(bytes);
                 }
             }
         }
+        running.outbox.write(&mut running.process.stdin);
+    }
+
+    /// Waits for something that comes to its end by itself, and serves all orders meanwhile.
+    async fn serve_during<T>(&mut self, wait: impl Future<Output = T>) -> T {
+        let Present { task, cancelers, .. } = &mut self.present;
+        self.inbox.serve_during(task.as_ref(), cancelers, wait).await
     }
 
     // === a turn ===
 
+    /// One turn, and the end of all that belongs to it.
     async fn turn(&mut self, mut turn: Turn) {
+        self.work(&mut turn).await;
+        turn.ending.disarm();
+        self.present = Present::default();
+    }
+
+    /// Brings a turn to its end.
+    async fn work(&mut self, turn: &mut Turn) {
         let log = turn.log.clone();
+        self.present.task = Some(log.id.clone());
         self.granted.passes.clear();
         if let Some(pass) = turn.pass.take() {
             let tool = pass.ask.get("tool").and_then(serde_json::Value::as_str);
@@ -334,6 +347,9 @@ impl Actor {
             self.granted.passes.push(pass);
         }
         self.fork = turn.fork.take();
+        if turn.waiting.is_none() {
+            self.set_deadline();
+        }
         log.turn_begins();
         if log.state().is_terminal() {
             return;
@@ -344,29 +360,23 @@ impl Actor {
         let mut translator =
             Translator::new(log.clone(), compares, self.house.config.limits.event.as_usize());
         let warm = self.running.is_some();
-        let (outcome, canceler) = match self.reach_agent(turn, &mut translator).await {
-            Ok(mut prompt) => match self.converse(&log, &mut prompt, warm, &mut translator).await {
-                (Some(outcome), canceler) => (outcome, canceler),
-                (None, _) => {
-                    // A question is left; whoever answers it begins the next turn of this task.
-                    telemetry.turn_ends(&log, translator.usage(), translator.elapsed());
-                    self.note_usage().await;
-                    // Not politely: a CLI that sees its host leave goes on without it for a while.
-                    self.end_process(Word::Kill).await;
-                    self.turn_places.clear();
-                    self.note_use().await;
-                    return;
-                }
-            },
-            Err(not_started) => match not_started.outcome(&log) {
-                Some(outcome) => outcome,
+        let outcome = match self.reach_agent(turn, &mut translator).await {
+            Ok(()) => self.converse(&log, &turn.prompt, warm, &mut translator).await,
+            Err(not_started) => match not_started.outcome(&log, &self.house.config) {
+                Some(outcome) => Some(outcome),
                 // It is over, or has not begun: then it stays in the queue and runs after the next start.
-                None => {
-                    self.meter = None;
-                    self.turn_places.clear();
-                    return;
-                }
+                None => return,
             },
+        };
+        let Some(outcome) = outcome else {
+            // A question is left; whoever answers it begins the next turn of this task.
+            self.present.task = None;
+            telemetry.turn_ends(&log, translator.usage(), translator.elapsed());
+            self.note_usage().await;
+            // Not politely: a CLI that sees its host leave goes on without it for a while.
+            self.end_process(Word::Kill).await;
+            self.note_use().await;
+            return;
         };
         let keeps = self
             .running
@@ -389,14 +399,14 @@ impl Actor {
                 let ask = self.ending_ask(&log, &outcome);
                 let records = translator.finish(outcome, &facts, ask.as_ref());
                 let also = ask.iter().cloned().map(Box::new).map(Write::Ask);
-                let also = also.chain(self.meter.iter().flat_map(Meter::writes));
+                let also = also.chain(self.present.meter.iter().flat_map(Meter::writes));
                 if let Some(ask) = &ask {
                     self.house.asks.add(ask.clone());
                 }
                 let also = also.collect();
                 let stored = log.record_end(&self.house.store, also, records).await;
                 if let Ok(true) = stored {
-                    self.meter = None;
+                    self.present.meter = None;
                 }
                 stored
             }
@@ -405,23 +415,30 @@ impl Actor {
         log.reveal();
         if let Err(error) = &stored {
             telemetry.store_failed(&log, error);
-            self.house.actors.spawn(end_later(self.house.clone(), log.clone()));
+            let words = "the end of this task could not be stored when it came (was the disk full?); what it did is lost";
+            self.house.actors.spawn(end_failed(self.house.clone(), log.clone(), words));
         }
         telemetry.turn_ends(&log, translator.usage(), translator.elapsed());
-        if let Some(done) = canceler {
+        self.present.task = None;
+        for done in self.present.cancelers.drain(..) {
             let _ = done.send(stored.is_ok());
         }
         drop(log);
         if !keeps {
             self.leave_process().await;
         }
-        self.turn_places.clear();
+        self.present.turn_places.clear();
         self.note_use().await;
+    }
+
+    /// The turn works from now on: it may not take longer than `timeouts.turn`, all of its waits together.
+    fn set_deadline(&mut self) {
+        self.present.deadline = Some(Instant::now() + self.house.config.timeouts.turn.get());
     }
 
     /// Stores what the turn used, where its end did not.
     async fn note_usage(&mut self) {
-        let Some(meter) = self.meter.take() else {
+        let Some(meter) = self.present.meter.take() else {
             return;
         };
         let writes = meter.writes();
@@ -494,24 +511,25 @@ impl Actor {
     /// All the gates between a turn and its agent.
     async fn reach_agent(
         &mut self,
-        turn: Turn,
+        turn: &mut Turn,
         translator: &mut Translator,
-    ) -> Result<pilothouse_agents::Turn, NotStarted> {
-        let Turn { log, prompt, files, waiting, turn_place, slot, pass: _, fork: _ } = turn;
+    ) -> Result<(), NotStarted> {
+        let (log, waiting) = (turn.log.clone(), turn.waiting.take());
+        let (files, slot) = (std::mem::take(&mut turn.files), turn.slot.take());
         let live = self.live.clone();
         let started = waiting.is_none();
         if !started && self.running.is_some() && live.places.is_wanted() {
             // Others come first; a session with many turns would keep its place for all of them.
             self.end_process(Word::Terminate).await;
         }
-        let turn_place = match turn_place {
+        let turn_place = match turn.turn_place.take() {
             Some(place) => place,
             None => self.wait_for_turn(&log, &live.turns).await?,
         };
-        self.turn_places.push(turn_place);
+        self.present.turn_places.push(turn_place);
         if let Some(shared) = self.agent.shared_turns.clone() {
             let place = self.wait_for_turn(&log, &shared).await?;
-            self.turn_places.push(place);
+            self.present.turn_places.push(place);
         }
         let slot = if self.fork.is_some() && self.running.is_some() {
             // A process that was started ahead knows nothing of what is forked.
@@ -532,17 +550,19 @@ impl Actor {
                 self.working(&log).await?;
             }
             self.measure(&log).await?;
-            self.start(&log, &prompt, &files, slot, translator).await?;
+            self.start(&log, &turn.prompt, &files, slot, translator).await?;
         } else {
             drop(waiting);
             if !started {
                 self.working(&log).await?;
             }
             self.measure(&log).await?;
-            let folder = self.agent.workspaces.folder(&self.session.id);
-            put_files(&log, folder, &files)?;
+            if !files.is_empty() {
+                let folder = self.agent.workspaces.folder(&self.session.id).await;
+                put_files(&log, folder, &files)?;
+            }
         }
-        Ok(prompt)
+        Ok(())
     }
 
     /// Begins to count what the turn uses; while it waited, others may have reached its ceiling.
@@ -556,14 +576,17 @@ impl Actor {
         if let Some(exceeded) = meter.check() {
             return Err(NotStarted::Failed(exceeded.to_string(), None));
         }
-        self.meter = Some(meter);
+        self.present.meter = Some(meter);
         Ok(())
     }
 
-    async fn working(&mut self, log: &TaskLog) -> Result<(), NotStarted> {
+    async fn working(&mut self, log: &Arc<TaskLog>) -> Result<(), NotStarted> {
         let record = status(log, TaskState::Working, None, None);
         match log.record(&self.house.store, vec![record], Durability::Synced).await {
-            Ok(true) => Ok(()),
+            Ok(true) => {
+                self.set_deadline();
+                Ok(())
+            }
             Ok(false) => Err(NotStarted::Over),
             Err(error) => Err(NotStarted::Failed(error.to_string(), None)),
         }
@@ -583,9 +606,14 @@ impl Actor {
         let folder = match self.folder.take() {
             Some(folder) => folder,
             None => {
-                self.agent.workspaces.folder(&self.session.id).map_err(|error| failed(&error))?
+                let made = self.agent.workspaces.folder(&self.session.id).await;
+                made.map_err(|error| failed(&error))?
             }
         };
+        if folder.is_new() {
+            // Its folders were removed since the script ran.
+            self.session.ready = self.agent.workspaces.script().is_none();
+        }
         if !self.session.ready {
             self.set_up(log, &folder, translator).await?;
             self.session.ready = true;
@@ -620,12 +648,9 @@ impl Actor {
         let launch = driver
             .launch(&setting, prompt)
             .map_err(|refusal| NotStarted::Failed(refusal.to_string(), None))?;
-        let (agent, prepared) = (self.agent.clone(), self.prepared.take());
-        let started =
-            start::start(&house, &agent, &folder, &agent.reach.policy, prepared, |places, door| {
-                agent.spec(&launch, places, door)
-            });
-        let (process, held) = match started.await {
+        let (agent, policy) = (self.agent.clone(), self.agent.reach.policy.clone());
+        let spec = |places: &Places, door: DoorWords| agent.spec(&launch, places, door);
+        let (process, held) = match self.start_process(log, &folder, &policy, spec).await? {
             Ok(started) => started,
             Err(error @ process::Error::NotStarted { .. }) => {
                 let hint = "the operator must install the agent's program or correct `program` in its configuration";
@@ -638,9 +663,35 @@ impl Actor {
             Output::Bytes => None,
         };
         let mut running = Running::new(process, held, driver, launch.life, cutter, slot);
+        running.is_new = true;
         running.starting = Some(starting);
         self.running = Some(running);
         Ok(())
+    }
+
+    /// Starts a process, the agent's or the script's. Where that fails, is interrupted or takes too long,
+    /// nothing of it is left.
+    async fn start_process(
+        &mut self,
+        log: &TaskLog,
+        folder: &Folder,
+        policy: &Arc<Policy>,
+        spec: impl FnOnce(&Places, DoorWords) -> Spec,
+    ) -> Result<Result<(Process, Held), process::Error>, NotStarted> {
+        let (house, agent) = (self.house.clone(), self.agent.clone());
+        let mut supervisor = self.prepared.take();
+        let patience = house.config.timeouts.start;
+        let starting = start::start(&house, &agent, folder, policy, &mut supervisor, spec);
+        let started =
+            self.or_interrupted(log, tokio::time::timeout(patience.get(), starting)).await;
+        if let Some(supervisor) = supervisor {
+            self.serve_during(supervisor.give_up()).await;
+        }
+        started?.map_err(|_| {
+            let message = format!("the process did not begin within {patience} (`timeouts.start`)");
+            let hint = "the operator must find what holds up the start of the sandbox, or raise `timeouts.start`";
+            NotStarted::Failed(message, Some(hint.to_owned()))
+        })
     }
 
     /// Copies the workspace and the conversation of the session that this one is forked from; the
@@ -653,11 +704,8 @@ impl Actor {
         let Some(fork) = self.fork.take() else {
             return Ok(None);
         };
-        let (workspaces, folder) = (self.agent.workspaces.clone(), folder.clone());
-        let copied = tokio::task::spawn_blocking(move || {
-            workspaces.fork(&fork.session, &folder, pattern.as_deref())
-        });
-        let has_transcript = copied.await.map_err(std::io::Error::other)??;
+        let workspaces = &self.agent.workspaces;
+        let has_transcript = workspaces.fork(&fork.session, folder, pattern.as_deref()).await?;
         Ok(fork.conversation.filter(|_| has_transcript))
     }
 
@@ -677,16 +725,15 @@ impl Actor {
         translator.status(&format!("running {name}"), None);
         self.show(log, translator).await;
         let (session, context) = (self.session.id.clone(), self.key.context_id.clone());
-        let run = async {
-            let spec = |places: &Places, door: start::DoorWords| {
-                agent.script_spec(script, places, door, &session, context.as_str())
-            };
-            let mut refused = Vec::new();
-            let started =
-                start::start(&house, &agent, folder, &agent.reach.setup, None, spec).await;
-            let ended = match started {
-                Ok((process, held)) => {
-                    let hearing = agent.workspaces.hear_script(process);
+        let spec = |places: &Places, door: DoorWords| {
+            agent.script_spec(script, places, door, &session, context.as_str())
+        };
+        let mut refused = Vec::new();
+        let started = self.start_process(log, folder, &agent.reach.setup, spec).await?;
+        let ended = match started {
+            Ok((mut process, held)) => {
+                let run = async {
+                    let hearing = agent.workspaces.hear_script(&mut process);
                     tokio::pin!(hearing);
                     loop {
                         tokio::select! {
@@ -695,12 +742,15 @@ impl Actor {
                             ended = &mut hearing => break ended,
                         }
                     }
+                };
+                let ended = self.or_interrupted(log, run).await;
+                if !matches!(ended, Ok(Ok(_))) {
+                    self.serve_during(process.control.kill()).await;
                 }
-                Err(error) => Err(InitFailed { reason: error.to_string(), output: String::new() }),
-            };
-            (ended, refused)
+                ended?
+            }
+            Err(error) => Err(InitFailed { reason: error.to_string(), output: String::new() }),
         };
-        let (ended, refused) = self.or_interrupted(log, run).await?;
         for refusal in &refused {
             translator.refused(refusal);
             house.telemetry.egress_refused(Some(log), &log.scope, refusal).await;
@@ -755,21 +805,35 @@ impl Actor {
         self.or_interrupted(log, place).await
     }
 
-    /// Waits for something, unless the turn is interrupted first.
+    /// Waits for something, unless the turn is interrupted or takes too long before.
     async fn or_interrupted<T>(
         &mut self,
         log: &TaskLog,
         wait: impl Future<Output = T>,
     ) -> Result<T, NotStarted> {
-        tokio::pin!(wait);
+        if !self.present.cancelers.is_empty() {
+            return Err(NotStarted::Canceled);
+        }
+        let deadline = self.present.deadline;
+        let timed_out = async {
+            match deadline {
+                Some(deadline) => tokio::time::sleep_until(deadline).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::pin!(wait, timed_out);
         loop {
             let interruption = tokio::select! {
                 biased;
-                interruption = self.inbox.interruption(&log.id) => interruption,
+                interruption = self.inbox.interruption(Some(&log.id)) => interruption,
                 done = &mut wait => return Ok(done),
+                () = &mut timed_out => return Err(NotStarted::TimedOut),
             };
             match interruption {
-                Interruption::Cancel(done) => return Err(NotStarted::Canceled(done)),
+                Interruption::Cancel(done) => {
+                    self.present.cancelers.push(done);
+                    return Err(NotStarted::Canceled);
+                }
                 Interruption::Stop => return Err(NotStarted::ServerStops),
                 // What it would interrupt has not begun.
                 Interruption::Steer => {}
@@ -786,10 +850,10 @@ impl Actor {
     async fn converse(
         &mut self,
         log: &Arc<TaskLog>,
-        prompt: &mut pilothouse_agents::Turn,
+        prompt: &pilothouse_agents::Turn,
         warm: bool,
         translator: &mut Translator,
-    ) -> (Option<Outcome>, Option<oneshot::Sender<bool>>) {
+    ) -> Option<Outcome> {
         let mut again = Again::new(&self.house.config);
         let mut fresh = false;
         loop {
@@ -800,36 +864,47 @@ impl Actor {
             let lost = tried.outcome == Some(Outcome::ConversationLost);
             let restarts = !fresh && (died_before || lost);
             let pause = (tried.refused && failed).then(|| again.pause()).flatten();
-            if tried.canceler.is_some() || (!restarts && pause.is_none()) {
-                return (tried.outcome, tried.canceler);
+            if !self.present.cancelers.is_empty() || (!restarts && pause.is_none()) {
+                return tried.outcome;
             }
-            if let Some(meter) = &mut self.meter {
+            if let Some(meter) = &mut self.present.meter {
                 meter.again();
             }
-            if let Some(pause) = pause {
-                if let Err(not_started) = self.wait_again(log, pause, translator).await {
-                    let (outcome, canceler) = not_started.outcome(log).unwrap_or((stopped(), None));
-                    return (Some(outcome), canceler);
+            match self.reach_again(log, prompt, pause, lost, translator).await {
+                Ok(true) => fresh = true,
+                Ok(false) => {}
+                Err(not_started) => {
+                    let outcome = not_started.outcome(log, &self.house.config);
+                    return outcome.or(tried.outcome);
                 }
-                let lives = self.running.as_mut().is_some_and(|running| {
-                    running.ended = running.ended.or_else(|| running.process.control.try_ended());
-                    running.life == Life::Session && running.ended.is_none()
-                });
-                if lives {
-                    continue;
-                }
-            } else if lost {
-                self.lose_conversation(translator);
-            }
-            fresh = true;
-            let Some(slot) = self.give_up_process().await else {
-                return (tried.outcome, tried.canceler);
-            };
-            if let Err(not_started) = self.start(log, prompt, &[], slot, translator).await {
-                let (outcome, canceler) = not_started.outcome(log).unwrap_or((stopped(), None));
-                return (Some(outcome), canceler);
             }
         }
+    }
+
+    /// Makes the agent ready for the next try; whether its process is a fresh one.
+    async fn reach_again(
+        &mut self,
+        log: &Arc<TaskLog>,
+        prompt: &pilothouse_agents::Turn,
+        pause: Option<std::time::Duration>,
+        lost: bool,
+        translator: &mut Translator,
+    ) -> Result<bool, NotStarted> {
+        if let Some(pause) = pause {
+            self.wait_again(log, pause, translator).await?;
+            let lives = self.running.as_mut().is_some_and(|running| {
+                running.ended = running.ended.or_else(|| running.process.control.try_ended());
+                running.life == Life::Session && running.ended.is_none()
+            });
+            if lives {
+                return Ok(false);
+            }
+        } else if lost {
+            self.lose_conversation(translator);
+        }
+        let slot = self.give_up_process().await.ok_or(NotStarted::Over)?;
+        self.start(log, prompt, &[], slot, translator).await?;
+        Ok(true)
     }
 
     /// Waits, visible in the task, before an overloaded model API is asked again.
@@ -855,6 +930,7 @@ impl Actor {
         translator: &mut Translator,
     ) -> Try {
         let running = self.running.as_mut().expect("the process was just started or found");
+        let Present { deadline, cancelers, meter, .. } = &mut self.present;
         let mut conversation = Conversation::new(
             &self.house,
             &self.agent,
@@ -864,21 +940,26 @@ impl Actor {
             log,
             translator,
             &mut self.granted,
-            self.meter.as_mut().expect("it was made before the agent was reached"),
+            meter.as_mut().expect("it was made before the agent was reached"),
+            deadline.expect("it was set when the task became `WORKING`"),
+            cancelers,
         );
         let outcome = conversation.run(prompt).await;
-        let (canceler, heard) = (conversation.canceler.take(), conversation.heard);
+        let heard = conversation.heard;
         let (since, stopped) = (conversation.since, conversation.stopped);
+        *deadline = Some(conversation.deadline);
         running.starting = None;
+        running.is_new = false;
         let refused = !stopped && running.driver.may_repeat();
         if stopped && running.ended.is_none() && running.life == Life::Session {
             // The CLI has confirmed the interrupt; what the turn has left behind goes, or all of it does.
             let patience = self.house.config.timeouts.terminate.get();
-            if !tree::end_since(running.process.pid, since, patience).await {
+            let pid = running.process.pid;
+            if !self.serve_during(tree::end_since(pid, since, patience)).await {
                 self.end_process(Word::Kill).await;
             }
         }
-        Try { outcome, canceler, heard, refused }
+        Try { outcome, heard, refused }
     }
 
     fn lose_conversation(&mut self, translator: &mut Translator) {
@@ -893,22 +974,29 @@ impl Actor {
     async fn give_up_process(&mut self) -> Option<Place> {
         let mut running = self.running.take()?;
         if running.ended.is_none() {
-            running.process.control.say(Word::Kill);
-            drain_until_ended(&mut running).await;
+            self.serve_during(running.process.control.kill()).await;
         }
         Some(running.slot)
     }
 
     /// Lets an agent that has finished its turn exit by itself for a while, then ends it.
     async fn leave_process(&mut self) {
-        if let Some(running) = &mut self.running
-            && running.ended.is_none()
-        {
+        if let Some(mut running) = self.running.take_if(|running| running.ended.is_none()) {
             running.process.stdin = None;
-            let grace = self.house.config.timeouts.terminate.get();
-            if tokio::time::timeout(grace, drain_until_ended(running)).await.is_ok() {
+            let (grace, stop) =
+                (self.house.config.timeouts.terminate.get(), self.house.stop.clone());
+            let left = async {
+                tokio::select! {
+                    biased;
+                    () = drain_until_ended(&mut running) => true,
+                    () = tokio::time::sleep(grace) => false,
+                    () = stop.cancelled() => false,
+                }
+            };
+            if self.serve_during(left).await {
                 running.ended = Some(Ended::Code(0));
             }
+            self.running = Some(running);
         }
         self.end_process(Word::Terminate).await;
     }
@@ -927,10 +1015,23 @@ impl Actor {
         }
         running.process.control.say(first);
         let grace = self.house.config.timeouts.terminate.get();
-        if tokio::time::timeout(grace, drain_until_ended(&mut running)).await.is_err() {
-            running.process.control.say(Word::Kill);
-            let _ =
-                tokio::time::timeout(KILL_DEADLINE + grace, drain_until_ended(&mut running)).await;
+        let ended = async {
+            let drained = drain_until_ended(&mut running);
+            if tokio::time::timeout(grace, drained).await.is_err() {
+                running.process.control.say(Word::Kill);
+                let drained = drain_until_ended(&mut running);
+                let _ = tokio::time::timeout(KILL_DEADLINE + grace, drained).await;
+            }
+        };
+        self.serve_during(ended).await;
+    }
+}
+
+impl Drop for Actor {
+    /// An actor that fails leaves no handle behind, by which orders would go nowhere.
+    fn drop(&mut self) {
+        if let Some(own_orders) = self.own_orders.upgrade() {
+            self.live.forget(&self.key, &own_orders);
         }
     }
 }

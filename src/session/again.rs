@@ -1,6 +1,7 @@
 //! How long a turn waits before it is tried again, when an overloaded model API refused it before
 //! anything was done, and how often.
 
+use crate::backoff::Backoff;
 use crate::config::Config;
 use std::time::Duration;
 
@@ -8,8 +9,7 @@ use std::time::Duration;
 #[derive(Debug)]
 pub(super) struct Again {
     left: u32,
-    pause: Duration,
-    longest: Duration,
+    backoff: Backoff,
 }
 
 impl Again {
@@ -17,8 +17,7 @@ impl Again {
     pub(super) fn new(config: &Config) -> Self {
         Self {
             left: config.limits.retries,
-            pause: config.timeouts.retry.get(),
-            longest: config.timeouts.retry_max.get(),
+            backoff: Backoff::new(config.timeouts.retry.get(), config.timeouts.retry_max.get()),
         }
     }
 
@@ -34,8 +33,7 @@ impl Again {
     /// come back together.
     fn pause_with(&mut self, noise: u8) -> Option<Duration> {
         self.left = self.left.checked_sub(1)?;
-        let pause = self.pause.min(self.longest);
-        self.pause = pause.saturating_mul(2);
+        let pause = self.backoff.pause();
         Some(pause + pause * u32::from(noise) / 1024)
     }
 }

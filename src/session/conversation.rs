@@ -7,13 +7,15 @@
 
 use super::House;
 use super::inbox::{Inbox, Interruption};
+use super::outbox::Outbox;
+use super::pipe::{Chunk, read, try_read};
 use super::start::Held;
 use super::translate::Translator;
 use crate::agent::Agent;
 use crate::asks::{self, Decision, Pass};
 use crate::budget::{Exceeded, Meter};
 use crate::clock;
-use crate::config::{AskPolicy, Bytes};
+use crate::config::{AskPolicy, Bytes, Config};
 use crate::egress::Refusal;
 use crate::process::tree::Moment;
 use crate::process::{Ended, Process};
@@ -28,7 +30,6 @@ use pilothouse_agents::event::Event;
 use pilothouse_agents::lines::LineCutter;
 use pilothouse_agents::{Answer, Ask, AskKind, Driver, Exit, Life, Outcome, Step};
 use serde_json::Value;
-use std::cell::RefCell;
 use std::collections::HashSet;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -36,19 +37,11 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::Instant;
 
-/// What one read of a pipe brings at most.
-const READ_BYTES: usize = 64 * 1024;
-
 /// Between two looks at the size of a session's folders.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 /// Records that are held back while a question is shown; then the agent has to wait as well.
 const HELD: usize = 512;
-
-thread_local! {
-    /// Pipes are read when they have something, so a buffer per thread serves every session.
-    pub(super) static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BYTES].into_boxed_slice());
-}
 
 /// A live process with its driver.
 pub(super) struct Running {
@@ -57,15 +50,16 @@ pub(super) struct Running {
     pub(super) driver: Box<dyn Driver>,
     pub(super) life: Life,
     pub(super) cutter: Option<LineCutter>,
-    pub(super) outbox: Vec<u8>,
-    pub(super) close_input: bool,
+    pub(super) outbox: Outbox,
     pub(super) stderr: Vec<u8>,
     pub(super) stdout_open: bool,
     pub(super) stderr_open: bool,
     pub(super) ended: Option<Ended>,
     /// The place among the live processes.
     pub(super) slot: Place,
-    /// The place among the starting ones, until the CLI has understood its first words.
+    /// Whether the CLI has not understood its first words yet.
+    pub(super) is_new: bool,
+    /// The place among the starting ones, as long as it is new but not longer than `timeouts.start`.
     pub(super) starting: Option<OwnedSemaphorePermit>,
 }
 
@@ -85,13 +79,13 @@ impl Running {
             driver,
             life,
             cutter,
-            outbox: Vec::new(),
-            close_input: false,
+            outbox: Outbox::default(),
             stderr: Vec::new(),
             stdout_open: true,
             stderr_open: true,
             ended: None,
             slot,
+            is_new: false,
             starting: None,
         }
     }
@@ -120,13 +114,15 @@ enum Cause {
 
 /// Something happened while a turn ran.
 enum Happened {
-    Output(std::io::Result<usize>),
-    ErrorOutput(std::io::Result<usize>),
+    Output(std::io::Result<Chunk>),
+    ErrorOutput(std::io::Result<Chunk>),
     Ended(Ended),
     Writable,
     Woke,
     Climb,
     Deadline,
+    /// The process takes too long to get ready for others to wait for it.
+    SlowStart,
     Heartbeat,
     /// A person was waited for long enough.
     Park,
@@ -150,10 +146,16 @@ pub(super) struct Conversation<'a> {
     ladder: Ladder,
     climb_at: Option<Instant>,
     wake_at: Option<Instant>,
-    deadline: Instant,
+    /// When the turn has taken too long.
+    pub(super) deadline: Instant,
+    /// Until when it may hold a place among the starting ones.
+    starts_until: Instant,
     spoke: Instant,
     cause: Option<Cause>,
-    pub(super) canceler: Option<oneshot::Sender<bool>>,
+    /// Whether the server stops, and it was heard.
+    server_stops: bool,
+    /// Who cancels the task, to be told when it is over.
+    cancelers: &'a mut Vec<oneshot::Sender<bool>>,
     outcome: Option<Outcome>,
     /// Whether the agent said anything in this turn.
     pub(super) heard: bool,
@@ -200,14 +202,19 @@ async fn too_large(workspaces: Workspaces, session: Arc<str>, most: Option<u64>)
     let Some(most) = most else {
         return std::future::pending().await;
     };
+    let mut warned = false;
     loop {
         tokio::time::sleep(LOOK_AGAIN).await;
-        let (workspaces, session) = (workspaces.clone(), session.clone());
-        let measured = tokio::task::spawn_blocking(move || workspaces.size(&session)).await;
-        if let Ok(size) = measured
-            && size > most
-        {
+        let (size, error) = match workspaces.size(&session).await {
+            Ok(size) => (size.bytes, size.error),
+            Err(error) => (0, Some(error)),
+        };
+        if size > most {
             return size;
+        }
+        if let Some(error) = error.filter(|_| !warned) {
+            tracing::warn!(session.id = %session, %error, "not all of a session's folders can be measured; `isolation.limits.disk` does not count the rest");
+            warned = true;
         }
     }
 }
@@ -224,6 +231,8 @@ impl<'a> Conversation<'a> {
         translator: &'a mut Translator,
         granted: &'a mut Granted,
         meter: &'a mut Meter,
+        deadline: Instant,
+        cancelers: &'a mut Vec<oneshot::Sender<bool>>,
     ) -> Self {
         let watchdog = too_large(
             agent.workspaces.clone(),
@@ -241,10 +250,12 @@ impl<'a> Conversation<'a> {
             ladder: Ladder::Running,
             climb_at: None,
             wake_at: None,
-            deadline: Instant::now() + house.config.timeouts.turn.get(),
+            deadline,
+            starts_until: Instant::now() + house.config.timeouts.start.get(),
             spoke: Instant::now(),
             cause: None,
-            canceler: None,
+            server_stops: false,
+            cancelers,
             outcome: None,
             heard: false,
             since: Moment::now(),
@@ -302,7 +313,7 @@ impl<'a> Conversation<'a> {
                 Happened::Output(read) => self.hear(read),
                 Happened::ErrorOutput(read) => self.hear_error(read),
                 Happened::Ended(ended) => self.running.ended = Some(ended),
-                Happened::Writable => self.write(),
+                Happened::Writable => self.running.outbox.write(&mut self.running.process.stdin),
                 Happened::Woke => {
                     self.wake_at = None;
                     let steps = self.running.driver.woke();
@@ -314,12 +325,17 @@ impl<'a> Conversation<'a> {
                     let seconds = self.translator.elapsed().as_secs();
                     self.translator.status(&format!("still working after {seconds} s"), None);
                 }
+                Happened::SlowStart => self.running.starting = None,
                 Happened::Interrupted(Interruption::Cancel(done)) => {
-                    self.canceler = Some(done);
+                    self.cancelers.push(done);
+                    if let Some(Cause::Steered) = self.cause {
+                        self.cause = Some(Cause::Canceled);
+                    }
                     self.stop(Cause::Canceled);
                 }
                 Happened::Interrupted(Interruption::Answer(id, decision, done)) => {
-                    if self.running.process.control.try_ended().is_some() {
+                    let is_gone = self.running.process.control.try_ended().is_some();
+                    if is_gone && self.cause.is_none() {
                         // Nobody is there to hear it; whoever answered resumes the conversation.
                         self.waiting.retain(|one| one.row.id != id);
                         let _ = done.send(false);
@@ -328,10 +344,13 @@ impl<'a> Conversation<'a> {
                     let _ = done.send(self.answered(&id, &decision));
                 }
                 Happened::Interrupted(Interruption::Steer) => self.stop(Cause::Steered),
-                Happened::Interrupted(Interruption::Stop) if !self.waiting.is_empty() => {
-                    return self.parked().await;
+                Happened::Interrupted(Interruption::Stop) => {
+                    self.server_stops = true;
+                    if self.cause.is_none() && !self.waiting.is_empty() {
+                        return self.parked().await;
+                    }
+                    self.stop(Cause::ServerStops);
                 }
-                Happened::Interrupted(Interruption::Stop) => self.stop(Cause::ServerStops),
                 Happened::Park => return self.parked().await,
                 Happened::Exceeded(exceeded) => self.stop(Cause::Exceeded(exceeded)),
                 Happened::Refused(refusal) => {
@@ -375,23 +394,28 @@ impl<'a> Conversation<'a> {
         let far = Instant::now() + Duration::from_secs(86_400);
         let stopping = self.cause.is_some();
         let heartbeat = self.spoke + self.house.config.timeouts.heartbeat.get();
-        let (asks, roomy) = (!self.waiting.is_empty(), self.held.len() < HELD);
+        let asks = !self.waiting.is_empty();
+        let most = self.house.config.limits.outbox.as_usize();
+        let roomy = self.held.len() < HELD && self.running.outbox.waiting() <= most;
         let park = self.waiting_since + self.house.config.asks.park.get();
+        let stops = self.server_stops;
+        let (inbox, task) = (&mut *self.inbox, Some(&self.log.id));
+        let interruption =
+            async { if stops { inbox.order(task).await } else { inbox.interruption(task).await } };
         let running = &mut *self.running;
-        let stdin = running.process.stdin.as_ref();
         tokio::select! {
             biased;
-            interruption = self.inbox.interruption(&self.log.id), if !stopping => Happened::Interrupted(interruption),
+            interruption = interruption => Happened::Interrupted(interruption),
             exceeded = self.meter.reached(), if !stopping => Happened::Exceeded(exceeded),
             refusal = running.held.refused() => Happened::Refused(refusal),
             size = &mut self.watchdog, if !stopping => Happened::TooLarge(size),
             read = read(&running.process.stdout), if running.stdout_open && roomy => Happened::Output(read),
             read = read(&running.process.stderr), if running.stderr_open => Happened::ErrorOutput(read),
             ended = running.process.control.ended(), if running.ended.is_none() => Happened::Ended(ended),
-            () = async { stdin.expect("guarded").writable().await },
-                if stdin.is_some() && !running.outbox.is_empty() => Happened::Writable,
+            () = running.outbox.writable(running.process.stdin.as_ref()) => Happened::Writable,
             () = tokio::time::sleep_until(self.climb_at.unwrap_or(far)), if self.climb_at.is_some() => Happened::Climb,
             () = tokio::time::sleep_until(self.wake_at.unwrap_or(far)), if self.wake_at.is_some() => Happened::Woke,
+            () = tokio::time::sleep_until(self.starts_until), if running.starting.is_some() => Happened::SlowStart,
             // Waiting for a person is nobody's working time.
             () = tokio::time::sleep_until(self.deadline), if !stopping && !asks => Happened::Deadline,
             () = tokio::time::sleep_until(heartbeat), if !stopping && !asks => Happened::Heartbeat,
@@ -399,42 +423,30 @@ impl<'a> Conversation<'a> {
         }
     }
 
-    fn hear(&mut self, read: std::io::Result<usize>) {
-        let size = match read {
-            Ok(0) | Err(_) => {
-                self.running.stdout_open = false;
-                let rest = self.running.cutter.as_mut().and_then(LineCutter::finish);
-                if let Some(line) = rest {
-                    self.hear_line(&line);
-                }
-                return;
+    fn hear(&mut self, read: std::io::Result<Chunk>) {
+        let Some(chunk) = read.ok().filter(|chunk| !chunk.is_empty()) else {
+            self.running.stdout_open = false;
+            let rest = self.running.cutter.as_mut().and_then(LineCutter::finish);
+            if let Some(line) = rest {
+                self.hear_line(&line);
             }
-            Ok(size) => size,
+            return;
         };
         self.heard = true;
-        if self.running.cutter.is_some() {
-            let mut cutter = self.running.cutter.take().expect("just seen");
-            SCRATCH.with_borrow(|bytes| {
-                for line in cutter.push(&bytes[..size]) {
-                    match line {
-                        Ok(line) => self.hear_line(&line),
-                        Err(too_long) => self.stop(Cause::Fault(
-                            format!("the agent wrote a line longer than {} bytes", too_long.limit),
-                            Some("the operator can raise `limits.line`".to_owned()),
-                        )),
-                    }
+        if let Some(mut cutter) = self.running.cutter.take() {
+            for line in cutter.push(&chunk) {
+                match line {
+                    Ok(line) => self.hear_line(&line),
+                    Err(too_long) => self.stop(Cause::Fault(
+                        format!("the agent wrote a line longer than {} bytes", too_long.limit),
+                        Some("the operator can raise `limits.line`".to_owned()),
+                    )),
                 }
-            });
+            }
             self.running.cutter = Some(cutter);
         } else {
-            let steps = SCRATCH.with_borrow(|bytes| {
-                self.house.telemetry.raw().line(
-                    &self.session.id,
-                    Some(&self.log.id),
-                    &bytes[..size],
-                );
-                self.running.driver.chunk(&bytes[..size])
-            });
+            self.house.telemetry.raw().line(&self.session.id, Some(&self.log.id), &chunk);
+            let steps = self.running.driver.chunk(&chunk);
             self.take(steps);
         }
     }
@@ -464,10 +476,8 @@ impl<'a> Conversation<'a> {
         if self.outcome.is_some() {
             // Said after the end of the turn: nobody's, but a request is still answered.
             for step in self.running.driver.line(line) {
-                if let Step::Write(bytes) = step
-                    && let Some(stdin) = &mut self.running.process.stdin
-                {
-                    let _ = stdin.try_write(&bytes);
+                if let Step::Write(bytes) = step {
+                    self.write(bytes);
                 }
             }
             return;
@@ -476,39 +486,23 @@ impl<'a> Conversation<'a> {
         self.take(steps);
     }
 
-    fn hear_error(&mut self, read: std::io::Result<usize>) {
-        match read {
-            Ok(0) | Err(_) => self.running.stderr_open = false,
-            Ok(size) => {
-                let kept = &mut self.running.stderr;
-                SCRATCH.with_borrow(|bytes| kept.extend_from_slice(&bytes[..size]));
-                let limit = self.house.config.limits.stderr.as_usize();
-                if kept.len() > limit {
-                    kept.drain(..kept.len() - limit);
-                }
-            }
+    fn hear_error(&mut self, read: std::io::Result<Chunk>) {
+        let Some(chunk) = read.ok().filter(|chunk| !chunk.is_empty()) else {
+            self.running.stderr_open = false;
+            return;
+        };
+        let kept = &mut self.running.stderr;
+        kept.extend_from_slice(&chunk);
+        let limit = self.house.config.limits.stderr.as_usize();
+        if kept.len() > limit {
+            kept.drain(..kept.len() - limit);
         }
     }
 
-    fn write(&mut self) {
-        let running = &mut *self.running;
-        let Some(stdin) = &mut running.process.stdin else {
-            return;
-        };
-        match stdin.try_write(&running.outbox) {
-            Ok(size) => {
-                running.outbox.drain(..size);
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-            // An agent that does not read its input may still answer.
-            Err(_) => {
-                running.outbox.clear();
-                running.process.stdin = None;
-            }
-        }
-        if running.outbox.is_empty() && running.close_input {
-            running.process.stdin = None;
-        }
+    /// All that an agent is told goes this way, in whole pieces.
+    fn write(&mut self, bytes: Vec<u8>) {
+        self.running.outbox.push(bytes);
+        self.running.outbox.write(&mut self.running.process.stdin);
     }
 
     fn take(&mut self, steps: Vec<Step>) {
@@ -538,20 +532,16 @@ impl<'a> Conversation<'a> {
             Step::Withdraw(id) => self.withdrawn(&id),
             Step::Ready => {
                 // A process that was started for this turn: what it has now (MCP servers, say) is its own.
-                if self.running.starting.take().is_some() {
+                self.running.starting = None;
+                if std::mem::take(&mut self.running.is_new) {
                     self.since = Moment::now();
                 }
             }
             Step::Conversation(id) => self.session.conversation = Some(id),
-            Step::Write(bytes) => {
-                self.running.outbox.extend_from_slice(&bytes);
-                self.write();
-            }
+            Step::Write(bytes) => self.write(bytes),
             Step::CloseInput => {
-                self.running.close_input = true;
-                if self.running.outbox.is_empty() {
-                    self.running.process.stdin = None;
-                }
+                self.running.outbox.close();
+                self.running.outbox.write(&mut self.running.process.stdin);
             }
             Step::Wake(after) => self.wake_at = Some(Instant::now() + after),
             Step::End(outcome) => self.outcome = Some(outcome),
@@ -783,10 +773,7 @@ impl<'a> Conversation<'a> {
             (Some(Cause::Exceeded(exceeded)), _) => {
                 Outcome::Failed { message: exceeded.to_string(), hint: None }
             }
-            (Some(Cause::TimedOut), _) => Outcome::Failed {
-                message: format!("the turn took longer than {}", self.house.config.timeouts.turn),
-                hint: Some("the operator can raise `timeouts.turn` (`--timeout`)".to_owned()),
-            },
+            (Some(Cause::TimedOut), _) => timed_out(&self.house.config),
             (Some(Cause::ServerStops), _) => stopped(),
             (Some(Cause::Fault(message, hint)), _) => Outcome::Failed { message, hint },
             (None, outcome) => outcome,
@@ -847,37 +834,11 @@ impl<'a> Conversation<'a> {
     }
 }
 
-/// Reads and drops what a dying agent still says, so that no full pipe keeps it from dying.
-pub(super) async fn drain_until_ended(running: &mut Running) {
-    loop {
-        tokio::select! {
-            _ = running.process.control.ended() => return,
-            read = read(&running.process.stdout), if running.stdout_open => {
-                running.stdout_open = read.is_ok_and(|size| size > 0);
-            }
-            read = read(&running.process.stderr), if running.stderr_open => {
-                running.stderr_open = read.is_ok_and(|size| size > 0);
-            }
-        }
-    }
-}
-
-/// What is there to be read now, into this thread's scratch buffer; none when there is nothing yet.
-fn try_read(pipe: &tokio::net::unix::pipe::Receiver) -> Option<std::io::Result<usize>> {
-    match SCRATCH.with_borrow_mut(|bytes| pipe.try_read(bytes)) {
-        Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => None,
-        other => Some(other),
-    }
-}
-
-/// One read into this thread's scratch buffer. Cancel-safe: nothing is read unless it is returned.
-pub(super) async fn read(pipe: &tokio::net::unix::pipe::Receiver) -> std::io::Result<usize> {
-    loop {
-        pipe.readable().await?;
-        match SCRATCH.with_borrow_mut(|bytes| pipe.try_read(bytes)) {
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-            other => return other,
-        }
+/// The turn took longer than it may, wherever it was.
+pub(super) fn timed_out(config: &Config) -> Outcome {
+    Outcome::Failed {
+        message: format!("the turn took longer than {}", config.timeouts.turn),
+        hint: Some("the operator can raise `timeouts.turn` (`--timeout`)".to_owned()),
     }
 }
 

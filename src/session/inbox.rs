@@ -80,34 +80,66 @@ impl Inbox {
         }
     }
 
-    /// During a turn: keeps order among what comes, until something concerns that turn. Cancel-safe.
-    pub(super) async fn interruption(&mut self, running: &TaskId) -> Interruption {
+    /// During a turn: keeps order among what comes, until something concerns that turn, or the server stops.
+    /// Cancel-safe.
+    pub(super) async fn interruption(&mut self, running: Option<&TaskId>) -> Interruption {
+        let stop = self.house.stop.clone();
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => Interruption::Stop,
+            interruption = self.order(running) => interruption,
+        }
+    }
+
+    /// The same, also while the server stops. Cancel-safe.
+    pub(super) async fn order(&mut self, running: Option<&TaskId>) -> Interruption {
         loop {
-            let order = tokio::select! {
-                biased;
-                () = self.house.stop.cancelled() => return Interruption::Stop,
-                order = self.orders.recv() => order,
-            };
-            match order {
+            match self.orders.recv().await {
                 Some(Order::Turn(turn)) => self.turns.push_back(turn),
-                Some(Order::Cancel(task, done)) if task == *running => {
+                Some(Order::Cancel(task, done)) if running == Some(&task) => {
                     return Interruption::Cancel(done);
                 }
                 Some(Order::Cancel(task, done)) => self.cancel_waiting(&task, done),
-                Some(Order::Answer(task, ask, decision, done)) if task == *running => {
+                Some(Order::Answer(task, ask, decision, done)) if running == Some(&task) => {
                     return Interruption::Answer(ask, decision, done);
                 }
                 Some(Order::Answer(_, _, _, done)) => {
                     let _ = done.send(false);
                 }
-                Some(Order::Steer(task)) if task == *running => return Interruption::Steer,
+                Some(Order::Steer(task)) if running == Some(&task) => return Interruption::Steer,
                 Some(Order::Attach(attach)) => {
                     let _ = attach.ready.send(Err(
                         "a turn is running in this session, or somebody is attached; wait"
                             .to_owned(),
                     ));
                 }
-                Some(Order::Steer(_) | Order::Nudge) | None => {}
+                Some(Order::Steer(_) | Order::Nudge) => {}
+                None => return std::future::pending().await,
+            }
+        }
+    }
+
+    /// Waits for something that comes to its end by itself, a process that is being ended say, and serves all
+    /// orders meanwhile. Whoever cancels the running task is noted.
+    pub(super) async fn serve_during<T>(
+        &mut self,
+        running: Option<&TaskId>,
+        cancelers: &mut Vec<oneshot::Sender<bool>>,
+        wait: impl Future<Output = T>,
+    ) -> T {
+        tokio::pin!(wait);
+        loop {
+            let interruption = tokio::select! {
+                biased;
+                done = &mut wait => return done,
+                interruption = self.order(running) => interruption,
+            };
+            match interruption {
+                Interruption::Cancel(done) => cancelers.push(done),
+                Interruption::Answer(_, _, done) => {
+                    let _ = done.send(false);
+                }
+                Interruption::Steer | Interruption::Stop => {}
             }
         }
     }
@@ -124,6 +156,9 @@ impl Inbox {
         self.house.actors.spawn(async move {
             let record = canceled(&turn.log, "canceled before it began");
             let outcome = turn.log.record(&house.store, vec![record], Durability::Synced).await;
+            if outcome.is_ok() {
+                turn.ending.disarm();
+            }
             let _ = done.send(outcome.unwrap_or(false));
         });
     }

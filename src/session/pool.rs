@@ -7,6 +7,7 @@ use super::conversation::Running;
 use super::{House, start};
 use crate::agent::Agent;
 use crate::queue::Place;
+use crate::workspace::Workspaces;
 use parking_lot::Mutex;
 use pilothouse_agents::lines::LineCutter;
 use pilothouse_agents::{Life, Output, Setting, Turn};
@@ -15,6 +16,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 /// Between two tries to start one where that failed, or where there was no place.
 const AGAIN: Duration = Duration::from_secs(5);
@@ -39,7 +41,7 @@ pub(super) struct Pool {
 
 impl Pool {
     /// A warm process of this agent, if one is there and lives.
-    pub(super) fn take(&self, agent: &Agent) -> Option<Warm> {
+    pub(super) fn take(&self, house: &House, agent: &Agent) -> Option<Warm> {
         if agent.config.warm == 0 {
             return None;
         }
@@ -49,7 +51,7 @@ impl Pool {
                 found = Some(warm);
                 break;
             }
-            agent.workspaces.remove(&warm.session);
+            remove_later(house, agent, warm);
         }
         self.taken.notify_one();
         found
@@ -62,8 +64,7 @@ impl Pool {
             .filter(|agent| agent.config.warm > 0)
             .find_map(|agent| self.pop(&agent.key).map(|warm| (agent, warm)));
         if let Some((agent, warm)) = found {
-            agent.workspaces.remove(&warm.session);
-            drop(warm);
+            remove_later(house, agent, warm);
         }
     }
 
@@ -113,7 +114,8 @@ impl Pool {
         let left: Vec<_> = self.ready().drain().collect();
         for (agent, warm) in left {
             for warm in warm {
-                house.folders_of(&agent).remove(&warm.session);
+                // A stop does not keep these from their end.
+                remove(house.folders_of(&agent), &warm.session, &CancellationToken::new()).await;
             }
         }
         self.write(&list);
@@ -130,6 +132,20 @@ impl Pool {
     }
 }
 
+/// Ends a warm process and removes its folders, while the caller goes on: it may hold the map of sessions.
+fn remove_later(house: &House, agent: &Agent, warm: Warm) {
+    let (workspaces, stop) = (agent.workspaces.clone(), house.stop.clone());
+    let Warm { session, running } = warm;
+    drop(running);
+    house.actors.spawn(async move { remove(&workspaces, &session, &stop).await });
+}
+
+async fn remove(workspaces: &Workspaces, session: &str, stop: &CancellationToken) {
+    if let Err(error) = workspaces.remove(session, stop).await {
+        tracing::warn!(session.id = session, %error, "could not remove the folders of a warm process; the next start tries again");
+    }
+}
+
 /// The folders of warm processes of a server that was killed; those that became sessions stay.
 async fn remove_left_overs(house: &House, list: &PathBuf) {
     let Ok(text) = std::fs::read_to_string(list) else {
@@ -142,7 +158,7 @@ async fn remove_left_overs(house: &House, list: &PathBuf) {
     for (agent, id) in ids {
         let is_id = uuid::Uuid::parse_str(&id).is_ok();
         if is_id && !sessions.iter().any(|(session, ..)| **session == *id) {
-            house.folders_of(&agent).remove(&id);
+            remove(house.folders_of(&agent), &id, &house.stop).await;
         }
     }
     let _ = std::fs::remove_file(list);
@@ -154,9 +170,13 @@ async fn start(
     place: &impl Fn() -> Option<Place>,
 ) -> Option<Warm> {
     let slot = place()?;
-    let starting = house.starting.clone().acquire_owned().await.ok()?;
+    let starting = tokio::select! {
+        biased;
+        () = house.stop.cancelled() => return None,
+        starting = house.starting.clone().acquire_owned() => starting.ok()?,
+    };
     let session: Arc<str> = Arc::from(uuid::Uuid::now_v7().to_string());
-    let folder = agent.workspaces.folder(&session).ok()?;
+    let folder = agent.workspaces.folder(&session).await.ok()?;
     let mut driver = agent.driver();
     let places = house.isolation.places(&folder);
     let setting = Setting {
@@ -167,26 +187,38 @@ async fn start(
     };
     let launch = driver.launch(&setting, &Turn::default()).ok();
     let launch = launch.filter(|launch| launch.life == Life::Session)?;
-    let started = start::start(house, agent, &folder, &agent.reach.policy, None, |places, door| {
+    let (mut supervisor, patience) = (None, house.config.timeouts.start);
+    let policy = &agent.reach.policy;
+    let started = start::start(house, agent, &folder, policy, &mut supervisor, |places, door| {
         agent.spec(&launch, places, door)
     });
-    let (mut process, held) = match started.await {
+    let started = tokio::select! {
+        biased;
+        () = house.stop.cancelled() => Err("the server stops".to_owned()),
+        started = tokio::time::timeout(patience.get(), started) => match started {
+            Ok(started) => started.map_err(|error| error.to_string()),
+            Err(_) => Err(format!("it did not begin within {patience} (`timeouts.start`)")),
+        },
+    };
+    if let Some(supervisor) = supervisor {
+        supervisor.give_up().await;
+    }
+    let (process, held) = match started {
         Ok(started) => started,
         Err(error) => {
             tracing::warn!(agent = %agent.key, %error, "a warm process could not be started");
-            agent.workspaces.remove(&session);
+            remove(&agent.workspaces, &session, &house.stop).await;
             return None;
         }
     };
-    if let Some(stdin) = &mut process.stdin {
-        // A few hundred bytes into an empty pipe.
-        let _ = stdin.try_write(&driver.ahead());
-    }
+    let ahead = driver.ahead();
     let cutter = match launch.output {
         Output::Lines => Some(LineCutter::new(house.config.limits.line.as_usize())),
         Output::Bytes => None,
     };
     drop(starting);
-    let running = Running::new(process, held, driver, launch.life, cutter, slot);
+    let mut running = Running::new(process, held, driver, launch.life, cutter, slot);
+    running.outbox.push(ahead);
+    running.outbox.write(&mut running.process.stdin);
     Some(Warm { session, running })
 }

@@ -3,7 +3,7 @@
 use super::places::Places;
 use super::pool::Pool;
 use super::waiting::{Waiting, WaitingTurns};
-use super::{Attach, File, Fork, House, Key, Order, Turn, actor};
+use super::{Attach, Ending, File, Fork, House, Key, Order, Turn, actor};
 use crate::asks::{Decision, Pass};
 use crate::queue::{FairQueue, Place};
 use crate::store::{self, Durability, Scope, SessionRow};
@@ -12,7 +12,7 @@ use crate::task::TaskLog;
 use parking_lot::Mutex;
 use pilothouse_a2a::id::ContextId;
 use pilothouse_a2a::time::Timestamp;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
@@ -32,6 +32,22 @@ pub(super) struct Live {
     pub(super) turns: FairQueue,
     pool: Pool,
     waiting: WaitingTurns,
+    /// Locked inside of the map's lock, never the other way round.
+    removals: Mutex<Removals>,
+}
+
+/// Sessions that are being removed: nobody takes them up again.
+#[derive(Default)]
+struct Removals {
+    running: HashSet<Arc<str>>,
+    /// How many have come to their end.
+    ended: u64,
+}
+
+/// A session that is being removed, until this is dropped.
+pub struct Removal {
+    live: Arc<Live>,
+    session: Arc<str>,
 }
 
 struct Handle {
@@ -46,6 +62,7 @@ struct Handle {
 
 /// A reserved place in a session's queue.
 pub struct Admission {
+    house: Arc<House>,
     live: Arc<Live>,
     key: Key,
     orders: mpsc::UnboundedSender<Order>,
@@ -109,6 +126,7 @@ impl Sessions {
             turns: FairQueue::new(usize::MAX, turns_per_caller, priorities),
             pool: Pool::default(),
             waiting: WaitingTurns::new(config.processes.queue, config.limits.queue_per_caller),
+            removals: Mutex::default(),
         };
         Self { house, live: Arc::new(live) }
     }
@@ -139,6 +157,17 @@ impl Sessions {
         self.live.map().values().any(|handle| &*handle.session == session)
     }
 
+    /// Keeps a session for its removal; none while it is in use. A message to its context begins a new one.
+    pub fn begin_removal(&self, session: &Arc<str>) -> Option<Removal> {
+        let map = self.live.map();
+        let is_live = map.values().any(|handle| handle.session == *session);
+        if is_live || self.house.tasks.holds_session(session) {
+            return None;
+        }
+        let is_first = self.live.removals.lock().running.insert(session.clone());
+        is_first.then(|| Removal { live: self.live.clone(), session: session.clone() })
+    }
+
     /// Reserves a place in the session of a context; `known` says that the context may already exist.
     ///
     /// # Errors
@@ -159,47 +188,55 @@ impl Sessions {
         if let Some(admission) = self.admit_live(&key)? {
             return Ok(admission);
         }
+        let removed = self.live.removals.lock().ended;
         let stored =
             if known { self.house.store.session(scope, &key.context_id).await? } else { None };
-        let new = stored.is_none();
-        let mut session = stored.unwrap_or_else(|| {
-            let now = Timestamp::now();
-            SessionRow {
-                id: Arc::from(uuid::Uuid::now_v7().to_string()),
-                scope: key.scope.clone(),
-                context_id: key.context_id.clone(),
-                conversation: None,
-                // Without a script there is nothing to be done but folders, which are made where they miss.
-                ready: agent.workspaces.script().is_none(),
-                created: now,
-                used: now,
-            }
-        });
         let (orders, inbox) = mpsc::unbounded_channel();
-        let (mut turn_place, mut waiting, slot, warm);
-        {
+        let placed = 'locked: {
             let mut map = self.live.map();
             if map.contains_key(&key) {
                 drop(map);
                 // Another request of the same context was quicker.
                 return self.admit_live(&key)?.ok_or(Refused::Stopping);
             }
-            turn_place = match &agent.shared_turns {
+            let stored = {
+                let removals = self.live.removals.lock();
+                if stored.is_some() && removals.ended != removed {
+                    // The row may be gone since it was read.
+                    break 'locked None;
+                }
+                stored.filter(|row| !removals.running.contains(&row.id))
+            };
+            let new = stored.is_none();
+            let mut session = stored.unwrap_or_else(|| {
+                let now = Timestamp::now();
+                SessionRow {
+                    id: Arc::from(uuid::Uuid::now_v7().to_string()),
+                    scope: key.scope.clone(),
+                    context_id: key.context_id.clone(),
+                    conversation: None,
+                    // Without a script there is nothing to be done but folders, which are made where they miss.
+                    ready: agent.workspaces.script().is_none(),
+                    created: now,
+                    used: now,
+                }
+            });
+            let mut turn_place = match &agent.shared_turns {
                 Some(_) => None,
                 None => self.live.turns.try_take(&scope.caller),
             };
-            waiting = match turn_place {
+            let mut waiting = match turn_place {
                 Some(_) => None,
                 None => Some(self.live.waiting.enter(&scope.caller)?),
             };
             // A session with a script is set up by it first, so nothing can run ahead of it.
             let fresh = new && session.ready;
-            let ahead = fresh.then(|| self.live.pool.take(&agent)).flatten();
-            warm = ahead.map(|ahead| {
+            let ahead = fresh.then(|| self.live.pool.take(&self.house, &agent)).flatten();
+            let warm = ahead.map(|ahead| {
                 session.id = ahead.session;
                 ahead.running
             });
-            slot = match (&turn_place, &warm) {
+            let slot = match (&turn_place, &warm) {
                 (Some(_), None) => self.live.places.try_take(&scope.caller),
                 _ => None,
             };
@@ -215,18 +252,23 @@ impl Sessions {
                 warm: false,
             };
             map.insert(key.clone(), handle);
-        }
+            Some((session, new, slot, warm, turn_place, waiting))
+        };
+        let Some((session, new, slot, warm, turn_place, waiting)) = placed else {
+            return Box::pin(self.admit(scope, key.context_id, known)).await;
+        };
         let actor = actor::Actor::new(
             self.house.clone(),
             self.live.clone(),
             agent,
-            key.clone(),
             session.clone(),
             inbox,
+            orders.downgrade(),
             warm,
         );
         self.house.actors.spawn(actor.run(slot.is_some()));
         Ok(Admission {
+            house: self.house.clone(),
             live: self.live.clone(),
             key,
             orders,
@@ -265,6 +307,7 @@ impl Sessions {
             used: timestamp,
         };
         Ok(Some(Admission {
+            house: self.house.clone(),
             live: self.live.clone(),
             key: key.clone(),
             orders: handle.orders.clone(),
@@ -395,10 +438,29 @@ impl Live {
         free
     }
 
-    fn unreserve(&self, key: &Key) {
-        if let Some(handle) = self.map().get_mut(key) {
+    /// The actor is gone without having left.
+    pub(super) fn forget(&self, key: &Key, orders: &mpsc::UnboundedSender<Order>) {
+        let mut map = self.map();
+        if map.get(key).is_some_and(|handle| handle.orders.same_channel(orders)) {
+            map.remove(key);
+        }
+    }
+
+    fn unreserve(&self, key: &Key, orders: &mpsc::UnboundedSender<Order>) {
+        let mut map = self.map();
+        if let Some(handle) = map.get_mut(key).filter(|handle| handle.orders.same_channel(orders)) {
             handle.reserved = handle.reserved.saturating_sub(1);
         }
+    }
+}
+
+// === Removal ===
+
+impl Drop for Removal {
+    fn drop(&mut self) {
+        let mut removals = self.live.removals.lock();
+        removals.running.remove(&self.session);
+        removals.ended += 1;
     }
 }
 
@@ -430,6 +492,7 @@ impl Admission {
         origin: Origin,
     ) {
         self.submitted = true;
+        let ending = Ending::new(self.house.clone(), log.clone());
         let turn = Turn {
             log,
             prompt,
@@ -439,17 +502,18 @@ impl Admission {
             waiting: self.waiting.take(),
             turn_place: self.turn_place.take(),
             slot: self.slot.take(),
+            ending,
         };
-        // Sent under the reservation, so the actor cannot have left.
+        // Sent under the reservation, so the actor cannot have left; where it has failed, the task ends.
         let _ = self.orders.send(Order::Turn(turn));
-        self.live.unreserve(&self.key);
+        self.live.unreserve(&self.key, &self.orders);
     }
 }
 
 impl Drop for Admission {
     fn drop(&mut self) {
         if !self.submitted {
-            self.live.unreserve(&self.key);
+            self.live.unreserve(&self.key, &self.orders);
             let _ = self.orders.send(Order::Nudge);
         }
     }

@@ -53,7 +53,9 @@ impl Held {
     }
 }
 
-/// Starts a process of this agent, with paths as it finds them and a way out by this policy.
+/// Starts a process of this agent, with paths as it finds them and a way out by this policy. As long as it has
+/// not begun, what starts it lies in `supervisor`: whoever stops waiting for this, and whoever gets an error,
+/// gives that up.
 ///
 /// # Errors
 ///
@@ -63,7 +65,7 @@ pub(super) async fn start(
     agent: &Agent,
     folder: &Folder,
     policy: &Arc<Policy>,
-    prepared: Option<Prepared>,
+    supervisor: &mut Option<Prepared>,
     spec: impl FnOnce(&Places, DoorWords) -> Spec,
 ) -> Result<(Process, Held), process::Error> {
     let isolation = &house.isolation;
@@ -71,7 +73,13 @@ pub(super) async fn start(
     let door = pass.as_ref().map(|pass| pass.env(isolation.proxy_port()));
     let spec = spec(&isolation.places(folder), door);
     let walled = isolation.confine(&house.launcher, spec, folder, &agent.grants).await?;
-    let mut process = walled.start(&house.launcher, prepared).await?;
+    if supervisor.is_none() {
+        *supervisor = Some(walled.launcher(&house.launcher).prepare().await?);
+    }
+    let prepared = supervisor.as_mut().expect("it was just put there");
+    let begun = prepared.begin(&walled.confined).await?;
+    let prepared = supervisor.take().expect("it has just begun");
+    let mut process = prepared.into_process(begun)?;
     if let (Some(listener), Some(pass)) = (process.listener.take(), &pass) {
         listener.set_nonblocking(true)?;
         pass.serve(tokio::net::TcpListener::from_std(listener)?);

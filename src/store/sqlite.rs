@@ -6,6 +6,7 @@ mod read;
 mod usage;
 
 pub use read::Limits;
+use read::Readers;
 
 use super::{Durability, Error, Write};
 use parking_lot::Mutex;
@@ -17,7 +18,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::thread::JoinHandle;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 
 /// Migrations by number; the database remembers the last one in `user_version`.
 const MIGRATIONS: [&str; 5] = [
@@ -44,7 +45,22 @@ pub const JUMP: u64 = 1000;
 struct Job {
     writes: Vec<Write>,
     durability: Durability,
-    done: oneshot::Sender<Result<(), Error>>,
+    done: Done,
+}
+
+/// What follows a batch, told what came of it: on the writer's thread, so it is short and never waits.
+type Done = Box<dyn FnOnce(Result<(), Error>) + Send>;
+
+impl Job {
+    /// Says what came of the batch. A panic of what follows it ends neither the writer nor other batches.
+    fn answer(self, outcome: Result<(), Error>) {
+        let done = std::panic::AssertUnwindSafe(move || (self.done)(outcome));
+        if std::panic::catch_unwind(done).is_err() {
+            tracing::error!(
+                "what follows a write of the store panicked; the batch itself is decided"
+            );
+        }
+    }
 }
 
 /// A handle to the store; clones share it.
@@ -58,12 +74,6 @@ pub struct Store {
     /// The lock file; and the database file, because closing any descriptor of it would drop the locks that
     /// SQLite holds on it (POSIX), and another program that closes it would then remove the log from under us.
     _held: Option<Arc<(File, File)>>,
-}
-
-struct Readers {
-    free: Mutex<Vec<Connection>>,
-    permits: Semaphore,
-    shared: Option<Arc<Mutex<Connection>>>,
 }
 
 // === opening ===
@@ -117,12 +127,13 @@ impl Store {
                 Ok(reader)
             })
             .collect::<Result<Vec<_>, rusqlite::Error>>()?;
-        let readers = Readers {
-            permits: Semaphore::new(connections.len()),
-            free: Mutex::new(connections),
-            shared: None,
-        };
-        Self::start(connection, None, readers, clean, Some(Arc::new((lock, handle))))
+        Self::start(
+            connection,
+            None,
+            Readers::own(connections),
+            clean,
+            Some(Arc::new((lock, handle))),
+        )
     }
 
     /// A store that is gone with the process.
@@ -131,11 +142,7 @@ impl Store {
         prepare(&connection)?;
         migrate(&connection)?;
         let shared = Arc::new(Mutex::new(connection));
-        let readers = Readers {
-            permits: Semaphore::new(1),
-            free: Mutex::new(Vec::new()),
-            shared: Some(shared.clone()),
-        };
+        let readers = Readers::on_writers(shared.clone());
         let idle = Connection::open_in_memory()?;
         Self::start(idle, Some(shared), readers, true, None)
     }
@@ -262,25 +269,51 @@ impl Store {
     ///
     /// When the database fails (a full disk, say); then nothing of the batch is stored.
     pub async fn commit(&self, writes: Vec<Write>, durability: Durability) -> Result<(), Error> {
-        let (done, answer) = oneshot::channel();
-        self.jobs.send(Job { writes, durability, done }).await.map_err(|_| Error::Closed)?;
-        answer.await.map_err(|_| Error::Closed)?
+        self.commit_then(writes, durability, |outcome| outcome).await?
+    }
+
+    /// The same, and what follows it. Once the batch is on its way, `then` is called with what came of it,
+    /// whether anybody still waits for this future or not: on the writer's thread, in the order of the
+    /// batches, before the next one of the same caller can be on its way. It is short and does not wait.
+    ///
+    /// # Errors
+    ///
+    /// When the store is closed; then `then` is not called.
+    pub async fn commit_then<T: Send + 'static>(
+        &self,
+        writes: Vec<Write>,
+        durability: Durability,
+        then: impl FnOnce(Result<(), Error>) -> T + Send + 'static,
+    ) -> Result<T, Error> {
+        let (told, answer) = oneshot::channel();
+        let done = Box::new(move |outcome| drop(told.send(then(outcome))));
+        let job = Job { writes, durability, done };
+        self.jobs.send(job).await.map_err(|_| Error::Closed)?;
+        answer.await.map_err(|_| Error::Closed)
     }
 }
 
 impl Store {
-    /// Removes tasks with their events, and sessions.
+    /// Removes tasks with their events.
     ///
     /// # Errors
     ///
     /// When the database fails.
-    pub async fn sweep(&self, tasks: &[i64], sessions: &[Arc<str>]) -> Result<(), Error> {
+    pub async fn remove_tasks(&self, tasks: &[i64]) -> Result<(), Error> {
         for some in tasks.chunks(64) {
             let writes = some.iter().map(|&n| Write::TaskGone { n }).collect();
             self.commit(writes, Durability::Written).await?;
         }
-        let writes = sessions.iter().map(|id| Write::SessionGone { id: id.clone() }).collect();
-        self.commit(writes, Durability::Written).await
+        Ok(())
+    }
+
+    /// Removes a session.
+    ///
+    /// # Errors
+    ///
+    /// When the database fails.
+    pub async fn remove_session(&self, id: &Arc<str>) -> Result<(), Error> {
+        self.commit(vec![Write::SessionGone { id: id.clone() }], Durability::Written).await
     }
 }
 
@@ -318,17 +351,17 @@ fn write_group(connection: &mut Connection, group: &mut Vec<Job>, synced: &mut b
     }
     let outcome = apply(connection, group);
     match outcome {
-        Ok(()) => group.drain(..).for_each(|job| drop(job.done.send(Ok(())))),
+        Ok(()) => group.drain(..).for_each(|job| job.answer(Ok(()))),
         // One batch must not take the others with it: each gets a transaction of its own.
         Err(_) if group.len() > 1 => {
             for job in group.drain(..) {
                 let outcome = apply(connection, std::slice::from_ref(&job));
-                let _ = job.done.send(outcome.map_err(Error::from));
+                job.answer(outcome.map_err(Error::from));
             }
         }
         Err(error) => {
             let error = Error::from(error);
-            group.drain(..).for_each(|job| drop(job.done.send(Err(error.clone()))));
+            group.drain(..).for_each(|job| job.answer(Err(error.clone())));
         }
     }
     last
@@ -378,7 +411,8 @@ impl Write {
                 .execute(params![n, *state as i64, at.as_millisecond()])?,
             Self::Session(row) => connection
                 .prepare_cached(
-                    "INSERT INTO sessions (id, caller, agent, context_id, conversation, ready, created_ms, used_ms)
+                    // A session of this context that is being removed gives way.
+                    "INSERT OR REPLACE INTO sessions (id, caller, agent, context_id, conversation, ready, created_ms, used_ms)
                      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
                 )?
                 .execute(params![

@@ -4,19 +4,16 @@
 //! write that file on the agent's behalf. So everything is opened step by step, relative to what is open
 //! already, and a step that is a link is an error.
 
-use rustix::fs::{
-    AtFlags, Dir, FileType, Mode, OFlags, mkdirat, openat, readlinkat, symlinkat, unlinkat,
-};
+use super::tree::{Allowance, Deadline, Links, copy_file};
+use rustix::fs::{AtFlags, Dir, Mode, OFlags, mkdirat, openat, unlinkat};
 use rustix::io::Errno;
-use std::ffi::CString;
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-/// Folders within folders that are copied; more is surely meant to hurt.
-const DEEPEST: usize = 128;
+/// Folders among which the one with a transcript is looked for.
+const SEARCHED: usize = 10_000;
 
 /// An open folder.
 pub(super) struct Inside(OwnedFd);
@@ -29,7 +26,7 @@ impl Inside {
     }
 
     /// The folder of this name in it.
-    fn folder(&self, name: &str) -> io::Result<Self> {
+    fn folder(&self, name: impl rustix::path::Arg) -> io::Result<Self> {
         let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         Ok(Self(openat(&self.0, name, flags, Mode::empty())?))
     }
@@ -56,111 +53,74 @@ impl Inside {
         Ok(at)
     }
 
-    /// Names and kinds of what is in it.
-    fn entries(&self) -> io::Result<Vec<(CString, FileType)>> {
-        let mut entries = Vec::new();
-        for entry in Dir::read_from(&self.0)? {
-            let entry = entry?;
-            let name = entry.file_name();
-            if matches!(name.to_bytes(), b"." | b"..") {
-                continue;
-            }
-            let kind = match entry.file_type() {
-                FileType::Unknown => {
-                    let found = rustix::fs::statat(&self.0, name, AtFlags::SYMLINK_NOFOLLOW)?;
-                    FileType::from_raw_mode(found.st_mode)
-                }
-                known => known,
-            };
-            entries.push((name.to_owned(), kind));
-        }
-        Ok(entries)
-    }
-
-    /// The names of the folders in it.
-    pub(super) fn folders(&self) -> io::Result<Vec<String>> {
-        let folders = self.entries()?.into_iter();
-        let folders = folders.filter(|(_, kind)| *kind == FileType::Directory);
-        Ok(folders.filter_map(|(name, _)| name.into_string().ok()).collect())
+    /// The folder in it that has this file, and its name.
+    pub(super) fn find(&self, file: &str) -> Option<(String, Self)> {
+        let entries = Dir::read_from(&self.0).ok()?;
+        entries.flatten().take(SEARCHED).find_map(|entry| {
+            let name =
+                entry.file_name().to_str().ok().filter(|name| !matches!(*name, "." | ".."))?;
+            let folder = self.folder(name).ok()?;
+            folder.file(file).ok()?;
+            Some((name.to_owned(), folder))
+        })
     }
 
     /// A file of this name, to be read; an error where it is anything else.
-    pub(super) fn file(&self, name: impl rustix::path::Arg) -> io::Result<File> {
-        // Without waiting: it may be a pipe that nobody writes to.
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-        let file = File::from(openat(&self.0, name, flags, Mode::empty())?);
-        if file.metadata()?.is_file() {
-            Ok(file)
-        } else {
-            Err(io::Error::from(io::ErrorKind::InvalidInput))
-        }
+    pub(super) fn file(&self, name: &str) -> io::Result<File> {
+        open_file(self.0.as_fd(), name, Links::Keep)
     }
 
     /// A new file of this name in the place of whatever had it.
-    pub(super) fn create(&self, name: impl rustix::path::Arg + Copy) -> io::Result<File> {
+    pub(super) fn create(&self, name: &str) -> io::Result<File> {
         match unlinkat(&self.0, name, AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => {}
             Err(error) => return Err(error.into()),
         }
-        let flags =
-            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::ROTH;
-        Ok(File::from(openat(&self.0, name, flags, mode)?))
+        create_file(self.0.as_fd(), name)
     }
 
     /// Copies one file to another folder.
     pub(super) fn copy_file(
         &self,
-        name: impl rustix::path::Arg + Copy,
+        name: &str,
         to: &Self,
+        allowance: &mut Allowance<'_>,
+        deadline: &Deadline,
     ) -> io::Result<()> {
-        let mut from = self.file(name)?;
-        let mut copy = to.create(name)?;
-        io::copy(&mut from, &mut copy)?;
-        let mode = from.metadata()?.mode() & 0o777;
-        copy.set_permissions(PermissionsExt::from_mode(mode))
+        copy_file(&self.file(name)?, &to.create(name)?, allowance, deadline)
     }
+}
 
-    /// Copies everything to another folder, links as links; `left` bounds how much.
-    pub(super) fn copy_to(&self, to: &Self, left: &mut usize) -> io::Result<()> {
-        self.copy_level(to, left, DEEPEST)
+/// A file of this name, to be read; an error where it is anything else.
+pub(super) fn open_file(
+    at: BorrowedFd<'_>,
+    name: impl rustix::path::Arg,
+    links: Links,
+) -> io::Result<File> {
+    // Without waiting: it may be a pipe that nobody writes to.
+    let mut flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    if links == Links::Keep {
+        flags |= OFlags::NOFOLLOW;
     }
+    let file = File::from(openat(at, name, flags, Mode::empty())?);
+    if file.metadata()?.is_file() {
+        Ok(file)
+    } else {
+        Err(io::Error::from(io::ErrorKind::InvalidInput))
+    }
+}
 
-    fn copy_level(&self, to: &Self, left: &mut usize, deeper: usize) -> io::Result<()> {
-        let deeper = deeper
-            .checked_sub(1)
-            .ok_or_else(|| io::Error::other("folders lie too deep within folders"))?;
-        for (name, kind) in self.entries()? {
-            *left = left
-                .checked_sub(1)
-                .ok_or_else(|| io::Error::other("more files than may be copied"))?;
-            match kind {
-                FileType::RegularFile => self.copy_file(name.as_c_str(), to)?,
-                FileType::Symlink => {
-                    let target = readlinkat(&self.0, name.as_c_str(), Vec::new())?;
-                    symlinkat(target.as_c_str(), &to.0, name.as_c_str())?;
-                }
-                FileType::Directory => {
-                    let flags =
-                        OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-                    let open = |at: &Self| openat(&at.0, name.as_c_str(), flags, Mode::empty());
-                    match mkdirat(&to.0, name.as_c_str(), Mode::RWXU) {
-                        Ok(()) | Err(Errno::EXIST) => {}
-                        Err(error) => return Err(error.into()),
-                    }
-                    Self(open(self)?).copy_level(&Self(open(to)?), left, deeper)?;
-                }
-                // Pipes, sockets and devices are nobody's to copy.
-                _ => {}
-            }
-        }
-        Ok(())
-    }
+/// A new file of this name, where nothing has it.
+pub(super) fn create_file(at: BorrowedFd<'_>, name: impl rustix::path::Arg) -> io::Result<File> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::ROTH;
+    Ok(File::from(openat(at, name, flags, mode)?))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustix::fs::FileType;
     use std::fs;
     use std::io::{Read, Write};
     use std::os::unix::fs::symlink;
@@ -181,25 +141,6 @@ mod tests {
         inside.create("file").unwrap().write_all(b"mine").unwrap();
         assert_eq!(fs::read_to_string(host.join("secret")).unwrap(), "of the host");
         assert_eq!(fs::read_to_string(work.join("file")).unwrap(), "mine");
-    }
-
-    #[test]
-    fn a_copy_has_links_as_links_and_modes_as_modes() {
-        let root = tempfile::tempdir().unwrap();
-        let (from, to) = (root.path().join("from"), root.path().join("to"));
-        fs::create_dir_all(from.join("a/b")).unwrap();
-        fs::create_dir(&to).unwrap();
-        fs::write(from.join("a/b/run"), "#!/bin/sh\n").unwrap();
-        fs::set_permissions(from.join("a/b/run"), PermissionsExt::from_mode(0o755)).unwrap();
-        symlink("/etc/hostname", from.join("name")).unwrap();
-        rustix::fs::mknodat(rustix::fs::CWD, from.join("pipe"), FileType::Fifo, Mode::RWXU, 0)
-            .unwrap();
-        let (inside, target) = (Inside::open(&from).unwrap(), Inside::open(&to).unwrap());
-        inside.copy_to(&target, &mut 10).unwrap();
-        assert_eq!(fs::read_link(to.join("name")).unwrap(), Path::new("/etc/hostname"));
-        assert_eq!(fs::metadata(to.join("a/b/run")).unwrap().mode() & 0o777, 0o755);
-        assert!(!to.join("pipe").exists());
-        assert!(inside.copy_to(&target, &mut 1).is_err());
     }
 
     #[test]

@@ -266,7 +266,7 @@ impl Watched {
 }
 
 /// Verb, path with query, and body of an operation in the HTTP+JSON binding.
-fn rest_of(operation: Operation, params: &Value) -> (&'static str, String, String) {
+pub(crate) fn rest_of(operation: Operation, params: &Value) -> (&'static str, String, String) {
     let names = operation.names();
     let mut left = params.as_object().cloned().unwrap_or_default();
     let about_config = names.route.contains("/pushNotificationConfigs");

@@ -125,6 +125,12 @@ impl Builder {
         self
     }
 
+    /// Another server.
+    pub(crate) fn program(mut self, program: &str) -> Self {
+        self.program = program.into();
+        self
+    }
+
     /// Server and agent are copies in the world's own folder `bin`.
     pub(crate) fn copied(mut self) -> Self {
         let bin = self.path("bin");
@@ -150,6 +156,13 @@ impl Builder {
         own(all.root.path(), NOBODY);
         let id = NOBODY.to_string();
         all.through(["setpriv", "--reuid", &id, "--regid", &id, "--clear-groups"])
+    }
+
+    /// The server may have this many open files.
+    pub(crate) fn descriptors(mut self, most: u32) -> Self {
+        let limited = format!("ulimit -n {most}; exec \"$@\"");
+        self.through.splice(..0, ["sh".to_owned(), "-c".to_owned(), limited, "sh".to_owned()]);
+        self
     }
 
     /// Waits longer for everything.

@@ -1,10 +1,10 @@
 //! A blocking HTTP client over a plain socket: one request a connection, every wait bounded.
 
 use rustix::net::sockopt::set_socket_recv_buffer_size;
-use rustix::net::{AddressFamily, SocketType, socket};
+use rustix::net::{AddressFamily, SocketType, bind, socket};
 use serde_json::Value;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
 use std::time::{Duration, Instant};
 
 /// A whole response.
@@ -89,7 +89,18 @@ pub(crate) fn connect_narrow(address: SocketAddr, patience: Duration) -> TcpStre
     socket
 }
 
-fn read_head(socket: TcpStream) -> std::io::Result<Answer> {
+/// A connection from this address of the machine.
+pub(crate) fn connect_from(source: Ipv4Addr, address: SocketAddr, patience: Duration) -> TcpStream {
+    let socket = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    bind(&socket, &SocketAddrV4::new(source, 0)).unwrap();
+    rustix::net::connect(&socket, &address).unwrap();
+    let socket = TcpStream::from(socket);
+    socket.set_read_timeout(Some(patience)).unwrap();
+    socket
+}
+
+/// The head of the answer that comes over a connection.
+pub(crate) fn read_head(socket: TcpStream) -> std::io::Result<Answer> {
     let mut socket = BufReader::new(socket);
     let mut line = String::new();
     socket.read_line(&mut line)?;

@@ -118,3 +118,90 @@ fn a_cancel_whose_sender_leaves_is_carried_out_or_can_be_asked_for_again() {
     }
     world.await_no_agents();
 }
+
+#[test]
+fn reads_go_on_after_many_callers_hung_up_in_the_middle_of_one() {
+    let world = World::start();
+    for _ in 0..20 {
+        world.say("say x");
+    }
+    let body = json!({"jsonrpc": "2.0", "id": 1, "method": "ListTasks", "params": {}});
+    std::thread::scope(|scope| {
+        for thread in 0..24u32 {
+            let (world, body) = (&world, &body);
+            scope.spawn(move || {
+                for n in 0..100u32 {
+                    let micros = 500 + u64::from((thread * 611 + n * 1_937) % 19_500);
+                    let stay = Duration::from_micros(micros);
+                    post_and_leave(world, "/", "", body, stay);
+                }
+            });
+        }
+    });
+    // As many as there are readers, and more, so that none of them may be lost.
+    std::thread::scope(|scope| {
+        for _ in 0..12 {
+            scope.spawn(|| assert_eq!(world.rpc("ListTasks", json!({}))["totalSize"], 20));
+        }
+    });
+}
+
+#[test]
+fn a_cancel_of_a_question_whose_sender_leaves_is_shown_as_it_is_stored() {
+    let world = World::start();
+    let asked: Vec<String> =
+        (0..CLIENTS).map(|_| text_of(&world.say("ask which?"), "id").to_owned()).collect();
+    for (n, id) in (0..).zip(&asked) {
+        let path = format!("/tasks/{id}:cancel");
+        post_and_leave(&world, &path, "", &json!({}), LATER * 3 + 3 * n * LATER);
+    }
+    for id in &asked {
+        world.rpc("CancelTask", json!({"id": id}));
+        assert_eq!(state(&world.task(id)), "CANCELED");
+    }
+    let stored = stored_states(&world);
+    assert!(stored.iter().all(|state| *state == CANCELED), "{stored:?}");
+    assert!(!world.stderr().contains("UNIQUE"), "{}", world.stderr());
+}
+
+/// `TASK_STATE_CANCELED` as the store has it.
+const CANCELED: i64 = 5;
+
+/// The state of each task as the database has it.
+fn stored_states(world: &World) -> Vec<i64> {
+    let file = world.path("state").join("pilothouse.db");
+    let database = rusqlite::Connection::open(file).unwrap();
+    let mut states = database.prepare("SELECT state FROM tasks").unwrap();
+    let states = states.query_map([], |row| row.get(0)).unwrap();
+    states.map(Result::unwrap).collect()
+}
+
+#[test]
+fn a_task_whose_sender_left_is_in_the_audit_log_once() {
+    let world = World::start();
+    for n in 0..20 {
+        post_and_leave(&world, "/message:send", "", &message("cue later"), 30 * n * LATER);
+    }
+    let listed = await_some("every task", world.patience(), || {
+        let tasks = world.rpc("ListTasks", json!({}))["tasks"].take();
+        // The first callers left before a task could be made of what they sent.
+        (tasks.as_array().is_some_and(|tasks| tasks.len() >= 10)).then_some(tasks)
+    });
+    await_some("the audit log", world.patience(), || {
+        let text = std::fs::read_to_string(world.path("audit.jsonl")).unwrap_or_default();
+        let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let lines: Vec<Value> = lines.filter(|line| line["action"] == "SendMessage").collect();
+        let noted = |task: &Value| {
+            let mut of_task = lines.iter().filter(|line| line["task"] == task["id"]);
+            let first = of_task.next()?;
+            assert!(of_task.next().is_none(), "{task} is there twice");
+            assert_eq!(
+                (text_of(first, "caller"), text_of(first, "outcome")),
+                ("owner", "CALLER_LEFT")
+            );
+            Some(())
+        };
+        listed.as_array().unwrap().iter().map(noted).collect::<Option<Vec<()>>>()
+    });
+    world.cue("later");
+}

@@ -102,7 +102,7 @@ fn ready_tells_the_processes_and_who_waits() {
 }
 
 #[test]
-fn connections_above_the_bound_wait_and_are_served() {
+fn connections_above_the_bound_are_served_one_after_the_other() {
     let world = World::describe().config(json!({"limits": {"connections": 2}})).start();
     let answers = std::thread::scope(|scope| {
         let sends: Vec<_> = (0..6).map(|_| scope.spawn(|| answer(&world.say("say x")))).collect();

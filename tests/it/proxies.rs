@@ -127,9 +127,26 @@ fn the_audit_log_names_the_client_and_not_the_proxy() {
 }
 
 #[test]
-fn a_client_with_wrong_tokens_does_not_lock_out_the_others_behind_its_proxy() {
+fn wrong_tokens_are_counted_for_each_client_behind_a_proxy() {
     let world = behind().config(json!({"limits": {"wrong_tokens": 1}})).start();
     assert_eq!(call(&world, "wrong", "192.0.2.7"), 401);
-    assert_eq!(call(&world, OWNER, "192.0.2.7"), 429);
-    assert_eq!(call(&world, OWNER, "192.0.2.8"), 200);
+    assert_eq!(call(&world, "wrong", "192.0.2.7"), 429);
+    assert_eq!(call(&world, "wrong", "192.0.2.8"), 401);
+    assert_eq!(call(&world, OWNER, "192.0.2.7"), 200);
+}
+
+#[test]
+fn a_proxy_on_this_machine_that_is_not_named_is_warned_of_once() {
+    let world = World::start();
+    for _ in 0..3 {
+        assert_eq!(call(&world, OWNER, "192.0.2.7"), 200);
+    }
+    assert_eq!(world.stderr().matches("server.trusted_proxies").count(), 1, "{}", world.stderr());
+}
+
+#[test]
+fn a_proxy_that_is_named_is_not_warned_of() {
+    let world = behind().start();
+    assert_eq!(call(&world, OWNER, "192.0.2.7"), 200);
+    assert!(!world.stderr().contains("server.trusted_proxies"), "{}", world.stderr());
 }

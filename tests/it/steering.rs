@@ -1,8 +1,11 @@
 //! Following up: a message that interrupts a running turn, and a new context that begins as a copy.
 
-use crate::reading::{answer, at_once, message, message_in, message_to, state, text_of};
+use crate::reading::{answer, at_once, message, message_in, message_to, state, text_of, words};
 use crate::world::World;
 use serde_json::{Value, json};
+use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
 
 fn steered(task: &str, text: &str) -> Value {
     let mut params = message_to(task, text);
@@ -48,6 +51,32 @@ fn a_fork_begins_with_a_copy_of_the_files_and_leaves_the_first_alone() {
     world.send(message_in(context, "write note.txt changed"));
     let task = world.send(message_in("first", "read note.txt"));
     assert_eq!(answer(&task), "kept");
+}
+
+#[test]
+fn a_fork_copies_holes_as_holes_and_two_names_of_a_file_as_two_names() {
+    let world = World::start();
+    let folder = PathBuf::from(answer(&world.send(message_in("first", "pwd"))));
+    File::create(folder.join("sparse")).unwrap().set_len(1 << 30).unwrap();
+    fs::write(folder.join("one"), "text").unwrap();
+    fs::hard_link(folder.join("one"), folder.join("two")).unwrap();
+    let fork = PathBuf::from(answer(&world.send(forked("first", "pwd"))));
+    assert_ne!(fork, folder);
+    let found = |name: &str| fs::metadata(fork.join(name)).unwrap();
+    assert_eq!(found("sparse").len(), 1 << 30);
+    assert!(found("sparse").blocks() < 2048, "{} blocks", found("sparse").blocks());
+    assert_eq!(found("one").ino(), found("two").ino());
+    assert_ne!(found("one").ino(), fs::metadata(folder.join("one")).unwrap().ino());
+}
+
+#[test]
+fn a_fork_of_more_than_may_be_copied_fails_and_names_the_key() {
+    let world = World::describe().config(json!({"sessions": {"copy": {"entries": 3}}})).start();
+    let folder = PathBuf::from(answer(&world.send(message_in("first", "pwd"))));
+    (0..4).for_each(|n| fs::write(folder.join(n.to_string()), "").unwrap());
+    let fork = world.send(forked("first", "say x"));
+    assert_eq!(state(&fork), "FAILED");
+    assert!(words(&fork).contains("sessions.copy.entries"), "{}", words(&fork));
 }
 
 #[test]

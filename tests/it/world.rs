@@ -98,6 +98,14 @@ impl World {
         self.server.as_ref().expect("the server runs").id()
     }
 
+    /// The server's resident memory in bytes.
+    pub(crate) fn resident(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS")).unwrap();
+        let size = line.split_whitespace().nth(1).unwrap();
+        size.parse::<u64>().unwrap() * 1024
+    }
+
     /// The agent processes of this world that run now.
     pub(crate) fn agents(&self) -> Vec<Process> {
         processes::marked(&self.described.marker)
@@ -105,9 +113,8 @@ impl World {
 
     /// Waits until no agent process of this world is left.
     pub(crate) fn await_no_agents(&self) {
-        await_some("the end of every agent process", self.described.patience, || {
-            self.agents().is_empty().then_some(())
-        });
+        let gone = await_true(self.described.patience, || self.agents().is_empty());
+        assert!(gone, "these agent processes do not end: {:#?}", self.agents());
     }
 
     /// Lets an agent go on that waits for this cue.

@@ -41,9 +41,10 @@ struct Place {
 /// # Errors
 /// When the server is another machine's, refuses, or its program cannot be started here.
 pub(super) async fn run(id: &str, term: Option<&str>, server: &Server) -> Result<u8, Failure> {
-    if !server.is_here() {
+    if !server.is_ours() {
         return Err(Failure::usage(
-            "a session is attached to on the machine where its server runs, by a loopback address",
+            "a session is attached to on the machine where its server runs, by the user who runs it, at its loopback \
+             address (`--state-dir` where it has its own)",
         ));
     }
     let path = format!("/api/v1/sessions/{}/attach", super::escaped(id));

@@ -73,7 +73,7 @@ impl Room {
 async fn unconfined() -> Vec<Outcome> {
     let room = Room::new();
     let canaries = Canaries::new(room.root.path()).unwrap();
-    let session = Session::new(&room.workspaces).unwrap();
+    let session = Session::new(&room.workspaces).await.unwrap();
     room.probe(&NoWall).aimed(&canaries, &session).await.unwrap()
 }
 

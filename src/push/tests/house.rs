@@ -74,17 +74,17 @@ impl House {
         self.tasks.accept(row, task, Vec::new(), Vec::new(), withheld).await.unwrap()
     }
 
-    pub(super) async fn say(&self, log: &TaskLog, record: Record) {
+    pub(super) async fn say(&self, log: &Arc<TaskLog>, record: Record) {
         log.record(&self.store, vec![record], Durability::Written).await.unwrap();
     }
 
-    pub(super) async fn reaches(&self, log: &TaskLog, state: TaskState) {
+    pub(super) async fn reaches(&self, log: &Arc<TaskLog>, state: TaskState) {
         let (id, context) = (log.id.clone(), log.context_id.clone());
         let update = TaskStatusUpdateEvent::new(id, context, TaskStatus::now(state));
         self.say(log, Record::Status(update)).await;
     }
 
-    pub(super) async fn answers(&self, log: &TaskLog, text: &str) {
+    pub(super) async fn answers(&self, log: &Arc<TaskLog>, text: &str) {
         let (id, context) = (log.id.clone(), log.context_id.clone());
         let artifact = Artifact::new(ArtifactId::new("a"), "answer", vec![Part::text(text)]);
         let mut update = TaskArtifactUpdateEvent::new(id, context, artifact);
@@ -98,7 +98,7 @@ impl House {
     }
 
     /// How the only config of a task stands, when it is at its end.
-    pub(super) async fn end(&self, log: &TaskLog) -> (PushState, u64) {
+    pub(super) async fn end(&self, log: &Arc<TaskLog>) -> (PushState, u64) {
         let ended = async {
             loop {
                 let rows = self.store.push_configs(&log.scope, log.n, 0, 1).await;

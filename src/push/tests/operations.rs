@@ -141,6 +141,6 @@ async fn a_swept_task_takes_its_configs_with_it() {
     let (house, hook) = (House::start(|_| {}), Hook::start().await);
     let log = house.task().await;
     house.attach(&log, hook.url("/"), Dialect::V1_0).await;
-    house.store.sweep(&[log.n], &[]).await.unwrap();
+    house.store.remove_tasks(&[log.n]).await.unwrap();
     assert_eq!(house.store.push_count(log.n).await.unwrap(), 0);
 }

@@ -1,7 +1,7 @@
 //! `/api/v1/asks`: what agents have asked, and the answers.
 
 use super::super::{Doors, json_response};
-use super::{admitted, failed};
+use super::{carry_out, failed};
 use crate::service::Client;
 use crate::store::AskRow;
 use axum::extract::{Path, Request, State};
@@ -13,16 +13,13 @@ use std::sync::Arc;
 
 /// `GET /api/v1/asks`: the caller's open asks, oldest first.
 pub(in super::super) async fn list(State(doors): State<Arc<Doors>>, request: Request) -> Response {
-    let client = match admitted(&doors, &request) {
-        Ok(client) => client,
-        Err(response) => return *response,
-    };
-    let asks: Vec<_> = every_agent(&doors, &client)
-        .iter()
-        .flat_map(|client| doors.service.asks(client))
-        .map(|row| shown(&row))
-        .collect();
-    json_response(StatusCode::OK, json!({"asks": asks}).to_string())
+    carry_out(&doors, request, "ListAsks", async move |doors, client, _| {
+        let clients = every_agent(&doors, &client);
+        let asks = clients.iter().flat_map(|client| doors.service.asks(client));
+        let asks: Vec<_> = asks.map(|row| shown(&row)).collect();
+        Ok(json_response(StatusCode::OK, json!({"asks": asks}).to_string()))
+    })
+    .await
 }
 
 /// `POST /api/v1/asks/{id}`: answers one, with what a data part of a message would hold.
@@ -31,32 +28,22 @@ pub(in super::super) async fn answer(
     Path(id): Path<String>,
     request: Request,
 ) -> Response {
-    let client = match admitted(&doors, &request) {
-        Ok(client) => client,
-        Err(response) => return *response,
-    };
-    let (parts, body) = request.into_parts();
-    let given = match doors.read_body(&parts.headers, body).await {
-        Ok(body) => serde_json::from_slice::<Value>(&body)
-            .ok()
-            .filter(Value::is_object)
-            .ok_or_else(|| Error::new(ErrorKind::Parse, "the answer is no JSON object")),
-        Err(error) => Err(error),
-    };
-    let given = match given {
-        Ok(given) => given,
-        Err(error) => return failed(&error),
-    };
-    let clients = every_agent(&doors, &client);
-    let asked = |client: &&Client| doors.service.asks(client).iter().any(|row| *row.id == *id);
-    let client = clients.iter().find(asked).unwrap_or(&client);
-    match doors.service.answer_ask(client, &id, given).await {
-        Ok(log) => {
-            let body = json!({"taskId": log.id, "state": log.state()});
-            json_response(StatusCode::OK, body.to_string())
-        }
-        Err(error) => failed(&error),
-    }
+    carry_out(&doors, request, "AnswerAsk", async move |doors, client, request: Request| {
+        let refused = |error: Error| Box::new(failed(&error));
+        let (parts, body) = request.into_parts();
+        let body = doors.read_body(&parts.headers, body).await.map_err(refused)?;
+        let given = serde_json::from_slice::<Value>(&body).ok().filter(Value::is_object);
+        let given =
+            given.ok_or_else(|| Error::new(ErrorKind::Parse, "the answer is no JSON object"));
+        let given = given.map_err(refused)?;
+        let clients = every_agent(&doors, &client);
+        let asked = |client: &&Client| doors.service.asks(client).iter().any(|row| *row.id == *id);
+        let client = clients.iter().find(asked).unwrap_or(&client);
+        let log = doors.service.answer_ask(client, &id, given).await.map_err(refused)?;
+        let body = json!({"taskId": log.id, "state": log.state()});
+        Ok(json_response(StatusCode::OK, body.to_string()))
+    })
+    .await
 }
 
 /// The same caller with each agent.

@@ -7,8 +7,9 @@
 //! session is lent for as long as somebody reads it, and its other messages wait. So it is for the owner
 //! alone, who could read all of this on the disk, and never leaves the machine.
 
-use super::super::{Doors, Visit, call::Heard, json_response, peer};
-use super::{SESSIONS, failed, not_there};
+use super::super::{Doors, json_response, peer};
+use super::{Answered, SESSIONS, carry_out, failed, not_there, store_failed};
+use crate::access::Caller;
 use crate::config::OWNER;
 use crate::store::SessionRow;
 use axum::body::Body;
@@ -17,7 +18,6 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::stream::unfold;
-use pilothouse_a2a::dialect::Dialect;
 use pilothouse_a2a::error::{Error, ErrorKind};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -55,29 +55,14 @@ pub(in super::super) async fn attach(
     Path(id): Path<String>,
     request: Request,
 ) -> Response {
-    let visit = Visit::begin(&doors, &request);
-    let lent = lend(&doors, &visit, &id, request).await;
-    let (response, outcome) = match lent {
-        Ok(response) => (response, "ok"),
-        Err(refusal) => {
-            let outcome = if refusal.status().is_server_error() { "failed" } else { "refused" };
-            (*refusal, outcome)
-        }
-    };
-    let mut heard = Heard::new(Dialect::V1_0);
-    heard.action = Some("AttachSession".to_owned());
-    visit.end(&heard, outcome, response.status()).await;
-    response
+    carry_out(&doors, request, "AttachSession", async move |doors, client, request| {
+        lend(&doors, &client.caller, &id, request).await
+    })
+    .await
 }
 
-async fn lend(
-    doors: &Arc<Doors>,
-    visit: &Visit<'_>,
-    id: &str,
-    request: Request,
-) -> Result<Response, Box<Response>> {
+async fn lend(doors: &Arc<Doors>, caller: &Caller, id: &str, request: Request) -> Answered {
     let refused = |error: Error| Box::new(failed(&error));
-    let caller = visit.caller().map_err(|error| Box::new(failed(&error)))?;
     if !peer(&request).is_loopback() || is_forwarded(request.headers()) {
         let message = "a session is attached to on the machine of its server, and through no proxy";
         return Err(refused(Error::new(ErrorKind::PermissionDenied, message)));
@@ -87,7 +72,7 @@ async fn lend(
             "only the owner attaches to a session: the caller who holds the server's own token";
         return Err(refused(Error::new(ErrorKind::PermissionDenied, message)));
     }
-    let row = find(doors, visit, id).await?;
+    let row = find(doors, caller, id).await?;
     let (parts, body) = request.into_parts();
     let body = doors.read_body(&parts.headers, body).await.map_err(refused)?;
     let given: Given = match &body[..] {
@@ -112,15 +97,11 @@ async fn lend(
 }
 
 /// The owner's session of this id or context, with any agent.
-async fn find(doors: &Doors, visit: &Visit<'_>, id: &str) -> Result<SessionRow, Box<Response>> {
-    let caller = visit.caller().map_err(|error| Box::new(failed(&error)))?;
+async fn find(doors: &Doors, caller: &Caller, id: &str) -> Result<SessionRow, Box<Response>> {
     let house = doors.service.sessions().house();
     for agent in house.agents.iter() {
         let rows = house.store.sessions(&caller.scope(&agent.key), SESSIONS).await;
-        let rows = rows.map_err(|error| {
-            Box::new(failed(&Error::new(ErrorKind::Internal, error.to_string())))
-        })?;
-        let mut rows = rows.into_iter();
+        let mut rows = rows.map_err(store_failed)?.into_iter();
         if let Some(row) = rows.find(|row| *row.id == *id || row.context_id.as_str() == id) {
             return Ok(row);
         }

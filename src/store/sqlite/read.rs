@@ -3,33 +3,99 @@
 use super::{Store, key};
 use crate::store::{Error, Event, Filter, Kind, Page, Place, Scope, SessionRow, TaskRow};
 use bytes::Bytes;
+use parking_lot::Mutex;
 use pilothouse_a2a::id::{ContextId, TaskId};
 use pilothouse_a2a::task::TaskState;
 use pilothouse_a2a::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use std::sync::Arc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// The connections that read, each with a permit that stands for it.
+pub(super) struct Readers {
+    pool: Pool,
+    permits: Arc<Semaphore>,
+}
+
+enum Pool {
+    /// Connections of their own, beside the writer's.
+    Own(Mutex<Vec<Connection>>),
+    /// The writer's connection: a database in memory has no other.
+    Writers(Arc<Mutex<Connection>>),
+}
+
+/// A reading connection that is lent out, together with its permit. Both go back when it is dropped, and
+/// nowhere else: whoever asked may be gone by then, and the query may panic.
+struct Lent {
+    connection: Option<Connection>,
+    readers: Arc<Readers>,
+    /// Released after the connection is back.
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Readers {
+    /// Readers on connections of their own.
+    pub(super) fn own(connections: Vec<Connection>) -> Self {
+        let permits = Arc::new(Semaphore::new(connections.len()));
+        Self { pool: Pool::Own(Mutex::new(connections)), permits }
+    }
+
+    /// One reader, on the writer's connection.
+    pub(super) fn on_writers(connection: Arc<Mutex<Connection>>) -> Self {
+        Self { pool: Pool::Writers(connection), permits: Arc::new(Semaphore::new(1)) }
+    }
+}
+
+impl Lent {
+    /// `None` where the permit stands for no connection, which a lent one that went back rules out.
+    fn run<T>(
+        self,
+        query: impl FnOnce(&Connection) -> Result<T, rusqlite::Error>,
+    ) -> Option<Result<T, rusqlite::Error>> {
+        match &self.readers.pool {
+            Pool::Own(_) => self.connection.as_ref().map(query),
+            Pool::Writers(shared) => Some(query(&shared.lock())),
+        }
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        if let (Pool::Own(free), Some(connection)) = (&self.readers.pool, self.connection.take()) {
+            free.lock().push(connection);
+        }
+    }
+}
 
 impl Store {
-    /// Runs a query on a reading connection, off the async threads.
+    /// Runs a query on a reading connection, off the async threads. Dropping this future gives up the
+    /// answer; connection and permit stay with the query until its end.
     pub(super) async fn read<T: Send + 'static>(
         &self,
         query: impl FnOnce(&Connection) -> Result<T, rusqlite::Error> + Send + 'static,
     ) -> Result<T, Error> {
         let readers = self.readers.clone();
-        let _permit = self.readers.permits.acquire().await.map_err(|_| Error::Closed)?;
-        let outcome = tokio::task::spawn_blocking(move || match &readers.shared {
-            Some(shared) => query(&shared.lock()),
-            None => {
-                let mut free = readers.free.lock();
-                let connection = free.pop().expect("a permit stands for a connection");
-                drop(free);
-                let outcome = query(&connection);
-                readers.free.lock().push(connection);
-                outcome
-            }
+        let permit = readers.permits.clone().acquire_owned().await.map_err(|_| Error::Closed)?;
+        let connection = match &readers.pool {
+            Pool::Own(free) => free.lock().pop(),
+            Pool::Writers(_) => None,
+        };
+        let lent = Lent { connection, readers, _permit: permit };
+        let outcome = tokio::task::spawn_blocking(move || lent.run(query)).await;
+        Ok(outcome.ok().flatten().ok_or(Error::Closed)??)
+    }
+
+    /// Whether the store can be read: what the last [`Write::Probe`](super::Write) left.
+    ///
+    /// # Errors
+    ///
+    /// When the database fails.
+    pub async fn probe_read(&self) -> Result<(), Error> {
+        self.read(|connection| {
+            let query = "SELECT value FROM meta WHERE name = 'probe'";
+            connection.query_row(query, [], |_| Ok(())).optional().map(drop)
         })
-        .await;
-        Ok(outcome.map_err(|_| Error::Closed)??)
+        .await
     }
 
     /// A task of this scope, by its id.
@@ -341,4 +407,21 @@ fn session_row(row: &Row<'_>) -> Result<SessionRow, rusqlite::Error> {
 fn state_of(number: i64) -> TaskState {
     let known = usize::try_from(number).ok().and_then(|number| TaskState::ALL.get(number).copied());
     known.unwrap_or(TaskState::Unspecified)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_query_that_panics_keeps_no_connection() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("store.db");
+        let store = Store::in_folder(folder.path(), &file, "a test", 2).unwrap();
+        for _ in 0..10 {
+            let broken: Result<(), _> = store.read(|_| panic!("on purpose")).await;
+            assert!(matches!(broken, Err(Error::Closed)));
+        }
+        store.probe_read().await.unwrap();
+    }
 }

@@ -1,8 +1,12 @@
 //! Limits that hold without control groups: the size of a session's folders, and of its `/tmp`.
 
 use super::{WALLS, Wall};
+use crate::processes::await_some;
 use crate::reading::{answer, message_in, state, words};
+use crate::world::World;
 use serde_json::json;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 #[test]
 fn a_turn_that_writes_too_much_is_ended_and_told_which_key_allows_more() {
@@ -17,6 +21,29 @@ fn a_turn_that_writes_too_much_is_ended_and_told_which_key_allows_more() {
         assert!(words.contains("isolation.limits.disk"), "{wall:?}: {words}");
         world.await_no_agents();
     }
+}
+
+#[test]
+fn a_folder_without_permissions_counts_and_holes_do_not() {
+    let limits = json!({"isolation": {"limits": {"disk": "4MiB"}}});
+    let shell = json!({"program": "/bin/sh", "args": ["-c"], "format": "text"});
+    let world = World::describe().config(limits).agent(shell).ordinary().start();
+    let script = "truncate -s 1G sparse; mkdir hidden; head -c 2000000 /dev/zero > hidden/a; \
+                  chmod 000 hidden; until [ -e go ]; do sleep 0.1; done; chmod 700 hidden; \
+                  head -c 9000000 /dev/zero > hidden/b; chmod 000 hidden; sleep 3600";
+    let id = world.begin_with(message_in("one", script));
+    // The first look has given the owner of the hidden folder its permissions back.
+    let folder = fs::read_dir(world.path("work")).unwrap().next().unwrap().unwrap().path();
+    await_some("the first look", world.patience(), || {
+        let hidden = fs::metadata(folder.join("hidden/a"));
+        let is_mended = fs::metadata(folder.join("hidden"))
+            .is_ok_and(|hidden| hidden.permissions().mode() & 0o700 == 0o500);
+        (hidden.is_ok() && is_mended).then_some(())
+    });
+    assert_eq!(state(&world.task(&id)), "WORKING");
+    fs::write(folder.join("go"), "").unwrap();
+    let task = world.await_state(&id, &["FAILED"]);
+    assert!(words(&task).contains("isolation.limits.disk"), "{task:#}");
 }
 
 #[test]

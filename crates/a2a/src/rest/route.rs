@@ -28,8 +28,9 @@ pub enum NoRoute {
     Method(Vec<&'static str>),
 }
 
-/// First segments that are never a tenant: other doors of the server stand there.
-pub const RESERVED: [&str; 13] = [
+/// First segments of a path that are never a tenant, so no agent can have such a name: the server has
+/// addresses of its own there.
+pub const RESERVED: [&str; 14] = [
     "v1",
     "a2a",
     "agents",
@@ -40,6 +41,7 @@ pub const RESERVED: [&str; 13] = [
     "ready",
     "metrics",
     "message",
+    "card",
     "extendedAgentCard",
     ".well-known",
     "openapi.json",

@@ -1,0 +1,170 @@
+//! The one frame around every call: its audit entry, and the task of its own on which its operation runs.
+//!
+//! # How it works
+//!
+//! A request's future is dropped when its caller hangs up. So an operation is not part of it: it runs on a
+//! tracked task, and comes to its end whoever waits for it. What only waits (for the end of a turn, for the
+//! next event) stays with the request. The entry in the audit log belongs to both; whoever of them is there
+//! last writes it.
+
+use super::call::Named;
+use super::{Doors, authority, denial, peer};
+use crate::access::Caller;
+use crate::task::TaskLog;
+use crate::telemetry::Entry;
+use axum::extract::Request;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode};
+use parking_lot::Mutex;
+use pilothouse_a2a::error::{Error, ErrorKind};
+use pilothouse_a2a::id::{ContextId, TaskId};
+use pilothouse_a2a::time::Timestamp;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// The outcome of a request whose caller hung up before it was answered.
+const CALLER_LEFT: &str = "CALLER_LEFT";
+
+/// The status that stands for it; no caller ever sees it (nginx writes the same).
+const CLIENT_CLOSED_REQUEST: u16 = 499;
+
+/// Who calls, and what came beside the body of the request.
+pub(super) struct CallContext {
+    /// Who.
+    pub(super) caller: Caller,
+    /// Method, address and headers (in gRPC the metadata).
+    pub(super) parts: Parts,
+    /// The address that the caller used, without a slash at its end.
+    pub(super) base: String,
+}
+
+impl CallContext {
+    /// The headers.
+    pub(super) fn headers(&self) -> &HeaderMap {
+        &self.parts.headers
+    }
+
+    /// The agent that the path names.
+    pub(super) fn named(&self) -> Option<&Named> {
+        self.parts.extensions.get::<Named>()
+    }
+}
+
+/// The audit entry of one request, in the making; clones share it. It is written once: by
+/// [`AuditEntry::write`], or, where the caller is gone, when the last clone is dropped.
+#[derive(Clone)]
+pub(super) struct AuditEntry(Arc<Inner>);
+
+struct Inner {
+    doors: Arc<Doors>,
+    began: Instant,
+    time: Timestamp,
+    caller: Option<Arc<str>>,
+    peer: IpAddr,
+    known: Mutex<Known>,
+}
+
+/// What is known of the request so far.
+#[derive(Default)]
+struct Known {
+    action: Option<String>,
+    task: Option<(TaskId, ContextId)>,
+    written: bool,
+}
+
+impl AuditEntry {
+    /// Begins the entry of a request, with who calls as far as the guard lets it in.
+    pub(super) fn begin(doors: &Arc<Doors>, request: &Request) -> (Self, Result<Caller, Error>) {
+        let peer = peer(request);
+        let admitted = doors.access.admit(request.headers(), authority(request).as_deref(), peer);
+        let admitted = admitted.map_err(|denied| denial(&denied).1);
+        let inner = Inner {
+            doors: doors.clone(),
+            began: Instant::now(),
+            time: Timestamp::now(),
+            caller: admitted.as_ref().ok().map(|caller| caller.name.clone()),
+            peer,
+            known: Mutex::default(),
+        };
+        (Self(Arc::new(inner)), admitted)
+    }
+
+    /// Notes what is asked for, in the words of its binding.
+    pub(super) fn set_action(&self, action: impl Into<String>) {
+        self.0.known.lock().action = Some(action.into());
+    }
+
+    /// Whether this is what is asked for.
+    pub(super) fn is_action(&self, action: &str) -> bool {
+        self.0.known.lock().action.as_deref() == Some(action)
+    }
+
+    /// Notes the task.
+    pub(super) fn set_task(&self, log: &TaskLog) {
+        self.0.known.lock().task = Some((log.id.clone(), log.context_id.clone()));
+    }
+
+    /// Writes what the request is answered.
+    pub(super) async fn write(&self, outcome: &'static str, status: StatusCode) {
+        if let Some(entry) = self.0.close(outcome, status.as_u16()) {
+            self.0.doors.telemetry.audit().note(&entry).await;
+        }
+    }
+}
+
+impl Inner {
+    /// The whole entry, the first time that it is asked for.
+    fn close(&self, outcome: &'static str, status: u16) -> Option<Entry> {
+        let mut known = self.known.lock();
+        if std::mem::replace(&mut known.written, true) {
+            return None;
+        }
+        let (task, context) = known.task.take().unzip();
+        Some(Entry {
+            time: self.time,
+            caller: self.caller.as_ref().map(ToString::to_string),
+            peer: self.peer.to_string(),
+            action: known.action.take().unwrap_or_else(|| "POST".to_owned()),
+            task: task.map(|id| id.to_string()),
+            context: context.map(|id| id.to_string()),
+            outcome,
+            status,
+            duration_ms: (self.began.elapsed().as_secs_f64() * 1e6).round() / 1e3,
+        })
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if let Some(entry) = self.close(CALLER_LEFT, CLIENT_CLOSED_REQUEST) {
+            let telemetry = self.doors.telemetry.clone();
+            // A full queue is waited for, and nobody is here who could.
+            if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+                let note = async move { telemetry.audit().note(&entry).await };
+                self.doors.operations.spawn_on(note, &runtime);
+            }
+        }
+    }
+}
+
+impl Doors {
+    /// Runs an operation on a tracked task of its own: once begun, it comes to its end, whether or not this
+    /// future is still there. The audit entry is not written before.
+    pub(super) async fn run<T: Send + 'static>(
+        &self,
+        entry: &AuditEntry,
+        operation: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, Error> {
+        let entry = entry.clone();
+        let running = self.operations.spawn(async move {
+            let outcome = operation.await;
+            drop(entry);
+            outcome
+        });
+        running.await.map_err(|_| {
+            let message = "the operation failed inside of the server; tell its operator";
+            Error::new(ErrorKind::Internal, message)
+        })
+    }
+}

@@ -1,0 +1,288 @@
+//! The accept loop, and what a connection may take. The loop is our own, because connections are counted
+//! ([`connections`]), Nagle's algorithm is switched off (44 ms of delay otherwise, with a delayed
+//! acknowledgement), every wait for a client has a deadline, and a stop must end streams that would
+//! otherwise keep it waiting for ever.
+
+mod connections;
+
+use super::{Doors, Seen, admin, call, router};
+use crate::config::Config;
+use axum::Router;
+use axum::body::Body;
+use axum::http::{HeaderValue, StatusCode, Version, header};
+use axum::response::Response;
+use connections::{AddressFull, Bounds, Connection, Connections, Overdue, Place};
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower_service::Service as _;
+
+/// Bytes of a response that HTTP/2 holds for one stream beside the piece that is being sent.
+const STREAM_BUFFER: usize = 64 * 1024;
+
+/// What is served without a token on every connection.
+const HEALTH: [&str; 4] =
+    ["/health", "/ready", "/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch"];
+
+/// What all connections share.
+struct Listener {
+    doors: Arc<Doors>,
+    app: Router,
+    builder: auto::Builder<TokioExecutor>,
+    connections: Arc<Connections>,
+    stop: CancellationToken,
+}
+
+/// Accepts connections until `stop`, then lets the open ones finish within `patience`.
+pub async fn serve(
+    listener: TcpListener,
+    doors: Arc<Doors>,
+    stop: CancellationToken,
+    patience: Duration,
+) {
+    let tracker = TaskTracker::new();
+    let shared = Arc::new(Listener {
+        app: router(doors.clone()),
+        builder: builder(&doors.config),
+        connections: Connections::new(bounds(&doors.config)),
+        doors,
+        stop,
+    });
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = shared.stop.cancelled() => break,
+            accepted = listener.accept() => accepted,
+        };
+        let (socket, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of descriptors, say: waiting a moment is all that helps.
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                continue;
+            }
+        };
+        let is_proxy = shared.doors.access.is_proxy(peer.ip());
+        let entered = tokio::select! {
+            biased;
+            () = shared.stop.cancelled() => break,
+            entered = shared.connections.enter(peer.ip(), is_proxy) => entered,
+        };
+        match entered {
+            Ok(place) => drop(tracker.spawn(shared.clone().attend(socket, peer, place))),
+            Err(AddressFull) => shared.connections.warn_of_refusal(peer.ip()),
+        }
+    }
+    drop(listener);
+    tracker.close();
+    let _ = tokio::time::timeout(patience, tracker.wait()).await;
+}
+
+fn bounds(config: &Config) -> Bounds {
+    let (limits, timeouts) = (&config.limits, &config.timeouts);
+    Bounds {
+        all: limits.connections,
+        // However few there are, most serve everybody.
+        kept: limits.connections_kept.min(limits.connections / 4),
+        per_address: limits.connections_per_address,
+        streams: limits.http2_streams_unknown,
+        unread: limits.unread.get(),
+        head: timeouts.header.get(),
+        idle: timeouts.idle.get(),
+        write: timeouts.write.get(),
+    }
+}
+
+fn builder(config: &Config) -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        // Hyper's own deadline begins with the answer before, so it would end idle connections too.
+        .header_read_timeout(None)
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(config.limits.http2_streams)
+        .max_pending_accept_reset_streams(config.limits.http2_resets)
+        .max_local_error_reset_streams(config.limits.http2_resets)
+        .max_send_buf_size(STREAM_BUFFER)
+        .keep_alive_interval(config.timeouts.keep_alive.get())
+        .keep_alive_timeout(config.timeouts.write.get());
+    builder
+}
+
+impl Listener {
+    /// Serves a connection until its client, a deadline, or another connection ends it.
+    async fn attend(self: Arc<Self>, socket: TcpStream, peer: SocketAddr, place: Place) {
+        let _ = socket.set_nodelay(true);
+        let connection = place.connection().clone();
+        let service = hyper::service::service_fn(|request| {
+            self.clone().answer(request, peer, connection.clone())
+        });
+        let socket = Socket { socket, connection: connection.clone() };
+        let served = self.builder.serve_connection(TokioIo::new(socket), service);
+        tokio::pin!(served);
+        tokio::select! {
+            _ = served.as_mut() => return,
+            () = self.stop.cancelled() => {}
+            () = connection.evicted() => return,
+            overdue = connection.overdue() => match overdue {
+                Overdue::Idle => {}
+                Overdue::Head | Overdue::Stuck => return,
+            },
+        }
+        // What is under way is finished, and HTTP/2 clients are told not to begin anything more.
+        served.as_mut().graceful_shutdown();
+        connection.note_closing();
+        tokio::select! {
+            _ = served => {}
+            () = connection.evicted() => {}
+            _ = connection.overdue() => {}
+        }
+    }
+
+    /// Serves a request.
+    async fn answer(
+        self: Arc<Self>,
+        mut request: hyper::Request<Incoming>,
+        peer: SocketAddr,
+        connection: Arc<Connection>,
+    ) -> Result<hyper::Response<connections::Answer>, Infallible> {
+        let mut served = connection.arrive(request.version() == Version::HTTP_2);
+        if !connection.is_known() && self.doors.access.knows(request.headers()) {
+            self.connections.recognize(&connection);
+        }
+        let response = if connection.is_kept
+            && !connection.is_known()
+            && !HEALTH.contains(&request.uri().path())
+        {
+            refuse(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "all places but those for health and known callers are taken (`limits.connections`); try again later\n",
+            )
+        } else if served.begin().await {
+            see_through_proxies(&self.doors, peer, &mut request);
+            let request_is_served = name_agent(&self.doors, &mut request);
+            let request = request.map(Body::new);
+            match request_is_served {
+                true => self.app.clone().call(request).await?,
+                false => admin::not_found(request).await,
+            }
+        } else {
+            refuse(
+                StatusCode::TOO_MANY_REQUESTS,
+                "too many requests at a time on a connection without a valid token (`limits.http2_streams_unknown`)\n",
+            )
+        };
+        Ok(response.map(|body| served.answer(body)))
+    }
+}
+
+/// A refusal that costs no memory, however long its client leaves it unread.
+fn refuse(status: StatusCode, text: &'static str) -> Response {
+    let mut response = Response::new(Body::from(text));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    response
+}
+
+/// A socket that tells its connection of bytes that come.
+struct Socket {
+    socket: TcpStream,
+    connection: Arc<Connection>,
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.socket).poll_read(context, buffer))?;
+        if buffer.filled().len() > before {
+            self.connection.note_read();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.socket).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(context)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.socket).poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.socket.is_write_vectored()
+    }
+}
+
+/// Notes who asks. Where a trusted proxy says which host the client named, that one is the request's
+/// `Host` from here on: it is checked, and it stands on cards.
+fn see_through_proxies<B>(doors: &Doors, peer: SocketAddr, request: &mut hyper::Request<B>) {
+    let seen = doors.access.seen(peer.ip(), request.headers());
+    if let Some(host) = &seen.host
+        && let Ok(host) = HeaderValue::try_from(host)
+    {
+        request.headers_mut().insert(header::HOST, host);
+    }
+    request.extensions_mut().insert(Seen(seen));
+}
+
+/// Takes `/agents/NAME` off a path, so that every door is there for each agent; false for an unknown one.
+fn name_agent<B>(doors: &Doors, request: &mut hyper::Request<B>) -> bool {
+    let Some(rest) = request.uri().path().strip_prefix("/agents/") else {
+        return true;
+    };
+    let (name, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let agents = &doors.service.sessions().house().agents;
+    let Some(agent) = agents.get(name) else {
+        return false;
+    };
+    let path = if path.is_empty() { "/" } else { path };
+    let path = match request.uri().query() {
+        Some(query) => format!("{path}?{query}"),
+        None => path.to_owned(),
+    };
+    let mut parts = request.uri().clone().into_parts();
+    parts.path_and_query = path.parse().ok();
+    let Ok(uri) = axum::http::Uri::from_parts(parts) else {
+        return false;
+    };
+    let key = agent.key.clone();
+    *request.uri_mut() = uri;
+    request.extensions_mut().insert(call::Named(key));
+    true
+}

@@ -1,0 +1,490 @@
+//! The open connections: how many there may be, which one gives way to a new one, and when one is overdue.
+//!
+//! # How it works
+//!
+//! A connection on which a valid token was seen is *known*; every other one is a *stranger*. At a bound
+//! the oldest stranger gives way to the new connection, so that connections without a token never keep
+//! a known caller out. Once known connections hold all places but those that are kept
+//! ([`Bounds::kept`]), a new connection serves health and known callers alone.
+//!
+//! Every connection has deadlines: for the head of a request, for the time without a request, and for
+//! an answer that its client does not take. [`Connection::overdue`] looks at all of them.
+
+use crate::access::origin;
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use parking_lot::Mutex;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+/// As much of a body is handed to the connection at a time: what its client has not taken stays here,
+/// where it is counted.
+const PIECE: usize = 64 * 1024;
+
+/// The least time between two warnings that connections find no place.
+const BETWEEN_WARNINGS: Duration = Duration::from_secs(60);
+
+/// So long a new connection may take to show a token before it can be evicted for one of another address.
+const GRACE: Duration = Duration::from_millis(250);
+
+/// What the configuration allows.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bounds {
+    /// Open connections.
+    pub(super) all: usize,
+    /// Of these, places that are kept for health and known callers.
+    pub(super) kept: usize,
+    /// Open connections of one address.
+    pub(super) per_address: usize,
+    /// Requests of a connection that are served at a time, however much is unread and whoever calls.
+    pub(super) streams: usize,
+    /// Bytes of answers that a client may leave unread before its further requests wait.
+    pub(super) unread: u64,
+    /// From the first byte of a request, or from the start of a connection, to the end of a head.
+    pub(super) head: Duration,
+    /// Without a request.
+    pub(super) idle: Duration,
+    /// Without a byte of an answer that was taken.
+    pub(super) write: Duration,
+}
+
+/// All open connections.
+pub(super) struct Connections {
+    bounds: Bounds,
+    open: Mutex<Open>,
+    /// Wakes the connection that waits for a place.
+    left: Notify,
+}
+
+#[derive(Default)]
+struct Open {
+    count: usize,
+    next: u64,
+    by_origin: HashMap<IpAddr, usize>,
+    /// By number, so the oldest is the first.
+    strangers: BTreeMap<u64, Arc<Connection>>,
+    strangers_by_origin: BTreeSet<(IpAddr, u64)>,
+    warned: Option<Instant>,
+}
+
+/// One open connection.
+pub(super) struct Connection {
+    number: u64,
+    origin: IpAddr,
+    began: Instant,
+    /// Whether it serves health and known callers alone.
+    pub(super) is_kept: bool,
+    bounds: Bounds,
+    /// Changed under the lock of the connections alone.
+    known: AtomicBool,
+    evicted: Notify,
+    activity: Mutex<Activity>,
+    /// Wakes requests that wait until more of the answers was read.
+    room: Notify,
+}
+
+/// What happens on a connection.
+struct Activity {
+    /// Requests whose answers are not over.
+    requests: usize,
+    /// Requests that are served; the others wait for room.
+    served: usize,
+    /// Bytes of answers that wait here for the client.
+    unread: u64,
+    /// Since when a head is expected; none while nothing of it has come.
+    head_since: Option<Instant>,
+    /// The end of the last request.
+    idle_since: Instant,
+    /// Answers of which a piece waits for the client, and since when.
+    stuck: BTreeMap<u64, Instant>,
+    next: u64,
+    /// HTTP/2 connections exchange pings, so bytes alone do not announce a request.
+    is_http2: bool,
+}
+
+/// A place among the connections; dropping it makes room.
+pub(super) struct Place {
+    connections: Arc<Connections>,
+    connection: Arc<Connection>,
+}
+
+/// Why a connection has to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Overdue {
+    /// The head of a request did not come in time.
+    Head,
+    /// There was no request for a while.
+    Idle,
+    /// The client does not take its answer.
+    Stuck,
+}
+
+/// A request that is served; dropping it ends it.
+pub(super) struct Served {
+    connection: Arc<Connection>,
+    number: u64,
+    is_served: bool,
+    unread: u64,
+}
+
+/// A connection was refused: known callers hold all places of its address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct AddressFull;
+
+enum Entry {
+    Place(Place),
+    AddressFull,
+    /// Until the oldest stranger may be evicted, or, where there is none, until a place is free.
+    Wait(Option<Instant>),
+}
+
+impl Connections {
+    /// No connections yet.
+    pub(super) fn new(bounds: Bounds) -> Arc<Self> {
+        Arc::new(Self { bounds, open: Mutex::default(), left: Notify::new() })
+    }
+
+    /// A place for a connection of this address, as soon as there is one. `is_shared` says that many
+    /// clients share the address.
+    pub(super) async fn enter(
+        self: &Arc<Self>,
+        peer: IpAddr,
+        is_shared: bool,
+    ) -> Result<Place, AddressFull> {
+        loop {
+            let left = self.left.notified();
+            tokio::pin!(left);
+            left.as_mut().enable();
+            let wait = match self.try_enter(peer, is_shared, Instant::now()) {
+                Entry::Place(place) => return Ok(place),
+                Entry::AddressFull => return Err(AddressFull),
+                Entry::Wait(wait) => wait,
+            };
+            match wait {
+                // Its grace is over then, if it is still there.
+                Some(until) => drop(tokio::time::timeout_at(until, left).await),
+                None => {
+                    self.warn(peer, "waits", "limits.connections");
+                    left.await;
+                }
+            }
+        }
+    }
+
+    fn try_enter(self: &Arc<Self>, peer: IpAddr, is_shared: bool, now: Instant) -> Entry {
+        let (bounds, origin) = (self.bounds, origin(peer));
+        let mut open = self.open.lock();
+        let of_origin = open.by_origin.get(&origin).copied().unwrap_or(0);
+        if !is_shared && of_origin >= bounds.per_address && !open.evict_from(origin) {
+            return Entry::AddressFull;
+        }
+        if open.count >= bounds.all {
+            let Some((_, oldest)) = open.strangers.first_key_value() else {
+                return Entry::Wait(None);
+            };
+            if oldest.began + GRACE > now {
+                return Entry::Wait(Some(oldest.began + GRACE));
+            }
+            let oldest = oldest.clone();
+            open.evict(&oldest);
+        }
+        let known = open.count - open.strangers.len();
+        let connection = Arc::new(Connection {
+            number: open.next,
+            origin,
+            began: now,
+            is_kept: known >= bounds.all - bounds.kept,
+            bounds,
+            known: AtomicBool::new(false),
+            evicted: Notify::new(),
+            activity: Mutex::new(Activity {
+                requests: 0,
+                served: 0,
+                unread: 0,
+                head_since: Some(now),
+                idle_since: now,
+                stuck: BTreeMap::new(),
+                next: 0,
+                is_http2: false,
+            }),
+            room: Notify::new(),
+        });
+        open.next += 1;
+        open.count += 1;
+        *open.by_origin.entry(origin).or_default() += 1;
+        open.strangers.insert(connection.number, connection.clone());
+        open.strangers_by_origin.insert((origin, connection.number));
+        Entry::Place(Place { connections: self.clone(), connection })
+    }
+
+    /// Notes that a valid token was seen on this connection.
+    pub(super) fn recognize(&self, connection: &Connection) {
+        let mut open = self.open.lock();
+        // An evicted connection has left already.
+        if open.strangers.remove(&connection.number).is_some() {
+            open.strangers_by_origin.remove(&(connection.origin, connection.number));
+            connection.known.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Warns that a connection was refused, once a minute.
+    pub(super) fn warn_of_refusal(&self, peer: IpAddr) {
+        self.warn(peer, "was refused", "limits.connections_per_address");
+    }
+
+    fn warn(&self, peer: IpAddr, what: &'static str, key: &'static str) {
+        let mut open = self.open.lock();
+        if open.warned.is_none_or(|warned| warned.elapsed() >= BETWEEN_WARNINGS) {
+            open.warned = Some(Instant::now());
+            tracing::warn!(
+                "a connection from {peer} {what}, because known callers hold all places; raise `{key}` (this is said \
+                 once a minute)"
+            );
+        }
+    }
+}
+
+impl Open {
+    /// Evicts the oldest stranger of this origin; false where there is none.
+    fn evict_from(&mut self, origin: IpAddr) -> bool {
+        let oldest = self.strangers_by_origin.range((origin, 0)..=(origin, u64::MAX)).next();
+        let Some(oldest) = oldest.and_then(|(_, number)| self.strangers.get(number)).cloned()
+        else {
+            return false;
+        };
+        self.evict(&oldest);
+        true
+    }
+
+    fn evict(&mut self, stranger: &Connection) {
+        self.strangers.remove(&stranger.number);
+        self.strangers_by_origin.remove(&(stranger.origin, stranger.number));
+        self.release(stranger.origin);
+        stranger.evicted.notify_one();
+    }
+
+    fn release(&mut self, origin: IpAddr) {
+        self.count -= 1;
+        if let Some(of_origin) = self.by_origin.get_mut(&origin) {
+            *of_origin -= 1;
+            if *of_origin == 0 {
+                self.by_origin.remove(&origin);
+            }
+        }
+    }
+}
+
+impl Place {
+    /// The connection that has this place.
+    pub(super) fn connection(&self) -> &Arc<Connection> {
+        &self.connection
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let Connection { number, origin, known, .. } = &*self.connection;
+        let mut open = self.connections.open.lock();
+        let was_stranger = open.strangers.remove(number).is_some();
+        open.strangers_by_origin.remove(&(*origin, *number));
+        // An evicted connection gave its place back when it was evicted.
+        if was_stranger || known.load(Ordering::Relaxed) {
+            open.release(*origin);
+            drop(open);
+            self.connections.left.notify_waiters();
+        }
+    }
+}
+
+impl Connection {
+    /// Whether a valid token was seen on it.
+    pub(super) fn is_known(&self) -> bool {
+        self.known.load(Ordering::Relaxed)
+    }
+
+    /// When it has to give way to another.
+    pub(super) async fn evicted(&self) {
+        self.evicted.notified().await;
+    }
+
+    /// Notes that bytes have come.
+    pub(super) fn note_read(&self) {
+        let mut activity = self.activity.lock();
+        if activity.requests == 0 && !activity.is_http2 && activity.head_since.is_none() {
+            activity.head_since = Some(Instant::now());
+        }
+    }
+
+    /// Notes that it was told to end; from now on it may be idle once more, then it is overdue.
+    pub(super) fn note_closing(&self) {
+        self.activity.lock().idle_since = Instant::now();
+    }
+
+    /// Notes that the head of a request has come.
+    pub(super) fn arrive(self: &Arc<Self>, is_http2: bool) -> Served {
+        let mut activity = self.activity.lock();
+        activity.requests += 1;
+        activity.next += 1;
+        activity.head_since = None;
+        activity.is_http2 = is_http2;
+        let number = activity.next;
+        Served { connection: self.clone(), number, is_served: false, unread: 0 }
+    }
+
+    /// When it has to end because of a deadline.
+    pub(super) async fn overdue(&self) -> Overdue {
+        loop {
+            match self.look_at(Instant::now()) {
+                Ok(overdue) => return overdue,
+                Err(next) => tokio::time::sleep_until(next).await,
+            }
+        }
+    }
+
+    /// What is overdue at this moment, or when to look again.
+    fn look_at(&self, now: Instant) -> Result<Overdue, Instant> {
+        let Bounds { head, idle, write, .. } = self.bounds;
+        // What begins after this moment is due after the shortest of the three at the earliest.
+        let mut next = now + head.min(idle).min(write);
+        let mut is_due = |since: Option<Instant>, limit: Duration| {
+            let Some(due) = since.map(|since| since + limit) else { return false };
+            if due > now {
+                next = next.min(due);
+            }
+            due <= now
+        };
+        let activity = self.activity.lock();
+        if is_due(activity.head_since, head) {
+            return Ok(Overdue::Head);
+        }
+        if is_due(activity.stuck.values().min().copied(), write) {
+            return Ok(Overdue::Stuck);
+        }
+        if is_due((activity.requests == 0).then_some(activity.idle_since), idle) {
+            return Ok(Overdue::Idle);
+        }
+        Err(next)
+    }
+}
+
+impl Served {
+    /// Waits until this request may be served; false where it must be refused.
+    pub(super) async fn begin(&mut self) -> bool {
+        loop {
+            let connection = self.connection.clone();
+            let room = connection.room.notified();
+            tokio::pin!(room);
+            room.as_mut().enable();
+            {
+                let Bounds { streams, unread, .. } = connection.bounds;
+                let mut activity = connection.activity.lock();
+                let is_known = connection.is_known();
+                if activity.served < streams || (is_known && activity.unread <= unread) {
+                    activity.served += 1;
+                    self.is_served = true;
+                    return true;
+                }
+                if !is_known {
+                    return false;
+                }
+            }
+            room.await;
+        }
+    }
+
+    /// The body of the answer; the request ends with it.
+    pub(super) fn answer(mut self, body: axum::body::Body) -> Answer {
+        let size = body.size_hint().exact().unwrap_or(0);
+        let mut activity = self.connection.activity.lock();
+        activity.unread += size;
+        activity.stuck.insert(self.number, Instant::now());
+        drop(activity);
+        self.unread = size;
+        Answer { served: self, body, rest: Bytes::new() }
+    }
+
+    /// Notes that the client took all that was handed out.
+    fn note_taken(&self) {
+        self.connection.activity.lock().stuck.remove(&self.number);
+    }
+
+    /// Notes that a piece was handed out.
+    fn note_handed(&mut self, size: usize) {
+        let size = self.unread.min(size as u64);
+        self.unread -= size;
+        let mut activity = self.connection.activity.lock();
+        activity.unread -= size;
+        activity.stuck.insert(self.number, Instant::now());
+        drop(activity);
+        self.connection.room.notify_waiters();
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        let mut activity = self.connection.activity.lock();
+        activity.requests -= 1;
+        activity.served -= usize::from(self.is_served);
+        activity.unread -= self.unread;
+        activity.stuck.remove(&self.number);
+        activity.idle_since = Instant::now();
+        drop(activity);
+        self.connection.room.notify_waiters();
+    }
+}
+
+/// The body of an answer, handed out in pieces as the client takes them.
+pub(super) struct Answer {
+    served: Served,
+    body: axum::body::Body,
+    rest: Bytes,
+}
+
+impl Body for Answer {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let this = &mut *self;
+        this.served.note_taken();
+        if this.rest.is_empty() {
+            match ready!(Pin::new(&mut this.body).poll_frame(context)) {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => this.rest = data,
+                    Err(frame) => return Poll::Ready(Some(Ok(frame))),
+                },
+                other => return Poll::Ready(other),
+            }
+        }
+        let piece = this.rest.split_to(this.rest.len().min(PIECE));
+        this.served.note_handed(piece.len());
+        Poll::Ready(Some(Ok(Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.rest.is_empty() && self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let (of_body, rest) = (self.body.size_hint(), self.rest.len() as u64);
+        let mut hint = SizeHint::new();
+        hint.set_lower(of_body.lower() + rest);
+        if let Some(upper) = of_body.upper() {
+            hint.set_upper(upper + rest);
+        }
+        hint
+    }
+}
+
+#[cfg(test)]
+mod tests;

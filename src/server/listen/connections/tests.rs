@@ -1,0 +1,195 @@
+use super::*;
+use futures_util::FutureExt;
+use http_body_util::BodyExt;
+
+const BOUNDS: Bounds = Bounds {
+    all: 8,
+    kept: 2,
+    per_address: 8,
+    streams: 2,
+    unread: 100,
+    head: Duration::from_secs(10),
+    idle: Duration::from_secs(20),
+    write: Duration::from_secs(30),
+};
+
+fn address(last: u8) -> IpAddr {
+    [192, 0, 2, last].into()
+}
+
+/// Enters when the grace of all others is over.
+fn enter(connections: &Arc<Connections>, last: u8) -> Entry {
+    connections.try_enter(address(last), false, Instant::now() + GRACE)
+}
+
+fn place(connections: &Arc<Connections>, last: u8) -> Place {
+    match connections.try_enter(address(last), false, Instant::now()) {
+        Entry::Place(place) => place,
+        Entry::AddressFull | Entry::Wait(_) => panic!("there is no place"),
+    }
+}
+
+fn known_place(connections: &Arc<Connections>, last: u8) -> Place {
+    let place = place(connections, last);
+    connections.recognize(place.connection());
+    place
+}
+
+fn is_evicted(place: &Place) -> bool {
+    place.connection().evicted().now_or_never().is_some()
+}
+
+#[test]
+fn the_oldest_stranger_gives_way_and_a_known_connection_does_not() {
+    let connections = Connections::new(BOUNDS);
+    let known = known_place(&connections, 1);
+    let strangers: Vec<_> = (2..9).map(|last| place(&connections, last)).collect();
+    let Entry::Place(new) = enter(&connections, 9) else { panic!("it is refused") };
+    assert!(!new.connection().is_kept);
+    let evicted: Vec<_> = strangers.iter().map(is_evicted).collect();
+    assert_eq!(evicted, [true, false, false, false, false, false, false]);
+    assert!(!is_evicted(&known));
+    drop((strangers, new, known));
+    assert_eq!(connections.open.lock().count, 0);
+    assert!(connections.open.lock().by_origin.is_empty());
+}
+
+#[test]
+fn a_stranger_has_a_moment_to_show_its_token() {
+    let connections = Connections::new(BOUNDS);
+    let strangers: Vec<_> = (1..9).map(|last| place(&connections, last)).collect();
+    let first = strangers[0].connection().began;
+    let entered = connections.try_enter(address(9), false, first + GRACE / 2);
+    assert!(matches!(entered, Entry::Wait(Some(until)) if until == first + GRACE));
+    assert!(!strangers.iter().any(is_evicted));
+}
+
+#[test]
+fn where_known_callers_hold_all_common_places_the_others_serve_them_and_health_alone() {
+    let connections = Connections::new(BOUNDS);
+    let mut known: Vec<_> = (0..5).map(|last| known_place(&connections, last)).collect();
+    known.push(known_place(&connections, 5));
+    assert!(known.iter().all(|place| !place.connection().is_kept));
+    assert!(place(&connections, 6).connection().is_kept);
+    known.pop();
+    assert!(!place(&connections, 6).connection().is_kept);
+}
+
+#[tokio::test]
+async fn a_connection_waits_where_known_callers_hold_every_place() {
+    let connections = Connections::new(BOUNDS);
+    let mut known: Vec<_> = (0..8).map(|last| known_place(&connections, last)).collect();
+    assert!(matches!(enter(&connections, 8), Entry::Wait(None)));
+    let mut waits = Box::pin(connections.enter(address(8), false));
+    assert!(waits.as_mut().now_or_never().is_none());
+    known.pop();
+    assert!(waits.await.is_ok());
+}
+
+#[test]
+fn an_address_at_its_bound_takes_places_from_itself_alone() {
+    let connections = Connections::new(Bounds { per_address: 2, ..BOUNDS });
+    let other = place(&connections, 1);
+    let first = place(&connections, 2);
+    let _second = known_place(&connections, 2);
+    let _third = known_place(&connections, 2);
+    assert!(is_evicted(&first) && !is_evicted(&other));
+    assert!(matches!(enter(&connections, 2), Entry::AddressFull));
+    let shared = connections.try_enter(address(2), true, Instant::now());
+    assert!(matches!(shared, Entry::Place(_)));
+}
+
+#[test]
+fn a_token_that_comes_after_the_eviction_changes_nothing() {
+    let connections = Connections::new(Bounds { per_address: 1, ..BOUNDS });
+    let first = place(&connections, 1);
+    let _second = place(&connections, 1);
+    connections.recognize(first.connection());
+    drop(first);
+    assert_eq!(connections.open.lock().count, 1);
+}
+
+/// What is overdue so long after now.
+fn look_after(place: &Place, time: Duration) -> Option<Overdue> {
+    place.connection().look_at(Instant::now() + time).ok()
+}
+
+const ALMOST: Duration = Duration::from_secs(9);
+
+#[test]
+fn the_first_request_is_due_soon_and_an_open_request_is_not_idle() {
+    let connections = Connections::new(BOUNDS);
+    let place = place(&connections, 1);
+    assert_eq!(look_after(&place, ALMOST), None);
+    assert_eq!(look_after(&place, BOUNDS.head), Some(Overdue::Head));
+    let served = place.connection().arrive(false);
+    assert_eq!(look_after(&place, BOUNDS.idle * 10), None);
+    drop(served);
+    assert_eq!(look_after(&place, BOUNDS.head + ALMOST), None);
+    assert_eq!(look_after(&place, BOUNDS.idle), Some(Overdue::Idle));
+}
+
+#[test]
+fn bytes_between_requests_begin_a_head_in_http_1_alone() {
+    let connections = Connections::new(BOUNDS);
+    for (is_http2, expected) in [(false, Some(Overdue::Head)), (true, None)] {
+        let place = place(&connections, 1);
+        drop(place.connection().arrive(is_http2));
+        assert_eq!(look_after(&place, BOUNDS.head), None);
+        place.connection().note_read();
+        assert_eq!(look_after(&place, BOUNDS.head), expected);
+    }
+}
+
+#[test]
+fn it_is_looked_again_before_anything_that_begins_meanwhile_is_due() {
+    let connections = Connections::new(BOUNDS);
+    let place = place(&connections, 1);
+    let _served = place.connection().arrive(false);
+    let now = Instant::now();
+    assert_eq!(place.connection().look_at(now), Err(now + BOUNDS.head));
+}
+
+#[tokio::test]
+async fn an_answer_is_stuck_when_its_client_takes_no_piece_of_it() {
+    let connections = Connections::new(BOUNDS);
+    let place = place(&connections, 1);
+    let served = place.connection().arrive(false);
+    let mut answer = served.answer(axum::body::Body::from(vec![0; PIECE * 2]));
+    for _ in 0..2 {
+        assert_eq!(look_after(&place, BOUNDS.write), Some(Overdue::Stuck));
+        let piece = Pin::new(&mut answer).frame().await.unwrap().unwrap();
+        assert_eq!(piece.into_data().unwrap().len(), PIECE);
+        assert_eq!(look_after(&place, BOUNDS.write - ALMOST), None);
+    }
+    assert!(answer.is_end_stream());
+}
+
+#[tokio::test]
+async fn an_answer_whose_next_piece_does_not_exist_yet_is_not_stuck() {
+    let connections = Connections::new(BOUNDS);
+    let place = place(&connections, 1);
+    let events = futures_util::stream::pending::<Result<Bytes, std::convert::Infallible>>();
+    let mut answer = place.connection().arrive(false).answer(axum::body::Body::from_stream(events));
+    assert!(Pin::new(&mut answer).frame().now_or_never().is_none());
+    assert_eq!(look_after(&place, BOUNDS.write * 10), None);
+}
+
+#[tokio::test]
+async fn a_stranger_has_few_requests_at_a_time_and_a_known_caller_waits_while_much_is_unread() {
+    let connections = Connections::new(BOUNDS);
+    let place = place(&connections, 1);
+    let arrive = || place.connection().arrive(true);
+    let mut all = [arrive(), arrive(), arrive()];
+    assert!(all[0].begin().await && all[1].begin().await);
+    assert!(!all[2].begin().await);
+    connections.recognize(place.connection());
+    let [first, second, mut third] = all;
+    let unread = second.answer(axum::body::Body::from("x".repeat(101)));
+    assert_eq!(third.begin().now_or_never(), None);
+    drop(unread);
+    assert!(third.begin().await);
+    let mut fourth = arrive();
+    assert!(fourth.begin().await);
+    drop(first);
+}

@@ -1,0 +1,70 @@
+//! A log whose writers are given up in the middle.
+
+use super::*;
+use crate::store;
+use pilothouse_a2a::task::TaskStatus;
+use pilothouse_a2a::time::Timestamp;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+
+async fn working() -> (Store, Arc<TaskLog>) {
+    let store = store::in_memory();
+    let (id, context_id) = (TaskId::random(), ContextId::random());
+    let row = TaskRow {
+        n: store.new_task_number(),
+        id: id.clone(),
+        scope: Scope { caller: "alice".into(), agent: "echo".into() },
+        context_id: context_id.clone(),
+        session: "session".into(),
+        alias: None,
+        state: TaskState::Submitted,
+        status_at: Timestamp::now(),
+        created: Timestamp::now(),
+        head: 0,
+    };
+    let task = Task::new(id, context_id, TaskStatus::now(TaskState::Submitted));
+    let tasks = Tasks::new(store.clone());
+    let log = tasks.accept(row, task, Vec::new(), Vec::new(), false).await.unwrap();
+    (store, log)
+}
+
+fn canceled(log: &TaskLog) -> Vec<Record> {
+    let (id, context) = (log.id.clone(), log.context_id.clone());
+    let status = TaskStatus::now(TaskState::Canceled);
+    vec![Record::Status(TaskStatusUpdateEvent::new(id, context, status))]
+}
+
+/// Begins to wait for a future, and gives it up.
+fn begin_and_drop<T>(future: impl Future<Output = T>) {
+    let mut future = pin!(future);
+    let polled = future.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    assert!(matches!(polled, Poll::Pending), "it was over at once");
+}
+
+#[tokio::test]
+async fn a_write_that_is_given_up_once_it_is_on_its_way_is_shown_when_it_is_stored() {
+    let (store, log) = working().await;
+    begin_and_drop(log.record(&store, canceled(&log), Durability::Synced));
+    // The writer takes batches in their order, so after this one the other has been stored.
+    store.commit(vec![Write::Probe], Durability::Written).await.unwrap();
+    let stored = store.task(&log.scope, &log.id).await.unwrap().unwrap();
+    assert_eq!((stored.state, log.state()), (TaskState::Canceled, TaskState::Canceled));
+    assert_eq!(stored.head, log.head());
+}
+
+#[tokio::test]
+async fn after_a_write_that_was_given_up_the_log_can_be_written_again() {
+    let (store, log) = working().await;
+    begin_and_drop(log.record(&store, canceled(&log), Durability::Synced));
+    let again = log.record(&store, canceled(&log), Durability::Synced).await;
+    assert!(!again.unwrap(), "nothing follows the end of a task");
+}
+
+#[tokio::test]
+async fn a_read_that_is_given_up_keeps_no_connection() {
+    let (store, log) = working().await;
+    for _ in 0..100 {
+        begin_and_drop(store.task(&log.scope, &log.id));
+    }
+    assert!(store.task(&log.scope, &log.id).await.unwrap().is_some());
+}

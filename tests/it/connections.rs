@@ -1,0 +1,233 @@
+//! Connections: who waits in vain ends, who has no token gives way, and nobody else notices.
+
+use crate::http::{connect, connect_from, read_head};
+use crate::processes::await_some;
+use crate::reading::{answer, states};
+use crate::world::{BOB, OWNER, World, await_true};
+use bytes::Bytes;
+use futures_util::future::join_all;
+use http_body_util::Empty;
+use hyper::Request;
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use serde_json::json;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpStream as Socket};
+use tokio::net::TcpStream;
+use tokio::runtime::{self, Runtime};
+
+const KEEP_ALIVE: &[u8] = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n";
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// Another address of this machine than that of all other requests.
+const OTHER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+
+/// A world with this one of the timeouts so short that a test can wait for it.
+fn short(key: &str) -> World {
+    World::describe().config(json!({"timeouts": {key: "300ms"}})).start()
+}
+
+/// Waits for the server to close.
+fn ends(mut socket: &Socket) {
+    let mut rest = Vec::new();
+    socket.read_to_end(&mut rest).unwrap_or_else(|error| panic!("it is still open: {error}"));
+}
+
+fn runtime() -> Runtime {
+    runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+/// A subscription to a task, over a connection from this address.
+fn subscribe_from(world: &World, source: Ipv4Addr, id: &str) -> Socket {
+    let mut socket = connect_from(source, world.address(), world.patience());
+    let head = format!(
+        "GET /tasks/{id}:subscribe HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {OWNER}\r\n\r\n"
+    );
+    socket.write_all(head.as_bytes()).unwrap();
+    let mut status = [0; 12];
+    socket.read_exact(&mut status).unwrap();
+    assert_eq!(&status, b"HTTP/1.1 200");
+    socket
+}
+
+/// The status that a connection of its own is answered with; none where it is refused.
+fn health_from(world: &World, source: Ipv4Addr) -> Option<u16> {
+    let mut socket = connect_from(source, world.address(), world.patience());
+    socket
+        .write_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        .ok()?;
+    Some(read_head(socket).ok()?.status)
+}
+
+// === deadlines ===
+
+#[test]
+fn a_connection_without_a_whole_first_request_ends() {
+    let world = short("header");
+    let half = &PREFACE[..16];
+    for bytes in [&b""[..], b"G", half, PREFACE, b"POST / HTTP/1.1\r\nHost: localhost\r\n"] {
+        let mut socket = connect(world.address(), world.patience());
+        socket.write_all(bytes).unwrap();
+        ends(&socket);
+    }
+}
+
+#[test]
+fn half_a_head_after_a_whole_request_ends_its_connection() {
+    let world = short("header");
+    let mut socket = connect(world.address(), world.patience());
+    socket.write_all(KEEP_ALIVE).unwrap();
+    let mut answer = [0; 12];
+    socket.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 200");
+    socket.write_all(b"GET /hea").unwrap();
+    ends(&socket);
+}
+
+#[test]
+fn a_connection_of_http_1_without_a_request_ends() {
+    let world = short("idle");
+    assert!(world.raw(KEEP_ALIVE).starts_with(b"HTTP/1.1 200"));
+}
+
+#[test]
+fn a_connection_of_http_2_without_a_request_ends() {
+    let world = World::describe()
+        // Pings go on meanwhile, and are no requests.
+        .config(json!({"timeouts": {"idle": "300ms", "keep_alive": "50ms"}}))
+        .start();
+    runtime().block_on(async {
+        let socket = TcpStream::connect(world.address()).await.unwrap();
+        let (mut sender, connection) =
+            http2::handshake(TokioExecutor::new(), TokioIo::new(socket)).await.unwrap();
+        let connection = tokio::spawn(connection);
+        let request = Request::get(format!("http://{}/health", world.address()));
+        let request = request.body(Empty::<Bytes>::new()).unwrap();
+        assert_eq!(sender.send_request(request).await.unwrap().status(), 200);
+        let ended = tokio::time::timeout(world.patience(), connection).await;
+        ended.expect("it is still open").unwrap().unwrap();
+    });
+}
+
+#[test]
+fn a_silent_stream_and_a_call_that_waits_are_not_idle() {
+    let world = short("idle");
+    let id = world.begin_waiting("cue go; say done", "go");
+    let stream = world.subscribe(&id);
+    let call = std::thread::scope(|scope| {
+        let call = scope.spawn(|| answer(&world.say("cue go; say done")));
+        // Each of them takes as long as an idle connection is kept.
+        (0..3).for_each(|_| drop(world.raw(KEEP_ALIVE)));
+        world.cue("go");
+        call.join().unwrap()
+    });
+    assert_eq!(call, "done");
+    assert_eq!(states(&stream.rest()).last(), Some(&"COMPLETED"));
+}
+
+#[test]
+fn a_reader_that_takes_nothing_any_more_ends() {
+    const BOUND: usize = 4;
+    let world = World::describe()
+        .config(json!({
+            "timeouts": {"write": "300ms"},
+            "limits": {"connections_per_address": BOUND, "response": "64MiB"},
+        }))
+        .start();
+    let id = world.begin_waiting("cue go; flood 8000000 60000", "go");
+    let stuck: Vec<_> = (0..BOUND).map(|_| subscribe_from(&world, OTHER, &id)).collect();
+    assert_eq!(health_from(&world, OTHER), None);
+    world.cue("go");
+    // They are known callers, so their places are free only when their connections have ended.
+    await_some("a place", world.patience(), || health_from(&world, OTHER));
+    drop(stuck);
+}
+
+// === places ===
+
+#[test]
+fn connections_that_say_nothing_give_way() {
+    let world = World::describe().config(json!({"limits": {"connections": 16}})).start();
+    let id = world.begin_waiting("cue go; say done", "go");
+    let stream = world.subscribe(&id);
+    let silent: Vec<_> = (0..24).map(|_| connect(world.address(), world.patience())).collect();
+    assert_eq!(world.get("/health", &[]).status, 200);
+    assert_eq!(answer(&world.say("say well")), "well");
+    ends(&silent[0]);
+    world.cue("go");
+    assert_eq!(states(&stream.rest()).last(), Some(&"COMPLETED"));
+}
+
+#[test]
+fn places_are_kept_for_health_and_known_callers() {
+    let world = World::describe().config(json!({"limits": {"connections": 8}})).start();
+    let id = world.begin_waiting("cue go", "go");
+    let streams: Vec<_> = (0..6).map(|_| world.subscribe(&id)).collect();
+    let card = world.get("/.well-known/agent-card.json", &[]);
+    assert_eq!(card.status, 503);
+    assert!(card.text().contains("limits.connections"), "{}", card.text());
+    assert_eq!(world.get("/health", &[]).status, 200);
+    world.task(&id);
+    world.rpc_as(BOB, "ListTasks", json!({}));
+    world.cue("go");
+    drop(streams);
+    let served = || world.get("/.well-known/agent-card.json", &[]).status == 200;
+    assert!(await_true(world.patience(), served));
+}
+
+#[test]
+fn one_address_has_only_so_many_connections() {
+    let world = World::describe().config(json!({"limits": {"connections_per_address": 2}})).start();
+    let id = world.begin_waiting("cue go", "go");
+    let streams = [OTHER; 2].map(|source| subscribe_from(&world, source, &id));
+    assert_eq!(health_from(&world, OTHER), None);
+    assert_eq!(health_from(&world, Ipv4Addr::LOCALHOST), Some(200));
+    assert!(world.stderr().contains("limits.connections_per_address"), "{}", world.stderr());
+    drop(streams);
+    world.cue("go");
+}
+
+#[test]
+fn a_trusted_proxy_has_as_many_connections_as_there_are() {
+    let world = World::describe()
+        .config(json!({
+            "limits": {"connections_per_address": 1},
+            "server": {"trusted_proxies": [OTHER]},
+        }))
+        .start();
+    let id = world.begin_waiting("cue go", "go");
+    let streams = [OTHER; 2].map(|source| subscribe_from(&world, source, &id));
+    assert_eq!(health_from(&world, OTHER), Some(200));
+    drop(streams);
+    world.cue("go");
+}
+
+#[test]
+fn a_stranger_who_reads_no_answer_holds_little_memory() {
+    const REQUESTS: usize = 200;
+    let world = World::start();
+    world.get("/openapi.json", &[]);
+    let before = world.resident();
+    runtime().block_on(async {
+        let socket = TcpStream::connect(world.address()).await.unwrap();
+        let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+            .initial_stream_window_size(0)
+            .handshake(TokioIo::new(socket))
+            .await
+            .unwrap();
+        let connection = tokio::spawn(connection);
+        let asks = (0..REQUESTS).map(|_| {
+            let request = Request::get(format!("http://{}/openapi.json", world.address()));
+            let mut sender = sender.clone();
+            async move {
+                sender.send_request(request.body(Empty::<Bytes>::new()).unwrap()).await.unwrap()
+            }
+        });
+        let answers = tokio::time::timeout(world.patience(), join_all(asks)).await.unwrap();
+        let served = answers.iter().filter(|answer| answer.status() == 200).count();
+        let refused = answers.iter().filter(|answer| answer.status() == 429).count();
+        assert_eq!((served, refused), (16, REQUESTS - 16));
+        let grown = world.resident().saturating_sub(before);
+        assert!(grown < 8 << 20, "{grown} bytes more");
+        connection.abort();
+    });
+}
