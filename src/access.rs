@@ -8,7 +8,7 @@ mod rate;
 
 pub use forwarded::Forwarded;
 
-use crate::config::{self, Config};
+use crate::config::{self, ANYBODY, Config, OWNER};
 use crate::store::Scope;
 use axum::http::{HeaderMap, header};
 use ipnet::IpNet;
@@ -69,12 +69,6 @@ pub enum Denied {
     #[error("too many wrong tokens from this address; try again in {0} s")]
     Locked(u64),
 }
-
-/// The name of the caller where no token is asked for.
-pub const ANYBODY: &str = "anybody";
-
-/// The name of the caller who holds the one token.
-pub const OWNER: &str = "owner";
 
 impl Access {
     /// The guard that the configuration describes; `token` is the one that `token()` found or made.

@@ -8,6 +8,7 @@ pub use served::Agents;
 
 use crate::config::{self, AskPolicy, BackendKind, Config, DriverKind, Format, Input};
 use crate::isolation::{Grants, Isolation, Places};
+use crate::queue::FairQueue;
 use crate::skills;
 use crate::supervisor::{OWN_PROGRAM, Spec};
 use crate::workspace::{self, Workspaces};
@@ -22,7 +23,6 @@ use served::Folders;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use tokio::sync::Semaphore;
 
 /// The hidden command by which this binary is the demo agent.
 pub const DEMO_COMMAND: &str = "demo-agent";
@@ -54,7 +54,7 @@ pub struct Agent {
     /// Where its sessions work.
     pub workspaces: Workspaces,
     /// Turns at a time, where all its sessions share one folder.
-    pub shared_turns: Option<Arc<Semaphore>>,
+    pub shared_turns: Option<FairQueue>,
     /// Why it was chosen and what the operator may want to know, for the start.
     pub notes: Vec<String>,
     /// What it must be able to read in order to run.

@@ -14,6 +14,7 @@ mod policy;
 pub use decision::{Decision, check_size, named, read as decide};
 pub use policy::policy;
 
+use crate::clock;
 use crate::config::{self, Bytes, Config};
 use crate::store::{self, AskRow, Scope, Store};
 use parking_lot::Mutex;
@@ -201,7 +202,7 @@ impl Asks {
     /// Waits for asks whose time is over.
     pub async fn expired(&self) -> Vec<Arc<AskRow>> {
         loop {
-            let now = Timestamp::now();
+            let now = clock::now();
             let (due, next) = {
                 let open = self.open();
                 let rows = open.rows.values();

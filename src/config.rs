@@ -36,7 +36,7 @@ pub use isolation::{
 pub use load::{Environment, Flags, Loaded, load, load_named};
 pub use secrets::{MASK, masked};
 pub use units::{Age, Bytes};
-pub use validate::network;
+pub use validate::{ANYBODY, OWNER, network};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -176,6 +176,8 @@ pub struct Auth {
     pub token: Option<String>,
     /// Further callers by name, each with a token of its own; a caller sees its own tasks alone.
     pub tokens: BTreeMap<String, String>,
+    /// By caller: whose turns come before all those of callers with a lower number; 0 when unset.
+    pub priorities: BTreeMap<String, u8>,
     /// Whether a token is asked for at all.
     pub required: bool,
     /// Accepts `required: false` on an address that is not loopback.
@@ -290,6 +292,8 @@ pub struct Limits {
     pub retries: u32,
     /// Largest answer of one turn.
     pub answer: Bytes,
+    /// Events of one turn that are stored beside the text of its answer.
+    pub turn_events: Bytes,
     /// Answers that wait for an agent to read them, before it is not heard any further.
     pub outbox: Bytes,
     /// Last words of standard error that are kept.
@@ -309,6 +313,10 @@ pub struct Limits {
     pub connections_per_address: usize,
     /// Requests a minute and caller; 0 for no limit. Cancel and reads are never refused by it.
     pub rate: u32,
+    /// Tasks of one caller that may wait; 0 for no limit of its own.
+    pub queue_per_caller: usize,
+    /// Turns of one caller that may run at a time; 0 for no limit.
+    pub turns_per_caller: usize,
     /// Wrong tokens a minute and address that are answered 401; further ones are answered 429.
     pub wrong_tokens: u32,
     /// Callers and addresses remembered by the rate limits.
@@ -395,6 +403,10 @@ pub struct Log {
     pub console: bool,
     /// JSONL file of every line that an agent wrote.
     pub path: Option<PathBuf>,
+    /// Size at which that file is renamed and a new one is begun.
+    pub max_size: Bytes,
+    /// Renamed files that are kept.
+    pub keep: u32,
     /// Colour: `auto`, `always`, `never`.
     pub color: Color,
 }

@@ -16,13 +16,16 @@ mod ending;
 mod inbox;
 mod outbox;
 mod pipe;
+mod places;
 mod pool;
 mod registry;
 mod start;
 mod translate;
+mod waiting;
 
 pub(crate) use ending::Ending;
 pub use registry::{Origin, Refused, Removal, Sessions};
+pub use waiting::Waiting;
 
 use crate::agent::Agents;
 use crate::asks::{Asks, Decision, Pass};
@@ -31,6 +34,7 @@ use crate::config::Config;
 use crate::egress::Egress;
 use crate::isolation::Isolation;
 use crate::process::Launcher;
+use crate::queue::Place;
 use crate::store::{Scope, SessionRow, Store};
 use crate::supervisor::Spec;
 use crate::task::{TaskLog, Tasks};
@@ -39,7 +43,7 @@ use crate::workspace::Workspaces;
 use pilothouse_a2a::id::{ContextId, TaskId};
 use pilothouse_agents::Turn as Prompt;
 use std::sync::Arc;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -93,10 +97,12 @@ pub struct Turn {
     pub pass: Option<Pass>,
     /// The session that this turn's new one begins as a copy of.
     pub fork: Option<Fork>,
+    /// Its place among the turns that wait; none where `WORKING` is stored already.
+    pub waiting: Option<Waiting>,
+    /// Its place among the running turns of its caller, where it was free at once.
+    pub turn_place: Option<Place>,
     /// The place among the live processes, where it was free at once.
-    pub slot: Option<OwnedSemaphorePermit>,
-    /// Whether `WORKING` is stored already.
-    pub started: bool,
+    pub slot: Option<Place>,
     /// Ends the task where this is dropped before its end.
     pub(crate) ending: Ending,
 }
@@ -123,8 +129,6 @@ pub(crate) enum Order {
     Steer(TaskId),
     /// Lend the conversation to a person at a terminal, when no turn runs.
     Attach(Attach),
-    /// Somebody else needs your process.
-    Evict,
     /// Look whether you are still needed.
     Nudge,
 }

@@ -37,7 +37,7 @@ impl Telemetry {
     pub fn new(config: &Config) -> io::Result<Self> {
         let console =
             if config.log.console { Console::stdout(config.log.color) } else { Console::off() };
-        let raw = Raw::open(config.log.path.as_deref())?;
+        let raw = Raw::open(&config.log)?;
         let audit = Audit::open(&config.audit)?;
         Ok(Self(Arc::new(Inner { console, raw, audit })))
     }

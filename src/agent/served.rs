@@ -2,11 +2,11 @@
 
 use super::{Agent, DEFAULT_PATH, Error, credential, find, login_advice};
 use crate::config::{self, BackendKind, Config, Workspace, WorkspaceMode};
+use crate::queue::FairQueue;
 use crate::workspace::Workspaces;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use tokio::sync::Semaphore;
 
 /// All agents of the server.
 pub struct Agents {
@@ -17,7 +17,7 @@ pub struct Agents {
 /// Makes the folders of each agent; agents that share one folder share its turns too.
 pub(super) struct Folders {
     cwd: PathBuf,
-    turns: HashMap<PathBuf, Arc<Semaphore>>,
+    turns: HashMap<PathBuf, FairQueue>,
 }
 
 impl Agents {
@@ -64,7 +64,7 @@ impl Folders {
         &mut self,
         config: &Config,
         agent: &config::Agent,
-    ) -> Result<(Workspaces, Option<Arc<Semaphore>>), Error> {
+    ) -> Result<(Workspaces, Option<FairQueue>), Error> {
         let workspace = Workspace {
             mode: agent.workspace.mode.unwrap_or(config.workspace.mode),
             path: agent.workspace.path.clone().unwrap_or_else(|| config.workspace.path.clone()),
@@ -74,7 +74,9 @@ impl Folders {
         let shared = (workspace.mode == WorkspaceMode::Shared).then(|| {
             self.turns
                 .entry(workspace.path.clone())
-                .or_insert_with(|| Arc::new(Semaphore::new(workspace.shared_turns.max(1))))
+                .or_insert_with(|| {
+                    FairQueue::new(workspace.shared_turns.max(1), 0, &config.auth.priorities)
+                })
                 .clone()
         });
         Ok((workspaces, shared))

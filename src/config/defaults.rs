@@ -105,7 +105,13 @@ impl Default for Push {
 
 impl Default for Auth {
     fn default() -> Self {
-        Self { token: None, tokens: BTreeMap::new(), required: true, insecure: false }
+        Self {
+            token: None,
+            tokens: BTreeMap::new(),
+            priorities: BTreeMap::new(),
+            required: true,
+            insecure: false,
+        }
     }
 }
 
@@ -175,6 +181,7 @@ impl Default for Limits {
             line: Bytes::new(4 * MIB),
             retries: 3,
             answer: Bytes::new(GIB),
+            turn_events: Bytes::new(64 * MIB),
             outbox: Bytes::new(MIB),
             stderr: Bytes::new(64 * KIB),
             event: Bytes::new(400_000),
@@ -184,6 +191,8 @@ impl Default for Limits {
             connections_kept: 64,
             connections_per_address: 1024,
             rate: 600,
+            queue_per_caller: 500,
+            turns_per_caller: 0,
             wrong_tokens: 30,
             rate_keys: 10_000,
             http2_streams: 256,
@@ -223,6 +232,8 @@ impl Default for Log {
             format: LogFormat::Pretty,
             console: true,
             path: None,
+            max_size: Bytes::new(256 * MIB),
+            keep: 3,
             color: Color::Auto,
         }
     }

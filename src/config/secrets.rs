@@ -112,6 +112,7 @@ impl fmt::Debug for Auth {
         f.debug_struct("Auth")
             .field("token", &self.token.as_ref().map(|_| MASK))
             .field("tokens", &self.tokens.keys())
+            .field("priorities", &self.priorities)
             .field("required", &self.required)
             .field("insecure", &self.insecure)
             .finish()

@@ -11,6 +11,12 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
+/// The caller who holds `auth.token`.
+pub const OWNER: &str = "owner";
+
+/// The caller of a server that asks for no token.
+pub const ANYBODY: &str = "anybody";
+
 impl Config {
     /// Whether the address that is listened on is reachable from this machine alone.
     pub fn is_loopback(&self) -> bool {
@@ -93,6 +99,20 @@ impl Config {
                 );
             }
         }
+        let is_caller =
+            |name: &str| [OWNER, ANYBODY].contains(&name) || self.auth.tokens.contains_key(name);
+        for name in self.auth.priorities.keys().filter(|name| !is_caller(name)) {
+            let names = self.auth.tokens.keys().map(String::as_str).chain([OWNER]);
+            let guess = nearest(name, names.collect::<Vec<_>>().into_iter())
+                .map(|guess| format!("; did you mean `{guess}`?"));
+            found.add(
+                &["auth.priorities"],
+                format!(
+                    "`auth.priorities` names the caller `{name}`, who has no token in `auth.tokens`{}",
+                    guess.unwrap_or_default()
+                ),
+            );
+        }
         if self.server.host.trim().is_empty() {
             found.add(
                 &["server.host"],
@@ -158,6 +178,8 @@ impl Config {
             ("limits.items", limits.items as u64, "every request would be refused"),
             ("limits.line", limits.line.get(), "no agent could say a word"),
             ("limits.answer", limits.answer.get(), "no agent could answer"),
+            ("limits.turn_events", limits.turn_events.get(), "no turn could show what it does"),
+            ("log.max_size", self.log.max_size.get(), "no line could be logged"),
             ("limits.connections", limits.connections as u64, "nobody could connect"),
             (
                 "limits.connections_per_address",

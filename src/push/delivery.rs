@@ -2,6 +2,7 @@
 
 use super::Inner;
 use super::post::{Outcome, Target};
+use crate::clock;
 use crate::store::{self, Durability, Event, Kind, PushRow, PushState, Write};
 use crate::task::{Extent, TaskLog};
 use bytes::Bytes;
@@ -124,7 +125,7 @@ impl Delivery {
             Err(Leave) => return Then::Leave,
         };
         let begun = self.row.failing.take();
-        let first = begun.unwrap_or_else(Timestamp::now);
+        let first = begun.unwrap_or_else(clock::now);
         let mut noted = begun.is_some();
         for failures in 0.. {
             let (reason, retry_after) = match self.attempt(target, body.clone()).await {
@@ -245,7 +246,7 @@ impl Delivery {
 
     /// How long an event may still be tried that was first tried then.
     fn left(&self, first: Timestamp) -> Duration {
-        let tried = Timestamp::now().as_millisecond() - first.as_millisecond();
+        let tried = clock::now().as_millisecond() - first.as_millisecond();
         let tried = Duration::from_millis(u64::try_from(tried).unwrap_or(0));
         self.inner.settings.give_up.get().saturating_sub(tried)
     }

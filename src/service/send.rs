@@ -237,7 +237,7 @@ impl Service {
         };
         let status = TaskStatus {
             state: TaskState::Submitted,
-            message: (!admission.now).then(|| self.queued()),
+            message: (!admission.starts_now()).then(|| self.queued(&row.scope)),
             timestamp: Some(now),
         };
         let mut task = Task::new(id.clone(), context_id.clone(), status);
@@ -248,7 +248,7 @@ impl Service {
         }
         also.extend(key.map(|key| key_of(&row.scope, key, row.n)));
         let working = TaskStatus { state: TaskState::Working, message: None, timestamp: Some(now) };
-        let records = if admission.now {
+        let records = if admission.starts_now() {
             vec![Record::Status(TaskStatusUpdateEvent::new(id, context_id, working))]
         } else {
             Vec::new()
@@ -264,8 +264,8 @@ impl Service {
     }
 
     /// The place of a task that cannot begin at once, for people.
-    fn queued(&self) -> Message {
-        let place = self.sessions.waiting();
+    fn queued(&self, scope: &Scope) -> Message {
+        let place = self.sessions.position(&scope.caller);
         let words = format!("waiting for its turn: number {place} in the queue");
         Message::new(Role::Agent, vec![Part::text(words)])
     }
@@ -342,7 +342,7 @@ impl Service {
                 None => {}
             }
         }
-        let now = admission.now;
+        let now = admission.starts_now();
         let steers = message::steers(&message);
         let records = |state: TaskState| {
             let mut records = vec![Record::Message(message)];
@@ -414,7 +414,7 @@ fn not_open(log: &TaskLog) -> Error {
 
 pub(super) fn refused(refused: Refused) -> Error {
     match refused {
-        Refused::Full { .. } => {
+        Refused::Full { .. } | Refused::FullForCaller { .. } => {
             Error::new(ErrorKind::ResourceExhausted, refused.to_string()).retry_after(RETRY_SECONDS)
         }
         Refused::Stopping => {

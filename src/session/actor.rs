@@ -26,10 +26,12 @@ use super::{Attach, File, Fork, House, Key, Order, Turn};
 use crate::agent::Agent;
 use crate::asks;
 use crate::budget::Meter;
+use crate::clock;
 use crate::config::Config;
 use crate::egress::Policy;
 use crate::isolation::Places;
 use crate::process::{self, Ended, Prepared, Process, tree};
+use crate::queue::{FairQueue, Place};
 use crate::store::{AskRow, Durability, SessionRow, Write};
 use crate::supervisor::{KILL_DEADLINE, Spec, Word};
 use crate::task::{Record, TaskLog};
@@ -40,12 +42,13 @@ use pilothouse_a2a::task::TaskState;
 use pilothouse_a2a::time::Timestamp;
 use pilothouse_agents::lines::LineCutter;
 use pilothouse_agents::{Life, Outcome, Output, Setting, Step};
+use std::pin::pin;
 use std::sync::Arc;
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 /// How exactly the store knows when a session was last used; retention needs no more.
-const NOTED_EVERY_MS: i64 = 60_000;
+const NOTED_EVERY_MS: u64 = 60_000;
 
 /// One session's actor.
 pub(super) struct Actor {
@@ -81,8 +84,9 @@ struct Present {
     cancelers: Vec<oneshot::Sender<bool>>,
     /// What it uses.
     meter: Option<Meter>,
-    /// The turn in a shared folder, from its first gate to the end of its process.
-    shared: Option<OwnedSemaphorePermit>,
+    /// Places of the present turn: among its caller's, and in a shared folder; held from its first gate
+    /// to the end of its process.
+    turn_places: Vec<Place>,
 }
 
 /// What came of giving a prompt to the agent once.
@@ -116,15 +120,6 @@ impl NotStarted {
             Self::TimedOut => Some(timed_out(config)),
             Self::Failed(message, hint) => Some(Outcome::Failed { message, hint }),
         }
-    }
-}
-
-/// Counts a turn among those that wait, until it begins or is gone.
-struct Waiting(Arc<Live>);
-
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        self.0.one_less_waiting();
     }
 }
 
@@ -165,7 +160,7 @@ impl Actor {
         own_orders: mpsc::WeakUnboundedSender<Order>,
         warm: Option<Running>,
     ) -> Self {
-        let inbox = Inbox::new(orders, house.clone(), live.clone());
+        let inbox = Inbox::new(orders, house.clone());
         let noted = (session.ready, session.conversation.clone());
         let key = Key::of(&session);
         Self {
@@ -262,17 +257,10 @@ impl Actor {
         if !self.live.idle(&self.key) {
             return self.inbox.next().await;
         }
-        if self.live.slots.wanted() {
-            self.live.cold(&self.key);
-            return Heard::Evict;
-        }
-        let Some(own_orders) = self.own_orders.upgrade() else {
-            return Heard::Evict;
-        };
-        let tick = self.live.slots.idles(own_orders);
+        let offer = self.live.places.offer();
         let until = Instant::now() + self.house.config.processes.idle.get();
         let most = self.house.config.limits.outbox.as_usize();
-        let heard = loop {
+        loop {
             let running = self.running.as_mut().expect("an idle actor has a process");
             let roomy = running.outbox.waiting() <= most;
             tokio::select! {
@@ -296,14 +284,16 @@ impl Actor {
                     let telemetry = &self.house.telemetry;
                     telemetry.egress_refused(None, &self.key.scope, &refusal).await;
                 }
+                () = offer.wanted() => {
+                    self.live.cold(&self.key);
+                    break Heard::Evict;
+                }
                 () = tokio::time::sleep_until(until) => {
                     self.live.cold(&self.key);
                     break Heard::Evict;
                 }
             }
-        };
-        self.live.slots.works(tick);
-        heard
+        }
     }
 
     fn overheard(&mut self, read: std::io::Result<Chunk>) {
@@ -357,8 +347,7 @@ impl Actor {
             self.granted.passes.push(pass);
         }
         self.fork = turn.fork.take();
-        let waiting = (!turn.started).then(|| Waiting(self.live.clone()));
-        if turn.started {
+        if turn.waiting.is_none() {
             self.set_deadline();
         }
         log.turn_begins();
@@ -371,7 +360,7 @@ impl Actor {
         let mut translator =
             Translator::new(log.clone(), compares, self.house.config.limits.event.as_usize());
         let warm = self.running.is_some();
-        let outcome = match self.reach_agent(turn, waiting, &mut translator).await {
+        let outcome = match self.reach_agent(turn, &mut translator).await {
             Ok(()) => self.converse(&log, &turn.prompt, warm, &mut translator).await,
             Err(not_started) => match not_started.outcome(&log, &self.house.config) {
                 Some(outcome) => Some(outcome),
@@ -443,7 +432,7 @@ impl Actor {
         if !keeps {
             self.leave_process().await;
         }
-        self.present.shared = None;
+        self.present.turn_places.clear();
         self.note_use().await;
     }
 
@@ -486,7 +475,7 @@ impl Actor {
             .filter_map(serde_json::Value::as_str)
             .map(|option| serde_json::json!({"id": option, "name": option}))
             .collect();
-        let now = Timestamp::now();
+        let now = clock::now();
         Some(AskRow {
             id: Arc::from(uuid::Uuid::now_v7().to_string()),
             n: log.n,
@@ -505,7 +494,9 @@ impl Actor {
         let now = Timestamp::now();
         let learned =
             (self.session.ready, &self.session.conversation) != (self.noted.0, &self.noted.1);
-        let long_ago = now.as_millisecond() - self.session.used.as_millisecond() > NOTED_EVERY_MS;
+        // In either direction: the wall clock may have been moved.
+        let away = now.as_millisecond().abs_diff(self.session.used.as_millisecond());
+        let long_ago = away > NOTED_EVERY_MS;
         if !learned && !long_ago {
             return;
         }
@@ -526,21 +517,25 @@ impl Actor {
     async fn reach_agent(
         &mut self,
         turn: &mut Turn,
-        waiting: Option<Waiting>,
         translator: &mut Translator,
     ) -> Result<(), NotStarted> {
-        let (log, started) = (turn.log.clone(), turn.started);
+        let (log, waiting) = (turn.log.clone(), turn.waiting.take());
         let (files, slot) = (std::mem::take(&mut turn.files), turn.slot.take());
         let live = self.live.clone();
-        let shared = match &self.agent.shared_turns {
-            Some(turns) => Some(
-                self.or_interrupted(&log, turns.clone().acquire_owned())
-                    .await?
-                    .expect("the turns of a folder are never closed"),
-            ),
-            None => None,
+        let started = waiting.is_none();
+        if !started && self.running.is_some() && live.places.is_wanted() {
+            // Others come first; a session with many turns would keep its place for all of them.
+            self.end_process(Word::Terminate).await;
+        }
+        let turn_place = match turn.turn_place.take() {
+            Some(place) => place,
+            None => self.wait_for_turn(&log, &live.turns).await?,
         };
-        self.present.shared = shared;
+        self.present.turn_places.push(turn_place);
+        if let Some(shared) = self.agent.shared_turns.clone() {
+            let place = self.wait_for_turn(&log, &shared).await?;
+            self.present.turn_places.push(place);
+        }
         let slot = if self.fork.is_some() && self.running.is_some() {
             // A process that was started ahead knows nothing of what is forked.
             self.give_up_process().await
@@ -552,7 +547,7 @@ impl Actor {
                 Some(slot) => slot,
                 None => {
                     live.make_room(&self.house);
-                    self.or_interrupted(&log, live.slots.take()).await?
+                    self.or_interrupted(&log, live.places.take(&log.scope.caller)).await?
                 }
             };
             drop(waiting);
@@ -608,7 +603,7 @@ impl Actor {
         log: &Arc<TaskLog>,
         prompt: &pilothouse_agents::Turn,
         files: &[File],
-        slot: OwnedSemaphorePermit,
+        slot: Place,
         translator: &mut Translator,
     ) -> Result<(), NotStarted> {
         let house = self.house.clone();
@@ -790,6 +785,31 @@ impl Actor {
         }
     }
 
+    /// Waits for a place among turns. Meanwhile a warm process gives up its own place where that is
+    /// wanted: two sessions that each hold what the other one needs would wait for ever.
+    async fn wait_for_turn(
+        &mut self,
+        log: &TaskLog,
+        turns: &FairQueue,
+    ) -> Result<Place, NotStarted> {
+        let mut place = pin!(turns.request(&log.scope.caller).place());
+        if self.running.is_some() {
+            let offer = self.live.places.offer();
+            let first = async {
+                tokio::select! {
+                    biased;
+                    place = &mut place => Some(place),
+                    () = offer.wanted() => None,
+                }
+            };
+            if let Some(place) = self.or_interrupted(log, first).await? {
+                return Ok(place);
+            }
+            self.end_process(Word::Terminate).await;
+        }
+        self.or_interrupted(log, place).await
+    }
+
     /// Waits for something, unless the turn is interrupted or takes too long before.
     async fn or_interrupted<T>(
         &mut self,
@@ -956,7 +976,7 @@ impl Actor {
     }
 
     /// Ends the process but keeps its place.
-    async fn give_up_process(&mut self) -> Option<OwnedSemaphorePermit> {
+    async fn give_up_process(&mut self) -> Option<Place> {
         let mut running = self.running.take()?;
         if running.ended.is_none() {
             self.serve_during(running.process.control.kill()).await;

@@ -1,5 +1,6 @@
 //! What is larger than one event may be is cut, and says how much is missing. The raw log has all of it.
 
+use serde::Serialize;
 use serde_json::Value;
 
 /// The text, or its beginning and how many bytes are left out.
@@ -25,8 +26,8 @@ pub(super) fn value(mut value: Value, limit: usize) -> Value {
     value
 }
 
-/// Bytes of a value as JSON.
-pub(super) fn size(value: &Value) -> usize {
+/// Bytes of something as JSON.
+pub(super) fn size(value: &impl Serialize) -> usize {
     struct Count(usize);
     impl std::io::Write for Count {
         fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {

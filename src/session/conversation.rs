@@ -14,10 +14,12 @@ use super::translate::Translator;
 use crate::agent::Agent;
 use crate::asks::{self, Decision, Pass};
 use crate::budget::{Exceeded, Meter};
+use crate::clock;
 use crate::config::{AskPolicy, Bytes, Config};
 use crate::egress::Refusal;
 use crate::process::tree::Moment;
 use crate::process::{Ended, Process};
+use crate::queue::Place;
 use crate::store::{AskRow, Durability, SessionRow, Write};
 use crate::supervisor::Word;
 use crate::task::{Record, TaskLog};
@@ -55,7 +57,7 @@ pub(super) struct Running {
     pub(super) stderr_open: bool,
     pub(super) ended: Option<Ended>,
     /// The place among the live processes.
-    pub(super) slot: OwnedSemaphorePermit,
+    pub(super) slot: Place,
     /// Whether the CLI has not understood its first words yet.
     pub(super) is_new: bool,
     /// The place among the starting ones, as long as it is new but not longer than `timeouts.start`.
@@ -70,7 +72,7 @@ impl Running {
         driver: Box<dyn Driver>,
         life: Life,
         cutter: Option<LineCutter>,
-        slot: OwnedSemaphorePermit,
+        slot: Place,
     ) -> Self {
         Self {
             process,
@@ -291,6 +293,7 @@ impl<'a> Conversation<'a> {
     async fn listen(&mut self) -> Option<Outcome> {
         loop {
             self.hear_the_rest();
+            self.check_size();
             // What is said last is stored together with the end that follows it.
             if let Some(outcome) = self.outcome.take() {
                 self.void();
@@ -455,12 +458,25 @@ impl<'a> Conversation<'a> {
             let steps = self.running.driver.chunk(&chunk);
             self.take(steps);
         }
-        let limit = self.house.config.limits.answer.as_usize();
-        if self.translator.answer_bytes() > limit {
-            self.stop(Cause::Fault(
-                format!("the answer is longer than {limit} bytes"),
-                Some("the operator can raise `limits.answer`".to_owned()),
-            ));
+    }
+
+    /// Ends a turn that says more than may be stored.
+    fn check_size(&mut self) {
+        let limits = &self.house.config.limits;
+        let answer = (self.translator.answer_bytes(), limits.answer, "answer is", "limits.answer");
+        let events = (
+            self.translator.stored_bytes(),
+            limits.turn_events,
+            "events are",
+            "limits.turn_events",
+        );
+        for (size, limit, what, key) in [answer, events] {
+            if size > limit.as_usize() {
+                self.stop(Cause::Fault(
+                    format!("the turn's {what} larger than {limit} (`{key}`)"),
+                    Some(format!("the operator can raise `{key}`")),
+                ));
+            }
         }
     }
 
@@ -556,7 +572,10 @@ impl<'a> Conversation<'a> {
                     // What it reaches is heard of where everything is, unless the turn ends with it.
                     let _ = self.meter.used(usage, self.running.held.proxied_tokens());
                 }
-                self.translator.say(event);
+                // A turn that is ended for a fault stores no more of what its agent goes on to say.
+                if !matches!(self.cause, Some(Cause::Fault(..))) {
+                    self.translator.say(event);
+                }
             }
             Step::Ask(ask) => {
                 self.log.reveal();
@@ -637,7 +656,7 @@ impl<'a> Conversation<'a> {
     }
 
     fn ask(&mut self, ask: Ask) {
-        let now = Timestamp::now();
+        let now = clock::now();
         let tool = match &ask.kind {
             AskKind::Permission { tool, .. } => Some(tool.clone()),
             AskKind::Question { .. } => None,

@@ -1,7 +1,6 @@
 //! An actor's inbox: orders as they come, turns in the order in which they will run.
 
 use super::actor::canceled;
-use super::registry::Live;
 use super::{Attach, House, Order, Turn};
 use crate::asks::Decision;
 use crate::store::Durability;
@@ -15,7 +14,6 @@ pub(super) struct Inbox {
     orders: mpsc::UnboundedReceiver<Order>,
     turns: VecDeque<Turn>,
     house: Arc<House>,
-    live: Arc<Live>,
 }
 
 /// What makes a running turn stop.
@@ -45,15 +43,11 @@ pub(super) enum Heard {
 }
 
 impl Inbox {
-    pub(super) fn new(
-        orders: mpsc::UnboundedReceiver<Order>,
-        house: Arc<House>,
-        live: Arc<Live>,
-    ) -> Self {
-        Self { orders, turns: VecDeque::new(), house, live }
+    pub(super) fn new(orders: mpsc::UnboundedReceiver<Order>, house: Arc<House>) -> Self {
+        Self { orders, turns: VecDeque::new(), house }
     }
 
-    /// The queue behind the handle, for [`Live::leave`].
+    /// The queue behind the handle, for `Live::leave`.
     pub(super) fn orders(&self) -> &mpsc::UnboundedReceiver<Order> {
         &self.orders
     }
@@ -80,7 +74,6 @@ impl Inbox {
                     let _ = done.send(false);
                 }
                 Some(Order::Attach(attach)) => return Heard::Attach(attach),
-                Some(Order::Evict) => return Heard::Evict,
                 Some(Order::Steer(_)) => {}
                 Some(Order::Nudge) | None => return Heard::Nudge,
             }
@@ -120,7 +113,7 @@ impl Inbox {
                             .to_owned(),
                     ));
                 }
-                Some(Order::Steer(_) | Order::Evict | Order::Nudge) => {}
+                Some(Order::Steer(_) | Order::Nudge) => {}
                 None => return std::future::pending().await,
             }
         }
@@ -158,9 +151,7 @@ impl Inbox {
             return;
         };
         let mut turn = self.turns.remove(place).expect("the place was just found");
-        if !turn.started {
-            self.live.one_less_waiting();
-        }
+        turn.waiting = None;
         let house = self.house.clone();
         self.house.actors.spawn(async move {
             let record = canceled(&turn.log, "canceled before it began");
@@ -170,19 +161,5 @@ impl Inbox {
             }
             let _ = done.send(outcome.unwrap_or(false));
         });
-    }
-}
-
-impl Drop for Inbox {
-    /// Turns that nobody will run any more do not wait any longer; each ends its own task.
-    fn drop(&mut self) {
-        self.orders.close();
-        while let Ok(order) = self.orders.try_recv() {
-            if let Order::Turn(turn) = order {
-                self.turns.push_back(turn);
-            }
-        }
-        let waiting = self.turns.iter().filter(|turn| !turn.started);
-        waiting.for_each(|_| self.live.one_less_waiting());
     }
 }

@@ -6,6 +6,7 @@
 use super::conversation::Running;
 use super::{House, start};
 use crate::agent::Agent;
+use crate::queue::Place;
 use crate::workspace::Workspaces;
 use parking_lot::Mutex;
 use pilothouse_agents::lines::LineCutter;
@@ -14,7 +15,7 @@ use std::collections::{HashMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Notify, OwnedSemaphorePermit};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 /// Between two tries to start one where that failed, or where there was no place.
@@ -80,11 +81,7 @@ impl Pool {
     }
 
     /// Keeps the pool full until the server stops; `place` gives a free place among the live processes.
-    pub(super) async fn keep_full(
-        &self,
-        house: &Arc<House>,
-        place: impl Fn() -> Option<OwnedSemaphorePermit>,
-    ) {
+    pub(super) async fn keep_full(&self, house: &Arc<House>, place: impl Fn() -> Option<Place>) {
         let list = house.config.state_dir.join("warm.json");
         let agents: Vec<_> =
             house.agents.iter().filter(|agent| agent.config.warm > 0).cloned().collect();
@@ -170,7 +167,7 @@ async fn remove_left_overs(house: &House, list: &PathBuf) {
 async fn start(
     house: &Arc<House>,
     agent: &Arc<Agent>,
-    place: &impl Fn() -> Option<OwnedSemaphorePermit>,
+    place: &impl Fn() -> Option<Place>,
 ) -> Option<Warm> {
     let slot = place()?;
     let starting = tokio::select! {

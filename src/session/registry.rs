@@ -1,18 +1,20 @@
 //! The map of live sessions and the places for processes.
 
+use super::places::Places;
 use super::pool::Pool;
+use super::waiting::{Waiting, WaitingTurns};
 use super::{Attach, Ending, File, Fork, House, Key, Order, Turn, actor};
 use crate::asks::{Decision, Pass};
+use crate::queue::{FairQueue, Place};
 use crate::store::{self, Durability, Scope, SessionRow};
 use crate::supervisor::Spec;
 use crate::task::TaskLog;
 use parking_lot::Mutex;
 use pilothouse_a2a::id::ContextId;
 use pilothouse_a2a::time::Timestamp;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 
 /// All sessions of the server.
 #[derive(Clone)]
@@ -24,9 +26,12 @@ pub struct Sessions {
 /// The live sessions and the places they compete for.
 pub(super) struct Live {
     map: Mutex<HashMap<Key, Handle>>,
-    pub(super) slots: Slots,
+    /// For live processes.
+    pub(super) places: Places,
+    /// For running turns: no limit over all, `limits.turns_per_caller` for one caller.
+    pub(super) turns: FairQueue,
     pool: Pool,
-    waiting: AtomicUsize,
+    waiting: WaitingTurns,
     /// Locked inside of the map's lock, never the other way round.
     removals: Mutex<Removals>,
 }
@@ -55,14 +60,6 @@ struct Handle {
     warm: bool,
 }
 
-/// Places for live processes; who idles longest gives way.
-pub(super) struct Slots {
-    free: Arc<Semaphore>,
-    idle: Mutex<BTreeMap<u64, mpsc::UnboundedSender<Order>>>,
-    clock: AtomicUsize,
-    wanted: AtomicUsize,
-}
-
 /// A reserved place in a session's queue.
 pub struct Admission {
     house: Arc<House>,
@@ -73,9 +70,10 @@ pub struct Admission {
     pub session: SessionRow,
     /// Whether the session is new.
     pub new: bool,
-    /// Whether the turn can start at once.
-    pub now: bool,
-    slot: Option<OwnedSemaphorePermit>,
+    /// Where the turn cannot start at once: its place among those that wait.
+    waiting: Option<Waiting>,
+    turn_place: Option<Place>,
+    slot: Option<Place>,
     submitted: bool,
 }
 
@@ -97,6 +95,14 @@ pub enum Refused {
         /// How many wait.
         waiting: usize,
     },
+    /// The caller has its share of the queue.
+    #[error(
+        "{waiting} of your tasks are waiting already (`limits.queue_per_caller`); try again later, or ask the operator to raise it"
+    )]
+    FullForCaller {
+        /// How many of the caller's tasks wait.
+        waiting: usize,
+    },
     /// The server is stopping.
     #[error("the server is stopping")]
     Stopping,
@@ -111,11 +117,15 @@ pub enum Refused {
 impl Sessions {
     /// No sessions yet.
     pub fn new(house: Arc<House>) -> Self {
+        let config = &house.config;
+        let priorities = &config.auth.priorities;
+        let turns_per_caller = config.limits.turns_per_caller;
         let live = Live {
             map: Mutex::default(),
-            slots: Slots::new(house.config.processes.max),
+            places: Places::new(FairQueue::new(config.processes.max, 0, priorities)),
+            turns: FairQueue::new(usize::MAX, turns_per_caller, priorities),
             pool: Pool::default(),
-            waiting: AtomicUsize::new(0),
+            waiting: WaitingTurns::new(config.processes.queue, config.limits.queue_per_caller),
             removals: Mutex::default(),
         };
         Self { house, live: Arc::new(live) }
@@ -128,13 +138,18 @@ impl Sessions {
 
     /// Tasks that wait for a process or for their session's turn.
     pub fn waiting(&self) -> usize {
-        self.live.waiting.load(Ordering::Relaxed)
+        self.live.waiting.count()
+    }
+
+    /// Which number the newest waiting task of a caller has in the order in which places are given.
+    pub fn position(&self, caller: &str) -> usize {
+        self.live.waiting.position(caller)
     }
 
     /// Live processes, and how many there may be.
     pub fn processes(&self) -> (usize, usize) {
         let max = self.house.config.processes.max;
-        (max.saturating_sub(self.live.slots.free.available_permits()), max)
+        (max.saturating_sub(self.live.places.free()), max)
     }
 
     /// Whether a session has an actor.
@@ -206,6 +221,14 @@ impl Sessions {
                     used: now,
                 }
             });
+            let mut turn_place = match &agent.shared_turns {
+                Some(_) => None,
+                None => self.live.turns.try_take(&scope.caller),
+            };
+            let mut waiting = match turn_place {
+                Some(_) => None,
+                None => Some(self.live.waiting.enter(&scope.caller)?),
+            };
             // A session with a script is set up by it first, so nothing can run ahead of it.
             let fresh = new && session.ready;
             let ahead = fresh.then(|| self.live.pool.take(&self.house, &agent)).flatten();
@@ -213,10 +236,13 @@ impl Sessions {
                 session.id = ahead.session;
                 ahead.running
             });
-            let slot = if warm.is_none() { self.live.slots.try_take() } else { None };
-            let now = (slot.is_some() || warm.is_some()) && agent.shared_turns.is_none();
-            if !now {
-                self.count_one_waiting()?;
+            let slot = match (&turn_place, &warm) {
+                (Some(_), None) => self.live.places.try_take(&scope.caller),
+                _ => None,
+            };
+            if turn_place.is_some() && slot.is_none() && warm.is_none() {
+                turn_place = None;
+                waiting = Some(self.live.waiting.enter(&scope.caller)?);
             }
             let handle = Handle {
                 orders: orders.clone(),
@@ -226,9 +252,9 @@ impl Sessions {
                 warm: false,
             };
             map.insert(key.clone(), handle);
-            Some((session, new, slot, warm, now))
+            Some((session, new, slot, warm, turn_place, waiting))
         };
-        let Some((session, new, slot, warm, now)) = placed else {
+        let Some((session, new, slot, warm, turn_place, waiting)) = placed else {
             return Box::pin(self.admit(scope, key.context_id, known)).await;
         };
         let actor = actor::Actor::new(
@@ -248,7 +274,8 @@ impl Sessions {
             orders,
             session,
             new,
-            now,
+            waiting,
+            turn_place,
             slot,
             submitted: false,
         })
@@ -259,10 +286,13 @@ impl Sessions {
         let Some(handle) = map.get_mut(key) else {
             return Ok(None);
         };
-        let now = handle.warm && handle.reserved == 0 && !handle.shares;
-        if !now {
-            self.count_one_waiting()?;
-        }
+        let is_ready = handle.warm && handle.reserved == 0 && !handle.shares;
+        let caller = &key.scope.caller;
+        let turn_place = if is_ready { self.live.turns.try_take(caller) } else { None };
+        let waiting = match turn_place {
+            Some(_) => None,
+            None => Some(self.live.waiting.enter(caller)?),
+        };
         handle.reserved += 1;
         handle.warm = false;
         let timestamp = Timestamp::now();
@@ -283,20 +313,11 @@ impl Sessions {
             orders: handle.orders.clone(),
             session,
             new: false,
-            now,
+            waiting,
+            turn_place,
             slot: None,
             submitted: false,
         }))
-    }
-
-    fn count_one_waiting(&self) -> Result<(), Refused> {
-        let limit = self.house.config.processes.queue;
-        let waiting = self.live.waiting.fetch_add(1, Ordering::Relaxed);
-        if waiting >= limit {
-            self.live.waiting.fetch_sub(1, Ordering::Relaxed);
-            return Err(Refused::Full { waiting });
-        }
-        Ok(())
     }
 
     /// Interrupts the running turn of a task whose next turn is there already.
@@ -320,7 +341,7 @@ impl Sessions {
         let admission = self.admit(&row.scope, row.context_id.clone(), true).await;
         let mut admission = admission.map_err(|refused| refused.to_string())?;
         let (ready, answer) = oneshot::channel();
-        admission.slot = None;
+        (admission.turn_place, admission.slot) = (None, None);
         let order = Order::Attach(Attach { ready, left });
         let sent = admission.orders.send(order).is_ok();
         let gone = || "the session is busy; try again".to_owned();
@@ -345,7 +366,8 @@ impl Sessions {
     /// Keeps processes ready for new sessions, until the server stops.
     pub async fn keep_warm(&self) {
         let live = &self.live;
-        live.pool.keep_full(&self.house, || live.slots.try_take()).await;
+        let nobody = Arc::from("");
+        live.pool.keep_full(&self.house, || live.places.try_take(&nobody)).await;
     }
 
     /// Cancels a task and waits until it is over. False when there was nothing to cancel any more.
@@ -384,14 +406,9 @@ impl Live {
 
     /// A turn needs a place: where none is free and nobody idles, a warm process gives up its own.
     pub(super) fn make_room(&self, house: &House) {
-        if self.slots.free.available_permits() == 0 && self.slots.idle_ones().is_empty() {
+        if self.places.is_full() {
             self.pool.give_up(house);
         }
-    }
-
-    /// A waiting turn begins, or is gone.
-    pub(super) fn one_less_waiting(&self) {
-        self.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// The actor has a process and nothing to do. False when work is on its way.
@@ -450,11 +467,15 @@ impl Drop for Removal {
 // === Admission ===
 
 impl Admission {
+    /// Whether the turn can start at once.
+    pub fn starts_now(&self) -> bool {
+        self.waiting.is_none()
+    }
+
     /// The task is stored as waiting, whatever place was free: its actor will say when it begins.
     pub fn not_yet_started(&mut self) {
-        if std::mem::replace(&mut self.now, false) {
-            self.live.waiting.fetch_add(1, Ordering::Relaxed);
-        }
+        let (live, caller) = (&self.live, &self.key.scope.caller);
+        self.waiting.get_or_insert_with(|| live.waiting.enter_over_limit(caller));
     }
 
     /// Hands the turn to the session's actor.
@@ -478,8 +499,9 @@ impl Admission {
             files,
             pass: origin.pass,
             fork: origin.fork,
+            waiting: self.waiting.take(),
+            turn_place: self.turn_place.take(),
             slot: self.slot.take(),
-            started: self.now,
             ending,
         };
         // Sent under the reservation, so the actor cannot have left; where it has failed, the task ends.
@@ -491,79 +513,8 @@ impl Admission {
 impl Drop for Admission {
     fn drop(&mut self) {
         if !self.submitted {
-            if !self.now {
-                self.live.one_less_waiting();
-            }
             self.live.unreserve(&self.key, &self.orders);
             let _ = self.orders.send(Order::Nudge);
         }
-    }
-}
-
-// === Slots ===
-
-impl Slots {
-    fn new(max: usize) -> Self {
-        Self {
-            free: Arc::new(Semaphore::new(max)),
-            idle: Mutex::default(),
-            clock: AtomicUsize::new(0),
-            wanted: AtomicUsize::new(0),
-        }
-    }
-
-    fn idle_ones(
-        &self,
-    ) -> parking_lot::MutexGuard<'_, BTreeMap<u64, mpsc::UnboundedSender<Order>>> {
-        self.idle.lock()
-    }
-
-    /// A place, if one is free and nobody waits for it.
-    fn try_take(&self) -> Option<OwnedSemaphorePermit> {
-        if self.wanted.load(Ordering::Relaxed) > 0 {
-            return None;
-        }
-        self.free.clone().try_acquire_owned().ok()
-    }
-
-    /// A place; the longest-idle session gives up its own for it.
-    pub(super) async fn take(&self) -> OwnedSemaphorePermit {
-        if let Ok(permit) = self.free.clone().try_acquire_owned() {
-            return permit;
-        }
-        self.wanted.fetch_add(1, Ordering::Relaxed);
-        let wanted = Wanted(&self.wanted);
-        if let Some((_, orders)) = self.idle_ones().pop_first() {
-            let _ = orders.send(Order::Evict);
-        }
-        let permit = self.free.clone().acquire_owned().await.expect("the places are never closed");
-        drop(wanted);
-        permit
-    }
-
-    /// Whether somebody waits for a place.
-    pub(super) fn wanted(&self) -> bool {
-        self.wanted.load(Ordering::Relaxed) > 0
-    }
-
-    /// Notes that a session idles; the number takes it off the list again.
-    pub(super) fn idles(&self, orders: mpsc::UnboundedSender<Order>) -> u64 {
-        let tick = self.clock.fetch_add(1, Ordering::Relaxed) as u64;
-        self.idle_ones().insert(tick, orders);
-        tick
-    }
-
-    /// The session works again, or its process is gone.
-    pub(super) fn works(&self, tick: u64) {
-        self.idle_ones().remove(&tick);
-    }
-}
-
-/// Counts a waiter for as long as it waits, also when it gives up.
-struct Wanted<'a>(&'a AtomicUsize);
-
-impl Drop for Wanted<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }

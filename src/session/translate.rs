@@ -22,6 +22,9 @@ use std::time::Instant;
 /// Text of one artifact update at most, in bytes; even wholly escaped it stays under an event's limit.
 const PIECE: usize = 32 * 1024;
 
+/// Bytes of an event of the answer beside its text.
+const FRAME: usize = 512;
+
 /// Streamed text that is remembered for comparison with what the CLI says its answer is.
 const COMPARED: usize = 256 * 1024;
 
@@ -53,6 +56,8 @@ pub(super) struct Translator {
     new_paragraph: bool,
     usage: Option<Usage>,
     out: Vec<Record>,
+    /// Bytes of all records so far, without the text of the answer.
+    stored_bytes: usize,
     unknown: u64,
     event_limit: usize,
 }
@@ -72,6 +77,7 @@ impl Translator {
             new_paragraph: false,
             usage: None,
             out: Vec::new(),
+            stored_bytes: 0,
             unknown: 0,
             event_limit,
         }
@@ -80,6 +86,11 @@ impl Translator {
     /// Bytes of answer so far.
     pub(super) fn answer_bytes(&self) -> usize {
         self.streamed_bytes
+    }
+
+    /// Bytes of events so far, without the text of the answer.
+    pub(super) fn stored_bytes(&self) -> usize {
+        self.stored_bytes
     }
 
     /// What the turn has used.
@@ -123,7 +134,7 @@ impl Translator {
                 self.flush();
                 let mut message = self.message(text, None);
                 message.message_id = MessageId::random();
-                self.out.push(Record::Message(message));
+                self.push(Record::Message(message));
             }
             Event::Usage(usage) => self.usage = Some(usage),
             Event::Raw(_) => self.unknown += 1,
@@ -185,7 +196,7 @@ impl Translator {
                 &line,
                 Some(json!({"kind": "thought", "text": thought})),
             );
-            self.out.push(record);
+            self.push(record);
         }
     }
 
@@ -194,10 +205,27 @@ impl Translator {
         if append {
             artifact.name = None;
         }
-        self.push_artifact(artifact, append, last);
+        self.stored_bytes = self.stored_bytes.saturating_add(FRAME);
+        let update = self.artifact_update(artifact, append, last);
+        self.out.push(update);
     }
 
     fn push_artifact(&mut self, artifact: Artifact, append: bool, last: bool) {
+        let update = self.artifact_update(artifact, append, last);
+        self.push(update);
+    }
+
+    fn push(&mut self, record: Record) {
+        let size = match &record {
+            Record::Status(update) => bounded::size(update),
+            Record::Artifact(update) => bounded::size(update),
+            Record::Message(message) => bounded::size(message),
+        };
+        self.stored_bytes = self.stored_bytes.saturating_add(size);
+        self.out.push(record);
+    }
+
+    fn artifact_update(&self, artifact: Artifact, append: bool, last: bool) -> Record {
         let mut update = TaskArtifactUpdateEvent::new(
             self.log.id.clone(),
             self.log.context_id.clone(),
@@ -205,7 +233,7 @@ impl Translator {
         );
         update.append = append;
         update.last_chunk = last;
-        self.out.push(Record::Artifact(update));
+        Record::Artifact(update)
     }
 
     fn artifact(&mut self, artifact: event::Artifact) {
@@ -288,7 +316,7 @@ impl Translator {
     pub(super) fn status(&mut self, line: &str, data: Option<Value>) {
         self.flush();
         let record = self.status_record(TaskState::Working, line, data);
-        self.out.push(record);
+        self.push(record);
     }
 
     /// The question that the caller is to answer, as the task's status.
@@ -298,7 +326,7 @@ impl Translator {
         data["askId"] = id.into();
         data["deadline"] = json!(deadline);
         let record = self.status_record(TaskState::InputRequired, &asks::words(ask), Some(data));
-        self.out.push(record);
+        self.push(record);
     }
 
     fn status_record(&mut self, state: TaskState, line: &str, data: Option<Value>) -> Record {

@@ -3,11 +3,13 @@
 //! A file takes each entry at once. Standard error takes them through a bounded queue and one writer;
 //! when nobody reads it, requests wait: what cannot be noted is not done unnoticed.
 
+use parking_lot::Mutex;
 use pilothouse_a2a::time::Timestamp;
 use serde::Serialize;
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::{mpsc, oneshot};
 
@@ -21,11 +23,20 @@ enum Sink {
     Off,
     /// A file takes a line at once.
     File {
-        file: File,
+        file: Mutex<AuditFile>,
         complained: AtomicBool,
     },
     /// Standard error may be a pipe that nobody reads: a thread of its own waits there.
     StandardError(mpsc::Sender<Message>),
+}
+
+/// A file that is opened anew where it was renamed or removed: so it can be rotated from outside, and
+/// no entry is lost.
+struct AuditFile {
+    path: PathBuf,
+    file: File,
+    /// Device and inode.
+    id: (u64, u64),
 }
 
 enum Message {
@@ -73,13 +84,12 @@ impl Audit {
                 Ok(Self(Sink::StandardError(entries)))
             }
             path => {
-                let opened = OpenOptions::new().create(true).append(true).mode(0o600).open(path);
-                let file = opened.map_err(|error| {
+                let file = AuditFile::open(Path::new(path)).map_err(|error| {
                     let words =
                         format!("cannot open the audit log {path}: {error}; correct `audit`");
                     io::Error::new(error.kind(), words)
                 })?;
-                Ok(Self(Sink::File { file, complained: AtomicBool::new(false) }))
+                Ok(Self(Sink::File { file: Mutex::new(file), complained: AtomicBool::new(false) }))
             }
         }
     }
@@ -94,8 +104,7 @@ impl Audit {
         match &self.0 {
             Sink::Off => {}
             Sink::File { file, complained } => {
-                // One write of a file opened for appending: lines do not mix.
-                if let Err(error) = (&*file).write_all(&line()) {
+                if let Err(error) = file.lock().append(&line()) {
                     complain(complained, &error);
                 }
             }
@@ -112,6 +121,28 @@ impl Audit {
             }
         }
     }
+}
+
+impl AuditFile {
+    fn open(path: &Path) -> io::Result<Self> {
+        let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
+        let id = id(&file.metadata()?);
+        Ok(Self { path: path.to_owned(), file, id })
+    }
+
+    fn append(&mut self, line: &[u8]) -> io::Result<()> {
+        if fs::metadata(&self.path).map(|metadata| id(&metadata)).ok() != Some(self.id) {
+            // Where that fails the old file, wherever it is by now, still takes the entry.
+            if let Ok(fresh) = Self::open(&self.path) {
+                *self = fresh;
+            }
+        }
+        self.file.write_all(line)
+    }
+}
+
+fn id(metadata: &Metadata) -> (u64, u64) {
+    (metadata.dev(), metadata.ino())
 }
 
 fn complain(complained: &AtomicBool, error: &io::Error) {

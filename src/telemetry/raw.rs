@@ -1,21 +1,34 @@
 //! The JSONL log of every line that an agent wrote.
 
+use crate::config::Log;
 use parking_lot::Mutex;
 use pilothouse_a2a::id::TaskId;
 use pilothouse_a2a::time::Timestamp;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The log, or none.
 pub struct Raw {
-    file: Option<Mutex<File>>,
+    file: Option<Mutex<LogFile>>,
     complained: AtomicBool,
+}
+
+/// A file that is renamed when it is full: `path` to `path.1`, that to `path.2`, up to `keep`.
+///
+/// Each step is one rename, so a crash in the middle leaves a gap in the numbers and loses nothing.
+struct LogFile {
+    path: PathBuf,
+    file: File,
+    /// Bytes in it; none where it is no regular file and cannot be full.
+    size: Option<u64>,
+    max_size: u64,
+    keep: u32,
 }
 
 #[derive(Serialize)]
@@ -31,20 +44,16 @@ struct Line<'a> {
 }
 
 impl Raw {
-    /// Opens the file for appending; it is readable by its owner alone, because it holds prompts.
-    pub(super) fn open(path: Option<&Path>) -> io::Result<Self> {
-        let open = |path: &Path| {
-            OpenOptions::new().create(true).append(true).mode(0o600).open(path).map_err(|error| {
-                io::Error::new(
-                    error.kind(),
-                    format!(
-                        "cannot open the log file {}: {error}; correct `log.path`",
-                        path.display()
-                    ),
-                )
+    /// Opens the file that the configuration names, if it names one.
+    pub(super) fn open(log: &Log) -> io::Result<Self> {
+        let open = |path: &PathBuf| {
+            LogFile::open(path, log.max_size.get(), log.keep).map_err(|error| {
+                let path = path.display();
+                let words = format!("cannot open the log file {path}: {error}; correct `log.path`");
+                io::Error::new(error.kind(), words)
             })
         };
-        let file = path.map(open).transpose()?.map(Mutex::new);
+        let file = log.path.as_ref().map(open).transpose()?.map(Mutex::new);
         Ok(Self { file, complained: AtomicBool::new(false) })
     }
 
@@ -57,11 +66,137 @@ impl Raw {
             serde_json::to_vec(&Line { time: Timestamp::now(), session, task, line, text })
                 .expect("a line has no maps");
         json.push(b'\n');
-        let written = file.lock().write_all(&json);
+        let written = file.lock().append(&json);
         if let Err(error) = written
             && !self.complained.swap(true, Ordering::Relaxed)
         {
             tracing::error!(%error, "agent lines can no longer be logged (said once)");
         }
+    }
+}
+
+impl LogFile {
+    fn open(path: &Path, max_size: u64, keep: u32) -> io::Result<Self> {
+        let mut file = create(path)?;
+        let metadata = file.metadata()?;
+        let mut size = metadata.is_file().then_some(metadata.len());
+        if let Some(size) = &mut size
+            && *size > 0
+        {
+            // A crash may have cut off the last line.
+            let mut last = [0];
+            File::open(path)?.read_exact_at(&mut last, *size - 1)?;
+            if last != *b"\n" {
+                file.write_all(b"\n")?;
+                *size += 1;
+            }
+        }
+        Ok(Self { path: path.to_owned(), file, size, max_size, keep })
+    }
+
+    /// Appends a line, all of it or nothing.
+    fn append(&mut self, line: &[u8]) -> io::Result<()> {
+        let Some(size) = self.size else {
+            return self.file.write_all(line);
+        };
+        if size > 0 && size.saturating_add(line.len() as u64) > self.max_size {
+            self.rotate()?;
+        }
+        let size = self.size.unwrap_or(0);
+        if let Err(error) = self.file.write_all(line) {
+            let _ = self.file.set_len(size);
+            return Err(error);
+        }
+        self.size = Some(size + line.len() as u64);
+        Ok(())
+    }
+
+    fn rotate(&mut self) -> io::Result<()> {
+        for n in (1..self.keep).rev() {
+            match fs::rename(self.numbered(n), self.numbered(n + 1)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                Ok(()) | Err(_) => {}
+            }
+        }
+        let gone = match self.keep {
+            0 => fs::remove_file(&self.path),
+            _ => fs::rename(&self.path, self.numbered(1)),
+        };
+        match gone {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        self.file = create(&self.path)?;
+        self.size = Some(self.file.metadata()?.len());
+        Ok(())
+    }
+
+    fn numbered(&self, n: u32) -> PathBuf {
+        let mut path = self.path.clone().into_os_string();
+        path.push(format!(".{n}"));
+        path.into()
+    }
+}
+
+/// A file for appending, readable by its owner alone, because it holds prompts.
+fn create(path: &Path) -> io::Result<File> {
+    OpenOptions::new().create(true).append(true).mode(0o600).open(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    /// Writes lines `0\n` to `9\n` into files of two lines each; what is in them, the newest first.
+    fn write_ten(folder: &Path, keep: u32) -> Vec<String> {
+        let path = folder.join("log");
+        let mut log = LogFile::open(&path, 4, keep).unwrap();
+        (0..10).for_each(|n| log.append(format!("{n}\n").as_bytes()).unwrap());
+        let names = ["log", "log.1", "log.2", "log.3"].map(|name| folder.join(name));
+        names.iter().map_while(|name| fs::read_to_string(name).ok()).collect()
+    }
+
+    #[test]
+    fn a_full_file_is_renamed_and_the_oldest_goes() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(write_ten(folder.path(), 2), ["8\n9\n", "6\n7\n", "4\n5\n"]);
+        let mode = fs::metadata(folder.path().join("log")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(write_ten(folder.path(), 0), ["8\n9\n"]);
+    }
+
+    #[test]
+    fn a_gap_that_a_crash_left_loses_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        // It was between the renames: there is no `log.1` yet.
+        fs::write(folder.path().join("log.2"), "older\n").unwrap();
+        fs::write(folder.path().join("log"), "abc\n").unwrap();
+        let mut log = LogFile::open(&folder.path().join("log"), 4, 2).unwrap();
+        log.append(b"new\n").unwrap();
+        let read = |name| fs::read_to_string(folder.path().join(name)).unwrap();
+        assert_eq!([read("log"), read("log.1"), read("log.2")], ["new\n", "abc\n", "older\n"]);
+    }
+
+    #[test]
+    fn a_line_that_a_crash_cut_off_does_not_mix_with_the_next() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        fs::write(&path, "{\"half").unwrap();
+        LogFile::open(&path, 100, 1).unwrap().append(b"{}\n").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "{\"half\n{}\n");
+    }
+
+    #[test]
+    fn a_line_larger_than_a_file_may_be_has_a_file_of_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let mut log = LogFile::open(&path, 4, 1).unwrap();
+        for line in ["a\n", "a long line\n", "b\n"] {
+            log.append(line.as_bytes()).unwrap();
+        }
+        assert_eq!(fs::read_to_string(&path).unwrap(), "b\n");
+        assert_eq!(fs::read_to_string(folder.path().join("log.1")).unwrap(), "a long line\n");
     }
 }

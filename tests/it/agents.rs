@@ -51,6 +51,29 @@ fn an_answer_above_the_limit_fails_the_task_and_says_which_limit() {
 }
 
 #[test]
+fn events_above_the_limit_of_a_turn_fail_the_task_and_are_stored_no_further() {
+    let script = r#"trap '' TERM; line=$(head -c 4000 /dev/zero | tr '\0' x)
+        while :; do echo "{\"type\":\"status\",\"text\":\"$line\"}"; done"#;
+    let world = World::describe()
+        .config(json!({"limits": {"turn_events": "1MiB"}}))
+        .agent(json!({"program": "/bin/sh", "args": ["-c", script]}))
+        .start();
+    let task = world.say("flood");
+    assert_eq!(state(&task), "FAILED");
+    assert!(words(&task).contains("limits.turn_events"), "{}", words(&task));
+    world.await_no_agents();
+    let files = ["pilothouse.db", "pilothouse.db-wal"];
+    let sizes = files.map(|name| std::fs::metadata(world.path("state").join(name)).unwrap().len());
+    assert!(sizes.iter().sum::<u64>() < 8 << 20, "{sizes:?}");
+}
+
+#[test]
+fn the_text_of_an_answer_is_not_counted_among_the_events_of_a_turn() {
+    let world = World::describe().config(json!({"limits": {"turn_events": "256KiB"}})).start();
+    assert_eq!(state(&world.say("flood 3000000")), "COMPLETED");
+}
+
+#[test]
 fn lines_that_are_no_events_do_no_harm() {
     let world = World::start();
     let task = world.say("line plain words; line [1,2]; line {\"type\":\"unheard-of\"}; line {\"type\":5}; invalid; say done");

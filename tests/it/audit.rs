@@ -23,6 +23,21 @@ fn entries(world: &World, count: usize) -> Vec<Value> {
 }
 
 #[test]
+fn an_audit_log_that_was_renamed_is_begun_anew() {
+    let world = World::start();
+    world.say("say x");
+    entries(&world, 1);
+    let (path, old) = (world.path("audit.jsonl"), world.path("audit.jsonl.1"));
+    std::fs::rename(&path, &old).unwrap();
+    let before = std::fs::read_to_string(&old).unwrap();
+    world.rpc("ListTasks", json!({}));
+    assert_eq!(text_of(&entries(&world, 1)[0], "action"), "ListTasks");
+    assert_eq!(std::fs::read_to_string(&old).unwrap(), before);
+    let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+}
+
+#[test]
 fn a_served_request_is_written_down() {
     let world = World::start();
     let task = world.say("say x");

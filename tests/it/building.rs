@@ -258,7 +258,7 @@ pub(crate) fn merge(old: &mut Value, new: Value) {
 }
 
 /// The scripted agent, built beside the server.
-fn fake_agent() -> String {
+pub(crate) fn fake_agent() -> String {
     let folder = Path::new(env!("CARGO_BIN_EXE_pilothouse")).parent().unwrap();
     let program = folder.join("fake-agent");
     assert!(program.is_file(), "{} is missing; run: cargo build -p fake-agent", program.display());

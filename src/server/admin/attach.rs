@@ -9,7 +9,8 @@
 
 use super::super::{Doors, json_response, peer};
 use super::{Answered, SESSIONS, carry_out, failed, not_there, store_failed};
-use crate::access::{Caller, OWNER};
+use crate::access::Caller;
+use crate::config::OWNER;
 use crate::store::SessionRow;
 use axum::body::Body;
 use axum::extract::{Path, Request, State};
