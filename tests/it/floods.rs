@@ -114,7 +114,7 @@ fn forms_of_the_agent_client_protocol_without_end_wait_for_answers() {
 
 /// A turn whose agent reads none of the answers to its requests ends by its deadline.
 fn waits_for_its_reader(builder: Builder) {
-    let times = json!({"timeouts": {"turn": "1500ms", "interrupt": "200ms"}});
+    let times = json!({"timeouts": {"turn": "1s", "interrupt": "200ms"}});
     let world = builder.config(times).start();
     let task = world.say("go");
     assert_eq!(state(&task), "FAILED");
