@@ -3,7 +3,7 @@ CARGO ?= cargo
 BIN   := target/release/pilothouse
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev dev-safe test test-fast test-claude test-agents test-containers docker-build docker-run test-images test-chart test-vm test-systemd test-install test-docs test-examples conformance check bench fmt clean
+.PHONY: help run dev dev-safe test test-fast test-claude test-agents test-containers docker-build docker-run test-images test-chart test-vm test-systemd test-install test-docs test-examples conformance check fuzz soak bench fmt clean
 
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -71,6 +71,12 @@ check: ## formatting, lints, documentation
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --quiet -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --quiet --document-private-items
+
+fuzz: ## each decoder of foreign bytes under libFuzzer (TIME=seconds of each, TARGETS="jsonrpc rest ...")
+	@exec tools/fuzz.sh $(TARGETS)
+
+soak: ## chaos in full numbers on a release build: 10,000 hang-ups, 300 kills (HANG_UPS=, KILLS=, SEED=)
+	@exec tools/soak.sh
 
 bench: ## the table of figures: release build, native stub agent, durable store
 	@exec tools/bench.sh $(ARGS)

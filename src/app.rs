@@ -6,7 +6,8 @@ use crate::agent::{self, Agents};
 use crate::asks::Asks;
 use crate::budget::Budgets;
 use crate::config::{self, Config, Loaded};
-use crate::egress::Egress;
+use crate::descriptors;
+use crate::egress::{Egress, Times};
 use crate::guard;
 use crate::isolation::{self, BackendKind};
 use crate::process::Launcher;
@@ -114,13 +115,18 @@ impl App {
     ///
     /// Whatever would keep the server from working.
     pub async fn build(loaded: Loaded, cwd: &Path) -> Result<Self, Error> {
-        let Loaded { config, notes: config_notes, agent_environment, .. } = loaded;
-        let config = Arc::new(config);
-        let mut notes = config_notes;
+        let Loaded { mut config, mut notes, agent_environment, .. } = loaded;
         let launcher = Launcher::start().map_err(|source| Error::System {
             what: "cannot start the launcher of agents",
             source,
         })?;
+        // The launcher is there already, so agents keep the limit that they would have without us.
+        descriptors::raise().map_err(|source| Error::System {
+            what: "cannot raise the limit of open descriptors",
+            source,
+        })?;
+        notes.extend(descriptors::fit(&mut config, descriptors::hard_limit()));
+        let config = Arc::new(config);
         let agents = Agents::resolve(&config, &agent_environment, cwd)?;
         for agent in agents.iter() {
             notes.extend(agent.notes.iter().cloned());
@@ -188,7 +194,7 @@ impl App {
                 source,
             })?;
         let doors_stop = CancellationToken::new();
-        let asks = Asks::load(&store).await?;
+        let asks = Asks::load(&store, &config).await?;
         let house = Arc::new(House {
             tasks: Tasks::new(store.clone()),
             asks,
@@ -311,7 +317,13 @@ fn way_out(config: &Config) -> Egress {
     let inner = config.egress.inner.iter();
     let inner = inner.filter_map(|text| config::network(text)).collect();
     let names = config.processes.max.max(1);
-    Egress::new(inner, config.egress.connections.0, Arc::new(guard::System::new(names)))
+    let times = Times {
+        first: config.timeouts.header.get(),
+        between: config.timeouts.idle.get(),
+        ..Times::default()
+    };
+    let lookup = Arc::new(guard::System::new(names));
+    Egress::new(inner, config.egress.connections.0, lookup, times)
 }
 
 /// Leaves word for client commands on this machine. A state folder that cannot take it was refused before.

@@ -15,28 +15,74 @@ pub use decision::{Decision, named, read as decide};
 pub use policy::policy;
 
 use crate::clock;
-use crate::config::Config;
+use crate::config::{self, Bytes, Config};
 use crate::store::{self, AskRow, Scope, Store};
 use parking_lot::Mutex;
+use pilothouse_a2a::id::ContextId;
 use pilothouse_a2a::time::Timestamp;
-use pilothouse_agents::{Answer, AskKind};
+use pilothouse_agents::{Answer, AskKind, memory_of};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use tokio::sync::Notify;
 
 /// Characters of one field of a tool's input in the words for people; the data part has it all.
 const SHOWN: usize = 4000;
 
+/// What an ask takes in memory beside what it asks.
+const ROW_BYTES: usize = 512;
+
 /// The open asks; clones share them.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Asks(Arc<Inner>);
 
-#[derive(Default)]
 struct Inner {
-    // In the order of their ids, which is that of their creation.
-    open: Mutex<BTreeMap<Arc<str>, AskRow>>,
+    bounds: config::Asks,
+    open: Mutex<Open>,
     changed: Notify,
+}
+
+/// The open asks, and how much they are.
+#[derive(Default)]
+struct Open {
+    // In the order of their ids, which is that of their creation.
+    rows: BTreeMap<Arc<str>, Arc<AskRow>>,
+    sessions: HashMap<(Scope, ContextId), Amount>,
+    all: Amount,
+}
+
+/// How many asks, and what they take in memory.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Amount {
+    count: usize,
+    bytes: usize,
+}
+
+/// There is no room for a further ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the agent asks more than may be open at a time (`{key}` is {most})")]
+pub struct Full {
+    key: &'static str,
+    most: u64,
+}
+
+impl Full {
+    /// Who can do what about it.
+    pub fn hint(&self) -> String {
+        format!("answer the open asks or cancel their tasks; the operator can raise `{}`", self.key)
+    }
+}
+
+/// A part of a caller's open asks.
+#[derive(Debug)]
+pub struct Page {
+    /// The asks, oldest first.
+    pub rows: Vec<Arc<AskRow>>,
+    /// The id after which the next page begins; none when this is the last.
+    pub next: Option<Arc<str>>,
+    /// How many there are on all pages.
+    pub total: usize,
 }
 
 /// An ask that was answered while its process was gone: it passes once, when the agent asks again.
@@ -51,61 +97,117 @@ pub struct Pass {
 }
 
 impl Asks {
+    /// None yet.
+    pub fn new(config: &Config) -> Self {
+        let bounds = config.asks.clone();
+        Self(Arc::new(Inner { bounds, open: Mutex::default(), changed: Notify::new() }))
+    }
+
     /// Those that the store holds.
     ///
     /// # Errors
     ///
     /// When the store fails.
-    pub async fn load(store: &Store) -> Result<Self, store::Error> {
-        let asks = Self::default();
+    pub async fn load(store: &Store, config: &Config) -> Result<Self, store::Error> {
+        let asks = Self::new(config);
         let rows = store.asks().await?;
-        asks.open().extend(rows.into_iter().map(|row| (row.id.clone(), row)));
+        rows.into_iter().for_each(|row| asks.restore(Arc::new(row)));
         Ok(asks)
     }
 
-    /// Notes an ask that was stored.
-    pub fn add(&self, row: AskRow) {
-        self.open().insert(row.id.clone(), row);
+    /// Notes an ask that is about to be stored.
+    ///
+    /// # Errors
+    ///
+    /// When its session, or all together, ask for too much.
+    pub fn add(&self, row: Arc<AskRow>) -> Result<(), Full> {
+        {
+            let mut open = self.open();
+            let bounds = &self.0.bounds;
+            let more = Amount::of(&row);
+            let session = open.sessions.get(&session(&row)).copied().unwrap_or_default();
+            let full = |key, most: u64| Err(Full { key, most });
+            let above =
+                |bytes: usize, most: Bytes| bytes.saturating_add(more.bytes) > most.as_usize();
+            if session.count >= bounds.per_session {
+                return full("asks.per_session", bounds.per_session as u64);
+            }
+            if above(session.bytes, bounds.bytes) {
+                return full("asks.bytes", bounds.bytes.get());
+            }
+            if above(open.all.bytes, bounds.total) {
+                return full("asks.total", bounds.total.get());
+            }
+            open.insert(row);
+        }
+        self.0.changed.notify_one();
+        Ok(())
+    }
+
+    /// Notes an ask that is stored, or was open before.
+    pub fn restore(&self, row: Arc<AskRow>) {
+        self.open().insert(row);
         self.0.changed.notify_one();
     }
 
     /// The ask of this id, or a task's first one.
-    pub fn find(&self, n: i64, id: Option<&str>) -> Option<AskRow> {
+    pub fn find(&self, n: i64, id: Option<&str>) -> Option<Arc<AskRow>> {
         let open = self.open();
-        let mut of_task = open.values().filter(|row| row.n == n);
+        let mut of_task = open.rows.values().filter(|row| row.n == n);
         of_task.find(|row| id.is_none_or(|id| *row.id == *id)).cloned()
     }
 
+    /// The ask of this id, whosever it is.
+    pub fn get(&self, id: &str) -> Option<Arc<AskRow>> {
+        self.open().rows.get(id).cloned()
+    }
+
     /// Takes an ask for whoever answers it; none when somebody else was quicker.
-    pub fn take(&self, id: &str) -> Option<AskRow> {
+    pub fn take(&self, id: &str) -> Option<Arc<AskRow>> {
         self.open().remove(id)
     }
 
     /// All asks of a task are void.
-    pub fn forget(&self, n: i64) -> Vec<AskRow> {
+    pub fn forget(&self, n: i64) -> Vec<Arc<AskRow>> {
         let mut open = self.open();
-        let gone: Vec<_> = open.values().filter(|row| row.n == n).cloned().collect();
+        let gone: Vec<_> = open.rows.values().filter(|row| row.n == n).cloned().collect();
         for row in &gone {
             open.remove(&row.id);
         }
         gone
     }
 
-    /// A caller's open asks of an agent, oldest first.
-    pub fn list(&self, scope: &Scope) -> Vec<AskRow> {
+    /// The open asks of these, oldest first: those after an id, up to a number, and up to so many bytes
+    /// where that is more than one.
+    pub fn page(&self, scopes: &[Scope], after: Option<&str>, most: usize, bytes: usize) -> Page {
         let open = self.open();
-        open.values().filter(|row| row.scope == *scope).cloned().collect()
+        let mut page = Page { rows: Vec::new(), next: None, total: 0 };
+        let mut size = 0usize;
+        for row in open.rows.values().filter(|row| scopes.contains(&row.scope)) {
+            page.total += 1;
+            if page.next.is_some() || after.is_some_and(|after| *row.id <= *after) {
+                continue;
+            }
+            size = size.saturating_add(Amount::of(row).bytes);
+            match page.rows.last() {
+                Some(last) if page.rows.len() >= most || size > bytes => {
+                    page.next = Some(last.id.clone());
+                }
+                Some(_) | None => page.rows.push(row.clone()),
+            }
+        }
+        page
     }
 
     /// Waits for asks whose time is over.
-    pub async fn expired(&self) -> Vec<AskRow> {
+    pub async fn expired(&self) -> Vec<Arc<AskRow>> {
         loop {
             let now = clock::now();
             let (due, next) = {
                 let open = self.open();
-                let due: Vec<_> =
-                    open.values().filter(|row| row.deadline <= now).cloned().collect();
-                (due, open.values().map(|row| row.deadline).min())
+                let rows = open.rows.values();
+                let due: Vec<_> = rows.filter(|row| row.deadline <= now).cloned().collect();
+                (due, open.rows.values().map(|row| row.deadline).min())
             };
             if !due.is_empty() {
                 return due;
@@ -122,9 +224,52 @@ impl Asks {
         }
     }
 
-    fn open(&self) -> parking_lot::MutexGuard<'_, BTreeMap<Arc<str>, AskRow>> {
+    fn open(&self) -> parking_lot::MutexGuard<'_, Open> {
         self.0.open.lock()
     }
+}
+
+impl Open {
+    fn insert(&mut self, row: Arc<AskRow>) {
+        self.remove(&row.id);
+        let more = Amount::of(&row);
+        self.all.add(more);
+        self.sessions.entry(session(&row)).or_default().add(more);
+        self.rows.insert(row.id.clone(), row);
+    }
+
+    fn remove(&mut self, id: &str) -> Option<Arc<AskRow>> {
+        let row = self.rows.remove(id)?;
+        let less = Amount::of(&row);
+        self.all.subtract(less);
+        if let Entry::Occupied(mut of_session) = self.sessions.entry(session(&row)) {
+            of_session.get_mut().subtract(less);
+            if of_session.get().count == 0 {
+                of_session.remove();
+            }
+        }
+        Some(row)
+    }
+}
+
+impl Amount {
+    fn of(row: &AskRow) -> Self {
+        Self { count: 1, bytes: ROW_BYTES + memory_of(&row.ask) }
+    }
+
+    fn add(&mut self, more: Self) {
+        self.count += more.count;
+        self.bytes = self.bytes.saturating_add(more.bytes);
+    }
+
+    fn subtract(&mut self, less: Self) {
+        self.count -= less.count;
+        self.bytes -= less.bytes;
+    }
+}
+
+fn session(row: &AskRow) -> (Scope, ContextId) {
+    (row.scope.clone(), row.context_id.clone())
 }
 
 /// Until when an ask that is made now may be answered.
@@ -135,12 +280,12 @@ pub fn deadline(now: Timestamp, config: &Config) -> Timestamp {
 }
 
 /// An ask as data: what is stored, shown to callers, and compared when the agent asks again.
-pub fn data(kind: &AskKind) -> Value {
+pub fn data(kind: AskKind) -> Value {
     match kind {
         AskKind::Permission { tool, input, description } => {
             let mut ask = json!({"kind": "permission", "tool": tool, "input": input});
             if let Some(description) = description {
-                ask["title"] = description.as_str().into();
+                ask["title"] = description.into();
             }
             ask["options"] = json!([
                 {"id": "allow", "name": "Allow once"},
@@ -202,4 +347,97 @@ pub fn words(ask: &Value) -> String {
     }
     words.push_str("\nAnswer `allow`, or `deny: why`.");
     words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pilothouse_a2a::id::TaskId;
+
+    fn row(context: &str, text: &str) -> Arc<AskRow> {
+        let now = Timestamp::now();
+        Arc::new(AskRow {
+            id: Arc::from(uuid::Uuid::now_v7().to_string()),
+            n: 1,
+            task: TaskId::new("task"),
+            scope: Scope { caller: Arc::from("owner"), agent: Arc::from("fake") },
+            context_id: ContextId::new(context),
+            ask: json!({"kind": "question", "text": text}),
+            ends_turn: true,
+            created: now,
+            deadline: now,
+        })
+    }
+
+    fn bounded(change: impl FnOnce(&mut config::Asks)) -> Asks {
+        let mut config = Config::default();
+        change(&mut config.asks);
+        Asks::new(&config)
+    }
+
+    #[test]
+    fn a_session_has_so_many_open_asks_and_another_one_its_own() {
+        let asks = bounded(|bounds| bounds.per_session = 2);
+        let first = row("one", "a");
+        asks.add(first.clone()).unwrap();
+        asks.add(row("one", "b")).unwrap();
+        let full = asks.add(row("one", "c")).unwrap_err();
+        assert_eq!(full.key, "asks.per_session");
+        asks.add(row("two", "d")).unwrap();
+        asks.take(&first.id).unwrap();
+        asks.add(row("one", "e")).unwrap();
+    }
+
+    #[test]
+    fn the_open_asks_of_a_session_and_of_all_have_so_many_bytes() {
+        let large = "x".repeat(3000);
+        let asks = bounded(|bounds| {
+            bounds.bytes = Bytes::new(5000);
+            bounds.total = Bytes::new(9000);
+        });
+        asks.add(row("one", &large)).unwrap();
+        assert_eq!(asks.add(row("one", &large)).unwrap_err().key, "asks.bytes");
+        asks.add(row("two", &large)).unwrap();
+        assert_eq!(asks.add(row("three", &large)).unwrap_err().key, "asks.total");
+    }
+
+    #[test]
+    fn what_is_taken_and_forgotten_is_counted_no_more() {
+        let asks = bounded(|_| ());
+        let (one, two) = (row("one", "a"), row("one", "b"));
+        for row in [&one, &two, &one] {
+            asks.add(row.clone()).unwrap();
+        }
+        assert_eq!(asks.open().all.count, 2);
+        asks.take(&one.id).unwrap();
+        assert!(asks.take(&one.id).is_none());
+        assert_eq!(asks.forget(two.n), [two]);
+        let open = asks.open();
+        assert_eq!((open.all, open.sessions.len()), (Amount::default(), 0));
+    }
+
+    #[test]
+    fn pages_are_bounded_in_number_and_bytes_and_none_is_empty() {
+        let asks = bounded(|_| ());
+        let rows = ["a", "b", "c", "d"].map(|text| row("one", &text.repeat(1000)));
+        rows.iter().for_each(|row| asks.add(row.clone()).unwrap());
+        let scopes = [rows[0].scope.clone()];
+        let walk = |most, bytes| {
+            let (mut after, mut sizes, mut seen) = (None, Vec::new(), Vec::new());
+            loop {
+                let page = asks.page(&scopes, after.as_deref(), most, bytes);
+                assert_eq!(page.total, 4);
+                sizes.push(page.rows.len());
+                seen.extend(page.rows);
+                after = page.next;
+                if after.is_none() {
+                    assert_eq!(seen, rows);
+                    return sizes;
+                }
+            }
+        };
+        assert_eq!(walk(3, usize::MAX), [3, 1]);
+        assert_eq!(walk(4, usize::MAX), [4]);
+        assert_eq!(walk(4, 1), [1, 1, 1, 1]);
+    }
 }

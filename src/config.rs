@@ -643,6 +643,16 @@ pub struct Asks {
     pub timeout: Age,
     /// What happens then.
     pub then: AskTimeout,
+    /// Open asks of one turn, before its agent is not heard any further.
+    pub per_turn: usize,
+    /// Open asks of one session, whichever of its tasks ask.
+    pub per_session: usize,
+    /// What the open asks of one session take in memory.
+    pub bytes: Bytes,
+    /// What all open asks take in memory.
+    pub total: Bytes,
+    /// What an agent may say while a question is shown, before it is not heard any further.
+    pub held: Bytes,
 }
 
 /// What happens to an ask that nobody answered.

@@ -91,15 +91,15 @@ type Digested = [u8; 32];
 
 /// How long what may take.
 #[derive(Debug, Clone, Copy)]
-struct Times {
+pub struct Times {
     /// Resolving a name and connecting.
-    connect: Duration,
+    pub connect: Duration,
     /// Without a byte, in a tunnel or from an upstream: a model may think for minutes.
-    idle: Duration,
+    pub idle: Duration,
     /// From one request of a connection to the head of the next.
-    head: Duration,
-    /// Until a connection to the shared listener says whose it is.
-    bind: Duration,
+    pub between: Duration,
+    /// From a connection to its first request; at the shared listener, to the first with a valid token.
+    pub first: Duration,
 }
 
 /// What all connections of a pass share.
@@ -124,19 +124,15 @@ impl Default for Times {
         Self {
             connect: Duration::from_secs(10),
             idle: Duration::from_secs(15 * 60),
-            head: Duration::from_secs(120),
-            bind: Duration::from_secs(10),
+            between: Duration::from_secs(120),
+            first: Duration::from_secs(10),
         }
     }
 }
 
 impl Egress {
     /// An egress that leads into these inner networks alone, with so many connections of one pass.
-    pub fn new(inner: Vec<IpNet>, connections: usize, lookup: Arc<dyn Lookup>) -> Self {
-        Self::with_times(inner, connections, lookup, Times::default())
-    }
-
-    fn with_times(
+    pub fn new(
         inner: Vec<IpNet>,
         connections: usize,
         lookup: Arc<dyn Lookup>,

@@ -12,6 +12,7 @@ pub mod budget;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod descriptors;
 pub mod egress;
 pub mod guard;
 pub mod isolation;

@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use rustix::fs::{MemfdFlags, SealFlags, memfd_create};
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use std::fs::File;
 use std::io::{self, IoSlice, Write as _};
 use std::mem::MaybeUninit;
@@ -71,6 +72,8 @@ pub struct Launcher {
     pid: u32,
     program: Arc<OwnedFd>,
     own: Arc<OwnedFd>,
+    /// How many descriptors what it starts may open.
+    descriptors: Rlimit,
     /// Cancelled when something that was started elsewhere may be left there; none for the launcher beside
     /// the server, in whose place another one is started.
     lost: Option<CancellationToken>,
@@ -132,7 +135,7 @@ pub struct Control {
 
 /// A process that is not our child's child alone, and leads its group.
 struct Leader {
-    pid: rustix::process::Pid,
+    pid: Pid,
     /// Tells whether the number still means this process; none where it had ended before it was looked at.
     handle: Option<OwnedFd>,
 }
@@ -156,8 +159,10 @@ impl Launcher {
     /// When the launcher cannot be started, or this program cannot be opened.
     pub fn start() -> io::Result<Self> {
         let program = program_in_memory()?;
-        let (pid, orders) = Self::spawn_launcher(&program)?;
+        let descriptors = getrlimit(Resource::Nofile);
+        let (pid, orders) = Self::spawn_launcher(&program, descriptors)?;
         Ok(Self {
+            descriptors,
             orders: Arc::new(Mutex::new(Some(orders))),
             pid,
             program: Arc::new(program),
@@ -174,6 +179,7 @@ impl Launcher {
             pid,
             program: self.program.clone(),
             own: self.own.clone(),
+            descriptors: self.descriptors,
             lost: Some(lost),
         }
     }
@@ -198,7 +204,12 @@ impl Launcher {
         self.orders.lock()
     }
 
-    fn spawn_launcher(program: &OwnedFd) -> io::Result<(u32, Arc<UnixStream>)> {
+    /// The launcher, and all that comes from it, may open this many descriptors: those that this process
+    /// might open before it raised its own limit, which is too high for what counts on a low one.
+    fn spawn_launcher(
+        program: &OwnedFd,
+        descriptors: Rlimit,
+    ) -> io::Result<(u32, Arc<UnixStream>)> {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
         ours.set_nonblocking(true)?;
         let launcher = Command::new(format!("/proc/self/fd/{}", program.as_raw_fd()))
@@ -210,6 +221,7 @@ impl Launcher {
             .current_dir("/")
             .process_group(0)
             .spawn()?;
+        prlimit(Some(Pid::from_child(&launcher)), Resource::Nofile, descriptors)?;
         let orders = Arc::new(UnixStream::from_std(ours)?);
         Ok((launcher.id(), orders))
     }
@@ -225,7 +237,7 @@ impl Launcher {
             Some(orders) => Ok(orders.clone()),
             None if self.lost.is_some() => Err(io::ErrorKind::BrokenPipe.into()),
             None => {
-                let (_, fresh) = Self::spawn_launcher(&self.program)?;
+                let (_, fresh) = Self::spawn_launcher(&self.program, self.descriptors)?;
                 *orders = Some(fresh.clone());
                 Ok(fresh)
             }
@@ -751,6 +763,17 @@ pub(crate) mod tests {
         assert_eq!(process.control.ended().await, Ended::Unclear);
         drop(process);
         assert!(lost.is_cancelled());
+    }
+
+    #[tokio::test]
+    async fn agents_have_the_limit_of_descriptors_that_was_there_before_it_was_raised() {
+        let mut launcher = Launcher::start().unwrap();
+        launcher.descriptors.current = Some(123);
+        // The launcher that comes next is started when this process has raised its own limit.
+        launcher.dismiss();
+        let mut process = launcher.spawn(&shell("ulimit -Sn")).await.unwrap();
+        assert_eq!(output(&mut process).await, "123\n");
+        assert_eq!(process.control.ended().await, Ended::Code(0));
     }
 
     #[tokio::test]

@@ -311,7 +311,7 @@ pub enum Write {
         id: Arc<str>,
     },
     /// A new ask.
-    Ask(Box<AskRow>),
+    Ask(Arc<AskRow>),
     /// An ask that is answered, withdrawn or void.
     AskGone {
         /// Its id.

@@ -236,10 +236,15 @@ impl Workspaces {
         let stop = CancellationToken::new();
         let _ends = stop.clone().drop_guard();
         off_worker(move || {
-            let (mut measure, deadline) = (Measure::default(), Deadline::at_stop(stop));
+            let (mut measure, deadline) = (Measure::default(), Deadline::soon(stop));
             for parent in all.parents() {
                 match tree::open(parent, &session) {
-                    Ok(folder) => measure.add(folder, &deadline)?,
+                    Ok(folder) => match measure.add(folder, &deadline) {
+                        Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                            measure.miss(error);
+                        }
+                        added => added?,
+                    },
                     Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                     Err(error) => measure.miss(error),
                 }

@@ -9,6 +9,7 @@ use super::tasks::print_json;
 use super::terminal::Screen;
 use crate::agent::{Agent, Agents};
 use crate::config::{self, Config, DriverKind, Environment, Loaded, held_back, load};
+use crate::descriptors;
 use crate::isolation::choose;
 use crate::process::{Ended, Launcher};
 use crate::supervisor::Spec;
@@ -113,6 +114,7 @@ async fn examine(loaded: &Loaded, cwd: &Path, report: &mut Report) -> Result<Val
     folder("state folder", &config.state_dir, "state_dir", report);
     folder("workspace", &cwd.join(&config.workspace.path), "workspace.path", report);
     store(config, report);
+    descriptors(config, report);
     port(config, report).await?;
     let mut findings = Value::Null;
     match launcher {
@@ -130,6 +132,15 @@ async fn examine(loaded: &Loaded, cwd: &Path, report: &mut Report) -> Result<Val
         ),
     }
     Ok(findings)
+}
+
+/// How many descriptors the server may open.
+fn descriptors(config: &Config, report: &mut Report) {
+    let most = descriptors::hard_limit();
+    match descriptors::fit(&mut config.clone(), most) {
+        None => report.good("descriptors", format!("up to {most}, enough for the bounds")),
+        Some(lowered) => report.note("descriptors", lowered),
+    }
 }
 
 // === the agent ===

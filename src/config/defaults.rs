@@ -68,7 +68,16 @@ impl Default for Server {
 
 impl Default for super::Asks {
     fn default() -> Self {
-        Self { park: seconds(600), timeout: seconds(DAY), then: super::AskTimeout::Deny }
+        Self {
+            park: seconds(600),
+            timeout: seconds(DAY),
+            then: super::AskTimeout::Deny,
+            per_turn: 32,
+            per_session: 256,
+            bytes: Bytes::new(6 * MIB),
+            total: Bytes::new(24 * MIB),
+            held: Bytes::new(256 * KIB),
+        }
     }
 }
 

@@ -33,6 +33,8 @@ pub(super) struct Door {
     /// Whether who connects still has to say who it is.
     shared: bool,
     bound: SetOnce<Bound>,
+    /// Whether a request has come.
+    asked: SetOnce<()>,
     /// Ends a connection that belongs to nobody.
     evicted: CancellationToken,
 }
@@ -61,13 +63,21 @@ impl Door {
             port,
             shared: false,
             bound: SetOnce::new_with(Some(bound)),
+            asked: SetOnce::new(),
             evicted: CancellationToken::new(),
         }
     }
 
     /// A connection to the shared listener.
     pub(super) fn shared(core: Arc<Core>, port: u16) -> Self {
-        Self { core, port, shared: true, bound: SetOnce::new(), evicted: CancellationToken::new() }
+        Self {
+            core,
+            port,
+            shared: true,
+            bound: SetOnce::new(),
+            asked: SetOnce::new(),
+            evicted: CancellationToken::new(),
+        }
     }
 
     /// Whether it belongs to nobody yet.
@@ -75,14 +85,32 @@ impl Door {
         self.bound.get().is_none()
     }
 
-    /// When there is nobody whose connection it is: the pass has ended, or nobody has shown one in time.
+    /// Notes that a request has come.
+    pub(super) fn note_request(&self) {
+        // Only the first one counts.
+        let _ = self.asked.set(());
+    }
+
+    /// When it has to end: its pass has ended, no request came in time, or it belongs to nobody and others
+    /// come.
     pub(super) async fn disowned(&self) {
-        let bound = tokio::select! {
-            bound = tokio::time::timeout(self.core.times.bind, self.bound.wait()) => bound,
-            () = self.evicted.cancelled() => return,
+        let first = async {
+            if self.shared {
+                self.bound.wait().await;
+            } else {
+                self.asked.wait().await;
+            }
         };
-        if let Ok(bound) = bound {
-            bound.live.end.cancelled().await;
+        let ended = async { self.bound.wait().await.live.end.cancelled().await };
+        let silent = async {
+            if tokio::time::timeout(self.core.times.first, first).await.is_ok() {
+                std::future::pending().await
+            }
+        };
+        tokio::select! {
+            () = ended => {}
+            () = silent => {}
+            () = self.evicted.cancelled() => {}
         }
     }
 

@@ -45,6 +45,7 @@ impl Door {
     }
 
     async fn answer(&self, slate: &Slate, request: Request<Incoming>) -> Answer {
+        self.note_request();
         let answered = if request.method() == Method::CONNECT {
             self.connect(slate, request).await
         } else if request.uri().scheme().is_some() && !self.is_here(request.uri()) {
@@ -175,7 +176,7 @@ where
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(door.core.times.head)
+        .header_read_timeout(door.core.times.between)
         .max_buf_size(HEAD)
         .serve_connection(io, service)
         .with_upgrades();

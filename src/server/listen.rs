@@ -161,16 +161,14 @@ impl Listener {
         connection: Arc<Connection>,
     ) -> Result<hyper::Response<connections::Answer>, Infallible> {
         let mut served = connection.arrive(request.version() == Version::HTTP_2);
-        if !connection.is_known() && self.doors.access.knows(request.headers()) {
-            self.connections.recognize(&connection);
-        }
-        let response = if connection.is_kept
-            && !connection.is_known()
-            && !HEALTH.contains(&request.uri().path())
-        {
+        let is_known = connection.is_known()
+            || (self.doors.access.knows(request.headers())
+                && self.connections.recognize(&connection));
+        let is_health = HEALTH.contains(&request.uri().path());
+        let response = if !is_known && !is_health && self.connections.are_taken() {
             refuse(
                 StatusCode::SERVICE_UNAVAILABLE,
-                "all places but those for health and known callers are taken (`limits.connections`); try again later\n",
+                "known callers hold all connections (`limits.connections`); try again later\n",
             )
         } else if served.begin().await {
             see_through_proxies(&self.doors, peer, &mut request);

@@ -183,7 +183,7 @@ fn parameters() -> Value {
         "HistoryLength": query("historyLength", json!({"type": "integer", "minimum": 0}), "At most so many messages of the history; all when absent, no history for 0."),
         "ContextId": query("contextId", text(), "Only tasks of this conversation."),
         "Status": query("status", json!({"type": "string", "enum": states()}), "Only tasks in this state."),
-        "PageSize": query("pageSize", page(Some(100)), "Tasks a page."),
+        "PageSize": query("pageSize", page(Some(100)), "Entries a page."),
         "ConfigPageSize": query("pageSize", page(None), "Configs a page."),
         "PageToken": query("pageToken", text(), "`nextPageToken` of the page before."),
         "StatusTimestampAfter": query("statusTimestampAfter", json!({"type": "string", "format": "date-time"}), "Only tasks whose status is of this time or later."),

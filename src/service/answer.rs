@@ -27,7 +27,11 @@ impl Service {
     /// # Errors
     ///
     /// When the message names an ask that is not open here.
-    pub(super) fn asked(&self, log: &TaskLog, message: &Message) -> Result<Option<AskRow>, Error> {
+    pub(super) fn asked(
+        &self,
+        log: &TaskLog,
+        message: &Message,
+    ) -> Result<Option<Arc<AskRow>>, Error> {
         let named = asks::named(message);
         let asks = &self.sessions.house().asks;
         let found = match log.state() {
@@ -40,9 +44,21 @@ impl Service {
         }
     }
 
-    /// The caller's open asks of an agent.
-    pub fn asks(&self, client: &Client) -> Vec<AskRow> {
-        self.sessions.house().asks.list(&client.scope())
+    /// The open asks of these, oldest first, a page of them.
+    pub fn asks(&self, clients: &[Client], after: Option<&str>, most: usize) -> asks::Page {
+        let house = self.sessions.house();
+        let scopes: Vec<_> = clients.iter().map(Client::scope).collect();
+        house.asks.page(&scopes, after, most, house.config.limits.response.as_usize())
+    }
+
+    /// Whether an ask is open and this caller's.
+    pub fn has_ask(&self, client: &Client, id: &str) -> bool {
+        self.own_ask(client, id).is_some()
+    }
+
+    fn own_ask(&self, client: &Client, id: &str) -> Option<Arc<AskRow>> {
+        let row = self.sessions.house().asks.get(id);
+        row.filter(|row| row.scope == client.scope())
     }
 
     /// Answers an ask by its id, with what a data part would hold.
@@ -56,9 +72,7 @@ impl Service {
         id: &str,
         given: Value,
     ) -> Result<Arc<TaskLog>, Error> {
-        let scope = client.scope();
-        let open = self.sessions.house().asks.list(&scope);
-        let row = open.into_iter().find(|row| *row.id == *id);
+        let row = self.own_ask(client, id);
         let row = row.ok_or_else(|| {
             Error::new(ErrorKind::TaskNotFound, "no such ask is open").with("askId", id)
         })?;
@@ -81,7 +95,7 @@ impl Service {
     pub(super) async fn decided(
         &self,
         log: &Arc<TaskLog>,
-        row: AskRow,
+        row: Arc<AskRow>,
         decision: Decision,
         message: Option<Message>,
         mut also: Vec<Write>,
@@ -101,7 +115,7 @@ impl Service {
             Ok(true) => {}
             Ok(false) => return Ok(None),
             Err(error) => {
-                house.asks.add(row);
+                house.asks.restore(row);
                 return Err(error.incident());
             }
         }
@@ -115,7 +129,7 @@ impl Service {
     async fn resume(
         &self,
         log: &Arc<TaskLog>,
-        row: &AskRow,
+        row: &Arc<AskRow>,
         decision: &Decision,
     ) -> Result<(), Error> {
         let house = self.sessions.house();
@@ -124,13 +138,13 @@ impl Service {
             Ok(admission) => admission,
             Err(error) => {
                 // It is asked again, with the same words.
-                house.asks.add(row.clone());
+                house.asks.restore(row.clone());
                 let mut data = row.ask.clone();
                 data["askId"] = (*row.id).into();
                 let parts = vec![Part::text(asks::words(&row.ask)), Part::data(data)];
                 let again = Message::new(Role::Agent, parts);
                 let records = vec![state_record(log, TaskState::InputRequired, Some(again))];
-                let also = vec![Write::Ask(Box::new(row.clone()))];
+                let also = vec![Write::Ask(row.clone())];
                 log.record_with(&house.store, also, records, Durability::Synced)
                     .await
                     .map_err(store::Error::incident)?;
@@ -160,7 +174,7 @@ impl Service {
         };
         // What else was asked then is asked again by the agent that goes on, if it still wants it.
         let void = house.asks.forget(log.n).into_iter();
-        let void: Vec<_> = void.map(|row| Write::AskGone { id: row.id }).collect();
+        let void: Vec<_> = void.map(|row| Write::AskGone { id: row.id.clone() }).collect();
         if !void.is_empty() {
             house.store.commit(void, Durability::Written).await.map_err(store::Error::incident)?;
         }
@@ -195,14 +209,14 @@ impl Service {
         }
     }
 
-    async fn expire_all(&self, due: Vec<AskRow>) -> Result<(), Error> {
+    async fn expire_all(&self, due: Vec<Arc<AskRow>>) -> Result<(), Error> {
         for row in due {
             self.expire(row).await?;
         }
         Ok(())
     }
 
-    async fn expire(&self, row: AskRow) -> Result<(), Error> {
+    async fn expire(&self, row: Arc<AskRow>) -> Result<(), Error> {
         let house = self.sessions.house();
         let open = house.config.asks.timeout;
         let found = house.tasks.find(&row.scope, &row.task).await;

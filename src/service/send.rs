@@ -359,7 +359,7 @@ impl Service {
         let taken = log.take_message(self.store(), also, records).await;
         if let (Err(_), Some(ask)) = (&taken, answered) {
             // Nothing of the answer is stored: the ask is open as before.
-            self.sessions.house().asks.add(ask);
+            self.sessions.house().asks.restore(ask);
         }
         let taken = taken.map_err(store::Error::incident)?;
         if !taken {

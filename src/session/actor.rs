@@ -396,13 +396,18 @@ impl Actor {
                 log.reply(&self.house.store, text).await.map(|()| true)
             }
             _ => {
-                let ask = self.ending_ask(&log, &outcome);
-                let records = translator.finish(outcome, &facts, ask.as_ref());
-                let also = ask.iter().cloned().map(Box::new).map(Write::Ask);
+                let ask = self.ending_ask(&log, &outcome).map(Arc::new);
+                let noted = ask.clone().map_or(Ok(()), |ask| self.house.asks.add(ask));
+                let (outcome, ask) = match noted {
+                    Ok(()) => (outcome, ask),
+                    Err(full) => {
+                        let (message, hint) = (full.to_string(), Some(full.hint()));
+                        (Outcome::Failed { message, hint }, None)
+                    }
+                };
+                let records = translator.finish(outcome, &facts, ask.as_deref());
+                let also = ask.into_iter().map(Write::Ask);
                 let also = also.chain(self.present.meter.iter().flat_map(Meter::writes));
-                if let Some(ask) = &ask {
-                    self.house.asks.add(ask.clone());
-                }
                 let also = also.collect();
                 let stored = log.record_end(&self.house.store, also, records).await;
                 if let Ok(true) = stored {

@@ -29,7 +29,6 @@ use pilothouse_a2a::time::Timestamp;
 use pilothouse_agents::event::Event;
 use pilothouse_agents::lines::LineCutter;
 use pilothouse_agents::{Answer, Ask, AskKind, Driver, Exit, Life, Outcome, Step};
-use serde_json::Value;
 use std::collections::HashSet;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -51,6 +50,8 @@ pub(super) struct Running {
     pub(super) life: Life,
     pub(super) cutter: Option<LineCutter>,
     pub(super) outbox: Outbox,
+    /// What was read, and is not heard as long as the agent has to wait.
+    pub(super) unread: Vec<u8>,
     pub(super) stderr: Vec<u8>,
     pub(super) stdout_open: bool,
     pub(super) stderr_open: bool,
@@ -80,6 +81,7 @@ impl Running {
             life,
             cutter,
             outbox: Outbox::default(),
+            unread: Vec::new(),
             stderr: Vec::new(),
             stdout_open: true,
             stderr_open: true,
@@ -115,6 +117,8 @@ enum Cause {
 /// Something happened while a turn ran.
 enum Happened {
     Output(std::io::Result<Chunk>),
+    /// The agent need not wait any longer.
+    Unread,
     ErrorOutput(std::io::Result<Chunk>),
     Ended(Ended),
     Writable,
@@ -167,13 +171,15 @@ pub(super) struct Conversation<'a> {
     waiting: Vec<Waiting>,
     waiting_since: Instant,
     /// Asks that are not stored yet.
-    fresh: Vec<AskRow>,
+    fresh: Vec<Arc<AskRow>>,
     /// Asks that are not open any more.
     gone: Vec<Arc<str>>,
     /// Whether the question is on its way to be shown.
     posing: bool,
     /// What was said while a question is shown, so that it stays the task's status.
     held: Vec<Record>,
+    /// Bytes of output that these came from.
+    held_bytes: usize,
     /// What was granted for the session, and what was decided while no process was there.
     pub(super) granted: &'a mut Granted,
     /// What the turn uses.
@@ -184,8 +190,11 @@ pub(super) struct Conversation<'a> {
 
 /// An ask of the agent that waits for a person.
 struct Waiting {
-    ask: Ask,
-    row: AskRow,
+    /// The driver's id of it.
+    ask: String,
+    /// The tool that it is about, where it is about one.
+    tool: Option<String>,
+    row: Arc<AskRow>,
 }
 
 /// Answers that are known before the agent asks.
@@ -266,6 +275,7 @@ impl<'a> Conversation<'a> {
             gone: Vec::new(),
             posing: false,
             held: Vec::new(),
+            held_bytes: 0,
             granted,
             meter,
             watchdog: Box::pin(watchdog),
@@ -311,6 +321,7 @@ impl<'a> Conversation<'a> {
             self.show().await;
             match self.happened().await {
                 Happened::Output(read) => self.hear(read),
+                Happened::Unread => self.hear_unread(),
                 Happened::ErrorOutput(read) => self.hear_error(read),
                 Happened::Ended(ended) => self.running.ended = Some(ended),
                 Happened::Writable => self.running.outbox.write(&mut self.running.process.stdin),
@@ -375,6 +386,9 @@ impl<'a> Conversation<'a> {
         if self.running.ended.is_none() {
             self.running.ended = self.running.process.control.try_ended();
         }
+        if self.running.ended.is_some() || self.outcome.is_some() {
+            self.hear_unread();
+        }
         while self.running.ended.is_some() && self.running.stdout_open && self.outcome.is_none() {
             match try_read(&self.running.process.stdout) {
                 Some(read) => self.hear(read),
@@ -394,9 +408,8 @@ impl<'a> Conversation<'a> {
         let far = Instant::now() + Duration::from_secs(86_400);
         let stopping = self.cause.is_some();
         let heartbeat = self.spoke + self.house.config.timeouts.heartbeat.get();
-        let asks = !self.waiting.is_empty();
-        let most = self.house.config.limits.outbox.as_usize();
-        let roomy = self.held.len() < HELD && self.running.outbox.waiting() <= most;
+        let (asks, roomy) = (!self.waiting.is_empty(), self.is_roomy());
+        let is_unread = !self.running.unread.is_empty();
         let park = self.waiting_since + self.house.config.asks.park.get();
         let stops = self.server_stops;
         let (inbox, task) = (&mut *self.inbox, Some(&self.log.id));
@@ -409,17 +422,19 @@ impl<'a> Conversation<'a> {
             exceeded = self.meter.reached(), if !stopping => Happened::Exceeded(exceeded),
             refusal = running.held.refused() => Happened::Refused(refusal),
             size = &mut self.watchdog, if !stopping => Happened::TooLarge(size),
-            read = read(&running.process.stdout), if running.stdout_open && roomy => Happened::Output(read),
-            read = read(&running.process.stderr), if running.stderr_open => Happened::ErrorOutput(read),
-            ended = running.process.control.ended(), if running.ended.is_none() => Happened::Ended(ended),
-            () = running.outbox.writable(running.process.stdin.as_ref()) => Happened::Writable,
+            // Before the pipes: an agent that never stops talking would keep them from being heard. Waiting for a
+            // person is nobody's working time.
             () = tokio::time::sleep_until(self.climb_at.unwrap_or(far)), if self.climb_at.is_some() => Happened::Climb,
             () = tokio::time::sleep_until(self.wake_at.unwrap_or(far)), if self.wake_at.is_some() => Happened::Woke,
             () = tokio::time::sleep_until(self.starts_until), if running.starting.is_some() => Happened::SlowStart,
-            // Waiting for a person is nobody's working time.
             () = tokio::time::sleep_until(self.deadline), if !stopping && !asks => Happened::Deadline,
             () = tokio::time::sleep_until(heartbeat), if !stopping && !asks => Happened::Heartbeat,
             () = tokio::time::sleep_until(park), if !stopping && asks => Happened::Park,
+            () = std::future::ready(()), if is_unread && roomy => Happened::Unread,
+            read = read(&running.process.stdout), if running.stdout_open && roomy && !is_unread => Happened::Output(read),
+            read = read(&running.process.stderr), if running.stderr_open => Happened::ErrorOutput(read),
+            ended = running.process.control.ended(), if running.ended.is_none() => Happened::Ended(ended),
+            () = running.outbox.writable(running.process.stdin.as_ref()) => Happened::Writable,
         }
     }
 
@@ -433,17 +448,11 @@ impl<'a> Conversation<'a> {
             return;
         };
         self.heard = true;
-        if let Some(mut cutter) = self.running.cutter.take() {
-            for line in cutter.push(&chunk) {
-                match line {
-                    Ok(line) => self.hear_line(&line),
-                    Err(too_long) => self.stop(Cause::Fault(
-                        format!("the agent wrote a line longer than {} bytes", too_long.limit),
-                        Some("the operator can raise `limits.line`".to_owned()),
-                    )),
-                }
-            }
-            self.running.cutter = Some(cutter);
+        if !self.waiting.is_empty() {
+            self.held_bytes += chunk.len();
+        }
+        if self.running.cutter.is_some() {
+            self.hear_lines(&chunk);
         } else {
             self.house.telemetry.raw().line(&self.session.id, Some(&self.log.id), &chunk);
             let steps = self.running.driver.chunk(&chunk);
@@ -469,6 +478,49 @@ impl<'a> Conversation<'a> {
                 ));
             }
         }
+    }
+
+    fn hear_unread(&mut self) {
+        let unread = std::mem::take(&mut self.running.unread);
+        self.hear_lines(&unread);
+    }
+
+    /// Hears lines as long as there is room for what they bring; the rest is kept.
+    fn hear_lines(&mut self, bytes: &[u8]) {
+        let Some(mut cutter) = self.running.cutter.take() else {
+            return;
+        };
+        let mut unread = Vec::new();
+        let mut lines = cutter.push(bytes);
+        loop {
+            let Some(line) = lines.next() else {
+                drop(lines);
+                break;
+            };
+            match line {
+                Ok(line) => self.hear_line(&line),
+                Err(too_long) => self.stop(Cause::Fault(
+                    format!("the agent wrote a line longer than {} bytes", too_long.limit),
+                    Some("the operator can raise `limits.line`".to_owned()),
+                )),
+            }
+            let waits = self.running.ended.is_none() && self.outcome.is_none() && !self.is_roomy();
+            if waits {
+                unread = lines.leave().to_vec();
+                break;
+            }
+        }
+        self.running.unread = unread;
+        self.running.cutter = Some(cutter);
+    }
+
+    /// Whether what the agent says next has room; if not, the agent waits.
+    fn is_roomy(&self) -> bool {
+        let config = &self.house.config;
+        self.waiting.len() < config.asks.per_turn
+            && self.held.len() < HELD
+            && self.held_bytes <= config.asks.held.as_usize()
+            && self.running.outbox.waiting() <= config.limits.outbox.as_usize()
     }
 
     fn hear_line(&mut self, line: &[u8]) {
@@ -552,14 +604,18 @@ impl<'a> Conversation<'a> {
 
     /// Answers an ask as it is known, or by policy, or asks a person.
     fn answer(&mut self, ask: Ask) {
-        let data = asks::data(&ask.kind);
-        if let Some(answer) = self.known(&ask.kind, &data) {
+        if self.cause.is_some() {
+            let message = "the turn is being ended".to_owned();
+            self.tell(&ask.id, &Answer::Deny { message });
+            return;
+        }
+        if let Some(answer) = self.known(&ask.kind) {
             self.tell(&ask.id, &answer);
             return;
         }
         let policy = asks::policy(&self.agent.config, &self.log.scope.caller, &ask.kind);
         if policy == AskPolicy::Ask {
-            self.ask(ask, data);
+            self.ask(ask);
             return;
         }
         let allowed = policy == AskPolicy::Allow;
@@ -583,10 +639,13 @@ impl<'a> Conversation<'a> {
     }
 
     /// An answer that was given already: for the session, or while the process was gone.
-    fn known(&mut self, kind: &AskKind, data: &Value) -> Option<Answer> {
+    fn known(&mut self, kind: &AskKind) -> Option<Answer> {
         let passes = &mut self.granted.passes;
-        if let Some(place) = passes.iter().position(|pass| asks::same(&pass.ask, data)) {
-            return Some(passes.remove(place).answer);
+        if !passes.is_empty() {
+            let data = asks::data(kind.clone());
+            if let Some(place) = passes.iter().position(|pass| asks::same(&pass.ask, &data)) {
+                return Some(passes.remove(place).answer);
+            }
         }
         match kind {
             AskKind::Permission { tool, .. } if self.granted.tools.contains(tool) => {
@@ -596,21 +655,29 @@ impl<'a> Conversation<'a> {
         }
     }
 
-    fn ask(&mut self, ask: Ask, data: Value) {
+    fn ask(&mut self, ask: Ask) {
         let now = clock::now();
-        let row = AskRow {
+        let tool = match &ask.kind {
+            AskKind::Permission { tool, .. } => Some(tool.clone()),
+            AskKind::Question { .. } => None,
+        };
+        let row = Arc::new(AskRow {
             id: Arc::from(uuid::Uuid::now_v7().to_string()),
             n: self.log.n,
             task: self.log.id.clone(),
             scope: self.log.scope.clone(),
             context_id: self.log.context_id.clone(),
-            ask: data,
+            ask: asks::data(ask.kind),
             ends_turn: false,
             created: now,
             deadline: asks::deadline(now, &self.house.config),
-        };
+        });
+        // Known before it is shown: whoever sees it may answer at once.
+        if let Err(full) = self.house.asks.add(row.clone()) {
+            return self.stop(Cause::Fault(full.to_string(), Some(full.hint())));
+        }
         self.fresh.push(row.clone());
-        self.waiting.push(Waiting { ask, row });
+        self.waiting.push(Waiting { ask: ask.id, tool, row });
         if self.waiting.len() == 1 {
             self.waiting_since = Instant::now();
             self.pose();
@@ -628,17 +695,12 @@ impl<'a> Conversation<'a> {
         let Some(place) = self.waiting.iter().position(|one| *one.row.id == *id) else {
             return false;
         };
-        let Waiting { ask, .. } = self.waiting.remove(place);
-        if let (Decision::Allow { session: true, .. }, AskKind::Permission { tool, .. }) =
-            (decision, &ask.kind)
-        {
-            self.granted.tools.insert(tool.clone());
-            self.tell(&ask.id, &decision.answer());
-            self.answer_the_same(&tool.clone());
-            self.next_question();
-            return true;
+        let Waiting { ask, tool, .. } = self.waiting.remove(place);
+        self.tell(&ask, &decision.answer());
+        if let (Decision::Allow { session: true, .. }, Some(tool)) = (decision, tool) {
+            self.answer_the_same(&tool);
+            self.granted.tools.insert(tool);
         }
-        self.tell(&ask.id, &decision.answer());
         self.next_question();
         true
     }
@@ -647,27 +709,29 @@ impl<'a> Conversation<'a> {
     fn answer_the_same(&mut self, granted: &str) {
         let waiting = std::mem::take(&mut self.waiting);
         for one in waiting {
-            match &one.ask.kind {
-                AskKind::Permission { tool, .. } if tool == granted => {
-                    self.house.asks.take(&one.row.id);
-                    self.fresh.retain(|fresh| fresh.id != one.row.id);
-                    self.gone.push(one.row.id);
-                    self.tell(&one.ask.id, &Answer::Allow { input: None });
-                }
-                _ => self.waiting.push(one),
+            if one.tool.as_deref() == Some(granted) {
+                self.drop_ask(&one.row);
+                self.tell(&one.ask, &Answer::Allow { input: None });
+            } else {
+                self.waiting.push(one);
             }
         }
     }
 
+    /// An ask is not open any more, stored or not.
+    fn drop_ask(&mut self, row: &AskRow) {
+        self.house.asks.take(&row.id);
+        self.fresh.retain(|fresh| fresh.id != row.id);
+        self.gone.push(row.id.clone());
+    }
+
     /// The agent does not want to know any more.
     fn withdrawn(&mut self, id: &str) {
-        let Some(place) = self.waiting.iter().position(|one| one.ask.id == *id) else {
+        let Some(place) = self.waiting.iter().position(|one| one.ask == *id) else {
             return;
         };
         let Waiting { row, .. } = self.waiting.remove(place);
-        self.house.asks.take(&row.id);
-        self.fresh.retain(|fresh| fresh.id != row.id);
-        self.gone.push(row.id);
+        self.drop_ask(&row);
         if place == 0 {
             self.next_question();
             if self.waiting.is_empty() && self.cause.is_none() {
@@ -689,7 +753,7 @@ impl<'a> Conversation<'a> {
     /// The turn is over, and with it whatever was asked in it.
     fn void(&mut self) {
         for Waiting { row, .. } in std::mem::take(&mut self.waiting) {
-            self.house.asks.take(&row.id);
+            self.drop_ask(&row);
         }
     }
 
@@ -718,6 +782,8 @@ impl<'a> Conversation<'a> {
             return;
         }
         self.stopped = true;
+        // Nobody needs to answer any more, and what was held back for the question is shown.
+        self.void();
         let polite = matches!(
             cause,
             Cause::Canceled
@@ -801,8 +867,11 @@ impl<'a> Conversation<'a> {
             self.held = std::mem::take(&mut records);
         }
         self.posing = false;
+        if self.held.is_empty() {
+            self.held_bytes = 0;
+        }
         let fresh = std::mem::take(&mut self.fresh);
-        let mut also: Vec<Write> = fresh.iter().cloned().map(Box::new).map(Write::Ask).collect();
+        let mut also: Vec<Write> = fresh.iter().cloned().map(Write::Ask).collect();
         also.extend(self.gone.drain(..).map(|id| Write::AskGone { id }));
         if !fresh.is_empty() {
             // Whoever answers after a crash finds the conversation again.
@@ -817,10 +886,6 @@ impl<'a> Conversation<'a> {
             return;
         }
         self.spoke = Instant::now();
-        // Known before it is shown: whoever sees it may answer at once.
-        for row in &fresh {
-            self.house.asks.add(row.clone());
-        }
         let stored =
             self.log.record_with(&self.house.store, also, records, Durability::Written).await;
         if let Err(error) = stored {

@@ -72,10 +72,7 @@ impl Inside {
 
     /// A new file of this name in the place of whatever had it.
     pub(super) fn create(&self, name: &str) -> io::Result<File> {
-        match unlinkat(&self.0, name, AtFlags::empty()) {
-            Ok(()) | Err(Errno::NOENT) => {}
-            Err(error) => return Err(error.into()),
-        }
+        make_free(self.0.as_fd(), name)?;
         create_file(self.0.as_fd(), name)
     }
 
@@ -107,6 +104,14 @@ pub(super) fn open_file(
         Ok(file)
     } else {
         Err(io::Error::from(io::ErrorKind::InvalidInput))
+    }
+}
+
+/// Removes the file or link of this name, if there is one.
+pub(super) fn make_free(at: BorrowedFd<'_>, name: impl rustix::path::Arg) -> io::Result<()> {
+    match unlinkat(at, name, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -30,7 +30,7 @@ pub struct LeftOvers {
 ///
 /// When a part of it cannot be removed.
 pub fn remove_folder(folder: &Path) -> io::Result<()> {
-    tree::remove(folder, &Deadline::of_removal(CancellationToken::new()))
+    tree::remove(folder, &Deadline::soon(CancellationToken::new()))
 }
 
 impl Workspaces {
@@ -50,7 +50,7 @@ impl Workspaces {
     ///
     /// When a part of them cannot be removed.
     pub fn remove_now(&self, session: &str, stop: CancellationToken) -> io::Result<()> {
-        let deadline = Deadline::of_removal(stop);
+        let deadline = Deadline::soon(stop);
         let removed = format!("{REMOVED}{session}");
         // An earlier removal comes to its end first, or the name is not free.
         for parent in self.parents() {
@@ -112,7 +112,7 @@ impl Workspaces {
 ///
 /// When a part of it cannot be removed.
 pub async fn remove_left_over(folder: &Path, stop: &CancellationToken) -> io::Result<()> {
-    let (folder, deadline) = (folder.to_owned(), Deadline::of_removal(stop.clone()));
+    let (folder, deadline) = (folder.to_owned(), Deadline::soon(stop.clone()));
     off_worker(move || tree::remove(&folder, &deadline)).await?
 }
 

@@ -9,12 +9,16 @@ mod hang_up;
 mod laws;
 mod requests;
 
+use crate::bindings::Binding;
 use crate::building::Builder;
+use crate::processes::Process;
+use crate::reading::{at_once, message, state};
 use crate::world::World;
 use dice::Dice;
 use hang_up::{Manner, hang_up};
 use laws::Level;
 use parking_lot::Mutex;
+use pilothouse_a2a::operation::Operation;
 use requests::Requests;
 use serde_json::json;
 use std::collections::HashSet;
@@ -142,6 +146,19 @@ fn whoever_hangs_up_and_whatever_agents_do_the_laws_hold() {
         let (hang_ups, memory) = (ledger.hang_ups.load(Ordering::Relaxed), laws::resident(&world));
         println!("{hang_ups} hang-ups, {tasks} tasks, {memory} MiB: 0 failures");
     }
+}
+
+#[test]
+fn a_task_is_canceled_though_its_agent_has_killed_its_supervisor() {
+    let world = described().start();
+    let shell = world.through(Binding::JsonRpc).agent("shell");
+    let params = at_once(message("kill -9 $PPID; exec sleep 3600"));
+    let task = shell.well(Operation::SendMessage, &params)["task"].take();
+    let reply = shell.call(Operation::CancelTask, &json!({"id": task["id"]}));
+    let task = reply.unwrap_or_else(|_| shell.well(Operation::GetTask, &json!({"id": task["id"]})));
+    assert!(["CANCELED", "FAILED"].contains(&state(&task)), "{task:#}");
+    // Without a sandbox nobody can end what has no supervisor.
+    world.agents().iter().for_each(Process::kill);
 }
 
 #[test]

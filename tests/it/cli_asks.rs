@@ -216,15 +216,24 @@ fn a_permission_is_shown_with_all_that_would_run_and_nothing_of_it_reaches_the_t
 }
 
 #[test]
-fn all_that_waits_is_listed() {
+fn all_that_waits_is_listed_page_by_page() {
     let (address, _heard) = serve(|heard| {
-        let ask = json!({"askId": "a", "taskId": "t-1", "agent": "claude", "kind": "permission", "tool": "Bash", "input": {"command": "ls"}, "created": "2020-01-01T00:00:00Z"});
-        (heard.path == "/api/v1/asks")
-            .then(|| ("application/json", json!({"asks": [ask]}).to_string()))
+        let (task, next) = match heard.path.split_once('?')? {
+            ("/api/v1/asks", query) if query.contains("pageToken=more") => ("t-2", ""),
+            ("/api/v1/asks", _) => ("t-1", "more"),
+            _ => return None,
+        };
+        let ask = json!({"askId": "a", "taskId": task, "agent": "claude", "kind": "permission", "tool": "Bash", "input": {"command": "ls"}, "created": "2020-01-01T00:00:00Z"});
+        let page = json!({"asks": [ask], "nextPageToken": next});
+        Some(("application/json", page.to_string()))
     });
     let said = pilothouse(&address, &["tasks", "asks"]);
-    let row: Vec<&str> = said.out.lines().nth(1).unwrap().split_whitespace().collect();
-    assert_eq!((row[..3].to_vec(), row.last()), (vec!["t-1", "claude", "Bash"], Some(&"ls")));
+    let rows: Vec<Vec<&str>> =
+        said.out.lines().skip(1).map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(rows.len(), 2);
+    for (row, task) in rows.iter().zip(["t-1", "t-2"]) {
+        assert_eq!((row[..3].to_vec(), row.last()), (vec![task, "claude", "Bash"], Some(&"ls")));
+    }
 }
 
 #[test]

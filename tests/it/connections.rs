@@ -159,26 +159,38 @@ fn connections_that_say_nothing_give_way() {
 
 #[test]
 fn places_are_kept_for_health_and_known_callers() {
-    let world = World::describe().config(json!({"limits": {"connections": 8}})).start();
+    // Ten are kept: five for callers, five for health alone.
+    let world = World::describe().config(json!({"limits": {"connections": 40}})).start();
     let id = world.begin_waiting("cue go", "go");
-    let streams: Vec<_> = (0..6).map(|_| world.subscribe(&id)).collect();
-    let card = world.get("/.well-known/agent-card.json", &[]);
-    assert_eq!(card.status, 503);
-    assert!(card.text().contains("limits.connections"), "{}", card.text());
+    let card = || world.get("/.well-known/agent-card.json", &[]);
+    let list = || world.call(BOB, "ListTasks", &json!({}));
+    let mut streams: Vec<_> = (0..30).map(|_| world.subscribe(&id)).collect();
+    let refused = card();
+    assert_eq!(refused.status, 503);
+    assert!(refused.text().contains("limits.connections"), "{}", refused.text());
+    assert_eq!(list().status, 200);
+    // The connection of the call may still be there for a moment.
+    streams.extend((0..4).map(|_| world.subscribe(&id)));
+    let last = await_some("the last place", world.patience(), || {
+        let headers = [("Authorization", format!("Bearer {OWNER}"))];
+        let headers = headers.each_ref().map(|(name, value)| (*name, value.as_str()));
+        let answer = world.ask("GET", &format!("/tasks/{id}:subscribe"), &headers, b"");
+        (answer.status == 200).then_some(answer)
+    });
+    assert_eq!(list().status, 503);
     assert_eq!(world.get("/health", &[]).status, 200);
-    world.task(&id);
-    world.rpc_as(BOB, "ListTasks", json!({}));
+    assert_eq!(world.get("/ready", &[]).status, 200);
+    drop((streams, last));
+    assert!(await_true(world.patience(), || list().status == 200));
+    assert!(await_true(world.patience(), || card().status == 200));
     world.cue("go");
-    drop(streams);
-    let served = || world.get("/.well-known/agent-card.json", &[]).status == 200;
-    assert!(await_true(world.patience(), served));
 }
 
 #[test]
 fn one_address_has_only_so_many_connections() {
-    let world = World::describe().config(json!({"limits": {"connections_per_address": 2}})).start();
+    let world = World::describe().config(json!({"limits": {"connections_per_address": 4}})).start();
     let id = world.begin_waiting("cue go", "go");
-    let streams = [OTHER; 2].map(|source| subscribe_from(&world, source, &id));
+    let streams = [OTHER; 4].map(|source| subscribe_from(&world, source, &id));
     assert_eq!(health_from(&world, OTHER), None);
     assert_eq!(health_from(&world, Ipv4Addr::LOCALHOST), Some(200));
     assert!(world.stderr().contains("limits.connections_per_address"), "{}", world.stderr());
@@ -190,12 +202,12 @@ fn one_address_has_only_so_many_connections() {
 fn a_trusted_proxy_has_as_many_connections_as_there_are() {
     let world = World::describe()
         .config(json!({
-            "limits": {"connections_per_address": 1},
+            "limits": {"connections_per_address": 4},
             "server": {"trusted_proxies": [OTHER]},
         }))
         .start();
     let id = world.begin_waiting("cue go", "go");
-    let streams = [OTHER; 2].map(|source| subscribe_from(&world, source, &id));
+    let streams = [OTHER; 5].map(|source| subscribe_from(&world, source, &id));
     assert_eq!(health_from(&world, OTHER), Some(200));
     drop(streams);
     world.cue("go");

@@ -70,6 +70,14 @@ fn a_fork_copies_holes_as_holes_and_two_names_of_a_file_as_two_names() {
 }
 
 #[test]
+fn a_fork_replaces_what_the_session_script_has_made_anew() {
+    let script = "#!/bin/sh\nmkdir made\necho anew > made/note.txt\nln -s made link\n";
+    let world = World::describe().file(".init-session.sh", 0o755, script).start();
+    world.send(message_in("first", "write made/note.txt kept"));
+    assert_eq!(answer(&world.send(forked("first", "read link/note.txt"))), "kept");
+}
+
+#[test]
 fn a_fork_of_more_than_may_be_copied_fails_and_names_the_key() {
     let world = World::describe().config(json!({"sessions": {"copy": {"entries": 3}}})).start();
     let folder = PathBuf::from(answer(&world.send(message_in("first", "pwd"))));

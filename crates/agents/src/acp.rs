@@ -126,7 +126,7 @@ struct TurnState {
     broken: bool,
     /// The last words that belong to none of its messages, where it numbers them.
     notice: String,
-    tools: BTreeMap<String, tool::Tool>,
+    tools: tool::Tools,
     tokens: usage::Tokens,
 }
 
@@ -169,8 +169,7 @@ impl Acp {
         let Some(turn) = self.turn.take() else {
             return Vec::new();
         };
-        let untold = turn.tools.into_iter().filter(|(_, tool)| !tool.told);
-        let calls = untold.map(|(id, tool)| Step::Say(tool.call(&id)));
+        let calls = turn.tools.untold().into_iter().map(Step::Say);
         let asks = mem::take(&mut self.pending);
         calls.chain(asks.into_keys().map(Step::Withdraw)).chain([Step::End(outcome)]).collect()
     }

@@ -25,7 +25,8 @@ mod so_far;
 mod wire;
 
 use crate::{
-    Answer, Driver, Event, Exit, Launch, Life, Outcome, Output, Refusal, Setting, Step, Turn,
+    Answer, Driver, Event, Exit, LONGEST_ID, Launch, Life, Outcome, Output, Refusal, Setting, Step,
+    Turn,
 };
 use ask::Pending;
 pub use prompt::IMAGE_TYPES;
@@ -41,6 +42,9 @@ use std::mem;
 /// words that no task is waiting for, and work that nobody asked for.
 pub const SELF_WAKING_TOOLS: &[&str] =
     &["CronCreate", "CronDelete", "CronList", "ScheduleWakeup", "Monitor"];
+
+/// Refused tool calls that are remembered in one turn.
+const REFUSED: usize = 256;
 
 /// Arguments that the driver lives by; an operator who sets them too would break it.
 const RESERVED: &[&str] = &[
@@ -154,6 +158,18 @@ struct TurnState {
     api_status: Option<u64>,
     /// Tool calls whose refusal is known already.
     refused: BTreeSet<String>,
+}
+
+impl TurnState {
+    /// Remembers that this tool call was refused.
+    fn refuse(&mut self, tool_use: String) {
+        if tool_use.len() <= LONGEST_ID {
+            self.refused.insert(tool_use);
+        }
+        if self.refused.len() > REFUSED {
+            self.refused.pop_first();
+        }
+    }
 }
 
 impl Claude {
@@ -331,7 +347,7 @@ impl Driver for Claude {
         };
         let response = pending.response(answer);
         if matches!(answer, Answer::Deny { .. }) {
-            self.turn.refused.insert(pending.tool_use_id);
+            self.turn.refuse(pending.tool_use_id);
         }
         vec![respond(ask, &response)]
     }

@@ -27,6 +27,23 @@ pub use event::{Event, Usage};
 use serde_json::Value;
 use std::time::Duration;
 
+/// Longest id of an agent's that is remembered, in bytes: of a request, a message, a tool call.
+const LONGEST_ID: usize = 256;
+
+/// What a value takes in memory, about: many small pieces take much more than their JSON.
+#[must_use]
+pub fn memory_of(value: &Value) -> usize {
+    let inside = match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+        Value::String(text) => text.len(),
+        Value::Array(items) => items.iter().map(memory_of).sum(),
+        Value::Object(members) => {
+            members.iter().map(|(name, member)| 64 + name.len() + memory_of(member)).sum()
+        }
+    };
+    size_of::<Value>() + inside
+}
+
 /// What a driver is told before it describes a process.
 #[derive(Debug, Clone, Default)]
 pub struct Setting {
@@ -269,5 +286,15 @@ pub trait Driver: Send {
     /// The CLI's own terminal on the conversation to resume, for a person; none where it has none.
     fn terminal(&self, _setting: &Setting) -> Option<Launch> {
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_pieces_count_as_what_they_take_in_memory() {
+        assert!(memory_of(&serde_json::json!(vec![1; 1000])) >= 1000 * size_of::<Value>());
     }
 }

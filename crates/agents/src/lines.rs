@@ -108,6 +108,14 @@ impl<'a> Iterator for Lines<'a> {
     }
 }
 
+impl<'a> Lines<'a> {
+    /// Stops here: the bytes that are not cut yet, to be pushed again later.
+    #[must_use = "these bytes are not passed over"]
+    pub fn leave(mut self) -> &'a [u8] {
+        mem::take(&mut self.rest)
+    }
+}
+
 impl Drop for Lines<'_> {
     fn drop(&mut self) {
         self.for_each(drop);
@@ -221,6 +229,16 @@ mod tests {
         let mut cutter = LineCutter::new(10);
         drop(cutter.push(b"a\nb\nc"));
         assert_eq!(cutter.push(b"d\n").next().unwrap().unwrap().as_ref(), b"cd");
+    }
+
+    #[test]
+    fn lines_that_are_left_can_be_pushed_again() {
+        let mut cutter = LineCutter::new(10);
+        let mut lines = cutter.push(b"a\nb\nc");
+        assert_eq!(lines.next().unwrap().unwrap().as_ref(), b"a");
+        let rest = lines.leave().to_vec();
+        let lines: Vec<_> = cutter.push(&rest).map(|line| line.unwrap().into_owned()).collect();
+        assert_eq!((lines, cutter.finish()), (vec![b"b".to_vec()], Some(b"c".to_vec())));
     }
 
     #[test]

@@ -169,14 +169,31 @@ pub(super) async fn list(
     screen: Screen,
     out: &mut impl Write,
 ) -> Result<(), Failure> {
-    let answer = server.get("/api/v1/asks").await?;
-    let asks = answer.get("asks").and_then(Value::as_array);
-    let asks = asks.map_or(&[][..], Vec::as_slice);
+    let asks = read_pages(server).await?;
     if json {
         return print_json(out, &asks);
     }
-    write!(out, "{}", listed(asks, Timestamp::now(), screen.width))?;
+    write!(out, "{}", listed(&asks, Timestamp::now(), screen.width))?;
     Ok(())
+}
+
+/// All asks that are open.
+async fn read_pages(server: &Server) -> Result<Vec<Value>, Failure> {
+    let (mut asks, mut path) = (Vec::new(), "/api/v1/asks?pageSize=100".to_owned());
+    loop {
+        let mut page = server.get(&path).await?;
+        let Some(Value::Array(more)) = page.get_mut("asks").map(Value::take) else {
+            return Ok(asks);
+        };
+        let next = page.get("nextPageToken").and_then(Value::as_str).unwrap_or_default();
+        // A page without asks would lead to itself.
+        if next.is_empty() || more.is_empty() {
+            asks.extend(more);
+            return Ok(asks);
+        }
+        path = format!("/api/v1/asks?pageSize=100&pageToken={next}");
+        asks.extend(more);
+    }
 }
 
 /// Asks as a table.

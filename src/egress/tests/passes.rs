@@ -99,7 +99,7 @@ async fn a_session_has_only_so_many_connections_and_takes_none_from_others() {
 
 #[tokio::test]
 async fn whoever_says_nothing_has_to_go_when_others_come() {
-    let times = Times { bind: Duration::from_secs(60 * 60), ..TIMES };
+    let times = Times { first: Duration::from_secs(60 * 60), ..TIMES };
     let world = World::start_with(8, times).await;
     let echo = echo().await;
     let target = format!("here.test:{echo}");
@@ -115,10 +115,27 @@ async fn whoever_says_nothing_has_to_go_when_others_come() {
 
 #[tokio::test]
 async fn whoever_says_nothing_in_time_has_to_go() {
-    let times = Times { bind: Duration::from_millis(50), ..TIMES };
+    let times = Times { first: Duration::from_millis(50), ..TIMES };
     let world = World::start_with(8, times).await;
     let mut silent = TcpStream::connect((Ipv4Addr::LOCALHOST, world.port)).await.unwrap();
     ends(&mut silent).await;
+}
+
+#[tokio::test]
+async fn a_sessions_own_listener_keeps_no_connection_without_a_request() {
+    let times = Times { first: Duration::from_millis(50), ..TIMES };
+    let world = World::start_with(2, times).await;
+    let echo = echo().await;
+    let target = format!("here.test:{echo}");
+    let pass = world.pass(&[&target]);
+    let port = world.own(&pass).await;
+    let (_, _, mut tunnelled) = tunnel(port, &target, None).await;
+    let mut silent = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.unwrap();
+    ends(&mut silent).await;
+    // One that has made its request stays, and the place of the silent one is free.
+    let (status, _, _) = tunnel(port, &target, None).await;
+    assert_eq!(status, 200);
+    echoes(&mut tunnelled).await;
 }
 
 #[tokio::test]

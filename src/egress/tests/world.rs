@@ -39,8 +39,8 @@ pub(super) struct World {
 pub(super) const TIMES: Times = Times {
     connect: Duration::from_secs(5),
     idle: Duration::from_secs(60),
-    head: Duration::from_secs(60),
-    bind: Duration::from_secs(10),
+    between: Duration::from_secs(60),
+    first: Duration::from_secs(10),
 };
 
 impl World {
@@ -63,7 +63,7 @@ impl World {
             |addresses: &Vec<&str>| addresses.iter().map(|one| one.parse().unwrap()).collect();
         let names = names.iter().map(|(name, all)| (*name, parsed(all))).collect();
         let inner = vec!["127.0.0.1/32".parse().unwrap()];
-        let egress = Egress::with_times(inner, connections, Arc::new(Names(names)), times);
+        let egress = Egress::new(inner, connections, Arc::new(Names(names)), times);
         let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
         let port = egress.listen(&tracker, stop.clone()).await.unwrap();
         Self { egress, port, stop, tracker }

@@ -11,13 +11,24 @@ use pilothouse_a2a::error::{Error, ErrorKind};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-/// `GET /api/v1/asks`: the caller's open asks, oldest first.
+/// Asks of a page where the caller does not say how many, and at most.
+const PAGE: usize = 50;
+const MOST: usize = 100;
+
+/// `GET /api/v1/asks`: the caller's open asks, oldest first, a page of them (`pageSize`, `pageToken`).
 pub(in super::super) async fn list(State(doors): State<Arc<Doors>>, request: Request) -> Response {
-    carry_out(&doors, request, "ListAsks", async move |doors, client, _| {
-        let clients = every_agent(&doors, &client);
-        let asks = clients.iter().flat_map(|client| doors.service.asks(client));
-        let asks: Vec<_> = asks.map(|row| shown(&row)).collect();
-        Ok(json_response(StatusCode::OK, json!({"asks": asks}).to_string()))
+    carry_out(&doors, request, "ListAsks", async move |doors, client, request: Request| {
+        let page = read_page(request.uri().query().unwrap_or_default());
+        let (size, after) = page.map_err(|error| Box::new(failed(&error)))?;
+        let page = doors.service.asks(&every_agent(&doors, &client), after, size);
+        let asks: Vec<_> = page.rows.iter().map(|row| shown(row)).collect();
+        let body = json!({
+            "asks": asks,
+            "nextPageToken": page.next.as_deref().unwrap_or_default(),
+            "pageSize": size,
+            "totalSize": page.total,
+        });
+        Ok(json_response(StatusCode::OK, body.to_string()))
     })
     .await
 }
@@ -37,13 +48,35 @@ pub(in super::super) async fn answer(
             given.ok_or_else(|| Error::new(ErrorKind::Parse, "the answer is no JSON object"));
         let given = given.map_err(refused)?;
         let clients = every_agent(&doors, &client);
-        let asked = |client: &&Client| doors.service.asks(client).iter().any(|row| *row.id == *id);
+        let asked = |client: &&Client| doors.service.has_ask(client, &id);
         let client = clients.iter().find(asked).unwrap_or(&client);
         let log = doors.service.answer_ask(client, &id, given).await.map_err(refused)?;
         let body = json!({"taskId": log.id, "state": log.state()});
         Ok(json_response(StatusCode::OK, body.to_string()))
     })
     .await
+}
+
+/// The size of a page, and the ask after which it begins.
+fn read_page(query: &str) -> Result<(usize, Option<&str>), Error> {
+    let (mut size, mut after) = (PAGE, None);
+    for (name, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
+        match name {
+            "pageSize" | "page_size" => {
+                let given = value.parse().ok().filter(|given| (1..=MOST).contains(given));
+                size = given.ok_or_else(|| Error::invalid("pageSize", "must be 1 to 100"))?;
+            }
+            "pageToken" | "page_token" if !value.is_empty() => {
+                if uuid::Uuid::parse_str(value).is_err() {
+                    let what = "must be the `nextPageToken` of the page before";
+                    return Err(Error::invalid("pageToken", what));
+                }
+                after = Some(value);
+            }
+            _ => {}
+        }
+    }
+    Ok((size, after))
 }
 
 /// The same caller with each agent.

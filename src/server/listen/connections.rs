@@ -5,7 +5,7 @@
 //! A connection on which a valid token was seen is *known*; every other one is a *stranger*. At a bound
 //! the oldest stranger gives way to the new connection, so that connections without a token never keep
 //! a known caller out. Once known connections hold all places but those that are kept
-//! ([`Bounds::kept`]), a new connection serves health and known callers alone.
+//! ([`Bounds::kept`]), strangers are served health alone; half of the kept places are left to health.
 //!
 //! Every connection has deadlines: for the head of a request, for the time without a request, and for
 //! an answer that its client does not take. [`Connection::overdue`] looks at all of them.
@@ -39,7 +39,7 @@ const GRACE: Duration = Duration::from_millis(250);
 pub(super) struct Bounds {
     /// Open connections.
     pub(super) all: usize,
-    /// Of these, places that are kept for health and known callers.
+    /// Of these, places that are kept for health and known callers, half of them for health alone.
     pub(super) kept: usize,
     /// Open connections of one address.
     pub(super) per_address: usize,
@@ -79,8 +79,6 @@ pub(super) struct Connection {
     number: u64,
     origin: IpAddr,
     began: Instant,
-    /// Whether it serves health and known callers alone.
-    pub(super) is_kept: bool,
     bounds: Bounds,
     /// Changed under the lock of the connections alone.
     known: AtomicBool,
@@ -195,12 +193,10 @@ impl Connections {
             let oldest = oldest.clone();
             open.evict(&oldest);
         }
-        let known = open.count - open.strangers.len();
         let connection = Arc::new(Connection {
             number: open.next,
             origin,
             began: now,
-            is_kept: known >= bounds.all - bounds.kept,
             bounds,
             known: AtomicBool::new(false),
             evicted: Notify::new(),
@@ -224,14 +220,22 @@ impl Connections {
         Entry::Place(Place { connections: self.clone(), connection })
     }
 
-    /// Notes that a valid token was seen on this connection.
-    pub(super) fn recognize(&self, connection: &Connection) {
+    /// Notes that a valid token was seen on this connection; false where known callers hold too many
+    /// places already, or where it was evicted.
+    pub(super) fn recognize(&self, connection: &Connection) -> bool {
+        let Bounds { all, kept, .. } = self.bounds;
         let mut open = self.open.lock();
-        // An evicted connection has left already.
-        if open.strangers.remove(&connection.number).is_some() {
-            open.strangers_by_origin.remove(&(connection.origin, connection.number));
-            connection.known.store(true, Ordering::Relaxed);
+        if open.known() >= all - kept / 2 || open.strangers.remove(&connection.number).is_none() {
+            return false;
         }
+        open.strangers_by_origin.remove(&(connection.origin, connection.number));
+        connection.known.store(true, Ordering::Relaxed);
+        true
+    }
+
+    /// Whether known callers hold all places that are not kept.
+    pub(super) fn are_taken(&self) -> bool {
+        self.open.lock().known() >= self.bounds.all - self.bounds.kept
     }
 
     /// Warns that a connection was refused, once a minute.
@@ -252,6 +256,10 @@ impl Connections {
 }
 
 impl Open {
+    fn known(&self) -> usize {
+        self.count - self.strangers.len()
+    }
+
     /// Evicts the oldest stranger of this origin; false where there is none.
     fn evict_from(&mut self, origin: IpAddr) -> bool {
         let oldest = self.strangers_by_origin.range((origin, 0)..=(origin, u64::MAX)).next();

@@ -246,6 +246,46 @@ fn ours(add: &mut Add<'_>) {
         ),
     );
     add(
+        "Ask",
+        object(
+            Answers,
+            "A question or a tool permission that an agent waits for.",
+            [
+                ("askId!", text("The ask; answered at `/api/v1/asks/{id}`.")),
+                ("taskId!", text("The task that asks.")),
+                ("contextId!", text("Its conversation.")),
+                ("agent!", text("The agent.")),
+                ("kind!", text("`permission` or `question`.")),
+                ("tool", text("The tool that a permission is for.")),
+                ("title", text("The agent's own words for a permission.")),
+                ("text", text("The question.")),
+                (
+                    "input",
+                    json!({"description": "What the tool would run with, or the agent's own form of the question."}),
+                ),
+                (
+                    "options!",
+                    json!({"type": "array", "items": {"type": "object"}, "description": "What may be chosen: `id` and `name`."}),
+                ),
+                ("created!", time("Since when it is open.")),
+                ("deadline!", time("Until when it is open.")),
+            ],
+        ),
+    );
+    add(
+        "Asks",
+        object(
+            Answers,
+            "A page of the caller's open asks, oldest first.",
+            [
+                ("asks!", list("Ask")),
+                ("nextPageToken!", text("Leads to the next page; empty on the last one.")),
+                ("pageSize!", count("How many asks a page may have.")),
+                ("totalSize!", count("How many asks there are on all pages.")),
+            ],
+        ),
+    );
+    add(
         "Sessions",
         object(
             Answers,

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 /// What the binding may refuse with.
 pub(super) const BINDING_ERRORS: &[u16] = &[400, 401, 403, 404, 413, 415, 429, 500, 503];
 /// What our own doors may refuse with.
-pub(super) const OWN_ERRORS: &[u16] = &[401, 403, 404, 429, 500];
+pub(super) const OWN_ERRORS: &[u16] = &[400, 401, 403, 404, 429, 500];
 /// What JSON-RPC answers with a status of its own.
 pub(super) const RPC_ERRORS: &[u16] = &[401, 403, 413, 429, 503];
 
@@ -253,6 +253,13 @@ impl Paths<'_> {
                 json("At most 500.", "Sessions"),
             ),
             (
+                "/api/v1/asks",
+                "ListAsks",
+                "What agents ask the caller, oldest first",
+                &["PageSize", "PageToken"],
+                json("A page of open asks.", "Asks"),
+            ),
+            (
                 "/api/v1/sessions/{id}",
                 "GetSession",
                 "One of the caller's sessions",
@@ -270,7 +277,8 @@ impl Paths<'_> {
             let mut operation = own(id, "Server", summary);
             operation["parameters"] = references(parameters);
             let fits = |status: &u16| match status {
-                404 => !parameters.is_empty(),
+                400 => parameters.contains(&"PageToken"),
+                404 => path.contains('{'),
                 429 => self.config.auth.required,
                 _ => true,
             };

@@ -102,6 +102,20 @@ fn audited(world: &World, action: &str) -> Vec<Value> {
     lines.filter(|entry| entry["action"] == action).collect()
 }
 
+// === connections ===
+
+#[test]
+fn a_connection_of_a_session_without_a_request_ends() {
+    for wall in WALLS {
+        let world =
+            described(wall, json!({})).config(json!({"timeouts": {"header": "300ms"}})).start();
+        // The shell reads until the proxy closes.
+        let script =
+            "url=${HTTP_PROXY##*@}; exec 3<>\"/dev/tcp/${url%:*}/${url#*:}\"; cat <&3; echo closed";
+        assert_eq!(says(&world, script).trim(), "closed", "{wall:?}");
+    }
+}
+
 // === what is refused ===
 
 #[test]

@@ -8,7 +8,7 @@ use super::wire::{
 };
 use super::{Acp, ask, failure, raw};
 use crate::event::{Artifact, Content};
-use crate::{Event, Outcome, Step};
+use crate::{Event, LONGEST_ID, Outcome, Step};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -52,7 +52,13 @@ impl Acp {
             // A notification of the agent's own invention.
             (Some(_), None) => Ok(vec![raw(bytes)]),
             (Some(method), Some(id)) => {
-                let id: Value = serde_json::from_str(id.get())?;
+                let text = id.get();
+                let id: Value = serde_json::from_str(text)?;
+                if text.len() > LONGEST_ID {
+                    self.unknown += 1;
+                    let refused = "the id of the request is too long";
+                    return Ok(vec![wire::refuse(&id, INVALID_PARAMS, refused)]);
+                }
                 Ok(self.request(method, &id, line.params))
             }
             (None, Some(id)) => self.response(id, line),
@@ -134,14 +140,19 @@ impl Acp {
         let number = self.number();
         let call = params.tool_call;
         let tool_id = call.tool_call_id.clone().unwrap_or_default();
-        let mut passing = super::tool::Tool::default();
-        let tool = match &mut self.turn {
-            Some(turn) => turn.tools.entry(tool_id.clone()).or_default(),
+        let mut passing = super::tool::Tools::default();
+        let tools = match &mut self.turn {
+            Some(turn) => &mut turn.tools,
             None => &mut passing,
         };
-        let mut events = tool.update(&tool_id, &call, false);
-        events.extend(tool.tell(&tool_id));
-        let (ask, pending) = ask::permission(&number, id.clone(), &tool_id, tool, params.options);
+        let ((mut events, ask, pending), forgotten) = tools.change(&tool_id, |tool| {
+            let mut events = tool.update(&tool_id, &call, false);
+            events.extend(tool.tell(&tool_id));
+            let id = id.clone();
+            let (ask, pending) = ask::permission(&number, id, &tool_id, tool, params.options);
+            (events, ask, pending)
+        });
+        events.extend(forgotten);
         let told = events.into_iter().map(Step::Say);
         let told: Vec<Step> = if self.turn.is_some() { told.collect() } else { Vec::new() };
         told.into_iter().chain(self.ask(ask, pending)).collect()
@@ -283,9 +294,9 @@ impl Acp {
             return Vec::new();
         };
         let id = news.tool_call_id.clone().unwrap_or_default();
-        let tool = turn.tools.entry(id.clone()).or_default();
-        let events = tool.update(&id, news, is_first);
-        events.into_iter().map(Step::Say).collect()
+        let change = |tool: &mut super::tool::Tool| tool.update(&id, news, is_first);
+        let (events, forgotten) = turn.tools.change(&id, change);
+        events.into_iter().chain(forgotten).map(Step::Say).collect()
     }
 
     /// What an agent says of itself beside the protocol: that it tries again, or that it failed.

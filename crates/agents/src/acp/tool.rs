@@ -6,11 +6,70 @@
 use super::wire::ToolCall;
 use crate::Event;
 use crate::exit::bounded;
+use crate::memory_of;
 use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 /// How much of a tool's result is told, in bytes.
 const TOOL_RESULT: usize = 16 * 1024;
+
+/// How much is kept of what a tool prints piece by piece, in bytes.
+const PRINTED: usize = 64 * 1024;
+
+/// Calls of one turn that are remembered, and what they may take in memory together. Beyond that one that has
+/// ended is forgotten, else the first.
+const REMEMBERED: usize = 256;
+const REMEMBERED_BYTES: usize = 4 * 1024 * 1024;
+
+/// The tool calls of one turn.
+#[derive(Debug, Default)]
+pub(super) struct Tools {
+    known: BTreeMap<String, Tool>,
+    bytes: usize,
+}
+
+impl Tools {
+    /// Changes what is known of a call; with what it makes, and calls that are told before they are forgotten.
+    pub(super) fn change<T>(
+        &mut self,
+        id: &str,
+        change: impl FnOnce(&mut Tool) -> T,
+    ) -> (T, Vec<Event>) {
+        let tool = self.known.entry(id.to_owned()).or_default();
+        let before = tool.bytes();
+        let made = change(tool);
+        self.bytes = self.bytes - before + tool.bytes();
+        (made, self.forget(id))
+    }
+
+    /// Forgets others than this call until the rest has room.
+    fn forget(&mut self, id: &str) -> Vec<Event> {
+        let mut told = Vec::new();
+        while self.known.len() > REMEMBERED || self.bytes > REMEMBERED_BYTES {
+            let others = || self.known.iter().filter(|(other, _)| *other != id);
+            let found = others().find(|(_, tool)| tool.ended).or_else(|| others().next());
+            let Some(other) = found.map(|(other, _)| other.clone()) else {
+                if let Some(tool) = self.known.get_mut(id) {
+                    tool.forget_details();
+                    self.bytes = tool.bytes();
+                }
+                break;
+            };
+            if let Some(mut tool) = self.known.remove(&other) {
+                self.bytes -= tool.bytes();
+                told.extend(tool.tell(&other));
+            }
+        }
+        told
+    }
+
+    /// The calls that were never told.
+    pub(super) fn untold(self) -> Vec<Event> {
+        let calls = self.known.into_iter();
+        calls.filter_map(|(id, mut tool)| tool.tell(&id)).collect()
+    }
+}
 
 /// A tool call, as far as it is known.
 #[derive(Debug, Default)]
@@ -23,8 +82,10 @@ pub(super) struct Tool {
     locations: Vec<Value>,
     /// What it printed, where the agent tells it piece by piece.
     output: String,
+    /// What input, content and locations take in memory.
+    sizes: [usize; 3],
     /// Whether the call was told, and whether its result was.
-    pub(super) told: bool,
+    told: bool,
     ended: bool,
 }
 
@@ -51,19 +112,33 @@ impl Tool {
         set(&mut self.kind, news.kind.as_deref());
         if let Some(input) = news.raw_input.as_ref().filter(|input| !is_empty(input)) {
             self.input = Some(input.clone());
+            self.sizes[0] = memory_of(input);
         }
         if let Some(content) = &news.content {
             self.content.clone_from(content);
+            self.sizes[1] = content.iter().map(memory_of).sum();
         }
         if let Some(locations) = &news.locations {
             self.locations.clone_from(locations);
+            self.sizes[2] = locations.iter().map(memory_of).sum();
         }
         let printed = meta.and_then(|meta| meta["terminal_output_delta"]["data"].as_str());
-        if let Some(printed) = printed
-            && self.output.len() <= TOOL_RESULT
-        {
-            self.output.push_str(printed);
+        if let Some(printed) = printed {
+            let room = PRINTED.saturating_sub(self.output.len());
+            self.output.push_str(&printed[..printed.floor_char_boundary(room)]);
         }
+    }
+
+    /// What it takes in memory, about.
+    fn bytes(&self) -> usize {
+        let texts = [&self.name, &self.title, &self.kind];
+        let texts: usize = texts.iter().map(|text| text.as_ref().map_or(0, String::len)).sum();
+        texts + self.output.len() + self.sizes.iter().sum::<usize>()
+    }
+
+    /// Keeps what names it alone.
+    fn forget_details(&mut self) {
+        *self = Self { told: self.told, ended: self.ended, ..Self::default() };
     }
 
     /// The name: what the agent calls the tool, or at least its kind.
@@ -239,6 +314,35 @@ fn diff(path: &str, old: &str, new: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn calls_without_end_are_forgotten_and_told_before() {
+        let mut tools = Tools::default();
+        let pending = news(json!({"status": "pending", "kind": "execute"}));
+        let mut told = 0;
+        for n in 0..2 * REMEMBERED {
+            let (events, forgotten) =
+                tools.change(&n.to_string(), |tool| tool.update("t", &pending, true));
+            assert_eq!(events, []);
+            told += forgotten.len();
+        }
+        assert_eq!((tools.known.len(), told), (REMEMBERED, REMEMBERED));
+        assert_eq!(tools.untold().len(), REMEMBERED);
+    }
+
+    #[test]
+    fn what_calls_take_in_memory_is_bounded() {
+        let mut tools = Tools::default();
+        let large = news(json!({"rawInput": {"text": "x".repeat(REMEMBERED_BYTES / 3)}}));
+        for n in 0..9 {
+            tools.change(&n.to_string(), |tool| tool.update("t", &large, true));
+            assert!(tools.bytes <= REMEMBERED_BYTES && tools.known.len() <= 3, "{n}");
+        }
+        let huge = news(json!({"rawInput": {"text": "x".repeat(REMEMBERED_BYTES)}}));
+        let (events, _) = tools.change("huge", |tool| tool.update("t", &huge, true));
+        assert_eq!((events.len(), tools.known.len()), (1, 1));
+        assert!(tools.bytes < 100);
+    }
 
     fn news(value: Value) -> ToolCall {
         serde_json::from_value(value).unwrap()

@@ -4,7 +4,7 @@ use super::ask::Pending;
 use super::prompt::{refuse, respond};
 use super::wire::{Control, Line, System, Text};
 use super::{Claude, Phase, raw};
-use crate::{Answer, Event, Outcome, Step};
+use crate::{Answer, Event, LONGEST_ID, Outcome, Step};
 use serde_json::{Value, json};
 use std::mem;
 
@@ -143,6 +143,10 @@ impl Claude {
     /// A request of the CLI to its host.
     fn control(&mut self, line: &Line<'_>) -> Heard {
         let id = line.request_id.as_deref().ok_or(Unreadable)?;
+        if id.len() > LONGEST_ID {
+            self.unknown += 1;
+            return Ok(vec![refuse(id, "the id of the request is too long")]);
+        }
         let Some(Ok(request)) =
             line.request.map(|request| serde_json::from_str::<Control<'_>>(request.get()))
         else {
@@ -178,7 +182,9 @@ impl Claude {
             }
             "permission_denied" => {
                 let tool = system.tool_name.as_deref().unwrap_or("a tool");
-                self.turn.refused.extend(system.tool_use_id.as_deref().map(ToOwned::to_owned));
+                if let Some(id) = system.tool_use_id.as_deref() {
+                    self.turn.refuse(id.to_owned());
+                }
                 let why = system
                     .message
                     .as_deref()

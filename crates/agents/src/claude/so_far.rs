@@ -2,7 +2,7 @@
 
 use super::Claude;
 use super::wire::Tokens;
-use crate::{Event, Step, Usage};
+use crate::{Event, LONGEST_ID, Step, Usage};
 use std::collections::BTreeMap;
 
 /// Messages that are told apart; before them they are one sum.
@@ -21,6 +21,9 @@ type Sum = [u64; 4];
 impl SoFar {
     /// A message tells what it has used so far, each number growing; whether that is more than before.
     fn hear(&mut self, message: &str, tokens: Tokens) -> bool {
+        if message.len() > LONGEST_ID {
+            return false;
+        }
         if self.messages.len() >= REMEMBERED && !self.messages.contains_key(message) {
             self.earlier = self.sum();
             self.messages.clear();

@@ -31,7 +31,7 @@ fn place(connections: &Arc<Connections>, last: u8) -> Place {
 
 fn known_place(connections: &Arc<Connections>, last: u8) -> Place {
     let place = place(connections, last);
-    connections.recognize(place.connection());
+    assert!(connections.recognize(place.connection()));
     place
 }
 
@@ -45,7 +45,6 @@ fn the_oldest_stranger_gives_way_and_a_known_connection_does_not() {
     let known = known_place(&connections, 1);
     let strangers: Vec<_> = (2..9).map(|last| place(&connections, last)).collect();
     let Entry::Place(new) = enter(&connections, 9) else { panic!("it is refused") };
-    assert!(!new.connection().is_kept);
     let evicted: Vec<_> = strangers.iter().map(is_evicted).collect();
     assert_eq!(evicted, [true, false, false, false, false, false, false]);
     assert!(!is_evicted(&known));
@@ -65,19 +64,24 @@ fn a_stranger_has_a_moment_to_show_its_token() {
 }
 
 #[test]
-fn where_known_callers_hold_all_common_places_the_others_serve_them_and_health_alone() {
+fn known_callers_leave_half_of_the_kept_places_to_health() {
     let connections = Connections::new(BOUNDS);
-    let mut known: Vec<_> = (0..5).map(|last| known_place(&connections, last)).collect();
-    known.push(known_place(&connections, 5));
-    assert!(known.iter().all(|place| !place.connection().is_kept));
-    assert!(place(&connections, 6).connection().is_kept);
-    known.pop();
-    assert!(!place(&connections, 6).connection().is_kept);
+    let known: Vec<_> = (0..5).map(|last| known_place(&connections, last)).collect();
+    assert!(!connections.are_taken());
+    let sixth = known_place(&connections, 5);
+    assert!(connections.are_taken());
+    let seventh = known_place(&connections, 6);
+    let eighth = place(&connections, 7);
+    assert!(!connections.recognize(eighth.connection()));
+    // Whoever comes then takes the place of the last stranger, and known callers lose none.
+    let Entry::Place(_ninth) = enter(&connections, 8) else { panic!("it is refused") };
+    assert!(is_evicted(&eighth));
+    assert!(known.iter().chain([&sixth, &seventh]).all(|place| !is_evicted(place)));
 }
 
 #[tokio::test]
 async fn a_connection_waits_where_known_callers_hold_every_place() {
-    let connections = Connections::new(BOUNDS);
+    let connections = Connections::new(Bounds { kept: 0, ..BOUNDS });
     let mut known: Vec<_> = (0..8).map(|last| known_place(&connections, last)).collect();
     assert!(matches!(enter(&connections, 8), Entry::Wait(None)));
     let mut waits = Box::pin(connections.enter(address(8), false));
@@ -104,7 +108,7 @@ fn a_token_that_comes_after_the_eviction_changes_nothing() {
     let connections = Connections::new(Bounds { per_address: 1, ..BOUNDS });
     let first = place(&connections, 1);
     let _second = place(&connections, 1);
-    connections.recognize(first.connection());
+    assert!(!connections.recognize(first.connection()));
     drop(first);
     assert_eq!(connections.open.lock().count, 1);
 }

@@ -1,0 +1,107 @@
+//! Descriptors: how many this process may open, and bounds of the configuration that fit in them.
+
+use crate::config::{BackendKind, Config};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::io;
+
+/// For the store, logs, webhooks, and connections of sessions that have not shown a credential yet.
+const OTHERS: u64 = 256;
+
+/// Of one agent process: control socket, three pipes, its listener, its process, and what its start needs.
+const PER_PROCESS: u64 = 8;
+
+/// Of one connection through the proxy: to the agent, and to where it leads.
+const PER_EGRESS: u64 = 2;
+
+/// An agent cannot work with fewer connections through the proxy, so there are fewer agents instead.
+const LEAST_EGRESS: u64 = 8;
+
+/// The hard limit of this process.
+pub fn hard_limit() -> u64 {
+    getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX)
+}
+
+/// Raises the soft limit of this process to its hard limit.
+///
+/// # Errors
+///
+/// When the system refuses.
+pub fn raise() -> io::Result<()> {
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    Ok(setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?)
+}
+
+/// Lowers the bounds of a configuration until they fit in so many descriptors; says what was lowered.
+pub fn fit(config: &mut Config, most: u64) -> Option<String> {
+    let has_egress = config.isolation.backend != BackendKind::None;
+    let needs = |connections: usize, processes: usize, egress: usize| {
+        let of_process = PER_PROCESS + if has_egress { egress as u64 * PER_EGRESS } else { 0 };
+        OTHERS + connections as u64 + processes as u64 * of_process
+    };
+    let (connections, processes, egress) =
+        (config.limits.connections, config.processes.max, config.egress.connections.0);
+    let needed = needs(connections, processes, egress);
+    if needed <= most {
+        return None;
+    }
+    let room = most - OTHERS.min(most / 2);
+    let at_most =
+        |value: usize, bound: u64| value.min(usize::try_from(bound).unwrap_or(value)).max(1);
+    let least = LEAST_EGRESS.min(egress as u64) * PER_EGRESS;
+    let of_process = PER_PROCESS + if has_egress { least } else { 0 };
+    config.limits.connections = at_most(connections, room / 2);
+    config.processes.max = at_most(processes, room / 2 / of_process);
+    if has_egress {
+        let (open, live) = (config.limits.connections as u64, config.processes.max as u64);
+        let rest = room.saturating_sub(open + live * PER_PROCESS);
+        config.egress.connections.0 = at_most(egress, rest / live / PER_EGRESS);
+    }
+    let changes = [
+        ("limits.connections", connections, config.limits.connections),
+        ("processes.max", processes, config.processes.max),
+        ("egress.connections", egress, config.egress.connections.0),
+    ];
+    let changes = changes.iter().filter(|(_, before, after)| before != after);
+    let changes: Vec<_> =
+        changes.map(|(key, before, after)| format!("`{key}` {before} to {after}")).collect();
+    Some(format!(
+        "this process may open {most} descriptors and the configured bounds need {needed}, so they are lowered: {}; \
+         raise the hard limit (`ulimit -Hn`, LimitNOFILE=, --ulimit nofile)",
+        changes.join(", ")
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn needed(config: &Config) -> u64 {
+        let (processes, egress) = (config.processes.max as u64, config.egress.connections.0 as u64);
+        config.limits.connections as u64 + processes * (PER_PROCESS + egress * PER_EGRESS)
+    }
+
+    #[test]
+    fn bounds_that_fit_are_left_alone() {
+        let mut config = Config::default();
+        assert_eq!(fit(&mut config, OTHERS + needed(&Config::default())), None);
+        assert_eq!(config, Config::default());
+    }
+
+    #[test]
+    fn bounds_are_lowered_until_they_fit_and_none_vanishes() {
+        for most in [128, 256, 512, 1024, 4096, 20_000, 37_000] {
+            let mut config = Config::default();
+            assert!(fit(&mut config, most).is_some(), "{most}");
+            assert!(needed(&config) + OTHERS.min(most / 2) <= most, "{most}: {}", needed(&config));
+            let bounds =
+                [config.limits.connections, config.processes.max, config.egress.connections.0];
+            assert!(bounds.iter().all(|bound| *bound > 0), "{most}: {bounds:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_lowered_is_said_with_its_keys() {
+        let mut config = Config::default();
+        insta::assert_snapshot!(fit(&mut config, 1024).unwrap(), @"this process may open 1024 descriptors and the configured bounds need 37632, so they are lowered: `limits.connections` 4096 to 384, `processes.max` 64 to 16, `egress.connections` 256 to 8; raise the hard limit (`ulimit -Hn`, LimitNOFILE=, --ulimit nofile)");
+    }
+}
