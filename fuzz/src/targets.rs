@@ -19,8 +19,11 @@ use std::net::IpAddr;
 use std::sync::{Arc, LazyLock};
 use tempfile::TempDir;
 
-/// The targets, each by the name of its corpus.
-pub(crate) const TARGETS: [(&str, fn(&[u8])); 13] = [
+/// The name of a corpus, and what reads it.
+type Target = (&'static str, fn(&[u8]));
+
+/// All targets.
+pub(crate) const TARGETS: [Target; 13] = [
     ("jsonrpc", read_json_rpc),
     ("rest", read_rest),
     ("protobuf", read_protobuf),
