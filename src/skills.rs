@@ -61,7 +61,7 @@ pub fn read(folders: &[PathBuf]) -> (Vec<AgentSkill>, Vec<String>) {
                     skill.id
                 )),
                 Err(reason) => {
-                    notes.push(format!("{} is left out of the card: {reason}", file.display()))
+                    notes.push(format!("{} is left out of the card: {reason}", file.display()));
                 }
             }
         }

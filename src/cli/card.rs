@@ -175,7 +175,7 @@ fn check(card: &Value, report: &mut Report) {
         (0, _) => report.bad("skills", "none", "name at least one"),
         (count, 0) => report.good("skills", count.to_string()),
         (_, lacking) => {
-            report.bad("skills", format!("{lacking} without id, name or description"), "add them")
+            report.bad("skills", format!("{lacking} without id, name or description"), "add them");
         }
     }
 }

@@ -236,7 +236,7 @@ fn credential(agent: &config::Agent, environment: &BTreeMap<String, String>, rep
     match (agent.driver, names.is_empty()) {
         (DriverKind::Demo, _) => report.good("credential", "none needed"),
         (_, false) => {
-            report.good("credential", format!("{} is given to the agent", names.join(", ")))
+            report.good("credential", format!("{} is given to the agent", names.join(", ")));
         }
         (DriverKind::Claude, true) => {
             report.bad(

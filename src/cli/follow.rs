@@ -196,7 +196,11 @@ impl<W: Write> Show<W> {
         match self.answers.iter_mut().find(|answer| answer.id == *id) {
             Some(answer) => answer.text.push_str(text),
             None => {
-                self.answers.push(Answer { id: id.clone(), text: text.to_owned(), replacing: None })
+                self.answers.push(Answer {
+                    id: id.clone(),
+                    text: text.to_owned(),
+                    replacing: None,
+                });
             }
         }
         if self.screen.terminal { self.speak(id, text) } else { Ok(()) }

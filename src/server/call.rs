@@ -24,7 +24,6 @@ use tokio::sync::OwnedSemaphorePermit;
 pub(super) struct Named(pub(super) Arc<str>);
 
 /// What an operation comes to.
-#[expect(clippy::large_enum_variant, reason = "made once a call, and moved twice")]
 pub(super) enum Done {
     /// One answer.
     Reply(Reply),

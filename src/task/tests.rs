@@ -4,7 +4,6 @@ use super::*;
 use crate::store;
 use pilothouse_a2a::task::TaskStatus;
 use pilothouse_a2a::time::Timestamp;
-use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
 async fn working() -> (Store, Arc<TaskLog>) {
@@ -34,17 +33,20 @@ fn canceled(log: &TaskLog) -> Vec<Record> {
     vec![Record::Status(TaskStatusUpdateEvent::new(id, context, status))]
 }
 
-/// Begins to wait for a future, and gives it up.
-fn begin_and_drop<T>(future: impl Future<Output = T>) {
-    let mut future = pin!(future);
+/// Begins to wait for a future while the store is kept busy, and gives it up: it cannot be over at once.
+async fn begin_and_drop<T>(store: &Store, future: impl Future<Output = T>) {
+    let busy = store.keep_busy().await;
+    let mut future = Box::pin(future);
     let polled = future.as_mut().poll(&mut Context::from_waker(Waker::noop()));
     assert!(matches!(polled, Poll::Pending), "it was over at once");
+    drop(future);
+    drop(busy);
 }
 
 #[tokio::test]
 async fn a_write_that_is_given_up_once_it_is_on_its_way_is_shown_when_it_is_stored() {
     let (store, log) = working().await;
-    begin_and_drop(log.record(&store, canceled(&log), Durability::Synced));
+    begin_and_drop(&store, log.record(&store, canceled(&log), Durability::Synced)).await;
     // The writer takes batches in their order, so after this one the other has been stored.
     store.commit(vec![Write::Probe], Durability::Written).await.unwrap();
     let stored = store.task(&log.scope, &log.id).await.unwrap().unwrap();
@@ -55,7 +57,7 @@ async fn a_write_that_is_given_up_once_it_is_on_its_way_is_shown_when_it_is_stor
 #[tokio::test]
 async fn after_a_write_that_was_given_up_the_log_can_be_written_again() {
     let (store, log) = working().await;
-    begin_and_drop(log.record(&store, canceled(&log), Durability::Synced));
+    begin_and_drop(&store, log.record(&store, canceled(&log), Durability::Synced)).await;
     let again = log.record(&store, canceled(&log), Durability::Synced).await;
     assert!(!again.unwrap(), "nothing follows the end of a task");
 }
@@ -64,7 +66,7 @@ async fn after_a_write_that_was_given_up_the_log_can_be_written_again() {
 async fn a_read_that_is_given_up_keeps_no_connection() {
     let (store, log) = working().await;
     for _ in 0..100 {
-        begin_and_drop(store.task(&log.scope, &log.id));
+        begin_and_drop(&store, store.task(&log.scope, &log.id)).await;
     }
     assert!(store.task(&log.scope, &log.id).await.unwrap().is_some());
 }

@@ -165,7 +165,7 @@ fn one_that_hangs_does_not_keep_the_server_from_stopping() {
 
 #[test]
 fn a_flood_arrives_whole() {
-    let world = world("floods");
+    let world = described("floods").config(json!({"limits": {"response": "8MiB"}})).start();
     let told = completed(&world.say("hello"));
     assert_eq!(told.len(), 4_000_000);
 }

@@ -57,7 +57,7 @@ pub(super) fn idle(bench: &mut Bench) -> Outcome {
             ),
         ),
         None => {
-            bench.table.not_run("idle memory of the launcher", "no child of the server was found")
+            bench.table.not_run("idle memory of the launcher", "no child of the server was found");
         }
     }
     Ok(())

@@ -85,6 +85,24 @@ impl Store {
         Ok(outcome.ok().flatten().ok_or(Error::Closed)??)
     }
 
+    /// Keeps readers and the writer of a store in memory from their connection until the answer is dropped.
+    #[cfg(test)]
+    pub(crate) async fn keep_busy(&self) -> std::sync::mpsc::Sender<()> {
+        let (begun, begins) = tokio::sync::oneshot::channel();
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        let store = self.clone();
+        tokio::spawn(async move {
+            let wait = move |_: &Connection| {
+                let _ = begun.send(());
+                let _ = ended.recv();
+                Ok(())
+            };
+            let _ = store.read(wait).await;
+        });
+        let _ = begins.await;
+        end
+    }
+
     /// Whether the store can be read: what the last [`Write::Probe`](super::Write) left.
     ///
     /// # Errors

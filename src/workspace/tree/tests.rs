@@ -159,9 +159,9 @@ fn a_copy_of_too_much_names_the_key() {
     let refused = |name: &str, limits: CopyLimits| {
         copied(&from, &root.path().join(name), &limits).unwrap_err().to_string()
     };
-    let entries = refused("entries", CopyLimits { entries: 3, ..enough.clone() });
+    let entries = refused("entries", CopyLimits { entries: 3, ..enough });
     assert!(entries.contains("sessions.copy.entries"), "{entries}");
-    let size = refused("size", CopyLimits { size: Bytes::new(4095), ..enough.clone() });
+    let size = refused("size", CopyLimits { size: Bytes::new(4095), ..enough });
     assert!(size.contains("sessions.copy.size"), "{size}");
     let depth = refused("depth", CopyLimits { depth: 2, ..enough });
     assert!(depth.contains("sessions.copy.depth"), "{depth}");
