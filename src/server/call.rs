@@ -38,7 +38,6 @@ pub(super) struct Heard {
 }
 
 /// What an operation comes to.
-#[expect(clippy::large_enum_variant, reason = "made once a call, and moved twice")]
 pub(super) enum Done {
     /// One answer.
     Reply(Reply),
