@@ -186,7 +186,7 @@ mod tests {
     #[test]
     fn what_is_within_its_bounds_passes() {
         for text in [
-            r#"{"message": {"parts": [{"text": "a"}, {"data": [1, 2, 3, 4, 5, 6, 7]}], "x": 1}}"#,
+            r#"{"message": {"parts": [{"text": "a"}, {"data": [1, 2, 3, 4]}], "x": 1}}"#,
             r#"{"message": {"content": [{"data": {"data": [1,2]}}]}, "metadata": {"a": 1}}"#,
             "no JSON",
             "",
