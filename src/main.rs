@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod agent;
+pub mod allocator;
 pub mod app;
 pub mod asks;
 pub mod backoff;
@@ -38,5 +39,6 @@ mod fuzz_targets;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    allocator::give_large_blocks_back();
     cli::run()
 }
