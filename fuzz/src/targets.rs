@@ -16,8 +16,7 @@ use pilothouse_agents::command::{Command, CommandOptions, Format};
 use pilothouse_agents::lines::LineCutter;
 use pilothouse_agents::{Answer, Driver, Exit, Setting, Step, Turn};
 use std::net::IpAddr;
-use std::sync::{Arc, LazyLock};
-use tempfile::TempDir;
+use std::sync::Arc;
 
 /// The name of a corpus, and what reads it.
 type Target = (&'static str, fn(&[u8]));
@@ -220,21 +219,16 @@ fn follow(driver: &mut dyn Driver, say: impl FnOnce(&mut dyn Driver) -> Vec<Step
 // === the operator's files ===
 
 fn read_dotenv(bytes: &[u8]) {
-    static FOLDER: LazyLock<TempDir> = LazyLock::new(folder);
-    read_configuration(&FOLDER, ".env", bytes);
+    read_configuration(".env", bytes);
 }
 
 fn read_yaml(bytes: &[u8]) {
-    static FOLDER: LazyLock<TempDir> = LazyLock::new(folder);
-    read_configuration(&FOLDER, "pilothouse.yaml", bytes);
-}
-
-fn folder() -> TempDir {
-    tempfile::tempdir().expect("there is a folder for temporary files")
+    read_configuration("pilothouse.yaml", bytes);
 }
 
 /// All of what a start reads, with these bytes as one of the files; an error is also shown.
-fn read_configuration(folder: &TempDir, file: &str, bytes: &[u8]) {
+fn read_configuration(file: &str, bytes: &[u8]) {
+    let folder = tempfile::tempdir().expect("there is a folder for temporary files");
     std::fs::write(folder.path().join(file), bytes).expect("the folder can be written to");
     if let Err(error) = load(&Flags::default(), &Environment::default(), folder.path()) {
         drop(error.to_string());
