@@ -136,10 +136,8 @@ impl Common {
     /// How TLS is spoken, with the certificates that the system trusts; read when they are first needed.
     fn tls(&self) -> Result<ClientConfig, String> {
         let made = self.tls.get_or_init(|| {
-            let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-            let mut config = ClientConfig::builder_with_provider(provider)
-                .with_safe_default_protocol_versions()
-                .and_then(BuilderVerifierExt::with_platform_verifier)
+            let mut config = ClientConfig::builder()
+                .with_platform_verifier()
                 .map_err(|why| {
                     format!(
                         "https cannot be spoken ({why}); the operator must install CA certificates"
