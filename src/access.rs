@@ -10,7 +10,8 @@ pub use forwarded::Forwarded;
 
 use crate::config::{self, ANYBODY, Config, OWNER};
 use crate::store::Scope;
-use axum::http::{HeaderMap, header};
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, Uri, header};
 use ipnet::IpNet;
 use rate::Windows;
 use sha2::{Digest, Sha256};
@@ -37,6 +38,17 @@ impl Caller {
     }
 }
 
+/// Who sends a request, and how it came here.
+#[derive(Debug, Clone)]
+pub struct Arrival {
+    /// Who calls and by which address, as far as trusted proxies tell.
+    pub forwarded: Forwarded,
+    /// The address of this machine that the connection was made to.
+    pub local: IpAddr,
+    /// The host that the client named, with its port; empty where it named none.
+    pub host: String,
+}
+
 /// The guard at the door.
 pub struct Access {
     tokens: Vec<(Arc<str>, [u8; 32])>,
@@ -45,7 +57,7 @@ pub struct Access {
     any_host: bool,
     origins: Vec<String>,
     proxies: Vec<IpNet>,
-    sends: Windows<Arc<str>>,
+    requests: Windows<Arc<str>>,
     wrong: Windows<IpAddr>,
     warned_of_proxy: AtomicBool,
 }
@@ -56,6 +68,9 @@ pub enum Denied {
     /// The `Host` is not ours.
     #[error("the host `{0}` is not served here; the operator can add it to `server.allowed_hosts`")]
     Host(String),
+    /// There are several hosts, or none that can be read.
+    #[error("a request names one host, as `Host: NAME` or `Host: NAME:PORT`; send one such header")]
+    UnclearHost,
     /// The `Origin` is not listed.
     #[error("pages of `{0}` may not call; the operator can add it to `server.allowed_origins`")]
     Origin(String),
@@ -75,17 +90,19 @@ impl Access {
     pub fn new(config: &Config, token: &str) -> Self {
         let named = config.auth.tokens.iter().map(|(name, token)| (name.as_str(), token.as_str()));
         let tokens = [(OWNER, token)].into_iter().chain(named);
-        let public =
-            config.server.public_url.as_deref().and_then(host_of_url).map(ToOwned::to_owned);
-        let mut hosts: Vec<String> = vec!["localhost".to_owned(), config.server.host.clone()];
-        hosts.extend(public);
-        hosts.extend(config.server.allowed_hosts.iter().cloned());
+        let server = &config.server;
+        let hosts: Vec<_> = ["localhost", &server.host]
+            .into_iter()
+            .chain(server.public_url.as_deref().and_then(host_of_url))
+            .chain(server.allowed_hosts.iter().map(String::as_str))
+            .map(bare_host)
+            .collect();
         let keys = config.limits.rate_keys;
         Self {
             tokens: tokens.map(|(name, token)| (Arc::from(name), digest(token))).collect(),
             required: config.auth.required,
             any_host: hosts.iter().any(|host| host == "*"),
-            hosts: hosts.into_iter().map(|host| host.to_lowercase()).collect(),
+            hosts,
             origins: config
                 .server
                 .allowed_origins
@@ -98,16 +115,31 @@ impl Access {
                 .iter()
                 .filter_map(|text| config::network(text))
                 .collect(),
-            sends: Windows::new(config.limits.rate, keys),
+            requests: Windows::new(config.limits.rate, keys),
             wrong: Windows::new(config.limits.wrong_tokens, keys),
             warned_of_proxy: AtomicBool::new(false),
         }
     }
 
-    /// Who a request comes from and by which address, as far as trusted proxies tell.
-    pub fn seen(&self, peer: IpAddr, headers: &HeaderMap) -> Forwarded {
+    /// Who a request comes from, and how: `peer` connected to `local`.
+    ///
+    /// # Errors
+    ///
+    /// [`Denied::UnclearHost`].
+    pub fn arrive(
+        &self,
+        peer: IpAddr,
+        local: IpAddr,
+        uri: &Uri,
+        headers: &HeaderMap,
+    ) -> Result<Arrival, Denied> {
         self.warn_of_proxy(peer, headers);
-        forwarded::forwarded(&self.proxies, peer, headers)
+        let forwarded = forwarded::forwarded(&self.proxies, peer, headers);
+        let host = match &forwarded.host {
+            Some(host) => host.clone(),
+            None => named_host(uri, headers)?,
+        };
+        Ok(Arrival { forwarded, local: local.to_canonical(), host })
     }
 
     /// Whether this address is in one of `server.trusted_proxies`.
@@ -154,13 +186,8 @@ impl Access {
     /// # Errors
     ///
     /// [`Denied`].
-    pub fn admit(
-        &self,
-        headers: &HeaderMap,
-        host: Option<&str>,
-        peer: IpAddr,
-    ) -> Result<Caller, Denied> {
-        self.check_host(headers, host)?;
+    pub fn admit(&self, headers: &HeaderMap, arrival: &Arrival) -> Result<Caller, Denied> {
+        self.check_host(arrival)?;
         if let Some(origin) = headers.get(header::ORIGIN) {
             let origin = origin.to_str().unwrap_or("?").to_lowercase();
             if !self.origins.contains(&origin) {
@@ -177,7 +204,7 @@ impl Access {
         if let Some(caller) = self.find_caller(token) {
             return Ok(caller);
         }
-        match self.wrong.take(origin(peer)) {
+        match self.wrong.take(origin(arrival.forwarded.client)) {
             Ok(()) => Err(Denied::WrongToken),
             Err(seconds) => Err(Denied::Locked(seconds)),
         }
@@ -188,25 +215,28 @@ impl Access {
     /// # Errors
     ///
     /// [`Denied::Host`].
-    pub fn check_host(&self, headers: &HeaderMap, authority: Option<&str>) -> Result<(), Denied> {
-        let named = headers.get(header::HOST).and_then(|host| host.to_str().ok()).or(authority);
-        let host = without_port(named.unwrap_or_default()).to_lowercase();
-        // An address cannot be pointed elsewhere by somebody's name server; only names can.
-        let literal = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().is_ok();
-        if self.any_host || literal || self.hosts.contains(&host) {
+    pub fn check_host(&self, arrival: &Arrival) -> Result<(), Denied> {
+        let host = bare_host(&arrival.host);
+        // No name server can point an address elsewhere. It must still be one by which a client reaches this
+        // machine, because it stands on cards: loopback (also where a container's port is published), or the
+        // address that this connection was made to.
+        let is_ours = host.parse::<IpAddr>().is_ok_and(|address| {
+            address.is_loopback() || address.is_unspecified() || address == arrival.local
+        });
+        if self.any_host || is_ours || self.hosts.contains(&host) {
             Ok(())
         } else {
             Err(Denied::Host(host))
         }
     }
 
-    /// Counts a send of this caller; the seconds to wait when there were too many.
+    /// Counts a request of this caller that changes something; the seconds to wait when there were too many.
     ///
     /// # Errors
     ///
     /// The seconds after which it may be tried again.
-    pub fn count_send(&self, caller: &Caller) -> Result<(), u64> {
-        self.sends.take(caller.name.clone())
+    pub fn count_request(&self, caller: &Caller) -> Result<(), u64> {
+        self.requests.take(caller.name.clone())
     }
 }
 
@@ -230,6 +260,40 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
     let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
     let (scheme, token) = value.trim().split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim()).filter(|token| !token.is_empty())
+}
+
+/// The one host that a request names, in its target or its headers.
+fn named_host(uri: &Uri, headers: &HeaderMap) -> Result<String, Denied> {
+    let mut named = headers.get_all(header::HOST).iter();
+    let (first, more) = (named.next(), named.next());
+    let authority = uri.authority().map(Authority::as_str);
+    let host = match (first, more, authority) {
+        (None, _, None) => return Ok(String::new()),
+        (None, _, Some(authority)) => authority,
+        (Some(host), None, None) => host.to_str().map_err(|_| Denied::UnclearHost)?,
+        (Some(host), None, Some(authority)) => {
+            let same = host.to_str().is_ok_and(|host| bare_host(host) == bare_host(authority));
+            if same { authority } else { return Err(Denied::UnclearHost) }
+        }
+        (Some(_), Some(_), _) => return Err(Denied::UnclearHost),
+    };
+    if host.is_empty() {
+        return Ok(String::new());
+    }
+    forwarded::host(host).ok_or(Denied::UnclearHost)
+}
+
+/// A host without its port, in lower case; an address in its one spelling, without brackets.
+fn bare_host(host: &str) -> String {
+    let unbracketed = |host: &str| {
+        let inner = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        inner.unwrap_or(host).parse::<IpAddr>()
+    };
+    let address = unbracketed(host).or_else(|_| unbracketed(without_port(host)));
+    match address {
+        Ok(address) => address.to_canonical().to_string(),
+        Err(_) => without_port(host).to_lowercase(),
+    }
 }
 
 fn without_port(host: &str) -> &str {
@@ -310,6 +374,44 @@ mod tests {
         assert_eq!(without_port("[::1]:2222"), "[::1]");
         assert_eq!(without_port("[::1]"), "[::1]");
         assert_eq!(without_port("example.test"), "example.test");
+    }
+
+    #[test]
+    fn a_host_is_compared_without_port_case_brackets_and_spelling() {
+        for (text, bare) in [
+            ("Agents.Example.COM:8443", "agents.example.com"),
+            ("[2001:DB8::1]:2222", "2001:db8::1"),
+            ("2001:db8:0::1", "2001:db8::1"),
+            ("[::ffff:192.0.2.1]", "192.0.2.1"),
+            ("192.0.2.1:80", "192.0.2.1"),
+        ] {
+            assert_eq!(bare_host(text), bare, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_request_names_one_host() {
+        let named = |uri: &str, hosts: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for host in hosts {
+                headers.append(header::HOST, host.parse().unwrap());
+            }
+            named_host(&uri.parse().unwrap(), &headers)
+        };
+        assert_eq!(named("/", &["Example.test:1"]), Ok("example.test:1".to_owned()));
+        assert_eq!(named("http://a.test/", &["a.test"]), Ok("a.test".to_owned()));
+        assert_eq!(named("http://a.test/", &[]), Ok("a.test".to_owned()));
+        assert_eq!(named("/", &[]), Ok(String::new()));
+        for (uri, hosts) in [
+            ("/", &["a.test", "a.test"][..]),
+            ("http://b.test/", &["a.test"]),
+            ("/", &["a.test/x"]),
+            ("/", &["user@a.test"]),
+            ("/", &["a.test:99999"]),
+            ("/", &["a.test, b.test"]),
+        ] {
+            assert_eq!(named(uri, hosts), Err(Denied::UnclearHost), "{uri} {hosts:?}");
+        }
     }
 
     #[test]

@@ -12,6 +12,9 @@
 //! in the place of the session's token. What is refused is told to the session, and to whoever reads
 //! [`Pass::refused`].
 //!
+//! Each session has connections of its own to upstreams, and a request has a body only where its method has one:
+//! no upstream that loses count of requests can give one session the answer to another.
+//!
 //! A name is resolved here, all of its addresses are judged by `guard.rs`, and the connection goes to one
 //! that was judged.
 //!
@@ -78,7 +81,7 @@ struct Core {
     connections: usize,
     lookup: Arc<dyn Lookup>,
     passes: Mutex<HashMap<Digested, Weak<Live>>>,
-    upstream: Upstream,
+    upstreams: Arc<upstream::Common>,
     times: Times,
     tasks: TaskTracker,
     lobby: Lobby,
@@ -107,6 +110,7 @@ struct Live {
     token: String,
     policy: Arc<Policy>,
     places: Arc<Semaphore>,
+    upstream: Upstream,
     refusals: Refusals,
     counted: Arc<Mutex<Counted>>,
     end: CancellationToken,
@@ -144,7 +148,7 @@ impl Egress {
             connections: connections.clamp(1, Semaphore::MAX_PERMITS),
             lookup,
             passes: Mutex::default(),
-            upstream: Upstream::new(times.connect, times.idle),
+            upstreams: Arc::default(),
             times,
             tasks: TaskTracker::new(),
             lobby: Lobby::default(),
@@ -199,10 +203,12 @@ impl Egress {
         getrandom::fill(&mut random).expect("the system gives random bytes");
         let token = format!("ph_{}", BASE64_URL_SAFE_NO_PAD.encode(random));
         let key = digest(&token);
+        let Times { connect, idle, .. } = self.0.times;
         let live = Arc::new(Live {
             token,
             policy,
             places: Arc::new(Semaphore::new(self.0.connections)),
+            upstream: Upstream::new(connect, idle, self.0.upstreams.clone()),
             refusals: Refusals::default(),
             counted: Arc::default(),
             end: CancellationToken::new(),

@@ -15,7 +15,7 @@ pub use card::Cards;
 pub use listen::serve;
 pub use openapi::Document;
 
-use crate::access::{Access, Denied, Forwarded};
+use crate::access::{Access, Arrival, Denied, Forwarded};
 use crate::config::Config;
 use crate::service::Service;
 use crate::signing::JWKS_PATH;
@@ -31,7 +31,7 @@ use futures_util::FutureExt;
 use http_body_util::BodyExt;
 use parking_lot::Mutex;
 use pilothouse_a2a::Bounds;
-use pilothouse_a2a::error::{Error, ErrorKind};
+use pilothouse_a2a::error::{Error, ErrorKind, status_object};
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
@@ -72,10 +72,6 @@ pub struct Doors {
     /// When the store was last probed, and whether it could be written.
     pub store_probed: Mutex<Option<(Instant, bool)>>,
 }
-
-/// Who asks and by which address, attached to each request.
-#[derive(Debug, Clone)]
-struct Seen(Forwarded);
 
 /// All doors.
 pub fn router(doors: Arc<Doors>) -> Router {
@@ -225,24 +221,22 @@ impl Doors {
         if let Some(url) = &self.config.server.public_url {
             return url.trim_end_matches('/').to_owned();
         }
-        let named = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
-        let host =
-            named.or_else(|| request.uri().authority().map(axum::http::uri::Authority::as_str));
-        card::address(&seen(request), host, self.port)
+        let Arrival { forwarded, host, .. } = arrival(request);
+        card::address(&forwarded, &host, self.port)
     }
 }
 
-fn seen(request: &Request) -> Forwarded {
-    let seen = request.extensions().get::<Seen>();
-    seen.map_or_else(|| Forwarded::direct([0, 0, 0, 0].into()), |seen| seen.0.clone())
+/// How a request came here, as its connection noted it.
+fn arrival(request: &Request) -> Arrival {
+    request.extensions().get().cloned().unwrap_or_else(|| {
+        let nowhere = IpAddr::from([0, 0, 0, 0]);
+        let forwarded = Forwarded::direct(nowhere);
+        Arrival { forwarded, local: nowhere, host: String::new() }
+    })
 }
 
 fn peer(request: &Request) -> IpAddr {
-    seen(request).client
-}
-
-fn authority(request: &Request) -> Option<String> {
-    request.uri().authority().map(ToString::to_string)
+    arrival(request).forwarded.client
 }
 
 /// A refusal at the door as the error of every binding.
@@ -251,6 +245,7 @@ fn denial(denied: &Denied) -> (StatusCode, Error) {
         Denied::NoToken | Denied::WrongToken => {
             (StatusCode::UNAUTHORIZED, ErrorKind::Unauthenticated)
         }
+        Denied::UnclearHost => (StatusCode::BAD_REQUEST, ErrorKind::InvalidRequest),
         Denied::Host(_) | Denied::Origin(_) => (StatusCode::FORBIDDEN, ErrorKind::PermissionDenied),
         Denied::Locked(_) => (StatusCode::TOO_MANY_REQUESTS, ErrorKind::ResourceExhausted),
     };
@@ -259,6 +254,18 @@ fn denial(denied: &Denied) -> (StatusCode, Error) {
         error = error.retry_after(*seconds);
     }
     (status, error)
+}
+
+/// The refusal of a request for what is public, where it names a host that is not served here.
+fn refuse_host(doors: &Doors, request: &Request) -> Option<Response> {
+    let denied = doors.access.check_host(&arrival(request)).err()?;
+    Some(refusal(&denied))
+}
+
+/// A refusal at the door as a response.
+fn refusal(denied: &Denied) -> Response {
+    let (status, error) = denial(denied);
+    with_advice(json_response(status, status_object(&error).to_string()), &error)
 }
 
 /// Headers that belong to a refusal.

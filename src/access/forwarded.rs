@@ -259,7 +259,7 @@ fn scheme(text: &str) -> Option<&'static str> {
 }
 
 /// A host with or without a port, and nothing else that an address may hold.
-fn host(text: &str) -> Option<String> {
+pub(super) fn host(text: &str) -> Option<String> {
     let authority: Authority = text.parse().ok()?;
     let plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte));
     let port_is_one =

@@ -128,6 +128,14 @@ impl Config {
                 format!("`server.public_url` must begin with http:// or https://, not be `{url}`"),
             );
         }
+        if self.card.signing.key.is_some() && self.server.public_url.is_none() {
+            found.add(
+                &["card.signing.key", "server.public_url"],
+                "`card.signing.key` signs the address on the card, so that address must be configured: set \
+                 `server.public_url`, like `server.public_url: https://agents.example.com`"
+                    .to_owned(),
+            );
+        }
         let lists = [
             ("server.trusted_proxies", &self.server.trusted_proxies),
             ("push.allow", &self.push.allow),

@@ -227,7 +227,7 @@ fn basic(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
 }
 
 /// The last answer of a connection.
-fn closing(mut answer: Answer) -> Turned {
+pub(super) fn closing(mut answer: Answer) -> Turned {
     let close = HeaderValue::from_static("close");
     answer.headers_mut().insert(CONNECTION, close);
     Box::new(answer)

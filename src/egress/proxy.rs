@@ -1,12 +1,12 @@
 //! The requests of one connection, and what is done with each.
 
-use super::door::{Door, Turned};
+use super::door::{Door, Turned, closing};
 use super::git::{self, GitRoute};
 use super::policy::{Target, Unreadable};
 use super::reach::Unreached;
 use super::refusal::Refusal;
 use super::route::{ModelRoute, Route};
-use super::upstream::{Answer, Body, json_error, strip, text};
+use super::upstream::{Answer, Body, check_answer, has_stray_body, json_error, strip, text};
 use super::{Live, model, tunnel};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -46,6 +46,10 @@ impl Door {
 
     async fn answer(&self, slate: &Slate, request: Request<Incoming>) -> Answer {
         self.note_request();
+        if has_stray_body(&request) {
+            let line = format!("a {} request has no body; send it without", request.method());
+            return *closing(text(StatusCode::BAD_REQUEST, &line));
+        }
         let answered = if request.method() == Method::CONNECT {
             self.connect(slate, request).await
         } else if request.uri().scheme().is_some() && !self.is_here(request.uri()) {
@@ -112,6 +116,10 @@ impl Door {
         let mut answer = answered
             .map_err(|_| Box::new(text(StatusCode::GATEWAY_TIMEOUT, &line)))?
             .map_err(failed)?;
+        check_answer(answer.status()).map_err(|what| {
+            let line = format!("{target} could not be asked: {what}");
+            Box::new(text(StatusCode::BAD_GATEWAY, &line))
+        })?;
         strip(answer.headers_mut());
         Ok(answer.map(|body| body.map_err(Into::into).boxed_unsync()))
     }
@@ -119,20 +127,19 @@ impl Door {
     /// A request to the proxy itself.
     async fn route(&self, request: Request<Incoming>) -> Result<Answer, Turned> {
         let path = request.uri().path().to_owned();
-        let upstream = &self.core.upstream;
         if let Some((name, rest)) = under(&path, "/model/") {
             let (live, slot) = self.model_user(&request)?;
             let Some(route) = models(&live).find(|route| route.provider().name == name) else {
                 let message = "this session has no such route to a model";
                 return Err(Box::new(json_error(StatusCode::NOT_FOUND, message)));
             };
-            let counted = &live.counted;
+            let (upstream, counted) = (&live.upstream, &live.counted);
             return Ok(model::forward(upstream, route, rest, slot, request, counted).await);
         }
         if let Some((host, rest)) = under(&path, "/git/") {
             let live = self.git_user(request.headers())?;
             let routes = repositories(&live);
-            let answered = git::forward(upstream, routes, host, rest, request).await;
+            let answered = git::forward(&live.upstream, routes, host, rest, request).await;
             return answered.map_err(|refusal| refused(&live, &refusal));
         }
         let line = "this is the way out of a session: a proxy for HTTP and HTTPS";

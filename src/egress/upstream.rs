@@ -2,6 +2,7 @@
 //! and that no path leaves the upstream's own.
 
 use bytes::Bytes;
+use http_body::Body as _;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
@@ -9,16 +10,19 @@ use hyper::header::{
     ACCEPT, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, HeaderName, HeaderValue, TE,
     TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
-use hyper::{HeaderMap, Method, Response, StatusCode};
+use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use parking_lot::Mutex;
 use reqwest::redirect::Policy;
 use reqwest::{Client, Url};
+use rustls::ClientConfig;
+use rustls_platform_verifier::BuilderVerifierExt;
 use std::error::Error;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-/// Idle connections that are kept to one upstream, and for how long.
-const KEPT: (usize, Duration) = (16, Duration::from_secs(30));
+/// Idle connections that a session keeps to one upstream, and for how long. More than a few requests at a time are
+/// rare.
+const KEPT: (usize, Duration) = (2, Duration::from_secs(30));
 
 /// A session can make an upstream fail as often as it likes.
 const BETWEEN_COMPLAINTS: Duration = Duration::from_secs(10);
@@ -42,29 +46,33 @@ pub(super) type Body = UnsyncBoxBody<Bytes, Box<dyn Error + Send + Sync>>;
 /// What a session is answered.
 pub(super) type Answer = Response<Body>;
 
-/// The clients that all routes share.
+/// The connections of one session to its upstreams; they end with it. No request of another session goes over
+/// them: an upstream, or a gateway before it, that loses count of requests gives the next request the answer to
+/// an earlier one.
 pub(super) struct Upstream {
     connect: Duration,
     idle: Duration,
     plain: OnceLock<Result<Client, String>>,
     secure: OnceLock<Result<Client, String>>,
+    common: Arc<Common>,
+}
+
+/// What the ways of all sessions to their upstreams have in common: never a connection.
+#[derive(Default)]
+pub(super) struct Common {
+    /// With the system's certificates, which take time and memory.
+    tls: OnceLock<Result<ClientConfig, String>>,
     complained: Mutex<Option<Instant>>,
 }
 
 impl Upstream {
-    pub(super) fn new(connect: Duration, idle: Duration) -> Self {
-        Self {
-            connect,
-            idle,
-            plain: OnceLock::new(),
-            secure: OnceLock::new(),
-            complained: Mutex::new(None),
-        }
+    pub(super) fn new(connect: Duration, idle: Duration, common: Arc<Common>) -> Self {
+        Self { connect, idle, plain: OnceLock::new(), secure: OnceLock::new(), common }
     }
 
-    /// Tells the operator, but not as often as a session can make it happen.
+    /// Tells the operator, but not as often as sessions can make it happen.
     pub(super) fn complain(&self, line: &str) {
-        let mut last = self.complained.lock();
+        let mut last = self.common.complained.lock();
         if last.is_none_or(|last| last.elapsed() >= BETWEEN_COMPLAINTS) {
             *last = Some(Instant::now());
             tracing::warn!("{line} (said once in {BETWEEN_COMPLAINTS:?})");
@@ -93,11 +101,12 @@ impl Upstream {
         let request = client.request(method, url).headers(headers).body(reqwest::Body::wrap(body));
         let answer = request.send().await.map_err(|error| innermost(&error))?;
         let mut answer: Response<reqwest::Body> = answer.into();
+        check_answer(answer.status())?;
         strip(answer.headers_mut());
         Ok(answer.map(|body| body.map_err(Into::into).boxed_unsync()))
     }
 
-    /// Made when it is first needed, because the system's certificates are read then.
+    /// Made when it is first needed.
     fn client(&self, secure: bool) -> Result<Client, String> {
         let kept = if secure { &self.secure } else { &self.plain };
         let made = kept.get_or_init(|| {
@@ -112,15 +121,61 @@ impl Upstream {
                 .tcp_nodelay(true)
                 .pool_max_idle_per_host(KEPT.0)
                 .pool_idle_timeout(KEPT.1);
-            let builder =
-                if secure { builder.https_only(true) } else { builder.tls_certs_only([]) };
-            builder.build().map_err(|error| {
-                let why = innermost(&error);
-                format!("https cannot be spoken ({why}); the operator must install CA certificates")
-            })
+            let builder = if secure {
+                builder.https_only(true).tls_backend_preconfigured(self.common.tls()?)
+            } else {
+                builder.tls_certs_only([])
+            };
+            builder.build().map_err(|error| innermost(&error))
         });
         made.clone()
     }
+}
+
+impl Common {
+    /// How TLS is spoken, with the certificates that the system trusts; read when they are first needed.
+    fn tls(&self) -> Result<ClientConfig, String> {
+        let made = self.tls.get_or_init(|| {
+            let mut config = ClientConfig::builder()
+                .with_platform_verifier()
+                .map_err(|why| {
+                    format!(
+                        "https cannot be spoken ({why}); the operator must install CA certificates"
+                    )
+                })?
+                .with_no_client_auth();
+            config.alpn_protocols = vec![b"http/1.1".to_vec()];
+            Ok(config)
+        });
+        made.clone()
+    }
+}
+
+/// Refuses an answer after which the connection would no longer speak HTTP: no upgrade is ever asked for.
+///
+/// # Errors
+///
+/// What the upstream did.
+pub(super) fn check_answer(status: StatusCode) -> Result<(), &'static str> {
+    match status {
+        StatusCode::SWITCHING_PROTOCOLS => Err("it switched protocols without being asked to"),
+        _ => Ok(()),
+    }
+}
+
+/// Whether a request has a body although its method gives a body no meaning (RFC 9110, 9.3). A server may ignore
+/// it, and take its bytes for the next request.
+pub(super) fn has_stray_body(request: &Request<Incoming>) -> bool {
+    let takes_none = matches!(
+        *request.method(),
+        Method::GET
+            | Method::HEAD
+            | Method::DELETE
+            | Method::OPTIONS
+            | Method::TRACE
+            | Method::CONNECT
+    );
+    takes_none && !request.body().is_end_stream()
 }
 
 /// Takes out what is between two neighbours alone.
@@ -237,6 +292,13 @@ fn innermost(error: &reqwest::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_client_for_https_takes_the_configuration_of_tls() {
+        let (patience, common) = (Duration::from_secs(1), Arc::new(Common::default()));
+        let upstream = Upstream::new(patience, patience, common);
+        assert!(upstream.client(true).is_ok());
+    }
 
     #[test]
     fn paths_are_appended_to_the_base() {

@@ -4,7 +4,8 @@ pub(super) mod asks;
 pub(super) mod attach;
 
 use super::door::AuditEntry;
-use super::{Doors, json_response, with_advice};
+use super::{Doors, arrival, json_response, refusal, refuse_host, with_advice};
+use crate::access::Denied;
 use crate::service::Client;
 use crate::store::{self, Durability, Event, Kind, SessionRow, Store, Write};
 use crate::task::{TaskLog, answer_id};
@@ -32,6 +33,9 @@ const READ_BYTES: usize = 256 * 1024;
 
 /// `GET /`: for a person with a browser.
 pub(super) async fn welcome(State(doors): State<Arc<Doors>>, request: Request) -> Response {
+    if let Some(refused) = refuse_host(&doors, &request) {
+        return refused;
+    }
     let name = doors.agent_of(&request).map_or("nobody", |agent| &*agent.name);
     let text = format!(
         "{name}: an A2A agent, served by pilothouse {}.\nIts card is at /.well-known/agent-card.json; send messages by \
@@ -46,31 +50,41 @@ pub(super) async fn welcome(State(doors): State<Arc<Doors>>, request: Request) -
 }
 
 /// `GET /health`: the process answers.
-pub(super) async fn health() -> Response {
+pub(super) async fn health(State(doors): State<Arc<Doors>>, request: Request) -> Response {
+    if let Some(refused) = refuse_host(&doors, &request) {
+        return refused;
+    }
     json_response(
         StatusCode::OK,
         json!({"status": "ok", "version": env!("CARGO_PKG_VERSION")}).to_string(),
     )
 }
 
-/// `GET /ready`: the store is written, the agent is there; no secrets.
-pub(super) async fn ready(State(doors): State<Arc<Doors>>) -> Response {
+/// `GET /ready`: the store is written; for callers with a token, what is served and how isolated. No secrets.
+pub(super) async fn ready(State(doors): State<Arc<Doors>>, request: Request) -> Response {
+    let is_known = match doors.access.admit(request.headers(), &arrival(&request)) {
+        Ok(_) => true,
+        Err(Denied::NoToken) => false,
+        Err(denied) => return refusal(&denied),
+    };
     let house = doors.service.sessions().house();
     let store = store_works(&doors).await;
     let stopping = doors.stop.is_cancelled();
     let default = house.agents.default_one();
     let agents: Vec<_> = house.agents.iter().map(|agent| &*agent.key).collect();
     let (live, most) = doors.service.sessions().processes();
-    let body = json!({
+    let mut body = json!({
         "status": if store && !stopping { "ready" } else { "not ready" },
         "store": if store { "ok" } else { "failed" },
         "stopping": stopping,
-        "agent": {"name": default.name, "driver": default.config.driver},
-        "agents": agents,
-        "isolation": default.isolation(&house.isolation),
-        "processes": {"live": live, "max": most},
-        "waiting": doors.service.sessions().waiting(),
     });
+    if is_known {
+        body["agent"] = json!({"name": default.name, "driver": default.config.driver});
+        body["agents"] = json!(agents);
+        body["isolation"] = json!(default.isolation(&house.isolation));
+        body["processes"] = json!({"live": live, "max": most});
+        body["waiting"] = json!(doors.service.sessions().waiting());
+    }
     let status = if store && !stopping { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     json_response(status, body.to_string())
 }
@@ -96,7 +110,7 @@ async fn store_works(doors: &Doors) -> bool {
 /// What a call below `/api/v1` comes to; what is refused is a response too.
 pub(super) type Answered = Result<Response, Box<Response>>;
 
-/// A call below `/api/v1`: admitted, carried out on a task of its own, and in the audit log.
+/// A call below `/api/v1`: admitted, counted where it changes something, carried out on a task of its own, and in the audit log.
 pub(super) async fn carry_out<F>(
     doors: &Arc<Doors>,
     request: Request,
@@ -110,9 +124,15 @@ where
     entry.set_action(action);
     let answered = match (admitted, doors.agent_of(&request)) {
         (Ok(caller), Some(agent)) => {
-            let client = Client { caller, agent: agent.clone() };
-            let work = work(doors.clone(), client, request);
-            doors.run(&entry, work).await.unwrap_or_else(|error| Err(Box::new(failed(&error))))
+            match if request.method().is_safe() { Ok(()) } else { doors.count_request(&caller) } {
+                Ok(()) => {
+                    let client = Client { caller, agent: agent.clone() };
+                    let work = work(doors.clone(), client, request);
+                    let done = doors.run(&entry, work).await;
+                    done.unwrap_or_else(|error| Err(Box::new(failed(&error))))
+                }
+                Err(error) => Err(Box::new(failed(&error))),
+            }
         }
         (Ok(_), None) => Err(Box::new(not_there("no such agent"))),
         (Err(error), _) => Err(Box::new(failed(&error))),

@@ -2,6 +2,7 @@
 
 use super::door::{AuditEntry, CallContext};
 use super::{Doors, card, stream::Ends};
+use crate::access::Caller;
 use crate::agent::Agent;
 use crate::push;
 use crate::service::{Accepted, Beside, Client, Stream};
@@ -63,6 +64,21 @@ struct Operating {
 }
 
 impl Doors {
+    /// Counts a request of a caller that changes something.
+    ///
+    /// # Errors
+    ///
+    /// When there were too many.
+    pub(super) fn count_request(&self, caller: &Caller) -> Result<(), Error> {
+        self.access.count_request(caller).map_err(|seconds| {
+            let limit = self.config.limits.rate;
+            let message = format!(
+                "more than {limit} requests a minute from one caller (`limits.rate`); try again in {seconds} s"
+            );
+            Error::new(ErrorKind::ResourceExhausted, message).retry_after(seconds)
+        })
+    }
+
     /// The agent that a request's path names, or the default one.
     pub(super) fn agent_at(&self, named: Option<&Named>) -> Option<&Arc<Agent>> {
         let agents = &self.service.sessions().house().agents;
@@ -230,14 +246,7 @@ impl Operating {
         waits: bool,
     ) -> Result<Accepted, Error> {
         let doors = &self.doors;
-        if let Err(seconds) = doors.access.count_send(&client.caller) {
-            let limit = doors.config.limits.rate;
-            return Err(Error::new(
-                ErrorKind::ResourceExhausted,
-                format!("more than {limit} messages a minute from one caller (`limits.rate`); try again in {seconds} s"),
-            )
-            .retry_after(seconds));
-        }
+        doors.count_request(&client.caller)?;
         let key = match self.context.headers().get("idempotency-key") {
             Some(key) => Some(key.to_str().map_err(|_| {
                 Error::invalid("Idempotency-Key", "must be made of visible ASCII characters")

@@ -2,7 +2,7 @@
 //! public half.
 
 use super::call::{Named, version};
-use super::{Doors, admin, authority, denial, json_response, with_advice};
+use super::{Doors, admin, json_response, refuse_host};
 use crate::access::Forwarded;
 use crate::agent::Agent;
 use crate::config::{CardShape, Config, Skill};
@@ -18,7 +18,6 @@ use pilothouse_a2a::card::{
     HTTP_JSON, JSONRPC, SecurityRequirement, SecurityScheme,
 };
 use pilothouse_a2a::dialect::Dialect;
-use pilothouse_a2a::error::status_object;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
@@ -115,7 +114,7 @@ pub(super) async fn legacy_card(State(doors): State<Arc<Doors>>, request: Reques
 
 /// `GET /.well-known/jwks.json`: the key that the cards are signed with.
 pub(super) async fn jwks(State(doors): State<Arc<Doors>>, request: Request) -> Response {
-    if let Some(refused) = strange_host(&doors, &request) {
+    if let Some(refused) = refuse_host(&doors, &request) {
         return refused;
     }
     match &doors.cards.signer {
@@ -130,7 +129,7 @@ pub(super) fn extended(doors: &Doors, agent: &Agent, base: &str) -> AgentCard {
 }
 
 async fn respond(doors: &Doors, request: Request, shape: Shape) -> Response {
-    if let Some(refused) = strange_host(doors, &request) {
+    if let Some(refused) = refuse_host(doors, &request) {
         return refused;
     }
     let Some(agent) = doors.agent_of(&request) else {
@@ -143,12 +142,6 @@ async fn respond(doors: &Doors, request: Request, shape: Shape) -> Response {
         signer.sign_v0_3(&mut view, &base);
     }
     cached(&doors.cards, request.headers(), view.to_string())
-}
-
-fn strange_host(doors: &Doors, request: &Request) -> Option<Response> {
-    let checked = doors.access.check_host(request.headers(), authority(request).as_deref());
-    let (status, error) = denial(&checked.err()?);
-    Some(with_advice(json_response(status, status_object(&error).to_string()), &error))
 }
 
 // === what stands on a card ===
@@ -304,14 +297,11 @@ fn skill(skill: &Skill) -> AgentSkill {
 
 /// The address by which a request came: `host` is its `Host`, whoever wrote it. Nobody can connect to
 /// the unspecified address from elsewhere, so it is not told on.
-pub(super) fn address(seen: &Forwarded, host: Option<&str>, port: u16) -> String {
-    let is_usable = |host: &&str| {
-        let bare = host.rsplit_once(':').map_or(*host, |(name, _)| name);
-        !host.is_empty() && !matches!(bare, "0.0.0.0" | "[::]")
-    };
-    match host.filter(is_usable) {
-        Some(host) => format!("{}://{host}{}", seen.scheme, seen.prefix),
-        None => format!("http://127.0.0.1:{port}"),
+pub(super) fn address(seen: &Forwarded, host: &str, port: u16) -> String {
+    let bare = host.rsplit_once(':').map_or(host, |(name, _)| name);
+    match bare {
+        "" | "0.0.0.0" | "[::]" => format!("http://127.0.0.1:{port}"),
+        _ => format!("{}://{host}{}", seen.scheme, seen.prefix),
     }
 }
 

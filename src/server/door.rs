@@ -8,7 +8,7 @@
 //! last writes it.
 
 use super::call::Named;
-use super::{Doors, authority, denial, peer};
+use super::{Doors, arrival, denial};
 use crate::access::Caller;
 use crate::task::TaskLog;
 use crate::telemetry::Entry;
@@ -76,8 +76,9 @@ struct Known {
 impl AuditEntry {
     /// Begins the entry of a request, with who calls as far as the guard lets it in.
     pub(super) fn begin(doors: &Arc<Doors>, request: &Request) -> (Self, Result<Caller, Error>) {
-        let peer = peer(request);
-        let admitted = doors.access.admit(request.headers(), authority(request).as_deref(), peer);
+        let arrival = arrival(request);
+        let peer = arrival.forwarded.client;
+        let admitted = doors.access.admit(request.headers(), &arrival);
         let admitted = admitted.map_err(|denied| denial(&denied).1);
         let inner = Inner {
             doors: doors.clone(),

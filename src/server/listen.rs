@@ -5,7 +5,7 @@
 
 mod connections;
 
-use super::{Doors, Seen, admin, call, router};
+use super::{Doors, admin, call, refusal, router};
 use crate::config::Config;
 use axum::Router;
 use axum::body::Body;
@@ -17,7 +17,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -127,9 +127,10 @@ impl Listener {
     /// Serves a connection until its client, a deadline, or another connection ends it.
     async fn attend(self: Arc<Self>, socket: TcpStream, peer: SocketAddr, place: Place) {
         let _ = socket.set_nodelay(true);
+        let local = socket.local_addr().map_or([0, 0, 0, 0].into(), |local| local.ip());
         let connection = place.connection().clone();
         let service = hyper::service::service_fn(|request| {
-            self.clone().answer(request, peer, connection.clone())
+            self.clone().answer(request, (peer.ip(), local), connection.clone())
         });
         let socket = Socket { socket, connection: connection.clone() };
         let served = self.builder.serve_connection(TokioIo::new(socket), service);
@@ -157,7 +158,7 @@ impl Listener {
     async fn answer(
         self: Arc<Self>,
         mut request: hyper::Request<Incoming>,
-        peer: SocketAddr,
+        (peer, local): (IpAddr, IpAddr),
         connection: Arc<Connection>,
     ) -> Result<hyper::Response<connections::Answer>, Infallible> {
         let mut served = connection.arrive(request.version() == Version::HTTP_2);
@@ -171,12 +172,17 @@ impl Listener {
                 "known callers hold all connections (`limits.connections`); try again later\n",
             )
         } else if served.begin().await {
-            see_through_proxies(&self.doors, peer, &mut request);
-            let request_is_served = name_agent(&self.doors, &mut request);
-            let request = request.map(Body::new);
-            match request_is_served {
-                true => self.app.clone().call(request).await?,
-                false => admin::not_found(request).await,
+            match self.doors.access.arrive(peer, local, request.uri(), request.headers()) {
+                Ok(arrival) => {
+                    request.extensions_mut().insert(arrival);
+                    let request_is_served = name_agent(&self.doors, &mut request);
+                    let request = request.map(Body::new);
+                    match request_is_served {
+                        true => self.app.clone().call(request).await?,
+                        false => admin::not_found(request).await,
+                    }
+                }
+                Err(denied) => refusal(&denied),
             }
         } else {
             refuse(
@@ -245,18 +251,6 @@ impl AsyncWrite for Socket {
     fn is_write_vectored(&self) -> bool {
         self.socket.is_write_vectored()
     }
-}
-
-/// Notes who asks. Where a trusted proxy says which host the client named, that one is the request's
-/// `Host` from here on: it is checked, and it stands on cards.
-fn see_through_proxies<B>(doors: &Doors, peer: SocketAddr, request: &mut hyper::Request<B>) {
-    let seen = doors.access.seen(peer.ip(), request.headers());
-    if let Some(host) = &seen.host
-        && let Ok(host) = HeaderValue::try_from(host)
-    {
-        request.headers_mut().insert(header::HOST, host);
-    }
-    request.extensions_mut().insert(Seen(seen));
 }
 
 /// Takes `/agents/NAME` off a path, so that every door is there for each agent; false for an unknown one.

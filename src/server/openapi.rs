@@ -12,12 +12,12 @@ mod schema;
 mod work;
 
 use super::call::Named;
-use super::{Doors, authority, denial, json_response, with_advice};
+use super::{Doors, json_response, refuse_host};
 use crate::config::Config;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
-use pilothouse_a2a::error::{ERRORS, status_object};
+use pilothouse_a2a::error::ERRORS;
 use pilothouse_a2a::task::TaskState;
 use schema::of;
 use serde_json::{Map, Value, json};
@@ -64,10 +64,8 @@ impl Document {
 
 /// `GET /openapi.json`; public like the card.
 pub(super) async fn document(State(doors): State<Arc<Doors>>, request: Request) -> Response {
-    if let Err(denied) = doors.access.check_host(request.headers(), authority(&request).as_deref())
-    {
-        let (status, error) = denial(&denied);
-        return with_advice(json_response(status, status_object(&error).to_string()), &error);
+    if let Some(refused) = refuse_host(&doors, &request) {
+        return refused;
     }
     let base = doors.base_url(&request);
     let agents = &doors.service.sessions().house().agents;

@@ -264,7 +264,7 @@ fn goes_on_after_it_was_killed(agent: &Agent) {
     let world = agent.with(&model).start();
     world.send(message_in("kept", "say remember the ship"));
     agent.process(&world).iter().for_each(Process::kill);
-    let live = || world.get("/ready", &[]).json()["processes"]["live"].clone();
+    let live = || world.readiness()["processes"]["live"].clone();
     await_some("the notice of its end", PATIENCE, || (live() == 0).then_some(()));
     assert_eq!(completed(&world.send(message_in("kept", "say back"))), "back");
 }

@@ -114,6 +114,32 @@ fn ready_is_public_and_holds_no_secret() {
 }
 
 #[test]
+fn ready_tells_callers_alone_what_is_served_and_how_it_is_isolated() {
+    let world = World::start();
+    let stranger = world.get("/ready", &[]).json();
+    let said: Vec<_> = stranger.as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(said, ["status", "store", "stopping"]);
+    let known = world.readiness();
+    assert_eq!(
+        (&known["agents"], &known["isolation"]["backend"]),
+        (&json!(["fake"]), &json!("none"))
+    );
+    let guessed = world.get("/ready", &[("Authorization", "Bearer guess")]);
+    assert_eq!(guessed.status, 401);
+}
+
+#[test]
+fn what_is_public_is_for_our_own_hosts_alone() {
+    let world = World::start();
+    for path in ["/", "/health", "/ready", "/openapi.json", "/.well-known/agent-card.json"] {
+        assert_eq!(world.get(path, &[]).status, 200, "{path}");
+        for host in ["evil.example", "192.0.2.1"] {
+            assert_eq!(world.get(path, &[("Host", host)]).status, 403, "{path} at {host}");
+        }
+    }
+}
+
+#[test]
 fn an_unknown_path_is_404_and_a_wrong_method_405() {
     let world = World::start();
     assert_eq!(world.get("/nowhere", &[]).status, 404);

@@ -23,6 +23,11 @@ impl World {
         self.ask("GET", path, headers, b"").whole()
     }
 
+    /// What `/ready` tells the owner.
+    pub(crate) fn readiness(&self) -> Value {
+        self.get("/ready", &[("Authorization", &format!("Bearer {OWNER}"))]).json()
+    }
+
     /// A `POST` of JSON with exactly these further headers.
     pub(crate) fn post(&self, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Reply {
         let mut all = vec![("Content-Type", "application/json")];

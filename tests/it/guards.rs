@@ -141,6 +141,42 @@ fn a_host_that_is_not_ours_is_refused() {
 }
 
 #[test]
+fn an_address_is_accepted_as_host_where_it_is_the_one_that_was_connected_to() {
+    let world = World::describe().config(json!({"server": {"host": "127.0.0.3"}})).start();
+    for host in ["127.0.0.3", "127.0.0.1", "[::1]", "[::ffff:127.0.0.3]:2222"] {
+        let reply = with(&world, &[("Host", host), ("Authorization", &bearer(OWNER))]);
+        assert_eq!(reply.status, 200, "{host}");
+    }
+    for host in ["192.0.2.1", "192.0.2.1:2222", "[2001:db8::1]", "10.0.0.1", "[::ffff:10.0.0.1]"] {
+        let reply = with(&world, &[("Host", host), ("Authorization", &bearer(OWNER))]);
+        assert_eq!(reply.status, 403, "{host}");
+        assert_eq!(world.get("/.well-known/agent-card.json", &[("Host", host)]).status, 403);
+    }
+}
+
+#[test]
+fn an_address_that_is_configured_is_accepted_as_host() {
+    let hosts = json!({"server": {"allowed_hosts": ["192.0.2.1", "2001:db8::1"]}});
+    let world = World::describe().config(hosts).start();
+    for host in ["192.0.2.1:2222", "[2001:DB8:0::1]:2222"] {
+        let reply = with(&world, &[("Host", host), ("Authorization", &bearer(OWNER))]);
+        assert_eq!(reply.status, 200, "{host}");
+    }
+}
+
+#[test]
+fn a_request_with_two_hosts_or_one_that_cannot_be_read_is_refused() {
+    let world = World::start();
+    let token = bearer(OWNER);
+    let two = [("Host", "localhost"), ("Host", "localhost"), ("Authorization", token.as_str())];
+    assert_eq!(with(&world, &two).status, 400);
+    for host in ["localhost/x", "user@localhost", "localhost, localhost", "localhost:x"] {
+        let reply = with(&world, &[("Host", host), ("Authorization", &token)]);
+        assert_eq!(reply.status, 400, "{host}");
+    }
+}
+
+#[test]
 fn a_host_that_is_not_ours_does_not_get_the_card_either() {
     let world = World::start();
     assert_eq!(world.get("/.well-known/agent-card.json", &[("Host", "evil.example")]).status, 403);

@@ -85,11 +85,29 @@ fn reading_goes_on_while_all_places_are_taken() {
 }
 
 #[test]
+fn every_call_that_changes_something_counts_against_the_rate_and_reading_does_not() {
+    let world = World::describe().config(json!({"limits": {"rate": 2}})).start();
+    let token = format!("Bearer {OWNER}");
+    let post = |path: &str| world.post(path, &[("Authorization", &token)], b"{}").status;
+    let changes = ["/api/v1/asks/none", "/api/v1/sessions/none/attach"];
+    for path in changes {
+        assert_eq!(post(path), 404, "{path}");
+    }
+    for path in changes {
+        assert_eq!(post(path), 429, "{path}");
+    }
+    assert_eq!(world.call(OWNER, "SendMessage", &message("say x")).status, 429);
+    for path in ["/api/v1/asks", "/api/v1/sessions"] {
+        assert_eq!(world.get(path, &[("Authorization", &token)]).status, 200, "{path}");
+    }
+}
+
+#[test]
 fn ready_tells_the_processes_and_who_waits() {
     let world = one_process();
     world.begin_waiting("cue go", "go");
     let second = world.begin("say x");
-    let ready = world.get("/ready", &[]).json();
+    let ready = world.readiness();
     assert_eq!(
         (&ready["processes"], &ready["waiting"]),
         (&json!({"live": 1, "max": 1}), &json!(1))
@@ -97,7 +115,7 @@ fn ready_tells_the_processes_and_who_waits() {
     world.cue("go");
     world.await_state(&second, &["COMPLETED"]);
     await_some("the place", PATIENCE, || {
-        (world.get("/ready", &[]).json()["processes"]["live"] == 0).then_some(())
+        (world.readiness()["processes"]["live"] == 0).then_some(())
     });
 }
 

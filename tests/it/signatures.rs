@@ -4,6 +4,8 @@ use crate::building::Builder;
 use crate::reading::text_of;
 use crate::world::World;
 use serde_json::{Value, json};
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 const CARD: &str = "/.well-known/agent-card.json";
@@ -24,6 +26,23 @@ fn signing() -> Builder {
     World::describe()
         .file("key.pem", 0o600, KEY)
         .config(json!({"card": {"signing": {"key": "key.pem", "kid": "ours"}}, "agents": {"second": {"driver": "demo"}}}))
+        .config(json!({"server": {"public_url": "https://agents.example.com"}}))
+}
+
+/// The same, at the address on the card: whoever checks it fetches the key from there.
+fn at_its_address() -> World {
+    let mut world = World::start();
+    let address = world.address();
+    world.reconfigure(json!({
+        "server": {"port": address.port(), "public_url": format!("http://{address}")},
+        "card": {"signing": {"key": "key.pem", "kid": "ours"}},
+        "agents": {"second": {"driver": "demo"}},
+    }));
+    std::fs::write(world.path("cwd").join("key.pem"), KEY).unwrap();
+    std::fs::set_permissions(world.path("cwd").join("key.pem"), Permissions::from_mode(0o600))
+        .unwrap();
+    world.restart();
+    world
 }
 
 /// `pilothouse card` on this address: its exit code and what it says.
@@ -42,7 +61,7 @@ fn check(address: &str, args: &[&str]) -> (Option<i32>, String) {
 
 #[test]
 fn a_signed_card_is_found_to_be_valid() {
-    let world = signing().start();
+    let world = at_its_address();
     for path in ["", "/agents/second"] {
         let (code, said) =
             check(&format!("http://{}{path}", world.address()), &["--require-signature"]);
@@ -93,7 +112,7 @@ fn without_a_key_there_are_no_signatures_and_no_keys() {
 
 #[test]
 fn what_came_of_the_signature_is_told_to_programs() {
-    let world = signing().start();
+    let world = at_its_address();
     let (_, said) = check(&format!("http://{}", world.address()), &["--json"]);
     let said: Value = serde_json::from_str(&said).unwrap();
     assert_eq!(
@@ -104,7 +123,7 @@ fn what_came_of_the_signature_is_told_to_programs() {
 
 #[test]
 fn keys_that_are_named_are_used_instead() {
-    let world = signing().start();
+    let world = at_its_address();
     let address = format!("http://{}", world.address());
     let keys = world.path("keys.json");
     std::fs::write(&keys, world.get("/.well-known/jwks.json", &[]).body).unwrap();
@@ -115,6 +134,25 @@ fn keys_that_are_named_are_used_instead() {
     std::fs::write(&keys, "{\"keys\": []}").unwrap();
     let (code, said) = check(&address, &["--require-signature", "--jwks", keys.to_str().unwrap()]);
     assert!(code == Some(1) && said.contains("no key for ours"), "{said}");
+}
+
+#[test]
+fn the_configured_address_is_signed_whatever_host_a_request_names() {
+    let world = signing().start();
+    let expected = card(&world, "1.0");
+    assert_eq!(text_of(&expected["supportedInterfaces"][1], "url"), "https://agents.example.com");
+    for host in ["localhost:1", "127.0.0.9", "agents.example.com"] {
+        let reply = world.get(CARD, &[("A2A-Version", "1.0"), ("Host", host)]);
+        assert_eq!((reply.status, reply.json()), (200, expected.clone()), "{host}");
+    }
+}
+
+#[test]
+fn a_key_without_a_public_url_stops_the_start_and_the_line_that_mends_it_is_said() {
+    let failure = signing().config(json!({"server": {"public_url": null}})).fails();
+    assert_eq!(failure.code, Some(78));
+    let line = "server.public_url: https://agents.example.com";
+    assert!(failure.stderr.contains(line), "{}", failure.stderr);
 }
 
 #[test]

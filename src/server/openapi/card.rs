@@ -204,24 +204,24 @@ fn ours(add: &mut Add<'_>) {
                 ("store!", json!({"enum": ["ok", "failed"]})),
                 ("stopping!", flag("The server is on its way down.")),
                 (
-                    "agent!",
+                    "agent",
                     object(
                         Answers,
-                        "The default agent.",
+                        "The default agent. This and what follows are for callers with a token.",
                         [("name!", text("Its name.")), ("driver!", text("Its driver."))],
                     ),
                 ),
-                ("agents!", texts("The names by which agents are reached.")),
-                ("isolation!", free("What is between the agent and the machine.")),
+                ("agents", texts("The names by which agents are reached.")),
+                ("isolation", free("What is between the agent and the machine.")),
                 (
-                    "processes!",
+                    "processes",
                     object(
                         Answers,
                         "Agent processes.",
                         [("live!", count("Now.")), ("max!", count("At most (`processes.max`)."))],
                     ),
                 ),
-                ("waiting!", count("Tasks that wait for their turn.")),
+                ("waiting", count("Tasks that wait for their turn.")),
             ],
         ),
     );

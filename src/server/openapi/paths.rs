@@ -234,13 +234,19 @@ impl Paths<'_> {
         let json = |description: &str, schema: &str| json!({"description": description, "content": content(JSON, &of(schema))});
         let mut health = own("GetHealth", "Server", "Whether the process answers");
         health["security"] = json!([]);
-        health["responses"] = json!({"200": json("It does.", "Health")});
+        let mut responses = vec![("200".to_owned(), json("It does.", "Health"))];
+        responses.extend(refusals("OwnError", [403]));
+        health["responses"] = responses.into_iter().collect::<Map<_, _>>().into();
         self.add("/health", "GET", health);
 
         let mut ready = own("GetReadiness", "Server", "Whether the server can take messages");
         ready["security"] = json!([]);
-        ready["responses"] =
-            json!({"200": json("It can.", "Readiness"), "503": json("It cannot.", "Readiness")});
+        let mut responses = vec![
+            ("200".to_owned(), json("It can.", "Readiness")),
+            ("503".to_owned(), json("It cannot.", "Readiness")),
+        ];
+        responses.extend(refusals("OwnError", [401, 403, 429]));
+        ready["responses"] = responses.into_iter().collect::<Map<_, _>>().into();
         self.add("/ready", "GET", ready);
 
         let text = json!({"description": "The whole text, whatever its length.", "content": {"text/plain": {"schema": {"type": "string"}}}});

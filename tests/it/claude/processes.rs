@@ -35,7 +35,7 @@ fn an_idle_process_that_is_killed_is_replaced() {
     let world = claude(&model).start();
     world.send(message_in("kept", "remember the ship"));
     clis(&world)[0].kill();
-    let live = || world.get("/ready", &[]).json()["processes"]["live"].clone();
+    let live = || world.readiness()["processes"]["live"].clone();
     await_some("the notice of its end", super::PATIENCE, || (live() == 0).then_some(()));
     let task = world.send(message_in("kept", "history"));
     assert_eq!(state(&task), "COMPLETED");

@@ -192,6 +192,6 @@ fn an_agent_that_is_not_served_may_lack_its_program() {
 #[test]
 fn ready_lists_those_that_are_served() {
     let world = two().start();
-    let ready = world.get("/ready", &[]).json();
+    let ready = world.readiness();
     assert_eq!(ready["agents"], json!(["fake", "other"]));
 }

@@ -127,7 +127,10 @@ fn refusals_are_as_described() {
 
 #[test]
 fn cards_and_keys_are_as_described() {
-    let signing = json!({"card": {"signing": {"key": "key.pem"}}});
+    let signing = json!({
+        "card": {"signing": {"key": "key.pem"}},
+        "server": {"public_url": "https://agents.example.com"},
+    });
     let world = World::describe().file("key.pem", 0o600, KEY).config(signing);
     let house = Witness::of(world.start());
     let public = |id: &str, path: &str, headers: &[(&str, &str)]| {

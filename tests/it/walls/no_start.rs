@@ -73,7 +73,7 @@ fn accepted(told: &str) -> Vec<&str> {
 }
 
 fn in_force(world: &World) -> Value {
-    world.get("/ready", &[]).json()["isolation"]["backend"].clone()
+    world.readiness()["isolation"]["backend"].clone()
 }
 
 #[test]

@@ -24,7 +24,7 @@ fn a_task_says_what_was_in_force_around_it() {
 fn ready_says_what_is_in_force() {
     for wall in WALLS {
         let world = wall.start();
-        assert_eq!(world.get("/ready", &[]).json()["isolation"], in_force(wall));
+        assert_eq!(world.readiness()["isolation"], in_force(wall));
     }
 }
 
@@ -66,7 +66,7 @@ fn auto_takes_bubblewrap_where_it_gives_all_that_is_required() {
     let world = World::describe()
         .config(json!({"isolation": {"backend": "auto", "require": USUAL}}))
         .start();
-    assert_eq!(world.get("/ready", &[]).json()["isolation"]["backend"], "bubblewrap");
+    assert_eq!(world.readiness()["isolation"]["backend"], "bubblewrap");
 }
 
 #[test]
@@ -128,6 +128,6 @@ fn claude_that_asks_nobody_is_refused_without_a_wall_and_served_behind_one() {
     assert!(failure.stderr.contains("permission_mode"), "{}", failure.stderr);
     for wall in WALLS {
         let world = claude(wall.described()).env("ANTHROPIC_API_KEY", "x").start();
-        assert_eq!(world.get("/ready", &[]).json()["isolation"]["backend"], wall.name());
+        assert_eq!(world.readiness()["isolation"]["backend"], wall.name());
     }
 }

@@ -57,7 +57,7 @@ fn parking(model: &Model) -> Builder {
 /// Waits until no CLI is left.
 fn gone(world: &World) {
     await_some("the end of the process that asked", super::PATIENCE, || {
-        let ready = world.get("/ready", &[]).json();
+        let ready = world.readiness();
         (ready["processes"]["live"] == 0 && clis(world).is_empty()).then_some(())
     });
 }
