@@ -104,6 +104,7 @@ const LIST: &[(&str, fn(&Aim<'_>) -> Outcome)] = &[
     ("files.link", files::hard_link),
     ("files.symlink", files::symlink),
     ("files.mknod", files::device),
+    ("files.setid", files::set_id),
     ("files.usr", files::program),
     ("files.handle", files::handle),
     ("files.disk", files::disk),

@@ -101,6 +101,15 @@ pub(crate) mod number {
     pub const CLONE3: usize = 435;
     pub const PIDFD_GETFD: usize = 438;
     pub const CLOSE_RANGE: usize = 436;
+    pub const OPEN: usize = 2;
+    pub const MKDIR: usize = 83;
+    pub const CREAT: usize = 85;
+    pub const CHMOD: usize = 90;
+    pub const FCHMOD: usize = 91;
+    pub const MKNOD: usize = 133;
+    pub const OPENAT2: usize = 437;
+    pub const FCHMODAT2: usize = 452;
+    pub const STATX: usize = 332;
 }
 
 #[cfg(target_arch = "aarch64")]
@@ -201,6 +210,10 @@ pub(crate) mod number {
     pub const CLONE3: usize = 435;
     pub const PIDFD_GETFD: usize = 438;
     pub const CLOSE_RANGE: usize = 436;
+    pub const FCHMOD: usize = 52;
+    pub const OPENAT2: usize = 437;
+    pub const FCHMODAT2: usize = 452;
+    pub const STATX: usize = 291;
 }
 
 /// One system call; a negative number is an error.

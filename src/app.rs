@@ -141,6 +141,7 @@ impl App {
         let store = store::open(&config, &holder)?;
         for agent in agents.iter() {
             agent.workspaces.check()?;
+            notes.extend(agent.workspaces.note());
             if config.isolation.backend != BackendKind::None {
                 keep_state_out(agent, &config.state_dir)?;
             }

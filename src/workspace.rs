@@ -12,7 +12,7 @@ use crate::process::{Ended, Process};
 use inside::Inside;
 use std::fs::DirBuilder;
 use std::io::{self, Write};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +22,9 @@ use tree::{Allowance, Copying, Deadline, Links, Measure};
 
 /// What of a script's output is kept.
 const SCRIPT_OUTPUT: usize = 16 * 1024;
+
+/// The bits of a folder's mode by which others may enter it.
+const ENTERED_BY_OTHERS: u32 = 0o011;
 
 /// Begins the name of a folder that is being made; it gets its own name when it is whole.
 const UNFINISHED: &str = ".pilothouse-new-";
@@ -104,14 +107,35 @@ impl Workspaces {
         Ok(Self(Arc::new(inner)))
     }
 
-    /// Makes the folders and checks them for writing.
+    /// Makes the folders and checks them for writing. What is above sessions is for the server's user alone:
+    /// agents choose the modes of what is below.
     ///
     /// # Errors
     ///
     /// When one cannot be made or written.
     pub fn check(&self) -> Result<(), Error> {
         writable(&self.0.root, "workspace.path")?;
-        writable(&self.0.homes, "state_dir")
+        writable(&self.0.homes, "state_dir")?;
+        // This one is ours, whoever made it; the root may be a folder of the operator's own, see `note`.
+        close_to_others(&self.0.homes).map_err(|source| Error {
+            path: self.0.homes.display().to_string(),
+            key: "state_dir",
+            source,
+        })
+    }
+
+    /// What the operator should know: other users of the machine may enter the folder above sessions.
+    pub fn note(&self) -> Option<String> {
+        let root = &self.0.root;
+        let mode = std::fs::metadata(root).ok()?.mode();
+        (self.0.mode == WorkspaceMode::Session && mode & ENTERED_BY_OTHERS != 0).then(|| {
+            format!(
+                "other users of this machine may enter {} (mode {:o}), so they reach files whose modes an agent opens \
+                 to them: `chmod 700 {0}`, or set `workspace.path`",
+                root.display(),
+                mode & 0o7777
+            )
+        })
     }
 
     /// A session's folders, made where they are missing. Dropping this makes them all the same.
@@ -396,12 +420,16 @@ fn make(folder: &Path, key: &'static str) -> Result<bool, Error> {
     }
 }
 
+/// Takes every right of others from a folder of ours.
+fn close_to_others(folder: &Path) -> io::Result<()> {
+    if std::fs::metadata(folder)?.mode() & 0o077 == 0 {
+        return Ok(());
+    }
+    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700))
+}
+
 fn writable(folder: &Path, key: &'static str) -> Result<(), Error> {
-    std::fs::create_dir_all(folder).map_err(|source| Error {
-        path: folder.display().to_string(),
-        key,
-        source,
-    })?;
+    make(folder, key)?;
     let probe = folder.join(format!(".pilothouse-{}", std::process::id()));
     std::fs::write(&probe, b"")
         .and_then(|()| std::fs::remove_file(&probe))

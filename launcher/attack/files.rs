@@ -343,6 +343,90 @@ pub(super) fn device(_: &Aim<'_>) -> Outcome {
     opened
 }
 
+/// Makes a file or a folder of our own whose mode gives our identity to whoever starts it, by every call that
+/// sets modes. What counts is the mode that is there afterwards; the last error is told.
+pub(super) fn set_id(_: &Aim<'_>) -> Outcome {
+    const SET_ID: usize = 0o6000;
+    const MODE: usize = SET_ID | 0o711;
+    const REGULAR: usize = 0o100_000;
+    const O_TMPFILE: usize = 0o20_000_000;
+    const O_DIRECTORY: usize =
+        if cfg!(target_arch = "x86_64") { 0o200_000 } else { 0o40_000 };
+    const REMOVE_FOLDER: usize = 0x200;
+    own_folder_is_writable()?;
+    let path = own(b"attack-setid");
+    let (name, here) = (path.as_ptr(), c".".as_ptr());
+    /// Flags, mode and how paths are followed, as `openat2` takes them.
+    let orders = |flags: usize| [flags as u64, MODE as u64, 0u64];
+    let make = O_WRONLY | O_CREAT | O_EXCL;
+    let nameless = O_TMPFILE | O_DIRECTORY | O_WRONLY;
+    let plain = || sys!(OPENAT, AT_FDCWD, name, make, 0o711);
+    let changed = |change: &dyn Fn(usize) -> isize| match done(plain()) {
+        Ok(file) => {
+            let result = change(file);
+            close(file);
+            result
+        }
+        Err(Stop(number)) => -isize::from(number),
+    };
+    let ways: &[&dyn Fn() -> isize] = &[
+        &|| changed(&|file| sys!(FCHMOD, file, MODE)),
+        &|| changed(&|_| sys!(FCHMODAT, AT_FDCWD, name, MODE)),
+        &|| changed(&|_| sys!(FCHMODAT2, AT_FDCWD, name, MODE, 0)),
+        &|| sys!(OPENAT, AT_FDCWD, name, make, MODE),
+        &|| sys!(OPENAT, AT_FDCWD, here, nameless, MODE),
+        &|| sys!(OPENAT2, AT_FDCWD, name, orders(make).as_ptr(), 24),
+        &|| sys!(OPENAT2, AT_FDCWD, here, orders(nameless).as_ptr(), 24),
+        &|| sys!(MKDIRAT, AT_FDCWD, name, MODE),
+        &|| sys!(MKNODAT, AT_FDCWD, name, REGULAR | MODE, 0),
+        #[cfg(target_arch = "x86_64")]
+        &|| changed(&|_| sys!(CHMOD, name, MODE)),
+        #[cfg(target_arch = "x86_64")]
+        &|| sys!(OPEN, name, make, MODE),
+        #[cfg(target_arch = "x86_64")]
+        &|| sys!(OPEN, here, nameless, MODE),
+        #[cfg(target_arch = "x86_64")]
+        &|| sys!(CREAT, name, MODE),
+        #[cfg(target_arch = "x86_64")]
+        &|| sys!(MKDIR, name, MODE),
+        #[cfg(target_arch = "x86_64")]
+        &|| sys!(MKNOD, name, REGULAR | MODE, 0),
+    ];
+    let mut last = Err(Stop::DIFFERENT);
+    for way in ways {
+        let made = done(way());
+        // A file without a name is at its descriptor, every other at its path.
+        let has_bits = mode_at(AT_FDCWD, name).is_some_and(|mode| mode & SET_ID != 0)
+            || made.is_ok_and(|file| {
+                file > 2 && mode_at(file as isize, c"".as_ptr().cast()).is_some_and(|mode| mode & SET_ID != 0)
+            });
+        if let Ok(file) = made
+            && file > 2
+        {
+            close(file);
+        }
+        remove(name);
+        sys!(UNLINKAT, AT_FDCWD, name, REMOVE_FOLDER);
+        if has_bits {
+            return Ok(());
+        }
+        if let Err(stop) = made {
+            last = Err(stop);
+        }
+    }
+    last
+}
+
+/// The mode of a file, or of an open one where the path is empty.
+fn mode_at(folder: isize, path: *const u8) -> Option<usize> {
+    const EMPTY_PATH: usize = 0x1000;
+    const MODE: usize = 2;
+    /// `struct statx`: the mode is the low half of the eighth word of 32 bits.
+    let mut found = [0u32; 64];
+    done(sys!(STATX, folder, path, EMPTY_PATH, MODE, found.as_mut_ptr())).ok()?;
+    Some((found[7] & 0xffff) as usize)
+}
+
 /// Opens a file of the system that everybody reads to write to it, and writes nothing.
 pub(super) fn program(_: &Aim<'_>) -> Outcome {
     // No program: of one that runs at the moment the kernel says so before it asks the wall.

@@ -103,6 +103,9 @@ async fn examine(loaded: &Loaded, cwd: &Path, report: &mut Report) -> Result<Val
                 }
             }
             credential(&agent.config, &loaded.agent_environment, report);
+            for note in agents.iter().filter_map(|agent| agent.workspaces.note()) {
+                report.note("workspace", note);
+            }
             for other in agents.iter().filter(|other| other.key != agent.key) {
                 let program = other.program().display();
                 report

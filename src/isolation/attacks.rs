@@ -120,6 +120,11 @@ pub const ATTACKS: &[Attack] = &[
     on(Guarantee::FsRead, "files.link", "read a file through a hard link in its own folder"),
     on(Guarantee::FsRead, "files.symlink", "read a file through a symbolic link in its own folder"),
     on(Guarantee::FsRead, "files.mknod", "make a device in its own folder and open it"),
+    on(
+        Guarantee::FsWrite,
+        "files.setid",
+        "make a file or folder with a set-user-ID or set-group-ID bit, in its own folder, by any call that sets modes",
+    ),
     on(Guarantee::FsWrite, "files.usr", "open a file of the system in `/usr` to write to it"),
     on(Guarantee::FsRead, "files.handle", "open a file by its handle, past all folders"),
     on(Guarantee::FsRead, "files.disk", "open a disk of the machine"),

@@ -10,7 +10,9 @@
 //!
 //! Other numbers of the same calls must be closed as well: those of 32 bit programs, and x32's. `clone3`
 //! hides its flags in memory, so it does not exist here and libraries take `clone`. `io_uring` performs
-//! calls that no filter sees. TCP can be opened without `connect`: by sending with `MSG_FASTOPEN`; and
+//! calls that no filter sees. `openat2` has its mode in memory, so it does not exist here either, and libraries
+//! take `openat`. The mode of `open` means something only where it makes a file; elsewhere the register holds
+//! whatever was left in it. TCP can be opened without `connect`: by sending with `MSG_FASTOPEN`; and
 //! Landlock knows plain TCP alone, so other protocols of the same family are closed.
 
 use libc::c_long;
@@ -57,6 +59,38 @@ const TCP_ULP: u32 = 31;
 const TIOCSTI: u32 = 0x5412;
 const TIOCLINUX: u32 = 0x541c;
 const SOCK_TYPE: u32 = 0xf;
+/// Set-user-ID and set-group-ID in a mode: whoever starts such a file gets the identity of its owner.
+const SET_ID: u32 = 0o6000;
+/// With these flags `open` makes a file, and its mode counts.
+const CREATES: u32 = constant(libc::O_CREAT | libc::O_TMPFILE & !libc::O_DIRECTORY);
+
+/// `open_tree` that also changes the mounts, since Linux 6.15.
+const OPEN_TREE_ATTR: c_long = 467;
+
+/// Calls that take a mode, and which argument it is.
+const WITH_MODE: &[(c_long, u32)] = &[
+    (libc::SYS_fchmod, 1),
+    (libc::SYS_fchmodat, 2),
+    (libc::SYS_fchmodat2, 2),
+    (libc::SYS_mkdirat, 2),
+    (libc::SYS_mknodat, 2),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_chmod, 1),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_mkdir, 1),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_mknod, 1),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_creat, 1),
+];
+
+/// Calls that take a mode where their flags say that they make a file, and which argument the flags are; the
+/// mode is the next one.
+const OPENING: &[(c_long, u32)] = &[
+    (libc::SYS_openat, 2),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_open, 1),
+];
 
 /// Calls that fail whatever their arguments are.
 const DENIED: &[c_long] = &[
@@ -102,6 +136,7 @@ const DENIED: &[c_long] = &[
     libc::SYS_fsmount,
     libc::SYS_fspick,
     libc::SYS_mount_setattr,
+    OPEN_TREE_ATTR,
     libc::SYS_setns,
     libc::SYS_open_by_handle_at,
     // Other processes' memory and descriptors, for debuggers that nobody runs here.
@@ -196,7 +231,7 @@ impl Program {
     }
 }
 
-fn constant(value: i32) -> u32 {
+const fn constant(value: i32) -> u32 {
     value.unsigned_abs()
 }
 
@@ -211,6 +246,7 @@ pub(super) fn filter(network: Network) -> Vec<u8> {
         program.push(AT_LEAST, 0, 1, X32);
         program.fail(libc::ENOSYS);
     }
+    modes(&mut program);
     program.call(libc::SYS_clone3, |call| call.fail(libc::ENOSYS));
     program.call(libc::SYS_clone, |call| call.fail_if_any(0, NAMESPACES));
     program.call(libc::SYS_unshare, |call| call.fail_if_any(0, NAMESPACES));
@@ -225,6 +261,21 @@ pub(super) fn filter(network: Network) -> Vec<u8> {
     }
     program.push(RETURN, 0, 0, ALLOW);
     program.0.concat()
+}
+
+/// No file that gives the identity of its owner away. These stand first because files are opened often.
+fn modes(program: &mut Program) {
+    for (number, flags) in OPENING {
+        program.call(*number, |call| {
+            call.push(LOAD, 0, 0, argument(*flags));
+            call.push(ANY_BIT, 0, 3, CREATES);
+            call.fail_if_any(flags + 1, SET_ID);
+        });
+    }
+    for (number, mode) in WITH_MODE {
+        program.call(*number, |call| call.fail_if_any(*mode, SET_ID));
+    }
+    program.call(libc::SYS_openat2, |call| call.fail(libc::ENOSYS));
 }
 
 fn sockets(program: &mut Program, network: Network) {
@@ -345,6 +396,30 @@ mod tests {
             for number in DENIED {
                 assert_eq!(says(network, *number, &[]), NOT_PERMITTED);
             }
+        }
+    }
+
+    #[test]
+    fn a_mode_that_gives_the_identity_of_the_owner_away_fails_in_every_call_that_takes_one() {
+        for network in [Network::Own, Network::Shared] {
+            for set in [0o4755, 0o2755, 0o6000, 0o104_755] {
+                for (number, mode) in WITH_MODE {
+                    assert_eq!(says(network, *number, &[(*mode, set)]), NOT_PERMITTED);
+                    assert_eq!(says(network, *number, &[(*mode, set & !SET_ID)]), ALLOW);
+                }
+                for (number, flags) in OPENING {
+                    let open = |how: i32, mode| {
+                        says(network, *number, &[(*flags, constant(how)), (flags + 1, mode)])
+                    };
+                    for how in [libc::O_CREAT | libc::O_WRONLY, libc::O_TMPFILE | libc::O_RDWR] {
+                        assert_eq!(open(how, set), NOT_PERMITTED);
+                        assert_eq!(open(how, set & !SET_ID), ALLOW);
+                    }
+                    // Nothing is made, so the kernel does not look at the mode either.
+                    assert_eq!(open(libc::O_RDONLY | libc::O_DIRECTORY, set), ALLOW);
+                }
+            }
+            assert_eq!(says(network, libc::SYS_openat2, &[]), FAIL | 38);
         }
     }
 

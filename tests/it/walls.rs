@@ -13,6 +13,7 @@ mod attacks;
 mod egress;
 mod inside;
 mod limits;
+mod modes;
 mod networks;
 mod no_start;
 mod survivors;

@@ -1,0 +1,148 @@
+//! Modes of files that an agent leaves: none of them gives the server's identity to another user of the machine.
+
+use super::WALLS;
+use crate::building::Builder;
+use crate::reading::{answer, message_in, state, text_of};
+use crate::world::{OWNER, World};
+use serde_json::json;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::PathBuf;
+
+/// Makes a file with both bits by each call that sets modes, and prints the ways that worked.
+const WAYS: &str = r#"PATH=/usr/bin:/bin python3 - <<'END'
+import ctypes, os, platform
+libc = ctypes.CDLL(None, use_errno=True)
+x86 = platform.machine() == "x86_64"
+here, mode, regular, tmpfile = -100, 0o6711, 0o100000, os.O_TMPFILE
+make = os.O_CREAT | os.O_EXCL | os.O_WRONLY
+def call(number, *words):
+    return libc.syscall(number, *[word.encode() if isinstance(word, str) else word for word in words])
+def plain(name):
+    os.close(os.open(name, make, 0o711))
+    return name
+def how(flags):
+    return (ctypes.c_uint64 * 3)(flags, mode, 0)
+def link(file, name):
+    if file >= 0:
+        libc.linkat(here, f"/proc/self/fd/{file}".encode(), here, name.encode(), 0x400)
+ways = {
+    "fchmod": lambda name: call(91 if x86 else 52, os.open(plain(name), os.O_RDONLY), mode),
+    "fchmodat": lambda name: call(268 if x86 else 53, here, plain(name), mode),
+    "fchmodat2": lambda name: call(452, here, plain(name), mode, 0),
+    "openat": lambda name: call(257 if x86 else 56, here, name, make, mode),
+    "openat-nameless": lambda name: link(call(257 if x86 else 56, here, ".", tmpfile | os.O_RDWR, mode), name),
+    "openat2": lambda name: call(437, here, name, how(make), 24),
+    "openat2-nameless": lambda name: link(call(437, here, ".", how(tmpfile | os.O_RDWR), 24), name),
+    "mknodat": lambda name: call(259 if x86 else 33, here, name, regular | mode, 0),
+    "mkdirat": lambda name: call(258 if x86 else 34, here, name, mode),
+}
+if x86:
+    ways |= {
+        "chmod": lambda name: call(90, plain(name), mode),
+        "open": lambda name: call(2, name, make, mode),
+        "open-nameless": lambda name: link(call(2, ".", tmpfile | os.O_RDWR, mode), name),
+        "creat": lambda name: call(85, name, mode),
+        "mknod": lambda name: call(133, name, regular | mode, 0),
+        "mkdir": lambda name: call(83, name, mode),
+    }
+os.mkdir("ways")
+os.chdir("ways")
+for name, way in ways.items():
+    try:
+        way(name)
+    except OSError:
+        pass
+print("worked:", *sorted(name for name in os.listdir(".") if os.stat(name).st_mode & 0o6000))
+END"#;
+
+/// Where the session of a context really lies.
+fn workspace(world: &World, context: &str) -> PathBuf {
+    let authorization = format!("Bearer {OWNER}");
+    let path = format!("/api/v1/sessions/{context}");
+    PathBuf::from(text_of(
+        &world.get(&path, &[("Authorization", &authorization)]).json(),
+        "workspace",
+    ))
+}
+
+/// What the agent says of its ways, and those whose files have such a bit seen from outside.
+fn ways(builder: Builder) -> (String, Vec<String>) {
+    let world = builder.start();
+    let task = world.send(message_in("one", WAYS));
+    assert_eq!(state(&task), "COMPLETED", "{task:#}");
+    let entries = fs::read_dir(workspace(&world, "one").join("ways")).unwrap();
+    let mut left: Vec<String> = entries
+        .map(Result::unwrap)
+        .filter(|entry| entry.metadata().unwrap().mode() & 0o6000 != 0)
+        .map(|entry| entry.file_name().into_string().unwrap())
+        .collect();
+    left.sort();
+    (answer(&task), left)
+}
+
+#[test]
+fn no_file_that_gives_the_servers_identity_away_is_left_in_a_workspace() {
+    for wall in WALLS {
+        for builder in [wall.shell(), wall.shell().ordinary()] {
+            assert_eq!(ways(builder), ("worked:\n".to_owned(), Vec::new()), "{wall:?}");
+        }
+    }
+}
+
+#[test]
+fn without_a_sandbox_each_of_these_ways_works() {
+    let bash = json!({"program": "/bin/bash", "args": ["-c"], "format": "text"});
+    let (said, left) = ways(World::describe().agent(bash));
+    assert_eq!(said, format!("worked: {}\n", left.join(" ")));
+    // The kernel itself ignores the bits when a folder is made.
+    let expected = if cfg!(target_arch = "x86_64") { 13 } else { 8 };
+    assert_eq!(left.len(), expected, "{left:?}");
+}
+
+#[test]
+fn programs_that_set_ordinary_modes_and_know_openat2_still_work() {
+    let script = "set -e; git init -q repository; cd repository; git config user.email a@b; git config user.name a; \
+                  echo x > file; chmod +t . ; chmod 755 file; install -m 700 -d made; git add .; git commit -qm one; \
+                  git log --oneline | wc -l; mkdir copy; tar cf - file | tar xpf - -C copy; stat -c %a copy/file";
+    for wall in WALLS {
+        let task = wall.shell().start().say(script);
+        assert_eq!(answer(&task), "1\n755\n", "{wall:?}: {task:#}");
+    }
+}
+
+// === folders above sessions ===
+
+#[test]
+fn the_folders_above_sessions_are_for_the_servers_user_alone() {
+    let world = World::start();
+    for folder in ["work", "state/sessions"] {
+        assert_eq!(fs::metadata(world.path(folder)).unwrap().mode() & 0o777, 0o700, "{folder}");
+    }
+    assert!(!world.stderr().contains("may enter"), "{}", world.stderr());
+}
+
+#[test]
+fn a_workspace_that_others_may_enter_is_named_and_left_as_it_is() {
+    let open = |name: &str, builder: &Builder| {
+        fs::create_dir_all(builder.path(name)).unwrap();
+        fs::set_permissions(builder.path(name), Permissions::from_mode(0o755)).unwrap();
+    };
+    let builder = World::describe();
+    open("work", &builder);
+    open("state/sessions", &builder);
+    let world = builder.start();
+    assert!(world.stderr().contains("other users of this machine may enter"), "{}", world.stderr());
+    assert_eq!(fs::metadata(world.path("work")).unwrap().mode() & 0o777, 0o755);
+    // This folder is the server's own.
+    assert_eq!(fs::metadata(world.path("state/sessions")).unwrap().mode() & 0o777, 0o700);
+}
+
+#[test]
+fn a_shared_workspace_that_others_may_enter_is_what_the_operator_wants() {
+    let builder = World::describe().config(json!({"workspace": {"mode": "shared"}}));
+    fs::create_dir(builder.path("work")).unwrap();
+    fs::set_permissions(builder.path("work"), Permissions::from_mode(0o755)).unwrap();
+    let world = builder.start();
+    assert!(!world.stderr().contains("may enter"), "{}", world.stderr());
+}
