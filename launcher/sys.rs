@@ -47,6 +47,7 @@ pub(crate) mod number {
     pub const SHMCTL: usize = 31;
     pub const SENDTO: usize = 44;
     pub const SOCKETPAIR: usize = 53;
+    pub const GETPEERNAME: usize = 52;
     pub const GETSOCKOPT: usize = 55;
     pub const TRUNCATE: usize = 76;
     pub const PTRACE: usize = 101;
@@ -147,6 +148,7 @@ pub(crate) mod number {
     pub const SHMCTL: usize = 195;
     pub const SENDTO: usize = 206;
     pub const SOCKETPAIR: usize = 199;
+    pub const GETPEERNAME: usize = 205;
     pub const GETSOCKOPT: usize = 209;
     pub const TRUNCATE: usize = 45;
     pub const PTRACE: usize = 117;

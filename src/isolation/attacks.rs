@@ -126,6 +126,22 @@ pub const ATTACKS: &[Attack] = &[
     on(Guarantee::NetLoopback, "tcp.loopback", "connect to a port of the host's 127.0.0.1"),
     on(Guarantee::NetLoopback, "tcp.v6", "connect to a port of the host's ::1"),
     on(
+        Guarantee::NetLoopback,
+        "tcp.proxy_port",
+        "connect to the proxy's port at another address of loopback (127.0.0.2)",
+    ),
+    on(Guarantee::NetLoopback, "tcp.proxy_port_v6", "connect to the proxy's port at ::1"),
+    on(
+        Guarantee::NetLoopback,
+        "tcp.proxy_port_mapped",
+        "connect to the proxy's port at ::ffff:127.0.0.2",
+    ),
+    on(
+        Guarantee::NetLoopback,
+        "tcp.swapped",
+        "connect to the proxy, and write another address over its own meanwhile",
+    ),
+    on(
         Guarantee::NetEgress,
         "tcp.fastopen",
         "connect by sending (`MSG_FASTOPEN`), without `connect`",

@@ -102,7 +102,6 @@ pub async fn choose(
                         (Err(why), false) => Limited::No(why),
                     },
                     limits: &wanted.limits,
-                    port,
                 };
                 let found = probe.run().await;
                 backend.clear().await;
@@ -263,7 +262,7 @@ fn explained(kind: BackendKind, guarantee: Guarantee) -> Option<&'static str> {
             Some("Landlock has no say over what /proc tells of other processes")
         }
         (BackendKind::Landlock, Guarantee::NetEgress | Guarantee::NetLoopback) => {
-            Some("Landlock rules TCP since its version 4 (Linux 6.7)")
+            Some("Landlock rules TCP by port alone, and the proxy's port is open at every address")
         }
         (
             BackendKind::Landlock,

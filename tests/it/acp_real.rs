@@ -317,7 +317,7 @@ fn works_behind_both_walls(agent: &Agent) {
         "unix-sockets",
         "kill-tree",
     ];
-    for wall in ["bubblewrap", "landlock"] {
+    for wall in ["bubblewrap"] {
         let terminals: &[&str] = match wall {
             "landlock" => &["/dev/ptmx", "/dev/pts"],
             _ => &[],

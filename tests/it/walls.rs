@@ -52,7 +52,9 @@ impl Wall {
 
     /// What it gives of what is required by default.
     fn gives(self) -> Vec<&'static str> {
-        let lacks = |one: &&str| self == Self::Landlock && *one == "processes";
+        // Landlock rules TCP by port alone, so the proxy's port is open at every address.
+        let lacked = ["processes", "net.egress", "net.loopback"];
+        let lacks = |one: &&str| self == Self::Landlock && lacked.contains(one);
         USUAL.into_iter().filter(|one| !lacks(one)).collect()
     }
 

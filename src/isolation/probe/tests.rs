@@ -16,7 +16,7 @@ const REAL: &[&str] = &[
     "privileges.suid", "processes.affinity", "processes.cmdline", "processes.list",
     "processes.pidfd", "processes.priority", "processes.prlimit", "processes.signal",
     "processes.sigqueue", "processes.tgkill", "tcp.bind", "tcp.listen", "tcp.loopback",
-    "udp.connected", "udp.loopback", "unix.abstract", "unix.dgram", "unix.list", "unix.path",
+    "tcp.proxy_port", "udp.connected", "udp.loopback", "unix.abstract", "unix.dgram", "unix.list", "unix.path",
     "unix.socketpair_dgram",
 ];
 
@@ -65,7 +65,6 @@ impl Room {
             grants: &self.grants,
             groups: Limited::No("not asked for"),
             limits: &self.limits,
-            port: 1,
         }
     }
 }
@@ -73,7 +72,7 @@ impl Room {
 async fn unconfined() -> Vec<Outcome> {
     let room = Room::new();
     let canaries = Canaries::new(room.root.path()).unwrap();
-    let session = Session::new(&room.workspaces).await.unwrap();
+    let session = Session::new(&room.workspaces, &canaries).await.unwrap();
     room.probe(&NoWall).aimed(&canaries, &session).await.unwrap()
 }
 
@@ -107,9 +106,9 @@ async fn an_older_landlock_gives_less_and_the_probe_finds_out() {
     1: fs.write, peer-sessions, processes, net.egress, net.loopback
     2: fs.write, peer-sessions, processes, net.egress, net.loopback
     3: peer-sessions, processes, net.egress, net.loopback
-    4: peer-sessions, processes
-    5: peer-sessions, processes
-    6: processes
-    7: processes
+    4: peer-sessions, processes, net.egress, net.loopback
+    5: peer-sessions, processes, net.egress, net.loopback
+    6: processes, net.egress, net.loopback
+    7: processes, net.egress, net.loopback
     ");
 }
