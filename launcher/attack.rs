@@ -76,6 +76,8 @@ const LIST: &[(&str, fn(&Aim<'_>) -> Outcome)] = &[
     ("peers.cwd", processes::peer_working_folder),
     ("peers.ptrace", processes::peer_trace),
     ("peers.signal", processes::peer_signal),
+    ("peers.priority", processes::priority_of_user),
+    ("peers.io_priority", processes::io_priority_of_user),
     ("peers.shm", memory::shared_memory),
     ("peers.keyring", memory::shared_keyring),
     ("processes.list", processes::list),

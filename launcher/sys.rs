@@ -42,6 +42,7 @@ pub(crate) mod number {
     pub const FCNTL: usize = 72;
     pub const PREAD64: usize = 17;
     pub const IOCTL: usize = 16;
+    pub const IOPRIO_SET: usize = 251;
     pub const SHMGET: usize = 29;
     pub const SHMAT: usize = 30;
     pub const SHMCTL: usize = 31;
@@ -143,6 +144,7 @@ pub(crate) mod number {
     pub const FCNTL: usize = 25;
     pub const PREAD64: usize = 67;
     pub const IOCTL: usize = 29;
+    pub const IOPRIO_SET: usize = 30;
     pub const SHMGET: usize = 194;
     pub const SHMAT: usize = 196;
     pub const SHMCTL: usize = 195;

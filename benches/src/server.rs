@@ -90,7 +90,7 @@ impl House {
         // Landlock does not give `processes`, and without a wall there is nothing to require.
         let require = match backend {
             "landlock" => {
-                ", require: [env, fs.read, fs.write, peer-sessions, server-memory, unix-sockets, kill-tree]"
+                ", require: [env, fs.read, fs.write, peer-sessions, server-memory, net.egress, net.loopback, unix-sockets, kill-tree]"
             }
             _ => "",
         };

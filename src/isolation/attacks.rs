@@ -77,6 +77,12 @@ pub const ATTACKS: &[Attack] = &[
     on(Guarantee::PeerSessions, "peers.signal", "signal another session's agent"),
     on(
         Guarantee::PeerSessions,
+        "peers.priority",
+        "set the priority of all processes of the user, with those of other sessions",
+    ),
+    on(Guarantee::PeerSessions, "peers.io_priority", "the same with their priority for disks"),
+    on(
+        Guarantee::PeerSessions,
         "peers.shm",
         "attach System V shared memory of a process outside of the session",
     ),

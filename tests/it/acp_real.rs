@@ -317,7 +317,7 @@ fn works_behind_both_walls(agent: &Agent) {
         "unix-sockets",
         "kill-tree",
     ];
-    for wall in ["bubblewrap"] {
+    for wall in ["bubblewrap", "landlock"] {
         let terminals: &[&str] = match wall {
             "landlock" => &["/dev/ptmx", "/dev/pts"],
             _ => &[],

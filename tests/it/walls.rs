@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use std::fs;
 
 mod attacks;
+mod connecting;
 mod egress;
 mod inside;
 mod limits;
@@ -52,9 +53,7 @@ impl Wall {
 
     /// What it gives of what is required by default.
     fn gives(self) -> Vec<&'static str> {
-        // Landlock rules TCP by port alone, so the proxy's port is open at every address.
-        let lacked = ["processes", "net.egress", "net.loopback"];
-        let lacks = |one: &&str| self == Self::Landlock && lacked.contains(one);
+        let lacks = |one: &&str| self == Self::Landlock && *one == "processes";
         USUAL.into_iter().filter(|one| !lacks(one)).collect()
     }
 

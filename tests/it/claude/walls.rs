@@ -7,7 +7,7 @@ use crate::world::World;
 use fake_model::Model;
 use serde_json::{Value, json};
 
-const WALLS: [&str; 1] = ["bubblewrap"];
+const WALLS: [&str; 2] = ["bubblewrap", "landlock"];
 
 /// All that is required of landlock: everything but the list of processes.
 fn behind(model: &Model, wall: &str) -> Builder {

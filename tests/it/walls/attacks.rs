@@ -8,9 +8,6 @@ use std::collections::BTreeSet;
 const SHOWN: [&str; 4] = ["peers.watch", "files.stat", "files.metadata", "unix.list"];
 /// What Landlock has no say over.
 const PROCESSES: [&str; 2] = ["processes.list", "processes.cmdline"];
-/// What Landlock's rules on ports let through.
-const PROXY_PORT: [&str; 4] =
-    ["tcp.proxy_port", "tcp.proxy_port_v6", "tcp.proxy_port_mapped", "tcp.swapped"];
 /// Why an attack may be left out.
 const HARMLESS: [&str; 3] = ["argument", "terminal", "architecture"];
 
@@ -20,9 +17,8 @@ fn attacks(found: &Value) -> &[Value] {
 
 /// What was neither stopped nor harmlessly left out, and may not be.
 fn broken(wall: Wall, found: &Value) -> Vec<&Value> {
-    let by_landlock = [PROCESSES.as_slice(), &PROXY_PORT].concat();
     let allowed =
-        |name: &str| SHOWN.contains(&name) || wall == Wall::Landlock && by_landlock.contains(&name);
+        |name: &str| SHOWN.contains(&name) || wall == Wall::Landlock && PROCESSES.contains(&name);
     let held = |attack: &Value| match attack["result"].as_str().unwrap() {
         "stopped" => true,
         "skipped" => HARMLESS.contains(&attack["word"].as_str().unwrap()),
@@ -67,16 +63,6 @@ fn landlock_says_which_attacks_keep_it_from_promising_processes() {
     assert_eq!(processes["state"], "missing");
     let why = processes["why"].as_str().unwrap();
     assert!(PROCESSES.iter().all(|name| why.contains(name)), "{why}");
-}
-
-#[test]
-fn landlock_does_not_promise_the_network_while_the_proxys_port_is_open_at_every_address() {
-    let found = doctor(Wall::Landlock.described());
-    for one in ["net.egress", "net.loopback"] {
-        let guarantee = &found["guarantees"][one];
-        assert_eq!(guarantee["state"], "missing", "{one}");
-        assert!(guarantee["why"].as_str().unwrap().contains("tcp.proxy_port"), "{guarantee}");
-    }
 }
 
 #[test]

@@ -105,7 +105,7 @@ fn an_agent_that_asks_nobody_is_refused_without_a_wall() {
 
 #[test]
 fn an_agent_that_asks_nobody_is_served_behind_a_wall() {
-    for wall in [Wall::Bubblewrap] {
+    for wall in WALLS {
         for builder in bypassing(wall.described()) {
             let task = builder.start().say("say x");
             assert_eq!(crate::reading::answer(&task), "x", "{wall:?}");
@@ -126,7 +126,7 @@ fn claude(builder: Builder) -> Builder {
 fn claude_that_asks_nobody_is_refused_without_a_wall_and_served_behind_one() {
     let failure = claude(World::describe()).env("ANTHROPIC_API_KEY", "x").fails();
     assert!(failure.stderr.contains("permission_mode"), "{}", failure.stderr);
-    for wall in [Wall::Bubblewrap] {
+    for wall in WALLS {
         let world = claude(wall.described()).env("ANTHROPIC_API_KEY", "x").start();
         assert_eq!(world.get("/ready", &[]).json()["isolation"]["backend"], wall.name());
     }
