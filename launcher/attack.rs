@@ -26,8 +26,12 @@
 //! in them. `peer_dir` and `outside_dir` are folders with these files: `unlink` (will be gone), `rename`,
 //! and in the latter also `truncate` and `mode`. `host_file` is any file of the host; with `host_text` it
 //! must hold that text to count. `tcp`, `tcp6`, `udp`, `udp6` are ports of loopback, `abstract` the name of a
-//! listening socket, `socket` (stream) and `dgram` paths of sockets. `other=A.B.C.D:PORT,...` are addresses
-//! for the tests, inside of networks that they made.
+//! listening socket, `socket` (stream) and `dgram` paths of sockets. `same` and `same6` are ports at 127.0.0.2 and
+//! ::1 with the number of the proxy's port. `other=A.B.C.D:PORT,...` are addresses for the tests, inside of networks
+//! that they made.
+//!
+//! `proxy=PORT` is where a session may connect. Whether it can is told in the first line, which is about no attack:
+//! `proxy reached`, or `proxy WHY`.
 //!
 //! # What it never does
 //!
@@ -72,6 +76,8 @@ const LIST: &[(&str, fn(&Aim<'_>) -> Outcome)] = &[
     ("peers.cwd", processes::peer_working_folder),
     ("peers.ptrace", processes::peer_trace),
     ("peers.signal", processes::peer_signal),
+    ("peers.priority", processes::priority_of_user),
+    ("peers.io_priority", processes::io_priority_of_user),
     ("peers.shm", memory::shared_memory),
     ("peers.keyring", memory::shared_keyring),
     ("processes.list", processes::list),
@@ -110,6 +116,10 @@ const LIST: &[(&str, fn(&Aim<'_>) -> Outcome)] = &[
     ("files.disk", files::disk),
     ("tcp.loopback", network::tcp),
     ("tcp.v6", network::tcp6),
+    ("tcp.proxy_port", network::proxy_port),
+    ("tcp.proxy_port_v6", network::proxy_port6),
+    ("tcp.proxy_port_mapped", network::proxy_port_mapped),
+    ("tcp.swapped", network::swapped),
     ("tcp.fastopen", network::fast_open),
     ("tcp.sendmsg_fastopen", network::fast_open_message),
     ("tcp.mptcp", network::multipath),
@@ -246,6 +256,15 @@ fn list(aim: &Aim<'_>) -> ! {
     sys!(SIGPROCMASK, 0, &raw const children, 0, 8);
     if page <= 0 {
         exit(71);
+    }
+    if let Ok(port) = aim.port(b"proxy") {
+        let mut line = Text::new();
+        line.push(b"proxy ");
+        match network::proxy(port) {
+            Ok(()) => line.push(b"reached"),
+            Err(stop) => word(&mut line, stop),
+        }
+        line.say();
     }
     for (name, run) in LIST {
         let stop = try_one(aim, *run, page as *mut u8);

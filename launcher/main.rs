@@ -12,7 +12,8 @@
 //! are none ends every tree.
 //!
 //! With the specification comes the *wall*, a list of records that the agent's process applies to itself
-//! before it becomes the agent (`wall.rs`). Where the agent gets namespaces of its own, another program
+//! before it becomes the agent (`wall.rs`). Where an agent shares the machine's network, its supervisor makes
+//! its connections (`connect.rs`). Where the agent gets namespaces of its own, another program
 //! makes them and runs this one inside as `enter`, which reads the inner specification from a socket.
 //! As `attack` it is the program that tries to break out (`attack.rs`).
 //!
@@ -35,6 +36,7 @@ use core::arch::global_asm;
 mod sys;
 mod attack;
 mod children;
+mod connect;
 mod enter;
 mod launch;
 mod start;
@@ -55,6 +57,9 @@ fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
     exit(101)
 }
 
+/// Beside the version of Landlock in the answer to `abi`: supervisors can connect for agents.
+const NOTIFIES: usize = 64;
+
 /// Who am I this time.
 #[unsafe(no_mangle)]
 extern "C" fn begin(stack: *const usize) -> ! {
@@ -63,7 +68,7 @@ extern "C" fn begin(stack: *const usize) -> ! {
     match arguments.get(1) {
         Some(b"enter") => enter::enter(arguments.number(2) as i32),
         Some(b"serve") => launch::serve(arguments.get(2).unwrap_or_default()),
-        Some(b"abi") => exit(wall::version()),
+        Some(b"abi") => exit(wall::version() | if connect::is_possible() { NOTIFIES } else { 0 }),
         Some(b"attack") => attack::attack(&arguments),
         Some(_) => exit(64),
         None => launch::launcher(),

@@ -24,6 +24,8 @@ pub(crate) struct Start {
     /// What came along; in the agent's process these follow the standard streams.
     pub(crate) along: [i32; MOST_DESCRIPTORS],
     stack_top: *mut u8,
+    /// Where the wall hands descriptors out; negative where it has none to.
+    pub(crate) line: i32,
     /// The record of the wall that failed; 0 for anything else.
     pub(crate) stage: u32,
     pub(crate) error: isize,
@@ -72,7 +74,7 @@ pub(crate) fn read_spec(control: i32, streams: [i32; 3]) -> Option<Start> {
         // The two ends of list are zero already, as all of a fresh mapping is.
         let stack_top = memory.add(size);
         let wall = core::slice::from_raw_parts(records, wall);
-        Some(Start { cwd, program, argv, envp, wall, streams, along, stack_top, stage: 0, error: 0 })
+        Some(Start { cwd, program, argv, envp, wall, streams, along, stack_top, line: -1, stage: 0, error: 0 })
     }
 }
 
@@ -172,6 +174,12 @@ extern "C" fn become_agent(start: *mut Start) -> ! {
     // SAFETY: the supervisor waits and does not touch it meanwhile.
     let start = unsafe { &mut *start };
     let mut error = sys!(SETPGID, 0, 0);
+    // What comes along is put in low places, where the line may be.
+    let mut line = -1;
+    if start.line >= 0 {
+        line = sys!(DUP3, start.line, 80, CLOEXEC);
+        error = error.min(line.min(0));
+    }
     // The streams may stand at each other's places, so they first move above all three.
     let mut moved = [-1isize; 3];
     let mut moved_along = [-1isize; MOST_DESCRIPTORS];
@@ -210,7 +218,7 @@ extern "C" fn become_agent(start: *mut Start) -> ! {
         error = sys!(CHDIR, start.cwd);
     }
     if error == 0
-        && let Err(failed) = apply(start.wall, -1)
+        && let Err(failed) = apply(start.wall, line as i32)
     {
         start.stage = failed.tag;
         error = failed.error;

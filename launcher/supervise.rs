@@ -1,6 +1,7 @@
 //! A supervisor: the process above one agent. It starts it, hears the server, and ends the whole tree.
 
 use crate::children::kill_children;
+use crate::connect::Connector;
 use crate::start::{read_spec, spawn};
 use crate::sys::{CLOEXEC, ECHILD, EINTR, NONBLOCK, PollFd, SIGCHLD, SIGKILL, SIGPIPE, SIGTERM, TimeSpec, WNOHANG, exit};
 use core::mem::MaybeUninit;
@@ -26,7 +27,7 @@ pub(crate) fn supervise(control: i32, streams: [i32; 3]) -> ! {
     let child_ended = sys!(SIGNALFD4, -1isize, &raw const child_set, 8, CLOEXEC | NONBLOCK) as i32;
 
     let Some(mut start) = read_spec(control, streams) else { exit(1) };
-    let agent = spawn(&mut start);
+    let (agent, mut connector) = Connector::around(&mut start, spawn);
     for descriptor in streams.iter().chain(&start.along) {
         sys!(CLOSE, *descriptor);
     }
@@ -36,7 +37,7 @@ pub(crate) fn supervise(control: i32, streams: [i32; 3]) -> ! {
         exit(0)
     }
     report(control, b'S', agent as i32);
-    let status = watch(control, child_ended, agent);
+    let status = watch(control, child_ended, agent, &mut connector);
     let left = end_tree(child_ended);
     match status {
         _ if left > 0 => report(control, b'L', left),
@@ -47,9 +48,9 @@ pub(crate) fn supervise(control: i32, streams: [i32; 3]) -> ! {
     exit(0)
 }
 
-/// Waits for the agent's end, doing what the server says meanwhile. The agent's wait status; none when
+/// Waits for the agent's end, doing what the server says and connecting for the agent meanwhile. The agent's wait status; none when
 /// it could not be killed in time.
-fn watch(control: i32, child_ended: i32, agent: isize) -> Option<i32> {
+fn watch(control: i32, child_ended: i32, agent: isize, connector: &mut Connector) -> Option<i32> {
     let mut killing = 0u32;
     loop {
         if let Some(status) = reap(agent) {
@@ -58,10 +59,12 @@ fn watch(control: i32, child_ended: i32, agent: isize) -> Option<i32> {
         if killing > ROUNDS {
             return None;
         }
+        // Once the end is decided nothing more is heard.
+        let heard = |descriptor| if killing > 0 { -1 } else { descriptor };
         let mut waiting = [
             PollFd { fd: child_ended, events: 1, revents: 0 },
-            // Once the end is decided nothing more is heard.
-            PollFd { fd: if killing > 0 { -1 } else { control }, events: 1, revents: 0 },
+            PollFd { fd: heard(control), events: 1, revents: 0 },
+            PollFd { fd: heard(connector.notifications), events: 1, revents: 0 },
         ];
         poll(&mut waiting, killing > 0);
         drain(child_ended);
@@ -76,6 +79,8 @@ fn watch(control: i32, child_ended: i32, agent: isize) -> Option<i32> {
         if killing > 0 {
             killing += 1;
             kill_children();
+        } else {
+            connector.answer(waiting[2].revents, control);
         }
     }
 }

@@ -42,11 +42,13 @@ pub(crate) mod number {
     pub const FCNTL: usize = 72;
     pub const PREAD64: usize = 17;
     pub const IOCTL: usize = 16;
+    pub const IOPRIO_SET: usize = 251;
     pub const SHMGET: usize = 29;
     pub const SHMAT: usize = 30;
     pub const SHMCTL: usize = 31;
     pub const SENDTO: usize = 44;
     pub const SOCKETPAIR: usize = 53;
+    pub const GETPEERNAME: usize = 52;
     pub const GETSOCKOPT: usize = 55;
     pub const TRUNCATE: usize = 76;
     pub const PTRACE: usize = 101;
@@ -151,11 +153,13 @@ pub(crate) mod number {
     pub const FCNTL: usize = 25;
     pub const PREAD64: usize = 67;
     pub const IOCTL: usize = 29;
+    pub const IOPRIO_SET: usize = 30;
     pub const SHMGET: usize = 194;
     pub const SHMAT: usize = 196;
     pub const SHMCTL: usize = 195;
     pub const SENDTO: usize = 206;
     pub const SOCKETPAIR: usize = 199;
+    pub const GETPEERNAME: usize = 205;
     pub const GETSOCKOPT: usize = 209;
     pub const TRUNCATE: usize = 45;
     pub const PTRACE: usize = 117;

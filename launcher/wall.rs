@@ -28,6 +28,9 @@ const NO_NEW_PRIVILEGES: u32 = 9;
 const GROUP: u32 = 10;
 /// The descriptors that came with the specification stay open when the program is executed.
 const KEEP: u32 = 11;
+/// A seccomp filter that notifies the supervisor of each `connect`: the proxy's port (64 bits), then instructions.
+/// The descriptor for notifications is handed out over the line.
+const CONNECT: u32 = 12;
 
 /// Which record failed and why.
 pub(crate) struct Failed {
@@ -50,18 +53,28 @@ fn record(wall: &[u8]) -> Option<(u32, &[u8], &[u8])> {
     Some((tag, payload, next))
 }
 
-/// Whether the descriptors that came along stay open.
-pub(crate) fn keeps(mut wall: &[u8]) -> bool {
-    while let Some((tag, _, next)) = record(wall) {
-        if tag == KEEP {
-            return true;
+/// The payload of the first record with this tag.
+fn find(mut wall: &[u8], wanted: u32) -> Option<&[u8]> {
+    while let Some((tag, payload, next)) = record(wall) {
+        if tag == wanted {
+            return Some(payload);
         }
         wall = next;
     }
-    false
+    None
 }
 
-/// Applies all records; `line` is where a listener is handed out, or negative.
+/// Whether the descriptors that came along stay open.
+pub(crate) fn keeps(wall: &[u8]) -> bool {
+    find(wall, KEEP).is_some()
+}
+
+/// The port to which the supervisor connects for the agent; none where it does not.
+pub(crate) fn proxy_port(wall: &[u8]) -> Option<u16> {
+    find(wall, CONNECT).map(|payload| word(payload, 0) as u16)
+}
+
+/// Applies all records; `line` is where descriptors are handed out, or negative.
 pub(crate) fn apply(mut wall: &[u8], line: i32) -> Result<(), Failed> {
     let mut rules = -1isize;
     while let Some((tag, payload, next)) = record(wall) {
@@ -102,16 +115,11 @@ fn one(tag: u32, payload: &[u8], rules: &mut isize, line: i32) -> isize {
             sys!(CLOSE, *rules);
             error
         }
-        FILTER => {
-            #[repr(C)]
-            struct Program {
-                length: u16,
-                filter: *const u8,
-            }
-            let program = Program { length: (payload.len() / 8) as u16, filter: payload.as_ptr() };
-            const SET_MODE_FILTER: usize = 1;
-            sys!(SECCOMP, SET_MODE_FILTER, 0, &raw const program)
-        }
+        FILTER => filter(payload, 0),
+        CONNECT => match payload.get(8..) {
+            Some(instructions) => hand_out(notifying_filter(instructions), line),
+            None => EINVAL,
+        },
         LISTEN => listen(word(payload, 0) as u16, line),
         NO_NEW_PRIVILEGES => {
             const SET_NO_NEW_PRIVS: usize = 38;
@@ -129,6 +137,39 @@ fn one(tag: u32, payload: &[u8], rules: &mut isize, line: i32) -> isize {
         KEEP => 0,
         _ => EINVAL,
     }
+}
+
+fn filter(instructions: &[u8], flags: usize) -> isize {
+    #[repr(C)]
+    struct Program {
+        length: u16,
+        filter: *const u8,
+    }
+    let program = Program { length: (instructions.len() / 8) as u16, filter: instructions.as_ptr() };
+    const SET_MODE_FILTER: usize = 1;
+    sys!(SECCOMP, SET_MODE_FILTER, flags, &raw const program)
+}
+
+/// Puts up a filter and returns the descriptor for its notifications. Once the supervisor has a notification, only
+/// the end of the caller takes it back, no signal (Linux 5.19).
+pub(crate) fn notifying_filter(instructions: &[u8]) -> isize {
+    const NEW_LISTENER: usize = 1 << 3;
+    const WAIT_KILLABLE_RECV: usize = 1 << 5;
+    filter(instructions, NEW_LISTENER | WAIT_KILLABLE_RECV)
+}
+
+/// Sends a descriptor over the line and closes it here; an error that stands for it is returned as it is.
+fn hand_out(descriptor: isize, line: i32) -> isize {
+    if descriptor < 0 {
+        return descriptor;
+    }
+    let mut byte = b'L';
+    let mut vector = IoVec { base: &raw mut byte, length: 1 };
+    let mut control = Control::one(descriptor as i32);
+    let header = message(&mut vector, &mut control, Control::ONE);
+    let sent = sys!(SENDMSG, line, &raw const header, 0);
+    sys!(CLOSE, descriptor);
+    sent
 }
 
 fn path(payload: &[u8], rules: isize) -> isize {
@@ -198,13 +239,9 @@ fn listen(port: u16, line: i32) -> isize {
     if error == 0 {
         error = sys!(LISTEN, socket, LISTENERS);
     }
-    if error == 0 {
-        let mut byte = b'L';
-        let mut vector = IoVec { base: &raw mut byte, length: 1 };
-        let mut control = Control::one(socket as i32);
-        let header = message(&mut vector, &mut control, Control::ONE);
-        error = sys!(SENDMSG, line, &raw const header, 0);
+    if error < 0 {
+        sys!(CLOSE, socket);
+        return error;
     }
-    sys!(CLOSE, socket);
-    error
+    hand_out(socket, line)
 }

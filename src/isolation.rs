@@ -16,6 +16,7 @@ mod filter;
 mod findings;
 mod grants;
 mod groups;
+mod kernel;
 mod landlock;
 mod none;
 mod probe;

@@ -42,7 +42,8 @@ pub const ENTER: &str = "enter";
 /// The mode of [`PROGRAM`] that runs inside of a container.
 pub const SERVE: &str = "serve";
 
-/// The mode of [`PROGRAM`] whose exit code is the version of Landlock, 0 for none.
+/// The mode of [`PROGRAM`] whose exit code is the version of Landlock (0 for none), and 64 more where supervisors can
+/// connect for agents.
 pub const ABI: &str = "abi";
 
 /// The mode of [`PROGRAM`] that tries to break out.

@@ -1,8 +1,10 @@
 //! Addresses and sockets. Only those that were given are ever sent anything.
 
-use super::aim::{Aim, O_RDONLY, close, contains, decimal, open, wait_for};
+use super::aim::{Aim, O_RDONLY, close, contains, decimal, open, same, wait_for};
 use super::{Outcome, Stop, done};
-use crate::sys::{AT_FDCWD, CLOEXEC, Control, IoVec, NONBLOCK, message};
+use crate::sys::{
+    AT_FDCWD, CLOEXEC, Control, IoVec, NONBLOCK, SIGCHLD, SIGKILL, exit, message,
+};
 
 const AF_UNIX: usize = 1;
 const AF_INET: usize = 2;
@@ -11,6 +13,8 @@ pub(super) const SOCK_STREAM: usize = 1;
 const SOCK_DGRAM: usize = 2;
 const SOCK_RAW: usize = 3;
 const LOOPBACK: [u8; 4] = [127, 0, 0, 1];
+/// Loopback as well, and not where the proxy listens.
+const SECOND: [u8; 4] = [127, 0, 0, 2];
 const POLLOUT: i16 = 4;
 const POLLERR: i16 = 8;
 
@@ -46,12 +50,18 @@ fn inet([a, b, c, d]: [u8; 4], port: u16) -> [u8; 16] {
 
 /// `struct sockaddr_in6` of loopback.
 fn inet6(port: u16) -> [u8; 28] {
+    let mut address = mapped([0, 0, 0, 1], port);
+    (address[18], address[19]) = (0, 0);
+    address
+}
+
+/// `struct sockaddr_in6` of an address of version 4 (`::ffff:A.B.C.D`).
+fn mapped([a, b, c, d]: [u8; 4], port: u16) -> [u8; 28] {
     let [high, low] = port.to_be_bytes();
     let mut address = [0u8; 28];
-    address[0] = AF_INET6 as u8;
-    address[2] = high;
-    address[3] = low;
-    address[23] = 1;
+    (address[0], address[2], address[3]) = (AF_INET6 as u8, high, low);
+    (address[18], address[19]) = (255, 255);
+    (address[20], address[21], address[22], address[23]) = (a, b, c, d);
     address
 }
 
@@ -119,6 +129,81 @@ pub(super) fn tcp(aim: &Aim<'_>) -> Outcome {
 pub(super) fn tcp6(aim: &Aim<'_>) -> Outcome {
     let address = inet6(aim.port(b"tcp6")?);
     connect(socket(AF_INET6, SOCK_STREAM, 0)?, &address)
+}
+
+/// Connects to where a session may: the proxy. This is no attack.
+pub(super) fn proxy(port: u16) -> Outcome {
+    let socket = socket(AF_INET, SOCK_STREAM, 0)?;
+    let connection = connect(socket, &inet(LOOPBACK, port));
+    // What is left open here is open in all attacks.
+    close(socket);
+    connection
+}
+
+/// Connects to the proxy's port at another address of loopback.
+pub(super) fn proxy_port(aim: &Aim<'_>) -> Outcome {
+    let address = inet(SECOND, aim.port(b"same")?);
+    connect(socket(AF_INET, SOCK_STREAM, 0)?, &address)
+}
+
+/// The same over version 6.
+pub(super) fn proxy_port6(aim: &Aim<'_>) -> Outcome {
+    let address = inet6(aim.port(b"same6")?);
+    connect(socket(AF_INET6, SOCK_STREAM, 0)?, &address)
+}
+
+/// The same with an address of version 4 in a socket of version 6.
+pub(super) fn proxy_port_mapped(aim: &Aim<'_>) -> Outcome {
+    let address = mapped(SECOND, aim.port(b"same")?);
+    connect(socket(AF_INET6, SOCK_STREAM, 0)?, &address)
+}
+
+/// Connects to the proxy while another process writes the second address over the first: whoever checks an
+/// address in our memory and lets the call go on is deceived.
+pub(super) fn swapped(aim: &Aim<'_>) -> Outcome {
+    const TRIES: usize = 32;
+    const WRITES: usize = 100_000_000;
+    let allowed = inet(LOOPBACK, aim.port(b"proxy")?);
+    let other = inet(SECOND, aim.port(b"same")?);
+    let page = done(sys!(MMAP, 0, 4096, 3, 0x21, -1isize))? as *mut u8;
+    // Family, port and address are the first eight bytes, and are written at once.
+    let [first, second] = [&allowed, &other]
+        .map(|address| u64::from_ne_bytes(*address.first_chunk().unwrap_or(&[0; 8])));
+    let words = page.cast::<u64>();
+    // SAFETY: the page was just mapped; only this process and its child have it.
+    unsafe { words.write_volatile(first) };
+    let writer = done(sys!(CLONE, SIGCHLD))?;
+    if writer == 0 {
+        for _ in 0..WRITES {
+            // SAFETY: as above.
+            unsafe {
+                words.write_volatile(second);
+                words.write_volatile(first);
+            }
+        }
+        exit(0)
+    }
+    let mut last = Err(Stop::DIFFERENT);
+    for _ in 0..TRIES {
+        last = connects_elsewhere(page, &other);
+        if matches!(last, Ok(()) | Err(Stop::TIMEOUT)) {
+            break;
+        }
+    }
+    sys!(KILL, writer, SIGKILL);
+    sys!(WAIT4, writer, 0, 0);
+    last
+}
+
+/// Connects to the address at this place; whether it became a connection to that one.
+fn connects_elsewhere(address: *const u8, other: &[u8; 16]) -> Outcome {
+    let socket = socket(AF_INET, SOCK_STREAM, 0)?;
+    let connection = connected(socket, done(sys!(CONNECT, socket, address, other.len())));
+    let (mut peer, mut length) = ([0u8; 16], 16u32);
+    let asked = sys!(GETPEERNAME, socket, peer.as_mut_ptr(), &raw mut length);
+    close(socket);
+    connection.and(done(asked))?;
+    if same(&peer, other) { Ok(()) } else { Err(Stop::DIFFERENT) }
 }
 
 const FAST_OPEN: usize = 0x2000_0000;

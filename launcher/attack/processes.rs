@@ -2,11 +2,14 @@
 
 use super::aim::{Aim, O_RDONLY, entries, has_argument, may_be, open, opens, proc_path};
 use super::memory::seize;
-use super::{Outcome, Stop, done};
+use super::{Outcome, Stop, done, reached};
 use crate::children::number_at;
 use crate::sys::AT_FDCWD;
 
 const SIGUSR1: usize = 10;
+/// A user without processes: what is done to all of them is done to none, and the error tells that it was allowed.
+const UNUSED_USER: usize = 0x7fff_fff0;
+const ESRCH: isize = -3;
 
 /// The marker in the environment of a process of another session.
 pub(super) fn peer_environment(aim: &Aim<'_>) -> Outcome {
@@ -34,6 +37,22 @@ pub(super) fn peer_signal(aim: &Aim<'_>) -> Outcome {
     let peer = aim.number(b"peer_pid")?;
     done(sys!(KILL, peer, 0))?;
     may_be(peer, aim.marker()?)
+}
+
+/// Sets the priority of all processes of a user, those of other sessions too.
+pub(super) fn priority_of_user(aim: &Aim<'_>) -> Outcome {
+    const USER: usize = 2;
+    may_be(aim.number(b"peer_pid")?, aim.marker()?)?;
+    reached(sys!(SETPRIORITY, USER, UNUSED_USER, 19), ESRCH)
+}
+
+/// The same with the priority for disks.
+pub(super) fn io_priority_of_user(aim: &Aim<'_>) -> Outcome {
+    const USER: usize = 3;
+    /// Class "best effort", the lowest level.
+    const LOWEST: usize = 2 << 13 | 7;
+    may_be(aim.number(b"peer_pid")?, aim.marker()?)?;
+    reached(sys!(IOPRIO_SET, USER, UNUSED_USER, LOWEST), ESRCH)
 }
 
 /// Looks for the victim among all processes.

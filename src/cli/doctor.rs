@@ -266,7 +266,7 @@ async fn isolation(
     report: &mut Report,
 ) -> Value {
     let workspaces = &agents.default_one().workspaces;
-    // Nothing listens there; the attacks need to know only that it is the one open port.
+    // No agent is started here, and the attacks have a stand-in for the proxy.
     let chosen = choose(config, launcher, workspaces, environment, UNUSED_PORT).await;
     match chosen {
         Ok(isolation) => {

@@ -77,6 +77,12 @@ pub const ATTACKS: &[Attack] = &[
     on(Guarantee::PeerSessions, "peers.signal", "signal another session's agent"),
     on(
         Guarantee::PeerSessions,
+        "peers.priority",
+        "set the priority of all processes of the user, with those of other sessions",
+    ),
+    on(Guarantee::PeerSessions, "peers.io_priority", "the same with their priority for disks"),
+    on(
+        Guarantee::PeerSessions,
         "peers.shm",
         "attach System V shared memory of a process outside of the session",
     ),
@@ -130,6 +136,22 @@ pub const ATTACKS: &[Attack] = &[
     on(Guarantee::FsRead, "files.disk", "open a disk of the machine"),
     on(Guarantee::NetLoopback, "tcp.loopback", "connect to a port of the host's 127.0.0.1"),
     on(Guarantee::NetLoopback, "tcp.v6", "connect to a port of the host's ::1"),
+    on(
+        Guarantee::NetLoopback,
+        "tcp.proxy_port",
+        "connect to the proxy's port at another address of loopback (127.0.0.2)",
+    ),
+    on(Guarantee::NetLoopback, "tcp.proxy_port_v6", "connect to the proxy's port at ::1"),
+    on(
+        Guarantee::NetLoopback,
+        "tcp.proxy_port_mapped",
+        "connect to the proxy's port at ::ffff:127.0.0.2",
+    ),
+    on(
+        Guarantee::NetLoopback,
+        "tcp.swapped",
+        "connect to the proxy, and write another address over its own meanwhile",
+    ),
     on(
         Guarantee::NetEgress,
         "tcp.fastopen",

@@ -9,7 +9,7 @@
 //! copies bytes and without a socket in the file system. Then it puts up the inner wall and becomes the
 //! agent. Nothing secret stands in the arguments of `bwrap`: the environment goes over the line.
 
-use super::filter::{Network, filter};
+use super::filter::{Connecting, Network, filter};
 use super::grants::{ETC, SYSTEM};
 use super::wall::{Place, Rules, Wall};
 use super::{Around, Backend, INSIDE_PORT, Places};
@@ -176,7 +176,7 @@ impl Backend for Bubblewrap {
         inner.file_limit(around.file);
         inner.no_privileges();
         inner.landlock(self.landlock, &rules);
-        inner.filter(&filter(Network::Own));
+        inner.filter(&filter(Network::Own, Connecting::Process));
         Confined {
             spec: Spec {
                 program: self.program.to_string_lossy().into_owned(),

@@ -3,7 +3,7 @@
 use crate::workspace::remove_folder;
 use std::fs::File;
 use std::io;
-use std::net::{TcpListener, UdpSocket};
+use std::net::{Ipv4Addr, Ipv6Addr, TcpListener, UdpSocket};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener};
 use std::path::{Path, PathBuf};
@@ -14,6 +14,8 @@ const OUTSIDE: &str = "probe-";
 /// The canaries.
 pub(super) struct Canaries {
     pub(super) marker: String,
+    /// What stands for the proxy, and its port at other addresses. No other canary has this number.
+    pub(super) proxy: SamePort,
     pub(super) outside: PathBuf,
     pub(super) sockets: PathBuf,
     pub(super) tcp: TcpListener,
@@ -25,6 +27,36 @@ pub(super) struct Canaries {
     pub(super) _listeners: (UnixListener, UnixListener, UnixDatagram),
     /// Locked for as long as the canaries are in use.
     _lock: File,
+}
+
+/// Listeners with one number: that of the only port that a session may connect to.
+pub(super) struct SamePort {
+    /// Where a session may connect: 127.0.0.1.
+    pub(super) own: TcpListener,
+    /// 127.0.0.2.
+    _second: TcpListener,
+    /// ::1; none where the machine has no IPv6.
+    pub(super) v6: Option<TcpListener>,
+}
+
+impl SamePort {
+    fn new() -> io::Result<Self> {
+        /// The number that the system gives may be in use at the other addresses.
+        const NUMBERS: usize = 64;
+        const SECOND: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+        let in_use = io::ErrorKind::AddrInUse;
+        for _ in 0..NUMBERS {
+            let own = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+            let port = port_of(&own);
+            let second = TcpListener::bind((SECOND, port));
+            let v6 = TcpListener::bind((Ipv6Addr::LOCALHOST, port));
+            if [&second, &v6].iter().any(|one| one.as_ref().is_err_and(|e| e.kind() == in_use)) {
+                continue;
+            }
+            return Ok(Self { own, _second: second?, v6: v6.ok() });
+        }
+        Err(in_use.into())
+    }
 }
 
 impl Drop for Canaries {
@@ -56,6 +88,8 @@ impl Canaries {
             UnixListener::bind(sockets.join("stream"))?,
             UnixDatagram::bind(sockets.join("dgram"))?,
         );
+        // First, so that the other listeners get other numbers.
+        let proxy = SamePort::new()?;
         let udp = UdpSocket::bind("127.0.0.1:0")?;
         let udp6 = UdpSocket::bind("[::1]:0").ok();
         for socket in udp6.iter().chain([&udp]) {
@@ -63,6 +97,7 @@ impl Canaries {
         }
         Ok(Self {
             marker,
+            proxy,
             outside,
             sockets,
             tcp: TcpListener::bind("127.0.0.1:0")?,

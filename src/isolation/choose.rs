@@ -2,13 +2,13 @@
 
 use super::bubblewrap::Bubblewrap;
 use super::container::Containers;
+use super::kernel::Kernel;
 use super::landlock::Landlock;
 use super::none::NoWall;
 use super::probe::{Limited, Probe};
 use super::{Backend, BackendKind, Findings, Grants, Groups, Guarantee, Inner, Isolation};
 use crate::config::{self, Bytes, Config};
-use crate::process::{Ended, Launcher};
-use crate::supervisor::{ABI, Confined, LAUNCHER_PROGRAM, Spec};
+use crate::process::Launcher;
 use crate::workspace::Workspaces;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -85,10 +85,10 @@ pub async fn choose(
     } else {
         Grants::configured(&wanted.read, &wanted.write)
     };
-    let landlock = version(launcher).await;
+    let kernel = Kernel::ask(launcher).await;
     let (mut refused, mut found) = (Vec::new(), Vec::new());
     for &kind in kinds {
-        let candidate = match make(kind, config, environment, launcher, landlock).await {
+        let candidate = match make(kind, config, environment, launcher, kernel).await {
             Ok(backend) => {
                 let probe = Probe {
                     backend: &*backend,
@@ -102,7 +102,6 @@ pub async fn choose(
                         (Err(why), false) => Limited::No(why),
                     },
                     limits: &wanted.limits,
-                    port,
                 };
                 let found = probe.run().await;
                 backend.clear().await;
@@ -144,23 +143,23 @@ async fn make(
     config: &Config,
     environment: &BTreeMap<String, String>,
     launcher: &Launcher,
-    landlock: u32,
+    kernel: Kernel,
 ) -> Result<Box<dyn Backend>, String> {
     match kind {
         BackendKind::None | BackendKind::Auto => Ok(Box::new(NoWall)),
-        BackendKind::Landlock if landlock == 0 => Err(
+        BackendKind::Landlock if kernel.landlock == 0 => Err(
             "this kernel has no Landlock, or a filter of system calls hides it; it came with Linux 5.13 and is \
              switched on by `lsm=landlock,...` on the kernel's command line"
                 .to_owned(),
         ),
-        BackendKind::Landlock => Ok(Box::new(Landlock::new(landlock))),
+        BackendKind::Landlock => Ok(Box::new(Landlock::new(kernel))),
         BackendKind::Bubblewrap => {
             let path = environment.get("PATH").map_or("", String::as_str);
             let program = find_bwrap(path).ok_or(
                 "the program `bwrap` is not there; install the package bubblewrap (0.8 or newer)",
             )?;
             let folder = config.state_dir.join("inside");
-            let backend = Bubblewrap::new(program, &folder, landlock)
+            let backend = Bubblewrap::new(program, &folder, kernel.landlock)
                 .map_err(|error| format!("cannot write {}: {error}", folder.display()))?;
             Ok(Box::new(backend))
         }
@@ -176,23 +175,6 @@ fn find_bwrap(path: &str) -> Option<PathBuf> {
         .chain(std::env::split_paths(USUAL))
         .map(|folder| folder.join("bwrap"))
         .find(|candidate| candidate.is_absolute() && candidate.is_file())
-}
-
-/// The version of Landlock, told by a program that asks the kernel.
-pub(super) async fn version(launcher: &Launcher) -> u32 {
-    let spec = Spec {
-        program: LAUNCHER_PROGRAM.to_owned(),
-        args: vec![ABI.to_owned()],
-        env: Vec::new(),
-        cwd: "/".to_owned(),
-    };
-    match launcher.spawn(&Confined::from(spec)).await {
-        Ok(mut process) => match process.control.ended().await {
-            Ended::Code(version) => u32::try_from(version).unwrap_or(0),
-            Ended::Signal(_) | Ended::Unclear => 0,
-        },
-        Err(_) => 0,
-    }
 }
 
 /// What is behind the words of a program that could not make its namespaces.
@@ -262,9 +244,11 @@ fn explained(kind: BackendKind, guarantee: Guarantee) -> Option<&'static str> {
         (BackendKind::Landlock, Guarantee::Processes) => {
             Some("Landlock has no say over what /proc tells of other processes")
         }
-        (BackendKind::Landlock, Guarantee::NetEgress | Guarantee::NetLoopback) => {
-            Some("Landlock rules TCP since its version 4 (Linux 6.7)")
-        }
+        (BackendKind::Landlock, Guarantee::NetEgress | Guarantee::NetLoopback) => Some(
+            "Landlock rules TCP by port alone, so the proxy's port is open at every address; where the kernel \
+                 notifies supervisors of `connect` (seccomp, Linux 5.19; no other filter above with notifications, \
+                 `kernel.yama.ptrace_scope` below 2) they connect to the proxy's address alone",
+        ),
         (
             BackendKind::Landlock,
             Guarantee::PeerSessions | Guarantee::ServerMemory | Guarantee::UnixSockets,

@@ -17,8 +17,8 @@
 //! Podman's monitor of a container is below its client, so below our supervisor. When the server is killed
 //! the supervisor ends it, and Podman's own record of the container stays until the next start removes it.
 
-use super::choose::version;
-use super::filter::{Network, filter};
+use super::filter::{Connecting, Network, filter};
+use super::kernel::Kernel;
 use super::wall::{Place, Rules, Wall};
 use super::{Around, Backend, INSIDE_PORT, Pending, Places};
 use crate::config::{self, BackendKind, Config, SessionLimits};
@@ -750,7 +750,7 @@ impl Backend for Containers {
         inner.file_limit(around.file);
         inner.no_privileges();
         inner.landlock(self.landlock.get().copied().unwrap_or(0), &rules);
-        inner.filter(&filter(Network::Own));
+        inner.filter(&filter(Network::Own, Connecting::Process));
         Confined {
             spec: Spec {
                 program: LAUNCHER_PROGRAM.to_owned(),
@@ -779,8 +779,8 @@ impl Backend for Containers {
             let started = self.keeping.keepers.spawn(start.run()).await;
             let room = started.map_err(io::Error::other)??;
             if self.landlock.get().is_none() {
-                let version = version(room.launcher()).await;
-                let _ = self.landlock.set(version);
+                let kernel = Kernel::ask(room.launcher()).await;
+                let _ = self.landlock.set(kernel.landlock);
             }
             Ok(Some(room))
         })

@@ -13,7 +13,9 @@
 //! calls that no filter sees. `openat2` has its mode in memory, so it does not exist here either, and libraries
 //! take `openat`. The mode of `open` means something only where it makes a file; elsewhere the register holds
 //! whatever was left in it. TCP can be opened without `connect`: by sending with `MSG_FASTOPEN`; and
-//! Landlock knows plain TCP alone, so other protocols of the same family are closed.
+//! Landlock knows plain TCP alone, so other protocols of the same family are closed. It rules ports
+//! and no addresses, and no filter sees an address; so where the kernel can tell the supervisor of each `connect`,
+//! that one makes the connection (`launcher/connect.rs`).
 
 use libc::c_long;
 
@@ -26,6 +28,15 @@ pub enum Network {
     Shared,
 }
 
+/// Who performs `connect`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Connecting {
+    /// The kernel, for the process itself.
+    Process,
+    /// The supervisor, which is notified of each call.
+    Supervisor,
+}
+
 const LOAD: u16 = 0x20;
 const AND: u16 = 0x54;
 const EQUAL: u16 = 0x15;
@@ -36,6 +47,7 @@ const RETURN: u16 = 0x06;
 const ALLOW: u32 = 0x7fff_0000;
 const KILL: u32 = 0x8000_0000;
 const FAIL: u32 = 0x0005_0000;
+const NOTIFY: u32 = 0x7fc0_0000;
 
 /// Where in `struct seccomp_data` the number, the architecture and the low half of an argument stand.
 const NUMBER: u32 = 0;
@@ -167,6 +179,10 @@ const SHARED_MEMORY: &[c_long] = &[
     libc::SYS_mq_unlink,
 ];
 
+/// Calls whose first argument says whether the second one is a process, a group, or a user with all of its
+/// processes; and what says that it is a process.
+const OF_KINDS: &[(c_long, u32)] = &[(libc::SYS_setpriority, 0), (libc::SYS_ioprio_set, 1)];
+
 /// Calls that change another process of the same user, and which argument names it.
 const OF_OTHERS: &[(c_long, u32)] = &[
     (libc::SYS_prlimit64, 0),
@@ -236,7 +252,7 @@ const fn constant(value: i32) -> u32 {
 }
 
 /// The filter, as instructions of eight bytes.
-pub(super) fn filter(network: Network) -> Vec<u8> {
+pub(super) fn filter(network: Network, connecting: Connecting) -> Vec<u8> {
     let mut program = Program::default();
     program.push(LOAD, 0, 0, ARCHITECTURE);
     program.push(EQUAL, 1, 0, THIS_ARCHITECTURE);
@@ -255,7 +271,13 @@ pub(super) fn filter(network: Network) -> Vec<u8> {
         call.fail_if(1, u32::MAX, TIOCSTI);
         call.fail_if(1, u32::MAX, TIOCLINUX);
     });
+    for (number, process) in OF_KINDS {
+        program.call(*number, |call| call.fail_unless(0, u32::MAX, &[*process]));
+    }
     sockets(&mut program, network);
+    if connecting == Connecting::Supervisor {
+        program.call(libc::SYS_connect, |call| call.push(RETURN, 0, 0, NOTIFY));
+    }
     for number in DENIED {
         program.call(*number, |call| call.fail(libc::EPERM));
     }
@@ -340,7 +362,11 @@ mod tests {
 
     /// What the filter says to a call, by a machine that knows the instructions it is made of.
     fn says(network: Network, number: c_long, arguments: &[(u32, u32)]) -> u32 {
-        let program = filter(network);
+        let program = filter(network, Connecting::Process);
+        answer(&program, number, arguments)
+    }
+
+    fn answer(program: &[u8], number: c_long, arguments: &[(u32, u32)]) -> u32 {
         let program: Vec<&[u8]> = program.chunks(8).collect();
         let arguments: BTreeMap<u32, u32> = arguments.iter().copied().collect();
         let (mut at, mut held) = (0, 0);
@@ -369,6 +395,29 @@ mod tests {
     }
 
     const NOT_PERMITTED: u32 = FAIL | 1;
+
+    #[test]
+    fn the_supervisor_is_notified_of_connect_alone() {
+        let program = filter(Network::Shared, Connecting::Supervisor);
+        let notifies = |number: &c_long| answer(&program, *number, &[]) == NOTIFY;
+        let notified: Vec<c_long> = (0..600).filter(notifies).collect();
+        assert_eq!(notified, [libc::SYS_connect]);
+        assert_eq!(says(Network::Shared, libc::SYS_connect, &[]), ALLOW);
+    }
+
+    #[test]
+    fn no_group_or_user_gets_another_priority_and_no_process_of_others() {
+        for (number, process) in OF_KINDS {
+            for network in [Network::Own, Network::Shared] {
+                let set = |kind: u32, who: u32| says(network, *number, &[(0, kind), (1, who)]);
+                assert_eq!(set(*process, 0), ALLOW);
+                // Its group and its user.
+                assert_eq!([1, 2].map(|more| set(process + more, 0)), [NOT_PERMITTED; 2]);
+            }
+            let other = [(0, *process), (1, 7)];
+            assert_eq!(says(Network::Shared, *number, &other), NOT_PERMITTED);
+        }
+    }
 
     #[test]
     fn ordinary_calls_pass() {

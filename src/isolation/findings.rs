@@ -9,6 +9,17 @@ use std::collections::BTreeMap;
 /// Why an attack may be left out: nothing was given to aim at, or it does not exist here.
 const HARMLESS: [&str; 3] = ["argument", "terminal", "architecture"];
 
+/// Attacks that reach a port of loopback by TCP. In the machine's own network, who reaches it there reaches other
+/// machines as well; no packet is sent elsewhere to see it.
+const REACHING: [&str; 6] = [
+    "tcp.loopback",
+    "tcp.v6",
+    "tcp.proxy_port",
+    "tcp.proxy_port_v6",
+    "tcp.proxy_port_mapped",
+    "tcp.swapped",
+];
+
 /// What came of one attack.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
@@ -170,13 +181,14 @@ pub(super) fn states(
         };
         states.insert(guarantee, state);
     }
-    // In the machine's own network what reaches a port of loopback reaches it anywhere; no packet is sent
-    // elsewhere to see it.
-    let reached = outcomes
+    let reached: Vec<&str> = outcomes
         .iter()
-        .any(|outcome| outcome.name == "tcp.loopback" && outcome.result == Try::Succeeded);
-    if network == Network::Shared && reached && backend != BackendKind::None {
-        let why = "TCP is open: attacks succeeded: tcp.loopback".to_owned();
+        .filter(|outcome| outcome.result == Try::Succeeded)
+        .map(|outcome| outcome.name.as_str())
+        .filter(|name| REACHING.contains(name))
+        .collect();
+    if network == Network::Shared && !reached.is_empty() && backend != BackendKind::None {
+        let why = format!("TCP is open: attacks succeeded: {}", reached.join(", "));
         states.insert(Guarantee::NetEgress, State::Missing(why));
     }
     states

@@ -4,12 +4,17 @@
 //! # Pitfalls
 //!
 //! Landlock has no say over what `/proc` tells of other processes, nor over `stat`, `chmod` and their like:
-//! `docs/isolation.md` has what that means. It rules TCP by port alone, wherever the port is, and loopback
-//! is everybody's: so exactly one port is open, our proxy's, and it asks for the session's own credentials.
+//! `docs/isolation.md` has what that means.
+//!
+//! It rules TCP by port alone, at whatever address the port is. So it lets no connection through, and the supervisor
+//! makes those to our proxy (`launcher/connect.rs`). Where the kernel does not notify it, the proxy's port is open at
+//! every address: the probe finds that out, and `net.egress` and `net.loopback` are not promised. The proxy asks for
+//! the session's own credentials either way, because loopback is everybody's.
 
-use super::filter::{Network, filter};
+use super::filter::{Connecting, Network, filter};
 use super::grants::{ETC, SYSTEM};
-use super::wall::{Place, Rules, Wall};
+use super::kernel::Kernel;
+use super::wall::{Place, Ports, Rules, Wall};
 use super::{Around, Backend, Places};
 use crate::config::BackendKind;
 use crate::supervisor::{Confined, FIRST_ALONG, OWN_PROGRAM, Spec};
@@ -31,13 +36,13 @@ const DEVICES: [&str; 6] =
 
 /// What is around every session.
 pub(super) struct Landlock {
-    version: u32,
+    kernel: Kernel,
 }
 
 impl Landlock {
-    /// With this version of Landlock.
-    pub(super) fn new(version: u32) -> Self {
-        Self { version }
+    /// With what this kernel offers.
+    pub(super) fn new(kernel: Kernel) -> Self {
+        Self { kernel }
     }
 }
 
@@ -62,7 +67,7 @@ impl Backend for Landlock {
         let mut rules = Rules {
             read: places(&SYSTEM),
             devices: places(&DEVICES),
-            port: Some(around.port),
+            ports: if self.kernel.notifies { Ports::None } else { Ports::One(around.port) },
             ..Rules::default()
         };
         rules.read.extend(places(&ALSO));
@@ -86,8 +91,13 @@ impl Backend for Landlock {
         }
         wall.file_limit(around.file);
         wall.no_privileges();
-        wall.landlock(self.version, &rules);
-        wall.filter(&filter(Network::Shared));
+        wall.landlock(self.kernel.landlock, &rules);
+        if self.kernel.notifies {
+            let filter = filter(Network::Shared, Connecting::Supervisor);
+            wall.connecting_filter(around.port, &filter);
+        } else {
+            wall.filter(&filter(Network::Shared, Connecting::Process));
+        }
         Confined { spec, wall: wall.into_bytes(), inner: None }
     }
 }

@@ -7,7 +7,7 @@
 
 use super::canaries::{Canaries, port_of};
 use super::findings::{Findings, Outcome, State, Try, states};
-use super::{Around, Backend, Grants, Group, Groups, Surroundings, Walled};
+use super::{Around, Backend, Grants, Group, Groups, INSIDE_PORT, Network, Surroundings, Walled};
 use crate::config::{BackendKind, Bytes, Guarantee, SessionLimits};
 use crate::process::{self, Ended, Launcher, Process};
 use crate::supervisor::{ATTACK, Confined, LAUNCHER_PROGRAM, Spec, Word};
@@ -43,6 +43,9 @@ pub(super) enum Failed {
     /// The program said nothing in time.
     #[error("the attacking program did not come to its end")]
     Silent,
+    /// What a session must reach it did not.
+    #[error("a session does not reach the server's proxy: {0}")]
+    NoProxy(String),
 }
 
 /// One backend under attack.
@@ -55,7 +58,6 @@ pub(super) struct Probe<'a> {
     pub(super) grants: &'a Grants,
     pub(super) groups: Limited<'a>,
     pub(super) limits: &'a SessionLimits,
-    pub(super) port: u16,
 }
 
 /// Who limits processes and memory.
@@ -73,13 +75,15 @@ struct Session<'a> {
     id: String,
     folder: Folder,
     workspaces: &'a Workspaces,
+    /// The port of the proxy's stand-in.
+    port: u16,
 }
 
 impl<'a> Session<'a> {
-    async fn new(workspaces: &'a Workspaces) -> Result<Self, Failed> {
+    async fn new(workspaces: &'a Workspaces, canaries: &Canaries) -> Result<Self, Failed> {
         let id = uuid::Uuid::now_v7().to_string();
         let folder = workspaces.folder(&id).await?;
-        Ok(Self { id, folder, workspaces })
+        Ok(Self { id, folder, workspaces, port: port_of(&canaries.proxy.own) })
     }
 }
 
@@ -93,7 +97,7 @@ impl Probe<'_> {
     /// Attacks the wall with everything that is known.
     pub(super) async fn run(&self) -> Result<Findings, Failed> {
         let canaries = Canaries::new(self.state)?;
-        let session = Session::new(self.workspaces).await?;
+        let session = Session::new(self.workspaces, &canaries).await?;
         let mut outcomes = self.attack(&canaries, &session).await?;
         let survivors = self.survivors(&canaries, &session).await?;
         outcomes.push(survivors);
@@ -125,7 +129,7 @@ impl Probe<'_> {
     ) -> Result<Vec<Outcome>, Failed> {
         let marker = &canaries.marker;
         let mut args = canaries.common();
-        let peer = Session::new(self.workspaces).await?;
+        let peer = Session::new(self.workspaces, canaries).await?;
         let peer_home = PathBuf::from(peer.folder.home_text());
         for name in ["secret", "unlink", "rename"] {
             std::fs::write(peer_home.join(name), marker)?;
@@ -147,7 +151,14 @@ impl Probe<'_> {
             None => 0,
         };
         let sockets = canaries.sockets.display();
+        let proxy = match self.backend.network() {
+            Network::Own => INSIDE_PORT,
+            Network::Shared => session.port,
+        };
+        args.extend(canaries.proxy.v6.iter().map(|v6| format!("same6={}", port_of(v6))));
         args.extend([
+            format!("proxy={proxy}"),
+            format!("same={}", session.port),
             format!("victim={}", victim.pid),
             format!("address={address}"),
             format!("peer_pid={}", other.pid),
@@ -192,6 +203,10 @@ impl Probe<'_> {
         args.insert(0, "list".to_owned());
         let (process, _group) = self.start(args, session).await?;
         let said = said(process).await?;
+        let proxy = said.lines().find_map(|line| line.strip_prefix("proxy "));
+        if let Some(why) = proxy.filter(|why| *why != "reached") {
+            return Err(Failed::NoProxy(why.to_owned()));
+        }
         let outcomes: Vec<Outcome> = said.lines().filter_map(Outcome::read).collect();
         if said.lines().any(|line| line == "end") { Ok(outcomes) } else { Err(Failed::Silent) }
     }
@@ -295,7 +310,7 @@ impl Probe<'_> {
             group: group.as_ref().map(Group::folder),
             tmp: self.limits.tmp.get(),
             file: self.limits.disk.map(Bytes::get),
-            port: self.port,
+            port: session.port,
         };
         let places = self.backend.places(&session.folder);
         let spec = program(args, places.workspace);

@@ -1,6 +1,7 @@
 //! Both walls around real processes.
 
 use super::bubblewrap::Bubblewrap;
+use super::kernel::Kernel;
 use super::landlock::Landlock;
 use super::*;
 use crate::process::{Ended, Launcher, Process};
@@ -28,7 +29,7 @@ impl Room {
     }
 
     fn landlock() -> Self {
-        Self::new(|_| Box::new(Landlock::new(7)))
+        Self::new(|_| Box::new(Landlock::new(Kernel { landlock: 7, notifies: true })))
     }
 
     async fn start(&self, script: &str) -> Process {

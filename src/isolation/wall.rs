@@ -40,6 +40,7 @@ enum Record {
     NoNewPrivileges = 9,
     Group = 10,
     Keep = 11,
+    Connect = 12,
 }
 
 /// The records so far.
@@ -62,8 +63,20 @@ pub(super) struct Rules {
     pub write: Vec<Place>,
     /// Devices that may be read and written.
     pub devices: Vec<Place>,
-    /// The one port that may be connected to; none restricts no ports.
-    pub port: Option<u16>,
+    /// Which ports may be connected to.
+    pub ports: Ports,
+}
+
+/// Which ports of TCP Landlock lets a process connect to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Ports {
+    /// Any, and it may listen as well.
+    #[default]
+    All,
+    /// This one, at every address.
+    One(u16),
+    /// None.
+    None,
 }
 
 impl Place {
@@ -139,6 +152,12 @@ impl Wall {
         self.record(Record::Filter, instructions)
     }
 
+    /// A filter whose notifications go to the supervisor, which connects to this port for the process.
+    pub(super) fn connecting_filter(&mut self, port: u16, instructions: &[u8]) -> &mut Self {
+        let payload = [&u64::from(port).to_ne_bytes(), instructions].concat();
+        self.record(Record::Connect, &payload)
+    }
+
     /// Landlock, as far as this version of it goes; nothing where there is none.
     pub(super) fn landlock(&mut self, version: u32, rules: &Rules) -> &mut Self {
         let version = version.min(KNOWN);
@@ -149,7 +168,8 @@ impl Wall {
         for (since, right) in [(2, REFER), (3, TRUNCATE), (5, IOCTL_DEV)] {
             files |= if version >= since { right } else { 0 };
         }
-        let ports = if rules.port.is_some() && version >= 4 { BIND_TCP | CONNECT_TCP } else { 0 };
+        let ports =
+            if rules.ports != Ports::All && version >= 4 { BIND_TCP | CONNECT_TCP } else { 0 };
         match version {
             1..=3 => self.words(Record::Rules, [files]),
             4..=5 => self.words(Record::Rules, [files, ports]),
@@ -167,7 +187,7 @@ impl Wall {
                 self.record(Record::Path, &payload);
             }
         }
-        if let (Some(port), true) = (rules.port, version >= 4) {
+        if let (Ports::One(port), true) = (rules.ports, version >= 4) {
             self.words(Record::Port, [CONNECT_TCP, u64::from(port)]);
         }
         self.record(Record::Restrict, &[])
@@ -202,7 +222,7 @@ mod tests {
     fn an_old_landlock_is_asked_for_what_it_knows() {
         let of = |version| {
             let mut wall = Wall::default();
-            wall.landlock(version, &Rules { port: Some(1), ..Rules::default() });
+            wall.landlock(version, &Rules { ports: Ports::One(1), ..Rules::default() });
             wall.into_bytes()
         };
         assert!(of(0).is_empty());

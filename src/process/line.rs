@@ -40,7 +40,7 @@ pub(super) fn part(record: u32) -> &'static str {
         1 => "a limit",
         2 => "giving up capabilities",
         3..=6 => "Landlock",
-        7 => "the filter of system calls",
+        7 | 12 => "the filter of system calls",
         8 => "the listener of its network",
         9 => "giving up new privileges",
         10 => "its control group",

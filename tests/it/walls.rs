@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use std::fs;
 
 mod attacks;
+mod connecting;
 mod egress;
 mod inside;
 mod limits;

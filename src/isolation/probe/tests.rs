@@ -1,5 +1,6 @@
 //! The attacks are real: where there is no wall, those that need one to be stopped succeed.
 
+use super::super::kernel::Kernel;
 use super::super::landlock::Landlock;
 use super::super::none::NoWall;
 use super::*;
@@ -12,11 +13,11 @@ const REAL: &[&str] = &[
     "files.metadata", "files.mkdir", "files.move", "files.plant", "files.proc_root", "files.read",
     "files.rename", "files.reopen", "files.ssh", "files.stat", "files.symlink", "files.tmp",
     "files.truncate", "files.unlink", "files.up", "files.write", "peers.list", "peers.read",
-    "peers.rename", "peers.signal", "peers.shm", "peers.unlink", "peers.watch", "peers.write",
+    "peers.io_priority", "peers.priority", "peers.rename", "peers.signal", "peers.shm", "peers.unlink", "peers.watch", "peers.write",
     "privileges.suid", "processes.affinity", "processes.cmdline", "processes.list",
     "processes.pidfd", "processes.priority", "processes.prlimit", "processes.signal",
     "processes.sigqueue", "processes.tgkill", "tcp.bind", "tcp.listen", "tcp.loopback",
-    "udp.connected", "udp.loopback", "unix.abstract", "unix.dgram", "unix.list", "unix.path",
+    "tcp.proxy_port", "udp.connected", "udp.loopback", "unix.abstract", "unix.dgram", "unix.list", "unix.path",
     "unix.socketpair_dgram",
 ];
 
@@ -65,7 +66,6 @@ impl Room {
             grants: &self.grants,
             groups: Limited::No("not asked for"),
             limits: &self.limits,
-            port: 1,
         }
     }
 }
@@ -73,7 +73,7 @@ impl Room {
 async fn unconfined() -> Vec<Outcome> {
     let room = Room::new();
     let canaries = Canaries::new(room.root.path()).unwrap();
-    let session = Session::new(&room.workspaces).await.unwrap();
+    let session = Session::new(&room.workspaces, &canaries).await.unwrap();
     room.probe(&NoWall).aimed(&canaries, &session).await.unwrap()
 }
 
@@ -94,22 +94,32 @@ async fn without_a_wall_the_attacks_succeed() {
 async fn an_older_landlock_gives_less_and_the_probe_finds_out() {
     let room = Room::new();
     let mut lacks = String::new();
-    for version in 1..=7 {
+    let kernels = [false, true].map(|notifies| (1..=7).map(move |version| (version, notifies)));
+    for (version, notifies) in kernels.into_iter().flatten() {
         // This kernel is asked for no more than that version knows.
-        let findings = room.probe(&Landlock::new(version)).run().await.unwrap();
+        let kernel = Kernel { landlock: version, notifies };
+        let findings = room.probe(&Landlock::new(kernel)).run().await.unwrap();
         let limits = [Guarantee::Pids, Guarantee::Memory];
         let missing =
             Guarantee::ALL.into_iter().filter(|one| !limits.contains(one) && !findings.holds(*one));
         let missing: Vec<&str> = missing.map(Guarantee::as_str).collect();
-        lacks.push_str(&format!("{version}: {}\n", missing.join(", ")));
+        let notified = if notifies { " with notifications" } else { "" };
+        lacks.push_str(&format!("{version}{notified}: {}\n", missing.join(", ")));
     }
     insta::assert_snapshot!(lacks, @r"
     1: fs.write, peer-sessions, processes, net.egress, net.loopback
     2: fs.write, peer-sessions, processes, net.egress, net.loopback
     3: peer-sessions, processes, net.egress, net.loopback
-    4: peer-sessions, processes
-    5: peer-sessions, processes
-    6: processes
-    7: processes
+    4: peer-sessions, processes, net.egress, net.loopback
+    5: peer-sessions, processes, net.egress, net.loopback
+    6: processes, net.egress, net.loopback
+    7: processes, net.egress, net.loopback
+    1 with notifications: fs.write, peer-sessions, processes
+    2 with notifications: fs.write, peer-sessions, processes
+    3 with notifications: peer-sessions, processes
+    4 with notifications: peer-sessions, processes
+    5 with notifications: peer-sessions, processes
+    6 with notifications: processes
+    7 with notifications: processes
     ");
 }

@@ -1,6 +1,7 @@
 //! Addresses of other machines: metadata services and private networks. They are on the loopback interface of
 //! a network that the test makes for itself, so no packet can leave it.
 
+use super::connecting::python;
 use super::egress::{Canary, VIA};
 use super::{WALLS, Wall};
 use crate::reading::{answer, state};
@@ -104,6 +105,26 @@ fn metadata_and_private_networks_are_not_reached_directly() {
             canaries.nobody_came(wall);
         }
     });
+}
+
+#[test]
+fn under_landlock_no_address_but_the_proxys_is_reached_at_the_proxys_port() {
+    in_a_network_of_its_own(
+        "under_landlock_no_address_but_the_proxys_is_reached_at_the_proxys_port",
+        || {
+            let world = described(Wall::Landlock);
+            let port: u16 = python(&world, "print(PORT)").trim().parse().unwrap();
+            let addresses = ["127.0.0.2", METADATA, "10.1.2.3", "192.168.9.9"];
+            let canaries = addresses.map(|address| Canary::on(&format!("{address}:{port}")));
+            for (address, canary) in addresses.iter().zip(&canaries) {
+                let script = format!(
+                    "print(code(socket.AF_INET, '{address}'), code(socket.AF_INET6, '::ffff:{address}'))"
+                );
+                assert_eq!(python(&world, &script), "EACCES EACCES\n", "{address}");
+                assert!(!canary.was_reached(), "{address}");
+            }
+        },
+    );
 }
 
 #[test]
