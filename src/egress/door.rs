@@ -104,7 +104,7 @@ impl Door {
         let ended = async { self.bound.wait().await.live.end.cancelled().await };
         let silent = async {
             if tokio::time::timeout(self.core.times.first, first).await.is_ok() {
-                std::future::pending().await
+                std::future::pending::<()>().await;
             }
         };
         tokio::select! {

@@ -106,7 +106,7 @@ impl Audit {
                 }
             }
             Sink::StandardError(entries) => {
-                drop(entries.send(Message::Line(entry.to_line())).await)
+                drop(entries.send(Message::Line(entry.to_line())).await);
             }
         }
     }
