@@ -4,6 +4,7 @@
 //! page reaches the server by a name it made up; an `Origin` only where the operator listed it.
 
 mod forwarded;
+mod guesses;
 mod rate;
 
 pub use forwarded::Forwarded;
@@ -12,6 +13,7 @@ use crate::config::{self, ANYBODY, Config, OWNER};
 use crate::store::Scope;
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, Uri, header};
+use guesses::Guesses;
 use ipnet::IpNet;
 use rate::Windows;
 use sha2::{Digest, Sha256};
@@ -59,6 +61,10 @@ pub struct Access {
     proxies: Vec<IpNet>,
     requests: Windows<Arc<str>>,
     wrong: Windows<IpAddr>,
+    /// Where a token can be guessed.
+    guesses: Option<Guesses>,
+    /// The keys of the tokens that can be guessed.
+    weak: Vec<String>,
     warned_of_proxy: AtomicBool,
 }
 
@@ -90,6 +96,17 @@ impl Access {
     pub fn new(config: &Config, token: &str) -> Self {
         let named = config.auth.tokens.iter().map(|(name, token)| (name.as_str(), token.as_str()));
         let tokens = [(OWNER, token)].into_iter().chain(named);
+        let key = |name| match name {
+            OWNER => "auth.token".to_owned(),
+            other => format!("auth.tokens.{other}"),
+        };
+        let weak: Vec<_> = tokens
+            .clone()
+            .filter(|(_, token)| config.auth.required && guesses::is_weak(token))
+            .map(|(name, _)| key(name))
+            .collect();
+        let guesses =
+            || Guesses::new(config.limits.wrong_tokens_waiting, config.timeouts.wrong_token.get());
         let server = &config.server;
         let hosts: Vec<_> = ["localhost", &server.host]
             .into_iter()
@@ -117,6 +134,8 @@ impl Access {
                 .collect(),
             requests: Windows::new(config.limits.rate, keys),
             wrong: Windows::new(config.limits.wrong_tokens, keys),
+            guesses: (!weak.is_empty()).then(guesses),
+            weak,
             warned_of_proxy: AtomicBool::new(false),
         }
     }
@@ -164,9 +183,30 @@ impl Access {
         }
     }
 
-    /// Whether a request carries a valid token, or none is asked for.
-    pub fn knows(&self, headers: &HeaderMap) -> bool {
-        !self.required || bearer(headers).is_some_and(|token| self.find_caller(token).is_some())
+    /// The warning of tokens that can be guessed, for the start.
+    pub fn weak_note(&self) -> Option<String> {
+        let names: Vec<_> = self.weak.iter().map(|key| format!("`{key}`")).collect();
+        (!names.is_empty()).then(|| {
+            format!(
+                "warning: {} can be guessed (less than 128 bits), so tries after a wrong token are slowed; leave \
+                 `auth.token` out to have one made, or make one with `openssl rand -hex 32`",
+                names.join(", ")
+            )
+        })
+    }
+
+    /// Whether a request carries a valid token, or none is asked for. Where a token can be guessed, addresses that
+    /// tried a wrong one learn nothing by this.
+    pub fn knows(&self, headers: &HeaderMap, arrival: &Arrival) -> bool {
+        let may_compare = || self.guesses.is_none() || self.count_wrong(arrival) == 0;
+        !self.required
+            || bearer(headers)
+                .is_some_and(|token| may_compare() && self.find_caller(token).is_some())
+    }
+
+    /// How many wrong tokens the address of a request has tried lately.
+    fn count_wrong(&self, arrival: &Arrival) -> u32 {
+        self.wrong.count(&origin(arrival.forwarded.client))
     }
 
     /// The caller that a token belongs to. Every token is compared, whichever fits: the time says nothing.
@@ -186,7 +226,7 @@ impl Access {
     /// # Errors
     ///
     /// [`Denied`].
-    pub fn admit(&self, headers: &HeaderMap, arrival: &Arrival) -> Result<Caller, Denied> {
+    pub async fn admit(&self, headers: &HeaderMap, arrival: &Arrival) -> Result<Caller, Denied> {
         self.check_host(arrival)?;
         if let Some(origin) = headers.get(header::ORIGIN) {
             let origin = origin.to_str().unwrap_or("?").to_lowercase();
@@ -200,6 +240,9 @@ impl Access {
         let Some(token) = bearer(headers) else {
             return Err(Denied::NoToken);
         };
+        if let Some(guesses) = &self.guesses {
+            guesses.wait(self.count_wrong(arrival)).await.map_err(Denied::Locked)?;
+        }
         // A valid token passes whatever others at its address have tried.
         if let Some(caller) = self.find_caller(token) {
             return Ok(caller);

@@ -221,6 +221,7 @@ impl App {
         push.resume().await?;
         let secret = token.as_ref().map_or("", Token::secret);
         let access = Access::new(&config, secret);
+        notes.extend(access.weak_note());
         let doors = Doors {
             bodies: Bodies::new(config.limits.bodies.as_usize()),
             openapi: std::sync::OnceLock::new(),

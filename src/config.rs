@@ -319,6 +319,8 @@ pub struct Limits {
     pub turns_per_caller: usize,
     /// Wrong tokens a minute and address that are answered 401; further ones are answered 429.
     pub wrong_tokens: u32,
+    /// Tries that wait at a time after a wrong token, where a token can be guessed.
+    pub wrong_tokens_waiting: usize,
     /// Callers and addresses remembered by the rate limits.
     pub rate_keys: usize,
     /// HTTP/2 streams of one connection.
@@ -385,6 +387,8 @@ pub struct Timeouts {
     pub write: Age,
     /// For a request's body.
     pub body: Age,
+    /// The longest wait of a try after wrong tokens, where a token can be guessed.
+    pub wrong_token: Age,
     /// Between comments on a silent stream.
     pub keep_alive: Age,
     /// Between status updates of a silent turn.

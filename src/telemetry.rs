@@ -18,6 +18,13 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Whether terminals and editors do anything else with a character than show it: control characters, separators of
+/// lines and paragraphs, and marks that change the direction of text.
+fn is_unshowable(character: char) -> bool {
+    character.is_control()
+        || matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 /// Everything that watches; clones share it.
 #[derive(Clone)]
 pub struct Telemetry(Arc<Inner>);

@@ -53,6 +53,16 @@ impl<K: Eq + Hash + Clone> Windows<K> {
         self.take_at(key, Instant::now())
     }
 
+    /// How many of a key were counted in this minute and the one before.
+    pub(super) fn count(&self, key: &K) -> u32 {
+        let at = Instant::now();
+        let mut all = self.counts.lock();
+        all.get_mut(key).map_or(0, |counts| {
+            counts.roll(at);
+            counts.now.saturating_add(counts.before)
+        })
+    }
+
     fn take_at(&self, key: K, at: Instant) -> Result<(), u64> {
         if self.limit == 0 {
             return Ok(());

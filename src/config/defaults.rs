@@ -194,6 +194,7 @@ impl Default for Limits {
             queue_per_caller: 500,
             turns_per_caller: 0,
             wrong_tokens: 30,
+            wrong_tokens_waiting: 16,
             rate_keys: 10_000,
             http2_streams: 256,
             http2_streams_unknown: 16,
@@ -219,6 +220,7 @@ impl Default for Timeouts {
             idle: seconds(120),
             write: seconds(120),
             body: seconds(60),
+            wrong_token: seconds(5),
             keep_alive: seconds(15),
             heartbeat: seconds(110),
         }

@@ -9,11 +9,19 @@ use super::paths::{make_absolute, utf8};
 use super::{Config, aliases, derive, dotenv};
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io;
+use std::fs::OpenOptions;
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 pub use super::environment::Environment;
 pub use super::flags::Flags;
+
+/// What names a file that lies in the working folder, where nothing else does.
+const FOUND: &str = "the working directory";
+
+/// Bytes of a configuration or `.env` file; it is held in memory, and nothing is configured yet.
+const LARGEST: u64 = 1024 * 1024;
 
 /// A configuration that is complete, possible, and knows where it comes from.
 #[derive(Clone)]
@@ -163,7 +171,7 @@ fn find_file(
     };
     let present = |name: &str| {
         let counts = folder == Folder::Read && cwd.join(name).exists();
-        counts.then(|| (PathBuf::from(name), "the working directory".to_owned()))
+        counts.then(|| (PathBuf::from(name), FOUND.to_owned()))
     };
     let ours = flags
         .config
@@ -186,11 +194,35 @@ fn find_file(
 }
 
 fn read(path: &Path, cwd: &Path, named_by: String) -> Result<String, Error> {
-    std::fs::read_to_string(cwd.join(path)).map_err(|cause| Error::Unreadable {
+    let may_be_pipe = named_by != FOUND;
+    read_text(&cwd.join(path), may_be_pipe).map_err(|cause| Error::Unreadable {
         path: path.to_owned(),
         named_by,
         cause,
     })
+}
+
+/// The text of a file that has an end. One that only lies there has to be a regular file: a pipe would keep the
+/// start waiting. One that was named may be a pipe, like `/dev/stdin`.
+fn read_text(path: &Path, may_be_pipe: bool) -> io::Result<String> {
+    let mut options = OpenOptions::new();
+    options.read(true);
+    if !may_be_pipe {
+        options.custom_flags(libc::O_NONBLOCK);
+    }
+    let file = options.open(path)?;
+    let kind = file.metadata()?.file_type();
+    if !may_be_pipe && !kind.is_file() && !kind.is_dir() {
+        let what = "it is a pipe, a socket or a device and not a regular file";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
+    }
+    let mut bytes = Vec::new();
+    file.take(LARGEST + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > LARGEST {
+        let what = format!("it is larger than {} MiB", LARGEST / 1024 / 1024);
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, what));
+    }
+    String::from_utf8(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
 /// The `.env` file; one that nobody asked for may be missing, or be a folder of that name.
@@ -199,7 +231,8 @@ fn read_env_file(
     cwd: &Path,
     asked_for: bool,
 ) -> Result<BTreeMap<String, String>, Error> {
-    match read(path, cwd, "`env_file.path`".to_owned()) {
+    let named_by = if asked_for { "`env_file.path`" } else { FOUND };
+    match read(path, cwd, named_by.to_owned()) {
         Ok(text) => dotenv::parse(&text, path),
         Err(Error::Unreadable { cause, .. })
             if !asked_for

@@ -17,6 +17,9 @@ pub const OWNER: &str = "owner";
 /// The caller of a server that asks for no token.
 pub const ANYBODY: &str = "anybody";
 
+/// Shorter tokens are taken on loopback alone.
+const SHORTEST_TOKEN: usize = 8;
+
 impl Config {
     /// Whether the address that is listened on is reachable from this machine alone.
     pub fn is_loopback(&self) -> bool {
@@ -83,6 +86,22 @@ impl Config {
                 &["auth.token"],
                 "`auth.token` is empty; leave it out and a random one is made".to_owned(),
             );
+        }
+        let all =
+            self.auth.tokens.iter().map(|(name, token)| (format!("auth.tokens.{name}"), token));
+        let owner = self.auth.token.iter().map(|token| ("auth.token".to_owned(), token));
+        for (key, token) in owner.chain(all) {
+            let is_short = (1..SHORTEST_TOKEN).contains(&token.chars().count());
+            if is_short && self.auth.required && !self.is_loopback() {
+                found.add(
+                    &[&key, "server.host"],
+                    format!(
+                        "`{key}` has fewer than {SHORTEST_TOKEN} characters and `server.host` is {}: anyone who reaches \
+                         this machine could guess it; make one with `openssl rand -hex 32`, or listen on 127.0.0.1",
+                        self.server.host,
+                    ),
+                );
+            }
         }
         let mut seen: BTreeSet<&str> = self.auth.token.as_deref().into_iter().collect();
         for (name, token) in &self.auth.tokens {

@@ -62,7 +62,7 @@ pub(super) async fn health(State(doors): State<Arc<Doors>>, request: Request) ->
 
 /// `GET /ready`: the store is written; for callers with a token, what is served and how isolated. No secrets.
 pub(super) async fn ready(State(doors): State<Arc<Doors>>, request: Request) -> Response {
-    let is_known = match doors.access.admit(request.headers(), &arrival(&request)) {
+    let is_known = match doors.access.admit(request.headers(), &arrival(&request)).await {
         Ok(_) => true,
         Err(Denied::NoToken) => false,
         Err(denied) => return refusal(&denied),
@@ -115,12 +115,12 @@ pub(super) async fn carry_out<F>(
     doors: &Arc<Doors>,
     request: Request,
     action: &str,
-    work: impl FnOnce(Arc<Doors>, Client, Request) -> F,
+    work: impl FnOnce(Arc<Doors>, Client, Request) -> F + Send,
 ) -> Response
 where
     F: Future<Output = Answered> + Send + 'static,
 {
-    let (entry, admitted) = AuditEntry::begin(doors, &request);
+    let (entry, admitted) = AuditEntry::begin(doors, request.headers(), arrival(&request)).await;
     entry.set_action(action);
     let answered = match (admitted, doors.agent_of(&request)) {
         (Ok(caller), Some(agent)) => {

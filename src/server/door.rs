@@ -8,11 +8,10 @@
 //! last writes it.
 
 use super::call::Named;
-use super::{Doors, arrival, denial};
-use crate::access::Caller;
+use super::{Doors, denial};
+use crate::access::{Arrival, Caller};
 use crate::task::TaskLog;
 use crate::telemetry::Entry;
-use axum::extract::Request;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
 use parking_lot::Mutex;
@@ -60,7 +59,6 @@ struct Inner {
     doors: Arc<Doors>,
     began: Instant,
     time: Timestamp,
-    caller: Option<Arc<str>>,
     peer: IpAddr,
     known: Mutex<Known>,
 }
@@ -68,6 +66,7 @@ struct Inner {
 /// What is known of the request so far.
 #[derive(Default)]
 struct Known {
+    caller: Option<Arc<str>>,
     action: Option<String>,
     task: Option<(TaskId, ContextId)>,
     written: bool,
@@ -75,20 +74,26 @@ struct Known {
 
 impl AuditEntry {
     /// Begins the entry of a request, with who calls as far as the guard lets it in.
-    pub(super) fn begin(doors: &Arc<Doors>, request: &Request) -> (Self, Result<Caller, Error>) {
-        let arrival = arrival(request);
+    pub(super) async fn begin(
+        doors: &Arc<Doors>,
+        headers: &HeaderMap,
+        arrival: Arrival,
+    ) -> (Self, Result<Caller, Error>) {
         let peer = arrival.forwarded.client;
-        let admitted = doors.access.admit(request.headers(), &arrival);
-        let admitted = admitted.map_err(|denied| denial(&denied).1);
         let inner = Inner {
             doors: doors.clone(),
             began: Instant::now(),
             time: Timestamp::now(),
-            caller: admitted.as_ref().ok().map(|caller| caller.name.clone()),
             peer,
             known: Mutex::default(),
         };
-        (Self(Arc::new(inner)), admitted)
+        let entry = Self(Arc::new(inner));
+        let admitted = doors.access.admit(headers, &arrival).await;
+        let admitted = admitted.map_err(|denied| denial(&denied).1);
+        if let Ok(caller) = &admitted {
+            entry.0.known.lock().caller = Some(caller.name.clone());
+        }
+        (entry, admitted)
     }
 
     /// Notes what is asked for, in the words of its binding.
@@ -124,7 +129,7 @@ impl Inner {
         let (task, context) = known.task.take().unzip();
         Some(Entry {
             time: self.time,
-            caller: self.caller.as_ref().map(ToString::to_string),
+            caller: known.caller.take().map(|caller| caller.to_string()),
             peer: self.peer.to_string(),
             action: known.action.take().unwrap_or_else(|| "POST".to_owned()),
             task: task.map(|id| id.to_string()),

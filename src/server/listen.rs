@@ -162,8 +162,10 @@ impl Listener {
         connection: Arc<Connection>,
     ) -> Result<hyper::Response<connections::Answer>, Infallible> {
         let mut served = connection.arrive(request.version() == Version::HTTP_2);
+        let access = &self.doors.access;
+        let arrival = access.arrive(peer, local, request.uri(), request.headers());
         let is_known = connection.is_known()
-            || (self.doors.access.knows(request.headers())
+            || (arrival.as_ref().is_ok_and(|arrival| access.knows(request.headers(), arrival))
                 && self.connections.recognize(&connection));
         let is_health = HEALTH.contains(&request.uri().path());
         let response = if !is_known && !is_health && self.connections.are_taken() {
@@ -172,7 +174,7 @@ impl Listener {
                 "known callers hold all connections (`limits.connections`); try again later\n",
             )
         } else if served.begin().await {
-            match self.doors.access.arrive(peer, local, request.uri(), request.headers()) {
+            match arrival {
                 Ok(arrival) => {
                     request.extensions_mut().insert(arrival);
                     let request_is_served = name_agent(&self.doors, &mut request);

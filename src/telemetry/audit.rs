@@ -3,9 +3,11 @@
 //! A file takes each entry at once. Standard error takes them through a bounded queue and one writer;
 //! when nobody reads it, requests wait: what cannot be noted is not done unnoticed.
 
+use super::is_unshowable;
 use parking_lot::Mutex;
 use pilothouse_a2a::time::Timestamp;
 use serde::Serialize;
+use std::fmt::Write as _;
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -96,19 +98,16 @@ impl Audit {
 
     /// Notes one entry.
     pub async fn note(&self, entry: &Entry) {
-        let line = || {
-            let mut line = serde_json::to_vec(entry).expect("an entry has no maps");
-            line.push(b'\n');
-            line
-        };
         match &self.0 {
             Sink::Off => {}
             Sink::File { file, complained } => {
-                if let Err(error) = file.lock().append(&line()) {
+                if let Err(error) = file.lock().append(&entry.to_line()) {
                     complain(complained, &error);
                 }
             }
-            Sink::StandardError(entries) => drop(entries.send(Message::Line(line())).await),
+            Sink::StandardError(entries) => {
+                drop(entries.send(Message::Line(entry.to_line())).await);
+            }
         }
     }
 
@@ -120,6 +119,22 @@ impl Audit {
                 let _ = answer.await;
             }
         }
+    }
+}
+
+impl Entry {
+    /// One line of JSON. What terminals and editors do not show stands in it as an escape.
+    fn to_line(&self) -> Vec<u8> {
+        let json = serde_json::to_string(self).expect("an entry has no maps");
+        let mut line = String::with_capacity(json.len() + 1);
+        for character in json.chars() {
+            match is_unshowable(character) {
+                true => drop(write!(line, "\\u{:04x}", u32::from(character))),
+                false => line.push(character),
+            }
+        }
+        line.push('\n');
+        line.into_bytes()
     }
 }
 
@@ -171,5 +186,31 @@ fn write(mut sink: impl Write, mut waiting: mpsc::Receiver<Message>) {
         flushed.into_iter().for_each(|done| {
             let _ = done.send(());
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn characters_that_are_not_shown_stand_in_an_entry_as_escapes() {
+        let action = "GET \u{202e}gpj.x\u{2066}\u{200e}\u{61c}\u{2028}\u{85}\u{7f}\u{1b}[2K \u{fc}";
+        let entry = Entry {
+            time: Timestamp::now(),
+            caller: None,
+            peer: "127.0.0.1".to_owned(),
+            action: action.to_owned(),
+            task: None,
+            context: None,
+            outcome: "ok",
+            status: 200,
+            duration_ms: 0.0,
+        };
+        let line = String::from_utf8(entry.to_line()).unwrap();
+        let text = line.strip_suffix('\n').unwrap();
+        assert!(!text.contains(is_unshowable), "{text:?}");
+        let read: serde_json::Value = serde_json::from_str(text).unwrap();
+        assert_eq!(read["action"], action);
     }
 }

@@ -1,6 +1,7 @@
 //! The live console: `→` a request, `<` what the agent does, `←` the response; one line each, cut to
 //! the terminal. A terminal that is slow loses lines, never the server its time; how many is said.
 
+use super::is_unshowable;
 use crate::config::Color;
 use anstyle::{AnsiColor, Style};
 use parking_lot::Mutex;
@@ -133,7 +134,7 @@ impl Console {
 
     fn line(&self, style: Style, text: &str) {
         let width = if self.terminal { width() } else { PLAIN_WIDTH };
-        let text = cut(text, width);
+        let text = cut(&text.replace(is_unshowable, " "), width);
         let line =
             if self.colour { format!("{style}{text}{style:#}\n") } else { format!("{text}\n") };
         let lines = self.lines.lock();
@@ -180,7 +181,8 @@ fn short(task: &TaskId) -> &str {
 
 fn one_line(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
-    for word in text.split(|character: char| character.is_whitespace() || character.is_control()) {
+    for word in text.split(|character: char| character.is_whitespace() || is_unshowable(character))
+    {
         if !word.is_empty() {
             if !line.is_empty() {
                 line.push(' ');
@@ -214,5 +216,6 @@ mod tests {
         assert_eq!(cut("abcdef", 4), "abc…");
         assert_eq!(cut("äöü", 3), "äöü");
         assert_eq!(one_line("a\u{1b}[31m\n\tb"), "a [31m b");
+        assert_eq!(one_line("a\u{202e}b\u{2066}c\u{200f}d\u{61c}e\u{2028}f"), "a b c d e f");
     }
 }

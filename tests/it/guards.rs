@@ -80,6 +80,48 @@ fn too_many_wrong_tokens_are_refused_and_a_valid_one_passes() {
 }
 
 #[test]
+fn a_short_token_is_served_on_loopback_alone() {
+    for auth in [json!({"token": "1234567"}), json!({"tokens": {"bob": "1234567"}})] {
+        let described = || World::describe().config(json!({"auth": auth}));
+        let failure = described().args(["--host", "0.0.0.0"]).fails();
+        assert_eq!(failure.code, Some(78));
+        assert!(failure.stderr.contains("fewer than 8 characters"), "{}", failure.stderr);
+        assert!(!failure.stderr.contains("1234567"), "{}", failure.stderr);
+        described().start();
+    }
+}
+
+#[test]
+fn the_line_of_the_second_forerunner_starts_with_one_warning() {
+    let world = World::describe()
+        .config(json!({"auth": {"token": null, "tokens": null}}))
+        .env("API_TOKEN", "team-secret")
+        .args(["--host", "0.0.0.0"])
+        .start();
+    assert_eq!(with(&world, &[("Authorization", "Bearer team-secret")]).status, 200);
+    let said = world.stderr();
+    assert_eq!(said.matches("can be guessed").count(), 1, "{said}");
+    assert!(
+        said.contains("`auth.token` can be guessed") && !said.contains("team-secret"),
+        "{said}"
+    );
+    assert!(!World::start().stderr().contains("can be guessed"));
+}
+
+#[test]
+fn where_a_token_can_be_guessed_a_try_after_a_wrong_one_has_to_wait_or_is_not_compared() {
+    let no_place = json!({"limits": {"wrong_tokens_waiting": 0}});
+    let weak = World::describe().config(no_place).config(json!({"auth": {"token": "team-secret"}}));
+    let weak = weak.start();
+    let right = [("Authorization", "Bearer team-secret")];
+    assert_eq!(with(&weak, &right).status, 200);
+    assert_eq!(with(&weak, &[("Authorization", "Bearer wrong")]).status, 401);
+    assert_eq!(with(&weak, &right).status, 429);
+    assert_eq!(weak.get("/ready", &right).status, 429);
+    assert_eq!(weak.get("/ready", &[]).status, 200);
+}
+
+#[test]
 fn a_token_is_made_and_kept_readable_for_its_owner_alone() {
     let mut world =
         World::describe().config(json!({"auth": {"token": null, "tokens": null}})).start();

@@ -15,9 +15,9 @@ use std::time::Duration;
 /// The longest that anything but the real CLI takes.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
 /// The token of the owner.
-pub(crate) const OWNER: &str = "token-of-the-owner";
+pub(crate) const OWNER: &str = "token-of-the-owner-0f3a9c71e5b24d86";
 /// The token of the caller `bob`.
-pub(crate) const BOB: &str = "token-of-bob";
+pub(crate) const BOB: &str = "token-of-bob-7d1c84e02ab95f63";
 
 /// A running server and all that belongs to it.
 pub(crate) struct World {

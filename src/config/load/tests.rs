@@ -322,3 +322,30 @@ fn a_preset_gives_what_its_agent_needs_and_other_keys_change_it() {
     assert_eq!(two.args, ["--acp", "-d"]);
     assert_eq!(two.auth_method.as_deref(), Some("openai"));
 }
+
+#[test]
+fn a_file_that_lies_in_the_folder_has_to_be_a_regular_one_of_bounded_size() {
+    for name in [".env", "pilothouse.yaml"] {
+        let folder = Folder::with([]);
+        let path = folder.0.path().join(name);
+        let mode = rustix::fs::Mode::RUSR;
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        let said = folder.error([]);
+        assert!(said.contains(name) && said.contains("not a regular file"), "{said}");
+        std::fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", &path).unwrap();
+        let said = folder.error([]);
+        assert!(said.contains("not a regular file"), "{said}");
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, "#".repeat(1024 * 1024 + 1)).unwrap();
+        let said = folder.error([]);
+        assert!(said.contains("larger than 1 MiB"), "{said}");
+    }
+}
+
+#[test]
+fn a_file_that_was_named_may_be_a_pipe_and_has_to_end() {
+    let folder = Folder::with([]);
+    let said = folder.error([("PILOTHOUSE_CONFIG", "/dev/zero")]);
+    assert!(said.contains("larger than 1 MiB"), "{said}");
+}
