@@ -82,6 +82,9 @@ pub enum Error {
     },
 }
 
+/// How long what waits for standard error may take at the end.
+const TELEMETRY_PATIENCE: Duration = Duration::from_secs(2);
+
 /// A server that could start.
 pub struct App {
     listener: TcpListener,
@@ -233,7 +236,7 @@ impl App {
             stop: doors_stop.clone(),
             operations: TaskTracker::new(),
             port: address.port(),
-            store_probed: parking_lot::Mutex::default(),
+            store_probed: tokio::sync::Mutex::default(),
         };
         Ok(Self {
             listener,
@@ -297,8 +300,9 @@ impl Running {
         .await
         .is_ok();
         let _ = std::fs::remove_file(house.config.state_dir.join("server.json"));
-        house.telemetry.close().await;
         house.store.close().await;
+        // A reader of standard error that has stopped does not keep the server.
+        let _ = tokio::time::timeout(TELEMETRY_PATIENCE, house.telemetry.close()).await;
         in_time
     }
 }

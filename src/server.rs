@@ -29,7 +29,6 @@ use axum::routing::{any, get, post};
 use bytes::Bytes;
 use futures_util::FutureExt;
 use http_body_util::BodyExt;
-use parking_lot::Mutex;
 use pilothouse_a2a::Bounds;
 use pilothouse_a2a::error::{Error, ErrorKind, status_object};
 use std::net::IpAddr;
@@ -70,7 +69,7 @@ pub struct Doors {
     /// The port that is listened on.
     pub port: u16,
     /// When the store was last probed, and whether it could be written.
-    pub store_probed: Mutex<Option<(Instant, bool)>>,
+    pub store_probed: tokio::sync::Mutex<Option<(Instant, bool)>>,
 }
 
 /// All doors.
@@ -151,7 +150,7 @@ impl Bodies {
 }
 
 fn too_late() -> Error {
-    let message = "the body did not come in time (`timeouts.body`)";
+    let message = "the body did not come in time (`timeouts.body`; a large one may not pause for `timeouts.header`)";
     Error::new(ErrorKind::InvalidRequest, message)
 }
 
@@ -179,9 +178,12 @@ impl Doors {
         let (mut body, mut bytes, mut place) = (body, Vec::new(), None);
         let patience = self.config.timeouts.body.get();
         let mut deadline = tokio::time::Instant::now() + patience;
-        while let Some(frame) =
-            tokio::time::timeout_at(deadline, body.frame()).await.map_err(|_| too_late())?
-        {
+        loop {
+            // What takes a place that others wait for keeps coming.
+            let stalled = tokio::time::Instant::now() + self.config.timeouts.header.get();
+            let until = if place.is_some() { deadline.min(stalled) } else { deadline };
+            let frame = tokio::time::timeout_at(until, body.frame()).await;
+            let Some(frame) = frame.map_err(|_| too_late())? else { break };
             let broken = |_| Error::new(ErrorKind::InvalidRequest, "the body broke off");
             let Ok(chunk) = frame.map_err(broken)?.into_data() else {
                 continue;

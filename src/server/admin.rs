@@ -91,8 +91,9 @@ pub(super) async fn ready(State(doors): State<Arc<Doors>>, request: Request) -> 
 
 /// Whether the store can be written and read; asked of it at most once a second, whoever asks.
 async fn store_works(doors: &Doors) -> bool {
-    let known = *doors.store_probed.lock();
-    if let Some((at, outcome)) = known
+    // One probe at a time: who comes meanwhile gets its outcome.
+    let mut known = doors.store_probed.lock().await;
+    if let Some((at, outcome)) = *known
         && at.elapsed() < Duration::from_secs(1)
     {
         return outcome;
@@ -103,7 +104,7 @@ async fn store_works(doors: &Doors) -> bool {
         store.probe_read().await
     };
     let outcome = matches!(tokio::time::timeout(PROBE_PATIENCE, probe).await, Ok(Ok(())));
-    *doors.store_probed.lock() = Some((Instant::now(), outcome));
+    *known = Some((Instant::now(), outcome));
     outcome
 }
 
@@ -127,9 +128,9 @@ where
             match if request.method().is_safe() { Ok(()) } else { doors.count_request(&caller) } {
                 Ok(()) => {
                     let client = Client { caller, agent: agent.clone() };
-                    let work = work(doors.clone(), client, request);
-                    let done = doors.run(&entry, work).await;
-                    done.unwrap_or_else(|error| Err(Box::new(failed(&error))))
+                    perform(doors, &entry, request, |request| work(doors.clone(), client, request))
+                        .await
+                        .unwrap_or_else(|error| Err(Box::new(failed(&error))))
                 }
                 Err(error) => Err(Box::new(failed(&error))),
             }
@@ -144,6 +145,22 @@ where
     };
     entry.write(outcome, response.status()).await;
     response
+}
+
+/// Runs the work on a task of its own, when the whole body is there: a caller who is slow to send it keeps
+/// no operation open.
+async fn perform<F>(
+    doors: &Arc<Doors>,
+    entry: &AuditEntry,
+    request: Request,
+    work: impl FnOnce(Request) -> F,
+) -> Result<Answered, Error>
+where
+    F: Future<Output = Answered> + Send + 'static,
+{
+    let (parts, body) = request.into_parts();
+    let body = doors.read_body(&parts.headers, body).await?.bytes;
+    doors.run(entry, work(Request::from_parts(parts, Body::from(body)))).await
 }
 
 /// What a failing store is answered as.

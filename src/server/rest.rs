@@ -89,7 +89,9 @@ async fn answer(
     }
     let plain = |error| (None, error);
     check_version(parts, route.dialect).map_err(plain)?;
-    if let Ok(text) = std::str::from_utf8(&body) {
+    if let Ok(text) = std::str::from_utf8(&body)
+        && !text.is_empty()
+    {
         doors.bounds().check_json(text).map_err(plain)?;
     }
     let request = route.decode(parts.uri.query(), &body).map_err(plain)?;

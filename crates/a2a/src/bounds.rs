@@ -1,7 +1,7 @@
 //! What a request may hold, counted over its bytes before anything is made of them: a million empty
 //! parts are two megabytes on the wire and some hundred in memory.
 
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use std::fmt;
@@ -29,15 +29,22 @@ pub(crate) struct Count {
 }
 
 impl Bounds {
-    /// Counts what a JSON object holds, in whatever dialect. What is no JSON is for others to refuse.
+    /// Counts what a JSON object holds, in whatever dialect.
     ///
     /// # Errors
-    /// `InvalidParams` naming the member and the bound.
+    /// `InvalidParams` naming the member and the bound; `Parse` where the walk cannot reach the end: the
+    /// decoders skip members that they do not know, and would then find what was not counted behind them.
     pub fn check_json(&self, text: &str) -> Result<(), Error> {
         let mut count = Count::new(*self);
         let mut from = serde_json::Deserializer::from_str(text);
-        let _ = Walk { count: &mut count, name: "" }.deserialize(&mut from);
-        count.refused.map_or(Ok(()), Err)
+        let walked = Walk { count: &mut count, name: "" }.deserialize(&mut from);
+        match (count.refused, walked) {
+            (Some(refused), _) => Err(refused),
+            (None, Err(cause)) => {
+                Err(Error::new(ErrorKind::Parse, format!("the body is not JSON: {cause}")))
+            }
+            (None, Ok(())) => Ok(()),
+        }
     }
 }
 
@@ -213,6 +220,15 @@ mod tests {
             let told = refusal(text).expect(text);
             assert!(told.starts_with(&format!("`{member}`: more than ")), "{told}");
             assert!(told.ends_with(&format!("can raise `{key}`")), "{told}");
+        }
+    }
+
+    #[test]
+    fn what_the_walk_cannot_read_hides_nothing_behind_it() {
+        let bounds = Bounds { parts: 1, items: 10, metadata: 100, data: 100 };
+        for hidden in ["1e999", r#""\ud800""#, &format!("{}{}", "[".repeat(200), "]".repeat(200))] {
+            let body = format!(r#"{{"x":{hidden},"message":{{"parts":[{{}},{{}},{{}}]}}}}"#);
+            assert!(bounds.check_json(&body).is_err(), "{hidden}");
         }
     }
 }

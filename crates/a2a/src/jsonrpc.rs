@@ -206,10 +206,16 @@ fn not_json(cause: &serde_json::Error) -> Error {
     Error::new(ErrorKind::Parse, format!("the body is not JSON: {cause}"))
 }
 
+/// Bytes of a request's id, which stands before every event of a stream.
+const ID_BYTES: usize = 1024;
+
 fn id(raw: Option<&RawValue>) -> Result<Id, Error> {
     let Some(raw) = raw else {
         return Ok(Id::Null);
     };
+    if raw.get().len() > ID_BYTES {
+        return Err(invalid(format!("`id` is longer than {ID_BYTES} bytes")));
+    }
     match raw.get().bytes().next() {
         Some(b'"') => Ok(Id::String(string("id", raw)?.into())),
         Some(b'-' | b'0'..=b'9') => Ok(Id::Number(raw.get().into())),

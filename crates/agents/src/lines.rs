@@ -12,7 +12,7 @@ use std::mem;
 /// A line was longer than the limit; the rest of it is skipped up to its newline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "a line of the agent is longer than {limit} bytes; raise `limits.line_bytes` or let the agent write shorter lines"
+    "a line of the agent is longer than {limit} bytes; raise `limits.line` or let the agent write shorter lines"
 )]
 pub struct LineTooLong {
     /// The limit in bytes.
