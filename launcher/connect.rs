@@ -40,6 +40,7 @@ const RECEIVE: usize = 0xc050_2100;
 const SEND: usize = 0xc018_2101;
 const IS_VALID: usize = 0x4008_2102;
 const ADD_DESCRIPTOR: usize = 0x4018_2103;
+const SET_FLAGS: usize = 0x4008_2104;
 
 /// `struct seccomp_notif`.
 #[repr(C)]
@@ -93,6 +94,9 @@ impl Connector {
         start.line = pair[1];
         let agent = spawn(start);
         let notifications = receive(pair[0]);
+        // Callers wait for us, so we run where they ran (Linux 6.6; before that anywhere).
+        const SYNC_WAKE_UP: usize = 1;
+        sys!(IOCTL, notifications, SET_FLAGS, SYNC_WAKE_UP);
         for end in pair {
             sys!(CLOSE, end);
         }
