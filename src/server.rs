@@ -41,7 +41,10 @@ use tonic_health::ServingStatus;
 use tonic_health::pb::health_server::{Health, HealthServer};
 
 /// A body up to this size never waits for others.
-const SMALL_BODY: usize = 64 * 1024;
+const SMALL_BODY: usize = 4 * 1024;
+
+/// A body up to this size does not wait for large ones.
+const MIDDLE_BODY: usize = 64 * 1024;
 
 /// Seconds after which a large body is worth another try.
 const BODIES_RETRY_SECONDS: u64 = 5;
@@ -128,9 +131,11 @@ struct RequestBody {
     place: Option<OwnedSemaphorePermit>,
 }
 
-/// Bytes that may be taken by large bodies at a time.
+/// Bytes that may be taken by bodies at a time: by large ones, and as many again by those of some KiB, which
+/// do not wait behind large ones.
 pub struct Bodies {
-    kibibytes: Arc<Semaphore>,
+    large: Arc<Semaphore>,
+    middle: Arc<Semaphore>,
     all: u32,
 }
 
@@ -138,13 +143,15 @@ impl Bodies {
     /// Places for so many bytes.
     pub fn new(bytes: usize) -> Self {
         let all = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX).max(1);
-        Self { kibibytes: Arc::new(Semaphore::new(all as usize)), all }
+        let places = || Arc::new(Semaphore::new(all as usize));
+        Self { large: places(), middle: places(), all }
     }
 
     /// Waits for a place of this size.
     async fn take(&self, bytes: usize) -> OwnedSemaphorePermit {
         let size = u32::try_from(bytes.div_ceil(1024)).map_or(self.all, |size| size.min(self.all));
-        let place = self.kibibytes.clone().acquire_many_owned(size).await;
+        let places = if bytes > MIDDLE_BODY { &self.large } else { &self.middle };
+        let place = places.clone().acquire_many_owned(size).await;
         place.expect("the places are never closed")
     }
 }

@@ -28,6 +28,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower_service::Service as _;
 
+/// Bytes of the head of a request, which strangers may send and leave unfinished. A body is read in pieces
+/// of this size as well.
+const HEAD_BYTES: usize = 32 * 1024;
+
 /// Bytes of a response that HTTP/2 holds for one stream beside the piece that is being sent.
 const STREAM_BUFFER: usize = 64 * 1024;
 
@@ -112,11 +116,13 @@ fn builder(config: &Config) -> auto::Builder<TokioExecutor> {
         .timer(TokioTimer::new())
         // Hyper's own deadline begins with the answer before, so it would end idle connections too.
         .header_read_timeout(None)
+        .max_buf_size(HEAD_BYTES)
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(config.limits.http2_streams)
         .max_pending_accept_reset_streams(config.limits.http2_resets)
         .max_local_error_reset_streams(config.limits.http2_resets)
+        .max_header_list_size(HEAD_BYTES as u32)
         .max_send_buf_size(STREAM_BUFFER)
         .keep_alive_interval(config.timeouts.keep_alive.get())
         .keep_alive_timeout(config.timeouts.write.get());

@@ -14,14 +14,18 @@ mod work;
 use super::call::Named;
 use super::{Doors, json_response, refuse_host};
 use crate::config::Config;
+use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
+use bytes::Bytes;
+use futures_util::stream;
 use pilothouse_a2a::error::ERRORS;
 use pilothouse_a2a::task::TaskState;
 use schema::of;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
+use std::convert::Infallible;
 use std::sync::Arc;
 
 /// The name of the one security scheme.
@@ -36,8 +40,8 @@ const JSON: &[&str] = &["application/json"];
 /// The document without the addresses that it is served at, which each request names by its own.
 #[derive(Debug)]
 pub struct Document {
-    before: String,
-    after: String,
+    before: Bytes,
+    after: Bytes,
     digest: Sha256,
 }
 
@@ -48,11 +52,15 @@ impl Document {
         let (before, after) =
             whole.split_once(&format!("\"{PLACE}\"")).expect("the document has its servers");
         let digest = Sha256::new_with_prefix(&whole);
-        Self { before: before.to_owned(), after: after.to_owned(), digest }
+        let shared = |text: &str| Bytes::copy_from_slice(text.as_bytes());
+        Self { before: shared(before), after: shared(after), digest }
     }
 
-    fn with(&self, servers: &str) -> String {
-        [&self.before, servers, &self.after].concat()
+    /// The document in three pieces, the large ones shared by all readers: strangers may ask for it as
+    /// often as they have connections, and leave it unread.
+    fn with(&self, servers: String) -> Body {
+        let pieces = [self.before.clone(), Bytes::from(servers), self.after.clone()];
+        Body::from_stream(stream::iter(pieces.map(Ok::<_, Infallible>)))
     }
 
     fn tag(&self, servers: &str) -> String {
@@ -84,7 +92,7 @@ pub(super) async fn document(State(doors): State<Arc<Doors>>, request: Request) 
         response.headers_mut().remove(header::CONTENT_TYPE);
         response
     } else {
-        json_response(StatusCode::OK, document.with(&servers))
+        json_response(StatusCode::OK, document.with(servers))
     };
     let max_age = doors.config.card.max_age.get().as_secs();
     let headers = response.headers_mut();
