@@ -69,6 +69,8 @@ pub(super) struct Actor {
     granted: Granted,
     /// The session that this one begins as a copy of.
     fork: Option<Fork>,
+    /// Whether the session was new, so that it is not stored before its first turn comes.
+    new: bool,
     /// What belongs to the present turn.
     present: Present,
 }
@@ -151,6 +153,7 @@ pub(super) fn canceled(log: &TaskLog, words: &str) -> Record {
 }
 
 impl Actor {
+    #[expect(clippy::too_many_arguments, reason = "the parts of a session that its actor owns")]
     pub(super) fn new(
         house: Arc<House>,
         live: Arc<Live>,
@@ -159,6 +162,7 @@ impl Actor {
         orders: mpsc::UnboundedReceiver<Order>,
         own_orders: mpsc::WeakUnboundedSender<Order>,
         warm: Option<Running>,
+        new: bool,
     ) -> Self {
         let inbox = Inbox::new(orders, house.clone());
         let noted = (session.ready, session.conversation.clone());
@@ -177,6 +181,7 @@ impl Actor {
             folder: None,
             granted: Granted::default(),
             fork: None,
+            new,
             present: Present::default(),
         }
     }
@@ -199,7 +204,7 @@ impl Actor {
                     && !self.inbox.has_turns()
                     && self.live.leave(&self.key, self.inbox.orders())
                 {
-                    return;
+                    return self.remove_unused().await;
                 }
                 self.inbox.next().await
             };
@@ -213,6 +218,18 @@ impl Actor {
                     return;
                 }
             }
+        }
+    }
+
+    /// The first message of the session was refused after all: no session is stored, and nobody else would
+    /// remove its folders.
+    async fn remove_unused(self) {
+        if !self.new || self.inbox.had_turn() {
+            return;
+        }
+        let id = &self.session.id;
+        if let Err(error) = self.agent.workspaces.remove(id, &self.house.stop).await {
+            tracing::warn!(session.id = %id, %error, "could not remove the folders of a session that was not begun");
         }
     }
 
