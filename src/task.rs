@@ -387,16 +387,24 @@ impl TaskLog {
         let batch = Batch { also, records, durability: Durability::Synced, turns: 0 };
         let writing = self.write(store, writing, batch).await?;
         if goes_on {
-            // The next turn's answer takes the place of this one, which stays in the history.
-            let snapshot = self.snapshot(store, Extent::of(FOLDED_BYTES)).await?;
-            if let Some(answer) = view::answer_message(&snapshot.task, snapshot.seq) {
-                let records = vec![Record::Message(answer)];
-                let durability = Durability::Written;
-                let batch = Batch { also: Vec::new(), records, durability, turns: 0 };
-                self.write(store, writing, batch).await?;
+            // The end is stored, so this error is not one of the end: the caller would store it again.
+            if let Err(error) = self.keep_answer(store, writing).await {
+                tracing::warn!(task.id = %self.id, %error, "the answer of a turn could not be kept in the history");
             }
         }
         Ok(true)
+    }
+
+    /// Puts the answer of a turn into the history: the next turn's takes its place.
+    async fn keep_answer(self: &Arc<Self>, store: &Store, writing: Writing) -> Result<(), Error> {
+        let snapshot = self.snapshot(store, Extent::of(FOLDED_BYTES)).await?;
+        if let Some(answer) = view::answer_message(&snapshot.task, snapshot.seq) {
+            let records = vec![Record::Message(answer)];
+            let durability = Durability::Written;
+            let batch = Batch { also: Vec::new(), records, durability, turns: 0 };
+            self.write(store, writing, batch).await?;
+        }
+        Ok(())
     }
 
     /// Whether the task waits for its agent's first word before anybody is shown it.

@@ -311,6 +311,17 @@ impl Agent {
                 ),
             );
         }
+        if self.warm > 0 && matches!(self.driver, DriverKind::Command | DriverKind::Demo) {
+            found.add(
+                &[&key("warm"), &key("driver")],
+                format!(
+                    "`{}` is {}, but only the drivers `claude` and `acp` keep a process between turns that could be \
+                     started ahead; make it 0",
+                    key("warm"),
+                    self.warm
+                ),
+            );
+        }
         self.check_protocol(&key, found);
         if self.terminator.is_some() && self.input == Input::Stdin {
             found.add(

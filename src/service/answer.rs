@@ -175,8 +175,11 @@ impl Service {
         // What else was asked then is asked again by the agent that goes on, if it still wants it.
         let void = house.asks.forget(log.n).into_iter();
         let void: Vec<_> = void.map(|row| Write::AskGone { id: row.id.clone() }).collect();
-        if !void.is_empty() {
-            house.store.commit(void, Durability::Written).await.map_err(store::Error::incident)?;
+        if !void.is_empty()
+            && let Err(error) = house.store.commit(void, Durability::Written).await
+        {
+            // The task is `WORKING` by now, so its turn has to come.
+            tracing::warn!(task.id = %log.id, %error, "asks that are void could not be removed from the store");
         }
         log.turn_comes();
         let origin = Origin { pass: Some(pass), fork: None };
@@ -210,10 +213,12 @@ impl Service {
     }
 
     async fn expire_all(&self, due: Vec<Arc<AskRow>>) -> Result<(), Error> {
+        let mut all = Ok(());
         for row in due {
-            self.expire(row).await?;
+            // Each is tried, whatever came of those before: they may be of different callers.
+            all = all.and(self.expire(row).await);
         }
-        Ok(())
+        all
     }
 
     async fn expire(&self, row: Arc<AskRow>) -> Result<(), Error> {

@@ -218,10 +218,13 @@ impl Service {
         message.task_id = Some(id.clone());
         message.context_id = Some(context_id.clone());
         told.belongs_to(&id, &context_id);
+        // Before a new session gets an actor, which makes folders.
+        self.affordable(&scope, None, None).await?;
         let admission =
             self.sessions.admit(&scope, context_id.clone(), known).await.map_err(refused)?;
-        let session = Some(&*admission.session.id);
-        self.affordable(&scope, session, None).await?;
+        if !admission.new {
+            self.affordable(&scope, Some(&admission.session.id), None).await?;
+        }
         let now = Timestamp::now();
         let row = TaskRow {
             n: self.store().new_task_number(),

@@ -69,6 +69,8 @@ pub(super) struct Actor {
     granted: Granted,
     /// The session that this one begins as a copy of.
     fork: Option<Fork>,
+    /// Whether the session was new, so that it is not stored before its first turn comes.
+    new: bool,
     /// What belongs to the present turn.
     present: Present,
 }
@@ -151,6 +153,7 @@ pub(super) fn canceled(log: &TaskLog, words: &str) -> Record {
 }
 
 impl Actor {
+    #[expect(clippy::too_many_arguments, reason = "the parts of a session that its actor owns")]
     pub(super) fn new(
         house: Arc<House>,
         live: Arc<Live>,
@@ -159,6 +162,7 @@ impl Actor {
         orders: mpsc::UnboundedReceiver<Order>,
         own_orders: mpsc::WeakUnboundedSender<Order>,
         warm: Option<Running>,
+        new: bool,
     ) -> Self {
         let inbox = Inbox::new(orders, house.clone());
         let noted = (session.ready, session.conversation.clone());
@@ -177,6 +181,7 @@ impl Actor {
             folder: None,
             granted: Granted::default(),
             fork: None,
+            new,
             present: Present::default(),
         }
     }
@@ -199,7 +204,7 @@ impl Actor {
                     && !self.inbox.has_turns()
                     && self.live.leave(&self.key, self.inbox.orders())
                 {
-                    return;
+                    return self.remove_unused().await;
                 }
                 self.inbox.next().await
             };
@@ -213,6 +218,18 @@ impl Actor {
                     return;
                 }
             }
+        }
+    }
+
+    /// The first message of the session was refused after all: no session is stored, and nobody else would
+    /// remove its folders.
+    async fn remove_unused(self) {
+        if !self.new || self.inbox.had_turn() {
+            return;
+        }
+        let id = &self.session.id;
+        if let Err(error) = self.agent.workspaces.remove(id, &self.house.stop).await {
+            tracing::warn!(session.id = %id, %error, "could not remove the folders of a session that was not begun");
         }
     }
 
@@ -271,19 +288,7 @@ impl Actor {
                     self.running = None;
                     break Heard::Nudge;
                 }
-                () = running.outbox.writable(running.process.stdin.as_ref()) => running.outbox.write(&mut running.process.stdin),
-                read = read(&running.process.stdout), if running.stdout_open && roomy => {
-                    // What an agent says between turns is the session's, never the next task's.
-                    self.overheard(read);
-                }
-                // Nobody waits for these words, but a full pipe would stop the process.
-                read = read(&running.process.stderr), if running.stderr_open => {
-                    running.stderr_open = read.is_ok_and(|chunk| !chunk.is_empty());
-                }
-                refusal = running.held.refused() => {
-                    let telemetry = &self.house.telemetry;
-                    telemetry.egress_refused(None, &self.key.scope, &refusal).await;
-                }
+                // Before the pipes: an agent that never stops talking would keep its place for ever.
                 () = offer.wanted() => {
                     self.live.cold(&self.key);
                     break Heard::Evict;
@@ -291,6 +296,21 @@ impl Actor {
                 () = tokio::time::sleep_until(until) => {
                     self.live.cold(&self.key);
                     break Heard::Evict;
+                }
+                () = running.outbox.writable(running.process.stdin.as_ref()) => running.outbox.write(&mut running.process.stdin),
+                read = read(&running.process.stdout), if running.stdout_open && roomy => {
+                    // What an agent says between turns is the session's, never the next task's.
+                    self.overheard(read);
+                    tokio::task::yield_now().await;
+                }
+                // Nobody waits for these words, but a full pipe would stop the process.
+                read = read(&running.process.stderr), if running.stderr_open => {
+                    running.stderr_open = read.is_ok_and(|chunk| !chunk.is_empty());
+                    tokio::task::yield_now().await;
+                }
+                refusal = running.held.refused() => {
+                    let telemetry = &self.house.telemetry;
+                    telemetry.egress_refused(None, &self.key.scope, &refusal).await;
                 }
             }
         }
@@ -626,7 +646,8 @@ impl Actor {
         let mut driver = self.agent.driver();
         let pattern =
             self.fork.as_ref().and_then(|fork| driver.transcript(fork.conversation.as_deref()?));
-        let forked = self.copy_fork(pattern, &folder).await.map_err(|error| {
+        let copied = self.copy_fork(log, pattern, &folder).await?;
+        let forked = copied.map_err(|error| {
             let message = format!("the session could not be copied: {error}");
             NotStarted::Failed(message, None)
         })?;
@@ -703,15 +724,17 @@ impl Actor {
     /// conversation, where the CLI can go on from it.
     async fn copy_fork(
         &mut self,
+        log: &TaskLog,
         pattern: Option<String>,
         folder: &Folder,
-    ) -> std::io::Result<Option<String>> {
+    ) -> Result<std::io::Result<Option<String>>, NotStarted> {
         let Some(fork) = self.fork.take() else {
-            return Ok(None);
+            return Ok(Ok(None));
         };
-        let workspaces = &self.agent.workspaces;
-        let has_transcript = workspaces.fork(&fork.session, folder, pattern.as_deref()).await?;
-        Ok(fork.conversation.filter(|_| has_transcript))
+        let workspaces = self.agent.workspaces.clone();
+        let copy = workspaces.fork(&fork.session, folder, pattern.as_deref());
+        let copied = self.or_interrupted(log, copy).await?;
+        Ok(copied.map(|has_transcript| fork.conversation.filter(|_| has_transcript)))
     }
 
     /// Runs the session script, visible in the task.

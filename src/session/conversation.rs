@@ -21,7 +21,7 @@ use crate::process::tree::Moment;
 use crate::process::{Ended, Process};
 use crate::queue::Place;
 use crate::store::{AskRow, Durability, SessionRow, Write};
-use crate::supervisor::Word;
+use crate::supervisor::{KILL_DEADLINE, Word};
 use crate::task::{Record, TaskLog};
 use crate::workspace::Workspaces;
 use pilothouse_a2a::task::TaskState;
@@ -100,6 +100,8 @@ enum Ladder {
     Interrupted,
     Terminated,
     Killed,
+    /// Not even SIGKILL ended the tree or closed its pipes; it is not waited for any longer.
+    Abandoned,
 }
 
 /// Why a turn is being ended before its agent ended it.
@@ -805,16 +807,31 @@ impl<'a> Conversation<'a> {
         self.climb();
     }
 
-    /// The next rung: SIGTERM, then SIGKILL to the whole tree.
+    /// The next rung: SIGTERM, then SIGKILL to the whole tree. What survives that, because its supervisor is
+    /// gone or the kernel holds it, ends the turn as well.
     fn climb(&mut self) {
         let control = &self.running.process.control;
-        (self.ladder, self.climb_at) = if self.ladder < Ladder::Terminated {
-            control.say(Word::Terminate);
-            (Ladder::Terminated, Some(Instant::now() + self.house.config.timeouts.terminate.get()))
-        } else {
-            control.say(Word::Kill);
-            (Ladder::Killed, None)
+        let patience = self.house.config.timeouts.terminate.get();
+        let (ladder, wait) = match self.ladder {
+            Ladder::Running | Ladder::Interrupted => {
+                control.say(Word::Terminate);
+                (Ladder::Terminated, Some(patience))
+            }
+            Ladder::Terminated => {
+                control.say(Word::Kill);
+                // Where the tree is reported as gone, only its pipes are waited for.
+                let kill =
+                    if self.running.ended.is_some() { Duration::ZERO } else { KILL_DEADLINE };
+                (Ladder::Killed, Some(kill + patience))
+            }
+            Ladder::Killed | Ladder::Abandoned => {
+                tracing::warn!(task.id = %self.log.id, "the agent's process could not be ended; its task ends without it");
+                self.running.ended.get_or_insert(Ended::Unclear);
+                (self.running.stdout_open, self.running.stderr_open) = (false, false);
+                (Ladder::Abandoned, None)
+            }
         };
+        (self.ladder, self.climb_at) = (ladder, wait.map(|wait| Instant::now() + wait));
     }
 
     /// What the agent said, against what was asked of it.

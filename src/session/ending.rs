@@ -10,9 +10,13 @@ use pilothouse_a2a::message::{Message, Part, Role};
 use pilothouse_a2a::task::TaskState;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::runtime::Handle;
 
 /// Between two tries to store the end of a task, at first and at most.
 const AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+
+/// What is said of a task that the server's stop ended before its turn reached an agent.
+const STOPPED: &str = "the server stopped while this task was running\nsend the message again in the same context to continue";
 
 /// Ends a task as failed when it is dropped, unless it was disarmed.
 pub(crate) struct Ending {
@@ -35,12 +39,24 @@ impl Ending {
 
 impl Drop for Ending {
     fn drop(&mut self) {
-        // What waits while the server stops is taken up by the next start.
-        if self.armed && !self.house.stop.is_cancelled() && !self.log.state().is_terminal() {
+        let state = self.log.state();
+        if !self.armed || state.is_terminal() {
+            return;
+        }
+        let words = if self.house.stop.is_cancelled() {
+            // What waits while the server stops, for its turn or for a person, is taken up by the next start.
+            if state == TaskState::Submitted || state.is_interrupted() {
+                return;
+            }
+            STOPPED
+        } else {
             tracing::error!(task.id = %self.log.id, "the turn of task {} was dropped", self.log.id);
-            let words =
-                "the server failed while this task was running or waiting; send the message again";
-            self.house.actors.spawn(end_failed(self.house.clone(), self.log.clone(), words));
+            "the server failed while this task was running or waiting; send the message again"
+        };
+        // Without a runtime the process is at its end, and the next start ends the task.
+        if let Ok(runtime) = Handle::try_current() {
+            let end = end_failed(self.house.clone(), self.log.clone(), words);
+            self.house.actors.spawn_on(end, &runtime);
         }
     }
 }

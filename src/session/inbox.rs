@@ -13,6 +13,8 @@ use tokio::sync::{mpsc, oneshot};
 pub(super) struct Inbox {
     orders: mpsc::UnboundedReceiver<Order>,
     turns: VecDeque<Turn>,
+    /// Whether a turn has ever come: then its task and its session are stored.
+    had_turn: bool,
     house: Arc<House>,
 }
 
@@ -44,12 +46,17 @@ pub(super) enum Heard {
 
 impl Inbox {
     pub(super) fn new(orders: mpsc::UnboundedReceiver<Order>, house: Arc<House>) -> Self {
-        Self { orders, turns: VecDeque::new(), house }
+        Self { orders, turns: VecDeque::new(), had_turn: false, house }
     }
 
     /// The queue behind the handle, for `Live::leave`.
     pub(super) fn orders(&self) -> &mpsc::UnboundedReceiver<Order> {
         &self.orders
+    }
+
+    /// Whether a turn has ever come.
+    pub(super) fn had_turn(&self) -> bool {
+        self.had_turn
     }
 
     /// Whether turns wait.
@@ -69,7 +76,10 @@ impl Inbox {
                 order = self.orders.recv() => order,
             };
             match order {
-                Some(Order::Turn(turn)) => return Heard::Turn(Box::new(turn)),
+                Some(Order::Turn(turn)) => {
+                    self.had_turn = true;
+                    return Heard::Turn(Box::new(turn));
+                }
                 Some(Order::Cancel(_, done) | Order::Answer(_, _, _, done)) => {
                     let _ = done.send(false);
                 }
@@ -95,7 +105,10 @@ impl Inbox {
     pub(super) async fn order(&mut self, running: Option<&TaskId>) -> Interruption {
         loop {
             match self.orders.recv().await {
-                Some(Order::Turn(turn)) => self.turns.push_back(turn),
+                Some(Order::Turn(turn)) => {
+                    self.had_turn = true;
+                    self.turns.push_back(turn);
+                }
                 Some(Order::Cancel(task, done)) if running == Some(&task) => {
                     return Interruption::Cancel(done);
                 }

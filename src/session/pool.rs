@@ -164,6 +164,7 @@ async fn remove_left_overs(house: &House, list: &PathBuf) {
     let _ = std::fs::remove_file(list);
 }
 
+/// Starts a process in folders of its own. Where that fails, nothing of it is left.
 async fn start(
     house: &Arc<House>,
     agent: &Arc<Agent>,
@@ -176,7 +177,27 @@ async fn start(
         starting = house.starting.clone().acquire_owned() => starting.ok()?,
     };
     let session: Arc<str> = Arc::from(uuid::Uuid::now_v7().to_string());
-    let folder = agent.workspaces.folder(&session).await.ok()?;
+    let started = start_in(house, agent, &session, slot).await;
+    drop(starting);
+    match started {
+        Ok(running) => Some(Warm { session, running }),
+        Err(error) => {
+            tracing::warn!(agent = %agent.key, %error, "a warm process could not be started");
+            // A stop does not keep these from their end.
+            remove(&agent.workspaces, &session, &CancellationToken::new()).await;
+            None
+        }
+    }
+}
+
+/// Starts a process in the folders of a session to come.
+async fn start_in(
+    house: &Arc<House>,
+    agent: &Arc<Agent>,
+    session: &str,
+    slot: Place,
+) -> Result<Running, String> {
+    let folder = agent.workspaces.folder(session).await.map_err(|error| error.to_string())?;
     let mut driver = agent.driver();
     let places = house.isolation.places(&folder);
     let setting = Setting {
@@ -185,8 +206,11 @@ async fn start(
         new_conversation: uuid::Uuid::new_v4().to_string(),
         ..Setting::default()
     };
-    let launch = driver.launch(&setting, &Turn::default()).ok();
-    let launch = launch.filter(|launch| launch.life == Life::Session)?;
+    let launch =
+        driver.launch(&setting, &Turn::default()).map_err(|refusal| refusal.to_string())?;
+    if launch.life != Life::Session {
+        return Err("its driver starts a process for each turn".to_owned());
+    }
     let (mut supervisor, patience) = (None, house.config.timeouts.start);
     let policy = &agent.reach.policy;
     let started = start::start(house, agent, &folder, policy, &mut supervisor, |places, door| {
@@ -203,22 +227,14 @@ async fn start(
     if let Some(supervisor) = supervisor {
         supervisor.give_up().await;
     }
-    let (process, held) = match started {
-        Ok(started) => started,
-        Err(error) => {
-            tracing::warn!(agent = %agent.key, %error, "a warm process could not be started");
-            remove(&agent.workspaces, &session, &house.stop).await;
-            return None;
-        }
-    };
+    let (process, held) = started?;
     let ahead = driver.ahead();
     let cutter = match launch.output {
         Output::Lines => Some(LineCutter::new(house.config.limits.line.as_usize())),
         Output::Bytes => None,
     };
-    drop(starting);
     let mut running = Running::new(process, held, driver, launch.life, cutter, slot);
     running.outbox.push(ahead);
     running.outbox.write(&mut running.process.stdin);
-    Some(Warm { session, running })
+    Ok(running)
 }

@@ -265,6 +265,7 @@ impl Sessions {
             inbox,
             orders.downgrade(),
             warm,
+            new,
         );
         self.house.actors.spawn(actor.run(slot.is_some()));
         Ok(Admission {

@@ -33,6 +33,21 @@ fn a_turn_that_would_start_at_its_ceiling_is_refused_with_its_name() {
 }
 
 #[test]
+fn a_first_message_that_is_refused_at_a_ceiling_makes_no_folders() {
+    let world = with(json!({"caller": {"tokens": 10}}));
+    let folders = || {
+        ["work", "state/sessions"]
+            .map(|place| std::fs::read_dir(world.path(place)).unwrap().count())
+    };
+    world.say("say a; usage 10 0");
+    let before = folders();
+    for message in [message("say b"), message_in("new", "say b")] {
+        assert_eq!(world.call(OWNER, "SendMessage", &message).status, 429);
+    }
+    assert_eq!(folders(), before);
+}
+
+#[test]
 fn a_running_turn_is_interrupted_at_its_ceiling() {
     let world = with(json!({"task": {"tokens": 100}}));
     let task = world.say("say a; usage 60 39; usage 60 40; hang");

@@ -11,9 +11,9 @@ mod requests;
 
 use crate::bindings::Binding;
 use crate::building::Builder;
-use crate::processes::Process;
+use crate::processes::{Process, await_some};
 use crate::reading::{at_once, message, state};
-use crate::world::World;
+use crate::world::{PATIENCE, World};
 use dice::Dice;
 use hang_up::{Manner, hang_up};
 use laws::Level;
@@ -157,6 +157,22 @@ fn a_task_is_canceled_though_its_agent_has_killed_its_supervisor() {
     let reply = shell.call(Operation::CancelTask, &json!({"id": task["id"]}));
     let task = reply.unwrap_or_else(|_| shell.well(Operation::GetTask, &json!({"id": task["id"]})));
     assert!(["CANCELED", "FAILED"].contains(&state(&task)), "{task:#}");
+    // Without a sandbox nobody can end what has no supervisor.
+    world.agents().iter().for_each(Process::kill);
+}
+
+#[test]
+fn a_task_whose_agent_spoke_and_killed_its_supervisor_ends_though_its_pipes_stay_open() {
+    let world = described().config(json!({"timeouts": {"turn": "1h"}})).start();
+    let shell = world.through(Binding::JsonRpc).agent("shell");
+    let params = at_once(message("kill -9 $PPID; echo first; exec sleep 3600"));
+    let id = shell.well(Operation::SendMessage, &params)["task"]["id"].take();
+    await_some("its first word", PATIENCE, || {
+        let task = shell.well(Operation::GetTask, &json!({"id": id}));
+        task["artifacts"].to_string().contains("first").then_some(())
+    });
+    let task = shell.well(Operation::CancelTask, &json!({"id": id}));
+    assert_eq!(state(&task), "CANCELED");
     // Without a sandbox nobody can end what has no supervisor.
     world.agents().iter().for_each(Process::kill);
 }

@@ -131,6 +131,10 @@ fn a_full_disk_refuses_sends_and_everything_goes_on_when_there_is_room() {
         let said = text_of(&error, "message");
         assert!(said.contains("the server's disk is full; tell its operator"), "{said}");
     }
+    // Of the sessions that were not begun nothing is left.
+    let folders = |place: &str| fs::read_dir(world.path(place)).unwrap().count();
+    let kept = || (folders("work"), folders("state/sessions"));
+    assert!(await_true(world.patience(), || kept() == (2, 2)), "{:?}", kept());
     // What is stored is read, by many at once.
     thread::scope(|scope| {
         for _ in 0..24 {

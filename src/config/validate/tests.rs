@@ -48,6 +48,23 @@ fn no_token_on_an_open_address_needs_a_second_word() {
 }
 
 #[test]
+fn a_driver_with_a_process_for_each_turn_starts_none_ahead() {
+    let warm = |driver: DriverKind| {
+        problem(|config| {
+            let agent = claude(config);
+            (agent.driver, agent.warm) = (driver, 1);
+            agent.program = Some("agent".to_owned());
+        })
+    };
+    for driver in [DriverKind::Command, DriverKind::Demo] {
+        assert!(warm(driver).contains("`agents.claude.warm` is 1"), "{}", warm(driver));
+    }
+    for driver in [DriverKind::Claude, DriverKind::Acp] {
+        assert_eq!(warm(driver), "ok");
+    }
+}
+
+#[test]
 fn bounds_of_nothing_are_refused_together() {
     insta::assert_snapshot!(problem(|config| {
         config.processes.max = 0;
