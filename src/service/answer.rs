@@ -174,9 +174,14 @@ impl Service {
         };
         // What else was asked then is asked again by the agent that goes on, if it still wants it.
         let void = house.asks.forget(log.n).into_iter();
-        let void: Vec<_> = void.map(|row| Write::AskGone { id: row.id.clone() }).collect();
-        if !void.is_empty() {
-            house.store.commit(void, Durability::Written).await.map_err(store::Error::incident)?;
+        let void = void.map(|row| Write::AskGone { id: row.id.clone() });
+        let writes: Vec<_> = void.chain(admission.write()).collect();
+        if !writes.is_empty() {
+            house
+                .store
+                .commit(writes, Durability::Written)
+                .await
+                .map_err(store::Error::incident)?;
         }
         log.turn_comes();
         let origin = Origin { pass: Some(pass), fork: None };
