@@ -95,6 +95,10 @@ impl Sweep {
         swept.tasks = tasks.len();
         let limits = limits(&house.config.sessions.retention, now);
         for (id, workspaces) in self.ended_sessions(limits).await? {
+            // What waits or asks goes on in these folders.
+            if house.store.has_unfinished(&id).await? {
+                continue;
+            }
             let Some(_removal) = self.sessions.begin_removal(&id) else { continue };
             if failures.note(&id, workspaces.remove(&id, &self.stop).await) {
                 house.store.remove_session(&id).await?;
@@ -125,7 +129,12 @@ impl Sweep {
                 used_ms < limits.oldest_ms || count > limits.count || bytes > limits.size;
             if !over {
                 // Sizes are read from the disk, which may take its time.
-                match workspaces.size(&id).await {
+                let size = tokio::select! {
+                    biased;
+                    () = self.stop.cancelled() => break,
+                    size = workspaces.size(&id) => size,
+                };
+                match size {
                     Ok(size) => bytes = bytes.saturating_add(size.bytes),
                     Err(error) => {
                         tracing::warn!(session.id = %id, %error, "could not measure a session");

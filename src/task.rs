@@ -228,10 +228,10 @@ impl Tasks {
         log
     }
 
-    /// Whether any task of this session is held by somebody.
+    /// Whether any task of this session that is not over is held by somebody.
     pub fn holds_session(&self, session: &str) -> bool {
         let logs: Vec<_> = self.live().values().filter_map(Weak::upgrade).collect();
-        logs.iter().any(|log| &*log.session == session)
+        logs.iter().any(|log| &*log.session == session && !log.state().is_terminal())
     }
 
     fn held(&self, id: &TaskId) -> Option<Arc<TaskLog>> {

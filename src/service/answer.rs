@@ -174,12 +174,13 @@ impl Service {
         };
         // What else was asked then is asked again by the agent that goes on, if it still wants it.
         let void = house.asks.forget(log.n).into_iter();
-        let void: Vec<_> = void.map(|row| Write::AskGone { id: row.id.clone() }).collect();
-        if !void.is_empty()
-            && let Err(error) = house.store.commit(void, Durability::Written).await
+        let void = void.map(|row| Write::AskGone { id: row.id.clone() });
+        let writes: Vec<_> = void.chain(admission.write()).collect();
+        if !writes.is_empty()
+            && let Err(error) = house.store.commit(writes, Durability::Written).await
         {
             // The task is `WORKING` by now, so its turn has to come.
-            tracing::warn!(task.id = %log.id, %error, "asks that are void could not be removed from the store");
+            tracing::warn!(task.id = %log.id, %error, "void asks could not be removed, or a new session noted");
         }
         log.turn_comes();
         let origin = Origin { pass: Some(pass), fork: None };

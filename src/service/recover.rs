@@ -35,6 +35,9 @@ impl Service {
                     match self.sessions.admit(&row.scope, row.context_id.clone(), true).await {
                         Ok(mut admission) => {
                             admission.not_yet_started();
+                            if let Some(session) = admission.write() {
+                                self.store().commit(vec![session], Durability::Synced).await?;
+                            }
                             admission.submit(log, told.prompt, told.files);
                             resumed += 1;
                             continue;

@@ -246,9 +246,7 @@ impl Service {
         let mut task = Task::new(id.clone(), context_id.clone(), status);
         task.history.push(message);
         let mut also = Vec::new();
-        if admission.new {
-            also.push(Write::Session(Box::new(admission.session.clone())));
-        }
+        also.extend(admission.write());
         also.extend(key.map(|key| key_of(&row.scope, key, row.n)));
         let working = TaskStatus { state: TaskState::Working, message: None, timestamp: Some(now) };
         let records = if admission.starts_now() {
@@ -331,6 +329,7 @@ impl Service {
         self.affordable(&log.scope, Some(&log.session), Some(log.n)).await?;
         let admission =
             self.sessions.admit(&log.scope, log.context_id.clone(), true).await.map_err(refused)?;
+        also.extend(admission.write());
         let mut answered = None;
         if let Some(ask) = &ended {
             // One of several answers gets it; what does not name it is the next turn all the same.

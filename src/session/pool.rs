@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use pilothouse_agents::lines::LineCutter;
 use pilothouse_agents::{Life, Output, Setting, Turn};
 use std::collections::{HashMap, VecDeque};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -102,7 +102,7 @@ impl Pool {
                     }
                 }
             }
-            self.write(&list);
+            self.write(&list).await;
             tokio::select! {
                 biased;
                 () = house.stop.cancelled() => break,
@@ -118,17 +118,20 @@ impl Pool {
                 remove(house.folders_of(&agent), &warm.session, &CancellationToken::new()).await;
             }
         }
-        self.write(&list);
+        self.write(&list).await;
     }
 
     /// Leaves word of the folders, in case that the server is killed.
-    fn write(&self, list: &PathBuf) {
-        let ready = self.ready();
-        let ids: Vec<_> = ready
-            .iter()
-            .flat_map(|(agent, warm)| warm.iter().map(move |warm| (&**agent, &*warm.session)))
-            .collect();
-        let _ = std::fs::write(list, serde_json::json!(ids).to_string());
+    async fn write(&self, list: &Path) {
+        let ids = {
+            let ready = self.ready();
+            let ids: Vec<_> = ready
+                .iter()
+                .flat_map(|(agent, warm)| warm.iter().map(move |warm| (&**agent, &*warm.session)))
+                .collect();
+            serde_json::json!(ids).to_string()
+        };
+        let _ = tokio::fs::write(list, ids).await;
     }
 }
 

@@ -6,7 +6,7 @@ use super::waiting::{Waiting, WaitingTurns};
 use super::{Attach, Ending, File, Fork, House, Key, Order, Turn, actor};
 use crate::asks::{Decision, Pass};
 use crate::queue::{FairQueue, Place};
-use crate::store::{self, Durability, Scope, SessionRow};
+use crate::store::{self, Durability, Scope, SessionRow, Write};
 use crate::supervisor::Spec;
 use crate::task::TaskLog;
 use parking_lot::Mutex;
@@ -66,10 +66,10 @@ pub struct Admission {
     live: Arc<Live>,
     key: Key,
     orders: mpsc::UnboundedSender<Order>,
-    /// The session; to be stored with the task where it is new.
+    /// The session; see [`Admission::write`].
     pub session: SessionRow,
     /// Whether the session is new.
-    pub new: bool,
+    new: bool,
     /// Where the turn cannot start at once: its place among those that wait.
     waiting: Option<Waiting>,
     turn_place: Option<Place>,
@@ -471,6 +471,12 @@ impl Admission {
     /// Whether the turn can start at once.
     pub fn starts_now(&self) -> bool {
         self.waiting.is_none()
+    }
+
+    /// What is to be stored before the turn is submitted: the session, where it is new. That of a task that is
+    /// there already may be new too, where the one before it was removed.
+    pub fn write(&self) -> Option<Write> {
+        self.new.then(|| Write::Session(Box::new(self.session.clone())))
     }
 
     /// The task is stored as waiting, whatever place was free: its actor will say when it begins.

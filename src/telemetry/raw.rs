@@ -61,6 +61,8 @@ impl Raw {
     pub fn line(&self, session: &str, task: Option<&TaskId>, bytes: &[u8]) {
         let Some(file) = &self.file else { return };
         let line: Option<&RawValue> = serde_json::from_slice(bytes).ok();
+        // JSON over several lines would be several lines of this file.
+        let line = line.filter(|line| !line.get().contains('\n'));
         let text = line.is_none().then(|| String::from_utf8_lossy(bytes));
         let mut json =
             serde_json::to_vec(&Line { time: Timestamp::now(), session, task, line, text })
@@ -165,6 +167,22 @@ mod tests {
         assert_eq!(mode & 0o777, 0o600);
         let folder = tempfile::tempdir().unwrap();
         assert_eq!(write_ten(folder.path(), 0), ["8\n9\n"]);
+    }
+
+    #[test]
+    fn json_over_several_lines_is_one_line_of_the_log() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let file = Some(Mutex::new(LogFile::open(&path, 4096, 1).unwrap()));
+        let raw = Raw { file, complained: AtomicBool::new(false) };
+        raw.line("s", None, b"{\"a\":\n1}\n");
+        raw.line("s", None, b"{\"b\": 2}\n");
+        let text = fs::read_to_string(&path).unwrap();
+        let lines: Vec<serde_json::Value> =
+            text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(lines.len(), 2);
+        assert_eq!(lines[0]["text"], "{\"a\":\n1}\n");
+        assert_eq!(lines[1]["line"]["b"], 2);
     }
 
     #[test]

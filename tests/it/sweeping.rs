@@ -3,7 +3,7 @@
 
 use crate::building::Builder;
 use crate::processes::await_some;
-use crate::reading::{answer, message_in, state};
+use crate::reading::{answer, message_in, message_to, state, text_of};
 use crate::world::{OWNER, World};
 use rustix::fs::{CWD, Mode, OFlags, mkdirat, openat};
 use serde_json::{Value, json};
@@ -105,6 +105,27 @@ fn a_context_that_returns_while_its_folder_is_removed_gets_a_new_session() {
     let id = world.begin_with(message_in("wide", "pwd"));
     let after = PathBuf::from(answer(&world.await_state(&id, &["COMPLETED"])));
     assert_ne!(after, folder);
+    await_swept(&world);
+}
+
+#[test]
+fn a_session_whose_task_asks_is_not_swept_before_the_answer() {
+    let mut world = described().start();
+    let folder = session(&world, "asks");
+    world.send(message_in("asks", "write note.txt kept"));
+    let asked = world.send(message_in("asks", "ask which?"));
+    assert_eq!(state(&asked), "INPUT_REQUIRED");
+    sweep(&mut world);
+    // The end of a later one shows that a sweep has seen all.
+    for context in ["second", "third"] {
+        let other = session(&world, context);
+        await_some("the end of another session", world.patience(), || {
+            (!other.exists()).then_some(())
+        });
+    }
+    assert!(folder.join("note.txt").exists());
+    let task = world.send(message_to(text_of(&asked, "id"), "read note.txt"));
+    assert_eq!((state(&task), answer(&task).as_str()), ("COMPLETED", "kept"));
     await_swept(&world);
 }
 

@@ -388,6 +388,26 @@ impl Store {
         .await
     }
 
+    /// Whether a task of a session's context waits, works or asks. Not looked up by the task's own session: a
+    /// session that is made anew goes on with tasks of the one before it.
+    ///
+    /// # Errors
+    ///
+    /// When the database fails.
+    pub async fn has_unfinished(&self, session: &Arc<str>) -> Result<bool, Error> {
+        let session = session.clone();
+        self.read(move |connection| {
+            connection
+                .prepare_cached(
+                    "SELECT EXISTS (SELECT 1 FROM sessions AS s
+                     JOIN tasks AS t ON t.caller = s.caller AND t.agent = s.agent AND t.context_id = s.context_id
+                     WHERE s.id = ?1 AND t.state IN (1, 2, 6, 8))",
+                )?
+                .query_row([&*session], |row| row.get(0))
+        })
+        .await
+    }
+
     /// All sessions and when they were last used (in milliseconds), last used first.
     ///
     /// # Errors
