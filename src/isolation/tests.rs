@@ -3,6 +3,7 @@
 use super::bubblewrap::Bubblewrap;
 use super::landlock::Landlock;
 use super::*;
+use crate::config::Uids;
 use crate::process::{Ended, Launcher, Process};
 use crate::supervisor::Word;
 use tempfile::TempDir;
@@ -24,7 +25,9 @@ impl Room {
     }
 
     fn bubblewrap() -> Self {
-        Self::new(|inside| Box::new(Bubblewrap::new("/usr/bin/bwrap".into(), inside, 7).unwrap()))
+        Self::new(|inside| {
+            Box::new(Bubblewrap::new("/usr/bin/bwrap".into(), inside, 7, Uids::default()).unwrap())
+        })
     }
 
     fn landlock() -> Self {
@@ -47,9 +50,12 @@ impl Room {
             grants: &Grants::default(),
             group: None,
             tmp: 1 << 20,
+            shm: 1 << 20,
             file: None,
             port: 1,
+            user: self.backend.user(&self.folder, &Grants::default()),
         };
+        prepare(&*self.backend, &self.launcher, &around).await.unwrap();
         let confined = self.backend.confine(spec, &around);
         self.launcher.spawn(&confined).await.unwrap()
     }

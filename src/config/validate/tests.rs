@@ -1,7 +1,7 @@
 //! What is refused, and in which words.
 
 use super::*;
-use crate::config::Bytes;
+use crate::config::{Bytes, Uids};
 
 fn problem(change: impl FnOnce(&mut Config)) -> String {
     let mut config = Config::default();
@@ -45,6 +45,17 @@ fn no_token_on_an_open_address_needs_a_second_word() {
             "{host}"
         );
     }
+}
+
+#[test]
+fn users_of_agents_that_are_root_or_no_user_are_refused() {
+    let with = |first, count| {
+        let mut config = Config::default();
+        config.isolation.uids = Uids { first, count };
+        config.validate().is_ok()
+    };
+    assert!(with(1, 0) && with(1, u32::MAX - 1));
+    assert!(!with(0, 10) && !with(1, u32::MAX) && !with(u32::MAX, 1));
 }
 
 #[test]
