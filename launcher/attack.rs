@@ -111,6 +111,8 @@ const LIST: &[(&str, fn(&Aim<'_>) -> Outcome)] = &[
     ("files.symlink", files::symlink),
     ("files.mknod", files::device),
     ("files.setid", files::set_id),
+    ("files.devices", files::shared_modes),
+    ("files.dev", files::memory_of_devices),
     ("files.usr", files::program),
     ("files.handle", files::handle),
     ("files.disk", files::disk),

@@ -112,6 +112,8 @@ pub(crate) mod number {
     pub const OPENAT2: usize = 437;
     pub const FCHMODAT2: usize = 452;
     pub const STATX: usize = 332;
+    pub const SETRESGID: usize = 119;
+    pub const MOUNT_SETATTR: usize = 442;
 }
 
 #[cfg(target_arch = "aarch64")]
@@ -218,6 +220,8 @@ pub(crate) mod number {
     pub const OPENAT2: usize = 437;
     pub const FCHMODAT2: usize = 452;
     pub const STATX: usize = 291;
+    pub const SETRESGID: usize = 149;
+    pub const MOUNT_SETATTR: usize = 442;
 }
 
 /// One system call; a negative number is an error.

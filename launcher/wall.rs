@@ -4,11 +4,12 @@
 //! a tag and a length in bytes (two numbers of 32 bits), then the payload, filled up to eight bytes. The
 //! first one that fails ends it all: an agent without its whole wall does not begin.
 
-use crate::sys::{AT_FDCWD, CLOEXEC, Control, IoVec, message};
+use crate::sys::{AT_FDCWD, CLOEXEC, Control, IoVec, SIGCHLD, exit, message};
 
 /// A limit: the resource, soft and hard, as `setrlimit` numbers them.
 const LIMIT: u32 = 1;
-/// No capability is left, nor comes back: bounding set, ambient set and the three sets of the process.
+/// No capability is left, nor comes back: bounding set, ambient set and the three sets of the process. With a
+/// number (64 bits) the process also becomes that user, of that group and no other.
 const NO_CAPABILITIES: u32 = 2;
 /// A Landlock rule set: `struct landlock_ruleset_attr` of as many bytes as this kernel knows.
 const RULES: u32 = 3;
@@ -31,6 +32,14 @@ const KEEP: u32 = 11;
 /// A seccomp filter that notifies the supervisor of each `connect`: the proxy's port (64 bits), then instructions.
 /// The descriptor for notifications is handed out over the line.
 const CONNECT: u32 = 12;
+/// A user namespace: the map of its users and groups, with a NUL.
+const USERS: u32 = 20;
+/// A mount namespace, whose changes are seen by nobody else.
+const MOUNTS: u32 = 21;
+/// A file is read-only in that mount namespace, so that its mode and owner stay: its path, with a NUL.
+const READ_ONLY: u32 = 22;
+/// No further user namespace can be made in this one.
+const NO_NAMESPACES: u32 = 23;
 
 /// Which record failed and why.
 pub(crate) struct Failed {
@@ -100,7 +109,7 @@ fn one(tag: u32, payload: &[u8], rules: &mut isize, line: i32) -> isize {
             let limit = [word(payload, 1), word(payload, 2)];
             sys!(PRLIMIT64, 0, word(payload, 0), limit.as_ptr(), 0)
         }
-        NO_CAPABILITIES => no_capabilities(),
+        NO_CAPABILITIES => no_capabilities((payload.len() == 8).then(|| word(payload, 0))),
         RULES => {
             *rules = sys!(LANDLOCK_CREATE, payload.as_ptr(), payload.len(), 0);
             *rules
@@ -135,6 +144,10 @@ fn one(tag: u32, payload: &[u8], rules: &mut isize, line: i32) -> isize {
             error
         }
         KEEP => 0,
+        USERS => users(payload),
+        MOUNTS => mounts(),
+        READ_ONLY => read_only(payload),
+        NO_NAMESPACES => write_file(b"/proc/sys/user/max_user_namespaces\0", b"0"),
         _ => EINVAL,
     }
 }
@@ -194,8 +207,106 @@ fn path(payload: &[u8], rules: isize) -> isize {
     error
 }
 
+/// Enters a user namespace. Its maps must be written from the one above, so a child stays there and writes them.
+fn users(map: &[u8]) -> isize {
+    const NEW_USER: usize = 0x1000_0000;
+    let (mut begun, mut ended) = ([0i32; 2], 0i32);
+    let error = sys!(PIPE2, begun.as_mut_ptr(), CLOEXEC);
+    if error < 0 {
+        return error;
+    }
+    let this = sys!(GETPID);
+    let child = sys!(CLONE, SIGCHLD);
+    if child == 0 {
+        let mut byte = 0u8;
+        sys!(CLOSE, begun[1]);
+        // Without a byte there is no new namespace.
+        if sys!(READ, begun[0], &raw mut byte, 1) != 1 {
+            exit(1)
+        }
+        let groups = write_file(&proc_file(this, b"gid_map"), map);
+        let error = if groups < 0 { groups } else { write_file(&proc_file(this, b"uid_map"), map) };
+        exit(if error < 0 { -error as usize } else { 0 })
+    }
+    let mut error = child.min(0);
+    if error == 0 {
+        error = sys!(UNSHARE, NEW_USER);
+    }
+    if error == 0 {
+        error = sys!(WRITE, begun[1], b"U".as_ptr(), 1).min(0);
+    }
+    sys!(CLOSE, begun[0]);
+    sys!(CLOSE, begun[1]);
+    if child > 0 {
+        sys!(WAIT4, child, &raw mut ended, 0);
+    }
+    match (error, ended >> 8 & 0xff) {
+        (0, 0) => 0,
+        (0, failed) => -(failed as isize),
+        (error, _) => error,
+    }
+}
+
+/// `/proc/PID/NAME`, with a NUL.
+fn proc_file(pid: isize, name: &[u8]) -> [u8; 40] {
+    let mut path = [0u8; 40];
+    let mut divisor = 1;
+    while pid / divisor >= 10 {
+        divisor *= 10;
+    }
+    let digits = core::iter::from_fn(|| {
+        let digit = (divisor > 0).then(|| b'0' + (pid / divisor % 10) as u8);
+        divisor /= 10;
+        digit
+    });
+    let text = b"/proc/".iter().copied().chain(digits).chain([b'/']).chain(name.iter().copied());
+    for (place, byte) in path.iter_mut().zip(text) {
+        *place = byte;
+    }
+    path
+}
+
+/// Writes a file of the kernel's in one call; `path` and a map end with a NUL, which is not written.
+fn write_file(path: &[u8], text: &[u8]) -> isize {
+    let file = sys!(OPENAT, AT_FDCWD, path.as_ptr(), CLOEXEC | 1);
+    if file < 0 {
+        return file;
+    }
+    let text = text.strip_suffix(b"\0").unwrap_or(text);
+    let error = sys!(WRITE, file, text.as_ptr(), text.len()).min(0);
+    sys!(CLOSE, file);
+    error
+}
+
+fn mounts() -> isize {
+    const NEW_MOUNT: usize = 0x0002_0000;
+    const RECURSIVE_SLAVE: usize = 0x4000 | 1 << 19;
+    let error = sys!(UNSHARE, NEW_MOUNT);
+    if error < 0 {
+        return error;
+    }
+    sys!(MOUNT, 0, c"/".as_ptr(), 0, RECURSIVE_SLAVE, 0)
+}
+
+fn read_only(path: &[u8]) -> isize {
+    const BIND: usize = 4096;
+    // `struct mount_attr`: what is set (read-only), what is cleared, propagation, user namespace.
+    let change = [1u64, 0, 0, 0];
+    if path.last() != Some(&0) {
+        return EINVAL;
+    }
+    let error = sys!(MOUNT, path.as_ptr(), path.as_ptr(), 0, BIND, 0);
+    if error == ENOENT {
+        return 0;
+    }
+    if error < 0 {
+        return error;
+    }
+    sys!(MOUNT_SETATTR, AT_FDCWD, path.as_ptr(), 0, change.as_ptr(), size_of_val(&change))
+}
+
 /// An agent of root would own the system's files with all of root's powers otherwise.
-fn no_capabilities() -> isize {
+fn no_capabilities(user: Option<u64>) -> isize {
     const CAPBSET_DROP: usize = 24;
     const SET_SECUREBITS: usize = 28;
     const CAP_AMBIENT: usize = 47;
@@ -210,10 +321,27 @@ fn no_capabilities() -> isize {
     }
     sys!(PRCTL, SET_SECUREBITS, SECUREBITS);
     sys!(PRCTL, CAP_AMBIENT, CLEAR_ALL);
+    if let Some(user) = user {
+        let error = become_user(user);
+        if error < 0 {
+            return error;
+        }
+    }
     const VERSION_3: u64 = 0x2008_0522;
     let header = VERSION_3;
     let nothing = [0u32; 6];
     sys!(CAPSET, &raw const header, nothing.as_ptr())
+}
+
+fn become_user(user: u64) -> isize {
+    const SET_DUMPABLE: usize = 4;
+    for error in [sys!(SETGROUPS, 0, 0), sys!(SETRESGID, user, user, user), sys!(SETRESUID, user, user, user)] {
+        if error < 0 {
+            return error;
+        }
+    }
+    // The kernel has closed our own descriptors in `/proc` to the new user, and the agent may be one of them.
+    sys!(PRCTL, SET_DUMPABLE, 1)
 }
 
 fn listen(port: u16, line: i32) -> isize {

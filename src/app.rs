@@ -170,6 +170,7 @@ impl App {
         for agent in agents.iter() {
             agent.check_wall(&isolation)?;
             notes.extend(agent.wall_note(&isolation));
+            notes.extend(isolation.note(agent.workspaces.shared(), &agent.grants));
         }
         notes.push(isolation.told());
         let granted = &config.isolation;

@@ -31,7 +31,7 @@ pub use environment::held_back;
 pub use error::Error;
 pub use isolation::{
     AgentEgress, BackendKind, Connections, Container, Egress, Engine, GitCredential, Guarantee,
-    Isolation, SessionLimits,
+    Isolation, SessionLimits, Uids,
 };
 pub use load::{Environment, Flags, Loaded, load, load_named};
 pub use secrets::{MASK, masked};

@@ -20,6 +20,7 @@ mod kernel;
 mod landlock;
 mod none;
 mod probe;
+mod users;
 mod wall;
 
 pub use crate::config::{BackendKind, Guarantee};
@@ -78,10 +79,14 @@ pub struct Around<'a> {
     pub group: Option<&'a Path>,
     /// Bytes of its `/tmp`.
     pub tmp: u64,
+    /// Bytes of its `/dev/shm`.
+    pub shm: u64,
     /// Bytes of its largest file.
     pub file: Option<u64>,
     /// The port of our proxy, where it shares the machine's network.
     pub port: u16,
+    /// The user that it is to the kernel, where that is not the server's.
+    pub user: Option<u32>,
 }
 
 /// One way to make a wall.
@@ -94,6 +99,18 @@ pub trait Backend: Send + Sync {
     fn network(&self) -> Network;
     /// The same process, behind the wall.
     fn confine(&self, spec: Spec, around: &Around<'_>) -> Confined;
+
+    /// The user that a session's agents are to the kernel, where that is not the server's.
+    fn user(&self, folder: &Folder, grants: &Grants) -> Option<u32> {
+        let _ = (folder, grants);
+        None
+    }
+
+    /// Why agents with these grants are root where the server is, if they are.
+    fn why_root(&self, shared: Option<&Path>, grants: &Grants) -> Option<String> {
+        let _ = (shared, grants);
+        Some(format!("{} gives them no users of their own", self.kind().as_str()))
+    }
 
     /// What a process is started in, where that is not this machine as it is; made where it is missing.
     fn room<'a>(
@@ -124,6 +141,7 @@ struct Inner {
     groups: Option<Groups>,
     common: Grants,
     tmp: u64,
+    shm: u64,
     file: Option<u64>,
     port: u16,
 }
@@ -150,6 +168,17 @@ impl Walled {
     pub fn launcher<'a>(&'a self, host: &'a Launcher) -> &'a Launcher {
         self.held.room.as_ref().map_or(host, Room::launcher)
     }
+}
+
+/// All that there must be before a process of a session can be confined: its folders are its user's, and there is
+/// a room for it.
+async fn prepare(
+    backend: &dyn Backend,
+    host: &Launcher,
+    around: &Around<'_>,
+) -> Result<Option<Room>, process::Error> {
+    around.folder.give(around.user).await?;
+    backend.room(host, around).await
 }
 
 impl Isolation {
@@ -201,14 +230,25 @@ impl Isolation {
             grants: &grants,
             group: group.as_ref().map(Group::folder),
             tmp: inner.tmp,
+            shm: inner.shm,
             file: inner.file,
             port: inner.port,
+            user: inner.backend.user(folder, &grants),
         };
-        let room = inner.backend.room(host, &around).await?;
+        let room = prepare(&*inner.backend, host, &around).await?;
         Ok(Walled {
             confined: inner.backend.confine(spec, &around),
             held: Surroundings { _group: group, room },
         })
+    }
+
+    /// What the operator should know: agents with these grants are root, because the server is.
+    pub fn note(&self, shared: Option<&Path>, grants: &Grants) -> Option<String> {
+        if !rustix::process::geteuid().is_root() || !self.is_walled() {
+            return None;
+        }
+        let why = self.0.backend.why_root(shared, &self.0.common.with(grants))?;
+        Some(format!("agents are root to the kernel: {why}; run the server as an ordinary user"))
     }
 
     /// Whether processes are started beside the server, so that a supervisor can be prepared for them.

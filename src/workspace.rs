@@ -49,6 +49,8 @@ pub struct Folder {
     workspace: PathBuf,
     home: PathBuf,
     is_new: bool,
+    /// Whether the workspace is that of all sessions.
+    is_shared: bool,
 }
 
 /// A session script that did not succeed.
@@ -167,7 +169,8 @@ impl Workspaces {
             Some(_) | None => make(&home, "state_dir")?,
         };
         let has_new_workspace = make(&workspace, "workspace.path")?;
-        Ok(Folder { workspace, home, is_new: has_new_home || has_new_workspace })
+        let is_shared = self.0.mode == WorkspaceMode::Shared;
+        Ok(Folder { workspace, home, is_new: has_new_home || has_new_workspace, is_shared })
     }
 
     /// A HOME with the defaults in it; it has its name when it is whole.
@@ -356,7 +359,48 @@ impl Folder {
     pub(crate) fn at(workspace: &Path, home: &Path) -> Self {
         std::fs::create_dir_all(workspace).unwrap();
         std::fs::create_dir_all(home).unwrap();
-        Self { workspace: workspace.to_owned(), home: home.to_owned(), is_new: true }
+        let (workspace, home) = (workspace.to_owned(), home.to_owned());
+        Self { workspace, home, is_new: true, is_shared: false }
+    }
+
+    /// The workspace, where it is that of all sessions.
+    pub fn shared(&self) -> Option<&Path> {
+        self.is_shared.then_some(self.workspace.as_path())
+    }
+
+    /// A number that hardly any two sessions have in common.
+    pub fn number(&self) -> u32 {
+        let name = self.home.file_name().unwrap_or_default().to_string_lossy();
+        let random = uuid::Uuid::parse_str(&name).unwrap_or_default().as_u128();
+        // The end of such a name is random.
+        u32::try_from(random & u128::from(u32::MAX)).unwrap_or_default()
+    }
+
+    /// Gives the session's own folders to a user, `None` to the server's; a shared workspace is left alone. Only
+    /// root can do that, for others it does nothing. Dropping this ends it.
+    ///
+    /// # Errors
+    ///
+    /// When a part of them cannot be given.
+    pub async fn give(&self, user: Option<u32>) -> io::Result<()> {
+        if !rustix::process::geteuid().is_root() {
+            return Ok(());
+        }
+        let user = user.unwrap_or(0);
+        let own = [Some(&self.home), (!self.is_shared).then_some(&self.workspace)];
+        let is_foreign =
+            |path: &&PathBuf| std::fs::metadata(path).is_ok_and(|found| found.uid() != user);
+        let foreign: Vec<PathBuf> = own.into_iter().flatten().filter(is_foreign).cloned().collect();
+        if foreign.is_empty() {
+            return Ok(());
+        }
+        let stop = CancellationToken::new();
+        let _ends = stop.clone().drop_guard();
+        off_worker(move || {
+            let deadline = Deadline::at_stop(stop);
+            foreign.iter().try_for_each(|path| tree::give(&tree::open_root(path)?, user, &deadline))
+        })
+        .await?
     }
 
     /// Puts a file of the caller's into the workspace: `.a2a/TASK/NAME`, for the agent to read.

@@ -356,7 +356,7 @@ pub(super) fn set_id(_: &Aim<'_>) -> Outcome {
     own_folder_is_writable()?;
     let path = own(b"attack-setid");
     let (name, here) = (path.as_ptr(), c".".as_ptr());
-    /// Flags, mode and how paths are followed, as `openat2` takes them.
+    // Flags, mode and how paths are followed, as `openat2` takes them.
     let orders = |flags: usize| [flags as u64, MODE as u64, 0u64];
     let make = O_WRONLY | O_CREAT | O_EXCL;
     let nameless = O_TMPFILE | O_DIRECTORY | O_WRONLY;
@@ -417,11 +417,47 @@ pub(super) fn set_id(_: &Aim<'_>) -> Outcome {
     last
 }
 
+/// Gives a device, or an entry of `/proc` that all of the machine shares, the mode that it has: who may do that
+/// may give it any other.
+pub(super) fn shared_modes(_: &Aim<'_>) -> Outcome {
+    let mut last = Err(Stop::ENOENT);
+    for device in [c"/dev/null", c"/dev/zero", c"/dev/full", c"/dev/random", c"/dev/urandom", c"/dev/tty"] {
+        last = keeps_mode(AT_FDCWD, device.as_ptr().cast());
+        if last.is_ok() {
+            return last;
+        }
+    }
+    let folder = open(AT_FDCWD, c"/proc".as_ptr().cast(), O_RDONLY)?;
+    let _ = entries(folder, |name, kind| {
+        const LINK: u8 = 10;
+        // SAFETY: a name ends with a NUL.
+        let is_process = unsafe { name.read().is_ascii_digit() };
+        if kind != LINK && !is_process {
+            last = keeps_mode(folder as isize, name);
+            return last;
+        }
+        Err(Stop::DIFFERENT)
+    });
+    last
+}
+
+fn keeps_mode(folder: isize, name: *const u8) -> Outcome {
+    let mode = mode_at(folder, name).ok_or(Stop::ENOENT)?;
+    done(sys!(FCHMODAT, folder, name, mode & 0o7777)).map(|_| ())
+}
+
+/// Makes a file in `/dev`, which is memory that nobody counts.
+pub(super) fn memory_of_devices(_: &Aim<'_>) -> Outcome {
+    let mut path = Text::new();
+    path.push(b"/dev/attack-memory");
+    creates(&path)
+}
+
 /// The mode of a file, or of an open one where the path is empty.
 fn mode_at(folder: isize, path: *const u8) -> Option<usize> {
     const EMPTY_PATH: usize = 0x1000;
     const MODE: usize = 2;
-    /// `struct statx`: the mode is the low half of the eighth word of 32 bits.
+    // `struct statx`: the mode is the low half of the eighth word of 32 bits.
     let mut found = [0u32; 64];
     done(sys!(STATX, folder, path, EMPTY_PATH, MODE, found.as_mut_ptr())).ok()?;
     Some((found[7] & 0xffff) as usize)

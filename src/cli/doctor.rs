@@ -279,6 +279,9 @@ async fn isolation(
                 if let Err(error) = agent.check_wall(&isolation) {
                     report.bad("isolation", error.to_string(), "");
                 }
+                if let Some(note) = isolation.note(agent.workspaces.shared(), &agent.grants) {
+                    report.note("isolation", note);
+                }
             }
             isolation.findings_json()
         }

@@ -110,6 +110,8 @@ pub struct Isolation {
     pub write: Vec<PathBuf>,
     /// Bounds of what one session's processes take.
     pub limits: SessionLimits,
+    /// User numbers that agents get where the server is root.
+    pub uids: Uids,
     /// The container backend.
     pub container: Container,
 }
@@ -157,6 +159,18 @@ pub struct SessionLimits {
     pub disk: Option<Bytes>,
     /// Size of a session's own `/tmp`.
     pub tmp: Bytes,
+    /// Size of a session's own `/dev/shm`.
+    pub shm: Bytes,
+}
+
+/// User numbers of agents: each session has one of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Uids {
+    /// The first one.
+    pub first: u32,
+    /// How many there are; 0 leaves agents root.
+    pub count: u32,
 }
 
 /// The container backend.
@@ -259,8 +273,16 @@ impl Default for Isolation {
             read: Vec::new(),
             write: Vec::new(),
             limits: SessionLimits::default(),
+            // After the numbers of systemd's containers, before those that some programs take for negative.
+            uids: Uids { first: 0x7000_0000, count: 0x0ffe_0000 },
             container: Container { engine: Engine::Auto, image: None },
         }
+    }
+}
+
+impl Default for Uids {
+    fn default() -> Self {
+        Isolation::default().uids
     }
 }
 
@@ -279,6 +301,7 @@ impl Default for SessionLimits {
             cpu: None,
             disk: Some(Bytes::new(20 * GIB)),
             tmp: Bytes::new(GIB),
+            shm: Bytes::new(256 << 20),
         }
     }
 }

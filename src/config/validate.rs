@@ -51,6 +51,7 @@ impl Config {
         let mut found = Found::default();
         self.check_server(&mut found);
         self.check_bounds(&mut found);
+        self.check_uids(&mut found);
         if self.agent != "auto" && !self.agents.contains_key(&self.agent) {
             let names: Vec<&str> = self.agents.keys().map(String::as_str).collect();
             let guess = nearest(&self.agent, names.iter().copied()).map_or_else(
@@ -68,6 +69,24 @@ impl Config {
             agent.budgets.check(&format!("agents.{name}.budgets"), &mut found);
         }
         if found.0.is_empty() { Ok(()) } else { Err(found.0) }
+    }
+
+    /// The numbers must be numbers of users, and none of them root's.
+    fn check_uids(&self, found: &mut Found) {
+        let uids = self.isolation.uids;
+        let end = u64::from(uids.first) + u64::from(uids.count);
+        if uids.first == 0 || end > u64::from(u32::MAX) {
+            found.add(
+                &["isolation.uids.first", "isolation.uids.count"],
+                format!(
+                    "`isolation.uids` are {} numbers from {} on: they must be above 0, which is root, and below {}, \
+                     which is no user",
+                    uids.count,
+                    uids.first,
+                    u32::MAX
+                ),
+            );
+        }
     }
 
     fn check_server(&self, found: &mut Found) {

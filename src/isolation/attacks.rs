@@ -18,16 +18,22 @@ pub struct Attack {
     pub name: &'static str,
     /// What is in force only where this one fails; none where nothing is promised about it.
     pub guarantee: Option<Guarantee>,
+    /// Whether it counts only where a session has namespaces of its own. Landlock has no say over modes.
+    pub needs_namespaces: bool,
     /// What the agent tries to do, in plain words.
     pub what: &'static str,
 }
 
 const fn on(guarantee: Guarantee, name: &'static str, what: &'static str) -> Attack {
-    Attack { name, guarantee: Some(guarantee), what }
+    Attack { name, guarantee: Some(guarantee), needs_namespaces: false, what }
+}
+
+const fn namespaced_on(guarantee: Guarantee, name: &'static str, what: &'static str) -> Attack {
+    Attack { name, guarantee: Some(guarantee), needs_namespaces: true, what }
 }
 
 const fn shown(name: &'static str, what: &'static str) -> Attack {
-    Attack { name, guarantee: None, what }
+    Attack { name, guarantee: None, needs_namespaces: false, what }
 }
 
 /// Every attack, in the order in which they are made.
@@ -131,6 +137,12 @@ pub const ATTACKS: &[Attack] = &[
         "files.setid",
         "make a file or folder with a set-user-ID or set-group-ID bit, in its own folder, by any call that sets modes",
     ),
+    namespaced_on(
+        Guarantee::FsWrite,
+        "files.devices",
+        "change the mode of a device, or of an entry of `/proc` that the whole machine shares",
+    ),
+    on(Guarantee::FsWrite, "files.dev", "make a file in `/dev`, which is memory"),
     on(Guarantee::FsWrite, "files.usr", "open a file of the system in `/usr` to write to it"),
     on(Guarantee::FsRead, "files.handle", "open a file by its handle, past all folders"),
     on(Guarantee::FsRead, "files.disk", "open a disk of the machine"),

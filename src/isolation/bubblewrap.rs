@@ -7,15 +7,23 @@
 //! `enter`). That one makes a listener on the new network's loopback and hands it out to the server: a
 //! socket stays in the network that it was made in, so the server answers there without a helper that
 //! copies bytes and without a socket in the file system. Then it puts up the inner wall and becomes the
-//! agent. Nothing secret stands in the arguments of `bwrap`: the environment goes over the line.
+//! agent.
+//!
+//! Where the server is root, agents are other users (`users`). `bwrap` needs root to reach folders that only root
+//! may enter, so the supervisor's child makes the user namespace, in which root and the agent's user are all that
+//! there are, and our program becomes that user before it becomes the agent. Where an agent has to stay root,
+//! devices and `/proc` are read-only, so that it cannot change the modes of what the whole machine shares. Nothing
+//! secret stands in the arguments of `bwrap`: the environment goes over the line.
 
 use super::filter::{Connecting, Network, filter};
 use super::grants::{ETC, SYSTEM};
+use super::users::Users;
 use super::wall::{Place, Rules, Wall};
-use super::{Around, Backend, INSIDE_PORT, Places};
-use crate::config::BackendKind;
+use super::{Around, Backend, Grants, INSIDE_PORT, Places};
+use crate::config::{BackendKind, Uids};
 use crate::supervisor::{Confined, ENTER, FIRST_ALONG, Inner, OWN_PROGRAM, Spec};
 use crate::workspace::Folder;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Where an agent finds its workspace: Claude names its transcripts by it, so it never changes.
@@ -23,7 +31,10 @@ pub(super) const WORKSPACE: &str = "/workspace";
 /// Where it finds its HOME.
 pub(super) const HOME: &str = "/home/agent";
 /// Its user and group, whoever runs the server.
-const USER: &str = "1000";
+const USER: u32 = 1000;
+/// What of `/dev` is the machine's own.
+const DEVICES: [&str; 6] =
+    ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty"];
 
 /// What is around every session.
 pub(super) struct Bubblewrap {
@@ -31,6 +42,8 @@ pub(super) struct Bubblewrap {
     /// A folder with the few files of `/etc` that are ours.
     etc: PathBuf,
     landlock: u32,
+    /// Where the server is root: who its agents are, or why they are root as well.
+    users: Option<Result<Users, String>>,
 }
 
 impl Bubblewrap {
@@ -39,7 +52,12 @@ impl Bubblewrap {
     /// # Errors
     ///
     /// When they cannot be written.
-    pub(super) fn new(program: PathBuf, folder: &Path, landlock: u32) -> std::io::Result<Self> {
+    pub(super) fn new(
+        program: PathBuf,
+        folder: &Path,
+        landlock: u32,
+        uids: Uids,
+    ) -> std::io::Result<Self> {
         std::fs::create_dir_all(folder)?;
         let files = [
             (
@@ -54,84 +72,126 @@ impl Bubblewrap {
         for (name, text) in files {
             std::fs::write(folder.join(name), text)?;
         }
-        Ok(Self { program, etc: folder.to_owned(), landlock })
+        let users = is_root().then(|| Users::find(uids));
+        Ok(Self { program, etc: folder.to_owned(), landlock, users })
     }
 
     fn arguments(&self, around: &Around<'_>) -> Vec<String> {
-        let mut args = Arguments(Vec::new());
+        let mut args = Arguments::default();
         for flag in [
-            "--unshare-user",
             "--unshare-pid",
             "--unshare-ipc",
             "--unshare-uts",
             "--unshare-net",
             "--unshare-cgroup-try",
-            "--disable-userns",
             "--die-with-parent",
             "--new-session",
         ] {
             args.add([flag]);
         }
-        args.add(["--uid", USER]);
-        args.add(["--gid", USER]);
         args.add(["--hostname", "agent"]);
         args.add(["--cap-drop", "ALL"]);
+        if around.user.is_some() {
+            // Until our program has become the agent's user, in folders that are that user's.
+            for capability in ["CAP_SETUID", "CAP_SETGID", "CAP_SETPCAP", "CAP_DAC_READ_SEARCH"] {
+                args.add(["--cap-add", capability]);
+            }
+        } else {
+            let user = USER.to_string();
+            args.add(["--unshare-user", "--disable-userns", "--uid", &user, "--gid", &user]);
+        }
         for path in SYSTEM {
             match std::fs::read_link(path) {
-                Ok(target) => args.add(["--symlink", &target.to_string_lossy(), path]),
-                Err(_) => args.add(["--ro-bind-try", path, path]),
+                Ok(target) => args.link(&target, Path::new(path)),
+                Err(_) => args.bind("--ro-bind", Path::new(path), Path::new(path)),
             }
         }
         for name in ETC {
-            let path = format!("/etc/{name}");
-            args.add(["--ro-bind-try", &path, &path]);
+            let path = Path::new("/etc").join(name);
+            args.bind("--ro-bind", &path, &path);
         }
         for name in ["passwd", "group", "hosts", "hostname"] {
-            let path = self.etc.join(name);
-            args.add(["--ro-bind", &path.to_string_lossy(), &format!("/etc/{name}")]);
+            args.bind("--ro-bind", &self.etc.join(name), &Path::new("/etc").join(name));
         }
         args.add(["--proc", "/proc"]);
-        // For a server of root an agent is root's user to the kernel, whatever it is called inside.
         for name in ["sys", "irq", "bus", "fs", "sysrq-trigger"] {
-            let path = format!("/proc/{name}");
-            args.add(["--ro-bind-try", &path, &path]);
+            let path = Path::new("/proc").join(name);
+            args.bind("--ro-bind", &path, &path);
         }
         args.add(["--dev", "/dev"]);
-        args.add(["--perms", "1777", "--size", &around.tmp.to_string(), "--tmpfs", "/tmp"]);
+        for (path, size) in [("/dev/shm", around.shm), ("/tmp", around.tmp)] {
+            args.add(["--perms", "1777", "--size", &size.to_string(), "--tmpfs", path]);
+        }
         args.add(["--dir", "/run"]);
         args.add(["--dir", "/var"]);
         args.add(["--symlink", "/tmp", "/var/tmp"]);
         for (link, target) in &around.grants.links {
-            args.add(["--symlink", &target.to_string_lossy(), &link.to_string_lossy()]);
+            args.link(target, link);
         }
         for path in &around.grants.read {
-            let path = path.to_string_lossy();
-            args.add(["--ro-bind-try", &path, &path]);
+            args.bind("--ro-bind", path, path);
         }
         // Terminals inside are of a kind of their own, made with its /dev.
         let terminals =
             |path: &&PathBuf| !["/dev/ptmx", "/dev/pts"].iter().any(|own| path.starts_with(own));
         for path in around.grants.write.iter().filter(terminals) {
-            let path = path.to_string_lossy();
-            args.add(["--bind-try", &path, &path]);
+            args.bind("--bind", path, path);
         }
-        args.add(["--bind", &around.folder.home_text(), HOME]);
-        args.add(["--bind", &around.folder.workspace_text(), WORKSPACE]);
+        args.bind("--bind", Path::new(&around.folder.home_text()), Path::new(HOME));
+        args.bind("--bind", Path::new(&around.folder.workspace_text()), Path::new(WORKSPACE));
+        args.add(["--remount-ro", "/dev"]);
+        if is_root() && around.user.is_none() {
+            args.add(["--remount-ro", "/proc"]);
+        }
         args.add(["--remount-ro", "/"]);
         args.add(["--chdir", "/"]);
         args.add(["--"]);
         let program = format!("/proc/self/fd/{FIRST_ALONG}");
         args.add([program.as_str(), ENTER, &(FIRST_ALONG + 1).to_string()]);
-        args.0
+        args.words
     }
 }
 
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
 /// Arguments, added in groups that belong together.
-struct Arguments(Vec<String>);
+#[derive(Default)]
+struct Arguments {
+    words: Vec<String>,
+    /// Folders that are there already.
+    made: BTreeSet<PathBuf>,
+}
 
 impl Arguments {
     fn add<const N: usize>(&mut self, words: [&str; N]) {
-        self.0.extend(words.map(ToOwned::to_owned));
+        self.words.extend(words.map(ToOwned::to_owned));
+    }
+
+    /// Makes the folders above a path; `bwrap` itself would make them for its own user alone.
+    fn make_above(&mut self, path: &Path) {
+        let above: Vec<&Path> =
+            path.ancestors().skip(1).filter(|one| one.parent().is_some()).collect();
+        for folder in above.into_iter().rev() {
+            if self.made.insert(folder.to_owned()) {
+                self.add(["--dir", &folder.to_string_lossy()]);
+            }
+        }
+    }
+
+    /// A file or folder of this machine, if it is there.
+    fn bind(&mut self, how: &str, from: &Path, to: &Path) {
+        if from.exists() {
+            self.make_above(to);
+            let how = format!("{how}-try");
+            self.add([&how, &from.to_string_lossy(), &to.to_string_lossy()]);
+        }
+    }
+
+    fn link(&mut self, target: &Path, link: &Path) {
+        self.make_above(link);
+        self.add(["--symlink", &target.to_string_lossy(), &link.to_string_lossy()]);
     }
 }
 
@@ -153,15 +213,33 @@ impl Backend for Bubblewrap {
         Network::Own
     }
 
+    fn user(&self, folder: &Folder, grants: &Grants) -> Option<u32> {
+        let users = self.users.as_ref()?.as_ref().ok()?;
+        users.of(folder, grants).ok()
+    }
+
+    fn why_root(&self, shared: Option<&Path>, grants: &Grants) -> Option<String> {
+        match self.users.as_ref()? {
+            Ok(users) => users.obstacle(shared, grants),
+            Err(why) => Some(why.clone()),
+        }
+    }
+
     fn confine(&self, spec: Spec, around: &Around<'_>) -> Confined {
         let mut outer = Wall::default();
         if let Some(group) = around.group {
             outer.group(group);
         }
+        if let Some(user) = around.user {
+            outer.users(&[(0, 0), (USER, user)]).no_namespaces();
+        } else if is_root() {
+            outer.users(&[(0, 0)]).read_only(&DEVICES);
+        }
         outer.keep();
         let mut rules = Rules {
             read: vec![Place::folder("/")],
-            write: [WORKSPACE, HOME, "/tmp", "/dev"].map(Place::folder).into(),
+            write: [WORKSPACE, HOME, "/tmp", "/dev/shm"].map(Place::folder).into(),
+            devices: vec![Place::folder("/dev")],
             ..Rules::default()
         };
         let write = around.grants.write.iter();
@@ -174,7 +252,10 @@ impl Backend for Bubblewrap {
         let mut inner = Wall::default();
         inner.listen(INSIDE_PORT);
         inner.file_limit(around.file);
-        inner.no_privileges();
+        match around.user {
+            Some(_) => inner.no_privileges_as(USER),
+            None => inner.no_privileges(),
+        };
         inner.landlock(self.landlock, &rules);
         inner.filter(&filter(Network::Own, Connecting::Process));
         Confined {

@@ -126,6 +126,7 @@ pub async fn choose(
                         groups: groups.ok(),
                         common,
                         tmp: wanted.limits.tmp.get(),
+                        shm: wanted.limits.shm.get(),
                         file: wanted.limits.disk.map(Bytes::get),
                         port,
                     })));
@@ -159,7 +160,7 @@ async fn make(
                 "the program `bwrap` is not there; install the package bubblewrap (0.8 or newer)",
             )?;
             let folder = config.state_dir.join("inside");
-            let backend = Bubblewrap::new(program, &folder, kernel.landlock)
+            let backend = Bubblewrap::new(program, &folder, kernel.landlock, config.isolation.uids)
                 .map_err(|error| format!("cannot write {}: {error}", folder.display()))?;
             Ok(Box::new(backend))
         }

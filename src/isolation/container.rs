@@ -452,6 +452,7 @@ impl Containers {
             add(&["--cpus", &cores.to_string()]);
         }
         let size = around.tmp;
+        add(&["--shm-size", &around.shm.to_string()]);
         add(&["--tmpfs", &format!("/tmp:rw,exec,nosuid,nodev,size={size},mode=1777")]);
         let is_root = rustix::process::getuid().is_root();
         let mut mounts = vec![
@@ -734,7 +735,8 @@ impl Backend for Containers {
     fn confine(&self, spec: Spec, around: &Around<'_>) -> Confined {
         let mut rules = Rules {
             read: vec![Place::folder("/")],
-            write: [WORKSPACE, HOME, "/tmp", "/dev"].map(Place::folder).into(),
+            write: [WORKSPACE, HOME, "/tmp", "/dev/shm"].map(Place::folder).into(),
+            devices: vec![Place::folder("/dev")],
             ..Rules::default()
         };
         rules.write.extend(around.grants.write.iter().map(Place::folder));

@@ -7,7 +7,9 @@
 
 use super::canaries::{Canaries, port_of};
 use super::findings::{Findings, Outcome, State, Try, states};
-use super::{Around, Backend, Grants, Group, Groups, INSIDE_PORT, Network, Surroundings, Walled};
+use super::{
+    Around, Backend, Grants, Group, Groups, INSIDE_PORT, Network, Surroundings, Walled, prepare,
+};
 use crate::config::{BackendKind, Bytes, Guarantee, SessionLimits};
 use crate::process::{self, Ended, Launcher, Process};
 use crate::supervisor::{ATTACK, Confined, LAUNCHER_PROGRAM, Spec, Word};
@@ -309,12 +311,14 @@ impl Probe<'_> {
             grants: self.grants,
             group: group.as_ref().map(Group::folder),
             tmp: self.limits.tmp.get(),
+            shm: self.limits.shm.get(),
             file: self.limits.disk.map(Bytes::get),
             port: session.port,
+            user: self.backend.user(&session.folder, self.grants),
         };
         let places = self.backend.places(&session.folder);
         let spec = program(args, places.workspace);
-        let room = self.backend.room(self.launcher, &around).await?;
+        let room = prepare(self.backend, self.launcher, &around).await?;
         let walled = Walled {
             confined: self.backend.confine(spec, &around),
             held: Surroundings { _group: group, room },

@@ -4,6 +4,7 @@ use super::bubblewrap::Bubblewrap;
 use super::kernel::Kernel;
 use super::landlock::Landlock;
 use super::*;
+use crate::config::Uids;
 use crate::process::{Ended, Launcher, Process};
 use crate::supervisor::Word;
 use tempfile::TempDir;
@@ -25,7 +26,9 @@ impl Room {
     }
 
     fn bubblewrap() -> Self {
-        Self::new(|inside| Box::new(Bubblewrap::new("/usr/bin/bwrap".into(), inside, 7).unwrap()))
+        Self::new(|inside| {
+            Box::new(Bubblewrap::new("/usr/bin/bwrap".into(), inside, 7, Uids::default()).unwrap())
+        })
     }
 
     fn landlock() -> Self {
@@ -48,9 +51,12 @@ impl Room {
             grants: &Grants::default(),
             group: None,
             tmp: 1 << 20,
+            shm: 1 << 20,
             file: None,
             port: 1,
+            user: self.backend.user(&self.folder, &Grants::default()),
         };
+        prepare(&*self.backend, &self.launcher, &around).await.unwrap();
         let confined = self.backend.confine(spec, &around);
         self.launcher.spawn(&confined).await.unwrap()
     }

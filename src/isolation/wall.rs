@@ -41,6 +41,10 @@ enum Record {
     Group = 10,
     Keep = 11,
     Connect = 12,
+    Users = 20,
+    Mounts = 21,
+    ReadOnly = 22,
+    NoNamespaces = 23,
 }
 
 /// The records so far.
@@ -129,6 +133,33 @@ impl Wall {
     pub(super) fn no_privileges(&mut self) -> &mut Self {
         self.record(Record::NoCapabilities, &[]);
         self.record(Record::NoNewPrivileges, &[])
+    }
+
+    /// The same, and the process becomes this user.
+    pub(super) fn no_privileges_as(&mut self, user: u32) -> &mut Self {
+        self.words(Record::NoCapabilities, [u64::from(user)]);
+        self.record(Record::NoNewPrivileges, &[])
+    }
+
+    /// Enters a user namespace in which these users, inside and outside, are all that there are.
+    pub(super) fn users(&mut self, map: &[(u32, u32)]) -> &mut Self {
+        let lines: String =
+            map.iter().map(|(inside, outside)| format!("{inside} {outside} 1\n")).collect();
+        self.record(Record::Users, format!("{lines}\0").as_bytes())
+    }
+
+    /// No further user namespace can be made in this one.
+    pub(super) fn no_namespaces(&mut self) -> &mut Self {
+        self.record(Record::NoNamespaces, &[])
+    }
+
+    /// Enters a mount namespace in which these files are read-only, so that their modes stay what they are.
+    pub(super) fn read_only(&mut self, files: &[&str]) -> &mut Self {
+        self.record(Record::Mounts, &[]);
+        for file in files {
+            self.record(Record::ReadOnly, &text_of(Path::new(file)));
+        }
+        self
     }
 
     /// Joins a control group, by its folder.

@@ -222,7 +222,7 @@ impl Service {
         self.affordable(&scope, None, None).await?;
         let admission =
             self.sessions.admit(&scope, context_id.clone(), known).await.map_err(refused)?;
-        if !admission.new {
+        if admission.write().is_none() {
             self.affordable(&scope, Some(&admission.session.id), None).await?;
         }
         let now = Timestamp::now();

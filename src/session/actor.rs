@@ -238,26 +238,28 @@ impl Actor {
         let Attach { ready, left } = attach;
         // Two processes on one conversation would go apart without a word.
         self.end_process(Word::Terminate).await;
-        let spec = self
-            .agent
-            .workspaces
-            .folder(&self.session.id)
-            .await
-            .map_err(|error| error.to_string())
-            .and_then(|folder| {
-                let conversation = self.session.conversation.as_deref();
-                let conversation = conversation.ok_or("nothing was said in this session yet")?;
-                // A person's terminal is outside of the wall, with the folders where they really lie.
-                let setting = Setting {
-                    workspace: folder.workspace_text(),
-                    home: folder.home_text(),
-                    resume: Some(conversation.to_owned()),
-                    ..Setting::default()
-                };
-                let launch = self.agent.driver().terminal(&setting);
-                let launch = launch.ok_or("this agent has no terminal of its own")?;
-                Ok(self.agent.spec(&launch, &Places::real(&folder), None))
-            });
+        let folder = self.agent.workspaces.folder(&self.session.id).await;
+        let folder = match folder.map_err(|error| error.to_string()) {
+            // The person is the server's user; with the next turn all of it is the agent's again.
+            Ok(folder) => {
+                folder.give(None).await.map(|()| folder).map_err(|error| error.to_string())
+            }
+            Err(words) => Err(words),
+        };
+        let spec = folder.and_then(|folder| {
+            let conversation = self.session.conversation.as_deref();
+            let conversation = conversation.ok_or("nothing was said in this session yet")?;
+            // A person's terminal is outside of the wall, with the folders where they really lie.
+            let setting = Setting {
+                workspace: folder.workspace_text(),
+                home: folder.home_text(),
+                resume: Some(conversation.to_owned()),
+                ..Setting::default()
+            };
+            let launch = self.agent.driver().terminal(&setting);
+            let launch = launch.ok_or("this agent has no terminal of its own")?;
+            Ok(self.agent.spec(&launch, &Places::real(&folder), None))
+        });
         let lent = spec.is_ok();
         if ready.send(spec).is_ok() && lent {
             // Nothing runs that could be interrupted: this hears the stop, and cancels of what waits.

@@ -4,7 +4,7 @@
 //! write that file on the agent's behalf. So everything is opened step by step, relative to what is open
 //! already, and a step that is a link is an error.
 
-use super::tree::{Allowance, Deadline, Links, copy_file};
+use super::tree::{Allowance, Deadline, Links, copy_file, inherit};
 use rustix::fs::{AtFlags, Dir, Mode, OFlags, mkdirat, openat, unlinkat};
 use rustix::io::Errno;
 use std::fs::File;
@@ -44,11 +44,16 @@ impl Inside {
     pub(super) fn make(&self, path: &str) -> io::Result<Self> {
         let mut at = self.folder(".")?;
         for name in path.split('/').filter(|name| !name.is_empty()) {
-            match mkdirat(&at.0, name, Mode::RWXU) {
-                Ok(()) | Err(Errno::EXIST) => {}
+            let is_new = match mkdirat(&at.0, name, Mode::RWXU) {
+                Ok(()) => true,
+                Err(Errno::EXIST) => false,
                 Err(error) => return Err(error.into()),
+            };
+            let below = at.folder(name)?;
+            if is_new {
+                inherit(at.0.as_fd(), &below.0)?;
             }
-            at = at.folder(name)?;
+            at = below;
         }
         Ok(at)
     }
@@ -119,7 +124,9 @@ pub(super) fn make_free(at: BorrowedFd<'_>, name: impl rustix::path::Arg) -> io:
 pub(super) fn create_file(at: BorrowedFd<'_>, name: impl rustix::path::Arg) -> io::Result<File> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::ROTH;
-    Ok(File::from(openat(at, name, flags, mode)?))
+    let file = File::from(openat(at, name, flags, mode)?);
+    inherit(at, &file)?;
+    Ok(file)
 }
 
 #[cfg(test)]

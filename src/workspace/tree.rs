@@ -15,6 +15,7 @@
 
 mod copy;
 mod measure;
+mod owner;
 mod remove;
 #[cfg(test)]
 mod tests;
@@ -22,6 +23,7 @@ mod tests;
 pub(super) use copy::{Allowance, Copying, copy_file};
 pub(super) use measure::Measure;
 pub use measure::Size;
+pub(super) use owner::{give, inherit};
 pub(super) use remove::remove;
 
 use rustix::fs::{
@@ -249,6 +251,13 @@ fn open_folder(at: BorrowedFd<'_>, name: &CStr, needed: Mode) -> io::Result<Owne
 /// A folder of this name, to be read.
 pub(super) fn open(parent: &Path, name: &str) -> io::Result<OwnedFd> {
     let parent = open_parent(parent)?;
+    open_folder(parent.as_fd(), &CString::new(name)?, READ)
+}
+
+/// A session's own folder by its path, whose last name no agent can change.
+pub(super) fn open_root(path: &Path) -> io::Result<OwnedFd> {
+    let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.as_encoded_bytes();
+    let parent = open_parent(path.parent().unwrap_or(Path::new("/")))?;
     open_folder(parent.as_fd(), &CString::new(name)?, READ)
 }
 

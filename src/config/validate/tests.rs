@@ -1,7 +1,7 @@
 //! What is refused, and in which words.
 
 use super::*;
-use crate::config::Bytes;
+use crate::config::{Bytes, Uids};
 
 fn problem(change: impl FnOnce(&mut Config)) -> String {
     let mut config = Config::default();
@@ -62,6 +62,17 @@ fn a_driver_with_a_process_for_each_turn_starts_none_ahead() {
     for driver in [DriverKind::Claude, DriverKind::Acp] {
         assert_eq!(warm(driver), "ok");
     }
+}
+
+#[test]
+fn users_of_agents_that_are_root_or_no_user_are_refused() {
+    let with = |first, count| {
+        let mut config = Config::default();
+        config.isolation.uids = Uids { first, count };
+        config.validate().is_ok()
+    };
+    assert!(with(1, 0) && with(1, u32::MAX - 1));
+    assert!(!with(0, 10) && !with(1, u32::MAX) && !with(u32::MAX, 1));
 }
 
 #[test]

@@ -11,7 +11,7 @@ use crate::config::{self, Config, DriverKind};
 const REAL: &[&str] = &[
     "files.append", "files.bind", "files.fifo", "files.host", "files.link", "files.list",
     "files.metadata", "files.mkdir", "files.move", "files.plant", "files.proc_root", "files.read",
-    "files.rename", "files.reopen", "files.ssh", "files.stat", "files.symlink", "files.tmp",
+    "files.rename", "files.reopen", "files.setid", "files.ssh", "files.stat", "files.symlink", "files.tmp",
     "files.truncate", "files.unlink", "files.up", "files.write", "peers.list", "peers.read",
     "peers.io_priority", "peers.priority", "peers.rename", "peers.signal", "peers.shm", "peers.unlink", "peers.watch", "peers.write",
     "privileges.suid", "processes.affinity", "processes.cmdline", "processes.list",
@@ -28,7 +28,7 @@ const REAL: &[&str] = &[
 const REAL_FOR_ROOT: &[&str] = &[
     "env.others", "env.victim", "memory.cwd", "memory.fd", "memory.maps", "memory.proc",
     "memory.ptrace", "memory.root", "memory.vm_readv", "peers.cwd", "peers.environ",
-    "peers.ptrace", "files.mknod", "files.shadow", "files.usr", "chroot.escape", "mount.bind",
+    "peers.ptrace", "files.dev", "files.devices", "files.mknod", "files.shadow", "files.usr", "chroot.escape", "mount.bind",
     "mount.tmpfs", "namespaces.mount", "namespaces.setns", "privileges.capabilities",
     "privileges.setuid", "raw.socket", "kernel.reboot",
 ];

@@ -1,6 +1,7 @@
 //! Copies of trees, within bounds.
 
 use super::super::inside::{create_file, make_free, open_file};
+use super::owner::inherit_name;
 use super::{Deadline, Links, Walk, open_parent, remove};
 use crate::config::CopyLimits;
 use rustix::fs::{AtFlags, FileType, Mode, SeekFrom, linkat, mkdirat, readlinkat, seek, symlinkat};
@@ -112,11 +113,13 @@ impl Copying<'_> {
                     make_free(target.at()?, &*name)?;
                     let to = readlinkat(source.at()?, &*name, Vec::new())?;
                     symlinkat(&*to, target.at()?, &*name)?;
+                    inherit_name(target.at()?, &name)?;
                 }
                 FileType::Directory => {
                     self.allowance.check_depth(source.depth())?;
                     match mkdirat(target.at()?, &*name, Mode::RWXU) {
-                        Ok(()) | Err(Errno::EXIST) => {}
+                        Ok(()) => inherit_name(target.at()?, &name)?,
+                        Err(Errno::EXIST) => {}
                         Err(error) => return Err(error.into()),
                     }
                     source.down(&name)?;

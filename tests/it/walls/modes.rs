@@ -1,8 +1,8 @@
 //! Modes of files that an agent leaves: none of them gives the server's identity to another user of the machine.
 
-use super::WALLS;
+use super::{WALLS, Wall};
 use crate::building::Builder;
-use crate::reading::{answer, message_in, state, text_of};
+use crate::reading::{answer, message, message_in, message_with, state, text_of};
 use crate::world::{OWNER, World};
 use serde_json::json;
 use std::fs::{self, Permissions};
@@ -109,6 +109,134 @@ fn programs_that_set_ordinary_modes_and_know_openat2_still_work() {
         let task = wall.shell().start().say(script);
         assert_eq!(answer(&task), "1\n755\n", "{wall:?}: {task:#}");
     }
+}
+
+// === users ===
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// The ways in which an agent behind bubblewrap comes to its user.
+fn users() -> Vec<(&'static str, Builder)> {
+    let shell = || Wall::Bubblewrap.shell();
+    let shared = || shell().config(json!({"workspace": {"mode": "shared"}}));
+    vec![
+        ("its own", shell()),
+        ("root, by configuration", shell().config(json!({"isolation": {"uids": {"count": 0}}}))),
+        ("root, in a shared workspace", shared()),
+        ("an ordinary one", shell().ordinary()),
+    ]
+}
+
+#[test]
+fn each_session_of_a_root_server_has_a_user_of_its_own() {
+    let world = Wall::Bubblewrap.shell().start();
+    let owner = |context: &str| {
+        let said = answer(&world.send(message_in(context, "id -u; id -g; id -G; touch made")));
+        assert_eq!(said, "1000\n1000\n1000\n");
+        fs::metadata(workspace(&world, context).join("made")).unwrap().uid()
+    };
+    let [one, again, two] = ["one", "one", "two"].map(owner);
+    assert_eq!(one, again);
+    if is_root() {
+        assert!(one >= 0x7000_0000 && two >= 0x7000_0000 && one != two, "{one} {two}");
+        assert!(!world.stderr().contains("root to the kernel"), "{}", world.stderr());
+    }
+}
+
+#[test]
+fn no_mode_of_a_device_or_of_an_entry_of_proc_can_be_changed() {
+    let script = "for file in /dev/null /dev/zero /dev/full /dev/tty /dev/random /dev/urandom /proc/[a-z]* /proc/sys/kernel/*; do \
+                  [ -L $file ] || ! chmod $(stat -c %a $file) $file 2> /dev/null || echo $file; done; echo end";
+    for (user, builder) in users() {
+        assert_eq!(answer(&builder.start().say(script)), "end\n", "{user}");
+    }
+}
+
+#[test]
+fn devices_work_whoever_the_agent_is() {
+    let script = "head -c 1 /dev/zero | wc -c; head -c 2 /dev/urandom | wc -c; echo x > /dev/null; echo y > /dev/full; \
+                  PATH=/usr/bin:/bin python3 -c 'import pty; print(len(pty.openpty()))'";
+    for (user, builder) in users() {
+        assert_eq!(answer(&builder.start().say(script)), "1\n2\n2\n", "{user}");
+    }
+}
+
+#[test]
+fn nothing_can_be_made_in_dev_and_its_shared_memory_is_bounded() {
+    let script = "touch /dev/file && echo made; head -c 2M /dev/zero > /dev/shm/file || echo full; \
+                  stat -c %s /dev/shm/file";
+    for (user, builder) in users() {
+        let world = builder.config(json!({"isolation": {"limits": {"shm": "1MiB"}}})).start();
+        assert_eq!(answer(&world.say(script)), "full\n1048576\n", "{user}");
+    }
+}
+
+#[test]
+fn a_session_of_an_earlier_server_is_given_to_its_user_with_all_that_is_in_it() {
+    let mut world =
+        Wall::Bubblewrap.shell().config(json!({"isolation": {"uids": {"count": 0}}})).start();
+    let said = |world: &World, script: &str| answer(&world.send(message_in("one", script)));
+    said(&world, "mkdir -p a/b; echo first > a/b/file; echo of-home > ~/file; ln -s a link");
+    world.sigterm();
+    assert!(world.ended().success());
+    world.reconfigure(json!({"isolation": {"uids": {"count": 1000}}}));
+    world.restart();
+    let script =
+        "echo second >> a/b/file; cat a/b/file; rm -r a link; echo more >> ~/file; wc -l < ~/file";
+    assert_eq!(said(&world, script), "first\nsecond\n2\n");
+    // And back.
+    world.sigterm();
+    assert!(world.ended().success());
+    world.reconfigure(json!({"isolation": {"uids": {"count": 0}}}));
+    world.restart();
+    assert_eq!(said(&world, "echo more >> ~/file; wc -l < ~/file"), "3\n");
+}
+
+#[test]
+fn a_file_of_the_callers_is_the_agents_own() {
+    for wall in WALLS {
+        let world = wall.shell().start();
+        let file =
+            json!({"raw": "/wD/AA==", "filename": "all.zip", "mediaType": "application/zip"});
+        let script =
+            "cat .a2a/*/all.zip | wc -c; echo more >> .a2a/*/all.zip; rm -r .a2a; ls -A; exit";
+        let task = world.send(message_with(json!([{"text": script}, file])));
+        assert_eq!(answer(&task), "4\n", "{wall:?}: {task:#}");
+    }
+}
+
+#[test]
+fn a_fork_owns_its_copies() {
+    for wall in WALLS {
+        let world = wall.shell().start();
+        world.send(message_in("first", "mkdir -p a; echo one > a/file; ln -s a/file link"));
+        let mut forked = message("echo two >> a/file; cat link; rm -r a link; ls");
+        forked["message"]["metadata"] = json!({"fork": {"contextId": "first"}});
+        let task = world.send(forked);
+        assert_eq!(answer(&task), "one\ntwo\n", "{wall:?}: {task:#}");
+    }
+}
+
+#[test]
+fn the_start_says_why_agents_are_root() {
+    if !is_root() {
+        return;
+    }
+    let builder = Wall::Bubblewrap.described();
+    let key = builder.path("key");
+    fs::write(&key, "key").unwrap();
+    fs::set_permissions(&key, Permissions::from_mode(0o600)).unwrap();
+    let cues = builder.path("cues");
+    let granted = builder.config(json!({"isolation": {"read": [cues, key]}})).start();
+    assert!(granted.stderr().contains("only root may read it"), "{}", granted.stderr());
+    for (user, builder) in users() {
+        let says = builder.start().stderr().contains("agents are root to the kernel");
+        assert_eq!(says, user.starts_with("root"), "{user}");
+    }
+    let landlock = Wall::Landlock.start();
+    assert!(landlock.stderr().contains("landlock gives them no users"), "{}", landlock.stderr());
 }
 
 // === folders above sessions ===

@@ -99,7 +99,7 @@ fn without_user_namespaces_it_does_not_start_and_says_what_accepts_less() {
     let told = told(&requiring("auto").through(NO_NAMESPACES).fails());
     insta::assert_snapshot!(told, @r"
     no isolation gives what `isolation.require` asks for:
-      bubblewrap: the wall could not be put up: `[path]/bwrap` said: bwrap: Creating new namespace failed: nesting depth or /proc/sys/user/max_*_namespaces exceeded (ENOSPC); user namespaces are off: set `sysctl user.max_user_namespaces` above 0
+      bubblewrap: the wall around `/proc/self/fd/5` could not be put up (a user namespace): No space left on device (os error 28); user namespaces are off: set `sysctl user.max_user_namespaces` above 0
       landlock: does not give `processes`: Landlock has no say over what /proc tells of other processes (attacks succeeded: processes.list, processes.cmdline)
     to accept less, without processes, by landlock: `isolation.require: [env, fs.read, fs.write, peer-sessions, server-memory, net.egress, net.loopback, unix-sockets, kill-tree]`
     to run without any wall: `isolation.backend: none` (--isolation none)
@@ -119,7 +119,7 @@ fn without_user_namespaces_bubblewrap_alone_does_not_start() {
     let told = told(&requiring("bubblewrap").through(NO_NAMESPACES).fails());
     insta::assert_snapshot!(told, @r"
     no isolation gives what `isolation.require` asks for:
-      bubblewrap: the wall could not be put up: `[path]/bwrap` said: bwrap: Creating new namespace failed: nesting depth or /proc/sys/user/max_*_namespaces exceeded (ENOSPC); user namespaces are off: set `sysctl user.max_user_namespaces` above 0
+      bubblewrap: the wall around `/proc/self/fd/5` could not be put up (a user namespace): No space left on device (os error 28); user namespaces are off: set `sysctl user.max_user_namespaces` above 0
     to run without any wall: `isolation.backend: none` (--isolation none)
     ");
 }
@@ -194,7 +194,7 @@ fn where_there_is_neither_only_no_wall_at_all_is_left_to_accept() {
     let told = told(&requiring("auto").through(neither).fails());
     insta::assert_snapshot!(told, @r"
     no isolation gives what `isolation.require` asks for:
-      bubblewrap: the wall could not be put up: `[path]/bwrap` said: bwrap: Creating new namespace failed: nesting depth or /proc/sys/user/max_*_namespaces exceeded (ENOSPC); user namespaces are off: set `sysctl user.max_user_namespaces` above 0
+      bubblewrap: the wall around `/proc/self/fd/5` could not be put up (a user namespace): No space left on device (os error 28); user namespaces are off: set `sysctl user.max_user_namespaces` above 0
       landlock: this kernel has no Landlock, or a filter of system calls hides it; it came with Linux 5.13 and is switched on by `lsm=landlock,...` on the kernel's command line
     to run without any wall: `isolation.backend: none` (--isolation none)
     ");

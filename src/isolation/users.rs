@@ -1,0 +1,179 @@
+//! Users of their own for agents, where the server is root: an agent that is root to the kernel may change the
+//! modes of devices and of `/proc` entries that the whole machine shares, whatever its capabilities are.
+//!
+//! # How it works
+//!
+//! Each session has a number of its own, which its folders belong to. An agent stays root where it could not
+//! use what it was granted otherwise: a shared workspace of root's, or a file that only its owner may read.
+
+use super::Grants;
+use crate::config::Uids;
+use crate::workspace::Folder;
+use std::fs::{self, Metadata};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+/// Bits of a mode, for others: what an agent needs of a file that it was granted.
+const READ: u32 = 0o4;
+const READ_AND_WRITE: u32 = 0o6;
+/// What it needs of a folder besides.
+const ENTER: u32 = 0o1;
+
+/// Capabilities that the server needs to give users to agents, by their bits.
+const NEEDED: [(u32, &str); 8] = [
+    (0, "CAP_CHOWN"),
+    (1, "CAP_DAC_OVERRIDE"),
+    (3, "CAP_FOWNER"),
+    (5, "CAP_KILL"),
+    (6, "CAP_SETGID"),
+    (7, "CAP_SETUID"),
+    (8, "CAP_SETPCAP"),
+    (31, "CAP_SETFCAP"),
+];
+
+/// The numbers that there are.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Users(Uids);
+
+impl Users {
+    /// The configured ones.
+    ///
+    /// # Errors
+    ///
+    /// Why agents cannot have users of their own.
+    pub(super) fn find(uids: Uids) -> Result<Self, String> {
+        if uids.count == 0 {
+            return Err("`isolation.uids.count` is 0".to_owned());
+        }
+        let read =
+            |name: &str| fs::read_to_string(format!("/proc/self/{name}")).unwrap_or_default();
+        for map in ["uid_map", "gid_map"] {
+            if !contains(&read(map), uids) {
+                return Err(format!(
+                    "the server's user namespace does not have the numbers of `isolation.uids` ({map}); set some that \
+                     it has"
+                ));
+            }
+        }
+        match lacking(&read("status")) {
+            Some(name) => Err(format!("the server does not have {name}")),
+            None => Ok(Self(uids)),
+        }
+    }
+
+    /// The user of this session's agents.
+    ///
+    /// # Errors
+    ///
+    /// Why they have to stay root.
+    pub(super) fn of(self, folder: &Folder, grants: &Grants) -> Result<u32, String> {
+        match folder.shared() {
+            Some(shared) => owner(shared).and_then(|user| usable(user, grants).map(|()| user)),
+            None => {
+                let user = self.0.first + folder.number() % self.0.count;
+                usable(user, grants).map(|()| user)
+            }
+        }
+    }
+
+    /// Why agents with these grants stay root, if they do.
+    pub(super) fn obstacle(self, shared: Option<&Path>, grants: &Grants) -> Option<String> {
+        let user = shared.map_or(Ok(self.0.first), owner);
+        user.and_then(|user| usable(user, grants)).err()
+    }
+}
+
+/// Who owns a shared workspace; root is nobody whom an agent may be.
+fn owner(shared: &Path) -> Result<u32, String> {
+    match fs::metadata(shared).map_or(0, |found| found.uid()) {
+        0 => Err(format!("the shared workspace {} belongs to root", shared.display())),
+        user => Ok(user),
+    }
+}
+
+/// Whether a user can use what was granted.
+fn usable(user: u32, grants: &Grants) -> Result<(), String> {
+    let granted = [(&grants.read, READ, "read"), (&grants.write, READ_AND_WRITE, "change")];
+    for (paths, needed, verb) in granted {
+        for path in paths {
+            if let Ok(found) = fs::metadata(path)
+                && !lets(&found, user, needed)
+            {
+                return Err(format!(
+                    "{} is granted, and only root may {verb} it (mode {:o})",
+                    path.display(),
+                    found.mode() & 0o7777
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn lets(found: &Metadata, user: u32, needed: u32) -> bool {
+    let needed = if found.is_dir() { needed | ENTER } else { needed };
+    let mode = if found.uid() == user { found.mode() >> 6 } else { found.mode() };
+    mode & needed == needed
+}
+
+/// Whether a map of a user namespace has all of these numbers.
+fn contains(map: &str, uids: Uids) -> bool {
+    let (first, end) = (u64::from(uids.first), u64::from(uids.first) + u64::from(uids.count));
+    map.lines().any(|line| {
+        let mut numbers = line.split_whitespace().map_while(|word| word.parse::<u64>().ok());
+        match (numbers.next(), numbers.next(), numbers.next()) {
+            (Some(inside), Some(_), Some(length)) => inside <= first && end <= inside + length,
+            _ => false,
+        }
+    })
+}
+
+/// The first capability that is needed and missing in a text like `/proc/self/status`.
+fn lacking(status: &str) -> Option<&'static str> {
+    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let has = line.and_then(|text| u64::from_str_radix(text.trim(), 16).ok()).unwrap_or(0);
+    NEEDED.iter().find(|(bit, _)| has >> bit & 1 == 0).map(|(_, name)| *name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    const UIDS: Uids = Uids { first: 100_000, count: 1000 };
+
+    #[test]
+    fn numbers_must_all_be_in_one_range_of_the_namespace() {
+        assert!(contains("         0          0 4294967295\n", UIDS));
+        assert!(contains("0 1000 1\n100000 200000 1000\n", UIDS));
+        assert!(!contains("0 1000 1\n100000 200000 999\n", UIDS));
+        assert!(!contains("0 100000 65536\n", UIDS));
+        assert!(!contains("", UIDS));
+    }
+
+    #[test]
+    fn a_capability_that_is_missing_is_named() {
+        assert_eq!(lacking("CapPrm:\t0\nCapEff:\t000001ffffffffff\n"), None);
+        assert_eq!(lacking("CapEff:\t000001ffffffff7f\n"), Some("CAP_SETUID"));
+        assert_eq!(lacking("CapEff:\t0000000000000000\n"), Some("CAP_CHOWN"));
+    }
+
+    #[test]
+    fn a_grant_that_only_its_owner_may_use_is_named() {
+        let root = tempfile::tempdir().unwrap();
+        let file = root.path().join("key");
+        fs::write(&file, "key").unwrap();
+        let grants = |write: bool| {
+            let (paths, none) = (std::iter::once(file.clone()).collect(), Default::default());
+            let (read, write) = if write { (none, paths) } else { (paths, none) };
+            Grants { read, write, links: Default::default() }
+        };
+        let user = fs::metadata(&file).unwrap().uid() + 1;
+        let usable = |mode, write| {
+            fs::set_permissions(&file, PermissionsExt::from_mode(mode)).unwrap();
+            usable(user, &grants(write)).is_ok()
+        };
+        assert!(usable(0o644, false) && usable(0o666, true));
+        assert!(!usable(0o640, false) && !usable(0o644, true));
+    }
+}
