@@ -292,7 +292,7 @@ pub struct Limits {
     pub retries: u32,
     /// Largest answer of one turn.
     pub answer: Bytes,
-    /// Events of one turn that are stored beside the text of its answer.
+    /// Events of one turn that are stored beside its answer.
     pub turn_events: Bytes,
     /// Answers that wait for an agent to read them, before it is not heard any further.
     pub outbox: Bytes,

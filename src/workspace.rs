@@ -208,7 +208,8 @@ impl Workspaces {
     ///
     /// # Errors
     ///
-    /// When something cannot be read or written, or there is too much of it.
+    /// When something cannot be read or written, or there is too much of it; then the new session's folders are
+    /// removed.
     pub async fn fork(&self, from: &str, to: &Folder, pattern: Option<&str>) -> io::Result<bool> {
         let (all, from, to) = (self.clone(), from.to_owned(), to.clone());
         let pattern = pattern.map(ToOwned::to_owned);
@@ -217,6 +218,7 @@ impl Workspaces {
         off_worker(move || all.copy_session(&from, &to, pattern.as_deref(), stop)).await?
     }
 
+    /// The copy is whole, or nothing of the new session's folders is left.
     fn copy_session(
         &self,
         from: &str,
@@ -224,21 +226,59 @@ impl Workspaces {
         pattern: Option<&str>,
         stop: CancellationToken,
     ) -> io::Result<bool> {
-        if self.0.mode == WorkspaceMode::Session {
-            let source = tree::open(&self.0.root, from)?;
-            let opened = source.try_clone()?;
-            let name = to.workspace.file_name().unwrap_or_default().to_string_lossy();
-            let copying = Copying {
-                allowance: Allowance::new(&self.0.copy),
-                links: Links::Keep,
-                beside: Some(self.0.root.join(format!("{UNFINISHED}{name}"))),
-                deadline: Deadline::at_stop(stop.clone()),
-            };
-            copying.run(source, tree::open(&self.0.root, &name)?)?;
-            if !tree::is_at(&opened, &self.0.root.join(from))? {
-                return Err(io::Error::other("the session was removed while it was copied"));
-            }
+        // The workspace may be shared; a HOME never is.
+        let session = to.home.file_name().unwrap_or_default().to_string_lossy();
+        let copied = match self.0.mode {
+            WorkspaceMode::Session => self.copy_folders(from, &session, to, pattern, &stop),
+            WorkspaceMode::Shared => self.copy_transcript(from, to, pattern, &stop),
+        };
+        if copied.is_err()
+            && let Err(error) = self.remove_half_made(&session)
+        {
+            tracing::warn!(session.id = %session, %error, "could not remove a half copied session");
         }
+        copied
+    }
+
+    /// Meanwhile the new workspace has another name, so that a server that is killed leaves no half copy under
+    /// the session's.
+    fn copy_folders(
+        &self,
+        from: &str,
+        session: &str,
+        to: &Folder,
+        pattern: Option<&str>,
+        stop: &CancellationToken,
+    ) -> io::Result<bool> {
+        let source = tree::open(&self.0.root, from)?;
+        let opened = source.try_clone()?;
+        let unfinished = self.0.root.join(format!("{UNFINISHED}{session}"));
+        let copy = unfinished.join("copy");
+        DirBuilder::new().mode(0o700).create(&unfinished)?;
+        std::fs::rename(&to.workspace, &copy)?;
+        let copying = Copying {
+            allowance: Allowance::new(&self.0.copy),
+            links: Links::Keep,
+            beside: Some(unfinished.join("names")),
+            deadline: Deadline::at_stop(stop.clone()),
+        };
+        copying.run(source, tree::open(&unfinished, "copy")?)?;
+        if !tree::is_at(&opened, &self.0.root.join(from))? {
+            return Err(io::Error::other("the session was removed while it was copied"));
+        }
+        let has_transcript = self.copy_transcript(from, to, pattern, stop)?;
+        std::fs::rename(&copy, &to.workspace)?;
+        std::fs::remove_dir(&unfinished)?;
+        Ok(has_transcript)
+    }
+
+    fn copy_transcript(
+        &self,
+        from: &str,
+        to: &Folder,
+        pattern: Option<&str>,
+        stop: &CancellationToken,
+    ) -> io::Result<bool> {
         let Some((before, after)) = pattern.and_then(|pattern| pattern.split_once("*/")) else {
             return Ok(false);
         };
@@ -249,7 +289,7 @@ impl Workspaces {
         };
         let target = Inside::open(&to.home)?.make(&format!("{before}/{name}"))?;
         let mut allowance = Allowance::new(&self.0.copy);
-        folder.copy_file(after, &target, &mut allowance, &Deadline::at_stop(stop))?;
+        folder.copy_file(after, &target, &mut allowance, &Deadline::at_stop(stop.clone()))?;
         Ok(true)
     }
 

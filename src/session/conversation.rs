@@ -761,6 +761,7 @@ impl<'a> Conversation<'a> {
 
     /// The process is not waited for any longer; the question stays the task's status.
     async fn parked(&mut self) -> Option<Outcome> {
+        self.held.append(&mut self.translator.take_all());
         if !self.held.is_empty() && !self.waiting.is_empty() {
             for record in &mut self.held {
                 if let Record::Status(update) = record {

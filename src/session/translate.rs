@@ -22,8 +22,12 @@ use std::time::Instant;
 /// Text of one artifact update at most, in bytes; even wholly escaped it stays under an event's limit.
 const PIECE: usize = 32 * 1024;
 
-/// Bytes of an event of the answer beside its text.
+/// Bytes of an event of the answer beside its text, about.
 const FRAME: usize = 512;
+
+/// Pieces of an answer that are stored at once, however short they are. Later ones gather until they are as long
+/// as what is stored beside them, so that an answer of single words takes up not much more than its text.
+const SHORT_PIECES: u64 = 65_536;
 
 /// Streamed text that is remembered for comparison with what the CLI says its answer is.
 const COMPARED: usize = 256 * 1024;
@@ -56,7 +60,9 @@ pub(super) struct Translator {
     new_paragraph: bool,
     usage: Option<Usage>,
     out: Vec<Record>,
-    /// Bytes of all records so far, without the text of the answer.
+    /// Pieces of the answer so far.
+    pieces: u64,
+    /// Bytes of all records so far, without those of the answer.
     stored_bytes: usize,
     unknown: u64,
     event_limit: usize,
@@ -77,6 +83,7 @@ impl Translator {
             new_paragraph: false,
             usage: None,
             out: Vec::new(),
+            pieces: 0,
             stored_bytes: 0,
             unknown: 0,
             event_limit,
@@ -88,7 +95,7 @@ impl Translator {
         self.streamed_bytes
     }
 
-    /// Bytes of events so far, without the text of the answer.
+    /// Bytes of events so far, without those of the answer.
     pub(super) fn stored_bytes(&self) -> usize {
         self.stored_bytes
     }
@@ -168,8 +175,17 @@ impl Translator {
         self.text.push_str(text);
     }
 
-    /// What has gathered, to be recorded now.
+    /// What has gathered, to be recorded now; a short piece of a long answer gathers further.
     pub(super) fn take(&mut self) -> Vec<Record> {
+        self.flush_thought();
+        if self.pieces < SHORT_PIECES || self.text.len() >= FRAME {
+            self.flush_text();
+        }
+        std::mem::take(&mut self.out)
+    }
+
+    /// All that has gathered, because nothing follows it.
+    pub(super) fn take_all(&mut self) -> Vec<Record> {
         self.flush();
         std::mem::take(&mut self.out)
     }
@@ -205,7 +221,7 @@ impl Translator {
         if append {
             artifact.name = None;
         }
-        self.stored_bytes = self.stored_bytes.saturating_add(FRAME);
+        self.pieces += 1;
         let update = self.artifact_update(artifact, append, last);
         self.out.push(update);
     }
@@ -544,3 +560,6 @@ fn decode_base64(text: &str) -> Option<Vec<u8>> {
         PartContent::Text(_) | PartContent::Url(_) | PartContent::Data(_) => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

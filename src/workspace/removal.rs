@@ -72,6 +72,18 @@ impl Workspaces {
         ends.fold(Ok(()), io::Result::and)
     }
 
+    /// Removes the folders of a session whose copy was not finished.
+    pub(super) fn remove_half_made(&self, session: &str) -> io::Result<()> {
+        let parent = &self.0.root;
+        let unfinished = parent.join(format!("{UNFINISHED}{session}"));
+        // Under this name each sweep goes on with it.
+        match std::fs::rename(unfinished, parent.join(format!("{REMOVED}{session}"))) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        self.remove_now(session, CancellationToken::new())
+    }
+
     /// What is there before this server has made anything.
     pub fn left_overs(&self) -> LeftOvers {
         let mut left = LeftOvers::default();

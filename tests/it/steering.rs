@@ -85,6 +85,13 @@ fn a_fork_of_more_than_may_be_copied_fails_and_names_the_key() {
     let fork = world.send(forked("first", "say x"));
     assert_eq!(state(&fork), "FAILED");
     assert!(words(&fork).contains("sessions.copy.entries"), "{}", words(&fork));
+    // Nothing of the copy is left: neither under the session's name nor under another one.
+    let left = || fs::read_dir(world.path("work")).unwrap().map(|entry| entry.unwrap().path());
+    assert_eq!(left().collect::<Vec<_>>(), [folder.clone()]);
+    let next = world.send(message_in(text_of(&fork, "contextId"), "pwd"));
+    let next = PathBuf::from(answer(&next));
+    assert_ne!(next, folder);
+    assert_eq!(fs::read_dir(next).unwrap().count(), 0);
 }
 
 #[test]

@@ -7,10 +7,10 @@ use crate::config::CopyLimits;
 use rustix::fs::{AtFlags, FileType, Mode, SeekFrom, linkat, mkdirat, readlinkat, seek, symlinkat};
 use rustix::io::Errno;
 use std::ffi::CStr;
-use std::fs::File;
+use std::fs::{DirBuilder, File};
 use std::io::{self, Read, Seek};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::PathBuf;
 use tokio_util::sync::CancellationToken;
 
@@ -146,7 +146,7 @@ impl Copying<'_> {
         let names = match names {
             Some(names) => names,
             None => {
-                std::fs::create_dir(beside)?;
+                DirBuilder::new().mode(0o700).create(beside)?;
                 names.insert(open_parent(beside)?)
             }
         };
