@@ -165,7 +165,7 @@ fn a_task_is_canceled_though_its_agent_has_killed_its_supervisor() {
 fn a_task_whose_agent_spoke_and_killed_its_supervisor_ends_though_its_pipes_stay_open() {
     let world = described().config(json!({"timeouts": {"turn": "1h"}})).start();
     let shell = world.through(Binding::JsonRpc).agent("shell");
-    let params = at_once(message("kill -9 $PPID; echo first; exec sleep 3600"));
+    let params = at_once(message("sleep 3600 & echo first; kill -9 $PPID; wait"));
     let id = shell.well(Operation::SendMessage, &params)["task"]["id"].take();
     await_some("its first word", PATIENCE, || {
         let task = shell.well(Operation::GetTask, &json!({"id": id}));
