@@ -162,10 +162,12 @@ fn a_task_is_canceled_though_its_agent_has_killed_its_supervisor() {
 }
 
 #[test]
-fn a_task_whose_agent_spoke_and_killed_its_supervisor_ends_though_its_pipes_stay_open() {
+fn a_task_is_canceled_though_its_agent_kills_its_supervisor_and_leaves_its_pipes_open() {
     let world = described().config(json!({"timeouts": {"turn": "1h"}})).start();
     let shell = world.through(Binding::JsonRpc).agent("shell");
-    let params = at_once(message("kill -9 $PPID; echo first; exec sleep 3600"));
+    // Asked to end, it kills its supervisor; a child that ignores SIGTERM keeps its pipes open.
+    let script = "trap '' TERM; sleep 3600 & trap 'kill -9 $PPID' TERM; echo first; wait";
+    let params = at_once(message(script));
     let id = shell.well(Operation::SendMessage, &params)["task"]["id"].take();
     await_some("its first word", PATIENCE, || {
         let task = shell.well(Operation::GetTask, &json!({"id": id}));
