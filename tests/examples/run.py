@@ -84,6 +84,8 @@ def triage(report, place):
     # A repository and an answer on this disk stand in for GitHub.
     place.change(
         "init-session.sh",
+        # It belongs to who runs this test; the agents of a server that is root are other users.
+        ("git clone", f"git config --global safe.directory {upstream}/.git && git clone"),
         ("https://github.com/$REPO.git", f"file://{upstream}"),
         ("https://api.github.com/repos/$REPO/issues?state=open&per_page=50", f"file://{issues}"),
     )

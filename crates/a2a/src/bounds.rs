@@ -195,8 +195,6 @@ mod tests {
         for text in [
             r#"{"message": {"parts": [{"text": "a"}, {"data": [1, 2, 3, 4]}], "x": 1}}"#,
             r#"{"message": {"content": [{"data": {"data": [1,2]}}]}, "metadata": {"a": 1}}"#,
-            "no JSON",
-            "",
         ] {
             assert_eq!(refusal(text), None, "{text}");
         }
@@ -230,5 +228,6 @@ mod tests {
             let body = format!(r#"{{"x":{hidden},"message":{{"parts":[{{}},{{}},{{}}]}}}}"#);
             assert!(bounds.check_json(&body).is_err(), "{hidden}");
         }
+        assert!(bounds.check_json("no JSON").is_err());
     }
 }
