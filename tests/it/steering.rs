@@ -87,7 +87,7 @@ fn a_fork_of_more_than_may_be_copied_fails_and_names_the_key() {
     assert!(words(&fork).contains("sessions.copy.entries"), "{}", words(&fork));
     // Nothing of the copy is left: neither under the session's name nor under another one.
     let left = || fs::read_dir(world.path("work")).unwrap().map(|entry| entry.unwrap().path());
-    assert_eq!(left().collect::<Vec<_>>(), [folder.clone()]);
+    assert_eq!(left().collect::<Vec<_>>(), std::slice::from_ref(&folder));
     let next = world.send(message_in(text_of(&fork, "contextId"), "pwd"));
     let next = PathBuf::from(answer(&next));
     assert_ne!(next, folder);
