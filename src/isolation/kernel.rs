@@ -2,9 +2,13 @@
 
 use crate::process::{Ended, Launcher};
 use crate::supervisor::{ABI, Confined, LAUNCHER_PROGRAM, Spec};
+use std::time::Duration;
 
 /// The bit of the answer that says that supervisors can connect for agents; below it is Landlock's version.
 const NOTIFIES: u32 = 64;
+
+/// How long the answer may take: a start must not hang on it.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What there is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -24,15 +28,22 @@ impl Kernel {
             env: Vec::new(),
             cwd: "/".to_owned(),
         };
-        let Ok(mut process) = launcher.spawn(&Confined::from(spec)).await else {
-            return Self::default();
+        let asking = async {
+            let mut process = launcher.spawn(&Confined::from(spec)).await.ok()?;
+            Some(process.control.ended().await)
         };
-        match process.control.ended().await {
-            Ended::Code(code) => {
+        match tokio::time::timeout(PATIENCE, asking).await {
+            Ok(Some(Ended::Code(code))) => {
                 let code = u32::try_from(code).unwrap_or(0);
                 Self { landlock: code % NOTIFIES, notifies: code & NOTIFIES != 0 }
             }
-            Ended::Signal(_) | Ended::Unclear => Self::default(),
+            Ok(Some(Ended::Signal(_) | Ended::Unclear) | None) => Self::default(),
+            Err(_) => {
+                tracing::warn!(
+                    "the kernel could not be asked for Landlock within {PATIENCE:?}; it counts as missing"
+                );
+                Self::default()
+            }
         }
     }
 }

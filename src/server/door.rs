@@ -114,7 +114,10 @@ impl AuditEntry {
     /// Writes what the request is answered.
     pub(super) async fn write(&self, outcome: &'static str, status: StatusCode) {
         if let Some(entry) = self.0.close(outcome, status.as_u16()) {
-            self.0.doors.telemetry.audit().note(&entry).await;
+            let telemetry = self.0.doors.telemetry.clone();
+            // Where the log has to be waited for, a caller who leaves meanwhile does not take the entry along.
+            let note = async move { telemetry.audit().note(&entry).await };
+            let _ = self.0.doors.operations.spawn(note).await;
         }
     }
 }
