@@ -30,7 +30,7 @@ use tower_service::Service as _;
 
 /// Bytes of the head of a request, which strangers may send and leave unfinished. A body is read in pieces
 /// of this size as well.
-const HEAD_BYTES: usize = 32 * 1024;
+const HEAD_BYTES: usize = 16 * 1024;
 
 /// Bytes of a response that HTTP/2 holds for one stream beside the piece that is being sent.
 const STREAM_BUFFER: usize = 64 * 1024;

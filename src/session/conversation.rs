@@ -39,7 +39,8 @@ use tokio::time::Instant;
 /// Between two looks at the size of a session's folders.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
-/// Records that are held back while a question is shown; then the agent has to wait as well.
+/// Records that are stored at a time, and those that are held back while a question is shown. A record of a
+/// line of some bytes takes more than a kilobyte until it is stored, so the agent has to wait for the store.
 const HELD: usize = 512;
 
 /// A live process with its driver.
@@ -520,7 +521,7 @@ impl<'a> Conversation<'a> {
     fn is_roomy(&self) -> bool {
         let config = &self.house.config;
         self.waiting.len() < config.asks.per_turn
-            && self.held.len() < HELD
+            && self.held.len() + self.translator.gathered() < HELD
             && self.held_bytes <= config.asks.held.as_usize()
             && self.running.outbox.waiting() <= config.limits.outbox.as_usize()
     }
