@@ -22,7 +22,8 @@ use super::pipe::{Chunk, drain_until_ended, read};
 use super::registry::Live;
 use super::start::{self, DoorWords, Held};
 use super::translate::{Facts, Translator, status};
-use super::{Attach, File, Fork, House, Key, Order, Turn};
+use super::turn_clock::TurnClock;
+use super::{Attach, Delivery, File, Fork, House, Key, Order, Turn};
 use crate::agent::Agent;
 use crate::asks;
 use crate::budget::Meter;
@@ -81,7 +82,7 @@ struct Present {
     /// Its task, until the end is stored.
     task: Option<TaskId>,
     /// When it has taken too long; none before it is `WORKING`.
-    deadline: Option<Instant>,
+    clock: Option<TurnClock>,
     /// Who cancels it, to be told when it is over.
     cancelers: Vec<oneshot::Sender<bool>>,
     /// What it uses.
@@ -370,7 +371,7 @@ impl Actor {
         }
         self.fork = turn.fork.take();
         if turn.waiting.is_none() {
-            self.set_deadline();
+            self.start_clock();
         }
         log.turn_begins();
         if log.state().is_terminal() {
@@ -459,8 +460,11 @@ impl Actor {
     }
 
     /// The turn works from now on: it may not take longer than `timeouts.turn`, all of its waits together.
-    fn set_deadline(&mut self) {
-        self.present.deadline = Some(Instant::now() + self.house.config.timeouts.turn.get());
+    fn start_clock(&mut self) {
+        let config = &self.house.config;
+        let clock =
+            TurnClock::start(Instant::now(), config.timeouts.turn.get(), config.asks.pause.get());
+        self.present.clock = Some(clock);
     }
 
     /// Stores what the turn used, where its end did not.
@@ -611,7 +615,7 @@ impl Actor {
         let record = status(log, TaskState::Working, None, None);
         match log.record(&self.house.store, vec![record], Durability::Synced).await {
             Ok(true) => {
-                self.set_deadline();
+                self.start_clock();
                 Ok(())
             }
             Ok(false) => Err(NotStarted::Over),
@@ -844,7 +848,7 @@ impl Actor {
         if !self.present.cancelers.is_empty() {
             return Err(NotStarted::Canceled);
         }
-        let deadline = self.present.deadline;
+        let deadline = self.present.clock.as_ref().map(TurnClock::deadline);
         let timed_out = async {
             match deadline {
                 Some(deadline) => tokio::time::sleep_until(deadline).await,
@@ -869,7 +873,7 @@ impl Actor {
                 Interruption::Steer => {}
                 // Nothing was asked yet.
                 Interruption::Answer(_, _, done) => {
-                    let _ = done.send(false);
+                    let _ = done.send(Delivery::Gone);
                 }
             }
         }
@@ -960,7 +964,7 @@ impl Actor {
         translator: &mut Translator,
     ) -> Try {
         let running = self.running.as_mut().expect("the process was just started or found");
-        let Present { deadline, cancelers, meter, .. } = &mut self.present;
+        let Present { clock, cancelers, meter, .. } = &mut self.present;
         let mut conversation = Conversation::new(
             &self.house,
             &self.agent,
@@ -971,13 +975,12 @@ impl Actor {
             translator,
             &mut self.granted,
             meter.as_mut().expect("it was made before the agent was reached"),
-            deadline.expect("it was set when the task became `WORKING`"),
+            clock.as_mut().expect("it was started when the task became `WORKING`"),
             cancelers,
         );
         let outcome = conversation.run(prompt).await;
         let heard = conversation.heard;
         let (since, stopped) = (conversation.since, conversation.stopped);
-        *deadline = Some(conversation.deadline);
         running.starting = None;
         running.is_new = false;
         let refused = !stopped && running.driver.may_repeat();

@@ -5,12 +5,13 @@
 //! Claude prints a second `result` after some interrupts; the driver tells it from the next turn's.
 //! When the tree is gone both pipes come to their end, so what an agent said last is never cut off.
 
-use super::House;
 use super::inbox::{Inbox, Interruption};
 use super::outbox::Outbox;
 use super::pipe::{Chunk, read, try_read};
 use super::start::Held;
 use super::translate::Translator;
+use super::turn_clock::TurnClock;
+use super::{Delivery, House};
 use crate::agent::Agent;
 use crate::asks::{self, Decision, Pass};
 use crate::budget::{Exceeded, Meter};
@@ -153,7 +154,7 @@ pub(super) struct Conversation<'a> {
     climb_at: Option<Instant>,
     wake_at: Option<Instant>,
     /// When the turn has taken too long.
-    pub(super) deadline: Instant,
+    clock: &'a mut TurnClock,
     /// Until when it may hold a place among the starting ones.
     starts_until: Instant,
     spoke: Instant,
@@ -176,6 +177,8 @@ pub(super) struct Conversation<'a> {
     fresh: Vec<Arc<AskRow>>,
     /// Asks that are not open any more.
     gone: Vec<Arc<str>>,
+    /// Those of them to which an answer was on its way already.
+    answered_late: Vec<Arc<str>>,
     /// Whether the question is on its way to be shown.
     posing: bool,
     /// What was said while a question is shown, so that it stays the task's status.
@@ -242,7 +245,7 @@ impl<'a> Conversation<'a> {
         translator: &'a mut Translator,
         granted: &'a mut Granted,
         meter: &'a mut Meter,
-        deadline: Instant,
+        clock: &'a mut TurnClock,
         cancelers: &'a mut Vec<oneshot::Sender<bool>>,
     ) -> Self {
         let watchdog = too_large(
@@ -261,7 +264,7 @@ impl<'a> Conversation<'a> {
             ladder: Ladder::Running,
             climb_at: None,
             wake_at: None,
-            deadline,
+            clock,
             starts_until: Instant::now() + house.config.timeouts.start.get(),
             spoke: Instant::now(),
             cause: None,
@@ -275,6 +278,7 @@ impl<'a> Conversation<'a> {
             waiting_since: Instant::now(),
             fresh: Vec::new(),
             gone: Vec::new(),
+            answered_late: Vec::new(),
             posing: false,
             held: Vec::new(),
             held_bytes: 0,
@@ -351,7 +355,7 @@ impl<'a> Conversation<'a> {
                     if is_gone && self.cause.is_none() {
                         // Nobody is there to hear it; whoever answered resumes the conversation.
                         self.waiting.retain(|one| one.row.id != id);
-                        let _ = done.send(false);
+                        let _ = done.send(Delivery::Gone);
                         return self.parked().await;
                     }
                     let _ = done.send(self.answered(&id, &decision));
@@ -429,7 +433,7 @@ impl<'a> Conversation<'a> {
             () = tokio::time::sleep_until(self.climb_at.unwrap_or(far)), if self.climb_at.is_some() => Happened::Climb,
             () = tokio::time::sleep_until(self.wake_at.unwrap_or(far)), if self.wake_at.is_some() => Happened::Woke,
             () = tokio::time::sleep_until(self.starts_until), if running.starting.is_some() => Happened::SlowStart,
-            () = tokio::time::sleep_until(self.deadline), if !stopping && !asks => Happened::Deadline,
+            () = tokio::time::sleep_until(self.clock.deadline()), if !stopping => Happened::Deadline,
             () = tokio::time::sleep_until(heartbeat), if !stopping && !asks => Happened::Heartbeat,
             () = tokio::time::sleep_until(park), if !stopping && asks => Happened::Park,
             () = std::future::ready(()), if is_unread && roomy => Happened::Unread,
@@ -682,6 +686,7 @@ impl<'a> Conversation<'a> {
         self.waiting.push(Waiting { ask: ask.id, tool, row });
         if self.waiting.len() == 1 {
             self.waiting_since = Instant::now();
+            self.clock.pause(self.waiting_since);
             self.pose();
         }
     }
@@ -692,10 +697,10 @@ impl<'a> Conversation<'a> {
         self.posing = true;
     }
 
-    /// A person has answered; the task is stored as working again. False when the ask is not here.
-    fn answered(&mut self, id: &str, decision: &Decision) -> bool {
+    /// A person has answered; the task is stored as working again.
+    fn answered(&mut self, id: &str, decision: &Decision) -> Delivery {
         let Some(place) = self.waiting.iter().position(|one| *one.row.id == *id) else {
-            return false;
+            return self.answered_too_late(id);
         };
         let Waiting { ask, tool, .. } = self.waiting.remove(place);
         self.tell(&ask, &decision.answer());
@@ -704,7 +709,20 @@ impl<'a> Conversation<'a> {
             self.granted.tools.insert(tool);
         }
         self.next_question();
-        true
+        Delivery::Told
+    }
+
+    /// A person has answered what the agent had withdrawn meanwhile, or what another process asked.
+    fn answered_too_late(&mut self, id: &str) -> Delivery {
+        let Some(place) = self.answered_late.iter().position(|late| **late == *id) else {
+            return Delivery::Gone;
+        };
+        self.answered_late.swap_remove(place);
+        if !self.waiting.is_empty() {
+            // The answer has made the task `WORKING`.
+            self.pose();
+        }
+        Delivery::Withdrawn
     }
 
     /// What waits already and is granted by now.
@@ -722,7 +740,9 @@ impl<'a> Conversation<'a> {
 
     /// An ask is not open any more, stored or not.
     fn drop_ask(&mut self, row: &AskRow) {
-        self.house.asks.take(&row.id);
+        if self.house.asks.take(&row.id).is_none() {
+            self.answered_late.push(row.id.clone());
+        }
         self.fresh.retain(|fresh| fresh.id != row.id);
         self.gone.push(row.id.clone());
     }
@@ -745,8 +765,8 @@ impl<'a> Conversation<'a> {
     /// The next question, or the turn goes on where it stood.
     fn next_question(&mut self) {
         if self.waiting.is_empty() {
-            self.deadline += self.waiting_since.elapsed();
             self.spoke = Instant::now();
+            self.clock.resume(self.spoke);
         } else {
             self.pose();
         }
@@ -757,6 +777,7 @@ impl<'a> Conversation<'a> {
         for Waiting { row, .. } in std::mem::take(&mut self.waiting) {
             self.drop_ask(&row);
         }
+        self.clock.resume(Instant::now());
     }
 
     /// The process is not waited for any longer; the question stays the task's status.
