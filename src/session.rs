@@ -12,6 +12,7 @@ mod actor;
 mod again;
 mod bounded;
 mod conversation;
+mod disk;
 mod ending;
 mod inbox;
 mod outbox;

@@ -8,6 +8,7 @@ pub use removal::{LeftOvers, remove_folder, remove_left_over};
 pub use tree::Size;
 
 use crate::config::{self, Config, CopyLimits, WorkspaceMode};
+use crate::process::tree::around;
 use crate::process::{Ended, Process};
 use inside::Inside;
 use std::fs::DirBuilder;
@@ -293,12 +294,13 @@ impl Workspaces {
         Ok(true)
     }
 
-    /// What a session's own folders take up on the disk. Dropping this ends it.
+    /// What a session's own folders take up on the disk, and the files without a name that processes of this
+    /// agent's tree hold open there. Dropping this ends it.
     ///
     /// # Errors
     ///
     /// When the measuring itself failed; what could not be read is in the size.
-    pub async fn size(&self, session: &str) -> io::Result<Size> {
+    pub async fn size(&self, session: &str, agent: Option<i32>) -> io::Result<Size> {
         let (all, session) = (self.clone(), session.to_owned());
         let stop = CancellationToken::new();
         let _ends = stop.clone().drop_guard();
@@ -315,6 +317,9 @@ impl Workspaces {
                     Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                     Err(error) => measure.miss(error),
                 }
+            }
+            for pid in agent.map(around).unwrap_or_default() {
+                measure.add_open_files(pid, &deadline)?;
             }
             Ok(measure.size())
         })

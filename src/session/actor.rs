@@ -16,6 +16,7 @@
 
 use super::again::Again;
 use super::conversation::{Conversation, Granted, Running, stopped, timed_out};
+use super::disk::DiskWatch;
 use super::ending::end_failed;
 use super::inbox::{Heard, Inbox, Interruption};
 use super::pipe::{Chunk, drain_until_ended, read};
@@ -28,7 +29,7 @@ use crate::agent::Agent;
 use crate::asks;
 use crate::budget::Meter;
 use crate::clock;
-use crate::config::Config;
+use crate::config::{Bytes, Config};
 use crate::egress::Policy;
 use crate::isolation::Places;
 use crate::process::{self, Ended, Prepared, Process, tree};
@@ -72,6 +73,8 @@ pub(super) struct Actor {
     fork: Option<Fork>,
     /// Whether the session was new, so that it is not stored before its first turn comes.
     new: bool,
+    /// What its folders may take up on the disk.
+    disk: DiskWatch,
     /// What belongs to the present turn.
     present: Present,
 }
@@ -168,6 +171,8 @@ impl Actor {
         let inbox = Inbox::new(orders, house.clone());
         let noted = (session.ready, session.conversation.clone());
         let key = Key::of(&session);
+        let most = house.config.isolation.limits.disk.map(Bytes::get);
+        let disk = DiskWatch::new(agent.workspaces.clone(), session.id.clone(), most, new);
         Self {
             house,
             live,
@@ -183,6 +188,7 @@ impl Actor {
             granted: Granted::default(),
             fork: None,
             new,
+            disk,
             present: Present::default(),
         }
     }
@@ -280,6 +286,10 @@ impl Actor {
         let offer = self.live.places.offer();
         let until = Instant::now() + self.house.config.processes.idle.get();
         let most = self.house.config.limits.outbox.as_usize();
+        let mut disk = match &self.running {
+            Some(running) => Box::pin(self.disk.clone().fault(running.process.pid)),
+            None => return Heard::Nudge,
+        };
         loop {
             let running = self.running.as_mut().expect("an idle actor has a process");
             let roomy = running.outbox.waiting() <= most;
@@ -297,6 +307,12 @@ impl Actor {
                     break Heard::Evict;
                 }
                 () = tokio::time::sleep_until(until) => {
+                    self.live.cold(&self.key);
+                    break Heard::Evict;
+                }
+                fault = &mut disk => {
+                    let id = &self.session.id;
+                    tracing::warn!(session.id = %id, %fault, "the process of the session {id} is ended between two turns");
                     self.live.cold(&self.key);
                     break Heard::Evict;
                 }
@@ -762,17 +778,23 @@ impl Actor {
         let spec = |places: &Places, door: DoorWords| {
             agent.script_spec(script, places, door, &session, context.as_str())
         };
-        let mut refused = Vec::new();
+        let (mut refused, mut too_large) = (Vec::new(), None);
         let started = self.start_process(log, folder, &agent.reach.setup, spec).await?;
         let ended = match started {
             Ok((mut process, held)) => {
+                let disk = self.disk.clone().fault(process.pid);
                 let run = async {
                     let hearing = agent.workspaces.hear_script(&mut process);
-                    tokio::pin!(hearing);
+                    tokio::pin!(hearing, disk);
                     loop {
                         tokio::select! {
                             biased;
                             refusal = held.refused() => refused.push(refusal),
+                            fault = &mut disk => {
+                                let reason = "was ended".to_owned();
+                                too_large = Some(fault);
+                                break Err(InitFailed { reason, output: String::new() });
+                            }
                             ended = &mut hearing => break ended,
                         }
                     }
@@ -788,6 +810,10 @@ impl Actor {
         for refusal in &refused {
             translator.refused(refusal);
             house.telemetry.egress_refused(Some(log), &log.scope, refusal).await;
+        }
+        if let Some(fault) = too_large {
+            let message = format!("the session script {name} was ended: {fault}");
+            return Err(NotStarted::Failed(message, Some(fault.hint())));
         }
         match ended {
             Ok(output) => {
@@ -977,6 +1003,7 @@ impl Actor {
             meter.as_mut().expect("it was made before the agent was reached"),
             clock.as_mut().expect("it was started when the task became `WORKING`"),
             cancelers,
+            self.disk.clone(),
         );
         let outcome = conversation.run(prompt).await;
         let heard = conversation.heard;

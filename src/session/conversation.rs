@@ -5,6 +5,7 @@
 //! Claude prints a second `result` after some interrupts; the driver tells it from the next turn's.
 //! When the tree is gone both pipes come to their end, so what an agent said last is never cut off.
 
+use super::disk::{DiskFault, DiskWatch};
 use super::inbox::{Inbox, Interruption};
 use super::outbox::Outbox;
 use super::pipe::{Chunk, read, try_read};
@@ -16,7 +17,7 @@ use crate::agent::Agent;
 use crate::asks::{self, Decision, Pass};
 use crate::budget::{Exceeded, Meter};
 use crate::clock;
-use crate::config::{AskPolicy, Bytes, Config};
+use crate::config::{AskPolicy, Config};
 use crate::egress::Refusal;
 use crate::process::tree::Moment;
 use crate::process::{Ended, Process};
@@ -24,7 +25,6 @@ use crate::queue::Place;
 use crate::store::{AskRow, Durability, SessionRow, Write};
 use crate::supervisor::{KILL_DEADLINE, Word};
 use crate::task::{Record, TaskLog};
-use crate::workspace::Workspaces;
 use pilothouse_a2a::task::TaskState;
 use pilothouse_a2a::time::Timestamp;
 use pilothouse_agents::event::Event;
@@ -36,9 +36,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::Instant;
-
-/// Between two looks at the size of a session's folders.
-const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 /// Records that are held back while a question is shown; then the agent has to wait as well.
 const HELD: usize = 512;
@@ -136,8 +133,8 @@ enum Happened {
     Exceeded(Exceeded),
     /// A request of the agent did not get through its wall.
     Refused(Refusal),
-    /// The session's folders have become larger than they may be.
-    TooLarge(u64),
+    /// The session's folders are larger than they may be, or cannot be measured.
+    Disk(DiskFault),
     Interrupted(Interruption),
 }
 
@@ -189,8 +186,8 @@ pub(super) struct Conversation<'a> {
     pub(super) granted: &'a mut Granted,
     /// What the turn uses.
     meter: &'a mut Meter,
-    /// Ends with the size of the session's folders when that is more than they may hold.
-    watchdog: Pin<Box<dyn Future<Output = u64> + Send>>,
+    /// Ends when the session's folders do not let it go on.
+    disk: Pin<Box<dyn Future<Output = DiskFault> + Send>>,
 }
 
 /// An ask of the agent that waits for a person.
@@ -211,28 +208,6 @@ pub(super) struct Granted {
     pub(super) passes: Vec<Pass>,
 }
 
-/// Looks at the size of a session's folders now and then, until it is more than it may be.
-async fn too_large(workspaces: Workspaces, session: Arc<str>, most: Option<u64>) -> u64 {
-    let Some(most) = most else {
-        return std::future::pending().await;
-    };
-    let mut warned = false;
-    loop {
-        tokio::time::sleep(LOOK_AGAIN).await;
-        let (size, error) = match workspaces.size(&session).await {
-            Ok(size) => (size.bytes, size.error),
-            Err(error) => (0, Some(error)),
-        };
-        if size > most {
-            return size;
-        }
-        if let Some(error) = error.filter(|_| !warned) {
-            tracing::warn!(session.id = %session, %error, "not all of a session's folders can be measured; `isolation.limits.disk` does not count the rest");
-            warned = true;
-        }
-    }
-}
-
 impl<'a> Conversation<'a> {
     #[expect(clippy::too_many_arguments, reason = "the parts of an actor that a turn borrows")]
     pub(super) fn new(
@@ -247,12 +222,9 @@ impl<'a> Conversation<'a> {
         meter: &'a mut Meter,
         clock: &'a mut TurnClock,
         cancelers: &'a mut Vec<oneshot::Sender<bool>>,
+        disk: DiskWatch,
     ) -> Self {
-        let watchdog = too_large(
-            agent.workspaces.clone(),
-            session.id.clone(),
-            house.config.isolation.limits.disk.map(Bytes::get),
-        );
+        let disk = Box::pin(disk.fault(running.process.pid));
         Self {
             house,
             agent,
@@ -284,7 +256,7 @@ impl<'a> Conversation<'a> {
             held_bytes: 0,
             granted,
             meter,
-            watchdog: Box::pin(watchdog),
+            disk,
         }
     }
 
@@ -376,12 +348,9 @@ impl<'a> Conversation<'a> {
                     let scope = &self.log.scope;
                     telemetry.egress_refused(Some(self.log), scope, &refusal).await;
                 }
-                Happened::TooLarge(size) => {
-                    self.watchdog = Box::pin(std::future::pending());
-                    self.stop(Cause::Fault(
-                        format!("the session's folders have grown to {size} bytes, more than they may hold"),
-                        Some("the operator can raise `isolation.limits.disk`".to_owned()),
-                    ));
+                Happened::Disk(fault) => {
+                    self.disk = Box::pin(std::future::pending());
+                    self.stop(Cause::Fault(fault.to_string(), Some(fault.hint())));
                 }
             }
         }
@@ -427,7 +396,7 @@ impl<'a> Conversation<'a> {
             interruption = interruption => Happened::Interrupted(interruption),
             exceeded = self.meter.reached(), if !stopping => Happened::Exceeded(exceeded),
             refusal = running.held.refused() => Happened::Refused(refusal),
-            size = &mut self.watchdog, if !stopping => Happened::TooLarge(size),
+            fault = &mut self.disk, if !stopping => Happened::Disk(fault),
             // Before the pipes: an agent that never stops talking would keep them from being heard. Waiting for a
             // person is nobody's working time.
             () = tokio::time::sleep_until(self.climb_at.unwrap_or(far)), if self.climb_at.is_some() => Happened::Climb,
