@@ -448,14 +448,18 @@ impl Folder {
         .await?
     }
 
-    /// Puts a file of the caller's into the workspace: `.a2a/TASK/NAME`, for the agent to read.
+    /// Puts files of the caller's, by their names, into the workspace: `.a2a/TASK/NAME`, for the agent to read.
     ///
     /// # Errors
     ///
-    /// When it cannot be written.
-    pub fn put(&self, task: &str, name: &str, bytes: &[u8]) -> io::Result<()> {
-        let folder = Inside::open(&self.workspace)?.make(&format!(".a2a/{task}"))?;
-        folder.create(name)?.write_all(bytes)
+    /// When one cannot be written.
+    pub async fn put(&self, task: &str, files: Vec<(String, Vec<u8>)>) -> io::Result<()> {
+        let (workspace, place) = (self.workspace.clone(), format!(".a2a/{task}"));
+        off_worker(move || {
+            let folder = Inside::open(&workspace)?.make(&place)?;
+            files.iter().try_for_each(|(name, bytes)| folder.create(name)?.write_all(bytes))
+        })
+        .await?
     }
 
     /// Whether one of the folders was missing and is new: nothing that was set up in it is there.
@@ -474,19 +478,24 @@ impl Folder {
     }
 
     /// Whether a file is in HOME; one component of the pattern may be `*`.
-    pub fn has(&self, pattern: &str) -> bool {
-        let Ok(home) = Inside::open(&self.home) else {
-            return false;
-        };
-        match (pattern.split_once("*/"), pattern.rsplit_once('/')) {
-            (Some((before, after)), _) => {
-                home.below(before).is_ok_and(|place| place.find(after).is_some())
-            }
-            (None, Some((folder, name))) => {
-                home.below(folder).is_ok_and(|folder| folder.file(name).is_ok())
-            }
-            (None, None) => home.file(pattern).is_ok(),
+    pub async fn has(&self, pattern: &str) -> bool {
+        let (home, pattern) = (self.home.clone(), pattern.to_owned());
+        off_worker(move || is_there(&home, &pattern)).await.unwrap_or(false)
+    }
+}
+
+fn is_there(home: &Path, pattern: &str) -> bool {
+    let Ok(home) = Inside::open(home) else {
+        return false;
+    };
+    match (pattern.split_once("*/"), pattern.rsplit_once('/')) {
+        (Some((before, after)), _) => {
+            home.below(before).is_ok_and(|place| place.find(after).is_some())
         }
+        (None, Some((folder, name))) => {
+            home.below(folder).is_ok_and(|folder| folder.file(name).is_ok())
+        }
+        (None, None) => home.file(pattern).is_ok(),
     }
 }
 

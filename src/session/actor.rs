@@ -29,7 +29,7 @@ use crate::agent::Agent;
 use crate::asks;
 use crate::budget::Meter;
 use crate::clock;
-use crate::config::{Bytes, Config};
+use crate::config::{Bytes, Config, DriverKind};
 use crate::egress::Policy;
 use crate::isolation::Places;
 use crate::process::{self, Ended, Prepared, Process, tree};
@@ -37,7 +37,7 @@ use crate::queue::{FairQueue, Place};
 use crate::store::{AskRow, Durability, SessionRow, Write};
 use crate::supervisor::{KILL_DEADLINE, Spec, Word};
 use crate::task::{Record, TaskLog};
-use crate::workspace::{self, Folder, InitFailed};
+use crate::workspace::{Folder, InitFailed};
 use pilothouse_a2a::id::TaskId;
 use pilothouse_a2a::message::{Message, Part, Role};
 use pilothouse_a2a::task::TaskState;
@@ -130,24 +130,17 @@ impl NotStarted {
 }
 
 /// Puts the files of a message where the agent was told they are.
-fn put_files(
-    log: &TaskLog,
-    folder: Result<Folder, workspace::Error>,
-    files: &[File],
-) -> Result<(), NotStarted> {
+async fn put_files(log: &TaskLog, folder: &Folder, files: Vec<File>) -> Result<(), NotStarted> {
     if files.is_empty() {
         return Ok(());
     }
-    let failed = |error: &dyn std::fmt::Display| {
-        let message =
-            format!("the files of the message could not be put into the workspace: {error}");
-        NotStarted::Failed(message, None)
-    };
-    let folder = folder.map_err(|error| failed(&error))?;
-    for file in files {
-        folder.put(log.id.as_str(), &file.name, &file.bytes).map_err(|error| failed(&error))?;
-    }
-    Ok(())
+    let files = files.into_iter().map(|file| (file.name, file.bytes)).collect();
+    folder.put(log.id.as_str(), files).await.map_err(|error| no_files(&error))
+}
+
+fn no_files(error: &dyn std::fmt::Display) -> NotStarted {
+    let message = format!("the files of the message could not be put into the workspace: {error}");
+    NotStarted::Failed(message, None)
 }
 
 /// A record that ends a task as canceled.
@@ -254,17 +247,20 @@ impl Actor {
             Err(words) => Err(words),
         };
         let spec = folder.and_then(|folder| {
-            let conversation = self.session.conversation.as_deref();
-            let conversation = conversation.ok_or("nothing was said in this session yet")?;
             // A person's terminal is outside of the wall, with the folders where they really lie.
             let setting = Setting {
                 workspace: folder.workspace_text(),
                 home: folder.home_text(),
-                resume: Some(conversation.to_owned()),
+                resume: self.session.conversation.clone(),
                 ..Setting::default()
             };
             let launch = self.agent.driver().terminal(&setting);
-            let launch = launch.ok_or("this agent has no terminal of its own")?;
+            let launch = launch.ok_or(match self.agent.config.driver {
+                DriverKind::Claude => "nothing was said in this session yet",
+                DriverKind::Acp | DriverKind::Command | DriverKind::Demo => {
+                    "this agent has no terminal of its own; go on with `pilothouse send --context`"
+                }
+            })?;
             Ok(self.agent.spec(&launch, &Places::real(&folder), None))
         });
         let lent = spec.is_ok();
@@ -597,7 +593,7 @@ impl Actor {
                 self.working(&log).await?;
             }
             self.measure(&log).await?;
-            self.start(&log, &turn.prompt, &files, slot, translator).await?;
+            self.start(&log, &turn.prompt, files, slot, translator).await?;
         } else {
             drop(waiting);
             if !started {
@@ -606,7 +602,8 @@ impl Actor {
             self.measure(&log).await?;
             if !files.is_empty() {
                 let folder = self.agent.workspaces.folder(&self.session.id).await;
-                put_files(&log, folder, &files)?;
+                let folder = folder.map_err(|error| no_files(&error))?;
+                self.or_interrupted(&log, put_files(&log, &folder, files)).await??;
             }
         }
         Ok(())
@@ -644,7 +641,7 @@ impl Actor {
         &mut self,
         log: &Arc<TaskLog>,
         prompt: &pilothouse_agents::Turn,
-        files: &[File],
+        files: Vec<File>,
         slot: Place,
         translator: &mut Translator,
     ) -> Result<(), NotStarted> {
@@ -673,7 +670,7 @@ impl Actor {
             let message = format!("the session could not be copied: {error}");
             NotStarted::Failed(message, None)
         })?;
-        put_files(log, Ok(folder.clone()), files)?;
+        self.or_interrupted(log, put_files(log, &folder, files)).await??;
         let places = house.isolation.places(&folder);
         let mut setting = Setting {
             workspace: places.workspace,
@@ -684,7 +681,7 @@ impl Actor {
         };
         if let Some(conversation) = &setting.resume
             && let Some(pattern) = driver.transcript(conversation)
-            && !folder.has(&pattern)
+            && !folder.has(&pattern).await
         {
             self.lose_conversation(translator);
             setting.resume = None;
@@ -963,7 +960,7 @@ impl Actor {
             self.lose_conversation(translator);
         }
         let slot = self.give_up_process().await.ok_or(NotStarted::Over)?;
-        self.start(log, prompt, &[], slot, translator).await?;
+        self.start(log, prompt, Vec::new(), slot, translator).await?;
         Ok(true)
     }
 

@@ -94,14 +94,16 @@ pub struct Origin {
 #[derive(Debug, thiserror::Error)]
 pub enum Refused {
     /// The queue is full.
-    #[error("{waiting} tasks are waiting already (`processes.queue`); try again later")]
+    #[error(
+        "as many tasks wait as may (`processes.queue` is {waiting}); try again later, or ask the operator to raise it"
+    )]
     Full {
         /// How many wait.
         waiting: usize,
     },
     /// The caller has its share of the queue.
     #[error(
-        "{waiting} of your tasks are waiting already (`limits.queue_per_caller`); try again later, or ask the operator to raise it"
+        "as many of your tasks wait as may (`limits.queue_per_caller` is {waiting}); try again later, or ask the operator to raise it"
     )]
     FullForCaller {
         /// How many of the caller's tasks wait.
