@@ -70,6 +70,7 @@ impl Default for super::Asks {
     fn default() -> Self {
         Self {
             park: seconds(600),
+            pause: seconds(4 * 3600),
             timeout: seconds(DAY),
             then: super::AskTimeout::Deny,
             per_turn: 32,
