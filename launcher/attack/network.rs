@@ -388,27 +388,6 @@ pub(super) fn smc(_: &Aim<'_>) -> Outcome {
     .map(|_| ())
 }
 
-/// Connects to addresses that a test has made.
-pub(super) fn other(aim: &Aim<'_>) -> Outcome {
-    let mut last = Err(Stop::ARGUMENT);
-    for text in aim.text(b"other")?.split(|byte| *byte == b',') {
-        let (ip, port) = address_of(text).ok_or(Stop::ARGUMENT)?;
-        last = socket(AF_INET, SOCK_STREAM, 0).and_then(|socket| connect(socket, &inet(ip, port)));
-        if last.is_ok() {
-            break;
-        }
-    }
-    last
-}
-
-/// `A.B.C.D:PORT`.
-fn address_of(text: &[u8]) -> Option<([u8; 4], u16)> {
-    let mut parts = text.split(|byte| matches!(byte, b'.' | b':'));
-    let mut next = || decimal(parts.next()?);
-    let ip = [next()? as u8, next()? as u8, next()? as u8, next()? as u8];
-    Some((ip, next()? as u16))
-}
-
 /// Connects to a socket by its abstract name.
 pub(super) fn unix_abstract(aim: &Aim<'_>) -> Outcome {
     let (address, length) = unix_address(aim.text(b"abstract")?, true)?;

@@ -57,7 +57,7 @@ impl Room {
         }
     }
 
-    fn probe<'a>(&'a self, backend: &'a dyn Backend) -> Probe<'a> {
+    fn probe<'a>(&'a self, backend: &'a dyn Backend, when: When) -> Probe<'a> {
         Probe {
             backend,
             launcher: &self.launcher,
@@ -66,6 +66,7 @@ impl Room {
             grants: &self.grants,
             groups: Limited::No("not asked for"),
             limits: &self.limits,
+            when,
         }
     }
 }
@@ -74,7 +75,7 @@ async fn unconfined() -> Vec<Outcome> {
     let room = Room::new();
     let canaries = Canaries::new(room.root.path()).unwrap();
     let session = Session::new(&room.workspaces, &canaries).await.unwrap();
-    room.probe(&NoWall).aimed(&canaries, &session).await.unwrap()
+    room.probe(&NoWall, When::Doctor).aimed(&canaries, &session).await.unwrap()
 }
 
 #[tokio::test]
@@ -90,19 +91,25 @@ async fn without_a_wall_the_attacks_succeed() {
     assert!(stopped.is_empty(), "{stopped:?} in {outcomes:#?}");
 }
 
+/// What this kernel's Landlock does not give, as the attacks that are made then find it.
+async fn missing(room: &Room, kernel: Kernel, when: When) -> Vec<&'static str> {
+    let findings = room.probe(&Landlock::new(kernel), when).run().await.unwrap();
+    let limits = [Guarantee::Pids, Guarantee::Memory];
+    let missing =
+        Guarantee::ALL.into_iter().filter(|one| !limits.contains(one) && !findings.holds(*one));
+    missing.map(Guarantee::as_str).collect()
+}
+
 #[tokio::test]
-async fn an_older_landlock_gives_less_and_the_probe_finds_out() {
+async fn an_older_landlock_gives_less_and_the_attacks_of_a_start_find_it_out() {
     let room = Room::new();
     let mut lacks = String::new();
     let kernels = [false, true].map(|notifies| (1..=7).map(move |version| (version, notifies)));
     for (version, notifies) in kernels.into_iter().flatten() {
         // This kernel is asked for no more than that version knows.
         let kernel = Kernel { landlock: version, notifies };
-        let findings = room.probe(&Landlock::new(kernel)).run().await.unwrap();
-        let limits = [Guarantee::Pids, Guarantee::Memory];
-        let missing =
-            Guarantee::ALL.into_iter().filter(|one| !limits.contains(one) && !findings.holds(*one));
-        let missing: Vec<&str> = missing.map(Guarantee::as_str).collect();
+        let missing = missing(&room, kernel, When::Start).await;
+        assert_eq!(missing, self::missing(&room, kernel, When::Doctor).await, "{kernel:?}");
         let notified = if notifies { " with notifications" } else { "" };
         lacks.push_str(&format!("{version}{notified}: {}\n", missing.join(", ")));
     }
