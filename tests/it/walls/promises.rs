@@ -204,16 +204,46 @@ fn doctor_makes_every_attack_of_the_table_and_no_other() {
 
 // === tests ===
 
-/// Whether there is a test of this name, `module::function`, below `tests/it`.
+/// The sources that may have a module: below `tests/it`, or a unit test's.
+fn sources(module: &str) -> impl Iterator<Item = String> {
+    let module = module.replace("::", "/");
+    let unit = module.strip_suffix("/tests").unwrap_or(&module);
+    let names =
+        [format!("tests/it/{module}.rs"), format!("src/{module}.rs"), format!("src/{unit}.rs")];
+    names.into_iter().filter_map(|name| fs::read_to_string(path(&name)).ok())
+}
+
+/// Whether there is a test of this name, `module::function`.
 fn is_test(name: &str) -> bool {
     let Some((module, function)) = name.rsplit_once("::") else { return false };
-    let file = path("tests/it").join(module.replace("::", "/")).with_extension("rs");
-    let Ok(source) = fs::read_to_string(file) else { return false };
     let head = format!("fn {function}() ");
-    source.split("#[test]").skip(1).any(|after| {
-        let line = after.lines().find(|line| line.contains("fn "));
-        line.is_some_and(|line| line.trim_start().trim_start_matches("async ").starts_with(&head))
+    let is_head = |line: &str| line.trim_start().trim_start_matches("async ").starts_with(&head);
+    sources(module).any(|source| {
+        let mut lines = source.lines().map(str::trim_start);
+        let mut after_attribute = false;
+        lines.any(|line| {
+            let is_here = after_attribute && is_head(line);
+            after_attribute = line.starts_with("#[test]")
+                || line.starts_with("#[tokio::test")
+                || after_attribute && line.starts_with("#[");
+            is_here
+        })
     })
+}
+
+/// The names between quotes that have the form of a test's.
+fn quoted(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2).filter(|name| name.contains("::"))
+}
+
+#[test]
+fn what_is_no_test_is_not_taken_for_one() {
+    assert!(is_test("walls::promises::what_is_no_test_is_not_taken_for_one"));
+    for name in
+        ["walls::promises::is_test", "walls::promises::no_such_test", "no_such::test", "none"]
+    {
+        assert!(!is_test(name), "{name}");
+    }
 }
 
 #[test]
@@ -221,5 +251,30 @@ fn every_test_that_a_claim_names_exists() {
     let named = claims().flat_map(|claim| list(claim, "tests")).filter_map(Value::as_str);
     let missing: Vec<&str> = named.filter(|name| !is_test(name)).collect();
     assert_eq!(missing, Vec::<&str>::new());
-    assert!(!is_test("walls::promises::no_such_test") && !is_test("walls::promises::is_test"));
+}
+
+#[test]
+fn a_start_makes_an_attack_for_each_claim() {
+    for promise in promised().iter().filter(|promise| promise["guarantee"] != "disk") {
+        for claim in list(promise, "claims") {
+            assert!(
+                list(claim, "attacks").iter().any(|attack| attack["when"] == "start"),
+                "{claim:#}"
+            );
+        }
+    }
+}
+
+#[test]
+fn every_promise_of_the_security_policy_names_tests_that_exist() {
+    let page = fs::read_to_string(path("SECURITY.md")).unwrap();
+    let (_, rest) = page.split_once("## What is promised today\n").unwrap();
+    let (promised, _) = rest.split_once("\n## ").unwrap();
+    let lines: Vec<&str> = promised.lines().filter(|line| line.starts_with("- ")).collect();
+    assert!(lines.len() > 40, "{lines:#?}");
+    for line in lines {
+        let tests: Vec<&str> = quoted(line).collect();
+        let missing: Vec<&&str> = tests.iter().filter(|name| !is_test(name)).collect();
+        assert!(!tests.is_empty() && missing.is_empty(), "{missing:?} of: {line}");
+    }
 }
