@@ -1,7 +1,7 @@
 //! The server's memory, environment and descriptors; and the victim that stands in for the server.
 
 use super::aim::{
-    Aim, O_RDONLY, Text, contains, holds, may_be, open, opens, pause, proc_path, same, seconds,
+    Aim, O_RDONLY, O_WRONLY, Text, contains, holds, may_be, open, opens, pause, proc_path, same, seconds,
     wait_for,
 };
 use super::{Outcome, Stop, done};
@@ -217,6 +217,40 @@ pub(super) fn descriptor_link(aim: &Aim<'_>) -> Outcome {
         target.len()
     ))?;
     may_be(victim, aim.marker()?)
+}
+
+/// Opens the memory of the process above this one to write to it, or traces that process.
+pub(super) fn supervisor(aim: &Aim<'_>) -> Outcome {
+    let [parent, ..] = aim.others();
+    match parent {
+        0 => Err(Stop::ESRCH),
+        pid => opens(proc_path(pid, b"mem").as_ptr(), O_WRONLY).or_else(|_| seize(pid, |_| Ok(()))),
+    }
+}
+
+/// Opens for writing what this process and others run: the next session runs it too.
+pub(super) fn running_program(aim: &Aim<'_>) -> Outcome {
+    const GET_SEALS: usize = 1034;
+    const SEAL_WRITE: usize = 8;
+    /// What runs cannot be opened for writing, but it could be once it has ended.
+    const ETXTBSY: Stop = Stop(26);
+    let [parent, first, victim] = aim.others();
+    let mut last = Err(Stop::ESRCH);
+    for pid in [sys!(GETPID) as usize, parent, first, victim] {
+        let path = proc_path(pid, b"exe");
+        last = match opens(path.as_ptr(), O_WRONLY) {
+            Ok(()) => return Ok(()),
+            Err(ETXTBSY) => {
+                let file = open(AT_FDCWD, path.as_ptr(), O_RDONLY)?;
+                match done(sys!(FCNTL, file, GET_SEALS)) {
+                    Ok(seals) if seals & SEAL_WRITE != 0 => Err(Stop::EPERM),
+                    _ => return Ok(()),
+                }
+            }
+            other => other,
+        };
+    }
+    last
 }
 
 /// Reads where the victim's memory lies.

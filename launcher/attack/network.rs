@@ -1,6 +1,6 @@
 //! Addresses and sockets. Only those that were given are ever sent anything.
 
-use super::aim::{Aim, O_RDONLY, close, contains, decimal, open, same, wait_for};
+use super::aim::{Aim, O_RDONLY, close, contains, open, same, wait_for};
 use super::{Outcome, Stop, done};
 use crate::sys::{
     AT_FDCWD, CLOEXEC, Control, IoVec, NONBLOCK, SIGCHLD, SIGKILL, exit, message,

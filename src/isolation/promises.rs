@@ -450,11 +450,12 @@ pub(super) const PROMISES: [Promise; Guarantee::ALL.len()] = [
         backends: SCOPED,
         claims: &[
             Claim {
-                text: "reads nothing of the server's memory",
+                text: "reads nothing of the memory of the server and of the process above it",
                 attacks: &[
                     start("memory.proc", "read the server's memory in `/proc`"),
                     start("memory.vm_readv", "read the server's memory with `process_vm_readv`"),
                     start("memory.ptrace", "trace the server as a debugger does"),
+                    start("memory.supervisor", "write to the memory of the process above it, or trace it"),
                     besides("memory.maps", "see where what lies in the server's memory"),
                 ],
                 tests: &[],
@@ -471,6 +472,13 @@ pub(super) const PROMISES: [Promise; Guarantee::ALL.len()] = [
                 tests: &[],
             },
             Claim {
+                text: "changes no program that runs outside of its session",
+                attacks: &[
+                    start("memory.program", "open the program of a process to write to it, through `/proc/PID/exe`"),
+                ],
+                tests: &[],
+            },
+            Claim {
                 text: "uses no part of the kernel that ordinary programs do not need",
                 attacks: &[
                     start("kernel.bpf", "use `bpf`"),
@@ -481,6 +489,9 @@ pub(super) const PROMISES: [Promise; Guarantee::ALL.len()] = [
                     besides("kernel.kexec", "load another kernel"),
                     start("kernel.reboot", "restart the machine"),
                     besides("kernel.log", "read the kernel's log"),
+                    besides("kernel.ports", "ask for the ports of devices with `iopl`"),
+                    besides("kernel.accounting", "have the kernel account for processes with `acct`"),
+                    besides("kernel.host_name", "give the machine another name"),
                 ],
                 tests: &[],
             },
@@ -488,6 +499,7 @@ pub(super) const PROMISES: [Promise; Guarantee::ALL.len()] = [
                 text: "changes no setting that the kernel acts on as root",
                 attacks: &[
                     start("kernel.sysctl", "open a kernel setting that runs programs as root (`core_pattern`) to write to it"),
+                    besides("kernel.helpers", "the same with other such settings (`modprobe`, `binfmt_misc`, `release_agent`)"),
                     besides("kernel.sysrq", "open `/proc/sysrq-trigger` to write to it"),
                     start("kernel.cgroup", "open a control group to move processes into it"),
                 ],
@@ -523,6 +535,7 @@ pub(super) const PROMISES: [Promise; Guarantee::ALL.len()] = [
                 attacks: &[
                     start("processes.list", "find the server among all processes"),
                     start("processes.cmdline", "read the server's arguments"),
+                    besides("processes.times", "read how long another session's process has run"),
                 ],
                 tests: &["walls::inside::inside_of_bubblewrap_there_are_no_processes_but_its_own"],
             },

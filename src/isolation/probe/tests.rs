@@ -14,7 +14,7 @@ const REAL: &[&str] = &[
     "files.rename", "files.reopen", "files.setid", "files.ssh", "files.stat", "files.symlink", "files.tmp",
     "files.truncate", "files.unlink", "files.up", "files.write", "peers.list", "peers.read",
     "peers.io_priority", "peers.priority", "peers.rename", "peers.signal", "peers.shm", "peers.unlink", "peers.watch", "peers.write",
-    "privileges.suid", "processes.affinity", "processes.cmdline", "processes.list",
+    "privileges.suid", "processes.affinity", "processes.cmdline", "processes.times", "processes.list",
     "processes.pidfd", "processes.priority", "processes.prlimit", "processes.signal",
     "processes.sigqueue", "processes.tgkill", "tcp.bind", "tcp.listen", "tcp.loopback",
     "tcp.proxy_port", "udp.connected", "udp.loopback", "unix.abstract", "unix.dgram", "unix.list", "unix.path",
@@ -22,7 +22,7 @@ const REAL: &[&str] = &[
 ];
 
 /// What works for root. The others need what a kernel or a machine may not have (modules, `kexec`, x32, SCTP,
-/// SMC, IPv6, a disk), or are about what the server leaves in a process that it starts (`env.own`, `*.inherited`),
+/// SMC, IPv6, a disk), try the launcher's program, which is sealed (`memory.program`), or are about what the server leaves in a process that it starts (`env.own`, `*.inherited`),
 /// which is nothing with or without a wall.
 #[rustfmt::skip]
 const REAL_FOR_ROOT: &[&str] = &[
@@ -30,7 +30,8 @@ const REAL_FOR_ROOT: &[&str] = &[
     "memory.ptrace", "memory.root", "memory.vm_readv", "peers.cwd", "peers.environ",
     "peers.ptrace", "files.dev", "files.devices", "files.mknod", "files.shadow", "files.usr", "chroot.escape", "mount.bind",
     "mount.tmpfs", "namespaces.mount", "namespaces.setns", "privileges.capabilities",
-    "privileges.setuid", "raw.socket", "kernel.reboot",
+    "privileges.setuid", "raw.socket", "kernel.reboot", "kernel.accounting", "kernel.host_name",
+    "memory.supervisor",
 ];
 
 /// What a probe needs, in folders of its own.

@@ -5,7 +5,7 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 
 /// What Landlock has no say over.
-const PROCESSES: [&str; 2] = ["processes.list", "processes.cmdline"];
+const PROCESSES: [&str; 3] = ["processes.list", "processes.cmdline", "processes.times"];
 /// What it has no say over where the server is root.
 const MODES: &str = "files.devices";
 /// Why an attack may be left out.
