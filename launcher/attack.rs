@@ -30,6 +30,8 @@
 //! listening socket, `socket` (stream) and `dgram` paths of sockets. `same` and `same6` are ports at 127.0.0.2 and
 //! ::1 with the number of the proxy's port.
 //!
+//! `parent=PID` is the process above the session, where that is not the one that started this program.
+//!
 //! `proxy=PORT` is where a session may connect. Whether it can is told in the first line, which is about no attack:
 //! `proxy reached`, or `proxy WHY`.
 //!

@@ -228,29 +228,41 @@ pub(super) fn supervisor(aim: &Aim<'_>) -> Outcome {
     }
 }
 
-/// Opens for writing what this process and others run: the next session runs it too.
+/// Opens for writing what others run, and the memory that this program was started from: the next session runs it too.
 pub(super) fn running_program(aim: &Aim<'_>) -> Outcome {
-    const GET_SEALS: usize = 1034;
-    const SEAL_WRITE: usize = 8;
     /// What runs cannot be opened for writing, but it could be once it has ended.
     const ETXTBSY: Stop = Stop(26);
-    let [parent, first, victim] = aim.others();
-    let mut last = Err(Stop::ESRCH);
-    for pid in [sys!(GETPID) as usize, parent, first, victim] {
+    let mut last = own_program();
+    for pid in aim.others() {
+        if last.is_ok() {
+            break;
+        }
         let path = proc_path(pid, b"exe");
         last = match opens(path.as_ptr(), O_WRONLY) {
-            Ok(()) => return Ok(()),
-            Err(ETXTBSY) => {
-                let file = open(AT_FDCWD, path.as_ptr(), O_RDONLY)?;
-                match done(sys!(FCNTL, file, GET_SEALS)) {
-                    Ok(seals) if seals & SEAL_WRITE != 0 => Err(Stop::EPERM),
-                    _ => return Ok(()),
-                }
-            }
+            Err(ETXTBSY) if is_sealed(path.as_ptr()) == Ok(true) => Err(Stop::EPERM),
+            Err(ETXTBSY) => Ok(()),
             other => other,
         };
     }
     last
+}
+
+/// The program of this process, where it is memory. A file in its place may be the session's own.
+fn own_program() -> Outcome {
+    match is_sealed(c"/proc/self/exe".as_ptr().cast()) {
+        Ok(false) => Ok(()),
+        Ok(true) => Err(Stop::EPERM),
+        Err(_) => Err(Stop::DIFFERENT),
+    }
+}
+
+/// Whether nobody can write to this memory any more; an error where it is a file.
+fn is_sealed(path: *const u8) -> Result<bool, Stop> {
+    const GET_SEALS: usize = 1034;
+    const SEAL_WRITE: usize = 8;
+    let file = open(AT_FDCWD, path, O_RDONLY)?;
+    let seals = done(sys!(FCNTL, file, GET_SEALS))?;
+    Ok(seals & SEAL_WRITE != 0)
 }
 
 /// Reads where the victim's memory lies.
