@@ -414,7 +414,10 @@ pub(super) const PROMISES: [Promise; Guarantee::ALL.len()] = [
                     besides("peers.rename", "rename a file of another session"),
                     start("peers.unlink", "remove a file of another session"),
                 ],
-                tests: &["walls::inside::another_sessions_files_are_out_of_reach_for_who_knows_their_path"],
+                tests: &[
+                    "walls::inside::another_sessions_files_are_out_of_reach_for_who_knows_their_path",
+                    "walls::hostile::what_an_agent_leaves_is_run_by_nobody_and_found_by_no_later_session",
+                ],
             },
             Claim {
                 text: "reads nothing in another session's processes",
