@@ -1,12 +1,13 @@
 //! The program that tries to break out of a session.
 //!
 //! The server starts it inside of a throw-away session and reads what it prints; a guarantee counts only
-//! if its attacks failed. `src/isolation/attacks.rs` says which attack belongs to which guarantee.
+//! if its attacks failed. `src/isolation/promises.rs` says which attack belongs to which guarantee, and which
+//! are made at a start.
 //!
 //! # How it works
 //!
-//! `attack list KEY=VALUE ...` tries everything in [`LIST`] in that order, each in a process of its own, so
-//! that neither a filter that kills nor a change of the own state spoils the next one. It prints a line each:
+//! `attack list KEY=VALUE ...` makes the attacks of [`LIST`] in that order, all of them or those that
+//! `only=A,B,...` names, each in a process of its own, so that neither a filter that kills nor a change of the own state spoils the next one. It prints a line each:
 //!
 //! * `NAME stopped WHY`: WHY is the errno's name, the name of a signal (`SIGSYS`), `DIFFERENT` (there is
 //!   something, but not what was looked for), `TIMEOUT` (no answer in 200 ms), or `OWNNET` (it worked, in a
@@ -27,8 +28,9 @@
 //! and in the latter also `truncate` and `mode`. `host_file` is any file of the host; with `host_text` it
 //! must hold that text to count. `tcp`, `tcp6`, `udp`, `udp6` are ports of loopback, `abstract` the name of a
 //! listening socket, `socket` (stream) and `dgram` paths of sockets. `same` and `same6` are ports at 127.0.0.2 and
-//! ::1 with the number of the proxy's port. `other=A.B.C.D:PORT,...` are addresses for the tests, inside of networks
-//! that they made.
+//! ::1 with the number of the proxy's port.
+//!
+//! `parent=PID` is the process above the session, where that is not the one that started this program.
 //!
 //! `proxy=PORT` is where a session may connect. Whether it can is told in the first line, which is about no attack:
 //! `proxy reached`, or `proxy WHY`.
@@ -66,6 +68,8 @@ const LIST: &[(&str, fn(&Aim<'_>) -> Outcome)] = &[
     ("memory.fd", memory::descriptor_link),
     ("memory.maps", memory::maps),
     ("memory.inherited", memory::inherited),
+    ("memory.supervisor", memory::supervisor),
+    ("memory.program", memory::running_program),
     ("peers.read", files::read_peer),
     ("peers.list", files::list_peer),
     ("peers.write", files::write_peer),
@@ -82,6 +86,7 @@ const LIST: &[(&str, fn(&Aim<'_>) -> Outcome)] = &[
     ("peers.keyring", memory::shared_keyring),
     ("processes.list", processes::list),
     ("processes.cmdline", processes::command_line),
+    ("processes.times", processes::peer_times),
     ("processes.prlimit", processes::limits),
     ("processes.priority", processes::priority),
     ("processes.affinity", processes::affinity),
@@ -137,7 +142,6 @@ const LIST: &[(&str, fn(&Aim<'_>) -> Outcome)] = &[
     ("icmp.socket", network::icmp),
     ("sctp.socket", network::sctp),
     ("smc.ulp", network::smc),
-    ("net.other", network::other),
     ("unix.abstract", network::unix_abstract),
     ("unix.path", network::unix_path),
     ("unix.dgram", network::unix_datagram),
@@ -165,8 +169,12 @@ const LIST: &[(&str, fn(&Aim<'_>) -> Outcome)] = &[
     ("kernel.reboot", kernel::reboot),
     ("kernel.log", kernel::log),
     ("kernel.sysctl", kernel::setting),
+    ("kernel.helpers", kernel::helpers),
     ("kernel.sysrq", kernel::sysrq),
     ("kernel.cgroup", kernel::control_group),
+    ("kernel.ports", kernel::ports),
+    ("kernel.accounting", kernel::accounting),
+    ("kernel.host_name", kernel::host_name),
     ("kernel.arch", kernel::other_architecture),
     ("kernel.x32", kernel::x32),
     ("terminal.tiocsti", kernel::terminal),
@@ -268,7 +276,15 @@ fn list(aim: &Aim<'_>) -> ! {
         }
         line.say();
     }
+    let only = aim.text(b"only").ok();
     for (name, run) in LIST {
+        let is_named = |names: &[u8]| {
+            let mut names = names.split(|byte| *byte == b',');
+            names.any(|one| same(one, name.as_bytes()))
+        };
+        if only.is_some_and(|names| !is_named(names)) {
+            continue;
+        }
         let stop = try_one(aim, *run, page as *mut u8);
         let mut line = Text::new();
         line.push(name.as_bytes());

@@ -114,6 +114,9 @@ pub(crate) mod number {
     pub const STATX: usize = 332;
     pub const SETRESGID: usize = 119;
     pub const MOUNT_SETATTR: usize = 442;
+    pub const ACCT: usize = 163;
+    pub const SETHOSTNAME: usize = 170;
+    pub const IOPL: usize = 172;
 }
 
 #[cfg(target_arch = "aarch64")]
@@ -207,6 +210,8 @@ pub(crate) mod number {
     pub const PROCESS_VM_READV: usize = 270;
     pub const RENAMEAT2: usize = 276;
     pub const BPF: usize = 280;
+    pub const ACCT: usize = 89;
+    pub const SETHOSTNAME: usize = 161;
     pub const USERFAULTFD: usize = 282;
     pub const PIDFD_SEND_SIGNAL: usize = 424;
     pub const IO_URING_SETUP: usize = 425;

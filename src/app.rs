@@ -9,7 +9,7 @@ use crate::config::{self, Config, Loaded};
 use crate::descriptors;
 use crate::egress::{Egress, Times};
 use crate::guard;
-use crate::isolation::{self, BackendKind};
+use crate::isolation::{self, BackendKind, When};
 use crate::process::Launcher;
 use crate::push::Push;
 use crate::server::{self, Bodies, Cards, Doors};
@@ -161,8 +161,15 @@ impl App {
                 source,
             })?,
         };
-        let isolation =
-            isolation::choose(&config, &launcher, workspaces, &agent_environment, port).await?;
+        let isolation = isolation::choose(
+            &config,
+            &launcher,
+            workspaces,
+            &agent_environment,
+            port,
+            When::Start,
+        )
+        .await?;
         if isolation.proxy_port() != port {
             // Sessions have listeners of their own; nobody comes by this one.
             door.cancel();

@@ -7,7 +7,6 @@
 //! attack on it failed. [`choose()`] takes the strongest that gives what is required, or says what is missing,
 //! why, and which key accepts less. Nothing is ever weaker than that without a word.
 
-mod attacks;
 mod bubblewrap;
 mod canaries;
 mod choose;
@@ -20,21 +19,23 @@ mod kernel;
 mod landlock;
 mod none;
 mod probe;
+mod promises;
 mod users;
 mod wall;
 
 pub use crate::config::{BackendKind, Guarantee};
-pub use attacks::{ATTACKS, Attack};
 pub use choose::{Error, choose};
 pub use container::Room;
 pub use filter::Network;
 pub use findings::{Findings, Outcome, State};
 pub use grants::Grants;
 pub use groups::{Group, Groups};
+pub use promises::{When, promises_json};
 
 use crate::process::{self, Launcher};
 use crate::supervisor::{Confined, Spec};
 use crate::workspace::Folder;
+use promises::Promise;
 use serde_json::{Value, json};
 use std::path::Path;
 use std::pin::Pin;
@@ -259,6 +260,19 @@ impl Isolation {
     /// Ends all that is kept for the next process of a session.
     pub async fn clear(&self) {
         self.0.backend.clear().await;
+    }
+
+    /// Each guarantee that is not in force behind this sandbox, what it means, and why it is missing.
+    pub fn missing(&self) -> impl Iterator<Item = String> {
+        let findings = self.findings();
+        let missing = promises::PROMISES.iter().filter(|_| self.is_walled());
+        missing.filter_map(|promise| {
+            let why = findings.why_not(promise.guarantee)?;
+            Some(format!(
+                "`{}` is not promised; it means that an agent {}: {why}",
+                promise.guarantee, promise.summary
+            ))
+        })
     }
 
     /// All that was found out, for machines.

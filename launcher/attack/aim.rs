@@ -12,11 +12,25 @@ pub(super) const O_APPEND: usize = 0o2000;
 /// The arguments `KEY=VALUE`.
 pub(super) struct Aim<'a> {
     arguments: &'a Arguments,
+    /// The process above the session's: `parent`, or the one that started this program; 0 where it cannot be seen.
+    parent: usize,
 }
 
 impl<'a> Aim<'a> {
-    pub(super) const fn new(arguments: &'a Arguments) -> Self {
-        Self { arguments }
+    pub(super) fn new(arguments: &'a Arguments) -> Self {
+        let own = sys!(GETPPID) as usize;
+        let mut aim = Self {
+            arguments,
+            parent: own,
+        };
+        aim.parent = aim.number(b"parent").unwrap_or(own);
+        aim
+    }
+
+    /// The processes that may be outside of the sandbox: the one above the session, the first of this process
+    /// namespace, and the victim.
+    pub(super) fn others(&self) -> [usize; 3] {
+        [self.parent, 1, self.number(b"victim").unwrap_or(1)]
     }
 
     /// The value of a key. A NUL follows it, so its pointer is a C string.

@@ -2,6 +2,7 @@
 
 use super::aim::{
     Aim, O_APPEND, O_CREAT, O_EXCL, O_RDONLY, O_WRONLY, Text, close, entries, holds, open, opens,
+    proc_path,
 };
 use super::network::{SOCK_STREAM, unix_address};
 use super::{Outcome, Stop, done};
@@ -27,20 +28,18 @@ pub(super) fn read_upwards(aim: &Aim<'_>) -> Outcome {
     aim.marked(path.as_ptr())
 }
 
-/// Reads the same through the root of the first process, and of our parent.
+/// Reads the same through the roots of other processes.
 pub(super) fn read_through_proc(aim: &Aim<'_>) -> Outcome {
-    let file = aim.text(b"outside_file")?;
-    let mut first = Text::new();
-    first.push(b"/proc/1/root");
-    first.push(file);
-    aim.marked(first.as_ptr()).or_else(|_| {
-        let mut parent = Text::new();
-        parent.push(b"/proc/");
-        parent.number(sys!(GETPPID) as usize);
-        parent.push(b"/root");
-        parent.push(file);
-        aim.marked(parent.as_ptr())
-    })
+    let mut last = Err(Stop::ESRCH);
+    for pid in aim.others() {
+        let mut path = proc_path(pid, b"root");
+        path.push(aim.text(b"outside_file")?);
+        last = aim.marked(path.as_ptr());
+        if last.is_ok() {
+            break;
+        }
+    }
+    last
 }
 
 /// Reads the same from a folder that somebody left open for us.

@@ -114,6 +114,53 @@ pub(super) fn setting(_: &Aim<'_>) -> Outcome {
     opens(c"/proc/sys/kernel/core_pattern".as_ptr().cast(), O_WRONLY)
 }
 
+/// Opens the other settings that name programs which the kernel runs as root; writes nothing.
+pub(super) fn helpers(_: &Aim<'_>) -> Outcome {
+    let mut last = Err(Stop::ENOENT);
+    for path in [
+        c"/proc/sys/kernel/modprobe",
+        c"/proc/sys/kernel/hotplug",
+        c"/proc/sys/kernel/poweroff_cmd",
+        c"/proc/sys/fs/binfmt_misc/register",
+        c"/sys/kernel/uevent_helper",
+        c"/sys/fs/cgroup/release_agent",
+        c"/sys/fs/cgroup/memory/release_agent",
+        c"/sys/fs/cgroup/pids/release_agent",
+        c"/sys/fs/cgroup/rdma/release_agent",
+    ] {
+        match opens(path.as_ptr().cast(), O_WRONLY) {
+            Ok(()) => return Ok(()),
+            Err(Stop::ENOENT) => {}
+            Err(other) => last = Err(other),
+        }
+    }
+    last
+}
+
+/// Asks for the ports of devices.
+#[cfg(target_arch = "x86_64")]
+pub(super) fn ports(_: &Aim<'_>) -> Outcome {
+    done(sys!(IOPL, 3)).map(|_| ())
+}
+
+/// There are some on x86 alone.
+#[cfg(not(target_arch = "x86_64"))]
+pub(super) fn ports(_: &Aim<'_>) -> Outcome {
+    Err(Stop::ARCHITECTURE)
+}
+
+/// Has the kernel write a line for each process to a file without a name.
+pub(super) fn accounting(_: &Aim<'_>) -> Outcome {
+    const ENOENT: isize = -2;
+    reached(sys!(ACCT, c"".as_ptr()), ENOENT)
+}
+
+/// Gives the machine a name that is too long.
+pub(super) fn host_name(_: &Aim<'_>) -> Outcome {
+    const TOO_LONG: usize = 65;
+    reached(sys!(SETHOSTNAME, c"".as_ptr(), TOO_LONG), EINVAL)
+}
+
 /// Opens the file that ends machines; writes nothing.
 pub(super) fn sysrq(_: &Aim<'_>) -> Outcome {
     opens(c"/proc/sysrq-trigger".as_ptr().cast(), O_WRONLY)

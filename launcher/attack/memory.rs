@@ -1,7 +1,7 @@
 //! The server's memory, environment and descriptors; and the victim that stands in for the server.
 
 use super::aim::{
-    Aim, O_RDONLY, Text, contains, holds, may_be, open, opens, pause, proc_path, same, seconds,
+    Aim, O_RDONLY, O_WRONLY, Text, contains, holds, may_be, open, opens, pause, proc_path, same, seconds,
     wait_for,
 };
 use super::{Outcome, Stop, done};
@@ -217,6 +217,52 @@ pub(super) fn descriptor_link(aim: &Aim<'_>) -> Outcome {
         target.len()
     ))?;
     may_be(victim, aim.marker()?)
+}
+
+/// Opens the memory of the process above this one to write to it, or traces that process.
+pub(super) fn supervisor(aim: &Aim<'_>) -> Outcome {
+    let [parent, ..] = aim.others();
+    match parent {
+        0 => Err(Stop::ESRCH),
+        pid => opens(proc_path(pid, b"mem").as_ptr(), O_WRONLY).or_else(|_| seize(pid, |_| Ok(()))),
+    }
+}
+
+/// Opens for writing what others run, and the memory that this program was started from: the next session runs it too.
+pub(super) fn running_program(aim: &Aim<'_>) -> Outcome {
+    /// What runs cannot be opened for writing, but it could be once it has ended.
+    const ETXTBSY: Stop = Stop(26);
+    let mut last = own_program();
+    for pid in aim.others() {
+        if last.is_ok() {
+            break;
+        }
+        let path = proc_path(pid, b"exe");
+        last = match opens(path.as_ptr(), O_WRONLY) {
+            Err(ETXTBSY) if is_sealed(path.as_ptr()) == Ok(true) => Err(Stop::EPERM),
+            Err(ETXTBSY) => Ok(()),
+            other => other,
+        };
+    }
+    last
+}
+
+/// The program of this process, where it is memory. A file in its place may be the session's own.
+fn own_program() -> Outcome {
+    match is_sealed(c"/proc/self/exe".as_ptr().cast()) {
+        Ok(false) => Ok(()),
+        Ok(true) => Err(Stop::EPERM),
+        Err(_) => Err(Stop::DIFFERENT),
+    }
+}
+
+/// Whether nobody can write to this memory any more; an error where it is a file.
+fn is_sealed(path: *const u8) -> Result<bool, Stop> {
+    const GET_SEALS: usize = 1034;
+    const SEAL_WRITE: usize = 8;
+    let file = open(AT_FDCWD, path, O_RDONLY)?;
+    let seals = done(sys!(FCNTL, file, GET_SEALS))?;
+    Ok(seals & SEAL_WRITE != 0)
 }
 
 /// Reads where the victim's memory lies.

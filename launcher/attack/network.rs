@@ -1,6 +1,6 @@
 //! Addresses and sockets. Only those that were given are ever sent anything.
 
-use super::aim::{Aim, O_RDONLY, close, contains, decimal, open, same, wait_for};
+use super::aim::{Aim, O_RDONLY, close, contains, open, same, wait_for};
 use super::{Outcome, Stop, done};
 use crate::sys::{
     AT_FDCWD, CLOEXEC, Control, IoVec, NONBLOCK, SIGCHLD, SIGKILL, exit, message,
@@ -386,27 +386,6 @@ pub(super) fn smc(_: &Aim<'_>) -> Outcome {
         3
     ))
     .map(|_| ())
-}
-
-/// Connects to addresses that a test has made.
-pub(super) fn other(aim: &Aim<'_>) -> Outcome {
-    let mut last = Err(Stop::ARGUMENT);
-    for text in aim.text(b"other")?.split(|byte| *byte == b',') {
-        let (ip, port) = address_of(text).ok_or(Stop::ARGUMENT)?;
-        last = socket(AF_INET, SOCK_STREAM, 0).and_then(|socket| connect(socket, &inet(ip, port)));
-        if last.is_ok() {
-            break;
-        }
-    }
-    last
-}
-
-/// `A.B.C.D:PORT`.
-fn address_of(text: &[u8]) -> Option<([u8; 4], u16)> {
-    let mut parts = text.split(|byte| matches!(byte, b'.' | b':'));
-    let mut next = || decimal(parts.next()?);
-    let ip = [next()? as u8, next()? as u8, next()? as u8, next()? as u8];
-    Some((ip, next()? as u16))
 }
 
 /// Connects to a socket by its abstract name.

@@ -87,6 +87,13 @@ pub(super) fn command_line(aim: &Aim<'_>) -> Outcome {
     has_argument(aim.number(b"victim")?, aim.marker()?)
 }
 
+/// Reads how long a process of another session has run: what it does shows in its times.
+pub(super) fn peer_times(aim: &Aim<'_>) -> Outcome {
+    let peer = aim.number(b"peer_pid")?;
+    opens(proc_path(peer, b"stat").as_ptr(), O_RDONLY)?;
+    may_be(peer, aim.marker()?)
+}
+
 /// Asks for a limit of the victim: who may, may also set it.
 pub(super) fn limits(aim: &Aim<'_>) -> Outcome {
     const NOFILE: usize = 7;

@@ -10,7 +10,7 @@ use super::terminal::Screen;
 use crate::agent::{Agent, Agents};
 use crate::config::{self, Config, DriverKind, Environment, Loaded, held_back, load};
 use crate::descriptors;
-use crate::isolation::choose;
+use crate::isolation::{When, choose, promises_json};
 use crate::process::{Ended, Launcher};
 use crate::supervisor::Spec;
 use clap::Args;
@@ -70,7 +70,12 @@ pub(super) async fn run(
     if args.json {
         print_json(
             &mut out,
-            &json!({"ok": report.is_good(), "checks": report.json(), "isolation": findings}),
+            &json!({
+                "ok": report.is_good(),
+                "checks": report.json(),
+                "isolation": findings,
+                "guarantees": promises_json(),
+            }),
         )?;
     } else {
         write!(out, "{}", report.lines(screen.styled))?;
@@ -272,13 +277,17 @@ async fn isolation(
 ) -> Value {
     let workspaces = &agents.default_one().workspaces;
     // No agent is started here, and the attacks have a stand-in for the proxy.
-    let chosen = choose(config, launcher, workspaces, environment, UNUSED_PORT).await;
+    let when = When::Doctor;
+    let chosen = choose(config, launcher, workspaces, environment, UNUSED_PORT, when).await;
     match chosen {
         Ok(isolation) => {
             if isolation.is_walled() {
                 report.good("isolation", isolation.told());
             } else {
                 report.note("isolation", isolation.told());
+            }
+            for missing in isolation.missing() {
+                report.note("isolation", missing);
             }
             for agent in agents.iter() {
                 if let Err(error) = agent.check_wall(&isolation) {

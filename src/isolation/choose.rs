@@ -6,7 +6,9 @@ use super::kernel::Kernel;
 use super::landlock::Landlock;
 use super::none::NoWall;
 use super::probe::{Limited, Probe};
-use super::{Backend, BackendKind, Findings, Grants, Groups, Guarantee, Inner, Isolation};
+use super::{
+    Backend, BackendKind, Findings, Grants, Groups, Guarantee, Inner, Isolation, Promise, When,
+};
 use crate::config::{self, Bytes, Config};
 use crate::process::Launcher;
 use crate::workspace::Workspaces;
@@ -59,6 +61,7 @@ pub async fn choose(
     workspaces: &Workspaces,
     environment: &BTreeMap<String, String>,
     port: u16,
+    when: When,
 ) -> Result<Isolation, Error> {
     let wanted = &config.isolation;
     let kinds: &[BackendKind] = match wanted.backend {
@@ -102,6 +105,7 @@ pub async fn choose(
                         (Err(why), false) => Limited::No(why),
                     },
                     limits: &wanted.limits,
+                    when,
                 };
                 let found = probe.run().await;
                 backend.clear().await;
@@ -214,7 +218,10 @@ fn told(refused: &[Refused], required: &[Guarantee]) -> String {
             let _ = writeln!(text, "  {kind}: {cause}");
         }
         for (guarantee, why) in &one.missing {
-            let why = explained(one.kind, *guarantee)
+            let why = Promise::of(*guarantee)
+                .backends
+                .given(one.kind)
+                .why_not()
                 .map_or_else(|| why.clone(), |reason| format!("{reason} ({why})"));
             let _ = writeln!(text, "  {kind}: does not give `{guarantee}`: {why}");
         }
@@ -237,23 +244,4 @@ fn told(refused: &[Refused], required: &[Guarantee]) -> String {
     }
     text.push_str("to run without any wall: `isolation.backend: none` (--isolation none)");
     text
-}
-
-/// Why a backend cannot give a guarantee, where that is known.
-fn explained(kind: BackendKind, guarantee: Guarantee) -> Option<&'static str> {
-    match (kind, guarantee) {
-        (BackendKind::Landlock, Guarantee::Processes) => {
-            Some("Landlock has no say over what /proc tells of other processes")
-        }
-        (BackendKind::Landlock, Guarantee::NetEgress | Guarantee::NetLoopback) => Some(
-            "Landlock rules TCP by port alone, so the proxy's port is open at every address; where the kernel \
-                 notifies supervisors of `connect` (seccomp, Linux 5.19; no other filter above with notifications, \
-                 `kernel.yama.ptrace_scope` below 2) they connect to the proxy's address alone",
-        ),
-        (
-            BackendKind::Landlock,
-            Guarantee::PeerSessions | Guarantee::ServerMemory | Guarantee::UnixSockets,
-        ) => Some("Landlock rules signals and abstract sockets since its version 6 (Linux 6.12)"),
-        _ => None,
-    }
 }

@@ -1,7 +1,7 @@
 //! What was found out about a wall: each attack and what came of it, and each guarantee.
 
 use super::Network;
-use super::attacks::ATTACKS;
+use super::promises::{Given, Promise};
 use crate::config::{BackendKind, Guarantee};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -23,7 +23,7 @@ const REACHING: [&str; 6] = [
 /// What came of one attack.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
-    /// Its name in [`ATTACKS`].
+    /// Its name among the [`promises`](super::promises).
     pub name: String,
     /// What came of it.
     pub result: Try,
@@ -155,14 +155,13 @@ pub(super) fn states(
         if limits.contains(&guarantee) {
             continue;
         }
-        let given = matches!(guarantee, Guarantee::Env | Guarantee::KillTree);
-        if backend == BackendKind::None && !given {
-            states.insert(guarantee, State::Missing("there is no wall".to_owned()));
+        let promise = Promise::of(guarantee);
+        if let (BackendKind::None, Given::No(why)) = (backend, promise.backends.none) {
+            states.insert(guarantee, State::Missing(why.to_owned()));
             continue;
         }
-        let tried = ATTACKS
-            .iter()
-            .filter(|attack| attack.guarantee == Some(guarantee))
+        let tried = promise
+            .attacks()
             .filter(|attack| !attack.needs_namespaces || network == Network::Own)
             .filter_map(|attack| outcomes.iter().find(|outcome| outcome.name == attack.name));
         let (mut held, mut broken) = (0, Vec::new());

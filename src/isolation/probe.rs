@@ -8,7 +8,8 @@
 use super::canaries::{Canaries, port_of};
 use super::findings::{Findings, Outcome, State, Try, states};
 use super::{
-    Around, Backend, Grants, Group, Groups, INSIDE_PORT, Network, Surroundings, Walled, prepare,
+    Around, Backend, Grants, Group, Groups, INSIDE_PORT, Network, Surroundings, Walled, When,
+    prepare, promises,
 };
 use crate::config::{BackendKind, Bytes, Guarantee, SessionLimits};
 use crate::process::{self, Ended, Launcher, Process};
@@ -60,6 +61,8 @@ pub(super) struct Probe<'a> {
     pub(super) grants: &'a Grants,
     pub(super) groups: Limited<'a>,
     pub(super) limits: &'a SessionLimits,
+    /// Which attacks are made.
+    pub(super) when: When,
 }
 
 /// Who limits processes and memory.
@@ -203,6 +206,8 @@ impl Probe<'_> {
         session: &Session<'_>,
     ) -> Result<Vec<Outcome>, Failed> {
         args.insert(0, "list".to_owned());
+        let names: Vec<&str> = promises::names(self.when).collect();
+        args.push(format!("only={}", names.join(",")));
         let (process, _group) = self.start(args, session).await?;
         let said = said(process).await?;
         let proxy = said.lines().find_map(|line| line.strip_prefix("proxy "));

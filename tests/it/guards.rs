@@ -287,3 +287,45 @@ fn http_2_is_spoken_without_asking_first() {
     assert_eq!(version, reqwest::Version::HTTP_2);
     assert!(text.contains("TASK_STATE_COMPLETED"), "{text}");
 }
+
+// === the process ===
+
+#[test]
+fn without_a_configured_host_the_server_listens_on_loopback_alone() {
+    let world = World::start();
+    let port = format!("{:04X}", world.address().port());
+    let table = |name: &str| {
+        std::fs::read_to_string(format!("/proc/{}/net/{name}", world.pid())).unwrap_or_default()
+    };
+    let tables = table("tcp") + &table("tcp6");
+    let listening = tables.lines().filter_map(|line| {
+        let mut cells = line.split_whitespace().skip(1);
+        let (address, own) = cells.next()?.split_once(':')?;
+        (own == port && cells.nth(1)? == "0A").then_some(address)
+    });
+    let listening: Vec<&str> = listening.collect();
+    let loopback = ["0100007F", "00000000000000000000000001000000"];
+    assert!(!listening.is_empty(), "{tables}");
+    assert!(listening.iter().all(|address| loopback.contains(address)), "{listening:?}");
+}
+
+#[test]
+fn the_servers_process_is_closed_to_others_of_its_user() {
+    let world = World::describe().ordinary().start();
+    let children = format!("/proc/{0}/task/{0}/children", world.pid());
+    let children = std::fs::read_to_string(children).unwrap();
+    let processes = children.split_whitespace().map(|pid| pid.parse().unwrap());
+    let mut seen = 0;
+    for pid in processes.chain([world.pid()]) {
+        let path = |name: &str| format!("/proc/{pid}/{name}");
+        let status = std::fs::read_to_string(path("status")).unwrap();
+        let user = status.lines().find_map(|line| line.strip_prefix("Uid:\t")).unwrap();
+        assert_ne!(user.split('\t').next(), Some("0"), "this test needs an ordinary user");
+        // The kernel gives these files of a process that may not be read to root.
+        let owner =
+            std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(path("environ")).unwrap());
+        assert_eq!(owner, 0, "{status}");
+        seen += 1;
+    }
+    assert!(seen > 1, "server and launcher");
+}

@@ -14,7 +14,7 @@ const REAL: &[&str] = &[
     "files.rename", "files.reopen", "files.setid", "files.ssh", "files.stat", "files.symlink", "files.tmp",
     "files.truncate", "files.unlink", "files.up", "files.write", "peers.list", "peers.read",
     "peers.io_priority", "peers.priority", "peers.rename", "peers.signal", "peers.shm", "peers.unlink", "peers.watch", "peers.write",
-    "privileges.suid", "processes.affinity", "processes.cmdline", "processes.list",
+    "privileges.suid", "processes.affinity", "processes.cmdline", "processes.times", "processes.list",
     "processes.pidfd", "processes.priority", "processes.prlimit", "processes.signal",
     "processes.sigqueue", "processes.tgkill", "tcp.bind", "tcp.listen", "tcp.loopback",
     "tcp.proxy_port", "udp.connected", "udp.loopback", "unix.abstract", "unix.dgram", "unix.list", "unix.path",
@@ -22,7 +22,7 @@ const REAL: &[&str] = &[
 ];
 
 /// What works for root. The others need what a kernel or a machine may not have (modules, `kexec`, x32, SCTP,
-/// SMC, IPv6, a disk), or are about what the server leaves in a process that it starts (`env.own`, `*.inherited`),
+/// SMC, IPv6, a disk), try the launcher's program, which is sealed (`memory.program`), or are about what the server leaves in a process that it starts (`env.own`, `*.inherited`),
 /// which is nothing with or without a wall.
 #[rustfmt::skip]
 const REAL_FOR_ROOT: &[&str] = &[
@@ -30,7 +30,8 @@ const REAL_FOR_ROOT: &[&str] = &[
     "memory.ptrace", "memory.root", "memory.vm_readv", "peers.cwd", "peers.environ",
     "peers.ptrace", "files.dev", "files.devices", "files.mknod", "files.shadow", "files.usr", "chroot.escape", "mount.bind",
     "mount.tmpfs", "namespaces.mount", "namespaces.setns", "privileges.capabilities",
-    "privileges.setuid", "raw.socket", "kernel.reboot",
+    "privileges.setuid", "raw.socket", "kernel.reboot", "kernel.accounting", "kernel.host_name",
+    "memory.supervisor",
 ];
 
 /// What a probe needs, in folders of its own.
@@ -57,7 +58,7 @@ impl Room {
         }
     }
 
-    fn probe<'a>(&'a self, backend: &'a dyn Backend) -> Probe<'a> {
+    fn probe<'a>(&'a self, backend: &'a dyn Backend, when: When) -> Probe<'a> {
         Probe {
             backend,
             launcher: &self.launcher,
@@ -66,6 +67,7 @@ impl Room {
             grants: &self.grants,
             groups: Limited::No("not asked for"),
             limits: &self.limits,
+            when,
         }
     }
 }
@@ -74,7 +76,7 @@ async fn unconfined() -> Vec<Outcome> {
     let room = Room::new();
     let canaries = Canaries::new(room.root.path()).unwrap();
     let session = Session::new(&room.workspaces, &canaries).await.unwrap();
-    room.probe(&NoWall).aimed(&canaries, &session).await.unwrap()
+    room.probe(&NoWall, When::Doctor).aimed(&canaries, &session).await.unwrap()
 }
 
 #[tokio::test]
@@ -90,19 +92,25 @@ async fn without_a_wall_the_attacks_succeed() {
     assert!(stopped.is_empty(), "{stopped:?} in {outcomes:#?}");
 }
 
+/// What this kernel's Landlock does not give, as the attacks that are made then find it.
+async fn missing(room: &Room, kernel: Kernel, when: When) -> Vec<&'static str> {
+    let findings = room.probe(&Landlock::new(kernel), when).run().await.unwrap();
+    let limits = [Guarantee::Pids, Guarantee::Memory];
+    let missing =
+        Guarantee::ALL.into_iter().filter(|one| !limits.contains(one) && !findings.holds(*one));
+    missing.map(Guarantee::as_str).collect()
+}
+
 #[tokio::test]
-async fn an_older_landlock_gives_less_and_the_probe_finds_out() {
+async fn an_older_landlock_gives_less_and_the_attacks_of_a_start_find_it_out() {
     let room = Room::new();
     let mut lacks = String::new();
     let kernels = [false, true].map(|notifies| (1..=7).map(move |version| (version, notifies)));
     for (version, notifies) in kernels.into_iter().flatten() {
         // This kernel is asked for no more than that version knows.
         let kernel = Kernel { landlock: version, notifies };
-        let findings = room.probe(&Landlock::new(kernel)).run().await.unwrap();
-        let limits = [Guarantee::Pids, Guarantee::Memory];
-        let missing =
-            Guarantee::ALL.into_iter().filter(|one| !limits.contains(one) && !findings.holds(*one));
-        let missing: Vec<&str> = missing.map(Guarantee::as_str).collect();
+        let missing = missing(&room, kernel, When::Start).await;
+        assert_eq!(missing, self::missing(&room, kernel, When::Doctor).await, "{kernel:?}");
         let notified = if notifies { " with notifications" } else { "" };
         lacks.push_str(&format!("{version}{notified}: {}\n", missing.join(", ")));
     }

@@ -25,6 +25,7 @@ enum Mode {
     Version,
     Refuses,
     GivesUp,
+    Runs,
 }
 
 /// The modes by their names, as the documentation of this package explains them.
@@ -47,6 +48,7 @@ const MODES: &[(&str, Mode)] = &[
     ("version", Mode::Version),
     ("refuses", Mode::Refuses),
     ("gives-up", Mode::GivesUp),
+    ("runs", Mode::Runs),
 ];
 
 /// The only session.
@@ -220,6 +222,7 @@ impl Agent {
             }
             Mode::Refuses => ending = "refusal",
             Mode::GivesUp => ending = "cancelled",
+            Mode::Runs => say(&process::run_script(text)?)?,
             Mode::Well
             | Mode::DiesAtOnce
             | Mode::HangsInInitialize

@@ -59,8 +59,12 @@
 //! | `other-session` | speaks for a session that is not open, then says `mine` |
 //! | `login`, `version` | wants a sign-in by `by-hand`; speaks version 9 |
 //! | `refuses`, `gives-up` | ends with `refusal`, with `cancelled` |
+//! | `runs` | runs the prompt as a script of the shell and says what it prints |
+//!
+//! With `stream-json` among its arguments it speaks as Claude Code does, and runs prompts in the same way.
 
 mod acp;
+mod claude;
 mod play;
 mod process;
 mod script;
@@ -91,6 +95,7 @@ pub fn main() -> ExitCode {
     }
     let played = match args.as_slice() {
         [option, mode] if option == "--acp" => acp::play(&mode.to_string_lossy()),
+        args if args.iter().any(|arg| arg == claude::FORMAT) => claude::play(),
         _ => run(args),
     };
     match played {

@@ -57,6 +57,12 @@ impl Part {
     }
 }
 
+/// What a script of the shell prints, its errors last.
+pub(crate) fn run_script(script: &str) -> io::Result<String> {
+    let output = Command::new("/bin/bash").args(["-c", script]).stdin(Stdio::null()).output()?;
+    Ok(String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+}
+
 /// This program again, deaf to the polite signals.
 fn deaf() -> io::Result<Command> {
     let mut command = Command::new("/bin/sh");
