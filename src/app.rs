@@ -14,7 +14,7 @@ use crate::process::Launcher;
 use crate::push::Push;
 use crate::server::{self, Bodies, Cards, Doors};
 use crate::service::Service;
-use crate::session::{House, Sessions};
+use crate::session::{House, LineRoom, Sessions};
 use crate::signing;
 use crate::store;
 use crate::sweep::Sweep;
@@ -220,6 +220,7 @@ impl App {
             actors,
             stop: stop.clone(),
             starting: Arc::new(Semaphore::new(config.processes.starting)),
+            lines: LineRoom::new(&config),
             config: config.clone(),
         });
         notes.extend(house.budgets.notes(house.agents.iter().map(|agent| &*agent.key)));

@@ -288,6 +288,10 @@ pub struct Limits {
     pub prompt: Bytes,
     /// Longest line that an agent may write.
     pub line: Bytes,
+    /// Values in one line of an agent.
+    pub line_values: usize,
+    /// Long lines that are in memory at a time, those of all agents together.
+    pub lines: Bytes,
     /// Further tries of a turn that an overloaded model API refused before anything was done.
     pub retries: u32,
     /// Largest answer of one turn.
@@ -385,6 +389,8 @@ pub struct Timeouts {
     pub idle: Age,
     /// How long a client may take nothing of its answer.
     pub write: Age,
+    /// For an agent's long line, once it has begun.
+    pub line: Age,
     /// For a request's body.
     pub body: Age,
     /// The longest wait of a try after wrong tokens, where a token can be guessed.

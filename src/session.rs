@@ -15,6 +15,7 @@ mod conversation;
 mod disk;
 mod ending;
 mod inbox;
+mod long_line;
 mod outbox;
 mod pipe;
 mod places;
@@ -26,6 +27,7 @@ mod turn_clock;
 mod waiting;
 
 pub(crate) use ending::Ending;
+pub use long_line::LineRoom;
 pub use registry::{Origin, Refused, Removal, Sessions};
 pub use waiting::Waiting;
 
@@ -77,6 +79,8 @@ pub struct House {
     pub stop: CancellationToken,
     /// Process starts at a time.
     pub starting: Arc<Semaphore>,
+    /// Long lines of agents at a time.
+    pub lines: LineRoom,
 }
 
 impl House {

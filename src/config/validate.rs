@@ -214,6 +214,7 @@ impl Config {
             ("limits.parts", limits.parts as u64, "every message would be refused"),
             ("limits.items", limits.items as u64, "every request would be refused"),
             ("limits.line", limits.line.get(), "no agent could say a word"),
+            ("limits.line_values", limits.line_values as u64, "no agent could say a word"),
             ("limits.answer", limits.answer.get(), "no agent could answer"),
             ("limits.turn_events", limits.turn_events.get(), "no turn could show what it does"),
             ("log.max_size", self.log.max_size.get(), "no line could be logged"),
@@ -273,6 +274,7 @@ impl Config {
         let ordered = [
             ("limits.prompt", limits.prompt, "limits.body", limits.body),
             ("limits.line", limits.line, "limits.answer", limits.answer),
+            ("limits.line", limits.line, "limits.lines", limits.lines),
             ("limits.inline_answer", limits.inline_answer, "limits.response", limits.response),
             ("limits.event", limits.event, "limits.response", limits.response),
             ("asks.bytes", self.asks.bytes, "asks.total", self.asks.total),

@@ -19,6 +19,7 @@ use super::conversation::{Conversation, Granted, Running, stopped, timed_out};
 use super::disk::DiskWatch;
 use super::ending::end_failed;
 use super::inbox::{Heard, Inbox, Interruption};
+use super::long_line;
 use super::pipe::{Chunk, drain_until_ended, read};
 use super::registry::Live;
 use super::start::{self, DoorWords, Held};
@@ -289,6 +290,9 @@ impl Actor {
         loop {
             let running = self.running.as_mut().expect("an idle actor has a process");
             let roomy = running.outbox.waiting() <= most;
+            running.leave_line_room();
+            let needs_room = running.needs_line_room();
+            let line_until = running.long.as_ref().map(|long| long.until);
             tokio::select! {
                 biased;
                 heard = self.inbox.next() => break heard,
@@ -313,7 +317,14 @@ impl Actor {
                     break Heard::Evict;
                 }
                 () = running.outbox.writable(running.process.stdin.as_ref()) => running.outbox.write(&mut running.process.stdin),
-                read = read(&running.process.stdout), if running.stdout_open && roomy => {
+                () = tokio::time::sleep_until(line_until.unwrap_or(until)), if line_until.is_some() => {
+                    let id = &self.session.id;
+                    tracing::warn!(session.id = %id, "the process of the session {id} is ended: it began a long line between two turns and did not end it (`timeouts.line`)");
+                    self.live.cold(&self.key);
+                    break Heard::Evict;
+                }
+                long = self.house.lines.take(&self.house.config), if needs_room => running.long = Some(long),
+                read = read(&running.process.stdout), if running.stdout_open && roomy && !needs_room => {
                     // What an agent says between turns is the session's, never the next task's.
                     self.overheard(read);
                     tokio::task::yield_now().await;
@@ -345,6 +356,9 @@ impl Actor {
         };
         for line in cutter.push(&chunk).flatten() {
             raw.line(&self.session.id, None, &line);
+            if long_line::fault(&line, &self.house.config).is_some() {
+                continue;
+            }
             for step in running.driver.line(&line) {
                 // A request that nobody waits for is still answered, or the CLI would wait.
                 if let Step::Write(bytes) = step {

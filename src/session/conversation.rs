@@ -7,6 +7,7 @@
 
 use super::disk::{DiskFault, DiskWatch};
 use super::inbox::{Inbox, Interruption};
+use super::long_line::{self, LongLine, SHORT};
 use super::outbox::Outbox;
 use super::pipe::{Chunk, read, try_read};
 use super::start::Held;
@@ -61,6 +62,8 @@ pub(super) struct Running {
     pub(super) is_new: bool,
     /// The place among the starting ones, as long as it is new but not longer than `timeouts.start`.
     pub(super) starting: Option<OwnedSemaphorePermit>,
+    /// The place of the long line that is being read.
+    pub(super) long: Option<LongLine>,
 }
 
 impl Running {
@@ -88,7 +91,24 @@ impl Running {
             slot,
             is_new: false,
             starting: None,
+            long: None,
         }
+    }
+
+    /// Whether the line that is being read has become so long that it needs a place.
+    pub(super) fn needs_line_room(&self) -> bool {
+        self.long.is_none() && self.line_bytes() > SHORT
+    }
+
+    /// Gives the place of a long line back, where it was heard.
+    pub(super) fn leave_line_room(&mut self) {
+        if self.long.is_some() && self.line_bytes() <= SHORT {
+            self.long = None;
+        }
+    }
+
+    fn line_bytes(&self) -> usize {
+        self.cutter.as_ref().map_or(0, LineCutter::begun)
     }
 }
 
@@ -128,6 +148,10 @@ enum Happened {
     Deadline,
     /// The process takes too long to get ready for others to wait for it.
     SlowStart,
+    /// A long line has its place.
+    LineRoom(LongLine),
+    /// A long line takes too long.
+    SlowLine,
     Heartbeat,
     /// A person was waited for long enough.
     Park,
@@ -298,6 +322,7 @@ impl<'a> Conversation<'a> {
                 return Some(self.judge(outcome));
             }
             self.show().await;
+            self.running.leave_line_room();
             match self.happened().await {
                 Happened::Output(read) => self.hear(read),
                 Happened::Unread => self.hear_unread(),
@@ -316,6 +341,14 @@ impl<'a> Conversation<'a> {
                     self.translator.status(&format!("still working after {seconds} s"), None);
                 }
                 Happened::SlowStart => self.running.starting = None,
+                Happened::LineRoom(long) => self.running.long = Some(long),
+                Happened::SlowLine => {
+                    self.running.long = None;
+                    self.stop(Cause::Fault(
+                        format!("the agent began a line of more than {SHORT} bytes and did not end it within {}", self.house.config.timeouts.line),
+                        Some("the operator can raise `timeouts.line`".to_owned()),
+                    ));
+                }
                 Happened::Interrupted(Interruption::Cancel(done)) => {
                     self.cancelers.push(done);
                     if let Some(Cause::Steered) = self.cause {
@@ -392,6 +425,8 @@ impl<'a> Conversation<'a> {
         let interruption =
             async { if stops { inbox.order(task).await } else { inbox.interruption(task).await } };
         let running = &mut *self.running;
+        let (lines, needs_room) = (&self.house.lines, running.needs_line_room());
+        let line_until = running.long.as_ref().map(|long| long.until);
         tokio::select! {
             biased;
             interruption = interruption => Happened::Interrupted(interruption),
@@ -407,7 +442,9 @@ impl<'a> Conversation<'a> {
             () = tokio::time::sleep_until(heartbeat), if !stopping && !asks => Happened::Heartbeat,
             () = tokio::time::sleep_until(park), if !stopping && asks => Happened::Park,
             () = std::future::ready(()), if is_unread && roomy => Happened::Unread,
-            read = read(&running.process.stdout), if running.stdout_open && roomy && !is_unread => Happened::Output(read),
+            () = tokio::time::sleep_until(line_until.unwrap_or(far)), if line_until.is_some() && !stopping => Happened::SlowLine,
+            long = lines.take(&self.house.config), if needs_room => Happened::LineRoom(long),
+            read = read(&running.process.stdout), if running.stdout_open && roomy && !is_unread && !needs_room => Happened::Output(read),
             read = read(&running.process.stderr), if running.stderr_open => Happened::ErrorOutput(read),
             ended = running.process.control.ended(), if running.ended.is_none() => Happened::Ended(ended),
             () = running.outbox.writable(running.process.stdin.as_ref()) => Happened::Writable,
@@ -503,11 +540,18 @@ impl<'a> Conversation<'a> {
         self.house.telemetry.raw().line(&self.session.id, Some(&self.log.id), line);
         if self.outcome.is_some() {
             // Said after the end of the turn: nobody's, but a request is still answered.
+            if long_line::fault(line, &self.house.config).is_some() {
+                return;
+            }
             for step in self.running.driver.line(line) {
                 if let Step::Write(bytes) = step {
                     self.write(bytes);
                 }
             }
+            return;
+        }
+        if let Some((message, hint)) = long_line::fault(line, &self.house.config) {
+            self.stop(Cause::Fault(message, Some(hint)));
             return;
         }
         let steps = self.running.driver.line(line);

@@ -1,8 +1,9 @@
 //! Bounds on processes and queues, and what happens at them.
 
+use crate::building::Builder;
 use crate::processes::await_some;
-use crate::reading::{answer, message, message_in, state, text_of};
-use crate::world::{OWNER, PATIENCE, World};
+use crate::reading::{answer, message, message_in, state, text_of, words};
+use crate::world::{OWNER, PATIENCE, World, await_true};
 use serde_json::json;
 
 fn one_process() -> World {
@@ -154,4 +155,53 @@ fn a_store_in_memory_writes_neither_database_nor_token() {
         .collect();
     names.sort();
     assert_eq!(names, [""; 0]);
+}
+
+// === long lines of agents ===
+
+/// A world whose agent is this shell script, which writes events.
+fn writes(script: &str) -> Builder {
+    World::describe().agent(json!({"program": "/bin/sh", "args": ["-c", script, "sh"]}))
+}
+
+/// The beginning of an event whose text has 200 kB.
+const LONG: &str = r#"printf '{"type":"text","text":"'; head -c 200000 /dev/zero | tr '\0' x"#;
+
+#[test]
+fn a_line_of_too_many_values_fails_the_turn_and_names_the_key() {
+    let script = r#"printf '{"type":"tool","id":"1","name":"x","input":['; yes '{},' | head -n 150000 | tr -d '\n'; printf '0]}\n'"#;
+    let task = writes(script).start().say("go");
+    assert_eq!(state(&task), "FAILED");
+    assert!(words(&task).contains("`limits.line_values`"), "{}", words(&task));
+}
+
+#[test]
+fn a_long_line_that_does_not_end_fails_the_turn_and_names_the_key() {
+    let world =
+        writes(&format!("{LONG}; sleep 60")).config(json!({"timeouts": {"line": "300ms"}})).start();
+    let task = world.say("go");
+    assert_eq!(state(&task), "FAILED");
+    assert!(words(&task).contains("`timeouts.line`"), "{}", words(&task));
+}
+
+#[test]
+fn an_agent_with_a_long_line_waits_for_the_place_of_another_and_short_lines_wait_for_none() {
+    let end = r#"; while [ ! -e "$FAKE_AGENT_CUES/$1" ]; do sleep 0.01; done; echo '"}'"#;
+    let script = format!(
+        r#"case $1 in short) echo '{{"type":"text","text":"short"}}';; *) touch "$FAKE_AGENT_CUES/$1-began"; {LONG}; touch "$FAKE_AGENT_CUES/$1-wrote"{end};; esac"#
+    );
+    let limits = json!({"limits": {"line": "300KiB", "lines": "300KiB"}});
+    let world = writes(&script).config(limits).start();
+    let has = |cue: &str| world.path("cues").join(cue).exists();
+    let first = world.begin("first");
+    // All of it is read, so the place is taken.
+    assert!(await_true(world.patience(), || has("first-wrote")));
+    let second = world.begin("second");
+    assert!(await_true(world.patience(), || has("second-began")));
+    assert_eq!(answer(&world.say("short")), "short");
+    assert!(!has("second-wrote"));
+    world.cue("second");
+    world.cue("first");
+    world.await_state(&first, &["COMPLETED"]);
+    world.await_state(&second, &["COMPLETED"]);
 }

@@ -71,13 +71,13 @@ impl Json {
 
     /// How many values it consists of, itself included.
     pub fn count(&self) -> usize {
-        1 + structure(self.text()).filter(|byte| matches!(byte, b',' | b'[' | b'{')).count()
+        count_values(self.text().as_bytes())
     }
 
     /// How many lists and objects stand in each other.
     pub fn depth(&self) -> usize {
         let (mut depth, mut deepest) = (0_usize, 0);
-        for byte in structure(self.text()) {
+        for byte in structure(self.text().as_bytes()) {
             match byte {
                 b'[' | b'{' => {
                     depth += 1;
@@ -151,10 +151,16 @@ impl Metadata {
     }
 }
 
+/// How many values a JSON text consists of, the whole included: an upper bound, for text that may be none.
+#[must_use]
+pub fn count_values(text: &[u8]) -> usize {
+    1 + structure(text).filter(|byte| matches!(byte, b',' | b'[' | b'{')).count()
+}
+
 /// The bytes of a JSON text that stand outside of its strings.
-fn structure(text: &str) -> impl Iterator<Item = u8> {
+fn structure(text: &[u8]) -> impl Iterator<Item = u8> {
     let (mut quoted, mut escaped) = (false, false);
-    text.bytes().filter(move |byte| {
+    text.iter().copied().filter(move |byte| {
         if quoted {
             match byte {
                 _ if escaped => escaped = false,

@@ -41,6 +41,12 @@ impl LineCutter {
         Lines { cutter: self, rest: bytes }
     }
 
+    /// Bytes of the line that has begun and has not ended.
+    #[must_use]
+    pub fn begun(&self) -> usize {
+        self.partial.len()
+    }
+
     /// The stream has ended: its unterminated last line, if there is one.
     pub fn finish(&mut self) -> Option<Vec<u8>> {
         self.skipping = false;

@@ -327,3 +327,13 @@ fn agents_that_say_much() {
     let agent = scripted("command", script).agent(json!({"format": "events"}));
     crowd(program(agent), "large questions");
 }
+
+#[test]
+fn agents_whose_lines_are_long() {
+    let script = "#!/bin/sh\nhead -c 3900000 /dev/zero | tr '\\0' x\nexec sleep 60\n";
+    let agent = scripted("command", script).agent(json!({"format": "events"}));
+    crowd(program(agent), "half lines");
+    let script = "#!/bin/sh\nwhile :; do printf '{\"type\":\"tool\",\"id\":\"1\",\"name\":\"x\",\"input\":{\"a\":['\nyes '{\"a\":1},' | head -n 9900\necho '0]}}'; done\n";
+    let agent = scripted("command", &script.replace("head -n 9900", "head -n 9900 | tr -d '\\n'"));
+    crowd(program(agent.agent(json!({"format": "events"}))), "lines of many values");
+}
