@@ -81,13 +81,19 @@ pub enum Denied {
     #[error("pages of `{0}` may not call; the operator can add it to `server.allowed_origins`")]
     Origin(String),
     /// No token, or a wrong one.
-    #[error("a bearer token is needed: `Authorization: Bearer TOKEN`")]
+    #[error(
+        "a bearer token is needed: `Authorization: Bearer TOKEN`; ask the operator for one (`auth.token`, `auth.tokens`)"
+    )]
     NoToken,
     /// A wrong token.
-    #[error("this bearer token is not valid")]
+    #[error(
+        "this bearer token is not valid; ask the operator for one (`auth.token`, `auth.tokens`)"
+    )]
     WrongToken,
     /// Too many wrong tokens from one address.
-    #[error("too many wrong tokens from this address; try again in {0} s")]
+    #[error(
+        "too many wrong tokens from this address (`limits.wrong_tokens`); try again in {0} s with a valid one"
+    )]
     Locked(u64),
 }
 

@@ -25,6 +25,7 @@ use serde_json::{Value, json};
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::Notify;
 
 /// Characters of one field of a tool's input in the words for people; the data part has it all.
@@ -32,6 +33,9 @@ const SHOWN: usize = 4000;
 
 /// What an ask takes in memory beside what it asks.
 const ROW_BYTES: usize = 512;
+
+/// The longest wait before the time is looked at again: timers do not count what the machine is suspended.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
 
 /// The open asks; clones share them.
 #[derive(Clone)]
@@ -216,8 +220,8 @@ impl Asks {
             match next {
                 Some(next) => {
                     let left = next.as_millisecond() - now.as_millisecond();
-                    let left = std::time::Duration::from_millis(left.max(1).unsigned_abs());
-                    let _ = tokio::time::timeout(left, changed).await;
+                    let left = Duration::from_millis(left.max(1).unsigned_abs());
+                    let _ = tokio::time::timeout(left.min(LOOK_AGAIN), changed).await;
                 }
                 None => changed.await,
             }

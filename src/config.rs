@@ -654,6 +654,8 @@ pub struct AskRule {
 pub struct Asks {
     /// How long the process that asked waits for the answer; then it ends, and the ask stays.
     pub park: Age,
+    /// How long asks may stop the clock of one turn (`timeouts.turn`), all of them together.
+    pub pause: Age,
     /// How long an ask stays open.
     pub timeout: Age,
     /// What happens then.

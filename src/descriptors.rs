@@ -7,8 +7,9 @@ use std::io;
 /// For the store, logs, webhooks, and connections of sessions that have not shown a credential yet.
 const OTHERS: u64 = 256;
 
-/// Of one agent process: control socket, three pipes, its listener, its process, and what its start needs.
-const PER_PROCESS: u64 = 8;
+/// Of one agent process: control socket, three pipes, its listener, its process, what its start needs, and the
+/// folders that are open while the size of its session's is measured.
+const PER_PROCESS: u64 = 20;
 
 /// Of one connection through the proxy: to the agent, and to where it leads.
 const PER_EGRESS: u64 = 2;
@@ -102,6 +103,6 @@ mod tests {
     #[test]
     fn what_was_lowered_is_said_with_its_keys() {
         let mut config = Config::default();
-        insta::assert_snapshot!(fit(&mut config, 1024).unwrap(), @"this process may open 1024 descriptors and the configured bounds need 37632, so they are lowered: `limits.connections` 4096 to 384, `processes.max` 64 to 16, `egress.connections` 256 to 8; raise the hard limit (`ulimit -Hn`, LimitNOFILE=, --ulimit nofile)");
+        insta::assert_snapshot!(fit(&mut config, 1024).unwrap(), @"this process may open 1024 descriptors and the configured bounds need 38400, so they are lowered: `limits.connections` 4096 to 384, `processes.max` 64 to 10, `egress.connections` 256 to 9; raise the hard limit (`ulimit -Hn`, LimitNOFILE=, --ulimit nofile)");
     }
 }

@@ -47,6 +47,7 @@ pub use route::{BadVariable, ModelRoute, Route, take_keys};
 pub use tools::{BadConfiguration, Tool};
 pub use usage::Counted;
 
+use crate::backoff::Backoff;
 use crate::guard::Lookup;
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -69,8 +70,8 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use upstream::Upstream;
 
-/// A pause after a connection could not be accepted: out of descriptors, say.
-const PAUSE: Duration = Duration::from_millis(20);
+/// Between two tries to accept a connection, at first and at most: out of descriptors, say.
+const ACCEPT_AGAIN: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
 
 /// The server's egress. Clones share it.
 #[derive(Clone)]
@@ -243,12 +244,14 @@ fn digest(token: &str) -> Digested {
 
 /// The next connection.
 async fn accept(listener: &TcpListener) -> TcpStream {
+    let mut backoff = Backoff::new(ACCEPT_AGAIN.0, ACCEPT_AGAIN.1);
     loop {
         match listener.accept().await {
             Ok((socket, _)) => return socket,
             Err(error) => {
-                tracing::warn!(%error, "a connection of a session could not be accepted");
-                tokio::time::sleep(PAUSE).await;
+                let pause = backoff.pause();
+                tracing::warn!(%error, ?pause, "a connection of a session could not be accepted; it is tried again");
+                tokio::time::sleep(pause).await;
             }
         }
     }

@@ -157,17 +157,20 @@ impl Bodies {
 }
 
 fn too_late() -> Error {
-    let message = "the body did not come in time (`timeouts.body`; a large one may not pause for `timeouts.header`)";
+    let message = "the body did not come in time (`timeouts.body`; a large one may not pause for `timeouts.header`); send it faster, \
+                   or ask the operator to raise it";
     Error::new(ErrorKind::InvalidRequest, message)
 }
 
 fn too_many() -> Error {
-    let message = "other large requests are being read (`limits.bodies`); try again";
+    let message = "other large requests are being read (`limits.bodies`); try again later, or ask the operator to raise it";
     Error::new(ErrorKind::Unavailable, message).retry_after(BODIES_RETRY_SECONDS)
 }
 
 fn too_large(limit: usize) -> Error {
-    let message = format!("the body is larger than {limit} bytes (`limits.body`)");
+    let message = format!(
+        "the body is larger than {limit} bytes (`limits.body`); send less, or ask the operator to raise it"
+    );
     Error::new(ErrorKind::TooLarge, message)
 }
 

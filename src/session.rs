@@ -12,6 +12,7 @@ mod actor;
 mod again;
 mod bounded;
 mod conversation;
+mod disk;
 mod ending;
 mod inbox;
 mod outbox;
@@ -21,6 +22,7 @@ mod pool;
 mod registry;
 mod start;
 mod translate;
+mod turn_clock;
 mod waiting;
 
 pub(crate) use ending::Ending;
@@ -123,14 +125,25 @@ pub(crate) enum Order {
     Turn(Turn),
     /// Cancel a task of yours; answered when it is over, with whether it was still there to cancel.
     Cancel(TaskId, oneshot::Sender<bool>),
-    /// An ask of yours is answered; told whether it was still there.
-    Answer(TaskId, Arc<str>, Decision, oneshot::Sender<bool>),
+    /// An ask of yours is answered; told what came of that.
+    Answer(TaskId, Arc<str>, Decision, oneshot::Sender<Delivery>),
     /// Interrupt this task's turn; the next one of it goes on from there.
     Steer(TaskId),
     /// Lend the conversation to a person at a terminal, when no turn runs.
     Attach(Attach),
     /// Look whether you are still needed.
     Nudge,
+}
+
+/// What came of an answer on its way to the process that asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Delivery {
+    /// The agent was told.
+    Told,
+    /// The agent had withdrawn its ask, or its turn is being ended; there is nothing to be told.
+    Withdrawn,
+    /// No process is there that could be told.
+    Gone,
 }
 
 /// A person who wants to go on with a conversation at a terminal.

@@ -132,7 +132,7 @@ impl Sweep {
                 let size = tokio::select! {
                     biased;
                     () = self.stop.cancelled() => break,
-                    size = workspaces.size(&id) => size,
+                    size = workspaces.size(&id, None) => size,
                 };
                 match size {
                     Ok(size) => bytes = bytes.saturating_add(size.bytes),

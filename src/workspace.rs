@@ -8,6 +8,7 @@ pub use removal::{LeftOvers, remove_folder, remove_left_over};
 pub use tree::Size;
 
 use crate::config::{self, Config, CopyLimits, WorkspaceMode};
+use crate::process::tree::around;
 use crate::process::{Ended, Process};
 use inside::Inside;
 use std::fs::DirBuilder;
@@ -293,12 +294,13 @@ impl Workspaces {
         Ok(true)
     }
 
-    /// What a session's own folders take up on the disk. Dropping this ends it.
+    /// What a session's own folders take up on the disk, and the files without a name that processes of this
+    /// agent's tree hold open there. Dropping this ends it.
     ///
     /// # Errors
     ///
     /// When the measuring itself failed; what could not be read is in the size.
-    pub async fn size(&self, session: &str) -> io::Result<Size> {
+    pub async fn size(&self, session: &str, agent: Option<i32>) -> io::Result<Size> {
         let (all, session) = (self.clone(), session.to_owned());
         let stop = CancellationToken::new();
         let _ends = stop.clone().drop_guard();
@@ -315,6 +317,9 @@ impl Workspaces {
                     Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                     Err(error) => measure.miss(error),
                 }
+            }
+            for pid in agent.map(around).unwrap_or_default() {
+                measure.add_open_files(pid, &deadline)?;
             }
             Ok(measure.size())
         })
@@ -443,14 +448,18 @@ impl Folder {
         .await?
     }
 
-    /// Puts a file of the caller's into the workspace: `.a2a/TASK/NAME`, for the agent to read.
+    /// Puts files of the caller's, by their names, into the workspace: `.a2a/TASK/NAME`, for the agent to read.
     ///
     /// # Errors
     ///
-    /// When it cannot be written.
-    pub fn put(&self, task: &str, name: &str, bytes: &[u8]) -> io::Result<()> {
-        let folder = Inside::open(&self.workspace)?.make(&format!(".a2a/{task}"))?;
-        folder.create(name)?.write_all(bytes)
+    /// When one cannot be written.
+    pub async fn put(&self, task: &str, files: Vec<(String, Vec<u8>)>) -> io::Result<()> {
+        let (workspace, place) = (self.workspace.clone(), format!(".a2a/{task}"));
+        off_worker(move || {
+            let folder = Inside::open(&workspace)?.make(&place)?;
+            files.iter().try_for_each(|(name, bytes)| folder.create(name)?.write_all(bytes))
+        })
+        .await?
     }
 
     /// Whether one of the folders was missing and is new: nothing that was set up in it is there.
@@ -469,19 +478,24 @@ impl Folder {
     }
 
     /// Whether a file is in HOME; one component of the pattern may be `*`.
-    pub fn has(&self, pattern: &str) -> bool {
-        let Ok(home) = Inside::open(&self.home) else {
-            return false;
-        };
-        match (pattern.split_once("*/"), pattern.rsplit_once('/')) {
-            (Some((before, after)), _) => {
-                home.below(before).is_ok_and(|place| place.find(after).is_some())
-            }
-            (None, Some((folder, name))) => {
-                home.below(folder).is_ok_and(|folder| folder.file(name).is_ok())
-            }
-            (None, None) => home.file(pattern).is_ok(),
+    pub async fn has(&self, pattern: &str) -> bool {
+        let (home, pattern) = (self.home.clone(), pattern.to_owned());
+        off_worker(move || is_there(&home, &pattern)).await.unwrap_or(false)
+    }
+}
+
+fn is_there(home: &Path, pattern: &str) -> bool {
+    let Ok(home) = Inside::open(home) else {
+        return false;
+    };
+    match (pattern.split_once("*/"), pattern.rsplit_once('/')) {
+        (Some((before, after)), _) => {
+            home.below(before).is_ok_and(|place| place.find(after).is_some())
         }
+        (None, Some((folder, name))) => {
+            home.below(folder).is_ok_and(|folder| folder.file(name).is_ok())
+        }
+        (None, None) => home.file(pattern).is_ok(),
     }
 }
 

@@ -7,5 +7,9 @@ if [ ! -e "$asked" ]; then
   exit
 fi
 rm "$asked"
-case $message in de*) greeting="Guten Tag" ;; *) greeting="Good day" ;; esac
+case $message in
+  deny*) exit ;;
+  de*) greeting="Guten Tag" ;;
+  *) greeting="Good day" ;;
+esac
 echo "{\"type\": \"text\", \"text\": \"$greeting.\"}"

@@ -78,8 +78,11 @@ fn show(loaded: &Loaded, as_json: bool, out: &mut dyn Write) -> io::Result<()> {
     let config = serde_json::to_value(&loaded.config).map_err(io::Error::from)?;
     let mut rows = Vec::new();
     flatten(&config, String::new(), &mut rows);
+    // A map that was set as a whole has its origin at its own key.
     let origin = |key: &str| {
-        loaded.origins.get(key).map_or_else(|| "default".to_owned(), ToString::to_string)
+        let parents = std::iter::successors(Some(key), |key| Some(key.rsplit_once('.')?.0));
+        let origin = parents.into_iter().find_map(|key| loaded.origins.get(key));
+        origin.map_or_else(|| "default".to_owned(), ToString::to_string)
     };
     if as_json {
         let object: Map<String, Value> = rows
@@ -166,6 +169,21 @@ limits.rate                             600
 note: names of the forerunners in use: environment PORT → server.port, environment API_TOKEN → auth.token
 ");
         assert!(!text.contains("hunter2"));
+    }
+
+    #[test]
+    fn show_names_the_origin_of_each_value_of_a_map() {
+        let mut out = Vec::new();
+        let folder = tempfile::tempdir().unwrap();
+        let text = "auth:\n  tokens: {ci: a-token-of-ci}\n  priorities: {ci: 3}\n";
+        std::fs::write(folder.path().join("pilothouse.yaml"), text).unwrap();
+        let loaded = || load(&Flags::default(), &environment(), folder.path());
+        run(ConfigCommand::Show { json: true }, loaded, &mut out);
+        let shown: Value = serde_json::from_slice(&out).unwrap();
+        for key in ["auth.priorities.ci", "auth.tokens.ci"] {
+            let origin = shown[key]["origin"].as_str().unwrap_or_default();
+            assert!(origin.contains("pilothouse.yaml:"), "{key}: {}", shown[key]);
+        }
     }
 
     #[test]

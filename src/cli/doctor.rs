@@ -184,6 +184,11 @@ async fn program(
             format!("{path}, in the image; it is not started before the first turn"),
         );
     }
+    if agent.config.driver == DriverKind::Command {
+        // Any program may be configured here, and not all know `--version`: it would begin to work, outside of
+        // the sandbox.
+        return report.good("program", format!("{path}; it is not started before the first turn"));
+    }
     let passed = ["PATH", "HOME", "LANG"];
     let env =
         passed.iter().filter_map(|&name| Some((name.to_owned(), environment.get(name)?.clone())));

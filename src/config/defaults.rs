@@ -70,6 +70,7 @@ impl Default for super::Asks {
     fn default() -> Self {
         Self {
             park: seconds(600),
+            pause: seconds(4 * 3600),
             timeout: seconds(DAY),
             then: super::AskTimeout::Deny,
             per_turn: 32,
@@ -182,12 +183,12 @@ impl Default for Limits {
             retries: 3,
             answer: Bytes::new(GIB),
             turn_events: Bytes::new(64 * MIB),
-            outbox: Bytes::new(MIB),
+            outbox: Bytes::new(256 * KIB),
             stderr: Bytes::new(64 * KIB),
             event: Bytes::new(400_000),
             response: Bytes::new(4 * MIB),
             inline_answer: Bytes::new(64 * KIB),
-            connections: 4096,
+            connections: 2048,
             connections_kept: 64,
             connections_per_address: 1024,
             rate: 600,

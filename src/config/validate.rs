@@ -7,6 +7,7 @@ use super::{Agent, Budget, Budgets, Config, DriverKind, Input};
 use ipnet::IpNet;
 use pilothouse_a2a::rest::RESERVED;
 use pilothouse_agents::acp::preset::PRESETS;
+use rustix::fs::Access;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -187,22 +188,12 @@ impl Config {
                 );
             }
         }
-        if self.audit_path().is_some_and(Path::is_dir) {
-            found.add(
-                &["audit"],
-                format!(
-                    "`audit` is the directory {}; name a file in it, or `stderr` or `off`",
-                    self.audit
-                ),
-            );
-        }
-        if self.log.path.as_deref().is_some_and(Path::is_dir) {
-            let path = self.log.path.as_deref().map(Path::display).into_iter();
-            found.add(
-                &["log.path"],
-                path.map(|path| format!("`log.path` is the directory {path}; name a file in it"))
-                    .collect(),
-            );
+        let audit = self.audit_path().map(|path| ("audit", path, "a file, `stderr` or `off`"));
+        let log = self.log.path.as_deref().map(|path| ("log.path", path, "a file"));
+        for (key, path, what) in audit.into_iter().chain(log) {
+            if let Some(why) = why_not_writable(path) {
+                found.add(&[key], format!("`{key}` {why}; name {what}"));
+            }
         }
         if self.store.path == PathBuf::new() {
             found.add(&["store.path"], "`store.path` is empty; name a file or `memory`".to_owned());
@@ -243,6 +234,10 @@ impl Config {
                 "wrong tokens would have no bound",
             ),
             ("limits.rate_keys", limits.rate_keys as u64, "no caller could be counted"),
+            ("asks.per_turn", self.asks.per_turn as u64, "no agent would ever be heard"),
+            ("asks.per_session", self.asks.per_session as u64, "no agent could ask"),
+            ("asks.bytes", self.asks.bytes.get(), "no agent could ask"),
+            ("asks.total", self.asks.total.get(), "no agent could ask"),
             (
                 "limits.http2_streams",
                 u64::from(limits.http2_streams),
@@ -280,6 +275,7 @@ impl Config {
             ("limits.line", limits.line, "limits.answer", limits.answer),
             ("limits.inline_answer", limits.inline_answer, "limits.response", limits.response),
             ("limits.event", limits.event, "limits.response", limits.response),
+            ("asks.bytes", self.asks.bytes, "asks.total", self.asks.total),
         ];
         for (small, value, large, bound) in ordered {
             if value > bound && bound.get() > 0 {
@@ -436,6 +432,27 @@ impl Budgets {
             }
         }
     }
+}
+
+/// Why no file can be written at a path, as far as that is seen without making it.
+fn why_not_writable(path: &Path) -> Option<String> {
+    let shown = path.display();
+    if path.as_os_str().is_empty() {
+        return Some("is empty".to_owned());
+    }
+    if path.is_dir() {
+        return Some(format!("is the directory {shown}"));
+    }
+    let parent = match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+        None => return None,
+    };
+    let needed = if path.exists() { path } else { parent };
+    let access = rustix::fs::access(needed, Access::WRITE_OK);
+    access
+        .err()
+        .map(|error| format!("is {shown}, which cannot be written ({}: {error})", needed.display()))
 }
 
 /// A network in CIDR notation, or one address.

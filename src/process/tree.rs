@@ -7,10 +7,14 @@
 use rustix::process::{Pid, Signal};
 use rustix::time::ClockId;
 use std::collections::HashMap;
+use std::io;
 use std::time::{Duration, Instant};
 
 /// Ticks a second in `/proc/PID/stat` (`USER_HZ`, the same on every Linux that Rust runs on).
 const TICKS: i64 = 100;
+
+/// Processes of one tree that are found.
+const MOST: usize = 65_536;
 
 /// Between two looks at what is left.
 const PAUSE: Duration = Duration::from_millis(2);
@@ -60,21 +64,57 @@ fn began_since(agent: i32, since: Moment) -> Vec<i32> {
     let Some(supervisor) = all.get(&agent).map(|agent| agent.parent) else {
         return Vec::new();
     };
-    let is_below = |mut pid: i32| {
-        // A chain of parents is no longer than the number of processes, whatever it looks like meanwhile.
-        for _ in 0..all.len() {
-            match all.get(&pid) {
-                Some(process) if process.parent == supervisor => return true,
-                Some(process) if process.parent > 1 => pid = process.parent,
-                Some(_) | None => return false,
-            }
-        }
-        false
-    };
     let fresh = all
         .iter()
         .filter(|(pid, process)| **pid != agent && !process.dead && process.began >= since);
-    fresh.map(|(&pid, _)| pid).filter(|&pid| is_below(pid)).collect()
+    fresh.map(|(&pid, _)| pid).filter(|&pid| is_below(&all, pid, supervisor)).collect()
+}
+
+/// What runs around an agent: the tree below the process that started it, itself included.
+pub fn around(agent: i32) -> Vec<i32> {
+    let Some(above) = read(agent).map(|agent| agent.parent) else { return Vec::new() };
+    let mut found = below(above).unwrap_or_else(|_| below_by_search(above));
+    if !found.contains(&agent) {
+        found.push(agent);
+    }
+    found
+}
+
+/// What runs below a process, by the kernel's lists of children.
+fn below(top: i32) -> io::Result<Vec<i32>> {
+    // Some kernels have no such list.
+    std::fs::metadata(format!("/proc/{top}/task/{top}/children"))?;
+    let (mut found, mut left) = (Vec::new(), vec![top]);
+    while let Some(pid) = left.pop().filter(|_| found.len() < MOST) {
+        let threads = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten();
+        for thread in threads.flatten() {
+            // It has ended where it cannot be read.
+            let children = std::fs::read_to_string(thread.path().join("children"));
+            let children = children.unwrap_or_default();
+            let children =
+                children.split_whitespace().filter_map(|child| child.parse::<i32>().ok());
+            left.extend(children.clone());
+            found.extend(children);
+        }
+    }
+    Ok(found)
+}
+
+fn below_by_search(top: i32) -> Vec<i32> {
+    let all = all();
+    all.keys().copied().filter(|&pid| is_below(&all, pid, top)).collect()
+}
+
+/// A chain of parents is no longer than the number of processes, whatever it looks like meanwhile.
+fn is_below(all: &HashMap<i32, Process>, mut pid: i32, top: i32) -> bool {
+    for _ in 0..all.len() {
+        match all.get(&pid) {
+            Some(process) if process.parent == top => return true,
+            Some(process) if process.parent > 1 => pid = process.parent,
+            Some(_) | None => return false,
+        }
+    }
+    false
 }
 
 /// When a process began, in the ticks of its machine; none when it is gone.

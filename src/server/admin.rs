@@ -187,10 +187,8 @@ pub(super) async fn session(
 ) -> Response {
     carry_out(&doors, request, "GetSession", async move |doors, client, _| {
         let store = &doors.service.sessions().house().store;
-        let rows = store.sessions(&client.scope(), SESSIONS).await.map_err(store_failed)?;
-        let mut rows = rows.iter();
-        match rows.find(|row| *row.id == *id || row.context_id.as_str() == id) {
-            Some(row) => Ok(json_response(StatusCode::OK, shown(&doors, row).to_string())),
+        match store.session_named(&client.scope(), &id).await.map_err(store_failed)? {
+            Some(row) => Ok(json_response(StatusCode::OK, shown(&doors, &row).to_string())),
             None => Err(Box::new(not_there(&format!("no session `{id}`")))),
         }
     })

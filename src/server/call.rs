@@ -73,7 +73,7 @@ impl Doors {
         self.access.count_request(caller).map_err(|seconds| {
             let limit = self.config.limits.rate;
             let message = format!(
-                "more than {limit} requests a minute from one caller (`limits.rate`); try again in {seconds} s"
+                "more than {limit} requests a minute from one caller (`limits.rate`); try again in {seconds} s, or ask the operator to raise it"
             );
             Error::new(ErrorKind::ResourceExhausted, message).retry_after(seconds)
         })

@@ -6,6 +6,7 @@
 mod connections;
 
 use super::{Doors, admin, call, refusal, router};
+use crate::backoff::Backoff;
 use crate::config::Config;
 use axum::Router;
 use axum::body::Body;
@@ -30,10 +31,13 @@ use tower_service::Service as _;
 
 /// Bytes of the head of a request, which strangers may send and leave unfinished. A body is read in pieces
 /// of this size as well.
-const HEAD_BYTES: usize = 32 * 1024;
+const HEAD_BYTES: usize = 16 * 1024;
 
 /// Bytes of a response that HTTP/2 holds for one stream beside the piece that is being sent.
 const STREAM_BUFFER: usize = 64 * 1024;
+
+/// Between two tries to accept a connection, at first and at most.
+const ACCEPT_AGAIN: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
 
 /// What is served without a token on every connection.
 const HEALTH: [&str; 4] =
@@ -63,6 +67,7 @@ pub async fn serve(
         doors,
         stop,
     });
+    let mut backoff = Backoff::new(ACCEPT_AGAIN.0, ACCEPT_AGAIN.1);
     loop {
         let accepted = tokio::select! {
             biased;
@@ -73,11 +78,16 @@ pub async fn serve(
             Ok(accepted) => accepted,
             Err(error) => {
                 // Out of descriptors, say: waiting a moment is all that helps.
-                tracing::warn!(%error, "a connection could not be accepted");
-                tokio::time::sleep(Duration::from_millis(20)).await;
-                continue;
+                let pause = backoff.pause();
+                tracing::warn!(%error, ?pause, "a connection could not be accepted; it is tried again");
+                tokio::select! {
+                    biased;
+                    () = shared.stop.cancelled() => break,
+                    () = tokio::time::sleep(pause) => continue,
+                }
             }
         };
+        backoff.reset();
         let is_proxy = shared.doors.access.is_proxy(peer.ip());
         let entered = tokio::select! {
             biased;
@@ -96,10 +106,19 @@ pub async fn serve(
 
 fn bounds(config: &Config) -> Bounds {
     let (limits, timeouts) = (&config.limits, &config.timeouts);
+    // However few there are, most serve everybody.
+    let kept = limits.connections_kept.min(limits.connections / 4);
+    if kept < limits.connections_kept {
+        tracing::warn!(
+            "{kept} connections are kept for known callers and health: `limits.connections_kept` is {}, more than a \
+             quarter of `limits.connections` ({})",
+            limits.connections_kept,
+            limits.connections
+        );
+    }
     Bounds {
         all: limits.connections,
-        // However few there are, most serve everybody.
-        kept: limits.connections_kept.min(limits.connections / 4),
+        kept,
         per_address: limits.connections_per_address,
         streams: limits.http2_streams_unknown,
         unread: limits.unread.get(),

@@ -5,7 +5,7 @@ use super::{Accepted, Client, Service};
 use crate::asks::{self, Decision, Pass};
 use crate::backoff::Backoff;
 use crate::config::AskTimeout;
-use crate::session::Origin;
+use crate::session::{Delivery, Ending, Origin};
 use crate::store::{self, AskRow, Durability, Write};
 use crate::task::{Extent, Record, TaskLog};
 use pilothouse_a2a::Metadata;
@@ -118,8 +118,9 @@ impl Service {
                 return Err(error.incident());
             }
         }
-        if !self.sessions.answer(log, &row.id, &decision).await {
-            self.resume(log, &row, &decision).await?;
+        match self.sessions.answer(log, &row.id, &decision).await {
+            Delivery::Told | Delivery::Withdrawn => {}
+            Delivery::Gone => self.resume(log, &row, &decision).await?,
         }
         Ok(Some(Accepted { log: log.clone(), before: Some(before) }))
     }
@@ -132,6 +133,8 @@ impl Service {
         decision: &Decision,
     ) -> Result<(), Error> {
         let house = self.sessions.house();
+        // The task is `WORKING` and has no turn: where none comes of this, it ends.
+        let mut ending = Ending::new(house.clone(), log.clone());
         let admitted = self.sessions.admit(&log.scope, log.context_id.clone(), true).await;
         let admission = match admitted {
             Ok(admission) => admission,
@@ -144,9 +147,12 @@ impl Service {
                 let again = Message::new(Role::Agent, parts);
                 let records = vec![state_record(log, TaskState::InputRequired, Some(again))];
                 let also = vec![Write::Ask(row.clone())];
-                log.record_with(&house.store, also, records, Durability::Synced)
-                    .await
-                    .map_err(store::Error::incident)?;
+                let asked = log.record_with(&house.store, also, records, Durability::Synced).await;
+                if !matches!(asked, Ok(true)) {
+                    house.asks.take(&row.id);
+                }
+                asked.map_err(store::Error::incident)?;
+                ending.disarm();
                 return Err(refused(error));
             }
         };
@@ -183,6 +189,7 @@ impl Service {
             tracing::warn!(task.id = %log.id, %error, "void asks could not be removed, or a new session noted");
         }
         log.turn_comes();
+        ending.disarm();
         let origin = Origin { pass: Some(pass), fork: None };
         admission.submit_with(log.clone(), prompt, Vec::new(), origin);
         Ok(())

@@ -87,7 +87,7 @@ impl Service {
             return Err(Error::invalid(
                 "message.parts",
                 format!(
-                    "the text is {} bytes long; this server takes {limit} (`limits.prompt`)",
+                    "the text is {} bytes long; this server takes {limit} (`limits.prompt`); send less, or ask the operator to raise it",
                     text.len()
                 ),
             ));

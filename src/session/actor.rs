@@ -16,18 +16,20 @@
 
 use super::again::Again;
 use super::conversation::{Conversation, Granted, Running, stopped, timed_out};
+use super::disk::DiskWatch;
 use super::ending::end_failed;
 use super::inbox::{Heard, Inbox, Interruption};
 use super::pipe::{Chunk, drain_until_ended, read};
 use super::registry::Live;
 use super::start::{self, DoorWords, Held};
 use super::translate::{Facts, Translator, status};
-use super::{Attach, File, Fork, House, Key, Order, Turn};
+use super::turn_clock::TurnClock;
+use super::{Attach, Delivery, File, Fork, House, Key, Order, Turn};
 use crate::agent::Agent;
 use crate::asks;
 use crate::budget::Meter;
 use crate::clock;
-use crate::config::Config;
+use crate::config::{Bytes, Config, DriverKind};
 use crate::egress::Policy;
 use crate::isolation::Places;
 use crate::process::{self, Ended, Prepared, Process, tree};
@@ -35,7 +37,7 @@ use crate::queue::{FairQueue, Place};
 use crate::store::{AskRow, Durability, SessionRow, Write};
 use crate::supervisor::{KILL_DEADLINE, Spec, Word};
 use crate::task::{Record, TaskLog};
-use crate::workspace::{self, Folder, InitFailed};
+use crate::workspace::{Folder, InitFailed};
 use pilothouse_a2a::id::TaskId;
 use pilothouse_a2a::message::{Message, Part, Role};
 use pilothouse_a2a::task::TaskState;
@@ -71,6 +73,8 @@ pub(super) struct Actor {
     fork: Option<Fork>,
     /// Whether the session was new, so that it is not stored before its first turn comes.
     new: bool,
+    /// What its folders may take up on the disk.
+    disk: DiskWatch,
     /// What belongs to the present turn.
     present: Present,
 }
@@ -81,7 +85,7 @@ struct Present {
     /// Its task, until the end is stored.
     task: Option<TaskId>,
     /// When it has taken too long; none before it is `WORKING`.
-    deadline: Option<Instant>,
+    clock: Option<TurnClock>,
     /// Who cancels it, to be told when it is over.
     cancelers: Vec<oneshot::Sender<bool>>,
     /// What it uses.
@@ -126,24 +130,17 @@ impl NotStarted {
 }
 
 /// Puts the files of a message where the agent was told they are.
-fn put_files(
-    log: &TaskLog,
-    folder: Result<Folder, workspace::Error>,
-    files: &[File],
-) -> Result<(), NotStarted> {
+async fn put_files(log: &TaskLog, folder: &Folder, files: Vec<File>) -> Result<(), NotStarted> {
     if files.is_empty() {
         return Ok(());
     }
-    let failed = |error: &dyn std::fmt::Display| {
-        let message =
-            format!("the files of the message could not be put into the workspace: {error}");
-        NotStarted::Failed(message, None)
-    };
-    let folder = folder.map_err(|error| failed(&error))?;
-    for file in files {
-        folder.put(log.id.as_str(), &file.name, &file.bytes).map_err(|error| failed(&error))?;
-    }
-    Ok(())
+    let files = files.into_iter().map(|file| (file.name, file.bytes)).collect();
+    folder.put(log.id.as_str(), files).await.map_err(|error| no_files(&error))
+}
+
+fn no_files(error: &dyn std::fmt::Display) -> NotStarted {
+    let message = format!("the files of the message could not be put into the workspace: {error}");
+    NotStarted::Failed(message, None)
 }
 
 /// A record that ends a task as canceled.
@@ -167,6 +164,8 @@ impl Actor {
         let inbox = Inbox::new(orders, house.clone());
         let noted = (session.ready, session.conversation.clone());
         let key = Key::of(&session);
+        let most = house.config.isolation.limits.disk.map(Bytes::get);
+        let disk = DiskWatch::new(agent.workspaces.clone(), session.id.clone(), most, new);
         Self {
             house,
             live,
@@ -182,6 +181,7 @@ impl Actor {
             granted: Granted::default(),
             fork: None,
             new,
+            disk,
             present: Present::default(),
         }
     }
@@ -247,17 +247,20 @@ impl Actor {
             Err(words) => Err(words),
         };
         let spec = folder.and_then(|folder| {
-            let conversation = self.session.conversation.as_deref();
-            let conversation = conversation.ok_or("nothing was said in this session yet")?;
             // A person's terminal is outside of the wall, with the folders where they really lie.
             let setting = Setting {
                 workspace: folder.workspace_text(),
                 home: folder.home_text(),
-                resume: Some(conversation.to_owned()),
+                resume: self.session.conversation.clone(),
                 ..Setting::default()
             };
             let launch = self.agent.driver().terminal(&setting);
-            let launch = launch.ok_or("this agent has no terminal of its own")?;
+            let launch = launch.ok_or(match self.agent.config.driver {
+                DriverKind::Claude => "nothing was said in this session yet",
+                DriverKind::Acp | DriverKind::Command | DriverKind::Demo => {
+                    "this agent has no terminal of its own; go on with `pilothouse send --context`"
+                }
+            })?;
             Ok(self.agent.spec(&launch, &Places::real(&folder), None))
         });
         let lent = spec.is_ok();
@@ -279,6 +282,10 @@ impl Actor {
         let offer = self.live.places.offer();
         let until = Instant::now() + self.house.config.processes.idle.get();
         let most = self.house.config.limits.outbox.as_usize();
+        let mut disk = match &self.running {
+            Some(running) => Box::pin(self.disk.clone().fault(running.process.pid)),
+            None => return Heard::Nudge,
+        };
         loop {
             let running = self.running.as_mut().expect("an idle actor has a process");
             let roomy = running.outbox.waiting() <= most;
@@ -296,6 +303,12 @@ impl Actor {
                     break Heard::Evict;
                 }
                 () = tokio::time::sleep_until(until) => {
+                    self.live.cold(&self.key);
+                    break Heard::Evict;
+                }
+                fault = &mut disk => {
+                    let id = &self.session.id;
+                    tracing::warn!(session.id = %id, %fault, "the process of the session {id} is ended between two turns");
                     self.live.cold(&self.key);
                     break Heard::Evict;
                 }
@@ -370,7 +383,7 @@ impl Actor {
         }
         self.fork = turn.fork.take();
         if turn.waiting.is_none() {
-            self.set_deadline();
+            self.start_clock();
         }
         log.turn_begins();
         if log.state().is_terminal() {
@@ -459,8 +472,11 @@ impl Actor {
     }
 
     /// The turn works from now on: it may not take longer than `timeouts.turn`, all of its waits together.
-    fn set_deadline(&mut self) {
-        self.present.deadline = Some(Instant::now() + self.house.config.timeouts.turn.get());
+    fn start_clock(&mut self) {
+        let config = &self.house.config;
+        let clock =
+            TurnClock::start(Instant::now(), config.timeouts.turn.get(), config.asks.pause.get());
+        self.present.clock = Some(clock);
     }
 
     /// Stores what the turn used, where its end did not.
@@ -577,7 +593,7 @@ impl Actor {
                 self.working(&log).await?;
             }
             self.measure(&log).await?;
-            self.start(&log, &turn.prompt, &files, slot, translator).await?;
+            self.start(&log, &turn.prompt, files, slot, translator).await?;
         } else {
             drop(waiting);
             if !started {
@@ -586,7 +602,8 @@ impl Actor {
             self.measure(&log).await?;
             if !files.is_empty() {
                 let folder = self.agent.workspaces.folder(&self.session.id).await;
-                put_files(&log, folder, &files)?;
+                let folder = folder.map_err(|error| no_files(&error))?;
+                self.or_interrupted(&log, put_files(&log, &folder, files)).await??;
             }
         }
         Ok(())
@@ -611,7 +628,7 @@ impl Actor {
         let record = status(log, TaskState::Working, None, None);
         match log.record(&self.house.store, vec![record], Durability::Synced).await {
             Ok(true) => {
-                self.set_deadline();
+                self.start_clock();
                 Ok(())
             }
             Ok(false) => Err(NotStarted::Over),
@@ -624,7 +641,7 @@ impl Actor {
         &mut self,
         log: &Arc<TaskLog>,
         prompt: &pilothouse_agents::Turn,
-        files: &[File],
+        files: Vec<File>,
         slot: Place,
         translator: &mut Translator,
     ) -> Result<(), NotStarted> {
@@ -653,7 +670,7 @@ impl Actor {
             let message = format!("the session could not be copied: {error}");
             NotStarted::Failed(message, None)
         })?;
-        put_files(log, Ok(folder.clone()), files)?;
+        self.or_interrupted(log, put_files(log, &folder, files)).await??;
         let places = house.isolation.places(&folder);
         let mut setting = Setting {
             workspace: places.workspace,
@@ -664,7 +681,7 @@ impl Actor {
         };
         if let Some(conversation) = &setting.resume
             && let Some(pattern) = driver.transcript(conversation)
-            && !folder.has(&pattern)
+            && !folder.has(&pattern).await
         {
             self.lose_conversation(translator);
             setting.resume = None;
@@ -758,17 +775,23 @@ impl Actor {
         let spec = |places: &Places, door: DoorWords| {
             agent.script_spec(script, places, door, &session, context.as_str())
         };
-        let mut refused = Vec::new();
+        let (mut refused, mut too_large) = (Vec::new(), None);
         let started = self.start_process(log, folder, &agent.reach.setup, spec).await?;
         let ended = match started {
             Ok((mut process, held)) => {
+                let disk = self.disk.clone().fault(process.pid);
                 let run = async {
                     let hearing = agent.workspaces.hear_script(&mut process);
-                    tokio::pin!(hearing);
+                    tokio::pin!(hearing, disk);
                     loop {
                         tokio::select! {
                             biased;
                             refusal = held.refused() => refused.push(refusal),
+                            fault = &mut disk => {
+                                let reason = "was ended".to_owned();
+                                too_large = Some(fault);
+                                break Err(InitFailed { reason, output: String::new() });
+                            }
                             ended = &mut hearing => break ended,
                         }
                     }
@@ -784,6 +807,10 @@ impl Actor {
         for refusal in &refused {
             translator.refused(refusal);
             house.telemetry.egress_refused(Some(log), &log.scope, refusal).await;
+        }
+        if let Some(fault) = too_large {
+            let message = format!("the session script {name} was ended: {fault}");
+            return Err(NotStarted::Failed(message, Some(fault.hint())));
         }
         match ended {
             Ok(output) => {
@@ -844,7 +871,7 @@ impl Actor {
         if !self.present.cancelers.is_empty() {
             return Err(NotStarted::Canceled);
         }
-        let deadline = self.present.deadline;
+        let deadline = self.present.clock.as_ref().map(TurnClock::deadline);
         let timed_out = async {
             match deadline {
                 Some(deadline) => tokio::time::sleep_until(deadline).await,
@@ -869,7 +896,7 @@ impl Actor {
                 Interruption::Steer => {}
                 // Nothing was asked yet.
                 Interruption::Answer(_, _, done) => {
-                    let _ = done.send(false);
+                    let _ = done.send(Delivery::Gone);
                 }
             }
         }
@@ -933,7 +960,7 @@ impl Actor {
             self.lose_conversation(translator);
         }
         let slot = self.give_up_process().await.ok_or(NotStarted::Over)?;
-        self.start(log, prompt, &[], slot, translator).await?;
+        self.start(log, prompt, Vec::new(), slot, translator).await?;
         Ok(true)
     }
 
@@ -960,7 +987,7 @@ impl Actor {
         translator: &mut Translator,
     ) -> Try {
         let running = self.running.as_mut().expect("the process was just started or found");
-        let Present { deadline, cancelers, meter, .. } = &mut self.present;
+        let Present { clock, cancelers, meter, .. } = &mut self.present;
         let mut conversation = Conversation::new(
             &self.house,
             &self.agent,
@@ -971,13 +998,13 @@ impl Actor {
             translator,
             &mut self.granted,
             meter.as_mut().expect("it was made before the agent was reached"),
-            deadline.expect("it was set when the task became `WORKING`"),
+            clock.as_mut().expect("it was started when the task became `WORKING`"),
             cancelers,
+            self.disk.clone(),
         );
         let outcome = conversation.run(prompt).await;
         let heard = conversation.heard;
         let (since, stopped) = (conversation.since, conversation.stopped);
-        *deadline = Some(conversation.deadline);
         running.starting = None;
         running.is_new = false;
         let refused = !stopped && running.driver.may_repeat();

@@ -5,17 +5,19 @@
 //! Claude prints a second `result` after some interrupts; the driver tells it from the next turn's.
 //! When the tree is gone both pipes come to their end, so what an agent said last is never cut off.
 
-use super::House;
+use super::disk::{DiskFault, DiskWatch};
 use super::inbox::{Inbox, Interruption};
 use super::outbox::Outbox;
 use super::pipe::{Chunk, read, try_read};
 use super::start::Held;
 use super::translate::Translator;
+use super::turn_clock::TurnClock;
+use super::{Delivery, House};
 use crate::agent::Agent;
 use crate::asks::{self, Decision, Pass};
 use crate::budget::{Exceeded, Meter};
 use crate::clock;
-use crate::config::{AskPolicy, Bytes, Config};
+use crate::config::{AskPolicy, Config};
 use crate::egress::Refusal;
 use crate::process::tree::Moment;
 use crate::process::{Ended, Process};
@@ -23,7 +25,6 @@ use crate::queue::Place;
 use crate::store::{AskRow, Durability, SessionRow, Write};
 use crate::supervisor::{KILL_DEADLINE, Word};
 use crate::task::{Record, TaskLog};
-use crate::workspace::Workspaces;
 use pilothouse_a2a::task::TaskState;
 use pilothouse_a2a::time::Timestamp;
 use pilothouse_agents::event::Event;
@@ -36,10 +37,8 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::Instant;
 
-/// Between two looks at the size of a session's folders.
-const LOOK_AGAIN: Duration = Duration::from_secs(5);
-
-/// Records that are held back while a question is shown; then the agent has to wait as well.
+/// Records that are stored at a time, and those that are held back while a question is shown. A record of a
+/// line of some bytes takes more than a kilobyte until it is stored, so the agent has to wait for the store.
 const HELD: usize = 512;
 
 /// A live process with its driver.
@@ -135,8 +134,8 @@ enum Happened {
     Exceeded(Exceeded),
     /// A request of the agent did not get through its wall.
     Refused(Refusal),
-    /// The session's folders have become larger than they may be.
-    TooLarge(u64),
+    /// The session's folders are larger than they may be, or cannot be measured.
+    Disk(DiskFault),
     Interrupted(Interruption),
 }
 
@@ -153,7 +152,7 @@ pub(super) struct Conversation<'a> {
     climb_at: Option<Instant>,
     wake_at: Option<Instant>,
     /// When the turn has taken too long.
-    pub(super) deadline: Instant,
+    clock: &'a mut TurnClock,
     /// Until when it may hold a place among the starting ones.
     starts_until: Instant,
     spoke: Instant,
@@ -176,6 +175,8 @@ pub(super) struct Conversation<'a> {
     fresh: Vec<Arc<AskRow>>,
     /// Asks that are not open any more.
     gone: Vec<Arc<str>>,
+    /// Those of them to which an answer was on its way already.
+    answered_late: Vec<Arc<str>>,
     /// Whether the question is on its way to be shown.
     posing: bool,
     /// What was said while a question is shown, so that it stays the task's status.
@@ -186,8 +187,8 @@ pub(super) struct Conversation<'a> {
     pub(super) granted: &'a mut Granted,
     /// What the turn uses.
     meter: &'a mut Meter,
-    /// Ends with the size of the session's folders when that is more than they may hold.
-    watchdog: Pin<Box<dyn Future<Output = u64> + Send>>,
+    /// Ends when the session's folders do not let it go on.
+    disk: Pin<Box<dyn Future<Output = DiskFault> + Send>>,
 }
 
 /// An ask of the agent that waits for a person.
@@ -208,28 +209,6 @@ pub(super) struct Granted {
     pub(super) passes: Vec<Pass>,
 }
 
-/// Looks at the size of a session's folders now and then, until it is more than it may be.
-async fn too_large(workspaces: Workspaces, session: Arc<str>, most: Option<u64>) -> u64 {
-    let Some(most) = most else {
-        return std::future::pending().await;
-    };
-    let mut warned = false;
-    loop {
-        tokio::time::sleep(LOOK_AGAIN).await;
-        let (size, error) = match workspaces.size(&session).await {
-            Ok(size) => (size.bytes, size.error),
-            Err(error) => (0, Some(error)),
-        };
-        if size > most {
-            return size;
-        }
-        if let Some(error) = error.filter(|_| !warned) {
-            tracing::warn!(session.id = %session, %error, "not all of a session's folders can be measured; `isolation.limits.disk` does not count the rest");
-            warned = true;
-        }
-    }
-}
-
 impl<'a> Conversation<'a> {
     #[expect(clippy::too_many_arguments, reason = "the parts of an actor that a turn borrows")]
     pub(super) fn new(
@@ -242,14 +221,11 @@ impl<'a> Conversation<'a> {
         translator: &'a mut Translator,
         granted: &'a mut Granted,
         meter: &'a mut Meter,
-        deadline: Instant,
+        clock: &'a mut TurnClock,
         cancelers: &'a mut Vec<oneshot::Sender<bool>>,
+        disk: DiskWatch,
     ) -> Self {
-        let watchdog = too_large(
-            agent.workspaces.clone(),
-            session.id.clone(),
-            house.config.isolation.limits.disk.map(Bytes::get),
-        );
+        let disk = Box::pin(disk.fault(running.process.pid));
         Self {
             house,
             agent,
@@ -261,7 +237,7 @@ impl<'a> Conversation<'a> {
             ladder: Ladder::Running,
             climb_at: None,
             wake_at: None,
-            deadline,
+            clock,
             starts_until: Instant::now() + house.config.timeouts.start.get(),
             spoke: Instant::now(),
             cause: None,
@@ -275,12 +251,13 @@ impl<'a> Conversation<'a> {
             waiting_since: Instant::now(),
             fresh: Vec::new(),
             gone: Vec::new(),
+            answered_late: Vec::new(),
             posing: false,
             held: Vec::new(),
             held_bytes: 0,
             granted,
             meter,
-            watchdog: Box::pin(watchdog),
+            disk,
         }
     }
 
@@ -351,7 +328,7 @@ impl<'a> Conversation<'a> {
                     if is_gone && self.cause.is_none() {
                         // Nobody is there to hear it; whoever answered resumes the conversation.
                         self.waiting.retain(|one| one.row.id != id);
-                        let _ = done.send(false);
+                        let _ = done.send(Delivery::Gone);
                         return self.parked().await;
                     }
                     let _ = done.send(self.answered(&id, &decision));
@@ -372,12 +349,9 @@ impl<'a> Conversation<'a> {
                     let scope = &self.log.scope;
                     telemetry.egress_refused(Some(self.log), scope, &refusal).await;
                 }
-                Happened::TooLarge(size) => {
-                    self.watchdog = Box::pin(std::future::pending());
-                    self.stop(Cause::Fault(
-                        format!("the session's folders have grown to {size} bytes, more than they may hold"),
-                        Some("the operator can raise `isolation.limits.disk`".to_owned()),
-                    ));
+                Happened::Disk(fault) => {
+                    self.disk = Box::pin(std::future::pending());
+                    self.stop(Cause::Fault(fault.to_string(), Some(fault.hint())));
                 }
             }
         }
@@ -423,13 +397,13 @@ impl<'a> Conversation<'a> {
             interruption = interruption => Happened::Interrupted(interruption),
             exceeded = self.meter.reached(), if !stopping => Happened::Exceeded(exceeded),
             refusal = running.held.refused() => Happened::Refused(refusal),
-            size = &mut self.watchdog, if !stopping => Happened::TooLarge(size),
+            fault = &mut self.disk, if !stopping => Happened::Disk(fault),
             // Before the pipes: an agent that never stops talking would keep them from being heard. Waiting for a
             // person is nobody's working time.
             () = tokio::time::sleep_until(self.climb_at.unwrap_or(far)), if self.climb_at.is_some() => Happened::Climb,
             () = tokio::time::sleep_until(self.wake_at.unwrap_or(far)), if self.wake_at.is_some() => Happened::Woke,
             () = tokio::time::sleep_until(self.starts_until), if running.starting.is_some() => Happened::SlowStart,
-            () = tokio::time::sleep_until(self.deadline), if !stopping && !asks => Happened::Deadline,
+            () = tokio::time::sleep_until(self.clock.deadline()), if !stopping => Happened::Deadline,
             () = tokio::time::sleep_until(heartbeat), if !stopping && !asks => Happened::Heartbeat,
             () = tokio::time::sleep_until(park), if !stopping && asks => Happened::Park,
             () = std::future::ready(()), if is_unread && roomy => Happened::Unread,
@@ -520,7 +494,7 @@ impl<'a> Conversation<'a> {
     fn is_roomy(&self) -> bool {
         let config = &self.house.config;
         self.waiting.len() < config.asks.per_turn
-            && self.held.len() < HELD
+            && self.held.len() + self.translator.gathered() < HELD
             && self.held_bytes <= config.asks.held.as_usize()
             && self.running.outbox.waiting() <= config.limits.outbox.as_usize()
     }
@@ -682,6 +656,7 @@ impl<'a> Conversation<'a> {
         self.waiting.push(Waiting { ask: ask.id, tool, row });
         if self.waiting.len() == 1 {
             self.waiting_since = Instant::now();
+            self.clock.pause(self.waiting_since);
             self.pose();
         }
     }
@@ -692,10 +667,10 @@ impl<'a> Conversation<'a> {
         self.posing = true;
     }
 
-    /// A person has answered; the task is stored as working again. False when the ask is not here.
-    fn answered(&mut self, id: &str, decision: &Decision) -> bool {
+    /// A person has answered; the task is stored as working again.
+    fn answered(&mut self, id: &str, decision: &Decision) -> Delivery {
         let Some(place) = self.waiting.iter().position(|one| *one.row.id == *id) else {
-            return false;
+            return self.answered_too_late(id);
         };
         let Waiting { ask, tool, .. } = self.waiting.remove(place);
         self.tell(&ask, &decision.answer());
@@ -704,7 +679,20 @@ impl<'a> Conversation<'a> {
             self.granted.tools.insert(tool);
         }
         self.next_question();
-        true
+        Delivery::Told
+    }
+
+    /// A person has answered what the agent had withdrawn meanwhile, or what another process asked.
+    fn answered_too_late(&mut self, id: &str) -> Delivery {
+        let Some(place) = self.answered_late.iter().position(|late| **late == *id) else {
+            return Delivery::Gone;
+        };
+        self.answered_late.swap_remove(place);
+        if !self.waiting.is_empty() {
+            // The answer has made the task `WORKING`.
+            self.pose();
+        }
+        Delivery::Withdrawn
     }
 
     /// What waits already and is granted by now.
@@ -722,7 +710,9 @@ impl<'a> Conversation<'a> {
 
     /// An ask is not open any more, stored or not.
     fn drop_ask(&mut self, row: &AskRow) {
-        self.house.asks.take(&row.id);
+        if self.house.asks.take(&row.id).is_none() {
+            self.answered_late.push(row.id.clone());
+        }
         self.fresh.retain(|fresh| fresh.id != row.id);
         self.gone.push(row.id.clone());
     }
@@ -745,8 +735,8 @@ impl<'a> Conversation<'a> {
     /// The next question, or the turn goes on where it stood.
     fn next_question(&mut self) {
         if self.waiting.is_empty() {
-            self.deadline += self.waiting_since.elapsed();
             self.spoke = Instant::now();
+            self.clock.resume(self.spoke);
         } else {
             self.pose();
         }
@@ -757,6 +747,7 @@ impl<'a> Conversation<'a> {
         for Waiting { row, .. } in std::mem::take(&mut self.waiting) {
             self.drop_ask(&row);
         }
+        self.clock.resume(Instant::now());
     }
 
     /// The process is not waited for any longer; the question stays the task's status.

@@ -1,5 +1,5 @@
-//! The end of a task whose turn could not end it: the store failed when the end came, or the session's actor
-//! is gone.
+//! The end of a task whose turn could not end it: the store failed when the end came, the session's actor is
+//! gone, or no turn came after an answer.
 
 use super::House;
 use super::translate::status;
@@ -27,12 +27,12 @@ pub(crate) struct Ending {
 
 impl Ending {
     /// For a turn of this task.
-    pub(super) fn new(house: Arc<House>, log: Arc<TaskLog>) -> Self {
+    pub(crate) fn new(house: Arc<House>, log: Arc<TaskLog>) -> Self {
         Self { house, log, armed: true }
     }
 
     /// The turn has come to an end of its own.
-    pub(super) fn disarm(&mut self) {
+    pub(crate) fn disarm(&mut self) {
         self.armed = false;
     }
 }

@@ -1,7 +1,7 @@
 //! An actor's inbox: orders as they come, turns in the order in which they will run.
 
 use super::actor::canceled;
-use super::{Attach, House, Order, Turn};
+use super::{Attach, Delivery, House, Order, Turn};
 use crate::asks::Decision;
 use crate::store::Durability;
 use pilothouse_a2a::id::TaskId;
@@ -23,7 +23,7 @@ pub(super) enum Interruption {
     /// A caller cancels the running task.
     Cancel(oneshot::Sender<bool>),
     /// Somebody answers an ask of the running task.
-    Answer(Arc<str>, Decision, oneshot::Sender<bool>),
+    Answer(Arc<str>, Decision, oneshot::Sender<Delivery>),
     /// The caller has something to say at once.
     Steer,
     /// The server stops.
@@ -80,8 +80,11 @@ impl Inbox {
                     self.had_turn = true;
                     return Heard::Turn(Box::new(turn));
                 }
-                Some(Order::Cancel(_, done) | Order::Answer(_, _, _, done)) => {
+                Some(Order::Cancel(_, done)) => {
                     let _ = done.send(false);
+                }
+                Some(Order::Answer(_, _, _, done)) => {
+                    let _ = done.send(Delivery::Gone);
                 }
                 Some(Order::Attach(attach)) => return Heard::Attach(attach),
                 Some(Order::Steer(_)) => {}
@@ -117,7 +120,7 @@ impl Inbox {
                     return Interruption::Answer(ask, decision, done);
                 }
                 Some(Order::Answer(_, _, _, done)) => {
-                    let _ = done.send(false);
+                    let _ = done.send(Delivery::Gone);
                 }
                 Some(Order::Steer(task)) if running == Some(&task) => return Interruption::Steer,
                 Some(Order::Attach(attach)) => {
@@ -150,7 +153,7 @@ impl Inbox {
             match interruption {
                 Interruption::Cancel(done) => cancelers.push(done),
                 Interruption::Answer(_, _, done) => {
-                    let _ = done.send(false);
+                    let _ = done.send(Delivery::Gone);
                 }
                 Interruption::Steer | Interruption::Stop => {}
             }

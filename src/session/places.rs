@@ -4,6 +4,7 @@ use crate::queue::{FairQueue, Place};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::Notify;
 
 /// Places for live processes; the process that idles longest gives way to a turn that waits.
@@ -22,11 +23,14 @@ struct Idle {
     next: u64,
 }
 
-/// A process that may be ended for a turn that waits; until it is dropped.
+/// A process that may be ended for a turn that waits; until it is dropped. Where it was chosen and does
+/// something else instead, the next one is chosen.
 pub(super) struct Offer {
     places: Places,
     number: u64,
     wanted: Arc<Notify>,
+    /// Whether its owner has heard that it must give way.
+    heard: AtomicBool,
 }
 
 impl Places {
@@ -46,9 +50,7 @@ impl Places {
         }
         // In the queue first: whoever becomes idle from now on sees this request.
         let request = self.0.queue.request(caller);
-        if let Some((_, wanted)) = self.0.idle.lock().by_age.pop_first() {
-            wanted.notify_one();
-        }
+        self.0.idle.lock().choose();
         request.place().await
     }
 
@@ -59,13 +61,15 @@ impl Places {
             let mut idle = self.0.idle.lock();
             let number = idle.next;
             idle.next += 1;
-            idle.by_age.insert(number, wanted.clone());
+            if self.is_wanted() {
+                // Chosen, so that the next request chooses another one.
+                wanted.notify_one();
+            } else {
+                idle.by_age.insert(number, wanted.clone());
+            }
             number
         };
-        if self.is_wanted() {
-            wanted.notify_one();
-        }
-        Offer { places: self.clone(), number, wanted }
+        Offer { places: self.clone(), number, wanted, heard: AtomicBool::new(false) }
     }
 
     /// Whether a turn waits for a place.
@@ -84,15 +88,66 @@ impl Places {
     }
 }
 
+impl Idle {
+    /// The process that idles longest must give way.
+    fn choose(&mut self) {
+        if let Some((_, wanted)) = self.by_age.pop_first() {
+            wanted.notify_one();
+        }
+    }
+}
+
 impl Offer {
     /// Waits until the process must give up its place. Cancel-safe.
     pub(super) async fn wanted(&self) {
         self.wanted.notified().await;
+        self.heard.store(true, Ordering::Relaxed);
     }
 }
 
 impl Drop for Offer {
     fn drop(&mut self) {
-        self.places.0.idle.lock().by_age.remove(&self.number);
+        let mut idle = self.places.0.idle.lock();
+        let was_chosen = idle.by_age.remove(&self.number).is_none();
+        if was_chosen && !self.heard.load(Ordering::Relaxed) && self.places.is_wanted() {
+            idle.choose();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::FutureExt;
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn a_process_that_was_chosen_and_begins_a_turn_passes_the_request_on_to_the_next() {
+        let (places, ann) = (Places::new(FairQueue::new(1, 0, &BTreeMap::new())), Arc::from("ann"));
+        let held = places.try_take(&ann).unwrap();
+        let (oldest, newest) = (places.offer(), places.offer());
+        let mut waiting = std::pin::pin!(places.take(&ann));
+        assert!(waiting.as_mut().now_or_never().is_none());
+        assert!(newest.wanted().now_or_never().is_none());
+        drop(oldest);
+        assert!(newest.wanted().now_or_never().is_some());
+        drop(held);
+        assert!(waiting.now_or_never().is_some());
+    }
+
+    #[test]
+    fn a_process_that_gives_way_wakes_no_other_and_two_requests_choose_two() {
+        let (places, ann) = (Places::new(FairQueue::new(1, 0, &BTreeMap::new())), Arc::from("ann"));
+        let _held = places.try_take(&ann).unwrap();
+        let mut first = std::pin::pin!(places.take(&ann));
+        assert!(first.as_mut().now_or_never().is_none());
+        let chosen = places.offer();
+        let mut second = std::pin::pin!(places.take(&ann));
+        assert!(second.as_mut().now_or_never().is_none());
+        assert!(chosen.wanted().now_or_never().is_some());
+        // The second request waits as well, so the next process gives way to it.
+        let next = places.offer();
+        assert!(next.wanted().now_or_never().is_some());
+        drop(chosen);
     }
 }

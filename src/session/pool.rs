@@ -83,8 +83,18 @@ impl Pool {
     /// Keeps the pool full until the server stops; `place` gives a free place among the live processes.
     pub(super) async fn keep_full(&self, house: &Arc<House>, place: impl Fn() -> Option<Place>) {
         let list = house.config.state_dir.join("warm.json");
-        let agents: Vec<_> =
-            house.agents.iter().filter(|agent| agent.config.warm > 0).cloned().collect();
+        let agents = house.agents.iter().filter(|agent| agent.config.warm > 0).cloned();
+        // A new session's script runs before its agent, so a process that was started ahead would never be used.
+        let (idle, agents): (Vec<_>, Vec<_>) =
+            agents.partition(|agent| agent.workspaces.script().is_some());
+        for agent in idle {
+            tracing::warn!(
+                agent = %agent.key,
+                "`agents.{}.warm` is without effect: a session script runs before the agent (`sessions.init`, \
+                 `agents.{0}.init`)",
+                agent.key
+            );
+        }
         remove_left_overs(house, &list).await;
         if agents.is_empty() {
             return;

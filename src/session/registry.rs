@@ -3,7 +3,7 @@
 use super::places::Places;
 use super::pool::Pool;
 use super::waiting::{Waiting, WaitingTurns};
-use super::{Attach, Ending, File, Fork, House, Key, Order, Turn, actor};
+use super::{Attach, Delivery, Ending, File, Fork, House, Key, Order, Turn, actor};
 use crate::asks::{Decision, Pass};
 use crate::queue::{FairQueue, Place};
 use crate::store::{self, Durability, Scope, SessionRow, Write};
@@ -14,6 +14,7 @@ use pilothouse_a2a::id::ContextId;
 use pilothouse_a2a::time::Timestamp;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use tokio::sync::mpsc::error::SendError;
 use tokio::sync::{mpsc, oneshot};
 
 /// All sessions of the server.
@@ -52,7 +53,10 @@ pub struct Removal {
 
 struct Handle {
     orders: mpsc::UnboundedSender<Order>,
-    session: Arc<str>,
+    /// As it was when the actor began; the actor knows its session better.
+    session: SessionRow,
+    /// Whether no turn of a session that was new has been submitted, so that it may not be stored.
+    new: bool,
     reserved: usize,
     /// It waits for its turn in a shared folder each time.
     shares: bool,
@@ -90,14 +94,16 @@ pub struct Origin {
 #[derive(Debug, thiserror::Error)]
 pub enum Refused {
     /// The queue is full.
-    #[error("{waiting} tasks are waiting already (`processes.queue`); try again later")]
+    #[error(
+        "as many tasks wait as may (`processes.queue` is {waiting}); try again later, or ask the operator to raise it"
+    )]
     Full {
         /// How many wait.
         waiting: usize,
     },
     /// The caller has its share of the queue.
     #[error(
-        "{waiting} of your tasks are waiting already (`limits.queue_per_caller`); try again later, or ask the operator to raise it"
+        "as many of your tasks wait as may (`limits.queue_per_caller` is {waiting}); try again later, or ask the operator to raise it"
     )]
     FullForCaller {
         /// How many of the caller's tasks wait.
@@ -154,13 +160,13 @@ impl Sessions {
 
     /// Whether a session has an actor.
     pub fn is_live(&self, session: &str) -> bool {
-        self.live.map().values().any(|handle| &*handle.session == session)
+        self.live.map().values().any(|handle| *handle.session.id == *session)
     }
 
     /// Keeps a session for its removal; none while it is in use. A message to its context begins a new one.
     pub fn begin_removal(&self, session: &Arc<str>) -> Option<Removal> {
         let map = self.live.map();
-        let is_live = map.values().any(|handle| handle.session == *session);
+        let is_live = map.values().any(|handle| handle.session.id == *session);
         if is_live || self.house.tasks.holds_session(session) {
             return None;
         }
@@ -246,7 +252,8 @@ impl Sessions {
             }
             let handle = Handle {
                 orders: orders.clone(),
-                session: session.id.clone(),
+                session: session.clone(),
+                new,
                 reserved: 1,
                 shares: agent.shared_turns.is_some(),
                 warm: false,
@@ -296,24 +303,13 @@ impl Sessions {
         };
         handle.reserved += 1;
         handle.warm = false;
-        let timestamp = Timestamp::now();
-        // The actor knows its session better; this row only tells the task where it belongs.
-        let session = SessionRow {
-            id: handle.session.clone(),
-            scope: key.scope.clone(),
-            context_id: key.context_id.clone(),
-            conversation: None,
-            ready: true,
-            created: timestamp,
-            used: timestamp,
-        };
         Ok(Some(Admission {
             house: self.house.clone(),
             live: self.live.clone(),
             key: key.clone(),
             orders: handle.orders.clone(),
-            session,
-            new: false,
+            session: handle.session.clone(),
+            new: handle.new,
             waiting,
             turn_place,
             slot: None,
@@ -351,17 +347,25 @@ impl Sessions {
         answer.ok_or_else(gone)?
     }
 
-    /// Hands an answer to the process that asked. False when it is gone.
-    pub async fn answer(&self, log: &TaskLog, ask: &Arc<str>, decision: &Decision) -> bool {
+    /// Hands an answer to the process that asked.
+    pub(crate) async fn answer(
+        &self,
+        log: &TaskLog,
+        ask: &Arc<str>,
+        decision: &Decision,
+    ) -> Delivery {
         let key = Key { scope: log.scope.clone(), context_id: log.context_id.clone() };
         let orders = {
             let map = self.live.map();
             map.get(&key).map(|handle| handle.orders.clone())
         };
-        let Some(orders) = orders else { return false };
+        let Some(orders) = orders else { return Delivery::Gone };
         let (done, answer) = oneshot::channel();
         let order = Order::Answer(log.id.clone(), ask.clone(), decision.clone(), done);
-        orders.send(order).is_ok() && answer.await.unwrap_or(false)
+        match orders.send(order) {
+            Ok(()) => answer.await.unwrap_or(Delivery::Gone),
+            Err(_) => Delivery::Gone,
+        }
     }
 
     /// Keeps processes ready for new sessions, until the server stops.
@@ -447,11 +451,20 @@ impl Live {
         }
     }
 
-    fn unreserve(&self, key: &Key, orders: &mpsc::UnboundedSender<Order>) {
+    /// Gives the reservation up for an order. Both are one step for the actor, which would otherwise take the
+    /// order, come to its end, and find itself reserved for nothing. The order where the actor has failed.
+    fn submit(
+        &self,
+        key: &Key,
+        orders: &mpsc::UnboundedSender<Order>,
+        order: Order,
+    ) -> Result<(), Box<SendError<Order>>> {
         let mut map = self.map();
         if let Some(handle) = map.get_mut(key).filter(|handle| handle.orders.same_channel(orders)) {
             handle.reserved = handle.reserved.saturating_sub(1);
+            handle.new &= !matches!(order, Order::Turn(_));
         }
+        orders.send(order).map_err(Box::new)
     }
 }
 
@@ -474,7 +487,8 @@ impl Admission {
     }
 
     /// What is to be stored before the turn is submitted: the session, where it is new. That of a task that is
-    /// there already may be new too, where the one before it was removed.
+    /// there already may be new too, where the one before it was removed. Of several first messages each
+    /// stores it, because one that is refused stores nothing.
     pub fn write(&self) -> Option<Write> {
         self.new.then(|| Write::Session(Box::new(self.session.clone())))
     }
@@ -512,16 +526,14 @@ impl Admission {
             ending,
         };
         // Sent under the reservation, so the actor cannot have left; where it has failed, the task ends.
-        let _ = self.orders.send(Order::Turn(turn));
-        self.live.unreserve(&self.key, &self.orders);
+        drop(self.live.submit(&self.key, &self.orders, Order::Turn(turn)));
     }
 }
 
 impl Drop for Admission {
     fn drop(&mut self) {
         if !self.submitted {
-            self.live.unreserve(&self.key, &self.orders);
-            let _ = self.orders.send(Order::Nudge);
+            drop(self.live.submit(&self.key, &self.orders, Order::Nudge));
         }
     }
 }

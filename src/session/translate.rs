@@ -175,6 +175,11 @@ impl Translator {
         self.text.push_str(text);
     }
 
+    /// How many records have gathered.
+    pub(super) fn gathered(&self) -> usize {
+        self.out.len()
+    }
+
     /// What has gathered, to be recorded now; a short piece of a long answer gathers further.
     pub(super) fn take(&mut self) -> Vec<Record> {
         self.flush_thought();

@@ -412,9 +412,14 @@ impl Write {
                 .execute(params![n, *state as i64, at.as_millisecond()])?,
             Self::Session(row) => connection
                 .prepare_cached(
-                    // A session of this context that is being removed gives way.
-                    "INSERT OR REPLACE INTO sessions (id, caller, agent, context_id, conversation, ready, created_ms, used_ms)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+                    // One that is stored already may know more by now; one of this context that is being removed
+                    // gives way.
+                    "INSERT INTO sessions (id, caller, agent, context_id, conversation, ready, created_ms, used_ms)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+                     ON CONFLICT (id) DO NOTHING
+                     ON CONFLICT (caller, agent, context_id) DO UPDATE SET
+                       id = excluded.id, conversation = excluded.conversation, ready = excluded.ready,
+                       created_ms = excluded.created_ms, used_ms = excluded.used_ms",
                 )?
                 .execute(params![
                     &*row.id,

@@ -100,11 +100,10 @@ impl Audit {
     pub async fn note(&self, entry: &Entry) {
         match &self.0 {
             Sink::Off => {}
-            Sink::File { file, complained } => {
-                if let Err(error) = file.lock().append(&entry.to_line()) {
-                    complain(complained, &error);
-                }
-            }
+            Sink::File { file, complained } => match file.lock().append(&entry.to_line()) {
+                Ok(()) => complained.store(false, Ordering::Relaxed),
+                Err(error) => complain(complained, &error),
+            },
             Sink::StandardError(entries) => {
                 drop(entries.send(Message::Line(entry.to_line())).await);
             }
@@ -145,14 +144,46 @@ impl AuditFile {
         Ok(Self { path: path.to_owned(), file, id })
     }
 
+    /// Appends a line, all of it or nothing. Where the file was renamed and cannot be begun anew, the old one,
+    /// wherever it is by now, still takes the line; that is an error too.
     fn append(&mut self, line: &[u8]) -> io::Result<()> {
+        let mut is_fresh = Ok(());
         if fs::metadata(&self.path).map(|metadata| id(&metadata)).ok() != Some(self.id) {
-            // Where that fails the old file, wherever it is by now, still takes the entry.
-            if let Ok(fresh) = Self::open(&self.path) {
-                *self = fresh;
+            match Self::open(&self.path) {
+                Ok(fresh) => *self = fresh,
+                Err(error) => {
+                    let path = self.path.display();
+                    let words =
+                        format!("cannot begin {path} anew: {error}; entries go to the old file");
+                    is_fresh = Err(io::Error::new(error.kind(), words));
+                }
             }
         }
-        self.file.write_all(line)
+        self.write(line).and(is_fresh)
+    }
+
+    fn write(&mut self, line: &[u8]) -> io::Result<()> {
+        let mut rest = line;
+        while !rest.is_empty() {
+            let error = match self.file.write(rest) {
+                Ok(0) => io::ErrorKind::WriteZero.into(),
+                Ok(size) => {
+                    rest = &rest[size..];
+                    continue;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => error,
+            };
+            // Half a line would mix with the next one.
+            let written = (line.len() - rest.len()) as u64;
+            if let Ok(found) = self.file.metadata()
+                && found.is_file()
+            {
+                self.file.set_len(found.len().saturating_sub(written))?;
+            }
+            return Err(error);
+        }
+        Ok(())
     }
 }
 
@@ -162,7 +193,7 @@ fn id(metadata: &Metadata) -> (u64, u64) {
 
 fn complain(complained: &AtomicBool, error: &io::Error) {
     if !complained.swap(true, Ordering::Relaxed) {
-        tracing::error!(%error, "the audit log can no longer be written (said once)");
+        tracing::error!(%error, "the audit log cannot be written (said once, until it can)");
     }
 }
 
@@ -180,8 +211,9 @@ fn write(mut sink: impl Write, mut waiting: mpsc::Receiver<Message>) {
         }
         let written = sink.write_all(&bytes).and_then(|()| sink.flush());
         bytes.clear();
-        if let Err(error) = written {
-            complain(&complained, &error);
+        match written {
+            Ok(()) => complained.store(false, Ordering::Relaxed),
+            Err(error) => complain(&complained, &error),
         }
         flushed.into_iter().for_each(|done| {
             let _ = done.send(());
@@ -192,6 +224,24 @@ fn write(mut sink: impl Write, mut waiting: mpsc::Receiver<Message>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_renamed_file_that_cannot_be_begun_anew_takes_the_entry_and_says_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, old) = (folder.path().join("audit"), folder.path().join("old"));
+        let mut file = AuditFile::open(&path).unwrap();
+        file.append(b"one\n").unwrap();
+        fs::rename(&path, &old).unwrap();
+        // A folder, because root may write whatever the mode says.
+        fs::create_dir(&path).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
+        assert!(file.append(b"two\n").unwrap_err().to_string().contains("anew"));
+        assert_eq!(fs::read_to_string(&old).unwrap(), "one\ntwo\n");
+        fs::remove_dir(&path).unwrap();
+        file.append(b"three\n").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "three\n");
+    }
 
     #[test]
     fn characters_that_are_not_shown_stand_in_an_entry_as_escapes() {

@@ -12,6 +12,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::runtime::{Handle, RuntimeFlavor};
 
 /// The log, or none.
 pub struct Raw {
@@ -68,7 +69,7 @@ impl Raw {
             serde_json::to_vec(&Line { time: Timestamp::now(), session, task, line, text })
                 .expect("a line has no maps");
         json.push(b'\n');
-        let written = file.lock().append(&json);
+        let written = wait_for_disk(|| file.lock().append(&json));
         if let Err(error) = written
             && !self.complained.swap(true, Ordering::Relaxed)
         {
@@ -137,6 +138,14 @@ impl LogFile {
         let mut path = self.path.clone().into_os_string();
         path.push(format!(".{n}"));
         path.into()
+    }
+}
+
+/// Does what waits for the disk; the other tasks of this worker go on elsewhere meanwhile.
+fn wait_for_disk<T>(work: impl FnOnce() -> T) -> T {
+    match Handle::try_current().map(|runtime| runtime.runtime_flavor()) {
+        Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
+        _ => work(),
     }
 }
 

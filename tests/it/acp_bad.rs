@@ -317,6 +317,27 @@ fn a_withdrawn_ask_is_gone_and_the_turn_goes_on() {
 }
 
 #[test]
+fn open_asks_stop_the_clock_of_a_turn_for_so_long_and_no_longer() {
+    let bounds = json!({"timeouts": {"turn": "2s"}, "asks": {"pause": "1ms"}});
+    let world = described("withdraws").config(bounds).start();
+    let id = world.begin_with(message_in("c", "go"));
+    let task = world.await_state(&id, &["COMPLETED", "FAILED"]);
+    let (state, told) = end(&task);
+    assert_eq!((state, open_asks(&world)), ("FAILED", 0), "{task:#}");
+    assert!(told.contains("longer than 2s"), "{told}");
+}
+
+#[test]
+fn no_process_is_started_ahead_where_a_session_script_has_to_run_first() {
+    let world = described("well").file(".init-session.sh", 0o755, "#!/bin/sh\n");
+    let world = world.config(json!({"agents": {"fake": {"warm": 1}}})).start();
+    await_some("the warning", world.patience(), || {
+        world.stderr().contains("`agents.fake.warm` is without effect").then_some(())
+    });
+    assert_eq!(world.agents(), []);
+}
+
+#[test]
 fn a_form_is_a_question_with_its_choices() {
     let world = world("elicits");
     let task = asks(&world);

@@ -168,3 +168,15 @@ fn attaching_stands_in_the_audit_log() {
         "{log}"
     );
 }
+
+#[test]
+fn an_agent_without_a_terminal_says_so_and_how_to_go_on() {
+    let world = World::start();
+    world.send(message_in("talk", "say hello"));
+    let (status, said) = asked(&world, "talk", &[("Authorization", &bearer(OWNER))]);
+    assert_eq!(status, 409, "{said}");
+    assert!(
+        said.contains("no terminal of its own; go on with `pilothouse send --context`"),
+        "{said}"
+    );
+}

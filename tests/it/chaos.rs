@@ -64,7 +64,8 @@ impl Ledger {
     }
 }
 
-fn number(variable: &str, usual: u64) -> u64 {
+/// A number that the environment may change.
+pub(crate) fn number(variable: &str, usual: u64) -> u64 {
     std::env::var(variable).ok().map_or(usual, |text| text.parse().unwrap())
 }
 
@@ -87,6 +88,11 @@ fn described() -> Builder {
     shell["args"] = json!(["-c"]);
     shell["format"] = json!("text");
     builder.config["agents"]["shell"] = shell;
+    program(builder)
+}
+
+/// The same with the server that the environment names.
+pub(crate) fn program(builder: Builder) -> Builder {
     match std::env::var("PILOTHOUSE_CHAOS_BIN") {
         Ok(program) => builder.program(&program),
         Err(_) => builder,

@@ -14,9 +14,9 @@ fn behind(command: &str) -> Builder {
 #[test]
 fn bounds_that_do_not_fit_in_the_descriptors_are_lowered_and_said() {
     let world = behind("ulimit -n 512").start();
-    let lowered = "`limits.connections` 4096 to 128, `processes.max` 64 to 16";
+    let lowered = "`limits.connections` 2048 to 128, `processes.max` 64 to 6";
     assert!(world.stderr().contains(lowered), "{}", world.stderr());
-    assert_eq!(world.readiness()["processes"]["max"], 16);
+    assert_eq!(world.readiness()["processes"]["max"], 6);
     let silent: Vec<_> = (0..200).map(|_| connect(world.address(), PATIENCE)).collect();
     assert_eq!(answer(&world.say("say well")), "well");
     assert!(!world.stderr().contains("could not be accepted"), "{}", world.stderr());

@@ -10,14 +10,14 @@ use serde_json::{Value, json};
 const MOST_KIB: u64 = 100 * 1024;
 
 /// A session of Claude Code that opens and then asks for permissions without end.
-const CLAUDE: &str = r#"#!/bin/sh
+pub(crate) const CLAUDE: &str = r#"#!/bin/sh
 read prompt
 echo '{"type":"system","subtype":"init","session_id":"the-session"}'
 exec seq -f '{"type":"control_request","request_id":"%.0f","request":{"subtype":"can_use_tool","tool_name":"Bash","input":{"command":"ls"}}}' 1 1000000000
 "#;
 
 /// The beginning of an agent of the Agent Client Protocol, up to its first prompt.
-const ACP: &str = r#"#!/bin/sh
+pub(crate) const ACP: &str = r#"#!/bin/sh
 read initialize
 echo '{"jsonrpc":"2.0","id":1,"result":{"protocolVersion":1}}'
 read session
@@ -25,7 +25,7 @@ echo '{"jsonrpc":"2.0","id":2,"result":{"sessionId":"the-session"}}'
 read prompt
 "#;
 
-const ACP_ASKS: &str = r#"exec seq -f '{"jsonrpc":"2.0","id":"%.0f","method":"session/request_permission","params":{"sessionId":"the-session","toolCall":{"toolCallId":"call","title":"ls","kind":"execute"},"options":[{"optionId":"yes","name":"yes","kind":"allow_once"}]}}' 1 1000000000
+pub(crate) const ACP_ASKS: &str = r#"exec seq -f '{"jsonrpc":"2.0","id":"%.0f","method":"session/request_permission","params":{"sessionId":"the-session","toolCall":{"toolCallId":"call","title":"ls","kind":"execute"},"options":[{"optionId":"yes","name":"yes","kind":"allow_once"}]}}' 1 1000000000
 "#;
 
 const ACP_FORMS: &str = r#"exec seq -f '{"jsonrpc":"2.0","id":"%.0f","method":"elicitation/create","params":{"mode":"form","message":"Which?","requestedSchema":{"type":"object","properties":{"a":{"type":"string"}}}}}' 1 1000000000
@@ -38,7 +38,7 @@ const ACP_TOOLS: &str = r#"exec seq -f '{"jsonrpc":"2.0","method":"session/updat
 "#;
 
 /// A world whose agent is this script, spoken with as this driver does.
-fn scripted(driver: &str, script: &str) -> Builder {
+pub(crate) fn scripted(driver: &str, script: &str) -> Builder {
     let builder = World::describe();
     let program = builder.cwd().join("agent");
     builder

@@ -2,6 +2,8 @@
 //!
 //! The sizes are what the defaults allow; the same bodies took gigabytes when they became trees.
 
+mod crowds;
+
 use crate::h2c::{self, framed};
 use crate::http::Reply;
 use crate::reading::{message, text_of};

@@ -2,7 +2,7 @@
 
 use crate::building::Failure;
 use crate::reading::text_of;
-use crate::world::World;
+use crate::world::{World, await_end};
 use serde_json::json;
 use std::net::TcpListener;
 
@@ -210,4 +210,16 @@ fn the_start_prints_a_curl_line_that_works_as_it_stands() {
         .post("/", &[("Authorization", &format!("Bearer {}", token.trim()))], body.as_bytes())
         .json();
     assert!(reply.get("result").is_some(), "{reply}");
+}
+
+#[test]
+fn doctor_starts_no_program_of_the_driver_command_outside_of_the_sandbox() {
+    let described = World::describe().file("agent.sh", 0o755, "#!/bin/sh\ntouch was-started\n");
+    let program = described.cwd().join("agent.sh");
+    let described = described.agent(json!({"program": program})).args(["doctor"]);
+    let mut child = described.spawn();
+    assert!(await_end(&mut child, described.patience).is_some());
+    let said = std::fs::read_to_string(described.path("stdout")).unwrap();
+    assert!(said.contains("it is not started before the first turn"), "{said}");
+    assert!(!described.cwd().join("was-started").exists());
 }

@@ -48,6 +48,37 @@ fn no_token_on_an_open_address_needs_a_second_word() {
 }
 
 #[test]
+fn bounds_of_asks_at_which_nobody_could_ask_are_refused() {
+    let texts = [
+        problem(|config| config.asks.per_turn = 0),
+        problem(|config| config.asks.per_session = 0),
+        problem(|config| config.asks.total = Bytes::new(1)),
+    ];
+    insta::assert_snapshot!(texts.join("\n"), @r"
+`asks.per_turn` is 0: no agent would ever be heard; make it at least 1
+`asks.per_session` is 0: no agent could ask; make it at least 1
+`asks.bytes` (6MiB) is larger than `asks.total` (1); raise `asks.total` or lower `asks.bytes`
+");
+}
+
+#[test]
+fn a_log_that_cannot_be_written_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let audit = |path: PathBuf| problem(|config| config.audit = path.display().to_string());
+    assert_eq!(audit(path("new")), "ok");
+    assert!(audit(PathBuf::new()).starts_with("`audit` is empty"));
+    assert!(
+        audit(path("missing/audit")).contains("No such file"),
+        "{}",
+        audit(path("missing/audit"))
+    );
+    assert!(audit(folder.path().to_owned()).contains("is the directory"));
+    let log = problem(|config| config.log.path = Some(path("missing/log")));
+    assert!(log.starts_with("`log.path` is "), "{log}");
+}
+
+#[test]
 fn a_driver_with_a_process_for_each_turn_starts_none_ahead() {
     let warm = |driver: DriverKind| {
         problem(|config| {

@@ -8,7 +8,7 @@
 //! alone, who could read all of this on the disk, and never leaves the machine.
 
 use super::super::{Doors, json_response, peer};
-use super::{Answered, SESSIONS, carry_out, failed, not_there, store_failed};
+use super::{Answered, carry_out, failed, not_there, store_failed};
 use crate::access::Caller;
 use crate::config::OWNER;
 use crate::store::SessionRow;
@@ -100,9 +100,8 @@ async fn lend(doors: &Arc<Doors>, caller: &Caller, id: &str, request: Request) -
 async fn find(doors: &Doors, caller: &Caller, id: &str) -> Result<SessionRow, Box<Response>> {
     let house = doors.service.sessions().house();
     for agent in house.agents.iter() {
-        let rows = house.store.sessions(&caller.scope(&agent.key), SESSIONS).await;
-        let mut rows = rows.map_err(store_failed)?.into_iter();
-        if let Some(row) = rows.find(|row| *row.id == *id || row.context_id.as_str() == id) {
+        let row = house.store.session_named(&caller.scope(&agent.key), id).await;
+        if let Some(row) = row.map_err(store_failed)? {
             return Ok(row);
         }
     }

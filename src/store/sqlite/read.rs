@@ -345,6 +345,29 @@ impl Store {
         .await
     }
 
+    /// This scope's session of this id or this context.
+    ///
+    /// # Errors
+    ///
+    /// When the database fails.
+    pub async fn session_named(
+        &self,
+        scope: &Scope,
+        name: &str,
+    ) -> Result<Option<SessionRow>, Error> {
+        let (scope, name) = (scope.clone(), name.to_owned());
+        self.read(move |connection| {
+            connection
+                .prepare_cached(
+                    "SELECT * FROM sessions WHERE caller = ?1 AND agent = ?2 AND (id = ?3 OR context_id = ?3)
+                     ORDER BY id = ?3 DESC LIMIT 1",
+                )?
+                .query_row(params![&*scope.caller, &*scope.agent, name], session_row)
+                .optional()
+        })
+        .await
+    }
+
     /// This scope's sessions, last used first.
     ///
     /// # Errors
@@ -490,6 +513,7 @@ fn state_of(number: i64) -> TaskState {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::{Durability, Write, in_memory};
 
     #[tokio::test]
     async fn a_query_that_panics_keeps_no_connection() {
@@ -501,5 +525,58 @@ mod tests {
             assert!(matches!(broken, Err(Error::Closed)));
         }
         store.probe_read().await.unwrap();
+    }
+
+    fn row(id: &str, context: &str) -> SessionRow {
+        let now = Timestamp::now();
+        SessionRow {
+            id: id.into(),
+            scope: Scope { caller: Arc::from("owner"), agent: Arc::from("fake") },
+            context_id: ContextId::new(context),
+            conversation: None,
+            ready: true,
+            created: now,
+            used: now,
+        }
+    }
+
+    async fn put(store: &Store, row: &SessionRow) {
+        let write = Write::Session(Box::new(row.clone()));
+        store.commit(vec![write], Durability::Written).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_session_that_is_stored_again_keeps_what_it_has_learned_and_another_takes_its_place()
+    {
+        let store = in_memory();
+        let first = row("one", "c");
+        put(&store, &first).await;
+        let used = Write::SessionUsed {
+            id: first.id.clone(),
+            conversation: Some("talk".to_owned()),
+            ready: true,
+            at: first.used,
+        };
+        store.commit(vec![used], Durability::Written).await.unwrap();
+        put(&store, &first).await;
+        let found = store.session(&first.scope, &first.context_id).await.unwrap().unwrap();
+        assert_eq!(found.conversation.as_deref(), Some("talk"));
+        put(&store, &row("two", "c")).await;
+        let found = store.session(&first.scope, &first.context_id).await.unwrap().unwrap();
+        assert_eq!((&*found.id, found.conversation), ("two", None));
+    }
+
+    #[tokio::test]
+    async fn a_session_is_found_by_its_id_and_by_its_context_and_by_its_caller_alone() {
+        let store = in_memory();
+        put(&store, &row("one", "c")).await;
+        put(&store, &row("two", "d")).await;
+        let scope = row("one", "c").scope;
+        for (name, id) in [("one", Some("one")), ("d", Some("two")), ("other", None)] {
+            let found = store.session_named(&scope, name).await.unwrap();
+            assert_eq!(found.map(|row| row.id), id.map(Arc::from), "{name}");
+        }
+        let other = Scope { caller: Arc::from("bob"), ..scope };
+        assert!(store.session_named(&other, "one").await.unwrap().is_none());
     }
 }

@@ -114,9 +114,29 @@ fn a_size_counts_blocks_and_a_file_with_two_names_once() {
     fs::hard_link(path("data"), path("again")).unwrap();
     File::create(path("sparse")).unwrap().set_len(1 << 40).unwrap();
     let size = measured(root.path());
-    let expected = blocks(root.path()) + blocks(&path("data")) + blocks(&path("sparse"));
+    let entries = [root.path(), &path("data"), &path("sparse")];
+    let expected: u64 = entries.iter().map(|path| blocks(path).max(512)).sum();
     assert_eq!((size.bytes, size.entries), (expected, 3));
     assert!(size.bytes >= 1 << 20 && size.bytes < 1 << 30, "{size:?}");
+}
+
+#[test]
+fn a_size_counts_open_files_without_a_name_once() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("data");
+    let named = measured(root.path()).bytes;
+    let mut held = File::create(&path).unwrap();
+    io::Write::write_all(&mut held, &vec![1; 1 << 20]).unwrap();
+    let _again = held.try_clone().unwrap();
+    fs::remove_file(&path).unwrap();
+    let mut measure = Measure::default();
+    measure.add(open_parent(root.path()).unwrap(), &never()).unwrap();
+    let own = i32::try_from(std::process::id()).unwrap();
+    measure.add_open_files(own, &never()).unwrap();
+    measure.add_open_files(own, &never()).unwrap();
+    let size = measure.size();
+    assert!(size.bytes >= named + (1 << 20), "{size:?}");
+    assert!(size.bytes < named + (2 << 20), "{size:?}");
 }
 
 #[test]

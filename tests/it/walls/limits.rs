@@ -24,6 +24,53 @@ fn a_turn_that_writes_too_much_is_ended_and_told_which_key_allows_more() {
 }
 
 #[test]
+fn a_file_that_was_removed_and_is_still_open_counts() {
+    for wall in WALLS {
+        let limits = json!({"isolation": {"limits": {"disk": "4MiB"}}});
+        let world = wall.shell().config(limits).start();
+        let script = "exec 7>one 8>two 9>three; rm one two three; for i in 7 8 9; do \
+                      head -c 2000000 /dev/zero >&$i; done; sleep 3600";
+        let task = world.send(message_in("one", script));
+        assert_eq!(state(&task), "FAILED", "{wall:?}: {task:#}");
+        assert!(words(&task).contains("isolation.limits.disk"), "{wall:?}: {task:#}");
+    }
+}
+
+#[test]
+fn a_session_script_that_writes_too_much_is_ended() {
+    let limits = json!({"isolation": {"limits": {"disk": "4MiB"}}});
+    let script = "#!/bin/sh\nfor i in 0 1 2 3 4 5; do head -c 1048576 /dev/zero > file.$i; done\nsleep 3600\n";
+    let world = World::describe().config(limits).file(".init-session.sh", 0o755, script).start();
+    let task = world.say("say x");
+    assert_eq!(state(&task), "FAILED", "{task:#}");
+    assert!(words(&task).contains("isolation.limits.disk"), "{task:#}");
+    world.await_no_agents();
+}
+
+#[test]
+fn what_a_process_writes_between_two_turns_ends_it() {
+    let limits = json!({"isolation": {"limits": {"disk": "4MiB"}}});
+    let cli = json!({"driver": "acp", "args": ["--acp", "well"], "format": null});
+    let world = World::describe().config(limits).agent(cli).start();
+    assert_eq!(state(&world.send(message_in("one", "go"))), "COMPLETED");
+    let folder = fs::read_dir(world.path("work")).unwrap().next().unwrap().unwrap().path();
+    // As what it had left running might.
+    fs::write(folder.join("large"), vec![1; 6 << 20]).unwrap();
+    world.await_no_agents();
+}
+
+#[test]
+fn a_turn_in_folders_that_are_too_large_already_is_ended_at_once() {
+    let limits = json!({"isolation": {"limits": {"disk": "4MiB"}}});
+    let shell = json!({"program": "/bin/sh", "args": ["-c"], "format": "text"});
+    let world = World::describe().config(limits).agent(shell).start();
+    let script = "for i in 1 2 3; do head -c 2000000 /dev/zero > file.$i; done";
+    assert_eq!(state(&world.send(message_in("one", script))), "COMPLETED");
+    let task = world.send(message_in("one", "sleep 3600"));
+    assert!(words(&task).contains("isolation.limits.disk"), "{task:#}");
+}
+
+#[test]
 fn a_folder_without_permissions_counts_and_holes_do_not() {
     let limits = json!({"isolation": {"limits": {"disk": "4MiB"}}});
     let shell = json!({"program": "/bin/sh", "args": ["-c"], "format": "text"});

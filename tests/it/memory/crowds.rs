@@ -1,0 +1,329 @@
+//! Crowds: many callers, strangers or agents that do the same at once, each as much as the defaults let it.
+//!
+//! `make soak` runs the full numbers on a release build (`PILOTHOUSE_CROWD` of 1); `make test` a part of them.
+
+use super::{MOST, assert_small};
+use crate::building::Builder;
+use crate::chaos::{number, program};
+use crate::floods::{ACP, ACP_ASKS, CLAUDE, scripted};
+use crate::http::{connect, connect_from, connect_narrow};
+use crate::processes::await_some;
+use crate::reading::{message_in, text_of};
+use crate::sizes::peak;
+use crate::world::{BOB, OWNER, World};
+use bytes::Bytes;
+use http_body_util::Empty;
+use hyper::Request;
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use serde_json::json;
+use std::io::Write;
+use std::net::{Ipv4Addr, Shutdown, TcpStream as Socket};
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::runtime;
+
+/// Connections of strangers: more than `limits.connections`.
+const STRANGERS: usize = 2304;
+
+/// Connections of callers.
+const CALLERS: usize = 64;
+
+/// Agents that run at a time.
+const AGENTS: usize = 64;
+
+/// Requests on each connection.
+const REQUESTS: usize = 256;
+
+/// The part of a crowd that comes.
+fn part(of: usize) -> usize {
+    let divisor = number("PILOTHOUSE_CROWD", 16);
+    of / usize::try_from(divisor).unwrap()
+}
+
+fn quiet() -> Builder {
+    program(World::describe().config(json!({"log": {"console": false}})))
+}
+
+/// Says what it took, and that it was little.
+fn held(world: &World, what: &str) {
+    println!("{what}: at most {} MiB", peak(world) >> 20);
+    assert_small(world, what);
+    assert_eq!(world.get("/health", &[]).status, 200);
+}
+
+/// Connections of strangers, each from one of some addresses of this machine, that send this and wait.
+fn strangers(world: &World, bytes: &[u8]) -> Vec<Socket> {
+    (0..part(STRANGERS))
+        .filter_map(|number| {
+            let source = Ipv4Addr::new(127, 0, 1, u8::try_from(number % 8).unwrap() + 1);
+            let mut socket = connect_from(source, world.address(), world.patience());
+            // Who was closed to make room notices here.
+            socket.write_all(bytes).ok().map(|()| socket)
+        })
+        .collect()
+}
+
+/// The request line and the headers of a caller, without the empty line at their end.
+fn head(line: &str) -> String {
+    format!("{line} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {OWNER}\r\n")
+}
+
+/// Tasks with artifacts that fill a response together.
+fn with_large_tasks(world: &World) -> Vec<String> {
+    (0..8)
+        .map(|number| {
+            let task = world.send(message_in(&number.to_string(), "flood 500000"));
+            text_of(&task, "id").to_owned()
+        })
+        .collect()
+}
+
+#[test]
+fn connections_that_say_nothing_or_little() {
+    for (what, bytes) in [
+        ("silent connections", &b""[..]),
+        ("half prefaces", b"PRI * HTTP/2.0\r\n\r\nSM\r\n"),
+        ("prefaces", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0"),
+    ] {
+        let world = quiet().start();
+        let all = strangers(&world, bytes);
+        held(&world, what);
+        drop(all);
+    }
+}
+
+#[test]
+fn heads_that_do_not_end() {
+    let world = quiet().start();
+    let half = format!("GET / HTTP/1.1\r\nHost: localhost\r\nX: {}", "x".repeat(15_000));
+    let all = strangers(&world, half.as_bytes());
+    held(&world, "half heads");
+    drop(all);
+}
+
+#[test]
+fn bodies_that_do_not_end() {
+    let post = head("POST /") + "Content-Type: application/json\r\n";
+    for (what, all, sent) in [
+        ("half bodies of 60 kB", STRANGERS, 60_000),
+        ("half bodies of 1 MB", CALLERS * 4, 1_000_000),
+        ("half bodies of 15 MB", CALLERS, 15_000_000),
+    ] {
+        let world = quiet().start();
+        let mut head = format!("{post}Content-Length: {}\r\n\r\n", sent + 1_000).into_bytes();
+        head.resize(head.len() + sent, b' ');
+        let address = world.address();
+        let sockets: Vec<Socket> = std::thread::scope(|scope| {
+            let head = &head;
+            let senders: Vec<_> = (0..8)
+                .map(|sender: u8| {
+                    scope.spawn(move || {
+                        let source = Ipv4Addr::new(127, 0, 1, sender + 1);
+                        let mut sockets = Vec::new();
+                        for _ in 0..part(all).div_ceil(8) {
+                            let mut socket = connect_from(source, address, Duration::from_secs(1));
+                            socket.set_write_timeout(Some(Duration::from_secs(1))).unwrap();
+                            // The server reads no more of it than it has room for.
+                            let _ = socket.write_all(head);
+                            sockets.push(socket);
+                        }
+                        sockets
+                    })
+                })
+                .collect();
+            senders.into_iter().flat_map(|sender| sender.join().unwrap()).collect()
+        });
+        held(&world, what);
+        drop(sockets);
+    }
+}
+
+#[test]
+fn texts_as_long_as_they_may_be() {
+    let stdin = json!({"input": "stdin", "args": ["--events", "--stdin"]});
+    let world = quiet().agent(stdin).start();
+    let text = "x".repeat(9_000_000);
+    std::thread::scope(|scope| {
+        for sender in 0..part(CALLERS).max(8) {
+            let (world, text) = (&world, &text);
+            scope.spawn(move || {
+                let params = message_in(&sender.to_string(), &format!("exit 0;{text}"));
+                world.call(OWNER, "SendMessage", &params)
+            });
+        }
+    });
+    held(&world, "texts of 9 MB");
+}
+
+/// A runtime with connections over HTTP/2 whose windows are closed: they ask this and read no answer.
+fn unread(world: &World, connections: usize, requests: usize, path: &str, token: bool, what: &str) {
+    let runtime = runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut kept = Vec::new();
+        for _ in 0..connections {
+            let socket = TcpStream::connect(world.address()).await.unwrap();
+            let (mut sender, connection) = http2::Builder::new(TokioExecutor::new())
+                .initial_stream_window_size(0)
+                .handshake(TokioIo::new(socket))
+                .await
+                .unwrap();
+            tokio::spawn(connection);
+            for _ in 0..requests {
+                let mut request = Request::get(format!("http://{}{path}", world.address()));
+                if token {
+                    request = request.header("authorization", format!("Bearer {OWNER}"));
+                }
+                // A connection that is not served any more takes no more requests.
+                if sender.ready().await.is_err() {
+                    break;
+                }
+                let answer = sender.send_request(request.body(Empty::<Bytes>::new()).unwrap());
+                kept.push(tokio::spawn(answer));
+            }
+        }
+        let some = async {
+            for answer in &mut kept {
+                let _ = answer.await;
+            }
+        };
+        // Whoever waits for room is not answered as long as nobody reads.
+        let _ = tokio::time::timeout(Duration::from_secs(10), some).await;
+        let peak = peak(world);
+        println!("{what}: at most {} MiB", peak >> 20);
+        assert!(peak < MOST, "{} MiB after {what}", peak >> 20);
+    });
+    drop(runtime);
+    held(world, what);
+}
+
+#[test]
+fn answers_over_http_2_that_nobody_reads() {
+    let world = quiet().start();
+    with_large_tasks(&world);
+    let connections = part(CALLERS);
+    let lists = "/tasks?pageSize=100&includeArtifacts=true";
+    unread(&world, connections, REQUESTS, lists, true, "unread lists over HTTP/2");
+}
+
+#[test]
+fn documents_over_http_2_that_no_stranger_reads() {
+    let world = quiet().start();
+    unread(&world, part(1024), 16, "/openapi.json", false, "unread documents over HTTP/2");
+}
+
+#[test]
+fn answers_over_http_1_that_nobody_reads() {
+    let world = quiet().start();
+    with_large_tasks(&world);
+    let list = head("GET /tasks?pageSize=100&includeArtifacts=true") + "\r\n";
+    let asks = list.repeat(REQUESTS);
+    let sockets: Vec<Socket> = (0..part(CALLERS * 4))
+        .map(|_| {
+            let mut socket = connect_narrow(world.address(), Duration::from_secs(1));
+            socket.set_write_timeout(Some(Duration::from_secs(1))).unwrap();
+            let _ = socket.write_all(asks.as_bytes());
+            socket
+        })
+        .collect();
+    // Others are served meanwhile, and each of theirs may take as long as those before it.
+    (0..8).for_each(|_| drop(world.call(BOB, "ListTasks", &json!({"includeArtifacts": true}))));
+    held(&world, "unread lists over HTTP/1.1");
+    drop(sockets);
+    await_some("an end of what nobody waits for", world.patience(), || {
+        let sockets = std::fs::read_dir(format!("/proc/{}/fd", world.pid())).unwrap().count();
+        (sockets < 64).then_some(())
+    });
+}
+
+#[test]
+fn lists_whose_callers_hang_up() {
+    let world = quiet().start();
+    with_large_tasks(&world);
+    let list = head("GET /tasks?pageSize=100&includeArtifacts=true") + "\r\n";
+    for _ in 0..part(4096) {
+        let mut socket = connect(world.address(), world.patience());
+        socket.write_all(list.as_bytes()).unwrap();
+        socket.shutdown(Shutdown::Both).unwrap();
+    }
+    held(&world, "hang-ups of lists");
+}
+
+#[test]
+fn streams_that_nobody_reads() {
+    let world = quiet().start();
+    let id = world.begin_waiting(&format!("cue go; flood {} 60000", part(60_000_000)), "go");
+    let path = format!("/tasks/{id}:subscribe");
+    let line = head(&format!("GET {path}")) + "\r\n";
+    let sockets: Vec<Socket> = (0..part(CALLERS * 4))
+        .map(|_| {
+            let mut socket = connect(world.address(), world.patience());
+            socket.write_all(line.as_bytes()).unwrap();
+            socket
+        })
+        .collect();
+    world.cue("go");
+    world.await_state(&id, &["COMPLETED", "FAILED"]);
+    held(&world, "unread streams");
+    drop(sockets);
+}
+
+/// Agents that all do this at once, some time.
+fn crowd(builder: Builder, what: &str) {
+    let agents = part(AGENTS);
+    let world = builder
+        .patience(Duration::from_secs(60))
+        .config(json!({
+            "log": {"console": false},
+            "processes": {"max": agents},
+            "timeouts": {"turn": if agents < AGENTS { "1s" } else { "8s" }, "interrupt": "200ms"},
+        }))
+        .start();
+    let tasks: Vec<String> = (0..agents)
+        .map(|number| {
+            let mut params = message_in(&number.to_string(), "go");
+            params["configuration"] = json!({"returnImmediately": true});
+            text_of(&world.rpc("SendMessage", params)["task"], "id").to_owned()
+        })
+        .collect();
+    for id in &tasks {
+        world.await_state(id, &["INPUT_REQUIRED", "FAILED", "COMPLETED"]);
+    }
+    held(&world, what);
+    for id in &tasks {
+        world.call(OWNER, "CancelTask", &json!({"id": id}));
+    }
+    world.await_no_agents();
+}
+
+#[test]
+fn agents_that_ask_for_permission_without_end() {
+    crowd(program(scripted("claude", CLAUDE)), "floods of Claude's questions");
+    let acp = format!("{ACP}{ACP_ASKS}");
+    crowd(program(scripted("acp", &acp)), "floods of questions of the Agent Client Protocol");
+}
+
+#[test]
+fn agents_that_read_no_answer() {
+    let acp = format!("{ACP}{ACP_ASKS}");
+    let denied = scripted("acp", &acp).agent(json!({"asks": "deny"}));
+    crowd(program(denied), "answers that no agent reads");
+    let denied = scripted("claude", CLAUDE).agent(json!({"asks": "deny"}));
+    crowd(program(denied), "answers that no Claude Code reads");
+}
+
+#[test]
+fn agents_that_say_much() {
+    let script = "#!/bin/sh\nyes '{\"type\":\"status\",\"text\":\"hm\"}'\n";
+    let agent = scripted("command", script).agent(json!({"format": "events"}));
+    crowd(program(agent), "floods of events");
+    let script = "#!/bin/sh\nexec cat /dev/zero\n";
+    let agent = scripted("command", script).agent(json!({"format": "events"}));
+    crowd(program(agent), "lines that do not end");
+    let script = "#!/bin/sh\nexec yes\n";
+    let agent = scripted("command", script).agent(json!({"format": "text"}));
+    crowd(program(agent), "floods of text");
+    let script = "#!/bin/sh\nprintf '{\"type\":\"ask\",\"text\":\"'\nhead -c 4000000 /dev/zero | tr '\\0' x\necho '\"}'\n";
+    let agent = scripted("command", script).agent(json!({"format": "events"}));
+    crowd(program(agent), "large questions");
+}
