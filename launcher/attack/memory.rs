@@ -1,8 +1,8 @@
 //! The server's memory, environment and descriptors; and the victim that stands in for the server.
 
 use super::aim::{
-    Aim, O_RDONLY, O_WRONLY, Text, contains, holds, may_be, open, opens, pause, proc_path, same, seconds,
-    wait_for,
+    Aim, O_RDONLY, O_WRONLY, Text, contains, holds, may_be, open, opens, pause, proc_path, same,
+    seconds, wait_for,
 };
 use super::{Outcome, Stop, done};
 use crate::sys::{AT_FDCWD, IoVec, WNOHANG, exit};

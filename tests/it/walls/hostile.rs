@@ -31,7 +31,6 @@ const AGENTS: [&str; 3] = ["fake", "acp", "claude"];
 /// A server with the three agents, and all that they aim at.
 struct Battle {
     world: World,
-    wall: Wall,
     marker: String,
     /// Files that no session may reach.
     outside: PathBuf,
@@ -54,7 +53,7 @@ impl Battle {
             User::Ordinary => builder.ordinary(),
         };
         let world = Self::armed(builder, &attack).start();
-        Self { world, wall, marker, outside, attack }
+        Self { world, marker, outside, attack }
     }
 
     /// The same with the agents of the other two drivers.
