@@ -1,7 +1,7 @@
 //! The dialects of the protocol: which one a method name speaks, and the way into the v1.0 model
 //! and out of it.
 
-use crate::error::{Error, FieldViolation, shortened};
+use crate::error::{Error, shortened};
 use crate::event::StreamResponse;
 use crate::id::ArtifactId;
 use crate::operation::{Call, OPERATIONS, Operation, Reply};
@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 
 mod v0_1;
 pub mod v0_3;
-mod v1_0;
+pub(crate) mod v1_0;
 
 /// A version of the protocol as it is spoken on JSON wires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -191,20 +191,27 @@ fn explain<T: DeserializeOwned>(text: &str) -> Error {
 
 /// Refuses what is wrong with a call, in the names that its dialect has for the fields.
 pub(crate) fn check(call: &Call, names: &[(&str, &str)]) -> Result<(), Error> {
-    let mut violations = call.violations();
-    for violation in &mut violations {
-        rename(violation, names);
-    }
-    Error::unless_valid(violations)
+    call.check().map_err(|error| renamed(error, names))
 }
 
-fn rename(violation: &mut FieldViolation, names: &[(&str, &str)]) {
-    for (ours, theirs) in names {
-        if let Some(rest) = violation.field.strip_prefix(ours) {
-            violation.field = format!("{theirs}{rest}");
-            return;
-        }
+/// The error in the names that a dialect has for the fields.
+pub(crate) fn renamed(error: Error, names: &[(&str, &str)]) -> Error {
+    if names.is_empty() {
+        return error;
     }
+    Error::invalid_fields(
+        error
+            .violations
+            .into_iter()
+            .map(|mut violation| {
+                let name = names.iter().find_map(|(ours, theirs)| {
+                    violation.field.strip_prefix(ours).map(|rest| format!("{theirs}{rest}"))
+                });
+                violation.field = name.unwrap_or(violation.field);
+                violation
+            })
+            .collect(),
+    )
 }
 
 pub(crate) fn json(value: &impl Serialize) -> String {

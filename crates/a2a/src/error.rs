@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
 /// The domain of our reasons in `google.rpc.ErrorInfo` (specification 9.5).
-const DOMAIN: &str = "a2a-protocol.org";
+pub(crate) const DOMAIN: &str = "a2a-protocol.org";
 
 /// An operation was refused or failed, told so that the caller can act.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -169,12 +169,7 @@ impl Error {
         }])
     }
 
-    /// `InvalidParams` when there are violations.
-    pub(crate) fn unless_valid(violations: Vec<FieldViolation>) -> Result<(), Self> {
-        if violations.is_empty() { Ok(()) } else { Err(Self::invalid_fields(violations)) }
-    }
-
-    fn invalid_fields(violations: Vec<FieldViolation>) -> Self {
+    pub(crate) fn invalid_fields(violations: Vec<FieldViolation>) -> Self {
         let each = |violation: &FieldViolation| {
             if violation.field.is_empty() {
                 violation.description.clone()

@@ -1,7 +1,7 @@
 //! The eleven operations: what each asks for, what it answers, and by which names it is reached.
 
 use crate::card::AgentCard;
-use crate::error::{Error, FieldViolation};
+use crate::error::Error;
 use crate::message::Message;
 use crate::push::TaskPushNotificationConfig;
 use crate::task::Task;
@@ -194,12 +194,8 @@ impl Call {
     /// # Errors
     /// `InvalidParams` with one violation for each wrong field.
     pub fn check(&self) -> Result<(), Error> {
-        Error::unless_valid(self.violations())
-    }
-
-    /// What [`Call::check`] refuses, by the names of v1.0.
-    pub(crate) fn violations(&self) -> Vec<FieldViolation> {
-        check::call(self)
+        let violations = check::call(self);
+        if violations.is_empty() { Ok(()) } else { Err(Error::invalid_fields(violations)) }
     }
 }
 

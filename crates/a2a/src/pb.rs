@@ -1,18 +1,20 @@
 //! The gRPC wire: protobuf messages of v1.0 and v0.3, into the model and out of it.
 //!
 //! # How it works
-//! `v1_0` and `v0_3` hold the messages of their package, by hand: a field number is a fact, and two
-//! dozen short structs are less to carry than a code generator. What both packages number alike
-//! (the parts of a card, `google.protobuf`) stands once. Each message is made from the model and
-//! read into it; a reading that fails says which field was wrong, by its name in JSON.
+//! `tables` has the field numbers of both packages, by hand: a number is a fact, and a table of them
+//! is less to carry than a code generator. `wire` makes of a row how the member is written and read,
+//! without structs beside the model. What v0.3 has in another form stands in `v0_3`. A reading that
+//! fails says which field was wrong, by its name in JSON.
+//!
+//! [`encode_call`], [`decode_reply`] and [`decode_event`] are what a client needs: the same tables,
+//! read the other way. The tests speak to the server with them.
 //!
 //! # What cannot be said
 //! On every protobuf wire: an empty string and an absent one are the same; numbers are doubles, so
 //! integers beyond 2^53 lose their last digits and `1.0` comes back as `1`; NaN and infinity are
 //! refused, because JSON has neither. Readers accept a hundred nested messages, which are thirty
 //! nested objects: deeper ones are refused when they come and go out as their JSON text. A state
-//! that is not known is unspecified in an answer and refused in a filter; a security scheme that is
-//! not known is left out of the card.
+//! that is not known is unspecified in an answer and refused in a filter.
 //!
 //! Of v0.3 also: tenants, `referenceTaskIds`, the metadata of a cancellation, names and types of
 //! parts that are no files, `historyLength: 0` and `blocking: false` (both read as left out), a
@@ -21,44 +23,36 @@
 //! Members that v0.3 lacks but that do no harm (a device code flow) are written all the same.
 
 use crate::bounds::Bounds;
-use crate::dialect::{Decoded, Dialect, Method};
+use crate::dialect::{self, Decoded, Dialect, Method};
 use crate::error::{Error, ErrorKind, shortened};
 use crate::event::StreamResponse;
-use crate::message::Role;
 use crate::operation::{Call, OPERATIONS, Operation, Reply};
-use crate::task::TaskState;
-use prost::Message;
 use std::fmt;
+use tables::{SENT_MESSAGE, SENT_TASK};
+use v0_3::NewConfig;
+use wire::{Fields, Item};
 
 mod bounds;
-mod card;
 mod known;
-mod security;
+mod part;
 mod status;
+mod tables;
 mod v0_3;
-mod v1_0;
+mod wire;
 
 pub use status::status_details;
 
 /// What is wrong with a message and where; the path grows while the error climbs.
 #[derive(Debug)]
 struct Wrong {
-    field: String,
+    /// None where the bytes are no message at all.
+    field: Option<String>,
     description: String,
 }
 
 /// Says where in the outer message the inner one stands.
 trait Under {
     fn under(self, outer: impl fmt::Display) -> Self;
-}
-
-/// A message and what it means in the model.
-trait Wire: Message + Default {
-    type Model;
-
-    fn of(model: &Self::Model) -> Self;
-
-    fn read(self) -> Result<Self::Model, Wrong>;
 }
 
 /// What a gRPC path means, e.g. `/lf.a2a.v1.A2AService/SendMessage`; none for other services.
@@ -79,11 +73,47 @@ pub fn method(path: &str) -> Option<Method> {
 /// `InvalidParams` naming the fields that are wrong, or saying that the bytes are no such message;
 /// `MethodNotFound` for an operation that the dialect does not have (v0.1 has none at all).
 pub fn decode(dialect: Dialect, operation: Operation, body: &[u8]) -> Result<Decoded, Error> {
-    match dialect {
-        Dialect::V1_0 => v1_0::decode(operation, body),
-        Dialect::V0_3 => v0_3::decode(operation, body),
-        Dialect::V0_1 => Err(not_here(operation)),
+    let old = dialect != Dialect::V1_0;
+    if !has(dialect, operation) {
+        return Err(not_here(operation));
     }
+    let names = if old { v0_3::names(operation) } else { &[] };
+    let refused = |wrong: Wrong| dialect::renamed(wrong.request(), names);
+    let call = call(dialect, operation, body).map_err(refused)?;
+    dialect::check(&call, names)?;
+    if !old {
+        dialect::v1_0::check(&call)?;
+    }
+    let sends = matches!(call, Call::SendMessage(_) | Call::SendStreamingMessage(_));
+    let blocking = if old && sends { v0_3::blocking(body).map_err(refused)? } else { None };
+    Ok(Decoded { call, client_task_id: None, blocking })
+}
+
+fn call(dialect: Dialect, operation: Operation, body: &[u8]) -> Result<Call, Wrong> {
+    Ok(match operation {
+        Operation::SendMessage => Call::SendMessage(read(dialect, body)?),
+        Operation::SendStreamingMessage => Call::SendStreamingMessage(read(dialect, body)?),
+        Operation::GetTask => Call::GetTask(read(dialect, body)?),
+        Operation::ListTasks => Call::ListTasks(read(dialect, body)?),
+        Operation::CancelTask => Call::CancelTask(read(dialect, body)?),
+        Operation::SubscribeToTask => Call::SubscribeToTask(read(dialect, body)?),
+        Operation::CreateTaskPushNotificationConfig => {
+            Call::CreateTaskPushNotificationConfig(match dialect {
+                Dialect::V1_0 => read(dialect, body)?,
+                Dialect::V0_3 | Dialect::V0_1 => read::<NewConfig>(dialect, body)?.try_into()?,
+            })
+        }
+        Operation::GetTaskPushNotificationConfig => {
+            Call::GetTaskPushNotificationConfig(read(dialect, body)?)
+        }
+        Operation::ListTaskPushNotificationConfigs => {
+            Call::ListTaskPushNotificationConfigs(read(dialect, body)?)
+        }
+        Operation::DeleteTaskPushNotificationConfig => {
+            Call::DeleteTaskPushNotificationConfig(read(dialect, body)?)
+        }
+        Operation::GetExtendedAgentCard => Call::GetExtendedAgentCard(read(dialect, body)?),
+    })
 }
 
 /// Counts what the message of a request holds before it is read. What is no such message is for
@@ -106,27 +136,55 @@ pub fn check_bounds(
 /// Writes the result of an operation; nothing where the dialect has no message for it. v0.1, which
 /// never had a gRPC binding, is answered as v0.3.
 pub fn encode_reply(dialect: Dialect, operation: Operation, reply: &Reply) -> Vec<u8> {
-    match dialect {
-        Dialect::V1_0 => v1_0::encode_reply(operation, reply),
-        Dialect::V0_3 | Dialect::V0_1 => v0_3::encode_reply(operation, reply),
+    let mut out = Vec::new();
+    match reply {
+        Reply::Task(task) if operation == Operation::SendMessage || operation.streams() => {
+            wire::nest(task, dialect, SENT_TASK, &mut out);
+        }
+        Reply::Task(task) => task.put(dialect, &mut out),
+        Reply::Message(message) => {
+            wire::nest(message, dialect, SENT_MESSAGE, &mut out);
+        }
+        Reply::Tasks(page) if dialect == Dialect::V1_0 => page.put(dialect, &mut out),
+        Reply::PushConfig(config) => config.put(dialect, &mut out),
+        Reply::PushConfigs(page) => page.put(dialect, &mut out),
+        Reply::Card(card) if dialect == Dialect::V1_0 => card.put(dialect, &mut out),
+        Reply::Card(card) => v0_3::put_card(card, &mut out),
+        Reply::Tasks(_) | Reply::Empty => {}
     }
+    out
 }
 
 /// Writes an event of a stream; the same bytes for every reader of the dialect.
 pub fn encode_event(dialect: Dialect, event: &StreamResponse) -> Vec<u8> {
-    match dialect {
-        Dialect::V1_0 => v1_0::encode_event(event),
-        Dialect::V0_3 | Dialect::V0_1 => v0_3::encode_event(event),
-    }
+    write(dialect, event)
 }
 
 /// Writes the message of a request, as a client does; nothing where the dialect has no such
 /// operation. In v0.3 a message without `returnImmediately` says `blocking`, which there is not the
 /// default.
 pub fn encode_call(dialect: Dialect, call: &Call) -> Vec<u8> {
-    match dialect {
-        Dialect::V1_0 => v1_0::encode_call(call),
-        Dialect::V0_3 | Dialect::V0_1 => v0_3::encode_call(call),
+    let old = dialect != Dialect::V1_0;
+    match call {
+        Call::SendMessage(asked) | Call::SendStreamingMessage(asked) if old => {
+            let mut asked = asked.clone();
+            asked.configuration.get_or_insert_default();
+            write(dialect, &asked)
+        }
+        Call::SendMessage(asked) | Call::SendStreamingMessage(asked) => write(dialect, asked),
+        Call::GetTask(asked) => write(dialect, asked),
+        Call::ListTasks(_) if old => Vec::new(),
+        Call::ListTasks(asked) => write(dialect, asked),
+        Call::CancelTask(asked) => write(dialect, asked),
+        Call::SubscribeToTask(asked) => write(dialect, asked),
+        Call::CreateTaskPushNotificationConfig(config) if old => {
+            write(dialect, &NewConfig::from(config))
+        }
+        Call::CreateTaskPushNotificationConfig(config) => write(dialect, config),
+        Call::GetTaskPushNotificationConfig(asked) => write(dialect, asked),
+        Call::ListTaskPushNotificationConfigs(asked) => write(dialect, asked),
+        Call::DeleteTaskPushNotificationConfig(asked) => write(dialect, asked),
+        Call::GetExtendedAgentCard(asked) => write(dialect, asked),
     }
 }
 
@@ -137,10 +195,33 @@ pub fn encode_call(dialect: Dialect, call: &Call) -> Vec<u8> {
 /// `InvalidAgentResponse` naming the field that is wrong; `MethodNotFound` for an operation that
 /// the dialect does not have.
 pub fn decode_reply(dialect: Dialect, operation: Operation, body: &[u8]) -> Result<Reply, Error> {
-    let reply = match dialect {
-        Dialect::V1_0 => v1_0::decode_reply(operation, body),
-        Dialect::V0_3 if operation != Operation::ListTasks => v0_3::decode_reply(operation, body),
-        Dialect::V0_3 | Dialect::V0_1 => return Err(not_here(operation)),
+    if !has(dialect, operation) {
+        return Err(not_here(operation));
+    }
+    let reply = match operation {
+        Operation::SendMessage | Operation::SendStreamingMessage | Operation::SubscribeToTask => {
+            read(dialect, body).and_then(|event| match event {
+                StreamResponse::Task(task) => Ok(Reply::Task(task)),
+                StreamResponse::Message(message) => Ok(Reply::Message(message)),
+                StreamResponse::StatusUpdate(_) | StreamResponse::ArtifactUpdate(_) => {
+                    Err(Wrong::new("", "an answer has exactly one of task or message"))
+                }
+            })
+        }
+        Operation::GetTask | Operation::CancelTask => read(dialect, body).map(Reply::Task),
+        Operation::ListTasks => read(dialect, body).map(Reply::Tasks),
+        Operation::CreateTaskPushNotificationConfig | Operation::GetTaskPushNotificationConfig => {
+            read(dialect, body).map(Reply::PushConfig)
+        }
+        Operation::ListTaskPushNotificationConfigs => read(dialect, body).map(Reply::PushConfigs),
+        Operation::DeleteTaskPushNotificationConfig => {
+            Fields::of(body, dialect).map(|_| Reply::Empty)
+        }
+        Operation::GetExtendedAgentCard => match dialect {
+            Dialect::V1_0 => read(dialect, body),
+            Dialect::V0_3 | Dialect::V0_1 => v0_3::take_card(body),
+        }
+        .map(|card| Reply::Card(Box::new(card))),
     };
     reply.map_err(Wrong::answer)
 }
@@ -150,17 +231,15 @@ pub fn decode_reply(dialect: Dialect, operation: Operation, body: &[u8]) -> Resu
 /// # Errors
 /// `InvalidAgentResponse` naming the field that is wrong; `MethodNotFound` for v0.1.
 pub fn decode_event(dialect: Dialect, body: &[u8]) -> Result<StreamResponse, Error> {
-    let event = match dialect {
-        Dialect::V1_0 => v1_0::decode_event(body),
-        Dialect::V0_3 => v0_3::decode_event(body),
-        Dialect::V0_1 => return Err(not_here(Operation::SubscribeToTask)),
-    };
-    event.map_err(Wrong::answer)
+    if !has(dialect, Operation::SubscribeToTask) {
+        return Err(not_here(Operation::SubscribeToTask));
+    }
+    read(dialect, body).map_err(Wrong::answer)
 }
 
 impl Wrong {
     fn new(field: impl Into<String>, description: impl Into<String>) -> Self {
-        Self { field: field.into(), description: description.into() }
+        Self { field: Some(field.into()), description: description.into() }
     }
 
     fn required(field: &str) -> Self {
@@ -169,7 +248,7 @@ impl Wrong {
 
     /// The caller's mistake.
     fn request(self) -> Error {
-        Error::invalid(shortened(self.field), shortened(self.description))
+        Error::invalid(shortened(self.field.unwrap_or_default()), shortened(self.description))
     }
 
     /// The agent's mistake.
@@ -178,96 +257,41 @@ impl Wrong {
     }
 }
 
-/// The dialect has no such operation.
+fn unreadable(reason: impl fmt::Display) -> Wrong {
+    Wrong { field: None, description: format!("not a readable protobuf message: {reason}") }
+}
+
+/// Whether the dialect has the operation.
+fn has(dialect: Dialect, operation: Operation) -> bool {
+    match dialect {
+        Dialect::V1_0 => true,
+        Dialect::V0_3 => operation != Operation::ListTasks,
+        Dialect::V0_1 => false,
+    }
+}
+
 fn not_here(operation: Operation) -> Error {
     let name = operation.method();
     Error::new(ErrorKind::MethodNotFound, format!("this version of A2A has no {name} over gRPC"))
 }
 
-/// Reads protobuf. The reader names the structs that it was in when it failed; those are ours and
-/// tell a caller nothing, so only the reason is passed on.
-fn parse<M: Message + Default>(body: &[u8]) -> Result<M, Wrong> {
-    M::decode(body).map_err(|cause| {
-        let told = cause.to_string();
-        let names = |segment: &&str| segment.contains('.') && !segment.contains(' ');
-        let reason: Vec<&str> = told.split(": ").skip(1).skip_while(names).collect();
-        let reason = reason.join(": ");
-        Wrong::new("", format!("not a readable protobuf message: {reason}"))
-    })
+fn read<T: Item>(dialect: Dialect, body: &[u8]) -> Result<T, Wrong> {
+    T::take(body, dialect)
 }
 
-fn read<W: Wire>(body: &[u8]) -> Result<W::Model, Wrong> {
-    parse::<W>(body)?.read()
-}
-
-fn write<W: Wire>(model: &W::Model) -> Vec<u8> {
-    W::of(model).encode_to_vec()
-}
-
-/// Each of a list, as it is written.
-fn lists<W: Wire>(models: &[W::Model]) -> Vec<W> {
-    models.iter().map(W::of).collect()
-}
-
-/// Each of the list in the field `name`, as it is read.
-fn list<W: Wire>(name: &str, wires: Vec<W>) -> Result<Vec<W::Model>, Wrong> {
-    let wires = wires.into_iter().enumerate();
-    wires.map(|(place, wire)| wire.read().under(format_args!("{name}[{place}]"))).collect()
-}
-
-/// A text that is absent when it is empty.
-fn given<T: From<String>>(text: String) -> Option<T> {
-    (!text.is_empty()).then(|| T::from(text))
-}
-
-/// A text that is empty when it is absent.
-fn said(text: Option<&impl ToString>) -> String {
-    text.map(ToString::to_string).unwrap_or_default()
-}
-
-fn texts(ids: &[impl ToString]) -> Vec<String> {
-    ids.iter().map(ToString::to_string).collect()
-}
-
-/// A state by its number, the same in both packages.
-fn state(number: i32) -> Option<TaskState> {
-    let place = usize::try_from(number).ok()?;
-    TaskState::ALL.get(place).copied()
-}
-
-fn role_number(role: Role) -> i32 {
-    match role {
-        Role::User => 1,
-        Role::Agent => 2,
-    }
-}
-
-fn role(number: i32) -> Result<Role, Wrong> {
-    match number {
-        0 => Err(Wrong::required("role")),
-        1 => Ok(Role::User),
-        2 => Ok(Role::Agent),
-        _ => {
-            Err(Wrong::new("role", format!("{number} is no role; 1 is ROLE_USER, 2 is ROLE_AGENT")))
-        }
-    }
-}
-
-/// What an event means as the answer to a message.
-fn sent(event: StreamResponse) -> Result<Reply, Wrong> {
-    match event {
-        StreamResponse::Task(task) => Ok(Reply::Task(task)),
-        StreamResponse::Message(message) => Ok(Reply::Message(message)),
-        StreamResponse::StatusUpdate(_) | StreamResponse::ArtifactUpdate(_) => {
-            Err(Wrong::new("", "an answer has exactly one of task or message"))
-        }
-    }
+fn write(dialect: Dialect, item: &impl Item) -> Vec<u8> {
+    let mut out = Vec::new();
+    item.put(dialect, &mut out);
+    out
 }
 
 impl<T> Under for Result<T, Wrong> {
     fn under(self, outer: impl fmt::Display) -> Self {
         self.map_err(|Wrong { field, description }| Wrong {
-            field: if field.is_empty() { outer.to_string() } else { format!("{outer}.{field}") },
+            field: field.map(|inner| match inner.as_str() {
+                "" => outer.to_string(),
+                inner => format!("{outer}.{inner}"),
+            }),
             description,
         })
     }

@@ -23,6 +23,8 @@ mod proto;
 mod query;
 mod route;
 
+#[cfg(feature = "grpc")]
+pub(crate) use query::camel;
 pub use route::{NoRoute, RESERVED, Route, route};
 
 /// How the objects of a dialect are spelled.

@@ -1,6 +1,6 @@
 //! Version 1.0: the model as it is.
 
-use super::{Decoded, check, json, read};
+use super::{Decoded, json, read};
 use crate::error::Error;
 use crate::message::Message;
 use crate::operation::{Call, Operation, Reply};
@@ -38,13 +38,19 @@ pub(super) fn decode(operation: Operation, params: Option<&RawValue>) -> Result<
         }
         Operation::GetExtendedAgentCard => Call::GetExtendedAgentCard(read(params)?),
     };
-    check(&call, &[])?;
-    if let Call::GetTaskPushNotificationConfig(request) = &call
+    call.check()?;
+    check(&call)?;
+    Ok(Decoded { call, client_task_id: None, blocking: None })
+}
+
+/// Refuses what only older dialects may leave out: the id of the config that is asked for.
+pub(crate) fn check(call: &Call) -> Result<(), Error> {
+    if let Call::GetTaskPushNotificationConfig(request) = call
         && request.id.is_empty()
     {
         return Err(Error::invalid("id", "must not be empty"));
     }
-    Ok(Decoded { call, client_task_id: None, blocking: None })
+    Ok(())
 }
 
 pub(super) fn encode_reply(operation: Operation, reply: &Reply) -> String {

@@ -1,7 +1,7 @@
 //! What the message of a request holds, counted before it is read.
 
 use super::Wrong;
-use super::known::{Held, each_field};
+use super::wire::{Held, each_field};
 use crate::bounds::{Bounds, Count};
 use crate::dialect::Dialect;
 use crate::error::Error;

@@ -1,16 +1,16 @@
-//! The messages of `google.protobuf` that A2A uses: free values, points in time, nothing at all.
+//! The messages of `google.protobuf` that A2A uses: free values and points in time.
 //!
 //! A map is written as the list of entries that it is on the wire, so members keep their order. Free
 //! values are read and written as text, so that a tree of them, many times larger, never exists.
 //! What is nested too deeply for readers of protobuf is written as its JSON text: one odd value
 //! is better than a stream that ends there.
 
-use super::{Under, Wrong};
-use crate::time::Timestamp as Time;
+use super::wire::{Field, Fields, Held, Item, close, each_field, nest_bytes, open, text};
+use super::{Under, Wrong, unreadable};
+use crate::dialect::Dialect;
+use crate::time::Timestamp;
 use crate::{Json, Metadata};
-use prost::bytes::{Buf, BufMut};
-use prost::encoding::{self, DecodeContext, WireType};
-use prost::{DecodeError, Message};
+use prost::encoding;
 use serde::de::{
     Deserialize, DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor,
 };
@@ -25,126 +25,62 @@ const MAX_NESTED: usize = 90;
 const OBJECT: usize = 3;
 const ARRAY: usize = 2;
 
-/// `google.protobuf.Struct`, and beside it `google.protobuf.Value`, as the bytes that they are on the
-/// wire: they become JSON, and JSON becomes them, without a tree in between.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Struct(Vec<u8>);
-
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Value(Vec<u8>);
-
-#[derive(Clone, PartialEq, prost::Message)]
-pub(super) struct Timestamp {
-    #[prost(int64, tag = "1")]
-    seconds: i64,
-    #[prost(int32, tag = "2")]
-    nanos: i32,
-}
-
-/// A message without members.
-#[derive(Clone, PartialEq, prost::Message)]
-pub(super) struct Empty {}
-
-/// Metadata as it is written.
-pub(super) fn members(metadata: Option<&Metadata>) -> Option<Struct> {
-    metadata.map(Struct::of)
-}
-
-/// Metadata as it is read from the field of that name.
-pub(super) fn metadata(given: Option<Struct>) -> Result<Option<Metadata>, Wrong> {
-    given.map(Struct::read).transpose().under("metadata")
-}
-
-/// A message that keeps its fields as they come.
-macro_rules! kept {
-    ($($name:ident)*) => {$(
-        impl Message for $name {
-            fn encode_raw(&self, buf: &mut impl BufMut) {
-                buf.put_slice(&self.0);
-            }
-
-            fn merge_field(
-                &mut self,
-                tag: u32,
-                wire_type: WireType,
-                buf: &mut impl Buf,
-                context: DecodeContext,
-            ) -> Result<(), DecodeError> {
-                keep_field(&mut self.0, tag, wire_type, buf, context)
-            }
-
-            fn encoded_len(&self) -> usize {
-                self.0.len()
-            }
-
-            fn clear(&mut self) {
-                self.0.clear();
-            }
-        }
-    )*};
-}
-
-kept! { Struct Value }
-
-fn keep_field(
-    kept: &mut Vec<u8>,
-    tag: u32,
-    wire_type: WireType,
-    buf: &mut impl Buf,
-    context: DecodeContext,
-) -> Result<(), DecodeError> {
-    match wire_type {
-        WireType::Varint => {
-            let number = encoding::decode_varint(buf)?;
-            encoding::encode_key(tag, wire_type, kept);
-            encoding::encode_varint(number, kept);
-        }
-        WireType::SixtyFourBit => {
-            let mut number = 0_u64;
-            encoding::fixed64::merge(wire_type, &mut number, buf, context)?;
-            encoding::fixed64::encode(tag, &number, kept);
-        }
-        WireType::LengthDelimited => {
-            let mut content = Vec::new();
-            encoding::bytes::merge(wire_type, &mut content, buf, context)?;
-            encoding::bytes::encode(tag, &content, kept);
-        }
-        WireType::StartGroup | WireType::EndGroup | WireType::ThirtyTwoBit => {
-            encoding::skip_field(wire_type, tag, buf, context)?;
-        }
-    }
-    Ok(())
-}
-
-impl Struct {
-    pub(super) fn of(members: &Metadata) -> Self {
-        let mut out = Vec::new();
-        let mut from = serde_json::Deserializer::from_str(members.text());
-        from.deserialize_map(Members { out: &mut out, nested: MAX_NESTED })
+/// `google.protobuf.Struct`.
+impl Item for Metadata {
+    fn put(&self, _: Dialect, out: &mut Vec<u8>) {
+        serde_json::Deserializer::from_str(self.text())
+            .deserialize_map(Members { out, nested: MAX_NESTED })
             .expect("metadata is an object");
-        Self(out)
     }
 
-    pub(super) fn read(self) -> Result<Metadata, Wrong> {
+    fn take(content: &[u8], _: Dialect) -> Result<Self, Wrong> {
         let mut text = Vec::new();
-        read_members(&self.0, &mut text, MAX_NESTED)?;
+        read_members(content, &mut text, MAX_NESTED)?;
         json(text)?.try_into().map_err(|wrong| Wrong::new("", wrong))
     }
+
+    fn guess(&self) -> usize {
+        self.text().len()
+    }
 }
 
-impl Value {
-    pub(super) fn of(value: &Json) -> Self {
-        let mut out = Vec::new();
-        Write { out: &mut out, nested: MAX_NESTED }
-            .deserialize(&mut serde_json::Deserializer::from_str(value.text()))
+/// `google.protobuf.Value`.
+impl Item for Json {
+    fn put(&self, _: Dialect, out: &mut Vec<u8>) {
+        Write { out, nested: MAX_NESTED }
+            .deserialize(&mut serde_json::Deserializer::from_str(self.text()))
             .expect("a value is JSON");
-        Self(out)
     }
 
-    pub(super) fn read(self) -> Result<Json, Wrong> {
+    fn take(content: &[u8], _: Dialect) -> Result<Self, Wrong> {
         let mut text = Vec::new();
-        read_value(&self.0, &mut text, MAX_NESTED)?;
+        read_value(content, &mut text, MAX_NESTED)?;
         json(text)
+    }
+
+    fn guess(&self) -> usize {
+        self.text().len()
+    }
+}
+
+/// `google.protobuf.Timestamp`: seconds and nanoseconds.
+impl Item for Timestamp {
+    fn put(&self, dialect: Dialect, out: &mut Vec<u8>) {
+        let milliseconds = self.as_millisecond();
+        let seconds = milliseconds.div_euclid(1_000);
+        if seconds != 0 {
+            encoding::int64::encode(1, &seconds, out);
+        }
+        i32::try_from(milliseconds.rem_euclid(1_000) * 1_000_000)
+            .expect("less than a second in nanoseconds fits 32 bits")
+            .write(dialect, 2, out);
+    }
+
+    fn take(content: &[u8], dialect: Dialect) -> Result<Self, Wrong> {
+        let fields = Fields::of(content, dialect)?;
+        let seconds = fields.varint(1)?.unwrap_or_default() as i64;
+        let rest = i64::from(i32::read(&fields, 2, "nanos")?).div_euclid(1_000_000);
+        Ok(Self::from_millisecond(seconds.saturating_mul(1_000).saturating_add(rest)))
     }
 }
 
@@ -154,13 +90,6 @@ fn json(text: Vec<u8>) -> Result<Json, Wrong> {
 
 // === from the wire into JSON ===
 
-/// What a field holds.
-pub(super) enum Held<'a> {
-    Varint(u64),
-    Double(f64),
-    Bytes(&'a [u8]),
-}
-
 /// What a value is: the last of its fields.
 enum Kind<'a> {
     Null,
@@ -169,50 +98,6 @@ enum Kind<'a> {
     Bool(bool),
     Struct(&'a [u8]),
     List(&'a [u8]),
-}
-
-/// Hands on each field of a message; those that no message here has are skipped.
-pub(super) fn each_field<'a, E: From<Wrong>>(
-    mut bytes: &'a [u8],
-    mut read: impl FnMut(u32, Held<'a>) -> Result<(), E>,
-) -> Result<(), E> {
-    let broken = || unreadable("buffer underflow");
-    while !bytes.is_empty() {
-        let (tag, wire_type) = encoding::decode_key(&mut bytes).map_err(|_| broken())?;
-        let held = match wire_type {
-            WireType::Varint => {
-                Held::Varint(encoding::decode_varint(&mut bytes).map_err(|_| broken())?)
-            }
-            WireType::SixtyFourBit => {
-                let (number, rest) = bytes.split_first_chunk().ok_or_else(broken)?;
-                bytes = rest;
-                Held::Double(f64::from_le_bytes(*number))
-            }
-            WireType::LengthDelimited => {
-                let length = encoding::decode_varint(&mut bytes).map_err(|_| broken())?;
-                let length = usize::try_from(length).map_err(|_| broken())?;
-                let (content, rest) = bytes.split_at_checked(length).ok_or_else(broken)?;
-                bytes = rest;
-                Held::Bytes(content)
-            }
-            WireType::StartGroup | WireType::EndGroup | WireType::ThirtyTwoBit => {
-                encoding::skip_field(wire_type, tag, &mut bytes, DecodeContext::default())
-                    .map_err(|_| broken())?;
-                continue;
-            }
-        };
-        read(tag, held)?;
-    }
-    Ok(())
-}
-
-fn unreadable(reason: &str) -> Wrong {
-    Wrong::new("", format!("not a readable protobuf message: {reason}"))
-}
-
-fn text(bytes: &[u8]) -> Result<&str, Wrong> {
-    std::str::from_utf8(bytes)
-        .map_err(|_| unreadable("invalid string value: data is not UTF-8 encoded"))
 }
 
 fn write_text(text: &str, out: &mut Vec<u8>) -> Result<(), Wrong> {
@@ -325,24 +210,6 @@ struct Items<'a> {
 /// Writes a name as the first field of an entry; an empty one is left out.
 struct Key<'a>(&'a mut Vec<u8>);
 
-/// Puts the length before what was written since `begin`.
-fn close(out: &mut Vec<u8>, begin: usize) {
-    let mut length = Vec::with_capacity(encoding::encoded_len_varint(u64::MAX));
-    encoding::encode_varint((out.len() - begin) as u64, &mut length);
-    out.splice(begin..begin, length);
-}
-
-fn open(out: &mut Vec<u8>, tag: u32) -> usize {
-    encoding::encode_key(tag, WireType::LengthDelimited, out);
-    out.len()
-}
-
-fn put_text(out: &mut Vec<u8>, tag: u32, text: &str) {
-    let begin = open(out, tag);
-    out.extend_from_slice(text.as_bytes());
-    close(out, begin);
-}
-
 impl<'de> DeserializeSeed<'de> for Write<'_> {
     type Value = ();
 
@@ -397,21 +264,21 @@ impl<'de> Visitor<'de> for Write<'_> {
     }
 
     fn visit_str<E>(self, value: &str) -> Result<(), E> {
-        put_text(self.out, 3, value);
+        nest_bytes(3, value.as_bytes(), self.out);
         Ok(())
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<(), A::Error> {
-        let begin = open(self.out, 6);
+        let begin = open(6, 0, self.out);
         Items { out: self.out, nested: self.nested }.visit_seq(items)?;
-        close(self.out, begin);
+        close(begin, 0, self.out);
         Ok(())
     }
 
     fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<(), A::Error> {
-        let begin = open(self.out, 5);
+        let begin = open(5, 0, self.out);
         Members { out: self.out, nested: self.nested }.visit_map(members)?;
-        close(self.out, begin);
+        close(begin, 0, self.out);
         Ok(())
     }
 }
@@ -427,12 +294,12 @@ impl<'de> Visitor<'de> for Items<'_> {
         let nested = self.nested - ARRAY;
         loop {
             let before = self.out.len();
-            let begin = open(self.out, 1);
+            let begin = open(1, 0, self.out);
             if items.next_element_seed(Write { out: self.out, nested })?.is_none() {
                 self.out.truncate(before);
                 return Ok(());
             }
-            close(self.out, begin);
+            close(begin, 0, self.out);
         }
     }
 }
@@ -448,15 +315,15 @@ impl<'de> Visitor<'de> for Members<'_> {
         let nested = self.nested - OBJECT;
         loop {
             let before = self.out.len();
-            let entry = open(self.out, 1);
+            let entry = open(1, 0, self.out);
             if members.next_key_seed(Key(self.out))?.is_none() {
                 self.out.truncate(before);
                 return Ok(());
             }
-            let value = open(self.out, 2);
+            let value = open(2, 0, self.out);
             members.next_value_seed(Write { out: self.out, nested })?;
-            close(self.out, value);
-            close(self.out, entry);
+            close(value, 0, self.out);
+            close(entry, 0, self.out);
         }
     }
 }
@@ -478,7 +345,7 @@ impl Visitor<'_> for Key<'_> {
 
     fn visit_str<E>(self, name: &str) -> Result<(), E> {
         if !name.is_empty() {
-            put_text(self.0, 1, name);
+            nest_bytes(1, name.as_bytes(), self.0);
         }
         Ok(())
     }
@@ -499,30 +366,23 @@ fn whole(number: f64) -> Option<Number> {
     }
 }
 
-impl Timestamp {
-    pub(super) fn of(time: Time) -> Self {
-        let milliseconds = time.as_millisecond();
-        Self {
-            seconds: milliseconds.div_euclid(1_000),
-            nanos: i32::try_from(milliseconds.rem_euclid(1_000) * 1_000_000)
-                .expect("less than a second in nanoseconds fits 32 bits"),
-        }
-    }
-
-    pub(super) fn read(self) -> Time {
-        let rest = i64::from(self.nanos).div_euclid(1_000_000);
-        Time::from_millisecond(self.seconds.saturating_mul(1_000).saturating_add(rest))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::json;
 
+    fn written(item: impl Item) -> Vec<u8> {
+        let mut out = Vec::new();
+        item.put(Dialect::V1_0, &mut out);
+        out
+    }
+
+    fn members(bytes: &[u8]) -> Result<Metadata, Wrong> {
+        Metadata::take(bytes, Dialect::V1_0)
+    }
+
     fn there_and_back(value: serde_json::Value) -> Json {
-        let bytes = Value::of(&value.into()).encode_to_vec();
-        Value::decode(&*bytes).expect("our own bytes").read().expect("our own value")
+        Json::take(&written(Json::from(value)), Dialect::V1_0).expect("our own value")
     }
 
     #[test]
@@ -561,41 +421,46 @@ mod tests {
     fn a_number_that_json_lacks_is_refused_by_its_place() {
         let (mut number, mut items, mut value) = (Vec::new(), Vec::new(), Vec::new());
         encoding::double::encode(2, &f64::NAN, &mut number);
-        encoding::bytes::encode(1, &Value::of(&json!(1).into()).0, &mut items);
+        encoding::bytes::encode(1, &written(Json::from(json!(1))), &mut items);
         encoding::bytes::encode(1, &number, &mut items);
         encoding::bytes::encode(6, &items, &mut value);
-        let wrong = Struct(entry(&value)).read().expect_err("NaN");
-        assert_eq!(wrong.field, "a.1");
+        let wrong = members(&entry(&value)).expect_err("NaN");
+        assert_eq!(wrong.field.as_deref(), Some("a.1"));
     }
 
     #[test]
     fn of_two_members_with_one_name_the_last_counts() {
-        let field = |number: i32| entry(&Value::of(&json!(number).into()).0);
-        let members = Struct([field(1), field(2)].concat()).read().expect("plain");
-        assert_eq!(members.get("a"), Some(json!(2)));
+        let field = |number: i32| entry(&written(Json::from(json!(number))));
+        let read = members(&[field(1), field(2)].concat()).expect("plain");
+        assert_eq!(read.get("a"), Some(json!(2)));
     }
 
     #[test]
     fn broken_bytes_in_a_value_are_refused() {
-        let whole = entry(&Value::of(&json!({"b": [1, "two"]}).into()).0);
+        let whole = entry(&written(Json::from(json!({"b": [1, "two"]}))));
         for length in 1..whole.len() {
-            assert!(Struct(whole[..length].to_vec()).read().is_err(), "{length}");
+            assert!(members(&whole[..length]).is_err(), "{length}");
         }
-        assert!(Struct(entry(&[0x1a, 1, 0xff])).read().is_err());
+        assert!(members(&entry(&[0x1a, 1, 0xff])).is_err());
     }
 
     #[test]
     fn moments_before_1970_keep_their_milliseconds() {
         for milliseconds in [-1, -1_000, -1_001, 0, 1_763_632_800_123] {
-            let time = Time::from_millisecond(milliseconds);
-            assert_eq!(Timestamp::of(time).read(), time);
-            assert!(Timestamp::of(time).nanos >= 0);
+            let bytes = written(Timestamp::from_millisecond(milliseconds));
+            let back = Timestamp::take(&bytes, Dialect::V1_0).expect("our own time");
+            assert_eq!(back.as_millisecond(), milliseconds);
+            let nanos = Fields::of(&bytes, Dialect::V1_0).and_then(|fields| fields.varint(2));
+            assert!(nanos.expect("our own bytes").unwrap_or_default() < 1_000_000_000);
         }
     }
 
     #[test]
     fn a_moment_out_of_range_is_the_nearest_that_is_not() {
-        let far = Timestamp { seconds: i64::MAX, nanos: i32::MIN };
-        assert!(far.read() > Time::now());
+        let mut far = Vec::new();
+        encoding::int64::encode(1, &i64::MAX, &mut far);
+        encoding::int32::encode(2, &i32::MIN, &mut far);
+        let read = Timestamp::take(&far, Dialect::V1_0).expect("a time");
+        assert!(read > Timestamp::now());
     }
 }

@@ -124,7 +124,7 @@ fn spaced(text: &str) -> Option<Cow<'_, str>> {
 }
 
 /// `page_size` as `pageSize`.
-fn camel(name: &str) -> Cow<'_, str> {
+pub(crate) fn camel(name: &str) -> Cow<'_, str> {
     if !name.contains('_') {
         return Cow::Borrowed(name);
     }
