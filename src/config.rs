@@ -303,6 +303,10 @@ pub struct Limits {
     /// Largest response; of a larger task the beginning of its artifacts, an address of the whole, and
     /// the newest messages; of a larger page fewer tasks.
     pub response: Bytes,
+    /// Answers that are made or not yet read, together; of one caller at most half of it.
+    pub responses: Bytes,
+    /// Requests that may wait for room among them; of one caller half as many.
+    pub responses_waiting: usize,
     /// Largest answer that also stands in the task's history.
     pub inline_answer: Bytes,
     /// Open connections.
@@ -387,6 +391,8 @@ pub struct Timeouts {
     pub write: Age,
     /// For a request's body.
     pub body: Age,
+    /// How long a request waits for room for its answer.
+    pub response: Age,
     /// The longest wait of a try after wrong tokens, where a token can be guessed.
     pub wrong_token: Age,
     /// Between comments on a silent stream.

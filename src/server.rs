@@ -1,6 +1,7 @@
 //! The doors: one port, HTTP/1.1 and HTTP/2. Decode, call [`Service`], encode; no decisions.
 
 mod admin;
+mod answers;
 mod call;
 mod card;
 mod door;
@@ -11,6 +12,7 @@ mod openapi;
 mod rest;
 mod stream;
 
+pub use answers::Answers;
 pub use card::Cards;
 pub use listen::serve;
 pub use openapi::Document;
@@ -53,6 +55,8 @@ const BODIES_RETRY_SECONDS: u64 = 5;
 pub struct Doors {
     /// Places for large bodies.
     pub bodies: Bodies,
+    /// Room for answers.
+    pub answers: Answers,
     /// The OpenAPI document, made when it is first asked for.
     pub openapi: OnceLock<Document>,
     /// The configuration.

@@ -122,12 +122,14 @@ async fn answer(
     let performed = doors.perform(context, method, decoded, place, entry).await;
     (said.dialect, said.alias) = (performed.dialect, performed.alias);
     Ok(match performed.outcome? {
-        Done::Reply(reply) => {
+        Done::Reply(reply, room) => {
             let json = said.dialect.encode_reply(method.operation, &reply, said.alias.as_deref());
-            json_response(StatusCode::OK, jsonrpc::result(&said.id, json))
+            drop(reply);
+            json_response(StatusCode::OK, room.hold(jsonrpc::result(&said.id, json)))
         }
-        Done::Stream(stream, ends) => {
-            let reader = Reader::new(doors, stream, said.dialect, ends);
+        Done::Stream(stream, ends, room) => {
+            let parts = (stream, ends, room);
+            let reader = Reader::new(doors, &context.caller, parts, said.dialect);
             let envelope = Envelope::json_rpc(&said.id, said.dialect, said.alias.take());
             stream::response(stream::body(reader, envelope))
         }

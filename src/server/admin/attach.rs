@@ -55,7 +55,7 @@ pub(in super::super) async fn attach(
     Path(id): Path<String>,
     request: Request,
 ) -> Response {
-    carry_out(&doors, request, "AttachSession", async move |doors, client, request| {
+    carry_out(&doors, request, ("AttachSession", 0), async move |doors, client, request| {
         lend(&doors, &client.caller, &id, request).await
     })
     .await

@@ -43,7 +43,8 @@ pub(super) struct Bounds {
     pub(super) kept: usize,
     /// Open connections of one address.
     pub(super) per_address: usize,
-    /// Requests of a connection that are served at a time, however much is unread and whoever calls.
+    /// Requests of a connection that are served at a time, however much is unread and whoever calls; of a
+    /// known caller, requests whose answers are being made.
     pub(super) streams: usize,
     /// Bytes of answers that a client may leave unread before its further requests wait.
     pub(super) unread: u64,
@@ -53,6 +54,8 @@ pub(super) struct Bounds {
     pub(super) idle: Duration,
     /// Without a byte of an answer that was taken.
     pub(super) write: Duration,
+    /// The same while the server stops.
+    pub(super) write_at_stop: Duration,
 }
 
 /// All open connections.
@@ -94,6 +97,8 @@ struct Activity {
     requests: usize,
     /// Requests that are served; the others wait for room.
     served: usize,
+    /// Served requests whose answer is being made.
+    producing: usize,
     /// Bytes of answers that wait here for the client.
     unread: u64,
     /// Since when a head is expected; none while nothing of it has come.
@@ -105,6 +110,8 @@ struct Activity {
     next: u64,
     /// HTTP/2 connections exchange pings, so bytes alone do not announce a request.
     is_http2: bool,
+    /// The server stops.
+    is_stopping: bool,
 }
 
 /// A place among the connections; dropping it makes room.
@@ -128,8 +135,31 @@ pub(super) enum Overdue {
 pub(super) struct Served {
     connection: Arc<Connection>,
     number: u64,
-    is_served: bool,
+    production: Option<Arc<Production>>,
     unread: u64,
+}
+
+/// The making of an answer, from the request until the answer is there, or until its caller waits for
+/// an agent.
+pub(in super::super) struct Production {
+    connection: Arc<Connection>,
+    is_over: AtomicBool,
+}
+
+impl Production {
+    /// Lets another request of its connection begin.
+    pub(in super::super) fn end(&self) {
+        if !self.is_over.swap(true, Ordering::Relaxed) {
+            self.connection.activity.lock().producing -= 1;
+            self.connection.room.notify_waiters();
+        }
+    }
+}
+
+impl Drop for Production {
+    fn drop(&mut self) {
+        self.end();
+    }
 }
 
 /// A connection was refused: known callers hold all places of its address.
@@ -203,12 +233,14 @@ impl Connections {
             activity: Mutex::new(Activity {
                 requests: 0,
                 served: 0,
+                producing: 0,
                 unread: 0,
                 head_since: Some(now),
                 idle_since: now,
                 stuck: BTreeMap::new(),
                 next: 0,
                 is_http2: false,
+                is_stopping: false,
             }),
             room: Notify::new(),
         });
@@ -330,9 +362,12 @@ impl Connection {
         }
     }
 
-    /// Notes that it was told to end; from now on it may be idle once more, then it is overdue.
-    pub(super) fn note_closing(&self) {
-        self.activity.lock().idle_since = Instant::now();
+    /// Notes that it was told to end; from now on it may be idle once more, then it is overdue. While the
+    /// server stops, a client that takes nothing of its answers is waited for less long.
+    pub(super) fn note_closing(&self, is_stopping: bool) {
+        let mut activity = self.activity.lock();
+        activity.idle_since = Instant::now();
+        activity.is_stopping = is_stopping;
     }
 
     /// Notes that the head of a request has come.
@@ -343,7 +378,7 @@ impl Connection {
         activity.head_since = None;
         activity.is_http2 = is_http2;
         let number = activity.next;
-        Served { connection: self.clone(), number, is_served: false, unread: 0 }
+        Served { connection: self.clone(), number, production: None, unread: 0 }
     }
 
     /// When it has to end because of a deadline.
@@ -358,7 +393,11 @@ impl Connection {
 
     /// What is overdue at this moment, or when to look again.
     fn look_at(&self, now: Instant) -> Result<Overdue, Instant> {
-        let Bounds { head, idle, write, .. } = self.bounds;
+        let Bounds { head, idle, mut write, write_at_stop, .. } = self.bounds;
+        let activity = self.activity.lock();
+        if activity.is_stopping {
+            write = write.min(write_at_stop);
+        }
         // What begins after this moment is due after the shortest of the three at the earliest.
         let mut next = now + head.min(idle).min(write);
         let mut is_due = |since: Option<Instant>, limit: Duration| {
@@ -368,7 +407,6 @@ impl Connection {
             }
             due <= now
         };
-        let activity = self.activity.lock();
         if is_due(activity.head_since, head) {
             return Ok(Overdue::Head);
         }
@@ -383,8 +421,8 @@ impl Connection {
 }
 
 impl Served {
-    /// Waits until this request may be served; false where it must be refused.
-    pub(super) async fn begin(&mut self) -> bool {
+    /// Waits until this request may be served; none where it must be refused.
+    pub(super) async fn begin(&mut self) -> Option<Arc<Production>> {
         loop {
             let connection = self.connection.clone();
             let room = connection.room.notified();
@@ -394,13 +432,17 @@ impl Served {
                 let Bounds { streams, unread, .. } = connection.bounds;
                 let mut activity = connection.activity.lock();
                 let is_known = connection.is_known();
-                if activity.served < streams || (is_known && activity.unread <= unread) {
+                let is_roomy = activity.producing < streams && activity.unread <= unread;
+                if activity.served < streams || (is_known && is_roomy) {
                     activity.served += 1;
-                    self.is_served = true;
-                    return true;
+                    activity.producing += 1;
+                    let connection = connection.clone();
+                    let production = Production { connection, is_over: AtomicBool::new(false) };
+                    self.production = Some(Arc::new(production));
+                    return self.production.clone();
                 }
                 if !is_known {
-                    return false;
+                    return None;
                 }
             }
             room.await;
@@ -415,6 +457,9 @@ impl Served {
         activity.stuck.insert(self.number, Instant::now());
         drop(activity);
         self.unread = size;
+        if let Some(production) = &self.production {
+            production.end();
+        }
         Answer { served: self, body, rest: Bytes::new() }
     }
 
@@ -439,7 +484,7 @@ impl Drop for Served {
     fn drop(&mut self) {
         let mut activity = self.connection.activity.lock();
         activity.requests -= 1;
-        activity.served -= usize::from(self.is_served);
+        activity.served -= usize::from(self.production.is_some());
         activity.unread -= self.unread;
         activity.stuck.remove(&self.number);
         activity.idle_since = Instant::now();

@@ -11,6 +11,7 @@ const BOUNDS: Bounds = Bounds {
     head: Duration::from_secs(10),
     idle: Duration::from_secs(20),
     write: Duration::from_secs(30),
+    write_at_stop: Duration::from_secs(5),
 };
 
 fn address(last: u8) -> IpAddr {
@@ -33,6 +34,11 @@ fn known_place(connections: &Arc<Connections>, last: u8) -> Place {
     let place = place(connections, last);
     assert!(connections.recognize(place.connection()));
     place
+}
+
+/// Whether a request is served now.
+fn begins(request: &mut Served) -> bool {
+    matches!(request.begin().now_or_never(), Some(Some(_)))
 }
 
 fn is_evicted(place: &Place) -> bool {
@@ -179,21 +185,53 @@ async fn an_answer_whose_next_piece_does_not_exist_yet_is_not_stuck() {
     assert_eq!(look_after(&place, BOUNDS.write * 10), None);
 }
 
-#[tokio::test]
-async fn a_stranger_has_few_requests_at_a_time_and_a_known_caller_waits_while_much_is_unread() {
+#[test]
+fn a_stranger_has_few_requests_at_a_time_and_a_known_caller_waits_while_much_is_unread() {
     let connections = Connections::new(BOUNDS);
     let place = place(&connections, 1);
     let arrive = || place.connection().arrive(true);
     let mut all = [arrive(), arrive(), arrive()];
-    assert!(all[0].begin().await && all[1].begin().await);
-    assert!(!all[2].begin().await);
+    assert!(begins(&mut all[0]) && begins(&mut all[1]));
+    assert!(!begins(&mut all[2]));
     connections.recognize(place.connection());
     let [first, second, mut third] = all;
     let unread = second.answer(axum::body::Body::from("x".repeat(101)));
-    assert_eq!(third.begin().now_or_never(), None);
+    assert!(!begins(&mut third));
     drop(unread);
-    assert!(third.begin().await);
+    assert!(begins(&mut third));
     let mut fourth = arrive();
-    assert!(fourth.begin().await);
+    assert!(!begins(&mut fourth));
     drop(first);
+    assert!(begins(&mut fourth));
+}
+
+#[test]
+fn a_known_caller_that_waits_for_agents_keeps_no_further_request_waiting() {
+    let connections = Connections::new(BOUNDS);
+    let place = known_place(&connections, 1);
+    let mut waiting = Vec::new();
+    for _ in 0..5 {
+        let mut request = place.connection().arrive(true);
+        request.begin().now_or_never().flatten().unwrap().end();
+        waiting.push(request);
+    }
+    let [mut first, mut second, mut third] = [(); 3].map(|()| place.connection().arrive(true));
+    assert!(begins(&mut first) && begins(&mut second) && !begins(&mut third));
+    drop((waiting, first));
+    assert!(begins(&mut third));
+    drop((second, third));
+    let activity = place.connection().activity.lock();
+    assert_eq!((activity.requests, activity.served, activity.producing), (0, 0, 0));
+}
+
+#[test]
+fn while_the_server_stops_a_client_that_takes_nothing_is_waited_for_less_long() {
+    let connections = Connections::new(BOUNDS);
+    let place = known_place(&connections, 1);
+    let stuck = place.connection().arrive(true).answer(axum::body::Body::from("x"));
+    let later = Instant::now() + BOUNDS.write_at_stop;
+    assert!(place.connection().look_at(later).is_err());
+    place.connection().note_closing(true);
+    assert_eq!(place.connection().look_at(later), Ok(Overdue::Stuck));
+    drop(stuck);
 }
