@@ -12,7 +12,7 @@ use crate::guard;
 use crate::isolation::{self, BackendKind, When};
 use crate::process::Launcher;
 use crate::push::Push;
-use crate::server::{self, Bodies, Cards, Doors};
+use crate::server::{self, Answers, Bodies, Cards, Doors};
 use crate::service::Service;
 use crate::session::{House, LineRoom, Sessions};
 use crate::signing;
@@ -236,6 +236,7 @@ impl App {
         notes.extend(access.weak_note());
         let doors = Doors {
             bodies: Bodies::new(config.limits.bodies.as_usize()),
+            answers: Answers::new(&config, doors_stop.clone()),
             openapi: std::sync::OnceLock::new(),
             config,
             access,

@@ -274,7 +274,7 @@ pub struct Processes {
 pub struct Limits {
     /// Largest request body.
     pub body: Bytes,
-    /// Bodies of more than 64 KiB that are in memory at a time, together.
+    /// Bodies of more than 64 KiB that are in memory at a time, together; of one caller half of it.
     pub bodies: Bytes,
     /// Parts of one message.
     pub parts: usize,
@@ -307,6 +307,10 @@ pub struct Limits {
     /// Largest response; of a larger task the beginning of its artifacts, an address of the whole, and
     /// the newest messages; of a larger page fewer tasks.
     pub response: Bytes,
+    /// Answers that are made or not yet read, together; of one caller at most half of it.
+    pub responses: Bytes,
+    /// Requests that may wait for room among them; of one caller half as many.
+    pub responses_waiting: usize,
     /// Largest answer that also stands in the task's history.
     pub inline_answer: Bytes,
     /// Open connections.
@@ -315,6 +319,8 @@ pub struct Limits {
     pub connections_kept: usize,
     /// Open connections of one address; trusted proxies are not counted.
     pub connections_per_address: usize,
+    /// Open connections on which one caller's token was seen first.
+    pub connections_per_caller: usize,
     /// Requests a minute and caller; 0 for no limit. Cancel and reads are never refused by it.
     pub rate: u32,
     /// Tasks of one caller that may wait; 0 for no limit of its own.
@@ -393,6 +399,8 @@ pub struct Timeouts {
     pub line: Age,
     /// For a request's body.
     pub body: Age,
+    /// How long a request waits for room for its answer.
+    pub response: Age,
     /// The longest wait of a try after wrong tokens, where a token can be guessed.
     pub wrong_token: Age,
     /// Between comments on a silent stream.

@@ -7,6 +7,9 @@
 //! with one request waits for at most one request of each other caller, however many these have. A caller
 //! with a higher priority comes before all callers with a lower one.
 //!
+//! A request may be for several places at once, such as bytes. It is granted as a whole, and while it is
+//! next and too few places are free, nobody passes it.
+//!
 //! # Pitfalls
 //!
 //! A future that waits may be dropped at any moment: [`Request`] leaves its line in `Drop`, or passes on
@@ -23,7 +26,8 @@ use tokio::sync::oneshot;
 pub struct FairQueue(Arc<Inner>);
 
 struct Inner {
-    /// Places of one caller at most.
+    places: usize,
+    /// Places of one caller at most, beside a single request for more.
     per_caller: usize,
     /// Callers without an entry have priority 0.
     priorities: BTreeMap<String, u8>,
@@ -31,7 +35,8 @@ struct Inner {
 }
 
 struct State {
-    free: usize,
+    /// Negative while places that were taken have grown over the last free one.
+    free: isize,
     /// How many places each caller has.
     held: HashMap<Arc<str>, usize>,
     /// By priority: callers in the order in which they are next.
@@ -42,19 +47,29 @@ struct State {
 /// The requests of one caller, oldest first.
 struct Line {
     caller: Arc<str>,
-    requests: VecDeque<(u64, oneshot::Sender<()>)>,
+    requests: VecDeque<Waiting>,
 }
 
-/// A place of a caller; it goes to the next request when it is dropped.
+/// A request in its line.
+struct Waiting {
+    id: u64,
+    size: usize,
+    grant: oneshot::Sender<()>,
+}
+
+/// A place of a caller, or several that were taken together; they go to the next requests when this is
+/// dropped.
 pub struct Place {
     queue: Arc<Inner>,
     caller: Arc<str>,
+    size: usize,
 }
 
 /// A request that waits for its place.
 pub struct Request {
     queue: Arc<Inner>,
     caller: Arc<str>,
+    size: usize,
     id: u64,
     granted: oneshot::Receiver<()>,
     is_taken: bool,
@@ -63,9 +78,14 @@ pub struct Request {
 impl FairQueue {
     /// So many places; of these, `per_caller` for one caller at most (0: no such limit).
     pub fn new(places: usize, per_caller: usize, priorities: &BTreeMap<String, u8>) -> Self {
-        let state =
-            State { free: places, held: HashMap::new(), rounds: BTreeMap::new(), next_id: 0 };
+        let state = State {
+            free: isize::try_from(places).unwrap_or(isize::MAX),
+            held: HashMap::new(),
+            rounds: BTreeMap::new(),
+            next_id: 0,
+        };
         Self(Arc::new(Inner {
+            places,
             per_caller: if per_caller == 0 { usize::MAX } else { per_caller },
             priorities: priorities.clone(),
             state: Mutex::new(state),
@@ -75,16 +95,28 @@ impl FairQueue {
     /// A place, if one is free now.
     pub fn try_take(&self, caller: &Arc<str>) -> Option<Place> {
         let mut state = self.0.state.lock();
-        // A place is free only while every request that waits is of a caller at its limit.
-        if state.free == 0 || !self.0.has_room(&state, caller) {
+        let is_free = state.free > 0 && self.0.has_room(&state, caller, 1);
+        if !is_free || self.0.next(&state).is_some() {
             return None;
         }
-        state.hold(caller);
-        Some(Place { queue: self.0.clone(), caller: caller.clone() })
+        state.hold(caller, 1);
+        Some(Place { queue: self.0.clone(), caller: caller.clone(), size: 1 })
     }
 
-    /// Enters the queue.
+    /// So many places at once, whether or not they are free.
+    pub fn overdraw(&self, caller: &Arc<str>, size: usize) -> Place {
+        self.0.state.lock().hold(caller, size);
+        Place { queue: self.0.clone(), caller: caller.clone(), size }
+    }
+
+    /// Enters the queue for one place.
     pub fn request(&self, caller: &Arc<str>) -> Request {
+        self.request_many(caller, 1)
+    }
+
+    /// Enters the queue for so many places at once; for all of them where there are fewer.
+    pub fn request_many(&self, caller: &Arc<str>, size: usize) -> Request {
+        let size = size.min(self.0.places);
         let (grant, granted) = oneshot::channel();
         let priority = self.0.priorities.get(&**caller).copied().unwrap_or(0);
         let mut state = self.0.state.lock();
@@ -92,19 +124,30 @@ impl FairQueue {
         state.next_id += 1;
         let round = state.rounds.entry(Reverse(priority)).or_default();
         match round.iter_mut().find(|line| line.caller == *caller) {
-            Some(line) => line.requests.push_back((id, grant)),
+            Some(line) => line.requests.push_back(Waiting { id, size, grant }),
             None => round.push_back(Line {
                 caller: caller.clone(),
-                requests: VecDeque::from([(id, grant)]),
+                requests: VecDeque::from([Waiting { id, size, grant }]),
             }),
         }
         self.0.grant(&mut state);
-        Request { queue: self.0.clone(), caller: caller.clone(), id, granted, is_taken: false }
+        let (queue, caller) = (self.0.clone(), caller.clone());
+        Request { queue, caller, size, id, granted, is_taken: false }
     }
 
     /// Places that are free.
     pub fn free(&self) -> usize {
-        self.0.state.lock().free
+        usize::try_from(self.0.state.lock().free).unwrap_or(0)
+    }
+
+    /// How many requests wait, and how many of them are this caller's.
+    pub fn count_waiting(&self, caller: &Arc<str>) -> (usize, usize) {
+        let state = self.0.state.lock();
+        let lines = state.rounds.values().flatten();
+        lines.fold((0, 0), |(all, own), line| {
+            let here = line.requests.len();
+            (all + here, own + if line.caller == *caller { here } else { 0 })
+        })
     }
 
     /// Whether any request waits.
@@ -119,47 +162,62 @@ impl Request {
         // The sender is dropped unsent only together with this request.
         let _ = (&mut self.granted).await;
         self.is_taken = true;
-        Place { queue: self.queue.clone(), caller: self.caller.clone() }
+        Place { queue: self.queue.clone(), caller: self.caller.clone(), size: self.size }
+    }
+}
+
+impl Place {
+    /// Gives places back, or takes more, whether or not they are free.
+    pub fn resize(&mut self, size: usize) {
+        let mut state = self.queue.state.lock();
+        state.release(&self.caller, self.size);
+        state.hold(&self.caller, size);
+        self.size = size;
+        self.queue.grant(&mut state);
     }
 }
 
 impl Inner {
-    fn has_room(&self, state: &State, caller: &Arc<str>) -> bool {
-        state.held.get(caller).copied().unwrap_or(0) < self.per_caller
+    /// Whether a caller may have so many places more: up to its limit, or any number where it has none.
+    fn has_room(&self, state: &State, caller: &Arc<str>, size: usize) -> bool {
+        let held = state.held.get(caller).copied().unwrap_or(0);
+        held == 0 || held.saturating_add(size) <= self.per_caller
+    }
+
+    /// The request that is next: its priority, its line, and how many places it is for.
+    fn next(&self, state: &State) -> Option<(Reverse<u8>, usize, usize)> {
+        state.rounds.iter().find_map(|(&priority, round)| {
+            let mut lines = round.iter().enumerate();
+            lines.find_map(|(place, line)| {
+                let size = line.requests.front()?.size;
+                self.has_room(state, &line.caller, size).then_some((priority, place, size))
+            })
+        })
     }
 
     /// Gives free places to the requests that are next.
     fn grant(&self, state: &mut State) {
-        while state.free > 0 {
-            let next = state.rounds.iter().find_map(|(&priority, round)| {
-                let first = round.iter().position(|line| self.has_room(state, &line.caller))?;
-                Some((priority, first))
-            });
-            let Some((priority, first)) = next else { return };
+        while let Some((priority, first, size)) = self.next(state)
+            && isize::try_from(size).is_ok_and(|size| size <= state.free)
+        {
             let round = state.rounds.get_mut(&priority).expect("just found");
             let mut line = round.remove(first).expect("just found");
-            let (_, grant) = line.requests.pop_front().expect("a line is never empty");
+            let Waiting { grant, .. } = line.requests.pop_front().expect("a line is never empty");
             let caller = line.caller.clone();
             if !line.requests.is_empty() {
                 round.push_back(line);
             } else if round.is_empty() {
                 state.rounds.remove(&priority);
             }
-            state.hold(&caller);
+            state.hold(&caller, size);
             // Its receiver is there: a request that is dropped has left its line before.
             let _ = grant.send(());
         }
     }
 
-    fn release(&self, caller: &Arc<str>) {
+    fn release(&self, caller: &Arc<str>, size: usize) {
         let mut state = self.state.lock();
-        state.free += 1;
-        if let Some(held) = state.held.get_mut(caller) {
-            *held -= 1;
-            if *held == 0 {
-                state.held.remove(caller);
-            }
-        }
+        state.release(caller, size);
         self.grant(&mut state);
     }
 
@@ -171,34 +229,46 @@ impl Inner {
             round.retain_mut(|line| {
                 if line.caller == *caller {
                     let before = line.requests.len();
-                    line.requests.retain(|(request, _)| *request != id);
+                    line.requests.retain(|request| request.id != id);
                     found |= line.requests.len() < before;
                 }
                 !line.requests.is_empty()
             });
             !round.is_empty()
         });
+        // It may have been next, with too few places for it but enough for another.
+        self.grant(&mut state);
         found
     }
 }
 
 impl State {
-    fn hold(&mut self, caller: &Arc<str>) {
-        self.free -= 1;
-        *self.held.entry(caller.clone()).or_default() += 1;
+    fn hold(&mut self, caller: &Arc<str>, size: usize) {
+        self.free = self.free.saturating_sub_unsigned(size);
+        *self.held.entry(caller.clone()).or_default() += size;
+    }
+
+    fn release(&mut self, caller: &Arc<str>, size: usize) {
+        self.free = self.free.saturating_add_unsigned(size);
+        if let Some(held) = self.held.get_mut(caller) {
+            *held -= size;
+            if *held == 0 {
+                self.held.remove(caller);
+            }
+        }
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.queue.release(&self.caller);
+        self.queue.release(&self.caller, self.size);
     }
 }
 
 impl Drop for Request {
     fn drop(&mut self) {
         if !self.is_taken && !self.queue.withdraw(&self.caller, self.id) {
-            self.queue.release(&self.caller);
+            self.queue.release(&self.caller, self.size);
         }
     }
 }
@@ -232,7 +302,8 @@ mod tests {
             assert_eq!(next.len(), 1, "one place goes to one request");
             let (name, mut request) = next.into_iter().next().unwrap();
             request.is_taken = true;
-            taken = Place { queue: request.queue.clone(), caller: request.caller.clone() };
+            let (queue, caller) = (request.queue.clone(), request.caller.clone());
+            taken = Place { queue, caller, size: request.size };
             order.push(name);
         }
         order
@@ -311,5 +382,68 @@ mod tests {
         assert!(waiting.place().now_or_never().is_some());
         assert_eq!(queue.free(), 3);
         assert!(queue.0.state.lock().held.is_empty());
+    }
+
+    fn is_granted(request: &mut Request) -> bool {
+        let granted = (&mut request.granted).now_or_never().is_some();
+        request.is_taken |= granted;
+        granted
+    }
+
+    #[test]
+    fn a_large_request_waits_for_all_of_its_places_and_nobody_passes_it() {
+        let queue = queue(10, 0);
+        let small = queue.request_many(&caller("a"), 4).place().now_or_never().unwrap();
+        let large = queue.request_many(&caller("b"), 8);
+        let behind = queue.request_many(&caller("c"), 2);
+        assert_eq!((queue.free(), queue.count_waiting(&caller("b"))), (6, (2, 1)));
+        assert!(queue.try_take(&caller("d")).is_none());
+        drop(small);
+        let large = large.place().now_or_never().unwrap();
+        let behind = behind.place().now_or_never().unwrap();
+        assert_eq!(queue.free(), 0);
+        drop((large, behind));
+        assert_eq!(queue.free(), 10);
+    }
+
+    #[test]
+    fn those_behind_a_large_request_that_is_dropped_are_granted() {
+        let queue = queue(10, 0);
+        let small = queue.request_many(&caller("a"), 4).place().now_or_never().unwrap();
+        let large = queue.request_many(&caller("b"), 8);
+        let mut behind = queue.request_many(&caller("c"), 2);
+        assert!(!is_granted(&mut behind));
+        drop(large);
+        assert!(is_granted(&mut behind));
+        drop(small);
+    }
+
+    #[test]
+    fn a_caller_has_its_share_and_a_single_request_for_more() {
+        let queue = queue(10, 5);
+        let half = queue.request_many(&caller("a"), 5).place().now_or_never().unwrap();
+        let mut more = queue.request_many(&caller("a"), 1);
+        assert!(!is_granted(&mut more));
+        let other = queue.request_many(&caller("b"), 5).place().now_or_never().unwrap();
+        drop((half, other));
+        assert!(is_granted(&mut more));
+        drop(Place { queue: queue.0.clone(), caller: caller("a"), size: 1 });
+        let all = queue.request_many(&caller("a"), 11).place().now_or_never().unwrap();
+        assert_eq!((all.size, queue.free()), (10, 0));
+    }
+
+    #[test]
+    fn a_place_that_shrinks_makes_room_and_one_that_grows_takes_it() {
+        let queue = queue(10, 0);
+        let mut place = queue.request_many(&caller("a"), 8).place().now_or_never().unwrap();
+        let mut waiting = queue.request_many(&caller("b"), 6);
+        place.resize(4);
+        assert!(is_granted(&mut waiting));
+        place.resize(7);
+        let over = queue.overdraw(&caller("c"), 2);
+        drop(over);
+        assert_eq!(queue.free(), 0);
+        place.resize(1);
+        assert_eq!(queue.free(), 3);
     }
 }

@@ -24,7 +24,6 @@ use pilothouse_a2a::operation::{
 use pilothouse_a2a::task::{Task, TaskState};
 use repeat::Repeats;
 use std::sync::Arc;
-use tokio::sync::Semaphore;
 
 /// Seconds after which a full queue is worth another try.
 const RETRY_SECONDS: u64 = 5;
@@ -35,8 +34,6 @@ pub struct Service {
     sessions: Sessions,
     push: Push,
     repeats: Repeats,
-    /// Tasks that are put together from the store at a time.
-    folding: Arc<Semaphore>,
 }
 
 /// Who calls which agent.
@@ -58,9 +55,7 @@ impl Client {
 impl Service {
     /// The operations over these sessions.
     pub fn new(sessions: Sessions, push: Push) -> Self {
-        let readers = sessions.house().config.limits.store_readers;
-        let folding = Arc::new(Semaphore::new(readers.div_ceil(2)));
-        Self { sessions, push, repeats: Repeats::default(), folding }
+        Self { sessions, push, repeats: Repeats::default() }
     }
 
     /// Push notifications.
@@ -93,11 +88,6 @@ impl Service {
         history: Option<i32>,
         extent: Extent,
     ) -> Result<Task, Error> {
-        // A task that is put together from the store may take several times its size.
-        let _place = match log.is_at_hand() {
-            true => None,
-            false => self.folding.acquire().await.ok(),
-        };
         let messages = history.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(0));
         let extent = Extent { messages, ..extent };
         let snapshot = log.snapshot(self.store(), extent).await.map_err(store::Error::incident)?;
@@ -210,7 +200,7 @@ impl Service {
         })
     }
 
-    /// `CancelTask` (specification 3.1.5); a task that is canceled already stays so.
+    /// `CancelTask` (specification 3.1.5), up to showing the task; one that is canceled already stays so.
     ///
     /// # Errors
     ///
@@ -219,7 +209,7 @@ impl Service {
         &self,
         log: &Arc<TaskLog>,
         _request: &CancelTaskRequest,
-    ) -> Result<Task, Error> {
+    ) -> Result<(), Error> {
         if log.state() != TaskState::Canceled {
             if !log.state().is_terminal() {
                 self.sessions.cancel(log).await.map_err(store::Error::incident)?;
@@ -229,7 +219,7 @@ impl Service {
                 return Err(self.not_cancelable(log));
             }
         }
-        self.show(log, None).await
+        Ok(())
     }
 
     /// What a cancel of a task that is over is answered.

@@ -33,8 +33,8 @@ const RECENT_BYTES: usize = 8 * 1024;
 /// A folded task is kept at hand while its events are not larger than this.
 const FOLDED_BYTES: usize = 16 * 1024;
 
-/// What one read of the store brings to a late cursor.
-const CATCH_UP_BYTES: usize = 128 * 1024;
+/// What one read of the store brings to a late cursor, beside the event that is over it.
+pub const CATCH_UP_BYTES: usize = 64 * 1024;
 
 /// Locks for cold reads; more of them only makes two tasks wait for each other less often.
 const STRIPES: usize = 64;
@@ -117,6 +117,16 @@ pub struct Cursor {
     store: Store,
     seq: u64,
     head: watch::Receiver<u64>,
+}
+
+/// What comes next for a cursor.
+pub enum Ahead {
+    /// Events that were at hand.
+    Events(Vec<Event>),
+    /// Events that have to be read from the store.
+    Stored,
+    /// Nothing: the log has ended.
+    End,
 }
 
 /// A task as it stands, and what was left out of it.
@@ -665,6 +675,25 @@ impl Cursor {
     /// When the store fails.
     pub async fn next(&mut self) -> Result<Option<Vec<Event>>, Error> {
         loop {
+            match self.look().await? {
+                Ahead::Events(events) => return Ok(Some(events)),
+                Ahead::Stored => {
+                    if let Some(found) = self.read().await? {
+                        return Ok(Some(found));
+                    }
+                }
+                Ahead::End => return Ok(None),
+            }
+        }
+    }
+
+    /// Waits for what comes next; it reads nothing from the store. Cancel-safe.
+    ///
+    /// # Errors
+    ///
+    /// When the store has failed.
+    pub async fn look(&mut self) -> Result<Ahead, Error> {
+        loop {
             self.head.borrow_and_update();
             let (head, over) = {
                 let end = self.log.end();
@@ -675,7 +704,7 @@ impl Cursor {
                         end.recent.iter().filter(|event| event.seq > self.seq).cloned().collect();
                     self.seq = fresh.last().map_or(self.seq, |event| event.seq);
                     if let Some(fresh) = shown(fresh) {
-                        return Ok(Some(fresh));
+                        return Ok(Ahead::Events(fresh));
                     }
                 }
                 if let Some(error) = &end.broken {
@@ -684,20 +713,28 @@ impl Cursor {
                 (end.seq, end.state.is_terminal())
             };
             if head > self.seq {
-                // Messages are for the history, and may be large.
-                let (place, without) = ((self.seq, head), Some(Kind::Message));
-                let found = self
-                    .store
-                    .events_in_part(self.log.n, place, CATCH_UP_BYTES, without, usize::MAX)
-                    .await?;
-                self.seq = found.last().map_or(head, |event| event.seq);
-                if let Some(found) = shown(found) {
-                    return Ok(Some(found));
-                }
+                return Ok(Ahead::Stored);
             } else if over || self.head.changed().await.is_err() {
-                return Ok(None);
+                return Ok(Ahead::End);
             }
         }
+    }
+
+    /// Reads the next events from the store; none where no client is shown what comes next. Cancel-safe.
+    ///
+    /// # Errors
+    ///
+    /// When the store fails.
+    pub async fn read(&mut self) -> Result<Option<Vec<Event>>, Error> {
+        let head = self.log.head();
+        // Messages are for the history, and may be large.
+        let (place, without) = ((self.seq, head), Some(Kind::Message));
+        let found = self
+            .store
+            .events_in_part(self.log.n, place, CATCH_UP_BYTES, without, usize::MAX)
+            .await?;
+        self.seq = found.last().map_or(head, |event| event.seq);
+        Ok(shown(found))
     }
 }
 

@@ -218,10 +218,20 @@ impl Config {
             ("limits.answer", limits.answer.get(), "no agent could answer"),
             ("limits.turn_events", limits.turn_events.get(), "no turn could show what it does"),
             ("log.max_size", self.log.max_size.get(), "no line could be logged"),
+            (
+                "limits.responses_waiting",
+                limits.responses_waiting as u64,
+                "every answer would be refused",
+            ),
             ("limits.connections", limits.connections as u64, "nobody could connect"),
             (
                 "limits.connections_per_address",
                 limits.connections_per_address as u64,
+                "nobody could connect",
+            ),
+            (
+                "limits.connections_per_caller",
+                limits.connections_per_caller as u64,
                 "nobody could connect",
             ),
             (
@@ -283,6 +293,16 @@ impl Config {
             if value > bound && bound.get() > 0 {
                 found.add(&[small, large], format!("`{small}` ({value}) is larger than `{large}` ({bound}); raise `{large}` or lower `{small}`"));
             }
+        }
+        if limits.responses.get() < limits.response.get().saturating_mul(2) {
+            found.add(
+                &["limits.responses", "limits.response"],
+                format!(
+                    "`limits.responses` ({}) is less than twice `limits.response` ({}), and one caller has half of it; \
+                     raise `limits.responses` or lower `limits.response`",
+                    limits.responses, limits.response
+                ),
+            );
         }
         if !(16 * 1024..=500_000).contains(&limits.event.get()) {
             found.add(

@@ -3,18 +3,19 @@
 pub(super) mod asks;
 pub(super) mod attach;
 
+use super::answers::{AT_HAND, Room};
 use super::door::AuditEntry;
 use super::{Doors, arrival, json_response, refusal, refuse_host, with_advice};
 use crate::access::Denied;
 use crate::service::Client;
 use crate::store::{self, Durability, Event, Kind, SessionRow, Store, Write};
-use crate::task::{TaskLog, answer_id};
-use axum::body::Body;
+use crate::task::{CATCH_UP_BYTES, TaskLog, answer_id};
+use axum::body::{Body, HttpBody};
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
-use bytes::Bytes;
 use futures_util::stream::try_unfold;
+use http_body_util::BodyExt;
 use pilothouse_a2a::error::{Error, ErrorKind, status_object};
 use pilothouse_a2a::event::StreamResponse;
 use pilothouse_a2a::id::TaskId;
@@ -27,9 +28,6 @@ const SESSIONS: u32 = 500;
 
 /// How long the store may take to show that it works.
 const PROBE_PATIENCE: Duration = Duration::from_secs(5);
-
-/// Bytes of events that one read brings while an answer is sent.
-const READ_BYTES: usize = 256 * 1024;
 
 /// `GET /`: for a person with a browser.
 pub(super) async fn welcome(State(doors): State<Arc<Doors>>, request: Request) -> Response {
@@ -112,10 +110,11 @@ async fn store_works(doors: &Doors) -> bool {
 pub(super) type Answered = Result<Response, Box<Response>>;
 
 /// A call below `/api/v1`: admitted, counted where it changes something, carried out on a task of its own, and in the audit log.
+/// One that reads begins when there is room for an answer of at most so many bytes.
 pub(super) async fn carry_out<F>(
     doors: &Arc<Doors>,
     request: Request,
-    action: &str,
+    (action, most): (&str, usize),
     work: impl FnOnce(Arc<Doors>, Client, Request) -> F + Send,
 ) -> Response
 where
@@ -125,12 +124,21 @@ where
     entry.set_action(action);
     let answered = match (admitted, doors.agent_of(&request)) {
         (Ok(caller), Some(agent)) => {
-            match if request.method().is_safe() { Ok(()) } else { doors.count_request(&caller) } {
-                Ok(()) => {
+            let room = match request.method().is_safe() {
+                true => doors.answers.reserve(&caller.name, most).await,
+                false => doors.count_request(&caller).map(|()| Room::default()),
+            };
+            match room {
+                Ok(room) => {
                     let client = Client { caller, agent: agent.clone() };
-                    perform(doors, &entry, request, |request| work(doors.clone(), client, request))
-                        .await
-                        .unwrap_or_else(|error| Err(Box::new(failed(&error))))
+                    let name = client.caller.name.clone();
+                    let performed = perform(doors, &name, &entry, request, |request| {
+                        work(doors.clone(), client, request)
+                    });
+                    match performed.await.unwrap_or_else(|error| Err(Box::new(failed(&error)))) {
+                        Ok(response) => Ok(hold(response, room).await),
+                        refused => refused,
+                    }
                 }
                 Err(error) => Err(Box::new(failed(&error))),
             }
@@ -147,10 +155,22 @@ where
     response
 }
 
+/// The response with its room, unless it is a stream: that reserves room as it goes.
+async fn hold(response: Response, room: Room) -> Response {
+    if response.body().size_hint().exact().is_none() {
+        return response;
+    }
+    let (parts, body) = response.into_parts();
+    // It is in memory, so this neither waits nor fails.
+    let bytes = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+    Response::from_parts(parts, Body::from(room.hold(bytes)))
+}
+
 /// Runs the work on a task of its own, when the whole body is there: a caller who is slow to send it keeps
 /// no operation open.
 async fn perform<F>(
     doors: &Arc<Doors>,
+    caller: &Arc<str>,
     entry: &AuditEntry,
     request: Request,
     work: impl FnOnce(Request) -> F,
@@ -159,7 +179,7 @@ where
     F: Future<Output = Answered> + Send + 'static,
 {
     let (parts, body) = request.into_parts();
-    let body = doors.read_body(&parts.headers, body).await?.bytes;
+    let body = doors.read_body(caller, &parts.headers, body).await?.bytes;
     doors.run(entry, work(Request::from_parts(parts, Body::from(body)))).await
 }
 
@@ -170,7 +190,8 @@ pub(super) fn store_failed(error: store::Error) -> Box<Response> {
 
 /// `GET /api/v1/sessions`: the caller's sessions, last used first.
 pub(super) async fn sessions(State(doors): State<Arc<Doors>>, request: Request) -> Response {
-    carry_out(&doors, request, "ListSessions", async move |doors, client, _| {
+    let most = doors.config.limits.response.as_usize();
+    carry_out(&doors, request, ("ListSessions", most), async move |doors, client, _| {
         let store = &doors.service.sessions().house().store;
         let rows = store.sessions(&client.scope(), SESSIONS).await.map_err(store_failed)?;
         let rows: Vec<_> = rows.iter().map(|row| shown(&doors, row)).collect();
@@ -185,7 +206,8 @@ pub(super) async fn session(
     Path(id): Path<String>,
     request: Request,
 ) -> Response {
-    carry_out(&doors, request, "GetSession", async move |doors, client, _| {
+    let most = doors.config.limits.response.as_usize();
+    carry_out(&doors, request, ("GetSession", most), async move |doors, client, _| {
         let store = &doors.service.sessions().house().store;
         match store.session_named(&client.scope(), &id).await.map_err(store_failed)? {
             Some(row) => Ok(json_response(StatusCode::OK, shown(&doors, &row).to_string())),
@@ -215,12 +237,13 @@ pub(super) async fn answer(
     Path(id): Path<String>,
     request: Request,
 ) -> Response {
-    carry_out(&doors, request, "GetAnswer", async move |doors, client, _| {
+    carry_out(&doors, request, ("GetAnswer", AT_HAND), async move |doors, client, _| {
+        let caller = client.caller.name.clone();
         let log = any_task(&doors, client, &TaskId::new(id)).await;
         let log = log.map_err(|error| Box::new(failed(&error)))?;
-        let store = doors.service.sessions().house().store.clone();
-        let begin = last_replacement(&store, &log).await.map_err(store_failed)?;
-        let mut response = Response::new(answer_body(store, log, begin));
+        let store = &doors.service.sessions().house().store;
+        let begin = last_replacement(store, &log).await.map_err(store_failed)?;
+        let mut response = Response::new(answer_body(doors, caller, log, begin));
         let kind = HeaderValue::from_static("text/plain; charset=utf-8");
         response.headers_mut().insert(header::CONTENT_TYPE, kind);
         Ok(response)
@@ -233,7 +256,7 @@ async fn last_replacement(store: &Store, log: &TaskLog) -> Result<u64, store::Er
     let (head, wanted) = (log.head(), answer_id(&log.id));
     let (mut begin, mut after) = (0, 0);
     while after < head {
-        let events = store.events(log.n, after, head, READ_BYTES).await?;
+        let events = store.events(log.n, after, head, CATCH_UP_BYTES).await?;
         let Some(last) = events.last() else { break };
         after = last.seq;
         let replaces = |event: &&Event| piece(event, &wanted).is_some_and(|(_, append)| !append);
@@ -242,14 +265,21 @@ async fn last_replacement(store: &Store, log: &TaskLog) -> Result<u64, store::Er
     Ok(begin)
 }
 
-/// The text of the answer as it is read from the store. Where that fails the body breaks off, so that
-/// no reader takes the beginning for the whole.
-fn answer_body(store: Store, log: Arc<TaskLog>, begin: u64) -> Body {
+/// The text of the answer as it is read from the store. Where that fails, or where there is no room in
+/// time, the body breaks off, so that no reader takes the beginning for the whole.
+fn answer_body(doors: Arc<Doors>, caller: Arc<str>, log: Arc<TaskLog>, begin: u64) -> Body {
     let (head, wanted) = (log.head(), answer_id(&log.id));
+    let most = CATCH_UP_BYTES + doors.config.limits.event.as_usize();
     Body::from_stream(try_unfold((log, begin), move |(log, after)| {
-        let (store, wanted) = (store.clone(), wanted.clone());
+        let (doors, caller, wanted) = (doors.clone(), caller.clone(), wanted.clone());
         async move {
-            let events = store.events(log.n, after, head, READ_BYTES).await;
+            let room = doors.answers.reserve(&caller, most).await;
+            let room = room.map_err(|error| {
+                tracing::warn!(task.id = %log.id, "an answer broke off: {}", error.message);
+                std::io::Error::other(error.message)
+            })?;
+            let store = &doors.service.sessions().house().store;
+            let events = store.events(log.n, after, head, CATCH_UP_BYTES).await;
             let events = events.map_err(|error| {
                 tracing::error!(task.id = %log.id, %error, "an answer broke off: the store could not be read");
                 std::io::Error::other("the store could not be read")
@@ -257,7 +287,7 @@ fn answer_body(store: Store, log: Arc<TaskLog>, begin: u64) -> Body {
             let Some(last) = events.last().map(|event| event.seq) else { return Ok(None) };
             let pieces = events.iter().filter_map(|event| piece(event, &wanted));
             let text: String = pieces.map(|(text, _)| text).collect();
-            Ok::<_, std::io::Error>(Some((Bytes::from(text), (log, last))))
+            Ok::<_, std::io::Error>(Some((room.hold(text), (log, last))))
         }
     }))
 }

@@ -1,35 +1,37 @@
 //! An operation, whatever binding it came by: which agent is meant, what the service does, what is answered.
 
+use super::answers::{AT_HAND, Room};
 use super::door::{AuditEntry, CallContext};
 use super::{Doors, card, stream::Ends};
 use crate::access::Caller;
 use crate::agent::Agent;
 use crate::push;
+use crate::queue::Place;
 use crate::service::{Accepted, Beside, Client, Stream};
 use crate::task::TaskLog;
 use axum::extract::Request;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::Response;
+use futures_util::future::BoxFuture;
 use pilothouse_a2a::Method;
 use pilothouse_a2a::dialect::{Decoded, Dialect};
 use pilothouse_a2a::error::{Error, ErrorKind};
 use pilothouse_a2a::id::TaskId;
 use pilothouse_a2a::operation::{Call, Operation, Reply, SendMessageRequest};
-use pilothouse_a2a::task::TaskState;
+use pilothouse_a2a::task::{Task, TaskState, TaskStatus};
 use std::sync::Arc;
-use tokio::sync::OwnedSemaphorePermit;
 
 /// The agent that a request's path names (`/agents/NAME/...`), taken off the path before it is routed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Named(pub(super) Arc<str>);
 
-/// What an operation comes to.
+/// What an operation comes to, with the room that the binding's encoding of it takes.
 pub(super) enum Done {
     /// One answer.
-    Reply(Reply),
-    /// Events until an end.
-    Stream(Stream, Ends),
+    Reply(Reply, Room),
+    /// Events until an end; the room is for the first one.
+    Stream(Stream, Ends, Room),
 }
 
 /// What came of a call, and how it is to be said.
@@ -42,12 +44,19 @@ pub(super) struct Performed {
     pub(super) alias: Option<String>,
 }
 
-/// What an operation comes to, or what is waited for after it.
+/// What an operation comes to, or what its caller waits for after it.
 #[expect(clippy::large_enum_variant, reason = "made once a call, and moved twice")]
 enum Begun {
-    Done(Done),
+    /// An answer that takes little memory.
+    Replies(Reply),
+    /// Something that is read when there is room for so many bytes; nothing was changed.
+    Reads(usize, BoxFuture<'static, Result<Reply, Error>>),
+    /// This task, which the operation has changed.
+    Shows(Arc<TaskLog>, Option<i32>),
     /// The end of a turn of this task.
     Settles(Arc<TaskLog>, Option<i32>),
+    /// The events of this task, from the end or after the one of this number.
+    Subscribes(Arc<TaskLog>, Option<u64>, Ends),
     /// The events of a task that was just accepted.
     Streams(Accepted),
 }
@@ -60,7 +69,7 @@ struct Operating {
     dialect: Dialect,
     alias: Option<String>,
     /// The place of the body among the large ones, until what was made of it is stored.
-    place: Option<OwnedSemaphorePermit>,
+    place: Option<Place>,
 }
 
 impl Doors {
@@ -99,7 +108,7 @@ impl Doors {
         context: &Arc<CallContext>,
         method: Method,
         decoded: Decoded,
-        place: Option<OwnedSemaphorePermit>,
+        place: Option<Place>,
         entry: &AuditEntry,
     ) -> Performed {
         let mut operating = Operating {
@@ -119,17 +128,69 @@ impl Doors {
             Err(error) => (Err(error), method.dialect, None),
         };
         let outcome = match begun {
-            Ok(Begun::Done(done)) => Ok(done),
-            Ok(Begun::Settles(log, history)) => {
-                self.service.settle(&log, history).await.map(Done::Reply)
-            }
-            Ok(Begun::Streams(accepted)) => {
-                let stream = self.service.follow(&accepted).await;
-                stream.map(|stream| Done::Stream(stream, Ends::WhenItAsks))
-            }
+            Ok(begun) => self.finish(context, begun).await,
             Err(error) => Err(error),
         };
         Performed { outcome, dialect, alias }
+    }
+
+    /// Waits for what the caller waits for, and makes the answer when there is room for it. A caller who
+    /// hangs up ends this: only waiting and reading are left.
+    async fn finish(&self, context: &CallContext, begun: Begun) -> Result<Done, Error> {
+        let (service, caller) = (&self.service, &context.caller.name);
+        let event = self.config.limits.event.as_usize();
+        match begun {
+            Begun::Replies(reply) => Ok(Done::Reply(reply, Room::default())),
+            Begun::Reads(most, read) => {
+                let room = self.answers.reserve(caller, most).await?;
+                Ok(Done::Reply(read.await?, room))
+            }
+            Begun::Shows(log, history) => self.show(caller, &log, history).await,
+            Begun::Settles(log, history) => {
+                context.end_production();
+                match service.settle(&log).await? {
+                    // It fits in an event, and is kept nowhere else.
+                    Some(message) => {
+                        let room = self.answers.overdraw(caller, event);
+                        Ok(Done::Reply(Reply::Message(message), room))
+                    }
+                    None => self.show(caller, &log, history).await,
+                }
+            }
+            Begun::Subscribes(log, after, ends) => {
+                let room = self.answers.reserve(caller, event).await?;
+                Ok(Done::Stream(service.subscribe(&log, after).await?, ends, room))
+            }
+            Begun::Streams(accepted) => {
+                context.end_production();
+                let first = service.await_first_word(&accepted.log).await?;
+                // The stream itself waits for room and says so where there is none.
+                let room = self.answers.reserve(caller, event).await;
+                let is_roomy = room.is_ok();
+                let stream = service.follow(&accepted, first, is_roomy).await?;
+                Ok(Done::Stream(stream, Ends::WhenItAsks, room.unwrap_or_default()))
+            }
+        }
+    }
+
+    /// The task after an operation that has changed it: never refused, but shortened where there is no room.
+    async fn show(
+        &self,
+        caller: &Arc<str>,
+        log: &Arc<TaskLog>,
+        history: Option<i32>,
+    ) -> Result<Done, Error> {
+        let (task, room) = match self.answers.reserve(caller, self.size_of(log)).await {
+            Ok(room) => (self.service.show(log, history).await?, room),
+            Err(error) => (shorten(log, &error), Room::default()),
+        };
+        Ok(Done::Reply(Reply::Task(task), room))
+    }
+
+    /// What the answer that shows this task takes at most.
+    fn size_of(&self, log: &TaskLog) -> usize {
+        let most = self.config.limits.response.as_usize();
+        if log.is_at_hand() { most.min(AT_HAND) } else { most }
     }
 
     /// The same response, naming the extensions in force: asked for, and declared by the agent.
@@ -162,8 +223,7 @@ impl Operating {
         if !matches!(call, Call::SendMessage(_) | Call::SendStreamingMessage(_)) {
             self.place = None;
         }
-        let reply = |reply| Ok(Begun::Done(Done::Reply(reply)));
-        let task = |task| Ok(Begun::Done(Done::Reply(Reply::Task(task))));
+        let response = doors.config.limits.response.as_usize();
         match call {
             Call::SendMessage(request) => {
                 let configuration = request.configuration.as_ref();
@@ -174,7 +234,7 @@ impl Operating {
                 if wait {
                     return Ok(Begun::Settles(accepted.log, history));
                 }
-                task(service.show(&accepted.log, history).await?)
+                Ok(Begun::Shows(accepted.log, history))
             }
             Call::SendStreamingMessage(request) => {
                 self.alias = client_task_id;
@@ -182,7 +242,9 @@ impl Operating {
             }
             Call::GetTask(request) => {
                 let log = self.find(&client, &request.id, method).await?;
-                task(service.get(&log, &request).await?)
+                let (most, service) = (doors.size_of(&log), service.clone());
+                let read = async move { service.get(&log, &request).await.map(Reply::Task) };
+                Ok(Begun::Reads(most, Box::pin(read)))
             }
             Call::CancelTask(request) => {
                 let log = self.find(&client, &request.id, method).await?;
@@ -190,20 +252,25 @@ impl Operating {
                 if self.dialect != Dialect::V1_0 && log.state() == TaskState::Canceled {
                     return Err(service.not_cancelable(&log));
                 }
-                task(service.cancel(&log, &request).await?)
+                service.cancel(&log, &request).await?;
+                Ok(Begun::Shows(log, None))
             }
             Call::SubscribeToTask(request) => {
                 let log = self.find(&client, &request.id, method).await?;
                 let after = last_event(context.headers())?;
-                let stream = service.subscribe(&log, after).await?;
+                service.check_subscription(&log, after)?;
                 let ends = match self.dialect {
                     Dialect::V1_0 => Ends::WhenOver,
                     // Their clients close at `final: true`, which an asking task is.
                     Dialect::V0_3 | Dialect::V0_1 => Ends::WhenItAsks,
                 };
-                Ok(Begun::Done(Done::Stream(stream, ends)))
+                Ok(Begun::Subscribes(log, after, ends))
             }
-            Call::ListTasks(request) => reply(Reply::Tasks(service.list(&client, request).await?)),
+            Call::ListTasks(request) => {
+                let service = service.clone();
+                let read = async move { service.list(&client, request).await.map(Reply::Tasks) };
+                Ok(Begun::Reads(response, Box::pin(read)))
+            }
             Call::CreateTaskPushNotificationConfig(mut config) => {
                 let task = config.task_id.clone();
                 let task = task.ok_or_else(|| Error::invalid("taskId", "is required"))?;
@@ -211,26 +278,31 @@ impl Operating {
                 config.id = config.id.or_else(|| push::default_id(self.dialect));
                 let alias = self.alias.as_deref();
                 let config = service.push().create(&log, config, self.dialect, alias).await?;
-                reply(Reply::PushConfig(config))
+                Ok(Begun::Replies(Reply::PushConfig(config)))
             }
             Call::GetTaskPushNotificationConfig(request) => {
                 let log = self.find(&client, &request.task_id, method).await?;
-                reply(Reply::PushConfig(service.push().get(&log, &request.id).await?))
+                let push = service.push().clone();
+                let read = async move { push.get(&log, &request.id).await.map(Reply::PushConfig) };
+                Ok(Begun::Reads(AT_HAND, Box::pin(read)))
             }
             Call::ListTaskPushNotificationConfigs(request) => {
                 let log = self.find(&client, &request.task_id, method).await?;
-                let token = request.page_token.as_deref();
-                let configs = service.push().list(&log, request.page_size, token).await?;
-                reply(Reply::PushConfigs(configs))
+                let push = service.push().clone();
+                let read = async move {
+                    let token = request.page_token.as_deref();
+                    push.list(&log, request.page_size, token).await.map(Reply::PushConfigs)
+                };
+                Ok(Begun::Reads(response, Box::pin(read)))
             }
             Call::DeleteTaskPushNotificationConfig(request) => {
                 let log = self.find(&client, &request.task_id, method).await?;
                 service.push().delete(&log, &request.id).await?;
-                reply(Reply::Empty)
+                Ok(Begun::Replies(Reply::Empty))
             }
             Call::GetExtendedAgentCard(_) if doors.config.auth.required => {
                 let card = card::extended(&doors, &client.agent, &context.base);
-                reply(Reply::Card(Box::new(card)))
+                Ok(Begun::Replies(Reply::Card(Box::new(card))))
             }
             Call::GetExtendedAgentCard(_) => Err(Error::new(
                 ErrorKind::UnsupportedOperation,
@@ -276,6 +348,16 @@ impl Operating {
         }
         Ok(log)
     }
+}
+
+/// A task without its content, because there was no room for it; the metadata says so.
+fn shorten(log: &TaskLog, error: &Error) -> Task {
+    let status = TaskStatus::now(log.state());
+    let mut task = Task::new(log.id.clone(), log.context_id.clone(), status);
+    let why = format!("read it with GetTask: {}", error.message);
+    let metadata = serde_json::Map::from_iter([("pilothouse.shortened".to_owned(), why.into())]);
+    task.metadata = Some(metadata.into());
+    task
 }
 
 impl Doors {

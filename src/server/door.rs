@@ -8,6 +8,7 @@
 //! last writes it.
 
 use super::call::Named;
+use super::listen::Production;
 use super::{Doors, denial};
 use crate::access::{Arrival, Caller};
 use crate::task::TaskLog;
@@ -42,6 +43,13 @@ impl CallContext {
     /// The headers.
     pub(super) fn headers(&self) -> &HeaderMap {
         &self.parts.headers
+    }
+
+    /// Notes that the caller now waits for an agent, not for its answer to be made.
+    pub(super) fn end_production(&self) {
+        if let Some(production) = self.parts.extensions.get::<Arc<Production>>() {
+            production.end();
+        }
     }
 
     /// The agent that the path names.

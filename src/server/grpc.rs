@@ -1,26 +1,27 @@
 //! The gRPC binding: `lf.a2a.v1.A2AService` and `a2a.v1.A2AService`, and the standard health service
-//! beside them. Framing and statuses are tonic's; messages are read and written by `pilothouse_a2a::pb`.
+//! beside them. Statuses are tonic's; messages are read and written by `pilothouse_a2a::pb`, and framed here,
+//! so that an answer stays the one block of memory that its room is bound to.
 
 use super::call::{Done, check_version, word};
 use super::door::{AuditEntry, CallContext};
 use super::stream::{Next, Reader};
 use super::{Doors, RequestBody, arrival};
+use crate::store::Event;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
-use bytes::{Buf, BufMut, Bytes};
-use futures_util::stream::unfold;
-use http_body_util::Full;
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::{Stream, iter, unfold};
+use http_body::Frame;
+use http_body_util::StreamBody;
 use pilothouse_a2a::dialect::Dialect;
 use pilothouse_a2a::error::{Error, ErrorKind};
 use pilothouse_a2a::event::StreamResponse;
 use pilothouse_a2a::{Method, pb};
-use std::future::{Ready, ready};
-use std::pin::Pin;
+use std::convert::Infallible;
 use std::sync::Arc;
-use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
-use tonic::server::{Grpc, ServerStreamingService, UnaryService};
 use tonic::{Code, Status};
 
 /// The two services, as the health service names them.
@@ -54,10 +55,12 @@ pub(super) async fn call(State(doors): State<Arc<Doors>>, request: Request) -> R
                 None => {
                     Err(Error::new(ErrorKind::MethodNotFound, "no such method in this service"))
                 }
-                Some(method) => match doors.read_body(context.headers(), body).await {
-                    Ok(body) => answer(&doors, &context, method, body, &entry).await,
-                    Err(error) => Err(error),
-                },
+                Some(method) => {
+                    match doors.read_body(&context.caller.name, context.headers(), body).await {
+                        Ok(body) => answer(&doors, &context, method, body, &entry).await,
+                        Err(error) => Err(error),
+                    }
+                }
             };
             (outcome, Ok(context))
         }
@@ -102,13 +105,15 @@ async fn answer(
     doors.telemetry.console().request(word(method.operation), &context.caller.name, None);
     let performed = doors.perform(context, method, decoded, place, entry).await;
     Ok(match performed.outcome? {
-        Done::Reply(reply) => {
-            let message = pb::encode_reply(performed.dialect, method.operation, &reply);
-            unary(Bytes::from(message)).await
+        Done::Reply(reply, room) => {
+            unary(room.hold(pb::encode_reply(performed.dialect, method.operation, &reply)))
         }
-        Done::Stream(stream, ends) => {
-            let reader = Reader::new(doors, stream, performed.dialect, ends);
-            streaming(reader, performed.dialect).await
+        Done::Stream(stream, ends, room) => {
+            let parts = (stream, ends, room);
+            streaming(
+                Reader::new(doors, &context.caller, parts, performed.dialect),
+                performed.dialect,
+            )
         }
     })
 }
@@ -121,44 +126,6 @@ fn status(error: &Error) -> Status {
 }
 
 // === framing ===
-
-/// Messages as the bytes that they are.
-#[derive(Debug, Clone, Copy, Default)]
-struct Raw;
-
-impl Codec for Raw {
-    type Encode = Bytes;
-    type Decode = Bytes;
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        Self
-    }
-
-    fn decoder(&mut self) -> Self {
-        Self
-    }
-}
-
-impl Encoder for Raw {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn encode(&mut self, item: Bytes, out: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        out.put(item);
-        Ok(())
-    }
-}
-
-impl Decoder for Raw {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
-        Ok(Some(from.copy_to_bytes(from.remaining())))
-    }
-}
 
 /// The one message of a request: a byte that says whether it is compressed, its length, itself.
 fn unframed(body: &[u8]) -> Result<&[u8], Error> {
@@ -175,67 +142,66 @@ fn unframed(body: &[u8]) -> Result<&[u8], Error> {
     }
 }
 
-struct Once(Option<Bytes>);
+/// The head of a message that is not compressed.
+fn head(size: usize) -> [u8; 5] {
+    let [a, b, c, d] = u32::try_from(size).unwrap_or(u32::MAX).to_be_bytes();
+    [0, a, b, c, d]
+}
 
-impl UnaryService<Bytes> for Once {
-    type Response = Bytes;
-    type Future = Ready<Result<tonic::Response<Bytes>, Status>>;
-
-    fn call(&mut self, _: tonic::Request<Bytes>) -> Self::Future {
-        ready(Ok(tonic::Response::new(self.0.take().unwrap_or_default())))
+/// The trailers of an answer that ended so.
+fn trailers(status: &Status) -> Frame<Bytes> {
+    let mut trailers = HeaderMap::new();
+    if status.add_header(&mut trailers).is_err() {
+        // Its message holds what no header can.
+        trailers.insert("grpc-status", HeaderValue::from(status.code() as i32));
     }
+    Frame::trailers(trailers)
 }
 
-async fn unary(message: Bytes) -> Response {
-    let response = Grpc::new(Raw).unary(Once(Some(message)), answered()).await;
-    response.map(Body::new)
+/// An answer of these frames.
+fn framed(frames: impl Stream<Item = Frame<Bytes>> + Send + 'static) -> Response {
+    let mut response = Response::new(Body::new(StreamBody::new(frames.map(Ok::<_, Infallible>))));
+    let kind = HeaderValue::from_static("application/grpc");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    response
 }
 
-type Messages = Pin<Box<dyn futures_util::Stream<Item = Result<Bytes, Status>> + Send>>;
-
-struct Many(Option<Messages>);
-
-impl ServerStreamingService<Bytes> for Many {
-    type Response = Bytes;
-    type ResponseStream = Messages;
-    type Future = Ready<Result<tonic::Response<Messages>, Status>>;
-
-    fn call(&mut self, _: tonic::Request<Bytes>) -> Self::Future {
-        let messages = self.0.take();
-        ready(messages.map(tonic::Response::new).ok_or_else(|| Status::internal("called twice")))
-    }
+fn unary(message: Bytes) -> Response {
+    let head = Bytes::copy_from_slice(&head(message.len()));
+    framed(iter([Frame::data(head), Frame::data(message), trailers(&Status::new(Code::Ok, ""))]))
 }
 
-async fn streaming(reader: Reader, dialect: Dialect) -> Response {
-    let events =
-        unfold((reader, Vec::new().into_iter()), move |(mut reader, mut ready)| async move {
-            loop {
-                if let Some(message) = ready.next() {
-                    return Some((Ok(message), (reader, ready)));
-                }
-                match reader.next().await? {
-                    Next::Events(events) => {
-                        let encoded: Vec<_> = events
-                            .iter()
-                            .filter_map(|event| {
-                                serde_json::from_slice::<StreamResponse>(&event.body).ok()
-                            })
-                            .map(|event| Bytes::from(pb::encode_event(dialect, &event)))
-                            .collect();
-                        ready = encoded.into_iter();
+fn streaming(reader: Reader, dialect: Dialect) -> Response {
+    framed(unfold(Some(reader), move |reader| async move {
+        let mut reader = reader?;
+        loop {
+            let end = match reader.next().await {
+                Some(Next::Events(events, room)) => {
+                    let messages = encode_events(dialect, &events);
+                    if messages.is_empty() {
+                        continue;
                     }
-                    // HTTP/2 has pings of its own.
-                    Next::Idle => {}
-                    Next::Broken(error) => return Some((Err(status(&error)), (reader, ready))),
+                    return Some((Frame::data(room.hold(messages)), Some(reader)));
                 }
-            }
-        });
-    let many = Many(Some(Box::pin(events)));
-    let response = Grpc::new(Raw).server_streaming(many, answered()).await;
-    response.map(Body::new)
+                // HTTP/2 has pings of its own.
+                Some(Next::Idle) => continue,
+                Some(Next::Broken(error)) => status(&error),
+                None => Status::new(Code::Ok, ""),
+            };
+            return Some((trailers(&end), None));
+        }
+    }))
 }
 
-/// The request has been read; what tonic reads again is one empty message.
-fn answered() -> axum::http::Request<Full<Bytes>> {
-    axum::http::Request::new(Full::new(Bytes::from_static(&[0; 5])))
+/// Events as messages, each behind its head.
+fn encode_events(dialect: Dialect, events: &[Event]) -> Vec<u8> {
+    let mut messages = Vec::new();
+    for event in events {
+        if let Ok(event) = serde_json::from_slice::<StreamResponse>(&event.body) {
+            let message = pb::encode_event(dialect, &event);
+            messages.extend_from_slice(&head(message.len()));
+            messages.extend_from_slice(&message);
+        }
+    }
+    messages
 }

@@ -6,7 +6,7 @@ use super::stream::{self, Envelope, Reader};
 use super::{Doors, RequestBody, arrival, is_json, json_response, with_advice};
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{StatusCode, header};
 use axum::response::Response;
 use pilothouse_a2a::dialect::{self, Dialect};
 use pilothouse_a2a::error::{Error, ErrorKind};
@@ -24,7 +24,7 @@ pub(super) async fn call(State(doors): State<Arc<Doors>>, request: Request) -> R
     let (outcome, context) = match admitted {
         Ok(caller) => {
             let context = Arc::new(CallContext { caller, parts, base });
-            let outcome = match read_body(&doors, context.headers(), body).await {
+            let outcome = match read_body(&doors, &context, body).await {
                 Ok(body) => answer(&doors, &context, body, &entry, &mut said).await,
                 Err(error) => Err(error),
             };
@@ -75,7 +75,8 @@ fn status(kind: ErrorKind) -> StatusCode {
     }
 }
 
-async fn read_body(doors: &Doors, headers: &HeaderMap, body: Body) -> Result<RequestBody, Error> {
+async fn read_body(doors: &Doors, context: &CallContext, body: Body) -> Result<RequestBody, Error> {
+    let headers = context.headers();
     if !is_json(headers) {
         let given = headers.get(header::CONTENT_TYPE);
         let given = given.and_then(|given| given.to_str().ok()).map(known_part);
@@ -87,7 +88,7 @@ async fn read_body(doors: &Doors, headers: &HeaderMap, body: Body) -> Result<Req
             ),
         ));
     }
-    doors.read_body(headers, body).await
+    doors.read_body(&context.caller.name, headers, body).await
 }
 
 async fn answer(
@@ -122,12 +123,14 @@ async fn answer(
     let performed = doors.perform(context, method, decoded, place, entry).await;
     (said.dialect, said.alias) = (performed.dialect, performed.alias);
     Ok(match performed.outcome? {
-        Done::Reply(reply) => {
+        Done::Reply(reply, room) => {
             let json = said.dialect.encode_reply(method.operation, &reply, said.alias.as_deref());
-            json_response(StatusCode::OK, jsonrpc::result(&said.id, json))
+            drop(reply);
+            json_response(StatusCode::OK, room.hold(jsonrpc::result(&said.id, json)))
         }
-        Done::Stream(stream, ends) => {
-            let reader = Reader::new(doors, stream, said.dialect, ends);
+        Done::Stream(stream, ends, room) => {
+            let parts = (stream, ends, room);
+            let reader = Reader::new(doors, &context.caller, parts, said.dialect);
             let envelope = Envelope::json_rpc(&said.id, said.dialect, said.alias.take());
             stream::response(stream::body(reader, envelope))
         }

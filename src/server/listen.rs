@@ -12,18 +12,18 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, Version, header};
 use axum::response::Response;
-use connections::{AddressFull, Bounds, Connection, Connections, Overdue, Place};
+pub(super) use connections::Production;
+use connections::{AddressFull, Bounds, Connection, Connections, Overdue, Place, Recognition};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -120,11 +120,13 @@ fn bounds(config: &Config) -> Bounds {
         all: limits.connections,
         kept,
         per_address: limits.connections_per_address,
+        per_caller: limits.connections_per_caller,
         streams: limits.http2_streams_unknown,
         unread: limits.unread.get(),
         head: timeouts.header.get(),
         idle: timeouts.idle.get(),
         write: timeouts.write.get(),
+        write_at_stop: timeouts.shutdown.get() / 4,
     }
 }
 
@@ -154,24 +156,26 @@ impl Listener {
         let _ = socket.set_nodelay(true);
         let local = socket.local_addr().map_or([0, 0, 0, 0].into(), |local| local.ip());
         let connection = place.connection().clone();
+        let socket = Arc::new(socket);
         let service = hyper::service::service_fn(|request| {
-            self.clone().answer(request, (peer.ip(), local), connection.clone())
+            let (socket, connection) = (socket.clone(), connection.clone());
+            self.clone().answer(request, (peer.ip(), local), socket, connection)
         });
-        let socket = Socket { socket, connection: connection.clone() };
+        let socket = Socket { socket: socket.clone(), connection: connection.clone() };
         let served = self.builder.serve_connection(TokioIo::new(socket), service);
         tokio::pin!(served);
-        tokio::select! {
+        let is_stopping = tokio::select! {
             _ = served.as_mut() => return,
-            () = self.stop.cancelled() => {}
+            () = self.stop.cancelled() => true,
             () = connection.evicted() => return,
             overdue = connection.overdue() => match overdue {
-                Overdue::Idle => {}
+                Overdue::Idle => false,
                 Overdue::Head | Overdue::Stuck => return,
             },
-        }
+        };
         // What is under way is finished, and HTTP/2 clients are told not to begin anything more.
         served.as_mut().graceful_shutdown();
-        connection.note_closing();
+        connection.note_closing(is_stopping);
         tokio::select! {
             _ = served => {}
             () = connection.evicted() => {}
@@ -184,28 +188,51 @@ impl Listener {
         self: Arc<Self>,
         mut request: hyper::Request<Incoming>,
         (peer, local): (IpAddr, IpAddr),
+        socket: Arc<TcpStream>,
         connection: Arc<Connection>,
-    ) -> Result<hyper::Response<connections::Answer>, Infallible> {
+    ) -> Result<hyper::Response<connections::Answer>, HungUp> {
         let mut served = connection.arrive(request.version() == Version::HTTP_2);
         let access = &self.doors.access;
         let arrival = access.arrive(peer, local, request.uri(), request.headers());
-        let is_known = connection.is_known()
-            || (arrival.as_ref().is_ok_and(|arrival| access.knows(request.headers(), arrival))
-                && self.connections.recognize(&connection));
+        let recognition = if connection.is_known() {
+            Recognition::Known
+        } else {
+            let arrival = arrival.as_ref().ok();
+            let caller = arrival.and_then(|arrival| access.recognize(request.headers(), arrival));
+            caller.map_or(Recognition::Stranger, |caller| {
+                let recognition = self.connections.recognize(&connection, &caller.name);
+                if recognition == Recognition::CallerFull {
+                    self.connections.warn_of_caller(peer, &caller.name);
+                }
+                recognition
+            })
+        };
         let is_health = HEALTH.contains(&request.uri().path());
-        let response = if !is_known && !is_health && self.connections.are_taken() {
+        let response = if recognition == Recognition::CallerFull && !is_health {
+            refuse(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "this caller has too many connections (`limits.connections_per_caller`); close some, or have the \
+                 operator raise the limit\n",
+            )
+        } else if recognition == Recognition::Stranger && !is_health && self.connections.are_taken()
+        {
             refuse(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "known callers hold all connections (`limits.connections`); try again later\n",
             )
-        } else if served.begin().await {
+        } else if let Some(production) = served.begin().await {
             match arrival {
                 Ok(arrival) => {
                     request.extensions_mut().insert(arrival);
+                    request.extensions_mut().insert(production);
                     let request_is_served = name_agent(&self.doors, &mut request);
                     let request = request.map(Body::new);
                     match request_is_served {
-                        true => self.app.clone().call(request).await?,
+                        true => tokio::select! {
+                            biased;
+                            Ok(response) = self.app.clone().call(request) => response,
+                            () = hang_up(&socket) => return Err(HungUp),
+                        },
                         false => admin::not_found(request).await,
                     }
                 }
@@ -221,6 +248,12 @@ impl Listener {
     }
 }
 
+/// Waits until a client has closed its side. Hyper does not look for that while bytes of a further request
+/// of HTTP/1.1 are there. Urgent data is not asked for, so no byte that came ends this.
+async fn hang_up(socket: &TcpStream) {
+    let _ = socket.ready(Interest::PRIORITY).await;
+}
+
 /// A refusal that costs no memory, however long its client leaves it unread.
 fn refuse(status: StatusCode, text: &'static str) -> Response {
     let mut response = Response::new(Body::from(text));
@@ -229,54 +262,82 @@ fn refuse(status: StatusCode, text: &'static str) -> Response {
     response
 }
 
+/// The client has left before its request was answered.
+#[derive(Debug, thiserror::Error)]
+#[error("the client has closed its side of the connection")]
+struct HungUp;
+
 /// A socket that tells its connection of bytes that come.
 struct Socket {
-    socket: TcpStream,
+    socket: Arc<TcpStream>,
     connection: Arc<Connection>,
+}
+
+impl Socket {
+    /// Writes when the socket can take something.
+    fn poll_writing(
+        &self,
+        context: &mut Context<'_>,
+        write: impl Fn(&TcpStream) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.socket.poll_write_ready(context))?;
+            match write(&self.socket) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                outcome => return Poll::Ready(outcome),
+            }
+        }
+    }
 }
 
 impl AsyncRead for Socket {
     fn poll_read(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.socket).poll_read(context, buffer))?;
-        if buffer.filled().len() > before {
-            self.connection.note_read();
+        loop {
+            ready!(self.socket.poll_read_ready(context))?;
+            match self.socket.try_read_buf(buffer) {
+                Ok(0) => return Poll::Ready(Ok(())),
+                Ok(_) => {
+                    self.connection.note_read();
+                    return Poll::Ready(Ok(()));
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
         }
-        Poll::Ready(Ok(()))
     }
 }
 
 impl AsyncWrite for Socket {
     fn poll_write(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write(context, bytes)
+        self.poll_writing(context, |socket| socket.try_write(bytes))
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_flush(context)
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_shutdown(context)
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(rustix::net::shutdown(&*self.socket, rustix::net::Shutdown::Write)?))
     }
 
     fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write_vectored(context, slices)
+        self.poll_writing(context, |socket| socket.try_write_vectored(slices))
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.socket.is_write_vectored()
+        true
     }
 }
 

@@ -39,7 +39,8 @@ pub(super) async fn call(State(doors): State<Arc<Doors>>, request: Request) -> R
     let (outcome, context) = match admitted {
         Ok(caller) => {
             let context = Arc::new(CallContext { caller, parts, base });
-            let outcome = match doors.read_body(context.headers(), body).await {
+            let outcome = match doors.read_body(&context.caller.name, context.headers(), body).await
+            {
                 Ok(body) => answer(&doors, &context, &route, body, &entry, &mut form).await,
                 Err(error) => Err((None, error)),
             };
@@ -102,12 +103,13 @@ async fn answer(
     let method = Method { operation: route.operation, dialect: route.dialect, shared: false };
     let performed = doors.perform(context, method, request.decoded, place, entry).await;
     Ok(match performed.outcome.map_err(plain)? {
-        Done::Reply(reply) => {
+        Done::Reply(reply, room) => {
             let body = rest::encode_reply(*form, route.operation, &reply);
-            json_response(StatusCode::OK, body)
+            json_response(StatusCode::OK, room.hold(body))
         }
-        Done::Stream(stream, ends) => {
-            let reader = Reader::new(doors, stream, route.dialect, ends);
+        Done::Stream(stream, ends, room) => {
+            let parts = (stream, ends, room);
+            let reader = Reader::new(doors, &context.caller, parts, route.dialect);
             stream::response(stream::body(reader, Envelope::Rest(*form)))
         }
     })

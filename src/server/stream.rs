@@ -3,8 +3,11 @@
 //! around it.
 
 use super::Doors;
+use super::answers::Room;
+use crate::access::Caller;
 use crate::service::{Stream, stopped_before_it_began};
 use crate::store::{Error as StoreError, Event, Kind};
+use crate::task::{Ahead, CATCH_UP_BYTES};
 use axum::body::Body;
 use axum::http::{HeaderValue, header};
 use axum::response::Response;
@@ -17,8 +20,7 @@ use pilothouse_a2a::jsonrpc::{self, Id, SUFFIX};
 use pilothouse_a2a::rest::{self, Form};
 use pilothouse_a2a::sse;
 use pilothouse_a2a::task::TaskState;
-use std::time::Duration;
-use tokio_util::sync::CancellationToken;
+use std::sync::Arc;
 
 /// When a stream ends, beside at its task's end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,18 +33,20 @@ pub(super) enum Ends {
 
 /// A reader of a task's events, in any binding.
 pub(super) struct Reader {
+    doors: Arc<Doors>,
+    caller: Caller,
     stream: Stream,
+    /// For the first event.
+    room: Room,
     dialect: Dialect,
     ends: Ends,
     over: bool,
-    stop: CancellationToken,
-    patience: Duration,
 }
 
 /// What a reader gets next.
 pub(super) enum Next {
-    /// Events, at least one.
-    Events(Vec<Event>),
+    /// Events, at least one, and the room for their encoding.
+    Events(Vec<Event>, Room),
     /// Nothing for a while.
     Idle,
     /// The server cannot go on; the last that it gets.
@@ -80,7 +84,7 @@ pub(super) fn body(reader: Reader, envelope: Envelope) -> Body {
     Body::from_stream(unfold((reader, envelope), |(mut reader, mut envelope)| async move {
         loop {
             let chunk = match reader.next().await? {
-                Next::Events(events) => envelope.frames(&events),
+                Next::Events(events, room) => room.hold(envelope.frames(&events)),
                 Next::Idle => Bytes::from_static(sse::KEEP_ALIVE),
                 Next::Broken(error) => envelope.error(&error),
             };
@@ -93,15 +97,14 @@ pub(super) fn body(reader: Reader, envelope: Envelope) -> Body {
 
 impl Reader {
     /// A reader in this dialect.
-    pub(super) fn new(doors: &Doors, stream: Stream, dialect: Dialect, ends: Ends) -> Self {
-        Self {
-            stream,
-            dialect,
-            ends,
-            over: false,
-            stop: doors.stop.clone(),
-            patience: doors.config.timeouts.keep_alive.get(),
-        }
+    pub(super) fn new(
+        doors: &Arc<Doors>,
+        caller: &Caller,
+        (stream, ends, room): (Stream, Ends, Room),
+        dialect: Dialect,
+    ) -> Self {
+        let (doors, caller) = (doors.clone(), caller.clone());
+        Self { doors, caller, stream, room, dialect, ends, over: false }
     }
 
     /// What comes next; none at the end.
@@ -110,29 +113,49 @@ impl Reader {
             return None;
         }
         if let Some((seq, body)) = self.stream.first.take() {
-            let kind = Kind::Task;
-            return Some(Next::Events(vec![Event { seq, kind, body }]));
+            let (kind, room) = (Kind::Task, std::mem::take(&mut self.room));
+            return Some(Next::Events(vec![Event { seq, kind, body }], room));
         }
+        // It was for the first event.
+        self.room = Room::default();
+        let limits = &self.doors.config.limits;
+        let patience = self.doors.config.timeouts.keep_alive.get();
+        let most = CATCH_UP_BYTES + limits.event.as_usize();
         let cursor = self.stream.cursor.as_mut()?;
-        let (log, stop) = (cursor.shared_log(), self.stop.clone());
-        let next = tokio::select! {
-            biased;
-            next = cursor.next() => next,
-            () = tokio::time::sleep(self.patience) => return Some(Next::Idle),
-            // A turn that runs is ended and says so; one that does not run says nothing more.
-            () = stopped_before_it_began(&stop, &log) => return None,
-        };
-        match next {
-            Ok(Some(mut events)) => {
-                if let Some(last) = events.iter().position(|event| self.asks(&event.body)) {
+        let log = cursor.shared_log();
+        let (mut events, room) = loop {
+            let ahead = tokio::select! {
+                biased;
+                ahead = cursor.look() => ahead,
+                () = tokio::time::sleep(patience) => return Some(Next::Idle),
+                // A turn that runs is ended and says so; one that does not run says nothing more.
+                () = stopped_before_it_began(&self.doors.stop, &log) => return None,
+            };
+            let room = match ahead {
+                Ok(Ahead::Events(events)) => break (events, Room::default()),
+                Ok(Ahead::Stored) => self.doors.answers.reserve(&self.caller.name, most).await,
+                Ok(Ahead::End) => return None,
+                Err(error) => return Some(Next::Broken(self.broken(&error))),
+            };
+            let room = match room {
+                Ok(room) => room,
+                Err(error) => {
                     self.over = true;
-                    events.truncate(last + 1);
+                    return Some(Next::Broken(error));
                 }
-                Some(Next::Events(events))
+            };
+            match cursor.read().await {
+                Ok(Some(events)) => break (events, room),
+                // Nothing that a client is shown.
+                Ok(None) => {}
+                Err(error) => return Some(Next::Broken(self.broken(&error))),
             }
-            Ok(None) => None,
-            Err(error) => Some(Next::Broken(self.broken(&error))),
+        };
+        if let Some(last) = events.iter().position(|event| self.asks(&event.body)) {
+            self.over = true;
+            events.truncate(last + 1);
         }
+        Some(Next::Events(events, room))
     }
 
     /// Whether this event says that the task asks, and the stream ends there.
@@ -175,13 +198,13 @@ impl Envelope {
         })
     }
 
-    fn frames(&mut self, events: &[Event]) -> Bytes {
+    fn frames(&mut self, events: &[Event]) -> Vec<u8> {
         let size: usize = events.iter().map(|event| event.body.len() + 160).sum();
         let mut out = Vec::with_capacity(size);
         for event in events {
             self.frame(&mut out, event);
         }
-        Bytes::from(out)
+        out
     }
 
     fn frame(&mut self, out: &mut Vec<u8>, event: &Event) {

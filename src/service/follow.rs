@@ -6,7 +6,7 @@ use crate::task::{Cursor, Extent, TaskLog};
 use bytes::Bytes;
 use pilothouse_a2a::error::{Error, ErrorKind};
 use pilothouse_a2a::event::StreamResponse;
-use pilothouse_a2a::operation::Reply;
+use pilothouse_a2a::message::Message;
 use pilothouse_a2a::task::TaskState;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
@@ -20,22 +20,28 @@ pub struct Stream {
 }
 
 impl Service {
-    /// Waits until an accepted task is over or asks, and shows it, or the message that needs no task.
+    /// Waits until an accepted task is over or asks; the message that needs no task, if there is one.
     ///
     /// # Errors
     ///
     /// When the store fails, or the server stops first.
-    pub async fn settle(&self, log: &Arc<TaskLog>, history: Option<i32>) -> Result<Reply, Error> {
+    pub async fn settle(&self, log: &Arc<TaskLog>) -> Result<Option<Message>, Error> {
         let settled = async {
             match log.first_word().await? {
                 Some(message) => Ok(Some(message)),
                 None => log.settled().await.map(|_| None),
             }
         };
-        match self.unless_stopped(log, settled).await? {
-            Some(message) => Ok(Reply::Message(message)),
-            None => self.show(log, history).await.map(Reply::Task),
-        }
+        self.unless_stopped(log, settled).await
+    }
+
+    /// Waits until an accepted task may be shown; the message that needs no task, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// When the store fails, or the server stops first.
+    pub async fn await_first_word(&self, log: &Arc<TaskLog>) -> Result<Option<Message>, Error> {
+        self.unless_stopped(log, log.first_word()).await
     }
 
     /// What comes of waiting for a task, unless the server stops before its turn began.
@@ -55,15 +61,21 @@ impl Service {
         }
     }
 
-    /// The stream of a task that was just accepted or continued.
+    /// The stream of a task that was just accepted or continued, or of the message that needs no task.
+    /// Without room for a task of its own the stream begins with the events of the log.
     ///
     /// # Errors
     ///
     /// When the store fails.
-    pub async fn follow(&self, accepted: &Accepted) -> Result<Stream, Error> {
+    pub async fn follow(
+        &self,
+        accepted: &Accepted,
+        message: Option<Message>,
+        is_roomy: bool,
+    ) -> Result<Stream, Error> {
         let log = &accepted.log;
         let limit = self.sessions.house().config.limits.event.as_usize();
-        if let Some(message) = self.unless_stopped(log, log.first_word()).await? {
+        if let Some(message) = message {
             return Ok(Stream {
                 cursor: None,
                 first: Some((1, encode(&StreamResponse::Message(message)))),
@@ -73,6 +85,10 @@ impl Service {
             // The log's first event is the task as it was accepted.
             None if log.first_bytes() <= limit => {
                 Ok(Stream { cursor: Some(log.follow(self.store(), 0)), first: None })
+            }
+            seq if !is_roomy => {
+                let seq = seq.unwrap_or(0);
+                Ok(Stream { cursor: Some(log.follow(self.store(), seq)), first: None })
             }
             None => self.snapshot_stream(log, Some(1)).await,
             Some(seq) => self.snapshot_stream(log, Some(seq)).await,
@@ -111,17 +127,12 @@ impl Service {
         Ok(Stream { cursor: Some(log.follow(self.store(), 1)), first: Some((1, body)) })
     }
 
-    /// `SubscribeToTask` (specification 3.1.6). After `Last-Event-ID` the task comes as it stood there,
-    /// then each later event once, also when it is over by now.
+    /// Whether a task can be subscribed to: it is not over, or a client goes on after `Last-Event-ID`.
     ///
     /// # Errors
     ///
     /// `UnsupportedOperation` when the task is over.
-    pub async fn subscribe(
-        &self,
-        log: &Arc<TaskLog>,
-        last_event: Option<u64>,
-    ) -> Result<Stream, Error> {
+    pub fn check_subscription(&self, log: &TaskLog, last_event: Option<u64>) -> Result<(), Error> {
         if log.state().is_terminal() && last_event.is_none() {
             return Err(Error::new(
                 ErrorKind::UnsupportedOperation,
@@ -129,6 +140,22 @@ impl Service {
             )
             .with("taskId", log.id.as_str()));
         }
+        Ok(())
+    }
+
+    /// `SubscribeToTask` (specification 3.1.6). After `Last-Event-ID` the task comes as it stood there,
+    /// then each later event once, also when it is over by now.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Service::check_subscription`].
+    pub async fn subscribe(
+        &self,
+        log: &Arc<TaskLog>,
+        last_event: Option<u64>,
+    ) -> Result<Stream, Error> {
+        // The task may have ended while there was no room.
+        self.check_subscription(log, last_event)?;
         self.snapshot_stream(log, last_event).await
     }
 }

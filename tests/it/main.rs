@@ -74,6 +74,7 @@ mod stream;
 mod strict_client;
 mod subscribe;
 mod sweeping;
+mod unread;
 mod v0_1;
 mod v0_3;
 mod waits;

@@ -18,18 +18,30 @@ const MOST: usize = 100;
 
 /// `GET /api/v1/asks`: the caller's open asks, oldest first, a page of them (`pageSize`, `pageToken`).
 pub(in super::super) async fn list(State(doors): State<Arc<Doors>>, request: Request) -> Response {
-    carry_out(&doors, request, "ListAsks", async move |doors, client, request: Request| {
+    let most = doors.config.limits.response.as_usize();
+    carry_out(&doors, request, ("ListAsks", most), async move |doors, client, request: Request| {
         let page = read_page(request.uri().query().unwrap_or_default());
         let (size, after) = page.map_err(|error| Box::new(failed(&error)))?;
         let page = doors.service.asks(&every_agent(&doors, &client), after, size);
-        let asks: Vec<_> = page.rows.iter().map(|row| shown(row)).collect();
-        let body = json!({
-            "asks": asks,
-            "nextPageToken": page.next.as_deref().unwrap_or_default(),
-            "pageSize": size,
-            "totalSize": page.total,
-        });
-        Ok(json_response(StatusCode::OK, body.to_string()))
+        // A page ends where the response would grow too large; its token leads to the rest.
+        let (mut asks, mut last, mut next) = (String::new(), None, page.next);
+        for row in &page.rows {
+            let ask = shown(row).to_string();
+            if last.is_some() && asks.len() + ask.len() > most {
+                next = last;
+                break;
+            }
+            if last.is_some() {
+                asks.push(',');
+            }
+            asks.push_str(&ask);
+            last = Some(row.id.clone());
+        }
+        let (next, total) = (json!(next.as_deref().unwrap_or_default()), page.total);
+        let body = format!(
+            r#"{{"asks":[{asks}],"nextPageToken":{next},"pageSize":{size},"totalSize":{total}}}"#
+        );
+        Ok(json_response(StatusCode::OK, body))
     })
     .await
 }
@@ -40,10 +52,11 @@ pub(in super::super) async fn answer(
     Path(id): Path<String>,
     request: Request,
 ) -> Response {
-    carry_out(&doors, request, "AnswerAsk", async move |doors, client, request: Request| {
+    carry_out(&doors, request, ("AnswerAsk", 0), async move |doors, client, request: Request| {
         let refused = |error: Error| Box::new(failed(&error));
         let (parts, body) = request.into_parts();
-        let body = doors.read_body(&parts.headers, body).await.map_err(refused)?;
+        let body =
+            doors.read_body(&client.caller.name, &parts.headers, body).await.map_err(refused)?;
         let given = serde_json::from_slice::<Metadata>(&body.bytes);
         let given = given
             .map_err(|_| refused(Error::new(ErrorKind::Parse, "the answer is no JSON object")))?;

@@ -4,7 +4,7 @@
 //!
 //! A connection on which a valid token was seen is *known*; every other one is a *stranger*. At a bound
 //! the oldest stranger gives way to the new connection, so that connections without a token never keep
-//! a known caller out. Once known connections hold all places but those that are kept
+//! a known caller out; one caller holds a share of the places at most. Once known connections hold all places but those that are kept
 //! ([`Bounds::kept`]), strangers are served health alone; half of the kept places are left to health.
 //!
 //! Every connection has deadlines: for the head of a request, for the time without a request, and for
@@ -17,8 +17,8 @@ use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -43,7 +43,10 @@ pub(super) struct Bounds {
     pub(super) kept: usize,
     /// Open connections of one address.
     pub(super) per_address: usize,
-    /// Requests of a connection that are served at a time, however much is unread and whoever calls.
+    /// Open connections of one known caller.
+    pub(super) per_caller: usize,
+    /// Requests of a connection that are served at a time, however much is unread and whoever calls; of a
+    /// known caller, requests whose answers are being made.
     pub(super) streams: usize,
     /// Bytes of answers that a client may leave unread before its further requests wait.
     pub(super) unread: u64,
@@ -53,6 +56,8 @@ pub(super) struct Bounds {
     pub(super) idle: Duration,
     /// Without a byte of an answer that was taken.
     pub(super) write: Duration,
+    /// The same while the server stops.
+    pub(super) write_at_stop: Duration,
 }
 
 /// All open connections.
@@ -68,6 +73,7 @@ struct Open {
     count: usize,
     next: u64,
     by_origin: HashMap<IpAddr, usize>,
+    by_caller: HashMap<Arc<str>, usize>,
     /// By number, so the oldest is the first.
     strangers: BTreeMap<u64, Arc<Connection>>,
     strangers_by_origin: BTreeSet<(IpAddr, u64)>,
@@ -80,8 +86,8 @@ pub(super) struct Connection {
     origin: IpAddr,
     began: Instant,
     bounds: Bounds,
-    /// Changed under the lock of the connections alone.
-    known: AtomicBool,
+    /// Whose valid token was seen first. Set under the lock of the connections alone.
+    caller: OnceLock<Arc<str>>,
     evicted: Notify,
     activity: Mutex<Activity>,
     /// Wakes requests that wait until more of the answers was read.
@@ -94,6 +100,8 @@ struct Activity {
     requests: usize,
     /// Requests that are served; the others wait for room.
     served: usize,
+    /// Served requests whose answer is being made.
+    producing: usize,
     /// Bytes of answers that wait here for the client.
     unread: u64,
     /// Since when a head is expected; none while nothing of it has come.
@@ -105,6 +113,8 @@ struct Activity {
     next: u64,
     /// HTTP/2 connections exchange pings, so bytes alone do not announce a request.
     is_http2: bool,
+    /// The server stops.
+    is_stopping: bool,
 }
 
 /// A place among the connections; dropping it makes room.
@@ -128,13 +138,47 @@ pub(super) enum Overdue {
 pub(super) struct Served {
     connection: Arc<Connection>,
     number: u64,
-    is_served: bool,
+    production: Option<Arc<Production>>,
     unread: u64,
+}
+
+/// The making of an answer, from the request until the answer is there, or until its caller waits for
+/// an agent.
+pub(in super::super) struct Production {
+    connection: Arc<Connection>,
+    is_over: AtomicBool,
+}
+
+impl Production {
+    /// Lets another request of its connection begin.
+    pub(in super::super) fn end(&self) {
+        if !self.is_over.swap(true, Ordering::Relaxed) {
+            self.connection.activity.lock().producing -= 1;
+            self.connection.room.notify_waiters();
+        }
+    }
+}
+
+impl Drop for Production {
+    fn drop(&mut self) {
+        self.end();
+    }
 }
 
 /// A connection was refused: known callers hold all places of its address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct AddressFull;
+
+/// What a connection with a valid token is taken for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Recognition {
+    /// A known caller's.
+    Known,
+    /// A stranger's: known callers hold too many places already, or it was evicted.
+    Stranger,
+    /// Its caller has as many connections as one may have.
+    CallerFull,
+}
 
 enum Entry {
     Place(Place),
@@ -169,7 +213,8 @@ impl Connections {
                 // Its grace is over then, if it is still there.
                 Some(until) => drop(tokio::time::timeout_at(until, left).await),
                 None => {
-                    self.warn(peer, "waits", "limits.connections");
+                    let why = "waits, because known callers hold all places";
+                    self.warn(peer, why, "limits.connections");
                     left.await;
                 }
             }
@@ -198,17 +243,19 @@ impl Connections {
             origin,
             began: now,
             bounds,
-            known: AtomicBool::new(false),
+            caller: OnceLock::new(),
             evicted: Notify::new(),
             activity: Mutex::new(Activity {
                 requests: 0,
                 served: 0,
+                producing: 0,
                 unread: 0,
                 head_since: Some(now),
                 idle_since: now,
                 stuck: BTreeMap::new(),
                 next: 0,
                 is_http2: false,
+                is_stopping: false,
             }),
             room: Notify::new(),
         });
@@ -220,17 +267,23 @@ impl Connections {
         Entry::Place(Place { connections: self.clone(), connection })
     }
 
-    /// Notes that a valid token was seen on this connection; false where known callers hold too many
-    /// places already, or where it was evicted.
-    pub(super) fn recognize(&self, connection: &Connection) -> bool {
-        let Bounds { all, kept, .. } = self.bounds;
+    /// Notes that this caller's valid token was seen on a connection.
+    pub(super) fn recognize(&self, connection: &Connection, caller: &Arc<str>) -> Recognition {
+        let Bounds { all, kept, per_caller, .. } = self.bounds;
         let mut open = self.open.lock();
+        if connection.is_known() {
+            return Recognition::Known;
+        }
+        if open.by_caller.get(caller).is_some_and(|count| *count >= per_caller) {
+            return Recognition::CallerFull;
+        }
         if open.known() >= all - kept / 2 || open.strangers.remove(&connection.number).is_none() {
-            return false;
+            return Recognition::Stranger;
         }
         open.strangers_by_origin.remove(&(connection.origin, connection.number));
-        connection.known.store(true, Ordering::Relaxed);
-        true
+        *open.by_caller.entry(caller.clone()).or_default() += 1;
+        let _ = connection.caller.set(caller.clone());
+        Recognition::Known
     }
 
     /// Whether known callers hold all places that are not kept.
@@ -240,16 +293,22 @@ impl Connections {
 
     /// Warns that a connection was refused, once a minute.
     pub(super) fn warn_of_refusal(&self, peer: IpAddr) {
-        self.warn(peer, "was refused", "limits.connections_per_address");
+        let why = "was refused, because known callers hold all places";
+        self.warn(peer, why, "limits.connections_per_address");
     }
 
-    fn warn(&self, peer: IpAddr, what: &'static str, key: &'static str) {
+    /// Warns that a connection was refused because its caller has too many, once a minute.
+    pub(super) fn warn_of_caller(&self, peer: IpAddr, caller: &str) {
+        let why = format!("was refused, because the caller `{caller}` holds all of its places");
+        self.warn(peer, &why, "limits.connections_per_caller");
+    }
+
+    fn warn(&self, peer: IpAddr, why: &str, key: &'static str) {
         let mut open = self.open.lock();
         if open.warned.is_none_or(|warned| warned.elapsed() >= BETWEEN_WARNINGS) {
             open.warned = Some(Instant::now());
             tracing::warn!(
-                "a connection from {peer} {what}, because known callers hold all places; raise `{key}` (this is said \
-                 once a minute)"
+                "a connection from {peer} {why}; raise `{key}` (this is said once a minute)"
             );
         }
     }
@@ -298,12 +357,20 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let Connection { number, origin, known, .. } = &*self.connection;
+        let Connection { number, origin, caller, .. } = &*self.connection;
         let mut open = self.connections.open.lock();
         let was_stranger = open.strangers.remove(number).is_some();
         open.strangers_by_origin.remove(&(*origin, *number));
+        if let Some(caller) = caller.get()
+            && let Some(count) = open.by_caller.get_mut(caller)
+        {
+            *count -= 1;
+            if *count == 0 {
+                open.by_caller.remove(caller);
+            }
+        }
         // An evicted connection gave its place back when it was evicted.
-        if was_stranger || known.load(Ordering::Relaxed) {
+        if was_stranger || caller.get().is_some() {
             open.release(*origin);
             drop(open);
             self.connections.left.notify_waiters();
@@ -314,7 +381,7 @@ impl Drop for Place {
 impl Connection {
     /// Whether a valid token was seen on it.
     pub(super) fn is_known(&self) -> bool {
-        self.known.load(Ordering::Relaxed)
+        self.caller.get().is_some()
     }
 
     /// When it has to give way to another.
@@ -330,9 +397,12 @@ impl Connection {
         }
     }
 
-    /// Notes that it was told to end; from now on it may be idle once more, then it is overdue.
-    pub(super) fn note_closing(&self) {
-        self.activity.lock().idle_since = Instant::now();
+    /// Notes that it was told to end; from now on it may be idle once more, then it is overdue. While the
+    /// server stops, a client that takes nothing of its answers is waited for less long.
+    pub(super) fn note_closing(&self, is_stopping: bool) {
+        let mut activity = self.activity.lock();
+        activity.idle_since = Instant::now();
+        activity.is_stopping = is_stopping;
     }
 
     /// Notes that the head of a request has come.
@@ -343,7 +413,7 @@ impl Connection {
         activity.head_since = None;
         activity.is_http2 = is_http2;
         let number = activity.next;
-        Served { connection: self.clone(), number, is_served: false, unread: 0 }
+        Served { connection: self.clone(), number, production: None, unread: 0 }
     }
 
     /// When it has to end because of a deadline.
@@ -358,7 +428,11 @@ impl Connection {
 
     /// What is overdue at this moment, or when to look again.
     fn look_at(&self, now: Instant) -> Result<Overdue, Instant> {
-        let Bounds { head, idle, write, .. } = self.bounds;
+        let Bounds { head, idle, mut write, write_at_stop, .. } = self.bounds;
+        let activity = self.activity.lock();
+        if activity.is_stopping {
+            write = write.min(write_at_stop);
+        }
         // What begins after this moment is due after the shortest of the three at the earliest.
         let mut next = now + head.min(idle).min(write);
         let mut is_due = |since: Option<Instant>, limit: Duration| {
@@ -368,7 +442,6 @@ impl Connection {
             }
             due <= now
         };
-        let activity = self.activity.lock();
         if is_due(activity.head_since, head) {
             return Ok(Overdue::Head);
         }
@@ -383,8 +456,8 @@ impl Connection {
 }
 
 impl Served {
-    /// Waits until this request may be served; false where it must be refused.
-    pub(super) async fn begin(&mut self) -> bool {
+    /// Waits until this request may be served; none where it must be refused.
+    pub(super) async fn begin(&mut self) -> Option<Arc<Production>> {
         loop {
             let connection = self.connection.clone();
             let room = connection.room.notified();
@@ -394,13 +467,17 @@ impl Served {
                 let Bounds { streams, unread, .. } = connection.bounds;
                 let mut activity = connection.activity.lock();
                 let is_known = connection.is_known();
-                if activity.served < streams || (is_known && activity.unread <= unread) {
+                let is_roomy = activity.producing < streams && activity.unread <= unread;
+                if activity.served < streams || (is_known && is_roomy) {
                     activity.served += 1;
-                    self.is_served = true;
-                    return true;
+                    activity.producing += 1;
+                    let connection = connection.clone();
+                    let production = Production { connection, is_over: AtomicBool::new(false) };
+                    self.production = Some(Arc::new(production));
+                    return self.production.clone();
                 }
                 if !is_known {
-                    return false;
+                    return None;
                 }
             }
             room.await;
@@ -415,6 +492,9 @@ impl Served {
         activity.stuck.insert(self.number, Instant::now());
         drop(activity);
         self.unread = size;
+        if let Some(production) = &self.production {
+            production.end();
+        }
         Answer { served: self, body, rest: Bytes::new() }
     }
 
@@ -439,7 +519,7 @@ impl Drop for Served {
     fn drop(&mut self) {
         let mut activity = self.connection.activity.lock();
         activity.requests -= 1;
-        activity.served -= usize::from(self.is_served);
+        activity.served -= usize::from(self.production.is_some());
         activity.unread -= self.unread;
         activity.stuck.remove(&self.number);
         activity.idle_since = Instant::now();

@@ -6,11 +6,13 @@ const BOUNDS: Bounds = Bounds {
     all: 8,
     kept: 2,
     per_address: 8,
+    per_caller: 8,
     streams: 2,
     unread: 100,
     head: Duration::from_secs(10),
     idle: Duration::from_secs(20),
     write: Duration::from_secs(30),
+    write_at_stop: Duration::from_secs(5),
 };
 
 fn address(last: u8) -> IpAddr {
@@ -29,10 +31,19 @@ fn place(connections: &Arc<Connections>, last: u8) -> Place {
     }
 }
 
+fn recognize(connections: &Connections, place: &Place) -> Recognition {
+    connections.recognize(place.connection(), &"a".into())
+}
+
 fn known_place(connections: &Arc<Connections>, last: u8) -> Place {
     let place = place(connections, last);
-    assert!(connections.recognize(place.connection()));
+    assert_eq!(recognize(connections, &place), Recognition::Known);
     place
+}
+
+/// Whether a request is served now.
+fn begins(request: &mut Served) -> bool {
+    matches!(request.begin().now_or_never(), Some(Some(_)))
 }
 
 fn is_evicted(place: &Place) -> bool {
@@ -72,7 +83,7 @@ fn known_callers_leave_half_of_the_kept_places_to_health() {
     assert!(connections.are_taken());
     let seventh = known_place(&connections, 6);
     let eighth = place(&connections, 7);
-    assert!(!connections.recognize(eighth.connection()));
+    assert_eq!(recognize(&connections, &eighth), Recognition::Stranger);
     // Whoever comes then takes the place of the last stranger, and known callers lose none.
     let Entry::Place(_ninth) = enter(&connections, 8) else { panic!("it is refused") };
     assert!(is_evicted(&eighth));
@@ -108,7 +119,7 @@ fn a_token_that_comes_after_the_eviction_changes_nothing() {
     let connections = Connections::new(Bounds { per_address: 1, ..BOUNDS });
     let first = place(&connections, 1);
     let _second = place(&connections, 1);
-    assert!(!connections.recognize(first.connection()));
+    assert_eq!(recognize(&connections, &first), Recognition::Stranger);
     drop(first);
     assert_eq!(connections.open.lock().count, 1);
 }
@@ -179,21 +190,68 @@ async fn an_answer_whose_next_piece_does_not_exist_yet_is_not_stuck() {
     assert_eq!(look_after(&place, BOUNDS.write * 10), None);
 }
 
-#[tokio::test]
-async fn a_stranger_has_few_requests_at_a_time_and_a_known_caller_waits_while_much_is_unread() {
+#[test]
+fn a_stranger_has_few_requests_at_a_time_and_a_known_caller_waits_while_much_is_unread() {
     let connections = Connections::new(BOUNDS);
     let place = place(&connections, 1);
     let arrive = || place.connection().arrive(true);
     let mut all = [arrive(), arrive(), arrive()];
-    assert!(all[0].begin().await && all[1].begin().await);
-    assert!(!all[2].begin().await);
-    connections.recognize(place.connection());
+    assert!(begins(&mut all[0]) && begins(&mut all[1]));
+    assert!(!begins(&mut all[2]));
+    recognize(&connections, &place);
     let [first, second, mut third] = all;
     let unread = second.answer(axum::body::Body::from("x".repeat(101)));
-    assert_eq!(third.begin().now_or_never(), None);
+    assert!(!begins(&mut third));
     drop(unread);
-    assert!(third.begin().await);
+    assert!(begins(&mut third));
     let mut fourth = arrive();
-    assert!(fourth.begin().await);
+    assert!(!begins(&mut fourth));
     drop(first);
+    assert!(begins(&mut fourth));
+}
+
+#[test]
+fn a_known_caller_that_waits_for_agents_keeps_no_further_request_waiting() {
+    let connections = Connections::new(BOUNDS);
+    let place = known_place(&connections, 1);
+    let mut waiting = Vec::new();
+    for _ in 0..5 {
+        let mut request = place.connection().arrive(true);
+        request.begin().now_or_never().flatten().unwrap().end();
+        waiting.push(request);
+    }
+    let [mut first, mut second, mut third] = [(); 3].map(|()| place.connection().arrive(true));
+    assert!(begins(&mut first) && begins(&mut second) && !begins(&mut third));
+    drop((waiting, first));
+    assert!(begins(&mut third));
+    drop((second, third));
+    let activity = place.connection().activity.lock();
+    assert_eq!((activity.requests, activity.served, activity.producing), (0, 0, 0));
+}
+
+#[test]
+fn while_the_server_stops_a_client_that_takes_nothing_is_waited_for_less_long() {
+    let connections = Connections::new(BOUNDS);
+    let place = known_place(&connections, 1);
+    let stuck = place.connection().arrive(true).answer(axum::body::Body::from("x"));
+    let later = Instant::now() + BOUNDS.write_at_stop;
+    assert!(place.connection().look_at(later).is_err());
+    place.connection().note_closing(true);
+    assert_eq!(place.connection().look_at(later), Ok(Overdue::Stuck));
+    drop(stuck);
+}
+
+#[test]
+fn a_caller_has_only_so_many_connections_and_what_is_more_stays_a_stranger() {
+    let connections = Connections::new(Bounds { per_caller: 2, ..BOUNDS });
+    let mut known = vec![known_place(&connections, 1), known_place(&connections, 2)];
+    assert_eq!(recognize(&connections, &known[0]), Recognition::Known);
+    let third = place(&connections, 3);
+    assert_eq!(recognize(&connections, &third), Recognition::CallerFull);
+    let other = place(&connections, 4);
+    assert_eq!(connections.recognize(other.connection(), &"b".into()), Recognition::Known);
+    known.pop();
+    assert_eq!(recognize(&connections, &third), Recognition::Known);
+    drop((known, third, other));
+    assert!(connections.open.lock().by_caller.is_empty());
 }
