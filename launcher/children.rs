@@ -5,6 +5,11 @@ use core::mem::MaybeUninit;
 
 /// SIGKILL to every child; their own children come here when they are gone. How many there were.
 pub(crate) fn kill_children() -> i32 {
+    kill_children_but(|_| false)
+}
+
+/// The same for those that are not kept.
+pub(crate) fn kill_children_but(is_kept: impl Fn(usize) -> bool) -> i32 {
     let own = sys!(GETPID) as usize;
     let mut path = [0u8; 64];
     let end = text(&mut path, 0, b"/proc/self/task/");
@@ -12,7 +17,7 @@ pub(crate) fn kill_children() -> i32 {
     text(&mut path, end, b"/children\0");
     let file = sys!(OPENAT, AT_FDCWD, path.as_ptr(), CLOEXEC);
     if file < 0 {
-        return kill_children_by_search(own);
+        return kill_children_by_search(own, is_kept);
     }
     let (mut killed, mut pid) = (0, 0usize);
     let mut buffer = MaybeUninit::<[u8; 1024]>::uninit();
@@ -25,17 +30,17 @@ pub(crate) fn kill_children() -> i32 {
             // SAFETY: `at` is below what the kernel has just written.
             match unsafe { buffer.as_ptr().cast::<u8>().add(at).read() } {
                 digit @ b'0'..=b'9' => pid = pid * 10 + usize::from(digit - b'0'),
-                _ => killed += kill_one(&mut pid),
+                _ => killed += kill_one(&mut pid, &is_kept),
             }
         }
     }
-    killed += kill_one(&mut pid);
+    killed += kill_one(&mut pid, &is_kept);
     sys!(CLOSE, file);
     killed
 }
 
-fn kill_one(pid: &mut usize) -> i32 {
-    let found = i32::from(*pid > 1);
+fn kill_one(pid: &mut usize, is_kept: &impl Fn(usize) -> bool) -> i32 {
+    let found = i32::from(*pid > 1 && !is_kept(*pid));
     if found == 1 {
         sys!(KILL, *pid, SIGKILL);
     }
@@ -44,7 +49,7 @@ fn kill_one(pid: &mut usize) -> i32 {
 }
 
 /// On a kernel without the list of children: everybody whose parent we are.
-fn kill_children_by_search(own: usize) -> i32 {
+fn kill_children_by_search(own: usize, is_kept: impl Fn(usize) -> bool) -> i32 {
     let folder = sys!(OPENAT, AT_FDCWD, c"/proc".as_ptr(), CLOEXEC);
     if folder < 0 {
         return 0;
@@ -62,7 +67,7 @@ fn kill_children_by_search(own: usize) -> i32 {
             // SAFETY: the kernel wrote whole entries: inode, offset, u16 length at 16, type, name at 19.
             let (length, mut pid) = unsafe { (base.add(at + 16).cast::<u16>().read_unaligned(), number_at(base.add(at + 19))) };
             if pid > 1 && parent_of(pid) == own {
-                killed += kill_one(&mut pid);
+                killed += kill_one(&mut pid, &is_kept);
             }
             at += usize::from(length);
         }

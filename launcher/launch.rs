@@ -1,12 +1,17 @@
 //! The launcher: forks a supervisor for each order, until the server is gone.
 
+use crate::children::kill_children_but;
 use crate::supervise::supervise;
 use crate::sys::{CLOEXEC, Control, EINTR, IoVec, PollFd, SIGCHLD, TimeSpec, WNOHANG, exit, message};
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Waits for orders until the server is gone.
 pub(crate) fn launcher() -> ! {
     // What a terminal sends to its foreground group is for the server, which then ends us.
     sys!(SETSID);
+    // What an agent leaves behind that ends its own supervisor comes here.
+    const SET_CHILD_SUBREAPER: usize = 36;
+    sys!(PRCTL, SET_CHILD_SUBREAPER, 1);
     const SET_NAME: usize = 15;
     sys!(PRCTL, SET_NAME, c"pilothouse-tree".as_ptr());
     // Whoever started the server may have left something open.
@@ -24,8 +29,9 @@ pub(crate) fn launcher() -> ! {
         let Some(descriptors) = next_order() else { exit(0) };
         let [control, stdin, stdout, stderr] = descriptors;
         // SIGCHLD alone as flags: a fork. One thread, no locks: the child may run ordinary code.
-        if sys!(CLONE, SIGCHLD) == 0 {
-            supervise(control, [stdin, stdout, stderr]);
+        match sys!(CLONE, SIGCHLD) {
+            0 => supervise(control, [stdin, stdout, stderr]),
+            supervisor => SUPERVISORS.insert(supervisor),
         }
         for descriptor in descriptors {
             sys!(CLOSE, descriptor);
@@ -53,14 +59,59 @@ pub(crate) fn serve(path: &[u8]) -> ! {
     launcher()
 }
 
-/// Reaps what has ended; whether anything is left.
-fn has_children() -> bool {
-    loop {
-        let pid = sys!(WAIT4, -1isize, 0, WNOHANG);
-        if pid <= 0 {
-            return pid == 0;
+/// The supervisors that live.
+static SUPERVISORS: Set = Set([const { AtomicU64::new(0) }; SET_WORDS]);
+
+/// No process of Linux has a number above 2^22. Only the pages of numbers that are in use are ever touched.
+const SET_WORDS: usize = (1 << 22) / 64;
+
+/// Numbers of processes.
+struct Set([AtomicU64; SET_WORDS]);
+
+impl Set {
+    fn insert(&self, pid: isize) {
+        if let Some(word) = self.0.get(pid as usize / 64) {
+            word.fetch_or(1 << (pid as usize % 64), Relaxed);
         }
     }
+
+    fn remove(&self, pid: isize) {
+        if let Some(word) = self.0.get(pid as usize / 64) {
+            word.fetch_and(!(1 << (pid as usize % 64)), Relaxed);
+        }
+    }
+
+    fn has(&self, pid: usize) -> bool {
+        self.0.get(pid / 64).is_some_and(|word| word.load(Relaxed) >> (pid % 64) & 1 == 1)
+    }
+}
+
+/// Rounds of ending what supervisors have left behind before orders are looked at again.
+const ROUNDS: u32 = 20;
+const ROUND_NANOSECONDS: i64 = 5_000_000;
+
+/// Reaps what has ended, and ends what supervisors have left behind; whether anything is left.
+fn has_children() -> bool {
+    for _ in 0..ROUNDS {
+        let mut has_reaped = false;
+        loop {
+            let pid = sys!(WAIT4, -1isize, 0, WNOHANG);
+            match pid {
+                0 => break,
+                ..0 => return false,
+                _ => {}
+            }
+            SUPERVISORS.remove(pid);
+            has_reaped = true;
+        }
+        // Nothing comes here unless a supervisor has ended.
+        if !has_reaped || kill_children_but(|pid| SUPERVISORS.has(pid)) == 0 {
+            break;
+        }
+        let round = TimeSpec { seconds: 0, nanoseconds: ROUND_NANOSECONDS };
+        sys!(PPOLL, 0, 0, &raw const round, 0, 8);
+    }
+    true
 }
 
 fn order_within_a_second() -> bool {

@@ -99,6 +99,8 @@ pub struct Begun {
 pub struct Process {
     /// Its process id.
     pub pid: i32,
+    /// It, and what it starts.
+    pub tree: tree::Tree,
     /// Its standard input, until it is closed.
     pub stdin: Option<Input>,
     /// Its standard output.
@@ -455,6 +457,7 @@ impl Prepared {
     pub fn into_process(self, begun: Begun) -> io::Result<Process> {
         Ok(Process {
             pid: begun.pid,
+            tree: tree::Tree::of(begun.pid),
             stdin: Some(Input::Quiet(self.stdin)),
             stdout: receiver(self.stdout)?,
             stderr: receiver(self.stderr)?,

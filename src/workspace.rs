@@ -8,7 +8,7 @@ pub use removal::{LeftOvers, remove_folder, remove_left_over};
 pub use tree::Size;
 
 use crate::config::{self, Config, CopyLimits, WorkspaceMode};
-use crate::process::tree::around;
+use crate::process::tree::Tree;
 use crate::process::{Ended, Process};
 use inside::Inside;
 use std::fs::DirBuilder;
@@ -295,12 +295,12 @@ impl Workspaces {
     }
 
     /// What a session's own folders take up on the disk, and the files without a name that processes of this
-    /// agent's tree hold open there. Dropping this ends it.
+    /// tree hold open there. Dropping this ends it.
     ///
     /// # Errors
     ///
     /// When the measuring itself failed; what could not be read is in the size.
-    pub async fn size(&self, session: &str, agent: Option<i32>) -> io::Result<Size> {
+    pub async fn size(&self, session: &str, tree: Option<Tree>) -> io::Result<Size> {
         let (all, session) = (self.clone(), session.to_owned());
         let stop = CancellationToken::new();
         let _ends = stop.clone().drop_guard();
@@ -318,7 +318,7 @@ impl Workspaces {
                     Err(error) => measure.miss(error),
                 }
             }
-            for pid in agent.map(around).unwrap_or_default() {
+            for pid in tree.map(Tree::processes).unwrap_or_default() {
                 measure.add_open_files(pid, &deadline)?;
             }
             Ok(measure.size())

@@ -37,47 +37,64 @@ impl Moment {
     }
 }
 
-/// Ends with SIGKILL what began below the agent's supervisor since a moment, but not the agent. True
-/// when nothing of it is left, false when that took longer than `patience`.
-pub async fn end_since(agent: i32, since: Moment, patience: Duration) -> bool {
-    let until = Instant::now() + patience;
-    loop {
-        // The whole of /proc is read, which takes its time where many processes run.
-        let left = tokio::task::spawn_blocking(move || began_since(agent, since)).await;
-        let Ok(left) = left else { return false };
-        if left.is_empty() {
-            return true;
-        }
-        if Instant::now() > until {
-            return false;
-        }
-        for pid in left.into_iter().filter_map(Pid::from_raw) {
-            let _ = rustix::process::kill_process(pid, Signal::KILL);
-        }
-        tokio::time::sleep(PAUSE).await;
-    }
+/// An agent and the process above it, which reaps what the agent leaves behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tree {
+    agent: i32,
+    above: i32,
 }
 
-/// What lives below the agent's supervisor and began at that moment or later, but not the agent.
-fn began_since(agent: i32, since: Moment) -> Vec<i32> {
-    let all = all();
-    let Some(supervisor) = all.get(&agent).map(|agent| agent.parent) else {
-        return Vec::new();
-    };
-    let fresh = all
-        .iter()
-        .filter(|(pid, process)| **pid != agent && !process.dead && process.began >= since);
-    fresh.map(|(&pid, _)| pid).filter(|&pid| is_below(&all, pid, supervisor)).collect()
-}
-
-/// What runs around an agent: the tree below the process that started it, itself included.
-pub fn around(agent: i32) -> Vec<i32> {
-    let Some(above) = read(agent).map(|agent| agent.parent) else { return Vec::new() };
-    let mut found = below(above).unwrap_or_else(|_| below_by_search(above));
-    if !found.contains(&agent) {
-        found.push(agent);
+impl Tree {
+    /// The tree of an agent that was just started: later its parent may be gone, and it has another one.
+    pub fn of(agent: i32) -> Self {
+        Self { agent, above: read(agent).map_or(0, |agent| agent.parent) }
     }
-    found
+
+    /// Ends with SIGKILL what began in the tree since a moment, but not the agent. True when nothing of it is
+    /// left, false when that took longer than `patience` or the process above the agent is gone.
+    pub async fn end_since(self, since: Moment, patience: Duration) -> bool {
+        let until = Instant::now() + patience;
+        loop {
+            // The whole of /proc is read, which takes its time where many processes run.
+            let left = tokio::task::spawn_blocking(move || self.began_since(since)).await;
+            let Ok(Some(left)) = left else { return false };
+            if left.is_empty() {
+                return true;
+            }
+            if Instant::now() > until {
+                return false;
+            }
+            for pid in left.into_iter().filter_map(Pid::from_raw) {
+                let _ = rustix::process::kill_process(pid, Signal::KILL);
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// What lives in the tree and began at that moment or later, but not the agent; none where the process above
+    /// the agent is gone, so that nobody can tell what belongs to the tree.
+    fn began_since(self, since: Moment) -> Option<Vec<i32>> {
+        let Self { agent, above } = self;
+        let all = all();
+        match all.get(&agent) {
+            None => return Some(Vec::new()),
+            Some(found) if found.parent != above => return None,
+            Some(_) => {}
+        }
+        let fresh = all
+            .iter()
+            .filter(|(pid, process)| **pid != agent && !process.dead && process.began >= since);
+        Some(fresh.map(|(&pid, _)| pid).filter(|&pid| is_below(&all, pid, above)).collect())
+    }
+
+    /// All processes of the tree; the agent alone where the process above it is gone.
+    pub fn processes(self) -> Vec<i32> {
+        let Self { agent, above } = self;
+        if read(agent).is_none_or(|agent| agent.parent != above) {
+            return vec![agent];
+        }
+        below(above).unwrap_or_else(|_| below_by_search(above))
+    }
 }
 
 /// What runs below a process, by the kernel's lists of children.
@@ -159,13 +176,26 @@ mod tests {
         while count(&process) < 3 {
             tokio::task::yield_now().await;
         }
-        assert!(end_since(process.pid, since, Duration::from_secs(5)).await);
+        assert!(process.tree.end_since(since, Duration::from_secs(5)).await);
         assert_eq!(count(&process), 1);
         process.control.say(crate::supervisor::Word::Kill);
         assert_eq!(process.control.ended().await, super::super::Ended::Signal(9));
     }
 
+    #[tokio::test]
+    async fn an_agent_whose_supervisor_is_gone_has_nobody_elses_processes_ended() {
+        let launcher = super::super::Launcher::start().unwrap();
+        let mut other = launcher.spawn(&super::super::tests::shell("read go")).await.unwrap();
+        let script = "read go; kill -9 $PPID; exec sleep 600";
+        let mut process = launcher.spawn(&super::super::tests::shell(script)).await.unwrap();
+        process.stdin.as_mut().unwrap().try_write(b"\n").unwrap();
+        assert_eq!(process.control.ended().await, super::super::Ended::Unclear);
+        process.tree.end_since(Moment(0), Duration::from_secs(5)).await;
+        other.stdin = None;
+        assert!(matches!(other.control.ended().await, super::super::Ended::Code(_)));
+    }
+
     fn count(process: &super::super::Process) -> usize {
-        began_since(process.pid, Moment(0)).len()
+        process.tree.began_since(Moment(0)).unwrap().len()
     }
 }

@@ -33,7 +33,7 @@ use crate::clock;
 use crate::config::{Bytes, Config, DriverKind};
 use crate::egress::Policy;
 use crate::isolation::Places;
-use crate::process::{self, Ended, Prepared, Process, tree};
+use crate::process::{self, Ended, Prepared, Process};
 use crate::queue::{FairQueue, Place};
 use crate::store::{AskRow, Durability, SessionRow, Write};
 use crate::supervisor::{KILL_DEADLINE, Spec, Word};
@@ -284,7 +284,7 @@ impl Actor {
         let until = Instant::now() + self.house.config.processes.idle.get();
         let most = self.house.config.limits.outbox.as_usize();
         let mut disk = match &self.running {
-            Some(running) => Box::pin(self.disk.clone().fault(running.process.pid)),
+            Some(running) => Box::pin(self.disk.clone().fault(running.process.tree)),
             None => return Heard::Nudge,
         };
         loop {
@@ -793,7 +793,7 @@ impl Actor {
         let started = self.start_process(log, folder, &agent.reach.setup, spec).await?;
         let ended = match started {
             Ok((mut process, held)) => {
-                let disk = self.disk.clone().fault(process.pid);
+                let disk = self.disk.clone().fault(process.tree);
                 let run = async {
                     let hearing = agent.workspaces.hear_script(&mut process);
                     tokio::pin!(hearing, disk);
@@ -1025,8 +1025,8 @@ impl Actor {
         if stopped && running.ended.is_none() && running.life == Life::Session {
             // The CLI has confirmed the interrupt; what the turn has left behind goes, or all of it does.
             let patience = self.house.config.timeouts.terminate.get();
-            let pid = running.process.pid;
-            if !self.serve_during(tree::end_since(pid, since, patience)).await {
+            let tree = running.process.tree;
+            if !self.serve_during(tree.end_since(since, patience)).await {
                 self.end_process(Word::Kill).await;
             }
         }

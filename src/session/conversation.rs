@@ -249,7 +249,7 @@ impl<'a> Conversation<'a> {
         cancelers: &'a mut Vec<oneshot::Sender<bool>>,
         disk: DiskWatch,
     ) -> Self {
-        let disk = Box::pin(disk.fault(running.process.pid));
+        let disk = Box::pin(disk.fault(running.process.tree));
         Self {
             house,
             agent,

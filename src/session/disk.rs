@@ -7,6 +7,7 @@
 //! there before. Files that have no name any more count as long as a process of the session holds them open.
 //! What cannot be measured is not assumed to be small: it ends the turn too.
 
+use crate::process::tree::Tree;
 use crate::workspace::Workspaces;
 use parking_lot::Mutex;
 use std::io;
@@ -71,9 +72,8 @@ impl DiskWatch {
         Self(Arc::new(Inner { workspaces, session, most, next_look, has_warned }))
     }
 
-    /// Looks now and then, until the session may not go on. `agent` is the process whose tree works in the folders.
-    /// Cancel-safe.
-    pub(super) async fn fault(self, agent: i32) -> DiskFault {
+    /// Looks now and then, until the session may not go on. `tree` works in the folders. Cancel-safe.
+    pub(super) async fn fault(self, tree: Tree) -> DiskFault {
         let Some(most) = self.0.most else {
             return std::future::pending().await;
         };
@@ -81,7 +81,7 @@ impl DiskWatch {
         loop {
             let next_look = *self.0.next_look.lock();
             tokio::time::sleep_until(next_look).await;
-            let measured = self.0.workspaces.size(&self.0.session, Some(agent)).await;
+            let measured = self.0.workspaces.size(&self.0.session, Some(tree)).await;
             *self.0.next_look.lock() = Instant::now() + LOOK_AGAIN;
             let error = match measured {
                 Ok(size) if size.bytes > most => return DiskFault::TooLarge(size.bytes),

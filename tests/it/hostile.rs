@@ -227,3 +227,15 @@ fn a_length_and_chunks_at_once_do_not_smuggle_a_request() {
     let answer = String::from_utf8_lossy(&world.raw(head.as_bytes())).into_owned();
     assert!(answer.matches("HTTP/1.1").count() <= 1, "{answer}");
 }
+
+#[test]
+fn an_agent_that_ends_its_own_supervisor_leaves_no_process_behind() {
+    let shell = json!({"program": "/bin/sh", "args": ["-c"], "format": "text"});
+    let world = World::describe().agent(shell).start();
+    let script = "for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do \
+                  (setsid sleep 3600 >&- 2>&- &); done; kill -9 $PPID; sleep 3600";
+    let task = world.say(script);
+    assert_eq!(state(&task), "FAILED", "{task:#}");
+    world.await_no_agents();
+    assert_eq!(answer(&world.say("echo well")), "well\n");
+}
