@@ -86,7 +86,10 @@ async fn examine(loaded: &Loaded, cwd: &Path, report: &mut Report) -> Result<Val
         report.note("configuration", note);
     }
     let launcher = Launcher::start();
-    let agents = Agents::resolve(config, &loaded.agent_environment, cwd);
+    if let Err(error) = loaded.check_folder(cwd) {
+        report.bad("working folder", error.to_string(), "");
+    }
+    let agents = Agents::resolve(loaded, cwd);
     match &agents {
         Ok(agents) => {
             let agent = agents.default_one();
@@ -267,7 +270,8 @@ async fn isolation(
 ) -> Value {
     let workspaces = &agents.default_one().workspaces;
     // No agent is started here, and the attacks have a stand-in for the proxy.
-    let chosen = choose(config, launcher, workspaces, environment, UNUSED_PORT).await;
+    let chosen =
+        choose(config, launcher, workspaces, environment, UNUSED_PORT, agents.uncovered()).await;
     match chosen {
         Ok(isolation) => {
             if isolation.is_walled() {

@@ -146,6 +146,18 @@ pub const ATTACKS: &[Attack] = &[
     on(Guarantee::FsWrite, "files.usr", "open a file of the system in `/usr` to write to it"),
     on(Guarantee::FsRead, "files.handle", "open a file by its handle, past all folders"),
     on(Guarantee::FsRead, "files.disk", "open a disk of the machine"),
+    on(
+        Guarantee::FsRead,
+        "own.read",
+        "read a secret of the server's own in a folder that it may change",
+    ),
+    on(
+        Guarantee::FsWrite,
+        "own.write",
+        "open a file of the server's own there to append to it, by its name and by another",
+    ),
+    on(Guarantee::FsWrite, "own.replace", "put another file in its place"),
+    on(Guarantee::FsWrite, "own.folder", "rename the folder that it lies in"),
     on(Guarantee::NetLoopback, "tcp.loopback", "connect to a port of the host's 127.0.0.1"),
     on(Guarantee::NetLoopback, "tcp.v6", "connect to a port of the host's ::1"),
     on(

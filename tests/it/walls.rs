@@ -17,6 +17,7 @@ mod limits;
 mod modes;
 mod networks;
 mod no_start;
+mod own;
 mod survivors;
 mod table;
 mod told;
