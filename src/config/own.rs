@@ -45,20 +45,21 @@ impl Loaded {
     /// All files of the server's own; `program` is the server itself. Some of them are not there.
     pub fn own_files(&self, cwd: &Path, program: Option<&Path>) -> Vec<OwnFile> {
         let config = &self.config;
-        let holds_secret = self.config_file_holds_a_secret();
+        let read = self.config_file.as_ref().map(|path| cwd.join(path));
+        // Nobody knows what stands in one that is not read.
+        let configuration = |path: PathBuf| {
+            let is_secret = read.as_ref() != Some(&path) || self.config_file_holds_a_secret();
+            OwnFile::read(path, "the configuration file", is_secret)
+        };
         let mut own = vec![
-            OwnFile::read(cwd.join(CONFIG), "the configuration file", holds_secret),
-            OwnFile::read(cwd.join(FORERUNNER_CONFIG), "the configuration file", holds_secret),
+            configuration(cwd.join(CONFIG)),
+            configuration(cwd.join(FORERUNNER_CONFIG)),
             OwnFile::read(cwd.join(ENV_FILE), "the environment file", true),
             OwnFile::read(cwd.join(SESSION_SCRIPT), "the session script", false),
             OwnFile::read(&config.env_file.path, "`env_file.path`", true),
             OwnFile::written(&config.state_dir, "`state_dir`"),
         ];
-        let configuration = self.config_file.iter();
-        own.extend(
-            configuration
-                .map(|path| OwnFile::read(cwd.join(path), "the configuration file", holds_secret)),
-        );
+        own.extend(read.clone().map(configuration));
         let init = config.sessions.init.iter();
         own.extend(init.map(|path| OwnFile::read(path, "`sessions.init`", false)));
         let key = config.card.signing.key.iter();

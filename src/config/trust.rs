@@ -25,6 +25,16 @@ const ASKS_NOBODY: [&str; 8] = [
     "danger-full-access",
 ];
 
+/// Variables that choose which program makes the sandbox, or which engine.
+const CHOOSES_A_PROGRAM: [&str; 6] = [
+    "PATH",
+    "DOCKER_HOST",
+    "DOCKER_CONTEXT",
+    "DOCKER_CONFIG",
+    "CONTAINERS_CONF",
+    "CONTAINERS_STORAGE_CONF",
+];
+
 /// Whether an agent with this argument or mode runs everything without asking.
 pub fn asks_nobody(word: &str) -> bool {
     word.rsplit('=').any(|word| ASKS_NOBODY.contains(&word))
@@ -72,8 +82,10 @@ pub enum Distrust {
 /// A value that takes something of the sandbox or of the access check away.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Weakness {
+    /// A key, or a variable.
     key: String,
-    value: Value,
+    /// None of a variable, which may hold a secret.
+    value: Option<Value>,
     origin: Origin,
 }
 
@@ -81,8 +93,9 @@ impl fmt::Display for Weakness {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { key, value, origin } = self;
         match value {
-            Value::String(text) => write!(f, "`{key}: {text}` ({origin})"),
-            value => write!(f, "`{key}: {value}` ({origin})"),
+            None => write!(f, "`{key}` ({origin})"),
+            Some(Value::String(text)) => write!(f, "`{key}: {text}` ({origin})"),
+            Some(value) => write!(f, "`{key}: {value}` ({origin})"),
         }
     }
 }
@@ -158,9 +171,16 @@ impl Loaded {
             };
             let value = key.split('.').try_fold(&tree, |node, name| node.get(name))?.clone();
             let origin = origin.clone();
-            (is_weak && is_found).then_some(Weakness { key, value, origin })
+            (is_weak && is_found).then_some(Weakness { key, value: Some(value), origin })
         });
-        weak.collect()
+        let names = self.env_file_names.iter().filter(|_| self.found.env_file);
+        let names = names.filter(|name| CHOOSES_A_PROGRAM.contains(&name.as_str()));
+        let variables = names.map(|name| Weakness {
+            key: name.clone(),
+            value: None,
+            origin: Origin::EnvFile(name.clone()),
+        });
+        weak.chain(variables).collect()
     }
 }
 
@@ -234,6 +254,17 @@ mod tests {
                 assert!(said.contains(line), "{said}");
             }
         }
+    }
+
+    #[test]
+    fn an_environment_file_that_was_found_does_not_choose_the_program_that_makes_the_sandbox() {
+        let files = [(".env", "PATH=/srv/evil\n")];
+        let said = check(files, &[], &Flags::default()).unwrap_err();
+        assert!(said.contains("`PATH` (.env PATH)") && !said.contains("/srv/evil"), "{said}");
+        assert_eq!(
+            check(files, &[("PILOTHOUSE_ENV_FILE_PATH", ".env")], &Flags::default()),
+            Ok(())
+        );
     }
 
     #[test]

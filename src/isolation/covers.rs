@@ -161,17 +161,16 @@ pub fn cover(
             if own.is_written {
                 return Err(Exposed::written(own, &root, agent));
             }
-            if !trail.real.exists() {
-                if root.is_writable {
-                    covered.missing.push(own.path.clone());
-                }
-                continue;
-            }
             if !root.is_writable && !own.is_secret {
                 continue;
             }
-            covered.obstacle.get_or_insert_with(|| {
-                format!(
+            // One that is made later is covered from the next process on.
+            let is_missing = !trail.real.exists();
+            if is_missing && root.is_writable {
+                covered.missing.push(own.path.clone());
+            }
+            if !is_missing && covered.obstacle.is_none() {
+                covered.obstacle = Some(format!(
                     "it cannot take a file out of a folder, and {} ({}) lies in {}, which agents of `{agent}` {}; start \
                      the server in another folder (`workspace.path` or AGENT_PROJECT names this one), or move the file, \
                      or use bubblewrap",
@@ -179,8 +178,8 @@ pub fn cover(
                     own.path.display(),
                     root.real.display(),
                     root.verb(),
-                )
-            });
+                ));
+            }
             let how = if own.is_secret { How::Empty } else { How::ReadOnly };
             let entry = reached.entry(below.to_owned()).or_insert(how);
             *entry = how.max(*entry);

@@ -161,6 +161,16 @@ fn a_file_that_the_server_writes_may_not_lie_where_agents_work() {
 }
 
 #[test]
+fn a_secret_that_is_put_there_later_is_covered_for_the_next_process() {
+    let builder = in_own_folder(Wall::Bubblewrap);
+    fs::remove_file(builder.cwd().join(".env")).unwrap();
+    let world = builder.start();
+    assert_eq!(answer(&world.say("ls -A")), "file\npilothouse.yaml\n");
+    fs::write(world.path("cwd/.env"), SECRET).unwrap();
+    assert_eq!(answer(&world.say("cat .env; ls -A")), ".env\nfile\npilothouse.yaml\n");
+}
+
+#[test]
 fn a_second_session_finds_the_covers_too() {
     let world = in_own_folder(Wall::Bubblewrap).start();
     for context in ["one", "two", "one"] {
@@ -183,9 +193,14 @@ fn a_found_file_that_weakens_the_sandbox_is_refused_until_the_operator_says_so()
 }
 
 #[test]
-fn doctor_names_what_the_start_refuses() {
+fn doctor_names_what_the_start_refuses_and_starts_nothing_of_it() {
     let builder = World::describe().untrusted().args(["doctor"]);
+    let program = builder.cwd().join("program");
+    let builder = builder
+        .file("program", 0o755, "#!/bin/sh\ntouch started\n")
+        .agent(json!({"program": program}));
     builder.fails();
+    assert!(!builder.cwd().join("started").exists());
     let said = fs::read_to_string(builder.path("stdout")).unwrap();
     assert!(said.contains("isolation.backend: none") && said.contains("--trust-folder"), "{said}");
 }
