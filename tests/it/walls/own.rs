@@ -6,6 +6,7 @@ use crate::reading::{answer, message_in};
 use crate::world::World;
 use serde_json::json;
 use std::fs;
+use std::os::unix::fs::chown;
 
 /// The configuration cannot be used.
 const CONFIG: Option<i32> = Some(78);
@@ -23,14 +24,22 @@ fn in_own_folder(wall: Wall) -> Builder {
         .file("file", 0o644, "of the project")
 }
 
-/// The same as each kind of user.
-fn as_root_and_ordinary() -> [Builder; 2] {
-    [in_own_folder(Wall::Bubblewrap), in_own_folder(Wall::Bubblewrap).ordinary()]
+/// The same for each kind of user: root, an ordinary one, and root with agents of the user who owns the folder.
+fn as_each_user() -> Vec<Builder> {
+    let mut all = vec![in_own_folder(Wall::Bubblewrap), in_own_folder(Wall::Bubblewrap).ordinary()];
+    if rustix::process::geteuid().is_root() {
+        let owned = in_own_folder(Wall::Bubblewrap);
+        for path in [owned.cwd(), owned.cwd().join("file")] {
+            chown(path, Some(65534), Some(65534)).unwrap();
+        }
+        all.push(owned);
+    }
+    all
 }
 
 #[test]
 fn an_agent_in_the_servers_own_folder_reads_no_secret_and_works_in_the_rest() {
-    for builder in as_root_and_ordinary() {
+    for builder in as_each_user() {
         let world = builder.start();
         let said =
             answer(&world.say("cat .env pilothouse.yaml; cat file; echo more >> file; ls -A"));
@@ -46,7 +55,7 @@ fn an_agent_in_the_servers_own_folder_cannot_change_its_files() {
         echo x >> $name; echo x > $name; rm -f $name; mv $name moved; mv file $name; mv -f file $name
         ln $name second && echo x > second; ln -sf file $name; chmod 777 $name; truncate -s 0 $name
         done 2>/dev/null; true";
-    for builder in as_root_and_ordinary() {
+    for builder in as_each_user() {
         let world = builder.start();
         let config = world.path("cwd/pilothouse.yaml");
         let before = fs::read_to_string(&config).unwrap();
@@ -116,7 +125,7 @@ fn the_way_of_the_forerunner_works_with_its_environment_file_in_the_project() {
 #[test]
 fn a_configuration_that_an_agent_made_is_not_read_at_the_next_start() {
     let names = [".claude-code-agent.yaml", ".init-session.sh"];
-    for builder in as_root_and_ordinary() {
+    for builder in as_each_user() {
         let mut world = builder.start();
         world.restart();
         for name in names {
