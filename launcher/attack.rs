@@ -25,7 +25,8 @@
 //! outside (`memory.rs`), `peer_pid=PID` a process of another session that has the marker as an argument.
 //! `peer_file`, `outside_file`, `tmp` are files and `ssh` is a folder with a file `id`, all with the marker
 //! in them. `peer_dir` and `outside_dir` are folders with these files: `unlink` (will be gone), `rename`,
-//! and in the latter also `truncate` and `mode`. `host_file` is any file of the host; with `host_text` it
+//! and in the latter also `truncate` and `mode`. `own_dir` is a folder that the session may change, with files that
+//! stand for the server's own: `secret`, and `folder/config`. `host_file` is any file of the host; with `host_text` it
 //! must hold that text to count. `tcp`, `tcp6`, `udp`, `udp6` are ports of loopback, `abstract` the name of a
 //! listening socket, `socket` (stream) and `dgram` paths of sockets. `same` and `same6` are ports at 127.0.0.2 and
 //! ::1 with the number of the proxy's port.
@@ -121,6 +122,10 @@ const LIST: &[(&str, fn(&Aim<'_>) -> Outcome)] = &[
     ("files.usr", files::program),
     ("files.handle", files::handle),
     ("files.disk", files::disk),
+    ("own.read", files::read_own),
+    ("own.write", files::write_own),
+    ("own.replace", files::replace_own),
+    ("own.folder", files::move_own_folder),
     ("tcp.loopback", network::tcp),
     ("tcp.v6", network::tcp6),
     ("tcp.proxy_port", network::proxy_port),

@@ -7,7 +7,7 @@ pub use reach::Reach;
 pub use served::Agents;
 
 use crate::config::{self, AskPolicy, BackendKind, Config, DriverKind, Format, Input};
-use crate::isolation::{Grants, Isolation, Places};
+use crate::isolation::{Exposed, Grants, Isolation, Places};
 use crate::queue::FairQueue;
 use crate::skills;
 use crate::supervisor::{OWN_PROGRAM, Spec};
@@ -61,6 +61,10 @@ pub struct Agent {
     pub grants: Grants,
     /// What it reaches behind a wall.
     pub reach: Reach,
+    /// Files of the server's own that are not there and that it could make.
+    pub missing: Vec<PathBuf>,
+    /// Why a backend that has no covers cannot keep it from the server's own files, if it cannot.
+    uncovered: Option<String>,
     program: PathBuf,
     args: Vec<String>,
     env: Vec<(String, String)>,
@@ -102,6 +106,9 @@ pub enum Error {
         /// The guarantees.
         missing: String,
     },
+    /// It would reach the server's own files.
+    #[error(transparent)]
+    Exposed(#[from] Exposed),
     /// Its folders.
     #[error(transparent)]
     Workspace(#[from] workspace::Error),
@@ -185,8 +192,12 @@ impl Agent {
             Some(script) => grants.read(script),
             None => {}
         }
+        let covered = folders.cover(config, key, &workspaces, &grants)?;
+        grants.covers = covered.covers;
         Ok(Self {
             key: Arc::from(key),
+            missing: covered.missing,
+            uncovered: covered.obstacle,
             reach,
             grants,
             skills,
@@ -392,20 +403,10 @@ impl Agent {
 
     /// Whether it is configured to do anything without being asked.
     pub fn bypasses(&self) -> bool {
-        const WORDS: [&str; 8] = [
-            "bypassPermissions",
-            "--dangerously-skip-permissions",
-            "--allow-dangerously-skip-permissions",
-            "--dangerously-bypass-approvals-and-sandbox",
-            "--yolo",
-            "yolo",
-            "agent-full-access",
-            "danger-full-access",
-        ];
         let mode =
             (self.config.driver == DriverKind::Claude).then_some(&self.config.permission_mode);
         let words = self.args.iter().chain(mode).chain(&self.config.mode);
-        words.flat_map(|word| word.rsplit('=')).any(|word| WORDS.contains(&word))
+        words.into_iter().any(|word| config::asks_nobody(word))
     }
 
     /// Whether it may be served with this wall.

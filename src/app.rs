@@ -5,7 +5,7 @@ use crate::access::{Access, Token};
 use crate::agent::{self, Agents};
 use crate::asks::Asks;
 use crate::budget::Budgets;
-use crate::config::{self, Config, Loaded};
+use crate::config::{self, Config, Loaded, Record};
 use crate::descriptors;
 use crate::egress::{Egress, Times};
 use crate::guard;
@@ -23,7 +23,7 @@ use crate::telemetry::Telemetry;
 use crate::workspace;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpSocket};
@@ -46,18 +46,16 @@ pub enum Error {
     /// The wall.
     #[error(transparent)]
     Isolation(#[from] isolation::Error),
-    /// What is the server's would be inside of the wall.
+    /// Files of the server's own that agents could make.
     #[error(
-        "the state folder {state} lies in {shared}, where all sessions of `{agent}` work: they would read and change \
-         the server's store; set `state_dir` or `workspace.path` to another folder"
+        "cannot remember in {path} which files of the server's own are missing in folders where agents work: {source}; \
+         name another state folder by `--state-dir` or PILOTHOUSE_STATE_DIR"
     )]
-    StateInside {
-        /// The state folder.
-        state: String,
-        /// The folder that is shared.
-        shared: String,
-        /// The agent.
-        agent: String,
+    Record {
+        /// Where that would be.
+        path: String,
+        /// Why not.
+        source: io::Error,
     },
     /// The folders.
     #[error(transparent)]
@@ -117,8 +115,7 @@ impl App {
     /// # Errors
     ///
     /// Whatever would keep the server from working.
-    pub async fn build(loaded: Loaded, cwd: &Path) -> Result<Self, Error> {
-        let Loaded { mut config, mut notes, agent_environment, .. } = loaded;
+    pub async fn build(mut loaded: Loaded, cwd: &Path) -> Result<Self, Error> {
         let launcher = Launcher::start().map_err(|source| Error::System {
             what: "cannot start the launcher of agents",
             source,
@@ -128,9 +125,11 @@ impl App {
             what: "cannot raise the limit of open descriptors",
             source,
         })?;
-        notes.extend(descriptors::fit(&mut config, descriptors::hard_limit()));
+        let lowered = descriptors::fit(&mut loaded.config, descriptors::hard_limit());
+        loaded.notes.extend(lowered);
+        let agents = Agents::resolve(&loaded, cwd)?;
+        let Loaded { config, mut notes, agent_environment, record, named, .. } = loaded;
         let config = Arc::new(config);
-        let agents = Agents::resolve(&config, &agent_environment, cwd)?;
         for agent in agents.iter() {
             notes.extend(agent.notes.iter().cloned());
         }
@@ -145,9 +144,6 @@ impl App {
         for agent in agents.iter() {
             agent.workspaces.check()?;
             notes.extend(agent.workspaces.note());
-            if config.isolation.backend != BackendKind::None {
-                keep_state_out(agent, &config.state_dir)?;
-            }
         }
         let workspaces = &agents.default_one().workspaces;
         let stop = CancellationToken::new();
@@ -167,9 +163,11 @@ impl App {
             workspaces,
             &agent_environment,
             port,
+            agents.uncovered(),
             When::Start,
         )
         .await?;
+        remember_missing(record, &agents, &named)?;
         if isolation.proxy_port() != port {
             // Sessions have listeners of their own; nobody comes by this one.
             door.cancel();
@@ -317,16 +315,22 @@ impl Running {
     }
 }
 
-/// A folder that sessions share may not have the server's own in it.
-fn keep_state_out(agent: &agent::Agent, state: &Path) -> Result<(), Error> {
-    let real = |path: &Path| std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    match agent.workspaces.shared() {
-        Some(shared) if real(state).starts_with(real(shared)) => Err(Error::StateInside {
-            state: state.display().to_string(),
-            shared: shared.display().to_string(),
-            agent: agent.key.to_string(),
-        }),
-        Some(_) | None => Ok(()),
+/// Writes down which files of the server's own agents could make, before the first of them starts: if one is there
+/// at a later start, nobody knows who made it.
+fn remember_missing(
+    record: Option<Record>,
+    agents: &Agents,
+    named: &[PathBuf],
+) -> Result<(), Error> {
+    let missing: Vec<PathBuf> =
+        agents.iter().flat_map(|agent| agent.missing.iter().cloned()).collect();
+    let failed = |path: String| move |source| Error::Record { path, source };
+    match record {
+        None if missing.is_empty() => Ok(()),
+        None => Err(failed("the state folder".to_owned())(io::ErrorKind::NotFound.into())),
+        Some(record) => {
+            record.update(&missing, named).map_err(failed(record.path().display().to_string()))
+        }
     }
 }
 

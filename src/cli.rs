@@ -155,6 +155,9 @@ struct ServeArgs {
     /// With --no-auth: on any address
     #[arg(long)]
     insecure: bool,
+    /// Use files of the working folder although they weaken the sandbox or the access check
+    #[arg(long)]
+    trust_folder: bool,
     /// Arguments for the agent's program
     #[arg(last = true, value_name = "AGENT_ARGS")]
     agent_args: Vec<String>,
@@ -187,6 +190,7 @@ impl From<ServeArgs> for Flags {
             isolation: args.isolation,
             no_auth: args.no_auth,
             insecure: args.insecure,
+            trust_folder: args.trust_folder,
             agent_args: args.agent_args,
         }
     }

@@ -17,9 +17,11 @@ mod isolation;
 mod layers;
 mod node;
 mod origin;
+mod own;
 mod paths;
 mod secrets;
 mod tree;
+mod trust;
 mod units;
 mod validate;
 mod yaml;
@@ -34,7 +36,9 @@ pub use isolation::{
     Isolation, SessionLimits, Uids,
 };
 pub use load::{Environment, Flags, Loaded, load, load_named};
+pub use own::{OwnFile, Record};
 pub use secrets::{MASK, masked};
+pub use trust::asks_nobody;
 pub use units::{Age, Bytes};
 pub use validate::{ANYBODY, OWNER, network};
 

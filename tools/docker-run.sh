@@ -36,6 +36,8 @@ for file in .env pilothouse.yaml .claude-code-agent.yaml .init-session.sh; do
     fi
     set -- -v "$PWD/$file:/etc/pilothouse/$file:ro" "$@"
 done
+# Those files are of this folder, not of the image: `PILOTHOUSE_TRUST_FOLDER=1 make docker-run` accepts what weakens.
+set -- -e "PILOTHOUSE_TRUST_FOLDER=${PILOTHOUSE_TRUST_FOLDER:-}" "$@"
 for variable in ANTHROPIC_API_KEY ANTHROPIC_AUTH_TOKEN ANTHROPIC_BASE_URL API_TOKEN; do
     eval "value=\${$variable:-}"
     [ -z "$value" ] || set -- -e "$variable" "$@"

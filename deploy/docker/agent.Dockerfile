@@ -50,6 +50,8 @@ ENV PILOTHOUSE_SERVER_HOST=0.0.0.0 \
     LANG=C.UTF-8
 # All but `processes`, which takes namespaces that engines do not let a container make: docs/containers.md.
 ENV PILOTHOUSE_ISOLATION_REQUIRE=env,fs.read,fs.write,peer-sessions,server-memory,net.egress,net.loopback,unix-sockets,kill-tree
+# What is mounted into the working folder is the operator's word; sessions cannot write there.
+ENV PILOTHOUSE_TRUST_FOLDER=1
 USER 10001:0
 # ./pilothouse.yaml and ./.env are looked for here: mount them.
 WORKDIR /etc/pilothouse

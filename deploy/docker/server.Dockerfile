@@ -36,6 +36,8 @@ ENV PATH=/usr/local/bin \
     PILOTHOUSE_STATE_DIR=/var/lib/pilothouse
 # All but `processes`, which takes namespaces that engines do not let a container make: docs/containers.md.
 ENV PILOTHOUSE_ISOLATION_REQUIRE=env,fs.read,fs.write,peer-sessions,server-memory,net.egress,net.loopback,unix-sockets,kill-tree
+# What is mounted into the working folder is the operator's word; sessions cannot write there.
+ENV PILOTHOUSE_TRUST_FOLDER=1
 USER 10001:0
 # ./pilothouse.yaml and ./.env are looked for here: mount them.
 WORKDIR /etc/pilothouse

@@ -180,8 +180,12 @@ fn renames_in(aim: &Aim<'_>, folder: &[u8]) -> Outcome {
         aim.below(folder, b"rename")?,
         aim.below(folder, b"attack-rename")?,
     );
-    renames(&from, &to)?;
-    let _ = renames(&to, &from);
+    renames_and_back(&from, &to)
+}
+
+fn renames_and_back(from: &Text, to: &Text) -> Outcome {
+    renames(from, to)?;
+    let _ = renames(to, from);
     Ok(())
 }
 
@@ -522,4 +526,46 @@ pub(super) fn disk(_: &Aim<'_>) -> Outcome {
         Err(Stop::DIFFERENT)
     });
     last
+}
+
+/// Reads a secret of the server's in a folder that we may change.
+pub(super) fn read_own(aim: &Aim<'_>) -> Outcome {
+    aim.marked(aim.below(b"own_dir", b"secret")?.as_ptr())
+}
+
+/// Opens a file of the server's there to append to it, also by a second name, and writes nothing.
+pub(super) fn write_own(aim: &Aim<'_>) -> Outcome {
+    let path = aim.below(b"own_dir", b"folder/config")?;
+    let opened = opens(path.as_ptr(), O_WRONLY | O_APPEND);
+    if opened.is_ok() {
+        return opened;
+    }
+    let link = aim.below(b"own_dir", b"attack-own")?;
+    done(sys!(
+        LINKAT,
+        AT_FDCWD,
+        path.as_ptr(),
+        AT_FDCWD,
+        link.as_ptr(),
+        0
+    ))?;
+    let opened = opens(link.as_ptr(), O_WRONLY | O_APPEND);
+    remove(link.as_ptr());
+    opened
+}
+
+/// Puts another file in its place, and puts it back.
+pub(super) fn replace_own(aim: &Aim<'_>) -> Outcome {
+    renames_and_back(
+        &aim.below(b"own_dir", b"folder/config")?,
+        &aim.below(b"own_dir", b"folder/attack-own")?,
+    )
+}
+
+/// Renames the folder that it lies in, and renames it back.
+pub(super) fn move_own_folder(aim: &Aim<'_>) -> Outcome {
+    renames_and_back(
+        &aim.below(b"own_dir", b"folder")?,
+        &aim.below(b"own_dir", b"attack-own")?,
+    )
 }

@@ -1,7 +1,8 @@
 //! Which agents are served: the default one at the root, and those that the file declares by their names.
 
 use super::{Agent, DEFAULT_PATH, Error, credential, find, login_advice};
-use crate::config::{self, BackendKind, Config, Workspace, WorkspaceMode};
+use crate::config::{self, BackendKind, Config, Loaded, OwnFile, Workspace, WorkspaceMode};
+use crate::isolation::{self, Covered, Exposed, Grants};
 use crate::queue::FairQueue;
 use crate::workspace::Workspaces;
 use std::collections::{BTreeMap, HashMap};
@@ -17,6 +18,8 @@ pub struct Agents {
 /// Makes the folders of each agent; agents that share one folder share its turns too.
 pub(super) struct Folders {
     cwd: PathBuf,
+    /// The server's own files, from which agents are kept.
+    own: Vec<OwnFile>,
     turns: HashMap<PathBuf, FairQueue>,
 }
 
@@ -26,12 +29,14 @@ impl Agents {
     /// # Errors
     ///
     /// When one of them does not exist, its program is not found, or its folders cannot be used.
-    pub fn resolve(
-        config: &Config,
-        environment: &BTreeMap<String, String>,
-        cwd: &Path,
-    ) -> Result<Self, Error> {
-        let mut folders = Folders { cwd: cwd.to_owned(), turns: HashMap::new() };
+    pub fn resolve(loaded: &Loaded, cwd: &Path) -> Result<Self, Error> {
+        let (config, environment) = (&loaded.config, &loaded.agent_environment);
+        let program = std::env::current_exe().ok().filter(|program| program.exists());
+        let mut folders = Folders {
+            cwd: cwd.to_owned(),
+            own: loaded.own_files(cwd, program.as_deref()),
+            turns: HashMap::new(),
+        };
         let default = Arc::new(the_default(config, environment, &mut folders)?);
         let mut by_name = BTreeMap::from([(default.key.clone(), default.clone())]);
         for (key, agent) in &config.agents {
@@ -48,6 +53,11 @@ impl Agents {
         &self.default
     }
 
+    /// Why a backend that has no covers cannot keep them from the server's own files, if it cannot.
+    pub fn uncovered(&self) -> Option<&str> {
+        self.iter().find_map(|agent| agent.uncovered.as_deref())
+    }
+
     /// An agent by its key in the configuration.
     pub fn get(&self, key: &str) -> Option<&Arc<Agent>> {
         self.by_name.get(key)
@@ -60,6 +70,22 @@ impl Agents {
 }
 
 impl Folders {
+    /// What keeps an agent from the server's own files; nothing where there is no sandbox.
+    pub(super) fn cover(
+        &self,
+        config: &Config,
+        key: &str,
+        workspaces: &Workspaces,
+        grants: &Grants,
+    ) -> Result<Covered, Exposed> {
+        let wanted = &config.isolation;
+        if wanted.backend == BackendKind::None {
+            return Ok(Covered::default());
+        }
+        let all = grants.with(&Grants::configured(&wanted.read, &wanted.write));
+        isolation::cover(key, workspaces.shared(), &all, &self.own)
+    }
+
     pub(super) fn of(
         &mut self,
         config: &Config,

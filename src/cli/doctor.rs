@@ -41,6 +41,9 @@ pub(super) struct DoctorArgs {
     /// Folder of the store, the token and the sessions' homes
     #[arg(long, value_name = "DIR")]
     state_dir: Option<PathBuf>,
+    /// Use files of the working folder although they weaken the sandbox or the access check
+    #[arg(long)]
+    trust_folder: bool,
 }
 
 /// Checks everything; 1 when there are problems.
@@ -55,8 +58,12 @@ pub(super) async fn run(
 ) -> Result<u8, Failure> {
     let mut report = Report::default();
     let mut findings = Value::Null;
-    let flags =
-        config::Flags { config: args.config, state_dir: args.state_dir, ..Default::default() };
+    let flags = config::Flags {
+        config: args.config,
+        state_dir: args.state_dir,
+        trust_folder: args.trust_folder,
+        ..Default::default()
+    };
     match load(&flags, environment, cwd) {
         Ok(loaded) => findings = examine(&loaded, cwd, &mut report).await?,
         Err(error) => report.bad(
@@ -91,7 +98,12 @@ async fn examine(loaded: &Loaded, cwd: &Path, report: &mut Report) -> Result<Val
         report.note("configuration", note);
     }
     let launcher = Launcher::start();
-    let agents = Agents::resolve(config, &loaded.agent_environment, cwd);
+    if let Err(error) = loaded.check_folder(cwd) {
+        // Nothing that such a file names is started.
+        report.bad("working folder", error.to_string(), "");
+        return Ok(Value::Null);
+    }
+    let agents = Agents::resolve(loaded, cwd);
     match &agents {
         Ok(agents) => {
             let agent = agents.default_one();
@@ -277,8 +289,9 @@ async fn isolation(
 ) -> Value {
     let workspaces = &agents.default_one().workspaces;
     // No agent is started here, and the attacks have a stand-in for the proxy.
-    let when = When::Doctor;
-    let chosen = choose(config, launcher, workspaces, environment, UNUSED_PORT, when).await;
+    let (uncovered, when) = (agents.uncovered(), When::Doctor);
+    let chosen =
+        choose(config, launcher, workspaces, environment, UNUSED_PORT, uncovered, when).await;
     match chosen {
         Ok(isolation) => {
             if isolation.is_walled() {

@@ -20,6 +20,10 @@ pub(super) fn run(flags: &Flags, environment: &Environment, cwd: &Path) -> ExitC
             return ExitCode::from(exit::CONFIG);
         }
     };
+    if let Err(error) = loaded.check_folder(cwd) {
+        eprintln!("pilothouse: {error}");
+        return ExitCode::from(exit::CONFIG);
+    }
     if let Err(error) = start_log(&loaded.config) {
         eprintln!("pilothouse: `log.level`: {error}");
         return ExitCode::from(exit::CONFIG);

@@ -12,7 +12,8 @@ use serde_json::json;
 use std::collections::BTreeMap;
 
 /// Variables of ours that are no keys of the server.
-pub(super) const OURS: [&str; 3] = ["PILOTHOUSE_CONFIG", "PILOTHOUSE_URL", "PILOTHOUSE_TOKEN"];
+pub(super) const OURS: [&str; 4] =
+    ["PILOTHOUSE_CONFIG", "PILOTHOUSE_URL", "PILOTHOUSE_TOKEN", super::trust::VARIABLE];
 
 /// The agent that `AGENT_CMD` defines.
 const COMMAND: &str = "command";

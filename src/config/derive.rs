@@ -4,6 +4,7 @@ use super::Bytes;
 use super::environment::Environment;
 use super::layers::Layers;
 use super::origin::Origin;
+use super::own::SESSION_SCRIPT;
 use super::tree::to_json;
 use serde_json::json;
 use std::path::Path;
@@ -17,10 +18,10 @@ pub(super) fn lay_over(layers: &mut Layers, environment: &Environment, cwd: &Pat
         let path = format!("{}/pilothouse", home.trim_end_matches('/'));
         layers.set("state_dir", path.into(), Origin::Environment("XDG_STATE_HOME".to_owned()));
     }
-    if unsaid(layers, "sessions.init") && cwd.join(".init-session.sh").is_file() {
+    if unsaid(layers, "sessions.init") && cwd.join(SESSION_SCRIPT).is_file() {
         layers.set(
             "sessions.init",
-            "./.init-session.sh".into(),
+            format!("./{SESSION_SCRIPT}").into(),
             Origin::Derived("found in the working directory".to_owned()),
         );
     }

@@ -42,6 +42,8 @@ pub struct Flags {
     pub no_auth: bool,
     /// `--insecure`.
     pub insecure: bool,
+    /// `--trust-folder`: files of the working folder may weaken the sandbox.
+    pub trust_folder: bool,
     /// What stands after `--`; appended to the arguments of the agent that serves.
     pub agent_args: Vec<String>,
 }

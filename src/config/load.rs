@@ -5,7 +5,9 @@
 use super::error::Error;
 use super::layers::Layers;
 use super::origin::Origin;
+use super::own::{CONFIG, ENV_FILE, FORERUNNER_CONFIG, Record};
 use super::paths::{make_absolute, utf8};
+use super::trust::{self, Found};
 use super::{Config, aliases, derive, dotenv};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -36,6 +38,17 @@ pub struct Loaded {
     pub agent_environment: BTreeMap<String, String>,
     /// The names that `.env` sets.
     pub env_file_names: Vec<String>,
+    /// The configuration file that was read, as it was named.
+    pub config_file: Option<PathBuf>,
+    /// Which files nobody named.
+    pub found: Found,
+    /// Files that options and variables name, absolute.
+    pub named: Vec<PathBuf>,
+    /// Whether the operator trusts the files of the working folder.
+    pub is_trusted: bool,
+    /// What is remembered of files that agents could make; none where only a file of the working folder says where
+    /// the state folder is.
+    pub record: Option<Record>,
 }
 
 /// The variables are named and not shown: their values may be secret.
@@ -47,7 +60,7 @@ impl fmt::Debug for Loaded {
             .field("notes", &self.notes)
             .field("agent_environment", &self.agent_environment.keys())
             .field("env_file_names", &self.env_file_names)
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 
@@ -88,16 +101,28 @@ fn read_layers(
     }
 
     // The file may be named in `.env`, and the file may name another `.env`.
-    let implied = (folder == Folder::Read).then_some(".env");
-    let first_env = environment.get("PILOTHOUSE_ENV_FILE_PATH").or(implied);
+    let implied = (folder == Folder::Read).then_some(ENV_FILE);
+    let named_env = environment.get("PILOTHOUSE_ENV_FILE_PATH");
+    let first_env = named_env.or(implied);
     let first_env = first_env.map(|path| read_env_file(Path::new(path), cwd, false));
     let first_env = first_env.and_then(Result::ok).unwrap_or_default();
-    let found = find_file(flags, environment, &first_env, cwd, folder, &mut layers)?;
-    if let Some((path, named_by)) = found {
-        layers.file(&path, &read(&path, cwd, named_by)?)?;
+    let file = find_file(flags, environment, &first_env, cwd, folder, &mut layers)?;
+    if let Some((path, named_by)) = &file {
+        layers.file(path, &read(path, cwd, named_by.clone())?)?;
     }
+    let config_file = file.map(|(path, _)| path);
+    let names_config = |name: &str| environment.get(name).map(PathBuf::from);
+    let named_config = flags
+        .config
+        .clone()
+        .or_else(|| names_config("PILOTHOUSE_CONFIG"))
+        .or_else(|| names_config("CLAUDE_CODE_AGENT_CONFIG"));
+    let is_config_named = config_file.is_some() && config_file == named_config;
 
     layers.env_file_keys(environment)?;
+    let is_env_named = named_env.is_some()
+        || is_config_named && matches!(layers.origin("env_file.path"), Origin::File { .. });
+    let found = Found { config: !is_config_named, env_file: !is_env_named };
     let settings = layers.config().env_file;
     let asked_for = !matches!(layers.origin("env_file.path"), Origin::Default);
     let env_file = if asked_for || folder == Folder::Read {
@@ -139,7 +164,44 @@ fn read_layers(
         notes,
         agent_environment,
         env_file_names: env_file.into_keys().collect(),
+        config_file,
+        found,
+        named: named_files(flags, environment, named_config, cwd),
+        is_trusted: flags.trust_folder || is_set(environment, trust::VARIABLE),
+        record: match folder {
+            Folder::Read => named_state(flags, environment, cwd).map(|state| Record::new(&state)),
+            Folder::Ignored => None,
+        },
     })
+}
+
+/// Whether a variable of the environment says yes.
+fn is_set(environment: &Environment, name: &str) -> bool {
+    environment.get(name).is_some_and(|text| !matches!(text, "0" | "false" | "no" | "off"))
+}
+
+/// The state folder, as options and variables have it.
+fn named_state(flags: &Flags, environment: &Environment, cwd: &Path) -> Option<PathBuf> {
+    let flags = Flags { state_dir: flags.state_dir.clone(), ..Flags::default() };
+    let names = ["PILOTHOUSE_STATE_DIR", "XDG_STATE_HOME", "HOME"];
+    let known = environment.variables.iter().filter(|(name, _)| names.contains(&name.as_str()));
+    let variables = known.map(|(name, value)| (name.clone(), value.clone())).collect();
+    let environment = Environment { variables, unreadable: Vec::new() };
+    Some(load_named(&flags, &environment, cwd).ok()?.config.state_dir)
+}
+
+/// Files that options and variables of the environment name.
+fn named_files(
+    flags: &Flags,
+    environment: &Environment,
+    config: Option<PathBuf>,
+    cwd: &Path,
+) -> Vec<PathBuf> {
+    let variables = ["PILOTHOUSE_ENV_FILE_PATH", "PILOTHOUSE_SESSIONS_INIT", "INIT_SESSION"];
+    let variables = variables.into_iter().filter_map(|name| environment.get(name));
+    let named = variables.map(PathBuf::from).chain(config).chain(flags.init_session.clone());
+    // Without `.` in between, so that it is the path as it is looked for.
+    named.map(|path| cwd.join(path).components().collect()).collect()
 }
 
 /// Reads one file over the defaults, without environment, `.env` and flags; gives the notes.
@@ -178,9 +240,8 @@ fn find_file(
         .clone()
         .map(|path| (path, "--config".to_owned()))
         .or_else(|| variable("PILOTHOUSE_CONFIG"))
-        .or_else(|| present("pilothouse.yaml"));
-    let theirs =
-        variable("CLAUDE_CODE_AGENT_CONFIG").or_else(|| present(".claude-code-agent.yaml"));
+        .or_else(|| present(CONFIG));
+    let theirs = variable("CLAUDE_CODE_AGENT_CONFIG").or_else(|| present(FORERUNNER_CONFIG));
     if let (Some((ours, _)), Some((theirs, _))) = (&ours, &theirs)
         && ours != theirs
     {

@@ -15,6 +15,7 @@
 //! devices and `/proc` are read-only, so that it cannot change the modes of what the whole machine shares. Nothing
 //! secret stands in the arguments of `bwrap`: the environment goes over the line.
 
+use super::covers::Blank;
 use super::filter::{Connecting, Network, filter};
 use super::grants::{ETC, SYSTEM};
 use super::users::Users;
@@ -41,6 +42,7 @@ pub(super) struct Bubblewrap {
     program: PathBuf,
     /// A folder with the few files of `/etc` that are ours.
     etc: PathBuf,
+    blank: Blank,
     landlock: u32,
     /// Where the server is root: who its agents are, or why they are root as well.
     users: Option<Result<Users, String>>,
@@ -73,7 +75,8 @@ impl Bubblewrap {
             std::fs::write(folder.join(name), text)?;
         }
         let users = is_root().then(|| Users::find(uids));
-        Ok(Self { program, etc: folder.to_owned(), landlock, users })
+        let blank = Blank::new(folder)?;
+        Ok(Self { program, etc: folder.to_owned(), blank, landlock, users })
     }
 
     fn arguments(&self, around: &Around<'_>) -> Vec<String> {
@@ -139,6 +142,13 @@ impl Bubblewrap {
         }
         args.bind("--bind", Path::new(&around.folder.home_text()), Path::new(HOME));
         args.bind("--bind", Path::new(&around.folder.workspace_text()), Path::new(WORKSPACE));
+        for cover in &around.grants.covers {
+            if let Some((from, is_writable)) = self.blank.source(cover) {
+                let how = if is_writable { "--bind-try" } else { "--ro-bind-try" };
+                let to = cover.place(WORKSPACE);
+                args.add([how, &from.to_string_lossy(), &to.to_string_lossy()]);
+            }
+        }
         args.add(["--remount-ro", "/dev"]);
         if is_root() && around.user.is_none() {
             args.add(["--remount-ro", "/proc"]);

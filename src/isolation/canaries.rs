@@ -1,15 +1,21 @@
 //! What a probe's attacks aim at: files, sockets and listeners of our own, gone when dropped.
 
+use super::{Exposed, Grants, cover};
+use crate::config::OwnFile;
 use crate::workspace::remove_folder;
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, TcpListener, UdpSocket};
 use std::os::linux::net::SocketAddrExt;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener};
 use std::path::{Path, PathBuf};
 
 /// Begins the name of the folder with the files that are attacked.
 const OUTSIDE: &str = "probe-";
+
+/// Beside the sockets, a folder with files that stand for the server's own.
+const OWN: &str = "own";
 
 /// The canaries.
 pub(super) struct Canaries {
@@ -80,6 +86,7 @@ impl Canaries {
         }
         let sockets = sockets_of(&id);
         std::fs::create_dir(&sockets)?;
+        make_own(&sockets.join(OWN), &marker)?;
         std::fs::write(sockets.join("file"), &marker)?;
         let abstract_name = format!("pilothouse-{id}");
         let address = SocketAddr::from_abstract_name(abstract_name.as_bytes())?;
@@ -110,10 +117,39 @@ impl Canaries {
         })
     }
 
+    /// The folder that stands for one with files of the server's own, and what grants and covers it.
+    pub(super) fn own(&self) -> Result<(PathBuf, Grants), Exposed> {
+        // As it really is, because that is how it is granted.
+        let folder = self.sockets.canonicalize().unwrap_or_else(|_| self.sockets.clone()).join(OWN);
+        let mut grants = Grants::configured(&[], std::slice::from_ref(&folder));
+        let own = |name: &str, is_secret| OwnFile {
+            path: folder.join(name),
+            named_by: "a canary",
+            is_secret,
+            is_written: false,
+        };
+        let files = [own("secret", true), own("folder/config", false)];
+        grants.covers = cover("probe", None, &grants, &files)?.covers;
+        Ok((folder, grants))
+    }
+
     /// What every attack is told: what to look for, and which variables it was given.
     pub(super) fn common(&self) -> Vec<String> {
         vec![format!("marker={}", self.marker), "names=PATH".to_owned()]
     }
+}
+
+/// Files that everybody may change, so that nothing but a cover stops whoever tries.
+fn make_own(folder: &Path, marker: &str) -> io::Result<()> {
+    std::fs::create_dir_all(folder.join("folder"))?;
+    for name in ["secret", "folder/config"] {
+        std::fs::write(folder.join(name), marker)?;
+        std::fs::set_permissions(folder.join(name), Permissions::from_mode(0o666))?;
+    }
+    for path in [folder.to_owned(), folder.join("folder")] {
+        std::fs::set_permissions(path, Permissions::from_mode(0o777))?;
+    }
+    Ok(())
 }
 
 /// Removes the canaries of probes that were killed.

@@ -50,7 +50,7 @@ struct Refused {
     cause: Option<String>,
 }
 
-/// Takes the strongest wall that gives what is required.
+/// Takes the strongest wall that gives what is required. `uncovered` is why one without covers cannot serve.
 ///
 /// # Errors
 ///
@@ -61,6 +61,7 @@ pub async fn choose(
     workspaces: &Workspaces,
     environment: &BTreeMap<String, String>,
     port: u16,
+    uncovered: Option<&str>,
     when: When,
 ) -> Result<Isolation, Error> {
     let wanted = &config.isolation;
@@ -91,7 +92,11 @@ pub async fn choose(
     let kernel = Kernel::ask(launcher).await;
     let (mut refused, mut found) = (Vec::new(), Vec::new());
     for &kind in kinds {
-        let candidate = match make(kind, config, environment, launcher, kernel).await {
+        let made = match uncovered.filter(|_| kind == BackendKind::Landlock) {
+            Some(why) => Err(why.to_owned()),
+            None => make(kind, config, environment, launcher, kernel).await,
+        };
+        let candidate = match made {
             Ok(backend) => {
                 let probe = Probe {
                     backend: &*backend,

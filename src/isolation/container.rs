@@ -17,6 +17,7 @@
 //! Podman's monitor of a container is below its client, so below our supervisor. When the server is killed
 //! the supervisor ends it, and Podman's own record of the container stays until the next start removes it.
 
+use super::covers::Blank;
 use super::filter::{Connecting, Network, filter};
 use super::kernel::Kernel;
 use super::wall::{Place, Rules, Wall};
@@ -93,6 +94,7 @@ pub(super) struct Containers {
     state: String,
     /// Where sockets are put for a moment, and a few files.
     folder: PathBuf,
+    blank: Blank,
     keeping: Arc<Keeping>,
     /// The version of Landlock inside, once a container was there to ask in.
     landlock: OnceLock<u32>,
@@ -404,6 +406,7 @@ impl Containers {
         fs::create_dir_all(&folder).map_err(failed)?;
         fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).map_err(failed)?;
         write_files(&folder).map_err(failed)?;
+        let blank = Blank::new(&folder).map_err(failed)?;
         for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
             if name.starts_with("pilothouse-") && !is_served(&name) {
@@ -418,6 +421,7 @@ impl Containers {
             limits: wanted.limits.clone(),
             state,
             folder,
+            blank,
             keeping: Arc::new(Keeping {
                 map: Mutex::default(),
                 // The probe attacks one session from another.
@@ -477,8 +481,14 @@ impl Containers {
                 mounts.push((path.clone(), path, writable));
             }
         }
+        for cover in &around.grants.covers {
+            if let Some((from, writable)) = self.blank.source(cover) {
+                let to = cover.place(WORKSPACE).to_string_lossy().into_owned();
+                mounts.push((from.to_string_lossy().into_owned(), to, writable));
+            }
+        }
         for (from, to, writable) in mounts {
-            if from.contains([',', '"', '\n']) {
+            if [&from, &to].iter().any(|path| path.contains([',', '"', '\n'])) {
                 return Err(io::Error::other(format!(
                     "{from} cannot be mounted into a container: the engine's arguments take no comma and no quote"
                 )));

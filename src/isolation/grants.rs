@@ -1,6 +1,7 @@
 //! What an agent must be able to read in order to run: its program, the interpreter of that, PATH,
 //! certificates, and what the operator named.
 
+use super::Cover;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Read;
@@ -88,6 +89,8 @@ pub struct Grants {
     pub write: BTreeSet<PathBuf>,
     /// Links and where they point.
     pub links: BTreeSet<(PathBuf, PathBuf)>,
+    /// What is put over the server's own files in all of these, and in the workspace.
+    pub covers: BTreeSet<Cover>,
 }
 
 impl Grants {
@@ -213,6 +216,7 @@ impl Grants {
         all.read.extend(other.read.iter().cloned());
         all.write.extend(other.write.iter().cloned());
         all.links.extend(other.links.iter().cloned());
+        all.covers.extend(other.covers.iter().cloned());
         all
     }
 }

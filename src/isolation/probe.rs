@@ -8,8 +8,8 @@
 use super::canaries::{Canaries, port_of};
 use super::findings::{Findings, Outcome, State, Try, states};
 use super::{
-    Around, Backend, Grants, Group, Groups, INSIDE_PORT, Network, Surroundings, Walled, When,
-    prepare, promises,
+    Around, Backend, Exposed, Grants, Group, Groups, INSIDE_PORT, Network, Surroundings, Walled,
+    When, prepare, promises,
 };
 use crate::config::{BackendKind, Bytes, Guarantee, SessionLimits};
 use crate::process::{self, Ended, Launcher, Process};
@@ -40,6 +40,9 @@ pub(super) enum Failed {
     /// Something of the system.
     #[error("{0}")]
     System(#[from] io::Error),
+    /// The stand-ins for the server's own files could not be covered.
+    #[error(transparent)]
+    Exposed(#[from] Exposed),
     /// Folders could not be made.
     #[error(transparent)]
     Workspace(#[from] crate::workspace::Error),
@@ -82,13 +85,21 @@ struct Session<'a> {
     workspaces: &'a Workspaces,
     /// The port of the proxy's stand-in.
     port: u16,
+    /// What it may read and write beside its folders.
+    grants: Grants,
 }
 
 impl<'a> Session<'a> {
-    async fn new(workspaces: &'a Workspaces, canaries: &Canaries) -> Result<Self, Failed> {
+    async fn new(probe: &Probe<'a>, canaries: &Canaries) -> Result<Self, Failed> {
+        let workspaces = probe.workspaces;
         let id = uuid::Uuid::now_v7().to_string();
         let folder = workspaces.folder(&id).await?;
-        Ok(Self { id, folder, workspaces, port: port_of(&canaries.proxy.own) })
+        let grants = if probe.has_covers() {
+            probe.grants.with(&canaries.own()?.1)
+        } else {
+            probe.grants.clone()
+        };
+        Ok(Self { id, folder, workspaces, port: port_of(&canaries.proxy.own), grants })
     }
 }
 
@@ -102,7 +113,7 @@ impl Probe<'_> {
     /// Attacks the wall with everything that is known.
     pub(super) async fn run(&self) -> Result<Findings, Failed> {
         let canaries = Canaries::new(self.state)?;
-        let session = Session::new(self.workspaces, &canaries).await?;
+        let session = Session::new(self, &canaries).await?;
         let mut outcomes = self.attack(&canaries, &session).await?;
         let survivors = self.survivors(&canaries, &session).await?;
         outcomes.push(survivors);
@@ -112,6 +123,11 @@ impl Probe<'_> {
         };
         self.limits(&session, &mut findings).await?;
         Ok(findings)
+    }
+
+    /// Whether a file can be kept from a session that reaches the folder around it.
+    fn has_covers(&self) -> bool {
+        self.backend.kind() != BackendKind::Landlock
     }
 
     /// Runs the list of attacks.
@@ -134,7 +150,7 @@ impl Probe<'_> {
     ) -> Result<Vec<Outcome>, Failed> {
         let marker = &canaries.marker;
         let mut args = canaries.common();
-        let peer = Session::new(self.workspaces, canaries).await?;
+        let peer = Session::new(self, canaries).await?;
         let peer_home = PathBuf::from(peer.folder.home_text());
         for name in ["secret", "unlink", "rename"] {
             std::fs::write(peer_home.join(name), marker)?;
@@ -161,6 +177,9 @@ impl Probe<'_> {
             Network::Shared => session.port,
         };
         args.extend(canaries.proxy.v6.iter().map(|v6| format!("same6={}", port_of(v6))));
+        if self.has_covers() {
+            args.push(format!("own_dir={}", canaries.own()?.0.display()));
+        }
         args.extend([
             format!("proxy={proxy}"),
             format!("same={}", session.port),
@@ -313,13 +332,13 @@ impl Probe<'_> {
         };
         let around = Around {
             folder: &session.folder,
-            grants: self.grants,
+            grants: &session.grants,
             group: group.as_ref().map(Group::folder),
             tmp: self.limits.tmp.get(),
             shm: self.limits.shm.get(),
             file: self.limits.disk.map(Bytes::get),
             port: session.port,
-            user: self.backend.user(&session.folder, self.grants),
+            user: self.backend.user(&session.folder, &session.grants),
         };
         let places = self.backend.places(&session.folder);
         let spec = program(args, places.workspace);

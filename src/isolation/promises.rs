@@ -302,6 +302,17 @@ pub(super) const PROMISES: [Promise; Guarantee::ALL.len()] = [
                 tests: &[],
             },
             Claim {
+                text: "reads no secret of the server's own files, also where they lie in a folder that it may read",
+                attacks: &[
+                    start("own.read", "read a secret of the server's own in a folder that it may change"),
+                ],
+                tests: &[
+                    "walls::own::an_agent_in_the_servers_own_folder_reads_no_secret_and_works_in_the_rest",
+                    "walls::own::a_folder_that_is_granted_shows_no_secret_of_the_servers",
+                    "walls::own::landlock_does_not_serve_an_agent_in_the_servers_own_folder",
+                ],
+            },
+            Claim {
                 text: "opens no device that it was not granted",
                 attacks: &[
                     start("files.mknod", "make a device in its own folder and open it"),
@@ -372,6 +383,22 @@ pub(super) const PROMISES: [Promise; Guarantee::ALL.len()] = [
                     besides("files.usr", "open a file of the system in `/usr` to write to it"),
                 ],
                 tests: &["walls::inside::the_machines_own_files_are_out_of_reach"],
+            },
+            Claim {
+                text: "neither changes, replaces nor removes a file of the server's own in a folder that it may change",
+                attacks: &[
+                    start(
+                        "own.write",
+                        "open a file of the server's own there to append to it, by its name and by another",
+                    ),
+                    start("own.replace", "put another file in its place"),
+                    start("own.folder", "rename the folder that it lies in"),
+                ],
+                tests: &[
+                    "walls::own::an_agent_in_the_servers_own_folder_cannot_change_its_files",
+                    "walls::own::a_folder_above_a_file_of_the_servers_own_stays_in_its_place",
+                    "walls::own::a_configuration_that_an_agent_made_is_not_read_at_the_next_start",
+                ],
             },
             Claim {
                 text: "makes no file that gives the server's identity to the user who starts it",

@@ -166,7 +166,7 @@ mod tests {
         let grants = |write: bool| {
             let (paths, none) = (std::iter::once(file.clone()).collect(), Default::default());
             let (read, write) = if write { (none, paths) } else { (paths, none) };
-            Grants { read, write, links: Default::default() }
+            Grants { read, write, ..Grants::default() }
         };
         let user = fs::metadata(&file).unwrap().uid() + 1;
         let usable = |mode, write| {

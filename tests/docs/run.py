@@ -135,6 +135,8 @@ class Place:
             "REAL_MAKE": shutil.which("make") or "/nonexistent/make",
             "PILOTHOUSE_SERVER_PORT": str(self.port),
             "PILOTHOUSE_STATE_DIR": str(self.root / "state"),
+            # The pages' own files lie in the working folder.
+            "PILOTHOUSE_TRUST_FOLDER": "1",
         }
         if not shutil.which("bwrap"):
             # Whether there is a wall here is not the matter of these pages.

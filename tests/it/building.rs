@@ -23,6 +23,8 @@ pub(crate) struct Builder {
     program: PathBuf,
     /// What the server is started through.
     through: Vec<String>,
+    /// Whether files of the working folder may weaken the sandbox.
+    is_trusted: bool,
     /// How long anything may take.
     pub(crate) patience: Duration,
 }
@@ -76,6 +78,7 @@ impl World {
             env: Vec::new(),
             program: env!("CARGO_BIN_EXE_pilothouse").into(),
             through: Vec::new(),
+            is_trusted: true,
             patience: PATIENCE,
         }
     }
@@ -165,6 +168,12 @@ impl Builder {
         self
     }
 
+    /// Files of the working folder may not weaken the sandbox, as it is without a word of the operator's.
+    pub(crate) fn untrusted(mut self) -> Self {
+        self.is_trusted = false;
+        self
+    }
+
     /// Waits longer for everything.
     pub(crate) fn patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
@@ -192,7 +201,7 @@ impl Builder {
     }
 
     /// Starts a server that must not start, and waits for its end.
-    pub(crate) fn fails(self) -> Failure {
+    pub(crate) fn fails(&self) -> Failure {
         let mut child = self.spawn();
         let patience = self.patience;
         let ended = await_end(&mut child, patience);
@@ -222,6 +231,8 @@ impl Builder {
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("HOME", self.path("home"))
+            // Its configuration file is found there, and most tests say nothing of the sandbox.
+            .env("PILOTHOUSE_TRUST_FOLDER", if self.is_trusted { "1" } else { "" })
             .envs(self.env.iter().cloned())
             .stdin(Stdio::null())
             .stdout(output("stdout"))

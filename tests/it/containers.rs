@@ -166,6 +166,23 @@ fn another_sessions_files_are_not_there() {
 }
 
 #[test]
+fn the_servers_own_files_in_a_shared_folder_are_covered() {
+    let secret = "DEPLOY_KEY=a-key-of-the-server\n";
+    let builder = shell().file(".env", 0o644, secret).file("file", 0o644, "of the project\n");
+    let cwd = builder.cwd();
+    let world = builder.config(json!({"workspace": {"mode": "shared", "path": cwd}})).start();
+    let found = said(
+        &world,
+        "c",
+        "cat .env file; for name in .env pilothouse.yaml; do echo x > $name; rm -f $name; mv file $name; done; true",
+    );
+    assert_eq!(found, "of the project");
+    assert_eq!(fs::read_to_string(cwd.join(".env")).unwrap(), secret);
+    let config = fs::read_to_string(cwd.join("pilothouse.yaml")).unwrap();
+    assert!(config.contains("\"container\""), "{config}");
+}
+
+#[test]
 fn the_machines_name_and_name_servers_are_not_told() {
     let world = shell().start();
     assert_eq!(said(&world, "c", "cat /etc/hostname /etc/resolv.conf"), "agent");

@@ -19,6 +19,7 @@ mod limits;
 mod modes;
 mod networks;
 mod no_start;
+mod own;
 mod promises;
 mod survivors;
 mod told;

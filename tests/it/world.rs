@@ -1,6 +1,6 @@
 //! One server with everything around it: folders, configuration, agent, callers; gone when dropped.
 
-use crate::building::{Builder, merge};
+use crate::building::{Builder, Failure, merge};
 use crate::processes::{self, Process, await_some};
 use crate::reading::text_of;
 use rustix::process::{Pid, Signal, kill_process};
@@ -127,6 +127,12 @@ impl World {
     /// SIGTERM, without waiting for the end.
     pub(crate) fn sigterm(&mut self) {
         self.signal(Signal::TERM);
+    }
+
+    /// Stops the server, and starts one that must not start.
+    pub(crate) fn fails_to_restart(&mut self) -> Failure {
+        self.stop();
+        self.described.fails()
     }
 
     /// SIGKILL, and waits for the end of that one process.

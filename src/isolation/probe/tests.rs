@@ -13,6 +13,7 @@ const REAL: &[&str] = &[
     "files.metadata", "files.mkdir", "files.move", "files.plant", "files.proc_root", "files.read",
     "files.rename", "files.reopen", "files.setid", "files.ssh", "files.stat", "files.symlink", "files.tmp",
     "files.truncate", "files.unlink", "files.up", "files.write", "peers.list", "peers.read",
+    "own.folder", "own.read", "own.replace", "own.write",
     "peers.io_priority", "peers.priority", "peers.rename", "peers.signal", "peers.shm", "peers.unlink", "peers.watch", "peers.write",
     "privileges.suid", "processes.affinity", "processes.cmdline", "processes.times", "processes.list",
     "processes.pidfd", "processes.priority", "processes.prlimit", "processes.signal",
@@ -75,8 +76,9 @@ impl Room {
 async fn unconfined() -> Vec<Outcome> {
     let room = Room::new();
     let canaries = Canaries::new(room.root.path()).unwrap();
-    let session = Session::new(&room.workspaces, &canaries).await.unwrap();
-    room.probe(&NoWall, When::Doctor).aimed(&canaries, &session).await.unwrap()
+    let probe = room.probe(&NoWall, When::Doctor);
+    let session = Session::new(&probe, &canaries).await.unwrap();
+    probe.aimed(&canaries, &session).await.unwrap()
 }
 
 #[tokio::test]

@@ -164,7 +164,9 @@ fn expected(wall: Wall, user: User) -> BTreeMap<&'static str, &'static str> {
     let attacks = findings(wall, user)["attacks"].as_array().unwrap();
     let judged_outside = ["tree.survive", "limits.forks", "limits.memory"];
     let listed = attacks.iter().map(|one| (text_of(one, "name"), text_of(one, "result")));
-    listed.filter(|(name, _)| !judged_outside.contains(name)).collect()
+    // The probe covers stand-ins for the server's own files; those of a server are tried in `own.rs`.
+    let is_made_here = |name: &str| !judged_outside.contains(&name) && !name.starts_with("own.");
+    listed.filter(|(name, _)| is_made_here(name)).collect()
 }
 
 #[test]

@@ -216,6 +216,6 @@ fn a_state_folder_inside_of_a_workspace_that_all_share_is_refused() {
         let inside = json!({"workspace": {"mode": "shared", "path": shared}});
         let failure = builder.config(inside).fails();
         assert_eq!(failure.code, Some(69));
-        assert!(failure.stderr.contains("where all sessions of `fake` work"), "{}", failure.stderr);
+        assert!(failure.stderr.contains("which agents of `fake` may change"), "{}", failure.stderr);
     }
 }

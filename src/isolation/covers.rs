@@ -1,0 +1,423 @@
+//! Covers over the server's own files, where they lie in a folder that agents reach.
+//!
+//! # How it works
+//!
+//! A backend with mounts puts one over each such file: an empty one over a secret, the file itself read-only over
+//! what is none. A mount cannot be renamed, removed or replaced inside. A folder above it could be renamed with it,
+//! and another put in its place for the next process; so each folder between the file and the folder that agents
+//! may change becomes a mount too, of itself.
+//!
+//! # Pitfalls
+//!
+//! Landlock cannot take a file out of a folder, so `choose` does not take it then. A file that the server writes is
+//! renamed and made anew, which no cover survives; and a symbolic link is replaced beside what it leads to. Neither
+//! is served.
+
+use super::Grants;
+use crate::config::OwnFile;
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Component, Path, PathBuf};
+
+/// Symbolic links that are followed on the way to a file.
+const LINKS: usize = 40;
+
+/// Where agents find something.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum At {
+    /// Below their workspace.
+    Workspace(PathBuf),
+    /// At this path.
+    Path(PathBuf),
+}
+
+/// What agents find in place of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum How {
+    /// The folder as it is, which they cannot rename.
+    Fixed,
+    /// The same, read-only.
+    ReadOnly,
+    /// Nothing in it.
+    Empty,
+}
+
+/// One cover. In their order a folder comes before what lies in it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Cover {
+    /// Where agents find the file.
+    pub at: At,
+    /// What they find.
+    pub how: How,
+    /// The file as it really lies on this machine.
+    pub file: PathBuf,
+}
+
+/// What is to be done about the server's own files for one agent.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Covered {
+    /// The covers.
+    pub covers: std::collections::BTreeSet<Cover>,
+    /// Files that are not there and that the agent could make.
+    pub missing: Vec<PathBuf>,
+    /// Why a backend that has no covers cannot be used, if there is anything to cover.
+    pub obstacle: Option<String>,
+}
+
+/// A file of the server's own cannot be kept from an agent.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Exposed(String);
+
+impl Exposed {
+    /// The server writes there.
+    fn written(own: &OwnFile, root: &Root, agent: &str) -> Self {
+        let OwnFile { named_by, path, .. } = own;
+        Self(format!(
+            "{named_by} ({}) lies in {}, which agents of `{agent}` {}, and the server writes there; set {named_by} to \
+             a place outside of it, or `{}` to another folder",
+            path.display(),
+            root.real.display(),
+            root.verb(),
+            root.key,
+        ))
+    }
+
+    /// A symbolic link leads there.
+    fn linked(own: &OwnFile, link: &Path, root: &Root, agent: &str) -> Self {
+        let OwnFile { named_by, path, .. } = own;
+        Self(format!(
+            "{named_by} ({}) is reached by the symbolic link {}, which agents of `{agent}` could replace, because it \
+             lies in {}; put the file itself there, or name it outside of that folder, or set `{}` to another folder",
+            path.display(),
+            link.display(),
+            root.real.display(),
+            root.key,
+        ))
+    }
+}
+
+/// A folder or file that agents reach.
+struct Root {
+    real: PathBuf,
+    at: At,
+    /// The key that grants it.
+    key: &'static str,
+    is_writable: bool,
+}
+
+impl Root {
+    fn verb(&self) -> &'static str {
+        if self.is_writable { "may change" } else { "may read" }
+    }
+
+    fn at(&self, below: &Path) -> At {
+        // A path that ends with `/` is not that of a file.
+        let join = |base: &Path| {
+            if below.as_os_str().is_empty() { base.to_owned() } else { base.join(below) }
+        };
+        match &self.at {
+            At::Workspace(base) => At::Workspace(join(base)),
+            At::Path(base) => At::Path(join(base)),
+        }
+    }
+}
+
+/// Finds what agents with these grants reach of the server's own files.
+///
+/// # Errors
+///
+/// When one of them cannot be kept from the agent by any backend.
+pub fn cover(
+    agent: &str,
+    shared: Option<&Path>,
+    grants: &Grants,
+    own: &[OwnFile],
+) -> Result<Covered, Exposed> {
+    let workspace =
+        shared.map(|path| (path, At::Workspace(PathBuf::new()), "workspace.path", true));
+    let written = grants.write.iter();
+    let written = written.map(|path| (&**path, At::Path(path.clone()), "isolation.write", true));
+    let read = grants.read.iter();
+    let read = read.map(|path| (&**path, At::Path(path.clone()), "isolation.read", false));
+    let roots = workspace.into_iter().chain(written).chain(read);
+    let roots = roots.map(|(path, at, key, is_writable)| Root {
+        real: Trail::of(path).real,
+        at,
+        key,
+        is_writable,
+    });
+    let trails: Vec<(&OwnFile, Trail)> =
+        own.iter().map(|own| (own, Trail::of(&own.path))).collect();
+    let mut covered = Covered::default();
+    for root in roots {
+        let mut reached = BTreeMap::new();
+        for (own, trail) in &trails {
+            let link = trail.links.iter().find(|link| link.starts_with(&root.real));
+            if let Some(link) = link.filter(|_| root.is_writable) {
+                return Err(Exposed::linked(own, link, &root, agent));
+            }
+            let Ok(below) = trail.real.strip_prefix(&root.real) else { continue };
+            if own.is_written {
+                return Err(Exposed::written(own, &root, agent));
+            }
+            if !root.is_writable && !own.is_secret {
+                continue;
+            }
+            // One that is made later is covered from the next process on.
+            let is_missing = !trail.real.exists();
+            if is_missing && root.is_writable {
+                covered.missing.push(own.path.clone());
+            }
+            if !is_missing && covered.obstacle.is_none() {
+                covered.obstacle = Some(format!(
+                    "it cannot take a file out of a folder, and {} ({}) lies in {}, which agents of `{agent}` {}; start \
+                     the server in another folder (`workspace.path` or AGENT_PROJECT names this one), or move the file, \
+                     or use bubblewrap",
+                    own.named_by,
+                    own.path.display(),
+                    root.real.display(),
+                    root.verb(),
+                ));
+            }
+            let how = if own.is_secret { How::Empty } else { How::ReadOnly };
+            let entry = reached.entry(below.to_owned()).or_insert(how);
+            *entry = how.max(*entry);
+        }
+        covered.covers.extend(covers_of(&root, &reached));
+    }
+    covered.missing.sort();
+    covered.missing.dedup();
+    Ok(covered)
+}
+
+/// The covers in one folder; with those that keep the folders between in their places.
+fn covers_of(root: &Root, reached: &BTreeMap<PathBuf, How>) -> Vec<Cover> {
+    let cover = |below: &Path, how| Cover {
+        at: root.at(below),
+        how,
+        file: if below.as_os_str().is_empty() { root.real.clone() } else { root.real.join(below) },
+    };
+    let mut covers = Vec::new();
+    for (below, &how) in reached {
+        let mut above: Vec<&Path> = below.ancestors().skip(1).collect();
+        // From the folder itself down, which needs no cover where it is not a file of the server's own.
+        above.reverse();
+        let held = above.iter().position(|folder| reached.contains_key(*folder));
+        let outermost = held.and_then(|at| reached.get(above[at]));
+        if outermost == Some(&How::Empty) {
+            // Nothing of it is to be seen.
+            continue;
+        }
+        if root.is_writable && outermost.is_none() {
+            let between = above.iter().filter(|folder| !folder.as_os_str().is_empty());
+            covers.extend(between.map(|folder| cover(folder, How::Fixed)));
+        }
+        covers.push(cover(below, how));
+    }
+    covers
+}
+
+/// The way to a file: the symbolic links on it, each where it really lies, and the file itself.
+struct Trail {
+    links: Vec<PathBuf>,
+    real: PathBuf,
+}
+
+impl Trail {
+    /// Of an absolute path. What does not exist lies where it would be made.
+    fn of(path: &Path) -> Self {
+        let mut links = Vec::new();
+        let mut real = PathBuf::from("/");
+        let parts = |path: &Path| -> Vec<std::ffi::OsString> {
+            let parts = path.components().rev();
+            parts
+                .filter_map(|part| match part {
+                    Component::Normal(name) => Some(name.to_owned()),
+                    Component::ParentDir => Some("..".into()),
+                    Component::RootDir | Component::CurDir | Component::Prefix(_) => None,
+                })
+                .collect()
+        };
+        let mut left = parts(path);
+        while let Some(part) = left.pop() {
+            if part == ".." {
+                real.pop();
+                continue;
+            }
+            real.push(&part);
+            if links.len() < LINKS
+                && let Ok(target) = real.read_link()
+            {
+                links.push(real.clone());
+                real.pop();
+                if target.is_absolute() {
+                    real = PathBuf::from("/");
+                }
+                left.extend(parts(&target));
+            }
+        }
+        Self { links, real }
+    }
+}
+
+impl Cover {
+    /// The path at which agents find it, where this is their workspace.
+    pub(super) fn place(&self, workspace: &str) -> PathBuf {
+        match &self.at {
+            At::Workspace(below) => Path::new(workspace).join(below),
+            At::Path(path) => path.clone(),
+        }
+    }
+}
+
+/// A file and a folder with nothing in them, which are put over others.
+pub(super) struct Blank {
+    file: PathBuf,
+    folder: PathBuf,
+}
+
+impl Blank {
+    /// Makes them in this folder.
+    pub(super) fn new(folder: &Path) -> io::Result<Self> {
+        let blank = Self { file: folder.join("empty-file"), folder: folder.join("empty-folder") };
+        std::fs::write(&blank.file, "")?;
+        std::fs::create_dir_all(&blank.folder)?;
+        Ok(blank)
+    }
+
+    /// What is mounted over a file; none where it is gone. And whether it may be written.
+    pub(super) fn source<'a>(&'a self, cover: &'a Cover) -> Option<(&'a Path, bool)> {
+        let found = std::fs::metadata(&cover.file).ok()?;
+        Some(match cover.how {
+            How::Fixed => (&cover.file, true),
+            How::ReadOnly => (&cover.file, false),
+            How::Empty if found.is_dir() => (&self.folder, false),
+            How::Empty => (&self.file, false),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    struct Project(tempfile::TempDir);
+
+    impl Project {
+        fn with<const N: usize>(files: [&str; N]) -> Self {
+            let project = Self(tempfile::tempdir().unwrap());
+            for file in files {
+                let path = project.path(file);
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
+                fs::write(path, "x").unwrap();
+            }
+            project
+        }
+
+        fn path(&self, name: &str) -> PathBuf {
+            self.0.path().join(name)
+        }
+
+        fn own(&self, name: &str, is_secret: bool) -> OwnFile {
+            OwnFile { path: self.path(name), named_by: "`key`", is_secret, is_written: false }
+        }
+
+        /// Where covers are and what they are, in a shared workspace.
+        fn covers(&self, own: &[OwnFile]) -> Vec<(String, How)> {
+            let covered = cover("a", Some(self.0.path()), &Grants::default(), own).unwrap();
+            let covers = covered.covers.into_iter();
+            covers.map(|one| (one.place("/w").display().to_string(), one.how)).collect()
+        }
+    }
+
+    fn pair(at: &str, how: How) -> (String, How) {
+        (at.to_owned(), how)
+    }
+
+    #[test]
+    fn a_secret_is_empty_and_anything_else_is_read_only() {
+        let project = Project::with([".env", "pilothouse.yaml"]);
+        let own = [project.own(".env", true), project.own("pilothouse.yaml", false)];
+        assert_eq!(
+            project.covers(&own),
+            [pair("/w/.env", How::Empty), pair("/w/pilothouse.yaml", How::ReadOnly)]
+        );
+    }
+
+    #[test]
+    fn folders_between_are_kept_in_their_places() {
+        let project = Project::with(["a/b/key"]);
+        assert_eq!(
+            project.covers(&[project.own("a/b/key", true)]),
+            [pair("/w/a", How::Fixed), pair("/w/a/b", How::Fixed), pair("/w/a/b/key", How::Empty)]
+        );
+    }
+
+    #[test]
+    fn what_lies_in_an_own_folder_never_makes_that_folder_writable() {
+        let project = Project::with(["a/b/key"]);
+        let own = [project.own("a", false), project.own("a/b/key", true)];
+        assert_eq!(
+            project.covers(&own),
+            [pair("/w/a", How::ReadOnly), pair("/w/a/b/key", How::Empty)]
+        );
+        let own = [project.own("a", true), project.own("a/b/key", true)];
+        assert_eq!(project.covers(&own), [pair("/w/a", How::Empty)]);
+    }
+
+    #[test]
+    fn a_folder_that_is_granted_for_reading_hides_secrets_alone() {
+        let project = Project::with([".env", "pilothouse.yaml"]);
+        let own = [project.own(".env", true), project.own("pilothouse.yaml", false)];
+        let mut grants = Grants::default();
+        grants.read.insert(project.0.path().to_owned());
+        let covered = cover("a", None, &grants, &own).unwrap();
+        let places: Vec<PathBuf> = covered.covers.iter().map(|one| one.place("/w")).collect();
+        assert_eq!(places, [project.path(".env")]);
+        assert!(covered.obstacle.unwrap().contains(".env"));
+    }
+
+    #[test]
+    fn a_file_that_is_missing_is_named_where_the_agent_could_make_it() {
+        let project = Project::with(["file"]);
+        let own = [project.own("pilothouse.yaml", false)];
+        let covered = cover("a", Some(project.0.path()), &Grants::default(), &own).unwrap();
+        assert_eq!(covered.missing, [project.path("pilothouse.yaml")]);
+        assert_eq!(covered.obstacle, None);
+    }
+
+    #[test]
+    fn a_link_in_the_way_is_refused_where_the_agent_could_replace_it() {
+        let project = Project::with(["real/config", "project/file"]);
+        symlink(project.path("real"), project.path("project/conf")).unwrap();
+        let own = [project.own("project/conf/config", false)];
+        let shared = project.path("project");
+        let refused = cover("a", Some(&shared), &Grants::default(), &own).unwrap_err();
+        assert!(refused.to_string().contains("project/conf"), "{refused}");
+        // From outside the same file is out of reach.
+        let own = [project.own("real/config", false)];
+        let covered = cover("a", Some(&shared), &Grants::default(), &own).unwrap();
+        assert_eq!(covered, Covered::default());
+    }
+
+    #[test]
+    fn a_workspace_that_is_a_link_is_the_folder_that_it_leads_to() {
+        let project = Project::with(["real/.env"]);
+        symlink(project.path("real"), project.path("link")).unwrap();
+        let own = [project.own("real/.env", true)];
+        let covered = cover("a", Some(&project.path("link")), &Grants::default(), &own).unwrap();
+        assert_eq!(covered.covers.len(), 1);
+    }
+
+    #[test]
+    fn what_the_server_writes_is_refused_in_a_folder_that_agents_reach() {
+        let project = Project::with(["state/token"]);
+        let state = OwnFile { is_written: true, ..project.own("state", true) };
+        let refused = cover("a", Some(project.0.path()), &Grants::default(), &[state]).unwrap_err();
+        let words = refused.to_string();
+        assert!(words.contains("may change") && words.contains("workspace.path"), "{words}");
+    }
+}
