@@ -75,7 +75,7 @@ impl Exposed {
         let OwnFile { named_by, path, .. } = own;
         Self(format!(
             "{named_by} ({}) lies in {}, which agents of `{agent}` {}, and the server writes there; set {named_by} to \
-             a place outside of it, or `{}` to another folder",
+             a place outside of it, or {} to another folder",
             path.display(),
             root.real.display(),
             root.verb(),
@@ -88,7 +88,7 @@ impl Exposed {
         let OwnFile { named_by, path, .. } = own;
         Self(format!(
             "{named_by} ({}) is reached by the symbolic link {}, which agents of `{agent}` could replace, because it \
-             lies in {}; put the file itself there, or name it outside of that folder, or set `{}` to another folder",
+             lies in {}; put the file itself there, or name it outside of that folder, or set {} to another folder",
             path.display(),
             link.display(),
             root.real.display(),
@@ -101,7 +101,7 @@ impl Exposed {
 struct Root {
     real: PathBuf,
     at: At,
-    /// The key that grants it.
+    /// What grants it.
     key: &'static str,
     is_writable: bool,
 }
@@ -135,11 +135,12 @@ pub fn cover(
     own: &[OwnFile],
 ) -> Result<Covered, Exposed> {
     let workspace =
-        shared.map(|path| (path, At::Workspace(PathBuf::new()), "workspace.path", true));
+        shared.map(|path| (path, At::Workspace(PathBuf::new()), "`workspace.path`", true));
     let written = grants.write.iter();
-    let written = written.map(|path| (&**path, At::Path(path.clone()), "isolation.write", true));
+    let written = written.map(|path| (&**path, At::Path(path.clone()), "`isolation.write`", true));
     let read = grants.read.iter();
-    let read = read.map(|path| (&**path, At::Path(path.clone()), "isolation.read", false));
+    let read =
+        read.map(|path| (&**path, At::Path(path.clone()), "`isolation.read` (or PATH)", false));
     let roots = workspace.into_iter().chain(written).chain(read);
     let roots = roots.map(|(path, at, key, is_writable)| Root {
         real: Trail::of(path).real,
