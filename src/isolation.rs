@@ -306,4 +306,6 @@ impl Isolation {
 }
 
 #[cfg(test)]
+mod claims;
+#[cfg(test)]
 mod tests;
