@@ -195,13 +195,14 @@ impl Access {
         })
     }
 
-    /// Whether a request carries a valid token, or none is asked for. Where a token can be guessed, addresses that
-    /// tried a wrong one learn nothing by this.
-    pub fn knows(&self, headers: &HeaderMap, arrival: &Arrival) -> bool {
-        let may_compare = || self.guesses.is_none() || self.count_wrong(arrival) == 0;
-        !self.required
-            || bearer(headers)
-                .is_some_and(|token| may_compare() && self.find_caller(token).is_some())
+    /// The caller whose valid token a request carries; anybody, where none is asked for. Where a token can be
+    /// guessed, addresses that tried a wrong one learn nothing by this.
+    pub fn recognize(&self, headers: &HeaderMap, arrival: &Arrival) -> Option<Caller> {
+        if !self.required {
+            return Some(Caller { name: Arc::from(ANYBODY) });
+        }
+        let may_compare = self.guesses.is_none() || self.count_wrong(arrival) == 0;
+        bearer(headers).filter(|_| may_compare).and_then(|token| self.find_caller(token))
     }
 
     /// How many wrong tokens the address of a request has tried lately.

@@ -274,7 +274,7 @@ pub struct Processes {
 pub struct Limits {
     /// Largest request body.
     pub body: Bytes,
-    /// Bodies of more than 64 KiB that are in memory at a time, together.
+    /// Bodies of more than 64 KiB that are in memory at a time, together; of one caller half of it.
     pub bodies: Bytes,
     /// Parts of one message.
     pub parts: usize,
@@ -315,6 +315,8 @@ pub struct Limits {
     pub connections_kept: usize,
     /// Open connections of one address; trusted proxies are not counted.
     pub connections_per_address: usize,
+    /// Open connections on which one caller's token was seen first.
+    pub connections_per_caller: usize,
     /// Requests a minute and caller; 0 for no limit. Cancel and reads are never refused by it.
     pub rate: u32,
     /// Tasks of one caller that may wait; 0 for no limit of its own.

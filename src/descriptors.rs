@@ -50,6 +50,8 @@ pub fn fit(config: &mut Config, most: u64) -> Option<String> {
     let least = LEAST_EGRESS.min(egress as u64) * PER_EGRESS;
     let of_process = PER_PROCESS + if has_egress { least } else { 0 };
     config.limits.connections = at_most(connections, room / 2);
+    let of_caller = config.limits.connections_per_caller;
+    config.limits.connections_per_caller = at_most(of_caller, room / 4);
     config.processes.max = at_most(processes, room / 2 / of_process);
     if has_egress {
         let (open, live) = (config.limits.connections as u64, config.processes.max as u64);
@@ -58,6 +60,7 @@ pub fn fit(config: &mut Config, most: u64) -> Option<String> {
     }
     let changes = [
         ("limits.connections", connections, config.limits.connections),
+        ("limits.connections_per_caller", of_caller, config.limits.connections_per_caller),
         ("processes.max", processes, config.processes.max),
         ("egress.connections", egress, config.egress.connections.0),
     ];
@@ -102,6 +105,6 @@ mod tests {
     #[test]
     fn what_was_lowered_is_said_with_its_keys() {
         let mut config = Config::default();
-        insta::assert_snapshot!(fit(&mut config, 1024).unwrap(), @"this process may open 1024 descriptors and the configured bounds need 37632, so they are lowered: `limits.connections` 4096 to 384, `processes.max` 64 to 16, `egress.connections` 256 to 8; raise the hard limit (`ulimit -Hn`, LimitNOFILE=, --ulimit nofile)");
+        insta::assert_snapshot!(fit(&mut config, 1024).unwrap(), @"this process may open 1024 descriptors and the configured bounds need 37632, so they are lowered: `limits.connections` 4096 to 384, `limits.connections_per_caller` 2048 to 192, `processes.max` 64 to 16, `egress.connections` 256 to 8; raise the hard limit (`ulimit -Hn`, LimitNOFILE=, --ulimit nofile)");
     }
 }

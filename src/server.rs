@@ -19,6 +19,7 @@ pub use openapi::Document;
 
 use crate::access::{Access, Arrival, Denied, Forwarded};
 use crate::config::Config;
+use crate::queue::{FairQueue, Place};
 use crate::service::Service;
 use crate::signing::JWKS_PATH;
 use crate::telemetry::Telemetry;
@@ -33,10 +34,10 @@ use futures_util::FutureExt;
 use http_body_util::BodyExt;
 use pilothouse_a2a::Bounds;
 use pilothouse_a2a::error::{Error, ErrorKind, status_object};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic_health::ServingStatus;
@@ -132,31 +133,28 @@ fn health(doors: &Doors) -> HealthServer<impl Health> {
 struct RequestBody {
     bytes: Bytes,
     /// Held until what was made of the body is stored.
-    place: Option<OwnedSemaphorePermit>,
+    place: Option<Place>,
 }
 
 /// Bytes that may be taken by bodies at a time: by large ones, and as many again by those of some KiB, which
-/// do not wait behind large ones.
+/// do not wait behind large ones. Callers take turns for both.
 pub struct Bodies {
-    large: Arc<Semaphore>,
-    middle: Arc<Semaphore>,
-    all: u32,
+    large: FairQueue,
+    middle: FairQueue,
 }
 
 impl Bodies {
     /// Places for so many bytes.
     pub fn new(bytes: usize) -> Self {
-        let all = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX).max(1);
-        let places = || Arc::new(Semaphore::new(all as usize));
-        Self { large: places(), middle: places(), all }
+        let bytes = bytes.max(1);
+        let places = || FairQueue::new(bytes, bytes.div_ceil(2), &BTreeMap::new());
+        Self { large: places(), middle: places() }
     }
 
     /// Waits for a place of this size.
-    async fn take(&self, bytes: usize) -> OwnedSemaphorePermit {
-        let size = u32::try_from(bytes.div_ceil(1024)).map_or(self.all, |size| size.min(self.all));
+    async fn take(&self, caller: &Arc<str>, bytes: usize) -> Place {
         let places = if bytes > MIDDLE_BODY { &self.large } else { &self.middle };
-        let place = places.clone().acquire_many_owned(size).await;
-        place.expect("the places are never closed")
+        places.request_many(caller, bytes).place().await
     }
 }
 
@@ -176,8 +174,13 @@ fn too_large(limit: usize) -> Error {
 }
 
 impl Doors {
-    /// A request's body, within `limits.body`, `limits.bodies` and `timeouts.body`.
-    async fn read_body(&self, headers: &HeaderMap, body: Body) -> Result<RequestBody, Error> {
+    /// The body of a caller's request, within `limits.body`, `limits.bodies` and `timeouts.body`.
+    async fn read_body(
+        &self,
+        caller: &Arc<str>,
+        headers: &HeaderMap,
+        body: Body,
+    ) -> Result<RequestBody, Error> {
         let limit = self.config.limits.body.as_usize();
         let announced = headers
             .get(header::CONTENT_LENGTH)
@@ -207,7 +210,7 @@ impl Doors {
             // become: two that each waited for their second half would wait for each other.
             if size > SMALL_BODY && place.is_none() {
                 let most = announced.unwrap_or(limit).max(size);
-                let taken = tokio::time::timeout(patience, self.bodies.take(most)).await;
+                let taken = tokio::time::timeout(patience, self.bodies.take(caller, most)).await;
                 place = Some(taken.map_err(|_| too_many())?);
                 bytes.reserve_exact(most - bytes.len());
                 // Its time to come begins when it may.

@@ -192,6 +192,7 @@ impl Default for Limits {
             connections: 4096,
             connections_kept: 64,
             connections_per_address: 1024,
+            connections_per_caller: 2048,
             rate: 600,
             queue_per_caller: 500,
             turns_per_caller: 0,

@@ -48,6 +48,13 @@ pub(super) fn lay_over(layers: &mut Layers, environment: &Environment, cwd: &Pat
         let origin = Origin::Derived("eight times `limits.response`".to_owned());
         layers.set("limits.responses", to_json(&responses), origin);
     }
+    let share = (config.limits.connections / 2).max(1);
+    if unsaid(layers, "limits.connections_per_caller")
+        && config.limits.connections_per_caller > share
+    {
+        let origin = Origin::Derived("half of `limits.connections`".to_owned());
+        layers.set("limits.connections_per_caller", json!(share), origin);
+    }
     // A smaller bound that was set takes the unset ones below it along.
     let limits = [
         ("limits.prompt", config.limits.prompt, "limits.body", config.limits.body),

@@ -238,6 +238,11 @@ impl Config {
                 "nobody could connect",
             ),
             (
+                "limits.connections_per_caller",
+                limits.connections_per_caller as u64,
+                "nobody could connect",
+            ),
+            (
                 "limits.http2_streams_unknown",
                 limits.http2_streams_unknown as u64,
                 "every request would be refused",

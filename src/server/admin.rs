@@ -131,7 +131,8 @@ where
             match room {
                 Ok(room) => {
                     let client = Client { caller, agent: agent.clone() };
-                    let performed = perform(doors, &entry, request, |request| {
+                    let name = client.caller.name.clone();
+                    let performed = perform(doors, &name, &entry, request, |request| {
                         work(doors.clone(), client, request)
                     });
                     match performed.await.unwrap_or_else(|error| Err(Box::new(failed(&error)))) {
@@ -169,6 +170,7 @@ async fn hold(response: Response, room: Room) -> Response {
 /// no operation open.
 async fn perform<F>(
     doors: &Arc<Doors>,
+    caller: &Arc<str>,
     entry: &AuditEntry,
     request: Request,
     work: impl FnOnce(Request) -> F,
@@ -177,7 +179,7 @@ where
     F: Future<Output = Answered> + Send + 'static,
 {
     let (parts, body) = request.into_parts();
-    let body = doors.read_body(&parts.headers, body).await?.bytes;
+    let body = doors.read_body(caller, &parts.headers, body).await?.bytes;
     doors.run(entry, work(Request::from_parts(parts, Body::from(body)))).await
 }
 

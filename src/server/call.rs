@@ -6,6 +6,7 @@ use super::{Doors, card, stream::Ends};
 use crate::access::Caller;
 use crate::agent::Agent;
 use crate::push;
+use crate::queue::Place;
 use crate::service::{Accepted, Beside, Client, Stream};
 use crate::task::TaskLog;
 use axum::extract::Request;
@@ -20,7 +21,6 @@ use pilothouse_a2a::id::TaskId;
 use pilothouse_a2a::operation::{Call, Operation, Reply, SendMessageRequest};
 use pilothouse_a2a::task::{Task, TaskState, TaskStatus};
 use std::sync::Arc;
-use tokio::sync::OwnedSemaphorePermit;
 
 /// The agent that a request's path names (`/agents/NAME/...`), taken off the path before it is routed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,7 +69,7 @@ struct Operating {
     dialect: Dialect,
     alias: Option<String>,
     /// The place of the body among the large ones, until what was made of it is stored.
-    place: Option<OwnedSemaphorePermit>,
+    place: Option<Place>,
 }
 
 impl Doors {
@@ -108,7 +108,7 @@ impl Doors {
         context: &Arc<CallContext>,
         method: Method,
         decoded: Decoded,
-        place: Option<OwnedSemaphorePermit>,
+        place: Option<Place>,
         entry: &AuditEntry,
     ) -> Performed {
         let mut operating = Operating {

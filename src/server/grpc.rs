@@ -55,10 +55,12 @@ pub(super) async fn call(State(doors): State<Arc<Doors>>, request: Request) -> R
                 None => {
                     Err(Error::new(ErrorKind::MethodNotFound, "no such method in this service"))
                 }
-                Some(method) => match doors.read_body(context.headers(), body).await {
-                    Ok(body) => answer(&doors, &context, method, body, &entry).await,
-                    Err(error) => Err(error),
-                },
+                Some(method) => {
+                    match doors.read_body(&context.caller.name, context.headers(), body).await {
+                        Ok(body) => answer(&doors, &context, method, body, &entry).await,
+                        Err(error) => Err(error),
+                    }
+                }
             };
             (outcome, Ok(context))
         }

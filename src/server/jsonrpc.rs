@@ -6,7 +6,7 @@ use super::stream::{self, Envelope, Reader};
 use super::{Doors, RequestBody, arrival, is_json, json_response, with_advice};
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{StatusCode, header};
 use axum::response::Response;
 use pilothouse_a2a::dialect::{self, Dialect};
 use pilothouse_a2a::error::{Error, ErrorKind};
@@ -24,7 +24,7 @@ pub(super) async fn call(State(doors): State<Arc<Doors>>, request: Request) -> R
     let (outcome, context) = match admitted {
         Ok(caller) => {
             let context = Arc::new(CallContext { caller, parts, base });
-            let outcome = match read_body(&doors, context.headers(), body).await {
+            let outcome = match read_body(&doors, &context, body).await {
                 Ok(body) => answer(&doors, &context, body, &entry, &mut said).await,
                 Err(error) => Err(error),
             };
@@ -75,7 +75,8 @@ fn status(kind: ErrorKind) -> StatusCode {
     }
 }
 
-async fn read_body(doors: &Doors, headers: &HeaderMap, body: Body) -> Result<RequestBody, Error> {
+async fn read_body(doors: &Doors, context: &CallContext, body: Body) -> Result<RequestBody, Error> {
+    let headers = context.headers();
     if !is_json(headers) {
         let given = headers.get(header::CONTENT_TYPE);
         let given = given.and_then(|given| given.to_str().ok()).map(known_part);
@@ -87,7 +88,7 @@ async fn read_body(doors: &Doors, headers: &HeaderMap, body: Body) -> Result<Req
             ),
         ));
     }
-    doors.read_body(headers, body).await
+    doors.read_body(&context.caller.name, headers, body).await
 }
 
 async fn answer(

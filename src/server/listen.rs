@@ -12,7 +12,7 @@ use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, Version, header};
 use axum::response::Response;
 pub(super) use connections::Production;
-use connections::{AddressFull, Bounds, Connection, Connections, Overdue, Place};
+use connections::{AddressFull, Bounds, Connection, Connections, Overdue, Place, Recognition};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -101,6 +101,7 @@ fn bounds(config: &Config) -> Bounds {
         // However few there are, most serve everybody.
         kept: limits.connections_kept.min(limits.connections / 4),
         per_address: limits.connections_per_address,
+        per_caller: limits.connections_per_caller,
         streams: limits.http2_streams_unknown,
         unread: limits.unread.get(),
         head: timeouts.header.get(),
@@ -174,11 +175,28 @@ impl Listener {
         let mut served = connection.arrive(request.version() == Version::HTTP_2);
         let access = &self.doors.access;
         let arrival = access.arrive(peer, local, request.uri(), request.headers());
-        let is_known = connection.is_known()
-            || (arrival.as_ref().is_ok_and(|arrival| access.knows(request.headers(), arrival))
-                && self.connections.recognize(&connection));
+        let recognition = if connection.is_known() {
+            Recognition::Known
+        } else {
+            let arrival = arrival.as_ref().ok();
+            let caller = arrival.and_then(|arrival| access.recognize(request.headers(), arrival));
+            caller.map_or(Recognition::Stranger, |caller| {
+                let recognition = self.connections.recognize(&connection, &caller.name);
+                if recognition == Recognition::CallerFull {
+                    self.connections.warn_of_caller(peer, &caller.name);
+                }
+                recognition
+            })
+        };
         let is_health = HEALTH.contains(&request.uri().path());
-        let response = if !is_known && !is_health && self.connections.are_taken() {
+        let response = if recognition == Recognition::CallerFull && !is_health {
+            refuse(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "this caller has too many connections (`limits.connections_per_caller`); close some, or have the \
+                 operator raise the limit\n",
+            )
+        } else if recognition == Recognition::Stranger && !is_health && self.connections.are_taken()
+        {
             refuse(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "known callers hold all connections (`limits.connections`); try again later\n",

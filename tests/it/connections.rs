@@ -38,6 +38,11 @@ fn runtime() -> Runtime {
 
 /// A subscription to a task, over a connection from this address.
 fn subscribe_from(world: &World, source: Ipv4Addr, id: &str) -> Socket {
+    try_subscribe_from(world, source, id).expect("it is refused")
+}
+
+/// The same; none where it is refused.
+fn try_subscribe_from(world: &World, source: Ipv4Addr, id: &str) -> Option<Socket> {
     let mut socket = connect_from(source, world.address(), world.patience());
     let head = format!(
         "GET /tasks/{id}:subscribe HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {OWNER}\r\n\r\n"
@@ -45,8 +50,7 @@ fn subscribe_from(world: &World, source: Ipv4Addr, id: &str) -> Socket {
     socket.write_all(head.as_bytes()).unwrap();
     let mut status = [0; 12];
     socket.read_exact(&mut status).unwrap();
-    assert_eq!(&status, b"HTTP/1.1 200");
-    socket
+    (&status == b"HTTP/1.1 200").then_some(socket)
 }
 
 /// The status that a connection of its own is answered with; none where it is refused.
@@ -160,7 +164,9 @@ fn connections_that_say_nothing_give_way() {
 #[test]
 fn places_are_kept_for_health_and_known_callers() {
     // Ten are kept: five for callers, five for health alone.
-    let world = World::describe().config(json!({"limits": {"connections": 40}})).start();
+    let world = World::describe()
+        .config(json!({"limits": {"connections": 40, "connections_per_caller": 40}}))
+        .start();
     let id = world.begin_waiting("cue go", "go");
     let card = || world.get("/.well-known/agent-card.json", &[]);
     let list = || world.call(BOB, "ListTasks", &json!({}));
@@ -195,6 +201,26 @@ fn one_address_has_only_so_many_connections() {
     assert_eq!(health_from(&world, Ipv4Addr::LOCALHOST), Some(200));
     assert!(world.stderr().contains("limits.connections_per_address"), "{}", world.stderr());
     drop(streams);
+    world.cue("go");
+}
+
+#[test]
+fn one_caller_has_only_so_many_connections_from_however_many_addresses() {
+    let world = World::describe().config(json!({"limits": {"connections_per_caller": 4}})).start();
+    let id = world.begin_waiting("cue go", "go");
+    let addresses = [2, 3, 4, 5].map(|last| Ipv4Addr::new(127, 0, 0, last));
+    // The connection that began the task may still be there for a moment.
+    let streams = addresses.map(|source| {
+        await_some("a place", world.patience(), || try_subscribe_from(&world, source, &id))
+    });
+    let refused = world.call(OWNER, "ListTasks", &json!({}));
+    assert_eq!(refused.status, 503);
+    assert!(refused.text().contains("limits.connections_per_caller"), "{}", refused.text());
+    assert!(world.stderr().contains("`owner` holds all of its places"), "{}", world.stderr());
+    assert_eq!(world.call(BOB, "ListTasks", &json!({})).status, 200);
+    drop(streams);
+    let list = || world.call(OWNER, "ListTasks", &json!({})).status;
+    assert!(await_true(world.patience(), || list() == 200));
     world.cue("go");
 }
 

@@ -14,7 +14,7 @@ fn behind(command: &str) -> Builder {
 #[test]
 fn bounds_that_do_not_fit_in_the_descriptors_are_lowered_and_said() {
     let world = behind("ulimit -n 512").start();
-    let lowered = "`limits.connections` 4096 to 128, `processes.max` 64 to 16";
+    let lowered = "`limits.connections` 4096 to 128, `limits.connections_per_caller` 2048 to 64, `processes.max` 64 to 16";
     assert!(world.stderr().contains(lowered), "{}", world.stderr());
     assert_eq!(world.readiness()["processes"]["max"], 16);
     let silent: Vec<_> = (0..200).map(|_| connect(world.address(), PATIENCE)).collect();

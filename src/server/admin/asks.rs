@@ -55,7 +55,8 @@ pub(in super::super) async fn answer(
     carry_out(&doors, request, ("AnswerAsk", 0), async move |doors, client, request: Request| {
         let refused = |error: Error| Box::new(failed(&error));
         let (parts, body) = request.into_parts();
-        let body = doors.read_body(&parts.headers, body).await.map_err(refused)?;
+        let body =
+            doors.read_body(&client.caller.name, &parts.headers, body).await.map_err(refused)?;
         let given = serde_json::from_slice::<Metadata>(&body.bytes);
         let given = given
             .map_err(|_| refused(Error::new(ErrorKind::Parse, "the answer is no JSON object")))?;

@@ -74,7 +74,7 @@ async fn lend(doors: &Arc<Doors>, caller: &Caller, id: &str, request: Request) -
     }
     let row = find(doors, caller, id).await?;
     let (parts, body) = request.into_parts();
-    let body = doors.read_body(&parts.headers, body).await.map_err(refused)?;
+    let body = doors.read_body(&caller.name, &parts.headers, body).await.map_err(refused)?;
     let given: Given = match &body.bytes[..] {
         [] => Given::default(),
         body => serde_json::from_slice(body)

@@ -4,7 +4,7 @@
 //!
 //! A connection on which a valid token was seen is *known*; every other one is a *stranger*. At a bound
 //! the oldest stranger gives way to the new connection, so that connections without a token never keep
-//! a known caller out. Once known connections hold all places but those that are kept
+//! a known caller out; one caller holds a share of the places at most. Once known connections hold all places but those that are kept
 //! ([`Bounds::kept`]), strangers are served health alone; half of the kept places are left to health.
 //!
 //! Every connection has deadlines: for the head of a request, for the time without a request, and for
@@ -17,8 +17,8 @@ use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -43,6 +43,8 @@ pub(super) struct Bounds {
     pub(super) kept: usize,
     /// Open connections of one address.
     pub(super) per_address: usize,
+    /// Open connections of one known caller.
+    pub(super) per_caller: usize,
     /// Requests of a connection that are served at a time, however much is unread and whoever calls; of a
     /// known caller, requests whose answers are being made.
     pub(super) streams: usize,
@@ -71,6 +73,7 @@ struct Open {
     count: usize,
     next: u64,
     by_origin: HashMap<IpAddr, usize>,
+    by_caller: HashMap<Arc<str>, usize>,
     /// By number, so the oldest is the first.
     strangers: BTreeMap<u64, Arc<Connection>>,
     strangers_by_origin: BTreeSet<(IpAddr, u64)>,
@@ -83,8 +86,8 @@ pub(super) struct Connection {
     origin: IpAddr,
     began: Instant,
     bounds: Bounds,
-    /// Changed under the lock of the connections alone.
-    known: AtomicBool,
+    /// Whose valid token was seen first. Set under the lock of the connections alone.
+    caller: OnceLock<Arc<str>>,
     evicted: Notify,
     activity: Mutex<Activity>,
     /// Wakes requests that wait until more of the answers was read.
@@ -166,6 +169,17 @@ impl Drop for Production {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct AddressFull;
 
+/// What a connection with a valid token is taken for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Recognition {
+    /// A known caller's.
+    Known,
+    /// A stranger's: known callers hold too many places already, or it was evicted.
+    Stranger,
+    /// Its caller has as many connections as one may have.
+    CallerFull,
+}
+
 enum Entry {
     Place(Place),
     AddressFull,
@@ -199,7 +213,8 @@ impl Connections {
                 // Its grace is over then, if it is still there.
                 Some(until) => drop(tokio::time::timeout_at(until, left).await),
                 None => {
-                    self.warn(peer, "waits", "limits.connections");
+                    let why = "waits, because known callers hold all places";
+                    self.warn(peer, why, "limits.connections");
                     left.await;
                 }
             }
@@ -228,7 +243,7 @@ impl Connections {
             origin,
             began: now,
             bounds,
-            known: AtomicBool::new(false),
+            caller: OnceLock::new(),
             evicted: Notify::new(),
             activity: Mutex::new(Activity {
                 requests: 0,
@@ -252,17 +267,23 @@ impl Connections {
         Entry::Place(Place { connections: self.clone(), connection })
     }
 
-    /// Notes that a valid token was seen on this connection; false where known callers hold too many
-    /// places already, or where it was evicted.
-    pub(super) fn recognize(&self, connection: &Connection) -> bool {
-        let Bounds { all, kept, .. } = self.bounds;
+    /// Notes that this caller's valid token was seen on a connection.
+    pub(super) fn recognize(&self, connection: &Connection, caller: &Arc<str>) -> Recognition {
+        let Bounds { all, kept, per_caller, .. } = self.bounds;
         let mut open = self.open.lock();
+        if connection.is_known() {
+            return Recognition::Known;
+        }
+        if open.by_caller.get(caller).is_some_and(|count| *count >= per_caller) {
+            return Recognition::CallerFull;
+        }
         if open.known() >= all - kept / 2 || open.strangers.remove(&connection.number).is_none() {
-            return false;
+            return Recognition::Stranger;
         }
         open.strangers_by_origin.remove(&(connection.origin, connection.number));
-        connection.known.store(true, Ordering::Relaxed);
-        true
+        *open.by_caller.entry(caller.clone()).or_default() += 1;
+        let _ = connection.caller.set(caller.clone());
+        Recognition::Known
     }
 
     /// Whether known callers hold all places that are not kept.
@@ -272,16 +293,22 @@ impl Connections {
 
     /// Warns that a connection was refused, once a minute.
     pub(super) fn warn_of_refusal(&self, peer: IpAddr) {
-        self.warn(peer, "was refused", "limits.connections_per_address");
+        let why = "was refused, because known callers hold all places";
+        self.warn(peer, why, "limits.connections_per_address");
     }
 
-    fn warn(&self, peer: IpAddr, what: &'static str, key: &'static str) {
+    /// Warns that a connection was refused because its caller has too many, once a minute.
+    pub(super) fn warn_of_caller(&self, peer: IpAddr, caller: &str) {
+        let why = format!("was refused, because the caller `{caller}` holds all of its places");
+        self.warn(peer, &why, "limits.connections_per_caller");
+    }
+
+    fn warn(&self, peer: IpAddr, why: &str, key: &'static str) {
         let mut open = self.open.lock();
         if open.warned.is_none_or(|warned| warned.elapsed() >= BETWEEN_WARNINGS) {
             open.warned = Some(Instant::now());
             tracing::warn!(
-                "a connection from {peer} {what}, because known callers hold all places; raise `{key}` (this is said \
-                 once a minute)"
+                "a connection from {peer} {why}; raise `{key}` (this is said once a minute)"
             );
         }
     }
@@ -330,12 +357,20 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let Connection { number, origin, known, .. } = &*self.connection;
+        let Connection { number, origin, caller, .. } = &*self.connection;
         let mut open = self.connections.open.lock();
         let was_stranger = open.strangers.remove(number).is_some();
         open.strangers_by_origin.remove(&(*origin, *number));
+        if let Some(caller) = caller.get()
+            && let Some(count) = open.by_caller.get_mut(caller)
+        {
+            *count -= 1;
+            if *count == 0 {
+                open.by_caller.remove(caller);
+            }
+        }
         // An evicted connection gave its place back when it was evicted.
-        if was_stranger || known.load(Ordering::Relaxed) {
+        if was_stranger || caller.get().is_some() {
             open.release(*origin);
             drop(open);
             self.connections.left.notify_waiters();
@@ -346,7 +381,7 @@ impl Drop for Place {
 impl Connection {
     /// Whether a valid token was seen on it.
     pub(super) fn is_known(&self) -> bool {
-        self.known.load(Ordering::Relaxed)
+        self.caller.get().is_some()
     }
 
     /// When it has to give way to another.

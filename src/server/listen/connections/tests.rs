@@ -6,6 +6,7 @@ const BOUNDS: Bounds = Bounds {
     all: 8,
     kept: 2,
     per_address: 8,
+    per_caller: 8,
     streams: 2,
     unread: 100,
     head: Duration::from_secs(10),
@@ -30,9 +31,13 @@ fn place(connections: &Arc<Connections>, last: u8) -> Place {
     }
 }
 
+fn recognize(connections: &Connections, place: &Place) -> Recognition {
+    connections.recognize(place.connection(), &"a".into())
+}
+
 fn known_place(connections: &Arc<Connections>, last: u8) -> Place {
     let place = place(connections, last);
-    assert!(connections.recognize(place.connection()));
+    assert_eq!(recognize(connections, &place), Recognition::Known);
     place
 }
 
@@ -78,7 +83,7 @@ fn known_callers_leave_half_of_the_kept_places_to_health() {
     assert!(connections.are_taken());
     let seventh = known_place(&connections, 6);
     let eighth = place(&connections, 7);
-    assert!(!connections.recognize(eighth.connection()));
+    assert_eq!(recognize(&connections, &eighth), Recognition::Stranger);
     // Whoever comes then takes the place of the last stranger, and known callers lose none.
     let Entry::Place(_ninth) = enter(&connections, 8) else { panic!("it is refused") };
     assert!(is_evicted(&eighth));
@@ -114,7 +119,7 @@ fn a_token_that_comes_after_the_eviction_changes_nothing() {
     let connections = Connections::new(Bounds { per_address: 1, ..BOUNDS });
     let first = place(&connections, 1);
     let _second = place(&connections, 1);
-    assert!(!connections.recognize(first.connection()));
+    assert_eq!(recognize(&connections, &first), Recognition::Stranger);
     drop(first);
     assert_eq!(connections.open.lock().count, 1);
 }
@@ -193,7 +198,7 @@ fn a_stranger_has_few_requests_at_a_time_and_a_known_caller_waits_while_much_is_
     let mut all = [arrive(), arrive(), arrive()];
     assert!(begins(&mut all[0]) && begins(&mut all[1]));
     assert!(!begins(&mut all[2]));
-    connections.recognize(place.connection());
+    recognize(&connections, &place);
     let [first, second, mut third] = all;
     let unread = second.answer(axum::body::Body::from("x".repeat(101)));
     assert!(!begins(&mut third));
@@ -234,4 +239,19 @@ fn while_the_server_stops_a_client_that_takes_nothing_is_waited_for_less_long() 
     place.connection().note_closing(true);
     assert_eq!(place.connection().look_at(later), Ok(Overdue::Stuck));
     drop(stuck);
+}
+
+#[test]
+fn a_caller_has_only_so_many_connections_and_what_is_more_stays_a_stranger() {
+    let connections = Connections::new(Bounds { per_caller: 2, ..BOUNDS });
+    let mut known = vec![known_place(&connections, 1), known_place(&connections, 2)];
+    assert_eq!(recognize(&connections, &known[0]), Recognition::Known);
+    let third = place(&connections, 3);
+    assert_eq!(recognize(&connections, &third), Recognition::CallerFull);
+    let other = place(&connections, 4);
+    assert_eq!(connections.recognize(other.connection(), &"b".into()), Recognition::Known);
+    known.pop();
+    assert_eq!(recognize(&connections, &third), Recognition::Known);
+    drop((known, third, other));
+    assert!(connections.open.lock().by_caller.is_empty());
 }
