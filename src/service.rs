@@ -165,8 +165,9 @@ impl Service {
         let most = limits.response.as_usize();
         let mut extent = Extent::of(most);
         if !request.include_artifacts {
-            // The answer's text may stand in the history.
-            extent.artifacts = limits.inline_answer.as_usize();
+            // The answer's text may stand in the history, where one is shown.
+            let has_history = request.history_length != Some(0);
+            extent.artifacts = if has_history { limits.inline_answer.as_usize() } else { 0 };
         }
         let (mut size, mut last, mut next) = (0, None, page.next);
         for row in &page.rows {
