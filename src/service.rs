@@ -15,7 +15,7 @@ use crate::agent::Agent;
 use crate::push::Push;
 use crate::session::Sessions;
 use crate::store::{self, Filter, Place, Scope};
-use crate::task::{self, Extent, TaskLog};
+use crate::task::{self, Extent, Snapshot, TaskLog};
 use pilothouse_a2a::error::{Error, ErrorKind};
 use pilothouse_a2a::id::TaskId;
 use pilothouse_a2a::operation::{
@@ -79,22 +79,24 @@ impl Service {
     /// When the store fails.
     pub async fn show(&self, log: &Arc<TaskLog>, history: Option<i32>) -> Result<Task, Error> {
         let limit = self.sessions.house().config.limits.response.as_usize();
-        self.show_within(log, history, Extent::of(limit)).await
+        Ok(self.show_within(log, history, Extent::of(limit)).await?.0)
     }
+
+    /// The task as far as it fits, and whether artifacts of it were left out.
 
     async fn show_within(
         &self,
         log: &Arc<TaskLog>,
         history: Option<i32>,
         extent: Extent,
-    ) -> Result<Task, Error> {
+    ) -> Result<(Task, bool), Error> {
         let messages = history.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(0));
         let extent = Extent { messages, ..extent };
         let snapshot = log.snapshot(self.store(), extent).await.map_err(store::Error::incident)?;
         let inline = self.sessions.house().config.limits.inline_answer.as_usize();
-        let mut task = snapshot.present(inline).task;
+        let Snapshot { mut task, truncated, .. } = snapshot.present(inline);
         task.trim_history(history);
-        Ok(task)
+        Ok((task, truncated))
     }
 
     // === reading ===
@@ -165,8 +167,9 @@ impl Service {
         let most = limits.response.as_usize();
         let mut extent = Extent::of(most);
         if !request.include_artifacts {
-            // The answer's text may stand in the history.
-            extent.artifacts = limits.inline_answer.as_usize();
+            // The answer's text may stand in the history, where one is shown.
+            let has_history = request.history_length != Some(0);
+            extent.artifacts = if has_history { limits.inline_answer.as_usize() } else { 0 };
         }
         let (mut size, mut last, mut next) = (0, None, page.next);
         for row in &page.rows {
@@ -179,13 +182,18 @@ impl Service {
                 total = total.saturating_sub(1);
                 continue;
             }
-            let mut task = self.show_within(&log, request.history_length, extent).await?;
+            // What does not fit in the rest of this page is not read to its end.
+            let rest = most.saturating_sub(size);
+            let is_narrow = request.include_artifacts && rest < extent.artifacts;
+            let within = Extent { artifacts: extent.artifacts.min(rest), ..extent };
+            let (mut task, truncated) =
+                self.show_within(&log, request.history_length, within).await?;
             if !request.include_artifacts {
                 task.artifacts.clear();
             }
             size += task::weigh(&task);
             // A page ends where the response would grow too large; its token leads to the rest.
-            if size > most && last.is_some() {
+            if (size > most || (is_narrow && truncated)) && last.is_some() {
                 next = last;
                 break;
             }

@@ -7,7 +7,7 @@ use pilothouse_a2a::id::{ArtifactId, MessageId, TaskId};
 use pilothouse_a2a::message::{Message, Part, PartContent};
 use pilothouse_a2a::task::{Task, TaskState, TaskStatus};
 use serde::Serialize;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 
 /// The name of the artifact that is the answer.
@@ -138,8 +138,10 @@ pub(super) async fn fold(
     extent: Extent,
 ) -> Result<Snapshot, Error> {
     let mut folded: Option<Task> = None;
+    // Where each artifact stands: there may be many thousands.
+    let mut places: HashMap<ArtifactId, usize> = HashMap::new();
     let mut history = History { extent, messages: VecDeque::new(), size: 0 };
-    let (mut after, mut size, mut truncated) = (0, 0_usize, false);
+    let (mut after, mut size, mut truncated) = (0, 0_usize, extent.artifacts == 0);
     while after < seq {
         let without = truncated.then_some(Kind::Artifact);
         let largest = extent.total;
@@ -157,6 +159,8 @@ pub(super) async fn fold(
             match (&mut folded, serde_json::from_slice::<StreamResponse>(&event.body)) {
                 (slot, Ok(StreamResponse::Task(mut task))) => {
                     std::mem::take(&mut task.history).into_iter().for_each(|it| history.push(it));
+                    let artifacts = task.artifacts.iter().enumerate();
+                    places = artifacts.map(|(at, it)| (it.artifact_id.clone(), at)).collect();
                     *slot = Some(task);
                 }
                 (Some(_), Ok(StreamResponse::ArtifactUpdate(_))) if truncated => {}
@@ -164,8 +168,14 @@ pub(super) async fn fold(
                     size = size.saturating_add(weigh_update(&update));
                     if size > extent.artifacts {
                         truncated = true;
-                    } else {
-                        task.apply(&StreamResponse::ArtifactUpdate(update));
+                        continue;
+                    }
+                    let place = *places
+                        .entry(update.artifact.artifact_id.clone())
+                        .or_insert(task.artifacts.len());
+                    match task.artifacts.get_mut(place) {
+                        Some(artifact) => artifact.apply(&update),
+                        None => task.artifacts.push(update.artifact),
                     }
                 }
                 (Some(task), Ok(response)) => task.apply(&response),

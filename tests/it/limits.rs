@@ -122,7 +122,9 @@ fn ready_tells_the_processes_and_who_waits() {
 
 #[test]
 fn connections_above_the_bound_are_served_one_after_the_other() {
-    let world = World::describe().config(json!({"limits": {"connections": 2}})).start();
+    let world = World::describe()
+        .config(json!({"limits": {"connections": 2, "connections_per_caller": 2}}))
+        .start();
     let answers = std::thread::scope(|scope| {
         let sends: Vec<_> = (0..6).map(|_| scope.spawn(|| answer(&world.say("say x")))).collect();
         sends.into_iter().map(|send| send.join().unwrap()).collect::<Vec<_>>()

@@ -200,8 +200,7 @@ impl Task {
     fn apply_artifact(&mut self, update: &TaskArtifactUpdateEvent) {
         let id = &update.artifact.artifact_id;
         match self.artifacts.iter_mut().find(|artifact| artifact.artifact_id == *id) {
-            Some(artifact) if update.append => artifact.append(&update.artifact),
-            Some(artifact) => artifact.clone_from(&update.artifact),
+            Some(artifact) => artifact.apply(update),
             None => self.artifacts.push(update.artifact.clone()),
         }
     }
@@ -218,6 +217,15 @@ impl Task {
 }
 
 impl Artifact {
+    /// Folds an update of this artifact into it: appended or replaced, as the update says.
+    pub fn apply(&mut self, update: &TaskArtifactUpdateEvent) {
+        if update.append {
+            self.append(&update.artifact);
+        } else {
+            self.clone_from(&update.artifact);
+        }
+    }
+
     fn append(&mut self, chunk: &Self) {
         for part in &chunk.parts {
             let rest = match self.parts.last_mut() {
