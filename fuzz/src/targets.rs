@@ -110,11 +110,6 @@ fn read_protobuf(bytes: &[u8]) {
 /// An answer as JSON and as protobuf.
 fn read_replies(bytes: &[u8]) {
     let _ = jsonrpc::parse_response(bytes);
-    if let Ok(text) = std::str::from_utf8(bytes) {
-        for form in FORMS {
-            let _ = rest::decode_event(form, text);
-        }
-    }
     let Some((&choice, message)) = bytes.split_first() else { return };
     let operation = OPERATIONS[usize::from(choice) % OPERATIONS.len()].operation;
     for dialect in [Dialect::V1_0, Dialect::V0_3] {

@@ -5,12 +5,14 @@ use crate::error::{Error, shortened};
 use crate::event::StreamResponse;
 use crate::id::ArtifactId;
 use crate::operation::{Call, OPERATIONS, Operation, Reply};
+use older::Spelling;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
+pub(crate) mod older;
 mod v0_1;
-pub mod v0_3;
+pub(crate) mod v0_3;
 pub(crate) mod v1_0;
 
 /// A version of the protocol as it is spoken on JSON wires.
@@ -119,7 +121,7 @@ impl Dialect {
     pub fn encode_event(self, event: &StreamResponse, alias: Option<&str>) -> Option<String> {
         match self {
             Self::V1_0 => Some(json(event)),
-            Self::V0_3 => Some(v0_3::encode_event(event)),
+            Self::V0_3 => Some(older::event(Spelling::Kind, event, false)),
             Self::V0_1 => Some(v0_1::encode_event(event, alias, 0)),
         }
     }

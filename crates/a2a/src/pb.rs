@@ -42,6 +42,9 @@ mod wire;
 
 pub use status::status_details;
 
+/// Bytes of a small message, which most are: room that need not grow.
+const FEW: usize = 256;
+
 /// What is wrong with a message and where; the path grows while the error climbs.
 #[derive(Debug)]
 struct Wrong {
@@ -136,7 +139,7 @@ pub fn check_bounds(
 /// Writes the result of an operation; nothing where the dialect has no message for it. v0.1, which
 /// never had a gRPC binding, is answered as v0.3.
 pub fn encode_reply(dialect: Dialect, operation: Operation, reply: &Reply) -> Vec<u8> {
-    let mut out = Vec::new();
+    let mut out = Vec::with_capacity(FEW);
     match reply {
         Reply::Task(task) if operation == Operation::SendMessage || operation.streams() => {
             wire::nest(task, dialect, SENT_TASK, &mut out);
@@ -280,7 +283,7 @@ fn read<T: Item>(dialect: Dialect, body: &[u8]) -> Result<T, Wrong> {
 }
 
 fn write(dialect: Dialect, item: &impl Item) -> Vec<u8> {
-    let mut out = Vec::new();
+    let mut out = Vec::with_capacity(FEW);
     item.put(dialect, &mut out);
     out
 }

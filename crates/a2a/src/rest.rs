@@ -12,10 +12,13 @@
 //! can do better for those who read it later.
 
 use crate::card;
-use crate::dialect::{Decoded, Dialect, json, read, v0_3};
+use crate::dialect::older::{self, List, Out, Spelling};
+use crate::dialect::{Decoded, Dialect, json};
 use crate::error::{Error, ErrorKind, error_object, status_object};
 use crate::event::StreamResponse;
 use crate::operation::{Operation, Reply};
+use crate::push::TaskPushNotificationConfig;
+use serde_json::{Value, json};
 
 pub(crate) mod body;
 mod decode;
@@ -57,6 +60,14 @@ impl Form {
             Dialect::V0_3 | Dialect::V0_1 => Self::Proto,
         }
     }
+
+    fn spelling(self) -> Option<Spelling> {
+        match self {
+            Self::Model => None,
+            Self::Kind => Some(Spelling::Kind),
+            Self::Proto => Some(Spelling::Proto),
+        }
+    }
 }
 
 /// The body of an answer.
@@ -64,54 +75,45 @@ impl Form {
 /// In v1.0 it is what JSON-RPC has as `result`; v0.3 names what `message:send` answers
 /// (`{"task": ..}` or `{"message": ..}`) in both of its forms.
 pub fn encode_reply(form: Form, operation: Operation, reply: &Reply) -> String {
-    match form {
-        Form::Model => Dialect::V1_0.encode_reply(operation, reply, None),
-        Form::Kind => kind_reply(operation, reply),
-        Form::Proto => match reply {
-            Reply::Card(known) => v0_3_card(known),
-            Reply::Task(_)
-            | Reply::Message(_)
-            | Reply::Tasks(_)
-            | Reply::PushConfig(_)
-            | Reply::PushConfigs(_)
-            | Reply::Empty => proto::write::reply(operation, reply),
-        },
+    let Some(spelling) = form.spelling() else {
+        return Dialect::V1_0.encode_reply(operation, reply, None);
+    };
+    match reply {
+        Reply::Task(task) if sends(operation) => older::named_task(spelling, task),
+        Reply::Message(message) => older::named_message(spelling, message),
+        Reply::Card(known) => v0_3_card(known),
+        Reply::Empty => "{}".to_owned(),
+        Reply::Task(task) => json(&Out(spelling, task)),
+        Reply::Tasks(page) if form == Form::Kind => json(&List(spelling, &page.tasks)),
+        Reply::Tasks(page) => json(&Out(spelling, page)),
+        Reply::PushConfig(_) | Reply::PushConfigs(_) if form == Form::Kind => {
+            Dialect::V0_3.encode_reply(operation, reply, None)
+        }
+        Reply::PushConfig(config) => named_config(config).to_string(),
+        Reply::PushConfigs(page) => {
+            let configs: Vec<Value> = page.configs.iter().map(named_config).collect();
+            let mut body = json!({"configs": configs});
+            if let Some(token) = &page.next_page_token {
+                body["nextPageToken"] = json!(token);
+            }
+            body.to_string()
+        }
     }
+}
+
+/// A config under its resource name, as `a2a.v1` has it.
+fn named_config(config: &TaskPushNotificationConfig) -> Value {
+    let task = config.task_id.as_ref().map_or("", |id| id.as_str());
+    let id = config.id.as_deref().unwrap_or_default();
+    json!({
+        "name": format!("tasks/{task}/pushNotificationConfigs/{id}"),
+        "pushNotificationConfig": older::push_config(config),
+    })
 }
 
 /// The data of one frame of a stream, tagged by member name in every form.
 pub fn encode_event(form: Form, event: &StreamResponse) -> String {
-    match form {
-        Form::Model => json(event),
-        Form::Kind => {
-            let tag = match event {
-                StreamResponse::Task(_) => "task",
-                StreamResponse::Message(_) => "message",
-                StreamResponse::StatusUpdate(_) => "statusUpdate",
-                StreamResponse::ArtifactUpdate(_) => "artifactUpdate",
-            };
-            let object = Dialect::V0_3.encode_event(event, None);
-            tagged(tag, &object.unwrap_or_else(|| "null".to_owned()))
-        }
-        Form::Proto => proto::write::event(event),
-    }
-}
-
-/// Reads the data of one frame of a stream, or what `message:send` answers, as a client does.
-///
-/// # Errors
-/// `Parse` when it is not JSON, `InvalidParams` naming the field that is wrong.
-pub fn decode_event(form: Form, text: &str) -> Result<StreamResponse, Error> {
-    match form {
-        Form::Model => read(body::json(text.as_bytes())?),
-        Form::Kind => {
-            let members = body::Members::read(body::json(text.as_bytes())?)?;
-            // One SDK of v0.3 sent the objects without the member around them.
-            let bare = members.given("kind").is_some();
-            v0_3::decode_event(if bare { text } else { members.only()?.get() })
-        }
-        Form::Proto => proto::read::event(body::json(text.as_bytes())?),
-    }
+    form.spelling().map_or_else(|| json(event), |spelling| older::event(spelling, event, true))
 }
 
 /// The body of an error.
@@ -131,23 +133,6 @@ pub fn error_body(form: Form, error: &Error) -> String {
     body.to_string()
 }
 
-fn kind_reply(operation: Operation, reply: &Reply) -> String {
-    let text = || Dialect::V0_3.encode_reply(operation, reply, None);
-    match reply {
-        Reply::Task(_) if sends(operation) => tagged("task", &text()),
-        Reply::Message(_) => tagged("message", &text()),
-        Reply::Tasks(page) => {
-            let each = page.tasks.iter().map(|task| {
-                Dialect::V0_3.encode_reply(Operation::GetTask, &Reply::Task(task.clone()), None)
-            });
-            format!("[{}]", each.collect::<Vec<_>>().join(","))
-        }
-        Reply::Card(known) => v0_3_card(known),
-        Reply::Empty => "{}".to_owned(),
-        Reply::Task(_) | Reply::PushConfig(_) | Reply::PushConfigs(_) => text(),
-    }
-}
-
 /// The card of v0.3 with both spellings of each security scheme: clients of either form read it.
 fn v0_3_card(known: &card::AgentCard) -> String {
     let mut view = card::v0_3(known);
@@ -159,10 +144,6 @@ fn v0_3_card(known: &card::AgentCard) -> String {
 
 fn sends(operation: Operation) -> bool {
     matches!(operation, Operation::SendMessage | Operation::SendStreamingMessage)
-}
-
-fn tagged(tag: &str, object: &str) -> String {
-    format!(r#"{{"{tag}":{object}}}"#)
 }
 
 /// What v0.3 calls an error (specification 0.3, 8.2); those it has no word for keep ours.

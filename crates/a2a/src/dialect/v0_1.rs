@@ -1,8 +1,8 @@
 //! Version 0.1, the oldest: ids made by the client, untagged events, artifacts told apart by
 //! number.
 
+use super::older::{self, List, Out, Spelling, StatusOut, status};
 use super::v0_3::read::{MessageIn, PushConfigIn};
-use super::v0_3::write::{PartOut, bare_push_config, role_name};
 use super::v0_3::{TaskIn, is_final, not_here, state_name};
 use super::{Decoded, check, json, read};
 use crate::card;
@@ -11,10 +11,8 @@ use crate::event::StreamResponse;
 use crate::id::{ContextId, TaskId};
 use crate::message::{Message, Part};
 use crate::operation::{Call, Operation, Reply, SendMessageConfiguration, SendMessageRequest};
-use crate::task::{Artifact, Task, TaskState, TaskStatus};
-use crate::time::Timestamp;
+use crate::task::{Artifact, Task, TaskState};
 use crate::{Metadata, lenient};
-use serde::ser::Serializer;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -66,28 +64,10 @@ struct TaskOut<'a> {
     status: StatusOut<'a>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     artifacts: Vec<ArtifactOut<'a>>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    history: Vec<MessageOut<'a>>,
+    #[serde(skip_serializing_if = "List::is_empty")]
+    history: List<'a, Message>,
     #[serde(skip_serializing_if = "Option::is_none")]
     r#final: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    metadata: Option<&'a Metadata>,
-}
-
-#[derive(Serialize)]
-struct StatusOut<'a> {
-    state: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    message: Option<MessageOut<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    timestamp: Option<Timestamp>,
-}
-
-#[derive(Serialize)]
-struct MessageOut<'a> {
-    role: &'static str,
-    #[serde(serialize_with = "parts")]
-    parts: &'a [Part],
     #[serde(skip_serializing_if = "Option::is_none")]
     metadata: Option<&'a Metadata>,
 }
@@ -99,8 +79,7 @@ struct ArtifactOut<'a> {
     name: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     description: Option<&'a str>,
-    #[serde(serialize_with = "parts")]
-    parts: &'a [Part],
+    parts: List<'a, Part>,
     index: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     append: Option<bool>,
@@ -214,15 +193,15 @@ pub(super) fn encode_event(event: &StreamResponse, alias: Option<&str>, index: u
     match event {
         StreamResponse::Task(known) => {
             let ends = is_final(known.status.state);
-            json(&TaskOut { history: Vec::new(), ..task(known, alias, Some(ends)) })
+            json(&TaskOut { history: List(Spelling::Type, &[]), ..task(known, alias, Some(ends)) })
         }
         StreamResponse::Message(message) => json(&answer(message, alias, Some(true))),
         StreamResponse::StatusUpdate(update) => json(&TaskOut {
             id: alias.unwrap_or(update.task_id.as_str()),
             session_id: "",
-            status: status(&update.status),
+            status: status(Spelling::Type, &update.status),
             artifacts: Vec::new(),
-            history: Vec::new(),
+            history: List(Spelling::Type, &[]),
             r#final: Some(is_final(update.status.state)),
             metadata: update.metadata.as_ref(),
         }),
@@ -243,9 +222,9 @@ fn task<'a>(task: &'a Task, alias: Option<&'a str>, r#final: Option<bool>) -> Ta
     TaskOut {
         id: alias.unwrap_or(task.id.as_str()),
         session_id: task.context_id.as_str(),
-        status: status(&task.status),
+        status: status(Spelling::Type, &task.status),
         artifacts: numbered.map(|(index, known)| artifact(index, known)).collect(),
-        history: task.history.iter().map(message).collect(),
+        history: List(Spelling::Type, &task.history),
         r#final,
         metadata: task.metadata.as_ref(),
     }
@@ -259,29 +238,13 @@ fn answer<'a>(answer: &'a Message, alias: Option<&'a str>, r#final: Option<bool>
         session_id: answer.context_id.as_ref().map_or("", |id| id.as_str()),
         status: StatusOut {
             state: state_name(TaskState::Completed),
-            message: Some(message(answer)),
+            message: Some(Out(Spelling::Type, answer)),
             timestamp: None,
         },
         artifacts: Vec::new(),
-        history: Vec::new(),
+        history: List(Spelling::Type, &[]),
         r#final,
         metadata: None,
-    }
-}
-
-fn status(status: &TaskStatus) -> StatusOut<'_> {
-    StatusOut {
-        state: state(status.state),
-        message: status.message.as_ref().map(message),
-        timestamp: status.timestamp,
-    }
-}
-
-fn message(message: &Message) -> MessageOut<'_> {
-    MessageOut {
-        role: role_name(message.role),
-        parts: &message.parts,
-        metadata: message.metadata.as_ref(),
     }
 }
 
@@ -289,7 +252,7 @@ fn artifact(index: usize, artifact: &Artifact) -> ArtifactOut<'_> {
     ArtifactOut {
         name: artifact.name.as_deref().unwrap_or(artifact.artifact_id.as_str()),
         description: artifact.description.as_deref(),
-        parts: &artifact.parts,
+        parts: List(Spelling::Type, &artifact.parts),
         index,
         append: None,
         last_chunk: None,
@@ -297,29 +260,10 @@ fn artifact(index: usize, artifact: &Artifact) -> ArtifactOut<'_> {
     }
 }
 
-/// The state in the words that v0.1 has; the two later ones are told by their nearest.
-fn state(state: TaskState) -> &'static str {
-    state_name(match state {
-        TaskState::Rejected => TaskState::Failed,
-        TaskState::AuthRequired => TaskState::InputRequired,
-        TaskState::Unspecified
-        | TaskState::Submitted
-        | TaskState::Working
-        | TaskState::Completed
-        | TaskState::Failed
-        | TaskState::Canceled
-        | TaskState::InputRequired => state,
-    })
-}
-
 fn push_config(config: &crate::TaskPushNotificationConfig, alias: Option<&str>) -> Value {
     let own_id = config.task_id.as_ref().map(|id| id.as_str());
     json!({
         "id": alias.or(own_id),
-        "pushNotificationConfig": bare_push_config(config),
+        "pushNotificationConfig": older::push_config(config),
     })
-}
-
-fn parts<S: Serializer>(parts: &&[Part], to: S) -> Result<S::Ok, S::Error> {
-    to.collect_seq(parts.iter().map(|part| PartOut { tag: "type", part }))
 }

@@ -1,24 +1,25 @@
 //! Version 0.3 (and 0.2, which is spoken alike): requests into the model, the model as objects
 //! tagged by `kind`.
 
+use super::older::{self, Out, Spelling};
 use super::{Decoded, check, json};
 use crate::card;
 use crate::error::{Error, ErrorKind};
-use crate::event::StreamResponse;
 use crate::id::TaskId;
 use crate::operation::{
     Call, CancelTaskRequest, DeleteTaskPushNotificationConfigRequest, GetExtendedAgentCardRequest,
     GetTaskPushNotificationConfigRequest, GetTaskRequest, ListTaskPushNotificationConfigsRequest,
     Operation, Reply, SendMessageConfiguration, SendMessageRequest, SubscribeToTaskRequest,
 };
+use crate::push::TaskPushNotificationConfig;
 use crate::rest::body::Members;
-use crate::task::{Task, TaskState};
+use crate::task::TaskState;
 use crate::{Metadata, lenient};
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 
 pub(crate) mod read;
-pub(crate) mod write;
 
 use read::{MessageIn, PushConfigIn};
 
@@ -211,49 +212,23 @@ fn list(params: Option<&RawValue>) -> Result<Call, Error> {
 
 pub(super) fn encode_reply(reply: &Reply) -> String {
     match reply {
-        Reply::Task(task) => json(&write::task(task)),
-        Reply::Message(message) => json(&write::message(message)),
-        Reply::Tasks(page) => json(&write::page(page)),
-        Reply::PushConfig(config) => json(&write::push_config(config)),
+        Reply::Task(task) => json(&Out(Spelling::Kind, task)),
+        Reply::Message(message) => json(&Out(Spelling::Kind, message)),
+        Reply::Tasks(page) => json(&Out(Spelling::Kind, page)),
+        Reply::PushConfig(config) => push_config(config).to_string(),
         Reply::PushConfigs(page) => {
-            json(&page.configs.iter().map(write::push_config).collect::<Vec<_>>())
+            page.configs.iter().map(push_config).collect::<Value>().to_string()
         }
         Reply::Card(known) => card::v0_3(known).to_string(),
         Reply::Empty => "null".to_owned(),
     }
 }
 
-pub(super) fn encode_event(event: &StreamResponse) -> String {
-    match event {
-        StreamResponse::Task(task) => json(&write::task(task)),
-        StreamResponse::Message(message) => json(&write::message(message)),
-        StreamResponse::StatusUpdate(update) => json(&write::status_update(update)),
-        StreamResponse::ArtifactUpdate(update) => json(&write::artifact_update(update)),
-    }
-}
-
-/// Reads an object of a v0.3 stream or the result of `message/send`, as a client does.
-///
-/// # Errors
-/// `InvalidParams` naming the field that is wrong.
-pub fn decode_event(text: &str) -> Result<StreamResponse, Error> {
-    let raw: &RawValue = serde_json::from_str(text)
-        .map_err(|cause| Error::new(ErrorKind::Parse, cause.to_string()))?;
-    let event: read::EventIn = super::read(Some(raw))?;
-    Ok(event.0)
-}
-
-/// Reads a v0.3 task, as a client does.
-///
-/// # Errors
-/// `InvalidParams` naming the field that is wrong.
-pub fn decode_task(text: &str) -> Result<Task, Error> {
-    match decode_event(text)? {
-        StreamResponse::Task(task) => Ok(task),
-        StreamResponse::Message(_)
-        | StreamResponse::StatusUpdate(_)
-        | StreamResponse::ArtifactUpdate(_) => Err(Error::invalid("kind", "must be `task`")),
-    }
+fn push_config(config: &TaskPushNotificationConfig) -> Value {
+    json!({
+        "taskId": config.task_id,
+        "pushNotificationConfig": older::push_config(config),
+    })
 }
 
 /// A state by its old name.

@@ -1,7 +1,7 @@
 //! What the message of a request holds, counted before it is read.
 
 use super::Wrong;
-use super::wire::{Held, each_field};
+use super::wire::{Each, Held};
 use crate::bounds::{Bounds, Count};
 use crate::dialect::Dialect;
 use crate::error::Error;
@@ -42,10 +42,14 @@ pub(super) fn check(
     let numbers = if dialect == Dialect::V1_0 { &V1_0 } else { &V0_3 };
     match operation {
         Operation::SendMessage | Operation::SendStreamingMessage => send(&mut count, numbers, body),
-        Operation::CancelTask => each_field(body, |tag, held| match (tag, held) {
-            (CANCEL_METADATA, Held::Bytes(metadata)) => Ok(count.metadata(metadata.len())?),
-            _ => Ok(()),
-        }),
+        Operation::CancelTask => {
+            for field in Each(body) {
+                if let (CANCEL_METADATA, Held::Bytes(metadata)) = field? {
+                    count.metadata(metadata.len())?;
+                }
+            }
+            Ok(())
+        }
         // They are made of numbers and short texts.
         _ => Ok(()),
     }
@@ -57,42 +61,45 @@ fn send(count: &mut Count, numbers: &Numbers, body: &[u8]) -> Result<(), Stop> {
         *number += 1;
         *number
     };
-    each_field(body, |tag, held| {
-        let Held::Bytes(content) = held else {
-            return Ok(());
-        };
+    for field in Each(body) {
+        let (tag, Held::Bytes(content)) = field? else { continue };
         if tag == numbers.message {
-            each_field(content, |tag, held| match (tag, held) {
-                (5, Held::Bytes(content)) => {
-                    count.part("message.parts", next(&mut parts))?;
-                    part(count, numbers, content)
+            for field in Each(content) {
+                match field? {
+                    (5, Held::Bytes(content)) => {
+                        count.part("message.parts", next(&mut parts))?;
+                        part(count, numbers, content)?;
+                    }
+                    (6, Held::Bytes(metadata)) => count.metadata(metadata.len())?,
+                    (7, _) => count.item("message.extensions", next(&mut extensions))?,
+                    (8, _) => count.item("message.referenceTaskIds", next(&mut references))?,
+                    _ => {}
                 }
-                (6, Held::Bytes(metadata)) => Ok(count.metadata(metadata.len())?),
-                (7, _) => Ok(count.item("message.extensions", next(&mut extensions))?),
-                (8, _) => Ok(count.item("message.referenceTaskIds", next(&mut references))?),
-                _ => Ok(()),
-            })
+            }
         } else if tag == numbers.configuration {
-            each_field(content, |tag, _| match tag {
-                1 => Ok(count.item("configuration.acceptedOutputModes", next(&mut modes))?),
-                _ => Ok(()),
-            })
+            for field in Each(content) {
+                if let (1, _) = field? {
+                    count.item("configuration.acceptedOutputModes", next(&mut modes))?;
+                }
+            }
         } else if tag == numbers.metadata {
-            Ok(count.metadata(content.len())?)
-        } else {
-            Ok(())
+            count.metadata(content.len())?;
         }
-    })
+    }
+    Ok(())
 }
 
 fn part(count: &mut Count, numbers: &Numbers, body: &[u8]) -> Result<(), Stop> {
-    each_field(body, |tag, held| match held {
-        Held::Bytes(data) if tag == numbers.part_data => Ok(count.data(data.len())?),
-        Held::Bytes(metadata) if tag == numbers.part_metadata => {
-            Ok(count.metadata(metadata.len())?)
+    for field in Each(body) {
+        match field? {
+            (tag, Held::Bytes(data)) if tag == numbers.part_data => count.data(data.len())?,
+            (tag, Held::Bytes(metadata)) if tag == numbers.part_metadata => {
+                count.metadata(metadata.len())?;
+            }
+            _ => {}
         }
-        _ => Ok(()),
-    })
+    }
+    Ok(())
 }
 
 impl From<Wrong> for Stop {

@@ -5,7 +5,7 @@
 //! What is nested too deeply for readers of protobuf is written as its JSON text: one odd value
 //! is better than a stream that ends there.
 
-use super::wire::{Field, Fields, Held, Item, close, each_field, nest_bytes, open, text};
+use super::wire::{Each, Field, Fields, Held, Item, close, nest_bytes, open, text};
 use super::{Under, Wrong, unreadable};
 use crate::dialect::Dialect;
 use crate::time::Timestamp;
@@ -111,8 +111,8 @@ fn inside(nested: usize, cost: usize) -> Result<usize, Wrong> {
 
 fn read_value(bytes: &[u8], out: &mut Vec<u8>, nested: usize) -> Result<(), Wrong> {
     let mut kind = Kind::Null;
-    each_field(bytes, |tag, held| {
-        kind = match (tag, held) {
+    for field in Each(bytes) {
+        kind = match field? {
             (1, Held::Varint(_)) => Kind::Null,
             (2, Held::Double(number)) => Kind::Number(number),
             (3, Held::Bytes(bytes)) => Kind::String(text(bytes)?),
@@ -120,10 +120,9 @@ fn read_value(bytes: &[u8], out: &mut Vec<u8>, nested: usize) -> Result<(), Wron
             (5, Held::Bytes(members)) => Kind::Struct(members),
             (6, Held::Bytes(items)) => Kind::List(items),
             (1..=6, _) => return Err(unreadable("invalid wire type")),
-            _ => return Ok(()),
+            _ => continue,
         };
-        Ok(())
-    })?;
+    }
     match kind {
         Kind::Null => out.extend_from_slice(b"null"),
         Kind::Bool(flag) => out.extend_from_slice(if flag { b"true" } else { b"false" }),
@@ -143,25 +142,22 @@ fn read_value(bytes: &[u8], out: &mut Vec<u8>, nested: usize) -> Result<(), Wron
 fn read_members(bytes: &[u8], out: &mut Vec<u8>, nested: usize) -> Result<(), Wrong> {
     let nested = inside(nested, OBJECT)?;
     let mut separator = b'{';
-    each_field(bytes, |tag, held| {
-        let (1, Held::Bytes(entry)) = (tag, held) else {
-            return Ok(());
-        };
+    for field in Each(bytes) {
+        let (1, Held::Bytes(entry)) = field? else { continue };
         let (mut key, mut value) = ("", None);
-        each_field(entry, |tag, held| {
-            match (tag, held) {
+        for field in Each(entry) {
+            match field? {
                 (1, Held::Bytes(bytes)) => key = text(bytes)?,
                 (2, Held::Bytes(bytes)) => value = Some(bytes),
                 _ => {}
             }
-            Ok(())
-        })?;
+        }
         out.push(separator);
         separator = b',';
         write_text(key, out)?;
         out.push(b':');
-        read_value(value.unwrap_or_default(), out, nested).under(key)
-    })?;
+        read_value(value.unwrap_or_default(), out, nested).under(key)?;
+    }
     if separator == b'{' {
         out.push(separator);
     }
@@ -173,16 +169,14 @@ fn read_items(bytes: &[u8], out: &mut Vec<u8>, nested: usize) -> Result<(), Wron
     let nested = inside(nested, ARRAY)?;
     out.push(b'[');
     let mut place = 0_usize;
-    each_field(bytes, |tag, held| {
-        let (1, Held::Bytes(item)) = (tag, held) else {
-            return Ok(());
-        };
+    for field in Each(bytes) {
+        let (1, Held::Bytes(item)) = field? else { continue };
         if place > 0 {
             out.push(b',');
         }
+        read_value(item, out, nested).under(place)?;
         place += 1;
-        read_value(item, out, nested).under(place - 1)
-    })?;
+    }
     out.push(b']');
     Ok(())
 }

@@ -57,11 +57,15 @@ pub(super) enum Held<'a> {
     Other(WireType),
 }
 
-/// The fields of one message in their order; those that the message does not know are never asked for.
+/// The bytes of one message, known to consist of fields. They are walked through once for each member
+/// that is asked for: a list of the fields could be many times larger than the message.
 pub(super) struct Fields<'a> {
     pub(super) dialect: Dialect,
-    held: Vec<(u32, Held<'a>)>,
+    bytes: &'a [u8],
 }
+
+/// The fields in some bytes; ends after the first that cannot be read.
+pub(super) struct Each<'a>(pub(super) &'a [u8]);
 
 /// A member's name as JSON spells it.
 struct Camel<'a>(&'a str);
@@ -209,39 +213,45 @@ impl<'a> Held<'a> {
     }
 }
 
-/// Hands on each field of a message.
-pub(super) fn each_field<'a, E: From<Wrong>>(
-    mut bytes: &'a [u8],
-    mut read: impl FnMut(u32, Held<'a>) -> Result<(), E>,
-) -> Result<(), E> {
-    let broken = || unreadable("buffer underflow");
-    while !bytes.is_empty() {
-        let (number, wire_type) = encoding::decode_key(&mut bytes).map_err(|_| broken())?;
+impl<'a> Each<'a> {
+    fn field(&mut self) -> Option<(u32, Held<'a>)> {
+        let bytes = &mut self.0;
+        let (number, wire_type) = encoding::decode_key(bytes).ok()?;
         let held = match wire_type {
-            WireType::Varint => {
-                Held::Varint(encoding::decode_varint(&mut bytes).map_err(|_| broken())?)
-            }
+            WireType::Varint => Held::Varint(encoding::decode_varint(bytes).ok()?),
             WireType::SixtyFourBit => {
-                let (double, rest) = bytes.split_first_chunk().ok_or_else(broken)?;
-                bytes = rest;
+                let (double, rest) = bytes.split_first_chunk()?;
+                *bytes = rest;
                 Held::Double(f64::from_le_bytes(*double))
             }
             WireType::LengthDelimited => {
-                let length = encoding::decode_varint(&mut bytes).map_err(|_| broken())?;
-                let length = usize::try_from(length).map_err(|_| broken())?;
-                let (content, rest) = bytes.split_at_checked(length).ok_or_else(broken)?;
-                bytes = rest;
+                let length = usize::try_from(encoding::decode_varint(bytes).ok()?).ok()?;
+                let (content, rest) = bytes.split_at_checked(length)?;
+                *bytes = rest;
                 Held::Bytes(content)
             }
             WireType::StartGroup | WireType::EndGroup | WireType::ThirtyTwoBit => {
-                encoding::skip_field(wire_type, number, &mut bytes, DecodeContext::default())
-                    .map_err(|_| broken())?;
+                encoding::skip_field(wire_type, number, bytes, DecodeContext::default()).ok()?;
                 Held::Other(wire_type)
             }
         };
-        read(number, held)?;
+        Some((number, held))
     }
-    Ok(())
+}
+
+impl<'a> Iterator for Each<'a> {
+    type Item = Result<(u32, Held<'a>), Wrong>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let field = self.field();
+        if field.is_none() {
+            self.0 = &[];
+        }
+        Some(field.ok_or_else(|| unreadable("buffer underflow")))
+    }
 }
 
 pub(super) fn text(bytes: &[u8]) -> Result<&str, Wrong> {
@@ -250,22 +260,22 @@ pub(super) fn text(bytes: &[u8]) -> Result<&str, Wrong> {
 }
 
 impl<'a> Fields<'a> {
-    pub(super) fn of(content: &'a [u8], dialect: Dialect) -> Result<Self, Wrong> {
-        let mut held = Vec::new();
-        each_field(content, |number, field| {
-            held.push((number, field));
-            Ok::<(), Wrong>(())
-        })?;
-        Ok(Self { dialect, held })
+    pub(super) fn of(bytes: &'a [u8], dialect: Dialect) -> Result<Self, Wrong> {
+        Each(bytes).try_for_each(|field| field.map(drop))?;
+        Ok(Self { dialect, bytes })
     }
 
-    fn all(&self, number: u32) -> impl Iterator<Item = Held<'a>> + '_ {
-        self.held.iter().filter(move |(known, _)| *known == number).map(|(_, held)| *held)
+    fn each(&self) -> impl Iterator<Item = (u32, Held<'a>)> + use<'a> {
+        Each(self.bytes).map_while(Result::ok)
+    }
+
+    fn all(&self, number: u32) -> impl Iterator<Item = Held<'a>> + use<'a> {
+        self.each().filter(move |(known, _)| *known == number).map(|(_, held)| held)
     }
 
     /// Which of these fields came last.
     pub(super) fn last_of(&self, numbers: &[u32]) -> Option<u32> {
-        self.held.iter().rev().map(|(number, _)| *number).find(|number| numbers.contains(number))
+        self.each().map(|(number, _)| number).filter(|number| numbers.contains(number)).last()
     }
 
     /// The last number of a field.

@@ -89,17 +89,6 @@ impl<'a> Members<'a> {
         })
     }
 
-    /// The value of the one member that is there.
-    ///
-    /// # Errors
-    /// `InvalidParams` when there is none, or more than one.
-    pub(crate) fn only(&self) -> Result<&'a RawValue, Error> {
-        match self.0.as_slice() {
-            [(_, Member::Given(value))] => Ok(value),
-            _ => Err(Error::invalid("", "must have exactly one member")),
-        }
-    }
-
     /// The object.
     pub(crate) fn object(&self) -> Result<Box<RawValue>, Error> {
         serde_json::value::to_raw_value(self)

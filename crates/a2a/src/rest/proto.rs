@@ -2,4 +2,3 @@
 
 pub(super) mod read;
 pub(super) mod request;
-pub(super) mod write;

@@ -1,7 +1,7 @@
 //! The older dialects as views of the model, both ways.
 
 use crate::{decode, decode_as, fixture, value};
-use pilothouse_a2a::dialect::{Dialect, Encoder, method, v0_3};
+use pilothouse_a2a::dialect::{Dialect, Encoder, method};
 use pilothouse_a2a::operation::{
     ListTaskPushNotificationConfigsResponse, ListTasksResponse, OPERATIONS,
 };
@@ -45,13 +45,6 @@ fn every_event_is_written_in_every_dialect() {
             let written = Dialect::V0_1.encode_event(&event, ALIAS).unwrap();
             assert_eq!(value(&written), value(v0_1));
         }
-    }
-}
-
-#[test]
-fn every_event_of_v0_3_is_read_back() {
-    for (event, text, _) in events() {
-        assert_eq!(v0_3::decode_event(text).unwrap(), event);
     }
 }
 

@@ -7,6 +7,7 @@ mod client;
 mod dialects;
 mod envelope;
 mod model;
+mod older;
 #[cfg(feature = "grpc")]
 mod pb;
 #[cfg(feature = "grpc")]

@@ -2,7 +2,7 @@
 
 use crate::{fixture, value};
 use pilothouse_a2a::operation::{ListTaskPushNotificationConfigsResponse, ListTasksResponse};
-use pilothouse_a2a::rest::{Form, decode_event, encode_event, encode_reply, error_body};
+use pilothouse_a2a::rest::{Form, encode_event, encode_reply, error_body};
 use pilothouse_a2a::{
     AgentCard, Error, ErrorKind, Message, Operation, Part, Reply, StreamResponse, Task,
     TaskPushNotificationConfig, TaskState, TaskStatus, TaskStatusUpdateEvent,
@@ -91,18 +91,6 @@ fn frames_of_v0_3_are_tagged_in_both_forms() {
     let told = event(Form::Proto, &update);
     let expected = json!({"taskId": "t-1", "contextId": "c-1", "status": {"state": "TASK_STATE_COMPLETED"}, "final": true});
     assert_eq!(told["statusUpdate"], expected);
-}
-
-#[test]
-fn a_frame_without_its_tag_is_read_by_kind() {
-    let known = StreamResponse::Task(task(TaskState::Working));
-    let tagged = event(Form::Kind, &known);
-    let bare = tagged["task"].to_string();
-    assert_eq!(decode_event(Form::Kind, &bare).unwrap(), known);
-    assert_eq!(decode_event(Form::Kind, &tagged.to_string()).unwrap(), known);
-    assert!(decode_event(Form::Kind, "{}").is_err());
-    assert_eq!(decode_event(Form::Proto, "{").unwrap_err().kind, ErrorKind::Parse);
-    assert!(decode_event(Form::Model, "{}").is_err());
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! Whatever the model can say survives the HTTP+JSON binding, in each of its forms.
 
+use crate::older;
 use pilothouse_a2a::operation::{Call, Operation, SendMessageRequest};
-use pilothouse_a2a::rest::{Form, decode_event, encode_event, encode_reply, route};
+use pilothouse_a2a::rest::{Form, encode_event, encode_reply, route};
 use pilothouse_a2a::{
     Artifact, ArtifactId, Message, Metadata, Part, PartContent, Reply, Role, StreamResponse, Task,
     TaskArtifactUpdateEvent, TaskState, TaskStatus, TaskStatusUpdateEvent, Timestamp,
@@ -137,16 +138,19 @@ fn sent(form: Form, message: &Message) -> Call {
     request.decoded.call
 }
 
+/// What a client reads from a frame.
+fn told(form: Form, text: &str) -> StreamResponse {
+    if form == Form::Model { serde_json::from_str(text).unwrap() } else { older::event(text) }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..Default::default() })]
 
     #[test]
     fn an_event_goes_through_each_form_and_loses_nothing(event in event()) {
-        let mut known = event.clone();
-        for form in [Form::Model, Form::Kind, Form::Proto, Form::Kind] {
-            known = decode_event(form, &encode_event(form, &known)).unwrap();
+        for form in [Form::Model, Form::Kind, Form::Proto] {
+            prop_assert_eq!(&told(form, &encode_event(form, &event)), &event);
         }
-        prop_assert_eq!(known, event);
     }
 
     #[test]
@@ -178,15 +182,8 @@ proptest! {
             prop_assert!(!encode_event(form, &event).contains('\n'));
             if let StreamResponse::Task(task) = &event {
                 let reply = encode_reply(form, Operation::SendMessage, &Reply::Task(task.clone()));
-                prop_assert_eq!(decode_event(form, &reply).unwrap(), event.clone());
+                prop_assert_eq!(&told(form, &reply), &event);
             }
-        }
-    }
-
-    #[test]
-    fn garbage_is_refused_and_never_panics(text in "\\PC{0,60}") {
-        for form in [Form::Model, Form::Kind, Form::Proto] {
-            let _ = decode_event(form, &text);
         }
     }
 }

@@ -1,13 +1,9 @@
 //! Objects of v0.3 into the model; v0.1 borrows the parts, which differ in their tag alone.
 
-use super::state_named;
 use crate::error::Error;
-use crate::event::{StreamResponse, TaskArtifactUpdateEvent, TaskStatusUpdateEvent};
-use crate::id::{ArtifactId, ContextId, MessageId, TaskId};
+use crate::id::{ContextId, MessageId, TaskId};
 use crate::message::{Message, Part, PartContent, Role};
 use crate::push::{AuthenticationInfo, TaskPushNotificationConfig};
-use crate::task::{Artifact, Task, TaskState, TaskStatus};
-use crate::time::Timestamp;
 use crate::{Json, Metadata, lenient};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
@@ -56,62 +52,6 @@ struct AuthenticationIn {
     schemes: Vec<String>,
     #[serde(default, deserialize_with = "lenient::text")]
     credentials: Option<String>,
-}
-
-/// Any object that a stream carries.
-pub(super) struct EventIn(pub(super) StreamResponse);
-
-/// The members of all objects that a stream carries; `kind` tells which are meant.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct ObjectIn {
-    kind: String,
-    #[serde(default)]
-    id: Option<TaskId>,
-    #[serde(default, deserialize_with = "lenient::text")]
-    task_id: Option<TaskId>,
-    #[serde(default, deserialize_with = "lenient::text")]
-    context_id: Option<ContextId>,
-    #[serde(default)]
-    status: Option<StatusIn>,
-    #[serde(default)]
-    artifact: Option<ArtifactIn>,
-    #[serde(default, deserialize_with = "lenient::nullable")]
-    artifacts: Vec<ArtifactIn>,
-    #[serde(default, deserialize_with = "lenient::nullable")]
-    history: Vec<MessageIn>,
-    #[serde(default, deserialize_with = "lenient::flag_or_false")]
-    append: bool,
-    #[serde(default, deserialize_with = "lenient::flag_or_false")]
-    last_chunk: bool,
-    #[serde(default)]
-    metadata: Option<Metadata>,
-}
-
-#[derive(Deserialize)]
-struct StatusIn {
-    #[serde(deserialize_with = "state")]
-    state: TaskState,
-    #[serde(default)]
-    message: Option<MessageIn>,
-    #[serde(default)]
-    timestamp: Option<Timestamp>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct ArtifactIn {
-    artifact_id: ArtifactId,
-    #[serde(default, deserialize_with = "lenient::text")]
-    name: Option<String>,
-    #[serde(default, deserialize_with = "lenient::text")]
-    description: Option<String>,
-    #[serde(default, deserialize_with = "lenient::nullable")]
-    parts: Vec<PartIn>,
-    #[serde(default)]
-    metadata: Option<Metadata>,
-    #[serde(default, deserialize_with = "lenient::nullable")]
-    extensions: Vec<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -180,72 +120,6 @@ impl PushConfigIn {
     }
 }
 
-impl StatusIn {
-    fn status(self) -> TaskStatus {
-        TaskStatus {
-            state: self.state,
-            message: self.message.map(MessageIn::message_or_random),
-            timestamp: self.timestamp,
-        }
-    }
-}
-
-impl ArtifactIn {
-    fn artifact(self) -> Artifact {
-        Artifact {
-            artifact_id: self.artifact_id,
-            name: self.name,
-            description: self.description,
-            parts: parts(self.parts),
-            metadata: self.metadata,
-            extensions: self.extensions,
-        }
-    }
-}
-
-impl ObjectIn {
-    fn event(self) -> Result<StreamResponse, &'static str> {
-        let context_id = self.context_id.unwrap_or_else(|| ContextId::new(""));
-        match self.kind.as_str() {
-            "task" => Ok(StreamResponse::Task(Task {
-                id: self.id.ok_or("a task needs `id`")?,
-                context_id,
-                status: self.status.ok_or("a task needs `status`")?.status(),
-                artifacts: self.artifacts.into_iter().map(ArtifactIn::artifact).collect(),
-                history: self.history.into_iter().map(MessageIn::message_or_random).collect(),
-                metadata: self.metadata,
-            })),
-            "status-update" => Ok(StreamResponse::StatusUpdate(TaskStatusUpdateEvent {
-                task_id: self.task_id.ok_or("a status update needs `taskId`")?,
-                context_id,
-                status: self.status.ok_or("a status update needs `status`")?.status(),
-                metadata: self.metadata,
-            })),
-            "artifact-update" => Ok(StreamResponse::ArtifactUpdate(TaskArtifactUpdateEvent {
-                task_id: self.task_id.ok_or("an artifact update needs `taskId`")?,
-                context_id,
-                artifact: self.artifact.ok_or("an artifact update needs `artifact`")?.artifact(),
-                append: self.append,
-                last_chunk: self.last_chunk,
-                metadata: self.metadata,
-            })),
-            _ => Err("`kind` must be task, message, status-update or artifact-update"),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for EventIn {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let object = Value::deserialize(from)?;
-        if object.get("kind").and_then(Value::as_str) == Some("message") {
-            let message = MessageIn::deserialize(object).map_err(D::Error::custom)?;
-            return Ok(Self(StreamResponse::Message(message.message_or_random())));
-        }
-        let object = ObjectIn::deserialize(object).map_err(D::Error::custom)?;
-        object.event().map(Self).map_err(D::Error::custom)
-    }
-}
-
 impl<'de> Deserialize<'de> for PartIn {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         PartMembers::deserialize(from)?.part().map(Self).map_err(D::Error::custom)
@@ -306,8 +180,4 @@ fn role<'de, D: Deserializer<'de>>(from: D) -> Result<Role, D::Error> {
         _ => None,
     };
     lenient::name_or_number(from, "a role (user or agent)", by_name, |_| None)
-}
-
-fn state<'de, D: Deserializer<'de>>(from: D) -> Result<TaskState, D::Error> {
-    lenient::name_or_number(from, "a task state (working, ...)", state_named, |_| None)
 }
