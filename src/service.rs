@@ -83,7 +83,6 @@ impl Service {
     }
 
     /// The task as far as it fits, and whether artifacts of it were left out.
-
     async fn show_within(
         &self,
         log: &Arc<TaskLog>,
