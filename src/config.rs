@@ -325,6 +325,8 @@ pub struct Limits {
     pub connections_per_address: usize,
     /// Open connections on which one caller's token was seen first.
     pub connections_per_caller: usize,
+    /// Requests under way at a time.
+    pub requests: usize,
     /// Requests a minute and caller; 0 for no limit. Cancel and reads are never refused by it.
     pub rate: u32,
     /// Tasks of one caller that may wait; 0 for no limit of its own.

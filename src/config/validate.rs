@@ -234,6 +234,7 @@ impl Config {
                 limits.connections_per_caller as u64,
                 "nobody could connect",
             ),
+            ("limits.requests", limits.requests as u64, "every request would be refused"),
             (
                 "limits.http2_streams_unknown",
                 limits.http2_streams_unknown as u64,

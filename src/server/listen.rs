@@ -4,6 +4,7 @@
 //! otherwise keep it waiting for ever.
 
 mod connections;
+mod requests;
 
 use super::{Doors, admin, call, refusal, router};
 use crate::backoff::Backoff;
@@ -17,6 +18,7 @@ use connections::{AddressFull, Bounds, Connection, Connections, Overdue, Place, 
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use requests::{Class, Requests};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
@@ -49,6 +51,7 @@ struct Listener {
     app: Router,
     builder: auto::Builder<TokioExecutor>,
     connections: Arc<Connections>,
+    requests: Arc<Requests>,
     stop: CancellationToken,
 }
 
@@ -64,6 +67,7 @@ pub async fn serve(
         app: router(doors.clone()),
         builder: builder(&doors.config),
         connections: Connections::new(bounds(&doors.config)),
+        requests: Requests::new(doors.config.limits.requests),
         doors,
         stop,
     });
@@ -191,7 +195,8 @@ impl Listener {
         socket: Arc<TcpStream>,
         connection: Arc<Connection>,
     ) -> Result<hyper::Response<connections::Answer>, HungUp> {
-        let mut served = connection.arrive(request.version() == Version::HTTP_2);
+        let is_http2 = request.version() == Version::HTTP_2;
+        let mut served = connection.arrive(is_http2);
         let access = &self.doors.access;
         let arrival = access.arrive(peer, local, request.uri(), request.headers());
         let recognition = if connection.is_known() {
@@ -208,8 +213,24 @@ impl Listener {
             })
         };
         let is_health = HEALTH.contains(&request.uri().path());
-        let response = if recognition == Recognition::CallerFull && !is_health {
+        let class = match connection.caller() {
+            _ if is_health => Class::Health,
+            Some(caller) => Class::Caller(caller.clone()),
+            None => Class::Strangers,
+        };
+        let place = self.requests.enter(class);
+        // Over HTTP/1.1 a connection has one request at a time, and health is always told.
+        let response = if place.is_none() && (is_http2 || !is_health) {
+            self.connections.warn_of_requests(peer);
             refuse(
+                is_http2,
+                StatusCode::SERVICE_UNAVAILABLE,
+                "too many requests are under way (`limits.requests`); read the answers that are open, or have the \
+                 operator raise the limit\n",
+            )
+        } else if recognition == Recognition::CallerFull && !is_health {
+            refuse(
+                is_http2,
                 StatusCode::SERVICE_UNAVAILABLE,
                 "this caller has too many connections (`limits.connections_per_caller`); close some, or have the \
                  operator raise the limit\n",
@@ -217,6 +238,7 @@ impl Listener {
         } else if recognition == Recognition::Stranger && !is_health && self.connections.are_taken()
         {
             refuse(
+                is_http2,
                 StatusCode::SERVICE_UNAVAILABLE,
                 "known callers hold all connections (`limits.connections`); try again later\n",
             )
@@ -240,11 +262,12 @@ impl Listener {
             }
         } else {
             refuse(
+                is_http2,
                 StatusCode::TOO_MANY_REQUESTS,
                 "too many requests at a time on a connection without a valid token (`limits.http2_streams_unknown`)\n",
             )
         };
-        Ok(response.map(|body| served.answer(body)))
+        Ok(response.map(|body| served.answer(body, place)))
     }
 }
 
@@ -254,9 +277,11 @@ async fn hang_up(socket: &TcpStream) {
     let _ = socket.ready(Interest::PRIORITY).await;
 }
 
-/// A refusal that costs no memory, however long its client leaves it unread.
-fn refuse(status: StatusCode, text: &'static str) -> Response {
-    let mut response = Response::new(Body::from(text));
+/// A refusal that costs no memory, however long its client leaves it unread. Over HTTP/2 it has no body: a
+/// stream would be open until its client takes it.
+fn refuse(is_http2: bool, status: StatusCode, text: &'static str) -> Response {
+    let body = if is_http2 { Body::empty() } else { Body::from(text) };
+    let mut response = Response::new(body);
     *response.status_mut() = status;
     response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     response

@@ -269,3 +269,21 @@ fn a_stranger_who_reads_no_answer_holds_little_memory() {
         connection.abort();
     });
 }
+
+#[test]
+fn requests_under_way_are_bounded_and_health_is_still_told() {
+    let world = World::describe().config(json!({"limits": {"requests": 16}})).start();
+    let id = world.begin_waiting("cue go", "go");
+    // One caller has half of them.
+    let streams: Vec<_> = (0..8).map(|_| subscribe_from(&world, OTHER, &id)).collect();
+    let refused = world.call(OWNER, "ListTasks", &json!({}));
+    assert_eq!(refused.status, 503);
+    assert!(refused.text().contains("limits.requests"), "{}", refused.text());
+    assert_eq!(world.call(BOB, "ListTasks", &json!({})).status, 200);
+    assert_eq!(health_from(&world, OTHER), Some(200));
+    drop(streams);
+    assert!(
+        await_true(world.patience(), || world.call(OWNER, "ListTasks", &json!({})).status == 200)
+    );
+    world.cue("go");
+}

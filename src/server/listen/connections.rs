@@ -10,6 +10,7 @@
 //! Every connection has deadlines: for the head of a request, for the time without a request, and for
 //! an answer that its client does not take. [`Connection::overdue`] looks at all of them.
 
+use super::requests::RequestPlace;
 use crate::access::origin;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -303,6 +304,15 @@ impl Connections {
         self.warn(peer, &why, "limits.connections_per_caller");
     }
 
+    /// Warns that a request was refused because too many are under way, once a minute.
+    pub(super) fn warn_of_requests(&self, peer: IpAddr) {
+        self.warn(
+            peer,
+            "has a request that was refused, because too many are under way",
+            "limits.requests",
+        );
+    }
+
     fn warn(&self, peer: IpAddr, why: &str, key: &'static str) {
         let mut open = self.open.lock();
         if open.warned.is_none_or(|warned| warned.elapsed() >= BETWEEN_WARNINGS) {
@@ -379,6 +389,11 @@ impl Drop for Place {
 }
 
 impl Connection {
+    /// Whose valid token was seen on it.
+    pub(super) fn caller(&self) -> Option<&Arc<str>> {
+        self.caller.get()
+    }
+
     /// Whether a valid token was seen on it.
     pub(super) fn is_known(&self) -> bool {
         self.caller.get().is_some()
@@ -485,7 +500,7 @@ impl Served {
     }
 
     /// The body of the answer; the request ends with it.
-    pub(super) fn answer(mut self, body: axum::body::Body) -> Answer {
+    pub(super) fn answer(mut self, body: axum::body::Body, place: Option<RequestPlace>) -> Answer {
         let size = body.size_hint().exact().unwrap_or(0);
         let mut activity = self.connection.activity.lock();
         activity.unread += size;
@@ -495,7 +510,7 @@ impl Served {
         if let Some(production) = &self.production {
             production.end();
         }
-        Answer { served: self, body, rest: Bytes::new() }
+        Answer { served: self, body, rest: Bytes::new(), _place: place }
     }
 
     /// Notes that the client took all that was handed out.
@@ -533,6 +548,7 @@ pub(super) struct Answer {
     served: Served,
     body: axum::body::Body,
     rest: Bytes,
+    _place: Option<RequestPlace>,
 }
 
 impl Body for Answer {

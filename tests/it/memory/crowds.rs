@@ -201,7 +201,7 @@ fn unread(world: &World, connections: usize, requests: usize, path: &str, token:
 fn answers_over_http_2_that_nobody_reads() {
     let world = quiet().start();
     with_large_tasks(&world);
-    let connections = part(CALLERS);
+    let connections = part(CALLERS * 4);
     let lists = "/tasks?pageSize=100&includeArtifacts=true";
     unread(&world, connections, REQUESTS, lists, true, "unread lists over HTTP/2");
 }
@@ -209,7 +209,7 @@ fn answers_over_http_2_that_nobody_reads() {
 #[test]
 fn documents_over_http_2_that_no_stranger_reads() {
     let world = quiet().start();
-    unread(&world, part(1024), 16, "/openapi.json", false, "unread documents over HTTP/2");
+    unread(&world, part(1000), REQUESTS, "/openapi.json", false, "unread documents over HTTP/2");
 }
 
 #[test]

@@ -170,7 +170,7 @@ async fn an_answer_is_stuck_when_its_client_takes_no_piece_of_it() {
     let connections = Connections::new(BOUNDS);
     let place = place(&connections, 1);
     let served = place.connection().arrive(false);
-    let mut answer = served.answer(axum::body::Body::from(vec![0; PIECE * 2]));
+    let mut answer = served.answer(axum::body::Body::from(vec![0; PIECE * 2]), None);
     for _ in 0..2 {
         assert_eq!(look_after(&place, BOUNDS.write), Some(Overdue::Stuck));
         let piece = Pin::new(&mut answer).frame().await.unwrap().unwrap();
@@ -185,7 +185,8 @@ async fn an_answer_whose_next_piece_does_not_exist_yet_is_not_stuck() {
     let connections = Connections::new(BOUNDS);
     let place = place(&connections, 1);
     let events = futures_util::stream::pending::<Result<Bytes, std::convert::Infallible>>();
-    let mut answer = place.connection().arrive(false).answer(axum::body::Body::from_stream(events));
+    let mut answer =
+        place.connection().arrive(false).answer(axum::body::Body::from_stream(events), None);
     assert!(Pin::new(&mut answer).frame().now_or_never().is_none());
     assert_eq!(look_after(&place, BOUNDS.write * 10), None);
 }
@@ -200,7 +201,7 @@ fn a_stranger_has_few_requests_at_a_time_and_a_known_caller_waits_while_much_is_
     assert!(!begins(&mut all[2]));
     recognize(&connections, &place);
     let [first, second, mut third] = all;
-    let unread = second.answer(axum::body::Body::from("x".repeat(101)));
+    let unread = second.answer(axum::body::Body::from("x".repeat(101)), None);
     assert!(!begins(&mut third));
     drop(unread);
     assert!(begins(&mut third));
@@ -233,7 +234,7 @@ fn a_known_caller_that_waits_for_agents_keeps_no_further_request_waiting() {
 fn while_the_server_stops_a_client_that_takes_nothing_is_waited_for_less_long() {
     let connections = Connections::new(BOUNDS);
     let place = known_place(&connections, 1);
-    let stuck = place.connection().arrive(true).answer(axum::body::Body::from("x"));
+    let stuck = place.connection().arrive(true).answer(axum::body::Body::from("x"), None);
     let later = Instant::now() + BOUNDS.write_at_stop;
     assert!(place.connection().look_at(later).is_err());
     place.connection().note_closing(true);
