@@ -36,7 +36,7 @@ struct SendIn {
     id: TaskId,
     #[serde(default, deserialize_with = "lenient::text")]
     session_id: Option<ContextId>,
-    message: MessageIn,
+    message: MessageIn<false>,
     #[serde(default, deserialize_with = "lenient::nullable")]
     accepted_output_modes: Vec<String>,
     #[serde(default)]

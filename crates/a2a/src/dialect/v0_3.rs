@@ -52,7 +52,7 @@ const PUSH_ID_NAMES: &[(&str, &str)] = &[("taskId", "id"), ("id", "pushNotificat
 
 #[derive(Deserialize)]
 struct SendIn {
-    message: MessageIn,
+    message: MessageIn<false>,
     #[serde(default)]
     configuration: Option<ConfigurationIn>,
     #[serde(default)]
@@ -133,7 +133,7 @@ impl SendIn {
     fn request(self, blocking: Option<bool>) -> Result<SendMessageRequest, Error> {
         Ok(SendMessageRequest {
             tenant: None,
-            message: self.message.message("message")?,
+            message: self.message.message()?,
             configuration: self.configuration.map(|wishes| SendMessageConfiguration {
                 accepted_output_modes: wishes.accepted_output_modes,
                 task_push_notification_config: wishes
