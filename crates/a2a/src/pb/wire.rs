@@ -192,7 +192,7 @@ pub(super) fn close(begin: usize, guess: usize, out: &mut Vec<u8>) -> usize {
 
 // === reading ===
 
-impl Held<'_> {
+impl<'a> Held<'a> {
     fn wrong(self, expected: WireType) -> Wrong {
         let found = match self {
             Self::Varint(_) => WireType::Varint,
@@ -202,12 +202,10 @@ impl Held<'_> {
         };
         unreadable(format_args!("invalid wire type: {found:?} (expected {expected:?})"))
     }
-}
 
-impl<'a> Held<'a> {
     fn bytes(self) -> Result<&'a [u8], Wrong> {
         match self {
-            Held::Bytes(bytes) => Ok(bytes),
+            Self::Bytes(bytes) => Ok(bytes),
             other => Err(other.wrong(WireType::LengthDelimited)),
         }
     }

@@ -1,6 +1,7 @@
 //! The two requests that `a2a.v1` spells differently: a message, and a new push notification config.
 
 use crate::dialect::v0_3::read::{MessageIn, PushConfigIn};
+use crate::dialect::v0_3::{PROTO_CREATE_NAMES, PROTO_SEND_NAMES};
 use crate::dialect::{Decoded, check, read};
 use crate::error::Error;
 use crate::id::TaskId;
@@ -11,14 +12,6 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 /// The fields that have another name here than in v1.0.
-const SEND_NAMES: &[(&str, &str)] = &[
-    ("message.parts", "message.content"),
-    ("configuration.taskPushNotificationConfig", "configuration.pushNotification"),
-];
-const CREATE_NAMES: &[(&str, &str)] = &[
-    ("url", "config.pushNotificationConfig.url"),
-    ("authentication", "config.pushNotificationConfig.authentication"),
-];
 const BARE_NAMES: &[(&str, &str)] = &[
     ("url", "pushNotificationConfig.url"),
     ("authentication", "pushNotificationConfig.authentication"),
@@ -103,12 +96,7 @@ pub(in crate::rest) fn send(
         }),
         metadata: given.metadata,
     };
-    let call = if operation == Operation::SendMessage {
-        Call::SendMessage(request)
-    } else {
-        Call::SendStreamingMessage(request)
-    };
-    decoded(call, blocking, SEND_NAMES)
+    decoded(Call::of_message(operation, request), blocking, PROTO_SEND_NAMES)
 }
 
 /// Reads the body of a new push notification config for the task of that id, in either spelling and
@@ -128,7 +116,7 @@ pub(in crate::rest) fn create(
     let given: CreateIn = read(Some(&object))?;
 
     let (at, names) = match given.config {
-        Some(_) => ("config.", CREATE_NAMES),
+        Some(_) => ("config.", PROTO_CREATE_NAMES),
         None => ("", BARE_NAMES),
     };
     let (config, push) = match given.config {
