@@ -133,7 +133,7 @@ fn read_sse(bytes: &[u8]) {
                 }
             }
         }
-        Some((events, decoder.last_id().map(ToOwned::to_owned)))
+        Some(events)
     };
     let whole = decoded(bytes.len().max(1));
     let pieces = decoded(1);

@@ -74,9 +74,6 @@ impl Client {
     }
 
     /// Says something and waits for the answer, or for a task when `return_immediately` is set.
-    ///
-    /// # Errors
-    /// See [`ClientError`]; so for all operations.
     pub async fn send(
         &self,
         request: &SendMessageRequest,
@@ -85,35 +82,24 @@ impl Client {
     }
 
     /// Reads a task, with at most so many messages of its history.
-    ///
-    /// # Errors
-    /// See [`ClientError`].
     pub async fn get(&self, id: &TaskId, history_length: Option<i32>) -> Result<Task, ClientError> {
         let request = GetTaskRequest { tenant: None, id: id.clone(), history_length };
         self.call(Operation::GetTask, &request).await
     }
 
     /// Reads a page of tasks.
-    ///
-    /// # Errors
-    /// See [`ClientError`].
     pub async fn list(&self, request: &ListTasksRequest) -> Result<ListTasksResponse, ClientError> {
         self.call(Operation::ListTasks, request).await
     }
 
     /// Ends a task before its end.
-    ///
-    /// # Errors
-    /// See [`ClientError`].
     pub async fn cancel(&self, id: &TaskId) -> Result<Task, ClientError> {
         let request = CancelTaskRequest { tenant: None, id: id.clone(), metadata: None };
         self.call(Operation::CancelTask, &request).await
     }
 
     /// Says something and watches what happens.
-    ///
-    /// # Errors
-    /// See [`ClientError`]; what breaks later is told by the stream.
+    /// What breaks later is told by the stream.
     pub async fn stream(&self, request: &SendMessageRequest) -> Result<EventStream, ClientError> {
         let response = self.open(Operation::SendStreamingMessage, request, None).await?;
         Ok(EventStream::new(self.clone(), response, None))
@@ -121,9 +107,7 @@ impl Client {
 
     /// Watches a task that runs already; `after` is the last event seen, to be told only of later
     /// ones.
-    ///
-    /// # Errors
-    /// See [`ClientError`]; what breaks later is told by the stream.
+    /// What breaks later is told by the stream.
     pub async fn subscribe(
         &self,
         id: &TaskId,
@@ -134,9 +118,6 @@ impl Client {
     }
 
     /// Calls an operation that answers once.
-    ///
-    /// # Errors
-    /// See [`ClientError`].
     pub async fn call<T: DeserializeOwned>(
         &self,
         operation: Operation,

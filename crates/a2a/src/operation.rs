@@ -113,6 +113,55 @@ pub enum Call {
     GetExtendedAgentCard(GetExtendedAgentCardRequest),
 }
 
+/// The call of an operation: each has its own type of request, which the expression has to give.
+macro_rules! read_call {
+    ($operation:expr, $request:expr) => {{
+        use crate::operation::{Call, Operation};
+        match $operation {
+            Operation::SendMessage => Call::SendMessage($request),
+            Operation::SendStreamingMessage => Call::SendStreamingMessage($request),
+            Operation::GetTask => Call::GetTask($request),
+            Operation::ListTasks => Call::ListTasks($request),
+            Operation::CancelTask => Call::CancelTask($request),
+            Operation::SubscribeToTask => Call::SubscribeToTask($request),
+            Operation::CreateTaskPushNotificationConfig => {
+                Call::CreateTaskPushNotificationConfig($request)
+            }
+            Operation::GetTaskPushNotificationConfig => {
+                Call::GetTaskPushNotificationConfig($request)
+            }
+            Operation::ListTaskPushNotificationConfigs => {
+                Call::ListTaskPushNotificationConfigs($request)
+            }
+            Operation::DeleteTaskPushNotificationConfig => {
+                Call::DeleteTaskPushNotificationConfig($request)
+            }
+            Operation::GetExtendedAgentCard => Call::GetExtendedAgentCard($request),
+        }
+    }};
+}
+
+/// An expression over the request of a call, whichever type it has.
+macro_rules! of_request {
+    ($call:expr, $request:ident => $result:expr) => {{
+        use crate::operation::Call;
+        match $call {
+            Call::SendMessage($request) | Call::SendStreamingMessage($request) => $result,
+            Call::GetTask($request) => $result,
+            Call::ListTasks($request) => $result,
+            Call::CancelTask($request) => $result,
+            Call::SubscribeToTask($request) => $result,
+            Call::CreateTaskPushNotificationConfig($request) => $result,
+            Call::GetTaskPushNotificationConfig($request) => $result,
+            Call::ListTaskPushNotificationConfigs($request) => $result,
+            Call::DeleteTaskPushNotificationConfig($request) => $result,
+            Call::GetExtendedAgentCard($request) => $result,
+        }
+    }};
+}
+
+pub(crate) use {of_request, read_call};
+
 /// What an operation that does not stream answers.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Reply {
@@ -173,19 +222,16 @@ impl Call {
 
     /// The tenant that the request names.
     pub fn tenant(&self) -> Option<&str> {
-        match self {
-            Self::SendMessage(request) | Self::SendStreamingMessage(request) => &request.tenant,
-            Self::GetTask(request) => &request.tenant,
-            Self::ListTasks(request) => &request.tenant,
-            Self::CancelTask(request) => &request.tenant,
-            Self::SubscribeToTask(request) => &request.tenant,
-            Self::CreateTaskPushNotificationConfig(request) => &request.tenant,
-            Self::GetTaskPushNotificationConfig(request) => &request.tenant,
-            Self::ListTaskPushNotificationConfigs(request) => &request.tenant,
-            Self::DeleteTaskPushNotificationConfig(request) => &request.tenant,
-            Self::GetExtendedAgentCard(request) => &request.tenant,
+        of_request!(self, request => request.tenant.as_deref())
+    }
+
+    /// The call of a message, to be streamed if the operation says so.
+    pub(crate) fn of_message(operation: Operation, request: SendMessageRequest) -> Self {
+        if operation == Operation::SendMessage {
+            Self::SendMessage(request)
+        } else {
+            Self::SendStreamingMessage(request)
         }
-        .as_deref()
     }
 
     /// Refuses what the types alone cannot: empty ids and parts, numbers out of range, values

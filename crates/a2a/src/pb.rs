@@ -26,7 +26,7 @@ use crate::bounds::Bounds;
 use crate::dialect::{self, Decoded, Dialect, Method};
 use crate::error::{Error, ErrorKind, shortened};
 use crate::event::StreamResponse;
-use crate::operation::{Call, OPERATIONS, Operation, Reply};
+use crate::operation::{Call, OPERATIONS, Operation, Reply, of_request, read_call};
 use std::fmt;
 use tables::{SENT_MESSAGE, SENT_TASK};
 use v0_3::NewConfig;
@@ -93,30 +93,11 @@ pub fn decode(dialect: Dialect, operation: Operation, body: &[u8]) -> Result<Dec
 }
 
 fn call(dialect: Dialect, operation: Operation, body: &[u8]) -> Result<Call, Wrong> {
-    Ok(match operation {
-        Operation::SendMessage => Call::SendMessage(read(dialect, body)?),
-        Operation::SendStreamingMessage => Call::SendStreamingMessage(read(dialect, body)?),
-        Operation::GetTask => Call::GetTask(read(dialect, body)?),
-        Operation::ListTasks => Call::ListTasks(read(dialect, body)?),
-        Operation::CancelTask => Call::CancelTask(read(dialect, body)?),
-        Operation::SubscribeToTask => Call::SubscribeToTask(read(dialect, body)?),
-        Operation::CreateTaskPushNotificationConfig => {
-            Call::CreateTaskPushNotificationConfig(match dialect {
-                Dialect::V1_0 => read(dialect, body)?,
-                Dialect::V0_3 | Dialect::V0_1 => read::<NewConfig>(dialect, body)?.try_into()?,
-            })
-        }
-        Operation::GetTaskPushNotificationConfig => {
-            Call::GetTaskPushNotificationConfig(read(dialect, body)?)
-        }
-        Operation::ListTaskPushNotificationConfigs => {
-            Call::ListTaskPushNotificationConfigs(read(dialect, body)?)
-        }
-        Operation::DeleteTaskPushNotificationConfig => {
-            Call::DeleteTaskPushNotificationConfig(read(dialect, body)?)
-        }
-        Operation::GetExtendedAgentCard => Call::GetExtendedAgentCard(read(dialect, body)?),
-    })
+    if dialect != Dialect::V1_0 && operation == Operation::CreateTaskPushNotificationConfig {
+        let config = read::<NewConfig>(dialect, body)?.try_into()?;
+        return Ok(Call::CreateTaskPushNotificationConfig(config));
+    }
+    Ok(read_call!(operation, read(dialect, body)?))
 }
 
 /// Counts what the message of a request holds before it is read. What is no such message is for
@@ -174,20 +155,11 @@ pub fn encode_call(dialect: Dialect, call: &Call) -> Vec<u8> {
             asked.configuration.get_or_insert_default();
             write(dialect, &asked)
         }
-        Call::SendMessage(asked) | Call::SendStreamingMessage(asked) => write(dialect, asked),
-        Call::GetTask(asked) => write(dialect, asked),
         Call::ListTasks(_) if old => Vec::new(),
-        Call::ListTasks(asked) => write(dialect, asked),
-        Call::CancelTask(asked) => write(dialect, asked),
-        Call::SubscribeToTask(asked) => write(dialect, asked),
         Call::CreateTaskPushNotificationConfig(config) if old => {
             write(dialect, &NewConfig::from(config))
         }
-        Call::CreateTaskPushNotificationConfig(config) => write(dialect, config),
-        Call::GetTaskPushNotificationConfig(asked) => write(dialect, asked),
-        Call::ListTaskPushNotificationConfigs(asked) => write(dialect, asked),
-        Call::DeleteTaskPushNotificationConfig(asked) => write(dialect, asked),
-        Call::GetExtendedAgentCard(asked) => write(dialect, asked),
+        call => of_request!(call, asked => write(dialect, asked)),
     }
 }
 

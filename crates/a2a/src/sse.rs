@@ -114,11 +114,6 @@ impl Decoder {
         Ok(None)
     }
 
-    /// The last id that the stream named: where to resume.
-    pub fn last_id(&self) -> Option<&str> {
-        self.id.as_deref()
-    }
-
     /// Where the next line lies in the buffer, without its end.
     fn next_line(&mut self) -> Option<(usize, usize)> {
         if self.at_start && self.buffer.len() - self.start >= 3 {

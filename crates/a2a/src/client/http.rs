@@ -33,9 +33,6 @@ pub struct FetchedCard {
 
 /// Reads the card of the agent at `url`: its address, or the address of the card itself (ending in
 /// `.json`). `version` asks for the card of that `A2A-Version`.
-///
-/// # Errors
-/// See [`ClientError`].
 pub async fn card(
     url: &str,
     token: Option<&str>,

@@ -12,7 +12,6 @@ use crate::error::ErrorKind;
 use crate::event::StreamResponse;
 use crate::id::TaskId;
 use crate::{jsonrpc, sse};
-use futures_util::stream::{Stream, unfold};
 use reqwest::Response;
 use std::time::Duration;
 
@@ -107,21 +106,6 @@ impl EventStream {
     /// The task, once an event named it.
     pub fn task_id(&self) -> Option<&TaskId> {
         self.task.as_ref()
-    }
-
-    /// The number of the last event, to subscribe again later.
-    pub fn last_event_id(&self) -> Option<u64> {
-        self.seen
-    }
-
-    /// The events as a `Stream`.
-    pub fn into_stream(
-        self,
-    ) -> impl Stream<Item = Result<(Option<u64>, StreamResponse), ClientError>> {
-        unfold(self, |mut events| async move {
-            let item = events.next().await?;
-            Some((item, events))
-        })
     }
 
     /// Keeps what is needed to go on after this event.

@@ -36,7 +36,7 @@ struct SendIn {
     id: TaskId,
     #[serde(default, deserialize_with = "lenient::text")]
     session_id: Option<ContextId>,
-    message: MessageIn,
+    message: MessageIn<false>,
     #[serde(default, deserialize_with = "lenient::nullable")]
     accepted_output_modes: Vec<String>,
     #[serde(default)]
@@ -115,13 +115,7 @@ pub(super) fn decode(operation: Operation, params: Option<&RawValue>) -> Result<
     let (id, call, names) = match operation {
         Operation::SendMessage | Operation::SendStreamingMessage => {
             let given: SendIn = read(params)?;
-            let (id, request) = (given.id.clone(), given.request());
-            let call = if operation == Operation::SendMessage {
-                Call::SendMessage(request)
-            } else {
-                Call::SendStreamingMessage(request)
-            };
-            (id, call, SEND_NAMES)
+            (given.id.clone(), Call::of_message(operation, given.request()), SEND_NAMES)
         }
         Operation::GetTask
         | Operation::CancelTask

@@ -50,9 +50,19 @@ const PUSH_NAMES: &[(&str, &str)] = &[
 ];
 const PUSH_ID_NAMES: &[(&str, &str)] = &[("taskId", "id"), ("id", "pushNotificationConfigId")];
 
+/// The same in `a2a.v1`.
+pub(crate) const PROTO_SEND_NAMES: &[(&str, &str)] = &[
+    ("message.parts", "message.content"),
+    ("configuration.taskPushNotificationConfig", "configuration.pushNotification"),
+];
+pub(crate) const PROTO_CREATE_NAMES: &[(&str, &str)] = &[
+    ("url", "config.pushNotificationConfig.url"),
+    ("authentication", "config.pushNotificationConfig.authentication"),
+];
+
 #[derive(Deserialize)]
 struct SendIn {
-    message: MessageIn,
+    message: MessageIn<false>,
     #[serde(default)]
     configuration: Option<ConfigurationIn>,
     #[serde(default)]
@@ -99,12 +109,7 @@ pub(super) fn decode(operation: Operation, params: Option<&RawValue>) -> Result<
             let given: SendIn = super::read(params)?;
             blocking = given.configuration.as_ref().and_then(|wishes| wishes.blocking);
             names = SEND_NAMES;
-            let request = given.request(blocking)?;
-            if operation == Operation::SendMessage {
-                Call::SendMessage(request)
-            } else {
-                Call::SendStreamingMessage(request)
-            }
+            Call::of_message(operation, given.request(blocking)?)
         }
         Operation::ListTasks => list(params)?,
         Operation::CreateTaskPushNotificationConfig => {
@@ -133,7 +138,7 @@ impl SendIn {
     fn request(self, blocking: Option<bool>) -> Result<SendMessageRequest, Error> {
         Ok(SendMessageRequest {
             tenant: None,
-            message: self.message.message("message")?,
+            message: self.message.message()?,
             configuration: self.configuration.map(|wishes| SendMessageConfiguration {
                 accepted_output_modes: wishes.accepted_output_modes,
                 task_push_notification_config: wishes

@@ -3,7 +3,7 @@
 use super::{Decoded, json, read};
 use crate::error::Error;
 use crate::message::Message;
-use crate::operation::{Call, Operation, Reply};
+use crate::operation::{Call, Operation, Reply, read_call};
 use crate::task::Task;
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -17,27 +17,7 @@ enum Sent<'a> {
 }
 
 pub(super) fn decode(operation: Operation, params: Option<&RawValue>) -> Result<Decoded, Error> {
-    let call = match operation {
-        Operation::SendMessage => Call::SendMessage(read(params)?),
-        Operation::SendStreamingMessage => Call::SendStreamingMessage(read(params)?),
-        Operation::GetTask => Call::GetTask(read(params)?),
-        Operation::ListTasks => Call::ListTasks(read(params)?),
-        Operation::CancelTask => Call::CancelTask(read(params)?),
-        Operation::SubscribeToTask => Call::SubscribeToTask(read(params)?),
-        Operation::CreateTaskPushNotificationConfig => {
-            Call::CreateTaskPushNotificationConfig(read(params)?)
-        }
-        Operation::GetTaskPushNotificationConfig => {
-            Call::GetTaskPushNotificationConfig(read(params)?)
-        }
-        Operation::ListTaskPushNotificationConfigs => {
-            Call::ListTaskPushNotificationConfigs(read(params)?)
-        }
-        Operation::DeleteTaskPushNotificationConfig => {
-            Call::DeleteTaskPushNotificationConfig(read(params)?)
-        }
-        Operation::GetExtendedAgentCard => Call::GetExtendedAgentCard(read(params)?),
-    };
+    let call = read_call!(operation, read(params)?);
     call.check()?;
     check(&call)?;
     Ok(Decoded { call, client_task_id: None, blocking: None })

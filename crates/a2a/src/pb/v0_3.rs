@@ -5,6 +5,7 @@ use super::Wrong;
 use super::wire::{Field, Fields, Item, message};
 use crate::card::{self, AgentCapabilities, AgentCard, AgentInterface};
 use crate::dialect::Dialect;
+use crate::dialect::v0_3::{PROTO_CREATE_NAMES, PROTO_SEND_NAMES};
 use crate::id::TaskId;
 use crate::operation::{
     DeleteTaskPushNotificationConfigRequest, GetTaskPushNotificationConfigRequest, Operation,
@@ -38,14 +39,8 @@ pub(super) fn operation(path: &str) -> Option<Operation> {
 /// The fields of a request that have another name here than in v1.0.
 pub(super) fn names(operation: Operation) -> &'static [(&'static str, &'static str)] {
     match operation {
-        Operation::SendMessage | Operation::SendStreamingMessage => &[
-            ("message.parts", "message.content"),
-            ("configuration.taskPushNotificationConfig", "configuration.pushNotification"),
-        ],
-        Operation::CreateTaskPushNotificationConfig => &[
-            ("url", "config.pushNotificationConfig.url"),
-            ("authentication", "config.pushNotificationConfig.authentication"),
-        ],
+        Operation::SendMessage | Operation::SendStreamingMessage => PROTO_SEND_NAMES,
+        Operation::CreateTaskPushNotificationConfig => PROTO_CREATE_NAMES,
         _ => &[("id", "name")],
     }
 }

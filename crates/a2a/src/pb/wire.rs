@@ -178,13 +178,15 @@ pub(super) fn open(number: u32, guess: usize, out: &mut Vec<u8>) -> usize {
 pub(super) fn close(begin: usize, guess: usize, out: &mut Vec<u8>) -> usize {
     let length = out.len() - begin;
     if length != guess {
-        let mut bytes = Vec::with_capacity(encoding::encoded_len_varint(u64::MAX));
-        encoding::encode_varint(length as u64, &mut bytes);
-        let room = encoding::encoded_len_varint(guess as u64);
-        if bytes.len() == room {
-            out[begin - room..begin].copy_from_slice(&bytes);
+        // The longest varint has ten bytes.
+        let mut varint = [0; 10];
+        encoding::encode_varint(length as u64, &mut varint.as_mut_slice());
+        let varint = &varint[..encoding::encoded_len_varint(length as u64)];
+        let room = begin - encoding::encoded_len_varint(guess as u64)..begin;
+        if varint.len() == room.len() {
+            out[room].copy_from_slice(varint);
         } else {
-            out.splice(begin - room..begin, bytes);
+            out.splice(room, varint.iter().copied());
         }
     }
     length
@@ -192,7 +194,7 @@ pub(super) fn close(begin: usize, guess: usize, out: &mut Vec<u8>) -> usize {
 
 // === reading ===
 
-impl Held<'_> {
+impl<'a> Held<'a> {
     fn wrong(self, expected: WireType) -> Wrong {
         let found = match self {
             Self::Varint(_) => WireType::Varint,
@@ -202,12 +204,10 @@ impl Held<'_> {
         };
         unreadable(format_args!("invalid wire type: {found:?} (expected {expected:?})"))
     }
-}
 
-impl<'a> Held<'a> {
     fn bytes(self) -> Result<&'a [u8], Wrong> {
         match self {
-            Held::Bytes(bytes) => Ok(bytes),
+            Self::Bytes(bytes) => Ok(bytes),
             other => Err(other.wrong(WireType::LengthDelimited)),
         }
     }

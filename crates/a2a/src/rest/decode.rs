@@ -67,7 +67,7 @@ impl Route {
                 self.read(&members.object()?)
             }
             (Dialect::V0_3, _) if body.is_some_and(is_proto) => Ok(Request {
-                decoded: proto::request::send(self.operation, body)?,
+                decoded: proto::send(self.operation, body)?,
                 form: Form::Proto,
                 told: true,
             }),
@@ -82,7 +82,7 @@ impl Route {
         let body = body::json(body)?;
         let id = self.id.as_deref().unwrap_or_default();
         if self.dialect != Dialect::V1_0 {
-            let (decoded, told) = proto::request::create(id, body)?;
+            let (decoded, told) = proto::create(id, body)?;
             return Ok(self.request(decoded, told));
         }
         let mut members = Members::read(body)?;

@@ -111,7 +111,11 @@ fn state(value: &str) -> Option<TaskState> {
     if let Ok(number) = value.parse::<usize>() {
         return TaskState::ALL.get(number).copied();
     }
-    super::proto::read::state_named(value).or_else(|| v0_3::state_named(value))
+    match value {
+        // In one state `a2a.v1` differs from v1.0 in one letter.
+        "TASK_STATE_CANCELLED" => Some(TaskState::Canceled),
+        name => TaskState::from_name(name).or_else(|| v0_3::state_named(name)),
+    }
 }
 
 /// A parameter without its escapes, in which a plus sign is a space.

@@ -120,6 +120,25 @@ fn unknown_fields_are_skipped() {
 }
 
 #[test]
+fn a_message_that_comes_in_pieces_is_put_together() {
+    let ids = [field(1, b"first"), field(1, b"m"), vec![0x20, 1]].concat();
+    let request = [field(2, &ids), field(2, &field(5, &field(1, b"hi")))].concat();
+    let decoded = pb::decode(Dialect::V1_0, Operation::SendMessage, &request).unwrap();
+    let Call::SendMessage(asked) = decoded.call else {
+        panic!("another call");
+    };
+    // Of a text that comes twice the last one counts.
+    assert_eq!(asked.message.message_id, "m");
+    assert_eq!(asked.message.parts[0].as_text(), Some("hi"));
+}
+
+#[test]
+fn a_group_in_the_place_of_a_text_is_refused() {
+    let error = refused(Dialect::V1_0, Operation::GetTask, &[0x13, 0x14]);
+    insta::assert_snapshot!(error, @"not a readable protobuf message: invalid wire type: StartGroup (expected LengthDelimited)");
+}
+
+#[test]
 fn truncated_bytes_are_refused_in_a_clear_sentence() {
     let call = Call::SendMessage(serde_json::from_str(fixture!("v1_0/send")).unwrap());
     for dialect in BOTH {

@@ -12,28 +12,31 @@ use serde_json::Value;
 /// Marks a `data` that was no object and was wrapped as `{"value": ..}`; the word is the SDKs'.
 pub(crate) const WRAPPED: &str = "data_part_compat";
 
-/// A part, tagged by `kind` (v0.3) or `type` (v0.1), or by its members alone.
-pub(in crate::dialect) struct PartIn(pub(in crate::dialect) Part);
-
+/// A message of an older dialect: by its JSON types, or as protobuf JSON of `a2a.v1`.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(in crate::dialect) struct MessageIn {
-    #[serde(default, deserialize_with = "lenient::text")]
-    pub(in crate::dialect) message_id: Option<MessageId>,
-    #[serde(default, deserialize_with = "lenient::text")]
+pub(crate) struct MessageIn<const PROTO: bool> {
+    #[serde(alias = "message_id", default, deserialize_with = "lenient::text")]
+    message_id: Option<MessageId>,
+    #[serde(alias = "context_id", default, deserialize_with = "lenient::text")]
     context_id: Option<ContextId>,
-    #[serde(default, deserialize_with = "lenient::text")]
+    #[serde(alias = "task_id", default, deserialize_with = "lenient::text")]
     task_id: Option<TaskId>,
-    #[serde(deserialize_with = "role")]
+    #[serde(deserialize_with = "role::<PROTO, _>")]
     role: Role,
-    parts: Vec<PartIn>,
+    #[serde(alias = "content", default, deserialize_with = "lenient::nullable")]
+    parts: Vec<PartIn<PROTO>>,
     #[serde(default)]
     metadata: Option<Metadata>,
     #[serde(default, deserialize_with = "lenient::nullable")]
     extensions: Vec<String>,
-    #[serde(default, deserialize_with = "lenient::nullable")]
+    /// No field of `a2a.v1`, but what would be lost otherwise.
+    #[serde(alias = "reference_task_ids", default, deserialize_with = "lenient::nullable")]
     reference_task_ids: Vec<TaskId>,
 }
+
+/// A part, tagged by `kind` (v0.3) or `type` (v0.1), or by its members alone.
+struct PartIn<const PROTO: bool>(Part);
 
 #[derive(Deserialize)]
 pub(crate) struct PushConfigIn {
@@ -69,21 +72,26 @@ struct PartMembers {
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct FileIn {
-    #[serde(deserialize_with = "lenient::bytes")]
+    #[serde(
+        alias = "fileWithBytes",
+        alias = "file_with_bytes",
+        deserialize_with = "lenient::bytes"
+    )]
     bytes: Option<Vec<u8>>,
+    #[serde(alias = "fileWithUri", alias = "file_with_uri", deserialize_with = "lenient::text")]
     uri: Option<String>,
     #[serde(deserialize_with = "lenient::text")]
     name: Option<String>,
-    #[serde(deserialize_with = "lenient::text")]
+    #[serde(alias = "mime_type", deserialize_with = "lenient::text")]
     mime_type: Option<String>,
 }
 
-impl MessageIn {
-    /// The message; `at` is its path in the request.
-    pub(in crate::dialect) fn message(self, at: &str) -> Result<Message, Error> {
+impl<const PROTO: bool> MessageIn<PROTO> {
+    /// The message of a request, which needs an id.
+    pub(crate) fn message(self) -> Result<Message, Error> {
         match self.message_id {
             Some(_) => Ok(self.message_or_random()),
-            None => Err(Error::invalid(format!("{at}.messageId"), "is required")),
+            None => Err(Error::invalid("message.messageId", "is required")),
         }
     }
 
@@ -94,7 +102,7 @@ impl MessageIn {
             context_id: self.context_id,
             task_id: self.task_id,
             role: self.role,
-            parts: parts(self.parts),
+            parts: self.parts.into_iter().map(|PartIn(part)| part).collect(),
             metadata: self.metadata,
             extensions: self.extensions,
             reference_task_ids: self.reference_task_ids,
@@ -120,9 +128,11 @@ impl PushConfigIn {
     }
 }
 
-impl<'de> Deserialize<'de> for PartIn {
+impl<'de, const PROTO: bool> Deserialize<'de> for PartIn<PROTO> {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        PartMembers::deserialize(from)?.part().map(Self).map_err(D::Error::custom)
+        let members = PartMembers::deserialize(from)?;
+        let part = if PROTO { members.proto_part() } else { members.part() };
+        part.map(Self).map_err(D::Error::custom)
     }
 }
 
@@ -139,23 +149,49 @@ impl PartMembers {
                 let text = text.ok_or("a text part needs `text`")?;
                 Ok(Part { metadata, ..Part::text(text) })
             }
-            "file" => Ok(Part { metadata, ..file.ok_or("a file part needs `file`")?.part()? }),
+            "file" => file.ok_or("a file part needs `file`")?.part("bytes or uri", metadata),
             "data" => Ok(unwrapped(data.ok_or("a part needs text, file or data")?, metadata)),
             other => Err(format!("unknown kind of part `{other}`")),
+        }
+    }
+
+    /// A part of `a2a.v1`, in which null is absent and a `kind` tells of the JSON types.
+    fn proto_part(self) -> Result<Part, String> {
+        let Self { kind, text, file, data, metadata, .. } = self;
+        match (text, file, data.filter(|data| !data.is_null())) {
+            (Some(text), None, None) => Ok(Part { metadata, ..Part::text(text) }),
+            (None, Some(file), None) => file.part("fileWithBytes or fileWithUri", metadata),
+            (None, None, Some(data)) if kind.is_some() => Ok(unwrapped(data, metadata)),
+            (None, None, Some(data)) => Ok(unwrapped(inner(data), metadata)),
+            (None, None, None) => Err("a part needs one of text, file or data".to_owned()),
+            _ => Err("a part has only one of text, file or data".to_owned()),
         }
     }
 }
 
 impl FileIn {
-    fn part(self) -> Result<Part, &'static str> {
+    fn part(self, names: &str, metadata: Option<Metadata>) -> Result<Part, String> {
         let content = match (self.bytes, self.uri) {
             (Some(bytes), None) => PartContent::Raw(bytes),
             (None, Some(uri)) => PartContent::Url(uri),
-            (None, None) => return Err("a file needs one of bytes or uri"),
-            (Some(_), Some(_)) => return Err("a file has only one of bytes or uri"),
+            (None, None) => return Err(format!("a file needs one of {names}")),
+            (Some(_), Some(_)) => return Err(format!("a file has only one of {names}")),
         };
-        Ok(Part { content, metadata: None, filename: self.name, media_type: self.mime_type })
+        Ok(Part { content, metadata, filename: self.name, media_type: self.mime_type })
     }
+}
+
+/// What a `DataPart` wraps: `{"data": ..}` and nothing else.
+fn inner(data: Json) -> Json {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Wrapper {
+        #[serde(deserialize_with = "lenient::present")]
+        data: Option<Json>,
+    }
+
+    let wrapper = serde_json::from_str::<Wrapper>(data.text());
+    wrapper.ok().and_then(|wrapper| wrapper.data).unwrap_or(data)
 }
 
 pub(crate) fn unwrapped(data: Json, mut metadata: Option<Metadata>) -> Part {
@@ -169,15 +205,19 @@ pub(crate) fn unwrapped(data: Json, mut metadata: Option<Metadata>) -> Part {
     Part { metadata, ..Part::of(PartContent::Data(data)) }
 }
 
-fn parts(given: Vec<PartIn>) -> Vec<Part> {
-    given.into_iter().map(|PartIn(part)| part).collect()
-}
-
-fn role<'de, D: Deserializer<'de>>(from: D) -> Result<Role, D::Error> {
+fn role<'de, const PROTO: bool, D: Deserializer<'de>>(from: D) -> Result<Role, D::Error> {
     let by_name = |name: &str| match name {
         "user" => Some(Role::User),
         "agent" => Some(Role::Agent),
+        name if PROTO => Role::from_name(name),
         _ => None,
     };
-    lenient::name_or_number(from, "a role (user or agent)", by_name, |_| None)
+    let by_number = |number| match number {
+        1 if PROTO => Some(Role::User),
+        2 if PROTO => Some(Role::Agent),
+        _ => None,
+    };
+    let expected =
+        if PROTO { "a role (ROLE_USER or ROLE_AGENT)" } else { "a role (user or agent)" };
+    lenient::name_or_number(from, expected, by_name, by_number)
 }
