@@ -75,7 +75,7 @@ check: ## formatting, lints, documentation
 fuzz: ## each decoder of foreign bytes under libFuzzer (TIME=seconds of each, TARGETS="jsonrpc rest ...")
 	@exec tools/fuzz.sh $(TARGETS)
 
-soak: ## chaos in full numbers on a release build: 10,000 hang-ups, 300 kills (HANG_UPS=, KILLS=, SEED=)
+soak: ## full numbers on a release build: 10,000 hang-ups, 300 kills, crowds, 1,000 starts (HANG_UPS=, KILLS=, CROWD=, STARTS=, SEED=)
 	@exec tools/soak.sh
 
 bench: ## the table of figures: release build, native stub agent, durable store

@@ -21,6 +21,7 @@ mod networks;
 mod no_start;
 mod own;
 mod promises;
+mod starts;
 mod survivors;
 mod told;
 
