@@ -180,7 +180,7 @@ fn a_flood_of_errors_keeps_its_last_words() {
 fn a_program_that_vanishes_fails_the_task_and_names_it() {
     let builder = World::describe();
     let program = builder.path("vanishing");
-    std::fs::copy("/bin/true", &program).unwrap();
+    crate::building::copy_program("/bin/true".as_ref(), &program);
     let world = builder.agent(json!({"program": program})).start();
     std::fs::remove_file(world.path("vanishing")).unwrap();
     let task = world.say("x");

@@ -140,7 +140,7 @@ impl Builder {
         fs::create_dir(&bin).unwrap();
         let agent = PathBuf::from(fake_agent());
         for program in [&self.program, &agent] {
-            fs::copy(program, bin.join(program.file_name().unwrap())).unwrap();
+            copy_program(program, &bin);
         }
         self.program = bin.join("pilothouse");
         if self.config["agents"]["fake"]["program"] == fake_agent() {
@@ -274,4 +274,11 @@ pub(crate) fn fake_agent() -> String {
     let program = folder.join("fake-agent");
     assert!(program.is_file(), "{} is missing; run: cargo build -p fake-agent", program.display());
     program.to_str().unwrap().to_owned()
+}
+
+/// Copies a program. A process of its own writes it: a program cannot be started while it is open for writing,
+/// and what another thread of the tests starts meanwhile would have this one's open file for a moment.
+pub(crate) fn copy_program(from: &Path, to: &Path) {
+    let copied = Command::new("cp").arg(from).arg(to).status().unwrap();
+    assert!(copied.success());
 }

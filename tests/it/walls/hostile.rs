@@ -6,7 +6,7 @@
 
 use super::{User, WALLS, Wall, findings};
 use crate::bindings::Binding;
-use crate::building::Builder;
+use crate::building::{Builder, copy_program};
 use crate::processes::await_some;
 use crate::reading::{answer, message, message_in, message_with, state, text_of, words};
 use crate::world::{OWNER, World};
@@ -46,7 +46,7 @@ impl Battle {
         for name in ["secret", "append", "unlink", "rename", "truncate", "mode", "tmp", "ssh/id"] {
             fs::write(outside.join(name), &marker).unwrap();
         }
-        fs::copy(LAUNCHER, &attack).unwrap();
+        copy_program(LAUNCHER.as_ref(), &attack);
         fs::set_permissions(&attack, Permissions::from_mode(0o755)).unwrap();
         let builder = match user {
             User::Own => builder,
