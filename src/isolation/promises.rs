@@ -412,7 +412,7 @@ pub(super) const PROMISES: [Promise; Guarantee::ALL.len()] = [
                 tests: &["walls::modes::no_file_that_gives_the_servers_identity_away_is_left_in_a_workspace"],
             },
             Claim {
-                text: "changes no device and no entry of `/proc` that the whole machine shares",
+                text: "changes no device and no entry of `/proc` that the whole machine shares (by landlock: where the server is not root)",
                 attacks: &[
                     namespaced(
                         "files.devices",
