@@ -290,9 +290,8 @@ impl Actor {
         loop {
             let running = self.running.as_mut().expect("an idle actor has a process");
             let roomy = running.outbox.waiting() <= most;
-            running.leave_line_room();
-            let needs_room = running.needs_line_room();
-            let line_until = running.long.as_ref().map(|long| long.until);
+            running.update_line_place(&self.house.lines, &self.key.scope.caller);
+            let (line_waits, line_until) = (running.line.is_requested(), running.line.until());
             tokio::select! {
                 biased;
                 heard = self.inbox.next() => break heard,
@@ -323,8 +322,8 @@ impl Actor {
                     self.live.cold(&self.key);
                     break Heard::Evict;
                 }
-                long = self.house.lines.take(&self.house.config), if needs_room => running.long = Some(long),
-                read = read(&running.process.stdout), if running.stdout_open && roomy && !needs_room => {
+                () = running.line.take(&self.house.config), if line_waits => {}
+                read = read(&running.process.stdout), if running.stdout_open && roomy && !line_waits => {
                     // What an agent says between turns is the session's, never the next task's.
                     self.overheard(read);
                     tokio::task::yield_now().await;
