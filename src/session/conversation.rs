@@ -6,7 +6,7 @@
 //! When the tree is gone both pipes come to their end, so what an agent said last is never cut off.
 
 use super::disk::{DiskFault, DiskWatch};
-use super::inbox::{Inbox, Interruption};
+use super::inbox::{Inbox, Interruption, answered_too_late};
 use super::long_line::{self, LinePlace, LineRoom, SHORT};
 use super::outbox::Outbox;
 use super::pipe::{Chunk, read, try_read};
@@ -190,7 +190,7 @@ pub(super) struct Conversation<'a> {
     /// Asks that are not open any more.
     gone: Vec<Arc<str>>,
     /// Those of them to which an answer was on its way already.
-    answered_late: Vec<Arc<str>>,
+    answered_late: &'a mut Vec<Arc<str>>,
     /// Whether the question is on its way to be shown.
     posing: bool,
     /// What was said while a question is shown, so that it stays the task's status.
@@ -237,6 +237,7 @@ impl<'a> Conversation<'a> {
         meter: &'a mut Meter,
         clock: &'a mut TurnClock,
         cancelers: &'a mut Vec<oneshot::Sender<bool>>,
+        answered_late: &'a mut Vec<Arc<str>>,
         disk: DiskWatch,
     ) -> Self {
         let disk = Box::pin(disk.fault(running.process.tree));
@@ -265,7 +266,7 @@ impl<'a> Conversation<'a> {
             waiting_since: Instant::now(),
             fresh: Vec::new(),
             gone: Vec::new(),
-            answered_late: Vec::new(),
+            answered_late,
             posing: false,
             held: Vec::new(),
             held_bytes: 0,
@@ -717,15 +718,12 @@ impl<'a> Conversation<'a> {
 
     /// A person has answered what the agent had withdrawn meanwhile, or what another process asked.
     fn answered_too_late(&mut self, id: &str) -> Delivery {
-        let Some(place) = self.answered_late.iter().position(|late| **late == *id) else {
-            return Delivery::Gone;
-        };
-        self.answered_late.swap_remove(place);
-        if !self.waiting.is_empty() {
+        let delivery = answered_too_late(self.answered_late, id);
+        if delivery == Delivery::Withdrawn && !self.waiting.is_empty() {
             // The answer has made the task `WORKING`.
             self.pose();
         }
-        Delivery::Withdrawn
+        delivery
     }
 
     /// What waits already and is granted by now.
