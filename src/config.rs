@@ -296,6 +296,8 @@ pub struct Limits {
     pub line_values: usize,
     /// Long lines that are in memory at a time, those of all agents together.
     pub lines: Bytes,
+    /// Sessions whose folders are measured at a time; of one caller half of them.
+    pub disk_checks: usize,
     /// Further tries of a turn that an overloaded model API refused before anything was done.
     pub retries: u32,
     /// Largest answer of one turn.

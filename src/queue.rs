@@ -159,6 +159,11 @@ impl FairQueue {
 impl Request {
     /// Waits for the place. Cancel-safe: a request that is dropped leaves the queue.
     pub async fn place(mut self) -> Place {
+        self.take().await
+    }
+
+    /// Waits for the place; there is only one. Cancel-safe: the request stays where it is in the queue.
+    pub async fn take(&mut self) -> Place {
         // The sender is dropped unsent only together with this request.
         let _ = (&mut self.granted).await;
         self.is_taken = true;

@@ -308,18 +308,17 @@ impl Workspaces {
             let (mut measure, deadline) = (Measure::default(), Deadline::soon(stop));
             for parent in all.parents() {
                 match tree::open(parent, &session) {
-                    Ok(folder) => match measure.add(folder, &deadline) {
-                        Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                            measure.miss(error);
-                        }
-                        added => added?,
-                    },
+                    Ok(folder) => {
+                        let added = measure.add(folder, &deadline);
+                        measure.miss_if_late(added)?;
+                    }
                     Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                     Err(error) => measure.miss(error),
                 }
             }
             for pid in tree.map(Tree::processes).unwrap_or_default() {
-                measure.add_open_files(pid, &deadline)?;
+                let added = measure.add_open_files(pid, &deadline);
+                measure.miss_if_late(added)?;
             }
             Ok(measure.size())
         })

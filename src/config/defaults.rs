@@ -182,6 +182,7 @@ impl Default for Limits {
             line: Bytes::new(4 * MIB),
             line_values: 20_000,
             lines: Bytes::new(16 * MIB),
+            disk_checks: 4,
             retries: 3,
             answer: Bytes::new(GIB),
             turn_events: Bytes::new(64 * MIB),

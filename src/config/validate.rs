@@ -255,6 +255,11 @@ impl Config {
                 u64::from(limits.http2_streams),
                 "no HTTP/2 request could be made",
             ),
+            (
+                "limits.disk_checks",
+                limits.disk_checks as u64,
+                "no folders could be measured; set `isolation.limits.disk: null` if you mean it",
+            ),
             ("limits.store_readers", limits.store_readers as u64, "nothing could be read"),
             (
                 "limits.http2_resets",

@@ -42,12 +42,16 @@ impl Moment {
 pub struct Tree {
     agent: i32,
     above: i32,
+    /// When the agent began; a later process may have its number.
+    began: Option<Moment>,
 }
 
 impl Tree {
     /// The tree of an agent that was just started: later its parent may be gone, and it has another one.
     pub fn of(agent: i32) -> Self {
-        Self { agent, above: read(agent).map_or(0, |agent| agent.parent) }
+        let found = read(agent);
+        let above = found.as_ref().map_or(0, |agent| agent.parent);
+        Self { agent, above, began: found.map(|agent| agent.began) }
     }
 
     /// Ends with SIGKILL what began in the tree since a moment, but not the agent. True when nothing of it is
@@ -74,10 +78,11 @@ impl Tree {
     /// What lives in the tree and began at that moment or later, but not the agent; none where the process above
     /// the agent is gone, so that nobody can tell what belongs to the tree.
     fn began_since(self, since: Moment) -> Option<Vec<i32>> {
-        let Self { agent, above } = self;
+        let Self { agent, above, began } = self;
         let all = all();
         match all.get(&agent) {
             None => return Some(Vec::new()),
+            Some(found) if Some(found.began) != began => return Some(Vec::new()),
             Some(found) if found.parent != above => return None,
             Some(_) => {}
         }
@@ -89,11 +94,12 @@ impl Tree {
 
     /// All processes of the tree; the agent alone where the process above it is gone.
     pub fn processes(self) -> Vec<i32> {
-        let Self { agent, above } = self;
-        if read(agent).is_none_or(|agent| agent.parent != above) {
-            return vec![agent];
+        let Self { agent, above, began } = self;
+        match read(agent).filter(|found| Some(found.began) == began) {
+            None => Vec::new(),
+            Some(found) if found.parent != above => vec![agent],
+            Some(_) => below(above).unwrap_or_else(|_| below_by_search(above)),
         }
-        below(above).unwrap_or_else(|_| below_by_search(above))
     }
 }
 
@@ -150,7 +156,8 @@ fn read(pid: i32) -> Option<Process> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split(' ').collect();
     Some(Process {
-        dead: matches!(*fields.first()?, "Z" | "X"),
+        // A process whose first thread has ended lives on in the others.
+        dead: matches!(*fields.first()?, "Z" | "X") && fields.get(17)?.parse::<u32>().ok()? <= 1,
         parent: fields.get(1)?.parse().ok()?,
         began: Moment(fields.get(19)?.parse().ok()?),
     })
@@ -190,7 +197,9 @@ mod tests {
         let mut process = launcher.spawn(&super::super::tests::shell(script)).await.unwrap();
         process.stdin.as_mut().unwrap().try_write(b"\n").unwrap();
         assert_eq!(process.control.ended().await, super::super::Ended::Unclear);
-        process.tree.end_since(Moment(0), Duration::from_secs(5)).await;
+        assert!(!process.tree.end_since(Moment(0), Duration::from_secs(5)).await);
+        let agent = Pid::from_raw(process.tree.agent).unwrap();
+        rustix::process::kill_process(agent, Signal::KILL).unwrap();
         other.stdin = None;
         assert!(matches!(other.control.ended().await, super::super::Ended::Code(_)));
     }

@@ -18,19 +18,19 @@ use super::again::Again;
 use super::conversation::{Conversation, Granted, Running, stopped, timed_out};
 use super::disk::DiskWatch;
 use super::ending::end_failed;
-use super::inbox::{Heard, Inbox, Interruption};
+use super::inbox::{Heard, Inbox, Interruption, answered_too_late};
 use super::long_line;
 use super::pipe::{Chunk, drain_until_ended, read};
 use super::registry::Live;
 use super::start::{self, DoorWords, Held};
 use super::translate::{Facts, Translator, status};
 use super::turn_clock::TurnClock;
-use super::{Attach, Delivery, File, Fork, House, Key, Order, Turn};
+use super::{Attach, File, Fork, House, Key, Order, Turn};
 use crate::agent::Agent;
 use crate::asks;
 use crate::budget::Meter;
 use crate::clock;
-use crate::config::{Bytes, Config, DriverKind};
+use crate::config::{Config, DriverKind};
 use crate::egress::Policy;
 use crate::isolation::Places;
 use crate::process::{self, Ended, Prepared, Process};
@@ -89,6 +89,8 @@ struct Present {
     clock: Option<TurnClock>,
     /// Who cancels it, to be told when it is over.
     cancelers: Vec<oneshot::Sender<bool>>,
+    /// Asks of it that are not open any more, to which an answer was on its way already.
+    answered_late: Vec<Arc<str>>,
     /// What it uses.
     meter: Option<Meter>,
     /// Places of the present turn: among its caller's, and in a shared folder; held from its first gate
@@ -165,8 +167,7 @@ impl Actor {
         let inbox = Inbox::new(orders, house.clone());
         let noted = (session.ready, session.conversation.clone());
         let key = Key::of(&session);
-        let most = house.config.isolation.limits.disk.map(Bytes::get);
-        let disk = DiskWatch::new(agent.workspaces.clone(), session.id.clone(), most, new);
+        let disk = live.disk.watch(&agent.workspaces, &session.id, &key.scope.caller, new);
         Self {
             house,
             live,
@@ -201,11 +202,12 @@ impl Actor {
             let heard = if self.running.is_some() && !self.inbox.has_turns() {
                 self.idle().await
             } else {
-                if self.running.is_none()
-                    && !self.inbox.has_turns()
-                    && self.live.leave(&self.key, self.inbox.orders())
-                {
-                    return self.remove_unused().await;
+                if self.running.is_none() && !self.inbox.has_turns() {
+                    // Before it leaves: its successor may begin at once.
+                    self.live.disk.keep(&self.disk);
+                    if self.live.leave(&self.key, self.inbox.orders()) {
+                        return self.remove_unused().await;
+                    }
                 }
                 self.inbox.next().await
             };
@@ -290,9 +292,8 @@ impl Actor {
         loop {
             let running = self.running.as_mut().expect("an idle actor has a process");
             let roomy = running.outbox.waiting() <= most;
-            running.leave_line_room();
-            let needs_room = running.needs_line_room();
-            let line_until = running.long.as_ref().map(|long| long.until);
+            running.update_line_place(&self.house.lines, &self.key.scope.caller);
+            let (line_waits, line_until) = (running.line.is_requested(), running.line.until());
             tokio::select! {
                 biased;
                 heard = self.inbox.next() => break heard,
@@ -323,8 +324,8 @@ impl Actor {
                     self.live.cold(&self.key);
                     break Heard::Evict;
                 }
-                long = self.house.lines.take(&self.house.config), if needs_room => running.long = Some(long),
-                read = read(&running.process.stdout), if running.stdout_open && roomy && !needs_room => {
+                () = running.line.take(&self.house.config), if line_waits => {}
+                read = read(&running.process.stdout), if running.stdout_open && roomy && !line_waits => {
                     // What an agent says between turns is the session's, never the next task's.
                     self.overheard(read);
                     tokio::task::yield_now().await;
@@ -371,8 +372,8 @@ impl Actor {
 
     /// Waits for something that comes to its end by itself, and serves all orders meanwhile.
     async fn serve_during<T>(&mut self, wait: impl Future<Output = T>) -> T {
-        let Present { task, cancelers, .. } = &mut self.present;
-        self.inbox.serve_during(task.as_ref(), cancelers, wait).await
+        let Present { task, cancelers, answered_late, .. } = &mut self.present;
+        self.inbox.serve_during(task.as_ref(), cancelers, answered_late, wait).await
     }
 
     // === a turn ===
@@ -908,9 +909,8 @@ impl Actor {
                 Interruption::Stop => return Err(NotStarted::ServerStops),
                 // What it would interrupt has not begun.
                 Interruption::Steer => {}
-                // Nothing was asked yet.
-                Interruption::Answer(_, _, done) => {
-                    let _ = done.send(Delivery::Gone);
+                Interruption::Answer(id, _, done) => {
+                    let _ = done.send(answered_too_late(&mut self.present.answered_late, &id));
                 }
             }
         }
@@ -1001,7 +1001,7 @@ impl Actor {
         translator: &mut Translator,
     ) -> Try {
         let running = self.running.as_mut().expect("the process was just started or found");
-        let Present { clock, cancelers, meter, .. } = &mut self.present;
+        let Present { clock, cancelers, answered_late, meter, .. } = &mut self.present;
         let mut conversation = Conversation::new(
             &self.house,
             &self.agent,
@@ -1014,6 +1014,7 @@ impl Actor {
             meter.as_mut().expect("it was made before the agent was reached"),
             clock.as_mut().expect("it was started when the task became `WORKING`"),
             cancelers,
+            answered_late,
             self.disk.clone(),
         );
         let outcome = conversation.run(prompt).await;

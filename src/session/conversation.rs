@@ -6,8 +6,8 @@
 //! When the tree is gone both pipes come to their end, so what an agent said last is never cut off.
 
 use super::disk::{DiskFault, DiskWatch};
-use super::inbox::{Inbox, Interruption};
-use super::long_line::{self, LongLine, SHORT};
+use super::inbox::{Inbox, Interruption, answered_too_late};
+use super::long_line::{self, LinePlace, LineRoom, SHORT};
 use super::outbox::Outbox;
 use super::pipe::{Chunk, read, try_read};
 use super::start::Held;
@@ -62,8 +62,8 @@ pub(super) struct Running {
     pub(super) is_new: bool,
     /// The place among the starting ones, as long as it is new but not longer than `timeouts.start`.
     pub(super) starting: Option<OwnedSemaphorePermit>,
-    /// The place of the long line that is being read.
-    pub(super) long: Option<LongLine>,
+    /// The place of the line that is being read.
+    pub(super) line: LinePlace,
 }
 
 impl Running {
@@ -91,24 +91,14 @@ impl Running {
             slot,
             is_new: false,
             starting: None,
-            long: None,
+            line: LinePlace::default(),
         }
     }
 
-    /// Whether the line that is being read has become so long that it needs a place.
-    pub(super) fn needs_line_room(&self) -> bool {
-        self.long.is_none() && self.line_bytes() > SHORT
-    }
-
-    /// Gives the place of a long line back, where it was heard.
-    pub(super) fn leave_line_room(&mut self) {
-        if self.long.is_some() && self.line_bytes() <= SHORT {
-            self.long = None;
-        }
-    }
-
-    fn line_bytes(&self) -> usize {
-        self.cutter.as_ref().map_or(0, LineCutter::begun)
+    /// Requests a place for the line that is being read, where it has become long, or gives it back.
+    pub(super) fn update_line_place(&mut self, room: &LineRoom, caller: &Arc<str>) {
+        let line_bytes = self.cutter.as_ref().map_or(0, LineCutter::begun);
+        self.line.update(line_bytes, room, caller);
     }
 }
 
@@ -149,7 +139,7 @@ enum Happened {
     /// The process takes too long to get ready for others to wait for it.
     SlowStart,
     /// A long line has its place.
-    LineRoom(LongLine),
+    LinePlace,
     /// A long line takes too long.
     SlowLine,
     Heartbeat,
@@ -200,7 +190,7 @@ pub(super) struct Conversation<'a> {
     /// Asks that are not open any more.
     gone: Vec<Arc<str>>,
     /// Those of them to which an answer was on its way already.
-    answered_late: Vec<Arc<str>>,
+    answered_late: &'a mut Vec<Arc<str>>,
     /// Whether the question is on its way to be shown.
     posing: bool,
     /// What was said while a question is shown, so that it stays the task's status.
@@ -247,6 +237,7 @@ impl<'a> Conversation<'a> {
         meter: &'a mut Meter,
         clock: &'a mut TurnClock,
         cancelers: &'a mut Vec<oneshot::Sender<bool>>,
+        answered_late: &'a mut Vec<Arc<str>>,
         disk: DiskWatch,
     ) -> Self {
         let disk = Box::pin(disk.fault(running.process.tree));
@@ -275,7 +266,7 @@ impl<'a> Conversation<'a> {
             waiting_since: Instant::now(),
             fresh: Vec::new(),
             gone: Vec::new(),
-            answered_late: Vec::new(),
+            answered_late,
             posing: false,
             held: Vec::new(),
             held_bytes: 0,
@@ -322,7 +313,7 @@ impl<'a> Conversation<'a> {
                 return Some(self.judge(outcome));
             }
             self.show().await;
-            self.running.leave_line_room();
+            self.running.update_line_place(&self.house.lines, &self.log.scope.caller);
             match self.happened().await {
                 Happened::Output(read) => self.hear(read),
                 Happened::Unread => self.hear_unread(),
@@ -341,9 +332,9 @@ impl<'a> Conversation<'a> {
                     self.translator.status(&format!("still working after {seconds} s"), None);
                 }
                 Happened::SlowStart => self.running.starting = None,
-                Happened::LineRoom(long) => self.running.long = Some(long),
+                Happened::LinePlace => {}
                 Happened::SlowLine => {
-                    self.running.long = None;
+                    self.running.line = LinePlace::None;
                     self.stop(Cause::Fault(
                         format!("the agent began a line of more than {SHORT} bytes and did not end it within {}", self.house.config.timeouts.line),
                         Some("the operator can raise `timeouts.line`".to_owned()),
@@ -425,8 +416,7 @@ impl<'a> Conversation<'a> {
         let interruption =
             async { if stops { inbox.order(task).await } else { inbox.interruption(task).await } };
         let running = &mut *self.running;
-        let (lines, needs_room) = (&self.house.lines, running.needs_line_room());
-        let line_until = running.long.as_ref().map(|long| long.until);
+        let (line_waits, line_until) = (running.line.is_requested(), running.line.until());
         tokio::select! {
             biased;
             interruption = interruption => Happened::Interrupted(interruption),
@@ -443,8 +433,8 @@ impl<'a> Conversation<'a> {
             () = tokio::time::sleep_until(park), if !stopping && asks => Happened::Park,
             () = std::future::ready(()), if is_unread && roomy => Happened::Unread,
             () = tokio::time::sleep_until(line_until.unwrap_or(far)), if line_until.is_some() && !stopping => Happened::SlowLine,
-            long = lines.take(&self.house.config), if needs_room => Happened::LineRoom(long),
-            read = read(&running.process.stdout), if running.stdout_open && roomy && !is_unread && !needs_room => Happened::Output(read),
+            () = running.line.take(&self.house.config), if line_waits => Happened::LinePlace,
+            read = read(&running.process.stdout), if running.stdout_open && roomy && !is_unread && !line_waits => Happened::Output(read),
             read = read(&running.process.stderr), if running.stderr_open => Happened::ErrorOutput(read),
             ended = running.process.control.ended(), if running.ended.is_none() => Happened::Ended(ended),
             () = running.outbox.writable(running.process.stdin.as_ref()) => Happened::Writable,
@@ -728,15 +718,12 @@ impl<'a> Conversation<'a> {
 
     /// A person has answered what the agent had withdrawn meanwhile, or what another process asked.
     fn answered_too_late(&mut self, id: &str) -> Delivery {
-        let Some(place) = self.answered_late.iter().position(|late| **late == *id) else {
-            return Delivery::Gone;
-        };
-        self.answered_late.swap_remove(place);
-        if !self.waiting.is_empty() {
+        let delivery = answered_too_late(self.answered_late, id);
+        if delivery == Delivery::Withdrawn && !self.waiting.is_empty() {
             // The answer has made the task `WORKING`.
             self.pose();
         }
-        Delivery::Withdrawn
+        delivery
     }
 
     /// What waits already and is granted by now.

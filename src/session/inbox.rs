@@ -30,6 +30,18 @@ pub(super) enum Interruption {
     Stop,
 }
 
+/// What comes of an answer that no process waits for: to an ask that the running turn has withdrawn meanwhile, or
+/// to one of an earlier process.
+pub(super) fn answered_too_late(answered_late: &mut Vec<Arc<str>>, id: &str) -> Delivery {
+    match answered_late.iter().position(|late| **late == *id) {
+        Some(place) => {
+            answered_late.swap_remove(place);
+            Delivery::Withdrawn
+        }
+        None => Delivery::Gone,
+    }
+}
+
 /// What an actor without a turn hears.
 pub(super) enum Heard {
     /// The next turn.
@@ -141,6 +153,7 @@ impl Inbox {
         &mut self,
         running: Option<&TaskId>,
         cancelers: &mut Vec<oneshot::Sender<bool>>,
+        answered_late: &mut Vec<Arc<str>>,
         wait: impl Future<Output = T>,
     ) -> T {
         tokio::pin!(wait);
@@ -152,8 +165,8 @@ impl Inbox {
             };
             match interruption {
                 Interruption::Cancel(done) => cancelers.push(done),
-                Interruption::Answer(_, _, done) => {
-                    let _ = done.send(Delivery::Gone);
+                Interruption::Answer(id, _, done) => {
+                    let _ = done.send(answered_too_late(answered_late, &id));
                 }
                 Interruption::Steer | Interruption::Stop => {}
             }
@@ -177,5 +190,19 @@ impl Inbox {
             }
             let _ = done.send(outcome.unwrap_or(false));
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_to_an_ask_of_the_turn_that_is_over_is_withdrawn_and_one_of_an_earlier_process_gone()
+     {
+        let mut answered_late = vec![Arc::from("one"), Arc::from("two")];
+        assert_eq!(answered_too_late(&mut answered_late, "one"), Delivery::Withdrawn);
+        assert_eq!(answered_too_late(&mut answered_late, "one"), Delivery::Gone);
+        assert_eq!(answered_late, [Arc::from("two")]);
     }
 }

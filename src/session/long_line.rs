@@ -3,56 +3,88 @@
 //! # How it works
 //!
 //! An agent may write a line of `limits.line`, and many agents run at a time. The first [`SHORT`] bytes of a
-//! line are read in any case. For more, the session takes a place for the whole line (`limits.lines` has few),
+//! line are read in any case. For more, the session requests a place for the whole line (`limits.lines` has few),
 //! and gives it back when the line has been heard and stored. Without a place the agent is not read, so it waits.
+//!
+//! Callers take turns, and the agents of one caller have half of the places at most: an agent may take up to
+//! `timeouts.line` for a line, and begin the next one at once. A session keeps its request, and with it its place
+//! in the queue, whatever else it hears meanwhile.
 
 use crate::config::Config;
+use crate::queue::{FairQueue, Place, Request};
 use pilothouse_a2a::json::count_values;
 use std::sync::Arc;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 /// Bytes of a line that need no place.
 pub(super) const SHORT: usize = 64 * 1024;
 
-/// A unit of the semaphore, in bytes.
-const UNIT: u64 = 1024;
-
-/// The places for long lines of all agents.
-#[derive(Debug, Clone)]
+/// The room for long lines of all agents; clones share it.
+#[derive(Clone)]
 pub struct LineRoom {
-    free: Arc<Semaphore>,
-    /// Units that one line takes.
-    each: u32,
+    /// Its places are bytes.
+    queue: FairQueue,
+    /// Bytes of one line.
+    each: usize,
 }
 
-/// The place of one long line.
-#[derive(Debug)]
-pub(super) struct LongLine {
-    _place: OwnedSemaphorePermit,
-    /// When it has to be whole.
-    pub(super) until: Instant,
+/// What a session has of that room.
+#[derive(Default)]
+pub(super) enum LinePlace {
+    /// Nothing: its line is short.
+    #[default]
+    None,
+    /// Its line is not read on before it has a place.
+    Requested(Request),
+    /// Its line may become as long as `limits.line`.
+    Taken {
+        /// Given back when this is dropped.
+        _place: Place,
+        /// When the line has to be whole.
+        until: Instant,
+    },
 }
 
 impl LineRoom {
     /// As many places as the configuration allows.
     pub fn new(config: &Config) -> Self {
-        let units = |bytes: u64| u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX);
-        let all = units(config.limits.lines.get());
-        let each = units(config.limits.line.get()).min(all);
-        Self { free: Arc::new(Semaphore::new(all as usize)), each }
+        let all = config.limits.lines.as_usize();
+        let queue = FairQueue::new(all, (all / 2).max(1), &config.auth.priorities);
+        Self { queue, each: config.limits.line.as_usize() }
+    }
+}
+
+impl LinePlace {
+    /// Requests a place where the line has become long, and gives it back where the line was heard.
+    pub(super) fn update(&mut self, line_bytes: usize, room: &LineRoom, caller: &Arc<str>) {
+        if line_bytes <= SHORT {
+            *self = Self::None;
+        } else if matches!(self, Self::None) {
+            *self = Self::Requested(room.queue.request_many(caller, room.each));
+        }
     }
 
-    /// Waits for a place. Cancel-safe, but the turn in the queue is lost.
-    pub(super) async fn take(&self, config: &Config) -> LongLine {
-        match self.free.clone().acquire_many_owned(self.each).await {
-            Ok(place) => {
-                let until = Instant::now() + config.timeouts.line.get();
-                LongLine { _place: place, until }
-            }
-            // Nobody closes it.
-            Err(_) => std::future::pending().await,
+    /// Whether the line has to wait for a place.
+    pub(super) fn is_requested(&self) -> bool {
+        matches!(self, Self::Requested(_))
+    }
+
+    /// When the line has to be whole; none before it has a place.
+    pub(super) fn until(&self) -> Option<Instant> {
+        match self {
+            Self::Taken { until, .. } => Some(*until),
+            Self::None | Self::Requested(_) => None,
         }
+    }
+
+    /// Waits until the request is granted; for ever where there is none. Cancel-safe: the request is kept.
+    pub(super) async fn take(&mut self, config: &Config) {
+        let Self::Requested(request) = self else {
+            return std::future::pending().await;
+        };
+        let place = request.take().await;
+        let until = Instant::now() + config.timeouts.line.get();
+        *self = Self::Taken { _place: place, until };
     }
 }
 
@@ -64,4 +96,60 @@ pub(super) fn fault(line: &[u8], config: &Config) -> Option<(String, String)> {
         let message = format!("the agent wrote a line of more than {most} JSON values");
         (message, "the operator can raise `limits.line_values`".to_owned())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Bytes;
+    use futures_util::FutureExt;
+
+    /// A configuration with room for so many lines.
+    fn config(lines: u64) -> Config {
+        let mut config = Config::default();
+        config.limits.lines = Bytes::new(config.limits.line.get() * lines);
+        config
+    }
+
+    /// A session of this caller whose line has become long.
+    fn long(room: &LineRoom, caller: &str) -> LinePlace {
+        let mut place = LinePlace::default();
+        place.update(SHORT + 1, room, &caller.into());
+        place
+    }
+
+    fn is_granted(place: &mut LinePlace, config: &Config) -> bool {
+        place.take(config).now_or_never().is_some()
+    }
+
+    #[test]
+    fn the_agents_of_one_caller_leave_half_of_the_room_to_others() {
+        let config = config(4);
+        let room = LineRoom::new(&config);
+        let mut greedy: Vec<_> = (0..4).map(|_| long(&room, "greedy")).collect();
+        let granted = greedy.iter_mut().filter_map(|place| place.take(&config).now_or_never());
+        assert_eq!(granted.count(), 2);
+        assert!(is_granted(&mut long(&room, "other"), &config));
+        // A line that was heard makes room for the next one.
+        greedy[0].update(0, &room, &"greedy".into());
+        assert!(is_granted(&mut greedy[2], &config));
+        assert!(greedy[2].until().is_some() && !greedy[2].is_requested());
+    }
+
+    #[test]
+    fn a_session_that_hears_something_else_keeps_its_place_in_the_queue() {
+        let config = config(1);
+        let room = LineRoom::new(&config);
+        let mut held = long(&room, "a");
+        assert!(is_granted(&mut held, &config));
+        let (mut first, mut second) = (long(&room, "b"), long(&room, "c"));
+        for _ in 0..3 {
+            assert!(!is_granted(&mut first, &config));
+            first.update(SHORT + 1, &room, &"b".into());
+            assert!(!is_granted(&mut second, &config));
+        }
+        drop(held);
+        assert!(!is_granted(&mut second, &config));
+        assert!(is_granted(&mut first, &config));
+    }
 }

@@ -1,6 +1,7 @@
 //! Places for live processes, and the idle ones that give theirs up.
 
 use crate::queue::{FairQueue, Place};
+use futures_util::FutureExt;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -45,13 +46,13 @@ impl Places {
 
     /// A place; the process that idles longest gives up its own for it. Cancel-safe.
     pub(super) async fn take(&self, caller: &Arc<str>) -> Place {
-        if let Some(place) = self.try_take(caller) {
+        // In the queue first: whoever becomes idle from now on sees this request.
+        let mut request = self.0.queue.request(caller);
+        if let Some(place) = request.take().now_or_never() {
             return place;
         }
-        // In the queue first: whoever becomes idle from now on sees this request.
-        let request = self.0.queue.request(caller);
         self.0.idle.lock().choose();
-        request.place().await
+        request.take().await
     }
 
     /// Offers the caller's process; if a turn waits already, it is wanted at once.
@@ -118,7 +119,6 @@ impl Drop for Offer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use futures_util::FutureExt;
     use std::collections::BTreeMap;
 
     #[test]
@@ -133,6 +133,14 @@ mod tests {
         assert!(newest.wanted().now_or_never().is_some());
         drop(held);
         assert!(waiting.now_or_never().is_some());
+    }
+
+    #[test]
+    fn no_process_gives_way_where_a_place_is_free() {
+        let (places, ann) = (Places::new(FairQueue::new(1, 0, &BTreeMap::new())), Arc::from("ann"));
+        let idle = places.offer();
+        assert!(places.take(&ann).now_or_never().is_some());
+        assert!(idle.wanted().now_or_never().is_none());
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The map of live sessions and the places for processes.
 
+use super::disk::DiskWatches;
 use super::places::Places;
 use super::pool::Pool;
 use super::waiting::{Waiting, WaitingTurns};
@@ -32,6 +33,8 @@ pub(super) struct Live {
     /// For running turns: no limit over all, `limits.turns_per_caller` for one caller.
     pub(super) turns: FairQueue,
     pool: Pool,
+    /// Over the folders of sessions.
+    pub(super) disk: DiskWatches,
     waiting: WaitingTurns,
     /// Locked inside of the map's lock, never the other way round.
     removals: Mutex<Removals>,
@@ -131,6 +134,7 @@ impl Sessions {
             places: Places::new(FairQueue::new(config.processes.max, 0, priorities)),
             turns: FairQueue::new(usize::MAX, turns_per_caller, priorities),
             pool: Pool::default(),
+            disk: DiskWatches::new(&house),
             waiting: WaitingTurns::new(config.processes.queue, config.limits.queue_per_caller),
             removals: Mutex::default(),
         };
@@ -472,6 +476,7 @@ impl Live {
 
 impl Drop for Removal {
     fn drop(&mut self) {
+        self.live.disk.forget(&self.session);
         let mut removals = self.live.removals.lock();
         removals.running.remove(&self.session);
         removals.ended += 1;

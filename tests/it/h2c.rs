@@ -12,6 +12,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::runtime::{self, Runtime};
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 /// An answer whose messages are read as they come.
@@ -25,7 +26,9 @@ pub(crate) struct Answer {
     buffer: Vec<u8>,
     trailers: HeaderMap,
     patience: Duration,
-    _connection: http2::SendRequest<Full<Bytes>>,
+    /// Kept, so that the client does not close the connection.
+    _sender: http2::SendRequest<Full<Bytes>>,
+    connection: JoinHandle<hyper::Result<()>>,
 }
 
 /// How a call ended.
@@ -56,16 +59,16 @@ pub(crate) fn ask(
     patience: Duration,
 ) -> Answer {
     let runtime = runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let (response, connection) = runtime.block_on(async {
+    let (response, sender, connection) = runtime.block_on(async {
         let socket = TcpStream::connect(address).await.unwrap();
         let (mut sender, connection) =
             http2::handshake(TokioExecutor::new(), TokioIo::new(socket)).await.unwrap();
-        tokio::spawn(connection);
+        let connection = tokio::spawn(connection);
         let request = request(address, path, headers, body);
         let response = timeout(patience, sender.send_request(request)).await;
         let response =
             response.unwrap_or_else(|_| panic!("no answer to {path} within {patience:?}")).unwrap();
-        (response, sender)
+        (response, sender, connection)
     });
     let (head, body) = response.into_parts();
     Answer {
@@ -76,7 +79,8 @@ pub(crate) fn ask(
         buffer: Vec::new(),
         trailers: HeaderMap::new(),
         patience,
-        _connection: connection,
+        _sender: sender,
+        connection,
     }
 }
 
@@ -167,6 +171,12 @@ impl Answer {
                 },
             }
         }
+    }
+
+    /// Waits until the server has closed the connection; pings are answered meanwhile.
+    pub(crate) fn await_close(self) {
+        let closed = self.runtime.block_on(async { timeout(self.patience, self.connection).await });
+        closed.expect("the server keeps the connection open").unwrap().unwrap();
     }
 
     /// All that still comes, and the status at the end.

@@ -3,7 +3,7 @@
 use crate::building::Builder;
 use crate::processes::await_some;
 use crate::reading::{answer, message, message_in, state, text_of, words};
-use crate::world::{OWNER, PATIENCE, World, await_true};
+use crate::world::{BOB, OWNER, PATIENCE, World, await_true};
 use serde_json::json;
 
 fn one_process() -> World {
@@ -186,15 +186,24 @@ fn a_long_line_that_does_not_end_fails_the_turn_and_names_the_key() {
     assert!(words(&task).contains("`timeouts.line`"), "{}", words(&task));
 }
 
-#[test]
-fn an_agent_with_a_long_line_waits_for_the_place_of_another_and_short_lines_wait_for_none() {
+/// A world whose agents write a long line, and end it when there is a cue of their prompt's name; a cue tells
+/// that they began, and that all of it is read up to its end. `short` writes a short line.
+fn writes_long_lines(lines: &str) -> World {
     let end = r#"; while [ ! -e "$FAKE_AGENT_CUES/$1" ]; do sleep 0.01; done; echo '"}'"#;
     let script = format!(
         r#"case $1 in short) echo '{{"type":"text","text":"short"}}';; *) touch "$FAKE_AGENT_CUES/$1-began"; {LONG}; touch "$FAKE_AGENT_CUES/$1-wrote"{end};; esac"#
     );
-    let limits = json!({"limits": {"line": "300KiB", "lines": "300KiB"}});
-    let world = writes(&script).config(limits).start();
-    let has = |cue: &str| world.path("cues").join(cue).exists();
+    writes(&script).config(json!({"limits": {"line": "300KiB", "lines": lines}})).start()
+}
+
+fn has_cue(world: &World, cue: &str) -> bool {
+    world.path("cues").join(cue).exists()
+}
+
+#[test]
+fn an_agent_with_a_long_line_waits_for_the_place_of_another_and_short_lines_wait_for_none() {
+    let world = writes_long_lines("300KiB");
+    let has = |cue: &str| has_cue(&world, cue);
     let first = world.begin("first");
     // All of it is read, so the place is taken.
     assert!(await_true(world.patience(), || has("first-wrote")));
@@ -202,6 +211,24 @@ fn an_agent_with_a_long_line_waits_for_the_place_of_another_and_short_lines_wait
     assert!(await_true(world.patience(), || has("second-began")));
     assert_eq!(answer(&world.say("short")), "short");
     assert!(!has("second-wrote"));
+    world.cue("second");
+    world.cue("first");
+    world.await_state(&first, &["COMPLETED"]);
+    world.await_state(&second, &["COMPLETED"]);
+}
+
+#[test]
+fn a_caller_whose_agents_write_long_lines_leaves_room_for_those_of_another() {
+    let world = writes_long_lines("600KiB");
+    let first = world.begin("first");
+    assert!(await_true(world.patience(), || has_cue(&world, "first-wrote")));
+    let second = world.begin("second");
+    assert!(await_true(world.patience(), || has_cue(&world, "second-began")));
+    // The second line of the owner waits, although there is room: it is another caller's.
+    world.cue("bobs");
+    let task = world.rpc_as(BOB, "SendMessage", message("bobs"));
+    assert_eq!(state(&task["task"]), "COMPLETED", "{task:#}");
+    assert!(!has_cue(&world, "second-wrote"));
     world.cue("second");
     world.cue("first");
     world.await_state(&first, &["COMPLETED"]);

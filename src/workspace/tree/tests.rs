@@ -6,8 +6,9 @@ use super::*;
 use crate::config::{Bytes, CopyLimits};
 use rustix::fs::mkdirat;
 use std::fs::{self, File};
-use std::io::{Read, Seek};
+use std::io::{Read, Seek, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::process::{Command, Stdio};
 
 fn never() -> Deadline {
     Deadline::at_stop(CancellationToken::new())
@@ -120,23 +121,67 @@ fn a_size_counts_blocks_and_a_file_with_two_names_once() {
     assert!(size.bytes >= 1 << 20 && size.bytes < 1 << 30, "{size:?}");
 }
 
+/// A process that has begun to wait, in a folder; it ends with this.
+struct Waiting(std::process::Child);
+
+impl Waiting {
+    fn begin(folder: &Path, program: &Path, arguments: &[&str]) -> Self {
+        let mut command = Command::new(program);
+        let command = command.args(arguments).current_dir(folder).stdin(Stdio::piped());
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        child.stdin.as_mut().unwrap().write_all(b"go\n").unwrap();
+        let mut line = [0; 3];
+        child.stdout.as_mut().unwrap().read_exact(&mut line).unwrap();
+        assert_eq!(&line, b"go\n");
+        Self(child)
+    }
+
+    /// The size of a folder and of what this process holds, which is looked at twice.
+    fn measured(&self, folder: &Path) -> Size {
+        let mut measure = Measure::default();
+        measure.add(open_parent(folder).unwrap(), &never()).unwrap();
+        let pid = i32::try_from(self.0.id()).unwrap();
+        measure.add_open_files(pid, &never()).unwrap();
+        measure.add_open_files(pid, &never()).unwrap();
+        measure.size()
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 #[test]
 fn a_size_counts_open_files_without_a_name_once() {
     let root = tempfile::tempdir().unwrap();
-    let path = root.path().join("data");
     let named = measured(root.path()).bytes;
-    let mut held = File::create(&path).unwrap();
-    io::Write::write_all(&mut held, &vec![1; 1 << 20]).unwrap();
-    let _again = held.try_clone().unwrap();
-    fs::remove_file(&path).unwrap();
-    let mut measure = Measure::default();
-    measure.add(open_parent(root.path()).unwrap(), &never()).unwrap();
-    let own = i32::try_from(std::process::id()).unwrap();
-    measure.add_open_files(own, &never()).unwrap();
-    measure.add_open_files(own, &never()).unwrap();
-    let size = measure.size();
+    let script =
+        "exec 7>data 8>&7; rm data; head -c 1048576 /dev/zero >&7; read go; echo $go; read go";
+    let waiting = Waiting::begin(root.path(), Path::new("/bin/sh"), &["-c", script]);
+    let size = waiting.measured(root.path());
     assert!(size.bytes >= named + (1 << 20), "{size:?}");
     assert!(size.bytes < named + (2 << 20), "{size:?}");
+    assert_eq!((size.closed, size.mapped), (0, 0));
+}
+
+#[test]
+fn a_size_counts_mapped_files_without_a_name_or_says_that_it_cannot() {
+    let root = tempfile::tempdir().unwrap();
+    let program = root.path().join("cat");
+    let named = measured(root.path()).bytes;
+    fs::copy("/bin/cat", &program).unwrap();
+    let removed = blocks(&program);
+    let waiting = Waiting::begin(root.path(), &program, &[]);
+    fs::remove_file(&program).unwrap();
+    let size = waiting.measured(root.path());
+    if size.mapped == 0 {
+        assert_eq!(size.bytes, named + removed, "{size:?}");
+    } else {
+        assert_eq!(size.bytes, named, "{size:?}");
+    }
 }
 
 #[test]
@@ -152,7 +197,7 @@ fn a_copy_keeps_links_modes_holes_and_names_of_one_file() {
     let mut sparse = File::create(from.join("sparse")).unwrap();
     sparse.set_len(1 << 30).unwrap();
     sparse.seek(io::SeekFrom::Start(1 << 29)).unwrap();
-    io::Write::write_all(&mut sparse, b"in the middle").unwrap();
+    sparse.write_all(b"in the middle").unwrap();
     copied(&from, &to, &CopyLimits::default()).unwrap();
     assert_eq!(fs::read_link(to.join("name")).unwrap(), Path::new("/etc/hostname"));
     let run = fs::metadata(to.join("a/b/run")).unwrap();

@@ -60,8 +60,10 @@ fn a_watcher_does_not_hold_up_the_stop() {
     let mut answer = world.grpc(&format!("{HEALTH}/Watch"), &[], checked(""));
     assert_eq!(answer.next().as_deref(), Some(SERVING));
     world.sigterm();
-    // Its pings are answered while it is read.
+    // A server that stops pings its clients, and ends a connection when the ping is answered, which may be after
+    // the last stream on it.
     while answer.next().is_some() {}
+    answer.await_close();
     world.ended();
 }
 

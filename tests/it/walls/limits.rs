@@ -7,6 +7,7 @@ use crate::world::World;
 use serde_json::json;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
 
 #[test]
 fn a_turn_that_writes_too_much_is_ended_and_told_which_key_allows_more() {
@@ -36,6 +37,22 @@ fn a_file_that_was_removed_and_is_still_open_counts() {
     }
 }
 
+/// The source of an agent that keeps removed files where only a second thread of it has them.
+const HIDDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/walls/hidden.c");
+
+#[test]
+fn removed_files_that_only_a_thread_of_an_agent_has_open_count() {
+    let limits = json!({"isolation": {"limits": {"disk": "4MiB"}}});
+    let builder = World::describe().config(limits);
+    let program = builder.path("hidden");
+    let compiled = Command::new("cc").args(["-pthread", "-o"]).arg(&program).arg(HIDDEN).status();
+    assert!(compiled.unwrap().success());
+    let world = builder.agent(json!({"program": program, "args": [], "format": "text"})).start();
+    let task = world.say("go");
+    assert!(words(&task).contains("isolation.limits.disk"), "{task:#}");
+    world.await_no_agents();
+}
+
 #[test]
 fn a_session_script_that_writes_too_much_is_ended() {
     let limits = json!({"isolation": {"limits": {"disk": "4MiB"}}});
@@ -60,7 +77,7 @@ fn what_a_process_writes_between_two_turns_ends_it() {
 }
 
 #[test]
-fn a_turn_in_folders_that_are_too_large_already_is_ended_at_once() {
+fn a_turn_in_folders_that_are_too_large_already_is_ended() {
     let limits = json!({"isolation": {"limits": {"disk": "4MiB"}}});
     let shell = json!({"program": "/bin/sh", "args": ["-c"], "format": "text"});
     let world = World::describe().config(limits).agent(shell).start();
