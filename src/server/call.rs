@@ -158,8 +158,10 @@ impl Doors {
                 }
             }
             Begun::Subscribes(log, after, ends) => {
-                let room = self.answers.reserve(caller, event).await?;
-                Ok(Done::Stream(service.subscribe(&log, after).await?, ends, room))
+                let mut room = self.answers.reserve(caller, event).await?;
+                let stream = service.subscribe(&log, after).await?;
+                room.shrink(stream.size_of_first());
+                Ok(Done::Stream(stream, ends, room))
             }
             Begun::Streams(accepted) => {
                 context.end_production();
@@ -168,7 +170,9 @@ impl Doors {
                 let room = self.answers.reserve(caller, event).await;
                 let is_roomy = room.is_ok();
                 let stream = service.follow(&accepted, first, is_roomy).await?;
-                Ok(Done::Stream(stream, Ends::WhenItAsks, room.unwrap_or_default()))
+                let mut room = room.unwrap_or_default();
+                room.shrink(stream.size_of_first());
+                Ok(Done::Stream(stream, Ends::WhenItAsks, room))
             }
         }
     }

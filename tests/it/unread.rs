@@ -2,7 +2,7 @@
 //! answered beside them.
 
 use crate::bindings::BINDINGS;
-use crate::http::connect_narrow;
+use crate::http::{connect, connect_narrow};
 use crate::processes::await_some;
 use crate::reading::{message, state, text_of};
 use crate::sizes::peak;
@@ -18,7 +18,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use pilothouse_a2a::error::ErrorKind;
 use pilothouse_a2a::operation::Operation;
 use serde_json::{Value, json};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::TcpStream as Socket;
 use tokio::net::TcpStream;
 use tokio::runtime::{self, Runtime};
@@ -81,7 +81,7 @@ impl Unread {
 /// A world in which one caller has room for one of its largest answers.
 fn narrow(more: Value) -> World {
     let limits = json!({"limits": {
-        "response": "128KiB", "responses": "256KiB", "event": "64KiB", "inline_answer": "1KiB",
+        "response": "128KiB", "responses": "256KiB", "event": "65KiB", "inline_answer": "1KiB",
     }});
     World::describe().config(limits).config(more).start()
 }
@@ -93,6 +93,21 @@ fn large_task(world: &World) -> String {
 
 fn get_task(world: &World, token: &str, id: &str) -> u16 {
     world.call(token, "GetTask", &json!({"id": id})).status
+}
+
+/// A request whose body does not come; the server has begun to read it.
+fn begin_body(world: &World, request: &str) -> Socket {
+    let head = format!(
+        "{request} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {OWNER}\r\nContent-Length: 9\r\n\
+         Expect: 100-continue\r\n\r\n",
+        world.address()
+    );
+    let mut socket = connect(world.address(), world.patience());
+    socket.write_all(head.as_bytes()).unwrap();
+    let mut asked = [0; 12];
+    socket.read_exact(&mut asked).unwrap();
+    assert_eq!(&asked, b"HTTP/1.1 100");
+    socket
 }
 
 /// Requests of HTTP/1.1, all written at once, on a connection that holds next to nothing.
@@ -203,4 +218,28 @@ fn pipelined_answers_that_nobody_reads_leave_room_for_others_and_do_not_delay_a_
     let ended = world.ended();
     assert!(ended.success(), "{ended:?}: {}", world.stderr());
     drop(stuck);
+}
+
+#[test]
+fn reads_whose_bodies_do_not_come_keep_nobody_from_reading() {
+    let world = narrow(json!({"timeouts": {"response": "200ms"}}));
+    let id = large_task(&world);
+    let slow: Vec<_> = (0..4).map(|_| begin_body(&world, "GET /api/v1/sessions")).collect();
+    assert_eq!(get_task(&world, OWNER, &id), 200);
+    assert_eq!(world.call(BOB, "ListTasks", &json!({})).status, 200);
+    drop(slow);
+}
+
+#[test]
+fn a_stream_that_is_not_read_keeps_no_other_answer_from_being_made() {
+    let world = narrow(json!({
+        "limits": {"responses": "1MiB", "store_readers": 1}, "timeouts": {"response": "200ms"},
+    }));
+    let id = large_task(&world);
+    let waiting = world.begin_waiting("cue never", "never");
+    let unread = Unread::get(&world, &format!("/tasks/{waiting}:subscribe"), (1, 2, 2));
+    assert_eq!(unread.count(200), 2);
+    assert_eq!(get_task(&world, OWNER, &id), 200);
+    assert_eq!(world.call(BOB, "ListTasks", &json!({})).status, 200);
+    unread.leave();
 }
