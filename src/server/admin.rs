@@ -14,6 +14,7 @@ use axum::body::{Body, HttpBody};
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
+use bytes::Bytes;
 use futures_util::stream::try_unfold;
 use http_body_util::BodyExt;
 use pilothouse_a2a::error::{Error, ErrorKind, status_object};
@@ -115,7 +116,7 @@ pub(super) async fn carry_out<F>(
     doors: &Arc<Doors>,
     request: Request,
     (action, most): (&str, usize),
-    work: impl FnOnce(Arc<Doors>, Client, Request) -> F + Send,
+    work: impl FnOnce(Arc<Doors>, Client, Request<Bytes>) -> F + Send,
 ) -> Response
 where
     F: Future<Output = Answered> + Send + 'static,
@@ -159,7 +160,7 @@ async fn perform<F>(
     client: Client,
     entry: &AuditEntry,
     (request, most): (Request, usize),
-    work: impl FnOnce(Arc<Doors>, Client, Request) -> F + Send,
+    work: impl FnOnce(Arc<Doors>, Client, Request<Bytes>) -> F + Send,
 ) -> Result<Answered, Error>
 where
     F: Future<Output = Answered> + Send + 'static,
@@ -170,12 +171,12 @@ where
         doors.count_request(&client.caller)?;
     }
     let (parts, body) = request.into_parts();
-    let body = doors.read_body(&caller, &parts.headers, body).await?.bytes;
+    let body = doors.read_body(&caller, &parts.headers, body, entry).await?.bytes;
     let room = match reads {
         true => doors.answers.reserve(&caller, most).await?,
         false => Room::default(),
     };
-    let work = work(doors.clone(), client, Request::from_parts(parts, Body::from(body)));
+    let work = work(doors.clone(), client, Request::from_parts(parts, body));
     doors.run(entry, async move { Ok(hold(work.await?, room).await) }).await
 }
 

@@ -22,7 +22,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 /// An answer up to this size takes no room.
-const SMALL_ANSWER: usize = 1024;
+pub(super) const SMALL_ANSWER: usize = 1024;
 
 /// Room for an answer that is made of a small task at hand, and is not read from the store.
 pub(super) const AT_HAND: usize = 64 * 1024;
