@@ -30,11 +30,14 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use axum::routing::{any, get, post};
 use bytes::Bytes;
+use door::AuditEntry;
 use futures_util::FutureExt;
 use http_body_util::BodyExt;
 use pilothouse_a2a::Bounds;
 use pilothouse_a2a::error::{Error, ErrorKind, status_object};
 use std::collections::BTreeMap;
+use std::error::Error as _;
+use std::io;
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
@@ -176,6 +179,15 @@ fn too_large(limit: usize) -> Error {
     Error::new(ErrorKind::TooLarge, message)
 }
 
+/// Whether a body cannot be read because of how it is sent. All else ends it because its sender has left.
+fn is_malformed(error: &axum::Error) -> bool {
+    let causes = std::iter::successors(error.source(), |cause| (*cause).source());
+    let mut causes = causes.filter_map(|cause| cause.downcast_ref::<io::Error>());
+    causes.any(|cause| {
+        matches!(cause.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData)
+    })
+}
+
 impl Doors {
     /// The body of a caller's request, within `limits.body`, `limits.bodies` and `timeouts.body`.
     async fn read_body(
@@ -183,6 +195,7 @@ impl Doors {
         caller: &Arc<str>,
         headers: &HeaderMap,
         body: Body,
+        entry: &AuditEntry,
     ) -> Result<RequestBody, Error> {
         let limit = self.config.limits.body.as_usize();
         let announced = headers
@@ -201,7 +214,13 @@ impl Doors {
             let until = if place.is_some() { deadline.min(stalled) } else { deadline };
             let frame = tokio::time::timeout_at(until, body.frame()).await;
             let Some(frame) = frame.map_err(|_| too_late())? else { break };
-            let broken = |_| Error::new(ErrorKind::InvalidRequest, "the body broke off");
+            let broken = |cause: axum::Error| {
+                if is_malformed(&cause) {
+                    return Error::new(ErrorKind::InvalidRequest, "the body is malformed");
+                }
+                entry.set_left();
+                Error::new(ErrorKind::InvalidRequest, "the body broke off")
+            };
             let Ok(chunk) = frame.map_err(broken)?.into_data() else {
                 continue;
             };
@@ -246,7 +265,7 @@ impl Doors {
 }
 
 /// How a request came here, as its connection noted it.
-fn arrival(request: &Request) -> Arrival {
+fn arrival<B>(request: &Request<B>) -> Arrival {
     request.extensions().get().cloned().unwrap_or_else(|| {
         let nowhere = IpAddr::from([0, 0, 0, 0]);
         let forwarded = Forwarded::direct(nowhere);
@@ -254,7 +273,7 @@ fn arrival(request: &Request) -> Arrival {
     })
 }
 
-fn peer(request: &Request) -> IpAddr {
+fn peer<B>(request: &Request<B>) -> IpAddr {
     arrival(request).forwarded.client
 }
 

@@ -14,6 +14,7 @@ use axum::body::{Body, HttpBody};
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
+use bytes::Bytes;
 use futures_util::stream::try_unfold;
 use http_body_util::BodyExt;
 use pilothouse_a2a::error::{Error, ErrorKind, status_object};
@@ -115,33 +116,18 @@ pub(super) async fn carry_out<F>(
     doors: &Arc<Doors>,
     request: Request,
     (action, most): (&str, usize),
-    work: impl FnOnce(Arc<Doors>, Client, Request) -> F + Send,
+    work: impl FnOnce(Arc<Doors>, Client, Request<Bytes>) -> F + Send,
 ) -> Response
 where
     F: Future<Output = Answered> + Send + 'static,
 {
     let (entry, admitted) = AuditEntry::begin(doors, request.headers(), arrival(&request)).await;
     entry.set_action(action);
-    let answered = match (admitted, doors.agent_of(&request)) {
+    let answered = match (admitted, doors.agent_of(&request).cloned()) {
         (Ok(caller), Some(agent)) => {
-            let room = match request.method().is_safe() {
-                true => doors.answers.reserve(&caller.name, most).await,
-                false => doors.count_request(&caller).map(|()| Room::default()),
-            };
-            match room {
-                Ok(room) => {
-                    let client = Client { caller, agent: agent.clone() };
-                    let name = client.caller.name.clone();
-                    let performed = perform(doors, &name, &entry, request, |request| {
-                        work(doors.clone(), client, request)
-                    });
-                    match performed.await.unwrap_or_else(|error| Err(Box::new(failed(&error)))) {
-                        Ok(response) => Ok(hold(response, room).await),
-                        refused => refused,
-                    }
-                }
-                Err(error) => Err(Box::new(failed(&error))),
-            }
+            let client = Client { caller, agent };
+            let performed = perform(doors, client, &entry, (request, most), work).await;
+            performed.unwrap_or_else(|error| Err(Box::new(failed(&error))))
         }
         (Ok(_), None) => Err(Box::new(not_there("no such agent"))),
         (Err(error), _) => Err(Box::new(failed(&error))),
@@ -167,20 +153,31 @@ async fn hold(response: Response, room: Room) -> Response {
 }
 
 /// Runs the work on a task of its own, when the whole body is there: a caller who is slow to send it keeps
-/// no operation open.
+/// no operation open, and takes no room for an answer. The room belongs to that task, so it lasts as long
+/// as what it is for.
 async fn perform<F>(
     doors: &Arc<Doors>,
-    caller: &Arc<str>,
+    client: Client,
     entry: &AuditEntry,
-    request: Request,
-    work: impl FnOnce(Request) -> F,
+    (request, most): (Request, usize),
+    work: impl FnOnce(Arc<Doors>, Client, Request<Bytes>) -> F + Send,
 ) -> Result<Answered, Error>
 where
     F: Future<Output = Answered> + Send + 'static,
 {
+    let caller = client.caller.name.clone();
+    let reads = request.method().is_safe();
+    if !reads {
+        doors.count_request(&client.caller)?;
+    }
     let (parts, body) = request.into_parts();
-    let body = doors.read_body(caller, &parts.headers, body).await?.bytes;
-    doors.run(entry, work(Request::from_parts(parts, Body::from(body)))).await
+    let body = doors.read_body(&caller, &parts.headers, body, entry).await?.bytes;
+    let room = match reads {
+        true => doors.answers.reserve(&caller, most).await?,
+        false => Room::default(),
+    };
+    let work = work(doors.clone(), client, Request::from_parts(parts, body));
+    doors.run(entry, async move { Ok(hold(work.await?, room).await) }).await
 }
 
 /// What a failing store is answered as.

@@ -5,8 +5,8 @@
 //!
 //! Whoever makes an answer first reserves [`Room`] for the largest that it may become, before the store is
 //! read. Callers take turns, and one caller has at most half of the budget. Reading and encoding take
-//! several times the size of the answer, so only a few answers are made at a time. When the answer is
-//! encoded, its room shrinks to its size and is bound to its bytes ([`Room::hold`]): it comes back when
+//! several times the size of the answer, so only a few answers are made at a time; one caller never makes
+//! all of them. When the answer is encoded, its room shrinks to its size and is bound to its bytes ([`Room::hold`]): it comes back when
 //! the last of them has left for the socket, or when the connection is gone.
 //!
 //! What changes something is never refused for want of room after it was done: such an answer is
@@ -19,11 +19,10 @@ use pilothouse_a2a::error::{Error, ErrorKind};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 /// An answer up to this size takes no room.
-const SMALL_ANSWER: usize = 1024;
+pub(super) const SMALL_ANSWER: usize = 1024;
 
 /// Room for an answer that is made of a small task at hand, and is not read from the store.
 pub(super) const AT_HAND: usize = 64 * 1024;
@@ -35,8 +34,8 @@ const RETRY_SECONDS: u64 = 5;
 pub struct Answers {
     /// A place is a byte.
     queue: FairQueue,
-    /// Answers that are read and encoded at a time.
-    making: Arc<Semaphore>,
+    /// A place is an answer that is read and encoded.
+    making: FairQueue,
     /// Requests that may wait; of one caller half as many.
     waiting: usize,
     patience: Duration,
@@ -47,7 +46,7 @@ pub struct Answers {
 #[derive(Default)]
 pub(super) struct Room {
     place: Option<Place>,
-    _making: Option<OwnedSemaphorePermit>,
+    making: Option<Place>,
 }
 
 /// Bytes of an answer together with their room.
@@ -66,10 +65,12 @@ impl Answers {
     /// The budget that the configuration describes; nothing waits any longer after `stop`.
     pub fn new(config: &Config, stop: CancellationToken) -> Self {
         let limits = &config.limits;
-        let bytes = limits.responses.as_usize();
+        let (bytes, making) = (limits.responses.as_usize(), limits.store_readers.div_ceil(2));
+        let queue =
+            |places: usize, own: usize| FairQueue::new(places, own.max(1), &BTreeMap::new());
         Self {
-            queue: FairQueue::new(bytes, (bytes / 2).max(1), &BTreeMap::new()),
-            making: Arc::new(Semaphore::new(limits.store_readers.div_ceil(2))),
+            queue: queue(bytes, bytes / 2),
+            making: queue(making, making.saturating_sub(1)),
             waiting: limits.responses_waiting,
             patience: config.timeouts.response.get(),
             stop,
@@ -92,9 +93,9 @@ impl Answers {
             let place = Some(self.queue.request_many(caller, most).place().await);
             let making = match most <= AT_HAND {
                 true => None,
-                false => self.making.clone().acquire_owned().await.ok(),
+                false => Some(self.making.request(caller).place().await),
             };
-            Room { place, _making: making }
+            Room { place, making }
         };
         tokio::select! {
             biased;
@@ -107,7 +108,7 @@ impl Answers {
 
     /// Room for an answer that must be given, whether or not there is any; others wait the longer.
     pub(super) fn overdraw(&self, caller: &Arc<str>, most: usize) -> Room {
-        Room { place: Some(self.queue.overdraw(caller, most)), _making: None }
+        Room { place: Some(self.queue.overdraw(caller, most)), making: None }
     }
 }
 
@@ -119,6 +120,15 @@ fn refuse(why: &str) -> Error {
 }
 
 impl Room {
+    /// Keeps as much as what was read takes until it is encoded, and lets the next answer be made: a
+    /// client may leave that encoding for later.
+    pub(super) fn shrink(&mut self, size: usize) {
+        self.making = None;
+        if let Some(place) = &mut self.place {
+            place.resize(size);
+        }
+    }
+
     /// The bytes of the answer, bound to as much room as they take.
     pub(super) fn hold(self, bytes: impl Into<Vec<u8>>) -> Bytes {
         let mut bytes = bytes.into();
@@ -184,6 +194,19 @@ mod tests {
         let refused = answers.reserve(&caller("a"), 1).await.err().unwrap();
         assert!(refused.message.contains("limits.responses_waiting"), "{}", refused.message);
         assert!(has_room(&answers, "b", 10_000));
+    }
+
+    #[tokio::test]
+    async fn one_caller_does_not_make_all_answers_that_are_made_at_a_time() {
+        let answers = answers(4_000_000, 10);
+        let large = AT_HAND + 1;
+        let mut room = answers.reserve(&caller("a"), large).await.unwrap();
+        assert!(!has_room(&answers, "a", large));
+        assert!(has_room(&answers, "a", AT_HAND));
+        assert!(has_room(&answers, "b", large));
+        room.shrink(100);
+        assert_eq!(answers.queue.free(), 3_999_900);
+        assert!(has_room(&answers, "a", large));
     }
 
     #[tokio::test]

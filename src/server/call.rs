@@ -47,10 +47,10 @@ pub(super) struct Performed {
 /// What an operation comes to, or what its caller waits for after it.
 #[expect(clippy::large_enum_variant, reason = "made once a call, and moved twice")]
 enum Begun {
-    /// An answer that takes little memory.
+    /// What was done, and takes little memory.
     Replies(Reply),
-    /// Something that is read when there is room for so many bytes; nothing was changed.
-    Reads(usize, BoxFuture<'static, Result<Reply, Error>>),
+    /// Something that is read when there is room for it; nothing was changed.
+    Reads(Most, BoxFuture<'static, Result<Reply, Error>>),
     /// This task, which the operation has changed.
     Shows(Arc<TaskLog>, Option<i32>),
     /// The end of a turn of this task.
@@ -59,6 +59,14 @@ enum Begun {
     Subscribes(Arc<TaskLog>, Option<u64>, Ends),
     /// The events of a task that was just accepted.
     Streams(Accepted),
+}
+
+/// What an answer takes at most.
+enum Most {
+    /// So many bytes.
+    Bytes(usize),
+    /// As much as this task.
+    Task(Arc<TaskLog>),
 }
 
 /// An operation on its way: what it needs, and what it learns.
@@ -128,24 +136,34 @@ impl Doors {
             Err(error) => (Err(error), method.dialect, None),
         };
         let outcome = match begun {
-            Ok(begun) => self.finish(context, begun).await,
+            Ok(begun) => self.finish(context, begun, entry).await,
             Err(error) => Err(error),
         };
         Performed { outcome, dialect, alias }
     }
 
     /// Waits for what the caller waits for, and makes the answer when there is room for it. A caller who
-    /// hangs up ends this: only waiting and reading are left.
-    async fn finish(&self, context: &CallContext, begun: Begun) -> Result<Done, Error> {
+    /// hangs up ends this: only waiting is left, and a read that was begun keeps its room until its end.
+    async fn finish(
+        &self,
+        context: &CallContext,
+        begun: Begun,
+        entry: &AuditEntry,
+    ) -> Result<Done, Error> {
         let (service, caller) = (&self.service, &context.caller.name);
         let event = self.config.limits.event.as_usize();
         match begun {
-            Begun::Replies(reply) => Ok(Done::Reply(reply, Room::default())),
+            // Its room is as large as it is.
+            Begun::Replies(reply) => Ok(Done::Reply(reply, self.answers.overdraw(caller, 0))),
             Begun::Reads(most, read) => {
-                let room = self.answers.reserve(caller, most).await?;
-                Ok(Done::Reply(read.await?, room))
+                let room = match most {
+                    Most::Bytes(most) => self.answers.reserve(caller, most).await?,
+                    Most::Task(log) => self.reserve_for(caller, &log).await?,
+                };
+                let (reply, room) = self.read(entry, read, room).await?;
+                Ok(Done::Reply(reply, room))
             }
-            Begun::Shows(log, history) => self.show(caller, &log, history).await,
+            Begun::Shows(log, history) => self.show(caller, log, history, entry).await,
             Begun::Settles(log, history) => {
                 context.end_production();
                 match service.settle(&log).await? {
@@ -154,12 +172,16 @@ impl Doors {
                         let room = self.answers.overdraw(caller, event);
                         Ok(Done::Reply(Reply::Message(message), room))
                     }
-                    None => self.show(caller, &log, history).await,
+                    None => self.show(caller, log, history, entry).await,
                 }
             }
             Begun::Subscribes(log, after, ends) => {
                 let room = self.answers.reserve(caller, event).await?;
-                Ok(Done::Stream(service.subscribe(&log, after).await?, ends, room))
+                let service = service.clone();
+                let read = async move { service.subscribe(&log, after).await };
+                let (stream, mut room) = self.read(entry, read, room).await?;
+                room.shrink(stream.size_of_first());
+                Ok(Done::Stream(stream, ends, room))
             }
             Begun::Streams(accepted) => {
                 context.end_production();
@@ -167,8 +189,11 @@ impl Doors {
                 // The stream itself waits for room and says so where there is none.
                 let room = self.answers.reserve(caller, event).await;
                 let is_roomy = room.is_ok();
-                let stream = service.follow(&accepted, first, is_roomy).await?;
-                Ok(Done::Stream(stream, Ends::WhenItAsks, room.unwrap_or_default()))
+                let service = service.clone();
+                let read = async move { service.follow(&accepted, first, is_roomy).await };
+                let (stream, mut room) = self.read(entry, read, room.unwrap_or_default()).await?;
+                room.shrink(stream.size_of_first());
+                Ok(Done::Stream(stream, Ends::WhenItAsks, room))
             }
         }
     }
@@ -177,14 +202,44 @@ impl Doors {
     async fn show(
         &self,
         caller: &Arc<str>,
-        log: &Arc<TaskLog>,
+        log: Arc<TaskLog>,
         history: Option<i32>,
+        entry: &AuditEntry,
     ) -> Result<Done, Error> {
-        let (task, room) = match self.answers.reserve(caller, self.size_of(log)).await {
-            Ok(room) => (self.service.show(log, history).await?, room),
-            Err(error) => (shorten(log, &error), Room::default()),
+        let (task, room) = match self.reserve_for(caller, &log).await {
+            Ok(room) => {
+                let service = self.service.clone();
+                let read = async move { service.show(&log, history).await };
+                self.read(entry, read, room).await?
+            }
+            Err(error) => (shorten(&log, &error), Room::default()),
         };
         Ok(Done::Reply(Reply::Task(task), room))
+    }
+
+    /// Reads on a task of its own: a store that is asked answers whether or not the caller is there, and
+    /// so long the room is taken.
+    async fn read<T: Send + 'static>(
+        &self,
+        entry: &AuditEntry,
+        read: impl Future<Output = Result<T, Error>> + Send + 'static,
+        room: Room,
+    ) -> Result<(T, Room), Error> {
+        self.run(entry, async move { Ok((read.await?, room)) }).await?
+    }
+
+    /// Room for the answer that shows this task. The task may leave memory during the wait, and then the
+    /// answer takes more.
+    async fn reserve_for(&self, caller: &Arc<str>, log: &TaskLog) -> Result<Room, Error> {
+        let most = self.size_of(log);
+        let room = self.answers.reserve(caller, most).await?;
+        let now = self.size_of(log);
+        if now <= most {
+            return Ok(room);
+        }
+        // Two requests that each waited for more would wait for each other.
+        drop(room);
+        self.answers.reserve(caller, now).await
     }
 
     /// What the answer that shows this task takes at most.
@@ -242,7 +297,7 @@ impl Operating {
             }
             Call::GetTask(request) => {
                 let log = self.find(&client, &request.id, method).await?;
-                let (most, service) = (doors.size_of(&log), service.clone());
+                let (most, service) = (Most::Task(log.clone()), service.clone());
                 let read = async move { service.get(&log, &request).await.map(Reply::Task) };
                 Ok(Begun::Reads(most, Box::pin(read)))
             }
@@ -269,7 +324,7 @@ impl Operating {
             Call::ListTasks(request) => {
                 let service = service.clone();
                 let read = async move { service.list(&client, request).await.map(Reply::Tasks) };
-                Ok(Begun::Reads(response, Box::pin(read)))
+                Ok(Begun::Reads(Most::Bytes(response), Box::pin(read)))
             }
             Call::CreateTaskPushNotificationConfig(mut config) => {
                 let task = config.task_id.clone();
@@ -284,7 +339,7 @@ impl Operating {
                 let log = self.find(&client, &request.task_id, method).await?;
                 let push = service.push().clone();
                 let read = async move { push.get(&log, &request.id).await.map(Reply::PushConfig) };
-                Ok(Begun::Reads(AT_HAND, Box::pin(read)))
+                Ok(Begun::Reads(Most::Bytes(AT_HAND), Box::pin(read)))
             }
             Call::ListTaskPushNotificationConfigs(request) => {
                 let log = self.find(&client, &request.task_id, method).await?;
@@ -293,7 +348,7 @@ impl Operating {
                     let token = request.page_token.as_deref();
                     push.list(&log, request.page_size, token).await.map(Reply::PushConfigs)
                 };
-                Ok(Begun::Reads(response, Box::pin(read)))
+                Ok(Begun::Reads(Most::Bytes(response), Box::pin(read)))
             }
             Call::DeleteTaskPushNotificationConfig(request) => {
                 let log = self.find(&client, &request.task_id, method).await?;
@@ -301,8 +356,11 @@ impl Operating {
                 Ok(Begun::Replies(Reply::Empty))
             }
             Call::GetExtendedAgentCard(_) if doors.config.auth.required => {
-                let card = card::extended(&doors, &client.agent, &context.base);
-                Ok(Begun::Replies(Reply::Card(Box::new(card))))
+                let read = async move {
+                    let card = card::extended(&doors, &client.agent, &context.base);
+                    Ok(Reply::Card(Box::new(card)))
+                };
+                Ok(Begun::Reads(Most::Bytes(AT_HAND), Box::pin(read)))
             }
             Call::GetExtendedAgentCard(_) => Err(Error::new(
                 ErrorKind::UnsupportedOperation,

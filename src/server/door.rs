@@ -77,6 +77,8 @@ struct Known {
     caller: Option<Arc<str>>,
     action: Option<String>,
     task: Option<(TaskId, ContextId)>,
+    /// The caller hung up before the whole request was there.
+    left: bool,
     written: bool,
 }
 
@@ -119,6 +121,11 @@ impl AuditEntry {
         self.0.known.lock().task = Some((log.id.clone(), log.context_id.clone()));
     }
 
+    /// Notes that the caller has left, whatever it is answered now.
+    pub(super) fn set_left(&self) {
+        self.0.known.lock().left = true;
+    }
+
     /// Writes what the request is answered.
     pub(super) async fn write(&self, outcome: &'static str, status: StatusCode) {
         if let Some(entry) = self.0.close(outcome, status.as_u16()) {
@@ -138,6 +145,10 @@ impl Inner {
             return None;
         }
         let (task, context) = known.task.take().unzip();
+        let (outcome, status) = match known.left {
+            true => (CALLER_LEFT, CLIENT_CLOSED_REQUEST),
+            false => (outcome, status),
+        };
         Some(Entry {
             time: self.time,
             caller: known.caller.take().map(|caller| caller.to_string()),

@@ -13,15 +13,17 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::StreamExt;
-use futures_util::stream::{Stream, iter, unfold};
-use http_body::Frame;
+use futures_util::stream::unfold;
+use http_body::{Frame, SizeHint};
 use http_body_util::StreamBody;
 use pilothouse_a2a::dialect::Dialect;
 use pilothouse_a2a::error::{Error, ErrorKind};
 use pilothouse_a2a::event::StreamResponse;
 use pilothouse_a2a::{Method, pb};
 use std::convert::Infallible;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use tonic::{Code, Status};
 
 /// The two services, as the health service names them.
@@ -56,7 +58,8 @@ pub(super) async fn call(State(doors): State<Arc<Doors>>, request: Request) -> R
                     Err(Error::new(ErrorKind::MethodNotFound, "no such method in this service"))
                 }
                 Some(method) => {
-                    match doors.read_body(&context.caller.name, context.headers(), body).await {
+                    let (caller, headers) = (&context.caller.name, context.headers());
+                    match doors.read_body(caller, headers, body, &entry).await {
                         Ok(body) => answer(&doors, &context, method, body, &entry).await,
                         Err(error) => Err(error),
                     }
@@ -158,9 +161,31 @@ fn trailers(status: &Status) -> Frame<Bytes> {
     Frame::trailers(trailers)
 }
 
-/// An answer of these frames.
-fn framed(frames: impl Stream<Item = Frame<Bytes>> + Send + 'static) -> Response {
-    let mut response = Response::new(Body::new(StreamBody::new(frames.map(Ok::<_, Infallible>))));
+/// The frames of an answer that is whole. It tells its size as the least one: an exact one would become a
+/// `content-length`, which answers with trailers do not have.
+struct Frames(std::array::IntoIter<Frame<Bytes>, 3>);
+
+impl http_body::Body for Frames {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(self.0.next().map(Ok))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let data = self.0.as_slice().iter().filter_map(Frame::data_ref);
+        let mut hint = SizeHint::new();
+        hint.set_lower(data.map(|data| data.len() as u64).sum());
+        hint
+    }
+}
+
+fn response(body: Body) -> Response {
+    let mut response = Response::new(body);
     let kind = HeaderValue::from_static("application/grpc");
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
     response
@@ -168,11 +193,12 @@ fn framed(frames: impl Stream<Item = Frame<Bytes>> + Send + 'static) -> Response
 
 fn unary(message: Bytes) -> Response {
     let head = Bytes::copy_from_slice(&head(message.len()));
-    framed(iter([Frame::data(head), Frame::data(message), trailers(&Status::new(Code::Ok, ""))]))
+    let end = trailers(&Status::new(Code::Ok, ""));
+    response(Body::new(Frames([Frame::data(head), Frame::data(message), end].into_iter())))
 }
 
 fn streaming(reader: Reader, dialect: Dialect) -> Response {
-    framed(unfold(Some(reader), move |reader| async move {
+    let frames = unfold(Some(reader), move |reader| async move {
         let mut reader = reader?;
         loop {
             let end = match reader.next().await {
@@ -190,7 +216,8 @@ fn streaming(reader: Reader, dialect: Dialect) -> Response {
             };
             return Some((trailers(&end), None));
         }
-    }))
+    });
+    response(Body::new(StreamBody::new(frames.map(Ok::<_, Infallible>))))
 }
 
 /// Events as messages, each behind its head.
@@ -204,4 +231,20 @@ fn encode_events(dialect: Dialect, events: &[Event]) -> Vec<u8> {
         }
     }
     messages
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http_body::Body as _;
+    use http_body_util::BodyExt;
+
+    #[tokio::test]
+    async fn an_answer_tells_its_size_and_has_no_content_length() {
+        let body = unary(Bytes::from_static(b"1234")).into_body();
+        assert_eq!((body.size_hint().lower(), body.size_hint().exact()), (9, None));
+        let whole = body.collect().await.unwrap();
+        assert_eq!(whole.trailers().unwrap()["grpc-status"], "0");
+        assert_eq!(whole.to_bytes(), &b"\0\0\0\0\x041234"[..]);
+    }
 }

@@ -24,7 +24,7 @@ pub(super) async fn call(State(doors): State<Arc<Doors>>, request: Request) -> R
     let (outcome, context) = match admitted {
         Ok(caller) => {
             let context = Arc::new(CallContext { caller, parts, base });
-            let outcome = match read_body(&doors, &context, body).await {
+            let outcome = match read_body(&doors, &context, body, &entry).await {
                 Ok(body) => answer(&doors, &context, body, &entry, &mut said).await,
                 Err(error) => Err(error),
             };
@@ -75,7 +75,12 @@ fn status(kind: ErrorKind) -> StatusCode {
     }
 }
 
-async fn read_body(doors: &Doors, context: &CallContext, body: Body) -> Result<RequestBody, Error> {
+async fn read_body(
+    doors: &Doors,
+    context: &CallContext,
+    body: Body,
+    entry: &AuditEntry,
+) -> Result<RequestBody, Error> {
     let headers = context.headers();
     if !is_json(headers) {
         let given = headers.get(header::CONTENT_TYPE);
@@ -88,7 +93,7 @@ async fn read_body(doors: &Doors, context: &CallContext, body: Body) -> Result<R
             ),
         ));
     }
-    doors.read_body(&context.caller.name, headers, body).await
+    doors.read_body(&context.caller.name, headers, body, entry).await
 }
 
 async fn answer(

@@ -39,8 +39,8 @@ pub(super) async fn call(State(doors): State<Arc<Doors>>, request: Request) -> R
     let (outcome, context) = match admitted {
         Ok(caller) => {
             let context = Arc::new(CallContext { caller, parts, base });
-            let outcome = match doors.read_body(&context.caller.name, context.headers(), body).await
-            {
+            let (caller, headers) = (&context.caller.name, context.headers());
+            let outcome = match doors.read_body(caller, headers, body, &entry).await {
                 Ok(body) => answer(&doors, &context, &route, body, &entry, &mut form).await,
                 Err(error) => Err((None, error)),
             };

@@ -3,7 +3,7 @@
 //! around it.
 
 use super::Doors;
-use super::answers::Room;
+use super::answers::{Room, SMALL_ANSWER};
 use crate::access::Caller;
 use crate::service::{Stream, stopped_before_it_began};
 use crate::store::{Error as StoreError, Event, Kind};
@@ -79,6 +79,11 @@ pub(super) fn response(body: Body) -> Response {
         .expect("constant headers are valid")
 }
 
+/// About how much these events take with their envelopes.
+fn size_of_frames(events: &[Event]) -> usize {
+    events.iter().map(|event| event.body.len() + 160).sum()
+}
+
 /// The body of a stream of server-sent events.
 pub(super) fn body(reader: Reader, envelope: Envelope) -> Body {
     Body::from_stream(unfold((reader, envelope), |(mut reader, mut envelope)| async move {
@@ -131,11 +136,18 @@ impl Reader {
                 // A turn that runs is ended and says so; one that does not run says nothing more.
                 () = stopped_before_it_began(&self.doors.stop, &log) => return None,
             };
-            let room = match ahead {
-                Ok(Ahead::Events(events)) => break (events, Room::default()),
-                Ok(Ahead::Stored) => self.doors.answers.reserve(&self.caller.name, most).await,
+            let (events, most) = match ahead {
+                Ok(Ahead::Events(events)) => {
+                    let size = size_of_frames(&events);
+                    (Some(events), size)
+                }
+                Ok(Ahead::Stored) => (None, most),
                 Ok(Ahead::End) => return None,
                 Err(error) => return Some(Next::Broken(self.broken(&error))),
+            };
+            let room = match most <= SMALL_ANSWER {
+                true => Ok(Room::default()),
+                false => self.doors.answers.reserve(&self.caller.name, most).await,
             };
             let room = match room {
                 Ok(room) => room,
@@ -144,6 +156,9 @@ impl Reader {
                     return Some(Next::Broken(error));
                 }
             };
+            if let Some(events) = events {
+                break (events, room);
+            }
             match cursor.read().await {
                 Ok(Some(events)) => break (events, room),
                 // Nothing that a client is shown.
@@ -199,8 +214,7 @@ impl Envelope {
     }
 
     fn frames(&mut self, events: &[Event]) -> Vec<u8> {
-        let size: usize = events.iter().map(|event| event.body.len() + 160).sum();
-        let mut out = Vec::with_capacity(size);
+        let mut out = Vec::with_capacity(size_of_frames(events));
         for event in events {
             self.frame(&mut out, event);
         }

@@ -19,6 +19,13 @@ pub struct Stream {
     pub first: Option<(u64, Bytes)>,
 }
 
+impl Stream {
+    /// Bytes of the first event, where it is not the log's own.
+    pub fn size_of_first(&self) -> usize {
+        self.first.as_ref().map_or(0, |(_, body)| body.len())
+    }
+}
+
 impl Service {
     /// Waits until an accepted task is over or asks; the message that needs no task, if there is one.
     ///

@@ -3,7 +3,7 @@
 //! A file takes each entry at once. Standard error takes them through a bounded queue and one writer;
 //! when nobody reads it, requests wait: what cannot be noted is not done unnoticed.
 
-use super::is_unshowable;
+use super::{is_unshowable, wait_for_disk};
 use parking_lot::Mutex;
 use pilothouse_a2a::time::Timestamp;
 use serde::Serialize;
@@ -100,10 +100,13 @@ impl Audit {
     pub async fn note(&self, entry: &Entry) {
         match &self.0 {
             Sink::Off => {}
-            Sink::File { file, complained } => match file.lock().append(&entry.to_line()) {
-                Ok(()) => complained.store(false, Ordering::Relaxed),
-                Err(error) => complain(complained, &error),
-            },
+            Sink::File { file, complained } => {
+                let line = entry.to_line();
+                match wait_for_disk(|| file.lock().append(&line)) {
+                    Ok(()) => complained.store(false, Ordering::Relaxed),
+                    Err(error) => complain(complained, &error),
+                }
+            }
             Sink::StandardError(entries) => {
                 drop(entries.send(Message::Line(entry.to_line())).await);
             }
@@ -174,9 +177,11 @@ impl AuditFile {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => error,
             };
-            // Half a line would mix with the next one.
+            // Half a line would mix with the next one. Where there is none, the length stays: another
+            // process may be emptying the file.
             let written = (line.len() - rest.len()) as u64;
-            if let Ok(found) = self.file.metadata()
+            if written > 0
+                && let Ok(found) = self.file.metadata()
                 && found.is_file()
             {
                 self.file.set_len(found.len().saturating_sub(written))?;
@@ -241,6 +246,17 @@ mod tests {
         fs::remove_dir(&path).unwrap();
         file.append(b"three\n").unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "three\n");
+    }
+
+    #[test]
+    fn a_file_of_which_nothing_was_written_keeps_its_length() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit");
+        let mut file = AuditFile::open(&path).unwrap();
+        // It cannot be written, and as little be truncated.
+        file.file = File::open(&path).unwrap();
+        let told = file.append(b"one\n").unwrap_err();
+        assert_eq!(told.raw_os_error(), Some(rustix::io::Errno::BADF.raw_os_error()));
     }
 
     #[test]

@@ -99,6 +99,25 @@ pub(crate) fn connect_from(source: Ipv4Addr, address: SocketAddr, patience: Dura
     socket
 }
 
+/// A request whose nine bytes of body do not come; the server has begun to read them.
+pub(crate) fn begin_body(
+    address: SocketAddr,
+    token: &str,
+    request: &str,
+    patience: Duration,
+) -> TcpStream {
+    let head = format!(
+        "{request} HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\n\
+         Content-Type: application/json\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n"
+    );
+    let mut socket = connect(address, patience);
+    socket.write_all(head.as_bytes()).unwrap();
+    let mut told = [0; 25];
+    socket.read_exact(&mut told).unwrap();
+    assert_eq!(&told, b"HTTP/1.1 100 Continue\r\n\r\n");
+    socket
+}
+
 /// The head of the answer that comes over a connection.
 pub(crate) fn read_head(socket: TcpStream) -> std::io::Result<Answer> {
     let mut socket = BufReader::new(socket);

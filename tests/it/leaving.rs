@@ -2,7 +2,7 @@
 
 use crate::bindings::Binding;
 use crate::h2c;
-use crate::http::connect;
+use crate::http::{begin_body, connect};
 use crate::processes::await_some;
 use crate::reading::{answer, message, message_to, state, text_of};
 use crate::world::{OWNER, World};
@@ -204,4 +204,39 @@ fn a_task_whose_sender_left_is_in_the_audit_log_once() {
         listed.as_array().unwrap().iter().map(noted).collect::<Option<Vec<()>>>()
     });
     world.cue("later");
+}
+
+/// The outcomes and states in the audit log, when there are so many.
+fn noted(world: &World, count: usize) -> Vec<(String, u64)> {
+    await_some("the audit log", world.patience(), || {
+        let text = std::fs::read_to_string(world.path("audit.jsonl")).unwrap_or_default();
+        let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let lines: Vec<_> = lines
+            .map(|line| (text_of(&line, "outcome").to_owned(), line["status"].as_u64().unwrap()))
+            .collect();
+        (lines.len() >= count).then_some(lines)
+    })
+}
+
+#[test]
+fn who_leaves_in_the_middle_of_a_body_is_noted_as_gone() {
+    let world = World::start();
+    let requests = ["POST /", "POST /message:send", "GET /api/v1/sessions", "POST /api/v1/asks/a"];
+    for request in requests {
+        let mut socket = begin_body(world.address(), OWNER, request, world.patience());
+        socket.write_all(b"half").unwrap();
+    }
+    assert_eq!(noted(&world, 4), vec![("CALLER_LEFT".to_owned(), 499); 4]);
+}
+
+#[test]
+fn a_malformed_body_is_noted_as_such() {
+    let world = World::start();
+    let head = format!(
+        "POST /message:send HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {OWNER}\r\n\
+         Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\nno size\r\n"
+    );
+    let mut socket = connect(world.address(), world.patience());
+    socket.write_all(head.as_bytes()).unwrap();
+    assert_eq!(noted(&world, 1), [("INVALID_REQUEST".to_owned(), 400)]);
 }

@@ -2,7 +2,7 @@
 //! answered beside them.
 
 use crate::bindings::BINDINGS;
-use crate::http::connect_narrow;
+use crate::http::{begin_body, connect_narrow};
 use crate::processes::await_some;
 use crate::reading::{message, state, text_of};
 use crate::sizes::peak;
@@ -33,7 +33,17 @@ struct Unread {
 
 impl Unread {
     /// Asks for a path so many times on each of so many connections, and waits until so many heads have come.
-    fn get(world: &World, path: &str, (connections, each, heads): (usize, usize, usize)) -> Self {
+    fn get(world: &World, path: &str, counts: (usize, usize, usize)) -> Self {
+        Self::get_within(world, path, counts, 0)
+    }
+
+    /// The same; so many bytes of each body are taken.
+    fn get_within(
+        world: &World,
+        path: &str,
+        (connections, each, heads): (usize, usize, usize),
+        window: u32,
+    ) -> Self {
         let runtime = runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let (connections, answers) = runtime.block_on(async {
             let mut open = Vec::new();
@@ -41,7 +51,7 @@ impl Unread {
             for _ in 0..connections {
                 let socket = TcpStream::connect(world.address()).await.unwrap();
                 let (sender, connection) = http2::Builder::new(TokioExecutor::new())
-                    .initial_stream_window_size(0)
+                    .initial_stream_window_size(window)
                     .handshake(TokioIo::new(socket))
                     .await
                     .unwrap();
@@ -81,7 +91,7 @@ impl Unread {
 /// A world in which one caller has room for one of its largest answers.
 fn narrow(more: Value) -> World {
     let limits = json!({"limits": {
-        "response": "128KiB", "responses": "256KiB", "event": "64KiB", "inline_answer": "1KiB",
+        "response": "128KiB", "responses": "256KiB", "event": "65KiB", "inline_answer": "1KiB",
     }});
     World::describe().config(limits).config(more).start()
 }
@@ -203,4 +213,47 @@ fn pipelined_answers_that_nobody_reads_leave_room_for_others_and_do_not_delay_a_
     let ended = world.ended();
     assert!(ended.success(), "{ended:?}: {}", world.stderr());
     drop(stuck);
+}
+
+#[test]
+fn reads_whose_bodies_do_not_come_keep_nobody_from_reading() {
+    let world = narrow(json!({"timeouts": {"response": "200ms"}}));
+    let id = large_task(&world);
+    let slow: Vec<_> = (0..4)
+        .map(|_| begin_body(world.address(), OWNER, "GET /api/v1/sessions", world.patience()))
+        .collect();
+    assert_eq!(get_task(&world, OWNER, &id), 200);
+    assert_eq!(world.call(BOB, "ListTasks", &json!({})).status, 200);
+    drop(slow);
+}
+
+#[test]
+fn a_stream_that_is_not_read_keeps_no_other_answer_from_being_made() {
+    let world = narrow(json!({
+        "limits": {"responses": "1MiB", "store_readers": 1}, "timeouts": {"response": "200ms"},
+    }));
+    let id = large_task(&world);
+    let waiting = world.begin_waiting("cue never", "never");
+    let unread = Unread::get(&world, &format!("/tasks/{waiting}:subscribe"), (1, 2, 2));
+    assert_eq!(unread.count(200), 2);
+    assert_eq!(get_task(&world, OWNER, &id), 200);
+    assert_eq!(world.call(BOB, "ListTasks", &json!({})).status, 200);
+    unread.leave();
+}
+
+#[test]
+fn events_that_are_not_read_take_room_though_they_are_not_read_from_the_store() {
+    let world = narrow(json!({"timeouts": {"response": "2s"}}));
+    let id = large_task(&world);
+    let waiting = world.begin_waiting("cue go; flood 6000 6000", "go");
+    // The task itself fits in what is taken, the event after it does not.
+    let path = format!("/tasks/{waiting}:subscribe");
+    let unread = Unread::get_within(&world, &path, (1, 40, 40), 3000);
+    assert_eq!((unread.count(200), get_task(&world, OWNER, &id)), (40, 200));
+    world.cue("go");
+    assert!(await_true(world.patience(), || get_task(&world, OWNER, &id) == 503));
+    let asked = world.call(BOB, "SendMessage", &message("say bob")).json();
+    assert_eq!(get_task(&world, BOB, text_of(&asked["result"]["task"], "id")), 200);
+    unread.leave();
+    assert!(await_true(world.patience(), || get_task(&world, OWNER, &id) == 200));
 }

@@ -11,7 +11,8 @@ use std::fmt;
 pub struct Bounds {
     /// Parts of a message.
     pub parts: usize,
-    /// Items of any other list, and members of any object outside of free-form data.
+    /// Items of any other list, members of any object outside of free-form data, and other fields of any
+    /// protobuf message.
     pub items: usize,
     /// Bytes of all metadata of a request together.
     pub metadata: usize,
@@ -63,6 +64,12 @@ impl Count {
     #[cfg(feature = "grpc")]
     pub(crate) fn item(&mut self, name: &str, number: usize) -> Result<(), Error> {
         self.hold(name, number, self.bounds.items, "items", "items")
+    }
+
+    /// One of so many fields of a protobuf message, outside of lists, is there.
+    #[cfg(feature = "grpc")]
+    pub(crate) fn field(&mut self, name: &str, number: usize) -> Result<(), Error> {
+        self.hold(name, number, self.bounds.items, "fields", "items")
     }
 
     pub(crate) fn metadata(&mut self, bytes: usize) -> Result<(), Error> {

@@ -80,16 +80,28 @@ pub fn decode(dialect: Dialect, operation: Operation, body: &[u8]) -> Result<Dec
     if !has(dialect, operation) {
         return Err(not_here(operation));
     }
-    let names = if old { v0_3::names(operation) } else { &[] };
-    let refused = |wrong: Wrong| dialect::renamed(wrong.request(), names);
-    let call = call(dialect, operation, body).map_err(refused)?;
+    let names = names(dialect, operation);
+    let call = call(dialect, operation, body).map_err(|wrong| refusal(wrong, names))?;
     dialect::check(&call, names)?;
     if !old {
         dialect::v1_0::check(&call)?;
     }
     let sends = matches!(call, Call::SendMessage(_) | Call::SendStreamingMessage(_));
-    let blocking = if old && sends { v0_3::blocking(body).map_err(refused)? } else { None };
+    let blocking = if old && sends {
+        v0_3::blocking(body).map_err(|wrong| refusal(wrong, names))?
+    } else {
+        None
+    };
     Ok(Decoded { call, client_task_id: None, blocking })
+}
+
+/// The fields of a request that have another name in this dialect than in v1.0.
+fn names(dialect: Dialect, operation: Operation) -> &'static [(&'static str, &'static str)] {
+    if dialect == Dialect::V1_0 { &[] } else { v0_3::names(operation) }
+}
+
+fn refusal(wrong: Wrong, names: &[(&str, &str)]) -> Error {
+    dialect::renamed(wrong.request(), names)
 }
 
 fn call(dialect: Dialect, operation: Operation, body: &[u8]) -> Result<Call, Wrong> {
@@ -100,21 +112,24 @@ fn call(dialect: Dialect, operation: Operation, body: &[u8]) -> Result<Call, Wro
     Ok(read_call!(operation, read(dialect, body)?))
 }
 
-/// Counts what the message of a request holds before it is read. What is no such message is for
-/// [`decode`] to refuse.
+/// Counts what the message of a request holds before it is read. An operation that the dialect does not
+/// have is for [`decode`] to refuse.
 ///
 /// # Errors
-/// `InvalidParams` naming the member and the bound.
+/// `InvalidParams` naming the member and the bound, or saying that the bytes are no such message.
 pub fn check_bounds(
     bounds: &Bounds,
     dialect: Dialect,
     operation: Operation,
     body: &[u8],
 ) -> Result<(), Error> {
-    match bounds::check(*bounds, dialect, operation, body) {
-        Err(bounds::Stop::Refused(error)) => Err(error),
-        Err(bounds::Stop::Unreadable) | Ok(()) => Ok(()),
+    if !has(dialect, operation) {
+        return Ok(());
     }
+    bounds::check(*bounds, dialect, operation, body).map_err(|stop| match stop {
+        bounds::Stop::Refused(error) => error,
+        bounds::Stop::Unreadable(wrong) => refusal(wrong, names(dialect, operation)),
+    })
 }
 
 /// Writes the result of an operation; nothing where the dialect has no message for it. v0.1, which

@@ -7,6 +7,7 @@ use crate::store::AskRow;
 use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
+use bytes::Bytes;
 use pilothouse_a2a::Metadata;
 use pilothouse_a2a::error::{Error, ErrorKind};
 use serde_json::{Value, json};
@@ -19,7 +20,7 @@ const MOST: usize = 100;
 /// `GET /api/v1/asks`: the caller's open asks, oldest first, a page of them (`pageSize`, `pageToken`).
 pub(in super::super) async fn list(State(doors): State<Arc<Doors>>, request: Request) -> Response {
     let most = doors.config.limits.response.as_usize();
-    carry_out(&doors, request, ("ListAsks", most), async move |doors, client, request: Request| {
+    carry_out(&doors, request, ("ListAsks", most), async move |doors, client, request: Request<_>| {
         let page = read_page(request.uri().query().unwrap_or_default());
         let (size, after) = page.map_err(|error| Box::new(failed(&error)))?;
         let page = doors.service.asks(&every_agent(&doors, &client), after, size);
@@ -52,21 +53,24 @@ pub(in super::super) async fn answer(
     Path(id): Path<String>,
     request: Request,
 ) -> Response {
-    carry_out(&doors, request, ("AnswerAsk", 0), async move |doors, client, request: Request| {
-        let refused = |error: Error| Box::new(failed(&error));
-        let (parts, body) = request.into_parts();
-        let body =
-            doors.read_body(&client.caller.name, &parts.headers, body).await.map_err(refused)?;
-        let given = serde_json::from_slice::<Metadata>(&body.bytes);
-        let given = given
-            .map_err(|_| refused(Error::new(ErrorKind::Parse, "the answer is no JSON object")))?;
-        let clients = every_agent(&doors, &client);
-        let asked = |client: &&Client| doors.service.has_ask(client, &id);
-        let client = clients.iter().find(asked).unwrap_or(&client);
-        let log = doors.service.answer_ask(client, &id, given).await.map_err(refused)?;
-        let body = json!({"taskId": log.id, "state": log.state()});
-        Ok(json_response(StatusCode::OK, body.to_string()))
-    })
+    carry_out(
+        &doors,
+        request,
+        ("AnswerAsk", 0),
+        async move |doors, client, request: Request<Bytes>| {
+            let refused = |error: Error| Box::new(failed(&error));
+            let given = serde_json::from_slice::<Metadata>(request.body());
+            let given = given.map_err(|_| {
+                refused(Error::new(ErrorKind::Parse, "the answer is no JSON object"))
+            })?;
+            let clients = every_agent(&doors, &client);
+            let asked = |client: &&Client| doors.service.has_ask(client, &id);
+            let client = clients.iter().find(asked).unwrap_or(&client);
+            let log = doors.service.answer_ask(client, &id, given).await.map_err(refused)?;
+            let body = json!({"taskId": log.id, "state": log.state()});
+            Ok(json_response(StatusCode::OK, body.to_string()))
+        },
+    )
     .await
 }
 

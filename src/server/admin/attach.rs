@@ -61,7 +61,7 @@ pub(in super::super) async fn attach(
     .await
 }
 
-async fn lend(doors: &Arc<Doors>, caller: &Caller, id: &str, request: Request) -> Answered {
+async fn lend(doors: &Arc<Doors>, caller: &Caller, id: &str, request: Request<Bytes>) -> Answered {
     let refused = |error: Error| Box::new(failed(&error));
     if !peer(&request).is_loopback() || is_forwarded(request.headers()) {
         let message = "a session is attached to on the machine of its server, and through no proxy";
@@ -73,9 +73,7 @@ async fn lend(doors: &Arc<Doors>, caller: &Caller, id: &str, request: Request) -
         return Err(refused(Error::new(ErrorKind::PermissionDenied, message)));
     }
     let row = find(doors, caller, id).await?;
-    let (parts, body) = request.into_parts();
-    let body = doors.read_body(&caller.name, &parts.headers, body).await.map_err(refused)?;
-    let given: Given = match &body.bytes[..] {
+    let given: Given = match &request.body()[..] {
         [] => Given::default(),
         body => serde_json::from_slice(body)
             .map_err(|_| refused(Error::new(ErrorKind::Parse, "the body is no JSON object")))?,

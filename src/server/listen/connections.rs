@@ -501,7 +501,7 @@ impl Served {
 
     /// The body of the answer; the request ends with it.
     pub(super) fn answer(mut self, body: axum::body::Body, place: Option<RequestPlace>) -> Answer {
-        let size = body.size_hint().exact().unwrap_or(0);
+        let size = body.size_hint().lower();
         let mut activity = self.connection.activity.lock();
         activity.unread += size;
         activity.stuck.insert(self.number, Instant::now());
@@ -516,6 +516,13 @@ impl Served {
     /// Notes that the client took all that was handed out.
     fn note_taken(&self) {
         self.connection.activity.lock().stuck.remove(&self.number);
+    }
+
+    /// Notes that so much is here, which was not announced where the answer is a stream.
+    fn note_made(&mut self, size: usize) {
+        let more = (size as u64).saturating_sub(self.unread);
+        self.unread += more;
+        self.connection.activity.lock().unread += more;
     }
 
     /// Notes that a piece was handed out.
@@ -564,7 +571,10 @@ impl Body for Answer {
         if this.rest.is_empty() {
             match ready!(Pin::new(&mut this.body).poll_frame(context)) {
                 Some(Ok(frame)) => match frame.into_data() {
-                    Ok(data) => this.rest = data,
+                    Ok(data) => {
+                        this.served.note_made(data.len());
+                        this.rest = data;
+                    }
                     Err(frame) => return Poll::Ready(Some(Ok(frame))),
                 },
                 other => return Poll::Ready(other),

@@ -256,3 +256,22 @@ fn a_caller_has_only_so_many_connections_and_what_is_more_stays_a_stranger() {
     drop((known, third, other));
     assert!(connections.open.lock().by_caller.is_empty());
 }
+
+#[tokio::test]
+async fn what_a_stream_has_at_hand_counts_as_unread_like_an_answer_of_a_known_size() {
+    let connections = Connections::new(Bounds { streams: 1, ..BOUNDS });
+    let known = known_place(&connections, 1);
+    let chunk = Bytes::from(vec![0; PIECE + 101]);
+    let chunks = futures_util::stream::iter([Ok::<_, std::convert::Infallible>(chunk)]);
+    let mut first = known.connection().arrive(true);
+    assert!(begins(&mut first));
+    let mut stream = first.answer(axum::body::Body::from_stream(chunks), None);
+    let piece = stream.frame().await.unwrap().unwrap().into_data().unwrap();
+    assert_eq!(piece.len(), PIECE);
+    let mut second = known.connection().arrive(true);
+    assert!(!begins(&mut second));
+    assert_eq!(stream.frame().await.unwrap().unwrap().into_data().unwrap().len(), 101);
+    assert!(begins(&mut second));
+    drop((stream, second));
+    assert_eq!(known.connection().activity.lock().unread, 0);
+}
