@@ -39,9 +39,11 @@ use crate::supervisor::{Confined, Spec};
 use crate::workspace::Folder;
 use promises::Promise;
 use serde_json::{Value, json};
+use std::io;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
+use tracing::warn;
 
 /// The port of loopback behind which our proxy is, in a network of an agent's own.
 pub const INSIDE_PORT: u16 = 8118;
@@ -217,7 +219,8 @@ impl Isolation {
     ///
     /// # Errors
     ///
-    /// When its control group or its container cannot be made.
+    /// When its control group or its container cannot be made, or something else lies in the place of one of the
+    /// server's own files.
     pub async fn confine(
         &self,
         host: &Launcher,
@@ -228,6 +231,15 @@ impl Isolation {
         let inner = &self.0;
         let group = inner.groups.as_ref().map(Groups::make).transpose()?;
         let grants = inner.common.with(grants);
+        if self.is_walled() {
+            for cover in &grants.covers {
+                cover.check().map_err(|changed| {
+                    let path = changed.path.display();
+                    warn!("no agent is started where {path} is in reach: {changed}");
+                    process::Error::Exposed(io::Error::other(changed))
+                })?;
+            }
+        }
         let around = Around {
             folder,
             grants: &grants,
