@@ -294,10 +294,10 @@ impl Isolation {
         json!([self.findings().json(self.backend())])
     }
 
-    /// What is in force, in a sentence for the start; loud where there is no wall.
+    /// What is in force, in a sentence for the start.
     pub fn told(&self) -> String {
         if !self.is_walled() {
-            return "NO WALL around agents (`isolation.backend: none`): they can read and change all that this user \
+            return "no sandbox around agents (`isolation.backend: none`): they can read and change all that this user \
                     can, and reach any network"
                 .to_owned();
         }
@@ -308,7 +308,7 @@ impl Isolation {
             .map(Guarantee::as_str)
             .collect();
         let mut told = format!(
-            "isolation by {}, attacked and held: {}",
+            "sandbox: {}; verified by attacks: {}",
             self.backend().as_str(),
             in_force.join(", ")
         );
