@@ -137,12 +137,13 @@ fn the_way_of_the_forerunner_works_with_its_environment_file_in_the_project() {
 
 #[test]
 fn a_configuration_that_an_agent_made_is_not_read_at_the_next_start() {
-    let names = [".claude-code-agent.yaml", ".init-session.sh"];
+    let names = [".env", ".init-session.sh"];
     for builder in as_each_user() {
+        fs::remove_file(builder.cwd().join(".env")).unwrap();
         let mut world = builder.start();
         world.restart();
         for name in names {
-            world.say(&format!("echo 'claudeArgs: []' > {name}"));
+            world.say(&format!("echo 'NAME=value' > {name}"));
             let failure = world.fails_to_restart();
             assert_eq!(failure.code, CONFIG, "{}", failure.stderr);
             let file = world.path("cwd").join(name);
@@ -305,13 +306,16 @@ fn a_found_file_that_weakens_the_sandbox_is_refused_until_the_operator_says_so()
 
 #[test]
 fn doctor_names_what_the_start_refuses_and_starts_nothing_of_it() {
-    let builder = World::describe().untrusted().args(["doctor"]);
-    let program = builder.cwd().join("program");
+    let builder = World::describe().untrusted();
+    let state_dir = builder.path("state").to_str().unwrap().to_owned();
+    // Programs of this driver are asked for their version.
+    let text = "{agent: x, agents: {x: {driver: acp, program: ./evil}}}";
     let builder = builder
-        .file("program", 0o755, "#!/bin/sh\ntouch started\n")
-        .agent(json!({"program": program}));
+        .config_text(text)
+        .file("evil", 0o755, "#!/bin/sh\ntouch started\n")
+        .args(["doctor", "--state-dir", &state_dir]);
     builder.fails();
     assert!(!builder.cwd().join("started").exists());
     let said = fs::read_to_string(builder.path("stdout")).unwrap();
-    assert!(said.contains("isolation.backend: none") && said.contains("--trust-folder"), "{said}");
+    assert!(said.contains("agents.x.program: ./evil") && said.contains("--trust-folder"), "{said}");
 }
