@@ -169,9 +169,9 @@ impl Loaded {
     /// The values of found files that only the operator may choose.
     fn weaknesses(&self, cwd: &Path) -> Vec<Weakness> {
         let tree = to_json(&self.config);
-        let chosen = self.origins.iter().filter_map(|(key, origin)| {
+        let chosen = self.origins.iter().map(|(key, origin)| {
             let value = key.split('.').try_fold(&tree, |node, name| node.get(name));
-            Some((key, value.cloned().unwrap_or(Value::Null), origin))
+            (key, value.cloned().unwrap_or(Value::Null), origin)
         });
         // Options were put behind what these files say.
         let extended =
