@@ -26,7 +26,7 @@ pub(crate) fn launcher() -> ! {
     loop {
         // Supervisors that have ended are reaped at the next order, or within a second.
         while has_children() && !order_within_a_second() {}
-        let Some(descriptors) = next_order() else { exit(0) };
+        let Some(descriptors) = next_order() else { end() };
         let [control, stdin, stdout, stderr] = descriptors;
         // SIGCHLD alone as flags: a fork. One thread, no locks: the child may run ordinary code.
         match sys!(CLONE, SIGCHLD) {
@@ -112,6 +112,22 @@ fn has_children() -> bool {
         sys!(PPOLL, 0, 0, &raw const round, 0, 8);
     }
     true
+}
+
+/// Rounds of waiting for supervisors, which end by themselves when the server is gone; half a minute.
+const LAST_ROUNDS: u32 = 6_000;
+
+/// Ends what supervisors leave behind until all of them are gone, then ends.
+fn end() -> ! {
+    for _ in 0..LAST_ROUNDS {
+        if !has_children() {
+            break;
+        }
+        kill_children_but(|pid| SUPERVISORS.has(pid));
+        let round = TimeSpec { seconds: 0, nanoseconds: ROUND_NANOSECONDS };
+        sys!(PPOLL, 0, 0, &raw const round, 0, 8);
+    }
+    exit(0)
 }
 
 fn order_within_a_second() -> bool {

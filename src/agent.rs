@@ -405,7 +405,10 @@ impl Agent {
     pub fn bypasses(&self) -> bool {
         let mode =
             (self.config.driver == DriverKind::Claude).then_some(&self.config.permission_mode);
-        let words = self.args.iter().chain(mode).chain(&self.config.mode);
+        // `npx -y` installs a package without asking, which says nothing of the agent in it.
+        let is_npx = self.program.file_name().is_some_and(|name| name == "npx");
+        let args = self.args.iter().filter(|word| !(is_npx && *word == "-y"));
+        let words = args.chain(mode).chain(&self.config.mode);
         words.into_iter().any(|word| config::asks_nobody(word))
     }
 

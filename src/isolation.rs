@@ -39,9 +39,11 @@ use crate::supervisor::{Confined, Spec};
 use crate::workspace::Folder;
 use promises::Promise;
 use serde_json::{Value, json};
+use std::io;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
+use tracing::warn;
 
 /// The port of loopback behind which our proxy is, in a network of an agent's own.
 pub const INSIDE_PORT: u16 = 8118;
@@ -217,7 +219,8 @@ impl Isolation {
     ///
     /// # Errors
     ///
-    /// When its control group or its container cannot be made.
+    /// When its control group or its container cannot be made, or something else lies in the place of one of the
+    /// server's own files.
     pub async fn confine(
         &self,
         host: &Launcher,
@@ -228,6 +231,15 @@ impl Isolation {
         let inner = &self.0;
         let group = inner.groups.as_ref().map(Groups::make).transpose()?;
         let grants = inner.common.with(grants);
+        if self.is_walled() {
+            for cover in &grants.covers {
+                cover.check().map_err(|changed| {
+                    let path = changed.path.display();
+                    warn!("no agent is started where {path} is in reach: {changed}");
+                    process::Error::Exposed(io::Error::other(changed))
+                })?;
+            }
+        }
         let around = Around {
             folder,
             grants: &grants,
@@ -282,10 +294,10 @@ impl Isolation {
         json!([self.findings().json(self.backend())])
     }
 
-    /// What is in force, in a sentence for the start; loud where there is no wall.
+    /// What is in force, in a sentence for the start.
     pub fn told(&self) -> String {
         if !self.is_walled() {
-            return "NO WALL around agents (`isolation.backend: none`): they can read and change all that this user \
+            return "no sandbox around agents (`isolation.backend: none`): they can read and change all that this user \
                     can, and reach any network"
                 .to_owned();
         }
@@ -296,7 +308,7 @@ impl Isolation {
             .map(Guarantee::as_str)
             .collect();
         let mut told = format!(
-            "isolation by {}, attacked and held: {}",
+            "sandbox: {}; verified by attacks: {}",
             self.backend().as_str(),
             in_force.join(", ")
         );

@@ -60,6 +60,9 @@ pub enum Error {
         /// Its last words.
         words: String,
     },
+    /// A file of the server's own could not be kept from it; nothing was started.
+    #[error("{0}")]
+    Exposed(#[source] io::Error),
     /// The launcher or the system failed us.
     #[error("could not start a supervisor: {0}")]
     Supervisor(#[from] io::Error),

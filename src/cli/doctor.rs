@@ -113,7 +113,7 @@ async fn examine(loaded: &Loaded, cwd: &Path, report: &mut Report) -> Result<Val
             }
             match &launcher {
                 Ok(launcher) => {
-                    program(agent, launcher, &loaded.agent_environment, cwd, report).await;
+                    program(agent, launcher, loaded, cwd, report).await;
                 }
                 Err(error) => {
                     report.bad("program", format!("not started: {error}"), "see `launcher`");
@@ -133,6 +133,9 @@ async fn examine(loaded: &Loaded, cwd: &Path, report: &mut Report) -> Result<Val
     }
     folder("state folder", &config.state_dir, "state_dir", report);
     folder("workspace", &cwd.join(&config.workspace.path), "workspace.path", report);
+    for why in config.find_unwritable() {
+        report.bad("log", why, "");
+    }
     store(config, report);
     descriptors(config, report);
     port(config, report).await?;
@@ -182,10 +185,11 @@ fn chosen(agent: &Agent, config: &Config) -> String {
 async fn program(
     agent: &Agent,
     launcher: &Launcher,
-    environment: &BTreeMap<String, String>,
+    loaded: &Loaded,
     cwd: &Path,
     report: &mut Report,
 ) {
+    let environment = &loaded.agent_environment;
     let path = agent.program().display().to_string();
     if agent.config.driver == DriverKind::Demo {
         return report.good("program", format!("this one, {}", env!("CARGO_PKG_VERSION")));
@@ -200,6 +204,14 @@ async fn program(
         // Any program may be configured here, and not all know `--version`: it would begin to work, outside of
         // the sandbox.
         return report.good("program", format!("{path}; it is not started before the first turn"));
+    }
+    let chooses =
+        ["driver", "preset", "program"].map(|field| format!("agents.{}.{field}", agent.key));
+    if chooses.iter().filter_map(|key| loaded.origins.get(key)).any(|one| loaded.is_found(one)) {
+        // Outside of the sandbox, and another person may have written that file.
+        let words =
+            "a file of the working folder chose it, so it is not started before the first turn";
+        return report.note("program", format!("{path}; {words}"));
     }
     let passed = ["PATH", "HOME", "LANG"];
     let env =

@@ -24,6 +24,11 @@ pub(super) fn run(flags: &Flags, environment: &Environment, cwd: &Path) -> ExitC
         eprintln!("pilothouse: {error}");
         return ExitCode::from(exit::CONFIG);
     }
+    let unwritable = loaded.config.find_unwritable();
+    if !unwritable.is_empty() {
+        eprintln!("pilothouse: {}", unwritable.join("; "));
+        return ExitCode::from(exit::CONFIG);
+    }
     if let Err(error) = start_log(&loaded.config) {
         eprintln!("pilothouse: `log.level`: {error}");
         return ExitCode::from(exit::CONFIG);

@@ -180,8 +180,10 @@ pub(super) fn settle(layers: &mut Layers, flags: &Flags) -> Result<(), Error> {
     for agent in config.candidates() {
         let args = &config.agents[agent].args;
         if !flags.agent_args.is_empty() && config.agents[agent].driver != DriverKind::Demo {
+            let key = format!("agents.{agent}.args");
+            layers.extended.push((key.clone(), json!(args), layers.origin(&key)));
             let args = args.iter().chain(&flags.agent_args).map(String::as_str).collect();
-            layers.set(&format!("agents.{agent}.args"), args, Origin::Flag("--"));
+            layers.set(&key, args, Origin::Flag("--"));
         }
     }
     public_url(layers, &config, &waiting)

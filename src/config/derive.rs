@@ -49,6 +49,11 @@ pub(super) fn lay_over(layers: &mut Layers, environment: &Environment, cwd: &Pat
         let origin = Origin::Derived("eight times `limits.response`".to_owned());
         layers.set("limits.responses", to_json(&responses), origin);
     }
+    let lines = Bytes::new(config.limits.line.get().saturating_mul(4));
+    if unsaid(layers, "limits.lines") && config.limits.lines < lines {
+        let origin = Origin::Derived("four times `limits.line`".to_owned());
+        layers.set("limits.lines", to_json(&lines), origin);
+    }
     let share = (config.limits.connections / 2).max(1);
     if unsaid(layers, "limits.connections_per_caller")
         && config.limits.connections_per_caller > share
@@ -71,5 +76,30 @@ pub(super) fn lay_over(layers: &mut Layers, environment: &Environment, cwd: &Pat
         if unsaid(layers, key) && value > bound && bound > Bytes::new(0) {
             layers.set(key, to_json(&bound), Origin::Derived(format!("follows `{bound_key}`")));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::{Bytes, Environment, Flags, load};
+    use std::path::Path;
+
+    #[test]
+    fn longer_lines_take_the_room_for_them_along() {
+        let limits = |variables: &[(&str, &str)]| {
+            let mut environment = Environment::from([("HOME", "/nonexistent")]);
+            for (name, value) in variables {
+                environment.variables.insert((*name).to_owned(), (*value).to_owned());
+            }
+            load(&Flags::default(), &environment, Path::new("/nonexistent"))
+                .map(|loaded| loaded.config.limits.lines)
+        };
+        let line = ("PILOTHOUSE_LIMITS_LINE", "32MiB");
+        assert_eq!(limits(&[line]).unwrap(), Bytes::new(128 << 20));
+        assert_eq!(
+            limits(&[line, ("PILOTHOUSE_LIMITS_LINES", "40MiB")]).unwrap(),
+            Bytes::new(40 << 20)
+        );
+        assert!(limits(&[line, ("PILOTHOUSE_LIMITS_LINES", "16MiB")]).is_err());
     }
 }

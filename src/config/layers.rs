@@ -26,6 +26,8 @@ pub(super) struct Layers {
     used_aliases: Vec<(Origin, String)>,
     /// What waits until the agent that serves is known.
     pub(super) waiting: Vec<(Origin, aliases::Waiting)>,
+    /// Keys whose value a later layer has added to: the value before, and its origin.
+    pub(super) extended: Vec<(String, Value, Origin)>,
 }
 
 impl Default for Layers {
@@ -37,6 +39,7 @@ impl Default for Layers {
             env_file_overrides: true,
             used_aliases: Vec::new(),
             waiting: Vec::new(),
+            extended: Vec::new(),
         }
     }
 }

@@ -32,6 +32,8 @@ pub struct Loaded {
     pub config: Config,
     /// Where each dotted key has its value from.
     pub origins: BTreeMap<String, Origin>,
+    /// Keys whose value an option has added to: the value before, and where it comes from.
+    pub extended: Vec<(String, serde_json::Value, Origin)>,
     /// What the operator should know at start, a sentence each.
     pub notes: Vec<String>,
     /// Environment and `.env` in their order; what `env.pass` and `env.presets` pick from.
@@ -157,10 +159,12 @@ fn read_layers(
     let mut config = layers.config();
     make_absolute(&mut config, environment.get("HOME"), cwd)?;
     layers.validate(&config)?;
+    let extended = std::mem::take(&mut layers.extended);
     let (origins, notes) = layers.finish(&config);
     Ok(Loaded {
         config,
         origins,
+        extended,
         notes,
         agent_environment,
         env_file_names: env_file.into_keys().collect(),

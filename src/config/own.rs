@@ -4,12 +4,10 @@
 //! them an agent could have made.
 
 use super::load::Loaded;
-use super::origin::Origin;
-use super::secrets::masked;
-use super::tree::to_json;
-use serde_json::Value;
+use rustix::fs::{FlockOperation, flock};
 use std::collections::BTreeSet;
-use std::io;
+use std::fs::File;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 /// The names that are looked for in the working folder.
@@ -17,6 +15,10 @@ pub(super) const CONFIG: &str = "pilothouse.yaml";
 pub(super) const FORERUNNER_CONFIG: &str = ".claude-code-agent.yaml";
 pub(super) const ENV_FILE: &str = ".env";
 pub(super) const SESSION_SCRIPT: &str = ".init-session.sh";
+
+/// What names the folder of the [`Record`].
+const RECORD_FOLDER: &str =
+    "the state folder that options and variables name (`--state-dir`, PILOTHOUSE_STATE_DIR)";
 
 /// A file or folder of the server's own.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,11 +48,8 @@ impl Loaded {
     pub fn own_files(&self, cwd: &Path, program: Option<&Path>) -> Vec<OwnFile> {
         let config = &self.config;
         let read = self.config_file.as_ref().map(|path| cwd.join(path));
-        // Nobody knows what stands in one that is not read.
-        let configuration = |path: PathBuf| {
-            let is_secret = read.as_ref() != Some(&path) || self.config_file_holds_a_secret();
-            OwnFile::read(path, "the configuration file", is_secret)
-        };
+        // It may hold a secret in a comment, or one that a variable overrides.
+        let configuration = |path: PathBuf| OwnFile::read(path, "the configuration file", true);
         let mut own = vec![
             configuration(cwd.join(CONFIG)),
             configuration(cwd.join(FORERUNNER_CONFIG)),
@@ -59,7 +58,10 @@ impl Loaded {
             OwnFile::read(&config.env_file.path, "`env_file.path`", true),
             OwnFile::written(&config.state_dir, "`state_dir`"),
         ];
-        own.extend(read.clone().map(configuration));
+        own.extend(read.map(configuration));
+        // It may lie elsewhere than the state folder of a file.
+        let record = self.record.as_ref().and_then(|record| record.path().parent());
+        own.extend(record.map(|path| OwnFile::written(path, RECORD_FOLDER)));
         let init = config.sessions.init.iter();
         own.extend(init.map(|path| OwnFile::read(path, "`sessions.init`", false)));
         let key = config.card.signing.key.iter();
@@ -86,17 +88,7 @@ impl Loaded {
         own
     }
 
-    /// Whether a value that `config show` masks comes from the file.
-    fn config_file_holds_a_secret(&self) -> bool {
-        let tree = to_json(&self.config);
-        self.origins.iter().any(|(key, origin)| {
-            let value = key.split('.').try_fold(&tree, |node, name| node.get(name));
-            let value = value.unwrap_or(&Value::Null);
-            matches!(origin, Origin::File { .. }) && masked(key, value) != *value
-        })
-    }
-
-    /// Files of the server's own in the working folder that are not named by an option or a variable, and that
+    /// Files of the server's own that are read in the working folder, that are not named by an option or a variable, and that
     /// an agent may have made: they were not there when agents could make files in that folder.
     ///
     /// # Errors
@@ -106,9 +98,22 @@ impl Loaded {
         let Some(record) = &self.record else { return Ok(Vec::new()) };
         let names = record.read()?;
         let is_unknown = |path: &PathBuf| {
-            names.contains(path) && path.symlink_metadata().is_ok() && !self.named.contains(path)
+            names.contains(path)
+                && path.symlink_metadata().is_ok()
+                && !self.named.contains(path)
+                && self.reads(path, cwd)
         };
         Ok(found_in(cwd).into_iter().filter(is_unknown).collect())
+    }
+
+    /// Whether a file of the working folder is read.
+    fn reads(&self, path: &Path, cwd: &Path) -> bool {
+        // `.env` is also asked for the name of the configuration file, where nothing else names that.
+        let env_file = &self.config.env_file.path;
+        let env_file = path == env_file || self.found.config && *path == cwd.join(ENV_FILE);
+        env_file
+            || self.config_file.as_ref().is_some_and(|file| cwd.join(file) == path)
+            || self.config.sessions.init.as_deref() == Some(path)
     }
 }
 
@@ -147,6 +152,12 @@ impl Record {
     ///
     /// When it cannot be read or written.
     pub fn update(&self, missing: &[PathBuf], named: &[PathBuf]) -> io::Result<()> {
+        if let Some(folder) = self.0.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
+        // Servers of several working folders may share a state folder that only a file moves their own out of.
+        let lock = File::create(self.0.with_extension("lock"))?;
+        flock(&lock, FlockOperation::LockExclusive)?;
         let before = self.read()?;
         let mut after = before.clone();
         after.retain(|file| !named.contains(file));
@@ -154,11 +165,10 @@ impl Record {
         if after == before {
             return Ok(());
         }
-        if let Some(folder) = self.0.parent() {
-            std::fs::create_dir_all(folder)?;
-        }
         let fresh = self.0.with_extension("new");
-        std::fs::write(&fresh, serde_json::to_vec_pretty(&after)?)?;
+        let mut file = File::create(&fresh)?;
+        file.write_all(&serde_json::to_vec_pretty(&after)?)?;
+        file.sync_all()?;
         std::fs::rename(&fresh, &self.0)
     }
 }
@@ -174,17 +184,60 @@ mod tests {
     }
 
     #[test]
-    fn a_configuration_file_with_a_token_is_secret_and_one_without_is_not() {
+    fn a_configuration_file_is_secret_whatever_it_says() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join(CONFIG);
-        let is_secret = |text: &str| {
+        for text in
+            ["server: {port: 1}", "# token: 0123456789abcdef", "auth: {token: 0123456789abcdef}"]
+        {
             std::fs::write(&file, text).unwrap();
             let own = loaded(folder.path(), &Flags::default()).own_files(folder.path(), None);
-            own.iter().find(|own| own.path == file).unwrap().is_secret
-        };
-        assert!(!is_secret("server: {port: 1}"));
-        assert!(is_secret("auth: {token: 0123456789abcdef}"));
-        assert!(is_secret("egress: {git: [{host: example.com, token: abc}]}"));
+            assert!(own.iter().find(|own| own.path == file).unwrap().is_secret, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_folder_of_the_record_is_written_wherever_a_file_puts_the_state() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join(CONFIG), "state_dir: elsewhere").unwrap();
+        let loaded = loaded(folder.path(), &Flags::default());
+        let own = loaded.own_files(folder.path(), None);
+        let record = loaded.record.unwrap();
+        let lies = |own: &OwnFile| record.path().starts_with(&own.path) && own.is_written;
+        assert!(own.iter().any(lies));
+    }
+
+    #[test]
+    fn a_file_that_is_not_read_stops_no_start() {
+        let folder = tempfile::tempdir().unwrap();
+        let cwd = folder.path();
+        let record = loaded(cwd, &Flags::default()).record.unwrap();
+        record.update(&found_in(cwd), &[]).unwrap();
+        std::fs::write(cwd.join("other.yaml"), "env_file: {path: other.env}").unwrap();
+        std::fs::write(cwd.join("other.env"), "").unwrap();
+        let other = Flags { config: Some("other.yaml".into()), ..Flags::default() };
+        for name in [CONFIG, FORERUNNER_CONFIG, ENV_FILE] {
+            std::fs::write(cwd.join(name), "").unwrap();
+            assert_eq!(loaded(cwd, &other).unknown_files(cwd).unwrap(), Vec::<PathBuf>::new());
+        }
+        let unknown = loaded(cwd, &Flags::default()).unknown_files(cwd).unwrap();
+        assert_eq!(unknown, [cwd.join(CONFIG), cwd.join(ENV_FILE)]);
+        std::fs::write(cwd.join(SESSION_SCRIPT), "").unwrap();
+        assert_eq!(loaded(cwd, &other).unknown_files(cwd).unwrap(), [cwd.join(SESSION_SCRIPT)]);
+    }
+
+    #[test]
+    fn what_several_servers_remember_at_once_is_all_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let record = Record::new(folder.path());
+        let files: Vec<PathBuf> = (0..16).map(|number| format!("/file-{number}").into()).collect();
+        std::thread::scope(|scope| {
+            for file in &files {
+                let record = &record;
+                scope.spawn(move || record.update(std::slice::from_ref(file), &[]).unwrap());
+            }
+        });
+        assert_eq!(record.read().unwrap(), files.into_iter().collect());
     }
 
     #[test]

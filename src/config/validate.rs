@@ -29,6 +29,16 @@ impl Config {
             || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
     }
 
+    /// Why this machine does not let the server write its logs, a sentence each; only the server asks.
+    pub fn find_unwritable(&self) -> Vec<String> {
+        let audit = self.audit_path().map(|path| ("audit", path, "a file, `stderr` or `off`"));
+        let log = self.log.path.as_deref().map(|path| ("log.path", path, "a file"));
+        let named = audit.into_iter().chain(log);
+        let unwritable =
+            named.filter_map(|(key, path, what)| Some((key, why_not_writable(path)?, what)));
+        unwritable.map(|(key, why, what)| format!("`{key}` {why}; name {what}")).collect()
+    }
+
     /// The audit log's file; `None` for `stderr` and `off`.
     pub fn audit_path(&self) -> Option<&Path> {
         (!matches!(self.audit.as_str(), "stderr" | "off")).then(|| Path::new(&self.audit))
@@ -191,8 +201,8 @@ impl Config {
         let audit = self.audit_path().map(|path| ("audit", path, "a file, `stderr` or `off`"));
         let log = self.log.path.as_deref().map(|path| ("log.path", path, "a file"));
         for (key, path, what) in audit.into_iter().chain(log) {
-            if let Some(why) = why_not_writable(path) {
-                found.add(&[key], format!("`{key}` {why}; name {what}"));
+            if path.as_os_str().is_empty() {
+                found.add(&[key], format!("`{key}` is empty; name {what}"));
             }
         }
         if self.store.path == PathBuf::new() {
@@ -465,9 +475,6 @@ impl Budgets {
 /// Why no file can be written at a path, as far as that is seen without making it.
 fn why_not_writable(path: &Path) -> Option<String> {
     let shown = path.display();
-    if path.as_os_str().is_empty() {
-        return Some("is empty".to_owned());
-    }
     if path.is_dir() {
         return Some(format!("is the directory {shown}"));
     }

@@ -144,7 +144,7 @@ impl Bubblewrap {
         args.bind("--bind", Path::new(&around.folder.workspace_text()), Path::new(WORKSPACE));
         for cover in &around.grants.covers {
             if let Some((from, is_writable)) = self.blank.source(cover) {
-                let how = if is_writable { "--bind-try" } else { "--ro-bind-try" };
+                let how = if is_writable { "--bind" } else { "--ro-bind" };
                 let to = cover.place(WORKSPACE);
                 args.add([how, &from.to_string_lossy(), &to.to_string_lossy()]);
             }

@@ -7,7 +7,15 @@
 //! and another put in its place for the next process; so each folder between the file and the folder that agents
 //! may change becomes a mount too, of itself.
 //!
+//! Only what was there at the start is mounted, and only while it is the same file: agents have had a mount over it
+//! ever since, so none of them can have moved it. Before each process the places are looked at; it is not started
+//! where a secret has appeared, or where something else lies now.
+//!
 //! # Pitfalls
+//!
+//! `bwrap` and the engines take paths, and follow links in them. Whoever can replace what lies at a path chooses
+//! what is mounted from there; and `bwrap` makes an empty file on the machine itself where it is to mount one over
+//! a link that leads nowhere. So a path that an agent can replace is never given to them.
 //!
 //! Landlock cannot take a file out of a folder, so `choose` does not take it then. A file that the server writes is
 //! renamed and made anew, which no cover survives; and a symbolic link is replaced beside what it leads to. Neither
@@ -15,9 +23,13 @@
 
 use super::Grants;
 use crate::config::OwnFile;
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
+use std::fs::{File, Metadata, OpenOptions};
 use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 /// Symbolic links that are followed on the way to a file.
 const LINKS: usize = 40;
@@ -51,6 +63,57 @@ pub struct Cover {
     pub how: How,
     /// The file as it really lies on this machine.
     pub file: PathBuf,
+    /// What was there at the start; nothing where a secret was missing, which then has to stay missing.
+    pub known: Option<Known>,
+}
+
+/// A file or folder, known again whatever its path.
+#[derive(Debug, Clone)]
+pub struct Known {
+    device: u64,
+    inode: u64,
+    is_folder: bool,
+    /// Held open, so that no other file gets its number.
+    _held: Arc<File>,
+}
+
+impl Known {
+    /// What lies at a path; a link is not followed.
+    fn find(path: &Path) -> io::Result<Option<Self>> {
+        let held =
+            OpenOptions::new().read(true).custom_flags(libc::O_PATH | libc::O_NOFOLLOW).open(path);
+        let held = match held {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            held => held?,
+        };
+        let found = held.metadata()?;
+        let (device, inode, is_folder) = (found.dev(), found.ino(), found.is_dir());
+        Ok(Some(Self { device, inode, is_folder, _held: Arc::new(held) }))
+    }
+
+    fn is(&self, found: &Metadata) -> bool {
+        (self.device, self.inode) == (found.dev(), found.ino()) && !found.is_symlink()
+    }
+}
+
+impl PartialEq for Known {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Known {}
+
+impl PartialOrd for Known {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Known {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (self.device, self.inode).cmp(&(other.device, other.inode))
+    }
 }
 
 /// What is to be done about the server's own files for one agent.
@@ -80,6 +143,15 @@ impl Exposed {
             root.real.display(),
             root.verb(),
             root.key,
+        ))
+    }
+
+    /// Nobody can tell what lies there.
+    fn unclear(path: &Path, agent: &str, why: &io::Error) -> Self {
+        Self(format!(
+            "cannot look at {}, which lies where agents of `{agent}` work and is a file of the server's own or a folder \
+             above one: {why}; let the server's user look at it, or move it",
+            path.display(),
         ))
     }
 
@@ -165,8 +237,9 @@ pub fn cover(
             if !root.is_writable && !own.is_secret {
                 continue;
             }
-            // One that is made later is covered from the next process on.
-            let is_missing = !trail.real.exists();
+            let is_missing = Known::find(&trail.real)
+                .map_err(|why| Exposed::unclear(&trail.real, agent, &why))?
+                .is_none();
             if is_missing && root.is_writable {
                 covered.missing.push(own.path.clone());
             }
@@ -185,7 +258,14 @@ pub fn cover(
             let entry = reached.entry(below.to_owned()).or_insert(how);
             *entry = how.max(*entry);
         }
-        covered.covers.extend(covers_of(&root, &reached));
+        for cover in covers_of(&root, &reached) {
+            let known = Known::find(&cover.file);
+            let known = known.map_err(|why| Exposed::unclear(&cover.file, agent, &why))?;
+            // What is missing can be no more than a secret that is put there later.
+            if known.is_some() || cover.how == How::Empty {
+                covered.covers.insert(Cover { known, ..cover });
+            }
+        }
     }
     covered.missing.sort();
     covered.missing.dedup();
@@ -198,6 +278,7 @@ fn covers_of(root: &Root, reached: &BTreeMap<PathBuf, How>) -> Vec<Cover> {
         at: root.at(below),
         how,
         file: if below.as_os_str().is_empty() { root.real.clone() } else { root.real.join(below) },
+        known: None,
     };
     let mut covers = Vec::new();
     for (below, &how) in reached {
@@ -270,6 +351,38 @@ impl Cover {
             At::Path(path) => path.clone(),
         }
     }
+
+    /// Looks whether there is still what was there at the start, or nothing.
+    ///
+    /// # Errors
+    ///
+    /// When something else lies there, or nobody can tell.
+    pub(super) fn check(&self) -> Result<(), Changed> {
+        let what = match self.file.symlink_metadata() {
+            Ok(found) if self.known.as_ref().is_some_and(|known| known.is(&found)) => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Ok(found) if found.is_symlink() => "has become a symbolic link".to_owned(),
+            Ok(_) if self.known.is_none() => "was made".to_owned(),
+            Ok(_) => "was replaced".to_owned(),
+            Err(error) => format!("cannot be looked at any more ({error})"),
+        };
+        // A caller reads this, and where it lies on this machine is not the caller's business.
+        let name = self.file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        Err(Changed { path: self.file.clone(), name, what })
+    }
+}
+
+/// What lies in the place of a file of the server's own is not what the server found there at its start.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "`{name}`, a file of the server's own or a folder above one, {what} since the server started, where agents reach \
+     it; so no agent is started there until the operator has looked at it and has removed it or restarted the server"
+)]
+pub(super) struct Changed {
+    /// Where it lies.
+    pub(super) path: PathBuf,
+    name: String,
+    what: String,
 }
 
 /// A file and a folder with nothing in them, which are put over others.
@@ -287,13 +400,17 @@ impl Blank {
         Ok(blank)
     }
 
-    /// What is mounted over a file; none where it is gone. And whether it may be written.
+    /// What is mounted over a file, and whether it may be written; nothing where the file is not the one that was
+    /// there at the start.
     pub(super) fn source<'a>(&'a self, cover: &'a Cover) -> Option<(&'a Path, bool)> {
-        let found = std::fs::metadata(&cover.file).ok()?;
+        let known = cover.known.as_ref()?;
+        if !cover.file.symlink_metadata().is_ok_and(|found| known.is(&found)) {
+            return None;
+        }
         Some(match cover.how {
             How::Fixed => (&cover.file, true),
             How::ReadOnly => (&cover.file, false),
-            How::Empty if found.is_dir() => (&self.folder, false),
+            How::Empty if known.is_folder => (&self.folder, false),
             How::Empty => (&self.file, false),
         })
     }

@@ -1,7 +1,7 @@
 //! What is refused, and in which words.
 
 use super::*;
-use crate::config::{Bytes, Uids};
+use crate::config::{Bytes, Log, Uids};
 
 fn problem(change: impl FnOnce(&mut Config)) -> String {
     let mut config = Config::default();
@@ -62,20 +62,22 @@ fn bounds_of_asks_at_which_nobody_could_ask_are_refused() {
 }
 
 #[test]
-fn a_log_that_cannot_be_written_is_refused() {
+fn a_log_without_a_name_is_refused_and_whether_it_can_be_written_is_asked_apart() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
-    let audit = |path: PathBuf| problem(|config| config.audit = path.display().to_string());
-    assert_eq!(audit(path("new")), "ok");
-    assert!(audit(PathBuf::new()).starts_with("`audit` is empty"));
-    assert!(
-        audit(path("missing/audit")).contains("No such file"),
-        "{}",
-        audit(path("missing/audit"))
-    );
-    assert!(audit(folder.path().to_owned()).contains("is the directory"));
-    let log = problem(|config| config.log.path = Some(path("missing/log")));
-    assert!(log.starts_with("`log.path` is "), "{log}");
+    let asked = |path: PathBuf| {
+        let config = Config { audit: path.display().to_string(), ..Config::default() };
+        (config.validate().is_ok(), config.find_unwritable().join("; "))
+    };
+    assert_eq!(asked(path("new")), (true, String::new()));
+    let (is_possible, why) = asked(path("missing/audit"));
+    assert!(is_possible && why.contains("No such file"), "{why}");
+    let (is_possible, why) = asked(folder.path().to_owned());
+    assert!(is_possible && why.starts_with("`audit` is the directory "), "{why}");
+    let log = Log { path: Some(path("missing/log")), ..Log::default() };
+    let unwritable = Config { log, ..Config::default() }.find_unwritable();
+    assert!(unwritable[0].starts_with("`log.path` is "), "{unwritable:?}");
+    assert!(problem(|config| config.audit = String::new()).starts_with("`audit` is empty"));
 }
 
 #[test]
@@ -148,13 +150,6 @@ fn an_agents_own_contradictions_name_its_keys() {
 `agents.claude.env.presets` names `antropic`, which is not a preset: did you mean `anthropic`?
 `agents.codex.program` is missing: the driver `command` needs a program to run
 ");
-}
-
-#[test]
-fn a_directory_is_no_audit_log() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().to_string_lossy().into_owned();
-    assert!(problem(|config| config.audit = path).starts_with("`audit` is the directory "));
 }
 
 #[test]

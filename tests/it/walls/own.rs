@@ -1,15 +1,21 @@
 //! The server's own files in a folder that agents reach: no agent reads its secrets or puts others in their place.
 
-use super::Wall;
+use super::{WALLS, Wall};
 use crate::building::Builder;
-use crate::reading::{answer, message_in};
+use crate::reading::{answer, message_in, state, words};
 use crate::world::World;
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 use serde_json::json;
-use std::fs;
-use std::os::unix::fs::chown;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The configuration cannot be used.
 const CONFIG: Option<i32> = Some(78);
+
+/// How often a link and a file change places at most, while ten processes start.
+const FLIPS: usize = 10_000_000;
 
 /// What stands in the environment file.
 const SECRET: &str = "DEPLOY_KEY=a-key-of-the-server\n";
@@ -22,6 +28,13 @@ fn in_own_folder(wall: Wall) -> Builder {
         .config(json!({"workspace": {"mode": "shared", "path": cwd}}))
         .file(".env", 0o600, SECRET)
         .file("file", 0o644, "of the project")
+}
+
+/// The configuration lies elsewhere, so that nothing of the server's own lies in the folder.
+fn without_configuration(builder: Builder) -> Builder {
+    let elsewhere = builder.path("config.yaml").display().to_string();
+    let moves = format!("mv pilothouse.yaml {elsewhere} && exec \"$@\"");
+    builder.through(["sh", "-c", &moves, "sh"]).args(["--config", &elsewhere])
 }
 
 /// The same for each kind of user: root, an ordinary one, and root with agents of the user who owns the folder.
@@ -124,12 +137,13 @@ fn the_way_of_the_forerunner_works_with_its_environment_file_in_the_project() {
 
 #[test]
 fn a_configuration_that_an_agent_made_is_not_read_at_the_next_start() {
-    let names = [".claude-code-agent.yaml", ".init-session.sh"];
+    let names = [".env", ".init-session.sh"];
     for builder in as_each_user() {
+        fs::remove_file(builder.cwd().join(".env")).unwrap();
         let mut world = builder.start();
         world.restart();
         for name in names {
-            world.say(&format!("echo 'claudeArgs: []' > {name}"));
+            world.say(&format!("echo 'NAME=value' > {name}"));
             let failure = world.fails_to_restart();
             assert_eq!(failure.code, CONFIG, "{}", failure.stderr);
             let file = world.path("cwd").join(name);
@@ -170,13 +184,102 @@ fn a_file_that_the_server_writes_may_not_lie_where_agents_work() {
 }
 
 #[test]
-fn a_secret_that_is_put_there_later_is_covered_for_the_next_process() {
+fn a_secret_that_is_put_there_later_keeps_further_processes_from_starting() {
+    for wall in WALLS {
+        let builder = without_configuration(in_own_folder(wall));
+        fs::remove_file(builder.cwd().join(".env")).unwrap();
+        let world = builder.start();
+        assert_eq!(answer(&world.send(message_in("one", "cat file"))), "of the project");
+        fs::write(world.path("cwd/.env"), SECRET).unwrap();
+        let task = world.send(message_in("two", "cat .env"));
+        assert_eq!(state(&task), "FAILED");
+        let said = words(&task);
+        assert!(
+            said.contains("`.env`") && said.contains("was made since the server started"),
+            "{said}"
+        );
+        assert!(world.stderr().contains(&world.path("cwd/.env").display().to_string()));
+        fs::remove_file(world.path("cwd/.env")).unwrap();
+        assert_eq!(answer(&world.send(message_in("three", "cat file"))), "of the project");
+    }
+}
+
+#[test]
+fn a_file_that_was_replaced_is_neither_shown_nor_mounted() {
+    for name in [".env", "pilothouse.yaml"] {
+        let builder = in_own_folder(Wall::Bubblewrap);
+        let outside = builder.path("outside");
+        fs::write(&outside, "a secret of the machine").unwrap();
+        let world = builder.start();
+        let file = world.path("cwd").join(name);
+        let text = fs::read(&file).unwrap();
+        for (context, what, replace) in [
+            ("one", "was replaced", Box::new(|| fs::write(&file, &text)) as Box<dyn Fn() -> _>),
+            ("two", "has become a symbolic link", Box::new(|| symlink(&outside, &file))),
+        ] {
+            fs::rename(&file, world.path("before")).unwrap();
+            replace().unwrap();
+            let task = world.send(message_in(context, &format!("cat {name}")));
+            assert_eq!(state(&task), "FAILED", "{name}");
+            assert!(words(&task).contains(what), "{}", words(&task));
+            fs::rename(world.path("before"), &file).unwrap();
+        }
+        assert_eq!(answer(&world.send(message_in("again", "cat file"))), "of the project");
+    }
+}
+
+#[test]
+fn a_link_in_the_place_of_a_missing_file_leads_no_mount_anywhere() {
+    for builder in as_each_user() {
+        let (outside, made) = (builder.path("outside"), builder.path("made"));
+        fs::write(&outside, "a secret of the machine").unwrap();
+        fs::set_permissions(&outside, Permissions::from_mode(0o644)).unwrap();
+        let world = builder.start();
+        for (context, target) in [
+            ("one", outside.clone()),
+            // By this path `bwrap` itself reaches the machine's files while it makes the mounts.
+            ("two", Path::new("/oldroot").join(made.strip_prefix("/").unwrap())),
+        ] {
+            let link = format!("ln -sfn {} .init-session.sh", target.display());
+            assert_eq!(answer(&world.send(message_in("first", &link))), "");
+            let said = answer(&world.send(message_in(context, "cat .init-session.sh 2>&1; true")));
+            assert!(said.contains("No such file"), "{said}");
+        }
+        assert!(!made.exists());
+    }
+}
+
+#[test]
+fn a_place_that_changes_while_processes_start_shows_none_of_them_a_file_of_the_machine() {
     let builder = in_own_folder(Wall::Bubblewrap);
-    fs::remove_file(builder.cwd().join(".env")).unwrap();
+    let outside = builder.path("outside");
+    fs::write(&outside, "a secret of the machine").unwrap();
     let world = builder.start();
-    assert_eq!(answer(&world.say("ls -A")), "file\npilothouse.yaml\n");
-    fs::write(world.path("cwd/.env"), SECRET).unwrap();
-    assert_eq!(answer(&world.say("cat .env; ls -A")), ".env\nfile\npilothouse.yaml\n");
+    let (one, other) = (world.path("cwd/.init-session.sh"), world.path("cwd/other"));
+    fs::write(&one, "of the agent").unwrap();
+    symlink(&outside, &other).unwrap();
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for _ in 0..FLIPS {
+                if is_over.load(Ordering::Relaxed) {
+                    break;
+                }
+                renameat_with(CWD, &one, CWD, &other, RenameFlags::EXCHANGE).unwrap();
+            }
+        });
+        let said: Vec<String> = (0..10)
+            .map(|turn| {
+                message_in(
+                    &format!("context-{turn}"),
+                    "cat .init-session.sh other 2>/dev/null; true",
+                )
+            })
+            .map(|message| answer(&world.send(message)))
+            .collect();
+        is_over.store(true, Ordering::Relaxed);
+        assert!(said.iter().all(|said| !said.contains("secret")), "{said:?}");
+    });
 }
 
 #[test]
@@ -203,13 +306,16 @@ fn a_found_file_that_weakens_the_sandbox_is_refused_until_the_operator_says_so()
 
 #[test]
 fn doctor_names_what_the_start_refuses_and_starts_nothing_of_it() {
-    let builder = World::describe().untrusted().args(["doctor"]);
-    let program = builder.cwd().join("program");
+    let builder = World::describe().untrusted();
+    let state_dir = builder.path("state").to_str().unwrap().to_owned();
+    // Programs of this driver are asked for their version.
+    let text = "{agent: x, agents: {x: {driver: acp, program: ./evil}}}";
     let builder = builder
-        .file("program", 0o755, "#!/bin/sh\ntouch started\n")
-        .agent(json!({"program": program}));
+        .config_text(text)
+        .file("evil", 0o755, "#!/bin/sh\ntouch started\n")
+        .args(["doctor", "--state-dir", &state_dir]);
     builder.fails();
     assert!(!builder.cwd().join("started").exists());
     let said = fs::read_to_string(builder.path("stdout")).unwrap();
-    assert!(said.contains("isolation.backend: none") && said.contains("--trust-folder"), "{said}");
+    assert!(said.contains("agents.x.program: ./evil") && said.contains("--trust-folder"), "{said}");
 }

@@ -144,3 +144,14 @@ fn nothing_survives_sigkill_of_the_server() {
         assert_eq!(world.agents(), [], "{wall:?}");
     }
 }
+
+#[test]
+fn nothing_survives_a_supervisor_that_was_killed_just_before_the_server() {
+    // Without a sandbox an agent can kill its own supervisor.
+    let bash = json!({"program": "/bin/bash", "args": ["-c"], "format": "text"});
+    let mut world = World::describe().agent(bash).start();
+    world.begin(&format!("{TREE} kill -9 $PPID; exec sleep 3600"));
+    await_some("the tree", world.patience(), || (whole(&world) == 1).then_some(()));
+    world.kill9();
+    world.nothing_is_left();
+}

@@ -56,7 +56,7 @@ fn the_start_says_what_was_attacked_and_held() {
     for wall in WALLS {
         let world = wall.start();
         let told =
-            format!("isolation by {}, attacked and held: {}", wall.name(), wall.gives().join(", "));
+            format!("sandbox: {}; verified by attacks: {}", wall.name(), wall.gives().join(", "));
         assert!(world.stderr().contains(&told), "{}", world.stderr());
     }
 }
@@ -82,7 +82,7 @@ fn sessions_that_share_a_folder_are_not_told_to_be_apart() {
 #[test]
 fn without_a_wall_the_start_says_so_loudly() {
     let world = World::start();
-    assert!(world.stderr().contains("NO WALL around agents"), "{}", world.stderr());
+    assert!(world.stderr().contains("no sandbox around agents"), "{}", world.stderr());
 }
 
 // === what is only allowed behind a wall ===
