@@ -23,3 +23,57 @@ pub fn give_large_blocks_back() {
 /// Nothing to be done by other C libraries.
 #[cfg(not(target_env = "gnu"))]
 pub fn give_large_blocks_back() {}
+
+/// Bytes in memory below which the system is given nothing back: it would soon be asked for again.
+#[cfg(target_env = "gnu")]
+const MUCH: u64 = 64 << 20;
+
+/// Between two looks.
+const LOOK_AGAIN: std::time::Duration = std::time::Duration::from_secs(30);
+
+/// Gives memory that is free back to the system now and then, as long as the process has much of it. What many
+/// small blocks have taken stays with the process otherwise.
+pub async fn give_back_now_and_then() {
+    loop {
+        tokio::time::sleep(LOOK_AGAIN).await;
+        let _ = tokio::task::spawn_blocking(give_back).await;
+    }
+}
+
+#[cfg(target_env = "gnu")]
+#[expect(unsafe_code, reason = "the C library has no safe way to set its allocator")]
+fn give_back() {
+    let pages = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages = pages.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0);
+    if pages * rustix::param::page_size() as u64 > MUCH {
+        // SAFETY: `malloc_trim` takes a number and locks what it walks through (malloc_trim(3): MT-Safe).
+        unsafe {
+            libc::malloc_trim(0);
+        }
+    }
+}
+
+#[cfg(not(target_env = "gnu"))]
+fn give_back() {}
+
+#[cfg(all(test, target_env = "gnu"))]
+mod tests {
+    use super::*;
+
+    fn resident() -> u64 {
+        let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
+        pages.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4096
+    }
+
+    #[test]
+    fn many_small_blocks_that_were_freed_are_given_back() {
+        let mut blocks: Vec<Box<[u8; 1024]>> = (0..200_000).map(|_| Box::new([1; 1024])).collect();
+        // The last one keeps the heap from shrinking by itself.
+        let last = blocks.pop();
+        let full = resident();
+        drop(blocks);
+        give_back();
+        assert!(full - resident().min(full) > 100 << 20);
+        drop(last);
+    }
+}

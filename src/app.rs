@@ -3,6 +3,7 @@
 
 use crate::access::{Access, Token};
 use crate::agent::{self, Agents};
+use crate::allocator;
 use crate::asks::Asks;
 use crate::budget::Budgets;
 use crate::config::{self, Config, Loaded, Record};
@@ -281,6 +282,8 @@ impl App {
         let service = doors.service.clone();
         background.spawn(async move { service.expire_asks().await });
         background.spawn(sweep.run());
+        background
+            .spawn(stop.clone().run_until_cancelled_owned(allocator::give_back_now_and_then()));
         background.close();
         Running { house, push, doors_stop, stop, operations, background, patience }
     }

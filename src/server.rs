@@ -17,6 +17,7 @@ pub use card::Cards;
 pub use listen::serve;
 pub use openapi::Document;
 
+use self::listen::UnderWay;
 use crate::access::{Access, Arrival, Denied, Forwarded};
 use crate::config::Config;
 use crate::queue::{FairQueue, Place};
@@ -208,11 +209,23 @@ impl Doors {
         let (mut body, mut bytes, mut place) = (body, Vec::new(), None);
         let patience = self.config.timeouts.body.get();
         let mut deadline = tokio::time::Instant::now() + patience;
+        let (stop, mut is_stopping) = (self.stop.cancelled(), false);
+        tokio::pin!(stop);
         loop {
             // What takes a place that others wait for keeps coming.
             let stalled = tokio::time::Instant::now() + self.config.timeouts.header.get();
             let until = if place.is_some() { deadline.min(stalled) } else { deadline };
-            let frame = tokio::time::timeout_at(until, body.frame()).await;
+            let frame = tokio::select! {
+                biased;
+                frame = tokio::time::timeout_at(until, body.frame()) => frame,
+                () = &mut stop, if !is_stopping => {
+                    // A body that is on its way may still come, but the server does not wait for it to the last.
+                    is_stopping = true;
+                    let patience = self.config.timeouts.shutdown.get() / 4;
+                    deadline = deadline.min(tokio::time::Instant::now() + patience);
+                    continue;
+                }
+            };
             let Some(frame) = frame.map_err(|_| too_late())? else { break };
             let broken = |cause: axum::Error| {
                 if is_malformed(&cause) {
@@ -271,6 +284,11 @@ fn arrival<B>(request: &Request<B>) -> Arrival {
         let forwarded = Forwarded::direct(nowhere);
         Arrival { forwarded, local: nowhere, host: String::new() }
     })
+}
+
+/// The request's place among those under way.
+fn under_way<B>(request: &Request<B>) -> Option<UnderWay> {
+    request.extensions().get::<Option<UnderWay>>().cloned().flatten()
 }
 
 fn peer<B>(request: &Request<B>) -> IpAddr {

@@ -5,7 +5,7 @@ pub(super) mod attach;
 
 use super::answers::{AT_HAND, Room};
 use super::door::AuditEntry;
-use super::{Doors, arrival, json_response, refusal, refuse_host, with_advice};
+use super::{Doors, arrival, json_response, refusal, refuse_host, under_way, with_advice};
 use crate::access::Denied;
 use crate::service::Client;
 use crate::store::{self, Durability, Event, Kind, SessionRow, Store, Write};
@@ -121,7 +121,8 @@ pub(super) async fn carry_out<F>(
 where
     F: Future<Output = Answered> + Send + 'static,
 {
-    let (entry, admitted) = AuditEntry::begin(doors, request.headers(), arrival(&request)).await;
+    let (entry, admitted) =
+        AuditEntry::begin(doors, request.headers(), arrival(&request), under_way(&request)).await;
     entry.set_action(action);
     let answered = match (admitted, doors.agent_of(&request).cloned()) {
         (Ok(caller), Some(agent)) => {

@@ -8,7 +8,7 @@
 //! last writes it.
 
 use super::call::Named;
-use super::listen::Production;
+use super::listen::{Production, UnderWay};
 use super::{Doors, denial};
 use crate::access::{Arrival, Caller};
 use crate::task::TaskLog;
@@ -69,6 +69,9 @@ struct Inner {
     time: Timestamp,
     peer: IpAddr,
     known: Mutex<Known>,
+    /// The request's place among those under way: it is free when the operation has ended too, or a caller who
+    /// asks and leaves at once could have any number of them.
+    _place: Option<UnderWay>,
 }
 
 /// What is known of the request so far.
@@ -88,6 +91,7 @@ impl AuditEntry {
         doors: &Arc<Doors>,
         headers: &HeaderMap,
         arrival: Arrival,
+        place: Option<UnderWay>,
     ) -> (Self, Result<Caller, Error>) {
         let peer = arrival.forwarded.client;
         let inner = Inner {
@@ -96,6 +100,7 @@ impl AuditEntry {
             time: Timestamp::now(),
             peer,
             known: Mutex::default(),
+            _place: place,
         };
         let entry = Self(Arc::new(inner));
         let admitted = doors.access.admit(headers, &arrival).await;

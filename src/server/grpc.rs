@@ -5,7 +5,7 @@
 use super::call::{Done, check_version, word};
 use super::door::{AuditEntry, CallContext};
 use super::stream::{Next, Reader};
-use super::{Doors, RequestBody, arrival};
+use super::{Doors, RequestBody, arrival, under_way};
 use crate::store::Event;
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -43,7 +43,8 @@ pub(super) async fn call(State(doors): State<Arc<Doors>>, request: Request) -> R
         response.headers_mut().insert("grpc-accept-encoding", accepted);
         return response;
     }
-    let (entry, admitted) = AuditEntry::begin(&doors, request.headers(), arrival(&request)).await;
+    let (entry, admitted) =
+        AuditEntry::begin(&doors, request.headers(), arrival(&request), under_way(&request)).await;
     let base = doors.base_url(&request);
     let (parts, body) = request.into_parts();
     let method = pb::method(parts.uri.path());

@@ -3,7 +3,7 @@
 use super::call::{Done, check_version, known_part};
 use super::door::{AuditEntry, CallContext};
 use super::stream::{self, Envelope, Reader};
-use super::{Doors, RequestBody, arrival, is_json, json_response, with_advice};
+use super::{Doors, RequestBody, arrival, is_json, json_response, under_way, with_advice};
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
@@ -16,7 +16,8 @@ use std::sync::Arc;
 
 /// `POST /` and `POST /a2a`.
 pub(super) async fn call(State(doors): State<Arc<Doors>>, request: Request) -> Response {
-    let (entry, admitted) = AuditEntry::begin(&doors, request.headers(), arrival(&request)).await;
+    let (entry, admitted) =
+        AuditEntry::begin(&doors, request.headers(), arrival(&request), under_way(&request)).await;
     let base = doors.base_url(&request);
     let (parts, body) = request.into_parts();
     let mut said = Said { id: Id::Null, dialect: Dialect::V1_0, alias: None };

@@ -18,6 +18,7 @@ use connections::{AddressFull, Bounds, Connection, Connections, Overdue, Place, 
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+pub(super) use requests::UnderWay;
 use requests::{Class, Requests};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -27,6 +28,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::futures::OwnedNotified;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower_service::Service as _;
@@ -40,6 +42,9 @@ const STREAM_BUFFER: usize = 64 * 1024;
 
 /// Between two tries to accept a connection, at first and at most.
 const ACCEPT_AGAIN: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
+
+/// How the preface of HTTP/2 begins; no method of HTTP/1.1 begins so.
+const PREFACE: &[u8] = b"PRI ";
 
 /// What is served without a token on every connection.
 const HEALTH: [&str; 4] =
@@ -165,7 +170,13 @@ impl Listener {
             let (socket, connection) = (socket.clone(), connection.clone());
             self.clone().answer(request, (peer.ip(), local), socket, connection)
         });
-        let socket = Socket { socket: socket.clone(), connection: connection.clone() };
+        let socket = Socket {
+            socket: socket.clone(),
+            connection: connection.clone(),
+            requests: self.requests.clone(),
+            preface: Some(0),
+            pause: None,
+        };
         let served = self.builder.serve_connection(TokioIo::new(socket), service);
         tokio::pin!(served);
         let is_stopping = tokio::select! {
@@ -247,6 +258,7 @@ impl Listener {
                 Ok(arrival) => {
                     request.extensions_mut().insert(arrival);
                     request.extensions_mut().insert(production);
+                    request.extensions_mut().insert(place.clone());
                     let request_is_served = name_agent(&self.doors, &mut request);
                     let request = request.map(Body::new);
                     match request_is_served {
@@ -296,9 +308,52 @@ struct HungUp;
 struct Socket {
     socket: Arc<TcpStream>,
     connection: Arc<Connection>,
+    requests: Arc<Requests>,
+    /// How much of the preface of HTTP/2 has come; none where HTTP/1.1 is spoken.
+    preface: Option<usize>,
+    /// Not read before this.
+    pause: Option<Pin<Box<OwnedNotified>>>,
 }
 
 impl Socket {
+    /// Waits until a request that comes may find a place. A connection with a request is read in any case: its
+    /// client may have to say that it has room for more of the answer.
+    fn poll_unpaused(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        loop {
+            if self.preface != Some(PREFACE.len()) || !self.connection.has_no_request() {
+                break;
+            }
+            let caller = self.connection.caller().cloned();
+            let class = caller.map_or(Class::Strangers, Class::Caller);
+            if !self.requests.are_full(&class) {
+                break;
+            }
+            let Some(pause) = &mut self.pause else {
+                // A place that is left between this and the next look wakes it too.
+                let mut pause = Box::pin(self.requests.place_left());
+                pause.as_mut().enable();
+                self.pause = Some(pause);
+                continue;
+            };
+            ready!(pause.as_mut().poll(context));
+            self.pause = None;
+        }
+        self.pause = None;
+        Poll::Ready(())
+    }
+
+    /// Compares the first bytes with the preface of HTTP/2.
+    fn note_begin(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            match self.preface {
+                Some(come) if come < PREFACE.len() => {
+                    self.preface = (*byte == PREFACE[come]).then_some(come + 1);
+                }
+                _ => return,
+            }
+        }
+    }
+
     /// Writes when the socket can take something.
     fn poll_writing(
         &self,
@@ -321,12 +376,16 @@ impl AsyncRead for Socket {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        ready!(this.poll_unpaused(context));
+        let before = buffer.filled().len();
         loop {
-            ready!(self.socket.poll_read_ready(context))?;
-            match self.socket.try_read_buf(buffer) {
+            ready!(this.socket.poll_read_ready(context))?;
+            match this.socket.try_read_buf(buffer) {
                 Ok(0) => return Poll::Ready(Ok(())),
                 Ok(_) => {
-                    self.connection.note_read();
+                    this.note_begin(&buffer.filled()[before..]);
+                    this.connection.note_read();
                     return Poll::Ready(Ok(()));
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}

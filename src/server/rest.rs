@@ -4,7 +4,7 @@ use super::call::{Done, check_version, version, word};
 use super::door::{AuditEntry, CallContext};
 use super::grpc::{self, is_grpc};
 use super::stream::{self, Envelope, Reader};
-use super::{Doors, RequestBody, admin, arrival, is_json, json_response, with_advice};
+use super::{Doors, RequestBody, admin, arrival, is_json, json_response, under_way, with_advice};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
@@ -27,7 +27,8 @@ pub(super) async fn call(State(doors): State<Arc<Doors>>, request: Request) -> R
         Err(NoRoute::NotFound) => return admin::not_found(request).await,
         Err(NoRoute::Method(allowed)) => return admin::wrong_method(&request, &allowed.join(", ")),
     };
-    let (entry, admitted) = AuditEntry::begin(&doors, request.headers(), arrival(&request)).await;
+    let (entry, admitted) =
+        AuditEntry::begin(&doors, request.headers(), arrival(&request), under_way(&request)).await;
     entry.set_action(word(route.operation));
     let base = doors.base_url(&request);
     let (parts, body) = request.into_parts();

@@ -42,6 +42,9 @@ use tokio::time::Instant;
 /// line of some bytes takes more than a kilobyte until it is stored, so the agent has to wait for the store.
 const HELD: usize = 512;
 
+/// Bytes of records that are stored at a time, likewise.
+const HELD_BYTES: usize = 128 * 1024;
+
 /// A live process with its driver.
 pub(super) struct Running {
     pub(super) process: Process,
@@ -520,8 +523,10 @@ impl<'a> Conversation<'a> {
     /// Whether what the agent says next has room; if not, the agent waits.
     fn is_roomy(&self) -> bool {
         let config = &self.house.config;
+        let (gathered, gathered_bytes) = self.translator.gathered();
         self.waiting.len() < config.asks.per_turn
-            && self.held.len() + self.translator.gathered() < HELD
+            && self.held.len() + gathered < HELD
+            && gathered_bytes < HELD_BYTES
             && self.held_bytes <= config.asks.held.as_usize()
             && self.running.outbox.waiting() <= config.limits.outbox.as_usize()
     }

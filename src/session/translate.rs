@@ -60,6 +60,8 @@ pub(super) struct Translator {
     new_paragraph: bool,
     usage: Option<Usage>,
     out: Vec<Record>,
+    /// Bytes of these, without those of the answer.
+    gathered_bytes: usize,
     /// Pieces of the answer so far.
     pieces: u64,
     /// Bytes of all records so far, without those of the answer.
@@ -83,6 +85,7 @@ impl Translator {
             new_paragraph: false,
             usage: None,
             out: Vec::new(),
+            gathered_bytes: 0,
             pieces: 0,
             stored_bytes: 0,
             unknown: 0,
@@ -175,9 +178,9 @@ impl Translator {
         self.text.push_str(text);
     }
 
-    /// How many records have gathered.
-    pub(super) fn gathered(&self) -> usize {
-        self.out.len()
+    /// How many records have gathered, and their bytes, without those of the answer.
+    pub(super) fn gathered(&self) -> (usize, usize) {
+        (self.out.len(), self.gathered_bytes)
     }
 
     /// What has gathered, to be recorded now; a short piece of a long answer gathers further.
@@ -186,6 +189,7 @@ impl Translator {
         if self.pieces < SHORT_PIECES || self.text.len() >= FRAME {
             self.flush_text();
         }
+        self.gathered_bytes = 0;
         std::mem::take(&mut self.out)
     }
 
@@ -243,6 +247,7 @@ impl Translator {
             Record::Message(message) => bounded::size(message),
         };
         self.stored_bytes = self.stored_bytes.saturating_add(size);
+        self.gathered_bytes += size;
         self.out.push(record);
     }
 

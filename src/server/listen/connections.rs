@@ -10,7 +10,7 @@
 //! Every connection has deadlines: for the head of a request, for the time without a request, and for
 //! an answer that its client does not take. [`Connection::overdue`] looks at all of them.
 
-use super::requests::RequestPlace;
+use super::requests::UnderWay;
 use crate::access::origin;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -412,6 +412,11 @@ impl Connection {
         }
     }
 
+    /// Whether it has no request under way.
+    pub(super) fn has_no_request(&self) -> bool {
+        self.activity.lock().requests == 0
+    }
+
     /// Notes that it was told to end; from now on it may be idle once more, then it is overdue. While the
     /// server stops, a client that takes nothing of its answers is waited for less long.
     pub(super) fn note_closing(&self, is_stopping: bool) {
@@ -500,7 +505,7 @@ impl Served {
     }
 
     /// The body of the answer; the request ends with it.
-    pub(super) fn answer(mut self, body: axum::body::Body, place: Option<RequestPlace>) -> Answer {
+    pub(super) fn answer(mut self, body: axum::body::Body, place: Option<UnderWay>) -> Answer {
         let size = body.size_hint().lower();
         let mut activity = self.connection.activity.lock();
         activity.unread += size;
@@ -555,7 +560,7 @@ pub(super) struct Answer {
     served: Served,
     body: axum::body::Body,
     rest: Bytes,
-    _place: Option<RequestPlace>,
+    _place: Option<UnderWay>,
 }
 
 impl Body for Answer {

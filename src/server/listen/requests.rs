@@ -5,11 +5,14 @@
 //! A request is under way until its answer has left or its client is gone; a stream and a call that waits are
 //! under way as long as they last. Each takes some kilobytes whether or not its client reads, so all of them
 //! share [`Requests`]: a caller has at most half of the places, all strangers together a quarter, and health
-//! over HTTP/2 an eighth of its own.
+//! over HTTP/2 an eighth of its own. A further request is refused; a connection of HTTP/2 that has none under way is
+//! not even read, because each stream costs memory before it can be refused.
 
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
+use tokio::sync::Notify;
+use tokio::sync::futures::OwnedNotified;
 
 /// Who a request counts for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -27,6 +30,8 @@ pub(super) enum Class {
 pub(super) struct Requests {
     most: usize,
     open: Mutex<Open>,
+    /// Wakes connections that wait for a place.
+    left: Arc<Notify>,
 }
 
 #[derive(Debug, Default)]
@@ -36,9 +41,14 @@ struct Open {
     by_class: HashMap<Class, usize>,
 }
 
-/// A place among the requests under way; dropping it makes room.
+/// A place among the requests under way; dropping the last clone of it makes room.
+#[derive(Debug, Clone)]
+pub(in super::super) struct UnderWay {
+    _place: Arc<RequestPlace>,
+}
+
 #[derive(Debug)]
-pub(super) struct RequestPlace {
+struct RequestPlace {
     requests: Arc<Requests>,
     class: Class,
 }
@@ -46,29 +56,47 @@ pub(super) struct RequestPlace {
 impl Requests {
     /// None yet, and so many at a time.
     pub(super) fn new(most: usize) -> Arc<Self> {
-        Arc::new(Self { most, open: Mutex::default() })
+        Arc::new(Self { most, open: Mutex::default(), left: Arc::default() })
     }
 
-    /// A place, if there is one.
-    pub(super) fn enter(self: &Arc<Self>, class: Class) -> Option<RequestPlace> {
+    fn share(&self, class: &Class) -> usize {
         let share = match class {
             Class::Caller(_) => self.most / 2,
             Class::Strangers => self.most / 4,
             Class::Health => self.most / 8,
         };
+        share.max(1)
+    }
+
+    /// Whether a further request of this class would find no place.
+    pub(super) fn are_full(&self, class: &Class) -> bool {
+        let open = self.open.lock();
+        open.count >= self.most
+            || open.by_class.get(class).is_some_and(|own| *own >= self.share(class))
+    }
+
+    /// Wakes when a place is free, counted from now.
+    pub(super) fn place_left(&self) -> OwnedNotified {
+        self.left.clone().notified_owned()
+    }
+
+    /// A place, if there is one.
+    pub(super) fn enter(self: &Arc<Self>, class: Class) -> Option<UnderWay> {
+        let share = self.share(&class);
         let is_counted = class != Class::Health;
         let mut open = self.open.lock();
         if is_counted && open.count >= self.most {
             return None;
         }
         let own = open.by_class.entry(class.clone()).or_default();
-        if *own >= share.max(1) {
+        if *own >= share {
             return None;
         }
         *own += 1;
         open.count += usize::from(is_counted);
         drop(open);
-        Some(RequestPlace { requests: self.clone(), class })
+        let place = RequestPlace { requests: self.clone(), class };
+        Some(UnderWay { _place: Arc::new(place) })
     }
 }
 
@@ -82,6 +110,8 @@ impl Drop for RequestPlace {
                 open.by_class.remove(&self.class);
             }
         }
+        drop(open);
+        self.requests.left.notify_waiters();
     }
 }
 
@@ -89,7 +119,7 @@ impl Drop for RequestPlace {
 mod tests {
     use super::*;
 
-    fn fill(requests: &Arc<Requests>, class: &Class) -> Vec<RequestPlace> {
+    fn fill(requests: &Arc<Requests>, class: &Class) -> Vec<UnderWay> {
         std::iter::from_fn(|| requests.enter(class.clone())).collect()
     }
 
