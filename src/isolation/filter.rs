@@ -15,7 +15,10 @@
 //! whatever was left in it. TCP can be opened without `connect`: by sending with `MSG_FASTOPEN`; and
 //! Landlock knows plain TCP alone, so other protocols of the same family are closed. It rules ports
 //! and no addresses, and no filter sees an address; so where the kernel can tell the supervisor of each `connect`,
-//! that one makes the connection (`launcher/connect.rs`).
+//! that one makes the connection (`launcher/connect.rs`). Landlock does not control attributes of files either, and an
+//! access list is an attribute that opens a file to other users; so no attribute can be read or set where Landlock
+//! alone stands between an agent and the machine's files. The error is that of a file system without attributes, which
+//! programs know.
 
 use libc::c_long;
 
@@ -71,6 +74,9 @@ const TCP_ULP: u32 = 31;
 const TIOCSTI: u32 = 0x5412;
 const TIOCLINUX: u32 = 0x541c;
 const SOCK_TYPE: u32 = 0xf;
+/// `FS_IOC_SETFLAGS` and `FS_IOC_FSSETXATTR`, which change the project that a file counts for in quotas.
+const SET_FLAGS: u32 = 0x4008_6602;
+const SET_PROJECT: u32 = 0x401c_5820;
 /// Set-user-ID and set-group-ID in a mode: whoever starts such a file gets the identity of its owner.
 const SET_ID: u32 = 0o6000;
 /// With these flags `open` makes a file, and its mode counts.
@@ -179,6 +185,33 @@ const SHARED_MEMORY: &[c_long] = &[
     libc::SYS_mq_unlink,
 ];
 
+/// Attributes of files: access lists, what users attach to files, flags and projects. The last ones have these numbers
+/// on every architecture, since Linux 6.13 (`setxattrat`, `getxattrat`, `listxattrat`, `removexattrat`) and 6.17
+/// (`file_getattr`, `file_setattr`).
+const ATTRIBUTES: &[c_long] = &[
+    libc::SYS_setxattr,
+    libc::SYS_lsetxattr,
+    libc::SYS_fsetxattr,
+    libc::SYS_getxattr,
+    libc::SYS_lgetxattr,
+    libc::SYS_fgetxattr,
+    libc::SYS_listxattr,
+    libc::SYS_llistxattr,
+    libc::SYS_flistxattr,
+    libc::SYS_removexattr,
+    libc::SYS_lremovexattr,
+    libc::SYS_fremovexattr,
+    463,
+    464,
+    465,
+    466,
+    468,
+    FILE_SETATTR,
+];
+
+/// Sets the flags and the project of a file, since Linux 6.17.
+const FILE_SETATTR: c_long = 469;
+
 /// Calls whose first argument says whether the second one is a process, a group, or a user with all of its
 /// processes; and what says that it is a process.
 const OF_KINDS: &[(c_long, u32)] = &[(libc::SYS_setpriority, 0), (libc::SYS_ioprio_set, 1)];
@@ -270,6 +303,9 @@ pub(super) fn filter(network: Network, connecting: Connecting) -> Vec<u8> {
         // Typing on somebody's terminal.
         call.fail_if(1, u32::MAX, TIOCSTI);
         call.fail_if(1, u32::MAX, TIOCLINUX);
+        // Counting its files for another project.
+        call.fail_if(1, u32::MAX, SET_FLAGS);
+        call.fail_if(1, u32::MAX, SET_PROJECT);
     });
     for (number, process) in OF_KINDS {
         program.call(*number, |call| call.fail_unless(0, u32::MAX, &[*process]));
@@ -306,10 +342,13 @@ fn sockets(program: &mut Program, network: Network) {
     let stream = constant(libc::SOCK_STREAM);
     let tcp = constant(libc::IPPROTO_TCP);
     match network {
-        // Families with ways out of any namespace, like those to the host of a virtual machine, are not here.
-        Network::Own => program.call(libc::SYS_socket, |call| {
-            call.fail_unless(0, u32::MAX, &[unix, inet, inet6, netlink]);
-        }),
+        Network::Own => {
+            // Families with ways out of any namespace, like those to the host of a virtual machine, are not here.
+            program.call(libc::SYS_socket, |call| {
+                call.fail_unless(0, u32::MAX, &[unix, inet, inet6, netlink]);
+            });
+            program.call(FILE_SETATTR, |call| call.fail(libc::EOPNOTSUPP));
+        }
         Network::Shared => {
             program.call(libc::SYS_socket, |call| {
                 call.fail_unless(0, u32::MAX, &[inet, inet6, netlink]);
@@ -333,6 +372,9 @@ fn sockets(program: &mut Program, network: Network) {
             // Memory, queues and semaphores that all processes of a user share, whatever their wall.
             for number in SHARED_MEMORY {
                 program.call(*number, |call| call.fail(libc::EPERM));
+            }
+            for number in ATTRIBUTES {
+                program.call(*number, |call| call.fail(libc::EOPNOTSUPP));
             }
             // Limits, priority and cores of others; 0 is oneself.
             for (number, who) in OF_OTHERS {
@@ -433,6 +475,21 @@ mod tests {
             assert_eq!(says(network, libc::SYS_sendto, &[(3, 0x4000)]), ALLOW);
             assert_eq!(says(network, libc::SYS_setsockopt, &[(1, 6), (2, 1)]), ALLOW);
             assert_eq!(says(network, libc::SYS_setsockopt, &[(1, 1), (2, TCP_ULP)]), ALLOW);
+        }
+    }
+
+    #[test]
+    fn where_landlock_stands_alone_files_have_no_attributes() {
+        const NO_ATTRIBUTES: u32 = FAIL | 95;
+        for number in ATTRIBUTES {
+            assert_eq!(says(Network::Shared, *number, &[]), NO_ATTRIBUTES, "{number}");
+        }
+        assert_eq!(says(Network::Own, libc::SYS_setxattr, &[]), ALLOW);
+        for network in [Network::Own, Network::Shared] {
+            assert_eq!(says(network, FILE_SETATTR, &[]), NO_ATTRIBUTES);
+            for order in [SET_FLAGS, SET_PROJECT] {
+                assert_eq!(says(network, libc::SYS_ioctl, &[(1, order)]), NOT_PERMITTED);
+            }
         }
     }
 
