@@ -345,6 +345,7 @@ impl Probe<'_> {
             tmp: self.limits.tmp.get(),
             shm: self.limits.shm.get(),
             file: self.limits.disk.map(Bytes::get),
+            descriptors: self.limits.files,
             port: session.port,
             user: self.backend.user(&session.folder, &session.grants),
         };
