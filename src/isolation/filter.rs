@@ -71,6 +71,8 @@ const X32: u32 = 0x4000_0000;
 const NAMESPACES: u32 = 0x7e02_0080;
 const MSG_FASTOPEN: u32 = 0x2000_0000;
 const TCP_ULP: u32 = 31;
+/// Length of `struct sockaddr_nl`.
+const NETLINK_ADDRESS: u32 = 12;
 const TIOCSTI: u32 = 0x5412;
 const TIOCLINUX: u32 = 0x541c;
 const SOCK_TYPE: u32 = 0xf;
@@ -367,6 +369,12 @@ fn sockets(program: &mut Program, network: Network) {
                 // A pair of datagram sockets can still send to a path.
                 call.fail_unless(1, SOCK_TYPE, &[stream]);
             });
+            // An end of a pair of sockets could take a name that programs of the machine use. Landlock lets nobody bind
+            // TCP, so all that is left to bind is netlink. The kind of the address is in memory, its length is not; so
+            // names of unix sockets of the same length still pass.
+            program.call(libc::SYS_bind, |call| {
+                call.fail_unless(2, u32::MAX, &[NETLINK_ADDRESS]);
+            });
             // Without `bind` it takes a port by itself, on all addresses.
             program.call(libc::SYS_listen, |call| call.fail(libc::EPERM));
             // Memory, queues and semaphores that all processes of a user share, whatever their wall.
@@ -550,6 +558,10 @@ mod tests {
         }
         let shared = |number, arguments: &[(u32, u32)]| says(Network::Shared, number, arguments);
         assert_eq!(shared(libc::SYS_socketpair, &[(0, 1), (1, 2)]), NOT_PERMITTED);
+        assert_eq!(shared(libc::SYS_bind, &[(2, NETLINK_ADDRESS)]), ALLOW);
+        for length in [2, 11, 13, 16, 28, 110] {
+            assert_eq!(shared(libc::SYS_bind, &[(2, length)]), NOT_PERMITTED, "{length}");
+        }
         assert_eq!(shared(libc::SYS_sendto, &[(3, MSG_FASTOPEN)]), NOT_PERMITTED);
         assert_eq!(shared(libc::SYS_sendmsg, &[(2, MSG_FASTOPEN)]), NOT_PERMITTED);
         assert_eq!(shared(libc::SYS_setsockopt, &[(1, 6), (2, TCP_ULP)]), NOT_PERMITTED);
