@@ -75,7 +75,9 @@ fn an_agent_that_leaves_descriptors_in_flight_does_not_stop_the_next_session() {
         let program = builder.path("in_flight");
         let compiled = Command::new("cc").arg("-o").arg(&program).arg(IN_FLIGHT).status();
         assert!(compiled.unwrap().success());
-        let world = builder.config(json!({"isolation": {"read": [program]}})).ordinary().start();
+        // With a soft limit below what is in flight, as most machines have it.
+        let granted = json!({"isolation": {"read": [program]}});
+        let world = builder.config(granted).ordinary().soft_descriptors(1024).start();
         let id = world.begin_with(message_in("one", &format!("exec {} sent", program.display())));
         let folder = world.path("work");
         let sent = await_some("the descriptors", world.patience(), || {
