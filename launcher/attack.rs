@@ -25,7 +25,7 @@
 //! outside (`memory.rs`), `peer_pid=PID` a process of another session that has the marker as an argument.
 //! `peer_file`, `outside_file`, `tmp` are files and `ssh` is a folder with a file `id`, all with the marker
 //! in them. `peer_dir` and `outside_dir` are folders with these files: `unlink` (will be gone), `rename`,
-//! and in the latter also `truncate` and `mode`. `own_dir` is a folder that the session may change, with files that
+//! and in the latter also `truncate` and `mode`. `peer_file` has the marker in its attribute `user.marker` too. `own_dir` is a folder that the session may change, with files that
 //! stand for the server's own: `secret`, and `folder/config`. `host_file` is any file of the host; with `host_text` it
 //! must hold that text to count. `tcp`, `tcp6`, `udp`, `udp6` are ports of loopback, `abstract` the name of a
 //! listening socket, `socket` (stream) and `dgram` paths of sockets. `same` and `same6` are ports at 127.0.0.2 and
@@ -76,6 +76,7 @@ const LIST: &[(&str, fn(&Aim<'_>) -> Outcome)] = &[
     ("peers.write", files::write_peer),
     ("peers.rename", files::rename_peer),
     ("peers.unlink", files::unlink_peer),
+    ("peers.attributes", files::attributes_of_peer),
     ("peers.watch", files::watch_peer),
     ("peers.environ", processes::peer_environment),
     ("peers.cwd", processes::peer_working_folder),
@@ -113,6 +114,7 @@ const LIST: &[(&str, fn(&Aim<'_>) -> Outcome)] = &[
     ("files.plant", files::make_symlink),
     ("files.bind", files::make_socket),
     ("files.metadata", files::metadata),
+    ("files.attributes", files::attributes),
     ("files.link", files::hard_link),
     ("files.symlink", files::symlink),
     ("files.mknod", files::device),

@@ -113,6 +113,13 @@ pub(crate) mod number {
     pub const FCHMODAT2: usize = 452;
     pub const STATX: usize = 332;
     pub const SETRESGID: usize = 119;
+    pub const SETXATTR: usize = 188;
+    pub const LSETXATTR: usize = 189;
+    pub const GETXATTR: usize = 191;
+    pub const LGETXATTR: usize = 192;
+    pub const SETXATTRAT: usize = 463;
+    pub const GETXATTRAT: usize = 464;
+    pub const FILE_SETATTR: usize = 469;
     pub const MOUNT_SETATTR: usize = 442;
     pub const ACCT: usize = 163;
     pub const SETHOSTNAME: usize = 170;
@@ -226,6 +233,13 @@ pub(crate) mod number {
     pub const FCHMODAT2: usize = 452;
     pub const STATX: usize = 291;
     pub const SETRESGID: usize = 149;
+    pub const SETXATTR: usize = 5;
+    pub const LSETXATTR: usize = 6;
+    pub const GETXATTR: usize = 8;
+    pub const LGETXATTR: usize = 9;
+    pub const SETXATTRAT: usize = 463;
+    pub const GETXATTRAT: usize = 464;
+    pub const FILE_SETATTR: usize = 469;
     pub const MOUNT_SETATTR: usize = 442;
 }
 

@@ -6,7 +6,7 @@
 
 use crate::sys::{AT_FDCWD, CLOEXEC, Control, IoVec, SIGCHLD, exit, message};
 
-/// A limit: the resource, soft and hard, as `setrlimit` numbers them.
+/// Lowers a limit: the resource, soft and hard, as `setrlimit` numbers them. What is lower already stays.
 const LIMIT: u32 = 1;
 /// No capability is left, nor comes back: bounding set, ambient set and the three sets of the process. With a
 /// number (64 bits) the process also becomes that user, of that group and no other.
@@ -105,10 +105,7 @@ fn word(payload: &[u8], at: usize) -> u64 {
 
 fn one(tag: u32, payload: &[u8], rules: &mut isize, line: i32) -> isize {
     match tag {
-        LIMIT => {
-            let limit = [word(payload, 1), word(payload, 2)];
-            sys!(PRLIMIT64, 0, word(payload, 0), limit.as_ptr(), 0)
-        }
+        LIMIT => lower_limit(word(payload, 0), [word(payload, 1), word(payload, 2)]),
         NO_CAPABILITIES => no_capabilities((payload.len() == 8).then(|| word(payload, 0))),
         RULES => {
             *rules = sys!(LANDLOCK_CREATE, payload.as_ptr(), payload.len(), 0);
@@ -152,6 +149,18 @@ fn one(tag: u32, payload: &[u8], rules: &mut isize, line: i32) -> isize {
     }
 }
 
+fn lower_limit(resource: u64, bounds: [u64; 2]) -> isize {
+    let mut limit = [0u64; 2];
+    let error = sys!(PRLIMIT64, 0, resource, 0, limit.as_mut_ptr());
+    if error < 0 {
+        return error;
+    }
+    let [soft, hard] = limit;
+    let [most_soft, most_hard] = bounds;
+    let lowered = [soft.min(most_soft), hard.min(most_hard)];
+    sys!(PRLIMIT64, 0, resource, lowered.as_ptr(), 0)
+}
+
 fn filter(instructions: &[u8], flags: usize) -> isize {
     #[repr(C)]
     struct Program {
@@ -172,6 +181,9 @@ pub(crate) fn notifying_filter(instructions: &[u8]) -> isize {
 }
 
 /// Sends a descriptor over the line and closes it here; an error that stands for it is returned as it is.
+///
+/// The kernel refuses to send while more descriptors of this user are in flight than this process may open, whoever
+/// has sent them. So the soft limit is raised to the hard one for this call.
 fn hand_out(descriptor: isize, line: i32) -> isize {
     if descriptor < 0 {
         return descriptor;
@@ -180,7 +192,14 @@ fn hand_out(descriptor: isize, line: i32) -> isize {
     let mut vector = IoVec { base: &raw mut byte, length: 1 };
     let mut control = Control::one(descriptor as i32);
     let header = message(&mut vector, &mut control, Control::ONE);
+    const OPEN_FILES: usize = 7;
+    let mut limit = [0u64; 2];
+    sys!(PRLIMIT64, 0, OPEN_FILES, 0, limit.as_mut_ptr());
+    let [_, hard] = limit;
+    let raised = [hard; 2];
+    sys!(PRLIMIT64, 0, OPEN_FILES, raised.as_ptr(), 0);
     let sent = sys!(SENDMSG, line, &raw const header, 0);
+    sys!(PRLIMIT64, 0, OPEN_FILES, limit.as_ptr(), 0);
     sys!(CLOSE, descriptor);
     sent
 }

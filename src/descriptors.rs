@@ -33,7 +33,13 @@ pub fn raise() -> io::Result<()> {
 }
 
 /// Lowers the bounds of a configuration until they fit in so many descriptors; says what was lowered.
+///
+/// The limit of agents is lowered without a word to half of this: the kernel lets nobody send a descriptor while more
+/// than the sender may open are in flight, of all processes of the user together. So agents cannot leave so many in
+/// flight that the server, of the same user, could send none.
 pub fn fit(config: &mut Config, most: u64) -> Option<String> {
+    let files = &mut config.isolation.limits.files;
+    *files = (most / 2).min(*files);
     let has_egress = config.isolation.backend != BackendKind::None;
     let needs = |connections: usize, processes: usize, egress: usize| {
         let of_process = PER_PROCESS + if has_egress { egress as u64 * PER_EGRESS } else { 0 };
@@ -100,6 +106,15 @@ mod tests {
             let bounds =
                 [config.limits.connections, config.processes.max, config.egress.connections.0];
             assert!(bounds.iter().all(|bound| *bound > 0), "{most}: {bounds:?}");
+        }
+    }
+
+    #[test]
+    fn agents_may_open_half_of_what_the_server_may_at_most() {
+        for (most, left) in [(20_000, 8192), (10_000, 5000)] {
+            let mut config = Config::default();
+            fit(&mut config, most);
+            assert_eq!(config.isolation.limits.files, left);
         }
     }
 

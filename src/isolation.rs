@@ -88,6 +88,8 @@ pub struct Around<'a> {
     pub shm: u64,
     /// Bytes of its largest file.
     pub file: Option<u64>,
+    /// Descriptors that each of its processes may open.
+    pub descriptors: u64,
     /// The port of our proxy, where it shares the machine's network.
     pub port: u16,
     /// The user that it is to the kernel, where that is not the server's.
@@ -148,6 +150,7 @@ struct Inner {
     tmp: u64,
     shm: u64,
     file: Option<u64>,
+    descriptors: u64,
     port: u16,
 }
 
@@ -247,6 +250,7 @@ impl Isolation {
             tmp: inner.tmp,
             shm: inner.shm,
             file: inner.file,
+            descriptors: inner.descriptors,
             port: inner.port,
             user: inner.backend.user(folder, &grants),
         };

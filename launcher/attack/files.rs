@@ -1,8 +1,8 @@
 //! Files and folders outside of the session.
 
 use super::aim::{
-    Aim, O_APPEND, O_CREAT, O_EXCL, O_RDONLY, O_WRONLY, Text, close, entries, holds, open, opens,
-    proc_path,
+    Aim, O_APPEND, O_CREAT, O_EXCL, O_RDONLY, O_WRONLY, Text, close, contains, entries, holds, open,
+    opens, proc_path,
 };
 use super::network::{SOCK_STREAM, unix_address};
 use super::{Outcome, Stop, done};
@@ -292,6 +292,63 @@ pub(super) fn metadata(aim: &Aim<'_>) -> Outcome {
     let mode = done(sys!(FCHMODAT, AT_FDCWD, path.as_ptr(), 0o640));
     let times = done(sys!(UTIMENSAT, AT_FDCWD, path.as_ptr(), 0, 0));
     mode.or(times).map(|_| ())
+}
+
+/// The value of an attribute, as the calls that name a folder take it.
+#[repr(C)]
+struct Attribute {
+    value: *mut u8,
+    size: u32,
+    flags: u32,
+}
+
+/// Sets an attribute of a file outside, a canary, by every call that does: one of a user's, the access list that
+/// stands for the mode 600, and no flags.
+pub(super) fn attributes(aim: &Aim<'_>) -> Outcome {
+    // Version 2; then tag, rights and no number for the owner, the group and the others.
+    const LIST: [u32; 7] = [2, 6 << 16 | 1, u32::MAX, 4, u32::MAX, 32, u32::MAX];
+    let file = aim.below(b"outside_dir", b"mode")?;
+    let (path, name) = (file.as_ptr(), c"user.attack".as_ptr());
+    let mut byte = b'x';
+    let attribute = Attribute { value: &raw mut byte, size: 1, flags: 0 };
+    let flags = [0u64; 3];
+    let ways: &[&dyn Fn() -> isize] = &[
+        &|| sys!(SETXATTR, path, name, b"x".as_ptr(), 1, 0),
+        &|| sys!(LSETXATTR, path, name, b"x".as_ptr(), 1, 0),
+        &|| sys!(SETXATTRAT, AT_FDCWD, path, 0, name, &raw const attribute, 16),
+        &|| sys!(SETXATTR, path, c"system.posix_acl_access".as_ptr(), LIST.as_ptr(), 28, 0),
+        &|| sys!(FILE_SETATTR, AT_FDCWD, path, flags.as_ptr(), 24, 0),
+    ];
+    let mut last = Err(Stop::DIFFERENT);
+    for way in ways {
+        last = done(way()).map(|_| ());
+        if last.is_ok() {
+            break;
+        }
+    }
+    last
+}
+
+/// Reads the marker from an attribute of another session's file, by every call that names the file.
+pub(super) fn attributes_of_peer(aim: &Aim<'_>) -> Outcome {
+    let (path, name) = (aim.text(b"peer_file")?.as_ptr(), c"user.marker".as_ptr());
+    let mut value = [0u8; 256];
+    let to = value.as_mut_ptr();
+    let attribute = Attribute { value: to, size: 256, flags: 0 };
+    let ways: &[&dyn Fn() -> isize] = &[
+        &|| sys!(GETXATTR, path, name, to, 256),
+        &|| sys!(LGETXATTR, path, name, to, 256),
+        &|| sys!(GETXATTRAT, AT_FDCWD, path, 0, name, &raw const attribute, 16),
+    ];
+    let mut last = Err(Stop::DIFFERENT);
+    for way in ways {
+        last = done(way()).map(|_| ());
+        if last.is_ok() {
+            break;
+        }
+    }
+    last?;
+    if contains(&value, aim.marker()?) { Ok(()) } else { Err(Stop::DIFFERENT) }
 }
 
 /// Whether our own working folder can be written; what needs it proves nothing otherwise.

@@ -155,6 +155,8 @@ pub struct SessionLimits {
     pub memory: Option<Bytes>,
     /// Cores, likewise.
     pub cpu: Option<f64>,
+    /// Descriptors that one process may open, and all of them together may leave in flight.
+    pub files: u64,
     /// Size of workspace and HOME together, looked at again and again.
     pub disk: Option<Bytes>,
     /// Size of a session's own `/tmp`.
@@ -299,6 +301,7 @@ impl Default for SessionLimits {
             pids: Some(1024),
             memory: None,
             cpu: None,
+            files: 8192,
             disk: Some(Bytes::new(20 * GIB)),
             tmp: Bytes::new(GIB),
             shm: Bytes::new(256 << 20),

@@ -18,6 +18,9 @@ pub const OWNER: &str = "owner";
 /// The caller of a server that asks for no token.
 pub const ANYBODY: &str = "anybody";
 
+/// Descriptors that an agent's process needs at least.
+const FEWEST_FILES: u64 = 64;
+
 /// Shorter tokens are taken on loopback alone.
 const SHORTEST_TOKEN: usize = 8;
 
@@ -212,6 +215,15 @@ impl Config {
 
     fn check_bounds(&self, found: &mut Found) {
         let limits = &self.limits;
+        let files = self.isolation.limits.files;
+        if files < FEWEST_FILES {
+            found.add(
+                &["isolation.limits.files"],
+                format!(
+                    "`isolation.limits.files` is {files}, with which no agent could work; make it at least {FEWEST_FILES}"
+                ),
+            );
+        }
         let at_least_one = [
             ("processes.max", self.processes.max as u64, "no agent could ever run"),
             (

@@ -268,6 +268,7 @@ impl Backend for Bubblewrap {
         };
         inner.landlock(self.landlock, &rules);
         inner.filter(&filter(Network::Own, Connecting::Process));
+        inner.descriptor_limit(around.descriptors);
         Confined {
             spec: Spec {
                 program: self.program.to_string_lossy().into_owned(),

@@ -137,6 +137,7 @@ pub async fn choose(
                         tmp: wanted.limits.tmp.get(),
                         shm: wanted.limits.shm.get(),
                         file: wanted.limits.disk.map(Bytes::get),
+                        descriptors: wanted.limits.files,
                         port,
                     })));
                 }

@@ -763,6 +763,7 @@ impl Backend for Containers {
         inner.no_privileges();
         inner.landlock(self.landlock.get().copied().unwrap_or(0), &rules);
         inner.filter(&filter(Network::Own, Connecting::Process));
+        inner.descriptor_limit(around.descriptors);
         Confined {
             spec: Spec {
                 program: LAUNCHER_PROGRAM.to_owned(),

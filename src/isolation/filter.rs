@@ -15,7 +15,10 @@
 //! whatever was left in it. TCP can be opened without `connect`: by sending with `MSG_FASTOPEN`; and
 //! Landlock knows plain TCP alone, so other protocols of the same family are closed. It rules ports
 //! and no addresses, and no filter sees an address; so where the kernel can tell the supervisor of each `connect`,
-//! that one makes the connection (`launcher/connect.rs`).
+//! that one makes the connection (`launcher/connect.rs`). Landlock does not control attributes of files either, and an
+//! access list is an attribute that opens a file to other users; so no attribute can be read or set where Landlock
+//! alone stands between an agent and the machine's files. The error is that of a file system without attributes, which
+//! programs know.
 
 use libc::c_long;
 
@@ -68,9 +71,14 @@ const X32: u32 = 0x4000_0000;
 const NAMESPACES: u32 = 0x7e02_0080;
 const MSG_FASTOPEN: u32 = 0x2000_0000;
 const TCP_ULP: u32 = 31;
+/// Length of `struct sockaddr_nl`.
+const NETLINK_ADDRESS: u32 = 12;
 const TIOCSTI: u32 = 0x5412;
 const TIOCLINUX: u32 = 0x541c;
 const SOCK_TYPE: u32 = 0xf;
+/// `FS_IOC_SETFLAGS` and `FS_IOC_FSSETXATTR`, which change the project that a file counts for in quotas.
+const SET_FLAGS: u32 = 0x4008_6602;
+const SET_PROJECT: u32 = 0x401c_5820;
 /// Set-user-ID and set-group-ID in a mode: whoever starts such a file gets the identity of its owner.
 const SET_ID: u32 = 0o6000;
 /// With these flags `open` makes a file, and its mode counts.
@@ -179,6 +187,33 @@ const SHARED_MEMORY: &[c_long] = &[
     libc::SYS_mq_unlink,
 ];
 
+/// Attributes of files: access lists, what users attach to files, flags and projects. The last ones have these numbers
+/// on every architecture, since Linux 6.13 (`setxattrat`, `getxattrat`, `listxattrat`, `removexattrat`) and 6.17
+/// (`file_getattr`, `file_setattr`).
+const ATTRIBUTES: &[c_long] = &[
+    libc::SYS_setxattr,
+    libc::SYS_lsetxattr,
+    libc::SYS_fsetxattr,
+    libc::SYS_getxattr,
+    libc::SYS_lgetxattr,
+    libc::SYS_fgetxattr,
+    libc::SYS_listxattr,
+    libc::SYS_llistxattr,
+    libc::SYS_flistxattr,
+    libc::SYS_removexattr,
+    libc::SYS_lremovexattr,
+    libc::SYS_fremovexattr,
+    463,
+    464,
+    465,
+    466,
+    468,
+    FILE_SETATTR,
+];
+
+/// Sets the flags and the project of a file, since Linux 6.17.
+const FILE_SETATTR: c_long = 469;
+
 /// Calls whose first argument says whether the second one is a process, a group, or a user with all of its
 /// processes; and what says that it is a process.
 const OF_KINDS: &[(c_long, u32)] = &[(libc::SYS_setpriority, 0), (libc::SYS_ioprio_set, 1)];
@@ -270,6 +305,9 @@ pub(super) fn filter(network: Network, connecting: Connecting) -> Vec<u8> {
         // Typing on somebody's terminal.
         call.fail_if(1, u32::MAX, TIOCSTI);
         call.fail_if(1, u32::MAX, TIOCLINUX);
+        // Counting its files for another project.
+        call.fail_if(1, u32::MAX, SET_FLAGS);
+        call.fail_if(1, u32::MAX, SET_PROJECT);
     });
     for (number, process) in OF_KINDS {
         program.call(*number, |call| call.fail_unless(0, u32::MAX, &[*process]));
@@ -306,10 +344,13 @@ fn sockets(program: &mut Program, network: Network) {
     let stream = constant(libc::SOCK_STREAM);
     let tcp = constant(libc::IPPROTO_TCP);
     match network {
-        // Families with ways out of any namespace, like those to the host of a virtual machine, are not here.
-        Network::Own => program.call(libc::SYS_socket, |call| {
-            call.fail_unless(0, u32::MAX, &[unix, inet, inet6, netlink]);
-        }),
+        Network::Own => {
+            // Families with ways out of any namespace, like those to the host of a virtual machine, are not here.
+            program.call(libc::SYS_socket, |call| {
+                call.fail_unless(0, u32::MAX, &[unix, inet, inet6, netlink]);
+            });
+            program.call(FILE_SETATTR, |call| call.fail(libc::EOPNOTSUPP));
+        }
         Network::Shared => {
             program.call(libc::SYS_socket, |call| {
                 call.fail_unless(0, u32::MAX, &[inet, inet6, netlink]);
@@ -328,11 +369,20 @@ fn sockets(program: &mut Program, network: Network) {
                 // A pair of datagram sockets can still send to a path.
                 call.fail_unless(1, SOCK_TYPE, &[stream]);
             });
+            // An end of a pair of sockets could take a name that programs of the machine use. Landlock lets nobody bind
+            // TCP, so all that is left to bind is netlink. The kind of the address is in memory, its length is not; so
+            // names of unix sockets of the same length still pass.
+            program.call(libc::SYS_bind, |call| {
+                call.fail_unless(2, u32::MAX, &[NETLINK_ADDRESS]);
+            });
             // Without `bind` it takes a port by itself, on all addresses.
             program.call(libc::SYS_listen, |call| call.fail(libc::EPERM));
             // Memory, queues and semaphores that all processes of a user share, whatever their wall.
             for number in SHARED_MEMORY {
                 program.call(*number, |call| call.fail(libc::EPERM));
+            }
+            for number in ATTRIBUTES {
+                program.call(*number, |call| call.fail(libc::EOPNOTSUPP));
             }
             // Limits, priority and cores of others; 0 is oneself.
             for (number, who) in OF_OTHERS {
@@ -437,6 +487,21 @@ mod tests {
     }
 
     #[test]
+    fn where_landlock_stands_alone_files_have_no_attributes() {
+        const NO_ATTRIBUTES: u32 = FAIL | 95;
+        for number in ATTRIBUTES {
+            assert_eq!(says(Network::Shared, *number, &[]), NO_ATTRIBUTES, "{number}");
+        }
+        assert_eq!(says(Network::Own, libc::SYS_setxattr, &[]), ALLOW);
+        for network in [Network::Own, Network::Shared] {
+            assert_eq!(says(network, FILE_SETATTR, &[]), NO_ATTRIBUTES);
+            for order in [SET_FLAGS, SET_PROJECT] {
+                assert_eq!(says(network, libc::SYS_ioctl, &[(1, order)]), NOT_PERMITTED);
+            }
+        }
+    }
+
+    #[test]
     fn new_namespaces_and_the_calls_that_hide_their_flags_fail() {
         for network in [Network::Own, Network::Shared] {
             assert_eq!(says(network, libc::SYS_clone, &[(0, 0x1000_0011)]), NOT_PERMITTED);
@@ -493,6 +558,10 @@ mod tests {
         }
         let shared = |number, arguments: &[(u32, u32)]| says(Network::Shared, number, arguments);
         assert_eq!(shared(libc::SYS_socketpair, &[(0, 1), (1, 2)]), NOT_PERMITTED);
+        assert_eq!(shared(libc::SYS_bind, &[(2, NETLINK_ADDRESS)]), ALLOW);
+        for length in [2, 11, 13, 16, 28, 110] {
+            assert_eq!(shared(libc::SYS_bind, &[(2, length)]), NOT_PERMITTED, "{length}");
+        }
         assert_eq!(shared(libc::SYS_sendto, &[(3, MSG_FASTOPEN)]), NOT_PERMITTED);
         assert_eq!(shared(libc::SYS_sendmsg, &[(2, MSG_FASTOPEN)]), NOT_PERMITTED);
         assert_eq!(shared(libc::SYS_setsockopt, &[(1, 6), (2, TCP_ULP)]), NOT_PERMITTED);

@@ -98,6 +98,7 @@ impl Backend for Landlock {
         } else {
             wall.filter(&filter(Network::Shared, Connecting::Process));
         }
+        wall.descriptor_limit(around.descriptors);
         Confined { spec, wall: wall.into_bytes(), inner: None }
     }
 }

@@ -29,6 +29,7 @@ impl Backend for NoWall {
         if let Some(group) = around.group {
             wall.group(group);
         }
+        wall.descriptor_limit(around.descriptors);
         Confined { spec, wall: wall.into_bytes(), inner: None }
     }
 }

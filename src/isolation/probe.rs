@@ -155,6 +155,14 @@ impl Probe<'_> {
         for name in ["secret", "unlink", "rename"] {
             std::fs::write(peer_home.join(name), marker)?;
         }
+        // Where the file system has no attributes there is nothing to read.
+        let create = rustix::fs::XattrFlags::empty();
+        let _ = rustix::fs::setxattr(
+            peer_home.join("secret"),
+            "user.marker",
+            marker.as_bytes(),
+            create,
+        );
         let stand_in = ["victim".to_owned(), marker.clone()];
         let outside = canaries.outside.display().to_string();
         let mut spec = program(stand_in.to_vec(), outside.clone());
@@ -337,6 +345,7 @@ impl Probe<'_> {
             tmp: self.limits.tmp.get(),
             shm: self.limits.shm.get(),
             file: self.limits.disk.map(Bytes::get),
+            descriptors: self.limits.files,
             port: session.port,
             user: self.backend.user(&session.folder, &session.grants),
         };

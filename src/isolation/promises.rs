@@ -385,6 +385,11 @@ pub(super) const PROMISES: [Promise; Guarantee::ALL.len()] = [
                 tests: &["walls::inside::the_machines_own_files_are_out_of_reach"],
             },
             Claim {
+                text: "sets no attribute of a file there: access lists, attributes of users, flags",
+                attacks: &[start("files.attributes", "set an attribute of a file there")],
+                tests: &["walls::modes::where_landlock_stands_alone_programs_go_on_without_attributes"],
+            },
+            Claim {
                 text: "neither changes, replaces nor removes a file of the server's own in a folder that it may change",
                 attacks: &[
                     start(
@@ -447,6 +452,11 @@ pub(super) const PROMISES: [Promise; Guarantee::ALL.len()] = [
                 ],
             },
             Claim {
+                text: "reads no attribute of a file of another session",
+                attacks: &[start("peers.attributes", "read an attribute of another session's file")],
+                tests: &["walls::hostile::every_attack_from_a_turn_of_each_driver_ends_as_the_table_says"],
+            },
+            Claim {
                 text: "reads nothing in another session's processes",
                 attacks: &[
                     start("peers.environ", "open the environment of another session's agent"),
@@ -456,7 +466,7 @@ pub(super) const PROMISES: [Promise; Guarantee::ALL.len()] = [
                 tests: &[],
             },
             Claim {
-                text: "neither signals nor slows down another session's processes",
+                text: "neither signals another session's processes nor changes their priority",
                 attacks: &[
                     start("peers.signal", "signal another session's agent"),
                     start("peers.priority", "set the priority of all processes of the user, with those of other sessions"),

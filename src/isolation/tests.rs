@@ -53,6 +53,7 @@ impl Room {
             tmp: 1 << 20,
             shm: 1 << 20,
             file: None,
+            descriptors: 1024,
             port: 1,
             user: self.backend.user(&self.folder, &Grants::default()),
         };

@@ -129,6 +129,12 @@ impl Wall {
         }
     }
 
+    /// How many descriptors a process may open, and so how many of all processes of its user it may leave in flight.
+    /// It comes after what hands descriptors out, which the lower limit would refuse while others have many in flight.
+    pub(super) fn descriptor_limit(&mut self, most: u64) -> &mut Self {
+        self.words(Record::Limit, [u64::from(libc::RLIMIT_NOFILE), most, most])
+    }
+
     /// No capabilities and no way to new privileges.
     pub(super) fn no_privileges(&mut self) -> &mut Self {
         self.record(Record::NoCapabilities, &[]);

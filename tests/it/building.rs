@@ -162,8 +162,17 @@ impl Builder {
     }
 
     /// The server may have this many open files.
-    pub(crate) fn descriptors(mut self, most: u32) -> Self {
-        let limited = format!("ulimit -n {most}; exec \"$@\"");
+    pub(crate) fn descriptors(self, most: u32) -> Self {
+        self.limited(&format!("ulimit -n {most}"))
+    }
+
+    /// The server begins with this soft limit of open files, which is the one that its agents begin with.
+    pub(crate) fn soft_descriptors(self, most: u32) -> Self {
+        self.limited(&format!("ulimit -Sn {most}"))
+    }
+
+    fn limited(mut self, limit: &str) -> Self {
+        let limited = format!("{limit}; exec \"$@\"");
         self.through.splice(..0, ["sh".to_owned(), "-c".to_owned(), limited, "sh".to_owned()]);
         self
     }

@@ -109,6 +109,12 @@ fn users_of_agents_that_are_root_or_no_user_are_refused() {
 }
 
 #[test]
+fn agents_need_some_open_files() {
+    let problem = problem(|config| config.isolation.limits.files = 63);
+    insta::assert_snapshot!(problem, @"`isolation.limits.files` is 63, with which no agent could work; make it at least 64");
+}
+
+#[test]
 fn bounds_of_nothing_are_refused_together() {
     insta::assert_snapshot!(problem(|config| {
         config.processes.max = 0;

@@ -9,10 +9,10 @@ use crate::config::{self, Config, DriverKind};
 /// What works for any user on any machine as long as there is no wall.
 #[rustfmt::skip]
 const REAL: &[&str] = &[
-    "files.append", "files.bind", "files.fifo", "files.host", "files.link", "files.list",
+    "files.append", "files.attributes", "files.bind", "files.fifo", "files.host", "files.link", "files.list",
     "files.metadata", "files.mkdir", "files.move", "files.plant", "files.proc_root", "files.read",
     "files.rename", "files.reopen", "files.setid", "files.ssh", "files.stat", "files.symlink", "files.tmp",
-    "files.truncate", "files.unlink", "files.up", "files.write", "peers.list", "peers.read",
+    "files.truncate", "files.unlink", "files.up", "files.write", "peers.attributes", "peers.list", "peers.read",
     "own.folder", "own.read", "own.replace", "own.write",
     "peers.io_priority", "peers.priority", "peers.rename", "peers.signal", "peers.shm", "peers.unlink", "peers.watch", "peers.write",
     "privileges.suid", "processes.affinity", "processes.cmdline", "processes.times", "processes.list",

@@ -151,3 +151,19 @@ while True:
     let task = world.rpc("CancelTask", json!({"id": seen[0].task_id()}));
     assert_eq!(state(&task), "CANCELED");
 }
+
+#[test]
+fn an_end_of_a_pair_of_sockets_takes_no_name_of_the_machines_and_netlink_can_be_bound() {
+    let world = Wall::Landlock.shell().start();
+    let script = r#"
+one, other = socket.socketpair()
+try:
+    one.bind("\0a-name-of-the-machine")
+    print("bound")
+except PermissionError:
+    print("refused")
+socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0).bind((0, 0))
+print("netlink")
+"#;
+    assert_eq!(python(&world, script), "refused\nnetlink\n");
+}

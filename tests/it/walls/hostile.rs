@@ -175,6 +175,9 @@ fn every_attack_from_a_turn_of_each_driver_ends_as_the_table_says() {
         let battle = Battle::start(wall, user);
         let victim = Victim::start(&battle, user);
         let (peer_task, peer) = battle.peer();
+        let secret = battle.workspace("peer").join("secret");
+        let flags = rustix::fs::XattrFlags::empty();
+        rustix::fs::setxattr(&secret, "user.marker", battle.marker.as_bytes(), flags).unwrap();
         // Sockets have short paths.
         let sockets = tempfile::tempdir().unwrap();
         fs::set_permissions(&sockets, Permissions::from_mode(0o755)).unwrap();
@@ -205,7 +208,7 @@ fn every_attack_from_a_turn_of_each_driver_ends_as_the_table_says() {
             ("victim", victim.process.id().to_string()),
             ("address", victim.address.clone()),
             ("peer_pid", peer.to_string()),
-            ("peer_file", battle.workspace("peer").join("secret").display().to_string()),
+            ("peer_file", secret.display().to_string()),
             ("peer_dir", battle.workspace("peer").display().to_string()),
             ("outside_file", battle.outside.join("secret").display().to_string()),
             ("outside_dir", battle.outside.display().to_string()),

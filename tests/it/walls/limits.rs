@@ -54,6 +54,45 @@ fn removed_files_that_only_a_thread_of_an_agent_has_open_count() {
 }
 
 #[test]
+fn no_process_of_an_agent_may_open_more_files_than_are_configured() {
+    let backends = ["bubblewrap", "landlock", "none"];
+    for backend in backends {
+        let builder = Wall::Bubblewrap.shell();
+        let settings =
+            json!({"isolation": {"backend": backend, "require": [], "limits": {"files": 300}}});
+        let world = builder.config(settings).start();
+        assert_eq!(answer(&world.say("ulimit -Hn; ulimit -Sn")), "300\n300\n", "{backend}");
+    }
+}
+
+/// The source of an agent that sends itself descriptors and receives none of them.
+const IN_FLIGHT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/walls/in_flight.c");
+
+#[test]
+fn an_agent_that_leaves_descriptors_in_flight_does_not_stop_the_next_session() {
+    for wall in WALLS {
+        let builder = wall.shell();
+        let program = builder.path("in_flight");
+        let compiled = Command::new("cc").arg("-o").arg(&program).arg(IN_FLIGHT).status();
+        assert!(compiled.unwrap().success());
+        // With a soft limit below what is in flight, as most machines have it.
+        let granted = json!({"isolation": {"read": [program]}});
+        let world = builder.config(granted).ordinary().soft_descriptors(1024).start();
+        let id = world.begin_with(message_in("one", &format!("exec {} sent", program.display())));
+        let folder = world.path("work");
+        let sent = await_some("the descriptors", world.patience(), || {
+            let folder = fs::read_dir(&folder).ok()?.next()?.ok()?.path();
+            fs::read_to_string(folder.join("sent")).ok()
+        });
+        // They may be as many as it may open, and the last message may carry some beyond that.
+        let sent: usize = sent.trim().parse().unwrap();
+        assert!((1024..8192 + 512).contains(&sent), "{wall:?}: {sent}");
+        assert_eq!(answer(&world.send(message_in("two", "echo works"))), "works\n", "{wall:?}");
+        assert_eq!(state(&world.task(&id)), "WORKING", "{wall:?}");
+    }
+}
+
+#[test]
 fn a_session_script_that_writes_too_much_is_ended() {
     let limits = json!({"isolation": {"limits": {"disk": "4MiB"}}});
     let script = "#!/bin/sh\nfor i in 0 1 2 3 4 5; do head -c 1048576 /dev/zero > file.$i; done\nsleep 3600\n";

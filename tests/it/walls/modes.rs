@@ -274,3 +274,31 @@ fn a_shared_workspace_that_others_may_enter_is_what_the_operator_wants() {
     let world = builder.start();
     assert!(!world.stderr().contains("may enter"), "{}", world.stderr());
 }
+
+/// Uses programs that copy and show attributes where there are some, and then asks for attributes itself.
+const ATTRIBUTES: &str = r#"set -e
+PATH=/usr/bin:/bin
+echo text > one
+cp -a one two
+mv two three
+ls -l one three > /dev/null
+tar cf all.tar one three
+python3 - <<'END'
+import ctypes, os, shutil
+shutil.copy2("one", "four")
+libc = ctypes.CDLL(None, use_errno=True)
+libc.setxattr(b"one", b"user.note", b"x", 1, 0)
+print(os.strerror(ctypes.get_errno()))
+libc.getxattr(b"/etc/passwd", b"user.note", None, 0)
+print(os.strerror(ctypes.get_errno()))
+END
+cat three four"#;
+
+#[test]
+fn where_landlock_stands_alone_programs_go_on_without_attributes() {
+    let world = Wall::Landlock.shell().start();
+    let unknown = "Operation not supported";
+    assert_eq!(answer(&world.say(ATTRIBUTES)), format!("{unknown}\n{unknown}\ntext\ntext\n"));
+    let world = Wall::Landlock.shell().ordinary().start();
+    assert_eq!(answer(&world.say(ATTRIBUTES)), format!("{unknown}\n{unknown}\ntext\ntext\n"));
+}
