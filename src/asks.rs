@@ -11,7 +11,7 @@
 mod decision;
 mod policy;
 
-pub use decision::{Decision, check_size, named, read as decide};
+pub use decision::{Answered, Decision, check_size, named, read as decide};
 pub use policy::policy;
 
 use crate::clock;

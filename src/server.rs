@@ -52,6 +52,9 @@ const MIDDLE_BODY: usize = 64 * 1024;
 /// Seconds after which a large body is worth another try.
 const BODIES_RETRY_SECONDS: u64 = 5;
 
+/// Seconds after which a body that came too slowly is worth another try.
+const SLOW_RETRY_SECONDS: u64 = 1;
+
 /// What every door needs.
 pub struct Doors {
     /// Places for large bodies.
@@ -159,9 +162,9 @@ impl Bodies {
 }
 
 fn too_late() -> Error {
-    let message = "the body did not come in time (`timeouts.body`; a large one may not pause for `timeouts.header`); send it faster, \
-                   or ask the operator to raise it";
-    Error::new(ErrorKind::InvalidRequest, message)
+    let message = "the body came too slowly: a whole body has `timeouts.body`, and no piece of a large one may take longer \
+                   than `timeouts.header`; send it faster, or the server's operator can raise these keys";
+    Error::new(ErrorKind::TooSlow, message).retry_after(SLOW_RETRY_SECONDS)
 }
 
 fn too_many() -> Error {
@@ -266,10 +269,12 @@ fn denial(denied: &Denied) -> (StatusCode, Error) {
         }
         Denied::UnclearHost => (StatusCode::BAD_REQUEST, ErrorKind::InvalidRequest),
         Denied::Host(_) | Denied::Origin(_) => (StatusCode::FORBIDDEN, ErrorKind::PermissionDenied),
-        Denied::Locked(_) => (StatusCode::TOO_MANY_REQUESTS, ErrorKind::ResourceExhausted),
+        Denied::Locked(_) | Denied::NotCompared(_) => {
+            (StatusCode::TOO_MANY_REQUESTS, ErrorKind::ResourceExhausted)
+        }
     };
     let mut error = Error::new(kind, denied.to_string());
-    if let Denied::Locked(seconds) = denied {
+    if let Denied::Locked(seconds) | Denied::NotCompared(seconds) = denied {
         error = error.retry_after(*seconds);
     }
     (status, error)

@@ -54,7 +54,10 @@ impl Failure {
                 }
                 Some(ErrorKind::TaskNotCancelable) => Self::new(exit::FAILED, &told.message),
                 Some(
-                    ErrorKind::Internal | ErrorKind::Unavailable | ErrorKind::ResourceExhausted,
+                    ErrorKind::Internal
+                    | ErrorKind::Unavailable
+                    | ErrorKind::ResourceExhausted
+                    | ErrorKind::TooSlow,
                 )
                 | None => Self::new(exit::UNAVAILABLE, &told.message),
                 Some(_) => Self::usage(&told.message),
