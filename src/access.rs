@@ -72,22 +72,26 @@ pub struct Access {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Denied {
     /// The `Host` is not ours.
-    #[error("the host `{0}` is not served here; the operator can add it to `server.allowed_hosts`")]
+    #[error(
+        "the host `{0}` is not served here; the server's operator can add it to `server.allowed_hosts`"
+    )]
     Host(String),
     /// There are several hosts, or none that can be read.
     #[error("a request names one host, as `Host: NAME` or `Host: NAME:PORT`; send one such header")]
     UnclearHost,
     /// The `Origin` is not listed.
-    #[error("pages of `{0}` may not call; the operator can add it to `server.allowed_origins`")]
+    #[error(
+        "pages of `{0}` may not call; the server's operator can add it to `server.allowed_origins`"
+    )]
     Origin(String),
     /// No token, or a wrong one.
     #[error(
-        "a bearer token is needed: `Authorization: Bearer TOKEN`; ask the operator for one (`auth.token`, `auth.tokens`)"
+        "a bearer token is needed: `Authorization: Bearer TOKEN`; ask the server's operator for one (`auth.token`, `auth.tokens`)"
     )]
     NoToken,
     /// A wrong token.
     #[error(
-        "this bearer token is not valid; ask the operator for one (`auth.token`, `auth.tokens`)"
+        "this bearer token is not valid; ask the server's operator for one (`auth.token`, `auth.tokens`)"
     )]
     WrongToken,
     /// Too many wrong tokens from one address.
@@ -98,7 +102,7 @@ pub enum Denied {
     /// The token was not compared, because its address has tried wrong ones and too many tries wait.
     #[error(
         "this token was not compared: wrong tokens were tried from this address, and too many tries wait \
-         (`limits.wrong_tokens_waiting`); try again in {0} s, or the server's operator can make tokens of 128 bits or more"
+         (`limits.wrong_tokens_waiting`); try again in {0} s; the server's operator can make tokens of 128 bits or more"
     )]
     NotCompared(u64),
 }

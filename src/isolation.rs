@@ -251,7 +251,10 @@ impl Isolation {
             return None;
         }
         let why = self.0.backend.why_root(shared, &self.0.common.with(grants))?;
-        Some(format!("agents are root to the kernel: {why}; run the server as an ordinary user"))
+        Some(format!(
+            "agents are root to the kernel ({why}), so a fault in the kernel or in the sandbox gives them the whole machine; run the \
+             server as an ordinary user"
+        ))
     }
 
     /// Whether processes are started beside the server, so that a supervisor can be prepared for them.
@@ -285,7 +288,7 @@ impl Isolation {
     /// What is in force, in a sentence for the start; loud where there is no wall.
     pub fn told(&self) -> String {
         if !self.is_walled() {
-            return "NO WALL around agents (`isolation.backend: none`): they can read and change all that this user \
+            return "NO SANDBOX around agents (`isolation.backend: none`): they can read and change all that this user \
                     can, and reach any network"
                 .to_owned();
         }

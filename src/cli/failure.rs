@@ -68,7 +68,11 @@ impl Failure {
 
     /// Nobody answers at `url`.
     pub(super) fn unreachable(url: &str, cause: &str) -> Self {
-        let message = format!("no server at {url} ({cause}); start one with `pilothouse serve`");
+        // Files that were only found in a folder do not choose which server gets a token.
+        let message = format!(
+            "no server at {url} ({cause}); start one with `pilothouse serve`; if `state_dir` stands in a configuration \
+             file, name that file with --config"
+        );
         Self::new(exit::UNAVAILABLE, message)
     }
 

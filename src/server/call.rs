@@ -83,7 +83,8 @@ impl Doors {
         self.access.count_request(caller).map_err(|seconds| {
             let limit = self.config.limits.rate;
             let message = format!(
-                "more than {limit} requests a minute from one caller (`limits.rate`); try again in {seconds} s, or ask the operator to raise it"
+                "more than {limit} requests a minute from one caller; try again in {seconds} s; the server's operator can raise \
+                 `limits.rate`"
             );
             Error::new(ErrorKind::ResourceExhausted, message).retry_after(seconds)
         })

@@ -229,23 +229,23 @@ impl Listener {
             refuse(
                 is_http2,
                 ErrorKind::Unavailable,
-                "too many requests are under way (`limits.requests`); read the answers that are open, or the server's \
-                 operator can raise `limits.requests`",
+                "too many requests are under way; read the answers that are open; the server's operator can \
+                 raise `limits.requests`",
             )
         } else if recognition == Recognition::CallerFull && !is_health {
             refuse(
                 is_http2,
                 ErrorKind::Unavailable,
-                "this caller has too many connections (`limits.connections_per_caller`); close some, or the server's \
-                 operator can raise `limits.connections_per_caller`",
+                "this caller has too many connections; close some; the server's operator can raise \
+                 `limits.connections_per_caller`",
             )
         } else if recognition == Recognition::Stranger && !is_health && self.connections.are_taken()
         {
             refuse(
                 is_http2,
                 ErrorKind::Unavailable,
-                "known callers hold all connections (`limits.connections`); try again later, or the server's operator \
-                 can raise `limits.connections`",
+                "known callers hold all connections; try again later; the server's operator can raise \
+                 `limits.connections`",
             )
         } else if let Some(production) = served.begin().await {
             match arrival {

@@ -82,7 +82,7 @@ fn sessions_that_share_a_folder_are_not_told_to_be_apart() {
 #[test]
 fn without_a_wall_the_start_says_so_loudly() {
     let world = World::start();
-    assert!(world.stderr().contains("NO WALL around agents"), "{}", world.stderr());
+    assert!(world.stderr().contains("NO SANDBOX around agents"), "{}", world.stderr());
 }
 
 // === what is only allowed behind a wall ===
