@@ -72,29 +72,39 @@ pub struct Access {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Denied {
     /// The `Host` is not ours.
-    #[error("the host `{0}` is not served here; the operator can add it to `server.allowed_hosts`")]
+    #[error(
+        "the host `{0}` is not served here; the server's operator can add it to `server.allowed_hosts`"
+    )]
     Host(String),
     /// There are several hosts, or none that can be read.
     #[error("a request names one host, as `Host: NAME` or `Host: NAME:PORT`; send one such header")]
     UnclearHost,
     /// The `Origin` is not listed.
-    #[error("pages of `{0}` may not call; the operator can add it to `server.allowed_origins`")]
+    #[error(
+        "pages of `{0}` may not call; the server's operator can add it to `server.allowed_origins`"
+    )]
     Origin(String),
     /// No token, or a wrong one.
     #[error(
-        "a bearer token is needed: `Authorization: Bearer TOKEN`; ask the operator for one (`auth.token`, `auth.tokens`)"
+        "a bearer token is needed: `Authorization: Bearer TOKEN`; ask the server's operator for one (`auth.token`, `auth.tokens`)"
     )]
     NoToken,
     /// A wrong token.
     #[error(
-        "this bearer token is not valid; ask the operator for one (`auth.token`, `auth.tokens`)"
+        "this bearer token is not valid; ask the server's operator for one (`auth.token`, `auth.tokens`)"
     )]
     WrongToken,
     /// Too many wrong tokens from one address.
     #[error(
-        "too many wrong tokens from this address (`limits.wrong_tokens`); try again in {0} s with a valid one"
+        "too many wrong tokens from this address (`limits.wrong_tokens`); use a valid token, or try again in {0} s"
     )]
     Locked(u64),
+    /// The token was not compared, because its address has tried wrong ones and too many tries wait.
+    #[error(
+        "this token was not compared: wrong tokens were tried from this address, and too many tries wait \
+         (`limits.wrong_tokens_waiting`); try again in {0} s; the server's operator can make tokens of 128 bits or more"
+    )]
+    NotCompared(u64),
 }
 
 impl Access {
@@ -194,7 +204,8 @@ impl Access {
         let names: Vec<_> = self.weak.iter().map(|key| format!("`{key}`")).collect();
         (!names.is_empty()).then(|| {
             format!(
-                "warning: {} can be guessed (less than 128 bits), so tries after a wrong token are slowed; leave \
+                "warning: {} can be guessed (less than 128 bits), so tries after a wrong token are slowed, and while \
+                 wrong tokens are tried from an address, valid callers at the same address can wait or be refused; leave \
                  `auth.token` out to have one made, or make one with `openssl rand -hex 32`",
                 names.join(", ")
             )
@@ -248,9 +259,9 @@ impl Access {
             return Err(Denied::NoToken);
         };
         if let Some(guesses) = &self.guesses {
-            guesses.wait(self.count_wrong(arrival)).await.map_err(Denied::Locked)?;
+            guesses.wait(self.count_wrong(arrival)).await.map_err(Denied::NotCompared)?;
         }
-        // A valid token passes whatever others at its address have tried.
+        // From here on a valid token passes, whatever others at its address have tried.
         if let Some(caller) = self.find_caller(token) {
             return Ok(caller);
         }

@@ -89,6 +89,16 @@ pub enum Error {
         /// The program.
         program: String,
     },
+    /// The path leads to no program.
+    #[error(
+        "agent `{agent}`: `{program}` is not a program that can be executed; correct `agents.{agent}.program`"
+    )]
+    NotExecutable {
+        /// The agent.
+        agent: String,
+        /// The program.
+        program: String,
+    },
     /// A command agent without a program.
     #[error("agent `{0}`: a command driver needs `agents.{0}.program` (or AGENT_CMD)")]
     NoProgram(String),
@@ -97,8 +107,8 @@ pub enum Error {
     Reach(String, String),
     /// It would do anything without being asked, and nothing stands around it.
     #[error(
-        "agent `{agent}`: it is configured to run anything without asking, and the wall around it lacks {missing}; \
-         choose a wall that gives them (`isolation.backend: auto`), or let it ask (`permission_mode`, `mode` or `args` of `agents.{agent}`)"
+        "agent `{agent}`: it is configured to run anything without asking, and its sandbox lacks {missing}; \
+         choose a sandbox that gives them (`isolation.backend: auto`), or let it ask (`permission_mode`, `mode` or `args` of `agents.{agent}`)"
     )]
     Bypass {
         /// The agent.
@@ -141,9 +151,12 @@ impl Agent {
                 if contained {
                     PathBuf::from(wanted)
                 } else {
-                    find(wanted, &path).ok_or_else(|| Error::ProgramNotFound {
-                        agent: key.to_owned(),
-                        program: wanted.to_owned(),
+                    find(wanted, &path).ok_or_else(|| {
+                        let (agent, program) = (key.to_owned(), wanted.to_owned());
+                        match wanted.contains('/') {
+                            true => Error::NotExecutable { agent, program },
+                            false => Error::ProgramNotFound { agent, program },
+                        }
                     })?
                 }
             }
@@ -453,8 +466,8 @@ impl Agent {
                 if self.config.preset.as_deref() == Some("codex") && self.config.mode.is_none() =>
             {
                 Some(format!(
-                    "Codex's own sandbox cannot be made inside of a wall, so its commands fail or are asked for one by \
-                     one; `agents.{key}.mode: agent-full-access` turns it off, and the wall stays"
+                    "Codex's own sandbox cannot be made inside of ours, so its commands fail or are asked for one by \
+                     one; `agents.{key}.mode: agent-full-access` turns it off, and ours stays"
                 ))
             }
             DriverKind::Command | DriverKind::Acp

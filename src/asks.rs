@@ -11,7 +11,7 @@
 mod decision;
 mod policy;
 
-pub use decision::{Decision, check_size, named, read as decide};
+pub use decision::{Answered, Decision, check_size, named, read as decide};
 pub use policy::policy;
 
 use crate::clock;
@@ -64,17 +64,43 @@ struct Amount {
 }
 
 /// There is no room for a further ask.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the agent asks more than may be open at a time (`{key}` is {most})")]
-pub struct Full {
-    key: &'static str,
-    most: u64,
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Full {
+    /// Those that are open leave no room.
+    #[error("the agent asks more than may be open at a time ({most})")]
+    Open {
+        /// The key of the bound.
+        key: &'static str,
+        /// The bound, with its unit.
+        most: String,
+    },
+    /// This one alone is larger than the bound.
+    #[error("the agent asks with {size} of text and data, more than {most}")]
+    Alone {
+        /// The key of the bound.
+        key: &'static str,
+        /// What it takes.
+        size: Bytes,
+        /// The bound.
+        most: Bytes,
+    },
 }
 
 impl Full {
+    /// The key of the bound.
+    fn key(&self) -> &'static str {
+        match self {
+            Self::Open { key, .. } | Self::Alone { key, .. } => key,
+        }
+    }
+
     /// Who can do what about it.
     pub fn hint(&self) -> String {
-        format!("answer the open asks or cancel their tasks; the operator can raise `{}`", self.key)
+        let raise = format!("the server's operator can raise `{}`", self.key());
+        match self {
+            Self::Open { .. } => format!("answer the open asks or cancel their tasks; {raise}"),
+            Self::Alone { .. } => raise,
+        }
     }
 }
 
@@ -130,17 +156,21 @@ impl Asks {
             let bounds = &self.0.bounds;
             let more = Amount::of(&row);
             let session = open.sessions.get(&session(&row)).copied().unwrap_or_default();
-            let full = |key, most: u64| Err(Full { key, most });
-            let above =
-                |bytes: usize, most: Bytes| bytes.saturating_add(more.bytes) > most.as_usize();
             if session.count >= bounds.per_session {
-                return full("asks.per_session", bounds.per_session as u64);
+                let most = format!("{} asks of a session", bounds.per_session);
+                return Err(Full::Open { key: "asks.per_session", most });
             }
-            if above(session.bytes, bounds.bytes) {
-                return full("asks.bytes", bounds.bytes.get());
-            }
-            if above(open.all.bytes, bounds.total) {
-                return full("asks.total", bounds.total.get());
+            for (key, taken, most, whose) in [
+                ("asks.bytes", session.bytes, bounds.bytes, "a session"),
+                ("asks.total", open.all.bytes, bounds.total, "all sessions"),
+            ] {
+                if more.bytes > most.as_usize() {
+                    let size = Bytes::new(more.bytes as u64);
+                    return Err(Full::Alone { key, size, most });
+                }
+                if taken.saturating_add(more.bytes) > most.as_usize() {
+                    return Err(Full::Open { key, most: format!("{most} of {whose}") });
+                }
             }
             open.insert(row);
         }
@@ -386,7 +416,7 @@ mod tests {
         asks.add(first.clone()).unwrap();
         asks.add(row("one", "b")).unwrap();
         let full = asks.add(row("one", "c")).unwrap_err();
-        assert_eq!(full.key, "asks.per_session");
+        assert_eq!(full.key(), "asks.per_session");
         asks.add(row("two", "d")).unwrap();
         asks.take(&first.id).unwrap();
         asks.add(row("one", "e")).unwrap();
@@ -400,9 +430,18 @@ mod tests {
             bounds.total = Bytes::new(9000);
         });
         asks.add(row("one", &large)).unwrap();
-        assert_eq!(asks.add(row("one", &large)).unwrap_err().key, "asks.bytes");
+        assert_eq!(asks.add(row("one", &large)).unwrap_err().key(), "asks.bytes");
         asks.add(row("two", &large)).unwrap();
-        assert_eq!(asks.add(row("three", &large)).unwrap_err().key, "asks.total");
+        assert_eq!(asks.add(row("three", &large)).unwrap_err().key(), "asks.total");
+    }
+
+    #[test]
+    fn an_ask_that_is_too_large_alone_is_told_with_its_size_and_not_to_answer_others() {
+        let asks = bounded(|bounds| bounds.bytes = Bytes::new(2048));
+        let full = asks.add(row("one", &"x".repeat(3000))).unwrap_err();
+        assert!(matches!(&full, Full::Alone { key: "asks.bytes", size, .. } if size.get() > 3000));
+        assert!(full.to_string().ends_with("more than 2KiB"), "{full}");
+        assert_eq!(full.hint(), "the server's operator can raise `asks.bytes`");
     }
 
     #[test]

@@ -81,7 +81,7 @@ pub enum Refusal {
     UserInfo,
     /// An address that is written out leads inward.
     #[error(
-        "{address} is {kind} and is not posted to; give a public address, or have the operator add it to `push.allow`"
+        "{address} is {kind} and is not posted to; give a public address; the server's operator can add it to `push.allow`"
     )]
     Inner {
         /// The address.
@@ -91,12 +91,12 @@ pub enum Refusal {
     },
     /// A name leads inward, with at least one of its addresses.
     #[error(
-        "`{0}` leads into a network that is not posted to; give a public name, or have the operator add its network to `push.allow`"
+        "`{0}` leads into a network that is not posted to; give a public name; the server's operator can add its network to `push.allow`"
     )]
     LeadsInward(String),
     /// Plain http to a place that is not the operator's own.
     #[error(
-        "plain http to `{0}` can be read and changed on its way; give an https URL, or have the operator add its network to `push.allow`"
+        "plain http to `{0}` can be read and changed on its way; give an https URL; the server's operator can add its network to `push.allow`"
     )]
     Plain(String),
     /// A name without an address.

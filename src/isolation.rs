@@ -267,7 +267,10 @@ impl Isolation {
             return None;
         }
         let why = self.0.backend.why_root(shared, &self.0.common.with(grants))?;
-        Some(format!("agents are root to the kernel: {why}; run the server as an ordinary user"))
+        Some(format!(
+            "agents are root to the kernel ({why}), so a fault in the kernel or in the sandbox gives them the whole machine; run the \
+             server as an ordinary user"
+        ))
     }
 
     /// Whether processes are started beside the server, so that a supervisor can be prepared for them.

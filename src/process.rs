@@ -43,7 +43,7 @@ pub enum Error {
         source: io::Error,
     },
     /// A part of the wall could not be put up; nothing was started.
-    #[error("the wall around `{program}` could not be put up ({part}): {source}")]
+    #[error("the sandbox of `{program}` could not be made ({part}): {source}")]
     NoWall {
         /// What was to be walled in.
         program: String,
@@ -53,7 +53,7 @@ pub enum Error {
         source: io::Error,
     },
     /// The program that makes the namespaces failed; nothing was started.
-    #[error("the wall could not be put up: `{program}` said: {words}")]
+    #[error("the sandbox could not be made: `{program}` said: {words}")]
     NotEntered {
         /// The program.
         program: String,

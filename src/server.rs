@@ -19,7 +19,7 @@ pub use openapi::Document;
 
 use self::listen::UnderWay;
 use crate::access::{Access, Arrival, Denied, Forwarded};
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::queue::{FairQueue, Place};
 use crate::service::Service;
 use crate::signing::JWKS_PATH;
@@ -55,6 +55,9 @@ const MIDDLE_BODY: usize = 64 * 1024;
 
 /// Seconds after which a large body is worth another try.
 const BODIES_RETRY_SECONDS: u64 = 5;
+
+/// Seconds after which a body that came too slowly is worth another try.
+const SLOW_RETRY_SECONDS: u64 = 1;
 
 /// What every door needs.
 pub struct Doors {
@@ -163,19 +166,19 @@ impl Bodies {
 }
 
 fn too_late() -> Error {
-    let message = "the body did not come in time (`timeouts.body`; a large one may not pause for `timeouts.header`); send it faster, \
-                   or ask the operator to raise it";
-    Error::new(ErrorKind::InvalidRequest, message)
+    let message = "the body came too slowly: a whole body has `timeouts.body`, and no piece of a large one may take longer \
+                   than `timeouts.header`; send it faster; the server's operator can raise these keys";
+    Error::new(ErrorKind::TooSlow, message).retry_after(SLOW_RETRY_SECONDS)
 }
 
 fn too_many() -> Error {
-    let message = "other large requests are being read (`limits.bodies`); try again later, or ask the operator to raise it";
+    let message = "other large requests are being read; try again later; the server's operator can raise `limits.bodies`";
     Error::new(ErrorKind::Unavailable, message).retry_after(BODIES_RETRY_SECONDS)
 }
 
-fn too_large(limit: usize) -> Error {
+fn too_large(limit: config::Bytes) -> Error {
     let message = format!(
-        "the body is larger than {limit} bytes (`limits.body`); send less, or ask the operator to raise it"
+        "the body is larger than {limit}; send less; the server's operator can raise `limits.body`"
     );
     Error::new(ErrorKind::TooLarge, message)
 }
@@ -198,12 +201,12 @@ impl Doors {
         body: Body,
         entry: &AuditEntry,
     ) -> Result<RequestBody, Error> {
-        let limit = self.config.limits.body.as_usize();
+        let (most, limit) = (self.config.limits.body, self.config.limits.body.as_usize());
         let announced = headers
             .get(header::CONTENT_LENGTH)
             .and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
         if announced.is_some_and(|length| length > limit as u64) {
-            return Err(too_large(limit));
+            return Err(too_large(most));
         }
         let announced = announced.and_then(|length| usize::try_from(length).ok());
         let (mut body, mut bytes, mut place) = (body, Vec::new(), None);
@@ -239,7 +242,7 @@ impl Doors {
             };
             let size = bytes.len() + chunk.len();
             if size > limit {
-                return Err(too_large(limit));
+                return Err(too_large(most));
             }
             // Small bodies never wait behind large ones. A large one waits once, for all that it may
             // become: two that each waited for their second half would wait for each other.
@@ -303,10 +306,12 @@ fn denial(denied: &Denied) -> (StatusCode, Error) {
         }
         Denied::UnclearHost => (StatusCode::BAD_REQUEST, ErrorKind::InvalidRequest),
         Denied::Host(_) | Denied::Origin(_) => (StatusCode::FORBIDDEN, ErrorKind::PermissionDenied),
-        Denied::Locked(_) => (StatusCode::TOO_MANY_REQUESTS, ErrorKind::ResourceExhausted),
+        Denied::Locked(_) | Denied::NotCompared(_) => {
+            (StatusCode::TOO_MANY_REQUESTS, ErrorKind::ResourceExhausted)
+        }
     };
     let mut error = Error::new(kind, denied.to_string());
-    if let Denied::Locked(seconds) = denied {
+    if let Denied::Locked(seconds) | Denied::NotCompared(seconds) = denied {
         error = error.retry_after(*seconds);
     }
     (status, error)

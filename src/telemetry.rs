@@ -105,6 +105,8 @@ impl Telemetry {
             action: format!("egress {host}:{port}"),
             task: log.map(|log| log.id.to_string()),
             context: log.map(|log| log.context_id.to_string()),
+            ask: None,
+            decision: None,
             outcome: reason.word(),
             status: 403,
             duration_ms: 0.0,

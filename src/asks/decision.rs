@@ -6,6 +6,7 @@ use pilothouse_a2a::error::Error;
 use pilothouse_a2a::message::{Message, PartContent};
 use pilothouse_agents::Answer;
 use serde_json::Value;
+use std::sync::Arc;
 
 /// Values that an answer may consist of: what people and forms say has few, and each costs some hundred
 /// bytes in memory.
@@ -28,6 +29,38 @@ pub enum Decision {
     },
     /// The answer to a question: words, a list of them, or `{question: words}`.
     Words(Value),
+}
+
+/// An ask that was answered, in words that are not secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answered {
+    /// The id of the ask.
+    pub ask: Arc<str>,
+    /// `allow`, `allow_session`, `deny`, or `answer` for words.
+    pub decision: &'static str,
+}
+
+impl Answered {
+    /// The ask with what was decided about it.
+    pub fn new(row: &AskRow, decision: &Decision) -> Self {
+        let decision = match decision {
+            Decision::Allow { input: Some(input), .. } if chooses_refusal(row, input) => "deny",
+            Decision::Allow { session: true, .. } => "allow_session",
+            Decision::Allow { .. } => "allow",
+            Decision::Deny { .. } => "deny",
+            Decision::Words(_) => "answer",
+        };
+        Self { ask: row.id.clone(), decision }
+    }
+}
+
+/// Whether an input chooses an option of the agent's own that rejects the call (`kind` in ACP).
+fn chooses_refusal(row: &AskRow, input: &Value) -> bool {
+    let chosen = input.get("optionId").and_then(Value::as_str);
+    let own =
+        own_options(row).find(|option| chosen == option.get("optionId").and_then(Value::as_str));
+    let kind = own.and_then(|option| option.get("kind")).and_then(Value::as_str);
+    chosen.is_some() && kind.is_some_and(|kind| kind.starts_with("reject"))
 }
 
 impl Decision {
@@ -159,7 +192,7 @@ fn by_data(ask: &AskRow, data: &Value, is_question: bool) -> Result<Decision, Er
         Some("allow_session") => Ok(Decision::Allow { input: changed(data)?, session: true }),
         Some("deny") => Ok(denied()),
         // An option of the agent's own.
-        Some(option) if own_options(ask).any(|own| own == option) => Ok(Decision::Allow {
+        Some(option) if own_ids(ask).any(|own| own == option) => Ok(Decision::Allow {
             input: Some(serde_json::json!({"optionId": option})),
             session: false,
         }),
@@ -182,16 +215,17 @@ fn options(ask: &AskRow) -> impl Iterator<Item = &str> {
 }
 
 /// The options that an ACP agent itself offers.
-fn own_options(ask: &AskRow) -> impl Iterator<Item = &str> {
+fn own_options(ask: &AskRow) -> impl Iterator<Item = &Value> {
     let own = ask.ask.get("input").and_then(|input| input.get("options"));
-    own.and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-        .filter_map(|option| option.get("optionId").and_then(Value::as_str))
+    own.and_then(Value::as_array).into_iter().flatten()
+}
+
+fn own_ids(ask: &AskRow) -> impl Iterator<Item = &str> {
+    own_options(ask).filter_map(|option| option.get("optionId").and_then(Value::as_str))
 }
 
 fn known_options(ask: &AskRow) -> String {
-    let known: Vec<_> = options(ask).chain(own_options(ask)).collect();
+    let known: Vec<_> = options(ask).chain(own_ids(ask)).collect();
     format!("not an option of this ask; there are {}", known.join(", "))
 }
 

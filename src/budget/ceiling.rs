@@ -206,7 +206,7 @@ impl fmt::Display for Exceeded {
         let used = used.trim_end_matches(" tokens");
         write!(
             out,
-            "the ceiling `{key}` is reached: {who} used {used} of {limit}{when}; {advice}, or ask the operator to raise it"
+            "the ceiling `{key}` is reached: {who} used {used} of {limit}{when}; {advice}; the server's operator can raise it"
         )
     }
 }
@@ -296,10 +296,10 @@ mod tests {
             said(sums(Whose::Day, 0, 5)),
         ];
         insta::assert_snapshot!(all.join("\n"), @r"
-        the ceiling `budgets.task.cost_usd` is reached: this task has used $1.512345 of $1.50; send without taskId to begin another, or ask the operator to raise it (None)
-        the ceiling `budgets.session.tokens` is reached: this context has used 1001 of 1000 tokens; begin a new context, or ask the operator to raise it (None)
-        the ceiling `budgets.caller.cost_usd` is reached: this caller has used $20 of $20 today; wait until midnight UTC, or ask the operator to raise it (Some(90))
-        the ceiling `budgets.day.tokens` is reached: all callers have used 5 of 5 tokens today; wait until midnight UTC, or ask the operator to raise it (Some(90))
+        the ceiling `budgets.task.cost_usd` is reached: this task has used $1.512345 of $1.50; send without taskId to begin another; the server's operator can raise it (None)
+        the ceiling `budgets.session.tokens` is reached: this context has used 1001 of 1000 tokens; begin a new context; the server's operator can raise it (None)
+        the ceiling `budgets.caller.cost_usd` is reached: this caller has used $20 of $20 today; wait until midnight UTC; the server's operator can raise it (Some(90))
+        the ceiling `budgets.day.tokens` is reached: all callers have used 5 of 5 tokens today; wait until midnight UTC; the server's operator can raise it (Some(90))
         ");
     }
 }

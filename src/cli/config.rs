@@ -166,7 +166,7 @@ mod tests {
 server.port                             3000  (environment PORT)
 auth.token                              ***  (environment API_TOKEN)
 limits.rate                             600
-note: names of the forerunners in use: environment PORT → server.port, environment API_TOKEN → auth.token
+note: older variable names in use: environment PORT → server.port, environment API_TOKEN → auth.token
 ");
         assert!(!text.contains("hunter2"));
     }

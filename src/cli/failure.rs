@@ -54,7 +54,10 @@ impl Failure {
                 }
                 Some(ErrorKind::TaskNotCancelable) => Self::new(exit::FAILED, &told.message),
                 Some(
-                    ErrorKind::Internal | ErrorKind::Unavailable | ErrorKind::ResourceExhausted,
+                    ErrorKind::Internal
+                    | ErrorKind::Unavailable
+                    | ErrorKind::ResourceExhausted
+                    | ErrorKind::TooSlow,
                 )
                 | None => Self::new(exit::UNAVAILABLE, &told.message),
                 Some(_) => Self::usage(&told.message),
@@ -65,7 +68,11 @@ impl Failure {
 
     /// Nobody answers at `url`.
     pub(super) fn unreachable(url: &str, cause: &str) -> Self {
-        let message = format!("no server at {url} ({cause}); start one with `pilothouse serve`");
+        // Files that were only found in a folder do not choose which server gets a token.
+        let message = format!(
+            "no server at {url} ({cause}); start one with `pilothouse serve`; if `state_dir` stands in a configuration \
+             file, name that file with --config"
+        );
         Self::new(exit::UNAVAILABLE, message)
     }
 

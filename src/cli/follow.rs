@@ -9,7 +9,7 @@
 use super::failure::Failure;
 use super::markdown::Printer;
 use super::outcome::{last_message, text_of, words};
-use super::tasks::Ask;
+use super::tasks::render_question;
 use super::terminal::{DIM, Filter, Screen, Spinner, clean, clean_line, styled};
 use super::{exit, outcome};
 use pilothouse_a2a::client::{Client, ClientError, EventStream};
@@ -256,21 +256,15 @@ impl<W: Write> Show<W> {
         if let Some(task) = &self.task {
             let state = task.status.state;
             let columns = self.screen.width;
-            let asked = Ask::of(task).and_then(|ask| ask.shown(columns));
-            if let Some((text, true)) = &asked {
+            if let Some(text) = render_question(task, columns) {
                 // Behind its bars as it is: no markup may hide a piece of a command.
-                let text = text.clone();
                 if self.said {
                     self.out.write_all(b"\n")?;
                 }
                 self.write(&text)?;
                 return self.out.flush();
             }
-            let told = if let Some((text, _)) = asked {
-                Some(text)
-            } else if state.is_interrupted() {
-                words(task)
-            } else if state == TaskState::Completed && !self.said {
+            let told = if state == TaskState::Completed && !self.said {
                 words(task).or_else(|| last_message(task))
             } else {
                 None

@@ -45,7 +45,12 @@ impl Report {
 
     fn add(&mut self, finding: Finding, name: &str, detail: &str, fix: Option<&str>) {
         let fix = fix.filter(|fix| !fix.is_empty()).map(clean_line);
-        self.0.push(Check { finding, name: clean_line(name), detail: clean_line(detail), fix });
+        self.0.push(Check {
+            finding,
+            name: clean_line(name),
+            detail: clean_line(&on_one_line(detail)),
+            fix,
+        });
     }
 
     /// Nothing is wrong.
@@ -86,6 +91,20 @@ impl Report {
     }
 }
 
+/// A text of several lines with a separator between each two.
+fn on_one_line(text: &str) -> String {
+    let mut out = String::new();
+    for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        match out.chars().last() {
+            None => {}
+            Some(':' | ';' | ',') => out.push(' '),
+            Some(_) => out.push_str("; "),
+        }
+        out.push_str(line);
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -94,14 +113,14 @@ mod tests {
     fn a_problem_has_its_fix_beside_it() {
         let mut report = Report::default();
         report.good("store", "opens");
-        report.note("isolation", "no wall yet");
+        report.note("isolation", "no sandbox yet");
         assert!(report.is_good());
         report.bad("port", "2222 is taken\nby somebody", "choose another with --port");
         assert!(!report.is_good());
         insta::assert_snapshot!(report.lines(false), @r"
 ✓ store      opens
-• isolation  no wall yet
-✗ port       2222 is taken by somebody → choose another with --port
+• isolation  no sandbox yet
+✗ port       2222 is taken; by somebody → choose another with --port
 ");
         assert_eq!(report.json()[2]["status"], "problem");
     }

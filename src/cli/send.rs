@@ -348,15 +348,13 @@ mod tests {
     }
 
     #[test]
-    fn a_question_comes_with_its_options_and_the_way_to_answer() {
+    fn a_question_comes_with_the_way_to_answer() {
         let mut message = Message::agent_text("Which?");
         message.parts.push(Part::data(json!({"options": ["red", {"label": "blue"}]})));
         let status =
             TaskStatus { state: TaskState::InputRequired, message: Some(message), timestamp: None };
         let task = Task::new("t-1".into(), "c-1".into(), status);
         insta::assert_snapshot!(how_to_answer(&task, Way::default()).join("\n"), @r#"
-  - red
-  - blue
 answer with: pilothouse tasks answer t-1 "..."
 "#);
         let way = Way { url: Some("http://x"), agent: Some("two") };

@@ -3,7 +3,7 @@
 mod answer;
 mod ask;
 
-pub(super) use ask::Ask;
+pub(super) use ask::{Ask, render_question};
 
 use super::failure::Failure;
 use super::follow::{End, Interrupt, Show, follow, json_safe};

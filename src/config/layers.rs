@@ -321,7 +321,7 @@ impl Layers {
         if !self.used_aliases.is_empty() {
             let used: Vec<_> =
                 self.used_aliases.iter().map(|(origin, key)| format!("{origin} → {key}")).collect();
-            self.note(format!("names of the forerunners in use: {}", used.join(", ")));
+            self.note(format!("older variable names in use: {}", used.join(", ")));
         }
         (origins, self.notes)
     }

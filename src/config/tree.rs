@@ -1,7 +1,11 @@
 //! The values of a configuration as a JSON tree with dotted keys.
 
 use super::Config;
+use super::yaml::wanted;
 use serde_json::{Map, Value, json};
+
+/// Characters of a wrong value that an error repeats.
+const SHOWN: usize = 64;
 
 /// The paths of all values that hold no further keys.
 pub(super) fn leaves(tree: &Value) -> Vec<Vec<String>> {
@@ -71,10 +75,25 @@ pub(super) fn value_of(path: &[&str], text: &str) -> Result<Value, String> {
             Ok(_) => return Ok(candidate),
             // What was read as a number says best why a number is wrong; a list is a last attempt.
             Err(error) if problem.is_empty() || candidate.is_number() => {
-                problem = error.to_string();
+                problem = explain(&error.to_string(), trimmed);
             }
             Err(_) => {}
         }
     }
     Err(problem)
+}
+
+/// What a key wants instead, in plain words. The text of the variable is repeated for numbers and truths
+/// alone, because that of others may be a secret.
+fn explain(problem: &str, text: &str) -> String {
+    let is_of_type = problem.starts_with("invalid type") || problem.starts_with("invalid value");
+    match problem.rsplit_once("expected ").filter(|_| is_of_type) {
+        Some((_, "a sequence")) => "it wants a list: `a,b`, or as JSON `[\"a\", \"b\"]`".to_owned(),
+        Some((_, expected @ ("a boolean" | "u16" | "u32" | "u64" | "usize"))) => {
+            let shown: String = text.chars().take(SHOWN).collect();
+            format!("it wants {}, not `{shown}`", wanted(expected))
+        }
+        Some((_, expected)) => format!("it wants {}", wanted(expected)),
+        None => problem.to_owned(),
+    }
 }

@@ -121,7 +121,7 @@ impl FromStr for Age {
             rest = after.trim_start();
         }
         match total {
-            0 => Err("an age of nothing is not allowed: write how long".to_owned()),
+            0 => Err("must be longer than 0, like 90s or 10m".to_owned()),
             _ => Self::from_millis(total)
                 .ok_or_else(|| format!("`{trimmed}` is longer than a hundred years")),
         }
@@ -270,7 +270,7 @@ mod tests {
 
     #[test]
     fn an_age_of_nothing_and_a_word_are_refused() {
-        assert_eq!(age("0"), "an age of nothing is not allowed: write how long");
+        assert_eq!(age("0"), "must be longer than 0, like 90s or 10m");
         assert_eq!(age("0ms"), age("0"));
         for bad in ["off", "m", "10 x", "-1", "1.5h", "10m10m", "1s1h", ""] {
             assert!(bad.parse::<Age>().is_err(), "{bad}");

@@ -79,7 +79,7 @@ impl<'a> Source<'a> {
             }
             Yaml::SerdeInvalidType { unexpected, expected, .. }
             | Yaml::SerdeInvalidValue { unexpected, expected, .. } => {
-                (format!("{what} wants {expected}: not {unexpected}"), "")
+                (format!("{what} wants {}: not {unexpected}", wanted(expected)), "")
             }
             Yaml::Message { msg, .. } => (format!("{what}: {msg}"), ""),
             other => {
@@ -182,15 +182,15 @@ fn doubled_key(tree: Option<&Node>, key: &str, location: Location) -> String {
 }
 
 /// What a type is called by people.
-fn wanted(expected: &str) -> &str {
+pub(super) fn wanted(expected: &str) -> &str {
     match expected {
-        "bool" | "boolean" => "true or false",
+        "bool" | "boolean" | "a boolean" => "true or false",
         "u16" => "a whole number from 0 to 65535",
         "u32" => "a whole number from 0 to 4294967295",
         "u64" | "usize" => "a whole number, 0 or more",
-        "string scalar" => "a text",
-        "sequence start" => "a list",
-        "mapping start" => "keys with values",
+        "string scalar" | "a string" => "a text",
+        "sequence start" | "a sequence" => "a list",
+        "mapping start" | "a map" => "keys with values",
         other => other,
     }
 }

@@ -190,7 +190,7 @@ pub(super) async fn forward<'a>(
     let fitting = routes.filter_map(|route| Some((route.fits(host, &repository)?, route)));
     let best = fitting.max_by_key(|(steps, _)| *steps);
     let Some((_, route)) = best else {
-        let what = "it is not below a path of egress.git; the operator can add it";
+        let what = "it is not below a path of egress.git; the server's operator can add it";
         return Err(refused(what));
     };
     let Some(url) = below(&route.upstream, path, query) else {

@@ -68,14 +68,14 @@ impl Reason {
 
 impl Refusal {
     pub(super) fn not_allowed(target: &Target, key: &str) -> Self {
-        let advice = format!("{target} is not in {key}; the operator can add it");
+        let advice = format!("{target} is not in {key}; the server's operator can add it");
         Self::new(target, Reason::NotAllowed, advice)
     }
 
     /// The addresses of a name are not told: sessions have no way to look into the operator's network.
     pub(super) fn inner(target: &Target) -> Self {
         let advice = format!(
-            "{target} leads into an inner network; the operator can add that network to egress.inner"
+            "{target} leads into an inner network; the server's operator can add that network to egress.inner"
         );
         Self::new(target, Reason::Inner, advice)
     }

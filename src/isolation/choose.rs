@@ -228,6 +228,7 @@ fn told(refused: &[Refused], required: &[Guarantee]) -> String {
                 .backends
                 .given(one.kind)
                 .why_not()
+                .filter(|reason| *reason != why)
                 .map_or_else(|| why.clone(), |reason| format!("{reason} ({why})"));
             let _ = writeln!(text, "  {kind}: does not give `{guarantee}`: {why}");
         }
@@ -248,6 +249,6 @@ fn told(refused: &[Refused], required: &[Guarantee]) -> String {
             left.join(", "),
         );
     }
-    text.push_str("to run without any wall: `isolation.backend: none` (--isolation none)");
+    text.push_str("to run without a sandbox: `isolation.backend: none` (--isolation none)");
     text
 }

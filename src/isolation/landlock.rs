@@ -3,7 +3,7 @@
 //!
 //! # Pitfalls
 //!
-//! Landlock has no say over what `/proc` tells of other processes, nor over `stat`, `chmod` and their like:
+//! Landlock does not restrict what `/proc` shows of other processes, nor `stat`, `chmod` and their like:
 //! `docs/isolation.md` has what that means.
 //!
 //! It rules TCP by port alone, at whatever address the port is. So it lets no connection through, and the supervisor

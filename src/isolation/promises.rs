@@ -566,7 +566,7 @@ pub(super) const PROMISES: [Promise; Guarantee::ALL.len()] = [
         guarantee: Processes,
         summary: "neither sees nor signals the machine's other processes",
         backends: Backends {
-            landlock: Given::No("Landlock has no say over what /proc tells of other processes"),
+            landlock: Given::No("Landlock does not restrict what /proc shows of other processes"),
             ..SANDBOXED
         },
         claims: &[

@@ -12,7 +12,7 @@ use crate::store::{self, Durability, Event, Kind, SessionRow, Store, Write};
 use crate::task::{CATCH_UP_BYTES, TaskLog, answer_id};
 use axum::body::{Body, HttpBody};
 use axum::extract::{Path, Request, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{Extensions, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::stream::try_unfold;
@@ -114,7 +114,7 @@ pub(super) type Answered = Result<Response, Box<Response>>;
 /// One that reads begins when there is room for an answer of at most so many bytes.
 pub(super) async fn carry_out<F>(
     doors: &Arc<Doors>,
-    request: Request,
+    mut request: Request,
     (action, most): (&str, usize),
     work: impl FnOnce(Arc<Doors>, Client, Request<Bytes>) -> F + Send,
 ) -> Response
@@ -126,6 +126,7 @@ where
     entry.set_action(action);
     let answered = match (admitted, doors.agent_of(&request).cloned()) {
         (Ok(caller), Some(agent)) => {
+            request.extensions_mut().insert(entry.clone());
             let client = Client { caller, agent };
             let performed = perform(doors, client, &entry, (request, most), work).await;
             performed.unwrap_or_else(|error| Err(Box::new(failed(&error))))
@@ -135,11 +136,22 @@ where
     };
     let (response, outcome) = match answered {
         Ok(response) => (response, "ok"),
-        Err(response) if response.status().is_server_error() => (*response, "failed"),
-        Err(response) => (*response, "refused"),
+        Err(response) => {
+            let reason = response.extensions().get::<Reason>().map(|Reason(reason)| *reason);
+            (*response, reason.unwrap_or(ErrorKind::Internal.codes().reason))
+        }
     };
     entry.write(outcome, response.status()).await;
     response
+}
+
+/// Why a response is a refusal, for the audit log.
+#[derive(Clone, Copy)]
+struct Reason(&'static str);
+
+/// The audit entry of a request that is carried out.
+pub(super) fn entry_of(extensions: &Extensions) -> &AuditEntry {
+    extensions.get().expect("`carry_out` puts it there")
 }
 
 /// The response with its room, unless it is a stream: that reserves room as it goes.
@@ -205,13 +217,21 @@ pub(super) async fn session(
     request: Request,
 ) -> Response {
     let most = doors.config.limits.response.as_usize();
-    carry_out(&doors, request, ("GetSession", most), async move |doors, client, _| {
-        let store = &doors.service.sessions().house().store;
-        match store.session_named(&client.scope(), &id).await.map_err(store_failed)? {
-            Some(row) => Ok(json_response(StatusCode::OK, shown(&doors, &row).to_string())),
-            None => Err(Box::new(not_there(&format!("no session `{id}`")))),
-        }
-    })
+    carry_out(
+        &doors,
+        request,
+        ("GetSession", most),
+        async move |doors, client, request: Request<Bytes>| {
+            let store = &doors.service.sessions().house().store;
+            match store.session_named(&client.scope(), &id).await.map_err(store_failed)? {
+                Some(row) => {
+                    entry_of(request.extensions()).set_context(&row.context_id);
+                    Ok(json_response(StatusCode::OK, shown(&doors, &row).to_string()))
+                }
+                None => Err(Box::new(not_there(&format!("no session `{id}`")))),
+            }
+        },
+    )
     .await
 }
 
@@ -235,17 +255,25 @@ pub(super) async fn answer(
     Path(id): Path<String>,
     request: Request,
 ) -> Response {
-    carry_out(&doors, request, ("GetAnswer", AT_HAND), async move |doors, client, _| {
-        let caller = client.caller.name.clone();
-        let log = any_task(&doors, client, &TaskId::new(id)).await;
-        let log = log.map_err(|error| Box::new(failed(&error)))?;
-        let store = &doors.service.sessions().house().store;
-        let begin = last_replacement(store, &log).await.map_err(store_failed)?;
-        let mut response = Response::new(answer_body(doors, caller, log, begin));
-        let kind = HeaderValue::from_static("text/plain; charset=utf-8");
-        response.headers_mut().insert(header::CONTENT_TYPE, kind);
-        Ok(response)
-    })
+    carry_out(
+        &doors,
+        request,
+        ("GetAnswer", AT_HAND),
+        async move |doors, client, request: Request<Bytes>| {
+            let (caller, id) = (client.caller.name.clone(), TaskId::new(id));
+            let entry = entry_of(request.extensions());
+            entry.set_task_id(&id);
+            let log = any_task(&doors, client, &id).await;
+            let log = log.map_err(|error| Box::new(failed(&error)))?;
+            entry.set_task(&log);
+            let store = &doors.service.sessions().house().store;
+            let begin = last_replacement(store, &log).await.map_err(store_failed)?;
+            let mut response = Response::new(answer_body(doors, caller, log, begin));
+            let kind = HeaderValue::from_static("text/plain; charset=utf-8");
+            response.headers_mut().insert(header::CONTENT_TYPE, kind);
+            Ok(response)
+        },
+    )
     .await
 }
 
@@ -333,9 +361,7 @@ pub(super) async fn method_not_allowed(request: Request) -> Response {
 /// The same, naming the methods that are served there.
 pub(super) fn wrong_method(request: &Request, allowed: &str) -> Response {
     let message = format!("{} is not served at {}", request.method(), request.uri().path());
-    let error = Error::new(ErrorKind::InvalidRequest, message);
-    let mut response =
-        json_response(StatusCode::METHOD_NOT_ALLOWED, status_object(&error).to_string());
+    let mut response = failed(&Error::new(ErrorKind::MethodNotAllowed, message));
     if let Ok(allowed) = HeaderValue::from_str(allowed)
         && !allowed.is_empty()
     {
@@ -345,13 +371,14 @@ pub(super) fn wrong_method(request: &Request, allowed: &str) -> Response {
 }
 
 fn not_there(message: &str) -> Response {
-    let body =
-        json!({"error": {"code": 404, "status": "NOT_FOUND", "message": message, "details": []}});
-    json_response(StatusCode::NOT_FOUND, body.to_string())
+    failed(&Error::new(ErrorKind::NotFound, message))
 }
 
-fn failed(error: &Error) -> Response {
-    let status =
-        StatusCode::from_u16(error.kind.codes().http).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    with_advice(json_response(status, status_object(error).to_string()), error)
+/// An error as a response, whose reason goes to the audit log.
+pub(super) fn failed(error: &Error) -> Response {
+    let codes = error.kind.codes();
+    let status = StatusCode::from_u16(codes.http).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = json_response(status, status_object(error).to_string());
+    response.extensions_mut().insert(Reason(codes.reason));
+    with_advice(response, error)
 }

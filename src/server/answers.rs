@@ -114,7 +114,7 @@ impl Answers {
 
 fn refuse(why: &str) -> Error {
     let message = format!(
-        "{why}; read the answers that are open and try again, or have the operator raise the limit"
+        "{why}; read the answers that are open and try again; the server's operator can raise this limit"
     );
     Error::new(ErrorKind::Unavailable, message).retry_after(RETRY_SECONDS)
 }

@@ -5,6 +5,7 @@ use super::door::{AuditEntry, CallContext};
 use super::{Doors, card, stream::Ends};
 use crate::access::Caller;
 use crate::agent::Agent;
+use crate::asks;
 use crate::push;
 use crate::queue::Place;
 use crate::service::{Accepted, Beside, Client, Stream};
@@ -90,7 +91,8 @@ impl Doors {
         self.access.count_request(caller).map_err(|seconds| {
             let limit = self.config.limits.rate;
             let message = format!(
-                "more than {limit} requests a minute from one caller (`limits.rate`); try again in {seconds} s, or ask the operator to raise it"
+                "more than {limit} requests a minute from one caller; try again in {seconds} s; the server's operator can raise \
+                 `limits.rate`"
             );
             Error::new(ErrorKind::ResourceExhausted, message).retry_after(seconds)
         })
@@ -384,9 +386,18 @@ impl Operating {
             None => None,
         };
         let beside = Beside { alias: self.alias.as_deref(), key, dialect: self.dialect, waits };
+        if let Some(id) = &request.message.task_id {
+            self.entry.set_task_id(id);
+        }
+        if let Some(id) = asks::named(&request.message) {
+            self.entry.set_ask(&id);
+        }
         let accepted = doors.service.accept(client, request, beside).await?;
         self.place = None;
         self.entry.set_task(&accepted.log);
+        if let Some(answered) = &accepted.answered {
+            self.entry.set_decision(answered);
+        }
         Ok(accepted)
     }
 
@@ -397,6 +408,7 @@ impl Operating {
         id: &TaskId,
         method: Method,
     ) -> Result<Arc<TaskLog>, Error> {
+        self.entry.set_task_id(id);
         let legacy = method.shared || method.dialect == Dialect::V0_1;
         let (log, by_alias) = self.doors.service.find(client, id, legacy).await?;
         self.entry.set_task(&log);

@@ -7,10 +7,11 @@
 //! next event) stays with the request. The entry in the audit log belongs to both; whoever of them is there
 //! last writes it.
 
-use super::call::Named;
+use super::call::{Named, known_part};
 use super::listen::{Production, UnderWay};
 use super::{Doors, denial};
 use crate::access::{Arrival, Caller};
+use crate::asks::Answered;
 use crate::task::TaskLog;
 use crate::telemetry::Entry;
 use axum::http::request::Parts;
@@ -79,7 +80,10 @@ struct Inner {
 struct Known {
     caller: Option<Arc<str>>,
     action: Option<String>,
-    task: Option<(TaskId, ContextId)>,
+    task: Option<String>,
+    context: Option<String>,
+    ask: Option<String>,
+    decision: Option<&'static str>,
     /// The caller hung up before the whole request was there.
     left: bool,
     written: bool,
@@ -123,7 +127,29 @@ impl AuditEntry {
 
     /// Notes the task.
     pub(super) fn set_task(&self, log: &TaskLog) {
-        self.0.known.lock().task = Some((log.id.clone(), log.context_id.clone()));
+        self.set_task_id(&log.id);
+        self.set_context(&log.context_id);
+    }
+
+    /// Notes the task that is asked for, whether or not it exists.
+    pub(super) fn set_task_id(&self, id: &TaskId) {
+        self.0.known.lock().task = Some(known_part(id.as_str()));
+    }
+
+    /// Notes the context.
+    pub(super) fn set_context(&self, id: &ContextId) {
+        self.0.known.lock().context = Some(id.to_string());
+    }
+
+    /// Notes the ask that a caller wants to answer, whether or not it is open.
+    pub(super) fn set_ask(&self, id: &str) {
+        self.0.known.lock().ask = Some(known_part(id));
+    }
+
+    /// Notes which ask was answered, and how.
+    pub(super) fn set_decision(&self, answered: &Answered) {
+        self.set_ask(&answered.ask);
+        self.0.known.lock().decision = Some(answered.decision);
     }
 
     /// Notes that the caller has left, whatever it is answered now.
@@ -149,7 +175,6 @@ impl Inner {
         if std::mem::replace(&mut known.written, true) {
             return None;
         }
-        let (task, context) = known.task.take().unzip();
         let (outcome, status) = match known.left {
             true => (CALLER_LEFT, CLIENT_CLOSED_REQUEST),
             false => (outcome, status),
@@ -159,8 +184,10 @@ impl Inner {
             caller: known.caller.take().map(|caller| caller.to_string()),
             peer: self.peer.to_string(),
             action: known.action.take().unwrap_or_else(|| "POST".to_owned()),
-            task: task.map(|id| id.to_string()),
-            context: context.map(|id| id.to_string()),
+            task: known.task.take(),
+            context: known.context.take(),
+            ask: known.ask.take(),
+            decision: known.decision.take(),
             outcome,
             status,
             duration_ms: (self.began.elapsed().as_secs_f64() * 1e6).round() / 1e3,

@@ -69,7 +69,8 @@ fn status(kind: ErrorKind) -> StatusCode {
         | ErrorKind::PermissionDenied
         | ErrorKind::ResourceExhausted
         | ErrorKind::Unavailable
-        | ErrorKind::TooLarge => {
+        | ErrorKind::TooLarge
+        | ErrorKind::TooSlow => {
             StatusCode::from_u16(kind.codes().http).unwrap_or(StatusCode::BAD_REQUEST)
         }
         _ => StatusCode::OK,

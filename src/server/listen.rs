@@ -11,13 +11,14 @@ use crate::backoff::Backoff;
 use crate::config::Config;
 use axum::Router;
 use axum::body::Body;
-use axum::http::{HeaderValue, StatusCode, Version, header};
+use axum::http::{Version, header};
 use axum::response::Response;
 pub(super) use connections::Production;
 use connections::{AddressFull, Bounds, Connection, Connections, Overdue, Place, Recognition};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use pilothouse_a2a::error::{Error, ErrorKind};
 pub(super) use requests::UnderWay;
 use requests::{Class, Requests};
 use std::io;
@@ -45,6 +46,9 @@ const ACCEPT_AGAIN: (Duration, Duration) = (Duration::from_millis(20), Duration:
 
 /// How the preface of HTTP/2 begins; no method of HTTP/1.1 begins so.
 const PREFACE: &[u8] = b"PRI ";
+
+/// Seconds after which what was refused here is worth another try.
+const RETRY_SECONDS: u64 = 1;
 
 /// What is served without a token on every connection.
 const HEALTH: [&str; 4] =
@@ -235,23 +239,24 @@ impl Listener {
             self.connections.warn_of_requests(peer);
             refuse(
                 is_http2,
-                StatusCode::SERVICE_UNAVAILABLE,
-                "too many requests are under way (`limits.requests`); read the answers that are open, or have the \
-                 operator raise the limit\n",
+                ErrorKind::Unavailable,
+                "too many requests are under way; read the answers that are open; the server's operator can \
+                 raise `limits.requests`",
             )
         } else if recognition == Recognition::CallerFull && !is_health {
             refuse(
                 is_http2,
-                StatusCode::SERVICE_UNAVAILABLE,
-                "this caller has too many connections (`limits.connections_per_caller`); close some, or have the \
-                 operator raise the limit\n",
+                ErrorKind::Unavailable,
+                "this caller has too many connections; close some; the server's operator can raise \
+                 `limits.connections_per_caller`",
             )
         } else if recognition == Recognition::Stranger && !is_health && self.connections.are_taken()
         {
             refuse(
                 is_http2,
-                StatusCode::SERVICE_UNAVAILABLE,
-                "known callers hold all connections (`limits.connections`); try again later\n",
+                ErrorKind::Unavailable,
+                "known callers hold all connections; try again later; the server's operator can raise \
+                 `limits.connections`",
             )
         } else if let Some(production) = served.begin().await {
             match arrival {
@@ -275,8 +280,9 @@ impl Listener {
         } else {
             refuse(
                 is_http2,
-                StatusCode::TOO_MANY_REQUESTS,
-                "too many requests at a time on a connection without a valid token (`limits.http2_streams_unknown`)\n",
+                ErrorKind::ResourceExhausted,
+                "too many requests at a time on a connection without a valid token (`limits.http2_streams_unknown`); \
+                 send them one after another, or with a valid token",
             )
         };
         Ok(response.map(|body| served.answer(body, place)))
@@ -289,13 +295,14 @@ async fn hang_up(socket: &TcpStream) {
     let _ = socket.ready(Interest::PRIORITY).await;
 }
 
-/// A refusal that costs no memory, however long its client leaves it unread. Over HTTP/2 it has no body: a
+/// A refusal that costs little memory, however long its client leaves it unread. Over HTTP/2 it has no body: a
 /// stream would be open until its client takes it.
-fn refuse(is_http2: bool, status: StatusCode, text: &'static str) -> Response {
-    let body = if is_http2 { Body::empty() } else { Body::from(text) };
-    let mut response = Response::new(body);
-    *response.status_mut() = status;
-    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+fn refuse(is_http2: bool, kind: ErrorKind, message: &'static str) -> Response {
+    let mut response = admin::failed(&Error::new(kind, message).retry_after(RETRY_SECONDS));
+    if is_http2 {
+        *response.body_mut() = Body::empty();
+        response.headers_mut().remove(header::CONTENT_TYPE);
+    }
     response
 }
 

@@ -2,7 +2,7 @@
 
 use super::send::refused;
 use super::{Accepted, Client, Service};
-use crate::asks::{self, Decision, Pass};
+use crate::asks::{self, Answered, Decision, Pass};
 use crate::backoff::Backoff;
 use crate::config::AskTimeout;
 use crate::session::{Delivery, Ending, Origin};
@@ -51,12 +51,8 @@ impl Service {
         house.asks.page(&scopes, after, most, house.config.limits.response.as_usize())
     }
 
-    /// Whether an ask is open and this caller's.
-    pub fn has_ask(&self, client: &Client, id: &str) -> bool {
-        self.own_ask(client, id).is_some()
-    }
-
-    fn own_ask(&self, client: &Client, id: &str) -> Option<Arc<AskRow>> {
+    /// An open ask of this caller.
+    pub fn own_ask(&self, client: &Client, id: &str) -> Option<Arc<AskRow>> {
         let row = self.sessions.house().asks.get(id);
         row.filter(|row| row.scope == client.scope())
     }
@@ -71,7 +67,7 @@ impl Service {
         client: &Client,
         id: &str,
         given: Metadata,
-    ) -> Result<Arc<TaskLog>, Error> {
+    ) -> Result<Accepted, Error> {
         let row = self.own_ask(client, id);
         let row = row.ok_or_else(|| {
             Error::new(ErrorKind::TaskNotFound, "no such ask is open").with("askId", id)
@@ -84,10 +80,8 @@ impl Service {
         message.task_id = Some(log.id.clone());
         message.context_id = Some(log.context_id.clone());
         let told = self.prompt(&client.agent, &message)?;
-        match self.continue_task(&log, message, told, None).await? {
-            Some(_) => Ok(log),
-            None => Err(not_open_any_more()),
-        }
+        let accepted = self.continue_task(&log, message, told, None).await?;
+        accepted.ok_or_else(not_open_any_more)
     }
 
     /// Carries out what was decided about an ask that did not end its turn.
@@ -122,7 +116,8 @@ impl Service {
             Delivery::Told | Delivery::Withdrawn => {}
             Delivery::Gone => self.resume(log, &row, &decision).await?,
         }
-        Ok(Some(Accepted { log: log.clone(), before: Some(before) }))
+        let answered = Some(Answered::new(&row, &decision));
+        Ok(Some(Accepted { log: log.clone(), before: Some(before), answered }))
     }
 
     /// The process that asked is gone: the conversation is resumed with what was decided.

@@ -87,8 +87,9 @@ impl Service {
             return Err(Error::invalid(
                 "message.parts",
                 format!(
-                    "the text is {} bytes long; this server takes {limit} (`limits.prompt`); send less, or ask the operator to raise it",
-                    text.len()
+                    "the text is {} bytes long, more than {}; send less; the server's operator can raise `limits.prompt`",
+                    text.len(),
+                    house.config.limits.prompt
                 ),
             ));
         }

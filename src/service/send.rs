@@ -3,7 +3,7 @@
 use super::message::{self, Told};
 use super::repeat::{self, Mark, Print, Repeat};
 use super::{Client, RETRY_SECONDS, Service};
-use crate::asks;
+use crate::asks::{self, Answered};
 use crate::config::Replies;
 use crate::push::{self, Checked};
 use crate::session::{Fork, Origin, Refused};
@@ -38,6 +38,8 @@ pub struct Accepted {
     pub log: Arc<TaskLog>,
     /// The last sequence number before the message, where the task was there already.
     pub before: Option<u64>,
+    /// The ask that the message answered.
+    pub answered: Option<Answered>,
 }
 
 /// How a new task is to be made.
@@ -84,13 +86,13 @@ impl Service {
             .await
         {
             Repeat::First(first) => first,
-            Repeat::Of(log) => return Ok(Accepted { log, before: None }),
+            Repeat::Of(log) => return Ok(Accepted { log, before: None, answered: None }),
         };
         let key = match beside.key {
             Some(key) => {
                 if let Some(log) = self.keyed(client, key, &print).await? {
                     first.accepted(&log);
-                    return Ok(Accepted { log, before: None });
+                    return Ok(Accepted { log, before: None, answered: None });
                 }
                 Some((key.to_owned(), print))
             }
@@ -261,7 +263,7 @@ impl Service {
             .map_err(store::Error::incident)?;
         let origin = Origin { fork, ..Origin::default() };
         admission.submit_with(log.clone(), told.prompt, told.files, origin);
-        Ok(Accepted { log, before: None })
+        Ok(Accepted { log, before: None, answered: None })
     }
 
     /// The place of a task that cannot begin at once, for people.
@@ -324,14 +326,14 @@ impl Service {
             if asks::named(&message).is_some() {
                 told.prompt.text = decision.plain();
             }
-            ended = Some(ask);
+            ended = Some((Answered::new(&ask, &decision), ask));
         }
         self.affordable(&log.scope, Some(&log.session), Some(log.n)).await?;
         let admission =
             self.sessions.admit(&log.scope, log.context_id.clone(), true).await.map_err(refused)?;
         also.extend(admission.write());
         let mut answered = None;
-        if let Some(ask) = &ended {
+        if let Some((_, ask)) = &ended {
             // One of several answers gets it; what does not name it is the next turn all the same.
             match self.sessions.house().asks.take(&ask.id) {
                 Some(ask) => {
@@ -359,9 +361,9 @@ impl Service {
         };
         let before = log.head();
         let taken = log.take_message(self.store(), also, records).await;
-        if let (Err(_), Some(ask)) = (&taken, answered) {
+        if let (Err(_), Some(ask)) = (&taken, &answered) {
             // Nothing of the answer is stored: the ask is open as before.
-            self.sessions.house().asks.restore(ask);
+            self.sessions.house().asks.restore(ask.clone());
         }
         let taken = taken.map_err(store::Error::incident)?;
         if !taken {
@@ -371,7 +373,8 @@ impl Service {
         if steers {
             self.sessions.steer(log);
         }
-        Ok(Some(Accepted { log: log.clone(), before: Some(before) }))
+        let answered = answered.and(ended).map(|(answered, _)| answered);
+        Ok(Some(Accepted { log: log.clone(), before: Some(before), answered }))
     }
 }
 

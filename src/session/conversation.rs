@@ -340,7 +340,7 @@ impl<'a> Conversation<'a> {
                     self.running.line = LinePlace::None;
                     self.stop(Cause::Fault(
                         format!("the agent began a line of more than {SHORT} bytes and did not end it within {}", self.house.config.timeouts.line),
-                        Some("the operator can raise `timeouts.line`".to_owned()),
+                        Some("the server's operator can raise `timeouts.line`".to_owned()),
                     ));
                 }
                 Happened::Interrupted(Interruption::Cancel(done)) => {
@@ -479,8 +479,8 @@ impl<'a> Conversation<'a> {
         for (size, limit, what, key) in [answer, events] {
             if size > limit.as_usize() {
                 self.stop(Cause::Fault(
-                    format!("the turn's {what} larger than {limit} (`{key}`)"),
-                    Some(format!("the operator can raise `{key}`")),
+                    format!("the turn's {what} larger than {limit}"),
+                    Some(format!("the server's operator can raise `{key}`")),
                 ));
             }
         }
@@ -507,7 +507,7 @@ impl<'a> Conversation<'a> {
                 Ok(line) => self.hear_line(&line),
                 Err(too_long) => self.stop(Cause::Fault(
                     format!("the agent wrote a line longer than {} bytes", too_long.limit),
-                    Some("the operator can raise `limits.line`".to_owned()),
+                    Some("the server's operator can raise `limits.line`".to_owned()),
                 )),
             }
             let waits = self.running.ended.is_none() && self.outcome.is_none() && !self.is_roomy();
@@ -948,7 +948,7 @@ impl<'a> Conversation<'a> {
 pub(super) fn timed_out(config: &Config) -> Outcome {
     Outcome::Failed {
         message: format!("the turn took longer than {}", config.timeouts.turn),
-        hint: Some("the operator can raise `timeouts.turn` (`--timeout`)".to_owned()),
+        hint: Some("the server's operator can raise `timeouts.turn` (`--timeout`)".to_owned()),
     }
 }
 

@@ -108,7 +108,7 @@ impl DiskFault {
             Self::TooLarge(_) => "raise `isolation.limits.disk`",
             Self::Unmeasured(_) => "remove what cannot be measured",
         };
-        format!("a new context begins with empty folders; the operator can {way}")
+        format!("a new context begins with empty folders; the server's operator can {way}")
     }
 }
 

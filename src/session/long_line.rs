@@ -94,7 +94,7 @@ pub(super) fn fault(line: &[u8], config: &Config) -> Option<(String, String)> {
     // A value takes a byte at least.
     (line.len() > most && count_values(line) > most).then(|| {
         let message = format!("the agent wrote a line of more than {most} JSON values");
-        (message, "the operator can raise `limits.line_values`".to_owned())
+        (message, "the server's operator can raise `limits.line_values`".to_owned())
     })
 }
 

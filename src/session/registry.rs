@@ -98,7 +98,7 @@ pub struct Origin {
 pub enum Refused {
     /// The queue is full.
     #[error(
-        "as many tasks wait as may (`processes.queue` is {waiting}); try again later, or ask the operator to raise it"
+        "the queue is full: {waiting} tasks wait already; try again later; the server's operator can raise `processes.queue`"
     )]
     Full {
         /// How many wait.
@@ -106,7 +106,8 @@ pub enum Refused {
     },
     /// The caller has its share of the queue.
     #[error(
-        "as many of your tasks wait as may (`limits.queue_per_caller` is {waiting}); try again later, or ask the operator to raise it"
+        "your part of the queue is full: {waiting} of your tasks wait already; try again later; the server's operator can \
+         raise `limits.queue_per_caller`"
     )]
     FullForCaller {
         /// How many of the caller's tasks wait.

@@ -65,6 +65,12 @@ pub struct Entry {
     /// In which context.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub context: Option<String>,
+    /// Which ask of an agent was answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ask: Option<String>,
+    /// How it was answered: `allow`, `allow_session`, `deny`, or `answer` (the words stand in the task alone).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decision: Option<&'static str>,
     /// `ok`, or the reason of the refusal.
     pub outcome: &'static str,
     /// The HTTP status.
@@ -269,6 +275,8 @@ mod tests {
             action: action.to_owned(),
             task: None,
             context: None,
+            ask: None,
+            decision: None,
             outcome: "ok",
             status: 200,
             duration_ms: 0.0,

@@ -65,7 +65,8 @@ fn a_refused_request_is_written_down() {
 fn an_error_is_written_down_with_its_reason() {
     let world = World::start();
     world.error("GetTask", json!({"id": "nowhere"}));
-    assert_eq!(text_of(&entries(&world, 1)[0], "outcome"), "TASK_NOT_FOUND");
+    let entry = &entries(&world, 1)[0];
+    assert_eq!((text_of(entry, "outcome"), text_of(entry, "task")), ("TASK_NOT_FOUND", "nowhere"));
 }
 
 #[test]
@@ -94,6 +95,62 @@ fn a_request_for_a_stream_is_written_down_with_its_task() {
     let world = World::start();
     let events = world.stream("SendStreamingMessage", message("say x")).rest();
     assert_eq!(text_of(&entries(&world, 1)[0], "task"), events[0].task_id());
+}
+
+/// A task that asks, and its ask.
+fn asked(world: &World) -> (Value, Value) {
+    let task = world.say("ask Which colour? | red | green");
+    let auth = format!("Bearer {OWNER}");
+    let asks = world.get("/api/v1/asks", &[("Authorization", &auth)]).json();
+    (task, asks["asks"][0].clone())
+}
+
+fn answer_ask(world: &World, id: &str, body: &str) -> u16 {
+    let auth = format!("Bearer {OWNER}");
+    world.post(&format!("/api/v1/asks/{id}"), &[("Authorization", &auth)], body.as_bytes()).status
+}
+
+#[test]
+fn an_answer_is_written_down_with_its_task_its_ask_and_the_decision() {
+    let world = World::start();
+    let (task, ask) = asked(&world);
+    assert_eq!(answer_ask(&world, text_of(&ask, "askId"), r#"{"answer": "say secret"}"#), 200);
+    let entry = &entries(&world, 3)[2];
+    assert_eq!((text_of(entry, "action"), text_of(entry, "outcome")), ("AnswerAsk", "ok"));
+    assert_eq!(
+        (&entry["task"], &entry["context"], &entry["ask"], &entry["decision"]),
+        (&task["id"], &task["contextId"], &ask["askId"], &json!("answer"))
+    );
+    assert!(!entry.to_string().contains("secret"), "{entry}");
+}
+
+#[test]
+fn a_message_that_denies_is_written_down_with_its_ask_and_the_decision() {
+    let world = World::start();
+    let (task, ask) = asked(&world);
+    let mut params = message("x");
+    params["message"]["taskId"] = task["id"].clone();
+    params["message"]["parts"] = json!([{"data": {"askId": ask["askId"], "decision": "deny"}}]);
+    world.rpc("SendMessage", params);
+    let entry = &entries(&world, 3)[2];
+    assert_eq!((text_of(entry, "action"), text_of(entry, "outcome")), ("SendMessage", "ok"));
+    assert_eq!((&entry["ask"], &entry["decision"]), (&ask["askId"], &json!("deny")));
+}
+
+#[test]
+fn a_refused_answer_is_written_down_with_its_reason_and_the_ask_that_was_meant() {
+    let world = World::start();
+    let (task, ask) = asked(&world);
+    assert_eq!(answer_ask(&world, text_of(&ask, "askId"), "{}"), 400);
+    assert_eq!(answer_ask(&world, "unknown", "{}"), 404);
+    let entries = entries(&world, 4);
+    assert_eq!(text_of(&entries[2], "outcome"), "INVALID_PARAMS");
+    assert_eq!((&entries[2]["task"], &entries[2]["ask"]), (&task["id"], &ask["askId"]));
+    assert_eq!(
+        (text_of(&entries[3], "outcome"), text_of(&entries[3], "ask")),
+        ("TASK_NOT_FOUND", "unknown")
+    );
+    assert!(entries[2..].iter().all(|entry| entry.get("decision").is_none()), "{entries:?}");
 }
 
 // === health ===
@@ -142,8 +199,13 @@ fn what_is_public_is_for_our_own_hosts_alone() {
 #[test]
 fn an_unknown_path_is_404_and_a_wrong_method_405() {
     let world = World::start();
-    assert_eq!(world.get("/nowhere", &[]).status, 404);
-    assert_eq!(world.ask("DELETE", "/", &[], b"").whole().status, 405);
+    let replies = [world.get("/nowhere", &[]), world.ask("DELETE", "/", &[], b"").whole()];
+    let told = replies.map(|reply| {
+        let error = reply.json()["error"].take();
+        (reply.status, error["code"].clone(), error["details"][0]["reason"].clone())
+    });
+    let wanted = [(404, "NOT_FOUND"), (405, "METHOD_NOT_ALLOWED")];
+    assert_eq!(told, wanted.map(|(status, reason)| (status, json!(status), json!(reason))));
 }
 
 #[test]

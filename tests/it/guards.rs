@@ -102,7 +102,9 @@ fn the_line_of_the_second_forerunner_starts_with_one_warning() {
     let said = world.stderr();
     assert_eq!(said.matches("can be guessed").count(), 1, "{said}");
     assert!(
-        said.contains("`auth.token` can be guessed") && !said.contains("team-secret"),
+        said.contains("`auth.token` can be guessed")
+            && said.contains("valid callers at the same address can wait or be refused")
+            && !said.contains("team-secret"),
         "{said}"
     );
     assert!(!World::start().stderr().contains("can be guessed"));
@@ -116,7 +118,10 @@ fn where_a_token_can_be_guessed_a_try_after_a_wrong_one_has_to_wait_or_is_not_co
     let right = [("Authorization", "Bearer team-secret")];
     assert_eq!(with(&weak, &right).status, 200);
     assert_eq!(with(&weak, &[("Authorization", "Bearer wrong")]).status, 401);
-    assert_eq!(with(&weak, &right).status, 429);
+    let refused = with(&weak, &right);
+    let told = refused.text();
+    assert!(refused.status == 429 && told.contains("`limits.wrong_tokens_waiting`"), "{told}");
+    assert!(!told.contains("a valid"), "{told}");
     assert_eq!(weak.get("/ready", &right).status, 429);
     assert_eq!(weak.get("/ready", &[]).status, 200);
 }

@@ -73,6 +73,14 @@ pub enum ErrorKind {
     Unavailable,
     /// The request is larger than the limit.
     TooLarge,
+    /// The request did not come in time.
+    TooSlow,
+    /// Nothing of that name, beside tasks.
+    NotFound,
+    /// The path is served by other methods of HTTP.
+    MethodNotAllowed,
+    /// The session is lent to somebody else, or at work.
+    SessionInUse,
 }
 
 /// One kind of error on every wire.
@@ -97,7 +105,7 @@ macro_rules! codes {
         /// The one table of errors, by specification 1.0.1 (5.4, 9.5, 10.6, 11.6). The codes from
         /// -32050 down are ours: the specification keeps -32001 to -32099 for A2A and has none for
         /// what every server needs.
-        pub const ERRORS: [Codes; 19] = [$(Codes {
+        pub const ERRORS: [Codes; 23] = [$(Codes {
             kind: ErrorKind::$kind,
             json_rpc: $json_rpc,
             http: $http,
@@ -129,6 +137,10 @@ codes! {
     ResourceExhausted              -32052 429 RESOURCE_EXHAUSTED   8 RESOURCE_EXHAUSTED,
     Unavailable                    -32053 503 UNAVAILABLE         14 UNAVAILABLE,
     TooLarge                       -32054 413 RESOURCE_EXHAUSTED   8 REQUEST_TOO_LARGE,
+    TooSlow                        -32055 408 DEADLINE_EXCEEDED    4 REQUEST_TIMEOUT,
+    NotFound                       -32056 404 NOT_FOUND            5 NOT_FOUND,
+    MethodNotAllowed               -32057 405 UNIMPLEMENTED       12 METHOD_NOT_ALLOWED,
+    SessionInUse                   -32058 409 FAILED_PRECONDITION  9 SESSION_IN_USE,
 }
 
 impl ErrorKind {

@@ -159,8 +159,13 @@ fn old_name(kind: ErrorKind) -> &'static str {
         ErrorKind::InvalidAgentResponse => "InvalidAgentResponseError",
         ErrorKind::ExtendedAgentCardNotConfigured => "AuthenticatedExtendedCardNotConfiguredError",
         ErrorKind::Parse => "JSONParseError",
-        ErrorKind::InvalidRequest | ErrorKind::TooLarge => "InvalidRequestError",
-        ErrorKind::MethodNotFound => "MethodNotFoundError",
+        ErrorKind::InvalidRequest
+        | ErrorKind::TooLarge
+        | ErrorKind::TooSlow
+        | ErrorKind::SessionInUse => "InvalidRequestError",
+        ErrorKind::MethodNotFound | ErrorKind::NotFound | ErrorKind::MethodNotAllowed => {
+            "MethodNotFoundError"
+        }
         ErrorKind::InvalidParams => "InvalidParamsError",
         ErrorKind::Internal => "InternalError",
         ErrorKind::Unauthenticated => "UnauthenticatedError",

@@ -147,7 +147,7 @@ impl Driver for Command {
         if self.options.input == Input::Stdin {
             return Ok(());
         }
-        let advice = "the operator can set `input: stdin` for this agent";
+        let advice = "the server's operator can set `input: stdin` for this agent";
         if turn.text.contains('\0') {
             return Err(Refusal(format!(
                 "the message holds a NUL character, which cannot be passed as an argument; leave it out, or {advice}"

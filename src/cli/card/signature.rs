@@ -108,7 +108,7 @@ impl Signature {
                 }
             }
             Verdict::Unsigned if required => {
-                report.bad(NAME, "unsigned", "the operator can sign it (`card.signing`)");
+                report.bad(NAME, "unsigned", "the server's operator can sign it (`card.signing`)");
             }
             Verdict::Unsigned => report.note(NAME, "unsigned"),
         }

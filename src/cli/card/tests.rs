@@ -113,7 +113,7 @@ fn what_came_of_a_signature_reads_like_this() {
 ✗ signature  not checked: no key for k1 → https://b.example/keys is not where the card is; if you trust it, name it with --jwks
 ✗ signature  not checked: no key for k1 → name the keys with --jwks
 • signature  unsigned
-✗ signature  unsigned → the operator can sign it (`card.signing`)
+✗ signature  unsigned → the server's operator can sign it (`card.signing`)
 ");
 }
 

@@ -117,7 +117,18 @@ fn control_characters_are_not_printed_and_in_json_they_are_escaped() {
 #[test]
 fn a_question_is_printed_and_has_a_code_of_its_own() {
     let events = [begin(), status(TaskState::InputRequired, Some("Which colour?"))];
-    assert_eq!(shown(PIPE, false, &events), ("Which colour?\n".to_owned(), 4));
+    assert_eq!(shown(PIPE, false, &events), ("│ Which colour?\n".to_owned(), 4));
+}
+
+#[test]
+fn no_line_of_a_question_looks_like_one_of_ours() {
+    let words = "Which?\nallow it once: pilothouse tasks approve t-2";
+    for state in [TaskState::InputRequired, TaskState::AuthRequired] {
+        for screen in [PLAIN, PIPE] {
+            let text = shown(screen, false, &[begin(), status(state, Some(words))]).0;
+            assert_eq!(text, "│ Which?\n│ allow it once: pilothouse tasks approve t-2\n");
+        }
+    }
 }
 
 #[test]

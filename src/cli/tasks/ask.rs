@@ -131,9 +131,8 @@ impl Ask {
         matches!(self.kind, Kind::Permission { .. })
     }
 
-    /// The question in the place of the status's words, where the data tells it better. The flag says
-    /// that it is plain: no markup may be read into it.
-    pub(in crate::cli) fn shown(&self, columns: Option<usize>) -> Option<(String, bool)> {
+    /// What is asked, behind a bar; `said` are the words of the status, where the data does not have the question.
+    fn render(&self, said: Option<String>, columns: Option<usize>) -> String {
         match &self.kind {
             Kind::Permission { tool, title, input } => {
                 let mut text = format!("{} asks to be used:\n", clean_line(&visible(tool)));
@@ -149,10 +148,7 @@ impl Ask {
                     lines.push(format!("title: {title}"));
                 }
                 text.push_str(&barred(&lines, columns));
-                Some((text, true))
-            }
-            Kind::Question { parts, text: Some(text) } if parts.len() < 2 => {
-                Some((text.clone(), false))
+                text
             }
             Kind::Question { parts, .. } if parts.len() > 1 => {
                 let numbered = parts.iter().enumerate();
@@ -164,9 +160,14 @@ impl Ask {
                         std::iter::once(question).chain(choices).collect::<Vec<_>>()
                     })
                     .collect();
-                Some((barred(&lines, columns), true))
+                barred(&lines, columns)
             }
-            Kind::Question { .. } => None,
+            Kind::Question { text, .. } => {
+                let choices = self.described().into_iter();
+                let choices = choices.map(|choice| format!("- {}", choice.line()));
+                let question = text.clone().or(said).into_iter();
+                barred(&question.chain(choices).collect::<Vec<_>>(), columns)
+            }
         }
     }
 
@@ -247,11 +248,6 @@ impl Ask {
                 } else {
                     " \"...\"".to_owned()
                 };
-                if parts.len() < 2 {
-                    lines.extend(
-                        self.described().iter().map(|choice| format!("  - {}", choice.line())),
-                    );
-                }
                 lines.push(format!("answer with: {}", command("answer", &each)));
             }
         }
@@ -368,6 +364,18 @@ impl Ask {
             Kind::Permission { tool, .. } => format!("{}: {}", clean_line(tool), self.headline()),
             Kind::Question { .. } => cut(&clean_line(&words(task).unwrap_or_default()), HEADLINE),
         }
+    }
+}
+
+/// What a task says that waits for its caller: each line that is not ours behind a bar, and no markup is
+/// read into it.
+pub(in crate::cli) fn render_question(task: &Task, columns: Option<usize>) -> Option<String> {
+    match Ask::of(task) {
+        Some(ask) => Some(ask.render(words(task), columns)),
+        None if task.status.state.is_interrupted() => {
+            words(task).map(|words| barred(&[words], columns))
+        }
+        None => None,
     }
 }
 

@@ -45,7 +45,7 @@ fn every_simple_variable_sets_its_key() {
 fn an_alias_in_use_is_named_at_start() {
     assert_eq!(
         with([("PORT", "3000")]).notes,
-        ["names of the forerunners in use: environment PORT → server.port"],
+        ["older variable names in use: environment PORT → server.port"],
     );
 }
 

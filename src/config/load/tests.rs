@@ -221,9 +221,10 @@ a line of this file is `NAME=value`, a comment, or empty
 #[test]
 fn a_variable_that_its_key_cannot_take_is_named() {
     let folder = Folder::with([(".env", "PORT=70000")]);
-    assert_snapshot!(folder.error([]), @".env PORT cannot set `server.port`: invalid value: integer `70000`, expected u16");
+    assert_snapshot!(folder.error([]), @".env PORT cannot set `server.port`: it wants a whole number from 0 to 65535, not `70000`");
     let folder = Folder::with([]);
-    assert_snapshot!(folder.error([("PILOTHOUSE_LOG_CONSOLE", "maybe")]), @r#"environment PILOTHOUSE_LOG_CONSOLE cannot set `log.console`: invalid type: string "maybe", expected a boolean"#);
+    assert_snapshot!(folder.error([("PILOTHOUSE_LOG_CONSOLE", "maybe")]), @r#"environment PILOTHOUSE_LOG_CONSOLE cannot set `log.console`: it wants true or false, not `maybe`"#);
+    assert_snapshot!(folder.error([("PILOTHOUSE_SERVER_ALLOWED_HOSTS", "[a, b]")]), @r#"environment PILOTHOUSE_SERVER_ALLOWED_HOSTS cannot set `server.allowed_hosts`: it wants a list: `a,b`, or as JSON `["a", "b"]`"#);
     assert_snapshot!(folder.error([("PILOTHOUSE_TIMEOUTS_TURN", "soon")]), @"environment PILOTHOUSE_TIMEOUTS_TURN cannot set `timeouts.turn`: `soon` is not an age like 90s, 10m, 1h30m or 30d, or a number of seconds");
 }
 

@@ -123,7 +123,7 @@ fn a_value_of_the_wrong_type_is_told_what_is_wanted() {
 #[test]
 fn an_age_and_a_size_that_cannot_be_are_told_why() {
     assert_snapshot!(error("timeouts:\n  turn: 0\n"), @r"
-`timeouts.turn`: an age of nothing is not allowed: write how long
+`timeouts.turn`: must be longer than 0, like 90s or 10m
  --> pilothouse.yaml:2:9
   |
 2 |   turn: 0

@@ -37,7 +37,8 @@ async fn what_no_rule_permits_is_refused_with_what_can_be_done() {
     let pass = world.pass(&["here.test"]);
     let (status, line, _) = tunnel(world.port, "other.test:443", Some(pass.token())).await;
     assert_eq!(status, 403);
-    let expected = "other.test:443 is not in agents.a.egress.allow; the operator can add it";
+    let expected =
+        "other.test:443 is not in agents.a.egress.allow; the server's operator can add it";
     assert_eq!(line, expected);
     let refusal = pass.refused().await;
     assert_eq!(refusal.host, "other.test");
@@ -58,7 +59,7 @@ async fn a_permitted_name_that_leads_inward_is_refused() {
         assert_eq!(
             line,
             format!(
-                "{target} leads into an inner network; the operator can add that network to egress.inner"
+                "{target} leads into an inner network; the server's operator can add that network to egress.inner"
             )
         );
         assert_eq!(pass.refused().await.reason, Reason::Inner);
@@ -161,7 +162,10 @@ async fn plain_http_to_what_no_rule_permits_is_refused() {
     let headers = [("proxy-authorization", credential.as_str())];
     let (status, _, line) = ask(world.port, "GET", "http://here.test/", &headers, "").await;
     assert_eq!(status, 403);
-    assert_eq!(line, "here.test:80 is not in agents.a.egress.allow; the operator can add it\n");
+    assert_eq!(
+        line,
+        "here.test:80 is not in agents.a.egress.allow; the server's operator can add it\n"
+    );
 }
 
 #[tokio::test]

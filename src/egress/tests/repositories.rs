@@ -159,7 +159,7 @@ async fn a_repository_that_is_not_below_the_path_is_refused() {
     assert_eq!(refusal.reason, Reason::OutsideRoute);
     assert_eq!(
         refusal.advice,
-        "git.test/team/a.git/info/refs is not reached: it is not below a path of egress.git; the operator can add it"
+        "git.test/team/a.git/info/refs is not reached: it is not below a path of egress.git; the server's operator can add it"
     );
 }
 

@@ -1,7 +1,7 @@
 //! `/api/v1/asks`: what agents have asked, and the answers.
 
 use super::super::{Doors, json_response};
-use super::{carry_out, failed};
+use super::{carry_out, entry_of, failed};
 use crate::service::Client;
 use crate::store::AskRow;
 use axum::extract::{Path, Request, State};
@@ -59,15 +59,27 @@ pub(in super::super) async fn answer(
         ("AnswerAsk", 0),
         async move |doors, client, request: Request<Bytes>| {
             let refused = |error: Error| Box::new(failed(&error));
+            let entry = entry_of(request.extensions());
+            entry.set_ask(&id);
             let given = serde_json::from_slice::<Metadata>(request.body());
             let given = given.map_err(|_| {
                 refused(Error::new(ErrorKind::Parse, "the answer is no JSON object"))
             })?;
             let clients = every_agent(&doors, &client);
-            let asked = |client: &&Client| doors.service.has_ask(client, &id);
-            let client = clients.iter().find(asked).unwrap_or(&client);
-            let log = doors.service.answer_ask(client, &id, given).await.map_err(refused)?;
-            let body = json!({"taskId": log.id, "state": log.state()});
+            let own = |client| Some((client, doors.service.own_ask(client, &id)?));
+            let client = match clients.iter().find_map(own) {
+                Some((client, row)) => {
+                    entry.set_task_id(&row.task);
+                    entry.set_context(&row.context_id);
+                    client
+                }
+                None => &client,
+            };
+            let accepted = doors.service.answer_ask(client, &id, given).await.map_err(refused)?;
+            if let Some(answered) = &accepted.answered {
+                entry.set_decision(answered);
+            }
+            let body = json!({"taskId": accepted.log.id, "state": accepted.log.state()});
             Ok(json_response(StatusCode::OK, body.to_string()))
         },
     )

@@ -7,20 +7,19 @@
 //! session is lent for as long as somebody reads it, and its other messages wait. So it is for the owner
 //! alone, who could read all of this on the disk, and never leaves the machine.
 
-use super::super::{Doors, json_response, peer};
-use super::{Answered, carry_out, failed, not_there, store_failed};
+use super::super::{Doors, peer};
+use super::{Answered, carry_out, entry_of, failed, not_there, store_failed};
 use crate::access::Caller;
 use crate::config::OWNER;
 use crate::store::SessionRow;
 use axum::body::Body;
 use axum::extract::{Path, Request, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::stream::unfold;
 use pilothouse_a2a::error::{Error, ErrorKind};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -73,6 +72,7 @@ async fn lend(doors: &Arc<Doors>, caller: &Caller, id: &str, request: Request<By
         return Err(refused(Error::new(ErrorKind::PermissionDenied, message)));
     }
     let row = find(doors, caller, id).await?;
+    entry_of(request.extensions()).set_context(&row.context_id);
     let given: Given = match &request.body()[..] {
         [] => Given::default(),
         body => serde_json::from_slice(body)
@@ -80,10 +80,10 @@ async fn lend(doors: &Arc<Doors>, caller: &Caller, id: &str, request: Request<By
     };
     let (held, left) = oneshot::channel();
     let sessions = doors.service.sessions();
-    let spec = sessions.attach(&row, left).await.map_err(|why| {
-        let body = json!({"error": {"code": 409, "status": "FAILED_PRECONDITION", "message": why, "details": []}});
-        Box::new(json_response(StatusCode::CONFLICT, body.to_string()))
-    })?;
+    let spec = sessions
+        .attach(&row, left)
+        .await
+        .map_err(|why| refused(Error::new(ErrorKind::SessionInUse, why)))?;
     tracing::info!(session.id = %row.id, "the session {} is lent to a terminal", row.id);
     let place = Place {
         program: spec.program,

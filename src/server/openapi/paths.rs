@@ -7,11 +7,11 @@ use pilothouse_a2a::operation::{Names, OPERATIONS, Operation};
 use serde_json::{Map, Value, json};
 
 /// What the binding may refuse with.
-pub(super) const BINDING_ERRORS: &[u16] = &[400, 401, 403, 404, 413, 415, 429, 500, 503];
+pub(super) const BINDING_ERRORS: &[u16] = &[400, 401, 403, 404, 408, 413, 415, 429, 500, 503];
 /// What our own doors may refuse with.
 pub(super) const OWN_ERRORS: &[u16] = &[400, 401, 403, 404, 429, 500];
 /// What JSON-RPC answers with a status of its own.
-pub(super) const RPC_ERRORS: &[u16] = &[401, 403, 413, 429, 503];
+pub(super) const RPC_ERRORS: &[u16] = &[401, 403, 408, 413, 429, 503];
 
 /// The status of callers that are not known, which need a server that asks.
 const UNKNOWN: u16 = 401;
@@ -73,7 +73,7 @@ impl Paths<'_> {
             404 => {
                 !matches!(names.operation, Operation::ListTasks | Operation::GetExtendedAgentCard)
             }
-            413 | 415 => body.is_some(),
+            408 | 413 | 415 => body.is_some(),
             // Wrong tokens are counted too.
             429 => sends || self.config.auth.required,
             _ => true,

@@ -123,8 +123,7 @@ fn a_host_that_is_not_allowed_is_refused_with_the_key_that_allows_it() {
     for wall in WALLS {
         let said = says(&described(wall, json!({})).start(), "via nowhere.example:80");
         assert!(said.starts_with("HTTP/1.1 403 "), "{wall:?}: {said}");
-        let advice =
-            "nowhere.example:80 is not in agents.fake.egress.allow; the operator can add it";
+        let advice = "nowhere.example:80 is not in agents.fake.egress.allow; the server's operator can add it";
         assert!(said.contains(advice), "{wall:?}: {said}");
     }
 }

@@ -99,10 +99,10 @@ fn without_user_namespaces_it_does_not_start_and_says_what_accepts_less() {
     let told = told(&requiring("auto").through(NO_NAMESPACES).fails());
     insta::assert_snapshot!(told, @r"
     no isolation gives what `isolation.require` asks for:
-      bubblewrap: the wall around `/proc/self/fd/5` could not be put up (a user namespace): No space left on device (os error 28); user namespaces are off: set `sysctl user.max_user_namespaces` above 0
-      landlock: does not give `processes`: Landlock has no say over what /proc tells of other processes (attacks succeeded: processes.list, processes.cmdline)
+      bubblewrap: the sandbox of `/proc/self/fd/5` could not be made (a user namespace): No space left on device (os error 28); user namespaces are off: set `sysctl user.max_user_namespaces` above 0
+      landlock: does not give `processes`: Landlock does not restrict what /proc shows of other processes (attacks succeeded: processes.list, processes.cmdline)
     to accept less, without processes, by landlock: `isolation.require: [env, fs.read, fs.write, peer-sessions, server-memory, net.egress, net.loopback, unix-sockets, kill-tree]`
-    to run without any wall: `isolation.backend: none` (--isolation none)
+    to run without a sandbox: `isolation.backend: none` (--isolation none)
     ");
     let less = accepted(&told);
     assert_eq!(less, Wall::Landlock.gives());
@@ -119,8 +119,8 @@ fn without_user_namespaces_bubblewrap_alone_does_not_start() {
     let told = told(&requiring("bubblewrap").through(NO_NAMESPACES).fails());
     insta::assert_snapshot!(told, @r"
     no isolation gives what `isolation.require` asks for:
-      bubblewrap: the wall around `/proc/self/fd/5` could not be put up (a user namespace): No space left on device (os error 28); user namespaces are off: set `sysctl user.max_user_namespaces` above 0
-    to run without any wall: `isolation.backend: none` (--isolation none)
+      bubblewrap: the sandbox of `/proc/self/fd/5` could not be made (a user namespace): No space left on device (os error 28); user namespaces are off: set `sysctl user.max_user_namespaces` above 0
+    to run without a sandbox: `isolation.backend: none` (--isolation none)
     ");
 }
 
@@ -130,9 +130,9 @@ fn without_bwrap_it_does_not_start_and_says_which_package_to_install() {
     insta::assert_snapshot!(told, @r"
     no isolation gives what `isolation.require` asks for:
       bubblewrap: the program `bwrap` is not there; install the package bubblewrap (0.8 or newer)
-      landlock: does not give `processes`: Landlock has no say over what /proc tells of other processes (attacks succeeded: processes.list, processes.cmdline)
+      landlock: does not give `processes`: Landlock does not restrict what /proc shows of other processes (attacks succeeded: processes.list, processes.cmdline)
     to accept less, without processes, by landlock: `isolation.require: [env, fs.read, fs.write, peer-sessions, server-memory, net.egress, net.loopback, unix-sockets, kill-tree]`
-    to run without any wall: `isolation.backend: none` (--isolation none)
+    to run without a sandbox: `isolation.backend: none` (--isolation none)
     ");
     let less = accepted(&told);
     let world =
@@ -146,7 +146,7 @@ fn without_landlock_in_the_kernel_the_backend_landlock_does_not_start() {
     insta::assert_snapshot!(told, @r"
     no isolation gives what `isolation.require` asks for:
       landlock: this kernel has no Landlock, or a filter of system calls hides it; it came with Linux 5.13 and is switched on by `lsm=landlock,...` on the kernel's command line
-    to run without any wall: `isolation.backend: none` (--isolation none)
+    to run without a sandbox: `isolation.backend: none` (--isolation none)
     ");
 }
 
@@ -162,11 +162,11 @@ fn without_notifications_landlock_does_not_promise_the_network_and_the_start_say
     let told = told(&requiring("landlock").through(without).fails());
     insta::assert_snapshot!(told, @r"
     no isolation gives what `isolation.require` asks for:
-      landlock: does not give `processes`: Landlock has no say over what /proc tells of other processes (attacks succeeded: processes.list, processes.cmdline)
+      landlock: does not give `processes`: Landlock does not restrict what /proc shows of other processes (attacks succeeded: processes.list, processes.cmdline)
       landlock: does not give `net.egress`: Landlock rules TCP by port alone, so the proxy's port is open at every address; where the kernel notifies supervisors of `connect` (seccomp, Linux 5.19; no other filter above with notifications, `kernel.yama.ptrace_scope` below 2) they connect to the proxy's address alone (TCP is open: attacks succeeded: tcp.proxy_port, tcp.proxy_port_v6, tcp.proxy_port_mapped)
       landlock: does not give `net.loopback`: Landlock rules TCP by port alone, so the proxy's port is open at every address; where the kernel notifies supervisors of `connect` (seccomp, Linux 5.19; no other filter above with notifications, `kernel.yama.ptrace_scope` below 2) they connect to the proxy's address alone (attacks succeeded: tcp.proxy_port, tcp.proxy_port_v6, tcp.proxy_port_mapped)
     to accept less, without processes, net.egress, net.loopback, by landlock: `isolation.require: [env, fs.read, fs.write, peer-sessions, server-memory, unix-sockets, kill-tree]`
-    to run without any wall: `isolation.backend: none` (--isolation none)
+    to run without a sandbox: `isolation.backend: none` (--isolation none)
     ");
     let less = accepted(&told);
     let world = requiring("landlock")
@@ -194,9 +194,9 @@ fn where_there_is_neither_only_no_wall_at_all_is_left_to_accept() {
     let told = told(&requiring("auto").through(neither).fails());
     insta::assert_snapshot!(told, @r"
     no isolation gives what `isolation.require` asks for:
-      bubblewrap: the wall around `/proc/self/fd/5` could not be put up (a user namespace): No space left on device (os error 28); user namespaces are off: set `sysctl user.max_user_namespaces` above 0
+      bubblewrap: the sandbox of `/proc/self/fd/5` could not be made (a user namespace): No space left on device (os error 28); user namespaces are off: set `sysctl user.max_user_namespaces` above 0
       landlock: this kernel has no Landlock, or a filter of system calls hides it; it came with Linux 5.13 and is switched on by `lsm=landlock,...` on the kernel's command line
-    to run without any wall: `isolation.backend: none` (--isolation none)
+    to run without a sandbox: `isolation.backend: none` (--isolation none)
     ");
     let world = World::describe().through(neither).start();
     assert_eq!(in_force(&world), "none");

@@ -100,7 +100,7 @@ fn cell(attack: &Value, wall: Wall, user: User) -> String {
     match (text(made, "result"), text(made, "word")) {
         ("stopped", _) => "stopped".to_owned(),
         ("succeeded", _) => "not promised".to_owned(),
-        (_, "argument") => "not tried (no aim)".to_owned(),
+        (_, "argument") => "not tried (nothing to attack here)".to_owned(),
         (_, word) => format!("not tried ({word})"),
     }
 }

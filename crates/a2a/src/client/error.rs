@@ -66,7 +66,12 @@ impl ClientError {
             Self::Transport(_) => true,
             Self::Http { status, .. } => matches!(status, 408 | 429 | 502..=504),
             Self::Rpc(_) => {
-                matches!(self.kind(), Some(ErrorKind::Unavailable | ErrorKind::ResourceExhausted))
+                matches!(
+                    self.kind(),
+                    Some(
+                        ErrorKind::Unavailable | ErrorKind::ResourceExhausted | ErrorKind::TooSlow
+                    )
+                )
             }
             Self::Input(_)
             | Self::ForeignEndpoint { .. }

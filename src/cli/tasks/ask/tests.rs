@@ -15,7 +15,7 @@ fn bash(command: &str) -> Ask {
 }
 
 fn shown(ask: &Ask, columns: Option<usize>) -> String {
-    ask.shown(columns).unwrap().0
+    ask.render(None, columns)
 }
 
 fn ways(ask: &Ask) -> String {
@@ -91,10 +91,8 @@ its own option `Only plan`: pilothouse tasks answer t-1 'plan only'
 fn a_question_is_answered_by_an_option_or_in_words() {
     let options = json!([{"id": "r", "name": "Red", "description": "warm"}, "Blue"]);
     let ask = Ask::of_data(&json!({"kind": "question", "text": "Which?", "options": options}));
-    assert_eq!(ask.shown(None), Some(("Which?".to_owned(), false)));
+    assert_eq!(shown(&ask, None), "│ Which?\n│ - Red: warm\n│ - Blue\n");
     insta::assert_snapshot!(ways(&ask), @r#"
-  - Red: warm
-  - Blue
 answer with: pilothouse tasks answer t-1 "..."
 "#);
     assert_eq!(ask.answered(&words(&["red"])).unwrap(), json!({"optionId": "r"}));
