@@ -13,7 +13,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// The limits of the measured configuration, for the table's head.
-pub(crate) const LIMITS: &str = "rate 0 (none), processes.max 1200, processes.queue 10000, limits.queue_per_caller 0, limits.connections 4096, limits.connections_per_address 4096, sessions.retention.count 1000000, log.console off";
+pub(crate) const LIMITS: &str = "rate 0 (none), processes.max 1200, processes.queue 10000, limits.queue_per_caller 0, limits.connections 4096, limits.connections_per_address 4096, limits.requests 8192, sessions.retention.count 1000000, log.console off";
 
 const TOKEN: &str = "bench-token-of-no-value";
 
@@ -99,7 +99,7 @@ impl House {
              state_dir: {folder}/state\n\
              workspace: {{path: {folder}/workspace}}\n\
              audit: {folder}/audit.jsonl\n\
-             limits: {{rate: 0, connections: 4096, connections_per_address: 4096, queue_per_caller: 0}}\n\
+             limits: {{rate: 0, connections: 4096, connections_per_address: 4096, queue_per_caller: 0, requests: 8192}}\n\
              processes: {{max: 1200, queue: 10000}}\n\
              sessions: {{retention: {{count: 1000000}}}}\n\
              log: {{level: warn, console: false}}\n\

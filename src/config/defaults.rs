@@ -197,7 +197,7 @@ impl Default for Limits {
             connections_kept: 64,
             connections_per_address: 1536,
             connections_per_caller: 1024,
-            requests: 4096,
+            requests: 2048,
             rate: 600,
             queue_per_caller: 500,
             turns_per_caller: 0,

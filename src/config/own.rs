@@ -152,6 +152,10 @@ impl Record {
     ///
     /// When it cannot be read or written.
     pub fn update(&self, missing: &[PathBuf], named: &[PathBuf]) -> io::Result<()> {
+        if missing.is_empty() && !self.0.exists() {
+            // Nothing to remember, and nothing to take out.
+            return Ok(());
+        }
         if let Some(folder) = self.0.parent() {
             std::fs::create_dir_all(folder)?;
         }
