@@ -44,6 +44,9 @@ const STREAM_BUFFER: usize = 64 * 1024;
 /// Between two tries to accept a connection, at first and at most.
 const ACCEPT_AGAIN: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
 
+/// Bytes that are read at a time of a stranger while strangers have no place for requests.
+const LITTLE: usize = 512;
+
 /// How the preface of HTTP/2 begins; no method of HTTP/1.1 begins so.
 const PREFACE: &[u8] = b"PRI ";
 
@@ -179,6 +182,7 @@ impl Listener {
             connection: connection.clone(),
             requests: self.requests.clone(),
             preface: Some(0),
+            has_yielded: false,
             pause: None,
         };
         let served = self.builder.serve_connection(TokioIo::new(socket), service);
@@ -318,6 +322,8 @@ struct Socket {
     requests: Arc<Requests>,
     /// How much of the preface of HTTP/2 has come; none where HTTP/1.1 is spoken.
     preface: Option<usize>,
+    /// Whether others had their turn before the next few bytes are read.
+    has_yielded: bool,
     /// Not read before this.
     pause: Option<Pin<Box<OwnedNotified>>>,
 }
@@ -330,9 +336,9 @@ impl Socket {
             if self.preface != Some(PREFACE.len()) || !self.connection.has_no_request() {
                 break;
             }
-            let caller = self.connection.caller().cloned();
-            let class = caller.map_or(Class::Strangers, Class::Caller);
-            if !self.requests.are_full(&class) {
+            // A stranger may be a caller whose token has not come yet.
+            let Some(caller) = self.connection.caller() else { break };
+            if !self.requests.are_full(&Class::Caller(caller.clone())) {
                 break;
             }
             let Some(pause) = &mut self.pause else {
@@ -347,6 +353,43 @@ impl Socket {
         }
         self.pause = None;
         Poll::Ready(())
+    }
+
+    /// Whether little is read at a time: so long as strangers have no place, what comes next from one is refused, unless
+    /// it has a token.
+    fn reads_little(&self) -> bool {
+        self.preface == Some(PREFACE.len())
+            && !self.connection.is_known()
+            && self.requests.are_full(&Class::Strangers)
+    }
+
+    /// Reads little, after all others had their turn, so that what came before is refused and gone.
+    fn poll_read_little(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.has_yielded = !self.has_yielded;
+        if self.has_yielded {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let mut little = [0; LITTLE];
+        let most = buffer.remaining().min(LITTLE);
+        loop {
+            ready!(self.socket.poll_read_ready(context))?;
+            match self.socket.try_read(&mut little[..most]) {
+                Ok(size) => {
+                    buffer.put_slice(&little[..size]);
+                    if size > 0 {
+                        self.connection.note_read();
+                    }
+                    return Poll::Ready(Ok(()));
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
     }
 
     /// Compares the first bytes with the preface of HTTP/2.
@@ -385,6 +428,9 @@ impl AsyncRead for Socket {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         ready!(this.poll_unpaused(context));
+        if this.reads_little() {
+            return this.poll_read_little(context, buffer);
+        }
         let before = buffer.filled().len();
         loop {
             ready!(this.socket.poll_read_ready(context))?;

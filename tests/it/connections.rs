@@ -298,3 +298,38 @@ fn requests_under_way_are_bounded_and_health_is_still_told() {
     );
     world.cue("go");
 }
+
+#[test]
+fn strangers_who_read_nothing_keep_no_caller_of_http_2_out() {
+    // Strangers have four places.
+    let world = World::describe().config(json!({"limits": {"requests": 16}})).start();
+    runtime().block_on(async {
+        let connect = async || {
+            let socket = TcpStream::connect(world.address()).await.unwrap();
+            let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+                .initial_stream_window_size(0)
+                .handshake(TokioIo::new(socket))
+                .await
+                .unwrap();
+            tokio::spawn(connection);
+            sender
+        };
+        let ask = |path: &str| Request::get(format!("http://{}{path}", world.address()));
+        let empty = Empty::<Bytes>::new;
+        let mut stranger = connect().await;
+        let mut unread = Vec::new();
+        for _ in 0..4 {
+            let answer = stranger.send_request(ask("/openapi.json").body(empty()).unwrap());
+            unread.push(answer.await.unwrap());
+        }
+        let mut other = connect().await;
+        let refused = other.send_request(ask("/openapi.json").body(empty()).unwrap()).await;
+        assert_eq!(refused.unwrap().status(), 503);
+        let mut caller = connect().await;
+        let request = ask("/tasks").header("authorization", format!("Bearer {OWNER}"));
+        let answer = caller.send_request(request.body(empty()).unwrap());
+        let answer = tokio::time::timeout(world.patience(), answer).await.unwrap();
+        assert_eq!(answer.unwrap().status(), 200);
+        drop(unread);
+    });
+}

@@ -5,8 +5,9 @@
 //! A request is under way until its answer has left or its client is gone; a stream and a call that waits are
 //! under way as long as they last. Each takes some kilobytes whether or not its client reads, so all of them
 //! share [`Requests`]: a caller has at most half of the places, all strangers together a quarter, and health
-//! over HTTP/2 an eighth of its own. A further request is refused; a connection of HTTP/2 that has none under way is
-//! not even read, because each stream costs memory before it can be refused.
+//! over HTTP/2 an eighth of its own. A further request is refused. Each stream of HTTP/2 costs memory before it
+//! can be refused, so then little is read of strangers at a time, and nothing of a caller's connection that has no
+//! request under way.
 
 use parking_lot::Mutex;
 use std::collections::HashMap;
