@@ -278,6 +278,8 @@ pub(super) fn bind(aim: &Aim<'_>) -> Outcome {
     let socket = socket(AF_INET, SOCK_STREAM, 0)?;
     done(sys!(BIND, socket, address.as_ptr(), address.len()))?;
     done(sys!(LISTEN, socket, 1))?;
+    // In a network of its own the kernel may have chosen just the canary's port.
+    sys!(CLOSE, socket);
     is_hosts_network(aim)
 }
 
@@ -285,6 +287,7 @@ pub(super) fn bind(aim: &Aim<'_>) -> Outcome {
 pub(super) fn listen(aim: &Aim<'_>) -> Outcome {
     let socket = socket(AF_INET, SOCK_STREAM, 0)?;
     done(sys!(LISTEN, socket, 1))?;
+    sys!(CLOSE, socket);
     is_hosts_network(aim)
 }
 
