@@ -56,15 +56,18 @@ fn give_back() {
 #[cfg(not(target_env = "gnu"))]
 fn give_back() {}
 
-#[cfg(all(test, target_env = "gnu"))]
+#[cfg(test)]
 mod tests {
+    #[cfg(target_env = "gnu")]
     use super::*;
 
+    #[cfg(target_env = "gnu")]
     fn resident() -> u64 {
         let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
         pages.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4096
     }
 
+    #[cfg(target_env = "gnu")]
     #[test]
     fn many_small_blocks_that_were_freed_are_given_back() {
         let mut blocks: Vec<Box<[u8; 1024]>> = (0..200_000).map(|_| Box::new([1; 1024])).collect();
