@@ -49,6 +49,18 @@ fn runtime() -> Runtime {
     runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }
 
+/// A client over HTTP/2 that has no room for any answer.
+async fn reads_nothing(world: &World) -> http2::SendRequest<Empty<Bytes>> {
+    let socket = TcpStream::connect(world.address()).await.unwrap();
+    let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+        .initial_stream_window_size(0)
+        .handshake(TokioIo::new(socket))
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    sender
+}
+
 /// A subscription to a task, over a connection from this address.
 fn subscribe_from(world: &World, source: Ipv4Addr, id: &str) -> Socket {
     try_subscribe_from(world, source, id).expect("it is refused")
@@ -258,13 +270,7 @@ fn a_stranger_who_reads_no_answer_holds_little_memory() {
     world.get("/openapi.json", &[]);
     let before = world.resident();
     runtime().block_on(async {
-        let socket = TcpStream::connect(world.address()).await.unwrap();
-        let (sender, connection) = http2::Builder::new(TokioExecutor::new())
-            .initial_stream_window_size(0)
-            .handshake(TokioIo::new(socket))
-            .await
-            .unwrap();
-        let connection = tokio::spawn(connection);
+        let sender = reads_nothing(&world).await;
         let asks = (0..REQUESTS).map(|_| {
             let request = Request::get(format!("http://{}/openapi.json", world.address()));
             let mut sender = sender.clone();
@@ -278,7 +284,7 @@ fn a_stranger_who_reads_no_answer_holds_little_memory() {
         assert_eq!((served, refused), (16, REQUESTS - 16));
         let grown = world.resident().saturating_sub(before);
         assert!(grown < 8 << 20, "{grown} bytes more");
-        connection.abort();
+        drop(sender);
     });
 }
 
@@ -304,28 +310,18 @@ fn strangers_who_read_nothing_keep_no_caller_of_http_2_out() {
     // Strangers have four places.
     let world = World::describe().config(json!({"limits": {"requests": 16}})).start();
     runtime().block_on(async {
-        let connect = async || {
-            let socket = TcpStream::connect(world.address()).await.unwrap();
-            let (sender, connection) = http2::Builder::new(TokioExecutor::new())
-                .initial_stream_window_size(0)
-                .handshake(TokioIo::new(socket))
-                .await
-                .unwrap();
-            tokio::spawn(connection);
-            sender
-        };
         let ask = |path: &str| Request::get(format!("http://{}{path}", world.address()));
         let empty = Empty::<Bytes>::new;
-        let mut stranger = connect().await;
+        let mut stranger = reads_nothing(&world).await;
         let mut unread = Vec::new();
         for _ in 0..4 {
             let answer = stranger.send_request(ask("/openapi.json").body(empty()).unwrap());
             unread.push(answer.await.unwrap());
         }
-        let mut other = connect().await;
+        let mut other = reads_nothing(&world).await;
         let refused = other.send_request(ask("/openapi.json").body(empty()).unwrap()).await;
         assert_eq!(refused.unwrap().status(), 503);
-        let mut caller = connect().await;
+        let mut caller = reads_nothing(&world).await;
         let request = ask("/tasks").header("authorization", format!("Bearer {OWNER}"));
         let answer = caller.send_request(request.body(empty()).unwrap());
         let answer = tokio::time::timeout(world.patience(), answer).await.unwrap();

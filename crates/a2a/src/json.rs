@@ -93,6 +93,7 @@ impl Json {
 
 impl Metadata {
     /// The object `{"value": ..}`.
+    #[cfg(feature = "grpc")]
     pub(crate) fn wrapping(value: &Json) -> Self {
         let text = format!("{{\"value\":{value}}}").into_bytes();
         Self(Json::from_text(text).expect("a value in an object is JSON"))

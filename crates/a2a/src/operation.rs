@@ -160,7 +160,9 @@ macro_rules! of_request {
     }};
 }
 
-pub(crate) use {of_request, read_call};
+#[cfg(feature = "grpc")]
+pub(crate) use of_request;
+pub(crate) use read_call;
 
 /// What an operation that does not stream answers.
 #[derive(Clone, Debug, PartialEq)]

@@ -268,6 +268,11 @@ fn streams_that_nobody_reads() {
     drop(sockets);
 }
 
+/// The server's agent is this shell script, whose output has this format.
+fn shell(script: &str, format: &str) -> Builder {
+    program(scripted("command", &format!("#!/bin/sh\n{script}\n")).agent(json!({"format": format})))
+}
+
 /// Agents that all do this at once, some time.
 fn crowd(builder: Builder, what: &str) {
     let agents = part(AGENTS);
@@ -314,26 +319,19 @@ fn agents_that_read_no_answer() {
 
 #[test]
 fn agents_that_say_much() {
-    let script = "#!/bin/sh\nyes '{\"type\":\"status\",\"text\":\"hm\"}'\n";
-    let agent = scripted("command", script).agent(json!({"format": "events"}));
-    crowd(program(agent), "floods of events");
-    let script = "#!/bin/sh\nexec cat /dev/zero\n";
-    let agent = scripted("command", script).agent(json!({"format": "events"}));
-    crowd(program(agent), "lines that do not end");
-    let script = "#!/bin/sh\nexec yes\n";
-    let agent = scripted("command", script).agent(json!({"format": "text"}));
-    crowd(program(agent), "floods of text");
-    let script = "#!/bin/sh\nprintf '{\"type\":\"ask\",\"text\":\"'\nhead -c 4000000 /dev/zero | tr '\\0' x\necho '\"}'\n";
-    let agent = scripted("command", script).agent(json!({"format": "events"}));
-    crowd(program(agent), "large questions");
+    crowd(shell(r#"yes '{"type":"status","text":"hm"}'"#, "events"), "floods of events");
+    crowd(shell("exec cat /dev/zero", "events"), "lines that do not end");
+    crowd(shell("exec yes", "text"), "floods of text");
+    let script =
+        r#"printf '{"type":"ask","text":"'; head -c 4000000 /dev/zero | tr '\0' x; echo '"}'"#;
+    crowd(shell(script, "events"), "large questions");
 }
 
 #[test]
 fn agents_whose_lines_are_long() {
-    let script = "#!/bin/sh\nhead -c 3900000 /dev/zero | tr '\\0' x\nexec sleep 60\n";
-    let agent = scripted("command", script).agent(json!({"format": "events"}));
-    crowd(program(agent), "half lines");
-    let script = "#!/bin/sh\nwhile :; do printf '{\"type\":\"tool\",\"id\":\"1\",\"name\":\"x\",\"input\":{\"a\":['\nyes '{\"a\":1},' | head -n 9900\necho '0]}}'; done\n";
-    let agent = scripted("command", &script.replace("head -n 9900", "head -n 9900 | tr -d '\\n'"));
-    crowd(program(agent.agent(json!({"format": "events"}))), "lines of many values");
+    let script = r"head -c 3900000 /dev/zero | tr '\0' x; exec sleep 60";
+    crowd(shell(script, "events"), "half lines");
+    let script = r#"while :; do printf '{"type":"tool","id":"1","name":"x","input":{"a":['
+yes '{"a":1},' | head -n 9900 | tr -d '\n'; echo '0]}}'; done"#;
+    crowd(shell(script, "events"), "lines of many values");
 }

@@ -183,7 +183,7 @@ impl From<&SendMessageConfiguration> for Configuration {
 impl TryFrom<Configuration> for SendMessageConfiguration {
     type Error = Wrong;
 
-    /// Whether the answer is waited for is the business of the caller, see [`blocking`].
+    /// Whether the answer is waited for is the business of the caller, see `blocking`.
     fn try_from(wishes: Configuration) -> Result<Self, Wrong> {
         Ok(Self {
             accepted_output_modes: wishes.accepted_output_modes,
