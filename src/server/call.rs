@@ -392,7 +392,8 @@ impl Operating {
         if let Some(id) = asks::named(&request.message) {
             self.entry.set_ask(&id);
         }
-        let accepted = doors.service.accept(client, request, beside).await?;
+        // On the heap, because an operation of any kind is as large as its largest part.
+        let accepted = Box::pin(doors.service.accept(client, request, beside)).await?;
         self.place = None;
         self.entry.set_task(&accepted.log);
         if let Some(answered) = &accepted.answered {
