@@ -9,6 +9,7 @@ use super::tree::to_json;
 use super::yaml::Source;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use serde_saphyr::Spanned;
 use std::path::Path;
 
 /// Its keys; unknown ones are left to [`lay_over`], which warns of them.
@@ -75,7 +76,9 @@ const KNOWN: [&str; 15] = [
     "otel.tracing.aggregateSpans",
 ];
 
-/// Whether a file is one of the forerunner's: by its name, or by keys that only it has.
+/// Whether a file is one of the forerunner's: by its name, or because all of its keys are its and some only its.
+/// A file that sets other keys as well (`auth`, `isolation`) is ours, and then a wrong key is an error: taken for
+/// the forerunner's, all of them would be ignored.
 pub(super) fn is_its_file(path: &Path, tree: &Node) -> bool {
     let by_name = path.file_name().is_some_and(|name| {
         name.to_string_lossy().trim_start_matches('.').starts_with("claude-code-agent")
@@ -83,11 +86,13 @@ pub(super) fn is_its_file(path: &Path, tree: &Node) -> bool {
     let Kind::Map(entries) = &tree.value else {
         return by_name;
     };
+    let is_only_its = |(key, value): &(Spanned<String>, Node)| {
+        matches!(key.value.as_str(), "logging" | "claudeArgs" | "otel")
+            || (key.value == "agent" && matches!(value.value, Kind::Map(_)))
+    };
     by_name
-        || entries.iter().any(|(key, value)| {
-            matches!(key.value.as_str(), "logging" | "claudeArgs" | "otel")
-                || (key.value == "agent" && matches!(value.value, Kind::Map(_)))
-        })
+        || (entries.iter().any(is_only_its)
+            && entries.iter().all(|(key, _)| KNOWN.contains(&key.value.as_str())))
 }
 
 /// Lays the file over what is there, under our names.
@@ -177,6 +182,13 @@ mod tests {
         assert_eq!(config.sessions.init.unwrap().to_str(), Some("./i.sh"));
         assert_eq!(config.log.path.unwrap().to_str(), Some("/tmp/l.jsonl"));
         assert_eq!(notes, Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_file_that_sets_keys_of_ours_too_is_not_taken_for_the_forerunners() {
+        let text = "auth: {token: abc}\nagent: {driver: command}\n";
+        let error = Layers::default().file(Path::new("mine.yaml"), text).unwrap_err();
+        assert!(error.to_string().contains("`agent` wants a text"), "{error}");
     }
 
     #[test]
