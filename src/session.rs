@@ -21,6 +21,7 @@ mod pipe;
 mod places;
 mod pool;
 mod registry;
+mod running;
 mod start;
 mod translate;
 mod turn_clock;

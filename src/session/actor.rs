@@ -15,13 +15,13 @@
 //! An agent may end its turn before it exits; a turn's process is ended before the next one starts.
 
 use super::again::Again;
-use super::conversation::{Conversation, Granted, Running, stopped, timed_out};
+use super::conversation::{Conversation, Granted, stopped, timed_out};
 use super::disk::DiskWatch;
 use super::ending::end_failed;
 use super::inbox::{Heard, Inbox, Interruption, answered_too_late};
-use super::long_line;
-use super::pipe::{Chunk, drain_until_ended, read};
+use super::pipe::{is_open, read};
 use super::registry::Live;
+use super::running::Running;
 use super::start::{self, DoorWords, Held};
 use super::translate::{Facts, Translator, status};
 use super::turn_clock::TurnClock;
@@ -33,18 +33,17 @@ use crate::clock;
 use crate::config::{Config, DriverKind};
 use crate::egress::Policy;
 use crate::isolation::Places;
-use crate::process::{self, Ended, Prepared, Process};
+use crate::process::{self, Prepared, Process};
 use crate::queue::{FairQueue, Place};
 use crate::store::{AskRow, Durability, SessionRow, Write};
-use crate::supervisor::{KILL_DEADLINE, Spec, Word};
+use crate::supervisor::{Spec, Word};
 use crate::task::{Record, TaskLog};
 use crate::workspace::{Folder, InitFailed};
 use pilothouse_a2a::id::TaskId;
 use pilothouse_a2a::message::{Message, Part, Role};
 use pilothouse_a2a::task::TaskState;
 use pilothouse_a2a::time::Timestamp;
-use pilothouse_agents::lines::LineCutter;
-use pilothouse_agents::{Life, Outcome, Output, Setting, Step};
+use pilothouse_agents::{Outcome, Setting};
 use std::pin::pin;
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
@@ -317,7 +316,7 @@ impl Actor {
                     self.live.cold(&self.key);
                     break Heard::Evict;
                 }
-                () = running.outbox.writable(running.process.stdin.as_ref()) => running.outbox.write(&mut running.process.stdin),
+                () = running.outbox.writable(running.process.stdin.as_ref()) => running.flush(),
                 () = tokio::time::sleep_until(line_until.unwrap_or(until)), if line_until.is_some() => {
                     let id = &self.session.id;
                     tracing::warn!(session.id = %id, "the process of the session {id} is ended: it began a long line between two turns and did not end it (`timeouts.line`)");
@@ -327,12 +326,12 @@ impl Actor {
                 () = running.line.take(&self.house.config), if line_waits => {}
                 read = read(&running.process.stdout), if running.stdout_open && roomy && !line_waits => {
                     // What an agent says between turns is the session's, never the next task's.
-                    self.overheard(read);
+                    running.overhear(read, &self.session.id, &self.house);
                     tokio::task::yield_now().await;
                 }
                 // Nobody waits for these words, but a full pipe would stop the process.
                 read = read(&running.process.stderr), if running.stderr_open => {
-                    running.stderr_open = read.is_ok_and(|chunk| !chunk.is_empty());
+                    running.stderr_open = is_open(&read);
                     tokio::task::yield_now().await;
                 }
                 refusal = running.held.refused() => {
@@ -341,33 +340,6 @@ impl Actor {
                 }
             }
         }
-    }
-
-    fn overheard(&mut self, read: std::io::Result<Chunk>) {
-        let Some(running) = &mut self.running else {
-            return;
-        };
-        let Some(chunk) = read.ok().filter(|chunk| !chunk.is_empty()) else {
-            running.stdout_open = false;
-            return;
-        };
-        let raw = self.house.telemetry.raw();
-        let Some(cutter) = &mut running.cutter else {
-            return;
-        };
-        for line in cutter.push(&chunk).flatten() {
-            raw.line(&self.session.id, None, &line);
-            if long_line::fault(&line, &self.house.config).is_some() {
-                continue;
-            }
-            for step in running.driver.line(&line) {
-                // A request that nobody waits for is still answered, or the CLI would wait.
-                if let Step::Write(bytes) = step {
-                    running.outbox.push(bytes);
-                }
-            }
-        }
-        running.outbox.write(&mut running.process.stdin);
     }
 
     /// Waits for something that comes to its end by itself, and serves all orders meanwhile.
@@ -428,10 +400,7 @@ impl Actor {
             self.note_use().await;
             return;
         };
-        let keeps = self
-            .running
-            .as_ref()
-            .is_some_and(|running| running.life == Life::Session && running.ended.is_none());
+        let keeps = self.running.as_ref().is_some_and(Running::can_go_on);
         if !keeps && outcome == Outcome::Canceled {
             // Canceled means that nothing of it is left.
             self.end_process(Word::Terminate).await;
@@ -710,7 +679,7 @@ impl Actor {
             .map_err(|refusal| NotStarted::Failed(refusal.to_string(), None))?;
         let (agent, policy) = (self.agent.clone(), self.agent.reach.policy.clone());
         let spec = |places: &Places, door: DoorWords| agent.spec(&launch, places, door);
-        let (process, held) = match self.start_process(log, &folder, &policy, spec).await? {
+        let started = match self.start_process(log, &folder, &policy, spec).await? {
             Ok(started) => started,
             Err(error @ process::Error::NotStarted { .. }) => {
                 let hint = "the operator must install the agent's program or correct `program` in its configuration";
@@ -718,11 +687,7 @@ impl Actor {
             }
             Err(error) => return Err(failed(&error)),
         };
-        let cutter = match launch.output {
-            Output::Lines => Some(LineCutter::new(house.config.limits.line.as_usize())),
-            Output::Bytes => None,
-        };
-        let mut running = Running::new(process, held, driver, launch.life, cutter, slot);
+        let mut running = Running::new(started, driver, &launch, slot, &house.config);
         running.is_new = true;
         running.starting = Some(starting);
         self.running = Some(running);
@@ -964,8 +929,8 @@ impl Actor {
         if let Some(pause) = pause {
             self.wait_again(log, pause, translator).await?;
             let lives = self.running.as_mut().is_some_and(|running| {
-                running.ended = running.ended.or_else(|| running.process.control.try_ended());
-                running.life == Life::Session && running.ended.is_none()
+                running.look();
+                running.can_go_on()
             });
             if lives {
                 return Ok(false);
@@ -1023,7 +988,7 @@ impl Actor {
         running.starting = None;
         running.is_new = false;
         let refused = !stopped && running.driver.may_repeat();
-        if stopped && running.ended.is_none() && running.life == Life::Session {
+        if stopped && running.can_go_on() {
             // The CLI has confirmed the interrupt; what the turn has left behind goes, or all of it does.
             let patience = self.house.config.timeouts.terminate.get();
             let tree = running.process.tree;
@@ -1054,20 +1019,9 @@ impl Actor {
     /// Lets an agent that has finished its turn exit by itself for a while, then ends it.
     async fn leave_process(&mut self) {
         if let Some(mut running) = self.running.take_if(|running| running.ended.is_none()) {
-            running.process.stdin = None;
-            let (grace, stop) =
-                (self.house.config.timeouts.terminate.get(), self.house.stop.clone());
-            let left = async {
-                tokio::select! {
-                    biased;
-                    () = drain_until_ended(&mut running) => true,
-                    () = tokio::time::sleep(grace) => false,
-                    () = stop.cancelled() => false,
-                }
-            };
-            if self.serve_during(left).await {
-                running.ended = Some(Ended::Code(0));
-            }
+            let stop = self.house.stop.clone();
+            let grace = self.house.config.timeouts.terminate.get();
+            self.serve_during(running.leave(grace, &stop)).await;
             self.running = Some(running);
         }
         self.end_process(Word::Terminate).await;
@@ -1075,27 +1029,11 @@ impl Actor {
 
     /// Ends the process and its tree, and waits until they are gone.
     async fn end_process(&mut self, first: Word) {
-        let Some(mut running) = self.running.take() else {
-            return;
-        };
-        self.live.cold(&self.key);
-        if running.ended.is_some() {
-            return;
+        if let Some(running) = self.running.take() {
+            self.live.cold(&self.key);
+            let grace = self.house.config.timeouts.terminate.get();
+            self.serve_during(running.end(first, grace)).await;
         }
-        if first == Word::Terminate {
-            running.process.stdin = None;
-        }
-        running.process.control.say(first);
-        let grace = self.house.config.timeouts.terminate.get();
-        let ended = async {
-            let drained = drain_until_ended(&mut running);
-            if tokio::time::timeout(grace, drained).await.is_err() {
-                running.process.control.say(Word::Kill);
-                let drained = drain_until_ended(&mut running);
-                let _ = tokio::time::timeout(KILL_DEADLINE + grace, drained).await;
-            }
-        };
-        self.serve_during(ended).await;
     }
 }
 

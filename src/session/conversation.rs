@@ -7,10 +7,9 @@
 
 use super::disk::{DiskFault, DiskWatch};
 use super::inbox::{Inbox, Interruption, answered_too_late};
-use super::long_line::{self, LinePlace, LineRoom, SHORT};
-use super::outbox::Outbox;
+use super::long_line::{self, LinePlace, SHORT};
 use super::pipe::{Chunk, read, try_read};
-use super::start::Held;
+use super::running::Running;
 use super::translate::Translator;
 use super::turn_clock::TurnClock;
 use super::{Delivery, House};
@@ -20,9 +19,8 @@ use crate::budget::{Exceeded, Meter};
 use crate::clock;
 use crate::config::{AskPolicy, Config};
 use crate::egress::Refusal;
+use crate::process::Ended;
 use crate::process::tree::Moment;
-use crate::process::{Ended, Process};
-use crate::queue::Place;
 use crate::store::{AskRow, Durability, SessionRow, Write};
 use crate::supervisor::{KILL_DEADLINE, Word};
 use crate::task::{Record, TaskLog};
@@ -30,12 +28,12 @@ use pilothouse_a2a::task::TaskState;
 use pilothouse_a2a::time::Timestamp;
 use pilothouse_agents::event::Event;
 use pilothouse_agents::lines::LineCutter;
-use pilothouse_agents::{Answer, Ask, AskKind, Driver, Exit, Life, Outcome, Step};
+use pilothouse_agents::{Answer, Ask, AskKind, Outcome, Step};
 use std::collections::HashSet;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 /// Records that are stored at a time, and those that are held back while a question is shown. A record of a
@@ -44,66 +42,6 @@ const HELD: usize = 512;
 
 /// Bytes of records that are stored at a time, likewise.
 const HELD_BYTES: usize = 128 * 1024;
-
-/// A live process with its driver.
-pub(super) struct Running {
-    pub(super) process: Process,
-    pub(super) held: Held,
-    pub(super) driver: Box<dyn Driver>,
-    pub(super) life: Life,
-    pub(super) cutter: Option<LineCutter>,
-    pub(super) outbox: Outbox,
-    /// What was read, and is not heard as long as the agent has to wait.
-    pub(super) unread: Vec<u8>,
-    pub(super) stderr: Vec<u8>,
-    pub(super) stdout_open: bool,
-    pub(super) stderr_open: bool,
-    pub(super) ended: Option<Ended>,
-    /// The place among the live processes.
-    pub(super) slot: Place,
-    /// Whether the CLI has not understood its first words yet.
-    pub(super) is_new: bool,
-    /// The place among the starting ones, as long as it is new but not longer than `timeouts.start`.
-    pub(super) starting: Option<OwnedSemaphorePermit>,
-    /// The place of the line that is being read.
-    pub(super) line: LinePlace,
-}
-
-impl Running {
-    /// A process that was just started.
-    pub(super) fn new(
-        process: Process,
-        held: Held,
-        driver: Box<dyn Driver>,
-        life: Life,
-        cutter: Option<LineCutter>,
-        slot: Place,
-    ) -> Self {
-        Self {
-            process,
-            held,
-            driver,
-            life,
-            cutter,
-            outbox: Outbox::default(),
-            unread: Vec::new(),
-            stderr: Vec::new(),
-            stdout_open: true,
-            stderr_open: true,
-            ended: None,
-            slot,
-            is_new: false,
-            starting: None,
-            line: LinePlace::default(),
-        }
-    }
-
-    /// Requests a place for the line that is being read, where it has become long, or gives it back.
-    pub(super) fn update_line_place(&mut self, room: &LineRoom, caller: &Arc<str>) {
-        let line_bytes = self.cutter.as_ref().map_or(0, LineCutter::begun);
-        self.line.update(line_bytes, room, caller);
-    }
-}
 
 /// How far the end of a turn has been driven.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -304,7 +242,7 @@ impl<'a> Conversation<'a> {
                     // It died while a person was asked; the question is still theirs.
                     return self.parked().await;
                 }
-                let exit = self.exit(ended);
+                let exit = self.running.exit(ended);
                 let steps = self.running.driver.exit(&exit);
                 self.take(steps);
                 let silent = Outcome::Failed {
@@ -320,9 +258,11 @@ impl<'a> Conversation<'a> {
             match self.happened().await {
                 Happened::Output(read) => self.hear(read),
                 Happened::Unread => self.hear_unread(),
-                Happened::ErrorOutput(read) => self.hear_error(read),
+                Happened::ErrorOutput(read) => {
+                    self.running.keep_stderr(read, self.house.config.limits.stderr.as_usize())
+                }
                 Happened::Ended(ended) => self.running.ended = Some(ended),
-                Happened::Writable => self.running.outbox.write(&mut self.running.process.stdin),
+                Happened::Writable => self.running.flush(),
                 Happened::Woke => {
                     self.wake_at = None;
                     let steps = self.running.driver.woke();
@@ -386,10 +326,8 @@ impl<'a> Conversation<'a> {
 
     /// When the tree is gone, what it has left in the pipes is read at once, up to their ends.
     fn hear_the_rest(&mut self) {
-        if self.running.ended.is_none() {
-            self.running.ended = self.running.process.control.try_ended();
-        }
-        if self.running.ended.is_some() || self.outcome.is_some() {
+        let ended = self.running.look();
+        if ended.is_some() || self.outcome.is_some() {
             self.hear_unread();
         }
         while self.running.ended.is_some() && self.running.stdout_open && self.outcome.is_none() {
@@ -400,7 +338,9 @@ impl<'a> Conversation<'a> {
         }
         while self.running.ended.is_some() && self.running.stderr_open {
             match try_read(&self.running.process.stderr) {
-                Some(read) => self.hear_error(read),
+                Some(read) => {
+                    self.running.keep_stderr(read, self.house.config.limits.stderr.as_usize())
+                }
                 None => break,
             }
         }
@@ -535,14 +475,7 @@ impl<'a> Conversation<'a> {
         self.house.telemetry.raw().line(&self.session.id, Some(&self.log.id), line);
         if self.outcome.is_some() {
             // Said after the end of the turn: nobody's, but a request is still answered.
-            if long_line::fault(line, &self.house.config).is_some() {
-                return;
-            }
-            for step in self.running.driver.line(line) {
-                if let Step::Write(bytes) = step {
-                    self.write(bytes);
-                }
-            }
+            self.running.answer_stray_line(line, &self.house.config);
             return;
         }
         if let Some((message, hint)) = long_line::fault(line, &self.house.config) {
@@ -551,25 +484,6 @@ impl<'a> Conversation<'a> {
         }
         let steps = self.running.driver.line(line);
         self.take(steps);
-    }
-
-    fn hear_error(&mut self, read: std::io::Result<Chunk>) {
-        let Some(chunk) = read.ok().filter(|chunk| !chunk.is_empty()) else {
-            self.running.stderr_open = false;
-            return;
-        };
-        let kept = &mut self.running.stderr;
-        kept.extend_from_slice(&chunk);
-        let limit = self.house.config.limits.stderr.as_usize();
-        if kept.len() > limit {
-            kept.drain(..kept.len() - limit);
-        }
-    }
-
-    /// All that an agent is told goes this way, in whole pieces.
-    fn write(&mut self, bytes: Vec<u8>) {
-        self.running.outbox.push(bytes);
-        self.running.outbox.write(&mut self.running.process.stdin);
     }
 
     fn take(&mut self, steps: Vec<Step>) {
@@ -605,10 +519,10 @@ impl<'a> Conversation<'a> {
                 }
             }
             Step::Conversation(id) => self.session.conversation = Some(id),
-            Step::Write(bytes) => self.write(bytes),
+            Step::Write(bytes) => self.running.write(bytes),
             Step::CloseInput => {
                 self.running.outbox.close();
-                self.running.outbox.write(&mut self.running.process.stdin);
+                self.running.flush();
             }
             Step::Wake(after) => self.wake_at = Some(Instant::now() + after),
             Step::End(outcome) => self.outcome = Some(outcome),
@@ -889,16 +803,6 @@ impl<'a> Conversation<'a> {
             (Some(Cause::Fault(message, hint)), _) => Outcome::Failed { message, hint },
             (None, outcome) => outcome,
         }
-    }
-
-    fn exit(&self, ended: Ended) -> Exit {
-        let stderr = String::from_utf8_lossy(&self.running.stderr).trim().to_owned();
-        let (code, signal) = match ended {
-            Ended::Code(code) => (Some(code), None),
-            Ended::Signal(signal) => (None, Some(signal)),
-            Ended::Unclear => (None, None),
-        };
-        Exit { code, signal, stderr }
     }
 
     async fn show(&mut self) {

@@ -1,7 +1,6 @@
 //! Reading an agent's pipes. The bytes of a read belong to whoever reads; their buffer comes from a few
 //! that all sessions share, because a pipe is read only when it has something.
 
-use super::conversation::Running;
 use parking_lot::Mutex;
 use std::io;
 use std::ops::Deref;
@@ -64,18 +63,7 @@ pub(super) async fn read(pipe: &Receiver) -> io::Result<Chunk> {
     }
 }
 
-/// Reads and drops what a dying agent still says, so that no full pipe keeps it from dying.
-pub(super) async fn drain_until_ended(running: &mut Running) {
-    let is_open = |read: io::Result<Chunk>| read.is_ok_and(|chunk| !chunk.is_empty());
-    loop {
-        tokio::select! {
-            _ = running.process.control.ended() => return,
-            read = read(&running.process.stdout), if running.stdout_open => {
-                running.stdout_open = is_open(read);
-            }
-            read = read(&running.process.stderr), if running.stderr_open => {
-                running.stderr_open = is_open(read);
-            }
-        }
-    }
+/// Whether the pipe that was read has not come to its end.
+pub(super) fn is_open(read: &io::Result<Chunk>) -> bool {
+    read.as_ref().is_ok_and(|chunk| !chunk.is_empty())
 }
