@@ -12,7 +12,7 @@ mod decision;
 mod policy;
 
 pub use decision::{Answered, Decision, check_size, named, read as decide};
-pub use policy::policy;
+pub use policy::{denial, policy};
 
 use crate::clock;
 use crate::config::{self, Bytes, Config};

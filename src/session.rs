@@ -9,27 +9,34 @@
 //! without work and without a reservation leaves; the map never holds a session that does nothing.
 
 mod actor;
-mod again;
+mod begin;
 mod bounded;
 mod conversation;
 mod disk;
+mod end_guard;
 mod ending;
 mod inbox;
+mod live;
 mod long_line;
 mod outbox;
 mod pipe;
 mod places;
 mod pool;
+mod questions;
 mod registry;
+mod resources;
 mod running;
 mod start;
+mod terminal;
 mod translate;
+mod tries;
 mod turn_clock;
 mod waiting;
 
-pub(crate) use ending::Ending;
+pub(crate) use end_guard::EndGuard;
+pub use live::Removal;
 pub use long_line::LineRoom;
-pub use registry::{Origin, Refused, Removal, Sessions};
+pub use registry::{Origin, Refused, Sessions};
 pub use waiting::Waiting;
 
 use crate::agent::Agents;
@@ -111,7 +118,7 @@ pub struct Turn {
     /// The place among the live processes, where it was free at once.
     pub slot: Option<Place>,
     /// Ends the task where this is dropped before its end.
-    pub(crate) ending: Ending,
+    pub(crate) guard: EndGuard,
 }
 
 /// A file of the caller's on its way into the workspace.
@@ -138,6 +145,32 @@ pub(crate) enum Order {
     Attach(Attach),
     /// Look whether you are still needed.
     Nudge,
+}
+
+/// What an actor without a turn is to do.
+enum IdleOrder {
+    /// The next turn.
+    Turn(Box<Turn>),
+    /// Lend the conversation to a person.
+    Attach(Attach),
+    /// Give up the process.
+    Evict,
+    /// Look whether you are still needed.
+    Nudge,
+    /// The server stops.
+    Stop,
+}
+
+/// What others want of the running turn.
+enum Interruption {
+    /// A caller cancels it; the inbox knows who is to be told.
+    Cancel,
+    /// An ask of it is answered; told what came of that.
+    Answer(Arc<str>, Decision, oneshot::Sender<Delivery>),
+    /// The caller has something to say at once.
+    Steer,
+    /// The server stops.
+    Stop,
 }
 
 /// What came of an answer on its way to the process that asked.

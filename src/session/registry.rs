@@ -1,21 +1,19 @@
-//! The map of live sessions and the places for processes.
+//! The way to the sessions: places for turns, and orders to the actors.
 
-use super::disk::DiskWatches;
-use super::places::Places;
-use super::pool::Pool;
-use super::waiting::{Waiting, WaitingTurns};
-use super::{Attach, Delivery, Ending, File, Fork, House, Key, Order, Turn, actor};
+use super::actor::Actor;
+use super::live::{Handle, Live, Removal};
+use super::resources::SessionResources;
+use super::translate::canceled;
+use super::waiting::Waiting;
+use super::{Attach, Delivery, EndGuard, File, Fork, House, Key, Order, Turn};
 use crate::asks::{Decision, Pass};
-use crate::queue::{FairQueue, Place};
+use crate::queue::Place;
 use crate::store::{self, Durability, Scope, SessionRow, Write};
 use crate::supervisor::Spec;
 use crate::task::TaskLog;
-use parking_lot::Mutex;
 use pilothouse_a2a::id::ContextId;
 use pilothouse_a2a::time::Timestamp;
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use tokio::sync::mpsc::error::SendError;
 use tokio::sync::{mpsc, oneshot};
 
 /// All sessions of the server.
@@ -23,48 +21,6 @@ use tokio::sync::{mpsc, oneshot};
 pub struct Sessions {
     house: Arc<House>,
     live: Arc<Live>,
-}
-
-/// The live sessions and the places they compete for.
-pub(super) struct Live {
-    map: Mutex<HashMap<Key, Handle>>,
-    /// For live processes.
-    pub(super) places: Places,
-    /// For running turns: no limit over all, `limits.turns_per_caller` for one caller.
-    pub(super) turns: FairQueue,
-    pool: Pool,
-    /// Over the folders of sessions.
-    pub(super) disk: DiskWatches,
-    waiting: WaitingTurns,
-    /// Locked inside of the map's lock, never the other way round.
-    removals: Mutex<Removals>,
-}
-
-/// Sessions that are being removed: nobody takes them up again.
-#[derive(Default)]
-struct Removals {
-    running: HashSet<Arc<str>>,
-    /// How many have come to their end.
-    ended: u64,
-}
-
-/// A session that is being removed, until this is dropped.
-pub struct Removal {
-    live: Arc<Live>,
-    session: Arc<str>,
-}
-
-struct Handle {
-    orders: mpsc::UnboundedSender<Order>,
-    /// As it was when the actor began; the actor knows its session better.
-    session: SessionRow,
-    /// Whether no turn of a session that was new has been submitted, so that it may not be stored.
-    new: bool,
-    reserved: usize,
-    /// It waits for its turn in a shared folder each time.
-    shares: bool,
-    /// Nothing to do, and a process that waits for the next turn.
-    warm: bool,
 }
 
 /// A reserved place in a session's queue.
@@ -127,19 +83,8 @@ pub enum Refused {
 impl Sessions {
     /// No sessions yet.
     pub fn new(house: Arc<House>) -> Self {
-        let config = &house.config;
-        let priorities = &config.auth.priorities;
-        let turns_per_caller = config.limits.turns_per_caller;
-        let live = Live {
-            map: Mutex::default(),
-            places: Places::new(FairQueue::new(config.processes.max, 0, priorities)),
-            turns: FairQueue::new(usize::MAX, turns_per_caller, priorities),
-            pool: Pool::default(),
-            disk: DiskWatches::new(&house),
-            waiting: WaitingTurns::new(config.processes.queue, config.limits.queue_per_caller),
-            removals: Mutex::default(),
-        };
-        Self { house, live: Arc::new(live) }
+        let live = Arc::new(Live::new(&house));
+        Self { house, live }
     }
 
     /// What all sessions share.
@@ -269,16 +214,16 @@ impl Sessions {
         let Some((session, new, slot, warm, turn_place, waiting)) = placed else {
             return Box::pin(self.admit(scope, key.context_id, known)).await;
         };
-        let actor = actor::Actor::new(
+        let resources = SessionResources::new(
             self.house.clone(),
             self.live.clone(),
             agent,
             session.clone(),
             inbox,
-            orders.downgrade(),
             warm,
             new,
         );
+        let actor = Actor::new(resources, orders.downgrade(), new);
         self.house.actors.spawn(actor.run(slot.is_some()));
         Ok(Admission {
             house: self.house.clone(),
@@ -397,90 +342,13 @@ impl Sessions {
             }
         }
         // No turn of it runs or waits: it asked, and nobody will answer; or its turn is still on its way.
-        let record = actor::canceled(log, "canceled before it was continued");
+        let record = canceled(log, "canceled before it was continued");
         let taken = log.record(&self.house.store, vec![record], Durability::Synced).await?;
         if let (true, Some(orders)) = (taken, orders) {
             // A turn that arrived meanwhile finds its task over; one that has just begun is ended by this.
             let _ = orders.send(Order::Cancel(log.id.clone(), oneshot::channel().0));
         }
         Ok(taken)
-    }
-}
-
-// === Live ===
-
-impl Live {
-    fn map(&self) -> parking_lot::MutexGuard<'_, HashMap<Key, Handle>> {
-        self.map.lock()
-    }
-
-    /// A turn needs a place: where none is free and nobody idles, a warm process gives up its own.
-    pub(super) fn make_room(&self, house: &House) {
-        if self.places.is_full() {
-            self.pool.give_up(house);
-        }
-    }
-
-    /// The actor has a process and nothing to do. False when work is on its way.
-    pub(super) fn idle(&self, key: &Key) -> bool {
-        let mut map = self.map();
-        let Some(handle) = map.get_mut(key) else {
-            return false;
-        };
-        handle.warm = handle.reserved == 0;
-        handle.warm
-    }
-
-    /// The actor's process is gone while it waited.
-    pub(super) fn cold(&self, key: &Key) {
-        if let Some(handle) = self.map().get_mut(key) {
-            handle.warm = false;
-        }
-    }
-
-    /// The actor wants to leave; true when nobody needs it and it is out of the map.
-    pub(super) fn leave(&self, key: &Key, inbox: &mpsc::UnboundedReceiver<Order>) -> bool {
-        let mut map = self.map();
-        let free = map.get(key).is_none_or(|handle| handle.reserved == 0) && inbox.is_empty();
-        if free {
-            map.remove(key);
-        }
-        free
-    }
-
-    /// The actor is gone without having left.
-    pub(super) fn forget(&self, key: &Key, orders: &mpsc::UnboundedSender<Order>) {
-        let mut map = self.map();
-        if map.get(key).is_some_and(|handle| handle.orders.same_channel(orders)) {
-            map.remove(key);
-        }
-    }
-
-    /// Gives the reservation up for an order. Both are one step for the actor, which would otherwise take the
-    /// order, come to its end, and find itself reserved for nothing. The order where the actor has failed.
-    fn submit(
-        &self,
-        key: &Key,
-        orders: &mpsc::UnboundedSender<Order>,
-        order: Order,
-    ) -> Result<(), Box<SendError<Order>>> {
-        let mut map = self.map();
-        if let Some(handle) = map.get_mut(key).filter(|handle| handle.orders.same_channel(orders)) {
-            handle.reserved = handle.reserved.saturating_sub(1);
-            handle.new &= !matches!(order, Order::Turn(_));
-        }
-        orders.send(order).map_err(Box::new)
-    }
-}
-
-// === Removal ===
-
-impl Drop for Removal {
-    fn drop(&mut self) {
-        self.live.disk.forget(&self.session);
-        let mut removals = self.live.removals.lock();
-        removals.running.remove(&self.session);
-        removals.ended += 1;
     }
 }
 
@@ -519,7 +387,7 @@ impl Admission {
         origin: Origin,
     ) {
         self.submitted = true;
-        let ending = Ending::new(self.house.clone(), log.clone());
+        let guard = EndGuard::new(self.house.clone(), log.clone());
         let turn = Turn {
             log,
             prompt,
@@ -529,7 +397,7 @@ impl Admission {
             waiting: self.waiting.take(),
             turn_place: self.turn_place.take(),
             slot: self.slot.take(),
-            ending,
+            guard,
         };
         // Sent under the reservation, so the actor cannot have left; where it has failed, the task ends.
         drop(self.live.submit(&self.key, &self.orders, Order::Turn(turn)));

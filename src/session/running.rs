@@ -84,6 +84,11 @@ impl Running {
         self.ended
     }
 
+    /// How it has ended, when everything that it said was read.
+    pub(super) fn drained(&self) -> Option<Ended> {
+        self.ended.filter(|_| !self.stdout_open && !self.stderr_open)
+    }
+
     /// How it ended, for its driver.
     pub(super) fn exit(&self, ended: Ended) -> Exit {
         let stderr = String::from_utf8_lossy(&self.stderr).trim().to_owned();
@@ -104,6 +109,12 @@ impl Running {
     /// Everything that an agent is told goes this way, in whole pieces.
     pub(super) fn write(&mut self, bytes: Vec<u8>) {
         self.outbox.push(bytes);
+        self.flush();
+    }
+
+    /// Closes the agent's input once everything is written.
+    pub(super) fn close_input(&mut self) {
+        self.outbox.close();
         self.flush();
     }
 

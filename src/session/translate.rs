@@ -538,6 +538,12 @@ pub(super) fn status(
     Record::Status(update)
 }
 
+/// A record that ends a task as canceled.
+pub(super) fn canceled(log: &TaskLog, words: &str) -> Record {
+    let message = Message::new(Role::Agent, vec![Part::text(words)]);
+    status(log, TaskState::Canceled, Some(message), None)
+}
+
 /// A value in one short line: the one string of an object that says most, else its JSON.
 fn preview(value: &Value) -> String {
     let telling = [
