@@ -15,6 +15,7 @@ mod conversation;
 mod disk;
 mod end_guard;
 mod ending;
+mod facts;
 mod inbox;
 mod live;
 mod long_line;
@@ -23,6 +24,7 @@ mod pipe;
 mod places;
 mod pool;
 mod questions;
+mod records;
 mod registry;
 mod resources;
 mod running;
@@ -36,7 +38,7 @@ mod waiting;
 pub(crate) use end_guard::EndGuard;
 pub use live::Removal;
 pub use long_line::LineRoom;
-pub use registry::{Origin, Refused, Sessions};
+pub use registry::{Refused, Sessions};
 pub use waiting::Waiting;
 
 use crate::agent::Agents;
@@ -107,18 +109,32 @@ pub struct Turn {
     pub prompt: Prompt,
     /// Files for its workspace.
     pub files: Vec<File>,
-    /// What was decided about it while its process was gone.
+    /// Where it comes from, where that is not a message alone.
+    pub origin: Origin,
+    /// The places that it has from the start.
+    pub places: TurnPlaces,
+    /// Ends the task where this is dropped before its end.
+    pub(crate) guard: EndGuard,
+}
+
+/// Where a turn comes from, where that is not a message alone.
+#[derive(Debug, Default)]
+pub struct Origin {
+    /// What was decided about an ask of the task while its process was gone.
     pub pass: Option<Pass>,
     /// The session that this turn's new one begins as a copy of.
     pub fork: Option<Fork>,
-    /// Its place among the turns that wait; none where `WORKING` is stored already.
+}
+
+/// The places that a turn has from the start; it waits for the others.
+#[derive(Default)]
+pub struct TurnPlaces {
+    /// Among the turns that wait; none where `WORKING` is stored already.
     pub waiting: Option<Waiting>,
-    /// Its place among the running turns of its caller, where it was free at once.
-    pub turn_place: Option<Place>,
-    /// The place among the live processes, where it was free at once.
-    pub slot: Option<Place>,
-    /// Ends the task where this is dropped before its end.
-    pub(crate) guard: EndGuard,
+    /// Among the running turns of its caller, where one was free at once.
+    pub turn: Option<Place>,
+    /// Among the live processes, where one was free at once.
+    pub process: Option<Place>,
 }
 
 /// A file of the caller's on its way into the workspace.

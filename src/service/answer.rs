@@ -186,7 +186,7 @@ impl Service {
         log.turn_comes();
         ending.disarm();
         let origin = Origin { pass: Some(pass), fork: None };
-        admission.submit_with(log.clone(), prompt, Vec::new(), origin);
+        admission.submit(log.clone(), prompt, Vec::new(), origin);
         Ok(())
     }
 

@@ -12,17 +12,18 @@
 //!
 //! An agent may end its turn before it exits; a turn's process is ended before the next one starts.
 
-use super::begin::{Arrival, Begin, NotStarted};
+use super::begin::{Begin, NotStarted};
 use super::end_guard::end_failed;
 use super::ending::Cause;
+use super::facts::Facts;
 use super::pipe::{is_open, read};
 use super::questions::ask_row;
 use super::resources::{CurrentTurn, SessionResources};
 use super::running::Running;
 use super::terminal::lend_conversation;
-use super::translate::{Facts, Translator};
+use super::translate::Translator;
 use super::tries::converse;
-use super::{IdleOrder, Order, Turn};
+use super::{File, IdleOrder, Order, Turn, TurnPlaces};
 use crate::budget::Meter;
 use crate::store::{self, Durability, Write};
 use crate::supervisor::Word;
@@ -150,9 +151,9 @@ impl Actor {
 
     /// One turn, and the end of everything that belongs to it.
     async fn turn(&mut self, turn: Turn) {
-        let Turn { log, prompt, files, pass, fork, waiting, turn_place, slot, mut guard } = turn;
+        let Turn { log, prompt, files, origin, places, mut guard } = turn;
         self.session.inbox.begin_turn(log.id.clone());
-        self.session.granted.begin_turn(pass);
+        self.session.granted.begin_turn(origin.pass);
         log.turn_begins();
         if !log.state().is_terminal() {
             let house = &self.session.house;
@@ -165,24 +166,24 @@ impl Actor {
                 translator,
                 clock: None,
                 meter: None,
-                fork,
+                fork: origin.fork,
                 places: Vec::new(),
             };
-            if waiting.is_none() {
+            if places.waiting.is_none() {
                 current.start_clock(house);
             }
-            self.work(&mut current, Arrival { waiting, turn_place, slot, files }).await;
+            self.work(&mut current, places, files).await;
         }
         self.session.inbox.end_turn();
         guard.disarm();
     }
 
     /// Brings a turn to its end.
-    async fn work(&mut self, turn: &mut CurrentTurn, arrival: Arrival) {
+    async fn work(&mut self, turn: &mut CurrentTurn, places: TurnPlaces, files: Vec<File>) {
         let session = &mut self.session;
         session.house.telemetry.turn_begins(&turn.log, &session.agent.name);
         let warm = session.running.is_some();
-        let outcome = match Begin::new(session, turn).reach_agent(arrival).await {
+        let outcome = match Begin::new(session, turn).reach_agent(places, files).await {
             Ok(()) => converse(session, turn, warm).await,
             Err(NotStarted::Over) => return,
             // It has not begun: it stays in the queue and runs after the next start.

@@ -6,13 +6,13 @@
 //! among the live processes, the folder made and its script run, the process started or found warm. Each wait hears
 //! a cancel of the turn and the server's stop, and one deadline covers all of them.
 
-use super::ending::Cause;
+use super::ending::{Cause, fault, fault_with};
+use super::records::status;
 use super::resources::{CurrentTurn, SessionResources};
 use super::running::Running;
 use super::start::{self, DoorWords, Held};
-use super::translate::status;
 use super::turn_clock::TurnClock;
-use super::{File, Waiting};
+use super::{File, TurnPlaces};
 use crate::egress::Policy;
 use crate::isolation::Places;
 use crate::process::{self, Process};
@@ -33,19 +33,6 @@ pub(super) struct Begin<'a> {
     turn: &'a mut CurrentTurn,
 }
 
-/// What a turn brings to its first gate, and needs no longer than to its agent.
-#[derive(Default)]
-pub(super) struct Arrival {
-    /// Its place among the turns that wait; none where `WORKING` is stored already.
-    pub(super) waiting: Option<Waiting>,
-    /// Its place among the running turns of its caller, where it was free at once.
-    pub(super) turn_place: Option<Place>,
-    /// The place among the live processes, where it was free at once.
-    pub(super) slot: Option<Place>,
-    /// Files for its workspace.
-    pub(super) files: Vec<File>,
-}
-
 /// Why a turn did not reach its agent.
 pub(super) enum NotStarted {
     /// Its task is over already.
@@ -60,16 +47,6 @@ impl From<Cause> for NotStarted {
     }
 }
 
-/// The turn cannot go on for this reason.
-fn fault(reason: &impl Display) -> Cause {
-    Cause::Fault(reason.to_string(), None)
-}
-
-/// The same, with who can do what about it.
-fn fault_with(message: String, hint: &str) -> Cause {
-    Cause::Fault(message, Some(hint.to_owned()))
-}
-
 fn no_files(error: &impl Display) -> Cause {
     fault(&format!("the files of the message could not be put into the workspace: {error}"))
 }
@@ -80,15 +57,19 @@ impl<'a> Begin<'a> {
     }
 
     /// All the gates between a turn and its agent.
-    pub(super) async fn reach_agent(mut self, arrival: Arrival) -> Result<(), NotStarted> {
-        let Arrival { waiting, turn_place, slot, files } = arrival;
+    pub(super) async fn reach_agent(
+        mut self,
+        places: TurnPlaces,
+        files: Vec<File>,
+    ) -> Result<(), NotStarted> {
+        let TurnPlaces { waiting, turn, process: mut slot } = places;
         let live = self.session.live.clone();
         let has_waited = waiting.is_some();
         if has_waited && self.session.running.is_some() && live.places.is_wanted() {
             // Others come first; a session with many turns would keep its place for all of them.
             self.session.end_process(Word::Terminate).await;
         }
-        let turn_place = match turn_place {
+        let turn_place = match turn {
             Some(place) => place,
             None => self.wait_for_turn(&live.turns).await?,
         };
@@ -97,7 +78,6 @@ impl<'a> Begin<'a> {
             let place = self.wait_for_turn(&shared).await?;
             self.turn.places.push(place);
         }
-        let mut slot = slot;
         if self.turn.fork.is_some() && self.session.running.is_some() {
             // A process that was started ahead knows nothing of what is forked.
             slot = self.session.give_up_process().await;
@@ -207,7 +187,7 @@ impl<'a> Begin<'a> {
             Ok(started) => started,
             Err(error @ process::Error::NotStarted { .. }) => {
                 let hint = "the operator must install the agent's program or correct `program` in its configuration";
-                return Err(fault_with(error.to_string(), hint));
+                return Err(fault_with(&error, hint));
             }
             Err(error) => return Err(fault(&error)),
         };
@@ -281,12 +261,12 @@ impl<'a> Begin<'a> {
         let starting = start::start(&house, &agent, folder, policy, &mut supervisor, spec);
         let started = self.wait(tokio::time::timeout(patience.get(), starting)).await;
         if let Some(supervisor) = supervisor {
-            self.session.serve_during(supervisor.give_up()).await;
+            self.session.inbox.serve_during(supervisor.give_up()).await;
         }
         started?.map_err(|_| {
             let message = format!("the process did not begin within {patience} (`timeouts.start`)");
             let hint = "the operator must find what holds up the start of the sandbox, or raise `timeouts.start`";
-            fault_with(message, hint)
+            fault_with(&message, hint)
         })
     }
 
@@ -327,7 +307,7 @@ impl<'a> Begin<'a> {
                 };
                 let ended = self.wait(run).await;
                 if !matches!(ended, Ok(Ok(_))) {
-                    self.session.serve_during(process.control.kill()).await;
+                    self.session.inbox.serve_during(process.control.kill()).await;
                 }
                 ended?
             }
@@ -340,11 +320,11 @@ impl<'a> Begin<'a> {
         }
         if let Some(fault) = too_large {
             let message = format!("the session script {name} was ended: {fault}");
-            return Err(fault_with(message, &fault.hint()));
+            return Err(fault_with(&message, fault.hint()));
         }
         let output = ended.map_err(|InitFailed { reason, output }| {
             let hint = "the operator must correct the script (`sessions.init`)";
-            fault_with(format!("the session script {name} {reason}: {output}"), hint)
+            fault_with(&format!("the session script {name} {reason}: {output}"), hint)
         })?;
         let data = serde_json::json!({"kind": "init-session", "output": output});
         self.turn.translator.status("the session script has run", Some(data));

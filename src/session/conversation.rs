@@ -5,39 +5,33 @@
 //! Claude prints a second `result` after some interrupts; the driver tells it from the next turn's.
 //! When the tree is gone both pipes come to their end, so what an agent said last is never cut off.
 
+mod steps;
+
 use super::disk::DiskFault;
-use super::ending::{Cause, Ending, Measure};
+use super::ending::{Cause, Ending, Measure, fault_with};
 use super::inbox::Inbox;
-use super::long_line::{self, LinePlace, SHORT};
-use super::pipe::{Chunk, read, try_read};
-use super::questions::{Command, Granted, Questions, ask_row};
+use super::long_line::{LinePlace, SHORT};
+use super::pipe::read;
+use super::questions::{Command, Granted, Questions};
 use super::resources::{CurrentTurn, SessionResources, session_used};
 use super::running::Running;
 use super::translate::Translator;
 use super::turn_clock::TurnClock;
 use super::{Delivery, House, Interruption};
 use crate::agent::Agent;
-use crate::asks;
 use crate::budget::Meter;
-use crate::config::AskPolicy;
 use crate::egress::Refusal;
 use crate::process::Ended;
 use crate::process::tree::Moment;
 use crate::store::{Durability, SessionRow};
 use crate::task::TaskLog;
 use pilothouse_a2a::time::Timestamp;
-use pilothouse_agents::event::Event;
-use pilothouse_agents::lines::LineCutter;
-use pilothouse_agents::{Answer, Ask, Outcome, Step, Turn as Prompt};
-use std::io;
+use pilothouse_agents::{Outcome, Turn as Prompt};
 use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
-
-/// Bytes of records that are stored at a time.
-const GATHERED_BYTES: usize = 128 * 1024;
 
 /// One turn while its agent has it.
 pub(super) struct Conversation<'a> {
@@ -236,7 +230,7 @@ impl<'a> Conversation<'a> {
 
     fn hear_disk(&mut self, fault: &DiskFault) {
         self.disk = Box::pin(std::future::pending());
-        self.stop(Cause::Fault(fault.to_string(), Some(fault.hint())));
+        self.stop(fault_with(fault, fault.hint()));
     }
 
     fn wake(&mut self) {
@@ -252,211 +246,14 @@ impl<'a> Conversation<'a> {
 
     fn end_slow_line(&mut self) {
         self.running.line = LinePlace::None;
-        self.stop(Cause::Fault(
-            format!(
-                "the agent began a line of more than {SHORT} bytes and did not end it within {}",
-                self.house.config.timeouts.line
-            ),
-            Some("the server's operator can raise `timeouts.line`".to_owned()),
-        ));
-    }
-
-    // === what the agent says ===
-
-    /// When the tree is gone, what it has left in the pipes is read at once, up to their ends.
-    fn hear_the_rest(&mut self) {
-        let has_ended = self.running.look().is_some();
-        if has_ended || self.ending.outcome.is_some() {
-            self.hear_unread();
-        }
-        while has_ended && self.running.stdout_open && self.ending.outcome.is_none() {
-            match try_read(&self.running.process.stdout) {
-                Some(read) => self.hear(read),
-                None => break,
-            }
-        }
-        while has_ended && self.running.stderr_open {
-            match try_read(&self.running.process.stderr) {
-                Some(read) => self.keep_stderr(read),
-                None => break,
-            }
-        }
-    }
-
-    fn hear(&mut self, read: io::Result<Chunk>) {
-        let Some(chunk) = read.ok().filter(|chunk| !chunk.is_empty()) else {
-            self.running.stdout_open = false;
-            let rest = self.running.cutter.as_mut().and_then(LineCutter::finish);
-            if let Some(line) = rest {
-                self.hear_line(&line);
-            }
-            return;
-        };
-        self.heard = true;
-        self.questions.count_output(chunk.len());
-        if self.running.cutter.is_some() {
-            self.hear_lines(&chunk);
-        } else {
-            self.house.telemetry.raw().line(&self.row.id, Some(&self.log.id), &chunk);
-            let steps = self.running.driver.chunk(&chunk);
-            self.take(steps);
-        }
-    }
-
-    fn hear_unread(&mut self) {
-        let unread = std::mem::take(&mut self.running.unread);
-        self.hear_lines(&unread);
-    }
-
-    /// Hears lines as long as there is room for what they bring; the rest is kept.
-    fn hear_lines(&mut self, bytes: &[u8]) {
-        let Some(mut cutter) = self.running.cutter.take() else {
-            return;
-        };
-        let mut lines = cutter.push(bytes);
-        while let Some(line) = lines.next() {
-            match line {
-                Ok(line) => self.hear_line(&line),
-                Err(too_long) => self.stop(Cause::Fault(
-                    format!("the agent wrote a line longer than {} bytes", too_long.limit),
-                    Some("the server's operator can raise `limits.line`".to_owned()),
-                )),
-            }
-            let goes_on = self.running.ended.is_none() && self.ending.outcome.is_none();
-            if goes_on && !self.has_room() {
-                self.running.unread = lines.leave().to_vec();
-                self.running.cutter = Some(cutter);
-                return;
-            }
-        }
-        drop(lines);
-        self.running.cutter = Some(cutter);
-    }
-
-    /// Whether what the agent says next has room; if not, the agent waits.
-    fn has_room(&self) -> bool {
-        let config = &self.house.config;
-        let (gathered, gathered_bytes) = self.translator.gathered();
-        self.questions.have_room(&config.asks, gathered)
-            && gathered_bytes < GATHERED_BYTES
-            && self.running.outbox.waiting() <= config.limits.outbox.as_usize()
-    }
-
-    fn hear_line(&mut self, line: &[u8]) {
-        self.house.telemetry.raw().line(&self.row.id, Some(&self.log.id), line);
-        if self.ending.outcome.is_some() {
-            // Said after the end of the turn.
-            self.running.answer_stray_line(line, &self.house.config);
-        } else if let Some((message, hint)) = long_line::fault(line, &self.house.config) {
-            self.stop(Cause::Fault(message, Some(hint)));
-        } else {
-            let steps = self.running.driver.line(line);
-            self.take(steps);
-        }
-    }
-
-    fn keep_stderr(&mut self, read: io::Result<Chunk>) {
-        self.running.keep_stderr(read, self.house.config.limits.stderr.as_usize());
-    }
-
-    /// Ends a turn that says more than may be stored.
-    fn check_size(&mut self) {
-        let limits = &self.house.config.limits;
-        for (size, limit, what, key) in [
-            (self.translator.answer_bytes(), limits.answer, "answer is", "limits.answer"),
-            (
-                self.translator.stored_bytes(),
-                limits.turn_events,
-                "events are",
-                "limits.turn_events",
-            ),
-        ] {
-            if size > limit.as_usize() {
-                self.stop(Cause::Fault(
-                    format!("the turn's {what} larger than {limit}"),
-                    Some(format!("the server's operator can raise `{key}`")),
-                ));
-            }
-        }
-    }
-
-    fn take(&mut self, steps: Vec<Step>) {
-        for step in steps {
-            self.take_step(step);
-        }
-    }
-
-    fn take_step(&mut self, step: Step) {
-        match step {
-            Step::Say(event) => {
-                self.log.reveal();
-                self.house.telemetry.agent_says(self.log, &event);
-                if let Event::Usage(usage) = &event {
-                    // What it reaches is heard of where everything is, unless the turn ends with it.
-                    let _ = self.meter.used(usage, self.running.held.proxied_tokens());
-                }
-                if !self.ending.is_fault() {
-                    self.translator.say(event);
-                }
-            }
-            Step::Ask(ask) => {
-                self.log.reveal();
-                self.answer(ask);
-            }
-            Step::Withdraw(ask) => {
-                let command = self.questions.withdraw(&ask);
-                let was_last = command.is_some() && !self.questions.are_open();
-                self.carry_out(command);
-                if was_last && !self.ending.has_begun() {
-                    self.translator.status("the question was withdrawn", None);
-                }
-            }
-            Step::Ready => {
-                // A process that was started for this turn: what it has now (MCP servers, say) is its own.
-                self.running.starting = None;
-                if std::mem::take(&mut self.running.is_new) {
-                    self.since = Moment::now();
-                }
-            }
-            Step::Conversation(id) => self.row.conversation = Some(id),
-            Step::Write(bytes) => self.running.write(bytes),
-            Step::CloseInput => self.running.close_input(),
-            Step::Wake(after) => self.wake_at = Some(Instant::now() + after),
-            Step::End(outcome) => self.ending.outcome = Some(outcome),
-        }
+        let longest = self.house.config.timeouts.line;
+        let message = format!(
+            "the agent began a line of more than {SHORT} bytes and did not end it within {longest}"
+        );
+        self.stop(fault_with(&message, "the server's operator can raise `timeouts.line`"));
     }
 
     // === questions ===
-
-    /// Answers an ask as it is known, or by policy, or asks a person.
-    fn answer(&mut self, ask: Ask) {
-        let answer = if self.ending.has_begun() {
-            Answer::Deny { message: "the turn is being ended".to_owned() }
-        } else if let Some(answer) = self.granted.find(&ask.kind) {
-            answer
-        } else {
-            let policy = asks::policy(&self.agent.config, &self.log.scope.caller, &ask.kind);
-            if policy == AskPolicy::Ask {
-                return self.ask(ask);
-            }
-            let is_allowed = policy == AskPolicy::Allow;
-            self.translator.asked(&ask.kind, is_allowed);
-            match is_allowed {
-                true => Answer::Allow { input: None },
-                false => Answer::Deny { message: asks::denial(&ask.kind, &self.agent.key) },
-            }
-        };
-        self.carry_out([Command::Tell(ask.id, answer)]);
-    }
-
-    fn ask(&mut self, ask: Ask) {
-        let row = Arc::new(ask_row(self.log, asks::data(ask.kind), false, &self.house.config));
-        // Known before it is shown: whoever sees it may answer at once.
-        match self.house.asks.add(row.clone()) {
-            Ok(()) => self.questions.add(ask.id, row, Instant::now()),
-            Err(full) => self.stop(Cause::Fault(full.to_string(), Some(full.hint()))),
-        }
-    }
 
     fn carry_out(&mut self, commands: impl IntoIterator<Item = Command>) {
         for command in commands {
@@ -565,8 +362,9 @@ impl<'a> Conversation<'a> {
                 self.house.asks.take(&row.id);
             }
             self.house.telemetry.store_failed(self.log, &error);
-            let hint = "the operator must make room on the disk of `state_dir`".to_owned();
-            self.stop(Cause::Fault(format!("the answer could not be stored: {error}"), Some(hint)));
+            let message = format!("the answer could not be stored: {error}");
+            let hint = "the operator must make room on the disk of `state_dir`";
+            self.stop(fault_with(&message, hint));
         }
     }
 }

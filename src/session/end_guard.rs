@@ -2,7 +2,7 @@
 //! gone, or no turn came after an answer.
 
 use super::House;
-use super::translate::status;
+use super::records::status;
 use crate::backoff::Backoff;
 use crate::store::Durability;
 use crate::task::TaskLog;

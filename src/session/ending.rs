@@ -5,6 +5,7 @@ use crate::budget::Exceeded;
 use crate::config::Config;
 use crate::supervisor::{KILL_DEADLINE, Word};
 use pilothouse_agents::Outcome;
+use std::fmt::Display;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -152,6 +153,16 @@ impl Cause {
             Self::Fault(message, hint) => Outcome::Failed { message, hint },
         }
     }
+}
+
+/// A turn cannot go on for this reason.
+pub(super) fn fault(reason: &impl Display) -> Cause {
+    Cause::Fault(reason.to_string(), None)
+}
+
+/// The same, with who can do what about it.
+pub(super) fn fault_with(reason: &(impl Display + ?Sized), hint: impl Into<String>) -> Cause {
+    Cause::Fault(reason.to_string(), Some(hint.into()))
 }
 
 #[cfg(test)]

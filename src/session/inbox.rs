@@ -2,7 +2,7 @@
 //! it waits here, so that it always hears.
 
 use super::ending::Cause;
-use super::translate::canceled;
+use super::records::canceled;
 use super::{Delivery, House, IdleOrder, Interruption, Order, Turn};
 use crate::store::Durability;
 use pilothouse_a2a::id::TaskId;
@@ -222,7 +222,7 @@ impl Inbox {
             return;
         };
         let mut turn = self.turns.remove(place).expect("the place was just found");
-        turn.waiting = None;
+        turn.places.waiting = None;
         let house = self.house.clone();
         self.house.actors.spawn(async move {
             let record = canceled(&turn.log, "canceled before it began");

@@ -2,17 +2,18 @@
 
 use super::actor::Actor;
 use super::live::{Handle, Live, Removal};
+use super::pool::Warm;
+use super::records::canceled;
 use super::resources::SessionResources;
-use super::translate::canceled;
-use super::waiting::Waiting;
-use super::{Attach, Delivery, EndGuard, File, Fork, House, Key, Order, Turn};
-use crate::asks::{Decision, Pass};
-use crate::queue::Place;
+use super::{Attach, Delivery, EndGuard, File, House, Key, Order, Origin, Turn, TurnPlaces};
+use crate::agent::Agent;
+use crate::asks::Decision;
 use crate::store::{self, Durability, Scope, SessionRow, Write};
 use crate::supervisor::Spec;
 use crate::task::TaskLog;
 use pilothouse_a2a::id::ContextId;
 use pilothouse_a2a::time::Timestamp;
+use pilothouse_agents::Turn as Prompt;
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
@@ -33,20 +34,8 @@ pub struct Admission {
     pub session: SessionRow,
     /// Whether the session is new.
     new: bool,
-    /// Where the turn cannot start at once: its place among those that wait.
-    waiting: Option<Waiting>,
-    turn_place: Option<Place>,
-    slot: Option<Place>,
+    places: TurnPlaces,
     submitted: bool,
-}
-
-/// Where a turn comes from, where that is not a message alone.
-#[derive(Debug, Default)]
-pub struct Origin {
-    /// What was decided about an ask of the task while its process was gone.
-    pub pass: Option<Pass>,
-    /// The session that this turn's new one begins as a copy of.
-    pub fork: Option<Fork>,
 }
 
 /// Why there is no place.
@@ -135,108 +124,97 @@ impl Sessions {
         context_id: ContextId,
         known: bool,
     ) -> Result<Admission, Refused> {
-        if self.house.stop.is_cancelled() {
-            return Err(Refused::Stopping);
-        }
         let agent = self.house.agents.get(&scope.agent).cloned();
         let agent = agent.ok_or_else(|| Refused::NoAgent(scope.agent.clone()))?;
         let key = Key { scope: scope.clone(), context_id };
-        if let Some(admission) = self.admit_live(&key)? {
-            return Ok(admission);
+        loop {
+            if self.house.stop.is_cancelled() {
+                return Err(Refused::Stopping);
+            }
+            if let Some(admission) = self.admit_live(&key)? {
+                return Ok(admission);
+            }
+            let removed = self.live.removals.lock().ended;
+            let stored =
+                if known { self.house.store.session(scope, &key.context_id).await? } else { None };
+            if let Some(admission) = self.begin_session(&agent, &key, stored, removed)? {
+                return Ok(admission);
+            }
         }
-        let removed = self.live.removals.lock().ended;
-        let stored =
-            if known { self.house.store.session(scope, &key.context_id).await? } else { None };
+    }
+
+    /// Begins the actor of a session; none where another request of the same context was quicker, or where the
+    /// stored row may be gone since it was read (`removed` sessions had been removed by then).
+    fn begin_session(
+        &self,
+        agent: &Arc<Agent>,
+        key: &Key,
+        stored: Option<SessionRow>,
+        removed: u64,
+    ) -> Result<Option<Admission>, Refused> {
+        let mut map = self.live.map();
+        if map.contains_key(key) {
+            return Ok(None);
+        }
+        let stored = {
+            let removals = self.live.removals.lock();
+            if stored.is_some() && removals.ended != removed {
+                return Ok(None);
+            }
+            stored.filter(|row| !removals.running.contains(&row.id))
+        };
+        let new = stored.is_none();
+        let mut session = stored.unwrap_or_else(|| new_session(agent, key));
+        // A session with a script is set up by it first, so nothing can run ahead of it.
+        let (places, ahead) = self.take_places(agent, &key.scope.caller, new && session.ready)?;
+        let warm = ahead.map(|ahead| {
+            session.id = ahead.session;
+            ahead.running
+        });
         let (orders, inbox) = mpsc::unbounded_channel();
-        let placed = 'locked: {
-            let mut map = self.live.map();
-            if map.contains_key(&key) {
-                drop(map);
-                // Another request of the same context was quicker.
-                return self.admit_live(&key)?.ok_or(Refused::Stopping);
-            }
-            let stored = {
-                let removals = self.live.removals.lock();
-                if stored.is_some() && removals.ended != removed {
-                    // The row may be gone since it was read.
-                    break 'locked None;
-                }
-                stored.filter(|row| !removals.running.contains(&row.id))
-            };
-            let new = stored.is_none();
-            let mut session = stored.unwrap_or_else(|| {
-                let now = Timestamp::now();
-                SessionRow {
-                    id: Arc::from(uuid::Uuid::now_v7().to_string()),
-                    scope: key.scope.clone(),
-                    context_id: key.context_id.clone(),
-                    conversation: None,
-                    // Without a script there is nothing to be done but folders, which are made where they miss.
-                    ready: agent.workspaces.script().is_none(),
-                    created: now,
-                    used: now,
-                }
-            });
-            let mut turn_place = match &agent.shared_turns {
-                Some(_) => None,
-                None => self.live.turns.try_take(&scope.caller),
-            };
-            let mut waiting = match turn_place {
-                Some(_) => None,
-                None => Some(self.live.waiting.enter(&scope.caller)?),
-            };
-            // A session with a script is set up by it first, so nothing can run ahead of it.
-            let fresh = new && session.ready;
-            let ahead = fresh.then(|| self.live.pool.take(&self.house, &agent)).flatten();
-            let warm = ahead.map(|ahead| {
-                session.id = ahead.session;
-                ahead.running
-            });
-            let slot = match (&turn_place, &warm) {
-                (Some(_), None) => self.live.places.try_take(&scope.caller),
-                _ => None,
-            };
-            if turn_place.is_some() && slot.is_none() && warm.is_none() {
-                turn_place = None;
-                waiting = Some(self.live.waiting.enter(&scope.caller)?);
-            }
-            let handle = Handle {
-                orders: orders.clone(),
-                session: session.clone(),
-                new,
-                reserved: 1,
-                shares: agent.shared_turns.is_some(),
-                warm: false,
-            };
-            map.insert(key.clone(), handle);
-            Some((session, new, slot, warm, turn_place, waiting))
-        };
-        let Some((session, new, slot, warm, turn_place, waiting)) = placed else {
-            return Box::pin(self.admit(scope, key.context_id, known)).await;
-        };
-        let resources = SessionResources::new(
-            self.house.clone(),
-            self.live.clone(),
-            agent,
-            session.clone(),
-            inbox,
-            warm,
+        let handle = map.entry(key.clone()).or_insert(Handle {
+            orders: orders.clone(),
+            session: session.clone(),
             new,
-        );
+            reserved: 0,
+            shares: agent.shared_turns.is_some(),
+            warm: false,
+        });
+        let admission = self.reserve(key, handle, places);
+        drop(map);
+        let (house, live) = (self.house.clone(), self.live.clone());
+        let resources =
+            SessionResources::new(house, live, agent.clone(), session, inbox, warm, new);
         let actor = Actor::new(resources, orders.downgrade(), new);
-        self.house.actors.spawn(actor.run(slot.is_some()));
-        Ok(Admission {
-            house: self.house.clone(),
-            live: self.live.clone(),
-            key,
-            orders,
-            session,
-            new,
-            waiting,
-            turn_place,
-            slot,
-            submitted: false,
-        })
+        self.house.actors.spawn(actor.run(admission.places.process.is_some()));
+        Ok(Some(admission))
+    }
+
+    /// The places that are free for the first turn of a session, and a process that was started ahead where the
+    /// session is `fresh`.
+    fn take_places(
+        &self,
+        agent: &Agent,
+        caller: &Arc<str>,
+        fresh: bool,
+    ) -> Result<(TurnPlaces, Option<Warm>), Refused> {
+        let live = &self.live;
+        let mut places = TurnPlaces::default();
+        if agent.shared_turns.is_none() {
+            places.turn = live.turns.try_take(caller);
+        }
+        if places.turn.is_none() {
+            places.waiting = Some(live.waiting.enter(caller)?);
+        }
+        let ahead = if fresh { live.pool.take(&self.house, agent) } else { None };
+        if places.turn.is_some() && ahead.is_none() {
+            places.process = live.places.try_take(caller);
+            if places.process.is_none() {
+                places.turn = None;
+                places.waiting = Some(live.waiting.enter(caller)?);
+            }
+        }
+        Ok((places, ahead))
     }
 
     fn admit_live(&self, key: &Key) -> Result<Option<Admission>, Refused> {
@@ -244,34 +222,42 @@ impl Sessions {
         let Some(handle) = map.get_mut(key) else {
             return Ok(None);
         };
-        let is_ready = handle.warm && handle.reserved == 0 && !handle.shares;
-        let caller = &key.scope.caller;
-        let turn_place = if is_ready { self.live.turns.try_take(caller) } else { None };
-        let waiting = match turn_place {
-            Some(_) => None,
-            None => Some(self.live.waiting.enter(caller)?),
-        };
-        handle.reserved += 1;
+        let (live, caller) = (&self.live, &key.scope.caller);
+        let mut places = TurnPlaces::default();
+        if handle.warm && handle.reserved == 0 && !handle.shares {
+            places.turn = live.turns.try_take(caller);
+        }
+        if places.turn.is_none() {
+            places.waiting = Some(live.waiting.enter(caller)?);
+        }
         handle.warm = false;
-        Ok(Some(Admission {
+        Ok(Some(self.reserve(key, handle, places)))
+    }
+
+    fn reserve(&self, key: &Key, handle: &mut Handle, places: TurnPlaces) -> Admission {
+        handle.reserved += 1;
+        Admission {
             house: self.house.clone(),
             live: self.live.clone(),
             key: key.clone(),
             orders: handle.orders.clone(),
             session: handle.session.clone(),
             new: handle.new,
-            waiting,
-            turn_place,
-            slot: None,
+            places,
             submitted: false,
-        }))
+        }
+    }
+
+    /// The way to the actor of a task's session, where it has one.
+    fn orders_of(&self, log: &TaskLog) -> Option<mpsc::UnboundedSender<Order>> {
+        let key = Key { scope: log.scope.clone(), context_id: log.context_id.clone() };
+        self.live.map().get(&key).map(|handle| handle.orders.clone())
     }
 
     /// Interrupts the running turn of a task whose next turn is there already.
     pub fn steer(&self, log: &TaskLog) {
-        let key = Key { scope: log.scope.clone(), context_id: log.context_id.clone() };
-        if let Some(handle) = self.live.map().get(&key) {
-            let _ = handle.orders.send(Order::Steer(log.id.clone()));
+        if let Some(orders) = self.orders_of(log) {
+            let _ = orders.send(Order::Steer(log.id.clone()));
         }
     }
 
@@ -288,7 +274,7 @@ impl Sessions {
         let admission = self.admit(&row.scope, row.context_id.clone(), true).await;
         let mut admission = admission.map_err(|refused| refused.to_string())?;
         let (ready, answer) = oneshot::channel();
-        (admission.turn_place, admission.slot) = (None, None);
+        admission.places = TurnPlaces::default();
         let order = Order::Attach(Attach { ready, left });
         let sent = admission.orders.send(order).is_ok();
         let gone = || "the session is busy; try again".to_owned();
@@ -304,12 +290,7 @@ impl Sessions {
         ask: &Arc<str>,
         decision: &Decision,
     ) -> Delivery {
-        let key = Key { scope: log.scope.clone(), context_id: log.context_id.clone() };
-        let orders = {
-            let map = self.live.map();
-            map.get(&key).map(|handle| handle.orders.clone())
-        };
-        let Some(orders) = orders else { return Delivery::Gone };
+        let Some(orders) = self.orders_of(log) else { return Delivery::Gone };
         let (done, answer) = oneshot::channel();
         let order = Order::Answer(log.id.clone(), ask.clone(), decision.clone(), done);
         match orders.send(order) {
@@ -331,8 +312,7 @@ impl Sessions {
     ///
     /// When the store fails.
     pub async fn cancel(&self, log: &Arc<TaskLog>) -> Result<bool, store::Error> {
-        let key = Key { scope: log.scope.clone(), context_id: log.context_id.clone() };
-        let orders = self.live.map().get(&key).map(|handle| handle.orders.clone());
+        let orders = self.orders_of(log);
         if let Some(orders) = &orders {
             let (done, answer) = oneshot::channel();
             if orders.send(Order::Cancel(log.id.clone(), done)).is_ok()
@@ -357,7 +337,7 @@ impl Sessions {
 impl Admission {
     /// Whether the turn can start at once.
     pub fn starts_now(&self) -> bool {
-        self.waiting.is_none()
+        self.places.waiting.is_none()
     }
 
     /// What is to be stored before the turn is submitted: the session, where it is new. That of a task that is
@@ -370,37 +350,32 @@ impl Admission {
     /// The task is stored as waiting, whatever place was free: its actor will say when it begins.
     pub fn not_yet_started(&mut self) {
         let (live, caller) = (&self.live, &self.key.scope.caller);
-        self.waiting.get_or_insert_with(|| live.waiting.enter_over_limit(caller));
+        self.places.waiting.get_or_insert_with(|| live.waiting.enter_over_limit(caller));
     }
 
     /// Hands the turn to the session's actor.
-    pub fn submit(self, log: Arc<TaskLog>, prompt: pilothouse_agents::Turn, files: Vec<File>) {
-        self.submit_with(log, prompt, files, Origin::default());
-    }
-
-    /// The same, with what it comes from.
-    pub fn submit_with(
-        mut self,
-        log: Arc<TaskLog>,
-        prompt: pilothouse_agents::Turn,
-        files: Vec<File>,
-        origin: Origin,
-    ) {
+    pub fn submit(mut self, log: Arc<TaskLog>, prompt: Prompt, files: Vec<File>, origin: Origin) {
         self.submitted = true;
         let guard = EndGuard::new(self.house.clone(), log.clone());
-        let turn = Turn {
-            log,
-            prompt,
-            files,
-            pass: origin.pass,
-            fork: origin.fork,
-            waiting: self.waiting.take(),
-            turn_place: self.turn_place.take(),
-            slot: self.slot.take(),
-            guard,
-        };
+        let places = std::mem::take(&mut self.places);
+        let turn = Turn { log, prompt, files, origin, places, guard };
         // Sent under the reservation, so the actor cannot have left; where it has failed, the task ends.
         drop(self.live.submit(&self.key, &self.orders, Order::Turn(turn)));
+    }
+}
+
+/// A session that begins now.
+fn new_session(agent: &Agent, key: &Key) -> SessionRow {
+    let now = Timestamp::now();
+    SessionRow {
+        id: Arc::from(uuid::Uuid::now_v7().to_string()),
+        scope: key.scope.clone(),
+        context_id: key.context_id.clone(),
+        conversation: None,
+        // Without a script there is nothing to be done but folders, which are made where they miss.
+        ready: agent.workspaces.script().is_none(),
+        created: now,
+        used: now,
     }
 }
 

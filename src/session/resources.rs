@@ -94,20 +94,15 @@ impl SessionResources {
         self.folder = self.agent.workspaces.folder(&self.row.id).await.ok();
         if self.house.isolation.is_here() {
             let launcher = self.house.launcher.clone();
-            self.prepared = self.serve_during(launcher.prepare()).await.ok();
+            self.prepared = self.inbox.serve_during(launcher.prepare()).await.ok();
         }
-    }
-
-    /// Waits for something that comes to its end by itself, and serves all orders meanwhile.
-    pub(super) async fn serve_during<T>(&mut self, wait: impl Future<Output = T>) -> T {
-        self.inbox.serve_during(wait).await
     }
 
     /// Ends the process but keeps its place.
     pub(super) async fn give_up_process(&mut self) -> Option<Place> {
         let mut running = self.running.take()?;
         if running.ended.is_none() {
-            self.serve_during(running.process.control.kill()).await;
+            self.inbox.serve_during(running.process.control.kill()).await;
         }
         Some(running.slot)
     }
@@ -117,7 +112,7 @@ impl SessionResources {
         if let Some(mut running) = self.running.take_if(|running| running.ended.is_none()) {
             let stop = self.house.stop.clone();
             let grace = self.house.config.timeouts.terminate.get();
-            self.serve_during(running.leave(grace, &stop)).await;
+            self.inbox.serve_during(running.leave(grace, &stop)).await;
             self.running = Some(running);
         }
         self.end_process(Word::Terminate).await;
@@ -128,7 +123,7 @@ impl SessionResources {
         if let Some(running) = self.running.take() {
             self.live.cold(&self.key);
             let grace = self.house.config.timeouts.terminate.get();
-            self.serve_during(running.end(first, grace)).await;
+            self.inbox.serve_during(running.end(first, grace)).await;
         }
     }
 

@@ -56,7 +56,7 @@ async fn converse_once(session: &mut SessionResources, turn: &mut CurrentTurn) -
     {
         // The CLI has confirmed the interrupt; what the turn has left behind goes, or all of it does.
         let (tree, patience) = (running.process.tree, session.house.config.timeouts.terminate);
-        if !session.serve_during(tree.end_since(since, patience.get())).await {
+        if !session.inbox.serve_during(tree.end_since(since, patience.get())).await {
             session.end_process(Word::Kill).await;
         }
     }

@@ -1,7 +1,7 @@
 //! What is stored, shown and told while questions are asked, answered and withdrawn.
 
 use super::*;
-use crate::session::translate::status;
+use crate::session::records::status;
 use crate::store::{self, Scope, TaskRow};
 use crate::task::Tasks;
 use pilothouse_a2a::id::{ContextId, TaskId};
