@@ -145,6 +145,14 @@ impl Asks {
         Ok(asks)
     }
 
+    /// The oldest open ask of a context.
+    pub fn first_of(&self, scope: &Scope, context_id: &ContextId) -> Option<Arc<AskRow>> {
+        let open = self.open();
+        open.sessions.get(&(scope.clone(), context_id.clone()))?;
+        let is_theirs = |row: &&Arc<AskRow>| row.scope == *scope && row.context_id == *context_id;
+        open.rows.values().find(is_theirs).cloned()
+    }
+
     /// Notes an ask that is about to be stored.
     ///
     /// # Errors

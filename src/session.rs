@@ -8,6 +8,7 @@
 //! accepted) or has to wait. [`registry::Admission::submit`] hands the turn over. An actor without a process,
 //! without work and without a reservation leaves; the map never holds a session that does nothing.
 
+mod activity;
 mod actor;
 mod begin;
 mod bounded;
@@ -35,6 +36,7 @@ mod tries;
 mod turn_clock;
 mod waiting;
 
+pub use activity::Activity;
 pub(crate) use end_guard::EndGuard;
 pub use live::Removal;
 pub use long_line::LineRoom;

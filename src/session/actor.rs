@@ -12,6 +12,7 @@
 //!
 //! An agent may end its turn before it exits; a turn's process is ended before the next one starts.
 
+use super::activity::SessionState;
 use super::begin::{Begin, NotStarted};
 use super::end_guard::end_failed;
 use super::ending::Cause;
@@ -58,6 +59,7 @@ impl Actor {
         }
         loop {
             let session = &mut self.session;
+            session.activity.enter(SessionState::Idle);
             let order = if session.running.is_some() && !session.inbox.has_turns() {
                 self.idle().await
             } else {
@@ -153,6 +155,7 @@ impl Actor {
     async fn turn(&mut self, turn: Turn) {
         let Turn { log, prompt, files, origin, places, mut guard } = turn;
         self.session.inbox.begin_turn(log.id.clone());
+        self.session.activity.begin_turn(log.id.clone());
         self.session.granted.begin_turn(origin.pass);
         log.turn_begins();
         if !log.state().is_terminal() {
@@ -194,6 +197,7 @@ impl Actor {
             }
             Err(NotStarted::Ended(cause)) => Some(cause.outcome(&session.house.config)),
         };
+        session.activity.enter(SessionState::Ending);
         match outcome {
             Some(outcome) => self.end_turn(turn, outcome).await,
             None => self.park_turn(turn).await,
@@ -220,12 +224,12 @@ impl Actor {
         let stored = self.store_end(turn, outcome).await;
         self.note_end(turn).await;
         turn.log.reveal();
-        let house = &self.session.house;
-        if let Err(error) = &stored {
+        let failed = stored.as_ref().err().map(|error| {
+            let house = &self.session.house;
             house.telemetry.store_failed(&turn.log, error);
             let words = "the end of this task could not be stored when it came (was the disk full?); what it did is lost";
-            house.actors.spawn(end_failed(house.clone(), turn.log.clone(), words));
-        }
+            house.actors.spawn(end_failed(house.clone(), turn.log.clone(), words))
+        });
         for done in self.session.inbox.end_turn() {
             let _ = done.send(stored.is_ok());
         }
@@ -234,6 +238,10 @@ impl Actor {
         }
         turn.places.clear();
         self.session.note_use().await;
+        if let Some(failed) = failed {
+            self.session.activity.enter(SessionState::Broken);
+            let _ = self.session.inbox.serve_during(failed).await;
+        }
     }
 
     /// Stores what the turn has come to, and shows it.

@@ -6,6 +6,7 @@
 //! among the live processes, the folder made and its script run, the process started or found warm. Each wait hears
 //! a cancel of the turn and the server's stop, and one deadline covers all of them.
 
+use super::activity::{SessionState, WaitsFor};
 use super::ending::{Cause, fault, fault_with};
 use super::records::status;
 use super::resources::{CurrentTurn, SessionResources};
@@ -71,11 +72,11 @@ impl<'a> Begin<'a> {
         }
         let turn_place = match turn {
             Some(place) => place,
-            None => self.wait_for_turn(&live.turns).await?,
+            None => self.wait_for_turn(&live.turns, WaitsFor::TurnsOfCaller).await?,
         };
         self.turn.places.push(turn_place);
         if let Some(shared) = self.session.agent.shared_turns.clone() {
-            let place = self.wait_for_turn(&shared).await?;
+            let place = self.wait_for_turn(&shared, WaitsFor::SharedFolder).await?;
             self.turn.places.push(place);
         }
         if self.turn.fork.is_some() && self.session.running.is_some() {
@@ -85,7 +86,7 @@ impl<'a> Begin<'a> {
         if self.session.running.is_none() && slot.is_none() {
             live.make_room(&self.session.house);
             let caller = self.turn.log.scope.caller.clone();
-            slot = Some(self.wait(live.places.take(&caller)).await?);
+            slot = Some(self.wait_for(WaitsFor::Process, live.places.take(&caller)).await?);
         }
         drop(waiting);
         if has_waited {
@@ -106,7 +107,7 @@ impl<'a> Begin<'a> {
 
     /// Waits for a place among turns. Meanwhile a warm process gives up its own place where that is
     /// wanted: two sessions that each hold what the other one needs would wait for ever.
-    async fn wait_for_turn(&mut self, turns: &FairQueue) -> Result<Place, Cause> {
+    async fn wait_for_turn(&mut self, turns: &FairQueue, reason: WaitsFor) -> Result<Place, Cause> {
         let mut place = pin!(turns.request(&self.turn.log.scope.caller).place());
         if self.session.running.is_some() {
             let offer = self.session.live.places.offer();
@@ -117,18 +118,30 @@ impl<'a> Begin<'a> {
                     () = offer.wanted() => None,
                 }
             };
-            if let Some(place) = self.wait(first).await? {
+            if let Some(place) = self.wait_for(reason, first).await? {
                 return Ok(place);
             }
             self.session.end_process(Word::Terminate).await;
         }
-        self.wait(place).await
+        self.wait_for(reason, place).await
     }
 
     /// Waits for something, unless the turn is interrupted or takes too long before.
     async fn wait<T>(&mut self, wait: impl Future<Output = T>) -> Result<T, Cause> {
         let deadline = self.turn.clock.as_ref().map(TurnClock::deadline);
         self.session.inbox.wait_in_turn(deadline, wait).await
+    }
+
+    /// The same, and everybody may see for what.
+    async fn wait_for<T>(
+        &mut self,
+        reason: WaitsFor,
+        wait: impl Future<Output = T>,
+    ) -> Result<T, Cause> {
+        self.session.activity.enter(SessionState::Waiting(reason));
+        let waited = self.wait(wait).await;
+        self.session.activity.enter(SessionState::Starting);
+        waited
     }
 
     async fn begin_work(&mut self) -> Result<(), NotStarted> {
@@ -178,7 +191,8 @@ impl<'a> Begin<'a> {
             self.lose_conversation();
             setting.resume = None;
         }
-        let starting = self.wait(house.starting.clone().acquire_owned()).await?;
+        let starting =
+            self.wait_for(WaitsFor::Start, house.starting.clone().acquire_owned()).await?;
         let starting = starting.expect("the starts are never closed");
         let launch = driver.launch(&setting, &self.turn.prompt).map_err(|error| fault(&error))?;
         let (agent, policy) = (self.session.agent.clone(), self.session.agent.reach.policy.clone());
@@ -340,7 +354,7 @@ impl<'a> Begin<'a> {
             Some(serde_json::json!({"kind": "retry", "delaySeconds": pause.as_secs()})),
         );
         self.show().await;
-        self.wait(tokio::time::sleep(pause)).await
+        self.wait_for(WaitsFor::ModelApi, tokio::time::sleep(pause)).await
     }
 
     /// The agent's conversation is gone, so that a new one begins.

@@ -7,6 +7,7 @@
 
 mod steps;
 
+use super::activity::{ActivitySender, SessionState, WaitsFor};
 use super::disk::DiskFault;
 use super::ending::{Cause, Ending, Measure, fault_with};
 use super::inbox::Inbox;
@@ -38,6 +39,7 @@ pub(super) struct Conversation<'a> {
     house: &'a Arc<House>,
     agent: &'a Agent,
     row: &'a mut SessionRow,
+    activity: &'a ActivitySender,
     inbox: &'a mut Inbox,
     running: &'a mut Running,
     granted: &'a mut Granted,
@@ -92,12 +94,14 @@ impl<'a> Conversation<'a> {
     }
 
     fn new(session: &'a mut SessionResources, turn: &'a mut CurrentTurn) -> Self {
-        let SessionResources { house, agent, row, inbox, running, granted, disk, .. } = session;
+        let SessionResources { house, agent, row, activity, inbox, running, granted, disk, .. } =
+            session;
         let CurrentTurn { log, prompt, translator, clock, meter, .. } = turn;
         let running = running.as_mut().expect("the process was just started or found");
         Self {
             agent,
             row,
+            activity,
             inbox,
             granted,
             log,
@@ -136,7 +140,7 @@ impl<'a> Conversation<'a> {
                 }
                 return Some(self.hear_exit(ended));
             }
-            self.follow_clock();
+            self.note_state();
             self.show().await;
             self.running.update_line_place(&self.house.lines, &self.log.scope.caller);
             if self.hear_next().await.is_break() {
@@ -271,12 +275,17 @@ impl<'a> Conversation<'a> {
         }
     }
 
-    /// The turn's time stands still while a person is asked.
-    fn follow_clock(&mut self) {
+    /// Says whether a person is asked; meanwhile the turn's time stands still.
+    fn note_state(&mut self) {
         let now = Instant::now();
         if self.questions.are_open() {
+            self.activity.enter(SessionState::Waiting(WaitsFor::Answer));
             self.clock.pause(now);
-        } else if self.clock.resume(now) {
+            return;
+        }
+        let ends = self.ending.has_begun();
+        self.activity.enter(if ends { SessionState::Ending } else { SessionState::Running });
+        if self.clock.resume(now) {
             self.spoke = now;
         }
     }
@@ -335,7 +344,7 @@ impl<'a> Conversation<'a> {
     fn finish(&mut self, outcome: Outcome) -> Outcome {
         let closed = self.questions.close_all();
         self.carry_out(closed);
-        self.follow_clock();
+        self.note_state();
         self.ending.judge(outcome, &self.house.config)
     }
 

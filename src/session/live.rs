@@ -1,5 +1,6 @@
 //! The map of live sessions, the places they compete for, and sessions that are being removed.
 
+use super::activity::Activity;
 use super::disk::DiskWatches;
 use super::places::Places;
 use super::pool::Pool;
@@ -10,8 +11,8 @@ use crate::store::SessionRow;
 use parking_lot::Mutex;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::SendError;
+use tokio::sync::{mpsc, watch};
 
 /// The live sessions and the places they compete for.
 pub(super) struct Live {
@@ -43,6 +44,8 @@ pub struct Removal {
 }
 
 pub(super) struct Handle {
+    /// What the session does now.
+    pub(super) activity: watch::Receiver<Activity>,
     pub(super) orders: mpsc::UnboundedSender<Order>,
     /// As it was when the actor began; the actor knows its session better.
     pub(super) session: SessionRow,

@@ -1,5 +1,6 @@
 //! The way to the sessions: places for turns, and orders to the actors.
 
+use super::activity::{Activity, SessionState};
 use super::actor::Actor;
 use super::live::{Handle, Live, Removal};
 use super::pool::Warm;
@@ -102,6 +103,23 @@ impl Sessions {
         self.live.map().values().any(|handle| *handle.session.id == *session)
     }
 
+    /// What a session does now, and whether it has an actor. A person may be asked without one.
+    pub fn activity(&self, row: &SessionRow) -> (Activity, bool) {
+        let key = Key::of(row);
+        let live = {
+            let map = self.live.map();
+            let handle = map.get(&key).filter(|handle| handle.session.id == row.id);
+            handle.map(|handle| handle.activity.borrow().clone())
+        };
+        let has_actor = live.is_some();
+        let activity = live.unwrap_or_else(|| Activity::idle(row.used));
+        if activity.state != SessionState::Idle {
+            return (activity, has_actor);
+        }
+        let ask = self.house.asks.first_of(&key.scope, &key.context_id);
+        (ask.map_or(activity, |ask| Activity::asking(&ask)), has_actor)
+    }
+
     /// Keeps a session for its removal; none while it is in use. A message to its context begins a new one.
     pub fn begin_removal(&self, session: &Arc<str>) -> Option<Removal> {
         let map = self.live.map();
@@ -172,9 +190,13 @@ impl Sessions {
             ahead.running
         });
         let (orders, inbox) = mpsc::unbounded_channel();
+        let (house, live) = (self.house.clone(), self.live.clone());
+        let row = session.clone();
+        let resources = SessionResources::new(house, live, agent.clone(), row, inbox, warm, new);
         let handle = map.entry(key.clone()).or_insert(Handle {
+            activity: resources.activity.subscribe(),
             orders: orders.clone(),
-            session: session.clone(),
+            session,
             new,
             reserved: 0,
             shares: agent.shared_turns.is_some(),
@@ -182,9 +204,6 @@ impl Sessions {
         });
         let admission = self.reserve(key, handle, places);
         drop(map);
-        let (house, live) = (self.house.clone(), self.live.clone());
-        let resources =
-            SessionResources::new(house, live, agent.clone(), session, inbox, warm, new);
         let actor = Actor::new(resources, orders.downgrade(), new);
         self.house.actors.spawn(actor.run(admission.places.process.is_some()));
         Ok(Some(admission))

@@ -1,5 +1,6 @@
 //! What the actor of a session owns as long as it lives, and what it owns for one turn.
 
+use super::activity::{ActivitySender, SessionState};
 use super::disk::DiskWatch;
 use super::inbox::Inbox;
 use super::live::Live;
@@ -42,6 +43,8 @@ pub(super) struct SessionResources {
     noted: (bool, Option<String>),
     /// What the agent may do without asking again.
     pub(super) granted: Granted,
+    /// Where it is said what the session does.
+    pub(super) activity: ActivitySender,
     /// What its folders may take up on the disk.
     pub(super) disk: DiskWatch,
 }
@@ -81,6 +84,7 @@ impl SessionResources {
             prepared: None,
             folder: None,
             granted: Granted::default(),
+            activity: ActivitySender::new(),
             house,
             live,
             agent,
@@ -121,6 +125,7 @@ impl SessionResources {
     /// Ends the process and its tree, and waits until they are gone.
     pub(super) async fn end_process(&mut self, first: Word) {
         if let Some(running) = self.running.take() {
+            self.activity.enter(SessionState::Ending);
             self.live.cold(&self.key);
             let grace = self.house.config.timeouts.terminate.get();
             self.inbox.serve_during(running.end(first, grace)).await;

@@ -1,6 +1,7 @@
 //! A session's conversation at a person's terminal.
 
 use super::Attach;
+use super::activity::{SessionState, WaitsFor};
 use super::resources::SessionResources;
 use crate::config::DriverKind;
 use crate::isolation::Places;
@@ -15,6 +16,7 @@ pub(super) async fn lend_conversation(session: &mut SessionResources, attach: At
     let spec = terminal(session).await;
     let lent = spec.is_ok();
     if ready.send(spec).is_ok() && lent {
+        session.activity.enter(SessionState::Waiting(WaitsFor::Terminal));
         // Nothing runs that could be interrupted: this hears the stop, and cancels of what waits.
         tokio::select! {
             biased;
