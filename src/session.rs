@@ -7,6 +7,16 @@
 //! turn can start now (then the task is stored `WORKING` in the same transaction in which it is
 //! accepted) or has to wait. [`registry::Admission::submit`] hands the turn over. An actor without a process,
 //! without work and without a reservation leaves; the map never holds a session that does nothing.
+//!
+//! # The words between the parts
+//!
+//! All of them are in this file, with these channels:
+//!
+//! - Orders ([`Order`]), unbounded: a cancel never waits behind turns, and the turns in it are bounded where they are
+//!   admitted (`processes.queue`, `limits.queue_per_caller`).
+//! - An answer for each order that needs one, each sent once: whether there was something to cancel, what came of
+//!   an answer ([`Delivery`]), how a terminal is started. Dropped, it says that the actor has failed.
+//! - What a session does now ([`Activity`]): the newest value counts, and whoever looks does not make the actor wait.
 
 mod activity;
 mod actor;

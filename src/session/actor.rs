@@ -17,7 +17,7 @@ use super::begin::{Begin, NotStarted};
 use super::end_guard::end_failed;
 use super::ending::Cause;
 use super::facts::Facts;
-use super::pipe::{is_open, read};
+use super::pipe::read;
 use super::questions::ask_row;
 use super::resources::{CurrentTurn, SessionResources};
 use super::running::Running;
@@ -136,7 +136,7 @@ impl Actor {
                 }
                 // Nobody waits for these words, but a full pipe would stop the process.
                 read = read(&running.process.stderr), if running.stderr_open => {
-                    running.stderr_open = is_open(&read);
+                    running.stderr_open = read.is_some();
                     tokio::task::yield_now().await;
                 }
                 refusal = running.held.refused() => {
@@ -169,6 +169,7 @@ impl Actor {
                 translator,
                 clock: None,
                 meter: None,
+                closing: Vec::new(),
                 fork: origin.fork,
                 places: Vec::new(),
             };
@@ -274,7 +275,8 @@ impl Actor {
         };
         let records = turn.translator.finish(outcome, &facts, ask.as_deref());
         let used = turn.meter.iter().flat_map(Meter::writes);
-        let also = ask.into_iter().map(Write::Ask).chain(used).collect();
+        let closing = turn.closing.drain(..);
+        let also = ask.into_iter().map(Write::Ask).chain(closing).chain(used).collect();
         let stored = log.record_end(&house.store, also, records).await;
         if let Ok(true) = stored {
             turn.meter = None;

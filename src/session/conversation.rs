@@ -24,7 +24,7 @@ use crate::budget::Meter;
 use crate::egress::Refusal;
 use crate::process::Ended;
 use crate::process::tree::Moment;
-use crate::store::{Durability, SessionRow};
+use crate::store::{Durability, SessionRow, Write};
 use crate::task::TaskLog;
 use pilothouse_a2a::time::Timestamp;
 use pilothouse_agents::{Outcome, Turn as Prompt};
@@ -48,6 +48,7 @@ pub(super) struct Conversation<'a> {
     translator: &'a mut Translator,
     clock: &'a mut TurnClock,
     meter: &'a mut Meter,
+    closing: &'a mut Vec<Write>,
     questions: Questions,
     ending: Ending,
     /// Ends when the session's folders do not let the turn go on.
@@ -96,7 +97,7 @@ impl<'a> Conversation<'a> {
     fn new(session: &'a mut SessionResources, turn: &'a mut CurrentTurn) -> Self {
         let SessionResources { house, agent, row, activity, inbox, running, granted, disk, .. } =
             session;
-        let CurrentTurn { log, prompt, translator, clock, meter, .. } = turn;
+        let CurrentTurn { log, prompt, translator, clock, meter, closing, .. } = turn;
         let running = running.as_mut().expect("the process was just started or found");
         Self {
             agent,
@@ -109,6 +110,7 @@ impl<'a> Conversation<'a> {
             translator,
             clock: clock.as_mut().expect("it was started when the task became `WORKING`"),
             meter: meter.as_mut().expect("it was made before the agent was reached"),
+            closing,
             questions: Questions::default(),
             ending: Ending::default(),
             disk: Box::pin(disk.clone().fault(running.process.tree)),
@@ -345,6 +347,10 @@ impl<'a> Conversation<'a> {
         let closed = self.questions.close_all();
         self.carry_out(closed);
         self.note_state();
+        // What was held back for a question is stored with the end, and so is that nobody is asked any more.
+        let (held, _) = self.questions.release(Vec::new());
+        self.translator.put_back(held);
+        self.closing.extend(self.questions.changes().1);
         self.ending.judge(outcome, &self.house.config)
     }
 

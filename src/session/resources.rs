@@ -58,6 +58,8 @@ pub(super) struct CurrentTurn {
     pub(super) clock: Option<TurnClock>,
     /// What it uses; none before its agent is reached.
     pub(super) meter: Option<Meter>,
+    /// What is stored with its end.
+    pub(super) closing: Vec<Write>,
     /// The session that this turn's new one begins as a copy of.
     pub(super) fork: Option<Fork>,
     /// Places among the turns of its caller, and in a shared folder; held from its first gate to the end of its

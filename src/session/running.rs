@@ -3,7 +3,7 @@
 use super::House;
 use super::long_line::{self, LinePlace, LineRoom};
 use super::outbox::Outbox;
-use super::pipe::{Chunk, is_open, read};
+use super::pipe::{Chunk, read};
 use super::start::Held;
 use crate::config::Config;
 use crate::process::{Ended, Process};
@@ -11,7 +11,6 @@ use crate::queue::Place;
 use crate::supervisor::{KILL_DEADLINE, Word};
 use pilothouse_agents::lines::LineCutter;
 use pilothouse_agents::{Driver, Exit, Launch, Life, Output, Step};
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
@@ -136,8 +135,8 @@ impl Running {
     }
 
     /// Hears what the agent says between two turns.
-    pub(super) fn overhear(&mut self, read: io::Result<Chunk>, session: &str, house: &House) {
-        let Some(chunk) = read.ok().filter(|chunk| !chunk.is_empty()) else {
+    pub(super) fn overhear(&mut self, read: Option<Chunk>, session: &str, house: &House) {
+        let Some(chunk) = read else {
             self.stdout_open = false;
             return;
         };
@@ -152,8 +151,8 @@ impl Running {
     }
 
     /// Keeps the end of what the agent writes to its standard error.
-    pub(super) fn keep_stderr(&mut self, read: io::Result<Chunk>, limit: usize) {
-        let Some(chunk) = read.ok().filter(|chunk| !chunk.is_empty()) else {
+    pub(super) fn keep_stderr(&mut self, read: Option<Chunk>, limit: usize) {
+        let Some(chunk) = read else {
             self.stderr_open = false;
             return;
         };
@@ -194,10 +193,10 @@ impl Running {
             tokio::select! {
                 _ = self.process.control.ended() => return,
                 read = read(&self.process.stdout), if self.stdout_open => {
-                    self.stdout_open = is_open(&read);
+                    self.stdout_open = read.is_some();
                 }
                 read = read(&self.process.stderr), if self.stderr_open => {
-                    self.stderr_open = is_open(&read);
+                    self.stderr_open = read.is_some();
                 }
             }
         }

@@ -187,6 +187,11 @@ impl Translator {
         std::mem::take(&mut self.out)
     }
 
+    /// Records that were taken and are not stored yet; they come first.
+    pub(super) fn put_back(&mut self, records: Vec<Record>) {
+        self.out.splice(0..0, records);
+    }
+
     fn flush(&mut self) {
         self.flush_text();
         self.flush_thought();

@@ -11,7 +11,6 @@ use crate::session::questions::{Command, ask_row};
 use pilothouse_agents::event::Event;
 use pilothouse_agents::lines::{LineCutter, LineTooLong};
 use pilothouse_agents::{Answer, Ask, Step};
-use std::io;
 use std::sync::Arc;
 use tokio::time::Instant;
 
@@ -39,8 +38,8 @@ impl Conversation<'_> {
         }
     }
 
-    pub(super) fn hear(&mut self, read: io::Result<Chunk>) {
-        let Some(chunk) = read.ok().filter(|chunk| !chunk.is_empty()) else {
+    pub(super) fn hear(&mut self, read: Option<Chunk>) {
+        let Some(chunk) = read else {
             self.running.stdout_open = false;
             let rest = self.running.cutter.as_mut().and_then(LineCutter::finish);
             if let Some(line) = rest {
@@ -111,7 +110,7 @@ impl Conversation<'_> {
         }
     }
 
-    pub(super) fn keep_stderr(&mut self, read: io::Result<Chunk>) {
+    pub(super) fn keep_stderr(&mut self, read: Option<Chunk>) {
         self.running.keep_stderr(read, self.house.config.limits.stderr.as_usize());
     }
 
