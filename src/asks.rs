@@ -12,7 +12,7 @@ mod decision;
 mod policy;
 
 pub use decision::{Answered, Decision, check_size, named, read as decide};
-pub use policy::policy;
+pub use policy::{denial, policy};
 
 use crate::clock;
 use crate::config::{self, Bytes, Config};
@@ -143,6 +143,14 @@ impl Asks {
         let rows = store.asks().await?;
         rows.into_iter().for_each(|row| asks.restore(Arc::new(row)));
         Ok(asks)
+    }
+
+    /// The oldest open ask of a context.
+    pub fn first_of(&self, scope: &Scope, context_id: &ContextId) -> Option<Arc<AskRow>> {
+        let open = self.open();
+        open.sessions.get(&(scope.clone(), context_id.clone()))?;
+        let is_theirs = |row: &&Arc<AskRow>| row.scope == *scope && row.context_id == *context_id;
+        open.rows.values().find(is_theirs).cloned()
     }
 
     /// Notes an ask that is about to be stored.

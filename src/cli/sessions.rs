@@ -118,19 +118,29 @@ fn listed(sessions: &[Value], now: Timestamp, width: Option<usize>) -> String {
         .map(|session| {
             let text =
                 |name: &str| session.get(name).and_then(Value::as_str).unwrap_or("-").to_owned();
-            let live = session.get("live").and_then(Value::as_bool) == Some(true);
-            let used = Timestamp::parse(&text("used"));
-            let state = if live { "live" } else { "idle" };
+            let ago = |time: &str| ago(Timestamp::parse(time), now);
+            let (state, since) = doing(session);
             vec![
                 text("contextId"),
-                state.to_owned(),
-                ago(used, now),
+                state,
+                ago(since),
+                ago(&text("used")),
                 text("agent"),
                 text("workspace"),
             ]
         })
         .collect();
-    table(&["CONTEXT", "STATE", "USED", "AGENT", "WORKSPACE"], &rows, width)
+    table(&["CONTEXT", "STATE", "SINCE", "USED", "AGENT", "WORKSPACE"], &rows, width)
+}
+
+/// What a session does, and since when; an older server says only whether it is live.
+fn doing(session: &Value) -> (String, &str) {
+    let live = session.get("live").and_then(Value::as_bool) == Some(true);
+    let activity =
+        |name: &str| session.pointer(&format!("/activity/{name}")).and_then(Value::as_str);
+    let state = activity("state").unwrap_or(if live { "live" } else { "idle" });
+    let reason = activity("waitsFor").map(|reason| format!(": {reason}")).unwrap_or_default();
+    (format!("{state}{reason}"), activity("since").filter(|_| state != "idle").unwrap_or_default())
 }
 
 /// A session, a fact a line.
@@ -159,16 +169,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_list_tells_which_sessions_have_a_process() {
+    fn a_list_tells_what_each_session_does_and_since_when() {
         let sessions = [
             json!({"id": "s1", "contextId": "ctx-1", "agent": "claude", "live": true, "used": "2026-01-01T00:00:00.000Z", "workspace": "/w/s1"}),
             json!({"id": "s2", "contextId": "ctx-2", "agent": "claude", "live": false, "used": "2025-12-31T00:00:00.000Z", "workspace": "/w/s2"}),
+            json!({"id": "s3", "contextId": "ctx-3", "agent": "claude", "live": true, "used": "2026-01-01T00:00:00.000Z", "workspace": "/w/s3",
+                   "activity": {"state": "waiting", "waitsFor": "answer", "since": "2026-01-01T00:01:00.000Z", "taskId": "t"}}),
+            json!({"id": "s4", "contextId": "ctx-4", "agent": "claude", "live": true, "used": "2026-01-01T00:00:00.000Z", "workspace": "/w/s4",
+                   "activity": {"state": "idle", "since": "2026-01-01T00:00:30.000Z"}}),
         ];
         let now = Timestamp::parse("2026-01-01T00:02:00Z").unwrap();
         insta::assert_snapshot!(listed(&sessions, now, None), @r"
-CONTEXT  STATE  USED       AGENT   WORKSPACE
-ctx-1    live   2 min ago  claude  /w/s1
-ctx-2    idle   1 d ago    claude  /w/s2
+CONTEXT  STATE            SINCE      USED       AGENT   WORKSPACE
+ctx-1    live             -          2 min ago  claude  /w/s1
+ctx-2    idle             -          1 d ago    claude  /w/s2
+ctx-3    waiting: answer  1 min ago  2 min ago  claude  /w/s3
+ctx-4    idle             -          2 min ago  claude  /w/s4
 ");
     }
 

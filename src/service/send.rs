@@ -262,7 +262,7 @@ impl Service {
             .await
             .map_err(store::Error::incident)?;
         let origin = Origin { fork, ..Origin::default() };
-        admission.submit_with(log.clone(), told.prompt, told.files, origin);
+        admission.submit(log.clone(), told.prompt, told.files, origin);
         Ok(Accepted { log, before: None, answered: None })
     }
 
@@ -369,7 +369,7 @@ impl Service {
         if !taken {
             return Ok(None);
         }
-        admission.submit(log.clone(), told.prompt, told.files);
+        admission.submit(log.clone(), told.prompt, told.files, Origin::default());
         if steers {
             self.sessions.steer(log);
         }

@@ -239,6 +239,10 @@ fn ours(add: &mut Add<'_>) {
                     json!({"type": ["string", "null"], "description": "The id that the agent itself has for it."}),
                 ),
                 ("live!", flag("It has a process now.")),
+                (
+                    "activity!",
+                    json!({"type": "object", "description": "What it does now: `state` (`idle`, `starting`, `running`, `waiting`, `ending`, `broken`), `waitsFor` of one that waits, `since`, and `taskId` where a task is concerned."}),
+                ),
                 ("created!", time("When it began.")),
                 ("used!", time("When it was last used.")),
                 ("workspace!", text("Its folder.")),
