@@ -1,35 +1,42 @@
-//! Markdown on a terminal while it arrives. A block is printed once, when nothing can change it any more.
+//! Markdown on a terminal while it arrives: a line is styled and printed as soon as it is whole.
 //!
 //! # How it works
 //!
-//! Text is held until its block is over: a paragraph by a blank line or by what begins after it, a
-//! heading by its line, a list by each next item. Fenced code goes out line by line. Nothing that was
+//! A line is styled by itself: the marks it begins with (heading, item, quote), then what stands in it.
+//! Only the rows of a table wait for each other, because their columns are aligned. Nothing that was
 //! printed is ever redrawn, so nothing flickers, and the size of the pieces makes no difference.
 //!
 //! # Pitfalls
 //!
-//! A line may still become something else until it is whole, so only whole lines are looked at. A
-//! reference to a link that is defined in another block stays as it is written.
+//! Emphasis that continues on the next line, and a link that is defined on another line, stay as they
+//! are written.
 
-mod render;
-
-use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag};
-use std::ops::Range;
+use super::table::table;
+use super::terminal::{DIM, clean, styled};
+use anstyle::{AnsiColor, Style};
+use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
+use textwrap::core::display_width;
 
 /// Lines longer than this are hard to read.
 const WIDEST: usize = 100;
+/// Columns of a rule.
+const RULE: usize = 40;
+const CODE: Style = AnsiColor::Cyan.on_default();
+const HEADING: Style = Style::new().bold();
 
 /// Prints Markdown as it arrives.
 #[derive(Debug)]
 pub(super) struct Printer {
     width: usize,
-    /// What is not printed yet; begins at the beginning of a line.
+    /// The beginning of a line.
     held: String,
     fence: Option<Fence>,
-    /// Something stands above: a blank line goes between.
+    /// The rows of an open table, each with its line feed.
+    rows: String,
+    /// Something stands above.
     begun: bool,
-    /// Items of the list that `held` begins with are printed already.
-    list: Option<List>,
+    /// A blank line stands between what was printed and what follows.
+    gap: bool,
 }
 
 /// An open block of fenced code.
@@ -40,31 +47,6 @@ struct Fence {
     indent: usize,
 }
 
-/// A list that is under way, with the number of its next item.
-#[derive(Debug, Clone, Copy)]
-struct List(Option<u64>);
-
-/// A block of the outermost level.
-#[derive(Debug)]
-struct Block {
-    kind: Kind,
-    range: Range<usize>,
-}
-
-#[derive(Debug)]
-enum Kind {
-    /// Over at a blank line.
-    Text,
-    /// Over with its line.
-    Line,
-    /// Fenced code.
-    Fence,
-    /// A list: its first number, and where its items begin.
-    List(Option<u64>, Vec<usize>),
-    /// Over when something else begins.
-    Other,
-}
-
 impl Printer {
     /// A printer for lines of so many columns.
     pub(super) fn new(width: usize) -> Self {
@@ -72,8 +54,9 @@ impl Printer {
             width: width.min(WIDEST),
             held: String::new(),
             fence: None,
+            rows: String::new(),
             begun: false,
-            list: None,
+            gap: false,
         }
     }
 
@@ -81,141 +64,78 @@ impl Printer {
     pub(super) fn push(&mut self, text: &str) -> String {
         self.held.push_str(text);
         let mut out = String::new();
-        if text.contains('\n') {
-            self.advance(&mut out, false);
+        let whole = self.held.rfind('\n').map_or(0, |at| at + 1);
+        let rest = self.held.split_off(whole);
+        for line in std::mem::replace(&mut self.held, rest).lines() {
+            self.print(&mut out, line);
         }
         out
     }
 
     /// The end of the text: what was held back.
     pub(super) fn finish(&mut self) -> String {
-        if !self.held.is_empty() && !self.held.ends_with('\n') {
-            self.held.push('\n');
-        }
-        let mut out = String::new();
-        self.advance(&mut out, true);
+        let mut out = self.push("\n");
+        self.print_table(&mut out);
         *self = Self::new(self.width);
         out
     }
 
-    /// The last words of what is held back, for somebody who waits.
+    /// The line that is not printed yet, for somebody who waits.
     pub(super) fn tail(&self) -> &str {
-        self.held.trim_end().rsplit('\n').next().unwrap_or_default()
+        self.held.trim_end()
     }
 
-    fn advance(&mut self, out: &mut String, last: bool) {
-        loop {
-            if self.fence.is_some() && !self.code(out) {
-                return;
-            }
-            if !self.blocks(out, last) {
-                return;
-            }
-        }
-    }
-
-    /// Prints whole lines of an open fence. Whether it was closed.
-    fn code(&mut self, out: &mut String) -> bool {
-        let Some(fence) = &self.fence else {
-            return true;
-        };
-        let mut at = 0;
-        let mut closed = false;
-        while let Some(length) = self.held[at..].find('\n') {
-            let line = &self.held[at..at + length];
-            at += length + 1;
+    fn print(&mut self, out: &mut String, line: &str) {
+        if let Some(fence) = &self.fence {
             if fence.is_closed_by(line) {
-                closed = true;
-                break;
+                self.fence = None;
+            } else {
+                print_code(out, fence.content(line));
             }
-            render::code_line(out, fence.content(line));
+            return;
         }
-        self.held.drain(..at);
-        if closed {
-            self.fence = None;
+        if line.trim_start().starts_with('|') {
+            self.rows.push_str(line);
+            self.rows.push('\n');
+            return;
         }
-        closed
-    }
-
-    /// Prints the blocks that are over. Whether an open fence is to be gone on with.
-    fn blocks(&mut self, out: &mut String, last: bool) -> bool {
-        let whole = self.held.rfind('\n').map_or(0, |at| at + 1);
-        let blocks = blocks(&self.held[..whole]);
-        let count = blocks.len();
-        for (number, block) in blocks.into_iter().enumerate() {
-            let over = last || number + 1 < count || self.is_over(&block, whole);
-            let begins = line_start(&self.held, block.range.start);
-            match block.kind {
-                Kind::Fence => {
-                    let opening =
-                        self.held[begins..].find('\n').map_or(whole, |length| begins + length);
-                    let Some(fence) = Fence::opened_by(&self.held[begins..opening]) else {
-                        self.print(out, block.range, None);
-                        continue;
-                    };
-                    // What stands before is printed; the lines from here on are code.
-                    self.separate(out);
-                    self.fence = Some(fence);
-                    self.held.drain(..(opening + 1).min(self.held.len()));
-                    return true;
-                }
-                Kind::List(start, items) => {
-                    let begun = self.list.take();
-                    let first = begun.map_or(start, |List(number)| number);
-                    let end = if over {
-                        block.range.end
-                    } else {
-                        line_start(&self.held, *items.last().unwrap_or(&begins))
-                    };
-                    let printed = if over { items.len() } else { items.len().saturating_sub(1) };
-                    if printed > 0 {
-                        if begun.is_none() {
-                            self.separate(out);
-                        }
-                        out.push_str(&render::block(&self.held[begins..end], first, self.width));
-                    }
-                    if !over {
-                        let number = first.map(|first| first + printed as u64);
-                        self.list = (begun.is_some() || printed > 0).then_some(List(number));
-                        self.held.drain(..end);
-                        return false;
-                    }
-                }
-                Kind::Text | Kind::Line | Kind::Other if over => self.print(out, block.range, None),
-                Kind::Text | Kind::Line | Kind::Other => {
-                    self.held.drain(..begins);
-                    return false;
-                }
-            }
+        self.print_table(out);
+        if line.trim().is_empty() {
+            self.gap = true;
+            return;
         }
-        self.held.drain(..whole);
-        false
-    }
-
-    /// Prints one block that is over.
-    fn print(&mut self, out: &mut String, range: Range<usize>, number: Option<u64>) {
         self.separate(out);
-        let begins = line_start(&self.held, range.start);
-        out.push_str(&render::block(&self.held[begins..range.end], number, self.width));
+        self.fence = Fence::opened_by(line);
+        if self.fence.is_none() {
+            print_line(out, line, self.width);
+        }
     }
 
-    /// A blank line between this block and the one above.
+    fn print_table(&mut self, out: &mut String) {
+        if self.rows.is_empty() {
+            return;
+        }
+        self.separate(out);
+        let rows = std::mem::take(&mut self.rows);
+        match read_table(&rows).split_first() {
+            Some((head, body)) => {
+                let head: Vec<&str> = head.iter().map(String::as_str).collect();
+                let text = table(&head, body, None);
+                let (head, body) = text.split_once('\n').unwrap_or((&text, ""));
+                out.push_str(&styled(head, HEADING, true));
+                out.push('\n');
+                out.push_str(body);
+            }
+            None => rows.lines().for_each(|row| print_line(out, row, self.width)),
+        }
+    }
+
+    /// A blank line where one was written, but none above everything.
     fn separate(&mut self, out: &mut String) {
-        self.list = None;
-        if std::mem::replace(&mut self.begun, true) {
+        if std::mem::take(&mut self.gap) && self.begun {
             out.push('\n');
         }
-    }
-
-    /// Whether nothing that follows can change the last block.
-    fn is_over(&self, block: &Block, whole: usize) -> bool {
-        match block.kind {
-            Kind::Line => true,
-            Kind::Text => {
-                self.held[..whole].lines().next_back().is_some_and(|line| line.trim().is_empty())
-            }
-            Kind::Fence | Kind::List(..) | Kind::Other => false,
-        }
+        self.begun = true;
     }
 }
 
@@ -225,13 +145,16 @@ impl Fence {
         let rest = line.trim_start_matches(' ');
         let mark = rest.chars().next().filter(|mark| matches!(mark, '`' | '~'))?;
         let length = rest.chars().take_while(|&character| character == mark).count();
-        (length >= 3).then_some(Self { mark, length, indent: line.len() - rest.len() })
+        let opens = length >= 3 && !rest[length..].contains('`');
+        opens.then_some(Self { mark, length, indent: line.len() - rest.len() })
     }
 
     fn is_closed_by(&self, line: &str) -> bool {
         let rest = line.trim_start_matches(' ');
         let marks = rest.chars().take_while(|&character| character == self.mark).count();
-        line.len() - rest.len() <= 3 && marks >= self.length && rest[marks..].trim().is_empty()
+        line.len() - rest.len() <= self.indent + 3
+            && marks >= self.length
+            && rest[marks..].trim().is_empty()
     }
 
     /// A line without the indentation of the fence.
@@ -241,50 +164,131 @@ impl Fence {
     }
 }
 
-/// What Markdown is understood here.
-fn options() -> Options {
-    Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH | Options::ENABLE_TASKLISTS
+fn print_code(out: &mut String, line: &str) {
+    let line = clean(line);
+    if !line.is_empty() {
+        out.push_str("  ");
+        out.push_str(&styled(&line, CODE, true));
+    }
+    out.push('\n');
 }
 
-/// The blocks of the outermost level.
-fn blocks(text: &str) -> Vec<Block> {
-    let mut found: Vec<Block> = Vec::new();
-    let mut depth = 0;
-    for (event, range) in Parser::new_ext(text, options()).into_offset_iter() {
+/// Prints a line behind its marks, wrapped to so many columns.
+fn print_line(out: &mut String, line: &str, width: usize) {
+    let rest = line.trim_start();
+    let mut outer = line[..line.len() - rest.len()].to_owned();
+    let mut rest = rest.trim_end();
+    while let Some(quoted) = rest.strip_prefix('>') {
+        outer.push_str(&styled("│ ", DIM, true));
+        rest = quoted.trim_start();
+    }
+    if is_rule(rest) {
+        out.push_str(&format!("{outer}{}\n", styled(&"─".repeat(RULE.min(width)), DIM, true)));
+        return;
+    }
+    let (mark, style, rest) = split_mark(rest);
+    let first = format!("{outer}{mark}");
+    let further = format!("{outer}{}", " ".repeat(display_width(&mark)));
+    let options = textwrap::Options::new(width)
+        .initial_indent(&first)
+        .subsequent_indent(&further)
+        .word_splitter(textwrap::WordSplitter::NoHyphenation)
+        .break_words(false);
+    out.push_str(&textwrap::fill(&style_text(rest, style), options));
+    out.push('\n');
+}
+
+fn is_rule(line: &str) -> bool {
+    ['-', '*', '_']
+        .iter()
+        .any(|mark| line.matches(*mark).count() >= 3 && line.trim_matches([*mark, ' ']).is_empty())
+}
+
+/// What a line begins with, as it is shown; the style of the line; and the rest of it.
+fn split_mark(line: &str) -> (String, Style, &str) {
+    let plain = Style::new();
+    let heading = line.trim_start_matches('#');
+    if matches!(line.len() - heading.len(), 1..=6) && heading.starts_with(' ') {
+        return (String::new(), HEADING, heading.trim_end_matches('#').trim());
+    }
+    if let Some(item) = ["- ", "* ", "+ "].iter().find_map(|mark| line.strip_prefix(mark)) {
+        let item = item.trim_start();
+        let boxes = [("[ ] ", "• ☐ "), ("[x] ", "• ☑ "), ("[X] ", "• ☑ "), ("", "• ")];
+        let found = boxes.iter().find_map(|(mark, shown)| Some((*shown, item.strip_prefix(mark)?)));
+        let (mark, item) = found.unwrap_or(("• ", item));
+        return (mark.to_owned(), plain, item);
+    }
+    let digits = line.len() - line.trim_start_matches(|digit: char| digit.is_ascii_digit()).len();
+    match line[digits..].strip_prefix(". ").or_else(|| line[digits..].strip_prefix(") ")) {
+        Some(item) if digits > 0 => (format!("{}. ", &line[..digits]), plain, item.trim_start()),
+        Some(_) | None => (String::new(), plain, line),
+    }
+}
+
+/// The text of a line with the styles of what stands in it.
+fn style_text(text: &str, style: Style) -> String {
+    let mut runs: Vec<(Style, String)> = Vec::new();
+    let mut styles = vec![style];
+    let mut links = Vec::new();
+    // A character reference may have made a control character again.
+    let add = |runs: &mut Vec<(Style, String)>, style: Style, text: &str| match runs.last_mut() {
+        Some((last, run)) if *last == style => run.push_str(&clean(text)),
+        Some(_) | None => runs.push((style, clean(text))),
+    };
+    for event in Parser::new_ext(text, Options::ENABLE_STRIKETHROUGH) {
+        let style = styles.last().copied().unwrap_or_default();
         match event {
-            Event::Start(tag) => {
-                match (depth, &tag) {
-                    (0, tag) => found.push(Block { kind: kind(tag, &text[range.clone()]), range }),
-                    (1, Tag::Item) => {
-                        if let Some(Block { kind: Kind::List(_, items), .. }) = found.last_mut() {
-                            items.push(range.start);
-                        }
-                    }
-                    _ => {}
-                }
-                depth += 1;
+            Event::Text(text) => add(&mut runs, style, &text),
+            Event::Code(text) => add(&mut runs, CODE, &text),
+            Event::Html(text) | Event::InlineHtml(text) => add(&mut runs, DIM, &text),
+            Event::Start(Tag::Emphasis) => styles.push(style.italic()),
+            Event::Start(Tag::Strong) => styles.push(style.bold()),
+            Event::Start(Tag::Strikethrough) => styles.push(style.strikethrough()),
+            Event::Start(Tag::Link { dest_url, .. } | Tag::Image { dest_url, .. }) => {
+                links.push((dest_url, runs.len()));
+                styles.push(style.underline());
             }
-            Event::End(_) => depth -= 1,
-            _ if depth == 0 => found.push(Block { kind: Kind::Line, range }),
+            Event::End(TagEnd::Link | TagEnd::Image) => {
+                styles.pop();
+                let style = styles.last().copied().unwrap_or_default();
+                if let Some((url, from)) = links.pop() {
+                    let text: String = runs.iter().skip(from).map(|(_, text)| &**text).collect();
+                    if text != *url && url.strip_prefix("mailto:") != Some(&text) {
+                        add(&mut runs, style, " ");
+                        add(&mut runs, DIM, &format!("({url})"));
+                    }
+                }
+            }
+            Event::End(TagEnd::Emphasis | TagEnd::Strong | TagEnd::Strikethrough) => {
+                styles.pop();
+            }
             _ => {}
         }
     }
-    found
-}
-
-fn kind(tag: &Tag<'_>, source: &str) -> Kind {
-    match tag {
-        Tag::Heading { .. } if source.starts_with('#') => Kind::Line,
-        Tag::Paragraph | Tag::Heading { .. } | Tag::Table(_) | Tag::BlockQuote(_) => Kind::Text,
-        Tag::CodeBlock(CodeBlockKind::Fenced(_)) => Kind::Fence,
-        Tag::List(start) => Kind::List(*start, Vec::new()),
-        _ => Kind::Other,
+    if runs.is_empty() {
+        // A definition of a link, which is no text to the parser.
+        runs.push((style, clean(text)));
     }
+    runs.iter().map(|(style, text)| styled(text, *style, *style != Style::new())).collect()
 }
 
-/// Where the line of a place begins.
-fn line_start(text: &str, place: usize) -> usize {
-    text[..place].rfind('\n').map_or(0, |at| at + 1)
+/// The cells of a table by rows, its head first; none where the rows are no table.
+fn read_table(rows: &str) -> Vec<Vec<String>> {
+    let mut table: Vec<Vec<String>> = Vec::new();
+    for event in Parser::new_ext(rows, Options::ENABLE_TABLES) {
+        match event {
+            Event::Start(Tag::TableHead | Tag::TableRow) => table.push(Vec::new()),
+            Event::Start(Tag::TableCell) => {
+                table.last_mut().into_iter().for_each(|row| row.push(String::new()));
+            }
+            Event::Text(text) | Event::Code(text) => {
+                let cell = table.last_mut().and_then(|row| row.last_mut());
+                cell.into_iter().for_each(|cell| cell.push_str(&text));
+            }
+            _ => {}
+        }
+    }
+    table
 }
 
 #[cfg(test)]

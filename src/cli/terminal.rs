@@ -3,6 +3,7 @@
 use crate::config::Environment;
 use anstyle::{AnsiColor, Style};
 use std::io::{self, IsTerminal, Write};
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 /// Beside what matters.
 pub(super) const DIM: Style = Style::new().dimmed();
@@ -140,26 +141,7 @@ pub(super) fn clean_line(text: &str) -> String {
 
 /// Columns that a text takes.
 pub(super) fn width(text: &str) -> usize {
-    text.chars().map(columns).sum()
-}
-
-/// Columns that a character takes, by the blocks that are wide or take none.
-fn columns(character: char) -> usize {
-    match character {
-        '\u{300}'..='\u{36f}' | '\u{200b}'..='\u{200d}' | '\u{fe00}'..='\u{fe0f}' => 0,
-        '\u{1100}'..='\u{115f}'
-        | '\u{2e80}'..='\u{a4cf}'
-        | '\u{ac00}'..='\u{d7a3}'
-        | '\u{f900}'..='\u{faff}'
-        | '\u{fe30}'..='\u{fe6f}'
-        | '\u{ff00}'..='\u{ff60}'
-        | '\u{ffe0}'..='\u{ffe6}'
-        | '\u{1f300}'..='\u{1f64f}'
-        | '\u{1f680}'..='\u{1f6ff}'
-        | '\u{1f900}'..='\u{1f9ff}'
-        | '\u{20000}'..='\u{3fffd}' => 2,
-        _ => 1,
-    }
+    text.width()
 }
 
 /// The beginning of a text that fits, with `…` where something is missing.
@@ -170,7 +152,7 @@ pub(super) fn cut(text: &str, most: usize) -> String {
     let mut kept = String::new();
     let mut taken = 0;
     for character in text.chars() {
-        taken += columns(character);
+        taken += character.width().unwrap_or_default();
         if taken + 1 > most {
             break;
         }
