@@ -1,54 +1,19 @@
 //! The command line: what may be said, and who carries it out.
 
-mod card;
 mod config;
 mod demo;
 mod doctor;
-mod failure;
-mod follow;
 mod healthcheck;
-mod local;
-mod markdown;
-mod outcome;
-mod report;
-mod send;
 mod serve;
-mod sessions;
-mod table;
-mod tasks;
-mod terminal;
 
+use crate::client::failure::Failure;
+use crate::client::local::{Server, ServerArgs};
+use crate::client::terminal::Screen;
+use crate::client::{card, exit, send, sessions, tasks};
 use crate::config::{Environment, Flags, load};
 use clap::{CommandFactory, Parser, Subcommand};
-use failure::Failure;
-use local::{Server, ServerArgs};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use terminal::Screen;
-
-/// Exit codes: how a task ended, and after `sysexits.h` what kept us from it.
-pub mod exit {
-    /// The agent failed; also: a check found problems.
-    pub const FAILED: u8 = 1;
-    /// The command line, or a request that the server refused, is wrong.
-    pub const USAGE: u8 = 2;
-    /// The task was canceled.
-    pub const CANCELED: u8 = 3;
-    /// The agent waits for an answer.
-    pub const INPUT_REQUIRED: u8 = 4;
-    /// The agent rejected the task.
-    pub const REJECTED: u8 = 5;
-    /// The agent waits for credentials.
-    pub const AUTH_REQUIRED: u8 = 6;
-    /// The server does not take the token, or wants one (`EX_NOPERM`).
-    pub const NOT_AUTHORISED: u8 = 77;
-    /// Left by Ctrl-C (128 and the number of the signal).
-    pub const INTERRUPTED: u8 = 130;
-    /// Something outside failed (`EX_UNAVAILABLE`).
-    pub const UNAVAILABLE: u8 = 69;
-    /// The configuration cannot be used (`EX_CONFIG`).
-    pub const CONFIG: u8 = 78;
-}
 
 /// Runs any CLI coding agent as an isolated, self-hosted A2A agent
 #[derive(Debug, Parser)]

@@ -1,8 +1,8 @@
 //! `pilothouse healthcheck`: whether the server answers, for images without a shell. Silent when it does.
 
-use super::exit;
-use super::failure::{Failure, root_cause};
-use super::local::{Server, body, http, parsed};
+use crate::client::exit;
+use crate::client::failure::{Failure, root_cause};
+use crate::client::local::{Server, body, http, parsed};
 use std::time::Duration;
 
 /// How long the server has.

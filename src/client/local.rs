@@ -23,10 +23,10 @@ const MAX_BODY: usize = 16 << 20;
 
 /// Which server, and who calls.
 #[derive(Debug, Clone, Default, Args)]
-pub(super) struct ServerArgs {
+pub(crate) struct ServerArgs {
     /// Address of the server (PILOTHOUSE_URL; else the one that runs on this machine)
     #[arg(long, value_name = "URL", help_heading = "Server", global = true)]
-    pub(super) url: Option<String>,
+    pub(crate) url: Option<String>,
     /// Bearer token (PILOTHOUSE_TOKEN; else the one of this machine's configuration)
     #[arg(long, value_name = "TOKEN", help_heading = "Server", global = true)]
     token: Option<Secret>,
@@ -50,9 +50,9 @@ struct Running {
 }
 
 /// A server that may be called.
-pub(super) struct Server {
+pub(crate) struct Server {
     /// Its address, without a slash at the end.
-    pub(super) url: String,
+    pub(crate) url: String,
     token: Option<Secret>,
     /// It is this machine's own, so its endpoint needs no card to be found.
     local: bool,
@@ -62,7 +62,7 @@ pub(super) struct Server {
 
 impl ServerArgs {
     /// The flags of `serve` that tell where its state is.
-    pub(super) fn flags(&self) -> Flags {
+    pub(crate) fn flags(&self) -> Flags {
         Flags { config: self.config.clone(), state_dir: self.state_dir.clone(), ..Flags::default() }
     }
 }
@@ -76,7 +76,7 @@ impl Server {
     ///
     /// # Errors
     /// When no server is named and the configuration cannot be read.
-    pub(super) fn find(
+    pub(crate) fn find(
         args: &ServerArgs,
         environment: &Environment,
         cwd: &Path,
@@ -217,7 +217,7 @@ impl Server {
 ///
 /// # Errors
 /// When it is none, or not of HTTP.
-pub(super) fn parsed(text: &str) -> Result<Url, Failure> {
+pub(crate) fn parsed(text: &str) -> Result<Url, Failure> {
     let url = Url::parse(text)
         .ok()
         .filter(|url| matches!(url.scheme(), "http" | "https") && url.host().is_some());
@@ -228,7 +228,7 @@ pub(super) fn parsed(text: &str) -> Result<Url, Failure> {
 ///
 /// # Errors
 /// When TLS cannot be set up.
-pub(super) fn http(to: &Url, patience: Duration) -> Result<reqwest::Client, Failure> {
+pub(crate) fn http(to: &Url, patience: Duration) -> Result<reqwest::Client, Failure> {
     let mut builder = reqwest::Client::builder()
         .user_agent(concat!("pilothouse/", env!("CARGO_PKG_VERSION")))
         .redirect(reqwest::redirect::Policy::none())
@@ -244,7 +244,7 @@ pub(super) fn http(to: &Url, patience: Duration) -> Result<reqwest::Client, Fail
 }
 
 /// A body up to a limit.
-pub(super) async fn body(mut response: reqwest::Response) -> Result<Vec<u8>, reqwest::Error> {
+pub(crate) async fn body(mut response: reqwest::Response) -> Result<Vec<u8>, reqwest::Error> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await? {
         let room = MAX_BODY.saturating_sub(body.len());
@@ -263,7 +263,7 @@ fn told(body: &[u8]) -> Option<String> {
 }
 
 /// Where the server of this configuration is, or would be.
-pub(super) fn address(config: &Config) -> String {
+pub(crate) fn address(config: &Config) -> String {
     running(config).unwrap_or_else(|| configured(config))
 }
 
@@ -280,7 +280,7 @@ fn running(config: &Config) -> Option<String> {
 }
 
 /// The address that the configuration names.
-pub(super) fn configured(config: &Config) -> String {
+pub(crate) fn configured(config: &Config) -> String {
     let host = match config.server.host.trim_matches(['[', ']']) {
         "0.0.0.0" => "127.0.0.1".to_owned(),
         "::" => "[::1]".to_owned(),

@@ -20,22 +20,22 @@ const FRAMES: [&str; 10] = ["⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "�
 
 /// What standard output and standard error can show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Screen {
+pub(crate) struct Screen {
     /// Standard output is a terminal.
-    pub(super) terminal: bool,
+    pub(crate) terminal: bool,
     /// Standard output is styled.
-    pub(super) styled: bool,
+    pub(crate) styled: bool,
     /// Standard error is a terminal that can redraw a line.
-    pub(super) lively: bool,
+    pub(crate) lively: bool,
     /// Standard error is styled.
-    pub(super) styled_errors: bool,
+    pub(crate) styled_errors: bool,
     /// Columns; none where lines may have any length.
-    pub(super) width: Option<usize>,
+    pub(crate) width: Option<usize>,
 }
 
 impl Screen {
     /// What this process was given; `NO_COLOR` and `FORCE_COLOR` say otherwise.
-    pub(super) fn of_process(environment: &Environment) -> Self {
+    pub(crate) fn of_process(environment: &Environment) -> Self {
         let (out, err) = (io::stdout(), io::stderr());
         let (terminal, errors) = (out.is_terminal(), err.is_terminal());
         let capable = environment.get("TERM").is_none_or(|term| term != "dumb");
