@@ -47,9 +47,6 @@ pub(super) struct DoctorArgs {
 }
 
 /// Checks everything; 1 when there are problems.
-///
-/// # Errors
-/// When the findings cannot be printed.
 pub(super) async fn run(
     args: DoctorArgs,
     environment: &Environment,

@@ -9,9 +9,6 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Asks the server whether it is alive; the exit code.
-///
-/// # Errors
-/// When it does not say so in time.
 pub(super) async fn run(server: &Server) -> Result<u8, Failure> {
     match answered(&server.url).await? {
         Ok((200, _)) => Ok(0),
@@ -24,9 +21,6 @@ pub(super) async fn run(server: &Server) -> Result<u8, Failure> {
 }
 
 /// The status and the body of `GET /health`, or why there is none.
-///
-/// # Errors
-/// When `url` is no address.
 pub(super) async fn answered(url: &str) -> Result<Result<(u16, Vec<u8>), reqwest::Error>, Failure> {
     let url = parsed(&format!("{url}/health"))?;
     let response = match http(&url, PATIENCE)?.get(url).send().await {

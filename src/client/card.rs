@@ -53,9 +53,6 @@ impl CardArgs {
 }
 
 /// Fetches and checks; 1 when something is wrong.
-///
-/// # Errors
-/// When there is no card at all.
 pub(crate) async fn run(args: CardArgs, server: Server, screen: Screen) -> Result<u8, Failure> {
     // Cards are public; a token would only go where it is not needed.
     let get = |version| fetch(&server.url, None, version);

@@ -73,9 +73,6 @@ impl Server {
     /// Which server that is and whether it is ours comes from options, variables and the state folder
     /// alone: another person may have written the working folder. A token that was not given goes only to
     /// a server that this user runs on this machine.
-    ///
-    /// # Errors
-    /// When no server is named and the configuration cannot be read.
     pub(crate) fn find(
         args: &ServerArgs,
         environment: &Environment,
@@ -105,9 +102,6 @@ impl Server {
     }
 
     /// A client of the agent there, or of one of several by its name.
-    ///
-    /// # Errors
-    /// When nobody answers, or not as an A2A agent.
     pub(super) async fn client(&self, agent: Option<&str>) -> Result<Client, Failure> {
         let token = || self.token.as_ref().map(|token| token.0.clone());
         let base = match agent {
@@ -127,9 +121,6 @@ impl Server {
     }
 
     /// Reads something of the house's own API.
-    ///
-    /// # Errors
-    /// When nobody answers, or not with what was asked for.
     pub(super) async fn get(&self, path: &str) -> Result<Value, Failure> {
         let response = self.answer(Method::GET, path, None).await?;
         let body = body(response).await.map_err(|error| self.unreachable(&error))?;
@@ -139,9 +130,6 @@ impl Server {
     }
 
     /// Posts to the house's own API; the answer stays open for as long as it is held.
-    ///
-    /// # Errors
-    /// When nobody answers, or with a refusal.
     pub(super) async fn open(
         &self,
         path: &str,
@@ -214,9 +202,6 @@ impl Server {
 }
 
 /// Reads an address.
-///
-/// # Errors
-/// When it is none, or not of HTTP.
 pub(crate) fn parsed(text: &str) -> Result<Url, Failure> {
     let url = Url::parse(text)
         .ok()
@@ -225,9 +210,6 @@ pub(crate) fn parsed(text: &str) -> Result<Url, Failure> {
 }
 
 /// Plain HTTP, without a token and without redirects.
-///
-/// # Errors
-/// When TLS cannot be set up.
 pub(crate) fn http(to: &Url, patience: Duration) -> Result<reqwest::Client, Failure> {
     let mut builder = reqwest::Client::builder()
         .user_agent(concat!("pilothouse/", env!("CARGO_PKG_VERSION")))

@@ -64,9 +64,6 @@ pub(crate) struct SendArgs {
 }
 
 /// Sends and shows; the exit code of the outcome.
-///
-/// # Errors
-/// When nothing could be sent, or the answer could not be followed.
 pub(crate) async fn run(
     args: SendArgs,
     server: Server,
@@ -108,9 +105,6 @@ pub(super) struct Way<'a> {
 }
 
 /// Sends a message and shows its task until that is over, or asks; the exit code of the outcome.
-///
-/// # Errors
-/// When nothing could be sent, or the answer could not be followed.
 pub(super) async fn converse(
     client: &Client,
     request: &SendMessageRequest,

@@ -56,9 +56,6 @@ pub(crate) enum SessionsCommand {
 const FIRST_WORDS: &str = "Say in one sentence where we stand. Do nothing else.";
 
 /// Carries out the command; the exit code.
-///
-/// # Errors
-/// What the server refused, or that there is none.
 pub(crate) async fn run(
     command: SessionsCommand,
     args: &ServerArgs,

@@ -114,9 +114,6 @@ pub(crate) enum TasksCommand {
 }
 
 /// Carries out the command; the exit code.
-///
-/// # Errors
-/// What the server refused, or that there is none.
 pub(crate) async fn run(
     command: TasksCommand,
     args: &ServerArgs,

@@ -68,9 +68,6 @@ pub struct Flags {
 
 impl Flags {
     /// Lays the command line over what is there.
-    ///
-    /// # Errors
-    /// A value that its key cannot take and a path that is not UTF-8.
     pub(super) fn lay_over(&self, layers: &mut Layers) -> Result<(), Error> {
         let texts = [
             ("--host", "server.host", self.host.clone()),

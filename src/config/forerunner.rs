@@ -87,9 +87,6 @@ pub(super) fn is_its_file(path: &Path, tree: &Node) -> bool {
 }
 
 /// Lays the file over what is there, under our names.
-///
-/// # Errors
-/// A doubled key and a value of the wrong type, with the place.
 pub(super) fn lay_over(layers: &mut Layers, source: Source<'_>, tree: &Node) -> Result<(), Error> {
     let file = to_json(&source.typed::<File>(tree, &[])?);
     let value_of = |key: &str| file.pointer(&format!("/{}", key.replace('.', "/")));

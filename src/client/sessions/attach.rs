@@ -37,9 +37,6 @@ struct Place {
 }
 
 /// Runs the agent's program in the session; its exit code.
-///
-/// # Errors
-/// When the server is another machine's, refuses, or its program cannot be started here.
 pub(super) async fn run(id: &str, term: Option<&str>, server: &Server) -> Result<u8, Failure> {
     if !server.is_ours() {
         return Err(Failure::usage(

@@ -52,9 +52,6 @@ pub(super) enum Said {
 }
 
 /// Reads an input of the command line.
-///
-/// # Errors
-/// When it is no JSON object.
 pub(in crate::client) fn input(text: &str) -> Result<Input, String> {
     match serde_json::from_str(text) {
         Ok(Value::Object(fields)) => Ok(Input(fields)),
@@ -64,9 +61,6 @@ pub(in crate::client) fn input(text: &str) -> Result<Input, String> {
 }
 
 /// Answers a task and shows how it goes on; the exit code of the outcome.
-///
-/// # Errors
-/// When the task asks nothing, or not that, or the server refuses.
 pub(super) async fn run(
     id: &str,
     said: &Said,
@@ -160,9 +154,6 @@ fn decided(ask: &Ask, said: &Said, task: &Task, named: Option<&str>) -> Option<S
 }
 
 /// Prints what waits for an answer.
-///
-/// # Errors
-/// When the server has no such list, or the output is gone.
 pub(super) async fn list(
     server: &Server,
     json: bool,

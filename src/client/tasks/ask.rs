@@ -290,9 +290,6 @@ impl Ask {
     // === answers ===
 
     /// A decision about a permission, as data; a question can be declined, too.
-    ///
-    /// # Errors
-    /// What to do instead.
     pub(super) fn decided(
         &self,
         decision: Decision<'_>,
@@ -319,9 +316,6 @@ impl Ask {
     }
 
     /// An answer in words, as data: for several questions one each, in their order.
-    ///
-    /// # Errors
-    /// What to do instead.
     pub(super) fn answered(&self, texts: &[String]) -> Result<Value, String> {
         let parts = match &self.kind {
             Kind::Question { parts, .. } => parts.as_slice(),
