@@ -315,10 +315,6 @@ impl Agent {
     }
 
     /// Whether a turn can be given to this agent at all.
-    ///
-    /// # Errors
-    ///
-    /// What the caller or the operator must change.
     pub fn check(&self, turn: &Turn) -> Result<(), Refusal> {
         self.driver().check(turn)
     }
@@ -426,10 +422,6 @@ impl Agent {
     }
 
     /// Whether it may be served with this wall.
-    ///
-    /// # Errors
-    ///
-    /// When it does anything without being asked, and the wall is not whole.
     pub fn check_wall(&self, isolation: &Isolation) -> Result<(), Error> {
         use crate::isolation::Guarantee as G;
         const WHOLE: [G; 9] = [

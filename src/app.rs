@@ -112,10 +112,6 @@ pub struct Running {
 
 impl App {
     /// Opens, checks and finds everything.
-    ///
-    /// # Errors
-    ///
-    /// Whatever would keep the server from working.
     pub async fn build(mut loaded: Loaded, cwd: &Path) -> Result<Self, Error> {
         let launcher = Launcher::start().map_err(|source| Error::System {
             what: "cannot start the launcher of agents",

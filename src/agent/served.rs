@@ -25,10 +25,6 @@ pub(super) struct Folders {
 
 impl Agents {
     /// Finds every agent that is to be served.
-    ///
-    /// # Errors
-    ///
-    /// When one of them does not exist, its program is not found, or its folders cannot be used.
     pub fn resolve(loaded: &Loaded, cwd: &Path) -> Result<Self, Error> {
         let (config, environment) = (&loaded.config, &loaded.agent_environment);
         let program = std::env::current_exe().ok().filter(|program| program.exists());
@@ -111,10 +107,6 @@ impl Folders {
 
 /// The agent that the configuration selects; `auto` takes Claude Code where it is found and
 /// can reach a model, else the demo agent, and the notes say which and why.
-///
-/// # Errors
-///
-/// When the named agent does not exist or its program is not found.
 fn the_default(
     config: &Config,
     environment: &BTreeMap<String, String>,

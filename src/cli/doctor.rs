@@ -2,12 +2,12 @@
 
 mod machine;
 
-use super::exit;
-use super::failure::{Failure, causes};
-use super::report::Report;
-use super::tasks::print_json;
-use super::terminal::Screen;
 use crate::agent::{Agent, Agents};
+use crate::client::exit;
+use crate::client::failure::{Failure, causes};
+use crate::client::report::Report;
+use crate::client::tasks::print_json;
+use crate::client::terminal::Screen;
 use crate::config::{self, Config, DriverKind, Environment, Loaded, held_back, load};
 use crate::descriptors;
 use crate::isolation::{When, choose, promises_json};
@@ -47,9 +47,6 @@ pub(super) struct DoctorArgs {
 }
 
 /// Checks everything; 1 when there are problems.
-///
-/// # Errors
-/// When the findings cannot be printed.
 pub(super) async fn run(
     args: DoctorArgs,
     environment: &Environment,

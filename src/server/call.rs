@@ -83,10 +83,6 @@ struct Operating {
 
 impl Doors {
     /// Counts a request of a caller that changes something.
-    ///
-    /// # Errors
-    ///
-    /// When there were too many.
     pub(super) fn count_request(&self, caller: &Caller) -> Result<(), Error> {
         self.access.count_request(caller).map_err(|seconds| {
             let limit = self.config.limits.rate;

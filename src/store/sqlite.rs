@@ -298,10 +298,6 @@ impl Store {
 
 impl Store {
     /// Removes tasks with their events.
-    ///
-    /// # Errors
-    ///
-    /// When the database fails.
     pub async fn remove_tasks(&self, tasks: &[i64]) -> Result<(), Error> {
         for some in tasks.chunks(64) {
             let writes = some.iter().map(|&n| Write::TaskGone { n }).collect();
@@ -311,10 +307,6 @@ impl Store {
     }
 
     /// Removes a session.
-    ///
-    /// # Errors
-    ///
-    /// When the database fails.
     pub async fn remove_session(&self, id: &Arc<str>) -> Result<(), Error> {
         self.commit(vec![Write::SessionGone { id: id.clone() }], Durability::Written).await
     }

@@ -105,10 +105,6 @@ impl Store {
     }
 
     /// Whether the store can be read: what the last [`Write::Probe`](super::Write) left.
-    ///
-    /// # Errors
-    ///
-    /// When the database fails.
     pub async fn probe_read(&self) -> Result<(), Error> {
         self.read(|connection| {
             let query = "SELECT value FROM meta WHERE name = 'probe'";
@@ -118,10 +114,6 @@ impl Store {
     }
 
     /// A task of this scope, by its id.
-    ///
-    /// # Errors
-    ///
-    /// When the database fails.
     pub async fn task(&self, scope: &Scope, id: &TaskId) -> Result<Option<TaskRow>, Error> {
         let (scope, id) = (scope.clone(), id.clone());
         self.read(move |connection| {
@@ -134,10 +126,6 @@ impl Store {
     }
 
     /// What was sent under an `Idempotency-Key`, as its print, and the task.
-    ///
-    /// # Errors
-    ///
-    /// When the database fails.
     pub async fn task_by_key(
         &self,
         scope: &Scope,
@@ -159,10 +147,6 @@ impl Store {
     }
 
     /// The newest task of this scope that a v0.1 client named so.
-    ///
-    /// # Errors
-    ///
-    /// When the database fails.
     pub async fn task_by_alias(
         &self,
         scope: &Scope,
@@ -183,10 +167,6 @@ impl Store {
     /// Events of a task after `after` up to `upto`, until they make `bytes`; at least one if there is one.
     ///
     /// The row has been read in a scope before, so the number is proof enough.
-    ///
-    /// # Errors
-    ///
-    /// When the database fails.
     pub async fn events(
         &self,
         n: i64,
@@ -215,10 +195,6 @@ impl Store {
 
     /// The same for a reader who shows a part of them: without one kind of them, and without the body of
     /// an event that is larger than `largest`.
-    ///
-    /// # Errors
-    ///
-    /// When the database fails.
     pub async fn events_in_part(
         &self,
         n: i64,
@@ -263,10 +239,6 @@ impl Store {
 
     /// A page of this scope's tasks, newest status first. It reads as many tasks as it shows, or those of the
     /// context; only a total since some time takes a look at each task that it counts.
-    ///
-    /// # Errors
-    ///
-    /// When the database fails.
     pub async fn list(
         &self,
         scope: &Scope,
@@ -305,10 +277,6 @@ impl Store {
     }
 
     /// Tasks that were submitted or working when the last server ended, oldest first. For the start alone.
-    ///
-    /// # Errors
-    ///
-    /// When the database fails.
     pub async fn unfinished(&self) -> Result<Vec<TaskRow>, Error> {
         self.read(|connection| {
             connection
@@ -320,10 +288,6 @@ impl Store {
     }
 
     /// The session of a context.
-    ///
-    /// # Errors
-    ///
-    /// When the database fails.
     pub async fn session(
         &self,
         scope: &Scope,
@@ -342,10 +306,6 @@ impl Store {
     }
 
     /// This scope's session of this id or this context.
-    ///
-    /// # Errors
-    ///
-    /// When the database fails.
     pub async fn session_named(
         &self,
         scope: &Scope,
@@ -365,10 +325,6 @@ impl Store {
     }
 
     /// This scope's sessions, last used first.
-    ///
-    /// # Errors
-    ///
-    /// When the database fails.
     pub async fn sessions(&self, scope: &Scope, size: u32) -> Result<Vec<SessionRow>, Error> {
         let scope = scope.clone();
         self.read(move |connection| {
@@ -383,10 +339,6 @@ impl Store {
     }
 
     /// Finished tasks that retention has come for.
-    ///
-    /// # Errors
-    ///
-    /// When the database fails.
     pub async fn old_tasks(&self, limits: Limits) -> Result<Vec<i64>, Error> {
         self.read(move |connection| {
             let (mut gone, mut count, mut size) = (Vec::new(), 0, 0);
@@ -409,10 +361,6 @@ impl Store {
 
     /// Whether a task of a session's context waits, works or asks. Not looked up by the task's own session: a
     /// session that is made anew goes on with tasks of the one before it.
-    ///
-    /// # Errors
-    ///
-    /// When the database fails.
     pub async fn has_unfinished(&self, session: &Arc<str>) -> Result<bool, Error> {
         let session = session.clone();
         self.read(move |connection| {
@@ -428,10 +376,6 @@ impl Store {
     }
 
     /// All sessions and when they were last used (in milliseconds), last used first.
-    ///
-    /// # Errors
-    ///
-    /// When the database fails.
     pub async fn sessions_by_use(&self) -> Result<Vec<(Arc<str>, String, i64)>, Error> {
         self.read(|connection| {
             connection
