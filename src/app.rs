@@ -146,7 +146,6 @@ impl App {
             agent.workspaces.check()?;
             notes.extend(agent.workspaces.note());
         }
-        let workspaces = &agents.default_one().workspaces;
         let stop = CancellationToken::new();
         let egress = way_out(&config);
         let actors = TaskTracker::new();
@@ -161,10 +160,9 @@ impl App {
         let isolation = isolation::choose(
             &config,
             &launcher,
-            workspaces,
-            &agent_environment,
+            &agents.needs(),
+            &agents.trusted(&agent_environment),
             port,
-            agents.uncovered(),
             When::Start,
         )
         .await?;

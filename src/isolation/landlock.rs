@@ -73,13 +73,13 @@ impl Backend for Landlock {
         rules.read.extend(places(&ALSO));
         let etc = ETC.iter().map(|name| Path::new("/etc").join(name));
         rules.read.extend(etc.filter_map(|path| Place::of(&path)));
-        let read = around.grants.read.iter();
+        let read = around.grants.read.keys();
         rules.read.extend(read.filter_map(|path| Place::of(path)));
         if spec.program == OWN_PROGRAM {
             let along = format!("/proc/self/fd/{FIRST_ALONG}");
             rules.read.push(Place::file(along));
         }
-        let write = around.grants.write.iter();
+        let write = around.grants.write.keys();
         rules.write.extend(write.filter_map(|path| Place::of(path)));
         rules.write.extend([
             Place::folder(around.folder.workspace_text()),
