@@ -66,7 +66,8 @@ impl Agents {
         let Folders { changeable, .. } = folders;
         if config.isolation.backend != BackendKind::None {
             for agent in by_name.values() {
-                changeable.check_workspace(&agent.key, agent.workspaces.root())?;
+                let (root, shared) = (agent.workspaces.root(), agent.workspaces.shared());
+                changeable.check_workspace(&agent.key, root, shared.is_some())?;
             }
         }
         let common = configured(config);

@@ -17,7 +17,7 @@
 
 use super::covers::Blank;
 use super::filter::{Connecting, Network, filter};
-use super::grants::{ETC, SYSTEM, is_system};
+use super::grants::is_system;
 use super::users::Users;
 use super::wall::{Place, Rules, Wall};
 use super::{Around, Backend, Grants, INSIDE_PORT, Places};
@@ -107,15 +107,11 @@ impl Bubblewrap {
             let user = USER.to_string();
             args.add(["--unshare-user", "--disable-userns", "--uid", &user, "--gid", &user]);
         }
-        for path in SYSTEM {
-            match std::fs::read_link(path) {
-                Ok(target) => args.link(&target, Path::new(path)),
-                Err(_) => args.bind("--ro-bind", Path::new(path), Path::new(path)),
+        for path in around.grants.system() {
+            match std::fs::read_link(&path) {
+                Ok(target) if is_system(&path) => args.link(&target, &path),
+                Ok(_) | Err(_) => args.bind("--ro-bind", &path, &path),
             }
-        }
-        for name in ETC {
-            let path = Path::new("/etc").join(name);
-            args.bind("--ro-bind", &path, &path);
         }
         for name in ["passwd", "group", "hosts", "hostname"] {
             args.bind("--ro-bind", &self.etc.join(name), &Path::new("/etc").join(name));

@@ -12,6 +12,7 @@
 //! looked at again later, so there is nothing that changes between a check and its use.
 
 use super::covers::Exposed;
+use super::grants::system;
 use super::trail::Trail;
 use super::{At, Grants};
 use std::collections::BTreeMap;
@@ -141,14 +142,28 @@ impl Changeable {
         joined.to_string_lossy().into_owned()
     }
 
-    /// Checks that the folders of these sessions cannot be replaced themselves.
+    /// Checks that neither the folders of these sessions nor the system's can be replaced.
     ///
     /// # Errors
     ///
-    /// When their workspace, or the folder that holds their workspaces, lies in a folder that agents may change.
-    pub fn check_workspace(&self, agent: &str, path: &Path) -> Result<(), Exposed> {
-        let Some(root) = self.root_on(&Trail::of(path)) else { return Ok(()) };
-        Err(Exposed::replaceable(agent, path, &root.real, root.key))
+    /// When their workspace, or the folder that holds their workspaces, lies in a folder that agents may change; and
+    /// when a folder that every agent reads lies in their workspace.
+    pub fn check_workspace(
+        &self,
+        agent: &str,
+        path: &Path,
+        is_shared: bool,
+    ) -> Result<(), Exposed> {
+        let trail = Trail::of(path);
+        if let Some(root) = self.root_on(&trail) {
+            return Err(Exposed::replaceable(agent, path, &root.real, root.key));
+        }
+        let is_within =
+            |path: &PathBuf| path.exists() && path.starts_with(&trail.real) && *path != trail.real;
+        match system().find(is_within).filter(|_| is_shared) {
+            Some(within) => Err(Exposed::above_system(agent, path, &within)),
+            None => Ok(()),
+        }
     }
 
     /// What can be granted of what is wanted, for agents with this shared workspace.
@@ -335,8 +350,15 @@ mod tests {
     fn a_workspace_in_a_folder_that_other_agents_may_change_is_refused() {
         let project = Project::new();
         let changeable = project.changeable();
-        assert!(changeable.check_workspace("b", &project.path("project")).is_ok());
-        let refused = changeable.check_workspace("b", &project.path("project/docs")).unwrap_err();
+        assert!(changeable.check_workspace("b", &project.path("project"), true).is_ok());
+        let docs = project.path("project/docs");
+        let refused = changeable.check_workspace("b", &docs, false).unwrap_err();
         assert!(refused.to_string().contains("`workspace.path`"), "{refused}");
+    }
+
+    #[test]
+    fn a_shared_workspace_above_a_folder_of_the_systems_is_refused() {
+        let refused = Changeable::default().check_workspace("a", Path::new("/"), true).unwrap_err();
+        assert!(refused.to_string().contains("contains /usr"), "{refused}");
     }
 }

@@ -166,6 +166,16 @@ impl Exposed {
         ))
     }
 
+    /// Agents may replace a folder that every agent reads.
+    pub(super) fn above_system(agent: &str, path: &Path, within: &Path) -> Self {
+        Self(format!(
+            "sessions of `{agent}` share {} (`workspace.path`), which contains {}, and every agent reads that: one of \
+             them could put a link in its place; set `workspace.path` to another folder",
+            path.display(),
+            within.display(),
+        ))
+    }
+
     /// The program of an agent lies where agents of others may replace it, and cannot be granted.
     pub fn program(agent: &str, why: &LeftOut) -> Self {
         Self(format!("the program of `{agent}` cannot be run in a sandbox: {why}"))

@@ -8,7 +8,7 @@ use std::io::Read;
 use std::path::{Component, Path, PathBuf};
 
 /// Folders of the system's programs and libraries, as far as they are there.
-pub(super) const SYSTEM: [&str; 10] = [
+const SYSTEM: [&str; 10] = [
     "/usr",
     "/bin",
     "/sbin",
@@ -23,7 +23,7 @@ pub(super) const SYSTEM: [&str; 10] = [
 
 /// What programs read below `/etc`, as far as it is there. Nothing that tells of this machine, its users
 /// or its network, and nothing that only its administrator may read.
-pub(super) const ETC: [&str; 34] = [
+const ETC: [&str; 34] = [
     "alternatives",
     "bash.bashrc",
     "ca-certificates",
@@ -236,6 +236,14 @@ impl Grants {
         }
     }
 
+    /// What of the system every agent reads. Agents that may change the folder above a path of it could put a link in
+    /// its place, and have all of that folder anyway.
+    pub(super) fn system(&self) -> impl Iterator<Item = PathBuf> {
+        system().filter(|path| {
+            !self.write.keys().any(|folder| path.starts_with(folder) && path != folder)
+        })
+    }
+
     /// These and those.
     pub fn with(&self, other: &Self) -> Self {
         let mut all = self.clone();
@@ -246,6 +254,12 @@ impl Grants {
         all.covers.extend(other.covers.iter().cloned());
         all
     }
+}
+
+/// The system's programs, libraries and files, whether they are there or not.
+pub(super) fn system() -> impl Iterator<Item = PathBuf> {
+    let etc = ETC.iter().map(|name| Path::new("/etc").join(name));
+    SYSTEM.iter().map(PathBuf::from).chain(etc)
 }
 
 /// Whether the system's programs and libraries lie there.
@@ -336,6 +350,14 @@ mod tests {
             assert_eq!(grants.program(&path(program), "", &changeable), Some(path(part)));
             assert_eq!(read(&grants), BTreeSet::from([path(part)]));
         }
+    }
+
+    #[test]
+    fn what_of_the_system_lies_in_a_folder_that_is_granted_for_writing_is_not_granted_by_itself() {
+        let etc = |grants: &Grants| grants.system().any(|path| path == Path::new("/etc/ssl/certs"));
+        assert!(etc(&Grants::default()));
+        let grants = Grants::configured(&[], &["/etc".into(), "/usr".into()]);
+        assert!(!etc(&grants) && grants.system().any(|path| path == Path::new("/usr")));
     }
 
     #[test]
