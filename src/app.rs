@@ -142,7 +142,6 @@ impl App {
             agent.workspaces.check()?;
             notes.extend(agent.workspaces.note());
         }
-        let workspaces = &agents.default_one().workspaces;
         let stop = CancellationToken::new();
         let egress = way_out(&config);
         let actors = TaskTracker::new();
@@ -157,10 +156,9 @@ impl App {
         let isolation = isolation::choose(
             &config,
             &launcher,
-            workspaces,
-            &agent_environment,
+            &agents.needs(),
+            &agents.trusted(&agent_environment),
             port,
-            agents.uncovered(),
             When::Start,
         )
         .await?;

@@ -9,6 +9,7 @@
 
 mod bubblewrap;
 mod canaries;
+mod changeable;
 mod choose;
 mod container;
 mod covers;
@@ -21,13 +22,15 @@ mod landlock;
 mod none;
 mod probe;
 mod promises;
+mod trail;
 mod users;
 mod wall;
 
 pub use crate::config::{BackendKind, Guarantee};
-pub use choose::{Error, choose};
+pub use changeable::{Changeable, LeftOut, Settled};
+pub use choose::{Error, Needs, choose};
 pub use container::Room;
-pub use covers::{Cover, Covered, Exposed, cover};
+pub use covers::{At, Cover, Covered, Exposed, cover};
 pub use filter::Network;
 pub use findings::{Findings, Outcome, State};
 pub use grants::Grants;
@@ -146,7 +149,6 @@ struct Inner {
     backend: Box<dyn Backend>,
     findings: Findings,
     groups: Option<Groups>,
-    common: Grants,
     tmp: u64,
     shm: u64,
     file: Option<u64>,
@@ -233,7 +235,6 @@ impl Isolation {
     ) -> Result<Walled, process::Error> {
         let inner = &self.0;
         let group = inner.groups.as_ref().map(Groups::make).transpose()?;
-        let grants = inner.common.with(grants);
         if self.is_walled() {
             for cover in &grants.covers {
                 cover.check().map_err(|changed| {
@@ -245,14 +246,14 @@ impl Isolation {
         }
         let around = Around {
             folder,
-            grants: &grants,
+            grants,
             group: group.as_ref().map(Group::folder),
             tmp: inner.tmp,
             shm: inner.shm,
             file: inner.file,
             descriptors: inner.descriptors,
             port: inner.port,
-            user: inner.backend.user(folder, &grants),
+            user: inner.backend.user(folder, grants),
         };
         let room = prepare(&*inner.backend, host, &around).await?;
         Ok(Walled {
@@ -266,7 +267,7 @@ impl Isolation {
         if !rustix::process::geteuid().is_root() || !self.is_walled() {
             return None;
         }
-        let why = self.0.backend.why_root(shared, &self.0.common.with(grants))?;
+        let why = self.0.backend.why_root(shared, grants)?;
         Some(format!(
             "agents are root to the kernel ({why}), so a fault in the kernel or in the sandbox gives them the whole machine; run the \
              server as an ordinary user"

@@ -323,6 +323,11 @@ impl Workspaces {
         }
     }
 
+    /// The folder that sessions work in, or that holds a folder for each.
+    pub fn root(&self) -> &Path {
+        &self.0.root
+    }
+
     /// The one folder of all sessions, where they share one.
     pub fn shared(&self) -> Option<&Path> {
         (self.0.mode == WorkspaceMode::Shared).then_some(self.0.root.as_path())

@@ -50,7 +50,18 @@ struct Refused {
     cause: Option<String>,
 }
 
-/// Takes the strongest wall that gives what is required. `uncovered` is why one without covers cannot serve.
+/// What agents need of a sandbox, as the start has found it out.
+pub struct Needs<'a> {
+    /// Where the session works that the attacks are made from.
+    pub workspaces: &'a Workspaces,
+    /// What every agent is granted.
+    pub grants: &'a Grants,
+    /// Why a sandbox without covers cannot serve, if it cannot.
+    pub uncovered: Option<&'a str>,
+}
+
+/// Takes the strongest wall that gives what is required. A program of `environment`'s PATH may be started outside of
+/// a sandbox.
 ///
 /// # Errors
 ///
@@ -58,10 +69,9 @@ struct Refused {
 pub async fn choose(
     config: &Config,
     launcher: &Launcher,
-    workspaces: &Workspaces,
+    needs: &Needs<'_>,
     environment: &BTreeMap<String, String>,
     port: u16,
-    uncovered: Option<&str>,
     when: When,
 ) -> Result<Isolation, Error> {
     let wanted = &config.isolation;
@@ -84,15 +94,10 @@ pub async fn choose(
     } else {
         Groups::find(&wanted.limits, launcher.pid())
     };
-    let common = if in_container {
-        Grants::mounted(&wanted.read, &wanted.write)
-    } else {
-        Grants::configured(&wanted.read, &wanted.write)
-    };
     let kernel = Kernel::ask(launcher).await;
     let (mut refused, mut found) = (Vec::new(), Vec::new());
     for &kind in kinds {
-        let made = match uncovered.filter(|_| kind == BackendKind::Landlock) {
+        let made = match needs.uncovered.filter(|_| kind == BackendKind::Landlock) {
             Some(why) => Err(why.to_owned()),
             None => make(kind, config, environment, launcher, kernel).await,
         };
@@ -101,9 +106,9 @@ pub async fn choose(
                 let probe = Probe {
                     backend: &*backend,
                     launcher,
-                    workspaces,
+                    workspaces: needs.workspaces,
                     state: &config.state_dir,
-                    grants: &common,
+                    grants: needs.grants,
                     groups: match (&groups, in_container) {
                         (Ok(groups), _) => Limited::Here(groups),
                         (Err(_), true) => Limited::ByEngine,
@@ -133,7 +138,6 @@ pub async fn choose(
                         backend,
                         findings,
                         groups: groups.ok(),
-                        common,
                         tmp: wanted.limits.tmp.get(),
                         shm: wanted.limits.shm.get(),
                         file: wanted.limits.disk.map(Bytes::get),
