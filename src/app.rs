@@ -164,7 +164,7 @@ impl App {
             workspaces,
             &agent_environment,
             port,
-            agents.uncovered(),
+            &agents.needs(),
             When::Start,
         )
         .await?;

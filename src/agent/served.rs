@@ -2,7 +2,7 @@
 
 use super::{Agent, DEFAULT_PATH, Error, credential, find, login_advice};
 use crate::config::{self, BackendKind, Config, Loaded, OwnFile, Workspace, WorkspaceMode};
-use crate::isolation::{self, Covered, Exposed, Grants};
+use crate::isolation::{self, Covered, Exposed, Grants, Needs};
 use crate::queue::FairQueue;
 use crate::workspace::Workspaces;
 use std::collections::{BTreeMap, HashMap};
@@ -53,9 +53,12 @@ impl Agents {
         &self.default
     }
 
-    /// Why a backend that has no covers cannot keep them from the server's own files, if it cannot.
-    pub fn uncovered(&self) -> Option<&str> {
-        self.iter().find_map(|agent| agent.uncovered.as_deref())
+    /// What a sandbox for all of them must do.
+    pub fn needs(&self) -> Needs<'_> {
+        Needs {
+            uncovered: self.iter().find_map(|agent| agent.uncovered.as_deref()),
+            agents: self.iter().map(|agent| (agent.workspaces.shared(), &agent.grants)).collect(),
+        }
     }
 
     /// An agent by its key in the configuration.

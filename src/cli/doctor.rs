@@ -301,9 +301,8 @@ async fn isolation(
 ) -> Value {
     let workspaces = &agents.default_one().workspaces;
     // No agent is started here, and the attacks have a stand-in for the proxy.
-    let (uncovered, when) = (agents.uncovered(), When::Doctor);
-    let chosen =
-        choose(config, launcher, workspaces, environment, UNUSED_PORT, uncovered, when).await;
+    let (needs, when) = (agents.needs(), When::Doctor);
+    let chosen = choose(config, launcher, workspaces, environment, UNUSED_PORT, &needs, when).await;
     match chosen {
         Ok(isolation) => {
             if isolation.is_walled() {
