@@ -74,7 +74,7 @@ tested() {
     [ "$(id -u)" -ne 0 ] || around=with_ranges
     # shellcheck disable=SC2086
     $around env PILOTHOUSE_TEST_ENGINE="$1" PILOTHOUSE_TEST_IMAGE="$image" PILOTHOUSE_TEST_CLAUDE="$claude" \
-        PILOTHOUSE_TEST_HOME="$HOME" PILOTHOUSE_TEST_ORDINARY="$work/ordinary" \
+        PILOTHOUSE_TEST_HOME="$HOME" PILOTHOUSE_TEST_ORDINARY="$work/ordinary" PILOTHOUSE_TEST_RUNTIME=another \
         cargo test -p pilothouse --test it -- $filters --nocapture --test-threads=2 >"$work/log" 2>&1
     code=$?
     grep '^a turn in a new container' "$work/log"
@@ -112,6 +112,7 @@ with_docker() {
         cat >"$work/daemon.json" <<END
 {"data-root": "$work/data", "exec-root": "$work/exec", "pidfile": "$work/pid", "hosts": ["unix://$work/socket"],
  "group": "$(getent group $nobody | cut -d: -f1)",
+ "runtimes": {"another": {"path": "$(command -v runc)"}},
  "bridge": "none", "iptables": false, "ip6tables": false, "ip-forward": false}
 END
         setsid dockerd --config-file "$work/daemon.json" >"$work/dockerd.log" 2>&1 &
@@ -137,8 +138,8 @@ with_podman() {
     if [ "$(stat -fc %T /sys/fs/cgroup)" != cgroup2fs ] && command -v runc >/dev/null; then
         runtime='runtime = "runc"'
     fi
-    printf '[containers]\ndefault_ulimits = ["nofile=1024:1024", "nproc=4096:4096"]\n[engine]\ncgroup_manager = "cgroupfs"\nevents_logger = "file"\n%s\n' \
-        "$runtime" >"$work/podman.conf"
+    printf '[containers]\ndefault_ulimits = ["nofile=1024:1024", "nproc=4096:4096"]\n[engine]\ncgroup_manager = "cgroupfs"\nevents_logger = "file"\n%s\n[engine.runtimes]\nanother = ["%s"]\n' \
+        "$runtime" "$(command -v runc || command -v crun)" >"$work/podman.conf"
     stored "$work"
     CONTAINERS_CONF=$work/podman.conf CONTAINERS_STORAGE_CONF=$work/storage.conf
     export CONTAINERS_CONF CONTAINERS_STORAGE_CONF

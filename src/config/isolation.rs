@@ -183,6 +183,8 @@ pub struct Container {
     pub engine: Engine,
     /// The image that has the agent's program.
     pub image: Option<String>,
+    /// The engine's runtime, where it is not the engine's default.
+    pub runtime: Option<String>,
 }
 
 /// Which container engine.
@@ -277,7 +279,7 @@ impl Default for Isolation {
             limits: SessionLimits::default(),
             // After the numbers of systemd's containers, before those that some programs take for negative.
             uids: Uids { first: 0x7000_0000, count: 0x0ffe_0000 },
-            container: Container { engine: Engine::Auto, image: None },
+            container: Container { engine: Engine::Auto, image: None, runtime: None },
         }
     }
 }

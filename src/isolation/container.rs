@@ -94,6 +94,7 @@ const USUAL: &str = "/usr/local/bin:/usr/bin:/bin";
 pub(super) struct Containers {
     engine: Arc<Engine>,
     image: String,
+    runtime: Option<String>,
     /// What the image sets for every process.
     env: Vec<(String, String)>,
     limits: SessionLimits,
@@ -466,6 +467,7 @@ impl Containers {
         Ok(Self {
             engine: Arc::new(engine),
             image,
+            runtime: wanted.container.runtime.clone(),
             env,
             limits: wanted.limits.clone(),
             state,
@@ -490,6 +492,9 @@ impl Containers {
         let mut add = |words: &[&str]| args.extend(words.iter().map(|&word| word.to_owned()));
         add(&["run", "--rm", "--pull", "never", "--name", name]);
         add(&["--label", &format!("{LABEL}={}", self.state)]);
+        if let Some(runtime) = &self.runtime {
+            add(&["--runtime", runtime]);
+        }
         add(&["--network", "none", "--ipc", "private", "--read-only"]);
         add(&["--cap-drop", "ALL", "--security-opt", "no-new-privileges"]);
         add(&["--hostname", "agent", "--workdir", "/", "--log-driver", "none"]);

@@ -389,6 +389,28 @@ fn an_image_that_is_not_there_is_told_with_the_command_that_gets_it() {
 }
 
 #[test]
+fn a_session_runs_in_the_runtime_that_is_configured() {
+    let runtime = json!({"isolation": {"container": {"runtime": told("PILOTHOUSE_TEST_RUNTIME")}}});
+    let world = contained().config(runtime).start();
+    said(&world, "c", "count");
+    let name = containers(&world).pop().unwrap();
+    let key = match told("PILOTHOUSE_TEST_ENGINE").as_str() {
+        "docker" => "{{.HostConfig.Runtime}}",
+        _ => "{{.OCIRuntime}}",
+    };
+    let found = engine(&["inspect", "--format", key, &name]);
+    assert_eq!(found.trim(), told("PILOTHOUSE_TEST_RUNTIME"));
+}
+
+#[test]
+fn a_runtime_that_is_not_there_keeps_the_server_from_starting() {
+    let runtime = json!({"isolation": {"container": {"runtime": "no-such-runtime"}}});
+    let failure = contained().config(runtime).fails();
+    assert_eq!(failure.code, Some(69), "{}", failure.stderr);
+    assert!(failure.stderr.contains("no-such-runtime"), "{}", failure.stderr);
+}
+
+#[test]
 fn a_root_server_does_not_start_where_an_agent_would_be_root_in_its_container() {
     if !rustix::process::geteuid().is_root() {
         return;
