@@ -148,6 +148,8 @@ pub struct Isolation(Arc<Inner>);
 struct Inner {
     backend: Box<dyn Backend>,
     findings: Findings,
+    /// Whether some agent is root, and the attacks were made as root.
+    has_root: bool,
     groups: Option<Groups>,
     tmp: u64,
     shm: u64,
@@ -189,6 +191,19 @@ async fn prepare(
 ) -> Result<Option<Room>, process::Error> {
     around.folder.give(around.user).await?;
     backend.room(host, around).await
+}
+
+/// Refuses to start an agent that would be root although none was when the server started: what was tried then says
+/// nothing of root. `why` is that it would be.
+fn refuse_root(why: Option<String>) -> Result<(), process::Error> {
+    let Some(why) = why.filter(|_| rustix::process::geteuid().is_root()) else { return Ok(()) };
+    warn!(
+        "no agent is started that would be root ({why}), which was not so when the server started: undo that, or restart the server"
+    );
+    // A caller reads this, and where files lie on this machine is not the caller's business.
+    Err(process::Error::Exposed(io::Error::other(
+        "the agent would be root, which was not so when the server started; the operator finds the cause in the log",
+    )))
 }
 
 impl Isolation {
@@ -244,6 +259,10 @@ impl Isolation {
                 })?;
             }
         }
+        let user = inner.backend.user(folder, grants);
+        if user.is_none() && !inner.has_root {
+            refuse_root(inner.backend.why_root(folder.shared(), grants))?;
+        }
         let around = Around {
             folder,
             grants,
@@ -253,7 +272,7 @@ impl Isolation {
             file: inner.file,
             descriptors: inner.descriptors,
             port: inner.port,
-            user: inner.backend.user(folder, grants),
+            user,
         };
         let room = prepare(&*inner.backend, host, &around).await?;
         Ok(Walled {

@@ -82,6 +82,7 @@ impl Agents {
             workspaces: &self.default.workspaces,
             grants: &self.common,
             uncovered: self.iter().find_map(|agent| agent.uncovered.as_deref()),
+            agents: self.iter().map(|agent| (agent.workspaces.shared(), &agent.grants)).collect(),
         }
     }
 

@@ -194,6 +194,8 @@ section! {
         pub engine: Engine = Engine::Auto,
         /// The image that has the agent's program.
         pub image: Option<String>,
+        /// The engine's runtime, where it is not the engine's default.
+        pub runtime: Option<String>,
     }
 }
 

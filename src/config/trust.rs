@@ -315,6 +315,7 @@ mod tests {
         "isolation: {uids: {count: 0}}",
         "isolation: {uids: {first: 1000}}",
         "isolation: {container: {image: example.com/evil}}",
+        "isolation: {container: {runtime: ./evil}}",
         "egress: {allow: ['*']}",
         "egress: {allow: ['*:443']}",
         "egress: {allow: ['*.com']}",

@@ -48,8 +48,7 @@ pub(super) struct Bubblewrap {
     etc: PathBuf,
     blank: Blank,
     landlock: u32,
-    /// Where the server is root: who its agents are, or why they are root as well.
-    users: Option<Result<Users, String>>,
+    users: Users,
 }
 
 impl Bubblewrap {
@@ -78,7 +77,7 @@ impl Bubblewrap {
         for (name, text) in files {
             std::fs::write(folder.join(name), text)?;
         }
-        let users = is_root().then(|| Users::find(uids));
+        let users = Users::find(uids);
         let blank = Blank::new(folder)?;
         Ok(Self { program, etc: folder.to_owned(), blank, landlock, users })
     }
@@ -229,15 +228,11 @@ impl Backend for Bubblewrap {
     }
 
     fn user(&self, folder: &Folder, grants: &Grants) -> Option<u32> {
-        let users = self.users.as_ref()?.as_ref().ok()?;
-        users.of(folder, grants).ok()
+        self.users.of(folder, grants)
     }
 
     fn why_root(&self, shared: Option<&Path>, grants: &Grants) -> Option<String> {
-        match self.users.as_ref()? {
-            Ok(users) => users.obstacle(shared, grants),
-            Err(why) => Some(why.clone()),
-        }
+        self.users.why_root(shared, grants)
     }
 
     fn confine(&self, spec: Spec, around: &Around<'_>) -> Confined {

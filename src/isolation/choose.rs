@@ -40,6 +40,8 @@ impl Error {
 struct Candidate {
     backend: Box<dyn Backend>,
     findings: Findings,
+    /// Why an agent is root, if one is.
+    why_root: Option<String>,
 }
 
 /// One that cannot serve, and why.
@@ -48,6 +50,8 @@ struct Refused {
     /// Guarantees that it does not give, each with the cause; or what keeps it from working at all.
     missing: Vec<(Guarantee, String)>,
     cause: Option<String>,
+    /// Why an agent is root, if one is.
+    why_root: Option<String>,
 }
 
 /// What agents need of a sandbox, as the start has found it out.
@@ -58,6 +62,8 @@ pub struct Needs<'a> {
     pub grants: &'a Grants,
     /// Why a sandbox without covers cannot serve, if it cannot.
     pub uncovered: Option<&'a str>,
+    /// Of each of them the shared workspace, if there is one, and what it was granted.
+    pub agents: Vec<(Option<&'a Path>, &'a Grants)>,
 }
 
 /// Takes the strongest wall that gives what is required. A program of `environment`'s PATH may be started outside of
@@ -103,7 +109,13 @@ pub async fn choose(
         };
         let candidate = match made {
             Ok(backend) => {
+                let why_root = needs
+                    .agents
+                    .iter()
+                    .find_map(|(shared, grants)| backend.why_root(*shared, grants));
+                let why_root = why_root.filter(|_| rustix::process::geteuid().is_root());
                 let probe = Probe {
+                    as_root: why_root.is_some(),
                     backend: &*backend,
                     launcher,
                     workspaces: needs.workspaces,
@@ -120,15 +132,20 @@ pub async fn choose(
                 let found = probe.run().await;
                 backend.clear().await;
                 match found {
-                    Ok(findings) => Ok(Candidate { backend, findings }),
+                    Ok(findings) => Ok(Candidate { backend, findings, why_root }),
                     Err(failed) => Err(advise(kind, &failed.to_string())),
                 }
             }
             Err(cause) => Err(cause),
         };
         match candidate {
-            Err(cause) => refused.push(Refused { kind, missing: Vec::new(), cause: Some(cause) }),
-            Ok(Candidate { backend, findings }) => {
+            Err(cause) => refused.push(Refused {
+                kind,
+                missing: Vec::new(),
+                cause: Some(cause),
+                why_root: None,
+            }),
+            Ok(Candidate { backend, findings, why_root }) => {
                 let missing: Vec<_> = required
                     .iter()
                     .filter_map(|one| Some((*one, findings.why_not(*one)?.to_owned())))
@@ -137,6 +154,7 @@ pub async fn choose(
                     return Ok(Isolation(Arc::new(Inner {
                         backend,
                         findings,
+                        has_root: why_root.is_some(),
                         groups: groups.ok(),
                         tmp: wanted.limits.tmp.get(),
                         shm: wanted.limits.shm.get(),
@@ -146,7 +164,7 @@ pub async fn choose(
                     })));
                 }
                 found.push(findings.json(kind));
-                refused.push(Refused { kind, missing, cause: None });
+                refused.push(Refused { kind, missing, cause: None, why_root });
             }
         }
     }
@@ -235,6 +253,13 @@ fn told(refused: &[Refused], required: &[Guarantee]) -> String {
                 .filter(|reason| *reason != why)
                 .map_or_else(|| why.clone(), |reason| format!("{reason} ({why})"));
             let _ = writeln!(text, "  {kind}: does not give `{guarantee}`: {why}");
+        }
+        let lacks_files = one.missing.iter().any(|(missing, _)| *missing == Guarantee::FsWrite);
+        if let Some(why) = one.why_root.as_ref().filter(|_| lacks_files) {
+            let _ = writeln!(
+                text,
+                "  {kind}: agents are root ({why}); change that, or run the server as an ordinary user"
+            );
         }
     }
     // The one that lacks least.

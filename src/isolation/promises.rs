@@ -236,8 +236,12 @@ const CONNECTED: Backends = Backends {
 const DELEGATED: Given = Given::If("control groups (version 2) must be delegated to the server");
 
 /// The kernel's limits.
-const LIMITED: Backends =
-    Backends { bubblewrap: DELEGATED, landlock: DELEGATED, container: Given::Yes, none: DELEGATED };
+const LIMITED: Backends = Backends {
+    bubblewrap: DELEGATED,
+    landlock: DELEGATED,
+    container: Given::If("an engine that runs without root makes no control groups of version 1"),
+    none: DELEGATED,
+};
 
 /// Every guarantee, in the order of [`Guarantee::ALL`].
 #[rustfmt::skip]
@@ -362,6 +366,11 @@ pub(super) const PROMISES: [Promise; Guarantee::ALL.len()] = [
         summary: "changes nothing but its own folders and what it was granted",
         backends: Backends {
             landlock: Given::If("Landlock rules the truncation of files since its version 3 (Linux 6.2)"),
+            container: Given::If(
+                "an agent that is root in a container may change the modes of entries of `/proc` that the whole machine \
+                 shares; where the server is root, agents have users of their own unless something that they were \
+                 granted is for root alone",
+            ),
             ..SANDBOXED
         },
         claims: &[
