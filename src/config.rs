@@ -343,7 +343,7 @@ section! {
         /// Open connections on which one caller's token was seen first.
         pub connections_per_caller: usize = 512,
         /// Requests under way at a time.
-        pub requests: usize = 2048,
+        pub requests: usize = 1024,
         /// Requests a minute and caller; 0 for no limit. Cancel and reads are never refused by it.
         pub rate: u32 = 600,
         /// Tasks of one caller that may wait; 0 for no limit of its own.

@@ -2,6 +2,7 @@
 
 mod answers;
 mod isolation;
+mod lists;
 mod load;
 mod start;
 mod streams;
@@ -14,7 +15,7 @@ use crate::{Bench, Outcome};
 type Section = (&'static str, fn(&mut Bench) -> Outcome);
 
 /// All sections, in the order of a whole run.
-pub(crate) const ALL: [Section; 13] = [
+pub(crate) const ALL: [Section; 14] = [
     ("limit", supervisor::limit),
     ("start", start::start),
     ("idle", start::idle),
@@ -28,4 +29,5 @@ pub(crate) const ALL: [Section; 13] = [
     ("prompt", answers::prompt),
     ("supervisor", supervisor::price),
     ("isolation", isolation::price),
+    ("lists", lists::lists),
 ];

@@ -13,7 +13,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// The limits of the measured configuration, for the table's head.
-pub(crate) const LIMITS: &str = "rate 0 (none), processes.max 1200, processes.queue 10000, limits.queue_per_caller 0, limits.connections 4096, limits.connections_per_address 4096, limits.requests 8192, sessions.retention.count 1000000, log.console off";
+pub(crate) const LIMITS: &str = "rate 0 (none), processes.max 1200, processes.queue 10000, limits.queue_per_caller 0, limits.connections 4096, limits.connections_per_address 4096, limits.requests 8192, store.retention.count 10000000, sessions.retention.count 1000000, log.console off";
 
 const TOKEN: &str = "bench-token-of-no-value";
 
@@ -97,6 +97,7 @@ impl House {
         let config = format!(
             "auth: {{token: {TOKEN}}}\n\
              state_dir: {folder}/state\n\
+             store: {{retention: {{count: 10000000, size: 100GiB}}}}\n\
              workspace: {{path: {folder}/workspace}}\n\
              audit: {folder}/audit.jsonl\n\
              limits: {{rate: 0, connections: 4096, connections_per_address: 4096, queue_per_caller: 0, requests: 8192}}\n\
@@ -223,6 +224,11 @@ impl Server {
     /// Its memory now.
     pub(crate) fn memory(&self) -> machine::Memory {
         machine::memory(self.pid)
+    }
+
+    /// The file of its database.
+    pub(crate) fn store_file(&self) -> PathBuf {
+        self.state.join("pilothouse.db")
     }
 
     /// Bytes of its database, with what is not yet moved into it.

@@ -1,5 +1,5 @@
--- Lists of tasks read as much as they show, however many tasks there are. One index serves those of a state
--- and, merged over all states, those of every state; the other one those of a context.
+-- Lists of tasks read as much as they show, however many tasks there are; those of a context read the tasks of
+-- that context. One index serves a state and, merged over all states, every state; the other one a context.
 DROP INDEX tasks_by_status;
 CREATE INDEX tasks_by_state ON tasks (caller, agent, state, status_ms, n);
 CREATE INDEX tasks_by_context ON tasks (caller, agent, context_id, n);

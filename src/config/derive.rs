@@ -54,12 +54,24 @@ pub(super) fn lay_over(layers: &mut Layers, environment: &Environment, cwd: &Pat
         let origin = Origin::Derived("four times `limits.line`".to_owned());
         layers.set("limits.lines", to_json(&lines), origin);
     }
-    let share = (config.limits.connections / 2).max(1);
+    let connections = config.limits.connections;
+    let share = (connections / 2).max(1);
     if unsaid(layers, "limits.connections_per_caller")
-        && config.limits.connections_per_caller > share
+        && config.limits.connections_per_caller != share
     {
         let origin = Origin::Derived("half of `limits.connections`".to_owned());
         layers.set("limits.connections_per_caller", json!(share), origin);
+    }
+    let share = connections / 4 * 3;
+    if unsaid(layers, "limits.connections_per_address")
+        && config.limits.connections_per_address < share
+    {
+        let origin = Origin::Derived("three quarters of `limits.connections`".to_owned());
+        layers.set("limits.connections_per_address", json!(share), origin);
+    }
+    if unsaid(layers, "limits.requests") && config.limits.requests < connections {
+        let origin = Origin::Derived("as many as `limits.connections`".to_owned());
+        layers.set("limits.requests", json!(connections), origin);
     }
     // A smaller bound that was set takes the unset ones below it along.
     let limits = [
