@@ -36,7 +36,7 @@ impl Inbox {
         Self { orders, turns: VecDeque::new(), had_turn: false, running: None, house }
     }
 
-    /// The queue behind the handle, for `Live::leave`.
+    /// The queue behind the handle, for `LiveSessions::leave`.
     pub(super) fn orders(&self) -> &mpsc::UnboundedReceiver<Order> {
         &self.orders
     }

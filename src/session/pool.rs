@@ -24,7 +24,7 @@ const AGAIN: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// A process that waits for its session.
-pub(super) struct Warm {
+pub(super) struct WarmProcess {
     /// The id of the session that it will be; names its folders.
     pub(super) session: Arc<str>,
     /// The process.
@@ -34,13 +34,13 @@ pub(super) struct Warm {
 /// The warm processes of all agents.
 #[derive(Default)]
 pub(super) struct Pool {
-    ready: Mutex<HashMap<Arc<str>, VecDeque<Warm>>>,
+    ready: Mutex<HashMap<Arc<str>, VecDeque<WarmProcess>>>,
     taken: Notify,
 }
 
 impl Pool {
     /// A warm process of this agent, if one is there and lives.
-    pub(super) fn take(&self, house: &House, agent: &Agent) -> Option<Warm> {
+    pub(super) fn take(&self, house: &House, agent: &Agent) -> Option<WarmProcess> {
         if agent.config.warm == 0 {
             return None;
         }
@@ -67,7 +67,7 @@ impl Pool {
         }
     }
 
-    fn pop(&self, agent: &str) -> Option<Warm> {
+    fn pop(&self, agent: &str) -> Option<WarmProcess> {
         self.ready().get_mut(agent)?.pop_front()
     }
 
@@ -75,7 +75,7 @@ impl Pool {
         self.ready().get(agent).map_or(0, VecDeque::len)
     }
 
-    fn ready(&self) -> parking_lot::MutexGuard<'_, HashMap<Arc<str>, VecDeque<Warm>>> {
+    fn ready(&self) -> parking_lot::MutexGuard<'_, HashMap<Arc<str>, VecDeque<WarmProcess>>> {
         self.ready.lock()
     }
 
@@ -145,9 +145,9 @@ impl Pool {
 }
 
 /// Ends a warm process and removes its folders, while the caller goes on: it may hold the map of sessions.
-fn remove_later(house: &House, agent: &Agent, warm: Warm) {
+fn remove_later(house: &House, agent: &Agent, warm: WarmProcess) {
     let (workspaces, stop) = (agent.workspaces.clone(), house.stop.clone());
-    let Warm { session, running } = warm;
+    let WarmProcess { session, running } = warm;
     drop(running);
     house.actors.spawn(async move { remove(&workspaces, &session, &stop).await });
 }
@@ -181,7 +181,7 @@ async fn start(
     house: &Arc<House>,
     agent: &Arc<Agent>,
     place: &impl Fn() -> Option<Place>,
-) -> Option<Warm> {
+) -> Option<WarmProcess> {
     let slot = place()?;
     let starting = tokio::select! {
         biased;
@@ -192,7 +192,7 @@ async fn start(
     let started = start_in(house, agent, &session, slot).await;
     drop(starting);
     match started {
-        Ok(running) => Some(Warm { session, running }),
+        Ok(running) => Some(WarmProcess { session, running }),
         Err(error) => {
             tracing::warn!(agent = %agent.key, %error, "a warm process could not be started");
             // A stop does not keep these from their end.

@@ -2,11 +2,11 @@
 
 use super::activity::{Activity, SessionState};
 use super::actor::Actor;
-use super::live::{Handle, Live, Removal};
-use super::pool::Warm;
+use super::live::{ActorHandle, LiveSessions, Removal};
+use super::pool::WarmProcess;
 use super::records::canceled;
 use super::resources::SessionResources;
-use super::{Attach, Delivery, EndGuard, File, House, Key, Order, Origin, Turn, TurnPlaces};
+use super::{Attach, Delivery, EndGuard, File, House, Order, Origin, SessionKey, Turn, TurnPlaces};
 use crate::agent::Agent;
 use crate::asks::Decision;
 use crate::store::{self, Durability, Scope, SessionRow, Write};
@@ -22,14 +22,14 @@ use tokio::sync::{mpsc, oneshot};
 #[derive(Clone)]
 pub struct Sessions {
     house: Arc<House>,
-    live: Arc<Live>,
+    live: Arc<LiveSessions>,
 }
 
 /// A reserved place in a session's queue.
 pub struct Admission {
     house: Arc<House>,
-    live: Arc<Live>,
-    key: Key,
+    live: Arc<LiveSessions>,
+    key: SessionKey,
     orders: mpsc::UnboundedSender<Order>,
     /// The session; see [`Admission::write`].
     pub session: SessionRow,
@@ -41,7 +41,7 @@ pub struct Admission {
 
 /// Why there is no place.
 #[derive(Debug, thiserror::Error)]
-pub enum Refused {
+pub enum NotAdmitted {
     /// The queue is full.
     #[error(
         "the queue is full: {waiting} tasks wait already; try again later; the server's operator can raise `processes.queue`"
@@ -73,7 +73,7 @@ pub enum Refused {
 impl Sessions {
     /// No sessions yet.
     pub fn new(house: Arc<House>) -> Self {
-        let live = Arc::new(Live::new(&house));
+        let live = Arc::new(LiveSessions::new(&house));
         Self { house, live }
     }
 
@@ -92,7 +92,7 @@ impl Sessions {
         self.live.waiting.position(caller)
     }
 
-    /// Live processes, and how many there may be.
+    /// LiveSessions processes, and how many there may be.
     pub fn processes(&self) -> (usize, usize) {
         let max = self.house.config.processes.max;
         (max.saturating_sub(self.live.places.free()), max)
@@ -105,7 +105,7 @@ impl Sessions {
 
     /// What a session does now, and whether it has an actor. A person may be asked without one.
     pub fn activity(&self, row: &SessionRow) -> (Activity, bool) {
-        let key = Key::of(row);
+        let key = SessionKey::of(row);
         let live = {
             let map = self.live.map();
             let handle = map.get(&key).filter(|handle| handle.session.id == row.id);
@@ -141,13 +141,13 @@ impl Sessions {
         scope: &Scope,
         context_id: ContextId,
         known: bool,
-    ) -> Result<Admission, Refused> {
+    ) -> Result<Admission, NotAdmitted> {
         let agent = self.house.agents.get(&scope.agent).cloned();
-        let agent = agent.ok_or_else(|| Refused::NoAgent(scope.agent.clone()))?;
-        let key = Key { scope: scope.clone(), context_id };
+        let agent = agent.ok_or_else(|| NotAdmitted::NoAgent(scope.agent.clone()))?;
+        let key = SessionKey { scope: scope.clone(), context_id };
         loop {
             if self.house.stop.is_cancelled() {
-                return Err(Refused::Stopping);
+                return Err(NotAdmitted::Stopping);
             }
             if let Some(admission) = self.admit_live(&key)? {
                 return Ok(admission);
@@ -166,10 +166,10 @@ impl Sessions {
     fn begin_session(
         &self,
         agent: &Arc<Agent>,
-        key: &Key,
+        key: &SessionKey,
         stored: Option<SessionRow>,
         removed: u64,
-    ) -> Result<Option<Admission>, Refused> {
+    ) -> Result<Option<Admission>, NotAdmitted> {
         let mut map = self.live.map();
         if map.contains_key(key) {
             return Ok(None);
@@ -193,7 +193,7 @@ impl Sessions {
         let (house, live) = (self.house.clone(), self.live.clone());
         let row = session.clone();
         let resources = SessionResources::new(house, live, agent.clone(), row, inbox, warm, new);
-        let handle = map.entry(key.clone()).or_insert(Handle {
+        let handle = map.entry(key.clone()).or_insert(ActorHandle {
             activity: resources.activity.subscribe(),
             orders: orders.clone(),
             session,
@@ -216,7 +216,7 @@ impl Sessions {
         agent: &Agent,
         caller: &Arc<str>,
         fresh: bool,
-    ) -> Result<(TurnPlaces, Option<Warm>), Refused> {
+    ) -> Result<(TurnPlaces, Option<WarmProcess>), NotAdmitted> {
         let live = &self.live;
         let mut places = TurnPlaces::default();
         if agent.shared_turns.is_none() {
@@ -236,7 +236,7 @@ impl Sessions {
         Ok((places, ahead))
     }
 
-    fn admit_live(&self, key: &Key) -> Result<Option<Admission>, Refused> {
+    fn admit_live(&self, key: &SessionKey) -> Result<Option<Admission>, NotAdmitted> {
         let mut map = self.live.map();
         let Some(handle) = map.get_mut(key) else {
             return Ok(None);
@@ -253,7 +253,7 @@ impl Sessions {
         Ok(Some(self.reserve(key, handle, places)))
     }
 
-    fn reserve(&self, key: &Key, handle: &mut Handle, places: TurnPlaces) -> Admission {
+    fn reserve(&self, key: &SessionKey, handle: &mut ActorHandle, places: TurnPlaces) -> Admission {
         handle.reserved += 1;
         Admission {
             house: self.house.clone(),
@@ -269,7 +269,7 @@ impl Sessions {
 
     /// The way to the actor of a task's session, where it has one.
     fn orders_of(&self, log: &TaskLog) -> Option<mpsc::UnboundedSender<Order>> {
-        let key = Key { scope: log.scope.clone(), context_id: log.context_id.clone() };
+        let key = SessionKey { scope: log.scope.clone(), context_id: log.context_id.clone() };
         self.live.map().get(&key).map(|handle| handle.orders.clone())
     }
 
@@ -384,7 +384,7 @@ impl Admission {
 }
 
 /// A session that begins now.
-fn new_session(agent: &Agent, key: &Key) -> SessionRow {
+fn new_session(agent: &Agent, key: &SessionKey) -> SessionRow {
     let now = Timestamp::now();
     SessionRow {
         id: Arc::from(uuid::Uuid::now_v7().to_string()),
