@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, watch};
 
 /// The live sessions and the places they compete for.
 pub(super) struct LiveSessions {
-    map: Mutex<HashMap<SessionKey, ActorHandle>>,
+    pub(super) map: Mutex<HashMap<SessionKey, ActorHandle>>,
     /// For live processes.
     pub(super) places: ProcessPlaces,
     /// For running turns: no limit over all, `limits.turns_per_caller` for one caller.
@@ -75,10 +75,6 @@ impl LiveSessions {
         }
     }
 
-    pub(super) fn map(&self) -> parking_lot::MutexGuard<'_, HashMap<SessionKey, ActorHandle>> {
-        self.map.lock()
-    }
-
     /// A turn needs a place: where none is free and nobody idles, a warm process gives up its own.
     pub(super) fn make_room(&self, house: &House) {
         if self.places.is_full() {
@@ -88,7 +84,7 @@ impl LiveSessions {
 
     /// The actor has a process and nothing to do. False when work is on its way.
     pub(super) fn mark_idle(&self, key: &SessionKey) -> bool {
-        let mut map = self.map();
+        let mut map = self.map.lock();
         let Some(handle) = map.get_mut(key) else {
             return false;
         };
@@ -98,14 +94,14 @@ impl LiveSessions {
 
     /// The actor's process is gone while it waited.
     pub(super) fn mark_busy(&self, key: &SessionKey) {
-        if let Some(handle) = self.map().get_mut(key) {
+        if let Some(handle) = self.map.lock().get_mut(key) {
             handle.warm = false;
         }
     }
 
     /// The actor wants to leave; true when nobody needs it and it is out of the map.
     pub(super) fn leave(&self, key: &SessionKey, inbox: &mpsc::UnboundedReceiver<Order>) -> bool {
-        let mut map = self.map();
+        let mut map = self.map.lock();
         let free = map.get(key).is_none_or(|handle| handle.reserved == 0) && inbox.is_empty();
         if free {
             map.remove(key);
@@ -115,7 +111,7 @@ impl LiveSessions {
 
     /// The actor is gone without having left.
     pub(super) fn forget(&self, key: &SessionKey, orders: &mpsc::UnboundedSender<Order>) {
-        let mut map = self.map();
+        let mut map = self.map.lock();
         if map.get(key).is_some_and(|handle| handle.orders.same_channel(orders)) {
             map.remove(key);
         }
@@ -129,7 +125,7 @@ impl LiveSessions {
         orders: &mpsc::UnboundedSender<Order>,
         order: Order,
     ) -> Result<(), Box<SendError<Order>>> {
-        let mut map = self.map();
+        let mut map = self.map.lock();
         if let Some(handle) = map.get_mut(key).filter(|handle| handle.orders.same_channel(orders)) {
             handle.reserved = handle.reserved.saturating_sub(1);
             handle.new &= !matches!(order, Order::Turn(_));

@@ -68,15 +68,11 @@ impl Pool {
     }
 
     fn pop(&self, agent: &str) -> Option<WarmProcess> {
-        self.ready().get_mut(agent)?.pop_front()
+        self.ready.lock().get_mut(agent)?.pop_front()
     }
 
     fn count(&self, agent: &str) -> usize {
-        self.ready().get(agent).map_or(0, VecDeque::len)
-    }
-
-    fn ready(&self) -> parking_lot::MutexGuard<'_, HashMap<Arc<str>, VecDeque<WarmProcess>>> {
-        self.ready.lock()
+        self.ready.lock().get(agent).map_or(0, VecDeque::len)
     }
 
     /// Keeps the pool full until the server stops; `place` gives a free place among the live processes.
@@ -104,7 +100,7 @@ impl Pool {
                 while self.count(&agent.key) < agent.config.warm && pause.is_none() {
                     match start(house, agent, &place).await {
                         Some(warm) => {
-                            let mut ready = self.ready();
+                            let mut ready = self.ready.lock();
                             ready.entry(agent.key.clone()).or_default().push_back(warm);
                         }
                         None => pause = Some(AGAIN),
@@ -120,7 +116,7 @@ impl Pool {
                 () = tokio::time::sleep(pause.unwrap_or(Duration::from_secs(60))) => {}
             }
         }
-        let left: Vec<_> = self.ready().drain().collect();
+        let left: Vec<_> = self.ready.lock().drain().collect();
         for (agent, warm) in left {
             for warm in warm {
                 // A stop does not keep these from their end.
@@ -133,7 +129,7 @@ impl Pool {
     /// Leaves word of the folders, in case that the server is killed.
     async fn write(&self, list: &Path) {
         let ids = {
-            let ready = self.ready();
+            let ready = self.ready.lock();
             let ids: Vec<_> = ready
                 .iter()
                 .flat_map(|(agent, warm)| warm.iter().map(move |warm| (&**agent, &*warm.session)))

@@ -4,7 +4,7 @@ use super::activity::{Activity, SessionState};
 use super::actor::Actor;
 use super::live::{ActorHandle, LiveSessions, Removal};
 use super::pool::WarmProcess;
-use super::records::canceled;
+use super::records::status_with_words;
 use super::resources::SessionResources;
 use super::{Attach, Delivery, EndGuard, File, House, Order, Origin, SessionKey, Turn, TurnPlaces};
 use crate::agent::Agent;
@@ -13,6 +13,7 @@ use crate::store::{self, Durability, Scope, SessionRow, Write};
 use crate::supervisor::Spec;
 use crate::task::TaskLog;
 use pilothouse_a2a::id::ContextId;
+use pilothouse_a2a::task::TaskState;
 use pilothouse_a2a::time::Timestamp;
 use pilothouse_agents::Turn as Prompt;
 use std::sync::Arc;
@@ -100,14 +101,14 @@ impl Sessions {
 
     /// Whether a session has an actor.
     pub fn is_live(&self, session: &str) -> bool {
-        self.live.map().values().any(|handle| *handle.session.id == *session)
+        self.live.map.lock().values().any(|handle| *handle.session.id == *session)
     }
 
     /// What a session does now, and whether it has an actor. A person may be asked without one.
     pub fn activity(&self, row: &SessionRow) -> (Activity, bool) {
         let key = SessionKey::of(row);
         let live = {
-            let map = self.live.map();
+            let map = self.live.map.lock();
             let handle = map.get(&key).filter(|handle| handle.session.id == row.id);
             handle.map(|handle| handle.activity.borrow().clone())
         };
@@ -122,7 +123,7 @@ impl Sessions {
 
     /// Keeps a session for its removal; none while it is in use. A message to its context begins a new one.
     pub fn begin_removal(&self, session: &Arc<str>) -> Option<Removal> {
-        let map = self.live.map();
+        let map = self.live.map.lock();
         let is_live = map.values().any(|handle| handle.session.id == *session);
         if is_live || self.house.tasks.holds_session(session) {
             return None;
@@ -170,7 +171,7 @@ impl Sessions {
         stored: Option<SessionRow>,
         removed: u64,
     ) -> Result<Option<Admission>, NotAdmitted> {
-        let mut map = self.live.map();
+        let mut map = self.live.map.lock();
         if map.contains_key(key) {
             return Ok(None);
         }
@@ -237,7 +238,7 @@ impl Sessions {
     }
 
     fn admit_live(&self, key: &SessionKey) -> Result<Option<Admission>, NotAdmitted> {
-        let mut map = self.live.map();
+        let mut map = self.live.map.lock();
         let Some(handle) = map.get_mut(key) else {
             return Ok(None);
         };
@@ -270,7 +271,7 @@ impl Sessions {
     /// The way to the actor of a task's session, where it has one.
     fn orders_of(&self, log: &TaskLog) -> Option<mpsc::UnboundedSender<Order>> {
         let key = SessionKey { scope: log.scope.clone(), context_id: log.context_id.clone() };
-        self.live.map().get(&key).map(|handle| handle.orders.clone())
+        self.live.map.lock().get(&key).map(|handle| handle.orders.clone())
     }
 
     /// Interrupts the running turn of a task whose next turn is there already.
@@ -341,7 +342,8 @@ impl Sessions {
             }
         }
         // No turn of it runs or waits: it asked, and nobody will answer; or its turn is still on its way.
-        let record = canceled(log, "canceled before it was continued");
+        let record =
+            status_with_words(log, TaskState::Canceled, "canceled before it was continued");
         let taken = log.record(&self.house.store, vec![record], Durability::Synced).await?;
         if let (true, Some(orders)) = (taken, orders) {
             // A turn that arrived meanwhile finds its task over; one that has just begun is ended by this.

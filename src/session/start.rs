@@ -1,4 +1,4 @@
-//! Starting a process of a session behind its wall, and what is held as long as it lives.
+//! Starting a process of a session in its sandbox, and what is held as long as it lives.
 
 use super::House;
 use crate::agent::Agent;
@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 /// What belongs to a running process; given up with it.
 pub(super) struct Confinement {
-    /// Its way out, where it has a wall.
+    /// Its way out, where it has a sandbox.
     pass: Option<Pass>,
     /// What its answers had cost when that was asked for last.
     counted: Counted,
@@ -20,7 +20,7 @@ pub(super) struct Confinement {
     _surroundings: Surroundings,
 }
 
-/// How a process gets out, as its environment says it; none without a wall.
+/// How a process gets out, as its environment says it; none without a sandbox.
 pub(super) type DoorWords = Option<Vec<(String, String)>>;
 
 impl Confinement {
@@ -59,7 +59,7 @@ impl Confinement {
 ///
 /// # Errors
 ///
-/// When the program cannot be run, or its wall cannot be put up.
+/// When the program cannot be run, or its sandbox cannot be made.
 pub(super) async fn start(
     house: &House,
     agent: &Agent,

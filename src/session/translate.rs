@@ -320,7 +320,7 @@ impl Translator {
         self.event_limit.saturating_sub(6 * PREVIEW + 4096) / 2
     }
 
-    /// A request of the agent did not get through the wall.
+    /// A request of the agent did not get out of the sandbox.
     pub(super) fn report_refusal(&mut self, refusal: &Refusal) {
         let data = json!({
             "kind": "egress-refused",
