@@ -134,10 +134,6 @@ impl Asks {
     }
 
     /// Those that the store holds.
-    ///
-    /// # Errors
-    ///
-    /// When the store fails.
     pub async fn load(store: &Store, config: &Config) -> Result<Self, store::Error> {
         let asks = Self::new(config);
         let rows = store.asks().await?;
@@ -154,10 +150,6 @@ impl Asks {
     }
 
     /// Notes an ask that is about to be stored.
-    ///
-    /// # Errors
-    ///
-    /// When its session, or all together, ask for too much.
     pub fn add(&self, row: Arc<AskRow>) -> Result<(), Full> {
         {
             let mut open = self.open();

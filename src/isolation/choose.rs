@@ -40,6 +40,8 @@ impl Error {
 struct Candidate {
     backend: Box<dyn Backend>,
     findings: Findings,
+    /// Why an agent is root, if one is.
+    why_root: Option<String>,
 }
 
 /// One that cannot serve, and why.
@@ -48,9 +50,24 @@ struct Refused {
     /// Guarantees that it does not give, each with the cause; or what keeps it from working at all.
     missing: Vec<(Guarantee, String)>,
     cause: Option<String>,
+    /// Why an agent is root, if one is.
+    why_root: Option<String>,
 }
 
-/// Takes the strongest wall that gives what is required. `uncovered` is why one without covers cannot serve.
+/// What agents need of a sandbox, as the start has found it out.
+pub struct Needs<'a> {
+    /// Where the session works that the attacks are made from.
+    pub workspaces: &'a Workspaces,
+    /// What every agent is granted.
+    pub grants: &'a Grants,
+    /// Why a sandbox without covers cannot serve, if it cannot.
+    pub uncovered: Option<&'a str>,
+    /// Of each of them the shared workspace, if there is one, and what it was granted.
+    pub agents: Vec<(Option<&'a Path>, &'a Grants)>,
+}
+
+/// Takes the strongest wall that gives what is required. A program of `environment`'s PATH may be started outside of
+/// a sandbox.
 ///
 /// # Errors
 ///
@@ -58,10 +75,9 @@ struct Refused {
 pub async fn choose(
     config: &Config,
     launcher: &Launcher,
-    workspaces: &Workspaces,
+    needs: &Needs<'_>,
     environment: &BTreeMap<String, String>,
     port: u16,
-    uncovered: Option<&str>,
     when: When,
 ) -> Result<Isolation, Error> {
     let wanted = &config.isolation;
@@ -84,26 +100,27 @@ pub async fn choose(
     } else {
         Groups::find(&wanted.limits, launcher.pid())
     };
-    let common = if in_container {
-        Grants::mounted(&wanted.read, &wanted.write)
-    } else {
-        Grants::configured(&wanted.read, &wanted.write)
-    };
     let kernel = Kernel::ask(launcher).await;
     let (mut refused, mut found) = (Vec::new(), Vec::new());
     for &kind in kinds {
-        let made = match uncovered.filter(|_| kind == BackendKind::Landlock) {
+        let made = match needs.uncovered.filter(|_| kind == BackendKind::Landlock) {
             Some(why) => Err(why.to_owned()),
             None => make(kind, config, environment, launcher, kernel).await,
         };
         let candidate = match made {
             Ok(backend) => {
+                let why_root = needs
+                    .agents
+                    .iter()
+                    .find_map(|(shared, grants)| backend.why_root(*shared, grants));
+                let why_root = why_root.filter(|_| rustix::process::geteuid().is_root());
                 let probe = Probe {
+                    as_root: why_root.is_some(),
                     backend: &*backend,
                     launcher,
-                    workspaces,
+                    workspaces: needs.workspaces,
                     state: &config.state_dir,
-                    grants: &common,
+                    grants: needs.grants,
                     groups: match (&groups, in_container) {
                         (Ok(groups), _) => Limited::Here(groups),
                         (Err(_), true) => Limited::ByEngine,
@@ -115,15 +132,20 @@ pub async fn choose(
                 let found = probe.run().await;
                 backend.clear().await;
                 match found {
-                    Ok(findings) => Ok(Candidate { backend, findings }),
+                    Ok(findings) => Ok(Candidate { backend, findings, why_root }),
                     Err(failed) => Err(advise(kind, &failed.to_string())),
                 }
             }
             Err(cause) => Err(cause),
         };
         match candidate {
-            Err(cause) => refused.push(Refused { kind, missing: Vec::new(), cause: Some(cause) }),
-            Ok(Candidate { backend, findings }) => {
+            Err(cause) => refused.push(Refused {
+                kind,
+                missing: Vec::new(),
+                cause: Some(cause),
+                why_root: None,
+            }),
+            Ok(Candidate { backend, findings, why_root }) => {
                 let missing: Vec<_> = required
                     .iter()
                     .filter_map(|one| Some((*one, findings.why_not(*one)?.to_owned())))
@@ -132,8 +154,8 @@ pub async fn choose(
                     return Ok(Isolation(Arc::new(Inner {
                         backend,
                         findings,
+                        has_root: why_root.is_some(),
                         groups: groups.ok(),
-                        common,
                         tmp: wanted.limits.tmp.get(),
                         shm: wanted.limits.shm.get(),
                         file: wanted.limits.disk.map(Bytes::get),
@@ -142,7 +164,7 @@ pub async fn choose(
                     })));
                 }
                 found.push(findings.json(kind));
-                refused.push(Refused { kind, missing, cause: None });
+                refused.push(Refused { kind, missing, cause: None, why_root });
             }
         }
     }
@@ -231,6 +253,13 @@ fn told(refused: &[Refused], required: &[Guarantee]) -> String {
                 .filter(|reason| *reason != why)
                 .map_or_else(|| why.clone(), |reason| format!("{reason} ({why})"));
             let _ = writeln!(text, "  {kind}: does not give `{guarantee}`: {why}");
+        }
+        let lacks_files = one.missing.iter().any(|(missing, _)| *missing == Guarantee::FsWrite);
+        if let Some(why) = one.why_root.as_ref().filter(|_| lacks_files) {
+            let _ = writeln!(
+                text,
+                "  {kind}: agents are root ({why}); change that, or run the server as an ordinary user"
+            );
         }
     }
     // The one that lacks least.

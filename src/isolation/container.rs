@@ -20,8 +20,9 @@
 use super::covers::Blank;
 use super::filter::{Connecting, Network, filter};
 use super::kernel::Kernel;
+use super::users::Users;
 use super::wall::{Place, Rules, Wall};
-use super::{Around, Backend, INSIDE_PORT, Pending, Places};
+use super::{Around, Backend, Grants, INSIDE_PORT, Pending, Places};
 use crate::config::{self, BackendKind, Config, SessionLimits};
 use crate::process::{Ended, Error, Launcher, Process, tree};
 use crate::supervisor::{
@@ -33,7 +34,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write as _};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -53,6 +54,11 @@ const DOOR: &str = "/run/pilothouse";
 /// The name of the socket, and of the launcher beside it.
 const SOCKET: &str = "s";
 const LAUNCHER: &str = "launcher";
+/// Files of `/etc` inside that lie beside them.
+const PASSWD: &str = "passwd";
+const GROUP: &str = "group";
+/// The file of `/etc` inside that names no name server.
+const RESOLVER: &str = "resolv.conf";
 
 /// The label by which containers are found; its value is the state folder of their server.
 const LABEL: &str = "pilothouse.state";
@@ -88,6 +94,7 @@ const USUAL: &str = "/usr/local/bin:/usr/bin:/bin";
 pub(super) struct Containers {
     engine: Arc<Engine>,
     image: String,
+    runtime: Option<String>,
     /// What the image sets for every process.
     env: Vec<(String, String)>,
     limits: SessionLimits,
@@ -95,6 +102,7 @@ pub(super) struct Containers {
     /// Where sockets are put for a moment, and a few files.
     folder: PathBuf,
     blank: Blank,
+    users: Users,
     keeping: Arc<Keeping>,
     /// The version of Landlock inside, once a container was there to ask in.
     landlock: OnceLock<u32>,
@@ -105,8 +113,28 @@ struct Engine {
     kind: config::Engine,
     program: PathBuf,
     env: Vec<(String, String)>,
-    /// Arguments that make the user inside the server's own one outside.
-    user: Vec<String>,
+    users: UserMap,
+}
+
+/// Who a user inside of a container is outside.
+#[derive(Debug, Clone, Copy)]
+enum UserMap {
+    /// The one of the same number.
+    Same,
+    /// The same, by this value of `--userns`.
+    Namespace(&'static str),
+    /// Root is whoever runs the engine, with no more rights than that.
+    Engine,
+}
+
+impl UserMap {
+    /// The user inside who is this one outside.
+    fn inside(self, user: u32, group: u32) -> (u32, u32) {
+        match self {
+            Self::Same | Self::Namespace(_) => (user, group),
+            Self::Engine => (0, 0),
+        }
+    }
 }
 
 /// The containers that there are.
@@ -127,6 +155,8 @@ struct Container {
     /// Cancelled when it shall end: also when it is not known that all of a process's tree has, as when an
     /// agent has found a way to end its supervisor.
     end: CancellationToken,
+    /// The user of its processes, where that is not the server's.
+    user: Option<u32>,
 }
 
 /// How it is used.
@@ -221,7 +251,7 @@ impl Engine {
                  session's folders and its socket must be on this one"
             ));
         }
-        let mut engine = Self { kind, program, env, user: Vec::new() };
+        let mut engine = Self { kind, program, env, users: UserMap::Same };
         let format = "{{json .Config.Env}}";
         let asked = ["image", "inspect", "--format", format, image];
         let told = engine.says(host, &asked).await.map_err(|words| {
@@ -235,32 +265,27 @@ impl Engine {
                 format!("`{name} image inspect {image}` said: {words}")
             }
         })?;
-        engine.user = engine.user(host).await?;
+        engine.users = engine.user_map(host).await?;
         Ok((engine, variables(&told)))
     }
 
-    /// Who is the server's own user inside.
-    async fn user(&self, host: &Launcher) -> Result<Vec<String>, String> {
-        let (user, group) = (rustix::process::getuid(), rustix::process::getgid());
-        let same = format!("{}:{}", user.as_raw(), group.as_raw());
-        let words: &[&str] = match self.kind {
-            config::Engine::Podman if user.is_root() => &["--user", &same],
-            config::Engine::Podman => &["--userns", "keep-id", "--user", &same],
+    async fn user_map(&self, host: &Launcher) -> Result<UserMap, String> {
+        match self.kind {
+            config::Engine::Podman if is_root() => Ok(UserMap::Same),
+            config::Engine::Podman => Ok(UserMap::Namespace("keep-id")),
             config::Engine::Docker | config::Engine::Auto => {
                 let asked = ["info", "--format", "{{json .SecurityOptions}}"];
                 let told = self.says(host, &asked).await;
                 let told = told.map_err(|words| format!("`docker info` said: {words}"))?;
-                if told.contains("name=rootless") {
-                    // Its root is whoever runs the engine, and has no more rights than he.
-                    &["--user", "0:0"]
+                Ok(if told.contains("name=rootless") {
+                    UserMap::Engine
                 } else if told.contains("name=userns") {
-                    &["--userns", "host", "--user", &same]
+                    UserMap::Namespace("host")
                 } else {
-                    &["--user", &same]
-                }
+                    UserMap::Same
+                })
             }
-        };
-        Ok(words.iter().map(|&word| word.to_owned()).collect())
+        }
     }
 
     fn spec(&self, args: Vec<String>) -> Spec {
@@ -369,10 +394,28 @@ impl Moment {
         Ok(made)
     }
 
+    /// Writes what programs inside ask for: who this user is.
+    fn introduce(&self, user: u32, group: u32) -> io::Result<()> {
+        let passwd = format!(
+            "root:x:0:0:root:/root:/usr/sbin/nologin\nagent:x:{user}:{group}:agent:{HOME}:/bin/sh\n\
+             nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n"
+        );
+        fs::write(self.0.join(PASSWD), passwd)?;
+        fs::write(self.0.join(GROUP), format!("root:x:0:\nagent:x:{group}:\nnogroup:x:65534:\n"))
+    }
+
     fn listen(&self) -> io::Result<UnixListener> {
         // By way of the descriptor, because the path of a socket must be short and this one may not be.
         let folder = File::open(&self.0)?;
         UnixListener::bind(format!("/proc/self/fd/{}/{SOCKET}", folder.as_raw_fd()))
+    }
+
+    /// Gives what the launcher inside uses to its user.
+    fn give(&self, user: u32) -> io::Result<()> {
+        for path in [self.0.join(LAUNCHER), self.0.join(SOCKET), self.0.clone()] {
+            chown(path, Some(user), Some(user))?;
+        }
+        Ok(())
     }
 }
 
@@ -405,7 +448,8 @@ impl Containers {
         let failed = |error: io::Error| format!("cannot write {}: {error}", folder.display());
         fs::create_dir_all(&folder).map_err(failed)?;
         fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).map_err(failed)?;
-        write_files(&folder).map_err(failed)?;
+        // An engine puts the machine's name servers there, which nobody inside could ask anyway.
+        fs::write(folder.join(RESOLVER), "").map_err(failed)?;
         let blank = Blank::new(&folder).map_err(failed)?;
         for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
@@ -414,14 +458,22 @@ impl Containers {
             }
         }
         engine.sweep(host, &state).await;
+        let users = match engine.users {
+            UserMap::Engine if is_root() => {
+                Users::Root(format!("{} runs without root", name_of(engine.kind)))
+            }
+            UserMap::Engine | UserMap::Same | UserMap::Namespace(_) => Users::find(wanted.uids),
+        };
         Ok(Self {
             engine: Arc::new(engine),
             image,
+            runtime: wanted.container.runtime.clone(),
             env,
             limits: wanted.limits.clone(),
             state,
             folder,
             blank,
+            users,
             keeping: Arc::new(Keeping {
                 map: Mutex::default(),
                 // The probe attacks one session from another.
@@ -440,11 +492,24 @@ impl Containers {
         let mut add = |words: &[&str]| args.extend(words.iter().map(|&word| word.to_owned()));
         add(&["run", "--rm", "--pull", "never", "--name", name]);
         add(&["--label", &format!("{LABEL}={}", self.state)]);
+        if let Some(runtime) = &self.runtime {
+            add(&["--runtime", runtime]);
+        }
         add(&["--network", "none", "--ipc", "private", "--read-only"]);
         add(&["--cap-drop", "ALL", "--security-opt", "no-new-privileges"]);
         add(&["--hostname", "agent", "--workdir", "/", "--log-driver", "none"]);
-        let user: Vec<&str> = self.engine.user.iter().map(String::as_str).collect();
-        add(&user);
+        if let UserMap::Namespace(name) = self.engine.users {
+            add(&["--userns", name]);
+        }
+        let (user, group) = self.user_inside(around);
+        add(&["--user", &format!("{user}:{group}")]);
+        // The launcher must be able to hand a listener out while agents have left all that they may in flight.
+        let files = around.descriptors.saturating_mul(2);
+        add(&["--ulimit", &format!("nofile={files}:{files}")]);
+        if self.engine.kind == config::Engine::Podman {
+            let processes = most_processes();
+            add(&["--ulimit", &format!("nproc={processes}:{processes}")]);
+        }
         if let Some(most) = self.limits.pids {
             add(&["--pids-limit", &most.to_string()]);
         }
@@ -458,25 +523,20 @@ impl Containers {
         let size = around.tmp;
         add(&["--shm-size", &around.shm.to_string()]);
         add(&["--tmpfs", &format!("/tmp:rw,exec,nosuid,nodev,size={size},mode=1777")]);
-        let is_root = rustix::process::getuid().is_root();
+        let path = |path: PathBuf| path.to_string_lossy().into_owned();
         let mut mounts = vec![
             (around.folder.workspace_text(), WORKSPACE.to_owned(), true),
             (around.folder.home_text(), HOME.to_owned(), true),
-            (door.to_string_lossy().into_owned(), DOOR.to_owned(), false),
+            (path(door.to_owned()), DOOR.to_owned(), false),
+            (path(self.folder.join(RESOLVER)), format!("/etc/{RESOLVER}"), false),
         ];
-        // An engine puts the machine's name servers there, which nobody inside could ask anyway.
-        let mut files = vec!["resolv.conf"];
-        if self.engine.kind == config::Engine::Docker && !is_root {
-            // Podman tells by itself who its user is.
-            files.extend(["passwd", "group"]);
-        }
-        for name in files {
-            let file = self.folder.join(name).to_string_lossy().into_owned();
-            mounts.push((file, format!("/etc/{name}"), false));
+        if user != 0 {
+            let names = [PASSWD, GROUP].into_iter();
+            mounts.extend(names.map(|name| (path(door.join(name)), format!("/etc/{name}"), false)));
         }
         let granted = [(&around.grants.read, false), (&around.grants.write, true)];
         for (paths, writable) in granted {
-            for path in paths {
+            for path in paths.keys() {
                 let path = path.to_string_lossy().into_owned();
                 mounts.push((path.clone(), path, writable));
             }
@@ -501,6 +561,12 @@ impl Containers {
         Ok(args)
     }
 
+    fn user_inside(&self, around: &Around<'_>) -> (u32, u32) {
+        let own = || (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
+        let (user, group) = around.user.map_or_else(own, |user| (user, user));
+        self.engine.users.inside(user, group)
+    }
+
     /// All that the start of a session's container needs, so that nobody has to wait for its end.
     fn prepare(
         &self,
@@ -510,13 +576,20 @@ impl Containers {
     ) -> io::Result<Start> {
         let name = new_name();
         let door = Moment::new(&self.folder.join(&name))?;
+        let (user, group) = self.user_inside(around);
+        door.introduce(user, group)?;
+        let listener = door.listen()?;
+        if let Some(user) = around.user {
+            door.give(user)?;
+        }
         Ok(Start {
             keeping: self.keeping.clone(),
             engine: self.engine.clone(),
             host: host.clone(),
             key: around.folder.home_text(),
             args: self.arguments(&name, &door.0, around)?,
-            listener: door.listen()?,
+            user: around.user,
+            listener,
             door,
             name,
             place,
@@ -532,6 +605,7 @@ struct Start {
     key: String,
     name: String,
     args: Vec<String>,
+    user: Option<u32>,
     door: Moment,
     listener: UnixListener,
     place: OwnedSemaphorePermit,
@@ -567,6 +641,7 @@ impl Start {
             launcher: self.host.elsewhere(pid, orders, end.clone()),
             used,
             end,
+            user: self.user,
         });
         let room = container.enter();
         let keeper = Keeper {
@@ -599,17 +674,17 @@ fn visible(orders: &UnixStream) -> io::Result<u32> {
     })
 }
 
-/// What programs inside ask for: who their user is, and name servers, of which there are none.
-fn write_files(folder: &Path) -> io::Result<()> {
-    let user = rustix::process::getuid().as_raw();
-    let group = rustix::process::getgid().as_raw();
-    let passwd = format!(
-        "root:x:0:0:root:/root:/usr/sbin/nologin\nagent:x:{user}:{group}:agent:{HOME}:/bin/sh\n\
-         nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n"
-    );
-    fs::write(folder.join("passwd"), passwd)?;
-    fs::write(folder.join("resolv.conf"), "")?;
-    fs::write(folder.join("group"), format!("root:x:0:\nagent:x:{group}:\nnogroup:x:65534:\n"))
+/// How many processes a user may have. Where any limit is named to Podman it sets this one too, to a number that a
+/// server without CAP_SYS_RESOURCE may not set; Podman itself has no more than there are numbers of processes.
+fn most_processes() -> u64 {
+    let numbers = fs::read_to_string("/proc/sys/kernel/pid_max").unwrap_or_default();
+    let numbers = numbers.trim().parse().unwrap_or(u64::from(u16::MAX));
+    let own = rustix::process::getrlimit(rustix::process::Resource::Nproc).maximum;
+    own.unwrap_or(numbers).min(numbers)
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
 }
 
 impl Keeping {
@@ -617,10 +692,10 @@ impl Keeping {
         self.map.lock()
     }
 
-    /// A place in the container of this session, if there is one.
-    fn enter(&self, key: &str) -> Option<Room> {
+    /// A place in the container of this session, if there is one for this user.
+    fn enter(&self, key: &str, user: Option<u32>) -> Option<Room> {
         let map = self.map();
-        let container = map.get(key)?;
+        let container = map.get(key).filter(|known| known.user == user)?;
         (!container.end.is_cancelled() && !container.launcher.is_gone()).then(|| container.enter())
     }
 
@@ -742,6 +817,14 @@ impl Backend for Containers {
         Network::Own
     }
 
+    fn user(&self, folder: &Folder, grants: &Grants) -> Option<u32> {
+        self.users.of(folder, grants)
+    }
+
+    fn why_root(&self, shared: Option<&Path>, grants: &Grants) -> Option<String> {
+        self.users.why_root(shared, grants)
+    }
+
     fn confine(&self, spec: Spec, around: &Around<'_>) -> Confined {
         let mut rules = Rules {
             read: vec![Place::folder("/")],
@@ -749,7 +832,7 @@ impl Backend for Containers {
             devices: vec![Place::folder("/dev")],
             ..Rules::default()
         };
-        rules.write.extend(around.grants.write.iter().map(Place::folder));
+        rules.write.extend(around.grants.write.keys().map(Place::folder));
         if spec.program == OWN_PROGRAM {
             // It comes along behind the launcher's program, the line, and the launcher's program again.
             let along = format!("/proc/self/fd/{}", FIRST_ALONG + 3);
@@ -782,7 +865,7 @@ impl Backend for Containers {
         around: &'a Around<'_>,
     ) -> Pending<'a, Result<Option<Room>, Error>> {
         Box::pin(async move {
-            if let Some(room) = self.keeping.enter(&around.folder.home_text()) {
+            if let Some(room) = self.keeping.enter(&around.folder.home_text(), around.user) {
                 return Ok(Some(room));
             }
             let place = self.keeping.place().await;

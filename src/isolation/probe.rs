@@ -57,6 +57,8 @@ pub(super) enum Failed {
 /// One backend under attack.
 pub(super) struct Probe<'a> {
     pub(super) backend: &'a dyn Backend,
+    /// Whether it attacks as root, as some agent would, although others have users of their own.
+    pub(super) as_root: bool,
     pub(super) launcher: &'a Launcher,
     pub(super) workspaces: &'a Workspaces,
     /// Where canary files may be put: the folder of the server's state.
@@ -347,7 +349,7 @@ impl Probe<'_> {
             file: self.limits.disk.map(Bytes::get),
             descriptors: self.limits.files,
             port: session.port,
-            user: self.backend.user(&session.folder, &session.grants),
+            user: self.backend.user(&session.folder, &session.grants).filter(|_| !self.as_root),
         };
         let places = self.backend.places(&session.folder);
         let spec = program(args, places.workspace);

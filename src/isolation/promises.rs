@@ -236,8 +236,12 @@ const CONNECTED: Backends = Backends {
 const DELEGATED: Given = Given::If("control groups (version 2) must be delegated to the server");
 
 /// The kernel's limits.
-const LIMITED: Backends =
-    Backends { bubblewrap: DELEGATED, landlock: DELEGATED, container: Given::Yes, none: DELEGATED };
+const LIMITED: Backends = Backends {
+    bubblewrap: DELEGATED,
+    landlock: DELEGATED,
+    container: Given::If("an engine that runs without root makes no control groups of version 1"),
+    none: DELEGATED,
+};
 
 /// Every guarantee, in the order of [`Guarantee::ALL`].
 #[rustfmt::skip]
@@ -299,7 +303,11 @@ pub(super) const PROMISES: [Promise; Guarantee::ALL.len()] = [
                     besides("files.symlink", "read a file through a symbolic link in its own folder"),
                     start("files.handle", "open a file by its handle, past all folders"),
                 ],
-                tests: &[],
+                tests: &[
+                    "walls::grants::what_an_agent_puts_in_the_place_of_a_grant_gives_the_next_one_nothing",
+                    "walls::grants::a_program_that_an_agent_replaces_leads_the_next_one_nowhere_and_the_start_warns_of_it",
+                    "walls::grants::an_agent_is_not_granted_what_lies_in_the_folder_of_another_one",
+                ],
             },
             Claim {
                 text: "reads no secret of the server's own files, also where they lie in a folder that it may read",
@@ -358,6 +366,11 @@ pub(super) const PROMISES: [Promise; Guarantee::ALL.len()] = [
         summary: "changes nothing but its own folders and what it was granted",
         backends: Backends {
             landlock: Given::If("Landlock rules the truncation of files since its version 3 (Linux 6.2)"),
+            container: Given::If(
+                "an agent that is root in a container may change the modes of entries of `/proc` that the whole machine \
+                 shares; where the server is root, agents have users of their own unless something that they were \
+                 granted is for root alone",
+            ),
             ..SANDBOXED
         },
         claims: &[
@@ -516,7 +529,9 @@ pub(super) const PROMISES: [Promise; Guarantee::ALL.len()] = [
                 attacks: &[
                     start("memory.program", "open the program of a process to write to it, through `/proc/PID/exe`"),
                 ],
-                tests: &[],
+                tests: &[
+                    "walls::grants::no_program_that_an_agent_may_have_made_runs_outside_of_a_sandbox",
+                ],
             },
             Claim {
                 text: "uses no part of the kernel that ordinary programs do not need",

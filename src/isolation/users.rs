@@ -31,17 +31,31 @@ const NEEDED: [(u32, &str); 8] = [
     (31, "CAP_SETFCAP"),
 ];
 
-/// The numbers that there are.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Users(Uids);
+/// Who agents are to the kernel.
+#[derive(Debug, Clone)]
+pub(super) enum Users {
+    /// The server's user, which is an ordinary one.
+    Server,
+    /// Users of their own, with these numbers.
+    Own(Uids),
+    /// Root as the server is, and why.
+    Root(String),
+}
 
 impl Users {
-    /// The configured ones.
-    ///
-    /// # Errors
-    ///
-    /// Why agents cannot have users of their own.
-    pub(super) fn find(uids: Uids) -> Result<Self, String> {
+    /// Those of this server's agents, with the configured numbers where the server is root.
+    pub(super) fn find(uids: Uids) -> Self {
+        if !rustix::process::geteuid().is_root() {
+            return Self::Server;
+        }
+        match Self::check(uids) {
+            Ok(()) => Self::Own(uids),
+            Err(why) => Self::Root(why),
+        }
+    }
+
+    /// Whether agents can have users of their own with these numbers.
+    fn check(uids: Uids) -> Result<(), String> {
         if uids.count == 0 {
             return Err("`isolation.uids.count` is 0".to_owned());
         }
@@ -57,29 +71,28 @@ impl Users {
         }
         match lacking(&read("status")) {
             Some(name) => Err(format!("the server does not have {name}")),
-            None => Ok(Self(uids)),
+            None => Ok(()),
         }
     }
 
-    /// The user of this session's agents.
-    ///
-    /// # Errors
-    ///
-    /// Why they have to stay root.
-    pub(super) fn of(self, folder: &Folder, grants: &Grants) -> Result<u32, String> {
-        match folder.shared() {
-            Some(shared) => owner(shared).and_then(|user| usable(user, grants).map(|()| user)),
-            None => {
-                let user = self.0.first + folder.number() % self.0.count;
-                usable(user, grants).map(|()| user)
+    /// The user of this session's agents, where that is not the server's.
+    pub(super) fn of(&self, folder: &Folder, grants: &Grants) -> Option<u32> {
+        let Self::Own(uids) = self else { return None };
+        let own = || Ok(uids.first + folder.number() % uids.count);
+        let user = folder.shared().map_or_else(own, owner).ok()?;
+        usable(user, grants).ok().map(|()| user)
+    }
+
+    /// Why agents with these grants are root, if they are.
+    pub(super) fn why_root(&self, shared: Option<&Path>, grants: &Grants) -> Option<String> {
+        match self {
+            Self::Server => None,
+            Self::Own(uids) => {
+                let user = shared.map_or(Ok(uids.first), owner);
+                user.and_then(|user| usable(user, grants)).err()
             }
+            Self::Root(why) => Some(why.clone()),
         }
-    }
-
-    /// Why agents with these grants stay root, if they do.
-    pub(super) fn obstacle(self, shared: Option<&Path>, grants: &Grants) -> Option<String> {
-        let user = shared.map_or(Ok(self.0.first), owner);
-        user.and_then(|user| usable(user, grants)).err()
     }
 }
 
@@ -95,7 +108,7 @@ fn owner(shared: &Path) -> Result<u32, String> {
 fn usable(user: u32, grants: &Grants) -> Result<(), String> {
     let granted = [(&grants.read, READ, "read"), (&grants.write, READ_AND_WRITE, "change")];
     for (paths, needed, verb) in granted {
-        for path in paths {
+        for path in paths.keys() {
             if let Ok(found) = fs::metadata(path)
                 && !lets(&found, user, needed)
             {
@@ -138,6 +151,7 @@ fn lacking(status: &str) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeMap;
     use std::os::unix::fs::PermissionsExt;
 
     const UIDS: Uids = Uids { first: 100_000, count: 1000 };
@@ -164,7 +178,7 @@ mod tests {
         let file = root.path().join("key");
         fs::write(&file, "key").unwrap();
         let grants = |write: bool| {
-            let (paths, none) = (std::iter::once(file.clone()).collect(), Default::default());
+            let (paths, none) = (BTreeMap::from([(file.clone(), "a key")]), BTreeMap::new());
             let (read, write) = if write { (none, paths) } else { (paths, none) };
             Grants { read, write, ..Grants::default() }
         };

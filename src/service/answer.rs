@@ -23,10 +23,6 @@ const EXPIRE_AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::fr
 
 impl Service {
     /// The open ask that a message answers: the one that it names, else the task's first one.
-    ///
-    /// # Errors
-    ///
-    /// When the message names an ask that is not open here.
     pub(super) fn asked(
         &self,
         log: &TaskLog,

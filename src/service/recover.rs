@@ -12,10 +12,6 @@ use std::sync::Arc;
 
 impl Service {
     /// After a start: what was running has failed and says so; what waited runs.
-    ///
-    /// # Errors
-    ///
-    /// When the store fails.
     pub async fn recover(&self) -> Result<(usize, usize), store::Error> {
         let house = self.sessions.house().clone();
         let rows = self.store().unfinished().await?;

@@ -52,10 +52,6 @@ struct New<'a> {
 impl Service {
     /// Accepts a message. Whoever calls this sees it through on a task of its own (`Doors::run`): what is
     /// stored by then has to run.
-    ///
-    /// # Errors
-    ///
-    /// What is wrong with the message, who may not, or that there is no room.
     pub async fn accept(
         &self,
         client: &Client,

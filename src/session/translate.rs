@@ -107,10 +107,7 @@ impl Translator {
             Event::Text(text) => self.take_text(text),
             Event::Thought(text) => {
                 self.flush_text();
-                self.thought.push_str(&text);
-                if self.thought.len() >= PIECE {
-                    self.flush_thought();
-                }
+                self.push_thought(&text);
             }
             Event::Status { text, data } => self.status(&text, data),
             Event::ToolCall { id, name, input } => {
@@ -148,6 +145,19 @@ impl Translator {
             self.push_text("\n\n");
         }
         self.push_text(&text);
+    }
+
+    /// A long thought becomes several updates, because an event has a bound.
+    fn push_thought(&mut self, mut text: &str) {
+        // A control character takes six bytes on the wire, and a piece is never empty.
+        let piece = PIECE.min(self.data_limit() / 6).max(64);
+        while self.thought.len() + text.len() > piece {
+            let cut = text.floor_char_boundary(piece - self.thought.len());
+            self.thought.push_str(&text[..cut]);
+            text = &text[cut..];
+            self.flush_thought();
+        }
+        self.thought.push_str(text);
     }
 
     fn push_text(&mut self, mut text: &str) {

@@ -91,6 +91,14 @@ impl Builder {
         self
     }
 
+    /// Agents may read these besides what they may already.
+    pub(crate) fn granted<const N: usize>(mut self, paths: [&Path; N]) -> Self {
+        let mut read = self.config["isolation"]["read"].as_array().cloned().unwrap_or_default();
+        read.extend(paths.map(|path| json!(path)));
+        self.config["isolation"]["read"] = json!(read);
+        self
+    }
+
     /// Adds to the configuration of the fake agent.
     pub(crate) fn agent(self, more: Value) -> Self {
         self.config(json!({"agents": {"fake": more}}))
@@ -146,6 +154,11 @@ impl Builder {
         if self.config["agents"]["fake"]["program"] == fake_agent() {
             self.config["agents"]["fake"]["program"] = json!(bin.join("fake-agent"));
         }
+        // Where programs have to be granted, this one is.
+        let granted = self.config["isolation"]["read"].as_array_mut().into_iter().flatten();
+        for path in granted.filter(|path| **path == fake_agent()) {
+            *path = json!(bin.join("fake-agent"));
+        }
         self
     }
 
@@ -155,7 +168,12 @@ impl Builder {
         if !rustix::process::geteuid().is_root() {
             return self;
         }
-        let all = self.copied();
+        let mut all = self.copied();
+        if all.config["isolation"]["backend"] == "container" {
+            for (name, value) in crate::containers::ordinary_environment() {
+                all = all.env(name, &value);
+            }
+        }
         own(all.root.path(), NOBODY);
         let id = NOBODY.to_string();
         all.through(["setpriv", "--reuid", &id, "--regid", &id, "--clear-groups"])

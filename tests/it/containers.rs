@@ -10,11 +10,17 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpListener;
+use std::os::unix::fs::chown;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// Engines take their time on two busy cores.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Whether there is an engine for tests, which `make test-containers` starts.
+pub(crate) fn has_engine() -> bool {
+    std::env::var_os("PILOTHOUSE_TEST_ENGINE").is_some()
+}
 
 /// What the script tells; a test without it has failed.
 fn told(name: &str) -> String {
@@ -37,6 +43,19 @@ fn engine_environment() -> BTreeMap<String, String> {
         Some((given.to_owned(), std::env::var(name).ok()?))
     };
     names.into_iter().filter_map(set).collect()
+}
+
+/// The same for the client of an ordinary user, whose Podman has an engine of its own.
+pub(crate) fn ordinary_environment() -> [(&'static str, String); 4] {
+    let folder = told("PILOTHOUSE_TEST_ORDINARY");
+    let names = ["home", "run", "podman.conf", "storage.conf"];
+    let [home, run, podman, storage] = names.map(|name| format!("{folder}/{name}"));
+    [
+        ("HOME", home),
+        ("XDG_RUNTIME_DIR", run),
+        ("CONTAINERS_CONF", podman),
+        ("CONTAINERS_STORAGE_CONF", storage),
+    ]
 }
 
 /// What a command of the engine prints.
@@ -70,7 +89,7 @@ fn await_containers(world: &World, number: usize) {
 }
 
 /// A world in which every session has a container; its agent comes from outside by a mount.
-fn contained() -> Builder {
+pub(crate) fn contained() -> Builder {
     let mut builder = World::describe();
     let program = builder.config["agents"]["fake"]["program"].clone();
     let cues = builder.path("cues");
@@ -170,6 +189,12 @@ fn the_servers_own_files_in_a_shared_folder_are_covered() {
     let secret = "DEPLOY_KEY=a-key-of-the-server\n";
     let builder = shell().file(".env", 0o644, secret).file("file", 0o644, "of the project\n");
     let cwd = builder.cwd();
+    // Agents of a root server are the user who owns the folder, and root may not be one.
+    if rustix::process::geteuid().is_root() {
+        for path in [cwd.clone(), cwd.join("file")] {
+            chown(path, Some(65534), Some(65534)).unwrap();
+        }
+    }
     let world = builder.config(json!({"workspace": {"mode": "shared", "path": cwd}})).start();
     let found = said(
         &world,
@@ -361,6 +386,44 @@ fn an_image_that_is_not_there_is_told_with_the_command_that_gets_it() {
     assert_eq!(failure.code, Some(69), "{}", failure.stderr);
     let command = format!("pull {image}");
     assert!(failure.stderr.contains(&command), "{}", failure.stderr);
+}
+
+#[test]
+fn a_session_runs_in_the_runtime_that_is_configured() {
+    let runtime = json!({"isolation": {"container": {"runtime": told("PILOTHOUSE_TEST_RUNTIME")}}});
+    let world = contained().config(runtime).start();
+    said(&world, "c", "count");
+    let name = containers(&world).pop().unwrap();
+    let key = match told("PILOTHOUSE_TEST_ENGINE").as_str() {
+        "docker" => "{{.HostConfig.Runtime}}",
+        _ => "{{.OCIRuntime}}",
+    };
+    let found = engine(&["inspect", "--format", key, &name]);
+    assert_eq!(found.trim(), told("PILOTHOUSE_TEST_RUNTIME"));
+}
+
+#[test]
+fn a_runtime_that_is_not_there_keeps_the_server_from_starting() {
+    let runtime = json!({"isolation": {"container": {"runtime": "no-such-runtime"}}});
+    let failure = contained().config(runtime).fails();
+    assert_eq!(failure.code, Some(69), "{}", failure.stderr);
+    assert!(failure.stderr.contains("no-such-runtime"), "{}", failure.stderr);
+}
+
+#[test]
+fn a_root_server_does_not_start_where_an_agent_would_be_root_in_its_container() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let shared = || contained().config(json!({"workspace": {"mode": "shared"}}));
+    let failure = shared().fails();
+    assert_eq!(failure.code, Some(69), "{}", failure.stderr);
+    for words in ["does not give `fs.write`", "belongs to root", "without fs.write"] {
+        assert!(failure.stderr.contains(words), "{words}: {}", failure.stderr);
+    }
+    let less = json!({"isolation": {"require": ["fs.read", "net.egress"]}});
+    let world = shared().config(less).start();
+    assert!(world.stderr().contains("agents are root to the kernel"), "{}", world.stderr());
 }
 
 #[test]

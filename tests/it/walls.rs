@@ -5,6 +5,7 @@
 //! (util-linux), `ip` (iproute2), `bash` and `python3`.
 
 use crate::building::Builder;
+use crate::containers;
 use crate::world::{World, await_end};
 use serde_json::{Value, json};
 use std::fs;
@@ -13,6 +14,7 @@ use std::sync::OnceLock;
 mod attacks;
 mod connecting;
 mod egress;
+mod grants;
 mod hostile;
 mod inside;
 mod limits;
@@ -30,9 +32,32 @@ mod told;
 enum Wall {
     Bubblewrap,
     Landlock,
+    Container,
 }
 
-const WALLS: [Wall; 2] = [Wall::Bubblewrap, Wall::Landlock];
+/// The walls behind which a fact is tried: those of this machine, or containers where there is an engine for tests.
+#[derive(Clone, Copy)]
+struct Walls;
+
+const WALLS: Walls = Walls;
+
+impl Walls {
+    /// Those that need no engine.
+    const HERE: [Wall; 2] = [Wall::Bubblewrap, Wall::Landlock];
+}
+
+impl IntoIterator for Walls {
+    type Item = Wall;
+    type IntoIter = std::vec::IntoIter<Wall>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        let walls = match containers::has_engine() {
+            true => vec![Wall::Container],
+            false => Self::HERE.to_vec(),
+        };
+        walls.into_iter()
+    }
+}
 
 /// What the server requires without being told.
 const USUAL: [&str; 10] = [
@@ -53,6 +78,7 @@ impl Wall {
         match self {
             Self::Bubblewrap => "bubblewrap",
             Self::Landlock => "landlock",
+            Self::Container => "container",
         }
     }
 
@@ -62,12 +88,20 @@ impl Wall {
         USUAL.into_iter().filter(|one| !lacks(one)).collect()
     }
 
+    /// The one that covers files and has a root of its own: bubblewrap, or containers where there is an engine.
+    fn covering() -> Self {
+        if containers::has_engine() { Self::Container } else { Self::Bubblewrap }
+    }
+
     fn config(self) -> Value {
         json!({"isolation": {"backend": self.name(), "require": self.gives()}})
     }
 
     /// A world whose agent plays scripts behind this wall.
     fn described(self) -> Builder {
+        if self == Self::Container {
+            return containers::contained();
+        }
         let builder = World::describe().config(self.config());
         let cues = builder.path("cues");
         builder.config(json!({"isolation": {"read": [cues]}}))
@@ -79,8 +113,9 @@ impl Wall {
 
     /// A world whose agent is the shell: each message is a script.
     fn shell(self) -> Builder {
-        let bash = json!({"program": "/bin/bash", "args": ["-c"], "format": "text"});
-        self.described().agent(bash)
+        // A name is looked for in the image, a path is one of the image's.
+        let program = if self == Self::Container { "bash" } else { "/bin/bash" };
+        self.described().agent(json!({"program": program, "args": ["-c"], "format": "text"}))
     }
 }
 
@@ -95,7 +130,7 @@ enum User {
 
 /// What `pilothouse doctor --json` says behind a sandbox; each is asked once for all tests.
 fn doctor(wall: Wall, user: User) -> &'static Value {
-    static ANSWERS: [OnceLock<Value>; 4] = [const { OnceLock::new() }; 4];
+    static ANSWERS: [OnceLock<Value>; 6] = [const { OnceLock::new() }; 6];
     let answer = &ANSWERS[wall as usize * 2 + user as usize];
     answer.get_or_init(|| {
         examine(match user {

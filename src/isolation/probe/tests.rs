@@ -61,6 +61,7 @@ impl Room {
 
     fn probe<'a>(&'a self, backend: &'a dyn Backend, when: When) -> Probe<'a> {
         Probe {
+            as_root: false,
             backend,
             launcher: &self.launcher,
             workspaces: &self.workspaces,

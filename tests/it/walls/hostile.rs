@@ -62,14 +62,14 @@ impl Battle {
         let program =
             if copy.exists() { json!(copy) } else { json!(crate::building::fake_agent()) };
         let env = builder.config["agents"]["fake"]["env"].clone();
-        let cues = builder.path("cues");
+        let granted = PathBuf::from(program.as_str().unwrap());
         builder
+            .granted([attack, &granted])
             .config(json!({
                 "agents": {
                     "acp": {"driver": "acp", "program": program, "args": ["--acp", "runs"], "env": env},
                     "claude": {"driver": "claude", "program": program, "env": env},
                 },
-                "isolation": {"read": [cues, attack]},
             }))
             .env("ANTHROPIC_API_KEY", "none")
     }

@@ -1,6 +1,7 @@
 //! Limits that hold without control groups: the size of a session's folders, and of its `/tmp`.
 
 use super::{WALLS, Wall};
+use crate::building::Builder;
 use crate::processes::await_some;
 use crate::reading::{answer, message_in, state, words};
 use crate::world::World;
@@ -55,14 +56,15 @@ fn removed_files_that_only_a_thread_of_an_agent_has_open_count() {
 
 #[test]
 fn no_process_of_an_agent_may_open_more_files_than_are_configured() {
-    let backends = ["bubblewrap", "landlock", "none"];
-    for backend in backends {
-        let builder = Wall::Bubblewrap.shell();
-        let settings =
-            json!({"isolation": {"backend": backend, "require": [], "limits": {"files": 300}}});
-        let world = builder.config(settings).start();
-        assert_eq!(answer(&world.say("ulimit -Hn; ulimit -Sn")), "300\n300\n", "{backend}");
+    let says = |builder: Builder| {
+        let limits = json!({"isolation": {"require": [], "limits": {"files": 300}}});
+        answer(&builder.config(limits).start().say("ulimit -Hn; ulimit -Sn"))
+    };
+    for wall in WALLS {
+        assert_eq!(says(wall.shell()), "300\n300\n", "{wall:?}");
     }
+    let none = json!({"isolation": {"backend": "none"}});
+    assert_eq!(says(Wall::Bubblewrap.shell().config(none)), "300\n300\n");
 }
 
 /// The source of an agent that sends itself descriptors and receives none of them.
@@ -76,8 +78,7 @@ fn an_agent_that_leaves_descriptors_in_flight_does_not_stop_the_next_session() {
         let compiled = Command::new("cc").arg("-o").arg(&program).arg(IN_FLIGHT).status();
         assert!(compiled.unwrap().success());
         // With a soft limit below what is in flight, as most machines have it.
-        let granted = json!({"isolation": {"read": [program]}});
-        let world = builder.config(granted).ordinary().soft_descriptors(1024).start();
+        let world = builder.granted([&program]).ordinary().soft_descriptors(1024).start();
         let id = world.begin_with(message_in("one", &format!("exec {} sent", program.display())));
         let folder = world.path("work");
         let sent = await_some("the descriptors", world.patience(), || {
@@ -162,7 +163,7 @@ fn no_file_grows_beyond_what_all_may_hold_together() {
 #[test]
 fn inside_of_bubblewrap_tmp_is_as_large_as_it_is_configured() {
     let limits = json!({"isolation": {"limits": {"tmp": "1MiB"}}});
-    let world = Wall::Bubblewrap.shell().config(limits).start();
+    let world = Wall::covering().shell().config(limits).start();
     let script = "head -c 3000000 /dev/zero > /tmp/large; stat -c %s /tmp/large";
     assert_eq!(answer(&world.say(script)), "1048576\n");
 }

@@ -36,8 +36,12 @@ fn in_a_network_of_its_own(test: &str, body: fn()) {
     }
     script.push_str(&format!("ip -6 address add {METADATA_V6}/128 dev lo nodad || true; "));
     script.push_str(&format!("mount --bind {} /etc/hosts; exec \"$0\" \"$@\"", hosts.display()));
-    let ran = Command::new("unshare")
-        .args(["--map-root-user", "--net", "--mount", "sh", "-c", &script])
+    let mut unshare = Command::new("unshare");
+    if !rustix::process::geteuid().is_root() {
+        unshare.arg("--map-root-user");
+    }
+    let ran = unshare
+        .args(["--net", "--mount", "sh", "-c", &script])
         .arg(std::env::current_exe().unwrap())
         .args(["--exact", &format!("walls::networks::{test}"), "--nocapture"])
         .env(INSIDE, "1")

@@ -24,10 +24,24 @@ const SECRET: &str = "DEPLOY_KEY=a-key-of-the-server\n";
 fn in_own_folder(wall: Wall) -> Builder {
     let builder = wall.shell();
     let cwd = builder.cwd();
-    builder
+    let builder = builder
         .config(json!({"workspace": {"mode": "shared", "path": cwd}}))
         .file(".env", 0o600, SECRET)
-        .file("file", 0o644, "of the project")
+        .file("file", 0o644, "of the project");
+    // No agent is root in a container.
+    if wall == Wall::Container {
+        give_away(&builder, ["", "file"]);
+    }
+    builder
+}
+
+/// Gives files of the working folder to a user who is not root, where the tests may do that.
+fn give_away<const N: usize>(builder: &Builder, names: [&str; N]) {
+    if rustix::process::geteuid().is_root() {
+        for name in names {
+            chown(builder.cwd().join(name), Some(65534), Some(65534)).unwrap();
+        }
+    }
 }
 
 /// The configuration lies elsewhere, so that nothing of the server's own lies in the folder.
@@ -39,12 +53,10 @@ fn without_configuration(builder: Builder) -> Builder {
 
 /// The same for each kind of user: root, an ordinary one, and root with agents of the user who owns the folder.
 fn as_each_user() -> Vec<Builder> {
-    let mut all = vec![in_own_folder(Wall::Bubblewrap), in_own_folder(Wall::Bubblewrap).ordinary()];
+    let mut all = vec![in_own_folder(Wall::covering()), in_own_folder(Wall::covering()).ordinary()];
     if rustix::process::geteuid().is_root() {
-        let owned = in_own_folder(Wall::Bubblewrap);
-        for path in [owned.cwd(), owned.cwd().join("file")] {
-            chown(path, Some(65534), Some(65534)).unwrap();
-        }
+        let owned = in_own_folder(Wall::covering());
+        give_away(&owned, ["", "file"]);
         all.push(owned);
     }
     all
@@ -82,8 +94,11 @@ fn an_agent_in_the_servers_own_folder_cannot_change_its_files() {
 #[test]
 fn a_folder_above_a_file_of_the_servers_own_stays_in_its_place() {
     let described = || {
-        let builder = in_own_folder(Wall::Bubblewrap);
+        let builder = in_own_folder(Wall::covering());
         fs::create_dir(builder.cwd().join("tools")).unwrap();
+        if Wall::covering() == Wall::Container {
+            give_away(&builder, ["tools"]);
+        }
         builder
             .file("tools/setup.sh", 0o755, "echo set up > made\n")
             .config(json!({"sessions": {"init": "tools/setup.sh"}}))
@@ -105,12 +120,15 @@ fn a_folder_above_a_file_of_the_servers_own_stays_in_its_place() {
 #[test]
 fn a_folder_that_is_granted_shows_no_secret_of_the_servers() {
     for way in ["read", "write"] {
-        let builder = Wall::Bubblewrap.shell().file(".env", 0o600, SECRET);
-        let (cwd, cues) = (builder.cwd(), builder.path("cues"));
-        let world = builder
-            .file("file", 0o644, "of the project")
-            .config(json!({"isolation": {"read": [cues], way: [cwd]}}))
-            .start();
+        let builder = Wall::covering().shell().file(".env", 0o600, SECRET);
+        let cwd = builder.cwd();
+        fs::set_permissions(&cwd, Permissions::from_mode(0o777)).unwrap();
+        let builder = builder.file("file", 0o644, "of the project");
+        let world = match way {
+            "read" => builder.granted([&cwd]),
+            _ => builder.config(json!({"isolation": {"write": [cwd]}})),
+        }
+        .start();
         let cwd = cwd.display();
         let said =
             answer(&world.say(&format!("cat {cwd}/.env {cwd}/file; echo x > {cwd}/.env; true")));
@@ -175,7 +193,7 @@ fn a_file_that_the_server_writes_may_not_lie_where_agents_work() {
         ("audit", json!({"audit": "audit.jsonl"})),
         ("state_dir", json!({"state_dir": "state"})),
     ] {
-        let failure = in_own_folder(Wall::Bubblewrap).config(config).fails();
+        let failure = in_own_folder(Wall::covering()).config(config).fails();
         assert_eq!(failure.code, Some(69), "{}", failure.stderr);
         let says = failure.stderr.contains(&format!("`{key}` ("))
             && failure.stderr.contains("workspace.path");
@@ -207,7 +225,7 @@ fn a_secret_that_is_put_there_later_keeps_further_processes_from_starting() {
 #[test]
 fn a_file_that_was_replaced_is_neither_shown_nor_mounted() {
     for name in [".env", "pilothouse.yaml"] {
-        let builder = in_own_folder(Wall::Bubblewrap);
+        let builder = in_own_folder(Wall::covering());
         let outside = builder.path("outside");
         fs::write(&outside, "a secret of the machine").unwrap();
         let world = builder.start();
@@ -251,7 +269,7 @@ fn a_link_in_the_place_of_a_missing_file_leads_no_mount_anywhere() {
 
 #[test]
 fn a_place_that_changes_while_processes_start_shows_none_of_them_a_file_of_the_machine() {
-    let builder = in_own_folder(Wall::Bubblewrap);
+    let builder = in_own_folder(Wall::covering());
     let outside = builder.path("outside");
     fs::write(&outside, "a secret of the machine").unwrap();
     let world = builder.start();
@@ -284,7 +302,7 @@ fn a_place_that_changes_while_processes_start_shows_none_of_them_a_file_of_the_m
 
 #[test]
 fn a_second_session_finds_the_covers_too() {
-    let world = in_own_folder(Wall::Bubblewrap).start();
+    let world = in_own_folder(Wall::covering()).start();
     for context in ["one", "two", "one"] {
         assert_eq!(answer(&world.send(message_in(context, "cat .env"))), "");
     }

@@ -2,6 +2,7 @@
 //! that a page or a claim names exists.
 
 use super::{User, WALLS, Wall, doctor, findings};
+use crate::containers;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -93,7 +94,11 @@ fn cell(attack: &Value, wall: Wall, user: User) -> String {
     }
     if ["limits.forks", "limits.memory"].contains(&name) {
         // What comes of these is the machine's, not the sandbox's.
-        return "stopped where control groups are delegated".to_owned();
+        return match wall {
+            Wall::Bubblewrap | Wall::Landlock => "stopped where control groups are delegated",
+            Wall::Container => "stopped where the engine has control groups",
+        }
+        .to_owned();
     }
     let made = list(findings(wall, user), "attacks").iter().find(|made| made["name"] == name);
     let made = made.unwrap_or_else(|| panic!("{name} was not made"));
@@ -105,28 +110,33 @@ fn cell(attack: &Value, wall: Wall, user: User) -> String {
     }
 }
 
-/// Attacks, and what came of them. Where the tests do not run as root, that column is what the page says.
+/// Attacks, and what came of them. A column that these tests cannot fill, because they do not run as root or have no
+/// engine of containers, is what the page says.
 fn attacks(written: &BTreeMap<&str, Vec<&str>>) -> String {
-    let mut table =
-        "| attack | what it tries | guarantee | made by | bubblewrap, root | bubblewrap, user | \
-                     landlock, root | landlock, user |\n|---|---|---|---|---|---|---|---|\n"
-            .to_owned();
+    let walls = [Wall::Bubblewrap, Wall::Landlock, Wall::Container];
+    let columns = walls.map(|wall| format!("{}, root | {0}, user", wall.name()));
+    let mut table = format!(
+        "| attack | what it tries | guarantee | made by | {} |\n|---|---|---|---|{}\n",
+        columns.join(" | "),
+        "---|".repeat(2 * walls.len())
+    );
     let is_root = rustix::process::geteuid().is_root();
+    let users = [(User::Own, is_root), (User::Ordinary, true)];
     let mut row = |attack: &Value, guarantee: &str| {
         let name = text(attack, "name");
         let when = match text(attack, "when") {
             "start" => "each start",
             other => other,
         };
-        let mut cells = Vec::new();
-        for (at, wall) in WALLS.into_iter().enumerate() {
-            let root = if is_root {
-                cell(attack, wall, User::Own)
-            } else {
-                written[name].get(3 + 2 * at).copied().unwrap_or_default().to_owned()
-            };
-            cells.extend([root, cell(attack, wall, User::Ordinary)]);
-        }
+        let columns = walls.into_iter().flat_map(|wall| users.map(|(user, can)| (wall, user, can)));
+        let cells = columns.enumerate().map(|(at, (wall, user, can))| {
+            if can && (wall != Wall::Container || containers::has_engine()) {
+                return cell(attack, wall, user);
+            }
+            let known = written.get(name).and_then(|cells| cells.get(3 + at));
+            known.copied().unwrap_or("not tried here").to_owned()
+        });
+        let cells: Vec<String> = cells.collect();
         let (what, cells) = (text(attack, "what"), cells.join(" | "));
         writeln!(table, "| `{name}` | {what} | {guarantee} | {when} | {cells} |").unwrap();
     };

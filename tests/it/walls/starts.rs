@@ -1,6 +1,6 @@
 //! Starts of many servers at a time: none of them takes another one, or chance, for an attack that succeeded.
 
-use super::WALLS;
+use super::Walls;
 use crate::chaos::{number, program};
 use std::thread;
 
@@ -16,7 +16,7 @@ fn of_many_servers_that_start_at_a_time_none_raises_a_false_alarm() {
         for starter in 0..AT_A_TIME {
             scope.spawn(move || {
                 for start in 0..starts / AT_A_TIME {
-                    let sandbox = WALLS[(starter % 2) as usize];
+                    let sandbox = Walls::HERE[(starter % 2) as usize];
                     let builder = program(sandbox.described());
                     let builder = if start % 2 == 0 { builder } else { builder.ordinary() };
                     // It panics, and shows what the server said, where the server does not start.

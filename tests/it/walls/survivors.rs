@@ -2,7 +2,7 @@
 //!
 //! Each ending is tried on [`TREES`] sessions at once behind each wall, which is 200 trees in all.
 
-use super::{WALLS, Wall};
+use super::{WALLS, Wall, Walls};
 use crate::building::Builder;
 use crate::processes::await_some;
 use crate::reading::{message, state, words};
@@ -14,8 +14,10 @@ use std::time::Duration;
 
 /// Sessions of one ending and wall.
 const TREES: usize = 20;
+/// The same in containers, which an engine makes one after the other.
+const CONTAINED: usize = 5;
 const ENDINGS: usize = 5;
-const _: () = assert!(TREES * ENDINGS * WALLS.len() >= 200, "as many as were promised");
+const _: () = assert!(TREES * ENDINGS * Walls::HERE.len() >= 200, "as many as were promised");
 
 /// Processes of one tree: the agent and what it has started.
 const PROCESSES: usize = 5;
@@ -50,19 +52,23 @@ fn count(folder: &Path, name: &str) -> usize {
         .sum()
 }
 
-fn await_whole(world: &World) {
-    await_some("all trees", world.patience(), || (whole(world) == TREES).then_some(()));
+const fn trees(wall: Wall) -> usize {
+    match wall {
+        Wall::Bubblewrap | Wall::Landlock => TREES,
+        Wall::Container => CONTAINED,
+    }
 }
 
 /// Trees of turns that hang, all of them whole: their tasks.
 fn grown(wall: Wall, more: Value) -> (World, Vec<String>) {
     let world = described(wall.shell()).config(more).patience(Duration::from_secs(30)).start();
     let script = format!("{TREE} exec sleep 3600");
-    let ids = (0..TREES).map(|_| world.begin(&script)).collect();
-    await_whole(&world);
+    let trees = trees(wall);
+    let ids = (0..trees).map(|_| world.begin(&script)).collect();
+    await_some("all trees", world.patience(), || (whole(&world) == trees).then_some(()));
     // What only made the others is on its way out for a moment.
     await_some("nothing but the trees", world.patience(), || {
-        (world.agents().len() == TREES * PROCESSES).then_some(())
+        (world.agents().len() == trees * PROCESSES).then_some(())
     });
     (world, ids)
 }
@@ -115,11 +121,11 @@ fn nothing_survives_the_end_of_a_kept_process_that_was_idle() {
         let idle = json!({"processes": {"idle": "3s"}});
         let world = builder.agent(agent).config(idle).start();
         std::thread::scope(|scope| {
-            for _ in 0..TREES {
+            for _ in 0..trees(wall) {
                 scope.spawn(|| assert_eq!(state(&world.send(message("hello"))), "COMPLETED"));
             }
         });
-        assert_eq!(whole(&world), TREES, "{wall:?}");
+        assert_eq!(whole(&world), trees(wall), "{wall:?}");
         assert!(world.agents().len() >= PROCESSES, "no process was kept, {wall:?}");
         world.await_no_agents();
     }

@@ -65,14 +65,15 @@ fn readable(text: &str) -> String {
 #[test]
 fn a_whole_document_looks_like_this() {
     insta::assert_snapshot!(readable(&printed(SAMPLE, usize::MAX)), @r"
-⟦1mTitle with⟧ ⟦36mcode⟧
+⟦1mTitle with ⟧⟦36mcode⟧
 
 A ⟦3mfirst⟧ paragraph, ⟦1mbold⟧ and ⟦9mgone⟧, with a ⟦4mlink⟧
-⟦2m(https://example.com)⟧ and ⟦4mhttps://example.org⟧, long enough
-to be wrapped somewhere. Text right above a list:
-
+⟦2m(https://example.com)⟧ and
+⟦4mhttps://example.org⟧, long enough to be wrapped somewhere.
+Text right above a list:
 • one
-• two with ⟦36mx = 1⟧ continued
+• two with ⟦36mx = 1⟧
+  continued
   1. nested
   2. again
 
@@ -81,27 +82,24 @@ to be wrapped somewhere. Text right above a list:
 
 3. three
 4. four
-5. five
+10. five
 
   ⟦36mfn main() {⟧
   ⟦36m    // # not a heading⟧
 
   ⟦36m}⟧
-
 ⟦2m│ ⟧quoted words
-⟦2m│ ⟧• with a list after the quote
+⟦2m│ ⟧• with a list
+after the quote
 
-⟦1mname     ⟧⟦2m │ ⟧⟦1msize⟧
-⟦2m──────────┼─────⟧
-a        ⟦2m │ ⟧   1
-long name⟦2m │ ⟧ 100
+⟦1mname       size⟧
+a          1
+long name  100
 
-⟦1mSetext⟧
-
+Setext
+======
 ⟦2m────────────────────────────────────────⟧
-
-  ⟦36mindented code⟧
-
+    indented code
 ⟦2m<b>⟧html⟦2m</b>⟧ & [31mnot red
 
   ⟦36mnever closed⟧
@@ -118,21 +116,27 @@ fn the_size_of_the_pieces_makes_no_difference() {
 }
 
 #[test]
-fn a_paragraph_is_shown_once_it_is_over() {
+fn a_line_is_shown_once_it_is_whole() {
     let mut printer = Printer::new(60);
     assert_eq!(printer.push("one "), "");
-    assert_eq!(printer.push("two\n"), "");
-    assert_eq!(printer.tail(), "one two");
-    assert_eq!(printer.push("\n"), "one two\n");
+    assert_eq!(printer.push("**two"), "");
+    assert_eq!(printer.tail(), "one **two");
+    assert_eq!(readable(&printer.push("**\nthree")), "one ⟦1mtwo⟧\n");
+    assert_eq!(readable(&printer.push("\n```\ncode\nmo")), "three\n  ⟦36mcode⟧\n");
+    assert_eq!(readable(&printer.push("re\n```\n")), "  ⟦36mmore⟧\n");
 }
 
 #[test]
-fn items_and_lines_of_code_are_shown_one_by_one() {
+fn a_table_is_shown_once_it_is_whole_and_rows_that_are_none_as_they_are() {
     let mut printer = Printer::new(60);
-    assert_eq!(printer.push("1. a\n2. b\n"), "1. a\n");
-    assert_eq!(printer.push("1. c\n"), "2. b\n");
-    assert_eq!(readable(&printer.push("```\ncode\nmo")), "3. c\n\n  ⟦36mcode⟧\n");
-    assert_eq!(readable(&printer.push("re\n```\n")), "  ⟦36mmore⟧\n");
+    assert_eq!(printer.push("| a | b |\n|---|---|\n| `x` | 1 \\| 2 |\n"), "");
+    assert_eq!(readable(&printer.push("\n")), "⟦1ma  b⟧\nx  1 | 2\n");
+    assert_eq!(printed("| no table\n", 3), "| no table\n");
+}
+
+#[test]
+fn a_definition_of_a_link_is_shown_as_it_is() {
+    assert_eq!(printed("[a]: https://example.com\n", 4), "[a]: https://example.com\n");
 }
 
 #[test]

@@ -25,7 +25,7 @@ const TRIED: usize = 8;
 
 /// Which card.
 #[derive(Debug, Clone, Args)]
-pub(super) struct CardArgs {
+pub(crate) struct CardArgs {
     /// Address of the agent or of its card (else the local server)
     #[arg(value_name = "URL", conflicts_with = "url")]
     place: Option<String>,
@@ -40,12 +40,12 @@ pub(super) struct CardArgs {
     #[arg(long)]
     require_signature: bool,
     #[command(flatten)]
-    pub(super) server: ServerArgs,
+    pub(crate) server: ServerArgs,
 }
 
 impl CardArgs {
     /// The server arguments, with the address wherever it stands.
-    pub(super) fn server(&self) -> ServerArgs {
+    pub(crate) fn server(&self) -> ServerArgs {
         let mut server = self.server.clone();
         server.url = self.place.clone().or(server.url);
         server
@@ -53,10 +53,7 @@ impl CardArgs {
 }
 
 /// Fetches and checks; 1 when something is wrong.
-///
-/// # Errors
-/// When there is no card at all.
-pub(super) async fn run(args: CardArgs, server: Server, screen: Screen) -> Result<u8, Failure> {
+pub(crate) async fn run(args: CardArgs, server: Server, screen: Screen) -> Result<u8, Failure> {
     // Cards are public; a token would only go where it is not needed.
     let get = |version| fetch(&server.url, None, version);
     let plain = get(None).await.map_err(|error| server.failure(&error))?;

@@ -2,12 +2,12 @@
 
 use super::ask::{Ask, Decision};
 use super::print_json;
-use crate::cli::failure::Failure;
-use crate::cli::local::Server;
-use crate::cli::outcome::{ago, word};
-use crate::cli::send::{Way, converse};
-use crate::cli::table::table;
-use crate::cli::terminal::{Screen, clean_line};
+use crate::client::failure::Failure;
+use crate::client::local::Server;
+use crate::client::outcome::{ago, word};
+use crate::client::send::{Way, converse};
+use crate::client::table::table;
+use crate::client::terminal::{Screen, clean_line};
 use clap::Args;
 use pilothouse_a2a::id::TaskId;
 use pilothouse_a2a::message::{Message, Part, Role};
@@ -19,7 +19,7 @@ use std::io::Write;
 
 /// What every answer may say beside its words.
 #[derive(Debug, Clone, Args)]
-pub(in crate::cli) struct ReplyArgs {
+pub(crate) struct ReplyArgs {
     /// This one of the task's asks, and no other
     #[arg(long, value_name = "ID")]
     ask: Option<String>,
@@ -33,7 +33,7 @@ pub(in crate::cli) struct ReplyArgs {
 
 /// The input that a tool is to run with.
 #[derive(Debug, Clone, PartialEq)]
-pub(in crate::cli) struct Input(Map<String, Value>);
+pub(crate) struct Input(Map<String, Value>);
 
 /// What a person says to an ask.
 #[derive(Debug, Clone, PartialEq)]
@@ -52,10 +52,7 @@ pub(super) enum Said {
 }
 
 /// Reads an input of the command line.
-///
-/// # Errors
-/// When it is no JSON object.
-pub(in crate::cli) fn input(text: &str) -> Result<Input, String> {
+pub(in crate::client) fn input(text: &str) -> Result<Input, String> {
     match serde_json::from_str(text) {
         Ok(Value::Object(fields)) => Ok(Input(fields)),
         Ok(_) => Err("must be a JSON object".to_owned()),
@@ -64,9 +61,6 @@ pub(in crate::cli) fn input(text: &str) -> Result<Input, String> {
 }
 
 /// Answers a task and shows how it goes on; the exit code of the outcome.
-///
-/// # Errors
-/// When the task asks nothing, or not that, or the server refuses.
 pub(super) async fn run(
     id: &str,
     said: &Said,
@@ -160,9 +154,6 @@ fn decided(ask: &Ask, said: &Said, task: &Task, named: Option<&str>) -> Option<S
 }
 
 /// Prints what waits for an answer.
-///
-/// # Errors
-/// When the server has no such list, or the output is gone.
 pub(super) async fn list(
     server: &Server,
     json: bool,

@@ -23,7 +23,7 @@ const HEADLINE: usize = 60;
 
 /// A pending ask.
 #[derive(Debug, Clone, PartialEq)]
-pub(in crate::cli) struct Ask {
+pub(in crate::client) struct Ask {
     /// Its id; none of a server that has one ask a task.
     pub(super) id: Option<String>,
     kind: Kind,
@@ -75,7 +75,7 @@ pub(super) enum Decision<'a> {
 
 impl Ask {
     /// What a task asks; none where it asks nothing.
-    pub(in crate::cli) fn of(task: &Task) -> Option<Self> {
+    pub(in crate::client) fn of(task: &Task) -> Option<Self> {
         if task.status.state != TaskState::InputRequired {
             return None;
         }
@@ -197,7 +197,7 @@ impl Ask {
     }
 
     /// How it is answered: what may be chosen, and the commands. `options` stand in each command.
-    pub(in crate::cli) fn how_to_answer(
+    pub(in crate::client) fn how_to_answer(
         &self,
         task: &str,
         options: &str,
@@ -290,9 +290,6 @@ impl Ask {
     // === answers ===
 
     /// A decision about a permission, as data; a question can be declined, too.
-    ///
-    /// # Errors
-    /// What to do instead.
     pub(super) fn decided(
         &self,
         decision: Decision<'_>,
@@ -319,9 +316,6 @@ impl Ask {
     }
 
     /// An answer in words, as data: for several questions one each, in their order.
-    ///
-    /// # Errors
-    /// What to do instead.
     pub(super) fn answered(&self, texts: &[String]) -> Result<Value, String> {
         let parts = match &self.kind {
             Kind::Question { parts, .. } => parts.as_slice(),
@@ -369,7 +363,7 @@ impl Ask {
 
 /// What a task says that waits for its caller: each line that is not ours behind a bar, and no markup is
 /// read into it.
-pub(in crate::cli) fn render_question(task: &Task, columns: Option<usize>) -> Option<String> {
+pub(in crate::client) fn render_question(task: &Task, columns: Option<usize>) -> Option<String> {
     match Ask::of(task) {
         Some(ask) => Some(ask.render(words(task), columns)),
         None if task.status.state.is_interrupted() => {

@@ -32,7 +32,7 @@ const HISTORY: i32 = 4;
 
 /// What to do with tasks.
 #[derive(Debug, Clone, Subcommand)]
-pub(super) enum TasksCommand {
+pub(crate) enum TasksCommand {
     /// Your tasks, the latest first
     List {
         /// Only those of this conversation
@@ -114,10 +114,7 @@ pub(super) enum TasksCommand {
 }
 
 /// Carries out the command; the exit code.
-///
-/// # Errors
-/// What the server refused, or that there is none.
-pub(super) async fn run(
+pub(crate) async fn run(
     command: TasksCommand,
     args: &ServerArgs,
     server: Server,
@@ -295,7 +292,7 @@ fn print_task<W: Write>(task: &Task, show: &mut Show<W>, screen: Screen) -> Resu
 }
 
 /// Prints a value as JSON for people and programs.
-pub(super) fn print_json(out: &mut impl Write, value: &impl Serialize) -> Result<(), Failure> {
+pub(crate) fn print_json(out: &mut impl Write, value: &impl Serialize) -> Result<(), Failure> {
     let text = serde_json::to_string_pretty(value).map_err(std::io::Error::from)?;
     writeln!(out, "{}", json_safe(&text))?;
     Ok(())

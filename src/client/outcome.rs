@@ -25,9 +25,6 @@ pub(super) fn word(state: TaskState) -> &'static str {
 }
 
 /// The state of a word, or of the specification's name.
-///
-/// # Errors
-/// The words there are.
 pub(super) fn state_of(text: &str) -> Result<TaskState, String> {
     let known = TaskState::ALL.into_iter().skip(1);
     let found =

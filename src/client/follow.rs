@@ -114,9 +114,6 @@ impl<W: Write> Show<W> {
     }
 
     /// Takes in an event.
-    ///
-    /// # Errors
-    /// When `out` cannot be written.
     pub(super) fn take(&mut self, event: &StreamResponse) -> io::Result<()> {
         match (&mut self.task, event) {
             (Some(task), event) => task.apply(event),
@@ -233,9 +230,6 @@ impl<W: Write> Show<W> {
     }
 
     /// Prints what is left, and what the task says at its end.
-    ///
-    /// # Errors
-    /// When `out` cannot be written.
     pub(super) fn finish(&mut self) -> io::Result<()> {
         self.spinner.clear();
         if self.json {
@@ -348,9 +342,6 @@ pub(super) fn json_safe(json: &str) -> String {
 
 /// Shows events until the task is over, asks, or Ctrl-C says otherwise. `asked` says that a task which
 /// asks already at the beginning is the end, too (it is not where we have just answered).
-///
-/// # Errors
-/// When the server fails or the output is gone.
 pub(super) async fn follow<W: Write>(
     client: &Client,
     mut events: EventStream,

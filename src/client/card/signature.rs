@@ -46,9 +46,6 @@ async fn read_keys(place: &str) -> Result<Keys, String> {
 impl Signature {
     /// Checks the card's signatures with the keys that are named, else with those that lie where the card
     /// itself lies. A card must not be able to vouch for itself from anywhere else.
-    ///
-    /// # Errors
-    /// When the keys that are named cannot be read.
     pub(super) async fn check(card: &FetchedCard, named: Option<&str>) -> Result<Self, Failure> {
         let (mut keys, mut unread) = (Keys::default(), Vec::new());
         let places = key_places(&card.card);

@@ -37,7 +37,7 @@ Exit codes:
 /// What to say, and to whom.
 #[derive(Debug, Clone, Args)]
 #[command(after_help = EXIT_CODES)]
-pub(super) struct SendArgs {
+pub(crate) struct SendArgs {
     /// What to say; `-` reads it from standard input
     #[arg(required_unless_present = "file", allow_hyphen_values = false)]
     text: Option<String>,
@@ -60,14 +60,11 @@ pub(super) struct SendArgs {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    pub(super) server: ServerArgs,
+    pub(crate) server: ServerArgs,
 }
 
 /// Sends and shows; the exit code of the outcome.
-///
-/// # Errors
-/// When nothing could be sent, or the answer could not be followed.
-pub(super) async fn run(
+pub(crate) async fn run(
     args: SendArgs,
     server: Server,
     screen: Screen,
@@ -108,9 +105,6 @@ pub(super) struct Way<'a> {
 }
 
 /// Sends a message and shows its task until that is over, or asks; the exit code of the outcome.
-///
-/// # Errors
-/// When nothing could be sent, or the answer could not be followed.
 pub(super) async fn converse(
     client: &Client,
     request: &SendMessageRequest,

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 /// How a check came out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Finding {
+pub(crate) enum Finding {
     /// As it should be.
     Good,
     /// Wrong.
@@ -16,7 +16,7 @@ pub(super) enum Finding {
 
 /// One line.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Check {
+pub(crate) struct Check {
     finding: Finding,
     name: String,
     detail: String,
@@ -25,21 +25,21 @@ pub(super) struct Check {
 
 /// All that was checked, in order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Report(Vec<Check>);
+pub(crate) struct Report(Vec<Check>);
 
 impl Report {
     /// Something is as it should be.
-    pub(super) fn good(&mut self, name: &str, detail: impl AsRef<str>) {
+    pub(crate) fn good(&mut self, name: &str, detail: impl AsRef<str>) {
         self.add(Finding::Good, name, detail.as_ref(), None);
     }
 
     /// Something is wrong, and this is what to do.
-    pub(super) fn bad(&mut self, name: &str, detail: impl AsRef<str>, fix: impl AsRef<str>) {
+    pub(crate) fn bad(&mut self, name: &str, detail: impl AsRef<str>, fix: impl AsRef<str>) {
         self.add(Finding::Bad, name, detail.as_ref(), Some(fix.as_ref()));
     }
 
     /// Something is worth knowing.
-    pub(super) fn note(&mut self, name: &str, detail: impl AsRef<str>) {
+    pub(crate) fn note(&mut self, name: &str, detail: impl AsRef<str>) {
         self.add(Finding::Note, name, detail.as_ref(), None);
     }
 
@@ -54,12 +54,12 @@ impl Report {
     }
 
     /// Nothing is wrong.
-    pub(super) fn is_good(&self) -> bool {
+    pub(crate) fn is_good(&self) -> bool {
         self.0.iter().all(|check| check.finding != Finding::Bad)
     }
 
     /// The lines, readable without colour.
-    pub(super) fn lines(&self, on: bool) -> String {
+    pub(crate) fn lines(&self, on: bool) -> String {
         let wide = self.0.iter().map(|check| width(&check.name)).max().unwrap_or(0);
         let mut out = String::new();
         for Check { finding, name, detail, fix } in &self.0 {
@@ -78,7 +78,7 @@ impl Report {
     }
 
     /// The same for programs.
-    pub(super) fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         let each = |Check { finding, name, detail, fix }: &Check| {
             let finding = match finding {
                 Finding::Good => "ok",

@@ -23,10 +23,10 @@ const MAX_BODY: usize = 16 << 20;
 
 /// Which server, and who calls.
 #[derive(Debug, Clone, Default, Args)]
-pub(super) struct ServerArgs {
+pub(crate) struct ServerArgs {
     /// Address of the server (PILOTHOUSE_URL; else the one that runs on this machine)
     #[arg(long, value_name = "URL", help_heading = "Server", global = true)]
-    pub(super) url: Option<String>,
+    pub(crate) url: Option<String>,
     /// Bearer token (PILOTHOUSE_TOKEN; else the one of this machine's configuration)
     #[arg(long, value_name = "TOKEN", help_heading = "Server", global = true)]
     token: Option<Secret>,
@@ -50,9 +50,9 @@ struct Running {
 }
 
 /// A server that may be called.
-pub(super) struct Server {
+pub(crate) struct Server {
     /// Its address, without a slash at the end.
-    pub(super) url: String,
+    pub(crate) url: String,
     token: Option<Secret>,
     /// It is this machine's own, so its endpoint needs no card to be found.
     local: bool,
@@ -62,7 +62,7 @@ pub(super) struct Server {
 
 impl ServerArgs {
     /// The flags of `serve` that tell where its state is.
-    pub(super) fn flags(&self) -> Flags {
+    pub(crate) fn flags(&self) -> Flags {
         Flags { config: self.config.clone(), state_dir: self.state_dir.clone(), ..Flags::default() }
     }
 }
@@ -73,10 +73,7 @@ impl Server {
     /// Which server that is and whether it is ours comes from options, variables and the state folder
     /// alone: another person may have written the working folder. A token that was not given goes only to
     /// a server that this user runs on this machine.
-    ///
-    /// # Errors
-    /// When no server is named and the configuration cannot be read.
-    pub(super) fn find(
+    pub(crate) fn find(
         args: &ServerArgs,
         environment: &Environment,
         cwd: &Path,
@@ -105,9 +102,6 @@ impl Server {
     }
 
     /// A client of the agent there, or of one of several by its name.
-    ///
-    /// # Errors
-    /// When nobody answers, or not as an A2A agent.
     pub(super) async fn client(&self, agent: Option<&str>) -> Result<Client, Failure> {
         let token = || self.token.as_ref().map(|token| token.0.clone());
         let base = match agent {
@@ -127,9 +121,6 @@ impl Server {
     }
 
     /// Reads something of the house's own API.
-    ///
-    /// # Errors
-    /// When nobody answers, or not with what was asked for.
     pub(super) async fn get(&self, path: &str) -> Result<Value, Failure> {
         let response = self.answer(Method::GET, path, None).await?;
         let body = body(response).await.map_err(|error| self.unreachable(&error))?;
@@ -139,9 +130,6 @@ impl Server {
     }
 
     /// Posts to the house's own API; the answer stays open for as long as it is held.
-    ///
-    /// # Errors
-    /// When nobody answers, or with a refusal.
     pub(super) async fn open(
         &self,
         path: &str,
@@ -214,10 +202,7 @@ impl Server {
 }
 
 /// Reads an address.
-///
-/// # Errors
-/// When it is none, or not of HTTP.
-pub(super) fn parsed(text: &str) -> Result<Url, Failure> {
+pub(crate) fn parsed(text: &str) -> Result<Url, Failure> {
     let url = Url::parse(text)
         .ok()
         .filter(|url| matches!(url.scheme(), "http" | "https") && url.host().is_some());
@@ -225,10 +210,7 @@ pub(super) fn parsed(text: &str) -> Result<Url, Failure> {
 }
 
 /// Plain HTTP, without a token and without redirects.
-///
-/// # Errors
-/// When TLS cannot be set up.
-pub(super) fn http(to: &Url, patience: Duration) -> Result<reqwest::Client, Failure> {
+pub(crate) fn http(to: &Url, patience: Duration) -> Result<reqwest::Client, Failure> {
     let mut builder = reqwest::Client::builder()
         .user_agent(concat!("pilothouse/", env!("CARGO_PKG_VERSION")))
         .redirect(reqwest::redirect::Policy::none())
@@ -244,7 +226,7 @@ pub(super) fn http(to: &Url, patience: Duration) -> Result<reqwest::Client, Fail
 }
 
 /// A body up to a limit.
-pub(super) async fn body(mut response: reqwest::Response) -> Result<Vec<u8>, reqwest::Error> {
+pub(crate) async fn body(mut response: reqwest::Response) -> Result<Vec<u8>, reqwest::Error> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await? {
         let room = MAX_BODY.saturating_sub(body.len());
@@ -263,7 +245,7 @@ fn told(body: &[u8]) -> Option<String> {
 }
 
 /// Where the server of this configuration is, or would be.
-pub(super) fn address(config: &Config) -> String {
+pub(crate) fn address(config: &Config) -> String {
     running(config).unwrap_or_else(|| configured(config))
 }
 
@@ -280,7 +262,7 @@ fn running(config: &Config) -> Option<String> {
 }
 
 /// The address that the configuration names.
-pub(super) fn configured(config: &Config) -> String {
+pub(crate) fn configured(config: &Config) -> String {
     let host = match config.server.host.trim_matches(['[', ']']) {
         "0.0.0.0" => "127.0.0.1".to_owned(),
         "::" => "[::1]".to_owned(),

@@ -10,26 +10,26 @@ use std::io;
 
 /// What is told on standard error, and the exit code.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Failure {
+pub(crate) struct Failure {
     /// The exit code.
-    pub(super) code: u8,
+    pub(crate) code: u8,
     /// A sentence; empty when there is nobody left to tell.
-    pub(super) message: String,
+    pub(crate) message: String,
 }
 
 impl Failure {
     /// A failure in words of our own or of a server; the latter are cleaned.
-    pub(super) fn new(code: u8, message: impl AsRef<str>) -> Self {
+    pub(crate) fn new(code: u8, message: impl AsRef<str>) -> Self {
         Self { code, message: clean(message.as_ref()) }
     }
 
     /// What the caller can change.
-    pub(super) fn usage(message: impl AsRef<str>) -> Self {
+    pub(crate) fn usage(message: impl AsRef<str>) -> Self {
         Self::new(exit::USAGE, message)
     }
 
     /// A request to the server at `url` failed.
-    pub(super) fn of_client(error: &ClientError, url: &str) -> Self {
+    pub(crate) fn of_client(error: &ClientError, url: &str) -> Self {
         match error {
             ClientError::Transport(_) => Self::unreachable(url, &root_cause(error)),
             ClientError::Http { status: 401 | 403, .. } => Self::not_authorised(url),
@@ -67,7 +67,7 @@ impl Failure {
     }
 
     /// Nobody answers at `url`.
-    pub(super) fn unreachable(url: &str, cause: &str) -> Self {
+    pub(crate) fn unreachable(url: &str, cause: &str) -> Self {
         // Files that were only found in a folder do not choose which server gets a token.
         let message = format!(
             "no server at {url} ({cause}); start one with `pilothouse serve`; if `state_dir` stands in a configuration \
@@ -77,7 +77,7 @@ impl Failure {
     }
 
     /// The server does not take the token, or wants one.
-    pub(super) fn not_authorised(url: &str) -> Self {
+    pub(crate) fn not_authorised(url: &str) -> Self {
         let message = format!(
             "the server at {url} does not accept this token, or wants one; give it with --token or PILOTHOUSE_TOKEN"
         );
@@ -85,7 +85,7 @@ impl Failure {
     }
 
     /// The configuration cannot be used.
-    pub(super) fn of_config(error: &config::Error) -> Self {
+    pub(crate) fn of_config(error: &config::Error) -> Self {
         Self::new(exit::CONFIG, causes(Some(error)))
     }
 }
@@ -109,7 +109,7 @@ fn answered(status: u16, body: &str) -> String {
 }
 
 /// What is at the bottom of an error: of a failed connection, say, what the system said.
-pub(super) fn root_cause(error: &dyn Error) -> String {
+pub(crate) fn root_cause(error: &dyn Error) -> String {
     let mut deepest = error;
     while let Some(cause) = deepest.source() {
         deepest = cause;
@@ -118,7 +118,7 @@ pub(super) fn root_cause(error: &dyn Error) -> String {
 }
 
 /// An error and its causes, each told once.
-pub(super) fn causes(error: Option<&dyn Error>) -> String {
+pub(crate) fn causes(error: Option<&dyn Error>) -> String {
     let mut told: Vec<String> = Vec::new();
     let mut next = error;
     while let Some(error) = next {

@@ -7,10 +7,10 @@
 //! the answer open: as long as it is, the session is ours and its other messages wait. So the connection
 //! is kept until the program has ended, and closed after it.
 
-use crate::cli::exit;
-use crate::cli::failure::Failure;
-use crate::cli::local::Server;
-use crate::cli::terminal::clean_line;
+use crate::client::exit;
+use crate::client::failure::Failure;
+use crate::client::local::Server;
+use crate::client::terminal::clean_line;
 use reqwest::Response;
 use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;
@@ -37,9 +37,6 @@ struct Place {
 }
 
 /// Runs the agent's program in the session; its exit code.
-///
-/// # Errors
-/// When the server is another machine's, refuses, or its program cannot be started here.
 pub(super) async fn run(id: &str, term: Option<&str>, server: &Server) -> Result<u8, Failure> {
     if !server.is_ours() {
         return Err(Failure::usage(

@@ -3,6 +3,7 @@
 use crate::config::Environment;
 use anstyle::{AnsiColor, Style};
 use std::io::{self, IsTerminal, Write};
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 /// Beside what matters.
 pub(super) const DIM: Style = Style::new().dimmed();
@@ -19,22 +20,22 @@ const FRAMES: [&str; 10] = ["⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "�
 
 /// What standard output and standard error can show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Screen {
+pub(crate) struct Screen {
     /// Standard output is a terminal.
-    pub(super) terminal: bool,
+    pub(crate) terminal: bool,
     /// Standard output is styled.
-    pub(super) styled: bool,
+    pub(crate) styled: bool,
     /// Standard error is a terminal that can redraw a line.
-    pub(super) lively: bool,
+    pub(crate) lively: bool,
     /// Standard error is styled.
-    pub(super) styled_errors: bool,
+    pub(crate) styled_errors: bool,
     /// Columns; none where lines may have any length.
-    pub(super) width: Option<usize>,
+    pub(crate) width: Option<usize>,
 }
 
 impl Screen {
     /// What this process was given; `NO_COLOR` and `FORCE_COLOR` say otherwise.
-    pub(super) fn of_process(environment: &Environment) -> Self {
+    pub(crate) fn of_process(environment: &Environment) -> Self {
         let (out, err) = (io::stdout(), io::stderr());
         let (terminal, errors) = (out.is_terminal(), err.is_terminal());
         let capable = environment.get("TERM").is_none_or(|term| term != "dumb");
@@ -140,26 +141,7 @@ pub(super) fn clean_line(text: &str) -> String {
 
 /// Columns that a text takes.
 pub(super) fn width(text: &str) -> usize {
-    text.chars().map(columns).sum()
-}
-
-/// Columns that a character takes, by the blocks that are wide or take none.
-fn columns(character: char) -> usize {
-    match character {
-        '\u{300}'..='\u{36f}' | '\u{200b}'..='\u{200d}' | '\u{fe00}'..='\u{fe0f}' => 0,
-        '\u{1100}'..='\u{115f}'
-        | '\u{2e80}'..='\u{a4cf}'
-        | '\u{ac00}'..='\u{d7a3}'
-        | '\u{f900}'..='\u{faff}'
-        | '\u{fe30}'..='\u{fe6f}'
-        | '\u{ff00}'..='\u{ff60}'
-        | '\u{ffe0}'..='\u{ffe6}'
-        | '\u{1f300}'..='\u{1f64f}'
-        | '\u{1f680}'..='\u{1f6ff}'
-        | '\u{1f900}'..='\u{1f9ff}'
-        | '\u{20000}'..='\u{3fffd}' => 2,
-        _ => 1,
-    }
+    text.width()
 }
 
 /// The beginning of a text that fits, with `…` where something is missing.
@@ -170,7 +152,7 @@ pub(super) fn cut(text: &str, most: usize) -> String {
     let mut kept = String::new();
     let mut taken = 0;
     for character in text.chars() {
-        taken += columns(character);
+        taken += character.width().unwrap_or_default();
         if taken + 1 > most {
             break;
         }

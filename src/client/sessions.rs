@@ -18,7 +18,7 @@ use std::io::Write;
 
 /// What to do with sessions.
 #[derive(Debug, Clone, Subcommand)]
-pub(super) enum SessionsCommand {
+pub(crate) enum SessionsCommand {
     /// Your sessions, last used first
     List {
         /// Print them as JSON
@@ -56,10 +56,7 @@ pub(super) enum SessionsCommand {
 const FIRST_WORDS: &str = "Say in one sentence where we stand. Do nothing else.";
 
 /// Carries out the command; the exit code.
-///
-/// # Errors
-/// What the server refused, or that there is none.
-pub(super) async fn run(
+pub(crate) async fn run(
     command: SessionsCommand,
     args: &ServerArgs,
     server: Server,

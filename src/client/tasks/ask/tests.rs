@@ -2,7 +2,7 @@
 
 use super::bar::{CHARACTERS, LINES};
 use super::*;
-use crate::cli::terminal::width;
+use crate::client::terminal::width;
 use pilothouse_a2a::message::{Message, Part};
 use pilothouse_a2a::task::TaskStatus;
 

@@ -1,6 +1,6 @@
 //! Lines that cannot pretend: foreign text behind a bar, with what is invisible spelled out.
 
-use crate::cli::terminal::width;
+use crate::client::terminal::width;
 
 /// Lines of what is asked that are shown.
 pub(super) const LINES: usize = 200;
