@@ -50,8 +50,8 @@ pub use activity::Activity;
 pub(crate) use end_guard::EndGuard;
 pub use live::Removal;
 pub use long_line::LineRoom;
-pub use registry::{Refused, Sessions};
-pub use waiting::Waiting;
+pub use registry::{NotAdmitted, Sessions};
+pub use waiting::WaitingTurn;
 
 use crate::agent::Agents;
 use crate::asks::{Asks, Decision, Pass};
@@ -142,7 +142,7 @@ pub struct Origin {
 #[derive(Default)]
 pub struct TurnPlaces {
     /// Among the turns that wait; none where `WORKING` is stored already.
-    pub waiting: Option<Waiting>,
+    pub waiting: Option<WaitingTurn>,
     /// Among the running turns of its caller, where one was free at once.
     pub turn: Option<Place>,
     /// Among the live processes, where one was free at once.
@@ -231,14 +231,14 @@ pub struct Fork {
 
 /// Whose session.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Key {
+pub struct SessionKey {
     /// The caller and the agent.
     pub scope: Scope,
     /// The context.
     pub context_id: ContextId,
 }
 
-impl Key {
+impl SessionKey {
     /// The key of a stored session.
     pub fn of(row: &SessionRow) -> Self {
         Self { scope: row.scope.clone(), context_id: row.context_id.clone() }

@@ -6,7 +6,7 @@ use super::{Client, RETRY_SECONDS, Service};
 use crate::asks::{self, Answered};
 use crate::config::Replies;
 use crate::push::{self, Checked};
-use crate::session::{Fork, Origin, Refused};
+use crate::session::{Fork, NotAdmitted, Origin};
 use crate::store::{self, Scope, TaskRow, Write};
 use crate::task::{Record, TaskLog};
 use pilothouse_a2a::dialect::Dialect;
@@ -413,15 +413,15 @@ fn not_open(log: &TaskLog) -> Error {
     .with("state", state.name())
 }
 
-pub(super) fn refused(refused: Refused) -> Error {
+pub(super) fn refused(refused: NotAdmitted) -> Error {
     match refused {
-        Refused::Full { .. } | Refused::FullForCaller { .. } => {
+        NotAdmitted::Full { .. } | NotAdmitted::FullForCaller { .. } => {
             Error::new(ErrorKind::ResourceExhausted, refused.to_string()).retry_after(RETRY_SECONDS)
         }
-        Refused::Stopping => {
+        NotAdmitted::Stopping => {
             Error::new(ErrorKind::Unavailable, refused.to_string()).retry_after(RETRY_SECONDS)
         }
-        Refused::NoAgent(_) => Error::new(ErrorKind::UnsupportedOperation, refused.to_string()),
-        Refused::Store(error) => error.incident(),
+        NotAdmitted::NoAgent(_) => Error::new(ErrorKind::UnsupportedOperation, refused.to_string()),
+        NotAdmitted::Store(error) => error.incident(),
     }
 }

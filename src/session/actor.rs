@@ -16,7 +16,7 @@ use super::activity::SessionState;
 use super::begin::{Begin, NotStarted};
 use super::end_guard::end_failed;
 use super::ending::Cause;
-use super::facts::Facts;
+use super::facts::TurnFacts;
 use super::pipe::read;
 use super::questions::ask_row;
 use super::resources::{CurrentTurn, SessionResources};
@@ -98,7 +98,7 @@ impl Actor {
     async fn idle(&mut self) -> IdleOrder {
         let SessionResources { house, live, key, row, inbox, running: process, disk, .. } =
             &mut self.session;
-        if !live.idle(key) {
+        if !live.mark_idle(key) {
             return inbox.next().await;
         }
         let Some(running) = process else {
@@ -117,7 +117,7 @@ impl Actor {
                 order = inbox.next() => return order,
                 _ = running.process.control.ended() => break,
                 // Before the pipes: an agent that never stops talking would keep its place for ever.
-                () = offer.wanted() => return IdleOrder::Evict,
+                () = offer.await_wanted() => return IdleOrder::Evict,
                 () = sleep_until(until) => return IdleOrder::Evict,
                 fault = &mut disk => {
                     tracing::warn!(session.id = %row.id, %fault, "the process of the session {} is ended between two turns", row.id);
@@ -139,12 +139,12 @@ impl Actor {
                     running.stderr_open = read.is_some();
                     tokio::task::yield_now().await;
                 }
-                refusal = running.held.refused() => {
+                refusal = running.confinement.next_refusal() => {
                     house.telemetry.egress_refused(None, &key.scope, &refusal).await;
                 }
             }
         }
-        live.cold(key);
+        live.mark_busy(key);
         *process = None;
         IdleOrder::Nudge
     }
@@ -259,10 +259,10 @@ impl Actor {
         {
             return log.reply(&house.store, text).await.map(|()| true);
         }
-        let facts = Facts {
+        let facts = TurnFacts {
             conversation: row.conversation.clone(),
             isolation: agent.isolation(&house.isolation),
-            at_proxy: running.as_mut().and_then(|running| running.held.spent()),
+            at_proxy: running.as_mut().and_then(|running| running.confinement.take_spent()),
         };
         let ask = ending_ask(&outcome).map(|ask| Arc::new(ask_row(log, ask, true, &house.config)));
         let noted = ask.clone().map_or(Ok(()), |ask| house.asks.add(ask));

@@ -11,7 +11,7 @@ use super::ending::{Cause, fault, fault_with};
 use super::records::status;
 use super::resources::{CurrentTurn, SessionResources};
 use super::running::Running;
-use super::start::{self, DoorWords, Held};
+use super::start::{self, Confinement, DoorWords};
 use super::turn_clock::TurnClock;
 use super::{File, TurnPlaces};
 use crate::egress::Policy;
@@ -115,7 +115,7 @@ impl<'a> Begin<'a> {
                 tokio::select! {
                     biased;
                     place = &mut place => Some(place),
-                    () = offer.wanted() => None,
+                    () = offer.await_wanted() => None,
                 }
             };
             if let Some(place) = self.wait_for(reason, first).await? {
@@ -268,7 +268,7 @@ impl<'a> Begin<'a> {
         folder: &Folder,
         policy: &Arc<Policy>,
         spec: impl FnOnce(&Places, DoorWords) -> Spec,
-    ) -> Result<Result<(Process, Held), process::Error>, Cause> {
+    ) -> Result<Result<(Process, Confinement), process::Error>, Cause> {
         let (house, agent) = (self.session.house.clone(), self.session.agent.clone());
         let mut supervisor = self.session.prepared.take();
         let patience = house.config.timeouts.start;
@@ -301,7 +301,7 @@ impl<'a> Begin<'a> {
         let (mut refused, mut too_large) = (Vec::new(), None);
         let started = self.start_process(folder, &agent.reach.setup, spec).await?;
         let ended = match started {
-            Ok((mut process, held)) => {
+            Ok((mut process, confinement)) => {
                 let disk = self.session.disk.clone().fault(process.tree);
                 let run = async {
                     let hearing = agent.workspaces.hear_script(&mut process);
@@ -309,7 +309,7 @@ impl<'a> Begin<'a> {
                     loop {
                         tokio::select! {
                             biased;
-                            refusal = held.refused() => refused.push(refusal),
+                            refusal = confinement.next_refusal() => refused.push(refusal),
                             fault = &mut disk => {
                                 let reason = "was ended".to_owned();
                                 too_large = Some(fault);
@@ -329,7 +329,7 @@ impl<'a> Begin<'a> {
         };
         let log = &self.turn.log;
         for refusal in &refused {
-            self.turn.translator.refused(refusal);
+            self.turn.translator.report_refusal(refusal);
             house.telemetry.egress_refused(Some(log), &log.scope, refusal).await;
         }
         if let Some(fault) = too_large {

@@ -135,7 +135,7 @@ impl<'a> Conversation<'a> {
             if let Some(outcome) = self.ending.outcome.take() {
                 return Some(self.finish(outcome));
             }
-            if let Some(ended) = self.running.drained() {
+            if let Some(ended) = self.running.drained_end() {
                 if self.questions.are_open() && !self.ending.has_begun() {
                     // It died while a person was asked; the question is still theirs.
                     return self.park().await;
@@ -169,7 +169,7 @@ impl<'a> Conversation<'a> {
             biased;
             interruption = interruption => return self.obey(interruption),
             exceeded = self.meter.reached(), if lively => self.stop(Cause::Exceeded(exceeded)),
-            refusal = running.held.refused() => self.hear_refusal(&refusal).await,
+            refusal = running.confinement.next_refusal() => self.hear_refusal(&refusal).await,
             fault = &mut self.disk, if lively => self.hear_disk(&fault),
             // Before the pipes: an agent that never stops talking would keep them from being heard. Waiting for a
             // person is nobody's working time.
@@ -229,7 +229,7 @@ impl<'a> Conversation<'a> {
     }
 
     async fn hear_refusal(&mut self, refusal: &Refusal) {
-        self.translator.refused(refusal);
+        self.translator.report_refusal(refusal);
         let telemetry = &self.house.telemetry;
         telemetry.egress_refused(Some(self.log), &self.log.scope, refusal).await;
     }

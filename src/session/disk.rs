@@ -58,23 +58,23 @@ pub(super) struct DiskWatches {
 
 /// The watch over one session's folders; clones share what was seen.
 #[derive(Clone)]
-pub(super) struct DiskWatch(Arc<Inner>);
+pub(super) struct DiskWatch(Arc<WatchedFolders>);
 
-struct Inner {
+struct WatchedFolders {
     workspaces: Workspaces,
     session: Arc<str>,
     caller: Arc<str>,
     most: Option<u64>,
     places: FairQueue,
     looks: TaskTracker,
-    state: Mutex<State>,
+    state: Mutex<LookState>,
     has_warned: AtomicBool,
     /// Ends the look that is under way.
     ends: CancellationToken,
     _guard: DropGuard,
 }
 
-struct State {
+struct LookState {
     next_look: Instant,
     /// Looks in a row that have missed something.
     misses: u32,
@@ -140,14 +140,14 @@ impl DiskWatches {
         let now = Instant::now();
         let next_look = if is_new { now + LOOK_AGAIN } else { now };
         let ends = self.stop.child_token();
-        DiskWatch(Arc::new(Inner {
+        DiskWatch(Arc::new(WatchedFolders {
             workspaces: workspaces.clone(),
             session: session.clone(),
             caller: caller.clone(),
             most: self.most,
             places: self.places.clone(),
             looks: self.looks.clone(),
-            state: Mutex::new(State { next_look, misses: 0, look: None }),
+            state: Mutex::new(LookState { next_look, misses: 0, look: None }),
             has_warned: AtomicBool::new(false),
             _guard: ends.clone().drop_guard(),
             ends,
@@ -223,7 +223,7 @@ impl DiskWatch {
     }
 
     fn begin_look(&self, tree: Tree) -> JoinHandle<Option<Look>> {
-        let Inner { workspaces, session, caller, places, looks, ends, .. } = &*self.0;
+        let WatchedFolders { workspaces, session, caller, places, looks, ends, .. } = &*self.0;
         // Not this watch itself: where it is dropped, the look ends.
         let (workspaces, session, ends) = (workspaces.clone(), session.clone(), ends.clone());
         let request = places.request(caller);

@@ -2,11 +2,10 @@
 //! gone, or no turn came after an answer.
 
 use super::House;
-use super::records::status;
+use super::records::status_with_words;
 use crate::backoff::Backoff;
 use crate::store::Durability;
 use crate::task::TaskLog;
-use pilothouse_a2a::message::{Message, Part, Role};
 use pilothouse_a2a::task::TaskState;
 use std::sync::Arc;
 use std::time::Duration;
@@ -65,8 +64,7 @@ impl Drop for EndGuard {
 pub(super) async fn end_failed(house: Arc<House>, log: Arc<TaskLog>, words: &'static str) {
     let mut backoff = Backoff::new(AGAIN.0, AGAIN.1);
     loop {
-        let message = Message::new(Role::Agent, vec![Part::text(words)]);
-        let record = status(&log, TaskState::Failed, Some(message), None);
+        let record = status_with_words(&log, TaskState::Failed, words);
         if log.record(&house.store, vec![record], Durability::Synced).await.is_ok() {
             return;
         }

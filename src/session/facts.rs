@@ -5,9 +5,9 @@ use pilothouse_agents::Usage;
 use serde_json::{Map, Value, json};
 use std::time::Duration;
 
-/// Facts about the turn that belong into the task's metadata.
+/// TurnFacts about the turn that belong into the task's metadata.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Facts {
+pub(super) struct TurnFacts {
     /// The CLI's own conversation id.
     pub(super) conversation: Option<String>,
     /// What isolation is in force.
@@ -16,7 +16,7 @@ pub(super) struct Facts {
     pub(super) at_proxy: Option<Counted>,
 }
 
-impl Facts {
+impl TurnFacts {
     /// The metadata, with what the agent says that it used, how long it took, and how many of its messages are unknown.
     pub(super) fn metadata(
         &self,

@@ -2,10 +2,11 @@
 //! it waits here, so that it always hears.
 
 use super::ending::Cause;
-use super::records::canceled;
+use super::records::status_with_words;
 use super::{Delivery, House, IdleOrder, Interruption, Order, Turn};
 use crate::store::Durability;
 use pilothouse_a2a::id::TaskId;
+use pilothouse_a2a::task::TaskState;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
@@ -31,12 +32,28 @@ struct RunningTurn {
     answered_late: Vec<Arc<str>>,
 }
 
+impl RunningTurn {
+    fn new(task: TaskId) -> Self {
+        Self { task, cancelers: Vec::new(), answered_late: Vec::new() }
+    }
+
+    fn take_late_answer(&mut self, ask: &str) -> Delivery {
+        match self.answered_late.iter().position(|late| **late == *ask) {
+            Some(place) => {
+                self.answered_late.swap_remove(place);
+                Delivery::Withdrawn
+            }
+            None => Delivery::Gone,
+        }
+    }
+}
+
 impl Inbox {
     pub(super) fn new(orders: mpsc::UnboundedReceiver<Order>, house: Arc<House>) -> Self {
         Self { orders, turns: VecDeque::new(), had_turn: false, running: None, house }
     }
 
-    /// The queue behind the handle, for `Live::leave`.
+    /// The queue behind the handle, for `LiveSessions::leave`.
     pub(super) fn orders(&self) -> &mpsc::UnboundedReceiver<Order> {
         &self.orders
     }
@@ -55,7 +72,7 @@ impl Inbox {
 
     /// From now on orders for this task concern the running turn.
     pub(super) fn begin_turn(&mut self, task: TaskId) {
-        self.running = Some(RunningTurn { task, cancelers: Vec::new(), answered_late: Vec::new() });
+        self.running = Some(RunningTurn::new(task));
     }
 
     /// The turn is over: the callers that cancel it, to be told.
@@ -78,12 +95,7 @@ impl Inbox {
     /// What comes of an answer that no process waits for: to an ask that the running turn has withdrawn meanwhile,
     /// or to one of an earlier process.
     pub(super) fn take_late_answer(&mut self, ask: &str) -> Delivery {
-        let late = self.running.as_mut().map(|turn| &mut turn.answered_late);
-        let place = |late: &&mut Vec<Arc<str>>| late.iter().position(|id| **id == *ask);
-        match late.and_then(|late| place(&late).map(|place| late.swap_remove(place))) {
-            Some(_) => Delivery::Withdrawn,
-            None => Delivery::Gone,
-        }
+        self.running.as_mut().map_or(Delivery::Gone, |turn| turn.take_late_answer(ask))
     }
 
     // === waits ===
@@ -225,12 +237,28 @@ impl Inbox {
         turn.places.waiting = None;
         let house = self.house.clone();
         self.house.actors.spawn(async move {
-            let record = canceled(&turn.log, "canceled before it began");
+            let record =
+                status_with_words(&turn.log, TaskState::Canceled, "canceled before it began");
             let outcome = turn.log.record(&house.store, vec![record], Durability::Synced).await;
             if outcome.is_ok() {
                 turn.guard.disarm();
             }
             let _ = done.send(outcome.unwrap_or(false));
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_to_an_ask_of_the_turn_that_is_over_is_withdrawn_and_one_of_an_earlier_process_gone()
+     {
+        let mut turn = RunningTurn::new(TaskId::random());
+        turn.answered_late = vec![Arc::from("one"), Arc::from("two")];
+        assert_eq!(turn.take_late_answer("one"), Delivery::Withdrawn);
+        assert_eq!(turn.take_late_answer("one"), Delivery::Gone);
+        assert_eq!(turn.answered_late, [Arc::from("two")]);
     }
 }

@@ -2,10 +2,10 @@
 
 use super::activity::Activity;
 use super::disk::DiskWatches;
-use super::places::Places;
+use super::places::ProcessPlaces;
 use super::pool::Pool;
 use super::waiting::WaitingTurns;
-use super::{House, Key, Order};
+use super::{House, Order, SessionKey};
 use crate::queue::FairQueue;
 use crate::store::SessionRow;
 use parking_lot::Mutex;
@@ -15,10 +15,10 @@ use tokio::sync::mpsc::error::SendError;
 use tokio::sync::{mpsc, watch};
 
 /// The live sessions and the places they compete for.
-pub(super) struct Live {
-    map: Mutex<HashMap<Key, Handle>>,
+pub(super) struct LiveSessions {
+    pub(super) map: Mutex<HashMap<SessionKey, ActorHandle>>,
     /// For live processes.
-    pub(super) places: Places,
+    pub(super) places: ProcessPlaces,
     /// For running turns: no limit over all, `limits.turns_per_caller` for one caller.
     pub(super) turns: FairQueue,
     pub(super) pool: Pool,
@@ -39,11 +39,11 @@ pub(super) struct Removals {
 
 /// A session that is being removed, until this is dropped.
 pub struct Removal {
-    pub(super) live: Arc<Live>,
+    pub(super) live: Arc<LiveSessions>,
     pub(super) session: Arc<str>,
 }
 
-pub(super) struct Handle {
+pub(super) struct ActorHandle {
     /// What the session does now.
     pub(super) activity: watch::Receiver<Activity>,
     pub(super) orders: mpsc::UnboundedSender<Order>,
@@ -58,25 +58,21 @@ pub(super) struct Handle {
     pub(super) warm: bool,
 }
 
-// === Live ===
+// === LiveSessions ===
 
-impl Live {
+impl LiveSessions {
     pub(super) fn new(house: &House) -> Self {
         let config = &house.config;
         let priorities = &config.auth.priorities;
         Self {
             map: Mutex::default(),
-            places: Places::new(FairQueue::new(config.processes.max, 0, priorities)),
+            places: ProcessPlaces::new(FairQueue::new(config.processes.max, 0, priorities)),
             turns: FairQueue::new(usize::MAX, config.limits.turns_per_caller, priorities),
             pool: Pool::default(),
             disk: DiskWatches::new(house),
             waiting: WaitingTurns::new(config.processes.queue, config.limits.queue_per_caller),
             removals: Mutex::default(),
         }
-    }
-
-    pub(super) fn map(&self) -> parking_lot::MutexGuard<'_, HashMap<Key, Handle>> {
-        self.map.lock()
     }
 
     /// A turn needs a place: where none is free and nobody idles, a warm process gives up its own.
@@ -87,8 +83,8 @@ impl Live {
     }
 
     /// The actor has a process and nothing to do. False when work is on its way.
-    pub(super) fn idle(&self, key: &Key) -> bool {
-        let mut map = self.map();
+    pub(super) fn mark_idle(&self, key: &SessionKey) -> bool {
+        let mut map = self.map.lock();
         let Some(handle) = map.get_mut(key) else {
             return false;
         };
@@ -97,15 +93,15 @@ impl Live {
     }
 
     /// The actor's process is gone while it waited.
-    pub(super) fn cold(&self, key: &Key) {
-        if let Some(handle) = self.map().get_mut(key) {
+    pub(super) fn mark_busy(&self, key: &SessionKey) {
+        if let Some(handle) = self.map.lock().get_mut(key) {
             handle.warm = false;
         }
     }
 
     /// The actor wants to leave; true when nobody needs it and it is out of the map.
-    pub(super) fn leave(&self, key: &Key, inbox: &mpsc::UnboundedReceiver<Order>) -> bool {
-        let mut map = self.map();
+    pub(super) fn leave(&self, key: &SessionKey, inbox: &mpsc::UnboundedReceiver<Order>) -> bool {
+        let mut map = self.map.lock();
         let free = map.get(key).is_none_or(|handle| handle.reserved == 0) && inbox.is_empty();
         if free {
             map.remove(key);
@@ -114,8 +110,8 @@ impl Live {
     }
 
     /// The actor is gone without having left.
-    pub(super) fn forget(&self, key: &Key, orders: &mpsc::UnboundedSender<Order>) {
-        let mut map = self.map();
+    pub(super) fn forget(&self, key: &SessionKey, orders: &mpsc::UnboundedSender<Order>) {
+        let mut map = self.map.lock();
         if map.get(key).is_some_and(|handle| handle.orders.same_channel(orders)) {
             map.remove(key);
         }
@@ -125,11 +121,11 @@ impl Live {
     /// order, come to its end, and find itself reserved for nothing. The order where the actor has failed.
     pub(super) fn submit(
         &self,
-        key: &Key,
+        key: &SessionKey,
         orders: &mpsc::UnboundedSender<Order>,
         order: Order,
     ) -> Result<(), Box<SendError<Order>>> {
-        let mut map = self.map();
+        let mut map = self.map.lock();
         if let Some(handle) = map.get_mut(key).filter(|handle| handle.orders.same_channel(orders)) {
             handle.reserved = handle.reserved.saturating_sub(1);
             handle.new &= !matches!(order, Order::Turn(_));

@@ -10,16 +10,16 @@ use tokio::sync::Notify;
 
 /// Places for live processes; the process that idles longest gives way to a turn that waits.
 #[derive(Clone)]
-pub(super) struct Places(Arc<Inner>);
+pub(super) struct ProcessPlaces(Arc<SharedPlaces>);
 
-struct Inner {
+struct SharedPlaces {
     queue: FairQueue,
-    idle: Mutex<Idle>,
+    idle: Mutex<IdleProcesses>,
 }
 
 /// Processes that may be ended, longest idle first.
 #[derive(Default)]
-struct Idle {
+struct IdleProcesses {
     by_age: BTreeMap<u64, Arc<Notify>>,
     next: u64,
 }
@@ -27,16 +27,16 @@ struct Idle {
 /// A process that may be ended for a turn that waits; until it is dropped. Where it was chosen and does
 /// something else instead, the next one is chosen.
 pub(super) struct Offer {
-    places: Places,
+    places: ProcessPlaces,
     number: u64,
     wanted: Arc<Notify>,
     /// Whether its owner has heard that it must give way.
     heard: AtomicBool,
 }
 
-impl Places {
+impl ProcessPlaces {
     pub(super) fn new(queue: FairQueue) -> Self {
-        Self(Arc::new(Inner { queue, idle: Mutex::default() }))
+        Self(Arc::new(SharedPlaces { queue, idle: Mutex::default() }))
     }
 
     /// A place, if one is free now.
@@ -89,7 +89,7 @@ impl Places {
     }
 }
 
-impl Idle {
+impl IdleProcesses {
     /// The process that idles longest must give way.
     fn choose(&mut self) {
         if let Some((_, wanted)) = self.by_age.pop_first() {
@@ -100,7 +100,7 @@ impl Idle {
 
 impl Offer {
     /// Waits until the process must give up its place. Cancel-safe.
-    pub(super) async fn wanted(&self) {
+    pub(super) async fn await_wanted(&self) {
         self.wanted.notified().await;
         self.heard.store(true, Ordering::Relaxed);
     }
@@ -123,39 +123,42 @@ mod tests {
 
     #[test]
     fn a_process_that_was_chosen_and_begins_a_turn_passes_the_request_on_to_the_next() {
-        let (places, ann) = (Places::new(FairQueue::new(1, 0, &BTreeMap::new())), Arc::from("ann"));
+        let (places, ann) =
+            (ProcessPlaces::new(FairQueue::new(1, 0, &BTreeMap::new())), Arc::from("ann"));
         let held = places.try_take(&ann).unwrap();
         let (oldest, newest) = (places.offer(), places.offer());
         let mut waiting = std::pin::pin!(places.take(&ann));
         assert!(waiting.as_mut().now_or_never().is_none());
-        assert!(newest.wanted().now_or_never().is_none());
+        assert!(newest.await_wanted().now_or_never().is_none());
         drop(oldest);
-        assert!(newest.wanted().now_or_never().is_some());
+        assert!(newest.await_wanted().now_or_never().is_some());
         drop(held);
         assert!(waiting.now_or_never().is_some());
     }
 
     #[test]
     fn no_process_gives_way_where_a_place_is_free() {
-        let (places, ann) = (Places::new(FairQueue::new(1, 0, &BTreeMap::new())), Arc::from("ann"));
+        let (places, ann) =
+            (ProcessPlaces::new(FairQueue::new(1, 0, &BTreeMap::new())), Arc::from("ann"));
         let idle = places.offer();
         assert!(places.take(&ann).now_or_never().is_some());
-        assert!(idle.wanted().now_or_never().is_none());
+        assert!(idle.await_wanted().now_or_never().is_none());
     }
 
     #[test]
     fn a_process_that_gives_way_wakes_no_other_and_two_requests_choose_two() {
-        let (places, ann) = (Places::new(FairQueue::new(1, 0, &BTreeMap::new())), Arc::from("ann"));
+        let (places, ann) =
+            (ProcessPlaces::new(FairQueue::new(1, 0, &BTreeMap::new())), Arc::from("ann"));
         let _held = places.try_take(&ann).unwrap();
         let mut first = std::pin::pin!(places.take(&ann));
         assert!(first.as_mut().now_or_never().is_none());
         let chosen = places.offer();
         let mut second = std::pin::pin!(places.take(&ann));
         assert!(second.as_mut().now_or_never().is_none());
-        assert!(chosen.wanted().now_or_never().is_some());
+        assert!(chosen.await_wanted().now_or_never().is_some());
         // The second request waits as well, so the next process gives way to it.
         let next = places.offer();
-        assert!(next.wanted().now_or_never().is_some());
+        assert!(next.await_wanted().now_or_never().is_some());
         drop(chosen);
     }
 }

@@ -24,7 +24,7 @@ const AGAIN: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// A process that waits for its session.
-pub(super) struct Warm {
+pub(super) struct WarmProcess {
     /// The id of the session that it will be; names its folders.
     pub(super) session: Arc<str>,
     /// The process.
@@ -34,13 +34,13 @@ pub(super) struct Warm {
 /// The warm processes of all agents.
 #[derive(Default)]
 pub(super) struct Pool {
-    ready: Mutex<HashMap<Arc<str>, VecDeque<Warm>>>,
+    ready: Mutex<HashMap<Arc<str>, VecDeque<WarmProcess>>>,
     taken: Notify,
 }
 
 impl Pool {
     /// A warm process of this agent, if one is there and lives.
-    pub(super) fn take(&self, house: &House, agent: &Agent) -> Option<Warm> {
+    pub(super) fn take(&self, house: &House, agent: &Agent) -> Option<WarmProcess> {
         if agent.config.warm == 0 {
             return None;
         }
@@ -67,16 +67,12 @@ impl Pool {
         }
     }
 
-    fn pop(&self, agent: &str) -> Option<Warm> {
-        self.ready().get_mut(agent)?.pop_front()
+    fn pop(&self, agent: &str) -> Option<WarmProcess> {
+        self.ready.lock().get_mut(agent)?.pop_front()
     }
 
     fn count(&self, agent: &str) -> usize {
-        self.ready().get(agent).map_or(0, VecDeque::len)
-    }
-
-    fn ready(&self) -> parking_lot::MutexGuard<'_, HashMap<Arc<str>, VecDeque<Warm>>> {
-        self.ready.lock()
+        self.ready.lock().get(agent).map_or(0, VecDeque::len)
     }
 
     /// Keeps the pool full until the server stops; `place` gives a free place among the live processes.
@@ -104,7 +100,7 @@ impl Pool {
                 while self.count(&agent.key) < agent.config.warm && pause.is_none() {
                     match start(house, agent, &place).await {
                         Some(warm) => {
-                            let mut ready = self.ready();
+                            let mut ready = self.ready.lock();
                             ready.entry(agent.key.clone()).or_default().push_back(warm);
                         }
                         None => pause = Some(AGAIN),
@@ -120,7 +116,7 @@ impl Pool {
                 () = tokio::time::sleep(pause.unwrap_or(Duration::from_secs(60))) => {}
             }
         }
-        let left: Vec<_> = self.ready().drain().collect();
+        let left: Vec<_> = self.ready.lock().drain().collect();
         for (agent, warm) in left {
             for warm in warm {
                 // A stop does not keep these from their end.
@@ -133,7 +129,7 @@ impl Pool {
     /// Leaves word of the folders, in case that the server is killed.
     async fn write(&self, list: &Path) {
         let ids = {
-            let ready = self.ready();
+            let ready = self.ready.lock();
             let ids: Vec<_> = ready
                 .iter()
                 .flat_map(|(agent, warm)| warm.iter().map(move |warm| (&**agent, &*warm.session)))
@@ -145,9 +141,9 @@ impl Pool {
 }
 
 /// Ends a warm process and removes its folders, while the caller goes on: it may hold the map of sessions.
-fn remove_later(house: &House, agent: &Agent, warm: Warm) {
+fn remove_later(house: &House, agent: &Agent, warm: WarmProcess) {
     let (workspaces, stop) = (agent.workspaces.clone(), house.stop.clone());
-    let Warm { session, running } = warm;
+    let WarmProcess { session, running } = warm;
     drop(running);
     house.actors.spawn(async move { remove(&workspaces, &session, &stop).await });
 }
@@ -181,7 +177,7 @@ async fn start(
     house: &Arc<House>,
     agent: &Arc<Agent>,
     place: &impl Fn() -> Option<Place>,
-) -> Option<Warm> {
+) -> Option<WarmProcess> {
     let slot = place()?;
     let starting = tokio::select! {
         biased;
@@ -192,7 +188,7 @@ async fn start(
     let started = start_in(house, agent, &session, slot).await;
     drop(starting);
     match started {
-        Ok(running) => Some(Warm { session, running }),
+        Ok(running) => Some(WarmProcess { session, running }),
         Err(error) => {
             tracing::warn!(agent = %agent.key, %error, "a warm process could not be started");
             // A stop does not keep these from their end.

@@ -20,8 +20,8 @@ pub(super) fn status(
     Record::Status(update)
 }
 
-/// A record that ends a task as canceled.
-pub(super) fn canceled(log: &TaskLog, words: &str) -> Record {
+/// The same, with words for people.
+pub(super) fn status_with_words(log: &TaskLog, state: TaskState, words: &str) -> Record {
     let message = Message::new(Role::Agent, vec![Part::text(words)]);
-    status(log, TaskState::Canceled, Some(message), None)
+    status(log, state, Some(message), None)
 }

@@ -2,17 +2,18 @@
 
 use super::activity::{Activity, SessionState};
 use super::actor::Actor;
-use super::live::{Handle, Live, Removal};
-use super::pool::Warm;
-use super::records::canceled;
+use super::live::{ActorHandle, LiveSessions, Removal};
+use super::pool::WarmProcess;
+use super::records::status_with_words;
 use super::resources::SessionResources;
-use super::{Attach, Delivery, EndGuard, File, House, Key, Order, Origin, Turn, TurnPlaces};
+use super::{Attach, Delivery, EndGuard, File, House, Order, Origin, SessionKey, Turn, TurnPlaces};
 use crate::agent::Agent;
 use crate::asks::Decision;
 use crate::store::{self, Durability, Scope, SessionRow, Write};
 use crate::supervisor::Spec;
 use crate::task::TaskLog;
 use pilothouse_a2a::id::ContextId;
+use pilothouse_a2a::task::TaskState;
 use pilothouse_a2a::time::Timestamp;
 use pilothouse_agents::Turn as Prompt;
 use std::sync::Arc;
@@ -22,14 +23,14 @@ use tokio::sync::{mpsc, oneshot};
 #[derive(Clone)]
 pub struct Sessions {
     house: Arc<House>,
-    live: Arc<Live>,
+    live: Arc<LiveSessions>,
 }
 
 /// A reserved place in a session's queue.
 pub struct Admission {
     house: Arc<House>,
-    live: Arc<Live>,
-    key: Key,
+    live: Arc<LiveSessions>,
+    key: SessionKey,
     orders: mpsc::UnboundedSender<Order>,
     /// The session; see [`Admission::write`].
     pub session: SessionRow,
@@ -41,7 +42,7 @@ pub struct Admission {
 
 /// Why there is no place.
 #[derive(Debug, thiserror::Error)]
-pub enum Refused {
+pub enum NotAdmitted {
     /// The queue is full.
     #[error(
         "the queue is full: {waiting} tasks wait already; try again later; the server's operator can raise `processes.queue`"
@@ -73,7 +74,7 @@ pub enum Refused {
 impl Sessions {
     /// No sessions yet.
     pub fn new(house: Arc<House>) -> Self {
-        let live = Arc::new(Live::new(&house));
+        let live = Arc::new(LiveSessions::new(&house));
         Self { house, live }
     }
 
@@ -92,7 +93,7 @@ impl Sessions {
         self.live.waiting.position(caller)
     }
 
-    /// Live processes, and how many there may be.
+    /// LiveSessions processes, and how many there may be.
     pub fn processes(&self) -> (usize, usize) {
         let max = self.house.config.processes.max;
         (max.saturating_sub(self.live.places.free()), max)
@@ -100,14 +101,14 @@ impl Sessions {
 
     /// Whether a session has an actor.
     pub fn is_live(&self, session: &str) -> bool {
-        self.live.map().values().any(|handle| *handle.session.id == *session)
+        self.live.map.lock().values().any(|handle| *handle.session.id == *session)
     }
 
     /// What a session does now, and whether it has an actor. A person may be asked without one.
     pub fn activity(&self, row: &SessionRow) -> (Activity, bool) {
-        let key = Key::of(row);
+        let key = SessionKey::of(row);
         let live = {
-            let map = self.live.map();
+            let map = self.live.map.lock();
             let handle = map.get(&key).filter(|handle| handle.session.id == row.id);
             handle.map(|handle| handle.activity.borrow().clone())
         };
@@ -122,7 +123,7 @@ impl Sessions {
 
     /// Keeps a session for its removal; none while it is in use. A message to its context begins a new one.
     pub fn begin_removal(&self, session: &Arc<str>) -> Option<Removal> {
-        let map = self.live.map();
+        let map = self.live.map.lock();
         let is_live = map.values().any(|handle| handle.session.id == *session);
         if is_live || self.house.tasks.holds_session(session) {
             return None;
@@ -141,13 +142,13 @@ impl Sessions {
         scope: &Scope,
         context_id: ContextId,
         known: bool,
-    ) -> Result<Admission, Refused> {
+    ) -> Result<Admission, NotAdmitted> {
         let agent = self.house.agents.get(&scope.agent).cloned();
-        let agent = agent.ok_or_else(|| Refused::NoAgent(scope.agent.clone()))?;
-        let key = Key { scope: scope.clone(), context_id };
+        let agent = agent.ok_or_else(|| NotAdmitted::NoAgent(scope.agent.clone()))?;
+        let key = SessionKey { scope: scope.clone(), context_id };
         loop {
             if self.house.stop.is_cancelled() {
-                return Err(Refused::Stopping);
+                return Err(NotAdmitted::Stopping);
             }
             if let Some(admission) = self.admit_live(&key)? {
                 return Ok(admission);
@@ -166,11 +167,11 @@ impl Sessions {
     fn begin_session(
         &self,
         agent: &Arc<Agent>,
-        key: &Key,
+        key: &SessionKey,
         stored: Option<SessionRow>,
         removed: u64,
-    ) -> Result<Option<Admission>, Refused> {
-        let mut map = self.live.map();
+    ) -> Result<Option<Admission>, NotAdmitted> {
+        let mut map = self.live.map.lock();
         if map.contains_key(key) {
             return Ok(None);
         }
@@ -193,7 +194,7 @@ impl Sessions {
         let (house, live) = (self.house.clone(), self.live.clone());
         let row = session.clone();
         let resources = SessionResources::new(house, live, agent.clone(), row, inbox, warm, new);
-        let handle = map.entry(key.clone()).or_insert(Handle {
+        let handle = map.entry(key.clone()).or_insert(ActorHandle {
             activity: resources.activity.subscribe(),
             orders: orders.clone(),
             session,
@@ -216,7 +217,7 @@ impl Sessions {
         agent: &Agent,
         caller: &Arc<str>,
         fresh: bool,
-    ) -> Result<(TurnPlaces, Option<Warm>), Refused> {
+    ) -> Result<(TurnPlaces, Option<WarmProcess>), NotAdmitted> {
         let live = &self.live;
         let mut places = TurnPlaces::default();
         if agent.shared_turns.is_none() {
@@ -236,8 +237,8 @@ impl Sessions {
         Ok((places, ahead))
     }
 
-    fn admit_live(&self, key: &Key) -> Result<Option<Admission>, Refused> {
-        let mut map = self.live.map();
+    fn admit_live(&self, key: &SessionKey) -> Result<Option<Admission>, NotAdmitted> {
+        let mut map = self.live.map.lock();
         let Some(handle) = map.get_mut(key) else {
             return Ok(None);
         };
@@ -253,7 +254,7 @@ impl Sessions {
         Ok(Some(self.reserve(key, handle, places)))
     }
 
-    fn reserve(&self, key: &Key, handle: &mut Handle, places: TurnPlaces) -> Admission {
+    fn reserve(&self, key: &SessionKey, handle: &mut ActorHandle, places: TurnPlaces) -> Admission {
         handle.reserved += 1;
         Admission {
             house: self.house.clone(),
@@ -269,8 +270,8 @@ impl Sessions {
 
     /// The way to the actor of a task's session, where it has one.
     fn orders_of(&self, log: &TaskLog) -> Option<mpsc::UnboundedSender<Order>> {
-        let key = Key { scope: log.scope.clone(), context_id: log.context_id.clone() };
-        self.live.map().get(&key).map(|handle| handle.orders.clone())
+        let key = SessionKey { scope: log.scope.clone(), context_id: log.context_id.clone() };
+        self.live.map.lock().get(&key).map(|handle| handle.orders.clone())
     }
 
     /// Interrupts the running turn of a task whose next turn is there already.
@@ -341,7 +342,8 @@ impl Sessions {
             }
         }
         // No turn of it runs or waits: it asked, and nobody will answer; or its turn is still on its way.
-        let record = canceled(log, "canceled before it was continued");
+        let record =
+            status_with_words(log, TaskState::Canceled, "canceled before it was continued");
         let taken = log.record(&self.house.store, vec![record], Durability::Synced).await?;
         if let (true, Some(orders)) = (taken, orders) {
             // A turn that arrived meanwhile finds its task over; one that has just begun is ended by this.
@@ -384,7 +386,7 @@ impl Admission {
 }
 
 /// A session that begins now.
-fn new_session(agent: &Agent, key: &Key) -> SessionRow {
+fn new_session(agent: &Agent, key: &SessionKey) -> SessionRow {
     let now = Timestamp::now();
     SessionRow {
         id: Arc::from(uuid::Uuid::now_v7().to_string()),

@@ -3,12 +3,12 @@
 use super::activity::{ActivitySender, SessionState};
 use super::disk::DiskWatch;
 use super::inbox::Inbox;
-use super::live::Live;
+use super::live::LiveSessions;
 use super::questions::Granted;
 use super::running::Running;
 use super::translate::Translator;
 use super::turn_clock::TurnClock;
-use super::{Fork, House, Key, Order};
+use super::{Fork, House, Order, SessionKey};
 use crate::agent::Agent;
 use crate::budget::Meter;
 use crate::process::Prepared;
@@ -29,9 +29,9 @@ const NOTED_EVERY_MS: u64 = 60_000;
 /// What the actor of a session owns.
 pub(super) struct SessionResources {
     pub(super) house: Arc<House>,
-    pub(super) live: Arc<Live>,
+    pub(super) live: Arc<LiveSessions>,
     pub(super) agent: Arc<Agent>,
-    pub(super) key: Key,
+    pub(super) key: SessionKey,
     pub(super) row: SessionRow,
     pub(super) inbox: Inbox,
     pub(super) running: Option<Running>,
@@ -70,14 +70,14 @@ pub(super) struct CurrentTurn {
 impl SessionResources {
     pub(super) fn new(
         house: Arc<House>,
-        live: Arc<Live>,
+        live: Arc<LiveSessions>,
         agent: Arc<Agent>,
         row: SessionRow,
         orders: mpsc::UnboundedReceiver<Order>,
         warm: Option<Running>,
         new: bool,
     ) -> Self {
-        let key = Key::of(&row);
+        let key = SessionKey::of(&row);
         Self {
             inbox: Inbox::new(orders, house.clone()),
             noted: (row.ready, row.conversation.clone()),
@@ -128,7 +128,7 @@ impl SessionResources {
     pub(super) async fn end_process(&mut self, first: Word) {
         if let Some(running) = self.running.take() {
             self.activity.enter(SessionState::Ending);
-            self.live.cold(&self.key);
+            self.live.mark_busy(&self.key);
             let grace = self.house.config.timeouts.terminate.get();
             self.inbox.serve_during(running.end(first, grace)).await;
         }

@@ -1,10 +1,10 @@
-//! A live process of a session: with its driver, its pipes, and what is held as long as it lives.
+//! A live process of a session: with its driver, its pipes, and what is confinement as long as it lives.
 
 use super::House;
 use super::long_line::{self, LinePlace, LineRoom};
 use super::outbox::Outbox;
 use super::pipe::{Chunk, read};
-use super::start::Held;
+use super::start::Confinement;
 use crate::config::Config;
 use crate::process::{Ended, Process};
 use crate::queue::Place;
@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 /// A live process with its driver.
 pub(super) struct Running {
     pub(super) process: Process,
-    pub(super) held: Held,
+    pub(super) confinement: Confinement,
     pub(super) driver: Box<dyn Driver>,
     life: Life,
     pub(super) cutter: Option<LineCutter>,
@@ -43,7 +43,7 @@ pub(super) struct Running {
 impl Running {
     /// A process that was just started.
     pub(super) fn new(
-        (process, held): (Process, Held),
+        (process, confinement): (Process, Confinement),
         driver: Box<dyn Driver>,
         launch: &Launch,
         slot: Place,
@@ -55,7 +55,7 @@ impl Running {
         };
         Self {
             process,
-            held,
+            confinement,
             driver,
             life: launch.life,
             cutter,
@@ -84,7 +84,7 @@ impl Running {
     }
 
     /// How it has ended, when everything that it said was read.
-    pub(super) fn drained(&self) -> Option<Ended> {
+    pub(super) fn drained_end(&self) -> Option<Ended> {
         self.ended.filter(|_| !self.stdout_open && !self.stderr_open)
     }
 

@@ -1,4 +1,4 @@
-//! Starting a process of a session behind its wall, and what is held as long as it lives.
+//! Starting a process of a session in its sandbox, and what is held as long as it lives.
 
 use super::House;
 use crate::agent::Agent;
@@ -10,8 +10,8 @@ use crate::workspace::Folder;
 use std::sync::Arc;
 
 /// What belongs to a running process; given up with it.
-pub(super) struct Held {
-    /// Its way out, where it has a wall.
+pub(super) struct Confinement {
+    /// Its way out, where it has a sandbox.
     pass: Option<Pass>,
     /// What its answers had cost when that was asked for last.
     counted: Counted,
@@ -20,19 +20,19 @@ pub(super) struct Held {
     _surroundings: Surroundings,
 }
 
-/// How a process gets out, as its environment says it; none without a wall.
+/// How a process gets out, as its environment says it; none without a sandbox.
 pub(super) type DoorWords = Option<Vec<(String, String)>>;
 
-impl Held {
+impl Confinement {
     /// The next of its requests that did not get through. Cancel-safe.
-    pub(super) async fn refused(&self) -> Refusal {
+    pub(super) async fn next_refusal(&self) -> Refusal {
         match &self.pass {
             Some(pass) => pass.refused().await,
             None => std::future::pending().await,
         }
     }
 
-    /// Tokens of its answers since `spent` was asked for last; none where it may reach models that the
+    /// Tokens of its answers since `take_spent` was asked for last; none where it may reach models that the
     /// proxy does not see.
     pub(super) fn proxied_tokens(&self) -> Option<u64> {
         let pass = self.pass.as_ref().filter(|_| self.is_counted)?;
@@ -40,7 +40,7 @@ impl Held {
     }
 
     /// What its answers have cost since this was asked for last, as the proxy saw it.
-    pub(super) fn spent(&mut self) -> Option<Counted> {
+    pub(super) fn take_spent(&mut self) -> Option<Counted> {
         let total = self.pass.as_ref()?.tokens();
         let before = std::mem::replace(&mut self.counted, total);
         (total.requests > before.requests).then(|| Counted {
@@ -59,7 +59,7 @@ impl Held {
 ///
 /// # Errors
 ///
-/// When the program cannot be run, or its wall cannot be put up.
+/// When the program cannot be run, or its sandbox cannot be made.
 pub(super) async fn start(
     house: &House,
     agent: &Agent,
@@ -67,7 +67,7 @@ pub(super) async fn start(
     policy: &Arc<Policy>,
     supervisor: &mut Option<Prepared>,
     spec: impl FnOnce(&Places, DoorWords) -> Spec,
-) -> Result<(Process, Held), process::Error> {
+) -> Result<(Process, Confinement), process::Error> {
     let isolation = &house.isolation;
     let pass = isolation.is_walled().then(|| house.egress.pass(policy.clone()));
     let door = pass.as_ref().map(|pass| pass.env(isolation.proxy_port()));
@@ -84,11 +84,11 @@ pub(super) async fn start(
         listener.set_nonblocking(true)?;
         pass.serve(tokio::net::TcpListener::from_std(listener)?);
     }
-    let held = Held {
+    let confinement = Confinement {
         pass,
         counted: Counted::default(),
         is_counted: policy.counts_all_models(),
         _surroundings: walled.held,
     };
-    Ok((process, held))
+    Ok((process, confinement))
 }

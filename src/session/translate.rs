@@ -4,7 +4,7 @@
 //! line for people and a data part. Adjacent pieces of text become one update, up to [`PIECE`] bytes.
 
 use super::bounded::{self, PREVIEW, one_line, preview};
-use super::facts::Facts;
+use super::facts::TurnFacts;
 use super::records::status;
 use crate::asks;
 use crate::egress::Refusal;
@@ -330,8 +330,8 @@ impl Translator {
         self.event_limit.saturating_sub(6 * PREVIEW + 4096) / 2
     }
 
-    /// A request of the agent did not get through the wall.
-    pub(super) fn refused(&mut self, refusal: &Refusal) {
+    /// A request of the agent did not get out of the sandbox.
+    pub(super) fn report_refusal(&mut self, refusal: &Refusal) {
         let data = json!({
             "kind": "egress-refused",
             "host": refusal.host,
@@ -375,7 +375,7 @@ impl Translator {
     }
 
     /// A policy answered an ask in the place of a person.
-    pub(super) fn asked(&mut self, kind: &AskKind, allowed: bool) {
+    pub(super) fn report_policy(&mut self, kind: &AskKind, allowed: bool) {
         let decision = if allowed { "allowed" } else { "denied" };
         let (line, data) = match kind {
             AskKind::Permission { tool, input, .. } => (
@@ -395,7 +395,7 @@ impl Translator {
     pub(super) fn finish(
         &mut self,
         outcome: Outcome,
-        facts: &Facts,
+        facts: &TurnFacts,
         ask: Option<&AskRow>,
     ) -> Vec<Record> {
         if let Outcome::Completed { answer: Some(answer) } = &outcome {

@@ -1,15 +1,15 @@
 //! How many turns wait, over all and of each caller, with a bound on both.
 
-use super::registry::Refused;
+use super::registry::NotAdmitted;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
 
 /// The turns that wait; clones share the count.
 #[derive(Clone)]
-pub(super) struct WaitingTurns(Arc<Inner>);
+pub(super) struct WaitingTurns(Arc<WaitingCounts>);
 
-struct Inner {
+struct WaitingCounts {
     limit: usize,
     /// For one caller; 0 is no limit.
     per_caller: usize,
@@ -17,35 +17,35 @@ struct Inner {
 }
 
 /// A turn that waits; it is counted until this is dropped.
-pub struct Waiting {
+pub struct WaitingTurn {
     turns: WaitingTurns,
     caller: Arc<str>,
 }
 
 impl WaitingTurns {
     pub(super) fn new(limit: usize, per_caller: usize) -> Self {
-        Self(Arc::new(Inner { limit, per_caller, by_caller: Mutex::default() }))
+        Self(Arc::new(WaitingCounts { limit, per_caller, by_caller: Mutex::default() }))
     }
 
     /// Counts one turn more of this caller, if there is room for it.
-    pub(super) fn enter(&self, caller: &Arc<str>) -> Result<Waiting, Refused> {
+    pub(super) fn enter(&self, caller: &Arc<str>) -> Result<WaitingTurn, NotAdmitted> {
         let mut by_caller = self.0.by_caller.lock();
         let waiting = by_caller.values().sum();
         if waiting >= self.0.limit {
-            return Err(Refused::Full { waiting });
+            return Err(NotAdmitted::Full { waiting });
         }
         let own = by_caller.get(caller).copied().unwrap_or(0);
         if self.0.per_caller > 0 && own >= self.0.per_caller {
-            return Err(Refused::FullForCaller { waiting: own });
+            return Err(NotAdmitted::FullForCaller { waiting: own });
         }
         *by_caller.entry(caller.clone()).or_default() += 1;
-        Ok(Waiting { turns: self.clone(), caller: caller.clone() })
+        Ok(WaitingTurn { turns: self.clone(), caller: caller.clone() })
     }
 
     /// Counts a turn that was accepted before a restart, or is counted elsewhere.
-    pub(super) fn enter_over_limit(&self, caller: &Arc<str>) -> Waiting {
+    pub(super) fn enter_over_limit(&self, caller: &Arc<str>) -> WaitingTurn {
         *self.0.by_caller.lock().entry(caller.clone()).or_default() += 1;
-        Waiting { turns: self.clone(), caller: caller.clone() }
+        WaitingTurn { turns: self.clone(), caller: caller.clone() }
     }
 
     pub(super) fn count(&self) -> usize {
@@ -60,7 +60,7 @@ impl WaitingTurns {
     }
 }
 
-impl Drop for Waiting {
+impl Drop for WaitingTurn {
     fn drop(&mut self) {
         let mut by_caller = self.turns.0.by_caller.lock();
         if let Some(waiting) = by_caller.get_mut(&self.caller) {

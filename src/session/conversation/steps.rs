@@ -146,7 +146,7 @@ impl Conversation<'_> {
                 self.house.telemetry.agent_says(self.log, &event);
                 if let Event::Usage(usage) = &event {
                     // What it reaches is heard of where everything is, unless the turn ends with it.
-                    let _ = self.meter.used(usage, self.running.held.proxied_tokens());
+                    let _ = self.meter.used(usage, self.running.confinement.proxied_tokens());
                 }
                 if !self.ending.is_fault() {
                     self.translator.say(event);
@@ -191,7 +191,7 @@ impl Conversation<'_> {
                 return self.ask(ask);
             }
             let is_allowed = policy == AskPolicy::Allow;
-            self.translator.asked(&ask.kind, is_allowed);
+            self.translator.report_policy(&ask.kind, is_allowed);
             match is_allowed {
                 true => Answer::Allow { input: None },
                 false => Answer::Deny { message: asks::denial(&ask.kind, &self.agent.key) },
