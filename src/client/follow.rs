@@ -10,7 +10,7 @@ use super::failure::Failure;
 use super::markdown::Printer;
 use super::outcome::{last_message, text_of, words};
 use super::tasks::render_question;
-use super::terminal::{DIM, Filter, Screen, Spinner, clean, clean_line, styled};
+use super::terminal::{DIM, Filter, Screen, Spinner, clean, clean_line, shows, styled};
 use super::{exit, outcome};
 use pilothouse_a2a::client::{Client, ClientError, EventStream};
 use pilothouse_a2a::error::ErrorKind;
@@ -326,15 +326,14 @@ fn last_words(line: &str) -> String {
     if skipped > 0 { format!("…{kept}") } else { kept }
 }
 
-/// JSON whose control characters are all escaped; the encoder leaves those above ASCII as they are.
+/// JSON with everything escaped that a terminal would not show; the encoder leaves what is above ASCII as it is.
 pub(super) fn json_safe(json: &str) -> String {
     let mut out = String::with_capacity(json.len());
     for character in json.chars() {
-        match character {
-            '\u{7f}'..='\u{9f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
-                out.push_str(&format!("\\u{:04x}", u32::from(character)));
-            }
-            other => out.push(other),
+        if shows(character) || character == '\n' {
+            out.push(character);
+        } else {
+            out.push_str(&format!("\\u{:04x}", u32::from(character)));
         }
     }
     out

@@ -9,27 +9,14 @@ use pilothouse_a2a::time::Timestamp;
 use serde_json::Value;
 use std::time::Duration;
 
-/// The state in one word, as it is also typed.
-pub(super) fn word(state: TaskState) -> &'static str {
-    match state {
-        TaskState::Unspecified => "unspecified",
-        TaskState::Submitted => "submitted",
-        TaskState::Working => "working",
-        TaskState::Completed => "completed",
-        TaskState::Failed => "failed",
-        TaskState::Canceled => "canceled",
-        TaskState::InputRequired => "input-required",
-        TaskState::Rejected => "rejected",
-        TaskState::AuthRequired => "auth-required",
-    }
-}
-
 /// The state of a word, or of the specification's name.
 pub(super) fn state_of(text: &str) -> Result<TaskState, String> {
     let known = TaskState::ALL.into_iter().skip(1);
     let found =
-        known.clone().find(|state| text.eq_ignore_ascii_case(word(*state)) || text == state.name());
-    found.ok_or_else(|| format!("one of {}", known.map(word).collect::<Vec<_>>().join(", ")))
+        known.clone().find(|state| text.eq_ignore_ascii_case(state.word()) || text == state.name());
+    found.ok_or_else(|| {
+        format!("one of {}", known.map(TaskState::word).collect::<Vec<_>>().join(", "))
+    })
 }
 
 /// The exit code that tells how a task ended, or what it waits for.
@@ -66,7 +53,7 @@ pub(super) fn summary(task: &Task, elapsed: Option<Duration>, on: bool) -> Strin
         | TaskState::Submitted
         | TaskState::Working => "",
     };
-    let mut first = styled(&format!("{mark}{}", word(state)), style(state), on);
+    let mut first = styled(&format!("{mark}{}", state.word()), style(state), on);
     let told =
         number(task, "/durationMs").and_then(|ms| Duration::try_from_secs_f64(ms / 1000.0).ok());
     if let Some(took) = told.or(elapsed) {
@@ -188,7 +175,7 @@ mod tests {
     #[test]
     fn every_state_has_a_word_that_is_read_again() {
         for state in TaskState::ALL.into_iter().skip(1) {
-            assert_eq!(state_of(word(state)), Ok(state));
+            assert_eq!(state_of(state.word()), Ok(state));
             assert_eq!(state_of(state.name()), Ok(state));
         }
         assert!(state_of("done").unwrap_err().contains("input-required"));

@@ -8,7 +8,7 @@ pub(super) use ask::{Ask, render_question};
 use super::failure::Failure;
 use super::follow::{End, Interrupt, Show, follow, json_safe};
 use super::local::{Server, ServerArgs};
-use super::outcome::{ago, last_message, state_of, summary, text_of, word, words};
+use super::outcome::{ago, last_message, state_of, summary, text_of, words};
 use super::send::{Way, how_to_answer, left_or, tell};
 use super::table::table;
 use super::terminal::Screen;
@@ -242,7 +242,7 @@ fn listed(tasks: &[Task], width: Option<usize>) -> String {
         .map(|task| {
             vec![
                 task.id.to_string(),
-                word(task.status.state).to_owned(),
+                task.status.state.word().to_owned(),
                 ago(task.status.timestamp, now),
                 shown_message(task),
                 task.context_id.to_string(),

@@ -121,7 +121,7 @@ impl Filter {
 }
 
 /// Neither a control character nor one that turns the direction of what follows.
-fn shows(character: char) -> bool {
+pub(super) fn shows(character: char) -> bool {
     character == '\t'
         || !(character.is_control()
             || matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'))

@@ -7,6 +7,7 @@ use crate::access::Forwarded;
 use crate::agent::Agent;
 use crate::config::{CardShape, Config, Skill};
 use crate::signing::{self, Signer};
+use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -114,7 +115,7 @@ pub(super) async fn jwks(State(doors): State<Arc<Doors>>, request: Request) -> R
         return refused;
     }
     match &doors.cards.signer {
-        Some(signer) => cached(&doors.cards, request.headers(), signer.jwks().to_string()),
+        Some(signer) => answer(&doors.cards, request.headers(), signer.jwks().to_string()),
         None => admin::not_found(request).await,
     }
 }
@@ -137,7 +138,7 @@ async fn respond(doors: &Doors, request: Request, shape: Shape) -> Response {
     if let Some(signer) = doors.cards.signer.as_ref().filter(|_| shape != Shape::V1) {
         signer.sign_v0_3(&mut view, &base);
     }
-    cached(&doors.cards, request.headers(), view.to_string())
+    answer(&doors.cards, request.headers(), view.to_string())
 }
 
 // === what stands on a card ===
@@ -303,9 +304,19 @@ pub(super) fn address(seen: &Forwarded, host: &str, port: u16) -> String {
 
 // === caches ===
 
+fn answer(cards: &Cards, asked: &HeaderMap, body: String) -> Response {
+    let digest = Sha256::digest(body.as_bytes());
+    cached(cards, asked, &digest, body)
+}
+
 /// The body with what caches want to know, or the word that they have it already (RFC 9110, 13).
-fn cached(cards: &Cards, asked: &HeaderMap, body: String) -> Response {
-    let tag = format!("\"{}\"", &hex(&Sha256::digest(body.as_bytes()))[..32]);
+pub(super) fn cached(
+    cards: &Cards,
+    asked: &HeaderMap,
+    digest: &[u8],
+    body: impl Into<Body>,
+) -> Response {
+    let tag = format!("\"{}\"", hex(&digest[..16]));
     let mut response = if is_known(asked, &tag, cards.since) {
         let mut response = json_response(StatusCode::NOT_MODIFIED, "");
         response.headers_mut().remove(header::CONTENT_TYPE);

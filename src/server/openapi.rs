@@ -9,11 +9,11 @@ mod operations;
 mod schemas;
 
 use super::call::Named;
-use super::{Doors, json_response, refuse_host};
+use super::card::cached;
+use super::{Doors, refuse_host};
 use crate::config::Config;
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::stream;
@@ -60,12 +60,6 @@ impl Document {
         let pieces = [self.before.clone(), Bytes::from(servers), self.after.clone()];
         Body::from_stream(stream::iter(pieces.map(Ok::<_, Infallible>)))
     }
-
-    fn tag(&self, servers: &str) -> String {
-        let digest = self.digest.clone().chain_update(servers).finalize();
-        let tag: String = digest[..16].iter().map(|byte| format!("{byte:02x}")).collect();
-        format!("\"{tag}\"")
-    }
 }
 
 /// `GET /openapi.json`; public like the card.
@@ -84,49 +78,8 @@ pub(super) async fn document(State(doors): State<Arc<Doors>>, request: Request) 
     };
     let document = doors.openapi.get_or_init(|| Document::new(&doors.config));
     let servers = servers.to_string();
-    let tag = document.tag(&servers);
-    let mut response = if is_known(request.headers(), &tag) {
-        let mut response = json_response(StatusCode::NOT_MODIFIED, "");
-        response.headers_mut().remove(header::CONTENT_TYPE);
-        response
-    } else {
-        json_response(StatusCode::OK, document.with(servers))
-    };
-    let max_age = doors.config.card.max_age.get().as_secs();
-    let headers = response.headers_mut();
-    for (name, value) in
-        [(header::ETAG, tag), (header::CACHE_CONTROL, format!("public, max-age={max_age}"))]
-    {
-        let value = HeaderValue::try_from(value).expect("hex and numbers are a header's value");
-        headers.insert(name, value);
-    }
-    if let Some(names) = vary(&doors.config) {
-        headers.insert(header::VARY, HeaderValue::from_static(names));
-    }
-    response
-}
-
-/// The headers that the base URL hangs on, where it is not configured.
-fn vary(config: &Config) -> Option<&'static str> {
-    let server = &config.server;
-    match (&server.public_url, server.trusted_proxies.is_empty()) {
-        (Some(_), _) => None,
-        (None, true) => Some("Host"),
-        (None, false) => Some(
-            "Host, Forwarded, X-Forwarded-Proto, X-Forwarded-Host, X-Forwarded-Port, X-Forwarded-Prefix",
-        ),
-    }
-}
-
-/// Whether the client has the document of this tag.
-fn is_known(headers: &HeaderMap, tag: &str) -> bool {
-    headers
-        .get_all(header::IF_NONE_MATCH)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .map(|value| value.trim().trim_start_matches("W/"))
-        .any(|known| known == tag || known == "*")
+    let digest = document.digest.clone().chain_update(&servers).finalize();
+    cached(&doors.cards, request.headers(), &digest, document.with(servers))
 }
 
 fn servers(base: &str, agents: &[&str], default: &str) -> Value {

@@ -109,7 +109,7 @@ impl Console {
         if !self.on {
             return;
         }
-        let word = state.name().trim_start_matches("TASK_STATE_").to_lowercase().replace('_', "-");
+        let word = state.word();
         let mut line = format!("← {:>6} {word} in {:.2} s", short(task), took.as_secs_f64());
         if let Some(usage) = usage {
             if let (Some(input), Some(output)) = (usage.input_tokens, usage.output_tokens) {

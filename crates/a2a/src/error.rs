@@ -220,8 +220,7 @@ impl Error {
 pub(crate) fn shortened(mut text: String) -> String {
     const KEPT: usize = 240;
     if text.len() > KEPT {
-        let end = (0..=KEPT).rev().find(|place| text.is_char_boundary(*place));
-        text.truncate(end.unwrap_or_default());
+        text.truncate(text.floor_char_boundary(KEPT));
         text.push_str("...");
     }
     text

@@ -42,8 +42,7 @@ impl Exit {
         if words.len() <= LAST_WORDS {
             return words;
         }
-        let start = (words.len() - LAST_WORDS..).find(|&at| words.is_char_boundary(at));
-        let tail = &words[start.expect("the end is a boundary")..];
+        let tail = &words[words.ceil_char_boundary(words.len() - LAST_WORDS)..];
         tail.split_once('\n').map_or(tail, |(_, lines)| lines)
     }
 }
@@ -71,10 +70,7 @@ fn signal_name(signal: i32) -> String {
 /// Cuts text to `limit` bytes at a character and says how much is left out.
 pub(crate) fn bounded(mut text: String, limit: usize) -> String {
     if text.len() > limit {
-        let cut = (0..=limit)
-            .rev()
-            .find(|&at| text.is_char_boundary(at))
-            .expect("the start is a boundary");
+        let cut = text.floor_char_boundary(limit);
         let left_out = text.len() - cut;
         text.truncate(cut);
         text.push_str(&format!("\n[{left_out} more bytes left out]"));

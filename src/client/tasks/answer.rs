@@ -4,7 +4,7 @@ use super::ask::{Ask, Decision};
 use super::print_json;
 use crate::client::failure::Failure;
 use crate::client::local::Server;
-use crate::client::outcome::{ago, word};
+use crate::client::outcome::ago;
 use crate::client::send::{Way, converse};
 use crate::client::table::table;
 use crate::client::terminal::{Screen, clean_line};
@@ -74,7 +74,7 @@ pub(super) async fn run(
     let id = TaskId::new(id);
     let task = client.get(&id, None).await.map_err(|error| server.failure(&error))?;
     let ask = Ask::of(&task).ok_or_else(|| {
-        Failure::usage(format!("the task asks nothing: it is {}", word(task.status.state)))
+        Failure::usage(format!("the task asks nothing: it is {}", task.status.state.word()))
     })?;
     let part = part(&ask, said, reply.ask.as_deref()).map_err(Failure::usage)?;
     if let Some(line) = decided(&ask, said, &task, reply.ask.as_deref()) {

@@ -243,17 +243,7 @@ pub(crate) fn state_named(name: &str) -> Option<TaskState> {
 
 /// The old name of a state.
 pub(super) fn state_name(state: TaskState) -> &'static str {
-    match state {
-        TaskState::Unspecified => "unknown",
-        TaskState::Submitted => "submitted",
-        TaskState::Working => "working",
-        TaskState::Completed => "completed",
-        TaskState::Failed => "failed",
-        TaskState::Canceled => "canceled",
-        TaskState::InputRequired => "input-required",
-        TaskState::Rejected => "rejected",
-        TaskState::AuthRequired => "auth-required",
-    }
+    if state == TaskState::Unspecified { "unknown" } else { state.word() }
 }
 
 /// Streams of older dialects end with a status that says so; at a question, too.
