@@ -1,4 +1,4 @@
-//! Starting a process of a session behind its wall, and what is held as long as it lives.
+//! Starting a process of a session behind its sandbox, and what is held as long as it lives.
 
 use super::House;
 use crate::agent::Agent;
@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 /// What belongs to a running process; given up with it.
 pub(super) struct Held {
-    /// Its way out, where it has a wall.
+    /// Its way out, where it has a sandbox.
     pass: Option<Pass>,
     /// What its answers had cost when that was asked for last.
     counted: Counted,
@@ -20,7 +20,7 @@ pub(super) struct Held {
     _surroundings: Surroundings,
 }
 
-/// How a process gets out, as its environment says it; none without a wall.
+/// How a process gets out, as its environment says it; none without a sandbox.
 pub(super) type DoorWords = Option<Vec<(String, String)>>;
 
 impl Held {
@@ -59,7 +59,7 @@ impl Held {
 ///
 /// # Errors
 ///
-/// When the program cannot be run, or its wall cannot be put up.
+/// When the program cannot be run, or its sandbox cannot be put up.
 pub(super) async fn start(
     house: &House,
     agent: &Agent,
@@ -69,15 +69,15 @@ pub(super) async fn start(
     spec: impl FnOnce(&Places, DoorWords) -> Spec,
 ) -> Result<(Process, Held), process::Error> {
     let isolation = &house.isolation;
-    let pass = isolation.is_walled().then(|| house.egress.pass(policy.clone()));
+    let pass = isolation.is_sandboxed().then(|| house.egress.pass(policy.clone()));
     let door = pass.as_ref().map(|pass| pass.env(isolation.proxy_port()));
     let spec = spec(&isolation.places(folder), door);
-    let walled = isolation.confine(&house.launcher, spec, folder, &agent.grants).await?;
+    let sandboxed = isolation.confine(&house.launcher, spec, folder, &agent.grants).await?;
     if supervisor.is_none() {
-        *supervisor = Some(walled.launcher(&house.launcher).prepare().await?);
+        *supervisor = Some(sandboxed.launcher(&house.launcher).prepare().await?);
     }
     let prepared = supervisor.as_mut().expect("it was just put there");
-    let begun = prepared.begin(&walled.confined).await?;
+    let begun = prepared.begin(&sandboxed.confined).await?;
     let prepared = supervisor.take().expect("it has just begun");
     let mut process = prepared.into_process(begun)?;
     if let (Some(listener), Some(pass)) = (process.listener.take(), &pass) {
@@ -88,7 +88,7 @@ pub(super) async fn start(
         pass,
         counted: Counted::default(),
         is_counted: policy.counts_all_models(),
-        _surroundings: walled.held,
+        _surroundings: sandboxed.held,
     };
     Ok((process, held))
 }
