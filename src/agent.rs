@@ -441,7 +441,7 @@ impl Agent {
     }
 
     /// Whether it may be served with this wall.
-    pub fn check_wall(&self, isolation: &Isolation) -> Result<(), Error> {
+    pub fn check_sandbox(&self, isolation: &Isolation) -> Result<(), Error> {
         use crate::isolation::Guarantee as G;
         const WHOLE: [G; 9] = [
             G::Env,
@@ -466,8 +466,8 @@ impl Agent {
     }
 
     /// What the operator should know of it behind this wall.
-    pub fn wall_note(&self, isolation: &Isolation) -> Option<String> {
-        if !isolation.is_walled() {
+    pub fn sandbox_note(&self, isolation: &Isolation) -> Option<String> {
+        if !isolation.is_sandboxed() {
             return None;
         }
         let key = &self.key;

@@ -168,8 +168,8 @@ impl App {
             door.cancel();
         }
         for agent in agents.iter() {
-            agent.check_wall(&isolation)?;
-            notes.extend(agent.wall_note(&isolation));
+            agent.check_sandbox(&isolation)?;
+            notes.extend(agent.sandbox_note(&isolation));
             notes.extend(isolation.note(agent.workspaces.shared(), &agent.grants));
         }
         notes.push(isolation.told());

@@ -2,7 +2,7 @@
 //!
 //! # How it works
 //!
-//! A [`Backend`] makes of what is to be started something that starts behind a wall. At the start of the
+//! A [`Backend`] makes of what is to be started something that starts behind a sandbox. At the start of the
 //! server each one that could serve is attacked from inside (`probe`); a guarantee is in force where every
 //! attack on it failed. [`choose()`] takes the strongest that gives what is required, or says what is missing,
 //! why, and which key accepts less. Nothing is ever weaker than that without a word.
@@ -22,9 +22,9 @@ mod landlock;
 mod none;
 mod probe;
 mod promises;
+mod sandbox;
 mod trail;
 mod users;
-mod wall;
 
 pub use crate::config::{BackendKind, Guarantee};
 pub use changeable::{Changeable, LeftOut, Settled};
@@ -65,7 +65,7 @@ pub struct Places {
 }
 
 impl Places {
-    /// Where they really lie, for who is not behind walls that move them.
+    /// Where they really lie, where no sandbox moves them.
     pub fn real(folder: &Folder) -> Self {
         Self {
             workspace: folder.workspace_text(),
@@ -99,7 +99,7 @@ pub struct Around<'a> {
     pub user: Option<u32>,
 }
 
-/// One way to make a wall.
+/// One way to make a sandbox.
 pub trait Backend: Send + Sync {
     /// Its name.
     fn kind(&self) -> BackendKind;
@@ -107,7 +107,7 @@ pub trait Backend: Send + Sync {
     fn places(&self, folder: &Folder) -> Places;
     /// Whose network it is in.
     fn network(&self) -> Network;
-    /// The same process, behind the wall.
+    /// The same process, behind the sandbox.
     fn confine(&self, spec: Spec, around: &Around<'_>) -> Confined;
 
     /// The user that a session's agents are to the kernel, where that is not the server's.
@@ -141,7 +141,7 @@ pub trait Backend: Send + Sync {
 /// What takes time.
 type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// The wall that was chosen.
+/// The sandbox that was chosen.
 #[derive(Clone)]
 pub struct Isolation(Arc<Inner>);
 
@@ -158,8 +158,8 @@ struct Inner {
     port: u16,
 }
 
-/// A process that can be started behind its wall.
-pub struct Walled {
+/// A process that can be started behind its sandbox.
+pub struct Sandboxed {
     /// What to start.
     pub confined: Confined,
     /// What is to be kept as long as it lives.
@@ -175,7 +175,7 @@ pub struct Surroundings {
     room: Option<Room>,
 }
 
-impl Walled {
+impl Sandboxed {
     /// What starts it: `host`, or the launcher in its container.
     pub fn launcher<'a>(&'a self, host: &'a Launcher) -> &'a Launcher {
         self.held.room.as_ref().map_or(host, Room::launcher)
@@ -212,8 +212,8 @@ impl Isolation {
         self.0.backend.kind()
     }
 
-    /// Whether there is a wall at all.
-    pub fn is_walled(&self) -> bool {
+    /// Whether there is a sandbox at all.
+    pub fn is_sandboxed(&self) -> bool {
         self.backend() != BackendKind::None
     }
 
@@ -235,7 +235,7 @@ impl Isolation {
         }
     }
 
-    /// A process behind the wall.
+    /// A process behind the sandbox.
     ///
     /// # Errors
     ///
@@ -247,10 +247,10 @@ impl Isolation {
         spec: Spec,
         folder: &Folder,
         grants: &Grants,
-    ) -> Result<Walled, process::Error> {
+    ) -> Result<Sandboxed, process::Error> {
         let inner = &self.0;
         let group = inner.groups.as_ref().map(Groups::make).transpose()?;
-        if self.is_walled() {
+        if self.is_sandboxed() {
             for cover in &grants.covers {
                 cover.check().map_err(|changed| {
                     let path = changed.path.display();
@@ -275,7 +275,7 @@ impl Isolation {
             user,
         };
         let room = prepare(&*inner.backend, host, &around).await?;
-        Ok(Walled {
+        Ok(Sandboxed {
             confined: inner.backend.confine(spec, &around),
             held: Surroundings { _group: group, room },
         })
@@ -283,7 +283,7 @@ impl Isolation {
 
     /// What the operator should know: agents with these grants are root, because the server is.
     pub fn note(&self, shared: Option<&Path>, grants: &Grants) -> Option<String> {
-        if !rustix::process::geteuid().is_root() || !self.is_walled() {
+        if !rustix::process::geteuid().is_root() || !self.is_sandboxed() {
             return None;
         }
         let why = self.0.backend.why_root(shared, grants)?;
@@ -306,7 +306,7 @@ impl Isolation {
     /// Each guarantee that is not in force behind this sandbox, what it means, and why it is missing.
     pub fn missing(&self) -> impl Iterator<Item = String> {
         let findings = self.findings();
-        let missing = promises::PROMISES.iter().filter(|_| self.is_walled());
+        let missing = promises::PROMISES.iter().filter(|_| self.is_sandboxed());
         missing.filter_map(|promise| {
             let why = findings.why_not(promise.guarantee)?;
             Some(format!(
@@ -323,7 +323,7 @@ impl Isolation {
 
     /// What is in force, in a sentence for the start.
     pub fn told(&self) -> String {
-        if !self.is_walled() {
+        if !self.is_sandboxed() {
             return "no sandbox around agents (`isolation.backend: none`): they can read and change all that this user \
                     can, and reach any network"
                 .to_owned();

@@ -42,10 +42,10 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
-    /// A part of the wall could not be put up; nothing was started.
+    /// A part of the sandbox could not be put up; nothing was started.
     #[error("the sandbox of `{program}` could not be made ({part}): {source}")]
-    NoWall {
-        /// What was to be walled in.
+    NoSandbox {
+        /// What was to be started in it.
         program: String,
         /// Which part.
         part: &'static str,
@@ -356,16 +356,16 @@ fn receiver(pipe: OwnedFd) -> io::Result<Receiver> {
 }
 
 impl Prepared {
-    /// Starts the agent, and waits until it has begun: behind its wall, where it has one. After an error, and
+    /// Starts the agent, and waits until it has begun: behind its sandbox, where it has one. After an error, and
     /// after a wait that was given up, the one thing left to do with this is [`Prepared::give_up`].
     ///
     /// # Errors
     ///
-    /// [`Error::NotStarted`] when the program cannot be run, [`Error::NoWall`] and [`Error::NotEntered`] when
-    /// its wall cannot be put up, [`Error::Supervisor`] otherwise.
+    /// [`Error::NotStarted`] when the program cannot be run, [`Error::NoSandbox`] and [`Error::NotEntered`] when
+    /// its sandbox cannot be put up, [`Error::Supervisor`] otherwise.
     pub async fn begin(&mut self, confined: &Confined) -> Result<Begun, Error> {
         let Self { program, own, control, stderr, .. } = self;
-        let Confined { spec, wall, inner } = confined;
+        let Confined { spec, sandbox, inner } = confined;
         // What the supervisor starts becomes the agent itself, or makes namespaces and has it as a child.
         let relayed = spec.program != LAUNCHER_PROGRAM;
         let mut line = inner.as_ref().map(|_| line::Line::new()).transpose()?;
@@ -389,9 +389,9 @@ impl Prepared {
         let named = inner.as_ref().map_or(&spec, |inner| &inner.spec).program.clone();
         let not_started = |part: u32, source| match part {
             0 => Error::NotStarted { program: named.clone(), source },
-            part => Error::NoWall { program: named.clone(), part: line::part(part), source },
+            part => Error::NoSandbox { program: named.clone(), part: line::part(part), source },
         };
-        let bytes = spec.encode(wall).map_err(|source| not_started(0, source))?;
+        let bytes = spec.encode(sandbox).map_err(|source| not_started(0, source))?;
         let sent = if along.is_empty() {
             0
         } else {

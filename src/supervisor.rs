@@ -4,7 +4,7 @@
 //! ([`PROGRAM`]); how they work stands there. This file is what both sides must agree on:
 //!
 //! * an *order* to the launcher: one byte and four descriptors (control, stdin, stdout, stderr);
-//! * server → supervisor, on the control socket: the [`Spec`] and its wall, perhaps with descriptors
+//! * server → supervisor, on the control socket: the [`Spec`] and its sandbox, perhaps with descriptors
 //!   beside it, then [`Word`]s of one byte; the end of the socket means that the server is gone;
 //! * supervisor → server: a [`Report`] of five bytes at a time;
 //! * where the agent gets namespaces of its own, the *line*: a socket whose far end came along, over which
@@ -55,7 +55,7 @@ pub struct Confined {
     /// What the supervisor starts.
     pub spec: Spec,
     /// What that process applies to itself before, as `launcher/wall.rs` reads it; empty for nothing.
-    pub wall: Vec<u8>,
+    pub sandbox: Vec<u8>,
     /// Where `spec` only makes the namespaces: what begins inside of them.
     pub inner: Option<Inner>,
 }
@@ -65,9 +65,9 @@ pub struct Confined {
 pub struct Inner {
     /// The agent, with paths as they are inside.
     pub spec: Spec,
-    /// Its wall.
-    pub wall: Vec<u8>,
-    /// Whether the wall hands a listener out.
+    /// Its sandbox.
+    pub sandbox: Vec<u8>,
+    /// Whether the sandbox hands a listener out.
     pub listens: bool,
 }
 
@@ -105,7 +105,7 @@ pub enum Word {
 pub enum Report {
     /// The agent runs under this process id.
     Started(i32),
-    /// The agent could not be started: the record of the wall that failed (0 for anything else), and the
+    /// The agent could not be started: the record of the sandbox that failed (0 for anything else), and the
     /// system's error number.
     NotStarted(u32, i32),
     /// The program inside of the new namespaces has begun.
@@ -120,15 +120,15 @@ pub enum Report {
 
 impl Spec {
     /// The specification as the supervisor reads it: four numbers of 32 bits (bytes of text, arguments,
-    /// variables, bytes of the wall), the wall, then the texts, each ended by a NUL: folder, program,
+    /// variables, bytes of the sandbox), the sandbox, then the texts, each ended by a NUL: folder, program,
     /// arguments, variables.
     ///
     /// # Errors
     ///
     /// A text that holds a NUL, or more than [`SPEC_LIMIT`] bytes (then "argument list too long").
-    pub fn encode(&self, wall: &[u8]) -> io::Result<Vec<u8>> {
+    pub fn encode(&self, sandbox: &[u8]) -> io::Result<Vec<u8>> {
         let mut bytes = vec![0u8; HEAD];
-        bytes.extend_from_slice(wall);
+        bytes.extend_from_slice(sandbox);
         let mut text = |pieces: &[&str]| {
             for piece in pieces {
                 if OsStr::new(piece).as_bytes().contains(&0) {
@@ -146,12 +146,12 @@ impl Spec {
         text(&[&self.program])?;
         self.args.iter().try_for_each(|argument| text(&[argument]))?;
         self.env.iter().try_for_each(|(name, value)| text(&[name, "=", value]))?;
-        let size = bytes.len() - HEAD - wall.len();
+        let size = bytes.len() - HEAD - sandbox.len();
         if size > SPEC_LIMIT {
             return Err(rustix::io::Errno::TOOBIG.into());
         }
         for (place, number) in
-            [size, self.args.len(), self.env.len(), wall.len()].into_iter().enumerate()
+            [size, self.args.len(), self.env.len(), sandbox.len()].into_iter().enumerate()
         {
             let number = u32::try_from(number).expect("the limit fits");
             bytes[place * 4..place * 4 + 4].copy_from_slice(&number.to_ne_bytes());
@@ -160,7 +160,7 @@ impl Spec {
     }
 }
 
-/// Bytes before the wall and the texts.
+/// Bytes before the sandbox and the texts.
 const HEAD: usize = 16;
 
 impl Report {

@@ -307,7 +307,7 @@ async fn isolation(
     let chosen = choose(config, launcher, &needs, &environment, UNUSED_PORT, When::Doctor).await;
     match chosen {
         Ok(isolation) => {
-            if isolation.is_walled() {
+            if isolation.is_sandboxed() {
                 report.good("isolation", isolation.told());
             } else {
                 report.note("isolation", isolation.told());
@@ -316,7 +316,7 @@ async fn isolation(
                 report.note("isolation", missing);
             }
             for agent in agents.iter() {
-                if let Err(error) = agent.check_wall(&isolation) {
+                if let Err(error) = agent.check_sandbox(&isolation) {
                     report.bad("isolation", error.to_string(), "");
                 }
                 if let Some(note) = isolation.note(agent.workspaces.shared(), &agent.grants) {

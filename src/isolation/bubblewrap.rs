@@ -6,7 +6,7 @@
 //! The supervisor starts `bwrap`, which makes the namespaces and executes our own program inside (as
 //! `enter`). That one makes a listener on the new network's loopback and hands it out to the server: a
 //! socket stays in the network that it was made in, so the server answers there without a helper that
-//! copies bytes and without a socket in the file system. Then it puts up the inner wall and becomes the
+//! copies bytes and without a socket in the file system. Then it puts up the inner sandbox and becomes the
 //! agent.
 //!
 //! Where the server is root, agents are other users (`users`). `bwrap` needs root to reach folders that only root
@@ -18,8 +18,8 @@
 use super::covers::Blank;
 use super::filter::{Connecting, Network, filter};
 use super::grants::is_system;
+use super::sandbox::{Place, Rules, Sandbox};
 use super::users::Users;
-use super::wall::{Place, Rules, Wall};
 use super::{Around, Backend, Grants, INSIDE_PORT, Places};
 use crate::config::{BackendKind, Uids};
 use crate::supervisor::{Confined, ENTER, FIRST_ALONG, Inner, OWN_PROGRAM, Spec};
@@ -236,7 +236,7 @@ impl Backend for Bubblewrap {
     }
 
     fn confine(&self, spec: Spec, around: &Around<'_>) -> Confined {
-        let mut outer = Wall::default();
+        let mut outer = Sandbox::default();
         if let Some(group) = around.group {
             outer.group(group);
         }
@@ -259,7 +259,7 @@ impl Backend for Bubblewrap {
             let along = format!("/proc/self/fd/{}", FIRST_ALONG + 2);
             rules.read.push(Place::file(along));
         }
-        let mut inner = Wall::default();
+        let mut inner = Sandbox::default();
         inner.listen(INSIDE_PORT);
         inner.file_limit(around.file);
         match around.user {
@@ -276,8 +276,8 @@ impl Backend for Bubblewrap {
                 env: Vec::new(),
                 cwd: "/".to_owned(),
             },
-            wall: outer.into_bytes(),
-            inner: Some(Inner { spec, wall: inner.into_bytes(), listens: true }),
+            sandbox: outer.into_bytes(),
+            inner: Some(Inner { spec, sandbox: inner.into_bytes(), listens: true }),
         }
     }
 }

@@ -1,10 +1,10 @@
-//! Which wall: the strongest that gives what is required; if there is none, what is missing and why.
+//! Which sandbox: the strongest that gives what is required; if there is none, what is missing and why.
 
 use super::bubblewrap::Bubblewrap;
 use super::container::Containers;
 use super::kernel::Kernel;
 use super::landlock::Landlock;
-use super::none::NoWall;
+use super::none::NoSandbox;
 use super::probe::{Limited, Probe};
 use super::{
     Backend, BackendKind, Findings, Grants, Groups, Guarantee, Inner, Isolation, Promise, When,
@@ -21,7 +21,7 @@ use std::sync::Arc;
 /// Where `bwrap` is looked for beside PATH.
 const USUAL: &str = "/usr/bin:/usr/local/bin:/bin";
 
-/// No wall gives what is required.
+/// No sandbox gives what is required.
 #[derive(Debug, thiserror::Error)]
 #[error("{words}")]
 pub struct Error {
@@ -66,7 +66,7 @@ pub struct Needs<'a> {
     pub agents: Vec<(Option<&'a Path>, &'a Grants)>,
 }
 
-/// Takes the strongest wall that gives what is required. A program of `environment`'s PATH may be started outside of
+/// Takes the strongest sandbox that gives what is required. A program of `environment`'s PATH may be started outside of
 /// a sandbox.
 ///
 /// # Errors
@@ -88,7 +88,7 @@ pub async fn choose(
         BackendKind::Container => &[BackendKind::Container],
         BackendKind::None => &[BackendKind::None],
     };
-    // Who asks for no wall has accepted that there is none, unless he wrote down what he requires.
+    // Who asks for no sandbox has accepted that there is none, unless he wrote down what he requires.
     let by_default = wanted.require == config::Isolation::default().require;
     let required: &[Guarantee] = match wanted.backend {
         BackendKind::None if by_default => &[],
@@ -179,7 +179,7 @@ async fn make(
     kernel: Kernel,
 ) -> Result<Box<dyn Backend>, String> {
     match kind {
-        BackendKind::None | BackendKind::Auto => Ok(Box::new(NoWall)),
+        BackendKind::None | BackendKind::Auto => Ok(Box::new(NoSandbox)),
         BackendKind::Landlock if kernel.landlock == 0 => Err(
             "this kernel has no Landlock, or a filter of system calls hides it; it came with Linux 5.13 and is \
              switched on by `lsm=landlock,...` on the kernel's command line"

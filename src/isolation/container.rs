@@ -9,7 +9,7 @@
 //! connected, socket and folder are removed: there is one line into the container, and it is the server's.
 //! When the server is gone that line ends, the launcher with it, and with the first process all others.
 //!
-//! Within the container each process puts up the same inner wall as under bubblewrap; the container has a
+//! Within the container each process puts up the same inner sandbox as under bubblewrap; the container has a
 //! network with nothing in it, and the listener that leads to our proxy is made there and handed out.
 //!
 //! # Pitfalls
@@ -20,8 +20,8 @@
 use super::covers::Blank;
 use super::filter::{Connecting, Network, filter};
 use super::kernel::Kernel;
+use super::sandbox::{Place, Rules, Sandbox};
 use super::users::Users;
-use super::wall::{Place, Rules, Wall};
 use super::{Around, Backend, Grants, INSIDE_PORT, Pending, Places};
 use crate::config::{self, BackendKind, Config, SessionLimits};
 use crate::process::{Ended, Error, Launcher, Process, tree};
@@ -838,9 +838,9 @@ impl Backend for Containers {
             let along = format!("/proc/self/fd/{}", FIRST_ALONG + 3);
             rules.read.push(Place::file(along));
         }
-        let mut outer = Wall::default();
+        let mut outer = Sandbox::default();
         outer.keep();
-        let mut inner = Wall::default();
+        let mut inner = Sandbox::default();
         inner.listen(INSIDE_PORT);
         inner.file_limit(around.file);
         inner.no_privileges();
@@ -854,8 +854,8 @@ impl Backend for Containers {
                 env: Vec::new(),
                 cwd: "/".to_owned(),
             },
-            wall: outer.into_bytes(),
-            inner: Some(Inner { spec, wall: inner.into_bytes(), listens: true }),
+            sandbox: outer.into_bytes(),
+            inner: Some(Inner { spec, sandbox: inner.into_bytes(), listens: true }),
         }
     }
 

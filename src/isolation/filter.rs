@@ -1,4 +1,4 @@
-//! The filter of system calls: what no agent needs, and what gets around the rest of the wall.
+//! The filter of system calls: what no agent needs, and what gets around the rest of the sandbox.
 //!
 //! # How it works
 //!
@@ -377,7 +377,7 @@ fn sockets(program: &mut Program, network: Network) {
             });
             // Without `bind` it takes a port by itself, on all addresses.
             program.call(libc::SYS_listen, |call| call.fail(libc::EPERM));
-            // Memory, queues and semaphores that all processes of a user share, whatever their wall.
+            // Memory, queues and semaphores that all processes of a user share, whatever their sandbox.
             for number in SHARED_MEMORY {
                 program.call(*number, |call| call.fail(libc::EPERM));
             }

@@ -1,4 +1,4 @@
-//! What was found out about a wall: each attack and what came of it, and each guarantee.
+//! What was found out about a sandbox: each attack and what came of it, and each guarantee.
 
 use super::Network;
 use super::promises::{Given, Promise};
@@ -32,7 +32,7 @@ pub struct Outcome {
 /// Whether an attack was stopped.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Try {
-    /// The wall held; with the system's error number where there was one.
+    /// The sandbox held; with the system's error number where there was one.
     Stopped(String),
     /// It broke through.
     Succeeded,
@@ -45,7 +45,7 @@ pub enum Try {
 pub enum State {
     /// It was attacked, and it held.
     InForce,
-    /// It is kept in this way, which is no wall.
+    /// It is kept in this way, which is no sandbox.
     Watched(&'static str),
     /// It cannot be given, and why.
     Missing(String),

@@ -1,4 +1,4 @@
-//! What the kernel offers for a wall, told by a program that asks it.
+//! What the kernel offers for a sandbox, told by a program that asks it.
 
 use crate::process::{Ended, Launcher};
 use crate::supervisor::{ABI, Confined, LAUNCHER_PROGRAM, Spec};

@@ -1,5 +1,5 @@
 //! Rules of the kernel on the agent's own process: no privileges are needed to put them up, so this is the
-//! wall inside of containers and pods.
+//! sandbox inside of containers and pods.
 //!
 //! # Pitfalls
 //!
@@ -13,7 +13,7 @@
 
 use super::filter::{Connecting, Network, filter};
 use super::kernel::Kernel;
-use super::wall::{Place, Ports, Rules, Wall};
+use super::sandbox::{Place, Ports, Rules, Sandbox};
 use super::{Around, Backend, Places};
 use crate::config::BackendKind;
 use crate::supervisor::{Confined, FIRST_ALONG, OWN_PROGRAM, Spec};
@@ -82,20 +82,20 @@ impl Backend for Landlock {
             Place::folder(around.folder.workspace_text()),
             Place::folder(around.folder.home_text()),
         ]);
-        let mut wall = Wall::default();
+        let mut sandbox = Sandbox::default();
         if let Some(group) = around.group {
-            wall.group(group);
+            sandbox.group(group);
         }
-        wall.file_limit(around.file);
-        wall.no_privileges();
-        wall.landlock(self.kernel.landlock, &rules);
+        sandbox.file_limit(around.file);
+        sandbox.no_privileges();
+        sandbox.landlock(self.kernel.landlock, &rules);
         if self.kernel.notifies {
             let filter = filter(Network::Shared, Connecting::Supervisor);
-            wall.connecting_filter(around.port, &filter);
+            sandbox.connecting_filter(around.port, &filter);
         } else {
-            wall.filter(&filter(Network::Shared, Connecting::Process));
+            sandbox.filter(&filter(Network::Shared, Connecting::Process));
         }
-        wall.descriptor_limit(around.descriptors);
-        Confined { spec, wall: wall.into_bytes(), inner: None }
+        sandbox.descriptor_limit(around.descriptors);
+        Confined { spec, sandbox: sandbox.into_bytes(), inner: None }
     }
 }

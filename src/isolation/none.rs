@@ -1,17 +1,17 @@
-//! No wall: an agent runs with the server's rights. What it still has is an environment of its own and a
+//! No sandbox: an agent runs with the server's rights. What it still has is an environment of its own and a
 //! supervisor.
 
 use super::filter::Network;
-use super::wall::Wall;
+use super::sandbox::Sandbox;
 use super::{Around, Backend, Places};
 use crate::config::BackendKind;
 use crate::supervisor::{Confined, Spec};
 use crate::workspace::Folder;
 
 /// Nothing is around the sessions.
-pub(super) struct NoWall;
+pub(super) struct NoSandbox;
 
-impl Backend for NoWall {
+impl Backend for NoSandbox {
     fn kind(&self) -> BackendKind {
         BackendKind::None
     }
@@ -25,11 +25,11 @@ impl Backend for NoWall {
     }
 
     fn confine(&self, spec: Spec, around: &Around<'_>) -> Confined {
-        let mut wall = Wall::default();
+        let mut sandbox = Sandbox::default();
         if let Some(group) = around.group {
-            wall.group(group);
+            sandbox.group(group);
         }
-        wall.descriptor_limit(around.descriptors);
-        Confined { spec, wall: wall.into_bytes(), inner: None }
+        sandbox.descriptor_limit(around.descriptors);
+        Confined { spec, sandbox: sandbox.into_bytes(), inner: None }
     }
 }

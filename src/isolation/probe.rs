@@ -8,7 +8,7 @@
 use super::canaries::{Canaries, port_of};
 use super::findings::{Findings, Outcome, State, Try, states};
 use super::{
-    Around, Backend, Exposed, Grants, Group, Groups, INSIDE_PORT, Network, Surroundings, Walled,
+    Around, Backend, Exposed, Grants, Group, Groups, INSIDE_PORT, Network, Sandboxed, Surroundings,
     When, prepare, promises,
 };
 use crate::config::{BackendKind, Bytes, Guarantee, SessionLimits};
@@ -34,7 +34,7 @@ const BOMB: u64 = 2000;
 /// Why it could not be tried at all.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failed {
-    /// The wall could not be put up.
+    /// The sandbox could not be put up.
     #[error(transparent)]
     Process(#[from] process::Error),
     /// Something of the system.
@@ -112,7 +112,7 @@ impl Drop for Session<'_> {
 }
 
 impl Probe<'_> {
-    /// Attacks the wall with everything that is known.
+    /// Attacks the sandbox with everything that is known.
     pub(super) async fn run(&self) -> Result<Findings, Failed> {
         let canaries = Canaries::new(self.state)?;
         let session = Session::new(self, &canaries).await?;
@@ -330,7 +330,7 @@ impl Probe<'_> {
         Ok(State::of(stopped, "memory above the limit was not refused"))
     }
 
-    /// Starts the attacking program behind the wall.
+    /// Starts the attacking program behind the sandbox.
     async fn start(
         &self,
         args: Vec<String>,
@@ -354,12 +354,12 @@ impl Probe<'_> {
         let places = self.backend.places(&session.folder);
         let spec = program(args, places.workspace);
         let room = prepare(self.backend, self.launcher, &around).await?;
-        let walled = Walled {
+        let sandboxed = Sandboxed {
             confined: self.backend.confine(spec, &around),
             held: Surroundings { _group: group, room },
         };
-        let process = walled.launcher(self.launcher).spawn(&walled.confined).await?;
-        Ok((process, walled.held))
+        let process = sandboxed.launcher(self.launcher).spawn(&sandboxed.confined).await?;
+        Ok((process, sandboxed.held))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Both walls around real processes.
+//! Both sandboxes around real processes.
 
 use super::bubblewrap::Bubblewrap;
 use super::kernel::Kernel;
@@ -73,7 +73,7 @@ impl Room {
 }
 
 #[tokio::test]
-async fn behind_both_walls_a_process_has_its_folders_its_environment_and_its_exit_code() {
+async fn behind_both_sandboxes_a_process_has_its_folders_its_environment_and_its_exit_code() {
     for room in [Room::bubblewrap(), Room::landlock()] {
         let mut process =
             room.start("echo hello > file && cat file && echo \"$SECRET\"; exit 7").await;
@@ -109,7 +109,7 @@ async fn nothing_secret_stands_among_the_arguments_of_what_makes_the_namespaces(
 }
 
 #[tokio::test]
-async fn sigterm_reaches_the_agent_behind_both_walls() {
+async fn sigterm_reaches_the_agent_behind_both_sandboxes() {
     for room in [Room::bubblewrap(), Room::landlock()] {
         let mut process = room
             .start("trap 'echo ending; exit 3' TERM; echo ready; while :; do sleep 0.01; done")

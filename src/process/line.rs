@@ -28,13 +28,13 @@ pub(super) struct Line {
 pub(super) enum Entered {
     /// It is the agent now.
     Yes { leader: Leader, handed: Option<TcpListener> },
-    /// It could not become it: the part of the wall, and the system's error number.
+    /// It could not become it: the part of the sandbox, and the system's error number.
     No(u32, i32),
     /// It never began.
     Never,
 }
 
-/// The part of a wall, by its record in `launcher/wall.rs`.
+/// The part of a sandbox, by its record in `launcher/wall.rs`.
 pub(super) fn part(record: u32) -> &'static str {
     match record {
         1 => "a limit",
@@ -90,7 +90,7 @@ impl Line {
     pub(super) async fn enter(&mut self, inner: &Inner) -> io::Result<Entered> {
         // The copy that went along is the only one now, so its end is seen.
         self.far = None;
-        let bytes = match inner.spec.encode(&inner.wall) {
+        let bytes = match inner.spec.encode(&inner.sandbox) {
             Ok(bytes) => bytes,
             Err(error) => return Ok(Entered::No(0, error.raw_os_error().unwrap_or(22))),
         };

@@ -247,13 +247,13 @@ fn extensions(doors: &Doors, agent: &Agent, extended: bool) -> Vec<AgentExtensio
         required: extension.required,
         params: None,
     });
-    let wall = &doors.service.sessions().house().isolation;
+    let sandbox = &doors.service.sessions().house().isolation;
     // Whoever looks for an agent may choose by it; that there is no wall is for known callers.
-    let isolation = (extended || wall.is_walled()).then(|| AgentExtension {
+    let isolation = (extended || sandbox.is_sandboxed()).then(|| AgentExtension {
         uri: ISOLATION.to_owned(),
         description: Some("what is guaranteed around the agent's processes".to_owned()),
         required: false,
-        params: serde_json::from_value(agent.isolation(wall)).ok(),
+        params: serde_json::from_value(agent.isolation(sandbox)).ok(),
     });
     declared.chain(isolation).collect()
 }

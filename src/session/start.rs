@@ -69,15 +69,15 @@ pub(super) async fn start(
     spec: impl FnOnce(&Places, DoorWords) -> Spec,
 ) -> Result<(Process, Confinement), process::Error> {
     let isolation = &house.isolation;
-    let pass = isolation.is_walled().then(|| house.egress.pass(policy.clone()));
+    let pass = isolation.is_sandboxed().then(|| house.egress.pass(policy.clone()));
     let door = pass.as_ref().map(|pass| pass.env(isolation.proxy_port()));
     let spec = spec(&isolation.places(folder), door);
-    let walled = isolation.confine(&house.launcher, spec, folder, &agent.grants).await?;
+    let sandboxed = isolation.confine(&house.launcher, spec, folder, &agent.grants).await?;
     if supervisor.is_none() {
-        *supervisor = Some(walled.launcher(&house.launcher).prepare().await?);
+        *supervisor = Some(sandboxed.launcher(&house.launcher).prepare().await?);
     }
     let prepared = supervisor.as_mut().expect("it was just put there");
-    let begun = prepared.begin(&walled.confined).await?;
+    let begun = prepared.begin(&sandboxed.confined).await?;
     let prepared = supervisor.take().expect("it has just begun");
     let mut process = prepared.into_process(begun)?;
     if let (Some(listener), Some(pass)) = (process.listener.take(), &pass) {
@@ -88,7 +88,7 @@ pub(super) async fn start(
         pass,
         counted: Counted::default(),
         is_counted: policy.counts_all_models(),
-        _surroundings: walled.held,
+        _surroundings: sandboxed.held,
     };
     Ok((process, confinement))
 }

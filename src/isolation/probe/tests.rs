@@ -1,12 +1,12 @@
-//! The attacks are real: where there is no wall, those that need one to be stopped succeed.
+//! The attacks are real: where there is no sandbox, those that need one to be stopped succeed.
 
 use super::super::kernel::Kernel;
 use super::super::landlock::Landlock;
-use super::super::none::NoWall;
+use super::super::none::NoSandbox;
 use super::*;
 use crate::config::{self, Config, DriverKind};
 
-/// What works for any user on any machine as long as there is no wall.
+/// What works for any user on any machine as long as there is no sandbox.
 #[rustfmt::skip]
 const REAL: &[&str] = &[
     "files.append", "files.attributes", "files.bind", "files.fifo", "files.host", "files.link", "files.list",
@@ -24,7 +24,7 @@ const REAL: &[&str] = &[
 
 /// What works for root. The others need what a kernel or a machine may not have (modules, `kexec`, x32, SCTP,
 /// SMC, IPv6, a disk), try the launcher's program, which is sealed (`memory.program`), or are about what the server leaves in a process that it starts (`env.own`, `*.inherited`),
-/// which is nothing with or without a wall.
+/// which is nothing with or without a sandbox.
 #[rustfmt::skip]
 const REAL_FOR_ROOT: &[&str] = &[
     "env.others", "env.victim", "memory.cwd", "memory.fd", "memory.maps", "memory.proc",
@@ -77,13 +77,13 @@ impl Room {
 async fn unconfined() -> Vec<Outcome> {
     let room = Room::new();
     let canaries = Canaries::new(room.root.path()).unwrap();
-    let probe = room.probe(&NoWall, When::Doctor);
+    let probe = room.probe(&NoSandbox, When::Doctor);
     let session = Session::new(&probe, &canaries).await.unwrap();
     probe.aimed(&canaries, &session).await.unwrap()
 }
 
 #[tokio::test]
-async fn without_a_wall_the_attacks_succeed() {
+async fn without_a_sandbox_the_attacks_succeed() {
     let outcomes = unconfined().await;
     let succeeds = |name: &str| {
         let found = outcomes.iter().find(|outcome| outcome.name == name);

@@ -1,4 +1,4 @@
-//! The wall that an agent's process puts around itself: limits, capabilities, Landlock, system calls.
+//! The sandbox that an agent's process puts around itself: limits, capabilities, Landlock, system calls.
 //!
 //! It is composed here, as records that `launcher/wall.rs` applies one after the other. Landlock's words
 //! are those of `linux/landlock.h`; which of them exist depends on the version that the kernel tells.
@@ -49,7 +49,7 @@ enum Record {
 
 /// The records so far.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Wall(Vec<u8>);
+pub(super) struct Sandbox(Vec<u8>);
 
 /// A path as the agent sees it, and whether it is a folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,7 +101,7 @@ impl Place {
     }
 }
 
-impl Wall {
+impl Sandbox {
     fn record(&mut self, record: Record, payload: &[u8]) -> &mut Self {
         let length = u32::try_from(payload.len()).expect("a record is short");
         self.0.extend((record as u32).to_ne_bytes());
@@ -244,23 +244,23 @@ mod tests {
 
     #[test]
     fn a_record_is_its_tag_its_length_and_a_payload_filled_up_to_eight() {
-        let mut wall = Wall::default();
-        wall.group(Path::new("/g"));
-        let bytes = wall.into_bytes();
+        let mut sandbox = Sandbox::default();
+        sandbox.group(Path::new("/g"));
+        let bytes = sandbox.into_bytes();
         assert_eq!(bytes[..4], 10u32.to_ne_bytes());
         assert_eq!(bytes[4..8], 16u32.to_ne_bytes());
         assert_eq!(&bytes[8..], b"/g/cgroup.procs\0");
-        let mut wall = Wall::default();
-        wall.group(Path::new("/gg"));
-        assert_eq!(wall.into_bytes().len(), 32);
+        let mut sandbox = Sandbox::default();
+        sandbox.group(Path::new("/gg"));
+        assert_eq!(sandbox.into_bytes().len(), 32);
     }
 
     #[test]
     fn an_old_landlock_is_asked_for_what_it_knows() {
         let of = |version| {
-            let mut wall = Wall::default();
-            wall.landlock(version, &Rules { ports: Ports::One(1), ..Rules::default() });
-            wall.into_bytes()
+            let mut sandbox = Sandbox::default();
+            sandbox.landlock(version, &Rules { ports: Ports::One(1), ..Rules::default() });
+            sandbox.into_bytes()
         };
         assert!(of(0).is_empty());
         // The rule set's attribute grows with the version: files, ports, scopes.
