@@ -157,10 +157,6 @@ impl Access {
     }
 
     /// Who a request comes from, and how: `peer` connected to `local`.
-    ///
-    /// # Errors
-    ///
-    /// [`Denied::UnclearHost`].
     pub fn arrive(
         &self,
         peer: IpAddr,
@@ -240,10 +236,6 @@ impl Access {
     }
 
     /// Lets a request in, or says why not.
-    ///
-    /// # Errors
-    ///
-    /// [`Denied`].
     pub async fn admit(&self, headers: &HeaderMap, arrival: &Arrival) -> Result<Caller, Denied> {
         self.check_host(arrival)?;
         if let Some(origin) = headers.get(header::ORIGIN) {
@@ -272,10 +264,6 @@ impl Access {
     }
 
     /// Checks the host alone, for what is public.
-    ///
-    /// # Errors
-    ///
-    /// [`Denied::Host`].
     pub fn check_host(&self, arrival: &Arrival) -> Result<(), Denied> {
         let host = bare_host(&arrival.host);
         // No name server can point an address elsewhere. It must still be one by which a client reaches this
@@ -393,10 +381,6 @@ impl Token {
     }
 
     /// The token of the configuration, else the one kept in `file`, else a new one that is kept there.
-    ///
-    /// # Errors
-    ///
-    /// When the file cannot be read or written.
     pub fn find(configured: Option<&str>, file: Option<&Path>) -> io::Result<Self> {
         if let Some(token) = configured {
             return Ok(Self::Configured(token.to_owned()));

@@ -63,6 +63,8 @@ pub struct Agent {
     pub reach: Reach,
     /// Files of the server's own that are not there and that it could make.
     pub missing: Vec<PathBuf>,
+    /// The part of its program that agents may change, if they may change any.
+    pub changeable_part: Option<PathBuf>,
     /// Why a backend that has no covers cannot keep it from the server's own files, if it cannot.
     uncovered: Option<String>,
     program: PathBuf,
@@ -194,25 +196,38 @@ impl Agent {
         let (skills, left_out) = skills::read(&found);
         notes.extend(left_out);
         let mut grants = Grants::default();
+        let mut changeable_part = None;
+        let is_sandboxed = config.isolation.backend != BackendKind::None;
         if agent.driver != DriverKind::Demo && !contained {
-            grants.program(&program, &path);
+            changeable_part = grants.program(&program, &path, &folders.changeable);
             grants.path(&path, environment.get("HOME").map(Path::new));
             grants.arguments(&args);
         }
         grants.variables(&env);
-        match workspaces.script() {
-            Some(script) if contained => grants.mount(script),
-            Some(script) => grants.read(script),
-            None => {}
+        if let Some(script) = workspaces.script() {
+            grants.script(script, contained);
         }
-        let covered = folders.cover(config, key, &workspaces, &grants)?;
-        grants.covers = covered.covers;
+        let granted = folders.grant(config, key, &workspaces, grants)?;
+        if let Some(why) = granted.left_out.iter().find(|one| one.lies_there && one.path == program)
+        {
+            return Err(Exposed::program(key, why).into());
+        }
+        notes.extend(granted.left_out.iter().map(|why| format!("agents of `{key}`: {why}")));
+        if let Some(part) = changeable_part.as_ref().filter(|_| is_sandboxed) {
+            notes.push(format!(
+                "`{key}` runs {}, which agents may change, so what one session writes there runs in the next one; and \
+                 no interpreter or file that it leads to outside of the system's folders is granted by it. Move it to a \
+                 folder that agents only read, or name what it needs in `isolation.read`",
+                part.display()
+            ));
+        }
         Ok(Self {
             key: Arc::from(key),
-            missing: covered.missing,
-            uncovered: covered.obstacle,
+            missing: granted.missing,
+            uncovered: granted.uncovered,
             reach,
-            grants,
+            grants: granted.grants,
+            changeable_part,
             skills,
             workspaces,
             shared_turns,
@@ -315,10 +330,6 @@ impl Agent {
     }
 
     /// Whether a turn can be given to this agent at all.
-    ///
-    /// # Errors
-    ///
-    /// What the caller or the operator must change.
     pub fn check(&self, turn: &Turn) -> Result<(), Refusal> {
         self.driver().check(turn)
     }
@@ -389,6 +400,10 @@ impl Agent {
             env.push(("CLAUDE_CONFIG_DIR".to_owned(), format!("{}/.claude", places.home)));
         }
         self.add_own(&mut env, door);
+        // In the workspace it is what lies there inside of the sandbox.
+        let shared = self.workspaces.shared().and_then(|shared| script.strip_prefix(shared).ok());
+        let script = shared
+            .map_or_else(|| script.to_owned(), |below| Path::new(&places.workspace).join(below));
         let script = script.to_string_lossy().into_owned();
         Spec {
             program: "/bin/sh".to_owned(),
@@ -426,10 +441,6 @@ impl Agent {
     }
 
     /// Whether it may be served with this wall.
-    ///
-    /// # Errors
-    ///
-    /// When it does anything without being asked, and the wall is not whole.
     pub fn check_wall(&self, isolation: &Isolation) -> Result<(), Error> {
         use crate::isolation::Guarantee as G;
         const WHOLE: [G; 9] = [

@@ -112,10 +112,6 @@ pub struct Running {
 
 impl App {
     /// Opens, checks and finds everything.
-    ///
-    /// # Errors
-    ///
-    /// Whatever would keep the server from working.
     pub async fn build(mut loaded: Loaded, cwd: &Path) -> Result<Self, Error> {
         let launcher = Launcher::start().map_err(|source| Error::System {
             what: "cannot start the launcher of agents",
@@ -146,7 +142,6 @@ impl App {
             agent.workspaces.check()?;
             notes.extend(agent.workspaces.note());
         }
-        let workspaces = &agents.default_one().workspaces;
         let stop = CancellationToken::new();
         let egress = way_out(&config);
         let actors = TaskTracker::new();
@@ -161,10 +156,9 @@ impl App {
         let isolation = isolation::choose(
             &config,
             &launcher,
-            workspaces,
-            &agent_environment,
-            port,
             &agents.needs(),
+            &agents.trusted(&agent_environment),
+            port,
             When::Start,
         )
         .await?;

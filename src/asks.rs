@@ -12,7 +12,7 @@ mod decision;
 mod policy;
 
 pub use decision::{Answered, Decision, check_size, named, read as decide};
-pub use policy::policy;
+pub use policy::{denial, policy};
 
 use crate::clock;
 use crate::config::{self, Bytes, Config};
@@ -134,10 +134,6 @@ impl Asks {
     }
 
     /// Those that the store holds.
-    ///
-    /// # Errors
-    ///
-    /// When the store fails.
     pub async fn load(store: &Store, config: &Config) -> Result<Self, store::Error> {
         let asks = Self::new(config);
         let rows = store.asks().await?;
@@ -145,11 +141,15 @@ impl Asks {
         Ok(asks)
     }
 
+    /// The oldest open ask of a context.
+    pub fn first_of(&self, scope: &Scope, context_id: &ContextId) -> Option<Arc<AskRow>> {
+        let open = self.open();
+        open.sessions.get(&(scope.clone(), context_id.clone()))?;
+        let is_theirs = |row: &&Arc<AskRow>| row.scope == *scope && row.context_id == *context_id;
+        open.rows.values().find(is_theirs).cloned()
+    }
+
     /// Notes an ask that is about to be stored.
-    ///
-    /// # Errors
-    ///
-    /// When its session, or all together, ask for too much.
     pub fn add(&self, row: Arc<AskRow>) -> Result<(), Full> {
         {
             let mut open = self.open();

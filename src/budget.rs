@@ -117,10 +117,6 @@ impl Budgets {
 
     /// Before a turn is accepted: which ceiling is reached, if any. `session` and `task` are named where
     /// they are there already.
-    ///
-    /// # Errors
-    ///
-    /// When the store cannot be read.
     pub async fn may_start(
         &self,
         scope: &Scope,
@@ -162,10 +158,6 @@ impl Budgets {
 
     /// The meter of a turn that is about to run. What it waited for may have reached a ceiling since it
     /// was accepted: see [`Meter::check`].
-    ///
-    /// # Errors
-    ///
-    /// When the store cannot be read.
     pub async fn meter(
         &self,
         scope: &Scope,

@@ -1,54 +1,19 @@
 //! The command line: what may be said, and who carries it out.
 
-mod card;
 mod config;
 mod demo;
 mod doctor;
-mod failure;
-mod follow;
 mod healthcheck;
-mod local;
-mod markdown;
-mod outcome;
-mod report;
-mod send;
 mod serve;
-mod sessions;
-mod table;
-mod tasks;
-mod terminal;
 
-use crate::config::{Environment, Flags, LogFormat, load};
-use clap::{Args, CommandFactory, Parser, Subcommand};
-use failure::Failure;
-use local::{Server, ServerArgs};
+use crate::client::failure::Failure;
+use crate::client::local::{Server, ServerArgs};
+use crate::client::terminal::Screen;
+use crate::client::{card, exit, send, sessions, tasks};
+use crate::config::{Environment, Flags, load};
+use clap::{CommandFactory, Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use terminal::Screen;
-
-/// Exit codes: how a task ended, and after `sysexits.h` what kept us from it.
-pub mod exit {
-    /// The agent failed; also: a check found problems.
-    pub const FAILED: u8 = 1;
-    /// The command line, or a request that the server refused, is wrong.
-    pub const USAGE: u8 = 2;
-    /// The task was canceled.
-    pub const CANCELED: u8 = 3;
-    /// The agent waits for an answer.
-    pub const INPUT_REQUIRED: u8 = 4;
-    /// The agent rejected the task.
-    pub const REJECTED: u8 = 5;
-    /// The agent waits for credentials.
-    pub const AUTH_REQUIRED: u8 = 6;
-    /// The server does not take the token, or wants one (`EX_NOPERM`).
-    pub const NOT_AUTHORISED: u8 = 77;
-    /// Left by Ctrl-C (128 and the number of the signal).
-    pub const INTERRUPTED: u8 = 130;
-    /// Something outside failed (`EX_UNAVAILABLE`).
-    pub const UNAVAILABLE: u8 = 69;
-    /// The configuration cannot be used (`EX_CONFIG`).
-    pub const CONFIG: u8 = 78;
-}
 
 /// Runs any CLI coding agent as an isolated, self-hosted A2A agent
 #[derive(Debug, Parser)]
@@ -57,13 +22,13 @@ struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
-    serve: ServeArgs,
+    serve: Flags,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the server (also without a command)
-    Serve(ServeArgs),
+    Serve(Flags),
     /// Send a message and show the answer as it comes
     Send(send::SendArgs),
     /// List, read, watch and cancel tasks, and answer what they ask
@@ -104,98 +69,6 @@ enum Command {
     Demo,
 }
 
-/// Options of `serve`.
-#[derive(Debug, Args)]
-struct ServeArgs {
-    /// Port to listen on (2222)
-    #[arg(short, long)]
-    port: Option<u16>,
-    /// Address to listen on (127.0.0.1)
-    #[arg(short = 'H', long)]
-    host: Option<String>,
-    /// Folder that the sessions work in (./workspace)
-    #[arg(short, long)]
-    workspace: Option<PathBuf>,
-    /// Configuration file (./pilothouse.yaml)
-    #[arg(short, long)]
-    config: Option<PathBuf>,
-    /// Seconds that one turn may take (3600)
-    #[arg(long, value_name = "SECONDS")]
-    timeout: Option<u64>,
-    /// JSONL file of every line that an agent writes
-    #[arg(long, value_name = "FILE")]
-    log_path: Option<PathBuf>,
-    /// error, warn, info, debug, trace, or a filter (info)
-    #[arg(long)]
-    log_level: Option<String>,
-    /// pretty or json (pretty)
-    #[arg(long, value_parser = log_format)]
-    log_format: Option<LogFormat>,
-    /// Folder of the store, the token and the sessions' homes
-    #[arg(long, value_name = "DIR")]
-    state_dir: Option<PathBuf>,
-    /// Name on the agent's card
-    #[arg(long, value_name = "NAME")]
-    agent_name: Option<String>,
-    /// Script that runs once in each new session's workspace (./.init-session.sh)
-    #[arg(long, value_name = "FILE")]
-    init_session: Option<PathBuf>,
-    /// Folder that seeds each session's own .claude
-    #[arg(long, value_name = "DIR")]
-    claude_defaults_dir: Option<PathBuf>,
-    /// Agent that serves: a name in `agents`, or auto (auto)
-    #[arg(long)]
-    agent: Option<String>,
-    /// What makes the wall around agents: auto, bubblewrap, landlock, container, none (auto)
-    #[arg(long, value_name = "BACKEND")]
-    isolation: Option<String>,
-    /// Ask for no token; on a loopback address only
-    #[arg(long)]
-    no_auth: bool,
-    /// With --no-auth: on any address
-    #[arg(long)]
-    insecure: bool,
-    /// Use files of the working folder although they weaken the sandbox or the access check
-    #[arg(long)]
-    trust_folder: bool,
-    /// Arguments for the agent's program
-    #[arg(last = true, value_name = "AGENT_ARGS")]
-    agent_args: Vec<String>,
-}
-
-fn log_format(text: &str) -> Result<LogFormat, String> {
-    match text {
-        "pretty" => Ok(LogFormat::Pretty),
-        "json" => Ok(LogFormat::Json),
-        _ => Err("pretty or json".to_owned()),
-    }
-}
-
-impl From<ServeArgs> for Flags {
-    fn from(args: ServeArgs) -> Self {
-        Self {
-            port: args.port,
-            host: args.host,
-            workspace: args.workspace,
-            config: args.config,
-            timeout: args.timeout,
-            log_path: args.log_path,
-            log_level: args.log_level,
-            log_format: args.log_format,
-            state_dir: args.state_dir,
-            agent_name: args.agent_name,
-            init_session: args.init_session,
-            claude_defaults_dir: args.claude_defaults_dir,
-            agent: args.agent,
-            isolation: args.isolation,
-            no_auth: args.no_auth,
-            insecure: args.insecure,
-            trust_folder: args.trust_folder,
-            agent_args: args.agent_args,
-        }
-    }
-}
-
 /// Carries out what the command line says.
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
@@ -209,8 +82,8 @@ pub fn run() -> ExitCode {
     };
     let screen = Screen::of_process(&environment);
     match cli.command {
-        None => serve::run(&cli.serve.into(), &environment, &cwd),
-        Some(Command::Serve(args)) => serve::run(&args.into(), &environment, &cwd),
+        None => serve::run(&cli.serve, &environment, &cwd),
+        Some(Command::Serve(args)) => serve::run(&args, &environment, &cwd),
         Some(Command::Config { command, config }) => {
             let flags = Flags { config, ..Flags::default() };
             let loaded = || load(&flags, &environment, &cwd);

@@ -42,6 +42,7 @@ pub use trust::asks_nobody;
 pub use units::{Age, Bytes};
 pub use validate::{ANYBODY, OWNER, network};
 
+use defaults::{DAY, GIB, KIB, MIB, built_in_agents, seconds, section};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -50,82 +51,85 @@ use std::path::PathBuf;
 /// Every key with its default, its unit and its reason (`pilothouse config example`).
 pub const EXAMPLE: &str = include_str!("../pilothouse.example.yaml");
 
-/// Everything that can be set.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Config {
-    /// Where the server listens and what it calls itself.
-    pub server: Server,
-    /// Who may call.
-    pub auth: Auth,
-    /// Where the store, the token and the session homes live.
-    pub state_dir: PathBuf,
-    /// The event log.
-    pub store: Store,
-    /// Sessions and their sweep.
-    pub sessions: Sessions,
-    /// Where sessions work.
-    pub workspace: Workspace,
+section! {
+    /// Everything that can be set.
+    #[derive(Debug)]
+    pub struct Config {
+        /// Where the server listens and what it calls itself.
+        pub server: Server,
+        /// Who may call.
+        pub auth: Auth,
+        /// Where the store, the token and the session homes live.
+        pub state_dir: PathBuf = "~/.local/state/pilothouse".into(),
+        /// The event log.
+        pub store: Store,
+        /// Sessions and their sweep.
+        pub sessions: Sessions,
+        /// Where sessions work.
+        pub workspace: Workspace,
+        /// The agent cards.
+        pub card: Card,
+        /// Push notifications.
+        pub push: Push,
+        /// Questions that people answer.
+        pub asks: Asks,
+        /// Agent processes.
+        pub processes: Processes,
+        /// The wall around agents.
+        pub isolation: Isolation,
+        /// What agents reach through it.
+        pub egress: Egress,
+        /// Sizes and rates.
+        pub limits: Limits,
+        /// Ceilings of cost and tokens.
+        pub budgets: Budgets,
+        /// Times.
+        pub timeouts: Timeouts,
+        /// The audit log: `stderr`, `off`, or a file.
+        pub audit: String = "stderr".to_owned(),
+        /// What people see.
+        pub log: Log,
+        /// Older dialects.
+        pub compat: Compat,
+        /// The `.env` file.
+        pub env_file: EnvFile,
+        /// The agent that serves: a name in `agents`, or `auto`.
+        pub agent: String = "auto".to_owned(),
+        /// The agents by name.
+        pub agents: BTreeMap<String, Agent> = built_in_agents(),
+    }
+}
+
+section! {
+    /// Where the server listens.
+    #[derive(Debug)]
+    pub struct Server {
+        /// Address to listen on.
+        pub host: String = "127.0.0.1".to_owned(),
+        /// Port to listen on; 0 takes a free one.
+        pub port: u16 = 2222,
+        /// The address that clients use, when it is not the one listened on.
+        pub public_url: Option<String>,
+        /// Host header values accepted beside the loopback names and the address listened on.
+        pub allowed_hosts: Vec<String>,
+        /// Origins of web pages that may call; none by default.
+        pub allowed_origins: Vec<String>,
+        /// Networks of proxies whose `Forwarded` and `X-Forwarded-*` headers are believed.
+        pub trusted_proxies: Vec<String>,
+    }
+}
+
+section! {
     /// The agent cards.
-    pub card: Card,
-    /// Push notifications.
-    pub push: Push,
-    /// Questions that people answer.
-    pub asks: Asks,
-    /// Agent processes.
-    pub processes: Processes,
-    /// The wall around agents.
-    pub isolation: Isolation,
-    /// What agents reach through it.
-    pub egress: Egress,
-    /// Sizes and rates.
-    pub limits: Limits,
-    /// Ceilings of cost and tokens.
-    pub budgets: Budgets,
-    /// Times.
-    pub timeouts: Timeouts,
-    /// The audit log: `stderr`, `off`, or a file.
-    pub audit: String,
-    /// What people see.
-    pub log: Log,
-    /// Older dialects.
-    pub compat: Compat,
-    /// The `.env` file.
-    pub env_file: EnvFile,
-    /// The agent that serves: a name in `agents`, or `auto`.
-    pub agent: String,
-    /// The agents by name.
-    pub agents: BTreeMap<String, Agent>,
-}
-
-/// Where the server listens.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Server {
-    /// Address to listen on.
-    pub host: String,
-    /// Port to listen on; 0 takes a free one.
-    pub port: u16,
-    /// The address that clients use, when it is not the one listened on.
-    pub public_url: Option<String>,
-    /// Host header values accepted beside the loopback names and the address listened on.
-    pub allowed_hosts: Vec<String>,
-    /// Origins of web pages that may call; none by default.
-    pub allowed_origins: Vec<String>,
-    /// Networks of proxies whose `Forwarded` and `X-Forwarded-*` headers are believed.
-    pub trusted_proxies: Vec<String>,
-}
-
-/// The agent cards.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Card {
-    /// The shape that a client gets which names no version.
-    pub default: CardShape,
-    /// How long a client may keep a card without asking again.
-    pub max_age: Age,
-    /// The signature.
-    pub signing: Signing,
+    #[derive(Debug)]
+    pub struct Card {
+        /// The shape that a client gets which names no version.
+        pub default: CardShape = CardShape::Hybrid,
+        /// How long a client may keep a card without asking again.
+        pub max_age: Age = seconds(60),
+        /// The signature.
+        pub signing: Signing,
+    }
 }
 
 /// The shape of a card.
@@ -148,104 +152,114 @@ pub struct Signing {
     pub kid: Option<String>,
 }
 
-/// Push notifications.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Push {
-    /// Whether they are offered at all.
-    pub enabled: bool,
-    /// Networks inside of the operator's own that may be posted to, and where plain http will do.
-    pub allow: Vec<String>,
-    /// For one attempt, from the name's resolution to the end of the answer.
-    pub timeout: Age,
-    /// From a failed attempt to the next; doubled each time.
-    pub backoff: Age,
-    /// The longest time between two attempts.
-    pub backoff_max: Age,
-    /// How long an event is tried before its config is given up.
-    pub give_up: Age,
-    /// Configs of one task.
-    pub per_task: usize,
-    /// Configs that have events to deliver, or may have.
-    pub pending: usize,
-    /// Posts at a time.
-    pub concurrent: usize,
+section! {
+    /// Push notifications.
+    #[derive(Debug)]
+    pub struct Push {
+        /// Whether they are offered at all.
+        pub enabled: bool = true,
+        /// Networks inside of the operator's own that may be posted to, and where plain http will do.
+        pub allow: Vec<String>,
+        /// For one attempt, from the name's resolution to the end of the answer.
+        pub timeout: Age = seconds(15),
+        /// From a failed attempt to the next; doubled each time.
+        pub backoff: Age = seconds(1),
+        /// The longest time between two attempts.
+        pub backoff_max: Age = seconds(300),
+        /// How long an event is tried before its config is given up.
+        pub give_up: Age = seconds(DAY),
+        /// Configs of one task.
+        pub per_task: usize = 16,
+        /// Configs that have events to deliver, or may have.
+        pub pending: usize = 10_000,
+        /// Posts at a time.
+        pub concurrent: usize = 32,
+    }
 }
 
-/// Who may call.
-#[derive(Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Auth {
-    /// The bearer token; made at random and kept in the state directory when unset.
-    pub token: Option<String>,
-    /// Further callers by name, each with a token of its own; a caller sees its own tasks alone.
-    pub tokens: BTreeMap<String, String>,
-    /// By caller: whose turns come before all those of callers with a lower number; 0 when unset.
-    pub priorities: BTreeMap<String, u8>,
-    /// Whether a token is asked for at all.
-    pub required: bool,
-    /// Accepts `required: false` on an address that is not loopback.
-    pub insecure: bool,
+section! {
+    /// Who may call.
+    pub struct Auth {
+        /// The bearer token; made at random and kept in the state directory when unset.
+        pub token: Option<String>,
+        /// Further callers by name, each with a token of its own; a caller sees its own tasks alone.
+        pub tokens: BTreeMap<String, String>,
+        /// By caller: whose turns come before all those of callers with a lower number; 0 when unset.
+        pub priorities: BTreeMap<String, u8>,
+        /// Whether a token is asked for at all.
+        pub required: bool = true,
+        /// Accepts `required: false` on an address that is not loopback.
+        pub insecure: bool = false,
+    }
 }
 
-/// The event log.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Store {
-    /// The database file (relative to `state_dir`), or `memory`.
-    pub path: PathBuf,
-    /// Which finished tasks are kept.
-    pub retention: Retention,
+section! {
+    /// The event log.
+    #[derive(Debug)]
+    pub struct Store {
+        /// The database file (relative to `state_dir`), or `memory`.
+        pub path: PathBuf = "pilothouse.db".into(),
+        /// Which finished tasks are kept.
+        pub retention: Retention,
+    }
 }
 
-/// What is kept, by age and by size; whichever comes first.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Retention {
-    /// Nothing older than this is kept.
-    pub age: Age,
-    /// Not more than this many are kept.
-    pub count: u64,
-    /// Not more than this many bytes are kept.
-    pub size: Bytes,
+section! {
+    /// What is kept, by age and by size; whichever comes first.
+    #[derive(Debug)]
+    pub struct Retention {
+        /// Nothing older than this is kept.
+        pub age: Age = seconds(30 * DAY),
+        /// Not more than this many are kept.
+        pub count: u64 = 100_000,
+        /// Not more than this many bytes are kept.
+        pub size: Bytes = Bytes::new(10 * GIB),
+    }
 }
 
-/// Sessions.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Sessions {
-    /// Which idle sessions are kept; a swept session loses its folder.
-    pub retention: Retention,
-    /// Between two looks for tasks and sessions that are not kept.
-    pub sweep_every: Age,
-    /// What may be copied into a new session.
-    pub copy: CopyLimits,
-    /// A script that runs once in a new session's workspace.
-    pub init: Option<PathBuf>,
+section! {
+    /// Sessions.
+    #[derive(Debug)]
+    pub struct Sessions {
+        /// Which idle sessions are kept; a swept session loses its folder.
+        pub retention: Retention = Retention {
+            age: seconds(30 * DAY),
+            count: 1000,
+            size: Bytes::new(20 * GIB),
+        },
+        /// Between two looks for tasks and sessions that are not kept.
+        pub sweep_every: Age = seconds(300),
+        /// What may be copied into a new session.
+        pub copy: CopyLimits,
+        /// A script that runs once in a new session's workspace.
+        pub init: Option<PathBuf>,
+    }
 }
 
-/// What may be copied at once: a workspace for a fork, or the defaults for a HOME.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct CopyLimits {
-    /// Files and folders.
-    pub entries: u64,
-    /// Bytes of all files, without their holes.
-    pub size: Bytes,
-    /// Folders within folders.
-    pub depth: usize,
+section! {
+    /// What may be copied at once: a workspace for a fork, or the defaults for a HOME.
+    #[derive(Debug)]
+    pub struct CopyLimits {
+        /// Files and folders.
+        pub entries: u64 = 200_000,
+        /// Bytes of all files, without their holes.
+        pub size: Bytes = Bytes::new(10 * GIB),
+        /// Folders within folders.
+        pub depth: usize = 128,
+    }
 }
 
-/// Where sessions work.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Workspace {
-    /// A folder for each session, or one folder for all.
-    pub mode: WorkspaceMode,
-    /// The folder: root of the sessions' folders, or the shared folder itself.
-    pub path: PathBuf,
-    /// Turns at a time in a shared folder.
-    pub shared_turns: usize,
+section! {
+    /// Where sessions work.
+    #[derive(Debug)]
+    pub struct Workspace {
+        /// A folder for each session, or one folder for all.
+        pub mode: WorkspaceMode = WorkspaceMode::Session,
+        /// The folder: root of the sessions' folders, or the shared folder itself.
+        pub path: PathBuf = "./workspace".into(),
+        /// Turns at a time in a shared folder.
+        pub shared_turns: usize = 1,
+    }
 }
 
 /// Whether sessions share a folder.
@@ -258,99 +272,101 @@ pub enum WorkspaceMode {
     Shared,
 }
 
-/// Agent processes.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Processes {
-    /// Live agent processes at most.
-    pub max: usize,
-    /// Processes that may be starting at a time; 0 for twice the cores, which `load` fills in.
-    pub starting: usize,
-    /// How long an idle process is kept.
-    pub idle: Age,
-    /// Tasks that may wait for a process or for their session's turn.
-    pub queue: usize,
+section! {
+    /// Agent processes.
+    #[derive(Debug)]
+    pub struct Processes {
+        /// Live agent processes at most.
+        pub max: usize = 64,
+        /// Processes that may be starting at a time; 0 for twice the cores, which `load` fills in.
+        pub starting: usize = 0,
+        /// How long an idle process is kept.
+        pub idle: Age = seconds(600),
+        /// Tasks that may wait for a process or for their session's turn.
+        pub queue: usize = 1000,
+    }
 }
 
-/// Sizes and rates.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Limits {
-    /// Largest request body.
-    pub body: Bytes,
-    /// Bodies of more than 64 KiB that are in memory at a time, together; of one caller half of it.
-    pub bodies: Bytes,
-    /// Parts of one message.
-    pub parts: usize,
-    /// Items of any other list of a request, and members of any object in it outside of free-form data.
-    pub items: usize,
-    /// All metadata of one request together.
-    pub metadata: Bytes,
-    /// All data parts of one message together.
-    pub data: Bytes,
-    /// Largest text of one prompt.
-    pub prompt: Bytes,
-    /// Longest line that an agent may write.
-    pub line: Bytes,
-    /// Values in one line of an agent.
-    pub line_values: usize,
-    /// Long lines that are in memory at a time, those of all agents together.
-    pub lines: Bytes,
-    /// Sessions whose folders are measured at a time; of one caller half of them.
-    pub disk_checks: usize,
-    /// Further tries of a turn that an overloaded model API refused before anything was done.
-    pub retries: u32,
-    /// Largest answer of one turn.
-    pub answer: Bytes,
-    /// Events of one turn that are stored beside its answer.
-    pub turn_events: Bytes,
-    /// Answers that wait for an agent to read them, before it is not heard any further.
-    pub outbox: Bytes,
-    /// Last words of standard error that are kept.
-    pub stderr: Bytes,
-    /// Largest event on the wire.
-    pub event: Bytes,
-    /// Largest response; of a larger task the beginning of its artifacts, an address of the whole, and
-    /// the newest messages; of a larger page fewer tasks.
-    pub response: Bytes,
-    /// Answers that are made or not yet read, together; of one caller at most half of it.
-    pub responses: Bytes,
-    /// Requests that may wait for room among them; of one caller half as many.
-    pub responses_waiting: usize,
-    /// Largest answer that also stands in the task's history.
-    pub inline_answer: Bytes,
-    /// Open connections.
-    pub connections: usize,
-    /// Of these, places kept for health and known callers.
-    pub connections_kept: usize,
-    /// Open connections of one address; trusted proxies are not counted.
-    pub connections_per_address: usize,
-    /// Open connections on which one caller's token was seen first.
-    pub connections_per_caller: usize,
-    /// Requests under way at a time.
-    pub requests: usize,
-    /// Requests a minute and caller; 0 for no limit. Cancel and reads are never refused by it.
-    pub rate: u32,
-    /// Tasks of one caller that may wait; 0 for no limit of its own.
-    pub queue_per_caller: usize,
-    /// Turns of one caller that may run at a time; 0 for no limit.
-    pub turns_per_caller: usize,
-    /// Wrong tokens a minute and address that are answered 401; further ones are answered 429.
-    pub wrong_tokens: u32,
-    /// Tries that wait at a time after a wrong token, where a token can be guessed.
-    pub wrong_tokens_waiting: usize,
-    /// Callers and addresses remembered by the rate limits.
-    pub rate_keys: usize,
-    /// HTTP/2 streams of one connection.
-    pub http2_streams: u32,
-    /// HTTP/2 requests at a time of a connection before a valid token was seen on it.
-    pub http2_streams_unknown: usize,
-    /// Bytes of answers that one connection may leave unread before its further requests wait.
-    pub unread: Bytes,
-    /// HTTP/2 streams of one connection that were reset and are not yet gone; more ends it.
-    pub http2_resets: usize,
-    /// Connections that read the store side by side.
-    pub store_readers: usize,
+section! {
+    /// Sizes and rates.
+    #[derive(Debug)]
+    pub struct Limits {
+        /// Largest request body.
+        pub body: Bytes = Bytes::new(16 * MIB),
+        /// Bodies of more than 64 KiB that are in memory at a time, together; of one caller half of it.
+        pub bodies: Bytes = Bytes::new(16 * MIB),
+        /// Parts of one message.
+        pub parts: usize = 1000,
+        /// Items of any other list of a request, and members of any object in it outside of free-form data.
+        pub items: usize = 1000,
+        /// All metadata of one request together.
+        pub metadata: Bytes = Bytes::new(256 * KIB),
+        /// All data parts of one message together.
+        pub data: Bytes = Bytes::new(4 * MIB),
+        /// Largest text of one prompt.
+        pub prompt: Bytes = Bytes::new(10 * MIB),
+        /// Longest line that an agent may write.
+        pub line: Bytes = Bytes::new(4 * MIB),
+        /// Values in one line of an agent.
+        pub line_values: usize = 20_000,
+        /// Long lines that are in memory at a time, those of all agents together.
+        pub lines: Bytes = Bytes::new(16 * MIB),
+        /// Sessions whose folders are measured at a time; of one caller half of them.
+        pub disk_checks: usize = 4,
+        /// Further tries of a turn that an overloaded model API refused before anything was done.
+        pub retries: u32 = 3,
+        /// Largest answer of one turn.
+        pub answer: Bytes = Bytes::new(GIB),
+        /// Events of one turn that are stored beside its answer.
+        pub turn_events: Bytes = Bytes::new(64 * MIB),
+        /// Answers that wait for an agent to read them, before it is not heard any further.
+        pub outbox: Bytes = Bytes::new(256 * KIB),
+        /// Last words of standard error that are kept.
+        pub stderr: Bytes = Bytes::new(64 * KIB),
+        /// Largest event on the wire.
+        pub event: Bytes = Bytes::new(400_000),
+        /// Largest response; of a larger task the beginning of its artifacts, an address of the whole, and
+        /// the newest messages; of a larger page fewer tasks.
+        pub response: Bytes = Bytes::new(4 * MIB),
+        /// Answers that are made or not yet read, together; of one caller at most half of it.
+        pub responses: Bytes = Bytes::new(32 * MIB),
+        /// Requests that may wait for room among them; of one caller half as many.
+        pub responses_waiting: usize = 1000,
+        /// Largest answer that also stands in the task's history.
+        pub inline_answer: Bytes = Bytes::new(64 * KIB),
+        /// Open connections.
+        pub connections: usize = 1024,
+        /// Of these, places kept for health and known callers.
+        pub connections_kept: usize = 64,
+        /// Open connections of one address; trusted proxies are not counted.
+        pub connections_per_address: usize = 768,
+        /// Open connections on which one caller's token was seen first.
+        pub connections_per_caller: usize = 512,
+        /// Requests under way at a time.
+        pub requests: usize = 2048,
+        /// Requests a minute and caller; 0 for no limit. Cancel and reads are never refused by it.
+        pub rate: u32 = 600,
+        /// Tasks of one caller that may wait; 0 for no limit of its own.
+        pub queue_per_caller: usize = 500,
+        /// Turns of one caller that may run at a time; 0 for no limit.
+        pub turns_per_caller: usize = 0,
+        /// Wrong tokens a minute and address that are answered 401; further ones are answered 429.
+        pub wrong_tokens: u32 = 30,
+        /// Tries that wait at a time after a wrong token, where a token can be guessed.
+        pub wrong_tokens_waiting: usize = 16,
+        /// Callers and addresses remembered by the rate limits.
+        pub rate_keys: usize = 10_000,
+        /// HTTP/2 streams of one connection.
+        pub http2_streams: u32 = 128,
+        /// HTTP/2 requests at a time of a connection before a valid token was seen on it.
+        pub http2_streams_unknown: usize = 16,
+        /// Bytes of answers that one connection may leave unread before its further requests wait.
+        pub unread: Bytes = Bytes::new(MIB),
+        /// HTTP/2 streams of one connection that were reset and are not yet gone; more ends it.
+        pub http2_resets: usize = 64,
+        /// Connections that read the store side by side.
+        pub store_readers: usize = 4,
+    }
 }
 
 /// Ceilings of what turns may use; without one nothing is refused.
@@ -377,64 +393,66 @@ pub struct Budget {
     pub tokens: Option<u64>,
 }
 
-/// Times.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Timeouts {
-    /// One turn of an agent; waiting for an answer is not counted.
-    pub turn: Age,
-    /// The start of a process, up to its first moment in the sandbox.
-    pub start: Age,
-    /// The session script.
-    pub init: Age,
-    /// From a refusal of an overloaded model API to the next try; doubled each time.
-    pub retry: Age,
-    /// The longest time between two tries.
-    pub retry_max: Age,
-    /// From an interrupt to its confirmation, before the process is ended.
-    pub interrupt: Age,
-    /// From SIGTERM to SIGKILL.
-    pub terminate: Age,
-    /// From a signal to the server's end, running turns included.
-    pub shutdown: Age,
-    /// For a request's headers.
-    pub header: Age,
-    /// How long a connection without a request is kept.
-    pub idle: Age,
-    /// How long a client may take nothing of its answer.
-    pub write: Age,
-    /// For an agent's long line, once it has begun.
-    pub line: Age,
-    /// For a request's body.
-    pub body: Age,
-    /// How long a request waits for room for its answer.
-    pub response: Age,
-    /// The longest wait of a try after wrong tokens, where a token can be guessed.
-    pub wrong_token: Age,
-    /// Between comments on a silent stream.
-    pub keep_alive: Age,
-    /// Between status updates of a silent turn.
-    pub heartbeat: Age,
+section! {
+    /// Times.
+    #[derive(Debug)]
+    pub struct Timeouts {
+        /// One turn of an agent; waiting for an answer is not counted.
+        pub turn: Age = seconds(3600),
+        /// The start of a process, up to its first moment in the sandbox.
+        pub start: Age = seconds(120),
+        /// The session script.
+        pub init: Age = seconds(600),
+        /// From a refusal of an overloaded model API to the next try; doubled each time.
+        pub retry: Age = seconds(5),
+        /// The longest time between two tries.
+        pub retry_max: Age = seconds(60),
+        /// From an interrupt to its confirmation, before the process is ended.
+        pub interrupt: Age = seconds(5),
+        /// From SIGTERM to SIGKILL.
+        pub terminate: Age = seconds(5),
+        /// From a signal to the server's end, running turns included.
+        pub shutdown: Age = seconds(20),
+        /// For a request's headers.
+        pub header: Age = seconds(10),
+        /// How long a connection without a request is kept.
+        pub idle: Age = seconds(120),
+        /// How long a client may take nothing of its answer.
+        pub write: Age = seconds(120),
+        /// For an agent's long line, once it has begun.
+        pub line: Age = seconds(30),
+        /// For a request's body.
+        pub body: Age = seconds(60),
+        /// How long a request waits for room for its answer.
+        pub response: Age = seconds(30),
+        /// The longest wait of a try after wrong tokens, where a token can be guessed.
+        pub wrong_token: Age = seconds(5),
+        /// Between comments on a silent stream.
+        pub keep_alive: Age = seconds(15),
+        /// Between status updates of a silent turn.
+        pub heartbeat: Age = seconds(110),
+    }
 }
 
-/// What people see.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Log {
-    /// `error`, `warn`, `info`, `debug`, `trace`, or a filter.
-    pub level: String,
-    /// `pretty` or `json`.
-    pub format: LogFormat,
-    /// The live console of requests, agent messages and responses.
-    pub console: bool,
-    /// JSONL file of every line that an agent wrote.
-    pub path: Option<PathBuf>,
-    /// Size at which that file is renamed and a new one is begun.
-    pub max_size: Bytes,
-    /// Renamed files that are kept.
-    pub keep: u32,
-    /// Colour: `auto`, `always`, `never`.
-    pub color: Color,
+section! {
+    /// What people see.
+    #[derive(Debug)]
+    pub struct Log {
+        /// `error`, `warn`, `info`, `debug`, `trace`, or a filter.
+        pub level: String = "info".to_owned(),
+        /// `pretty` or `json`.
+        pub format: LogFormat = LogFormat::Pretty,
+        /// The live console of requests, agent messages and responses.
+        pub console: bool = true,
+        /// JSONL file of every line that an agent wrote.
+        pub path: Option<PathBuf>,
+        /// Size at which that file is renamed and a new one is begun.
+        pub max_size: Bytes = Bytes::new(256 * MIB),
+        /// Renamed files that are kept.
+        pub keep: u32 = 3,
+        /// Colour: `auto`, `always`, `never`.
+        pub color: Color = Color::Auto,
+    }
 }
 
 /// The form of the log.
@@ -467,25 +485,27 @@ pub struct Compat {
     pub v03: V03,
 }
 
-/// The dialect v0.3.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct V03 {
-    /// What `configuration.blocking` means when it is left out.
-    pub blocking_default: bool,
-    /// Whether cards give the address of gRPC as a URL.
-    pub grpc_urls: bool,
+section! {
+    /// The dialect v0.3.
+    #[derive(Debug)]
+    pub struct V03 {
+        /// What `configuration.blocking` means when it is left out.
+        pub blocking_default: bool = true,
+        /// Whether cards give the address of gRPC as a URL.
+        pub grpc_urls: bool = false,
+    }
 }
 
-/// The `.env` file.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct EnvFile {
-    /// The file.
-    pub path: PathBuf,
-    /// Whether it overrides the environment.
-    #[serde(rename = "override")]
-    pub overrides: bool,
+section! {
+    /// The `.env` file.
+    #[derive(Debug)]
+    pub struct EnvFile {
+        /// The file.
+        pub path: PathBuf = ".env".into(),
+        /// Whether it overrides the environment.
+        #[serde(rename = "override")]
+        pub overrides: bool = true,
+    }
 }
 
 /// One configured agent.
@@ -670,28 +690,29 @@ pub struct AskRule {
     pub policy: AskPolicy,
 }
 
-/// Questions that people answer.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Asks {
-    /// How long the process that asked waits for the answer; then it ends, and the ask stays.
-    pub park: Age,
-    /// How long asks may stop the clock of one turn (`timeouts.turn`), all of them together.
-    pub pause: Age,
-    /// How long an ask stays open.
-    pub timeout: Age,
-    /// What happens then.
-    pub then: AskTimeout,
-    /// Open asks of one turn, before its agent is not heard any further.
-    pub per_turn: usize,
-    /// Open asks of one session, whichever of its tasks ask.
-    pub per_session: usize,
-    /// What the open asks of one session take in memory.
-    pub bytes: Bytes,
-    /// What all open asks take in memory.
-    pub total: Bytes,
-    /// What an agent may say while a question is shown, before it is not heard any further.
-    pub held: Bytes,
+section! {
+    /// Questions that people answer.
+    #[derive(Debug)]
+    pub struct Asks {
+        /// How long the process that asked waits for the answer; then it ends, and the ask stays.
+        pub park: Age = seconds(600),
+        /// How long asks may stop the clock of one turn (`timeouts.turn`), all of them together.
+        pub pause: Age = seconds(4 * 3600),
+        /// How long an ask stays open.
+        pub timeout: Age = seconds(DAY),
+        /// What happens then.
+        pub then: AskTimeout = AskTimeout::Deny,
+        /// Open asks of one turn, before its agent is not heard any further.
+        pub per_turn: usize = 32,
+        /// Open asks of one session, whichever of its tasks ask.
+        pub per_session: usize = 256,
+        /// What the open asks of one session take in memory.
+        pub bytes: Bytes = Bytes::new(6 * MIB),
+        /// What all open asks take in memory.
+        pub total: Bytes = Bytes::new(24 * MIB),
+        /// What an agent may say while a question is shown, before it is not heard any further.
+        pub held: Bytes = Bytes::new(256 * KIB),
+    }
 }
 
 /// What happens to an ask that nobody answered.

@@ -23,10 +23,6 @@ pub fn hard_limit() -> u64 {
 }
 
 /// Raises the soft limit of this process to its hard limit.
-///
-/// # Errors
-///
-/// When the system refuses.
 pub fn raise() -> io::Result<()> {
     let maximum = getrlimit(Resource::Nofile).maximum;
     Ok(setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?)

@@ -160,10 +160,6 @@ impl Egress {
 
     /// Listens on a free port of loopback for all sessions whose network is the host's; returns the port.
     /// It ends with `stop`, or with the last clone of this.
-    ///
-    /// # Errors
-    ///
-    /// When there is no port to listen on.
     pub async fn listen(&self, tracker: &TaskTracker, stop: CancellationToken) -> io::Result<u16> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let port = listener.local_addr()?.port();

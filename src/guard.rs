@@ -135,10 +135,6 @@ impl Guard {
     }
 
     /// Judges all of a URL but its name's addresses.
-    ///
-    /// # Errors
-    ///
-    /// See [`Refusal`].
     pub fn check_url(&self, url: &str) -> Result<Url, Refusal> {
         let url = Url::parse(url).map_err(|reason| Refusal::NotAnAddress(reason.to_string()))?;
         let scheme = Scheme::of(&url)?;
@@ -160,10 +156,6 @@ impl Guard {
     }
 
     /// Judges a URL with the addresses that its name has now.
-    ///
-    /// # Errors
-    ///
-    /// See [`Refusal`].
     pub async fn admit(&self, url: &str) -> Result<Url, Refusal> {
         let url = self.check_url(url)?;
         if literal(&url).is_none()
@@ -175,10 +167,6 @@ impl Guard {
     }
 
     /// The addresses of a name, if all of them may be connected to.
-    ///
-    /// # Errors
-    ///
-    /// When it has none, or one that may not.
     pub async fn resolve(&self, name: &str, scheme: Scheme) -> Result<Vec<IpAddr>, Refusal> {
         let found = self.0.lookup.lookup(name).await.unwrap_or_default();
         if found.is_empty() {
@@ -217,10 +205,6 @@ fn literal(url: &Url) -> Option<IpAddr> {
 
 impl Scheme {
     /// The scheme of a URL.
-    ///
-    /// # Errors
-    ///
-    /// [`Refusal::Scheme`] for any but these two.
     pub fn of(url: &Url) -> Result<Self, Refusal> {
         match url.scheme() {
             "http" => Ok(Self::Plain),

@@ -9,6 +9,7 @@
 
 mod bubblewrap;
 mod canaries;
+mod changeable;
 mod choose;
 mod container;
 mod covers;
@@ -21,13 +22,15 @@ mod landlock;
 mod none;
 mod probe;
 mod promises;
+mod trail;
 mod users;
 mod wall;
 
 pub use crate::config::{BackendKind, Guarantee};
+pub use changeable::{Changeable, LeftOut, Settled};
 pub use choose::{Error, Needs, choose};
 pub use container::Room;
-pub use covers::{Cover, Covered, Exposed, cover};
+pub use covers::{At, Cover, Covered, Exposed, cover};
 pub use filter::Network;
 pub use findings::{Findings, Outcome, State};
 pub use grants::Grants;
@@ -148,7 +151,6 @@ struct Inner {
     /// Whether some agent is root, and the attacks were made as root.
     has_root: bool,
     groups: Option<Groups>,
-    common: Grants,
     tmp: u64,
     shm: u64,
     file: Option<u64>,
@@ -248,7 +250,6 @@ impl Isolation {
     ) -> Result<Walled, process::Error> {
         let inner = &self.0;
         let group = inner.groups.as_ref().map(Groups::make).transpose()?;
-        let grants = inner.common.with(grants);
         if self.is_walled() {
             for cover in &grants.covers {
                 cover.check().map_err(|changed| {
@@ -258,13 +259,13 @@ impl Isolation {
                 })?;
             }
         }
-        let user = inner.backend.user(folder, &grants);
+        let user = inner.backend.user(folder, grants);
         if user.is_none() && !inner.has_root {
-            refuse_root(inner.backend.why_root(folder.shared(), &grants))?;
+            refuse_root(inner.backend.why_root(folder.shared(), grants))?;
         }
         let around = Around {
             folder,
-            grants: &grants,
+            grants,
             group: group.as_ref().map(Group::folder),
             tmp: inner.tmp,
             shm: inner.shm,
@@ -285,7 +286,7 @@ impl Isolation {
         if !rustix::process::geteuid().is_root() || !self.is_walled() {
             return None;
         }
-        let why = self.0.backend.why_root(shared, &self.0.common.with(grants))?;
+        let why = self.0.backend.why_root(shared, grants)?;
         Some(format!(
             "agents are root to the kernel ({why}), so a fault in the kernel or in the sandbox gives them the whole machine; run the \
              server as an ordinary user"

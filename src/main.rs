@@ -11,6 +11,7 @@ pub mod asks;
 pub mod backoff;
 pub mod budget;
 pub mod cli;
+pub mod client;
 pub mod clock;
 pub mod config;
 pub mod descriptors;

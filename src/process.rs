@@ -158,10 +158,6 @@ pub enum Ended {
 
 impl Launcher {
     /// Starts the launcher.
-    ///
-    /// # Errors
-    ///
-    /// When the launcher cannot be started, or this program cannot be opened.
     pub fn start() -> io::Result<Self> {
         let program = program_in_memory()?;
         let descriptors = getrlimit(Resource::Nofile);
@@ -250,10 +246,6 @@ impl Launcher {
     }
 
     /// Has a supervisor made that waits for what it shall start ([`Confined`]); dropping it unused ends the supervisor.
-    ///
-    /// # Errors
-    ///
-    /// When the system or the launcher fails.
     pub async fn prepare(&self) -> io::Result<Prepared> {
         match self.try_prepare().await {
             // The launcher is gone (killed by hand, say): the next one serves as well.
@@ -453,10 +445,6 @@ impl Prepared {
     }
 
     /// The agent that has begun, with its pipes.
-    ///
-    /// # Errors
-    ///
-    /// When the system cannot watch the pipes; dropping them ends the agent.
     pub fn into_process(self, begun: Begun) -> io::Result<Process> {
         Ok(Process {
             pid: begun.pid,

@@ -165,10 +165,6 @@ impl Push {
 
     /// `CreateTaskPushNotificationConfig` (specification 3.1.7); one with the same id is replaced and goes
     /// on where that one was. It is told what happens from now on: a task that is over has no more to tell.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Push::check`] and [`Push::attach`].
     pub async fn create(
         &self,
         log: &Arc<TaskLog>,
@@ -204,10 +200,6 @@ impl Push {
     }
 
     /// `ListTaskPushNotificationConfigs` (specification 3.1.9), in the order of their creation.
-    ///
-    /// # Errors
-    ///
-    /// A page token that is none of ours; when the store fails.
     pub async fn list(
         &self,
         log: &Arc<TaskLog>,
@@ -241,10 +233,6 @@ impl Push {
 
     /// `DeleteTaskPushNotificationConfig` (specification 3.1.10): nothing more is sent; one that does not
     /// exist is as good as deleted.
-    ///
-    /// # Errors
-    ///
-    /// When the store fails.
     pub async fn delete(&self, log: &Arc<TaskLog>, id: &str) -> Result<(), Error> {
         let inner = self.offered()?;
         inner.delete((log.n, Arc::from(id))).await.map_err(store::Error::incident)
@@ -254,10 +242,6 @@ impl Push {
 
     /// After a start, when the tasks are recovered: takes up every delivery that is not at its end.
     /// Answers how many.
-    ///
-    /// # Errors
-    ///
-    /// When the store fails.
     pub async fn resume(&self) -> Result<usize, store::Error> {
         let inner = &self.0;
         if !inner.enabled {

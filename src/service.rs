@@ -73,10 +73,6 @@ impl Service {
     }
 
     /// A task as it stands.
-    ///
-    /// # Errors
-    ///
-    /// When the store fails.
     pub async fn show(&self, log: &Arc<TaskLog>, history: Option<i32>) -> Result<Task, Error> {
         let limit = self.sessions.house().config.limits.response.as_usize();
         Ok(self.show_within(log, history, Extent::of(limit)).await?.0)
@@ -126,19 +122,11 @@ impl Service {
     }
 
     /// `GetTask` (specification 3.1.3).
-    ///
-    /// # Errors
-    ///
-    /// When the store fails.
     pub async fn get(&self, log: &Arc<TaskLog>, request: &GetTaskRequest) -> Result<Task, Error> {
         self.show(log, request.history_length).await
     }
 
     /// `ListTasks` (specification 3.1.4).
-    ///
-    /// # Errors
-    ///
-    /// A page token that is none of ours, or a store that fails.
     pub async fn list(
         &self,
         client: &Client,

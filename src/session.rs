@@ -7,28 +7,50 @@
 //! turn can start now (then the task is stored `WORKING` in the same transaction in which it is
 //! accepted) or has to wait. [`registry::Admission::submit`] hands the turn over. An actor without a process,
 //! without work and without a reservation leaves; the map never holds a session that does nothing.
+//!
+//! # The words between the parts
+//!
+//! All of them are in this file, with these channels:
+//!
+//! - Orders ([`Order`]), unbounded: a cancel never waits behind turns, and the turns in it are bounded where they are
+//!   admitted (`processes.queue`, `limits.queue_per_caller`).
+//! - An answer for each order that needs one, each sent once: whether there was something to cancel, what came of
+//!   an answer ([`Delivery`]), how a terminal is started. Dropped, it says that the actor has failed.
+//! - What a session does now ([`Activity`]): the newest value counts, and whoever looks does not make the actor wait.
 
+mod activity;
 mod actor;
-mod again;
+mod begin;
 mod bounded;
 mod conversation;
 mod disk;
+mod end_guard;
 mod ending;
+mod facts;
 mod inbox;
+mod live;
 mod long_line;
 mod outbox;
 mod pipe;
 mod places;
 mod pool;
+mod questions;
+mod records;
 mod registry;
+mod resources;
+mod running;
 mod start;
+mod terminal;
 mod translate;
+mod tries;
 mod turn_clock;
 mod waiting;
 
-pub(crate) use ending::Ending;
+pub use activity::Activity;
+pub(crate) use end_guard::EndGuard;
+pub use live::Removal;
 pub use long_line::LineRoom;
-pub use registry::{Origin, Refused, Removal, Sessions};
+pub use registry::{Refused, Sessions};
 pub use waiting::Waiting;
 
 use crate::agent::Agents;
@@ -99,18 +121,32 @@ pub struct Turn {
     pub prompt: Prompt,
     /// Files for its workspace.
     pub files: Vec<File>,
-    /// What was decided about it while its process was gone.
+    /// Where it comes from, where that is not a message alone.
+    pub origin: Origin,
+    /// The places that it has from the start.
+    pub places: TurnPlaces,
+    /// Ends the task where this is dropped before its end.
+    pub(crate) guard: EndGuard,
+}
+
+/// Where a turn comes from, where that is not a message alone.
+#[derive(Debug, Default)]
+pub struct Origin {
+    /// What was decided about an ask of the task while its process was gone.
     pub pass: Option<Pass>,
     /// The session that this turn's new one begins as a copy of.
     pub fork: Option<Fork>,
-    /// Its place among the turns that wait; none where `WORKING` is stored already.
+}
+
+/// The places that a turn has from the start; it waits for the others.
+#[derive(Default)]
+pub struct TurnPlaces {
+    /// Among the turns that wait; none where `WORKING` is stored already.
     pub waiting: Option<Waiting>,
-    /// Its place among the running turns of its caller, where it was free at once.
-    pub turn_place: Option<Place>,
-    /// The place among the live processes, where it was free at once.
-    pub slot: Option<Place>,
-    /// Ends the task where this is dropped before its end.
-    pub(crate) ending: Ending,
+    /// Among the running turns of its caller, where one was free at once.
+    pub turn: Option<Place>,
+    /// Among the live processes, where one was free at once.
+    pub process: Option<Place>,
 }
 
 /// A file of the caller's on its way into the workspace.
@@ -137,6 +173,32 @@ pub(crate) enum Order {
     Attach(Attach),
     /// Look whether you are still needed.
     Nudge,
+}
+
+/// What an actor without a turn is to do.
+enum IdleOrder {
+    /// The next turn.
+    Turn(Box<Turn>),
+    /// Lend the conversation to a person.
+    Attach(Attach),
+    /// Give up the process.
+    Evict,
+    /// Look whether you are still needed.
+    Nudge,
+    /// The server stops.
+    Stop,
+}
+
+/// What others want of the running turn.
+enum Interruption {
+    /// A caller cancels it; the inbox knows who is to be told.
+    Cancel,
+    /// An ask of it is answered; told what came of that.
+    Answer(Arc<str>, Decision, oneshot::Sender<Delivery>),
+    /// The caller has something to say at once.
+    Steer,
+    /// The server stops.
+    Stop,
 }
 
 /// What came of an answer on its way to the process that asked.

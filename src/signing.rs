@@ -82,10 +82,6 @@ struct Remembered {
 
 impl Signer {
     /// The signer that the configuration describes, if it does.
-    ///
-    /// # Errors
-    ///
-    /// When the key cannot be used, or is open to everybody.
     pub fn load(config: &Signing) -> Result<Option<Self>, Error> {
         let Some(path) = &config.key else {
             return Ok(None);

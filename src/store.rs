@@ -455,10 +455,6 @@ pub(crate) fn in_memory() -> Store {
 }
 
 /// Opens the store that the configuration names.
-///
-/// # Errors
-///
-/// [`Error::Held`], [`Error::Unusable`], [`Error::Newer`] or what the database said.
 pub fn open(config: &Config, holder: &str) -> Result<Store, Error> {
     let readers = config.limits.store_readers;
     if config.store.path == Path::new("memory") {

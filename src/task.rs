@@ -194,10 +194,6 @@ impl Tasks {
     }
 
     /// A task of this scope. One that is not there and one that is somebody else's are the same.
-    ///
-    /// # Errors
-    ///
-    /// When the store fails.
     pub async fn find(&self, scope: &Scope, id: &TaskId) -> Result<Option<Arc<TaskLog>>, Error> {
         if let Some(log) = self.held(id) {
             return Ok((log.scope == *scope).then_some(log));
@@ -216,10 +212,6 @@ impl Tasks {
     }
 
     /// The newest task that a v0.1 client of this scope named so.
-    ///
-    /// # Errors
-    ///
-    /// When the store fails.
     pub async fn find_alias(
         &self,
         scope: &Scope,
@@ -343,10 +335,6 @@ impl TaskLog {
 
     /// Takes a further message of the caller: `records` makes of the state what is recorded now, together
     /// with `also`, and its turn comes after those before it. False when the task is over.
-    ///
-    /// # Errors
-    ///
-    /// When the store fails.
     pub async fn take_message(
         self: &Arc<Self>,
         store: &Store,
@@ -372,10 +360,6 @@ impl TaskLog {
 
     /// Records the end of a turn, together with `also`. Where the caller has said more meanwhile, a turn that was completed is
     /// not yet the end of the task.
-    ///
-    /// # Errors
-    ///
-    /// When the store fails.
     pub async fn record_end(
         self: &Arc<Self>,
         store: &Store,
@@ -431,10 +415,6 @@ impl TaskLog {
     }
 
     /// The agent's answer needs no task: the task is removed, and whoever waits gets the message.
-    ///
-    /// # Errors
-    ///
-    /// When the store fails.
     pub async fn reply(self: &Arc<Self>, store: &Store, text: &str) -> Result<(), Error> {
         let writing = self.writing.clone().lock_owned().await;
         let mut message = Message::new(Role::Agent, vec![Part::text(text)]);
@@ -455,10 +435,6 @@ impl TaskLog {
     }
 
     /// Waits for the agent's first word where the task is withheld: a message, if that is all there is.
-    ///
-    /// # Errors
-    ///
-    /// When the store fails.
     pub async fn first_word(&self) -> Result<Option<Message>, Error> {
         let mut head = self.head.subscribe();
         loop {
@@ -559,10 +535,6 @@ impl TaskLog {
     }
 
     /// The task as it stands, as far as it fits.
-    ///
-    /// # Errors
-    ///
-    /// When the store fails.
     pub async fn snapshot(&self, store: &Store, extent: Extent) -> Result<Snapshot, Error> {
         let seq = {
             let end = self.end();
@@ -575,10 +547,6 @@ impl TaskLog {
     }
 
     /// The task as it stood at a sequence number.
-    ///
-    /// # Errors
-    ///
-    /// When the store fails.
     pub async fn snapshot_at(
         &self,
         store: &Store,
@@ -669,10 +637,6 @@ impl Cursor {
     }
 
     /// The next events for a client, at least one; none when the log has ended. Cancel-safe.
-    ///
-    /// # Errors
-    ///
-    /// When the store fails.
     pub async fn next(&mut self) -> Result<Option<Vec<Event>>, Error> {
         loop {
             match self.look().await? {
@@ -688,10 +652,6 @@ impl Cursor {
     }
 
     /// Waits for what comes next; it reads nothing from the store. Cancel-safe.
-    ///
-    /// # Errors
-    ///
-    /// When the store has failed.
     pub async fn look(&mut self) -> Result<Ahead, Error> {
         loop {
             self.head.borrow_and_update();
@@ -721,10 +681,6 @@ impl Cursor {
     }
 
     /// Reads the next events from the store; none where no client is shown what comes next. Cancel-safe.
-    ///
-    /// # Errors
-    ///
-    /// When the store fails.
     pub async fn read(&mut self) -> Result<Option<Vec<Event>>, Error> {
         let head = self.log.head();
         // Messages are for the history, and may be large.

@@ -46,10 +46,6 @@ struct Inner {
 
 impl Telemetry {
     /// Opens what the configuration asks for.
-    ///
-    /// # Errors
-    ///
-    /// When a log file cannot be opened.
     pub fn new(config: &Config) -> io::Result<Self> {
         let console =
             if config.log.console { Console::stdout(config.log.color) } else { Console::off() };

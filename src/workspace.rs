@@ -76,10 +76,6 @@ pub struct Error {
 
 impl Workspaces {
     /// The folders that the configuration names for an agent.
-    ///
-    /// # Errors
-    ///
-    /// When the named script or defaults folder is not there.
     pub fn new(
         config: &Config,
         cwd: &Path,
@@ -112,10 +108,6 @@ impl Workspaces {
 
     /// Makes the folders and checks them for writing. What is above sessions is for the server's user alone:
     /// agents choose the modes of what is below.
-    ///
-    /// # Errors
-    ///
-    /// When one cannot be made or written.
     pub fn check(&self) -> Result<(), Error> {
         writable(&self.0.root, "workspace.path")?;
         writable(&self.0.homes, "state_dir")?;
@@ -144,10 +136,6 @@ impl Workspaces {
     /// A session's folders, made where they are missing. Dropping this makes them all the same.
     ///
     /// A folder costs about 0.1 ms, so there are no more than needed: temporary files lie in HOME.
-    ///
-    /// # Errors
-    ///
-    /// When they cannot be made.
     pub async fn folder(&self, session: &str) -> Result<Folder, Error> {
         let (all, session) = (self.clone(), session.to_owned());
         match off_worker(move || all.make_folder(&session)).await {
@@ -296,10 +284,6 @@ impl Workspaces {
 
     /// What a session's own folders take up on the disk, and the files without a name that processes of this
     /// tree hold open there. Dropping this ends it.
-    ///
-    /// # Errors
-    ///
-    /// When the measuring itself failed; what could not be read is in the size.
     pub async fn size(&self, session: &str, tree: Option<Tree>) -> io::Result<Size> {
         let (all, session) = (self.clone(), session.to_owned());
         let stop = CancellationToken::new();
@@ -339,6 +323,11 @@ impl Workspaces {
         }
     }
 
+    /// The folder that sessions work in, or that holds a folder for each.
+    pub fn root(&self) -> &Path {
+        &self.0.root
+    }
+
     /// The one folder of all sessions, where they share one.
     pub fn shared(&self) -> Option<&Path> {
         (self.0.mode == WorkspaceMode::Shared).then_some(self.0.root.as_path())
@@ -350,10 +339,6 @@ impl Workspaces {
     }
 
     /// Hears the session script to its end. Where it fails or is not waited for, its process is still to be ended.
-    ///
-    /// # Errors
-    ///
-    /// When it fails or takes too long; with its last words.
     pub async fn hear_script(&self, process: &mut Process) -> Result<String, InitFailed> {
         let failed = |reason: String, output: String| InitFailed { reason, output };
         process.stdin = None;
@@ -422,10 +407,6 @@ impl Folder {
 
     /// Gives the session's own folders to a user, `None` to the server's; a shared workspace is left alone. Only
     /// root can do that, for others it does nothing. Dropping this ends it.
-    ///
-    /// # Errors
-    ///
-    /// When a part of them cannot be given.
     pub async fn give(&self, user: Option<u32>) -> io::Result<()> {
         if !rustix::process::geteuid().is_root() {
             return Ok(());
@@ -448,10 +429,6 @@ impl Folder {
     }
 
     /// Puts files of the caller's, by their names, into the workspace: `.a2a/TASK/NAME`, for the agent to read.
-    ///
-    /// # Errors
-    ///
-    /// When one cannot be written.
     pub async fn put(&self, task: &str, files: Vec<(String, Vec<u8>)>) -> io::Result<()> {
         let (workspace, place) = (self.workspace.clone(), format!(".a2a/{task}"));
         off_worker(move || {

@@ -22,10 +22,6 @@ pub struct Reach {
 
 impl Reach {
     /// What the configuration says of this agent, and what its driver or preset needs.
-    ///
-    /// # Errors
-    ///
-    /// What the operator must correct.
     pub fn of(
         config: &Config,
         key: &str,

@@ -2,7 +2,7 @@
 
 use super::{Agent, DEFAULT_PATH, Error, credential, find, login_advice};
 use crate::config::{self, BackendKind, Config, Loaded, OwnFile, Workspace, WorkspaceMode};
-use crate::isolation::{self, Covered, Exposed, Grants, Needs};
+use crate::isolation::{self, Changeable, Exposed, Grants, LeftOut, Needs};
 use crate::queue::FairQueue;
 use crate::workspace::Workspaces;
 use std::collections::{BTreeMap, HashMap};
@@ -13,6 +13,9 @@ use std::sync::Arc;
 pub struct Agents {
     by_name: BTreeMap<Arc<str>, Arc<Agent>>,
     default: Arc<Agent>,
+    changeable: Changeable,
+    /// What every agent is granted, as the default one gets it.
+    common: Grants,
 }
 
 /// Makes the folders of each agent; agents that share one folder share its turns too.
@@ -20,21 +23,32 @@ pub(super) struct Folders {
     cwd: PathBuf,
     /// The server's own files, from which agents are kept.
     own: Vec<OwnFile>,
+    /// The folders that agents may change.
+    pub(super) changeable: Changeable,
     turns: HashMap<PathBuf, FairQueue>,
+}
+
+/// What one agent is granted.
+#[derive(Default)]
+pub(super) struct Granted {
+    pub(super) grants: Grants,
+    /// What was to be granted and cannot be.
+    pub(super) left_out: Vec<LeftOut>,
+    /// Files of the server's own that are not there and that the agent could make.
+    pub(super) missing: Vec<PathBuf>,
+    /// Why a backend that has no covers cannot keep it from the server's own files, if it cannot.
+    pub(super) uncovered: Option<String>,
 }
 
 impl Agents {
     /// Finds every agent that is to be served.
-    ///
-    /// # Errors
-    ///
-    /// When one of them does not exist, its program is not found, or its folders cannot be used.
     pub fn resolve(loaded: &Loaded, cwd: &Path) -> Result<Self, Error> {
         let (config, environment) = (&loaded.config, &loaded.agent_environment);
         let program = std::env::current_exe().ok().filter(|program| program.exists());
         let mut folders = Folders {
             cwd: cwd.to_owned(),
             own: loaded.own_files(cwd, program.as_deref()),
+            changeable: find_changeable(config, cwd),
             turns: HashMap::new(),
         };
         let default = Arc::new(the_default(config, environment, &mut folders)?);
@@ -45,7 +59,16 @@ impl Agents {
                 by_name.insert(agent.key.clone(), Arc::new(agent));
             }
         }
-        Ok(Self { by_name, default })
+        let Folders { changeable, .. } = folders;
+        if config.isolation.backend != BackendKind::None {
+            for agent in by_name.values() {
+                let (root, shared) = (agent.workspaces.root(), agent.workspaces.shared());
+                changeable.check_workspace(&agent.key, root, shared.is_some())?;
+            }
+        }
+        let common = configured(config);
+        let common = changeable.settle(default.workspaces.shared(), &common).grants;
+        Ok(Self { by_name, default, changeable, common })
     }
 
     /// The agent at the root.
@@ -53,12 +76,24 @@ impl Agents {
         &self.default
     }
 
-    /// What a sandbox for all of them must do.
+    /// What they need of a sandbox.
     pub fn needs(&self) -> Needs<'_> {
         Needs {
+            workspaces: &self.default.workspaces,
+            grants: &self.common,
             uncovered: self.iter().find_map(|agent| agent.uncovered.as_deref()),
             agents: self.iter().map(|agent| (agent.workspaces.shared(), &agent.grants)).collect(),
         }
+    }
+
+    /// This environment, with a PATH on which no agent could have put a program: what is found on it may be started
+    /// outside of a sandbox.
+    pub fn trusted(&self, environment: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+        let mut environment = environment.clone();
+        if let Some(path) = environment.get_mut("PATH") {
+            *path = self.changeable.trusted_path(path);
+        }
+        environment
     }
 
     /// An agent by its key in the configuration.
@@ -73,20 +108,25 @@ impl Agents {
 }
 
 impl Folders {
-    /// What keeps an agent from the server's own files; nothing where there is no sandbox.
-    pub(super) fn cover(
+    /// What an agent is granted of what it wants and of what is configured, and what keeps it from the server's own
+    /// files; all of it where there is no sandbox.
+    pub(super) fn grant(
         &self,
         config: &Config,
         key: &str,
         workspaces: &Workspaces,
-        grants: &Grants,
-    ) -> Result<Covered, Exposed> {
-        let wanted = &config.isolation;
-        if wanted.backend == BackendKind::None {
-            return Ok(Covered::default());
+        wanted: Grants,
+    ) -> Result<Granted, Exposed> {
+        if config.isolation.backend == BackendKind::None {
+            return Ok(Granted { grants: wanted, ..Granted::default() });
         }
-        let all = grants.with(&Grants::configured(&wanted.read, &wanted.write));
-        isolation::cover(key, workspaces.shared(), &all, &self.own)
+        let shared = workspaces.shared();
+        let settled = self.changeable.settle(shared, &wanted.with(&configured(config)));
+        let (mut grants, left_out) = (settled.grants, settled.left_out);
+        let covered = isolation::cover(key, shared, &grants, &self.own)?;
+        grants.covers = covered.covers;
+        let (missing, uncovered) = (covered.missing, covered.obstacle);
+        Ok(Granted { grants, left_out, missing, uncovered })
     }
 
     pub(super) fn of(
@@ -94,11 +134,7 @@ impl Folders {
         config: &Config,
         agent: &config::Agent,
     ) -> Result<(Workspaces, Option<FairQueue>), Error> {
-        let workspace = Workspace {
-            mode: agent.workspace.mode.unwrap_or(config.workspace.mode),
-            path: agent.workspace.path.clone().unwrap_or_else(|| config.workspace.path.clone()),
-            shared_turns: agent.workspace.shared_turns.unwrap_or(config.workspace.shared_turns),
-        };
+        let workspace = workspace_of(config, agent);
         let workspaces = Workspaces::new(config, &self.cwd, agent, &workspace)?;
         let shared = (workspace.mode == WorkspaceMode::Shared).then(|| {
             self.turns
@@ -112,12 +148,48 @@ impl Folders {
     }
 }
 
+fn workspace_of(config: &Config, agent: &config::Agent) -> Workspace {
+    Workspace {
+        mode: agent.workspace.mode.unwrap_or(config.workspace.mode),
+        path: agent.workspace.path.clone().unwrap_or_else(|| config.workspace.path.clone()),
+        shared_turns: agent.workspace.shared_turns.unwrap_or(config.workspace.shared_turns),
+    }
+}
+
+/// What every agent is to be granted.
+fn configured(config: &Config) -> Grants {
+    let config::Isolation { backend, read, write, .. } = &config.isolation;
+    if *backend == BackendKind::Container {
+        Grants::mounted(read, write)
+    } else {
+        Grants::configured(read, write)
+    }
+}
+
+/// The folders that the agents which are served may change.
+fn find_changeable(config: &Config, cwd: &Path) -> Changeable {
+    let is_served = |key: &str, agent: &config::Agent| {
+        agent.serve == Some(true)
+            || key == config.agent
+            || config.agent == "auto" && ["claude", "demo"].contains(&key)
+    };
+    let served = config.agents.iter().filter(|(key, agent)| is_served(key, agent));
+    let mut changeable = Changeable::default();
+    for (_, agent) in served {
+        let workspace = workspace_of(config, agent);
+        let path = cwd.join(&workspace.path);
+        match workspace.mode {
+            WorkspaceMode::Shared => changeable.add_shared(&path),
+            WorkspaceMode::Session => changeable.add_sessions(&path, "`workspace.path`"),
+        }
+    }
+    changeable.add_sessions(&config.state_dir.join("sessions"), "`state_dir`");
+    changeable.add_granted(&config.isolation.write);
+    changeable
+}
+
 /// The agent that the configuration selects; `auto` takes Claude Code where it is found and
 /// can reach a model, else the demo agent, and the notes say which and why.
-///
-/// # Errors
-///
-/// When the named agent does not exist or its program is not found.
 fn the_default(
     config: &Config,
     environment: &BTreeMap<String, String>,

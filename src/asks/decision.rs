@@ -106,10 +106,6 @@ impl Decision {
 }
 
 /// The decision that a message brings.
-///
-/// # Errors
-///
-/// What is wrong with it, naming what could be said instead.
 pub fn read(ask: &AskRow, message: &Message) -> Result<Decision, Error> {
     let is_question = ask.ask.get("kind").and_then(Value::as_str) == Some("question");
     let given = message.parts.iter().find_map(|part| match &part.content {
@@ -150,10 +146,6 @@ fn tree(data: &Json) -> Result<Value, Error> {
 }
 
 /// Refuses an answer that would be too large as a tree.
-///
-/// # Errors
-///
-/// When it consists of too many values.
 pub fn check_size(data: &Json) -> Result<(), Error> {
     if data.count() > ANSWER_VALUES {
         let what = format!("an answer consists of at most {ANSWER_VALUES} values");

@@ -22,6 +22,20 @@ pub fn policy(agent: &config::Agent, caller: &str, kind: &AskKind) -> AskPolicy 
     rule.map_or(agent.asks, |rule| rule.policy)
 }
 
+/// What an agent is told whose ask is denied by policy.
+pub fn denial(kind: &AskKind, agent: &str) -> String {
+    match kind {
+        AskKind::Permission { tool, .. } => format!(
+            "{tool} was not allowed: the operator's policy for this caller is to deny it (`agents.{agent}.asks`, \
+             `ask_rules`). Continue without it, or say what you would have done."
+        ),
+        AskKind::Question { .. } => {
+            "nobody can be asked here; decide yourself, and say in your answer what you assumed"
+                .to_owned()
+        }
+    }
+}
+
 /// `Tool`, or `Tool(pattern)` with `*` for anything, against what the input tells best.
 fn fits(pattern: &str, tool: &str, input: &Value) -> bool {
     let (name, inner) = match pattern.split_once('(') {

@@ -2,12 +2,12 @@
 
 mod machine;
 
-use super::exit;
-use super::failure::{Failure, causes};
-use super::report::Report;
-use super::tasks::print_json;
-use super::terminal::Screen;
 use crate::agent::{Agent, Agents};
+use crate::client::exit;
+use crate::client::failure::{Failure, causes};
+use crate::client::report::Report;
+use crate::client::tasks::print_json;
+use crate::client::terminal::Screen;
 use crate::config::{self, Config, DriverKind, Environment, Loaded, held_back, load};
 use crate::descriptors;
 use crate::isolation::{When, choose, promises_json};
@@ -47,9 +47,6 @@ pub(super) struct DoctorArgs {
 }
 
 /// Checks everything; 1 when there are problems.
-///
-/// # Errors
-/// When the findings cannot be printed.
 pub(super) async fn run(
     args: DoctorArgs,
     environment: &Environment,
@@ -113,7 +110,8 @@ async fn examine(loaded: &Loaded, cwd: &Path, report: &mut Report) -> Result<Val
             }
             match &launcher {
                 Ok(launcher) => {
-                    program(agent, launcher, loaded, cwd, report).await;
+                    let environment = agents.trusted(&loaded.agent_environment);
+                    program(agent, launcher, loaded, &environment, cwd, report).await;
                 }
                 Err(error) => {
                     report.bad("program", format!("not started: {error}"), "see `launcher`");
@@ -186,10 +184,10 @@ async fn program(
     agent: &Agent,
     launcher: &Launcher,
     loaded: &Loaded,
+    environment: &BTreeMap<String, String>,
     cwd: &Path,
     report: &mut Report,
 ) {
-    let environment = &loaded.agent_environment;
     let path = agent.program().display().to_string();
     if agent.config.driver == DriverKind::Demo {
         return report.good("program", format!("this one, {}", env!("CARGO_PKG_VERSION")));
@@ -211,6 +209,11 @@ async fn program(
         // Outside of the sandbox, and another person may have written that file.
         let words =
             "a file of the working folder chose it, so it is not started before the first turn";
+        return report.note("program", format!("{path}; {words}"));
+    }
+    if let Some(part) = &agent.changeable_part {
+        // Outside of the sandbox, and an agent may have written it.
+        let words = format!("agents may change {}, so it is not started here", part.display());
         return report.note("program", format!("{path}; {words}"));
     }
     let passed = ["PATH", "HOME", "LANG"];
@@ -299,10 +302,9 @@ async fn isolation(
     environment: &BTreeMap<String, String>,
     report: &mut Report,
 ) -> Value {
-    let workspaces = &agents.default_one().workspaces;
     // No agent is started here, and the attacks have a stand-in for the proxy.
-    let (needs, when) = (agents.needs(), When::Doctor);
-    let chosen = choose(config, launcher, workspaces, environment, UNUSED_PORT, &needs, when).await;
+    let (needs, environment) = (agents.needs(), agents.trusted(environment));
+    let chosen = choose(config, launcher, &needs, &environment, UNUSED_PORT, When::Doctor).await;
     match chosen {
         Ok(isolation) => {
             if isolation.is_walled() {

@@ -1,17 +1,14 @@
 //! `pilothouse healthcheck`: whether the server answers, for images without a shell. Silent when it does.
 
-use super::exit;
-use super::failure::{Failure, root_cause};
-use super::local::{Server, body, http, parsed};
+use crate::client::exit;
+use crate::client::failure::{Failure, root_cause};
+use crate::client::local::{Server, body, http, parsed};
 use std::time::Duration;
 
 /// How long the server has.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Asks the server whether it is alive; the exit code.
-///
-/// # Errors
-/// When it does not say so in time.
 pub(super) async fn run(server: &Server) -> Result<u8, Failure> {
     match answered(&server.url).await? {
         Ok((200, _)) => Ok(0),
@@ -24,9 +21,6 @@ pub(super) async fn run(server: &Server) -> Result<u8, Failure> {
 }
 
 /// The status and the body of `GET /health`, or why there is none.
-///
-/// # Errors
-/// When `url` is no address.
 pub(super) async fn answered(url: &str) -> Result<Result<(u16, Vec<u8>), reqwest::Error>, Failure> {
     let url = parsed(&format!("{url}/health"))?;
     let response = match http(&url, PATIENCE)?.get(url).send().await {

@@ -1,8 +1,8 @@
 //! `pilothouse serve`: start, say what is served and how to reach it, serve, drain.
 
-use super::exit;
 use crate::access::Token;
 use crate::app::App;
+use crate::client::exit;
 use crate::config::{Config, Environment, Flags, LogFormat, load};
 use rustix::process::DumpableBehavior;
 use std::io::IsTerminal;

@@ -66,9 +66,6 @@ fn same(text: &str) -> String {
 }
 
 /// Lays the forerunners' variables over what is there.
-///
-/// # Errors
-/// A value that its key cannot take.
 pub(super) fn lay_over(
     layers: &mut Layers,
     variables: &BTreeMap<String, String>,
@@ -136,9 +133,6 @@ fn define_command(layers: &mut Layers, text: &str, origin: Origin) -> Result<(),
 }
 
 /// Applies what waited: everything is laid over, so it is known which agent serves.
-///
-/// # Errors
-/// A value that its key cannot take.
 pub(super) fn settle(layers: &mut Layers, flags: &Flags) -> Result<(), Error> {
     let mut waiting = std::mem::take(&mut layers.waiting);
     let of_command = |what: &Waiting| match what {

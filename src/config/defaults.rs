@@ -1,10 +1,6 @@
 //! What holds when nobody says otherwise; the reasons stand in `pilothouse.example.yaml`.
 
-use super::{
-    Age, Agent, AgentWorkspace, AskPolicy, Auth, Bytes, Card, CardShape, Color, Config, CopyLimits,
-    DriverKind, Env, EnvFile, Format, Input, Limits, Log, LogFormat, Processes, Push, Replies,
-    Retention, Server, Sessions, Signing, Store, Timeouts, V03, Workspace, WorkspaceMode,
-};
+use super::{Age, Agent, AgentWorkspace, AskPolicy, DriverKind, Env, Format, Input, Replies};
 use pilothouse_agents::acp::preset::preset;
 use std::collections::BTreeMap;
 
@@ -12,256 +8,43 @@ use std::collections::BTreeMap;
 pub(super) const BUILT_IN: [(&str, DriverKind); 2] =
     [("claude", DriverKind::Claude), ("demo", DriverKind::Demo)];
 
-const KIB: u64 = 1 << 10;
-const MIB: u64 = 1 << 20;
-const GIB: u64 = 1 << 30;
-const DAY: u64 = 86_400;
+/// The agents that are there without a file, by name.
+pub(super) fn built_in_agents() -> BTreeMap<String, Agent> {
+    BUILT_IN.map(|(name, driver)| (name.to_owned(), Agent::of(driver))).into()
+}
+
+pub(super) const KIB: u64 = 1 << 10;
+pub(super) const MIB: u64 = 1 << 20;
+pub(super) const GIB: u64 = 1 << 30;
+pub(super) const DAY: u64 = 86_400;
 
 /// An age of constant, positive seconds.
-const fn seconds(seconds: u64) -> Age {
+pub(super) const fn seconds(seconds: u64) -> Age {
     Age::from_secs(seconds).expect("a default is more than nothing and less than a century")
 }
 
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            server: Server::default(),
-            auth: Auth::default(),
-            state_dir: "~/.local/state/pilothouse".into(),
-            store: Store::default(),
-            sessions: Sessions::default(),
-            workspace: Workspace::default(),
-            card: Card::default(),
-            push: Push::default(),
-            asks: super::Asks::default(),
-            processes: Processes::default(),
-            isolation: super::Isolation::default(),
-            egress: super::Egress::default(),
-            limits: Limits::default(),
-            budgets: super::Budgets::default(),
-            timeouts: Timeouts::default(),
-            audit: "stderr".to_owned(),
-            log: Log::default(),
-            compat: super::Compat::default(),
-            env_file: EnvFile::default(),
-            agent: "auto".to_owned(),
-            agents: BUILT_IN
-                .into_iter()
-                .map(|(name, driver)| (name.to_owned(), Agent::of(driver)))
-                .collect(),
+/// A section of the configuration: each key with its type and its default (that of its type where none is said).
+macro_rules! section {
+    ($(#[$of_section:meta])* pub struct $name:ident {
+        $($(#[$of_key:meta])* pub $key:ident: $type:ty $(= $default:expr)?,)*
+    }) => {
+        $(#[$of_section])*
+        #[derive(Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+        #[serde(deny_unknown_fields, default)]
+        pub struct $name {
+            $($(#[$of_key])* pub $key: $type,)*
         }
-    }
-}
 
-impl Default for Server {
-    fn default() -> Self {
-        Self {
-            host: "127.0.0.1".to_owned(),
-            port: 2222,
-            public_url: None,
-            allowed_hosts: Vec::new(),
-            allowed_origins: Vec::new(),
-            trusted_proxies: Vec::new(),
+        impl Default for $name {
+            fn default() -> Self {
+                Self { $($key: section!(@default $($default)?),)* }
+            }
         }
-    }
+    };
+    (@default) => { Default::default() };
+    (@default $default:expr) => { $default };
 }
-
-impl Default for super::Asks {
-    fn default() -> Self {
-        Self {
-            park: seconds(600),
-            pause: seconds(4 * 3600),
-            timeout: seconds(DAY),
-            then: super::AskTimeout::Deny,
-            per_turn: 32,
-            per_session: 256,
-            bytes: Bytes::new(6 * MIB),
-            total: Bytes::new(24 * MIB),
-            held: Bytes::new(256 * KIB),
-        }
-    }
-}
-
-impl Default for Card {
-    fn default() -> Self {
-        Self { default: CardShape::Hybrid, max_age: seconds(60), signing: Signing::default() }
-    }
-}
-
-impl Default for Push {
-    fn default() -> Self {
-        Self {
-            enabled: true,
-            allow: Vec::new(),
-            timeout: seconds(15),
-            backoff: seconds(1),
-            backoff_max: seconds(300),
-            give_up: seconds(DAY),
-            per_task: 16,
-            pending: 10_000,
-            concurrent: 32,
-        }
-    }
-}
-
-impl Default for Auth {
-    fn default() -> Self {
-        Self {
-            token: None,
-            tokens: BTreeMap::new(),
-            priorities: BTreeMap::new(),
-            required: true,
-            insecure: false,
-        }
-    }
-}
-
-impl Default for Store {
-    fn default() -> Self {
-        Self {
-            path: "pilothouse.db".into(),
-            retention: Retention {
-                age: seconds(30 * DAY),
-                count: 100_000,
-                size: Bytes::new(10 * GIB),
-            },
-        }
-    }
-}
-
-impl Default for Retention {
-    /// A partly written `retention` takes these; `load` lays it over the section's own instead.
-    fn default() -> Self {
-        Store::default().retention
-    }
-}
-
-impl Default for Sessions {
-    fn default() -> Self {
-        Self {
-            retention: Retention {
-                age: seconds(30 * DAY),
-                count: 1000,
-                size: Bytes::new(20 * GIB),
-            },
-            sweep_every: seconds(300),
-            copy: CopyLimits::default(),
-            init: None,
-        }
-    }
-}
-
-impl Default for CopyLimits {
-    fn default() -> Self {
-        Self { entries: 200_000, size: Bytes::new(10 * GIB), depth: 128 }
-    }
-}
-
-impl Default for Workspace {
-    fn default() -> Self {
-        Self { mode: WorkspaceMode::Session, path: "./workspace".into(), shared_turns: 1 }
-    }
-}
-
-impl Default for Processes {
-    fn default() -> Self {
-        Self { max: 64, starting: 0, idle: seconds(600), queue: 1000 }
-    }
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            body: Bytes::new(16 * MIB),
-            bodies: Bytes::new(16 * MIB),
-            parts: 1000,
-            items: 1000,
-            metadata: Bytes::new(256 * KIB),
-            data: Bytes::new(4 * MIB),
-            prompt: Bytes::new(10 * MIB),
-            line: Bytes::new(4 * MIB),
-            line_values: 20_000,
-            lines: Bytes::new(16 * MIB),
-            disk_checks: 4,
-            retries: 3,
-            answer: Bytes::new(GIB),
-            turn_events: Bytes::new(64 * MIB),
-            outbox: Bytes::new(256 * KIB),
-            stderr: Bytes::new(64 * KIB),
-            event: Bytes::new(400_000),
-            response: Bytes::new(4 * MIB),
-            responses: Bytes::new(32 * MIB),
-            responses_waiting: 1000,
-            inline_answer: Bytes::new(64 * KIB),
-            connections: 2048,
-            connections_kept: 64,
-            connections_per_address: 1536,
-            connections_per_caller: 1024,
-            requests: 2048,
-            rate: 600,
-            queue_per_caller: 500,
-            turns_per_caller: 0,
-            wrong_tokens: 30,
-            wrong_tokens_waiting: 16,
-            rate_keys: 10_000,
-            http2_streams: 128,
-            http2_streams_unknown: 16,
-            unread: Bytes::new(MIB),
-            http2_resets: 64,
-            store_readers: 4,
-        }
-    }
-}
-
-impl Default for Timeouts {
-    fn default() -> Self {
-        Self {
-            turn: seconds(3600),
-            start: seconds(120),
-            init: seconds(600),
-            retry: seconds(5),
-            retry_max: seconds(60),
-            interrupt: seconds(5),
-            terminate: seconds(5),
-            shutdown: seconds(20),
-            header: seconds(10),
-            idle: seconds(120),
-            write: seconds(120),
-            line: seconds(30),
-            body: seconds(60),
-            response: seconds(30),
-            wrong_token: seconds(5),
-            keep_alive: seconds(15),
-            heartbeat: seconds(110),
-        }
-    }
-}
-
-impl Default for Log {
-    fn default() -> Self {
-        Self {
-            level: "info".to_owned(),
-            format: LogFormat::Pretty,
-            console: true,
-            path: None,
-            max_size: Bytes::new(256 * MIB),
-            keep: 3,
-            color: Color::Auto,
-        }
-    }
-}
-
-impl Default for V03 {
-    fn default() -> Self {
-        Self { blocking_default: true, grpc_urls: false }
-    }
-}
-
-impl Default for EnvFile {
-    fn default() -> Self {
-        Self { path: ".env".into(), overrides: true }
-    }
-}
+pub(super) use section;
 
 /// The groups of variables that a preset's agent needs beside those of every agent.
 fn environment_of(preset: &str) -> &'static [&'static str] {
@@ -346,8 +129,8 @@ impl Agent {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::EXAMPLE;
     use crate::config::tree::{leaves, to_json};
+    use crate::config::{Config, EXAMPLE};
     use std::collections::BTreeSet;
 
     /// The dotted keys of the example, those that stand commented out included.

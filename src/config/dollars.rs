@@ -1,9 +1,6 @@
 //! Amounts of US dollars as people write them: `2`, `2.50`, `$0.05`; exact to a millionth.
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::{self, Deserializer, Visitor};
-use serde::{Deserialize, Serialize, Serializer};
-use std::borrow::Cow;
+use super::units::as_text;
 use std::fmt;
 use std::str::FromStr;
 
@@ -82,57 +79,13 @@ impl fmt::Display for Dollars {
     }
 }
 
-impl Serialize for Dollars {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Dollars {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Amount;
-
-        impl Visitor<'_> for Amount {
-            type Value = Dollars;
-
-            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-                out.write_str("an amount of US dollars like 5 or 2.50")
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Dollars, E> {
-                text.parse().map_err(E::custom)
-            }
-
-            fn visit_u64<E: de::Error>(self, number: u64) -> Result<Dollars, E> {
-                number.to_string().parse().map_err(E::custom)
-            }
-
-            fn visit_i64<E: de::Error>(self, number: i64) -> Result<Dollars, E> {
-                number.to_string().parse().map_err(E::custom)
-            }
-
-            fn visit_f64<E: de::Error>(self, number: f64) -> Result<Dollars, E> {
-                number.to_string().parse().map_err(E::custom)
-            }
-        }
-
-        deserializer.deserialize_any(Amount)
-    }
-}
-
-impl JsonSchema for Dollars {
-    fn schema_name() -> Cow<'static, str> {
-        "Dollars".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "type": ["string", "number"],
-            "pattern": "^\\s*\\$?\\s*[0-9]+(\\.[0-9]{1,6})?\\s*$",
-            "description": "US dollars: 5, 2.50; exact to a millionth. Not 0.",
-        })
-    }
-}
+as_text!(
+    Dollars,
+    "an amount of US dollars like 5 or 2.50",
+    ["string", "number"],
+    "^\\s*\\$?\\s*[0-9]+(\\.[0-9]{1,6})?\\s*$",
+    "US dollars: 5, 2.50; exact to a millionth. Not 0."
+);
 
 #[cfg(test)]
 mod tests {

@@ -7,52 +7,67 @@ use super::origin::Origin;
 use super::paths::utf8;
 use std::path::PathBuf;
 
-/// The options of `serve` that are set.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// The options of `serve`; what is said of each is its help.
+#[derive(Debug, Clone, Default, PartialEq, Eq, clap::Args)]
 pub struct Flags {
-    /// `--port`.
+    /// Port to listen on (2222)
+    #[arg(short, long)]
     pub port: Option<u16>,
-    /// `--host`.
+    /// Address to listen on (127.0.0.1)
+    #[arg(short = 'H', long)]
     pub host: Option<String>,
-    /// `--workspace`: root of the sessions' folders.
+    /// Folder that the sessions work in (./workspace)
+    #[arg(short, long)]
     pub workspace: Option<PathBuf>,
-    /// `--config`: the file, ours or the forerunner's.
+    /// Configuration file (./pilothouse.yaml)
+    #[arg(short, long)]
     pub config: Option<PathBuf>,
-    /// `--timeout`: seconds of one turn.
+    /// Seconds that one turn may take (3600)
+    #[arg(long, value_name = "SECONDS")]
     pub timeout: Option<u64>,
-    /// `--log-path`.
+    /// JSONL file of every line that an agent writes
+    #[arg(long, value_name = "FILE")]
     pub log_path: Option<PathBuf>,
-    /// `--log-level`.
+    /// error, warn, info, debug, trace, or a filter (info)
+    #[arg(long)]
     pub log_level: Option<String>,
-    /// `--log-format`.
+    /// pretty or json (pretty)
+    #[arg(long, value_parser = log_format)]
     pub log_format: Option<LogFormat>,
-    /// `--state-dir`.
+    /// Folder of the store, the token and the sessions' homes
+    #[arg(long, value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
-    /// `--agent-name`: the selected agent's name on its card.
+    /// Name on the agent's card
+    #[arg(long, value_name = "NAME")]
     pub agent_name: Option<String>,
-    /// `--init-session`.
+    /// Script that runs once in each new session's workspace (./.init-session.sh)
+    #[arg(long, value_name = "FILE")]
     pub init_session: Option<PathBuf>,
-    /// `--claude-defaults-dir`.
+    /// Folder that seeds each session's own .claude
+    #[arg(long, value_name = "DIR")]
     pub claude_defaults_dir: Option<PathBuf>,
-    /// `--agent`: the agent that serves.
+    /// Agent that serves: a name in `agents`, or auto (auto)
+    #[arg(long)]
     pub agent: Option<String>,
-    /// `--isolation`: what makes the wall.
+    /// What makes the wall around agents: auto, bubblewrap, landlock, container, none (auto)
+    #[arg(long, value_name = "BACKEND")]
     pub isolation: Option<String>,
-    /// `--no-auth`.
+    /// Ask for no token; on a loopback address only
+    #[arg(long)]
     pub no_auth: bool,
-    /// `--insecure`.
+    /// With --no-auth: on any address
+    #[arg(long)]
     pub insecure: bool,
-    /// `--trust-folder`: files of the working folder may weaken the sandbox.
+    /// Use files of the working folder although they weaken the sandbox or the access check
+    #[arg(long)]
     pub trust_folder: bool,
-    /// What stands after `--`; appended to the arguments of the agent that serves.
+    /// Arguments for the agent's program
+    #[arg(last = true, value_name = "AGENT_ARGS")]
     pub agent_args: Vec<String>,
 }
 
 impl Flags {
     /// Lays the command line over what is there.
-    ///
-    /// # Errors
-    /// A value that its key cannot take and a path that is not UTF-8.
     pub(super) fn lay_over(&self, layers: &mut Layers) -> Result<(), Error> {
         let texts = [
             ("--host", "server.host", self.host.clone()),
@@ -87,5 +102,13 @@ impl Flags {
             }
         }
         Ok(())
+    }
+}
+
+fn log_format(text: &str) -> Result<LogFormat, String> {
+    match text {
+        "pretty" => Ok(LogFormat::Pretty),
+        "json" => Ok(LogFormat::Json),
+        _ => Err("pretty or json".to_owned()),
     }
 }

@@ -7,12 +7,13 @@ use super::node::{Kind, Node};
 use super::origin::Origin;
 use super::tree::to_json;
 use super::yaml::Source;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use serde_saphyr::Spanned;
 use std::path::Path;
 
-/// Its keys; unknown ones are left to [`lay_over`], which warns of them.
-#[derive(Deserialize, Default)]
+/// Its keys, each with what it takes; [`lay_over`] warns of all others.
+#[derive(Deserialize, Serialize, Default)]
 #[serde(default)]
 struct File {
     server: Server,
@@ -23,14 +24,14 @@ struct File {
     otel: Otel,
 }
 
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Serialize, Default)]
 #[serde(default)]
 struct Server {
     host: Option<String>,
     port: Option<u16>,
 }
 
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Serialize, Default)]
 #[serde(default, rename_all = "camelCase")]
 struct Agent {
     name: Option<String>,
@@ -39,43 +40,41 @@ struct Agent {
     init_session: Option<String>,
 }
 
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Serialize, Default)]
 #[serde(default)]
 struct Logging {
     path: Option<String>,
 }
 
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Serialize, Default)]
 #[serde(default)]
 struct Otel {
     tracing: Tracing,
 }
 
-#[derive(Deserialize, Default)]
-#[serde(default)]
+#[derive(Deserialize, Serialize, Default)]
+#[serde(default, rename_all = "camelCase")]
 struct Tracing {
     enabled: bool,
+    aggregate_spans: Value,
+    input_mode: Value,
 }
 
-const KNOWN: [&str; 15] = [
-    "server",
-    "server.host",
-    "server.port",
-    "agent",
-    "agent.name",
-    "agent.workspace",
-    "agent.timeout",
-    "agent.initSession",
-    "logging",
-    "logging.path",
-    "claudeArgs",
-    "otel",
-    "otel.tracing",
-    "otel.tracing.enabled",
-    "otel.tracing.aggregateSpans",
+/// Our names of its keys.
+const OURS: [(&str, &str); 8] = [
+    ("server.host", "server.host"),
+    ("server.port", "server.port"),
+    ("agent.name", "agents.claude.name"),
+    ("agent.workspace", "workspace.path"),
+    ("agent.timeout", "timeouts.turn"),
+    ("agent.initSession", "sessions.init"),
+    ("logging.path", "log.path"),
+    ("claudeArgs", "agents.claude.args"),
 ];
 
-/// Whether a file is one of the forerunner's: by its name, or by keys that only it has.
+/// Whether a file is one of the forerunner's: by its name, or because all of its sections are its and some only
+/// its. A file that has other sections as well (`auth`, `isolation`) is ours, and then a wrong key is an error: taken
+/// for the forerunner's, all of them would be ignored.
 pub(super) fn is_its_file(path: &Path, tree: &Node) -> bool {
     let by_name = path.file_name().is_some_and(|name| {
         name.to_string_lossy().trim_start_matches('.').starts_with("claude-code-agent")
@@ -83,46 +82,36 @@ pub(super) fn is_its_file(path: &Path, tree: &Node) -> bool {
     let Kind::Map(entries) = &tree.value else {
         return by_name;
     };
+    let is_only_its = |(key, value): &(Spanned<String>, Node)| {
+        matches!(key.value.as_str(), "logging" | "claudeArgs" | "otel")
+            || (key.value == "agent" && matches!(value.value, Kind::Map(_)))
+    };
     by_name
-        || entries.iter().any(|(key, value)| {
-            matches!(key.value.as_str(), "logging" | "claudeArgs" | "otel")
-                || (key.value == "agent" && matches!(value.value, Kind::Map(_)))
-        })
+        || (entries.iter().any(is_only_its)
+            && entries.iter().all(|entry| is_only_its(entry) || entry.0.value == "server"))
 }
 
 /// Lays the file over what is there, under our names.
-///
-/// # Errors
-/// A doubled key and a value of the wrong type, with the place.
 pub(super) fn lay_over(layers: &mut Layers, source: Source<'_>, tree: &Node) -> Result<(), Error> {
-    let file: File = source.typed(tree, &[])?;
-    let values: [(&str, &str, Option<Value>); 8] = [
-        ("server.host", "server.host", file.server.host.map(Value::from)),
-        ("server.port", "server.port", file.server.port.map(|port| json!(port))),
-        ("agent.name", "agents.claude.name", file.agent.name.map(Value::from)),
-        ("agent.workspace", "workspace.path", file.agent.workspace.map(Value::from)),
-        ("agent.timeout", "timeouts.turn", file.agent.timeout.map(|age| to_json(&age))),
-        ("agent.initSession", "sessions.init", file.agent.init_session.map(Value::from)),
-        ("logging.path", "log.path", file.logging.path.map(Value::from)),
-        ("claudeArgs", "agents.claude.args", file.claude_args.map(|args| to_json(&args))),
-    ];
+    let file = to_json(&source.typed::<File>(tree, &[])?);
+    let value_of = |key: &str| file.pointer(&format!("/{}", key.replace('.', "/")));
     let mut places = Vec::new();
     lines(tree, String::new(), &mut places);
-    for (theirs, ours, value) in values {
-        let line = places.iter().find(|(key, _)| key == theirs).map(|(_, line)| *line);
-        if let (Some(value), Some(line)) = (value.filter(|value| value != ""), line) {
-            layers.set(ours, value, Origin::File { path: source.path.to_owned(), line });
-        }
-    }
     for (key, line) in places {
-        if !KNOWN.contains(&key.as_str()) && key != "otel.tracing.inputMode" {
-            layers.note(format!(
+        let ours = OURS.iter().find(|(theirs, _)| *theirs == key);
+        match (value_of(&key), ours) {
+            (Some(value), Some((_, ours))) if !value.is_null() && value != "" => {
+                let origin = Origin::File { path: source.path.to_owned(), line };
+                layers.set(ours, value.clone(), origin);
+            }
+            (Some(_), _) => {}
+            (None, _) => layers.note(format!(
                 "{}:{line}: `{key}` is not a key of the forerunner's file and is ignored",
                 source.path.display()
-            ));
+            )),
         }
     }
-    if file.otel.tracing.enabled {
+    if value_of("otel.tracing.enabled") == Some(&Value::Bool(true)) {
         layers.note(format!(
             "{}: `otel.tracing` is accepted, but spans are not exported",
             source.path.display()
@@ -177,6 +166,13 @@ mod tests {
         assert_eq!(config.sessions.init.unwrap().to_str(), Some("./i.sh"));
         assert_eq!(config.log.path.unwrap().to_str(), Some("/tmp/l.jsonl"));
         assert_eq!(notes, Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_file_that_sets_keys_of_ours_too_is_not_taken_for_the_forerunners() {
+        let text = "auth: {token: abc}\nagent: {driver: command}\n";
+        let error = Layers::default().file(Path::new("mine.yaml"), text).unwrap_err();
+        assert!(error.to_string().contains("`agent` wants a text"), "{error}");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What isolation promises, which of it is required, and what agents may reach through the wall.
 
 use super::Bytes;
+use super::defaults::{GIB, MIB, section};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -70,6 +71,12 @@ impl Guarantee {
         Self::Disk,
     ];
 
+    /// What is required unless the operator says otherwise: all but the limits.
+    fn required() -> Vec<Self> {
+        let is_limit = |one: &Self| matches!(one, Self::Pids | Self::Memory | Self::Disk);
+        Self::ALL.into_iter().filter(|one| !is_limit(one)).collect()
+    }
+
     /// Its word in the configuration.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -96,24 +103,25 @@ impl fmt::Display for Guarantee {
     }
 }
 
-/// The wall around agents.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Isolation {
-    /// What makes the wall.
-    pub backend: BackendKind,
-    /// What must be in force, or the server does not start.
-    pub require: Vec<Guarantee>,
-    /// Further files and folders that agents may read.
-    pub read: Vec<PathBuf>,
-    /// Further folders, files and devices that agents may change.
-    pub write: Vec<PathBuf>,
-    /// Bounds of what one session's processes take.
-    pub limits: SessionLimits,
-    /// User numbers that agents get where the server is root.
-    pub uids: Uids,
-    /// The container backend.
-    pub container: Container,
+section! {
+    /// The wall around agents.
+    #[derive(Debug)]
+    pub struct Isolation {
+        /// What makes the wall.
+        pub backend: BackendKind = BackendKind::Auto,
+        /// What must be in force, or the server does not start.
+        pub require: Vec<Guarantee> = Guarantee::required(),
+        /// Further files and folders that agents may read.
+        pub read: Vec<PathBuf>,
+        /// Further folders, files and devices that agents may change.
+        pub write: Vec<PathBuf>,
+        /// Bounds of what one session's processes take.
+        pub limits: SessionLimits,
+        /// User numbers that agents get where the server is root.
+        pub uids: Uids,
+        /// The container backend.
+        pub container: Container,
+    }
 }
 
 /// What makes the wall.
@@ -145,46 +153,50 @@ impl BackendKind {
     }
 }
 
-/// Bounds of one session.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct SessionLimits {
-    /// Processes and threads, where control groups are delegated to the server.
-    pub pids: Option<u64>,
-    /// Memory, likewise.
-    pub memory: Option<Bytes>,
-    /// Cores, likewise.
-    pub cpu: Option<f64>,
-    /// Descriptors that one process may open, and all of them together may leave in flight.
-    pub files: u64,
-    /// Size of workspace and HOME together, looked at again and again.
-    pub disk: Option<Bytes>,
-    /// Size of a session's own `/tmp`.
-    pub tmp: Bytes,
-    /// Size of a session's own `/dev/shm`.
-    pub shm: Bytes,
+section! {
+    /// Bounds of one session.
+    #[derive(Debug)]
+    pub struct SessionLimits {
+        /// Processes and threads, where control groups are delegated to the server.
+        pub pids: Option<u64> = Some(1024),
+        /// Memory, likewise.
+        pub memory: Option<Bytes>,
+        /// Cores, likewise.
+        pub cpu: Option<f64>,
+        /// Descriptors that one process may open, and all of them together may leave in flight.
+        pub files: u64 = 8192,
+        /// Size of workspace and HOME together, looked at again and again.
+        pub disk: Option<Bytes> = Some(Bytes::new(20 * GIB)),
+        /// Size of a session's own `/tmp`.
+        pub tmp: Bytes = Bytes::new(GIB),
+        /// Size of a session's own `/dev/shm`.
+        pub shm: Bytes = Bytes::new(256 * MIB),
+    }
 }
 
-/// User numbers of agents: each session has one of its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Uids {
-    /// The first one.
-    pub first: u32,
-    /// How many there are; 0 leaves agents root.
-    pub count: u32,
+section! {
+    /// User numbers of agents: each session has one of its own.
+    #[derive(Debug, Copy, Eq)]
+    pub struct Uids {
+        /// The first one: after the numbers of systemd's containers, before those that some programs take
+        /// for negative.
+        pub first: u32 = 0x7000_0000,
+        /// How many there are; 0 leaves agents root.
+        pub count: u32 = 0x0ffe_0000,
+    }
 }
 
-/// The container backend.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Container {
-    /// `auto`, `docker` or `podman`.
-    pub engine: Engine,
-    /// The image that has the agent's program.
-    pub image: Option<String>,
-    /// The engine's runtime, where it is not the engine's default.
-    pub runtime: Option<String>,
+section! {
+    /// The container backend.
+    #[derive(Debug, Eq)]
+    pub struct Container {
+        /// `auto`, `docker` or `podman`.
+        pub engine: Engine = Engine::Auto,
+        /// The image that has the agent's program.
+        pub image: Option<String>,
+        /// The engine's runtime, where it is not the engine's default.
+        pub runtime: Option<String>,
+    }
 }
 
 /// Which container engine.
@@ -263,52 +275,6 @@ pub struct AgentEgress {
     pub allow: Option<Vec<String>>,
     /// Hosts that its session script may reach.
     pub setup: Vec<String>,
-}
-
-impl Default for Isolation {
-    fn default() -> Self {
-        use Guarantee as G;
-        Self {
-            backend: BackendKind::Auto,
-            require: G::ALL
-                .into_iter()
-                .filter(|one| !matches!(one, G::Pids | G::Memory | G::Disk))
-                .collect(),
-            read: Vec::new(),
-            write: Vec::new(),
-            limits: SessionLimits::default(),
-            // After the numbers of systemd's containers, before those that some programs take for negative.
-            uids: Uids { first: 0x7000_0000, count: 0x0ffe_0000 },
-            container: Container { engine: Engine::Auto, image: None, runtime: None },
-        }
-    }
-}
-
-impl Default for Uids {
-    fn default() -> Self {
-        Isolation::default().uids
-    }
-}
-
-impl Default for Container {
-    fn default() -> Self {
-        Isolation::default().container
-    }
-}
-
-impl Default for SessionLimits {
-    fn default() -> Self {
-        const GIB: u64 = 1 << 30;
-        Self {
-            pids: Some(1024),
-            memory: None,
-            cpu: None,
-            files: 8192,
-            disk: Some(Bytes::new(20 * GIB)),
-            tmp: Bytes::new(GIB),
-            shm: Bytes::new(256 << 20),
-        }
-    }
 }
 
 #[cfg(test)]

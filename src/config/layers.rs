@@ -110,9 +110,6 @@ impl Layers {
     }
 
     /// Sets a key from the text of a variable.
-    ///
-    /// # Errors
-    /// A text that is no value of that key.
     pub(super) fn set_text(
         &mut self,
         path: &[&str],
@@ -129,9 +126,6 @@ impl Layers {
     }
 
     /// Sets a key by one of the forerunners' names.
-    ///
-    /// # Errors
-    /// As [`Self::set_text`].
     pub(super) fn set_alias(&mut self, key: &str, text: &str, origin: Origin) -> Result<(), Error> {
         self.used_aliases.push((origin.clone(), key.to_owned()));
         self.set_text(&key.split('.').collect::<Vec<_>>(), text, origin)
@@ -146,9 +140,6 @@ impl Layers {
     }
 
     /// Lays a file over what is there.
-    ///
-    /// # Errors
-    /// Text that is not YAML, unknown or doubled keys, wrong types: each with its place.
     pub(super) fn file(&mut self, path: &Path, text: &str) -> Result<(), Error> {
         let source = Source { path, text };
         let tree = source.tree()?;
@@ -196,9 +187,6 @@ impl Layers {
     }
 
     /// The two keys that are needed before `.env` can be read; `.env` itself cannot set them.
-    ///
-    /// # Errors
-    /// A value that its key cannot take.
     pub(super) fn env_file_keys(&mut self, environment: &Environment) -> Result<(), Error> {
         for key in ["env_file.path", "env_file.override"] {
             let name = variable_of(key);
@@ -215,9 +203,6 @@ impl Layers {
 
     /// Lays variables over what is there: the forerunners' names first, then ours. An empty value
     /// counts as unset.
-    ///
-    /// # Errors
-    /// A value that its key cannot take.
     pub(super) fn variables(
         &mut self,
         variables: &BTreeMap<String, String>,
@@ -297,9 +282,6 @@ impl Layers {
     }
 
     /// Refuses what is impossible, and says where each of the values comes from.
-    ///
-    /// # Errors
-    /// [`Error::Impossible`] with all contradictions.
     pub(super) fn validate(&self, config: &Config) -> Result<(), Error> {
         config.validate().map_err(|mut problems| {
             for problem in &mut problems {

@@ -67,19 +67,12 @@ impl fmt::Debug for Loaded {
 }
 
 /// Reads all layers; `cwd` is what relative paths are relative to.
-///
-/// # Errors
-/// A file that cannot be read or is wrong, a value that its key cannot take, and values that
-/// contradict each other.
 pub fn load(flags: &Flags, environment: &Environment, cwd: &Path) -> Result<Loaded, Error> {
     read_layers(flags, environment, cwd, Folder::Read)
 }
 
 /// Reads what options and variables name, and nothing that only lies in the working folder: for commands
 /// that hold a secret, in a folder that another person may have written.
-///
-/// # Errors
-/// As [`load`].
 pub fn load_named(flags: &Flags, environment: &Environment, cwd: &Path) -> Result<Loaded, Error> {
     read_layers(flags, environment, cwd, Folder::Ignored)
 }
@@ -209,9 +202,6 @@ fn named_files(
 }
 
 /// Reads one file over the defaults, without environment, `.env` and flags; gives the notes.
-///
-/// # Errors
-/// As [`load`].
 pub fn check(file: &Path) -> Result<Vec<String>, Error> {
     let mut layers = Layers::default();
     layers.file(file, &read(file, Path::new(""), "the command line".to_owned())?)?;

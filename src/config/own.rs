@@ -90,10 +90,6 @@ impl Loaded {
 
     /// Files of the server's own that are read in the working folder, that are not named by an option or a variable, and that
     /// an agent may have made: they were not there when agents could make files in that folder.
-    ///
-    /// # Errors
-    ///
-    /// When the record of such files cannot be read.
     pub fn unknown_files(&self, cwd: &Path) -> io::Result<Vec<PathBuf>> {
         let Some(record) = &self.record else { return Ok(Vec::new()) };
         let names = record.read()?;
@@ -147,10 +143,6 @@ impl Record {
     }
 
     /// Adds the files that are missing, and takes out those that the operator has named.
-    ///
-    /// # Errors
-    ///
-    /// When it cannot be read or written.
     pub fn update(&self, missing: &[PathBuf], named: &[PathBuf]) -> io::Result<()> {
         if missing.is_empty() && !self.0.exists() {
             // Nothing to remember, and nothing to take out.

@@ -5,9 +5,6 @@ use super::error::Error;
 use std::path::{Path, PathBuf};
 
 /// Makes each path absolute, `~` being `home`; `store.path` stays, it belongs under `state_dir`.
-///
-/// # Errors
-/// `~` without a home, and a working directory that is not UTF-8.
 pub(super) fn make_absolute(
     config: &mut Config,
     home: Option<&str>,

@@ -139,10 +139,6 @@ fn paths(all: &[PathBuf]) -> String {
 
 impl Loaded {
     /// Refuses what files in the working folder say against the operator, who has not named them.
-    ///
-    /// # Errors
-    ///
-    /// The files, or their values, and what accepts them.
     pub fn check_folder(&self, cwd: &Path) -> Result<(), Distrust> {
         let unknown = self.unknown_files(cwd).map_err(|source| Distrust::Record {
             path: self.record.as_ref().map_or_else(PathBuf::new, |one| one.path().to_owned()),

@@ -3,11 +3,9 @@
 //! Both read a plain number too (seconds, bytes), print the shortest exact form, and refuse what
 //! they cannot hold, so that a value that exists is a value that can be used.
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::{self, Deserializer, Visitor};
-use serde::{Deserialize, Serialize, Serializer};
-use std::borrow::Cow;
+use serde::de::{self, Visitor};
 use std::fmt;
+use std::marker::PhantomData;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -188,7 +186,14 @@ impl fmt::Display for Bytes {
 }
 
 /// Reads `T` from a text or from a plain number that counts its base unit.
-struct TextOrNumber<T>(&'static str, std::marker::PhantomData<T>);
+pub(super) struct TextOrNumber<T>(&'static str, PhantomData<T>);
+
+impl<T> TextOrNumber<T> {
+    /// A reader that says what it wants.
+    pub(super) fn new(wanted: &'static str) -> Self {
+        Self(wanted, PhantomData)
+    }
+}
 
 impl<T: FromStr<Err = String>> Visitor<'_> for TextOrNumber<T> {
     type Value = T;
@@ -208,43 +213,52 @@ impl<T: FromStr<Err = String>> Visitor<'_> for TextOrNumber<T> {
     fn visit_i64<E: de::Error>(self, number: i64) -> Result<T, E> {
         number.to_string().parse().map_err(E::custom)
     }
+
+    fn visit_f64<E: de::Error>(self, number: f64) -> Result<T, E> {
+        number.to_string().parse().map_err(E::custom)
+    }
 }
 
+/// A type that is written as text, and read from text or a number: what it wants, the types and the pattern of its
+/// schema, and a sentence about it.
 macro_rules! as_text {
-    ($type:ty, $wanted:literal, $pattern:literal, $about:literal) => {
-        impl Serialize for $type {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+    ($type:ident, $wanted:literal, $types:tt, $pattern:literal, $about:literal) => {
+        impl serde::Serialize for $type {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 serializer.collect_str(self)
             }
         }
 
-        impl<'de> Deserialize<'de> for $type {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                deserializer.deserialize_any(TextOrNumber($wanted, std::marker::PhantomData))
+        impl<'de> serde::Deserialize<'de> for $type {
+            fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                from.deserialize_any($crate::config::units::TextOrNumber::new($wanted))
             }
         }
 
-        impl JsonSchema for $type {
-            fn schema_name() -> Cow<'static, str> {
+        impl schemars::JsonSchema for $type {
+            fn schema_name() -> std::borrow::Cow<'static, str> {
                 stringify!($type).into()
             }
 
-            fn json_schema(_: &mut SchemaGenerator) -> Schema {
-                json_schema!({ "type": ["string", "integer"], "pattern": $pattern, "description": $about })
+            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                schemars::json_schema!({ "type": $types, "pattern": $pattern, "description": $about })
             }
         }
     };
 }
+pub(super) use as_text;
 
 as_text!(
     Age,
     "an age like 90s, 10m, 1h30m or 30d, or a number of seconds",
+    ["string", "integer"],
     "^\\s*([0-9]+|([0-9]+(ms|s|m|h|d|w)\\s*)+)\\s*$",
     "A length of time: 1500ms, 90s, 10m, 1h30m, 30d, 2w; a plain number is seconds. Not 0."
 );
 as_text!(
     Bytes,
     "a size like 64KiB, 16MiB or 1GB, or a number of bytes",
+    ["string", "integer"],
     "^\\s*[0-9]+\\s*([kKmMgGtT]?[bB]|[kKmMgGtT][iI][bB]?)?\\s*$",
     "A size: 64KiB, 16MiB (1024), 400kB, 1GB (1000); a plain number is bytes."
 );

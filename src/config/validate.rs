@@ -3,6 +3,7 @@
 use super::environment::{preset, preset_names};
 use super::error::Problem;
 use super::guess::nearest;
+use super::tree::to_json;
 use super::{Agent, Budget, Budgets, Config, DriverKind, Input};
 use ipnet::IpNet;
 use pilothouse_a2a::rest::RESERVED;
@@ -23,6 +24,52 @@ const FEWEST_FILES: u64 = 64;
 
 /// Shorter tokens are taken on loopback alone.
 const SHORTEST_TOKEN: usize = 8;
+
+/// Numbers that are nothing but a mistake when they are 0, and what would follow.
+const AT_LEAST_ONE: [(&str, &str); 30] = [
+    ("processes.max", "no agent could ever run"),
+    ("workspace.shared_turns", "no turn could ever begin"),
+    ("limits.body", "every request would be refused"),
+    ("limits.prompt", "every message would be refused"),
+    ("limits.parts", "every message would be refused"),
+    ("limits.items", "every request would be refused"),
+    ("limits.line", "no agent could say a word"),
+    ("limits.line_values", "no agent could say a word"),
+    ("limits.answer", "no agent could answer"),
+    ("limits.turn_events", "no turn could show what it does"),
+    ("log.max_size", "no line could be logged"),
+    ("limits.responses_waiting", "every answer would be refused"),
+    ("limits.connections", "nobody could connect"),
+    ("limits.connections_per_address", "nobody could connect"),
+    ("limits.connections_per_caller", "nobody could connect"),
+    ("limits.requests", "every request would be refused"),
+    ("limits.http2_streams_unknown", "every request would be refused"),
+    ("limits.wrong_tokens", "wrong tokens would have no bound"),
+    ("limits.rate_keys", "no caller could be counted"),
+    ("asks.per_turn", "no agent would ever be heard"),
+    ("asks.per_session", "no agent could ask"),
+    ("asks.bytes", "no agent could ask"),
+    ("asks.total", "no agent could ask"),
+    ("limits.http2_streams", "no HTTP/2 request could be made"),
+    (
+        "limits.disk_checks",
+        "no folders could be measured; set `isolation.limits.disk: null` if you mean it",
+    ),
+    ("limits.store_readers", "nothing could be read"),
+    ("limits.http2_resets", "one canceled HTTP/2 request would end its connection"),
+    (
+        "push.per_task",
+        "no task could have a push notification config; set `push.enabled: false` if you mean it",
+    ),
+    (
+        "push.pending",
+        "no push notification could be taken; set `push.enabled: false` if you mean it",
+    ),
+    (
+        "push.concurrent",
+        "no push notification could be sent; set `push.enabled: false` if you mean it",
+    ),
+];
 
 impl Config {
     /// Whether the address that is listened on is reachable from this machine alone.
@@ -68,10 +115,7 @@ impl Config {
         self.check_uids(&mut found);
         if self.agent != "auto" && !self.agents.contains_key(&self.agent) {
             let names: Vec<&str> = self.agents.keys().map(String::as_str).collect();
-            let guess = nearest(&self.agent, names.iter().copied()).map_or_else(
-                || format!("there are {}", names.join(", ")),
-                |guess| format!("did you mean `{guess}`?"),
-            );
+            let guess = guess_among(&names, &self.agent);
             found.add(
                 &["agent"],
                 format!("`agent` names `{}`, which is not among `agents`: {guess}", self.agent),
@@ -224,88 +268,10 @@ impl Config {
                 ),
             );
         }
-        let at_least_one = [
-            ("processes.max", self.processes.max as u64, "no agent could ever run"),
-            (
-                "workspace.shared_turns",
-                self.workspace.shared_turns as u64,
-                "no turn could ever begin",
-            ),
-            ("limits.body", limits.body.get(), "every request would be refused"),
-            ("limits.prompt", limits.prompt.get(), "every message would be refused"),
-            ("limits.parts", limits.parts as u64, "every message would be refused"),
-            ("limits.items", limits.items as u64, "every request would be refused"),
-            ("limits.line", limits.line.get(), "no agent could say a word"),
-            ("limits.line_values", limits.line_values as u64, "no agent could say a word"),
-            ("limits.answer", limits.answer.get(), "no agent could answer"),
-            ("limits.turn_events", limits.turn_events.get(), "no turn could show what it does"),
-            ("log.max_size", self.log.max_size.get(), "no line could be logged"),
-            (
-                "limits.responses_waiting",
-                limits.responses_waiting as u64,
-                "every answer would be refused",
-            ),
-            ("limits.connections", limits.connections as u64, "nobody could connect"),
-            (
-                "limits.connections_per_address",
-                limits.connections_per_address as u64,
-                "nobody could connect",
-            ),
-            (
-                "limits.connections_per_caller",
-                limits.connections_per_caller as u64,
-                "nobody could connect",
-            ),
-            ("limits.requests", limits.requests as u64, "every request would be refused"),
-            (
-                "limits.http2_streams_unknown",
-                limits.http2_streams_unknown as u64,
-                "every request would be refused",
-            ),
-            (
-                "limits.wrong_tokens",
-                u64::from(limits.wrong_tokens),
-                "wrong tokens would have no bound",
-            ),
-            ("limits.rate_keys", limits.rate_keys as u64, "no caller could be counted"),
-            ("asks.per_turn", self.asks.per_turn as u64, "no agent would ever be heard"),
-            ("asks.per_session", self.asks.per_session as u64, "no agent could ask"),
-            ("asks.bytes", self.asks.bytes.get(), "no agent could ask"),
-            ("asks.total", self.asks.total.get(), "no agent could ask"),
-            (
-                "limits.http2_streams",
-                u64::from(limits.http2_streams),
-                "no HTTP/2 request could be made",
-            ),
-            (
-                "limits.disk_checks",
-                limits.disk_checks as u64,
-                "no folders could be measured; set `isolation.limits.disk: null` if you mean it",
-            ),
-            ("limits.store_readers", limits.store_readers as u64, "nothing could be read"),
-            (
-                "limits.http2_resets",
-                limits.http2_resets as u64,
-                "one canceled HTTP/2 request would end its connection",
-            ),
-            (
-                "push.per_task",
-                self.push.per_task as u64,
-                "no task could have a push notification config; set `push.enabled: false` if you mean it",
-            ),
-            (
-                "push.pending",
-                self.push.pending as u64,
-                "no push notification could be taken; set `push.enabled: false` if you mean it",
-            ),
-            (
-                "push.concurrent",
-                self.push.concurrent as u64,
-                "no push notification could be sent; set `push.enabled: false` if you mean it",
-            ),
-        ];
-        for (key, value, consequence) in at_least_one {
-            if value == 0 {
+        let values = to_json(self);
+        for (key, consequence) in AT_LEAST_ONE {
+            let value = key.split('.').fold(&values, |value, name| &value[name]);
+            if *value == 0 || value == "0" {
                 found.add(&[key], format!("`{key}` is 0: {consequence}; make it at least 1"));
             }
         }
@@ -396,10 +362,7 @@ impl Agent {
         }
         for name in self.env.presets.iter().filter(|name| preset(name).is_none()) {
             let known: Vec<&str> = preset_names().collect();
-            let guess = nearest(name, known.iter().copied()).map_or_else(
-                || format!("there are {}", known.join(", ")),
-                |guess| format!("did you mean `{guess}`?"),
-            );
+            let guess = guess_among(&known, name);
             found.add(
                 &[&key("env.presets")],
                 format!("`{}` names `{name}`, which is not a preset: {guess}", key("env.presets")),
@@ -438,10 +401,7 @@ impl Agent {
         }
         let known: Vec<&str> = PRESETS.iter().map(|preset| preset.name).collect();
         if let Some(name) = self.preset.as_deref().filter(|name| !known.contains(name)) {
-            let guess = nearest(name, known.iter().copied()).map_or_else(
-                || format!("there are {}", known.join(", ")),
-                |guess| format!("did you mean `{guess}`?"),
-            );
+            let guess = guess_among(&known, name);
             found.add(
                 &[&key("preset")],
                 format!("`{}` names `{name}`, which is not a preset: {guess}", key("preset")),
@@ -482,6 +442,14 @@ impl Budgets {
             }
         }
     }
+}
+
+/// What a name was meant to be, or else all that are known.
+fn guess_among(known: &[&str], name: &str) -> String {
+    nearest(name, known.iter().copied()).map_or_else(
+        || format!("there are {}", known.join(", ")),
+        |guess| format!("did you mean `{guess}`?"),
+    )
 }
 
 /// Why no file can be written at a path, as far as that is seen without making it.

@@ -22,9 +22,6 @@ pub(super) struct Source<'a> {
 
 impl<'a> Source<'a> {
     /// The tree of keys. A doubled key counts once here; the typed reading refuses it.
-    ///
-    /// # Errors
-    /// Text that is not YAML, or more than one document.
     pub(super) fn tree(self) -> Result<Node, Box<Place>> {
         let options = serde_saphyr::options! { duplicate_keys: DuplicateKeyPolicy::FirstWins };
         serde_saphyr::from_str_with_options(self.text, options)
@@ -32,10 +29,6 @@ impl<'a> Source<'a> {
     }
 
     /// The typed reading.
-    ///
-    /// # Errors
-    /// A doubled or unknown key and a value of the wrong type, each with its place. `known` are
-    /// all dotted keys there are, to guess what an unknown one was meant to be.
     pub(super) fn typed<T: DeserializeOwned>(
         self,
         tree: &Node,

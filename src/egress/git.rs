@@ -51,10 +51,6 @@ enum Wanted<'a> {
 impl GitRoute {
     /// A route to what lies below `path` on `host` (`:port` if it is not 443); all of it where the path is
     /// empty. Most hosts take any user name with a token.
-    ///
-    /// # Errors
-    ///
-    /// When the host, the path or the credential cannot be used.
     pub fn new(
         host: &str,
         path: &str,
@@ -88,10 +84,6 @@ impl GitRoute {
     }
 
     /// The same route to another server than its host, as tests need it.
-    ///
-    /// # Errors
-    ///
-    /// When that is no http or https URL.
     pub fn to(mut self, upstream: &str) -> Result<Self, BadGitRoute> {
         let upstream = base_url(upstream);
         self.upstream = upstream.map_err(|what| BadGitRoute { what: what.to_owned() })?;

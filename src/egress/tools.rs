@@ -28,19 +28,11 @@ pub enum Tool {
 impl Tool {
     /// Codex, with what the operator configures in the environment; that leaves it and comes back
     /// with the session's variables.
-    ///
-    /// # Errors
-    ///
-    /// When it is not a JSON object.
     pub fn codex(env: &mut BTreeMap<String, String>) -> Result<Self, BadConfiguration> {
         take(env, CODEX).map(Self::Codex)
     }
 
     /// OpenCode, likewise.
-    ///
-    /// # Errors
-    ///
-    /// When it is not a JSON object.
     pub fn opencode(env: &mut BTreeMap<String, String>) -> Result<Self, BadConfiguration> {
         take(env, OPENCODE).map(Self::OpenCode)
     }

@@ -152,10 +152,6 @@ impl Common {
 }
 
 /// Refuses an answer after which the connection would no longer speak HTTP: no upgrade is ever asked for.
-///
-/// # Errors
-///
-/// What the upstream did.
 pub(super) fn check_answer(status: StatusCode) -> Result<(), &'static str> {
     match status {
         StatusCode::SWITCHING_PROTOCOLS => Err("it switched protocols without being asked to"),

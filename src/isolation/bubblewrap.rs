@@ -17,7 +17,7 @@
 
 use super::covers::{Blank, write_readable};
 use super::filter::{Connecting, Network, filter};
-use super::grants::{ETC, SYSTEM};
+use super::grants::is_system;
 use super::users::Users;
 use super::wall::{Place, Rules, Wall};
 use super::{Around, Backend, Grants, INSIDE_PORT, Places};
@@ -36,6 +36,10 @@ const USER: u32 = 1000;
 /// What of `/dev` is the machine's own.
 const DEVICES: [&str; 6] =
     ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty"];
+
+/// Folders that there are inside, so that none of them can be an alias.
+const INSIDE: [&str; 10] =
+    ["/", "/dev", "/etc", "/home", HOME, "/proc", "/run", "/tmp", "/var", WORKSPACE];
 
 /// What is around every session.
 pub(super) struct Bubblewrap {
@@ -102,15 +106,11 @@ impl Bubblewrap {
             let user = USER.to_string();
             args.add(["--unshare-user", "--disable-userns", "--uid", &user, "--gid", &user]);
         }
-        for path in SYSTEM {
-            match std::fs::read_link(path) {
-                Ok(target) => args.link(&target, Path::new(path)),
-                Err(_) => args.bind("--ro-bind", Path::new(path), Path::new(path)),
+        for path in around.grants.system() {
+            match std::fs::read_link(&path) {
+                Ok(target) if is_system(&path) => args.link(&target, &path),
+                Ok(_) | Err(_) => args.bind("--ro-bind", &path, &path),
             }
-        }
-        for name in ETC {
-            let path = Path::new("/etc").join(name);
-            args.bind("--ro-bind", &path, &path);
         }
         for name in ["passwd", "group", "hosts", "hostname"] {
             args.bind("--ro-bind", &self.etc.join(name), &Path::new("/etc").join(name));
@@ -130,13 +130,18 @@ impl Bubblewrap {
         for (link, target) in &around.grants.links {
             args.link(target, link);
         }
-        for path in &around.grants.read {
+        for (path, at) in &around.grants.aliases {
+            if !is_system(path) && !INSIDE.iter().any(|inside| path == Path::new(inside)) {
+                args.link(&at.place(WORKSPACE), path);
+            }
+        }
+        for path in around.grants.read.keys() {
             args.bind("--ro-bind", path, path);
         }
         // Terminals inside are of a kind of their own, made with its /dev.
         let terminals =
             |path: &&PathBuf| !["/dev/ptmx", "/dev/pts"].iter().any(|own| path.starts_with(own));
-        for path in around.grants.write.iter().filter(terminals) {
+        for path in around.grants.write.keys().filter(terminals) {
             args.bind("--bind", path, path);
         }
         args.bind("--bind", Path::new(&around.folder.home_text()), Path::new(HOME));
@@ -247,7 +252,7 @@ impl Backend for Bubblewrap {
             devices: vec![Place::folder("/dev")],
             ..Rules::default()
         };
-        let write = around.grants.write.iter();
+        let write = around.grants.write.keys();
         rules.write.extend(write.filter_map(|path| Place::of(path)));
         if spec.program == OWN_PROGRAM {
             // It comes along behind the launcher's program and the line, from a mount that is not inside.

@@ -54,15 +54,20 @@ struct Refused {
     why_root: Option<String>,
 }
 
-/// What the agents that are to be served bring with them.
+/// What agents need of a sandbox, as the start has found it out.
 pub struct Needs<'a> {
-    /// Why a backend without covers cannot serve them, if it cannot.
+    /// Where the session works that the attacks are made from.
+    pub workspaces: &'a Workspaces,
+    /// What every agent is granted.
+    pub grants: &'a Grants,
+    /// Why a sandbox without covers cannot serve, if it cannot.
     pub uncovered: Option<&'a str>,
-    /// Of each of them the shared workspace, if there is one, and what it was granted.
+    /// Of each of them the shared workspace, if there is one, and what it is granted.
     pub agents: Vec<(Option<&'a Path>, &'a Grants)>,
 }
 
-/// Takes the strongest wall that gives what is required.
+/// Takes the strongest wall that gives what is required. A program of `environment`'s PATH may be started outside of
+/// a sandbox.
 ///
 /// # Errors
 ///
@@ -70,10 +75,9 @@ pub struct Needs<'a> {
 pub async fn choose(
     config: &Config,
     launcher: &Launcher,
-    workspaces: &Workspaces,
+    needs: &Needs<'_>,
     environment: &BTreeMap<String, String>,
     port: u16,
-    needs: &Needs<'_>,
     when: When,
 ) -> Result<Isolation, Error> {
     let wanted = &config.isolation;
@@ -96,11 +100,6 @@ pub async fn choose(
     } else {
         Groups::find(&wanted.limits, launcher.pid())
     };
-    let common = if in_container {
-        Grants::mounted(&wanted.read, &wanted.write)
-    } else {
-        Grants::configured(&wanted.read, &wanted.write)
-    };
     let kernel = Kernel::ask(launcher).await;
     let (mut refused, mut found) = (Vec::new(), Vec::new());
     for &kind in kinds {
@@ -113,15 +112,15 @@ pub async fn choose(
                 let why_root = needs
                     .agents
                     .iter()
-                    .find_map(|(shared, grants)| backend.why_root(*shared, &common.with(grants)));
+                    .find_map(|(shared, grants)| backend.why_root(*shared, grants));
                 let why_root = why_root.filter(|_| rustix::process::geteuid().is_root());
                 let probe = Probe {
                     as_root: why_root.is_some(),
                     backend: &*backend,
                     launcher,
-                    workspaces,
+                    workspaces: needs.workspaces,
                     state: &config.state_dir,
-                    grants: &common,
+                    grants: needs.grants,
                     groups: match (&groups, in_container) {
                         (Ok(groups), _) => Limited::Here(groups),
                         (Err(_), true) => Limited::ByEngine,
@@ -157,7 +156,6 @@ pub async fn choose(
                         findings,
                         has_root: why_root.is_some(),
                         groups: groups.ok(),
-                        common,
                         tmp: wanted.limits.tmp.get(),
                         shm: wanted.limits.shm.get(),
                         file: wanted.limits.disk.map(Bytes::get),

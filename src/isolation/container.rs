@@ -537,7 +537,7 @@ impl Containers {
         }
         let granted = [(&around.grants.read, false), (&around.grants.write, true)];
         for (paths, writable) in granted {
-            for path in paths {
+            for path in paths.keys() {
                 let path = path.to_string_lossy().into_owned();
                 mounts.push((path.clone(), path, writable));
             }
@@ -833,7 +833,7 @@ impl Backend for Containers {
             devices: vec![Place::folder("/dev")],
             ..Rules::default()
         };
-        rules.write.extend(around.grants.write.iter().map(Place::folder));
+        rules.write.extend(around.grants.write.keys().map(Place::folder));
         if spec.program == OWN_PROGRAM {
             // It comes along behind the launcher's program, the line, and the launcher's program again.
             let along = format!("/proc/self/fd/{}", FIRST_ALONG + 3);

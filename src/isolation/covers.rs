@@ -21,18 +21,16 @@
 //! renamed and made anew, which no cover survives; and a symbolic link is replaced beside what it leads to. Neither
 //! is served.
 
-use super::Grants;
+use super::trail::Trail;
+use super::{Grants, LeftOut};
 use crate::config::OwnFile;
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fs::{self, File, Metadata, OpenOptions, Permissions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-/// Symbolic links that are followed on the way to a file.
-const LINKS: usize = 40;
 
 /// Where agents find something.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,6 +39,18 @@ pub enum At {
     Workspace(PathBuf),
     /// At this path.
     Path(PathBuf),
+}
+
+impl At {
+    /// The path at which agents find it, where this is their workspace.
+    pub(super) fn place(&self, workspace: &str) -> PathBuf {
+        match self {
+            // A path that ends with `/` is not that of a file.
+            Self::Workspace(below) if below.as_os_str().is_empty() => PathBuf::from(workspace),
+            Self::Workspace(below) => Path::new(workspace).join(below),
+            Self::Path(path) => path.clone(),
+        }
+    }
 }
 
 /// What agents find in place of a file.
@@ -146,6 +156,31 @@ impl Exposed {
         ))
     }
 
+    /// Agents may replace the folder that sessions work in.
+    pub(super) fn replaceable(agent: &str, path: &Path, root: &Path, key: &str) -> Self {
+        Self(format!(
+            "sessions of `{agent}` work in {} (`workspace.path`), which lies in {}, where agents may put a link in its \
+             place ({key}); set `workspace.path` to a folder outside of it, or to {1} itself",
+            path.display(),
+            root.display(),
+        ))
+    }
+
+    /// Agents may replace a folder that every agent reads.
+    pub(super) fn above_system(agent: &str, path: &Path, within: &Path) -> Self {
+        Self(format!(
+            "sessions of `{agent}` share {} (`workspace.path`), which contains {}, and every agent reads that: one of \
+             them could put a link in its place; set `workspace.path` to another folder",
+            path.display(),
+            within.display(),
+        ))
+    }
+
+    /// The program of an agent lies where agents of others may replace it, and cannot be granted.
+    pub fn program(agent: &str, why: &LeftOut) -> Self {
+        Self(format!("the program of `{agent}` cannot be run in a sandbox: {why}"))
+    }
+
     /// Nobody can tell what lies there.
     fn unclear(path: &Path, agent: &str, why: &io::Error) -> Self {
         Self(format!(
@@ -209,10 +244,9 @@ pub fn cover(
     let workspace =
         shared.map(|path| (path, At::Workspace(PathBuf::new()), "`workspace.path`", true));
     let written = grants.write.iter();
-    let written = written.map(|path| (&**path, At::Path(path.clone()), "`isolation.write`", true));
+    let written = written.map(|(path, key)| (&**path, At::Path(path.clone()), *key, true));
     let read = grants.read.iter();
-    let read =
-        read.map(|path| (&**path, At::Path(path.clone()), "`isolation.read` (or PATH)", false));
+    let read = read.map(|(path, key)| (&**path, At::Path(path.clone()), *key, false));
     let roots = workspace.into_iter().chain(written).chain(read);
     let roots = roots.map(|(path, at, key, is_writable)| Root {
         real: Trail::of(path).real,
@@ -300,56 +334,10 @@ fn covers_of(root: &Root, reached: &BTreeMap<PathBuf, How>) -> Vec<Cover> {
     covers
 }
 
-/// The way to a file: the symbolic links on it, each where it really lies, and the file itself.
-struct Trail {
-    links: Vec<PathBuf>,
-    real: PathBuf,
-}
-
-impl Trail {
-    /// Of an absolute path. What does not exist lies where it would be made.
-    fn of(path: &Path) -> Self {
-        let mut links = Vec::new();
-        let mut real = PathBuf::from("/");
-        let parts = |path: &Path| -> Vec<std::ffi::OsString> {
-            let parts = path.components().rev();
-            parts
-                .filter_map(|part| match part {
-                    Component::Normal(name) => Some(name.to_owned()),
-                    Component::ParentDir => Some("..".into()),
-                    Component::RootDir | Component::CurDir | Component::Prefix(_) => None,
-                })
-                .collect()
-        };
-        let mut left = parts(path);
-        while let Some(part) = left.pop() {
-            if part == ".." {
-                real.pop();
-                continue;
-            }
-            real.push(&part);
-            if links.len() < LINKS
-                && let Ok(target) = real.read_link()
-            {
-                links.push(real.clone());
-                real.pop();
-                if target.is_absolute() {
-                    real = PathBuf::from("/");
-                }
-                left.extend(parts(&target));
-            }
-        }
-        Self { links, real }
-    }
-}
-
 impl Cover {
     /// The path at which agents find it, where this is their workspace.
     pub(super) fn place(&self, workspace: &str) -> PathBuf {
-        match &self.at {
-            At::Workspace(below) => Path::new(workspace).join(below),
-            At::Path(path) => path.clone(),
-        }
+        self.at.place(workspace)
     }
 
     /// Looks whether there is still what was there at the start, or nothing.
@@ -497,7 +485,7 @@ mod tests {
         let project = Project::with([".env", "pilothouse.yaml"]);
         let own = [project.own(".env", true), project.own("pilothouse.yaml", false)];
         let mut grants = Grants::default();
-        grants.read.insert(project.0.path().to_owned());
+        grants.read.insert(project.0.path().to_owned(), "`isolation.read`");
         let covered = cover("a", None, &grants, &own).unwrap();
         let places: Vec<PathBuf> = covered.covers.iter().map(|one| one.place("/w")).collect();
         assert_eq!(places, [project.path(".env")]);

@@ -1,14 +1,14 @@
 //! What an agent must be able to read in order to run: its program, the interpreter of that, PATH,
 //! certificates, and what the operator named.
 
-use super::Cover;
-use std::collections::BTreeSet;
+use super::{At, Changeable, Cover};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Read;
 use std::path::{Component, Path, PathBuf};
 
 /// Folders of the system's programs and libraries, as far as they are there.
-pub(super) const SYSTEM: [&str; 10] = [
+const SYSTEM: [&str; 10] = [
     "/usr",
     "/bin",
     "/sbin",
@@ -23,7 +23,7 @@ pub(super) const SYSTEM: [&str; 10] = [
 
 /// What programs read below `/etc`, as far as it is there. Nothing that tells of this machine, its users
 /// or its network, and nothing that only its administrator may read.
-pub(super) const ETC: [&str; 34] = [
+const ETC: [&str; 34] = [
     "alternatives",
     "bash.bashrc",
     "ca-certificates",
@@ -74,6 +74,11 @@ const FILE_VARIABLES: [&str; 10] = [
     "OPENCODE_CONFIG",
 ];
 
+/// What names a grant: a key of the configuration.
+const READ_KEY: &str = "`isolation.read`";
+/// The same: the program, and what it was installed with.
+const PROGRAM: &str = "the agent's program";
+
 /// Links that are followed from a program to its file.
 const LINKS: usize = 16;
 
@@ -83,10 +88,12 @@ const SHEBANG: u64 = 256;
 /// What an agent may read and write beside its session's folders and the system's programs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Grants {
-    /// Files and folders, by their own paths.
-    pub read: BTreeSet<PathBuf>,
-    /// Folders, files and devices, by their own paths.
-    pub write: BTreeSet<PathBuf>,
+    /// Files and folders, by their own paths, and what names each.
+    pub read: BTreeMap<PathBuf, &'static str>,
+    /// Folders, files and devices, by their own paths, and what names each.
+    pub write: BTreeMap<PathBuf, &'static str>,
+    /// Paths that lead inside of the sandbox to what agents reach anyway, at another path.
+    pub aliases: BTreeMap<PathBuf, At>,
     /// Links and where they point.
     pub links: BTreeSet<(PathBuf, PathBuf)>,
     /// What is put over the server's own files in all of these, and in the workspace.
@@ -98,47 +105,64 @@ impl Grants {
     pub fn configured(read: &[PathBuf], write: &[PathBuf]) -> Self {
         let mut grants = Self::default();
         for path in read {
-            grants.read(path);
+            grants.read(path, READ_KEY);
         }
         for path in write {
-            // As it really is, so that a link in the way leads nowhere else.
-            grants.write.extend(fs::canonicalize(path).ok());
+            if path.is_absolute() && path.exists() {
+                grants.write.insert(path.clone(), "`isolation.write`");
+            }
         }
         grants
     }
 
     /// The same for a root of another machine's, where nothing is there by itself.
-    pub(super) fn mounted(read: &[PathBuf], write: &[PathBuf]) -> Self {
+    pub fn mounted(read: &[PathBuf], write: &[PathBuf]) -> Self {
         let mut grants = Self::configured(&[], write);
         for path in read {
-            grants.mount(path);
+            grants.mount(path, READ_KEY);
         }
         grants
     }
 
     /// A file or folder, if it is there: also one of the system's, which an image does not have.
-    pub fn mount(&mut self, path: &Path) {
+    fn mount(&mut self, path: &Path, key: &'static str) {
         if path.is_absolute() && path.exists() {
-            self.read.insert(path.to_owned());
+            self.read.insert(path.to_owned(), key);
         }
     }
 
     /// A file or folder, if it is there and not the system's anyway.
-    pub fn read(&mut self, path: &Path) {
-        if path.is_absolute() && !is_system(path) && path.exists() {
-            self.read.insert(path.to_owned());
+    fn read(&mut self, path: &Path, key: &'static str) {
+        if !is_system(path) {
+            self.mount(path, key);
         }
     }
 
-    /// A program: the links to it, its file, what it was installed with, and its interpreter.
-    pub fn program(&mut self, program: &Path, path: &str) {
+    /// The session script; `contained` where no file of this machine's system is there.
+    pub fn script(&mut self, script: &Path, contained: bool) {
+        let key = "the session script";
+        if contained { self.mount(script, key) } else { self.read(script, key) }
+    }
+
+    /// A program: the links to it, its file, what it was installed with, and its interpreter. What agents may change
+    /// decides none of this: the first part that they may change is the last one that is looked at, and is returned.
+    pub fn program(
+        &mut self,
+        program: &Path,
+        path: &str,
+        changeable: &Changeable,
+    ) -> Option<PathBuf> {
         let mut at = program.to_owned();
         for _ in 0..LINKS {
+            if changeable.holds(&at) {
+                self.read(&at, PROGRAM);
+                return Some(at);
+            }
             if let Some(root) = installation(&at) {
-                self.read(&root);
+                self.read(&root, PROGRAM);
             }
             let Ok(target) = fs::read_link(&at) else {
-                break;
+                return self.file(&at, path, changeable);
             };
             let target = normal(&at.parent().unwrap_or(Path::new("/")).join(target));
             if !is_system(&at) && installation(&at).is_none() {
@@ -146,21 +170,23 @@ impl Grants {
             }
             at = target;
         }
-        if installation(&at).is_none() {
-            self.read(&at);
-            self.beside(&at);
+        None
+    }
+
+    /// The file of a program, which agents cannot change.
+    fn file(&mut self, at: &Path, path: &str, changeable: &Changeable) -> Option<PathBuf> {
+        if installation(at).is_none() {
+            self.read(at, PROGRAM);
+            self.beside(at);
         }
         // Through links of folders in the way it may really lie elsewhere.
-        if let Ok(real) = fs::canonicalize(&at)
+        if let Ok(real) = fs::canonicalize(at)
             && real != at
         {
-            self.read(&installation(&real).unwrap_or(real));
+            self.read(&installation(&real).unwrap_or(real), PROGRAM);
         }
-        if let Some(interpreter) = interpreter(&at, path)
-            && interpreter != at
-        {
-            self.program(&interpreter, path);
-        }
+        let interpreter = interpreter(at, path).filter(|interpreter| interpreter != at)?;
+        self.program(&interpreter, path, changeable)
     }
 
     /// What an interpreter outside of the system brings: the libraries beside its `bin`, or, behind the shim
@@ -173,10 +199,10 @@ impl Grants {
             return;
         };
         if folder.ends_with("shims") {
-            self.read(prefix);
+            self.read(prefix, PROGRAM);
         } else if folder.ends_with("bin") && prefix != Path::new("/") {
             for name in ["lib", "lib64", "libexec"] {
-                self.read(&prefix.join(name));
+                self.read(&prefix.join(name), PROGRAM);
             }
         }
     }
@@ -186,7 +212,7 @@ impl Grants {
         for folder in std::env::split_paths(path) {
             let is_home = home.is_some_and(|home| home.starts_with(&folder));
             if !is_home && folder.is_dir() && !is_public(&folder) && folder != Path::new("/") {
-                self.read(&folder);
+                self.read(&folder, "PATH");
             }
         }
     }
@@ -194,8 +220,8 @@ impl Grants {
     /// Files that variables name for the agent to read.
     pub fn variables(&mut self, env: &[(String, String)]) {
         for (name, value) in env {
-            if FILE_VARIABLES.contains(&name.as_str()) {
-                self.read(Path::new(value));
+            if let Some(variable) = FILE_VARIABLES.into_iter().find(|variable| variable == name) {
+                self.read(Path::new(value), variable);
             }
         }
     }
@@ -205,24 +231,39 @@ impl Grants {
         for argument in args {
             let path = Path::new(argument);
             if path.is_absolute() && path.is_file() {
-                self.read(path);
+                self.read(path, "an argument");
             }
         }
+    }
+
+    /// What of the system every agent reads. Agents that may change the folder above a path of it could put a link in
+    /// its place, and have all of that folder anyway.
+    pub(super) fn system(&self) -> impl Iterator<Item = PathBuf> {
+        system().filter(|path| {
+            !self.write.keys().any(|folder| path.starts_with(folder) && path != folder)
+        })
     }
 
     /// These and those.
     pub fn with(&self, other: &Self) -> Self {
         let mut all = self.clone();
-        all.read.extend(other.read.iter().cloned());
-        all.write.extend(other.write.iter().cloned());
+        all.read.extend(other.read.clone());
+        all.write.extend(other.write.clone());
+        all.aliases.extend(other.aliases.clone());
         all.links.extend(other.links.iter().cloned());
         all.covers.extend(other.covers.iter().cloned());
         all
     }
 }
 
+/// The system's programs, libraries and files, whether they are there or not.
+pub(super) fn system() -> impl Iterator<Item = PathBuf> {
+    let etc = ETC.iter().map(|name| Path::new("/etc").join(name));
+    SYSTEM.iter().map(PathBuf::from).chain(etc)
+}
+
 /// Whether the system's programs and libraries lie there.
-fn is_system(path: &Path) -> bool {
+pub(super) fn is_system(path: &Path) -> bool {
     SYSTEM.iter().any(|system| path.starts_with(system))
 }
 
@@ -281,6 +322,44 @@ mod tests {
     use super::*;
     use std::os::unix::fs::{PermissionsExt, symlink};
 
+    fn read(grants: &Grants) -> BTreeSet<PathBuf> {
+        grants.read.keys().cloned().collect()
+    }
+
+    #[test]
+    fn what_agents_may_change_decides_no_grant() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path().canonicalize().unwrap();
+        let path = |name: &str| root.join(name);
+        for folder in ["project", "bin", "secret"] {
+            fs::create_dir(path(folder)).unwrap();
+        }
+        let mut changeable = Changeable::default();
+        changeable.add_shared(&path("project"));
+        // Its first line, and where the links lead, are up to agents.
+        let script = format!("#!{}\n", path("secret/interpreter").display());
+        fs::write(path("project/bot"), script).unwrap();
+        symlink(path("secret"), path("project/link")).unwrap();
+        symlink(path("project/bot"), path("bin/linked")).unwrap();
+        for (program, part) in [
+            ("project/bot", "project/bot"),
+            ("project/link", "project/link"),
+            ("bin/linked", "project/bot"),
+        ] {
+            let mut grants = Grants::default();
+            assert_eq!(grants.program(&path(program), "", &changeable), Some(path(part)));
+            assert_eq!(read(&grants), BTreeSet::from([path(part)]));
+        }
+    }
+
+    #[test]
+    fn what_of_the_system_lies_in_a_folder_that_is_granted_for_writing_is_not_granted_by_itself() {
+        let etc = |grants: &Grants| grants.system().any(|path| path == Path::new("/etc/ssl/certs"));
+        assert!(etc(&Grants::default()));
+        let grants = Grants::configured(&[], &["/etc".into(), "/usr".into()]);
+        assert!(!etc(&grants) && grants.system().any(|path| path == Path::new("/usr")));
+    }
+
     #[test]
     fn a_program_of_npm_brings_all_that_it_was_installed_with() {
         let root = tempfile::tempdir().unwrap();
@@ -292,9 +371,9 @@ mod tests {
         fs::write(bin.join("runner"), "\x7fELF").unwrap();
         symlink("../lib/node_modules/tool/main.js", bin.join("tool")).unwrap();
         let mut grants = Grants::default();
-        grants.program(&bin.join("tool"), bin.to_str().unwrap());
+        grants.program(&bin.join("tool"), bin.to_str().unwrap(), &Changeable::default());
         assert_eq!(
-            grants.read,
+            read(&grants),
             BTreeSet::from([modules.clone(), bin.join("runner"), root.path().join("lib")])
         );
         let link = (bin.join("tool"), modules.join("tool/main.js"));
@@ -308,8 +387,8 @@ mod tests {
         fs::write(&bot, "#!/bin/sh\n").unwrap();
         fs::write(root.path().join(".env"), "SECRET=1").unwrap();
         let mut grants = Grants::default();
-        grants.program(&bot, "/usr/bin");
-        assert_eq!(grants.read, BTreeSet::from([bot]));
+        grants.program(&bot, "/usr/bin", &Changeable::default());
+        assert_eq!(read(&grants), BTreeSet::from([bot]));
     }
 
     #[test]
@@ -322,10 +401,10 @@ mod tests {
         fs::write(path("py/bin/python3"), "\x7fELF").unwrap();
         fs::write(path("env/shims/python3"), "\x7fELF").unwrap();
         let mut grants = Grants::default();
-        grants.program(&path("py/bin/python3"), "");
-        assert_eq!(grants.read, BTreeSet::from([path("py/bin/python3"), path("py/lib")]));
-        grants.program(&path("env/shims/python3"), "");
-        assert!(grants.read.contains(&path("env")));
+        grants.program(&path("py/bin/python3"), "", &Changeable::default());
+        assert_eq!(read(&grants), BTreeSet::from([path("py/bin/python3"), path("py/lib")]));
+        grants.program(&path("env/shims/python3"), "", &Changeable::default());
+        assert!(grants.read.contains_key(&path("env")));
     }
 
     #[test]
@@ -338,6 +417,6 @@ mod tests {
         let path = format!("{}:{}:{}/bin:/usr/bin", open.display(), home.display(), home.display());
         let mut grants = Grants::default();
         grants.path(&path, Some(&home));
-        assert_eq!(grants.read, BTreeSet::from([home.join("bin")]));
+        assert_eq!(read(&grants), BTreeSet::from([home.join("bin")]));
     }
 }

@@ -12,7 +12,6 @@
 //! the session's own credentials either way, because loopback is everybody's.
 
 use super::filter::{Connecting, Network, filter};
-use super::grants::{ETC, SYSTEM};
 use super::kernel::Kernel;
 use super::wall::{Place, Ports, Rules, Wall};
 use super::{Around, Backend, Places};
@@ -65,21 +64,19 @@ impl Backend for Landlock {
             paths.filter_map(|path| Place::of(Path::new(path))).collect()
         };
         let mut rules = Rules {
-            read: places(&SYSTEM),
             devices: places(&DEVICES),
             ports: if self.kernel.notifies { Ports::None } else { Ports::One(around.port) },
             ..Rules::default()
         };
         rules.read.extend(places(&ALSO));
-        let etc = ETC.iter().map(|name| Path::new("/etc").join(name));
-        rules.read.extend(etc.filter_map(|path| Place::of(&path)));
-        let read = around.grants.read.iter();
+        rules.read.extend(around.grants.system().filter_map(|path| Place::of(&path)));
+        let read = around.grants.read.keys();
         rules.read.extend(read.filter_map(|path| Place::of(path)));
         if spec.program == OWN_PROGRAM {
             let along = format!("/proc/self/fd/{FIRST_ALONG}");
             rules.read.push(Place::file(along));
         }
-        let write = around.grants.write.iter();
+        let write = around.grants.write.keys();
         rules.write.extend(write.filter_map(|path| Place::of(path)));
         rules.write.extend([
             Place::folder(around.folder.workspace_text()),

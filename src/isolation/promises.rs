@@ -303,7 +303,11 @@ pub(super) const PROMISES: [Promise; Guarantee::ALL.len()] = [
                     besides("files.symlink", "read a file through a symbolic link in its own folder"),
                     start("files.handle", "open a file by its handle, past all folders"),
                 ],
-                tests: &[],
+                tests: &[
+                    "walls::grants::what_an_agent_puts_in_the_place_of_a_grant_gives_the_next_one_nothing",
+                    "walls::grants::a_program_that_an_agent_replaces_leads_the_next_one_nowhere_and_the_start_warns_of_it",
+                    "walls::grants::an_agent_is_not_granted_what_lies_in_the_folder_of_another_one",
+                ],
             },
             Claim {
                 text: "reads no secret of the server's own files, also where they lie in a folder that it may read",
@@ -525,7 +529,9 @@ pub(super) const PROMISES: [Promise; Guarantee::ALL.len()] = [
                 attacks: &[
                     start("memory.program", "open the program of a process to write to it, through `/proc/PID/exe`"),
                 ],
-                tests: &[],
+                tests: &[
+                    "walls::grants::no_program_that_an_agent_may_have_made_runs_outside_of_a_sandbox",
+                ],
             },
             Claim {
                 text: "uses no part of the kernel that ordinary programs do not need",

@@ -108,7 +108,7 @@ fn owner(shared: &Path) -> Result<u32, String> {
 fn usable(user: u32, grants: &Grants) -> Result<(), String> {
     let granted = [(&grants.read, READ, "read"), (&grants.write, READ_AND_WRITE, "change")];
     for (paths, needed, verb) in granted {
-        for path in paths {
+        for path in paths.keys() {
             if let Ok(found) = fs::metadata(path)
                 && !lets(&found, user, needed)
             {
@@ -151,6 +151,7 @@ fn lacking(status: &str) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeMap;
     use std::os::unix::fs::PermissionsExt;
 
     const UIDS: Uids = Uids { first: 100_000, count: 1000 };
@@ -177,7 +178,7 @@ mod tests {
         let file = root.path().join("key");
         fs::write(&file, "key").unwrap();
         let grants = |write: bool| {
-            let (paths, none) = (std::iter::once(file.clone()).collect(), Default::default());
+            let (paths, none) = (BTreeMap::from([(file.clone(), "a key")]), BTreeMap::new());
             let (read, write) = if write { (none, paths) } else { (paths, none) };
             Grants { read, write, ..Grants::default() }
         };

@@ -60,10 +60,6 @@ pub(super) enum Outcome {
 
 impl Target {
     /// What a config asks for, in the dialect of its registration.
-    ///
-    /// # Errors
-    ///
-    /// The field that is wrong, and what is wrong with it.
     pub(super) fn of(
         config: &TaskPushNotificationConfig,
         dialect: Dialect,

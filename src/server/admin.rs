@@ -237,12 +237,14 @@ pub(super) async fn session(
 
 fn shown(doors: &Doors, row: &SessionRow) -> Value {
     let sessions = doors.service.sessions();
+    let (activity, live) = sessions.activity(row);
     json!({
         "id": &*row.id,
         "contextId": row.context_id,
         "agent": &*row.scope.agent,
         "conversation": row.conversation,
-        "live": sessions.is_live(&row.id),
+        "live": live,
+        "activity": activity,
         "created": row.created,
         "used": row.used,
         "workspace": sessions.house().folders_of(&row.scope.agent).shown(&row.id),

@@ -83,10 +83,6 @@ struct Operating {
 
 impl Doors {
     /// Counts a request of a caller that changes something.
-    ///
-    /// # Errors
-    ///
-    /// When there were too many.
     pub(super) fn count_request(&self, caller: &Caller) -> Result<(), Error> {
         self.access.count_request(caller).map_err(|seconds| {
             let limit = self.config.limits.rate;
@@ -392,7 +388,8 @@ impl Operating {
         if let Some(id) = asks::named(&request.message) {
             self.entry.set_ask(&id);
         }
-        let accepted = doors.service.accept(client, request, beside).await?;
+        // On the heap, because an operation of any kind is as large as its largest part.
+        let accepted = Box::pin(doors.service.accept(client, request, beside)).await?;
         self.place = None;
         self.entry.set_task(&accepted.log);
         if let Some(answered) = &accepted.answered {

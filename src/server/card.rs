@@ -46,10 +46,6 @@ enum Shape {
 
 impl Cards {
     /// Reads the key.
-    ///
-    /// # Errors
-    ///
-    /// When the key cannot be used.
     pub fn new(config: &Config) -> Result<Self, signing::Error> {
         let max_age = config.card.max_age.get().as_secs();
         let mut vary = "A2A-Version".to_owned();

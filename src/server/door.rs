@@ -209,22 +209,30 @@ impl Drop for Inner {
 }
 
 impl Doors {
-    /// Runs an operation on a tracked task of its own: once begun, it comes to its end, whether or not this
-    /// future is still there. The audit entry is not written before.
-    pub(super) async fn run<T: Send + 'static>(
+    /// Runs an operation on a tracked task of its own: once begun, it comes to its end, whether or not the future
+    /// that waits for it is still there. The audit entry is not written before. The operation lies on the heap
+    /// once, not in the task and in its request as well: there may be thousands.
+    pub(super) fn run<T, F>(
         &self,
         entry: &AuditEntry,
-        operation: impl Future<Output = T> + Send + 'static,
-    ) -> Result<T, Error> {
+        operation: F,
+    ) -> impl Future<Output = Result<T, Error>> + Send + use<T, F>
+    where
+        T: Send + 'static,
+        F: Future<Output = T> + Send + 'static,
+    {
         let entry = entry.clone();
+        let operation = Box::pin(operation);
         let running = self.operations.spawn(async move {
             let outcome = operation.await;
             drop(entry);
             outcome
         });
-        running.await.map_err(|_| {
-            let message = "the operation failed inside of the server; tell its operator";
-            Error::new(ErrorKind::Internal, message)
-        })
+        async move {
+            running.await.map_err(|_| {
+                let message = "the operation failed inside of the server; tell its operator";
+                Error::new(ErrorKind::Internal, message)
+            })
+        }
     }
 }

@@ -41,6 +41,10 @@ const HEAD_BYTES: usize = 16 * 1024;
 /// Bytes of a response that HTTP/2 holds for one stream beside the piece that is being sent.
 const STREAM_BUFFER: usize = 64 * 1024;
 
+/// Bytes of bodies that a connection of HTTP/2 takes before their requests read them, the fewest that the
+/// protocol knows. Hyper would take a megabyte, also of bodies that wait for `limits.bodies`.
+const WINDOW: u32 = 65_535;
+
 /// Between two tries to accept a connection, at first and at most.
 const ACCEPT_AGAIN: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
 
@@ -161,6 +165,8 @@ fn builder(config: &Config) -> auto::Builder<TokioExecutor> {
         .max_local_error_reset_streams(config.limits.http2_resets)
         .max_header_list_size(HEAD_BYTES as u32)
         .max_send_buf_size(STREAM_BUFFER)
+        .initial_stream_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW)
         .keep_alive_interval(config.timeouts.keep_alive.get())
         .keep_alive_timeout(config.timeouts.write.get());
     builder

@@ -2,14 +2,11 @@
 //!
 //! # How it works
 //! Paths, methods, errors and states come from the tables that the server itself answers by
-//! (`OPERATIONS`, `ERRORS`, `TaskState`); what the tables do not know, sentences and members, is
-//! written here and held against real answers by `tests/it/openapi.rs`.
+//! (`OPERATIONS`, `ERRORS`, `TaskState`), schemas from the types of the protocol. What neither knows is
+//! written in `base.yaml`. `tests/it/openapi.rs` holds the whole against real answers.
 
-mod card;
-mod error;
-mod paths;
-mod schema;
-mod work;
+mod operations;
+mod schemas;
 
 use super::call::Named;
 use super::{Doors, json_response, refuse_host};
@@ -21,10 +18,11 @@ use axum::response::Response;
 use bytes::Bytes;
 use futures_util::stream;
 use pilothouse_a2a::error::ERRORS;
+use pilothouse_a2a::operation::OPERATIONS;
 use pilothouse_a2a::task::TaskState;
-use schema::of;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::sync::Arc;
 
@@ -144,36 +142,21 @@ fn servers(base: &str, agents: &[&str], default: &str) -> Value {
 
 /// The document, for a configuration and the addresses that it is served at.
 fn build(config: &Config, servers: Value) -> Value {
+    let base = include_str!("openapi/base.yaml");
+    let mut document: Value = serde_saphyr::from_str(base).expect("the document is YAML");
+    document["info"]["version"] = env!("CARGO_PKG_VERSION").into();
     let limits = &config.limits;
-    let description = format!(
+    document["info"]["description"] = format!(
         "A CLI agent as an A2A agent. The same operations are reached by JSON-RPC at `POST /` and by gRPC at the same \
          port. `A2A-Version: 1.0` or no version is v1.0 at these paths. Answers are `application/a2a+json` where \
          `Accept` or `Content-Type` names it. A body has at most {}, its text at most {}.",
         limits.body, limits.prompt
-    );
-    let mut document = json!({
-        "openapi": "3.1.0",
-        "info": {
-            "title": "Pilothouse",
-            "version": env!("CARGO_PKG_VERSION"),
-            "description": description,
-            "license": {"name": "MIT OR Apache-2.0", "identifier": env!("CARGO_PKG_LICENSE")},
-        },
-        "servers": servers,
-        "tags": [
-            {"name": "A2A", "description": "The HTTP+JSON binding of A2A v1.0."},
-            {"name": "A2A v0.3", "description": "The same for clients of v0.3, which the card names too."},
-            {"name": "JSON-RPC", "description": "The JSON-RPC binding, all versions."},
-            {"name": "Cards", "description": "What the agent is; public."},
-            {"name": "Server", "description": "What A2A has no operation for."},
-        ],
-        "paths": paths::all(config),
-        "components": {
-            "schemas": schemas(),
-            "parameters": parameters(),
-            "responses": responses(config),
-        },
-    });
+    )
+    .into();
+    document["servers"] = servers;
+
+    let own = std::mem::replace(&mut document["paths"], operations::paths(config).into());
+    extend(&mut document["paths"], own);
     if config.auth.required {
         document["security"] = json!([{BEARER: []}]);
         document["components"]["securitySchemes"] = json!({BEARER: {
@@ -181,90 +164,80 @@ fn build(config: &Config, servers: Value) -> Value {
             "scheme": "bearer",
             "description": "The token that the server printed at its start, or one of `auth.tokens`.",
         }});
+    } else {
+        remove_refusals_of_tokens(&mut document["paths"]);
     }
+    let refusals = refusals(&document["paths"]);
+    extend(&mut document["components"]["responses"], refusals);
+    let schemas = &mut document["components"]["schemas"];
+    extend(schemas, schemas::of_protocol().into());
+
+    let info = &mut schemas["ErrorDetail"]["oneOf"][0]["properties"];
+    info["reason"]["enum"] = json!(ERRORS.each_ref().map(|codes| codes.reason));
+    let statuses: BTreeSet<_> = ERRORS.iter().map(|codes| codes.grpc).collect();
+    let error = &mut schemas["ErrorResponse"]["properties"]["error"]["properties"];
+    error["status"]["enum"] = json!(statuses);
+    let codes = ERRORS.each_ref().map(|codes| codes.json_rpc);
+    schemas["JsonRpcError"]["properties"]["code"]["enum"] = json!(codes);
+    let methods = OPERATIONS.each_ref().map(|names| names.method);
+    schemas["JsonRpcRequest"]["properties"]["method"]["examples"] = json!(methods);
+    let states = TaskState::ALL.map(TaskState::name);
+    document["components"]["parameters"]["Status"]["schema"]["enum"] = json!(states);
     document
 }
 
-fn schemas() -> Map<String, Value> {
-    let mut all = Map::new();
-    let mut add = |name: &str, schema: Value| {
-        all.insert(name.to_owned(), schema);
-    };
-    work::add(&mut add);
-    card::add(&mut add);
-    error::add(&mut add);
-    all
+/// Adds the members of an object to another one.
+fn extend(object: &mut Value, members: Value) {
+    if let (Some(object), Value::Object(members)) = (object.as_object_mut(), members) {
+        object.extend(members);
+    }
 }
 
-fn parameters() -> Value {
-    let parameter = |name: &str, place: &str, schema: Value, description: &str| json!({"name": name, "in": place, "required": place == "path", "schema": schema, "description": description});
-    let text = || json!({"type": "string"});
-    let states = || {
-        let known = TaskState::ALL.iter();
-        known.map(|state| state.name()).collect::<Vec<_>>()
-    };
-    let page = |most: Option<i32>| match most {
-        Some(most) => json!({"type": "integer", "minimum": 1, "maximum": most, "default": 50}),
-        None => json!({"type": "integer", "minimum": 0}),
-    };
-    let query = |name, schema, description| parameter(name, "query", schema, description);
-    let head = |name, schema, description| parameter(name, "header", schema, description);
-    json!({
-        "TaskId": parameter("id", "path", text(), "The task."),
-        "ConfigId": parameter("configId", "path", text(), "The push notification config."),
-        "SessionId": parameter("id", "path", text(), "The session's id, or its context."),
-        "Tenant": query("tenant", text(), "The agent that is meant, by its name."),
-        "HistoryLength": query("historyLength", json!({"type": "integer", "minimum": 0}), "At most so many messages of the history; all when absent, no history for 0."),
-        "ContextId": query("contextId", text(), "Only tasks of this conversation."),
-        "Status": query("status", json!({"type": "string", "enum": states()}), "Only tasks in this state."),
-        "PageSize": query("pageSize", page(Some(100)), "Entries a page."),
-        "ConfigPageSize": query("pageSize", page(None), "Configs a page."),
-        "PageToken": query("pageToken", text(), "`nextPageToken` of the page before."),
-        "StatusTimestampAfter": query("statusTimestampAfter", json!({"type": "string", "format": "date-time"}), "Only tasks whose status is of this time or later."),
-        "IncludeArtifacts": query("includeArtifacts", json!({"type": "boolean"}), "Artifacts are wanted too."),
-        "Version": head("A2A-Version", text(), "The version that is spoken (`1.0`); also a query parameter."),
-        "CardVersion": head("A2A-Version", text(), "The version that the card shall be written in: `1.0`, `0.3` or `0.1`."),
-        "Extensions": head("A2A-Extensions", text(), "URIs of the extensions that the client wants, separated by commas."),
-        "IdempotencyKey": head("Idempotency-Key", text(), "The same key is the same task, for as long as the task is kept; another text under it is refused."),
-        "LastEventId": head("Last-Event-ID", json!({"type": "integer", "minimum": 0}), "Go on after this event: first the task as it stood there, then each later event once."),
-    })
-}
-
-/// The refusals of the binding (`Error404`), of our own doors (`OwnError404`) and of the others.
-fn responses(config: &Config) -> Value {
-    let mut all = Map::new();
-    for (prefix, media, statuses) in
-        [("Error", BINDING, paths::BINDING_ERRORS), ("OwnError", JSON, paths::OWN_ERRORS)]
-    {
-        for status in paths::known(statuses, config) {
-            let response = refusal(status, media, &of("ErrorResponse"));
-            all.insert(format!("{prefix}{status}"), response);
+/// Without tokens nobody is refused for one, and only operations of the binding count requests.
+fn remove_refusals_of_tokens(paths: &mut Value) {
+    let paths = paths.as_object_mut().into_iter().flat_map(Map::values_mut);
+    for operation in paths.filter_map(Value::as_object_mut).flat_map(Map::values_mut) {
+        let is_own = operation["tags"][0] == "Server";
+        if let Some(responses) = operation["responses"].as_object_mut() {
+            responses.retain(|status, _| status != "401" && !(is_own && status == "429"));
         }
     }
-    for status in paths::known(paths::RPC_ERRORS, config) {
-        let response = refusal(status, JSON, &of("JsonRpcErrorResponse"));
-        all.insert(format!("JsonRpcError{status}"), response);
-    }
-    let older = content(BINDING, &of("LegacyErrorResponse"));
-    let older = json!({"description": "Refused, in the form of v0.3.", "content": older});
-    all.insert("LegacyError".to_owned(), older);
-    Value::Object(all)
+}
+
+/// The refusals that operations refer to: of the binding (`Error404`), of our own doors (`OwnError404`) and of
+/// JSON-RPC (`JsonRpcError401`).
+fn refusals(paths: &Value) -> Value {
+    let paths = paths.as_object().into_iter().flat_map(Map::values);
+    let operations = paths.filter_map(Value::as_object).flat_map(Map::values);
+    let responses = operations.filter_map(|operation| operation["responses"].as_object());
+    let named = responses.flatten().filter_map(|(status, response)| {
+        let (_, name) = response["$ref"].as_str()?.rsplit_once('/')?;
+        let response = match name.trim_end_matches(status) {
+            "Error" => refusal(status, BINDING, "ErrorResponse"),
+            "OwnError" => refusal(status, JSON, "ErrorResponse"),
+            "JsonRpcError" => refusal(status, JSON, "JsonRpcErrorResponse"),
+            _ => return None,
+        };
+        Some((name.to_owned(), response))
+    });
+    named.collect()
 }
 
 /// A refusal with a status: which reasons it has, and which headers.
-fn refusal(status: u16, media: &[&str], schema: &Value) -> Value {
-    let reasons = ERRORS.iter().filter(|codes| codes.http == status);
+fn refusal(status: &str, media: &[&str], schema: &str) -> Value {
+    let reasons = ERRORS.iter().filter(|codes| codes.http.to_string() == status);
     let reasons: Vec<_> = reasons.map(|codes| format!("`{}`", codes.reason)).collect();
     let description = match status {
-        415 => {
+        "415" => {
             "The request's own `Content-Type` is not JSON: `CONTENT_TYPE_NOT_SUPPORTED`.".to_owned()
         }
         _ => format!("{}.", reasons.join(", ")),
     };
-    let mut response = json!({"description": description, "content": content(media, schema)});
+    let mut response =
+        json!({"description": description, "content": content(media, &refer("schemas", schema))});
     let advice = match status {
-        401 => Some(("WWW-Authenticate", "string", "The scheme to use.")),
-        429 => Some(("Retry-After", "integer", "Seconds until it is worth trying again.")),
+        "401" => Some(("WWW-Authenticate", "string", "The scheme to use.")),
+        "429" => Some(("Retry-After", "integer", "Seconds until it is worth trying again.")),
         _ => None,
     };
     if let Some((name, kind, description)) = advice {
@@ -276,4 +249,9 @@ fn refusal(status: u16, media: &[&str], schema: &Value) -> Value {
 /// The same schema in each media type.
 fn content(media: &[&str], schema: &Value) -> Value {
     media.iter().map(|media| ((*media).to_owned(), json!({"schema": schema}))).collect()
+}
+
+/// A reference to a component.
+fn refer(kind: &str, name: &str) -> Value {
+    json!({"$ref": format!("#/components/{kind}/{name}")})
 }

@@ -5,7 +5,7 @@ use super::{Accepted, Client, Service};
 use crate::asks::{self, Answered, Decision, Pass};
 use crate::backoff::Backoff;
 use crate::config::AskTimeout;
-use crate::session::{Delivery, Ending, Origin};
+use crate::session::{Delivery, EndGuard, Origin};
 use crate::store::{self, AskRow, Durability, Write};
 use crate::task::{Extent, Record, TaskLog};
 use pilothouse_a2a::Metadata;
@@ -23,10 +23,6 @@ const EXPIRE_AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::fr
 
 impl Service {
     /// The open ask that a message answers: the one that it names, else the task's first one.
-    ///
-    /// # Errors
-    ///
-    /// When the message names an ask that is not open here.
     pub(super) fn asked(
         &self,
         log: &TaskLog,
@@ -129,7 +125,7 @@ impl Service {
     ) -> Result<(), Error> {
         let house = self.sessions.house();
         // The task is `WORKING` and has no turn: where none comes of this, it ends.
-        let mut ending = Ending::new(house.clone(), log.clone());
+        let mut ending = EndGuard::new(house.clone(), log.clone());
         let admitted = self.sessions.admit(&log.scope, log.context_id.clone(), true).await;
         let admission = match admitted {
             Ok(admission) => admission,
@@ -186,7 +182,7 @@ impl Service {
         log.turn_comes();
         ending.disarm();
         let origin = Origin { pass: Some(pass), fork: None };
-        admission.submit_with(log.clone(), prompt, Vec::new(), origin);
+        admission.submit(log.clone(), prompt, Vec::new(), origin);
         Ok(())
     }
 

@@ -28,10 +28,6 @@ impl Stream {
 
 impl Service {
     /// Waits until an accepted task is over or asks; the message that needs no task, if there is one.
-    ///
-    /// # Errors
-    ///
-    /// When the store fails, or the server stops first.
     pub async fn settle(&self, log: &Arc<TaskLog>) -> Result<Option<Message>, Error> {
         let settled = async {
             match log.first_word().await? {
@@ -43,10 +39,6 @@ impl Service {
     }
 
     /// Waits until an accepted task may be shown; the message that needs no task, if there is one.
-    ///
-    /// # Errors
-    ///
-    /// When the store fails, or the server stops first.
     pub async fn await_first_word(&self, log: &Arc<TaskLog>) -> Result<Option<Message>, Error> {
         self.unless_stopped(log, log.first_word()).await
     }
@@ -70,10 +62,6 @@ impl Service {
 
     /// The stream of a task that was just accepted or continued, or of the message that needs no task.
     /// Without room for a task of its own the stream begins with the events of the log.
-    ///
-    /// # Errors
-    ///
-    /// When the store fails.
     pub async fn follow(
         &self,
         accepted: &Accepted,
@@ -152,10 +140,6 @@ impl Service {
 
     /// `SubscribeToTask` (specification 3.1.6). After `Last-Event-ID` the task comes as it stood there,
     /// then each later event once, also when it is over by now.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Service::check_subscription`].
     pub async fn subscribe(
         &self,
         log: &Arc<TaskLog>,

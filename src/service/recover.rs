@@ -1,6 +1,7 @@
 //! After a start: what was running has failed and says so; what waited runs.
 
 use super::Service;
+use crate::session::Origin;
 use crate::store::{self, Durability};
 use crate::task::{Extent, Record, TaskLog};
 use pilothouse_a2a::event::TaskStatusUpdateEvent;
@@ -11,10 +12,6 @@ use std::sync::Arc;
 
 impl Service {
     /// After a start: what was running has failed and says so; what waited runs.
-    ///
-    /// # Errors
-    ///
-    /// When the store fails.
     pub async fn recover(&self) -> Result<(usize, usize), store::Error> {
         let house = self.sessions.house().clone();
         let rows = self.store().unfinished().await?;
@@ -38,7 +35,7 @@ impl Service {
                             if let Some(session) = admission.write() {
                                 self.store().commit(vec![session], Durability::Synced).await?;
                             }
-                            admission.submit(log, told.prompt, told.files);
+                            admission.submit(log, told.prompt, told.files, Origin::default());
                             resumed += 1;
                             continue;
                         }

@@ -52,10 +52,6 @@ struct New<'a> {
 impl Service {
     /// Accepts a message. Whoever calls this sees it through on a task of its own (`Doors::run`): what is
     /// stored by then has to run.
-    ///
-    /// # Errors
-    ///
-    /// What is wrong with the message, who may not, or that there is no room.
     pub async fn accept(
         &self,
         client: &Client,
@@ -262,7 +258,7 @@ impl Service {
             .await
             .map_err(store::Error::incident)?;
         let origin = Origin { fork, ..Origin::default() };
-        admission.submit_with(log.clone(), told.prompt, told.files, origin);
+        admission.submit(log.clone(), told.prompt, told.files, origin);
         Ok(Accepted { log, before: None, answered: None })
     }
 
@@ -369,7 +365,7 @@ impl Service {
         if !taken {
             return Ok(None);
         }
-        admission.submit(log.clone(), told.prompt, told.files);
+        admission.submit(log.clone(), told.prompt, told.files, Origin::default());
         if steers {
             self.sessions.steer(log);
         }

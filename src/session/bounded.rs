@@ -3,6 +3,9 @@
 use serde::Serialize;
 use serde_json::Value;
 
+/// Longest preview of a value in a status line.
+pub(super) const PREVIEW: usize = 160;
+
 /// The text, or its beginning and how many bytes are left out.
 pub(super) fn text(text: String, limit: usize) -> String {
     if text.len() <= limit {
@@ -50,6 +53,32 @@ fn cut_texts(value: &mut Value, longest: usize) {
         Value::Object(members) => members.values_mut().for_each(|item| cut_texts(item, longest)),
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
+}
+
+/// A value in one short line: the one string of an object that says most, else its JSON.
+pub(super) fn preview(value: &Value) -> String {
+    let telling = [
+        "command",
+        "file_path",
+        "path",
+        "pattern",
+        "url",
+        "query",
+        "prompt",
+        "description",
+        "title",
+    ];
+    let found = telling.iter().find_map(|name| value.get(name).and_then(Value::as_str));
+    found.map_or_else(|| one_line(&value.to_string()), one_line)
+}
+
+/// A text in one short line.
+pub(super) fn one_line(text: &str) -> String {
+    let line: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    if line.len() <= PREVIEW {
+        return line;
+    }
+    format!("{}…", &line[..line.floor_char_boundary(PREVIEW)])
 }
 
 #[cfg(test)]

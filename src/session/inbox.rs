@@ -1,13 +1,15 @@
-//! An actor's inbox: orders as they come, turns in the order in which they will run.
+//! An actor's inbox: orders as they come, turns in the order in which they will run. Whatever the actor waits for,
+//! it waits here, so that it always hears.
 
-use super::actor::canceled;
-use super::{Attach, Delivery, House, Order, Turn};
-use crate::asks::Decision;
+use super::ending::Cause;
+use super::records::canceled;
+use super::{Delivery, House, IdleOrder, Interruption, Order, Turn};
 use crate::store::Durability;
 use pilothouse_a2a::id::TaskId;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep_until};
 
 /// The orders of one actor.
 pub(super) struct Inbox {
@@ -15,50 +17,23 @@ pub(super) struct Inbox {
     turns: VecDeque<Turn>,
     /// Whether a turn has ever come: then its task and its session are stored.
     had_turn: bool,
+    /// The turn that runs, until its end is stored.
+    running: Option<RunningTurn>,
     house: Arc<House>,
 }
 
-/// What makes a running turn stop.
-pub(super) enum Interruption {
-    /// A caller cancels the running task.
-    Cancel(oneshot::Sender<bool>),
-    /// Somebody answers an ask of the running task.
-    Answer(Arc<str>, Decision, oneshot::Sender<Delivery>),
-    /// The caller has something to say at once.
-    Steer,
-    /// The server stops.
-    Stop,
-}
-
-/// What comes of an answer that no process waits for: to an ask that the running turn has withdrawn meanwhile, or
-/// to one of an earlier process.
-pub(super) fn answered_too_late(answered_late: &mut Vec<Arc<str>>, id: &str) -> Delivery {
-    match answered_late.iter().position(|late| **late == *id) {
-        Some(place) => {
-            answered_late.swap_remove(place);
-            Delivery::Withdrawn
-        }
-        None => Delivery::Gone,
-    }
-}
-
-/// What an actor without a turn hears.
-pub(super) enum Heard {
-    /// The next turn.
-    Turn(Box<Turn>),
-    /// Lend the conversation to a person.
-    Attach(Attach),
-    /// Give up the process.
-    Evict,
-    /// Look whether you are still needed.
-    Nudge,
-    /// The server stops.
-    Stop,
+/// What the inbox keeps for the turn that runs.
+struct RunningTurn {
+    task: TaskId,
+    /// Callers that cancel it, to be told when it is over.
+    cancelers: Vec<oneshot::Sender<bool>>,
+    /// Asks of it that are not open any more, to which an answer was on its way already.
+    answered_late: Vec<Arc<str>>,
 }
 
 impl Inbox {
     pub(super) fn new(orders: mpsc::UnboundedReceiver<Order>, house: Arc<House>) -> Self {
-        Self { orders, turns: VecDeque::new(), had_turn: false, house }
+        Self { orders, turns: VecDeque::new(), had_turn: false, running: None, house }
     }
 
     /// The queue behind the handle, for `Live::leave`.
@@ -76,21 +51,58 @@ impl Inbox {
         !self.turns.is_empty()
     }
 
+    // === the running turn ===
+
+    /// From now on orders for this task concern the running turn.
+    pub(super) fn begin_turn(&mut self, task: TaskId) {
+        self.running = Some(RunningTurn { task, cancelers: Vec::new(), answered_late: Vec::new() });
+    }
+
+    /// The turn is over: the callers that cancel it, to be told.
+    pub(super) fn end_turn(&mut self) -> Vec<oneshot::Sender<bool>> {
+        self.running.take().map(|turn| turn.cancelers).unwrap_or_default()
+    }
+
+    /// Whether the running turn is canceled.
+    pub(super) fn is_canceled(&self) -> bool {
+        self.running.as_ref().is_some_and(|turn| !turn.cancelers.is_empty())
+    }
+
+    /// An answer to this ask of the running turn is on its way; the agent does not want to know any more.
+    pub(super) fn expect_late_answer(&mut self, ask: Arc<str>) {
+        if let Some(turn) = &mut self.running {
+            turn.answered_late.push(ask);
+        }
+    }
+
+    /// What comes of an answer that no process waits for: to an ask that the running turn has withdrawn meanwhile,
+    /// or to one of an earlier process.
+    pub(super) fn take_late_answer(&mut self, ask: &str) -> Delivery {
+        let late = self.running.as_mut().map(|turn| &mut turn.answered_late);
+        let place = |late: &&mut Vec<Arc<str>>| late.iter().position(|id| **id == *ask);
+        match late.and_then(|late| place(&late).map(|place| late.swap_remove(place))) {
+            Some(_) => Delivery::Withdrawn,
+            None => Delivery::Gone,
+        }
+    }
+
+    // === waits ===
+
     /// While idle: the next thing to do. Cancel-safe.
-    pub(super) async fn next(&mut self) -> Heard {
+    pub(super) async fn next(&mut self) -> IdleOrder {
         if let Some(turn) = self.turns.pop_front() {
-            return Heard::Turn(Box::new(turn));
+            return IdleOrder::Turn(Box::new(turn));
         }
         loop {
             let order = tokio::select! {
                 biased;
-                () = self.house.stop.cancelled() => return Heard::Stop,
+                () = self.house.stop.cancelled() => return IdleOrder::Stop,
                 order = self.orders.recv() => order,
             };
             match order {
                 Some(Order::Turn(turn)) => {
                     self.had_turn = true;
-                    return Heard::Turn(Box::new(turn));
+                    return IdleOrder::Turn(Box::new(turn));
                 }
                 Some(Order::Cancel(_, done)) => {
                     let _ = done.send(false);
@@ -98,77 +110,107 @@ impl Inbox {
                 Some(Order::Answer(_, _, _, done)) => {
                     let _ = done.send(Delivery::Gone);
                 }
-                Some(Order::Attach(attach)) => return Heard::Attach(attach),
+                Some(Order::Attach(attach)) => return IdleOrder::Attach(attach),
                 Some(Order::Steer(_)) => {}
-                Some(Order::Nudge) | None => return Heard::Nudge,
+                Some(Order::Nudge) | None => return IdleOrder::Nudge,
             }
         }
     }
 
     /// During a turn: keeps order among what comes, until something concerns that turn, or the server stops.
     /// Cancel-safe.
-    pub(super) async fn interruption(&mut self, running: Option<&TaskId>) -> Interruption {
+    pub(super) async fn interruption(&mut self) -> Interruption {
         let stop = self.house.stop.clone();
         tokio::select! {
             biased;
             () = stop.cancelled() => Interruption::Stop,
-            interruption = self.order(running) => interruption,
+            interruption = self.order() => interruption,
         }
     }
 
     /// The same, also while the server stops. Cancel-safe.
-    pub(super) async fn order(&mut self, running: Option<&TaskId>) -> Interruption {
+    pub(super) async fn order(&mut self) -> Interruption {
         loop {
-            match self.orders.recv().await {
-                Some(Order::Turn(turn)) => {
+            let Some(order) = self.orders.recv().await else {
+                return std::future::pending().await;
+            };
+            let running = self.running.as_mut();
+            match (order, running) {
+                (Order::Turn(turn), _) => {
                     self.had_turn = true;
                     self.turns.push_back(turn);
                 }
-                Some(Order::Cancel(task, done)) if running == Some(&task) => {
-                    return Interruption::Cancel(done);
+                (Order::Cancel(task, done), Some(turn)) if turn.task == task => {
+                    turn.cancelers.push(done);
+                    return Interruption::Cancel;
                 }
-                Some(Order::Cancel(task, done)) => self.cancel_waiting(&task, done),
-                Some(Order::Answer(task, ask, decision, done)) if running == Some(&task) => {
+                (Order::Cancel(task, done), _) => self.cancel_waiting(&task, done),
+                (Order::Answer(task, ask, decision, done), Some(turn)) if turn.task == task => {
                     return Interruption::Answer(ask, decision, done);
                 }
-                Some(Order::Answer(_, _, _, done)) => {
+                (Order::Answer(_, _, _, done), _) => {
                     let _ = done.send(Delivery::Gone);
                 }
-                Some(Order::Steer(task)) if running == Some(&task) => return Interruption::Steer,
-                Some(Order::Attach(attach)) => {
-                    let _ = attach.ready.send(Err(
-                        "a turn is running in this session, or somebody is attached; wait"
-                            .to_owned(),
-                    ));
+                (Order::Steer(task), Some(turn)) if turn.task == task => {
+                    return Interruption::Steer;
                 }
-                Some(Order::Steer(_) | Order::Nudge) => {}
-                None => return std::future::pending().await,
+                (Order::Attach(attach), _) => {
+                    let busy = "a turn is running in this session, or somebody is attached; wait";
+                    let _ = attach.ready.send(Err(busy.to_owned()));
+                }
+                (Order::Steer(_) | Order::Nudge, _) => {}
             }
         }
     }
 
     /// Waits for something that comes to its end by itself, a process that is being ended say, and serves all
-    /// orders meanwhile. Whoever cancels the running task is noted.
-    pub(super) async fn serve_during<T>(
-        &mut self,
-        running: Option<&TaskId>,
-        cancelers: &mut Vec<oneshot::Sender<bool>>,
-        answered_late: &mut Vec<Arc<str>>,
-        wait: impl Future<Output = T>,
-    ) -> T {
+    /// orders meanwhile. A cancel of the running turn is noted.
+    pub(super) async fn serve_during<T>(&mut self, wait: impl Future<Output = T>) -> T {
         tokio::pin!(wait);
         loop {
             let interruption = tokio::select! {
                 biased;
                 done = &mut wait => return done,
-                interruption = self.order(running) => interruption,
+                interruption = self.order() => interruption,
+            };
+            if let Interruption::Answer(ask, _, done) = interruption {
+                let _ = done.send(self.take_late_answer(&ask));
+            }
+        }
+    }
+
+    /// Waits for something that the running turn needs, unless that is canceled, the server stops or the deadline
+    /// passes before.
+    pub(super) async fn wait_in_turn<T>(
+        &mut self,
+        deadline: Option<Instant>,
+        wait: impl Future<Output = T>,
+    ) -> Result<T, Cause> {
+        if self.is_canceled() {
+            return Err(Cause::Canceled);
+        }
+        let late = async {
+            match deadline {
+                Some(deadline) => sleep_until(deadline).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::pin!(wait, late);
+        loop {
+            let interruption = tokio::select! {
+                biased;
+                interruption = self.interruption() => interruption,
+                done = &mut wait => return Ok(done),
+                () = &mut late => return Err(Cause::TimedOut),
             };
             match interruption {
-                Interruption::Cancel(done) => cancelers.push(done),
-                Interruption::Answer(id, _, done) => {
-                    let _ = done.send(answered_too_late(answered_late, &id));
+                Interruption::Cancel => return Err(Cause::Canceled),
+                Interruption::Stop => return Err(Cause::ServerStops),
+                // What it would interrupt has not begun.
+                Interruption::Steer => {}
+                Interruption::Answer(ask, _, done) => {
+                    let _ = done.send(self.take_late_answer(&ask));
                 }
-                Interruption::Steer | Interruption::Stop => {}
             }
         }
     }
@@ -180,29 +222,15 @@ impl Inbox {
             return;
         };
         let mut turn = self.turns.remove(place).expect("the place was just found");
-        turn.waiting = None;
+        turn.places.waiting = None;
         let house = self.house.clone();
         self.house.actors.spawn(async move {
             let record = canceled(&turn.log, "canceled before it began");
             let outcome = turn.log.record(&house.store, vec![record], Durability::Synced).await;
             if outcome.is_ok() {
-                turn.ending.disarm();
+                turn.guard.disarm();
             }
             let _ = done.send(outcome.unwrap_or(false));
         });
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_answer_to_an_ask_of_the_turn_that_is_over_is_withdrawn_and_one_of_an_earlier_process_gone()
-     {
-        let mut answered_late = vec![Arc::from("one"), Arc::from("two")];
-        assert_eq!(answered_too_late(&mut answered_late, "one"), Delivery::Withdrawn);
-        assert_eq!(answered_too_late(&mut answered_late, "one"), Delivery::Gone);
-        assert_eq!(answered_late, [Arc::from("two")]);
     }
 }

@@ -10,6 +10,7 @@
 //! `timeouts.line` for a line, and begin the next one at once. A session keeps its request, and with it its place
 //! in the queue, whatever else it hears meanwhile.
 
+use super::ending::{Cause, fault_with};
 use crate::config::Config;
 use crate::queue::{FairQueue, Place, Request};
 use pilothouse_a2a::json::count_values;
@@ -88,13 +89,13 @@ impl LinePlace {
     }
 }
 
-/// Why a line is not heard, and what can be done; none where it is.
-pub(super) fn fault(line: &[u8], config: &Config) -> Option<(String, String)> {
+/// Why a line is not heard; none where it is.
+pub(super) fn fault(line: &[u8], config: &Config) -> Option<Cause> {
     let most = config.limits.line_values;
     // A value takes a byte at least.
     (line.len() > most && count_values(line) > most).then(|| {
         let message = format!("the agent wrote a line of more than {most} JSON values");
-        (message, "the server's operator can raise `limits.line_values`".to_owned())
+        fault_with(&message, "the server's operator can raise `limits.line_values`")
     })
 }
 

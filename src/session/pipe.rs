@@ -1,7 +1,6 @@
 //! Reading an agent's pipes. The bytes of a read belong to whoever reads; their buffer comes from a few
 //! that all sessions share, because a pipe is read only when it has something.
 
-use super::conversation::Running;
 use parking_lot::Mutex;
 use std::io;
 use std::ops::Deref;
@@ -16,7 +15,7 @@ const KEPT: usize = 8;
 /// Buffers that nobody uses.
 static FREE: Mutex<Vec<Box<[u8]>>> = Mutex::new(Vec::new());
 
-/// What one read has brought; nothing when the pipe has ended.
+/// What one read has brought.
 pub(super) struct Chunk {
     buffer: Box<[u8]>,
     size: usize,
@@ -39,43 +38,27 @@ impl Drop for Chunk {
     }
 }
 
-/// What is there to be read now; none when there is nothing yet.
-pub(super) fn try_read(pipe: &Receiver) -> Option<io::Result<Chunk>> {
+/// What is there to be read now, or the end of the pipe; none when there is nothing yet.
+pub(super) fn try_read(pipe: &Receiver) -> Option<Option<Chunk>> {
     let buffer = FREE.lock().pop();
     let buffer = buffer.unwrap_or_else(|| vec![0; READ_BYTES].into_boxed_slice());
     let mut chunk = Chunk { buffer, size: 0 };
     match pipe.try_read(&mut chunk.buffer) {
         Ok(size) => {
             chunk.size = size;
-            Some(Ok(chunk))
+            Some((size > 0).then_some(chunk))
         }
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
-        Err(error) => Some(Err(error)),
+        Err(_) => Some(None),
     }
 }
 
-/// One read. Cancel-safe: nothing is read unless it is returned.
-pub(super) async fn read(pipe: &Receiver) -> io::Result<Chunk> {
+/// One read; none when the pipe has ended. Cancel-safe: nothing is read unless it is returned.
+pub(super) async fn read(pipe: &Receiver) -> Option<Chunk> {
     loop {
-        pipe.readable().await?;
+        pipe.readable().await.ok()?;
         if let Some(read) = try_read(pipe) {
             return read;
-        }
-    }
-}
-
-/// Reads and drops what a dying agent still says, so that no full pipe keeps it from dying.
-pub(super) async fn drain_until_ended(running: &mut Running) {
-    let is_open = |read: io::Result<Chunk>| read.is_ok_and(|chunk| !chunk.is_empty());
-    loop {
-        tokio::select! {
-            _ = running.process.control.ended() => return,
-            read = read(&running.process.stdout), if running.stdout_open => {
-                running.stdout_open = is_open(read);
-            }
-            read = read(&running.process.stderr), if running.stderr_open => {
-                running.stderr_open = is_open(read);
-            }
         }
     }
 }

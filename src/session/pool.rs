@@ -3,14 +3,13 @@
 //! A warm process has served nobody; it becomes the process of exactly one session and is never given back.
 //! It holds a place among the live processes, which it gives up when somebody waits for one.
 
-use super::conversation::Running;
+use super::running::Running;
 use super::{House, start};
 use crate::agent::Agent;
 use crate::queue::Place;
 use crate::workspace::Workspaces;
 use parking_lot::Mutex;
-use pilothouse_agents::lines::LineCutter;
-use pilothouse_agents::{Life, Output, Setting, Turn};
+use pilothouse_agents::{Life, Setting, Turn};
 use std::collections::{HashMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -240,14 +239,9 @@ async fn start_in(
     if let Some(supervisor) = supervisor {
         supervisor.give_up().await;
     }
-    let (process, held) = started?;
+    let started = started?;
     let ahead = driver.ahead();
-    let cutter = match launch.output {
-        Output::Lines => Some(LineCutter::new(house.config.limits.line.as_usize())),
-        Output::Bytes => None,
-    };
-    let mut running = Running::new(process, held, driver, launch.life, cutter, slot);
-    running.outbox.push(ahead);
-    running.outbox.write(&mut running.process.stdin);
+    let mut running = Running::new(started, driver, &launch, slot, &house.config);
+    running.write(ahead);
     Ok(running)
 }

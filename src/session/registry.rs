@@ -1,21 +1,21 @@
-//! The map of live sessions and the places for processes.
+//! The way to the sessions: places for turns, and orders to the actors.
 
-use super::disk::DiskWatches;
-use super::places::Places;
-use super::pool::Pool;
-use super::waiting::{Waiting, WaitingTurns};
-use super::{Attach, Delivery, Ending, File, Fork, House, Key, Order, Turn, actor};
-use crate::asks::{Decision, Pass};
-use crate::queue::{FairQueue, Place};
+use super::activity::{Activity, SessionState};
+use super::actor::Actor;
+use super::live::{Handle, Live, Removal};
+use super::pool::Warm;
+use super::records::canceled;
+use super::resources::SessionResources;
+use super::{Attach, Delivery, EndGuard, File, House, Key, Order, Origin, Turn, TurnPlaces};
+use crate::agent::Agent;
+use crate::asks::Decision;
 use crate::store::{self, Durability, Scope, SessionRow, Write};
 use crate::supervisor::Spec;
 use crate::task::TaskLog;
-use parking_lot::Mutex;
 use pilothouse_a2a::id::ContextId;
 use pilothouse_a2a::time::Timestamp;
-use std::collections::{HashMap, HashSet};
+use pilothouse_agents::Turn as Prompt;
 use std::sync::Arc;
-use tokio::sync::mpsc::error::SendError;
 use tokio::sync::{mpsc, oneshot};
 
 /// All sessions of the server.
@@ -23,48 +23,6 @@ use tokio::sync::{mpsc, oneshot};
 pub struct Sessions {
     house: Arc<House>,
     live: Arc<Live>,
-}
-
-/// The live sessions and the places they compete for.
-pub(super) struct Live {
-    map: Mutex<HashMap<Key, Handle>>,
-    /// For live processes.
-    pub(super) places: Places,
-    /// For running turns: no limit over all, `limits.turns_per_caller` for one caller.
-    pub(super) turns: FairQueue,
-    pool: Pool,
-    /// Over the folders of sessions.
-    pub(super) disk: DiskWatches,
-    waiting: WaitingTurns,
-    /// Locked inside of the map's lock, never the other way round.
-    removals: Mutex<Removals>,
-}
-
-/// Sessions that are being removed: nobody takes them up again.
-#[derive(Default)]
-struct Removals {
-    running: HashSet<Arc<str>>,
-    /// How many have come to their end.
-    ended: u64,
-}
-
-/// A session that is being removed, until this is dropped.
-pub struct Removal {
-    live: Arc<Live>,
-    session: Arc<str>,
-}
-
-struct Handle {
-    orders: mpsc::UnboundedSender<Order>,
-    /// As it was when the actor began; the actor knows its session better.
-    session: SessionRow,
-    /// Whether no turn of a session that was new has been submitted, so that it may not be stored.
-    new: bool,
-    reserved: usize,
-    /// It waits for its turn in a shared folder each time.
-    shares: bool,
-    /// Nothing to do, and a process that waits for the next turn.
-    warm: bool,
 }
 
 /// A reserved place in a session's queue.
@@ -77,20 +35,8 @@ pub struct Admission {
     pub session: SessionRow,
     /// Whether the session is new.
     new: bool,
-    /// Where the turn cannot start at once: its place among those that wait.
-    waiting: Option<Waiting>,
-    turn_place: Option<Place>,
-    slot: Option<Place>,
+    places: TurnPlaces,
     submitted: bool,
-}
-
-/// Where a turn comes from, where that is not a message alone.
-#[derive(Debug, Default)]
-pub struct Origin {
-    /// What was decided about an ask of the task while its process was gone.
-    pub pass: Option<Pass>,
-    /// The session that this turn's new one begins as a copy of.
-    pub fork: Option<Fork>,
 }
 
 /// Why there is no place.
@@ -127,19 +73,8 @@ pub enum Refused {
 impl Sessions {
     /// No sessions yet.
     pub fn new(house: Arc<House>) -> Self {
-        let config = &house.config;
-        let priorities = &config.auth.priorities;
-        let turns_per_caller = config.limits.turns_per_caller;
-        let live = Live {
-            map: Mutex::default(),
-            places: Places::new(FairQueue::new(config.processes.max, 0, priorities)),
-            turns: FairQueue::new(usize::MAX, turns_per_caller, priorities),
-            pool: Pool::default(),
-            disk: DiskWatches::new(&house),
-            waiting: WaitingTurns::new(config.processes.queue, config.limits.queue_per_caller),
-            removals: Mutex::default(),
-        };
-        Self { house, live: Arc::new(live) }
+        let live = Arc::new(Live::new(&house));
+        Self { house, live }
     }
 
     /// What all sessions share.
@@ -168,6 +103,23 @@ impl Sessions {
         self.live.map().values().any(|handle| *handle.session.id == *session)
     }
 
+    /// What a session does now, and whether it has an actor. A person may be asked without one.
+    pub fn activity(&self, row: &SessionRow) -> (Activity, bool) {
+        let key = Key::of(row);
+        let live = {
+            let map = self.live.map();
+            let handle = map.get(&key).filter(|handle| handle.session.id == row.id);
+            handle.map(|handle| handle.activity.borrow().clone())
+        };
+        let has_actor = live.is_some();
+        let activity = live.unwrap_or_else(|| Activity::idle(row.used));
+        if activity.state != SessionState::Idle {
+            return (activity, has_actor);
+        }
+        let ask = self.house.asks.first_of(&key.scope, &key.context_id);
+        (ask.map_or(activity, |ask| Activity::asking(&ask)), has_actor)
+    }
+
     /// Keeps a session for its removal; none while it is in use. A message to its context begins a new one.
     pub fn begin_removal(&self, session: &Arc<str>) -> Option<Removal> {
         let map = self.live.map();
@@ -190,108 +142,98 @@ impl Sessions {
         context_id: ContextId,
         known: bool,
     ) -> Result<Admission, Refused> {
-        if self.house.stop.is_cancelled() {
-            return Err(Refused::Stopping);
-        }
         let agent = self.house.agents.get(&scope.agent).cloned();
         let agent = agent.ok_or_else(|| Refused::NoAgent(scope.agent.clone()))?;
         let key = Key { scope: scope.clone(), context_id };
-        if let Some(admission) = self.admit_live(&key)? {
-            return Ok(admission);
+        loop {
+            if self.house.stop.is_cancelled() {
+                return Err(Refused::Stopping);
+            }
+            if let Some(admission) = self.admit_live(&key)? {
+                return Ok(admission);
+            }
+            let removed = self.live.removals.lock().ended;
+            let stored =
+                if known { self.house.store.session(scope, &key.context_id).await? } else { None };
+            if let Some(admission) = self.begin_session(&agent, &key, stored, removed)? {
+                return Ok(admission);
+            }
         }
-        let removed = self.live.removals.lock().ended;
-        let stored =
-            if known { self.house.store.session(scope, &key.context_id).await? } else { None };
+    }
+
+    /// Begins the actor of a session; none where another request of the same context was quicker, or where the
+    /// stored row may be gone since it was read (`removed` sessions had been removed by then).
+    fn begin_session(
+        &self,
+        agent: &Arc<Agent>,
+        key: &Key,
+        stored: Option<SessionRow>,
+        removed: u64,
+    ) -> Result<Option<Admission>, Refused> {
+        let mut map = self.live.map();
+        if map.contains_key(key) {
+            return Ok(None);
+        }
+        let stored = {
+            let removals = self.live.removals.lock();
+            if stored.is_some() && removals.ended != removed {
+                return Ok(None);
+            }
+            stored.filter(|row| !removals.running.contains(&row.id))
+        };
+        let new = stored.is_none();
+        let mut session = stored.unwrap_or_else(|| new_session(agent, key));
+        // A session with a script is set up by it first, so nothing can run ahead of it.
+        let (places, ahead) = self.take_places(agent, &key.scope.caller, new && session.ready)?;
+        let warm = ahead.map(|ahead| {
+            session.id = ahead.session;
+            ahead.running
+        });
         let (orders, inbox) = mpsc::unbounded_channel();
-        let placed = 'locked: {
-            let mut map = self.live.map();
-            if map.contains_key(&key) {
-                drop(map);
-                // Another request of the same context was quicker.
-                return self.admit_live(&key)?.ok_or(Refused::Stopping);
-            }
-            let stored = {
-                let removals = self.live.removals.lock();
-                if stored.is_some() && removals.ended != removed {
-                    // The row may be gone since it was read.
-                    break 'locked None;
-                }
-                stored.filter(|row| !removals.running.contains(&row.id))
-            };
-            let new = stored.is_none();
-            let mut session = stored.unwrap_or_else(|| {
-                let now = Timestamp::now();
-                SessionRow {
-                    id: Arc::from(uuid::Uuid::now_v7().to_string()),
-                    scope: key.scope.clone(),
-                    context_id: key.context_id.clone(),
-                    conversation: None,
-                    // Without a script there is nothing to be done but folders, which are made where they miss.
-                    ready: agent.workspaces.script().is_none(),
-                    created: now,
-                    used: now,
-                }
-            });
-            let mut turn_place = match &agent.shared_turns {
-                Some(_) => None,
-                None => self.live.turns.try_take(&scope.caller),
-            };
-            let mut waiting = match turn_place {
-                Some(_) => None,
-                None => Some(self.live.waiting.enter(&scope.caller)?),
-            };
-            // A session with a script is set up by it first, so nothing can run ahead of it.
-            let fresh = new && session.ready;
-            let ahead = fresh.then(|| self.live.pool.take(&self.house, &agent)).flatten();
-            let warm = ahead.map(|ahead| {
-                session.id = ahead.session;
-                ahead.running
-            });
-            let slot = match (&turn_place, &warm) {
-                (Some(_), None) => self.live.places.try_take(&scope.caller),
-                _ => None,
-            };
-            if turn_place.is_some() && slot.is_none() && warm.is_none() {
-                turn_place = None;
-                waiting = Some(self.live.waiting.enter(&scope.caller)?);
-            }
-            let handle = Handle {
-                orders: orders.clone(),
-                session: session.clone(),
-                new,
-                reserved: 1,
-                shares: agent.shared_turns.is_some(),
-                warm: false,
-            };
-            map.insert(key.clone(), handle);
-            Some((session, new, slot, warm, turn_place, waiting))
-        };
-        let Some((session, new, slot, warm, turn_place, waiting)) = placed else {
-            return Box::pin(self.admit(scope, key.context_id, known)).await;
-        };
-        let actor = actor::Actor::new(
-            self.house.clone(),
-            self.live.clone(),
-            agent,
-            session.clone(),
-            inbox,
-            orders.downgrade(),
-            warm,
-            new,
-        );
-        self.house.actors.spawn(actor.run(slot.is_some()));
-        Ok(Admission {
-            house: self.house.clone(),
-            live: self.live.clone(),
-            key,
-            orders,
+        let (house, live) = (self.house.clone(), self.live.clone());
+        let row = session.clone();
+        let resources = SessionResources::new(house, live, agent.clone(), row, inbox, warm, new);
+        let handle = map.entry(key.clone()).or_insert(Handle {
+            activity: resources.activity.subscribe(),
+            orders: orders.clone(),
             session,
             new,
-            waiting,
-            turn_place,
-            slot,
-            submitted: false,
-        })
+            reserved: 0,
+            shares: agent.shared_turns.is_some(),
+            warm: false,
+        });
+        let admission = self.reserve(key, handle, places);
+        drop(map);
+        let actor = Actor::new(resources, orders.downgrade(), new);
+        self.house.actors.spawn(actor.run(admission.places.process.is_some()));
+        Ok(Some(admission))
+    }
+
+    /// The places that are free for the first turn of a session, and a process that was started ahead where the
+    /// session is `fresh`.
+    fn take_places(
+        &self,
+        agent: &Agent,
+        caller: &Arc<str>,
+        fresh: bool,
+    ) -> Result<(TurnPlaces, Option<Warm>), Refused> {
+        let live = &self.live;
+        let mut places = TurnPlaces::default();
+        if agent.shared_turns.is_none() {
+            places.turn = live.turns.try_take(caller);
+        }
+        if places.turn.is_none() {
+            places.waiting = Some(live.waiting.enter(caller)?);
+        }
+        let ahead = if fresh { live.pool.take(&self.house, agent) } else { None };
+        if places.turn.is_some() && ahead.is_none() {
+            places.process = live.places.try_take(caller);
+            if places.process.is_none() {
+                places.turn = None;
+                places.waiting = Some(live.waiting.enter(caller)?);
+            }
+        }
+        Ok((places, ahead))
     }
 
     fn admit_live(&self, key: &Key) -> Result<Option<Admission>, Refused> {
@@ -299,34 +241,42 @@ impl Sessions {
         let Some(handle) = map.get_mut(key) else {
             return Ok(None);
         };
-        let is_ready = handle.warm && handle.reserved == 0 && !handle.shares;
-        let caller = &key.scope.caller;
-        let turn_place = if is_ready { self.live.turns.try_take(caller) } else { None };
-        let waiting = match turn_place {
-            Some(_) => None,
-            None => Some(self.live.waiting.enter(caller)?),
-        };
-        handle.reserved += 1;
+        let (live, caller) = (&self.live, &key.scope.caller);
+        let mut places = TurnPlaces::default();
+        if handle.warm && handle.reserved == 0 && !handle.shares {
+            places.turn = live.turns.try_take(caller);
+        }
+        if places.turn.is_none() {
+            places.waiting = Some(live.waiting.enter(caller)?);
+        }
         handle.warm = false;
-        Ok(Some(Admission {
+        Ok(Some(self.reserve(key, handle, places)))
+    }
+
+    fn reserve(&self, key: &Key, handle: &mut Handle, places: TurnPlaces) -> Admission {
+        handle.reserved += 1;
+        Admission {
             house: self.house.clone(),
             live: self.live.clone(),
             key: key.clone(),
             orders: handle.orders.clone(),
             session: handle.session.clone(),
             new: handle.new,
-            waiting,
-            turn_place,
-            slot: None,
+            places,
             submitted: false,
-        }))
+        }
+    }
+
+    /// The way to the actor of a task's session, where it has one.
+    fn orders_of(&self, log: &TaskLog) -> Option<mpsc::UnboundedSender<Order>> {
+        let key = Key { scope: log.scope.clone(), context_id: log.context_id.clone() };
+        self.live.map().get(&key).map(|handle| handle.orders.clone())
     }
 
     /// Interrupts the running turn of a task whose next turn is there already.
     pub fn steer(&self, log: &TaskLog) {
-        let key = Key { scope: log.scope.clone(), context_id: log.context_id.clone() };
-        if let Some(handle) = self.live.map().get(&key) {
-            let _ = handle.orders.send(Order::Steer(log.id.clone()));
+        if let Some(orders) = self.orders_of(log) {
+            let _ = orders.send(Order::Steer(log.id.clone()));
         }
     }
 
@@ -343,7 +293,7 @@ impl Sessions {
         let admission = self.admit(&row.scope, row.context_id.clone(), true).await;
         let mut admission = admission.map_err(|refused| refused.to_string())?;
         let (ready, answer) = oneshot::channel();
-        (admission.turn_place, admission.slot) = (None, None);
+        admission.places = TurnPlaces::default();
         let order = Order::Attach(Attach { ready, left });
         let sent = admission.orders.send(order).is_ok();
         let gone = || "the session is busy; try again".to_owned();
@@ -359,12 +309,7 @@ impl Sessions {
         ask: &Arc<str>,
         decision: &Decision,
     ) -> Delivery {
-        let key = Key { scope: log.scope.clone(), context_id: log.context_id.clone() };
-        let orders = {
-            let map = self.live.map();
-            map.get(&key).map(|handle| handle.orders.clone())
-        };
-        let Some(orders) = orders else { return Delivery::Gone };
+        let Some(orders) = self.orders_of(log) else { return Delivery::Gone };
         let (done, answer) = oneshot::channel();
         let order = Order::Answer(log.id.clone(), ask.clone(), decision.clone(), done);
         match orders.send(order) {
@@ -386,8 +331,7 @@ impl Sessions {
     ///
     /// When the store fails.
     pub async fn cancel(&self, log: &Arc<TaskLog>) -> Result<bool, store::Error> {
-        let key = Key { scope: log.scope.clone(), context_id: log.context_id.clone() };
-        let orders = self.live.map().get(&key).map(|handle| handle.orders.clone());
+        let orders = self.orders_of(log);
         if let Some(orders) = &orders {
             let (done, answer) = oneshot::channel();
             if orders.send(Order::Cancel(log.id.clone(), done)).is_ok()
@@ -397,7 +341,7 @@ impl Sessions {
             }
         }
         // No turn of it runs or waits: it asked, and nobody will answer; or its turn is still on its way.
-        let record = actor::canceled(log, "canceled before it was continued");
+        let record = canceled(log, "canceled before it was continued");
         let taken = log.record(&self.house.store, vec![record], Durability::Synced).await?;
         if let (true, Some(orders)) = (taken, orders) {
             // A turn that arrived meanwhile finds its task over; one that has just begun is ended by this.
@@ -407,89 +351,12 @@ impl Sessions {
     }
 }
 
-// === Live ===
-
-impl Live {
-    fn map(&self) -> parking_lot::MutexGuard<'_, HashMap<Key, Handle>> {
-        self.map.lock()
-    }
-
-    /// A turn needs a place: where none is free and nobody idles, a warm process gives up its own.
-    pub(super) fn make_room(&self, house: &House) {
-        if self.places.is_full() {
-            self.pool.give_up(house);
-        }
-    }
-
-    /// The actor has a process and nothing to do. False when work is on its way.
-    pub(super) fn idle(&self, key: &Key) -> bool {
-        let mut map = self.map();
-        let Some(handle) = map.get_mut(key) else {
-            return false;
-        };
-        handle.warm = handle.reserved == 0;
-        handle.warm
-    }
-
-    /// The actor's process is gone while it waited.
-    pub(super) fn cold(&self, key: &Key) {
-        if let Some(handle) = self.map().get_mut(key) {
-            handle.warm = false;
-        }
-    }
-
-    /// The actor wants to leave; true when nobody needs it and it is out of the map.
-    pub(super) fn leave(&self, key: &Key, inbox: &mpsc::UnboundedReceiver<Order>) -> bool {
-        let mut map = self.map();
-        let free = map.get(key).is_none_or(|handle| handle.reserved == 0) && inbox.is_empty();
-        if free {
-            map.remove(key);
-        }
-        free
-    }
-
-    /// The actor is gone without having left.
-    pub(super) fn forget(&self, key: &Key, orders: &mpsc::UnboundedSender<Order>) {
-        let mut map = self.map();
-        if map.get(key).is_some_and(|handle| handle.orders.same_channel(orders)) {
-            map.remove(key);
-        }
-    }
-
-    /// Gives the reservation up for an order. Both are one step for the actor, which would otherwise take the
-    /// order, come to its end, and find itself reserved for nothing. The order where the actor has failed.
-    fn submit(
-        &self,
-        key: &Key,
-        orders: &mpsc::UnboundedSender<Order>,
-        order: Order,
-    ) -> Result<(), Box<SendError<Order>>> {
-        let mut map = self.map();
-        if let Some(handle) = map.get_mut(key).filter(|handle| handle.orders.same_channel(orders)) {
-            handle.reserved = handle.reserved.saturating_sub(1);
-            handle.new &= !matches!(order, Order::Turn(_));
-        }
-        orders.send(order).map_err(Box::new)
-    }
-}
-
-// === Removal ===
-
-impl Drop for Removal {
-    fn drop(&mut self) {
-        self.live.disk.forget(&self.session);
-        let mut removals = self.live.removals.lock();
-        removals.running.remove(&self.session);
-        removals.ended += 1;
-    }
-}
-
 // === Admission ===
 
 impl Admission {
     /// Whether the turn can start at once.
     pub fn starts_now(&self) -> bool {
-        self.waiting.is_none()
+        self.places.waiting.is_none()
     }
 
     /// What is to be stored before the turn is submitted: the session, where it is new. That of a task that is
@@ -502,37 +369,32 @@ impl Admission {
     /// The task is stored as waiting, whatever place was free: its actor will say when it begins.
     pub fn not_yet_started(&mut self) {
         let (live, caller) = (&self.live, &self.key.scope.caller);
-        self.waiting.get_or_insert_with(|| live.waiting.enter_over_limit(caller));
+        self.places.waiting.get_or_insert_with(|| live.waiting.enter_over_limit(caller));
     }
 
     /// Hands the turn to the session's actor.
-    pub fn submit(self, log: Arc<TaskLog>, prompt: pilothouse_agents::Turn, files: Vec<File>) {
-        self.submit_with(log, prompt, files, Origin::default());
-    }
-
-    /// The same, with what it comes from.
-    pub fn submit_with(
-        mut self,
-        log: Arc<TaskLog>,
-        prompt: pilothouse_agents::Turn,
-        files: Vec<File>,
-        origin: Origin,
-    ) {
+    pub fn submit(mut self, log: Arc<TaskLog>, prompt: Prompt, files: Vec<File>, origin: Origin) {
         self.submitted = true;
-        let ending = Ending::new(self.house.clone(), log.clone());
-        let turn = Turn {
-            log,
-            prompt,
-            files,
-            pass: origin.pass,
-            fork: origin.fork,
-            waiting: self.waiting.take(),
-            turn_place: self.turn_place.take(),
-            slot: self.slot.take(),
-            ending,
-        };
+        let guard = EndGuard::new(self.house.clone(), log.clone());
+        let places = std::mem::take(&mut self.places);
+        let turn = Turn { log, prompt, files, origin, places, guard };
         // Sent under the reservation, so the actor cannot have left; where it has failed, the task ends.
         drop(self.live.submit(&self.key, &self.orders, Order::Turn(turn)));
+    }
+}
+
+/// A session that begins now.
+fn new_session(agent: &Agent, key: &Key) -> SessionRow {
+    let now = Timestamp::now();
+    SessionRow {
+        id: Arc::from(uuid::Uuid::now_v7().to_string()),
+        scope: key.scope.clone(),
+        context_id: key.context_id.clone(),
+        conversation: None,
+        // Without a script there is nothing to be done but folders, which are made where they miss.
+        ready: agent.workspaces.script().is_none(),
+        created: now,
+        used: now,
     }
 }
 

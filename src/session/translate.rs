@@ -3,19 +3,21 @@
 //! All text of a turn streams into one artifact, `answer`; everything else is a `WORKING` status with a
 //! line for people and a data part. Adjacent pieces of text become one update, up to [`PIECE`] bytes.
 
-use super::bounded;
+use super::bounded::{self, PREVIEW, one_line, preview};
+use super::facts::Facts;
+use super::records::status;
 use crate::asks;
-use crate::egress::{Counted, Refusal};
+use crate::egress::Refusal;
 use crate::store::AskRow;
 use crate::task::{ANSWER, Record, TaskLog, answer_id};
-use pilothouse_a2a::event::{TaskArtifactUpdateEvent, TaskStatusUpdateEvent};
+use pilothouse_a2a::event::TaskArtifactUpdateEvent;
 use pilothouse_a2a::id::{ArtifactId, MessageId};
 use pilothouse_a2a::message::{Message, Part, PartContent, Role};
-use pilothouse_a2a::task::{Artifact, TaskState, TaskStatus};
+use pilothouse_a2a::task::{Artifact, TaskState};
 use pilothouse_a2a::time::Timestamp;
 use pilothouse_agents::event::{self, Content, Event, Usage};
 use pilothouse_agents::{AskKind, Outcome};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -31,20 +33,6 @@ const SHORT_PIECES: u64 = 65_536;
 
 /// Streamed text that is remembered for comparison with what the CLI says its answer is.
 const COMPARED: usize = 256 * 1024;
-
-/// Longest preview of a value in a status line.
-const PREVIEW: usize = 160;
-
-/// Facts about the turn that belong into the task's metadata.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Facts {
-    /// The CLI's own conversation id.
-    pub conversation: Option<String>,
-    /// What isolation is in force.
-    pub isolation: Value,
-    /// What its answers cost, as the proxy saw it.
-    pub at_proxy: Option<Counted>,
-}
 
 /// Translates one turn.
 pub(super) struct Translator {
@@ -119,10 +107,7 @@ impl Translator {
             Event::Text(text) => self.take_text(text),
             Event::Thought(text) => {
                 self.flush_text();
-                self.thought.push_str(&text);
-                if self.thought.len() >= PIECE {
-                    self.flush_thought();
-                }
+                self.push_thought(&text);
             }
             Event::Status { text, data } => self.status(&text, data),
             Event::ToolCall { id, name, input } => {
@@ -162,6 +147,19 @@ impl Translator {
         self.push_text(&text);
     }
 
+    /// A long thought becomes several updates, because an event has a bound.
+    fn push_thought(&mut self, mut text: &str) {
+        // A control character takes six bytes on the wire, and a piece is never empty.
+        let piece = PIECE.min(self.data_limit() / 6).max(64);
+        while self.thought.len() + text.len() > piece {
+            let cut = text.floor_char_boundary(piece - self.thought.len());
+            self.thought.push_str(&text[..cut]);
+            text = &text[cut..];
+            self.flush_thought();
+        }
+        self.thought.push_str(text);
+    }
+
     fn push_text(&mut self, mut text: &str) {
         self.streamed_bytes += text.len();
         if let Some(streamed) = &mut self.streamed
@@ -197,6 +195,11 @@ impl Translator {
     pub(super) fn take_all(&mut self) -> Vec<Record> {
         self.flush();
         std::mem::take(&mut self.out)
+    }
+
+    /// Records that were taken and are not stored yet; they come first.
+    pub(super) fn put_back(&mut self, records: Vec<Record>) {
+        self.out.splice(0..0, records);
     }
 
     fn flush(&mut self) {
@@ -442,7 +445,7 @@ impl Translator {
             }
         };
         let message = words.map(|(text, data)| self.message(text, data));
-        let metadata = self.metadata(facts);
+        let metadata = facts.metadata(self.usage.as_ref(), self.began.elapsed(), self.unknown);
         self.out.push(status(&self.log, state, message, Some(metadata)));
         std::mem::take(&mut self.out)
     }
@@ -477,45 +480,6 @@ impl Translator {
             (append, rest) = (true, more);
         }
     }
-
-    fn metadata(&self, facts: &Facts) -> Map<String, Value> {
-        let mut metadata = Map::new();
-        if let Some(counted) = &facts.at_proxy {
-            let counted = json!({
-                "inputTokens": counted.input,
-                "outputTokens": counted.output,
-                "cacheReadTokens": counted.cache_read,
-                "cacheWriteTokens": counted.cache_write,
-                "requests": counted.requests,
-            });
-            metadata.insert("usageAtProxy".to_owned(), counted);
-        }
-        if let Some(usage) = &self.usage {
-            let mut tokens = Map::new();
-            for (name, value) in [
-                ("inputTokens", usage.input_tokens),
-                ("outputTokens", usage.output_tokens),
-                ("cacheReadTokens", usage.cache_read_tokens),
-                ("cacheWriteTokens", usage.cache_write_tokens),
-            ] {
-                tokens.extend(value.map(|value| (name.to_owned(), Value::from(value))));
-            }
-            metadata.insert("usage".to_owned(), Value::Object(tokens));
-            metadata.extend(usage.cost_usd.map(|cost| ("costUsd".to_owned(), Value::from(cost))));
-            metadata
-                .extend(usage.model.clone().map(|model| ("model".to_owned(), Value::from(model))));
-            metadata.extend(usage.turns.map(|turns| ("turns".to_owned(), Value::from(turns))));
-        }
-        let milliseconds = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        metadata.insert("durationMs".to_owned(), Value::from(milliseconds));
-        let conversation = facts.conversation.clone();
-        metadata.extend(conversation.map(|id| ("sessionId".to_owned(), Value::from(id))));
-        metadata.insert("isolation".to_owned(), facts.isolation.clone());
-        if self.unknown > 0 {
-            metadata.insert("unknownMessages".to_owned(), Value::from(self.unknown));
-        }
-        metadata
-    }
 }
 
 /// There is one answer: an artifact of the agent's own does not take its name.
@@ -523,44 +487,6 @@ fn named(mut artifact: Artifact, name: Option<String>, description: Option<Strin
     artifact.name = name.filter(|name| !name.is_empty() && name != ANSWER);
     artifact.description = description;
     artifact
-}
-
-/// A status record of a task, stamped now.
-pub(super) fn status(
-    log: &TaskLog,
-    state: TaskState,
-    message: Option<Message>,
-    metadata: Option<Map<String, Value>>,
-) -> Record {
-    let status = TaskStatus { state, message, timestamp: Some(Timestamp::now()) };
-    let mut update = TaskStatusUpdateEvent::new(log.id.clone(), log.context_id.clone(), status);
-    update.metadata = metadata.map(Into::into);
-    Record::Status(update)
-}
-
-/// A value in one short line: the one string of an object that says most, else its JSON.
-fn preview(value: &Value) -> String {
-    let telling = [
-        "command",
-        "file_path",
-        "path",
-        "pattern",
-        "url",
-        "query",
-        "prompt",
-        "description",
-        "title",
-    ];
-    let found = telling.iter().find_map(|name| value.get(name).and_then(Value::as_str));
-    found.map_or_else(|| one_line(&value.to_string()), one_line)
-}
-
-fn one_line(text: &str) -> String {
-    let line: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    if line.len() <= PREVIEW {
-        return line;
-    }
-    format!("{}…", &line[..line.floor_char_boundary(PREVIEW)])
 }
 
 fn decode_base64(text: &str) -> Option<Vec<u8>> {

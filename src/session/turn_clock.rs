@@ -24,12 +24,13 @@ impl TurnClock {
         self.paused_since.get_or_insert(now);
     }
 
-    /// Nobody is asked any more.
-    pub(super) fn resume(&mut self, now: Instant) {
-        let Some(since) = self.paused_since.take() else { return };
+    /// Nobody is asked any more; whether somebody was.
+    pub(super) fn resume(&mut self, now: Instant) -> bool {
+        let Some(since) = self.paused_since.take() else { return false };
         let paused = now.saturating_duration_since(since).min(self.pause_left);
         self.deadline += paused;
         self.pause_left -= paused;
+        true
     }
 
     /// When the turn has taken too long; while a person is asked, as if that went on.

@@ -48,10 +48,6 @@ struct Signature<'a> {
 
 impl Keys {
     /// Reads a JSON Web Key Set, or a single key; keys of a kind that is not known are passed over.
-    ///
-    /// # Errors
-    ///
-    /// When it is neither.
     pub fn read(json: &[u8]) -> Result<Self, String> {
         let value: Value =
             serde_json::from_slice(json).map_err(|error| format!("no JSON: {error}"))?;

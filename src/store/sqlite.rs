@@ -21,7 +21,7 @@ use std::thread::JoinHandle;
 use tokio::sync::{mpsc, oneshot};
 
 /// Migrations by number; the database remembers the last one in `user_version`.
-const MIGRATIONS: [&str; 7] = [
+const MIGRATIONS: [&str; 8] = [
     include_str!("../../migrations/sqlite/0001_event_log.sql"),
     include_str!("../../migrations/sqlite/0002_push.sql"),
     include_str!("../../migrations/sqlite/0003_keys.sql"),
@@ -29,6 +29,7 @@ const MIGRATIONS: [&str; 7] = [
     include_str!("../../migrations/sqlite/0005_usage.sql"),
     include_str!("../../migrations/sqlite/0006_unfinished.sql"),
     include_str!("../../migrations/sqlite/0007_beside_artifacts.sql"),
+    include_str!("../../migrations/sqlite/0008_lists.sql"),
 ];
 
 /// Batches that may wait for the writer; a full queue holds back whoever writes.
@@ -297,10 +298,6 @@ impl Store {
 
 impl Store {
     /// Removes tasks with their events.
-    ///
-    /// # Errors
-    ///
-    /// When the database fails.
     pub async fn remove_tasks(&self, tasks: &[i64]) -> Result<(), Error> {
         for some in tasks.chunks(64) {
             let writes = some.iter().map(|&n| Write::TaskGone { n }).collect();
@@ -310,10 +307,6 @@ impl Store {
     }
 
     /// Removes a session.
-    ///
-    /// # Errors
-    ///
-    /// When the database fails.
     pub async fn remove_session(&self, id: &Arc<str>) -> Result<(), Error> {
         self.commit(vec![Write::SessionGone { id: id.clone() }], Durability::Written).await
     }

@@ -25,30 +25,18 @@ pub struct LeftOvers {
 }
 
 /// Removes a folder with all that is in it, however deep, and without following links.
-///
-/// # Errors
-///
-/// When a part of it cannot be removed.
 pub fn remove_folder(folder: &Path) -> io::Result<()> {
     tree::remove(folder, &Deadline::soon(CancellationToken::new()))
 }
 
 impl Workspaces {
     /// Removes a session's folders; a shared workspace stays. Dropping this does not end it, `stop` does.
-    ///
-    /// # Errors
-    ///
-    /// When a part of them cannot be removed.
     pub async fn remove(&self, session: &str, stop: &CancellationToken) -> io::Result<()> {
         let (all, session, stop) = (self.clone(), session.to_owned(), stop.clone());
         off_worker(move || all.remove_now(&session, stop)).await?
     }
 
     /// The same, where nothing else waits.
-    ///
-    /// # Errors
-    ///
-    /// When a part of them cannot be removed.
     pub fn remove_now(&self, session: &str, stop: CancellationToken) -> io::Result<()> {
         let deadline = Deadline::soon(stop);
         let removed = format!("{REMOVED}{session}");
@@ -101,10 +89,6 @@ impl Workspaces {
     }
 
     /// Folders whose removal was begun and has not come to its end.
-    ///
-    /// # Errors
-    ///
-    /// When the looking failed.
     pub async fn half_removed(&self) -> io::Result<Vec<PathBuf>> {
         let all = self.clone();
         off_worker(move || {
@@ -119,10 +103,6 @@ impl Workspaces {
 }
 
 /// Removes such a folder, or goes on with it.
-///
-/// # Errors
-///
-/// When a part of it cannot be removed.
 pub async fn remove_left_over(folder: &Path, stop: &CancellationToken) -> io::Result<()> {
     let (folder, deadline) = (folder.to_owned(), Deadline::soon(stop.clone()));
     off_worker(move || tree::remove(&folder, &deadline)).await?

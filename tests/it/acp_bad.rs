@@ -317,6 +317,18 @@ fn a_withdrawn_ask_is_gone_and_the_turn_goes_on() {
 }
 
 #[test]
+fn what_an_agent_says_while_it_asks_is_kept_though_its_turn_ends_without_an_answer() {
+    let world = world("asks-and-ends");
+    let task = asks(&world);
+    world.cue("end");
+    let task = world.await_state(text_of(&task, "id"), &["COMPLETED", "FAILED"]);
+    assert_eq!((completed(&task).as_str(), open_asks(&world)), ("said while it asked", 0));
+    let store = rusqlite::Connection::open(world.path("state").join("pilothouse.db")).unwrap();
+    let rows = store.query_row("SELECT count(*) FROM asks", [], |row| row.get::<_, i64>(0));
+    assert_eq!(rows.unwrap(), 0, "an ask that nobody may answer is stored");
+}
+
+#[test]
 fn open_asks_stop_the_clock_of_a_turn_for_so_long_and_no_longer() {
     let bounds = json!({"timeouts": {"turn": "2s"}, "asks": {"pause": "1ms"}});
     let world = described("withdraws").config(bounds).start();

@@ -14,7 +14,7 @@ fn behind(command: &str) -> Builder {
 #[test]
 fn bounds_that_do_not_fit_in_the_descriptors_are_lowered_and_said() {
     let world = behind("ulimit -n 512").start();
-    let lowered = "`limits.connections` 2048 to 128, `limits.connections_per_caller` 1024 to 64, `processes.max` 64 to 6";
+    let lowered = "`limits.connections` 1024 to 128, `limits.connections_per_caller` 512 to 64, `processes.max` 64 to 6";
     assert!(world.stderr().contains(lowered), "{}", world.stderr());
     assert_eq!(world.readiness()["processes"]["max"], 6);
     let silent: Vec<_> = (0..200).map(|_| connect(world.address(), PATIENCE)).collect();

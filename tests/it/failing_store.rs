@@ -4,6 +4,7 @@
 //! the test reaches the disk through `/proc`; the server enters by `nsenter`. Root needs nothing for that, an
 //! ordinary user a user namespace.
 
+use crate::activity::await_activity;
 use crate::building::Builder;
 use crate::reading::{answer, message, message_in, state, text_of, words};
 use crate::world::{OWNER, World, await_true};
@@ -171,6 +172,21 @@ fn a_task_whose_end_could_not_be_stored_is_canceled_or_ended_later() {
     let reason = &again["error"]["data"][0]["reason"];
     assert!(again["error"].is_null() || reason == "TASK_NOT_CANCELABLE", "{again}");
     world.await_task(&running, "an end that is stored", is_over);
+}
+
+#[test]
+fn a_session_is_broken_until_the_end_of_its_turn_is_stored() {
+    let (world, disk) = on_a_small_disk(json!({}));
+    let task = world.begin_with(message_in("one", "cue go"));
+    world.await_words(&task, "waiting go");
+    disk.fill();
+    world.error("SendMessage", message("say x"));
+    world.cue("go");
+    let broken = await_activity(&world, "one", ["broken", ""]);
+    assert_eq!(broken["taskId"], json!(task));
+    disk.make_room();
+    await_activity(&world, "one", ["idle", ""]);
+    assert!(is_over(&world.task(&task)));
 }
 
 #[test]

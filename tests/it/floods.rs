@@ -34,7 +34,7 @@ const ACP_FORMS: &str = r#"exec seq -f '{"jsonrpc":"2.0","id":"%.0f","method":"e
 const ACP_REQUESTS: &str = r#"exec seq -f '{"jsonrpc":"2.0","id":"%.0f","method":"fs/read_text_file","params":{}}' 1 1000000000
 "#;
 
-const ACP_TOOLS: &str = r#"exec seq -f '{"jsonrpc":"2.0","method":"session/update","params":{"sessionId":"the-session","update":{"sessionUpdate":"tool_call","toolCallId":"%.0f","status":"pending","title":"ls","kind":"other"}}}' 1 1000000000
+pub(crate) const ACP_TOOLS: &str = r#"exec seq -f '{"jsonrpc":"2.0","method":"session/update","params":{"sessionId":"the-session","update":{"sessionUpdate":"tool_call","toolCallId":"%.0f","status":"pending","title":"ls","kind":"other"}}}' 1 1000000000
 "#;
 
 /// A world whose agent is this script, spoken with as this driver does.

@@ -19,6 +19,7 @@ mod world;
 
 mod acp_bad;
 mod acp_real;
+mod activity;
 mod agents;
 mod asks;
 mod attach;

@@ -14,6 +14,7 @@ use std::sync::OnceLock;
 mod attacks;
 mod connecting;
 mod egress;
+mod grants;
 mod hostile;
 mod inside;
 mod limits;

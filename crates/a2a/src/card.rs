@@ -26,6 +26,7 @@ pub const HTTP_JSON: &str = "HTTP+JSON";
 
 /// Who an agent is and how it is reached (specification 4.4.1).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct AgentCard {
     /// The agent's name for people.
@@ -90,11 +91,12 @@ pub struct AgentCard {
 
 /// One way to reach the agent (specification 4.4.6).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct AgentInterface {
     /// The endpoint; `host:port` for gRPC.
     pub url: String,
-    /// The binding: [`JSONRPC`], [`GRPC`], [`HTTP_JSON`] or a URI.
+    /// The binding: `JSONRPC`, `GRPC`, `HTTP+JSON` or a URI.
     #[serde(alias = "protocol_binding")]
     pub protocol_binding: String,
     /// The tenant to name in requests.
@@ -107,6 +109,7 @@ pub struct AgentInterface {
 
 /// Who runs the agent (specification 4.4.2).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct AgentProvider {
     /// The organization's site.
     #[serde(default, deserialize_with = "lenient::nullable")]
@@ -117,6 +120,7 @@ pub struct AgentProvider {
 
 /// Which optional operations the agent has (specification 4.4.3).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct AgentCapabilities {
     /// Streams of events.
@@ -143,6 +147,7 @@ pub struct AgentCapabilities {
 
 /// An extension of the protocol (specification 4.4.4).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct AgentExtension {
     /// Names the extension.
@@ -164,6 +169,7 @@ pub struct AgentExtension {
 
 /// One thing that the agent can do (specification 4.4.5).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct AgentSkill {
     /// Unique within the card.
@@ -206,6 +212,7 @@ pub struct AgentSkill {
 
 /// A JSON Web Signature over the card (specification 4.4.7).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct AgentCardSignature {
     /// The protected header, base64url.
     pub protected: String,

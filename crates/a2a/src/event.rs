@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 /// One event of a stream, tagged by its member name (specification 3.2.3).
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub enum StreamResponse {
     /// The task as it stands; the first event of a stream.
@@ -23,6 +24,7 @@ pub enum StreamResponse {
 
 /// A task changed its status (specification 4.2.1).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct TaskStatusUpdateEvent {
     /// Which task.
@@ -40,6 +42,7 @@ pub struct TaskStatusUpdateEvent {
 
 /// A task produced an artifact or more of one (specification 4.2.2).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct TaskArtifactUpdateEvent {
     /// Which task.

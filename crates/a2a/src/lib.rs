@@ -2,7 +2,8 @@
 //!
 //! What goes out is strict (camelCase, required arrays even when empty, `Z` timestamps with
 //! milliseconds), what comes in is read leniently (`null` is absent, either case, enums by name or
-//! number, numbers as strings, any base64). Without the feature `client` there is no I/O here.
+//! number, numbers as strings, any base64). Without the feature `client` there is no I/O here; with
+//! the feature `schema` the types have JSON schemas.
 
 pub mod bounds;
 pub mod card;
@@ -21,6 +22,8 @@ pub mod operation;
 pub mod pb;
 pub mod push;
 pub mod rest;
+#[cfg(feature = "schema")]
+mod schema;
 pub mod sse;
 pub mod task;
 pub mod time;

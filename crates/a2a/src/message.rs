@@ -20,6 +20,7 @@ pub enum Role {
 
 /// One turn of speech between client and agent (specification 4.1.4).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Message {
     /// Made by whoever wrote the message.
@@ -44,6 +45,7 @@ pub struct Message {
     /// Who speaks.
     pub role: Role,
     /// The content; a request with none is refused.
+    #[cfg_attr(feature = "schema", schemars(length(min = 1), required))]
     #[serde(default, deserialize_with = "lenient::nullable")]
     pub parts: Vec<Part>,
     /// Free-form data, keyed by extension URIs where those are used.

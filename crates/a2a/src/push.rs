@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// A webhook for the events of a task (specification 4.3.1).
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct TaskPushNotificationConfig {
     /// The tenant, where a server has several.
@@ -34,6 +35,7 @@ pub struct TaskPushNotificationConfig {
 
 /// The `Authorization` header of a notification (specification 4.3.2).
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct AuthenticationInfo {
     /// An HTTP authentication scheme (`Bearer`).
     pub scheme: String,

@@ -35,6 +35,7 @@ pub enum TaskState {
 
 /// The state of a task and since when (specification 4.1.2).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct TaskStatus {
     /// Where the task stands.
     pub state: TaskState,
@@ -48,6 +49,7 @@ pub struct TaskStatus {
 
 /// Something that a task produced (specification 4.1.7).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Artifact {
     /// Unique within the task.
@@ -76,11 +78,13 @@ pub struct Artifact {
 
 /// One piece of work that an agent was asked for (specification 4.1.1).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Task {
     /// Made by the server.
     pub id: TaskId,
     /// The conversation; empty only in tasks of agents that name none.
+    #[cfg_attr(feature = "schema", schemars(required))]
     #[serde(
         alias = "context_id",
         default = "no_context",

@@ -12,7 +12,7 @@
 //! The messages are types of our own. The official schema crate was looked at: 1.9 MB of source
 //! for two versions of the protocol, with `schemars`, `serde_with`, `strum` and `derive_more`
 //! below it and enums that a kind of update from next year does not fit into; read here are some
-//! thirty fields, and what is unknown stays whole as [`Event::Raw`].
+//! thirty fields, and what is unknown stays whole as [`crate::Event::Raw`].
 //!
 //! # Pitfalls
 //!
@@ -38,9 +38,7 @@ mod tool;
 mod usage;
 mod wire;
 
-use crate::{
-    Answer, Driver, Event, Exit, Launch, Life, Outcome, Output, Refusal, Setting, Step, Turn,
-};
+use crate::{Answer, Driver, Exit, Launch, Life, Outcome, Output, Refusal, Setting, Step, Turn};
 use ask::Pending;
 use handshake::{Call, Login};
 use serde_json::{Value, json};
@@ -194,10 +192,7 @@ impl Driver for Acp {
 
     fn check(&self, turn: &Turn) -> Result<(), Refusal> {
         if turn.text.trim().is_empty() && turn.images.is_empty() {
-            return Err(Refusal(
-                "the message holds no text and no image that the agent can read; add a text part"
-                    .into(),
-            ));
+            return Err(Refusal::nothing_to_read());
         }
         Ok(())
     }
@@ -215,10 +210,6 @@ impl Driver for Acp {
 
     fn line(&mut self, line: &[u8]) -> Vec<Step> {
         self.hear(line)
-    }
-
-    fn chunk(&mut self, _bytes: &[u8]) -> Vec<Step> {
-        Vec::new()
     }
 
     fn answer(&mut self, ask: &str, answer: &Answer) -> Vec<Step> {
@@ -274,17 +265,6 @@ impl Driver for Acp {
         };
         self.end(outcome)
     }
-
-    fn transcript(&self, _conversation: &str) -> Option<String> {
-        None
-    }
-}
-
-fn raw(line: &[u8]) -> Step {
-    let value = serde_json::from_slice(line);
-    Step::Say(Event::Raw(
-        value.unwrap_or_else(|_| Value::String(String::from_utf8_lossy(line).into_owned())),
-    ))
 }
 
 #[cfg(test)]

@@ -31,7 +31,7 @@ use crate::{
 use ask::Pending;
 pub use prompt::IMAGE_TYPES;
 use prompt::{content, has_images, message_uuid, respond, write};
-use serde_json::{Value, json};
+use serde_json::json;
 use so_far::SoFar;
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
@@ -303,10 +303,7 @@ impl Driver for Claude {
 
     fn check(&self, turn: &Turn) -> Result<(), Refusal> {
         if turn.text.trim().is_empty() && !has_images(turn) {
-            return Err(Refusal(
-                "the message holds no text and no image that the agent can read; add a text part"
-                    .into(),
-            ));
+            return Err(Refusal::nothing_to_read());
         }
         Ok(())
     }
@@ -337,10 +334,6 @@ impl Driver for Claude {
         steps
     }
 
-    fn chunk(&mut self, _bytes: &[u8]) -> Vec<Step> {
-        Vec::new()
-    }
-
     fn answer(&mut self, ask: &str, answer: &Answer) -> Vec<Step> {
         let Some(pending) = self.pending.remove(ask) else {
             return Vec::new();
@@ -350,10 +343,6 @@ impl Driver for Claude {
             self.turn.refuse(pending.tool_use_id);
         }
         vec![respond(ask, &response)]
-    }
-
-    fn woke(&mut self) -> Vec<Step> {
-        Vec::new()
     }
 
     fn interrupt(&mut self) -> Vec<Step> {
@@ -428,13 +417,6 @@ fn is_act(step: &Step) -> bool {
         | Step::Wake(_)
         | Step::End(_) => false,
     }
-}
-
-fn raw(line: &[u8]) -> Step {
-    let value = serde_json::from_slice(line);
-    Step::Say(Event::Raw(
-        value.unwrap_or_else(|_| Value::String(String::from_utf8_lossy(line).into_owned())),
-    ))
 }
 
 #[cfg(test)]

@@ -204,10 +204,6 @@ impl Driver for Command {
         Vec::new()
     }
 
-    fn woke(&mut self) -> Vec<Step> {
-        Vec::new()
-    }
-
     fn interrupt(&mut self) -> Vec<Step> {
         self.interrupted = true;
         Vec::new()
@@ -230,10 +226,6 @@ impl Driver for Command {
         };
         steps.push(self.end(outcome));
         steps
-    }
-
-    fn transcript(&self, _conversation: &str) -> Option<String> {
-        None
     }
 }
 

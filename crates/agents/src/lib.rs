@@ -21,6 +21,7 @@ pub mod command;
 pub mod event;
 mod exit;
 pub mod lines;
+mod reading;
 
 pub use event::{Event, Usage};
 
@@ -238,6 +239,14 @@ pub struct Exit {
 #[error("{0}")]
 pub struct Refusal(pub String);
 
+impl Refusal {
+    /// The turn has neither text nor an image that the agent can read.
+    pub(crate) fn nothing_to_read() -> Self {
+        let advice = "add a text part";
+        Self(format!("the message holds no text and no image that the agent can read; {advice}"))
+    }
+}
+
 /// The dialect of one CLI.
 pub trait Driver: Send {
     /// Describes the process. `turn` is given where the process is started for a turn; a driver of
@@ -254,13 +263,17 @@ pub trait Driver: Send {
     fn line(&mut self, line: &[u8]) -> Vec<Step>;
 
     /// Some bytes of standard output ([`Output::Bytes`]).
-    fn chunk(&mut self, bytes: &[u8]) -> Vec<Step>;
+    fn chunk(&mut self, _bytes: &[u8]) -> Vec<Step> {
+        Vec::new()
+    }
 
     /// An answer to an ask.
     fn answer(&mut self, ask: &str, answer: &Answer) -> Vec<Step>;
 
     /// The time of a [`Step::Wake`] has come.
-    fn woke(&mut self) -> Vec<Step>;
+    fn woke(&mut self) -> Vec<Step> {
+        Vec::new()
+    }
 
     /// The turn is to be interrupted. No steps means that this CLI cannot: the house ends the process.
     fn interrupt(&mut self) -> Vec<Step>;
@@ -276,7 +289,9 @@ pub trait Driver: Send {
 
     /// Where the CLI keeps the transcript of a conversation, relative to HOME; one path component
     /// may be `*`. None where it keeps none, or where it cannot be checked.
-    fn transcript(&self, conversation: &str) -> Option<String>;
+    fn transcript(&self, _conversation: &str) -> Option<String> {
+        None
+    }
 
     /// First words for a process that is started before there is a turn for it, so that it gets ready.
     fn ahead(&self) -> Vec<u8> {

@@ -1,10 +1,10 @@
 //! What `doctor` looks at beside the agent: folders, store, port, processes, clock.
 
 use super::PATIENCE;
-use crate::cli::failure::Failure;
 use crate::cli::healthcheck::answered;
-use crate::cli::local::{address, configured};
-use crate::cli::report::Report;
+use crate::client::failure::Failure;
+use crate::client::local::{address, configured};
+use crate::client::report::Report;
 use crate::config::Config;
 use crate::process::{Ended, Launcher, Process};
 use crate::supervisor::{ATTACK, LAUNCHER_PROGRAM, Spec, Word};

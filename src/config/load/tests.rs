@@ -83,7 +83,7 @@ fn each_layer_wins_over_the_one_before_it_and_is_remembered() {
     );
     assert_eq!(
         (loaded.config.limits.connections, of("limits.connections").as_str()),
-        (2048, "default")
+        (1024, "default")
     );
 }
 

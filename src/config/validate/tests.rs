@@ -223,3 +223,13 @@ fn a_budget_of_nothing_is_refused() {
     `agents.claude.budgets.day.cost_usd` is 0: nothing could ever run; leave it out for no ceiling, or make it more than 0
     ");
 }
+
+#[test]
+fn every_key_that_may_not_be_0_is_a_number_of_the_configuration() {
+    let values = to_json(&Config::default());
+    for (key, _) in AT_LEAST_ONE {
+        let value = key.split('.').fold(&values, |value, name| &value[name]);
+        let is_size = value.as_str().is_some_and(|text| text.parse::<Bytes>().is_ok());
+        assert!(value.is_u64() || is_size, "{key} is {value}");
+    }
+}

@@ -4,6 +4,7 @@ use super::*;
 use crate::store::{self, Scope, TaskRow};
 use crate::task::Tasks;
 use pilothouse_a2a::id::{ContextId, TaskId};
+use pilothouse_a2a::message::PartContent;
 
 fn translator() -> Translator {
     let store = store::in_memory();
@@ -47,4 +48,20 @@ async fn an_answer_of_single_words_counts_nothing_and_its_later_words_gather() {
     assert!(records.len() <= most, "{} pieces", records.len());
     translator.status("a line", None);
     assert!(translator.stored_bytes() > 0);
+}
+
+#[tokio::test]
+async fn a_thought_longer_than_an_event_is_told_whole_in_several() {
+    let mut translator = translator();
+    let thought = "über die Welt \u{1}".repeat(100_000);
+    translator.say(Event::Thought(thought.clone()));
+    let records = translator.take_all();
+    let texts = records.iter().filter_map(|record| match record {
+        Record::Status(update) => match &update.status.message.as_ref()?.parts.last()?.content {
+            PartContent::Data(data) => Some(data.to_value()["text"].as_str()?.to_owned()),
+            _ => None,
+        },
+        _ => None,
+    });
+    assert_eq!(texts.collect::<String>(), thought);
 }

@@ -38,10 +38,6 @@ pub(super) fn task_gone(connection: &Connection, n: i64) -> Result<usize, rusqli
 
 impl Store {
     /// All open asks of tasks that still wait for one.
-    ///
-    /// # Errors
-    ///
-    /// When the database fails.
     pub async fn asks(&self) -> Result<Vec<AskRow>, Error> {
         self.read(|connection| {
             connection

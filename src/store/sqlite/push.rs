@@ -85,10 +85,6 @@ pub(super) fn task_gone(connection: &Connection, n: i64) -> Result<usize, rusqli
 
 impl Store {
     /// A config of a task of this scope.
-    ///
-    /// # Errors
-    ///
-    /// When the database fails.
     pub async fn push_config(
         &self,
         scope: &Scope,
@@ -110,10 +106,6 @@ impl Store {
 
     /// At most `size` configs of a task of this scope, in the order of their creation, after the one with
     /// the key `after`.
-    ///
-    /// # Errors
-    ///
-    /// When the database fails.
     pub async fn push_configs(
         &self,
         scope: &Scope,
@@ -136,10 +128,6 @@ impl Store {
     }
 
     /// How many configs a task has.
-    ///
-    /// # Errors
-    ///
-    /// When the database fails.
     pub async fn push_count(&self, n: i64) -> Result<usize, Error> {
         let count: i64 = self
             .read(move |connection| {
@@ -152,10 +140,6 @@ impl Store {
     }
 
     /// Configs that are not at their end, of all callers, after the one with the key `after`. For the start alone.
-    ///
-    /// # Errors
-    ///
-    /// When the database fails.
     pub async fn push_active(&self, after: i64, size: u32) -> Result<Vec<PushRow>, Error> {
         self.read(move |connection| {
             connection

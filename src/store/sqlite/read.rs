@@ -7,7 +7,8 @@ use parking_lot::Mutex;
 use pilothouse_a2a::id::{ContextId, TaskId};
 use pilothouse_a2a::task::TaskState;
 use pilothouse_a2a::time::Timestamp;
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -104,10 +105,6 @@ impl Store {
     }
 
     /// Whether the store can be read: what the last [`Write::Probe`](super::Write) left.
-    ///
-    /// # Errors
-    ///
-    /// When the database fails.
     pub async fn probe_read(&self) -> Result<(), Error> {
         self.read(|connection| {
             let query = "SELECT value FROM meta WHERE name = 'probe'";
@@ -117,10 +114,6 @@ impl Store {
     }
 
     /// A task of this scope, by its id.
-    ///
-    /// # Errors
-    ///
-    /// When the database fails.
     pub async fn task(&self, scope: &Scope, id: &TaskId) -> Result<Option<TaskRow>, Error> {
         let (scope, id) = (scope.clone(), id.clone());
         self.read(move |connection| {
@@ -133,10 +126,6 @@ impl Store {
     }
 
     /// What was sent under an `Idempotency-Key`, as its print, and the task.
-    ///
-    /// # Errors
-    ///
-    /// When the database fails.
     pub async fn task_by_key(
         &self,
         scope: &Scope,
@@ -158,10 +147,6 @@ impl Store {
     }
 
     /// The newest task of this scope that a v0.1 client named so.
-    ///
-    /// # Errors
-    ///
-    /// When the database fails.
     pub async fn task_by_alias(
         &self,
         scope: &Scope,
@@ -182,10 +167,6 @@ impl Store {
     /// Events of a task after `after` up to `upto`, until they make `bytes`; at least one if there is one.
     ///
     /// The row has been read in a scope before, so the number is proof enough.
-    ///
-    /// # Errors
-    ///
-    /// When the database fails.
     pub async fn events(
         &self,
         n: i64,
@@ -214,10 +195,6 @@ impl Store {
 
     /// The same for a reader who shows a part of them: without one kind of them, and without the body of
     /// an event that is larger than `largest`.
-    ///
-    /// # Errors
-    ///
-    /// When the database fails.
     pub async fn events_in_part(
         &self,
         n: i64,
@@ -260,11 +237,8 @@ impl Store {
         .await
     }
 
-    /// A page of this scope's tasks, newest status first.
-    ///
-    /// # Errors
-    ///
-    /// When the database fails.
+    /// A page of this scope's tasks, newest status first. It reads as many tasks as it shows, or those of the
+    /// context; only a total since some time takes a look at each task that it counts.
     pub async fn list(
         &self,
         scope: &Scope,
@@ -274,37 +248,23 @@ impl Store {
     ) -> Result<Page, Error> {
         let scope = scope.clone();
         self.read(move |connection| {
-            let wanted = "caller = ?1 AND agent = ?2 AND (?3 IS NULL OR context_id = ?3)
-                 AND (?4 IS NULL OR state = ?4) AND status_ms >= ?5";
-            let context = filter.context_id.as_ref().map(ContextId::as_str);
-            let state = filter.state.map(|state| state as i64);
-            let since = filter.since.map_or(0, Timestamp::as_millisecond);
-            let total: i64 = connection
-                .prepare_cached(&format!("SELECT count(*) FROM tasks WHERE {wanted}"))?
-                .query_row(
-                    params![&*scope.caller, &*scope.agent, context, state, since],
-                    |row| row.get(0),
-                )?;
+            let total = count(connection, &scope, &filter)?;
             let from = from.unwrap_or(Place { status_ms: i64::MAX, n: i64::MAX });
+            let since = earliest(&filter);
+            let limit = size + 1;
+            let mut wanted: Vec<&dyn ToSql> =
+                vec![&scope.caller, &scope.agent, &since, &from.status_ms, &from.n, &limit];
+            let context = filter.context_id.as_ref().map(ContextId::as_str);
+            if let Some(context) = &context {
+                wanted.push(context);
+            }
             let mut statement = connection.prepare_cached(&format!(
-                "SELECT * FROM tasks WHERE {wanted} AND (status_ms, n) < (?6, ?7)
-                 ORDER BY status_ms DESC, n DESC LIMIT ?8"
+                "SELECT tasks.* FROM ({} ORDER BY status_ms DESC, n DESC LIMIT ?6) JOIN tasks USING (n)
+                 ORDER BY tasks.status_ms DESC, n DESC",
+                places(&filter)
             ))?;
-            let mut rows = statement
-                .query_map(
-                    params![
-                        &*scope.caller,
-                        &*scope.agent,
-                        context,
-                        state,
-                        since,
-                        from.status_ms,
-                        from.n,
-                        size + 1
-                    ],
-                    task_row,
-                )?
-                .collect::<Result<Vec<_>, _>>()?;
+            let mut rows =
+                statement.query_map(&wanted[..], task_row)?.collect::<Result<Vec<_>, _>>()?;
             let more = rows.len() > size as usize;
             rows.truncate(size as usize);
             let next = rows
@@ -317,10 +277,6 @@ impl Store {
     }
 
     /// Tasks that were submitted or working when the last server ended, oldest first. For the start alone.
-    ///
-    /// # Errors
-    ///
-    /// When the database fails.
     pub async fn unfinished(&self) -> Result<Vec<TaskRow>, Error> {
         self.read(|connection| {
             connection
@@ -332,10 +288,6 @@ impl Store {
     }
 
     /// The session of a context.
-    ///
-    /// # Errors
-    ///
-    /// When the database fails.
     pub async fn session(
         &self,
         scope: &Scope,
@@ -354,10 +306,6 @@ impl Store {
     }
 
     /// This scope's session of this id or this context.
-    ///
-    /// # Errors
-    ///
-    /// When the database fails.
     pub async fn session_named(
         &self,
         scope: &Scope,
@@ -377,10 +325,6 @@ impl Store {
     }
 
     /// This scope's sessions, last used first.
-    ///
-    /// # Errors
-    ///
-    /// When the database fails.
     pub async fn sessions(&self, scope: &Scope, size: u32) -> Result<Vec<SessionRow>, Error> {
         let scope = scope.clone();
         self.read(move |connection| {
@@ -395,10 +339,6 @@ impl Store {
     }
 
     /// Finished tasks that retention has come for.
-    ///
-    /// # Errors
-    ///
-    /// When the database fails.
     pub async fn old_tasks(&self, limits: Limits) -> Result<Vec<i64>, Error> {
         self.read(move |connection| {
             let (mut gone, mut count, mut size) = (Vec::new(), 0, 0);
@@ -421,10 +361,6 @@ impl Store {
 
     /// Whether a task of a session's context waits, works or asks. Not looked up by the task's own session: a
     /// session that is made anew goes on with tasks of the one before it.
-    ///
-    /// # Errors
-    ///
-    /// When the database fails.
     pub async fn has_unfinished(&self, session: &Arc<str>) -> Result<bool, Error> {
         let session = session.clone();
         self.read(move |connection| {
@@ -440,10 +376,6 @@ impl Store {
     }
 
     /// All sessions and when they were last used (in milliseconds), last used first.
-    ///
-    /// # Errors
-    ///
-    /// When the database fails.
     pub async fn sessions_by_use(&self) -> Result<Vec<(Arc<str>, String, i64)>, Error> {
         self.read(|connection| {
             connection
@@ -455,6 +387,67 @@ impl Store {
         })
         .await
     }
+}
+
+/// The numbers of the states that a filter lets through.
+fn states(filter: &Filter) -> RangeInclusive<i64> {
+    let all = TaskState::Submitted as i64..=TaskState::AuthRequired as i64;
+    filter.state.map_or(all, |state| state as i64..=state as i64)
+}
+
+fn earliest(filter: &Filter) -> i64 {
+    filter.since.map_or(i64::MIN, Timestamp::as_millisecond)
+}
+
+/// How many tasks of a scope a filter lets through.
+fn count(connection: &Connection, scope: &Scope, filter: &Filter) -> Result<i64, rusqlite::Error> {
+    let (states, since) = (states(filter), earliest(filter));
+    let (first, last) = (states.start(), states.end());
+    let (caller, agent) = (&scope.caller, &scope.agent);
+    let own = format!("caller = ?1 AND agent = ?2 AND state BETWEEN {first} AND {last}");
+    let query = |query: &str, wanted: &[&dyn ToSql]| {
+        connection.prepare_cached(query)?.query_row(wanted, |row| row.get(0))
+    };
+    match (&filter.context_id, filter.since) {
+        (Some(context), _) => query(
+            &format!(
+                "SELECT count(*) FROM tasks INDEXED BY tasks_by_context
+                 WHERE {own} AND status_ms >= ?3 AND context_id = ?4"
+            ),
+            params![caller, agent, since, context.as_str()],
+        ),
+        (None, Some(_)) => query(
+            &format!("SELECT count(*) FROM tasks WHERE {own} AND status_ms >= ?3"),
+            params![caller, agent, since],
+        ),
+        (None, None) => query(
+            &format!("SELECT coalesce(sum(count), 0) FROM task_counts WHERE {own}"),
+            params![caller, agent],
+        ),
+    }
+}
+
+/// The query for places of a list after another place, of which an order and a limit (`?6`) make a page.
+fn places(filter: &Filter) -> String {
+    let wanted = "caller = ?1 AND agent = ?2 AND status_ms >= ?3 AND (status_ms, n) < (?4, ?5)";
+    let states = states(filter);
+    if filter.context_id.is_some() {
+        return format!(
+            "SELECT n, status_ms FROM tasks INDEXED BY tasks_by_context
+             WHERE {wanted} AND context_id = ?7 AND state BETWEEN {} AND {}",
+            states.start(),
+            states.end()
+        );
+    }
+    // Each state has its tasks in the order of time; the newest of all are among the newest of each.
+    let of_state = |state: i64| {
+        format!(
+            "SELECT * FROM (SELECT n, status_ms FROM tasks INDEXED BY tasks_by_state
+             WHERE {wanted} AND state = {state} ORDER BY status_ms DESC, n DESC LIMIT ?6)"
+        )
+    };
+    let places: Vec<String> = states.map(of_state).collect();
+    format!("SELECT * FROM ({})", places.join(" UNION ALL "))
 }
 
 /// The numbers of a retention, made absolute.
@@ -586,5 +579,71 @@ mod tests {
         }
         let other = Scope { caller: Arc::from("bob"), ..scope };
         assert!(store.session_named(&other, "one").await.unwrap().is_none());
+    }
+
+    /// Tasks in all states and three contexts, some of which share their time, some moved and some removed.
+    async fn put_tasks(store: &Store, scope: &Scope) -> Vec<TaskRow> {
+        let mut rows = Vec::new();
+        for number in 0..200_i64 {
+            let at = Timestamp::from_millisecond(1000 + number / 3);
+            let row = TaskRow {
+                n: store.new_task_number(),
+                id: TaskId::random(),
+                scope: scope.clone(),
+                context_id: ContextId::new(["a", "b", "c"][number as usize % 3]),
+                session: "session".into(),
+                alias: None,
+                state: TaskState::Submitted,
+                status_at: at,
+                created: at,
+                head: 0,
+            };
+            let put = Write::Task(Box::new(row.clone()));
+            store.commit(vec![put], Durability::Written).await.unwrap();
+            rows.push(row);
+        }
+        for row in rows.iter_mut().skip(20) {
+            row.state = state_of(1 + row.n * 7 % 8);
+            row.status_at = Timestamp::from_millisecond(2000 + row.n * 13 % 50);
+            let moved = Write::State { n: row.n, state: row.state, at: row.status_at };
+            store.commit(vec![moved], Durability::Written).await.unwrap();
+        }
+        let gone: Vec<i64> = rows.iter().map(|row| row.n).filter(|n| n % 10 == 0).collect();
+        store.remove_tasks(&gone).await.unwrap();
+        rows.retain(|row| row.n % 10 != 0);
+        rows.sort_by_key(|row| std::cmp::Reverse((row.status_at, row.n)));
+        rows
+    }
+
+    #[tokio::test]
+    async fn pages_of_every_filter_together_show_each_task_once_and_in_order_and_count_them() {
+        let store = in_memory();
+        let scope = row("one", "c").scope;
+        let rows = put_tasks(&store, &scope).await;
+        put_tasks(&store, &Scope { caller: Arc::from("bob"), ..scope.clone() }).await;
+        for context_id in [None, Some(ContextId::new("b")), Some(ContextId::new("other"))] {
+            for state in std::iter::once(None).chain((1..=8).map(|number| Some(state_of(number)))) {
+                for since in [None, Some(Timestamp::from_millisecond(2020))] {
+                    let filter = Filter { context_id: context_id.clone(), state, since };
+                    let wanted = rows.iter().filter(|row| {
+                        context_id.as_ref().is_none_or(|context| row.context_id == *context)
+                            && state.is_none_or(|state| row.state == state)
+                            && since.is_none_or(|since| row.status_at >= since)
+                    });
+                    let wanted: Vec<i64> = wanted.map(|row| row.n).collect();
+                    let (mut found, mut from) = (Vec::new(), None);
+                    loop {
+                        let page = store.list(&scope, filter.clone(), from, 7).await.unwrap();
+                        assert_eq!(page.total, wanted.len() as u64, "{filter:?}");
+                        found.extend(page.rows.iter().map(|row| row.n));
+                        from = page.next;
+                        if from.is_none() {
+                            break;
+                        }
+                    }
+                    assert_eq!(found, wanted, "{filter:?}");
+                }
+            }
+        }
     }
 }

@@ -81,10 +81,6 @@ fn gone(connection: &Connection, account: &Account) -> Result<usize, rusqlite::E
 
 impl Store {
     /// What was used of each of these accounts, in their order.
-    ///
-    /// # Errors
-    ///
-    /// When the database fails.
     pub async fn usage(&self, accounts: Vec<Account>) -> Result<Vec<Used>, Error> {
         self.read(move |connection| {
             let mut statement = connection.prepare_cached(

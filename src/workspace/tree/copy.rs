@@ -72,10 +72,6 @@ impl Copying<'_> {
     /// Copies all that is in a folder to another one, which nobody else uses now; a file of the same name that is
     /// there already is replaced. Holes stay holes, names of one file
     /// stay names of one file; pipes, sockets and devices are left out.
-    ///
-    /// # Errors
-    ///
-    /// When something cannot be read or written, or there is too much of it.
     pub(in crate::workspace) fn run(mut self, from: OwnedFd, to: OwnedFd) -> io::Result<()> {
         let mut names = None;
         let copied = self.copy(from, to, &mut names);

@@ -48,10 +48,6 @@ pub(in crate::workspace) struct Measure {
 
 impl Measure {
     /// Adds a tree.
-    ///
-    /// # Errors
-    ///
-    /// When it was stopped before it was done.
     pub(in crate::workspace) fn add(
         &mut self,
         folder: OwnedFd,
@@ -88,10 +84,6 @@ impl Measure {
 
     /// Adds the files that a process holds open or has mapped and that have no name any more, where they lie on the
     /// file systems of the trees.
-    ///
-    /// # Errors
-    ///
-    /// When it was stopped before it was done.
     pub(in crate::workspace) fn add_open_files(
         &mut self,
         pid: i32,

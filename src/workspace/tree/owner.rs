@@ -8,10 +8,6 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Gives a tree to a user, and to the group of the same number; the folder itself comes last, so that who finds it
 /// given finds all of it given.
-///
-/// # Errors
-///
-/// When a part of it cannot be given, or it was stopped before it was done.
 pub(in crate::workspace) fn give(
     folder: &OwnedFd,
     user: u32,
@@ -44,10 +40,6 @@ fn give_name(at: BorrowedFd<'_>, name: &CStr, user: u32) -> io::Result<()> {
 }
 
 /// Gives what the server has made in a folder to the owner of that folder, who may be an agent's user.
-///
-/// # Errors
-///
-/// When it cannot be given.
 pub(in crate::workspace) fn inherit(at: BorrowedFd<'_>, made: impl AsFd) -> io::Result<()> {
     match stranger(at)? {
         Some(user) => Ok(fchown(made, Some(Uid::from_raw(user)), Some(Gid::from_raw(user)))?),
@@ -56,10 +48,6 @@ pub(in crate::workspace) fn inherit(at: BorrowedFd<'_>, made: impl AsFd) -> io::
 }
 
 /// The same for what has a name only.
-///
-/// # Errors
-///
-/// When it cannot be given.
 pub(in crate::workspace) fn inherit_name(at: BorrowedFd<'_>, name: &CStr) -> io::Result<()> {
     stranger(at)?.map_or(Ok(()), |user| give_name(at, name, user))
 }

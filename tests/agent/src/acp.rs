@@ -17,6 +17,7 @@ enum Mode {
     Nonsense,
     UnknownIds,
     Withdraws,
+    AsksAndEnds,
     Asks,
     Elicits,
     TalksAfter,
@@ -40,6 +41,7 @@ const MODES: &[(&str, Mode)] = &[
     ("nonsense", Mode::Nonsense),
     ("unknown-ids", Mode::UnknownIds),
     ("withdraws", Mode::Withdraws),
+    ("asks-and-ends", Mode::AsksAndEnds),
     ("asks", Mode::Asks),
     ("elicits", Mode::Elicits),
     ("talks-after", Mode::TalksAfter),
@@ -194,6 +196,14 @@ impl Agent {
                 write(&json!({"method": "$/cancel_request", "params": request}))?;
                 let answer = self.answer("asked")?;
                 say(&format!("withdrawn: {}", answer["error"]["code"]))?;
+            }
+            Mode::AsksAndEnds => {
+                ask("asked", &permission())?;
+                play::await_cue("end")?;
+                say("said while it asked")?;
+                // The answer comes when what was said before it has been heard.
+                write(&json!({"id": "heard", "method": "nothing/known", "params": {}}))?;
+                self.answer("heard")?;
             }
             Mode::Asks => {
                 ask("asked", &permission())?;

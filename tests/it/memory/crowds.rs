@@ -5,26 +5,31 @@
 use super::{MOST, assert_small};
 use crate::building::Builder;
 use crate::chaos::{number, program};
-use crate::floods::{ACP, ACP_ASKS, CLAUDE, scripted};
+use crate::floods::{ACP, ACP_ASKS, ACP_TOOLS, CLAUDE, scripted};
 use crate::http::{connect, connect_from, connect_narrow};
 use crate::processes::await_some;
 use crate::reading::{message_in, text_of};
 use crate::sizes::peak;
 use crate::world::{BOB, OWNER, World};
 use bytes::Bytes;
-use http_body_util::Empty;
+use futures_util::{StreamExt, stream};
+use http_body::Frame;
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Empty, StreamBody};
 use hyper::Request;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::json;
+use std::convert::Infallible;
+use std::future;
 use std::io::Write;
 use std::net::{Ipv4Addr, Shutdown, TcpStream as Socket};
 use std::time::Duration;
-use tokio::net::TcpStream;
+use tokio::net::TcpSocket;
 use tokio::runtime;
 
 /// Connections of strangers: more than `limits.connections`.
-const STRANGERS: usize = 2304;
+const STRANGERS: usize = 1152;
 
 /// Connections of callers.
 const CALLERS: usize = 64;
@@ -52,12 +57,16 @@ fn held(world: &World, what: &str) {
     assert_eq!(world.get("/health", &[]).status, 200);
 }
 
+/// An address of this machine: no one of them may have all connections.
+fn source(number: usize) -> Ipv4Addr {
+    Ipv4Addr::new(127, 0, 1, u8::try_from(number % 8).unwrap() + 1)
+}
+
 /// Connections of strangers, each from one of some addresses of this machine, that send this and wait.
 fn strangers(world: &World, bytes: &[u8]) -> Vec<Socket> {
     (0..part(STRANGERS))
         .filter_map(|number| {
-            let source = Ipv4Addr::new(127, 0, 1, u8::try_from(number % 8).unwrap() + 1);
-            let mut socket = connect_from(source, world.address(), world.patience());
+            let mut socket = connect_from(source(number), world.address(), world.patience());
             // Who was closed to make room notices here.
             socket.write_all(bytes).ok().map(|()| socket)
         })
@@ -104,28 +113,35 @@ fn heads_that_do_not_end() {
 
 #[test]
 fn bodies_that_do_not_end() {
-    let post = head("POST /") + "Content-Type: application/json\r\n";
-    for (what, all, sent) in [
-        ("half bodies of 60 kB", STRANGERS, 60_000),
-        ("half bodies of 1 MB", CALLERS * 4, 1_000_000),
-        ("half bodies of 15 MB", CALLERS, 15_000_000),
+    for (what, all, sent, headers) in [
+        ("half bodies of 3 kB", STRANGERS, 3_000, 15_000),
+        ("half bodies of 60 kB", STRANGERS, 60_000, 0),
+        ("half bodies of 60 kB with heads of 15 kB", STRANGERS, 60_000, 15_000),
+        ("half bodies of 1 MB", CALLERS * 4, 1_000_000, 0),
+        ("half bodies of 15 MB", CALLERS, 15_000_000, 0),
     ] {
         let world = quiet().start();
-        let mut head = format!("{post}Content-Length: {}\r\n\r\n", sent + 1_000).into_bytes();
-        head.resize(head.len() + sent, b' ');
         let address = world.address();
         let sockets: Vec<Socket> = std::thread::scope(|scope| {
-            let head = &head;
             let senders: Vec<_> = (0..8)
-                .map(|sender: u8| {
+                .map(|sender| {
+                    let token = [OWNER, BOB][sender % 2];
+                    let mut head = format!(
+                        "POST / HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\
+                         Content-Type: application/json\r\nX: {}\r\nContent-Length: {}\r\n\r\n",
+                        "x".repeat(headers),
+                        sent + 1_000
+                    )
+                    .into_bytes();
+                    head.resize(head.len() + sent, b' ');
                     scope.spawn(move || {
-                        let source = Ipv4Addr::new(127, 0, 1, sender + 1);
                         let mut sockets = Vec::new();
                         for _ in 0..part(all).div_ceil(8) {
-                            let mut socket = connect_from(source, address, Duration::from_secs(1));
+                            let mut socket =
+                                connect_from(source(sender), address, Duration::from_secs(1));
                             socket.set_write_timeout(Some(Duration::from_secs(1))).unwrap();
                             // The server reads no more of it than it has room for.
-                            let _ = socket.write_all(head);
+                            let _ = socket.write_all(&head);
                             sockets.push(socket);
                         }
                         sockets
@@ -156,30 +172,62 @@ fn texts_as_long_as_they_may_be() {
     held(&world, "texts of 9 MB");
 }
 
-/// A runtime with connections over HTTP/2 whose windows are closed: they ask this and read no answer.
-fn unread(world: &World, connections: usize, requests: usize, path: &str, token: bool, what: &str) {
+/// A request over HTTP/2.
+type Asked = Request<BoxBody<Bytes, Infallible>>;
+
+/// What the clients of a crowd over HTTP/2 do with the answers.
+#[derive(Clone, Copy, PartialEq)]
+enum Reading {
+    /// Their windows are closed, so no answer can be sent to them.
+    Nothing,
+    /// They read them.
+    All,
+    /// They reset each request once all of its connection have left, and ask again, so often.
+    Resets(usize),
+}
+
+/// Connections over HTTP/2, each with so many requests at once; the number of the connection tells which.
+fn over_http2(
+    world: &World,
+    connections: usize,
+    requests: usize,
+    ask: impl Fn(usize) -> Asked,
+    reading: Reading,
+    what: &str,
+) {
+    let window = if reading == Reading::Nothing { 0 } else { 65_535 };
+    let rounds = if let Reading::Resets(rounds) = reading { rounds } else { 1 };
     let runtime = runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let mut kept = Vec::new();
-        for _ in 0..connections {
-            let socket = TcpStream::connect(world.address()).await.unwrap();
-            let (mut sender, connection) = http2::Builder::new(TokioExecutor::new())
-                .initial_stream_window_size(0)
+        let (mut senders, mut kept) = (Vec::new(), Vec::new());
+        for number in 0..connections {
+            let socket = TcpSocket::new_v4().unwrap();
+            socket.bind((source(number), 0).into()).unwrap();
+            let socket = socket.connect(world.address()).await.unwrap();
+            let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+                .initial_stream_window_size(window)
                 .handshake(TokioIo::new(socket))
                 .await
                 .unwrap();
             tokio::spawn(connection);
-            for _ in 0..requests {
-                let mut request = Request::get(format!("http://{}{path}", world.address()));
-                if token {
-                    request = request.header("authorization", format!("Bearer {OWNER}"));
+            senders.push(sender);
+        }
+        for _ in 0..rounds {
+            for (number, sender) in senders.iter_mut().enumerate() {
+                for _ in 0..requests {
+                    // A connection that is not served any more takes no more requests.
+                    let ready = tokio::time::timeout(Duration::from_millis(50), sender.ready());
+                    if !matches!(ready.await, Ok(Ok(()))) {
+                        break;
+                    }
+                    let answer = sender.send_request(ask(number));
+                    kept.push(tokio::spawn(async move { answer.await?.collect().await }));
                 }
-                // A connection that is not served any more takes no more requests.
-                if sender.ready().await.is_err() {
-                    break;
-                }
-                let answer = sender.send_request(request.body(Empty::<Bytes>::new()).unwrap());
-                kept.push(tokio::spawn(answer));
+            }
+            if let Reading::Resets(_) = reading {
+                // Lets them leave.
+                tokio::task::yield_now().await;
+                kept.drain(..).for_each(|answer| answer.abort());
             }
         }
         let some = async {
@@ -192,24 +240,87 @@ fn unread(world: &World, connections: usize, requests: usize, path: &str, token:
         let peak = peak(world);
         println!("{what}: at most {} MiB", peak >> 20);
         assert!(peak < MOST, "{} MiB after {what}", peak >> 20);
+        drop(senders);
     });
     drop(runtime);
     held(world, what);
 }
 
+/// A read of this, with this token.
+fn read(world: &World, path: &str, token: Option<&str>) -> Asked {
+    let mut request = Request::get(format!("http://{}{path}", world.address()));
+    if let Some(token) = token {
+        request = request.header("authorization", format!("Bearer {token}"));
+    }
+    request.body(Empty::new().boxed()).unwrap()
+}
+
+/// Lists of all tasks with all that they hold.
+const LISTS: &str = "/tasks?pageSize=100&includeArtifacts=true";
+
 #[test]
 fn answers_over_http_2_that_nobody_reads() {
     let world = quiet().start();
     with_large_tasks(&world);
+    let ask = |_| read(&world, LISTS, Some(OWNER));
     let connections = part(CALLERS * 4);
-    let lists = "/tasks?pageSize=100&includeArtifacts=true";
-    unread(&world, connections, REQUESTS, lists, true, "unread lists over HTTP/2");
+    over_http2(&world, connections, REQUESTS, ask, Reading::Nothing, "unread lists over HTTP/2");
+}
+
+#[test]
+fn answers_over_http_2_that_no_caller_of_three_reads() {
+    const CAROL: &str = "token-of-carol-5d1c77e0a3b84f29";
+    let tokens = json!({"auth": {"tokens": {"bob": BOB, "carol": CAROL}}});
+    let world = quiet().config(tokens).start();
+    with_large_tasks(&world);
+    let ask = |number| read(&world, LISTS, Some([OWNER, BOB, CAROL][number % 3]));
+    let (connections, what) = (part(CALLERS * 4), "unread lists of three callers over HTTP/2");
+    over_http2(&world, connections, REQUESTS, ask, Reading::Nothing, what);
 }
 
 #[test]
 fn documents_over_http_2_that_no_stranger_reads() {
     let world = quiet().start();
-    unread(&world, part(1000), REQUESTS, "/openapi.json", false, "unread documents over HTTP/2");
+    let ask = |_| read(&world, "/openapi.json", None);
+    let what = "unread documents over HTTP/2";
+    over_http2(&world, part(1024), REQUESTS, ask, Reading::Nothing, what);
+}
+
+#[test]
+fn small_reads_over_http_2_of_many_connections() {
+    let world = quiet().start();
+    world.send(message_in("1", "hello"));
+    let ask = |number| read(&world, "/tasks?pageSize=1", Some([OWNER, BOB][number % 2]));
+    over_http2(&world, part(1024), 8, ask, Reading::All, "small reads over HTTP/2");
+}
+
+#[test]
+fn reads_over_http_2_that_are_reset() {
+    let world = quiet().start();
+    with_large_tasks(&world);
+    let ask = |number| read(&world, LISTS, Some([OWNER, BOB][number % 2]));
+    let what = "resets over HTTP/2";
+    over_http2(&world, part(800), 40, ask, Reading::Resets(4), what);
+    let ask = |_| read(&world, "/openapi.json", None);
+    let what = "resets of strangers over HTTP/2";
+    over_http2(&world, part(800), 40, ask, Reading::Resets(4), what);
+}
+
+#[test]
+fn messages_of_grpc_that_do_not_end() {
+    let world = quiet().start();
+    let ask = |number: usize| {
+        let begin = [&[0, 0, 0x3f, 0, 0][..], &[b'x'; 60_000]].concat();
+        let frames = stream::once(future::ready(Ok(Frame::data(Bytes::from(begin)))));
+        Request::post(format!("http://{}/lf.a2a.v1.A2AService/SendMessage", world.address()))
+            .header("content-type", "application/grpc")
+            .header("te", "trailers")
+            .header("authorization", format!("Bearer {}", [OWNER, BOB][number % 2]))
+            .body(BodyExt::boxed(StreamBody::new(frames.chain(stream::pending()))))
+            .unwrap()
+    };
+    let what = "messages of gRPC that do not end";
+    over_http2(&world, part(1200), 16, ask, Reading::All, what);
 }
 
 #[test]
@@ -306,6 +417,15 @@ fn agents_that_ask_for_permission_without_end() {
     crowd(program(scripted("claude", CLAUDE)), "floods of Claude's questions");
     let acp = format!("{ACP}{ACP_ASKS}");
     crowd(program(scripted("acp", &acp)), "floods of questions of the Agent Client Protocol");
+}
+
+#[test]
+fn agents_that_call_tools_without_end() {
+    let calls = format!("{ACP}{ACP_TOOLS}");
+    crowd(program(scripted("acp", &calls)), "tool calls of the Agent Client Protocol");
+    let long = ACP_TOOLS.replace("\"ls\"", &format!("\"{}\"", "x".repeat(3_000)));
+    let calls = format!("{ACP}{long}");
+    crowd(program(scripted("acp", &calls)), "tool calls with long titles");
 }
 
 #[test]

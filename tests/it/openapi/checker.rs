@@ -125,7 +125,7 @@ impl Document {
                         }
                     }
                 }
-                "additionalProperties" => {
+                "additionalProperties" if *said != json!(true) => {
                     let known = schema["properties"].as_object().unwrap_or(&none);
                     for (name, member) in
                         members.iter().filter(|(name, _)| !known.contains_key(*name))
@@ -160,8 +160,17 @@ impl Document {
                     let inner: Value = serde_json::from_str(value.as_str().unwrap()).unwrap();
                     self.check(&schema["contentSchema"], &inner, at)?;
                 }
-                "enum" | "const" | "minimum" | "minItems" | "description" | "examples"
-                | "contentSchema" | "contentEncoding" => {}
+                "enum"
+                | "const"
+                | "minimum"
+                | "minItems"
+                | "additionalProperties"
+                | "description"
+                | "examples"
+                | "contentSchema"
+                | "contentEncoding"
+                | "format"
+                | "default" => {}
                 unknown => panic!("the checker does not know `{unknown}`"),
             }
         }

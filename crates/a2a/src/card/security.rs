@@ -10,6 +10,7 @@ pub type Scopes = BTreeMap<String, String>;
 
 /// One way to authenticate, tagged by its member name (specification 4.5.1).
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum SecurityScheme {
     /// A key in a header, a query parameter or a cookie.
     #[serde(rename = "apiKeySecurityScheme")]
@@ -30,6 +31,7 @@ pub enum SecurityScheme {
 
 /// Schemes that are needed together, each with its scopes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct SecurityRequirement {
     /// By the scheme's name in the card.
@@ -39,6 +41,7 @@ pub struct SecurityRequirement {
 
 /// A list of strings, in the wrapper that protobuf maps need.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct StringList {
     /// The strings.
@@ -48,6 +51,7 @@ pub struct StringList {
 
 /// A key in a header, a query parameter or a cookie (specification 4.5.2).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ApiKeySecurityScheme {
     /// A sentence for people.
     #[serde(default, deserialize_with = "lenient::text", skip_serializing_if = "Option::is_none")]
@@ -60,6 +64,7 @@ pub struct ApiKeySecurityScheme {
 
 /// An HTTP authentication scheme (specification 4.5.3).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct HttpAuthSecurityScheme {
     /// A sentence for people.
@@ -79,6 +84,7 @@ pub struct HttpAuthSecurityScheme {
 
 /// OAuth 2.0 (specification 4.5.4).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct OAuth2SecurityScheme {
     /// A sentence for people.
     #[serde(default, deserialize_with = "lenient::text", skip_serializing_if = "Option::is_none")]
@@ -98,6 +104,7 @@ pub struct OAuth2SecurityScheme {
 
 /// OpenID Connect (specification 4.5.5).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct OpenIdConnectSecurityScheme {
     /// A sentence for people.
@@ -110,6 +117,7 @@ pub struct OpenIdConnectSecurityScheme {
 
 /// A client certificate (specification 4.5.6).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct MutualTlsSecurityScheme {
     /// A sentence for people.
     #[serde(default, deserialize_with = "lenient::text", skip_serializing_if = "Option::is_none")]
@@ -118,6 +126,7 @@ pub struct MutualTlsSecurityScheme {
 
 /// The flow of an OAuth 2.0 scheme, tagged by its member name (specification 4.5.7).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub enum OAuthFlows {
     /// A person signs in.
@@ -139,6 +148,7 @@ macro_rules! flow {
     ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident $alias:literal,)* } $($more:tt)*) => {
         $(#[$doc])*
         #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+        #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
         #[serde(rename_all = "camelCase", default)]
         pub struct $name {
             $($(#[$field_doc])* #[serde(alias = $alias, deserialize_with = "lenient::nullable")] pub $field: String,)*

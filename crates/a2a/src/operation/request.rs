@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 /// Something is said to the agent (specification 3.2.1).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SendMessageRequest {
     /// The tenant, where a server has several.
     #[serde(default, deserialize_with = "lenient::text", skip_serializing_if = "Option::is_none")]
@@ -27,6 +28,7 @@ pub struct SendMessageRequest {
 
 /// How the answer to a message is wanted (specification 3.2.2).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct SendMessageConfiguration {
     /// Media types that the client can use.
@@ -40,6 +42,7 @@ pub struct SendMessageConfiguration {
     #[serde(alias = "task_push_notification_config", skip_serializing_if = "Option::is_none")]
     pub task_push_notification_config: Option<TaskPushNotificationConfig>,
     /// At most so many messages of the history; all of them when absent.
+    #[cfg_attr(feature = "schema", schemars(range(min = 0)))]
     #[serde(
         alias = "history_length",
         deserialize_with = "lenient::int",
@@ -126,6 +129,7 @@ pub struct ListTasksRequest {
 
 /// A page of tasks (specification 3.1.4); every member is always there.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct ListTasksResponse {
     /// The tasks.
@@ -144,6 +148,7 @@ pub struct ListTasksResponse {
 
 /// Ends a task before its end (specification 3.1.5).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct CancelTaskRequest {
     /// The tenant, where a server has several.
     #[serde(default, deserialize_with = "lenient::text", skip_serializing_if = "Option::is_none")]
@@ -157,6 +162,7 @@ pub struct CancelTaskRequest {
 
 /// Watches a task that runs already (specification 3.1.6).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SubscribeToTaskRequest {
     /// The tenant, where a server has several.
     #[serde(default, deserialize_with = "lenient::text", skip_serializing_if = "Option::is_none")]
@@ -209,6 +215,7 @@ pub struct ListTaskPushNotificationConfigsRequest {
 
 /// The push notification configs of a task (specification 3.1.9).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct ListTaskPushNotificationConfigsResponse {
     /// The configs.
@@ -248,6 +255,8 @@ pub struct GetExtendedAgentCardRequest {
 
 /// What `SendMessage` answers (specification 3.2.3), as a client reads it.
 #[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(rename_all = "camelCase"))]
 pub enum SendMessageResponse {
     /// The task that the message started or continued.
     Task(Task),

@@ -6,32 +6,16 @@ use super::wire::{
     self, Block, INVALID_PARAMS, Line, Notification, PermissionRequest, Prompted,
     REQUEST_CANCELLED, RpcError, ToolCall, Update,
 };
-use super::{Acp, ask, failure, raw};
+use super::{Acp, ask, failure};
 use crate::event::{Artifact, Content};
+use crate::reading::{Heard, Unreadable, raw, read_line};
 use crate::{Event, LONGEST_ID, Outcome, Step};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-/// A line that this version cannot read.
-struct Unreadable;
-
-/// What a line makes, if it can be read.
-type Heard = Result<Vec<Step>, Unreadable>;
-
-impl From<serde_json::Error> for Unreadable {
-    fn from(_: serde_json::Error) -> Self {
-        Self
-    }
-}
-
 impl Acp {
     pub(super) fn hear(&mut self, bytes: &[u8]) -> Vec<Step> {
-        if bytes.trim_ascii().is_empty() {
-            return Vec::new();
-        }
-        let heard = serde_json::from_slice(bytes)
-            .map_err(Unreadable::from)
-            .and_then(|line| self.read(&line, bytes));
+        let heard = read_line(bytes, |line| self.read(line, bytes));
         heard.unwrap_or_else(|Unreadable| {
             self.unknown += 1;
             vec![raw(bytes)]

@@ -1,7 +1,7 @@
 //! The driver as a whole, line by line.
 
 use super::*;
-use crate::AskKind;
+use crate::{AskKind, Event};
 
 fn driver(options: AcpOptions) -> Acp {
     Acp::new(AcpOptions { program: "bot".to_owned(), ..options })

@@ -3,31 +3,15 @@
 use super::ask::Pending;
 use super::prompt::{refuse, respond};
 use super::wire::{Control, Line, System, Text};
-use super::{Claude, Phase, raw};
+use super::{Claude, Phase};
+use crate::reading::{Heard, Unreadable, raw, read_line};
 use crate::{Answer, Event, LONGEST_ID, Outcome, Step};
 use serde_json::{Value, json};
 use std::mem;
 
-/// A line that this version cannot read.
-pub(super) struct Unreadable;
-
-/// What a line makes, if it can be read.
-pub(super) type Heard = Result<Vec<Step>, Unreadable>;
-
-impl From<serde_json::Error> for Unreadable {
-    fn from(_: serde_json::Error) -> Self {
-        Self
-    }
-}
-
 impl Claude {
     pub(super) fn hear(&mut self, bytes: &[u8]) -> Vec<Step> {
-        if bytes.trim_ascii().is_empty() {
-            return Vec::new();
-        }
-        let heard = serde_json::from_slice(bytes)
-            .map_err(Unreadable::from)
-            .and_then(|line| self.read(&line, bytes));
+        let heard = read_line(bytes, |line| self.read(line, bytes));
         heard.unwrap_or_else(|Unreadable| {
             self.unknown += 1;
             vec![raw(bytes)]

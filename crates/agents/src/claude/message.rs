@@ -1,9 +1,9 @@
 //! The messages of Claude Code: text and thoughts as they come or in blocks, tool calls and results.
 
 use super::Claude;
-use super::hear::{Heard, Unreadable};
 use super::wire::{Block, Line, Message, StreamEvent, Text};
 use crate::exit::bounded;
+use crate::reading::{Heard, Unreadable};
 use crate::{Event, Step};
 use serde_json::Value;
 use serde_json::value::RawValue;

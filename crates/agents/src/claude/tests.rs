@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::{AskKind, Usage};
+use serde_json::Value;
 
 fn driver() -> Claude {
     Claude::new(ClaudeOptions::default())

@@ -58,129 +58,102 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
 
 /// The envelope of every line.
 #[derive(Debug, Deserialize)]
+#[serde(bound(deserialize = "'de: 'a"))]
 pub(super) struct Line<'a> {
-    #[serde(borrow, rename = "type")]
+    #[serde(rename = "type")]
     pub(super) kind: Text<'a>,
-    #[serde(borrow)]
     pub(super) subtype: Option<Text<'a>>,
     /// The tool call within which a sub-agent speaks; none for the agent itself.
-    #[serde(borrow)]
     pub(super) parent_tool_use_id: Option<Text<'a>>,
-    #[serde(borrow)]
     pub(super) event: Option<&'a RawValue>,
-    #[serde(borrow)]
     pub(super) message: Option<&'a RawValue>,
-    #[serde(borrow)]
     pub(super) request_id: Option<Text<'a>>,
-    #[serde(borrow)]
     pub(super) request: Option<&'a RawValue>,
     /// An error of the model API that the CLI dresses up as words of the assistant.
     pub(super) is_api_error_message: Option<bool>,
     /// The messages of ours that a line answers, where we gave them ids.
-    #[serde(borrow)]
     pub(super) user_message_uuids: Option<Vec<Text<'a>>>,
-    #[serde(borrow)]
     pub(super) command_uuid: Option<Text<'a>>,
-    #[serde(borrow)]
     pub(super) state: Option<Text<'a>>,
 }
 
 /// A `stream_event`: an event of the model API, as it comes.
 #[derive(Debug, Deserialize)]
+#[serde(bound(deserialize = "'de: 'a"))]
 pub(super) struct StreamEvent<'a> {
-    #[serde(borrow, rename = "type")]
+    #[serde(rename = "type")]
     pub(super) kind: Text<'a>,
-    #[serde(borrow)]
     pub(super) delta: Option<Delta<'a>>,
-    #[serde(borrow)]
     pub(super) message: Option<MessageHead<'a>>,
     /// What its message has used so far.
     pub(super) usage: Option<Tokens>,
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(bound(deserialize = "'de: 'a"))]
 pub(super) struct Delta<'a> {
-    #[serde(borrow)]
     pub(super) text: Option<Text<'a>>,
-    #[serde(borrow)]
     pub(super) thinking: Option<Text<'a>>,
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(bound(deserialize = "'de: 'a"))]
 pub(super) struct MessageHead<'a> {
-    #[serde(borrow)]
     pub(super) id: Option<Text<'a>>,
     pub(super) usage: Option<Tokens>,
 }
 
 /// The message of an `assistant` or `user` line.
 #[derive(Debug, Deserialize)]
+#[serde(bound(deserialize = "'de: 'a"))]
 pub(super) struct Message<'a> {
-    #[serde(borrow)]
     pub(super) id: Option<Text<'a>>,
-    #[serde(borrow)]
     pub(super) content: Option<&'a RawValue>,
     pub(super) usage: Option<Tokens>,
 }
 
 /// A block of a message, or of a tool's result.
 #[derive(Debug, Deserialize)]
+#[serde(bound(deserialize = "'de: 'a"))]
 pub(super) struct Block<'a> {
-    #[serde(borrow, rename = "type")]
+    #[serde(rename = "type")]
     pub(super) kind: Text<'a>,
-    #[serde(borrow)]
     pub(super) text: Option<Text<'a>>,
-    #[serde(borrow)]
     pub(super) thinking: Option<Text<'a>>,
-    #[serde(borrow)]
     pub(super) id: Option<Text<'a>>,
-    #[serde(borrow)]
     pub(super) name: Option<Text<'a>>,
-    #[serde(borrow)]
     pub(super) input: Option<&'a RawValue>,
-    #[serde(borrow)]
     pub(super) tool_use_id: Option<Text<'a>>,
-    #[serde(borrow)]
     pub(super) content: Option<&'a RawValue>,
     pub(super) is_error: Option<bool>,
 }
 
 /// A `control_request` of the CLI to its host.
 #[derive(Debug, Deserialize)]
+#[serde(bound(deserialize = "'de: 'a"))]
 pub(super) struct Control<'a> {
-    #[serde(borrow)]
     pub(super) subtype: Text<'a>,
-    #[serde(borrow)]
     pub(super) tool_name: Option<Text<'a>>,
     pub(super) input: Option<Value>,
-    #[serde(borrow)]
     pub(super) description: Option<Text<'a>>,
-    #[serde(borrow)]
     pub(super) decision_reason: Option<Text<'a>>,
-    #[serde(borrow)]
     pub(super) tool_use_id: Option<Text<'a>>,
 }
 
 /// A `system` line; its fields belong to different subtypes.
 #[derive(Debug, Deserialize)]
+#[serde(bound(deserialize = "'de: 'a"))]
 pub(super) struct System<'a> {
-    #[serde(borrow)]
     pub(super) session_id: Option<Text<'a>>,
-    #[serde(borrow)]
     pub(super) model: Option<Text<'a>>,
-    #[serde(borrow)]
     pub(super) status: Option<Text<'a>>,
     pub(super) attempt: Option<u64>,
     pub(super) max_retries: Option<u64>,
     pub(super) retry_delay_ms: Option<f64>,
     pub(super) error_status: Option<u64>,
-    #[serde(borrow)]
     pub(super) error: Option<Text<'a>>,
-    #[serde(borrow)]
     pub(super) tool_name: Option<Text<'a>>,
-    #[serde(borrow)]
     pub(super) tool_use_id: Option<Text<'a>>,
-    #[serde(borrow)]
     pub(super) message: Option<Text<'a>>,
 }
 

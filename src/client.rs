@@ -1,0 +1,38 @@
+//! The commands that only speak to a server, whether it runs on this machine or on another.
+
+pub(crate) mod card;
+pub(crate) mod failure;
+mod follow;
+pub(crate) mod local;
+mod markdown;
+mod outcome;
+pub(crate) mod report;
+pub(crate) mod send;
+pub(crate) mod sessions;
+mod table;
+pub(crate) mod tasks;
+pub(crate) mod terminal;
+
+/// Exit codes: how a task ended, and after `sysexits.h` what kept us from it.
+pub mod exit {
+    /// The agent failed; also: a check found problems.
+    pub const FAILED: u8 = 1;
+    /// The command line, or a request that the server refused, is wrong.
+    pub const USAGE: u8 = 2;
+    /// The task was canceled.
+    pub const CANCELED: u8 = 3;
+    /// The agent waits for an answer.
+    pub const INPUT_REQUIRED: u8 = 4;
+    /// The agent rejected the task.
+    pub const REJECTED: u8 = 5;
+    /// The agent waits for credentials.
+    pub const AUTH_REQUIRED: u8 = 6;
+    /// The server does not take the token, or wants one (`EX_NOPERM`).
+    pub const NOT_AUTHORISED: u8 = 77;
+    /// Left by Ctrl-C (128 and the number of the signal).
+    pub const INTERRUPTED: u8 = 130;
+    /// Something outside failed (`EX_UNAVAILABLE`).
+    pub const UNAVAILABLE: u8 = 69;
+    /// The configuration cannot be used (`EX_CONFIG`).
+    pub const CONFIG: u8 = 78;
+}

@@ -1,0 +1,437 @@
+//! The server that a client command talks to: found by itself on this machine, or named.
+
+mod listener;
+
+use super::failure::{Failure, causes, root_cause};
+use crate::config::{Config, Environment, Flags, Loaded, load, load_named};
+use clap::Args;
+use pilothouse_a2a::client::{Client, ClientError};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use reqwest::{Method, Url};
+use serde::Deserialize;
+use serde_json::Value;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How long one answer of the house's own API may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How long one may take that is held open.
+const FOREVER: Duration = Duration::from_secs(365 * 86_400);
+/// The largest answer of the house's own API that is read.
+const MAX_BODY: usize = 16 << 20;
+
+/// Which server, and who calls.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct ServerArgs {
+    /// Address of the server (PILOTHOUSE_URL; else the one that runs on this machine)
+    #[arg(long, value_name = "URL", help_heading = "Server", global = true)]
+    pub(crate) url: Option<String>,
+    /// Bearer token (PILOTHOUSE_TOKEN; else the one of this machine's configuration)
+    #[arg(long, value_name = "TOKEN", help_heading = "Server", global = true)]
+    token: Option<Secret>,
+    /// Configuration file of the local server
+    #[arg(long, value_name = "FILE", help_heading = "Server", global = true)]
+    config: Option<PathBuf>,
+    /// State folder of the local server
+    #[arg(long, value_name = "DIR", help_heading = "Server", global = true)]
+    state_dir: Option<PathBuf>,
+}
+
+/// A token that no debug output shows.
+#[derive(Clone, PartialEq, Eq)]
+struct Secret(String);
+
+/// What a running server leaves in its state folder.
+#[derive(Debug, Deserialize)]
+struct Running {
+    url: String,
+    pid: i32,
+}
+
+/// A server that may be called.
+pub(crate) struct Server {
+    /// Its address, without a slash at the end.
+    pub(crate) url: String,
+    token: Option<Secret>,
+    /// It is this machine's own, so its endpoint needs no card to be found.
+    local: bool,
+    /// This user runs it on this machine.
+    ours: bool,
+}
+
+impl ServerArgs {
+    /// The flags of `serve` that tell where its state is.
+    pub(crate) fn flags(&self) -> Flags {
+        Flags { config: self.config.clone(), state_dir: self.state_dir.clone(), ..Flags::default() }
+    }
+}
+
+impl Server {
+    /// The named server, or the one of this machine.
+    ///
+    /// Which server that is and whether it is ours comes from options, variables and the state folder
+    /// alone: another person may have written the working folder. A token that was not given goes only to
+    /// a server that this user runs on this machine.
+    pub(crate) fn find(
+        args: &ServerArgs,
+        environment: &Environment,
+        cwd: &Path,
+    ) -> Result<Self, Failure> {
+        let loaded = load_named(&args.flags(), environment, cwd);
+        let variable =
+            |name: &str| environment.get(name).filter(|value| !value.is_empty()).map(str::to_owned);
+        let token = args.token.clone().or_else(|| variable("PILOTHOUSE_TOKEN").map(Secret));
+        let named = args.url.clone().or_else(|| variable("PILOTHOUSE_URL"));
+        let local = named.is_none();
+        let url = match (named, &loaded) {
+            (Some(url), _) => url.trim_end_matches('/').to_owned(),
+            (None, Ok(loaded)) => address(&loaded.config),
+            (None, Err(error)) => return Err(Failure::of_config(error)),
+        };
+        let ours = loaded.as_ref().is_ok_and(|loaded| is_ours(&url, &loaded.config));
+        let kept = || {
+            let loaded = loaded.as_ref().ok().filter(|_| ours)?;
+            // The server of this folder may have its token from the folder's files.
+            let folder = load(&args.flags(), environment, cwd).ok();
+            let token = folder.and_then(|folder| folder.config.auth.token);
+            token.filter(|token| !token.is_empty()).map(Secret).or_else(|| kept_token(loaded))
+        };
+        let token = token.or_else(kept);
+        Ok(Self { url, token, local, ours })
+    }
+
+    /// A client of the agent there, or of one of several by its name.
+    pub(super) async fn client(&self, agent: Option<&str>) -> Result<Client, Failure> {
+        let token = || self.token.as_ref().map(|token| token.0.clone());
+        let base = match agent {
+            Some(name) => format!("{}/agents/{name}", self.url),
+            None => self.url.clone(),
+        };
+        let found = if self.local || agent.is_some() {
+            Client::new(&format!("{base}/"), token())
+        } else {
+            match Client::discover(&base, token()).await {
+                // An endpoint of its own, without a card beside it.
+                Err(ClientError::Http { status: 404 | 405, .. }) => Client::new(&base, token()),
+                other => other,
+            }
+        };
+        found.map_err(|error| self.failure(&error))
+    }
+
+    /// Reads something of the house's own API.
+    pub(super) async fn get(&self, path: &str) -> Result<Value, Failure> {
+        let response = self.answer(Method::GET, path, None).await?;
+        let body = body(response).await.map_err(|error| self.unreachable(&error))?;
+        serde_json::from_slice(&body).map_err(|_| {
+            Failure::new(super::exit::UNAVAILABLE, format!("{} is no pilothouse", self.url))
+        })
+    }
+
+    /// Posts to the house's own API; the answer stays open for as long as it is held.
+    pub(super) async fn open(
+        &self,
+        path: &str,
+        body: &Value,
+    ) -> Result<reqwest::Response, Failure> {
+        self.answer(Method::POST, path, Some(body)).await
+    }
+
+    /// An answer that is none of refusal; what is posted may be answered for ever.
+    async fn answer(
+        &self,
+        method: Method,
+        path: &str,
+        posted: Option<&Value>,
+    ) -> Result<reqwest::Response, Failure> {
+        let url = parsed(&format!("{}{path}", self.url))?;
+        let mut request = http(&url, PATIENCE)?.request(method, url);
+        if let Some(token) = &self.token {
+            let mut value = HeaderValue::try_from(format!("Bearer {}", token.0))
+                .map_err(|_| Failure::usage("the token has characters that no header can carry"))?;
+            value.set_sensitive(true);
+            request = request.header(AUTHORIZATION, value);
+        }
+        if let Some(posted) = posted {
+            request = request
+                .header(CONTENT_TYPE, "application/json")
+                .body(posted.to_string())
+                .timeout(FOREVER);
+        }
+        let response = tokio::time::timeout(PATIENCE, request.send())
+            .await
+            .map_err(|_| Failure::unreachable(&self.url, "it does not answer"))?
+            .map_err(|error| self.unreachable(&error))?;
+        let status = response.status().as_u16();
+        if status == 200 {
+            return Ok(response);
+        }
+        let body = tokio::time::timeout(PATIENCE, body(response)).await;
+        let told = body.ok().and_then(Result::ok).and_then(|body| told(&body));
+        Err(match (status, told) {
+            (401, _) => Failure::not_authorised(&self.url),
+            // Without words of its own it is the token that is meant.
+            (403, told) if posted.is_none() || told.is_none() => Failure::not_authorised(&self.url),
+            (403, Some(told)) => Failure::new(super::exit::NOT_AUTHORISED, told),
+            (404 | 409, Some(told)) => Failure::usage(told),
+            (404, None) => Failure::usage(format!("{} has no {path}", self.url)),
+            (_, told) => Failure::new(
+                super::exit::UNAVAILABLE,
+                told.unwrap_or_else(|| {
+                    format!("{} answers {path} with HTTP status {status}", self.url)
+                }),
+            ),
+        })
+    }
+
+    /// Whether this user runs it on this machine.
+    pub(super) fn is_ours(&self) -> bool {
+        self.ours
+    }
+
+    /// A failed request to this server as people read it.
+    pub(super) fn failure(&self, error: &ClientError) -> Failure {
+        Failure::of_client(error, &self.url)
+    }
+
+    /// A connection that failed.
+    pub(super) fn unreachable(&self, error: &reqwest::Error) -> Failure {
+        Failure::unreachable(&self.url, &root_cause(error))
+    }
+}
+
+/// Reads an address.
+pub(crate) fn parsed(text: &str) -> Result<Url, Failure> {
+    let url = Url::parse(text)
+        .ok()
+        .filter(|url| matches!(url.scheme(), "http" | "https") && url.host().is_some());
+    url.ok_or_else(|| Failure::usage(format!("`{text}` is not an http or https url")))
+}
+
+/// Plain HTTP, without a token and without redirects.
+pub(crate) fn http(to: &Url, patience: Duration) -> Result<reqwest::Client, Failure> {
+    let mut builder = reqwest::Client::builder()
+        .user_agent(concat!("pilothouse/", env!("CARGO_PKG_VERSION")))
+        .redirect(reqwest::redirect::Policy::none())
+        .timeout(patience);
+    if to.scheme() == "http" {
+        // Root certificates are not needed, and a small image may have none.
+        builder = builder.tls_certs_only([]);
+    }
+    if is_loopback(to) {
+        builder = builder.no_proxy();
+    }
+    builder.build().map_err(|error| Failure::new(super::exit::UNAVAILABLE, causes(Some(&error))))
+}
+
+/// A body up to a limit.
+pub(crate) async fn body(mut response: reqwest::Response) -> Result<Vec<u8>, reqwest::Error> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await? {
+        let room = MAX_BODY.saturating_sub(body.len());
+        body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+        if chunk.len() > room {
+            break;
+        }
+    }
+    Ok(body)
+}
+
+/// The message of an error as our server writes it.
+fn told(body: &[u8]) -> Option<String> {
+    let value: Value = serde_json::from_slice(body).ok()?;
+    value.pointer("/error/message")?.as_str().map(ToOwned::to_owned)
+}
+
+/// Where the server of this configuration is, or would be.
+pub(crate) fn address(config: &Config) -> String {
+    running(config).unwrap_or_else(|| configured(config))
+}
+
+/// The address that a server which still runs left in the state folder.
+fn running(config: &Config) -> Option<String> {
+    let text = std::fs::read_to_string(config.state_dir.join("server.json")).ok()?;
+    let Running { url, pid } = serde_json::from_str(&text).ok()?;
+    let pid = rustix::process::Pid::from_raw(pid)?;
+    let alive = match rustix::process::test_kill_process(pid) {
+        Ok(()) | Err(rustix::io::Errno::PERM) => true,
+        Err(_) => false,
+    };
+    (alive && parsed(&url).is_ok()).then(|| url.trim_end_matches('/').to_owned())
+}
+
+/// The address that the configuration names.
+pub(crate) fn configured(config: &Config) -> String {
+    let host = match config.server.host.trim_matches(['[', ']']) {
+        "0.0.0.0" => "127.0.0.1".to_owned(),
+        "::" => "[::1]".to_owned(),
+        host if host.contains(':') => format!("[{host}]"),
+        host => host.to_owned(),
+    };
+    format!("http://{host}:{}", config.server.port)
+}
+
+/// The token that the local server asks for: configured, or made at its first start.
+fn kept_token(loaded: &Loaded) -> Option<Secret> {
+    let config = &loaded.config;
+    let kept = || {
+        std::fs::read_to_string(config.state_dir.join("token"))
+            .ok()
+            .map(|token| token.trim().to_owned())
+    };
+    config.auth.token.clone().or_else(kept).filter(|token| !token.is_empty()).map(Secret)
+}
+
+/// Whether an address is that of a server which this user runs on this machine: the one that left word
+/// in the state folder, where one did, and in any case a listener of this user.
+fn is_ours(url: &str, config: &Config) -> bool {
+    let Ok(url) = Url::parse(url) else { return false };
+    let Some(port) = url.port_or_known_default().filter(|_| is_loopback(&url)) else {
+        return false;
+    };
+    let of_running = |running: String| {
+        Url::parse(&running).is_ok_and(|running| running.port_or_known_default() == Some(port))
+    };
+    running(config).is_none_or(of_running) && listener::is_ours(port)
+}
+
+fn is_loopback(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    host == "localhost" || host.parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback())
+}
+
+impl std::str::FromStr for Secret {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(crate::config::MASK)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(args: &ServerArgs, variables: &[(&str, &str)], state: &Path) -> Server {
+        let mut environment = Environment::default();
+        let folder = state.display().to_string();
+        for (name, value) in [("PILOTHOUSE_STATE_DIR", folder.as_str())].iter().chain(variables) {
+            environment.variables.insert((*name).to_owned(), (*value).to_owned());
+        }
+        Server::find(args, &environment, state).unwrap()
+    }
+
+    fn token(server: &Server) -> Option<&str> {
+        server.token.as_ref().map(|token| token.0.as_str())
+    }
+
+    /// A server of this user, as far as the kernel tells, and what it leaves in the state folder.
+    fn running(state: &Path) -> (std::net::TcpListener, String) {
+        let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", socket.local_addr().unwrap());
+        let word = serde_json::json!({"url": url, "pid": std::process::id()});
+        std::fs::write(state.join("server.json"), word.to_string()).unwrap();
+        std::fs::write(state.join("token"), "kept\n").unwrap();
+        (socket, url)
+    }
+
+    #[test]
+    fn the_running_server_is_found_by_its_state_folder() {
+        let state = tempfile::tempdir().unwrap();
+        let (_socket, url) = running(state.path());
+        let server = found(&ServerArgs::default(), &[], state.path());
+        assert_eq!((server.url.as_str(), token(&server)), (url.as_str(), Some("kept")));
+    }
+
+    #[test]
+    fn a_server_that_is_gone_leaves_the_configured_address() {
+        let state = tempfile::tempdir().unwrap();
+        std::fs::write(
+            state.path().join("server.json"),
+            r#"{"url":"http://127.0.0.1:4321","pid":2147483647}"#,
+        )
+        .unwrap();
+        let server =
+            found(&ServerArgs::default(), &[("PORT", "5000"), ("HOST", "0.0.0.0")], state.path());
+        assert_eq!(server.url, "http://127.0.0.1:5000");
+    }
+
+    #[test]
+    fn what_is_named_wins() {
+        let state = tempfile::tempdir().unwrap();
+        let variables = [
+            ("PILOTHOUSE_URL", "http://127.0.0.1:1/"),
+            ("PILOTHOUSE_TOKEN", "v"),
+            ("API_TOKEN", "c"),
+        ];
+        let server = found(&ServerArgs::default(), &variables, state.path());
+        assert_eq!((server.url.as_str(), token(&server)), ("http://127.0.0.1:1", Some("v")));
+        let args = ServerArgs {
+            url: Some("http://127.0.0.1:2".to_owned()),
+            token: Some(Secret("flag".to_owned())),
+            ..ServerArgs::default()
+        };
+        let server = found(&args, &variables, state.path());
+        assert_eq!((server.url.as_str(), token(&server)), ("http://127.0.0.1:2", Some("flag")));
+    }
+
+    fn token_for(url: &str, variables: &[(&str, &str)], state: &Path) -> Option<String> {
+        let args = ServerArgs { url: Some(url.to_owned()), ..ServerArgs::default() };
+        token(&found(&args, variables, state)).map(ToOwned::to_owned)
+    }
+
+    #[test]
+    fn the_kept_token_goes_to_the_running_server_of_this_user_alone() {
+        let state = tempfile::tempdir().unwrap();
+        let (socket, url) = running(state.path());
+        assert_eq!(token_for(&url, &[], state.path()).as_deref(), Some("kept"));
+        let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let other = format!("http://{}", other.local_addr().unwrap());
+        assert_eq!(token_for(&other, &[], state.path()), None);
+        assert_eq!(token_for("https://elsewhere.example", &[], state.path()), None);
+        let public = [("PILOTHOUSE_SERVER_PUBLIC_URL", "https://agents.example/")];
+        assert_eq!(token_for("https://agents.example/", &public, state.path()), None);
+        drop(socket);
+        assert_eq!(token_for(&url, &[], state.path()), None);
+    }
+
+    #[test]
+    fn files_of_the_working_folder_name_no_server() {
+        let (state, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (_socket, url) = running(state.path());
+        let hostile = "http://192.0.2.1:80";
+        let write =
+            |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+        write(
+            ".env",
+            &format!("PILOTHOUSE_URL={hostile}\nHOST=192.0.2.1\nPILOTHOUSE_TOKEN=theirs\n"),
+        );
+        write(
+            "pilothouse.yaml",
+            "server: {host: 192.0.2.1, public_url: 'http://192.0.2.1'}\nstate_dir: ./theirs\n",
+        );
+        std::fs::create_dir(folder.path().join("theirs")).unwrap();
+        let word = format!(r#"{{"url":"{hostile}","pid":{}}}"#, std::process::id());
+        write("theirs/server.json", &word);
+        let mut environment = Environment::default();
+        let place = state.path().display().to_string();
+        environment.variables.insert("PILOTHOUSE_STATE_DIR".to_owned(), place);
+        let server = Server::find(&ServerArgs::default(), &environment, folder.path()).unwrap();
+        assert_eq!((server.url.as_str(), token(&server)), (url.as_str(), Some("kept")));
+        let args = ServerArgs { url: Some(hostile.to_owned()), ..ServerArgs::default() };
+        let server = Server::find(&args, &environment, folder.path()).unwrap();
+        assert_eq!(token(&server), None);
+    }
+
+    #[test]
+    fn no_debug_output_shows_a_token() {
+        assert_eq!(format!("{:?}", Secret("abc".to_owned())), "***");
+    }
+}

@@ -1,0 +1,206 @@
+//! How a task stands, in the words and exit codes of the command line.
+
+use super::exit;
+use super::terminal::{BAD, DIM, GOOD, WAITS, clean_line, styled};
+use anstyle::Style;
+use pilothouse_a2a::message::{Part, PartContent, Role};
+use pilothouse_a2a::task::{Artifact, Task, TaskState};
+use pilothouse_a2a::time::Timestamp;
+use serde_json::Value;
+use std::time::Duration;
+
+/// The state in one word, as it is also typed.
+pub(super) fn word(state: TaskState) -> &'static str {
+    match state {
+        TaskState::Unspecified => "unspecified",
+        TaskState::Submitted => "submitted",
+        TaskState::Working => "working",
+        TaskState::Completed => "completed",
+        TaskState::Failed => "failed",
+        TaskState::Canceled => "canceled",
+        TaskState::InputRequired => "input-required",
+        TaskState::Rejected => "rejected",
+        TaskState::AuthRequired => "auth-required",
+    }
+}
+
+/// The state of a word, or of the specification's name.
+pub(super) fn state_of(text: &str) -> Result<TaskState, String> {
+    let known = TaskState::ALL.into_iter().skip(1);
+    let found =
+        known.clone().find(|state| text.eq_ignore_ascii_case(word(*state)) || text == state.name());
+    found.ok_or_else(|| format!("one of {}", known.map(word).collect::<Vec<_>>().join(", ")))
+}
+
+/// The exit code that tells how a task ended, or what it waits for.
+pub(super) fn code(state: TaskState) -> u8 {
+    match state {
+        TaskState::Completed | TaskState::Submitted | TaskState::Working => 0,
+        TaskState::Failed | TaskState::Unspecified => exit::FAILED,
+        TaskState::Canceled => exit::CANCELED,
+        TaskState::InputRequired => exit::INPUT_REQUIRED,
+        TaskState::Rejected => exit::REJECTED,
+        TaskState::AuthRequired => exit::AUTH_REQUIRED,
+    }
+}
+
+/// The style of a state.
+pub(super) fn style(state: TaskState) -> Style {
+    match state {
+        TaskState::Completed => GOOD,
+        TaskState::Failed | TaskState::Rejected => BAD,
+        TaskState::Canceled | TaskState::InputRequired | TaskState::AuthRequired => WAITS,
+        TaskState::Unspecified | TaskState::Submitted | TaskState::Working => DIM,
+    }
+}
+
+/// One line: how it ended, how long it took, what it cost, and the ids to go on with.
+pub(super) fn summary(task: &Task, elapsed: Option<Duration>, on: bool) -> String {
+    let state = task.status.state;
+    let mark = match state {
+        TaskState::Completed => "✓ ",
+        TaskState::Failed | TaskState::Rejected => "✗ ",
+        TaskState::InputRequired | TaskState::AuthRequired => "? ",
+        TaskState::Canceled
+        | TaskState::Unspecified
+        | TaskState::Submitted
+        | TaskState::Working => "",
+    };
+    let mut first = styled(&format!("{mark}{}", word(state)), style(state), on);
+    let told =
+        number(task, "/durationMs").and_then(|ms| Duration::try_from_secs_f64(ms / 1000.0).ok());
+    if let Some(took) = told.or(elapsed) {
+        first.push_str(&format!(" in {}", seconds(took)));
+    }
+    let mut facts = vec![first];
+    if let (Some(input), Some(output)) =
+        (number(task, "/usage/inputTokens"), number(task, "/usage/outputTokens"))
+    {
+        facts.push(format!("{input} → {output} tokens"));
+    }
+    facts.extend(
+        number(task, "/costUsd").filter(|cost| *cost > 0.0).map(|cost| format!("${cost:.4}")),
+    );
+    if !task.context_id.as_str().is_empty() {
+        facts.push(format!("context {}", clean_line(task.context_id.as_str())));
+    }
+    facts.push(format!("task {}", clean_line(task.id.as_str())));
+    facts.join(" · ")
+}
+
+/// A number of the task's metadata.
+fn number(task: &Task, path: &str) -> Option<f64> {
+    let (first, rest) =
+        path.trim_start_matches('/').split_once('/').unwrap_or((path.trim_start_matches('/'), ""));
+    let value = task.metadata.as_ref()?.get(first)?;
+    let value = if rest.is_empty() { Some(&value) } else { value.get(rest) };
+    value.and_then(Value::as_f64)
+}
+
+/// A duration as people say it.
+pub(super) fn seconds(time: Duration) -> String {
+    let whole = time.as_secs();
+    match whole {
+        0..60 => format!("{:.1} s", time.as_secs_f64()),
+        60..3600 => format!("{} min {} s", whole / 60, whole % 60),
+        _ => format!("{} h {} min", whole / 3600, whole % 3600 / 60),
+    }
+}
+
+/// How long ago something was.
+pub(super) fn ago(then: Option<Timestamp>, now: Timestamp) -> String {
+    let Some(then) = then else {
+        return "-".to_owned();
+    };
+    match (now.as_millisecond() - then.as_millisecond()).max(0) / 1000 {
+        seconds @ 0..60 => format!("{seconds} s ago"),
+        seconds @ 60..3600 => format!("{} min ago", seconds / 60),
+        seconds @ 3600..86_400 => format!("{} h ago", seconds / 3600),
+        seconds => format!("{} d ago", seconds / 86_400),
+    }
+}
+
+/// What the agent says about the task's status.
+pub(super) fn words(task: &Task) -> Option<String> {
+    let text = task.status.message.as_ref()?.text_content();
+    (!text.trim().is_empty()).then_some(text)
+}
+
+/// The agent's last message, where its answer stands in no artifact.
+pub(super) fn last_message(task: &Task) -> Option<String> {
+    let last = task.history.iter().rev().find(|message| message.role == Role::Agent)?;
+    Some(last.text_content()).filter(|text| !text.trim().is_empty())
+}
+
+/// The text of an artifact.
+pub(super) fn text_of(artifact: &Artifact) -> String {
+    artifact.parts.iter().filter_map(Part::as_text).collect()
+}
+
+/// What the task produced beside text, a line each.
+pub(super) fn files(task: &Task) -> Vec<String> {
+    let mut lines = Vec::new();
+    for artifact in &task.artifacts {
+        for part in &artifact.parts {
+            let what = match &part.content {
+                PartContent::Text(_) => continue,
+                PartContent::Raw(bytes) => format!("{} bytes", bytes.len()),
+                PartContent::Url(url) => url.clone(),
+                PartContent::Data(_) => "data".to_owned(),
+            };
+            let name = part
+                .filename
+                .as_deref()
+                .or(artifact.name.as_deref())
+                .unwrap_or(artifact.artifact_id.as_str());
+            let kind =
+                part.media_type.as_deref().map(|kind| format!(" ({kind})")).unwrap_or_default();
+            lines.push(clean_line(&format!("artifact {name}{kind}: {what}")));
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pilothouse_a2a::task::TaskStatus;
+    use serde_json::json;
+
+    fn task(state: TaskState, metadata: Value) -> Task {
+        let mut task = Task::new(
+            "t-1".into(),
+            "c-1".into(),
+            TaskStatus { state, message: None, timestamp: None },
+        );
+        task.metadata = metadata.as_object().cloned().map(Into::into);
+        task
+    }
+
+    #[test]
+    fn the_last_line_tells_how_long_how_much_and_how_to_go_on() {
+        let told = json!({"usage": {"inputTokens": 12, "outputTokens": 345}, "costUsd": 0.0123, "durationMs": 2345});
+        insta::assert_snapshot!(summary(&task(TaskState::Completed, told), None, false), @r"✓ completed in 2.3 s · 12 → 345 tokens · $0.0123 · context c-1 · task t-1");
+        insta::assert_snapshot!(summary(&task(TaskState::Failed, json!({})), Some(Duration::from_secs(75)), false), @r"✗ failed in 1 min 15 s · context c-1 · task t-1");
+        insta::assert_snapshot!(summary(&task(TaskState::InputRequired, json!({})), None, true).replace('\u{1b}', "⟦"), @r"⟦[33m? input-required⟦[0m · context c-1 · task t-1");
+    }
+
+    #[test]
+    fn every_state_has_a_word_that_is_read_again() {
+        for state in TaskState::ALL.into_iter().skip(1) {
+            assert_eq!(state_of(word(state)), Ok(state));
+            assert_eq!(state_of(state.name()), Ok(state));
+        }
+        assert!(state_of("done").unwrap_err().contains("input-required"));
+    }
+
+    #[test]
+    fn the_age_of_something_is_told_in_its_largest_unit() {
+        let now = Timestamp::from_millisecond(1_000_000_000);
+        let before =
+            |seconds: i64| Some(Timestamp::from_millisecond(1_000_000_000 - seconds * 1000));
+        let told: Vec<_> =
+            [0, 59, 60, 7200, 200_000].map(|seconds| ago(before(seconds), now)).into();
+        assert_eq!(told, ["0 s ago", "59 s ago", "1 min ago", "2 h ago", "2 d ago"]);
+    }
+}

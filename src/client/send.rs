@@ -1,0 +1,368 @@
+//! `pilothouse send`: say something to an agent and show its answer as it comes.
+
+use super::exit;
+use super::failure::Failure;
+use super::follow::{End, Interrupt, Show, follow, json_safe};
+use super::local::{Server, ServerArgs};
+use super::outcome::{files, summary, words};
+use super::tasks::Ask;
+use super::terminal::{BAD, Screen, clean, clean_line, styled};
+use clap::Args;
+use pilothouse_a2a::client::{Client, ClientError};
+use pilothouse_a2a::error::ErrorKind;
+use pilothouse_a2a::event::StreamResponse;
+use pilothouse_a2a::id::{ContextId, TaskId};
+use pilothouse_a2a::message::{Message, Part, Role};
+use pilothouse_a2a::operation::{
+    SendMessageConfiguration, SendMessageRequest, SendMessageResponse,
+};
+use pilothouse_a2a::task::{Task, TaskState};
+use pilothouse_a2a::time::Timestamp;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// The largest file that is read; servers take less.
+const MAX_FILE: u64 = 64 << 20;
+
+/// What every exit code means, for `--help`.
+pub(super) const EXIT_CODES: &str = "\
+Exit codes:
+    0  completed             1  the agent failed      2  wrong use
+    3  canceled              4  input required        5  rejected
+    6  authentication required by the agent
+   69  no server             77  not authorised      78  configuration
+  130  left by Ctrl-C (the first one cancels the task and waits)";
+
+/// What to say, and to whom.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = EXIT_CODES)]
+pub(crate) struct SendArgs {
+    /// What to say; `-` reads it from standard input
+    #[arg(required_unless_present = "file", allow_hyphen_values = false)]
+    text: Option<String>,
+    /// Go on with this conversation (its id is on the last line of an answer)
+    #[arg(short, long, value_name = "ID")]
+    context: Option<String>,
+    /// Answer this task, which asked for something
+    #[arg(short, long, value_name = "ID")]
+    task: Option<String>,
+    /// One of several agents of the server, by its name
+    #[arg(long, value_name = "NAME")]
+    agent: Option<String>,
+    /// Send a file, too: text or an image (may be repeated)
+    #[arg(long, value_name = "PATH")]
+    file: Vec<PathBuf>,
+    /// Print the task's id and do not wait for the answer
+    #[arg(long)]
+    no_wait: bool,
+    /// Print each event as a line of JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+/// Sends and shows; the exit code of the outcome.
+pub(crate) async fn run(
+    args: SendArgs,
+    server: Server,
+    screen: Screen,
+    input: &mut impl Read,
+) -> Result<u8, Failure> {
+    let request = request(&args, input)?;
+    let not_served = |failure: Failure| match &args.agent {
+        Some(name) => Failure::new(
+            exit::UNAVAILABLE,
+            format!(
+                "the agent `{name}` is not served yet by {}; leave --agent out for its own one",
+                server.url
+            ),
+        ),
+        None => failure,
+    };
+    let failure = |error: ClientError| match &error {
+        ClientError::Http { status: 404 | 405, .. } => not_served(server.failure(&error)),
+        ClientError::Rpc(told) if told.code == 404 => not_served(server.failure(&error)),
+        _ => server.failure(&error),
+    };
+    let client = server.client(args.agent.as_deref()).await?;
+    if args.no_wait {
+        let response = client.send(&request).await.map_err(failure)?;
+        return print_accepted(response, args.json, &mut std::io::stdout().lock());
+    }
+    let way = Way { url: args.server.url.as_deref(), agent: args.agent.as_deref() };
+    converse(&client, &request, (screen, args.json), way, failure).await
+}
+
+/// How the server and the agent are named in a command, where they have to be.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Way<'a> {
+    /// `--url`.
+    pub(super) url: Option<&'a str>,
+    /// `--agent`.
+    pub(super) agent: Option<&'a str>,
+}
+
+/// Sends a message and shows its task until that is over, or asks; the exit code of the outcome.
+pub(super) async fn converse(
+    client: &Client,
+    request: &SendMessageRequest,
+    (screen, json): (Screen, bool),
+    way: Way<'_>,
+    failure: impl Fn(ClientError) -> Failure,
+) -> Result<u8, Failure> {
+    let began = Instant::now();
+    let mut show = Show::new(std::io::stdout(), screen, json);
+    let mut end = match client.stream(request).await {
+        Ok(events) => follow(client, events, &mut show, Interrupt::Cancels, false).await?,
+        Err(error) if error.kind() == Some(ErrorKind::UnsupportedOperation) => End::NoStream,
+        Err(error) => return Err(failure(error)),
+    };
+    if end == End::NoStream {
+        // An agent that does not stream answers once.
+        let event = event(client.send(request).await.map_err(failure)?);
+        show.take(&event)?;
+        show.finish()?;
+        end = End::Settled;
+    }
+    if let Some(task) = show.task() {
+        tell(task, Some(began), screen, way);
+    }
+    Ok(left_or(end, show.task(), show.code()))
+}
+
+/// The code of a task that was followed: Ctrl-C has its own, unless the task ended well all the same.
+pub(super) fn left_or(end: End, task: Option<&Task>, code: u8) -> u8 {
+    let completed = task.is_some_and(|task| task.status.state == TaskState::Completed);
+    match end {
+        End::Left if !completed => exit::INTERRUPTED,
+        End::Left | End::Settled | End::NoStream => code,
+    }
+}
+
+/// The last lines, on standard error: what was made beside text, how it ended, how to go on.
+pub(super) fn tell(task: &Task, began: Option<Instant>, screen: Screen, way: Way<'_>) {
+    for line in files(task) {
+        eprintln!("{line}");
+    }
+    let state = task.status.state;
+    if matches!(state, TaskState::Failed | TaskState::Rejected | TaskState::Canceled)
+        && let Some(words) = words(task)
+    {
+        eprintln!(
+            "{}",
+            styled(
+                clean(&words).trim_end(),
+                BAD,
+                screen.styled_errors && state != TaskState::Canceled
+            )
+        );
+    }
+    eprintln!("{}", summary(task, began.map(|began| began.elapsed()), screen.styled_errors));
+    for line in how_to_answer(task, way) {
+        eprintln!("{line}");
+    }
+}
+
+/// How a task that asks is answered.
+pub(super) fn how_to_answer(task: &Task, way: Way<'_>) -> Vec<String> {
+    let options = way.options();
+    if let Some(ask) = Ask::of(task) {
+        return ask.how_to_answer(task.id.as_str(), &options, Timestamp::now());
+    }
+    if task.status.state != TaskState::AuthRequired {
+        return Vec::new();
+    }
+    let id = clean_line(task.id.as_str());
+    vec![
+        "the agent waits for credentials; they are given outside of this conversation".to_owned(),
+        format!("watch it with: pilothouse tasks watch{options} {}", shell_words::quote(&id)),
+    ]
+}
+
+impl Way<'_> {
+    /// The options that a command needs to get there.
+    fn options(self) -> String {
+        let named = [("--url", self.url), ("--agent", self.agent)];
+        let given = named.into_iter().filter_map(|(name, value)| Some((name, value?)));
+        given.map(|(name, value)| format!(" {name} {}", shell_words::quote(value))).collect()
+    }
+}
+
+fn print_accepted(
+    response: SendMessageResponse,
+    json: bool,
+    out: &mut impl Write,
+) -> Result<u8, Failure> {
+    let event = event(response);
+    if json {
+        let line = serde_json::to_string(&event).map_err(std::io::Error::from)?;
+        writeln!(out, "{}", json_safe(&line))?;
+        return Ok(0);
+    }
+    match event {
+        StreamResponse::Task(task) => {
+            let id = clean_line(task.id.as_str());
+            writeln!(out, "{id}")?;
+            eprintln!("watch it with: pilothouse tasks watch {}", shell_words::quote(&id));
+        }
+        StreamResponse::Message(message) => writeln!(out, "{}", clean(&message.text_content()))?,
+        StreamResponse::StatusUpdate(_) | StreamResponse::ArtifactUpdate(_) => {}
+    }
+    Ok(0)
+}
+
+fn event(response: SendMessageResponse) -> StreamResponse {
+    match response {
+        SendMessageResponse::Task(task) => StreamResponse::Task(task),
+        SendMessageResponse::Message(message) => StreamResponse::Message(message),
+    }
+}
+
+// === the message ===
+
+fn request(args: &SendArgs, input: &mut impl Read) -> Result<SendMessageRequest, Failure> {
+    let mut parts = Vec::new();
+    match args.text.as_deref() {
+        Some("-") => {
+            let mut text = String::new();
+            input.take(MAX_FILE).read_to_string(&mut text).map_err(|error| {
+                Failure::usage(format!("cannot read the text from standard input: {error}"))
+            })?;
+            parts.push(Part::text(text.trim_end_matches('\n')));
+        }
+        Some(text) => parts.push(Part::text(text)),
+        None => {}
+    }
+    if parts.iter().all(|part| part.as_text().is_some_and(|text| text.trim().is_empty()))
+        && args.file.is_empty()
+    {
+        return Err(Failure::usage("there is nothing to say: the text is empty"));
+    }
+    for path in &args.file {
+        parts.push(file_part(path)?);
+    }
+    let mut message = Message::new(Role::User, parts);
+    message.context_id = args.context.as_deref().map(ContextId::from);
+    message.task_id = args.task.as_deref().map(TaskId::from);
+    let configuration =
+        SendMessageConfiguration { return_immediately: args.no_wait, ..Default::default() };
+    Ok(SendMessageRequest {
+        tenant: None,
+        message,
+        configuration: Some(configuration),
+        metadata: None,
+    })
+}
+
+fn file_part(path: &Path) -> Result<Part, Failure> {
+    let refused = |why: &dyn std::fmt::Display| {
+        Failure::usage(format!("cannot send {}: {why}", path.display()))
+    };
+    let size = std::fs::metadata(path).map_err(|error| refused(&error))?.len();
+    if size > MAX_FILE {
+        return Err(refused(&format!("it is larger than {} MiB", MAX_FILE >> 20)));
+    }
+    let bytes = std::fs::read(path).map_err(|error| refused(&error))?;
+    let media_type = media_type(path, &bytes);
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    Ok(Part::raw(bytes).named(name).typed(media_type))
+}
+
+/// The media type by the file's extension; what is not known is text where it reads as text.
+fn media_type(path: &Path, bytes: &[u8]) -> &'static str {
+    let extension = path.extension().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
+    match extension.as_str() {
+        "png" => "image/png",
+        "jpg" | "jpeg" => "image/jpeg",
+        "gif" => "image/gif",
+        "webp" => "image/webp",
+        "svg" => "image/svg+xml",
+        "pdf" => "application/pdf",
+        "json" => "application/json",
+        "md" | "markdown" => "text/markdown",
+        "html" | "htm" => "text/html",
+        "csv" => "text/csv",
+        "diff" | "patch" => "text/x-diff",
+        _ if std::str::from_utf8(bytes).is_ok() => "text/plain",
+        _ => "application/octet-stream",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+    use pilothouse_a2a::message::PartContent;
+    use pilothouse_a2a::task::TaskStatus;
+    use serde_json::json;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        send: SendArgs,
+    }
+
+    fn parsed(line: &[&str]) -> SendArgs {
+        Line::try_parse_from([&["send"], line].concat()).unwrap().send
+    }
+
+    #[test]
+    fn a_dash_reads_the_text_from_standard_input() {
+        let request = request(&parsed(&["-", "-c", "ctx"]), &mut &b"from a pipe\n"[..]).unwrap();
+        assert_eq!(request.message.text_content(), "from a pipe");
+        assert_eq!(request.message.context_id, Some("ctx".into()));
+    }
+
+    #[test]
+    fn nothing_to_say_is_wrong_use() {
+        assert!(Line::try_parse_from(["send"]).is_err());
+        assert_eq!(request(&parsed(&[" "]), &mut &b""[..]).unwrap_err().code, 2);
+    }
+
+    #[test]
+    fn a_file_is_sent_with_its_name_and_media_type() {
+        let folder = tempfile::tempdir().unwrap();
+        let types = [("a.PNG", "image/png"), ("b.rs", "text/plain"), ("c.md", "text/markdown")]
+            .map(|(name, kind)| {
+                let path = folder.path().join(name);
+                std::fs::write(&path, "x").unwrap();
+                let request =
+                    request(&parsed(&["--file", path.to_str().unwrap()]), &mut &b""[..]).unwrap();
+                let part = &request.message.parts[0];
+                assert_eq!(
+                    (part.filename.as_deref(), &part.content),
+                    (Some(name), &PartContent::Raw(b"x".to_vec()))
+                );
+                (part.media_type.clone().unwrap(), kind)
+            });
+        assert!(types.iter().all(|(found, wanted)| found == wanted));
+        assert_eq!(file_part(&folder.path().join("none")).unwrap_err().code, 2);
+    }
+
+    #[test]
+    fn a_question_comes_with_the_way_to_answer() {
+        let mut message = Message::agent_text("Which?");
+        message.parts.push(Part::data(json!({"options": ["red", {"label": "blue"}]})));
+        let status =
+            TaskStatus { state: TaskState::InputRequired, message: Some(message), timestamp: None };
+        let task = Task::new("t-1".into(), "c-1".into(), status);
+        insta::assert_snapshot!(how_to_answer(&task, Way::default()).join("\n"), @r#"
+answer with: pilothouse tasks answer t-1 "..."
+"#);
+        let way = Way { url: Some("http://x"), agent: Some("two") };
+        let told = how_to_answer(&task, way).pop().unwrap();
+        assert!(told.contains("tasks answer --url http://x --agent two t-1"));
+    }
+
+    #[test]
+    fn a_canceled_task_and_an_interrupt_have_different_codes() {
+        let task = |state| {
+            Task::new("t".into(), "c".into(), TaskStatus { state, message: None, timestamp: None })
+        };
+        assert_eq!(left_or(End::Settled, Some(&task(TaskState::Canceled)), 3), 3);
+        assert_eq!(left_or(End::Left, Some(&task(TaskState::Canceled)), 3), 130);
+        assert_eq!(left_or(End::Left, Some(&task(TaskState::Completed)), 0), 0);
+    }
+}

@@ -1,0 +1,212 @@
+//! `pilothouse sessions`: the caller's sessions, by the house's own API.
+
+mod attach;
+
+use super::failure::Failure;
+use super::local::{Server, ServerArgs};
+use super::outcome::ago;
+use super::send::{Way, converse};
+use super::table::table;
+use super::tasks::print_json;
+use super::terminal::{Screen, clean_line, padded};
+use clap::Subcommand;
+use pilothouse_a2a::message::Message;
+use pilothouse_a2a::operation::SendMessageRequest;
+use pilothouse_a2a::time::Timestamp;
+use serde_json::{Value, json};
+use std::io::Write;
+
+/// What to do with sessions.
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum SessionsCommand {
+    /// Your sessions, last used first
+    List {
+        /// Print them as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// One session, by its id or its context
+    Show {
+        /// The session or its context
+        id: String,
+        /// Print it as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// The agent's own terminal on a session, where the server runs; its other messages wait meanwhile
+    Attach {
+        /// The session or its context
+        id: String,
+    },
+    /// Go on in a new conversation that begins as a copy of this one; exit codes as those of `send`
+    #[command(after_help = super::send::EXIT_CODES)]
+    Fork {
+        /// The session or its context
+        id: String,
+        /// What to say there first
+        #[arg(default_value = FIRST_WORDS, hide_default_value = true)]
+        text: String,
+        /// Print each event as a line of JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// What a fork is told where nothing is said: a turn makes it, and this one changes nothing.
+const FIRST_WORDS: &str = "Say in one sentence where we stand. Do nothing else.";
+
+/// Carries out the command; the exit code.
+pub(crate) async fn run(
+    command: SessionsCommand,
+    args: &ServerArgs,
+    server: Server,
+    screen: Screen,
+    term: Option<&str>,
+) -> Result<u8, Failure> {
+    let mut out = std::io::stdout();
+    match command {
+        SessionsCommand::List { json } => {
+            let answer = server.get("/api/v1/sessions").await?;
+            let sessions =
+                answer.get("sessions").and_then(Value::as_array).cloned().unwrap_or_default();
+            if json {
+                print_json(&mut out, &sessions)?;
+            } else {
+                write!(out, "{}", listed(&sessions, Timestamp::now(), screen.width))?;
+            }
+        }
+        SessionsCommand::Show { id, json } => {
+            let session = server.get(&format!("/api/v1/sessions/{}", escaped(&id))).await?;
+            if json {
+                print_json(&mut out, &session)?;
+            } else {
+                write!(out, "{}", shown(&session))?;
+            }
+        }
+        SessionsCommand::Attach { id } => return attach::run(&id, term, &server).await,
+        SessionsCommand::Fork { id, text, json } => {
+            let session = server.get(&format!("/api/v1/sessions/{}", escaped(&id))).await?;
+            let context = session.get("contextId").and_then(Value::as_str);
+            let request = fork(context.unwrap_or(&id), &text);
+            let way = Way { url: args.url.as_deref(), agent: None };
+            let client = server.client(None).await?;
+            let failure = |error| server.failure(&error);
+            return converse(&client, &request, (screen, json), way, failure).await;
+        }
+    }
+    Ok(0)
+}
+
+/// The first message of a new context that begins as a copy of this one.
+fn fork(context: &str, text: &str) -> SendMessageRequest {
+    let mut message = Message::user_text(text);
+    let from = json!({"contextId": context});
+    message.metadata = Some([("fork".to_owned(), from)].into_iter().collect());
+    SendMessageRequest { tenant: None, message, configuration: None, metadata: None }
+}
+
+/// Sessions as a table.
+fn listed(sessions: &[Value], now: Timestamp, width: Option<usize>) -> String {
+    if sessions.is_empty() {
+        return "no sessions\n".to_owned();
+    }
+    let rows: Vec<Vec<String>> = sessions
+        .iter()
+        .map(|session| {
+            let text =
+                |name: &str| session.get(name).and_then(Value::as_str).unwrap_or("-").to_owned();
+            let ago = |time: &str| ago(Timestamp::parse(time), now);
+            let (state, since) = doing(session);
+            vec![
+                text("contextId"),
+                state,
+                ago(since),
+                ago(&text("used")),
+                text("agent"),
+                text("workspace"),
+            ]
+        })
+        .collect();
+    table(&["CONTEXT", "STATE", "SINCE", "USED", "AGENT", "WORKSPACE"], &rows, width)
+}
+
+/// What a session does, and since when; an older server says only whether it is live.
+fn doing(session: &Value) -> (String, &str) {
+    let live = session.get("live").and_then(Value::as_bool) == Some(true);
+    let activity =
+        |name: &str| session.pointer(&format!("/activity/{name}")).and_then(Value::as_str);
+    let state = activity("state").unwrap_or(if live { "live" } else { "idle" });
+    let reason = activity("waitsFor").map(|reason| format!(": {reason}")).unwrap_or_default();
+    (format!("{state}{reason}"), activity("since").filter(|_| state != "idle").unwrap_or_default())
+}
+
+/// A session, a fact a line.
+fn shown(session: &Value) -> String {
+    let facts = session.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null());
+    let line = |(name, value): (&String, &Value)| {
+        let text = value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned);
+        format!("{} {}\n", padded(&clean_line(name), 14), clean_line(&text))
+    };
+    facts.map(line).collect()
+}
+
+/// One segment of a path: everything but letters, digits and `-._~` is escaped.
+fn escaped(segment: &str) -> String {
+    let each = |byte: u8| match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+            char::from(byte).to_string()
+        }
+        other => format!("%{other:02X}"),
+    };
+    segment.bytes().map(each).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_tells_what_each_session_does_and_since_when() {
+        let sessions = [
+            json!({"id": "s1", "contextId": "ctx-1", "agent": "claude", "live": true, "used": "2026-01-01T00:00:00.000Z", "workspace": "/w/s1"}),
+            json!({"id": "s2", "contextId": "ctx-2", "agent": "claude", "live": false, "used": "2025-12-31T00:00:00.000Z", "workspace": "/w/s2"}),
+            json!({"id": "s3", "contextId": "ctx-3", "agent": "claude", "live": true, "used": "2026-01-01T00:00:00.000Z", "workspace": "/w/s3",
+                   "activity": {"state": "waiting", "waitsFor": "answer", "since": "2026-01-01T00:01:00.000Z", "taskId": "t"}}),
+            json!({"id": "s4", "contextId": "ctx-4", "agent": "claude", "live": true, "used": "2026-01-01T00:00:00.000Z", "workspace": "/w/s4",
+                   "activity": {"state": "idle", "since": "2026-01-01T00:00:30.000Z"}}),
+        ];
+        let now = Timestamp::parse("2026-01-01T00:02:00Z").unwrap();
+        insta::assert_snapshot!(listed(&sessions, now, None), @r"
+CONTEXT  STATE            SINCE      USED       AGENT   WORKSPACE
+ctx-1    live             -          2 min ago  claude  /w/s1
+ctx-2    idle             -          1 d ago    claude  /w/s2
+ctx-3    waiting: answer  1 min ago  2 min ago  claude  /w/s3
+ctx-4    idle             -          2 min ago  claude  /w/s4
+");
+    }
+
+    #[test]
+    fn one_session_is_shown_a_fact_a_line() {
+        let session = json!({"id": "s1", "contextId": "c", "conversation": null, "live": false});
+        insta::assert_snapshot!(shown(&session), @r"
+id             s1
+contextId      c
+live           false
+");
+    }
+
+    #[test]
+    fn a_fork_is_a_new_context_that_names_the_old_one() {
+        let message = fork("ctx-1", "go on").message;
+        assert_eq!(message.context_id, None);
+        assert_eq!(
+            Value::Object(message.metadata.unwrap().to_map()),
+            json!({"fork": {"contextId": "ctx-1"}})
+        );
+    }
+
+    #[test]
+    fn a_context_with_any_characters_stays_one_segment() {
+        assert_eq!(escaped("a/b ü"), "a%2Fb%20%C3%BC");
+    }
+}

@@ -1,0 +1,328 @@
+//! `pilothouse tasks`: list, read, watch and cancel the caller's tasks, and answer what they ask.
+
+mod answer;
+mod ask;
+
+pub(super) use ask::{Ask, render_question};
+
+use super::failure::Failure;
+use super::follow::{End, Interrupt, Show, follow, json_safe};
+use super::local::{Server, ServerArgs};
+use super::outcome::{ago, last_message, state_of, summary, text_of, word, words};
+use super::send::{Way, how_to_answer, left_or, tell};
+use super::table::table;
+use super::terminal::Screen;
+use answer::Said;
+use clap::Subcommand;
+use pilothouse_a2a::client::Client;
+use pilothouse_a2a::error::ErrorKind;
+use pilothouse_a2a::event::StreamResponse;
+use pilothouse_a2a::id::{ContextId, TaskId};
+use pilothouse_a2a::message::Role;
+use pilothouse_a2a::operation::ListTasksRequest;
+use pilothouse_a2a::task::{Task, TaskState};
+use pilothouse_a2a::time::Timestamp;
+use serde::Serialize;
+use std::io::Write;
+
+/// Tasks that a page may have (specification 3.1.4).
+const PAGE: usize = 100;
+/// Messages of the history that a list shows something of.
+const HISTORY: i32 = 4;
+
+/// What to do with tasks.
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum TasksCommand {
+    /// Your tasks, the latest first
+    List {
+        /// Only those of this conversation
+        #[arg(long, value_name = "ID")]
+        context: Option<String>,
+        /// Only those in this state (working, input-required, ...)
+        #[arg(long, value_parser = state_of)]
+        state: Option<TaskState>,
+        /// How many at most
+        #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+        limit: u32,
+        /// Print the tasks as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// One task and its answer
+    Get {
+        /// The task
+        id: String,
+        /// Print the task as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show a task from its beginning, and on as it goes; exit codes as those of `send`
+    #[command(after_help = super::send::EXIT_CODES)]
+    Watch {
+        /// The task
+        id: String,
+        /// Print each event as a line of JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// End a task before its end
+    Cancel {
+        /// The task
+        id: String,
+    },
+    /// What waits for your answer, in all your tasks
+    Asks {
+        /// Print the asks as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Allow what a task asks for, and show how it goes on; exit codes as those of `send`
+    #[command(after_help = super::send::EXIT_CODES)]
+    Approve {
+        /// The task
+        id: String,
+        /// Allow this tool for the rest of the session
+        #[arg(long)]
+        session: bool,
+        /// Let the tool run with this input instead: a JSON object, the whole input
+        #[arg(long, value_name = "JSON", value_parser = answer::input)]
+        input: Option<answer::Input>,
+        #[command(flatten)]
+        reply: answer::ReplyArgs,
+    },
+    /// Deny what a task asks for, and show how it goes on; exit codes as those of `send`
+    #[command(after_help = super::send::EXIT_CODES)]
+    Deny {
+        /// The task
+        id: String,
+        /// Why; the agent is told
+        reason: Option<String>,
+        #[command(flatten)]
+        reply: answer::ReplyArgs,
+    },
+    /// Answer the question of a task, and show how it goes on; exit codes as those of `send`
+    #[command(after_help = super::send::EXIT_CODES)]
+    Answer {
+        /// The task
+        id: String,
+        /// One of the options, or free text; several where it asks several questions
+        #[arg(required = true, allow_hyphen_values = false)]
+        text: Vec<String>,
+        #[command(flatten)]
+        reply: answer::ReplyArgs,
+    },
+}
+
+/// Carries out the command; the exit code.
+pub(crate) async fn run(
+    command: TasksCommand,
+    args: &ServerArgs,
+    server: Server,
+    screen: Screen,
+) -> Result<u8, Failure> {
+    let way = Way { url: args.url.as_deref(), agent: None };
+    let mut out = std::io::stdout();
+    let client = || server.client(None);
+    match command {
+        TasksCommand::Asks { json } => {
+            answer::list(&server, json, screen, &mut out).await?;
+            Ok(0)
+        }
+        TasksCommand::Approve { id, session, input, reply } => {
+            let said = Said::Allow { session, input };
+            answer::run(&id, &said, &reply, way, &server, screen).await
+        }
+        TasksCommand::Deny { id, reason, reply } => {
+            answer::run(&id, &Said::Deny(reason), &reply, way, &server, screen).await
+        }
+        TasksCommand::Answer { id, text, reply } => {
+            answer::run(&id, &Said::Words(text), &reply, way, &server, screen).await
+        }
+        TasksCommand::List { context, state, limit, json } => {
+            let request = ListTasksRequest {
+                context_id: context.map(ContextId::from),
+                status: state.unwrap_or_default(),
+                history_length: Some(HISTORY),
+                ..ListTasksRequest::default()
+            };
+            let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+            let (tasks, total) = read_pages(&client().await?, &server, request, limit).await?;
+            if json {
+                print_json(&mut out, &tasks)?;
+            } else {
+                write!(out, "{}", listed(&tasks, screen.width))?;
+                if total > tasks.len() {
+                    eprintln!("{} of {total}; more with --limit", tasks.len());
+                }
+            }
+            Ok(0)
+        }
+        TasksCommand::Get { id, json } => {
+            let task = client()
+                .await?
+                .get(&TaskId::new(id), None)
+                .await
+                .map_err(|error| server.failure(&error))?;
+            if json {
+                print_json(&mut out, &task)?;
+            } else {
+                let mut show = Show::new(out, screen, false);
+                print_task(&task, &mut show, screen)?;
+                for line in how_to_answer(&task, way) {
+                    eprintln!("{line}");
+                }
+            }
+            Ok(0)
+        }
+        TasksCommand::Watch { id, json } => {
+            let (client, id) = (client().await?, TaskId::new(id));
+            let mut show = Show::new(out, screen, json);
+            let mut end = match client.subscribe(&id, None).await {
+                Ok(events) => follow(&client, events, &mut show, Interrupt::Leaves, true).await?,
+                Err(error) if error.kind() == Some(ErrorKind::UnsupportedOperation) => {
+                    End::NoStream
+                }
+                Err(error) => return Err(server.failure(&error)),
+            };
+            if end == End::NoStream {
+                // A task that is over has no stream: it is read.
+                let task = client.get(&id, None).await.map_err(|error| server.failure(&error))?;
+                show.take(&StreamResponse::Task(task))?;
+                show.finish()?;
+                end = End::Settled;
+            }
+            if let Some(task) = show.task().filter(|_| end == End::Settled) {
+                tell(task, None, screen, way);
+            }
+            Ok(left_or(end, show.task(), show.code()))
+        }
+        TasksCommand::Cancel { id } => {
+            let task = client()
+                .await?
+                .cancel(&TaskId::new(id))
+                .await
+                .map_err(|error| server.failure(&error))?;
+            writeln!(out, "{}", summary(&task, None, screen.styled))?;
+            Ok(0)
+        }
+    }
+}
+
+/// As many tasks as are wanted, and how many there are.
+async fn read_pages(
+    client: &Client,
+    server: &Server,
+    mut request: ListTasksRequest,
+    limit: usize,
+) -> Result<(Vec<Task>, usize), Failure> {
+    let mut tasks: Vec<Task> = Vec::new();
+    loop {
+        let missing = (limit - tasks.len()).min(PAGE);
+        request.page_size = i32::try_from(missing).ok();
+        let page = client.list(&request).await.map_err(|error| server.failure(&error))?;
+        let empty = page.tasks.is_empty();
+        tasks.extend(page.tasks);
+        tasks.truncate(limit);
+        if empty || page.next_page_token.is_empty() || tasks.len() == limit {
+            let total = usize::try_from(page.total_size).unwrap_or(0);
+            return Ok((tasks, total));
+        }
+        request.page_token = Some(page.next_page_token);
+    }
+}
+
+/// Tasks as a table.
+fn listed(tasks: &[Task], width: Option<usize>) -> String {
+    if tasks.is_empty() {
+        return "no tasks\n".to_owned();
+    }
+    let now = Timestamp::now();
+    let rows: Vec<Vec<String>> = tasks
+        .iter()
+        .map(|task| {
+            vec![
+                task.id.to_string(),
+                word(task.status.state).to_owned(),
+                ago(task.status.timestamp, now),
+                shown_message(task),
+                task.context_id.to_string(),
+            ]
+        })
+        .collect();
+    let rows: Vec<Vec<String>> = rows
+        .into_iter()
+        .map(|mut row| {
+            row[3] = super::terminal::cut(&super::terminal::clean_line(&row[3]), 48);
+            row
+        })
+        .collect();
+    table(&["TASK", "STATE", "WHEN", "MESSAGE", "CONTEXT"], &rows, width)
+}
+
+/// What a task is about: what it asks, else what it was asked.
+fn shown_message(task: &Task) -> String {
+    if task.status.state.is_interrupted()
+        && let Some(words) = words(task)
+    {
+        return words;
+    }
+    let asked = task.history.iter().find(|message| message.role == Role::User);
+    asked.map(pilothouse_a2a::message::Message::text_content).unwrap_or_default()
+}
+
+fn print_task<W: Write>(task: &Task, show: &mut Show<W>, screen: Screen) -> Result<(), Failure> {
+    eprintln!("{}", summary(task, None, screen.styled_errors));
+    if !task.status.state.is_terminal()
+        && !task.status.state.is_interrupted()
+        && let Some(words) = words(task)
+    {
+        eprintln!("{}", super::terminal::clean(&words));
+    }
+    let has_text = task.artifacts.iter().any(|artifact| !text_of(artifact).is_empty());
+    show.take(&StreamResponse::Task(task.clone()))?;
+    show.finish()?;
+    if !has_text
+        && task.status.state == TaskState::Failed
+        && let Some(words) = words(task).or_else(|| last_message(task))
+    {
+        eprintln!("{}", super::terminal::clean(&words));
+    }
+    super::outcome::files(task).iter().for_each(|line| eprintln!("{line}"));
+    Ok(())
+}
+
+/// Prints a value as JSON for people and programs.
+pub(crate) fn print_json(out: &mut impl Write, value: &impl Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(value).map_err(std::io::Error::from)?;
+    writeln!(out, "{}", json_safe(&text))?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pilothouse_a2a::message::Message;
+    use pilothouse_a2a::task::TaskStatus;
+
+    fn task(id: &str, state: TaskState, asked: &str, said: Option<&str>) -> Task {
+        let message = said.map(Message::agent_text);
+        let mut task =
+            Task::new(id.into(), "ctx-1".into(), TaskStatus { state, message, timestamp: None });
+        task.history.push(Message::user_text(asked));
+        task
+    }
+
+    #[test]
+    fn a_list_shows_what_was_asked_or_what_is_asked_back() {
+        let tasks = [
+            task("t-1", TaskState::Completed, "write a poem\nabout the sea", None),
+            task("t-2", TaskState::InputRequired, "paint it", Some("Which \u{1b}[31mcolour?")),
+        ];
+        insta::assert_snapshot!(listed(&tasks, None), @r"
+TASK  STATE           WHEN  MESSAGE                     CONTEXT
+t-1   completed       -     write a poem about the sea  ctx-1
+t-2   input-required  -     Which colour?               ctx-1
+");
+        assert_eq!(listed(&[], None), "no tasks\n");
+    }
+}

@@ -1,0 +1,414 @@
+//! What a task asks, as a person reads it who has to decide: all of it, and nothing that pretends to be
+//! ours.
+//!
+//! # How it works
+//!
+//! The question comes from an agent, and what it wants to do comes from a model. So each of its lines
+//! stands behind a bar (also where a terminal would wrap it), what is invisible is spelled out instead of
+//! taken away, and what does not fit is counted, never dropped in silence.
+
+mod bar;
+mod input;
+
+use super::super::outcome::words;
+use super::super::terminal::{clean_line, cut};
+use bar::{barred, visible};
+use pilothouse_a2a::message::PartContent;
+use pilothouse_a2a::task::{Task, TaskState};
+use pilothouse_a2a::time::Timestamp;
+use serde_json::{Value, json};
+
+/// Columns of one line of a list.
+const HEADLINE: usize = 60;
+
+/// A pending ask.
+#[derive(Debug, Clone, PartialEq)]
+pub(in crate::client) struct Ask {
+    /// Its id; none of a server that has one ask a task.
+    pub(super) id: Option<String>,
+    kind: Kind,
+    choices: Vec<Choice>,
+    deadline: Option<Timestamp>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum Kind {
+    Permission {
+        tool: String,
+        title: Option<String>,
+        input: Value,
+    },
+    Question {
+        /// As it is asked, where the data tells.
+        text: Option<String>,
+        /// The single questions, where there are several, or one with more to tell.
+        parts: Vec<Question>,
+    },
+}
+
+/// One of the questions of an ask.
+#[derive(Debug, Clone, PartialEq)]
+struct Question {
+    text: String,
+    choices: Vec<Choice>,
+    several: bool,
+}
+
+/// One way to answer.
+#[derive(Debug, Clone, PartialEq)]
+struct Choice {
+    id: Option<String>,
+    name: String,
+    description: Option<String>,
+}
+
+/// What is to be decided about a permission.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Decision<'a> {
+    /// The tool may run once.
+    Allow,
+    /// The tool may run whenever it is asked for in this session.
+    AllowSession,
+    /// It may not; why.
+    Deny(Option<&'a str>),
+}
+
+impl Ask {
+    /// What a task asks; none where it asks nothing.
+    pub(in crate::client) fn of(task: &Task) -> Option<Self> {
+        if task.status.state != TaskState::InputRequired {
+            return None;
+        }
+        let parts = task.status.message.iter().flat_map(|message| &message.parts);
+        let data = || {
+            parts.clone().filter_map(|part| match &part.content {
+                PartContent::Data(data) => Some(data.to_value()),
+                PartContent::Text(_) | PartContent::Raw(_) | PartContent::Url(_) => None,
+            })
+        };
+        let named = data().find(|data| data.get("askId").is_some());
+        let data = named.or_else(|| data().next());
+        Some(Self::of_data(&data.unwrap_or_default()))
+    }
+
+    /// An ask as the server tells it.
+    pub(super) fn of_data(data: &Value) -> Self {
+        let text = |name: &str| {
+            let text = data.get(name).and_then(Value::as_str);
+            text.filter(|text| !text.trim().is_empty()).map(ToOwned::to_owned)
+        };
+        let is_permission = match data.get("kind").and_then(Value::as_str) {
+            Some(kind) => kind == "permission",
+            None => data.get("tool").is_some(),
+        };
+        let input = data.get("input").cloned().unwrap_or_default();
+        // An agent that speaks ACP has options of its own beside the house's.
+        let own = if is_permission { list(&input, "options") } else { &[] };
+        let choices = list(data, "options").iter().chain(own);
+        let choices = choices.filter_map(Choice::of).collect();
+        let kind = if is_permission {
+            Kind::Permission {
+                tool: text("tool").unwrap_or_else(|| "a tool".to_owned()),
+                title: text("title").or_else(|| text("text")),
+                input,
+            }
+        } else {
+            Kind::Question {
+                text: text("text"),
+                parts: list(&input, "questions").iter().filter_map(Question::of).collect(),
+            }
+        };
+        Self {
+            id: text("askId"),
+            kind,
+            choices,
+            deadline: text("deadline").and_then(|text| Timestamp::parse(&text)),
+        }
+    }
+
+    /// Whether it asks for a tool to be run.
+    pub(super) fn is_permission(&self) -> bool {
+        matches!(self.kind, Kind::Permission { .. })
+    }
+
+    /// What is asked, behind a bar; `said` are the words of the status, where the data does not have the question.
+    fn render(&self, said: Option<String>, columns: Option<usize>) -> String {
+        match &self.kind {
+            Kind::Permission { tool, title, input } => {
+                let mut text = format!("{} asks to be used:\n", clean_line(&visible(tool)));
+                let mut lines = input::lines(input);
+                // Words about it come behind what it is.
+                let told = |title: &&str| {
+                    let is_title = |line: &String| {
+                        line.strip_prefix("description: ").unwrap_or(line).trim() == title.trim()
+                    };
+                    lines.iter().any(is_title)
+                };
+                if let Some(title) = title.as_deref().filter(|title| !told(title)) {
+                    lines.push(format!("title: {title}"));
+                }
+                text.push_str(&barred(&lines, columns));
+                text
+            }
+            Kind::Question { parts, .. } if parts.len() > 1 => {
+                let numbered = parts.iter().enumerate();
+                let lines: Vec<String> = numbered
+                    .flat_map(|(at, part)| {
+                        let question = format!("{}. {}", at + 1, clean_line(&part.text));
+                        let choices =
+                            part.choices.iter().map(|choice| format!("   {}", choice.line()));
+                        std::iter::once(question).chain(choices).collect::<Vec<_>>()
+                    })
+                    .collect();
+                barred(&lines, columns)
+            }
+            Kind::Question { text, .. } => {
+                let choices = self.described().into_iter();
+                let choices = choices.map(|choice| format!("- {}", choice.line()));
+                let question = text.clone().or(said).into_iter();
+                barred(&question.chain(choices).collect::<Vec<_>>(), columns)
+            }
+        }
+    }
+
+    /// One line of it, for a list.
+    pub(super) fn headline(&self) -> String {
+        let line = match &self.kind {
+            Kind::Permission { title, input, .. } => {
+                let lines = input::lines(input);
+                let first = lines.first().map(String::as_str);
+                first.or(title.as_deref()).unwrap_or("-").to_owned()
+            }
+            Kind::Question { text, parts } => {
+                let first = parts.first().map(|part| part.text.clone());
+                text.clone().or(first).unwrap_or_else(|| "-".to_owned())
+            }
+        };
+        let first = line.lines().find(|line| !line.trim().is_empty());
+        cut(&clean_line(&visible(first.unwrap_or("-"))), HEADLINE)
+    }
+
+    /// The tool that wants to run, or that it is a question.
+    pub(super) fn tool(&self) -> String {
+        match &self.kind {
+            Kind::Permission { tool, .. } => clean_line(&visible(tool)),
+            Kind::Question { .. } => "(question)".to_owned(),
+        }
+    }
+
+    /// How it is answered: what may be chosen, and the commands. `options` stand in each command.
+    pub(in crate::client) fn how_to_answer(
+        &self,
+        task: &str,
+        options: &str,
+        now: Timestamp,
+    ) -> Vec<String> {
+        let quoted = |text: &str| shell_words::quote(&clean_line(text)).into_owned();
+        let id = quoted(task);
+        // Which one of several is meant, so that nobody allows what he has not seen.
+        let which = match (&self.id, self.is_permission()) {
+            (Some(ask), true) => format!(" --ask {}", quoted(ask)),
+            _ => String::new(),
+        };
+        let command =
+            |name: &str, rest: &str| format!("pilothouse tasks {name}{options} {id}{which}{rest}");
+        let has = |id: &str| self.choices.is_empty() || self.choice(id).is_some();
+        let mut lines = Vec::new();
+        match &self.kind {
+            Kind::Permission { tool, .. } => {
+                if has("allow") {
+                    lines.push(format!("allow it once: {}", command("approve", "")));
+                }
+                if has("allow_session") {
+                    // Whatever it is asked to do by then.
+                    lines.push(format!(
+                        "allow any {} in this session: {}",
+                        cut(&clean_line(&visible(tool)), HEADLINE),
+                        command("approve", " --session")
+                    ));
+                }
+                if has("deny") {
+                    lines.push(format!("deny it: {}", command("deny", " \"why\"")));
+                }
+                let known = ["allow", "allow_session", "deny"];
+                let others = self.choices.iter().filter_map(|choice| {
+                    let id = choice.id.as_deref().filter(|id| !known.contains(id))?;
+                    let rest = format!(" {}", quoted(id));
+                    Some(format!(
+                        "its own option `{}`: {}",
+                        clean_line(&visible(&choice.name)),
+                        command("answer", &rest)
+                    ))
+                });
+                lines.extend(others);
+            }
+            Kind::Question { parts, .. } => {
+                let each = if parts.len() > 1 {
+                    " \"...\"".repeat(parts.len())
+                } else {
+                    " \"...\"".to_owned()
+                };
+                lines.push(format!("answer with: {}", command("answer", &each)));
+            }
+        }
+        if let Some(deadline) = self.deadline {
+            let left = (deadline.as_millisecond() - now.as_millisecond()).max(0).unsigned_abs();
+            let left = super::super::outcome::seconds(std::time::Duration::from_secs(left / 1000));
+            lines.push(format!("open until {deadline} (in {left})"));
+        }
+        lines
+    }
+
+    /// The choices of a question with what is told about each.
+    fn described(&self) -> Vec<Choice> {
+        let parts = match &self.kind {
+            Kind::Question { parts, .. } => parts.as_slice(),
+            Kind::Permission { .. } => &[],
+        };
+        let more = |name: &str| {
+            let all = parts.iter().flat_map(|part| &part.choices);
+            all.clone().find(|choice| choice.name == name)?.description.clone()
+        };
+        if self.choices.is_empty() {
+            return parts.iter().flat_map(|part| part.choices.clone()).collect();
+        }
+        let mut choices = self.choices.clone();
+        for choice in &mut choices {
+            choice.description = choice.description.take().or_else(|| more(&choice.name));
+        }
+        choices
+    }
+
+    fn choice(&self, text: &str) -> Option<&Choice> {
+        let by_id = self.choices.iter().find(|choice| choice.id.as_deref() == Some(text));
+        by_id.or_else(|| {
+            let wanted = text.trim().to_lowercase();
+            self.choices.iter().find(|choice| choice.name.trim().to_lowercase() == wanted)
+        })
+    }
+
+    // === answers ===
+
+    /// A decision about a permission, as data; a question can be declined, too.
+    pub(super) fn decided(
+        &self,
+        decision: Decision<'_>,
+        input: Option<Value>,
+    ) -> Result<Value, String> {
+        let mut data = match decision {
+            Decision::Deny(reason) => {
+                let mut data = json!({"decision": "deny"});
+                if let Some(reason) = reason {
+                    data["reason"] = reason.into();
+                }
+                data
+            }
+            _ if !self.is_permission() => {
+                return Err("it asks a question, there is nothing to allow; answer it with `pilothouse tasks answer`".to_owned());
+            }
+            Decision::Allow => json!({"decision": "allow"}),
+            Decision::AllowSession => json!({"decision": "allow_session"}),
+        };
+        if let Some(input) = input {
+            data["input"] = input;
+        }
+        Ok(data)
+    }
+
+    /// An answer in words, as data: for several questions one each, in their order.
+    pub(super) fn answered(&self, texts: &[String]) -> Result<Value, String> {
+        let parts = match &self.kind {
+            Kind::Question { parts, .. } => parts.as_slice(),
+            Kind::Permission { .. } => {
+                let chosen = texts.first().filter(|_| texts.len() == 1);
+                let chosen = chosen.and_then(|text| self.choice(text)?.id.as_ref());
+                return chosen.map(|id| json!({"optionId": id})).ok_or_else(|| {
+                    let known: Vec<_> = self.choices.iter().filter_map(|choice| choice.id.as_deref()).collect();
+                    format!(
+                        "it asks for a permission; use `pilothouse tasks approve` or `deny`, or one of its options: {}",
+                        clean_line(&known.join(", "))
+                    )
+                });
+            }
+        };
+        match (parts, texts) {
+            ([_, _, ..], texts) if texts.len() == parts.len() => {
+                let pairs = parts.iter().zip(texts);
+                let answers: serde_json::Map<String, Value> =
+                    pairs.map(|(part, text)| (part.text.clone(), text.as_str().into())).collect();
+                Ok(json!({"answers": answers}))
+            }
+            ([_, _, ..], _) => Err(format!(
+                "it asks {} questions; give as many answers, in their order",
+                parts.len()
+            )),
+            (_, [text]) => Ok(match self.choice(text) {
+                Some(Choice { id: Some(id), .. }) => json!({"optionId": id}),
+                Some(choice) => json!({"answer": choice.name}),
+                None => json!({"answer": text}),
+            }),
+            ([only], texts) if only.several => Ok(json!({"answers": {only.text.as_str(): texts}})),
+            _ => Err("it asks one question; put the answer in quotes".to_owned()),
+        }
+    }
+
+    /// What is about to be decided, in one line.
+    pub(super) fn named(&self, task: &Task) -> String {
+        match &self.kind {
+            Kind::Permission { tool, .. } => format!("{}: {}", clean_line(tool), self.headline()),
+            Kind::Question { .. } => cut(&clean_line(&words(task).unwrap_or_default()), HEADLINE),
+        }
+    }
+}
+
+/// What a task says that waits for its caller: each line that is not ours behind a bar, and no markup is
+/// read into it.
+pub(in crate::client) fn render_question(task: &Task, columns: Option<usize>) -> Option<String> {
+    match Ask::of(task) {
+        Some(ask) => Some(ask.render(words(task), columns)),
+        None if task.status.state.is_interrupted() => {
+            words(task).map(|words| barred(&[words], columns))
+        }
+        None => None,
+    }
+}
+
+impl Question {
+    fn of(data: &Value) -> Option<Self> {
+        let choices = list(data, "options");
+        Some(Self {
+            text: data.get("question")?.as_str()?.to_owned(),
+            choices: choices.iter().filter_map(Choice::of).collect(),
+            several: data.get("multiSelect").and_then(Value::as_bool) == Some(true),
+        })
+    }
+}
+
+impl Choice {
+    fn of(data: &Value) -> Option<Self> {
+        let text = |name: &str| data.get(name).and_then(Value::as_str).map(ToOwned::to_owned);
+        let id = text("id").or_else(|| text("optionId"));
+        let name = data.as_str().map(ToOwned::to_owned);
+        Some(Self {
+            name: name.or_else(|| text("name")).or_else(|| text("label")).or_else(|| id.clone())?,
+            id,
+            description: text("description").filter(|text| !text.is_empty()),
+        })
+    }
+
+    fn line(&self) -> String {
+        let name = clean_line(&visible(&self.name));
+        match &self.description {
+            Some(told) if *told != self.name => format!("{name}: {}", clean_line(&visible(told))),
+            Some(_) | None => name,
+        }
+    }
+}
+
+fn list<'a>(data: &'a Value, name: &str) -> &'a [Value] {
+    let list = data.get(name).and_then(Value::as_array);
+    list.map_or(&[], Vec::as_slice)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,141 @@
+//! What a session does now, so that it can be asked: its actor says it, everybody may look.
+
+use crate::store::AskRow;
+use pilothouse_a2a::id::TaskId;
+use pilothouse_a2a::time::Timestamp;
+use serde::Serialize;
+use tokio::sync::watch;
+
+/// What a session does now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Activity {
+    /// What it does.
+    #[serde(flatten)]
+    pub state: SessionState,
+    /// Since when.
+    pub since: Timestamp,
+    /// The task whose turn it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub task_id: Option<TaskId>,
+}
+
+/// The states of a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase", tag = "state", content = "waitsFor")]
+pub enum SessionState {
+    /// Nothing is to be done.
+    Idle,
+    /// A turn is on its way to its agent: the folder, the script, the process.
+    Starting,
+    /// The agent works on a turn.
+    Running,
+    /// A turn, or a person at a terminal, is waited for.
+    Waiting(WaitsFor),
+    /// A turn or a process is being ended.
+    Ending,
+    /// The end of the last turn cannot be stored; that is tried again until it is.
+    Broken,
+}
+
+/// What a session waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum WaitsFor {
+    /// A person's answer to an ask.
+    Answer,
+    /// Other turns of the same caller (`limits.turns_per_caller`).
+    TurnsOfCaller,
+    /// Other turns in the same shared folder.
+    SharedFolder,
+    /// A place among the live processes (`processes.max`).
+    Process,
+    /// Processes of others that are starting (`processes.starting`).
+    Start,
+    /// A model API that was overloaded.
+    ModelApi,
+    /// A person at a terminal (`pilothouse sessions attach`).
+    Terminal,
+}
+
+/// Where an actor says what its session does.
+pub(super) struct ActivitySender(watch::Sender<Activity>);
+
+impl Activity {
+    /// A session that does nothing.
+    pub(super) fn idle(since: Timestamp) -> Self {
+        Self { state: SessionState::Idle, since, task_id: None }
+    }
+
+    /// A session without a turn whose agent has asked.
+    pub(super) fn asking(ask: &AskRow) -> Self {
+        let state = SessionState::Waiting(WaitsFor::Answer);
+        Self { state, since: ask.created, task_id: Some(ask.task.clone()) }
+    }
+}
+
+impl ActivitySender {
+    /// Nothing is done yet.
+    pub(super) fn new() -> Self {
+        Self(watch::Sender::new(Activity::idle(Timestamp::now())))
+    }
+
+    /// Where everybody may look.
+    pub(super) fn subscribe(&self) -> watch::Receiver<Activity> {
+        self.0.subscribe()
+    }
+
+    /// A turn of this task begins.
+    pub(super) fn begin_turn(&self, task: TaskId) {
+        let since = Timestamp::now();
+        self.0.send_replace(Activity { state: SessionState::Starting, since, task_id: Some(task) });
+    }
+
+    /// The session does this from now on, where it does not do it already.
+    pub(super) fn enter(&self, state: SessionState) {
+        self.0.send_if_modified(|activity| {
+            if activity.state == state {
+                return false;
+            }
+            activity.state = state;
+            activity.since = Timestamp::now();
+            if state == SessionState::Idle {
+                activity.task_id = None;
+            }
+            true
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn the_time_of_a_state_stays_as_long_as_the_state_and_the_task_until_it_is_idle() {
+        let sender = ActivitySender::new();
+        let receiver = sender.subscribe();
+        let task = TaskId::random();
+        sender.begin_turn(task.clone());
+        sender.enter(SessionState::Waiting(WaitsFor::Answer));
+        let first = receiver.borrow().clone();
+        assert_eq!(first.task_id, Some(task));
+        sender.enter(SessionState::Waiting(WaitsFor::Answer));
+        assert_eq!(*receiver.borrow(), first);
+        sender.enter(SessionState::Idle);
+        assert_eq!(receiver.borrow().task_id, None);
+    }
+
+    #[test]
+    fn an_activity_says_its_state_and_for_what_it_waits() {
+        let since = Timestamp::parse("2026-01-01T00:00:00.000Z").unwrap();
+        let (state, task_id) =
+            (SessionState::Waiting(WaitsFor::ModelApi), Some(TaskId::new("t-1".to_owned())));
+        let waits = serde_json::to_value(Activity { state, since, task_id }).unwrap();
+        let expected = json!({"state": "waiting", "waitsFor": "modelApi", "since": "2026-01-01T00:00:00.000Z", "taskId": "t-1"});
+        assert_eq!(waits, expected);
+        let idle = serde_json::to_value(Activity::idle(since)).unwrap();
+        assert_eq!(idle, json!({"state": "idle", "since": "2026-01-01T00:00:00.000Z"}));
+    }
+}

@@ -1,0 +1,377 @@
+//! From a turn to an agent that can be spoken to: all the gates between them.
+//!
+//! # How it works
+//!
+//! The gates are the same for each turn: a place among the turns of its caller, a turn in a shared folder, a place
+//! among the live processes, the folder made and its script run, the process started or found warm. Each wait hears
+//! a cancel of the turn and the server's stop, and one deadline covers all of them.
+
+use super::activity::{SessionState, WaitsFor};
+use super::ending::{Cause, fault, fault_with};
+use super::records::status;
+use super::resources::{CurrentTurn, SessionResources};
+use super::running::Running;
+use super::start::{self, DoorWords, Held};
+use super::turn_clock::TurnClock;
+use super::{File, TurnPlaces};
+use crate::egress::Policy;
+use crate::isolation::Places;
+use crate::process::{self, Process};
+use crate::queue::{FairQueue, Place};
+use crate::store::Durability;
+use crate::supervisor::{Spec, Word};
+use crate::workspace::{Folder, InitFailed};
+use pilothouse_a2a::task::TaskState;
+use pilothouse_agents::Setting;
+use std::fmt::Display;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The way of one turn to its agent.
+pub(super) struct Begin<'a> {
+    session: &'a mut SessionResources,
+    turn: &'a mut CurrentTurn,
+}
+
+/// Why a turn did not reach its agent.
+pub(super) enum NotStarted {
+    /// Its task is over already.
+    Over,
+    /// Its task ends with this.
+    Ended(Cause),
+}
+
+impl From<Cause> for NotStarted {
+    fn from(cause: Cause) -> Self {
+        Self::Ended(cause)
+    }
+}
+
+fn no_files(error: &impl Display) -> Cause {
+    fault(&format!("the files of the message could not be put into the workspace: {error}"))
+}
+
+impl<'a> Begin<'a> {
+    pub(super) fn new(session: &'a mut SessionResources, turn: &'a mut CurrentTurn) -> Self {
+        Self { session, turn }
+    }
+
+    /// All the gates between a turn and its agent.
+    pub(super) async fn reach_agent(
+        mut self,
+        places: TurnPlaces,
+        files: Vec<File>,
+    ) -> Result<(), NotStarted> {
+        let TurnPlaces { waiting, turn, process: mut slot } = places;
+        let live = self.session.live.clone();
+        let has_waited = waiting.is_some();
+        if has_waited && self.session.running.is_some() && live.places.is_wanted() {
+            // Others come first; a session with many turns would keep its place for all of them.
+            self.session.end_process(Word::Terminate).await;
+        }
+        let turn_place = match turn {
+            Some(place) => place,
+            None => self.wait_for_turn(&live.turns, WaitsFor::TurnsOfCaller).await?,
+        };
+        self.turn.places.push(turn_place);
+        if let Some(shared) = self.session.agent.shared_turns.clone() {
+            let place = self.wait_for_turn(&shared, WaitsFor::SharedFolder).await?;
+            self.turn.places.push(place);
+        }
+        if self.turn.fork.is_some() && self.session.running.is_some() {
+            // A process that was started ahead knows nothing of what is forked.
+            slot = self.session.give_up_process().await;
+        }
+        if self.session.running.is_none() && slot.is_none() {
+            live.make_room(&self.session.house);
+            let caller = self.turn.log.scope.caller.clone();
+            slot = Some(self.wait_for(WaitsFor::Process, live.places.take(&caller)).await?);
+        }
+        drop(waiting);
+        if has_waited {
+            self.begin_work().await?;
+        }
+        self.measure().await?;
+        match slot {
+            Some(slot) if self.session.running.is_none() => self.start(slot, files).await?,
+            _ if files.is_empty() => {}
+            _ => {
+                let made = self.session.agent.workspaces.folder(&self.session.row.id).await;
+                let folder = made.map_err(|error| no_files(&error))?;
+                self.put_files(&folder, files).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for a place among turns. Meanwhile a warm process gives up its own place where that is
+    /// wanted: two sessions that each hold what the other one needs would wait for ever.
+    async fn wait_for_turn(&mut self, turns: &FairQueue, reason: WaitsFor) -> Result<Place, Cause> {
+        let mut place = pin!(turns.request(&self.turn.log.scope.caller).place());
+        if self.session.running.is_some() {
+            let offer = self.session.live.places.offer();
+            let first = async {
+                tokio::select! {
+                    biased;
+                    place = &mut place => Some(place),
+                    () = offer.wanted() => None,
+                }
+            };
+            if let Some(place) = self.wait_for(reason, first).await? {
+                return Ok(place);
+            }
+            self.session.end_process(Word::Terminate).await;
+        }
+        self.wait_for(reason, place).await
+    }
+
+    /// Waits for something, unless the turn is interrupted or takes too long before.
+    async fn wait<T>(&mut self, wait: impl Future<Output = T>) -> Result<T, Cause> {
+        let deadline = self.turn.clock.as_ref().map(TurnClock::deadline);
+        self.session.inbox.wait_in_turn(deadline, wait).await
+    }
+
+    /// The same, and everybody may see for what.
+    async fn wait_for<T>(
+        &mut self,
+        reason: WaitsFor,
+        wait: impl Future<Output = T>,
+    ) -> Result<T, Cause> {
+        self.session.activity.enter(SessionState::Waiting(reason));
+        let waited = self.wait(wait).await;
+        self.session.activity.enter(SessionState::Starting);
+        waited
+    }
+
+    async fn begin_work(&mut self) -> Result<(), NotStarted> {
+        let (log, store) = (&self.turn.log, &self.session.house.store);
+        let record = status(log, TaskState::Working, None, None);
+        let stored = log.record(store, vec![record], Durability::Synced).await;
+        if !stored.map_err(|error| fault(&error))? {
+            return Err(NotStarted::Over);
+        }
+        self.turn.start_clock(&self.session.house);
+        Ok(())
+    }
+
+    /// Begins to count what the turn uses; while it waited, others may have reached its ceiling.
+    async fn measure(&mut self) -> Result<(), Cause> {
+        let (log, budgets) = (&self.turn.log, &self.session.house.budgets);
+        let meter = budgets.meter(&log.scope, &self.session.row.id, log.n).await;
+        let meter = meter.map_err(|error| fault(&error))?;
+        if let Some(exceeded) = meter.check() {
+            return Err(Cause::Exceeded(exceeded));
+        }
+        self.turn.meter = Some(meter);
+        Ok(())
+    }
+
+    /// Makes the folder ready and starts the process.
+    pub(super) async fn start(&mut self, slot: Place, files: Vec<File>) -> Result<(), Cause> {
+        let house = self.session.house.clone();
+        let folder = self.make_folder().await?;
+        let mut driver = self.session.agent.driver();
+        let fork = self.turn.fork.as_ref().and_then(|fork| fork.conversation.as_deref());
+        let pattern = fork.and_then(|conversation| driver.transcript(conversation));
+        let forked = self.copy_fork(pattern, &folder).await?;
+        self.put_files(&folder, files).await?;
+        let places = house.isolation.places(&folder);
+        let mut setting = Setting {
+            workspace: places.workspace,
+            home: places.home,
+            resume: forked.clone().or_else(|| self.session.row.conversation.clone()),
+            fork: forked.is_some(),
+            new_conversation: uuid::Uuid::new_v4().to_string(),
+        };
+        if let Some(conversation) = &setting.resume
+            && let Some(pattern) = driver.transcript(conversation)
+            && !folder.has(&pattern).await
+        {
+            self.lose_conversation();
+            setting.resume = None;
+        }
+        let starting =
+            self.wait_for(WaitsFor::Start, house.starting.clone().acquire_owned()).await?;
+        let starting = starting.expect("the starts are never closed");
+        let launch = driver.launch(&setting, &self.turn.prompt).map_err(|error| fault(&error))?;
+        let (agent, policy) = (self.session.agent.clone(), self.session.agent.reach.policy.clone());
+        let spec = |places: &Places, door: DoorWords| agent.spec(&launch, places, door);
+        let started = match self.start_process(&folder, &policy, spec).await? {
+            Ok(started) => started,
+            Err(error @ process::Error::NotStarted { .. }) => {
+                let hint = "the operator must install the agent's program or correct `program` in its configuration";
+                return Err(fault_with(&error, hint));
+            }
+            Err(error) => return Err(fault(&error)),
+        };
+        let mut running = Running::new(started, driver, &launch, slot, &house.config);
+        running.is_new = true;
+        running.starting = Some(starting);
+        self.session.running = Some(running);
+        Ok(())
+    }
+
+    /// The session's folder, which its script has made ready.
+    async fn make_folder(&mut self) -> Result<Folder, Cause> {
+        let workspaces = self.session.agent.workspaces.clone();
+        let folder = match self.session.folder.take() {
+            Some(folder) => folder,
+            None => {
+                let made = workspaces.folder(&self.session.row.id).await;
+                made.map_err(|error| fault(&error))?
+            }
+        };
+        if folder.is_new() {
+            // Its folders were removed since the script ran.
+            self.session.row.ready = workspaces.script().is_none();
+        }
+        if !self.session.row.ready {
+            self.run_script(&folder).await?;
+            self.session.row.ready = true;
+        }
+        Ok(folder)
+    }
+
+    /// Copies the workspace and the conversation of the session that this one is forked from; the
+    /// conversation, where the CLI can go on from it.
+    async fn copy_fork(
+        &mut self,
+        pattern: Option<String>,
+        folder: &Folder,
+    ) -> Result<Option<String>, Cause> {
+        let Some(fork) = self.turn.fork.take() else {
+            return Ok(None);
+        };
+        let workspaces = self.session.agent.workspaces.clone();
+        let copied = self.wait(workspaces.fork(&fork.session, folder, pattern.as_deref())).await?;
+        let has_transcript =
+            copied.map_err(|error| fault(&format!("the session could not be copied: {error}")))?;
+        Ok(fork.conversation.filter(|_| has_transcript))
+    }
+
+    /// Puts the files of a message where the agent was told they are.
+    async fn put_files(&mut self, folder: &Folder, files: Vec<File>) -> Result<(), Cause> {
+        if files.is_empty() {
+            return Ok(());
+        }
+        let files = files.into_iter().map(|file| (file.name, file.bytes)).collect();
+        let task = self.turn.log.id.clone();
+        let put = self.wait(folder.put(task.as_str(), files)).await?;
+        put.map_err(|error| no_files(&error))
+    }
+
+    /// Starts a process, the agent's or the script's. Where that fails, is interrupted or takes too long,
+    /// nothing of it is left.
+    async fn start_process(
+        &mut self,
+        folder: &Folder,
+        policy: &Arc<Policy>,
+        spec: impl FnOnce(&Places, DoorWords) -> Spec,
+    ) -> Result<Result<(Process, Held), process::Error>, Cause> {
+        let (house, agent) = (self.session.house.clone(), self.session.agent.clone());
+        let mut supervisor = self.session.prepared.take();
+        let patience = house.config.timeouts.start;
+        let starting = start::start(&house, &agent, folder, policy, &mut supervisor, spec);
+        let started = self.wait(tokio::time::timeout(patience.get(), starting)).await;
+        if let Some(supervisor) = supervisor {
+            self.session.inbox.serve_during(supervisor.give_up()).await;
+        }
+        started?.map_err(|_| {
+            let message = format!("the process did not begin within {patience} (`timeouts.start`)");
+            let hint = "the operator must find what holds up the start of the sandbox, or raise `timeouts.start`";
+            fault_with(&message, hint)
+        })
+    }
+
+    /// Runs the session script, visible in the task.
+    async fn run_script(&mut self, folder: &Folder) -> Result<(), Cause> {
+        let (house, agent) = (self.session.house.clone(), self.session.agent.clone());
+        let Some(script) = agent.workspaces.script() else {
+            return Ok(());
+        };
+        // Where it lies on this machine is not the caller's business.
+        let name = script.file_name().unwrap_or_default().to_string_lossy();
+        self.turn.translator.status(&format!("running {name}"), None);
+        self.show().await;
+        let (session, context) = (self.session.row.id.clone(), self.session.key.context_id.clone());
+        let spec = |places: &Places, door: DoorWords| {
+            agent.script_spec(script, places, door, &session, context.as_str())
+        };
+        let (mut refused, mut too_large) = (Vec::new(), None);
+        let started = self.start_process(folder, &agent.reach.setup, spec).await?;
+        let ended = match started {
+            Ok((mut process, held)) => {
+                let disk = self.session.disk.clone().fault(process.tree);
+                let run = async {
+                    let hearing = agent.workspaces.hear_script(&mut process);
+                    tokio::pin!(hearing, disk);
+                    loop {
+                        tokio::select! {
+                            biased;
+                            refusal = held.refused() => refused.push(refusal),
+                            fault = &mut disk => {
+                                let reason = "was ended".to_owned();
+                                too_large = Some(fault);
+                                break Err(InitFailed { reason, output: String::new() });
+                            }
+                            ended = &mut hearing => break ended,
+                        }
+                    }
+                };
+                let ended = self.wait(run).await;
+                if !matches!(ended, Ok(Ok(_))) {
+                    self.session.inbox.serve_during(process.control.kill()).await;
+                }
+                ended?
+            }
+            Err(error) => Err(InitFailed { reason: error.to_string(), output: String::new() }),
+        };
+        let log = &self.turn.log;
+        for refusal in &refused {
+            self.turn.translator.refused(refusal);
+            house.telemetry.egress_refused(Some(log), &log.scope, refusal).await;
+        }
+        if let Some(fault) = too_large {
+            let message = format!("the session script {name} was ended: {fault}");
+            return Err(fault_with(&message, fault.hint()));
+        }
+        let output = ended.map_err(|InitFailed { reason, output }| {
+            let hint = "the operator must correct the script (`sessions.init`)";
+            fault_with(&format!("the session script {name} {reason}: {output}"), hint)
+        })?;
+        let data = serde_json::json!({"kind": "init-session", "output": output});
+        self.turn.translator.status("the session script has run", Some(data));
+        self.show().await;
+        Ok(())
+    }
+
+    /// Waits, visible in the task, before an overloaded model API is asked again.
+    pub(super) async fn wait_again(&mut self, pause: Duration) -> Result<(), Cause> {
+        let seconds = pause.as_secs_f32();
+        self.turn.translator.status(
+            &format!("the model API is overloaded; the message is given again in {seconds:.1} s"),
+            Some(serde_json::json!({"kind": "retry", "delaySeconds": pause.as_secs()})),
+        );
+        self.show().await;
+        self.wait_for(WaitsFor::ModelApi, tokio::time::sleep(pause)).await
+    }
+
+    /// The agent's conversation is gone, so that a new one begins.
+    pub(super) fn lose_conversation(&mut self) {
+        let lost = self.session.row.conversation.take();
+        self.turn.translator.status(
+            "the agent's transcript of this context is gone; a new conversation begins",
+            Some(serde_json::json!({"kind": "conversation-lost", "sessionId": lost})),
+        );
+    }
+
+    /// Stores what has gathered, and shows it.
+    async fn show(&mut self) {
+        let (house, log) = (&self.session.house, &self.turn.log);
+        let records = self.turn.translator.take();
+        if let Err(error) = log.record(&house.store, records, Durability::Written).await {
+            house.telemetry.store_failed(log, &error);
+        }
+    }
+}

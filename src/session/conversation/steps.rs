@@ -1,0 +1,211 @@
+//! What the agent says: its output becomes lines, lines become steps, and the steps are done.
+
+use super::Conversation;
+use crate::asks;
+use crate::config::AskPolicy;
+use crate::process::tree::Moment;
+use crate::session::ending::fault_with;
+use crate::session::long_line;
+use crate::session::pipe::{Chunk, try_read};
+use crate::session::questions::{Command, ask_row};
+use pilothouse_agents::event::Event;
+use pilothouse_agents::lines::{LineCutter, LineTooLong};
+use pilothouse_agents::{Answer, Ask, Step};
+use std::sync::Arc;
+use tokio::time::Instant;
+
+/// Bytes of records that are stored at a time.
+const GATHERED_BYTES: usize = 128 * 1024;
+
+impl Conversation<'_> {
+    /// When the tree is gone, what it has left in the pipes is read at once, up to their ends.
+    pub(super) fn hear_the_rest(&mut self) {
+        let has_ended = self.running.look().is_some();
+        if has_ended || self.ending.outcome.is_some() {
+            self.hear_unread();
+        }
+        while has_ended && self.running.stdout_open && self.ending.outcome.is_none() {
+            match try_read(&self.running.process.stdout) {
+                Some(read) => self.hear(read),
+                None => break,
+            }
+        }
+        while has_ended && self.running.stderr_open {
+            match try_read(&self.running.process.stderr) {
+                Some(read) => self.keep_stderr(read),
+                None => break,
+            }
+        }
+    }
+
+    pub(super) fn hear(&mut self, read: Option<Chunk>) {
+        let Some(chunk) = read else {
+            self.running.stdout_open = false;
+            let rest = self.running.cutter.as_mut().and_then(LineCutter::finish);
+            if let Some(line) = rest {
+                self.hear_line(&line);
+            }
+            return;
+        };
+        self.heard = true;
+        self.questions.count_output(chunk.len());
+        if self.running.cutter.is_some() {
+            self.hear_lines(&chunk);
+        } else {
+            self.house.telemetry.raw().line(&self.row.id, Some(&self.log.id), &chunk);
+            let steps = self.running.driver.chunk(&chunk);
+            self.take(steps);
+        }
+    }
+
+    pub(super) fn hear_unread(&mut self) {
+        let unread = std::mem::take(&mut self.running.unread);
+        self.hear_lines(&unread);
+    }
+
+    /// Hears lines as long as there is room for what they bring; the rest is kept.
+    fn hear_lines(&mut self, bytes: &[u8]) {
+        let Some(mut cutter) = self.running.cutter.take() else {
+            return;
+        };
+        let mut lines = cutter.push(bytes);
+        while let Some(line) = lines.next() {
+            match line {
+                Ok(line) => self.hear_line(&line),
+                Err(LineTooLong { limit }) => self.stop(fault_with(
+                    &format!("the agent wrote a line longer than {limit} bytes"),
+                    "the server's operator can raise `limits.line`",
+                )),
+            }
+            let goes_on = self.running.ended.is_none() && self.ending.outcome.is_none();
+            if goes_on && !self.has_room() {
+                self.running.unread = lines.leave().to_vec();
+                self.running.cutter = Some(cutter);
+                return;
+            }
+        }
+        drop(lines);
+        self.running.cutter = Some(cutter);
+    }
+
+    /// Whether what the agent says next has room; if not, the agent waits.
+    pub(super) fn has_room(&self) -> bool {
+        let config = &self.house.config;
+        let (gathered, gathered_bytes) = self.translator.gathered();
+        self.questions.have_room(&config.asks, gathered)
+            && gathered_bytes < GATHERED_BYTES
+            && self.running.outbox.waiting() <= config.limits.outbox.as_usize()
+    }
+
+    fn hear_line(&mut self, line: &[u8]) {
+        self.house.telemetry.raw().line(&self.row.id, Some(&self.log.id), line);
+        if self.ending.outcome.is_some() {
+            // Said after the end of the turn.
+            self.running.answer_stray_line(line, &self.house.config);
+        } else if let Some(fault) = long_line::fault(line, &self.house.config) {
+            self.stop(fault);
+        } else {
+            let steps = self.running.driver.line(line);
+            self.take(steps);
+        }
+    }
+
+    pub(super) fn keep_stderr(&mut self, read: Option<Chunk>) {
+        self.running.keep_stderr(read, self.house.config.limits.stderr.as_usize());
+    }
+
+    /// Ends a turn that says more than may be stored.
+    pub(super) fn check_size(&mut self) {
+        let limits = &self.house.config.limits;
+        for (size, limit, what, key) in [
+            (self.translator.answer_bytes(), limits.answer, "answer is", "limits.answer"),
+            (
+                self.translator.stored_bytes(),
+                limits.turn_events,
+                "events are",
+                "limits.turn_events",
+            ),
+        ] {
+            if size > limit.as_usize() {
+                let message = format!("the turn's {what} larger than {limit}");
+                self.stop(fault_with(&message, format!("the server's operator can raise `{key}`")));
+            }
+        }
+    }
+
+    pub(super) fn take(&mut self, steps: Vec<Step>) {
+        for step in steps {
+            self.take_step(step);
+        }
+    }
+
+    fn take_step(&mut self, step: Step) {
+        match step {
+            Step::Say(event) => {
+                self.log.reveal();
+                self.house.telemetry.agent_says(self.log, &event);
+                if let Event::Usage(usage) = &event {
+                    // What it reaches is heard of where everything is, unless the turn ends with it.
+                    let _ = self.meter.used(usage, self.running.held.proxied_tokens());
+                }
+                if !self.ending.is_fault() {
+                    self.translator.say(event);
+                }
+            }
+            Step::Ask(ask) => {
+                self.log.reveal();
+                self.answer(ask);
+            }
+            Step::Withdraw(ask) => {
+                let command = self.questions.withdraw(&ask);
+                let was_last = command.is_some() && !self.questions.are_open();
+                self.carry_out(command);
+                if was_last && !self.ending.has_begun() {
+                    self.translator.status("the question was withdrawn", None);
+                }
+            }
+            Step::Ready => {
+                // A process that was started for this turn: what it has now (MCP servers, say) is its own.
+                self.running.starting = None;
+                if std::mem::take(&mut self.running.is_new) {
+                    self.since = Moment::now();
+                }
+            }
+            Step::Conversation(id) => self.row.conversation = Some(id),
+            Step::Write(bytes) => self.running.write(bytes),
+            Step::CloseInput => self.running.close_input(),
+            Step::Wake(after) => self.wake_at = Some(Instant::now() + after),
+            Step::End(outcome) => self.ending.outcome = Some(outcome),
+        }
+    }
+
+    /// Answers an ask as it is known, or by policy, or asks a person.
+    fn answer(&mut self, ask: Ask) {
+        let answer = if self.ending.has_begun() {
+            Answer::Deny { message: "the turn is being ended".to_owned() }
+        } else if let Some(answer) = self.granted.find(&ask.kind) {
+            answer
+        } else {
+            let policy = asks::policy(&self.agent.config, &self.log.scope.caller, &ask.kind);
+            if policy == AskPolicy::Ask {
+                return self.ask(ask);
+            }
+            let is_allowed = policy == AskPolicy::Allow;
+            self.translator.asked(&ask.kind, is_allowed);
+            match is_allowed {
+                true => Answer::Allow { input: None },
+                false => Answer::Deny { message: asks::denial(&ask.kind, &self.agent.key) },
+            }
+        };
+        self.carry_out([Command::Tell(ask.id, answer)]);
+    }
+
+    fn ask(&mut self, ask: Ask) {
+        let row = Arc::new(ask_row(self.log, asks::data(ask.kind), false, &self.house.config));
+        // Known before it is shown: whoever sees it may answer at once.
+        match self.house.asks.add(row.clone()) {
+            Ok(()) => self.questions.add(ask.id, row, Instant::now()),
+            Err(full) => self.stop(fault_with(&full, full.hint())),
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! What the final status of a turn says about it.
+
+use crate::egress::Counted;
+use pilothouse_agents::Usage;
+use serde_json::{Map, Value, json};
+use std::time::Duration;
+
+/// Facts about the turn that belong into the task's metadata.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Facts {
+    /// The CLI's own conversation id.
+    pub(super) conversation: Option<String>,
+    /// What isolation is in force.
+    pub(super) isolation: Value,
+    /// What its answers cost, as the proxy saw it.
+    pub(super) at_proxy: Option<Counted>,
+}
+
+impl Facts {
+    /// The metadata, with what the agent says that it used, how long it took, and how many of its messages are unknown.
+    pub(super) fn metadata(
+        &self,
+        usage: Option<&Usage>,
+        took: Duration,
+        unknown: u64,
+    ) -> Map<String, Value> {
+        let mut metadata = Map::new();
+        let mut set = |name: &str, value: Option<Value>| {
+            metadata.extend(value.map(|value| (name.to_owned(), value)));
+        };
+        set(
+            "usageAtProxy",
+            self.at_proxy.map(|counted| {
+                json!({
+                    "inputTokens": counted.input,
+                    "outputTokens": counted.output,
+                    "cacheReadTokens": counted.cache_read,
+                    "cacheWriteTokens": counted.cache_write,
+                    "requests": counted.requests,
+                })
+            }),
+        );
+        if let Some(usage) = usage {
+            let tokens = [
+                ("inputTokens", usage.input_tokens),
+                ("outputTokens", usage.output_tokens),
+                ("cacheReadTokens", usage.cache_read_tokens),
+                ("cacheWriteTokens", usage.cache_write_tokens),
+            ];
+            let known = tokens
+                .into_iter()
+                .filter_map(|(name, count)| Some((name.to_owned(), count?.into())));
+            set("usage", Some(Value::Object(known.collect())));
+            set("costUsd", usage.cost_usd.map(Value::from));
+            set("model", usage.model.clone().map(Value::from));
+            set("turns", usage.turns.map(Value::from));
+        }
+        set("durationMs", Some(u64::try_from(took.as_millis()).unwrap_or(u64::MAX).into()));
+        set("sessionId", self.conversation.clone().map(Value::from));
+        set("isolation", Some(self.isolation.clone()));
+        set("unknownMessages", (unknown > 0).then(|| unknown.into()));
+        metadata
+    }
+}

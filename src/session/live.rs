@@ -1,0 +1,150 @@
+//! The map of live sessions, the places they compete for, and sessions that are being removed.
+
+use super::activity::Activity;
+use super::disk::DiskWatches;
+use super::places::Places;
+use super::pool::Pool;
+use super::waiting::WaitingTurns;
+use super::{House, Key, Order};
+use crate::queue::FairQueue;
+use crate::store::SessionRow;
+use parking_lot::Mutex;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use tokio::sync::mpsc::error::SendError;
+use tokio::sync::{mpsc, watch};
+
+/// The live sessions and the places they compete for.
+pub(super) struct Live {
+    map: Mutex<HashMap<Key, Handle>>,
+    /// For live processes.
+    pub(super) places: Places,
+    /// For running turns: no limit over all, `limits.turns_per_caller` for one caller.
+    pub(super) turns: FairQueue,
+    pub(super) pool: Pool,
+    /// Over the folders of sessions.
+    pub(super) disk: DiskWatches,
+    pub(super) waiting: WaitingTurns,
+    /// Locked inside of the map's lock, never the other way round.
+    pub(super) removals: Mutex<Removals>,
+}
+
+/// Sessions that are being removed: nobody takes them up again.
+#[derive(Default)]
+pub(super) struct Removals {
+    pub(super) running: HashSet<Arc<str>>,
+    /// How many have come to their end.
+    pub(super) ended: u64,
+}
+
+/// A session that is being removed, until this is dropped.
+pub struct Removal {
+    pub(super) live: Arc<Live>,
+    pub(super) session: Arc<str>,
+}
+
+pub(super) struct Handle {
+    /// What the session does now.
+    pub(super) activity: watch::Receiver<Activity>,
+    pub(super) orders: mpsc::UnboundedSender<Order>,
+    /// As it was when the actor began; the actor knows its session better.
+    pub(super) session: SessionRow,
+    /// Whether no turn of a session that was new has been submitted, so that it may not be stored.
+    pub(super) new: bool,
+    pub(super) reserved: usize,
+    /// It waits for its turn in a shared folder each time.
+    pub(super) shares: bool,
+    /// Nothing to do, and a process that waits for the next turn.
+    pub(super) warm: bool,
+}
+
+// === Live ===
+
+impl Live {
+    pub(super) fn new(house: &House) -> Self {
+        let config = &house.config;
+        let priorities = &config.auth.priorities;
+        Self {
+            map: Mutex::default(),
+            places: Places::new(FairQueue::new(config.processes.max, 0, priorities)),
+            turns: FairQueue::new(usize::MAX, config.limits.turns_per_caller, priorities),
+            pool: Pool::default(),
+            disk: DiskWatches::new(house),
+            waiting: WaitingTurns::new(config.processes.queue, config.limits.queue_per_caller),
+            removals: Mutex::default(),
+        }
+    }
+
+    pub(super) fn map(&self) -> parking_lot::MutexGuard<'_, HashMap<Key, Handle>> {
+        self.map.lock()
+    }
+
+    /// A turn needs a place: where none is free and nobody idles, a warm process gives up its own.
+    pub(super) fn make_room(&self, house: &House) {
+        if self.places.is_full() {
+            self.pool.give_up(house);
+        }
+    }
+
+    /// The actor has a process and nothing to do. False when work is on its way.
+    pub(super) fn idle(&self, key: &Key) -> bool {
+        let mut map = self.map();
+        let Some(handle) = map.get_mut(key) else {
+            return false;
+        };
+        handle.warm = handle.reserved == 0;
+        handle.warm
+    }
+
+    /// The actor's process is gone while it waited.
+    pub(super) fn cold(&self, key: &Key) {
+        if let Some(handle) = self.map().get_mut(key) {
+            handle.warm = false;
+        }
+    }
+
+    /// The actor wants to leave; true when nobody needs it and it is out of the map.
+    pub(super) fn leave(&self, key: &Key, inbox: &mpsc::UnboundedReceiver<Order>) -> bool {
+        let mut map = self.map();
+        let free = map.get(key).is_none_or(|handle| handle.reserved == 0) && inbox.is_empty();
+        if free {
+            map.remove(key);
+        }
+        free
+    }
+
+    /// The actor is gone without having left.
+    pub(super) fn forget(&self, key: &Key, orders: &mpsc::UnboundedSender<Order>) {
+        let mut map = self.map();
+        if map.get(key).is_some_and(|handle| handle.orders.same_channel(orders)) {
+            map.remove(key);
+        }
+    }
+
+    /// Gives the reservation up for an order. Both are one step for the actor, which would otherwise take the
+    /// order, come to its end, and find itself reserved for nothing. The order where the actor has failed.
+    pub(super) fn submit(
+        &self,
+        key: &Key,
+        orders: &mpsc::UnboundedSender<Order>,
+        order: Order,
+    ) -> Result<(), Box<SendError<Order>>> {
+        let mut map = self.map();
+        if let Some(handle) = map.get_mut(key).filter(|handle| handle.orders.same_channel(orders)) {
+            handle.reserved = handle.reserved.saturating_sub(1);
+            handle.new &= !matches!(order, Order::Turn(_));
+        }
+        orders.send(order).map_err(Box::new)
+    }
+}
+
+// === Removal ===
+
+impl Drop for Removal {
+    fn drop(&mut self) {
+        self.live.disk.forget(&self.session);
+        let mut removals = self.live.removals.lock();
+        removals.running.remove(&self.session);
+        removals.ended += 1;
+    }
+}

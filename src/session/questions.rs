@@ -1,0 +1,249 @@
+//! The questions of one turn that a person has to answer: asked, shown, answered or withdrawn. Nothing is done here:
+//! whoever holds [`Questions`] carries out the commands that they give back.
+//!
+//! # How it works
+//!
+//! The first open question is the task's status. It is shown after everything that was said before it; what the
+//! agent says later is held back, so that the question stays the status until it is answered.
+
+use crate::asks::{self, Decision, Pass};
+use crate::clock;
+use crate::config::{self, Config};
+use crate::store::{AskRow, Write};
+use crate::task::{Record, TaskLog};
+use pilothouse_a2a::task::TaskState;
+use pilothouse_agents::{Answer, AskKind};
+use serde_json::Value;
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Records that are stored at a time, and those that are held back while a question is shown. A record of a
+/// line of some bytes takes more than a kilobyte until it is stored, so the agent has to wait for the store.
+const RECORDS: usize = 512;
+
+/// An ask of the agent that waits for a person.
+struct Question {
+    /// The driver's id of it.
+    ask: String,
+    /// The tool that it is about, where it is about one.
+    tool: Option<String>,
+    row: Arc<AskRow>,
+}
+
+/// The questions of one turn.
+#[derive(Default)]
+pub(super) struct Questions {
+    /// The open ones, oldest first.
+    open: Vec<Question>,
+    /// Since when a person is asked without a pause.
+    since: Option<Instant>,
+    /// Asks that are not stored yet.
+    fresh: Vec<Arc<AskRow>>,
+    /// Asks that are not open any more.
+    gone: Vec<Arc<str>>,
+    /// Whether the first question is to be shown: after everything that was said so far.
+    is_due: bool,
+    /// What was said while a question is shown.
+    held: Vec<Record>,
+    /// Bytes of output that these came from.
+    held_bytes: usize,
+}
+
+/// What is to be done for a question.
+#[derive(Debug, PartialEq)]
+pub(super) enum Command {
+    /// The driver is given this answer to its ask.
+    Tell(String, Answer),
+    /// The ask cannot be answered by a person any more.
+    Close(Arc<str>),
+}
+
+/// Answers that are known before the agent asks.
+#[derive(Debug, Default)]
+pub(super) struct Granted {
+    /// Tools that may run in this session without being asked.
+    tools: HashSet<String>,
+    /// What was decided about a call whose process is gone; it passes once.
+    passes: Vec<Pass>,
+}
+
+impl Questions {
+    /// Whether a person is asked.
+    pub(super) fn are_open(&self) -> bool {
+        !self.open.is_empty()
+    }
+
+    /// When a person was waited for long enough; none while nobody is asked.
+    pub(super) fn park_at(&self, patience: Duration) -> Option<Instant> {
+        self.since.map(|since| since + patience)
+    }
+
+    /// Whether what the agent says next has room beside `gathered` records.
+    pub(super) fn have_room(&self, bounds: &config::Asks, gathered: usize) -> bool {
+        self.open.len() < bounds.per_turn
+            && self.held.len() + gathered < RECORDS
+            && self.held_bytes <= bounds.held.as_usize()
+    }
+
+    /// The agent has said so many bytes.
+    pub(super) fn count_output(&mut self, bytes: usize) {
+        if self.are_open() {
+            self.held_bytes += bytes;
+        }
+    }
+
+    /// A person has to answer this ask of the driver.
+    pub(super) fn add(&mut self, ask: String, row: Arc<AskRow>, now: Instant) {
+        let tool = row.ask.get("tool").and_then(Value::as_str).map(ToOwned::to_owned);
+        self.fresh.push(row.clone());
+        self.open.push(Question { ask, tool, row });
+        if self.open.len() == 1 {
+            self.since = Some(now);
+            self.is_due = true;
+        }
+    }
+
+    /// A person has answered; none where this is not open. An answer for the session answers the other questions
+    /// about the same tool as well.
+    pub(super) fn answer(
+        &mut self,
+        id: &str,
+        decision: &Decision,
+        granted: &mut Granted,
+    ) -> Option<Vec<Command>> {
+        let place = self.open.iter().position(|question| *question.row.id == *id)?;
+        let Question { ask, tool, .. } = self.open.remove(place);
+        let mut commands = vec![Command::Tell(ask, decision.answer())];
+        if let (Decision::Allow { session: true, .. }, Some(tool)) = (decision, tool) {
+            let is_same = |question: &mut Question| question.tool.as_deref() == Some(&*tool);
+            for Question { ask, row, .. } in self.open.extract_if(.., is_same).collect::<Vec<_>>() {
+                commands.push(self.close(&row));
+                commands.push(Command::Tell(ask, Answer::Allow { input: None }));
+            }
+            granted.tools.insert(tool);
+        }
+        self.show_next();
+        Some(commands)
+    }
+
+    /// The agent does not want to know any more.
+    pub(super) fn withdraw(&mut self, ask: &str) -> Option<Command> {
+        let place = self.open.iter().position(|question| question.ask == *ask)?;
+        let Question { row, .. } = self.open.remove(place);
+        if place == 0 {
+            self.show_next();
+        }
+        Some(self.close(&row))
+    }
+
+    /// An answer to this is on its way to another process.
+    pub(super) fn forget(&mut self, id: &str) {
+        self.open.retain(|question| *question.row.id != *id);
+    }
+
+    /// The turn is over, and with it everything that was asked in it.
+    pub(super) fn close_all(&mut self) -> Vec<Command> {
+        self.since = None;
+        let open = std::mem::take(&mut self.open);
+        open.iter().map(|question| self.close(&question.row)).collect()
+    }
+
+    fn close(&mut self, row: &AskRow) -> Command {
+        self.fresh.retain(|fresh| fresh.id != row.id);
+        self.gone.push(row.id.clone());
+        Command::Close(row.id.clone())
+    }
+
+    /// The first question, where one is open, is shown again: the task's status has changed.
+    pub(super) fn show_next(&mut self) {
+        self.is_due = self.are_open();
+        if !self.is_due {
+            self.since = None;
+        }
+    }
+
+    /// What is stored now of what was said, and the question that is shown after it.
+    pub(super) fn release(&mut self, said: Vec<Record>) -> (Vec<Record>, Option<Arc<AskRow>>) {
+        let mut records = std::mem::take(&mut self.held);
+        records.extend(said);
+        let is_due = std::mem::take(&mut self.is_due);
+        let first = self.open.first().map(|question| question.row.clone());
+        let shown = first.filter(|_| is_due);
+        if shown.is_none() && self.are_open() {
+            // Another ask is stored at once; what is said beside it waits.
+            self.held = std::mem::take(&mut records);
+        }
+        if self.held.is_empty() {
+            self.held_bytes = 0;
+        }
+        (records, shown)
+    }
+
+    /// What is stored of the questions themselves: the new ones, and those that are not open any more.
+    pub(super) fn changes(&mut self) -> (Vec<Arc<AskRow>>, Vec<Write>) {
+        let fresh = std::mem::take(&mut self.fresh);
+        let rows = fresh.iter().cloned().map(Write::Ask);
+        let gone = self.gone.drain(..).map(|id| Write::AskGone { id });
+        let writes = rows.chain(gone).collect();
+        (fresh, writes)
+    }
+
+    /// The process is not waited for any longer. What was held back is shown, and the question stays the task's
+    /// status all the while.
+    pub(super) fn park(&mut self, said: Vec<Record>) {
+        self.held.extend(said);
+        if self.held.is_empty() || !self.are_open() {
+            return;
+        }
+        for record in &mut self.held {
+            if let Record::Status(update) = record {
+                update.status.state = TaskState::InputRequired;
+            }
+        }
+        self.is_due = true;
+    }
+}
+
+impl Granted {
+    /// A turn begins: what was decided about it while its process was gone passes in it once.
+    pub(super) fn begin_turn(&mut self, pass: Option<Pass>) {
+        if let Some(Pass { ask, session: true, .. }) = &pass {
+            let tool = ask.get("tool").and_then(Value::as_str);
+            self.tools.extend(tool.map(ToOwned::to_owned));
+        }
+        self.passes = pass.into_iter().collect();
+    }
+
+    /// An answer that was given already: for the session, or while the process was gone.
+    pub(super) fn find(&mut self, kind: &AskKind) -> Option<Answer> {
+        if !self.passes.is_empty() {
+            let data = asks::data(kind.clone());
+            if let Some(place) = self.passes.iter().position(|pass| asks::same(&pass.ask, &data)) {
+                return Some(self.passes.remove(place).answer);
+            }
+        }
+        let AskKind::Permission { tool, .. } = kind else { return None };
+        self.tools.contains(tool).then_some(Answer::Allow { input: None })
+    }
+}
+
+/// An ask of this task that is made now.
+pub(super) fn ask_row(log: &TaskLog, ask: Value, ends_turn: bool, config: &Config) -> AskRow {
+    let now = clock::now();
+    AskRow {
+        id: Arc::from(uuid::Uuid::now_v7().to_string()),
+        n: log.n,
+        task: log.id.clone(),
+        scope: log.scope.clone(),
+        context_id: log.context_id.clone(),
+        ask,
+        ends_turn,
+        created: now,
+        deadline: asks::deadline(now, config),
+    }
+}
+
+#[cfg(test)]
+mod tests;

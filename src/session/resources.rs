@@ -1,0 +1,171 @@
+//! What the actor of a session owns as long as it lives, and what it owns for one turn.
+
+use super::activity::{ActivitySender, SessionState};
+use super::disk::DiskWatch;
+use super::inbox::Inbox;
+use super::live::Live;
+use super::questions::Granted;
+use super::running::Running;
+use super::translate::Translator;
+use super::turn_clock::TurnClock;
+use super::{Fork, House, Key, Order};
+use crate::agent::Agent;
+use crate::budget::Meter;
+use crate::process::Prepared;
+use crate::queue::Place;
+use crate::store::{Durability, SessionRow, Write};
+use crate::supervisor::Word;
+use crate::task::TaskLog;
+use crate::workspace::Folder;
+use pilothouse_a2a::time::Timestamp;
+use pilothouse_agents::Turn as Prompt;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+/// How exactly the store knows when a session was last used; retention needs no more.
+const NOTED_EVERY_MS: u64 = 60_000;
+
+/// What the actor of a session owns.
+pub(super) struct SessionResources {
+    pub(super) house: Arc<House>,
+    pub(super) live: Arc<Live>,
+    pub(super) agent: Arc<Agent>,
+    pub(super) key: Key,
+    pub(super) row: SessionRow,
+    pub(super) inbox: Inbox,
+    pub(super) running: Option<Running>,
+    /// A supervisor that was started ahead.
+    pub(super) prepared: Option<Prepared>,
+    /// Its folders, where they were made just now.
+    pub(super) folder: Option<Folder>,
+    /// What the store knows of the session: whether it is ready, and its conversation.
+    noted: (bool, Option<String>),
+    /// What the agent may do without asking again.
+    pub(super) granted: Granted,
+    /// Where it is said what the session does.
+    pub(super) activity: ActivitySender,
+    /// What its folders may take up on the disk.
+    pub(super) disk: DiskWatch,
+}
+
+/// What belongs to one turn, and is given up with it.
+pub(super) struct CurrentTurn {
+    pub(super) log: Arc<TaskLog>,
+    pub(super) prompt: Prompt,
+    pub(super) translator: Translator,
+    /// When it has taken too long; none before it is `WORKING`.
+    pub(super) clock: Option<TurnClock>,
+    /// What it uses; none before its agent is reached.
+    pub(super) meter: Option<Meter>,
+    /// What is stored with its end.
+    pub(super) closing: Vec<Write>,
+    /// The session that this turn's new one begins as a copy of.
+    pub(super) fork: Option<Fork>,
+    /// Places among the turns of its caller, and in a shared folder; held from its first gate to the end of its
+    /// process.
+    pub(super) places: Vec<Place>,
+}
+
+impl SessionResources {
+    pub(super) fn new(
+        house: Arc<House>,
+        live: Arc<Live>,
+        agent: Arc<Agent>,
+        row: SessionRow,
+        orders: mpsc::UnboundedReceiver<Order>,
+        warm: Option<Running>,
+        new: bool,
+    ) -> Self {
+        let key = Key::of(&row);
+        Self {
+            inbox: Inbox::new(orders, house.clone()),
+            noted: (row.ready, row.conversation.clone()),
+            disk: live.disk.watch(&agent.workspaces, &row.id, &key.scope.caller, new),
+            running: warm,
+            prepared: None,
+            folder: None,
+            granted: Granted::default(),
+            activity: ActivitySender::new(),
+            house,
+            live,
+            agent,
+            key,
+            row,
+        }
+    }
+
+    /// Makes the folders and the supervisor of a new session while its task is being stored.
+    pub(super) async fn prepare(&mut self) {
+        self.folder = self.agent.workspaces.folder(&self.row.id).await.ok();
+        if self.house.isolation.is_here() {
+            let launcher = self.house.launcher.clone();
+            self.prepared = self.inbox.serve_during(launcher.prepare()).await.ok();
+        }
+    }
+
+    /// Ends the process but keeps its place.
+    pub(super) async fn give_up_process(&mut self) -> Option<Place> {
+        let mut running = self.running.take()?;
+        if running.ended.is_none() {
+            self.inbox.serve_during(running.process.control.kill()).await;
+        }
+        Some(running.slot)
+    }
+
+    /// Lets an agent that has finished its turn exit by itself for a while, then ends it.
+    pub(super) async fn leave_process(&mut self) {
+        if let Some(mut running) = self.running.take_if(|running| running.ended.is_none()) {
+            let stop = self.house.stop.clone();
+            let grace = self.house.config.timeouts.terminate.get();
+            self.inbox.serve_during(running.leave(grace, &stop)).await;
+            self.running = Some(running);
+        }
+        self.end_process(Word::Terminate).await;
+    }
+
+    /// Ends the process and its tree, and waits until they are gone.
+    pub(super) async fn end_process(&mut self, first: Word) {
+        if let Some(running) = self.running.take() {
+            self.activity.enter(SessionState::Ending);
+            self.live.cold(&self.key);
+            let grace = self.house.config.timeouts.terminate.get();
+            self.inbox.serve_during(running.end(first, grace)).await;
+        }
+    }
+
+    /// Notes what the session has learned, and that it is in use, where the store does not know it yet.
+    pub(super) async fn note_use(&mut self) {
+        let now = Timestamp::now();
+        let learned = (self.row.ready, &self.row.conversation) != (self.noted.0, &self.noted.1);
+        // In either direction: the wall clock may have been moved.
+        let away = now.as_millisecond().abs_diff(self.row.used.as_millisecond());
+        if !learned && away <= NOTED_EVERY_MS {
+            return;
+        }
+        self.noted = (self.row.ready, self.row.conversation.clone());
+        self.row.used = now;
+        let write = session_used(&self.row, now);
+        if let Err(error) = self.house.store.commit(vec![write], Durability::Written).await {
+            tracing::warn!(session.id = %self.row.id, %error, "could not note that a session was used");
+        }
+    }
+}
+
+/// What the store is told of a session in use.
+pub(super) fn session_used(row: &SessionRow, at: Timestamp) -> Write {
+    Write::SessionUsed {
+        id: row.id.clone(),
+        conversation: row.conversation.clone(),
+        ready: row.ready,
+        at,
+    }
+}
+
+impl CurrentTurn {
+    /// The turn works from now on: it may not take longer than `timeouts.turn`, all of its waits together.
+    pub(super) fn start_clock(&mut self, house: &House) {
+        let (longest, pause) = (house.config.timeouts.turn.get(), house.config.asks.pause.get());
+        self.clock = Some(TurnClock::start(Instant::now(), longest, pause));
+    }
+}

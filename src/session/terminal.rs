@@ -1,0 +1,50 @@
+//! A session's conversation at a person's terminal.
+
+use super::Attach;
+use super::activity::{SessionState, WaitsFor};
+use super::resources::SessionResources;
+use crate::config::DriverKind;
+use crate::isolation::Places;
+use crate::supervisor::{Spec, Word};
+use pilothouse_agents::Setting;
+
+/// Lends the conversation to a person at a terminal; turns wait meanwhile.
+pub(super) async fn lend_conversation(session: &mut SessionResources, attach: Attach) {
+    let Attach { ready, left } = attach;
+    // Two processes on one conversation would go apart without a word.
+    session.end_process(Word::Terminate).await;
+    let spec = terminal(session).await;
+    let lent = spec.is_ok();
+    if ready.send(spec).is_ok() && lent {
+        session.activity.enter(SessionState::Waiting(WaitsFor::Terminal));
+        // Nothing runs that could be interrupted: this hears the stop, and cancels of what waits.
+        tokio::select! {
+            biased;
+            _ = left => {}
+            _ = session.inbox.interruption() => {}
+        }
+    }
+}
+
+/// How the CLI is started at the terminal, or why not.
+async fn terminal(session: &mut SessionResources) -> Result<Spec, String> {
+    let agent = &session.agent;
+    let made = agent.workspaces.folder(&session.row.id).await;
+    let folder = made.map_err(|error| error.to_string())?;
+    // The person is the server's user; with the next turn all of it is the agent's again.
+    folder.give(None).await.map_err(|error| error.to_string())?;
+    // A person's terminal is outside of the sandbox, with the folders where they really lie.
+    let setting = Setting {
+        workspace: folder.workspace_text(),
+        home: folder.home_text(),
+        resume: session.row.conversation.clone(),
+        ..Setting::default()
+    };
+    let launch = agent.driver().terminal(&setting).ok_or(match agent.config.driver {
+        DriverKind::Claude => "nothing was said in this session yet",
+        DriverKind::Acp | DriverKind::Command | DriverKind::Demo => {
+            "this agent has no terminal of its own; go on with `pilothouse send --context`"
+        }
+    })?;
+    Ok(agent.spec(&launch, &Places::real(&folder), None))
+}

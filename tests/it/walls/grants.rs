@@ -1,0 +1,262 @@
+//! Grants in a folder that agents may change: what an agent puts in their place gives nothing to anybody.
+
+use super::{WALLS, Wall};
+use crate::bindings::Binding;
+use crate::building::Builder;
+use crate::reading::{answer, message, message_in, state, words};
+use crate::world::World;
+use pilothouse_a2a::operation::Operation;
+use serde_json::{Value, json};
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::Path;
+
+const SECRET: &str = "a secret of the machine";
+
+/// What is granted in the project: folders, and files.
+const FOLDERS: [&str; 3] = ["tools", "docs", "cache"];
+const FILES: [&str; 3] = ["file", "cert.pem", "rc"];
+
+/// Agents that are shells share a project, and everything that can be granted is granted in it.
+fn granted(wall: Wall) -> Builder {
+    let builder = with_project(wall);
+    let project = builder.path("project");
+    for name in FOLDERS {
+        fs::create_dir(project.join(name)).unwrap();
+        fs::write(project.join(name).join("inside"), "of the project").unwrap();
+    }
+    for name in FILES {
+        fs::write(project.join(name), "of the project").unwrap();
+    }
+    let at = |name: &str| project.join(name);
+    let path = format!("{}:/usr/bin:/bin", at("tools").display());
+    builder
+        .env("PATH", &path)
+        .config(json!({"isolation": {"read": [at("docs"), at("file")], "write": [at("cache")]}}))
+        .agent(json!({
+            "args": ["--rcfile", at("rc"), "-c"],
+            "env": {"set": {"SSL_CERT_FILE": at("cert.pem")}},
+        }))
+}
+
+/// Agents that are shells share a project, and a file beside it is none of their business.
+fn with_project(wall: Wall) -> Builder {
+    let builder = wall.shell();
+    let (project, outside) = (builder.path("project"), builder.path("outside"));
+    for folder in [&project, &outside] {
+        fs::create_dir(folder).unwrap();
+    }
+    write_program(&outside.join("secret"), &format!("#!/bin/sh\n# {SECRET}\necho {SECRET}\n"));
+    builder.config(json!({"workspace": {"mode": "shared", "path": project}}))
+}
+
+fn write_program(path: &Path, text: &str) {
+    fs::write(path, text).unwrap();
+    fs::set_permissions(path, Permissions::from_mode(0o755)).unwrap();
+}
+
+/// Behind both sandboxes, as root and as an ordinary user, and as root with agents of the user who owns the project.
+fn as_each_user(describe: impl Fn(Wall) -> Builder) -> Vec<Builder> {
+    let mut all = Vec::new();
+    for wall in WALLS {
+        all.extend([describe(wall), describe(wall).ordinary()]);
+    }
+    if rustix::process::geteuid().is_root() {
+        let owned = describe(Wall::Bubblewrap);
+        let project = owned.path("project");
+        let below = fs::read_dir(&project).unwrap().map(|entry| entry.unwrap().path());
+        let paths: Vec<_> = below.chain([project]).collect();
+        for path in paths {
+            chown(path, Some(65534), Some(65534)).unwrap();
+        }
+        all.push(owned);
+    }
+    all
+}
+
+/// Tells the second agent something.
+fn say_to_other(world: &World, script: &str) -> Value {
+    let door = world.through(Binding::JsonRpc).agent("other");
+    door.well(Operation::SendMessage, &message(script))["task"].take()
+}
+
+#[test]
+fn what_an_agent_puts_in_the_place_of_a_grant_gives_the_next_one_nothing() {
+    for builder in as_each_user(granted) {
+        let (project, outside) = (builder.path("project"), builder.path("outside"));
+        let mut world = builder.start();
+        let mut script = String::new();
+        for (names, target) in [(FOLDERS, outside.clone()), (FILES, outside.join("secret"))] {
+            for name in names {
+                script += &format!("mv {name} {name}.old && ln -s {} {name}\n", target.display());
+            }
+        }
+        assert_eq!(answer(&world.send(message_in("one", &script))), "");
+        assert!(project.join("docs").is_symlink() && project.join("rc").is_symlink());
+        let mut script = String::new();
+        for folder in [project.display().to_string(), ".".to_owned()] {
+            for name in FOLDERS {
+                script += &format!("cat {folder}/{name}/secret; echo x > {folder}/{name}/made\n");
+            }
+            for name in FILES {
+                script += &format!("cat {folder}/{name}\n");
+            }
+        }
+        script += "echo done";
+        // The second time the links are there before the server is.
+        for context in ["two", "three"] {
+            let said = answer(&world.send(message_in(context, &script)));
+            assert_eq!(said, "done\n", "{context}: {}", world.stderr());
+            assert!(!outside.join("made").exists(), "{context}");
+            world.restart();
+        }
+        for (name, key) in
+            [("docs", "`isolation.read`"), ("cache", "`isolation.write`"), ("tools", "PATH")]
+        {
+            let words = format!(
+                "{} ({key}) is not granted, because the way to it leads through {}",
+                project.join(name).display(),
+                project.display()
+            );
+            assert!(world.stderr().contains(&words), "{words}: {}", world.stderr());
+        }
+    }
+}
+
+#[test]
+fn grants_in_a_shared_workspace_are_used_by_their_own_paths() {
+    for builder in as_each_user(granted) {
+        let project = builder.path("project");
+        write_program(&project.join("tools/greet"), "#!/bin/sh\necho hello\n");
+        let world = builder.start();
+        let at = project.display();
+        let script = format!(
+            "greet; cat {at}/docs/inside {at}/file $SSL_CERT_FILE; echo -n more > {at}/cache/made; cat cache/made"
+        );
+        let said = answer(&world.say(&script));
+        assert_eq!(said, format!("hello\n{}more", "of the project".repeat(3)));
+        assert!(!world.stderr().contains("is not granted"), "{}", world.stderr());
+    }
+}
+
+#[test]
+fn a_program_that_an_agent_replaces_leads_the_next_one_nowhere_and_the_start_warns_of_it() {
+    let describe = |wall| {
+        let builder = with_project(wall);
+        let program = builder.path("project/agent.sh");
+        write_program(&program, "#!/bin/bash\nexec /bin/bash \"$@\"\n");
+        builder.agent(json!({"program": program}))
+    };
+    for builder in as_each_user(describe) {
+        let (program, outside) = (builder.path("project/agent.sh"), builder.path("outside"));
+        let mut world = builder.start();
+        let warning = format!("`fake` runs {}, which agents may change", program.display());
+        assert!(world.stderr().contains(&warning), "{}", world.stderr());
+        let script = format!("rm agent.sh; ln -s {}/secret agent.sh; echo done", outside.display());
+        assert_eq!(answer(&world.send(message_in("one", &script))), "done\n");
+        for context in ["two", "three"] {
+            let task = world.send(message_in(context, "echo done"));
+            assert_eq!(state(&task), "FAILED", "{task:#}");
+            assert!(!words(&task).contains(SECRET), "{task:#}");
+            world.restart();
+        }
+    }
+}
+
+#[test]
+fn an_agent_is_not_granted_what_lies_in_the_folder_of_another_one() {
+    for wall in WALLS {
+        let builder = with_project(wall);
+        let (project, work) = (builder.path("project"), builder.path("work"));
+        fs::create_dir(project.join("docs")).unwrap();
+        fs::write(project.join("docs/inside"), "of the project").unwrap();
+        let mut other = builder.config["agents"]["fake"].clone();
+        other["workspace"] = json!({"mode": "session", "path": work});
+        let described = builder.config(json!({"agents": {"other": other}}));
+        let script = format!("cat {}/docs/*; echo done", project.display());
+        let in_it = described.config(json!({"isolation": {"read": [project.join("docs")]}}));
+        let mut world = in_it.start();
+        let advice = format!(
+            "agents of `other`: {}/docs (`isolation.read`) is not granted",
+            project.display()
+        );
+        assert!(world.stderr().contains(&advice), "{}", world.stderr());
+        let replace = format!("mv docs old; ln -s {} docs", world.path("outside").display());
+        world.say(&replace);
+        for _ in 0..2 {
+            assert_eq!(answer(&say_to_other(&world, &script)), "done\n", "{wall:?}");
+            world.restart();
+        }
+    }
+}
+
+#[test]
+fn the_folder_of_another_agent_itself_is_granted() {
+    for wall in WALLS {
+        let builder = with_project(wall);
+        let (project, work) = (builder.path("project"), builder.path("work"));
+        fs::write(project.join("file"), "of the project").unwrap();
+        let mut other = builder.config["agents"]["fake"].clone();
+        other["workspace"] = json!({"mode": "session", "path": work});
+        let world = builder
+            .config(json!({"agents": {"other": other}, "isolation": {"read": [project]}}))
+            .start();
+        let script = format!("cat {}/file", project.display());
+        assert_eq!(answer(&say_to_other(&world, &script)), "of the project", "{wall:?}");
+    }
+}
+
+#[test]
+fn a_workspace_that_agents_of_another_may_replace_is_refused() {
+    for wall in WALLS {
+        for mode in ["shared", "session"] {
+            let builder = with_project(wall);
+            let mut other = builder.config["agents"]["fake"].clone();
+            other["workspace"] = json!({"mode": mode, "path": builder.path("project/part")});
+            let failure = builder.config(json!({"agents": {"other": other}})).fails();
+            assert_eq!(failure.code, Some(69), "{}", failure.stderr);
+            let words = "where agents may put a link in its place (`workspace.path`)";
+            assert!(failure.stderr.contains(words), "{}", failure.stderr);
+        }
+    }
+}
+
+#[test]
+fn a_program_in_the_folder_of_another_agent_is_refused() {
+    let builder = with_project(Wall::Bubblewrap);
+    let program = builder.path("project/agent.sh");
+    write_program(&program, "#!/bin/sh\n");
+    let mut other = builder.config["agents"]["fake"].clone();
+    other["workspace"] = json!({"mode": "session", "path": builder.path("work")});
+    other["program"] = json!(program);
+    let failure = builder.config(json!({"agents": {"other": other}})).fails();
+    assert_eq!(failure.code, Some(69), "{}", failure.stderr);
+    let words = "the program of `other` cannot be run in a sandbox";
+    assert!(failure.stderr.contains(words), "{}", failure.stderr);
+}
+
+#[test]
+fn no_program_that_an_agent_may_have_made_runs_outside_of_a_sandbox() {
+    let planted = |wall| {
+        let builder = with_project(wall);
+        let (tools, made) = (builder.path("project/tools"), builder.path("made"));
+        fs::create_dir(&tools).unwrap();
+        let text = format!("#!/bin/sh\ntouch {}\n", made.display());
+        for name in ["bwrap", "evil"] {
+            write_program(&tools.join(name), &text);
+        }
+        let path = format!("{}:/usr/bin:/bin", tools.display());
+        builder.env("PATH", &path)
+    };
+    let builder = planted(Wall::Bubblewrap);
+    let world = builder.start();
+    assert_eq!(answer(&world.say("echo done")), "done\n");
+    assert!(!world.path("made").exists());
+    // `doctor` asks programs of this driver for their version.
+    let builder = planted(Wall::Bubblewrap)
+        .agent(json!({"driver": "acp", "program": "evil", "args": null, "format": null}))
+        .args(["doctor"]);
+    builder.fails();
+    let said = fs::read_to_string(builder.path("stdout")).unwrap();
+    assert!(!builder.path("made").exists() && said.contains("agents may change"), "{said}");
+}
