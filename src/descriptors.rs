@@ -117,6 +117,6 @@ mod tests {
     #[test]
     fn what_was_lowered_is_said_with_its_keys() {
         let mut config = Config::default();
-        insta::assert_snapshot!(fit(&mut config, 1024).unwrap(), @"this process may open 1024 descriptors and the configured bounds need 36352, so they are lowered: `limits.connections` 2048 to 384, `limits.connections_per_caller` 1024 to 192, `processes.max` 64 to 10, `egress.connections` 256 to 9; raise the hard limit (`ulimit -Hn`, LimitNOFILE=, --ulimit nofile)");
+        insta::assert_snapshot!(fit(&mut config, 1024).unwrap(), @"this process may open 1024 descriptors and the configured bounds need 35328, so they are lowered: `limits.connections` 1024 to 384, `limits.connections_per_caller` 512 to 192, `processes.max` 64 to 10, `egress.connections` 256 to 9; raise the hard limit (`ulimit -Hn`, LimitNOFILE=, --ulimit nofile)");
     }
 }

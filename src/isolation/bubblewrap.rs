@@ -15,7 +15,7 @@
 //! devices and `/proc` are read-only, so that it cannot change the modes of what the whole machine shares. Nothing
 //! secret stands in the arguments of `bwrap`: the environment goes over the line.
 
-use super::covers::Blank;
+use super::covers::{Blank, write_readable};
 use super::filter::{Connecting, Network, filter};
 use super::grants::is_system;
 use super::sandbox::{Place, Rules, Sandbox};
@@ -75,7 +75,7 @@ impl Bubblewrap {
             ("hostname", "agent\n"),
         ];
         for (name, text) in files {
-            std::fs::write(folder.join(name), text)?;
+            write_readable(&folder.join(name), text)?;
         }
         let users = Users::find(uids);
         let blank = Blank::new(folder)?;

@@ -17,7 +17,7 @@
 //! Podman's monitor of a container is below its client, so below our supervisor. When the server is killed
 //! the supervisor ends it, and Podman's own record of the container stays until the next start removes it.
 
-use super::covers::Blank;
+use super::covers::{Blank, write_readable};
 use super::filter::{Connecting, Network, filter};
 use super::kernel::Kernel;
 use super::sandbox::{Place, Rules, Sandbox};
@@ -400,8 +400,9 @@ impl Moment {
             "root:x:0:0:root:/root:/usr/sbin/nologin\nagent:x:{user}:{group}:agent:{HOME}:/bin/sh\n\
              nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n"
         );
-        fs::write(self.0.join(PASSWD), passwd)?;
-        fs::write(self.0.join(GROUP), format!("root:x:0:\nagent:x:{group}:\nnogroup:x:65534:\n"))
+        write_readable(&self.0.join(PASSWD), &passwd)?;
+        let groups = format!("root:x:0:\nagent:x:{group}:\nnogroup:x:65534:\n");
+        write_readable(&self.0.join(GROUP), &groups)
     }
 
     fn listen(&self) -> io::Result<UnixListener> {
@@ -449,7 +450,7 @@ impl Containers {
         fs::create_dir_all(&folder).map_err(failed)?;
         fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).map_err(failed)?;
         // An engine puts the machine's name servers there, which nobody inside could ask anyway.
-        fs::write(folder.join(RESOLVER), "").map_err(failed)?;
+        write_readable(&folder.join(RESOLVER), "").map_err(failed)?;
         let blank = Blank::new(&folder).map_err(failed)?;
         for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();

@@ -26,9 +26,9 @@ use super::{Grants, LeftOut};
 use crate::config::OwnFile;
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
-use std::fs::{File, Metadata, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions, Permissions};
 use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -373,6 +373,12 @@ pub(super) struct Changed {
     what: String,
 }
 
+/// Writes a file that agents can read whoever they are, and whatever the server's umask is.
+pub(super) fn write_readable(path: &Path, text: &str) -> io::Result<()> {
+    fs::write(path, text)?;
+    fs::set_permissions(path, Permissions::from_mode(0o644))
+}
+
 /// A file and a folder with nothing in them, which are put over others.
 pub(super) struct Blank {
     file: PathBuf,
@@ -383,8 +389,9 @@ impl Blank {
     /// Makes them in this folder.
     pub(super) fn new(folder: &Path) -> io::Result<Self> {
         let blank = Self { file: folder.join("empty-file"), folder: folder.join("empty-folder") };
-        std::fs::write(&blank.file, "")?;
-        std::fs::create_dir_all(&blank.folder)?;
+        write_readable(&blank.file, "")?;
+        fs::create_dir_all(&blank.folder)?;
+        fs::set_permissions(&blank.folder, Permissions::from_mode(0o755))?;
         Ok(blank)
     }
 
@@ -407,7 +414,6 @@ impl Blank {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs;
     use std::os::unix::fs::symlink;
 
     struct Project(tempfile::TempDir);

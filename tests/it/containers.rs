@@ -7,10 +7,10 @@ use crate::world::{OWNER, World, await_end, await_true};
 use fake_model::Model;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io::{Read, Write};
 use std::net::TcpListener;
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -205,6 +205,36 @@ fn the_servers_own_files_in_a_shared_folder_are_covered() {
     assert_eq!(fs::read_to_string(cwd.join(".env")).unwrap(), secret);
     let config = fs::read_to_string(cwd.join("pilothouse.yaml")).unwrap();
     assert!(config.contains("\"container\""), "{config}");
+}
+
+#[test]
+fn what_an_agent_puts_in_the_place_of_a_grant_is_mounted_into_no_other_container() {
+    let builder = shell();
+    let (project, outside) = (builder.path("project"), builder.path("outside"));
+    let [docs, cache] = ["docs", "cache"].map(|name| project.join(name));
+    for folder in [&project, &docs, &cache, &outside] {
+        fs::create_dir(folder).unwrap();
+        if rustix::process::geteuid().is_root() && folder != &outside {
+            chown(folder, Some(65534), Some(65534)).unwrap();
+        }
+    }
+    fs::write(outside.join("secret"), "a secret of the machine").unwrap();
+    fs::set_permissions(&outside, Permissions::from_mode(0o777)).unwrap();
+    let shared = json!({"mode": "shared", "path": project});
+    let write = json!({"write": [cache]});
+    let world =
+        builder.granted([&docs]).config(json!({"workspace": shared, "isolation": write})).start();
+    let replaces =
+        |name: &str| format!("mv {name} {name}.old && ln -s {} {name}", outside.display());
+    assert_eq!(said(&world, "one", &format!("{} && {}", replaces("docs"), replaces("cache"))), "");
+    assert!(docs.is_symlink() && cache.is_symlink());
+    let script = format!(
+        "cat {0}/secret docs/secret {1}/secret cache/secret; echo x > {1}/made; echo x > cache/made; true",
+        docs.display(),
+        cache.display()
+    );
+    assert_eq!(said(&world, "two", &script), "");
+    assert!(!outside.join("made").exists());
 }
 
 #[test]

@@ -78,6 +78,15 @@ fn inside_of_bubblewrap_workspace_and_home_are_always_at_the_same_place() {
 }
 
 #[test]
+fn an_agent_finds_its_own_name_whatever_the_umask_of_the_server_is() {
+    let through = ["sh", "-c", "umask 077; exec \"$@\"", "sh"];
+    let world = Wall::covering().shell().through(through).start();
+    let script = "grep \":$(id -u):\" /etc/passwd | cut -d: -f1,6; wc -l < /etc/group";
+    let said = answer(&world.say(script));
+    assert_eq!(said, "agent:/home/agent\n3\n");
+}
+
+#[test]
 fn inside_of_bubblewrap_there_are_no_processes_but_its_own() {
     let world = Wall::Bubblewrap.shell().start();
     let told = answer(&world.say("ls -d /proc/[0-9]* | wc -l"));
