@@ -390,8 +390,7 @@ impl Translator {
         self.status(&line, Some(data));
     }
 
-    /// The end of the turn: what is left, and the final status.
-    /// `ask` is that of a turn that ends with a question.
+    /// The end of the turn: what is left, and the final status. `ask` is that of a turn which ends with a question.
     pub(super) fn finish(
         &mut self,
         outcome: Outcome,
