@@ -219,6 +219,9 @@ impl Changeable {
                 }
             }
         }
+        // A link to the program leads there already.
+        let links = &grants.links;
+        grants.aliases.retain(|path, _| !links.iter().any(|(link, _)| link == path));
         drop_inner(&mut grants.aliases);
         settled
     }
@@ -295,6 +298,20 @@ mod tests {
         let settled = project.read("link/bin", true);
         let alias = (project.path("link/bin"), At::Workspace(PathBuf::from("bin")));
         assert_eq!(settled.grants.aliases, BTreeMap::from([alias]));
+    }
+
+    #[test]
+    fn a_link_to_a_program_is_no_alias_besides() {
+        let project = Project::new();
+        fs::write(project.path("project/tool"), "#!/bin/sh\n").unwrap();
+        symlink(project.path("project/tool"), project.path("link")).unwrap();
+        let (changeable, shared) = (project.changeable(), project.path("project"));
+        let mut wanted = Grants::configured(&[project.path("link")], &[]);
+        assert!(wanted.program(&project.path("link"), "", &changeable).is_some());
+        let settled = changeable.settle(Some(&shared), &wanted);
+        let alias = (shared, At::Workspace(PathBuf::new()));
+        assert_eq!(settled.grants.aliases, BTreeMap::from([alias]));
+        assert_eq!(settled.grants.links.len(), 1);
     }
 
     #[test]
