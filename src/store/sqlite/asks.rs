@@ -39,15 +39,8 @@ pub(super) fn task_gone(connection: &Connection, n: i64) -> Result<usize, rusqli
 impl Store {
     /// All open asks of tasks that still wait for one.
     pub async fn asks(&self) -> Result<Vec<AskRow>, Error> {
-        self.read(|connection| {
-            connection
-                .prepare(
-                    "SELECT asks.* FROM asks JOIN tasks ON tasks.n = asks.n WHERE tasks.state = ?1 ORDER BY asks.id",
-                )?
-                .query_map([TaskState::InputRequired as i64], ask_row)?
-                .collect()
-        })
-        .await
+        let query = "SELECT asks.* FROM asks JOIN tasks ON tasks.n = asks.n WHERE tasks.state = ?1 ORDER BY asks.id";
+        self.all(query, (TaskState::InputRequired as i64,), ask_row).await
     }
 }
 

@@ -6,7 +6,7 @@ use crate::store::{Error, PushRow, PushState, Scope};
 use pilothouse_a2a::dialect::Dialect;
 use pilothouse_a2a::id::TaskId;
 use pilothouse_a2a::time::Timestamp;
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, Row, params};
 use std::sync::Arc;
 
 const COLUMNS: &str = "push.key, push.n, tasks.id AS task, push.id, push.caller, push.agent, push.dialect, push.alias,
@@ -91,17 +91,12 @@ impl Store {
         n: i64,
         id: &str,
     ) -> Result<Option<PushRow>, Error> {
-        let (scope, id) = (scope.clone(), id.to_owned());
-        self.read(move |connection| {
-            connection
-                .prepare_cached(&format!(
-                    "SELECT {COLUMNS} FROM push JOIN tasks USING (n)
-                     WHERE push.n = ?1 AND push.id = ?2 AND push.caller = ?3 AND push.agent = ?4"
-                ))?
-                .query_row(params![n, id, &*scope.caller, &*scope.agent], push_row)
-                .optional()
-        })
-        .await
+        let query = format!(
+            "SELECT {COLUMNS} FROM push JOIN tasks USING (n)
+             WHERE push.n = ?1 AND push.id = ?2 AND push.caller = ?3 AND push.agent = ?4"
+        );
+        let values = (n, id.to_owned(), scope.caller.clone(), scope.agent.clone());
+        self.first(query, values, push_row).await
     }
 
     /// At most `size` configs of a task of this scope, in the order of their creation, after the one with
@@ -113,44 +108,29 @@ impl Store {
         after: i64,
         size: u32,
     ) -> Result<Vec<PushRow>, Error> {
-        let scope = scope.clone();
-        self.read(move |connection| {
-            connection
-                .prepare_cached(&format!(
-                    "SELECT {COLUMNS} FROM push JOIN tasks USING (n)
-                     WHERE push.n = ?1 AND push.key > ?2 AND push.caller = ?3 AND push.agent = ?4
-                     ORDER BY push.key LIMIT ?5"
-                ))?
-                .query_map(params![n, after, &*scope.caller, &*scope.agent, size], push_row)?
-                .collect()
-        })
-        .await
+        let query = format!(
+            "SELECT {COLUMNS} FROM push JOIN tasks USING (n)
+             WHERE push.n = ?1 AND push.key > ?2 AND push.caller = ?3 AND push.agent = ?4
+             ORDER BY push.key LIMIT ?5"
+        );
+        let values = (n, after, scope.caller.clone(), scope.agent.clone(), size);
+        self.all(query, values, push_row).await
     }
 
     /// How many configs a task has.
     pub async fn push_count(&self, n: i64) -> Result<usize, Error> {
-        let count: i64 = self
-            .read(move |connection| {
-                connection
-                    .prepare_cached("SELECT count(*) FROM push WHERE n = ?1")?
-                    .query_row(params![n], |row| row.get(0))
-            })
-            .await?;
-        Ok(usize::try_from(count).unwrap_or(usize::MAX))
+        let count = |row: &Row<'_>| row.get::<_, i64>(0);
+        let count = self.first("SELECT count(*) FROM push WHERE n = ?1", (n,), count).await?;
+        Ok(usize::try_from(count.unwrap_or(0)).unwrap_or(usize::MAX))
     }
 
     /// Configs that are not at their end, of all callers, after the one with the key `after`. For the start alone.
     pub async fn push_active(&self, after: i64, size: u32) -> Result<Vec<PushRow>, Error> {
-        self.read(move |connection| {
-            connection
-                .prepare_cached(&format!(
-                    "SELECT {COLUMNS} FROM push JOIN tasks USING (n)
-                     WHERE push.state = 0 AND push.key > ?1 ORDER BY push.key LIMIT ?2"
-                ))?
-                .query_map(params![after, size], push_row)?
-                .collect()
-        })
-        .await
+        let query = format!(
+            "SELECT {COLUMNS} FROM push JOIN tasks USING (n)
+             WHERE push.state = 0 AND push.key > ?1 ORDER BY push.key LIMIT ?2"
+        );
+        self.all(query, (after, size), push_row).await
     }
 }
 

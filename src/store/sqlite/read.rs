@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use pilothouse_a2a::id::{ContextId, TaskId};
 use pilothouse_a2a::task::TaskState;
 use pilothouse_a2a::time::Timestamp;
-use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
+use rusqlite::{Connection, OptionalExtension, Params, Row, Rows, ToSql, params};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -104,25 +104,42 @@ impl Store {
         end
     }
 
-    /// Whether the store can be read: what the last [`Write::Probe`](super::Write) left.
-    pub async fn probe_read(&self) -> Result<(), Error> {
-        self.read(|connection| {
-            let query = "SELECT value FROM meta WHERE name = 'probe'";
-            connection.query_row(query, [], |_| Ok(())).optional().map(drop)
+    /// The first row of a query.
+    pub(super) async fn first<T: Send + 'static>(
+        &self,
+        query: impl AsRef<str> + Send + 'static,
+        values: impl Params + Send + 'static,
+        row: fn(&Row<'_>) -> Result<T, rusqlite::Error>,
+    ) -> Result<Option<T>, Error> {
+        self.read(move |connection| {
+            connection.prepare_cached(query.as_ref())?.query_row(values, row).optional()
         })
         .await
     }
 
-    /// A task of this scope, by its id.
-    pub async fn task(&self, scope: &Scope, id: &TaskId) -> Result<Option<TaskRow>, Error> {
-        let (scope, id) = (scope.clone(), id.clone());
+    /// All rows of a query.
+    pub(super) async fn all<T: Send + 'static>(
+        &self,
+        query: impl AsRef<str> + Send + 'static,
+        values: impl Params + Send + 'static,
+        row: fn(&Row<'_>) -> Result<T, rusqlite::Error>,
+    ) -> Result<Vec<T>, Error> {
         self.read(move |connection| {
-            connection
-                .prepare_cached("SELECT * FROM tasks WHERE id = ?1 AND caller = ?2 AND agent = ?3")?
-                .query_row(params![id.as_str(), &*scope.caller, &*scope.agent], task_row)
-                .optional()
+            connection.prepare_cached(query.as_ref())?.query_map(values, row)?.collect()
         })
         .await
+    }
+
+    /// Whether the store can be read: what the last [`Write::Probe`](super::Write) left.
+    pub async fn probe_read(&self) -> Result<(), Error> {
+        self.first("SELECT value FROM meta WHERE name = 'probe'", (), |_| Ok(())).await?;
+        Ok(())
+    }
+
+    /// A task of this scope, by its id.
+    pub async fn task(&self, scope: &Scope, id: &TaskId) -> Result<Option<TaskRow>, Error> {
+        let query = "SELECT * FROM tasks WHERE caller = ?1 AND agent = ?2 AND id = ?3";
+        self.first(query, within::<String>(scope, id.as_str()), task_row).await
     }
 
     /// What was sent under an `Idempotency-Key`, as its print, and the task.
@@ -131,17 +148,10 @@ impl Store {
         scope: &Scope,
         key: &str,
     ) -> Result<Option<([u8; 32], TaskRow)>, Error> {
-        let (scope, key) = (scope.clone(), key.to_owned());
-        self.read(move |connection| {
-            connection
-                .prepare_cached(
-                    "SELECT tasks.*, keys.print FROM keys JOIN tasks ON tasks.n = keys.n
-                     WHERE keys.caller = ?1 AND keys.agent = ?2 AND keys.key = ?3",
-                )?
-                .query_row(params![&*scope.caller, &*scope.agent, key], |row| {
-                    Ok((row.get("print")?, task_row(row)?))
-                })
-                .optional()
+        let query = "SELECT tasks.*, keys.print FROM keys JOIN tasks ON tasks.n = keys.n
+             WHERE keys.caller = ?1 AND keys.agent = ?2 AND keys.key = ?3";
+        self.first(query, within::<String>(scope, key), |row| {
+            Ok((row.get("print")?, task_row(row)?))
         })
         .await
     }
@@ -152,16 +162,8 @@ impl Store {
         scope: &Scope,
         alias: &str,
     ) -> Result<Option<TaskRow>, Error> {
-        let (scope, alias) = (scope.clone(), alias.to_owned());
-        self.read(move |connection| {
-            connection
-                .prepare_cached(
-                    "SELECT * FROM tasks WHERE caller = ?1 AND agent = ?2 AND alias = ?3 ORDER BY n DESC LIMIT 1",
-                )?
-                .query_row(params![&*scope.caller, &*scope.agent, alias], task_row)
-                .optional()
-        })
-        .await
+        let query = "SELECT * FROM tasks WHERE caller = ?1 AND agent = ?2 AND alias = ?3 ORDER BY n DESC LIMIT 1";
+        self.first(query, within::<String>(scope, alias), task_row).await
     }
 
     /// Events of a task after `after` up to `upto`, until they make `bytes`; at least one if there is one.
@@ -178,17 +180,7 @@ impl Store {
             let mut statement = connection.prepare_cached(
                 "SELECT key, kind, body FROM events WHERE key BETWEEN ?1 AND ?2 ORDER BY key",
             )?;
-            let mut rows = statement.query(params![key(n, after) + 1, key(n, upto)])?;
-            let (mut found, mut size) = (Vec::new(), 0);
-            while let Some(row) = rows.next()? {
-                let event = event_row(row)?;
-                size += event.body.len();
-                found.push(event);
-                if size >= bytes {
-                    break;
-                }
-            }
-            Ok(found)
+            events_of(statement.query(params![key(n, after) + 1, key(n, upto)])?, bytes)
         })
         .await
     }
@@ -217,22 +209,13 @@ impl Store {
                 }
             })?;
             let largest = i64::try_from(largest).unwrap_or(i64::MAX);
-            let mut rows = statement.query(params![
+            let rows = statement.query(params![
                 key(n, after) + 1,
                 key(n, upto),
                 without.map(|kind| kind as i64),
                 largest
             ])?;
-            let (mut found, mut size) = (Vec::new(), 0);
-            while let Some(row) = rows.next()? {
-                let event = event_row(row)?;
-                size += event.body.len();
-                found.push(event);
-                if size >= bytes {
-                    break;
-                }
-            }
-            Ok(found)
+            events_of(rows, bytes)
         })
         .await
     }
@@ -278,13 +261,7 @@ impl Store {
 
     /// Tasks that were submitted or working when the last server ended, oldest first. For the start alone.
     pub async fn unfinished(&self) -> Result<Vec<TaskRow>, Error> {
-        self.read(|connection| {
-            connection
-                .prepare("SELECT * FROM tasks WHERE state IN (1, 2) ORDER BY n")?
-                .query_map([], task_row)?
-                .collect()
-        })
-        .await
+        self.all("SELECT * FROM tasks WHERE state IN (1, 2) ORDER BY n", (), task_row).await
     }
 
     /// The session of a context.
@@ -293,16 +270,8 @@ impl Store {
         scope: &Scope,
         context: &ContextId,
     ) -> Result<Option<SessionRow>, Error> {
-        let (scope, context) = (scope.clone(), context.clone());
-        self.read(move |connection| {
-            connection
-                .prepare_cached(
-                    "SELECT * FROM sessions WHERE caller = ?1 AND agent = ?2 AND context_id = ?3",
-                )?
-                .query_row(params![&*scope.caller, &*scope.agent, context.as_str()], session_row)
-                .optional()
-        })
-        .await
+        let query = "SELECT * FROM sessions WHERE caller = ?1 AND agent = ?2 AND context_id = ?3";
+        self.first(query, within::<String>(scope, context.as_str()), session_row).await
     }
 
     /// This scope's session of this id or this context.
@@ -311,31 +280,16 @@ impl Store {
         scope: &Scope,
         name: &str,
     ) -> Result<Option<SessionRow>, Error> {
-        let (scope, name) = (scope.clone(), name.to_owned());
-        self.read(move |connection| {
-            connection
-                .prepare_cached(
-                    "SELECT * FROM sessions WHERE caller = ?1 AND agent = ?2 AND (id = ?3 OR context_id = ?3)
-                     ORDER BY id = ?3 DESC LIMIT 1",
-                )?
-                .query_row(params![&*scope.caller, &*scope.agent, name], session_row)
-                .optional()
-        })
-        .await
+        let query = "SELECT * FROM sessions
+             WHERE caller = ?1 AND agent = ?2 AND (id = ?3 OR context_id = ?3)
+             ORDER BY id = ?3 DESC LIMIT 1";
+        self.first(query, within::<String>(scope, name), session_row).await
     }
 
     /// This scope's sessions, last used first.
     pub async fn sessions(&self, scope: &Scope, size: u32) -> Result<Vec<SessionRow>, Error> {
-        let scope = scope.clone();
-        self.read(move |connection| {
-            connection
-                .prepare_cached(
-                    "SELECT * FROM sessions WHERE caller = ?1 AND agent = ?2 ORDER BY used_ms DESC LIMIT ?3",
-                )?
-                .query_map(params![&*scope.caller, &*scope.agent, size], session_row)?
-                .collect()
-        })
-        .await
+        let query = "SELECT * FROM sessions WHERE caller = ?1 AND agent = ?2 ORDER BY used_ms DESC LIMIT ?3";
+        self.all(query, within::<u32>(scope, size), session_row).await
     }
 
     /// Finished tasks that retention has come for.
@@ -362,30 +316,17 @@ impl Store {
     /// Whether a task of a session's context waits, works or asks. Not looked up by the task's own session: a
     /// session that is made anew goes on with tasks of the one before it.
     pub async fn has_unfinished(&self, session: &Arc<str>) -> Result<bool, Error> {
-        let session = session.clone();
-        self.read(move |connection| {
-            connection
-                .prepare_cached(
-                    "SELECT EXISTS (SELECT 1 FROM sessions AS s
-                     JOIN tasks AS t ON t.caller = s.caller AND t.agent = s.agent AND t.context_id = s.context_id
-                     WHERE s.id = ?1 AND t.state IN (1, 2, 6, 8))",
-                )?
-                .query_row([&*session], |row| row.get(0))
-        })
-        .await
+        let query = "SELECT 1 FROM sessions AS s
+             JOIN tasks AS t ON t.caller = s.caller AND t.agent = s.agent AND t.context_id = s.context_id
+             WHERE s.id = ?1 AND t.state IN (1, 2, 6, 8) LIMIT 1";
+        Ok(self.first(query, (session.clone(),), |_| Ok(())).await?.is_some())
     }
 
     /// All sessions and when they were last used (in milliseconds), last used first.
     pub async fn sessions_by_use(&self) -> Result<Vec<(Arc<str>, String, i64)>, Error> {
-        self.read(|connection| {
-            connection
-                .prepare("SELECT id, agent, used_ms FROM sessions ORDER BY used_ms DESC")?
-                .query_map([], |row| {
-                    Ok((Arc::from(row.get::<_, String>(0)?), row.get(1)?, row.get(2)?))
-                })?
-                .collect()
-        })
-        .await
+        let query = "SELECT id, agent, used_ms FROM sessions ORDER BY used_ms DESC";
+        let row = |row: &Row<'_>| Ok((row.get::<_, String>(0)?.into(), row.get(1)?, row.get(2)?));
+        self.all(query, (), row).await
     }
 }
 
@@ -460,6 +401,23 @@ pub struct Limits {
     pub count: u64,
     /// More than this many bytes go.
     pub size: u64,
+}
+
+/// The values of a query that begins with a scope.
+fn within<V>(scope: &Scope, value: impl Into<V>) -> (Arc<str>, Arc<str>, V) {
+    (scope.caller.clone(), scope.agent.clone(), value.into())
+}
+
+/// Events until they make `bytes`.
+fn events_of(mut rows: Rows<'_>, bytes: usize) -> Result<Vec<Event>, rusqlite::Error> {
+    let (mut found, mut size) = (Vec::new(), 0);
+    while size < bytes || found.is_empty() {
+        let Some(row) = rows.next()? else { break };
+        let event = event_row(row)?;
+        size += event.body.len();
+        found.push(event);
+    }
+    Ok(found)
 }
 
 fn task_row(row: &Row<'_>) -> Result<TaskRow, rusqlite::Error> {
