@@ -8,7 +8,7 @@ use rusqlite::{Connection, params};
 use std::time::Instant;
 
 /// Tasks of one conversation.
-const PER_CONTEXT: u64 = 20;
+const PER_CONTEXT: i64 = 20;
 
 /// What is read, and by which path.
 const READS: [(&str, &str); 5] = [
@@ -21,7 +21,7 @@ const READS: [(&str, &str); 5] = [
 
 /// Lists over stores of two sizes.
 pub(super) fn lists(bench: &mut Bench) -> Outcome {
-    let sizes = bench.pick([100_000, 1_000_000], [10_000, 20_000]);
+    let sizes = bench.pick([100_000_i64, 1_000_000], [10_000, 20_000]);
     for size in sizes {
         let server = bench.house.fresh(Input::Argument)?;
         server.client()?.complete(&message("SendMessage", "one", None))?;
@@ -57,7 +57,7 @@ fn read(server: &Server, path: &str) -> std::io::Result<Times> {
 
 /// Copies the newest task of a store that no server holds, with its events, so often; one of ten failed. Each
 /// context has a session.
-fn multiply(file: &std::path::Path, copies: u64) -> rusqlite::Result<()> {
+fn multiply(file: &std::path::Path, copies: i64) -> rusqlite::Result<()> {
     let store = Connection::open(file)?;
     store.pragma_update(None, "synchronous", "OFF")?;
     let wanted = params![copies, PER_CONTEXT];
