@@ -146,6 +146,7 @@ impl Service {
             state: (request.status != TaskState::Unspecified).then_some(request.status),
             since: request.status_timestamp_after,
         };
+        let filter_state = filter.state;
         let size = u32::try_from(page_size).unwrap_or(50);
         let page =
             self.store().list(&scope, filter, from, size).await.map_err(store::Error::incident)?;
@@ -175,6 +176,13 @@ impl Service {
             let within = Extent { artifacts: extent.artifacts.min(rest), ..extent };
             let (mut task, truncated) =
                 self.show_within(&log, request.history_length, within).await?;
+            let place = Place { status_ms: row.status_at.as_millisecond(), n: row.n };
+            // It has moved on since the store was asked.
+            if filter_state.is_some_and(|state| task.status.state != state) {
+                total = total.saturating_sub(1);
+                last = Some(place);
+                continue;
+            }
             if !request.include_artifacts {
                 task.artifacts.clear();
             }
@@ -185,8 +193,9 @@ impl Service {
                 break;
             }
             tasks.push(task);
-            last = Some(Place { status_ms: row.status_at.as_millisecond(), n: row.n });
+            last = Some(place);
         }
+        tasks.sort_by_key(|task| std::cmp::Reverse(task.status.timestamp));
         Ok(ListTasksResponse {
             tasks,
             next_page_token: next.map(token_of).unwrap_or_default(),

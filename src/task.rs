@@ -473,17 +473,17 @@ impl TaskLog {
         let Batch { also: mut writes, records, mut durability, turns } = batch;
         let mut seq = self.end().seq;
         let mut shown = Vec::with_capacity(records.len());
-        let (mut state, mut bytes) = (None, 0);
+        let (mut state, mut status_at, mut bytes) = (None, None, 0);
         for record in records {
             seq += 1;
             let (kind, body, response) = match record {
                 Record::Status(update) => {
-                    if let Some(at) = update.status.timestamp
-                        && self.state_differs(state, update.status.state)
-                    {
-                        writes.push(Write::State { n: self.n, state: update.status.state, at });
-                        durability = Durability::Synced;
+                    if let Some(at) = update.status.timestamp {
+                        if self.state_differs(state, update.status.state) {
+                            durability = Durability::Synced;
+                        }
                         state = Some(update.status.state);
+                        status_at = Some(at);
                     }
                     let response = StreamResponse::StatusUpdate(update);
                     (Kind::Status, encode(&response), Ok(response))
@@ -502,6 +502,10 @@ impl TaskLog {
             let event = Event { seq, kind, body };
             writes.push(Write::Event { n: self.n, event: event.clone() });
             shown.push((event, response));
+        }
+        // Lists go by the time of the newest status, whether or not it is of another state.
+        if let (Some(state), Some(at)) = (state, status_at) {
+            writes.push(Write::State { n: self.n, state, at });
         }
         writes.push(Write::Head { n: self.n, seq, bytes });
         let log = self.clone();
