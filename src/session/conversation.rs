@@ -136,17 +136,18 @@ impl<'a> Conversation<'a> {
                 return Some(self.finish(outcome));
             }
             if let Some(ended) = self.running.drained_end() {
-                if self.questions.are_open() && !self.ending.has_begun() {
-                    // It died while a person was asked; the question is still theirs.
-                    return self.park().await;
+                // Where it died while a person was asked, the question is still theirs.
+                let asks = self.questions.are_open() && !self.ending.has_begun();
+                if asks && self.park().await {
+                    return None;
                 }
                 return Some(self.hear_exit(ended));
             }
             self.note_state();
             self.show().await;
             self.running.update_line_place(&self.house.lines, &self.log.scope.caller);
-            if self.hear_next().await.is_break() {
-                return self.park().await;
+            if self.hear_next().await.is_break() && self.park().await {
+                return None;
             }
         }
     }
@@ -292,11 +293,12 @@ impl<'a> Conversation<'a> {
         }
     }
 
-    /// The process is not waited for any longer; the question stays the task's status.
-    async fn park(&mut self) -> Option<Outcome> {
+    /// The process is not waited for any longer; the question stays the task's status. False where that could not
+    /// be stored: then the turn is being ended, and its questions are closed.
+    async fn park(&mut self) -> bool {
         self.questions.park(self.translator.take_all());
         self.show().await;
-        None
+        !self.ending.has_begun()
     }
 
     // === the end ===
