@@ -276,10 +276,14 @@ impl Actor {
         let records = turn.translator.finish(outcome, &facts, ask.as_deref());
         let used = turn.meter.iter().flat_map(Meter::writes);
         let closing = turn.closing.drain(..);
-        let also = ask.into_iter().map(Write::Ask).chain(closing).chain(used).collect();
+        let asked = ask.clone().into_iter().map(Write::Ask);
+        let also = asked.chain(closing).chain(used).collect();
         let stored = log.record_end(&house.store, also, records).await;
         if let Ok(true) = stored {
             turn.meter = None;
+        } else if let Some(ask) = ask {
+            // It was not shown, so nobody can answer it.
+            house.asks.take(&ask.id);
         }
         stored
     }

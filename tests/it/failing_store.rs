@@ -221,6 +221,20 @@ fn a_task_whose_agent_died_while_it_asked_fails_where_its_last_words_cannot_be_s
 }
 
 #[test]
+fn a_question_that_ends_its_turn_is_not_open_where_that_end_cannot_be_stored() {
+    let (world, disk) = on_a_small_disk(json!({}));
+    let task = world.begin_with(message_in("one", "cue go; ask which? | red | green"));
+    world.await_words(&task, "waiting go");
+    disk.fill();
+    world.error("SendMessage", message("say x"));
+    world.cue("go");
+    await_activity(&world, "one", ["broken", ""]);
+    assert_eq!(open_asks(&world), json!([]));
+    disk.make_room();
+    world.await_state(&task, &["FAILED"]);
+}
+
+#[test]
 fn what_cannot_be_stored_is_tried_again_with_pauses() {
     let (world, disk) = on_a_small_disk(json!({"asks": {"timeout": "1s"}}));
     let asked = world.say("ask which? | red | green");
