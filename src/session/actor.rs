@@ -234,7 +234,10 @@ impl Actor {
         for done in self.session.inbox.end_turn() {
             let _ = done.send(stored.is_ok());
         }
-        if !keeps {
+        if failed.is_some() {
+            // It may take long until the next turn comes, and nobody would listen to the process meanwhile.
+            self.session.end_process(Word::Terminate).await;
+        } else if !keeps {
             self.session.leave_process().await;
         }
         turn.places.clear();

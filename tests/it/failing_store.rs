@@ -221,6 +221,17 @@ fn a_task_whose_agent_died_while_it_asked_fails_where_its_last_words_cannot_be_s
 }
 
 #[test]
+fn a_session_has_no_process_while_the_end_of_its_turn_cannot_be_stored() {
+    let (world, disk, task) = asks_on_a_full_disk("asks-and-ends");
+    world.cue("end");
+    await_activity(&world, "one", ["broken", ""]);
+    world.await_no_agents();
+    disk.make_room();
+    await_activity(&world, "one", ["idle", ""]);
+    assert_eq!(state(&world.task(&task)), "FAILED");
+}
+
+#[test]
 fn a_question_that_ends_its_turn_is_not_open_where_that_end_cannot_be_stored() {
     let (world, disk) = on_a_small_disk(json!({}));
     let task = world.begin_with(message_in("one", "cue go; ask which? | red | green"));
