@@ -291,19 +291,18 @@ impl Actor {
         stored
     }
 
-    /// Notes the end of the turn, and what it used where its end did not store that.
+    /// Notes the end of the turn, and what its end did not store: what it used, and which asks of earlier tries are
+    /// closed.
     async fn note_end(&mut self, turn: &mut CurrentTurn) {
         let (house, translator) = (&self.session.house, &turn.translator);
         house.telemetry.turn_ends(&turn.log, translator.usage(), translator.elapsed());
-        let Some(meter) = turn.meter.take() else {
-            return;
-        };
-        let writes = meter.writes();
+        let used = turn.meter.take().map(|meter| meter.writes()).unwrap_or_default();
+        let writes: Vec<_> = turn.closing.drain(..).chain(used).collect();
         if writes.is_empty() {
             return;
         }
         if let Err(error) = house.store.commit(writes, Durability::Written).await {
-            tracing::warn!(session.id = %self.session.row.id, %error, "could not note what a turn used");
+            tracing::warn!(session.id = %self.session.row.id, %error, "could not note what a turn used, and which of its asks are closed");
         }
     }
 }
