@@ -234,7 +234,10 @@ impl Actor {
         for done in self.session.inbox.end_turn() {
             let _ = done.send(stored.is_ok());
         }
-        if !keeps {
+        if failed.is_some() {
+            // It may take long until the next turn comes, and nobody would listen to the process meanwhile.
+            self.session.end_process(Word::Terminate).await;
+        } else if !keeps {
             self.session.leave_process().await;
         }
         turn.places.clear();
@@ -276,27 +279,30 @@ impl Actor {
         let records = turn.translator.finish(outcome, &facts, ask.as_deref());
         let used = turn.meter.iter().flat_map(Meter::writes);
         let closing = turn.closing.drain(..);
-        let also = ask.into_iter().map(Write::Ask).chain(closing).chain(used).collect();
+        let asked = ask.clone().into_iter().map(Write::Ask);
+        let also = asked.chain(closing).chain(used).collect();
         let stored = log.record_end(&house.store, also, records).await;
         if let Ok(true) = stored {
             turn.meter = None;
+        } else if let Some(ask) = ask {
+            // It was not shown, so nobody can answer it.
+            house.asks.take(&ask.id);
         }
         stored
     }
 
-    /// Notes the end of the turn, and what it used where its end did not store that.
+    /// Notes the end of the turn, and what its end did not store: what it used, and which asks of earlier tries are
+    /// closed.
     async fn note_end(&mut self, turn: &mut CurrentTurn) {
         let (house, translator) = (&self.session.house, &turn.translator);
         house.telemetry.turn_ends(&turn.log, translator.usage(), translator.elapsed());
-        let Some(meter) = turn.meter.take() else {
-            return;
-        };
-        let writes = meter.writes();
+        let used = turn.meter.take().map(|meter| meter.writes()).unwrap_or_default();
+        let writes: Vec<_> = turn.closing.drain(..).chain(used).collect();
         if writes.is_empty() {
             return;
         }
         if let Err(error) = house.store.commit(writes, Durability::Written).await {
-            tracing::warn!(session.id = %self.session.row.id, %error, "could not note what a turn used");
+            tracing::warn!(session.id = %self.session.row.id, %error, "could not note what a turn used, and which of its asks are closed");
         }
     }
 }

@@ -20,6 +20,7 @@ use super::translate::Translator;
 use super::turn_clock::TurnClock;
 use super::{Delivery, House, Interruption};
 use crate::agent::Agent;
+use crate::asks::Decision;
 use crate::budget::Meter;
 use crate::egress::Refusal;
 use crate::process::Ended;
@@ -136,17 +137,18 @@ impl<'a> Conversation<'a> {
                 return Some(self.finish(outcome));
             }
             if let Some(ended) = self.running.drained_end() {
-                if self.questions.are_open() && !self.ending.has_begun() {
-                    // It died while a person was asked; the question is still theirs.
-                    return self.park().await;
+                // Where it died while a person was asked, the question is still theirs.
+                let asks = self.questions.are_open() && !self.ending.has_begun();
+                if asks && self.park().await {
+                    return None;
                 }
                 return Some(self.hear_exit(ended));
             }
             self.note_state();
             self.show().await;
             self.running.update_line_place(&self.house.lines, &self.log.scope.caller);
-            if self.hear_next().await.is_break() {
-                return self.park().await;
+            if self.hear_next().await.is_break() && self.park().await {
+                return None;
             }
         }
     }
@@ -197,25 +199,16 @@ impl<'a> Conversation<'a> {
             Interruption::Cancel => self.stop(Cause::Canceled),
             Interruption::Steer => self.stop(Cause::Steered),
             Interruption::Answer(id, decision, done) => {
-                if self.running.look().is_some() && lively {
+                let is_gone = self.running.look().is_some();
+                // What the agent said before it ended: it may have withdrawn the question, or ended its turn.
+                self.hear_the_rest();
+                let lively = !self.ending.has_begun() && self.ending.outcome.is_none();
+                if is_gone && lively && self.questions.forget(&id) {
                     // Nobody is there to hear it; whoever answered resumes the conversation.
-                    self.questions.forget(&id);
                     let _ = done.send(Delivery::Gone);
                     return ControlFlow::Break(());
                 }
-                let told = self.questions.answer(&id, &decision, self.granted);
-                let delivery = match told {
-                    Some(commands) => {
-                        self.carry_out(commands);
-                        Delivery::Told
-                    }
-                    None => self.inbox.take_late_answer(&id),
-                };
-                if delivery == Delivery::Withdrawn {
-                    // The answer has made the task `WORKING`.
-                    self.questions.show_next();
-                }
-                let _ = done.send(delivery);
+                let _ = done.send(self.answer_question(&id, &decision));
             }
             Interruption::Stop => {
                 self.server_stops = true;
@@ -226,6 +219,23 @@ impl<'a> Conversation<'a> {
             }
         }
         ControlFlow::Continue(())
+    }
+
+    /// Gives the agent a person's answer, if it still wants one.
+    fn answer_question(&mut self, id: &str, decision: &Decision) -> Delivery {
+        if self.ending.outcome.is_some() {
+            return Delivery::Withdrawn;
+        }
+        if let Some(commands) = self.questions.answer(id, decision, self.granted) {
+            self.carry_out(commands);
+            return Delivery::Told;
+        }
+        let delivery = self.inbox.take_late_answer(id);
+        if delivery == Delivery::Withdrawn {
+            // The answer has made the task `WORKING`.
+            self.questions.show_next();
+        }
+        delivery
     }
 
     async fn hear_refusal(&mut self, refusal: &Refusal) {
@@ -292,11 +302,12 @@ impl<'a> Conversation<'a> {
         }
     }
 
-    /// The process is not waited for any longer; the question stays the task's status.
-    async fn park(&mut self) -> Option<Outcome> {
+    /// The process is not waited for any longer; the question stays the task's status. False where that could not
+    /// be stored: then the turn is being ended, and its questions are closed.
+    async fn park(&mut self) -> bool {
         self.questions.park(self.translator.take_all());
         self.show().await;
-        None
+        !self.ending.has_begun()
     }
 
     // === the end ===

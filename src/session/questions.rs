@@ -138,9 +138,11 @@ impl Questions {
         Some(self.close(&row))
     }
 
-    /// An answer to this is on its way to another process.
-    pub(super) fn forget(&mut self, id: &str) {
+    /// An answer to this is on its way to another process. False where it is not open, because it was withdrawn.
+    pub(super) fn forget(&mut self, id: &str) -> bool {
+        let open = self.open.len();
         self.open.retain(|question| *question.row.id != *id);
+        self.open.len() < open
     }
 
     /// The turn is over, and with it everything that was asked in it.

@@ -1,11 +1,12 @@
 //! What agents ask and callers answer: by message over every binding, and at `/api/v1/asks`.
 
 use crate::bindings::BINDINGS;
+use crate::floods::scripted;
 use crate::http::Reply;
 use crate::reading::{
     answer, at_once, message, message_in, message_to, message_with, state, text_of, words,
 };
-use crate::world::{BOB, OWNER, World};
+use crate::world::{BOB, OWNER, World, await_true};
 use pilothouse_a2a::operation::Operation;
 use serde_json::{Value, json};
 
@@ -373,6 +374,38 @@ fn an_ask_that_was_answered_or_voided_does_not_come_back_with_a_restart() {
     world.kill9();
     world.restart();
     none_are_open(&world);
+}
+
+/// Asks, loses its conversation at the cue `lose`, and asks again with its next process, which then dies.
+const ASKS_TWICE: &str = r#"#!/bin/sh
+read prompt
+echo '{"type":"system","subtype":"init","session_id":"the-session"}'
+echo '{"type":"control_request","request_id":"1","request":{"subtype":"can_use_tool","tool_name":"Bash","input":{"command":"ls"}}}'
+[ -e "$HOME/begun" ] && exit
+: > "$HOME/begun"
+while [ ! -e "$FAKE_AGENT_CUES/lose" ]; do sleep 0.01; done
+echo '{"type":"result","subtype":"error","is_error":true,"errors":["No conversation found with session ID: the-session"]}'
+read more
+"#;
+
+#[test]
+fn an_ask_of_an_earlier_try_of_a_turn_is_not_stored_any_more_when_the_turn_waits_for_another() {
+    let world = scripted("claude", ASKS_TWICE).start();
+    let id = world.begin("go");
+    let first = world.await_state(&id, &["INPUT_REQUIRED"]);
+    world.cue("lose");
+    let second = world.await_task(&id, "another ask", |task| {
+        state(task) == "INPUT_REQUIRED" && ask_id(task) != ask_id(&first)
+    });
+    let store = rusqlite::Connection::open(world.path("state").join("pilothouse.db")).unwrap();
+    let mut rows = Vec::new();
+    let is_gone = await_true(world.patience(), || {
+        let mut select = store.prepare("SELECT id FROM asks").unwrap();
+        let ids = select.query_map([], |row| row.get(0)).unwrap();
+        rows = ids.collect::<Result<Vec<String>, _>>().unwrap();
+        rows == [ask_id(&second)]
+    });
+    assert!(is_gone, "{rows:?}");
 }
 
 #[test]

@@ -189,6 +189,62 @@ fn a_session_is_broken_until_the_end_of_its_turn_is_stored() {
     assert!(is_over(&world.task(&task)));
 }
 
+/// An agent of the Agent Client Protocol that behaves like this.
+fn acp(mode: &str) -> Value {
+    let agent = json!({"driver": "acp", "args": ["--acp", mode], "format": null, "asks": "ask"});
+    json!({"agents": {"fake": agent}})
+}
+
+/// A task whose agent asks a question while the disk is filled.
+fn asks_on_a_full_disk(mode: &str) -> (World, SmallDisk, String) {
+    let (world, disk) = on_a_small_disk(acp(mode));
+    let task = world.begin_with(message_in("one", "go"));
+    world.await_state(&task, &["INPUT_REQUIRED"]);
+    disk.fill();
+    world.error("SendMessage", message("say x"));
+    (world, disk, task)
+}
+
+fn open_asks(world: &World) -> Value {
+    let authorization = format!("Bearer {OWNER}");
+    world.get("/api/v1/asks", &[("Authorization", &authorization)]).json()["asks"].take()
+}
+
+#[test]
+fn a_task_whose_agent_died_while_it_asked_fails_where_its_last_words_cannot_be_stored() {
+    let (world, disk, task) = asks_on_a_full_disk("asks-and-dies");
+    world.cue("die");
+    await_activity(&world, "one", ["broken", ""]);
+    assert_eq!(open_asks(&world), json!([]));
+    disk.make_room();
+    world.await_state(&task, &["FAILED"]);
+}
+
+#[test]
+fn a_session_has_no_process_while_the_end_of_its_turn_cannot_be_stored() {
+    let (world, disk, task) = asks_on_a_full_disk("asks-and-ends");
+    world.cue("end");
+    await_activity(&world, "one", ["broken", ""]);
+    world.await_no_agents();
+    disk.make_room();
+    await_activity(&world, "one", ["idle", ""]);
+    assert_eq!(state(&world.task(&task)), "FAILED");
+}
+
+#[test]
+fn a_question_that_ends_its_turn_is_not_open_where_that_end_cannot_be_stored() {
+    let (world, disk) = on_a_small_disk(json!({}));
+    let task = world.begin_with(message_in("one", "cue go; ask which? | red | green"));
+    world.await_words(&task, "waiting go");
+    disk.fill();
+    world.error("SendMessage", message("say x"));
+    world.cue("go");
+    await_activity(&world, "one", ["broken", ""]);
+    assert_eq!(open_asks(&world), json!([]));
+    disk.make_room();
+    world.await_state(&task, &["FAILED"]);
+}
+
 #[test]
 fn what_cannot_be_stored_is_tried_again_with_pauses() {
     let (world, disk) = on_a_small_disk(json!({"asks": {"timeout": "1s"}}));

@@ -133,6 +133,15 @@ fn a_withdrawn_question_is_closed_and_the_next_one_is_shown() {
 }
 
 #[test]
+fn only_an_open_question_can_be_left_to_another_process() {
+    let (mut questions, ids) = ask(&["Bash", "Write"]);
+    questions.withdraw("0");
+    assert!(!questions.forget(&ids[0]));
+    assert!(questions.forget(&ids[1]));
+    assert!(!questions.are_open());
+}
+
+#[test]
 fn the_withdrawal_of_a_question_that_is_not_shown_leaves_the_status_as_it_is() {
     let (mut questions, ids) = ask(&["Bash", "Write"]);
     release(&mut questions, Vec::new());

@@ -18,6 +18,7 @@ enum Mode {
     UnknownIds,
     Withdraws,
     AsksAndEnds,
+    AsksAndDies,
     Asks,
     Elicits,
     TalksAfter,
@@ -42,6 +43,7 @@ const MODES: &[(&str, Mode)] = &[
     ("unknown-ids", Mode::UnknownIds),
     ("withdraws", Mode::Withdraws),
     ("asks-and-ends", Mode::AsksAndEnds),
+    ("asks-and-dies", Mode::AsksAndDies),
     ("asks", Mode::Asks),
     ("elicits", Mode::Elicits),
     ("talks-after", Mode::TalksAfter),
@@ -204,6 +206,12 @@ impl Agent {
                 // The answer comes when what was said before it has been heard.
                 write(&json!({"id": "heard", "method": "nothing/known", "params": {}}))?;
                 self.answer("heard")?;
+            }
+            Mode::AsksAndDies => {
+                ask("asked", &permission())?;
+                play::await_cue("die")?;
+                say("said while it asked")?;
+                std::process::exit(3);
             }
             Mode::Asks => {
                 ask("asked", &permission())?;

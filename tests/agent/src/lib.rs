@@ -54,6 +54,7 @@
 //! | `unknown-ids` | answers requests that nobody made, and its prompt twice |
 //! | `withdraws` | asks for a permission, takes it back at the cue `withdraw`, says `withdrawn: CODE` |
 //! | `asks-and-ends` | asks for a permission, says more at the cue `end`, ends its turn without an answer |
+//! | `asks-and-dies` | asks for a permission, says more at the cue `die`, ends with code 3 |
 //! | `asks` | asks with the options `for-ever`, `this-once`, `not-now`; says `chosen: OPTION` |
 //! | `elicits` | sends a form with `colour` (red, green) and `remark`; says the answer as JSON |
 //! | `talks-after` | says more after the turn and asks; the answer is in the file `told` of its folder |
