@@ -170,7 +170,7 @@ impl App {
         for agent in agents.iter() {
             agent.check_sandbox(&isolation)?;
             notes.extend(agent.sandbox_note(&isolation));
-            notes.extend(isolation.note(agent.workspaces.shared(), &agent.grants));
+            notes.extend(isolation.note(&agent.key));
         }
         notes.push(isolation.told());
         let granted = &config.isolation;

@@ -28,7 +28,7 @@ mod users;
 
 pub use crate::config::{BackendKind, Guarantee};
 pub use changeable::{Changeable, LeftOut, Settled};
-pub use choose::{Error, Needs, choose};
+pub use choose::{AgentNeeds, Error, Needs, choose};
 pub use container::Room;
 pub use covers::{At, Cover, Covered, Exposed, cover};
 pub use filter::Network;
@@ -42,11 +42,13 @@ use crate::supervisor::{Confined, Spec};
 use crate::workspace::Folder;
 use promises::Promise;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use tracing::warn;
+use users::Identity;
 
 /// The port of loopback behind which our proxy is, in a network of an agent's own.
 pub const INSIDE_PORT: u16 = 8118;
@@ -110,16 +112,10 @@ pub trait Backend: Send + Sync {
     /// The same process, behind the sandbox.
     fn confine(&self, spec: Spec, around: &Around<'_>) -> Confined;
 
-    /// The user that a session's agents are to the kernel, where that is not the server's.
-    fn user(&self, folder: &Folder, grants: &Grants) -> Option<u32> {
-        let _ = (folder, grants);
-        None
-    }
-
-    /// Why agents with these grants are root where the server is, if they are.
-    fn why_root(&self, shared: Option<&Path>, grants: &Grants) -> Option<String> {
+    /// Who agents with these grants are to the kernel. It is asked once for each agent, at the start of the server.
+    fn identify(&self, shared: Option<&Path>, grants: &Grants) -> Identity {
         let _ = (shared, grants);
-        Some(format!("{} gives them no users of their own", self.kind().as_str()))
+        Identity::of_server(|| format!("{} gives them no users of their own", self.kind().as_str()))
     }
 
     /// What a process is started in, where that is not this machine as it is; made where it is missing.
@@ -148,8 +144,8 @@ pub struct Isolation(Arc<Inner>);
 struct Inner {
     backend: Box<dyn Backend>,
     findings: Findings,
-    /// Whether some agent is root, and the attacks were made as root.
-    has_root: bool,
+    /// Who the processes of each agent are, by its key.
+    identities: BTreeMap<Arc<str>, Identity>,
     groups: Option<Groups>,
     tmp: u64,
     shm: u64,
@@ -193,19 +189,6 @@ async fn prepare(
     backend.room(host, around).await
 }
 
-/// Refuses to start an agent that would be root although none was when the server started: what was tried then says
-/// nothing of root. `why` is that it would be.
-fn refuse_root(why: Option<String>) -> Result<(), process::Error> {
-    let Some(why) = why.filter(|_| rustix::process::geteuid().is_root()) else { return Ok(()) };
-    warn!(
-        "no agent is started that would be root ({why}), which was not so when the server started: undo that, or restart the server"
-    );
-    // A caller reads this, and where files lie on this machine is not the caller's business.
-    Err(process::Error::Exposed(io::Error::other(
-        "the agent would be root, which was not so when the server started; the operator finds the cause in the log",
-    )))
-}
-
 impl Isolation {
     /// The backend.
     pub fn backend(&self) -> BackendKind {
@@ -235,7 +218,12 @@ impl Isolation {
         }
     }
 
-    /// A process behind the sandbox.
+    /// Who the processes of an agent are to the kernel.
+    fn identity(&self, agent: &str) -> &Identity {
+        self.0.identities.get(agent).expect("each agent that is served was identified at the start")
+    }
+
+    /// A process of an agent behind the sandbox.
     ///
     /// # Errors
     ///
@@ -245,6 +233,7 @@ impl Isolation {
         &self,
         host: &Launcher,
         spec: Spec,
+        agent: &str,
         folder: &Folder,
         grants: &Grants,
     ) -> Result<Sandboxed, process::Error> {
@@ -259,10 +248,7 @@ impl Isolation {
                 })?;
             }
         }
-        let user = inner.backend.user(folder, grants);
-        if user.is_none() && !inner.has_root {
-            refuse_root(inner.backend.why_root(folder.shared(), grants))?;
-        }
+        let user = self.identity(agent).user(folder);
         let around = Around {
             folder,
             grants,
@@ -281,12 +267,12 @@ impl Isolation {
         })
     }
 
-    /// What the operator should know: agents with these grants are root, because the server is.
-    pub fn note(&self, shared: Option<&Path>, grants: &Grants) -> Option<String> {
-        if !rustix::process::geteuid().is_root() || !self.is_sandboxed() {
+    /// What the operator should know: the processes of this agent are root, because the server is.
+    pub fn note(&self, agent: &str) -> Option<String> {
+        if !self.is_sandboxed() {
             return None;
         }
-        let why = self.0.backend.why_root(shared, grants)?;
+        let why = self.identity(agent).why_root()?;
         Some(format!(
             "agents are root to the kernel ({why}), so a fault in the kernel or in the sandbox gives them the whole machine; run the \
              server as an ordinary user"

@@ -2,7 +2,7 @@
 
 use super::{Agent, DEFAULT_PATH, Error, credential, find, login_advice};
 use crate::config::{self, BackendKind, Config, Loaded, OwnFile, Workspace, WorkspaceMode};
-use crate::isolation::{self, Changeable, Exposed, Grants, LeftOut, Needs};
+use crate::isolation::{self, AgentNeeds, Changeable, Exposed, Grants, LeftOut, Needs};
 use crate::queue::FairQueue;
 use crate::workspace::Workspaces;
 use std::collections::{BTreeMap, HashMap};
@@ -82,7 +82,14 @@ impl Agents {
             workspaces: &self.default.workspaces,
             grants: &self.common,
             uncovered: self.iter().find_map(|agent| agent.uncovered.as_deref()),
-            agents: self.iter().map(|agent| (agent.workspaces.shared(), &agent.grants)).collect(),
+            agents: self
+                .iter()
+                .map(|agent| AgentNeeds {
+                    key: &agent.key,
+                    shared: agent.workspaces.shared(),
+                    grants: &agent.grants,
+                })
+                .collect(),
         }
     }
 

@@ -319,7 +319,7 @@ async fn isolation(
                 if let Err(error) = agent.check_sandbox(&isolation) {
                     report.bad("isolation", error.to_string(), "");
                 }
-                if let Some(note) = isolation.note(agent.workspaces.shared(), &agent.grants) {
+                if let Some(note) = isolation.note(&agent.key) {
                     report.note("isolation", note);
                 }
             }

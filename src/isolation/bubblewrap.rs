@@ -19,7 +19,7 @@ use super::covers::{Blank, write_readable};
 use super::filter::{Connecting, Network, filter};
 use super::grants::is_system;
 use super::sandbox::{Place, Rules, Sandbox};
-use super::users::Users;
+use super::users::{Identity, Users};
 use super::{Around, Backend, Grants, INSIDE_PORT, Places};
 use crate::config::{BackendKind, Uids};
 use crate::supervisor::{Confined, ENTER, FIRST_ALONG, Inner, OWN_PROGRAM, Spec};
@@ -227,12 +227,8 @@ impl Backend for Bubblewrap {
         Network::Own
     }
 
-    fn user(&self, folder: &Folder, grants: &Grants) -> Option<u32> {
-        self.users.of(folder, grants)
-    }
-
-    fn why_root(&self, shared: Option<&Path>, grants: &Grants) -> Option<String> {
-        self.users.why_root(shared, grants)
+    fn identify(&self, shared: Option<&Path>, grants: &Grants) -> Identity {
+        self.users.identify(shared, grants)
     }
 
     fn confine(&self, spec: Spec, around: &Around<'_>) -> Confined {

@@ -6,6 +6,7 @@ use super::kernel::Kernel;
 use super::landlock::Landlock;
 use super::none::NoSandbox;
 use super::probe::{Limited, Probe};
+use super::users::Identity;
 use super::{
     Backend, BackendKind, Findings, Grants, Groups, Guarantee, Inner, Isolation, Promise, When,
 };
@@ -40,8 +41,8 @@ impl Error {
 struct Candidate {
     backend: Box<dyn Backend>,
     findings: Findings,
-    /// Why an agent is root, if one is.
-    why_root: Option<String>,
+    /// Who the processes of each agent are.
+    identities: BTreeMap<Arc<str>, Identity>,
 }
 
 /// One that cannot serve, and why.
@@ -62,8 +63,18 @@ pub struct Needs<'a> {
     pub grants: &'a Grants,
     /// Why a sandbox without covers cannot serve, if it cannot.
     pub uncovered: Option<&'a str>,
-    /// Of each of them the shared workspace, if there is one, and what it was granted.
-    pub agents: Vec<(Option<&'a Path>, &'a Grants)>,
+    /// Each agent that is served.
+    pub agents: Vec<AgentNeeds<'a>>,
+}
+
+/// What one agent needs of a sandbox.
+pub struct AgentNeeds<'a> {
+    /// Its key in the configuration.
+    pub key: &'a Arc<str>,
+    /// Its shared workspace, if it has one.
+    pub shared: Option<&'a Path>,
+    /// What it was granted.
+    pub grants: &'a Grants,
 }
 
 /// Takes the strongest sandbox that gives what is required. A program of `environment`'s PATH may be started outside of
@@ -109,13 +120,16 @@ pub async fn choose(
         };
         let candidate = match made {
             Ok(backend) => {
-                let why_root = needs
-                    .agents
-                    .iter()
-                    .find_map(|(shared, grants)| backend.why_root(*shared, grants));
-                let why_root = why_root.filter(|_| rustix::process::geteuid().is_root());
+                let agents = needs.agents.iter();
+                let identities: BTreeMap<_, _> = agents
+                    .map(|agent| (agent.key.clone(), backend.identify(agent.shared, agent.grants)))
+                    .collect();
+                // Where an agent is root, others may have users of their own: what root can do is what counts.
+                let root = identities.values().find(|identity| identity.why_root().is_some());
                 let probe = Probe {
-                    as_root: why_root.is_some(),
+                    identity: root.cloned().unwrap_or_else(|| {
+                        backend.identify(needs.workspaces.shared(), needs.grants)
+                    }),
                     backend: &*backend,
                     launcher,
                     workspaces: needs.workspaces,
@@ -132,7 +146,7 @@ pub async fn choose(
                 let found = probe.run().await;
                 backend.clear().await;
                 match found {
-                    Ok(findings) => Ok(Candidate { backend, findings, why_root }),
+                    Ok(findings) => Ok(Candidate { backend, findings, identities }),
                     Err(failed) => Err(advise(kind, &failed.to_string())),
                 }
             }
@@ -145,7 +159,7 @@ pub async fn choose(
                 cause: Some(cause),
                 why_root: None,
             }),
-            Ok(Candidate { backend, findings, why_root }) => {
+            Ok(Candidate { backend, findings, identities }) => {
                 let missing: Vec<_> = required
                     .iter()
                     .filter_map(|one| Some((*one, findings.why_not(*one)?.to_owned())))
@@ -154,7 +168,7 @@ pub async fn choose(
                     return Ok(Isolation(Arc::new(Inner {
                         backend,
                         findings,
-                        has_root: why_root.is_some(),
+                        identities,
                         groups: groups.ok(),
                         tmp: wanted.limits.tmp.get(),
                         shm: wanted.limits.shm.get(),
@@ -164,6 +178,8 @@ pub async fn choose(
                     })));
                 }
                 found.push(findings.json(kind));
+                let why_root = identities.values().find_map(Identity::why_root);
+                let why_root = why_root.map(ToOwned::to_owned);
                 refused.push(Refused { kind, missing, cause: None, why_root });
             }
         }

@@ -21,7 +21,7 @@ use super::covers::{Blank, write_readable};
 use super::filter::{Connecting, Network, filter};
 use super::kernel::Kernel;
 use super::sandbox::{Place, Rules, Sandbox};
-use super::users::Users;
+use super::users::{Identity, Users};
 use super::{Around, Backend, Grants, INSIDE_PORT, Pending, Places};
 use crate::config::{self, BackendKind, Config, SessionLimits};
 use crate::process::{Ended, Error, Launcher, Process, tree};
@@ -818,12 +818,8 @@ impl Backend for Containers {
         Network::Own
     }
 
-    fn user(&self, folder: &Folder, grants: &Grants) -> Option<u32> {
-        self.users.of(folder, grants)
-    }
-
-    fn why_root(&self, shared: Option<&Path>, grants: &Grants) -> Option<String> {
-        self.users.why_root(shared, grants)
+    fn identify(&self, shared: Option<&Path>, grants: &Grants) -> Identity {
+        self.users.identify(shared, grants)
     }
 
     fn confine(&self, spec: Spec, around: &Around<'_>) -> Confined {

@@ -7,6 +7,7 @@
 
 use super::canaries::{Canaries, port_of};
 use super::findings::{Findings, Outcome, State, Try, states};
+use super::users::Identity;
 use super::{
     Around, Backend, Exposed, Grants, Group, Groups, INSIDE_PORT, Network, Sandboxed, Surroundings,
     When, prepare, promises,
@@ -57,8 +58,8 @@ pub(super) enum Failed {
 /// One backend under attack.
 pub(super) struct Probe<'a> {
     pub(super) backend: &'a dyn Backend,
-    /// Whether it attacks as root, as some agent would, although others have users of their own.
-    pub(super) as_root: bool,
+    /// Who makes the attacks: root, where some agent is root.
+    pub(super) identity: Identity,
     pub(super) launcher: &'a Launcher,
     pub(super) workspaces: &'a Workspaces,
     /// Where canary files may be put: the folder of the server's state.
@@ -349,7 +350,7 @@ impl Probe<'_> {
             file: self.limits.disk.map(Bytes::get),
             descriptors: self.limits.files,
             port: session.port,
-            user: self.backend.user(&session.folder, &session.grants).filter(|_| !self.as_root),
+            user: self.identity.user(&session.folder),
         };
         let places = self.backend.places(&session.folder);
         let spec = program(args, places.workspace);

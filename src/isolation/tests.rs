@@ -55,7 +55,7 @@ impl Room {
             file: None,
             descriptors: 1024,
             port: 1,
-            user: self.backend.user(&self.folder, &Grants::default()),
+            user: self.backend.identify(None, &Grants::default()).user(&self.folder),
         };
         prepare(&*self.backend, &self.launcher, &around).await.unwrap();
         let confined = self.backend.confine(spec, &around);

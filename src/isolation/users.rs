@@ -5,6 +5,9 @@
 //!
 //! Each session has a number of its own, which its folders belong to. An agent stays root where it could not
 //! use what it was granted otherwise: a shared workspace of root's, or a file that only its owner may read.
+//!
+//! That is decided once for each agent, when the server starts. Modes of granted files are not looked at again,
+//! because agents may change them: an agent that can no longer use a file gets an error, and nothing more.
 
 use super::Grants;
 use crate::config::Uids;
@@ -42,6 +45,43 @@ pub(super) enum Users {
     Root(String),
 }
 
+/// Who the processes of an agent are to the kernel, as long as the server runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Identity {
+    /// The server's user, which is an ordinary one.
+    Server,
+    /// A user for each session, with one of these numbers.
+    Session(Uids),
+    /// The owner of the shared workspace.
+    Owner(u32),
+    /// Root as the server is, and why.
+    Root(String),
+}
+
+impl Identity {
+    /// Of agents that are the server's user; `why` that is so where the server is root.
+    pub(super) fn of_server(why: impl FnOnce() -> String) -> Self {
+        if rustix::process::geteuid().is_root() { Self::Root(why()) } else { Self::Server }
+    }
+
+    /// The user of a session's processes, where that is not the server's.
+    pub(super) fn user(&self, folder: &Folder) -> Option<u32> {
+        match self {
+            Self::Server | Self::Root(_) => None,
+            Self::Session(uids) => Some(uids.first + folder.number() % uids.count),
+            Self::Owner(user) => Some(*user),
+        }
+    }
+
+    /// Why these agents are root, if they are.
+    pub(super) fn why_root(&self) -> Option<&str> {
+        match self {
+            Self::Server | Self::Session(_) | Self::Owner(_) => None,
+            Self::Root(why) => Some(why),
+        }
+    }
+}
+
 impl Users {
     /// Those of this server's agents, with the configured numbers where the server is root.
     pub(super) fn find(uids: Uids) -> Self {
@@ -75,24 +115,19 @@ impl Users {
         }
     }
 
-    /// The user of this session's agents, where that is not the server's.
-    pub(super) fn of(&self, folder: &Folder, grants: &Grants) -> Option<u32> {
-        let Self::Own(uids) = self else { return None };
-        let own = || Ok(uids.first + folder.number() % uids.count);
-        let user = folder.shared().map_or_else(own, owner).ok()?;
-        usable(user, grants).ok().map(|()| user)
-    }
-
-    /// Why agents with these grants are root, if they are.
-    pub(super) fn why_root(&self, shared: Option<&Path>, grants: &Grants) -> Option<String> {
-        match self {
-            Self::Server => None,
-            Self::Own(uids) => {
-                let user = shared.map_or(Ok(uids.first), owner);
-                user.and_then(|user| usable(user, grants)).err()
-            }
-            Self::Root(why) => Some(why.clone()),
-        }
+    /// Who agents with these grants are.
+    pub(super) fn identify(&self, shared: Option<&Path>, grants: &Grants) -> Identity {
+        let uids = match self {
+            Self::Server => return Identity::Server,
+            Self::Root(why) => return Identity::Root(why.clone()),
+            Self::Own(uids) => *uids,
+        };
+        let found = match shared {
+            None => Ok((Identity::Session(uids), uids.first)),
+            Some(shared) => owner(shared).map(|user| (Identity::Owner(user), user)),
+        };
+        let usable = found.and_then(|(identity, user)| usable(user, grants).map(|()| identity));
+        usable.unwrap_or_else(Identity::Root)
     }
 }
 
@@ -189,5 +224,21 @@ mod tests {
         };
         assert!(usable(0o644, false) && usable(0o666, true));
         assert!(!usable(0o640, false) && !usable(0o644, true));
+    }
+
+    #[test]
+    fn an_agent_keeps_its_user_whatever_becomes_of_its_grants() {
+        let root = tempfile::tempdir().unwrap();
+        let set_mode = |mode| {
+            fs::set_permissions(root.path(), PermissionsExt::from_mode(mode)).unwrap();
+        };
+        let grants = Grants::configured(&[], &[root.path().to_owned()]);
+        let users = Users::Own(UIDS);
+        set_mode(0o777);
+        let folder = Folder::at(Path::new("/work"), Path::new("/home"));
+        let identity = users.identify(None, &grants);
+        set_mode(0);
+        assert_eq!(identity.user(&folder), Some(UIDS.first + folder.number() % UIDS.count));
+        assert!(users.identify(None, &grants).why_root().is_some());
     }
 }

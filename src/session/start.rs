@@ -72,7 +72,8 @@ pub(super) async fn start(
     let pass = isolation.is_sandboxed().then(|| house.egress.pass(policy.clone()));
     let door = pass.as_ref().map(|pass| pass.env(isolation.proxy_port()));
     let spec = spec(&isolation.places(folder), door);
-    let sandboxed = isolation.confine(&house.launcher, spec, folder, &agent.grants).await?;
+    let sandboxed =
+        isolation.confine(&house.launcher, spec, &agent.key, folder, &agent.grants).await?;
     if supervisor.is_none() {
         *supervisor = Some(sandboxed.launcher(&house.launcher).prepare().await?);
     }

@@ -61,7 +61,7 @@ impl Room {
 
     fn probe<'a>(&'a self, backend: &'a dyn Backend, when: When) -> Probe<'a> {
         Probe {
-            as_root: false,
+            identity: backend.identify(self.workspaces.shared(), &self.grants),
             backend,
             launcher: &self.launcher,
             workspaces: &self.workspaces,

@@ -2,11 +2,11 @@
 
 use super::{WALLS, Wall, Walls};
 use crate::building::Builder;
-use crate::reading::{answer, message, message_in, message_with, state, text_of, words};
+use crate::reading::{answer, message, message_in, message_with, state, text_of};
 use crate::world::{OWNER, World};
 use serde_json::json;
 use std::fs::{self, Permissions};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::PathBuf;
 
 /// Makes a file with both bits by each call that sets modes, and prints the ways that worked.
@@ -245,26 +245,59 @@ fn the_start_says_why_agents_are_root() {
 }
 
 #[test]
-fn an_agent_that_would_be_root_since_the_start_is_not_started() {
+fn a_granted_file_whose_mode_changes_is_refused_to_the_agent_and_its_user_stays() {
     if !is_root() {
         return;
     }
     let builder = Wall::covering().shell();
     let key = builder.path("key");
     let set_mode = |mode| fs::set_permissions(&key, Permissions::from_mode(mode)).unwrap();
-    fs::write(&key, "key").unwrap();
+    fs::write(&key, "key\n").unwrap();
     set_mode(0o644);
     let world = builder.granted([&key]).start();
-    let script = format!("cat {}", key.display());
-    assert_eq!(answer(&world.send(message_in("one", &script))), "key");
+    let script = format!("cat {} || echo refused; echo >> made", key.display());
+    let read = || {
+        let said = answer(&world.send(message_in("one", &script)));
+        let made = fs::metadata(workspace(&world, "one").join("made")).unwrap().uid();
+        assert!(made >= 0x7000_0000, "{made}");
+        said
+    };
+    assert_eq!(read(), "key\n");
     set_mode(0o600);
-    let task = world.send(message_in("one", &script));
-    assert_eq!(state(&task), "FAILED", "{task:#}");
-    let said = words(&task);
-    assert!(said.contains("would be root") && !said.contains("only root may read it"), "{said}");
-    assert!(world.stderr().contains("only root may read it"), "{}", world.stderr());
+    assert_eq!(read(), "refused\n");
     set_mode(0o644);
-    assert_eq!(answer(&world.send(message_in("one", &script))), "key");
+    assert_eq!(read(), "key\n");
+}
+
+#[test]
+fn an_agent_that_closes_a_folder_it_was_granted_stays_who_it_is_and_stops_no_agent() {
+    const OPERATOR: u32 = 65534;
+    if !is_root() {
+        return;
+    }
+    let builder = Wall::covering().shell();
+    let [project, cache] = ["project", "cache"].map(|name| builder.path(name));
+    for folder in [&project, &cache] {
+        fs::create_dir(folder).unwrap();
+        chown(folder, Some(OPERATOR), Some(OPERATOR)).unwrap();
+    }
+    let world = builder
+        .config(json!({
+            "workspace": {"mode": "shared", "path": project},
+            "isolation": {"write": [cache]},
+        }))
+        .start();
+    let script = format!(
+        "chmod 0 {0}; touch {0}/file || echo refused; echo >> made; echo done",
+        cache.display()
+    );
+    for context in ["one", "two"] {
+        let task = world.send(message_in(context, &script));
+        assert_eq!(answer(&task), "refused\ndone\n", "{task:#}");
+        let made = project.join("made");
+        assert_eq!(fs::metadata(&made).unwrap().uid(), OPERATOR, "{context}");
+        fs::remove_file(made).unwrap();
+    }
 }
 
 // === folders above sessions ===
