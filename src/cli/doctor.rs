@@ -125,6 +125,9 @@ async fn examine(loaded: &Loaded, cwd: &Path, report: &mut Report) -> Result<Val
                 let program = other.program().display();
                 report
                     .good("agent", format!("{} at /agents/{} ({program})", other.name, other.key));
+                for note in &other.notes {
+                    report.note("agent", note.trim_start_matches("agent: "));
+                }
             }
         }
         Err(error) => report.bad("agent", error.to_string(), ""),

@@ -253,8 +253,8 @@ impl Listener {
             refuse(
                 is_http2,
                 ErrorKind::Unavailable,
-                "too many requests are under way; read the answers that are open; the server's operator can \
-                 raise `limits.requests`",
+                "too many requests are under way, of this caller or of all together; read the answers that are open; the server's \
+                 operator can raise `limits.requests`, of which one caller has half",
             )
         } else if recognition == Recognition::CallerFull && !is_health {
             refuse(
