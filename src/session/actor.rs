@@ -60,10 +60,10 @@ impl Actor {
         loop {
             let session = &mut self.session;
             session.activity.enter(SessionState::Idle);
-            let order = if session.running.is_some() && !session.inbox.has_turns() {
+            let order = if session.running.is_some() && !session.inbox.has_work() {
                 self.idle().await
             } else {
-                if session.running.is_none() && !session.inbox.has_turns() {
+                if session.running.is_none() && !session.inbox.has_work() {
                     // Before it leaves: its successor may begin at once.
                     session.live.disk.keep(&session.disk);
                     if session.live.leave(&session.key, session.inbox.orders()) {
@@ -179,6 +179,7 @@ impl Actor {
             self.work(&mut current, places, files).await;
         }
         self.session.inbox.end_turn();
+        self.session.finish_folder().await;
         guard.disarm();
     }
 

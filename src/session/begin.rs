@@ -4,7 +4,8 @@
 //!
 //! The gates are the same for each turn: a place among the turns of its caller, a turn in a shared folder, a place
 //! among the live processes, the folder made and its script run, the process started or found warm. Each wait hears
-//! a cancel of the turn and the server's stop, and one deadline covers all of them.
+//! a cancel of the turn and the server's stop, and one deadline covers all of them. A write that was begun is finished
+//! first; meanwhile the inbox is served, and the next wait hears what came.
 
 use super::activity::{SessionState, WaitsFor};
 use super::ending::{Cause, fault, fault_with};
@@ -27,6 +28,7 @@ use std::fmt::Display;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// The way of one turn to its agent.
 pub(super) struct Begin<'a> {
@@ -97,7 +99,8 @@ impl<'a> Begin<'a> {
             Some(slot) if self.session.running.is_none() => self.start(slot, files).await?,
             _ if files.is_empty() => {}
             _ => {
-                let made = self.session.agent.workspaces.folder(&self.session.row.id).await;
+                let deadline = self.deadline();
+                let made = self.session.make_folder(deadline).await?;
                 let folder = made.map_err(|error| no_files(&error))?;
                 self.put_files(&folder, files).await?;
             }
@@ -128,8 +131,13 @@ impl<'a> Begin<'a> {
 
     /// Waits for something, unless the turn is interrupted or takes too long before.
     async fn wait<T>(&mut self, wait: impl Future<Output = T>) -> Result<T, Cause> {
-        let deadline = self.turn.clock.as_ref().map(TurnClock::deadline);
+        let deadline = self.deadline();
         self.session.inbox.wait_in_turn(deadline, wait).await
+    }
+
+    /// When the turn takes too long.
+    fn deadline(&self) -> Option<Instant> {
+        self.turn.clock.as_ref().map(TurnClock::deadline)
     }
 
     /// The same, and everybody may see for what.
@@ -147,7 +155,8 @@ impl<'a> Begin<'a> {
     async fn begin_work(&mut self) -> Result<(), NotStarted> {
         let (log, store) = (&self.turn.log, &self.session.house.store);
         let record = status(log, TaskState::Working, None, None);
-        let stored = log.record(store, vec![record], Durability::Synced).await;
+        let stored = log.record(store, vec![record], Durability::Synced);
+        let stored = self.session.inbox.serve_during(stored).await;
         if !stored.map_err(|error| fault(&error))? {
             return Err(NotStarted::Over);
         }
@@ -157,8 +166,9 @@ impl<'a> Begin<'a> {
 
     /// Begins to count what the turn uses; while it waited, others may have reached its ceiling.
     async fn measure(&mut self) -> Result<(), Cause> {
-        let (log, budgets) = (&self.turn.log, &self.session.house.budgets);
-        let meter = budgets.meter(&log.scope, &self.session.row.id, log.n).await;
+        let (log, budgets) = (self.turn.log.clone(), self.session.house.budgets.clone());
+        let session = self.session.row.id.clone();
+        let meter = self.wait(budgets.meter(&log.scope, &session, log.n)).await?;
         let meter = meter.map_err(|error| fault(&error))?;
         if let Some(exceeded) = meter.check() {
             return Err(Cause::Exceeded(exceeded));
@@ -186,7 +196,7 @@ impl<'a> Begin<'a> {
         };
         if let Some(conversation) = &setting.resume
             && let Some(pattern) = driver.transcript(conversation)
-            && !folder.has(&pattern).await
+            && !self.wait(folder.has(&pattern)).await?
         {
             self.lose_conversation();
             setting.resume = None;
@@ -214,17 +224,12 @@ impl<'a> Begin<'a> {
 
     /// The session's folder, which its script has made ready.
     async fn make_folder(&mut self) -> Result<Folder, Cause> {
-        let workspaces = self.session.agent.workspaces.clone();
-        let folder = match self.session.folder.take() {
-            Some(folder) => folder,
-            None => {
-                let made = workspaces.folder(&self.session.row.id).await;
-                made.map_err(|error| fault(&error))?
-            }
-        };
+        let deadline = self.deadline();
+        let made = self.session.make_folder(deadline).await?;
+        let folder = made.map_err(|error| fault(&error))?;
         if folder.is_new() {
             // Its folders were removed since the script ran.
-            self.session.row.ready = workspaces.script().is_none();
+            self.session.row.ready = self.session.agent.workspaces.script().is_none();
         }
         if !self.session.row.ready {
             self.run_script(&folder).await?;
@@ -370,7 +375,8 @@ impl<'a> Begin<'a> {
     async fn show(&mut self) {
         let (house, log) = (&self.session.house, &self.turn.log);
         let records = self.turn.translator.take();
-        if let Err(error) = log.record(&house.store, records, Durability::Written).await {
+        let stored = log.record(&house.store, records, Durability::Written);
+        if let Err(error) = self.session.inbox.serve_during(stored).await {
             house.telemetry.store_failed(log, &error);
         }
     }

@@ -3,7 +3,7 @@
 
 use super::ending::Cause;
 use super::records::status_with_words;
-use super::{Delivery, House, IdleOrder, Interruption, Order, Turn};
+use super::{Attach, Delivery, House, IdleOrder, Interruption, Order, Turn};
 use crate::store::Durability;
 use pilothouse_a2a::id::TaskId;
 use pilothouse_a2a::task::TaskState;
@@ -16,6 +16,10 @@ use tokio::time::{Instant, sleep_until};
 pub(super) struct Inbox {
     orders: mpsc::UnboundedReceiver<Order>,
     turns: VecDeque<Turn>,
+    /// Whether the session is being prepared: it is not busy yet.
+    prepares: bool,
+    /// A person who wants the conversation, and came while the session was being prepared.
+    attach: Option<Attach>,
     /// Whether a turn has ever come: then its task and its session are stored.
     had_turn: bool,
     /// The turn that runs, until its end is stored.
@@ -50,7 +54,15 @@ impl RunningTurn {
 
 impl Inbox {
     pub(super) fn new(orders: mpsc::UnboundedReceiver<Order>, house: Arc<House>) -> Self {
-        Self { orders, turns: VecDeque::new(), had_turn: false, running: None, house }
+        Self {
+            orders,
+            turns: VecDeque::new(),
+            prepares: false,
+            attach: None,
+            had_turn: false,
+            running: None,
+            house,
+        }
     }
 
     /// The queue behind the handle, for `LiveSessions::leave`.
@@ -63,9 +75,9 @@ impl Inbox {
         self.had_turn
     }
 
-    /// Whether turns wait.
-    pub(super) fn has_turns(&self) -> bool {
-        !self.turns.is_empty()
+    /// Whether turns wait, or a person who wants the conversation.
+    pub(super) fn has_work(&self) -> bool {
+        !self.turns.is_empty() || self.attach.is_some()
     }
 
     // === the running turn ===
@@ -102,6 +114,9 @@ impl Inbox {
 
     /// While idle: the next thing to do. Cancel-safe.
     pub(super) async fn next(&mut self) -> IdleOrder {
+        if let Some(attach) = self.attach.take() {
+            return IdleOrder::Attach(attach);
+        }
         if let Some(turn) = self.turns.pop_front() {
             return IdleOrder::Turn(Box::new(turn));
         }
@@ -166,6 +181,11 @@ impl Inbox {
                 (Order::Steer(task), Some(turn)) if turn.task == task => {
                     return Interruption::Steer;
                 }
+                (Order::Attach(attach), _)
+                    if self.prepares && self.turns.is_empty() && self.attach.is_none() =>
+                {
+                    self.attach = Some(attach);
+                }
                 (Order::Attach(attach), _) => {
                     let busy = "a turn is running in this session, or somebody is attached; wait";
                     let _ = attach.ready.send(Err(busy.to_owned()));
@@ -189,6 +209,14 @@ impl Inbox {
                 let _ = done.send(self.take_late_answer(&ask));
             }
         }
+    }
+
+    /// Waits for something that the session needs before it begins, and serves all orders meanwhile.
+    pub(super) async fn serve_while_preparing<T>(&mut self, wait: impl Future<Output = T>) -> T {
+        self.prepares = true;
+        let done = self.serve_during(wait).await;
+        self.prepares = false;
+        done
     }
 
     /// Waits for something that the running turn needs, unless that is canceled, the server stops or the deadline

@@ -2,6 +2,7 @@
 
 use super::activity::{ActivitySender, SessionState};
 use super::disk::DiskWatch;
+use super::ending::Cause;
 use super::inbox::Inbox;
 use super::live::LiveSessions;
 use super::questions::Granted;
@@ -16,15 +17,19 @@ use crate::queue::Place;
 use crate::store::{Durability, SessionRow, Write};
 use crate::supervisor::Word;
 use crate::task::TaskLog;
-use crate::workspace::Folder;
+use crate::workspace::{self, Folder};
 use pilothouse_a2a::time::Timestamp;
 use pilothouse_agents::Turn as Prompt;
+use std::pin::Pin;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 /// How exactly the store knows when a session was last used; retention needs no more.
 const NOTED_EVERY_MS: u64 = 60_000;
+
+/// Session folders that are being made.
+type MakingFolder = Pin<Box<dyn Future<Output = Result<Folder, workspace::Error>> + Send>>;
 
 /// What the actor of a session owns.
 pub(super) struct SessionResources {
@@ -38,7 +43,9 @@ pub(super) struct SessionResources {
     /// A supervisor that was started ahead.
     pub(super) prepared: Option<Prepared>,
     /// Its folders, where they were made just now.
-    pub(super) folder: Option<Folder>,
+    folder: Option<Folder>,
+    /// Its folders, where they are being made for a turn that has given up meanwhile.
+    making: Option<MakingFolder>,
     /// What the store knows of the session: whether it is ready, and its conversation.
     noted: (bool, Option<String>),
     /// What the agent may do without asking again.
@@ -85,6 +92,7 @@ impl SessionResources {
             running: warm,
             prepared: None,
             folder: None,
+            making: None,
             granted: Granted::default(),
             activity: ActivitySender::new(),
             house,
@@ -97,10 +105,42 @@ impl SessionResources {
 
     /// Makes the folders and the supervisor of a new session while its task is being stored.
     pub(super) async fn prepare(&mut self) {
-        self.folder = self.agent.workspaces.folder(&self.row.id).await.ok();
+        let (workspaces, session) = (self.agent.workspaces.clone(), self.row.id.clone());
+        self.folder = self.inbox.serve_while_preparing(workspaces.folder(&session)).await.ok();
         if self.house.isolation.is_here() {
             let launcher = self.house.launcher.clone();
-            self.prepared = self.inbox.serve_during(launcher.prepare()).await.ok();
+            self.prepared = self.inbox.serve_while_preparing(launcher.prepare()).await.ok();
+        }
+    }
+
+    /// The session's folders, made where they are missing. A turn that is interrupted does not wait for them; they
+    /// are made all the same, and [`Self::finish_folder`] waits for that.
+    pub(super) async fn make_folder(
+        &mut self,
+        deadline: Option<Instant>,
+    ) -> Result<Result<Folder, workspace::Error>, Cause> {
+        if let Some(folder) = self.folder.take() {
+            return Ok(Ok(folder));
+        }
+        let (workspaces, session) = (self.agent.workspaces.clone(), self.row.id.clone());
+        let making = async move { workspaces.folder(&session).await };
+        let making = self.making.insert(Box::pin(making));
+        let made = self.inbox.wait_in_turn(deadline, making).await?;
+        self.making = None;
+        Ok(made)
+    }
+
+    /// Waits for folders that are still being made for a turn that is over: two that make the same folders would
+    /// disturb each other.
+    pub(super) async fn finish_folder(&mut self) {
+        let Some(making) = self.making.take() else {
+            return;
+        };
+        self.folder = self.inbox.serve_during(making).await.ok();
+        if self.folder.as_ref().is_some_and(Folder::is_new) {
+            // The next turn may have another actor, which finds them made.
+            self.row.ready = self.agent.workspaces.script().is_none();
+            self.note_use().await;
         }
     }
 

@@ -14,6 +14,7 @@ pub(super) async fn lend_conversation(session: &mut SessionResources, attach: At
     // Two processes on one conversation would go apart without a word.
     session.end_process(Word::Terminate).await;
     let spec = terminal(session).await;
+    session.finish_folder().await;
     let lent = spec.is_ok();
     if ready.send(spec).is_ok() && lent {
         session.activity.enter(SessionState::Waiting(WaitsFor::Terminal));
@@ -28,11 +29,13 @@ pub(super) async fn lend_conversation(session: &mut SessionResources, attach: At
 
 /// How the CLI is started at the terminal, or why not.
 async fn terminal(session: &mut SessionResources) -> Result<Spec, String> {
-    let agent = &session.agent;
-    let made = agent.workspaces.folder(&session.row.id).await;
+    let stops = |_| "the server stops; try again when it runs".to_owned();
+    let made = session.make_folder(None).await.map_err(stops)?;
     let folder = made.map_err(|error| error.to_string())?;
     // The person is the server's user; with the next turn all of it is the agent's again.
-    folder.give(None).await.map_err(|error| error.to_string())?;
+    let given = session.inbox.wait_in_turn(None, folder.give(None)).await.map_err(stops)?;
+    given.map_err(|error| error.to_string())?;
+    let agent = &session.agent;
     // A person's terminal is outside of the sandbox, with the folders where they really lie.
     let setting = Setting {
         workspace: folder.workspace_text(),
