@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// The folders that agents may change, of all agents that are served.
+/// The folders that agents may change, of all agents that are configured.
 #[derive(Debug, Default)]
 pub struct Changeable {
     roots: Vec<Root>,
