@@ -262,6 +262,21 @@ fn a_program_in_the_folder_of_another_agent_is_refused() {
 }
 
 #[test]
+fn a_link_to_the_program_may_be_granted_besides() {
+    for is_shared in [false, true] {
+        let builder = with_project(Wall::Bubblewrap);
+        let (folder, link) =
+            (builder.path(if is_shared { "project" } else { "bin" }), builder.path("link"));
+        let program = folder.join("agent.sh");
+        fs::create_dir_all(&folder).unwrap();
+        write_program(&program, "#!/bin/bash\nexec /bin/bash \"$@\"\n");
+        symlink(&program, &link).unwrap();
+        let world = builder.granted([&link]).agent(json!({"program": link})).start();
+        assert_eq!(answer(&world.say("echo done")), "done\n", "{is_shared}");
+    }
+}
+
+#[test]
 fn no_program_that_an_agent_may_have_made_runs_outside_of_a_sandbox() {
     let planted = |wall| {
         let builder = with_project(wall);
