@@ -106,10 +106,10 @@ impl Bubblewrap {
             let user = USER.to_string();
             args.add(["--unshare-user", "--disable-userns", "--uid", &user, "--gid", &user]);
         }
-        for path in around.grants.system() {
-            match std::fs::read_link(&path) {
-                Ok(target) if is_system(&path) => args.link(&target, &path),
-                Ok(_) | Err(_) => args.bind("--ro-bind", &path, &path),
+        for path in &around.grants.system {
+            match std::fs::read_link(path) {
+                Ok(target) if is_system(path) => args.link(&target, path),
+                Ok(_) | Err(_) => args.bind("--ro-bind", path, path),
             }
         }
         for name in ["passwd", "group", "hosts", "hostname"] {
@@ -131,7 +131,8 @@ impl Bubblewrap {
             args.link(target, link);
         }
         for (path, at) in &around.grants.aliases {
-            if !is_system(path) && !INSIDE.iter().any(|inside| path == Path::new(inside)) {
+            let is_in_system = around.grants.system.iter().any(|system| path.starts_with(system));
+            if !is_in_system && !INSIDE.iter().any(|inside| path == Path::new(inside)) {
                 args.link(&at.place(WORKSPACE), path);
             }
         }
