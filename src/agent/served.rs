@@ -173,16 +173,11 @@ fn configured(config: &Config) -> Grants {
     }
 }
 
-/// The folders that the agents which are served may change.
+/// The folders that agents may change, or may have changed: an agent that is not served now may have left a link there
+/// when it was.
 fn find_changeable(config: &Config, cwd: &Path) -> Changeable {
-    let is_served = |key: &str, agent: &config::Agent| {
-        agent.serve == Some(true)
-            || key == config.agent
-            || config.agent == "auto" && ["claude", "demo"].contains(&key)
-    };
-    let served = config.agents.iter().filter(|(key, agent)| is_served(key, agent));
     let mut changeable = Changeable::default();
-    for (_, agent) in served {
+    for agent in config.agents.values() {
         let workspace = workspace_of(config, agent);
         let path = cwd.join(&workspace.path);
         match workspace.mode {

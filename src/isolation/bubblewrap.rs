@@ -106,10 +106,10 @@ impl Bubblewrap {
             let user = USER.to_string();
             args.add(["--unshare-user", "--disable-userns", "--uid", &user, "--gid", &user]);
         }
-        for path in around.grants.system() {
-            match std::fs::read_link(&path) {
-                Ok(target) if is_system(&path) => args.link(&target, &path),
-                Ok(_) | Err(_) => args.bind("--ro-bind", &path, &path),
+        for path in &around.grants.system {
+            match std::fs::read_link(path) {
+                Ok(target) if is_system(path) => args.link(&target, path),
+                Ok(_) | Err(_) => args.bind("--ro-bind", path, path),
             }
         }
         for name in ["passwd", "group", "hosts", "hostname"] {
@@ -131,7 +131,8 @@ impl Bubblewrap {
             args.link(target, link);
         }
         for (path, at) in &around.grants.aliases {
-            if !is_system(path) && !INSIDE.iter().any(|inside| path == Path::new(inside)) {
+            let is_in_system = around.grants.system.iter().any(|system| path.starts_with(system));
+            if !is_in_system && !INSIDE.iter().any(|inside| path == Path::new(inside)) {
                 args.link(&at.place(WORKSPACE), path);
             }
         }
@@ -176,6 +177,10 @@ struct Arguments {
     words: Vec<String>,
     /// Folders that are there already.
     made: BTreeSet<PathBuf>,
+    /// What of this machine is there already.
+    mounted: BTreeSet<PathBuf>,
+    /// Links that are there already.
+    links: BTreeSet<PathBuf>,
 }
 
 impl Arguments {
@@ -194,16 +199,23 @@ impl Arguments {
         }
     }
 
-    /// A file or folder of this machine, if it is there.
+    /// A file or folder of this machine, if it is there. Where a link was made it is found through that: `bwrap` cannot
+    /// mount over a link.
     fn bind(&mut self, how: &str, from: &Path, to: &Path) {
-        if from.exists() {
+        if from.exists() && !self.links.contains(to) {
             self.make_above(to);
+            self.mounted.insert(to.to_owned());
             let how = format!("{how}-try");
             self.add([&how, &from.to_string_lossy(), &to.to_string_lossy()]);
         }
     }
 
+    /// A link, where nothing is yet: `bwrap` makes none over what is there, and ends.
     fn link(&mut self, target: &Path, link: &Path) {
+        let is_mounted = link.ancestors().any(|path| self.mounted.contains(path));
+        if is_mounted || self.made.contains(link) || !self.links.insert(link.to_owned()) {
+            return;
+        }
         self.make_above(link);
         self.add(["--symlink", &target.to_string_lossy(), &link.to_string_lossy()]);
     }
@@ -275,5 +287,28 @@ impl Backend for Bubblewrap {
             sandbox: outer.into_bytes(),
             inner: Some(Inner { spec, sandbox: inner.into_bytes(), listens: true }),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_path_is_made_twice() {
+        let root = tempfile::tempdir().unwrap();
+        let (folder, file) = (root.path().join("folder"), root.path().join("folder/file"));
+        std::fs::create_dir(&folder).unwrap();
+        std::fs::write(&file, "text").unwrap();
+        let link = root.path().join("link");
+        let mut args = Arguments::default();
+        args.bind("--ro-bind", &folder, &folder);
+        args.link(Path::new("/elsewhere"), &file);
+        args.link(&file, &link);
+        args.link(&folder, &link);
+        args.bind("--ro-bind", &file, &link);
+        args.link(&file, root.path());
+        let made = |flag: &str| args.words.iter().filter(|word| *word == flag).count();
+        assert_eq!((made("--ro-bind-try"), made("--symlink")), (1, 1));
     }
 }

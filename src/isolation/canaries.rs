@@ -121,7 +121,7 @@ impl Canaries {
     pub(super) fn own(&self) -> Result<(PathBuf, Grants), Exposed> {
         // As it really is, because that is how it is granted.
         let folder = self.sockets.canonicalize().unwrap_or_else(|_| self.sockets.clone()).join(OWN);
-        let mut grants = Grants::configured(&[], std::slice::from_ref(&folder));
+        let mut grants = Grants::mounted(&[], std::slice::from_ref(&folder));
         let own = |name: &str, is_secret| OwnFile {
             path: folder.join(name),
             named_by: "a canary",

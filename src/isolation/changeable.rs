@@ -8,18 +8,24 @@
 //! grant: it reaches all of that folder. Behind bubblewrap its workspace has another path, so a symbolic link inside of
 //! the sandbox ([`Grants::aliases`]) leads from the one to the other. What remains is left out, and the start says so.
 //!
+//! What of the system every agent reads is no exception: where agents may replace a part of the way to it, it is
+//! reached through their folder or left out.
+//!
 //! All of this is decided at the start, from the configuration and from what agents cannot change. No such path is
 //! looked at again later, so there is nothing that changes between a check and its use.
 
 use super::covers::Exposed;
-use super::grants::system;
+use super::grants::{is_system, system};
 use super::trail::Trail;
 use super::{At, Grants};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// The folders that agents may change, of all agents that are served.
+/// What names a grant that every agent gets.
+const SYSTEM_KEY: &str = "a file of the system";
+
+/// The folders that agents may change, of all agents that are configured.
 #[derive(Debug, Default)]
 pub struct Changeable {
     roots: Vec<Root>,
@@ -147,7 +153,7 @@ impl Changeable {
     /// # Errors
     ///
     /// When their workspace, or the folder that holds their workspaces, lies in a folder that agents may change; and
-    /// when a folder that every agent reads lies in their workspace.
+    /// when a folder that every agent reads, or a part of the way to it, lies in their workspace.
     pub fn check_workspace(
         &self,
         agent: &str,
@@ -158,9 +164,12 @@ impl Changeable {
         if let Some(root) = self.root_on(&trail) {
             return Err(Exposed::replaceable(agent, path, &root.real, root.key));
         }
-        let is_within =
-            |path: &PathBuf| path.exists() && path.starts_with(&trail.real) && *path != trail.real;
-        match system().find(is_within).filter(|_| is_shared) {
+        let is_within = |step: &PathBuf| step.starts_with(&trail.real) && *step != trail.real;
+        let depends = |path: &PathBuf| {
+            let is_link_there = || Trail::of(path).steps.iter().any(is_within);
+            path.exists() && (is_within(path) || is_system(path) && is_link_there())
+        };
+        match system().find(depends).filter(|_| is_shared) {
             Some(within) => Err(Exposed::above_system(agent, path, &within)),
             None => Ok(()),
         }
@@ -175,14 +184,17 @@ impl Changeable {
         grants.covers.clone_from(&wanted.covers);
         let write = wanted.write.iter().map(|(path, key)| (path, *key, true));
         let read = wanted.read.iter().map(|(path, key)| (path, *key, false));
+        let system = wanted.system.iter().map(|path| (path, SYSTEM_KEY, false));
         let mut all: Vec<_> = write
             .chain(read)
+            .chain(system)
             .map(|(path, key, is_write)| {
                 let trail = Trail::of(path);
                 let root = self.root_on(&trail);
                 (root, !is_write, path, key, trail.real)
             })
             .collect();
+        let reached = |path: &Path| wanted.write.keys().any(|folder| path.starts_with(folder));
         // What agents cannot replace comes first: what lies in it needs no grant of its own.
         all.sort_by_key(|(root, is_read, ..)| (root.is_some(), *is_read));
         let mut readable: Vec<PathBuf> = Vec::new();
@@ -198,7 +210,13 @@ impl Changeable {
                 grants.aliases.insert(alias, At::Workspace(at));
                 continue;
             }
+            let is_system = key == SYSTEM_KEY;
             match root {
+                None if is_system => {
+                    grants.system.insert(path.clone());
+                }
+                // It is there at its own path, or nothing is.
+                Some(_) if is_system && (reached(path) || !path.exists()) => {}
                 None if is_read => {
                     readable.push(real);
                     grants.read.insert(path.clone(), key);
@@ -371,6 +389,38 @@ mod tests {
         let docs = project.path("project/docs");
         let refused = changeable.check_workspace("b", &docs, false).unwrap_err();
         assert!(refused.to_string().contains("`workspace.path`"), "{refused}");
+    }
+
+    #[test]
+    fn what_of_the_system_agents_may_replace_is_reached_through_their_folder_or_left_out() {
+        let settle = |write: &[PathBuf]| {
+            let mut changeable = Changeable::default();
+            changeable.add_granted(write);
+            changeable.settle(None, &Grants::configured(&[], write))
+        };
+        let [usr, certs] = ["/usr", "/etc/ssl/certs"].map(PathBuf::from);
+        assert!(settle(&[]).grants.system.contains(&certs));
+        let settled = settle(&["/etc".into(), usr.clone()]);
+        let (system, aliases) = (&settled.grants.system, &settled.grants.aliases);
+        assert!(system.contains(&usr) && !system.contains(&certs));
+        // On most machines this is a link to a folder of `/usr`.
+        let lib = Path::new("/lib");
+        assert_ne!(system.contains(lib), aliases.contains_key(lib));
+        assert!(settled.left_out.is_empty(), "{:?}", settled.left_out);
+    }
+
+    #[test]
+    fn a_file_of_the_system_that_leads_through_the_folder_of_another_agent_is_left_out() {
+        let project = Project::new();
+        let (link, outside) = (project.path("link"), project.path("outside"));
+        symlink(project.path("project/docs"), &link).unwrap();
+        let system = [link, outside.clone(), project.path("project/missing")].into();
+        let wanted = Grants { system, ..Grants::default() };
+        let settled = project.changeable().settle(None, &wanted);
+        assert_eq!(settled.grants.system, [outside].into());
+        assert_eq!(settled.left_out.len(), 1);
+        let words = settled.left_out[0].to_string();
+        assert!(words.contains("link (a file of the system) is not granted"), "{words}");
     }
 
     #[test]

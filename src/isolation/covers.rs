@@ -169,8 +169,8 @@ impl Exposed {
     /// Agents may replace a folder that every agent reads.
     pub(super) fn above_system(agent: &str, path: &Path, within: &Path) -> Self {
         Self(format!(
-            "sessions of `{agent}` share {} (`workspace.path`), which contains {}, and every agent reads that: one of \
-             them could put a link in its place; set `workspace.path` to another folder",
+            "sessions of `{agent}` share {} (`workspace.path`), which contains {} or a part of the way to it, and every \
+             agent reads that: one of them could put a link in its place; set `workspace.path` to another folder",
             path.display(),
             within.display(),
         ))

@@ -88,6 +88,8 @@ const SHEBANG: u64 = 256;
 /// What an agent may read and write beside its session's folders and the system's programs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Grants {
+    /// What of the system every agent reads, by its own path.
+    pub system: BTreeSet<PathBuf>,
     /// Files and folders, by their own paths, and what names each.
     pub read: BTreeMap<PathBuf, &'static str>,
     /// Folders, files and devices, by their own paths, and what names each.
@@ -103,7 +105,7 @@ pub struct Grants {
 impl Grants {
     /// What everybody may, as it is configured.
     pub fn configured(read: &[PathBuf], write: &[PathBuf]) -> Self {
-        let mut grants = Self::default();
+        let mut grants = Self { system: system().collect(), ..Self::default() };
         for path in read {
             grants.read(path, READ_KEY);
         }
@@ -117,7 +119,7 @@ impl Grants {
 
     /// The same for a root of another machine's, where nothing is there by itself.
     pub fn mounted(read: &[PathBuf], write: &[PathBuf]) -> Self {
-        let mut grants = Self::configured(&[], write);
+        let mut grants = Self { system: BTreeSet::new(), ..Self::configured(&[], write) };
         for path in read {
             grants.mount(path, READ_KEY);
         }
@@ -236,17 +238,10 @@ impl Grants {
         }
     }
 
-    /// What of the system every agent reads. Agents that may change the folder above a path of it could put a link in
-    /// its place, and have all of that folder anyway.
-    pub(super) fn system(&self) -> impl Iterator<Item = PathBuf> {
-        system().filter(|path| {
-            !self.write.keys().any(|folder| path.starts_with(folder) && path != folder)
-        })
-    }
-
     /// These and those.
     pub fn with(&self, other: &Self) -> Self {
         let mut all = self.clone();
+        all.system.extend(other.system.iter().cloned());
         all.read.extend(other.read.clone());
         all.write.extend(other.write.clone());
         all.aliases.extend(other.aliases.clone());
@@ -350,14 +345,6 @@ mod tests {
             assert_eq!(grants.program(&path(program), "", &changeable), Some(path(part)));
             assert_eq!(read(&grants), BTreeSet::from([path(part)]));
         }
-    }
-
-    #[test]
-    fn what_of_the_system_lies_in_a_folder_that_is_granted_for_writing_is_not_granted_by_itself() {
-        let etc = |grants: &Grants| grants.system().any(|path| path == Path::new("/etc/ssl/certs"));
-        assert!(etc(&Grants::default()));
-        let grants = Grants::configured(&[], &["/etc".into(), "/usr".into()]);
-        assert!(!etc(&grants) && grants.system().any(|path| path == Path::new("/usr")));
     }
 
     #[test]

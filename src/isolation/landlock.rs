@@ -69,7 +69,7 @@ impl Backend for Landlock {
             ..Rules::default()
         };
         rules.read.extend(places(&ALSO));
-        rules.read.extend(around.grants.system().filter_map(|path| Place::of(&path)));
+        rules.read.extend(around.grants.system.iter().filter_map(|path| Place::of(path)));
         let read = around.grants.read.keys();
         rules.read.extend(read.filter_map(|path| Place::of(path)));
         if spec.program == OWN_PROGRAM {

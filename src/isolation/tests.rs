@@ -48,14 +48,14 @@ impl Room {
         };
         let around = Around {
             folder: &self.folder,
-            grants: &Grants::default(),
+            grants: &Grants::configured(&[], &[]),
             group: None,
             tmp: 1 << 20,
             shm: 1 << 20,
             file: None,
             descriptors: 1024,
             port: 1,
-            user: self.backend.identify(None, &Grants::default()).user(&self.folder),
+            user: self.backend.identify(None, &Grants::configured(&[], &[])).user(&self.folder),
         };
         prepare(&*self.backend, &self.launcher, &around).await.unwrap();
         let confined = self.backend.confine(spec, &around);

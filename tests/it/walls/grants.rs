@@ -8,7 +8,7 @@ use crate::world::World;
 use pilothouse_a2a::operation::Operation;
 use serde_json::{Value, json};
 use std::fs::{self, Permissions};
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::Path;
 
 const SECRET: &str = "a secret of the machine";
@@ -75,7 +75,7 @@ fn as_each_user(describe: impl Fn(Wall) -> Builder) -> Vec<Builder> {
 }
 
 /// Tells the second agent something.
-fn say_to_other(world: &World, script: &str) -> Value {
+pub(super) fn say_to_other(world: &World, script: &str) -> Value {
     let door = world.through(Binding::JsonRpc).agent("other");
     door.well(Operation::SendMessage, &message(script))["task"].take()
 }
@@ -191,6 +191,32 @@ fn an_agent_is_not_granted_what_lies_in_the_folder_of_another_one() {
 }
 
 #[test]
+fn what_lies_in_the_folder_of_an_agent_that_is_served_no_more_is_not_granted() {
+    for wall in WALLS {
+        let builder = with_project(wall);
+        let (project, outside) = (builder.path("project"), builder.path("outside"));
+        let link = project.join("docs");
+        symlink(&outside, &link).unwrap();
+        let mut former = builder.config["agents"]["fake"].clone();
+        former["workspace"] = json!({"mode": "shared", "path": project});
+        former["serve"] = json!(false);
+        let own = json!({"mode": "session", "path": builder.path("work")});
+        let world = builder
+            .config(json!({
+                "agents": {"former": former, "fake": {"workspace": own}},
+                "workspace": own,
+                "isolation": {"read": [link]},
+            }))
+            .start();
+        let advice = format!("{} (`isolation.read`) is not granted", link.display());
+        assert!(world.stderr().contains(&advice), "{}", world.stderr());
+        let script =
+            format!("cat {0}/secret {1}/secret; echo done", link.display(), outside.display());
+        assert_eq!(answer(&world.say(&script)), "done\n", "{wall:?}");
+    }
+}
+
+#[test]
 fn the_folder_of_another_agent_itself_is_granted() {
     for wall in WALLS {
         let builder = with_project(wall);
@@ -233,6 +259,21 @@ fn a_program_in_the_folder_of_another_agent_is_refused() {
     assert_eq!(failure.code, Some(69), "{}", failure.stderr);
     let words = "the program of `other` cannot be run in a sandbox";
     assert!(failure.stderr.contains(words), "{}", failure.stderr);
+}
+
+#[test]
+fn a_link_to_the_program_may_be_granted_besides() {
+    for is_shared in [false, true] {
+        let builder = with_project(Wall::Bubblewrap);
+        let (folder, link) =
+            (builder.path(if is_shared { "project" } else { "bin" }), builder.path("link"));
+        let program = folder.join("agent.sh");
+        fs::create_dir_all(&folder).unwrap();
+        write_program(&program, "#!/bin/bash\nexec /bin/bash \"$@\"\n");
+        symlink(&program, &link).unwrap();
+        let world = builder.granted([&link]).agent(json!({"program": link})).start();
+        assert_eq!(answer(&world.say("echo done")), "done\n", "{is_shared}");
+    }
 }
 
 #[test]

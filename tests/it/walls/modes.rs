@@ -1,5 +1,6 @@
 //! Modes of files that an agent leaves: none of them gives the server's identity to another user of the machine.
 
+use super::grants::say_to_other;
 use super::{WALLS, Wall, Walls};
 use crate::building::Builder;
 use crate::reading::{answer, message, message_in, message_with, state, text_of};
@@ -296,6 +297,43 @@ fn an_agent_that_closes_a_folder_it_was_granted_stays_who_it_is_and_stops_no_age
         assert_eq!(answer(&task), "refused\ndone\n", "{task:#}");
         let made = project.join("made");
         assert_eq!(fs::metadata(&made).unwrap().uid(), OPERATOR, "{context}");
+        fs::remove_file(made).unwrap();
+    }
+}
+
+#[test]
+fn an_agent_that_closes_a_folder_it_was_granted_does_not_become_root_beside_an_agent_that_is() {
+    const OPERATOR: u32 = 65534;
+    if !is_root() {
+        return;
+    }
+    let builder = Wall::Bubblewrap.shell();
+    let [project, cache, roots] = ["project", "cache", "roots"].map(|name| builder.path(name));
+    for folder in [&project, &cache, &roots] {
+        fs::create_dir(folder).unwrap();
+    }
+    for folder in [&project, &cache] {
+        chown(folder, Some(OPERATOR), Some(OPERATOR)).unwrap();
+    }
+    let mut other = builder.config["agents"]["fake"].clone();
+    other["workspace"] = json!({"mode": "shared", "path": project});
+    let fake = json!({"workspace": {"mode": "shared", "path": roots}});
+    let world = builder
+        .config(json!({
+            "agents": {"other": other, "fake": fake},
+            "isolation": {"write": [cache]},
+        }))
+        .start();
+    assert!(world.stderr().contains("root to the kernel"), "{}", world.stderr());
+    let script = format!(
+        "chmod 0 {0}; touch {0}/file || echo refused; echo >> made; echo done",
+        cache.display()
+    );
+    for _ in 0..2 {
+        let task = say_to_other(&world, &script);
+        assert_eq!(answer(&task), "refused\ndone\n", "{task:#}");
+        let made = project.join("made");
+        assert_eq!(fs::metadata(&made).unwrap().uid(), OPERATOR);
         fs::remove_file(made).unwrap();
     }
 }
