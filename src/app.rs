@@ -13,6 +13,7 @@ use crate::guard;
 use crate::isolation::{self, BackendKind, When};
 use crate::process::Launcher;
 use crate::push::Push;
+use crate::queue::FairQueue;
 use crate::server::{self, Answers, Bodies, Cards, Doors};
 use crate::service::Service;
 use crate::session::{House, LineRoom, Sessions};
@@ -22,6 +23,7 @@ use crate::sweep::Sweep;
 use crate::task::Tasks;
 use crate::telemetry::Telemetry;
 use crate::workspace;
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -214,6 +216,10 @@ impl App {
             stop: stop.clone(),
             starting: Arc::new(Semaphore::new(config.processes.starting)),
             lines: LineRoom::new(&config),
+            prompts: {
+                let bytes = config.limits.prompts.as_usize().max(1);
+                FairQueue::new(bytes, bytes.div_ceil(2), &BTreeMap::new())
+            },
             config: config.clone(),
         });
         notes.extend(house.budgets.notes(house.agents.iter().map(|agent| &*agent.key)));
@@ -342,7 +348,8 @@ fn way_out(config: &Config) -> Egress {
         ..Times::default()
     };
     let lookup = Arc::new(guard::System::new(names));
-    Egress::new(inner, config.egress.connections.0, lookup, times)
+    let bounds = (config.egress.connections, config.egress.requests);
+    Egress::new(inner, bounds, lookup, times)
 }
 
 /// Leaves word for client commands on this machine. A state folder that cannot take it was refused before.

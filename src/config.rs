@@ -32,8 +32,8 @@ pub use dollars::Dollars;
 pub use environment::held_back;
 pub use error::Error;
 pub use isolation::{
-    AgentEgress, BackendKind, Connections, Container, Egress, Engine, GitCredential, Guarantee,
-    Isolation, SessionLimits, Uids,
+    AgentEgress, BackendKind, Container, Egress, Engine, GitCredential, Guarantee, Isolation,
+    SessionLimits, Uids,
 };
 pub use load::{Environment, Flags, Loaded, load, load_named};
 pub use own::{OwnFile, Record};
@@ -305,6 +305,8 @@ section! {
         pub data: Bytes = Bytes::new(4 * MIB),
         /// Largest text of one prompt.
         pub prompt: Bytes = Bytes::new(10 * MIB),
+        /// Prompts of turns that wait or run, together.
+        pub prompts: Bytes = Bytes::new(16 * MIB),
         /// Longest line that an agent may write.
         pub line: Bytes = Bytes::new(4 * MIB),
         /// Values in one line of an agent.

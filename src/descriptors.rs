@@ -42,7 +42,7 @@ pub fn fit(config: &mut Config, most: u64) -> Option<String> {
         OTHERS + connections as u64 + processes as u64 * of_process
     };
     let (connections, processes, egress) =
-        (config.limits.connections, config.processes.max, config.egress.connections.0);
+        (config.limits.connections, config.processes.max, config.egress.connections);
     let needed = needs(connections, processes, egress);
     if needed <= most {
         return None;
@@ -59,13 +59,13 @@ pub fn fit(config: &mut Config, most: u64) -> Option<String> {
     if has_egress {
         let (open, live) = (config.limits.connections as u64, config.processes.max as u64);
         let rest = room.saturating_sub(open + live * PER_PROCESS);
-        config.egress.connections.0 = at_most(egress, rest / live / PER_EGRESS);
+        config.egress.connections = at_most(egress, rest / live / PER_EGRESS);
     }
     let changes = [
         ("limits.connections", connections, config.limits.connections),
         ("limits.connections_per_caller", of_caller, config.limits.connections_per_caller),
         ("processes.max", processes, config.processes.max),
-        ("egress.connections", egress, config.egress.connections.0),
+        ("egress.connections", egress, config.egress.connections),
     ];
     let changes = changes.iter().filter(|(_, before, after)| before != after);
     let changes: Vec<_> =
@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     fn needed(config: &Config) -> u64 {
-        let (processes, egress) = (config.processes.max as u64, config.egress.connections.0 as u64);
+        let (processes, egress) = (config.processes.max as u64, config.egress.connections as u64);
         config.limits.connections as u64 + processes * (PER_PROCESS + egress * PER_EGRESS)
     }
 
@@ -100,7 +100,7 @@ mod tests {
             assert!(fit(&mut config, most).is_some(), "{most}");
             assert!(needed(&config) + OTHERS.min(most / 2) <= most, "{most}: {}", needed(&config));
             let bounds =
-                [config.limits.connections, config.processes.max, config.egress.connections.0];
+                [config.limits.connections, config.processes.max, config.egress.connections];
             assert!(bounds.iter().all(|bound| *bound > 0), "{most}: {bounds:?}");
         }
     }

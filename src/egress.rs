@@ -80,6 +80,8 @@ pub struct Egress(Arc<Core>);
 struct Core {
     inner: Vec<IpNet>,
     connections: usize,
+    /// For connections that are no tunnel: each has buffers for requests and answers.
+    requests: Arc<Semaphore>,
     lookup: Arc<dyn Lookup>,
     passes: Mutex<HashMap<Digested, Weak<Live>>>,
     upstreams: Arc<upstream::Common>,
@@ -136,10 +138,11 @@ impl Default for Times {
 }
 
 impl Egress {
-    /// An egress that leads into these inner networks alone, with so many connections of one pass.
+    /// An egress that leads into these inner networks alone, with so many connections of one pass, and so many of all
+    /// passes that are no tunnel.
     pub fn new(
         inner: Vec<IpNet>,
-        connections: usize,
+        (connections, requests): (usize, usize),
         lookup: Arc<dyn Lookup>,
         times: Times,
     ) -> Self {
@@ -147,6 +150,7 @@ impl Egress {
         Self(Arc::new(Core {
             inner,
             connections: connections.clamp(1, Semaphore::MAX_PERMITS),
+            requests: Arc::new(Semaphore::new(requests.clamp(1, Semaphore::MAX_PERMITS))),
             lookup,
             passes: Mutex::default(),
             upstreams: Arc::default(),

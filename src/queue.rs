@@ -94,13 +94,20 @@ impl FairQueue {
 
     /// A place, if one is free now.
     pub fn try_take(&self, caller: &Arc<str>) -> Option<Place> {
+        self.try_take_many(caller, 1)
+    }
+
+    /// So many places at once, if they are free now; all of them where there are fewer.
+    pub fn try_take_many(&self, caller: &Arc<str>, size: usize) -> Option<Place> {
+        let size = size.min(self.0.places);
         let mut state = self.0.state.lock();
-        let is_free = state.free > 0 && self.0.has_room(&state, caller, 1);
+        let is_free = isize::try_from(size).is_ok_and(|size| size <= state.free)
+            && self.0.has_room(&state, caller, size);
         if !is_free || self.0.next(&state).is_some() {
             return None;
         }
-        state.hold(caller, 1);
-        Some(Place { queue: self.0.clone(), caller: caller.clone(), size: 1 })
+        state.hold(caller, size);
+        Some(Place { queue: self.0.clone(), caller: caller.clone(), size })
     }
 
     /// So many places at once, whether or not they are free.

@@ -60,7 +60,7 @@ use crate::config::Config;
 use crate::egress::Egress;
 use crate::isolation::Isolation;
 use crate::process::Launcher;
-use crate::queue::Place;
+use crate::queue::{FairQueue, Place};
 use crate::store::{Scope, SessionRow, Store};
 use crate::supervisor::Spec;
 use crate::task::{TaskLog, Tasks};
@@ -103,6 +103,8 @@ pub struct House {
     pub starting: Arc<Semaphore>,
     /// Long lines of agents at a time.
     pub lines: LineRoom,
+    /// Bytes of the prompts of turns that wait or run.
+    pub prompts: FairQueue,
 }
 
 impl House {
@@ -130,12 +132,14 @@ pub struct Turn {
 }
 
 /// Where a turn comes from, where that is not a message alone.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Origin {
     /// What was decided about an ask of the task while its process was gone.
     pub pass: Option<Pass>,
     /// The session that this turn's new one begins as a copy of.
     pub fork: Option<Fork>,
+    /// The prompt's place among those in memory, until the end of the turn.
+    pub prompt: Option<Arc<Place>>,
 }
 
 /// The places that a turn has from the start; it waits for the others.

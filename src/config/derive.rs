@@ -49,6 +49,14 @@ pub(super) fn lay_over(layers: &mut Layers, environment: &Environment, cwd: &Pat
         let origin = Origin::Derived("eight times `limits.response`".to_owned());
         layers.set("limits.responses", to_json(&responses), origin);
     }
+    let prompts = Bytes::new(config.limits.prompt.get().saturating_mul(2));
+    if unsaid(layers, "limits.prompts")
+        && !unsaid(layers, "limits.prompt")
+        && config.limits.prompts < prompts
+    {
+        let origin = Origin::Derived("twice `limits.prompt`".to_owned());
+        layers.set("limits.prompts", to_json(&prompts), origin);
+    }
     let lines = Bytes::new(config.limits.line.get().saturating_mul(4));
     if unsaid(layers, "limits.lines") && config.limits.lines < lines {
         let origin = Origin::Derived("four times `limits.line`".to_owned());

@@ -211,30 +211,22 @@ pub enum Engine {
     Podman,
 }
 
-/// What agents reach through the wall.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Egress {
-    /// Hosts that every agent may reach.
-    pub allow: Vec<String>,
-    /// Hosts that every session script may reach.
-    pub setup: Vec<String>,
-    /// Inner networks that names and addresses may lead to all the same.
-    pub inner: Vec<String>,
-    /// Open connections of one agent process.
-    pub connections: Connections,
-    /// Repositories reached with a credential that stays in the server.
-    pub git: Vec<GitCredential>,
-}
-
-/// Open connections of one agent process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(transparent)]
-pub struct Connections(pub usize);
-
-impl Default for Connections {
-    fn default() -> Self {
-        Self(256)
+section! {
+    /// What agents reach through the sandbox.
+    #[derive(Debug)]
+    pub struct Egress {
+        /// Hosts that every agent may reach.
+        pub allow: Vec<String>,
+        /// Hosts that every session script may reach.
+        pub setup: Vec<String>,
+        /// Inner networks that names and addresses may lead to all the same.
+        pub inner: Vec<String>,
+        /// Open connections of one agent process.
+        pub connections: usize = 256,
+        /// Connections of all agents that are no tunnel yet.
+        pub requests: usize = 1024,
+        /// Repositories reached with a credential that stays in the server.
+        pub git: Vec<GitCredential>,
     }
 }
 

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use tokio::net::TcpStream;
 
 /// Longest head of a request.
-const HEAD: usize = 64 * 1024;
+const HEAD: usize = 16 * 1024;
 
 /// What a connection is used for after its last request.
 enum Next {
@@ -149,6 +149,9 @@ impl Door {
 
 /// Requests, and what comes after the last of them.
 async fn serve(door: Arc<Door>, socket: TokioIo<TcpStream>) {
+    let Ok(place) = door.core.requests.clone().acquire_owned().await else {
+        return;
+    };
     let Some(next) = requests(&door, socket).await else {
         return;
     };
@@ -161,6 +164,7 @@ async fn serve(door: Arc<Door>, socket: TokioIo<TcpStream>) {
     };
     match far {
         Some(far) => {
+            drop(place);
             let near: Result<_, Upgraded> = upgraded.downcast::<TokioIo<TcpStream>>();
             if let Ok(near) = near {
                 let idle = door.core.times.idle;

@@ -181,7 +181,7 @@ impl Service {
         }
         log.turn_comes();
         ending.disarm();
-        let origin = Origin { pass: Some(pass), fork: None };
+        let origin = Origin { pass: Some(pass), ..Origin::default() };
         admission.submit(log.clone(), prompt, Vec::new(), origin);
         Ok(())
     }

@@ -2,16 +2,24 @@
 
 use super::Service;
 use crate::agent::Agent;
+use crate::queue::Place;
 use crate::session::File;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use pilothouse_a2a::error::Error;
+use pilothouse_a2a::error::{Error, ErrorKind};
 use pilothouse_a2a::id::{ContextId, TaskId};
 use pilothouse_a2a::message::{Message, PartContent, Role};
 use pilothouse_agents::Turn as Prompt;
+use std::sync::Arc;
 
 /// Longest id that a client may choose, in bytes: of a message, a context, a v0.1 task.
 const ID_BYTES: usize = 256;
+
+/// Bytes of a prompt that are not counted among those in memory.
+const SHORT: usize = 4096;
+
+/// Seconds after which a message that found no room is worth another try.
+const PROMPTS_RETRY_SECONDS: u64 = 10;
 
 /// Longest name of a file in the workspace, in characters.
 const NAME_CHARS: usize = 60;
@@ -21,6 +29,10 @@ const NAME_CHARS: usize = 60;
 pub(super) struct Told {
     pub(super) prompt: Prompt,
     pub(super) files: Vec<File>,
+    /// Its bytes, with the files and the metadata.
+    pub(super) size: usize,
+    /// Its place among the prompts in memory; none where it is short.
+    pub(super) place: Option<Arc<Place>>,
 }
 
 impl Told {
@@ -108,7 +120,29 @@ impl Service {
         agent
             .check(&prompt)
             .map_err(|refusal| Error::invalid("message.parts", refusal.to_string()))?;
-        Ok(Told { prompt, files })
+        let images: usize = prompt.images.iter().map(|(_, image)| image.len()).sum();
+        let attached: usize = files.iter().map(|file| file.bytes.len()).sum();
+        let metadata = message.metadata.as_ref().map_or(0, |metadata| metadata.text().len());
+        let size = prompt.text.len() + images + attached + metadata;
+        Ok(Told { prompt, files, size, place: None })
+    }
+
+    /// Holds room for a prompt until its turn is over.
+    pub(super) fn hold_prompt(&self, caller: &Arc<str>, told: &mut Told) -> Result<(), Error> {
+        if told.size <= SHORT {
+            return Ok(());
+        }
+        let house = self.sessions.house();
+        let place = house.prompts.try_take_many(caller, told.size).ok_or_else(|| {
+            let message = format!(
+                "the prompts of tasks that wait or run fill their room ({}, of which one caller has half); wait until some of \
+                 them are over, or cancel them; the server's operator can raise `limits.prompts`",
+                house.config.limits.prompts
+            );
+            Error::new(ErrorKind::ResourceExhausted, message).retry_after(PROMPTS_RETRY_SECONDS)
+        })?;
+        told.place = Some(Arc::new(place));
+        Ok(())
     }
 }
 

@@ -35,7 +35,11 @@ impl Service {
                             if let Some(session) = admission.write() {
                                 self.store().commit(vec![session], Durability::Synced).await?;
                             }
-                            admission.submit(log, told.prompt, told.files, Origin::default());
+                            // It was there before, so it is not refused now.
+                            let place = house.prompts.overdraw(&row.scope.caller, told.size);
+                            let origin =
+                                Origin { prompt: Some(Arc::new(place)), ..Origin::default() };
+                            admission.submit(log, told.prompt, told.files, origin);
                             resumed += 1;
                             continue;
                         }

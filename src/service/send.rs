@@ -218,6 +218,7 @@ impl Service {
         told.belongs_to(&id, &context_id);
         // Before a new session gets an actor, which makes folders.
         self.affordable(&scope, None, None).await?;
+        self.hold_prompt(&scope.caller, &mut told)?;
         let admission =
             self.sessions.admit(&scope, context_id.clone(), known).await.map_err(refused)?;
         if admission.write().is_none() {
@@ -257,7 +258,7 @@ impl Service {
             .accept(row, task, also, records, withheld)
             .await
             .map_err(store::Error::incident)?;
-        let origin = Origin { fork, ..Origin::default() };
+        let origin = Origin { fork, prompt: told.place, ..Origin::default() };
         admission.submit(log.clone(), told.prompt, told.files, origin);
         Ok(Accepted { log, before: None, answered: None })
     }
@@ -325,6 +326,7 @@ impl Service {
             ended = Some((Answered::new(&ask, &decision), ask));
         }
         self.affordable(&log.scope, Some(&log.session), Some(log.n)).await?;
+        self.hold_prompt(&log.scope.caller, &mut told)?;
         let admission =
             self.sessions.admit(&log.scope, log.context_id.clone(), true).await.map_err(refused)?;
         also.extend(admission.write());
@@ -365,7 +367,8 @@ impl Service {
         if !taken {
             return Ok(None);
         }
-        admission.submit(log.clone(), told.prompt, told.files, Origin::default());
+        let origin = Origin { prompt: told.place, ..Origin::default() };
+        admission.submit(log.clone(), told.prompt, told.files, origin);
         if steers {
             self.sessions.steer(log);
         }

@@ -171,6 +171,7 @@ impl Actor {
                 meter: None,
                 closing: Vec::new(),
                 fork: origin.fork,
+                _prompt_place: origin.prompt,
                 places: Vec::new(),
             };
             if places.waiting.is_none() {

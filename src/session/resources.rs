@@ -69,6 +69,8 @@ pub(super) struct CurrentTurn {
     pub(super) closing: Vec<Write>,
     /// The session that this turn's new one begins as a copy of.
     pub(super) fork: Option<Fork>,
+    /// The prompt's place among those in memory.
+    pub(super) _prompt_place: Option<Arc<Place>>,
     /// Places among the turns of its caller, and in a shared folder; held from its first gate to the end of its
     /// process.
     pub(super) places: Vec<Place>,

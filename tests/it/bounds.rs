@@ -2,7 +2,7 @@
 
 use crate::http::connect;
 use crate::reading::{message, text_of};
-use crate::world::{BOB, OWNER, PATIENCE, World};
+use crate::world::{BOB, OWNER, PATIENCE, World, await_true};
 use serde_json::json;
 use std::io::{Read, Write};
 use std::time::Duration;
@@ -109,4 +109,27 @@ fn what_is_not_http_is_no_trouble() {
         world.raw(bytes);
     }
     assert_eq!(world.get("/health", &[]).status, 200);
+}
+
+#[test]
+fn prompts_of_turns_that_wait_or_run_have_a_bound_for_each_caller_and_give_their_room_back() {
+    let world = World::describe()
+        .config(json!({"limits": {"prompt": "16KiB", "prompts": "64KiB"}, "processes": {"max": 1}}))
+        .start();
+    let long = |script: &str| {
+        let mut params = message(script);
+        params["message"]["metadata"] = json!({"padding": "x".repeat(20_000)});
+        params["configuration"] = json!({"returnImmediately": true});
+        params
+    };
+    let first = world.rpc("SendMessage", long("hang"))["task"]["id"].clone();
+    let refused = world.call(OWNER, "SendMessage", &long("say second"));
+    assert_eq!(refused.status, 429);
+    assert!(text_of(&refused.json()["error"], "message").contains("`limits.prompts`"));
+    // Others have their own half, and short messages are not counted.
+    world.rpc_as(BOB, "SendMessage", long("say bobs"));
+    world.begin("say short");
+    world.rpc("CancelTask", json!({"id": first}));
+    let is_accepted = || world.call(OWNER, "SendMessage", &long("say second")).status == 200;
+    assert!(await_true(PATIENCE, is_accepted));
 }

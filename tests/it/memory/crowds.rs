@@ -320,7 +320,7 @@ fn messages_of_grpc_that_do_not_end() {
             .unwrap()
     };
     let what = "messages of gRPC that do not end";
-    over_http2(&world, part(1200), 16, ask, Reading::All, what);
+    over_http2(&world, part(1024), 8, ask, Reading::All, what);
 }
 
 #[test]
