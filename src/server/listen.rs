@@ -39,7 +39,7 @@ use tower_service::Service as _;
 const HEAD_BYTES: usize = 16 * 1024;
 
 /// Bytes of a response that HTTP/2 holds for one stream beside the piece that is being sent.
-const STREAM_BUFFER: usize = 64 * 1024;
+const STREAM_BUFFER: usize = 16 * 1024;
 
 /// Bytes of a body that HTTP/2 takes before its request reads them; hyper would take a megabyte, also of bodies that
 /// wait for `limits.bodies`.

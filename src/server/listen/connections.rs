@@ -26,8 +26,8 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 /// As much of a body is handed to the connection at a time: what its client has not taken stays here,
-/// where it is counted.
-const PIECE: usize = 64 * 1024;
+/// where it is counted. What was handed over is in memory besides, for each request.
+const PIECE: usize = 16 * 1024;
 
 /// The least time between two warnings that connections find no place.
 const BETWEEN_WARNINGS: Duration = Duration::from_secs(60);
