@@ -68,7 +68,8 @@ fn multiply(file: &std::path::Path, copies: i64) -> rusqlite::Result<()> {
     store.execute(
         &format!(
             "{numbers} INSERT INTO events SELECT ((n + k) << 32) | (key & 0xffffffff), kind,
-             CAST(replace(replace(CAST(body AS TEXT), id, 'copy-' || k), context_id, 'context-' || k / ?2) AS BLOB)
+             CAST(replace(replace(replace(CAST(body AS TEXT), id, 'copy-' || k), context_id, 'context-' || k / ?2),
+             CASE WHEN k % 10 = 0 THEN 'TASK_STATE_COMPLETED' ELSE '' END, 'TASK_STATE_FAILED') AS BLOB)
              FROM copies, task, events WHERE key >> 32 = n"
         ),
         wanted,
