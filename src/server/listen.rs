@@ -43,7 +43,7 @@ const STREAM_BUFFER: usize = 16 * 1024;
 
 /// Bytes of a body that HTTP/2 takes before its request reads them; hyper would take a megabyte, also of bodies that
 /// wait for `limits.bodies`.
-const STREAM_WINDOW: u32 = 32 * 1024;
+const STREAM_WINDOW: u32 = 16 * 1024;
 
 /// The same of all bodies of a connection: far more than of one, so that a body that waits stops no other.
 const CONNECTION_WINDOW: u32 = 1024 * 1024;

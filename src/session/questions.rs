@@ -21,7 +21,7 @@ use tokio::time::Instant;
 
 /// Records that are stored at a time, and those that are held back while a question is shown. A record of a
 /// line of some bytes takes more than a kilobyte until it is stored, so the agent has to wait for the store.
-const RECORDS: usize = 512;
+const RECORDS: usize = 128;
 
 /// An ask of the agent that waits for a person.
 struct Question {

@@ -14,8 +14,8 @@ use pilothouse_agents::{Answer, Ask, Step};
 use std::sync::Arc;
 use tokio::time::Instant;
 
-/// Bytes of records that are stored at a time.
-const GATHERED_BYTES: usize = 128 * 1024;
+/// Bytes of records that are stored at a time. A record takes several times as many until it is stored.
+const GATHERED_BYTES: usize = 32 * 1024;
 
 impl Conversation<'_> {
     /// When the tree is gone, what it has left in the pipes is read at once, up to their ends.

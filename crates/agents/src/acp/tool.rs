@@ -20,7 +20,7 @@ const PRINTED: usize = 64 * 1024;
 /// Calls of one turn that are remembered, and what they may take in memory together. Beyond that one that has
 /// ended is forgotten, else the first.
 const REMEMBERED: usize = 256;
-const REMEMBERED_BYTES: usize = 512 * 1024;
+const REMEMBERED_BYTES: usize = 256 * 1024;
 
 /// The tool calls of one turn.
 #[derive(Debug, Default)]
