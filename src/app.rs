@@ -348,8 +348,7 @@ fn way_out(config: &Config) -> Egress {
         ..Times::default()
     };
     let lookup = Arc::new(guard::System::new(names));
-    let bounds = (config.egress.connections, config.egress.requests);
-    Egress::new(inner, bounds, lookup, times)
+    Egress::new(inner, config.egress.connections, lookup, times)
 }
 
 /// Leaves word for client commands on this machine. A state folder that cannot take it was refused before.

@@ -80,8 +80,6 @@ pub struct Egress(Arc<Core>);
 struct Core {
     inner: Vec<IpNet>,
     connections: usize,
-    /// For connections that are no tunnel: each has buffers for requests and answers.
-    requests: Arc<Semaphore>,
     lookup: Arc<dyn Lookup>,
     passes: Mutex<HashMap<Digested, Weak<Live>>>,
     upstreams: Arc<upstream::Common>,
@@ -138,11 +136,10 @@ impl Default for Times {
 }
 
 impl Egress {
-    /// An egress that leads into these inner networks alone, with so many connections of one pass, and so many of all
-    /// passes that are no tunnel.
+    /// An egress that leads into these inner networks alone, with so many connections of one pass.
     pub fn new(
         inner: Vec<IpNet>,
-        (connections, requests): (usize, usize),
+        connections: usize,
         lookup: Arc<dyn Lookup>,
         times: Times,
     ) -> Self {
@@ -150,7 +147,6 @@ impl Egress {
         Self(Arc::new(Core {
             inner,
             connections: connections.clamp(1, Semaphore::MAX_PERMITS),
-            requests: Arc::new(Semaphore::new(requests.clamp(1, Semaphore::MAX_PERMITS))),
             lookup,
             passes: Mutex::default(),
             upstreams: Arc::default(),

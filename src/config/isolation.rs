@@ -223,8 +223,6 @@ section! {
         pub inner: Vec<String>,
         /// Open connections of one agent process.
         pub connections: usize = 256,
-        /// Connections of all agents that are no tunnel yet.
-        pub requests: usize = 1024,
         /// Repositories reached with a credential that stays in the server.
         pub git: Vec<GitCredential>,
     }

@@ -149,9 +149,6 @@ impl Door {
 
 /// Requests, and what comes after the last of them.
 async fn serve(door: Arc<Door>, socket: TokioIo<TcpStream>) {
-    let Ok(place) = door.core.requests.clone().acquire_owned().await else {
-        return;
-    };
     let Some(next) = requests(&door, socket).await else {
         return;
     };
@@ -164,7 +161,6 @@ async fn serve(door: Arc<Door>, socket: TokioIo<TcpStream>) {
     };
     match far {
         Some(far) => {
-            drop(place);
             let near: Result<_, Upgraded> = upgraded.downcast::<TokioIo<TcpStream>>();
             if let Ok(near) = near {
                 let idle = door.core.times.idle;

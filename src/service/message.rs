@@ -36,6 +36,11 @@ pub(super) struct Told {
 }
 
 impl Told {
+    /// Whether it counts among the prompts in memory.
+    pub(super) fn is_long(&self) -> bool {
+        self.size > SHORT
+    }
+
     /// Names the task; the words that say where its files lie need its id.
     pub(super) fn belongs_to(&mut self, task: &TaskId, context: &ContextId) {
         self.prompt.task_id = task.to_string();
@@ -129,7 +134,7 @@ impl Service {
 
     /// Holds room for a prompt until its turn is over.
     pub(super) fn hold_prompt(&self, caller: &Arc<str>, told: &mut Told) -> Result<(), Error> {
-        if told.size <= SHORT {
+        if !told.is_long() {
             return Ok(());
         }
         let house = self.sessions.house();

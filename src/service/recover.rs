@@ -36,9 +36,10 @@ impl Service {
                                 self.store().commit(vec![session], Durability::Synced).await?;
                             }
                             // It was there before, so it is not refused now.
-                            let place = house.prompts.overdraw(&row.scope.caller, told.size);
-                            let origin =
-                                Origin { prompt: Some(Arc::new(place)), ..Origin::default() };
+                            let prompt = told.is_long().then(|| {
+                                Arc::new(house.prompts.overdraw(&row.scope.caller, told.size))
+                            });
+                            let origin = Origin { prompt, ..Origin::default() };
                             admission.submit(log, told.prompt, told.files, origin);
                             resumed += 1;
                             continue;

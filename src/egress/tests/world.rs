@@ -63,7 +63,7 @@ impl World {
             |addresses: &Vec<&str>| addresses.iter().map(|one| one.parse().unwrap()).collect();
         let names = names.iter().map(|(name, all)| (*name, parsed(all))).collect();
         let inner = vec!["127.0.0.1/32".parse().unwrap()];
-        let egress = Egress::new(inner, (connections, 1024), Arc::new(Names(names)), times);
+        let egress = Egress::new(inner, connections, Arc::new(Names(names)), times);
         let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
         let port = egress.listen(&tracker, stop.clone()).await.unwrap();
         Self { egress, port, stop, tracker }
