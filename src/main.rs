@@ -40,6 +40,6 @@ mod fuzz_targets;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    allocator::give_large_blocks_back();
+    allocator::keep_little();
     cli::run()
 }

@@ -143,7 +143,7 @@ struct RequestBody {
     place: Option<Place>,
 }
 
-/// Bytes that may be taken by bodies at a time: by large ones, and as many again by those of some KiB, which
+/// Bytes that may be taken by bodies at a time: by large ones, and half as many again by those of some KiB, which
 /// do not wait behind large ones. Callers take turns for both.
 pub struct Bodies {
     large: FairQueue,
@@ -153,9 +153,8 @@ pub struct Bodies {
 impl Bodies {
     /// Places for so many bytes.
     pub fn new(bytes: usize) -> Self {
-        let bytes = bytes.max(1);
-        let places = || FairQueue::new(bytes, bytes.div_ceil(2), &BTreeMap::new());
-        Self { large: places(), middle: places() }
+        let places = |bytes: usize| FairQueue::new(bytes, bytes.div_ceil(2), &BTreeMap::new());
+        Self { large: places(bytes.max(1)), middle: places((bytes / 2).max(1)) }
     }
 
     /// Waits for a place of this size.

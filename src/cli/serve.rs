@@ -11,6 +11,10 @@ use std::process::ExitCode;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
+/// Threads beside those of the runtime, for what waits for the disk. The runtime itself would start 512 of them while
+/// many callers make entries in the audit log; beyond these, work waits.
+const THREADS_FOR_DISK: usize = 32;
+
 /// Runs the server until a signal ends it.
 pub(super) fn run(flags: &Flags, environment: &Environment, cwd: &Path) -> ExitCode {
     let loaded = match load(flags, environment, cwd) {
@@ -39,7 +43,8 @@ pub(super) fn run(flags: &Flags, environment: &Environment, cwd: &Path) -> ExitC
         eprintln!("pilothouse: cannot close this process to others: {error}");
         return ExitCode::from(exit::UNAVAILABLE);
     }
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let runtime = match builder.enable_all().max_blocking_threads(THREADS_FOR_DISK).build() {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("pilothouse: cannot start its threads: {error}");

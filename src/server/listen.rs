@@ -30,6 +30,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::futures::OwnedNotified;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower_service::Service as _;
@@ -51,7 +52,7 @@ const CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// Between two tries to accept a connection, at first and at most.
 const ACCEPT_AGAIN: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
 
-/// Bytes that are read at a time of a stranger while strangers have no place for requests.
+/// Bytes of HTTP/2 that are read at a time of a connection whose requests may be refused.
 const LITTLE: usize = 512;
 
 /// How the preface of HTTP/2 begins; no method of HTTP/1.1 begins so.
@@ -189,7 +190,7 @@ impl Listener {
         let socket = Socket {
             socket: socket.clone(),
             connection: connection.clone(),
-            requests: self.requests.clone(),
+            listener: self.clone(),
             preface: Some(0),
             has_yielded: false,
             pause: None,
@@ -328,7 +329,7 @@ struct HungUp;
 struct Socket {
     socket: Arc<TcpStream>,
     connection: Arc<Connection>,
-    requests: Arc<Requests>,
+    listener: Arc<Listener>,
     /// How much of the preface of HTTP/2 has come; none where HTTP/1.1 is spoken.
     preface: Option<usize>,
     /// Whether others had their turn before the next few bytes are read.
@@ -347,12 +348,12 @@ impl Socket {
             }
             // A stranger may be a caller whose token has not come yet.
             let Some(caller) = self.connection.caller() else { break };
-            if !self.requests.are_full(&Class::Caller(caller.clone())) {
+            if !self.listener.requests.are_full(&Class::Caller(caller.clone())) {
                 break;
             }
             let Some(pause) = &mut self.pause else {
                 // A place that is left between this and the next look wakes it too.
-                let mut pause = Box::pin(self.requests.place_left());
+                let mut pause = Box::pin(self.listener.requests.place_left());
                 pause.as_mut().enable();
                 self.pause = Some(pause);
                 continue;
@@ -364,12 +365,13 @@ impl Socket {
         Poll::Ready(())
     }
 
-    /// Whether little is read at a time: so long as strangers have no place, what comes next from one is refused, unless
-    /// it has a token.
+    /// Whether little of HTTP/2 is read at a time: before a token was seen, and as long as what comes next would be
+    /// refused. The tables of a connection grow with the requests that one reading brings, and stay.
     fn reads_little(&self) -> bool {
-        self.preface == Some(PREFACE.len())
-            && !self.connection.is_known()
-            && self.requests.are_full(&Class::Strangers)
+        self.preface.is_some()
+            && self.connection.caller().is_none_or(|caller| {
+                self.listener.requests.are_full(&Class::Caller(caller.clone()))
+            })
     }
 
     /// Reads little, after all others had their turn, so that what came before is refused and gone.
@@ -378,7 +380,7 @@ impl Socket {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.has_yielded = !self.has_yielded;
+        self.has_yielded = !self.has_yielded && self.preface == Some(PREFACE.len());
         if self.has_yielded {
             context.waker().wake_by_ref();
             return Poll::Pending;
@@ -390,8 +392,10 @@ impl Socket {
             match self.socket.try_read(&mut little[..most]) {
                 Ok(size) => {
                     buffer.put_slice(&little[..size]);
-                    if size > 0 {
-                        self.connection.note_read();
+                    self.note_begin(&little[..size])?;
+                    match size {
+                        0 => self.note_end(),
+                        _ => self.connection.note_read(),
                     }
                     return Poll::Ready(Ok(()));
                 }
@@ -401,16 +405,38 @@ impl Socket {
         }
     }
 
-    /// Compares the first bytes with the preface of HTTP/2.
-    fn note_begin(&mut self, bytes: &[u8]) {
+    /// Compares the first bytes with the preface of HTTP/2; an error where that finds no places.
+    fn note_begin(&mut self, bytes: &[u8]) -> io::Result<()> {
         for byte in bytes {
             match self.preface {
                 Some(come) if come < PREFACE.len() => {
                     self.preface = (*byte == PREFACE[come]).then_some(come + 1);
+                    if self.preface == Some(PREFACE.len()) {
+                        return self.widen();
+                    }
                 }
-                _ => return,
+                _ => break,
             }
         }
+        Ok(())
+    }
+
+    /// Notes that the client sends no more. Over HTTP/1.1 it may still read.
+    fn note_end(&self) {
+        if self.preface.is_some() {
+            self.connection.note_left();
+        }
+    }
+
+    fn widen(&self) -> io::Result<()> {
+        let connections = &self.listener.connections;
+        if connections.widen(&self.connection, Instant::now()) {
+            return Ok(());
+        }
+        if let Ok(peer) = self.socket.peer_addr() {
+            connections.warn_of_http2(peer.ip());
+        }
+        Err(io::ErrorKind::QuotaExceeded.into())
     }
 
     /// Writes when the socket can take something.
@@ -440,18 +466,22 @@ impl AsyncRead for Socket {
         if this.reads_little() {
             return this.poll_read_little(context, buffer);
         }
-        let before = buffer.filled().len();
         loop {
             ready!(this.socket.poll_read_ready(context))?;
             match this.socket.try_read_buf(buffer) {
-                Ok(0) => return Poll::Ready(Ok(())),
+                Ok(0) => {
+                    this.note_end();
+                    return Poll::Ready(Ok(()));
+                }
                 Ok(_) => {
-                    this.note_begin(&buffer.filled()[before..]);
                     this.connection.note_read();
                     return Poll::Ready(Ok(()));
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Poll::Ready(Err(error)),
+                Err(error) => {
+                    this.connection.note_left();
+                    return Poll::Ready(Err(error));
+                }
             }
         }
     }

@@ -7,6 +7,8 @@
 //! a known caller out; one caller holds a share of the places at most. Once known connections hold all places but those that are kept
 //! ([`Bounds::kept`]), strangers are served health alone; half of the kept places are left to health.
 //!
+//! A connection over HTTP/2 takes more memory than one over HTTP/1.1, so it takes [`HTTP2_PLACES`].
+//!
 //! Every connection has deadlines: for the head of a request, for the time without a request, and for
 //! an answer that its client does not take. [`Connection::overdue`] looks at all of them.
 
@@ -16,9 +18,10 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::Hash;
 use std::net::IpAddr;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -29,6 +32,10 @@ use tokio::time::Instant;
 /// where it is counted. What was handed over is in memory besides, for each request.
 const PIECE: usize = 16 * 1024;
 
+/// Places that a connection over HTTP/2 takes. The tables of its streams grow with `limits.http2_streams` and do not
+/// shrink: about 150 KiB with 128 streams, while the whole of a connection over HTTP/1.1 is below 40 KiB.
+const HTTP2_PLACES: usize = 4;
+
 /// The least time between two warnings that connections find no place.
 const BETWEEN_WARNINGS: Duration = Duration::from_secs(60);
 
@@ -38,13 +45,13 @@ const GRACE: Duration = Duration::from_millis(250);
 /// What the configuration allows.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bounds {
-    /// Open connections.
+    /// Places of open connections, as in the three bounds below.
     pub(super) all: usize,
-    /// Of these, places that are kept for health and known callers, half of them for health alone.
+    /// Those of them that are kept for health and known callers, half of them for health alone.
     pub(super) kept: usize,
-    /// Open connections of one address.
+    /// Those that one address may have.
     pub(super) per_address: usize,
-    /// Open connections of one known caller.
+    /// Those that one known caller may have.
     pub(super) per_caller: usize,
     /// Requests of a connection that are served at a time, however much is unread and whoever calls; of a
     /// known caller, requests whose answers are being made.
@@ -69,9 +76,18 @@ pub(super) struct Connections {
     left: Notify,
 }
 
+impl Bounds {
+    /// The places of a connection over HTTP/2. Small bounds still admit one.
+    fn of_http2(&self) -> usize {
+        HTTP2_PLACES.min(self.all / 2).min(self.per_address).min(self.per_caller).max(1)
+    }
+}
+
 #[derive(Default)]
 struct Open {
+    /// Places that are taken, and those of them that strangers have.
     count: usize,
+    of_strangers: usize,
     next: u64,
     by_origin: HashMap<IpAddr, usize>,
     by_caller: HashMap<Arc<str>, usize>,
@@ -85,6 +101,10 @@ struct Open {
 pub(super) struct Connection {
     number: u64,
     origin: IpAddr,
+    /// Whether many clients share its address.
+    is_shared: bool,
+    /// How many places it has. Set under the lock of the connections alone.
+    places: AtomicUsize,
     began: Instant,
     bounds: Bounds,
     /// Whose valid token was seen first. Set under the lock of the connections alone.
@@ -116,6 +136,8 @@ struct Activity {
     is_http2: bool,
     /// The server stops.
     is_stopping: bool,
+    /// Its client has left, so no further request begins.
+    is_left: bool,
 }
 
 /// A place among the connections; dropping it makes room.
@@ -225,23 +247,20 @@ impl Connections {
     fn try_enter(self: &Arc<Self>, peer: IpAddr, is_shared: bool, now: Instant) -> Entry {
         let (bounds, origin) = (self.bounds, origin(peer));
         let mut open = self.open.lock();
-        let of_origin = open.by_origin.get(&origin).copied().unwrap_or(0);
-        if !is_shared && of_origin >= bounds.per_address && !open.evict_from(origin) {
+        if !is_shared && open.of_origin(origin) >= bounds.per_address && !open.evict_from(origin) {
             return Entry::AddressFull;
         }
         if open.count >= bounds.all {
-            let Some((_, oldest)) = open.strangers.first_key_value() else {
-                return Entry::Wait(None);
-            };
-            if oldest.began + GRACE > now {
-                return Entry::Wait(Some(oldest.began + GRACE));
+            match open.evict_oldest(now) {
+                Evicted::Yes => {}
+                Evicted::NotBefore(until) => return Entry::Wait(until),
             }
-            let oldest = oldest.clone();
-            open.evict(&oldest);
         }
         let connection = Arc::new(Connection {
             number: open.next,
             origin,
+            is_shared,
+            places: AtomicUsize::new(0),
             began: now,
             bounds,
             caller: OnceLock::new(),
@@ -257,15 +276,38 @@ impl Connections {
                 next: 0,
                 is_http2: false,
                 is_stopping: false,
+                is_left: false,
             }),
             room: Notify::new(),
         });
         open.next += 1;
-        open.count += 1;
-        *open.by_origin.entry(origin).or_default() += 1;
+        open.take(&connection, 1);
         open.strangers.insert(connection.number, connection.clone());
         open.strangers_by_origin.insert((origin, connection.number));
         Entry::Place(Place { connections: self.clone(), connection })
+    }
+
+    /// Gives a connection the places of HTTP/2, before its first request; false where there are too few, or where it
+    /// is itself the next to give way.
+    pub(super) fn widen(&self, connection: &Connection, now: Instant) -> bool {
+        let Bounds { all, per_address, .. } = self.bounds;
+        let more = self.bounds.of_http2() - 1;
+        let mut open = self.open.lock();
+        while !connection.is_shared && open.of_origin(connection.origin) + more > per_address {
+            if !open.evict_from(connection.origin) {
+                return false;
+            }
+        }
+        while open.count + more > all {
+            if let Evicted::NotBefore(_) = open.evict_oldest(now) {
+                return false;
+            }
+        }
+        let is_open = open.strangers.contains_key(&connection.number);
+        if is_open {
+            open.take(connection, more);
+        }
+        is_open
     }
 
     /// Notes that this caller's valid token was seen on a connection.
@@ -275,14 +317,14 @@ impl Connections {
         if connection.is_known() {
             return Recognition::Known;
         }
-        if open.by_caller.get(caller).is_some_and(|count| *count >= per_caller) {
+        let places = connection.places();
+        if open.by_caller.get(caller).copied().unwrap_or(0) + places > per_caller {
             return Recognition::CallerFull;
         }
-        if open.known() >= all - kept / 2 || open.strangers.remove(&connection.number).is_none() {
+        if open.known() + places > all - kept / 2 || !open.forget_stranger(connection) {
             return Recognition::Stranger;
         }
-        open.strangers_by_origin.remove(&(connection.origin, connection.number));
-        *open.by_caller.entry(caller.clone()).or_default() += 1;
+        *open.by_caller.entry(caller.clone()).or_default() += places;
         let _ = connection.caller.set(caller.clone());
         Recognition::Known
     }
@@ -296,6 +338,12 @@ impl Connections {
     pub(super) fn warn_of_refusal(&self, peer: IpAddr) {
         let why = "was refused, because known callers hold all places";
         self.warn(peer, why, "limits.connections_per_address");
+    }
+
+    /// Warns that a connection over HTTP/2 was closed, once a minute.
+    pub(super) fn warn_of_http2(&self, peer: IpAddr) {
+        let why = "was closed: over HTTP/2 it takes more places than there are";
+        self.warn(peer, why, "limits.connections");
     }
 
     /// Warns that a connection was refused because its caller has too many, once a minute.
@@ -324,9 +372,28 @@ impl Connections {
     }
 }
 
+/// Whether a stranger was evicted.
+enum Evicted {
+    Yes,
+    /// Until this moment the oldest may stay; none where there is no stranger.
+    NotBefore(Option<Instant>),
+}
+
 impl Open {
     fn known(&self) -> usize {
-        self.count - self.strangers.len()
+        self.count - self.of_strangers
+    }
+
+    fn of_origin(&self, origin: IpAddr) -> usize {
+        self.by_origin.get(&origin).copied().unwrap_or(0)
+    }
+
+    /// Gives a stranger so many places more.
+    fn take(&mut self, stranger: &Connection, more: usize) {
+        stranger.places.fetch_add(more, Ordering::Relaxed);
+        self.count += more;
+        self.of_strangers += more;
+        *self.by_origin.entry(stranger.origin).or_default() += more;
     }
 
     /// Evicts the oldest stranger of this origin; false where there is none.
@@ -340,20 +407,47 @@ impl Open {
         true
     }
 
+    /// Evicts the oldest stranger once its grace is over.
+    fn evict_oldest(&mut self, now: Instant) -> Evicted {
+        let Some((_, oldest)) = self.strangers.first_key_value() else {
+            return Evicted::NotBefore(None);
+        };
+        if oldest.began + GRACE > now {
+            return Evicted::NotBefore(Some(oldest.began + GRACE));
+        }
+        let oldest = oldest.clone();
+        self.evict(&oldest);
+        Evicted::Yes
+    }
+
     fn evict(&mut self, stranger: &Connection) {
-        self.strangers.remove(&stranger.number);
-        self.strangers_by_origin.remove(&(stranger.origin, stranger.number));
-        self.release(stranger.origin);
+        self.forget_stranger(stranger);
+        self.release(stranger);
         stranger.evicted.notify_one();
     }
 
-    fn release(&mut self, origin: IpAddr) {
-        self.count -= 1;
-        if let Some(of_origin) = self.by_origin.get_mut(&origin) {
-            *of_origin -= 1;
-            if *of_origin == 0 {
-                self.by_origin.remove(&origin);
-            }
+    /// Counts a connection no longer among the strangers; false where it was none.
+    fn forget_stranger(&mut self, connection: &Connection) -> bool {
+        self.strangers_by_origin.remove(&(connection.origin, connection.number));
+        let was_stranger = self.strangers.remove(&connection.number).is_some();
+        if was_stranger {
+            self.of_strangers -= connection.places();
+        }
+        was_stranger
+    }
+
+    fn release(&mut self, connection: &Connection) {
+        self.count -= connection.places();
+        subtract(&mut self.by_origin, &connection.origin, connection.places());
+    }
+}
+
+/// Takes so much off a count, and an empty count out of the map.
+fn subtract<K: Eq + Hash>(counts: &mut HashMap<K, usize>, key: &K, less: usize) {
+    if let Some(count) = counts.get_mut(key) {
+        *count -= less;
+        if *count == 0 {
+            counts.remove(key);
         }
     }
 }
@@ -367,21 +461,15 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let Connection { number, origin, caller, .. } = &*self.connection;
+        let connection = &self.connection;
         let mut open = self.connections.open.lock();
-        let was_stranger = open.strangers.remove(number).is_some();
-        open.strangers_by_origin.remove(&(*origin, *number));
-        if let Some(caller) = caller.get()
-            && let Some(count) = open.by_caller.get_mut(caller)
-        {
-            *count -= 1;
-            if *count == 0 {
-                open.by_caller.remove(caller);
-            }
+        let was_stranger = open.forget_stranger(connection);
+        if let Some(caller) = connection.caller() {
+            subtract(&mut open.by_caller, caller, connection.places());
         }
-        // An evicted connection gave its place back when it was evicted.
-        if was_stranger || caller.get().is_some() {
-            open.release(*origin);
+        // An evicted connection gave its places back when it was evicted.
+        if was_stranger || connection.is_known() {
+            open.release(connection);
             drop(open);
             self.connections.left.notify_waiters();
         }
@@ -389,6 +477,10 @@ impl Drop for Place {
 }
 
 impl Connection {
+    fn places(&self) -> usize {
+        self.places.load(Ordering::Relaxed)
+    }
+
     /// Whose valid token was seen on it.
     pub(super) fn caller(&self) -> Option<&Arc<str>> {
         self.caller.get()
@@ -410,6 +502,12 @@ impl Connection {
         if activity.requests == 0 && !activity.is_http2 && activity.head_since.is_none() {
             activity.head_since = Some(Instant::now());
         }
+    }
+
+    /// Notes that its client has left: requests that wait do not begin any more.
+    pub(super) fn note_left(&self) {
+        self.activity.lock().is_left = true;
+        self.room.notify_waiters();
     }
 
     /// Whether it has no request under way.
@@ -486,6 +584,9 @@ impl Served {
             {
                 let Bounds { streams, unread, .. } = connection.bounds;
                 let mut activity = connection.activity.lock();
+                if activity.is_left {
+                    return None;
+                }
                 let is_known = connection.is_known();
                 let is_roomy = activity.producing < streams && activity.unread <= unread;
                 if activity.served < streams || (is_known && is_roomy) {

@@ -6,7 +6,7 @@
 //! under way as long as they last. Each takes some kilobytes whether or not its client reads, so all of them
 //! share [`Requests`]: a caller has at most half of the places, all strangers together a quarter, and health
 //! over HTTP/2 an eighth of its own. A further request is refused. Each stream of HTTP/2 costs memory before it
-//! can be refused, so then little is read of strangers at a time, and nothing of a caller's connection that has no
+//! can be refused, so little is read at a time then, and before a token was seen, and nothing of a caller's connection that has no
 //! request under way.
 
 use parking_lot::Mutex;

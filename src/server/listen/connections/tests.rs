@@ -124,6 +124,50 @@ fn a_token_that_comes_after_the_eviction_changes_nothing() {
     assert_eq!(connections.open.lock().count, 1);
 }
 
+#[test]
+fn a_connection_over_http_2_takes_four_places_and_the_oldest_strangers_give_way_to_it() {
+    let connections = Connections::new(BOUNDS);
+    let strangers: Vec<_> = (1..9).map(|last| place(&connections, last)).collect();
+    let last = strangers[7].connection();
+    // The others have a moment to show their token.
+    assert!(!connections.widen(last, Instant::now()));
+    assert!(connections.widen(last, Instant::now() + GRACE));
+    let evicted: Vec<_> = strangers.iter().map(is_evicted).collect();
+    assert_eq!(evicted, [true, true, true, false, false, false, false, false]);
+    assert_eq!(recognize(&connections, &strangers[7]), Recognition::Known);
+    assert_eq!(connections.open.lock().by_caller["a"], 4);
+    drop(strangers);
+    let open = connections.open.lock();
+    assert_eq!((open.count, open.of_strangers), (0, 0));
+    assert!(open.by_origin.is_empty() && open.by_caller.is_empty());
+}
+
+#[test]
+fn a_connection_over_http_2_that_is_the_next_to_give_way_finds_no_places() {
+    let bounds = Bounds { per_address: 4, ..BOUNDS };
+    let connections = Connections::new(bounds);
+    let first = place(&connections, 1);
+    let second = place(&connections, 1);
+    assert!(!connections.widen(first.connection(), Instant::now()));
+    assert!(is_evicted(&first));
+    assert!(connections.widen(second.connection(), Instant::now()));
+    assert_eq!(connections.open.lock().count, 4);
+}
+
+#[test]
+fn a_request_that_waits_does_not_begin_once_its_client_has_left() {
+    let connections = Connections::new(BOUNDS);
+    let place = known_place(&connections, 1);
+    let arrive = || place.connection().arrive(true);
+    let mut all = [arrive(), arrive(), arrive()];
+    assert!(begins(&mut all[0]) && begins(&mut all[1]));
+    assert!(all[2].begin().now_or_never().is_none());
+    place.connection().note_left();
+    let [first, second, mut third] = all;
+    drop((first, second));
+    assert!(matches!(third.begin().now_or_never(), Some(None)));
+}
+
 /// What is overdue so long after now.
 fn look_after(place: &Place, time: Duration) -> Option<Overdue> {
     place.connection().look_at(Instant::now() + time).ok()
