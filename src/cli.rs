@@ -10,7 +10,7 @@ use crate::client::failure::Failure;
 use crate::client::local::{Server, ServerArgs};
 use crate::client::terminal::Screen;
 use crate::client::{card, exit, send, sessions, tasks};
-use crate::config::{Environment, Flags, load};
+use crate::config::{Environment, Flags};
 use clap::{CommandFactory, Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -63,6 +63,9 @@ enum Command {
         /// The configuration file
         #[arg(short, long, global = true)]
         config: Option<PathBuf>,
+        /// Use files of the working folder although they weaken the sandbox or the access check
+        #[arg(long, global = true)]
+        trust_folder: bool,
     },
     /// The demo agent; started by the server
     #[command(name = crate::agent::DEMO_COMMAND, hide = true)]
@@ -84,10 +87,10 @@ pub fn run() -> ExitCode {
     match cli.command {
         None => serve::run(&cli.serve, &environment, &cwd),
         Some(Command::Serve(args)) => serve::run(&args, &environment, &cwd),
-        Some(Command::Config { command, config }) => {
-            let flags = Flags { config, ..Flags::default() };
-            let loaded = || load(&flags, &environment, &cwd);
-            ExitCode::from(config::run(command, loaded, &mut std::io::stdout().lock()))
+        Some(Command::Config { command, config, trust_folder }) => {
+            let flags = Flags { config, trust_folder, ..Flags::default() };
+            let mut out = std::io::stdout().lock();
+            ExitCode::from(config::run(command, &flags, &environment, &cwd, &mut out))
         }
         Some(Command::Send(args)) => carry_out(async {
             let server = Server::find(&args.server, &environment, &cwd)?;
