@@ -237,13 +237,13 @@ pub(super) async fn session(
 
 fn shown(doors: &Doors, row: &SessionRow) -> Value {
     let sessions = doors.service.sessions();
-    let (activity, live) = sessions.activity(row);
+    let activity = sessions.activity(row);
     json!({
         "id": &*row.id,
         "contextId": row.context_id,
         "agent": &*row.scope.agent,
         "conversation": row.conversation,
-        "live": live,
+        "live": activity.has_process,
         "activity": activity,
         "created": row.created,
         "used": row.used,

@@ -218,7 +218,7 @@ impl<'a> Begin<'a> {
         let mut running = Running::new(started, driver, &launch, slot, &house.config);
         running.is_new = true;
         running.starting = Some(starting);
-        self.session.running = Some(running);
+        self.session.running = Some(running.of_session(&self.session.activity));
         Ok(())
     }
 
