@@ -7,7 +7,7 @@ mod healthcheck;
 mod serve;
 
 use crate::client::failure::Failure;
-use crate::client::local::{Server, ServerArgs};
+use crate::client::local::{AgentArgs, Server, ServerArgs};
 use crate::client::terminal::Screen;
 use crate::client::{card, exit, send, sessions, tasks};
 use crate::config::{Environment, Flags};
@@ -36,14 +36,14 @@ enum Command {
         #[command(subcommand)]
         command: tasks::TasksCommand,
         #[command(flatten)]
-        server: ServerArgs,
+        agent: AgentArgs,
     },
     /// List, show, attach to and fork sessions
     Sessions {
         #[command(subcommand)]
         command: sessions::SessionsCommand,
         #[command(flatten)]
-        server: ServerArgs,
+        agent: AgentArgs,
     },
     /// Fetch an agent's card and check it
     Card(card::CardArgs),
@@ -93,19 +93,19 @@ pub fn run() -> ExitCode {
             ExitCode::from(config::run(command, &flags, &environment, &cwd, &mut out))
         }
         Some(Command::Send(args)) => carry_out(async {
-            let server = Server::find(&args.server, &environment, &cwd)?;
+            let server = Server::find_agent(&args.agent, &environment, &cwd)?;
             send::run(args, server, screen, &mut std::io::stdin().lock()).await
         }),
-        Some(Command::Tasks { command, server: args }) => carry_out(async {
-            let server = Server::find(&args, &environment, &cwd)?;
-            tasks::run(command, &args, server, screen).await
+        Some(Command::Tasks { command, agent }) => carry_out(async {
+            let server = Server::find_agent(&agent, &environment, &cwd)?;
+            tasks::run(command, server, screen).await
         }),
-        Some(Command::Sessions { command, server: args }) => carry_out(async {
-            let server = Server::find(&args, &environment, &cwd)?;
-            sessions::run(command, &args, server, screen, environment.get("TERM")).await
+        Some(Command::Sessions { command, agent }) => carry_out(async {
+            let server = Server::find_agent(&agent, &environment, &cwd)?;
+            sessions::run(command, server, screen, environment.get("TERM")).await
         }),
         Some(Command::Card(args)) => carry_out(async {
-            let server = Server::find(&args.server(), &environment, &cwd)?;
+            let server = Server::find_agent(&args.agent(), &environment, &cwd)?;
             card::run(args, server, screen).await
         }),
         Some(Command::Doctor(args)) => carry_out(doctor::run(args, &environment, &cwd, screen)),
@@ -168,5 +168,9 @@ mod tests {
             .unwrap();
         Cli::try_parse_from(["pilothouse", "sessions", "--url", "http://127.0.0.1:1", "show", "x"])
             .unwrap();
+        for line in ["send hello", "tasks list", "tasks asks", "sessions list", "card"] {
+            let words = format!("pilothouse {line} --agent other");
+            Cli::try_parse_from(words.split(' ')).unwrap();
+        }
     }
 }
