@@ -7,7 +7,7 @@ pub use reach::Reach;
 pub use served::Agents;
 
 use crate::config::{self, AskPolicy, BackendKind, Config, DriverKind, Format, Input};
-use crate::isolation::{Exposed, Grants, Isolation, Places};
+use crate::isolation::{Exposed, Grants, Isolation, Obstacle, Places};
 use crate::queue::FairQueue;
 use crate::skills;
 use crate::supervisor::{OWN_PROGRAM, Spec};
@@ -358,6 +358,24 @@ impl Agent {
     /// Whether its program is that of an image, not of this machine.
     pub fn is_contained(&self) -> bool {
         self.contained
+    }
+
+    /// What keeps its program or its session script from being run though it lies there.
+    pub fn find_obstacle(&self, program: &Path, config: &Config) -> Option<Obstacle> {
+        if self.contained {
+            let image = config.isolation.container.image.as_deref().unwrap_or_default();
+            return Some(Obstacle::of_image(image, program));
+        }
+        if !program.is_absolute() {
+            return None;
+        }
+        let everything = Grants { read: [(PathBuf::from("/"), "")].into(), ..Grants::default() };
+        let is_sandboxed = config.isolation.backend != BackendKind::None;
+        let (grants, part) = match is_sandboxed {
+            true => (&self.grants, self.changeable_part.as_deref()),
+            false => (&everything, None),
+        };
+        grants.find_obstacle(program, &self.path, part)
     }
 
     /// What isolation is in force for it.

@@ -7,10 +7,10 @@ mod healthcheck;
 mod serve;
 
 use crate::client::failure::Failure;
-use crate::client::local::{Server, ServerArgs};
+use crate::client::local::{AgentArgs, Server, ServerArgs};
 use crate::client::terminal::Screen;
 use crate::client::{card, exit, send, sessions, tasks};
-use crate::config::{Environment, Flags, load};
+use crate::config::{Environment, Flags};
 use clap::{CommandFactory, Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -36,14 +36,14 @@ enum Command {
         #[command(subcommand)]
         command: tasks::TasksCommand,
         #[command(flatten)]
-        server: ServerArgs,
+        agent: AgentArgs,
     },
     /// List, show, attach to and fork sessions
     Sessions {
         #[command(subcommand)]
         command: sessions::SessionsCommand,
         #[command(flatten)]
-        server: ServerArgs,
+        agent: AgentArgs,
     },
     /// Fetch an agent's card and check it
     Card(card::CardArgs),
@@ -63,6 +63,9 @@ enum Command {
         /// The configuration file
         #[arg(short, long, global = true)]
         config: Option<PathBuf>,
+        /// Use files of the working folder although they weaken the sandbox or the access check
+        #[arg(long, global = true)]
+        trust_folder: bool,
     },
     /// The demo agent; started by the server
     #[command(name = crate::agent::DEMO_COMMAND, hide = true)]
@@ -84,25 +87,25 @@ pub fn run() -> ExitCode {
     match cli.command {
         None => serve::run(&cli.serve, &environment, &cwd),
         Some(Command::Serve(args)) => serve::run(&args, &environment, &cwd),
-        Some(Command::Config { command, config }) => {
-            let flags = Flags { config, ..Flags::default() };
-            let loaded = || load(&flags, &environment, &cwd);
-            ExitCode::from(config::run(command, loaded, &mut std::io::stdout().lock()))
+        Some(Command::Config { command, config, trust_folder }) => {
+            let flags = Flags { config, trust_folder, ..Flags::default() };
+            let mut out = std::io::stdout().lock();
+            ExitCode::from(config::run(command, &flags, &environment, &cwd, &mut out))
         }
         Some(Command::Send(args)) => carry_out(async {
-            let server = Server::find(&args.server, &environment, &cwd)?;
+            let server = Server::find_agent(&args.agent, &environment, &cwd)?;
             send::run(args, server, screen, &mut std::io::stdin().lock()).await
         }),
-        Some(Command::Tasks { command, server: args }) => carry_out(async {
-            let server = Server::find(&args, &environment, &cwd)?;
-            tasks::run(command, &args, server, screen).await
+        Some(Command::Tasks { command, agent }) => carry_out(async {
+            let server = Server::find_agent(&agent, &environment, &cwd)?;
+            tasks::run(command, server, screen).await
         }),
-        Some(Command::Sessions { command, server: args }) => carry_out(async {
-            let server = Server::find(&args, &environment, &cwd)?;
-            sessions::run(command, &args, server, screen, environment.get("TERM")).await
+        Some(Command::Sessions { command, agent }) => carry_out(async {
+            let server = Server::find_agent(&agent, &environment, &cwd)?;
+            sessions::run(command, server, screen, environment.get("TERM")).await
         }),
         Some(Command::Card(args)) => carry_out(async {
-            let server = Server::find(&args.server(), &environment, &cwd)?;
+            let server = Server::find_agent(&args.agent(), &environment, &cwd)?;
             card::run(args, server, screen).await
         }),
         Some(Command::Doctor(args)) => carry_out(doctor::run(args, &environment, &cwd, screen)),
@@ -165,5 +168,9 @@ mod tests {
             .unwrap();
         Cli::try_parse_from(["pilothouse", "sessions", "--url", "http://127.0.0.1:1", "show", "x"])
             .unwrap();
+        for line in ["send hello", "tasks list", "tasks asks", "sessions list", "card"] {
+            let words = format!("pilothouse {line} --agent other");
+            Cli::try_parse_from(words.split(' ')).unwrap();
+        }
     }
 }

@@ -3,6 +3,7 @@
 pub(crate) mod card;
 pub(crate) mod failure;
 mod follow;
+mod list;
 pub(crate) mod local;
 mod markdown;
 mod outcome;

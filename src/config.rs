@@ -35,7 +35,7 @@ pub use isolation::{
     AgentEgress, BackendKind, Container, Egress, Engine, GitCredential, Guarantee, Isolation,
     SessionLimits, Uids,
 };
-pub use load::{Environment, Flags, Loaded, load, load_named};
+pub use load::{Environment, Flags, Loaded, load, load_named, load_trusted};
 pub use own::{OwnFile, Record};
 pub use secrets::{MASK, masked};
 pub use trust::asks_nobody;

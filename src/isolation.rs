@@ -20,6 +20,7 @@ mod groups;
 mod kernel;
 mod landlock;
 mod none;
+mod obstacle;
 mod probe;
 mod promises;
 mod sandbox;
@@ -35,6 +36,7 @@ pub use filter::Network;
 pub use findings::{Findings, Outcome, State};
 pub use grants::Grants;
 pub use groups::{Group, Groups};
+pub use obstacle::Obstacle;
 pub use promises::{When, promises_json};
 
 use crate::process::{self, Launcher};

@@ -68,6 +68,14 @@ pub enum Error {
     Supervisor(#[from] io::Error),
 }
 
+impl Error {
+    /// Whether the system did not find the program, or what runs it, or may not run it.
+    pub fn is_not_found(&self) -> bool {
+        let Self::NotStarted { source, .. } = self else { return false };
+        matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied)
+    }
+}
+
 /// Starts supervisors: one for the whole server, and one in each container.
 #[derive(Clone)]
 pub struct Launcher {

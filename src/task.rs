@@ -415,12 +415,17 @@ impl TaskLog {
     }
 
     /// The agent's answer needs no task: the task is removed, and whoever waits gets the message.
-    pub async fn reply(self: &Arc<Self>, store: &Store, text: &str) -> Result<(), Error> {
+    pub async fn reply(
+        self: &Arc<Self>,
+        store: &Store,
+        text: &str,
+        mut also: Vec<Write>,
+    ) -> Result<(), Error> {
         let writing = self.writing.clone().lock_owned().await;
         let mut message = Message::new(Role::Agent, vec![Part::text(text)]);
         message.context_id = Some(self.context_id.clone());
         let log = self.clone();
-        let removed = vec![Write::TaskGone { n: self.n }];
+        also.push(Write::TaskGone { n: self.n });
         let show = move |outcome: Result<(), Error>| {
             outcome?;
             let mut end = log.end();
@@ -431,7 +436,7 @@ impl TaskLog {
             drop(writing);
             Ok(())
         };
-        store.commit_then(removed, Durability::Synced, show).await?
+        store.commit_then(also, Durability::Synced, show).await?
     }
 
     /// Waits for the agent's first word where the task is withheld: a message, if that is all there is.

@@ -59,6 +59,8 @@ pub struct Folder {
 pub struct InitFailed {
     /// How it ended, readable after its name.
     pub reason: String,
+    /// Whether it, or a command of it, was not found or could not be executed (by the exit codes of shells).
+    pub is_not_found: bool,
     /// Its last words.
     pub output: String,
 }
@@ -340,7 +342,8 @@ impl Workspaces {
 
     /// Hears the session script to its end. Where it fails or is not waited for, its process is still to be ended.
     pub async fn hear_script(&self, process: &mut Process) -> Result<String, InitFailed> {
-        let failed = |reason: String, output: String| InitFailed { reason, output };
+        let failed =
+            |reason: String, output: String| InitFailed { reason, is_not_found: false, output };
         process.stdin = None;
         let mut output = Vec::new();
         // On the heap: this future is part of every turn's.
@@ -368,7 +371,11 @@ impl Workspaces {
         let words = String::from_utf8_lossy(&output).trim().to_owned();
         match ended {
             Some(Ended::Code(0)) => Ok(words),
-            Some(Ended::Code(code)) => Err(failed(format!("failed with exit code {code}"), words)),
+            Some(Ended::Code(code)) => Err(InitFailed {
+                reason: format!("failed with exit code {code}"),
+                is_not_found: matches!(code, 126 | 127),
+                output: words,
+            }),
             Some(Ended::Signal(signal)) => {
                 Err(failed(format!("was ended by signal {signal}"), words))
             }

@@ -1,11 +1,13 @@
 //! `pilothouse config`: what holds and why, whether a file is right, and the schema for editors.
 
 use crate::config::load::check;
-use crate::config::{Config, EXAMPLE, Error, Loaded, MASK, masked};
+use crate::config::{
+    Config, EXAMPLE, Environment, Flags, Loaded, MASK, load, load_trusted, masked,
+};
 use clap::Subcommand;
 use serde_json::{Map, Value, json};
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The exit code for a configuration that cannot be used (`EX_CONFIG`).
 const CANNOT_USE: u8 = 78;
@@ -34,11 +36,13 @@ pub(super) enum ConfigCommand {
 /// `out`. Returns the exit code.
 pub(super) fn run(
     command: ConfigCommand,
-    loaded: impl FnOnce() -> Result<Loaded, Error>,
+    flags: &Flags,
+    environment: &Environment,
+    cwd: &Path,
     out: &mut dyn Write,
 ) -> u8 {
     let printed = match command {
-        ConfigCommand::Show { json } => match loaded() {
+        ConfigCommand::Show { json } => match load(flags, environment, cwd) {
             Ok(loaded) => show(&loaded, json, out),
             Err(error) => {
                 // Nobody is left to tell when standard error is closed.
@@ -49,7 +53,7 @@ pub(super) fn run(
         ConfigCommand::Check { file } => {
             let checked = match file {
                 Some(file) => check(&file),
-                None => loaded().map(|loaded| loaded.notes),
+                None => load_trusted(flags, environment, cwd).map(|loaded| loaded.notes),
             };
             match checked {
                 Ok(notes) => notes
@@ -137,12 +141,11 @@ fn flatten<'a>(value: &'a Value, key: String, rows: &mut Vec<(String, &'a Value)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Environment, Flags, load};
 
     fn printed(command: ConfigCommand, environment: &Environment) -> (u8, String) {
         let mut out = Vec::new();
         let folder = tempfile::tempdir().unwrap();
-        let code = run(command, || load(&Flags::default(), environment, folder.path()), &mut out);
+        let code = run(command, &Flags::default(), environment, folder.path(), &mut out);
         (code, String::from_utf8(out).unwrap())
     }
 
@@ -177,8 +180,8 @@ note: older variable names in use: environment PORT → server.port, environment
         let folder = tempfile::tempdir().unwrap();
         let text = "auth:\n  tokens: {ci: a-token-of-ci}\n  priorities: {ci: 3}\n";
         std::fs::write(folder.path().join("pilothouse.yaml"), text).unwrap();
-        let loaded = || load(&Flags::default(), &environment(), folder.path());
-        run(ConfigCommand::Show { json: true }, loaded, &mut out);
+        let command = ConfigCommand::Show { json: true };
+        run(command, &Flags::default(), &environment(), folder.path(), &mut out);
         let shown: Value = serde_json::from_slice(&out).unwrap();
         for key in ["auth.priorities.ci", "auth.tokens.ci"] {
             let origin = shown[key]["origin"].as_str().unwrap_or_default();

@@ -63,9 +63,9 @@ pub(super) async fn run(
     };
     match load(&flags, environment, cwd) {
         Ok(loaded) => findings = examine(&loaded, cwd, &mut report).await?,
-        Err(error) => report.bad(
+        Err(error) => report.bad_text(
             "configuration",
-            causes(Some(&error)),
+            &causes(Some(&error)),
             "correct it; `pilothouse config check` tells more",
         ),
     }
@@ -97,7 +97,7 @@ async fn examine(loaded: &Loaded, cwd: &Path, report: &mut Report) -> Result<Val
     let launcher = Launcher::start();
     if let Err(error) = loaded.check_folder(cwd) {
         // Nothing that such a file names is started.
-        report.bad("working folder", error.to_string(), "");
+        report.bad_text("working folder", &error.to_string(), "");
         return Ok(Value::Null);
     }
     let agents = Agents::resolve(loaded, cwd);

@@ -3,7 +3,7 @@
 use crate::access::Token;
 use crate::app::App;
 use crate::client::exit;
-use crate::config::{Config, Environment, Flags, LogFormat, load};
+use crate::config::{Config, Environment, Flags, LogFormat, load_trusted};
 use rustix::process::DumpableBehavior;
 use std::io::IsTerminal;
 use std::path::Path;
@@ -17,17 +17,13 @@ const THREADS_FOR_DISK: usize = 32;
 
 /// Runs the server until a signal ends it.
 pub(super) fn run(flags: &Flags, environment: &Environment, cwd: &Path) -> ExitCode {
-    let loaded = match load(flags, environment, cwd) {
+    let loaded = match load_trusted(flags, environment, cwd) {
         Ok(loaded) => loaded,
         Err(error) => {
             eprintln!("pilothouse: {error}");
             return ExitCode::from(exit::CONFIG);
         }
     };
-    if let Err(error) = loaded.check_folder(cwd) {
-        eprintln!("pilothouse: {error}");
-        return ExitCode::from(exit::CONFIG);
-    }
     let unwritable = loaded.config.find_unwritable();
     if !unwritable.is_empty() {
         eprintln!("pilothouse: {}", unwritable.join("; "));

@@ -4,7 +4,7 @@ mod signature;
 
 use super::exit;
 use super::failure::{Failure, causes, root_cause};
-use super::local::{Server, ServerArgs, body, http};
+use super::local::{AgentArgs, Server, body, http};
 use super::report::Report;
 use super::tasks::print_json;
 use super::terminal::{Screen, clean_line};
@@ -40,22 +40,23 @@ pub(crate) struct CardArgs {
     #[arg(long)]
     require_signature: bool,
     #[command(flatten)]
-    pub(crate) server: ServerArgs,
+    pub(crate) agent: AgentArgs,
 }
 
 impl CardArgs {
-    /// The server arguments, with the address wherever it stands.
-    pub(crate) fn server(&self) -> ServerArgs {
-        let mut server = self.server.clone();
-        server.url = self.place.clone().or(server.url);
-        server
+    /// The agent that is meant, with the address wherever it stands.
+    pub(crate) fn agent(&self) -> AgentArgs {
+        let mut agent = self.agent.clone();
+        agent.server.url = self.place.clone().or(agent.server.url);
+        agent
     }
 }
 
 /// Fetches and checks; 1 when something is wrong.
 pub(crate) async fn run(args: CardArgs, server: Server, screen: Screen) -> Result<u8, Failure> {
     // Cards are public; a token would only go where it is not needed.
-    let get = |version| fetch(&server.url, None, version);
+    let base = server.base();
+    let get = |version| fetch(&base, None, version);
     let plain = get(None).await.map_err(|error| server.failure(&error))?;
     let mut report = Report::default();
     report.good("fetched", &plain.url);

@@ -9,6 +9,7 @@
 use super::failure::Failure;
 use super::markdown::Printer;
 use super::outcome::{last_message, text_of, words};
+use super::send::watch_command;
 use super::tasks::render_question;
 use super::terminal::{DIM, Filter, Screen, Spinner, clean, clean_line, shows, styled};
 use super::{exit, outcome};
@@ -55,6 +56,8 @@ pub(super) struct Show<W> {
     out: W,
     screen: Screen,
     json: bool,
+    /// The options that lead a further command to the same server and agent.
+    options: String,
     filter: Filter,
     printer: Option<Printer>,
     spinner: Spinner,
@@ -80,12 +83,13 @@ struct Answer {
 }
 
 impl<W: Write> Show<W> {
-    /// Shows on `out`; as JSON lines where that is asked for.
-    pub(super) fn new(out: W, screen: Screen, json: bool) -> Self {
+    /// Shows on `out`; as JSON lines where that is asked for. `options` stand in each command that it names.
+    pub(super) fn new(out: W, screen: Screen, json: bool, options: &str) -> Self {
         Self {
             out,
             screen,
             json,
+            options: options.to_owned(),
             filter: Filter::default(),
             printer: screen.styled.then(|| Printer::new(screen.width.unwrap_or(WIDTH))),
             spinner: Spinner::new(&screen),
@@ -422,10 +426,8 @@ impl<W: Write> Show<W> {
     fn leave(&mut self) -> Result<End, Failure> {
         self.finish()?;
         if let Some(task) = &self.task {
-            eprintln!(
-                "pilothouse: left; the task goes on: pilothouse tasks watch {}",
-                clean_line(task.id.as_str())
-            );
+            let command = watch_command(&task.id, &self.options);
+            eprintln!("pilothouse: left; the task goes on: {command}");
         }
         Ok(End::Left)
     }

@@ -38,6 +38,16 @@ pub(crate) struct ServerArgs {
     state_dir: Option<PathBuf>,
 }
 
+/// Which server, which of its agents, and who calls.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct AgentArgs {
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+    /// One of several agents of the server, by its name
+    #[arg(long, value_name = "NAME", help_heading = "Server", global = true)]
+    agent: Option<String>,
+}
+
 /// A token that no debug output shows.
 #[derive(Clone, PartialEq, Eq)]
 struct Secret(String);
@@ -54,6 +64,10 @@ pub(crate) struct Server {
     /// Its address, without a slash at the end.
     pub(crate) url: String,
     token: Option<Secret>,
+    /// One of its agents, where one was named.
+    agent: Option<String>,
+    /// The options that lead a further command to it.
+    options: String,
     /// It is this machine's own, so its endpoint needs no card to be found.
     local: bool,
     /// This user runs it on this machine.
@@ -98,17 +112,45 @@ impl Server {
             token.filter(|token| !token.is_empty()).map(Secret).or_else(|| kept_token(loaded))
         };
         let token = token.or_else(kept);
-        Ok(Self { url, token, local, ours })
+        let folder = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
+        let options = options([
+            ("--url", args.url.clone()),
+            ("--config", folder(&args.config)),
+            ("--state-dir", folder(&args.state_dir)),
+        ]);
+        Ok(Self { url, token, agent: None, options, local, ours })
     }
 
-    /// A client of the agent there, or of one of several by its name.
-    pub(super) async fn client(&self, agent: Option<&str>) -> Result<Client, Failure> {
-        let token = || self.token.as_ref().map(|token| token.0.clone());
-        let base = match agent {
-            Some(name) => format!("{}/agents/{name}", self.url),
+    /// The same, and the agent there that is named.
+    pub(crate) fn find_agent(
+        args: &AgentArgs,
+        environment: &Environment,
+        cwd: &Path,
+    ) -> Result<Self, Failure> {
+        let mut server = Self::find(&args.server, environment, cwd)?;
+        server.options.push_str(&options([("--agent", args.agent.clone())]));
+        server.agent.clone_from(&args.agent);
+        Ok(server)
+    }
+
+    /// The options that lead a further command to the same server and agent, each with a space before it.
+    pub(super) fn options(&self) -> &str {
+        &self.options
+    }
+
+    /// The address of the named agent, else of the server's own one, without a slash at the end.
+    pub(super) fn base(&self) -> String {
+        match &self.agent {
+            Some(name) => format!("{}/agents/{}", self.url, escape(name)),
             None => self.url.clone(),
-        };
-        let found = if self.local || agent.is_some() {
+        }
+    }
+
+    /// A client of the agent.
+    pub(super) async fn client(&self) -> Result<Client, Failure> {
+        let token = || self.token.as_ref().map(|token| token.0.clone());
+        let base = self.base();
+        let found = if self.local || self.agent.is_some() {
             Client::new(&format!("{base}/"), token())
         } else {
             match Client::discover(&base, token()).await {
@@ -145,7 +187,7 @@ impl Server {
         path: &str,
         posted: Option<&Value>,
     ) -> Result<reqwest::Response, Failure> {
-        let url = parsed(&format!("{}{path}", self.url))?;
+        let url = parsed(&format!("{}{path}", self.base()))?;
         let mut request = http(&url, PATIENCE)?.request(method, url);
         if let Some(token) = &self.token {
             let mut value = HeaderValue::try_from(format!("Bearer {}", token.0))
@@ -175,7 +217,10 @@ impl Server {
             (403, told) if posted.is_none() || told.is_none() => Failure::not_authorised(&self.url),
             (403, Some(told)) => Failure::new(super::exit::NOT_AUTHORISED, told),
             (404 | 409, Some(told)) => Failure::usage(told),
-            (404, None) => Failure::usage(format!("{} has no {path}", self.url)),
+            (404, None) => match self.not_served() {
+                Some(failure) => failure,
+                None => Failure::usage(format!("{} has no {path}", self.url)),
+            },
             (_, told) => Failure::new(
                 super::exit::UNAVAILABLE,
                 told.unwrap_or_else(|| {
@@ -192,13 +237,46 @@ impl Server {
 
     /// A failed request to this server as people read it.
     pub(super) fn failure(&self, error: &ClientError) -> Failure {
-        Failure::of_client(error, &self.url)
+        let is_missing = match error {
+            ClientError::Http { status, .. } => matches!(status, 404 | 405),
+            ClientError::Rpc(told) => told.code == 404,
+            _ => false,
+        };
+        let not_served = self.not_served().filter(|_| is_missing);
+        not_served.unwrap_or_else(|| Failure::of_client(error, &self.url))
+    }
+
+    /// That the named agent is not there, where one was named.
+    fn not_served(&self) -> Option<Failure> {
+        let name = self.agent.as_ref()?;
+        let message = format!(
+            "the agent `{name}` is not served by {}; leave --agent out for its own one",
+            self.url
+        );
+        Some(Failure::new(super::exit::UNAVAILABLE, message))
     }
 
     /// A connection that failed.
     pub(super) fn unreachable(&self, error: &reqwest::Error) -> Failure {
         Failure::unreachable(&self.url, &root_cause(error))
     }
+}
+
+/// Options as they stand in a command, each with a space before it.
+fn options<const N: usize>(named: [(&str, Option<String>); N]) -> String {
+    let given = named.into_iter().filter_map(|(name, value)| Some((name, value?)));
+    given.map(|(name, value)| format!(" {name} {}", shell_words::quote(&value))).collect()
+}
+
+/// One segment of a path: everything but letters, digits and `-._~` is escaped.
+pub(super) fn escape(segment: &str) -> String {
+    let each = |byte: u8| match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+            char::from(byte).to_string()
+        }
+        other => format!("%{other:02X}"),
+    };
+    segment.bytes().map(each).collect()
 }
 
 /// Reads an address.
@@ -428,6 +506,11 @@ mod tests {
         let args = ServerArgs { url: Some(hostile.to_owned()), ..ServerArgs::default() };
         let server = Server::find(&args, &environment, folder.path()).unwrap();
         assert_eq!(token(&server), None);
+    }
+
+    #[test]
+    fn a_name_with_any_characters_stays_one_segment() {
+        assert_eq!(escape("a/b ü"), "a%2Fb%20%C3%BC");
     }
 
     #[test]

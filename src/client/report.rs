@@ -1,6 +1,6 @@
 //! What was checked and what was found: one line each, the fix beside it.
 
-use super::terminal::{BAD, DIM, GOOD, WAITS, clean_line, padded, styled, width};
+use super::terminal::{BAD, DIM, GOOD, WAITS, clean, clean_line, padded, styled, width};
 use serde_json::{Value, json};
 
 /// How a check came out.
@@ -38,6 +38,14 @@ impl Report {
         self.add(Finding::Bad, name, detail.as_ref(), Some(fix.as_ref()));
     }
 
+    /// Something is wrong, in a text of our own that keeps its lines: one marks a place by its column.
+    pub(crate) fn bad_text(&mut self, name: &str, text: &str, fix: impl AsRef<str>) {
+        self.bad(name, "", fix);
+        if let Some(check) = self.0.last_mut() {
+            check.detail = clean(text).trim_end().to_owned();
+        }
+    }
+
     /// Something is worth knowing.
     pub(crate) fn note(&mut self, name: &str, detail: impl AsRef<str>) {
         self.add(Finding::Note, name, detail.as_ref(), None);
@@ -68,9 +76,14 @@ impl Report {
                 Finding::Bad => ("✗", BAD),
                 Finding::Note => ("•", WAITS),
             };
-            out.push_str(&format!("{} {}  {detail}", styled(mark, style, on), padded(name, wide)));
+            // Further lines stand below the first.
+            let below = format!("\n{:1$}", "", wide + 4);
+            let lines: Vec<&str> = detail.lines().map(str::trim_end).collect();
+            out.push_str(&format!("{} {}  ", styled(mark, style, on), padded(name, wide)));
+            out.push_str(&lines.join(&below));
             if let Some(fix) = fix {
-                out.push_str(&styled(&format!(" → {fix}"), DIM, on));
+                let gap = if lines.len() > 1 { &*below } else { " " };
+                out.push_str(&format!("{gap}{}", styled(&format!("→ {fix}"), DIM, on)));
             }
             out.push('\n');
         }
@@ -115,12 +128,19 @@ mod tests {
         report.good("store", "opens");
         report.note("isolation", "no sandbox yet");
         assert!(report.is_good());
-        report.bad("port", "2222 is taken\nby somebody", "choose another with --port");
+        report.bad("port", "2222 is taken\nby a server", "choose another with --port");
         assert!(!report.is_good());
+        report.bad_text("file", "no such key\n --> f:1:3\n  |\n1 | a: b\n  |   ^\n", "correct it");
         insta::assert_snapshot!(report.lines(false), @r"
 ✓ store      opens
 • isolation  no sandbox yet
-✗ port       2222 is taken; by somebody → choose another with --port
+✗ port       2222 is taken; by a server → choose another with --port
+✗ file       no such key
+              --> f:1:3
+               |
+             1 | a: b
+               |   ^
+             → correct it
 ");
         assert_eq!(report.json()[2]["status"], "problem");
     }

@@ -3,7 +3,7 @@
 use super::exit;
 use super::failure::Failure;
 use super::follow::{End, Interrupt, Show, follow, json_safe};
-use super::local::{Server, ServerArgs};
+use super::local::{AgentArgs, Server};
 use super::outcome::{files, summary, words};
 use super::tasks::Ask;
 use super::terminal::{BAD, Screen, clean, clean_line, styled};
@@ -47,9 +47,6 @@ pub(crate) struct SendArgs {
     /// Answer this task, which asked for something
     #[arg(short, long, value_name = "ID")]
     task: Option<String>,
-    /// One of several agents of the server, by its name
-    #[arg(long, value_name = "NAME")]
-    agent: Option<String>,
     /// Send a file, too: text or an image (may be repeated)
     #[arg(long, value_name = "PATH")]
     file: Vec<PathBuf>,
@@ -60,7 +57,7 @@ pub(crate) struct SendArgs {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    pub(crate) server: ServerArgs,
+    pub(crate) agent: AgentArgs,
 }
 
 /// Sends and shows; the exit code of the outcome.
@@ -71,37 +68,17 @@ pub(crate) async fn run(
     input: &mut impl Read,
 ) -> Result<u8, Failure> {
     let request = request(&args, input)?;
-    let not_served = |failure: Failure| match &args.agent {
-        Some(name) => Failure::new(
-            exit::UNAVAILABLE,
-            format!(
-                "the agent `{name}` is not served yet by {}; leave --agent out for its own one",
-                server.url
-            ),
-        ),
-        None => failure,
-    };
-    let failure = |error: ClientError| match &error {
-        ClientError::Http { status: 404 | 405, .. } => not_served(server.failure(&error)),
-        ClientError::Rpc(told) if told.code == 404 => not_served(server.failure(&error)),
-        _ => server.failure(&error),
-    };
-    let client = server.client(args.agent.as_deref()).await?;
+    let client = server.client().await?;
     if args.no_wait {
-        let response = client.send(&request).await.map_err(failure)?;
-        return print_accepted(response, args.json, &mut std::io::stdout().lock());
+        let response = client.send(&request).await.map_err(|error| server.failure(&error))?;
+        return print_accepted(
+            response,
+            args.json,
+            server.options(),
+            &mut std::io::stdout().lock(),
+        );
     }
-    let way = Way { url: args.server.url.as_deref(), agent: args.agent.as_deref() };
-    converse(&client, &request, (screen, args.json), way, failure).await
-}
-
-/// How the server and the agent are named in a command, where they have to be.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Way<'a> {
-    /// `--url`.
-    pub(super) url: Option<&'a str>,
-    /// `--agent`.
-    pub(super) agent: Option<&'a str>,
+    converse(&client, &request, (screen, args.json), &server).await
 }
 
 /// Sends a message and shows its task until that is over, or asks; the exit code of the outcome.
@@ -109,11 +86,11 @@ pub(super) async fn converse(
     client: &Client,
     request: &SendMessageRequest,
     (screen, json): (Screen, bool),
-    way: Way<'_>,
-    failure: impl Fn(ClientError) -> Failure,
+    server: &Server,
 ) -> Result<u8, Failure> {
+    let failure = |error: ClientError| server.failure(&error);
     let began = Instant::now();
-    let mut show = Show::new(std::io::stdout(), screen, json);
+    let mut show = Show::new(std::io::stdout(), screen, json, server.options());
     let mut end = match client.stream(request).await {
         Ok(events) => follow(client, events, &mut show, Interrupt::Cancels, false).await?,
         Err(error) if error.kind() == Some(ErrorKind::UnsupportedOperation) => End::NoStream,
@@ -127,7 +104,7 @@ pub(super) async fn converse(
         end = End::Settled;
     }
     if let Some(task) = show.task() {
-        tell(task, Some(began), screen, way);
+        tell(task, Some(began), screen, server.options());
     }
     Ok(left_or(end, show.task(), show.code()))
 }
@@ -142,7 +119,7 @@ pub(super) fn left_or(end: End, task: Option<&Task>, code: u8) -> u8 {
 }
 
 /// The last lines, on standard error: what was made beside text, how it ended, how to go on.
-pub(super) fn tell(task: &Task, began: Option<Instant>, screen: Screen, way: Way<'_>) {
+pub(super) fn tell(task: &Task, began: Option<Instant>, screen: Screen, options: &str) {
     for line in files(task) {
         eprintln!("{line}");
     }
@@ -160,39 +137,35 @@ pub(super) fn tell(task: &Task, began: Option<Instant>, screen: Screen, way: Way
         );
     }
     eprintln!("{}", summary(task, began.map(|began| began.elapsed()), screen.styled_errors));
-    for line in how_to_answer(task, way) {
+    for line in how_to_answer(task, options) {
         eprintln!("{line}");
     }
 }
 
-/// How a task that asks is answered.
-pub(super) fn how_to_answer(task: &Task, way: Way<'_>) -> Vec<String> {
-    let options = way.options();
+/// How a task that asks is answered. `options` stand in each command.
+pub(super) fn how_to_answer(task: &Task, options: &str) -> Vec<String> {
     if let Some(ask) = Ask::of(task) {
-        return ask.how_to_answer(task.id.as_str(), &options, Timestamp::now());
+        return ask.how_to_answer(task.id.as_str(), options, Timestamp::now());
     }
     if task.status.state != TaskState::AuthRequired {
         return Vec::new();
     }
-    let id = clean_line(task.id.as_str());
     vec![
         "the agent waits for credentials; they are given outside of this conversation".to_owned(),
-        format!("watch it with: pilothouse tasks watch{options} {}", shell_words::quote(&id)),
+        format!("watch it with: {}", watch_command(&task.id, options)),
     ]
 }
 
-impl Way<'_> {
-    /// The options that a command needs to get there.
-    fn options(self) -> String {
-        let named = [("--url", self.url), ("--agent", self.agent)];
-        let given = named.into_iter().filter_map(|(name, value)| Some((name, value?)));
-        given.map(|(name, value)| format!(" {name} {}", shell_words::quote(value))).collect()
-    }
+/// The command that shows a task as it goes.
+pub(super) fn watch_command(task: &TaskId, options: &str) -> String {
+    let id = clean_line(task.as_str());
+    format!("pilothouse tasks watch{options} {}", shell_words::quote(&id))
 }
 
 fn print_accepted(
     response: SendMessageResponse,
     json: bool,
+    options: &str,
     out: &mut impl Write,
 ) -> Result<u8, Failure> {
     let event = event(response);
@@ -203,9 +176,8 @@ fn print_accepted(
     }
     match event {
         StreamResponse::Task(task) => {
-            let id = clean_line(task.id.as_str());
-            writeln!(out, "{id}")?;
-            eprintln!("watch it with: pilothouse tasks watch {}", shell_words::quote(&id));
+            writeln!(out, "{}", clean_line(task.id.as_str()))?;
+            eprintln!("watch it with: {}", watch_command(&task.id, options));
         }
         StreamResponse::Message(message) => writeln!(out, "{}", clean(&message.text_content()))?,
         StreamResponse::StatusUpdate(_) | StreamResponse::ArtifactUpdate(_) => {}
@@ -348,11 +320,10 @@ mod tests {
         let status =
             TaskStatus { state: TaskState::InputRequired, message: Some(message), timestamp: None };
         let task = Task::new("t-1".into(), "c-1".into(), status);
-        insta::assert_snapshot!(how_to_answer(&task, Way::default()).join("\n"), @r#"
+        insta::assert_snapshot!(how_to_answer(&task, "").join("\n"), @r#"
 answer with: pilothouse tasks answer t-1 "..."
 "#);
-        let way = Way { url: Some("http://x"), agent: Some("two") };
-        let told = how_to_answer(&task, way).pop().unwrap();
+        let told = how_to_answer(&task, " --url http://x --agent two").pop().unwrap();
         assert!(told.contains("tasks answer --url http://x --agent two t-1"));
     }
 

@@ -3,9 +3,10 @@
 mod attach;
 
 use super::failure::Failure;
-use super::local::{Server, ServerArgs};
+use super::list::{ListArgs, read_list};
+use super::local::{Server, escape};
 use super::outcome::ago;
-use super::send::{Way, converse};
+use super::send::converse;
 use super::table::table;
 use super::tasks::print_json;
 use super::terminal::{Screen, clean_line, padded};
@@ -21,9 +22,8 @@ use std::io::Write;
 pub(crate) enum SessionsCommand {
     /// Your sessions, last used first
     List {
-        /// Print them as JSON
-        #[arg(long)]
-        json: bool,
+        #[command(flatten)]
+        list: ListArgs,
     },
     /// One session, by its id or its context
     Show {
@@ -58,25 +58,24 @@ const FIRST_WORDS: &str = "Say in one sentence where we stand. Do nothing else."
 /// Carries out the command; the exit code.
 pub(crate) async fn run(
     command: SessionsCommand,
-    args: &ServerArgs,
     server: Server,
     screen: Screen,
     term: Option<&str>,
 ) -> Result<u8, Failure> {
     let mut out = std::io::stdout();
     match command {
-        SessionsCommand::List { json } => {
-            let answer = server.get("/api/v1/sessions").await?;
-            let sessions =
-                answer.get("sessions").and_then(Value::as_array).cloned().unwrap_or_default();
-            if json {
-                print_json(&mut out, &sessions)?;
+        SessionsCommand::List { list } => {
+            let place = ("/api/v1/sessions", "sessions");
+            let sessions = read_list(&server, place, list.limit as usize).await?;
+            if list.json {
+                print_json(&mut out, &sessions.entries)?;
             } else {
-                write!(out, "{}", listed(&sessions, Timestamp::now(), screen.width))?;
+                write!(out, "{}", listed(&sessions.entries, Timestamp::now(), screen.width))?;
             }
+            sessions.tell_left_out();
         }
         SessionsCommand::Show { id, json } => {
-            let session = server.get(&format!("/api/v1/sessions/{}", escaped(&id))).await?;
+            let session = server.get(&format!("/api/v1/sessions/{}", escape(&id))).await?;
             if json {
                 print_json(&mut out, &session)?;
             } else {
@@ -85,13 +84,11 @@ pub(crate) async fn run(
         }
         SessionsCommand::Attach { id } => return attach::run(&id, term, &server).await,
         SessionsCommand::Fork { id, text, json } => {
-            let session = server.get(&format!("/api/v1/sessions/{}", escaped(&id))).await?;
+            let session = server.get(&format!("/api/v1/sessions/{}", escape(&id))).await?;
             let context = session.get("contextId").and_then(Value::as_str);
             let request = fork(context.unwrap_or(&id), &text);
-            let way = Way { url: args.url.as_deref(), agent: None };
-            let client = server.client(None).await?;
-            let failure = |error| server.failure(&error);
-            return converse(&client, &request, (screen, json), way, failure).await;
+            let client = server.client().await?;
+            return converse(&client, &request, (screen, json), &server).await;
         }
     }
     Ok(0)
@@ -150,17 +147,6 @@ fn shown(session: &Value) -> String {
     facts.map(line).collect()
 }
 
-/// One segment of a path: everything but letters, digits and `-._~` is escaped.
-fn escaped(segment: &str) -> String {
-    let each = |byte: u8| match byte {
-        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-            char::from(byte).to_string()
-        }
-        other => format!("%{other:02X}"),
-    };
-    segment.bytes().map(each).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -203,10 +189,5 @@ live           false
             Value::Object(message.metadata.unwrap().to_map()),
             json!({"fork": {"contextId": "ctx-1"}})
         );
-    }
-
-    #[test]
-    fn a_context_with_any_characters_stays_one_segment() {
-        assert_eq!(escaped("a/b ü"), "a%2Fb%20%C3%BC");
     }
 }

@@ -7,9 +7,10 @@ pub(super) use ask::{Ask, render_question};
 
 use super::failure::Failure;
 use super::follow::{End, Interrupt, Show, follow, json_safe};
-use super::local::{Server, ServerArgs};
+use super::list::{List, ListArgs};
+use super::local::Server;
 use super::outcome::{ago, last_message, state_of, summary, text_of, words};
-use super::send::{Way, how_to_answer, left_or, tell};
+use super::send::{how_to_answer, left_or, tell};
 use super::table::table;
 use super::terminal::Screen;
 use answer::Said;
@@ -41,12 +42,8 @@ pub(crate) enum TasksCommand {
         /// Only those in this state (working, input-required, ...)
         #[arg(long, value_parser = state_of)]
         state: Option<TaskState>,
-        /// How many at most
-        #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
-        limit: u32,
-        /// Print the tasks as JSON
-        #[arg(long)]
-        json: bool,
+        #[command(flatten)]
+        list: ListArgs,
     },
     /// One task and its answer
     Get {
@@ -70,11 +67,10 @@ pub(crate) enum TasksCommand {
         /// The task
         id: String,
     },
-    /// What waits for your answer, in all your tasks
+    /// What waits for your answer, in all your tasks, or in those of one agent (`--agent`)
     Asks {
-        /// Print the asks as JSON
-        #[arg(long)]
-        json: bool,
+        #[command(flatten)]
+        list: ListArgs,
     },
     /// Allow what a task asks for, and show how it goes on; exit codes as those of `send`
     #[command(after_help = super::send::EXIT_CODES)]
@@ -116,45 +112,41 @@ pub(crate) enum TasksCommand {
 /// Carries out the command; the exit code.
 pub(crate) async fn run(
     command: TasksCommand,
-    args: &ServerArgs,
     server: Server,
     screen: Screen,
 ) -> Result<u8, Failure> {
-    let way = Way { url: args.url.as_deref(), agent: None };
     let mut out = std::io::stdout();
-    let client = || server.client(None);
+    let client = || server.client();
     match command {
-        TasksCommand::Asks { json } => {
-            answer::list(&server, json, screen, &mut out).await?;
+        TasksCommand::Asks { list } => {
+            answer::list(&server, &list, screen, &mut out).await?;
             Ok(0)
         }
         TasksCommand::Approve { id, session, input, reply } => {
             let said = Said::Allow { session, input };
-            answer::run(&id, &said, &reply, way, &server, screen).await
+            answer::run(&id, &said, &reply, &server, screen).await
         }
         TasksCommand::Deny { id, reason, reply } => {
-            answer::run(&id, &Said::Deny(reason), &reply, way, &server, screen).await
+            answer::run(&id, &Said::Deny(reason), &reply, &server, screen).await
         }
         TasksCommand::Answer { id, text, reply } => {
-            answer::run(&id, &Said::Words(text), &reply, way, &server, screen).await
+            answer::run(&id, &Said::Words(text), &reply, &server, screen).await
         }
-        TasksCommand::List { context, state, limit, json } => {
+        TasksCommand::List { context, state, list } => {
             let request = ListTasksRequest {
                 context_id: context.map(ContextId::from),
                 status: state.unwrap_or_default(),
                 history_length: Some(HISTORY),
                 ..ListTasksRequest::default()
             };
-            let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-            let (tasks, total) = read_pages(&client().await?, &server, request, limit).await?;
-            if json {
-                print_json(&mut out, &tasks)?;
+            let limit = list.limit as usize;
+            let tasks = read_pages(&client().await?, &server, request, limit).await?;
+            if list.json {
+                print_json(&mut out, &tasks.entries)?;
             } else {
-                write!(out, "{}", listed(&tasks, screen.width))?;
-                if total > tasks.len() {
-                    eprintln!("{} of {total}; more with --limit", tasks.len());
-                }
+                write!(out, "{}", listed(&tasks.entries, screen.width))?;
             }
+            tasks.tell_left_out();
             Ok(0)
         }
         TasksCommand::Get { id, json } => {
@@ -166,9 +158,9 @@ pub(crate) async fn run(
             if json {
                 print_json(&mut out, &task)?;
             } else {
-                let mut show = Show::new(out, screen, false);
+                let mut show = Show::new(out, screen, false, server.options());
                 print_task(&task, &mut show, screen)?;
-                for line in how_to_answer(&task, way) {
+                for line in how_to_answer(&task, server.options()) {
                     eprintln!("{line}");
                 }
             }
@@ -176,7 +168,7 @@ pub(crate) async fn run(
         }
         TasksCommand::Watch { id, json } => {
             let (client, id) = (client().await?, TaskId::new(id));
-            let mut show = Show::new(out, screen, json);
+            let mut show = Show::new(out, screen, json, server.options());
             let mut end = match client.subscribe(&id, None).await {
                 Ok(events) => follow(&client, events, &mut show, Interrupt::Leaves, true).await?,
                 Err(error) if error.kind() == Some(ErrorKind::UnsupportedOperation) => {
@@ -192,7 +184,7 @@ pub(crate) async fn run(
                 end = End::Settled;
             }
             if let Some(task) = show.task().filter(|_| end == End::Settled) {
-                tell(task, None, screen, way);
+                tell(task, None, screen, server.options());
             }
             Ok(left_or(end, show.task(), show.code()))
         }
@@ -214,7 +206,7 @@ async fn read_pages(
     server: &Server,
     mut request: ListTasksRequest,
     limit: usize,
-) -> Result<(Vec<Task>, usize), Failure> {
+) -> Result<List<Task>, Failure> {
     let mut tasks: Vec<Task> = Vec::new();
     loop {
         let missing = (limit - tasks.len()).min(PAGE);
@@ -225,7 +217,7 @@ async fn read_pages(
         tasks.truncate(limit);
         if empty || page.next_page_token.is_empty() || tasks.len() == limit {
             let total = usize::try_from(page.total_size).unwrap_or(0);
-            return Ok((tasks, total));
+            return Ok(List { entries: tasks, total });
         }
         request.page_token = Some(page.next_page_token);
     }

@@ -190,6 +190,23 @@ mod tests {
     }
 
     #[test]
+    fn the_limits_in_the_documentation_are_the_defaults() {
+        let defaults = to_json(&Config::default());
+        let page = include_str!("../../docs/operations.md");
+        let (_, section) = page.split_once("\n## Limits\n").unwrap();
+        let rows = section.lines().take_while(|line| !line.starts_with("## "));
+        let rows = rows.filter_map(|line| line.strip_prefix("| `")?.split_once("` | "));
+        let mut count = 0;
+        for (key, rest) in rows {
+            let value = key.split('.').fold(&defaults, |value, name| &value[name]);
+            let value = value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned);
+            assert_eq!(rest.split(" | ").next(), Some(value.as_str()), "{key}");
+            count += 1;
+        }
+        assert!(count >= 20, "{count} rows");
+    }
+
+    #[test]
     fn the_demonstration_differs_from_any_command_in_nothing_but_its_environment() {
         let demo = Agent::of(DriverKind::Demo);
         let command = Agent { driver: DriverKind::Demo, env: Env::default(), ..Agent::default() };

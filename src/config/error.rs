@@ -1,6 +1,7 @@
 //! What stops the start: one text that names the key, the place and who can act.
 
 use super::origin::Origin;
+use super::trust::Distrust;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -48,6 +49,10 @@ pub enum Error {
         /// The dotted key.
         key: String,
     },
+
+    /// Files that were only found say what they may not say.
+    #[error(transparent)]
+    Distrust(#[from] Distrust),
 
     /// A path that is not UTF-8.
     #[error("{what} `{}` is not UTF-8; the configuration holds text alone, so rename it", path.display())]

@@ -71,6 +71,13 @@ pub fn load(flags: &Flags, environment: &Environment, cwd: &Path) -> Result<Load
     read_layers(flags, environment, cwd, Folder::Read)
 }
 
+/// The same, and refuses what files in the working folder say against the operator: what `serve` starts with.
+pub fn load_trusted(flags: &Flags, environment: &Environment, cwd: &Path) -> Result<Loaded, Error> {
+    let loaded = load(flags, environment, cwd)?;
+    loaded.check_folder(cwd)?;
+    Ok(loaded)
+}
+
 /// Reads what options and variables name, and nothing that only lies in the working folder: for commands
 /// that hold a secret, in a folder that another person may have written.
 pub fn load_named(flags: &Flags, environment: &Environment, cwd: &Path) -> Result<Loaded, Error> {

@@ -12,6 +12,7 @@ use rustix::fs::Access;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use tracing_subscriber::EnvFilter;
 
 /// The caller who holds `auth.token`.
 pub const OWNER: &str = "owner";
@@ -114,6 +115,11 @@ impl Config {
         self.check_server(&mut found);
         self.check_bounds(&mut found);
         self.check_uids(&mut found);
+        if let Err(error) = EnvFilter::builder().parse(&self.log.level) {
+            let text =
+                format!("`log.level` is `{}`: {error}; write `info` or `debug`", self.log.level);
+            found.add(&["log.level"], text);
+        }
         if self.agent != "auto" && !self.agents.contains_key(&self.agent) {
             let names: Vec<&str> = self.agents.keys().map(String::as_str).collect();
             let guess = guess_among(&names, &self.agent);

@@ -6,9 +6,11 @@ use super::kernel::Kernel;
 use super::landlock::Landlock;
 use super::none::NoSandbox;
 use super::probe::{Limited, Probe};
+use super::promises::ATTACKS_OF_ROOT;
 use super::users::Identity;
 use super::{
-    Backend, BackendKind, Findings, Grants, Groups, Guarantee, Inner, Isolation, Promise, When,
+    Backend, BackendKind, Findings, Grants, Groups, Guarantee, Inner, Isolation, Network, Promise,
+    When,
 };
 use crate::config::{self, Bytes, Config};
 use crate::process::Launcher;
@@ -51,8 +53,37 @@ struct Refused {
     /// Guarantees that it does not give, each with the cause; or what keeps it from working at all.
     missing: Vec<(Guarantee, String)>,
     cause: Option<String>,
-    /// Why an agent is root, if one is.
+    /// Why an agent is root, where one is and something is missing for that alone.
     why_root: Option<String>,
+}
+
+impl Refused {
+    /// Whether a backend gives what is required; where it does not, what is missing and why.
+    fn judge(
+        (kind, network): (BackendKind, Network),
+        required: &[Guarantee],
+        findings: &Findings,
+        why_root: Option<&str>,
+    ) -> Option<Self> {
+        let explain = |guarantee: Guarantee| {
+            let why = findings.why_not(guarantee)?;
+            let given = Promise::of(guarantee).backends.given(kind);
+            let reason = given.explain(&findings.succeeded(guarantee, network));
+            Some(match reason.filter(|reason| *reason != why) {
+                Some(reason) => format!("{reason} ({why})"),
+                None => why.to_owned(),
+            })
+        };
+        let missing: Vec<_> =
+            required.iter().filter_map(|&one| Some((one, explain(one)?))).collect();
+        let is_of_root = |(guarantee, _): &(Guarantee, String)| {
+            let succeeded = findings.succeeded(*guarantee, network);
+            succeeded.iter().any(|name| ATTACKS_OF_ROOT.contains(name))
+        };
+        let why_root = why_root.filter(|_| missing.iter().any(is_of_root));
+        let why_root = why_root.map(ToOwned::to_owned);
+        (!missing.is_empty()).then_some(Self { kind, missing, cause: None, why_root })
+    }
 }
 
 /// What agents need of a sandbox, as the start has found it out.
@@ -160,11 +191,9 @@ pub async fn choose(
                 why_root: None,
             }),
             Ok(Candidate { backend, findings, identities }) => {
-                let missing: Vec<_> = required
-                    .iter()
-                    .filter_map(|one| Some((*one, findings.why_not(*one)?.to_owned())))
-                    .collect();
-                if missing.is_empty() {
+                let why_root = identities.values().find_map(Identity::why_root);
+                let place = (kind, backend.network());
+                let Some(lacking) = Refused::judge(place, required, &findings, why_root) else {
                     return Ok(Isolation(Arc::new(Inner {
                         backend,
                         findings,
@@ -176,15 +205,13 @@ pub async fn choose(
                         descriptors: wanted.limits.files,
                         port,
                     })));
-                }
+                };
                 found.push(findings.json(kind));
-                let why_root = identities.values().find_map(Identity::why_root);
-                let why_root = why_root.map(ToOwned::to_owned);
-                refused.push(Refused { kind, missing, cause: None, why_root });
+                refused.push(lacking);
             }
         }
     }
-    Err(Error { words: told(&refused, required), findings: found })
+    Err(Error { words: explain(&refused, required), findings: found })
 }
 
 async fn make(
@@ -254,7 +281,7 @@ fn advise(kind: BackendKind, words: &str) -> String {
 }
 
 /// The whole story, for the operator.
-fn told(refused: &[Refused], required: &[Guarantee]) -> String {
+fn explain(refused: &[Refused], required: &[Guarantee]) -> String {
     let mut text = "no isolation gives what `isolation.require` asks for:\n".to_owned();
     for one in refused {
         let kind = one.kind.as_str();
@@ -262,16 +289,9 @@ fn told(refused: &[Refused], required: &[Guarantee]) -> String {
             let _ = writeln!(text, "  {kind}: {cause}");
         }
         for (guarantee, why) in &one.missing {
-            let why = Promise::of(*guarantee)
-                .backends
-                .given(one.kind)
-                .why_not()
-                .filter(|reason| *reason != why)
-                .map_or_else(|| why.clone(), |reason| format!("{reason} ({why})"));
             let _ = writeln!(text, "  {kind}: does not give `{guarantee}`: {why}");
         }
-        let lacks_files = one.missing.iter().any(|(missing, _)| *missing == Guarantee::FsWrite);
-        if let Some(why) = one.why_root.as_ref().filter(|_| lacks_files) {
+        if let Some(why) = &one.why_root {
             let _ = writeln!(
                 text,
                 "  {kind}: agents are root ({why}); change that, or run the server as an ordinary user"
@@ -296,4 +316,45 @@ fn told(refused: &[Refused], required: &[Guarantee]) -> String {
     }
     text.push_str("to run without a sandbox: `isolation.backend: none` (--isolation none)");
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::findings::{Outcome, states};
+    use super::*;
+
+    /// What the operator is told of a sandbox in which these attacks on `fs.write` succeed.
+    fn told(kind: BackendKind, succeeding: &[&str]) -> String {
+        let network = match kind {
+            BackendKind::Landlock => Network::Shared,
+            _ => Network::Own,
+        };
+        let attacks = Promise::of(Guarantee::FsWrite).attacks();
+        let outcomes: Vec<Outcome> = attacks
+            .map(|attack| Outcome::of(attack.name, !succeeding.contains(&attack.name)))
+            .collect();
+        let findings = Findings { states: states(&outcomes, kind, network), outcomes };
+        let required = [Guarantee::FsWrite];
+        let why_root = Some("`isolation.uids.count` is 0");
+        let refused = Refused::judge((kind, network), &required, &findings, why_root).unwrap();
+        let text = explain(&[refused], &required);
+        let lines = text.lines().filter_map(|line| line.strip_prefix("  "));
+        lines.collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn the_reason_of_a_missing_guarantee_is_that_of_the_attacks_that_succeeded() {
+        insta::assert_snapshot!(told(BackendKind::Landlock, &["files.truncate"]), @"landlock: does not give `fs.write`: Landlock rules the truncation of files since its version 3 (Linux 6.2) (attacks succeeded: files.truncate)");
+        insta::assert_snapshot!(told(BackendKind::Landlock, &["files.truncate", "own.write"]), @"landlock: does not give `fs.write`: attacks succeeded: files.truncate, own.write");
+        insta::assert_snapshot!(told(BackendKind::Container, &["own.write"]), @"container: does not give `fs.write`: attacks succeeded: own.write");
+    }
+
+    #[test]
+    fn that_agents_are_root_is_told_where_an_attack_of_root_succeeded() {
+        insta::assert_snapshot!(told(BackendKind::Bubblewrap, &["files.unlink"]), @"bubblewrap: does not give `fs.write`: attacks succeeded: files.unlink");
+        insta::assert_snapshot!(told(BackendKind::Bubblewrap, &["files.devices"]), @r"
+        bubblewrap: does not give `fs.write`: attacks succeeded: files.devices
+        bubblewrap: agents are root (`isolation.uids.count` is 0); change that, or run the server as an ordinary user
+        ");
+    }
 }

@@ -112,6 +112,17 @@ impl Findings {
     }
 }
 
+impl Findings {
+    /// Which attacks on this guarantee succeeded.
+    pub(super) fn succeeded(&self, guarantee: Guarantee, network: Network) -> Vec<&str> {
+        let (_, mut broken) = judge(&self.outcomes, Promise::of(guarantee), network);
+        if guarantee == Guarantee::NetEgress && network == Network::Shared {
+            broken.extend(reached(&self.outcomes));
+        }
+        broken
+    }
+}
+
 impl State {
     pub(super) fn of(held: bool, why_not: &str) -> Self {
         if held { Self::InForce } else { Self::Missing(why_not.to_owned()) }
@@ -160,20 +171,7 @@ pub(super) fn states(
             states.insert(guarantee, State::Missing(why.to_owned()));
             continue;
         }
-        let tried = promise
-            .attacks()
-            .filter(|attack| !attack.needs_namespaces || network == Network::Own)
-            .filter_map(|attack| outcomes.iter().find(|outcome| outcome.name == attack.name));
-        let (mut held, mut broken) = (0, Vec::new());
-        for outcome in tried {
-            match &outcome.result {
-                Try::Stopped(_) => held += 1,
-                Try::Succeeded => broken.push(outcome.name.as_str()),
-                Try::Skipped(why) if HARMLESS.contains(&why.as_str()) => {}
-                // What could not be tried may well work.
-                Try::Skipped(_) => broken.push(outcome.name.as_str()),
-            }
-        }
+        let (held, broken) = judge(outcomes, promise, network);
         let state = match (held, broken.is_empty()) {
             (_, false) => State::Missing(format!("attacks succeeded: {}", broken.join(", "))),
             (0, true) => State::Missing("no attack on it could be tried".to_owned()),
@@ -181,15 +179,39 @@ pub(super) fn states(
         };
         states.insert(guarantee, state);
     }
-    let reached: Vec<&str> = outcomes
-        .iter()
-        .filter(|outcome| outcome.result == Try::Succeeded)
-        .map(|outcome| outcome.name.as_str())
-        .filter(|name| REACHING.contains(name))
-        .collect();
+    let reached = reached(outcomes);
     if network == Network::Shared && !reached.is_empty() && backend != BackendKind::None {
         let why = format!("TCP is open: attacks succeeded: {}", reached.join(", "));
         states.insert(Guarantee::NetEgress, State::Missing(why));
     }
     states
+}
+
+/// How many attacks on a promise were stopped, and which succeeded.
+fn judge<'a>(
+    outcomes: &'a [Outcome],
+    promise: &Promise,
+    network: Network,
+) -> (usize, Vec<&'a str>) {
+    let tried = promise
+        .attacks()
+        .filter(|attack| !attack.needs_namespaces || network == Network::Own)
+        .filter_map(|attack| outcomes.iter().find(|outcome| outcome.name == attack.name));
+    let (mut held, mut broken) = (0, Vec::new());
+    for outcome in tried {
+        match &outcome.result {
+            Try::Stopped(_) => held += 1,
+            Try::Succeeded => broken.push(outcome.name.as_str()),
+            Try::Skipped(why) if HARMLESS.contains(&why.as_str()) => {}
+            // What could not be tried may well work.
+            Try::Skipped(_) => broken.push(outcome.name.as_str()),
+        }
+    }
+    (held, broken)
+}
+
+/// The attacks that reached a port of loopback by TCP.
+fn reached(outcomes: &[Outcome]) -> Vec<&str> {
+    let succeeded = outcomes.iter().filter(|outcome| outcome.result == Try::Succeeded);
+    succeeded.map(|outcome| outcome.name.as_str()).filter(|name| REACHING.contains(name)).collect()
 }

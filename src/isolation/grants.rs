@@ -80,7 +80,7 @@ const READ_KEY: &str = "`isolation.read`";
 const PROGRAM: &str = "the agent's program";
 
 /// Links that are followed from a program to its file.
-const LINKS: usize = 16;
+pub(super) const LINKS: usize = 16;
 
 /// The first line of a script is not longer.
 const SHEBANG: u64 = 256;
@@ -281,7 +281,7 @@ fn installation(path: &Path) -> Option<PathBuf> {
 }
 
 /// A path without `.` and `..`, as text.
-fn normal(path: &Path) -> PathBuf {
+pub(super) fn normal(path: &Path) -> PathBuf {
     let mut normal = PathBuf::new();
     for part in path.components() {
         match part {
@@ -296,9 +296,14 @@ fn normal(path: &Path) -> PathBuf {
 }
 
 /// The program that a script's first line names.
-fn interpreter(script: &Path, path: &str) -> Option<PathBuf> {
+pub(super) fn interpreter(script: &Path, path: &str) -> Option<PathBuf> {
+    parse_interpreter(fs::File::open(script).ok()?, path)
+}
+
+/// The same of a script that was opened.
+pub(super) fn parse_interpreter(script: fs::File, path: &str) -> Option<PathBuf> {
     let mut head = Vec::new();
-    fs::File::open(script).ok()?.take(SHEBANG).read_to_end(&mut head).ok()?;
+    script.take(SHEBANG).read_to_end(&mut head).ok()?;
     let line = head.strip_prefix(b"#!")?.split(|&byte| byte == b'\n').next()?;
     let line = std::str::from_utf8(line).ok()?;
     let mut words = line.split_whitespace().filter(|word| *word != "-S");

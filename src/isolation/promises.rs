@@ -86,8 +86,9 @@ pub(super) struct Backends {
 pub(super) enum Given {
     /// It does.
     Yes,
-    /// It does where the kernel has what it takes.
-    If(&'static str),
+    /// It does where the kernel has what it takes; where that is missing these attacks succeed. None are named where
+    /// no attack tells.
+    If(&'static str, &'static [&'static str]),
     /// It does not, and why.
     No(&'static str),
 }
@@ -97,7 +98,19 @@ impl Given {
     pub(super) const fn why_not(self) -> Option<&'static str> {
         match self {
             Self::Yes => None,
-            Self::If(why) | Self::No(why) => Some(why),
+            Self::If(why, _) | Self::No(why) => Some(why),
+        }
+    }
+
+    /// The same, where it explains that these attacks succeeded, and no others.
+    pub(super) fn explain(self, succeeded: &[&str]) -> Option<&'static str> {
+        match self {
+            Self::If(_, attacks) if !attacks.is_empty() => {
+                let is_explained = |name: &&str| attacks.contains(name);
+                let all = !succeeded.is_empty() && succeeded.iter().all(is_explained);
+                self.why_not().filter(|_| all)
+            }
+            Self::Yes | Self::If(..) | Self::No(_) => self.why_not(),
         }
     }
 
@@ -105,7 +118,7 @@ impl Given {
     const fn as_str(self) -> &'static str {
         match self {
             Self::Yes => "yes",
-            Self::If(_) => "depends",
+            Self::If(..) => "depends",
             Self::No(_) => "no",
         }
     }
@@ -219,6 +232,7 @@ const ALWAYS: Backends = Backends {
 const SCOPED: Backends = Backends {
     landlock: Given::If(
         "Landlock rules signals and abstract sockets since its version 6 (Linux 6.12)",
+        &["peers.signal", "unix.abstract"],
     ),
     ..SANDBOXED
 };
@@ -229,17 +243,25 @@ const CONNECTED: Backends = Backends {
         "Landlock rules TCP by port alone, so the proxy's port is open at every address; where the kernel \
          notifies supervisors of `connect` (seccomp, Linux 5.19; no other filter above with notifications, \
          `kernel.yama.ptrace_scope` below 2) they connect to the proxy's address alone",
+        &["tcp.proxy_port", "tcp.proxy_port_v6", "tcp.proxy_port_mapped", "tcp.swapped"],
     ),
     ..SANDBOXED
 };
 
-const DELEGATED: Given = Given::If("control groups (version 2) must be delegated to the server");
+const DELEGATED: Given =
+    Given::If("control groups (version 2) must be delegated to the server", &[]);
+
+/// Attacks that succeed in a root of their own because the agent is root to the kernel.
+pub(super) const ATTACKS_OF_ROOT: &[&str] = &["files.devices", "files.dev"];
 
 /// The kernel's limits.
 const LIMITED: Backends = Backends {
     bubblewrap: DELEGATED,
     landlock: DELEGATED,
-    container: Given::If("an engine that runs without root makes no control groups of version 1"),
+    container: Given::If(
+        "an engine that runs without root makes no control groups of version 1",
+        &[],
+    ),
     none: DELEGATED,
 };
 
@@ -365,11 +387,15 @@ pub(super) const PROMISES: [Promise; Guarantee::ALL.len()] = [
         guarantee: FsWrite,
         summary: "changes nothing but its own folders and what it was granted",
         backends: Backends {
-            landlock: Given::If("Landlock rules the truncation of files since its version 3 (Linux 6.2)"),
+            landlock: Given::If(
+                "Landlock rules the truncation of files since its version 3 (Linux 6.2)",
+                &["files.truncate"],
+            ),
             container: Given::If(
                 "an agent that is root in a container may change the modes of entries of `/proc` that the whole machine \
                  shares; where the server is root, agents have users of their own unless something that they were \
                  granted is for root alone",
+                ATTACKS_OF_ROOT,
             ),
             ..SANDBOXED
         },

@@ -2,13 +2,14 @@
 
 pub(super) mod asks;
 pub(super) mod attach;
+mod page;
 
 use super::answers::{AT_HAND, Room};
 use super::door::AuditEntry;
 use super::{Doors, arrival, json_response, refusal, refuse_host, under_way, with_advice};
 use crate::access::Denied;
 use crate::service::Client;
-use crate::store::{self, Durability, Event, Kind, SessionRow, Store, Write};
+use crate::store::{self, Durability, Event, Kind, SessionPlace, SessionRow, Store, Write};
 use crate::task::{CATCH_UP_BYTES, TaskLog, answer_id};
 use axum::body::{Body, HttpBody};
 use axum::extract::{Path, Request, State};
@@ -17,15 +18,13 @@ use axum::response::Response;
 use bytes::Bytes;
 use futures_util::stream::try_unfold;
 use http_body_util::BodyExt;
+use page::{PageQuery, no_token, render_page};
 use pilothouse_a2a::error::{Error, ErrorKind, status_object};
 use pilothouse_a2a::event::StreamResponse;
 use pilothouse_a2a::id::TaskId;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-/// Sessions of one list at most.
-const SESSIONS: u32 = 500;
 
 /// How long the store may take to show that it works.
 const PROBE_PATIENCE: Duration = Duration::from_secs(5);
@@ -198,14 +197,23 @@ pub(super) fn store_failed(error: store::Error) -> Box<Response> {
     Box::new(failed(&error.incident()))
 }
 
-/// `GET /api/v1/sessions`: the caller's sessions, last used first.
+/// `GET /api/v1/sessions`: the caller's sessions, last used first, a page of them (`pageSize`, `pageToken`).
 pub(super) async fn sessions(State(doors): State<Arc<Doors>>, request: Request) -> Response {
     let most = doors.config.limits.response.as_usize();
-    carry_out(&doors, request, ("ListSessions", most), async move |doors, client, _| {
+    let action = ("ListSessions", most);
+    carry_out(&doors, request, action, async move |doors, client, request: Request<Bytes>| {
+        let refused = |error: Error| Box::new(failed(&error));
+        let query = PageQuery::read(request.uri().query().unwrap_or_default());
+        let PageQuery { size, token } = query.map_err(refused)?;
+        let from = token.map(|token| SessionPlace::parse(token).ok_or_else(no_token));
+        let from = from.transpose().map_err(refused)?;
         let store = &doors.service.sessions().house().store;
-        let rows = store.sessions(&client.scope(), SESSIONS).await.map_err(store_failed)?;
-        let rows: Vec<_> = rows.iter().map(|row| shown(&doors, row)).collect();
-        Ok(json_response(StatusCode::OK, json!({"sessions": rows}).to_string()))
+        let page = store.sessions(&client.scope(), from, size).await.map_err(store_failed)?;
+        let sessions =
+            page.rows.iter().map(|row| (shown(&doors, row), SessionPlace::of(row).to_string()));
+        let bounds = (size, page.total, most);
+        let body = render_page("sessions", sessions, page.has_more, bounds);
+        Ok(json_response(StatusCode::OK, body))
     })
     .await
 }
@@ -237,13 +245,13 @@ pub(super) async fn session(
 
 fn shown(doors: &Doors, row: &SessionRow) -> Value {
     let sessions = doors.service.sessions();
-    let (activity, live) = sessions.activity(row);
+    let activity = sessions.activity(row);
     json!({
         "id": &*row.id,
         "contextId": row.context_id,
         "agent": &*row.scope.agent,
         "conversation": row.conversation,
-        "live": live,
+        "live": activity.has_process,
         "activity": activity,
         "created": row.created,
         "used": row.used,

@@ -21,11 +21,12 @@ use hyper_util::server::conn::auto;
 use pilothouse_a2a::error::{Error, ErrorKind};
 pub(super) use requests::UnderWay;
 use requests::{Class, Requests};
+use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
@@ -185,7 +186,7 @@ impl Listener {
         let socket = Arc::new(socket);
         let service = hyper::service::service_fn(|request| {
             let (socket, connection) = (socket.clone(), connection.clone());
-            self.clone().answer(request, (peer.ip(), local), socket, connection)
+            begin(self.clone().answer(request, (peer.ip(), local), socket, connection))
         });
         let socket = Socket {
             socket: socket.clone(),
@@ -301,6 +302,17 @@ impl Listener {
         };
         Ok(response.map(|body| served.answer(body, place)))
     }
+}
+
+/// The same future, begun at once. Hyper drops the future of a request without polling it where the client's end of
+/// the connection came together with the request; that request would be in no audit log.
+fn begin<F: Future>(future: F) -> impl Future<Output = F::Output> {
+    let mut future = Box::pin(future);
+    let mut first = future.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    poll_fn(move |context| match std::mem::replace(&mut first, Poll::Pending) {
+        Poll::Ready(output) => Poll::Ready(output),
+        Poll::Pending => future.as_mut().poll(context),
+    })
 }
 
 /// Waits until a client has closed its side. Hyper does not look for that while bytes of a further request

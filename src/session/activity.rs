@@ -13,11 +13,14 @@ pub struct Activity {
     /// What it does.
     #[serde(flatten)]
     pub state: SessionState,
-    /// Since when.
+    /// When it began to do that; of one that is idle, when its last turn ended.
     pub since: Timestamp,
     /// The task whose turn it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub task_id: Option<TaskId>,
+    /// Whether a process of its agent is there.
+    #[serde(skip)]
+    pub has_process: bool,
 }
 
 /// The states of a session.
@@ -61,23 +64,38 @@ pub enum WaitsFor {
 /// Where an actor says what its session does.
 pub(super) struct ActivitySender(watch::Sender<Activity>);
 
+/// Says that a process of a session is there, as long as this lives.
+pub(super) struct ProcessMark(watch::Sender<Activity>);
+
+impl Drop for ProcessMark {
+    fn drop(&mut self) {
+        self.0.send_modify(|activity| activity.has_process = false);
+    }
+}
+
 impl Activity {
     /// A session that does nothing.
     pub(super) fn idle(since: Timestamp) -> Self {
-        Self { state: SessionState::Idle, since, task_id: None }
+        Self { state: SessionState::Idle, since, task_id: None, has_process: false }
     }
 
-    /// A session without a turn whose agent has asked.
-    pub(super) fn asking(ask: &AskRow) -> Self {
+    /// The same session without a turn, where its agent has asked.
+    pub(super) fn asking(self, ask: &AskRow) -> Self {
         let state = SessionState::Waiting(WaitsFor::Answer);
-        Self { state, since: ask.created, task_id: Some(ask.task.clone()) }
+        Self { state, since: ask.created, task_id: Some(ask.task.clone()), ..self }
     }
 }
 
 impl ActivitySender {
-    /// Nothing is done yet.
-    pub(super) fn new() -> Self {
-        Self(watch::Sender::new(Activity::idle(Timestamp::now())))
+    /// Nothing is done yet in a session that was last used then.
+    pub(super) fn new(used: Timestamp) -> Self {
+        Self(watch::Sender::new(Activity::idle(used)))
+    }
+
+    /// A process of the session is there, until the mark is dropped.
+    pub(super) fn mark_process(&self) -> ProcessMark {
+        self.0.send_modify(|activity| activity.has_process = true);
+        ProcessMark(self.0.clone())
     }
 
     /// Where everybody may look.
@@ -87,8 +105,18 @@ impl ActivitySender {
 
     /// A turn of this task begins.
     pub(super) fn begin_turn(&self, task: TaskId) {
-        let since = Timestamp::now();
-        self.0.send_replace(Activity { state: SessionState::Starting, since, task_id: Some(task) });
+        self.0.send_modify(|activity| {
+            activity.state = SessionState::Starting;
+            activity.since = Timestamp::now();
+            activity.task_id = Some(task);
+        });
+    }
+
+    /// There is no turn since the last one, which ended then.
+    pub(super) fn end_turn(&self, ended: Timestamp) {
+        self.0.send_modify(|activity| {
+            *activity = Activity { has_process: activity.has_process, ..Activity::idle(ended) };
+        });
     }
 
     /// The session does this from now on, where it does not do it already.
@@ -99,9 +127,6 @@ impl ActivitySender {
             }
             activity.state = state;
             activity.since = Timestamp::now();
-            if state == SessionState::Idle {
-                activity.task_id = None;
-            }
             true
         });
     }
@@ -114,7 +139,8 @@ mod tests {
 
     #[test]
     fn the_time_of_a_state_stays_as_long_as_the_state_and_the_task_until_it_is_idle() {
-        let sender = ActivitySender::new();
+        let used = Timestamp::parse("2026-01-01T00:00:00.000Z").unwrap();
+        let sender = ActivitySender::new(used);
         let receiver = sender.subscribe();
         let task = TaskId::random();
         sender.begin_turn(task.clone());
@@ -123,8 +149,21 @@ mod tests {
         assert_eq!(first.task_id, Some(task));
         sender.enter(SessionState::Waiting(WaitsFor::Answer));
         assert_eq!(*receiver.borrow(), first);
-        sender.enter(SessionState::Idle);
-        assert_eq!(receiver.borrow().task_id, None);
+        sender.end_turn(used);
+        assert_eq!(*receiver.borrow(), Activity::idle(used));
+    }
+
+    #[test]
+    fn a_process_is_there_until_its_mark_is_dropped_whatever_the_session_does() {
+        let sender = ActivitySender::new(Timestamp::now());
+        let receiver = sender.subscribe();
+        let mark = sender.mark_process();
+        sender.begin_turn(TaskId::random());
+        sender.enter(SessionState::Ending);
+        sender.end_turn(Timestamp::now());
+        assert!(receiver.borrow().has_process);
+        drop(mark);
+        assert!(!receiver.borrow().has_process);
     }
 
     #[test]
@@ -132,7 +171,8 @@ mod tests {
         let since = Timestamp::parse("2026-01-01T00:00:00.000Z").unwrap();
         let (state, task_id) =
             (SessionState::Waiting(WaitsFor::ModelApi), Some(TaskId::new("t-1".to_owned())));
-        let waits = serde_json::to_value(Activity { state, since, task_id }).unwrap();
+        let waits = Activity { state, since, task_id, has_process: true };
+        let waits = serde_json::to_value(waits).unwrap();
         let expected = json!({"state": "waiting", "waitsFor": "modelApi", "since": "2026-01-01T00:00:00.000Z", "taskId": "t-1"});
         assert_eq!(waits, expected);
         let idle = serde_json::to_value(Activity::idle(since)).unwrap();

@@ -59,7 +59,7 @@ impl Actor {
         }
         loop {
             let session = &mut self.session;
-            session.activity.enter(SessionState::Idle);
+            session.activity.end_turn(session.row.used);
             let order = if session.running.is_some() && !session.inbox.has_work() {
                 self.idle().await
             } else {
@@ -243,7 +243,11 @@ impl Actor {
             self.session.leave_process().await;
         }
         turn.places.clear();
-        self.session.note_use().await;
+        if matches!(stored, Ok(true)) {
+            self.session.note_learned().await;
+        } else {
+            self.session.note_use().await;
+        }
         if let Some(failed) = failed {
             self.session.activity.enter(SessionState::Broken);
             let _ = self.session.inbox.serve_during(failed).await;
@@ -256,13 +260,14 @@ impl Actor {
         turn: &mut CurrentTurn,
         outcome: Outcome,
     ) -> Result<bool, store::Error> {
+        let use_ended = self.session.end_use();
         let SessionResources { house, agent, row, running, .. } = &mut self.session;
         let log = &turn.log;
         if let Outcome::Replied { text } = &outcome
             && log.is_withheld()
             && fits_an_event(text, house.config.limits.event.as_usize())
         {
-            return log.reply(&house.store, text).await.map(|()| true);
+            return log.reply(&house.store, text, vec![use_ended]).await.map(|()| true);
         }
         let facts = TurnFacts {
             conversation: row.conversation.clone(),
@@ -282,7 +287,7 @@ impl Actor {
         let used = turn.meter.iter().flat_map(Meter::writes);
         let closing = turn.closing.drain(..);
         let asked = ask.clone().into_iter().map(Write::Ask);
-        let also = asked.chain(closing).chain(used).collect();
+        let also = asked.chain(closing).chain(used).chain([use_ended]).collect();
         let stored = log.record_end(&house.store, also, records).await;
         if let Ok(true) = stored {
             turn.meter = None;

@@ -16,7 +16,7 @@ use super::start::{self, Confinement, DoorWords};
 use super::turn_clock::TurnClock;
 use super::{File, TurnPlaces};
 use crate::egress::Policy;
-use crate::isolation::Places;
+use crate::isolation::{Obstacle, Places};
 use crate::process::{self, Process};
 use crate::queue::{FairQueue, Place};
 use crate::store::Durability;
@@ -210,16 +210,29 @@ impl<'a> Begin<'a> {
         let started = match self.start_process(&folder, &policy, spec).await? {
             Ok(started) => started,
             Err(error @ process::Error::NotStarted { .. }) => {
-                let hint = "the operator must install the agent's program or correct `program` in its configuration";
-                return Err(fault_with(&error, hint));
+                return Err(self.explain_not_started(&error));
             }
             Err(error) => return Err(fault(&error)),
         };
         let mut running = Running::new(started, driver, &launch, slot, &house.config);
         running.is_new = true;
         running.starting = Some(starting);
-        self.session.running = Some(running);
+        self.session.running = Some(running.of_session(&self.session.activity));
         Ok(())
+    }
+
+    /// Why the agent's program could not be run.
+    fn explain_not_started(&self, error: &process::Error) -> Cause {
+        let agent = &self.session.agent;
+        if error.is_not_found() {
+            let config = &self.session.house.config;
+            let obstacle = agent.find_obstacle(agent.program(), config);
+            let is_sandboxed = self.session.house.isolation.is_sandboxed();
+            let obstacle = obstacle.unwrap_or_else(|| Obstacle::loader(is_sandboxed));
+            return fault_with(&format!("{error}: {}", obstacle.reason), obstacle.hint);
+        }
+        let hint = "the operator must install the agent's program or correct `program` in its configuration";
+        fault_with(error, hint)
     }
 
     /// The session's folder, which its script has made ready.
@@ -318,7 +331,11 @@ impl<'a> Begin<'a> {
                             fault = &mut disk => {
                                 let reason = "was ended".to_owned();
                                 too_large = Some(fault);
-                                break Err(InitFailed { reason, output: String::new() });
+                                break Err(InitFailed {
+                                    reason,
+                                    is_not_found: false,
+                                    output: String::new(),
+                                });
                             }
                             ended = &mut hearing => break ended,
                         }
@@ -330,7 +347,11 @@ impl<'a> Begin<'a> {
                 }
                 ended?
             }
-            Err(error) => Err(InitFailed { reason: error.to_string(), output: String::new() }),
+            Err(error) => Err(InitFailed {
+                reason: error.to_string(),
+                is_not_found: error.is_not_found(),
+                output: String::new(),
+            }),
         };
         let log = &self.turn.log;
         for refusal in &refused {
@@ -341,9 +362,23 @@ impl<'a> Begin<'a> {
             let message = format!("the session script {name} was ended: {fault}");
             return Err(fault_with(&message, fault.hint()));
         }
-        let output = ended.map_err(|InitFailed { reason, output }| {
+        let output = ended.map_err(|InitFailed { reason, is_not_found, output }| {
+            let told = format!("the session script {name} {reason}: {output}");
             let hint = "the operator must correct the script (`sessions.init`)";
-            fault_with(&format!("the session script {name} {reason}: {output}"), hint)
+            if !is_not_found {
+                return fault_with(&told, hint);
+            }
+            let obstacle = agent.find_obstacle(script, &house.config);
+            // In a container the script is there, so it is a command of the image that is not.
+            match obstacle.filter(|_| !agent.is_contained()) {
+                Some(obstacle) => {
+                    fault_with(&format!("{told}: {}", obstacle.reason), obstacle.hint)
+                }
+                None if house.isolation.is_sandboxed() => {
+                    fault_with(&told, format!("{hint}; {}", Obstacle::COMMAND))
+                }
+                None => fault_with(&told, hint),
+            }
         })?;
         let data = serde_json::json!({"kind": "init-session", "output": output});
         self.turn.translator.status("the session script has run", Some(data));

@@ -23,6 +23,7 @@ use crate::agent::Agent;
 use crate::asks::Decision;
 use crate::budget::Meter;
 use crate::egress::Refusal;
+use crate::isolation::Obstacle;
 use crate::process::Ended;
 use crate::process::tree::Moment;
 use crate::store::{Durability, SessionRow, Write};
@@ -347,10 +348,18 @@ impl<'a> Conversation<'a> {
         let steps = self.running.driver.exit(&exit);
         self.take(steps);
         let outcome = self.ending.outcome.take();
-        self.finish(outcome.unwrap_or_else(|| Outcome::Failed {
+        let mut outcome = outcome.unwrap_or_else(|| Outcome::Failed {
             message: "the agent ended without a word".to_owned(),
             hint: None,
-        }))
+        });
+        if let Outcome::Failed { hint, .. } = &mut outcome
+            && matches!(ended, Ended::Code(126 | 127))
+            && self.house.isolation.is_sandboxed()
+        {
+            let more = hint.take().map(|hint| format!("{hint}; ")).unwrap_or_default();
+            *hint = Some(more + Obstacle::COMMAND);
+        }
+        self.finish(outcome)
     }
 
     /// The turn is over, and with it everything that was asked in it.

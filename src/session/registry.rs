@@ -104,21 +104,22 @@ impl Sessions {
         self.live.map.lock().values().any(|handle| *handle.session.id == *session)
     }
 
-    /// What a session does now, and whether it has an actor. A person may be asked without one.
-    pub fn activity(&self, row: &SessionRow) -> (Activity, bool) {
+    /// What a session does now. A person may be asked by one that has no actor.
+    pub fn activity(&self, row: &SessionRow) -> Activity {
         let key = SessionKey::of(row);
         let live = {
             let map = self.live.map.lock();
             let handle = map.get(&key).filter(|handle| handle.session.id == row.id);
             handle.map(|handle| handle.activity.borrow().clone())
         };
-        let has_actor = live.is_some();
         let activity = live.unwrap_or_else(|| Activity::idle(row.used));
         if activity.state != SessionState::Idle {
-            return (activity, has_actor);
+            return activity;
         }
-        let ask = self.house.asks.first_of(&key.scope, &key.context_id);
-        (ask.map_or(activity, |ask| Activity::asking(&ask)), has_actor)
+        match self.house.asks.first_of(&key.scope, &key.context_id) {
+            Some(ask) => activity.asking(&ask),
+            None => activity,
+        }
     }
 
     /// Keeps a session for its removal; none while it is in use. A message to its context begins a new one.

@@ -25,9 +25,6 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-/// How exactly the store knows when a session was last used; retention needs no more.
-const NOTED_EVERY_MS: u64 = 60_000;
-
 /// Session folders that are being made.
 type MakingFolder = Pin<Box<dyn Future<Output = Result<Folder, workspace::Error>> + Send>>;
 
@@ -87,16 +84,17 @@ impl SessionResources {
         new: bool,
     ) -> Self {
         let key = SessionKey::of(&row);
+        let activity = ActivitySender::new(row.used);
         Self {
             inbox: Inbox::new(orders, house.clone()),
             noted: (row.ready, row.conversation.clone()),
             disk: live.disk.watch(&agent.workspaces, &row.id, &key.scope.caller, new),
-            running: warm,
+            running: warm.map(|running| running.of_session(&activity)),
             prepared: None,
             folder: None,
             making: None,
             granted: Granted::default(),
-            activity: ActivitySender::new(),
+            activity,
             house,
             live,
             agent,
@@ -142,7 +140,7 @@ impl SessionResources {
         if self.folder.as_ref().is_some_and(Folder::is_new) {
             // The next turn may have another actor, which finds them made.
             self.row.ready = self.agent.workspaces.script().is_none();
-            self.note_use().await;
+            self.note_learned().await;
         }
     }
 
@@ -176,20 +174,25 @@ impl SessionResources {
         }
     }
 
-    /// Notes what the session has learned, and that it is in use, where the store does not know it yet.
-    pub(super) async fn note_use(&mut self) {
-        let now = Timestamp::now();
-        let learned = (self.row.ready, &self.row.conversation) != (self.noted.0, &self.noted.1);
-        // In either direction: the wall clock may have been moved.
-        let away = now.as_millisecond().abs_diff(self.row.used.as_millisecond());
-        if !learned && away <= NOTED_EVERY_MS {
-            return;
-        }
+    /// What the store is told of the session that was used until now, with what it has learned.
+    pub(super) fn end_use(&mut self) -> Write {
+        self.row.used = Timestamp::now();
         self.noted = (self.row.ready, self.row.conversation.clone());
-        self.row.used = now;
-        let write = session_used(&self.row, now);
+        session_used(&self.row, self.row.used)
+    }
+
+    /// Notes that the session was used until now, where nothing else is stored that could say it.
+    pub(super) async fn note_use(&mut self) {
+        let write = self.end_use();
         if let Err(error) = self.house.store.commit(vec![write], Durability::Written).await {
             tracing::warn!(session.id = %self.row.id, %error, "could not note that a session was used");
+        }
+    }
+
+    /// The same, where the session has learned what the store does not know.
+    pub(super) async fn note_learned(&mut self) {
+        if (self.row.ready, &self.row.conversation) != (self.noted.0, &self.noted.1) {
+            self.note_use().await;
         }
     }
 }

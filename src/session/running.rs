@@ -1,6 +1,7 @@
 //! A live process of a session: with its driver, its pipes, and what is confinement as long as it lives.
 
 use super::House;
+use super::activity::{ActivitySender, ProcessMark};
 use super::long_line::{self, LinePlace, LineRoom};
 use super::outbox::Outbox;
 use super::pipe::{Chunk, read};
@@ -38,6 +39,8 @@ pub(super) struct Running {
     pub(super) starting: Option<OwnedSemaphorePermit>,
     /// The place of the line that is being read.
     pub(super) line: LinePlace,
+    /// That its session has a process; none before it has a session.
+    mark: Option<ProcessMark>,
 }
 
 impl Running {
@@ -69,7 +72,14 @@ impl Running {
             is_new: false,
             starting: None,
             line: LinePlace::default(),
+            mark: None,
         }
+    }
+
+    /// The process is that of the session with this activity from now on.
+    pub(super) fn of_session(mut self, activity: &ActivitySender) -> Self {
+        self.mark = Some(activity.mark_process());
+        self
     }
 
     /// Whether it can serve a further turn.

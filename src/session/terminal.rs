@@ -24,6 +24,7 @@ pub(super) async fn lend_conversation(session: &mut SessionResources, attach: At
             _ = left => {}
             _ = session.inbox.interruption() => {}
         }
+        session.note_use().await;
     }
 }
 

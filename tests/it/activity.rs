@@ -42,7 +42,60 @@ fn a_session_says_which_task_it_runs_since_when_and_that_it_is_idle_afterwards()
     world.cue("go");
     let idle = await_activity(&world, "one", ["idle", ""]);
     assert_eq!(idle["taskId"], Value::Null);
-    assert!(text_of(&idle, "since") >= "2", "{idle}");
+    assert!(text_of(&idle, "since") > text_of(&running, "since"), "{idle}");
+}
+
+/// The session of this context.
+fn session(world: &World, context: &str) -> Value {
+    let authorization = format!("Bearer {OWNER}");
+    let path = format!("/api/v1/sessions/{context}");
+    world.get(&path, &[("Authorization", &authorization)]).json()
+}
+
+/// A session that has begun a turn at this moment and ended it after `cue`, and is idle.
+fn await_idle_since_its_end(world: &World, begun: &str) {
+    let idle = await_activity(world, "one", ["idle", ""]);
+    let session = session(world, "one");
+    assert!(text_of(&idle, "since") > begun, "{idle} is not after {begun}");
+    assert_eq!((&session["used"], &session["activity"]), (&idle["since"], &idle));
+}
+
+#[test]
+fn a_session_is_idle_since_the_end_of_its_last_turn_and_stays_so_over_a_restart() {
+    let mut world = World::start();
+    begin(&world, "one", "cue go");
+    let begun = text_of(&await_activity(&world, "one", ["running", ""]), "since").to_owned();
+    world.cue("go");
+    await_idle_since_its_end(&world, &begun);
+    world.restart();
+    await_idle_since_its_end(&world, &begun);
+}
+
+#[test]
+fn an_idle_session_whose_process_is_kept_is_live() {
+    let agent = json!({"driver": "acp", "args": ["--acp", "well"], "format": null});
+    let world = World::describe().agent(agent).start();
+    world.send(message_in("one", "say x"));
+    let begun = text_of(&session(&world, "one"), "created").to_owned();
+    await_idle_since_its_end(&world, &begun);
+    assert_eq!(session(&world, "one")["live"], json!(true));
+}
+
+#[test]
+fn a_session_is_live_while_a_process_of_its_agent_is_there() {
+    let config = json!({"processes": {"max": 1}});
+    let world = World::describe().config(config).start();
+    begin(&world, "first", "cue go");
+    let waits = world.begin_with(message_in("second", "ask Which colour?"));
+    await_activity(&world, "second", ["waiting", "process"]);
+    let live = |context| session(&world, context)["live"].clone();
+    assert_eq!((live("first"), live("second")), (json!(true), json!(false)));
+    world.cue("go");
+    world.await_state(&waits, &["INPUT_REQUIRED"]);
+    await_activity(&world, "first", ["idle", ""]);
+    await_activity(&world, "second", ["waiting", "answer"]);
+    assert!(await_true(world.patience(), || live("second") == json!(false)));
+    assert_eq!(live("first"), json!(false));
 }
 
 /// A session whose agent asks waits for an answer, until that comes.

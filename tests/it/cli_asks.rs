@@ -9,18 +9,20 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 
 /// What a command came to.
-struct Said {
-    code: Option<i32>,
-    out: String,
-    err: String,
+pub(crate) struct Said {
+    pub(crate) code: Option<i32>,
+    pub(crate) out: String,
+    pub(crate) err: String,
 }
 
 /// Runs `pilothouse` against a server.
-fn pilothouse(address: &str, args: &[&str]) -> Said {
+pub(crate) fn pilothouse(address: &str, args: &[&str]) -> Said {
     let home = tempfile::tempdir().unwrap();
+    let named = ["--url", address];
     let output = Command::new(env!("CARGO_BIN_EXE_pilothouse"))
         .args(args)
-        .args(["--url", address, "--token", OWNER])
+        .args(if args.contains(&"--url") { &[][..] } else { &named })
+        .args(["--token", OWNER])
         .current_dir(home.path())
         .env_clear()
         .env("HOME", home.path())
@@ -31,7 +33,7 @@ fn pilothouse(address: &str, args: &[&str]) -> Said {
     Said { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
 }
 
-fn url(address: SocketAddr) -> String {
+pub(crate) fn url(address: SocketAddr) -> String {
     format!("http://{address}")
 }
 

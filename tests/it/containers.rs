@@ -468,6 +468,7 @@ fn a_program_that_the_image_does_not_have_fails_the_turn_with_a_reason() {
     let task = world.say("say hello");
     assert_eq!(state(&task), "FAILED");
     assert!(words(&task).contains("No such file"), "{task:#}");
+    assert!(words(&task).contains("does not have /nowhere/agent"), "{task:#}");
 }
 
 // === the real Claude Code ===

@@ -1,5 +1,6 @@
 //! A context is a session: its messages go in order, and contexts go side by side.
 
+use crate::activity::await_activity;
 use crate::reading::{answer, message, message_in, state, text_of};
 use crate::world::World;
 use serde_json::json;
@@ -123,6 +124,7 @@ fn a_burst_to_one_context_loses_nothing_and_counts_each_once() {
 fn the_sessions_of_a_caller_are_listed_with_context_and_workspace() {
     let world = World::start();
     world.send(message_in("seen", "say x"));
+    await_activity(&world, "seen", ["idle", ""]);
     let authorization = format!("Bearer {}", crate::world::OWNER);
     let reply = world.get("/api/v1/sessions", &[("Authorization", &authorization)]).json();
     let session = &reply["sessions"][0];

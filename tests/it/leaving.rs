@@ -230,6 +230,40 @@ fn who_leaves_in_the_middle_of_a_body_is_noted_as_gone() {
 }
 
 #[test]
+fn who_closes_with_the_last_byte_of_a_request_is_in_the_audit_log_once() {
+    let world = World::start();
+    let list = json!({"jsonrpc": "2.0", "id": 1, "method": "ListTasks", "params": {}});
+    let requests = [
+        ("POST /", list),
+        ("POST /message:send", json!({"message": {}})),
+        ("GET /tasks", Value::Null),
+        ("GET /api/v1/sessions", Value::Null),
+        ("POST /api/v1/asks/a", json!({})),
+    ];
+    for _ in 0..20 {
+        for (line, body) in &requests {
+            let body = if body.is_null() { String::new() } else { body.to_string() };
+            let head = format!(
+                "{line} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {OWNER}\r\n\
+                 Content-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+                world.address(),
+                body.len()
+            );
+            let mut socket = connect(world.address(), world.patience());
+            socket.write_all((head + &body).as_bytes()).unwrap();
+        }
+    }
+    let count = 20 * requests.len();
+    noted(&world, count);
+    // One that comes after them shows that none of them is there twice.
+    world.error("GetTask", json!({"id": "nowhere"}));
+    let all = noted(&world, count + 1);
+    assert_eq!(all.len(), count + 1);
+    let fits = |(outcome, status): &&(String, u64)| (outcome == "CALLER_LEFT") == (*status == 499);
+    assert_eq!(all.iter().filter(fits).count(), all.len(), "{all:?}");
+}
+
+#[test]
 fn a_malformed_body_is_noted_as_such() {
     let world = World::start();
     let head = format!(

@@ -32,6 +32,7 @@ mod cancel;
 mod cards;
 mod chaos;
 mod claude;
+mod cli_agents;
 mod cli_asks;
 mod clocks;
 mod connections;

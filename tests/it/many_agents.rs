@@ -15,7 +15,7 @@ use pilothouse_a2a::operation::Operation;
 use serde_json::{Value, json};
 
 /// A world with a second agent, `other`, that plays scripts too.
-fn two() -> Builder {
+pub(crate) fn two() -> Builder {
     two_with(json!({}))
 }
 

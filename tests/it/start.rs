@@ -17,6 +17,22 @@ fn told(failure: &Failure, words: &[&str]) {
     }
 }
 
+#[test]
+fn doctor_shows_the_place_in_a_wrong_file_as_config_check_does() {
+    let said = |args: [&str; 1], more: [&str; 1]| {
+        let builder = World::describe().config_text("server:\n  prot: 1\n");
+        let builder = builder.args(args).args(more).args(["--config", "pilothouse.yaml"]);
+        builder.fails();
+        std::fs::read_to_string(builder.path("stdout")).unwrap()
+    };
+    let (doctor, check) = (said(["doctor"], ["--trust-folder"]), said(["config"], ["check"]));
+    let lines: Vec<&str> = check.lines().collect();
+    assert!(lines.len() > 3, "{check}");
+    let gap = " ".repeat("✗ configuration  ".chars().count());
+    let shown = format!("✗ configuration  {}\n", lines.join(&format!("\n{gap}")));
+    assert!(doctor.contains(&shown), "{shown}\n{doctor}");
+}
+
 fn text(text: &str) -> Failure {
     World::describe().config_text(text).fails()
 }
@@ -166,6 +182,9 @@ fn a_log_level_that_is_none_is_refused() {
     let failure = World::describe().args(["--log-level", "pilothouse=loudest"]).fails();
     assert_eq!(failure.code, CONFIG);
     told(&failure, &["log.level"]);
+    let config = json!({"log": {"level": "pilothouse=loudest"}});
+    let checked = World::describe().config(config).args(["config", "check"]).fails();
+    assert_eq!((failure.code, checked.code), (CONFIG, CONFIG));
 }
 
 #[test]

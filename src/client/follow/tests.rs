@@ -29,7 +29,7 @@ fn answer(text: &str, append: bool, last: bool) -> StreamResponse {
 
 fn shown(screen: Screen, json: bool, events: &[StreamResponse]) -> (String, u8) {
     let mut out = Vec::new();
-    let mut show = Show::new(&mut out, screen, json);
+    let mut show = Show::new(&mut out, screen, json, "");
     for event in events {
         show.take(event).unwrap();
     }

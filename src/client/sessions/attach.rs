@@ -9,7 +9,7 @@
 
 use crate::client::exit;
 use crate::client::failure::Failure;
-use crate::client::local::Server;
+use crate::client::local::{Server, escape};
 use crate::client::terminal::clean_line;
 use reqwest::Response;
 use rustix::process::{Pid, Signal, kill_process};
@@ -44,7 +44,7 @@ pub(super) async fn run(id: &str, term: Option<&str>, server: &Server) -> Result
              address (`--state-dir` where it has its own)",
         ));
     }
-    let path = format!("/api/v1/sessions/{}/attach", super::escaped(id));
+    let path = format!("/api/v1/sessions/{}/attach", escape(id));
     let mut response = server.open(&path, &json!({"term": term})).await?;
     let place = first_line(&mut response, server).await?;
     let place: Place = serde_json::from_slice(&place)

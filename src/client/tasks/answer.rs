@@ -3,9 +3,10 @@
 use super::ask::{Ask, Decision};
 use super::print_json;
 use crate::client::failure::Failure;
+use crate::client::list::{ListArgs, read_list};
 use crate::client::local::Server;
 use crate::client::outcome::ago;
-use crate::client::send::{Way, converse};
+use crate::client::send::converse;
 use crate::client::table::table;
 use crate::client::terminal::{Screen, clean_line};
 use clap::Args;
@@ -23,9 +24,6 @@ pub(crate) struct ReplyArgs {
     /// This one of the task's asks, and no other
     #[arg(long, value_name = "ID")]
     ask: Option<String>,
-    /// The agent whose task it is, where it is not the server's own one
-    #[arg(long, value_name = "NAME")]
-    agent: Option<String>,
     /// Print each event as a line of JSON
     #[arg(long)]
     json: bool,
@@ -65,12 +63,10 @@ pub(super) async fn run(
     id: &str,
     said: &Said,
     reply: &ReplyArgs,
-    way: Way<'_>,
     server: &Server,
     screen: Screen,
 ) -> Result<u8, Failure> {
-    let way = Way { agent: reply.agent.as_deref(), ..way };
-    let client = server.client(reply.agent.as_deref()).await?;
+    let client = server.client().await?;
     let id = TaskId::new(id);
     let task = client.get(&id, None).await.map_err(|error| server.failure(&error))?;
     let ask = Ask::of(&task).ok_or_else(|| {
@@ -83,8 +79,7 @@ pub(super) async fn run(
     let mut message = Message::new(Role::User, vec![part]);
     message.task_id = Some(id);
     let request = SendMessageRequest { tenant: None, message, configuration: None, metadata: None };
-    let failure = |error| server.failure(&error);
-    converse(&client, &request, (screen, reply.json), way, failure).await
+    converse(&client, &request, (screen, reply.json), server).await
 }
 
 /// The answer as a part of a message: data where the server tells its asks apart, else plain words.
@@ -156,35 +151,18 @@ fn decided(ask: &Ask, said: &Said, task: &Task, named: Option<&str>) -> Option<S
 /// Prints what waits for an answer.
 pub(super) async fn list(
     server: &Server,
-    json: bool,
+    args: &ListArgs,
     screen: Screen,
     out: &mut impl Write,
 ) -> Result<(), Failure> {
-    let asks = read_pages(server).await?;
-    if json {
-        return print_json(out, &asks);
+    let asks = read_list(server, ("/api/v1/asks", "asks"), args.limit as usize).await?;
+    if args.json {
+        print_json(out, &asks.entries)?;
+    } else {
+        write!(out, "{}", listed(&asks.entries, Timestamp::now(), screen.width))?;
     }
-    write!(out, "{}", listed(&asks, Timestamp::now(), screen.width))?;
+    asks.tell_left_out();
     Ok(())
-}
-
-/// All asks that are open.
-async fn read_pages(server: &Server) -> Result<Vec<Value>, Failure> {
-    let (mut asks, mut path) = (Vec::new(), "/api/v1/asks?pageSize=100".to_owned());
-    loop {
-        let mut page = server.get(&path).await?;
-        let Some(Value::Array(more)) = page.get_mut("asks").map(Value::take) else {
-            return Ok(asks);
-        };
-        let next = page.get("nextPageToken").and_then(Value::as_str).unwrap_or_default();
-        // A page without asks would lead to itself.
-        if next.is_empty() || more.is_empty() {
-            asks.extend(more);
-            return Ok(asks);
-        }
-        path = format!("/api/v1/asks?pageSize=100&pageToken={next}");
-        asks.extend(more);
-    }
 }
 
 /// Asks as a table.

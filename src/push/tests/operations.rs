@@ -127,7 +127,7 @@ async fn a_task_that_turns_out_to_be_a_bare_message_is_not_told_of() {
     hook.answer(9, OK);
     let log = house.accept(true).await;
     house.attach(&log, hook.url("/"), Dialect::V1_0).await;
-    log.reply(&house.store, "hello").await.unwrap();
+    log.reply(&house.store, "hello", Vec::new()).await.unwrap();
     house.push.closed().await;
     assert!(hook.requests.try_recv().is_err());
     assert_eq!(house.store.push_count(log.n).await.unwrap(), 0);

@@ -1,6 +1,8 @@
 //! `/api/v1/asks`: what agents have asked, and the answers.
 
+use super::super::call::Named;
 use super::super::{Doors, json_response};
+use super::page::{PageQuery, no_token, render_page};
 use super::{carry_out, entry_of, failed};
 use crate::service::Client;
 use crate::store::AskRow;
@@ -13,37 +15,31 @@ use pilothouse_a2a::error::{Error, ErrorKind};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-/// Asks of a page where the caller does not say how many, and at most.
-const PAGE: usize = 50;
-const MOST: usize = 100;
-
-/// `GET /api/v1/asks`: the caller's open asks, oldest first, a page of them (`pageSize`, `pageToken`).
+/// `GET /api/v1/asks`: the caller's open asks of all agents, or of the one that the path names, oldest first, a page
+/// of them (`pageSize`, `pageToken`).
 pub(in super::super) async fn list(State(doors): State<Arc<Doors>>, request: Request) -> Response {
     let most = doors.config.limits.response.as_usize();
-    carry_out(&doors, request, ("ListAsks", most), async move |doors, client, request: Request<_>| {
-        let page = read_page(request.uri().query().unwrap_or_default());
-        let (size, after) = page.map_err(|error| Box::new(failed(&error)))?;
-        let page = doors.service.asks(&every_agent(&doors, &client), after, size);
-        // A page ends where the response would grow too large; its token leads to the rest.
-        let (mut asks, mut last, mut next) = (String::new(), None, page.next);
-        for row in &page.rows {
-            let ask = shown(row).to_string();
-            if last.is_some() && asks.len() + ask.len() > most {
-                next = last;
-                break;
+    carry_out(
+        &doors,
+        request,
+        ("ListAsks", most),
+        async move |doors, client, request: Request<_>| {
+            let query = PageQuery::read(request.uri().query().unwrap_or_default());
+            let PageQuery { size, token } = query.map_err(|error| Box::new(failed(&error)))?;
+            if token.is_some_and(|token| uuid::Uuid::parse_str(token).is_err()) {
+                return Err(Box::new(failed(&no_token())));
             }
-            if last.is_some() {
-                asks.push(',');
-            }
-            asks.push_str(&ask);
-            last = Some(row.id.clone());
-        }
-        let (next, total) = (json!(next.as_deref().unwrap_or_default()), page.total);
-        let body = format!(
-            r#"{{"asks":[{asks}],"nextPageToken":{next},"pageSize":{size},"totalSize":{total}}}"#
-        );
-        Ok(json_response(StatusCode::OK, body))
-    })
+            let clients = match request.extensions().get::<Named>() {
+                Some(_) => vec![client],
+                None => every_agent(&doors, &client),
+            };
+            let page = doors.service.asks(&clients, token, size);
+            let asks = page.rows.iter().map(|row| (shown(row), row.id.to_string()));
+            let bounds = (size, page.total as u64, most);
+            let body = render_page("asks", asks, page.next.is_some(), bounds);
+            Ok(json_response(StatusCode::OK, body))
+        },
+    )
     .await
 }
 
@@ -84,28 +80,6 @@ pub(in super::super) async fn answer(
         },
     )
     .await
-}
-
-/// The size of a page, and the ask after which it begins.
-fn read_page(query: &str) -> Result<(usize, Option<&str>), Error> {
-    let (mut size, mut after) = (PAGE, None);
-    for (name, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
-        match name {
-            "pageSize" | "page_size" => {
-                let given = value.parse().ok().filter(|given| (1..=MOST).contains(given));
-                size = given.ok_or_else(|| Error::invalid("pageSize", "must be 1 to 100"))?;
-            }
-            "pageToken" | "page_token" if !value.is_empty() => {
-                if uuid::Uuid::parse_str(value).is_err() {
-                    let what = "must be the `nextPageToken` of the page before";
-                    return Err(Error::invalid("pageToken", what));
-                }
-                after = Some(value);
-            }
-            _ => {}
-        }
-    }
-    Ok((size, after))
 }
 
 /// The same caller with each agent.

@@ -1,7 +1,9 @@
 //! What is read from the store: always beside the writer, and for callers always within a scope.
 
 use super::{Store, key};
-use crate::store::{Error, Event, Filter, Kind, Page, Place, Scope, SessionRow, TaskRow};
+use crate::store::{
+    Error, Event, Filter, Kind, Page, Place, Scope, SessionPage, SessionPlace, SessionRow, TaskRow,
+};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use pilothouse_a2a::id::{ContextId, TaskId};
@@ -286,10 +288,34 @@ impl Store {
         self.first(query, within::<String>(scope, name), session_row).await
     }
 
-    /// This scope's sessions, last used first.
-    pub async fn sessions(&self, scope: &Scope, size: u32) -> Result<Vec<SessionRow>, Error> {
-        let query = "SELECT * FROM sessions WHERE caller = ?1 AND agent = ?2 ORDER BY used_ms DESC LIMIT ?3";
-        self.all(query, within::<u32>(scope, size), session_row).await
+    /// A page of this scope's sessions, last used first: those behind a place, or the first ones.
+    pub async fn sessions(
+        &self,
+        scope: &Scope,
+        from: Option<SessionPlace>,
+        size: usize,
+    ) -> Result<SessionPage, Error> {
+        let scope = scope.clone();
+        self.read(move |connection| {
+            let of_scope = params![&scope.caller, &scope.agent];
+            let total: i64 = connection
+                .prepare_cached("SELECT count(*) FROM sessions WHERE caller = ?1 AND agent = ?2")?
+                .query_row(of_scope, |row| row.get(0))?;
+            let from = from.unwrap_or(SessionPlace { used_ms: i64::MAX, id: "".into() });
+            let mut statement = connection.prepare_cached(
+                "SELECT * FROM sessions
+                 WHERE caller = ?1 AND agent = ?2 AND (used_ms, id) < (?3, ?4)
+                 ORDER BY used_ms DESC, id DESC LIMIT ?5",
+            )?;
+            let limit = i64::try_from(size + 1).unwrap_or(i64::MAX);
+            let wanted = params![&scope.caller, &scope.agent, from.used_ms, from.id, limit];
+            let rows = statement.query_map(wanted, session_row)?;
+            let mut rows = rows.collect::<Result<Vec<_>, _>>()?;
+            let has_more = rows.len() > size;
+            rows.truncate(size);
+            Ok(SessionPage { rows, has_more, total: total.cast_unsigned() })
+        })
+        .await
     }
 
     /// Finished tasks that retention has come for.

@@ -169,6 +169,7 @@ fn our_own_doors_answer_as_described() {
     house.ask_with("GetHealth", 200, "GET", "/health", &Value::Null, &[]);
     house.ask_with("GetReadiness", 200, "GET", "/ready", &Value::Null, &[]);
     house.ask("ListSessions", 200, "GET", "/api/v1/sessions", &Value::Null);
+    house.ask("ListSessions", 400, "GET", "/api/v1/sessions?pageSize=0", &Value::Null);
     house.ask("GetSession", 200, "GET", &format!("/api/v1/sessions/{context}"), &Value::Null);
     house.ask("GetSession", 404, "GET", "/api/v1/sessions/x", &Value::Null);
     let answer =

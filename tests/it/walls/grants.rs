@@ -1,6 +1,6 @@
 //! Grants in a folder that agents may change: what an agent puts in their place gives nothing to anybody.
 
-use super::{WALLS, Wall};
+use super::{WALLS, Wall, Walls};
 use crate::bindings::Binding;
 use crate::building::Builder;
 use crate::reading::{answer, message, message_in, state, words};
@@ -300,4 +300,70 @@ fn no_program_that_an_agent_may_have_made_runs_outside_of_a_sandbox() {
     builder.fails();
     let said = fs::read_to_string(builder.path("stdout")).unwrap();
     assert!(!builder.path("made").exists() && said.contains("agents may change"), "{said}");
+}
+
+// === what is missing is named ===
+
+/// A shell that is granted to nobody, as an interpreter.
+fn interpreter(builder: &Builder) -> std::path::PathBuf {
+    let interpreter = builder.path("outside/interpreter");
+    fs::copy("/bin/sh", &interpreter).unwrap();
+    interpreter
+}
+
+/// What is told of a turn that fails.
+fn failing(builder: Builder) -> String {
+    let task = builder.start().say("echo done");
+    assert_eq!(state(&task), "FAILED", "{task:#}");
+    words(&task)
+}
+
+#[test]
+fn the_interpreter_of_a_session_script_that_is_not_granted_is_named_with_the_key_that_grants_it() {
+    for wall in Walls::HERE {
+        let builder = with_project(wall);
+        let interpreter = interpreter(&builder);
+        let text = format!("#!{}\ntrue\n", interpreter.display());
+        let builder = builder.file(".init-session.sh", 0o755, &text);
+        let granted = format!("`isolation.read`: [{}]", interpreter.display());
+        let told = failing(builder);
+        assert!(told.contains(&granted), "{wall:?}: {told}");
+    }
+}
+
+#[test]
+fn the_interpreter_of_a_program_that_agents_may_change_is_named_with_the_key_that_grants_it() {
+    for wall in Walls::HERE {
+        let builder = with_project(wall);
+        let interpreter = interpreter(&builder);
+        let program = builder.path("project/agent.sh");
+        write_program(&program, &format!("#!{}\n", interpreter.display()));
+        let told = failing(builder.agent(json!({"program": program})));
+        let granted = format!("`isolation.read`: [{}]", interpreter.display());
+        assert!(told.contains(&granted), "{wall:?}: {told}");
+    }
+}
+
+#[test]
+fn a_command_that_is_not_found_comes_with_the_key_that_grants_more() {
+    for wall in Walls::HERE {
+        let builder = with_project(wall);
+        let interpreter = interpreter(&builder);
+        let task = builder.start().say(interpreter.to_str().unwrap());
+        assert_eq!(state(&task), "FAILED", "{task:#}");
+        assert!(words(&task).contains("`isolation.read`"), "{wall:?}: {}", words(&task));
+    }
+}
+
+#[test]
+fn without_a_sandbox_an_interpreter_that_is_missing_is_named() {
+    let builder = World::describe();
+    let program = builder.path("agent.sh");
+    write_program(&program, "#!/nowhere/interpreter\n");
+    let told = failing(builder.agent(json!({"program": program})));
+    let words = format!(
+        "/nowhere/interpreter, by which {} is run, is not on this machine",
+        program.display()
+    );
+    assert!(told.contains(&words), "{told}");
 }

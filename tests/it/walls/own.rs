@@ -313,6 +313,17 @@ fn a_second_session_finds_the_covers_too() {
 #[test]
 fn a_found_file_that_weakens_the_sandbox_is_refused_until_the_operator_says_so() {
     let failure = World::describe().untrusted().fails();
+    let checked = World::describe().untrusted().args(["config", "check"]);
+    assert_eq!((failure.code, checked.fails().code), (Some(78), Some(78)));
+    let said = fs::read_to_string(checked.path("stdout")).unwrap();
+    assert!(said.contains("isolation.backend"), "{said}");
+    for args in
+        [&["config", "check", "--trust-folder"][..], &["config", "check", "pilothouse.yaml"]]
+    {
+        let checked =
+            args.iter().fold(World::describe().untrusted(), |builder, arg| builder.args([*arg]));
+        assert_eq!(checked.fails().code, Some(0), "{args:?}");
+    }
     assert_eq!(failure.code, CONFIG, "{}", failure.stderr);
     for words in ["`isolation.backend: none` (pilothouse.yaml:", "--trust-folder"] {
         assert!(failure.stderr.contains(words), "{}", failure.stderr);
