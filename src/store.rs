@@ -23,7 +23,7 @@ use pilothouse_a2a::time::Timestamp;
 use std::path::Path;
 use std::sync::Arc;
 
-pub use sqlite::{JUMP, Limits, Store};
+pub use sqlite::{EventsPart, JUMP, Limits, ReadTransaction, Store};
 
 /// What a caller may see: the tasks and sessions that are its own, of one agent.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -229,23 +229,14 @@ pub enum Account {
 /// One change; a batch of them is applied whole or not at all.
 #[derive(Debug)]
 pub enum Write {
-    /// A new task; its first event follows in the same batch.
-    Task(Box<TaskRow>),
+    /// A new task, and the bytes of its first events, which come in the same batch.
+    Task(Box<TaskRow>, u64),
     /// An event at the end of a task's log.
     Event {
         /// The task's number.
         n: i64,
         /// The event.
         event: Event,
-    },
-    /// A task's new state, written with the event that says so.
-    State {
-        /// The task's number.
-        n: i64,
-        /// The state.
-        state: TaskState,
-        /// Since when.
-        at: Timestamp,
     },
     /// A new session.
     Session(Box<SessionRow>),
@@ -273,6 +264,8 @@ pub enum Write {
         seq: u64,
         /// Bytes that the batch added.
         bytes: u64,
+        /// The newest status of the batch: its state, and since when.
+        status: Option<(TaskState, Timestamp)>,
     },
     /// A push notification config, new or in the place of the one with its id.
     Push(Box<PushRow>),

@@ -15,7 +15,9 @@ mod view;
 
 pub use view::{ANSWER, Extent, answer_id, weigh};
 
-use crate::store::{Durability, Error, Event, Kind, Scope, Store, TaskRow, Write};
+use crate::store::{
+    Durability, Error, Event, EventsPart, Kind, ReadTransaction, Scope, Store, TaskRow, Write,
+};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use pilothouse_a2a::event::{StreamResponse, TaskArtifactUpdateEvent, TaskStatusUpdateEvent};
@@ -100,6 +102,8 @@ pub enum Record {
 
 /// What is stored and shown together.
 struct Batch {
+    /// The row of a task that begins with this batch, and the bytes of its first event.
+    new: Option<(Box<TaskRow>, usize)>,
     /// Stored beside the records.
     also: Vec<Write>,
     records: Vec<Record>,
@@ -140,6 +144,16 @@ pub struct Snapshot {
     pub truncated: bool,
 }
 
+/// A task in a list.
+pub enum Listed {
+    /// As everybody is shown it: somebody holds its log.
+    Held(Snapshot),
+    /// As the store has it.
+    Stored(Snapshot),
+    /// Nobody is shown it yet.
+    Withheld,
+}
+
 // === Tasks ===
 
 impl Tasks {
@@ -167,7 +181,6 @@ impl Tasks {
         let response = StreamResponse::Task(task);
         let body = encode(&response);
         let mut writes = also;
-        writes.push(Write::Task(Box::new(TaskRow { head: 1, ..row })));
         let first = Event { seq: 1, kind: Kind::Task, body };
         let size = first.body.len();
         writes.push(Write::Event { n: log.n, event: first.clone() });
@@ -185,7 +198,8 @@ impl Tasks {
         }
         self.live().insert(log.id.clone(), Arc::downgrade(&log));
         let writing = log.writing.clone().lock_owned().await;
-        let batch = Batch { also: writes, records, durability: Durability::Synced, turns: 0 };
+        let new = Some((Box::new(row), size));
+        let batch = Batch { new, also: writes, records, durability: Durability::Synced, turns: 0 };
         if let Err(error) = log.write(&self.store, writing, batch).await {
             self.live().remove(&log.id);
             return Err(error);
@@ -221,6 +235,31 @@ impl Tasks {
             Some(row) => self.find(scope, &row.id).await,
             None => Ok(None),
         }
+    }
+
+    /// The task of a row that was read for a list, as it stands.
+    pub fn list(
+        &self,
+        reads: &ReadTransaction<'_>,
+        row: &TaskRow,
+        extent: Extent,
+    ) -> Result<Listed, Error> {
+        let Some(log) = self.held(&row.id) else {
+            return Ok(Listed::Stored(view::fold_row(reads, row, row.head, extent)?));
+        };
+        let seq = {
+            let end = log.end();
+            if end.withheld {
+                return Ok(Listed::Withheld);
+            }
+            if let Some(task) = &end.folded {
+                let (task, seq) = (task.clone(), end.seq);
+                return Ok(Listed::Held(Snapshot { task, seq, truncated: false }));
+            }
+            // What is stored and not yet shown to others is not shown here either.
+            end.seq.min(row.head)
+        };
+        Ok(Listed::Held(view::fold_row(reads, row, seq, extent)?))
     }
 
     /// The log of a row that was just read.
@@ -324,7 +363,8 @@ impl TaskLog {
         if self.state().is_terminal() {
             return Ok(false);
         }
-        self.write(store, writing, Batch { also, records, durability, turns: 0 }).await?;
+        self.write(store, writing, Batch { new: None, also, records, durability, turns: 0 })
+            .await?;
         Ok(true)
     }
 
@@ -347,7 +387,7 @@ impl TaskLog {
             return Ok(false);
         }
         let records = records(state);
-        let batch = Batch { also, records, durability: Durability::Synced, turns: 1 };
+        let batch = Batch { new: None, also, records, durability: Durability::Synced, turns: 1 };
         self.write(store, writing, batch).await?;
         Ok(true)
     }
@@ -378,7 +418,7 @@ impl TaskLog {
             last.status.state = TaskState::Working;
             goes_on = true;
         }
-        let batch = Batch { also, records, durability: Durability::Synced, turns: 0 };
+        let batch = Batch { new: None, also, records, durability: Durability::Synced, turns: 0 };
         let writing = self.write(store, writing, batch).await?;
         if goes_on {
             // The end is stored, so this error is not one of the end: the caller would store it again.
@@ -395,7 +435,7 @@ impl TaskLog {
         if let Some(answer) = view::answer_message(&snapshot.task, snapshot.seq) {
             let records = vec![Record::Message(answer)];
             let durability = Durability::Written;
-            let batch = Batch { also: Vec::new(), records, durability, turns: 0 };
+            let batch = Batch { new: None, also: Vec::new(), records, durability, turns: 0 };
             self.write(store, writing, batch).await?;
         }
         Ok(())
@@ -475,20 +515,20 @@ impl TaskLog {
         writing: Writing,
         batch: Batch,
     ) -> Result<Writing, Error> {
-        let Batch { also: mut writes, records, mut durability, turns } = batch;
+        let Batch { new, also: mut writes, records, mut durability, turns } = batch;
         let mut seq = self.end().seq;
         let mut shown = Vec::with_capacity(records.len());
-        let (mut state, mut status_at, mut bytes) = (None, None, 0);
+        let (mut status, mut bytes) = (None, 0);
         for record in records {
             seq += 1;
             let (kind, body, response) = match record {
                 Record::Status(update) => {
                     if let Some(at) = update.status.timestamp {
-                        if self.state_differs(state, update.status.state) {
+                        let before = status.map_or_else(|| self.state(), |(state, _)| state);
+                        if before != update.status.state {
                             durability = Durability::Synced;
                         }
-                        state = Some(update.status.state);
-                        status_at = Some(at);
+                        status = Some((update.status.state, at));
                     }
                     let response = StreamResponse::StatusUpdate(update);
                     (Kind::Status, encode(&response), Ok(response))
@@ -509,10 +549,14 @@ impl TaskLog {
             shown.push((event, response));
         }
         // Lists go by the time of the newest status, whether or not it is of another state.
-        if let (Some(state), Some(at)) = (state, status_at) {
-            writes.push(Write::State { n: self.n, state, at });
-        }
-        writes.push(Write::Head { n: self.n, seq, bytes });
+        writes.push(match new {
+            Some((mut row, first)) => {
+                row.head = seq;
+                (row.state, row.status_at) = status.unwrap_or((row.state, row.status_at));
+                Write::Task(row, bytes + first as u64)
+            }
+            None => Write::Head { n: self.n, seq, bytes, status },
+        });
         let log = self.clone();
         let show = move |outcome: Result<(), Error>| {
             if let Err(error) = outcome {
@@ -532,10 +576,6 @@ impl TaskLog {
             Ok(writing)
         };
         store.commit_then(writes, durability, show).await?
-    }
-
-    fn state_differs(&self, in_batch: Option<TaskState>, new: TaskState) -> bool {
-        in_batch.unwrap_or_else(|| self.state()) != new
     }
 
     /// Whether the task is at hand and small.
@@ -693,11 +733,15 @@ impl Cursor {
     pub async fn read(&mut self) -> Result<Option<Vec<Event>>, Error> {
         let head = self.log.head();
         // Messages are for the history, and may be large.
-        let (place, without) = ((self.seq, head), Some(Kind::Message));
-        let found = self
-            .store
-            .events_in_part(self.log.n, place, CATCH_UP_BYTES, without, usize::MAX)
-            .await?;
+        let part = EventsPart {
+            n: self.log.n,
+            after: self.seq,
+            upto: head,
+            bytes: CATCH_UP_BYTES,
+            without: Some(Kind::Message),
+            largest: usize::MAX,
+        };
+        let found = self.store.events_in_part(part).await?;
         self.seq = found.last().map_or(head, |event| event.seq);
         Ok(shown(found))
     }

@@ -107,7 +107,9 @@ impl Telemetry {
             status: 403,
             duration_ms: 0.0,
         };
-        self.0.audit.note(&entry).await;
+        if let Err(unsent) = self.0.audit.note(&entry) {
+            unsent.send().await;
+        }
     }
 
     /// Writes out what waits.

@@ -75,7 +75,7 @@ impl World {
             created: now,
             used: now,
         };
-        let mut writes = vec![Write::Task(Box::new(row))];
+        let mut writes = vec![Write::Task(Box::new(row), 0)];
         if known.is_none() {
             writes.push(Write::Session(Box::new(session)));
         }

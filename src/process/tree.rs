@@ -7,11 +7,15 @@
 use rustix::process::{Pid, Signal};
 use rustix::time::ClockId;
 use std::collections::HashMap;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::time::{Duration, Instant};
 
 /// Ticks a second in `/proc/PID/stat` (`USER_HZ`, the same on every Linux that Rust runs on).
 const TICKS: i64 = 100;
+
+/// Bytes of `/proc/PID/stat` at most: 52 numbers and a name.
+const LONGEST_STAT: usize = 2048;
 
 /// Processes of one tree that are found.
 const MOST: usize = 65_536;
@@ -153,7 +157,10 @@ fn all() -> HashMap<i32, Process> {
 
 /// "pid (name) state parent …": the name may hold anything, so the fields count from its end.
 fn read(pid: i32) -> Option<Process> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // All of it at once: the file has no size by which `read_to_string` would know how much to ask for.
+    let mut stat = [0; LONGEST_STAT];
+    let size = File::open(format!("/proc/{pid}/stat")).ok()?.read(&mut stat).ok()?;
+    let stat = String::from_utf8_lossy(&stat[..size]);
     let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split(' ').collect();
     Some(Process {
         // A process whose first thread has ended lives on in the others.

@@ -2,8 +2,8 @@
 //!
 //! # How it works
 //!
-//! A request's future is dropped when its caller hangs up. So an operation is not part of it: it runs on a
-//! tracked task, and comes to its end whoever waits for it. What only waits (for the end of a turn, for the
+//! A request's future is dropped when its caller hangs up. So an operation that has to wait is not part of it: it
+//! goes on on a tracked task, and comes to its end whoever waits for it. What only waits (for the end of a turn, for the
 //! next event) stays with the request. The entry in the audit log belongs to both; whoever of them is there
 //! last writes it.
 
@@ -16,13 +16,18 @@ use crate::task::TaskLog;
 use crate::telemetry::Entry;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
+use futures_util::FutureExt;
 use parking_lot::Mutex;
 use pilothouse_a2a::error::{Error, ErrorKind};
 use pilothouse_a2a::id::{ContextId, TaskId};
 use pilothouse_a2a::time::Timestamp;
+use std::future::poll_fn;
 use std::net::IpAddr;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Instant;
+use tokio_util::task::TaskTracker;
 
 /// The outcome of a request whose caller hung up before it was answered.
 const CALLER_LEFT: &str = "CALLER_LEFT";
@@ -159,11 +164,12 @@ impl AuditEntry {
 
     /// Writes what the request is answered.
     pub(super) async fn write(&self, outcome: &'static str, status: StatusCode) {
-        if let Some(entry) = self.0.close(outcome, status.as_u16()) {
-            let telemetry = self.0.doors.telemetry.clone();
-            // Where the log has to be waited for, a caller who leaves meanwhile does not take the entry along.
-            let note = async move { telemetry.audit().note(&entry).await };
-            let _ = self.0.doors.operations.spawn(note).await;
+        let doors = &self.0.doors;
+        if let Some(entry) = self.0.close(outcome, status.as_u16())
+            && let Err(unsent) = doors.telemetry.audit().note(&entry)
+        {
+            // A caller who leaves meanwhile does not take the entry along.
+            let _ = doors.operations.spawn(unsent.send()).await;
         }
     }
 }
@@ -197,21 +203,21 @@ impl Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        if let Some(entry) = self.close(CALLER_LEFT, CLIENT_CLOSED_REQUEST) {
-            let telemetry = self.doors.telemetry.clone();
-            // A full queue is waited for, and nobody is here who could.
-            if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-                let note = async move { telemetry.audit().note(&entry).await };
-                self.doors.operations.spawn_on(note, &runtime);
-            }
+        // A full queue is waited for, and nobody is here who could.
+        if let Some(entry) = self.close(CALLER_LEFT, CLIENT_CLOSED_REQUEST)
+            && let Err(unsent) = self.doors.telemetry.audit().note(&entry)
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            self.doors.operations.spawn_on(unsent.send(), &runtime);
         }
     }
 }
 
 impl Doors {
-    /// Runs an operation on a tracked task of its own: once begun, it comes to its end, whether or not the future
-    /// that waits for it is still there. The audit entry is not written before. The operation lies on the heap
-    /// once, not in the task and in its request as well: there may be thousands.
+    /// Runs an operation: once begun, it comes to its end, whether or not the future that waits for it is still
+    /// there. As soon as it has to wait it goes on on a tracked task of its own; one that waits for nothing costs
+    /// no task. The audit entry is not written before its end. The operation lies on the heap once, not in the
+    /// task and in its request as well: there may be thousands.
     pub(super) fn run<T, F>(
         &self,
         entry: &AuditEntry,
@@ -222,17 +228,78 @@ impl Doors {
         F: Future<Output = T> + Send + 'static,
     {
         let entry = entry.clone();
-        let operation = Box::pin(operation);
-        let running = self.operations.spawn(async move {
-            let outcome = operation.await;
+        let outcome = operation.map(|outcome| {
             drop(entry);
             outcome
         });
+        let outcome = see_through(&self.operations, outcome);
         async move {
-            running.await.map_err(|_| {
+            outcome.await.ok_or_else(|| {
                 let message = "the operation failed inside of the server; tell its operator";
                 Error::new(ErrorKind::Internal, message)
             })
+        }
+    }
+}
+
+/// Runs an operation here until it has to wait, and then on a task of its own. None where it panics.
+fn see_through<T, F>(
+    operations: &TaskTracker,
+    operation: F,
+) -> impl Future<Output = Option<T>> + Send + use<T, F>
+where
+    T: Send + 'static,
+    F: Future<Output = T> + Send + 'static,
+{
+    let operations = operations.clone();
+    let mut operation = Box::pin(AssertUnwindSafe(operation).catch_unwind());
+    async move {
+        match poll_fn(|task| Poll::Ready(operation.poll_unpin(task))).await {
+            Poll::Ready(outcome) => outcome.ok(),
+            Poll::Pending => operations.spawn(operation).await.ok()?.ok(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::sync::oneshot;
+
+    #[tokio::test]
+    async fn an_operation_that_waits_for_nothing_costs_no_task() {
+        let operations = TaskTracker::new();
+        let mut ended = Box::pin(see_through(&operations, async { 7 }));
+        assert_eq!(ended.as_mut().now_or_never(), Some(Some(7)));
+        assert!(operations.is_empty());
+    }
+
+    #[tokio::test]
+    async fn an_operation_that_is_given_up_while_it_waits_comes_to_its_end() {
+        let operations = TaskTracker::new();
+        let (go, gone) = oneshot::channel::<()>();
+        let (done, is_done) = oneshot::channel();
+        let operation = async move {
+            gone.await.unwrap();
+            done.send(7).unwrap();
+        };
+        assert!(see_through(&operations, operation).now_or_never().is_none());
+        assert_eq!(operations.len(), 1);
+        go.send(()).unwrap();
+        assert_eq!(is_done.await.unwrap(), 7);
+    }
+
+    #[tokio::test]
+    async fn an_operation_that_panics_has_no_outcome_whether_it_has_waited_or_not() {
+        let operations = TaskTracker::new();
+        for waits in [false, true] {
+            let operation = async move {
+                if waits {
+                    tokio::task::yield_now().await;
+                }
+                panic!("on purpose");
+            };
+            assert_eq!(see_through::<(), _>(&operations, operation).await, None);
         }
     }
 }

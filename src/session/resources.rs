@@ -106,11 +106,16 @@ impl SessionResources {
     /// Makes the folders and the supervisor of a new session while its task is being stored.
     pub(super) async fn prepare(&mut self) {
         let (workspaces, session) = (self.agent.workspaces.clone(), self.row.id.clone());
-        self.folder = self.inbox.serve_while_preparing(workspaces.folder(&session)).await.ok();
-        if self.house.isolation.is_here() {
-            let launcher = self.house.launcher.clone();
-            self.prepared = self.inbox.serve_while_preparing(launcher.prepare()).await.ok();
-        }
+        let (launcher, is_here) = (self.house.launcher.clone(), self.house.isolation.is_here());
+        let supervisor = async {
+            match is_here {
+                true => launcher.prepare().await.ok(),
+                false => None,
+            }
+        };
+        let both = async { tokio::join!(workspaces.folder(&session), supervisor) };
+        let (folder, supervisor) = self.inbox.serve_while_preparing(both).await;
+        (self.folder, self.prepared) = (folder.ok(), supervisor);
     }
 
     /// The session's folders, made where they are missing. A turn that is interrupted does not wait for them; they

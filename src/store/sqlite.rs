@@ -1,15 +1,17 @@
 //! The store on SQLite: opening, the writer thread, what a write does to the tables.
 
 mod asks;
+mod list;
 mod push;
 mod read;
 mod usage;
 
-pub use read::Limits;
 use read::Readers;
+pub use read::{EventsPart, Limits, ReadTransaction};
 
 use super::{Durability, Error, Write};
 use parking_lot::Mutex;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OptionalExtension, params};
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, Write as _};
@@ -21,7 +23,7 @@ use std::thread::JoinHandle;
 use tokio::sync::{mpsc, oneshot};
 
 /// Migrations by number; the database remembers the last one in `user_version`.
-const MIGRATIONS: [&str; 8] = [
+const MIGRATIONS: [&str; 9] = [
     include_str!("../../migrations/sqlite/0001_event_log.sql"),
     include_str!("../../migrations/sqlite/0002_push.sql"),
     include_str!("../../migrations/sqlite/0003_keys.sql"),
@@ -30,6 +32,7 @@ const MIGRATIONS: [&str; 8] = [
     include_str!("../../migrations/sqlite/0006_unfinished.sql"),
     include_str!("../../migrations/sqlite/0007_beside_artifacts.sql"),
     include_str!("../../migrations/sqlite/0008_lists.sql"),
+    include_str!("../../migrations/sqlite/0009_fewer_pages.sql"),
 ];
 
 /// Batches that may wait for the writer; a full queue holds back whoever writes.
@@ -236,6 +239,8 @@ fn prepare(connection: &Connection) -> Result<(), rusqlite::Error> {
     connection.pragma_update(None, "synchronous", "NORMAL")?;
     connection.pragma_update(None, "temp_store", "MEMORY")?;
     connection.set_prepared_statement_cache_capacity(32);
+    // Otherwise a statement with `LIMIT ?` is planned anew at each execution.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     Ok(())
 }
 
@@ -377,10 +382,10 @@ fn key(n: i64, seq: u64) -> i64 {
 impl Write {
     fn apply(&self, connection: &Connection) -> Result<(), rusqlite::Error> {
         match self {
-            Self::Task(row) => connection
+            Self::Task(row, bytes) => connection
                 .prepare_cached(
                     "INSERT INTO tasks (n, id, caller, agent, context_id, session, alias, state, status_ms,
-                     created_ms, head, bytes) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, 0)",
+                     created_ms, head, bytes) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
                 )?
                 .execute(params![
                     row.n,
@@ -394,16 +399,25 @@ impl Write {
                     row.status_at.as_millisecond(),
                     row.created.as_millisecond(),
                     row.head.cast_signed(),
+                    bytes.cast_signed(),
                 ])?,
             Self::Event { n, event } => connection
                 .prepare_cached("INSERT INTO events (key, kind, body) VALUES (?1, ?2, ?3)")?
                 .execute(params![key(*n, event.seq), event.kind as i64, &event.body[..]])?,
-            Self::Head { n, seq, bytes } => connection
+            Self::Head { n, seq, bytes, status: None } => connection
                 .prepare_cached("UPDATE tasks SET head = ?2, bytes = bytes + ?3 WHERE n = ?1")?
                 .execute(params![n, seq.cast_signed(), bytes.cast_signed()])?,
-            Self::State { n, state, at } => connection
-                .prepare_cached("UPDATE tasks SET state = ?2, status_ms = ?3 WHERE n = ?1")?
-                .execute(params![n, *state as i64, at.as_millisecond()])?,
+            Self::Head { n, seq, bytes, status: Some((state, at)) } => connection
+                .prepare_cached(
+                    "UPDATE tasks SET head = ?2, bytes = bytes + ?3, state = ?4, status_ms = ?5 WHERE n = ?1",
+                )?
+                .execute(params![
+                    n,
+                    seq.cast_signed(),
+                    bytes.cast_signed(),
+                    *state as i64,
+                    at.as_millisecond()
+                ])?,
             Self::Session(row) => connection
                 .prepare_cached(
                     // One that is stored already may know more by now; one of this context that is being removed
@@ -464,5 +478,37 @@ impl Write {
             Self::CleanEnd => connection.execute("UPDATE meta SET value = 'clean' WHERE name = 'end'", [])?,
         };
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Filter, Scope};
+
+    #[tokio::test]
+    async fn a_list_in_a_store_of_an_earlier_schema_counts_and_shows_all_of_its_tasks() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("store.db");
+        let earlier = Connection::open(&file).unwrap();
+        for sql in &MIGRATIONS[..8] {
+            earlier.execute_batch(sql).unwrap();
+        }
+        earlier.pragma_update(None, "user_version", 8).unwrap();
+        let put = "INSERT INTO tasks VALUES (?1, 'task-' || ?1, 'owner', 'fake', 'c', 's', NULL, 1 + ?1 % 8, ?1, 0, 1, 0)";
+        for n in 0..40 {
+            earlier.execute(put, [n]).unwrap();
+        }
+        drop(earlier);
+        let store = Store::in_folder(folder.path(), &file, "a test", 1).unwrap();
+        let pages = store.read_together(|reads| {
+            let scope = Scope { caller: Arc::from("owner"), agent: Arc::from("fake") };
+            let states = [1, 2, 3, 6].map(|number| Some(read::state_of(number)));
+            let states = states.into_iter().chain([None]);
+            let page = |state| reads.list(&scope, &Filter { state, ..Filter::default() }, None, 50);
+            states.map(page).collect::<Result<Vec<_>, _>>()
+        });
+        let counts = pages.await.unwrap().into_iter().map(|page| (page.total, page.rows.len()));
+        assert_eq!(counts.collect::<Vec<_>>(), [(5, 5), (5, 5), (5, 5), (5, 5), (40, 40)]);
     }
 }

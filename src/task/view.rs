@@ -1,9 +1,9 @@
 //! A task as a reader sees it: its events folded, its answer last.
 
 use super::{Snapshot, TaskLog};
-use crate::store::{Error, Kind, Store};
+use crate::store::{Error, Event, EventsPart, Kind, ReadTransaction, Store, TaskRow};
 use pilothouse_a2a::event::{StreamResponse, TaskArtifactUpdateEvent};
-use pilothouse_a2a::id::{ArtifactId, MessageId, TaskId};
+use pilothouse_a2a::id::{ArtifactId, ContextId, MessageId, TaskId};
 use pilothouse_a2a::message::{Message, Part, PartContent};
 use pilothouse_a2a::task::{Task, TaskState, TaskStatus};
 use serde::Serialize;
@@ -130,72 +130,138 @@ fn weigh_update(update: &TaskArtifactUpdateEvent) -> usize {
     }
 }
 
-/// Folds a task's events up to `seq`, as far as they fit; what is not shown is not kept.
+/// A task's events on their way to a task, as far as they fit; what is not shown is not kept.
+struct Fold<'a> {
+    n: i64,
+    id: &'a TaskId,
+    context: &'a ContextId,
+    upto: u64,
+    extent: Extent,
+    task: Option<Task>,
+    /// Where each artifact stands: there may be many thousands.
+    places: HashMap<ArtifactId, usize>,
+    history: History,
+    after: u64,
+    size: usize,
+    truncated: bool,
+}
+
+/// Folds a task's events up to `seq`.
 pub(super) async fn fold(
     store: &Store,
     log: &TaskLog,
     seq: u64,
     extent: Extent,
 ) -> Result<Snapshot, Error> {
-    let mut folded: Option<Task> = None;
-    // Where each artifact stands: there may be many thousands.
-    let mut places: HashMap<ArtifactId, usize> = HashMap::new();
-    let mut history = History { extent, messages: VecDeque::new(), size: 0 };
-    let (mut after, mut size, mut truncated) = (0, 0_usize, extent.artifacts == 0);
-    while after < seq {
-        let without = truncated.then_some(Kind::Artifact);
-        let largest = extent.total;
-        let events =
-            store.events_in_part(log.n, (after, seq), READ_BYTES, without, largest).await?;
-        let Some(last) = events.last() else { break };
-        after = last.seq;
-        for event in events {
-            if event.kind == Kind::Message {
-                if let Ok(message) = serde_json::from_slice::<Message>(&event.body) {
-                    history.push(message);
-                }
-                continue;
-            }
-            match (&mut folded, serde_json::from_slice::<StreamResponse>(&event.body)) {
-                (slot, Ok(StreamResponse::Task(mut task))) => {
-                    std::mem::take(&mut task.history).into_iter().for_each(|it| history.push(it));
-                    let artifacts = task.artifacts.iter().enumerate();
-                    places = artifacts.map(|(at, it)| (it.artifact_id.clone(), at)).collect();
-                    *slot = Some(task);
-                }
-                (Some(_), Ok(StreamResponse::ArtifactUpdate(_))) if truncated => {}
-                (Some(task), Ok(StreamResponse::ArtifactUpdate(update))) => {
-                    size = size.saturating_add(weigh_update(&update));
-                    if size > extent.artifacts {
-                        truncated = true;
-                        continue;
-                    }
-                    let place = *places
-                        .entry(update.artifact.artifact_id.clone())
-                        .or_insert(task.artifacts.len());
-                    match task.artifacts.get_mut(place) {
-                        Some(artifact) => artifact.apply(&update),
-                        None => task.artifacts.push(update.artifact),
-                    }
-                }
-                (Some(task), Ok(response)) => task.apply(&response),
-                // Its message is too large to be shown.
-                (slot @ None, Err(_)) if event.kind == Kind::Task => {
-                    let status =
-                        TaskStatus { state: TaskState::Submitted, message: None, timestamp: None };
-                    *slot = Some(Task::new(log.id.clone(), log.context_id.clone(), status));
-                }
-                // An artifact that is too large to be shown.
-                (Some(_), Err(_)) if event.kind == Kind::Artifact => truncated = true,
-                (None, _) | (_, Err(_)) => {}
-            }
+    let mut fold = Fold::new((log.n, &log.id, &log.context_id), seq, extent);
+    while let Some(part) = fold.next_part() {
+        fold.add(store.events_in_part(part).await?);
+    }
+    fold.finish()
+}
+
+/// The same for a row that was read in these reads.
+pub(super) fn fold_row(
+    reads: &ReadTransaction<'_>,
+    row: &TaskRow,
+    seq: u64,
+    extent: Extent,
+) -> Result<Snapshot, Error> {
+    let mut fold = Fold::new((row.n, &row.id, &row.context_id), seq, extent);
+    while let Some(part) = fold.next_part() {
+        fold.add(reads.events_in_part(&part)?);
+    }
+    fold.finish()
+}
+
+impl<'a> Fold<'a> {
+    fn new((n, id, context): (i64, &'a TaskId, &'a ContextId), upto: u64, extent: Extent) -> Self {
+        Self {
+            n,
+            id,
+            context,
+            upto,
+            extent,
+            task: None,
+            places: HashMap::new(),
+            history: History { extent, messages: VecDeque::new(), size: 0 },
+            after: 0,
+            size: 0,
+            truncated: extent.artifacts == 0,
         }
     }
-    let mut task = folded.ok_or(Error::Closed)?;
-    let shown = size.min(extent.artifacts) + weigh(&task.status) + weigh(&task.metadata);
-    history.shorten(extent.total.saturating_sub(shown));
-    task.history = history.messages.into_iter().map(|(_, message)| message).collect();
-    Ok(Snapshot { task, seq: if truncated { seq } else { after }, truncated })
+
+    /// What is to be read next.
+    fn next_part(&self) -> Option<EventsPart> {
+        (self.after < self.upto).then_some(EventsPart {
+            n: self.n,
+            after: self.after,
+            upto: self.upto,
+            bytes: READ_BYTES,
+            without: self.truncated.then_some(Kind::Artifact),
+            largest: self.extent.total,
+        })
+    }
+
+    /// Adds the events that were read; where there are none, there is nothing more.
+    fn add(&mut self, events: Vec<Event>) {
+        self.after = events.last().map_or(self.upto, |event| event.seq);
+        for event in events {
+            self.add_event(&event);
+        }
+    }
+
+    fn add_event(&mut self, event: &Event) {
+        if event.kind == Kind::Message {
+            if let Ok(message) = serde_json::from_slice::<Message>(&event.body) {
+                self.history.push(message);
+            }
+            return;
+        }
+        match (&mut self.task, serde_json::from_slice::<StreamResponse>(&event.body)) {
+            (slot, Ok(StreamResponse::Task(mut task))) => {
+                std::mem::take(&mut task.history).into_iter().for_each(|it| self.history.push(it));
+                let artifacts = task.artifacts.iter().enumerate();
+                self.places = artifacts.map(|(at, it)| (it.artifact_id.clone(), at)).collect();
+                *slot = Some(task);
+            }
+            (Some(_), Ok(StreamResponse::ArtifactUpdate(_))) if self.truncated => {}
+            (Some(task), Ok(StreamResponse::ArtifactUpdate(update))) => {
+                self.size = self.size.saturating_add(weigh_update(&update));
+                if self.size > self.extent.artifacts {
+                    self.truncated = true;
+                    return;
+                }
+                let place = *self
+                    .places
+                    .entry(update.artifact.artifact_id.clone())
+                    .or_insert(task.artifacts.len());
+                match task.artifacts.get_mut(place) {
+                    Some(artifact) => artifact.apply(&update),
+                    None => task.artifacts.push(update.artifact),
+                }
+            }
+            (Some(task), Ok(response)) => task.apply(&response),
+            // Its message is too large to be shown.
+            (slot @ None, Err(_)) if event.kind == Kind::Task => {
+                let status =
+                    TaskStatus { state: TaskState::Submitted, message: None, timestamp: None };
+                *slot = Some(Task::new(self.id.clone(), self.context.clone(), status));
+            }
+            // An artifact that is too large to be shown.
+            (Some(_), Err(_)) if event.kind == Kind::Artifact => self.truncated = true,
+            (None, _) | (_, Err(_)) => {}
+        }
+    }
+
+    fn finish(mut self) -> Result<Snapshot, Error> {
+        let mut task = self.task.ok_or(Error::Closed)?;
+        let shown =
+            self.size.min(self.extent.artifacts) + weigh(&task.status) + weigh(&task.metadata);
+        self.history.shorten(self.extent.total.saturating_sub(shown));
+        task.history = self.history.messages.into_iter().map(|(_, message)| message).collect();
+        Ok(Snapshot { task, seq: self.after, truncated: self.truncated })
+    }
 }
 
 impl Snapshot {

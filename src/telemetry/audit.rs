@@ -13,6 +13,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 
 /// Entries that may wait for the writer.
@@ -44,6 +45,13 @@ struct AuditFile {
 enum Message {
     Line(Vec<u8>),
     Flush(oneshot::Sender<()>),
+}
+
+/// An entry that the full queue to standard error has not taken.
+#[must_use = "the entry is noted when it is sent"]
+pub struct Unsent {
+    entries: mpsc::Sender<Message>,
+    message: Message,
 }
 
 /// One thing that somebody asked for.
@@ -102,8 +110,8 @@ impl Audit {
         }
     }
 
-    /// Notes one entry.
-    pub async fn note(&self, entry: &Entry) {
+    /// Notes one entry at once, or says what is left to be waited for.
+    pub fn note(&self, entry: &Entry) -> Result<(), Unsent> {
         match &self.0 {
             Sink::Off => {}
             Sink::File { file, complained } => {
@@ -114,9 +122,13 @@ impl Audit {
                 }
             }
             Sink::StandardError(entries) => {
-                drop(entries.send(Message::Line(entry.to_line())).await);
+                let sent = entries.try_send(Message::Line(entry.to_line()));
+                if let Err(TrySendError::Full(message)) = sent {
+                    return Err(Unsent { entries: entries.clone(), message });
+                }
             }
         }
+        Ok(())
     }
 
     /// Waits until all that was noted is written.
@@ -127,6 +139,13 @@ impl Audit {
                 let _ = answer.await;
             }
         }
+    }
+}
+
+impl Unsent {
+    /// Waits for its place in the queue.
+    pub async fn send(self) {
+        drop(self.entries.send(self.message).await);
     }
 }
 

@@ -1,16 +1,13 @@
 //! What is read from the store: always beside the writer, and for callers always within a scope.
 
 use super::{Store, key};
-use crate::store::{
-    Error, Event, Filter, Kind, Page, Place, Scope, SessionPage, SessionPlace, SessionRow, TaskRow,
-};
+use crate::store::{Error, Event, Kind, Scope, SessionPage, SessionPlace, SessionRow, TaskRow};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use pilothouse_a2a::id::{ContextId, TaskId};
 use pilothouse_a2a::task::TaskState;
 use pilothouse_a2a::time::Timestamp;
-use rusqlite::{Connection, OptionalExtension, Params, Row, Rows, ToSql, params};
-use std::ops::RangeInclusive;
+use rusqlite::{Connection, OptionalExtension, Params, Row, Rows, params};
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -187,83 +184,28 @@ impl Store {
         .await
     }
 
-    /// The same for a reader who shows a part of them: without one kind of them, and without the body of
-    /// an event that is larger than `largest`.
-    pub async fn events_in_part(
-        &self,
-        n: i64,
-        (after, upto): (u64, u64),
-        bytes: usize,
-        without: Option<Kind>,
-        largest: usize,
-    ) -> Result<Vec<Event>, Error> {
-        self.read(move |connection| {
-            // Without artifacts, an index leads past them, however many there are.
-            let mut statement = connection.prepare_cached(match without {
-                Some(Kind::Artifact) => {
-                    "SELECT key, kind, CASE WHEN length(body) <= ?4 THEN body ELSE x'' END
-                     FROM events INDEXED BY events_beside_artifacts
-                     WHERE key BETWEEN ?1 AND ?2 AND kind != 2 AND kind IS NOT ?3 ORDER BY key"
-                }
-                Some(Kind::Task | Kind::Status | Kind::Message) | None => {
-                    "SELECT key, kind, CASE WHEN length(body) <= ?4 THEN body ELSE x'' END FROM events
-                     WHERE key BETWEEN ?1 AND ?2 AND kind IS NOT ?3 ORDER BY key"
-                }
-            })?;
-            let largest = i64::try_from(largest).unwrap_or(i64::MAX);
-            let rows = statement.query(params![
-                key(n, after) + 1,
-                key(n, upto),
-                without.map(|kind| kind as i64),
-                largest
-            ])?;
-            events_of(rows, bytes)
-        })
-        .await
+    /// The same for a reader who shows a part of them.
+    pub async fn events_in_part(&self, part: EventsPart) -> Result<Vec<Event>, Error> {
+        self.read(move |connection| events_in_part(connection, &part)).await
     }
 
-    /// A page of this scope's tasks, newest status first. It reads as many tasks as it shows, or those of the
-    /// context; only a total since some time takes a look at each task that it counts.
-    pub async fn list(
+    /// Several reads that belong together: of one moment, on one thread.
+    pub async fn read_together<T: Send + 'static>(
         &self,
-        scope: &Scope,
-        filter: Filter,
-        from: Option<Place>,
-        size: u32,
-    ) -> Result<Page, Error> {
-        let scope = scope.clone();
-        self.read(move |connection| {
-            let total = count(connection, &scope, &filter)?;
-            let from = from.unwrap_or(Place { status_ms: i64::MAX, n: i64::MAX });
-            let since = earliest(&filter);
-            let limit = size + 1;
-            let mut wanted: Vec<&dyn ToSql> =
-                vec![&scope.caller, &scope.agent, &since, &from.status_ms, &from.n, &limit];
-            let context = filter.context_id.as_ref().map(ContextId::as_str);
-            if let Some(context) = &context {
-                wanted.push(context);
-            }
-            let mut statement = connection.prepare_cached(&format!(
-                "SELECT tasks.* FROM ({} ORDER BY status_ms DESC, n DESC LIMIT ?6) JOIN tasks USING (n)
-                 ORDER BY tasks.status_ms DESC, n DESC",
-                places(&filter)
-            ))?;
-            let mut rows =
-                statement.query_map(&wanted[..], task_row)?.collect::<Result<Vec<_>, _>>()?;
-            let more = rows.len() > size as usize;
-            rows.truncate(size as usize);
-            let next = rows
-                .last()
-                .filter(|_| more)
-                .map(|row| Place { status_ms: row.status_at.as_millisecond(), n: row.n });
-            Ok(Page { rows, next, total: total.cast_unsigned() })
-        })
-        .await
+        reads: impl FnOnce(&ReadTransaction<'_>) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let reads = move |connection: &Connection| {
+            let transaction = connection.unchecked_transaction()?;
+            Ok(reads(&ReadTransaction(&transaction)))
+        };
+        self.read(reads).await?
     }
 
     /// Tasks that were submitted or working when the last server ended, oldest first. For the start alone.
     pub async fn unfinished(&self) -> Result<Vec<TaskRow>, Error> {
-        self.all("SELECT * FROM tasks WHERE state IN (1, 2) ORDER BY n", (), task_row).await
+        self.all(format!(
+            "SELECT * FROM tasks INDEXED BY tasks_unfinished WHERE {UNFINISHED} AND state IN (1, 2) ORDER BY n"
+        ), (), task_row).await
     }
 
     /// The session of a context.
@@ -323,8 +265,9 @@ impl Store {
         self.read(move |connection| {
             let (mut gone, mut count, mut size) = (Vec::new(), 0, 0);
             // Submitted, working and asking tasks are nobody's past.
-            let mut statement = connection
-                .prepare("SELECT n, status_ms, bytes FROM tasks WHERE state NOT IN (1, 2, 6, 8) ORDER BY n DESC")?;
+            let mut statement = connection.prepare(&format!(
+                "SELECT n, status_ms, bytes FROM tasks NOT INDEXED WHERE {FINISHED} ORDER BY n DESC"
+            ))?;
             let mut rows = statement.query([])?;
             while let Some(row) = rows.next()? {
                 let (n, at, bytes): (i64, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
@@ -342,8 +285,8 @@ impl Store {
     /// Whether a task of a session's context waits, works or asks. Not looked up by the task's own session: a
     /// session that is made anew goes on with tasks of the one before it.
     pub async fn has_unfinished(&self, session: &Arc<str>) -> Result<bool, Error> {
-        let query = "SELECT 1 FROM sessions AS s
-             JOIN tasks AS t ON t.caller = s.caller AND t.agent = s.agent AND t.context_id = s.context_id
+        let query = "SELECT 1 FROM sessions AS s JOIN tasks AS t INDEXED BY tasks_unfinished
+             ON t.caller = s.caller AND t.agent = s.agent AND t.context_id = s.context_id
              WHERE s.id = ?1 AND t.state IN (1, 2, 6, 8) LIMIT 1";
         Ok(self.first(query, (session.clone(),), |_| Ok(())).await?.is_some())
     }
@@ -356,66 +299,66 @@ impl Store {
     }
 }
 
-/// The numbers of the states that a filter lets through.
-fn states(filter: &Filter) -> RangeInclusive<i64> {
-    let all = TaskState::Submitted as i64..=TaskState::AuthRequired as i64;
-    filter.state.map_or(all, |state| state as i64..=state as i64)
+/// States of tasks that are not finished: submitted, working, asking. Indexes know them by these words.
+pub(super) const UNFINISHED: &str = "state IN (1, 2, 6, 8)";
+
+/// All other states.
+pub(super) const FINISHED: &str = "state NOT IN (1, 2, 6, 8)";
+
+/// Events of one task, and what of them is wanted.
+#[derive(Debug, Clone, Copy)]
+pub struct EventsPart {
+    /// The task's number.
+    pub n: i64,
+    /// Those after this one ...
+    pub after: u64,
+    /// ... up to this one,
+    pub upto: u64,
+    /// until they make so many bytes; at least one if there is one.
+    pub bytes: usize,
+    /// Without this kind of them,
+    pub without: Option<Kind>,
+    /// and without the body of one that is larger than this.
+    pub largest: usize,
 }
 
-fn earliest(filter: &Filter) -> i64 {
-    filter.since.map_or(i64::MIN, Timestamp::as_millisecond)
-}
+/// Reads of one moment, see [`Store::read_together`].
+pub struct ReadTransaction<'a>(pub(super) &'a Connection);
 
-/// How many tasks of a scope a filter lets through.
-fn count(connection: &Connection, scope: &Scope, filter: &Filter) -> Result<i64, rusqlite::Error> {
-    let (states, since) = (states(filter), earliest(filter));
-    let (caller, agent) = (&scope.caller, &scope.agent);
-    // A list and not a range: what follows in the index (`status_ms`) is then looked up as well.
-    let list: Vec<String> = states.map(|state| state.to_string()).collect();
-    let own = format!("caller = ?1 AND agent = ?2 AND state IN ({})", list.join(", "));
-    let query = |query: &str, wanted: &[&dyn ToSql]| {
-        connection.prepare_cached(query)?.query_row(wanted, |row| row.get(0))
-    };
-    match (&filter.context_id, filter.since) {
-        (Some(context), _) => query(
-            &format!(
-                "SELECT count(*) FROM tasks INDEXED BY tasks_by_context
-                 WHERE {own} AND status_ms >= ?3 AND context_id = ?4"
-            ),
-            params![caller, agent, since, context.as_str()],
-        ),
-        (None, Some(_)) => query(
-            &format!("SELECT count(*) FROM tasks WHERE {own} AND status_ms >= ?3"),
-            params![caller, agent, since],
-        ),
-        (None, None) => query(
-            &format!("SELECT coalesce(sum(count), 0) FROM task_counts WHERE {own}"),
-            params![caller, agent],
-        ),
+impl ReadTransaction<'_> {
+    /// Events of a task, see [`Store::events_in_part`].
+    pub fn events_in_part(&self, part: &EventsPart) -> Result<Vec<Event>, Error> {
+        Ok(events_in_part(self.0, part)?)
     }
 }
 
-/// The query for places of a list after another place, of which an order and a limit (`?6`) make a page.
-fn places(filter: &Filter) -> String {
-    let wanted = "caller = ?1 AND agent = ?2 AND status_ms >= ?3 AND (status_ms, n) < (?4, ?5)";
-    let states = states(filter);
-    if filter.context_id.is_some() {
-        return format!(
-            "SELECT n, status_ms FROM tasks INDEXED BY tasks_by_context
-             WHERE {wanted} AND context_id = ?7 AND state BETWEEN {} AND {}",
-            states.start(),
-            states.end()
-        );
-    }
-    // Each state has its tasks in the order of time; the newest of all are among the newest of each.
-    let of_state = |state: i64| {
-        format!(
-            "SELECT * FROM (SELECT n, status_ms FROM tasks INDEXED BY tasks_by_state
-             WHERE {wanted} AND state = {state} ORDER BY status_ms DESC, n DESC LIMIT ?6)"
-        )
-    };
-    let places: Vec<String> = states.map(of_state).collect();
-    format!("SELECT * FROM ({})", places.join(" UNION ALL "))
+/// Without artifacts the first events are looked at, and an index leads past the artifacts behind them, however
+/// many there are.
+fn events_in_part(
+    connection: &Connection,
+    part: &EventsPart,
+) -> Result<Vec<Event>, rusqlite::Error> {
+    let mut statement = connection.prepare_cached(match part.without {
+        Some(Kind::Artifact) => {
+            "SELECT key, kind, CASE WHEN length(body) <= ?4 THEN body ELSE x'' END FROM events
+             WHERE key BETWEEN ?1 AND min(?2, (?2 & ~4294967295) + 256) AND kind != 2 AND kind IS NOT ?3
+             UNION ALL
+             SELECT key, kind, CASE WHEN length(body) <= ?4 THEN body ELSE x'' END
+             FROM events INDEXED BY events_beside_artifacts
+             WHERE key BETWEEN ?1 AND ?2 AND kind != 2 AND key & 4294967295 > 256 ORDER BY key"
+        }
+        Some(Kind::Task | Kind::Status | Kind::Message) | None => {
+            "SELECT key, kind, CASE WHEN length(body) <= ?4 THEN body ELSE x'' END FROM events
+             WHERE key BETWEEN ?1 AND ?2 AND kind IS NOT ?3 ORDER BY key"
+        }
+    })?;
+    let rows = statement.query(params![
+        key(part.n, part.after) + 1,
+        key(part.n, part.upto),
+        part.without.map(|kind| kind as i64),
+        i64::try_from(part.largest).unwrap_or(i64::MAX),
+    ])?;
+    events_of(rows, part.bytes)
 }
 
 /// The numbers of a retention, made absolute.
@@ -446,7 +389,7 @@ fn events_of(mut rows: Rows<'_>, bytes: usize) -> Result<Vec<Event>, rusqlite::E
     Ok(found)
 }
 
-fn task_row(row: &Row<'_>) -> Result<TaskRow, rusqlite::Error> {
+pub(super) fn task_row(row: &Row<'_>) -> Result<TaskRow, rusqlite::Error> {
     Ok(TaskRow {
         n: row.get("n")?,
         id: TaskId::new(row.get::<_, String>("id")?),
@@ -491,7 +434,7 @@ fn session_row(row: &Row<'_>) -> Result<SessionRow, rusqlite::Error> {
     })
 }
 
-fn state_of(number: i64) -> TaskState {
+pub(super) fn state_of(number: i64) -> TaskState {
     let known = usize::try_from(number).ok().and_then(|number| TaskState::ALL.get(number).copied());
     known.unwrap_or(TaskState::Unspecified)
 }
@@ -566,69 +509,34 @@ mod tests {
         assert!(store.session_named(&other, "one").await.unwrap().is_none());
     }
 
-    /// Tasks in all states and three contexts, some of which share their time, some moved and some removed.
-    async fn put_tasks(store: &Store, scope: &Scope) -> Vec<TaskRow> {
-        let mut rows = Vec::new();
-        for number in 0..200_i64 {
-            let at = Timestamp::from_millisecond(1000 + number / 3);
-            let row = TaskRow {
-                n: store.new_task_number(),
-                id: TaskId::random(),
-                scope: scope.clone(),
-                context_id: ContextId::new(["a", "b", "c"][number as usize % 3]),
-                session: "session".into(),
-                alias: None,
-                state: TaskState::Submitted,
-                status_at: at,
-                created: at,
-                head: 0,
-            };
-            let put = Write::Task(Box::new(row.clone()));
-            store.commit(vec![put], Durability::Written).await.unwrap();
-            rows.push(row);
-        }
-        for row in rows.iter_mut().skip(20) {
-            row.state = state_of(1 + row.n * 7 % 8);
-            row.status_at = Timestamp::from_millisecond(2000 + row.n * 13 % 50);
-            let moved = Write::State { n: row.n, state: row.state, at: row.status_at };
-            store.commit(vec![moved], Durability::Written).await.unwrap();
-        }
-        let gone: Vec<i64> = rows.iter().map(|row| row.n).filter(|n| n % 10 == 0).collect();
-        store.remove_tasks(&gone).await.unwrap();
-        rows.retain(|row| row.n % 10 != 0);
-        rows.sort_by_key(|row| std::cmp::Reverse((row.status_at, row.n)));
-        rows
-    }
-
     #[tokio::test]
-    async fn pages_of_every_filter_together_show_each_task_once_and_in_order_and_count_them() {
+    async fn a_reader_without_artifacts_gets_each_other_event_once_and_in_order() {
         let store = in_memory();
-        let scope = row("one", "c").scope;
-        let rows = put_tasks(&store, &scope).await;
-        put_tasks(&store, &Scope { caller: Arc::from("bob"), ..scope.clone() }).await;
-        for context_id in [None, Some(ContextId::new("b")), Some(ContextId::new("other"))] {
-            for state in std::iter::once(None).chain((1..=8).map(|number| Some(state_of(number)))) {
-                for since in [None, Some(Timestamp::from_millisecond(2020))] {
-                    let filter = Filter { context_id: context_id.clone(), state, since };
-                    let wanted = rows.iter().filter(|row| {
-                        context_id.as_ref().is_none_or(|context| row.context_id == *context)
-                            && state.is_none_or(|state| row.state == state)
-                            && since.is_none_or(|since| row.status_at >= since)
-                    });
-                    let wanted: Vec<i64> = wanted.map(|row| row.n).collect();
-                    let (mut found, mut from) = (Vec::new(), None);
-                    loop {
-                        let page = store.list(&scope, filter.clone(), from, 7).await.unwrap();
-                        assert_eq!(page.total, wanted.len() as u64, "{filter:?}");
-                        found.extend(page.rows.iter().map(|row| row.n));
-                        from = page.next;
-                        if from.is_none() {
-                            break;
-                        }
-                    }
-                    assert_eq!(found, wanted, "{filter:?}");
-                }
+        let kinds = |seq: u64| match seq % 5 {
+            0 => Kind::Status,
+            1 => Kind::Message,
+            _ => Kind::Artifact,
+        };
+        for n in [1, 2] {
+            let event =
+                |seq| Event { seq, kind: kinds(seq), body: Bytes::from_static(b"12345678") };
+            let writes = (1..=600).map(|seq| Write::Event { n, event: event(seq) }).collect();
+            store.commit(writes, Durability::Written).await.unwrap();
+        }
+        for (after, upto) in [(0, 600), (0, 100), (100, 256), (255, 257), (256, 600), (400, 450)] {
+            let wanted: Vec<u64> =
+                (after + 1..=upto).filter(|&seq| kinds(seq) != Kind::Artifact).collect();
+            let (mut found, mut from) = (Vec::new(), after);
+            loop {
+                let without = Some(Kind::Artifact);
+                let part = EventsPart { n: 1, after: from, upto, bytes: 100, without, largest: 8 };
+                let events = store.events_in_part(part).await.unwrap();
+                assert!(events.iter().all(|event| event.kind == kinds(event.seq)));
+                let Some(last) = events.last() else { break };
+                from = last.seq;
+                found.extend(events.iter().map(|event| event.seq));
             }
+            assert_eq!(found, wanted, "after {after} up to {upto}");
         }
     }
 }
