@@ -162,7 +162,6 @@ pub(super) fn states(
         }
         let tried = promise
             .attacks()
-            .filter(|attack| !attack.needs_namespaces || network == Network::Own)
             .filter_map(|attack| outcomes.iter().find(|outcome| outcome.name == attack.name));
         let (mut held, mut broken) = (0, Vec::new());
         for outcome in tried {
