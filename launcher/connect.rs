@@ -21,7 +21,7 @@
 use crate::children::{digits, text};
 use crate::start::Start;
 use crate::sys::{AT_FDCWD, CLOEXEC, Control, IoVec, NONBLOCK, PollFd, SIGCHLD, SIGKILL, TimeSpec, exit, message};
-use crate::wall::{notifying_filter, proxy_port};
+use crate::wall::{notifying_filter, proxy_port, user};
 
 const AF_UNIX: usize = 1;
 const AF_INET: usize = 2;
@@ -93,6 +93,11 @@ impl Connector {
         }
         start.line = pair[1];
         let agent = spawn(start);
+        // We read the memory of callers as their user: that needs no capability, which a container may not have.
+        if let Some(user) = user(start.wall) {
+            sys!(SETFSGID, user);
+            sys!(SETFSUID, user);
+        }
         let notifications = receive(pair[0]);
         // Callers wait for us, so we run where they ran (Linux 6.6; before that anywhere).
         const SYNC_WAKE_UP: usize = 1;

@@ -57,6 +57,8 @@ pub(crate) mod number {
     pub const GETPPID: usize = 110;
     pub const SETGROUPS: usize = 116;
     pub const SETRESUID: usize = 117;
+    pub const SETFSUID: usize = 122;
+    pub const SETFSGID: usize = 123;
     pub const CAPGET: usize = 125;
     pub const RT_SIGTIMEDWAIT: usize = 128;
     pub const RT_SIGQUEUEINFO: usize = 129;
@@ -180,6 +182,8 @@ pub(crate) mod number {
     pub const GETPPID: usize = 173;
     pub const SETGROUPS: usize = 159;
     pub const SETRESUID: usize = 147;
+    pub const SETFSUID: usize = 151;
+    pub const SETFSGID: usize = 152;
     pub const CAPGET: usize = 90;
     pub const RT_SIGTIMEDWAIT: usize = 137;
     pub const RT_SIGQUEUEINFO: usize = 138;

@@ -4,12 +4,13 @@
 //! a tag and a length in bytes (two numbers of 32 bits), then the payload, filled up to eight bytes. The
 //! first one that fails ends it all: an agent without its whole wall does not begin.
 
-use crate::sys::{AT_FDCWD, CLOEXEC, Control, IoVec, SIGCHLD, exit, message};
+use crate::sys::{AT_FDCWD, CLOEXEC, Control, IoVec, SIGCHLD, SIGKILL, exit, message};
 
 /// Lowers a limit: the resource, soft and hard, as `setrlimit` numbers them. What is lower already stays.
 const LIMIT: u32 = 1;
 /// No capability is left, nor comes back: bounding set, ambient set and the three sets of the process. With a
-/// number (64 bits) the process also becomes that user, of that group and no other.
+/// number (64 bits) the process also becomes that user, of the group with that number; with a second number also
+/// of that group. It is in no other.
 const NO_CAPABILITIES: u32 = 2;
 /// A Landlock rule set: `struct landlock_ruleset_attr` of as many bytes as this kernel knows.
 const RULES: u32 = 3;
@@ -83,6 +84,11 @@ pub(crate) fn proxy_port(wall: &[u8]) -> Option<u16> {
     find(wall, CONNECT).map(|payload| word(payload, 0) as u16)
 }
 
+/// The user that the agent becomes; none where it stays who we are.
+pub(crate) fn user(wall: &[u8]) -> Option<u64> {
+    find(wall, NO_CAPABILITIES).filter(|payload| payload.len() >= 8).map(|payload| word(payload, 0))
+}
+
 /// Applies all records; `line` is where descriptors are handed out, or negative.
 pub(crate) fn apply(mut wall: &[u8], line: i32) -> Result<(), Failed> {
     let mut rules = -1isize;
@@ -106,7 +112,7 @@ fn word(payload: &[u8], at: usize) -> u64 {
 fn one(tag: u32, payload: &[u8], rules: &mut isize, line: i32) -> isize {
     match tag {
         LIMIT => lower_limit(word(payload, 0), [word(payload, 1), word(payload, 2)]),
-        NO_CAPABILITIES => no_capabilities((payload.len() == 8).then(|| word(payload, 0))),
+        NO_CAPABILITIES => no_capabilities(payload),
         RULES => {
             *rules = sys!(LANDLOCK_CREATE, payload.as_ptr(), payload.len(), 0);
             *rules
@@ -325,7 +331,7 @@ fn read_only(path: &[u8]) -> isize {
 }
 
 /// An agent of root would own the system's files with all of root's powers otherwise.
-fn no_capabilities(user: Option<u64>) -> isize {
+fn no_capabilities(payload: &[u8]) -> isize {
     const CAPBSET_DROP: usize = 24;
     const SET_SECUREBITS: usize = 28;
     const CAP_AMBIENT: usize = 47;
@@ -340,8 +346,9 @@ fn no_capabilities(user: Option<u64>) -> isize {
     }
     sys!(PRCTL, SET_SECUREBITS, SECUREBITS);
     sys!(PRCTL, CAP_AMBIENT, CLEAR_ALL);
-    if let Some(user) = user {
-        let error = become_user(user);
+    if payload.len() >= 8 {
+        let group = (payload.len() >= 16).then(|| word(payload, 1) as u32);
+        let error = become_user(word(payload, 0), group);
         if error < 0 {
             return error;
         }
@@ -352,14 +359,23 @@ fn no_capabilities(user: Option<u64>) -> isize {
     sys!(CAPSET, &raw const header, nothing.as_ptr())
 }
 
-fn become_user(user: u64) -> isize {
+/// The user's group has the user's number.
+fn become_user(user: u64, further_group: Option<u32>) -> isize {
     const SET_DUMPABLE: usize = 4;
-    for error in [sys!(SETGROUPS, 0, 0), sys!(SETRESGID, user, user, user), sys!(SETRESUID, user, user, user)] {
+    const SET_DEATH_SIGNAL: usize = 1;
+    let groups = further_group.as_slice();
+    for error in [
+        sys!(SETGROUPS, groups.len(), groups.as_ptr()),
+        sys!(SETRESGID, user, user, user),
+        sys!(SETRESUID, user, user, user),
+    ] {
         if error < 0 {
             return error;
         }
     }
-    // The kernel has closed our own descriptors in `/proc` to the new user, and the agent may be one of them.
+    // The kernel has forgotten the signal that comes when the process above ends.
+    sys!(PRCTL, SET_DEATH_SIGNAL, SIGKILL);
+    // It has closed our own descriptors in `/proc` to the new user, and the agent may be one of them.
     sys!(PRCTL, SET_DUMPABLE, 1)
 }
 

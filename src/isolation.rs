@@ -41,7 +41,7 @@ pub use promises::{When, promises_json};
 
 use crate::process::{self, Launcher};
 use crate::supervisor::{Confined, Spec};
-use crate::workspace::Folder;
+use crate::workspace::{Folder, Workspaces};
 use promises::Promise;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -115,10 +115,7 @@ pub trait Backend: Send + Sync {
     fn confine(&self, spec: Spec, around: &Around<'_>) -> Confined;
 
     /// Who agents with these grants are to the kernel. It is asked once for each agent, at the start of the server.
-    fn identify(&self, shared: Option<&Path>, grants: &Grants) -> Identity {
-        let _ = (shared, grants);
-        Identity::of_server(|| format!("{} gives them no users of their own", self.kind().as_str()))
-    }
+    fn identify(&self, workspaces: &Workspaces, grants: &Grants) -> Identity;
 
     /// What a process is started in, where that is not this machine as it is; made where it is missing.
     fn room<'a>(

@@ -9,7 +9,7 @@ use crate::supervisor::{
     Report, Word,
 };
 use parking_lot::Mutex;
-use rustix::fs::{MemfdFlags, SealFlags, memfd_create};
+use rustix::fs::{Gid, MemfdFlags, SealFlags, Uid, memfd_create};
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
@@ -372,8 +372,15 @@ impl Prepared {
     /// [`Error::NotStarted`] when the program cannot be run, [`Error::NoSandbox`] and [`Error::NotEntered`] when
     /// its sandbox cannot be put up, [`Error::Supervisor`] otherwise.
     pub async fn begin(&mut self, confined: &Confined) -> Result<Begun, Error> {
-        let Self { program, own, control, stderr, .. } = self;
-        let Confined { spec, sandbox, inner } = confined;
+        let Self { program, own, control, stdin, stdout, stderr } = self;
+        let Confined { spec, sandbox, inner, user } = confined;
+        if let Some(user) = *user {
+            let (user, group) = (Some(Uid::from_raw(user)), Some(Gid::from_raw(user)));
+            // A pipe is one file with two ends. Programs open theirs again, as `/dev/stderr`.
+            for pipe in [&*stdin, &*stdout, &*stderr] {
+                rustix::fs::fchown(pipe, user, group).map_err(io::Error::from)?;
+            }
+        }
         // What the supervisor starts becomes the agent itself, or makes namespaces and has it as a child.
         let relayed = spec.program != LAUNCHER_PROGRAM;
         let mut line = inner.as_ref().map(|_| line::Line::new()).transpose()?;

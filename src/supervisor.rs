@@ -58,6 +58,8 @@ pub struct Confined {
     pub sandbox: Vec<u8>,
     /// Where `spec` only makes the namespaces: what begins inside of them.
     pub inner: Option<Inner>,
+    /// The user that its streams are given to, where that is not the server's.
+    pub user: Option<u32>,
 }
 
 /// What begins inside of new namespaces.

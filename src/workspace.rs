@@ -42,6 +42,8 @@ struct Inner {
     script: Option<PathBuf>,
     patience: Duration,
     copy: CopyLimits,
+    /// The group of agents that have users of their own.
+    group: u32,
 }
 
 /// One session's folders; both exist.
@@ -104,6 +106,7 @@ impl Workspaces {
             script,
             patience: config.timeouts.init.get(),
             copy: config.sessions.copy.clone(),
+            group: config.isolation.uids.group(),
         };
         Ok(Self(Arc::new(inner)))
     }
@@ -121,11 +124,38 @@ impl Workspaces {
         })
     }
 
+    /// The folders above sessions let the group of agents pass, and nobody else in addition. Folders of the operator's
+    /// stay as they are: those of another owner, and those that are open to others already.
+    ///
+    /// # Errors
+    ///
+    /// When one of them cannot be made or changed.
+    pub fn let_agents_pass(&self) -> Result<(), Error> {
+        let [homes, root] = self.above();
+        make(root, "workspace.path")?;
+        make(homes, "state_dir")?;
+        let is_above = self.0.mode == WorkspaceMode::Session;
+        let folders = [(is_above.then_some(root), "workspace.path")]
+            .into_iter()
+            .chain([homes.parent(), Some(homes)].map(|folder| (folder, "state_dir")));
+        for (folder, key) in folders.filter_map(|(folder, key)| Some((folder?, key))) {
+            let_group_pass(folder, self.0.group).map_err(|source| Error {
+                path: folder.display().to_string(),
+                key,
+                source,
+            })?;
+        }
+        Ok(())
+    }
+
     /// What the operator should know: other users of the machine may enter the folder above sessions.
     pub fn note(&self) -> Option<String> {
         let root = &self.0.root;
-        let mode = std::fs::metadata(root).ok()?.mode();
-        (self.0.mode == WorkspaceMode::Session && mode & ENTERED_BY_OTHERS != 0).then(|| {
+        let found = std::fs::metadata(root).ok()?;
+        // Agents have passed it at an earlier start; they are no others.
+        let others = if found.gid() == self.0.group { 0o001 } else { ENTERED_BY_OTHERS };
+        let mode = found.mode();
+        (self.0.mode == WorkspaceMode::Session && mode & others != 0).then(|| {
             format!(
                 "other users of this machine may enter {} (mode {:o}), so they reach files whose modes an agent opens \
                  to them: `chmod 700 {0}`, or set `workspace.path`",
@@ -315,6 +345,11 @@ impl Workspaces {
     fn parents(&self) -> impl Iterator<Item = &Path> {
         let root = (self.0.mode == WorkspaceMode::Session).then_some(self.0.root.as_path());
         [self.0.homes.as_path()].into_iter().chain(root)
+    }
+
+    /// The folder that holds each HOME, and the one that sessions work in or that holds a folder for each.
+    pub fn above(&self) -> [&Path; 2] {
+        [&self.0.homes, &self.0.root]
     }
 
     /// The folder that a session works in, for people.
@@ -507,6 +542,18 @@ fn close_to_others(folder: &Path) -> io::Result<()> {
         return Ok(());
     }
     std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700))
+}
+
+/// A group may pass a folder of ours that is open to nobody.
+fn let_group_pass(folder: &Path, group: u32) -> io::Result<()> {
+    let found = std::fs::metadata(folder)?;
+    let mode = found.mode() & 0o7777;
+    if found.uid() != rustix::process::geteuid().as_raw() || mode & 0o077 != 0 {
+        return Ok(());
+    }
+    // First the group: whoever is in the old one gets nothing.
+    std::os::unix::fs::chown(folder, None, Some(group))?;
+    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(mode | 0o010))
 }
 
 fn writable(folder: &Path, key: &'static str) -> Result<(), Error> {

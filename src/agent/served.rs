@@ -86,7 +86,7 @@ impl Agents {
                 .iter()
                 .map(|agent| AgentNeeds {
                     key: &agent.key,
-                    shared: agent.workspaces.shared(),
+                    workspaces: &agent.workspaces,
                     grants: &agent.grants,
                 })
                 .collect(),

@@ -186,6 +186,13 @@ section! {
     }
 }
 
+impl Uids {
+    /// The group that all of these users are in.
+    pub fn group(self) -> u32 {
+        self.first
+    }
+}
+
 section! {
     /// The container backend.
     #[derive(Debug, Eq)]

@@ -23,7 +23,7 @@ use super::users::{Identity, Users};
 use super::{Around, Backend, Grants, INSIDE_PORT, Places};
 use crate::config::{BackendKind, Uids};
 use crate::supervisor::{Confined, ENTER, FIRST_ALONG, Inner, OWN_PROGRAM, Spec};
-use crate::workspace::Folder;
+use crate::workspace::{Folder, Workspaces};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -239,8 +239,8 @@ impl Backend for Bubblewrap {
         Network::Own
     }
 
-    fn identify(&self, shared: Option<&Path>, grants: &Grants) -> Identity {
-        self.users.identify(shared, grants)
+    fn identify(&self, workspaces: &Workspaces, grants: &Grants) -> Identity {
+        self.users.identify(workspaces.shared(), grants)
     }
 
     fn confine(&self, spec: Spec, around: &Around<'_>) -> Confined {
@@ -271,9 +271,10 @@ impl Backend for Bubblewrap {
         inner.listen(INSIDE_PORT);
         inner.file_limit(around.file);
         match around.user {
-            Some(_) => inner.no_privileges_as(USER),
-            None => inner.no_privileges(),
+            Some(_) => inner.become_user(USER),
+            None => inner.no_capabilities(),
         };
+        inner.no_new_privileges();
         inner.landlock(self.landlock, &rules);
         inner.filter(&filter(Network::Own, Connecting::Process));
         inner.descriptor_limit(around.descriptors);
@@ -286,6 +287,7 @@ impl Backend for Bubblewrap {
             },
             sandbox: outer.into_bytes(),
             inner: Some(Inner { spec, sandbox: inner.into_bytes(), listens: true }),
+            user: around.user,
         }
     }
 }

@@ -88,7 +88,7 @@ impl Refused {
 
 /// What agents need of a sandbox, as the start has found it out.
 pub struct Needs<'a> {
-    /// Where the session works that the attacks are made from.
+    /// Where the session works that the attacks are made from, unless some agent is root.
     pub workspaces: &'a Workspaces,
     /// What every agent is granted.
     pub grants: &'a Grants,
@@ -102,8 +102,8 @@ pub struct Needs<'a> {
 pub struct AgentNeeds<'a> {
     /// Its key in the configuration.
     pub key: &'a Arc<str>,
-    /// Its shared workspace, if it has one.
-    pub shared: Option<&'a Path>,
+    /// Where its sessions work.
+    pub workspaces: &'a Workspaces,
     /// What it was granted.
     pub grants: &'a Grants,
 }
@@ -151,19 +151,25 @@ pub async fn choose(
         };
         let candidate = match made {
             Ok(backend) => {
+                let identify =
+                    |agent: &AgentNeeds<'_>| backend.identify(agent.workspaces, agent.grants);
                 let agents = needs.agents.iter();
-                let identities: BTreeMap<_, _> = agents
-                    .map(|agent| (agent.key.clone(), backend.identify(agent.shared, agent.grants)))
-                    .collect();
-                // Where an agent is root, others may have users of their own: what root can do is what counts.
-                let root = identities.values().find(|identity| identity.why_root().is_some());
+                let identities: BTreeMap<_, _> =
+                    agents.map(|agent| (agent.key.clone(), identify(agent))).collect();
+                // Where an agent is root, others may have users of their own: what root can do is what counts. It
+                // could do nothing in the workspace of another user.
+                let root = needs.agents.iter().find_map(|agent| {
+                    let identity = &identities[agent.key];
+                    identity.why_root().map(|_| (identity.clone(), agent.workspaces))
+                });
+                let (identity, workspaces) = root.unwrap_or_else(|| {
+                    (backend.identify(needs.workspaces, needs.grants), needs.workspaces)
+                });
                 let probe = Probe {
-                    identity: root.cloned().unwrap_or_else(|| {
-                        backend.identify(needs.workspaces.shared(), needs.grants)
-                    }),
+                    identity,
                     backend: &*backend,
                     launcher,
-                    workspaces: needs.workspaces,
+                    workspaces,
                     state: &config.state_dir,
                     grants: needs.grants,
                     groups: match (&groups, in_container) {
@@ -228,7 +234,7 @@ async fn make(
              switched on by `lsm=landlock,...` on the kernel's command line"
                 .to_owned(),
         ),
-        BackendKind::Landlock => Ok(Box::new(Landlock::new(kernel))),
+        BackendKind::Landlock => Ok(Box::new(Landlock::new(kernel, config.isolation.uids))),
         BackendKind::Bubblewrap => {
             let path = environment.get("PATH").map_or("", String::as_str);
             let program = find_bwrap(path).ok_or(

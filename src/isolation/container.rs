@@ -28,7 +28,7 @@ use crate::process::{Ended, Error, Launcher, Process, tree};
 use crate::supervisor::{
     Confined, ENTER, FIRST_ALONG, Inner, LAUNCHER_PROGRAM, OWN_PROGRAM, PROGRAM, SERVE, Spec, Word,
 };
-use crate::workspace::{Folder, remove_folder};
+use crate::workspace::{Folder, Workspaces, remove_folder};
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, DirBuilder, File};
@@ -818,8 +818,8 @@ impl Backend for Containers {
         Network::Own
     }
 
-    fn identify(&self, shared: Option<&Path>, grants: &Grants) -> Identity {
-        self.users.identify(shared, grants)
+    fn identify(&self, workspaces: &Workspaces, grants: &Grants) -> Identity {
+        self.users.identify(workspaces.shared(), grants)
     }
 
     fn confine(&self, spec: Spec, around: &Around<'_>) -> Confined {
@@ -840,7 +840,7 @@ impl Backend for Containers {
         let mut inner = Sandbox::default();
         inner.listen(INSIDE_PORT);
         inner.file_limit(around.file);
-        inner.no_privileges();
+        inner.no_capabilities().no_new_privileges();
         inner.landlock(self.landlock.get().copied().unwrap_or(0), &rules);
         inner.filter(&filter(Network::Own, Connecting::Process));
         inner.descriptor_limit(around.descriptors);
@@ -853,6 +853,7 @@ impl Backend for Containers {
             },
             sandbox: outer.into_bytes(),
             inner: Some(Inner { spec, sandbox: inner.into_bytes(), listens: true }),
+            user: around.user,
         }
     }
 

@@ -115,7 +115,7 @@ impl Findings {
 impl Findings {
     /// Which attacks on this guarantee succeeded.
     pub(super) fn succeeded(&self, guarantee: Guarantee, network: Network) -> Vec<&str> {
-        let (_, mut broken) = judge(&self.outcomes, Promise::of(guarantee), network);
+        let (_, mut broken) = judge(&self.outcomes, Promise::of(guarantee));
         if guarantee == Guarantee::NetEgress && network == Network::Shared {
             broken.extend(reached(&self.outcomes));
         }
@@ -171,7 +171,7 @@ pub(super) fn states(
             states.insert(guarantee, State::Missing(why.to_owned()));
             continue;
         }
-        let (held, broken) = judge(outcomes, promise, network);
+        let (held, broken) = judge(outcomes, promise);
         let state = match (held, broken.is_empty()) {
             (_, false) => State::Missing(format!("attacks succeeded: {}", broken.join(", "))),
             (0, true) => State::Missing("no attack on it could be tried".to_owned()),
@@ -188,14 +188,9 @@ pub(super) fn states(
 }
 
 /// How many attacks on a promise were stopped, and which succeeded.
-fn judge<'a>(
-    outcomes: &'a [Outcome],
-    promise: &Promise,
-    network: Network,
-) -> (usize, Vec<&'a str>) {
+fn judge<'a>(outcomes: &'a [Outcome], promise: &Promise) -> (usize, Vec<&'a str>) {
     let tried = promise
         .attacks()
-        .filter(|attack| !attack.needs_namespaces || network == Network::Own)
         .filter_map(|attack| outcomes.iter().find(|outcome| outcome.name == attack.name));
     let (mut held, mut broken) = (0, Vec::new());
     for outcome in tried {

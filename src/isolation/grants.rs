@@ -79,6 +79,9 @@ const READ_KEY: &str = "`isolation.read`";
 /// The same: the program, and what it was installed with.
 const PROGRAM: &str = "the agent's program";
 
+/// The same: a folder of PATH.
+const PATH: &str = "PATH";
+
 /// Links that are followed from a program to its file.
 pub(super) const LINKS: usize = 16;
 
@@ -214,7 +217,7 @@ impl Grants {
         for folder in std::env::split_paths(path) {
             let is_home = home.is_some_and(|home| home.starts_with(&folder));
             if !is_home && folder.is_dir() && !is_public(&folder) && folder != Path::new("/") {
-                self.read(&folder, "PATH");
+                self.read(&folder, PATH);
             }
         }
     }
@@ -236,6 +239,13 @@ impl Grants {
                 self.read(path, "an argument");
             }
         }
+    }
+
+    /// What an agent cannot do without: all but the folders of PATH, where its program may be found elsewhere.
+    pub(super) fn needed(&self) -> impl Iterator<Item = &Path> {
+        let read = self.read.iter().filter(|(_, key)| **key != PATH);
+        let links = self.links.iter().map(|(link, _)| link);
+        read.map(|(path, _)| path).chain(self.write.keys()).chain(links).map(PathBuf::as_path)
     }
 
     /// These and those.

@@ -6,6 +6,9 @@
 //! Landlock does not restrict what `/proc` shows of other processes, nor `stat`, `chmod` and their like:
 //! `docs/isolation.md` has what that means.
 //!
+//! Agents find files by their real paths. Where they have users of their own, the folders above sessions let these
+//! pass (`Users::identify_by_paths`).
+//!
 //! It rules TCP by port alone, at whatever address the port is. So it lets no connection through, and the supervisor
 //! makes those to our proxy (`launcher/connect.rs`). Where the kernel does not notify it, the proxy's port is open at
 //! every address: the probe finds that out, and `net.egress` and `net.loopback` are not promised. The proxy asks for
@@ -14,10 +17,11 @@
 use super::filter::{Connecting, Network, filter};
 use super::kernel::Kernel;
 use super::sandbox::{Place, Ports, Rules, Sandbox};
-use super::{Around, Backend, Places};
-use crate::config::BackendKind;
+use super::users::{Identity, Users};
+use super::{Around, Backend, Grants, Places};
+use crate::config::{BackendKind, Uids};
 use crate::supervisor::{Confined, FIRST_ALONG, OWN_PROGRAM, Spec};
-use crate::workspace::Folder;
+use crate::workspace::{Folder, Workspaces};
 use std::path::Path;
 
 /// Further files of the system that agents read by this backend, because the root is the machine's own.
@@ -36,12 +40,13 @@ const DEVICES: [&str; 6] =
 /// What is around every session.
 pub(super) struct Landlock {
     kernel: Kernel,
+    users: Users,
 }
 
 impl Landlock {
-    /// With what this kernel offers.
-    pub(super) fn new(kernel: Kernel) -> Self {
-        Self { kernel }
+    /// With what this kernel offers, and these numbers of users where the server is root.
+    pub(super) fn new(kernel: Kernel, uids: Uids) -> Self {
+        Self { kernel, users: Users::find(uids) }
     }
 }
 
@@ -56,6 +61,10 @@ impl Backend for Landlock {
 
     fn network(&self) -> Network {
         Network::Shared
+    }
+
+    fn identify(&self, workspaces: &Workspaces, grants: &Grants) -> Identity {
+        self.users.identify_by_paths(workspaces, grants)
     }
 
     fn confine(&self, spec: Spec, around: &Around<'_>) -> Confined {
@@ -87,8 +96,14 @@ impl Backend for Landlock {
             sandbox.group(group);
         }
         sandbox.file_limit(around.file);
-        sandbox.no_privileges();
+        // The paths of the rules are opened by the server's user, so what an agent has closed to itself stops none.
+        sandbox.no_new_privileges();
         sandbox.landlock(self.kernel.landlock, &rules);
+        match (around.user, self.users.group()) {
+            (None, _) => sandbox.no_capabilities(),
+            (Some(user), None) => sandbox.become_user(user),
+            (Some(user), Some(group)) => sandbox.become_user_in(user, group),
+        };
         if self.kernel.notifies {
             let filter = filter(Network::Shared, Connecting::Supervisor);
             sandbox.connecting_filter(around.port, &filter);
@@ -96,6 +111,6 @@ impl Backend for Landlock {
             sandbox.filter(&filter(Network::Shared, Connecting::Process));
         }
         sandbox.descriptor_limit(around.descriptors);
-        Confined { spec, sandbox: sandbox.into_bytes(), inner: None }
+        Confined { spec, sandbox: sandbox.into_bytes(), inner: None, user: around.user }
     }
 }

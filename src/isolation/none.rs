@@ -3,10 +3,11 @@
 
 use super::filter::Network;
 use super::sandbox::Sandbox;
-use super::{Around, Backend, Places};
+use super::users::Identity;
+use super::{Around, Backend, Grants, Places};
 use crate::config::BackendKind;
 use crate::supervisor::{Confined, Spec};
-use crate::workspace::Folder;
+use crate::workspace::{Folder, Workspaces};
 
 /// Nothing is around the sessions.
 pub(super) struct NoSandbox;
@@ -24,12 +25,16 @@ impl Backend for NoSandbox {
         Network::Shared
     }
 
+    fn identify(&self, _: &Workspaces, _: &Grants) -> Identity {
+        Identity::Server
+    }
+
     fn confine(&self, spec: Spec, around: &Around<'_>) -> Confined {
         let mut sandbox = Sandbox::default();
         if let Some(group) = around.group {
             sandbox.group(group);
         }
         sandbox.descriptor_limit(around.descriptors);
-        Confined { spec, sandbox: sandbox.into_bytes(), inner: None }
+        Confined { spec, sandbox: sandbox.into_bytes(), inner: None, user: None }
     }
 }

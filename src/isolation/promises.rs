@@ -53,8 +53,6 @@ pub(super) struct Attack {
     pub(super) what: &'static str,
     /// When it is made.
     pub(super) when: When,
-    /// Whether it counts only where a session has namespaces of its own. Landlock does not control modes.
-    pub(super) needs_namespaces: bool,
 }
 
 /// When an attack is made. What is made at a start is also made by `doctor`.
@@ -196,20 +194,16 @@ pub fn promises_json() -> Value {
 }
 
 const fn start(name: &'static str, what: &'static str) -> Attack {
-    Attack { name, what, when: When::Start, needs_namespaces: false }
+    Attack { name, what, when: When::Start }
 }
 
 /// What an attack at the start tries by another way, past the same mechanism.
 const fn besides(name: &'static str, what: &'static str) -> Attack {
-    Attack { name, what, when: When::Doctor, needs_namespaces: false }
+    Attack { name, what, when: When::Doctor }
 }
 
 const fn tests(name: &'static str, what: &'static str) -> Attack {
-    Attack { name, what, when: When::Tests, needs_namespaces: false }
-}
-
-const fn namespaced(name: &'static str, what: &'static str) -> Attack {
-    Attack { name, what, when: When::Start, needs_namespaces: true }
+    Attack { name, what, when: When::Tests }
 }
 
 /// Every sandbox gives it.
@@ -388,8 +382,10 @@ pub(super) const PROMISES: [Promise; Guarantee::ALL.len()] = [
         summary: "changes nothing but its own folders and what it was granted",
         backends: Backends {
             landlock: Given::If(
-                "Landlock rules the truncation of files since its version 3 (Linux 6.2)",
-                &["files.truncate"],
+                "Landlock rules the truncation of files since its version 3 (Linux 6.2), and no modes: an agent that is \
+                 root may change those of devices; where the server is root, agents have users of their own unless \
+                 something that they were granted, or a folder above it, is for root alone",
+                &["files.truncate", "files.devices", "files.dev"],
             ),
             container: Given::If(
                 "an agent that is root in a container may change the modes of entries of `/proc` that the whole machine \
@@ -456,9 +452,9 @@ pub(super) const PROMISES: [Promise; Guarantee::ALL.len()] = [
                 tests: &["walls::modes::no_file_that_gives_the_servers_identity_away_is_left_in_a_workspace"],
             },
             Claim {
-                text: "changes no device and no entry of `/proc` that the whole machine shares (by landlock: where the server is not root)",
+                text: "changes no device and no entry of `/proc` that the whole machine shares",
                 attacks: &[
-                    namespaced(
+                    start(
                         "files.devices",
                         "change the mode of a device, or of an entry of `/proc` that the whole machine shares",
                     ),

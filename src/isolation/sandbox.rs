@@ -135,15 +135,23 @@ impl Sandbox {
         self.words(Record::Limit, [u64::from(libc::RLIMIT_NOFILE), most, most])
     }
 
-    /// No capabilities and no way to new privileges.
-    pub(super) fn no_privileges(&mut self) -> &mut Self {
-        self.record(Record::NoCapabilities, &[]);
-        self.record(Record::NoNewPrivileges, &[])
+    /// No capabilities.
+    pub(super) fn no_capabilities(&mut self) -> &mut Self {
+        self.record(Record::NoCapabilities, &[])
     }
 
-    /// The same, and the process becomes this user.
-    pub(super) fn no_privileges_as(&mut self, user: u32) -> &mut Self {
-        self.words(Record::NoCapabilities, [u64::from(user)]);
+    /// No capabilities, and the process becomes this user, of the group with the same number.
+    pub(super) fn become_user(&mut self, user: u32) -> &mut Self {
+        self.words(Record::NoCapabilities, [u64::from(user)])
+    }
+
+    /// The same, and it is in this group besides.
+    pub(super) fn become_user_in(&mut self, user: u32, group: u32) -> &mut Self {
+        self.words(Record::NoCapabilities, [user, group].map(u64::from))
+    }
+
+    /// No way to new privileges.
+    pub(super) fn no_new_privileges(&mut self) -> &mut Self {
         self.record(Record::NoNewPrivileges, &[])
     }
 

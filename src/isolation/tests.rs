@@ -7,8 +7,10 @@ use super::*;
 use crate::config::Uids;
 use crate::process::{Ended, Launcher, Process};
 use crate::supervisor::Word;
+use std::os::unix::fs::PermissionsExt;
 use tempfile::TempDir;
 use tokio::io::AsyncReadExt;
+use users::Users;
 
 struct Room {
     root: TempDir,
@@ -20,6 +22,8 @@ struct Room {
 impl Room {
     fn new(make: impl FnOnce(&Path) -> Box<dyn Backend>) -> Self {
         let root = tempfile::tempdir().unwrap();
+        // Agents that have users of their own pass it.
+        std::fs::set_permissions(root.path(), PermissionsExt::from_mode(0o711)).unwrap();
         let backend = make(&root.path().join("inside"));
         let folder = Folder::at(&root.path().join("work"), &root.path().join("home"));
         Self { folder, launcher: Launcher::start().unwrap(), backend, root }
@@ -32,7 +36,9 @@ impl Room {
     }
 
     fn landlock() -> Self {
-        Self::new(|_| Box::new(Landlock::new(Kernel { landlock: 7, notifies: true })))
+        Self::new(|_| {
+            Box::new(Landlock::new(Kernel { landlock: 7, notifies: true }, Uids::default()))
+        })
     }
 
     async fn start(&self, script: &str) -> Process {
@@ -46,16 +52,17 @@ impl Room {
             ],
             cwd: places.workspace,
         };
+        let grants = Grants::configured(&[], &[]);
         let around = Around {
             folder: &self.folder,
-            grants: &Grants::configured(&[], &[]),
+            grants: &grants,
             group: None,
             tmp: 1 << 20,
             shm: 1 << 20,
             file: None,
             descriptors: 1024,
             port: 1,
-            user: self.backend.identify(None, &Grants::configured(&[], &[])).user(&self.folder),
+            user: Users::find(Uids::default()).identify(None, &grants).user(&self.folder),
         };
         prepare(&*self.backend, &self.launcher, &around).await.unwrap();
         let confined = self.backend.confine(spec, &around);

@@ -6,12 +6,17 @@
 //! Each session has a number of its own, which its folders belong to. An agent stays root where it could not
 //! use what it was granted otherwise: a shared workspace of root's, or a file that only its owner may read.
 //!
+//! Where agents find files by their real paths (Landlock), they must also pass the folders above. The server opens
+//! its own folders above sessions to a group that all agents are in, for passing and for nothing else: other users
+//! of the machine stay out, and the folders of sessions are their users'. Folders of the operator's stay as they
+//! are; where one of them is closed, agents stay root.
+//!
 //! That is decided once for each agent, when the server starts. Modes of granted files are not looked at again,
 //! because agents may change them: an agent that can no longer use a file gets an error, and nothing more.
 
 use super::Grants;
 use crate::config::Uids;
-use crate::workspace::Folder;
+use crate::workspace::{Folder, Workspaces};
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -48,7 +53,7 @@ pub(super) enum Users {
 /// Who the processes of an agent are to the kernel, as long as the server runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Identity {
-    /// The server's user, which is an ordinary one.
+    /// The server's user, which is an ordinary one unless there is no sandbox.
     Server,
     /// A user for each session, with one of these numbers.
     Session(Uids),
@@ -59,11 +64,6 @@ pub enum Identity {
 }
 
 impl Identity {
-    /// Of agents that are the server's user; `why` that is so where the server is root.
-    pub(super) fn of_server(why: impl FnOnce() -> String) -> Self {
-        if rustix::process::geteuid().is_root() { Self::Root(why()) } else { Self::Server }
-    }
-
     /// The user of a session's processes, where that is not the server's.
     pub(super) fn user(&self, folder: &Folder) -> Option<u32> {
         match self {
@@ -115,6 +115,36 @@ impl Users {
         }
     }
 
+    /// The group that all agents with users of their own are in.
+    pub(super) fn group(&self) -> Option<u32> {
+        match self {
+            Self::Server | Self::Root(_) => None,
+            Self::Own(uids) => Some(uids.group()),
+        }
+    }
+
+    /// Who agents with these grants are where they find files by their real paths. The server's own folders above
+    /// sessions let them pass then.
+    pub(super) fn identify_by_paths(&self, workspaces: &Workspaces, grants: &Grants) -> Identity {
+        let identity = self.identify(workspaces.shared(), grants);
+        let (user, group) = match (&identity, self.group()) {
+            (Identity::Session(uids), Some(group)) => (uids.first, group),
+            (Identity::Owner(user), Some(group)) => (*user, group),
+            (
+                Identity::Session(_) | Identity::Owner(_) | Identity::Server | Identity::Root(_),
+                _,
+            ) => {
+                return identity;
+            }
+        };
+        let opened = workspaces.let_agents_pass().map_err(|error| error.to_string());
+        let paths = grants.needed().chain(workspaces.above());
+        match opened.and_then(|()| passable(user, group, paths)) {
+            Ok(()) => identity,
+            Err(why) => Identity::Root(why),
+        }
+    }
+
     /// Who agents with these grants are.
     pub(super) fn identify(&self, shared: Option<&Path>, grants: &Grants) -> Identity {
         let uids = match self {
@@ -144,15 +174,49 @@ fn usable(user: u32, grants: &Grants) -> Result<(), String> {
     let granted = [(&grants.read, READ, "read"), (&grants.write, READ_AND_WRITE, "change")];
     for (paths, needed, verb) in granted {
         for path in paths.keys() {
-            if let Ok(found) = fs::metadata(path)
-                && !lets(&found, user, needed)
-            {
+            let Ok(found) = fs::metadata(path) else { continue };
+            // Nobody makes files in a folder of devices, such as `/dev/pts`; these have modes of their own.
+            let is_of_devices = found.is_dir() && path.starts_with("/dev");
+            let needed = if is_of_devices { READ } else { needed };
+            if !lets(&found, user, needed) {
                 return Err(format!(
                     "{} is granted, and only root may {verb} it (mode {:o})",
                     path.display(),
                     found.mode() & 0o7777
                 ));
             }
+        }
+    }
+    Ok(())
+}
+
+/// Whether a user in this group passes all folders above these paths, and these themselves where they are folders.
+fn passable<'a>(
+    user: u32,
+    group: u32,
+    paths: impl Iterator<Item = &'a Path>,
+) -> Result<(), String> {
+    let passes = |found: &Metadata| {
+        let mode = match found.uid() == user {
+            true => found.mode() >> 6,
+            false if found.gid() == group => found.mode() >> 3,
+            false => found.mode(),
+        };
+        !found.is_dir() || mode & ENTER != 0
+    };
+    for path in paths {
+        let real = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let closed = path.ancestors().chain(real.ancestors()).find_map(|above| {
+            let found = fs::metadata(above).ok().filter(|found| !passes(found))?;
+            Some((above.to_owned(), found.mode() & 0o7777))
+        });
+        if let Some((above, mode)) = closed {
+            return Err(format!(
+                "other users may not enter {} (mode {mode:o}), through which an agent comes to {}: put that elsewhere, \
+                 or `chmod o+x {0}`",
+                above.display(),
+                path.display()
+            ));
         }
     }
     Ok(())

@@ -46,6 +46,8 @@ impl World {
     /// The same, with all its files below this folder.
     pub(crate) fn describe_in(folder: &Path) -> Builder {
         let root = tempfile::Builder::new().prefix("pilothouse-it-").tempdir_in(folder).unwrap();
+        // Agents of a root server may have users of their own, who pass it.
+        fs::set_permissions(root.path(), PermissionsExt::from_mode(0o711)).unwrap();
         let path = |name: &str| root.path().join(name);
         for folder in ["cwd", "home", "cues"] {
             fs::create_dir(path(folder)).unwrap();
@@ -176,7 +178,9 @@ impl Builder {
         }
         own(all.root.path(), NOBODY);
         let id = NOBODY.to_string();
-        all.through(["setpriv", "--reuid", &id, "--regid", &id, "--clear-groups"])
+        let become_nobody = ["setpriv", "--reuid", &id, "--regid", &id, "--clear-groups"];
+        all.through.splice(..0, become_nobody.map(ToOwned::to_owned));
+        all
     }
 
     /// The server may have this many open files.

@@ -6,8 +6,6 @@ use std::collections::BTreeSet;
 
 /// What Landlock has no say over.
 const PROCESSES: [&str; 3] = ["processes.list", "processes.cmdline", "processes.times"];
-/// What it has no say over where the server is root.
-const MODES: &str = "files.devices";
 /// Why an attack may be left out.
 const HARMLESS: [&str; 3] = ["argument", "terminal", "architecture"];
 
@@ -21,7 +19,7 @@ fn broken(wall: Wall, found: &'static Value) -> Vec<&'static Value> {
     let shown = doctor(wall, User::Own)["guarantees"]["not_promised"].as_array().unwrap();
     let allowed = |name: &str| {
         shown.iter().any(|attack| attack["name"] == name)
-            || wall == Wall::Landlock && (PROCESSES.contains(&name) || name == MODES)
+            || wall == Wall::Landlock && PROCESSES.contains(&name)
             // An engine without root may have no control groups; `containers` has where they must hold.
             || wall == Wall::Container && name.starts_with("limits.")
     };

@@ -119,6 +119,12 @@ fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
+/// The first of the numbers that agents of a root server have; the group of all of them.
+const FIRST: u32 = 0x7000_0000;
+
+/// Guarantees that no sandbox lacks where agents are root.
+const WITHOUT_MODES: [&str; 2] = ["env", "fs.read"];
+
 /// The ways in which an agent comes to its user behind bubblewrap, and in a container, where none is root.
 fn users() -> Vec<(&'static str, Builder)> {
     let shell = || Wall::covering().shell();
@@ -136,27 +142,63 @@ fn users() -> Vec<(&'static str, Builder)> {
 
 #[test]
 fn each_session_of_a_root_server_has_a_user_of_its_own() {
-    let world = Wall::covering().shell().start();
-    let owner = |context: &str| {
-        let said = answer(&world.send(message_in(context, "id -u; id -g; id -G; touch made")));
-        let made = fs::metadata(workspace(&world, context).join("made")).unwrap().uid();
-        let inside = if Wall::covering() == Wall::Bubblewrap { 1000 } else { made };
-        assert_eq!(said, format!("{inside}\n").repeat(3));
-        made
-    };
-    let [one, again, two] = ["one", "one", "two"].map(owner);
-    assert_eq!(one, again);
-    if is_root() {
-        assert!(one >= 0x7000_0000 && two >= 0x7000_0000 && one != two, "{one} {two}");
-        assert!(!world.stderr().contains("root to the kernel"), "{}", world.stderr());
+    for wall in WALLS {
+        let world = wall.shell().start();
+        let owner = |context: &str| {
+            let said = answer(&world.send(message_in(context, "id -u; id -g; id -G; touch made")));
+            let made = fs::metadata(workspace(&world, context).join("made")).unwrap().uid();
+            let inside = if wall == Wall::Bubblewrap { 1000 } else { made };
+            let also = match wall {
+                Wall::Landlock if is_root() => format!(" {FIRST}"),
+                Wall::Landlock | Wall::Bubblewrap | Wall::Container => String::new(),
+            };
+            assert_eq!(said, format!("{inside}\n{inside}\n{inside}{also}\n"), "{wall:?}");
+            made
+        };
+        let [one, again, two] = ["one", "one", "two"].map(owner);
+        assert_eq!(one, again);
+        if is_root() {
+            assert!(one >= FIRST && two >= FIRST && one != two, "{wall:?}: {one} {two}");
+            assert!(!world.stderr().contains("root to the kernel"), "{}", world.stderr());
+        }
     }
+}
+
+#[test]
+fn programs_open_their_streams_again_by_name() {
+    let script =
+        "echo out > /dev/stdout; echo more > /proc/self/fd/1; echo error > /dev/stderr && echo end";
+    for wall in WALLS {
+        for (user, builder) in
+            [("its own", wall.shell()), ("an ordinary one", wall.shell().ordinary())]
+        {
+            let task = builder.start().say(script);
+            assert_eq!(answer(&task), "out\nmore\nend\n", "{wall:?}, {user}: {task:#}");
+        }
+    }
+}
+
+#[test]
+fn a_root_server_that_may_not_trace_connects_for_agents_with_users_of_their_own() {
+    if !is_root() {
+        return;
+    }
+    // The start itself reaches the proxy from a session, or fails.
+    let world = Wall::Landlock.shell().through(["setpriv", "--bounding-set=-sys_ptrace"]).start();
+    assert!(!world.stderr().contains("root to the kernel"), "{}", world.stderr());
+    assert!(world.stderr().contains("net.egress"), "{}", world.stderr());
 }
 
 #[test]
 fn no_mode_of_a_device_or_of_an_entry_of_proc_can_be_changed() {
     let script = "for file in /dev/null /dev/zero /dev/full /dev/tty /dev/random /dev/urandom /proc/[a-z]* /proc/sys/kernel/*; do \
                   [ -L $file ] || ! chmod $(stat -c %a $file) $file 2> /dev/null || echo $file; done; echo end";
-    for (user, builder) in users() {
+    let mut users = users();
+    if Wall::covering() == Wall::Bubblewrap {
+        users.push(("its own, by landlock", Wall::Landlock.shell()));
+        users.push(("an ordinary one, by landlock", Wall::Landlock.shell().ordinary()));
+    }
+    for (user, builder) in users {
         assert_eq!(answer(&builder.start().say(script)), "end\n", "{user}");
     }
 }
@@ -182,23 +224,25 @@ fn nothing_can_be_made_in_dev_and_its_shared_memory_is_bounded() {
 
 #[test]
 fn a_session_of_an_earlier_server_is_given_to_its_user_with_all_that_is_in_it() {
-    let mut world =
-        Wall::Bubblewrap.shell().config(json!({"isolation": {"uids": {"count": 0}}})).start();
-    let said = |world: &World, script: &str| answer(&world.send(message_in("one", script)));
-    said(&world, "mkdir -p a/b; echo first > a/b/file; echo of-home > ~/file; ln -s a link");
-    world.sigterm();
-    assert!(world.ended().success());
-    world.reconfigure(json!({"isolation": {"uids": {"count": 1000}}}));
-    world.restart();
-    let script =
-        "echo second >> a/b/file; cat a/b/file; rm -r a link; echo more >> ~/file; wc -l < ~/file";
-    assert_eq!(said(&world, script), "first\nsecond\n2\n");
-    // And back.
-    world.sigterm();
-    assert!(world.ended().success());
-    world.reconfigure(json!({"isolation": {"uids": {"count": 0}}}));
-    world.restart();
-    assert_eq!(said(&world, "echo more >> ~/file; wc -l < ~/file"), "3\n");
+    for wall in Walls::HERE {
+        let uids =
+            |count: u32| json!({"isolation": {"uids": {"count": count}, "require": WITHOUT_MODES}});
+        let mut world = wall.shell().config(uids(0)).start();
+        let said = |world: &World, script: &str| answer(&world.send(message_in("one", script)));
+        said(&world, "mkdir -p a/b; echo first > a/b/file; echo of-home > ~/file; ln -s a link");
+        world.sigterm();
+        assert!(world.ended().success());
+        world.reconfigure(uids(1000));
+        world.restart();
+        let script = "echo second >> a/b/file; cat a/b/file; rm -r a link; echo more >> ~/file; wc -l < ~/file";
+        assert_eq!(said(&world, script), "first\nsecond\n2\n", "{wall:?}");
+        // And back.
+        world.sigterm();
+        assert!(world.ended().success());
+        world.reconfigure(uids(0));
+        world.restart();
+        assert_eq!(said(&world, "echo more >> ~/file; wc -l < ~/file"), "3\n", "{wall:?}");
+    }
 }
 
 #[test]
@@ -241,8 +285,55 @@ fn the_start_says_why_agents_are_root() {
         let says = builder.start().stderr().contains("agents are root to the kernel");
         assert_eq!(says, user.starts_with("root"), "{user}");
     }
-    let landlock = Wall::Landlock.start();
-    assert!(landlock.stderr().contains("landlock gives them no users"), "{}", landlock.stderr());
+}
+
+#[test]
+fn where_an_agent_by_landlock_is_root_the_start_says_why_and_does_not_promise_modes() {
+    if !is_root() {
+        return;
+    }
+    let closed = Wall::Landlock.shell();
+    fs::set_permissions(closed.path(""), Permissions::from_mode(0o700)).unwrap();
+    let told = format!("other users may not enter {}", closed.path("").display());
+    let without = |capability: &str| {
+        Wall::Landlock.shell().through(["setpriv", &format!("--bounding-set=-{capability}")])
+    };
+    let uids = json!({"isolation": {"uids": {"count": 0}}});
+    for (builder, why) in [
+        (closed, told.trim_end_matches('/')),
+        (without("setuid"), "the server does not have CAP_SETUID"),
+        (Wall::Landlock.shell().config(uids), "`isolation.uids.count` is 0"),
+    ] {
+        let failed = builder.fails().stderr;
+        assert!(failed.contains(&format!("landlock: agents are root ({why}")), "{failed}");
+        assert!(failed.contains("does not give `fs.write`"), "{failed}");
+        let world = builder.config(json!({"isolation": {"require": WITHOUT_MODES}})).start();
+        let stderr = world.stderr();
+        assert!(stderr.contains(&format!("agents are root to the kernel ({why}")), "{stderr}");
+        assert_eq!(answer(&world.say("id -u")), "0\n", "{why}");
+    }
+}
+
+#[test]
+fn an_agent_that_is_root_does_not_keep_one_with_a_user_of_its_own_from_starting() {
+    const OPERATOR: u32 = 65534;
+    if !is_root() {
+        return;
+    }
+    let builder = Wall::Bubblewrap.shell();
+    let [project, roots] = ["project", "roots"].map(|name| builder.path(name));
+    for folder in [&project, &roots] {
+        fs::create_dir(folder).unwrap();
+    }
+    chown(&project, Some(OPERATOR), Some(OPERATOR)).unwrap();
+    let mut other = builder.config["agents"]["fake"].clone();
+    other["workspace"] = json!({"mode": "shared", "path": roots});
+    let fake = json!({"workspace": {"mode": "shared", "path": project}});
+    let world = builder.config(json!({"agents": {"other": other, "fake": fake}})).start();
+    let made = |folder: &PathBuf| fs::metadata(folder.join("made")).unwrap().uid();
+    assert_eq!(answer(&world.say("touch made; echo done")), "done\n");
+    assert_eq!(answer(&say_to_other(&world, "touch made; echo done")), "done\n");
+    assert_eq!((made(&project), made(&roots)), (OPERATOR, 0));
 }
 
 #[test]
@@ -250,24 +341,26 @@ fn a_granted_file_whose_mode_changes_is_refused_to_the_agent_and_its_user_stays(
     if !is_root() {
         return;
     }
-    let builder = Wall::covering().shell();
-    let key = builder.path("key");
-    let set_mode = |mode| fs::set_permissions(&key, Permissions::from_mode(mode)).unwrap();
-    fs::write(&key, "key\n").unwrap();
-    set_mode(0o644);
-    let world = builder.granted([&key]).start();
-    let script = format!("cat {} || echo refused; echo >> made", key.display());
-    let read = || {
-        let said = answer(&world.send(message_in("one", &script)));
-        let made = fs::metadata(workspace(&world, "one").join("made")).unwrap().uid();
-        assert!(made >= 0x7000_0000, "{made}");
-        said
-    };
-    assert_eq!(read(), "key\n");
-    set_mode(0o600);
-    assert_eq!(read(), "refused\n");
-    set_mode(0o644);
-    assert_eq!(read(), "key\n");
+    for wall in WALLS {
+        let builder = wall.shell();
+        let key = builder.path("key");
+        let set_mode = |mode| fs::set_permissions(&key, Permissions::from_mode(mode)).unwrap();
+        fs::write(&key, "key\n").unwrap();
+        set_mode(0o644);
+        let world = builder.granted([&key]).start();
+        let script = format!("cat {} || echo refused; echo >> made", key.display());
+        let read = || {
+            let said = answer(&world.send(message_in("one", &script)));
+            let made = fs::metadata(workspace(&world, "one").join("made")).unwrap().uid();
+            assert!(made >= FIRST, "{wall:?}: {made}");
+            said
+        };
+        assert_eq!(read(), "key\n", "{wall:?}");
+        set_mode(0o600);
+        assert_eq!(read(), "refused\n", "{wall:?}");
+        set_mode(0o644);
+        assert_eq!(read(), "key\n", "{wall:?}");
+    }
 }
 
 #[test]
@@ -276,28 +369,30 @@ fn an_agent_that_closes_a_folder_it_was_granted_stays_who_it_is_and_stops_no_age
     if !is_root() {
         return;
     }
-    let builder = Wall::covering().shell();
-    let [project, cache] = ["project", "cache"].map(|name| builder.path(name));
-    for folder in [&project, &cache] {
-        fs::create_dir(folder).unwrap();
-        chown(folder, Some(OPERATOR), Some(OPERATOR)).unwrap();
-    }
-    let world = builder
-        .config(json!({
-            "workspace": {"mode": "shared", "path": project},
-            "isolation": {"write": [cache]},
-        }))
-        .start();
-    let script = format!(
-        "chmod 0 {0}; touch {0}/file || echo refused; echo >> made; echo done",
-        cache.display()
-    );
-    for context in ["one", "two"] {
-        let task = world.send(message_in(context, &script));
-        assert_eq!(answer(&task), "refused\ndone\n", "{task:#}");
-        let made = project.join("made");
-        assert_eq!(fs::metadata(&made).unwrap().uid(), OPERATOR, "{context}");
-        fs::remove_file(made).unwrap();
+    for wall in WALLS {
+        let builder = wall.shell();
+        let [project, cache] = ["project", "cache"].map(|name| builder.path(name));
+        for folder in [&project, &cache] {
+            fs::create_dir(folder).unwrap();
+            chown(folder, Some(OPERATOR), Some(OPERATOR)).unwrap();
+        }
+        let world = builder
+            .config(json!({
+                "workspace": {"mode": "shared", "path": project},
+                "isolation": {"write": [cache]},
+            }))
+            .start();
+        let script = format!(
+            "chmod 0 {0}; touch {0}/file || echo refused; echo >> made; echo done",
+            cache.display()
+        );
+        for context in ["one", "two"] {
+            let task = world.send(message_in(context, &script));
+            assert_eq!(answer(&task), "refused\ndone\n", "{wall:?}: {task:#}");
+            let made = project.join("made");
+            assert_eq!(fs::metadata(&made).unwrap().uid(), OPERATOR, "{wall:?} {context}");
+            fs::remove_file(made).unwrap();
+        }
     }
 }
 
@@ -347,6 +442,38 @@ fn the_folders_above_sessions_are_for_the_servers_user_alone() {
         assert_eq!(fs::metadata(world.path(folder)).unwrap().mode() & 0o777, 0o700, "{folder}");
     }
     assert!(!world.stderr().contains("may enter"), "{}", world.stderr());
+}
+
+#[test]
+fn agents_of_a_root_server_pass_the_folders_above_sessions_by_a_group_and_others_stay_out() {
+    if !is_root() {
+        return;
+    }
+    let mut world = Wall::Landlock.shell().start();
+    let mode = |world: &World, folder: &str| {
+        let found = fs::metadata(world.path(folder)).unwrap();
+        (found.mode() & 0o777, found.uid(), found.gid())
+    };
+    let script = "ls -d $HOME/../.. && ls $HOME/.. || echo not listed";
+    for _ in 0..2 {
+        for folder in ["work", "state/sessions"] {
+            assert_eq!(mode(&world, folder), (0o710, 0, FIRST), "{folder}");
+        }
+        assert!(!world.stderr().contains("may enter"), "{}", world.stderr());
+        assert!(answer(&world.say(script)).ends_with("not listed\n"));
+        world.restart();
+    }
+}
+
+#[test]
+fn by_landlock_a_workspace_that_others_may_enter_stays_as_it_is() {
+    let builder = Wall::Landlock.shell();
+    fs::create_dir(builder.path("work")).unwrap();
+    fs::set_permissions(builder.path("work"), Permissions::from_mode(0o755)).unwrap();
+    let world = builder.start();
+    assert_eq!(answer(&world.say("touch made; ls")), "made\n");
+    let work = fs::metadata(world.path("work")).unwrap();
+    assert_eq!((work.mode() & 0o777, work.gid()), (0o755, rustix::process::getegid().as_raw()));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 /// Something outside failed.
 const UNAVAILABLE: Option<i32> = Some(69);
 
-/// The server in a user namespace that allows none below it: what `sysctl user.max_user_namespaces=0` does
+/// The server in a user namespace of an ordinary user's that allows none below it: what `sysctl user.max_user_namespaces=0` does
 /// to a machine.
 const NO_NAMESPACES: [&str; 5] = [
     "unshare",
@@ -96,7 +96,7 @@ fn in_force(world: &World) -> Value {
 
 #[test]
 fn without_user_namespaces_it_does_not_start_and_says_what_accepts_less() {
-    let told = told(&requiring("auto").through(NO_NAMESPACES).fails());
+    let told = told(&requiring("auto").through(NO_NAMESPACES).ordinary().fails());
     insta::assert_snapshot!(told, @r"
     no isolation gives what `isolation.require` asks for:
       bubblewrap: the sandbox of `/proc/self/fd/5` could not be made (a user namespace): No space left on device (os error 28); user namespaces are off: set `sysctl user.max_user_namespaces` above 0
@@ -109,6 +109,7 @@ fn without_user_namespaces_it_does_not_start_and_says_what_accepts_less() {
     let world = requiring("auto")
         .config(json!({"isolation": {"require": less}}))
         .through(NO_NAMESPACES)
+        .ordinary()
         .start();
     assert_eq!(in_force(&world), "landlock");
     assert_eq!(crate::reading::answer(&world.say("say behind it")), "behind it");
@@ -126,7 +127,7 @@ fn without_user_namespaces_bubblewrap_alone_does_not_start() {
 
 #[test]
 fn without_bwrap_it_does_not_start_and_says_which_package_to_install() {
-    let told = told(&requiring("auto").through(NO_BWRAP).fails());
+    let told = told(&requiring("auto").through(NO_BWRAP).ordinary().fails());
     insta::assert_snapshot!(told, @r"
     no isolation gives what `isolation.require` asks for:
       bubblewrap: the program `bwrap` is not there; install the package bubblewrap (0.8 or newer)
@@ -135,8 +136,11 @@ fn without_bwrap_it_does_not_start_and_says_which_package_to_install() {
     to run without a sandbox: `isolation.backend: none` (--isolation none)
     ");
     let less = accepted(&told);
-    let world =
-        requiring("auto").config(json!({"isolation": {"require": less}})).through(NO_BWRAP).start();
+    let world = requiring("auto")
+        .config(json!({"isolation": {"require": less}}))
+        .through(NO_BWRAP)
+        .ordinary()
+        .start();
     assert_eq!(in_force(&world), "landlock");
 }
 

@@ -72,7 +72,10 @@ fn auto_takes_bubblewrap_where_it_gives_all_that_is_required() {
 #[test]
 fn sessions_that_share_a_folder_are_not_told_to_be_apart() {
     for wall in WALLS {
-        let world = wall.described().config(json!({"workspace": {"mode": "shared"}})).start();
+        let builder = wall.described().config(json!({"workspace": {"mode": "shared"}}));
+        // In root's folder an agent would be root, for which Landlock does not give all that is required.
+        let builder = if wall == Wall::Landlock { builder.ordinary() } else { builder };
+        let world = builder.start();
         let told = &world.say("say x")["metadata"]["isolation"];
         let guarantees = told["guarantees"].as_array().unwrap();
         assert!(!guarantees.contains(&json!("peer-sessions")), "{wall:?}: {told}");
