@@ -14,7 +14,9 @@ use axum::body::Body;
 use axum::http::{Version, header};
 use axum::response::Response;
 pub(super) use connections::Production;
-use connections::{AddressFull, Bounds, Connection, Connections, Overdue, Place, Recognition};
+use connections::{
+    AddressFull, Arriving, Bounds, Connection, Connections, Overdue, Place, Recognition,
+};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -186,7 +188,8 @@ impl Listener {
         let socket = Arc::new(socket);
         let service = hyper::service::service_fn(|request| {
             let (socket, connection) = (socket.clone(), connection.clone());
-            begin(self.clone().answer(request, (peer.ip(), local), socket, connection))
+            let arriving = connection.read_request();
+            begin(self.clone().answer(request, (peer.ip(), local), socket, connection), arriving)
         });
         let socket = Socket {
             socket: socket.clone(),
@@ -306,12 +309,16 @@ impl Listener {
 
 /// The same future, begun at once. Hyper drops the future of a request without polling it where the client's end of
 /// the connection came together with the request; that request would be in no audit log.
-fn begin<F: Future>(future: F) -> impl Future<Output = F::Output> {
+fn begin<F: Future>(future: F, arriving: Arriving) -> impl Future<Output = F::Output> {
     let mut future = Box::pin(future);
     let mut first = future.as_mut().poll(&mut Context::from_waker(Waker::noop()));
-    poll_fn(move |context| match std::mem::replace(&mut first, Poll::Pending) {
-        Poll::Ready(output) => Poll::Ready(output),
-        Poll::Pending => future.as_mut().poll(context),
+    let mut arriving = Some(arriving);
+    poll_fn(move |context| {
+        drop(arriving.take());
+        match std::mem::replace(&mut first, Poll::Pending) {
+            Poll::Ready(output) => Poll::Ready(output),
+            Poll::Pending => future.as_mut().poll(context),
+        }
     })
 }
 
@@ -392,8 +399,12 @@ impl Socket {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.has_yielded = !self.has_yielded && self.preface == Some(PREFACE.len());
-        if self.has_yielded {
+        // Hyper may ask several times in one turn of the connection.
+        let others_first = self.connection.has_arriving() || {
+            self.has_yielded = !self.has_yielded && self.preface == Some(PREFACE.len());
+            self.has_yielded
+        };
+        if others_first {
             context.waker().wake_by_ref();
             return Poll::Pending;
         }

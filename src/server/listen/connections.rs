@@ -119,6 +119,8 @@ pub(super) struct Connection {
 struct Activity {
     /// Requests whose answers are not over.
     requests: usize,
+    /// Requests that were read and whose answers were not asked for yet.
+    arriving: usize,
     /// Requests that are served; the others wait for room.
     served: usize,
     /// Served requests whose answer is being made.
@@ -156,6 +158,9 @@ pub(super) enum Overdue {
     /// The client does not take its answer.
     Stuck,
 }
+
+/// A request whose answer was not asked for yet; its answer is once this is dropped.
+pub(super) struct Arriving(Arc<Connection>);
 
 /// A request that is served; dropping it ends it.
 pub(super) struct Served {
@@ -267,6 +272,7 @@ impl Connections {
             evicted: Notify::new(),
             activity: Mutex::new(Activity {
                 requests: 0,
+                arriving: 0,
                 served: 0,
                 producing: 0,
                 unread: 0,
@@ -523,6 +529,17 @@ impl Connection {
         activity.is_stopping = is_stopping;
     }
 
+    /// Whether requests were read whose answers were not asked for yet.
+    pub(super) fn has_arriving(&self) -> bool {
+        self.activity.lock().arriving > 0
+    }
+
+    /// Notes that a request was read.
+    pub(super) fn read_request(self: &Arc<Self>) -> Arriving {
+        self.activity.lock().arriving += 1;
+        Arriving(self.clone())
+    }
+
     /// Notes that the head of a request has come.
     pub(super) fn arrive(self: &Arc<Self>, is_http2: bool) -> Served {
         let mut activity = self.activity.lock();
@@ -570,6 +587,12 @@ impl Connection {
             return Ok(Overdue::Idle);
         }
         Err(next)
+    }
+}
+
+impl Drop for Arriving {
+    fn drop(&mut self) {
+        self.0.activity.lock().arriving -= 1;
     }
 }
 
