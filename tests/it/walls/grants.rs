@@ -59,19 +59,28 @@ fn write_program(path: &Path, text: &str) {
 fn as_each_user(describe: impl Fn(Wall) -> Builder) -> Vec<Builder> {
     let mut all = Vec::new();
     for wall in WALLS {
-        all.extend([describe(wall), describe(wall).ordinary()]);
+        all.extend([served(wall, describe(wall)), describe(wall).ordinary()]);
     }
+    all.push(owned(describe(Wall::Bubblewrap)));
+    all
+}
+
+/// As this sandbox serves a project with all that is required: Bubblewrap alone serves agents that are root.
+fn served(wall: Wall, builder: Builder) -> Builder {
+    if wall == Wall::Bubblewrap { builder } else { owned(builder) }
+}
+
+/// The project belongs to a user who is not root.
+fn owned(builder: Builder) -> Builder {
     if rustix::process::geteuid().is_root() {
-        let owned = describe(Wall::Bubblewrap);
-        let project = owned.path("project");
+        let project = builder.path("project");
         let below = fs::read_dir(&project).unwrap().map(|entry| entry.unwrap().path());
         let paths: Vec<_> = below.chain([project]).collect();
         for path in paths {
             chown(path, Some(65534), Some(65534)).unwrap();
         }
-        all.push(owned);
     }
-    all
+    builder
 }
 
 /// Tells the second agent something.
@@ -172,7 +181,7 @@ fn an_agent_is_not_granted_what_lies_in_the_folder_of_another_one() {
         fs::write(project.join("docs/inside"), "of the project").unwrap();
         let mut other = builder.config["agents"]["fake"].clone();
         other["workspace"] = json!({"mode": "session", "path": work});
-        let described = builder.config(json!({"agents": {"other": other}}));
+        let described = served(wall, builder.config(json!({"agents": {"other": other}})));
         let script = format!("cat {}/docs/*; echo done", project.display());
         let in_it = described.config(json!({"isolation": {"read": [project.join("docs")]}}));
         let mut world = in_it.start();
@@ -224,7 +233,7 @@ fn the_folder_of_another_agent_itself_is_granted() {
         fs::write(project.join("file"), "of the project").unwrap();
         let mut other = builder.config["agents"]["fake"].clone();
         other["workspace"] = json!({"mode": "session", "path": work});
-        let world = builder
+        let world = served(wall, builder)
             .config(json!({"agents": {"other": other}, "isolation": {"read": [project]}}))
             .start();
         let script = format!("cat {}/file", project.display());

@@ -210,6 +210,12 @@ fn devices_work_whoever_the_agent_is() {
     for (user, builder) in users() {
         assert_eq!(answer(&builder.start().say(script)), "1\n2\n2\n", "{user}");
     }
+    // By Landlock terminals are granted, by a folder that only root may change.
+    let terminals = json!({"isolation": {"write": ["/dev/ptmx", "/dev/pts"]}});
+    if Wall::covering() == Wall::Bubblewrap {
+        let world = Wall::Landlock.shell().config(terminals).start();
+        assert_eq!(answer(&world.say(script)), "1\n2\n2\n");
+    }
 }
 
 #[test]
@@ -312,6 +318,18 @@ fn where_an_agent_by_landlock_is_root_the_start_says_why_and_does_not_promise_mo
         assert!(stderr.contains(&format!("agents are root to the kernel ({why}")), "{stderr}");
         assert_eq!(answer(&world.say("id -u")), "0\n", "{why}");
     }
+}
+
+#[test]
+fn a_folder_of_path_that_agents_cannot_come_to_leaves_none_of_them_root() {
+    let builder = Wall::Landlock.shell();
+    let closed = builder.path("closed");
+    fs::create_dir_all(closed.join("bin")).unwrap();
+    fs::set_permissions(&closed, Permissions::from_mode(0o700)).unwrap();
+    let path = format!("{}:/usr/bin:/bin", closed.join("bin").display());
+    let world = builder.env("PATH", &path).start();
+    assert!(!world.stderr().contains("root to the kernel"), "{}", world.stderr());
+    assert_eq!(answer(&world.say("id -u > file; wc -l < file")), "1\n");
 }
 
 #[test]

@@ -28,8 +28,8 @@ fn in_own_folder(wall: Wall) -> Builder {
         .config(json!({"workspace": {"mode": "shared", "path": cwd}}))
         .file(".env", 0o600, SECRET)
         .file("file", 0o644, "of the project");
-    // No agent is root in a container.
-    if wall == Wall::Container {
+    // In a container and by Landlock no agent is root where all is required.
+    if wall != Wall::Bubblewrap {
         give_away(&builder, ["", "file"]);
     }
     builder
