@@ -108,7 +108,7 @@ impl Doors {
         self.agent_at(request.extensions().get::<Named>())
     }
 
-    /// Performs what a call asks for on a task of its own, and waits for what the caller waits for.
+    /// Performs what a call asks for, to its end, and waits for what the caller waits for.
     pub(super) async fn perform(
         self: &Arc<Self>,
         context: &Arc<CallContext>,
@@ -215,7 +215,7 @@ impl Doors {
         Ok(Done::Reply(Reply::Task(task), room))
     }
 
-    /// Reads on a task of its own: a store that is asked answers whether or not the caller is there, and
+    /// Reads to the end: a store that is asked answers whether or not the caller is there, and
     /// so long the room is taken.
     async fn read<T: Send + 'static>(
         &self,

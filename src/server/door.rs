@@ -1,9 +1,9 @@
-//! The one frame around every call: its audit entry, and the task of its own on which its operation runs.
+//! The one frame around every call: its audit entry, and the end of its operation, whether or not its caller stays.
 //!
 //! # How it works
 //!
-//! A request's future is dropped when its caller hangs up. So an operation that has to wait is not part of it: it
-//! goes on on a tracked task, and comes to its end whoever waits for it. What only waits (for the end of a turn, for the
+//! A request's future is dropped when its caller hangs up. An operation that is under way then goes on on a tracked
+//! task, and comes to its end whoever waits for it. What only waits (for the end of a turn, for the
 //! next event) stays with the request. The entry in the audit log belongs to both; whoever of them is there
 //! last writes it.
 
@@ -17,17 +17,20 @@ use crate::telemetry::Entry;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
 use futures_util::FutureExt;
+use futures_util::future::CatchUnwind;
 use parking_lot::Mutex;
 use pilothouse_a2a::error::{Error, ErrorKind};
 use pilothouse_a2a::id::{ContextId, TaskId};
 use pilothouse_a2a::time::Timestamp;
-use std::future::poll_fn;
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll, ready};
 use std::time::Instant;
+use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 /// The outcome of a request whose caller hung up before it was answered.
 const CALLER_LEFT: &str = "CALLER_LEFT";
@@ -206,7 +209,7 @@ impl Drop for Inner {
         // A full queue is waited for, and nobody is here who could.
         if let Some(entry) = self.close(CALLER_LEFT, CLIENT_CLOSED_REQUEST)
             && let Err(unsent) = self.doors.telemetry.audit().note(&entry)
-            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+            && let Ok(runtime) = Handle::try_current()
         {
             self.doors.operations.spawn_on(unsent.send(), &runtime);
         }
@@ -215,9 +218,8 @@ impl Drop for Inner {
 
 impl Doors {
     /// Runs an operation: once begun, it comes to its end, whether or not the future that waits for it is still
-    /// there. As soon as it has to wait it goes on on a tracked task of its own; one that waits for nothing costs
-    /// no task. The audit entry is not written before its end. The operation lies on the heap once, not in the
-    /// task and in its request as well: there may be thousands.
+    /// there. A task of its own is made only where the caller leaves. The audit entry is not written before its
+    /// end. The operation lies on the heap once: there may be thousands.
     pub(super) fn run<T, F>(
         &self,
         entry: &AuditEntry,
@@ -232,7 +234,7 @@ impl Doors {
             drop(entry);
             outcome
         });
-        let outcome = see_through(&self.operations, outcome);
+        let outcome = Operation::begin(&self.operations, outcome);
         async move {
             outcome.await.ok_or_else(|| {
                 let message = "the operation failed inside of the server; tell its operator";
@@ -242,21 +244,45 @@ impl Doors {
     }
 }
 
-/// Runs an operation here until it has to wait, and then on a task of its own. None where it panics.
-fn see_through<T, F>(
-    operations: &TaskTracker,
-    operation: F,
-) -> impl Future<Output = Option<T>> + Send + use<T, F>
-where
-    T: Send + 'static,
-    F: Future<Output = T> + Send + 'static,
-{
-    let operations = operations.clone();
-    let mut operation = Box::pin(AssertUnwindSafe(operation).catch_unwind());
-    async move {
-        match poll_fn(|task| Poll::Ready(operation.poll_unpin(task))).await {
-            Poll::Ready(outcome) => outcome.ok(),
-            Poll::Pending => operations.spawn(operation).await.ok()?.ok(),
+/// An operation in the hands of its request, and tracked from its beginning: where the request is dropped, a task
+/// of its own takes it over.
+struct Operation<F: Future<Output: Send> + Send + 'static> {
+    /// None when it has ended.
+    operation: Option<Pin<Box<CatchUnwind<AssertUnwindSafe<F>>>>>,
+    operations: TaskTracker,
+    runtime: Handle,
+    _tracked: TaskTrackerToken,
+}
+
+impl<F: Future<Output: Send> + Send + 'static> Operation<F> {
+    fn begin(operations: &TaskTracker, operation: F) -> Self {
+        Self {
+            operation: Some(Box::pin(AssertUnwindSafe(operation).catch_unwind())),
+            operations: operations.clone(),
+            runtime: Handle::current(),
+            _tracked: operations.token(),
+        }
+    }
+}
+
+impl<F: Future<Output: Send> + Send + 'static> Future for Operation<F> {
+    /// None where it panics.
+    type Output = Option<F::Output>;
+
+    fn poll(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Self::Output> {
+        let Some(operation) = &mut self.operation else {
+            return Poll::Pending;
+        };
+        let outcome = ready!(operation.poll_unpin(task));
+        self.operation = None;
+        Poll::Ready(outcome.ok())
+    }
+}
+
+impl<F: Future<Output: Send> + Send + 'static> Drop for Operation<F> {
+    fn drop(&mut self) {
+        if let Some(operation) = self.operation.take() {
+            self.operations.spawn_on(operation, &self.runtime);
         }
     }
 }
@@ -267,10 +293,11 @@ mod tests {
     use tokio::sync::oneshot;
 
     #[tokio::test]
-    async fn an_operation_that_waits_for_nothing_costs_no_task() {
+    async fn an_operation_is_tracked_to_its_end() {
         let operations = TaskTracker::new();
-        let mut ended = Box::pin(see_through(&operations, async { 7 }));
-        assert_eq!(ended.as_mut().now_or_never(), Some(Some(7)));
+        let operation = Operation::begin(&operations, async { 7 });
+        assert_eq!(operations.len(), 1);
+        assert_eq!(operation.now_or_never(), Some(Some(7)));
         assert!(operations.is_empty());
     }
 
@@ -283,7 +310,7 @@ mod tests {
             gone.await.unwrap();
             done.send(7).unwrap();
         };
-        assert!(see_through(&operations, operation).now_or_never().is_none());
+        assert!(Operation::begin(&operations, operation).now_or_never().is_none());
         assert_eq!(operations.len(), 1);
         go.send(()).unwrap();
         assert_eq!(is_done.await.unwrap(), 7);
@@ -299,7 +326,7 @@ mod tests {
                 }
                 panic!("on purpose");
             };
-            assert_eq!(see_through::<(), _>(&operations, operation).await, None);
+            assert_eq!(Operation::begin(&operations, operation).await, None::<()>);
         }
     }
 }

@@ -68,7 +68,7 @@ fn multiply(file: &std::path::Path, copies: i64) -> rusqlite::Result<()> {
     store.execute(
         &format!(
             "{numbers} INSERT INTO events SELECT ((n + k) << 32) | (key & 0xffffffff), kind,
-             CAST(replace(replace(replace(CAST(body AS TEXT), id, 'copy-' || k), context_id, 'context-' || k / ?2),
+             CAST(replace(replace(replace(CAST(body AS TEXT), id, 'copy-' || k), context_id, 'context-' || (k / ?2)),
              CASE WHEN k % 10 = 0 THEN 'TASK_STATE_COMPLETED' ELSE '' END, 'TASK_STATE_FAILED') AS BLOB)
              FROM copies, task, events WHERE key >> 32 = n"
         ),
@@ -76,14 +76,14 @@ fn multiply(file: &std::path::Path, copies: i64) -> rusqlite::Result<()> {
     )?;
     store.execute(
         &format!(
-            "{numbers} INSERT INTO sessions SELECT 'session-' || k, caller, agent, 'context-' || k / ?2, NULL, 1,
+            "{numbers} INSERT INTO sessions SELECT 'session-' || k, caller, agent, 'context-' || (k / ?2), NULL, 1,
              created_ms, created_ms - k FROM copies, task WHERE k % ?2 = 0"
         ),
         wanted,
     )?;
     store.execute(
         &format!(
-            "{numbers} INSERT INTO tasks SELECT n + k, 'copy-' || k, caller, agent, 'context-' || k / ?2, session, NULL,
+            "{numbers} INSERT INTO tasks SELECT n + k, 'copy-' || k, caller, agent, 'context-' || (k / ?2), session, NULL,
              CASE WHEN k % 10 = 0 THEN 4 ELSE state END, status_ms - ?1 + k, created_ms, head, bytes
              FROM copies, task"
         ),
