@@ -149,12 +149,12 @@ async fn serve(door: &Arc<Door>, socket: TcpStream) {
     if !door.await_place(&socket).await {
         return;
     }
-    // In a box: a connection that waits, and a tunnel, take little memory.
+    // In boxes: a connection that waits takes little memory, and so does a tunnel.
     let Some((near, early, far)) = Box::pin(requests(door, socket)).await else {
         return;
     };
     let early = (early, door.take_place());
-    let _ = tunnel::carry(&near, &far, early, door.core.times.idle).await;
+    let _ = Box::pin(tunnel::carry(&near, &far, early, door.core.times.idle)).await;
 }
 
 /// Answers the request; returns both sides of the tunnel that it has asked for, and the bytes that came for it

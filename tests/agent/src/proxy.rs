@@ -2,8 +2,9 @@
 
 use crate::usage;
 use crate::voice::base64;
+use rustix::io::Errno;
 use rustix::net::sockopt::set_socket_recv_buffer_size;
-use rustix::net::{AddressFamily, SocketType, connect, socket};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with};
 use std::env;
 use std::io::{self, ErrorKind, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -80,12 +81,14 @@ fn write(socket: &mut TcpStream, bytes: &[u8]) -> io::Result<Option<usize>> {
 
 /// A connection that takes few bytes without their being read.
 fn narrow(address: SocketAddr) -> io::Result<TcpStream> {
-    let socket = socket(AddressFamily::INET, SocketType::STREAM, None)?;
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let socket = socket_with(AddressFamily::INET, SocketType::STREAM, flags, None)?;
     set_socket_recv_buffer_size(&socket, 1)?;
-    connect(&socket, &address)?;
-    let socket = TcpStream::from(socket);
-    socket.set_nonblocking(true)?;
-    Ok(socket)
+    match connect(&socket, &address) {
+        // One for which there is no room waits to be accepted.
+        Ok(()) | Err(Errno::INPROGRESS) => Ok(TcpStream::from(socket)),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn attack(kind: &str, user: &str, target: &str) -> io::Result<Attack> {

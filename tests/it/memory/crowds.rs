@@ -497,7 +497,7 @@ impl Far {
                     let mut left = 4;
                     if self == Self::Answers {
                         let mut head = [0; 4096];
-                        socket.read(&mut head).await?;
+                        while socket.read(&mut head).await? == head.len() {}
                         let answer =
                             "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n{\"x\":\"";
                         socket.write_all(answer.as_bytes()).await?;
