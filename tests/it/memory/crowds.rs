@@ -540,23 +540,17 @@ fn at_the_proxy(kind: &str, far: Far, connections: usize) {
     let program = fake_agent();
     let script =
         format!("{program} 'connect {kind} {connections} localhost:{port}; write ready x; cue go'");
-    let tasks: Vec<String> = (0..agents)
-        .map(|number| {
-            let mut params = message_in(&number.to_string(), &script);
-            params["configuration"] = json!({"returnImmediately": true});
-            text_of(&world.rpc("SendMessage", params)["task"], "id").to_owned()
-        })
-        .collect();
+    for number in 0..agents {
+        let mut params = message_in(&number.to_string(), &script);
+        params["configuration"] = json!({"returnImmediately": true});
+        world.rpc("SendMessage", params);
+    }
     await_some("the connections of all agents", world.patience(), || {
         let folders = fs::read_dir(world.path("work")).unwrap().flatten();
         let ready = folders.filter(|folder| folder.path().join("ready").exists()).count();
         (ready == agents).then_some(())
     });
     held(&world, &format!("{kind} at the proxy"));
-    for id in &tasks {
-        world.call(OWNER, "CancelTask", &json!({"id": id}));
-    }
-    world.await_no_agents();
 }
 
 /// More than `egress.connections`.
