@@ -375,8 +375,8 @@ mod tests {
             format!(r#""message":[{said}]"#),
             format!(r#""message":{{"content":{said},"response":{said}}}"#),
             format!(r#""text":{quoted}"#),
-            format!(r#""list":["usage",{{"input_tokens":9}}]"#),
-            format!(r#""name":"usage","other":{{"input_tokens":9}}"#),
+            r#""list":["usage",{"input_tokens":9}]"#.to_owned(),
+            r#""name":"usage","other":{"input_tokens":9}"#.to_owned(),
         ] {
             for body in [
                 format!(r#"{{{place},"usage":{{"input_tokens":2,"other":[{said}]}}}}"#),
