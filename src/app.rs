@@ -8,7 +8,7 @@ use crate::asks::Asks;
 use crate::budget::Budgets;
 use crate::config::{self, Config, Loaded, Record};
 use crate::descriptors;
-use crate::egress::{Egress, Times};
+use crate::egress::{Bounds, Egress, Times};
 use crate::guard;
 use crate::isolation::{self, BackendKind, When};
 use crate::process::Launcher;
@@ -342,13 +342,14 @@ fn way_out(config: &Config) -> Egress {
     let inner = config.egress.inner.iter();
     let inner = inner.filter_map(|text| config::network(text)).collect();
     let names = config.processes.max.max(1);
-    let times = Times {
-        first: config.timeouts.header.get(),
-        between: config.timeouts.idle.get(),
-        ..Times::default()
+    let times = Times { head: config.timeouts.header.get(), ..Times::default() };
+    let bounds = Bounds {
+        connections: config.egress.connections,
+        own_requests: config.egress.own_requests,
+        requests: config.egress.requests,
     };
     let lookup = Arc::new(guard::System::new(names));
-    Egress::new(inner, config.egress.connections, lookup, times)
+    Egress::new(inner, bounds, lookup, times)
 }
 
 /// Leaves word for client commands on this machine. A state folder that cannot take it was refused before.

@@ -331,7 +331,7 @@ section! {
         /// the newest messages; of a larger page fewer tasks.
         pub response: Bytes = Bytes::new(4 * MIB),
         /// Answers that are made or not yet read, together; of one caller at most half of it.
-        pub responses: Bytes = Bytes::new(32 * MIB),
+        pub responses: Bytes = Bytes::new(24 * MIB),
         /// Requests that may wait for room among them; of one caller half as many.
         pub responses_waiting: usize = 1000,
         /// Largest answer that also stands in the task's history.

@@ -12,6 +12,10 @@
 //! in the place of the session's token. What is refused is told to the session, and to whoever reads
 //! [`Pass::refused`].
 //!
+//! A connection takes one request. From its first byte to the end of its answer it holds a place
+//! (`places.rs`), which bounds what the connections of all sessions take in memory; a tunnel holds no bytes,
+//! so it needs none.
+//!
 //! Each session has connections of its own to upstreams, and a request has a body only where its method has one:
 //! no upstream that loses count of requests can give one session the answer to another.
 //!
@@ -28,6 +32,7 @@ mod door;
 pub(crate) mod fuzz;
 mod git;
 mod model;
+mod places;
 mod policy;
 mod provider;
 mod proxy;
@@ -54,6 +59,7 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use door::{Door, Lobby};
 use ipnet::IpNet;
 use parking_lot::{Mutex, MutexGuard};
+use places::{Pool, Share};
 use refusal::Refusals;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
@@ -73,6 +79,9 @@ use upstream::Upstream;
 /// Between two tries to accept a connection, at first and at most: out of descriptors, say.
 const ACCEPT_AGAIN: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
 
+/// Longest head of a request, and as much of a request or an answer is under way at each of its connections.
+const BUFFER: usize = 16 * 1024;
+
 /// The server's egress. Clones share it.
 #[derive(Clone)]
 pub struct Egress(Arc<Core>);
@@ -80,6 +89,7 @@ pub struct Egress(Arc<Core>);
 struct Core {
     inner: Vec<IpNet>,
     connections: usize,
+    places: Pool,
     lookup: Arc<dyn Lookup>,
     passes: Mutex<HashMap<Digested, Weak<Live>>>,
     upstreams: Arc<upstream::Common>,
@@ -100,17 +110,27 @@ pub struct Times {
     pub connect: Duration,
     /// Without a byte, in a tunnel or from an upstream: a model may think for minutes.
     pub idle: Duration,
-    /// From one request of a connection to the head of the next.
-    pub between: Duration,
-    /// From a connection to its first request; at the shared listener, to the first with a valid token.
-    pub first: Duration,
+    /// From a connection to its first byte, and from there to the end of its request's head.
+    pub head: Duration,
+}
+
+/// How much there may be at a time.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// Connections of one pass.
+    pub connections: usize,
+    /// Requests of one pass for which there is always a place.
+    pub own_requests: usize,
+    /// Further requests, of all passes together.
+    pub requests: usize,
 }
 
 /// What all connections of a pass share.
 struct Live {
     token: String,
     policy: Arc<Policy>,
-    places: Arc<Semaphore>,
+    connections: Arc<Semaphore>,
+    places: Share,
     upstream: Upstream,
     refusals: Refusals,
     counted: Arc<Mutex<Counted>>,
@@ -129,24 +149,19 @@ impl Default for Times {
         Self {
             connect: Duration::from_secs(10),
             idle: Duration::from_secs(15 * 60),
-            between: Duration::from_secs(120),
-            first: Duration::from_secs(10),
+            head: Duration::from_secs(10),
         }
     }
 }
 
 impl Egress {
-    /// An egress that leads into these inner networks alone, with so many connections of one pass.
-    pub fn new(
-        inner: Vec<IpNet>,
-        connections: usize,
-        lookup: Arc<dyn Lookup>,
-        times: Times,
-    ) -> Self {
+    /// An egress that leads into these inner networks alone.
+    pub fn new(inner: Vec<IpNet>, bounds: Bounds, lookup: Arc<dyn Lookup>, times: Times) -> Self {
         let end = CancellationToken::new();
         Self(Arc::new(Core {
             inner,
-            connections: connections.clamp(1, Semaphore::MAX_PERMITS),
+            connections: bounds.connections.clamp(1, Semaphore::MAX_PERMITS),
+            places: Pool::new(bounds.own_requests, bounds.requests),
             lookup,
             passes: Mutex::default(),
             upstreams: Arc::default(),
@@ -204,7 +219,8 @@ impl Egress {
         let live = Arc::new(Live {
             token,
             policy,
-            places: Arc::new(Semaphore::new(self.0.connections)),
+            connections: Arc::new(Semaphore::new(self.0.connections)),
+            places: self.0.places.share(),
             upstream: Upstream::new(connect, idle, self.0.upstreams.clone()),
             refusals: Refusals::default(),
             counted: Arc::default(),
@@ -267,10 +283,10 @@ impl Pass {
         self.core.tasks.spawn(async move {
             let accepting = async {
                 loop {
-                    let place = live.places.clone().acquire_owned().await;
-                    let place = place.expect("the places are never closed");
+                    let permit = live.connections.clone().acquire_owned().await;
+                    let permit = permit.expect("the semaphore is never closed");
                     let socket = accept(&listener).await;
-                    let door = Door::own(core.clone(), port, live.clone(), place);
+                    let door = Door::own(core.clone(), port, live.clone(), permit);
                     core.tasks.spawn(Arc::new(door).attend(socket));
                 }
             };

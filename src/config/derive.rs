@@ -44,9 +44,9 @@ pub(super) fn lay_over(layers: &mut Layers, environment: &Environment, cwd: &Pat
             origin,
         );
     }
-    let responses = Bytes::new(config.limits.response.get().saturating_mul(8));
+    let responses = Bytes::new(config.limits.response.get().saturating_mul(6));
     if unsaid(layers, "limits.responses") && config.limits.responses < responses {
-        let origin = Origin::Derived("eight times `limits.response`".to_owned());
+        let origin = Origin::Derived("six times `limits.response`".to_owned());
         layers.set("limits.responses", to_json(&responses), origin);
     }
     let prompts = Bytes::new(config.limits.prompt.get().saturating_mul(2));

@@ -230,6 +230,10 @@ section! {
         pub inner: Vec<String>,
         /// Open connections of one agent process.
         pub connections: usize = 256,
+        /// Requests of one agent process that always have a place.
+        pub own_requests: usize = 4,
+        /// Further requests of all agents together.
+        pub requests: usize = 128,
         /// Repositories reached with a credential that stays in the server.
         pub git: Vec<GitCredential>,
     }

@@ -207,7 +207,7 @@ impl Loaded {
             | ["card", "signing", "kid"]
             | ["asks" | "processes" | "limits" | "budgets" | "timeouts" | "compat" | "agent", ..]
             | ["isolation", "limits", ..]
-            | ["egress", "connections"]
+            | ["egress", "connections" | "own_requests" | "requests"]
             | ["log", "level" | "format" | "console" | "max_size" | "keep" | "color"]
             | ["env_file", "override"] => true,
             ["push", name] => *name != "allow" || is_empty,

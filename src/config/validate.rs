@@ -27,11 +27,12 @@ const FEWEST_FILES: u64 = 64;
 const SHORTEST_TOKEN: usize = 8;
 
 /// Numbers that are nothing but a mistake when they are 0, and what would follow.
-const AT_LEAST_ONE: [(&str, &str); 31] = [
+const AT_LEAST_ONE: [(&str, &str); 32] = [
     ("processes.max", "no agent could ever run"),
     ("workspace.shared_turns", "no turn could ever begin"),
     ("limits.body", "every request would be refused"),
     ("limits.prompt", "every message would be refused"),
+    ("egress.own_requests", "agents could keep each other from their models"),
     ("limits.prompts", "every long message would be refused"),
     ("limits.parts", "every message would be refused"),
     ("limits.items", "every request would be refused"),

@@ -3,6 +3,7 @@
 //! A connection belongs to one pass. At the listener of a session's own it does so from the start; at the
 //! shared one from the first request that carries a valid token, and it has to carry one soon.
 
+use super::places::Place;
 use super::provider::Slot;
 use super::upstream::{Answer, json_error, text};
 use super::{Core, Live, git, model};
@@ -10,12 +11,13 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use hyper::body::Incoming;
 use hyper::header::{
-    AUTHORIZATION, CONNECTION, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION,
+    AUTHORIZATION, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION,
 };
 use hyper::{HeaderMap, Request, StatusCode, Uri};
 use parking_lot::Mutex;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, Weak};
+use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, SetOnce};
 use tokio_util::sync::CancellationToken;
 
@@ -33,16 +35,16 @@ pub(super) struct Door {
     /// Whether who connects still has to say who it is.
     shared: bool,
     bound: SetOnce<Bound>,
-    /// Whether a request has come.
-    asked: SetOnce<()>,
+    /// Its place, from its first byte or its credential to the end of its request.
+    place: Mutex<Option<Place>>,
     /// Ends a connection that belongs to nobody.
     evicted: CancellationToken,
 }
 
-/// Whose connection it is, and its place among theirs.
+/// Whose connection it is, and its permit among theirs.
 struct Bound {
     live: Arc<Live>,
-    _place: OwnedSemaphorePermit,
+    _permit: OwnedSemaphorePermit,
 }
 
 /// Connections to the shared listener that belong to nobody yet.
@@ -55,17 +57,10 @@ impl Door {
         core: Arc<Core>,
         port: u16,
         live: Arc<Live>,
-        place: OwnedSemaphorePermit,
+        permit: OwnedSemaphorePermit,
     ) -> Self {
-        let bound = Bound { live, _place: place };
-        Self {
-            core,
-            port,
-            shared: false,
-            bound: SetOnce::new_with(Some(bound)),
-            asked: SetOnce::new(),
-            evicted: CancellationToken::new(),
-        }
+        let bound = SetOnce::new_with(Some(Bound { live, _permit: permit }));
+        Self { bound, shared: false, ..Self::shared(core, port) }
     }
 
     /// A connection to the shared listener.
@@ -75,7 +70,7 @@ impl Door {
             port,
             shared: true,
             bound: SetOnce::new(),
-            asked: SetOnce::new(),
+            place: Mutex::default(),
             evicted: CancellationToken::new(),
         }
     }
@@ -85,33 +80,34 @@ impl Door {
         self.bound.get().is_none()
     }
 
-    /// Notes that a request has come.
-    pub(super) fn note_request(&self) {
-        // Only the first one counts.
-        let _ = self.asked.set(());
-    }
-
-    /// When it has to end: its pass has ended, no request came in time, or it belongs to nobody and others
-    /// come.
+    /// When it has to end: its pass has ended, or it belongs to nobody and others come.
     pub(super) async fn disowned(&self) {
-        let first = async {
-            if self.shared {
-                self.bound.wait().await;
-            } else {
-                self.asked.wait().await;
-            }
-        };
         let ended = async { self.bound.wait().await.live.end.cancelled().await };
-        let silent = async {
-            if tokio::time::timeout(self.core.times.first, first).await.is_ok() {
-                std::future::pending::<()>().await;
-            }
-        };
         tokio::select! {
             () = ended => {}
-            () = silent => {}
             () = self.evicted.cancelled() => {}
         }
+    }
+
+    /// Waits until a request comes and there is a place for it. Until then the connection holds no bytes.
+    /// False when no byte came in time. At the shared listener nobody knows yet whose place it would be, so there
+    /// may be few such connections instead.
+    pub(super) async fn await_place(&self, socket: &TcpStream) -> bool {
+        let Some(bound) = self.bound.get() else {
+            return true;
+        };
+        let first = tokio::time::timeout(self.core.times.head, socket.readable());
+        if !matches!(first.await, Ok(Ok(()))) {
+            return false;
+        }
+        let place = bound.live.places.acquire().await;
+        *self.place.lock() = Some(place);
+        true
+    }
+
+    /// Its place, for who ends with the last bytes of the request.
+    pub(super) fn take_place(&self) -> Option<Place> {
+        self.place.lock().take()
     }
 
     /// Makes the connection this pass's, if it is nobody else's.
@@ -121,16 +117,23 @@ impl Door {
                 Ok(live)
             } else {
                 let line = "this connection belongs to another session; open one of your own";
-                Err(closing(text(StatusCode::FORBIDDEN, line)))
+                Err(Box::new(text(StatusCode::FORBIDDEN, line)))
             };
         }
-        let Ok(place) = live.places.clone().try_acquire_owned() else {
-            let line = "this session has too many connections open; close some and try again";
-            return Err(closing(text(StatusCode::SERVICE_UNAVAILABLE, line)));
-        };
-        let bound = Bound { live: live.clone(), _place: place };
-        // Requests of one connection come one after the other.
-        let _ = self.bound.set(bound);
+        let busy = |line| Box::new(text(StatusCode::SERVICE_UNAVAILABLE, line));
+        let permit = live.connections.clone().try_acquire_owned().map_err(|_| {
+            busy(
+                "this session has as many connections open as `egress.connections` permits; close some and try again",
+            )
+        })?;
+        let place = live.places.try_acquire().ok_or_else(|| {
+            busy(
+                "there is no place for a further request of this session now; try again, or the server's operator can raise `egress.own_requests` or `egress.requests`",
+            )
+        })?;
+        *self.place.lock() = Some(place);
+        // There is one request at a time.
+        let _ = self.bound.set(Bound { live: live.clone(), _permit: permit });
         Ok(live)
     }
 
@@ -149,7 +152,7 @@ impl Door {
                 let mut answer = text(StatusCode::PROXY_AUTHENTICATION_REQUIRED, line);
                 let realm = HeaderValue::from_static("Basic realm=\"pilothouse\"");
                 answer.headers_mut().insert(PROXY_AUTHENTICATE, realm);
-                Err(closing(answer))
+                Err(Box::new(answer))
             }
         }
     }
@@ -170,7 +173,7 @@ impl Door {
             Some((live, slot)) => Ok((self.bind(live)?, slot)),
             None => {
                 let message = "the key of this session is missing or no longer valid";
-                Err(closing(json_error(StatusCode::UNAUTHORIZED, message)))
+                Err(Box::new(json_error(StatusCode::UNAUTHORIZED, message)))
             }
         }
     }
@@ -185,7 +188,7 @@ impl Door {
         let token = basic(headers, &AUTHORIZATION);
         match token.and_then(|token| self.core.find(&token)) {
             Some(live) => self.bind(live),
-            None => Err(closing(git::unauthenticated())),
+            None => Err(Box::new(git::unauthenticated())),
         }
     }
 
@@ -224,11 +227,4 @@ fn basic(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
     let pair = scheme.eq_ignore_ascii_case("basic").then_some(pair)?;
     let pair = String::from_utf8(BASE64_STANDARD.decode(pair.trim()).ok()?).ok()?;
     pair.split_once(':').map(|(_, token)| token.to_owned())
-}
-
-/// The last answer of a connection.
-pub(super) fn closing(mut answer: Answer) -> Turned {
-    let close = HeaderValue::from_static("close");
-    answer.headers_mut().insert(CONNECTION, close);
-    Box::new(answer)
 }

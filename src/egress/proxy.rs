@@ -1,19 +1,20 @@
-//! The requests of one connection, and what is done with each.
+//! The request of a connection, and what is done with it.
 
-use super::door::{Door, Turned, closing};
+use super::door::{Door, Turned};
 use super::git::{self, GitRoute};
 use super::policy::{Target, Unreadable};
 use super::reach::Unreached;
 use super::refusal::Refusal;
 use super::route::{ModelRoute, Route};
 use super::upstream::{Answer, Body, check_answer, has_stray_body, json_error, strip, text};
-use super::{Live, model, tunnel};
+use super::{BUFFER, Live, model, tunnel};
+use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::header::{HOST, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper::upgrade::OnUpgrade;
 use hyper::{Method, Request, Response, StatusCode, Version};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
@@ -21,13 +22,10 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use tokio::net::TcpStream;
 
-/// Longest head of a request.
-const HEAD: usize = 16 * 1024;
-
-/// What a connection is used for after its last request.
+/// What a connection is used for after its request.
 enum Next {
     Tunnel(OnUpgrade, TcpStream),
-    /// A client that tunnels even to where it is: what comes through the tunnel are requests to us.
+    /// A client that tunnels even to where it is: what comes through the tunnel is a request to us.
     Here(OnUpgrade),
 }
 
@@ -37,18 +35,16 @@ impl Door {
     /// Serves until either side ends it, or whoever it belongs to is gone.
     pub(super) async fn attend(self: Arc<Self>, socket: TcpStream) {
         let _ = socket.set_nodelay(true);
-        let served = serve(self.clone(), TokioIo::new(socket));
         tokio::select! {
-            () = served => {}
+            () = serve(&self, socket) => {}
             () = self.disowned() => {}
         }
     }
 
     async fn answer(&self, slate: &Slate, request: Request<Incoming>) -> Answer {
-        self.note_request();
         if has_stray_body(&request) {
             let line = format!("a {} request has no body; send it without", request.method());
-            return *closing(text(StatusCode::BAD_REQUEST, &line));
+            return text(StatusCode::BAD_REQUEST, &line);
         }
         let answered = if request.method() == Method::CONNECT {
             self.connect(slate, request).await
@@ -93,7 +89,8 @@ impl Door {
             let line = format!("{target} could not be asked: {error}");
             Box::new(text(StatusCode::BAD_GATEWAY, &line))
         };
-        let shaken = hyper::client::conn::http1::handshake(TokioIo::new(far)).await;
+        let mut client = hyper::client::conn::http1::Builder::new();
+        let shaken = client.max_buf_size(BUFFER).handshake(TokioIo::new(far)).await;
         let (mut sender, connection) = shaken.map_err(failed)?;
         let end = live.end.clone();
         self.core.tasks.spawn(async move {
@@ -147,32 +144,38 @@ impl Door {
     }
 }
 
-/// Requests, and what comes after the last of them.
-async fn serve(door: Arc<Door>, socket: TokioIo<TcpStream>) {
-    let Some(next) = requests(&door, socket).await else {
+/// A request, and what comes after it.
+async fn serve(door: &Arc<Door>, socket: TcpStream) {
+    if !door.await_place(&socket).await {
+        return;
+    }
+    // In boxes: a connection that waits takes little memory, and so does a tunnel.
+    let Some((near, early, far)) = Box::pin(requests(door, socket)).await else {
         return;
     };
-    let (upgrade, far) = match next {
-        Next::Tunnel(upgrade, far) => (upgrade, Some(far)),
-        Next::Here(upgrade) => (upgrade, None),
-    };
-    let Ok(upgraded) = upgrade.await else {
-        return;
-    };
-    match far {
-        Some(far) => {
-            let near: Result<_, Upgraded> = upgraded.downcast::<TokioIo<TcpStream>>();
-            if let Ok(near) = near {
-                let idle = door.core.times.idle;
-                let _ = tunnel::carry(near.io.into_inner(), far, near.read_buf, idle).await;
-            }
+    let early = (early, door.take_place());
+    let _ = Box::pin(tunnel::carry(&near, &far, early, door.core.times.idle)).await;
+}
+
+/// Answers the request; returns both sides of the tunnel that it has asked for, and the bytes that came for it
+/// already.
+async fn requests(door: &Arc<Door>, socket: TcpStream) -> Option<(TcpStream, Bytes, TcpStream)> {
+    match request(door, TokioIo::new(socket)).await? {
+        Next::Tunnel(upgrade, far) => {
+            let near = upgrade.await.ok()?.downcast::<TokioIo<TcpStream>>().ok()?;
+            Some((near.io.into_inner(), near.read_buf, far))
         }
         // A tunnel within the tunnel has nothing to say.
-        None => drop(requests(&door, upgraded).await),
+        Next::Here(upgrade) => {
+            request(door, upgrade.await.ok()?).await;
+            None
+        }
     }
 }
 
-async fn requests<I>(door: &Arc<Door>, io: I) -> Option<Next>
+/// Answers one request; what comes after it. On loopback a connection costs less than what it holds while it
+/// waits for a further request.
+async fn request<I>(door: &Arc<Door>, io: I) -> Option<Next>
 where
     I: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
 {
@@ -183,11 +186,12 @@ where
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(door.core.times.between)
-        .max_buf_size(HEAD)
+        .header_read_timeout(door.core.times.head)
+        .keep_alive(false)
+        .max_buf_size(BUFFER)
         .serve_connection(io, service)
         .with_upgrades();
-    let _ = Box::pin(connection).await;
+    let _ = connection.await;
     slate.lock().take()
 }
 

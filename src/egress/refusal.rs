@@ -4,6 +4,7 @@ use super::policy::{Target, Unreadable, excerpt};
 use parking_lot::Mutex;
 use std::collections::{HashSet, VecDeque};
 use std::fmt;
+use std::hash::{BuildHasher, RandomState};
 use tokio::sync::Notify;
 
 /// Refusals that wait to be told.
@@ -50,7 +51,9 @@ pub(super) struct Refusals {
 #[derive(Default)]
 struct State {
     waiting: VecDeque<Refusal>,
-    told: HashSet<(String, u16)>,
+    /// Hashes of destinations: names are long, and the sessions choose them.
+    told: HashSet<u64>,
+    hasher: RandomState,
     missed: u64,
 }
 
@@ -112,7 +115,7 @@ impl Refusals {
     /// Queues a refusal, unless its destination was told before.
     pub(super) fn note(&self, refusal: &Refusal) {
         let mut state = self.state.lock();
-        let place = (refusal.host.clone(), refusal.port);
+        let place = state.hasher.hash_one((&refusal.host, refusal.port));
         if state.told.contains(&place) {
             return;
         }

@@ -1,24 +1,32 @@
 //! What requests through a route have in common: the client that sends them, which headers stay behind,
 //! and that no path leaves the upstream's own.
 
+use super::BUFFER;
 use bytes::Bytes;
 use http_body::Body as _;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::header::{
-    ACCEPT, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, HeaderName, HeaderValue, TE,
-    TRAILER, TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, HeaderName, HeaderValue, TE, TRAILER,
+    TRANSFER_ENCODING, UPGRADE,
 };
-use hyper::{HeaderMap, Method, Request, Response, StatusCode};
+use hyper::{HeaderMap, Method, Request, Response, StatusCode, Uri};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use parking_lot::Mutex;
-use reqwest::redirect::Policy;
-use reqwest::{Client, Url};
-use rustls::ClientConfig;
+use reqwest::Url;
+use rustls::{ClientConfig, RootCertStore};
 use rustls_platform_verifier::BuilderVerifierExt;
 use std::error::Error;
+use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
+use tower_http::timeout::TimeoutBody;
+use tower_service::Service;
 
 /// Idle connections that a session keeps to one upstream, and for how long. More than a few requests at a time are
 /// rare.
@@ -52,9 +60,19 @@ pub(super) type Answer = Response<Body>;
 pub(super) struct Upstream {
     connect: Duration,
     idle: Duration,
-    plain: OnceLock<Result<Client, String>>,
-    secure: OnceLock<Result<Client, String>>,
+    plain: OnceLock<Result<Way, String>>,
+    secure: OnceLock<Result<Way, String>>,
     common: Arc<Common>,
+}
+
+/// Its connections hold little, however fast one side is and however slow the other.
+type Way = Client<Patient, Incoming>;
+
+/// Connects, but not for longer than this.
+#[derive(Clone)]
+struct Patient {
+    connector: HttpsConnector<HttpConnector>,
+    patience: Duration,
 }
 
 /// What the ways of all sessions to their upstreams have in common: never a connection.
@@ -96,39 +114,61 @@ impl Upstream {
         for name in [HOST, EXPECT] {
             headers.remove(name);
         }
-        // The client would say what the session did not.
-        headers.entry(ACCEPT).or_insert(HeaderValue::from_static("*/*"));
-        let request = client.request(method, url).headers(headers).body(reqwest::Body::wrap(body));
-        let answer = request.send().await.map_err(|error| innermost(&error))?;
-        let mut answer: Response<reqwest::Body> = answer.into();
+        let mut request = Request::new(body);
+        *request.method_mut() = method;
+        *request.uri_mut() = url.as_str().parse().map_err(|_| "its URL is none for HTTP")?;
+        *request.headers_mut() = headers;
+        let answered = tokio::time::timeout(self.idle, client.request(request)).await;
+        let answered = answered.map_err(|_| format!("no answer within {:?}", self.idle))?;
+        let mut answer = answered.map_err(|error| innermost(&error))?;
         check_answer(answer.status())?;
         strip(answer.headers_mut());
-        Ok(answer.map(|body| body.map_err(Into::into).boxed_unsync()))
+        Ok(answer.map(|body| TimeoutBody::new(self.idle, body).boxed_unsync()))
     }
 
     /// Made when it is first needed.
-    fn client(&self, secure: bool) -> Result<Client, String> {
+    fn client(&self, secure: bool) -> Result<Way, String> {
         let kept = if secure { &self.secure } else { &self.plain };
         let made = kept.get_or_init(|| {
-            // One request a connection: with HTTP/2 a session that does not read could hold up the others.
-            let builder = Client::builder()
-                .http1_only()
-                .redirect(Policy::none())
-                .referer(false)
-                .no_proxy()
-                .connect_timeout(self.connect)
-                .read_timeout(self.idle)
-                .tcp_nodelay(true)
-                .pool_max_idle_per_host(KEPT.0)
-                .pool_idle_timeout(KEPT.1);
+            let mut tcp = HttpConnector::new();
+            tcp.enforce_http(false);
+            tcp.set_nodelay(true);
+            let builder = HttpsConnectorBuilder::new();
             let builder = if secure {
-                builder.https_only(true).tls_backend_preconfigured(self.common.tls()?)
+                builder.with_tls_config(self.common.tls()?).https_only()
             } else {
-                builder.tls_certs_only([])
+                let none = ClientConfig::builder().with_root_certificates(RootCertStore::empty());
+                builder.with_tls_config(none.with_no_client_auth()).https_or_http()
             };
-            builder.build().map_err(|error| innermost(&error))
+            // One request a connection: with HTTP/2 a session that does not read could hold up the others.
+            let connector = builder.enable_http1().wrap_connector(tcp);
+            let client = Client::builder(TokioExecutor::new())
+                .pool_timer(TokioTimer::new())
+                .pool_max_idle_per_host(KEPT.0)
+                .pool_idle_timeout(KEPT.1)
+                .http1_max_buf_size(BUFFER)
+                .build(Patient { connector, patience: self.connect });
+            Ok(client)
         });
         made.clone()
+    }
+}
+
+impl Service<Uri> for Patient {
+    type Response = <HttpsConnector<HttpConnector> as Service<Uri>>::Response;
+    type Error = Box<dyn Error + Send + Sync>;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.connector.poll_ready(context)
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let (connecting, patience) = (self.connector.call(uri), self.patience);
+        Box::pin(async move {
+            let connected = tokio::time::timeout(patience, connecting).await;
+            connected.map_err(|_| format!("no connection within {patience:?}"))?
+        })
     }
 }
 
@@ -136,7 +176,7 @@ impl Common {
     /// How TLS is spoken, with the certificates that the system trusts; read when they are first needed.
     fn tls(&self) -> Result<ClientConfig, String> {
         let made = self.tls.get_or_init(|| {
-            let mut config = ClientConfig::builder()
+            let config = ClientConfig::builder()
                 .with_platform_verifier()
                 .map_err(|why| {
                     format!(
@@ -144,7 +184,6 @@ impl Common {
                     )
                 })?
                 .with_no_client_auth();
-            config.alpn_protocols = vec![b"http/1.1".to_vec()];
             Ok(config)
         });
         made.clone()
@@ -277,7 +316,7 @@ fn with_type(status: StatusCode, kind: &'static str, body: String) -> Answer {
 }
 
 /// What lies below an error of the client, which itself names the URL.
-fn innermost(error: &reqwest::Error) -> String {
+fn innermost(error: &dyn Error) -> String {
     let mut cause = error.source();
     while let Some(below) = cause.and_then(Error::source) {
         cause = Some(below);

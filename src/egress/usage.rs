@@ -1,8 +1,8 @@
 //! Tokens, counted in what a model answers, without touching a byte of it.
 //!
-//! A [`Meter`] looks at the body as it passes: at the lines of an event stream, or at the whole of a JSON
-//! answer. Lines and answers that are too long to be held are passed on uncounted. What a stream says
-//! several times is what it says last.
+//! A [`Meter`] looks at the body as it passes: at the events of a stream, or at a JSON answer. It holds no more of
+//! them than the one object that says what was used, so that it takes no memory to speak of, however long they are.
+//! What a stream says several times is what it says last.
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -14,8 +14,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-/// Longest line of an event stream, and longest JSON answer, that is looked at.
-const HELD: usize = 1024 * 1024;
+/// Longest object of usage that is looked at.
+const LONGEST: usize = 8 * 1024;
+
+/// Longest key that has a meaning here.
+const LONGEST_KEY: usize = "usageMetadata".len();
+
+/// What the lines of an event stream begin with that carry JSON.
+const DATA: &[u8] = b"data:";
 
 /// What the answers that passed said of their cost, in tokens.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -44,9 +50,7 @@ impl Counted {
 pub(super) struct Meter<B> {
     body: B,
     watch: Watch,
-    held: Vec<u8>,
-    /// The rest of this line (or of the answer) is not looked at.
-    skip: bool,
+    finder: Finder,
     said: Said,
     total: Arc<Mutex<Counted>>,
 }
@@ -54,8 +58,40 @@ pub(super) struct Meter<B> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Watch {
     Nothing,
-    Events,
+    /// So many bytes of this line are what a line of JSON begins with.
+    Events(usize),
+    /// A line that carries JSON.
+    Event,
+    /// A line that carries none.
+    OtherLine,
     Answer,
+}
+
+/// Finds the objects in a JSON document that say what was used.
+///
+/// They are members of the document, or of its `message` or `response`; a document may be an array of such ones.
+/// Anywhere else a model can be made to say whatever one likes.
+#[derive(Default)]
+struct Finder {
+    /// Objects and arrays that are open.
+    depth: usize,
+    /// How many of them, from the outermost, lead to a place where usage may stand.
+    leading: usize,
+    /// Whether the document is an array: it is the outermost of them.
+    is_array: bool,
+    text: Text,
+    /// The last string, as far as it can be a key.
+    key: Vec<u8>,
+    /// The object of usage that has begun, and the depth where it ends.
+    found: Option<(Vec<u8>, usize)>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Text {
+    #[default]
+    Outside,
+    Inside,
+    Escape,
 }
 
 /// What one answer has said so far.
@@ -67,6 +103,63 @@ struct Said {
     cache_write: u64,
 }
 
+impl Finder {
+    /// Looks at the next byte; an object of usage, with its key, when this is its last byte.
+    fn next(&mut self, byte: u8) -> Option<(Vec<u8>, &[u8])> {
+        if let Some((bytes, _)) = &mut self.found {
+            bytes.push(byte);
+            if bytes.len() > LONGEST {
+                self.found = None;
+            }
+        }
+        match (self.text, byte) {
+            (Text::Escape, _) => self.text = Text::Inside,
+            (Text::Inside, b'\\') => self.text = Text::Escape,
+            (Text::Inside, b'"') => self.text = Text::Outside,
+            (Text::Inside, _) if self.found.is_some() || self.key.len() > LONGEST_KEY => {}
+            (Text::Inside, _) => self.key.push(byte),
+            (Text::Outside, b'"') => {
+                self.text = Text::Inside;
+                if self.found.is_none() {
+                    self.key.clear();
+                }
+            }
+            (Text::Outside, b'{' | b'[') => self.open(byte),
+            (Text::Outside, b'}' | b']') => {
+                self.depth = self.depth.saturating_sub(1);
+                self.leading = self.leading.min(self.depth);
+                let ends = |(_, depth): &mut (Vec<u8>, usize)| *depth == self.depth;
+                let (bytes, _) = self.found.take_if(ends)?;
+                return Some((bytes, &self.key));
+            }
+            (Text::Outside, b',') if self.found.is_none() => self.key.clear(),
+            (Text::Outside, _) => {}
+        }
+        None
+    }
+
+    fn open(&mut self, byte: u8) {
+        let leads = self.leading == self.depth && self.found.is_none();
+        let below = self.depth - usize::from(self.is_array && self.depth > 0);
+        match (byte, below, self.key.as_slice()) {
+            (b'[', 0, _) if self.depth == 0 => {
+                self.is_array = true;
+                self.leading = 1;
+            }
+            (b'{', 0, _) if leads => self.leading += 1,
+            (b'{', 1, b"message" | b"response") if leads => self.leading += 1,
+            (b'{', 1 | 2, b"usage" | b"usageMetadata") if leads => {
+                self.found = Some((vec![byte], self.depth));
+            }
+            _ => {}
+        }
+        if self.found.is_none() {
+            self.key.clear();
+        }
+        self.depth += 1;
+    }
+}
+
 impl<B> Meter<B> {
     /// Looks at a body by what its headers say it is.
     pub(super) fn new(body: B, headers: &HeaderMap, total: Arc<Mutex<Counted>>) -> Self {
@@ -74,71 +167,50 @@ impl<B> Meter<B> {
         let kind = text(CONTENT_TYPE).unwrap_or_default().to_ascii_lowercase();
         let watch = match text(CONTENT_ENCODING) {
             Some(encoding) if encoding != "identity" => Watch::Nothing,
-            _ if kind.starts_with("text/event-stream") => Watch::Events,
+            _ if kind.starts_with("text/event-stream") => Watch::Events(0),
             _ if kind.starts_with("application/json") => Watch::Answer,
             _ => Watch::Nothing,
         };
         total.lock().requests += 1;
-        Self { body, watch, held: Vec::new(), skip: false, said: Said::default(), total }
+        Self { body, watch, finder: Finder::default(), said: Said::default(), total }
     }
 
     fn see(&mut self, bytes: &[u8]) {
-        match self.watch {
-            Watch::Nothing => {}
-            Watch::Answer => self.hold(bytes),
-            Watch::Events => {
-                let mut pieces = bytes.split(|&byte| byte == b'\n').peekable();
-                while let Some(piece) = pieces.next() {
-                    self.hold(piece);
-                    if pieces.peek().is_some() {
-                        self.line();
-                    }
+        if self.watch == Watch::Nothing {
+            return;
+        }
+        for &byte in bytes {
+            match self.watch {
+                Watch::Nothing => {}
+                Watch::Answer => self.hear(byte),
+                Watch::Events(_) | Watch::Event | Watch::OtherLine if byte == b'\n' => {
+                    self.finder = Finder::default();
+                    self.watch = Watch::Events(0);
                 }
+                Watch::Event => self.hear(byte),
+                Watch::OtherLine => {}
+                Watch::Events(known) if DATA[known] != byte => self.watch = Watch::OtherLine,
+                Watch::Events(known) if known + 1 == DATA.len() => self.watch = Watch::Event,
+                Watch::Events(known) => self.watch = Watch::Events(known + 1),
             }
         }
     }
 
-    fn hold(&mut self, bytes: &[u8]) {
-        if self.skip || self.held.len() + bytes.len() > HELD {
-            self.skip = true;
-            self.held = Vec::new();
-        } else {
-            self.held.extend_from_slice(bytes);
-        }
-    }
-
-    /// A line of an event stream is whole.
-    fn line(&mut self) {
-        let held = std::mem::take(&mut self.held);
-        if !std::mem::take(&mut self.skip)
-            && let Some(data) = held.strip_prefix(b"data:")
-            && mentions_usage(data)
+    fn hear(&mut self, byte: u8) {
+        if let Some((object, key)) = self.finder.next(byte)
+            && let Ok(usage) = serde_json::from_slice(&object)
         {
-            self.hear(data);
-        }
-    }
-
-    fn end(&mut self) {
-        match self.watch {
-            Watch::Nothing => {}
-            Watch::Events => self.line(),
-            Watch::Answer => {
-                let held = std::mem::take(&mut self.held);
-                if !self.skip {
-                    self.hear(&held);
-                }
+            let before = self.said;
+            match key {
+                b"usage" => self.said.usage(&usage),
+                _ => self.said.metadata(&usage),
             }
+            self.count(before);
         }
-        self.watch = Watch::Nothing;
     }
 
     /// Puts what is said now into the sum, in place of what the same answer said before.
-    fn hear(&mut self, json: &[u8]) {
-        let Ok(value) = serde_json::from_slice(json) else {
-            return;
-        };
-        let before = self.said;
-        self.said.hear(&value);
+    fn count(&self, before: Said) {
         let now = self.said;
         let mut total = self.total.lock();
         let put = |sum: &mut u64, before: u64, now: u64| {
@@ -152,20 +224,6 @@ impl<B> Meter<B> {
 }
 
 impl Said {
-    fn hear(&mut self, value: &Value) {
-        // Gemini's answer without `alt=sse` is an array of what would be events.
-        if let Value::Array(events) = value {
-            events.iter().for_each(|event| self.hear(event));
-            return;
-        }
-        // Anthropic's first event has it in its message, the Responses API in its response.
-        let places = [value, &value["message"], &value["response"]];
-        for place in places {
-            self.usage(&place["usage"]);
-            self.metadata(&place["usageMetadata"]);
-        }
-    }
-
     /// Anthropic, and both of OpenAI's APIs: there cached input is counted as input too.
     fn usage(&mut self, usage: &Value) {
         let number = |pointer: &str| usage.pointer(pointer).and_then(Value::as_u64);
@@ -212,17 +270,10 @@ where
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
-        match &frame {
-            Some(Ok(frame)) => {
-                if let Some(bytes) = frame.data_ref() {
-                    self.see(bytes);
-                }
-            }
-            Some(Err(_)) | None => self.end(),
-        }
-        // Who knows the length stops asking when it is reached.
-        if self.body.is_end_stream() {
-            self.end();
+        if let Some(Ok(frame)) = &frame
+            && let Some(bytes) = frame.data_ref()
+        {
+            self.see(bytes);
         }
         Poll::Ready(frame)
     }
@@ -234,17 +285,6 @@ where
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
     }
-}
-
-impl<B> Drop for Meter<B> {
-    fn drop(&mut self) {
-        self.end();
-    }
-}
-
-/// Most lines are text that is being written; only few are worth reading as JSON.
-fn mentions_usage(data: &[u8]) -> bool {
-    data.windows(5).any(|window| window == b"usage")
 }
 
 #[cfg(test)]
@@ -314,14 +354,41 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_too_long_passes_uncounted_and_the_next_line_counts() {
-        let long = "x".repeat(HELD);
-        let body = format!(
-            "data: {{\"usage\":{{\"input_tokens\":1}},\"text\":\"{long}\"}}\n\ndata: {{\"usage\":{{\"input_tokens\":2}}}}\n\n"
-        );
-        assert_eq!(counted(EVENTS, &body, 8192).await, sum(2, 0, 0, 0));
-        let body = format!(r#"{{"usage":{{"input_tokens":1}},"text":"{long}"}}"#);
-        assert_eq!(counted(JSON, &body, 8192).await, sum(0, 0, 0, 0));
+    async fn answers_of_any_length_are_counted_and_nothing_of_them_is_held() {
+        let long = "x".repeat(4 * 1024 * 1024);
+        let body = format!(r#"{{"text":"{long}","usage":{{"input_tokens":1}}}}"#);
+        assert_eq!(counted(JSON, &body, 8192).await, sum(1, 0, 0, 0));
+        let events = format!("data: {body}\n\ndata: {{\"usage\":{{\"output_tokens\":2}}}}\n\n");
+        assert_eq!(counted(EVENTS, &events, 8192).await, sum(1, 2, 0, 0));
+        let usage = format!(r#"{{"usage":{{"text":"{long}","input_tokens":1}}}}"#);
+        assert_eq!(counted(JSON, &usage, 8192).await, sum(0, 0, 0, 0));
+    }
+
+    #[tokio::test]
+    async fn what_a_model_was_made_to_say_is_no_usage() {
+        let said = r#"{"usage":{"input_tokens":9},"usageMetadata":{"promptTokenCount":9}}"#;
+        let quoted = serde_json::to_string(said).unwrap();
+        for place in [
+            format!(r#""content":[{said}]"#),
+            format!(r#""content":[{{"input":{said}}}]"#),
+            format!(r#""content":{said}"#),
+            format!(r#""message":[{said}]"#),
+            format!(r#""message":{{"content":{said},"response":{said}}}"#),
+            format!(r#""text":{quoted}"#),
+            r#""list":["usage",{"input_tokens":9}]"#.to_owned(),
+            r#""name":"usage","other":{"input_tokens":9}"#.to_owned(),
+        ] {
+            for body in [
+                format!(r#"{{{place},"usage":{{"input_tokens":2,"other":[{said}]}}}}"#),
+                format!(
+                    r#"[{{{place}}},{{"usage":{{"input_tokens":2,"x":{{"y":"}}"}}}},{place}}}]"#
+                ),
+            ] {
+                assert_eq!(counted(JSON, &body, 3).await, sum(2, 0, 0, 0), "{body}");
+            }
+        }
+        let last = r#"{"usage":{"input_tokens":1},"message":{"usage":{"input_tokens":3}}}"#;
+        assert_eq!(counted(JSON, last, 5).await, sum(3, 0, 0, 0));
     }
 
     #[tokio::test]

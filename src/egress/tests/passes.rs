@@ -56,19 +56,93 @@ async fn a_connection_of_one_session_is_of_no_use_to_another() {
     let world = World::start().await;
     let one = world.pass(&["*"]);
     let other = world.pass(&["*"]);
-    let mut socket = TcpStream::connect((Ipv4Addr::LOCALHOST, world.port)).await.unwrap();
     for (pass, expected) in [(&one, "502"), (&other, "403")] {
-        let credential = basic(pass.token());
-        let request = format!(
-            "GET http://nobody.test/ HTTP/1.1\r\nHost: nobody.test\r\nProxy-Authorization: {credential}\r\n\r\n"
-        );
-        socket.write_all(request.as_bytes()).await.unwrap();
+        let here = format!("127.0.0.1:{}", world.port);
+        let (status, _, mut socket) = tunnel(world.port, &here, Some(one.token())).await;
+        assert_eq!(status, 200);
+        socket.write_all(request_to("nobody.test", pass).as_bytes()).await.unwrap();
         let head = head(&mut socket).await;
         assert_eq!(head.split(' ').nth(1), Some(expected), "{head}");
-        let length = head.split("content-length: ").nth(1).unwrap();
-        let length: usize = length.split("\r\n").next().unwrap().parse().unwrap();
-        let mut body = vec![0; length];
-        tokio::io::AsyncReadExt::read_exact(&mut socket, &mut body).await.unwrap();
+    }
+}
+
+/// A request for `http://host/`.
+fn request_to(host: &str, pass: &Pass) -> String {
+    let credential = basic(pass.token());
+    format!(
+        "GET http://{host}/ HTTP/1.1\r\nHost: {host}\r\nProxy-Authorization: {credential}\r\n\r\n"
+    )
+}
+
+#[tokio::test]
+async fn a_connection_takes_one_request_and_says_so() {
+    let world = World::start().await;
+    let pass = world.pass(&[]);
+    for port in [world.port, world.own(&pass).await] {
+        let mut socket = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.unwrap();
+        socket.write_all(request_to("a.test", &pass).as_bytes()).await.unwrap();
+        let head = head(&mut socket).await;
+        assert!(head.contains("connection: close\r\n"), "{head}");
+        ends(&mut socket).await;
+    }
+}
+
+/// As many connections of a session as it may have, each with half a head.
+async fn half_heads(port: u16) -> Vec<TcpStream> {
+    let mut sockets = Vec::new();
+    for _ in 0..8 {
+        let mut socket = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.unwrap();
+        socket.write_all(b"GET http://a.test/ HTTP/1.1\r\nHost").await.unwrap();
+        sockets.push(socket);
+    }
+    sockets
+}
+
+#[tokio::test]
+async fn sessions_that_hold_all_places_keep_no_other_session_from_its_own() {
+    let times = Times { head: Duration::from_secs(60 * 60), ..TIMES };
+    let world = World::start_with(8, times).await;
+    let (mut passes, mut held) = (Vec::new(), Vec::new());
+    for _ in 0..5 {
+        let pass = world.pass(&[]);
+        held.push(half_heads(world.own(&pass).await).await);
+        passes.push(pass);
+    }
+    let all_are_held = async {
+        while world.egress.0.places.count_common() > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(LONG, all_are_held).await.unwrap();
+    let pass = world.pass(&[]);
+    let own = world.own(&pass).await;
+    for port in [own, world.port] {
+        let (status, _, _) = tunnel(port, "a.test:443", Some(pass.token())).await;
+        assert_eq!(status, 403);
+    }
+    // When it holds its own places itself, a further request is told so, or waits at its own listener.
+    let places = &pass.live.places;
+    let held_itself = [places.acquire().await, places.acquire().await];
+    let (status, line, _) = tunnel(world.port, "a.test:443", Some(pass.token())).await;
+    assert_eq!((status, line.contains("`egress.own_requests`")), (503, true), "{line}");
+    let waits = tokio::spawn(async move { tunnel(own, "a.test:443", None).await.0 });
+    drop(held_itself);
+    assert_eq!(waits.await.unwrap(), 403);
+    drop(held);
+}
+
+#[tokio::test]
+async fn a_tunnel_holds_no_place() {
+    let world = World::start().await;
+    let echo = echo().await;
+    let target = format!("here.test:{echo}");
+    let pass = world.pass(&[&target]);
+    let mut sockets = Vec::new();
+    for _ in 0..8 {
+        let (status, _, mut socket) = tunnel(world.port, &target, Some(pass.token())).await;
+        assert_eq!(status, 200);
+        echoes(&mut socket).await;
+        sockets.push(socket);
     }
 }
 
@@ -99,7 +173,7 @@ async fn a_session_has_only_so_many_connections_and_takes_none_from_others() {
 
 #[tokio::test]
 async fn whoever_says_nothing_has_to_go_when_others_come() {
-    let times = Times { first: Duration::from_secs(60 * 60), ..TIMES };
+    let times = Times { head: Duration::from_secs(60 * 60), ..TIMES };
     let world = World::start_with(8, times).await;
     let echo = echo().await;
     let target = format!("here.test:{echo}");
@@ -115,7 +189,7 @@ async fn whoever_says_nothing_has_to_go_when_others_come() {
 
 #[tokio::test]
 async fn whoever_says_nothing_in_time_has_to_go() {
-    let times = Times { first: Duration::from_millis(50), ..TIMES };
+    let times = Times { head: Duration::from_millis(50), ..TIMES };
     let world = World::start_with(8, times).await;
     let mut silent = TcpStream::connect((Ipv4Addr::LOCALHOST, world.port)).await.unwrap();
     ends(&mut silent).await;
@@ -123,7 +197,7 @@ async fn whoever_says_nothing_in_time_has_to_go() {
 
 #[tokio::test]
 async fn a_sessions_own_listener_keeps_no_connection_without_a_request() {
-    let times = Times { first: Duration::from_millis(50), ..TIMES };
+    let times = Times { head: Duration::from_millis(50), ..TIMES };
     let world = World::start_with(2, times).await;
     let echo = echo().await;
     let target = format!("here.test:{echo}");

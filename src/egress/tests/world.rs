@@ -39,8 +39,7 @@ pub(super) struct World {
 pub(super) const TIMES: Times = Times {
     connect: Duration::from_secs(5),
     idle: Duration::from_secs(60),
-    between: Duration::from_secs(60),
-    first: Duration::from_secs(10),
+    head: Duration::from_secs(10),
 };
 
 impl World {
@@ -63,7 +62,8 @@ impl World {
             |addresses: &Vec<&str>| addresses.iter().map(|one| one.parse().unwrap()).collect();
         let names = names.iter().map(|(name, all)| (*name, parsed(all))).collect();
         let inner = vec!["127.0.0.1/32".parse().unwrap()];
-        let egress = Egress::new(inner, connections, Arc::new(Names(names)), times);
+        let bounds = Bounds { connections, own_requests: 2, requests: 8 };
+        let egress = Egress::new(inner, bounds, Arc::new(Names(names)), times);
         let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
         let port = egress.listen(&tracker, stop.clone()).await.unwrap();
         Self { egress, port, stop, tracker }

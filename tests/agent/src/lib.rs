@@ -69,6 +69,7 @@ mod acp;
 mod claude;
 mod play;
 mod process;
+mod proxy;
 mod script;
 mod voice;
 

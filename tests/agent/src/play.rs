@@ -1,12 +1,14 @@
 //! Playing a script: each statement's effect.
 
 use crate::process;
+use crate::proxy;
 use crate::script::{Statement, Statements, split};
 use crate::voice::{Voice, base64};
 use serde_json::{Value, json};
 use std::env;
 use std::fs;
 use std::io::{self, ErrorKind, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
@@ -27,6 +29,8 @@ pub(crate) struct Player {
     length: usize,
     /// Tool calls so far.
     tools: u32,
+    /// Connections to the proxy.
+    sockets: Vec<TcpStream>,
 }
 
 /// What comes after a statement.
@@ -39,7 +43,7 @@ enum Then {
 impl Player {
     /// A player with these arguments and a message of this many bytes.
     pub(crate) fn new(voice: Voice, args: Vec<String>, length: usize) -> Self {
-        Self { voice, args, length, tools: 0 }
+        Self { voice, args, length, tools: 0, sockets: Vec::new() }
     }
 
     /// Plays a message to its end.
@@ -89,6 +93,11 @@ impl Player {
             "env" | "envs" => self.environment(statement)?,
             "write" | "read" => self.file(statement)?,
             "count" => self.count()?,
+            "connect" => {
+                let (kind, rest) = statement.first()?;
+                let target = split(rest).1;
+                self.sockets = proxy::open(kind, statement.number(1)?, target)?;
+            }
             "cue" => self.cue(statement)?,
             "wait" => self.wait(statement.first()?.0)?,
             "fork" => {

@@ -3,7 +3,7 @@
 //! `make soak` runs the full numbers on a release build (`PILOTHOUSE_CROWD` of 1); `make test` a part of them.
 
 use super::{MOST, assert_small};
-use crate::building::Builder;
+use crate::building::{Builder, fake_agent};
 use crate::chaos::{number, program};
 use crate::floods::{ACP, ACP_ASKS, ACP_TOOLS, CLAUDE, scripted};
 use crate::http::{connect, connect_from, connect_narrow};
@@ -19,14 +19,20 @@ use http_body_util::{BodyExt, Empty, StreamBody};
 use hyper::Request;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustix::net::sockopt::set_socket_recv_buffer_size;
+use rustix::net::{AddressFamily, SocketType, socket};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
 use std::convert::Infallible;
+use std::fs;
 use std::future;
+use std::io;
 use std::io::Write;
-use std::net::{Ipv4Addr, Shutdown, TcpStream as Socket};
+use std::net::{Ipv4Addr, Shutdown, SocketAddrV4, TcpStream as Socket};
 use std::time::Duration;
-use tokio::net::TcpSocket;
-use tokio::runtime;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::runtime::{self, Runtime};
 
 /// Connections of strangers: more than `limits.connections`.
 const STRANGERS: usize = 1152;
@@ -342,7 +348,7 @@ fn answers_over_http_1_that_nobody_reads() {
     held(&world, "unread lists over HTTP/1.1");
     drop(sockets);
     await_some("an end of what nobody waits for", world.patience(), || {
-        let sockets = std::fs::read_dir(format!("/proc/{}/fd", world.pid())).unwrap().count();
+        let sockets = fs::read_dir(format!("/proc/{}/fd", world.pid())).unwrap().count();
         (sockets < 64).then_some(())
     });
 }
@@ -454,4 +460,123 @@ fn agents_whose_lines_are_long() {
     let script = r#"while :; do printf '{"type":"tool","id":"1","name":"x","input":{"a":['
 yes '{"a":1},' | head -n 9900 | tr -d '\n'; echo '0]}}'; done"#;
     crowd(shell(script, "events"), "lines of many values");
+}
+
+/// What the server does to which connections of agents lead.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Far {
+    /// It sends without end.
+    Sends,
+    /// It answers a request without end, in JSON.
+    Answers,
+    /// It neither reads nor answers.
+    Silent,
+}
+
+impl Far {
+    /// Its port, while the runtime lives.
+    fn start(self, runtime: &Runtime) -> u16 {
+        let socket = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        set_socket_recv_buffer_size(&socket, 1).unwrap();
+        let any = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0);
+        rustix::net::bind(&socket, &any).unwrap();
+        rustix::net::listen(&socket, 4096).unwrap();
+        let listener = std::net::TcpListener::from(socket);
+        listener.set_nonblocking(true).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        runtime.spawn(async move {
+            let listener = TcpListener::from_std(listener).unwrap();
+            let mut kept = Vec::new();
+            while let Ok((mut socket, _)) = listener.accept().await {
+                if self == Self::Silent {
+                    kept.push(socket);
+                    continue;
+                }
+                tokio::spawn(async move {
+                    // Below what the kernel has for all sockets together.
+                    let mut left = 4;
+                    if self == Self::Answers {
+                        let mut head = [0; 4096];
+                        while socket.read(&mut head).await? == head.len() {}
+                        let answer =
+                            "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n{\"x\":\"";
+                        socket.write_all(answer.as_bytes()).await?;
+                        left = 256;
+                    }
+                    for _ in 0..left {
+                        socket.write_all(&[b'x'; 16 * 1024]).await?;
+                    }
+                    future::pending::<io::Result<()>>().await
+                });
+            }
+        });
+        port
+    }
+}
+
+/// Agents that all do this with as many connections to the proxy as each may have.
+fn at_the_proxy(kind: &str, far: Far, connections: usize) {
+    let runtime =
+        runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).unwrap();
+    let port = far.start(&runtime);
+    let agents = part(AGENTS);
+    let builder = World::describe();
+    let cues = builder.path("cues");
+    let url = format!("http://127.0.0.1:{port}");
+    let set = json!({"ANTHROPIC_BASE_URL": url, "ANTHROPIC_API_KEY": "none"});
+    let world = program(builder)
+        .patience(Duration::from_secs(120))
+        .agent(json!({"driver": "claude", "args": null, "format": null, "env": {"set": set}}))
+        .config(json!({
+            "log": {"console": false},
+            "isolation": {"backend": "bubblewrap", "read": [cues]},
+            "egress": {"allow": [format!("localhost:{port}")], "inner": ["127.0.0.0/8", "::1/128"]},
+            "processes": {"max": agents},
+            "timeouts": {"turn": "5m"},
+        }))
+        .start();
+    let program = fake_agent();
+    let script =
+        format!("{program} 'connect {kind} {connections} localhost:{port}; write ready x; cue go'");
+    for number in 0..agents {
+        let mut params = message_in(&number.to_string(), &script);
+        params["configuration"] = json!({"returnImmediately": true});
+        world.rpc("SendMessage", params);
+    }
+    await_some("the connections of all agents", world.patience(), || {
+        let folders = fs::read_dir(world.path("work")).unwrap().flatten();
+        let ready = folders.filter(|folder| folder.path().join("ready").exists()).count();
+        (ready == agents).then_some(())
+    });
+    held(&world, &format!("{kind} at the proxy"));
+}
+
+/// More than `egress.connections`.
+const MOST_CONNECTIONS: usize = 300;
+
+#[test]
+fn requests_to_the_proxy_that_do_not_end() {
+    for kind in ["silent", "half-heads", "heads", "many-headers", "pipelines", "refusals"] {
+        at_the_proxy(kind, Far::Silent, MOST_CONNECTIONS);
+    }
+}
+
+#[test]
+fn tunnels_that_nobody_reads() {
+    at_the_proxy("tunnels", Far::Sends, 64);
+    at_the_proxy("early-bytes", Far::Silent, 64);
+}
+
+#[test]
+fn answers_through_the_proxy_that_no_agent_reads() {
+    at_the_proxy("answers", Far::Answers, MOST_CONNECTIONS);
+    at_the_proxy("pages", Far::Answers, MOST_CONNECTIONS);
+}
+
+#[test]
+fn uploads_through_the_proxy_that_nobody_reads() {
+    at_the_proxy("uploads", Far::Silent, MOST_CONNECTIONS);
+    at_the_proxy("forwards", Far::Silent, MOST_CONNECTIONS);
 }
