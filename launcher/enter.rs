@@ -39,6 +39,6 @@ fn become_agent(start: &Start, line: i32) -> (u32, isize) {
     }
     match apply(start.wall, line) {
         Err(failed) => (failed.tag, failed.error),
-        Ok(()) => (0, sys!(EXECVE, start.program, start.argv, start.envp)),
+        Ok(()) => (0, start.execute()),
     }
 }

@@ -78,6 +78,42 @@ pub(crate) fn read_spec(control: i32, streams: [i32; 3]) -> Option<Start> {
     }
 }
 
+impl Start {
+    /// Becomes the program; returns the error of the kernel.
+    ///
+    /// A program that came along is executed by its descriptor: a process that has become another user cannot open
+    /// its own descriptors in `/proc`, and making them open to that user would open the memory as well, which it
+    /// shares with its supervisor.
+    pub(crate) fn execute(&self) -> isize {
+        const EMPTY_PATH: usize = 0x1000;
+        let (argv, envp) = (self.argv, self.envp);
+        // SAFETY: the program's name ends with a NUL.
+        match unsafe { along(self.program) } {
+            Some(descriptor) => sys!(EXECVEAT, descriptor, b"\0".as_ptr(), argv, envp, EMPTY_PATH),
+            None => sys!(EXECVE, self.program, argv, envp),
+        }
+    }
+}
+
+/// The descriptor that a path in `/proc/self/fd` names.
+///
+/// # Safety
+///
+/// `path` must end with a NUL.
+unsafe fn along(path: *const u8) -> Option<usize> {
+    let mut rest = path;
+    for byte in b"/proc/self/fd/" {
+        // SAFETY: the string has not ended yet, for no byte of the other one is NUL.
+        if unsafe { rest.read() } != *byte {
+            return None;
+        }
+        // SAFETY: as above.
+        rest = unsafe { rest.add(1) };
+    }
+    // SAFETY: what is left ends with a NUL.
+    Some(unsafe { number_at(rest) })
+}
+
 /// The text behind this one.
 ///
 /// # Safety
@@ -224,7 +260,7 @@ extern "C" fn become_agent(start: *mut Start) -> ! {
         error = failed.error;
     }
     if error == 0 {
-        error = sys!(EXECVE, start.program, start.argv, start.envp);
+        error = start.execute();
     }
     start.error = error;
     exit(127)

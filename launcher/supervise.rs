@@ -36,9 +36,6 @@ pub(crate) fn supervise(control: i32, streams: [i32; 3]) -> ! {
         report(control, b'N', (start.stage << 16) as i32 | -error as i32);
         exit(0)
     }
-    // An agent that has become another user has opened our memory, which was also its own until it began.
-    const SET_DUMPABLE: usize = 4;
-    sys!(PRCTL, SET_DUMPABLE, 0);
     report(control, b'S', agent as i32);
     let status = watch(control, child_ended, agent, &mut connector);
     let left = end_tree(child_ended);

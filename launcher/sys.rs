@@ -15,6 +15,7 @@ pub(crate) mod number {
     pub const RECVMSG: usize = 47;
     pub const CLONE: usize = 56;
     pub const EXECVE: usize = 59;
+    pub const EXECVEAT: usize = 322;
     pub const WAIT4: usize = 61;
     pub const KILL: usize = 62;
     pub const CHDIR: usize = 80;
@@ -140,6 +141,7 @@ pub(crate) mod number {
     pub const RECVMSG: usize = 212;
     pub const CLONE: usize = 220;
     pub const EXECVE: usize = 221;
+    pub const EXECVEAT: usize = 281;
     pub const WAIT4: usize = 260;
     pub const KILL: usize = 129;
     pub const CHDIR: usize = 49;

@@ -361,7 +361,6 @@ fn no_capabilities(payload: &[u8]) -> isize {
 
 /// The user's group has the user's number.
 fn become_user(user: u64, further_group: Option<u32>) -> isize {
-    const SET_DUMPABLE: usize = 4;
     const SET_DEATH_SIGNAL: usize = 1;
     let groups = further_group.as_slice();
     for error in [
@@ -374,9 +373,7 @@ fn become_user(user: u64, further_group: Option<u32>) -> isize {
         }
     }
     // The kernel has forgotten the signal that comes when the process above ends.
-    sys!(PRCTL, SET_DEATH_SIGNAL, SIGKILL);
-    // It has closed our own descriptors in `/proc` to the new user, and the agent may be one of them.
-    sys!(PRCTL, SET_DUMPABLE, 1)
+    sys!(PRCTL, SET_DEATH_SIGNAL, SIGKILL)
 }
 
 fn listen(port: u16, line: i32) -> isize {

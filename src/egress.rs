@@ -50,6 +50,7 @@ pub use provider::Kind;
 pub use refusal::{Reason, Refusal};
 pub use route::{BadVariable, ModelRoute, Route, take_keys};
 pub use tools::{BadConfiguration, Tool};
+pub use upstream::LOOKUPS as LOOKUPS_OF_UPSTREAMS;
 pub use usage::Counted;
 
 use crate::backoff::Backoff;

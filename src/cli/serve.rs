@@ -4,6 +4,7 @@ use crate::access::Token;
 use crate::app::App;
 use crate::client::exit;
 use crate::config::{Config, Environment, Flags, LogFormat, load_trusted};
+use crate::egress;
 use rustix::process::DumpableBehavior;
 use std::io::IsTerminal;
 use std::path::Path;
@@ -11,8 +12,8 @@ use std::process::ExitCode;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-/// Threads beside those of the runtime, for what waits for the disk. The runtime itself would start 512 of them while
-/// many callers make entries in the audit log; beyond these, work waits.
+/// Threads beside those of the runtime, for what waits for the disk; names that are looked up have threads besides.
+/// The runtime itself would start 512 while many callers make entries in the audit log; beyond these, work waits.
 const THREADS_FOR_DISK: usize = 32;
 
 /// Runs the server until a signal ends it.
@@ -39,8 +40,11 @@ pub(super) fn run(flags: &Flags, environment: &Environment, cwd: &Path) -> ExitC
         eprintln!("pilothouse: cannot close this process to others: {error}");
         return ExitCode::from(exit::UNAVAILABLE);
     }
+    let lookups =
+        loaded.config.processes.max + loaded.config.push.concurrent + egress::LOOKUPS_OF_UPSTREAMS;
     let mut builder = tokio::runtime::Builder::new_multi_thread();
-    let runtime = match builder.enable_all().max_blocking_threads(THREADS_FOR_DISK).build() {
+    builder.enable_all().max_blocking_threads(THREADS_FOR_DISK.saturating_add(lookups));
+    let runtime = match builder.build() {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("pilothouse: cannot start its threads: {error}");

@@ -2,6 +2,7 @@
 //! and that no path leaves the upstream's own.
 
 use super::BUFFER;
+use crate::guard::{Lookup, System};
 use bytes::Bytes;
 use http_body::Body as _;
 use http_body_util::combinators::UnsyncBoxBody;
@@ -15,12 +16,15 @@ use hyper::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::dns::Name;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use parking_lot::Mutex;
 use reqwest::Url;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_platform_verifier::BuilderVerifierExt;
 use std::error::Error;
+use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
@@ -31,6 +35,9 @@ use tower_service::Service;
 /// Idle connections that a session keeps to one upstream, and for how long. More than a few requests at a time are
 /// rare.
 const KEPT: (usize, Duration) = (2, Duration::from_secs(30));
+
+/// Names of upstreams that are looked up at a time; each takes a thread.
+pub const LOOKUPS: usize = 16;
 
 /// A session can make an upstream fail as often as it likes.
 const BETWEEN_COMPLAINTS: Duration = Duration::from_secs(10);
@@ -71,8 +78,37 @@ type Way = Client<Patient, Incoming>;
 /// Connects, but not for longer than this.
 #[derive(Clone)]
 struct Patient {
-    connector: HttpsConnector<HttpConnector>,
+    connector: HttpsConnector<HttpConnector<Names>>,
     patience: Duration,
+}
+
+/// Resolves the names of upstreams, so many at a time: they hold up neither what agents ask for nor the disk.
+#[derive(Clone)]
+struct Names(System);
+
+impl Default for Names {
+    fn default() -> Self {
+        Self(System::new(LOOKUPS))
+    }
+}
+
+impl Service<Name> for Names {
+    type Response = std::vec::IntoIter<SocketAddr>;
+    type Error = io::Error;
+    type Future = Pin<Box<dyn Future<Output = io::Result<Self::Response>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, name: Name) -> Self::Future {
+        let found = self.0.lookup(name.as_str());
+        Box::pin(async move {
+            let found: Vec<_> =
+                found.await?.into_iter().map(|address| (address, 0).into()).collect();
+            Ok(found.into_iter())
+        })
+    }
 }
 
 /// What the ways of all sessions to their upstreams have in common: never a connection.
@@ -80,6 +116,7 @@ struct Patient {
 pub(super) struct Common {
     /// With the system's certificates, which take time and memory.
     tls: OnceLock<Result<ClientConfig, String>>,
+    names: Names,
     complained: Mutex<Option<Instant>>,
 }
 
@@ -130,7 +167,7 @@ impl Upstream {
     fn client(&self, secure: bool) -> Result<Way, String> {
         let kept = if secure { &self.secure } else { &self.plain };
         let made = kept.get_or_init(|| {
-            let mut tcp = HttpConnector::new();
+            let mut tcp = HttpConnector::new_with_resolver(self.common.names.clone());
             tcp.enforce_http(false);
             tcp.set_nodelay(true);
             let builder = HttpsConnectorBuilder::new();
@@ -155,7 +192,7 @@ impl Upstream {
 }
 
 impl Service<Uri> for Patient {
-    type Response = <HttpsConnector<HttpConnector> as Service<Uri>>::Response;
+    type Response = <HttpsConnector<HttpConnector<Names>> as Service<Uri>>::Response;
     type Error = Box<dyn Error + Send + Sync>;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
 

@@ -189,7 +189,9 @@ impl Listener {
         let service = hyper::service::service_fn(|request| {
             let (socket, connection) = (socket.clone(), connection.clone());
             let arriving = connection.read_request();
-            begin(self.clone().answer(request, (peer.ip(), local), socket, connection), arriving)
+            let is_http2 = request.version() == Version::HTTP_2;
+            let answer = self.clone().answer(request, (peer.ip(), local), socket, connection);
+            begin(answer, is_http2, arriving)
         });
         let socket = Socket {
             socket: socket.clone(),
@@ -201,6 +203,8 @@ impl Listener {
         };
         let served = self.builder.serve_connection(TokioIo::new(socket), service);
         tokio::pin!(served);
+        // Dropped before the connection, whose requests would find room otherwise.
+        let _left = connection.clone().leaves();
         let is_stopping = tokio::select! {
             _ = served.as_mut() => return,
             () = self.stop.cancelled() => true,
@@ -268,7 +272,9 @@ impl Listener {
                 "this caller has too many connections; close some; the server's operator can raise \
                  `limits.connections_per_caller`",
             )
-        } else if recognition == Recognition::Stranger && !is_health && self.connections.are_taken()
+        } else if !is_health
+            && (recognition == Recognition::Full
+                || recognition == Recognition::Stranger && self.connections.are_taken())
         {
             refuse(
                 is_http2,
@@ -307,11 +313,19 @@ impl Listener {
     }
 }
 
-/// The same future, begun at once. Hyper drops the future of a request without polling it where the client's end of
-/// the connection came together with the request; that request would be in no audit log.
-fn begin<F: Future>(future: F, arriving: Arriving) -> impl Future<Output = F::Output> {
+/// The same future, over HTTP/1.1 begun at once. Hyper drops the future of a request without polling it there where the
+/// client's end of the connection came together with the request; that request would be in no audit log.
+fn begin<F: Future>(
+    future: F,
+    is_http2: bool,
+    arriving: Arriving,
+) -> impl Future<Output = F::Output> {
     let mut future = Box::pin(future);
-    let mut first = future.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    let mut first = match is_http2 {
+        // Each request has a task of its own, and a panic ends that alone.
+        true => Poll::Pending,
+        false => future.as_mut().poll(&mut Context::from_waker(Waker::noop())),
+    };
     let mut arriving = Some(arriving);
     poll_fn(move |context| {
         drop(arriving.take());
@@ -423,7 +437,7 @@ impl Socket {
                     return Poll::Ready(Ok(()));
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Poll::Ready(Err(error)),
+                Err(error) => return Poll::Ready(Err(self.fail(error))),
             }
         }
     }
@@ -451,6 +465,12 @@ impl Socket {
         }
     }
 
+    /// Notes that the connection is broken.
+    fn fail(&self, error: io::Error) -> io::Error {
+        self.connection.note_left();
+        error
+    }
+
     fn widen(&self) -> io::Result<()> {
         let connections = &self.listener.connections;
         if connections.widen(&self.connection, Instant::now()) {
@@ -472,7 +492,7 @@ impl Socket {
             ready!(self.socket.poll_write_ready(context))?;
             match write(&self.socket) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                outcome => return Poll::Ready(outcome),
+                outcome => return Poll::Ready(outcome.map_err(|error| self.fail(error))),
             }
         }
     }
@@ -501,10 +521,7 @@ impl AsyncRead for Socket {
                     return Poll::Ready(Ok(()));
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => {
-                    this.connection.note_left();
-                    return Poll::Ready(Err(error));
-                }
+                Err(error) => return Poll::Ready(Err(this.fail(error))),
             }
         }
     }

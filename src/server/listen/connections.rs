@@ -159,6 +159,9 @@ pub(super) enum Overdue {
     Stuck,
 }
 
+/// Notes that the client of a connection has left, when this is dropped.
+pub(super) struct Leaving(Arc<Connection>);
+
 /// A request whose answer was not asked for yet; its answer is once this is dropped.
 pub(super) struct Arriving(Arc<Connection>);
 
@@ -202,8 +205,10 @@ pub(super) struct AddressFull;
 pub(super) enum Recognition {
     /// A known caller's.
     Known,
-    /// A stranger's: known callers hold too many places already, or it was evicted.
+    /// A stranger's: it was evicted.
     Stranger,
+    /// Known callers hold too many places already.
+    Full,
     /// Its caller has as many connections as one may have.
     CallerFull,
 }
@@ -299,21 +304,21 @@ impl Connections {
         let Bounds { all, per_address, .. } = self.bounds;
         let more = self.bounds.of_http2() - 1;
         let mut open = self.open.lock();
-        while !connection.is_shared && open.of_origin(connection.origin) + more > per_address {
-            if !open.evict_from(connection.origin) {
+        while open.strangers.contains_key(&connection.number) {
+            let of_origin = open.of_origin(connection.origin);
+            let has_left = if !connection.is_shared && of_origin + more > per_address {
+                open.evict_from(connection.origin)
+            } else if open.count + more > all {
+                matches!(open.evict_oldest(now), Evicted::Yes)
+            } else {
+                open.take(connection, more);
+                return true;
+            };
+            if !has_left {
                 return false;
             }
         }
-        while open.count + more > all {
-            if let Evicted::NotBefore(_) = open.evict_oldest(now) {
-                return false;
-            }
-        }
-        let is_open = open.strangers.contains_key(&connection.number);
-        if is_open {
-            open.take(connection, more);
-        }
-        is_open
+        false
     }
 
     /// Notes that this caller's valid token was seen on a connection.
@@ -327,7 +332,10 @@ impl Connections {
         if open.by_caller.get(caller).copied().unwrap_or(0) + places > per_caller {
             return Recognition::CallerFull;
         }
-        if open.known() + places > all - kept / 2 || !open.forget_stranger(connection) {
+        if open.known() + places > all - kept / 2 {
+            return Recognition::Full;
+        }
+        if !open.forget_stranger(connection) {
             return Recognition::Stranger;
         }
         *open.by_caller.entry(caller.clone()).or_default() += places;
@@ -516,6 +524,11 @@ impl Connection {
         self.room.notify_waiters();
     }
 
+    /// Notes that its client has left when the connection is no longer served.
+    pub(super) fn leaves(self: Arc<Self>) -> Leaving {
+        Leaving(self)
+    }
+
     /// Whether it has no request under way.
     pub(super) fn has_no_request(&self) -> bool {
         self.activity.lock().requests == 0
@@ -587,6 +600,12 @@ impl Connection {
             return Ok(Overdue::Idle);
         }
         Err(next)
+    }
+}
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        self.0.note_left();
     }
 }
 

@@ -105,20 +105,22 @@ impl Measure {
         Ok(())
     }
 
-    /// Whether the descriptors of the thread could be seen.
+    /// Whether all descriptors of the thread could be seen.
     fn add_descriptors(&mut self, thread: &Path, deadline: &Deadline) -> io::Result<bool> {
         let files = match std::fs::read_dir(thread.join("fd")) {
             Ok(files) => files,
             Err(error) => return Ok(error.kind() != io::ErrorKind::PermissionDenied),
         };
+        let mut are_seen = true;
         for file in files.flatten() {
             deadline.check()?;
             // The link leads to the open file, whatever its name has become.
-            if let Ok(found) = statat(CWD, file.path(), AtFlags::empty()) {
-                self.count_removed(&found);
+            match statat(CWD, file.path(), AtFlags::empty()) {
+                Ok(found) => self.count_removed(&found),
+                Err(error) => are_seen &= error != Errno::ACCESS,
             }
         }
-        Ok(true)
+        Ok(are_seen)
     }
 
     /// Whether the thread has mappings.

@@ -330,7 +330,7 @@ fn failing(builder: Builder) -> String {
 #[test]
 fn the_interpreter_of_a_session_script_that_is_not_granted_is_named_with_the_key_that_grants_it() {
     for wall in Walls::HERE {
-        let builder = with_project(wall);
+        let builder = served(wall, with_project(wall));
         let interpreter = interpreter(&builder);
         let text = format!("#!{}\ntrue\n", interpreter.display());
         let builder = builder.file(".init-session.sh", 0o755, &text);
@@ -343,7 +343,7 @@ fn the_interpreter_of_a_session_script_that_is_not_granted_is_named_with_the_key
 #[test]
 fn the_interpreter_of_a_program_that_agents_may_change_is_named_with_the_key_that_grants_it() {
     for wall in Walls::HERE {
-        let builder = with_project(wall);
+        let builder = served(wall, with_project(wall));
         let interpreter = interpreter(&builder);
         let program = builder.path("project/agent.sh");
         write_program(&program, &format!("#!{}\n", interpreter.display()));
@@ -356,7 +356,7 @@ fn the_interpreter_of_a_program_that_agents_may_change_is_named_with_the_key_tha
 #[test]
 fn a_command_that_is_not_found_comes_with_the_key_that_grants_more() {
     for wall in Walls::HERE {
-        let builder = with_project(wall);
+        let builder = served(wall, with_project(wall));
         let interpreter = interpreter(&builder);
         let task = builder.start().say(interpreter.to_str().unwrap());
         assert_eq!(state(&task), "FAILED", "{task:#}");

@@ -83,7 +83,7 @@ fn known_callers_leave_half_of_the_kept_places_to_health() {
     assert!(connections.are_taken());
     let seventh = known_place(&connections, 6);
     let eighth = place(&connections, 7);
-    assert_eq!(recognize(&connections, &eighth), Recognition::Stranger);
+    assert_eq!(recognize(&connections, &eighth), Recognition::Full);
     // Whoever comes then takes the place of the last stranger, and known callers lose none.
     let Entry::Place(_ninth) = enter(&connections, 8) else { panic!("it is refused") };
     assert!(is_evicted(&eighth));
@@ -148,10 +148,23 @@ fn a_connection_over_http_2_that_is_the_next_to_give_way_finds_no_places() {
     let connections = Connections::new(bounds);
     let first = place(&connections, 1);
     let second = place(&connections, 1);
+    let third = place(&connections, 1);
     assert!(!connections.widen(first.connection(), Instant::now()));
-    assert!(is_evicted(&first));
-    assert!(connections.widen(second.connection(), Instant::now()));
+    assert!(is_evicted(&first) && !is_evicted(&second) && !is_evicted(&third));
+    drop(second);
+    assert!(connections.widen(third.connection(), Instant::now()));
     assert_eq!(connections.open.lock().count, 4);
+}
+
+#[test]
+fn a_caller_over_http_2_for_whom_there_are_too_few_places_is_no_stranger() {
+    let connections = Connections::new(BOUNDS);
+    let known: Vec<_> = (0..4).map(|last| known_place(&connections, last)).collect();
+    let wide = place(&connections, 5);
+    assert!(connections.widen(wide.connection(), Instant::now()));
+    assert_eq!(recognize(&connections, &wide), Recognition::Full);
+    drop(known);
+    assert_eq!(recognize(&connections, &wide), Recognition::Known);
 }
 
 #[test]
@@ -162,7 +175,7 @@ fn a_request_that_waits_does_not_begin_once_its_client_has_left() {
     let mut all = [arrive(), arrive(), arrive()];
     assert!(begins(&mut all[0]) && begins(&mut all[1]));
     assert!(all[2].begin().now_or_never().is_none());
-    place.connection().note_left();
+    drop(place.connection().clone().leaves());
     let [first, second, mut third] = all;
     drop((first, second));
     assert!(matches!(third.begin().now_or_never(), Some(None)));
