@@ -1,5 +1,6 @@
 //! How an agent is started: what the server specified is read, and a process becomes it.
 
+use crate::children::number_at;
 use crate::sys::{
     CLOEXEC, Control, EINTR, IoVec, MOST_DESCRIPTORS, SIGCHLD, SIGKILL, SIGPIPE, exit, message, number, read_exactly,
 };
