@@ -172,6 +172,8 @@ section! {
         pub per_task: usize = 16,
         /// Configs that have events to deliver, or may have.
         pub pending: usize = 10_000,
+        /// Bytes of these configs; of one caller half as many.
+        pub bytes: Bytes = Bytes::new(4 * MIB),
         /// Posts at a time.
         pub concurrent: usize = 32,
     }

@@ -17,6 +17,7 @@ mod post;
 
 use crate::config::{self, Config};
 use crate::guard::{Guard, Refusal, System};
+use crate::queue::{FairQueue, Place};
 use crate::store::{self, Durability, PushRow, PushState, Store, Write};
 use crate::task::{TaskLog, Tasks};
 use delivery::Delivery;
@@ -27,7 +28,7 @@ use pilothouse_a2a::operation::ListTaskPushNotificationConfigsResponse;
 use pilothouse_a2a::push::TaskPushNotificationConfig;
 use pilothouse_a2a::time::Timestamp;
 use post::{Poster, Target};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -71,6 +72,8 @@ struct Inner {
     poster: Poster,
     /// Configs that have events to deliver, or may have.
     pending: Arc<Semaphore>,
+    /// The bytes of these configs.
+    bytes: FairQueue,
     /// Posts at a time.
     posts: Semaphore,
     live: Mutex<HashMap<Key, Live>>,
@@ -94,8 +97,11 @@ struct Live {
 /// A config that may be stored, with its place among those that are pending.
 pub struct Checked {
     config: TaskPushNotificationConfig,
-    place: OwnedSemaphorePermit,
+    place: Pending,
 }
+
+/// A config's place among those that are pending, and that of its bytes. After a restart there may be too few.
+type Pending = (Option<OwnedSemaphorePermit>, Place);
 
 impl Push {
     /// The webhooks of the tasks in this store. Nothing is delivered before [`Push::resume`] or a new config.
@@ -120,6 +126,11 @@ impl Push {
             limits: config.limits.clone(),
             poster: Poster::new(guard.clone(), settings.timeout.get()),
             pending: Arc::new(Semaphore::new(settings.pending.min(Semaphore::MAX_PERMITS))),
+            bytes: FairQueue::new(
+                settings.bytes.as_usize(),
+                settings.bytes.as_usize().div_ceil(2),
+                &BTreeMap::new(),
+            ),
             posts: Semaphore::new(settings.concurrent.clamp(1, Semaphore::MAX_PERMITS)),
             settings,
             store,
@@ -141,8 +152,12 @@ impl Push {
     ///
     /// `PushNotificationNotSupported` where they are off, `InvalidParams` naming what is wrong with the
     /// config, `ResourceExhausted` when too many are pending.
-    pub async fn check(&self, config: TaskPushNotificationConfig) -> Result<Checked, Error> {
-        self.check_at("configuration.taskPushNotificationConfig.", config).await
+    pub async fn check(
+        &self,
+        caller: &Arc<str>,
+        config: TaskPushNotificationConfig,
+    ) -> Result<Checked, Error> {
+        self.check_at("configuration.taskPushNotificationConfig.", caller, config).await
     }
 
     /// Stores a checked config and begins to deliver what comes after the sequence number `after`: 0 for
@@ -173,7 +188,7 @@ impl Push {
         alias: Option<&str>,
     ) -> Result<TaskPushNotificationConfig, Error> {
         let after = log.head();
-        let checked = self.check_at("", config).await?;
+        let checked = self.check_at("", &log.scope.caller, config).await?;
         self.attach(log, checked, dialect, alias, after).await
     }
 
@@ -265,7 +280,8 @@ impl Push {
                 if let Some(log) = inner.tasks.find(&row.scope, &row.task).await? {
                     // What was accepted once is delivered, also where the bound is lower by now.
                     let place = inner.pending.clone().try_acquire_owned().ok();
-                    inner.start(log, row, place);
+                    let bytes = inner.bytes.overdraw(&row.scope.caller, row.config.len());
+                    inner.start(log, row, (place, bytes));
                     resumed += 1;
                 }
             }
@@ -292,6 +308,7 @@ impl Push {
     async fn check_at(
         &self,
         place: &str,
+        caller: &Arc<str>,
         mut config: TaskPushNotificationConfig,
     ) -> Result<Checked, Error> {
         let inner = self.offered()?;
@@ -320,7 +337,16 @@ impl Push {
             )
             .retry_after(RETRY_SECONDS)
         })?;
-        Ok(Checked { config, place })
+        let encoded = serde_json::to_string(&config).map_or(0, |encoded| encoded.len());
+        let bytes = inner.bytes.try_take_many(caller, encoded).ok_or_else(|| {
+            Error::new(
+                ErrorKind::ResourceExhausted,
+                "the push notification configs that are pending fill their room, of which one caller has half (`push.bytes`); \
+                 try again later, send shorter tokens, or subscribe",
+            )
+            .retry_after(RETRY_SECONDS)
+        })?;
+        Ok(Checked { config, place: (Some(place), bytes) })
     }
 }
 
@@ -378,12 +404,12 @@ impl Inner {
         let write = Write::Push(Box::new(row.clone()));
         if let Err(error) = self.store.commit(vec![write], Durability::Synced).await {
             if let Some(active) = active {
-                self.start(log.clone(), active, Some(place));
+                self.start(log.clone(), active, place);
             }
             return Err(error.incident());
         }
         if !over {
-            self.start(log.clone(), row, Some(place));
+            self.start(log.clone(), row, place);
         }
         Ok(config)
     }
@@ -402,12 +428,7 @@ impl Inner {
 
     // === workers ===
 
-    fn start(
-        self: &Arc<Self>,
-        log: Arc<TaskLog>,
-        row: PushRow,
-        place: Option<OwnedSemaphorePermit>,
-    ) {
+    fn start(self: &Arc<Self>, log: Arc<TaskLog>, row: PushRow, place: Pending) {
         let key = (row.n, row.id.clone());
         let live = Live { quit: CancellationToken::new(), left: CancellationToken::new() };
         let (quit, left) = (live.quit.clone(), live.left.clone().drop_guard());

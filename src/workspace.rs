@@ -544,11 +544,11 @@ fn close_to_others(folder: &Path) -> io::Result<()> {
     std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700))
 }
 
-/// A group may pass a folder of ours that is open to nobody, or that another group could pass since an earlier start.
+/// A group may pass a folder of ours that is open to nobody.
 fn let_group_pass(folder: &Path, group: u32) -> io::Result<()> {
     let found = std::fs::metadata(folder)?;
     let mode = found.mode() & 0o7777;
-    if found.uid() != rustix::process::geteuid().as_raw() || mode & 0o067 != 0 {
+    if found.uid() != rustix::process::geteuid().as_raw() || mode & 0o077 != 0 {
         return Ok(());
     }
     // First the group: whoever is in the old one gets nothing.

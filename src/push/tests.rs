@@ -43,7 +43,7 @@ async fn headers_are_what_was_asked_for_and_nothing_shows_the_secrets() {
         scheme: "Bearer".to_owned(),
         credentials: Some("the-credentials".to_owned()),
     });
-    let checked = house.push.check(wanted).await.unwrap();
+    let checked = house.push.check(&"owner".into(), wanted).await.unwrap();
     let attached = house.push.attach(&log, checked, Dialect::V1_0, None, 0).await.unwrap();
     let head = hook.next().await.head;
     for line in [
@@ -191,7 +191,7 @@ async fn the_oldest_dialect_is_told_the_task_under_the_id_of_its_client() {
     let (house, mut hook) = (House::start(|_| {}), Hook::start().await);
     hook.answer(9, OK);
     let log = house.task().await;
-    let checked = house.push.check(config(hook.url("/"))).await.unwrap();
+    let checked = house.push.check(&"owner".into(), config(hook.url("/"))).await.unwrap();
     house.push.attach(&log, checked, Dialect::V0_1, Some("mine"), 0).await.unwrap();
     let body = hook.next().await.body;
     assert_eq!((&body["id"], &body["status"]["state"]), (&"mine".into(), &"submitted".into()));

@@ -327,6 +327,7 @@ impl Operating {
             Call::CreateTaskPushNotificationConfig(mut config) => {
                 let task = config.task_id.clone();
                 let task = task.ok_or_else(|| Error::invalid("taskId", "is required"))?;
+                doors.count_request(&client.caller)?;
                 let log = self.find(&client, &task, method).await?;
                 config.id = config.id.or_else(|| push::default_id(self.dialect));
                 let alias = self.alias.as_deref();
@@ -349,6 +350,7 @@ impl Operating {
                 Ok(Begun::Reads(Most::Bytes(response), Box::pin(read)))
             }
             Call::DeleteTaskPushNotificationConfig(request) => {
+                doors.count_request(&client.caller)?;
                 let log = self.find(&client, &request.task_id, method).await?;
                 service.push().delete(&log, &request.id).await?;
                 Ok(Begun::Replies(Reply::Empty))

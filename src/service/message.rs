@@ -29,7 +29,7 @@ const NAME_CHARS: usize = 60;
 pub(super) struct Told {
     pub(super) prompt: Prompt,
     pub(super) files: Vec<File>,
-    /// Its bytes, with the files and the metadata.
+    /// Its bytes, with the files and the metadata, and what its parts take besides.
     pub(super) size: usize,
     /// Its place among the prompts in memory; none where it is short.
     pub(super) place: Option<Arc<Place>>,
@@ -58,6 +58,9 @@ impl Told {
 /// The texts of a message, an empty line between two.
 #[derive(Default)]
 struct Words(String);
+
+/// Bytes that a further part takes, however little it holds.
+const PART: usize = 128;
 
 impl Words {
     fn add(&mut self, words: &str) {
@@ -128,7 +131,8 @@ impl Service {
         let images: usize = prompt.images.iter().map(|(_, image)| image.len()).sum();
         let attached: usize = files.iter().map(|file| file.bytes.len()).sum();
         let metadata = message.metadata.as_ref().map_or(0, |metadata| metadata.text().len());
-        let size = prompt.text.len() + images + attached + metadata;
+        let parts = message.parts.len().saturating_sub(1) * PART;
+        let size = prompt.text.len() + images + attached + metadata + parts;
         Ok(Told { prompt, files, size, place: None })
     }
 

@@ -126,6 +126,11 @@ fn prompts_of_turns_that_wait_or_run_have_a_bound_for_each_caller_and_give_their
     let refused = world.call(OWNER, "SendMessage", &long("say second"));
     assert_eq!(refused.status, 429);
     assert!(text_of(&refused.json()["error"], "message").contains("`limits.prompts`"));
+    // A part takes memory, however little it holds.
+    let parts = vec![json!({"text": ""}); 500];
+    let mut many = message("say many");
+    many["message"]["parts"].as_array_mut().unwrap().extend(parts);
+    assert_eq!(world.call(OWNER, "SendMessage", &many).status, 429);
     // Others have their own half, and short messages are not counted.
     world.rpc_as(BOB, "SendMessage", long("say bobs"));
     world.begin("say short");

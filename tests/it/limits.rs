@@ -98,6 +98,10 @@ fn every_call_that_changes_something_counts_against_the_rate_and_reading_does_no
         assert_eq!(post(path), 429, "{path}");
     }
     assert_eq!(world.call(OWNER, "SendMessage", &message("say x")).status, 429);
+    for change in ["CreateTaskPushNotificationConfig", "DeleteTaskPushNotificationConfig"] {
+        let hook = json!({"taskId": "none", "id": "none", "url": "https://example.com/"});
+        assert_eq!(world.call(OWNER, change, &hook).status, 429, "{change}");
+    }
     for path in ["/api/v1/asks", "/api/v1/sessions"] {
         assert_eq!(world.get(path, &[("Authorization", &token)]).status, 200, "{path}");
     }

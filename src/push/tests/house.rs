@@ -93,7 +93,7 @@ impl House {
     }
 
     pub(super) async fn attach(&self, log: &Arc<TaskLog>, url: String, dialect: Dialect) {
-        let checked = self.push.check(config(url)).await.unwrap();
+        let checked = self.push.check(&"owner".into(), config(url)).await.unwrap();
         self.push.attach(log, checked, dialect, None, 0).await.unwrap();
     }
 

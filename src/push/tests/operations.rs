@@ -42,6 +42,31 @@ async fn bounds_are_told_and_a_place_is_free_again_when_its_config_is_at_its_end
 }
 
 #[tokio::test]
+async fn the_configs_of_one_caller_have_half_of_the_room_and_give_it_back() {
+    let house = House::start(|config| config.push.bytes = config::Bytes::new(500));
+    let hook = Hook::start().await;
+    let log = house.task().await;
+    let create = || house.push.create(&log, config(hook.url("/")), Dialect::V1_0, None);
+    let mut made = 0;
+    let full = loop {
+        match create().await {
+            Ok(_) => made += 1,
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(full.kind, ErrorKind::ResourceExhausted);
+    assert!(made > 1 && full.message.contains("push.bytes"), "{made}: {full}");
+    house.push.check(&"bob".into(), config(hook.url("/"))).await.unwrap();
+    let first = house.push.get(&log, "").await.unwrap().id.unwrap();
+    house.push.delete(&log, &first).await.unwrap();
+    while let Err(error) = create().await {
+        // Its room is free as soon as its worker has left.
+        assert!(error.message.contains("push.bytes"), "{error}");
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
 async fn wrong_configs_are_refused_by_the_field() {
     let house = House::start(|_| {});
     let log = house.task().await;
@@ -58,7 +83,7 @@ async fn wrong_configs_are_refused_by_the_field() {
         assert_eq!(refused.violations[0].field, "url");
     }
     let long = named("https://1.1.1.1/".to_owned(), &"x".repeat(257));
-    let Err(refused) = house.push.check(long).await else {
+    let Err(refused) = house.push.check(&"owner".into(), long).await else {
         panic!("taken");
     };
     assert_eq!(refused.violations[0].field, "configuration.taskPushNotificationConfig.id");
