@@ -134,7 +134,7 @@ fn doing(session: &Value) -> (String, &str) {
         |name: &str| session.pointer(&format!("/activity/{name}")).and_then(Value::as_str);
     let state = activity("state").unwrap_or(if live { "live" } else { "idle" });
     let reason = activity("waitsFor").map(|reason| format!(": {reason}")).unwrap_or_default();
-    (format!("{state}{reason}"), activity("since").filter(|_| state != "idle").unwrap_or_default())
+    (format!("{state}{reason}"), activity("since").unwrap_or_default())
 }
 
 /// A session, a fact a line.
@@ -167,7 +167,7 @@ CONTEXT  STATE            SINCE      USED       AGENT   WORKSPACE
 ctx-1    live             -          2 min ago  claude  /w/s1
 ctx-2    idle             -          1 d ago    claude  /w/s2
 ctx-3    waiting: answer  1 min ago  2 min ago  claude  /w/s3
-ctx-4    idle             -          2 min ago  claude  /w/s4
+ctx-4    idle             1 min ago  2 min ago  claude  /w/s4
 ");
     }
 
