@@ -20,7 +20,7 @@ use std::io::Write;
 /// What to do with sessions.
 #[derive(Debug, Clone, Subcommand)]
 pub(crate) enum SessionsCommand {
-    /// Your sessions, last used first
+    /// Your sessions, last used first: those of the server's own (first) agent, or of another one (`--agent`)
     List {
         #[command(flatten)]
         list: ListArgs,
@@ -58,7 +58,7 @@ const FIRST_WORDS: &str = "Say in one sentence where we stand. Do nothing else."
 /// Carries out the command; the exit code.
 pub(crate) async fn run(
     command: SessionsCommand,
-    server: Server,
+    server: &Server,
     screen: Screen,
     term: Option<&str>,
 ) -> Result<u8, Failure> {
@@ -66,7 +66,7 @@ pub(crate) async fn run(
     match command {
         SessionsCommand::List { list } => {
             let place = ("/api/v1/sessions", "sessions");
-            let sessions = read_list(&server, place, list.limit as usize).await?;
+            let sessions = read_list(server, place, list.limit as usize).await?;
             if list.json {
                 print_json(&mut out, &sessions.entries)?;
             } else {
@@ -82,13 +82,13 @@ pub(crate) async fn run(
                 write!(out, "{}", shown(&session))?;
             }
         }
-        SessionsCommand::Attach { id } => return attach::run(&id, term, &server).await,
+        SessionsCommand::Attach { id } => return attach::run(&id, term, server).await,
         SessionsCommand::Fork { id, text, json } => {
             let session = server.get(&format!("/api/v1/sessions/{}", escape(&id))).await?;
             let context = session.get("contextId").and_then(Value::as_str);
             let request = fork(context.unwrap_or(&id), &text);
             let client = server.client().await?;
-            return converse(&client, &request, (screen, json), &server).await;
+            return converse(&client, &request, (screen, json), server).await;
         }
     }
     Ok(0)
