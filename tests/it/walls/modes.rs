@@ -7,7 +7,7 @@ use crate::reading::{answer, message, message_in, message_with, state, text_of};
 use crate::world::{OWNER, World};
 use serde_json::json;
 use std::fs::{self, Permissions};
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::PathBuf;
 
 /// Makes a file with both bits by each call that sets modes, and prints the ways that worked.
@@ -479,6 +479,29 @@ fn agents_of_a_root_server_pass_the_folders_above_sessions_by_a_group_and_others
         }
         assert!(!world.stderr().contains("may enter"), "{}", world.stderr());
         assert!(answer(&world.say(script)).ends_with("not listed\n"));
+        world.restart();
+    }
+}
+
+#[test]
+fn agents_pass_the_folders_that_the_start_of_a_root_server_makes_on_the_way_whatever_its_umask_is()
+{
+    if !is_root() {
+        return;
+    }
+    let builder = Wall::Landlock.shell();
+    let [state, work] = ["of-state/deep/state", "of-work/deep/work"].map(|name| builder.path(name));
+    // The test itself finds the server by its usual name.
+    symlink(&state, builder.path("state")).unwrap();
+    let builder = builder.config(json!({"state_dir": state, "workspace": {"path": work}}));
+    let mut world = builder.through(["sh", "-c", "umask 077; exec \"$@\"", "sh"]).start();
+    for _ in 0..2 {
+        assert!(!world.stderr().contains("root to the kernel"), "{}", world.stderr());
+        assert_eq!(answer(&world.say("touch made; ls")), "made\n");
+        for name in ["of-state", "of-state/deep", "of-work", "of-work/deep"] {
+            let found = fs::metadata(world.path(name)).unwrap();
+            assert_eq!((found.mode() & 0o777, found.gid()), (0o710, FIRST), "{name}");
+        }
         world.restart();
     }
 }
