@@ -321,6 +321,38 @@ fn where_an_agent_by_landlock_is_root_the_start_says_why_and_does_not_promise_mo
 }
 
 #[test]
+fn the_refusal_for_closed_folders_names_each_of_them_with_the_keys_and_what_is_lacking_then() {
+    if !is_root() {
+        return;
+    }
+    let builder = Wall::Landlock.shell();
+    let closed = [builder.path("of-state"), builder.path("of-work")];
+    for folder in &closed {
+        fs::create_dir(folder).unwrap();
+        fs::set_permissions(folder, Permissions::from_mode(0o700)).unwrap();
+    }
+    let [state, work] = closed.each_ref().map(|folder| folder.join("inside"));
+    let told = builder
+        .config(json!({
+            "state_dir": state,
+            "workspace": {"path": work},
+            "isolation": {"require": ["env", "fs.read", "fs.write", "processes"]},
+        }))
+        .fails()
+        .stderr;
+    let [of_state, of_work] = closed.map(|folder| folder.display().to_string());
+    for words in [
+        format!("other users may not enter {of_state} (mode 700), {of_work} (mode 700)"),
+        format!("{of_state}/inside/sessions (`state_dir`), {of_work}/inside (`workspace.path`)"),
+        "set `state_dir` to /var/lib/pilothouse, set `workspace.path` to /var/lib/pilothouse/workspace".to_owned(),
+        format!("or `chmod o+x {of_state} {of_work}`"),
+        "then it lacks only processes: `isolation.require: [env, fs.read, fs.write]`".to_owned(),
+    ] {
+        assert!(told.contains(&words), "{words}\n{told}");
+    }
+}
+
+#[test]
 fn a_folder_of_path_that_agents_cannot_come_to_leaves_none_of_them_root() {
     let builder = Wall::Landlock.shell();
     let closed = builder.path("closed");
