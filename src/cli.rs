@@ -94,19 +94,21 @@ pub fn run() -> ExitCode {
         }
         Some(Command::Send(args)) => carry_out(async {
             let server = Server::find_agent(&args.agent, &environment, &cwd)?;
-            send::run(args, server, screen, &mut std::io::stdin().lock()).await
+            let input = &mut std::io::stdin().lock();
+            explained(&server, send::run(args, &server, screen, input)).await
         }),
         Some(Command::Tasks { command, agent }) => carry_out(async {
             let server = Server::find_agent(&agent, &environment, &cwd)?;
-            tasks::run(command, server, screen).await
+            explained(&server, tasks::run(command, &server, screen)).await
         }),
         Some(Command::Sessions { command, agent }) => carry_out(async {
             let server = Server::find_agent(&agent, &environment, &cwd)?;
-            sessions::run(command, server, screen, environment.get("TERM")).await
+            let term = environment.get("TERM");
+            explained(&server, sessions::run(command, &server, screen, term)).await
         }),
         Some(Command::Card(args)) => carry_out(async {
             let server = Server::find_agent(&args.agent(), &environment, &cwd)?;
-            card::run(args, server, screen).await
+            explained(&server, card::run(args, &server, screen)).await
         }),
         Some(Command::Doctor(args)) => carry_out(doctor::run(args, &environment, &cwd, screen)),
         Some(Command::Healthcheck(args)) => {
@@ -120,6 +122,17 @@ pub fn run() -> ExitCode {
             })
         }
         Some(Command::Demo) => demo::run(),
+    }
+}
+
+/// Carries out a command of a client; what it did not find is explained by the agents that the server has.
+async fn explained(
+    server: &Server,
+    work: impl Future<Output = Result<u8, Failure>>,
+) -> Result<u8, Failure> {
+    match work.await {
+        Err(failure) => Err(server.explain(failure).await),
+        done => done,
     }
 }
 
@@ -137,7 +150,7 @@ fn carry_out(work: impl Future<Output = Result<u8, Failure>>) -> ExitCode {
     runtime.shutdown_background();
     match done {
         Ok(code) => ExitCode::from(code),
-        Err(Failure { code, message }) => {
+        Err(Failure { code, message, .. }) => {
             if !message.is_empty() {
                 eprintln!("pilothouse: {message}");
             }

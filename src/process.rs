@@ -74,6 +74,12 @@ impl Error {
         let Self::NotStarted { source, .. } = self else { return false };
         matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied)
     }
+
+    /// Whether the system does not know how to run the file.
+    pub fn is_unknown_format(&self) -> bool {
+        let Self::NotStarted { source, .. } = self else { return false };
+        source.raw_os_error() == Some(rustix::io::Errno::NOEXEC.raw_os_error())
+    }
 }
 
 /// Starts supervisors: one for the whole server, and one in each container.

@@ -38,6 +38,9 @@ struct Inner {
     mode: WorkspaceMode,
     root: PathBuf,
     homes: PathBuf,
+    /// Folders above these two that were not there when the server started, so that it makes them, and the key that
+    /// names them.
+    missing: Vec<(PathBuf, &'static str)>,
     defaults: Option<PathBuf>,
     script: Option<PathBuf>,
     patience: Duration,
@@ -98,10 +101,15 @@ impl Workspaces {
             .as_ref()
             .map(|folder| existing(&cwd.join(folder), "agents.*.defaults_dir"))
             .transpose()?;
+        let shared = workspace.mode == WorkspaceMode::Shared;
+        let missing = find_missing(&homes).map(|folder| (folder, "state_dir"));
+        let above_root = (!shared).then(|| find_missing(&root)).into_iter().flatten();
+        let missing = missing.chain(above_root.map(|folder| (folder, "workspace.path"))).collect();
         let inner = Inner {
             mode: workspace.mode,
             root,
             homes,
+            missing,
             defaults,
             script,
             patience: config.timeouts.init.get(),
@@ -124,8 +132,9 @@ impl Workspaces {
         })
     }
 
-    /// The folders above sessions let the group of agents pass, and nobody else in addition. Folders of the operator's
-    /// stay as they are: those of another owner, and those that are open to others already.
+    /// The folders above sessions let the group of agents pass, and nobody else in addition; so do the folders above
+    /// them that this start has made. Folders of the operator's stay as they are: those of another owner, and those
+    /// that are open to others already.
     ///
     /// # Errors
     ///
@@ -137,8 +146,10 @@ impl Workspaces {
         let is_above = self.0.mode == WorkspaceMode::Session;
         let folders = [(is_above.then_some(root), "workspace.path")]
             .into_iter()
-            .chain([homes.parent(), Some(homes)].map(|folder| (folder, "state_dir")));
-        for (folder, key) in folders.filter_map(|(folder, key)| Some((folder?, key))) {
+            .chain([homes.parent(), Some(homes)].map(|folder| (folder, "state_dir")))
+            .filter_map(|(folder, key)| Some((folder?, key)));
+        let missing = self.0.missing.iter().map(|(folder, key)| (folder.as_path(), *key));
+        for (folder, key) in folders.chain(missing) {
             let_group_pass(folder, self.0.group).map_err(|source| Error {
                 path: folder.display().to_string(),
                 key,
@@ -520,6 +531,12 @@ fn is_there(home: &Path, pattern: &str) -> bool {
 /// Does what waits for the disk where no other work waits for it.
 async fn off_worker<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
     tokio::task::spawn_blocking(work).await.map_err(io::Error::other)
+}
+
+/// The folders above this one that are not there.
+fn find_missing(folder: &Path) -> impl Iterator<Item = PathBuf> {
+    let above = folder.ancestors().skip(1);
+    above.take_while(|above| !above.as_os_str().is_empty() && !above.exists()).map(Path::to_owned)
 }
 
 /// Makes a folder for its owner alone; whether it is new.

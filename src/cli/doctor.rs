@@ -63,11 +63,9 @@ pub(super) async fn run(
     };
     match load(&flags, environment, cwd) {
         Ok(loaded) => findings = examine(&loaded, cwd, &mut report).await?,
-        Err(error) => report.bad_text(
-            "configuration",
-            &causes(Some(&error)),
-            "correct it; `pilothouse config check` tells more",
-        ),
+        Err(error) => {
+            report.bad_text("configuration", &causes(Some(&error)), check_again(&flags, &error));
+        }
     }
     clock(&mut report, Path::new("/proc/self/exe"), "the program");
     let mut out = io::stdout();
@@ -85,6 +83,16 @@ pub(super) async fn run(
         write!(out, "{}", report.lines(screen.styled))?;
     }
     Ok(if report.is_good() { 0 } else { exit::FAILED })
+}
+
+/// The command that checks a corrected configuration; each error says itself what to correct.
+fn check_again(flags: &config::Flags, error: &config::Error) -> String {
+    if matches!(error, config::Error::Unreadable { .. }) {
+        return String::new();
+    }
+    let file = flags.config.as_ref().map(|file| file.display().to_string());
+    let file = file.map(|file| format!(" --config {}", shell_words::quote(&file)));
+    format!("then check it: `pilothouse config check{}`", file.unwrap_or_default())
 }
 
 /// Everything that a configuration allows to be looked at.

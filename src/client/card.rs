@@ -53,7 +53,7 @@ impl CardArgs {
 }
 
 /// Fetches and checks; 1 when something is wrong.
-pub(crate) async fn run(args: CardArgs, server: Server, screen: Screen) -> Result<u8, Failure> {
+pub(crate) async fn run(args: CardArgs, server: &Server, screen: Screen) -> Result<u8, Failure> {
     // Cards are public; a token would only go where it is not needed.
     let base = server.base();
     let get = |version| fetch(&base, None, version);

@@ -15,12 +15,14 @@ pub(crate) struct Failure {
     pub(crate) code: u8,
     /// A sentence; empty when there is nobody left to tell.
     pub(crate) message: String,
+    /// Whether the server answered that what was named is not there.
+    pub(super) is_missing: bool,
 }
 
 impl Failure {
     /// A failure in words of our own or of a server; the latter are cleaned.
     pub(crate) fn new(code: u8, message: impl AsRef<str>) -> Self {
-        Self { code, message: clean(message.as_ref()) }
+        Self { code, message: clean(message.as_ref()), is_missing: false }
     }
 
     /// What the caller can change.
@@ -28,9 +30,21 @@ impl Failure {
         Self::new(exit::USAGE, message)
     }
 
+    /// The server does not have what was named.
+    pub(super) fn missing(message: impl AsRef<str>) -> Self {
+        Self { is_missing: true, ..Self::usage(message) }
+    }
+
     /// A request to the server at `url` failed.
     pub(crate) fn of_client(error: &ClientError, url: &str) -> Self {
-        match error {
+        let is_missing = match error {
+            ClientError::Http { status, .. } => matches!(status, 404 | 405),
+            ClientError::Rpc(told) => {
+                told.code == 404 || error.kind() == Some(ErrorKind::TaskNotFound)
+            }
+            _ => false,
+        };
+        let failure = match error {
             ClientError::Transport(_) => Self::unreachable(url, &root_cause(error)),
             ClientError::Http { status: 401 | 403, .. } => Self::not_authorised(url),
             ClientError::Http { status: status @ (404 | 405), body, .. } => {
@@ -63,7 +77,8 @@ impl Failure {
                 Some(_) => Self::usage(&told.message),
             },
             other => Self::new(exit::UNAVAILABLE, other.to_string()),
-        }
+        };
+        Self { is_missing, ..failure }
     }
 
     /// Nobody answers at `url`.
@@ -94,7 +109,7 @@ impl Failure {
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         match error.kind() {
-            io::ErrorKind::BrokenPipe => Self { code: 0, message: String::new() },
+            io::ErrorKind::BrokenPipe => Self::new(0, ""),
             _ => Self::new(exit::UNAVAILABLE, format!("cannot print: {error}")),
         }
     }

@@ -5,7 +5,7 @@ mod listener;
 use super::failure::{Failure, causes, root_cause};
 use crate::config::{Config, Environment, Flags, Loaded, load, load_named};
 use clap::Args;
-use pilothouse_a2a::client::{Client, ClientError};
+use pilothouse_a2a::client::{Client, ClientError, card};
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use reqwest::{Method, Url};
 use serde::Deserialize;
@@ -164,7 +164,12 @@ impl Server {
 
     /// Reads something of the house's own API.
     pub(super) async fn get(&self, path: &str) -> Result<Value, Failure> {
-        let response = self.answer(Method::GET, path, None).await?;
+        self.read(&self.base(), path).await
+    }
+
+    /// Reads something below `base`.
+    async fn read(&self, base: &str, path: &str) -> Result<Value, Failure> {
+        let response = self.answer(Method::GET, (base, path), None).await?;
         let body = body(response).await.map_err(|error| self.unreachable(&error))?;
         serde_json::from_slice(&body).map_err(|_| {
             Failure::new(super::exit::UNAVAILABLE, format!("{} is no pilothouse", self.url))
@@ -177,17 +182,17 @@ impl Server {
         path: &str,
         body: &Value,
     ) -> Result<reqwest::Response, Failure> {
-        self.answer(Method::POST, path, Some(body)).await
+        self.answer(Method::POST, (&self.base(), path), Some(body)).await
     }
 
     /// An answer that is none of refusal; what is posted may be answered for ever.
     async fn answer(
         &self,
         method: Method,
-        path: &str,
+        (base, path): (&str, &str),
         posted: Option<&Value>,
     ) -> Result<reqwest::Response, Failure> {
-        let url = parsed(&format!("{}{path}", self.base()))?;
+        let url = parsed(&format!("{base}{path}"))?;
         let mut request = http(&url, PATIENCE)?.request(method, url);
         if let Some(token) = &self.token {
             let mut value = HeaderValue::try_from(format!("Bearer {}", token.0))
@@ -216,11 +221,9 @@ impl Server {
             // Without words of its own it is the token that is meant.
             (403, told) if posted.is_none() || told.is_none() => Failure::not_authorised(&self.url),
             (403, Some(told)) => Failure::new(super::exit::NOT_AUTHORISED, told),
-            (404 | 409, Some(told)) => Failure::usage(told),
-            (404, None) => match self.not_served() {
-                Some(failure) => failure,
-                None => Failure::usage(format!("{} has no {path}", self.url)),
-            },
+            (404, Some(told)) => Failure::missing(told),
+            (404, None) => Failure::missing(format!("{} has no {path}", self.url)),
+            (409, Some(told)) => Failure::usage(told),
             (_, told) => Failure::new(
                 super::exit::UNAVAILABLE,
                 told.unwrap_or_else(|| {
@@ -237,23 +240,51 @@ impl Server {
 
     /// A failed request to this server as people read it.
     pub(super) fn failure(&self, error: &ClientError) -> Failure {
-        let is_missing = match error {
-            ClientError::Http { status, .. } => matches!(status, 404 | 405),
-            ClientError::Rpc(told) => told.code == 404,
-            _ => false,
-        };
-        let not_served = self.not_served().filter(|_| is_missing);
-        not_served.unwrap_or_else(|| Failure::of_client(error, &self.url))
+        Failure::of_client(error, &self.url)
     }
 
-    /// That the named agent is not there, where one was named.
-    fn not_served(&self) -> Option<Failure> {
-        let name = self.agent.as_ref()?;
-        let message = format!(
-            "the agent `{name}` is not served by {}; leave --agent out for its own one",
-            self.url
-        );
-        Some(Failure::new(super::exit::UNAVAILABLE, message))
+    /// A failure with what is known about the server's agents: what is missing may be the agent itself, or be
+    /// another agent's.
+    pub(crate) async fn explain(&self, failure: Failure) -> Failure {
+        if !failure.is_missing {
+            return failure;
+        }
+        let Some(name) = &self.agent else {
+            return self.hint_at_agents(failure).await;
+        };
+        let found = card(&self.base(), None, None).await;
+        if !found.is_err_and(|error| self.failure(&error).is_missing) {
+            return failure;
+        }
+        let advice = match self.names().await {
+            Some(names) => format!("there are: {names}"),
+            None => "leave --agent out for its own one".to_owned(),
+        };
+        Failure::usage(format!("the agent `{name}` is not served by {}; {advice}", self.url))
+    }
+
+    /// What the server's own agent does not have may be another one's.
+    async fn hint_at_agents(&self, failure: Failure) -> Failure {
+        // An address with a path is that of one agent, or of no server of ours.
+        let is_whole = parsed(&self.url).is_ok_and(|url| url.path() == "/");
+        if failure.code != super::exit::USAGE || !is_whole {
+            return failure;
+        }
+        match self.names().await.filter(|names| names.contains(", ")) {
+            Some(names) => {
+                let words = &failure.message;
+                Failure::usage(format!("{words}; --agent names one of the agents there: {names}"))
+            }
+            None => failure,
+        }
+    }
+
+    /// The names of all its agents, where it tells them to this caller.
+    async fn names(&self) -> Option<String> {
+        let told = self.read(&self.url, "/ready").await.ok()?;
+        let names: Vec<&str> =
+            told.get("agents")?.as_array()?.iter().filter_map(Value::as_str).collect();
+        (!names.is_empty()).then(|| names.join(", "))
     }
 
     /// A connection that failed.

@@ -63,7 +63,7 @@ pub(crate) struct SendArgs {
 /// Sends and shows; the exit code of the outcome.
 pub(crate) async fn run(
     args: SendArgs,
-    server: Server,
+    server: &Server,
     screen: Screen,
     input: &mut impl Read,
 ) -> Result<u8, Failure> {
@@ -78,7 +78,7 @@ pub(crate) async fn run(
             &mut std::io::stdout().lock(),
         );
     }
-    converse(&client, &request, (screen, args.json), &server).await
+    converse(&client, &request, (screen, args.json), server).await
 }
 
 /// Sends a message and shows its task until that is over, or asks; the exit code of the outcome.

@@ -20,7 +20,7 @@ use std::io::Write;
 /// What to do with sessions.
 #[derive(Debug, Clone, Subcommand)]
 pub(crate) enum SessionsCommand {
-    /// Your sessions, last used first
+    /// Your sessions, last used first: those of the server's own (first) agent, or of another one (`--agent`)
     List {
         #[command(flatten)]
         list: ListArgs,
@@ -58,7 +58,7 @@ const FIRST_WORDS: &str = "Say in one sentence where we stand. Do nothing else."
 /// Carries out the command; the exit code.
 pub(crate) async fn run(
     command: SessionsCommand,
-    server: Server,
+    server: &Server,
     screen: Screen,
     term: Option<&str>,
 ) -> Result<u8, Failure> {
@@ -66,7 +66,7 @@ pub(crate) async fn run(
     match command {
         SessionsCommand::List { list } => {
             let place = ("/api/v1/sessions", "sessions");
-            let sessions = read_list(&server, place, list.limit as usize).await?;
+            let sessions = read_list(server, place, list.limit as usize).await?;
             if list.json {
                 print_json(&mut out, &sessions.entries)?;
             } else {
@@ -82,13 +82,13 @@ pub(crate) async fn run(
                 write!(out, "{}", shown(&session))?;
             }
         }
-        SessionsCommand::Attach { id } => return attach::run(&id, term, &server).await,
+        SessionsCommand::Attach { id } => return attach::run(&id, term, server).await,
         SessionsCommand::Fork { id, text, json } => {
             let session = server.get(&format!("/api/v1/sessions/{}", escape(&id))).await?;
             let context = session.get("contextId").and_then(Value::as_str);
             let request = fork(context.unwrap_or(&id), &text);
             let client = server.client().await?;
-            return converse(&client, &request, (screen, json), &server).await;
+            return converse(&client, &request, (screen, json), server).await;
         }
     }
     Ok(0)
@@ -134,7 +134,7 @@ fn doing(session: &Value) -> (String, &str) {
         |name: &str| session.pointer(&format!("/activity/{name}")).and_then(Value::as_str);
     let state = activity("state").unwrap_or(if live { "live" } else { "idle" });
     let reason = activity("waitsFor").map(|reason| format!(": {reason}")).unwrap_or_default();
-    (format!("{state}{reason}"), activity("since").filter(|_| state != "idle").unwrap_or_default())
+    (format!("{state}{reason}"), activity("since").unwrap_or_default())
 }
 
 /// A session, a fact a line.
@@ -167,7 +167,7 @@ CONTEXT  STATE            SINCE      USED       AGENT   WORKSPACE
 ctx-1    live             -          2 min ago  claude  /w/s1
 ctx-2    idle             -          1 d ago    claude  /w/s2
 ctx-3    waiting: answer  1 min ago  2 min ago  claude  /w/s3
-ctx-4    idle             -          2 min ago  claude  /w/s4
+ctx-4    idle             1 min ago  2 min ago  claude  /w/s4
 ");
     }
 

@@ -34,7 +34,7 @@ const HISTORY: i32 = 4;
 /// What to do with tasks.
 #[derive(Debug, Clone, Subcommand)]
 pub(crate) enum TasksCommand {
-    /// Your tasks, the latest first
+    /// Your tasks, the latest first: those of the server's own (first) agent, or of another one (`--agent`)
     List {
         /// Only those of this conversation
         #[arg(long, value_name = "ID")]
@@ -112,25 +112,25 @@ pub(crate) enum TasksCommand {
 /// Carries out the command; the exit code.
 pub(crate) async fn run(
     command: TasksCommand,
-    server: Server,
+    server: &Server,
     screen: Screen,
 ) -> Result<u8, Failure> {
     let mut out = std::io::stdout();
     let client = || server.client();
     match command {
         TasksCommand::Asks { list } => {
-            answer::list(&server, &list, screen, &mut out).await?;
+            answer::list(server, &list, screen, &mut out).await?;
             Ok(0)
         }
         TasksCommand::Approve { id, session, input, reply } => {
             let said = Said::Allow { session, input };
-            answer::run(&id, &said, &reply, &server, screen).await
+            answer::run(&id, &said, &reply, server, screen).await
         }
         TasksCommand::Deny { id, reason, reply } => {
-            answer::run(&id, &Said::Deny(reason), &reply, &server, screen).await
+            answer::run(&id, &Said::Deny(reason), &reply, server, screen).await
         }
         TasksCommand::Answer { id, text, reply } => {
-            answer::run(&id, &Said::Words(text), &reply, &server, screen).await
+            answer::run(&id, &Said::Words(text), &reply, server, screen).await
         }
         TasksCommand::List { context, state, list } => {
             let request = ListTasksRequest {
@@ -140,7 +140,7 @@ pub(crate) async fn run(
                 ..ListTasksRequest::default()
             };
             let limit = list.limit as usize;
-            let tasks = read_pages(&client().await?, &server, request, limit).await?;
+            let tasks = read_pages(&client().await?, server, request, limit).await?;
             if list.json {
                 print_json(&mut out, &tasks.entries)?;
             } else {

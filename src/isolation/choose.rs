@@ -55,6 +55,8 @@ struct Refused {
     cause: Option<String>,
     /// Why an agent is root, where one is and something is missing for that alone.
     why_root: Option<String>,
+    /// What is missing whoever agents are.
+    missing_anyway: Vec<Guarantee>,
 }
 
 impl Refused {
@@ -76,13 +78,19 @@ impl Refused {
         };
         let missing: Vec<_> =
             required.iter().filter_map(|&one| Some((one, explain(one)?))).collect();
-        let is_of_root = |(guarantee, _): &(Guarantee, String)| {
-            let succeeded = findings.succeeded(*guarantee, network);
-            succeeded.iter().any(|name| ATTACKS_OF_ROOT.contains(name))
+        // The attacks on each that is missing which succeeded: those that root alone can make, and all.
+        let count = |guarantee: Guarantee| {
+            let succeeded = findings.succeeded(guarantee, network);
+            let of_root = succeeded.iter().filter(|name| ATTACKS_OF_ROOT.contains(name)).count();
+            (of_root, succeeded.len())
         };
-        let why_root = why_root.filter(|_| missing.iter().any(is_of_root));
+        let counts: Vec<_> = missing.iter().map(|(one, _)| (*one, count(*one))).collect();
+        let why_root = why_root.filter(|_| counts.iter().any(|(_, (of_root, _))| *of_root > 0));
         let why_root = why_root.map(ToOwned::to_owned);
-        (!missing.is_empty()).then_some(Self { kind, missing, cause: None, why_root })
+        let anyway = counts.iter().filter(|(_, (of_root, all))| *of_root == 0 || of_root < all);
+        let missing_anyway = anyway.map(|(one, _)| *one).collect();
+        let is_refused = !missing.is_empty();
+        is_refused.then_some(Self { kind, missing, cause: None, why_root, missing_anyway })
     }
 }
 
@@ -195,6 +203,7 @@ pub async fn choose(
                 missing: Vec::new(),
                 cause: Some(cause),
                 why_root: None,
+                missing_anyway: Vec::new(),
             }),
             Ok(Candidate { backend, findings, identities }) => {
                 let why_root = identities.values().find_map(Identity::why_root);
@@ -300,7 +309,12 @@ fn explain(refused: &[Refused], required: &[Guarantee]) -> String {
         if let Some(why) = &one.why_root {
             let _ = writeln!(
                 text,
-                "  {kind}: agents are root ({why}); change that, or run the server as an ordinary user"
+                "  {kind}: agents are root ({why}); change that, or run the server as an ordinary user; then {}",
+                match &*one.missing_anyway {
+                    [] => "it lacks nothing that is required".to_owned(),
+                    anyway =>
+                        format!("it lacks only {}: {}", list(anyway), accept(required, anyway)),
+                }
             );
         }
     }
@@ -308,20 +322,27 @@ fn explain(refused: &[Refused], required: &[Guarantee]) -> String {
     let nearest =
         refused.iter().filter(|one| one.cause.is_none()).min_by_key(|one| one.missing.len());
     if let Some(one) = nearest {
-        let lacks = |wanted: &Guarantee| one.missing.iter().any(|(missing, _)| missing == wanted);
-        let left: Vec<&str> =
-            required.iter().filter(|wanted| !lacks(wanted)).map(|wanted| wanted.as_str()).collect();
-        let lost: Vec<&str> = one.missing.iter().map(|(lost, _)| lost.as_str()).collect();
+        let lost: Vec<Guarantee> = one.missing.iter().map(|(lost, _)| *lost).collect();
         let _ = writeln!(
             text,
-            "to accept less, without {}, by {}: `isolation.require: [{}]`",
-            lost.join(", "),
+            "to accept less, without {}, by {}: {}",
+            list(&lost),
             one.kind.as_str(),
-            left.join(", "),
+            accept(required, &lost),
         );
     }
     text.push_str("to run without a sandbox: `isolation.backend: none` (--isolation none)");
     text
+}
+
+fn list(guarantees: &[Guarantee]) -> String {
+    guarantees.iter().map(|one| one.as_str()).collect::<Vec<_>>().join(", ")
+}
+
+/// The line of the configuration that does without these guarantees.
+fn accept(required: &[Guarantee], lost: &[Guarantee]) -> String {
+    let left: Vec<_> = required.iter().copied().filter(|wanted| !lost.contains(wanted)).collect();
+    format!("`isolation.require: [{}]`", list(&left))
 }
 
 #[cfg(test)]
@@ -360,7 +381,7 @@ mod tests {
         insta::assert_snapshot!(told(BackendKind::Bubblewrap, &["files.unlink"]), @"bubblewrap: does not give `fs.write`: attacks succeeded: files.unlink");
         insta::assert_snapshot!(told(BackendKind::Bubblewrap, &["files.devices"]), @r"
         bubblewrap: does not give `fs.write`: attacks succeeded: files.devices
-        bubblewrap: agents are root (`isolation.uids.count` is 0); change that, or run the server as an ordinary user
+        bubblewrap: agents are root (`isolation.uids.count` is 0); change that, or run the server as an ordinary user; then it lacks nothing that is required
         ");
     }
 }

@@ -17,15 +17,23 @@
 use super::Grants;
 use crate::config::Uids;
 use crate::workspace::{Folder, Workspaces};
+use std::collections::BTreeMap;
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Bits of a mode, for others: what an agent needs of a file that it was granted.
 const READ: u32 = 0o4;
 const READ_AND_WRITE: u32 = 0o6;
 /// What it needs of a folder besides.
 const ENTER: u32 = 0o1;
+
+/// Where a folder of the server's lies best that one of these keys places.
+const PLACES: [(&str, &str); 2] =
+    [("state_dir", "/var/lib/pilothouse"), ("workspace.path", "/var/lib/pilothouse/workspace")];
+
+/// Paths behind closed folders that are told.
+const TOLD: usize = 4;
 
 /// Capabilities that the server needs to give users to agents, by their bits.
 const NEEDED: [(u32, &str); 8] = [
@@ -138,7 +146,9 @@ impl Users {
             }
         };
         let opened = workspaces.let_agents_pass().map_err(|error| error.to_string());
-        let paths = grants.needed().chain(workspaces.above());
+        let [homes, root] = workspaces.above();
+        let own = [(homes, Some("state_dir")), (root, Some("workspace.path"))];
+        let paths = own.into_iter().chain(grants.needed().map(|path| (path, None)));
         match opened.and_then(|()| passable(user, group, paths)) {
             Ok(()) => identity,
             Err(why) => Identity::Root(why),
@@ -190,11 +200,12 @@ fn usable(user: u32, grants: &Grants) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether a user in this group passes all folders above these paths, and these themselves where they are folders.
+/// Whether a user in this group passes all folders above these paths, and these themselves where they are folders. A
+/// path may have the key that places it.
 fn passable<'a>(
     user: u32,
     group: u32,
-    paths: impl Iterator<Item = &'a Path>,
+    paths: impl Iterator<Item = (&'a Path, Option<&'static str>)>,
 ) -> Result<(), String> {
     let passes = |found: &Metadata| {
         let mode = match found.uid() == user {
@@ -204,22 +215,44 @@ fn passable<'a>(
         };
         !found.is_dir() || mode & ENTER != 0
     };
-    for path in paths {
+    let (mut closed, mut behind) = (BTreeMap::new(), BTreeMap::new());
+    for (path, key) in paths {
         let real = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-        let closed = path.ancestors().chain(real.ancestors()).find_map(|above| {
-            let found = fs::metadata(above).ok().filter(|found| !passes(found))?;
-            Some((above.to_owned(), found.mode() & 0o7777))
-        });
-        if let Some((above, mode)) = closed {
-            return Err(format!(
-                "other users may not enter {} (mode {mode:o}), through which an agent comes to {}: put that elsewhere, \
-                 or `chmod o+x {0}`",
-                above.display(),
-                path.display()
-            ));
+        for above in path.ancestors().chain(real.ancestors()) {
+            if let Some(found) = fs::metadata(above).ok().filter(|found| !passes(found)) {
+                closed.insert(above.to_owned(), found.mode() & 0o7777);
+                behind.entry(path).or_insert(key);
+            }
         }
     }
-    Ok(())
+    if closed.is_empty() { Ok(()) } else { Err(tell_closed(&closed, &behind)) }
+}
+
+/// Which folders are closed, what lies behind them, and what to do.
+fn tell_closed(
+    closed: &BTreeMap<PathBuf, u32>,
+    behind: &BTreeMap<&Path, Option<&'static str>>,
+) -> String {
+    let shown = closed.iter().map(|(above, mode)| format!("{} (mode {mode:o})", above.display()));
+    let folders: Vec<String> = closed.keys().map(|above| above.display().to_string()).collect();
+    let paths = behind.iter().take(TOLD).map(|(path, key)| match key {
+        Some(key) => format!("{} (`{key}`)", path.display()),
+        None => format!("{} (granted)", path.display()),
+    });
+    let more = behind.len().checked_sub(TOLD + 1).map(|more| format!("{} more", more + 1));
+    let is_closed = |key: &str| behind.values().any(|behind| *behind == Some(key));
+    let placed = PLACES.into_iter().filter(|(key, _)| is_closed(key));
+    let placed = placed.map(|(key, place)| format!("set `{key}` to {place}"));
+    let is_granted = behind.values().any(Option::is_none);
+    let moved = is_granted.then(|| "put elsewhere what is granted".to_owned());
+    let advice: Vec<String> = placed.chain(moved).collect();
+    format!(
+        "other users may not enter {}, through which an agent comes to {}: {}, or `chmod o+x {}`",
+        shown.collect::<Vec<_>>().join(", "),
+        paths.chain(more).collect::<Vec<_>>().join(", "),
+        advice.join(", "),
+        folders.join(" "),
+    )
 }
 
 fn lets(found: &Metadata, user: u32, needed: u32) -> bool {
@@ -250,7 +283,6 @@ fn lacking(status: &str) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::BTreeMap;
     use std::os::unix::fs::PermissionsExt;
 
     const UIDS: Uids = Uids { first: 100_000, count: 1000 };

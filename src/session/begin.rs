@@ -231,6 +231,11 @@ impl<'a> Begin<'a> {
             let obstacle = obstacle.unwrap_or_else(|| Obstacle::loader(is_sandboxed));
             return fault_with(&format!("{error}: {}", obstacle.reason), obstacle.hint);
         }
+        if error.is_unknown_format() {
+            let reason = "it is no program for this machine, or a script without a first line such as `#!/bin/sh`";
+            let hint = "the operator must give the script that line, or install a program that this machine runs";
+            return fault_with(&format!("{error}: {reason}"), hint);
+        }
         let hint = "the operator must install the agent's program or correct `program` in its configuration";
         fault_with(error, hint)
     }

@@ -38,7 +38,10 @@ fn each_command_reaches_the_agent_that_is_named() {
     }
     // The server's own agent has none of it.
     for words in [&["tasks", "get", &task][..], &["sessions", "show", "mine"]] {
-        assert_eq!(pilothouse(&address, words).code, Some(2), "{words:?}");
+        let said = pilothouse(&address, words);
+        assert_eq!(said.code, Some(2), "{words:?}");
+        let hint = "--agent names one of the agents there: fake, other";
+        assert!(said.err.contains(hint), "{words:?}: {}", said.err);
     }
     let card = serde_json::from_str::<Value>(&run(&["card", "--json"]).out).unwrap();
     assert_eq!(card["card"]["name"], "the other one");
@@ -64,15 +67,28 @@ fn a_command_that_is_told_leads_to_the_same_agent() {
 }
 
 #[test]
-fn an_agent_that_is_not_served_is_named_by_each_command() {
+fn of_an_agent_that_is_not_served_each_command_says_which_there_are() {
     let world = two().start();
     let address = url(world.address());
-    for words in
-        [&["send", "hello"][..], &["tasks", "list"], &["tasks", "asks"], &["sessions", "list"]]
-    {
+    let told = format!(
+        "pilothouse: the agent `nobody` is not served by http://{}; there are: fake, other\n",
+        world.address()
+    );
+    for words in [
+        &["send", "hello"][..],
+        &["card"],
+        &["tasks", "list"],
+        &["tasks", "get", "x"],
+        &["tasks", "watch", "x"],
+        &["tasks", "cancel", "x"],
+        &["tasks", "approve", "x"],
+        &["tasks", "asks"],
+        &["sessions", "list"],
+        &["sessions", "show", "x"],
+        &["sessions", "fork", "x"],
+    ] {
         let said = pilothouse(&address, &[words, &["--agent", "nobody"]].concat());
-        assert!(!matches!(said.code, Some(0)), "{words:?}");
-        assert!(said.err.contains("nobody"), "{words:?}: {}", said.err);
+        assert_eq!((said.code, said.err), (Some(2), told.clone()), "{words:?}");
     }
 }
 

@@ -31,6 +31,17 @@ fn doctor_shows_the_place_in_a_wrong_file_as_config_check_does() {
     let gap = " ".repeat("✗ configuration  ".chars().count());
     let shown = format!("✗ configuration  {}\n", lines.join(&format!("\n{gap}")));
     assert!(doctor.contains(&shown), "{shown}\n{doctor}");
+    let command =
+        format!("{gap}→ then check it: `pilothouse config check --config pilothouse.yaml`\n");
+    assert!(doctor.contains(&command), "{command}\n{doctor}");
+}
+
+#[test]
+fn doctor_says_once_what_to_do_about_a_file_that_is_not_there() {
+    let builder = World::describe().args(["doctor", "--config", "no-such.yaml"]);
+    builder.fails();
+    let said = std::fs::read_to_string(builder.path("stdout")).unwrap();
+    assert!(said.contains("correct the name or the permissions\n"), "{said}");
 }
 
 fn text(text: &str) -> Failure {

@@ -365,6 +365,18 @@ fn a_command_that_is_not_found_comes_with_the_key_that_grants_more() {
 }
 
 #[test]
+fn of_a_script_without_a_first_line_it_is_told_that_the_line_is_missing() {
+    let builders = Walls::HERE.into_iter().map(|wall| served(wall, with_project(wall)));
+    for builder in builders.chain([World::describe()]) {
+        let program = builder.path("project/agent.sh");
+        fs::create_dir_all(program.parent().unwrap()).unwrap();
+        write_program(&program, "echo done\n");
+        let told = failing(builder.agent(json!({"program": program})));
+        assert!(told.contains("a script without a first line such as `#!/bin/sh`"), "{told}");
+    }
+}
+
+#[test]
 fn without_a_sandbox_an_interpreter_that_is_missing_is_named() {
     let builder = World::describe();
     let program = builder.path("agent.sh");

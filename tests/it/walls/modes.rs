@@ -7,7 +7,7 @@ use crate::reading::{answer, message, message_in, message_with, state, text_of};
 use crate::world::{OWNER, World};
 use serde_json::json;
 use std::fs::{self, Permissions};
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::PathBuf;
 
 /// Makes a file with both bits by each call that sets modes, and prints the ways that worked.
@@ -321,6 +321,38 @@ fn where_an_agent_by_landlock_is_root_the_start_says_why_and_does_not_promise_mo
 }
 
 #[test]
+fn the_refusal_for_closed_folders_names_each_of_them_with_the_keys_and_what_is_lacking_then() {
+    if !is_root() {
+        return;
+    }
+    let builder = Wall::Landlock.shell();
+    let closed = [builder.path("of-state"), builder.path("of-work")];
+    for folder in &closed {
+        fs::create_dir(folder).unwrap();
+        fs::set_permissions(folder, Permissions::from_mode(0o700)).unwrap();
+    }
+    let [state, work] = closed.each_ref().map(|folder| folder.join("inside"));
+    let told = builder
+        .config(json!({
+            "state_dir": state,
+            "workspace": {"path": work},
+            "isolation": {"require": ["env", "fs.read", "fs.write", "processes"]},
+        }))
+        .fails()
+        .stderr;
+    let [of_state, of_work] = closed.map(|folder| folder.display().to_string());
+    for words in [
+        format!("other users may not enter {of_state} (mode 700), {of_work} (mode 700)"),
+        format!("{of_state}/inside/sessions (`state_dir`), {of_work}/inside (`workspace.path`)"),
+        "set `state_dir` to /var/lib/pilothouse, set `workspace.path` to /var/lib/pilothouse/workspace".to_owned(),
+        format!("or `chmod o+x {of_state} {of_work}`"),
+        "then it lacks only processes: `isolation.require: [env, fs.read, fs.write]`".to_owned(),
+    ] {
+        assert!(told.contains(&words), "{words}\n{told}");
+    }
+}
+
+#[test]
 fn a_folder_of_path_that_agents_cannot_come_to_leaves_none_of_them_root() {
     let builder = Wall::Landlock.shell();
     let closed = builder.path("closed");
@@ -479,6 +511,29 @@ fn agents_of_a_root_server_pass_the_folders_above_sessions_by_a_group_and_others
         }
         assert!(!world.stderr().contains("may enter"), "{}", world.stderr());
         assert!(answer(&world.say(script)).ends_with("not listed\n"));
+        world.restart();
+    }
+}
+
+#[test]
+fn agents_pass_the_folders_that_the_start_of_a_root_server_makes_on_the_way_whatever_its_umask_is()
+{
+    if !is_root() {
+        return;
+    }
+    let builder = Wall::Landlock.shell();
+    let [state, work] = ["of-state/deep/state", "of-work/deep/work"].map(|name| builder.path(name));
+    // The test itself finds the server by its usual name.
+    symlink(&state, builder.path("state")).unwrap();
+    let builder = builder.config(json!({"state_dir": state, "workspace": {"path": work}}));
+    let mut world = builder.through(["sh", "-c", "umask 077; exec \"$@\"", "sh"]).start();
+    for _ in 0..2 {
+        assert!(!world.stderr().contains("root to the kernel"), "{}", world.stderr());
+        assert_eq!(answer(&world.say("touch made; ls")), "made\n");
+        for name in ["of-state", "of-state/deep", "of-work", "of-work/deep"] {
+            let found = fs::metadata(world.path(name)).unwrap();
+            assert_eq!((found.mode() & 0o777, found.gid()), (0o710, FIRST), "{name}");
+        }
         world.restart();
     }
 }
