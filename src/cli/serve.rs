@@ -16,6 +16,9 @@ use tracing_subscriber::EnvFilter;
 /// The runtime itself would start 512 while many callers make entries in the audit log; beyond these, work waits.
 const THREADS_FOR_DISK: usize = 32;
 
+/// Threads for names at most, whatever the configuration allows.
+const MOST_LOOKUPS: usize = 512;
+
 /// Runs the server until a signal ends it.
 pub(super) fn run(flags: &Flags, environment: &Environment, cwd: &Path) -> ExitCode {
     let loaded = match load_trusted(flags, environment, cwd) {
@@ -40,10 +43,10 @@ pub(super) fn run(flags: &Flags, environment: &Environment, cwd: &Path) -> ExitC
         eprintln!("pilothouse: cannot close this process to others: {error}");
         return ExitCode::from(exit::UNAVAILABLE);
     }
-    let lookups =
-        loaded.config.processes.max + loaded.config.push.concurrent + egress::LOOKUPS_OF_UPSTREAMS;
+    let (agents, webhooks) = (loaded.config.processes.max, loaded.config.push.concurrent);
+    let lookups = agents.saturating_add(webhooks).saturating_add(egress::LOOKUPS_OF_UPSTREAMS);
     let mut builder = tokio::runtime::Builder::new_multi_thread();
-    builder.enable_all().max_blocking_threads(THREADS_FOR_DISK.saturating_add(lookups));
+    builder.enable_all().max_blocking_threads(THREADS_FOR_DISK + lookups.min(MOST_LOOKUPS));
     let runtime = match builder.build() {
         Ok(runtime) => runtime,
         Err(error) => {
