@@ -4,7 +4,7 @@
 set -u
 cd "$(dirname "$0")/.." || exit 1
 which=${1:-all}
-passed=0 failed=0 skipped=0 broken=0 table=
+passed=0 failed=0 skipped=0 broken=0 table= wrong=
 log=$(mktemp) || exit 1
 trap 'rm -f "$log"' EXIT
 
@@ -33,6 +33,9 @@ run() {
     if [ "$code" -ne 0 ]; then
         grep -vE '^(test .* \.\.\. ok|running [0-9]+ tests?|)$' "$log" | tail -n 200
         [ "$2" -gt 0 ] || broken=1
+        # Named again beside the counts: who reads a log from its end finds them there.
+        wrong="$wrong$(printf '%s:' "$name"; grep -A 5 --no-group-separator -E '^(✗ |thread .* panicked|test .* FAILED$|error)' "$log" | head -n 20 | cut -c 1-300)
+"
     fi
 }
 
@@ -67,6 +70,7 @@ if [ "$which" != fast ]; then
 fi
 echo
 printf '%s' "$table"
+printf '%s' "$wrong"
 [ "$broken" -eq 0 ] || { failed=$((failed + 1)); echo "a set did not run to its end"; }
 echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" -eq 0 ]

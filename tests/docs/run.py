@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import re
 import shutil
 import signal
@@ -82,10 +83,17 @@ class Report:
             self.say(f"✓ {name}")
 
 
-def free_port():
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
+def free_port(taken=set()):
+    """A port for a server that starts later, below the range from which the kernel gives connections theirs: a port of
+    that range could be taken before the server listens."""
+    first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    while True:
+        port = random.randrange(first // 2, first)
+        with socket.socket() as one:
+            if port in taken or one.connect_ex(("127.0.0.1", port)) == 0:
+                continue
+        taken.add(port)
+        return port
 
 
 class Model:
