@@ -384,7 +384,7 @@ impl<'a> Conversation<'a> {
         let (fresh, mut also) = self.questions.changes();
         if !fresh.is_empty() {
             // Whoever answers after a crash finds the conversation again.
-            also.push(session_used(self.row, Timestamp::now()));
+            also.push(session_used(self.row, Some(Timestamp::now())));
         }
         if records.is_empty() && also.is_empty() {
             return;

@@ -452,7 +452,10 @@ impl Write {
                     row.created.as_millisecond(),
                     row.used.as_millisecond(),
                 ])?,
-            Self::SessionUsed { id, conversation, ready, at } => connection
+            Self::SessionUsed { id, conversation, ready, at: None } => connection
+                .prepare_cached("UPDATE sessions SET conversation = ?2, ready = ?3 WHERE id = ?1")?
+                .execute(params![&**id, conversation, ready])?,
+            Self::SessionUsed { id, conversation, ready, at: Some(at) } => connection
                 .prepare_cached("UPDATE sessions SET conversation = ?2, ready = ?3, used_ms = ?4 WHERE id = ?1")?
                 .execute(params![&**id, conversation, ready, at.as_millisecond()])?,
             Self::SessionGone { id } => {
