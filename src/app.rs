@@ -285,6 +285,7 @@ impl App {
         background
             .spawn(stop.clone().run_until_cancelled_owned(allocator::give_back_now_and_then()));
         background.close();
+        allocator::give_up_code();
         Running { house, push, doors_stop, stop, operations, background, patience }
     }
 }

@@ -182,7 +182,8 @@ impl SessionResources {
             self.activity.enter(SessionState::Ending);
             self.live.mark_busy(&self.key);
             let grace = self.house.config.timeouts.terminate.get();
-            self.inbox.serve_during(running.end(first, grace)).await;
+            // On the heap: each wait for a place would be as large otherwise.
+            Box::pin(self.inbox.serve_during(running.end(first, grace))).await;
         }
     }
 
