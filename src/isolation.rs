@@ -13,6 +13,7 @@ mod changeable;
 mod choose;
 mod container;
 mod covers;
+mod etc;
 mod filter;
 mod findings;
 mod grants;
