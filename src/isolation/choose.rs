@@ -176,6 +176,7 @@ pub async fn choose(
                 let probe = Probe {
                     identity,
                     backend: &*backend,
+                    is_aimed: kind != BackendKind::None,
                     launcher,
                     workspaces,
                     state: &config.state_dir,
