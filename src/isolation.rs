@@ -37,6 +37,7 @@ pub use filter::Network;
 pub use findings::{Findings, Outcome, State};
 pub use grants::Grants;
 pub use groups::{Group, Groups};
+pub use kernel::Kernel;
 pub use obstacle::Obstacle;
 pub use promises::{When, promises_json};
 

@@ -477,15 +477,16 @@ async fn end(mut process: Process) {
     let _ = tokio::time::timeout(PATIENCE, process.control.ended()).await;
 }
 
-/// How many processes have this word among their arguments.
+/// How many processes have this word as an argument.
 fn marked(marker: &str) -> usize {
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     let found = entries.filter(|entry| {
         let name = entry.file_name();
         let is_process = name.to_str().is_some_and(|name| name.bytes().all(|b| b.is_ascii_digit()));
         is_process
-            && std::fs::read(entry.path().join("cmdline"))
-                .is_ok_and(|line| line.windows(marker.len()).any(|word| word == marker.as_bytes()))
+            && std::fs::read(entry.path().join("cmdline")).is_ok_and(|line| {
+                line.split(|byte| *byte == 0).any(|word| word == marker.as_bytes())
+            })
     });
     found.count()
 }
