@@ -25,7 +25,7 @@ use std::thread::JoinHandle;
 use tokio::sync::{mpsc, oneshot};
 
 /// Migrations by number; the database remembers the last one in `user_version`.
-const MIGRATIONS: [&str; 10] = [
+const MIGRATIONS: [&str; 9] = [
     include_str!("../../migrations/sqlite/0001_event_log.sql"),
     include_str!("../../migrations/sqlite/0002_push.sql"),
     include_str!("../../migrations/sqlite/0003_keys.sql"),
@@ -35,7 +35,6 @@ const MIGRATIONS: [&str; 10] = [
     include_str!("../../migrations/sqlite/0007_beside_artifacts.sql"),
     include_str!("../../migrations/sqlite/0008_lists.sql"),
     include_str!("../../migrations/sqlite/0009_fewer_pages.sql"),
-    include_str!("../../migrations/sqlite/0010_counts_without_triggers.sql"),
 ];
 
 /// Batches that may wait for the writer; a full queue holds back whoever writes.

@@ -287,7 +287,7 @@ impl Store {
     pub async fn has_unfinished(&self, session: &Arc<str>) -> Result<bool, Error> {
         let query = "SELECT 1 FROM sessions AS s JOIN tasks AS t INDEXED BY tasks_unfinished
              ON t.caller = s.caller AND t.agent = s.agent AND t.context_id = s.context_id
-             WHERE s.id = ?1 AND t.state IN (1, 2, 6, 8) LIMIT 1";
+             WHERE s.id = ?1 AND (t.state <= 2 OR t.state = 6 OR t.state = 8) LIMIT 1";
         Ok(self.first(query, (session.clone(),), |_| Ok(())).await?.is_some())
     }
 
@@ -300,10 +300,10 @@ impl Store {
 }
 
 /// States of tasks that are not finished: submitted, working, asking. Indexes know them by these words.
-pub(super) const UNFINISHED: &str = "state IN (1, 2, 6, 8)";
+pub(super) const UNFINISHED: &str = "(state <= 2 OR state = 6 OR state = 8)";
 
 /// All other states.
-pub(super) const FINISHED: &str = "state NOT IN (1, 2, 6, 8)";
+pub(super) const FINISHED: &str = "(state > 2 AND state != 6 AND state != 8)";
 
 /// Events of one task, and what of them is wanted.
 #[derive(Debug, Clone, Copy)]
