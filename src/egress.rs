@@ -53,7 +53,6 @@ pub use tools::{BadConfiguration, Tool};
 pub use upstream::LOOKUPS as LOOKUPS_OF_UPSTREAMS;
 pub use usage::Counted;
 
-use crate::backoff::Backoff;
 use crate::guard::Lookup;
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -77,8 +76,12 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use upstream::Upstream;
 
-/// Between two tries to accept a connection, at first and at most: out of descriptors, say.
-const ACCEPT_AGAIN: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
+/// The first pause after a connection could not be accepted, for example for want of descriptors. Each further
+/// pause is twice as long, up to `LONGEST_PAUSE`.
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+
+/// The longest pause between two tries to accept a connection.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Longest head of a request, and as much of a request or an answer is under way at each of its connections.
 const BUFFER: usize = 16 * 1024;
@@ -257,14 +260,14 @@ fn digest(token: &str) -> Digested {
 
 /// The next connection.
 async fn accept(listener: &TcpListener) -> TcpStream {
-    let mut backoff = Backoff::new(ACCEPT_AGAIN.0, ACCEPT_AGAIN.1);
+    let mut pause = FIRST_PAUSE;
     loop {
         match listener.accept().await {
             Ok((socket, _)) => return socket,
             Err(error) => {
-                let pause = backoff.pause();
                 tracing::warn!(%error, ?pause, "a connection of a session could not be accepted; it is tried again");
                 tokio::time::sleep(pause).await;
+                pause = LONGEST_PAUSE.min(pause * 2);
             }
         }
     }
