@@ -249,20 +249,12 @@ impl Stop {
 
 /// What a system call returned, or why not.
 fn done(result: isize) -> Result<usize, Stop> {
-    if result < 0 {
-        Err(Stop::errno(result))
-    } else {
-        Ok(result as usize)
-    }
+    if result < 0 { Err(Stop::errno(result)) } else { Ok(result as usize) }
 }
 
 /// For attacks that cannot go through in earnest: this one error is the proof that they were allowed to.
 fn reached(result: isize, proof: isize) -> Outcome {
-    if result == proof {
-        Ok(())
-    } else {
-        done(result).map(|_| ())
-    }
+    if result == proof { Ok(()) } else { done(result).map(|_| ()) }
 }
 
 /// Everything in turn.
@@ -349,10 +341,7 @@ fn try_one(aim: &Aim<'_>, run: fn(&Aim<'_>) -> Outcome, ending: *mut u8) -> Outc
 /// Waits for a child with patience; then ends it. Its wait status, if it ended by itself.
 fn end_of(pid: isize) -> Option<i32> {
     let children = 1u64 << (SIGCHLD - 1);
-    let patience = TimeSpec {
-        seconds: PATIENCE,
-        nanoseconds: 0,
-    };
+    let patience = TimeSpec { seconds: PATIENCE, nanoseconds: 0 };
     let mut status = 0i32;
     loop {
         let ended = sys!(WAIT4, pid, &raw mut status, WNOHANG);
@@ -360,13 +349,7 @@ fn end_of(pid: isize) -> Option<i32> {
             return Some(status);
         }
         const EAGAIN: isize = -11;
-        let heard = sys!(
-            RT_SIGTIMEDWAIT,
-            &raw const children,
-            0,
-            &raw const patience,
-            8
-        );
+        let heard = sys!(RT_SIGTIMEDWAIT, &raw const children, 0, &raw const patience, 8);
         if ended < 0 || heard == EAGAIN {
             sys!(KILL, pid, SIGKILL);
             sys!(WAIT4, pid, &raw mut status, 0);

@@ -65,7 +65,9 @@ fn kill_children_by_search(own: usize, is_kept: impl Fn(usize) -> bool) -> i32 {
         let mut at = 0usize;
         while at < size as usize {
             // SAFETY: the kernel wrote whole entries: inode, offset, u16 length at 16, type, name at 19.
-            let (length, mut pid) = unsafe { (base.add(at + 16).cast::<u16>().read_unaligned(), number_at(base.add(at + 19))) };
+            let (length, mut pid) = unsafe {
+                (base.add(at + 16).cast::<u16>().read_unaligned(), number_at(base.add(at + 19)))
+            };
             if pid > 1 && parent_of(pid) == own {
                 killed += kill_one(&mut pid, &is_kept);
             }

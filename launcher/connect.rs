@@ -20,7 +20,9 @@
 
 use crate::children::{digits, text};
 use crate::start::Start;
-use crate::sys::{AT_FDCWD, CLOEXEC, Control, IoVec, NONBLOCK, PollFd, SIGCHLD, SIGKILL, TimeSpec, exit, message};
+use crate::sys::{
+    AT_FDCWD, CLOEXEC, Control, IoVec, NONBLOCK, PollFd, SIGCHLD, SIGKILL, TimeSpec, exit, message,
+};
 use crate::wall::{notifying_filter, proxy_port, user};
 
 const AF_UNIX: usize = 1;
@@ -173,7 +175,8 @@ impl Connector {
                 place: descriptor as u32,
                 place_flags: (flags & CLOEXEC) as u32,
             };
-            result = result.min(sys!(IOCTL, self.notifications, ADD_DESCRIPTOR, &raw const added).min(0));
+            result = result
+                .min(sys!(IOCTL, self.notifications, ADD_DESCRIPTOR, &raw const added).min(0));
         }
         sys!(CLOSE, socket);
         result
@@ -238,7 +241,12 @@ fn connect_to_proxy(socket: isize, family: usize, port: u16, control: i32) -> is
 }
 
 /// Reads so many bytes of a thread's memory.
-fn read_memory(thread: usize, address: usize, to: &mut [u8; 24], count: usize) -> Result<(), isize> {
+fn read_memory(
+    thread: usize,
+    address: usize,
+    to: &mut [u8; 24],
+    count: usize,
+) -> Result<(), isize> {
     let file = open_in_proc(thread, |path, end| text(path, end, b"/mem\0"));
     if file < 0 {
         return Err(EACCES);
@@ -285,7 +293,11 @@ fn receive(socket: i32) -> i32 {
     let mut beside = Control::empty();
     let mut header = message(&mut vector, &mut beside, size_of::<Control>());
     let read = sys!(RECVMSG, socket, &raw mut header, DONT_WAIT | CMSG_CLOEXEC);
-    if read == 1 && header.control_length != 0 && beside.count() == 1 { beside.descriptors[0] } else { -1 }
+    if read == 1 && header.control_length != 0 && beside.count() == 1 {
+        beside.descriptors[0]
+    } else {
+        -1
+    }
 }
 
 /// Whether a supervisor can connect for an agent here: the kernel notifies, and the memory of a child can be read.

@@ -2,7 +2,9 @@
 
 use crate::children::kill_children_but;
 use crate::supervise::supervise;
-use crate::sys::{CLOEXEC, Control, EINTR, IoVec, PollFd, SIGCHLD, TimeSpec, WNOHANG, exit, message};
+use crate::sys::{
+    CLOEXEC, Control, EINTR, IoVec, PollFd, SIGCHLD, TimeSpec, WNOHANG, exit, message,
+};
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Waits for orders until the server is gone.
@@ -52,7 +54,10 @@ pub(crate) fn serve(path: &[u8]) -> ! {
         *place = *byte;
     }
     let socket = sys!(SOCKET, AF_UNIX, SOCK_STREAM, 0);
-    if socket < 0 || sys!(CONNECT, socket, address.as_ptr(), path.len() + 3) < 0 || sys!(DUP3, socket, 0, CLOEXEC) < 0 {
+    if socket < 0
+        || sys!(CONNECT, socket, address.as_ptr(), path.len() + 3) < 0
+        || sys!(DUP3, socket, 0, CLOEXEC) < 0
+    {
         exit(1);
     }
     sys!(CLOSE, socket);

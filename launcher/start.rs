@@ -2,7 +2,8 @@
 
 use crate::children::number_at;
 use crate::sys::{
-    CLOEXEC, Control, EINTR, IoVec, MOST_DESCRIPTORS, SIGCHLD, SIGKILL, SIGPIPE, exit, message, number, read_exactly,
+    CLOEXEC, Control, EINTR, IoVec, MOST_DESCRIPTORS, SIGCHLD, SIGKILL, SIGPIPE, exit, message,
+    number, read_exactly,
 };
 use crate::wall::{apply, keeps};
 use core::arch::asm;
@@ -75,7 +76,19 @@ pub(crate) fn read_spec(control: i32, streams: [i32; 3]) -> Option<Start> {
         // The two ends of list are zero already, as all of a fresh mapping is.
         let stack_top = memory.add(size);
         let wall = core::slice::from_raw_parts(records, wall);
-        Some(Start { cwd, program, argv, envp, wall, streams, along, stack_top, line: -1, stage: 0, error: 0 })
+        Some(Start {
+            cwd,
+            program,
+            argv,
+            envp,
+            wall,
+            streams,
+            along,
+            stack_top,
+            line: -1,
+            stage: 0,
+            error: 0,
+        })
     }
 }
 

@@ -3,7 +3,10 @@
 use crate::children::kill_children;
 use crate::connect::Connector;
 use crate::start::{read_spec, spawn};
-use crate::sys::{CLOEXEC, ECHILD, EINTR, NONBLOCK, PollFd, SIGCHLD, SIGKILL, SIGPIPE, SIGTERM, TimeSpec, WNOHANG, exit};
+use crate::sys::{
+    CLOEXEC, ECHILD, EINTR, NONBLOCK, PollFd, SIGCHLD, SIGKILL, SIGPIPE, SIGTERM, TimeSpec,
+    WNOHANG, exit,
+};
 use core::mem::MaybeUninit;
 use core::ptr::null;
 

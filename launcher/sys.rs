@@ -256,7 +256,15 @@ pub(crate) mod number {
 /// What the arguments point to must be what this call wants.
 #[inline(always)]
 #[expect(clippy::too_many_arguments, reason = "a system call has six")]
-pub(crate) unsafe fn call(number: usize, a: usize, b: usize, c: usize, d: usize, e: usize, f: usize) -> isize {
+pub(crate) unsafe fn call(
+    number: usize,
+    a: usize,
+    b: usize,
+    c: usize,
+    d: usize,
+    e: usize,
+    f: usize,
+) -> isize {
     let result: isize;
     #[cfg(target_arch = "x86_64")]
     // SAFETY: the caller vouches for the arguments; the kernel changes rax, rcx and r11 alone.
@@ -337,7 +345,11 @@ pub(crate) struct Control {
 pub(crate) const MOST_DESCRIPTORS: usize = 4;
 
 /// A message of `vector` on a socket, with `control` beside it.
-pub(crate) fn message(vector: &mut IoVec, control: &mut Control, control_length: usize) -> MessageHeader {
+pub(crate) fn message(
+    vector: &mut IoVec,
+    control: &mut Control,
+    control_length: usize,
+) -> MessageHeader {
     MessageHeader {
         name: null_mut(),
         name_length: 0,
@@ -368,7 +380,11 @@ impl Control {
 
     /// How many descriptors came.
     pub(crate) fn count(&self) -> usize {
-        if self.level == 1 && self.kind == 1 { self.length.saturating_sub(Self::HEAD) / 4 } else { 0 }
+        if self.level == 1 && self.kind == 1 {
+            self.length.saturating_sub(Self::HEAD) / 4
+        } else {
+            0
+        }
     }
 
     /// The length of a message with one descriptor.
@@ -443,7 +459,6 @@ unsafe extern "C" fn strlen(text: *const u8) -> usize {
 #[unsafe(no_mangle)]
 extern "C" fn rust_eh_personality() {}
 
-
 /// The arguments of this program.
 pub(crate) struct Arguments {
     count: usize,
@@ -477,7 +492,11 @@ impl Arguments {
         // zero; who asks for `at` has been given all before it.
         unsafe {
             let text = *self.first.add(self.count + 1 + at);
-            if text.is_null() { None } else { Some(core::slice::from_raw_parts(text, strlen(text))) }
+            if text.is_null() {
+                None
+            } else {
+                Some(core::slice::from_raw_parts(text, strlen(text)))
+            }
         }
     }
 
@@ -486,7 +505,9 @@ impl Arguments {
         let mut number = 0usize;
         for digit in self.get(at).unwrap_or_default() {
             match digit {
-                b'0'..=b'9' => number = number.wrapping_mul(10).wrapping_add(usize::from(digit - b'0')),
+                b'0'..=b'9' => {
+                    number = number.wrapping_mul(10).wrapping_add(usize::from(digit - b'0'))
+                }
                 _ => return 0,
             }
         }

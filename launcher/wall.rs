@@ -106,7 +106,10 @@ const EINVAL: isize = -22;
 const ENOENT: isize = -2;
 
 fn word(payload: &[u8], at: usize) -> u64 {
-    payload.get(at * 8..).and_then(|rest| rest.first_chunk()).map_or(0, |bytes| u64::from_ne_bytes(*bytes))
+    payload
+        .get(at * 8..)
+        .and_then(|rest| rest.first_chunk())
+        .map_or(0, |bytes| u64::from_ne_bytes(*bytes))
 }
 
 fn one(tag: u32, payload: &[u8], rules: &mut isize, line: i32) -> isize {
@@ -173,7 +176,8 @@ fn filter(instructions: &[u8], flags: usize) -> isize {
         length: u16,
         filter: *const u8,
     }
-    let program = Program { length: (instructions.len() / 8) as u16, filter: instructions.as_ptr() };
+    let program =
+        Program { length: (instructions.len() / 8) as u16, filter: instructions.as_ptr() };
     const SET_MODE_FILTER: usize = 1;
     sys!(SECCOMP, SET_MODE_FILTER, flags, &raw const program)
 }
@@ -218,7 +222,9 @@ fn path(payload: &[u8], rules: isize) -> isize {
         access: u64,
         folder: i32,
     }
-    let Some(text) = payload.get(16..).filter(|text| text.last() == Some(&0)) else { return EINVAL };
+    let Some(text) = payload.get(16..).filter(|text| text.last() == Some(&0)) else {
+        return EINVAL;
+    };
     let file = sys!(OPENAT, AT_FDCWD, text.as_ptr(), CLOEXEC | O_PATH);
     if file == ENOENT && word(payload, 1) != 0 {
         return 0;

@@ -19,10 +19,7 @@ pub(super) struct Aim<'a> {
 impl<'a> Aim<'a> {
     pub(super) fn new(arguments: &'a Arguments) -> Self {
         let own = sys!(GETPPID) as usize;
-        let mut aim = Self {
-            arguments,
-            parent: own,
-        };
+        let mut aim = Self { arguments, parent: own };
         aim.parent = aim.number(b"parent").unwrap_or(own);
         aim
     }
@@ -49,20 +46,16 @@ impl<'a> Aim<'a> {
     }
 
     pub(super) fn marker(&self) -> Result<&'static [u8], Stop> {
-        self.text(b"marker").and_then(|text| {
-            if text.is_empty() {
-                Err(Stop::ARGUMENT)
-            } else {
-                Ok(text)
-            }
-        })
+        self.text(b"marker").and_then(
+            |text| {
+                if text.is_empty() { Err(Stop::ARGUMENT) } else { Ok(text) }
+            },
+        )
     }
 
     /// A decimal number above zero.
     pub(super) fn number(&self, key: &[u8]) -> Result<usize, Stop> {
-        decimal(self.text(key)?)
-            .filter(|number| *number > 0)
-            .ok_or(Stop::ARGUMENT)
+        decimal(self.text(key)?).filter(|number| *number > 0).ok_or(Stop::ARGUMENT)
     }
 
     pub(super) fn hexadecimal(&self, key: &[u8]) -> Result<usize, Stop> {
@@ -111,19 +104,14 @@ impl Text {
     const SIZE: usize = 1024;
 
     pub(super) const fn new() -> Self {
-        Self {
-            bytes: [0; Self::SIZE],
-            length: 0,
-        }
+        Self { bytes: [0; Self::SIZE], length: 0 }
     }
 
     pub(super) fn push(&mut self, words: &[u8]) {
         for &byte in words {
             // The last byte stays a NUL.
-            if let Some(place) = self
-                .bytes
-                .get_mut(..Self::SIZE - 1)
-                .and_then(|all| all.get_mut(self.length))
+            if let Some(place) =
+                self.bytes.get_mut(..Self::SIZE - 1).and_then(|all| all.get_mut(self.length))
             {
                 *place = byte;
                 self.length += 1;
@@ -188,13 +176,7 @@ pub(super) fn contains(text: &[u8], part: &[u8]) -> bool {
 pub(super) fn open(folder: isize, path: *const u8, how: usize) -> Result<usize, Stop> {
     const O_NONBLOCK: usize = 0o4000;
     const O_NOCTTY: usize = 0o400;
-    done(sys!(
-        OPENAT,
-        folder,
-        path,
-        CLOEXEC | O_NONBLOCK | O_NOCTTY | how,
-        0o600
-    ))
+    done(sys!(OPENAT, folder, path, CLOEXEC | O_NONBLOCK | O_NOCTTY | how, 0o600))
 }
 
 pub(super) fn close(file: usize) {
@@ -209,11 +191,7 @@ pub(super) fn opens(path: *const u8, how: usize) -> Outcome {
 /// Whether the beginning of an open file holds these words.
 pub(super) fn holds(file: usize, words: &[u8]) -> Outcome {
     let mut buffer = [0u8; 8192];
-    if contains(read(file, &mut buffer)?, words) {
-        Ok(())
-    } else {
-        Err(Stop::DIFFERENT)
-    }
+    if contains(read(file, &mut buffer)?, words) { Ok(()) } else { Err(Stop::DIFFERENT) }
 }
 
 /// Reads until the buffer is full or the file ends.
@@ -236,9 +214,7 @@ pub(super) fn has_argument(pid: usize, marker: &[u8]) -> Outcome {
     let mut buffer = [0u8; 4096];
     let line = read(file, &mut buffer);
     close(file);
-    let found = line?
-        .split(|byte| *byte == 0)
-        .any(|argument| same(argument, marker));
+    let found = line?.split(|byte| *byte == 0).any(|argument| same(argument, marker));
     if found { Ok(()) } else { Err(Stop::DIFFERENT) }
 }
 
@@ -260,23 +236,14 @@ pub(super) fn entries(folder: usize, mut each: impl FnMut(*const u8, u8) -> Outc
     let mut last = Err(Stop::DIFFERENT);
     // Some thousand processes, at most.
     for _ in 0..1024 {
-        let size = done(sys!(
-            GETDENTS64,
-            folder,
-            buffer.as_mut_ptr(),
-            size_of_val(&buffer)
-        ))?;
+        let size = done(sys!(GETDENTS64, folder, buffer.as_mut_ptr(), size_of_val(&buffer)))?;
         let base = buffer.as_ptr().cast::<u8>();
         let mut at = 0;
         while at < size {
             // SAFETY: the kernel wrote whole entries: inode, offset, u16 length at 16, kind, name at 19.
             let (length, kind, name) = unsafe {
                 let entry = base.add(at);
-                (
-                    entry.add(16).cast::<u16>().read_unaligned(),
-                    entry.add(18).read(),
-                    entry.add(19),
-                )
+                (entry.add(16).cast::<u16>().read_unaligned(), entry.add(18).read(), entry.add(19))
             };
             // SAFETY: a name ends with a NUL.
             let dots = unsafe { name.read() == b'.' };
@@ -297,15 +264,8 @@ pub(super) fn entries(folder: usize, mut each: impl FnMut(*const u8, u8) -> Outc
 
 /// Waits for something on a descriptor, at most so long.
 pub(super) fn wait_for(file: usize, events: i16, milliseconds: i64) -> Result<i16, Stop> {
-    let mut waiting = PollFd {
-        fd: file as i32,
-        events,
-        revents: 0,
-    };
-    let patience = TimeSpec {
-        seconds: 0,
-        nanoseconds: milliseconds * 1_000_000,
-    };
+    let mut waiting = PollFd { fd: file as i32, events, revents: 0 };
+    let patience = TimeSpec { seconds: 0, nanoseconds: milliseconds * 1_000_000 };
     match done(sys!(PPOLL, &raw mut waiting, 1, &raw const patience, 0, 8))? {
         0 => Err(Stop::TIMEOUT),
         _ => Ok(waiting.revents),
@@ -314,20 +274,15 @@ pub(super) fn wait_for(file: usize, events: i16, milliseconds: i64) -> Result<i1
 
 /// Does nothing for so long.
 pub(super) fn pause(milliseconds: i64) {
-    let time = TimeSpec {
-        seconds: milliseconds / 1000,
-        nanoseconds: milliseconds % 1000 * 1_000_000,
-    };
+    let time =
+        TimeSpec { seconds: milliseconds / 1000, nanoseconds: milliseconds % 1000 * 1_000_000 };
     sys!(PPOLL, 0, 0, &raw const time, 0, 8);
 }
 
 /// Seconds of a clock that only runs forward.
 pub(super) fn seconds() -> i64 {
     const MONOTONIC: usize = 1;
-    let mut now = TimeSpec {
-        seconds: 0,
-        nanoseconds: 0,
-    };
+    let mut now = TimeSpec { seconds: 0, nanoseconds: 0 };
     sys!(CLOCK_GETTIME, MONOTONIC, &raw mut now);
     now.seconds
 }

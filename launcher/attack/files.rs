@@ -1,8 +1,8 @@
 //! Files and folders outside of the session.
 
 use super::aim::{
-    Aim, O_APPEND, O_CREAT, O_EXCL, O_RDONLY, O_WRONLY, Text, close, contains, entries, holds, open,
-    opens, proc_path,
+    Aim, O_APPEND, O_CREAT, O_EXCL, O_RDONLY, O_WRONLY, Text, close, contains, entries, holds,
+    open, opens, proc_path,
 };
 use super::network::{SOCK_STREAM, unix_address};
 use super::{Outcome, Stop, done};
@@ -106,14 +106,7 @@ pub(super) fn read_tmp(aim: &Aim<'_>) -> Outcome {
 pub(super) fn stat(aim: &Aim<'_>) -> Outcome {
     let mut unread = [0u64; 32];
     let path = aim.text(b"outside_file")?;
-    done(sys!(
-        FSTATAT,
-        AT_FDCWD,
-        path.as_ptr(),
-        unread.as_mut_ptr(),
-        0
-    ))
-    .map(|_| ())
+    done(sys!(FSTATAT, AT_FDCWD, path.as_ptr(), unread.as_mut_ptr(), 0)).map(|_| ())
 }
 
 /// Whether there is any name in a folder.
@@ -153,15 +146,7 @@ fn remove(path: *const u8) {
 }
 
 fn renames(from: &Text, to: &Text) -> Outcome {
-    done(sys!(
-        RENAMEAT2,
-        AT_FDCWD,
-        from.as_ptr(),
-        AT_FDCWD,
-        to.as_ptr(),
-        0
-    ))
-    .map(|_| ())
+    done(sys!(RENAMEAT2, AT_FDCWD, from.as_ptr(), AT_FDCWD, to.as_ptr(), 0)).map(|_| ())
 }
 
 /// Makes a file in the folder of another session.
@@ -176,10 +161,7 @@ pub(super) fn write(aim: &Aim<'_>) -> Outcome {
 
 /// Renames a file there and back.
 fn renames_in(aim: &Aim<'_>, folder: &[u8]) -> Outcome {
-    let (from, to) = (
-        aim.below(folder, b"rename")?,
-        aim.below(folder, b"attack-rename")?,
-    );
+    let (from, to) = (aim.below(folder, b"rename")?, aim.below(folder, b"attack-rename")?);
     renames_and_back(&from, &to)
 }
 
@@ -265,12 +247,7 @@ pub(super) fn make_fifo(aim: &Aim<'_>) -> Outcome {
 /// Makes a symbolic link outside and removes it.
 pub(super) fn make_symlink(aim: &Aim<'_>) -> Outcome {
     let path = aim.below(b"outside_dir", b"attack-plant")?;
-    done(sys!(
-        SYMLINKAT,
-        c"nowhere".as_ptr(),
-        AT_FDCWD,
-        path.as_ptr()
-    ))?;
+    done(sys!(SYMLINKAT, c"nowhere".as_ptr(), AT_FDCWD, path.as_ptr()))?;
     remove(path.as_ptr());
     Ok(())
 }
@@ -361,14 +338,7 @@ pub(super) fn hard_link(aim: &Aim<'_>) -> Outcome {
     let file = aim.text(b"outside_file")?;
     own_folder_is_writable()?;
     let link = own(b"attack-link");
-    done(sys!(
-        LINKAT,
-        AT_FDCWD,
-        file.as_ptr(),
-        AT_FDCWD,
-        link.as_ptr(),
-        0
-    ))?;
+    done(sys!(LINKAT, AT_FDCWD, file.as_ptr(), AT_FDCWD, link.as_ptr(), 0))?;
     let found = aim.marked(link.as_ptr());
     remove(link.as_ptr());
     found
@@ -391,13 +361,7 @@ pub(super) fn device(_: &Aim<'_>) -> Outcome {
     const NULL_DEVICE: usize = 1 << 8 | 3;
     own_folder_is_writable()?;
     let path = own(b"attack-device");
-    done(sys!(
-        MKNODAT,
-        AT_FDCWD,
-        path.as_ptr(),
-        CHARACTERS | 0o600,
-        NULL_DEVICE
-    ))?;
+    done(sys!(MKNODAT, AT_FDCWD, path.as_ptr(), CHARACTERS | 0o600, NULL_DEVICE))?;
     let opened = opens(path.as_ptr(), O_WRONLY);
     remove(path.as_ptr());
     opened
@@ -410,8 +374,7 @@ pub(super) fn set_id(_: &Aim<'_>) -> Outcome {
     const MODE: usize = SET_ID | 0o711;
     const REGULAR: usize = 0o100_000;
     const O_TMPFILE: usize = 0o20_000_000;
-    const O_DIRECTORY: usize =
-        if cfg!(target_arch = "x86_64") { 0o200_000 } else { 0o40_000 };
+    const O_DIRECTORY: usize = if cfg!(target_arch = "x86_64") { 0o200_000 } else { 0o40_000 };
     const REMOVE_FOLDER: usize = 0x200;
     own_folder_is_writable()?;
     let path = own(b"attack-setid");
@@ -458,7 +421,9 @@ pub(super) fn set_id(_: &Aim<'_>) -> Outcome {
         // A file without a name is at its descriptor, every other at its path.
         let has_bits = mode_at(AT_FDCWD, name).is_some_and(|mode| mode & SET_ID != 0)
             || made.is_ok_and(|file| {
-                file > 2 && mode_at(file as isize, c"".as_ptr().cast()).is_some_and(|mode| mode & SET_ID != 0)
+                file > 2
+                    && mode_at(file as isize, c"".as_ptr().cast())
+                        .is_some_and(|mode| mode & SET_ID != 0)
             });
         if let Ok(file) = made
             && file > 2
@@ -481,7 +446,9 @@ pub(super) fn set_id(_: &Aim<'_>) -> Outcome {
 /// may give it any other.
 pub(super) fn shared_modes(_: &Aim<'_>) -> Outcome {
     let mut last = Err(Stop::ENOENT);
-    for device in [c"/dev/null", c"/dev/zero", c"/dev/full", c"/dev/random", c"/dev/urandom", c"/dev/tty"] {
+    for device in
+        [c"/dev/null", c"/dev/zero", c"/dev/full", c"/dev/random", c"/dev/urandom", c"/dev/tty"]
+    {
         last = keeps_mode(AT_FDCWD, device.as_ptr().cast());
         if last.is_ok() {
             return last;
@@ -542,21 +509,10 @@ struct Handle {
 
 /// Opens by handle, past all folders.
 fn opens_by_handle(path: *const u8) -> Result<usize, Stop> {
-    let mut handle = Handle {
-        length: 128,
-        kind: 0,
-        bytes: [0; 128],
-    };
+    let mut handle = Handle { length: 128, kind: 0, bytes: [0; 128] };
     let mut mount = [0i32; 2];
     let to = &raw mut handle;
-    done(sys!(
-        NAME_TO_HANDLE_AT,
-        AT_FDCWD,
-        path,
-        to,
-        mount.as_mut_ptr(),
-        0
-    ))?;
+    done(sys!(NAME_TO_HANDLE_AT, AT_FDCWD, path, to, mount.as_mut_ptr(), 0))?;
     done(sys!(OPEN_BY_HANDLE_AT, AT_FDCWD, to, O_RDONLY))
 }
 
@@ -598,14 +554,7 @@ pub(super) fn write_own(aim: &Aim<'_>) -> Outcome {
         return opened;
     }
     let link = aim.below(b"own_dir", b"attack-own")?;
-    done(sys!(
-        LINKAT,
-        AT_FDCWD,
-        path.as_ptr(),
-        AT_FDCWD,
-        link.as_ptr(),
-        0
-    ))?;
+    done(sys!(LINKAT, AT_FDCWD, path.as_ptr(), AT_FDCWD, link.as_ptr(), 0))?;
     let opened = opens(link.as_ptr(), O_WRONLY | O_APPEND);
     remove(link.as_ptr());
     opened
@@ -621,8 +570,5 @@ pub(super) fn replace_own(aim: &Aim<'_>) -> Outcome {
 
 /// Renames the folder that it lies in, and renames it back.
 pub(super) fn move_own_folder(aim: &Aim<'_>) -> Outcome {
-    renames_and_back(
-        &aim.below(b"own_dir", b"folder")?,
-        &aim.below(b"own_dir", b"attack-own")?,
-    )
+    renames_and_back(&aim.below(b"own_dir", b"folder")?, &aim.below(b"own_dir", b"attack-own")?)
 }

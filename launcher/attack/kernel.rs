@@ -55,15 +55,7 @@ pub(super) fn perf(_: &Aim<'_>) -> Outcome {
     /// Not running yet, and neither kernel nor hypervisor are counted.
     const HARMLESS: u64 = 1 | 1 << 5 | 1 << 6;
     let order = [SOFTWARE | SIZE << 32, 0, 0, 0, 0, HARMLESS, 0, 0];
-    done(sys!(
-        PERF_EVENT_OPEN,
-        order.as_ptr(),
-        0,
-        -1isize,
-        -1isize,
-        0
-    ))
-    .map(close)
+    done(sys!(PERF_EVENT_OPEN, order.as_ptr(), 0, -1isize, -1isize, 0)).map(close)
 }
 
 /// Would make the kernel wait for us in the middle of its work.
@@ -84,10 +76,7 @@ pub(super) fn keys(_: &Aim<'_>) -> Outcome {
 pub(super) fn module(_: &Aim<'_>) -> Outcome {
     const ENOEXEC: isize = -8;
     let garbage = [0u8; 16];
-    reached(
-        sys!(INIT_MODULE, garbage.as_ptr(), garbage.len(), c"".as_ptr()),
-        ENOEXEC,
-    )
+    reached(sys!(INIT_MODULE, garbage.as_ptr(), garbage.len(), c"".as_ptr()), ENOEXEC)
 }
 
 /// Asks for another kernel with flags that there are not.
@@ -192,9 +181,7 @@ fn own_control_group() -> Outcome {
     let file = open(AT_FDCWD, c"/proc/self/cgroup".as_ptr().cast(), O_RDONLY)?;
     let mut buffer = [0u8; 4096];
     let text = read(file, &mut buffer)?;
-    let line = text
-        .split(|byte| *byte == b'\n')
-        .find_map(|line| line.strip_prefix(b"0::"));
+    let line = text.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"0::"));
     let mut path = Text::new();
     path.push(b"/sys/fs/cgroup");
     path.push(line.ok_or(Stop::ENOENT)?);

@@ -67,14 +67,7 @@ fn share_memory(marker: &[u8]) {
 fn share_key(marker: &[u8]) -> isize {
     const SET_TIMEOUT: usize = 15;
     let kind = c"user".as_ptr();
-    let key = sys!(
-        ADD_KEY,
-        kind,
-        marker.as_ptr(),
-        marker.as_ptr(),
-        marker.len(),
-        USER_KEYRING
-    );
+    let key = sys!(ADD_KEY, kind, marker.as_ptr(), marker.as_ptr(), marker.len(), USER_KEYRING);
     sys!(KEYCTL, SET_TIMEOUT, key, 60);
     key
 }
@@ -85,18 +78,11 @@ pub(super) fn own_environment(aim: &Aim<'_>) -> Outcome {
     let marker = aim.marker()?;
     let names = aim.text(b"names").ok();
     let given = |variable: &[u8]| {
-        let name = variable
-            .split(|byte| *byte == b'=')
-            .next()
-            .unwrap_or_default();
+        let name = variable.split(|byte| *byte == b'=').next().unwrap_or_default();
         names.is_none_or(|names| names.split(|byte| *byte == b',').any(|one| same(one, name)))
     };
     let foreign = |variable: &[u8]| contains(variable, marker) || !given(variable);
-    if aim.variables().any(foreign) {
-        Ok(())
-    } else {
-        Err(Stop::DIFFERENT)
-    }
+    if aim.variables().any(foreign) { Ok(()) } else { Err(Stop::DIFFERENT) }
 }
 
 /// The marker in the victim's environment.
@@ -126,23 +112,9 @@ pub(super) fn file_of_memory(aim: &Aim<'_>) -> Outcome {
 pub(super) fn read_of_memory(aim: &Aim<'_>) -> Outcome {
     let (victim, address) = (aim.number(b"victim")?, aim.hexadecimal(b"address")?);
     let mut found = [0u8; SECRET];
-    let here = IoVec {
-        base: found.as_mut_ptr(),
-        length: SECRET,
-    };
-    let there = IoVec {
-        base: address as *mut u8,
-        length: SECRET,
-    };
-    done(sys!(
-        PROCESS_VM_READV,
-        victim,
-        &raw const here,
-        1,
-        &raw const there,
-        1,
-        0
-    ))?;
+    let here = IoVec { base: found.as_mut_ptr(), length: SECRET };
+    let there = IoVec { base: address as *mut u8, length: SECRET };
+    done(sys!(PROCESS_VM_READV, victim, &raw const here, 1, &raw const there, 1, 0))?;
     is_secret(aim, &found)
 }
 
@@ -209,13 +181,7 @@ pub(super) fn descriptor_link(aim: &Aim<'_>) -> Outcome {
     let victim = aim.number(b"victim")?;
     let mut target = [0u8; 64];
     let path = proc_path(victim, b"fd/0");
-    done(sys!(
-        READLINKAT,
-        AT_FDCWD,
-        path.as_ptr(),
-        target.as_mut_ptr(),
-        target.len()
-    ))?;
+    done(sys!(READLINKAT, AT_FDCWD, path.as_ptr(), target.as_mut_ptr(), target.len()))?;
     may_be(victim, aim.marker()?)
 }
 
@@ -285,14 +251,7 @@ pub(super) fn inherited(_: &Aim<'_>) -> Outcome {
             continue;
         };
         let (mut kind, mut length) = (0i32, 4u32);
-        let found = sys!(
-            GETSOCKOPT,
-            file,
-            SOL_SOCKET,
-            SO_TYPE,
-            &raw mut kind,
-            &raw mut length
-        );
+        let found = sys!(GETSOCKOPT, file, SOL_SOCKET, SO_TYPE, &raw mut kind, &raw mut length);
         if found == 0 || flags & WRITES != 0 {
             return Ok(());
         }

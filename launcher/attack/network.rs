@@ -2,9 +2,7 @@
 
 use super::aim::{Aim, O_RDONLY, close, contains, open, same, wait_for};
 use super::{Outcome, Stop, done};
-use crate::sys::{
-    AT_FDCWD, CLOEXEC, Control, IoVec, NONBLOCK, SIGCHLD, SIGKILL, exit, message,
-};
+use crate::sys::{AT_FDCWD, CLOEXEC, Control, IoVec, NONBLOCK, SIGCHLD, SIGKILL, exit, message};
 
 const AF_UNIX: usize = 1;
 const AF_INET: usize = 2;
@@ -28,24 +26,7 @@ fn socket(family: usize, kind: usize, protocol: usize) -> Result<usize, Stop> {
 /// `struct sockaddr_in`.
 fn inet([a, b, c, d]: [u8; 4], port: u16) -> [u8; 16] {
     let [high, low] = port.to_be_bytes();
-    [
-        AF_INET as u8,
-        0,
-        high,
-        low,
-        a,
-        b,
-        c,
-        d,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-    ]
+    [AF_INET as u8, 0, high, low, a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0]
 }
 
 /// `struct sockaddr_in6` of loopback.
@@ -86,19 +67,8 @@ fn error_of(socket: usize) -> Outcome {
     const SOL_SOCKET: usize = 1;
     const SO_ERROR: usize = 4;
     let (mut error, mut length) = (0i32, 4u32);
-    done(sys!(
-        GETSOCKOPT,
-        socket,
-        SOL_SOCKET,
-        SO_ERROR,
-        &raw mut error,
-        &raw mut length
-    ))?;
-    if error == 0 {
-        Ok(())
-    } else {
-        Err(Stop(error as u8))
-    }
+    done(sys!(GETSOCKOPT, socket, SOL_SOCKET, SO_ERROR, &raw mut error, &raw mut length))?;
+    if error == 0 { Ok(()) } else { Err(Stop(error as u8)) }
 }
 
 /// Waits until a connection stands or fails.
@@ -113,10 +83,7 @@ fn connected(socket: usize, begun: Result<usize, Stop>) -> Outcome {
 }
 
 fn connect(socket: usize, address: &[u8]) -> Outcome {
-    connected(
-        socket,
-        done(sys!(CONNECT, socket, address.as_ptr(), address.len())),
-    )
+    connected(socket, done(sys!(CONNECT, socket, address.as_ptr(), address.len())))
 }
 
 /// Connects to a port of the host's loopback.
@@ -213,15 +180,7 @@ pub(super) fn fast_open(aim: &Aim<'_>) -> Outcome {
     let address = inet(LOOPBACK, aim.port(b"tcp")?);
     let socket = socket(AF_INET, SOCK_STREAM, 0)?;
     let byte = b"x".as_ptr();
-    let sent = sys!(
-        SENDTO,
-        socket,
-        byte,
-        1,
-        FAST_OPEN,
-        address.as_ptr(),
-        address.len()
-    );
+    let sent = sys!(SENDTO, socket, byte, 1, FAST_OPEN, address.as_ptr(), address.len());
     // What was sent may be on its way to nobody; only the connection counts.
     connected(socket, done(sent).and(Err(EINPROGRESS)))
 }
@@ -231,10 +190,7 @@ pub(super) fn fast_open_message(aim: &Aim<'_>) -> Outcome {
     let mut address = inet(LOOPBACK, aim.port(b"tcp")?);
     let socket = socket(AF_INET, SOCK_STREAM, 0)?;
     let mut byte = b'x';
-    let mut vector = IoVec {
-        base: &raw mut byte,
-        length: 1,
-    };
+    let mut vector = IoVec { base: &raw mut byte, length: 1 };
     let mut nothing = Control::empty();
     let mut header = message(&mut vector, &mut nothing, 0);
     header.name = address.as_mut_ptr();
@@ -299,15 +255,7 @@ fn sends(aim: &Aim<'_>, family: usize, address: &[u8], option: (usize, usize)) -
     let yes = 1i32;
     sys!(SETSOCKOPT, socket, option.0, option.1, &raw const yes, 4);
     let (text, length) = (marker.as_ptr(), marker.len());
-    done(sys!(
-        SENDTO,
-        socket,
-        text,
-        length,
-        0,
-        address.as_ptr(),
-        address.len()
-    ))?;
+    done(sys!(SENDTO, socket, text, length, 0, address.as_ptr(), address.len()))?;
     not_refused(socket)
 }
 
@@ -380,33 +328,19 @@ pub(super) fn smc(_: &Aim<'_>) -> Outcome {
     const IPPROTO_TCP: usize = 6;
     const TCP_ULP: usize = 31;
     let socket = socket(AF_INET, SOCK_STREAM, 0)?;
-    done(sys!(
-        SETSOCKOPT,
-        socket,
-        IPPROTO_TCP,
-        TCP_ULP,
-        c"smc".as_ptr(),
-        3
-    ))
-    .map(|_| ())
+    done(sys!(SETSOCKOPT, socket, IPPROTO_TCP, TCP_ULP, c"smc".as_ptr(), 3)).map(|_| ())
 }
 
 /// Connects to a socket by its abstract name.
 pub(super) fn unix_abstract(aim: &Aim<'_>) -> Outcome {
     let (address, length) = unix_address(aim.text(b"abstract")?, true)?;
-    connect(
-        socket(AF_UNIX, SOCK_STREAM, 0)?,
-        address.get(..length).unwrap_or_default(),
-    )
+    connect(socket(AF_UNIX, SOCK_STREAM, 0)?, address.get(..length).unwrap_or_default())
 }
 
 /// Connects to a socket by its path.
 pub(super) fn unix_path(aim: &Aim<'_>) -> Outcome {
     let (address, length) = unix_address(aim.text(b"socket")?, false)?;
-    connect(
-        socket(AF_UNIX, SOCK_STREAM, 0)?,
-        address.get(..length).unwrap_or_default(),
-    )
+    connect(socket(AF_UNIX, SOCK_STREAM, 0)?, address.get(..length).unwrap_or_default())
 }
 
 /// A datagram to a socket by its path.
@@ -415,16 +349,7 @@ fn sends_to_path(aim: &Aim<'_>, socket: usize) -> Outcome {
     let (address, length) = unix_address(aim.text(b"dgram")?, false)?;
     const DONTWAIT: usize = 0x40;
     let (text, size) = (marker.as_ptr(), marker.len());
-    done(sys!(
-        SENDTO,
-        socket,
-        text,
-        size,
-        DONTWAIT,
-        address.as_ptr(),
-        length
-    ))
-    .map(|_| ())
+    done(sys!(SENDTO, socket, text, size, DONTWAIT, address.as_ptr(), length)).map(|_| ())
 }
 
 /// Sends a datagram to a socket by its path.
@@ -437,13 +362,7 @@ pub(super) fn unix_datagram(aim: &Aim<'_>) -> Outcome {
 pub(super) fn unix_pair(aim: &Aim<'_>) -> Outcome {
     aim.text(b"dgram")?;
     let mut pair = [0i32; 2];
-    done(sys!(
-        SOCKETPAIR,
-        AF_UNIX,
-        SOCK_DGRAM | CLOEXEC,
-        0,
-        pair.as_mut_ptr()
-    ))?;
+    done(sys!(SOCKETPAIR, AF_UNIX, SOCK_DGRAM | CLOEXEC, 0, pair.as_mut_ptr()))?;
     sends_to_path(aim, pair[0] as usize)
 }
 

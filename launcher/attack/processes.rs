@@ -75,9 +75,7 @@ pub(super) fn environments(aim: &Aim<'_>) -> Outcome {
         // SAFETY: the names of a folder are C strings.
         match unsafe { number_at(name) } {
             0 => Err(Stop::DIFFERENT),
-            pid => aim
-                .marked(proc_path(pid, b"environ").as_ptr())
-                .or(Err(Stop::DIFFERENT)),
+            pid => aim.marked(proc_path(pid, b"environ").as_ptr()).or(Err(Stop::DIFFERENT)),
         }
     })
 }
@@ -118,12 +116,8 @@ pub(super) fn affinity(aim: &Aim<'_>) -> Outcome {
     let victim = aim.number(b"victim")?;
     may_be(victim, aim.marker()?)?;
     let mut processors = [0u64; 128];
-    let size = done(sys!(
-        SCHED_GETAFFINITY,
-        victim,
-        size_of_val(&processors),
-        processors.as_mut_ptr()
-    ))?;
+    let size =
+        done(sys!(SCHED_GETAFFINITY, victim, size_of_val(&processors), processors.as_mut_ptr()))?;
     done(sys!(SCHED_SETAFFINITY, victim, size, processors.as_ptr())).map(|_| ())
 }
 

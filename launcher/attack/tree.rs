@@ -12,15 +12,8 @@ const IGNORE: usize = 1;
 const LIFE_MILLISECONDS: i64 = 60_000;
 
 /// Everything that survives the end of an ordinary process.
-const SURVIVORS: &[fn(usize) -> !] = &[
-    plain,
-    stubborn,
-    daemon,
-    silent_daemon,
-    own_group,
-    chain,
-    reaper,
-];
+const SURVIVORS: &[fn(usize) -> !] =
+    &[plain, stubborn, daemon, silent_daemon, own_group, chain, reaper];
 
 /// Starts survivors, tells their process ids, and waits.
 pub(super) fn survive() -> ! {
