@@ -44,6 +44,18 @@
 
 use crate::sys::{Arguments, SIGCHLD, SIGKILL, TimeSpec, WNOHANG, exit};
 
+/// Makes a system call. The program is made to pass wrong arguments, and each attack has a process of its own that ends
+/// with it; so one proof stands for all.
+macro_rules! sys {
+    ($number:ident $(, $argument:expr)*) => {
+        sys!(@ $crate::sys::number::$number.0; $($argument as usize,)* 0usize, 0usize, 0usize, 0usize, 0usize, 0usize)
+    };
+    (@ $number:expr; $a:expr, $b:expr, $c:expr, $d:expr, $e:expr, $f:expr $(, $rest:expr)*) => {
+        // SAFETY: each use below passes what `man 2` of this call asks for.
+        unsafe { $crate::sys::call($number, $a, $b, $c, $d, $e, $f) }
+    };
+}
+
 mod aim;
 mod files;
 mod kernel;
@@ -55,8 +67,11 @@ mod tree;
 
 use aim::{Aim, Text, same};
 
+/// The name of an attack, and what makes it.
+type Attack = (&'static str, fn(&Aim<'_>) -> Outcome);
+
 /// Everything that is tried, in this order; the victim's end comes last.
-const LIST: &[(&str, fn(&Aim<'_>) -> Outcome)] = &[
+const LIST: &[Attack] = &[
     ("env.own", memory::own_environment),
     ("env.victim", memory::environment_of_victim),
     ("env.others", processes::environments),

@@ -22,8 +22,8 @@
 //! A forked process pays for every page that it touches first (about 10 µs each where pages are costly).
 //! A supervisor forked from the large binary touched 44, this one touches a handful: figures in
 //! `docs/performance.md`. It also runs inside any root, even an empty one. The price is that every system
-//! call here is by hand and `unsafe`; so this program does nothing but system calls, and whatever can be
-//! decided elsewhere is decided in the server.
+//! call here is by hand; so this program does nothing but system calls, and whatever can be
+//! decided elsewhere is decided in the server. `sys.rs` says which calls are `unsafe`, and why the others are not.
 //!
 //! The words on the control socket are described in `src/supervisor.rs`.
 

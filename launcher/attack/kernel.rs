@@ -206,7 +206,7 @@ pub(super) fn other_architecture(_: &Aim<'_>) -> Outcome {
 #[cfg(target_arch = "x86_64")]
 pub(super) fn x32(_: &Aim<'_>) -> Outcome {
     const X32: usize = 0x4000_0000;
-    is_own(sys!(@ crate::sys::number::GETPID | X32; 0, 0, 0, 0, 0, 0))
+    is_own(sys!(@ crate::sys::number::GETPID.0 | X32; 0, 0, 0, 0, 0, 0))
 }
 
 #[cfg(target_arch = "x86_64")]
