@@ -16,7 +16,6 @@ mod delivery;
 mod post;
 
 use crate::config::{self, Config};
-use crate::guard::{Guard, Refusal, System};
 use crate::queue::{FairQueue, Place};
 use crate::store::{self, Durability, PushRow, PushState, Store, Write};
 use crate::task::{TaskLog, Tasks};
@@ -27,6 +26,7 @@ use pilothouse_a2a::error::{Error, ErrorKind};
 use pilothouse_a2a::operation::ListTaskPushNotificationConfigsResponse;
 use pilothouse_a2a::push::TaskPushNotificationConfig;
 use pilothouse_a2a::time::Timestamp;
+use pilothouse_egress::guard::{Guard, Refusal, System};
 use post::{Poster, Target};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;

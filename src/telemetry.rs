@@ -9,11 +9,11 @@ pub use console::Console;
 pub use raw::Raw;
 
 use crate::config::Config;
-use crate::egress::Refusal;
 use crate::store::{self, Scope};
 use crate::task::TaskLog;
 use pilothouse_a2a::time::Timestamp;
 use pilothouse_agents::event::{Event, Usage};
+use pilothouse_egress::Refusal;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! What an agent's sessions reach through the wall, and which of its keys stay outside.
 
 use crate::config::{self, Config, DriverKind};
-use crate::egress::{GitRoute, HostRule, Kind, Policy, Route, Tool, take_keys};
+use pilothouse_egress::{GitRoute, HostRule, Kind, Policy, Route, Tool, take_keys};
 use reqwest::Url;
 use std::collections::BTreeMap;
 use std::sync::Arc;

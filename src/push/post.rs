@@ -1,10 +1,10 @@
 //! One attempt: a POST to a webhook, and what its answer means.
 
-use crate::guard::{Guard, Scheme, Url};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use pilothouse_a2a::dialect::Dialect;
 use pilothouse_a2a::push::TaskPushNotificationConfig;
+use pilothouse_egress::guard::{Guard, Scheme, Url};
 use reqwest::header::{
     AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
 };

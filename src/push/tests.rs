@@ -3,13 +3,13 @@ mod house;
 mod operations;
 
 use super::*;
-use crate::guard::{Found, Lookup};
 use crate::task::Record;
 use hook::{Hook, OK};
 use house::{House, config, named};
 use pilothouse_a2a::message::Message;
 use pilothouse_a2a::push::AuthenticationInfo;
 use pilothouse_a2a::task::TaskState;
+use pilothouse_egress::guard::{Found, Lookup};
 use serde_json::Value;
 use std::net::IpAddr;
 

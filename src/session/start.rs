@@ -2,11 +2,11 @@
 
 use super::House;
 use crate::agent::Agent;
-use crate::egress::{Counted, Pass, Policy, Refusal};
 use crate::isolation::{Places, Surroundings};
 use crate::process::{self, Prepared, Process};
 use crate::supervisor::Spec;
 use crate::workspace::Folder;
+use pilothouse_egress::{Counted, Pass, Policy, Refusal};
 use std::sync::Arc;
 
 /// What belongs to a running process; given up with it.

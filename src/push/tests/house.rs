@@ -2,13 +2,13 @@
 
 use super::super::*;
 use super::hook::PATIENCE;
-use crate::guard::{Found, Lookup};
 use crate::store::{Scope, TaskRow};
 use crate::task::Record;
 use pilothouse_a2a::event::{TaskArtifactUpdateEvent, TaskStatusUpdateEvent};
 use pilothouse_a2a::id::{ArtifactId, ContextId, TaskId};
 use pilothouse_a2a::message::Part;
 use pilothouse_a2a::task::{Artifact, Task, TaskState, TaskStatus};
+use pilothouse_egress::guard::{Found, Lookup};
 use std::net::IpAddr;
 
 /// Resolves `canary.example.com` and the like to loopback.

@@ -3,8 +3,8 @@
 use super::super::*;
 use super::hook::{Hook, OK};
 use super::house::{House, config, named};
-use crate::guard::{Found, Lookup};
 use pilothouse_a2a::task::TaskState;
+use pilothouse_egress::guard::{Found, Lookup};
 
 #[tokio::test]
 async fn bounds_are_told_and_a_place_is_free_again_when_its_config_is_at_its_end() {

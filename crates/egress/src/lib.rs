@@ -28,9 +28,10 @@
 //! sent is a way (`docs/egress.md`).
 
 mod door;
-#[cfg(any(test, fuzzing))]
-pub(crate) mod fuzz;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
 mod git;
+pub mod guard;
 mod model;
 mod places;
 mod policy;

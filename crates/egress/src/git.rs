@@ -147,7 +147,7 @@ fn wanted<'a>(method: &Method, path: &'a str, query: Option<&str>) -> Wanted<'a>
 }
 
 /// Reads a path as that of a repository, with each of its steps.
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, feature = "fuzz"))]
 pub(super) fn read_path(method: &Method, path: &str, query: Option<&str>) {
     if let Wanted::Step(steps) = wanted(method, path, query) {
         for step in steps.into_iter().filter_map(step) {

@@ -14,7 +14,7 @@ use reqwest::Url;
 use std::sync::Arc;
 
 /// A line as a destination, as a rule, and as path and query of a request.
-pub(crate) fn read_line(line: &str) {
+pub fn read_line(line: &str) {
     if let Ok(target) = Target::parse(line, Some(443)) {
         // One destination has one spelling.
         assert_eq!(Target::parse(&target.to_string(), None), Ok(target));
@@ -40,7 +40,7 @@ pub(crate) fn read_line(line: &str) {
 }
 
 /// An answer in both forms that are looked at: it passes as it came.
-pub(crate) fn read_answer(bytes: &[u8]) {
+pub fn read_answer(bytes: &[u8]) {
     for kind in ["text/event-stream", "application/json"] {
         let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(kind))]);
         let body = Full::new(Bytes::copy_from_slice(bytes));
