@@ -22,7 +22,7 @@ use crate::task::Tasks;
 use crate::telemetry::Telemetry;
 use crate::workspace;
 use pilothouse_egress::guard;
-use pilothouse_egress::{Bounds, Egress, Times};
+use pilothouse_egress::{Egress, EgressBounds, Times};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -343,7 +343,7 @@ fn way_out(config: &Config) -> Egress {
     let inner = inner.filter_map(|text| config::network(text)).collect();
     let names = config.processes.max.max(1);
     let times = Times { head: config.timeouts.header.get(), ..Times::default() };
-    let bounds = Bounds {
+    let bounds = EgressBounds {
         connections: config.egress.connections,
         own_requests: config.egress.own_requests,
         requests: config.egress.requests,

@@ -26,7 +26,7 @@ use pilothouse_a2a::error::{Error, ErrorKind};
 use pilothouse_a2a::operation::ListTaskPushNotificationConfigsResponse;
 use pilothouse_a2a::push::TaskPushNotificationConfig;
 use pilothouse_a2a::time::Timestamp;
-use pilothouse_egress::guard::{Guard, Refusal, System};
+use pilothouse_egress::guard::{AddressRefusal, Guard, System};
 use post::{Poster, Target};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -326,7 +326,7 @@ impl Push {
         // A name that has no address at this moment may have one when there is something to tell.
         let admitted = tokio::time::timeout(NAME_PATIENCE, inner.guard.admit(&config.url)).await;
         if let Ok(Err(refusal)) = admitted
-            && !matches!(refusal, Refusal::Unresolved(_))
+            && !matches!(refusal, AddressRefusal::Unresolved(_))
         {
             return Err(wrong("url", refusal.to_string()));
         }

@@ -14,7 +14,7 @@ use pilothouse_agents::command::{Command, CommandOptions, Format};
 use pilothouse_agents::lines::LineCutter;
 use pilothouse_agents::{Answer, Driver, Exit, Setting, Step, Turn};
 use pilothouse_egress::fuzz as egress;
-use pilothouse_egress::guard::{Found, Guard, Lookup, inward};
+use pilothouse_egress::guard::{Guard, Lookup, LookupResult, inward};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -248,7 +248,7 @@ fn read_usage(bytes: &[u8]) {
 fn read_webhook(bytes: &[u8]) {
     struct Nowhere;
     impl Lookup for Nowhere {
-        fn lookup(&self, _: &str) -> Found {
+        fn lookup(&self, _: &str) -> LookupResult {
             Box::pin(async { Ok(Vec::new()) })
         }
     }

@@ -8,7 +8,7 @@ use super::policy::Target;
 use super::provider::secret;
 use super::refusal::Refusal;
 use super::route::base_url;
-use super::upstream::{Answer, Upstream, below, decoded, strip, text};
+use super::upstream::{ProxyResponse, Upstream, below, decoded, strip, text};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use hyper::body::Incoming;
@@ -84,7 +84,8 @@ impl GitRoute {
     }
 
     /// The same route to another server than its host, as tests need it.
-    pub fn to(mut self, upstream: &str) -> Result<Self, BadGitRoute> {
+    #[cfg(test)]
+    pub(super) fn with_upstream(mut self, upstream: &str) -> Result<Self, BadGitRoute> {
         let upstream = base_url(upstream);
         self.upstream = upstream.map_err(|what| BadGitRoute { what: what.to_owned() })?;
         Ok(self)
@@ -163,7 +164,7 @@ pub(super) async fn forward<'a>(
     host: &str,
     path: &str,
     request: Request<Incoming>,
-) -> Result<Answer, Refusal> {
+) -> Result<ProxyResponse, Refusal> {
     let refused = |what: &str| {
         let advice = format!("{host}{path} is not reached: {what}");
         Refusal::outside_route(host, advice)
@@ -212,7 +213,7 @@ pub(super) async fn forward<'a>(
 }
 
 /// Asks git for what it was told.
-pub(super) fn unauthenticated() -> Answer {
+pub(super) fn unauthenticated() -> ProxyResponse {
     let line = "the credential of this session is missing or no longer valid";
     let mut answer = text(StatusCode::UNAUTHORIZED, line);
     let realm = HeaderValue::from_static("Basic realm=\"pilothouse\"");

@@ -29,12 +29,12 @@ pub use range::inward;
 pub use reqwest::Url;
 
 /// The addresses of a name, on their way.
-pub type Found = Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>> + Send>>;
+pub type LookupResult = Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>> + Send>>;
 
 /// Who knows the addresses of names; tests bring their own.
 pub trait Lookup: Send + Sync {
     /// All addresses of a name.
-    fn lookup(&self, name: &str) -> Found;
+    fn lookup(&self, name: &str) -> LookupResult;
 }
 
 /// The system's own way to resolve names. It takes a thread for each, which nobody can call back: only so
@@ -69,7 +69,7 @@ pub struct Resolver {
 /// Why an address is not connected to. A name's addresses are not told: the server is nobody's way to
 /// look into the operator's network.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub enum AddressRefusal {
     /// It cannot be read.
     #[error("not an address that can be posted to ({0}); give an absolute https URL")]
     NotAnAddress(String),
@@ -113,7 +113,7 @@ impl System {
 }
 
 impl Lookup for System {
-    fn lookup(&self, name: &str) -> Found {
+    fn lookup(&self, name: &str) -> LookupResult {
         let (name, places) = (name.to_owned(), self.0.clone());
         Box::pin(async move {
             let place = places.acquire_owned().await.map_err(io::Error::other)?;
@@ -135,19 +135,22 @@ impl Guard {
     }
 
     /// Judges all of a URL but its name's addresses.
-    pub fn check_url(&self, url: &str) -> Result<Url, Refusal> {
-        let url = Url::parse(url).map_err(|reason| Refusal::NotAnAddress(reason.to_string()))?;
+    pub fn check_url(&self, url: &str) -> Result<Url, AddressRefusal> {
+        let url =
+            Url::parse(url).map_err(|reason| AddressRefusal::NotAnAddress(reason.to_string()))?;
         let scheme = Scheme::of(&url)?;
         if !url.username().is_empty() || url.password().is_some() {
-            return Err(Refusal::UserInfo);
+            return Err(AddressRefusal::UserInfo);
         }
         if url.host_str().is_none_or(str::is_empty) {
-            return Err(Refusal::NotAnAddress("no host".to_owned()));
+            return Err(AddressRefusal::NotAnAddress("no host".to_owned()));
         }
         if let Some(address) = literal(&url) {
             self.judge(address, scheme, &address.to_string()).map_err(|refusal| {
                 match (refusal, inward(address)) {
-                    (Refusal::LeadsInward(_), Some(kind)) => Refusal::Inner { address, kind },
+                    (AddressRefusal::LeadsInward(_), Some(kind)) => {
+                        AddressRefusal::Inner { address, kind }
+                    }
                     (other, _) => other,
                 }
             })?;
@@ -156,7 +159,7 @@ impl Guard {
     }
 
     /// Judges a URL with the addresses that its name has now.
-    pub async fn admit(&self, url: &str) -> Result<Url, Refusal> {
+    pub async fn admit(&self, url: &str) -> Result<Url, AddressRefusal> {
         let url = self.check_url(url)?;
         if literal(&url).is_none()
             && let Some(name) = url.host_str()
@@ -167,10 +170,10 @@ impl Guard {
     }
 
     /// The addresses of a name, if all of them may be connected to.
-    pub async fn resolve(&self, name: &str, scheme: Scheme) -> Result<Vec<IpAddr>, Refusal> {
+    pub async fn resolve(&self, name: &str, scheme: Scheme) -> Result<Vec<IpAddr>, AddressRefusal> {
         let found = self.0.lookup.lookup(name).await.unwrap_or_default();
         if found.is_empty() {
-            return Err(Refusal::Unresolved(name.to_owned()));
+            return Err(AddressRefusal::Unresolved(name.to_owned()));
         }
         for address in &found {
             self.judge(*address, scheme, name)?;
@@ -183,14 +186,14 @@ impl Guard {
         Resolver { guard: self.clone(), scheme }
     }
 
-    fn judge(&self, address: IpAddr, scheme: Scheme, host: &str) -> Result<(), Refusal> {
+    fn judge(&self, address: IpAddr, scheme: Scheme, host: &str) -> Result<(), AddressRefusal> {
         let address = address.to_canonical();
         if self.0.allow.iter().any(|network| network.contains(&address)) {
             return Ok(());
         }
         match (inward(address), scheme) {
-            (Some(_), _) => Err(Refusal::LeadsInward(host.to_owned())),
-            (None, Scheme::Plain) => Err(Refusal::Plain(host.to_owned())),
+            (Some(_), _) => Err(AddressRefusal::LeadsInward(host.to_owned())),
+            (None, Scheme::Plain) => Err(AddressRefusal::Plain(host.to_owned())),
             (None, Scheme::Secure) => Ok(()),
         }
     }
@@ -205,11 +208,11 @@ fn literal(url: &Url) -> Option<IpAddr> {
 
 impl Scheme {
     /// The scheme of a URL.
-    pub fn of(url: &Url) -> Result<Self, Refusal> {
+    pub fn of(url: &Url) -> Result<Self, AddressRefusal> {
         match url.scheme() {
             "http" => Ok(Self::Plain),
             "https" => Ok(Self::Secure),
-            other => Err(Refusal::Scheme(other.chars().take(32).collect())),
+            other => Err(AddressRefusal::Scheme(other.chars().take(32).collect())),
         }
     }
 }

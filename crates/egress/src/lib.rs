@@ -1,39 +1,37 @@
-//! The way out of an isolated session: a proxy that lets through what its agent may reach, and puts in
-//! the credentials that no session is given.
+//! The way out of a sandboxed session: a proxy that lets through what its agent may reach, and adds the
+//! credentials that no session is given.
 //!
 //! # How it works
 //!
-//! A session that has no network of its own is given one address, 127.0.0.1 and a port, and a [`Pass`].
-//! Behind the port either the session's own listener is served ([`Pass::serve`]), made inside its network
-//! namespace, where whoever connects is this session; or the one that all sessions of the host share
-//! ([`Egress::listen`]), where each request carries the token of its pass. There are three kinds of
-//! requests: `CONNECT host:port` and `GET http://host/` are compared with the rules of the [`Policy`];
-//! `/model/NAME/` and `/git/HOST/` lead by a route to a fixed upstream, with a credential of the operator's
-//! in the place of the session's token. What is refused is told to the session, and to whoever reads
-//! [`Pass::refused`].
+//! A session without a network of its own gets one address, 127.0.0.1 and a port, and an [`EgressCredential`].
+//! Two listeners can serve the port. The session's own ([`EgressCredential::serve`]) lies inside its network
+//! namespace, so every connection is this session's. The shared one ([`Egress::listen`]) serves all sessions that use
+//! the network of the host, so each request carries the token of its credential.
 //!
-//! A connection takes one request. From its first byte to the end of its answer it holds a place
-//! (`places.rs`), which bounds what the connections of all sessions take in memory; a tunnel holds no bytes,
-//! so it needs none.
+//! `CONNECT host:port` and `GET http://host/` are compared with the rules of the [`Policy`]. `/model/NAME/` and
+//! `/git/HOST/` lead by a [`Route`] to a fixed upstream, where a credential of the operator replaces the session's
+//! token. A refusal goes to the session, and to [`EgressCredential::next_refusal`].
 //!
-//! Each session has connections of its own to upstreams, and a request has a body only where its method has one:
-//! no upstream that loses count of requests can give one session the answer to another.
+//! A connection serves one request. From the first byte of the request to the last byte of the response it holds a
+//! permit (`permits.rs`), which bounds the memory of all connections. A tunnel holds no bytes and needs no permit.
 //!
-//! A name is resolved here, all of its addresses are judged by `guard.rs`, and the connection goes to one
-//! that was judged.
+//! Each session has its own connections to upstreams, and a request has a body only where its method has one. So an
+//! upstream that loses count of requests cannot give one session the response to another.
+//!
+//! The proxy resolves a name, judges all of its addresses (`guard.rs`), and connects to one that it has judged.
 //!
 //! # Pitfalls
 //!
-//! A list of domains does not stop whoever wants to carry data out: any host on it that stores what it is
-//! sent is a way (`docs/egress.md`).
+//! A list of domains does not stop an agent from carrying data out: any host on the list that stores what it
+//! receives is a way (`docs/egress.md`).
 
-mod door;
+mod connection;
 #[cfg(any(test, feature = "fuzz"))]
 pub mod fuzz;
 mod git;
 pub mod guard;
 mod model;
-mod places;
+mod permits;
 mod policy;
 mod provider;
 mod proxy;
@@ -47,7 +45,7 @@ mod usage;
 
 pub use git::{BadGitRoute, GitRoute};
 pub use policy::{BadRule, HostRule, Policy};
-pub use provider::Kind;
+pub use provider::ProviderKind;
 pub use refusal::{Reason, Refusal};
 pub use route::{BadVariable, ModelRoute, Route, take_keys};
 pub use tools::{BadConfiguration, Tool};
@@ -57,10 +55,10 @@ pub use usage::Counted;
 use crate::guard::Lookup;
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use door::{Door, Lobby};
+use connection::{Connection, UnboundConnections};
 use ipnet::IpNet;
 use parking_lot::{Mutex, MutexGuard};
-use places::{Pool, Share};
+use permits::{RequestPermits, SessionPermits};
 use refusal::Refusals;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
@@ -94,21 +92,21 @@ pub struct Egress(Arc<Core>);
 struct Core {
     inner: Vec<IpNet>,
     connections: usize,
-    places: Pool,
+    places: RequestPermits,
     lookup: Arc<dyn Lookup>,
-    passes: Mutex<HashMap<Digested, Weak<Live>>>,
-    upstreams: Arc<upstream::Common>,
+    credentials: Mutex<HashMap<Digested, Weak<CredentialState>>>,
+    upstreams: Arc<upstream::SharedUpstreams>,
     times: Times,
     tasks: TaskTracker,
-    lobby: Lobby,
+    unbound: UnboundConnections,
     end: CancellationToken,
     _ends: DropGuard,
 }
 
-/// Tokens are looked up by what nobody can choose.
+/// The hash of a token. Sessions choose what they present, but not its hash.
 type Digested = [u8; 32];
 
-/// How long what may take.
+/// The longest times of a connection.
 #[derive(Debug, Clone, Copy)]
 pub struct Times {
     /// Resolving a name and connecting.
@@ -119,34 +117,34 @@ pub struct Times {
     pub head: Duration,
 }
 
-/// How much there may be at a time.
+/// How many connections and requests there may be at a time.
 #[derive(Debug, Clone, Copy)]
-pub struct Bounds {
-    /// Connections of one pass.
+pub struct EgressBounds {
+    /// Connections of one credential.
     pub connections: usize,
-    /// Requests of one pass for which there is always a place.
+    /// Requests of one credential for which there is always a place.
     pub own_requests: usize,
-    /// Further requests, of all passes together.
+    /// Further requests, of all credentials together.
     pub requests: usize,
 }
 
-/// What all connections of a pass share.
-struct Live {
+/// What all connections of a credential share.
+struct CredentialState {
     token: String,
     policy: Arc<Policy>,
     connections: Arc<Semaphore>,
-    places: Share,
+    places: SessionPermits,
     upstream: Upstream,
     refusals: Refusals,
     counted: Arc<Mutex<Counted>>,
     end: CancellationToken,
 }
 
-/// The permission of one process of a session. When it is dropped its token is void, its connections end
-/// and its listener closes.
-pub struct Pass {
+/// What one process of a session reaches the network with. Dropping it makes its token invalid, ends its connections
+/// and closes its listener.
+pub struct EgressCredential {
     core: Arc<Core>,
-    live: Arc<Live>,
+    live: Arc<CredentialState>,
 }
 
 impl Default for Times {
@@ -160,26 +158,35 @@ impl Default for Times {
 }
 
 impl Egress {
-    /// An egress that leads into these inner networks alone.
-    pub fn new(inner: Vec<IpNet>, bounds: Bounds, lookup: Arc<dyn Lookup>, times: Times) -> Self {
+    /// An egress that reaches public addresses and, of the inner networks, these.
+    pub fn new(
+        inner: Vec<IpNet>,
+        bounds: EgressBounds,
+        lookup: Arc<dyn Lookup>,
+        times: Times,
+    ) -> Self {
         let end = CancellationToken::new();
         Self(Arc::new(Core {
             inner,
             connections: bounds.connections.clamp(1, Semaphore::MAX_PERMITS),
-            places: Pool::new(bounds.own_requests, bounds.requests),
+            places: RequestPermits::new(bounds.own_requests, bounds.requests),
             lookup,
-            passes: Mutex::default(),
+            credentials: Mutex::default(),
             upstreams: Arc::default(),
             times,
             tasks: TaskTracker::new(),
-            lobby: Lobby::default(),
+            unbound: UnboundConnections::default(),
             _ends: end.clone().drop_guard(),
             end,
         }))
     }
 
-    /// Listens on a free port of loopback for all sessions whose network is the host's; returns the port.
+    /// Listens on a free port of 127.0.0.1 for all sessions that use the network of the host; returns the port.
     /// It ends with `stop`, or with the last clone of this.
+    ///
+    /// # Errors
+    ///
+    /// What the system says where no port can be opened.
     pub async fn listen(&self, tracker: &TaskTracker, stop: CancellationToken) -> io::Result<u16> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let port = listener.local_addr()?.port();
@@ -196,12 +203,12 @@ impl Egress {
                 let Some(core) = core.upgrade() else {
                     return;
                 };
-                let door = Arc::new(Door::shared(core.clone(), port));
-                core.lobby.enter(&door);
+                let connection = Arc::new(Connection::shared(core.clone(), port));
+                core.unbound.add(&connection);
                 let stop = stop.clone();
                 connections.spawn(async move {
                     tokio::select! {
-                        () = door.attend(accepted) => {}
+                        () = connection.attend(accepted) => {}
                         () = stop.cancelled() => {}
                     }
                 });
@@ -210,18 +217,18 @@ impl Egress {
         Ok(port)
     }
 
-    /// A pass for one process of a session.
+    /// A credential for one process of a session.
     ///
     /// # Panics
     ///
     /// When the system has no random bytes: nothing may be let out then.
-    pub fn pass(&self, policy: Arc<Policy>) -> Pass {
+    pub fn issue_credential(&self, policy: Arc<Policy>) -> EgressCredential {
         let mut random = [0; 32];
         getrandom::fill(&mut random).expect("the system gives random bytes");
         let token = format!("ph_{}", BASE64_URL_SAFE_NO_PAD.encode(random));
         let key = digest(&token);
         let Times { connect, idle, .. } = self.0.times;
-        let live = Arc::new(Live {
+        let live = Arc::new(CredentialState {
             token,
             policy,
             connections: Arc::new(Semaphore::new(self.0.connections)),
@@ -231,11 +238,11 @@ impl Egress {
             counted: Arc::default(),
             end: CancellationToken::new(),
         });
-        self.0.passes().insert(key, Arc::downgrade(&live));
-        Pass { core: self.0.clone(), live }
+        self.0.credentials().insert(key, Arc::downgrade(&live));
+        EgressCredential { core: self.0.clone(), live }
     }
 
-    /// When no task of any pass is left.
+    /// Waits until no task of any credential is left.
     pub async fn ended(&self) {
         self.0.tasks.close();
         self.0.tasks.wait().await;
@@ -243,13 +250,13 @@ impl Egress {
 }
 
 impl Core {
-    fn passes(&self) -> MutexGuard<'_, HashMap<Digested, Weak<Live>>> {
-        self.passes.lock()
+    fn credentials(&self) -> MutexGuard<'_, HashMap<Digested, Weak<CredentialState>>> {
+        self.credentials.lock()
     }
 
-    /// The pass of a token, while it is valid.
-    fn find(&self, token: &str) -> Option<Arc<Live>> {
-        let live = self.passes().get(&digest(token)).and_then(Weak::upgrade)?;
+    /// The credential of a token, while it is valid.
+    fn find(&self, token: &str) -> Option<Arc<CredentialState>> {
+        let live = self.credentials().get(&digest(token)).and_then(Weak::upgrade)?;
         let same = live.token.as_bytes().ct_eq(token.as_bytes());
         bool::from(same).then_some(live)
     }
@@ -274,13 +281,13 @@ async fn accept(listener: &TcpListener) -> TcpStream {
     }
 }
 
-impl Pass {
-    /// The token: what stands inside for every credential.
+impl EgressCredential {
+    /// The token that the session presents in the place of every real credential.
     pub fn token(&self) -> &str {
         &self.live.token
     }
 
-    /// Serves a listener that only this session can connect to.
+    /// Serves a listener that only this session can connect to, until this is dropped.
     pub fn serve(&self, listener: TcpListener) {
         let (core, live) = (self.core.clone(), self.live.clone());
         let end = live.end.clone();
@@ -291,8 +298,8 @@ impl Pass {
                     let permit = live.connections.clone().acquire_owned().await;
                     let permit = permit.expect("the semaphore is never closed");
                     let socket = accept(&listener).await;
-                    let door = Door::own(core.clone(), port, live.clone(), permit);
-                    core.tasks.spawn(Arc::new(door).attend(socket));
+                    let connection = Connection::own(core.clone(), port, live.clone(), permit);
+                    core.tasks.spawn(Arc::new(connection).attend(socket));
                 }
             };
             tokio::select! {
@@ -302,8 +309,8 @@ impl Pass {
         });
     }
 
-    /// What a process needs in its environment to get out by this port of 127.0.0.1. The variables
-    /// replace any of the same name.
+    /// The environment variables with which a process reaches the network by this port of 127.0.0.1. They
+    /// replace variables of the same name.
     pub fn env(&self, port: u16) -> Vec<(String, String)> {
         let token = self.token();
         let policy = &self.live.policy;
@@ -346,20 +353,20 @@ impl Pass {
         env
     }
 
-    /// The next refusal. Each destination is told once; nothing is lost when the caller stops waiting.
-    pub fn refused(&self) -> impl Future<Output = Refusal> + Send + '_ {
+    /// Waits for the next refusal. Each destination comes once. Cancel-safe.
+    pub fn next_refusal(&self) -> impl Future<Output = Refusal> + Send + '_ {
         self.live.refusals.next()
     }
 
-    /// The tokens that answers of models through this pass have cost so far.
+    /// What the responses of models through this credential have cost so far, in tokens.
     pub fn tokens(&self) -> Counted {
         *self.live.counted.lock()
     }
 }
 
-impl Drop for Pass {
+impl Drop for EgressCredential {
     fn drop(&mut self) {
-        self.core.passes().remove(&digest(&self.live.token));
+        self.core.credentials().remove(&digest(&self.live.token));
         self.live.end.cancel();
     }
 }
@@ -373,9 +380,11 @@ impl fmt::Debug for Egress {
     }
 }
 
-impl fmt::Debug for Pass {
+impl fmt::Debug for EgressCredential {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("Pass").field("policy", &self.live.policy).finish_non_exhaustive()
+        out.debug_struct("EgressCredential")
+            .field("policy", &self.live.policy)
+            .finish_non_exhaustive()
     }
 }
 

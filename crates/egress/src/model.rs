@@ -2,7 +2,7 @@
 
 use super::provider::Slot;
 use super::route::ModelRoute;
-use super::upstream::{Answer, Upstream, below, decoded, json_error, strip};
+use super::upstream::{ProxyResponse, Upstream, below, decoded, json_error, strip};
 use super::usage::{Counted, Meter};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -50,7 +50,7 @@ pub(super) async fn forward(
     slot: Slot,
     request: Request<Incoming>,
     counted: &Arc<Mutex<Counted>>,
-) -> Answer {
+) -> ProxyResponse {
     let (parts, body) = request.into_parts();
     if !METHODS.contains(&parts.method) {
         let message = "this method is not sent to a model";
@@ -80,7 +80,7 @@ pub(super) async fn forward(
         Ok(answer) => {
             let (parts, body) = answer.into_parts();
             let meter = Meter::new(body, &parts.headers, counted.clone());
-            Answer::from_parts(parts, meter.boxed_unsync())
+            ProxyResponse::from_parts(parts, meter.boxed_unsync())
         }
         Err(why) => {
             let name = route.provider().name;

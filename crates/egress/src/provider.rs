@@ -10,7 +10,7 @@ const X_GOOG_API_KEY: HeaderName = HeaderName::from_static("x-goog-api-key");
 
 /// Who answers for models.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum ProviderKind {
     /// `api.anthropic.com` and what speaks like it.
     Anthropic,
     /// `api.openai.com` and what speaks like it.
@@ -36,7 +36,7 @@ pub(super) enum Slot {
 
 /// What is known about a provider.
 pub(super) struct Provider {
-    pub(super) kind: Kind,
+    pub(super) kind: ProviderKind,
     /// Its name in paths.
     pub(super) name: &'static str,
     /// The variable of its address, where its clients know one.
@@ -56,7 +56,7 @@ pub(super) struct Provider {
 /// All providers.
 pub(super) const PROVIDERS: [Provider; 5] = [
     Provider {
-        kind: Kind::Anthropic,
+        kind: ProviderKind::Anthropic,
         name: "anthropic",
         base: Some("ANTHROPIC_BASE_URL"),
         default: Some("https://api.anthropic.com"),
@@ -70,7 +70,7 @@ pub(super) const PROVIDERS: [Provider; 5] = [
         any_slot: false,
     },
     Provider {
-        kind: Kind::OpenAi,
+        kind: ProviderKind::OpenAi,
         name: "openai",
         base: Some("OPENAI_BASE_URL"),
         default: Some("https://api.openai.com/v1"),
@@ -80,7 +80,7 @@ pub(super) const PROVIDERS: [Provider; 5] = [
         any_slot: false,
     },
     Provider {
-        kind: Kind::Gemini,
+        kind: ProviderKind::Gemini,
         name: "gemini",
         base: Some("GOOGLE_GEMINI_BASE_URL"),
         default: Some("https://generativelanguage.googleapis.com"),
@@ -90,7 +90,7 @@ pub(super) const PROVIDERS: [Provider; 5] = [
         any_slot: false,
     },
     Provider {
-        kind: Kind::OpenCode,
+        kind: ProviderKind::OpenCode,
         name: "opencode",
         base: None,
         default: Some("https://opencode.ai/zen/v1"),
@@ -100,7 +100,7 @@ pub(super) const PROVIDERS: [Provider; 5] = [
         any_slot: true,
     },
     Provider {
-        kind: Kind::Copilot,
+        kind: ProviderKind::Copilot,
         name: "copilot",
         base: Some("COPILOT_PROVIDER_BASE_URL"),
         default: None,

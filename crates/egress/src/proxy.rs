@@ -1,13 +1,13 @@
 //! The request of a connection, and what is done with it.
 
-use super::door::{Door, Turned};
+use super::connection::{Connection, Refused};
 use super::git::{self, GitRoute};
 use super::policy::{Target, Unreadable};
 use super::reach::Unreached;
 use super::refusal::Refusal;
 use super::route::{ModelRoute, Route};
-use super::upstream::{Answer, Body, check_answer, has_stray_body, json_error, strip, text};
-use super::{BUFFER, Live, model, tunnel};
+use super::upstream::{Body, ProxyResponse, check_answer, has_stray_body, json_error, strip, text};
+use super::{BUFFER, CredentialState, model, tunnel};
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -23,58 +23,62 @@ use std::sync::Arc;
 use tokio::net::TcpStream;
 
 /// What a connection is used for after its request.
-enum Next {
+enum AfterRequest {
     Tunnel(OnUpgrade, TcpStream),
     /// A client that tunnels even to where it is: what comes through the tunnel is a request to us.
-    Here(OnUpgrade),
+    RequestToProxy(OnUpgrade),
 }
 
-type Slate = Arc<Mutex<Option<Next>>>;
+type Upgrade = Arc<Mutex<Option<AfterRequest>>>;
 
-impl Door {
+impl Connection {
     /// Serves until either side ends it, or whoever it belongs to is gone.
     pub(super) async fn attend(self: Arc<Self>, socket: TcpStream) {
         let _ = socket.set_nodelay(true);
         tokio::select! {
             () = serve(&self, socket) => {}
-            () = self.disowned() => {}
+            () = self.wait_for_end() => {}
         }
     }
 
-    async fn answer(&self, slate: &Slate, request: Request<Incoming>) -> Answer {
+    async fn answer(&self, upgrade: &Upgrade, request: Request<Incoming>) -> ProxyResponse {
         if has_stray_body(&request) {
             let line = format!("a {} request has no body; send it without", request.method());
             return text(StatusCode::BAD_REQUEST, &line);
         }
         let answered = if request.method() == Method::CONNECT {
-            self.connect(slate, request).await
+            self.connect(upgrade, request).await
         } else if request.uri().scheme().is_some() && !self.is_here(request.uri()) {
             self.forward(request).await
         } else {
             self.route(request).await
         };
-        answered.unwrap_or_else(|turned| *turned)
+        answered.unwrap_or_else(|refused| *refused)
     }
 
     /// `CONNECT host:port`
-    async fn connect(&self, slate: &Slate, request: Request<Incoming>) -> Result<Answer, Turned> {
+    async fn connect(
+        &self,
+        upgrade: &Upgrade,
+        request: Request<Incoming>,
+    ) -> Result<ProxyResponse, Refused> {
         let live = self.proxy_user(request.headers())?;
         let authority = request.uri().authority().map_or("", |authority| authority.as_str());
         let next = if self.is_here(request.uri()) {
-            Next::Here(hyper::upgrade::on(request))
+            AfterRequest::RequestToProxy(hyper::upgrade::on(request))
         } else {
             let target = Target::parse(authority, None);
-            let target = permitted(&live, authority, target)?;
+            let target = check_permitted(&live, authority, target)?;
             let far = self.core.reach(&target).await;
-            let far = far.map_err(|why| unreached(&live, &target, &why))?;
-            Next::Tunnel(hyper::upgrade::on(request), far)
+            let far = far.map_err(|why| explain_unreached(&live, &target, &why))?;
+            AfterRequest::Tunnel(hyper::upgrade::on(request), far)
         };
-        *slate.lock() = Some(next);
+        *upgrade.lock() = Some(next);
         Ok(Response::new(empty()))
     }
 
     /// `GET http://host/path`
-    async fn forward(&self, request: Request<Incoming>) -> Result<Answer, Turned> {
+    async fn forward(&self, request: Request<Incoming>) -> Result<ProxyResponse, Refused> {
         let live = self.proxy_user(request.headers())?;
         let uri = request.uri().clone();
         if uri.scheme_str() != Some("http") {
@@ -82,9 +86,9 @@ impl Door {
             return Err(Box::new(text(StatusCode::BAD_REQUEST, line)));
         }
         let authority = uri.authority().map_or("", |authority| authority.as_str());
-        let target = permitted(&live, authority, Target::parse(authority, Some(80)))?;
+        let target = check_permitted(&live, authority, Target::parse(authority, Some(80)))?;
         let far = self.core.reach(&target).await;
-        let far = far.map_err(|why| unreached(&live, &target, &why))?;
+        let far = far.map_err(|why| explain_unreached(&live, &target, &why))?;
         let failed = |error: hyper::Error| {
             let line = format!("{target} could not be asked: {error}");
             Box::new(text(StatusCode::BAD_GATEWAY, &line))
@@ -122,7 +126,7 @@ impl Door {
     }
 
     /// A request to the proxy itself.
-    async fn route(&self, request: Request<Incoming>) -> Result<Answer, Turned> {
+    async fn route(&self, request: Request<Incoming>) -> Result<ProxyResponse, Refused> {
         let path = request.uri().path().to_owned();
         if let Some((name, rest)) = under(&path, "/model/") {
             let (live, slot) = self.model_user(&request)?;
@@ -137,7 +141,7 @@ impl Door {
             let live = self.git_user(request.headers())?;
             let routes = repositories(&live);
             let answered = git::forward(&live.upstream, routes, host, rest, request).await;
-            return answered.map_err(|refusal| refused(&live, &refusal));
+            return answered.map_err(|refusal| refuse(&live, &refusal));
         }
         let line = "this is the way out of a session: a proxy for HTTP and HTTPS";
         Err(Box::new(text(StatusCode::NOT_FOUND, line)))
@@ -145,29 +149,32 @@ impl Door {
 }
 
 /// A request, and what comes after it.
-async fn serve(door: &Arc<Door>, socket: TcpStream) {
-    if !door.await_place(&socket).await {
+async fn serve(connection: &Arc<Connection>, socket: TcpStream) {
+    if !connection.wait_for_permit(&socket).await {
         return;
     }
     // In boxes: a connection that waits takes little memory, and so does a tunnel.
-    let Some((near, early, far)) = Box::pin(requests(door, socket)).await else {
+    let Some((near, early, far)) = Box::pin(requests(connection, socket)).await else {
         return;
     };
-    let early = (early, door.take_place());
-    let _ = Box::pin(tunnel::carry(&near, &far, early, door.core.times.idle)).await;
+    let early = (early, connection.take_permit());
+    let _ = Box::pin(tunnel::carry(&near, &far, early, connection.core.times.idle)).await;
 }
 
 /// Answers the request; returns both sides of the tunnel that it has asked for, and the bytes that came for it
 /// already.
-async fn requests(door: &Arc<Door>, socket: TcpStream) -> Option<(TcpStream, Bytes, TcpStream)> {
-    match request(door, TokioIo::new(socket)).await? {
-        Next::Tunnel(upgrade, far) => {
+async fn requests(
+    connection: &Arc<Connection>,
+    socket: TcpStream,
+) -> Option<(TcpStream, Bytes, TcpStream)> {
+    match request(connection, TokioIo::new(socket)).await? {
+        AfterRequest::Tunnel(upgrade, far) => {
             let near = upgrade.await.ok()?.downcast::<TokioIo<TcpStream>>().ok()?;
             Some((near.io.into_inner(), near.read_buf, far))
         }
         // A tunnel within the tunnel has nothing to say.
-        Next::Here(upgrade) => {
-            request(door, upgrade.await.ok()?).await;
+        AfterRequest::RequestToProxy(upgrade) => {
+            request(connection, upgrade.await.ok()?).await;
             None
         }
     }
@@ -175,49 +182,49 @@ async fn requests(door: &Arc<Door>, socket: TcpStream) -> Option<(TcpStream, Byt
 
 /// Answers one request; what comes after it. On loopback a connection costs less than what it holds while it
 /// waits for a further request.
-async fn request<I>(door: &Arc<Door>, io: I) -> Option<Next>
+async fn request<I>(connection: &Arc<Connection>, io: I) -> Option<AfterRequest>
 where
     I: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
 {
-    let slate = Slate::default();
+    let upgrade = Upgrade::default();
     let service = service_fn(|request| {
-        let (door, slate) = (door.clone(), slate.clone());
-        async move { Ok::<_, Infallible>(door.answer(&slate, request).await) }
+        let (connection, upgrade) = (connection.clone(), upgrade.clone());
+        async move { Ok::<_, Infallible>(connection.answer(&upgrade, request).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(door.core.times.head)
+        .header_read_timeout(connection.core.times.head)
         .keep_alive(false)
         .max_buf_size(BUFFER)
         .serve_connection(io, service)
         .with_upgrades();
     let _ = connection.await;
-    slate.lock().take()
+    upgrade.lock().take()
 }
 
 /// The destination, if the session's rules permit it.
-fn permitted(
-    live: &Live,
+fn check_permitted(
+    live: &CredentialState,
     text: &str,
     target: Result<Target, Unreadable>,
-) -> Result<Target, Turned> {
-    let target = target.map_err(|what| refused(live, &Refusal::unreadable(text, &what)))?;
+) -> Result<Target, Refused> {
+    let target = target.map_err(|what| refuse(live, &Refusal::unreadable(text, &what)))?;
     if live.policy.permits(&target) {
         Ok(target)
     } else {
         let key = &live.policy.key;
-        Err(refused(live, &Refusal::not_allowed(&target, key)))
+        Err(refuse(live, &Refusal::not_allowed(&target, key)))
     }
 }
 
-fn refused(live: &Live, refusal: &Refusal) -> Turned {
+fn refuse(live: &CredentialState, refusal: &Refusal) -> Refused {
     live.refusals.note(refusal);
     Box::new(text(StatusCode::FORBIDDEN, &refusal.advice))
 }
 
-fn unreached(live: &Live, target: &Target, why: &Unreached) -> Turned {
+fn explain_unreached(live: &CredentialState, target: &Target, why: &Unreached) -> Refused {
     let status = match why {
-        Unreached::Inner => return refused(live, &Refusal::inner(target)),
+        Unreached::Inner => return refuse(live, &Refusal::inner(target)),
         Unreached::Unresolved | Unreached::Failed(_) => StatusCode::BAD_GATEWAY,
         Unreached::Late(_) => StatusCode::GATEWAY_TIMEOUT,
     };
@@ -231,14 +238,14 @@ fn under<'a>(path: &'a str, prefix: &str) -> Option<(&'a str, &'a str)> {
     Some(rest.split_at(rest.find('/').unwrap_or(rest.len())))
 }
 
-fn models(live: &Live) -> impl Iterator<Item = &ModelRoute> {
+fn models(live: &CredentialState) -> impl Iterator<Item = &ModelRoute> {
     live.policy.routes.iter().filter_map(|route| match route {
         Route::Model(route) => Some(route),
         Route::Git(_) => None,
     })
 }
 
-fn repositories(live: &Live) -> impl Iterator<Item = &GitRoute> {
+fn repositories(live: &CredentialState) -> impl Iterator<Item = &GitRoute> {
     live.policy.routes.iter().filter_map(|route| match route {
         Route::Git(route) => Some(route),
         Route::Model(_) => None,

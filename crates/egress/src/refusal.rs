@@ -41,15 +41,15 @@ pub enum Reason {
     OutsideRoute,
 }
 
-/// The refusals of one pass.
+/// The refusals of one credential.
 #[derive(Default)]
 pub(super) struct Refusals {
-    state: Mutex<State>,
+    state: Mutex<RefusalQueue>,
     arrived: Notify,
 }
 
 #[derive(Default)]
-struct State {
+struct RefusalQueue {
     waiting: VecDeque<Refusal>,
     /// Hashes of destinations: names are long, and the sessions choose them.
     told: HashSet<u64>,

@@ -1,10 +1,10 @@
 //! Routes: ways to a fixed upstream with a credential that stays in the server.
 //!
 //! [`take_keys`] takes the real keys and addresses out of an agent's environment. What the session gets
-//! in their place names this proxy and the session's own token ([`super::Pass::env`]); the proxy puts the
+//! in their place names this proxy and the session's own token ([`super::EgressCredential::env`]); the proxy puts the
 //! real key in where the token stood.
 
-use super::provider::{Kind, PROVIDERS, Provider, Slot, secret, unwrapped};
+use super::provider::{PROVIDERS, Provider, ProviderKind, Slot, secret, unwrapped};
 use hyper::HeaderMap;
 use hyper::header::{HeaderName, HeaderValue};
 use reqwest::Url;
@@ -29,7 +29,7 @@ pub enum Route {
 
 /// A way to a provider of models. It holds secrets and shows none.
 pub struct ModelRoute {
-    kind: Kind,
+    kind: ProviderKind,
     /// Where requests go.
     pub(super) upstream: Url,
     /// The real keys, by the variables that they came from.
@@ -55,7 +55,7 @@ pub struct BadVariable {
 /// When an address or a key cannot be used; the environment is then as it was.
 pub fn take_keys(
     env: &mut BTreeMap<String, String>,
-    kinds: &[Kind],
+    kinds: &[ProviderKind],
 ) -> Result<Vec<Route>, BadVariable> {
     let elsewhere = |provider: &Provider| {
         let switch = provider.elsewhere.and_then(|variable| env.get(variable));
@@ -73,7 +73,7 @@ pub fn take_keys(
         for (variable, _) in provider.keys {
             env.remove(*variable);
         }
-        if provider.kind == Kind::Anthropic {
+        if provider.kind == ProviderKind::Anthropic {
             env.remove(CUSTOM_HEADERS);
         }
     }
@@ -99,8 +99,11 @@ impl ModelRoute {
             }
         }
         let custom = match provider.kind {
-            Kind::Anthropic => set(CUSTOM_HEADERS).map(custom_headers).transpose()?,
-            Kind::OpenAi | Kind::Gemini | Kind::OpenCode | Kind::Copilot => None,
+            ProviderKind::Anthropic => set(CUSTOM_HEADERS).map(custom_headers).transpose()?,
+            ProviderKind::OpenAi
+            | ProviderKind::Gemini
+            | ProviderKind::OpenCode
+            | ProviderKind::Copilot => None,
         };
         let base = provider.base.and_then(|variable| Some((variable, set(variable)?)));
         if keys.is_empty() && base.is_none() && custom.is_none() {
@@ -222,7 +225,7 @@ mod tests {
         pairs.iter().map(owned).collect()
     }
 
-    fn one(pairs: &[(&str, &str)], kind: Kind) -> ModelRoute {
+    fn one(pairs: &[(&str, &str)], kind: ProviderKind) -> ModelRoute {
         let mut env = env(pairs);
         match take_keys(&mut env, &[kind]).unwrap().remove(0) {
             Route::Model(route) => route,
@@ -239,7 +242,7 @@ mod tests {
             ("ANTHROPIC_MODEL", "opus"),
             ("OPENAI_API_KEY", "other"),
         ]);
-        let routes = take_keys(&mut env, &[Kind::Anthropic, Kind::Gemini]).unwrap();
+        let routes = take_keys(&mut env, &[ProviderKind::Anthropic, ProviderKind::Gemini]).unwrap();
         assert_eq!(routes.len(), 1);
         let left: Vec<_> = env.keys().map(String::as_str).collect();
         assert_eq!(left, ["ANTHROPIC_MODEL", "OPENAI_API_KEY"]);
@@ -248,7 +251,7 @@ mod tests {
     #[test]
     fn keys_of_a_service_that_is_not_in_the_table_stay() {
         let mut env = env(&[("GOOGLE_API_KEY", "real"), ("GOOGLE_GENAI_USE_VERTEXAI", "true")]);
-        let routes = take_keys(&mut env, &[Kind::Gemini]).unwrap();
+        let routes = take_keys(&mut env, &[ProviderKind::Gemini]).unwrap();
         assert!(routes.is_empty());
         assert_eq!(env.len(), 2);
     }
@@ -256,10 +259,10 @@ mod tests {
     #[test]
     fn copilot_has_a_route_only_to_models_of_the_operators_own() {
         let mut env = env(&[("COPILOT_PROVIDER_API_KEY", "real")]);
-        assert!(take_keys(&mut env, &[Kind::Copilot]).unwrap().is_empty());
+        assert!(take_keys(&mut env, &[ProviderKind::Copilot]).unwrap().is_empty());
         assert_eq!(env.len(), 1);
         let address = ("COPILOT_PROVIDER_BASE_URL", "https://gateway.test/v1");
-        let route = one(&[address, ("COPILOT_PROVIDER_API_KEY", "real")], Kind::Copilot);
+        let route = one(&[address, ("COPILOT_PROVIDER_API_KEY", "real")], ProviderKind::Copilot);
         let variables = route.variables("A", "TOKEN");
         assert_eq!(variables[0].1, "A");
         assert_eq!(variables[1].1, "TOKEN");
@@ -269,7 +272,7 @@ mod tests {
     fn the_stand_ins_are_the_token_under_the_names_of_the_keys() {
         let route = one(
             &[("CLAUDE_CODE_OAUTH_TOKEN", "real"), ("ANTHROPIC_API_KEY", "other")],
-            Kind::Anthropic,
+            ProviderKind::Anthropic,
         );
         let variables = route.variables("http://127.0.0.1:1/model/anthropic", "TOKEN");
         let expected = [
@@ -286,7 +289,7 @@ mod tests {
 
     #[test]
     fn an_upstream_without_a_key_has_a_route_too() {
-        let route = one(&[("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")], Kind::OpenAi);
+        let route = one(&[("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")], ProviderKind::OpenAi);
         let variables = route.variables("A", "TOKEN");
         assert_eq!(variables[1], ("OPENAI_API_KEY".to_owned(), "TOKEN".to_owned()));
         let mut headers = HeaderMap::new();
@@ -298,7 +301,7 @@ mod tests {
     fn the_key_goes_where_the_token_stood() {
         let route = one(
             &[("ANTHROPIC_API_KEY", "key"), ("ANTHROPIC_AUTH_TOKEN", "bearer")],
-            Kind::Anthropic,
+            ProviderKind::Anthropic,
         );
         let mut headers = HeaderMap::new();
         route.sign(&mut headers, Slot::ApiKey);
@@ -308,7 +311,7 @@ mod tests {
         route.sign(&mut headers, Slot::Bearer);
         assert_eq!(headers["authorization"], "Bearer bearer");
         assert_eq!(headers.len(), 1);
-        let route = one(&[("OPENCODE_API_KEY", "zen")], Kind::OpenCode);
+        let route = one(&[("OPENCODE_API_KEY", "zen")], ProviderKind::OpenCode);
         let mut headers = HeaderMap::new();
         route.sign(&mut headers, Slot::ApiKey);
         assert_eq!(headers["x-api-key"], "zen");
@@ -318,7 +321,7 @@ mod tests {
     #[test]
     fn custom_headers_are_put_in_outside() {
         let lines = "X-Team: secret\nanthropic-beta: two\n\n";
-        let route = one(&[("ANTHROPIC_CUSTOM_HEADERS", lines)], Kind::Anthropic);
+        let route = one(&[("ANTHROPIC_CUSTOM_HEADERS", lines)], ProviderKind::Anthropic);
         let mut headers = HeaderMap::new();
         headers.insert("x-team", HeaderValue::from_static("forged"));
         headers.insert("anthropic-beta", HeaderValue::from_static("one"));
@@ -336,13 +339,13 @@ mod tests {
             ("OPENAI_API_KEY", "hidden\nkey"),
         ] {
             let mut env = env(&[(name, value)]);
-            let error = take_keys(&mut env, &[Kind::OpenAi]).unwrap_err().to_string();
+            let error = take_keys(&mut env, &[ProviderKind::OpenAi]).unwrap_err().to_string();
             assert!(error.contains(name) && !error.contains("hidden"), "{error}");
             assert_eq!(env.len(), 1);
         }
         for lines in ["no colon", "host: other"] {
             let mut env = env(&[("ANTHROPIC_CUSTOM_HEADERS", lines)]);
-            assert!(take_keys(&mut env, &[Kind::Anthropic]).is_err(), "{lines}");
+            assert!(take_keys(&mut env, &[ProviderKind::Anthropic]).is_err(), "{lines}");
         }
     }
 
@@ -350,7 +353,7 @@ mod tests {
     fn a_route_shows_no_secret() {
         let route = one(
             &[("GEMINI_API_KEY", "hidden"), ("ANTHROPIC_CUSTOM_HEADERS", "x: hidden")],
-            Kind::Gemini,
+            ProviderKind::Gemini,
         );
         let shown = format!("{route:?}");
         assert!(shown.contains("GEMINI_API_KEY") && !shown.contains("hidden"), "{shown}");

@@ -118,11 +118,11 @@ impl fmt::Debug for Tool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::provider::Kind;
+    use super::super::provider::ProviderKind;
     use super::super::route::{Route, take_keys};
     use super::*;
 
-    fn told(tool: &Tool, keys: &[&str], kinds: &[Kind]) -> Option<(String, Value)> {
+    fn told(tool: &Tool, keys: &[&str], kinds: &[ProviderKind]) -> Option<(String, Value)> {
         let mut env = keys.iter().map(|key| ((*key).to_owned(), "real".to_owned())).collect();
         let routes = take_keys(&mut env, kinds).unwrap();
         let models = routes.iter().filter_map(|route| match route {
@@ -141,7 +141,7 @@ mod tests {
         let mut env = BTreeMap::from([(OPENCODE.to_owned(), own.to_owned())]);
         let tool = Tool::opencode(&mut env).unwrap();
         assert!(env.is_empty());
-        let kinds = [Kind::Anthropic, Kind::OpenAi, Kind::Gemini];
+        let kinds = [ProviderKind::Anthropic, ProviderKind::OpenAi, ProviderKind::Gemini];
         let (name, told) = told(&tool, &["ANTHROPIC_API_KEY", "GEMINI_API_KEY"], &kinds).unwrap();
         assert_eq!(name, OPENCODE);
         let expected = json!({
@@ -158,7 +158,7 @@ mod tests {
     fn codex_is_told_its_base_url_beside_what_the_operator_says() {
         let mut env = BTreeMap::from([(CODEX.to_owned(), r#"{"model": "x"}"#.to_owned())]);
         let tool = Tool::codex(&mut env).unwrap();
-        let (name, told) = told(&tool, &["OPENAI_API_KEY"], &[Kind::OpenAi]).unwrap();
+        let (name, told) = told(&tool, &["OPENAI_API_KEY"], &[ProviderKind::OpenAi]).unwrap();
         assert_eq!(name, CODEX);
         assert_eq!(told, json!({"model": "x", "openai_base_url": "http://here/openai"}));
     }
@@ -166,8 +166,8 @@ mod tests {
     #[test]
     fn without_a_route_there_is_nothing_to_tell() {
         let tool = Tool::codex(&mut BTreeMap::new()).unwrap();
-        assert_eq!(told(&tool, &[], &[Kind::OpenAi]), None);
-        assert_eq!(told(&Tool::Variables, &["OPENAI_API_KEY"], &[Kind::OpenAi]), None);
+        assert_eq!(told(&tool, &[], &[ProviderKind::OpenAi]), None);
+        assert_eq!(told(&Tool::Variables, &["OPENAI_API_KEY"], &[ProviderKind::OpenAi]), None);
     }
 
     #[test]

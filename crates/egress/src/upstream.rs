@@ -36,7 +36,7 @@ use tower_service::Service;
 /// rare.
 const KEPT: (usize, Duration) = (2, Duration::from_secs(30));
 
-/// Names of upstreams that are looked up at a time; each takes a thread.
+/// UpstreamNames of upstreams that are looked up at a time; each takes a thread.
 pub const LOOKUPS: usize = 16;
 
 /// A session can make an upstream fail as often as it likes.
@@ -59,7 +59,7 @@ const BETWEEN_NEIGHBOURS: [HeaderName; 9] = [
 pub(super) type Body = UnsyncBoxBody<Bytes, Box<dyn Error + Send + Sync>>;
 
 /// What a session is answered.
-pub(super) type Answer = Response<Body>;
+pub(super) type ProxyResponse = Response<Body>;
 
 /// The connections of one session to its upstreams; they end with it. No request of another session goes over
 /// them: an upstream, or a gateway before it, that loses count of requests gives the next request the answer to
@@ -67,32 +67,32 @@ pub(super) type Answer = Response<Body>;
 pub(super) struct Upstream {
     connect: Duration,
     idle: Duration,
-    plain: OnceLock<Result<Way, String>>,
-    secure: OnceLock<Result<Way, String>>,
-    common: Arc<Common>,
+    plain: OnceLock<Result<UpstreamClient, String>>,
+    secure: OnceLock<Result<UpstreamClient, String>>,
+    common: Arc<SharedUpstreams>,
 }
 
 /// Its connections hold little, however fast one side is and however slow the other.
-type Way = Client<Patient, Incoming>;
+type UpstreamClient = Client<Patient, Incoming>;
 
 /// Connects, but not for longer than this.
 #[derive(Clone)]
 struct Patient {
-    connector: HttpsConnector<HttpConnector<Names>>,
+    connector: HttpsConnector<HttpConnector<UpstreamNames>>,
     patience: Duration,
 }
 
 /// Resolves the names of upstreams, so many at a time: they hold up neither what agents ask for nor the disk.
 #[derive(Clone)]
-struct Names(System);
+struct UpstreamNames(System);
 
-impl Default for Names {
+impl Default for UpstreamNames {
     fn default() -> Self {
         Self(System::new(LOOKUPS))
     }
 }
 
-impl Service<Name> for Names {
+impl Service<Name> for UpstreamNames {
     type Response = std::vec::IntoIter<SocketAddr>;
     type Error = io::Error;
     type Future = Pin<Box<dyn Future<Output = io::Result<Self::Response>> + Send>>;
@@ -113,15 +113,15 @@ impl Service<Name> for Names {
 
 /// What the ways of all sessions to their upstreams have in common: never a connection.
 #[derive(Default)]
-pub(super) struct Common {
+pub(super) struct SharedUpstreams {
     /// With the system's certificates, which take time and memory.
     tls: OnceLock<Result<ClientConfig, String>>,
-    names: Names,
+    names: UpstreamNames,
     complained: Mutex<Option<Instant>>,
 }
 
 impl Upstream {
-    pub(super) fn new(connect: Duration, idle: Duration, common: Arc<Common>) -> Self {
+    pub(super) fn new(connect: Duration, idle: Duration, common: Arc<SharedUpstreams>) -> Self {
         Self { connect, idle, plain: OnceLock::new(), secure: OnceLock::new(), common }
     }
 
@@ -145,7 +145,7 @@ impl Upstream {
         method: Method,
         mut headers: HeaderMap,
         body: Incoming,
-    ) -> Result<Answer, String> {
+    ) -> Result<ProxyResponse, String> {
         let client = self.client(url.scheme() == "https")?;
         strip(&mut headers);
         for name in [HOST, EXPECT] {
@@ -164,7 +164,7 @@ impl Upstream {
     }
 
     /// Made when it is first needed.
-    fn client(&self, secure: bool) -> Result<Way, String> {
+    fn client(&self, secure: bool) -> Result<UpstreamClient, String> {
         let kept = if secure { &self.secure } else { &self.plain };
         let made = kept.get_or_init(|| {
             let mut tcp = HttpConnector::new_with_resolver(self.common.names.clone());
@@ -192,7 +192,7 @@ impl Upstream {
 }
 
 impl Service<Uri> for Patient {
-    type Response = <HttpsConnector<HttpConnector<Names>> as Service<Uri>>::Response;
+    type Response = <HttpsConnector<HttpConnector<UpstreamNames>> as Service<Uri>>::Response;
     type Error = Box<dyn Error + Send + Sync>;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
 
@@ -209,7 +209,7 @@ impl Service<Uri> for Patient {
     }
 }
 
-impl Common {
+impl SharedUpstreams {
     /// How TLS is spoken, with the certificates that the system trusts; read when they are first needed.
     fn tls(&self) -> Result<ClientConfig, String> {
         let made = self.tls.get_or_init(|| {
@@ -324,12 +324,12 @@ fn hex(byte: u8) -> Option<u8> {
 }
 
 /// One line for people and programs that show it.
-pub(super) fn text(status: StatusCode, line: &str) -> Answer {
+pub(super) fn text(status: StatusCode, line: &str) -> ProxyResponse {
     with_type(status, "text/plain; charset=utf-8", format!("{line}\n"))
 }
 
 /// An error in a shape that the clients of all providers show.
-pub(super) fn json_error(status: StatusCode, message: &str) -> Answer {
+pub(super) fn json_error(status: StatusCode, message: &str) -> ProxyResponse {
     let (kind, word) = match status.as_u16() {
         401 => ("authentication_error", "UNAUTHENTICATED"),
         403 => ("permission_error", "PERMISSION_DENIED"),
@@ -344,7 +344,7 @@ pub(super) fn json_error(status: StatusCode, message: &str) -> Answer {
     with_type(status, "application/json", error.to_string())
 }
 
-fn with_type(status: StatusCode, kind: &'static str, body: String) -> Answer {
+fn with_type(status: StatusCode, kind: &'static str, body: String) -> ProxyResponse {
     let body = Full::new(Bytes::from(body)).map_err(|never| match never {});
     let mut answer = Response::new(body.boxed_unsync());
     *answer.status_mut() = status;
@@ -367,7 +367,7 @@ mod tests {
 
     #[test]
     fn the_client_for_https_takes_the_configuration_of_tls() {
-        let (patience, common) = (Duration::from_secs(1), Arc::new(Common::default()));
+        let (patience, common) = (Duration::from_secs(1), Arc::new(SharedUpstreams::default()));
         let upstream = Upstream::new(patience, patience, common);
         assert!(upstream.client(true).is_ok());
     }

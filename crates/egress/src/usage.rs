@@ -50,8 +50,8 @@ impl Counted {
 pub(super) struct Meter<B> {
     body: B,
     watch: Watch,
-    finder: Finder,
-    said: Said,
+    finder: UsageFinder,
+    said: AnswerUsage,
     total: Arc<Mutex<Counted>>,
 }
 
@@ -72,14 +72,14 @@ enum Watch {
 /// They are members of the document, or of its `message` or `response`; a document may be an array of such ones.
 /// Anywhere else a model can be made to say whatever one likes.
 #[derive(Default)]
-struct Finder {
+struct UsageFinder {
     /// Objects and arrays that are open.
     depth: usize,
     /// How many of them, from the outermost, lead to a place where usage may stand.
     leading: usize,
     /// Whether the document is an array: it is the outermost of them.
     is_array: bool,
-    text: Text,
+    text: Position,
     /// The last string, as far as it can be a key.
     key: Vec<u8>,
     /// The object of usage that has begun, and the depth where it ends.
@@ -87,7 +87,7 @@ struct Finder {
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-enum Text {
+enum Position {
     #[default]
     Outside,
     Inside,
@@ -96,14 +96,14 @@ enum Text {
 
 /// What one answer has said so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Said {
+struct AnswerUsage {
     input: u64,
     output: u64,
     cache_read: u64,
     cache_write: u64,
 }
 
-impl Finder {
+impl UsageFinder {
     /// Looks at the next byte; an object of usage, with its key, when this is its last byte.
     fn next(&mut self, byte: u8) -> Option<(Vec<u8>, &[u8])> {
         if let Some((bytes, _)) = &mut self.found {
@@ -113,27 +113,27 @@ impl Finder {
             }
         }
         match (self.text, byte) {
-            (Text::Escape, _) => self.text = Text::Inside,
-            (Text::Inside, b'\\') => self.text = Text::Escape,
-            (Text::Inside, b'"') => self.text = Text::Outside,
-            (Text::Inside, _) if self.found.is_some() || self.key.len() > LONGEST_KEY => {}
-            (Text::Inside, _) => self.key.push(byte),
-            (Text::Outside, b'"') => {
-                self.text = Text::Inside;
+            (Position::Escape, _) => self.text = Position::Inside,
+            (Position::Inside, b'\\') => self.text = Position::Escape,
+            (Position::Inside, b'"') => self.text = Position::Outside,
+            (Position::Inside, _) if self.found.is_some() || self.key.len() > LONGEST_KEY => {}
+            (Position::Inside, _) => self.key.push(byte),
+            (Position::Outside, b'"') => {
+                self.text = Position::Inside;
                 if self.found.is_none() {
                     self.key.clear();
                 }
             }
-            (Text::Outside, b'{' | b'[') => self.open(byte),
-            (Text::Outside, b'}' | b']') => {
+            (Position::Outside, b'{' | b'[') => self.open(byte),
+            (Position::Outside, b'}' | b']') => {
                 self.depth = self.depth.saturating_sub(1);
                 self.leading = self.leading.min(self.depth);
                 let ends = |(_, depth): &mut (Vec<u8>, usize)| *depth == self.depth;
                 let (bytes, _) = self.found.take_if(ends)?;
                 return Some((bytes, &self.key));
             }
-            (Text::Outside, b',') if self.found.is_none() => self.key.clear(),
-            (Text::Outside, _) => {}
+            (Position::Outside, b',') if self.found.is_none() => self.key.clear(),
+            (Position::Outside, _) => {}
         }
         None
     }
@@ -172,7 +172,7 @@ impl<B> Meter<B> {
             _ => Watch::Nothing,
         };
         total.lock().requests += 1;
-        Self { body, watch, finder: Finder::default(), said: Said::default(), total }
+        Self { body, watch, finder: UsageFinder::default(), said: AnswerUsage::default(), total }
     }
 
     fn see(&mut self, bytes: &[u8]) {
@@ -184,7 +184,7 @@ impl<B> Meter<B> {
                 Watch::Nothing => {}
                 Watch::Answer => self.hear(byte),
                 Watch::Events(_) | Watch::Event | Watch::OtherLine if byte == b'\n' => {
-                    self.finder = Finder::default();
+                    self.finder = UsageFinder::default();
                     self.watch = Watch::Events(0);
                 }
                 Watch::Event => self.hear(byte),
@@ -210,7 +210,7 @@ impl<B> Meter<B> {
     }
 
     /// Puts what is said now into the sum, in place of what the same answer said before.
-    fn count(&self, before: Said) {
+    fn count(&self, before: AnswerUsage) {
         let now = self.said;
         let mut total = self.total.lock();
         let put = |sum: &mut u64, before: u64, now: u64| {
@@ -223,7 +223,7 @@ impl<B> Meter<B> {
     }
 }
 
-impl Said {
+impl AnswerUsage {
     /// Anthropic, and both of OpenAI's APIs: there cached input is counted as input too.
     fn usage(&mut self, usage: &Value) {
         let number = |pointer: &str| usage.pointer(pointer).and_then(Value::as_u64);

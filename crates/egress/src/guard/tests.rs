@@ -5,7 +5,7 @@ use std::sync::Mutex;
 struct Scripted(Mutex<Vec<Vec<&'static str>>>);
 
 impl Lookup for Scripted {
-    fn lookup(&self, _name: &str) -> Found {
+    fn lookup(&self, _name: &str) -> LookupResult {
         let mut answers = self.0.lock().unwrap();
         let answer = if answers.len() > 1 { answers.remove(0) } else { answers[0].clone() };
         let found = answer.iter().map(|one| one.parse().unwrap()).collect();
@@ -82,7 +82,7 @@ fn every_spelling_of_an_inner_address_is_refused() {
     ];
     for spelling in spellings {
         let refused = guard.check_url(&format!("https://{spelling}/hook")).unwrap_err();
-        assert!(matches!(refused, Refusal::Inner { .. }), "{spelling}: {refused}");
+        assert!(matches!(refused, AddressRefusal::Inner { .. }), "{spelling}: {refused}");
     }
 }
 
@@ -117,14 +117,14 @@ fn what_is_no_address_for_posting_is_refused() {
         "https://example.com:99999/",
     ] {
         let refused = guard.check_url(url).unwrap_err();
-        assert!(matches!(refused, Refusal::NotAnAddress(_)), "{url}: {refused}");
+        assert!(matches!(refused, AddressRefusal::NotAnAddress(_)), "{url}: {refused}");
     }
     for url in ["ftp://example.com/", "file:///etc/passwd", "gopher://example.com/", "data:,x"] {
         let refused = guard.check_url(url).unwrap_err();
-        assert!(matches!(refused, Refusal::Scheme(_)), "{url}: {refused}");
+        assert!(matches!(refused, AddressRefusal::Scheme(_)), "{url}: {refused}");
     }
     for url in ["https://me@example.com/", "https://:secret@example.com/"] {
-        assert_eq!(guard.check_url(url).unwrap_err(), Refusal::UserInfo);
+        assert_eq!(guard.check_url(url).unwrap_err(), AddressRefusal::UserInfo);
     }
 }
 
@@ -147,14 +147,14 @@ fn an_allowed_network_is_permitted_in_every_spelling_and_over_plain_http() {
 #[test]
 fn plain_http_goes_to_allowed_networks_alone() {
     let refused = guard(&[], &[&[]]).check_url("http://1.1.1.1/").unwrap_err();
-    assert_eq!(refused, Refusal::Plain("1.1.1.1".to_owned()));
+    assert_eq!(refused, AddressRefusal::Plain("1.1.1.1".to_owned()));
 }
 
 #[tokio::test]
 async fn a_name_that_leads_inward_is_refused() {
     for url in ["https://inner.example.com/", "https://localhost./", "https://localhost/"] {
         let refused = guard(&[], &[&["10.0.0.1"]]).admit(url).await.unwrap_err();
-        assert!(matches!(refused, Refusal::LeadsInward(_)), "{url}: {refused}");
+        assert!(matches!(refused, AddressRefusal::LeadsInward(_)), "{url}: {refused}");
         assert!(!refused.to_string().contains("10.0.0.1"));
     }
 }
@@ -163,13 +163,13 @@ async fn a_name_that_leads_inward_is_refused() {
 async fn a_name_with_one_inner_address_among_outer_ones_is_refused_whole() {
     let guard = guard(&[], &[&["1.1.1.1", "fd00::1", "1.0.0.1"]]);
     let refused = guard.admit("https://both.example.com/").await.unwrap_err();
-    assert!(matches!(refused, Refusal::LeadsInward(_)));
+    assert!(matches!(refused, AddressRefusal::LeadsInward(_)));
 }
 
 #[tokio::test]
 async fn a_name_without_an_address_is_refused() {
     let refused = guard(&[], &[&[]]).admit("https://nowhere.example.com/").await.unwrap_err();
-    assert_eq!(refused, Refusal::Unresolved("nowhere.example.com".to_owned()));
+    assert_eq!(refused, AddressRefusal::Unresolved("nowhere.example.com".to_owned()));
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 const KEY: &str = "sk-ant-the-real-one";
 
 /// A route to this upstream, with these variables beside.
-pub(super) fn route(kind: Kind, base: (&str, &str), others: &[(&str, &str)]) -> Vec<Route> {
+pub(super) fn route(kind: ProviderKind, base: (&str, &str), others: &[(&str, &str)]) -> Vec<Route> {
     let all = others.iter().chain([&base]);
     let owned = all.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
     let mut env: BTreeMap<_, _> = owned.collect();
@@ -17,7 +17,7 @@ pub(super) fn route(kind: Kind, base: (&str, &str), others: &[(&str, &str)]) -> 
 
 pub(super) fn anthropic(fake: &Fake) -> Vec<Route> {
     let base = ("ANTHROPIC_BASE_URL", fake.url());
-    route(Kind::Anthropic, (base.0, &base.1), &[("ANTHROPIC_API_KEY", KEY)])
+    route(ProviderKind::Anthropic, (base.0, &base.1), &[("ANTHROPIC_API_KEY", KEY)])
 }
 
 fn json(text: &'static str) -> impl Fn(&Asked) -> Sent + Send + Sync + 'static {
@@ -28,9 +28,9 @@ fn json(text: &'static str) -> impl Fn(&Asked) -> Sent + Send + Sync + 'static {
 async fn the_key_is_put_in_outside_and_the_token_stays_inside() {
     let world = World::start().await;
     let fake = Fake::start(json("{}")).await;
-    let pass = world.pass_with(&[], anthropic(&fake));
+    let session = world.credential_with(&[], anthropic(&fake));
     let headers = [
-        ("x-api-key", pass.token()),
+        ("x-api-key", session.token()),
         ("authorization", "Bearer something"),
         ("cookie", "a=b"),
         ("accept-encoding", "gzip"),
@@ -51,7 +51,7 @@ async fn the_key_is_put_in_outside_and_the_token_stays_inside() {
         assert!(!asked.headers.contains_key(name), "{name}");
     }
     let all = format!("{:?}", asked.headers.values().collect::<Vec<_>>());
-    assert!(!all.contains(pass.token()), "{all}");
+    assert!(!all.contains(session.token()), "{all}");
 }
 
 #[tokio::test]
@@ -60,10 +60,16 @@ async fn each_provider_has_its_key_in_its_place() {
     let fake = Fake::start(json("{}")).await;
     let base = format!("{}/base", fake.url());
     let cases = [
-        (Kind::OpenAi, "OPENAI_BASE_URL", "OPENAI_API_KEY", "openai", "authorization"),
-        (Kind::Gemini, "GOOGLE_GEMINI_BASE_URL", "GEMINI_API_KEY", "gemini", "x-goog-api-key"),
+        (ProviderKind::OpenAi, "OPENAI_BASE_URL", "OPENAI_API_KEY", "openai", "authorization"),
         (
-            Kind::Anthropic,
+            ProviderKind::Gemini,
+            "GOOGLE_GEMINI_BASE_URL",
+            "GEMINI_API_KEY",
+            "gemini",
+            "x-goog-api-key",
+        ),
+        (
+            ProviderKind::Anthropic,
             "ANTHROPIC_BASE_URL",
             "CLAUDE_CODE_OAUTH_TOKEN",
             "anthropic",
@@ -71,17 +77,18 @@ async fn each_provider_has_its_key_in_its_place() {
         ),
     ];
     for (kind, base_name, key_name, name, header) in cases {
-        let pass = world.pass_with(&[], route(kind, (base_name, &base), &[(key_name, "real")]));
+        let session =
+            world.credential_with(&[], route(kind, (base_name, &base), &[(key_name, "real")]));
         let inside = match header {
-            "authorization" => format!("Bearer {}", pass.token()),
-            _ => pass.token().to_owned(),
+            "authorization" => format!("Bearer {}", session.token()),
+            _ => session.token().to_owned(),
         };
         let uri = format!("/model/{name}/v1/x");
         let (status, _, _) = ask(world.port, "POST", &uri, &[(header, &inside)], "").await;
         assert_eq!(status, 200, "{name}");
         let asked = fake.asked().pop().unwrap();
         assert_eq!(asked.uri, "/base/v1/x");
-        let expected = inside.replace(pass.token(), "real");
+        let expected = inside.replace(session.token(), "real");
         assert_eq!(asked.headers[header], expected.as_str());
     }
 }
@@ -90,8 +97,8 @@ async fn each_provider_has_its_key_in_its_place() {
 async fn a_request_without_a_body_stays_without_one() {
     let world = World::start().await;
     let fake = Fake::start(json("{}")).await;
-    let pass = world.pass_with(&[], anthropic(&fake));
-    let headers = [("x-api-key", pass.token()), ("accept", "x/y")];
+    let session = world.credential_with(&[], anthropic(&fake));
+    let headers = [("x-api-key", session.token()), ("accept", "x/y")];
     let uri = "/model/anthropic/v1/models";
     let (status, _, _) = ask(world.port, "GET", uri, &headers, "").await;
     assert_eq!(status, 200);
@@ -106,9 +113,9 @@ async fn geminis_key_may_stand_in_the_query_and_leaves_it() {
     let world = World::start().await;
     let fake = Fake::start(json("{}")).await;
     let base = ("GOOGLE_GEMINI_BASE_URL", fake.url());
-    let routes = route(Kind::Gemini, (base.0, &base.1), &[("GEMINI_API_KEY", "real")]);
-    let pass = world.pass_with(&[], routes);
-    let uri = format!("/model/gemini/v1beta/models/m:stream?key={}&alt=sse", pass.token());
+    let routes = route(ProviderKind::Gemini, (base.0, &base.1), &[("GEMINI_API_KEY", "real")]);
+    let session = world.credential_with(&[], routes);
+    let uri = format!("/model/gemini/v1beta/models/m:stream?key={}&alt=sse", session.token());
     let (status, _, _) = ask(world.port, "POST", &uri, &[], "").await;
     assert_eq!(status, 200);
     let asked = fake.asked().remove(0);
@@ -120,10 +127,10 @@ async fn geminis_key_may_stand_in_the_query_and_leaves_it() {
 async fn a_wrong_or_old_or_missing_token_reaches_no_model() {
     let world = World::start().await;
     let fake = Fake::start(json("{}")).await;
-    let pass = world.pass_with(&[], anthropic(&fake));
-    let old = world.pass_with(&[], anthropic(&fake)).token().to_owned();
-    let own = world.own(&pass).await;
-    let others = world.pass_with(&[], anthropic(&fake));
+    let session = world.credential_with(&[], anthropic(&fake));
+    let old = world.credential_with(&[], anthropic(&fake)).token().to_owned();
+    let own = world.own(&session).await;
+    let others = world.credential_with(&[], anthropic(&fake));
     let uri = "/model/anthropic/v1/messages";
     for port in [world.port, own] {
         for token in ["", "sk-ant-guess", &old, KEY] {
@@ -146,8 +153,8 @@ async fn a_wrong_or_old_or_missing_token_reaches_no_model() {
 async fn a_session_has_its_own_routes_alone() {
     let world = World::start().await;
     let fake = Fake::start(json("{}")).await;
-    let _with = world.pass_with(&[], anthropic(&fake));
-    let without = world.pass(&["*"]);
+    let _with = world.credential_with(&[], anthropic(&fake));
+    let without = world.credential(&["*"]);
     let headers = [("x-api-key", without.token())];
     let uri = "/model/anthropic/v1/messages";
     let (status, _, body) = ask(world.port, "POST", uri, &headers, "").await;
@@ -162,9 +169,9 @@ async fn no_path_and_no_method_leads_out_of_the_route() {
     let fake = Fake::start(json("{}")).await;
     let base = format!("{}/team/v1", fake.url());
     let base = ("ANTHROPIC_BASE_URL", base.as_str());
-    let routes = route(Kind::Anthropic, base, &[("ANTHROPIC_API_KEY", KEY)]);
-    let pass = world.pass_with(&[], routes);
-    let headers = [("x-api-key", pass.token())];
+    let routes = route(ProviderKind::Anthropic, base, &[("ANTHROPIC_API_KEY", KEY)]);
+    let session = world.credential_with(&[], routes);
+    let headers = [("x-api-key", session.token())];
     for path in ["/../admin", "/%2e%2e/admin", "/a/..%2f..%2fadmin", "/..%5cadmin"] {
         let uri = format!("/model/anthropic{path}");
         let (status, _, _) = ask(world.port, "GET", &uri, &headers, "").await;
@@ -189,8 +196,8 @@ async fn statuses_errors_and_redirects_pass_unchanged() {
         answer
     })
     .await;
-    let pass = world.pass_with(&[], anthropic(&fake));
-    let headers = [("x-api-key", pass.token())];
+    let session = world.credential_with(&[], anthropic(&fake));
+    let headers = [("x-api-key", session.token())];
     let uri = "/model/anthropic/overloaded";
     let (status, head, body) = ask(world.port, "POST", uri, &headers, "").await;
     assert_eq!((status, &body[..]), (529, &br#"{"type":"error"}"#[..]));
@@ -205,13 +212,11 @@ async fn statuses_errors_and_redirects_pass_unchanged() {
 #[tokio::test]
 async fn an_upstream_that_is_not_there_is_said_in_every_clients_words() {
     let world = World::start().await;
-    let free = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let url = format!("http://{}", free.local_addr().unwrap());
-    drop(free);
+    let url = closed_url();
     let base = ("ANTHROPIC_BASE_URL", url.as_str());
-    let routes = route(Kind::Anthropic, base, &[("ANTHROPIC_API_KEY", KEY)]);
-    let pass = world.pass_with(&[], routes);
-    let headers = [("x-api-key", pass.token())];
+    let routes = route(ProviderKind::Anthropic, base, &[("ANTHROPIC_API_KEY", KEY)]);
+    let session = world.credential_with(&[], routes);
+    let headers = [("x-api-key", session.token())];
     let uri = "/model/anthropic/v1/messages";
     let (status, head, body) = ask(world.port, "POST", uri, &headers, "").await;
     assert_eq!(status, 502);
@@ -231,9 +236,9 @@ async fn an_upstream_that_is_not_there_is_said_in_every_clients_words() {
 async fn a_web_socket_is_told_to_use_http() {
     let world = World::start().await;
     let fake = Fake::start(json("{}")).await;
-    let pass = world.pass_with(&[], anthropic(&fake));
+    let session = world.credential_with(&[], anthropic(&fake));
     let headers =
-        [("x-api-key", pass.token()), ("connection", "Upgrade"), ("upgrade", "websocket")];
+        [("x-api-key", session.token()), ("connection", "Upgrade"), ("upgrade", "websocket")];
     let (status, _, _) = ask(world.port, "GET", "/model/anthropic/x", &headers, "").await;
     assert_eq!(status, 426);
     assert!(fake.asked().is_empty());
@@ -243,18 +248,18 @@ async fn a_web_socket_is_told_to_use_http() {
 async fn a_client_that_proxies_even_loopback_reaches_its_route() {
     let world = World::start().await;
     let fake = Fake::start(json("{}")).await;
-    let pass = world.pass_with(&[], anthropic(&fake));
-    let credential = basic(pass.token());
-    let headers = [("x-api-key", pass.token()), ("proxy-authorization", credential.as_str())];
+    let session = world.credential_with(&[], anthropic(&fake));
+    let credential = basic(session.token());
+    let headers = [("x-api-key", session.token()), ("proxy-authorization", credential.as_str())];
     let uri = format!("http://127.0.0.1:{}/model/anthropic/v1/messages", world.port);
     let (status, _, _) = ask(world.port, "POST", &uri, &headers, "").await;
     assert_eq!(status, 200);
     let here = format!("127.0.0.1:{}", world.port);
-    let (status, _, mut socket) = tunnel(world.port, &here, Some(pass.token())).await;
+    let (status, _, mut socket) = tunnel(world.port, &here, Some(session.token())).await;
     assert_eq!(status, 200);
     let request = format!(
         "POST /model/anthropic/v1/messages HTTP/1.1\r\nHost: {here}\r\nX-Api-Key: {}\r\nContent-Length: 0\r\n\r\n",
-        pass.token()
+        session.token()
     );
     socket.write_all(request.as_bytes()).await.unwrap();
     assert!(head(&mut socket).await.starts_with("HTTP/1.1 200"));
@@ -268,10 +273,10 @@ async fn a_client_that_proxies_even_loopback_reaches_its_route() {
 async fn a_process_is_told_its_routes_and_no_key() {
     let world = World::start().await;
     let fake = Fake::start(json("{}")).await;
-    let pass = world.pass_with(&[], anthropic(&fake));
-    let env = pass.env(8118);
+    let session = world.credential_with(&[], anthropic(&fake));
+    let env = session.env(8118);
     let told: HashMap<_, _> = env.iter().cloned().collect();
     assert_eq!(told["ANTHROPIC_BASE_URL"], "http://127.0.0.1:8118/model/anthropic");
-    assert_eq!(told["ANTHROPIC_API_KEY"], pass.token());
+    assert_eq!(told["ANTHROPIC_API_KEY"], session.token());
     assert!(!format!("{env:?}").contains(KEY));
 }

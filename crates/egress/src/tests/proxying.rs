@@ -9,9 +9,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 async fn what_a_rule_permits_is_tunnelled() {
     let world = World::start().await;
     let echo = echo().await;
-    let pass = world.pass(&[&format!("here.test:{echo}")]);
+    let session = world.credential(&[&format!("here.test:{echo}")]);
     let target = format!("here.test:{echo}");
-    let (status, _, mut socket) = tunnel(world.port, &target, Some(pass.token())).await;
+    let (status, _, mut socket) = tunnel(world.port, &target, Some(session.token())).await;
     assert_eq!(status, 200);
     echoes(&mut socket).await;
 }
@@ -19,28 +19,26 @@ async fn what_a_rule_permits_is_tunnelled() {
 #[tokio::test]
 async fn each_side_of_a_tunnel_may_end_first() {
     let world = World::start().await;
-    let echo = echo().await;
-    let target = format!("here.test:{echo}");
-    let pass = world.pass(&[&target]);
-    let (_, _, mut socket) = tunnel(world.port, &target, Some(pass.token())).await;
+    let (target, session) = world.credential_for_echo().await;
+    let (_, _, mut socket) = tunnel(world.port, &target, Some(session.token())).await;
     socket.write_all(b"last words").await.unwrap();
     socket.shutdown().await.unwrap();
     let mut heard = String::new();
     let read = tokio::time::timeout(LONG, socket.read_to_string(&mut heard)).await;
-    read.expect("the end passes through").unwrap();
+    read.expect("the end sessions through").unwrap();
     assert_eq!(heard, "last words");
 }
 
 #[tokio::test]
 async fn what_no_rule_permits_is_refused_with_what_can_be_done() {
     let world = World::start().await;
-    let pass = world.pass(&["here.test"]);
-    let (status, line, _) = tunnel(world.port, "other.test:443", Some(pass.token())).await;
+    let session = world.credential(&["here.test"]);
+    let (status, line, _) = tunnel(world.port, "other.test:443", Some(session.token())).await;
     assert_eq!(status, 403);
     let expected =
         "other.test:443 is not in agents.a.egress.allow; the server's operator can add it";
     assert_eq!(line, expected);
-    let refusal = pass.refused().await;
+    let refusal = session.next_refusal().await;
     assert_eq!(refusal.host, "other.test");
     assert_eq!(refusal.port, 443);
     assert_eq!(refusal.reason, Reason::NotAllowed);
@@ -50,11 +48,11 @@ async fn what_no_rule_permits_is_refused_with_what_can_be_done() {
 #[tokio::test]
 async fn a_permitted_name_that_leads_inward_is_refused() {
     let world = World::start().await;
-    let pass = world.pass(&["*"]);
+    let session = world.credential(&["*"]);
     for name in ["inner.test", "metadata.test", "mixed.test", "mapped.test", "other-loopback.test"]
     {
         let target = format!("{name}:443");
-        let (status, line, _) = tunnel(world.port, &target, Some(pass.token())).await;
+        let (status, line, _) = tunnel(world.port, &target, Some(session.token())).await;
         assert_eq!(status, 403, "{name}");
         assert_eq!(
             line,
@@ -62,7 +60,7 @@ async fn a_permitted_name_that_leads_inward_is_refused() {
                 "{target} leads into an inner network; the server's operator can add that network to egress.inner"
             )
         );
-        assert_eq!(pass.refused().await.reason, Reason::Inner);
+        assert_eq!(session.next_refusal().await.reason, Reason::Inner);
     }
 }
 
@@ -72,9 +70,9 @@ async fn a_name_of_which_one_address_leads_inward_gets_no_packet_at_all() {
     let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     listener.set_nonblocking(true).unwrap();
     let port = listener.local_addr().unwrap().port();
-    let pass = world.pass(&[&format!("mixed.test:{port}")]);
+    let session = world.credential(&[&format!("mixed.test:{port}")]);
     let target = format!("mixed.test:{port}");
-    let (status, _, _) = tunnel(world.port, &target, Some(pass.token())).await;
+    let (status, _, _) = tunnel(world.port, &target, Some(session.token())).await;
     assert_eq!(status, 403);
     let nobody = listener.accept().unwrap_err();
     assert_eq!(nobody.kind(), io::ErrorKind::WouldBlock);
@@ -83,7 +81,7 @@ async fn a_name_of_which_one_address_leads_inward_gets_no_packet_at_all() {
 #[tokio::test]
 async fn an_inner_address_is_refused_in_every_spelling() {
     let world = World::start().await;
-    let pass = world.pass(&["*"]);
+    let session = world.credential(&["*"]);
     for spelling in [
         "127.0.0.2",
         "10.0.0.1",
@@ -100,7 +98,7 @@ async fn an_inner_address_is_refused_in_every_spelling() {
         "10.0.0.1.",
     ] {
         let target = format!("{spelling}:443");
-        let (status, line, _) = tunnel(world.port, &target, Some(pass.token())).await;
+        let (status, line, _) = tunnel(world.port, &target, Some(session.token())).await;
         assert_eq!(status, 403, "{spelling}: {line}");
     }
 }
@@ -109,10 +107,10 @@ async fn an_inner_address_is_refused_in_every_spelling() {
 async fn an_inner_network_of_the_operators_choice_can_be_reached() {
     let world = World::start().await;
     let echo = echo().await;
-    let pass = world.pass(&[&format!("*:{echo}")]);
+    let session = world.credential(&[&format!("*:{echo}")]);
     for host in ["127.0.0.1", "sub.here.test"] {
         let target = format!("{host}:{echo}");
-        let (status, line, _) = tunnel(world.port, &target, Some(pass.token())).await;
+        let (status, line, _) = tunnel(world.port, &target, Some(session.token())).await;
         assert_eq!(status, 200, "{host}: {line}");
     }
 }
@@ -120,11 +118,11 @@ async fn an_inner_network_of_the_operators_choice_can_be_reached() {
 #[tokio::test]
 async fn a_name_without_an_address_is_an_error_and_no_refusal() {
     let world = World::start().await;
-    let pass = world.pass(&["*"]);
-    let (status, line, _) = tunnel(world.port, "nobody.test:443", Some(pass.token())).await;
+    let session = world.credential(&["*"]);
+    let (status, line, _) = tunnel(world.port, "nobody.test:443", Some(session.token())).await;
     assert_eq!(status, 502);
     assert_eq!(line, "nobody.test:443 could not be reached: the name cannot be resolved");
-    assert!(pass.refused().now_or_never().is_none());
+    assert!(session.next_refusal().now_or_never().is_none());
 }
 
 #[tokio::test]
@@ -132,8 +130,8 @@ async fn plain_http_is_forwarded_to_the_host_that_was_permitted() {
     let world = World::start().await;
     let fake = Fake::start(|_| full(200, "text/plain", "served")).await;
     let place = format!("here.test:{}", fake.port);
-    let pass = world.pass(&[&place]);
-    let credential = basic(pass.token());
+    let session = world.credential(&[&place]);
+    let credential = basic(session.token());
     let headers = [
         ("proxy-authorization", credential.as_str()),
         ("host", "elsewhere.test"),
@@ -157,8 +155,8 @@ async fn plain_http_is_forwarded_to_the_host_that_was_permitted() {
 #[tokio::test]
 async fn plain_http_to_what_no_rule_permits_is_refused() {
     let world = World::start().await;
-    let pass = world.pass(&["here.test:8080"]);
-    let credential = basic(pass.token());
+    let session = world.credential(&["here.test:8080"]);
+    let credential = basic(session.token());
     let headers = [("proxy-authorization", credential.as_str())];
     let (status, _, line) = ask(world.port, "GET", "http://here.test/", &headers, "").await;
     assert_eq!(status, 403);
@@ -173,7 +171,7 @@ async fn who_says_nothing_of_himself_is_not_told_what_is_allowed() {
     let world = World::start().await;
     let echo = echo().await;
     let allowed = format!("here.test:{echo}");
-    let _pass = world.pass(&[&allowed]);
+    let _pass = world.credential(&[&allowed]);
     let (status, one, _) = tunnel(world.port, &allowed, None).await;
     assert_eq!(status, 407);
     let (status, other, _) = tunnel(world.port, "other.test:443", None).await;
@@ -187,10 +185,8 @@ async fn who_says_nothing_of_himself_is_not_told_what_is_allowed() {
 #[tokio::test]
 async fn at_a_listener_of_its_own_a_session_needs_no_credential() {
     let world = World::start().await;
-    let echo = echo().await;
-    let target = format!("here.test:{echo}");
-    let pass = world.pass(&[&target]);
-    let port = world.own(&pass).await;
+    let (target, session) = world.credential_for_echo().await;
+    let port = world.own(&session).await;
     let (status, _, mut socket) = tunnel(port, &target, None).await;
     assert_eq!(status, 200);
     echoes(&mut socket).await;
@@ -201,8 +197,8 @@ async fn at_a_listener_of_its_own_a_session_needs_no_credential() {
 #[tokio::test]
 async fn a_request_for_the_proxy_itself_is_not_forwarded() {
     let world = World::start().await;
-    let pass = world.pass(&["*", &format!("*:{}", world.port)]);
-    let port = world.own(&pass).await;
+    let session = world.credential(&["*", &format!("*:{}", world.port)]);
+    let port = world.own(&session).await;
     let (status, _, _) = ask(port, "GET", "/", &[], "").await;
     assert_eq!(status, 404);
     let (status, _, _) = ask(port, "GET", &format!("http://127.0.0.1:{port}/x"), &[], "").await;
@@ -212,8 +208,8 @@ async fn a_request_for_the_proxy_itself_is_not_forwarded() {
 #[tokio::test]
 async fn a_head_that_is_too_long_is_refused() {
     let world = World::start().await;
-    let pass = world.pass(&["*"]);
-    let port = world.own(&pass).await;
+    let session = world.credential(&["*"]);
+    let port = world.own(&session).await;
     let long = "x".repeat(200 * 1024);
     let mut socket = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.unwrap();
     let request = format!("GET http://here.test/ HTTP/1.1\r\nHost: here.test\r\nX: {long}\r\n\r\n");

@@ -89,7 +89,7 @@ async fn git(folder: &Path, env: &[(String, String)], words: &[&str]) -> (bool, 
 
 fn routes(fake: &Fake, path: &str) -> Vec<Route> {
     let route = GitRoute::new("git.test", path, None, SECRET).unwrap();
-    vec![Route::Git(route.to(&fake.url()).unwrap())]
+    vec![Route::Git(route.with_upstream(&fake.url()).unwrap())]
 }
 
 /// A folder, with an empty repository at `served/team/a.git`.
@@ -107,10 +107,10 @@ async fn git_clones_and_pushes_with_a_credential_that_it_never_has() {
     let here = folder.path();
     let fake = server(&here.join("served")).await;
     let world = World::start().await;
-    let pass = world.pass_with(&[], routes(&fake, "team"));
-    let own = world.own(&pass).await;
+    let session = world.credential_with(&[], routes(&fake, "team"));
+    let own = world.own(&session).await;
     for (round, port) in [("one", world.port), ("two", own)] {
-        let env = pass.env(port);
+        let env = session.env(port);
         assert!(!format!("{env:?}").contains(SECRET));
         let run = async |folder: &Path, words: &[&str]| {
             let (done, said) = git(folder, &env, words).await;
@@ -130,7 +130,7 @@ async fn git_clones_and_pushes_with_a_credential_that_it_never_has() {
         run(&work, &["push", "-q", "origin", "HEAD:refs/heads/main"]).await;
         run(&work, &["fetch", "-q", "git@git.test:team/a", "main"]).await;
         let config = std::fs::read_to_string(work.join(".git/config")).unwrap();
-        assert!(!config.contains(pass.token()), "{config}");
+        assert!(!config.contains(session.token()), "{config}");
         let served = here.join("served/team/a.git");
         let log = run(&served, &["log", "--format=%s", "main"]).await;
         assert!(log.starts_with(round), "{log}");
@@ -145,8 +145,8 @@ async fn a_repository_that_is_not_below_the_path_is_refused() {
     let folder = repository().await;
     let fake = server(&folder.path().join("served")).await;
     let world = World::start().await;
-    let pass = world.pass_with(&[], routes(&fake, "team/b"));
-    let credential = basic(pass.token());
+    let session = world.credential_with(&[], routes(&fake, "team/b"));
+    let credential = basic(session.token());
     let headers = [("authorization", credential.as_str())];
     for path in ["team/a.git", "team/bb", "team", "team/b/../a.git", "team/b/%2e%2e/a.git"] {
         let uri = format!("/git/git.test/{path}/info/refs?service=git-upload-pack");
@@ -155,7 +155,7 @@ async fn a_repository_that_is_not_below_the_path_is_refused() {
         assert!(line.starts_with(b"git.test/"), "{line:?}");
     }
     assert!(fake.asked().is_empty());
-    let refusal = pass.refused().await;
+    let refusal = session.next_refusal().await;
     assert_eq!(refusal.reason, Reason::OutsideRoute);
     assert_eq!(
         refusal.advice,
@@ -167,8 +167,8 @@ async fn a_repository_that_is_not_below_the_path_is_refused() {
 async fn only_the_smart_protocol_is_carried() {
     let fake = Fake::start(|_| full(200, "text/plain", "")).await;
     let world = World::start().await;
-    let pass = world.pass_with(&[], routes(&fake, "team"));
-    let port = world.own(&pass).await;
+    let session = world.credential_with(&[], routes(&fake, "team"));
+    let port = world.own(&session).await;
     for (method, path) in [
         ("GET", "a.git/HEAD"),
         ("GET", "a.git/info/refs"),
@@ -194,8 +194,8 @@ async fn only_the_smart_protocol_is_carried() {
 async fn the_shared_listener_asks_git_for_its_token() {
     let fake = Fake::start(|_| full(200, "text/plain", "")).await;
     let world = World::start().await;
-    let pass = world.pass_with(&[], routes(&fake, "team"));
-    let void = world.pass_with(&[], routes(&fake, "team")).token().to_owned();
+    let session = world.credential_with(&[], routes(&fake, "team"));
+    let void = world.credential_with(&[], routes(&fake, "team")).token().to_owned();
     let uri = "/git/git.test/team/a.git/info/refs?service=git-upload-pack";
     let (status, headers, _) = ask(world.port, "GET", uri, &[], "").await;
     assert_eq!(status, 401);
@@ -204,7 +204,7 @@ async fn the_shared_listener_asks_git_for_its_token() {
     let (status, _, _) = ask(world.port, "GET", uri, &headers, "").await;
     assert_eq!(status, 401);
     assert!(fake.asked().is_empty());
-    let headers = [("authorization", &*basic(pass.token()))];
+    let headers = [("authorization", &*basic(session.token()))];
     let (status, _, _) = ask(world.port, "GET", uri, &headers, "").await;
     assert_eq!(status, 200);
     assert!(authorized(&fake.asked()[0]));
@@ -214,11 +214,11 @@ async fn the_shared_listener_asks_git_for_its_token() {
 async fn a_credential_that_the_host_refuses_is_said_and_git_asks_nobody() {
     let world = World::start().await;
     let fake = Fake::start(|_| full(401, "text/plain", "who are you")).await;
-    let pass = world.pass_with(&[], routes(&fake, ""));
-    let port = world.own(&pass).await;
+    let session = world.credential_with(&[], routes(&fake, ""));
+    let port = world.own(&session).await;
     let folder = tempfile::tempdir().unwrap();
     let words = ["clone", "https://git.test/a/b", "c"];
-    let (done, said) = git(folder.path(), &pass.env(port), &words).await;
+    let (done, said) = git(folder.path(), &session.env(port), &words).await;
     assert!(!done);
     assert!(
         said.contains("git.test refuses the credential of egress.git; the operator must renew it"),
@@ -229,12 +229,10 @@ async fn a_credential_that_the_host_refuses_is_said_and_git_asks_nobody() {
 #[tokio::test]
 async fn a_host_that_is_not_there_is_said() {
     let world = World::start().await;
-    let free = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let url = format!("http://{}", free.local_addr().unwrap());
-    drop(free);
+    let url = closed_url();
     let route = GitRoute::new("git.test", "", None, SECRET).unwrap();
-    let pass = world.pass_with(&[], vec![Route::Git(route.to(&url).unwrap())]);
-    let port = world.own(&pass).await;
+    let session = world.credential_with(&[], vec![Route::Git(route.with_upstream(&url).unwrap())]);
+    let port = world.own(&session).await;
     let uri = "/git/git.test/a/info/refs?service=git-upload-pack";
     let (status, _, line) = ask(port, "GET", uri, &[], "").await;
     assert_eq!(status, 502);

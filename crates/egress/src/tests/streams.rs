@@ -1,4 +1,4 @@
-//! Streams of models: bytes pass as they come, whoever is slow is waited for, and tokens are counted.
+//! Streams of models: bytes session as they come, whoever is slow is waited for, and tokens are counted.
 
 use super::super::*;
 use super::models::{anthropic, route};
@@ -28,16 +28,16 @@ async fn an_event_stream_passes_byte_for_byte_and_is_counted() {
             .unwrap()
     })
     .await;
-    let pass = world.pass_with(&[], anthropic(&fake));
-    let headers = [("x-api-key", pass.token())];
+    let session = world.credential_with(&[], anthropic(&fake));
+    let headers = [("x-api-key", session.token())];
     for _ in 0..2 {
         let uri = "/model/anthropic/v1/messages";
         let (status, _, body) = ask(world.port, "POST", uri, &headers, "").await;
         assert_eq!((status, &body[..]), (200, events.as_bytes()));
     }
     let expected = Counted { input: 20, output: 84, cache_read: 6, cache_write: 0, requests: 2 };
-    assert_eq!(pass.tokens(), expected);
-    assert_eq!(world.pass(&[]).tokens(), Counted::default());
+    assert_eq!(session.tokens(), expected);
+    assert_eq!(world.credential(&[]).tokens(), Counted::default());
 }
 
 #[tokio::test]
@@ -57,8 +57,8 @@ async fn the_first_event_arrives_while_the_last_is_not_yet_made() {
             .unwrap()
     })
     .await;
-    let pass = world.pass_with(&[], anthropic(&fake));
-    let headers = [("x-api-key", pass.token())];
+    let session = world.credential_with(&[], anthropic(&fake));
+    let headers = [("x-api-key", session.token())];
     let mut answer = begin(world.port, "POST", "/model/anthropic/x", &headers, "").await;
     for word in ["data: one\n\n", "data: two\n\n"] {
         more.send(Bytes::from(word)).await.unwrap();
@@ -127,9 +127,9 @@ async fn whoever_reads_slowly_holds_up_the_upstream_and_fills_nothing() {
     let world = World::start().await;
     let (port, sent) = endless(true).await;
     let url = format!("http://127.0.0.1:{port}");
-    let routes = route(Kind::Anthropic, ("ANTHROPIC_BASE_URL", &url), &[]);
-    let pass = world.pass_with(&[], routes);
-    let headers = [("x-api-key", pass.token())];
+    let routes = route(ProviderKind::Anthropic, ("ANTHROPIC_BASE_URL", &url), &[]);
+    let session = world.credential_with(&[], routes);
+    let headers = [("x-api-key", session.token())];
     let answer = begin(world.port, "GET", "/model/anthropic/x", &headers, "").await;
     let stalled = tokio::time::timeout(LONG, settled(&sent)).await.unwrap();
     assert!(stalled < BOUND, "{stalled}");
@@ -147,12 +147,12 @@ async fn an_upstream_that_reads_slowly_holds_up_the_session_and_fills_nothing() 
     let world = World::start().await;
     let (port, _) = endless(false).await;
     let url = format!("http://127.0.0.1:{port}");
-    let routes = route(Kind::Anthropic, ("ANTHROPIC_BASE_URL", &url), &[]);
-    let pass = world.pass_with(&[], routes);
+    let routes = route(ProviderKind::Anthropic, ("ANTHROPIC_BASE_URL", &url), &[]);
+    let session = world.credential_with(&[], routes);
     let mut socket = TcpStream::connect((Ipv4Addr::LOCALHOST, world.port)).await.unwrap();
     let request = format!(
         "POST /model/anthropic/x HTTP/1.1\r\nHost: x\r\nX-Api-Key: {}\r\nContent-Length: 1000000000\r\n\r\n",
-        pass.token()
+        session.token()
     );
     socket.write_all(request.as_bytes()).await.unwrap();
     let sent = Arc::new(AtomicU64::new(0));
@@ -169,15 +169,15 @@ async fn an_upstream_that_reads_slowly_holds_up_the_session_and_fills_nothing() 
 }
 
 #[tokio::test]
-async fn a_pass_that_was_dropped_ends_its_streams() {
+async fn a_credential_that_was_dropped_ends_its_streams() {
     let world = World::start().await;
     let (port, _) = endless(true).await;
     let url = format!("http://127.0.0.1:{port}");
-    let routes = route(Kind::Anthropic, ("ANTHROPIC_BASE_URL", &url), &[]);
-    let pass = world.pass_with(&[], routes);
-    let headers = [("x-api-key", pass.token())];
+    let routes = route(ProviderKind::Anthropic, ("ANTHROPIC_BASE_URL", &url), &[]);
+    let session = world.credential_with(&[], routes);
+    let headers = [("x-api-key", session.token())];
     let answer = begin(world.port, "GET", "/model/anthropic/x", &headers, "").await;
-    drop(pass);
+    drop(session);
     let mut body = answer.into_body();
     let ends = async { while let Some(Ok(_)) = body.frame().await {} };
     tokio::time::timeout(LONG, ends).await.unwrap();

@@ -1,7 +1,7 @@
 //! What the tests need around an egress: names, upstreams, and clients that say exactly what they mean.
 
 use super::super::*;
-use crate::guard::Found;
+use crate::guard::LookupResult;
 use bytes::Bytes;
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full};
@@ -22,7 +22,7 @@ pub(super) struct Names(BTreeMap<&'static str, Vec<IpAddr>>);
 pub(super) use std::net::IpAddr;
 
 impl Lookup for Names {
-    fn lookup(&self, name: &str) -> Found {
+    fn lookup(&self, name: &str) -> LookupResult {
         let found = self.0.get(name).cloned();
         Box::pin(async move { found.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound)) })
     }
@@ -62,19 +62,19 @@ impl World {
             |addresses: &Vec<&str>| addresses.iter().map(|one| one.parse().unwrap()).collect();
         let names = names.iter().map(|(name, all)| (*name, parsed(all))).collect();
         let inner = vec!["127.0.0.1/32".parse().unwrap()];
-        let bounds = Bounds { connections, own_requests: 2, requests: 8 };
+        let bounds = EgressBounds { connections, own_requests: 2, requests: 8 };
         let egress = Egress::new(inner, bounds, Arc::new(Names(names)), times);
         let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
         let port = egress.listen(&tracker, stop.clone()).await.unwrap();
         Self { egress, port, stop, tracker }
     }
 
-    pub(super) fn pass(&self, allow: &[&str]) -> Pass {
-        self.pass_with(allow, Vec::new())
+    pub(super) fn credential(&self, allow: &[&str]) -> EgressCredential {
+        self.credential_with(allow, Vec::new())
     }
 
-    pub(super) fn pass_with(&self, allow: &[&str], routes: Vec<Route>) -> Pass {
-        self.egress.pass(Arc::new(Policy {
+    pub(super) fn credential_with(&self, allow: &[&str], routes: Vec<Route>) -> EgressCredential {
+        self.egress.issue_credential(Arc::new(Policy {
             allow: allow.iter().map(|rule| rule.parse().unwrap()).collect(),
             routes,
             tool: Tool::Variables,
@@ -82,11 +82,18 @@ impl World {
         }))
     }
 
-    /// A listener of this pass alone.
-    pub(super) async fn own(&self, pass: &Pass) -> u16 {
+    /// A server that says back what it hears, and a session that may reach it alone.
+    pub(super) async fn credential_for_echo(&self) -> (String, EgressCredential) {
+        let target = format!("here.test:{}", echo().await);
+        let session = self.credential(&[&target]);
+        (target, session)
+    }
+
+    /// A listener of this session alone.
+    pub(super) async fn own(&self, session: &EgressCredential) -> u16 {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        pass.serve(listener);
+        session.serve(listener);
         port
     }
 }
@@ -234,19 +241,34 @@ pub(super) fn full(status: u16, kind: &str, body: impl Into<Bytes>) -> Sent {
         .unwrap()
 }
 
-/// A server that says back what it hears, on a port of loopback.
-pub(super) async fn echo() -> u16 {
+/// A server on a port of loopback that does this with each connection.
+pub(super) async fn serve<F>(answer: impl Fn(TcpStream) -> F + Send + 'static) -> u16
+where
+    F: Future<Output = ()> + Send + 'static,
+{
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let port = listener.local_addr().unwrap().port();
     tokio::spawn(async move {
-        while let Ok((mut socket, _)) = listener.accept().await {
-            tokio::spawn(async move {
-                let (mut reads, mut writes) = socket.split();
-                let _ = tokio::io::copy(&mut reads, &mut writes).await;
-            });
+        while let Ok((socket, _)) = listener.accept().await {
+            tokio::spawn(answer(socket));
         }
     });
     port
+}
+
+/// A server that says back what it hears.
+pub(super) async fn echo() -> u16 {
+    serve(|mut socket| async move {
+        let (mut reads, mut writes) = socket.split();
+        let _ = tokio::io::copy(&mut reads, &mut writes).await;
+    })
+    .await
+}
+
+/// A URL on loopback at which nothing listens.
+pub(super) fn closed_url() -> String {
+    let free = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    format!("http://{}", free.local_addr().unwrap())
 }
 
 /// Says something and hears it back.

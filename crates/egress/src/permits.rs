@@ -1,36 +1,36 @@
-//! Places for requests: as many as there are bound the memory that connections of sessions take.
+//! Permits for requests: their number bounds the memory of all connections of sessions.
 //!
-//! Each session has some places of its own, so that no other session can keep it from its model. The further ones
-//! are common; one session has at most a quarter of them, as many as it waits for.
+//! Each session has some permits of its own, so that no other session can keep it from its model. The others
+//! are common, and one session has at most a quarter of them.
 
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// A session has at most this part of the common places.
+/// A session has at most this part of the common permits.
 const MOST: usize = 4;
 
-/// The places of all sessions.
-pub(super) struct Pool {
+/// The permits of all sessions.
+pub(super) struct RequestPermits {
     own: usize,
     common: Arc<Semaphore>,
     most: usize,
 }
 
-/// The places of one session.
-pub(super) struct Share {
+/// The permits of one session.
+pub(super) struct SessionPermits {
     own: Arc<Semaphore>,
-    /// For those of the common places that it may have.
+    /// For those of the common permits that it may have.
     further: Arc<Semaphore>,
     common: Arc<Semaphore>,
 }
 
-/// A place for one request.
-pub(super) struct Place {
+/// A permit for one request.
+pub(super) struct RequestPermit {
     _permits: (OwnedSemaphorePermit, Option<OwnedSemaphorePermit>),
 }
 
-impl Pool {
-    /// So many places of each session's own, and so many common ones.
+impl RequestPermits {
+    /// So many permits of each session's own, and so many common ones.
     pub(super) fn new(own: usize, common: usize) -> Self {
         let common = common.min(Semaphore::MAX_PERMITS);
         Self {
@@ -40,15 +40,15 @@ impl Pool {
         }
     }
 
-    /// Common places that are free.
+    /// Common permits that are free.
     #[cfg(test)]
     pub(super) fn count_common(&self) -> usize {
         self.common.available_permits()
     }
 
     /// The share of a further session.
-    pub(super) fn share(&self) -> Share {
-        Share {
+    pub(super) fn share(&self) -> SessionPermits {
+        SessionPermits {
             own: Arc::new(Semaphore::new(self.own)),
             further: Arc::new(Semaphore::new(self.most)),
             common: self.common.clone(),
@@ -56,9 +56,9 @@ impl Pool {
     }
 }
 
-impl Share {
-    /// A place, as soon as there is one. Cancel-safe.
-    pub(super) async fn acquire(&self) -> Place {
+impl SessionPermits {
+    /// A permit, as soon as there is one. Cancel-safe.
+    pub(super) async fn acquire(&self) -> RequestPermit {
         let common = async {
             let further = acquire(&self.further).await;
             (further, Some(acquire(&self.common).await))
@@ -68,15 +68,15 @@ impl Share {
             own = acquire(&self.own) => (own, None),
             common = common => common,
         };
-        Place { _permits: permits }
+        RequestPermit { _permits: permits }
     }
 
-    /// A place, if there is one now.
-    pub(super) fn try_acquire(&self) -> Option<Place> {
+    /// A permit, if there is one now.
+    pub(super) fn try_acquire(&self) -> Option<RequestPermit> {
         let now = |places: &Arc<Semaphore>| places.clone().try_acquire_owned().ok();
         let own = now(&self.own).map(|own| (own, None));
         let permits = own.or_else(|| Some((now(&self.further)?, Some(now(&self.common)?))))?;
-        Some(Place { _permits: permits })
+        Some(RequestPermit { _permits: permits })
     }
 }
 
@@ -89,13 +89,13 @@ mod tests {
     use super::*;
     use futures_util::FutureExt;
 
-    fn take(share: &Share) -> Vec<Place> {
+    fn take(share: &SessionPermits) -> Vec<RequestPermit> {
         std::iter::from_fn(|| share.try_acquire()).collect()
     }
 
     #[test]
     fn a_session_has_its_own_places_whatever_others_hold() {
-        let pool = Pool::new(2, 8);
+        let pool = RequestPermits::new(2, 8);
         let shares: Vec<_> = (0..6).map(|_| pool.share()).collect();
         let held: Vec<_> = shares.iter().map(take).collect();
         let counts: Vec<_> = held.iter().map(Vec::len).collect();
@@ -104,12 +104,12 @@ mod tests {
 
     #[test]
     fn a_place_that_was_given_back_goes_to_who_waits() {
-        let pool = Pool::new(1, 4);
+        let pool = RequestPermits::new(1, 4);
         let shares: Vec<_> = (0..5).map(|_| pool.share()).collect();
         let mut held: Vec<_> = shares.iter().map(take).collect();
         let mut waiting = Box::pin(shares[4].acquire());
         assert!((&mut waiting).now_or_never().is_none());
-        // The common place of another session, then one of its own.
+        // The common permit of another session, then one of its own.
         drop(held[0].pop());
         let common = waiting.now_or_never().unwrap();
         let mut waiting = Box::pin(shares[4].acquire());
@@ -121,7 +121,7 @@ mod tests {
 
     #[test]
     fn who_stops_waiting_holds_no_place() {
-        let pool = Pool::new(1, 4);
+        let pool = RequestPermits::new(1, 4);
         let shares: Vec<_> = (0..5).map(|_| pool.share()).collect();
         let held: Vec<_> = shares.iter().map(take).collect();
         assert!(shares[4].acquire().now_or_never().is_none());

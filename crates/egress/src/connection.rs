@@ -1,12 +1,12 @@
-//! A connection of a session: whose it is.
+//! A connection of a session, and its credential.
 //!
-//! A connection belongs to one pass. At the listener of a session's own it does so from the start; at the
-//! shared one from the first request that carries a valid token, and it has to carry one soon.
+//! A connection has one credential. At a session's own listener it has it from the start; at the shared listener
+//! its request has to carry a valid token soon.
 
-use super::places::Place;
+use super::permits::RequestPermit;
 use super::provider::Slot;
-use super::upstream::{Answer, json_error, text};
-use super::{Core, Live, git, model};
+use super::upstream::{ProxyResponse, json_error, text};
+use super::{Core, CredentialState, git, model};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use hyper::body::Incoming;
@@ -21,42 +21,42 @@ use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, SetOnce};
 use tokio_util::sync::CancellationToken;
 
-/// As many connections may belong to nobody yet.
-const LOBBY: usize = 256;
+/// Most connections without a credential.
+const MOST_UNBOUND: usize = 256;
 
-/// The answer to a request that is not done.
-pub(super) type Turned = Box<Answer>;
+/// The response to a request that is refused.
+pub(super) type Refused = Box<ProxyResponse>;
 
 /// A connection, from its side of the session.
-pub(super) struct Door {
+pub(super) struct Connection {
     pub(super) core: Arc<Core>,
     /// The port that was connected to: requests may name it.
     port: u16,
-    /// Whether who connects still has to say who it is.
+    /// Whether it came by the shared listener, so that its request has to carry a token.
     shared: bool,
     bound: SetOnce<Bound>,
-    /// Its place, from its first byte or its credential to the end of its request.
-    place: Mutex<Option<Place>>,
-    /// Ends a connection that belongs to nobody.
+    /// From its first byte, or from its credential, to the end of its request.
+    permit: Mutex<Option<RequestPermit>>,
+    /// Ends a connection without a credential.
     evicted: CancellationToken,
 }
 
-/// Whose connection it is, and its permit among theirs.
+/// The credential of a connection, and its permit among the connections of that credential.
 struct Bound {
-    live: Arc<Live>,
+    live: Arc<CredentialState>,
     _permit: OwnedSemaphorePermit,
 }
 
-/// Connections to the shared listener that belong to nobody yet.
+/// Connections to the shared listener that have no credential yet.
 #[derive(Default)]
-pub(super) struct Lobby(Mutex<Vec<Weak<Door>>>);
+pub(super) struct UnboundConnections(Mutex<Vec<Weak<Connection>>>);
 
-impl Door {
+impl Connection {
     /// A connection to a session's own listener.
     pub(super) fn own(
         core: Arc<Core>,
         port: u16,
-        live: Arc<Live>,
+        live: Arc<CredentialState>,
         permit: OwnedSemaphorePermit,
     ) -> Self {
         let bound = SetOnce::new_with(Some(Bound { live, _permit: permit }));
@@ -70,18 +70,18 @@ impl Door {
             port,
             shared: true,
             bound: SetOnce::new(),
-            place: Mutex::default(),
+            permit: Mutex::default(),
             evicted: CancellationToken::new(),
         }
     }
 
-    /// Whether it belongs to nobody yet.
+    /// Whether it has no credential yet.
     fn is_unbound(&self) -> bool {
         self.bound.get().is_none()
     }
 
-    /// When it has to end: its pass has ended, or it belongs to nobody and others come.
-    pub(super) async fn disowned(&self) {
+    /// Waits until it has to end: its credential has ended, or it has none and others come.
+    pub(super) async fn wait_for_end(&self) {
         let ended = async { self.bound.wait().await.live.end.cancelled().await };
         tokio::select! {
             () = ended => {}
@@ -89,10 +89,10 @@ impl Door {
         }
     }
 
-    /// Waits until a request comes and there is a place for it. Until then the connection holds no bytes.
-    /// False when no byte came in time. At the shared listener nobody knows yet whose place it would be, so there
-    /// may be few such connections instead.
-    pub(super) async fn await_place(&self, socket: &TcpStream) -> bool {
+    /// Waits until a request comes and there is a permit for it. Until then the connection holds no bytes.
+    /// False when no byte came in time. At the shared listener the session is not known yet, so the number of
+    /// such connections has a bound of its own instead.
+    pub(super) async fn wait_for_permit(&self, socket: &TcpStream) -> bool {
         let Some(bound) = self.bound.get() else {
             return true;
         };
@@ -100,18 +100,18 @@ impl Door {
         if !matches!(first.await, Ok(Ok(()))) {
             return false;
         }
-        let place = bound.live.places.acquire().await;
-        *self.place.lock() = Some(place);
+        let permit = bound.live.places.acquire().await;
+        *self.permit.lock() = Some(permit);
         true
     }
 
-    /// Its place, for who ends with the last bytes of the request.
-    pub(super) fn take_place(&self) -> Option<Place> {
-        self.place.lock().take()
+    /// Its permit, for the owner of the last bytes of the request.
+    pub(super) fn take_permit(&self) -> Option<RequestPermit> {
+        self.permit.lock().take()
     }
 
-    /// Makes the connection this pass's, if it is nobody else's.
-    fn bind(&self, live: Arc<Live>) -> Result<Arc<Live>, Turned> {
+    /// Gives the connection this credential, if it has no other.
+    fn bind(&self, live: Arc<CredentialState>) -> Result<Arc<CredentialState>, Refused> {
         if let Some(bound) = self.bound.get() {
             return if Arc::ptr_eq(&bound.live, &live) {
                 Ok(live)
@@ -126,19 +126,19 @@ impl Door {
                 "this session has as many connections open as `egress.connections` permits; close some and try again",
             )
         })?;
-        let place = live.places.try_acquire().ok_or_else(|| {
+        let request = live.places.try_acquire().ok_or_else(|| {
             busy(
                 "there is no place for a further request of this session now; try again, or the server's operator can raise `egress.own_requests` or `egress.requests`",
             )
         })?;
-        *self.place.lock() = Some(place);
+        *self.permit.lock() = Some(request);
         // There is one request at a time.
         let _ = self.bound.set(Bound { live: live.clone(), _permit: permit });
         Ok(live)
     }
 
-    /// Whose request to the proxy this is.
-    pub(super) fn proxy_user(&self, headers: &HeaderMap) -> Result<Arc<Live>, Turned> {
+    /// The credential of a request to the proxy.
+    pub(super) fn proxy_user(&self, headers: &HeaderMap) -> Result<Arc<CredentialState>, Refused> {
         if !self.shared
             && let Some(bound) = self.bound.get()
         {
@@ -157,11 +157,11 @@ impl Door {
         }
     }
 
-    /// Whose request to a model this is, and where the token stood.
+    /// The credential of a request to a model, and where the token stood.
     pub(super) fn model_user(
         &self,
         request: &Request<Incoming>,
-    ) -> Result<(Arc<Live>, Slot), Turned> {
+    ) -> Result<(Arc<CredentialState>, Slot), Refused> {
         let presented = model::presented(request);
         let found = presented.into_iter().find_map(|(slot, key)| {
             let live = self.core.find(&key)?;
@@ -178,8 +178,8 @@ impl Door {
         }
     }
 
-    /// Whose request for a repository this is.
-    pub(super) fn git_user(&self, headers: &HeaderMap) -> Result<Arc<Live>, Turned> {
+    /// The credential of a request to a repository.
+    pub(super) fn git_user(&self, headers: &HeaderMap) -> Result<Arc<CredentialState>, Refused> {
         if !self.shared
             && let Some(bound) = self.bound.get()
         {
@@ -192,7 +192,7 @@ impl Door {
         }
     }
 
-    /// Whether a URI names the place that was connected to.
+    /// Whether a URI names the address of the proxy itself.
     pub(super) fn is_here(&self, uri: &Uri) -> bool {
         let host = uri.host().unwrap_or_default();
         let bare = host.trim_start_matches('[').trim_end_matches(']');
@@ -205,18 +205,19 @@ impl Door {
     }
 }
 
-impl Lobby {
-    /// Takes one in. Where there are too many, the one that has been silent longest has to go: whoever
-    /// means it says so at once.
-    pub(super) fn enter(&self, door: &Arc<Door>) {
+impl UnboundConnections {
+    /// Adds a connection. Where there are too many, the oldest ends: a session presents its token at once.
+    pub(super) fn add(&self, connection: &Arc<Connection>) {
         let mut waiting = self.0.lock();
-        waiting.retain(|door| door.upgrade().is_some_and(|door| door.is_unbound()));
-        if waiting.len() >= LOBBY
+        waiting.retain(|connection| {
+            connection.upgrade().is_some_and(|connection| connection.is_unbound())
+        });
+        if waiting.len() >= MOST_UNBOUND
             && let Some(oldest) = waiting.remove(0).upgrade()
         {
             oldest.evicted.cancel();
         }
-        waiting.push(Arc::downgrade(door));
+        waiting.push(Arc::downgrade(connection));
     }
 }
 
