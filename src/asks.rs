@@ -39,9 +39,9 @@ const LOOK_AGAIN: Duration = Duration::from_secs(60);
 
 /// The open asks; clones share them.
 #[derive(Clone)]
-pub struct Asks(Arc<Inner>);
+pub struct Asks(Arc<SharedAsks>);
 
-struct Inner {
+struct SharedAsks {
     bounds: config::Asks,
     open: Mutex<Open>,
     changed: Notify,
@@ -130,7 +130,7 @@ impl Asks {
     /// None yet.
     pub fn new(config: &Config) -> Self {
         let bounds = config.asks.clone();
-        Self(Arc::new(Inner { bounds, open: Mutex::default(), changed: Notify::new() }))
+        Self(Arc::new(SharedAsks { bounds, open: Mutex::default(), changed: Notify::new() }))
     }
 
     /// Those that the store holds.

@@ -41,9 +41,9 @@ type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
 /// The ceilings, and what running turns have used; clones share it.
 #[derive(Clone)]
-pub struct Budgets(Arc<Inner>);
+pub struct Budgets(Arc<SharedBudgets>);
 
-struct Inner {
+struct SharedBudgets {
     store: Store,
     /// By agent.
     ceilings: BTreeMap<String, Arc<Ceilings>>,
@@ -58,7 +58,7 @@ struct Inner {
 
 /// Counts what one running turn uses.
 pub struct Meter {
-    house: Arc<Inner>,
+    house: Arc<SharedBudgets>,
     ceilings: Arc<Ceilings>,
     n: i64,
     session: Arc<str>,
@@ -81,7 +81,7 @@ struct Said {
 
 /// Sums that a turn holds in the ledger; they are let go with it.
 struct Holds {
-    house: Arc<Inner>,
+    house: Arc<SharedBudgets>,
     accounts: Vec<Account>,
 }
 
@@ -100,7 +100,7 @@ impl Budgets {
             .map(|agent| (agent.clone(), Arc::new(Ceilings::of(config, agent))))
             .collect();
         let bounded = ceilings.values().any(|ceilings| !ceilings.is_empty());
-        Self(Arc::new(Inner {
+        Self(Arc::new(SharedBudgets {
             store,
             ceilings,
             bounded,
@@ -192,7 +192,7 @@ impl Budgets {
     }
 }
 
-impl Inner {
+impl SharedBudgets {
     fn ceilings_of(&self, agent: &str) -> Arc<Ceilings> {
         self.ceilings.get(agent).cloned().unwrap_or_default()
     }

@@ -60,9 +60,9 @@ pub fn default_id(dialect: Dialect) -> Option<String> {
 
 /// The webhooks of all tasks; clones share them.
 #[derive(Clone)]
-pub struct Push(Arc<Inner>);
+pub struct Push(Arc<SharedPush>);
 
-struct Inner {
+struct SharedPush {
     enabled: bool,
     settings: config::Push,
     limits: config::Limits,
@@ -121,7 +121,7 @@ impl Push {
         stop: CancellationToken,
     ) -> Self {
         let settings = config.push.clone();
-        Self(Arc::new(Inner {
+        Self(Arc::new(SharedPush {
             enabled: settings.enabled,
             limits: config.limits.clone(),
             poster: Poster::new(guard.clone(), settings.timeout.get()),
@@ -295,7 +295,7 @@ impl Push {
         self.0.workers.wait().await;
     }
 
-    fn offered(&self) -> Result<&Arc<Inner>, Error> {
+    fn offered(&self) -> Result<&Arc<SharedPush>, Error> {
         if self.0.enabled {
             return Ok(&self.0);
         }
@@ -350,7 +350,7 @@ impl Push {
     }
 }
 
-impl Inner {
+impl SharedPush {
     async fn attach(
         self: &Arc<Self>,
         log: &Arc<TaskLog>,

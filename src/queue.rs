@@ -23,9 +23,9 @@ use tokio::sync::oneshot;
 
 /// Places and the requests that wait for them; clones share both.
 #[derive(Clone)]
-pub struct FairQueue(Arc<Inner>);
+pub struct FairQueue(Arc<SharedQueue>);
 
-struct Inner {
+struct SharedQueue {
     places: usize,
     /// Places of one caller at most, beside a single request for more.
     per_caller: usize,
@@ -60,14 +60,14 @@ struct Waiting {
 /// A place of a caller, or several that were taken together; they go to the next requests when this is
 /// dropped.
 pub struct Place {
-    queue: Arc<Inner>,
+    queue: Arc<SharedQueue>,
     caller: Arc<str>,
     size: usize,
 }
 
 /// A request that waits for its place.
 pub struct Request {
-    queue: Arc<Inner>,
+    queue: Arc<SharedQueue>,
     caller: Arc<str>,
     size: usize,
     id: u64,
@@ -84,7 +84,7 @@ impl FairQueue {
             rounds: BTreeMap::new(),
             next_id: 0,
         };
-        Self(Arc::new(Inner {
+        Self(Arc::new(SharedQueue {
             places,
             per_caller: if per_caller == 0 { usize::MAX } else { per_caller },
             priorities: priorities.clone(),
@@ -189,7 +189,7 @@ impl Place {
     }
 }
 
-impl Inner {
+impl SharedQueue {
     /// Whether a caller may have so many places more: up to its limit, or any number where it has none.
     fn has_room(&self, state: &State, caller: &Arc<str>, size: usize) -> bool {
         let held = state.held.get(caller).copied().unwrap_or(0);

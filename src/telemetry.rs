@@ -36,9 +36,9 @@ fn wait_for_disk<T>(work: impl FnOnce() -> T) -> T {
 
 /// Everything that watches; clones share it.
 #[derive(Clone)]
-pub struct Telemetry(Arc<Inner>);
+pub struct Telemetry(Arc<SharedTelemetry>);
 
-struct Inner {
+struct SharedTelemetry {
     console: Console,
     raw: Raw,
     audit: Audit,
@@ -51,7 +51,7 @@ impl Telemetry {
             if config.log.console { Console::stdout(config.log.color) } else { Console::off() };
         let raw = Raw::open(&config.log)?;
         let audit = Audit::open(&config.audit)?;
-        Ok(Self(Arc::new(Inner { console, raw, audit })))
+        Ok(Self(Arc::new(SharedTelemetry { console, raw, audit })))
     }
 
     /// The log of raw agent lines.

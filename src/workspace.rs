@@ -34,9 +34,9 @@ const UNFINISHED: &str = ".pilothouse-new-";
 
 /// Where sessions work.
 #[derive(Clone)]
-pub struct Workspaces(Arc<Inner>);
+pub struct Workspaces(Arc<SharedWorkspaces>);
 
-struct Inner {
+struct SharedWorkspaces {
     mode: WorkspaceMode,
     root: PathBuf,
     homes: PathBuf,
@@ -97,7 +97,7 @@ impl Workspaces {
         let missing = find_missing(&homes).map(|folder| (folder, "state_dir"));
         let above_root = (!shared).then(|| find_missing(&root)).into_iter().flatten();
         let missing = missing.chain(above_root.map(|folder| (folder, "workspace.path"))).collect();
-        let inner = Inner {
+        let inner = SharedWorkspaces {
             mode: workspace.mode,
             root,
             homes,

@@ -1,6 +1,6 @@
 //! The delivery of one task's events to one webhook: in order, each until it is taken or given up.
 
-use super::Inner;
+use super::SharedPush;
 use super::post::{Outcome, Target};
 use crate::clock;
 use crate::store::{self, Durability, Event, Kind, PushRow, PushState, Write};
@@ -20,7 +20,7 @@ const DOUBLINGS: u32 = 30;
 
 /// A worker.
 pub(super) struct Delivery {
-    inner: Arc<Inner>,
+    inner: Arc<SharedPush>,
     log: Arc<TaskLog>,
     row: PushRow,
     /// The state that an older dialect was told last.
@@ -41,7 +41,7 @@ struct Leave;
 
 impl Delivery {
     pub(super) fn new(
-        inner: Arc<Inner>,
+        inner: Arc<SharedPush>,
         log: Arc<TaskLog>,
         row: PushRow,
         quit: CancellationToken,
