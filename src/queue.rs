@@ -40,12 +40,12 @@ struct State {
     /// How many places each caller has.
     held: HashMap<Arc<str>, usize>,
     /// By priority: callers in the order in which they are next.
-    rounds: BTreeMap<Reverse<u8>, VecDeque<Line>>,
+    rounds: BTreeMap<Reverse<u8>, VecDeque<CallerQueue>>,
     next_id: u64,
 }
 
 /// The requests of one caller, oldest first.
-struct Line {
+struct CallerQueue {
     caller: Arc<str>,
     requests: VecDeque<Waiting>,
 }
@@ -132,7 +132,7 @@ impl FairQueue {
         let round = state.rounds.entry(Reverse(priority)).or_default();
         match round.iter_mut().find(|line| line.caller == *caller) {
             Some(line) => line.requests.push_back(Waiting { id, size, grant }),
-            None => round.push_back(Line {
+            None => round.push_back(CallerQueue {
                 caller: caller.clone(),
                 requests: VecDeque::from([Waiting { id, size, grant }]),
             }),
