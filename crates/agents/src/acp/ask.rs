@@ -11,11 +11,11 @@ use serde_json::{Value, json};
 pub(super) struct Pending {
     /// The agent's request.
     pub(super) request: Value,
-    kind: Kind,
+    kind: PendingKind,
 }
 
 #[derive(Debug)]
-enum Kind {
+enum PendingKind {
     Permission(Vec<PermissionOption>),
     Form(Form),
 }
@@ -36,7 +36,7 @@ pub(super) fn permission(
         .collect();
     let (tool, input, description) = tool.to_decide(tool_id, told);
     let ask = Ask { id: id.to_owned(), kind: AskKind::Permission { tool, input, description } };
-    let kind = Kind::Permission(options);
+    let kind = PendingKind::Permission(options);
     (ask, Pending { request, kind })
 }
 
@@ -47,7 +47,7 @@ pub(super) fn question(id: &str, request: Value, params: Value) -> (Ask, Pending
         id: id.to_owned(),
         kind: AskKind::Question { text: form.text(), options: form.options(), input: params },
     };
-    let kind = Kind::Form(form);
+    let kind = PendingKind::Form(form);
     (ask, Pending { request, kind })
 }
 
@@ -55,8 +55,8 @@ impl Pending {
     /// The agent's form of an answer, and a word to the caller where it could not be given as meant.
     pub(super) fn answered(&self, answer: &Answer) -> Vec<Step> {
         let (result, remark) = match &self.kind {
-            Kind::Permission(options) => decide(options, answer),
-            Kind::Form(form) => (form.answered(answer), None),
+            PendingKind::Permission(options) => decide(options, answer),
+            PendingKind::Form(form) => (form.answered(answer), None),
         };
         let remark =
             remark.map(|text: &str| Step::Say(Event::Status { text: text.to_owned(), data: None }));
@@ -66,8 +66,8 @@ impl Pending {
     /// Nobody will answer: the turn was interrupted.
     pub(super) fn canceled(&self) -> Step {
         let result = match self.kind {
-            Kind::Permission(_) => json!({ "outcome": { "outcome": "cancelled" } }),
-            Kind::Form(_) => json!({ "action": "cancel" }),
+            PendingKind::Permission(_) => json!({ "outcome": { "outcome": "cancelled" } }),
+            PendingKind::Form(_) => json!({ "action": "cancel" }),
         };
         wire::respond(&self.request, &result)
     }
