@@ -31,10 +31,10 @@ struct SharedQueue {
     per_caller: usize,
     /// Callers without an entry have priority 0.
     priorities: BTreeMap<String, u8>,
-    state: Mutex<State>,
+    state: Mutex<QueueState>,
 }
 
-struct State {
+struct QueueState {
     /// Negative while places that were taken have grown over the last free one.
     free: isize,
     /// How many places each caller has.
@@ -78,7 +78,7 @@ pub struct Request {
 impl FairQueue {
     /// So many places; of these, `per_caller` for one caller at most (0: no such limit).
     pub fn new(places: usize, per_caller: usize, priorities: &BTreeMap<String, u8>) -> Self {
-        let state = State {
+        let state = QueueState {
             free: isize::try_from(places).unwrap_or(isize::MAX),
             held: HashMap::new(),
             rounds: BTreeMap::new(),
@@ -191,13 +191,13 @@ impl Place {
 
 impl SharedQueue {
     /// Whether a caller may have so many places more: up to its limit, or any number where it has none.
-    fn has_room(&self, state: &State, caller: &Arc<str>, size: usize) -> bool {
+    fn has_room(&self, state: &QueueState, caller: &Arc<str>, size: usize) -> bool {
         let held = state.held.get(caller).copied().unwrap_or(0);
         held == 0 || held.saturating_add(size) <= self.per_caller
     }
 
     /// The request that is next: its priority, its line, and how many places it is for.
-    fn next(&self, state: &State) -> Option<(Reverse<u8>, usize, usize)> {
+    fn next(&self, state: &QueueState) -> Option<(Reverse<u8>, usize, usize)> {
         state.rounds.iter().find_map(|(&priority, round)| {
             let mut lines = round.iter().enumerate();
             lines.find_map(|(place, line)| {
@@ -208,7 +208,7 @@ impl SharedQueue {
     }
 
     /// Gives free places to the requests that are next.
-    fn grant(&self, state: &mut State) {
+    fn grant(&self, state: &mut QueueState) {
         while let Some((priority, first, size)) = self.next(state)
             && isize::try_from(size).is_ok_and(|size| size <= state.free)
         {
@@ -254,7 +254,7 @@ impl SharedQueue {
     }
 }
 
-impl State {
+impl QueueState {
     fn hold(&mut self, caller: &Arc<str>, size: usize) {
         self.free = self.free.saturating_sub_unsigned(size);
         *self.held.entry(caller.clone()).or_default() += size;
