@@ -44,8 +44,14 @@
 
 use crate::sys::{Arguments, SIGCHLD, SIGKILL, TimeSpec, WNOHANG, exit};
 
-/// Makes a system call. The program is made to pass wrong arguments, and each attack has a process of its own that ends
-/// with it; so one proof stands for all.
+mod files;
+mod kernel;
+mod namespaces;
+mod network;
+mod processes;
+mod tree;
+
+/// Makes a system call in the modules below, and here, without a proof of its own.
 macro_rules! sys {
     ($number:ident $(, $argument:expr)*) => {
         sys!(@ $crate::sys::number::$number.0; $($argument as usize,)* 0usize, 0usize, 0usize, 0usize, 0usize, 0usize)
@@ -57,13 +63,7 @@ macro_rules! sys {
 }
 
 mod aim;
-mod files;
-mod kernel;
 mod memory;
-mod namespaces;
-mod network;
-mod processes;
-mod tree;
 
 use aim::{Aim, Text, same};
 

@@ -360,6 +360,12 @@ pub(crate) fn connect(socket: isize, address: &[u8]) -> isize {
     unsafe { sys!(CONNECT, socket, address.as_ptr(), address.len()) }
 }
 
+/// Binds a socket to an address as the kernel lays it out.
+pub(crate) fn bind(socket: isize, address: &[u8]) -> isize {
+    // SAFETY: the kernel reads the bytes of the slice, which is borrowed for the call.
+    unsafe { sys!(BIND, socket, address.as_ptr(), address.len()) }
+}
+
 /// Ends this process.
 pub(crate) fn exit(code: usize) -> ! {
     loop {

@@ -5,8 +5,8 @@
 //! first one that fails ends it all: an agent without its whole wall does not begin.
 
 use crate::sys::{
-    AT_FDCWD, Attribute, CLOEXEC, EINVAL, SIGKILL, exit, fork, limit, open, read, send_descriptor,
-    set_attribute, wait, write,
+    AT_FDCWD, Attribute, CLOEXEC, EINVAL, SIGKILL, bind, exit, fork, limit, open, read,
+    send_descriptor, set_attribute, wait, write,
 };
 
 /// Lowers a limit: the resource, soft and hard, as `setrlimit` numbers them. What is lower already stays.
@@ -393,8 +393,7 @@ fn listen(port: u16, line: i32) -> isize {
     }
     let [high, low] = port.to_be_bytes();
     let address: [u8; 16] = [AF_INET as u8, 0, high, low, 127, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0];
-    // SAFETY: the kernel reads as many bytes as the address has.
-    let mut error = unsafe { sys!(BIND, socket, address.as_ptr(), address.len()) };
+    let mut error = bind(socket, &address);
     if error == 0 {
         error = sys!(LISTEN, socket, LISTENERS);
     }
