@@ -58,7 +58,7 @@ struct Notification {
 
 /// `struct seccomp_notif_resp`.
 #[repr(C)]
-struct Answer {
+struct NotificationResponse {
     id: u64,
     value: i64,
     error: i32,
@@ -141,7 +141,7 @@ impl Connector {
             return;
         }
         let error = self.connect(&asked, control) as i32;
-        let answer = Answer { id: asked.id, value: 0, error, flags: 0 };
+        let answer = NotificationResponse { id: asked.id, value: 0, error, flags: 0 };
         // SAFETY: the kernel reads one `struct seccomp_notif_resp`, which this is; its size stands in the number.
         unsafe { sys!(IOCTL, self.notifications, SEND, &raw const answer) };
     }

@@ -43,13 +43,13 @@ pub struct Asks(Arc<SharedAsks>);
 
 struct SharedAsks {
     bounds: config::Asks,
-    open: Mutex<Open>,
+    open: Mutex<OpenAsks>,
     changed: Notify,
 }
 
 /// The open asks, and how much they are.
 #[derive(Default)]
-struct Open {
+struct OpenAsks {
     // In the order of their ids, which is that of their creation.
     rows: BTreeMap<Arc<str>, Arc<AskRow>>,
     sessions: HashMap<(Scope, ContextId), Amount>,
@@ -258,12 +258,12 @@ impl Asks {
         }
     }
 
-    fn open(&self) -> parking_lot::MutexGuard<'_, Open> {
+    fn open(&self) -> parking_lot::MutexGuard<'_, OpenAsks> {
         self.0.open.lock()
     }
 }
 
-impl Open {
+impl OpenAsks {
     fn insert(&mut self, row: Arc<AskRow>) {
         self.remove(&row.id);
         let more = Amount::of(&row);

@@ -68,13 +68,13 @@ pub struct Meter {
     /// What earlier tries of the turn have used.
     tries: Used,
     /// What the present try has used so far.
-    said: Said,
+    said: ReportedUsage,
     holds: Holds,
 }
 
 /// What an agent has said of a turn; what a later word leaves out stays.
 #[derive(Debug, Clone, Copy, Default)]
-struct Said {
+struct ReportedUsage {
     cost: Option<u64>,
     tokens: Option<u64>,
 }
@@ -173,7 +173,7 @@ impl Budgets {
             caller: scope.caller.clone(),
             parts: vec![(today, Sums::default())],
             tries: Used::default(),
-            said: Said::default(),
+            said: ReportedUsage::default(),
             holds: Holds { house: self.0.clone(), accounts: Vec::new() },
         };
         if !self.0.bounded {
@@ -324,7 +324,7 @@ impl Meter {
     }
 }
 
-impl Said {
+impl ReportedUsage {
     fn used(self) -> Used {
         Used { cost: self.cost.unwrap_or(0), tokens: self.tokens.unwrap_or(0) }
     }

@@ -25,7 +25,7 @@ pub(super) struct Layers {
     /// Aliases in use: variable and key.
     used_aliases: Vec<(Origin, String)>,
     /// What waits until the agent that serves is known.
-    pub(super) waiting: Vec<(Origin, aliases::Waiting)>,
+    pub(super) waiting: Vec<(Origin, aliases::DeferredAlias)>,
     /// Keys whose value a later layer has added to: the value before, and its origin.
     pub(super) extended: Vec<(String, Value, Origin)>,
 }

@@ -96,7 +96,7 @@ impl Keeping {
         if let Ok(place) = self.places.clone().try_acquire_owned() {
             return place;
         }
-        let _waiting = Waiting::new(&self.waiting);
+        let _waiting = WaitingCount::new(&self.waiting);
         {
             let map = self.map();
             let idle = map.values().filter(|one| !one.end.is_cancelled());
@@ -110,14 +110,14 @@ impl Keeping {
     }
 }
 /// Somebody who waits, as long as it lives.
-struct Waiting<'a>(pub(super) &'a AtomicUsize);
-impl<'a> Waiting<'a> {
+struct WaitingCount<'a>(pub(super) &'a AtomicUsize);
+impl<'a> WaitingCount<'a> {
     pub(super) fn new(count: &'a AtomicUsize) -> Self {
         count.fetch_add(1, Ordering::SeqCst);
         Self(count)
     }
 }
-impl Drop for Waiting<'_> {
+impl Drop for WaitingCount<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::SeqCst);
     }

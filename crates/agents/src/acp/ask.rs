@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 /// An ask that waits for its answer.
 #[derive(Debug)]
-pub(super) struct Pending {
+pub(super) struct PendingAsk {
     /// The agent's request.
     pub(super) request: Value,
     kind: PendingKind,
@@ -29,7 +29,7 @@ pub(super) fn permission(
     tool_id: &str,
     tool: &Tool,
     options: Vec<PermissionOption>,
-) -> (Ask, Pending) {
+) -> (Ask, PendingAsk) {
     let told = options
         .iter()
         .map(|o| json!({ "optionId": o.option_id, "name": o.name, "kind": o.kind }))
@@ -37,21 +37,21 @@ pub(super) fn permission(
     let (tool, input, description) = tool.to_decide(tool_id, told);
     let ask = Ask { id: id.to_owned(), kind: AskKind::Permission { tool, input, description } };
     let kind = PendingKind::Permission(options);
-    (ask, Pending { request, kind })
+    (ask, PendingAsk { request, kind })
 }
 
 /// A form as a question; `input` is the agent's own request.
-pub(super) fn question(id: &str, request: Value, params: Value) -> (Ask, Pending) {
+pub(super) fn question(id: &str, request: Value, params: Value) -> (Ask, PendingAsk) {
     let form = Form::of(&params);
     let ask = Ask {
         id: id.to_owned(),
         kind: AskKind::Question { text: form.text(), options: form.options(), input: params },
     };
     let kind = PendingKind::Form(form);
-    (ask, Pending { request, kind })
+    (ask, PendingAsk { request, kind })
 }
 
-impl Pending {
+impl PendingAsk {
     /// The agent's form of an answer, and a word to the caller where it could not be given as meant.
     pub(super) fn answered(&self, answer: &Answer) -> Vec<Step> {
         let (result, remark) = match &self.kind {

@@ -143,7 +143,7 @@ impl Acp {
     }
 
     /// An ask goes to whoever answers; where nobody waits for the turn, nobody will.
-    fn ask(&mut self, ask: crate::Ask, pending: ask::Pending) -> Vec<Step> {
+    fn ask(&mut self, ask: crate::Ask, pending: ask::PendingAsk) -> Vec<Step> {
         if self.turn.as_ref().is_none_or(|turn| turn.interrupted) {
             return vec![pending.canceled()];
         }

@@ -1,6 +1,6 @@
 //! What Claude Code says, line by line, as steps.
 
-use super::ask::Pending;
+use super::ask::PendingAsk;
 use super::prompt::{refuse, respond};
 use super::wire::{Control, OutputLine, System, Text};
 use super::{Claude, Phase};
@@ -141,7 +141,7 @@ impl Claude {
             self.unknown += 1;
             return Ok(vec![refuse(id, "unsupported")]);
         }
-        let pending = Pending {
+        let pending = PendingAsk {
             tool: request.tool_name.map(Text::into_owned).unwrap_or_default(),
             tool_use_id: request.tool_use_id.map(Text::into_owned).unwrap_or_default(),
             input: request.input.unwrap_or_else(|| json!({})),
