@@ -21,6 +21,9 @@
 //!
 //! # Aims
 //!
+//! Each is an argument, or comes over standard input where the argument `aims=input` says so; there a NUL ends each,
+//! and the attacks begin when standard input ends.
+//!
 //! `marker=TEXT` is looked for wherever something is read. `names=A,B` are the variables that were given. `victim=PID address=HEX` is `attack victim` run
 //! outside (`memory.rs`), `peer_pid=PID` a process of another session that has the marker as an argument.
 //! `peer_file`, `outside_file`, `tmp` are files and `ssh` is a folder with a file `id`, all with the marker
@@ -217,7 +220,6 @@ pub(crate) fn attack(arguments: &Arguments) -> ! {
             arguments.get(3).unwrap_or_default(),
             arguments.get(4).is_some_and(|word| same(word, b"dumpable")),
         ),
-        Some(b"survive") => tree::survive(),
         Some(b"forks") => tree::forks(arguments.number(3)),
         Some(b"memory") => tree::memory(arguments.number(3)),
         Some(b"disk") => tree::disk(

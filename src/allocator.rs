@@ -1,4 +1,5 @@
-//! What the allocator keeps: large blocks go back to the system when they are freed, and threads share its arenas.
+//! What the process keeps in memory: large blocks go back to the system when they are freed, threads share the
+//! arenas of the allocator, and code that only the start needs is given up.
 //!
 //! The allocator of the GNU C library raises the size from which a block is one of the system's own to that
 //! of the largest block freed so far (up to 32 MiB). After some large messages their memory then stays with
@@ -64,10 +65,74 @@ fn give_back() {
 #[cfg(not(target_env = "gnu"))]
 fn give_back() {}
 
+/// Gives up the code and the constants that are in memory. What runs on comes back page by page, what only the start
+/// needed (the command line, the configuration, the attacks on the sandbox) does not.
+#[expect(
+    unsafe_code,
+    reason = "the standard library cannot tell the system which memory is not needed"
+)]
+pub fn give_up_code() {
+    let Ok(program) = std::fs::read_link("/proc/self/exe") else { return };
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
+    for Mapping { start, bytes } in find_code(&maps, &program.to_string_lossy()) {
+        // SAFETY: the range is a mapping of this program's file of which no page was ever writable, so each page is
+        // read from the file again when it is needed, with the same content.
+        unsafe {
+            libc::madvise(std::ptr::with_exposed_provenance_mut(start), bytes, libc::MADV_DONTNEED);
+        }
+    }
+}
+
+/// A range of memory.
+#[derive(Debug, PartialEq, Eq)]
+struct Mapping {
+    start: usize,
+    bytes: usize,
+}
+
+/// The mappings of a program that were never writable: its code, and the segment at the beginning of its file. Other
+/// constants were written by the dynamic linker before they were closed.
+fn find_code(maps: &str, program: &str) -> Vec<Mapping> {
+    let mappings = maps.lines().filter_map(|line| {
+        let mut words = line.split_ascii_whitespace();
+        let (range, access, offset) = (words.next()?, words.next()?, words.next()?);
+        let is_code = access == "r-xp" || (access == "r--p" && offset == "00000000");
+        if !is_code || words.nth(2)? != program {
+            return None;
+        }
+        let (start, end) = range.split_once('-')?;
+        let parse = |number| usize::from_str_radix(number, 16).ok();
+        let (start, end) = (parse(start)?, parse(end)?);
+        Some(Mapping { start, bytes: end.checked_sub(start)? })
+    });
+    mappings.collect()
+}
+
 #[cfg(test)]
 mod tests {
-    #[cfg(target_env = "gnu")]
     use super::*;
+
+    #[test]
+    fn code_is_what_of_the_program_was_never_writable() {
+        let maps = "\
+1000-3000 r--p 00000000 fe:00 7    /bin/p
+3000-9000 r-xp 00002000 fe:00 7    /bin/p
+9000-a000 r--p 00008000 fe:00 7    /bin/p
+a000-b000 rw-p 00009000 fe:00 7    /bin/p
+b000-c000 rw-p 00000000 00:00 0    [heap]
+c000-d000 r-xp 00000000 fe:00 8    /lib/libc.so.6
+e000-f000 r-xp 00000000 00:00 0    [vdso]
+";
+        let code =
+            [Mapping { start: 0x1000, bytes: 0x2000 }, Mapping { start: 0x3000, bytes: 0x6000 }];
+        assert_eq!(find_code(maps, "/bin/p"), code);
+    }
+
+    #[test]
+    fn a_program_runs_on_after_its_code_was_given_up() {
+        give_up_code();
+        assert_eq!("4".repeat(3).parse(), Ok(444));
+    }
 
     #[cfg(target_env = "gnu")]
     fn resident() -> u64 {

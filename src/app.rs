@@ -8,7 +8,7 @@ use crate::asks::Asks;
 use crate::budget::Budgets;
 use crate::config::{self, Config, Loaded, Record};
 use crate::descriptors;
-use crate::isolation::{self, BackendKind, When};
+use crate::isolation::{self, BackendKind, Kernel, When};
 use crate::process::Launcher;
 use crate::push::Push;
 use crate::queue::FairQueue;
@@ -126,6 +126,10 @@ impl App {
         })?;
         let lowered = descriptors::fit(&mut loaded.config, descriptors::hard_limit());
         loaded.notes.extend(lowered);
+        let actors = TaskTracker::new();
+        // The kernel answers while the store is opened.
+        let asked = launcher.clone();
+        let asked = actors.spawn(async move { Kernel::ask(&asked).await });
         let agents = Agents::resolve(&loaded, cwd)?;
         let Loaded { config, mut notes, agent_environment, record, named, .. } = loaded;
         let config = Arc::new(config);
@@ -146,7 +150,6 @@ impl App {
         }
         let stop = CancellationToken::new();
         let egress = way_out(&config);
-        let actors = TaskTracker::new();
         let door = stop.child_token();
         let port = match config.isolation.backend {
             BackendKind::None => 0,
@@ -155,9 +158,14 @@ impl App {
                 source,
             })?,
         };
+        let kernel = asked.await.map_err(|source| Error::System {
+            what: "cannot ask the kernel what it offers for a sandbox",
+            source: source.into(),
+        })?;
         let isolation = isolation::choose(
             &config,
             &launcher,
+            kernel,
             &agents.needs(),
             &agents.trusted(&agent_environment),
             port,
@@ -285,6 +293,7 @@ impl App {
         background
             .spawn(stop.clone().run_until_cancelled_owned(allocator::give_back_now_and_then()));
         background.close();
+        allocator::give_up_code();
         Running { house, push, doors_stop, stop, operations, background, patience }
     }
 }

@@ -13,6 +13,7 @@ mod changeable;
 mod choose;
 mod container;
 mod covers;
+mod etc;
 mod filter;
 mod findings;
 mod grants;
@@ -36,6 +37,7 @@ pub use filter::Network;
 pub use findings::{Findings, Outcome, State};
 pub use grants::Grants;
 pub use groups::{Group, Groups};
+pub use kernel::Kernel;
 pub use obstacle::Obstacle;
 pub use promises::{When, promises_json};
 

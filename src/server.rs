@@ -208,8 +208,12 @@ impl Doors {
             return Err(too_large(most));
         }
         let announced = announced.and_then(|length| usize::try_from(length).ok());
-        let (mut body, mut bytes, mut place) = (body, Vec::new(), None);
         let patience = self.config.timeouts.body.get();
+        let (mut body, mut bytes, mut place) = (body, Vec::new(), None);
+        // Nothing of a large body is read while it waits for its place, so that it stays in the socket.
+        if let Some(most) = announced.filter(|most| *most > SMALL_BODY) {
+            place = Some(self.reserve_body(caller, most, &mut bytes).await?);
+        }
         let mut deadline = tokio::time::Instant::now() + patience;
         let (stop, mut is_stopping) = (self.stop.cancelled(), false);
         tokio::pin!(stop);
@@ -246,16 +250,27 @@ impl Doors {
             // Small bodies never wait behind large ones. A large one waits once, for all that it may
             // become: two that each waited for their second half would wait for each other.
             if size > SMALL_BODY && place.is_none() {
-                let most = announced.unwrap_or(limit).max(size);
-                let taken = tokio::time::timeout(patience, self.bodies.take(caller, most)).await;
-                place = Some(taken.map_err(|_| too_many())?);
-                bytes.reserve_exact(most - bytes.len());
+                place = Some(self.reserve_body(caller, limit, &mut bytes).await?);
                 // Its time to come begins when it may.
                 deadline = tokio::time::Instant::now() + patience;
             }
             bytes.extend_from_slice(&chunk);
         }
         Ok(RequestBody { bytes: Bytes::from(bytes), place })
+    }
+
+    /// The place of a body that may become as large as this, when there is one.
+    async fn reserve_body(
+        &self,
+        caller: &Arc<str>,
+        most: usize,
+        bytes: &mut Vec<u8>,
+    ) -> Result<Place, Error> {
+        let patience = self.config.timeouts.body.get();
+        let place = tokio::time::timeout(patience, self.bodies.take(caller, most)).await;
+        let place = place.map_err(|_| too_many())?;
+        bytes.reserve_exact(most - bytes.len());
+        Ok(place)
     }
 
     /// What a request may hold.

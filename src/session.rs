@@ -163,20 +163,32 @@ pub struct File {
 }
 
 /// What an actor may be told.
-#[expect(clippy::large_enum_variant, reason = "a turn is moved twice, and most orders are turns")]
 pub(crate) enum Order {
     /// Do this, after what you have.
-    Turn(Turn),
+    Turn(Box<Turn>),
     /// Cancel a task of yours; answered when it is over, with whether it was still there to cancel.
     Cancel(TaskId, oneshot::Sender<bool>),
     /// An ask of yours is answered; told what came of that.
-    Answer(TaskId, Arc<str>, Decision, oneshot::Sender<Delivery>),
+    Answer(TaskId, Box<Answer>),
     /// Interrupt this task's turn; the next one of it goes on from there.
     Steer(TaskId),
     /// Lend the conversation to a person at a terminal, when no turn runs.
     Attach(Attach),
     /// Look whether you are still needed.
     Nudge,
+}
+
+/// A channel of tokio makes room for 32 orders at once, for each session.
+const _: () = assert!(size_of::<Order>() <= 32);
+
+/// An answer on its way to the process that asked.
+pub(crate) struct Answer {
+    /// The ask.
+    ask: Arc<str>,
+    /// What was decided.
+    decision: Decision,
+    /// Told what came of it.
+    done: oneshot::Sender<Delivery>,
 }
 
 /// What an actor without a turn is to do.
@@ -197,8 +209,8 @@ enum IdleOrder {
 enum Interruption {
     /// A caller cancels it; the inbox knows who is to be told.
     Cancel,
-    /// An ask of it is answered; told what came of that.
-    Answer(Arc<str>, Decision, oneshot::Sender<Delivery>),
+    /// An ask of it is answered.
+    Answer(Box<Answer>),
     /// The caller has something to say at once.
     Steer,
     /// The server stops.

@@ -248,8 +248,8 @@ pub enum Write {
         conversation: Option<String>,
         /// Whether its folder is ready.
         ready: bool,
-        /// When.
-        at: Timestamp,
+        /// When; none where the store knows that it was used within this second.
+        at: Option<Timestamp>,
     },
     /// A session that is no more.
     SessionGone {

@@ -17,21 +17,12 @@ use pilothouse_egress::Refusal;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::runtime::{Handle, RuntimeFlavor};
 
 /// Whether terminals and editors do anything else with a character than show it: control characters, separators of
 /// lines and paragraphs, and marks that change the direction of text.
 fn is_unshowable(character: char) -> bool {
     character.is_control()
         || matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
-
-/// Does what waits for the disk; the other tasks of this worker go on elsewhere meanwhile.
-fn wait_for_disk<T>(work: impl FnOnce() -> T) -> T {
-    match Handle::try_current().map(|runtime| runtime.runtime_flavor()) {
-        Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
-        _ => work(),
-    }
 }
 
 /// Everything that watches; clones share it.

@@ -9,9 +9,17 @@ pub(super) const O_CREAT: usize = 0o100;
 pub(super) const O_EXCL: usize = 0o200;
 pub(super) const O_APPEND: usize = 0o2000;
 
-/// The arguments `KEY=VALUE`.
+/// The longest text of aims on standard input.
+const INPUT: usize = 32 * 1024;
+
+/// The aims that come over standard input.
+static mut INPUT_PLACE: [u8; INPUT] = [0; INPUT];
+
+/// The aims `KEY=VALUE`: the arguments, and with the argument `aims=input` also what is on standard input.
 pub(super) struct Aim<'a> {
     arguments: &'a Arguments,
+    /// Each ends with a NUL.
+    input: &'static [u8],
     /// The process above the session's: `parent`, or the one that started this program; 0 where it cannot be seen.
     parent: usize,
 }
@@ -19,7 +27,10 @@ pub(super) struct Aim<'a> {
 impl<'a> Aim<'a> {
     pub(super) fn new(arguments: &'a Arguments) -> Self {
         let own = sys!(GETPPID) as usize;
-        let mut aim = Self { arguments, parent: own };
+        let mut aim = Self { arguments, input: &[], parent: own };
+        if aim.text(b"aims").is_ok() {
+            aim.input = read_input();
+        }
         aim.parent = aim.number(b"parent").unwrap_or(own);
         aim
     }
@@ -32,17 +43,18 @@ impl<'a> Aim<'a> {
 
     /// The value of a key. A NUL follows it, so its pointer is a C string.
     pub(super) fn text(&self, key: &[u8]) -> Result<&'static [u8], Stop> {
-        let mut at = 3;
-        while let Some(argument) = self.arguments.get(at) {
-            at += 1;
-            let Some((name, rest)) = argument.split_at_checked(key.len()) else {
-                continue;
-            };
-            if let (true, Some((b'=', value))) = (same(name, key), rest.split_first()) {
-                return Ok(value);
+        let arguments = (3..).map_while(|at| self.arguments.get(at));
+        // What follows the last NUL is not whole.
+        let whole = self.input.split_inclusive(|byte| *byte == 0);
+        let input = whole.filter_map(|text| text.strip_suffix(b"\0"));
+        let value = |text: &'static [u8]| {
+            let (name, rest) = text.split_at_checked(key.len())?;
+            match rest.split_first() {
+                Some((b'=', value)) if same(name, key) => Some(value),
+                _ => None,
             }
-        }
-        Err(Stop::ARGUMENT)
+        };
+        arguments.chain(input).find_map(value).ok_or(Stop::ARGUMENT)
     }
 
     pub(super) fn marker(&self) -> Result<&'static [u8], Stop> {
@@ -92,6 +104,13 @@ impl<'a> Aim<'a> {
         close(file);
         found
     }
+}
+
+/// All that comes over standard input until its end.
+fn read_input() -> &'static [u8] {
+    let place = &raw mut INPUT_PLACE;
+    // SAFETY: there is one thread, and nothing else uses the place.
+    read(0, unsafe { &mut *place }).unwrap_or_default()
 }
 
 /// A text with a NUL behind it. What does not fit is left out, and then the path leads nowhere.

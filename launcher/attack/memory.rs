@@ -4,6 +4,7 @@ use super::aim::{
     Aim, O_RDONLY, O_WRONLY, Text, contains, holds, may_be, open, opens, pause, proc_path, same,
     seconds, wait_for,
 };
+use super::tree::survive;
 use super::{Outcome, Stop, done};
 use crate::sys::{AT_FDCWD, IoVec, WNOHANG, exit};
 use core::ptr::null;
@@ -19,7 +20,8 @@ const SESSION_KEYRING: isize = -3;
 
 /// Stands in for the server: a secret in memory that nobody else shall read, in a process that cannot be
 /// dumped (or can, to see that the attacks work). It also shares memory and a key as programs of one user
-/// may. Prints where the secret is, and ends with its standard input, or after a minute.
+/// may. Prints where the secret is, and ends with its standard input, or after a minute. What comes over standard
+/// input has it start processes that do not want to end, and wait with them.
 pub(super) fn victim(marker: &'static [u8], dumpable: bool) -> ! {
     const SET_DUMPABLE: usize = 4;
     sys!(PRCTL, SET_DUMPABLE, usize::from(dumpable));
@@ -39,9 +41,13 @@ pub(super) fn victim(marker: &'static [u8], dumpable: bool) -> ! {
     let end = seconds() + 60;
     let mut ignored = [0u8; 64];
     while seconds() < end {
-        if wait_for(0, 1, 500).is_ok() && sys!(READ, 0, ignored.as_mut_ptr(), ignored.len()) <= 0 {
+        if wait_for(0, 1, 500).is_err() {
+            continue;
+        }
+        if sys!(READ, 0, ignored.as_mut_ptr(), ignored.len()) <= 0 {
             break;
         }
+        survive();
     }
     const REVOKE: usize = 3;
     sys!(KEYCTL, REVOKE, key);

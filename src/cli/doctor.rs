@@ -10,7 +10,7 @@ use crate::client::tasks::print_json;
 use crate::client::terminal::Screen;
 use crate::config::{self, Config, DriverKind, Environment, Loaded, held_back, load};
 use crate::descriptors;
-use crate::isolation::{When, choose, promises_json};
+use crate::isolation::{Kernel, When, choose, promises_json};
 use crate::process::{Ended, Launcher};
 use crate::supervisor::Spec;
 use clap::Args;
@@ -315,7 +315,9 @@ async fn isolation(
 ) -> Value {
     // No agent is started here, and the attacks have a stand-in for the proxy.
     let (needs, environment) = (agents.needs(), agents.trusted(environment));
-    let chosen = choose(config, launcher, &needs, &environment, UNUSED_PORT, When::Doctor).await;
+    let kernel = Kernel::ask(launcher).await;
+    let chosen =
+        choose(config, launcher, kernel, &needs, &environment, UNUSED_PORT, When::Doctor).await;
     match chosen {
         Ok(isolation) => {
             if isolation.is_sandboxed() {

@@ -15,7 +15,8 @@
 //! devices and `/proc` are read-only, so that it cannot change the modes of what the whole machine shares. Nothing
 //! secret stands in the arguments of `bwrap`: the environment goes over the line.
 
-use super::covers::{Blank, write_readable};
+use super::covers::Blank;
+use super::etc::{self, Etc};
 use super::filter::{Connecting, Network, filter};
 use super::grants::is_system;
 use super::sandbox::{Place, Rules, Sandbox};
@@ -26,6 +27,7 @@ use crate::supervisor::{Confined, ENTER, FIRST_ALONG, Inner, OWN_PROGRAM, Spec};
 use crate::workspace::{Folder, Workspaces};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use tracing::warn;
 
 /// Where an agent finds its workspace: Claude names its transcripts by it, so it never changes.
 pub(super) const WORKSPACE: &str = "/workspace";
@@ -44,8 +46,7 @@ const INSIDE: [&str; 10] =
 /// What is around every session.
 pub(super) struct Bubblewrap {
     program: PathBuf,
-    /// A folder with the few files of `/etc` that are ours.
-    etc: PathBuf,
+    etc: Etc,
     blank: Blank,
     landlock: u32,
     users: Users,
@@ -64,22 +65,19 @@ impl Bubblewrap {
         uids: Uids,
     ) -> std::io::Result<Self> {
         std::fs::create_dir_all(folder)?;
-        let files = [
-            (
-                "passwd",
-                "root:x:0:0:root:/root:/usr/sbin/nologin\nagent:x:1000:1000:agent:/home/agent:/bin/sh\n\
-                 nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n",
-            ),
-            ("group", "root:x:0:\nagent:x:1000:\nnogroup:x:65534:\n"),
-            ("hosts", "127.0.0.1 localhost agent\n::1 localhost\n"),
-            ("hostname", "agent\n"),
-        ];
-        for (name, text) in files {
-            write_readable(&folder.join(name), text)?;
-        }
+        let etc = Etc::new(folder)?;
         let users = Users::find(uids);
         let blank = Blank::new(folder)?;
-        Ok(Self { program, etc: folder.to_owned(), blank, landlock, users })
+        Ok(Self { program, etc, blank, landlock, users })
+    }
+
+    /// What is mounted in our folder for `/etc`; none where these grants ask for another `/etc`, file by file.
+    fn etc_mounts(&self, grants: &Grants) -> Option<Vec<PathBuf>> {
+        if !Etc::suits(grants) {
+            return None;
+        }
+        let updated = self.etc.update();
+        updated.inspect_err(|error| warn!(%error, "/etc of agents is mounted file by file")).ok()
     }
 
     fn arguments(&self, around: &Around<'_>) -> Vec<String> {
@@ -106,14 +104,25 @@ impl Bubblewrap {
             let user = USER.to_string();
             args.add(["--unshare-user", "--disable-userns", "--uid", &user, "--gid", &user]);
         }
-        for path in &around.grants.system {
+        let mounted = self.etc_mounts(around.grants);
+        if mounted.is_some() {
+            args.bind("--ro-bind", self.etc.folder(), Path::new(etc::ETC));
+        }
+        let is_mounted = |path: &&PathBuf| {
+            mounted
+                .as_ref()
+                .is_none_or(|mounted| !path.starts_with(etc::ETC) || mounted.contains(path))
+        };
+        for path in around.grants.system.iter().filter(is_mounted) {
             match std::fs::read_link(path) {
                 Ok(target) if is_system(path) => args.link(&target, path),
                 Ok(_) | Err(_) => args.bind("--ro-bind", path, path),
             }
         }
-        for name in ["passwd", "group", "hosts", "hostname"] {
-            args.bind("--ro-bind", &self.etc.join(name), &Path::new("/etc").join(name));
+        if mounted.is_none() {
+            for (file, path) in self.etc.own() {
+                args.bind("--ro-bind", &file, &path);
+            }
         }
         args.add(["--proc", "/proc"]);
         for name in ["sys", "irq", "bus", "fs", "sysrq-trigger"] {

@@ -132,11 +132,6 @@ impl Canaries {
         grants.covers = cover("probe", None, &grants, &files)?.covers;
         Ok((folder, grants))
     }
-
-    /// What every attack is told: what to look for, and which variables it was given.
-    pub(super) fn common(&self) -> Vec<String> {
-        vec![format!("marker={}", self.marker), "names=PATH".to_owned()]
-    }
 }
 
 /// Files that everybody may change, so that nothing but a cover stops whoever tries.

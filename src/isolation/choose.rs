@@ -125,6 +125,7 @@ pub struct AgentNeeds<'a> {
 pub async fn choose(
     config: &Config,
     launcher: &Launcher,
+    kernel: Kernel,
     needs: &Needs<'_>,
     environment: &BTreeMap<String, String>,
     port: u16,
@@ -150,7 +151,6 @@ pub async fn choose(
     } else {
         Groups::find(&wanted.limits, launcher.pid())
     };
-    let kernel = Kernel::ask(launcher).await;
     let (mut refused, mut found) = (Vec::new(), Vec::new());
     for &kind in kinds {
         let made = match needs.uncovered.filter(|_| kind == BackendKind::Landlock) {
@@ -176,6 +176,7 @@ pub async fn choose(
                 let probe = Probe {
                     identity,
                     backend: &*backend,
+                    is_aimed: kind != BackendKind::None,
                     launcher,
                     workspaces,
                     state: &config.state_dir,

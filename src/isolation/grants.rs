@@ -263,8 +263,12 @@ impl Grants {
 
 /// The system's programs, libraries and files, whether they are there or not.
 pub(super) fn system() -> impl Iterator<Item = PathBuf> {
-    let etc = ETC.iter().map(|name| Path::new("/etc").join(name));
-    SYSTEM.iter().map(PathBuf::from).chain(etc)
+    SYSTEM.iter().map(PathBuf::from).chain(etc())
+}
+
+/// What programs read below `/etc`, whether it is there or not.
+pub(super) fn etc() -> impl Iterator<Item = PathBuf> {
+    ETC.iter().map(|name| Path::new("/etc").join(name))
 }
 
 /// Whether the system's programs and libraries lie there.

@@ -12,7 +12,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What there is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Kernel {
+pub struct Kernel {
     /// The version of Landlock; 0 where there is none.
     pub(super) landlock: u32,
     /// Whether a supervisor can be notified of `connect` and read where its agent wants to.
@@ -21,7 +21,7 @@ pub(super) struct Kernel {
 
 impl Kernel {
     /// Asks where this launcher is; nothing is there where no answer comes.
-    pub(super) async fn ask(launcher: &Launcher) -> Self {
+    pub async fn ask(launcher: &Launcher) -> Self {
         let spec = Spec {
             program: LAUNCHER_PROGRAM.to_owned(),
             args: vec![ABI.to_owned()],

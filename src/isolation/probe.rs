@@ -20,7 +20,7 @@ use std::io;
 use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio_util::sync::CancellationToken;
 
 /// The longest that one run of the attacking program may take.
@@ -58,6 +58,8 @@ pub(super) enum Failed {
 /// One backend under attack.
 pub(super) struct Probe<'a> {
     pub(super) backend: &'a dyn Backend,
+    /// Whether the attacks are told what they aim at. Without a sandbox they would succeed.
+    pub(super) is_aimed: bool,
     /// Who makes the attacks: root, where some agent is root.
     pub(super) identity: Identity,
     pub(super) launcher: &'a Launcher,
@@ -117,9 +119,7 @@ impl Probe<'_> {
     pub(super) async fn run(&self) -> Result<Findings, Failed> {
         let canaries = Canaries::new(self.state)?;
         let session = Session::new(self, &canaries).await?;
-        let mut outcomes = self.attack(&canaries, &session).await?;
-        let survivors = self.survivors(&canaries, &session).await?;
-        outcomes.push(survivors);
+        let outcomes = self.attack(&canaries, &session).await?;
         let mut findings = Findings {
             states: states(&outcomes, self.backend.kind(), self.backend.network()),
             outcomes,
@@ -133,48 +133,94 @@ impl Probe<'_> {
         self.backend.kind() != BackendKind::Landlock
     }
 
-    /// Runs the list of attacks.
+    /// Makes the attacks from this session, and looks whether another one leaves something behind when it is ended.
     async fn attack(
         &self,
         canaries: &Canaries,
         session: &Session<'_>,
     ) -> Result<Vec<Outcome>, Failed> {
-        if self.backend.kind() == BackendKind::None {
-            return self.listed(canaries.common(), session).await;
+        let peer = Session::new(self, canaries).await?;
+        let peer_home = PathBuf::from(peer.folder.home_text());
+        plant(&peer_home, &canaries.marker)?;
+        // A sandbox takes most of the time, so both are made at once.
+        let ((mut attacker, _group), victim, (other, _other_group)) = tokio::try_join!(
+            self.start(self.listed(canaries), session),
+            self.start_victim(canaries),
+            self.start_peer(canaries, &peer),
+        )?;
+        let aims = match &victim {
+            Some(victim) => self.aims(canaries, session, victim, (other.pid, &peer_home))?,
+            None => Vec::new(),
+        };
+        let mut outcomes = attack_with(&mut attacker, &aims).await?;
+        // What the attacker cannot know is seen from here.
+        let arrived = |socket: &UdpSocket| socket.recv(&mut [0; 64]).is_ok();
+        let arrived = [
+            ("udp.loopback", arrived(&canaries.udp)),
+            ("udp.v6", canaries.udp6.as_ref().is_some_and(arrived)),
+        ];
+        for outcome in &mut outcomes {
+            if arrived.iter().any(|(name, arrived)| *arrived && outcome.name == *name) {
+                outcome.result = Try::Succeeded;
+            }
         }
-        self.aimed(canaries, session).await
+        let end_victim = async {
+            if let Some((victim, _)) = victim {
+                end(victim).await;
+            }
+        };
+        let (ended, (), survivors) =
+            tokio::join!(wait_for_end(attacker), end_victim, has_survivors(other));
+        ended?;
+        let is_clean = !survivors? && marked(&canaries.marker) == 0;
+        outcomes.push(Outcome::of("tree.survive", is_clean));
+        Ok(outcomes)
     }
 
-    /// Runs it with an aim for each of them.
-    async fn aimed(
+    /// The arguments of the attacking program.
+    fn listed(&self, canaries: &Canaries) -> Vec<String> {
+        let names: Vec<&str> = promises::names(self.when).collect();
+        vec![
+            "list".to_owned(),
+            format!("marker={}", canaries.marker),
+            "names=PATH".to_owned(),
+            format!("only={}", names.join(",")),
+            "aims=input".to_owned(),
+        ]
+    }
+
+    /// Starts what stands for the server, outside of all sandboxes, and learns where its secret is.
+    async fn start_victim(&self, canaries: &Canaries) -> Result<Option<(Process, String)>, Failed> {
+        if !self.is_aimed {
+            return Ok(None);
+        }
+        let mut spec = program(stand_in(&canaries.marker), canaries.outside.display().to_string());
+        spec.env = vec![("CANARY".to_owned(), canaries.marker.clone())];
+        let mut victim = self.launcher.spawn(&Confined::from(spec)).await?;
+        let address = first_line(&mut victim).await?;
+        Ok(Some((victim, address)))
+    }
+
+    /// Starts a process of another session. It lives as long as its standard input.
+    async fn start_peer(
+        &self,
+        canaries: &Canaries,
+        peer: &Session<'_>,
+    ) -> Result<(Process, Surroundings), Failed> {
+        let (mut other, held) = self.start(stand_in(&canaries.marker), peer).await?;
+        first_line(&mut other).await?;
+        Ok((other, held))
+    }
+
+    /// What the attacks aim at: the victim and where its secret is, and a process and the HOME of another session.
+    fn aims(
         &self,
         canaries: &Canaries,
         session: &Session<'_>,
-    ) -> Result<Vec<Outcome>, Failed> {
-        let marker = &canaries.marker;
-        let mut args = canaries.common();
-        let peer = Session::new(self, canaries).await?;
-        let peer_home = PathBuf::from(peer.folder.home_text());
-        for name in ["secret", "unlink", "rename"] {
-            std::fs::write(peer_home.join(name), marker)?;
-        }
-        // Where the file system has no attributes there is nothing to read.
-        let create = rustix::fs::XattrFlags::empty();
-        let _ = rustix::fs::setxattr(
-            peer_home.join("secret"),
-            "user.marker",
-            marker.as_bytes(),
-            create,
-        );
-        let stand_in = ["victim".to_owned(), marker.clone()];
-        let outside = canaries.outside.display().to_string();
-        let mut spec = program(stand_in.to_vec(), outside.clone());
-        spec.env = vec![("CANARY".to_owned(), marker.clone())];
-        let mut victim = self.launcher.spawn(&Confined::from(spec)).await?;
-        let address = first_line(&mut victim).await?;
-        // Both live as long as their standard input.
-        let (mut other, _group) = self.start(stand_in.to_vec(), &peer).await?;
-        first_line(&mut other).await?;
+        (victim, address): &(Process, String),
+        (peer_pid, peer_home): (i32, &Path),
+    ) -> Result<Vec<String>, Failed> {
+        let outside = canaries.outside.display();
         let port = port_of(&canaries.tcp);
         let host_name = std::fs::read_to_string("/etc/hostname").unwrap_or_default();
         let udp = canaries.udp.local_addr()?.port();
@@ -187,16 +233,12 @@ impl Probe<'_> {
             Network::Own => INSIDE_PORT,
             Network::Shared => session.port,
         };
-        args.extend(canaries.proxy.v6.iter().map(|v6| format!("same6={}", port_of(v6))));
-        if self.has_covers() {
-            args.push(format!("own_dir={}", canaries.own()?.0.display()));
-        }
-        args.extend([
+        let mut aims = vec![
             format!("proxy={proxy}"),
             format!("same={}", session.port),
             format!("victim={}", victim.pid),
             format!("address={address}"),
-            format!("peer_pid={}", other.pid),
+            format!("peer_pid={peer_pid}"),
             format!("peer_file={}", peer_home.join("secret").display()),
             format!("peer_dir={}", peer_home.display()),
             format!("outside_file={outside}/secret"),
@@ -212,63 +254,12 @@ impl Probe<'_> {
             format!("socket={sockets}/stream"),
             format!("dgram={sockets}/dgram"),
             format!("tmp={sockets}/file"),
-        ]);
-        let mut outcomes = self.listed(args, session).await?;
-        // What the attacker cannot know is seen from here.
-        let arrived = |socket: &UdpSocket| socket.recv(&mut [0; 64]).is_ok();
-        let arrived = [
-            ("udp.loopback", arrived(&canaries.udp)),
-            ("udp.v6", canaries.udp6.as_ref().is_some_and(arrived)),
         ];
-        for outcome in &mut outcomes {
-            if arrived.iter().any(|(name, arrived)| *arrived && outcome.name == *name) {
-                outcome.result = Try::Succeeded;
-            }
+        aims.extend(canaries.proxy.v6.iter().map(|v6| format!("same6={}", port_of(v6))));
+        if self.has_covers() {
+            aims.push(format!("own_dir={}", canaries.own()?.0.display()));
         }
-        end(victim).await;
-        end(other).await;
-        Ok(outcomes)
-    }
-
-    async fn listed(
-        &self,
-        mut args: Vec<String>,
-        session: &Session<'_>,
-    ) -> Result<Vec<Outcome>, Failed> {
-        args.insert(0, "list".to_owned());
-        let names: Vec<&str> = promises::names(self.when).collect();
-        args.push(format!("only={}", names.join(",")));
-        let (process, _group) = self.start(args, session).await?;
-        let said = said(process).await?;
-        let proxy = said.lines().find_map(|line| line.strip_prefix("proxy "));
-        if let Some(why) = proxy.filter(|why| *why != "reached") {
-            return Err(Failed::NoProxy(why.to_owned()));
-        }
-        let outcomes: Vec<Outcome> = said.lines().filter_map(Outcome::read).collect();
-        if said.lines().any(|line| line == "end") { Ok(outcomes) } else { Err(Failed::Silent) }
-    }
-
-    /// Starts processes that try to outlive their session, and ends it.
-    async fn survivors(
-        &self,
-        canaries: &Canaries,
-        session: &Session<'_>,
-    ) -> Result<Outcome, Failed> {
-        let args = vec!["survive".to_owned(), canaries.marker.clone()];
-        let (mut process, _group) = self.start(args, session).await?;
-        process.stdin = None;
-        while first_line(&mut process).await? != "ready" {}
-        process.control.say(Word::Kill);
-        let ended = tokio::time::timeout(PATIENCE, process.control.ended()).await;
-        // The end of the pipe is the end of the last one that holds it; one has closed it.
-        let mut rest = Vec::new();
-        let read = tokio::time::timeout(PATIENCE, process.stdout.read_to_end(&mut rest)).await;
-        let all_ended = matches!(ended, Ok(Ended::Code(_) | Ended::Signal(_))) && read.is_ok();
-        let left = if all_ended { marked(&canaries.marker) } else { 1 };
-        Ok(Outcome {
-            name: "tree.survive".to_owned(),
-            result: if left == 0 { Try::Stopped("-".to_owned()) } else { Try::Succeeded },
-        })
+        Ok(aims)
     }
 
     /// What the limits are worth.
@@ -392,19 +383,93 @@ async fn first_line(process: &mut Process) -> Result<String, Failed> {
     }
 }
 
+/// The arguments of what stands for the server, and of a process of another session.
+fn stand_in(marker: &str) -> Vec<String> {
+    vec!["victim".to_owned(), marker.to_owned()]
+}
+
+/// Makes the files of another session that are attacked.
+fn plant(home: &Path, marker: &str) -> io::Result<()> {
+    for name in ["secret", "unlink", "rename"] {
+        std::fs::write(home.join(name), marker)?;
+    }
+    // Where the file system has no attributes there is nothing to read.
+    let create = rustix::fs::XattrFlags::empty();
+    let _ = rustix::fs::setxattr(home.join("secret"), "user.marker", marker.as_bytes(), create);
+    Ok(())
+}
+
+/// Tells the attacking program its aims. What comes of its attacks.
+async fn attack_with(attacker: &mut Process, aims: &[String]) -> Result<Vec<Outcome>, Failed> {
+    let mut text = Vec::new();
+    for aim in aims {
+        text.extend_from_slice(aim.as_bytes());
+        text.push(0);
+    }
+    write(attacker, &text).await?;
+    attacker.stdin = None;
+    let mut outcomes = Vec::new();
+    let read = async {
+        let mut lines = BufReader::new((&mut attacker.stdout).take(WORDS)).lines();
+        while let Some(line) = lines.next_line().await? {
+            match line.strip_prefix("proxy ") {
+                Some("reached") => {}
+                Some(why) => return Err(Failed::NoProxy(why.to_owned())),
+                None if line == "end" => return Ok(()),
+                None => outcomes.extend(Outcome::read(&line)),
+            }
+        }
+        Err(Failed::Silent)
+    };
+    tokio::time::timeout(PATIENCE, read).await.unwrap_or(Err(Failed::Silent))?;
+    Ok(outcomes)
+}
+
+/// Writes to a program's standard input.
+async fn write(process: &mut Process, mut bytes: &[u8]) -> Result<(), Failed> {
+    let Some(stdin) = &mut process.stdin else { return Ok(()) };
+    let write = async {
+        while !bytes.is_empty() {
+            match stdin.try_write(bytes) {
+                Ok(written) => bytes = &bytes[written..],
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => stdin.writable().await,
+                // A program that has ended is told of by what it does not say.
+                Err(_) => return,
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, write).await.map_err(|_| Failed::Silent)
+}
+
+/// Has a process of a session start others that try to outlive it, and ends the session. Whether one may have.
+async fn has_survivors(mut process: Process) -> Result<bool, Failed> {
+    write(&mut process, b"survive\n").await?;
+    process.stdin = None;
+    while first_line(&mut process).await? != "ready" {}
+    process.control.say(Word::Kill);
+    let ended = tokio::time::timeout(PATIENCE, process.control.ended()).await;
+    // The end of the pipe is the end of the last one that holds it; one has closed it.
+    let mut rest = Vec::new();
+    let read = tokio::time::timeout(PATIENCE, process.stdout.read_to_end(&mut rest)).await;
+    let all_ended = matches!(ended, Ok(Ended::Code(_) | Ended::Signal(_))) && read.is_ok();
+    Ok(!all_ended)
+}
+
 /// All that a program says until its end.
 async fn said(mut process: Process) -> Result<String, Failed> {
     process.stdin = None;
     let mut said = Vec::new();
-    let heard = async {
-        let _ = (&mut process.stdout).take(WORDS).read_to_end(&mut said).await;
-        process.control.ended().await
-    };
-    let ended = tokio::time::timeout(PATIENCE, heard).await;
-    match ended {
-        Ok(_) => Ok(String::from_utf8_lossy(&said).into_owned()),
-        Err(_) => Err(Failed::Silent),
-    }
+    let mut stdout = (&mut process.stdout).take(WORDS);
+    let read = tokio::time::timeout(PATIENCE, stdout.read_to_end(&mut said)).await;
+    let _ = read.map_err(|_| Failed::Silent)?;
+    wait_for_end(process).await?;
+    Ok(String::from_utf8_lossy(&said).into_owned())
+}
+
+/// Waits until a program, which says no more, has ended.
+async fn wait_for_end(mut process: Process) -> Result<(), Failed> {
+    let ended = tokio::time::timeout(PATIENCE, process.control.ended()).await;
+    ended.map(drop).map_err(|_| Failed::Silent)
 }
 
 async fn end(mut process: Process) {
@@ -412,15 +477,16 @@ async fn end(mut process: Process) {
     let _ = tokio::time::timeout(PATIENCE, process.control.ended()).await;
 }
 
-/// How many processes have this word among their arguments.
+/// How many processes have this word as an argument.
 fn marked(marker: &str) -> usize {
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     let found = entries.filter(|entry| {
         let name = entry.file_name();
         let is_process = name.to_str().is_some_and(|name| name.bytes().all(|b| b.is_ascii_digit()));
         is_process
-            && std::fs::read(entry.path().join("cmdline"))
-                .is_ok_and(|line| line.windows(marker.len()).any(|word| word == marker.as_bytes()))
+            && std::fs::read(entry.path().join("cmdline")).is_ok_and(|line| {
+                line.split(|byte| *byte == 0).any(|word| word == marker.as_bytes())
+            })
     });
     found.count()
 }

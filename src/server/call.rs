@@ -109,14 +109,14 @@ impl Doors {
     }
 
     /// Performs what a call asks for, to its end, and waits for what the caller waits for.
-    pub(super) async fn perform(
+    pub(super) fn perform(
         self: &Arc<Self>,
         context: &Arc<CallContext>,
         method: Method,
         decoded: Decoded,
         place: Option<Place>,
         entry: &AuditEntry,
-    ) -> Performed {
+    ) -> impl Future<Output = Performed> + Send {
         let mut operating = Operating {
             doors: self.clone(),
             context: context.clone(),
@@ -129,15 +129,19 @@ impl Doors {
             let begun = operating.begin(method, decoded).await;
             (begun, operating.dialect, operating.alias)
         };
-        let (begun, dialect, alias) = match self.run(entry, operation).await {
-            Ok(begun) => begun,
-            Err(error) => (Err(error), method.dialect, None),
-        };
-        let outcome = match begun {
-            Ok(begun) => self.finish(context, begun, entry).await,
-            Err(error) => Err(error),
-        };
-        Performed { outcome, dialect, alias }
+        // It lies on the heap from here on, and what was decoded is not kept beside it.
+        let operation = self.run(entry, operation);
+        async move {
+            let (begun, dialect, alias) = match operation.await {
+                Ok(begun) => begun,
+                Err(error) => (Err(error), method.dialect, None),
+            };
+            let outcome = match begun {
+                Ok(begun) => self.finish(context, begun, entry).await,
+                Err(error) => Err(error),
+            };
+            Performed { outcome, dialect, alias }
+        }
     }
 
     /// Waits for what the caller waits for, and makes the answer when there is room for it. A caller who
@@ -161,7 +165,7 @@ impl Doors {
                 let (reply, room) = self.read(entry, read, room).await?;
                 Ok(Done::Reply(reply, room))
             }
-            Begun::Shows(log, history) => self.show(caller, log, history, entry).await,
+            Begun::Shows(log, history) => Box::pin(self.show(caller, log, history, entry)).await,
             Begun::Settles(log, history) => {
                 context.end_production();
                 match service.settle(&log).await? {
@@ -170,7 +174,7 @@ impl Doors {
                         let room = self.answers.overdraw(caller, event);
                         Ok(Done::Reply(Reply::Message(message), room))
                     }
-                    None => self.show(caller, log, history, entry).await,
+                    None => Box::pin(self.show(caller, log, history, entry)).await,
                 }
             }
             Begun::Subscribes(log, after, ends) => {
@@ -217,13 +221,18 @@ impl Doors {
 
     /// Reads to the end: a store that is asked answers whether or not the caller is there, and
     /// so long the room is taken.
-    async fn read<T: Send + 'static>(
+    fn read<T, F>(
         &self,
         entry: &AuditEntry,
-        read: impl Future<Output = Result<T, Error>> + Send + 'static,
+        read: F,
         room: Room,
-    ) -> Result<(T, Room), Error> {
-        self.run(entry, async move { Ok((read.await?, room)) }).await?
+    ) -> impl Future<Output = Result<(T, Room), Error>> + Send + use<T, F>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, Error>> + Send + 'static,
+    {
+        let operation = self.run(entry, async move { Ok((read.await?, room)) });
+        async move { operation.await? }
     }
 
     /// Room for the answer that shows this task. The task may leave memory during the wait, and then the

@@ -15,7 +15,7 @@ use crate::asks::Answered;
 use crate::task::TaskLog;
 use crate::telemetry::Entry;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, Version};
 use futures_util::FutureExt;
 use futures_util::future::CatchUnwind;
 use parking_lot::Mutex;
@@ -49,6 +49,14 @@ pub(super) struct CallContext {
 }
 
 impl CallContext {
+    /// The context of a request.
+    pub(super) fn new(caller: Caller, mut parts: Parts, base: String) -> Self {
+        if parts.version != Version::HTTP_2 {
+            detach(&mut parts);
+        }
+        Self { caller, parts, base }
+    }
+
     /// The headers.
     pub(super) fn headers(&self) -> &HeaderMap {
         &self.parts.headers
@@ -64,6 +72,20 @@ impl CallContext {
     /// The agent that the path names.
     pub(super) fn named(&self) -> Option<&Named> {
         self.parts.extensions.get::<Named>()
+    }
+}
+
+/// Copies the address and the headers out of the buffer into which they were read: a caller may wait as long as a turn
+/// takes, and the connection could not use its buffer again.
+fn detach(parts: &mut Parts) {
+    if let Ok(uri) = Uri::try_from(parts.uri.to_string()) {
+        parts.uri = uri;
+    }
+    for value in parts.headers.values_mut() {
+        if let Ok(mut own) = HeaderValue::from_bytes(value.as_bytes()) {
+            own.set_sensitive(value.is_sensitive());
+            *value = own;
+        }
     }
 }
 

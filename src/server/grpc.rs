@@ -53,7 +53,7 @@ pub(super) async fn call(State(doors): State<Arc<Doors>>, request: Request) -> R
     }
     let (outcome, context) = match admitted {
         Ok(caller) => {
-            let context = Arc::new(CallContext { caller, parts, base });
+            let context = Arc::new(CallContext::new(caller, parts, base));
             let outcome = match method {
                 None => {
                     Err(Error::new(ErrorKind::MethodNotFound, "no such method in this service"))

@@ -24,7 +24,7 @@ pub(super) async fn call(State(doors): State<Arc<Doors>>, request: Request) -> R
     let known = admitted.is_ok();
     let (outcome, context) = match admitted {
         Ok(caller) => {
-            let context = Arc::new(CallContext { caller, parts, base });
+            let context = Arc::new(CallContext::new(caller, parts, base));
             let outcome = match read_body(&doors, &context, body, &entry).await {
                 Ok(body) => answer(&doors, &context, body, &entry, &mut said).await,
                 Err(error) => Err(error),

@@ -198,6 +198,7 @@ impl Listener {
             connection: connection.clone(),
             listener: self.clone(),
             preface: Some(0),
+            was_looked_at: false,
             has_yielded: false,
             pause: None,
         };
@@ -365,6 +366,8 @@ struct Socket {
     listener: Arc<Listener>,
     /// How much of the preface of HTTP/2 has come; none where HTTP/1.1 is spoken.
     preface: Option<usize>,
+    /// Whether the first bytes were looked at.
+    was_looked_at: bool,
     /// Whether others had their turn before the next few bytes are read.
     has_yielded: bool,
     /// Not read before this.
@@ -396,6 +399,15 @@ impl Socket {
         }
         self.pause = None;
         Poll::Ready(())
+    }
+
+    /// Whether HTTP/1.1 is spoken, as far as the first bytes tell, which are left where they are.
+    fn poll_is_http1(&mut self, context: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        let mut first = [0; PREFACE.len()];
+        let mut first = ReadBuf::new(&mut first);
+        let come = ready!(self.socket.poll_peek(context, &mut first))?;
+        self.was_looked_at = true;
+        Poll::Ready(Ok(come > 0 && !PREFACE.starts_with(first.filled())))
     }
 
     /// Whether little of HTTP/2 is read at a time: before a token was seen, and as long as what comes next would be
@@ -505,6 +517,12 @@ impl AsyncRead for Socket {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if !this.was_looked_at && ready!(this.poll_is_http1(context))? {
+            // For hyper this is the end of what could be a preface. Where it has read the first bytes by themselves, it
+            // makes its buffer twice as large to read the others.
+            this.preface = None;
+            return Poll::Ready(Ok(()));
+        }
         ready!(this.poll_unpaused(context));
         if this.reads_little() {
             return this.poll_read_little(context, buffer);

@@ -39,7 +39,7 @@ pub(super) async fn call(State(doors): State<Arc<Doors>>, request: Request) -> R
     let mut form = if route.dialect == Dialect::V1_0 { Form::Model } else { Form::Kind };
     let (outcome, context) = match admitted {
         Ok(caller) => {
-            let context = Arc::new(CallContext { caller, parts, base });
+            let context = Arc::new(CallContext::new(caller, parts, base));
             let (caller, headers) = (&context.caller.name, context.headers());
             let outcome = match doors.read_body(caller, headers, body, &entry).await {
                 Ok(body) => answer(&doors, &context, &route, body, &entry, &mut form).await,

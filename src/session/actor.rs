@@ -8,6 +8,9 @@
 //! stored and shown batch by batch; while a batch is being stored the agent's pipe fills, and that is the whole
 //! back-pressure.
 //!
+//! Most actors wait: a phase of a turn that takes much memory while it lasts lies on the heap by itself, or each
+//! waiting actor would hold room for the largest of them.
+//!
 //! # Pitfalls
 //!
 //! An agent may end its turn before it exits; a turn's process is ended before the next one starts.
@@ -53,28 +56,30 @@ impl Actor {
     }
 
     /// The actor's life.
-    pub(super) async fn run(mut self, soon: bool) {
+    pub(super) async fn run(mut self: Box<Self>, soon: bool) {
         if soon {
-            self.session.prepare().await;
+            Box::pin(self.session.prepare()).await;
         }
         loop {
             let session = &mut self.session;
             session.activity.end_turn(session.row.used);
             let order = if session.running.is_some() && !session.inbox.has_work() {
-                self.idle().await
+                Box::pin(self.idle()).await
             } else {
                 if session.running.is_none() && !session.inbox.has_work() {
                     // Before it leaves: its successor may begin at once.
                     session.live.disk.keep(&session.disk);
                     if session.live.leave(&session.key, session.inbox.orders()) {
-                        return self.remove_unused().await;
+                        return Box::pin(self.remove_unused()).await;
                     }
                 }
                 session.inbox.next().await
             };
             match order {
                 IdleOrder::Turn(turn) => self.turn(*turn).await,
-                IdleOrder::Attach(attach) => lend_conversation(&mut self.session, attach).await,
+                IdleOrder::Attach(attach) => {
+                    Box::pin(lend_conversation(&mut self.session, attach)).await;
+                }
                 IdleOrder::Evict => self.session.end_process(Word::Terminate).await,
                 IdleOrder::Nudge => {}
                 IdleOrder::Stop => return self.session.end_process(Word::Terminate).await,
@@ -84,7 +89,7 @@ impl Actor {
 
     /// The first message of the session was refused after all: no session is stored, and nobody else would
     /// remove its folders.
-    async fn remove_unused(self) {
+    async fn remove_unused(self: Box<Self>) {
         let SessionResources { house, agent, row, inbox, .. } = &self.session;
         if !self.new || inbox.had_turn() {
             return;
@@ -190,7 +195,7 @@ impl Actor {
         session.house.telemetry.turn_begins(&turn.log, &session.agent.name);
         let warm = session.running.is_some();
         let outcome = match Begin::new(session, turn).reach_agent(places, files).await {
-            Ok(()) => converse(session, turn, warm).await,
+            Ok(()) => Box::pin(converse(session, turn, warm)).await,
             Err(NotStarted::Over) => return,
             // It has not begun: it stays in the queue and runs after the next start.
             Err(NotStarted::Ended(Cause::ServerStops))
@@ -202,8 +207,8 @@ impl Actor {
         };
         session.activity.enter(SessionState::Ending);
         match outcome {
-            Some(outcome) => self.end_turn(turn, outcome).await,
-            None => self.park_turn(turn).await,
+            Some(outcome) => Box::pin(self.end_turn(turn, outcome)).await,
+            None => Box::pin(self.park_turn(turn)).await,
         }
     }
 
@@ -267,7 +272,10 @@ impl Actor {
             && log.is_withheld()
             && fits_an_event(text, house.config.limits.event.as_usize())
         {
-            return log.reply(&house.store, text, vec![use_ended]).await.map(|()| true);
+            return log
+                .reply(&house.store, text, use_ended.into_iter().collect())
+                .await
+                .map(|()| true);
         }
         let facts = TurnFacts {
             conversation: row.conversation.clone(),
@@ -287,7 +295,7 @@ impl Actor {
         let used = turn.meter.iter().flat_map(Meter::writes);
         let closing = turn.closing.drain(..);
         let asked = ask.clone().into_iter().map(Write::Ask);
-        let also = asked.chain(closing).chain(used).chain([use_ended]).collect();
+        let also = asked.chain(closing).chain(used).chain(use_ended).collect();
         let stored = log.record_end(&house.store, also, records).await;
         if let Ok(true) = stored {
             turn.meter = None;

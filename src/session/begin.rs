@@ -83,7 +83,7 @@ impl<'a> Begin<'a> {
         }
         if self.turn.fork.is_some() && self.session.running.is_some() {
             // A process that was started ahead knows nothing of what is forked.
-            slot = self.session.give_up_process().await;
+            slot = Box::pin(self.session.give_up_process()).await;
         }
         if self.session.running.is_none() && slot.is_none() {
             live.make_room(&self.session.house);
@@ -92,18 +92,15 @@ impl<'a> Begin<'a> {
         }
         drop(waiting);
         if has_waited {
-            self.begin_work().await?;
+            Box::pin(self.begin_work()).await?;
         }
-        self.measure().await?;
+        Box::pin(self.measure()).await?;
         match slot {
-            Some(slot) if self.session.running.is_none() => self.start(slot, files).await?,
-            _ if files.is_empty() => {}
-            _ => {
-                let deadline = self.deadline();
-                let made = self.session.make_folder(deadline).await?;
-                let folder = made.map_err(|error| no_files(&error))?;
-                self.put_files(&folder, files).await?;
+            Some(slot) if self.session.running.is_none() => {
+                Box::pin(self.start(slot, files)).await?
             }
+            _ if files.is_empty() => {}
+            _ => Box::pin(self.put_more_files(files)).await?,
         }
         Ok(())
     }
@@ -271,6 +268,14 @@ impl<'a> Begin<'a> {
         let has_transcript =
             copied.map_err(|error| fault(&format!("the session could not be copied: {error}")))?;
         Ok(fork.conversation.filter(|_| has_transcript))
+    }
+
+    /// Puts the files of a message beside an agent that runs already.
+    async fn put_more_files(&mut self, files: Vec<File>) -> Result<(), Cause> {
+        let deadline = self.deadline();
+        let made = self.session.make_folder(deadline).await?;
+        let folder = made.map_err(|error| no_files(&error))?;
+        self.put_files(&folder, files).await
     }
 
     /// Puts the files of a message where the agent was told they are.

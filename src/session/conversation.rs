@@ -18,7 +18,7 @@ use super::resources::{CurrentTurn, SessionResources, session_used};
 use super::running::Running;
 use super::translate::Translator;
 use super::turn_clock::TurnClock;
-use super::{Delivery, House, Interruption};
+use super::{Answer, Delivery, House, Interruption};
 use crate::agent::Agent;
 use crate::asks::Decision;
 use crate::budget::Meter;
@@ -199,17 +199,18 @@ impl<'a> Conversation<'a> {
         match interruption {
             Interruption::Cancel => self.stop(Cause::Canceled),
             Interruption::Steer => self.stop(Cause::Steered),
-            Interruption::Answer(id, decision, done) => {
+            Interruption::Answer(answer) => {
+                let Answer { ask, decision, done } = *answer;
                 let is_gone = self.running.look().is_some();
                 // What the agent said before it ended: it may have withdrawn the question, or ended its turn.
                 self.hear_the_rest();
                 let lively = !self.ending.has_begun() && self.ending.outcome.is_none();
-                if is_gone && lively && self.questions.forget(&id) {
+                if is_gone && lively && self.questions.forget(&ask) {
                     // Nobody is there to hear it; whoever answered resumes the conversation.
                     let _ = done.send(Delivery::Gone);
                     return ControlFlow::Break(());
                 }
-                let _ = done.send(self.answer_question(&id, &decision));
+                let _ = done.send(self.answer_question(&ask, &decision));
             }
             Interruption::Stop => {
                 self.server_stops = true;
@@ -384,7 +385,7 @@ impl<'a> Conversation<'a> {
         let (fresh, mut also) = self.questions.changes();
         if !fresh.is_empty() {
             // Whoever answers after a crash finds the conversation again.
-            also.push(session_used(self.row, Timestamp::now()));
+            also.push(session_used(self.row, Some(Timestamp::now())));
         }
         if records.is_empty() && also.is_empty() {
             return;

@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep_until};
 /// The orders of one actor.
 pub(super) struct Inbox {
     orders: mpsc::UnboundedReceiver<Order>,
-    turns: VecDeque<Turn>,
+    turns: VecDeque<Box<Turn>>,
     /// Whether the session is being prepared: it is not busy yet.
     prepares: bool,
     /// A person who wants the conversation, and came while the session was being prepared.
@@ -118,7 +118,7 @@ impl Inbox {
             return IdleOrder::Attach(attach);
         }
         if let Some(turn) = self.turns.pop_front() {
-            return IdleOrder::Turn(Box::new(turn));
+            return IdleOrder::Turn(turn);
         }
         loop {
             let order = tokio::select! {
@@ -129,13 +129,13 @@ impl Inbox {
             match order {
                 Some(Order::Turn(turn)) => {
                     self.had_turn = true;
-                    return IdleOrder::Turn(Box::new(turn));
+                    return IdleOrder::Turn(turn);
                 }
                 Some(Order::Cancel(_, done)) => {
                     let _ = done.send(false);
                 }
-                Some(Order::Answer(_, _, _, done)) => {
-                    let _ = done.send(Delivery::Gone);
+                Some(Order::Answer(_, answer)) => {
+                    let _ = answer.done.send(Delivery::Gone);
                 }
                 Some(Order::Attach(attach)) => return IdleOrder::Attach(attach),
                 Some(Order::Steer(_)) => {}
@@ -172,11 +172,11 @@ impl Inbox {
                     return Interruption::Cancel;
                 }
                 (Order::Cancel(task, done), _) => self.cancel_waiting(&task, done),
-                (Order::Answer(task, ask, decision, done), Some(turn)) if turn.task == task => {
-                    return Interruption::Answer(ask, decision, done);
+                (Order::Answer(task, answer), Some(turn)) if turn.task == task => {
+                    return Interruption::Answer(answer);
                 }
-                (Order::Answer(_, _, _, done), _) => {
-                    let _ = done.send(Delivery::Gone);
+                (Order::Answer(_, answer), _) => {
+                    let _ = answer.done.send(Delivery::Gone);
                 }
                 (Order::Steer(task), Some(turn)) if turn.task == task => {
                     return Interruption::Steer;
@@ -205,8 +205,8 @@ impl Inbox {
                 done = &mut wait => return done,
                 interruption = self.order() => interruption,
             };
-            if let Interruption::Answer(ask, _, done) = interruption {
-                let _ = done.send(self.take_late_answer(&ask));
+            if let Interruption::Answer(answer) = interruption {
+                let _ = answer.done.send(self.take_late_answer(&answer.ask));
             }
         }
     }
@@ -248,8 +248,8 @@ impl Inbox {
                 Interruption::Stop => return Err(Cause::ServerStops),
                 // What it would interrupt has not begun.
                 Interruption::Steer => {}
-                Interruption::Answer(ask, _, done) => {
-                    let _ = done.send(self.take_late_answer(&ask));
+                Interruption::Answer(answer) => {
+                    let _ = answer.done.send(self.take_late_answer(&answer.ask));
                 }
             }
         }

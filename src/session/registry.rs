@@ -6,7 +6,9 @@ use super::live::{ActorHandle, LiveSessions, Removal};
 use super::pool::WarmProcess;
 use super::records::status_with_words;
 use super::resources::SessionResources;
-use super::{Attach, Delivery, EndGuard, File, House, Order, Origin, SessionKey, Turn, TurnPlaces};
+use super::{
+    Answer, Attach, Delivery, EndGuard, File, House, Order, Origin, SessionKey, Turn, TurnPlaces,
+};
 use crate::agent::Agent;
 use crate::asks::Decision;
 use crate::store::{self, Durability, Scope, SessionRow, Write};
@@ -206,7 +208,7 @@ impl Sessions {
         });
         let admission = self.reserve(key, handle, places);
         drop(map);
-        let actor = Actor::new(resources, orders.downgrade(), new);
+        let actor = Box::new(Actor::new(resources, orders.downgrade(), new));
         self.house.actors.spawn(actor.run(admission.places.process.is_some()));
         Ok(Some(admission))
     }
@@ -313,7 +315,8 @@ impl Sessions {
     ) -> Delivery {
         let Some(orders) = self.orders_of(log) else { return Delivery::Gone };
         let (done, answer) = oneshot::channel();
-        let order = Order::Answer(log.id.clone(), ask.clone(), decision.clone(), done);
+        let answer_order = Answer { ask: ask.clone(), decision: decision.clone(), done };
+        let order = Order::Answer(log.id.clone(), Box::new(answer_order));
         match orders.send(order) {
             Ok(()) => answer.await.unwrap_or(Delivery::Gone),
             Err(_) => Delivery::Gone,
@@ -382,7 +385,7 @@ impl Admission {
         let places = std::mem::take(&mut self.places);
         let turn = Turn { log, prompt, files, origin, places, guard };
         // Sent under the reservation, so the actor cannot have left; where it has failed, the task ends.
-        drop(self.live.submit(&self.key, &self.orders, Order::Turn(turn)));
+        drop(self.live.submit(&self.key, &self.orders, Order::Turn(Box::new(turn))));
     }
 }
 

@@ -1,11 +1,13 @@
 //! The store on SQLite: opening, the writer thread, what a write does to the tables.
 
 mod asks;
+mod counts;
 mod list;
 mod push;
 mod read;
 mod usage;
 
+use counts::Counts;
 use read::Readers;
 pub use read::{EventsPart, Limits, ReadTransaction};
 
@@ -23,7 +25,7 @@ use std::thread::JoinHandle;
 use tokio::sync::{mpsc, oneshot};
 
 /// Migrations by number; the database remembers the last one in `user_version`.
-const MIGRATIONS: [&str; 9] = [
+const MIGRATIONS: [&str; 10] = [
     include_str!("../../migrations/sqlite/0001_event_log.sql"),
     include_str!("../../migrations/sqlite/0002_push.sql"),
     include_str!("../../migrations/sqlite/0003_keys.sql"),
@@ -33,6 +35,7 @@ const MIGRATIONS: [&str; 9] = [
     include_str!("../../migrations/sqlite/0007_beside_artifacts.sql"),
     include_str!("../../migrations/sqlite/0008_lists.sql"),
     include_str!("../../migrations/sqlite/0009_fewer_pages.sql"),
+    include_str!("../../migrations/sqlite/0010_counts_without_triggers.sql"),
 ];
 
 /// Batches that may wait for the writer; a full queue holds back whoever writes.
@@ -369,9 +372,11 @@ fn write_group(connection: &mut Connection, group: &mut Vec<Job>, synced: &mut b
 
 fn apply(connection: &mut Connection, group: &[Job]) -> Result<(), rusqlite::Error> {
     let transaction = connection.transaction()?;
+    let mut counts = Counts::default();
     for write in group.iter().flat_map(|job| &job.writes) {
-        write.apply(&transaction)?;
+        write.apply(&transaction, &mut counts)?;
     }
+    counts.store(&transaction)?;
     transaction.commit()
 }
 
@@ -380,7 +385,15 @@ fn key(n: i64, seq: u64) -> i64 {
 }
 
 impl Write {
-    fn apply(&self, connection: &Connection) -> Result<(), rusqlite::Error> {
+    fn apply(&self, connection: &Connection, counts: &mut Counts) -> Result<(), rusqlite::Error> {
+        match self {
+            Self::Task(row, _) => counts.made(&row.scope, row.state as i64),
+            Self::Head { n, status: Some((state, _)), .. } => {
+                counts.moves(connection, *n, Some(*state as i64))?;
+            }
+            Self::TaskGone { n } => counts.moves(connection, *n, None)?,
+            _ => {}
+        }
         match self {
             Self::Task(row, bytes) => connection
                 .prepare_cached(
@@ -439,7 +452,10 @@ impl Write {
                     row.created.as_millisecond(),
                     row.used.as_millisecond(),
                 ])?,
-            Self::SessionUsed { id, conversation, ready, at } => connection
+            Self::SessionUsed { id, conversation, ready, at: None } => connection
+                .prepare_cached("UPDATE sessions SET conversation = ?2, ready = ?3 WHERE id = ?1")?
+                .execute(params![&**id, conversation, ready])?,
+            Self::SessionUsed { id, conversation, ready, at: Some(at) } => connection
                 .prepare_cached("UPDATE sessions SET conversation = ?2, ready = ?3, used_ms = ?4 WHERE id = ?1")?
                 .execute(params![&**id, conversation, ready, at.as_millisecond()])?,
             Self::SessionGone { id } => {

@@ -1,11 +1,13 @@
 //! The audit log: who asked for what, when, and how it ended. No prompts, no answers, no secrets.
 //!
-//! A file takes each entry at once. Standard error takes them through a bounded queue and one writer;
-//! when nobody reads it, requests wait: what cannot be noted is not done unnoticed.
+//! A file takes each entry at once: a line into the kernel's cache takes less than handing it to another thread.
+//! What nobody may read, standard error, a pipe or a terminal, takes them through a bounded queue and one writer; when
+//! it is full, requests wait: what cannot be noted is not done unnoticed.
 
-use super::{is_unshowable, wait_for_disk};
+use super::is_unshowable;
 use parking_lot::Mutex;
 use pilothouse_a2a::time::Timestamp;
+use rustix::fs::OFlags;
 use serde::Serialize;
 use std::fmt::Write as _;
 use std::fs::{self, File, Metadata, OpenOptions};
@@ -29,8 +31,8 @@ enum Sink {
         file: Mutex<AuditFile>,
         complained: AtomicBool,
     },
-    /// Standard error may be a pipe that nobody reads: a thread of its own waits there.
-    StandardError(mpsc::Sender<Message>),
+    /// What may have no reader: a thread of its own waits there.
+    Queue(mpsc::Sender<Message>),
 }
 
 /// A file that is opened anew where it was renamed or removed: so it can be rotated from outside, and
@@ -47,7 +49,7 @@ enum Message {
     Flush(oneshot::Sender<()>),
 }
 
-/// An entry that the full queue to standard error has not taken.
+/// An entry that the full queue has not taken.
 #[must_use = "the entry is noted when it is sent"]
 pub struct Unsent {
     entries: mpsc::Sender<Message>,
@@ -92,21 +94,11 @@ impl Audit {
     pub(super) fn open(place: &str) -> io::Result<Self> {
         match place {
             "off" => Ok(Self(Sink::Off)),
-            "stderr" => {
-                let (entries, waiting) = mpsc::channel(QUEUE);
-                std::thread::Builder::new()
-                    .name("audit".to_owned())
-                    .spawn(move || write(io::stderr(), waiting))?;
-                Ok(Self(Sink::StandardError(entries)))
-            }
-            path => {
-                let file = AuditFile::open(Path::new(path)).map_err(|error| {
-                    let words =
-                        format!("cannot open the audit log {path}: {error}; correct `audit`");
-                    io::Error::new(error.kind(), words)
-                })?;
-                Ok(Self(Sink::File { file: Mutex::new(file), complained: AtomicBool::new(false) }))
-            }
+            "stderr" => Ok(Self(Sink::queue(io::stderr())?)),
+            path => Sink::open(Path::new(path)).map(Self).map_err(|error| {
+                let words = format!("cannot open the audit log {path}: {error}; correct `audit`");
+                io::Error::new(error.kind(), words)
+            }),
         }
     }
 
@@ -116,12 +108,12 @@ impl Audit {
             Sink::Off => {}
             Sink::File { file, complained } => {
                 let line = entry.to_line();
-                match wait_for_disk(|| file.lock().append(&line)) {
+                match file.lock().append(&line) {
                     Ok(()) => complained.store(false, Ordering::Relaxed),
                     Err(error) => complain(complained, &error),
                 }
             }
-            Sink::StandardError(entries) => {
+            Sink::Queue(entries) => {
                 let sent = entries.try_send(Message::Line(entry.to_line()));
                 if let Err(TrySendError::Full(message)) = sent {
                     return Err(Unsent { entries: entries.clone(), message });
@@ -133,12 +125,29 @@ impl Audit {
 
     /// Waits until all that was noted is written.
     pub async fn close(&self) {
-        if let Sink::StandardError(entries) = &self.0 {
+        if let Sink::Queue(entries) = &self.0 {
             let (flushed, answer) = oneshot::channel();
             if entries.send(Message::Flush(flushed)).await.is_ok() {
                 let _ = answer.await;
             }
         }
+    }
+}
+
+impl Sink {
+    fn open(path: &Path) -> io::Result<Self> {
+        if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+            return Self::queue(OpenOptions::new().append(true).open(path)?);
+        }
+        let file = Mutex::new(AuditFile::open(path)?);
+        Ok(Self::File { file, complained: AtomicBool::new(false) })
+    }
+
+    fn queue(sink: impl Write + Send + 'static) -> io::Result<Self> {
+        let (entries, waiting) = mpsc::channel(QUEUE);
+        let thread = std::thread::Builder::new().name("audit".to_owned());
+        thread.spawn(move || write(sink, waiting))?;
+        Ok(Self::Queue(entries))
     }
 }
 
@@ -167,7 +176,10 @@ impl Entry {
 
 impl AuditFile {
     fn open(path: &Path) -> io::Result<Self> {
-        let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
+        // A pipe that was put into its place has perhaps no reader; a file does not know this flag.
+        let flags = OFlags::NONBLOCK.bits().cast_signed();
+        let mut file = OpenOptions::new();
+        let file = file.create(true).append(true).mode(0o600).custom_flags(flags).open(path)?;
         let id = id(&file.metadata()?);
         Ok(Self { path: path.to_owned(), file, id })
     }

@@ -1,6 +1,5 @@
 //! The JSONL log of every line that an agent wrote.
 
-use super::wait_for_disk;
 use crate::config::Log;
 use parking_lot::Mutex;
 use pilothouse_a2a::id::TaskId;
@@ -13,6 +12,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::runtime::{Handle, RuntimeFlavor};
 
 /// The log, or none.
 pub struct Raw {
@@ -75,6 +75,14 @@ impl Raw {
         {
             tracing::error!(%error, "agent lines can no longer be logged (said once)");
         }
+    }
+}
+
+/// Does what waits for the disk; the other tasks of this worker go on elsewhere meanwhile.
+fn wait_for_disk<T>(work: impl FnOnce() -> T) -> T {
+    match Handle::try_current().map(|runtime| runtime.runtime_flavor()) {
+        Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
+        _ => work(),
     }
 }
 

@@ -21,6 +21,29 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Another address of this machine than that of all other requests.
 const OTHER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
+#[test]
+fn a_head_in_any_two_pieces_is_that_of_a_request_over_http_1() {
+    let world = World::describe().start();
+    let token =
+        format!("Host: localhost\r\nAuthorization: Bearer {OWNER}\r\nConnection: close\r\n\r\n");
+    for (begin, status) in
+        [("GET /tasks", 200), ("POST /tasks", 405), ("PRI /tasks", 405), ("P /tasks", 405)]
+    {
+        let head = format!("{begin} HTTP/1.1\r\n{token}");
+        for at in [1, 2, 3, 4, 5, 24, head.len()] {
+            let mut socket = connect(world.address(), world.patience());
+            socket.set_nodelay(true).unwrap();
+            let (first, rest) = head.split_at(at);
+            socket.write_all(first.as_bytes()).unwrap();
+            // The server has read the first piece by then.
+            assert_eq!(world.get("/health", &[]).status, 200);
+            socket.write_all(rest.as_bytes()).unwrap();
+            let reply = read_head(socket).unwrap();
+            assert_eq!(reply.status, status, "{begin} after {at} bytes");
+        }
+    }
+}
+
 /// A world with this one of the timeouts so short that a test can wait for it.
 fn short(key: &str) -> World {
     World::describe().config(json!({"timeouts": {key: "300ms"}})).start()

@@ -5,11 +5,13 @@
 mod crowds;
 
 use crate::h2c::{self, framed};
-use crate::http::Reply;
+use crate::http::{Reply, connect, read_head};
 use crate::reading::{message, text_of};
 use crate::sizes::peak;
 use crate::world::{OWNER, World};
 use serde_json::{Value, json};
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream as Socket;
 
 /// The most memory that the server may ever take.
 const MOST: u64 = 100 << 20;
@@ -219,6 +221,44 @@ fn of_a_history_that_is_too_large_the_newest_messages_are_shown() {
 }
 
 #[test]
+fn a_large_body_is_asked_for_when_there_is_a_place_for_it() {
+    let bodies = json!({"limits": {"body": "200KiB", "prompt": "200KiB", "bodies": "200KiB"}});
+    let world = World::describe().config(bodies).start();
+    let params = message(&format!("say large; {}", " ".repeat(150_000)));
+    let body = json!({"jsonrpc": "2.0", "id": 1, "method": "SendMessage", "params": params});
+    let body = body.to_string();
+    let head = format!(
+        "POST / HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {OWNER}\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n",
+        body.len()
+    );
+    let asks = |mut socket: &Socket| {
+        let mut line = [0; 25];
+        socket.read_exact(&mut line).map(|()| assert_eq!(&line, b"HTTP/1.1 100 Continue\r\n\r\n"))
+    };
+    let begin = || {
+        let mut socket = connect(world.address(), world.patience());
+        socket.write_all(head.as_bytes()).unwrap();
+        socket
+    };
+    let mut first = begin();
+    asks(&first).unwrap();
+    let mut second = begin();
+    for _ in 0..10 {
+        assert_eq!(crate::reading::answer(&world.say("say small")), "small");
+    }
+    second.set_nonblocking(true).unwrap();
+    assert_eq!(asks(&second).unwrap_err().kind(), ErrorKind::WouldBlock);
+    second.set_nonblocking(false).unwrap();
+    first.write_all(body.as_bytes()).unwrap();
+    asks(&second).unwrap();
+    second.write_all(body.as_bytes()).unwrap();
+    for socket in [first, second] {
+        assert_eq!(read_head(socket).unwrap().status, 200);
+    }
+}
+
+#[test]
 fn large_bodies_wait_for_each_other_and_small_ones_for_nobody() {
     let world = World::describe()
         .config(json!({
@@ -230,7 +270,7 @@ fn large_bodies_wait_for_each_other_and_small_ones_for_nobody() {
     let head = format!(
         "POST / HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {OWNER}\r\nContent-Type: application/json\r\nContent-Length: 200000\r\n\r\n"
     );
-    let mut stuck = crate::http::connect(world.address(), world.patience());
+    let mut stuck = connect(world.address(), world.patience());
     std::io::Write::write_all(&mut stuck, head.as_bytes()).unwrap();
     std::io::Write::write_all(&mut stuck, &[b' '; 100_000]).unwrap();
     assert_eq!(crate::reading::answer(&world.say("say small")), "small");

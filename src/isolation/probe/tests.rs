@@ -67,6 +67,7 @@ impl Room {
         Probe {
             identity: backend.identify(&self.workspaces, &self.grants),
             backend,
+            is_aimed: backend.kind() != BackendKind::None,
             launcher: &self.launcher,
             workspaces: &self.workspaces,
             state: self.root.path(),
@@ -81,9 +82,9 @@ impl Room {
 async fn unconfined() -> Vec<Outcome> {
     let room = Room::new();
     let canaries = Canaries::new(room.root.path()).unwrap();
-    let probe = room.probe(&NoSandbox, When::Doctor);
+    let probe = Probe { is_aimed: true, ..room.probe(&NoSandbox, When::Doctor) };
     let session = Session::new(&probe, &canaries).await.unwrap();
-    probe.aimed(&canaries, &session).await.unwrap()
+    probe.attack(&canaries, &session).await.unwrap()
 }
 
 #[tokio::test]

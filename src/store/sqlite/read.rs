@@ -484,7 +484,7 @@ mod tests {
             id: first.id.clone(),
             conversation: Some("talk".to_owned()),
             ready: true,
-            at: first.used,
+            at: Some(first.used),
         };
         store.commit(vec![used], Durability::Written).await.unwrap();
         put(&store, &first).await;
