@@ -45,28 +45,18 @@
 //! the marker, writes to its own working folder and the folders that were given, undoes what it did, sends to
 //! the ports and sockets that were given, and a signal to the victim alone, as the last thing.
 
-use crate::sys::{Arguments, SIGCHLD, SIGKILL, TimeSpec, WNOHANG, exit};
+use crate::sys::{
+    Arguments, BLOCK, SIGCHLD, SIGKILL, TimeSpec, WNOHANG, block_signals, exit, fork, wait,
+};
 
+mod aim;
 mod files;
 mod kernel;
+mod memory;
 mod namespaces;
 mod network;
 mod processes;
 mod tree;
-
-/// Makes a system call in the modules below, and here, without a proof of its own.
-macro_rules! sys {
-    ($number:ident $(, $argument:expr)*) => {
-        sys!(@ $crate::sys::number::$number.0; $($argument as usize,)* 0usize, 0usize, 0usize, 0usize, 0usize, 0usize)
-    };
-    (@ $number:expr; $a:expr, $b:expr, $c:expr, $d:expr, $e:expr, $f:expr $(, $rest:expr)*) => {
-        // SAFETY: each use below passes what `man 2` of this call asks for.
-        unsafe { $crate::sys::call($number, $a, $b, $c, $d, $e, $f) }
-    };
-}
-
-mod aim;
-mod memory;
 
 use aim::{Aim, Text, same};
 
@@ -277,9 +267,9 @@ fn reached(result: isize, proof: isize) -> Outcome {
 /// Everything in turn.
 fn list(aim: &Aim<'_>) -> ! {
     // Shared with the processes that try; one byte says how it ended.
-    let page = sys!(MMAP, 0, 4096, 3, 0x21, -1isize);
-    let children = 1u64 << (SIGCHLD - 1);
-    sys!(SIGPROCMASK, 0, &raw const children, 0, 8);
+    // SAFETY: the kernel chooses the place, so no memory in use is replaced.
+    let page = unsafe { sys!(MMAP, 0, 4096, 3, 0x21, -1isize) };
+    block_signals(BLOCK, 1u64 << (SIGCHLD - 1));
     if page <= 0 {
         exit(71);
     }
@@ -329,7 +319,7 @@ fn try_one(aim: &Aim<'_>, run: fn(&Aim<'_>) -> Outcome, ending: *mut u8) -> Outc
     const SUCCEEDED: u8 = 255;
     // SAFETY: the page is ours and mapped for good; no other process that tries is alive.
     unsafe { ending.write_volatile(0) };
-    let pid = sys!(CLONE, SIGCHLD);
+    let pid = fork();
     if pid == 0 {
         let byte = match run(aim) {
             Ok(()) => SUCCEEDED,
@@ -361,15 +351,17 @@ fn end_of(pid: isize) -> Option<i32> {
     let patience = TimeSpec { seconds: PATIENCE, nanoseconds: 0 };
     let mut status = 0i32;
     loop {
-        let ended = sys!(WAIT4, pid, &raw mut status, WNOHANG);
+        let ended = wait(pid, Some(&mut status), WNOHANG);
         if ended == pid {
             return Some(status);
         }
         const EAGAIN: isize = -11;
-        let heard = sys!(RT_SIGTIMEDWAIT, &raw const children, 0, &raw const patience, 8);
+        let (set, time) = (&raw const children, &raw const patience);
+        // SAFETY: the set is a number of 64 bits, as its length says; set and time are on this stack.
+        let heard = unsafe { sys!(RT_SIGTIMEDWAIT, set, 0, time, 8) };
         if ended < 0 || heard == EAGAIN {
             sys!(KILL, pid, SIGKILL);
-            sys!(WAIT4, pid, &raw mut status, 0);
+            wait(pid, Some(&mut status), 0);
             return None;
         }
     }

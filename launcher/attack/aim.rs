@@ -1,7 +1,7 @@
 //! What the attacks aim at, and texts on the stack.
 
 use super::{Outcome, Stop, done};
-use crate::sys::{AT_FDCWD, Arguments, CLOEXEC, PollFd, TimeSpec};
+use crate::sys::{self, AT_FDCWD, Arguments, CLOEXEC, PollFd, TimeSpec};
 
 pub(super) const O_RDONLY: usize = 0;
 pub(super) const O_WRONLY: usize = 1;
@@ -160,7 +160,7 @@ impl Text {
     /// To standard output, as a line.
     pub(super) fn say(&mut self) {
         self.push(b"\n");
-        sys!(WRITE, 1, self.bytes.as_ptr(), self.length);
+        sys::write(1, self.bytes());
     }
 }
 
@@ -191,11 +191,13 @@ pub(super) fn contains(text: &[u8], part: &[u8]) -> bool {
     !part.is_empty() && text.windows(part.len()).any(|window| same(window, part))
 }
 
-/// Opens without ever waiting for anything.
+/// Opens without ever waiting for anything. The path must end with a NUL, as arguments, names in folders and texts do.
 pub(super) fn open(folder: isize, path: *const u8, how: usize) -> Result<usize, Stop> {
     const O_NONBLOCK: usize = 0o4000;
     const O_NOCTTY: usize = 0o400;
-    done(sys!(OPENAT, folder, path, CLOEXEC | O_NONBLOCK | O_NOCTTY | how, 0o600))
+    let how = CLOEXEC | O_NONBLOCK | O_NOCTTY | how;
+    // SAFETY: whoever calls this passes a path that ends with a NUL.
+    done(unsafe { sys!(OPENAT, folder, path, how, 0o600) })
 }
 
 pub(super) fn close(file: usize) {
@@ -217,7 +219,7 @@ pub(super) fn holds(file: usize, words: &[u8]) -> Outcome {
 pub(super) fn read(file: usize, buffer: &mut [u8]) -> Result<&[u8], Stop> {
     let mut length = 0;
     while let Some(rest) = buffer.get_mut(length..).filter(|rest| !rest.is_empty()) {
-        match done(sys!(READ, file, rest.as_mut_ptr(), rest.len())) {
+        match done(sys::read(file as i32, rest)) {
             Ok(0) => break,
             Ok(size) => length += size,
             Err(stop) if length == 0 => return Err(stop),
@@ -255,7 +257,9 @@ pub(super) fn entries(folder: usize, mut each: impl FnMut(*const u8, u8) -> Outc
     let mut last = Err(Stop::DIFFERENT);
     // Some thousand processes, at most.
     for _ in 0..1024 {
-        let size = done(sys!(GETDENTS64, folder, buffer.as_mut_ptr(), size_of_val(&buffer)))?;
+        let (to, most) = (buffer.as_mut_ptr(), size_of_val(&buffer));
+        // SAFETY: the kernel writes at most as many bytes as the buffer has.
+        let size = done(unsafe { sys!(GETDENTS64, folder, to, most) })?;
         let base = buffer.as_ptr().cast::<u8>();
         let mut at = 0;
         while at < size {
@@ -283,25 +287,27 @@ pub(super) fn entries(folder: usize, mut each: impl FnMut(*const u8, u8) -> Outc
 
 /// Waits for something on a descriptor, at most so long.
 pub(super) fn wait_for(file: usize, events: i16, milliseconds: i64) -> Result<i16, Stop> {
-    let mut waiting = PollFd { fd: file as i32, events, revents: 0 };
+    let mut waiting = [PollFd { fd: file as i32, events, revents: 0 }];
     let patience = TimeSpec { seconds: 0, nanoseconds: milliseconds * 1_000_000 };
-    match done(sys!(PPOLL, &raw mut waiting, 1, &raw const patience, 0, 8))? {
+    match done(sys::poll(&mut waiting, Some(patience)))? {
         0 => Err(Stop::TIMEOUT),
-        _ => Ok(waiting.revents),
+        _ => Ok(waiting[0].revents),
     }
 }
 
 /// Does nothing for so long.
 pub(super) fn pause(milliseconds: i64) {
-    let time =
-        TimeSpec { seconds: milliseconds / 1000, nanoseconds: milliseconds % 1000 * 1_000_000 };
-    sys!(PPOLL, 0, 0, &raw const time, 0, 8);
+    sys::pause(TimeSpec {
+        seconds: milliseconds / 1000,
+        nanoseconds: milliseconds % 1000 * 1_000_000,
+    });
 }
 
 /// Seconds of a clock that only runs forward.
 pub(super) fn seconds() -> i64 {
     const MONOTONIC: usize = 1;
     let mut now = TimeSpec { seconds: 0, nanoseconds: 0 };
-    sys!(CLOCK_GETTIME, MONOTONIC, &raw mut now);
+    // SAFETY: the kernel writes one `struct timespec`, which this is.
+    unsafe { sys!(CLOCK_GETTIME, MONOTONIC, &raw mut now) };
     now.seconds
 }
