@@ -49,8 +49,12 @@ enum Wanted<'a> {
 }
 
 impl GitRoute {
-    /// A route to what lies below `path` on `host` (`:port` if it is not 443); all of it where the path is
-    /// empty. Most hosts take any user name with a token.
+    /// A route to the repositories below `path` on `host` (`:port` if it is not 443), or to all of them where the
+    /// path is empty. Most hosts take any user name with a token.
+    ///
+    /// # Errors
+    ///
+    /// When host, path or credential cannot be used: which key of `egress.git` to correct.
     pub fn new(
         host: &str,
         path: &str,

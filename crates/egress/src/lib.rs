@@ -122,7 +122,7 @@ pub struct Times {
 pub struct EgressBounds {
     /// Connections of one credential.
     pub connections: usize,
-    /// Requests of one credential for which there is always a place.
+    /// Requests of one credential that are never refused because of others.
     pub own_requests: usize,
     /// Further requests, of all credentials together.
     pub requests: usize,

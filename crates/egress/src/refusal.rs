@@ -16,15 +16,15 @@ const REMEMBERED: usize = 1024;
 /// A request that did not get through, and who can do what about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
-    /// The host, or as much of it as can be shown.
+    /// The host, or its first characters where it cannot be read.
     pub host: String,
-    /// Its port; 0 where none could be read.
+    /// Its port; 0 where it cannot be read.
     pub port: u16,
-    /// Why.
+    /// Why it was refused.
     pub reason: Reason,
-    /// The whole in one line, as the session was told it.
+    /// One line for people: the destination, the reason, and who can change what. The session got the same.
     pub advice: String,
-    /// Refusals before this one that there was no room to tell.
+    /// How many refusals before this one were dropped because too many waited.
     pub missed: u64,
 }
 

@@ -13,7 +13,7 @@ const CODEX: &str = "CODEX_CONFIG";
 /// OpenCode's variable: JSON that is laid over its configuration files.
 const OPENCODE: &str = "OPENCODE_CONFIG_CONTENT";
 
-/// How a CLI is told its routes. It may hold secrets of the operator's and shows none.
+/// How a CLI learns its routes. It may hold secrets of the operator, and its `Debug` output shows none.
 #[derive(Clone, Default, PartialEq)]
 pub enum Tool {
     /// By the variables of the routes alone.
@@ -26,13 +26,21 @@ pub enum Tool {
 }
 
 impl Tool {
-    /// Codex, with what the operator configures in the environment; that leaves it and comes back
-    /// with the session's variables.
+    /// Codex, with the operator's configuration from `CODEX_CONFIG`. The variable leaves the environment and comes
+    /// back with the session's variables.
+    ///
+    /// # Errors
+    ///
+    /// When the variable is not a JSON object.
     pub fn codex(env: &mut BTreeMap<String, String>) -> Result<Self, BadConfiguration> {
         take(env, CODEX).map(Self::Codex)
     }
 
-    /// OpenCode, likewise.
+    /// OpenCode, with the operator's configuration from `OPENCODE_CONFIG_CONTENT`, likewise.
+    ///
+    /// # Errors
+    ///
+    /// When the variable is not a JSON object.
     pub fn opencode(env: &mut BTreeMap<String, String>) -> Result<Self, BadConfiguration> {
         take(env, OPENCODE).map(Self::OpenCode)
     }
