@@ -53,6 +53,7 @@ mod aim;
 mod files;
 mod kernel;
 mod memory;
+mod modes;
 mod namespaces;
 mod network;
 mod processes;
@@ -84,7 +85,7 @@ const LIST: &[Attack] = &[
     ("peers.write", files::write_peer),
     ("peers.rename", files::rename_peer),
     ("peers.unlink", files::unlink_peer),
-    ("peers.attributes", files::attributes_of_peer),
+    ("peers.attributes", modes::attributes_of_peer),
     ("peers.watch", files::watch_peer),
     ("peers.environ", processes::peer_environment),
     ("peers.cwd", processes::peer_working_folder),
@@ -122,12 +123,12 @@ const LIST: &[Attack] = &[
     ("files.plant", files::make_symlink),
     ("files.bind", files::make_socket),
     ("files.metadata", files::metadata),
-    ("files.attributes", files::attributes),
+    ("files.attributes", modes::attributes),
     ("files.link", files::hard_link),
     ("files.symlink", files::symlink),
     ("files.mknod", files::device),
-    ("files.setid", files::set_id),
-    ("files.devices", files::shared_modes),
+    ("files.setid", modes::set_id),
+    ("files.devices", modes::shared_modes),
     ("files.dev", files::memory_of_devices),
     ("files.usr", files::program),
     ("files.handle", files::handle),
