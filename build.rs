@@ -39,6 +39,8 @@ fn main() {
             "link-arg=-static",
         ])
         .args(["-C", "link-arg=-Wl,--build-id=none,-z,norelro,-z,noseparate-code"])
+        // The lints are those of the workspace, which `launcher` is a member of.
+        .args(["--cap-lints", "allow"])
         .arg("-o")
         .arg(&program)
         .arg("launcher/main.rs");

@@ -45,12 +45,15 @@
 //! the marker, writes to its own working folder and the folders that were given, undoes what it did, sends to
 //! the ports and sockets that were given, and a signal to the victim alone, as the last thing.
 
-use crate::sys::{Arguments, SIGCHLD, SIGKILL, TimeSpec, WNOHANG, exit};
+use crate::sys::{
+    Arguments, BLOCK, SIGCHLD, SIGKILL, TimeSpec, WNOHANG, block_signals, exit, fork, wait,
+};
 
 mod aim;
 mod files;
 mod kernel;
 mod memory;
+mod modes;
 mod namespaces;
 mod network;
 mod processes;
@@ -58,8 +61,11 @@ mod tree;
 
 use aim::{Aim, Text, same};
 
+/// The name of an attack, and what makes it.
+type Attack = (&'static str, fn(&Aim<'_>) -> Outcome);
+
 /// Everything that is tried, in this order; the victim's end comes last.
-const LIST: &[(&str, fn(&Aim<'_>) -> Outcome)] = &[
+const LIST: &[Attack] = &[
     ("env.own", memory::own_environment),
     ("env.victim", memory::environment_of_victim),
     ("env.others", processes::environments),
@@ -79,7 +85,7 @@ const LIST: &[(&str, fn(&Aim<'_>) -> Outcome)] = &[
     ("peers.write", files::write_peer),
     ("peers.rename", files::rename_peer),
     ("peers.unlink", files::unlink_peer),
-    ("peers.attributes", files::attributes_of_peer),
+    ("peers.attributes", modes::attributes_of_peer),
     ("peers.watch", files::watch_peer),
     ("peers.environ", processes::peer_environment),
     ("peers.cwd", processes::peer_working_folder),
@@ -117,12 +123,12 @@ const LIST: &[(&str, fn(&Aim<'_>) -> Outcome)] = &[
     ("files.plant", files::make_symlink),
     ("files.bind", files::make_socket),
     ("files.metadata", files::metadata),
-    ("files.attributes", files::attributes),
+    ("files.attributes", modes::attributes),
     ("files.link", files::hard_link),
     ("files.symlink", files::symlink),
     ("files.mknod", files::device),
-    ("files.setid", files::set_id),
-    ("files.devices", files::shared_modes),
+    ("files.setid", modes::set_id),
+    ("files.devices", modes::shared_modes),
     ("files.dev", files::memory_of_devices),
     ("files.usr", files::program),
     ("files.handle", files::handle),
@@ -251,28 +257,20 @@ impl Stop {
 
 /// What a system call returned, or why not.
 fn done(result: isize) -> Result<usize, Stop> {
-    if result < 0 {
-        Err(Stop::errno(result))
-    } else {
-        Ok(result as usize)
-    }
+    if result < 0 { Err(Stop::errno(result)) } else { Ok(result as usize) }
 }
 
 /// For attacks that cannot go through in earnest: this one error is the proof that they were allowed to.
 fn reached(result: isize, proof: isize) -> Outcome {
-    if result == proof {
-        Ok(())
-    } else {
-        done(result).map(|_| ())
-    }
+    if result == proof { Ok(()) } else { done(result).map(|_| ()) }
 }
 
 /// Everything in turn.
 fn list(aim: &Aim<'_>) -> ! {
     // Shared with the processes that try; one byte says how it ended.
-    let page = sys!(MMAP, 0, 4096, 3, 0x21, -1isize);
-    let children = 1u64 << (SIGCHLD - 1);
-    sys!(SIGPROCMASK, 0, &raw const children, 0, 8);
+    // SAFETY: the kernel chooses the place, so no memory in use is replaced.
+    let page = unsafe { sys!(MMAP, 0, 4096, 3, 0x21, -1isize) };
+    block_signals(BLOCK, 1u64 << (SIGCHLD - 1));
     if page <= 0 {
         exit(71);
     }
@@ -322,7 +320,7 @@ fn try_one(aim: &Aim<'_>, run: fn(&Aim<'_>) -> Outcome, ending: *mut u8) -> Outc
     const SUCCEEDED: u8 = 255;
     // SAFETY: the page is ours and mapped for good; no other process that tries is alive.
     unsafe { ending.write_volatile(0) };
-    let pid = sys!(CLONE, SIGCHLD);
+    let pid = fork();
     if pid == 0 {
         let byte = match run(aim) {
             Ok(()) => SUCCEEDED,
@@ -351,27 +349,20 @@ fn try_one(aim: &Aim<'_>, run: fn(&Aim<'_>) -> Outcome, ending: *mut u8) -> Outc
 /// Waits for a child with patience; then ends it. Its wait status, if it ended by itself.
 fn end_of(pid: isize) -> Option<i32> {
     let children = 1u64 << (SIGCHLD - 1);
-    let patience = TimeSpec {
-        seconds: PATIENCE,
-        nanoseconds: 0,
-    };
+    let patience = TimeSpec { seconds: PATIENCE, nanoseconds: 0 };
     let mut status = 0i32;
     loop {
-        let ended = sys!(WAIT4, pid, &raw mut status, WNOHANG);
+        let ended = wait(pid, Some(&mut status), WNOHANG);
         if ended == pid {
             return Some(status);
         }
         const EAGAIN: isize = -11;
-        let heard = sys!(
-            RT_SIGTIMEDWAIT,
-            &raw const children,
-            0,
-            &raw const patience,
-            8
-        );
+        let (set, time) = (&raw const children, &raw const patience);
+        // SAFETY: the set is a number of 64 bits, as its length says; set and time are on this stack.
+        let heard = unsafe { sys!(RT_SIGTIMEDWAIT, set, 0, time, 8) };
         if ended < 0 || heard == EAGAIN {
             sys!(KILL, pid, SIGKILL);
-            sys!(WAIT4, pid, &raw mut status, 0);
+            wait(pid, Some(&mut status), 0);
             return None;
         }
     }

@@ -1,6 +1,6 @@
 //! The children of a supervisor, found and killed.
 
-use crate::sys::{AT_FDCWD, CLOEXEC, SIGKILL};
+use crate::sys::{SIGKILL, open, read};
 use core::mem::MaybeUninit;
 
 /// SIGKILL to every child; their own children come here when they are gone. How many there were.
@@ -15,14 +15,15 @@ pub(crate) fn kill_children_but(is_kept: impl Fn(usize) -> bool) -> i32 {
     let end = text(&mut path, 0, b"/proc/self/task/");
     let end = digits(&mut path, end, own);
     text(&mut path, end, b"/children\0");
-    let file = sys!(OPENAT, AT_FDCWD, path.as_ptr(), CLOEXEC);
+    let file = open(&path, 0);
     if file < 0 {
         return kill_children_by_search(own, is_kept);
     }
     let (mut killed, mut pid) = (0, 0usize);
     let mut buffer = MaybeUninit::<[u8; 1024]>::uninit();
     loop {
-        let size = sys!(READ, file, buffer.as_mut_ptr(), 1024);
+        // SAFETY: the kernel writes at most 1024 bytes, and the buffer has as many.
+        let size = unsafe { sys!(READ, file, buffer.as_mut_ptr(), 1024) };
         if size <= 0 {
             break;
         }
@@ -50,14 +51,15 @@ fn kill_one(pid: &mut usize, is_kept: &impl Fn(usize) -> bool) -> i32 {
 
 /// On a kernel without the list of children: everybody whose parent we are.
 fn kill_children_by_search(own: usize, is_kept: impl Fn(usize) -> bool) -> i32 {
-    let folder = sys!(OPENAT, AT_FDCWD, c"/proc".as_ptr(), CLOEXEC);
+    let folder = open(b"/proc\0", 0);
     if folder < 0 {
         return 0;
     }
     let mut killed = 0;
     let mut entries = MaybeUninit::<[u8; 4096]>::uninit();
     loop {
-        let size = sys!(GETDENTS64, folder, entries.as_mut_ptr(), 4096);
+        // SAFETY: the kernel writes at most 4096 bytes, and the buffer has as many.
+        let size = unsafe { sys!(GETDENTS64, folder, entries.as_mut_ptr(), 4096) };
         if size <= 0 {
             break;
         }
@@ -65,7 +67,9 @@ fn kill_children_by_search(own: usize, is_kept: impl Fn(usize) -> bool) -> i32 {
         let mut at = 0usize;
         while at < size as usize {
             // SAFETY: the kernel wrote whole entries: inode, offset, u16 length at 16, type, name at 19.
-            let (length, mut pid) = unsafe { (base.add(at + 16).cast::<u16>().read_unaligned(), number_at(base.add(at + 19))) };
+            let (length, mut pid) = unsafe {
+                (base.add(at + 16).cast::<u16>().read_unaligned(), number_at(base.add(at + 19)))
+            };
             if pid > 1 && parent_of(pid) == own {
                 killed += kill_one(&mut pid, &is_kept);
             }
@@ -101,12 +105,12 @@ fn parent_of(pid: usize) -> usize {
     let end = text(&mut path, 0, b"/proc/");
     let end = digits(&mut path, end, pid);
     text(&mut path, end, b"/stat\0");
-    let file = sys!(OPENAT, AT_FDCWD, path.as_ptr(), CLOEXEC);
+    let file = open(&path, 0);
     if file < 0 {
         return 0;
     }
     let mut stat = [0u8; 256];
-    let size = sys!(READ, file, stat.as_mut_ptr(), stat.len());
+    let size = read(file as i32, &mut stat);
     sys!(CLOSE, file);
     let mut after_name = 0;
     for at in 0..size.max(0) as usize {

@@ -20,7 +20,10 @@
 
 use crate::children::{digits, text};
 use crate::start::Start;
-use crate::sys::{AT_FDCWD, CLOEXEC, Control, IoVec, NONBLOCK, PollFd, SIGCHLD, SIGKILL, TimeSpec, exit, message};
+use crate::sys::{
+    self, Attribute, CLOEXEC, Control, EINVAL, NONBLOCK, PollFd, SIGKILL, TimeSpec, exit, fork,
+    open, poll, read, set_attribute, wait,
+};
 use crate::wall::{notifying_filter, proxy_port, user};
 
 const AF_UNIX: usize = 1;
@@ -32,7 +35,6 @@ const ENOENT: isize = -2;
 const EBADF: isize = -9;
 const EACCES: isize = -13;
 const EFAULT: isize = -14;
-const EINVAL: isize = -22;
 const EINPROGRESS: isize = -115;
 
 /// `ioctl`s of a descriptor for notifications, as `linux/seccomp.h` numbers them.
@@ -56,7 +58,7 @@ struct Notification {
 
 /// `struct seccomp_notif_resp`.
 #[repr(C)]
-struct Answer {
+struct NotificationResponse {
     id: u64,
     value: i64,
     error: i32,
@@ -87,7 +89,9 @@ impl Connector {
             return (spawn(start), Self { notifications: -1, port: 0 });
         };
         let mut pair = [-1i32; 2];
-        let made = sys!(SOCKETPAIR, AF_UNIX, SOCK_STREAM | CLOEXEC, 0, pair.as_mut_ptr());
+        // SAFETY: the kernel writes two descriptors, and there are two places.
+        let made =
+            unsafe { sys!(SOCKETPAIR, AF_UNIX, SOCK_STREAM | CLOEXEC, 0, pair.as_mut_ptr()) };
         if made < 0 {
             return (made, Self { notifications: -1, port });
         }
@@ -101,7 +105,8 @@ impl Connector {
         let notifications = receive(pair[0]);
         // Callers wait for us, so we run where they ran (Linux 6.6; before that anywhere).
         const SYNC_WAKE_UP: usize = 1;
-        sys!(IOCTL, notifications, SET_FLAGS, SYNC_WAKE_UP);
+        // SAFETY: this `ioctl` takes flags and no address.
+        unsafe { sys!(IOCTL, notifications, SET_FLAGS, SYNC_WAKE_UP) };
         for end in pair {
             sys!(CLOSE, end);
         }
@@ -129,13 +134,16 @@ impl Connector {
             instruction: 0,
             arguments: [0; 6],
         };
+        // SAFETY: the kernel writes one `struct seccomp_notif`, which this is; its size stands in the number.
+        let received = unsafe { sys!(IOCTL, self.notifications, RECEIVE, &raw mut asked) };
         // The caller may have been killed meanwhile.
-        if sys!(IOCTL, self.notifications, RECEIVE, &raw mut asked) < 0 {
+        if received < 0 {
             return;
         }
         let error = self.connect(&asked, control) as i32;
-        let answer = Answer { id: asked.id, value: 0, error, flags: 0 };
-        sys!(IOCTL, self.notifications, SEND, &raw const answer);
+        let answer = NotificationResponse { id: asked.id, value: 0, error, flags: 0 };
+        // SAFETY: the kernel reads one `struct seccomp_notif_resp`, which this is; its size stands in the number.
+        unsafe { sys!(IOCTL, self.notifications, SEND, &raw const answer) };
     }
 
     /// Connects for a caller; what its `connect` returns.
@@ -149,8 +157,10 @@ impl Connector {
             Err(error) => return error,
         };
         let Some(flags) = flags_of(thread, descriptor) else { return EBADF };
+        // SAFETY: the kernel reads the number of the notification, of 64 bits.
+        let valid = unsafe { sys!(IOCTL, self.notifications, IS_VALID, &raw const asked.id) };
         // If the caller is gone, another process may have had its number meanwhile.
-        if sys!(IOCTL, self.notifications, IS_VALID, &raw const asked.id) < 0 {
+        if valid < 0 {
             return ENOENT;
         }
         let socket = sys!(SOCKET, family, SOCK_STREAM | NONBLOCK | CLOEXEC, 0);
@@ -161,7 +171,8 @@ impl Connector {
         if result == 0 || result == EINPROGRESS {
             if flags & NONBLOCK == 0 {
                 const SET_FLAGS: usize = 4;
-                sys!(FCNTL, socket, SET_FLAGS, 0);
+                // SAFETY: `fcntl` takes no address to set the flags of a file.
+                unsafe { sys!(FCNTL, socket, SET_FLAGS, 0) };
                 // Where it is not there yet, the first read or write waits for it.
                 result = 0;
             }
@@ -173,7 +184,10 @@ impl Connector {
                 place: descriptor as u32,
                 place_flags: (flags & CLOEXEC) as u32,
             };
-            result = result.min(sys!(IOCTL, self.notifications, ADD_DESCRIPTOR, &raw const added).min(0));
+            // SAFETY: the kernel reads one `struct seccomp_notif_addfd`, which this is; its size stands in the number.
+            let placed =
+                unsafe { sys!(IOCTL, self.notifications, ADD_DESCRIPTOR, &raw const added) };
+            result = result.min(placed.min(0));
         }
         sys!(CLOSE, socket);
         result
@@ -215,35 +229,43 @@ fn connect_to_proxy(socket: isize, family: usize, port: u16, control: i32) -> is
         (address[18], address[19]) = (255, 255);
     }
     (address[begins], address[begins + 3]) = (127, 1);
-    let length = if family == AF_INET { 16 } else { 28 };
-    let begun = sys!(CONNECT, socket, address.as_ptr(), length);
+    let (inet, _) = address.split_at(16);
+    let begun = sys::connect(socket, if family == AF_INET { inet } else { &address });
     if begun != EINPROGRESS {
         return begun;
     }
     // On loopback it stands at once, unless the proxy's queue is full or the machine is at its end.
-    let mut patience = TimeSpec { seconds: 0, nanoseconds: 50_000_000 };
+    let patience = TimeSpec { seconds: 0, nanoseconds: 50_000_000 };
     let mut waiting = [
         PollFd { fd: socket as i32, events: 4, revents: 0 },
         PollFd { fd: control, events: 1, revents: 0 },
     ];
-    sys!(PPOLL, waiting.as_mut_ptr(), waiting.len(), &raw mut patience, 0, 8);
+    poll(&mut waiting, Some(patience));
     if waiting[0].revents == 0 {
         return EINPROGRESS;
     }
     const SOL_SOCKET: usize = 1;
     const SO_ERROR: usize = 4;
     let (mut error, mut size) = (0i32, 4u32);
-    sys!(GETSOCKOPT, socket, SOL_SOCKET, SO_ERROR, &raw mut error, &raw mut size);
+    // SAFETY: the kernel writes an error of `size` bytes, which an `i32` has, and its size.
+    unsafe { sys!(GETSOCKOPT, socket, SOL_SOCKET, SO_ERROR, &raw mut error, &raw mut size) };
     -error as isize
 }
 
 /// Reads so many bytes of a thread's memory.
-fn read_memory(thread: usize, address: usize, to: &mut [u8; 24], count: usize) -> Result<(), isize> {
+fn read_memory(
+    thread: usize,
+    address: usize,
+    to: &mut [u8; 24],
+    count: usize,
+) -> Result<(), isize> {
     let file = open_in_proc(thread, |path, end| text(path, end, b"/mem\0"));
     if file < 0 {
         return Err(EACCES);
     }
-    let read = sys!(PREAD64, file, to.as_mut_ptr(), count, address);
+    let to = to.get_mut(..count).unwrap_or_default();
+    // SAFETY: the kernel writes at most as many bytes as the slice has; `address` is a place in the file.
+    let read = unsafe { sys!(PREAD64, file, to.as_mut_ptr(), to.len(), address) };
     sys!(CLOSE, file);
     if read == count as isize { Ok(()) } else { Err(EFAULT) }
 }
@@ -259,7 +281,7 @@ fn flags_of(thread: usize, descriptor: usize) -> Option<usize> {
         return None;
     }
     let mut said = [0u8; 64];
-    let size = sys!(READ, file, said.as_mut_ptr(), said.len()).max(0) as usize;
+    let size = read(file as i32, &mut said).max(0) as usize;
     sys!(CLOSE, file);
     // "pos:", a number and the end of the line; then "flags:", a tab and an octal number.
     let mut lines = said.get(..size)?.split(|byte| *byte == b'\n');
@@ -273,35 +295,29 @@ fn open_in_proc(thread: usize, rest: impl FnOnce(&mut [u8; 64], usize) -> usize)
     let end = text(&mut path, 0, b"/proc/");
     let end = digits(&mut path, end, thread);
     rest(&mut path, end);
-    sys!(OPENAT, AT_FDCWD, path.as_ptr(), CLOEXEC)
+    open(&path, 0)
 }
 
 /// The descriptor that lies ready in a socket; negative where there is none.
 fn receive(socket: i32) -> i32 {
     const DONT_WAIT: usize = 0x40;
-    const CMSG_CLOEXEC: usize = 0x4000_0000;
-    let mut byte = 0u8;
-    let mut vector = IoVec { base: &raw mut byte, length: 1 };
     let mut beside = Control::empty();
-    let mut header = message(&mut vector, &mut beside, size_of::<Control>());
-    let read = sys!(RECVMSG, socket, &raw mut header, DONT_WAIT | CMSG_CLOEXEC);
-    if read == 1 && header.control_length != 0 && beside.count() == 1 { beside.descriptors[0] } else { -1 }
+    let read = sys::receive(socket, &mut [0], &mut beside, DONT_WAIT);
+    if read == 1 && beside.count() == 1 { beside.descriptors[0] } else { -1 }
 }
 
 /// Whether a supervisor can connect for an agent here: the kernel notifies, and the memory of a child can be read.
 /// This process keeps the filter that it tries, which allows everything.
 pub(crate) fn is_possible() -> bool {
     // Without privileges only who can gain none may have a filter.
-    const SET_NO_NEW_PRIVS: usize = 38;
-    sys!(PRCTL, SET_NO_NEW_PRIVS, 1);
+    set_attribute(Attribute::NO_NEW_PRIVILEGES, 1);
     if notifying_filter(&[6, 0, 0, 0, 0, 0, 0xff, 0x7f]) < 0 {
         return false;
     }
-    let child = sys!(CLONE, SIGCHLD);
+    let child = fork();
     if child == 0 {
-        const SET_DEATH_SIGNAL: usize = 1;
-        sys!(PRCTL, SET_DEATH_SIGNAL, SIGKILL);
-        sys!(PPOLL, 0, 0, 0, 0, 8);
+        set_attribute(Attribute::DEATH_SIGNAL, SIGKILL);
+        poll(&mut [], None);
         exit(0)
     }
     if child < 0 {
@@ -309,6 +325,6 @@ pub(crate) fn is_possible() -> bool {
     }
     let memory = open_in_proc(child as usize, |path, end| text(path, end, b"/mem\0"));
     sys!(KILL, child, SIGKILL);
-    sys!(WAIT4, child, 0, 0);
+    wait(child, None, 0);
     memory >= 0
 }

@@ -3,7 +3,7 @@
 
 use crate::start::{Start, read_spec};
 use crate::supervise::report;
-use crate::sys::{SIGPIPE, exit};
+use crate::sys::{SET_MASK, SIGPIPE, block_signals, exit, reset_signal};
 use crate::wall::apply;
 
 /// The highest descriptor that may have come along, standard streams and line included.
@@ -13,7 +13,8 @@ const LAST_DESCRIPTOR: i32 = 8;
 pub(crate) fn enter(line: i32) -> ! {
     const F_SETFD: usize = 2;
     for descriptor in 3..=LAST_DESCRIPTOR {
-        sys!(FCNTL, descriptor, F_SETFD, 1);
+        // SAFETY: `fcntl` takes no address to set the flags of a descriptor.
+        unsafe { sys!(FCNTL, descriptor, F_SETFD, 1) };
     }
     let Some(start) = read_spec(line, [0, 1, 2]) else { exit(1) };
     // A word, so that the server learns who we are from outside.
@@ -29,11 +30,9 @@ fn become_agent(start: &Start, line: i32) -> (u32, isize) {
     if error < 0 {
         return (0, error);
     }
-    let default = [0usize; 4];
-    sys!(SIGACTION, SIGPIPE, default.as_ptr(), 0, 8);
-    let nothing = 0u64;
-    sys!(SIGPROCMASK, 2, &raw const nothing, 0, 8);
-    error = sys!(CHDIR, start.cwd);
+    reset_signal(SIGPIPE);
+    block_signals(SET_MASK, 0);
+    error = start.enter_folder();
     if error < 0 {
         return (0, error);
     }

@@ -2,7 +2,10 @@
 
 use crate::children::kill_children_but;
 use crate::supervise::supervise;
-use crate::sys::{CLOEXEC, Control, EINTR, IoVec, PollFd, SIGCHLD, TimeSpec, WNOHANG, exit, message};
+use crate::sys::{
+    Attribute, CLOEXEC, Control, EINTR, PollFd, TimeSpec, WNOHANG, connect, exit, fork, pause,
+    poll, receive, set_attribute, wait,
+};
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Waits for orders until the server is gone.
@@ -10,10 +13,10 @@ pub(crate) fn launcher() -> ! {
     // What a terminal sends to its foreground group is for the server, which then ends us.
     sys!(SETSID);
     // What an agent leaves behind that ends its own supervisor comes here.
-    const SET_CHILD_SUBREAPER: usize = 36;
-    sys!(PRCTL, SET_CHILD_SUBREAPER, 1);
+    set_attribute(Attribute::CHILD_SUBREAPER, 1);
     const SET_NAME: usize = 15;
-    sys!(PRCTL, SET_NAME, c"pilothouse-tree".as_ptr());
+    // SAFETY: the kernel reads the name up to its NUL.
+    unsafe { sys!(PRCTL, SET_NAME, c"pilothouse-tree".as_ptr()) };
     // Whoever started the server may have left something open.
     if sys!(CLOSE_RANGE, 3, u32::MAX, 0) < 0 {
         for descriptor in 3..1024 {
@@ -21,15 +24,13 @@ pub(crate) fn launcher() -> ! {
         }
     }
     // Supervisors hold environments of agents for a moment; nobody else's business.
-    const SET_DUMPABLE: usize = 4;
-    sys!(PRCTL, SET_DUMPABLE, 0);
+    set_attribute(Attribute::DUMPABLE, 0);
     loop {
         // Supervisors that have ended are reaped at the next order, or within a second.
         while has_children() && !order_within_a_second() {}
         let Some(descriptors) = next_order() else { end() };
         let [control, stdin, stdout, stderr] = descriptors;
-        // SIGCHLD alone as flags: a fork. One thread, no locks: the child may run ordinary code.
-        match sys!(CLONE, SIGCHLD) {
+        match fork() {
             0 => supervise(control, [stdin, stdout, stderr]),
             supervisor => SUPERVISORS.insert(supervisor),
         }
@@ -52,7 +53,8 @@ pub(crate) fn serve(path: &[u8]) -> ! {
         *place = *byte;
     }
     let socket = sys!(SOCKET, AF_UNIX, SOCK_STREAM, 0);
-    if socket < 0 || sys!(CONNECT, socket, address.as_ptr(), path.len() + 3) < 0 || sys!(DUP3, socket, 0, CLOEXEC) < 0 {
+    let Some(address) = address.get(..path.len() + 3) else { exit(64) };
+    if socket < 0 || connect(socket, address) < 0 || sys!(DUP3, socket, 0, CLOEXEC) < 0 {
         exit(1);
     }
     sys!(CLOSE, socket);
@@ -88,14 +90,14 @@ impl Set {
 
 /// Rounds of ending what supervisors have left behind before orders are looked at again.
 const ROUNDS: u32 = 20;
-const ROUND_NANOSECONDS: i64 = 5_000_000;
+const ROUND: TimeSpec = TimeSpec { seconds: 0, nanoseconds: 5_000_000 };
 
 /// Reaps what has ended, and ends what supervisors have left behind; whether anything is left.
 fn has_children() -> bool {
     for _ in 0..ROUNDS {
         let mut has_reaped = false;
         loop {
-            let pid = sys!(WAIT4, -1isize, 0, WNOHANG);
+            let pid = wait(-1, None, WNOHANG);
             match pid {
                 0 => break,
                 ..0 => return false,
@@ -108,8 +110,7 @@ fn has_children() -> bool {
         if !has_reaped || kill_children_but(|pid| SUPERVISORS.has(pid)) == 0 {
             break;
         }
-        let round = TimeSpec { seconds: 0, nanoseconds: ROUND_NANOSECONDS };
-        sys!(PPOLL, 0, 0, &raw const round, 0, 8);
+        pause(ROUND);
     }
     true
 }
@@ -124,31 +125,23 @@ fn end() -> ! {
             break;
         }
         kill_children_but(|pid| SUPERVISORS.has(pid));
-        let round = TimeSpec { seconds: 0, nanoseconds: ROUND_NANOSECONDS };
-        sys!(PPOLL, 0, 0, &raw const round, 0, 8);
+        pause(ROUND);
     }
     exit(0)
 }
 
 fn order_within_a_second() -> bool {
-    let mut orders = PollFd { fd: 0, events: 1, revents: 0 };
     let second = TimeSpec { seconds: 1, nanoseconds: 0 };
-    sys!(PPOLL, &raw mut orders, 1, &raw const second, 0, 8) != 0
+    poll(&mut [PollFd { fd: 0, events: 1, revents: 0 }], Some(second)) != 0
 }
 
 /// The descriptors of the next order; none when the server is gone.
 fn next_order() -> Option<[i32; 4]> {
     loop {
-        let mut byte = 0u8;
-        let mut vector = IoVec { base: &raw mut byte, length: 1 };
         let mut control = Control::empty();
-        let mut header = message(&mut vector, &mut control, size_of::<Control>());
-        const CMSG_CLOEXEC: usize = 0x4000_0000;
-        match sys!(RECVMSG, 0, &raw mut header, CMSG_CLOEXEC) {
+        match receive(0, &mut [0], &mut control, 0) {
             EINTR => {}
-            1 if control.count() == 4 => {
-                return Some(control.descriptors);
-            }
+            1 if control.count() == 4 => return Some(control.descriptors),
             1 => {}
             _ => return None,
         }

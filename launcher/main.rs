@@ -22,11 +22,12 @@
 //! A forked process pays for every page that it touches first (about 10 µs each where pages are costly).
 //! A supervisor forked from the large binary touched 44, this one touches a handful: figures in
 //! `docs/performance.md`. It also runs inside any root, even an empty one. The price is that every system
-//! call here is by hand and `unsafe`; so this program does nothing but system calls, and whatever can be
-//! decided elsewhere is decided in the server.
+//! call here is by hand; so this program does nothing but system calls, and whatever can be
+//! decided elsewhere is decided in the server. `sys.rs` says which calls are `unsafe`, and why the others are not.
 //!
 //! The words on the control socket are described in `src/supervisor.rs`.
 
+#![expect(unsafe_code, reason = "no library stands below: system calls are made by hand")]
 #![no_std]
 #![no_main]
 
@@ -47,10 +48,26 @@ use sys::{Arguments, exit};
 
 // The stack begins with the number of arguments, then their addresses.
 #[cfg(target_arch = "x86_64")]
-global_asm!(".globl _start", "_start:", "xor ebp, ebp", "mov rdi, rsp", "and rsp, -16", "call begin", "ud2");
+global_asm!(
+    ".globl _start",
+    "_start:",
+    "xor ebp, ebp",
+    "mov rdi, rsp",
+    "and rsp, -16",
+    "call begin",
+    "ud2"
+);
 
 #[cfg(target_arch = "aarch64")]
-global_asm!(".globl _start", "_start:", "mov x29, #0", "mov x30, #0", "mov x0, sp", "bl begin", "brk #1");
+global_asm!(
+    ".globl _start",
+    "_start:",
+    "mov x29, #0",
+    "mov x30, #0",
+    "mov x0, sp",
+    "bl begin",
+    "brk #1"
+);
 
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {

@@ -2,7 +2,8 @@
 
 use crate::children::number_at;
 use crate::sys::{
-    CLOEXEC, Control, EINTR, IoVec, MOST_DESCRIPTORS, SIGCHLD, SIGKILL, SIGPIPE, exit, message, number, read_exactly,
+    Attribute, CLOEXEC, Control, EINTR, MOST_DESCRIPTORS, SET_MASK, SIGCHLD, SIGKILL, SIGPIPE,
+    block_signals, exit, number, read_exactly, receive, reset_signal, set_attribute,
 };
 use crate::wall::{apply, keeps};
 use core::arch::asm;
@@ -44,8 +45,8 @@ pub(crate) fn read_spec(control: i32, streams: [i32; 3]) -> Option<Start> {
     }
     let pointers = (arguments + 2 + variables + 1) * size_of::<usize>();
     let size = (pointers + wall + bytes + 64 + CHILD_STACK).next_multiple_of(4096);
-    // Readable, writable; private, anonymous.
-    let memory = sys!(MMAP, 0, size, 3, 0x22, -1isize);
+    // SAFETY: readable, writable; private, anonymous: the kernel chooses the place, so no memory in use is replaced.
+    let memory = unsafe { sys!(MMAP, 0, size, 3, 0x22, -1isize) };
     if memory <= 0 {
         return None;
     }
@@ -54,7 +55,7 @@ pub(crate) fn read_spec(control: i32, streams: [i32; 3]) -> Option<Start> {
     unsafe {
         let records = memory.add(pointers);
         let texts = records.add(wall);
-        read_exactly(control, records, wall + bytes)?;
+        read_exactly(control, core::slice::from_raw_parts_mut(records, wall + bytes))?;
         if bytes == 0 || texts.add(bytes - 1).read() != 0 {
             return None;
         }
@@ -75,11 +76,29 @@ pub(crate) fn read_spec(control: i32, streams: [i32; 3]) -> Option<Start> {
         // The two ends of list are zero already, as all of a fresh mapping is.
         let stack_top = memory.add(size);
         let wall = core::slice::from_raw_parts(records, wall);
-        Some(Start { cwd, program, argv, envp, wall, streams, along, stack_top, line: -1, stage: 0, error: 0 })
+        Some(Start {
+            cwd,
+            program,
+            argv,
+            envp,
+            wall,
+            streams,
+            along,
+            stack_top,
+            line: -1,
+            stage: 0,
+            error: 0,
+        })
     }
 }
 
 impl Start {
+    /// Goes to the folder in which the program begins.
+    pub(crate) fn enter_folder(&self) -> isize {
+        // SAFETY: the path lies in the specification's memory, which stays mapped, and ends with a NUL.
+        unsafe { sys!(CHDIR, self.cwd) }
+    }
+
     /// Becomes the program; returns the error of the kernel.
     ///
     /// A program that came along is executed by its descriptor: a process that has become another user cannot open
@@ -90,8 +109,12 @@ impl Start {
         let (argv, envp) = (self.argv, self.envp);
         // SAFETY: the program's name ends with a NUL.
         match unsafe { along(self.program) } {
-            Some(descriptor) => sys!(EXECVEAT, descriptor, b"\0".as_ptr(), argv, envp, EMPTY_PATH),
-            None => sys!(EXECVE, self.program, argv, envp),
+            // SAFETY: both lists end with a zero and their texts with a NUL; so does the path.
+            Some(descriptor) => unsafe {
+                sys!(EXECVEAT, descriptor, c"".as_ptr(), argv, envp, EMPTY_PATH)
+            },
+            // SAFETY: as above.
+            None => unsafe { sys!(EXECVE, self.program, argv, envp) },
         }
     }
 }
@@ -133,22 +156,19 @@ unsafe fn next_text(mut at: *mut u8, end: *mut u8) -> Option<*mut u8> {
 
 /// The four numbers, and the descriptors that come with them.
 fn read_head(control: i32, head: &mut [u32; 4]) -> Option<[i32; MOST_DESCRIPTORS]> {
-    const CMSG_CLOEXEC: usize = 0x4000_0000;
     let size = size_of_val(head);
+    // SAFETY: numbers of 32 bits have no padding, and any bytes are some of them.
+    let bytes = unsafe { core::slice::from_raw_parts_mut(head.as_mut_ptr().cast::<u8>(), size) };
     loop {
-        let mut vector = IoVec { base: head.as_mut_ptr().cast(), length: size };
         let mut beside = Control::empty();
-        let mut header = message(&mut vector, &mut beside, size_of::<Control>());
-        match sys!(RECVMSG, control, &raw mut header, CMSG_CLOEXEC) {
+        match receive(control, bytes, &mut beside, 0) {
             EINTR => {}
-            read if read > 0 => {
-                let read = read as usize;
-                // SAFETY: the kernel has written `read` bytes of it.
-                let rest = unsafe { head.as_mut_ptr().cast::<u8>().add(read) };
-                read_exactly(control, rest, size - read)?;
-                let count = if header.control_length == 0 { 0 } else { beside.count() };
+            count if count > 0 => {
+                read_exactly(control, bytes.get_mut(count as usize..)?)?;
                 let mut along = [-1; MOST_DESCRIPTORS];
-                for (place, descriptor) in along.iter_mut().zip(beside.descriptors).take(count) {
+                for (place, descriptor) in
+                    along.iter_mut().zip(beside.descriptors).take(beside.count())
+                {
                     *place = descriptor;
                 }
                 return Some(along);
@@ -179,7 +199,7 @@ pub(crate) fn spawn(start: &mut Start) -> isize {
             "ud2",
             "2:",
             become_agent = sym become_agent,
-            inlateout("rax") number::CLONE as isize => pid,
+            inlateout("rax") number::CLONE.0 as isize => pid,
             in("rdi") flags, in("rsi") stack, in("rdx") 0usize, in("r10") 0usize, in("r8") 0usize,
             in("r12") argument,
             lateout("rcx") _, lateout("r11") _,
@@ -196,7 +216,7 @@ pub(crate) fn spawn(start: &mut Start) -> isize {
             "brk #1",
             "2:",
             become_agent = sym become_agent,
-            in("x8") number::CLONE,
+            in("x8") number::CLONE.0,
             inlateout("x0") flags as isize => pid,
             in("x1") stack, in("x2") 0usize, in("x3") 0usize, in("x4") 0usize,
             in("x20") argument,
@@ -244,15 +264,12 @@ extern "C" fn become_agent(start: *mut Start) -> ! {
             error = error.min(sys!(DUP3, *descriptor, 3 + place, kept).min(0));
         }
     }
-    const SET_DEATH_SIGNAL: usize = 1;
-    sys!(PRCTL, SET_DEATH_SIGNAL, SIGKILL);
+    set_attribute(Attribute::DEATH_SIGNAL, SIGKILL);
     // Handlers are none; the mask and an ignored SIGPIPE would be inherited.
-    let default = [0usize; 4];
-    sys!(SIGACTION, SIGPIPE, default.as_ptr(), 0, 8);
-    let nothing = 0u64;
-    sys!(SIGPROCMASK, 2, &raw const nothing, 0, 8);
+    reset_signal(SIGPIPE);
+    block_signals(SET_MASK, 0);
     if error == 0 {
-        error = sys!(CHDIR, start.cwd);
+        error = start.enter_folder();
     }
     if error == 0
         && let Err(failed) = apply(start.wall, line as i32)

@@ -3,28 +3,31 @@
 use crate::children::kill_children;
 use crate::connect::Connector;
 use crate::start::{read_spec, spawn};
-use crate::sys::{CLOEXEC, ECHILD, EINTR, NONBLOCK, PollFd, SIGCHLD, SIGKILL, SIGPIPE, SIGTERM, TimeSpec, WNOHANG, exit};
+use crate::sys::{
+    Attribute, BLOCK, CLOEXEC, ECHILD, EINTR, NONBLOCK, PollFd, SIGCHLD, SIGKILL, SIGPIPE, SIGTERM,
+    TimeSpec, WNOHANG, block_signals, exit, limit, poll, read, set_attribute, wait, write,
+};
 use core::mem::MaybeUninit;
-use core::ptr::null;
 
 /// How long a supervisor goes on killing before it gives up and says how many are left, in rounds of
-/// [`ROUND_NANOSECONDS`].
+/// [`ROUND`].
 const ROUNDS: u32 = 2000;
-const ROUND_NANOSECONDS: i64 = 5_000_000;
+const ROUND: TimeSpec = TimeSpec { seconds: 0, nanoseconds: 5_000_000 };
 
 /// The life of a supervisor.
 pub(crate) fn supervise(control: i32, streams: [i32; 3]) -> ! {
-    const SET_CHILD_SUBREAPER: usize = 36;
     sys!(SETSID);
-    sys!(PRCTL, SET_CHILD_SUBREAPER, 1);
-    let no_core = [0u64; 2];
-    sys!(PRLIMIT64, 0, 4, no_core.as_ptr(), 0);
+    set_attribute(Attribute::CHILD_SUBREAPER, 1);
+    const CORE: usize = 4;
+    limit(CORE, Some([0; 2]), None);
     // Orders are the launcher's.
     sys!(CLOSE, 0);
     let child_set = 1u64 << (SIGCHLD - 1);
-    let blocked = child_set | 1u64 << (SIGPIPE - 1);
-    sys!(SIGPROCMASK, 0, &raw const blocked, 0, 8);
-    let child_ended = sys!(SIGNALFD4, -1isize, &raw const child_set, 8, CLOEXEC | NONBLOCK) as i32;
+    block_signals(BLOCK, child_set | 1u64 << (SIGPIPE - 1));
+    // SAFETY: the set is a number of 64 bits on this stack, as its length of 8 bytes says.
+    let child_ended =
+        unsafe { sys!(SIGNALFD4, -1isize, &raw const child_set, 8, CLOEXEC | NONBLOCK) };
+    let child_ended = child_ended as i32;
 
     let Some(mut start) = read_spec(control, streams) else { exit(1) };
     let (agent, mut connector) = Connector::around(&mut start, spawn);
@@ -66,7 +69,7 @@ fn watch(control: i32, child_ended: i32, agent: isize, connector: &mut Connector
             PollFd { fd: heard(control), events: 1, revents: 0 },
             PollFd { fd: heard(connector.notifications), events: 1, revents: 0 },
         ];
-        poll(&mut waiting, killing > 0);
+        poll(&mut waiting, (killing > 0).then_some(ROUND));
         drain(child_ended);
         if waiting[1].revents != 0 {
             match hear(control) {
@@ -90,7 +93,7 @@ fn reap(agent: isize) -> Option<i32> {
     let mut found = None;
     loop {
         let mut status = 0i32;
-        let pid = sys!(WAIT4, -1isize, &raw mut status, WNOHANG);
+        let pid = wait(-1, Some(&mut status), WNOHANG);
         if pid <= 0 {
             return found;
         }
@@ -104,7 +107,7 @@ fn reap(agent: isize) -> Option<i32> {
 fn end_tree(child_ended: i32) -> i32 {
     let mut rounds = 0;
     loop {
-        match sys!(WAIT4, -1isize, 0, WNOHANG) {
+        match wait(-1, None, WNOHANG) {
             ECHILD => return 0,
             pid if pid > 0 => continue,
             _ => {}
@@ -114,30 +117,25 @@ fn end_tree(child_ended: i32) -> i32 {
         if rounds > ROUNDS {
             return if left > 0 { left } else { 1 };
         }
-        poll(&mut [PollFd { fd: child_ended, events: 1, revents: 0 }], true);
+        poll(&mut [PollFd { fd: child_ended, events: 1, revents: 0 }], Some(ROUND));
         drain(child_ended);
     }
-}
-
-fn poll(waiting: &mut [PollFd], bounded: bool) {
-    let round = TimeSpec { seconds: 0, nanoseconds: ROUND_NANOSECONDS };
-    let patience = if bounded { &raw const round } else { null() };
-    sys!(PPOLL, waiting.as_mut_ptr(), waiting.len(), patience, 0, 8);
 }
 
 /// Empties the descriptor that tells of ended children.
 fn drain(child_ended: i32) {
     let mut unread = MaybeUninit::<[u8; 128]>::uninit();
-    while sys!(READ, child_ended, unread.as_mut_ptr(), 128) > 0 {}
+    // SAFETY: the kernel writes at most 128 bytes, and the buffer has as many.
+    while unsafe { sys!(READ, child_ended, unread.as_mut_ptr(), 128) } > 0 {}
 }
 
 /// A word of the server; 0 when it is gone.
 fn hear(control: i32) -> u8 {
-    let mut word = 0u8;
+    let mut word = [0u8];
     loop {
-        match sys!(READ, control, &raw mut word, 1) {
+        match read(control, &mut word) {
             EINTR => {}
-            1 => return word,
+            1 => return word[0],
             _ => return 0,
         }
     }
@@ -146,6 +144,5 @@ fn hear(control: i32) -> u8 {
 /// A server that is gone hears nothing, and that is no reason to stop (SIGPIPE is blocked).
 pub(crate) fn report(control: i32, tag: u8, value: i32) {
     let [a, b, c, d] = value.to_le_bytes();
-    let bytes = [tag, a, b, c, d];
-    sys!(WRITE, control, bytes.as_ptr(), bytes.len());
+    write(control, &[tag, a, b, c, d]);
 }

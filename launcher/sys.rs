@@ -1,252 +1,83 @@
 //! System calls by hand, and the little that a program without a library must bring itself.
+//!
+//! # How it works
+//!
+//! `sys!(NAME, arguments..)` makes the call of that number. The table of numbers says of each call whether it can touch
+//! memory of this process. Where it cannot, the call is safe. Where it can, `sys!` is `unsafe`: the block around it
+//! proves that the addresses among its arguments are valid for what this call reads and writes. Calls that are made at
+//! several places have a safe function below, whose types carry that proof.
 
 use core::arch::asm;
-use core::ptr::null_mut;
+use core::ptr::{from_mut, from_ref, null, null_mut};
 
-#[cfg(target_arch = "x86_64")]
+/// The numbers of system calls, as constants of type [`Plain`] or [`Memory`].
+#[cfg_attr(
+    not(target_arch = "x86_64"),
+    expect(unused_macro_rules, reason = "each architecture has its rules")
+)]
 pub(crate) mod number {
-    pub const READ: usize = 0;
-    pub const WRITE: usize = 1;
-    pub const CLOSE: usize = 3;
-    pub const MMAP: usize = 9;
-    pub const SIGACTION: usize = 13;
-    pub const SIGPROCMASK: usize = 14;
-    pub const GETPID: usize = 39;
-    pub const RECVMSG: usize = 47;
-    pub const CLONE: usize = 56;
-    pub const EXECVE: usize = 59;
-    pub const EXECVEAT: usize = 322;
-    pub const WAIT4: usize = 61;
-    pub const KILL: usize = 62;
-    pub const CHDIR: usize = 80;
-    pub const SETPGID: usize = 109;
-    pub const SETSID: usize = 112;
-    pub const PRCTL: usize = 157;
-    pub const GETDENTS64: usize = 217;
-    pub const EXIT_GROUP: usize = 231;
-    pub const OPENAT: usize = 257;
-    pub const PPOLL: usize = 271;
-    pub const SIGNALFD4: usize = 289;
-    pub const DUP3: usize = 292;
-    pub const PRLIMIT64: usize = 302;
-    pub const SOCKET: usize = 41;
-    pub const CONNECT: usize = 42;
-    pub const SENDMSG: usize = 46;
-    pub const BIND: usize = 49;
-    pub const LISTEN: usize = 50;
-    pub const SETSOCKOPT: usize = 54;
-    pub const CAPSET: usize = 126;
-    pub const SECCOMP: usize = 317;
-    pub const LANDLOCK_CREATE: usize = 444;
-    pub const LANDLOCK_ADD: usize = 445;
-    pub const LANDLOCK_RESTRICT: usize = 446;
-    pub const FCNTL: usize = 72;
-    pub const PREAD64: usize = 17;
-    pub const IOCTL: usize = 16;
-    pub const IOPRIO_SET: usize = 251;
-    pub const SHMGET: usize = 29;
-    pub const SHMAT: usize = 30;
-    pub const SHMCTL: usize = 31;
-    pub const SENDTO: usize = 44;
-    pub const SOCKETPAIR: usize = 53;
-    pub const GETPEERNAME: usize = 52;
-    pub const GETSOCKOPT: usize = 55;
-    pub const TRUNCATE: usize = 76;
-    pub const PTRACE: usize = 101;
-    pub const SYSLOG: usize = 103;
-    pub const GETEUID: usize = 107;
-    pub const GETPPID: usize = 110;
-    pub const SETGROUPS: usize = 116;
-    pub const SETRESUID: usize = 117;
-    pub const SETFSUID: usize = 122;
-    pub const SETFSGID: usize = 123;
-    pub const CAPGET: usize = 125;
-    pub const RT_SIGTIMEDWAIT: usize = 128;
-    pub const RT_SIGQUEUEINFO: usize = 129;
-    pub const GETPRIORITY: usize = 140;
-    pub const SETPRIORITY: usize = 141;
-    pub const CHROOT: usize = 161;
-    pub const MOUNT: usize = 165;
-    pub const UMOUNT2: usize = 166;
-    pub const REBOOT: usize = 169;
-    pub const INIT_MODULE: usize = 175;
-    pub const SCHED_SETAFFINITY: usize = 203;
-    pub const SCHED_GETAFFINITY: usize = 204;
-    pub const CLOCK_GETTIME: usize = 228;
-    pub const TGKILL: usize = 234;
-    pub const KEXEC_LOAD: usize = 246;
-    pub const ADD_KEY: usize = 248;
-    pub const KEYCTL: usize = 250;
-    pub const INOTIFY_ADD_WATCH: usize = 254;
-    pub const MKDIRAT: usize = 258;
-    pub const MKNODAT: usize = 259;
-    pub const FSTATAT: usize = 262;
-    pub const UNLINKAT: usize = 263;
-    pub const LINKAT: usize = 265;
-    pub const SYMLINKAT: usize = 266;
-    pub const READLINKAT: usize = 267;
-    pub const FCHMODAT: usize = 268;
-    pub const UNSHARE: usize = 272;
-    pub const UTIMENSAT: usize = 280;
-    pub const PIPE2: usize = 293;
-    pub const INOTIFY_INIT1: usize = 294;
-    pub const PERF_EVENT_OPEN: usize = 298;
-    pub const NAME_TO_HANDLE_AT: usize = 303;
-    pub const OPEN_BY_HANDLE_AT: usize = 304;
-    pub const SETNS: usize = 308;
-    pub const PROCESS_VM_READV: usize = 310;
-    pub const RENAMEAT2: usize = 316;
-    pub const BPF: usize = 321;
-    pub const USERFAULTFD: usize = 323;
-    pub const PIDFD_SEND_SIGNAL: usize = 424;
-    pub const IO_URING_SETUP: usize = 425;
-    pub const OPEN_TREE: usize = 428;
-    pub const FSOPEN: usize = 430;
-    pub const PIDFD_OPEN: usize = 434;
-    pub const CLONE3: usize = 435;
-    pub const PIDFD_GETFD: usize = 438;
-    pub const CLOSE_RANGE: usize = 436;
-    pub const OPEN: usize = 2;
-    pub const MKDIR: usize = 83;
-    pub const CREAT: usize = 85;
-    pub const CHMOD: usize = 90;
-    pub const FCHMOD: usize = 91;
-    pub const MKNOD: usize = 133;
-    pub const OPENAT2: usize = 437;
-    pub const FCHMODAT2: usize = 452;
-    pub const STATX: usize = 332;
-    pub const SETRESGID: usize = 119;
-    pub const SETXATTR: usize = 188;
-    pub const LSETXATTR: usize = 189;
-    pub const GETXATTR: usize = 191;
-    pub const LGETXATTR: usize = 192;
-    pub const SETXATTRAT: usize = 463;
-    pub const GETXATTRAT: usize = 464;
-    pub const FILE_SETATTR: usize = 469;
-    pub const MOUNT_SETATTR: usize = 442;
-    pub const ACCT: usize = 163;
-    pub const SETHOSTNAME: usize = 170;
-    pub const IOPL: usize = 172;
+    use super::{Memory, Plain};
+
+    macro_rules! numbers {
+        ($($class:ident { $($name:ident $libc:ident $x86_64:tt $aarch64:tt,)* })*) => {
+            $($(row!($class $name $x86_64 $aarch64);)*)*
+        };
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    macro_rules! row {
+        (plain $name:ident $x86_64:tt $aarch64:tt) => {
+            pub(crate) const $name: Plain = Plain($x86_64);
+        };
+        (memory $name:ident $x86_64:tt $aarch64:tt) => {
+            pub(crate) const $name: Memory = Memory($x86_64);
+        };
+    }
+
+    #[cfg(target_arch = "aarch64")]
+    macro_rules! row {
+        ($class:ident $name:ident $x86_64:tt -) => {};
+        (plain $name:ident $x86_64:tt $aarch64:tt) => {
+            pub(crate) const $name: Plain = Plain($aarch64);
+        };
+        (memory $name:ident $x86_64:tt $aarch64:tt) => {
+            pub(crate) const $name: Memory = Memory($aarch64);
+        };
+    }
+
+    include!("numbers.rs");
 }
 
-#[cfg(target_arch = "aarch64")]
-pub(crate) mod number {
-    pub const READ: usize = 63;
-    pub const WRITE: usize = 64;
-    pub const CLOSE: usize = 57;
-    pub const MMAP: usize = 222;
-    pub const SIGACTION: usize = 134;
-    pub const SIGPROCMASK: usize = 135;
-    pub const GETPID: usize = 172;
-    pub const RECVMSG: usize = 212;
-    pub const CLONE: usize = 220;
-    pub const EXECVE: usize = 221;
-    pub const EXECVEAT: usize = 281;
-    pub const WAIT4: usize = 260;
-    pub const KILL: usize = 129;
-    pub const CHDIR: usize = 49;
-    pub const SETPGID: usize = 154;
-    pub const SETSID: usize = 157;
-    pub const PRCTL: usize = 167;
-    pub const GETDENTS64: usize = 61;
-    pub const EXIT_GROUP: usize = 94;
-    pub const OPENAT: usize = 56;
-    pub const PPOLL: usize = 73;
-    pub const SIGNALFD4: usize = 74;
-    pub const DUP3: usize = 24;
-    pub const PRLIMIT64: usize = 261;
-    pub const SOCKET: usize = 198;
-    pub const CONNECT: usize = 203;
-    pub const SENDMSG: usize = 211;
-    pub const BIND: usize = 200;
-    pub const LISTEN: usize = 201;
-    pub const SETSOCKOPT: usize = 208;
-    pub const CAPSET: usize = 91;
-    pub const SECCOMP: usize = 277;
-    pub const LANDLOCK_CREATE: usize = 444;
-    pub const LANDLOCK_ADD: usize = 445;
-    pub const LANDLOCK_RESTRICT: usize = 446;
-    pub const FCNTL: usize = 25;
-    pub const PREAD64: usize = 67;
-    pub const IOCTL: usize = 29;
-    pub const IOPRIO_SET: usize = 30;
-    pub const SHMGET: usize = 194;
-    pub const SHMAT: usize = 196;
-    pub const SHMCTL: usize = 195;
-    pub const SENDTO: usize = 206;
-    pub const SOCKETPAIR: usize = 199;
-    pub const GETPEERNAME: usize = 205;
-    pub const GETSOCKOPT: usize = 209;
-    pub const TRUNCATE: usize = 45;
-    pub const PTRACE: usize = 117;
-    pub const SYSLOG: usize = 116;
-    pub const GETEUID: usize = 175;
-    pub const GETPPID: usize = 173;
-    pub const SETGROUPS: usize = 159;
-    pub const SETRESUID: usize = 147;
-    pub const SETFSUID: usize = 151;
-    pub const SETFSGID: usize = 152;
-    pub const CAPGET: usize = 90;
-    pub const RT_SIGTIMEDWAIT: usize = 137;
-    pub const RT_SIGQUEUEINFO: usize = 138;
-    pub const GETPRIORITY: usize = 141;
-    pub const SETPRIORITY: usize = 140;
-    pub const CHROOT: usize = 51;
-    pub const MOUNT: usize = 40;
-    pub const UMOUNT2: usize = 39;
-    pub const REBOOT: usize = 142;
-    pub const INIT_MODULE: usize = 105;
-    pub const SCHED_SETAFFINITY: usize = 122;
-    pub const SCHED_GETAFFINITY: usize = 123;
-    pub const CLOCK_GETTIME: usize = 113;
-    pub const TGKILL: usize = 131;
-    pub const KEXEC_LOAD: usize = 104;
-    pub const ADD_KEY: usize = 217;
-    pub const KEYCTL: usize = 219;
-    pub const INOTIFY_ADD_WATCH: usize = 27;
-    pub const MKDIRAT: usize = 34;
-    pub const MKNODAT: usize = 33;
-    pub const FSTATAT: usize = 79;
-    pub const UNLINKAT: usize = 35;
-    pub const LINKAT: usize = 37;
-    pub const SYMLINKAT: usize = 36;
-    pub const READLINKAT: usize = 78;
-    pub const FCHMODAT: usize = 53;
-    pub const UNSHARE: usize = 97;
-    pub const UTIMENSAT: usize = 88;
-    pub const PIPE2: usize = 59;
-    pub const INOTIFY_INIT1: usize = 26;
-    pub const PERF_EVENT_OPEN: usize = 241;
-    pub const NAME_TO_HANDLE_AT: usize = 264;
-    pub const OPEN_BY_HANDLE_AT: usize = 265;
-    pub const SETNS: usize = 268;
-    pub const PROCESS_VM_READV: usize = 270;
-    pub const RENAMEAT2: usize = 276;
-    pub const BPF: usize = 280;
-    pub const ACCT: usize = 89;
-    pub const SETHOSTNAME: usize = 161;
-    pub const USERFAULTFD: usize = 282;
-    pub const PIDFD_SEND_SIGNAL: usize = 424;
-    pub const IO_URING_SETUP: usize = 425;
-    pub const OPEN_TREE: usize = 428;
-    pub const FSOPEN: usize = 430;
-    pub const PIDFD_OPEN: usize = 434;
-    pub const CLONE3: usize = 435;
-    pub const PIDFD_GETFD: usize = 438;
-    pub const CLOSE_RANGE: usize = 436;
-    pub const FCHMOD: usize = 52;
-    pub const OPENAT2: usize = 437;
-    pub const FCHMODAT2: usize = 452;
-    pub const STATX: usize = 291;
-    pub const SETRESGID: usize = 149;
-    pub const SETXATTR: usize = 5;
-    pub const LSETXATTR: usize = 6;
-    pub const GETXATTR: usize = 8;
-    pub const LGETXATTR: usize = 9;
-    pub const SETXATTRAT: usize = 463;
-    pub const GETXATTRAT: usize = 464;
-    pub const FILE_SETATTR: usize = 469;
-    pub const MOUNT_SETATTR: usize = 442;
+/// A system call that takes no address.
+#[derive(Clone, Copy)]
+pub(crate) struct Plain(pub(crate) usize);
+
+/// A system call that may read or write memory of this process.
+#[derive(Clone, Copy)]
+pub(crate) struct Memory(pub(crate) usize);
+
+impl Plain {
+    /// Makes the call; a negative number is an error.
+    #[inline(always)]
+    pub(crate) fn call(self, arguments: [usize; 6]) -> isize {
+        let [a, b, c, d, e, f] = arguments;
+        // SAFETY: this call takes no address, so no argument can be a wrong one.
+        unsafe { call(self.0, a, b, c, d, e, f) }
+    }
+}
+
+impl Memory {
+    /// Makes the call; a negative number is an error.
+    ///
+    /// # Safety
+    ///
+    /// The addresses among the arguments must be valid for what this call reads and writes (`man 2` of it).
+    #[inline(always)]
+    pub(crate) unsafe fn call(self, arguments: [usize; 6]) -> isize {
+        let [a, b, c, d, e, f] = arguments;
+        // SAFETY: the caller vouches for the arguments.
+        unsafe { call(self.0, a, b, c, d, e, f) }
+    }
 }
 
 /// One system call; a negative number is an error.
@@ -255,8 +86,15 @@ pub(crate) mod number {
 ///
 /// What the arguments point to must be what this call wants.
 #[inline(always)]
-#[expect(clippy::too_many_arguments, reason = "a system call has six")]
-pub(crate) unsafe fn call(number: usize, a: usize, b: usize, c: usize, d: usize, e: usize, f: usize) -> isize {
+pub(crate) unsafe fn call(
+    number: usize,
+    a: usize,
+    b: usize,
+    c: usize,
+    d: usize,
+    e: usize,
+    f: usize,
+) -> isize {
     let result: isize;
     #[cfg(target_arch = "x86_64")]
     // SAFETY: the caller vouches for the arguments; the kernel changes rax, rcx and r11 alone.
@@ -273,18 +111,19 @@ pub(crate) unsafe fn call(number: usize, a: usize, b: usize, c: usize, d: usize,
     result
 }
 
+/// Makes a system call; `unsafe` where the table says that it may touch memory.
 macro_rules! sys {
     ($number:ident $(, $argument:expr)*) => {
-        sys!(@ $crate::sys::number::$number; $($argument as usize,)* 0usize, 0usize, 0usize, 0usize, 0usize, 0usize)
+        sys!(@ $number; $($argument as usize,)* 0usize, 0usize, 0usize, 0usize, 0usize, 0usize)
     };
-    (@ $number:expr; $a:expr, $b:expr, $c:expr, $d:expr, $e:expr, $f:expr $(, $rest:expr)*) => {
-        // SAFETY: each use below passes what `man 2` of this call asks for.
-        unsafe { $crate::sys::call($number, $a, $b, $c, $d, $e, $f) }
+    (@ $number:ident; $a:expr, $b:expr, $c:expr, $d:expr, $e:expr, $f:expr $(, $rest:expr)*) => {
+        $crate::sys::number::$number.call([$a, $b, $c, $d, $e, $f])
     };
 }
 
 pub(crate) const EINTR: isize = -4;
 pub(crate) const ECHILD: isize = -10;
+pub(crate) const EINVAL: isize = -22;
 pub(crate) const SIGKILL: usize = 9;
 pub(crate) const SIGPIPE: usize = 13;
 pub(crate) const SIGTERM: usize = 15;
@@ -301,6 +140,7 @@ pub(crate) struct PollFd {
     pub(crate) revents: i16,
 }
 
+#[derive(Clone, Copy)]
 #[repr(C)]
 pub(crate) struct TimeSpec {
     pub(crate) seconds: i64,
@@ -337,7 +177,11 @@ pub(crate) struct Control {
 pub(crate) const MOST_DESCRIPTORS: usize = 4;
 
 /// A message of `vector` on a socket, with `control` beside it.
-pub(crate) fn message(vector: &mut IoVec, control: &mut Control, control_length: usize) -> MessageHeader {
+pub(crate) fn message(
+    vector: &mut IoVec,
+    control: &mut Control,
+    control_length: usize,
+) -> MessageHeader {
     MessageHeader {
         name: null_mut(),
         name_length: 0,
@@ -368,28 +212,161 @@ impl Control {
 
     /// How many descriptors came.
     pub(crate) fn count(&self) -> usize {
-        if self.level == 1 && self.kind == 1 { self.length.saturating_sub(Self::HEAD) / 4 } else { 0 }
+        if self.level == 1 && self.kind == 1 {
+            self.length.saturating_sub(Self::HEAD) / 4
+        } else {
+            0
+        }
     }
 
     /// The length of a message with one descriptor.
     pub(crate) const ONE: usize = Self::HEAD + 8;
 }
 
-/// Reads exactly so many bytes.
-pub(crate) fn read_exactly(file: i32, mut to: *mut u8, mut size: usize) -> Option<()> {
-    while size > 0 {
-        match sys!(READ, file, to, size) {
+/// What a process can change of itself by a number (`prctl`): no option here takes an address.
+#[derive(Clone, Copy)]
+pub(crate) struct Attribute(usize);
+
+impl Attribute {
+    /// The signal that comes when the process above ends.
+    pub(crate) const DEATH_SIGNAL: Self = Self(1);
+    /// Whether others may look into its memory.
+    pub(crate) const DUMPABLE: Self = Self(4);
+    /// Takes this capability out of those that can ever be had.
+    pub(crate) const DROPPED_CAPABILITY: Self = Self(24);
+    /// What root may do without capabilities.
+    pub(crate) const SECURE_BITS: Self = Self(28);
+    /// Whether processes below that lose their parent come here.
+    pub(crate) const CHILD_SUBREAPER: Self = Self(36);
+    /// No program that is executed brings privileges.
+    pub(crate) const NO_NEW_PRIVILEGES: Self = Self(38);
+    /// The capabilities that programs inherit: see `PR_CAP_AMBIENT`.
+    pub(crate) const AMBIENT_CAPABILITIES: Self = Self(47);
+}
+
+/// Changes an attribute of this process.
+pub(crate) fn set_attribute(attribute: Attribute, value: usize) -> isize {
+    // SAFETY: `prctl` takes no address with any of these options.
+    unsafe { sys!(PRCTL, attribute.0, value) }
+}
+
+/// A child that goes on from here with a copy of this process: 0 in the child, its number here. There is one thread
+/// and no lock, so the child may run ordinary code.
+pub(crate) fn fork() -> isize {
+    // SAFETY: with a signal alone as flags the child has its own memory and no address is passed.
+    unsafe { sys!(CLONE, SIGCHLD) }
+}
+
+/// Waits for a child (-1: any); its number, 0 where `WNOHANG` found none, or an error.
+pub(crate) fn wait(child: isize, status: Option<&mut i32>, flags: usize) -> isize {
+    let status = status.map_or(null_mut(), from_mut);
+    // SAFETY: the status is written to an `i32` that is borrowed for the call, or nowhere.
+    unsafe { sys!(WAIT4, child, status, flags) }
+}
+
+/// Opens the file at this path, which must end with a NUL; closed when a program is executed.
+pub(crate) fn open(path: &[u8], flags: usize) -> isize {
+    if path.last() != Some(&0) {
+        return EINVAL;
+    }
+    // SAFETY: the path is borrowed for the call and ends with a NUL.
+    unsafe { sys!(OPENAT, AT_FDCWD, path.as_ptr(), CLOEXEC | flags) }
+}
+
+/// Reads into `to`; how many bytes.
+pub(crate) fn read(file: i32, to: &mut [u8]) -> isize {
+    // SAFETY: the kernel writes at most as many bytes as the slice has, which is borrowed for the call.
+    unsafe { sys!(READ, file, to.as_mut_ptr(), to.len()) }
+}
+
+/// Fills `to`; none at an error or the end.
+pub(crate) fn read_exactly(file: i32, mut to: &mut [u8]) -> Option<()> {
+    while !to.is_empty() {
+        match read(file, to) {
             EINTR => {}
-            read if read > 0 => {
-                // SAFETY: the kernel wrote this many bytes of a region that is `size` long.
-                to = unsafe { to.add(read as usize) };
-                size -= read as usize;
-            }
+            count if count > 0 => to = to.get_mut(count as usize..)?,
             _ => return None,
         }
     }
     Some(())
 }
+
+/// Writes these bytes; how many.
+pub(crate) fn write(file: i32, bytes: &[u8]) -> isize {
+    // SAFETY: the kernel reads the bytes of the slice, which is borrowed for the call.
+    unsafe { sys!(WRITE, file, bytes.as_ptr(), bytes.len()) }
+}
+
+/// Waits until something happens at one of these descriptors, or for this time; without a time, until it happens.
+///
+/// The time is a value: a reference to a constant would cost a page, because it lies beside the program's texts.
+pub(crate) fn poll(descriptors: &mut [PollFd], patience: Option<TimeSpec>) -> isize {
+    let patience = patience.as_ref().map_or(null(), from_ref);
+    // SAFETY: the descriptors are borrowed for the call, the time lives until its end, and there are as many descriptors as it is told. It
+    // gets no set of signals.
+    unsafe { sys!(PPOLL, descriptors.as_mut_ptr(), descriptors.len(), patience, 0, 8) }
+}
+
+/// Lets this time pass.
+pub(crate) fn pause(time: TimeSpec) {
+    poll(&mut [], Some(time));
+}
+
+/// Reads a limit of this process, soft and hard, or sets it.
+pub(crate) fn limit(resource: usize, new: Option<[u64; 2]>, old: Option<&mut [u64; 2]>) -> isize {
+    let (new, old) = (new.as_ref().map_or(null(), from_ref), old.map_or(null_mut(), from_mut));
+    // SAFETY: `struct rlimit64` is two numbers of 64 bits; both live until the end of the call, or are absent.
+    unsafe { sys!(PRLIMIT64, 0, resource, new, old) }
+}
+
+/// What is done with a set of signals.
+pub(crate) const BLOCK: usize = 0;
+pub(crate) const SET_MASK: usize = 2;
+
+/// Changes which signals are blocked.
+pub(crate) fn block_signals(how: usize, signals: u64) {
+    // SAFETY: the set is a number of 64 bits on this stack, as its length of 8 bytes says; the old one is not read.
+    unsafe { sys!(SIGPROCMASK, how, &raw const signals, 0, 8) };
+}
+
+/// Lets a signal do again what it does to a process that says nothing of it.
+pub(crate) fn reset_signal(signal: usize) {
+    let default = [0usize; 4];
+    // SAFETY: the kernel's `struct sigaction` is four numbers: the default handler, no flags, no set.
+    unsafe { sys!(SIGACTION, signal, default.as_ptr(), 0, 8) };
+}
+
+/// Receives bytes, and descriptors beside them; how many bytes. The descriptors are closed when a program is executed.
+pub(crate) fn receive(socket: i32, bytes: &mut [u8], beside: &mut Control, flags: usize) -> isize {
+    const CMSG_CLOEXEC: usize = 0x4000_0000;
+    let mut vector = IoVec { base: bytes.as_mut_ptr(), length: bytes.len() };
+    let mut header = message(&mut vector, beside, size_of::<Control>());
+    // SAFETY: the header names the bytes and the control message, each with its true length; all live on.
+    unsafe { sys!(RECVMSG, socket, &raw mut header, CMSG_CLOEXEC | flags) }
+}
+
+/// Sends a byte with a descriptor beside it.
+pub(crate) fn send_descriptor(socket: i32, mut byte: u8, descriptor: i32) -> isize {
+    let mut vector = IoVec { base: &raw mut byte, length: 1 };
+    let mut control = Control::one(descriptor);
+    let header = message(&mut vector, &mut control, Control::ONE);
+    // SAFETY: the header names the byte and the control message, which live on this stack.
+    unsafe { sys!(SENDMSG, socket, &raw const header, 0) }
+}
+
+/// Connects a socket to an address as the kernel lays it out.
+pub(crate) fn connect(socket: isize, address: &[u8]) -> isize {
+    // SAFETY: the kernel reads the bytes of the slice, which is borrowed for the call.
+    unsafe { sys!(CONNECT, socket, address.as_ptr(), address.len()) }
+}
+
+/// Binds a socket to an address as the kernel lays it out.
+pub(crate) fn bind(socket: isize, address: &[u8]) -> isize {
+    // SAFETY: the kernel reads the bytes of the slice, which is borrowed for the call.
+    unsafe { sys!(BIND, socket, address.as_ptr(), address.len()) }
+}
+
+/// Ends this process.
 pub(crate) fn exit(code: usize) -> ! {
     loop {
         sys!(EXIT_GROUP, code);
@@ -443,7 +420,6 @@ unsafe extern "C" fn strlen(text: *const u8) -> usize {
 #[unsafe(no_mangle)]
 extern "C" fn rust_eh_personality() {}
 
-
 /// The arguments of this program.
 pub(crate) struct Arguments {
     count: usize,
@@ -477,7 +453,11 @@ impl Arguments {
         // zero; who asks for `at` has been given all before it.
         unsafe {
             let text = *self.first.add(self.count + 1 + at);
-            if text.is_null() { None } else { Some(core::slice::from_raw_parts(text, strlen(text))) }
+            if text.is_null() {
+                None
+            } else {
+                Some(core::slice::from_raw_parts(text, strlen(text)))
+            }
         }
     }
 
@@ -486,7 +466,9 @@ impl Arguments {
         let mut number = 0usize;
         for digit in self.get(at).unwrap_or_default() {
             match digit {
-                b'0'..=b'9' => number = number.wrapping_mul(10).wrapping_add(usize::from(digit - b'0')),
+                b'0'..=b'9' => {
+                    number = number.wrapping_mul(10).wrapping_add(usize::from(digit - b'0'));
+                }
                 _ => return 0,
             }
         }

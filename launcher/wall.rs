@@ -4,7 +4,10 @@
 //! a tag and a length in bytes (two numbers of 32 bits), then the payload, filled up to eight bytes. The
 //! first one that fails ends it all: an agent without its whole wall does not begin.
 
-use crate::sys::{AT_FDCWD, CLOEXEC, Control, IoVec, SIGCHLD, SIGKILL, exit, message};
+use crate::sys::{
+    AT_FDCWD, Attribute, CLOEXEC, EINVAL, SIGKILL, bind, exit, fork, limit, open, read,
+    send_descriptor, set_attribute, wait, write,
+};
 
 /// Lowers a limit: the resource, soft and hard, as `setrlimit` numbers them. What is lower already stays.
 const LIMIT: u32 = 1;
@@ -51,7 +54,8 @@ pub(crate) struct Failed {
 /// The version of Landlock that this kernel has; 0 where it has none.
 pub(crate) fn version() -> usize {
     const CREATE_VERSION: usize = 1;
-    sys!(LANDLOCK_CREATE, 0, 0, CREATE_VERSION).max(0) as usize
+    // SAFETY: with this flag the call takes no address.
+    unsafe { sys!(LANDLOCK_CREATE, 0, 0, CREATE_VERSION) }.max(0) as usize
 }
 
 /// One record and where the next one begins.
@@ -102,11 +106,13 @@ pub(crate) fn apply(mut wall: &[u8], line: i32) -> Result<(), Failed> {
     Ok(())
 }
 
-const EINVAL: isize = -22;
 const ENOENT: isize = -2;
 
 fn word(payload: &[u8], at: usize) -> u64 {
-    payload.get(at * 8..).and_then(|rest| rest.first_chunk()).map_or(0, |bytes| u64::from_ne_bytes(*bytes))
+    payload
+        .get(at * 8..)
+        .and_then(|rest| rest.first_chunk())
+        .map_or(0, |bytes| u64::from_ne_bytes(*bytes))
 }
 
 fn one(tag: u32, payload: &[u8], rules: &mut isize, line: i32) -> isize {
@@ -114,13 +120,16 @@ fn one(tag: u32, payload: &[u8], rules: &mut isize, line: i32) -> isize {
         LIMIT => lower_limit(word(payload, 0), [word(payload, 1), word(payload, 2)]),
         NO_CAPABILITIES => no_capabilities(payload),
         RULES => {
-            *rules = sys!(LANDLOCK_CREATE, payload.as_ptr(), payload.len(), 0);
+            // SAFETY: the kernel reads as many bytes as the payload has.
+            *rules = unsafe { sys!(LANDLOCK_CREATE, payload.as_ptr(), payload.len(), 0) };
             *rules
         }
         PATH => path(payload, *rules),
         PORT => {
             const RULE_NET_PORT: usize = 2;
-            sys!(LANDLOCK_ADD, *rules, RULE_NET_PORT, payload.as_ptr(), 0)
+            let rule = [word(payload, 0), word(payload, 1)];
+            // SAFETY: the kernel reads two numbers of 64 bits, access and port.
+            unsafe { sys!(LANDLOCK_ADD, *rules, RULE_NET_PORT, rule.as_ptr(), 0) }
         }
         RESTRICT => {
             let error = sys!(LANDLOCK_RESTRICT, *rules, 0);
@@ -133,19 +142,8 @@ fn one(tag: u32, payload: &[u8], rules: &mut isize, line: i32) -> isize {
             None => EINVAL,
         },
         LISTEN => listen(word(payload, 0) as u16, line),
-        NO_NEW_PRIVILEGES => {
-            const SET_NO_NEW_PRIVS: usize = 38;
-            sys!(PRCTL, SET_NO_NEW_PRIVS, 1)
-        }
-        GROUP => {
-            let file = sys!(OPENAT, AT_FDCWD, payload.as_ptr(), CLOEXEC | 1);
-            if file < 0 {
-                return file;
-            }
-            let error = sys!(WRITE, file, b"0".as_ptr(), 1);
-            sys!(CLOSE, file);
-            error
-        }
+        NO_NEW_PRIVILEGES => set_attribute(Attribute::NO_NEW_PRIVILEGES, 1),
+        GROUP => write_file(payload, b"0"),
         KEEP => 0,
         USERS => users(payload),
         MOUNTS => mounts(),
@@ -156,15 +154,14 @@ fn one(tag: u32, payload: &[u8], rules: &mut isize, line: i32) -> isize {
 }
 
 fn lower_limit(resource: u64, bounds: [u64; 2]) -> isize {
-    let mut limit = [0u64; 2];
-    let error = sys!(PRLIMIT64, 0, resource, 0, limit.as_mut_ptr());
+    let mut now = [0u64; 2];
+    let error = limit(resource as usize, None, Some(&mut now));
     if error < 0 {
         return error;
     }
-    let [soft, hard] = limit;
+    let [soft, hard] = now;
     let [most_soft, most_hard] = bounds;
-    let lowered = [soft.min(most_soft), hard.min(most_hard)];
-    sys!(PRLIMIT64, 0, resource, lowered.as_ptr(), 0)
+    limit(resource as usize, Some([soft.min(most_soft), hard.min(most_hard)]), None)
 }
 
 fn filter(instructions: &[u8], flags: usize) -> isize {
@@ -173,9 +170,11 @@ fn filter(instructions: &[u8], flags: usize) -> isize {
         length: u16,
         filter: *const u8,
     }
-    let program = Program { length: (instructions.len() / 8) as u16, filter: instructions.as_ptr() };
+    let program =
+        Program { length: (instructions.len() / 8) as u16, filter: instructions.as_ptr() };
     const SET_MODE_FILTER: usize = 1;
-    sys!(SECCOMP, SET_MODE_FILTER, flags, &raw const program)
+    // SAFETY: the program is on this stack, and names as many instructions of eight bytes as the slice has.
+    unsafe { sys!(SECCOMP, SET_MODE_FILTER, flags, &raw const program) }
 }
 
 /// Puts up a filter and returns the descriptor for its notifications. Once the supervisor has a notification, only
@@ -194,18 +193,13 @@ fn hand_out(descriptor: isize, line: i32) -> isize {
     if descriptor < 0 {
         return descriptor;
     }
-    let mut byte = b'L';
-    let mut vector = IoVec { base: &raw mut byte, length: 1 };
-    let mut control = Control::one(descriptor as i32);
-    let header = message(&mut vector, &mut control, Control::ONE);
     const OPEN_FILES: usize = 7;
-    let mut limit = [0u64; 2];
-    sys!(PRLIMIT64, 0, OPEN_FILES, 0, limit.as_mut_ptr());
-    let [_, hard] = limit;
-    let raised = [hard; 2];
-    sys!(PRLIMIT64, 0, OPEN_FILES, raised.as_ptr(), 0);
-    let sent = sys!(SENDMSG, line, &raw const header, 0);
-    sys!(PRLIMIT64, 0, OPEN_FILES, limit.as_ptr(), 0);
+    let mut before = [0u64; 2];
+    limit(OPEN_FILES, None, Some(&mut before));
+    let [_, hard] = before;
+    limit(OPEN_FILES, Some([hard; 2]), None);
+    let sent = send_descriptor(line, b'L', descriptor as i32);
+    limit(OPEN_FILES, Some(before), None);
     sys!(CLOSE, descriptor);
     sent
 }
@@ -218,8 +212,7 @@ fn path(payload: &[u8], rules: isize) -> isize {
         access: u64,
         folder: i32,
     }
-    let Some(text) = payload.get(16..).filter(|text| text.last() == Some(&0)) else { return EINVAL };
-    let file = sys!(OPENAT, AT_FDCWD, text.as_ptr(), CLOEXEC | O_PATH);
+    let file = open(payload.get(16..).unwrap_or_default(), O_PATH);
     if file == ENOENT && word(payload, 1) != 0 {
         return 0;
     }
@@ -227,7 +220,8 @@ fn path(payload: &[u8], rules: isize) -> isize {
         return file;
     }
     let rule = Beneath { access: word(payload, 0), folder: file as i32 };
-    let error = sys!(LANDLOCK_ADD, rules, RULE_PATH_BENEATH, &raw const rule, 0);
+    // SAFETY: the kernel reads one `struct landlock_path_beneath_attr`, which this is.
+    let error = unsafe { sys!(LANDLOCK_ADD, rules, RULE_PATH_BENEATH, &raw const rule, 0) };
     sys!(CLOSE, file);
     error
 }
@@ -236,17 +230,17 @@ fn path(payload: &[u8], rules: isize) -> isize {
 fn users(map: &[u8]) -> isize {
     const NEW_USER: usize = 0x1000_0000;
     let (mut begun, mut ended) = ([0i32; 2], 0i32);
-    let error = sys!(PIPE2, begun.as_mut_ptr(), CLOEXEC);
+    // SAFETY: the kernel writes two descriptors, and there are two places.
+    let error = unsafe { sys!(PIPE2, begun.as_mut_ptr(), CLOEXEC) };
     if error < 0 {
         return error;
     }
     let this = sys!(GETPID);
-    let child = sys!(CLONE, SIGCHLD);
+    let child = fork();
     if child == 0 {
-        let mut byte = 0u8;
         sys!(CLOSE, begun[1]);
         // Without a byte there is no new namespace.
-        if sys!(READ, begun[0], &raw mut byte, 1) != 1 {
+        if read(begun[0], &mut [0]) != 1 {
             exit(1)
         }
         let groups = write_file(&proc_file(this, b"gid_map"), map);
@@ -258,12 +252,12 @@ fn users(map: &[u8]) -> isize {
         error = sys!(UNSHARE, NEW_USER);
     }
     if error == 0 {
-        error = sys!(WRITE, begun[1], b"U".as_ptr(), 1).min(0);
+        error = write(begun[1], b"U").min(0);
     }
     sys!(CLOSE, begun[0]);
     sys!(CLOSE, begun[1]);
     if child > 0 {
-        sys!(WAIT4, child, &raw mut ended, 0);
+        wait(child, Some(&mut ended), 0);
     }
     match (error, ended >> 8 & 0xff) {
         (0, 0) => 0,
@@ -293,12 +287,12 @@ fn proc_file(pid: isize, name: &[u8]) -> [u8; 40] {
 
 /// Writes a file of the kernel's in one call; `path` and a map end with a NUL, which is not written.
 fn write_file(path: &[u8], text: &[u8]) -> isize {
-    let file = sys!(OPENAT, AT_FDCWD, path.as_ptr(), CLOEXEC | 1);
+    const WRITE_ONLY: usize = 1;
+    let file = open(path, WRITE_ONLY);
     if file < 0 {
         return file;
     }
-    let text = text.strip_suffix(b"\0").unwrap_or(text);
-    let error = sys!(WRITE, file, text.as_ptr(), text.len()).min(0);
+    let error = write(file as i32, text.strip_suffix(b"\0").unwrap_or(text)).min(0);
     sys!(CLOSE, file);
     error
 }
@@ -310,7 +304,8 @@ fn mounts() -> isize {
     if error < 0 {
         return error;
     }
-    sys!(MOUNT, 0, c"/".as_ptr(), 0, RECURSIVE_SLAVE, 0)
+    // SAFETY: the path ends with a NUL; source, type and data are absent.
+    unsafe { sys!(MOUNT, 0, c"/".as_ptr(), 0, RECURSIVE_SLAVE, 0) }
 }
 
 fn read_only(path: &[u8]) -> isize {
@@ -320,32 +315,33 @@ fn read_only(path: &[u8]) -> isize {
     if path.last() != Some(&0) {
         return EINVAL;
     }
-    let error = sys!(MOUNT, path.as_ptr(), path.as_ptr(), 0, BIND, 0);
+    // SAFETY: the path ends with a NUL; type and data are absent.
+    let error = unsafe { sys!(MOUNT, path.as_ptr(), path.as_ptr(), 0, BIND, 0) };
     if error == ENOENT {
         return 0;
     }
     if error < 0 {
         return error;
     }
-    sys!(MOUNT_SETATTR, AT_FDCWD, path.as_ptr(), 0, change.as_ptr(), size_of_val(&change))
+    // SAFETY: the path ends with a NUL, and the kernel reads as many bytes of the change as it has.
+    unsafe {
+        sys!(MOUNT_SETATTR, AT_FDCWD, path.as_ptr(), 0, change.as_ptr(), size_of_val(&change))
+    }
 }
 
 /// An agent of root would own the system's files with all of root's powers otherwise.
 fn no_capabilities(payload: &[u8]) -> isize {
-    const CAPBSET_DROP: usize = 24;
-    const SET_SECUREBITS: usize = 28;
-    const CAP_AMBIENT: usize = 47;
     const CLEAR_ALL: usize = 4;
     /// NOROOT, NO_SETUID_FIXUP, NO_CAP_AMBIENT_RAISE, each with its lock, and the lock of KEEP_CAPS.
     const SECUREBITS: usize = 0b1110_1111;
     // Who has no capability may not call these, and has nothing to lose either.
     for capability in 0..64usize {
-        if sys!(PRCTL, CAPBSET_DROP, capability) == EINVAL {
+        if set_attribute(Attribute::DROPPED_CAPABILITY, capability) == EINVAL {
             break;
         }
     }
-    sys!(PRCTL, SET_SECUREBITS, SECUREBITS);
-    sys!(PRCTL, CAP_AMBIENT, CLEAR_ALL);
+    set_attribute(Attribute::SECURE_BITS, SECUREBITS);
+    set_attribute(Attribute::AMBIENT_CAPABILITIES, CLEAR_ALL);
     if payload.len() >= 8 {
         let group = (payload.len() >= 16).then(|| word(payload, 1) as u32);
         let error = become_user(word(payload, 0), group);
@@ -356,15 +352,16 @@ fn no_capabilities(payload: &[u8]) -> isize {
     const VERSION_3: u64 = 0x2008_0522;
     let header = VERSION_3;
     let nothing = [0u32; 6];
-    sys!(CAPSET, &raw const header, nothing.as_ptr())
+    // SAFETY: the kernel reads a header of eight bytes, and for this version six numbers of 32 bits.
+    unsafe { sys!(CAPSET, &raw const header, nothing.as_ptr()) }
 }
 
 /// The user's group has the user's number.
 fn become_user(user: u64, further_group: Option<u32>) -> isize {
-    const SET_DEATH_SIGNAL: usize = 1;
     let groups = further_group.as_slice();
     for error in [
-        sys!(SETGROUPS, groups.len(), groups.as_ptr()),
+        // SAFETY: the kernel reads as many numbers of groups as the slice has.
+        unsafe { sys!(SETGROUPS, groups.len(), groups.as_ptr()) },
         sys!(SETRESGID, user, user, user),
         sys!(SETRESUID, user, user, user),
     ] {
@@ -373,7 +370,7 @@ fn become_user(user: u64, further_group: Option<u32>) -> isize {
         }
     }
     // The kernel has forgotten the signal that comes when the process above ends.
-    sys!(PRCTL, SET_DEATH_SIGNAL, SIGKILL)
+    set_attribute(Attribute::DEATH_SIGNAL, SIGKILL)
 }
 
 fn listen(port: u16, line: i32) -> isize {
@@ -391,11 +388,12 @@ fn listen(port: u16, line: i32) -> isize {
     const REUSE_PORT: usize = 15;
     let yes = 1i32;
     for option in [REUSE_ADDRESS, REUSE_PORT] {
-        sys!(SETSOCKOPT, socket, SOL_SOCKET, option, &raw const yes, 4);
+        // SAFETY: the value is an `i32` of four bytes.
+        unsafe { sys!(SETSOCKOPT, socket, SOL_SOCKET, option, &raw const yes, 4) };
     }
     let [high, low] = port.to_be_bytes();
     let address: [u8; 16] = [AF_INET as u8, 0, high, low, 127, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0];
-    let mut error = sys!(BIND, socket, address.as_ptr(), address.len());
+    let mut error = bind(socket, &address);
     if error == 0 {
         error = sys!(LISTEN, socket, LISTENERS);
     }

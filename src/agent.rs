@@ -1,16 +1,17 @@
 //! One configured agent, resolved: its program found, its environment chosen, its driver made.
 
 mod reach;
+mod resolve;
 mod served;
 
 pub use reach::Reach;
+pub use resolve::find;
 pub use served::Agents;
 
 use crate::config::{self, AskPolicy, BackendKind, Config, DriverKind, Format, Input};
 use crate::isolation::{Exposed, Grants, Isolation, Obstacle, Places};
 use crate::queue::FairQueue;
-use crate::skills;
-use crate::supervisor::{OWN_PROGRAM, Spec};
+use crate::supervisor::Spec;
 use crate::workspace::{self, Workspaces};
 use pilothouse_a2a::card::AgentSkill;
 use pilothouse_agents::acp::preset::{Preset, preset};
@@ -19,8 +20,6 @@ use pilothouse_agents::claude::{Claude, ClaudeOptions, SELF_WAKING_TOOLS};
 use pilothouse_agents::command::{self, Command, CommandOptions};
 use pilothouse_agents::{Driver, Launch, Refusal, Turn};
 use serde_json::Value;
-use served::Folders;
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -127,122 +126,6 @@ pub enum Error {
 }
 
 impl Agent {
-    fn named(
-        config: &Config,
-        key: &str,
-        environment: &BTreeMap<String, String>,
-        folders: &mut Folders,
-    ) -> Result<Self, Error> {
-        let agent = config.agents.get(key).ok_or_else(|| Error::Unknown(key.to_owned()))?.clone();
-        let path = environment.get("PATH").cloned().unwrap_or_else(|| DEFAULT_PATH.to_owned());
-        let contained = config.isolation.backend == BackendKind::Container;
-        let mut args = agent.args.clone();
-        let program = match agent.driver {
-            DriverKind::Demo => {
-                args.insert(0, DEMO_COMMAND.to_owned());
-                PathBuf::from(OWN_PROGRAM)
-            }
-            DriverKind::Claude | DriverKind::Acp | DriverKind::Command => {
-                let wanted = match (agent.driver, &agent.program) {
-                    (_, Some(program)) => program.as_str(),
-                    (DriverKind::Claude, None) => "claude",
-                    (DriverKind::Acp | DriverKind::Command | DriverKind::Demo, None) => {
-                        return Err(Error::NoProgram(key.to_owned()));
-                    }
-                };
-                if contained {
-                    PathBuf::from(wanted)
-                } else {
-                    find(wanted, &path).ok_or_else(|| {
-                        let (agent, program) = (key.to_owned(), wanted.to_owned());
-                        match wanted.contains('/') {
-                            true => Error::NotExecutable { agent, program },
-                            false => Error::ProgramNotFound { agent, program },
-                        }
-                    })?
-                }
-            }
-        };
-        let env = agent.env.select(environment);
-        let mut notes = Vec::new();
-        if agent.driver == DriverKind::Claude && credential(&agent, environment).is_none() {
-            notes.push(format!(
-                "no credential for Claude Code is passed to it.{} Set ANTHROPIC_API_KEY, or pass another by \
-                 `agents.{key}.env.pass`",
-                login_advice(environment)
-            ));
-        }
-        let held = config::held_back(environment, &env);
-        if !held.is_empty() {
-            notes.push(format!(
-                "held back from the agent: {} (pass one with `agents.{key}.env.pass: [NAME]`)",
-                held.join(", ")
-            ));
-        }
-        let name = agent.name.clone().unwrap_or_else(|| key.to_owned());
-        let reach = Reach::of(config, key, &agent, &env)
-            .map_err(|cause| Error::Reach(key.to_owned(), cause))?;
-        let env: Vec<(String, String)> = env.into_iter().collect();
-        let (workspaces, shared_turns) = folders.of(config, &agent)?;
-        if let Some(path) = workspaces.shared() {
-            notes.push(format!(
-                "all sessions of `{key}` work in {} and see each other's files (`workspace.mode: shared`)",
-                path.display()
-            ));
-        }
-        let own = agent.defaults_dir.as_ref().map(|folder| folder.join("skills"));
-        let own = own.filter(|folder| folder.is_dir());
-        let found: Vec<_> = agent.skills_from.iter().cloned().chain(own).collect();
-        let (skills, left_out) = skills::read(&found);
-        notes.extend(left_out);
-        let mut grants = Grants::default();
-        let mut changeable_part = None;
-        let is_sandboxed = config.isolation.backend != BackendKind::None;
-        if agent.driver != DriverKind::Demo && !contained {
-            changeable_part = grants.program(&program, &path, &folders.changeable);
-            grants.path(&path, environment.get("HOME").map(Path::new));
-            grants.arguments(&args);
-        }
-        grants.variables(&env);
-        if let Some(script) = workspaces.script() {
-            grants.script(script, contained);
-        }
-        let granted = folders.grant(config, key, &workspaces, grants)?;
-        if let Some(why) = granted.left_out.iter().find(|one| one.lies_there && one.path == program)
-        {
-            return Err(Exposed::program(key, why).into());
-        }
-        notes.extend(granted.left_out.iter().map(|why| format!("agents of `{key}`: {why}")));
-        if let Some(part) = changeable_part.as_ref().filter(|_| is_sandboxed) {
-            notes.push(format!(
-                "`{key}` runs {}, which agents may change, so what one session writes there runs in the next one; and \
-                 no interpreter or file that it leads to outside of the system's folders is granted by it. Move it to a \
-                 folder that agents only read, or name what it needs in `isolation.read`",
-                part.display()
-            ));
-        }
-        Ok(Self {
-            key: Arc::from(key),
-            missing: granted.missing,
-            uncovered: granted.uncovered,
-            reach,
-            grants: granted.grants,
-            changeable_part,
-            skills,
-            workspaces,
-            shared_turns,
-            name,
-            asks: agent.asks,
-            config: agent,
-            notes,
-            program,
-            args,
-            env,
-            path,
-            contained,
-        })
-    }
-
     /// A driver for a new process.
     pub fn driver(&self) -> Box<dyn Driver> {
         let program = self.program.to_string_lossy().into_owned();
@@ -546,41 +429,4 @@ impl Agent {
 fn run_by(script: &str) -> String {
     let quoted = shell_words::quote(script);
     format!("if [ -x {quoted} ]; then exec {quoted}; else exec /bin/sh {quoted}; fi")
-}
-
-/// The first credential that the agent would get.
-fn credential(
-    agent: &config::Agent,
-    environment: &BTreeMap<String, String>,
-) -> Option<&'static str> {
-    let passed = agent.env.select(environment);
-    CREDENTIALS.into_iter().find(|&name| passed.get(name).is_some_and(|value| !value.is_empty()))
-}
-
-/// A login in the operator's own HOME does not reach a session; say how a key does.
-fn login_advice(environment: &BTreeMap<String, String>) -> &'static str {
-    let folder = environment
-        .get("CLAUDE_CONFIG_DIR")
-        .map(PathBuf::from)
-        .or_else(|| environment.get("HOME").map(|home| Path::new(home).join(".claude")));
-    if folder.is_some_and(|folder| folder.join(".credentials.json").exists()) {
-        " (You are logged in with `claude`, but a login stays in your own HOME and sessions have their own: run \
-         `claude setup-token` and set CLAUDE_CODE_OAUTH_TOKEN.)"
-    } else {
-        ""
-    }
-}
-
-/// A program by its path or on PATH, as an absolute path to something that may be run.
-pub fn find(program: &str, path: &str) -> Option<PathBuf> {
-    let runs = |candidate: &Path| {
-        candidate.is_file() && rustix::fs::access(candidate, rustix::fs::Access::EXEC_OK).is_ok()
-    };
-    if program.contains('/') {
-        let absolute = std::path::absolute(program).ok()?;
-        return runs(&absolute).then_some(absolute);
-    }
-    std::env::split_paths(path)
-        .map(|folder| folder.join(program))
-        .find(|candidate| candidate.is_absolute() && runs(candidate))
 }

@@ -8,8 +8,6 @@ use crate::asks::Asks;
 use crate::budget::Budgets;
 use crate::config::{self, Config, Loaded, Record};
 use crate::descriptors;
-use crate::egress::{Bounds, Egress, Times};
-use crate::guard;
 use crate::isolation::{self, BackendKind, Kernel, When};
 use crate::process::Launcher;
 use crate::push::Push;
@@ -23,6 +21,8 @@ use crate::sweep::Sweep;
 use crate::task::Tasks;
 use crate::telemetry::Telemetry;
 use crate::workspace;
+use pilothouse_egress::guard;
+use pilothouse_egress::{Egress, EgressBounds, Times};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -352,7 +352,7 @@ fn way_out(config: &Config) -> Egress {
     let inner = inner.filter_map(|text| config::network(text)).collect();
     let names = config.processes.max.max(1);
     let times = Times { head: config.timeouts.header.get(), ..Times::default() };
-    let bounds = Bounds {
+    let bounds = EgressBounds {
         connections: config.egress.connections,
         own_requests: config.egress.own_requests,
         requests: config.egress.requests,

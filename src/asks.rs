@@ -39,17 +39,17 @@ const LOOK_AGAIN: Duration = Duration::from_secs(60);
 
 /// The open asks; clones share them.
 #[derive(Clone)]
-pub struct Asks(Arc<Inner>);
+pub struct Asks(Arc<SharedAsks>);
 
-struct Inner {
+struct SharedAsks {
     bounds: config::Asks,
-    open: Mutex<Open>,
+    open: Mutex<OpenAsks>,
     changed: Notify,
 }
 
 /// The open asks, and how much they are.
 #[derive(Default)]
-struct Open {
+struct OpenAsks {
     // In the order of their ids, which is that of their creation.
     rows: BTreeMap<Arc<str>, Arc<AskRow>>,
     sessions: HashMap<(Scope, ContextId), Amount>,
@@ -130,7 +130,7 @@ impl Asks {
     /// None yet.
     pub fn new(config: &Config) -> Self {
         let bounds = config.asks.clone();
-        Self(Arc::new(Inner { bounds, open: Mutex::default(), changed: Notify::new() }))
+        Self(Arc::new(SharedAsks { bounds, open: Mutex::default(), changed: Notify::new() }))
     }
 
     /// Those that the store holds.
@@ -258,12 +258,12 @@ impl Asks {
         }
     }
 
-    fn open(&self) -> parking_lot::MutexGuard<'_, Open> {
+    fn open(&self) -> parking_lot::MutexGuard<'_, OpenAsks> {
         self.0.open.lock()
     }
 }
 
-impl Open {
+impl OpenAsks {
     fn insert(&mut self, row: Arc<AskRow>) {
         self.remove(&row.id);
         let more = Amount::of(&row);

@@ -41,9 +41,9 @@ type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
 /// The ceilings, and what running turns have used; clones share it.
 #[derive(Clone)]
-pub struct Budgets(Arc<Inner>);
+pub struct Budgets(Arc<SharedBudgets>);
 
-struct Inner {
+struct SharedBudgets {
     store: Store,
     /// By agent.
     ceilings: BTreeMap<String, Arc<Ceilings>>,
@@ -58,7 +58,7 @@ struct Inner {
 
 /// Counts what one running turn uses.
 pub struct Meter {
-    house: Arc<Inner>,
+    house: Arc<SharedBudgets>,
     ceilings: Arc<Ceilings>,
     n: i64,
     session: Arc<str>,
@@ -68,20 +68,20 @@ pub struct Meter {
     /// What earlier tries of the turn have used.
     tries: Used,
     /// What the present try has used so far.
-    said: Said,
+    said: ReportedUsage,
     holds: Holds,
 }
 
 /// What an agent has said of a turn; what a later word leaves out stays.
 #[derive(Debug, Clone, Copy, Default)]
-struct Said {
+struct ReportedUsage {
     cost: Option<u64>,
     tokens: Option<u64>,
 }
 
 /// Sums that a turn holds in the ledger; they are let go with it.
 struct Holds {
-    house: Arc<Inner>,
+    house: Arc<SharedBudgets>,
     accounts: Vec<Account>,
 }
 
@@ -100,7 +100,7 @@ impl Budgets {
             .map(|agent| (agent.clone(), Arc::new(Ceilings::of(config, agent))))
             .collect();
         let bounded = ceilings.values().any(|ceilings| !ceilings.is_empty());
-        Self(Arc::new(Inner {
+        Self(Arc::new(SharedBudgets {
             store,
             ceilings,
             bounded,
@@ -173,7 +173,7 @@ impl Budgets {
             caller: scope.caller.clone(),
             parts: vec![(today, Sums::default())],
             tries: Used::default(),
-            said: Said::default(),
+            said: ReportedUsage::default(),
             holds: Holds { house: self.0.clone(), accounts: Vec::new() },
         };
         if !self.0.bounded {
@@ -192,7 +192,7 @@ impl Budgets {
     }
 }
 
-impl Inner {
+impl SharedBudgets {
     fn ceilings_of(&self, agent: &str) -> Arc<Ceilings> {
         self.ceilings.get(agent).cloned().unwrap_or_default()
     }
@@ -324,7 +324,7 @@ impl Meter {
     }
 }
 
-impl Said {
+impl ReportedUsage {
     fn used(self) -> Used {
         Used { cost: self.cost.unwrap_or(0), tokens: self.tokens.unwrap_or(0) }
     }

@@ -140,9 +140,9 @@ type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// The sandbox that was chosen.
 #[derive(Clone)]
-pub struct Isolation(Arc<Inner>);
+pub struct Isolation(Arc<SharedIsolation>);
 
-struct Inner {
+struct SharedIsolation {
     backend: Box<dyn Backend>,
     findings: Findings,
     /// Who the processes of each agent are, by its key.

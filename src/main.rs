@@ -15,8 +15,6 @@ pub mod client;
 pub mod clock;
 pub mod config;
 pub mod descriptors;
-pub mod egress;
-pub mod guard;
 pub mod isolation;
 pub mod process;
 pub mod push;

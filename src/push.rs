@@ -16,7 +16,6 @@ mod delivery;
 mod post;
 
 use crate::config::{self, Config};
-use crate::guard::{Guard, Refusal, System};
 use crate::queue::{FairQueue, Place};
 use crate::store::{self, Durability, PushRow, PushState, Store, Write};
 use crate::task::{TaskLog, Tasks};
@@ -27,6 +26,7 @@ use pilothouse_a2a::error::{Error, ErrorKind};
 use pilothouse_a2a::operation::ListTaskPushNotificationConfigsResponse;
 use pilothouse_a2a::push::TaskPushNotificationConfig;
 use pilothouse_a2a::time::Timestamp;
+use pilothouse_egress::guard::{AddressRefusal, Guard, System};
 use post::{Poster, Target};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -60,9 +60,9 @@ pub fn default_id(dialect: Dialect) -> Option<String> {
 
 /// The webhooks of all tasks; clones share them.
 #[derive(Clone)]
-pub struct Push(Arc<Inner>);
+pub struct Push(Arc<SharedPush>);
 
-struct Inner {
+struct SharedPush {
     enabled: bool,
     settings: config::Push,
     limits: config::Limits,
@@ -121,7 +121,7 @@ impl Push {
         stop: CancellationToken,
     ) -> Self {
         let settings = config.push.clone();
-        Self(Arc::new(Inner {
+        Self(Arc::new(SharedPush {
             enabled: settings.enabled,
             limits: config.limits.clone(),
             poster: Poster::new(guard.clone(), settings.timeout.get()),
@@ -295,7 +295,7 @@ impl Push {
         self.0.workers.wait().await;
     }
 
-    fn offered(&self) -> Result<&Arc<Inner>, Error> {
+    fn offered(&self) -> Result<&Arc<SharedPush>, Error> {
         if self.0.enabled {
             return Ok(&self.0);
         }
@@ -326,7 +326,7 @@ impl Push {
         // A name that has no address at this moment may have one when there is something to tell.
         let admitted = tokio::time::timeout(NAME_PATIENCE, inner.guard.admit(&config.url)).await;
         if let Ok(Err(refusal)) = admitted
-            && !matches!(refusal, Refusal::Unresolved(_))
+            && !matches!(refusal, AddressRefusal::Unresolved(_))
         {
             return Err(wrong("url", refusal.to_string()));
         }
@@ -350,7 +350,7 @@ impl Push {
     }
 }
 
-impl Inner {
+impl SharedPush {
     async fn attach(
         self: &Arc<Self>,
         log: &Arc<TaskLog>,

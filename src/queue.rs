@@ -23,29 +23,29 @@ use tokio::sync::oneshot;
 
 /// Places and the requests that wait for them; clones share both.
 #[derive(Clone)]
-pub struct FairQueue(Arc<Inner>);
+pub struct FairQueue(Arc<SharedQueue>);
 
-struct Inner {
+struct SharedQueue {
     places: usize,
     /// Places of one caller at most, beside a single request for more.
     per_caller: usize,
     /// Callers without an entry have priority 0.
     priorities: BTreeMap<String, u8>,
-    state: Mutex<State>,
+    state: Mutex<QueueState>,
 }
 
-struct State {
+struct QueueState {
     /// Negative while places that were taken have grown over the last free one.
     free: isize,
     /// How many places each caller has.
     held: HashMap<Arc<str>, usize>,
     /// By priority: callers in the order in which they are next.
-    rounds: BTreeMap<Reverse<u8>, VecDeque<Line>>,
+    rounds: BTreeMap<Reverse<u8>, VecDeque<CallerQueue>>,
     next_id: u64,
 }
 
 /// The requests of one caller, oldest first.
-struct Line {
+struct CallerQueue {
     caller: Arc<str>,
     requests: VecDeque<Waiting>,
 }
@@ -60,14 +60,14 @@ struct Waiting {
 /// A place of a caller, or several that were taken together; they go to the next requests when this is
 /// dropped.
 pub struct Place {
-    queue: Arc<Inner>,
+    queue: Arc<SharedQueue>,
     caller: Arc<str>,
     size: usize,
 }
 
 /// A request that waits for its place.
 pub struct Request {
-    queue: Arc<Inner>,
+    queue: Arc<SharedQueue>,
     caller: Arc<str>,
     size: usize,
     id: u64,
@@ -78,13 +78,13 @@ pub struct Request {
 impl FairQueue {
     /// So many places; of these, `per_caller` for one caller at most (0: no such limit).
     pub fn new(places: usize, per_caller: usize, priorities: &BTreeMap<String, u8>) -> Self {
-        let state = State {
+        let state = QueueState {
             free: isize::try_from(places).unwrap_or(isize::MAX),
             held: HashMap::new(),
             rounds: BTreeMap::new(),
             next_id: 0,
         };
-        Self(Arc::new(Inner {
+        Self(Arc::new(SharedQueue {
             places,
             per_caller: if per_caller == 0 { usize::MAX } else { per_caller },
             priorities: priorities.clone(),
@@ -132,7 +132,7 @@ impl FairQueue {
         let round = state.rounds.entry(Reverse(priority)).or_default();
         match round.iter_mut().find(|line| line.caller == *caller) {
             Some(line) => line.requests.push_back(Waiting { id, size, grant }),
-            None => round.push_back(Line {
+            None => round.push_back(CallerQueue {
                 caller: caller.clone(),
                 requests: VecDeque::from([Waiting { id, size, grant }]),
             }),
@@ -189,15 +189,15 @@ impl Place {
     }
 }
 
-impl Inner {
+impl SharedQueue {
     /// Whether a caller may have so many places more: up to its limit, or any number where it has none.
-    fn has_room(&self, state: &State, caller: &Arc<str>, size: usize) -> bool {
+    fn has_room(&self, state: &QueueState, caller: &Arc<str>, size: usize) -> bool {
         let held = state.held.get(caller).copied().unwrap_or(0);
         held == 0 || held.saturating_add(size) <= self.per_caller
     }
 
     /// The request that is next: its priority, its line, and how many places it is for.
-    fn next(&self, state: &State) -> Option<(Reverse<u8>, usize, usize)> {
+    fn next(&self, state: &QueueState) -> Option<(Reverse<u8>, usize, usize)> {
         state.rounds.iter().find_map(|(&priority, round)| {
             let mut lines = round.iter().enumerate();
             lines.find_map(|(place, line)| {
@@ -208,7 +208,7 @@ impl Inner {
     }
 
     /// Gives free places to the requests that are next.
-    fn grant(&self, state: &mut State) {
+    fn grant(&self, state: &mut QueueState) {
         while let Some((priority, first, size)) = self.next(state)
             && isize::try_from(size).is_ok_and(|size| size <= state.free)
         {
@@ -254,7 +254,7 @@ impl Inner {
     }
 }
 
-impl State {
+impl QueueState {
     fn hold(&mut self, caller: &Arc<str>, size: usize) {
         self.free = self.free.saturating_sub_unsigned(size);
         *self.held.entry(caller.clone()).or_default() += size;

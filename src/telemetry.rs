@@ -9,11 +9,11 @@ pub use console::Console;
 pub use raw::Raw;
 
 use crate::config::Config;
-use crate::egress::Refusal;
 use crate::store::{self, Scope};
 use crate::task::TaskLog;
 use pilothouse_a2a::time::Timestamp;
 use pilothouse_agents::event::{Event, Usage};
+use pilothouse_egress::Refusal;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,9 +27,9 @@ fn is_unshowable(character: char) -> bool {
 
 /// Everything that watches; clones share it.
 #[derive(Clone)]
-pub struct Telemetry(Arc<Inner>);
+pub struct Telemetry(Arc<SharedTelemetry>);
 
-struct Inner {
+struct SharedTelemetry {
     console: Console,
     raw: Raw,
     audit: Audit,
@@ -42,7 +42,7 @@ impl Telemetry {
             if config.log.console { Console::stdout(config.log.color) } else { Console::off() };
         let raw = Raw::open(&config.log)?;
         let audit = Audit::open(&config.audit)?;
-        Ok(Self(Arc::new(Inner { console, raw, audit })))
+        Ok(Self(Arc::new(SharedTelemetry { console, raw, audit })))
     }
 
     /// The log of raw agent lines.

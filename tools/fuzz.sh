@@ -11,7 +11,7 @@ mkdir -p "$work/found" "$work/crashes"
 # The versions of the workspace; what is only needed here is added to the copy.
 cp Cargo.lock fuzz/Cargo.lock
 # With --target the counters are in what is fuzzed, and not in build scripts and macros.
-RUSTFLAGS="--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+RUSTFLAGS="-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
 -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1" \
     cargo build --quiet --release --manifest-path fuzz/Cargo.toml --target "$host" --target-dir "$work"

@@ -8,14 +8,11 @@
 
 #[path = "../../src"]
 mod house {
-    pub(crate) mod backoff;
     pub(crate) mod config;
-    pub(crate) mod egress;
-    pub(crate) mod guard;
 }
 mod targets;
 
-pub(crate) use house::{backoff, config, egress, guard};
+pub(crate) use house::config;
 use std::sync::LazyLock;
 
 static TARGET: LazyLock<fn(&[u8])> = LazyLock::new(|| {

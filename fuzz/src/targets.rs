@@ -4,8 +4,6 @@
 //! through them. What belongs together in a request stands on lines: first its head, then its body.
 
 use crate::config::load::{Environment, Flags, load};
-use crate::egress;
-use crate::guard::{Found, Guard, Lookup, inward};
 use pilothouse_a2a::dialect::{self, Dialect};
 use pilothouse_a2a::operation::OPERATIONS;
 use pilothouse_a2a::rest::{self, Form};
@@ -15,6 +13,8 @@ use pilothouse_agents::claude::{Claude, ClaudeOptions};
 use pilothouse_agents::command::{Command, CommandOptions, Format};
 use pilothouse_agents::lines::LineCutter;
 use pilothouse_agents::{Answer, Driver, Exit, Setting, Step, Turn};
+use pilothouse_egress::fuzz as egress;
+use pilothouse_egress::guard::{Guard, Lookup, LookupResult, inward};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -235,20 +235,20 @@ fn read_configuration(file: &str, bytes: &[u8]) {
 /// `PATH?QUERY` or a destination or a rule, a line each.
 fn read_egress(bytes: &[u8]) {
     if let Ok(text) = std::str::from_utf8(bytes) {
-        text.lines().for_each(egress::fuzz::read_line);
+        text.lines().for_each(egress::read_line);
     }
 }
 
 /// The answer of a model, whose tokens are counted as it passes.
 fn read_usage(bytes: &[u8]) {
-    egress::fuzz::read_answer(bytes);
+    egress::read_answer(bytes);
 }
 
 /// No URL that passes leads inward by an address that is written out.
 fn read_webhook(bytes: &[u8]) {
     struct Nowhere;
     impl Lookup for Nowhere {
-        fn lookup(&self, _: &str) -> Found {
+        fn lookup(&self, _: &str) -> LookupResult {
             Box::pin(async { Ok(Vec::new()) })
         }
     }

@@ -1,7 +1,7 @@
 //! What the attacks aim at, and texts on the stack.
 
 use super::{Outcome, Stop, done};
-use crate::sys::{AT_FDCWD, Arguments, CLOEXEC, PollFd, TimeSpec};
+use crate::sys::{self, AT_FDCWD, Arguments, CLOEXEC, PollFd, TimeSpec};
 
 pub(super) const O_RDONLY: usize = 0;
 pub(super) const O_WRONLY: usize = 1;
@@ -27,11 +27,7 @@ pub(super) struct Aim<'a> {
 impl<'a> Aim<'a> {
     pub(super) fn new(arguments: &'a Arguments) -> Self {
         let own = sys!(GETPPID) as usize;
-        let mut aim = Self {
-            arguments,
-            input: &[],
-            parent: own,
-        };
+        let mut aim = Self { arguments, input: &[], parent: own };
         if aim.text(b"aims").is_ok() {
             aim.input = read_input();
         }
@@ -58,27 +54,20 @@ impl<'a> Aim<'a> {
                 _ => None,
             }
         };
-        arguments
-            .chain(input)
-            .find_map(value)
-            .ok_or(Stop::ARGUMENT)
+        arguments.chain(input).find_map(value).ok_or(Stop::ARGUMENT)
     }
 
     pub(super) fn marker(&self) -> Result<&'static [u8], Stop> {
-        self.text(b"marker").and_then(|text| {
-            if text.is_empty() {
-                Err(Stop::ARGUMENT)
-            } else {
-                Ok(text)
-            }
-        })
+        self.text(b"marker").and_then(
+            |text| {
+                if text.is_empty() { Err(Stop::ARGUMENT) } else { Ok(text) }
+            },
+        )
     }
 
     /// A decimal number above zero.
     pub(super) fn number(&self, key: &[u8]) -> Result<usize, Stop> {
-        decimal(self.text(key)?)
-            .filter(|number| *number > 0)
-            .ok_or(Stop::ARGUMENT)
+        decimal(self.text(key)?).filter(|number| *number > 0).ok_or(Stop::ARGUMENT)
     }
 
     pub(super) fn hexadecimal(&self, key: &[u8]) -> Result<usize, Stop> {
@@ -119,9 +108,9 @@ impl<'a> Aim<'a> {
 
 /// All that comes over standard input until its end.
 fn read_input() -> &'static [u8] {
+    let place = &raw mut INPUT_PLACE;
     // SAFETY: there is one thread, and nothing else uses the place.
-    let place = unsafe { &mut *(&raw mut INPUT_PLACE) };
-    read(0, place).unwrap_or_default()
+    read(0, unsafe { &mut *place }).unwrap_or_default()
 }
 
 /// A text with a NUL behind it. What does not fit is left out, and then the path leads nowhere.
@@ -134,19 +123,14 @@ impl Text {
     const SIZE: usize = 1024;
 
     pub(super) const fn new() -> Self {
-        Self {
-            bytes: [0; Self::SIZE],
-            length: 0,
-        }
+        Self { bytes: [0; Self::SIZE], length: 0 }
     }
 
     pub(super) fn push(&mut self, words: &[u8]) {
         for &byte in words {
             // The last byte stays a NUL.
-            if let Some(place) = self
-                .bytes
-                .get_mut(..Self::SIZE - 1)
-                .and_then(|all| all.get_mut(self.length))
+            if let Some(place) =
+                self.bytes.get_mut(..Self::SIZE - 1).and_then(|all| all.get_mut(self.length))
             {
                 *place = byte;
                 self.length += 1;
@@ -176,7 +160,7 @@ impl Text {
     /// To standard output, as a line.
     pub(super) fn say(&mut self) {
         self.push(b"\n");
-        sys!(WRITE, 1, self.bytes.as_ptr(), self.length);
+        sys::write(1, self.bytes());
     }
 }
 
@@ -207,17 +191,13 @@ pub(super) fn contains(text: &[u8], part: &[u8]) -> bool {
     !part.is_empty() && text.windows(part.len()).any(|window| same(window, part))
 }
 
-/// Opens without ever waiting for anything.
+/// Opens without ever waiting for anything. The path must end with a NUL, as arguments, names in folders and texts do.
 pub(super) fn open(folder: isize, path: *const u8, how: usize) -> Result<usize, Stop> {
     const O_NONBLOCK: usize = 0o4000;
     const O_NOCTTY: usize = 0o400;
-    done(sys!(
-        OPENAT,
-        folder,
-        path,
-        CLOEXEC | O_NONBLOCK | O_NOCTTY | how,
-        0o600
-    ))
+    let how = CLOEXEC | O_NONBLOCK | O_NOCTTY | how;
+    // SAFETY: whoever calls this passes a path that ends with a NUL.
+    done(unsafe { sys!(OPENAT, folder, path, how, 0o600) })
 }
 
 pub(super) fn close(file: usize) {
@@ -232,18 +212,14 @@ pub(super) fn opens(path: *const u8, how: usize) -> Outcome {
 /// Whether the beginning of an open file holds these words.
 pub(super) fn holds(file: usize, words: &[u8]) -> Outcome {
     let mut buffer = [0u8; 8192];
-    if contains(read(file, &mut buffer)?, words) {
-        Ok(())
-    } else {
-        Err(Stop::DIFFERENT)
-    }
+    if contains(read(file, &mut buffer)?, words) { Ok(()) } else { Err(Stop::DIFFERENT) }
 }
 
 /// Reads until the buffer is full or the file ends.
 pub(super) fn read(file: usize, buffer: &mut [u8]) -> Result<&[u8], Stop> {
     let mut length = 0;
     while let Some(rest) = buffer.get_mut(length..).filter(|rest| !rest.is_empty()) {
-        match done(sys!(READ, file, rest.as_mut_ptr(), rest.len())) {
+        match done(sys::read(file as i32, rest)) {
             Ok(0) => break,
             Ok(size) => length += size,
             Err(stop) if length == 0 => return Err(stop),
@@ -259,9 +235,7 @@ pub(super) fn has_argument(pid: usize, marker: &[u8]) -> Outcome {
     let mut buffer = [0u8; 4096];
     let line = read(file, &mut buffer);
     close(file);
-    let found = line?
-        .split(|byte| *byte == 0)
-        .any(|argument| same(argument, marker));
+    let found = line?.split(|byte| *byte == 0).any(|argument| same(argument, marker));
     if found { Ok(()) } else { Err(Stop::DIFFERENT) }
 }
 
@@ -283,23 +257,16 @@ pub(super) fn entries(folder: usize, mut each: impl FnMut(*const u8, u8) -> Outc
     let mut last = Err(Stop::DIFFERENT);
     // Some thousand processes, at most.
     for _ in 0..1024 {
-        let size = done(sys!(
-            GETDENTS64,
-            folder,
-            buffer.as_mut_ptr(),
-            size_of_val(&buffer)
-        ))?;
+        let (to, most) = (buffer.as_mut_ptr(), size_of_val(&buffer));
+        // SAFETY: the kernel writes at most as many bytes as the buffer has.
+        let size = done(unsafe { sys!(GETDENTS64, folder, to, most) })?;
         let base = buffer.as_ptr().cast::<u8>();
         let mut at = 0;
         while at < size {
             // SAFETY: the kernel wrote whole entries: inode, offset, u16 length at 16, kind, name at 19.
             let (length, kind, name) = unsafe {
                 let entry = base.add(at);
-                (
-                    entry.add(16).cast::<u16>().read_unaligned(),
-                    entry.add(18).read(),
-                    entry.add(19),
-                )
+                (entry.add(16).cast::<u16>().read_unaligned(), entry.add(18).read(), entry.add(19))
             };
             // SAFETY: a name ends with a NUL.
             let dots = unsafe { name.read() == b'.' };
@@ -320,37 +287,27 @@ pub(super) fn entries(folder: usize, mut each: impl FnMut(*const u8, u8) -> Outc
 
 /// Waits for something on a descriptor, at most so long.
 pub(super) fn wait_for(file: usize, events: i16, milliseconds: i64) -> Result<i16, Stop> {
-    let mut waiting = PollFd {
-        fd: file as i32,
-        events,
-        revents: 0,
-    };
-    let patience = TimeSpec {
-        seconds: 0,
-        nanoseconds: milliseconds * 1_000_000,
-    };
-    match done(sys!(PPOLL, &raw mut waiting, 1, &raw const patience, 0, 8))? {
+    let mut waiting = [PollFd { fd: file as i32, events, revents: 0 }];
+    let patience = TimeSpec { seconds: 0, nanoseconds: milliseconds * 1_000_000 };
+    match done(sys::poll(&mut waiting, Some(patience)))? {
         0 => Err(Stop::TIMEOUT),
-        _ => Ok(waiting.revents),
+        _ => Ok(waiting[0].revents),
     }
 }
 
 /// Does nothing for so long.
 pub(super) fn pause(milliseconds: i64) {
-    let time = TimeSpec {
+    sys::pause(TimeSpec {
         seconds: milliseconds / 1000,
         nanoseconds: milliseconds % 1000 * 1_000_000,
-    };
-    sys!(PPOLL, 0, 0, &raw const time, 0, 8);
+    });
 }
 
 /// Seconds of a clock that only runs forward.
 pub(super) fn seconds() -> i64 {
     const MONOTONIC: usize = 1;
-    let mut now = TimeSpec {
-        seconds: 0,
-        nanoseconds: 0,
-    };
-    sys!(CLOCK_GETTIME, MONOTONIC, &raw mut now);
+    let mut now = TimeSpec { seconds: 0, nanoseconds: 0 };
+    // SAFETY: the kernel writes one `struct timespec`, which this is.
+    unsafe { sys!(CLOCK_GETTIME, MONOTONIC, &raw mut now) };
     now.seconds
 }

@@ -6,7 +6,7 @@ use super::aim::{
 };
 use super::tree::survive;
 use super::{Outcome, Stop, done};
-use crate::sys::{AT_FDCWD, IoVec, WNOHANG, exit};
+use crate::sys::{AT_FDCWD, Attribute, IoVec, WNOHANG, exit, read, set_attribute, wait};
 use core::ptr::null;
 
 /// The longest marker.
@@ -23,8 +23,7 @@ const SESSION_KEYRING: isize = -3;
 /// may. Prints where the secret is, and ends with its standard input, or after a minute. What comes over standard
 /// input has it start processes that do not want to end, and wait with them.
 pub(super) fn victim(marker: &'static [u8], dumpable: bool) -> ! {
-    const SET_DUMPABLE: usize = 4;
-    sys!(PRCTL, SET_DUMPABLE, usize::from(dumpable));
+    set_attribute(Attribute::DUMPABLE, usize::from(dumpable));
     let place = (&raw mut SECRET_PLACE).cast::<u8>();
     for (at, byte) in marker.iter().enumerate().take(SECRET) {
         // SAFETY: within the place; there is one thread.
@@ -44,13 +43,14 @@ pub(super) fn victim(marker: &'static [u8], dumpable: bool) -> ! {
         if wait_for(0, 1, 500).is_err() {
             continue;
         }
-        if sys!(READ, 0, ignored.as_mut_ptr(), ignored.len()) <= 0 {
+        if read(0, &mut ignored) <= 0 {
             break;
         }
         survive();
     }
     const REVOKE: usize = 3;
-    sys!(KEYCTL, REVOKE, key);
+    // SAFETY: to revoke a key takes no address.
+    unsafe { sys!(KEYCTL, REVOKE, key) };
     exit(0)
 }
 
@@ -58,8 +58,10 @@ pub(super) fn victim(marker: &'static [u8], dumpable: bool) -> ! {
 fn share_memory(marker: &[u8]) {
     const REMOVE: usize = 0;
     let segment = sys!(SHMGET, 0, 4096, 0o600);
-    let memory = sys!(SHMAT, segment, 0, 0);
-    sys!(SHMCTL, segment, REMOVE, 0);
+    // SAFETY: the kernel chooses the place, so no memory in use is replaced.
+    let memory = unsafe { sys!(SHMAT, segment, 0, 0) };
+    // SAFETY: to remove a segment takes no address; it goes when nothing has it attached.
+    unsafe { sys!(SHMCTL, segment, REMOVE, 0) };
     if segment < 0 || memory <= 0 {
         return;
     }
@@ -73,15 +75,11 @@ fn share_memory(marker: &[u8]) {
 fn share_key(marker: &[u8]) -> isize {
     const SET_TIMEOUT: usize = 15;
     let kind = c"user".as_ptr();
-    let key = sys!(
-        ADD_KEY,
-        kind,
-        marker.as_ptr(),
-        marker.as_ptr(),
-        marker.len(),
-        USER_KEYRING
-    );
-    sys!(KEYCTL, SET_TIMEOUT, key, 60);
+    let (name, secret) = (marker.as_ptr(), marker.as_ptr());
+    // SAFETY: kind and name end with a NUL, as an argument does, and the secret has as many bytes.
+    let key = unsafe { sys!(ADD_KEY, kind, name, secret, marker.len(), USER_KEYRING) };
+    // SAFETY: to set a time takes no address.
+    unsafe { sys!(KEYCTL, SET_TIMEOUT, key, 60) };
     key
 }
 
@@ -91,18 +89,11 @@ pub(super) fn own_environment(aim: &Aim<'_>) -> Outcome {
     let marker = aim.marker()?;
     let names = aim.text(b"names").ok();
     let given = |variable: &[u8]| {
-        let name = variable
-            .split(|byte| *byte == b'=')
-            .next()
-            .unwrap_or_default();
+        let name = variable.split(|byte| *byte == b'=').next().unwrap_or_default();
         names.is_none_or(|names| names.split(|byte| *byte == b',').any(|one| same(one, name)))
     };
     let foreign = |variable: &[u8]| contains(variable, marker) || !given(variable);
-    if aim.variables().any(foreign) {
-        Ok(())
-    } else {
-        Err(Stop::DIFFERENT)
-    }
+    if aim.variables().any(foreign) { Ok(()) } else { Err(Stop::DIFFERENT) }
 }
 
 /// The marker in the victim's environment.
@@ -124,7 +115,8 @@ pub(super) fn file_of_memory(aim: &Aim<'_>) -> Outcome {
     let (victim, address) = (aim.number(b"victim")?, aim.hexadecimal(b"address")?);
     let file = open(AT_FDCWD, proc_path(victim, b"mem").as_ptr(), O_RDONLY)?;
     let mut found = [0u8; SECRET];
-    done(sys!(PREAD64, file, found.as_mut_ptr(), SECRET, address))?;
+    // SAFETY: the kernel writes at most as many bytes as there is room for; `address` is a place in the file.
+    done(unsafe { sys!(PREAD64, file, found.as_mut_ptr(), SECRET, address) })?;
     is_secret(aim, &found)
 }
 
@@ -132,23 +124,11 @@ pub(super) fn file_of_memory(aim: &Aim<'_>) -> Outcome {
 pub(super) fn read_of_memory(aim: &Aim<'_>) -> Outcome {
     let (victim, address) = (aim.number(b"victim")?, aim.hexadecimal(b"address")?);
     let mut found = [0u8; SECRET];
-    let here = IoVec {
-        base: found.as_mut_ptr(),
-        length: SECRET,
-    };
-    let there = IoVec {
-        base: address as *mut u8,
-        length: SECRET,
-    };
-    done(sys!(
-        PROCESS_VM_READV,
-        victim,
-        &raw const here,
-        1,
-        &raw const there,
-        1,
-        0
-    ))?;
+    let here = IoVec { base: found.as_mut_ptr(), length: SECRET };
+    let there = IoVec { base: address as *mut u8, length: SECRET };
+    let (to, from) = (&raw const here, &raw const there);
+    // SAFETY: `here` names our bytes with their length; `there` is an address of the victim alone.
+    done(unsafe { sys!(PROCESS_VM_READV, victim, to, 1, from, 1, 0) })?;
     is_secret(aim, &found)
 }
 
@@ -159,7 +139,8 @@ pub(super) fn trace(aim: &Aim<'_>) -> Outcome {
     let marker = aim.marker()?;
     seize(victim, |victim| {
         let mut word = [0u8; 8];
-        done(sys!(PTRACE, PEEK, victim, address, word.as_mut_ptr()))?;
+        // SAFETY: the kernel writes a word of eight bytes; `address` is one of the victim.
+        done(unsafe { sys!(PTRACE, PEEK, victim, address, word.as_mut_ptr()) })?;
         let length = marker.len().min(word.len());
         match (word.get(..length), marker.get(..length)) {
             (Some(found), Some(expected)) if same(found, expected) => Ok(()),
@@ -174,17 +155,20 @@ pub(super) fn seize(pid: usize, then: impl FnOnce(usize) -> Outcome) -> Outcome 
     const INTERRUPT: usize = 0x4207;
     const DETACH: usize = 17;
     const ALL_KINDS: usize = 0x4000_0000;
-    done(sys!(PTRACE, SEIZE, pid, 0, 0))?;
-    sys!(PTRACE, INTERRUPT, pid, 0, 0);
+    // SAFETY: to seize a process takes no address.
+    done(unsafe { sys!(PTRACE, SEIZE, pid, 0, 0) })?;
+    // SAFETY: to interrupt it takes none either.
+    unsafe { sys!(PTRACE, INTERRUPT, pid, 0, 0) };
     let mut stopped = Err(Stop::TIMEOUT);
     for _ in 0..200 {
-        if sys!(WAIT4, pid, 0, WNOHANG | ALL_KINDS) == pid as isize {
+        if wait(pid as isize, None, WNOHANG | ALL_KINDS) == pid as isize {
             stopped = then(pid);
             break;
         }
         pause(1);
     }
-    sys!(PTRACE, DETACH, pid, 0, 0);
+    // SAFETY: to let it go takes no address.
+    unsafe { sys!(PTRACE, DETACH, pid, 0, 0) };
     stopped
 }
 
@@ -215,13 +199,9 @@ pub(super) fn descriptor_link(aim: &Aim<'_>) -> Outcome {
     let victim = aim.number(b"victim")?;
     let mut target = [0u8; 64];
     let path = proc_path(victim, b"fd/0");
-    done(sys!(
-        READLINKAT,
-        AT_FDCWD,
-        path.as_ptr(),
-        target.as_mut_ptr(),
-        target.len()
-    ))?;
+    let (from, to) = (path.as_ptr(), target.as_mut_ptr());
+    // SAFETY: the path ends with a NUL, and the kernel writes at most as many bytes as the target has.
+    done(unsafe { sys!(READLINKAT, AT_FDCWD, from, to, target.len()) })?;
     may_be(victim, aim.marker()?)
 }
 
@@ -267,7 +247,8 @@ fn is_sealed(path: *const u8) -> Result<bool, Stop> {
     const GET_SEALS: usize = 1034;
     const SEAL_WRITE: usize = 8;
     let file = open(AT_FDCWD, path, O_RDONLY)?;
-    let seals = done(sys!(FCNTL, file, GET_SEALS))?;
+    // SAFETY: to read the seals takes no address.
+    let seals = done(unsafe { sys!(FCNTL, file, GET_SEALS) })?;
     Ok(seals & SEAL_WRITE != 0)
 }
 
@@ -287,18 +268,14 @@ pub(super) fn inherited(_: &Aim<'_>) -> Outcome {
     const SO_TYPE: usize = 3;
     let mut last = Err(Stop::EBADF);
     for file in 3..1024 {
-        let Ok(flags) = done(sys!(FCNTL, file, GET_FLAGS)) else {
+        // SAFETY: to read the flags takes no address.
+        let Ok(flags) = done(unsafe { sys!(FCNTL, file, GET_FLAGS) }) else {
             continue;
         };
         let (mut kind, mut length) = (0i32, 4u32);
-        let found = sys!(
-            GETSOCKOPT,
-            file,
-            SOL_SOCKET,
-            SO_TYPE,
-            &raw mut kind,
-            &raw mut length
-        );
+        let (to, size) = (&raw mut kind, &raw mut length);
+        // SAFETY: the kernel writes a number of `length` bytes, which an `i32` has, and its length.
+        let found = unsafe { sys!(GETSOCKOPT, file, SOL_SOCKET, SO_TYPE, to, size) };
         if found == 0 || flags & WRITES != 0 {
             return Ok(());
         }
@@ -315,14 +292,17 @@ pub(super) fn shared_memory(aim: &Aim<'_>) -> Outcome {
     let marker = aim.marker()?;
     aim.number(b"victim")?;
     let mut unread = [0u64; 64];
-    let highest = done(sys!(SHMCTL, 0, INFO, unread.as_mut_ptr()))?;
+    // SAFETY: `struct shm_info` is at most 512 bytes.
+    let highest = done(unsafe { sys!(SHMCTL, 0, INFO, unread.as_mut_ptr()) })?;
     let mut last = Err(Stop::DIFFERENT);
     for at in 0..=highest.min(1023) {
-        let segment = sys!(SHMCTL, at, STAT, unread.as_mut_ptr());
+        // SAFETY: `struct shmid_ds` is at most 512 bytes.
+        let segment = unsafe { sys!(SHMCTL, at, STAT, unread.as_mut_ptr()) };
         if segment < 0 {
             continue;
         }
-        match done(sys!(SHMAT, segment, 0, READ_ONLY)) {
+        // SAFETY: the kernel chooses the place, so no memory in use is replaced.
+        match done(unsafe { sys!(SHMAT, segment, 0, READ_ONLY) }) {
             // SAFETY: a segment has at least a page.
             Ok(memory) => unsafe {
                 if starts_with(memory as *const u8, marker) {
@@ -355,11 +335,15 @@ pub(super) fn shared_keyring(aim: &Aim<'_>) -> Outcome {
     const READ: usize = 11;
     let marker = aim.marker()?;
     aim.number(b"victim")?;
-    done(sys!(KEYCTL, JOIN, null::<u8>()))?;
-    sys!(KEYCTL, LINK, USER_KEYRING, SESSION_KEYRING);
+    // SAFETY: the new keyring has no name.
+    done(unsafe { sys!(KEYCTL, JOIN, null::<u8>()) })?;
+    // SAFETY: to link keyrings takes no address.
+    unsafe { sys!(KEYCTL, LINK, USER_KEYRING, SESSION_KEYRING) };
     let kind = c"user".as_ptr();
-    let key = done(sys!(KEYCTL, SEARCH, USER_KEYRING, kind, marker.as_ptr(), 0))?;
+    // SAFETY: kind and name end with a NUL, as an argument does.
+    let key = done(unsafe { sys!(KEYCTL, SEARCH, USER_KEYRING, kind, marker.as_ptr(), 0) })?;
     let mut found = [0u8; SECRET];
-    done(sys!(KEYCTL, READ, key, found.as_mut_ptr(), SECRET))?;
+    // SAFETY: the kernel writes at most as many bytes as there is room for.
+    done(unsafe { sys!(KEYCTL, READ, key, found.as_mut_ptr(), SECRET) })?;
     is_secret(aim, &found)
 }

@@ -2,7 +2,8 @@
 
 use super::aim::{Aim, O_RDONLY, close, open, proc_path};
 use super::{Outcome, Stop, done};
-use crate::sys::{AT_FDCWD, SIGCHLD, exit};
+use crate::sys::{AT_FDCWD, SIGCHLD, exit, wait};
+use core::ffi::CStr;
 
 const NEW_USER: usize = 0x1000_0000;
 const NEW_MOUNT: usize = 0x0002_0000;
@@ -14,13 +15,15 @@ pub(super) fn user(_: &Aim<'_>) -> Outcome {
 
 /// The same for a child.
 pub(super) fn clone(_: &Aim<'_>) -> Outcome {
-    born(sys!(CLONE, NEW_USER | SIGCHLD))
+    // SAFETY: the child has a copy of this process, and no address is passed.
+    born(unsafe { sys!(CLONE, NEW_USER | SIGCHLD) })
 }
 
 /// The same with the newer call, whose flags no filter can see.
 pub(super) fn clone3(_: &Aim<'_>) -> Outcome {
     let orders = [NEW_USER as u64, 0, 0, 0, SIGCHLD as u64, 0, 0, 0];
-    born(sys!(CLONE3, orders.as_ptr(), size_of_val(&orders)))
+    // SAFETY: the kernel reads as many bytes as the orders have; the child has a copy of this process.
+    born(unsafe { sys!(CLONE3, orders.as_ptr(), size_of_val(&orders)) })
 }
 
 /// The child of such a call ends at once.
@@ -29,7 +32,7 @@ fn born(pid: isize) -> Outcome {
         exit(0)
     }
     done(pid)?;
-    sys!(WAIT4, pid, 0, 0);
+    wait(pid, None, 0);
     Ok(())
 }
 
@@ -46,46 +49,53 @@ pub(super) fn enter_victim(aim: &Aim<'_>) -> Outcome {
 }
 
 /// Mounts onto a folder of our own and undoes it.
-fn mounts(kind: *const u8, flags: usize) -> Outcome {
+fn mounts(kind: &CStr, flags: usize) -> Outcome {
     const EEXIST: Stop = Stop(17);
     const DETACH: usize = 2;
     const REMOVE_FOLDER: usize = 0x200;
     let folder = c"attack-mount".as_ptr();
-    match done(sys!(MKDIRAT, AT_FDCWD, folder, 0o700)) {
+    // SAFETY: the path ends with a NUL.
+    match done(unsafe { sys!(MKDIRAT, AT_FDCWD, folder, 0o700) }) {
         Ok(_) | Err(EEXIST) => {}
         Err(_) => return Err(Stop::FOLDER),
     }
-    let mounted = done(sys!(MOUNT, folder, folder, kind, flags, 0));
+    // SAFETY: path and kind end with a NUL, and there is no data.
+    let mounted = done(unsafe { sys!(MOUNT, folder, folder, kind.as_ptr(), flags, 0) });
     if mounted.is_ok() {
-        sys!(UMOUNT2, folder, DETACH);
+        // SAFETY: the path ends with a NUL.
+        unsafe { sys!(UMOUNT2, folder, DETACH) };
     }
-    sys!(UNLINKAT, AT_FDCWD, folder, REMOVE_FOLDER);
+    // SAFETY: the path ends with a NUL.
+    unsafe { sys!(UNLINKAT, AT_FDCWD, folder, REMOVE_FOLDER) };
     mounted.map(|_| ())
 }
 
 /// Mounts a folder onto itself.
 pub(super) fn bind(_: &Aim<'_>) -> Outcome {
     const BIND: usize = 4096;
-    mounts(c"none".as_ptr().cast(), BIND)
+    mounts(c"none", BIND)
 }
 
 /// Mounts a file system in memory.
 pub(super) fn tmpfs(_: &Aim<'_>) -> Outcome {
-    mounts(c"tmpfs".as_ptr().cast(), 0)
+    mounts(c"tmpfs", 0)
 }
 
 /// Prepares a file system with the newer calls.
 pub(super) fn open_filesystem(_: &Aim<'_>) -> Outcome {
-    done(sys!(FSOPEN, c"tmpfs".as_ptr(), 0)).map(close)
+    // SAFETY: the kind ends with a NUL.
+    done(unsafe { sys!(FSOPEN, c"tmpfs".as_ptr(), 0) }).map(close)
 }
 
 /// Takes a copy of the mounts below the root, without what covers them.
 pub(super) fn open_tree(_: &Aim<'_>) -> Outcome {
     const COPY: usize = 1;
-    done(sys!(OPEN_TREE, AT_FDCWD, c"/".as_ptr(), COPY)).map(close)
+    // SAFETY: the path ends with a NUL.
+    done(unsafe { sys!(OPEN_TREE, AT_FDCWD, c"/".as_ptr(), COPY) }).map(close)
 }
 
 /// Takes our own folder for the root; with a descriptor kept outside this is the way out of any root.
 pub(super) fn chroot(_: &Aim<'_>) -> Outcome {
-    done(sys!(CHROOT, c".".as_ptr())).map(|_| ())
+    // SAFETY: the path ends with a NUL.
+    done(unsafe { sys!(CHROOT, c".".as_ptr()) }).map(|_| ())
 }

@@ -2,9 +2,7 @@
 
 use super::aim::{Aim, O_RDONLY, close, contains, open, same, wait_for};
 use super::{Outcome, Stop, done};
-use crate::sys::{
-    AT_FDCWD, CLOEXEC, Control, IoVec, NONBLOCK, SIGCHLD, SIGKILL, exit, message,
-};
+use crate::sys::{self, AT_FDCWD, CLOEXEC, Control, IoVec, NONBLOCK, SIGKILL, exit, message};
 
 const AF_UNIX: usize = 1;
 const AF_INET: usize = 2;
@@ -28,24 +26,7 @@ fn socket(family: usize, kind: usize, protocol: usize) -> Result<usize, Stop> {
 /// `struct sockaddr_in`.
 fn inet([a, b, c, d]: [u8; 4], port: u16) -> [u8; 16] {
     let [high, low] = port.to_be_bytes();
-    [
-        AF_INET as u8,
-        0,
-        high,
-        low,
-        a,
-        b,
-        c,
-        d,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-    ]
+    [AF_INET as u8, 0, high, low, a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0]
 }
 
 /// `struct sockaddr_in6` of loopback.
@@ -86,19 +67,11 @@ fn error_of(socket: usize) -> Outcome {
     const SOL_SOCKET: usize = 1;
     const SO_ERROR: usize = 4;
     let (mut error, mut length) = (0i32, 4u32);
-    done(sys!(
-        GETSOCKOPT,
-        socket,
-        SOL_SOCKET,
-        SO_ERROR,
-        &raw mut error,
-        &raw mut length
-    ))?;
-    if error == 0 {
-        Ok(())
-    } else {
-        Err(Stop(error as u8))
-    }
+    // SAFETY: the kernel writes an error of `length` bytes, which an `i32` has, and its length.
+    let asked =
+        unsafe { sys!(GETSOCKOPT, socket, SOL_SOCKET, SO_ERROR, &raw mut error, &raw mut length) };
+    done(asked)?;
+    if error == 0 { Ok(()) } else { Err(Stop(error as u8)) }
 }
 
 /// Waits until a connection stands or fails.
@@ -113,10 +86,7 @@ fn connected(socket: usize, begun: Result<usize, Stop>) -> Outcome {
 }
 
 fn connect(socket: usize, address: &[u8]) -> Outcome {
-    connected(
-        socket,
-        done(sys!(CONNECT, socket, address.as_ptr(), address.len())),
-    )
+    connected(socket, done(sys::connect(socket as isize, address)))
 }
 
 /// Connects to a port of the host's loopback.
@@ -165,14 +135,15 @@ pub(super) fn swapped(aim: &Aim<'_>) -> Outcome {
     const WRITES: usize = 100_000_000;
     let allowed = inet(LOOPBACK, aim.port(b"proxy")?);
     let other = inet(SECOND, aim.port(b"same")?);
-    let page = done(sys!(MMAP, 0, 4096, 3, 0x21, -1isize))? as *mut u8;
+    // SAFETY: the kernel chooses the place, so no memory in use is replaced.
+    let page = done(unsafe { sys!(MMAP, 0, 4096, 3, 0x21, -1isize) })? as *mut u8;
     // Family, port and address are the first eight bytes, and are written at once.
     let [first, second] = [&allowed, &other]
         .map(|address| u64::from_ne_bytes(*address.first_chunk().unwrap_or(&[0; 8])));
     let words = page.cast::<u64>();
     // SAFETY: the page was just mapped; only this process and its child have it.
     unsafe { words.write_volatile(first) };
-    let writer = done(sys!(CLONE, SIGCHLD))?;
+    let writer = done(sys::fork())?;
     if writer == 0 {
         for _ in 0..WRITES {
             // SAFETY: as above.
@@ -185,22 +156,30 @@ pub(super) fn swapped(aim: &Aim<'_>) -> Outcome {
     }
     let mut last = Err(Stop::DIFFERENT);
     for _ in 0..TRIES {
-        last = connects_elsewhere(page, &other);
+        // SAFETY: the page has more than the 16 bytes of an address.
+        last = unsafe { connects_elsewhere(page, &other) };
         if matches!(last, Ok(()) | Err(Stop::TIMEOUT)) {
             break;
         }
     }
     sys!(KILL, writer, SIGKILL);
-    sys!(WAIT4, writer, 0, 0);
+    sys::wait(writer as isize, None, 0);
     last
 }
 
 /// Connects to the address at this place; whether it became a connection to that one.
-fn connects_elsewhere(address: *const u8, other: &[u8; 16]) -> Outcome {
+///
+/// # Safety
+///
+/// There must be an address of 16 bytes at this place, which others may change.
+unsafe fn connects_elsewhere(address: *const u8, other: &[u8; 16]) -> Outcome {
     let socket = socket(AF_INET, SOCK_STREAM, 0)?;
-    let connection = connected(socket, done(sys!(CONNECT, socket, address, other.len())));
+    // SAFETY: the caller vouches for as many bytes.
+    let connection =
+        connected(socket, done(unsafe { sys!(CONNECT, socket, address, other.len()) }));
     let (mut peer, mut length) = ([0u8; 16], 16u32);
-    let asked = sys!(GETPEERNAME, socket, peer.as_mut_ptr(), &raw mut length);
+    // SAFETY: the kernel writes at most `length` bytes, which the peer has, and the length.
+    let asked = unsafe { sys!(GETPEERNAME, socket, peer.as_mut_ptr(), &raw mut length) };
     close(socket);
     connection.and(done(asked))?;
     if same(&peer, other) { Ok(()) } else { Err(Stop::DIFFERENT) }
@@ -212,16 +191,7 @@ const FAST_OPEN: usize = 0x2000_0000;
 pub(super) fn fast_open(aim: &Aim<'_>) -> Outcome {
     let address = inet(LOOPBACK, aim.port(b"tcp")?);
     let socket = socket(AF_INET, SOCK_STREAM, 0)?;
-    let byte = b"x".as_ptr();
-    let sent = sys!(
-        SENDTO,
-        socket,
-        byte,
-        1,
-        FAST_OPEN,
-        address.as_ptr(),
-        address.len()
-    );
+    let sent = send_to(socket, b"x", FAST_OPEN, &address);
     // What was sent may be on its way to nobody; only the connection counts.
     connected(socket, done(sent).and(Err(EINPROGRESS)))
 }
@@ -231,15 +201,13 @@ pub(super) fn fast_open_message(aim: &Aim<'_>) -> Outcome {
     let mut address = inet(LOOPBACK, aim.port(b"tcp")?);
     let socket = socket(AF_INET, SOCK_STREAM, 0)?;
     let mut byte = b'x';
-    let mut vector = IoVec {
-        base: &raw mut byte,
-        length: 1,
-    };
+    let mut vector = IoVec { base: &raw mut byte, length: 1 };
     let mut nothing = Control::empty();
     let mut header = message(&mut vector, &mut nothing, 0);
     header.name = address.as_mut_ptr();
     header.name_length = address.len() as u32;
-    let sent = sys!(SENDMSG, socket, &raw const header, FAST_OPEN);
+    // SAFETY: the header names a byte and an address, each with its true length.
+    let sent = unsafe { sys!(SENDMSG, socket, &raw const header, FAST_OPEN) };
     connected(socket, done(sent).and(Err(EINPROGRESS)))
 }
 
@@ -253,7 +221,8 @@ pub(super) fn multipath(aim: &Aim<'_>) -> Outcome {
 /// A ring takes orders that filters of system calls do not see.
 pub(super) fn ring(_: &Aim<'_>) -> Outcome {
     let mut parameters = [0u32; 64];
-    done(sys!(IO_URING_SETUP, 1, parameters.as_mut_ptr())).map(close)
+    // SAFETY: `struct io_uring_params` is 120 bytes.
+    done(unsafe { sys!(IO_URING_SETUP, 1, parameters.as_mut_ptr()) }).map(close)
 }
 
 /// Whether this is the host's network: there the canary's port is taken.
@@ -266,7 +235,7 @@ fn is_hosts_network(aim: &Aim<'_>) -> Outcome {
         return Ok(());
     };
     // Where not even this is allowed nothing is known, and the worse is taken for true.
-    match done(sys!(BIND, socket, address.as_ptr(), address.len())) {
+    match done(sys::bind(socket as isize, &address)) {
         Ok(_) => Err(Stop::OWN_NETWORK),
         Err(_) => Ok(()),
     }
@@ -276,7 +245,7 @@ fn is_hosts_network(aim: &Aim<'_>) -> Outcome {
 pub(super) fn bind(aim: &Aim<'_>) -> Outcome {
     let address = inet([0; 4], 0);
     let socket = socket(AF_INET, SOCK_STREAM, 0)?;
-    done(sys!(BIND, socket, address.as_ptr(), address.len()))?;
+    done(sys::bind(socket as isize, &address))?;
     done(sys!(LISTEN, socket, 1))?;
     // In a network of its own the kernel may have chosen just the canary's port.
     sys!(CLOSE, socket);
@@ -291,23 +260,22 @@ pub(super) fn listen(aim: &Aim<'_>) -> Outcome {
     is_hosts_network(aim)
 }
 
+/// Sends bytes to an address.
+fn send_to(socket: usize, bytes: &[u8], flags: usize, address: &[u8]) -> isize {
+    let (text, to) = (bytes.as_ptr(), address.as_ptr());
+    // SAFETY: the kernel reads as many bytes as each slice has.
+    unsafe { sys!(SENDTO, socket, text, bytes.len(), flags, to, address.len()) }
+}
+
 /// Sends a datagram and looks whether it came back as refused.
 fn sends(aim: &Aim<'_>, family: usize, address: &[u8], option: (usize, usize)) -> Outcome {
     let marker = aim.marker()?;
     let socket = socket(family, SOCK_DGRAM, 0)?;
     // Without this only connected sockets hear of refusals.
     let yes = 1i32;
-    sys!(SETSOCKOPT, socket, option.0, option.1, &raw const yes, 4);
-    let (text, length) = (marker.as_ptr(), marker.len());
-    done(sys!(
-        SENDTO,
-        socket,
-        text,
-        length,
-        0,
-        address.as_ptr(),
-        address.len()
-    ))?;
+    // SAFETY: the value is an `i32` of four bytes.
+    unsafe { sys!(SETSOCKOPT, socket, option.0, option.1, &raw const yes, 4) };
+    done(send_to(socket, marker, 0, address))?;
     not_refused(socket)
 }
 
@@ -337,7 +305,7 @@ pub(super) fn udp_connected(aim: &Aim<'_>) -> Outcome {
     let address = inet(LOOPBACK, aim.port(b"udp")?);
     let socket = socket(AF_INET, SOCK_DGRAM, 0)?;
     connect(socket, &address)?;
-    done(sys!(WRITE, socket, marker.as_ptr(), marker.len()))?;
+    done(sys::write(socket as i32, marker))?;
     not_refused(socket)
 }
 
@@ -380,33 +348,20 @@ pub(super) fn smc(_: &Aim<'_>) -> Outcome {
     const IPPROTO_TCP: usize = 6;
     const TCP_ULP: usize = 31;
     let socket = socket(AF_INET, SOCK_STREAM, 0)?;
-    done(sys!(
-        SETSOCKOPT,
-        socket,
-        IPPROTO_TCP,
-        TCP_ULP,
-        c"smc".as_ptr(),
-        3
-    ))
-    .map(|_| ())
+    // SAFETY: the name has three bytes.
+    done(unsafe { sys!(SETSOCKOPT, socket, IPPROTO_TCP, TCP_ULP, c"smc".as_ptr(), 3) }).map(|_| ())
 }
 
 /// Connects to a socket by its abstract name.
 pub(super) fn unix_abstract(aim: &Aim<'_>) -> Outcome {
     let (address, length) = unix_address(aim.text(b"abstract")?, true)?;
-    connect(
-        socket(AF_UNIX, SOCK_STREAM, 0)?,
-        address.get(..length).unwrap_or_default(),
-    )
+    connect(socket(AF_UNIX, SOCK_STREAM, 0)?, address.get(..length).unwrap_or_default())
 }
 
 /// Connects to a socket by its path.
 pub(super) fn unix_path(aim: &Aim<'_>) -> Outcome {
     let (address, length) = unix_address(aim.text(b"socket")?, false)?;
-    connect(
-        socket(AF_UNIX, SOCK_STREAM, 0)?,
-        address.get(..length).unwrap_or_default(),
-    )
+    connect(socket(AF_UNIX, SOCK_STREAM, 0)?, address.get(..length).unwrap_or_default())
 }
 
 /// A datagram to a socket by its path.
@@ -414,17 +369,8 @@ fn sends_to_path(aim: &Aim<'_>, socket: usize) -> Outcome {
     let marker = aim.marker()?;
     let (address, length) = unix_address(aim.text(b"dgram")?, false)?;
     const DONTWAIT: usize = 0x40;
-    let (text, size) = (marker.as_ptr(), marker.len());
-    done(sys!(
-        SENDTO,
-        socket,
-        text,
-        size,
-        DONTWAIT,
-        address.as_ptr(),
-        length
-    ))
-    .map(|_| ())
+    let address = address.get(..length).unwrap_or_default();
+    done(send_to(socket, marker, DONTWAIT, address)).map(|_| ())
 }
 
 /// Sends a datagram to a socket by its path.
@@ -437,13 +383,8 @@ pub(super) fn unix_datagram(aim: &Aim<'_>) -> Outcome {
 pub(super) fn unix_pair(aim: &Aim<'_>) -> Outcome {
     aim.text(b"dgram")?;
     let mut pair = [0i32; 2];
-    done(sys!(
-        SOCKETPAIR,
-        AF_UNIX,
-        SOCK_DGRAM | CLOEXEC,
-        0,
-        pair.as_mut_ptr()
-    ))?;
+    // SAFETY: the kernel writes two descriptors, and there are two places.
+    done(unsafe { sys!(SOCKETPAIR, AF_UNIX, SOCK_DGRAM | CLOEXEC, 0, pair.as_mut_ptr()) })?;
     sends_to_path(aim, pair[0] as usize)
 }
 
@@ -454,7 +395,7 @@ pub(super) fn unix_list(aim: &Aim<'_>) -> Outcome {
     let mut buffer = [0u8; 8192];
     // The kernel ends each part at the end of a line.
     for _ in 0..256 {
-        match done(sys!(READ, file, buffer.as_mut_ptr(), buffer.len()))? {
+        match done(sys::read(file as i32, &mut buffer))? {
             0 => break,
             size if contains(buffer.get(..size).unwrap_or_default(), name) => return Ok(()),
             _ => {}

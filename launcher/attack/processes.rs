@@ -75,9 +75,7 @@ pub(super) fn environments(aim: &Aim<'_>) -> Outcome {
         // SAFETY: the names of a folder are C strings.
         match unsafe { number_at(name) } {
             0 => Err(Stop::DIFFERENT),
-            pid => aim
-                .marked(proc_path(pid, b"environ").as_ptr())
-                .or(Err(Stop::DIFFERENT)),
+            pid => aim.marked(proc_path(pid, b"environ").as_ptr()).or(Err(Stop::DIFFERENT)),
         }
     })
 }
@@ -99,7 +97,8 @@ pub(super) fn limits(aim: &Aim<'_>) -> Outcome {
     const NOFILE: usize = 7;
     let victim = aim.number(b"victim")?;
     let mut limit = [0u64; 2];
-    done(sys!(PRLIMIT64, victim, NOFILE, 0, limit.as_mut_ptr()))?;
+    // SAFETY: the kernel writes a `struct rlimit64`, two numbers of 64 bits.
+    done(unsafe { sys!(PRLIMIT64, victim, NOFILE, 0, limit.as_mut_ptr()) })?;
     may_be(victim, aim.marker()?)
 }
 
@@ -118,13 +117,11 @@ pub(super) fn affinity(aim: &Aim<'_>) -> Outcome {
     let victim = aim.number(b"victim")?;
     may_be(victim, aim.marker()?)?;
     let mut processors = [0u64; 128];
-    let size = done(sys!(
-        SCHED_GETAFFINITY,
-        victim,
-        size_of_val(&processors),
-        processors.as_mut_ptr()
-    ))?;
-    done(sys!(SCHED_SETAFFINITY, victim, size, processors.as_ptr())).map(|_| ())
+    let (most, set) = (size_of_val(&processors), processors.as_mut_ptr());
+    // SAFETY: the kernel writes at most as many bytes as the set has.
+    let size = done(unsafe { sys!(SCHED_GETAFFINITY, victim, most, set) })?;
+    // SAFETY: the kernel reads as many bytes as it has written.
+    done(unsafe { sys!(SCHED_SETAFFINITY, victim, size, processors.as_ptr()) }).map(|_| ())
 }
 
 /// Whether the victim could be signalled as a thread.
@@ -140,7 +137,8 @@ pub(super) fn signal_queue(aim: &Aim<'_>) -> Outcome {
     // `SI_QUEUE` as the code: what programs may send themselves.
     let mut information = [0i32; 32];
     information[2] = -1;
-    done(sys!(RT_SIGQUEUEINFO, victim, 0, information.as_ptr()))?;
+    // SAFETY: `siginfo_t` is 128 bytes.
+    done(unsafe { sys!(RT_SIGQUEUEINFO, victim, 0, information.as_ptr()) })?;
     may_be(victim, aim.marker()?)
 }
 
@@ -148,7 +146,8 @@ pub(super) fn signal_queue(aim: &Aim<'_>) -> Outcome {
 pub(super) fn signal_descriptor(aim: &Aim<'_>) -> Outcome {
     let victim = aim.number(b"victim")?;
     let process = done(sys!(PIDFD_OPEN, victim, 0))?;
-    done(sys!(PIDFD_SEND_SIGNAL, process, 0, 0, 0))?;
+    // SAFETY: there is no `siginfo_t`.
+    done(unsafe { sys!(PIDFD_SEND_SIGNAL, process, 0, 0, 0) })?;
     may_be(victim, aim.marker()?)
 }
 

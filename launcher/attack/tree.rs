@@ -2,7 +2,9 @@
 
 use super::aim::{O_CREAT, O_EXCL, O_WRONLY, Text, open, pause, wait_for};
 use super::{Stop, done, word};
-use crate::sys::{AT_FDCWD, SIGCHLD, SIGKILL, SIGTERM, exit};
+use crate::sys::{
+    AT_FDCWD, Attribute, SIGKILL, SIGTERM, exit, fork, read, set_attribute, wait, write,
+};
 
 const MIB: usize = 1 << 20;
 const SIGHUP: usize = 1;
@@ -12,24 +14,18 @@ const IGNORE: usize = 1;
 const LIFE_MILLISECONDS: i64 = 60_000;
 
 /// Everything that survives the end of an ordinary process.
-const SURVIVORS: &[fn(usize) -> !] = &[
-    plain,
-    stubborn,
-    daemon,
-    silent_daemon,
-    own_group,
-    chain,
-    reaper,
-];
+const SURVIVORS: &[fn(usize) -> !] =
+    &[plain, stubborn, daemon, silent_daemon, own_group, chain, reaper];
 
 /// Starts survivors, tells their process ids, and waits.
 pub(super) fn survive() -> ! {
     let mut pipe = [0i32; 2];
-    if sys!(PIPE2, pipe.as_mut_ptr(), 0) < 0 {
+    // SAFETY: the kernel writes two descriptors, and there are two places.
+    if unsafe { sys!(PIPE2, pipe.as_mut_ptr(), 0) } < 0 {
         exit(71);
     }
     for survivor in SURVIVORS {
-        if sys!(CLONE, SIGCHLD) == 0 {
+        if fork() == 0 {
             sys!(CLOSE, pipe[0]);
             survivor(pipe[1] as usize);
         }
@@ -38,13 +34,13 @@ pub(super) fn survive() -> ! {
     let mut line = Text::new();
     line.push(b"survivors");
     for _ in SURVIVORS {
-        let mut pid = 0i32;
+        let mut pid = [0u8; 4];
         let patient = (0..10).any(|_| wait_for(pipe[0] as usize, 1, 500).is_ok());
-        if !patient || sys!(READ, pipe[0], &raw mut pid, 4) != 4 {
+        if !patient || read(pipe[0], &mut pid) != 4 {
             break;
         }
         line.push(b" ");
-        line.number(pid as usize);
+        line.number(u32::from_ne_bytes(pid) as usize);
     }
     line.say();
     let mut line = Text::new();
@@ -56,8 +52,7 @@ pub(super) fn survive() -> ! {
 
 /// Tells that this one is up.
 fn up(pipe: usize) {
-    let pid = sys!(GETPID) as i32;
-    sys!(WRITE, pipe, &raw const pid, 4);
+    write(pipe as i32, &(sys!(GETPID) as u32).to_ne_bytes());
     sys!(CLOSE, pipe);
 }
 
@@ -68,7 +63,8 @@ fn linger() -> ! {
 
 fn ignore(signal: usize) {
     let action = [IGNORE, 0, 0, 0];
-    sys!(SIGACTION, signal, action.as_ptr(), 0, 8);
+    // SAFETY: the kernel's `struct sigaction` is four numbers; this one ignores the signal.
+    unsafe { sys!(SIGACTION, signal, action.as_ptr(), 0, 8) };
 }
 
 /// An ordinary child.
@@ -89,7 +85,7 @@ fn stubborn(pipe: usize) -> ! {
 /// The parent ends, so nobody's child.
 fn orphan() {
     sys!(SETSID);
-    if sys!(CLONE, SIGCHLD) != 0 {
+    if fork() != 0 {
         exit(0)
     }
 }
@@ -124,7 +120,7 @@ fn chain(pipe: usize) -> ! {
     up(pipe);
     for _ in 0..1500 {
         pause(20);
-        if sys!(CLONE, SIGCHLD) > 0 {
+        if fork() > 0 {
             exit(0)
         }
     }
@@ -133,10 +129,9 @@ fn chain(pipe: usize) -> ! {
 
 /// Takes the orphans below it for itself, with an orphan below it.
 fn reaper(pipe: usize) -> ! {
-    const SET_CHILD_SUBREAPER: usize = 36;
     sys!(SETSID);
-    sys!(PRCTL, SET_CHILD_SUBREAPER, 1);
-    if sys!(CLONE, SIGCHLD) == 0 {
+    set_attribute(Attribute::CHILD_SUBREAPER, 1);
+    if fork() == 0 {
         daemon(pipe);
     }
     sys!(CLOSE, pipe);
@@ -160,13 +155,12 @@ fn tell(what: &[u8], number: usize, stopped: Option<Stop>) {
 /// Forks until it may not, or has so many; then ends them all.
 pub(super) fn forks(limit: usize) -> ! {
     const MOST: usize = 2000;
-    const SET_DEATH_SIGNAL: usize = 1;
     let mut children = [0i32; MOST];
     let (mut count, mut stopped) = (0, None);
     for place in children.iter_mut().take(limit) {
-        match done(sys!(CLONE, SIGCHLD)) {
+        match done(fork()) {
             Ok(0) => {
-                sys!(PRCTL, SET_DEATH_SIGNAL, SIGKILL);
+                set_attribute(Attribute::DEATH_SIGNAL, SIGKILL);
                 linger()
             }
             Ok(pid) => *place = pid as i32,
@@ -182,14 +176,17 @@ pub(super) fn forks(limit: usize) -> ! {
         sys!(KILL, *child, SIGKILL);
     }
     for child in children.iter().take(count) {
-        sys!(WAIT4, *child, 0, 0);
+        wait(*child as isize, None, 0);
     }
     exit(0)
 }
 
 /// A mebibyte of memory.
-fn mebibyte() -> Result<*mut u8, Stop> {
-    done(sys!(MMAP, 0, MIB, 3, 0x22, -1isize)).map(|memory| memory as *mut u8)
+fn mebibyte() -> Result<&'static mut [u8], Stop> {
+    // SAFETY: the kernel chooses the place, so no memory in use is replaced.
+    let memory = done(unsafe { sys!(MMAP, 0, MIB, 3, 0x22, -1isize) })? as *mut u8;
+    // SAFETY: so much was just mapped, is zero, belongs to nothing else and stays mapped.
+    Ok(unsafe { core::slice::from_raw_parts_mut(memory, MIB) })
 }
 
 /// Takes memory and uses it.
@@ -199,9 +196,9 @@ pub(super) fn memory(limit: usize) -> ! {
     for taken in 0..limit {
         match mebibyte() {
             Ok(memory) => {
-                for page in (0..MIB).step_by(4096) {
-                    // SAFETY: within what was just mapped.
-                    unsafe { memory.add(page).write_volatile(1) };
+                for page in memory.chunks_mut(4096) {
+                    // SAFETY: it is a part of the slice. Volatile, because nothing reads it.
+                    unsafe { page.as_mut_ptr().write_volatile(1) };
                 }
             }
             Err(stop) => {
@@ -236,7 +233,7 @@ pub(super) fn disk(limit: usize, path: &'static [u8], seconds: usize) -> ! {
     };
     let (mut written, mut stopped) = (0, None);
     while written < limit && stopped.is_none() {
-        match done(sys!(WRITE, file, memory, MIB)) {
+        match done(write(file as i32, memory)) {
             Ok(MIB) => written += 1,
             Ok(_) => stopped = Some(Stop(28)),
             Err(stop) => stopped = Some(stop),
@@ -244,6 +241,7 @@ pub(super) fn disk(limit: usize, path: &'static [u8], seconds: usize) -> ! {
     }
     tell(b"disk", written, stopped);
     pause(1000 * seconds.min(60) as i64);
-    sys!(UNLINKAT, AT_FDCWD, path.as_ptr(), 0);
+    // SAFETY: the path is an argument of this program, which ends with a NUL.
+    unsafe { sys!(UNLINKAT, AT_FDCWD, path.as_ptr(), 0) };
     exit(0)
 }

@@ -37,14 +37,14 @@ pub struct Forwarded {
 /// One entry of `Forwarded`.
 #[derive(Debug, Default)]
 struct Element {
-    client: Option<Node>,
+    client: Option<ForwardedClient>,
     scheme: Option<&'static str>,
     host: Option<String>,
 }
 
 /// Who asked a proxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Node {
+enum ForwardedClient {
     Known(IpAddr),
     /// `unknown`, or a name that the proxy made up.
     Hidden,
@@ -93,8 +93,8 @@ fn by_standard(
         told.scheme = element.scheme.unwrap_or(told.scheme);
         told.host = element.host.or(told.host);
         match element.client {
-            Some(Node::Known(client)) => told.client = client,
-            Some(Node::Hidden) | None => break,
+            Some(ForwardedClient::Known(client)) => told.client = client,
+            Some(ForwardedClient::Hidden) | None => break,
         }
         if !trusts(told.client) {
             break;
@@ -116,8 +116,8 @@ fn by_custom(
     for (number, text) in list("x-forwarded-for")?.iter().rev().enumerate() {
         depth = number;
         match node(text)? {
-            Node::Known(client) => told.client = client,
-            Node::Hidden => break,
+            ForwardedClient::Known(client) => told.client = client,
+            ForwardedClient::Hidden => break,
         }
         if !trusts(told.client) {
             break;
@@ -238,7 +238,7 @@ fn is_token(byte: u8) -> bool {
 }
 
 /// An address with or without a port, or a word that hides one.
-fn node(text: &str) -> Option<Node> {
+fn node(text: &str) -> Option<ForwardedClient> {
     let address = text.parse::<IpAddr>().ok();
     let with_port = || text.parse::<SocketAddr>().ok().map(|address| address.ip());
     let bracketed = || {
@@ -246,12 +246,12 @@ fn node(text: &str) -> Option<Node> {
         inner.parse::<IpAddr>().ok().filter(IpAddr::is_ipv6)
     };
     if let Some(address) = address.or_else(with_port).or_else(bracketed) {
-        return Some(Node::Known(address.to_canonical()));
+        return Some(ForwardedClient::Known(address.to_canonical()));
     }
     let word = text.split(':').next()?;
     let hidden = word.eq_ignore_ascii_case("unknown")
         || (word.len() > 1 && word.starts_with('_') && word.bytes().all(is_token));
-    hidden.then_some(Node::Hidden)
+    hidden.then_some(ForwardedClient::Hidden)
 }
 
 fn scheme(text: &str) -> Option<&'static str> {

@@ -1,7 +1,7 @@
 //! What an agent's sessions reach through the wall, and which of its keys stay outside.
 
 use crate::config::{self, Config, DriverKind};
-use crate::egress::{GitRoute, HostRule, Kind, Policy, Route, Tool, take_keys};
+use pilothouse_egress::{GitRoute, HostRule, Policy, ProviderKind, Route, Tool, take_keys};
 use reqwest::Url;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -31,20 +31,25 @@ impl Reach {
         let mut kept = env.clone();
         kept.retain(|name, _| !PROXY.contains(&name.to_ascii_lowercase().as_str()));
         let preset = agent.preset.as_deref();
-        let (kinds, tool): (&[Kind], Tool) = match (agent.driver, preset) {
+        let (kinds, tool): (&[ProviderKind], Tool) = match (agent.driver, preset) {
             (DriverKind::Claude, _) | (_, Some("claude-acp")) => {
-                (&[Kind::Anthropic], Tool::Variables)
+                (&[ProviderKind::Anthropic], Tool::Variables)
             }
             (_, Some("codex")) => {
                 let tool = Tool::codex(&mut kept).map_err(|error| error.to_string())?;
-                (&[Kind::OpenAi], tool)
+                (&[ProviderKind::OpenAi], tool)
             }
-            (_, Some("gemini")) => (&[Kind::Gemini], Tool::Variables),
-            (_, Some("qwen")) => (&[Kind::OpenAi], Tool::Variables),
-            (_, Some("copilot")) => (&[Kind::Copilot], Tool::Variables),
+            (_, Some("gemini")) => (&[ProviderKind::Gemini], Tool::Variables),
+            (_, Some("qwen")) => (&[ProviderKind::OpenAi], Tool::Variables),
+            (_, Some("copilot")) => (&[ProviderKind::Copilot], Tool::Variables),
             (_, Some("opencode")) => {
                 let tool = Tool::opencode(&mut kept).map_err(|error| error.to_string())?;
-                let all = &[Kind::Anthropic, Kind::OpenAi, Kind::Gemini, Kind::OpenCode];
+                let all = &[
+                    ProviderKind::Anthropic,
+                    ProviderKind::OpenAi,
+                    ProviderKind::Gemini,
+                    ProviderKind::OpenCode,
+                ];
                 (all, tool)
             }
             _ => (&[], Tool::Variables),

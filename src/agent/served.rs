@@ -1,6 +1,7 @@
 //! Which agents are served: the default one at the root, and those that the file declares by their names.
 
-use super::{Agent, DEFAULT_PATH, Error, credential, find, login_advice};
+use super::resolve::{credential, login_advice};
+use super::{Agent, DEFAULT_PATH, Error, find};
 use crate::config::{self, BackendKind, Config, Loaded, OwnFile, Workspace, WorkspaceMode};
 use crate::isolation::{self, AgentNeeds, Changeable, Exposed, Grants, LeftOut, Needs};
 use crate::queue::FairQueue;

@@ -4,7 +4,7 @@ use crate::access::Token;
 use crate::app::App;
 use crate::client::exit;
 use crate::config::{Config, Environment, Flags, LogFormat, load_trusted};
-use crate::egress;
+use pilothouse_egress as egress;
 use rustix::process::DumpableBehavior;
 use std::io::IsTerminal;
 use std::path::Path;

@@ -65,7 +65,7 @@ pub(super) struct Show<W> {
     task: Option<Task>,
     /// The agent answered without a task.
     message: bool,
-    answers: Vec<Answer>,
+    answers: Vec<ArtifactText>,
     /// Which answer was printed last.
     current: Option<ArtifactId>,
     doing: String,
@@ -75,7 +75,7 @@ pub(super) struct Show<W> {
 
 /// The text of one artifact as it was taken in.
 #[derive(Debug)]
-struct Answer {
+struct ArtifactText {
     id: ArtifactId,
     text: String,
     /// What will stand in its place, as far as it is known.
@@ -183,7 +183,7 @@ impl<W: Write> Show<W> {
             Some(answer) if !update.append && !answer.text.is_empty() => {
                 answer.replacing = Some(text);
             }
-            Some(Answer { replacing: Some(replacing), .. }) => replacing.push_str(&text),
+            Some(ArtifactText { replacing: Some(replacing), .. }) => replacing.push_str(&text),
             Some(_) | None => return self.append(id, &text),
         }
         if update.last_chunk { self.settle() } else { Ok(()) }
@@ -197,7 +197,7 @@ impl<W: Write> Show<W> {
         match self.answers.iter_mut().find(|answer| answer.id == *id) {
             Some(answer) => answer.text.push_str(text),
             None => {
-                self.answers.push(Answer {
+                self.answers.push(ArtifactText {
                     id: id.clone(),
                     text: text.to_owned(),
                     replacing: None,

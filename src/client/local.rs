@@ -54,7 +54,7 @@ struct Secret(String);
 
 /// What a running server leaves in its state folder.
 #[derive(Debug, Deserialize)]
-struct Running {
+struct RunningServer {
     url: String,
     pid: i32,
 }
@@ -361,7 +361,7 @@ pub(crate) fn address(config: &Config) -> String {
 /// The address that a server which still runs left in the state folder.
 fn running(config: &Config) -> Option<String> {
     let text = std::fs::read_to_string(config.state_dir.join("server.json")).ok()?;
-    let Running { url, pid } = serde_json::from_str(&text).ok()?;
+    let RunningServer { url, pid } = serde_json::from_str(&text).ok()?;
     let pid = rustix::process::Pid::from_raw(pid)?;
     let alive = match rustix::process::test_kill_process(pid) {
         Ok(()) | Err(rustix::io::Errno::PERM) => true,

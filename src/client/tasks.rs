@@ -13,7 +13,7 @@ use super::outcome::{ago, last_message, state_of, summary, text_of, words};
 use super::send::{how_to_answer, left_or, tell};
 use super::table::table;
 use super::terminal::Screen;
-use answer::Said;
+use answer::PersonAnswer;
 use clap::Subcommand;
 use pilothouse_a2a::client::Client;
 use pilothouse_a2a::error::ErrorKind;
@@ -82,7 +82,7 @@ pub(crate) enum TasksCommand {
         session: bool,
         /// Let the tool run with this input instead: a JSON object, the whole input
         #[arg(long, value_name = "JSON", value_parser = answer::input)]
-        input: Option<answer::Input>,
+        input: Option<answer::ToolInput>,
         #[command(flatten)]
         reply: answer::ReplyArgs,
     },
@@ -123,14 +123,14 @@ pub(crate) async fn run(
             Ok(0)
         }
         TasksCommand::Approve { id, session, input, reply } => {
-            let said = Said::Allow { session, input };
+            let said = PersonAnswer::Allow { session, input };
             answer::run(&id, &said, &reply, server, screen).await
         }
         TasksCommand::Deny { id, reason, reply } => {
-            answer::run(&id, &Said::Deny(reason), &reply, server, screen).await
+            answer::run(&id, &PersonAnswer::Deny(reason), &reply, server, screen).await
         }
         TasksCommand::Answer { id, text, reply } => {
-            answer::run(&id, &Said::Words(text), &reply, server, screen).await
+            answer::run(&id, &PersonAnswer::Words(text), &reply, server, screen).await
         }
         TasksCommand::List { context, state, list } => {
             let request = ListTasksRequest {

@@ -24,7 +24,7 @@ const COMMAND_PRESETS: [&str; 7] =
 
 /// Something about the agent that serves, or that needs the values of all layers.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Waiting {
+pub(super) enum DeferredAlias {
     /// Its name on the card.
     Name(String),
     /// The text on its card.
@@ -43,7 +43,7 @@ pub(super) enum Waiting {
 type Meaning = fn(&str) -> String;
 
 /// What waits until the agent is known, made of the text of a variable.
-type Makes = fn(String) -> Waiting;
+type Makes = fn(String) -> DeferredAlias;
 
 /// Variable, key, and meaning. A later line wins over an earlier one.
 const SIMPLE: [(&str, &str, Meaning); 12] = [
@@ -94,11 +94,11 @@ pub(super) fn lay_over(
         define_command(layers, text, origin)?;
     }
     let waiting: [(&str, Makes); 5] = [
-        ("CLAUDE_AGENT_NAME", Waiting::Name),
-        ("AGENT_NAME", Waiting::Name),
-        ("AGENT_DESCRIPTION", Waiting::Description),
-        ("AGENT_CARD_HOST", Waiting::CardHost),
-        ("AGENT_CARD_PORT", Waiting::CardPort),
+        ("CLAUDE_AGENT_NAME", DeferredAlias::Name),
+        ("AGENT_NAME", DeferredAlias::Name),
+        ("AGENT_DESCRIPTION", DeferredAlias::Description),
+        ("AGENT_CARD_HOST", DeferredAlias::CardHost),
+        ("AGENT_CARD_PORT", DeferredAlias::CardPort),
     ];
     for (name, kind) in waiting {
         if let Some((text, origin)) = get(name) {
@@ -119,7 +119,7 @@ fn define_command(layers: &mut Layers, text: &str, origin: Origin) -> Result<(),
         shell_words::split(text).map_err(|_| fail("a quote in it is not closed"))?.into_iter();
     let program = words.next().ok_or_else(|| fail("it names no program"))?;
     if program == "claude" && words.len() == 0 {
-        layers.waiting.push((origin, Waiting::Claude));
+        layers.waiting.push((origin, DeferredAlias::Claude));
         return Ok(());
     }
     let mut agent = Agent::of(DriverKind::Command);
@@ -128,20 +128,20 @@ fn define_command(layers: &mut Layers, text: &str, origin: Origin) -> Result<(),
     layers.set("agents.command.driver", json!("command"), origin.clone());
     layers.set("agents.command.program", program.into(), origin.clone());
     layers.set("agents.command.args", words.collect(), origin.clone());
-    layers.waiting.push((origin, Waiting::Command));
+    layers.waiting.push((origin, DeferredAlias::Command));
     Ok(())
 }
 
 /// Applies what waited: everything is laid over, so it is known which agent serves.
 pub(super) fn settle(layers: &mut Layers, flags: &Flags) -> Result<(), Error> {
     let mut waiting = std::mem::take(&mut layers.waiting);
-    let of_command = |what: &Waiting| match what {
-        Waiting::Command => Some(COMMAND),
-        Waiting::Claude => Some("claude"),
-        Waiting::Name(_)
-        | Waiting::Description(_)
-        | Waiting::CardHost(_)
-        | Waiting::CardPort(_) => None,
+    let of_command = |what: &DeferredAlias| match what {
+        DeferredAlias::Command => Some(COMMAND),
+        DeferredAlias::Claude => Some("claude"),
+        DeferredAlias::Name(_)
+        | DeferredAlias::Description(_)
+        | DeferredAlias::CardHost(_)
+        | DeferredAlias::CardPort(_) => None,
     };
     let last = waiting.iter().rev().find_map(|(origin, what)| Some((origin, of_command(what)?)));
     if let Some((origin, agent)) = last
@@ -151,14 +151,20 @@ pub(super) fn settle(layers: &mut Layers, flags: &Flags) -> Result<(), Error> {
     }
     select_only_own(layers);
     waiting.extend(
-        flags.agent_name.clone().map(|name| (Origin::Flag("--agent-name"), Waiting::Name(name))),
+        flags
+            .agent_name
+            .clone()
+            .map(|name| (Origin::Flag("--agent-name"), DeferredAlias::Name(name))),
     );
     let config = layers.config();
     for (origin, what) in &waiting {
         let (field, text) = match what {
-            Waiting::Name(name) => ("name", name),
-            Waiting::Description(text) => ("description", text),
-            Waiting::Command | Waiting::Claude | Waiting::CardHost(_) | Waiting::CardPort(_) => {
+            DeferredAlias::Name(name) => ("name", name),
+            DeferredAlias::Description(text) => ("description", text),
+            DeferredAlias::Command
+            | DeferredAlias::Claude
+            | DeferredAlias::CardHost(_)
+            | DeferredAlias::CardPort(_) => {
                 continue;
             }
         };
@@ -198,13 +204,15 @@ fn select_only_own(layers: &mut Layers) {
 fn public_url(
     layers: &mut Layers,
     config: &Config,
-    waiting: &[(Origin, Waiting)],
+    waiting: &[(Origin, DeferredAlias)],
 ) -> Result<(), Error> {
-    let last = |pick: fn(&Waiting) -> Option<&String>| {
+    let last = |pick: fn(&DeferredAlias) -> Option<&String>| {
         waiting.iter().rev().find_map(|(origin, what)| Some((origin, pick(what)?)))
     };
-    let host = last(|what| if let Waiting::CardHost(host) = what { Some(host) } else { None });
-    let port = last(|what| if let Waiting::CardPort(port) = what { Some(port) } else { None });
+    let host =
+        last(|what| if let DeferredAlias::CardHost(host) = what { Some(host) } else { None });
+    let port =
+        last(|what| if let DeferredAlias::CardPort(port) = what { Some(port) } else { None });
     let Some(origin) = host.or(port).map(|(origin, _)| origin.clone()) else {
         return Ok(());
     };

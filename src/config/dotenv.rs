@@ -5,7 +5,7 @@
 //! `'`, `"` and `` ` `` may span lines; `\n`, `\r`, `\t`, `\"` and `\\` mean something between
 //! double quotes only. A `#` begins a comment at the start of a line and after a blank.
 
-use super::error::{Error, Place};
+use super::error::{Error, FilePosition};
 use super::secrets::{MASK, masked_line};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -22,7 +22,7 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<BTreeMap<String, String>,
     while let Some((index, line)) = lines.next() {
         let fail = |problem: &str, column: usize| {
             let shown = if line.contains('=') { masked_name(line) } else { masked_line(MASK) };
-            Err(Box::new(Place {
+            Err(Box::new(FilePosition {
                 path: path.to_owned(),
                 line: index + 1,
                 column,

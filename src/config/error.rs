@@ -21,7 +21,7 @@ pub enum Error {
 
     /// A place in a file that is wrong.
     #[error(transparent)]
-    Place(#[from] Box<Place>),
+    FilePosition(#[from] Box<FilePosition>),
 
     /// A value from the environment, `.env` or a flag that its key cannot take.
     #[error("{origin} cannot set `{key}`: {problem}")]
@@ -66,7 +66,7 @@ pub enum Error {
 
 /// A place in a file, with its line.
 #[derive(Debug)]
-pub struct Place {
+pub struct FilePosition {
     /// The file, as it was named.
     pub path: PathBuf,
     /// Its line, from 1.
@@ -92,9 +92,9 @@ pub struct Problem {
     pub origins: Vec<(String, Origin)>,
 }
 
-impl std::error::Error for Place {}
+impl std::error::Error for FilePosition {}
 
-impl fmt::Display for Place {
+impl fmt::Display for FilePosition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { path, line, column, problem, source_line, length } = self;
         let margin = line.to_string().len();

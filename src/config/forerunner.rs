@@ -3,7 +3,7 @@
 use super::Age;
 use super::error::Error;
 use super::layers::Layers;
-use super::node::{Kind, Node};
+use super::node::{Node, NodeKind};
 use super::origin::Origin;
 use super::tree::to_json;
 use super::yaml::Source;
@@ -79,12 +79,12 @@ pub(super) fn is_its_file(path: &Path, tree: &Node) -> bool {
     let by_name = path.file_name().is_some_and(|name| {
         name.to_string_lossy().trim_start_matches('.').starts_with("claude-code-agent")
     });
-    let Kind::Map(entries) = &tree.value else {
+    let NodeKind::Map(entries) = &tree.value else {
         return by_name;
     };
     let is_only_its = |(key, value): &(Spanned<String>, Node)| {
         matches!(key.value.as_str(), "logging" | "claudeArgs" | "otel")
-            || (key.value == "agent" && matches!(value.value, Kind::Map(_)))
+            || (key.value == "agent" && matches!(value.value, NodeKind::Map(_)))
     };
     by_name
         || (entries.iter().any(is_only_its)
@@ -122,7 +122,7 @@ pub(super) fn lay_over(layers: &mut Layers, source: Source<'_>, tree: &Node) -> 
 
 /// Each dotted key with its line.
 fn lines(node: &Node, prefix: String, found: &mut Vec<(String, usize)>) {
-    if let Kind::Map(entries) = &node.value {
+    if let NodeKind::Map(entries) = &node.value {
         for (key, value) in entries {
             let dotted = if prefix.is_empty() {
                 key.value.clone()

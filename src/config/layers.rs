@@ -7,7 +7,7 @@
 use super::environment::Environment;
 use super::error::Error;
 use super::guess::nearest;
-use super::node::{Kind, Node};
+use super::node::{Node, NodeKind};
 use super::origin::Origin;
 use super::tree::{child, leaves, to_json, value_of, variable_of};
 use super::yaml::Source;
@@ -25,7 +25,7 @@ pub(super) struct Layers {
     /// Aliases in use: variable and key.
     used_aliases: Vec<(Origin, String)>,
     /// What waits until the agent that serves is known.
-    pub(super) waiting: Vec<(Origin, aliases::Waiting)>,
+    pub(super) waiting: Vec<(Origin, aliases::DeferredAlias)>,
     /// Keys whose value a later layer has added to: the value before, and its origin.
     pub(super) extended: Vec<(String, Value, Origin)>,
 }
@@ -166,7 +166,7 @@ impl Layers {
         file: &Path,
     ) {
         match (&node.value, typed) {
-            (Kind::Map(entries), Value::Object(object)) => {
+            (NodeKind::Map(entries), Value::Object(object)) => {
                 for (key, value) in entries {
                     let Some(typed) = object.get(&key.value) else {
                         continue;
@@ -177,8 +177,8 @@ impl Layers {
                 }
             }
             // `server:` with nothing but comments below it says nothing.
-            (Kind::Null, Value::Object(_)) => {}
-            (Kind::Null | Kind::Scalar | Kind::List(_) | Kind::Map(_), typed) => {
+            (NodeKind::Null, Value::Object(_)) => {}
+            (NodeKind::Null | NodeKind::Scalar | NodeKind::List(_) | NodeKind::Map(_), typed) => {
                 let line = usize::try_from(line).unwrap_or(0);
                 let names: Vec<&str> = path.iter().map(String::as_str).collect();
                 self.set_at(&names, typed.clone(), Origin::File { path: file.to_owned(), line });

@@ -6,11 +6,11 @@ use serde_saphyr::{Location, Spanned};
 use std::fmt;
 
 /// A node and where it stands.
-pub(super) type Node = Spanned<Kind>;
+pub(super) type Node = Spanned<NodeKind>;
 
 /// What a node is; scalars are left to the typed reading.
 #[derive(Debug)]
-pub(super) enum Kind {
+pub(super) enum NodeKind {
     /// Nothing, `~` or `null`.
     Null,
     /// Any scalar.
@@ -41,13 +41,13 @@ pub(super) fn walk(
     visit: &mut impl FnMut(&[String], Location, Location),
 ) {
     let entries: Vec<(String, Location, &Node)> = match &node.value {
-        Kind::Null | Kind::Scalar => return,
-        Kind::List(items) => items
+        NodeKind::Null | NodeKind::Scalar => return,
+        NodeKind::List(items) => items
             .iter()
             .enumerate()
             .map(|(index, item)| (index.to_string(), item.referenced, item))
             .collect(),
-        Kind::Map(entries) => {
+        NodeKind::Map(entries) => {
             entries.iter().map(|(key, value)| (key.value.clone(), key.referenced, value)).collect()
         }
     };
@@ -59,7 +59,7 @@ pub(super) fn walk(
     }
 }
 
-impl<'de> Deserialize<'de> for Kind {
+impl<'de> Deserialize<'de> for NodeKind {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(KindVisitor)
     }
@@ -68,65 +68,65 @@ impl<'de> Deserialize<'de> for Kind {
 struct KindVisitor;
 
 impl<'de> Visitor<'de> for KindVisitor {
-    type Value = Kind;
+    type Value = NodeKind;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a YAML node")
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<Kind, E> {
-        Ok(Kind::Scalar)
+    fn visit_bool<E>(self, _: bool) -> Result<NodeKind, E> {
+        Ok(NodeKind::Scalar)
     }
 
-    fn visit_i64<E>(self, _: i64) -> Result<Kind, E> {
-        Ok(Kind::Scalar)
+    fn visit_i64<E>(self, _: i64) -> Result<NodeKind, E> {
+        Ok(NodeKind::Scalar)
     }
 
-    fn visit_i128<E>(self, _: i128) -> Result<Kind, E> {
-        Ok(Kind::Scalar)
+    fn visit_i128<E>(self, _: i128) -> Result<NodeKind, E> {
+        Ok(NodeKind::Scalar)
     }
 
-    fn visit_u64<E>(self, _: u64) -> Result<Kind, E> {
-        Ok(Kind::Scalar)
+    fn visit_u64<E>(self, _: u64) -> Result<NodeKind, E> {
+        Ok(NodeKind::Scalar)
     }
 
-    fn visit_u128<E>(self, _: u128) -> Result<Kind, E> {
-        Ok(Kind::Scalar)
+    fn visit_u128<E>(self, _: u128) -> Result<NodeKind, E> {
+        Ok(NodeKind::Scalar)
     }
 
-    fn visit_f64<E>(self, _: f64) -> Result<Kind, E> {
-        Ok(Kind::Scalar)
+    fn visit_f64<E>(self, _: f64) -> Result<NodeKind, E> {
+        Ok(NodeKind::Scalar)
     }
 
-    fn visit_str<E>(self, _: &str) -> Result<Kind, E> {
-        Ok(Kind::Scalar)
+    fn visit_str<E>(self, _: &str) -> Result<NodeKind, E> {
+        Ok(NodeKind::Scalar)
     }
 
-    fn visit_bytes<E>(self, _: &[u8]) -> Result<Kind, E> {
-        Ok(Kind::Scalar)
+    fn visit_bytes<E>(self, _: &[u8]) -> Result<NodeKind, E> {
+        Ok(NodeKind::Scalar)
     }
 
-    fn visit_unit<E>(self) -> Result<Kind, E> {
-        Ok(Kind::Null)
+    fn visit_unit<E>(self) -> Result<NodeKind, E> {
+        Ok(NodeKind::Null)
     }
 
-    fn visit_none<E>(self) -> Result<Kind, E> {
-        Ok(Kind::Null)
+    fn visit_none<E>(self) -> Result<NodeKind, E> {
+        Ok(NodeKind::Null)
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Kind, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<NodeKind, A::Error> {
         let mut items = Vec::new();
         while let Some(item) = access.next_element()? {
             items.push(item);
         }
-        Ok(Kind::List(items))
+        Ok(NodeKind::List(items))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Kind, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<NodeKind, A::Error> {
         let mut entries = Vec::new();
         while let Some(entry) = access.next_entry()? {
             entries.push(entry);
         }
-        Ok(Kind::Map(entries))
+        Ok(NodeKind::Map(entries))
     }
 }

@@ -3,7 +3,7 @@
 //! The typed reading says what is wrong; the tree says which keys the file speaks of, where, and
 //! how the one that is wrong is called in full.
 
-use super::error::Place;
+use super::error::FilePosition;
 use super::guess::{nearest, plain_key};
 use super::node::{Node, path_at, walk};
 use super::secrets::{MASK, looks_like_credential, masked_line};
@@ -22,7 +22,7 @@ pub(super) struct Source<'a> {
 
 impl<'a> Source<'a> {
     /// The tree of keys. A doubled key counts once here; the typed reading refuses it.
-    pub(super) fn tree(self) -> Result<Node, Box<Place>> {
+    pub(super) fn tree(self) -> Result<Node, Box<FilePosition>> {
         let options = serde_saphyr::options! { duplicate_keys: DuplicateKeyPolicy::FirstWins };
         serde_saphyr::from_str_with_options(self.text, options)
             .map_err(|error| self.place(&error, None, &[]))
@@ -33,11 +33,11 @@ impl<'a> Source<'a> {
         self,
         tree: &Node,
         known: &[String],
-    ) -> Result<T, Box<Place>> {
+    ) -> Result<T, Box<FilePosition>> {
         serde_saphyr::from_str(self.text).map_err(|error| self.place(&error, Some(tree), known))
     }
 
-    fn place(self, error: &Yaml, tree: Option<&Node>, known: &[String]) -> Box<Place> {
+    fn place(self, error: &Yaml, tree: Option<&Node>, known: &[String]) -> Box<FilePosition> {
         let error = error.without_snippet();
         let location = error.location().unwrap_or(Location::UNKNOWN);
         let innermost = matches!(error, Yaml::SerdeUnknownField { .. });
@@ -85,7 +85,7 @@ impl<'a> Source<'a> {
     }
 
     /// The place with its line, as far as both may be shown.
-    fn at(self, location: Location, problem: String, length: usize) -> Box<Place> {
+    fn at(self, location: Location, problem: String, length: usize) -> Box<FilePosition> {
         let line = usize::try_from(location.line()).unwrap_or(1).max(1);
         let column = usize::try_from(location.column()).unwrap_or(1).max(1);
         let raw = self.text.lines().nth(line - 1).unwrap_or_default();
@@ -107,7 +107,14 @@ impl<'a> Source<'a> {
         let width = source_line.chars().count();
         let column = column.min(width + 1);
         let length = length.clamp(1, (width + 1 - column).max(1));
-        Box::new(Place { path: self.path.to_owned(), line, column, problem, source_line, length })
+        Box::new(FilePosition {
+            path: self.path.to_owned(),
+            line,
+            column,
+            problem,
+            source_line,
+            length,
+        })
     }
 }
 

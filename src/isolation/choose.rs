@@ -9,8 +9,8 @@ use super::probe::{Limited, Probe};
 use super::promises::ATTACKS_OF_ROOT;
 use super::users::Identity;
 use super::{
-    Backend, BackendKind, Findings, Grants, Groups, Guarantee, Inner, Isolation, Network, Promise,
-    When,
+    Backend, BackendKind, Findings, Grants, Groups, Guarantee, Isolation, Network, Promise,
+    SharedIsolation, When,
 };
 use crate::config::{self, Bytes, Config};
 use crate::process::Launcher;
@@ -210,7 +210,7 @@ pub async fn choose(
                 let why_root = identities.values().find_map(Identity::why_root);
                 let place = (kind, backend.network());
                 let Some(lacking) = Refused::judge(place, required, &findings, why_root) else {
-                    return Ok(Isolation(Arc::new(Inner {
+                    return Ok(Isolation(Arc::new(SharedIsolation {
                         backend,
                         findings,
                         identities,

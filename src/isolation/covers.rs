@@ -74,12 +74,12 @@ pub struct Cover {
     /// The file as it really lies on this machine.
     pub file: PathBuf,
     /// What was there at the start; nothing where a secret was missing, which then has to stay missing.
-    pub known: Option<Known>,
+    pub known: Option<KnownFile>,
 }
 
 /// A file or folder, known again whatever its path.
 #[derive(Debug, Clone)]
-pub struct Known {
+pub struct KnownFile {
     device: u64,
     inode: u64,
     is_folder: bool,
@@ -87,7 +87,7 @@ pub struct Known {
     _held: Arc<File>,
 }
 
-impl Known {
+impl KnownFile {
     /// What lies at a path; a link is not followed.
     fn find(path: &Path) -> io::Result<Option<Self>> {
         let held =
@@ -106,21 +106,21 @@ impl Known {
     }
 }
 
-impl PartialEq for Known {
+impl PartialEq for KnownFile {
     fn eq(&self, other: &Self) -> bool {
         self.cmp(other).is_eq()
     }
 }
 
-impl Eq for Known {}
+impl Eq for KnownFile {}
 
-impl PartialOrd for Known {
+impl PartialOrd for KnownFile {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl Ord for Known {
+impl Ord for KnownFile {
     fn cmp(&self, other: &Self) -> Ordering {
         (self.device, self.inode).cmp(&(other.device, other.inode))
     }
@@ -271,7 +271,7 @@ pub fn cover(
             if !root.is_writable && !own.is_secret {
                 continue;
             }
-            let is_missing = Known::find(&trail.real)
+            let is_missing = KnownFile::find(&trail.real)
                 .map_err(|why| Exposed::unclear(&trail.real, agent, &why))?
                 .is_none();
             if is_missing && root.is_writable {
@@ -293,7 +293,7 @@ pub fn cover(
             *entry = how.max(*entry);
         }
         for cover in covers_of(&root, &reached) {
-            let known = Known::find(&cover.file);
+            let known = KnownFile::find(&cover.file);
             let known = known.map_err(|why| Exposed::unclear(&cover.file, agent, &why))?;
             // What is missing can be no more than a secret that is put there later.
             if known.is_some() || cover.how == How::Empty {

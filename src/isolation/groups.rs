@@ -20,10 +20,10 @@ const SESSION: &str = "session-";
 
 /// Where the groups of sessions are made.
 #[derive(Debug, Clone)]
-pub struct Groups(Arc<Inner>);
+pub struct Groups(Arc<SharedGroups>);
 
 #[derive(Debug)]
-struct Inner {
+struct SharedGroups {
     root: PathBuf,
     limits: SessionLimits,
     /// Names of the controllers that can be used.
@@ -37,7 +37,7 @@ struct Inner {
 #[derive(Debug)]
 pub struct Group {
     folder: PathBuf,
-    groups: Arc<Inner>,
+    groups: Arc<SharedGroups>,
 }
 
 impl Groups {
@@ -96,7 +96,7 @@ impl Groups {
                 let _ = fs::remove_dir(entry.path());
             }
         }
-        Ok(Self(Arc::new(Inner {
+        Ok(Self(Arc::new(SharedGroups {
             root,
             limits: limits.clone(),
             controllers: wanted,
@@ -111,7 +111,7 @@ impl Groups {
     ///
     /// When it cannot be made, or a limit cannot be set.
     pub fn make(&self) -> io::Result<Group> {
-        let Inner { root, limits, controllers, count, left } = &*self.0;
+        let SharedGroups { root, limits, controllers, count, left } = &*self.0;
         left.lock().retain(|folder| fs::remove_dir(folder).is_err_and(still_there));
         let number = count.fetch_add(1, Ordering::Relaxed);
         let group = Group {

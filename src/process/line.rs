@@ -1,7 +1,7 @@
 //! The line to the program that begins inside of new namespaces: over it go what to become, who it is from
 //! outside, and the listener that it made there.
 
-use super::Leader;
+use super::control::Leader;
 use crate::supervisor::{Inner, Report};
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,

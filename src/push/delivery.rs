@@ -1,7 +1,7 @@
 //! The delivery of one task's events to one webhook: in order, each until it is taken or given up.
 
-use super::Inner;
-use super::post::{Outcome, Target};
+use super::SharedPush;
+use super::post::{PostOutcome, Target};
 use crate::clock;
 use crate::store::{self, Durability, Event, Kind, PushRow, PushState, Write};
 use crate::task::{Extent, TaskLog};
@@ -20,7 +20,7 @@ const DOUBLINGS: u32 = 30;
 
 /// A worker.
 pub(super) struct Delivery {
-    inner: Arc<Inner>,
+    inner: Arc<SharedPush>,
     log: Arc<TaskLog>,
     row: PushRow,
     /// The state that an older dialect was told last.
@@ -41,7 +41,7 @@ struct Leave;
 
 impl Delivery {
     pub(super) fn new(
-        inner: Arc<Inner>,
+        inner: Arc<SharedPush>,
         log: Arc<TaskLog>,
         row: PushRow,
         quit: CancellationToken,
@@ -130,12 +130,12 @@ impl Delivery {
         for failures in 0.. {
             let (reason, retry_after) = match self.attempt(target, body.clone()).await {
                 None => return Then::Leave,
-                Some(Outcome::Taken) => return self.taken(event.seq).await,
-                Some(Outcome::Gone) => {
+                Some(PostOutcome::Taken) => return self.taken(event.seq).await,
+                Some(PostOutcome::Gone) => {
                     self.give_up(target, "it answers 410, gone").await;
                     return Then::Leave;
                 }
-                Some(Outcome::Failed { reason, retry_after }) => (reason, retry_after),
+                Some(PostOutcome::Failed { reason, retry_after }) => (reason, retry_after),
             };
             tracing::debug!(task.id = %self.log.id, push.id = %self.row.id, seq = event.seq, failures, reason, "an event was not taken");
             let left = self.left(first);
@@ -160,7 +160,7 @@ impl Delivery {
     }
 
     /// One attempt among those of all configs; none when the worker has to leave.
-    async fn attempt(&self, target: &Target, body: Bytes) -> Option<Outcome> {
+    async fn attempt(&self, target: &Target, body: Bytes) -> Option<PostOutcome> {
         let stop = self.inner.stop.clone();
         let _place = tokio::select! {
             biased;

@@ -1,10 +1,10 @@
 //! One attempt: a POST to a webhook, and what its answer means.
 
-use crate::guard::{Guard, Scheme, Url};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use pilothouse_a2a::dialect::Dialect;
 use pilothouse_a2a::push::TaskPushNotificationConfig;
+use pilothouse_egress::guard::{Guard, Scheme, Url};
 use reqwest::header::{
     AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
 };
@@ -44,7 +44,7 @@ pub(super) struct Target {
 
 /// What became of an attempt.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(super) enum PostOutcome {
     /// The event was taken (2xx).
     Taken,
     /// The webhook is no more, and says so (410).
@@ -125,14 +125,14 @@ impl Poster {
     }
 
     /// One attempt.
-    pub(super) async fn post(&self, target: &Target, body: Bytes) -> Outcome {
+    pub(super) async fn post(&self, target: &Target, body: Bytes) -> PostOutcome {
         match tokio::time::timeout(self.timeout, self.try_post(target, body)).await {
             Ok(outcome) => outcome,
             Err(_) => failed(format!("no answer within {:?}", self.timeout)),
         }
     }
 
-    async fn try_post(&self, target: &Target, body: Bytes) -> Outcome {
+    async fn try_post(&self, target: &Target, body: Bytes) -> PostOutcome {
         // An address that is written out is judged here, a name where it is resolved.
         let url = match self.guard.check_url(&target.url) {
             Ok(url) => url,
@@ -185,14 +185,14 @@ impl Poster {
     }
 }
 
-async fn answered(response: Response) -> Outcome {
+async fn answered(response: Response) -> PostOutcome {
     let status = response.status();
     if status == StatusCode::GONE {
-        return Outcome::Gone;
+        return PostOutcome::Gone;
     }
     if status.is_success() {
         drain(response).await;
-        return Outcome::Taken;
+        return PostOutcome::Taken;
     }
     let retry_after =
         response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()).and_then(pause);
@@ -202,7 +202,7 @@ async fn answered(response: Response) -> Outcome {
         format!("it answers {}", status.as_u16())
     };
     drain(response).await;
-    Outcome::Failed { reason, retry_after }
+    PostOutcome::Failed { reason, retry_after }
 }
 
 /// Reads a short answer to its end; its words do not matter.
@@ -234,8 +234,8 @@ fn innermost(error: &reqwest::Error) -> String {
     cause.map_or_else(|| "the attempt failed".to_owned(), ToString::to_string)
 }
 
-fn failed(reason: String) -> Outcome {
-    Outcome::Failed { reason, retry_after: None }
+fn failed(reason: String) -> PostOutcome {
+    PostOutcome::Failed { reason, retry_after: None }
 }
 
 #[cfg(test)]

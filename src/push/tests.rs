@@ -3,13 +3,13 @@ mod house;
 mod operations;
 
 use super::*;
-use crate::guard::{Found, Lookup};
 use crate::task::Record;
 use hook::{Hook, OK};
 use house::{House, config, named};
 use pilothouse_a2a::message::Message;
 use pilothouse_a2a::push::AuthenticationInfo;
 use pilothouse_a2a::task::TaskState;
+use pilothouse_egress::guard::{Lookup, LookupResult};
 use serde_json::Value;
 use std::net::IpAddr;
 
@@ -143,7 +143,7 @@ async fn a_name_that_leads_inward_by_the_time_of_the_attempt_is_not_posted_to() 
     /// Leads to a place that is allowed when it is asked first, and to one that is not from then on.
     struct Rebinding(std::sync::atomic::AtomicBool);
     impl Lookup for Rebinding {
-        fn lookup(&self, _name: &str) -> Found {
+        fn lookup(&self, _name: &str) -> LookupResult {
             let again = self.0.swap(true, std::sync::atomic::Ordering::Relaxed);
             let address = if again { [127, 0, 0, 1] } else { [127, 0, 0, 9] };
             Box::pin(async move { Ok(vec![IpAddr::from(address)]) })

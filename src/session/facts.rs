@@ -1,7 +1,7 @@
 //! What the final status of a turn says about it.
 
-use crate::egress::Counted;
 use pilothouse_agents::Usage;
+use pilothouse_egress::Counted;
 use serde_json::{Map, Value, json};
 use std::time::Duration;
 

@@ -2,17 +2,17 @@
 
 use super::House;
 use crate::agent::Agent;
-use crate::egress::{Counted, Pass, Policy, Refusal};
 use crate::isolation::{Places, Surroundings};
 use crate::process::{self, Prepared, Process};
 use crate::supervisor::Spec;
 use crate::workspace::Folder;
+use pilothouse_egress::{Counted, EgressCredential, Policy, Refusal};
 use std::sync::Arc;
 
 /// What belongs to a running process; given up with it.
 pub(super) struct Confinement {
     /// Its way out, where it has a sandbox.
-    pass: Option<Pass>,
+    credential: Option<EgressCredential>,
     /// What its answers had cost when that was asked for last.
     counted: Counted,
     /// Whether the proxy sees every model that it can reach.
@@ -26,8 +26,8 @@ pub(super) type DoorWords = Option<Vec<(String, String)>>;
 impl Confinement {
     /// The next of its requests that did not get through. Cancel-safe.
     pub(super) async fn next_refusal(&self) -> Refusal {
-        match &self.pass {
-            Some(pass) => pass.refused().await,
+        match &self.credential {
+            Some(credential) => credential.next_refusal().await,
             None => std::future::pending().await,
         }
     }
@@ -35,13 +35,13 @@ impl Confinement {
     /// Tokens of its answers since `take_spent` was asked for last; none where it may reach models that the
     /// proxy does not see.
     pub(super) fn proxied_tokens(&self) -> Option<u64> {
-        let pass = self.pass.as_ref().filter(|_| self.is_counted)?;
-        Some(pass.tokens().sum().saturating_sub(self.counted.sum()))
+        let credential = self.credential.as_ref().filter(|_| self.is_counted)?;
+        Some(credential.tokens().sum().saturating_sub(self.counted.sum()))
     }
 
     /// What its answers have cost since this was asked for last, as the proxy saw it.
     pub(super) fn take_spent(&mut self) -> Option<Counted> {
-        let total = self.pass.as_ref()?.tokens();
+        let total = self.credential.as_ref()?.tokens();
         let before = std::mem::replace(&mut self.counted, total);
         (total.requests > before.requests).then(|| Counted {
             input: total.input.saturating_sub(before.input),
@@ -69,8 +69,9 @@ pub(super) async fn start(
     spec: impl FnOnce(&Places, DoorWords) -> Spec,
 ) -> Result<(Process, Confinement), process::Error> {
     let isolation = &house.isolation;
-    let pass = isolation.is_sandboxed().then(|| house.egress.pass(policy.clone()));
-    let door = pass.as_ref().map(|pass| pass.env(isolation.proxy_port()));
+    let credential =
+        isolation.is_sandboxed().then(|| house.egress.issue_credential(policy.clone()));
+    let door = credential.as_ref().map(|credential| credential.env(isolation.proxy_port()));
     let spec = spec(&isolation.places(folder), door);
     let sandboxed =
         isolation.confine(&house.launcher, spec, &agent.key, folder, &agent.grants).await?;
@@ -81,12 +82,12 @@ pub(super) async fn start(
     let begun = prepared.begin(&sandboxed.confined).await?;
     let prepared = supervisor.take().expect("it has just begun");
     let mut process = prepared.into_process(begun)?;
-    if let (Some(listener), Some(pass)) = (process.listener.take(), &pass) {
+    if let (Some(listener), Some(credential)) = (process.listener.take(), &credential) {
         listener.set_nonblocking(true)?;
-        pass.serve(tokio::net::TcpListener::from_std(listener)?);
+        credential.serve(tokio::net::TcpListener::from_std(listener)?);
     }
     let confinement = Confinement {
-        pass,
+        credential,
         counted: Counted::default(),
         is_counted: policy.counts_all_models(),
         _surroundings: sandboxed.held,

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 type Table = BTreeMap<String, BTreeSet<String>>;
 
-fn project(path: &str) -> PathBuf {
+pub(crate) fn project(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
@@ -31,7 +31,8 @@ fn allowed() -> Table {
     table
 }
 
-fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
+/// The sources below a folder.
+pub(crate) fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap().flatten() {
         let path = entry.path();
         match path.extension() {

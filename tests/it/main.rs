@@ -56,6 +56,8 @@ mod limits;
 mod list;
 mod many_agents;
 mod memory;
+mod names;
+mod numbers;
 mod openapi;
 mod prompts;
 mod proxies;

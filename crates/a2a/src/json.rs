@@ -66,7 +66,7 @@ impl Json {
     /// One member of an object.
     pub fn member(&self, name: &str) -> Option<Self> {
         let mut from = serde_json::Deserializer::from_str(self.text());
-        self.is_object().then(|| from.deserialize_map(Member(name)).ok()).flatten()?
+        self.is_object().then(|| from.deserialize_map(MemberVisitor(name)).ok()).flatten()?
     }
 
     /// How many values it consists of, itself included.
@@ -383,9 +383,9 @@ impl<'de> de::Visitor<'de> for Copy<'_> {
 }
 
 /// Finds one member of an object; of several with one name the last.
-struct Member<'a>(&'a str);
+struct MemberVisitor<'a>(&'a str);
 
-impl<'de> de::Visitor<'de> for Member<'_> {
+impl<'de> de::Visitor<'de> for MemberVisitor<'_> {
     type Value = Option<Json>;
 
     fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -79,7 +79,7 @@ struct Wire<'a> {
 
 /// A JSON string, borrowed where it has no escapes.
 #[derive(Deserialize)]
-struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+struct BorrowedText<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// Reads a request.
 ///
@@ -239,7 +239,7 @@ fn request<'a>(wire: &Wire<'a>) -> Result<(Cow<'a, str>, Option<&'a RawValue>), 
 
 fn string<'a>(name: &str, raw: &'a RawValue) -> Result<Cow<'a, str>, Error> {
     serde_json::from_str(raw.get())
-        .map(|Text(text)| text)
+        .map(|BorrowedText(text)| text)
         .map_err(|_| invalid(format!("`{name}` must be a string")))
 }
 

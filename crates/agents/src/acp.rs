@@ -39,7 +39,7 @@ mod usage;
 mod wire;
 
 use crate::{Answer, Driver, Exit, Launch, Life, Outcome, Output, Refusal, Setting, Step, Turn};
-use ask::Pending;
+use ask::PendingAsk;
 use handshake::{Call, Login};
 use serde_json::{Value, json};
 use session::Session;
@@ -91,7 +91,7 @@ pub struct Acp {
     ready: bool,
     turn: Option<TurnState>,
     /// Asks that wait for an answer, by our id.
-    pending: BTreeMap<String, Pending>,
+    pending: BTreeMap<String, PendingAsk>,
     asks: u64,
     totals: Totals,
     unknown: u64,

@@ -28,7 +28,7 @@ use crate::{
     Answer, Driver, Event, Exit, LONGEST_ID, Launch, Life, Outcome, Output, Refusal, Setting, Step,
     Turn,
 };
-use ask::Pending;
+use ask::PendingAsk;
 pub use prompt::IMAGE_TYPES;
 use prompt::{content, has_images, message_uuid, respond, write};
 use serde_json::json;
@@ -106,7 +106,7 @@ pub struct Claude {
     phase: Phase,
     turn: TurnState,
     /// Asks that wait for an answer, by the CLI's request id.
-    pending: BTreeMap<String, Pending>,
+    pending: BTreeMap<String, PendingAsk>,
     conversation: Option<String>,
     model: Option<String>,
     ready: bool,

@@ -65,7 +65,7 @@ pub enum Format {
 #[derive(Debug)]
 pub struct Command {
     options: CommandOptions,
-    state: State,
+    state: CommandState,
     text: Utf8Stream,
     /// Whether a piece of the answer has been given.
     answered: bool,
@@ -73,7 +73,7 @@ pub struct Command {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+enum CommandState {
     /// No turn yet, or the turn is over.
     Idle,
     /// A turn is open.
@@ -86,7 +86,7 @@ impl Command {
     pub fn new(options: CommandOptions) -> Self {
         Self {
             options,
-            state: State::Idle,
+            state: CommandState::Idle,
             text: Utf8Stream::default(),
             answered: false,
             interrupted: false,
@@ -94,7 +94,7 @@ impl Command {
     }
 
     fn end(&mut self, outcome: Outcome) -> Step {
-        self.state = State::Idle;
+        self.state = CommandState::Idle;
         Step::End(outcome)
     }
 
@@ -168,7 +168,7 @@ impl Driver for Command {
     }
 
     fn begin(&mut self, turn: &Turn) -> Vec<Step> {
-        self.state = State::Open;
+        self.state = CommandState::Open;
         let message = match self.options.input {
             Input::Argument => None,
             Input::Stdin => Some(Step::Write(turn.text.clone().into_bytes())),
@@ -181,11 +181,11 @@ impl Driver for Command {
             return Vec::new();
         }
         match (events::hear(line), self.state) {
-            (Heard::Event(event), State::Open) => vec![self.say(event)],
-            (Heard::Nothing, State::Open) => Vec::new(),
-            (Heard::End(outcome), State::Open) => self.declared_end(outcome),
+            (Heard::Event(event), CommandState::Open) => vec![self.say(event)],
+            (Heard::Nothing, CommandState::Open) => Vec::new(),
+            (Heard::End(outcome), CommandState::Open) => self.declared_end(outcome),
             // After the end nothing belongs to the turn any more.
-            (_, State::Idle) => {
+            (_, CommandState::Idle) => {
                 vec![Step::Say(Event::Raw(Value::String(
                     String::from_utf8_lossy(line).into_owned(),
                 )))]
@@ -210,7 +210,7 @@ impl Driver for Command {
     }
 
     fn exit(&mut self, exit: &Exit) -> Vec<Step> {
-        if mem::replace(&mut self.state, State::Idle) == State::Idle {
+        if mem::replace(&mut self.state, CommandState::Idle) == CommandState::Idle {
             return Vec::new();
         }
         let mut steps = Vec::new();

@@ -26,7 +26,7 @@ const MAX_LINE: usize = 1 << 20;
 
 /// What is to be run.
 #[derive(Deserialize)]
-struct Place {
+struct AttachedProgram {
     program: PathBuf,
     #[serde(default)]
     args: Vec<String>,
@@ -47,7 +47,7 @@ pub(super) async fn run(id: &str, term: Option<&str>, server: &Server) -> Result
     let path = format!("/api/v1/sessions/{}/attach", escape(id));
     let mut response = server.open(&path, &json!({"term": term})).await?;
     let place = first_line(&mut response, server).await?;
-    let place: Place = serde_json::from_slice(&place)
+    let place: AttachedProgram = serde_json::from_slice(&place)
         .map_err(|_| Failure::new(exit::UNAVAILABLE, format!("{} is no pilothouse", server.url)))?;
     // From here on these are the program's: it shares our terminal, and we leave after it.
     let listen = |kind| {
@@ -107,7 +107,7 @@ async fn first_line(response: &mut Response, server: &Server) -> Result<Vec<u8>,
     }
 }
 
-fn start(place: &Place) -> Result<Child, Failure> {
+fn start(place: &AttachedProgram) -> Result<Child, Failure> {
     Command::new(&place.program)
         .args(&place.args)
         .env_clear()

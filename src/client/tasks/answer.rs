@@ -31,17 +31,17 @@ pub(crate) struct ReplyArgs {
 
 /// The input that a tool is to run with.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Input(Map<String, Value>);
+pub(crate) struct ToolInput(Map<String, Value>);
 
 /// What a person says to an ask.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Said {
+pub(super) enum PersonAnswer {
     /// Let the tool run.
     Allow {
         /// For the rest of the session.
         session: bool,
         /// With another input.
-        input: Option<Input>,
+        input: Option<ToolInput>,
     },
     /// Do not; why.
     Deny(Option<String>),
@@ -50,9 +50,9 @@ pub(super) enum Said {
 }
 
 /// Reads an input of the command line.
-pub(in crate::client) fn input(text: &str) -> Result<Input, String> {
+pub(in crate::client) fn input(text: &str) -> Result<ToolInput, String> {
     match serde_json::from_str(text) {
-        Ok(Value::Object(fields)) => Ok(Input(fields)),
+        Ok(Value::Object(fields)) => Ok(ToolInput(fields)),
         Ok(_) => Err("must be a JSON object".to_owned()),
         Err(error) => Err(format!("is not JSON: {error}")),
     }
@@ -61,7 +61,7 @@ pub(in crate::client) fn input(text: &str) -> Result<Input, String> {
 /// Answers a task and shows how it goes on; the exit code of the outcome.
 pub(super) async fn run(
     id: &str,
-    said: &Said,
+    said: &PersonAnswer,
     reply: &ReplyArgs,
     server: &Server,
     screen: Screen,
@@ -83,29 +83,29 @@ pub(super) async fn run(
 }
 
 /// The answer as a part of a message: data where the server tells its asks apart, else plain words.
-fn part(ask: &Ask, said: &Said, named: Option<&str>) -> Result<Part, String> {
+fn part(ask: &Ask, said: &PersonAnswer, named: Option<&str>) -> Result<Part, String> {
     let which = named.or(ask.id.as_deref());
     // An ask that is named, but is not the one that the task shows: the server knows what it asks.
     let unseen = named.is_some() && named != ask.id.as_deref();
     let permission = Ask::of_data(&serde_json::json!({"kind": "permission"}));
     let ask = match said {
-        Said::Allow { .. } | Said::Deny(_) if unseen => &permission,
+        PersonAnswer::Allow { .. } | PersonAnswer::Deny(_) if unseen => &permission,
         _ => ask,
     };
     let mut data = match said {
-        Said::Allow { session, input } => {
+        PersonAnswer::Allow { session, input } => {
             let decision = if *session { Decision::AllowSession } else { Decision::Allow };
             let input = input.clone().map(|input| Value::Object(input.0));
             ask.decided(decision, input)?
         }
-        Said::Deny(reason) => ask.decided(Decision::Deny(reason.as_deref()), None)?,
-        Said::Words(texts) if unseen => match texts.as_slice() {
+        PersonAnswer::Deny(reason) => ask.decided(Decision::Deny(reason.as_deref()), None)?,
+        PersonAnswer::Words(texts) if unseen => match texts.as_slice() {
             [text] => serde_json::json!({"answer": text}),
             _ => {
                 return Err("of another ask than the one shown, one answer can be given".to_owned());
             }
         },
-        Said::Words(texts) => ask.answered(texts)?,
+        PersonAnswer::Words(texts) => ask.answered(texts)?,
     };
     match which {
         Some(id) => {
@@ -117,16 +117,16 @@ fn part(ask: &Ask, said: &Said, named: Option<&str>) -> Result<Part, String> {
 }
 
 /// The same in words, for an agent that is simply told.
-fn plain(said: &Said, data: &Value) -> Result<String, String> {
+fn plain(said: &PersonAnswer, data: &Value) -> Result<String, String> {
     match said {
-        Said::Allow { input: Some(_), .. } => {
+        PersonAnswer::Allow { input: Some(_), .. } => {
             Err("this agent is answered in words, which can change no input".to_owned())
         }
-        Said::Allow { session: true, .. } => Ok("allow for this session".to_owned()),
-        Said::Allow { .. } => Ok("allow".to_owned()),
-        Said::Deny(Some(reason)) => Ok(format!("deny: {reason}")),
-        Said::Deny(None) => Ok("deny".to_owned()),
-        Said::Words(texts) => Ok(match data.get("answer").and_then(Value::as_str) {
+        PersonAnswer::Allow { session: true, .. } => Ok("allow for this session".to_owned()),
+        PersonAnswer::Allow { .. } => Ok("allow".to_owned()),
+        PersonAnswer::Deny(Some(reason)) => Ok(format!("deny: {reason}")),
+        PersonAnswer::Deny(None) => Ok("deny".to_owned()),
+        PersonAnswer::Words(texts) => Ok(match data.get("answer").and_then(Value::as_str) {
             Some(answer) => answer.to_owned(),
             None => texts.join("\n"),
         }),
@@ -134,13 +134,13 @@ fn plain(said: &Said, data: &Value) -> Result<String, String> {
 }
 
 /// What is decided now, for whoever reads his terminal again.
-fn decided(ask: &Ask, said: &Said, task: &Task, named: Option<&str>) -> Option<String> {
+fn decided(ask: &Ask, said: &PersonAnswer, task: &Task, named: Option<&str>) -> Option<String> {
     let verb = match said {
-        Said::Allow { session: true, .. } => "allowed for the session",
-        Said::Allow { input: Some(_), .. } => "allowed with another input",
-        Said::Allow { .. } => "allowed",
-        Said::Deny(_) => "denied",
-        Said::Words(_) => return None,
+        PersonAnswer::Allow { session: true, .. } => "allowed for the session",
+        PersonAnswer::Allow { input: Some(_), .. } => "allowed with another input",
+        PersonAnswer::Allow { .. } => "allowed",
+        PersonAnswer::Deny(_) => "denied",
+        PersonAnswer::Words(_) => return None,
     };
     if named.is_some() && named != ask.id.as_deref() {
         return Some(format!("{verb}: ask {}", clean_line(named.unwrap_or_default())));
@@ -197,8 +197,8 @@ mod tests {
         Ask::of_data(&data)
     }
 
-    fn allow() -> Said {
-        Said::Allow { session: false, input: None }
+    fn allow() -> PersonAnswer {
+        PersonAnswer::Allow { session: false, input: None }
     }
 
     fn data(part: Result<Part, String>) -> Value {
@@ -214,13 +214,15 @@ mod tests {
             data(part(&ask(Some("a1")), &allow(), None)),
             json!({"askId": "a1", "decision": "allow"})
         );
-        let said =
-            Said::Allow { session: true, input: Some(input(r#"{"command": "pwd"}"#).unwrap()) };
+        let said = PersonAnswer::Allow {
+            session: true,
+            input: Some(input(r#"{"command": "pwd"}"#).unwrap()),
+        };
         assert_eq!(
             data(part(&ask(Some("a1")), &said, None)),
             json!({"askId": "a1", "decision": "allow_session", "input": {"command": "pwd"}})
         );
-        let denied = Said::Deny(Some("not now".to_owned()));
+        let denied = PersonAnswer::Deny(Some("not now".to_owned()));
         assert_eq!(
             data(part(&ask(Some("a1")), &denied, None)),
             json!({"askId": "a1", "decision": "deny", "reason": "not now"})
@@ -237,9 +239,9 @@ mod tests {
     fn an_agent_without_ids_is_answered_in_words() {
         let said = |said| part(&ask(None), &said, None).unwrap();
         assert_eq!(said(allow()).as_text(), Some("allow"));
-        assert_eq!(said(Said::Deny(Some("no".to_owned()))).as_text(), Some("deny: no"));
+        assert_eq!(said(PersonAnswer::Deny(Some("no".to_owned()))).as_text(), Some("deny: no"));
         let question = Ask::of_data(&json!({"options": ["Red"]}));
-        let words = Said::Words(vec!["red".to_owned()]);
+        let words = PersonAnswer::Words(vec!["red".to_owned()]);
         assert_eq!(part(&question, &words, None).unwrap().as_text(), Some("Red"));
     }
 

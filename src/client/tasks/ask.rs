@@ -26,13 +26,13 @@ const HEADLINE: usize = 60;
 pub(in crate::client) struct Ask {
     /// Its id; none of a server that has one ask a task.
     pub(super) id: Option<String>,
-    kind: Kind,
+    kind: AskDetails,
     choices: Vec<Choice>,
     deadline: Option<Timestamp>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
-enum Kind {
+enum AskDetails {
     Permission {
         tool: String,
         title: Option<String>,
@@ -107,13 +107,13 @@ impl Ask {
         let choices = list(data, "options").iter().chain(own);
         let choices = choices.filter_map(Choice::of).collect();
         let kind = if is_permission {
-            Kind::Permission {
+            AskDetails::Permission {
                 tool: text("tool").unwrap_or_else(|| "a tool".to_owned()),
                 title: text("title").or_else(|| text("text")),
                 input,
             }
         } else {
-            Kind::Question {
+            AskDetails::Question {
                 text: text("text"),
                 parts: list(&input, "questions").iter().filter_map(Question::of).collect(),
             }
@@ -128,13 +128,13 @@ impl Ask {
 
     /// Whether it asks for a tool to be run.
     pub(super) fn is_permission(&self) -> bool {
-        matches!(self.kind, Kind::Permission { .. })
+        matches!(self.kind, AskDetails::Permission { .. })
     }
 
     /// What is asked, behind a bar; `said` are the words of the status, where the data does not have the question.
     fn render(&self, said: Option<String>, columns: Option<usize>) -> String {
         match &self.kind {
-            Kind::Permission { tool, title, input } => {
+            AskDetails::Permission { tool, title, input } => {
                 let mut text = format!("{} asks to be used:\n", clean_line(&visible(tool)));
                 let mut lines = input::lines(input);
                 // Words about it come behind what it is.
@@ -150,7 +150,7 @@ impl Ask {
                 text.push_str(&barred(&lines, columns));
                 text
             }
-            Kind::Question { parts, .. } if parts.len() > 1 => {
+            AskDetails::Question { parts, .. } if parts.len() > 1 => {
                 let numbered = parts.iter().enumerate();
                 let lines: Vec<String> = numbered
                     .flat_map(|(at, part)| {
@@ -162,7 +162,7 @@ impl Ask {
                     .collect();
                 barred(&lines, columns)
             }
-            Kind::Question { text, .. } => {
+            AskDetails::Question { text, .. } => {
                 let choices = self.described().into_iter();
                 let choices = choices.map(|choice| format!("- {}", choice.line()));
                 let question = text.clone().or(said).into_iter();
@@ -174,12 +174,12 @@ impl Ask {
     /// One line of it, for a list.
     pub(super) fn headline(&self) -> String {
         let line = match &self.kind {
-            Kind::Permission { title, input, .. } => {
+            AskDetails::Permission { title, input, .. } => {
                 let lines = input::lines(input);
                 let first = lines.first().map(String::as_str);
                 first.or(title.as_deref()).unwrap_or("-").to_owned()
             }
-            Kind::Question { text, parts } => {
+            AskDetails::Question { text, parts } => {
                 let first = parts.first().map(|part| part.text.clone());
                 text.clone().or(first).unwrap_or_else(|| "-".to_owned())
             }
@@ -191,8 +191,8 @@ impl Ask {
     /// The tool that wants to run, or that it is a question.
     pub(super) fn tool(&self) -> String {
         match &self.kind {
-            Kind::Permission { tool, .. } => clean_line(&visible(tool)),
-            Kind::Question { .. } => "(question)".to_owned(),
+            AskDetails::Permission { tool, .. } => clean_line(&visible(tool)),
+            AskDetails::Question { .. } => "(question)".to_owned(),
         }
     }
 
@@ -215,7 +215,7 @@ impl Ask {
         let has = |id: &str| self.choices.is_empty() || self.choice(id).is_some();
         let mut lines = Vec::new();
         match &self.kind {
-            Kind::Permission { tool, .. } => {
+            AskDetails::Permission { tool, .. } => {
                 if has("allow") {
                     lines.push(format!("allow it once: {}", command("approve", "")));
                 }
@@ -242,7 +242,7 @@ impl Ask {
                 });
                 lines.extend(others);
             }
-            Kind::Question { parts, .. } => {
+            AskDetails::Question { parts, .. } => {
                 let each = if parts.len() > 1 {
                     " \"...\"".repeat(parts.len())
                 } else {
@@ -262,8 +262,8 @@ impl Ask {
     /// The choices of a question with what is told about each.
     fn described(&self) -> Vec<Choice> {
         let parts = match &self.kind {
-            Kind::Question { parts, .. } => parts.as_slice(),
-            Kind::Permission { .. } => &[],
+            AskDetails::Question { parts, .. } => parts.as_slice(),
+            AskDetails::Permission { .. } => &[],
         };
         let more = |name: &str| {
             let all = parts.iter().flat_map(|part| &part.choices);
@@ -318,8 +318,8 @@ impl Ask {
     /// An answer in words, as data: for several questions one each, in their order.
     pub(super) fn answered(&self, texts: &[String]) -> Result<Value, String> {
         let parts = match &self.kind {
-            Kind::Question { parts, .. } => parts.as_slice(),
-            Kind::Permission { .. } => {
+            AskDetails::Question { parts, .. } => parts.as_slice(),
+            AskDetails::Permission { .. } => {
                 let chosen = texts.first().filter(|_| texts.len() == 1);
                 let chosen = chosen.and_then(|text| self.choice(text)?.id.as_ref());
                 return chosen.map(|id| json!({"optionId": id})).ok_or_else(|| {
@@ -355,8 +355,12 @@ impl Ask {
     /// What is about to be decided, in one line.
     pub(super) fn named(&self, task: &Task) -> String {
         match &self.kind {
-            Kind::Permission { tool, .. } => format!("{}: {}", clean_line(tool), self.headline()),
-            Kind::Question { .. } => cut(&clean_line(&words(task).unwrap_or_default()), HEADLINE),
+            AskDetails::Permission { tool, .. } => {
+                format!("{}: {}", clean_line(tool), self.headline())
+            }
+            AskDetails::Question { .. } => {
+                cut(&clean_line(&words(task).unwrap_or_default()), HEADLINE)
+            }
         }
     }
 }

@@ -2,20 +2,20 @@
 
 use super::super::*;
 use super::hook::PATIENCE;
-use crate::guard::{Found, Lookup};
 use crate::store::{Scope, TaskRow};
 use crate::task::Record;
 use pilothouse_a2a::event::{TaskArtifactUpdateEvent, TaskStatusUpdateEvent};
 use pilothouse_a2a::id::{ArtifactId, ContextId, TaskId};
 use pilothouse_a2a::message::Part;
 use pilothouse_a2a::task::{Artifact, Task, TaskState, TaskStatus};
+use pilothouse_egress::guard::{Lookup, LookupResult};
 use std::net::IpAddr;
 
 /// Resolves `canary.example.com` and the like to loopback.
 struct Loopback;
 
 impl Lookup for Loopback {
-    fn lookup(&self, _name: &str) -> Found {
+    fn lookup(&self, _name: &str) -> LookupResult {
         Box::pin(async { Ok(vec![IpAddr::from([127, 0, 0, 1])]) })
     }
 }

@@ -3,8 +3,8 @@
 use super::super::*;
 use super::hook::{Hook, OK};
 use super::house::{House, config, named};
-use crate::guard::{Found, Lookup};
 use pilothouse_a2a::task::TaskState;
+use pilothouse_egress::guard::{Lookup, LookupResult};
 
 #[tokio::test]
 async fn bounds_are_told_and_a_place_is_free_again_when_its_config_is_at_its_end() {
@@ -95,7 +95,7 @@ async fn a_name_that_has_no_address_yet_is_taken_and_waited_for() {
     /// Knows nobody.
     struct Nobody;
     impl Lookup for Nobody {
-        fn lookup(&self, _name: &str) -> Found {
+        fn lookup(&self, _name: &str) -> LookupResult {
             Box::pin(async { Err(std::io::Error::other("no such name")) })
         }
     }

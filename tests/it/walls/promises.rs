@@ -215,12 +215,19 @@ fn doctor_makes_every_attack_of_the_table_and_no_other() {
 
 // === tests ===
 
-/// The sources that may have a module: below `tests/it`, or a unit test's.
+/// The sources that may have a module: below `tests/it`, or a unit test's, also of the crate that it begins with.
 fn sources(module: &str) -> impl Iterator<Item = String> {
     let module = module.replace("::", "/");
     let unit = module.strip_suffix("/tests").unwrap_or(&module);
-    let names =
-        [format!("tests/it/{module}.rs"), format!("src/{module}.rs"), format!("src/{unit}.rs")];
+    let (of, in_crate) = module.split_once('/').unwrap_or_default();
+    let in_unit = in_crate.strip_suffix("/tests").unwrap_or(in_crate);
+    let names = [
+        format!("tests/it/{module}.rs"),
+        format!("src/{module}.rs"),
+        format!("src/{unit}.rs"),
+        format!("crates/{of}/src/{in_crate}.rs"),
+        format!("crates/{of}/src/{in_unit}.rs"),
+    ];
     names.into_iter().filter_map(|name| fs::read_to_string(path(&name)).ok())
 }
 

@@ -26,7 +26,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(200);
 #[derive(Debug)]
 pub struct EventStream {
     client: Client,
-    state: State,
+    state: StreamState,
     decoder: sse::Decoder,
     task: Option<TaskId>,
     /// The last event's id.
@@ -38,7 +38,7 @@ pub struct EventStream {
 }
 
 #[derive(Debug)]
-enum State {
+enum StreamState {
     /// Events arrive.
     Open(Response),
     /// The connection broke; it is to be opened again.
@@ -56,7 +56,7 @@ impl EventStream {
         let (task, seen) = from.map_or((None, None), |(task, seen)| (Some(task), seen));
         Self {
             client,
-            state: State::Open(response),
+            state: StreamState::Open(response),
             decoder: sse::Decoder::new(MAX_EVENT),
             task,
             seen,
@@ -70,16 +70,16 @@ impl EventStream {
     pub async fn next(&mut self) -> Option<Result<(Option<u64>, StreamResponse), ClientError>> {
         loop {
             let step = match &mut self.state {
-                State::Ended => return None,
-                State::Broken => self.resume().await,
-                State::Open(response) if !http::is_stream(response) => self.single().await,
-                State::Open(_) => self.receive().await,
+                StreamState::Ended => return None,
+                StreamState::Broken => self.resume().await,
+                StreamState::Open(response) if !http::is_stream(response) => self.single().await,
+                StreamState::Open(_) => self.receive().await,
             };
             match step {
                 Ok(Some(item)) => return Some(Ok(self.note(item))),
                 Ok(None) => {}
                 Err(error) => {
-                    self.state = State::Ended;
+                    self.state = StreamState::Ended;
                     return Some(self.last(error).await);
                 }
             }
@@ -123,7 +123,7 @@ impl EventStream {
             self.may_end = status.state.is_interrupted();
         }
         if event.ends_stream() {
-            self.state = State::Ended;
+            self.state = StreamState::Ended;
         }
         item
     }
@@ -135,13 +135,13 @@ impl EventStream {
                 let number = event.id.as_deref().and_then(|id| id.parse().ok());
                 return Ok(Some((number, result(event.data.as_bytes())?)));
             }
-            let State::Open(response) = &mut self.state else {
+            let StreamState::Open(response) = &mut self.state else {
                 return Ok(None);
             };
             match response.chunk().await {
                 Ok(Some(bytes)) => self.decoder.push(&bytes),
                 Ok(None) if self.may_end => {
-                    self.state = State::Ended;
+                    self.state = StreamState::Ended;
                     return Ok(None);
                 }
                 Ok(None) if self.task.is_none() => {
@@ -149,12 +149,12 @@ impl EventStream {
                     return Err(ClientError::Protocol(told.into()));
                 }
                 Ok(None) => {
-                    self.state = State::Broken;
+                    self.state = StreamState::Broken;
                     return Ok(None);
                 }
                 Err(cause) if self.task.is_none() => return Err(cause.into()),
                 Err(_) => {
-                    self.state = State::Broken;
+                    self.state = StreamState::Broken;
                     return Ok(None);
                 }
             }
@@ -163,19 +163,19 @@ impl EventStream {
 
     /// An answer that is no stream: an error, or one event.
     async fn single(&mut self) -> Result<Option<(Option<u64>, StreamResponse)>, ClientError> {
-        match std::mem::replace(&mut self.state, State::Ended) {
-            State::Open(response) => {
+        match std::mem::replace(&mut self.state, StreamState::Ended) {
+            StreamState::Open(response) => {
                 let body = http::body(response).await?;
                 Ok(Some((None, result(&body)?)))
             }
-            State::Broken | State::Ended => Ok(None),
+            StreamState::Broken | StreamState::Ended => Ok(None),
         }
     }
 
     /// Subscribes again, after a pause that grows with every attempt in vain.
     async fn resume(&mut self) -> Result<Option<(Option<u64>, StreamResponse)>, ClientError> {
         let Some(task) = self.task.clone() else {
-            self.state = State::Ended;
+            self.state = StreamState::Ended;
             return Ok(None);
         };
         if self.attempts >= ATTEMPTS {
@@ -200,14 +200,14 @@ impl EventStream {
         let response = self.client.reopen(task, self.seen).await?;
         self.decoder = sse::Decoder::new(MAX_EVENT);
         let streams = http::is_stream(&response);
-        self.state = State::Open(response);
+        self.state = StreamState::Open(response);
         if streams {
             // Its errors are not ours to judge here: `next` receives them.
             return Ok(None);
         }
         let answer = self.single().await;
         if answer.is_err() {
-            self.state = State::Broken;
+            self.state = StreamState::Broken;
         }
         answer
     }

@@ -91,7 +91,7 @@ fn json(text: Vec<u8>) -> Result<Json, Wrong> {
 // === from the wire into JSON ===
 
 /// What a value is: the last of its fields.
-enum Kind<'a> {
+enum WireValue<'a> {
     Null,
     Number(f64),
     String(&'a str),
@@ -110,31 +110,31 @@ fn inside(nested: usize, cost: usize) -> Result<usize, Wrong> {
 }
 
 fn read_value(bytes: &[u8], out: &mut Vec<u8>, nested: usize) -> Result<(), Wrong> {
-    let mut kind = Kind::Null;
+    let mut kind = WireValue::Null;
     for field in Each(bytes) {
         kind = match field? {
-            (1, Held::Varint(_)) => Kind::Null,
-            (2, Held::Double(number)) => Kind::Number(number),
-            (3, Held::Bytes(bytes)) => Kind::String(text(bytes)?),
-            (4, Held::Varint(flag)) => Kind::Bool(flag != 0),
-            (5, Held::Bytes(members)) => Kind::Struct(members),
-            (6, Held::Bytes(items)) => Kind::List(items),
+            (1, Held::Varint(_)) => WireValue::Null,
+            (2, Held::Double(number)) => WireValue::Number(number),
+            (3, Held::Bytes(bytes)) => WireValue::String(text(bytes)?),
+            (4, Held::Varint(flag)) => WireValue::Bool(flag != 0),
+            (5, Held::Bytes(members)) => WireValue::Struct(members),
+            (6, Held::Bytes(items)) => WireValue::List(items),
             (1..=6, _) => return Err(unreadable("invalid wire type")),
             _ => continue,
         };
     }
     match kind {
-        Kind::Null => out.extend_from_slice(b"null"),
-        Kind::Bool(flag) => out.extend_from_slice(if flag { b"true" } else { b"false" }),
-        Kind::Number(number) => {
+        WireValue::Null => out.extend_from_slice(b"null"),
+        WireValue::Bool(flag) => out.extend_from_slice(if flag { b"true" } else { b"false" }),
+        WireValue::Number(number) => {
             let number = whole(number)
                 .or_else(|| Number::from_f64(number))
                 .ok_or_else(|| Wrong::new("", "must not be NaN or infinite"))?;
             out.extend_from_slice(number.to_string().as_bytes());
         }
-        Kind::String(text) => write_text(text, out)?,
-        Kind::Struct(members) => read_members(members, out, nested)?,
-        Kind::List(items) => read_items(items, out, nested)?,
+        WireValue::String(text) => write_text(text, out)?,
+        WireValue::Struct(members) => read_members(members, out, nested)?,
+        WireValue::List(items) => read_items(items, out, nested)?,
     }
     Ok(())
 }

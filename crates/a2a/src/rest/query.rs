@@ -18,11 +18,11 @@ enum Shape {
     Time,
 }
 
-type Known = &'static [(&'static str, Shape)];
+type Parameters = &'static [(&'static str, Shape)];
 
-const TENANT: Known = &[("tenant", Shape::Text)];
-const TASK: Known = &[("tenant", Shape::Text), ("historyLength", Shape::Number)];
-const TASKS: Known = &[
+const TENANT: Parameters = &[("tenant", Shape::Text)];
+const TASK: Parameters = &[("tenant", Shape::Text), ("historyLength", Shape::Number)];
+const TASKS: Parameters = &[
     ("tenant", Shape::Text),
     ("contextId", Shape::Text),
     ("status", Shape::State),
@@ -32,7 +32,7 @@ const TASKS: Known = &[
     ("statusTimestampAfter", Shape::Time),
     ("includeArtifacts", Shape::Flag),
 ];
-const CONFIGS: Known =
+const CONFIGS: Parameters =
     &[("tenant", Shape::Text), ("pageSize", Shape::Number), ("pageToken", Shape::Text)];
 
 /// Adds what the query says to the members of a request; an empty value is an absent one.
@@ -71,7 +71,7 @@ pub(super) fn read(
     Ok(())
 }
 
-fn known(operation: Operation) -> Known {
+fn known(operation: Operation) -> Parameters {
     match operation {
         Operation::GetTask => TASK,
         Operation::ListTasks => TASKS,

@@ -48,7 +48,7 @@ pub const RESERVED: [&str; 14] = [
 ];
 
 /// What a path names, and what each method does there.
-struct Place {
+struct Endpoint {
     methods: &'static [(&'static str, Operation)],
     id: Option<String>,
     config_id: Option<String>,
@@ -97,7 +97,7 @@ pub fn route(method: &str, path: &str) -> Result<Route, NoRoute> {
     })
 }
 
-fn locate<'a>(names: &[&'a str]) -> Option<(Dialect, Option<&'a str>, Place)> {
+fn locate<'a>(names: &[&'a str]) -> Option<(Dialect, Option<&'a str>, Endpoint)> {
     if let ["v1", rest @ ..] = names {
         return Some((Dialect::V0_3, None, place(rest, "card")?));
     }
@@ -110,8 +110,8 @@ fn locate<'a>(names: &[&'a str]) -> Option<(Dialect, Option<&'a str>, Place)> {
     Some((Dialect::V1_0, Some(tenant), place))
 }
 
-fn place(names: &[&str], card: &str) -> Option<Place> {
-    let at = |methods, id: Option<&str>, config: Option<&str>| Place {
+fn place(names: &[&str], card: &str) -> Option<Endpoint> {
+    let at = |methods, id: Option<&str>, config: Option<&str>| Endpoint {
         methods,
         id: id.map(str::to_owned),
         config_id: config.map(str::to_owned),

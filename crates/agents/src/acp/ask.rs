@@ -8,14 +8,14 @@ use serde_json::{Value, json};
 
 /// An ask that waits for its answer.
 #[derive(Debug)]
-pub(super) struct Pending {
+pub(super) struct PendingAsk {
     /// The agent's request.
     pub(super) request: Value,
-    kind: Kind,
+    kind: PendingKind,
 }
 
 #[derive(Debug)]
-enum Kind {
+enum PendingKind {
     Permission(Vec<PermissionOption>),
     Form(Form),
 }
@@ -29,34 +29,34 @@ pub(super) fn permission(
     tool_id: &str,
     tool: &Tool,
     options: Vec<PermissionOption>,
-) -> (Ask, Pending) {
+) -> (Ask, PendingAsk) {
     let told = options
         .iter()
         .map(|o| json!({ "optionId": o.option_id, "name": o.name, "kind": o.kind }))
         .collect();
     let (tool, input, description) = tool.to_decide(tool_id, told);
     let ask = Ask { id: id.to_owned(), kind: AskKind::Permission { tool, input, description } };
-    let kind = Kind::Permission(options);
-    (ask, Pending { request, kind })
+    let kind = PendingKind::Permission(options);
+    (ask, PendingAsk { request, kind })
 }
 
 /// A form as a question; `input` is the agent's own request.
-pub(super) fn question(id: &str, request: Value, params: Value) -> (Ask, Pending) {
+pub(super) fn question(id: &str, request: Value, params: Value) -> (Ask, PendingAsk) {
     let form = Form::of(&params);
     let ask = Ask {
         id: id.to_owned(),
         kind: AskKind::Question { text: form.text(), options: form.options(), input: params },
     };
-    let kind = Kind::Form(form);
-    (ask, Pending { request, kind })
+    let kind = PendingKind::Form(form);
+    (ask, PendingAsk { request, kind })
 }
 
-impl Pending {
+impl PendingAsk {
     /// The agent's form of an answer, and a word to the caller where it could not be given as meant.
     pub(super) fn answered(&self, answer: &Answer) -> Vec<Step> {
         let (result, remark) = match &self.kind {
-            Kind::Permission(options) => decide(options, answer),
-            Kind::Form(form) => (form.answered(answer), None),
+            PendingKind::Permission(options) => decide(options, answer),
+            PendingKind::Form(form) => (form.answered(answer), None),
         };
         let remark =
             remark.map(|text: &str| Step::Say(Event::Status { text: text.to_owned(), data: None }));
@@ -66,8 +66,8 @@ impl Pending {
     /// Nobody will answer: the turn was interrupted.
     pub(super) fn canceled(&self) -> Step {
         let result = match self.kind {
-            Kind::Permission(_) => json!({ "outcome": { "outcome": "cancelled" } }),
-            Kind::Form(_) => json!({ "action": "cancel" }),
+            PendingKind::Permission(_) => json!({ "outcome": { "outcome": "cancelled" } }),
+            PendingKind::Form(_) => json!({ "action": "cancel" }),
         };
         wire::respond(&self.request, &result)
     }

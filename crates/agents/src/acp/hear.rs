@@ -3,8 +3,8 @@
 use super::handshake::Call;
 use super::usage::Tokens;
 use super::wire::{
-    self, Block, INVALID_PARAMS, Line, Notification, PermissionRequest, Prompted,
-    REQUEST_CANCELLED, RpcError, ToolCall, Update,
+    self, Block, INVALID_PARAMS, Notification, PermissionRequest, Prompted, REQUEST_CANCELLED,
+    RpcError, RpcMessage, ToolCall, Update,
 };
 use super::{Acp, ask, failure};
 use crate::event::{Artifact, Content};
@@ -22,7 +22,7 @@ impl Acp {
         })
     }
 
-    fn read(&mut self, line: &Line<'_>, bytes: &[u8]) -> Heard {
+    fn read(&mut self, line: &RpcMessage<'_>, bytes: &[u8]) -> Heard {
         match (line.method.as_deref(), line.id) {
             (Some("session/update"), None) => {
                 let params = line.params.ok_or(Unreadable)?;
@@ -51,7 +51,7 @@ impl Acp {
     }
 
     /// A response to a request of ours.
-    fn response(&mut self, id: &RawValue, line: &Line<'_>) -> Heard {
+    fn response(&mut self, id: &RawValue, line: &RpcMessage<'_>) -> Heard {
         let Some((_, call)) = self.awaiting.take_if(|(number, _)| id.get() == number.to_string())
         else {
             return Err(Unreadable);
@@ -143,7 +143,7 @@ impl Acp {
     }
 
     /// An ask goes to whoever answers; where nobody waits for the turn, nobody will.
-    fn ask(&mut self, ask: crate::Ask, pending: ask::Pending) -> Vec<Step> {
+    fn ask(&mut self, ask: crate::Ask, pending: ask::PendingAsk) -> Vec<Step> {
         if self.turn.as_ref().is_none_or(|turn| turn.interrupted) {
             return vec![pending.canceled()];
         }

@@ -19,7 +19,7 @@ pub(super) const REQUEST_CANCELLED: i64 = -32800;
 
 /// The envelope of every line. A `null` counts as absent.
 #[derive(Debug, Deserialize)]
-pub(super) struct Line<'a> {
+pub(super) struct RpcMessage<'a> {
     #[serde(borrow)]
     pub(super) id: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -267,7 +267,7 @@ mod tests {
 
     #[test]
     fn null_counts_as_absent() {
-        let line: Line<'_> =
+        let line: RpcMessage<'_> =
             serde_json::from_str(r#"{"id":1,"result":null,"error":null}"#).unwrap();
         assert!(line.result.is_none() && line.error.is_none() && line.method.is_none());
     }

@@ -11,14 +11,14 @@ const QUESTION_TOOL: &str = "AskUserQuestion";
 
 /// An ask that waits for its answer.
 #[derive(Debug)]
-pub(super) struct Pending {
+pub(super) struct PendingAsk {
     pub(super) tool: String,
     pub(super) tool_use_id: String,
     pub(super) input: Value,
     pub(super) description: Option<String>,
 }
 
-impl Pending {
+impl PendingAsk {
     /// The ask in the house's words.
     pub(super) fn ask(&self, id: &str) -> Ask {
         let questions = questions(&self.input);
@@ -121,8 +121,8 @@ fn spoken(words: &Value) -> String {
 mod tests {
     use super::*;
 
-    fn pending(tool: &str, input: Value) -> Pending {
-        Pending { tool: tool.to_owned(), tool_use_id: "u".to_owned(), input, description: None }
+    fn pending(tool: &str, input: Value) -> PendingAsk {
+        PendingAsk { tool: tool.to_owned(), tool_use_id: "u".to_owned(), input, description: None }
     }
 
     fn colour() -> Value {

@@ -1,8 +1,8 @@
 //! What Claude Code says, line by line, as steps.
 
-use super::ask::Pending;
+use super::ask::PendingAsk;
 use super::prompt::{refuse, respond};
-use super::wire::{Control, Line, System, Text};
+use super::wire::{Control, OutputLine, System, Text};
 use super::{Claude, Phase};
 use crate::reading::{Heard, Unreadable, raw, read_line};
 use crate::{Answer, Event, LONGEST_ID, Outcome, Step};
@@ -18,7 +18,7 @@ impl Claude {
         })
     }
 
-    fn read(&mut self, line: &Line<'_>, bytes: &[u8]) -> Heard {
+    fn read(&mut self, line: &OutputLine<'_>, bytes: &[u8]) -> Heard {
         // What concerns the process, whosever turn it is.
         match (&*line.kind, line.subtype.as_deref()) {
             ("control_response" | "keep_alive", _) => return Ok(Vec::new()),
@@ -104,7 +104,7 @@ impl Claude {
     }
 
     /// Where our message stands in the CLI's queue.
-    fn lifecycle(&mut self, line: &Line<'_>) -> Vec<Step> {
+    fn lifecycle(&mut self, line: &OutputLine<'_>) -> Vec<Step> {
         if self.phase == Phase::Idle || line.command_uuid.as_deref() != Some(&self.turn.uuid) {
             return Vec::new();
         }
@@ -119,13 +119,13 @@ impl Claude {
         Vec::new()
     }
 
-    fn answers_us(&self, line: &Line<'_>) -> bool {
+    fn answers_us(&self, line: &OutputLine<'_>) -> bool {
         let ids = line.user_message_uuids.as_deref().unwrap_or_default();
         ids.iter().any(|id| **id == *self.turn.uuid)
     }
 
     /// A request of the CLI to its host.
-    fn control(&mut self, line: &Line<'_>) -> Heard {
+    fn control(&mut self, line: &OutputLine<'_>) -> Heard {
         let id = line.request_id.as_deref().ok_or(Unreadable)?;
         if id.len() > LONGEST_ID {
             self.unknown += 1;
@@ -141,7 +141,7 @@ impl Claude {
             self.unknown += 1;
             return Ok(vec![refuse(id, "unsupported")]);
         }
-        let pending = Pending {
+        let pending = PendingAsk {
             tool: request.tool_name.map(Text::into_owned).unwrap_or_default(),
             tool_use_id: request.tool_use_id.map(Text::into_owned).unwrap_or_default(),
             input: request.input.unwrap_or_else(|| json!({})),

@@ -1,7 +1,7 @@
 //! The messages of Claude Code: text and thoughts as they come or in blocks, tool calls and results.
 
 use super::Claude;
-use super::wire::{Block, Line, Message, StreamEvent, Text};
+use super::wire::{Block, Message, OutputLine, StreamEvent, Text};
 use crate::exit::bounded;
 use crate::reading::{Heard, Unreadable};
 use crate::{Event, Step};
@@ -13,13 +13,13 @@ use std::mem;
 const TOOL_RESULT: usize = 16 * 1024;
 
 impl Claude {
-    pub(super) fn is_new_message(&self, line: &Line<'_>) -> Result<bool, Unreadable> {
+    pub(super) fn is_new_message(&self, line: &OutputLine<'_>) -> Result<bool, Unreadable> {
         let event: StreamEvent<'_> = serde_json::from_str(line.event.ok_or(Unreadable)?.get())?;
         Ok(line.parent_tool_use_id.is_none() && &*event.kind == "message_start")
     }
 
     /// A piece of the model's message, as it comes. What sub-agents write is not the answer.
-    pub(super) fn delta(&mut self, line: &Line<'_>) -> Heard {
+    pub(super) fn delta(&mut self, line: &OutputLine<'_>) -> Heard {
         if line.parent_tool_use_id.is_some() {
             return Ok(Vec::new());
         }
@@ -67,7 +67,7 @@ impl Claude {
     }
 
     /// A finished block of the model's message: text that has not streamed, or tool calls.
-    pub(super) fn assistant(&mut self, line: &Line<'_>) -> Heard {
+    pub(super) fn assistant(&mut self, line: &OutputLine<'_>) -> Heard {
         if line.is_api_error_message == Some(true) {
             // The result says it again, as the failure that it is.
             return Ok(Vec::new());
@@ -92,7 +92,7 @@ impl Claude {
         Ok(steps)
     }
 
-    pub(super) fn tool_results(&mut self, line: &Line<'_>) -> Heard {
+    pub(super) fn tool_results(&mut self, line: &OutputLine<'_>) -> Heard {
         let message: Message<'_> = serde_json::from_str(line.message.ok_or(Unreadable)?.get())?;
         let Some(Ok(blocks)) =
             message.content.map(|content| serde_json::from_str::<Vec<Block<'_>>>(content.get()))

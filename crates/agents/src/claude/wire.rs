@@ -59,7 +59,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
 /// The envelope of every line.
 #[derive(Debug, Deserialize)]
 #[serde(bound(deserialize = "'de: 'a"))]
-pub(super) struct Line<'a> {
+pub(super) struct OutputLine<'a> {
     #[serde(rename = "type")]
     pub(super) kind: Text<'a>,
     pub(super) subtype: Option<Text<'a>>,
@@ -209,7 +209,7 @@ mod tests {
     #[test]
     fn a_delta_is_read_without_copying_its_text() {
         let line = br#"{"event":{"type":"content_block_delta","delta":{"type":"text_delta","text":"hi"}},"type":"stream_event"}"#;
-        let line: Line<'_> = serde_json::from_slice(line).unwrap();
+        let line: OutputLine<'_> = serde_json::from_slice(line).unwrap();
         let event: StreamEvent<'_> = serde_json::from_str(line.event.unwrap().get()).unwrap();
         let text = event.delta.unwrap().text.unwrap();
         assert!(matches!(text.0, Cow::Borrowed("hi")));
@@ -217,7 +217,7 @@ mod tests {
 
     #[test]
     fn escapes_and_null_are_read() {
-        let line: Line<'_> =
+        let line: OutputLine<'_> =
             serde_json::from_slice(br#"{"type":"a\nb","subtype":null,"parent_tool_use_id":"x"}"#)
                 .unwrap();
         assert_eq!((&*line.kind, line.subtype), ("a\nb", None));

@@ -41,7 +41,7 @@ pub(super) enum Heard {
 /// Every field of every type; which ones count is decided by `kind`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct Line {
+struct EventLine {
     #[serde(rename = "type")]
     kind: String,
     text: Option<String>,
@@ -76,14 +76,14 @@ struct Line {
 
 /// Reads one line.
 pub(super) fn hear(line: &[u8]) -> Heard {
-    serde_json::from_slice::<Line>(line).ok().and_then(Line::heard).unwrap_or_else(|| {
+    serde_json::from_slice::<EventLine>(line).ok().and_then(EventLine::heard).unwrap_or_else(|| {
         let raw = serde_json::from_slice(line)
             .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(line).into_owned()));
         Heard::Event(Event::Raw(raw))
     })
 }
 
-impl Line {
+impl EventLine {
     /// None where the type is unknown or a field is missing.
     fn heard(self) -> Option<Heard> {
         let event = match self.kind.as_str() {

@@ -1,0 +1,125 @@
+//! A request to a model: the session's token comes in, the operator's key goes out.
+
+use super::provider::Slot;
+use super::route::ModelRoute;
+use super::upstream::{ProxyResponse, Upstream, below, decoded, json_error, strip};
+use super::usage::{Counted, Meter};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper::header::{ACCEPT_ENCODING, CONNECTION, COOKIE, HeaderValue, UPGRADE};
+use hyper::{HeaderMap, Method, Request, StatusCode};
+use parking_lot::Mutex;
+use std::sync::Arc;
+
+/// What is asked of a model. A provider's own methods, and none that shows a request to its sender.
+const METHODS: [Method; 6] =
+    [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
+
+/// The parameters of a query that a key may stand in.
+const PARAMETERS: [&str; 3] = ["key", "api_key", "access_token"];
+
+/// The keys that a request carries, and where.
+pub(super) fn presented(request: &Request<Incoming>) -> Vec<(Slot, String)> {
+    let mut keys: Vec<_> = Slot::ALL
+        .into_iter()
+        .filter_map(|slot| {
+            let text = request.headers().get(slot.name())?.to_str().ok()?;
+            let key = match slot {
+                Slot::Bearer => bearer(text)?,
+                Slot::ApiKey | Slot::Google => text,
+            };
+            Some((slot, key.trim().to_owned()))
+        })
+        .collect();
+    let parameters = request.uri().query().unwrap_or_default().split('&');
+    let key = parameters.filter_map(|parameter| parameter.strip_prefix("key=")).find_map(decoded);
+    keys.extend(key.map(|key| (Slot::Google, key)));
+    keys
+}
+
+fn bearer(text: &str) -> Option<&str> {
+    let (scheme, key) = text.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then_some(key)
+}
+
+/// Sends a request on; `path` is what follows the route's name, `slot` is where the token stood.
+pub(super) async fn forward(
+    upstream: &Upstream,
+    route: &ModelRoute,
+    path: &str,
+    slot: Slot,
+    request: Request<Incoming>,
+    counted: &Arc<Mutex<Counted>>,
+) -> ProxyResponse {
+    let (parts, body) = request.into_parts();
+    if !METHODS.contains(&parts.method) {
+        let message = "this method is not sent to a model";
+        return json_error(StatusCode::METHOD_NOT_ALLOWED, message);
+    }
+    if wants_upgrade(&parts.headers) {
+        // Codex tries a web socket first and takes this answer as the word to use HTTP.
+        let message = "no other protocol is spoken on this route; use HTTP";
+        return json_error(StatusCode::UPGRADE_REQUIRED, message);
+    }
+    let query = parts.uri.query().map(without_keys);
+    let query = query.as_deref().filter(|query| !query.is_empty());
+    let Some(url) = below(&route.upstream, path, query) else {
+        let message = "this path leads out of the route";
+        return json_error(StatusCode::FORBIDDEN, message);
+    };
+    let mut headers = parts.headers;
+    // First: `connection` could name what is put in below.
+    strip(&mut headers);
+    for name in Slot::ALL.map(Slot::name).iter().chain([&COOKIE]) {
+        headers.remove(name);
+    }
+    // What is compressed cannot be counted.
+    headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    route.sign(&mut headers, slot);
+    match upstream.send(url, parts.method, headers, body).await {
+        Ok(answer) => {
+            let (parts, body) = answer.into_parts();
+            let meter = Meter::new(body, &parts.headers, counted.clone());
+            ProxyResponse::from_parts(parts, meter.boxed_unsync())
+        }
+        Err(why) => {
+            let name = route.provider().name;
+            let message = format!("the model's server ({name}) could not be reached: {why}");
+            upstream.complain(&message);
+            json_error(StatusCode::BAD_GATEWAY, &message)
+        }
+    }
+}
+
+fn wants_upgrade(headers: &HeaderMap) -> bool {
+    let named = headers.get_all(CONNECTION).iter();
+    headers.contains_key(UPGRADE)
+        && named
+            .filter_map(|value| value.to_str().ok())
+            .any(|value| value.to_ascii_lowercase().contains("upgrade"))
+}
+
+/// A query without what a key could stand in.
+fn without_keys(query: &str) -> String {
+    let kept: Vec<_> = query
+        .split('&')
+        .filter(|parameter| {
+            let name = parameter.split('=').next().unwrap_or_default();
+            let name = decoded(name).unwrap_or_default();
+            !PARAMETERS.contains(&name.to_ascii_lowercase().as_str())
+        })
+        .collect();
+    kept.join("&")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_taken_out_of_a_query_and_the_rest_stays() {
+        assert_eq!(without_keys("alt=sse&key=x&a=%20b"), "alt=sse&a=%20b");
+        assert_eq!(without_keys("%6bey=x&API_KEY=y"), "");
+        assert_eq!(without_keys("monkey=1"), "monkey=1");
+    }
+}

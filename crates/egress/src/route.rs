@@ -1,0 +1,361 @@
+//! Routes: ways to a fixed upstream with a credential that stays in the server.
+//!
+//! [`take_keys`] takes the real keys and addresses out of an agent's environment. What the session gets
+//! in their place names this proxy and the session's own token ([`super::EgressCredential::env`]); the proxy puts the
+//! real key in where the token stood.
+
+use super::provider::{PROVIDERS, Provider, ProviderKind, Slot, secret, unwrapped};
+use hyper::HeaderMap;
+use hyper::header::{HeaderName, HeaderValue};
+use reqwest::Url;
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// Lines of headers that Claude Code adds to its requests; they may be secrets.
+const CUSTOM_HEADERS: &str = "ANTHROPIC_CUSTOM_HEADERS";
+
+/// Headers of a transport, which nobody sets by hand.
+const OF_TRANSPORT: [&str; 5] =
+    ["host", "content-length", "connection", "transfer-encoding", "upgrade"];
+
+/// A way to a fixed upstream.
+#[derive(Debug)]
+pub enum Route {
+    /// To a provider of models.
+    Model(ModelRoute),
+    /// To repositories.
+    Git(super::git::GitRoute),
+}
+
+/// A way to a provider of models. It holds secrets and shows none.
+pub struct ModelRoute {
+    kind: ProviderKind,
+    /// Where requests go.
+    pub(super) upstream: Url,
+    /// The real keys, by the variables that they came from.
+    keys: Vec<(&'static str, Slot, HeaderValue)>,
+    /// Further headers that the operator wants to be sent.
+    custom: HeaderMap,
+}
+
+/// A variable that no route can be made of.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the variable `{variable}` {what}")]
+pub struct BadVariable {
+    variable: &'static str,
+    what: &'static str,
+}
+
+/// Takes the keys and addresses of these providers out of an agent's environment and makes routes of
+/// them. A provider of which neither is set has no route, and neither has one whose clients are sent to a
+/// service that is not in the table (Vertex AI): its keys stay.
+///
+/// # Errors
+///
+/// When an address or a key cannot be used; the environment is then as it was.
+pub fn take_keys(
+    env: &mut BTreeMap<String, String>,
+    kinds: &[ProviderKind],
+) -> Result<Vec<Route>, BadVariable> {
+    let elsewhere = |provider: &Provider| {
+        let switch = provider.elsewhere.and_then(|variable| env.get(variable));
+        switch.is_some_and(|switch| matches!(switch.trim(), "1" | "true"))
+    };
+    let wanted: Vec<_> =
+        PROVIDERS.iter().filter(|known| kinds.contains(&known.kind) && !elsewhere(known)).collect();
+    let routes: Result<Vec<_>, _> =
+        wanted.iter().filter_map(|provider| ModelRoute::of(provider, env).transpose()).collect();
+    let routes = routes?;
+    for provider in routes.iter().map(ModelRoute::provider) {
+        if let Some(variable) = provider.base {
+            env.remove(variable);
+        }
+        for (variable, _) in provider.keys {
+            env.remove(*variable);
+        }
+        if provider.kind == ProviderKind::Anthropic {
+            env.remove(CUSTOM_HEADERS);
+        }
+    }
+    Ok(routes.into_iter().map(Route::Model).collect())
+}
+
+impl ModelRoute {
+    fn of(
+        provider: &'static Provider,
+        env: &BTreeMap<String, String>,
+    ) -> Result<Option<Self>, BadVariable> {
+        let set = |variable: &str| {
+            env.get(variable).map(|text| text.trim()).filter(|text| !text.is_empty())
+        };
+        let mut keys = Vec::new();
+        for (variable, slot) in provider.keys {
+            if let Some(key) = set(variable) {
+                let header = slot.header(key).ok_or(BadVariable {
+                    variable,
+                    what: "is not a key that fits into a header; correct it",
+                })?;
+                keys.push((*variable, *slot, header));
+            }
+        }
+        let custom = match provider.kind {
+            ProviderKind::Anthropic => set(CUSTOM_HEADERS).map(custom_headers).transpose()?,
+            ProviderKind::OpenAi
+            | ProviderKind::Gemini
+            | ProviderKind::OpenCode
+            | ProviderKind::Copilot => None,
+        };
+        let base = provider.base.and_then(|variable| Some((variable, set(variable)?)));
+        if keys.is_empty() && base.is_none() && custom.is_none() {
+            return Ok(None);
+        }
+        let Some((variable, base)) = base.or(provider.default.map(|own| ("", own))) else {
+            return Ok(None);
+        };
+        Ok(Some(Self {
+            kind: provider.kind,
+            upstream: base_url(base).map_err(|what| BadVariable { variable, what })?,
+            keys,
+            custom: custom.unwrap_or_default(),
+        }))
+    }
+
+    pub(super) fn provider(&self) -> &'static Provider {
+        let mut providers = PROVIDERS.iter();
+        let found = providers.find(|provider| provider.kind == self.kind);
+        found.expect("every kind is in the table")
+    }
+
+    /// The variables that take the session here: the address, and the token in the place of each key.
+    pub(super) fn variables(&self, address: &str, token: &str) -> Vec<(String, String)> {
+        let provider = self.provider();
+        let base = provider.base.map(|variable| (variable.to_owned(), address.to_owned()));
+        let mut variables: Vec<_> = base.into_iter().collect();
+        let named = |(variable, _, _): &(&'static str, Slot, HeaderValue)| *variable;
+        let mut keys: Vec<_> = self.keys.iter().map(named).collect();
+        if keys.is_empty() {
+            // Nothing is sent without a key, so there is one also where the upstream wants none.
+            keys.extend(provider.keys.iter().take(1).map(|(variable, _)| *variable));
+        }
+        variables.extend(keys.into_iter().map(|variable| (variable.to_owned(), token.to_owned())));
+        variables
+    }
+
+    /// Puts in what stood outside: the key for where the token stood, else the first one.
+    pub(super) fn sign(&self, headers: &mut HeaderMap, slot: Slot) {
+        let mut keys = self.keys.iter();
+        let key = keys.find(|(_, own, _)| *own == slot).or(self.keys.first());
+        if let Some((_, own, value)) = key {
+            // A provider that takes its one key in several places gets it where its client put it.
+            let (name, value) = match (self.keys.len(), own) {
+                (1, Slot::Bearer) if self.provider().any_slot && slot != Slot::Bearer => {
+                    (slot.name(), unwrapped(value))
+                }
+                _ => (own.name(), value.clone()),
+            };
+            headers.insert(name, value);
+        }
+        for (name, value) in &self.custom {
+            // Switches of features add up; everything else is the operator's word alone.
+            if name == "anthropic-beta"
+                && let Some(inside) = headers.get(name).and_then(|inside| inside.to_str().ok())
+                && let Ok(outside) = value.to_str()
+                && let Ok(both) = HeaderValue::try_from(format!("{inside},{outside}"))
+            {
+                headers.insert(name, both);
+            } else {
+                headers.insert(name, value.clone());
+            }
+        }
+    }
+}
+
+/// `name: value` lines, as Claude Code reads them.
+fn custom_headers(text: &str) -> Result<HeaderMap, BadVariable> {
+    let bad =
+        BadVariable { variable: CUSTOM_HEADERS, what: "is not lines of `name: value`; correct it" };
+    let mut headers = HeaderMap::new();
+    for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        let (name, value) = line.split_once(':').ok_or_else(|| bad.clone())?;
+        let name = HeaderName::try_from(name.trim()).map_err(|_| bad.clone())?;
+        if OF_TRANSPORT.contains(&name.as_str()) {
+            return Err(BadVariable {
+                variable: CUSTOM_HEADERS,
+                what: "sets a header of the transport; take that line out",
+            });
+        }
+        headers.append(name, secret(value.trim()).ok_or_else(|| bad.clone())?);
+    }
+    Ok(headers)
+}
+
+/// An upstream's address, without a slash at its end.
+pub(super) fn base_url(text: &str) -> Result<Url, &'static str> {
+    const WHAT: &str = "is not an address that requests can be sent to; give a http or https URL";
+    let url = Url::parse(text.trim_end_matches('/')).map_err(|_| WHAT)?;
+    if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
+        return Err(WHAT);
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("has a user name or password in it; give the credential in its own variable");
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err("has more than a path after the host; give the URL that paths are appended to");
+    }
+    Ok(url)
+}
+
+impl fmt::Debug for ModelRoute {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let keys: Vec<_> = self.keys.iter().map(|(variable, _, _)| variable).collect();
+        out.debug_struct("ModelRoute")
+            .field("kind", &self.kind)
+            .field("upstream", &self.upstream.host_str())
+            .field("keys", &keys)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn env(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        pairs.iter().map(owned).collect()
+    }
+
+    fn one(pairs: &[(&str, &str)], kind: ProviderKind) -> ModelRoute {
+        let mut env = env(pairs);
+        match take_keys(&mut env, &[kind]).unwrap().remove(0) {
+            Route::Model(route) => route,
+            Route::Git(_) => unreachable!(),
+        }
+    }
+
+    #[test]
+    fn keys_and_addresses_leave_the_environment_and_nothing_else_does() {
+        let mut env = env(&[
+            ("ANTHROPIC_API_KEY", "real"),
+            ("ANTHROPIC_BASE_URL", "https://gateway.test/claude/"),
+            ("ANTHROPIC_CUSTOM_HEADERS", "x-team: a"),
+            ("ANTHROPIC_MODEL", "opus"),
+            ("OPENAI_API_KEY", "other"),
+        ]);
+        let routes = take_keys(&mut env, &[ProviderKind::Anthropic, ProviderKind::Gemini]).unwrap();
+        assert_eq!(routes.len(), 1);
+        let left: Vec<_> = env.keys().map(String::as_str).collect();
+        assert_eq!(left, ["ANTHROPIC_MODEL", "OPENAI_API_KEY"]);
+    }
+
+    #[test]
+    fn keys_of_a_service_that_is_not_in_the_table_stay() {
+        let mut env = env(&[("GOOGLE_API_KEY", "real"), ("GOOGLE_GENAI_USE_VERTEXAI", "true")]);
+        let routes = take_keys(&mut env, &[ProviderKind::Gemini]).unwrap();
+        assert!(routes.is_empty());
+        assert_eq!(env.len(), 2);
+    }
+
+    #[test]
+    fn copilot_has_a_route_only_to_models_of_the_operators_own() {
+        let mut env = env(&[("COPILOT_PROVIDER_API_KEY", "real")]);
+        assert!(take_keys(&mut env, &[ProviderKind::Copilot]).unwrap().is_empty());
+        assert_eq!(env.len(), 1);
+        let address = ("COPILOT_PROVIDER_BASE_URL", "https://gateway.test/v1");
+        let route = one(&[address, ("COPILOT_PROVIDER_API_KEY", "real")], ProviderKind::Copilot);
+        let variables = route.variables("A", "TOKEN");
+        assert_eq!(variables[0].1, "A");
+        assert_eq!(variables[1].1, "TOKEN");
+    }
+
+    #[test]
+    fn the_stand_ins_are_the_token_under_the_names_of_the_keys() {
+        let route = one(
+            &[("CLAUDE_CODE_OAUTH_TOKEN", "real"), ("ANTHROPIC_API_KEY", "other")],
+            ProviderKind::Anthropic,
+        );
+        let variables = route.variables("http://127.0.0.1:1/model/anthropic", "TOKEN");
+        let expected = [
+            ("ANTHROPIC_BASE_URL", "http://127.0.0.1:1/model/anthropic"),
+            ("ANTHROPIC_API_KEY", "TOKEN"),
+            ("CLAUDE_CODE_OAUTH_TOKEN", "TOKEN"),
+        ];
+        let expected: Vec<_> = expected
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
+        assert_eq!(variables, expected);
+    }
+
+    #[test]
+    fn an_upstream_without_a_key_has_a_route_too() {
+        let route = one(&[("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")], ProviderKind::OpenAi);
+        let variables = route.variables("A", "TOKEN");
+        assert_eq!(variables[1], ("OPENAI_API_KEY".to_owned(), "TOKEN".to_owned()));
+        let mut headers = HeaderMap::new();
+        route.sign(&mut headers, Slot::Bearer);
+        assert!(headers.is_empty());
+    }
+
+    #[test]
+    fn the_key_goes_where_the_token_stood() {
+        let route = one(
+            &[("ANTHROPIC_API_KEY", "key"), ("ANTHROPIC_AUTH_TOKEN", "bearer")],
+            ProviderKind::Anthropic,
+        );
+        let mut headers = HeaderMap::new();
+        route.sign(&mut headers, Slot::ApiKey);
+        assert_eq!(headers["x-api-key"], "key");
+        assert_eq!(headers.len(), 1);
+        let mut headers = HeaderMap::new();
+        route.sign(&mut headers, Slot::Bearer);
+        assert_eq!(headers["authorization"], "Bearer bearer");
+        assert_eq!(headers.len(), 1);
+        let route = one(&[("OPENCODE_API_KEY", "zen")], ProviderKind::OpenCode);
+        let mut headers = HeaderMap::new();
+        route.sign(&mut headers, Slot::ApiKey);
+        assert_eq!(headers["x-api-key"], "zen");
+        assert_eq!(headers.len(), 1);
+    }
+
+    #[test]
+    fn custom_headers_are_put_in_outside() {
+        let lines = "X-Team: secret\nanthropic-beta: two\n\n";
+        let route = one(&[("ANTHROPIC_CUSTOM_HEADERS", lines)], ProviderKind::Anthropic);
+        let mut headers = HeaderMap::new();
+        headers.insert("x-team", HeaderValue::from_static("forged"));
+        headers.insert("anthropic-beta", HeaderValue::from_static("one"));
+        route.sign(&mut headers, Slot::ApiKey);
+        assert_eq!(headers["x-team"], "secret");
+        assert_eq!(headers["anthropic-beta"], "one,two");
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_named_and_its_value_is_not_told() {
+        for (name, value) in [
+            ("OPENAI_BASE_URL", "ftp://hidden/v1"),
+            ("OPENAI_BASE_URL", "https://user:hidden@gateway.test"),
+            ("OPENAI_BASE_URL", "https://gateway.test/?hidden=1"),
+            ("OPENAI_API_KEY", "hidden\nkey"),
+        ] {
+            let mut env = env(&[(name, value)]);
+            let error = take_keys(&mut env, &[ProviderKind::OpenAi]).unwrap_err().to_string();
+            assert!(error.contains(name) && !error.contains("hidden"), "{error}");
+            assert_eq!(env.len(), 1);
+        }
+        for lines in ["no colon", "host: other"] {
+            let mut env = env(&[("ANTHROPIC_CUSTOM_HEADERS", lines)]);
+            assert!(take_keys(&mut env, &[ProviderKind::Anthropic]).is_err(), "{lines}");
+        }
+    }
+
+    #[test]
+    fn a_route_shows_no_secret() {
+        let route = one(
+            &[("GEMINI_API_KEY", "hidden"), ("ANTHROPIC_CUSTOM_HEADERS", "x: hidden")],
+            ProviderKind::Gemini,
+        );
+        let shown = format!("{route:?}");
+        assert!(shown.contains("GEMINI_API_KEY") && !shown.contains("hidden"), "{shown}");
+    }
+}

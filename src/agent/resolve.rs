@@ -1,0 +1,163 @@
+//! From the configuration to an agent: its program, its environment, what it may read, and what is to be said of it.
+
+use super::served::Folders;
+use super::{Agent, CREDENTIALS, DEFAULT_PATH, DEMO_COMMAND, Error, Reach};
+use crate::config::{self, BackendKind, Config, DriverKind};
+use crate::isolation::{Exposed, Grants};
+use crate::skills;
+use crate::supervisor::OWN_PROGRAM;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+impl Agent {
+    pub(super) fn named(
+        config: &Config,
+        key: &str,
+        environment: &BTreeMap<String, String>,
+        folders: &mut Folders,
+    ) -> Result<Self, Error> {
+        let agent = config.agents.get(key).ok_or_else(|| Error::Unknown(key.to_owned()))?.clone();
+        let path = environment.get("PATH").cloned().unwrap_or_else(|| DEFAULT_PATH.to_owned());
+        let contained = config.isolation.backend == BackendKind::Container;
+        let mut args = agent.args.clone();
+        let program = match agent.driver {
+            DriverKind::Demo => {
+                args.insert(0, DEMO_COMMAND.to_owned());
+                PathBuf::from(OWN_PROGRAM)
+            }
+            DriverKind::Claude | DriverKind::Acp | DriverKind::Command => {
+                let wanted = match (agent.driver, &agent.program) {
+                    (_, Some(program)) => program.as_str(),
+                    (DriverKind::Claude, None) => "claude",
+                    (DriverKind::Acp | DriverKind::Command | DriverKind::Demo, None) => {
+                        return Err(Error::NoProgram(key.to_owned()));
+                    }
+                };
+                if contained {
+                    PathBuf::from(wanted)
+                } else {
+                    find(wanted, &path).ok_or_else(|| {
+                        let (agent, program) = (key.to_owned(), wanted.to_owned());
+                        match wanted.contains('/') {
+                            true => Error::NotExecutable { agent, program },
+                            false => Error::ProgramNotFound { agent, program },
+                        }
+                    })?
+                }
+            }
+        };
+        let env = agent.env.select(environment);
+        let mut notes = Vec::new();
+        if agent.driver == DriverKind::Claude && credential(&agent, environment).is_none() {
+            notes.push(format!(
+                "no credential for Claude Code is passed to it.{} Set ANTHROPIC_API_KEY, or pass another by \
+                 `agents.{key}.env.pass`",
+                login_advice(environment)
+            ));
+        }
+        let held = config::held_back(environment, &env);
+        if !held.is_empty() {
+            notes.push(format!(
+                "held back from the agent: {} (pass one with `agents.{key}.env.pass: [NAME]`)",
+                held.join(", ")
+            ));
+        }
+        let name = agent.name.clone().unwrap_or_else(|| key.to_owned());
+        let reach = Reach::of(config, key, &agent, &env)
+            .map_err(|cause| Error::Reach(key.to_owned(), cause))?;
+        let env: Vec<(String, String)> = env.into_iter().collect();
+        let (workspaces, shared_turns) = folders.of(config, &agent)?;
+        if let Some(path) = workspaces.shared() {
+            notes.push(format!(
+                "all sessions of `{key}` work in {} and see each other's files (`workspace.mode: shared`)",
+                path.display()
+            ));
+        }
+        let own = agent.defaults_dir.as_ref().map(|folder| folder.join("skills"));
+        let own = own.filter(|folder| folder.is_dir());
+        let found: Vec<_> = agent.skills_from.iter().cloned().chain(own).collect();
+        let (skills, left_out) = skills::read(&found);
+        notes.extend(left_out);
+        let mut grants = Grants::default();
+        let mut changeable_part = None;
+        let is_sandboxed = config.isolation.backend != BackendKind::None;
+        if agent.driver != DriverKind::Demo && !contained {
+            changeable_part = grants.program(&program, &path, &folders.changeable);
+            grants.path(&path, environment.get("HOME").map(Path::new));
+            grants.arguments(&args);
+        }
+        grants.variables(&env);
+        if let Some(script) = workspaces.script() {
+            grants.script(script, contained);
+        }
+        let granted = folders.grant(config, key, &workspaces, grants)?;
+        if let Some(why) = granted.left_out.iter().find(|one| one.lies_there && one.path == program)
+        {
+            return Err(Exposed::program(key, why).into());
+        }
+        notes.extend(granted.left_out.iter().map(|why| format!("agents of `{key}`: {why}")));
+        if let Some(part) = changeable_part.as_ref().filter(|_| is_sandboxed) {
+            notes.push(format!(
+                "`{key}` runs {}, which agents may change, so what one session writes there runs in the next one; and \
+                 no interpreter or file that it leads to outside of the system's folders is granted by it. Move it to a \
+                 folder that agents only read, or name what it needs in `isolation.read`",
+                part.display()
+            ));
+        }
+        Ok(Self {
+            key: Arc::from(key),
+            missing: granted.missing,
+            uncovered: granted.uncovered,
+            reach,
+            grants: granted.grants,
+            changeable_part,
+            skills,
+            workspaces,
+            shared_turns,
+            name,
+            asks: agent.asks,
+            config: agent,
+            notes,
+            program,
+            args,
+            env,
+            path,
+            contained,
+        })
+    }
+}
+/// The first credential that the agent would get.
+pub(super) fn credential(
+    agent: &config::Agent,
+    environment: &BTreeMap<String, String>,
+) -> Option<&'static str> {
+    let passed = agent.env.select(environment);
+    CREDENTIALS.into_iter().find(|&name| passed.get(name).is_some_and(|value| !value.is_empty()))
+}
+/// A login in the operator's own HOME does not reach a session; say how a key does.
+pub(super) fn login_advice(environment: &BTreeMap<String, String>) -> &'static str {
+    let folder = environment
+        .get("CLAUDE_CONFIG_DIR")
+        .map(PathBuf::from)
+        .or_else(|| environment.get("HOME").map(|home| Path::new(home).join(".claude")));
+    if folder.is_some_and(|folder| folder.join(".credentials.json").exists()) {
+        " (You are logged in with `claude`, but a login stays in your own HOME and sessions have their own: run \
+         `claude setup-token` and set CLAUDE_CODE_OAUTH_TOKEN.)"
+    } else {
+        ""
+    }
+}
+/// A program by its path or on PATH, as an absolute path to something that may be run.
+pub fn find(program: &str, path: &str) -> Option<PathBuf> {
+    let runs = |candidate: &Path| {
+        candidate.is_file() && rustix::fs::access(candidate, rustix::fs::Access::EXEC_OK).is_ok()
+    };
+    if program.contains('/') {
+        let absolute = std::path::absolute(program).ok()?;
+        return runs(&absolute).then_some(absolute);
+    }
+    std::env::split_paths(path)
+        .map(|folder| folder.join(program))
+        .find(|candidate| candidate.is_absolute() && runs(candidate))
+}
