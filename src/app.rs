@@ -16,7 +16,7 @@ use crate::server::{self, Answers, Bodies, Cards, Doors};
 use crate::service::Service;
 use crate::session::{House, LineRoom, Sessions};
 use crate::signing;
-use crate::store;
+use crate::store::{self, Claim};
 use crate::sweep::Sweep;
 use crate::task::Tasks;
 use crate::telemetry::Telemetry;
@@ -31,6 +31,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::Semaphore;
+use tokio::task::JoinError;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -127,7 +128,7 @@ impl App {
         let lowered = descriptors::fit(&mut loaded.config, descriptors::hard_limit());
         loaded.notes.extend(lowered);
         let actors = TaskTracker::new();
-        // The kernel answers while the store is opened.
+        // The kernel answers while the agents are looked up.
         let asked = launcher.clone();
         let asked = actors.spawn(async move { Kernel::ask(&asked).await });
         let agents = Agents::resolve(&loaded, cwd)?;
@@ -143,7 +144,7 @@ impl App {
             .local_addr()
             .map_err(|source| Error::System { what: "cannot read the address", source })?;
         let holder = format!("process {} on {address}", std::process::id());
-        let store = store::open(&config, &holder)?;
+        let claim = Claim::new(&config, &holder)?;
         for agent in agents.iter() {
             agent.workspaces.check()?;
             notes.extend(agent.workspaces.note());
@@ -158,20 +159,18 @@ impl App {
                 source,
             })?,
         };
-        let kernel = asked.await.map_err(|source| Error::System {
-            what: "cannot ask the kernel what it offers for a sandbox",
-            source: source.into(),
-        })?;
-        let isolation = isolation::choose(
-            &config,
-            &launcher,
-            kernel,
-            &agents.needs(),
-            &agents.trusted(&agent_environment),
-            port,
-            When::Start,
-        )
-        .await?;
+        let failed = |what| move |source: JoinError| Error::System { what, source: source.into() };
+        let kernel =
+            asked.await.map_err(failed("cannot ask the kernel what it offers for a sandbox"))?;
+        // The store is opened while the sandbox is attacked.
+        let opening = config.clone();
+        let opening = actors.spawn_blocking(move || claim.open(&opening));
+        let (needs, trusted) = (agents.needs(), agents.trusted(&agent_environment));
+        let choosing =
+            isolation::choose(&config, &launcher, kernel, &needs, &trusted, port, When::Start);
+        let (opened, chosen) = tokio::join!(opening, choosing);
+        let store = opened.map_err(failed("cannot open the store"))??;
+        let isolation = chosen?;
         remember_missing(record, &agents, &named)?;
         if isolation.proxy_port() != port {
             // Sessions have listeners of their own; nobody comes by this one.

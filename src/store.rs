@@ -20,6 +20,7 @@ use pilothouse_a2a::error::{Error as ToCaller, ErrorKind};
 use pilothouse_a2a::id::{ContextId, TaskId};
 use pilothouse_a2a::task::TaskState;
 use pilothouse_a2a::time::Timestamp;
+use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -487,17 +488,40 @@ pub(crate) fn in_memory() -> Store {
     Store::in_memory(1).expect("a database in memory can be opened")
 }
 
-/// Opens the store that the configuration names.
-pub fn open(config: &Config, holder: &str) -> Result<Store, Error> {
-    let readers = config.limits.store_readers;
-    if config.store.path == Path::new("memory") {
-        Store::in_memory(readers)
-    } else {
-        Store::in_folder(
-            &config.state_dir,
-            &config.state_dir.join(&config.store.path),
-            holder,
-            readers,
-        )
+/// The store that the configuration names, before it is opened. No other server opens it meanwhile.
+pub struct Claim(Option<File>);
+
+impl Claim {
+    /// Claims it; `holder` is what another server is told.
+    ///
+    /// # Errors
+    ///
+    /// When another server has it, or its folder cannot be used.
+    pub fn new(config: &Config, holder: &str) -> Result<Self, Error> {
+        let is_in_memory = config.store.path == Path::new("memory");
+        let lock = (!is_in_memory).then(|| sqlite::lock(&config.state_dir, holder));
+        lock.transpose().map(Self)
     }
+
+    /// Opens it.
+    ///
+    /// # Errors
+    ///
+    /// When the database cannot be used.
+    pub fn open(self, config: &Config) -> Result<Store, Error> {
+        let readers = config.limits.store_readers;
+        match self.0 {
+            None => Store::in_memory(readers),
+            Some(lock) => {
+                let file = config.state_dir.join(&config.store.path);
+                Store::in_folder(&config.state_dir, &file, lock, readers)
+            }
+        }
+    }
+}
+
+/// Claims the store that the configuration names, and opens it.
+#[cfg(test)]
+pub(crate) fn open(config: &Config, holder: &str) -> Result<Store, Error> {
+    Claim::new(config, holder)?.open(config)
 }

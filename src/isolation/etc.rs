@@ -5,7 +5,7 @@
 //! `bwrap` reads the list of all mounts after each mount that it makes, so forty mounts take four times as long as
 //! twenty. Small files and folders that every user may read are copied instead; what is large, or not readable by
 //! everybody, is mounted in an empty place of the folder. [`Etc::update`] compares the copies with the originals by
-//! size and time of change before each process starts, so an agent finds what a mount would show it.
+//! size, mode and time of change before each process starts, so an agent finds what a mount would show it.
 
 use super::covers::write_readable;
 use super::{Grants, grants};
@@ -135,27 +135,16 @@ impl Etc {
 
     /// Puts a copy in the place of what is there.
     fn copy(&self, path: &Path, place: &Path, tree: &Tree) -> io::Result<()> {
-        remove(&self.fresh)?;
-        for (below, node) in &tree.0 {
-            // Joining nothing would end the path of a file with `/`.
-            let is_root = below.as_os_str().is_empty();
-            let join = |root: &Path| if is_root { root.to_owned() } else { root.join(below) };
-            let (from, to) = (join(path), join(&self.fresh));
-            match node {
-                Node::Folder => make_folder(&to)?,
-                Node::Link(target) => symlink(target, &to)?,
-                Node::File { modified, .. } => {
-                    fs::copy(&from, &to)?;
-                    fs::set_permissions(&to, Permissions::from_mode(0o644))?;
-                    File::options().write(true).open(&to)?.set_modified(*modified)?;
-                }
-            }
-        }
         if let Some(above) = place.parent() {
             make_folder(above)?;
         }
+        let Ok(found) = fs::symlink_metadata(place) else {
+            return tree.copy(path, place);
+        };
+        remove(&self.fresh)?;
+        tree.copy(path, &self.fresh)?;
         // A file takes the place of a file at once.
-        if fs::symlink_metadata(place).is_ok_and(|found| found.is_dir()) || self.fresh.is_dir() {
+        if found.is_dir() || self.fresh.is_dir() {
             remove(place)?;
         }
         fs::rename(&self.fresh, place)
@@ -188,7 +177,7 @@ struct Tree(BTreeMap<PathBuf, Node>);
 enum Node {
     Folder,
     Link(PathBuf),
-    File { size: u64, modified: SystemTime },
+    File { size: u64, modified: SystemTime, mode: u32 },
 }
 
 impl Tree {
@@ -212,7 +201,8 @@ impl Tree {
                 Node::Folder
             } else if found.is_file() && is_open(0o4) {
                 bytes += found.len();
-                Node::File { size: found.len(), modified: found.modified()? }
+                let mode = found.mode() & 0o755;
+                Node::File { size: found.len(), modified: found.modified()?, mode }
             } else {
                 return Ok(None);
             };
@@ -222,6 +212,26 @@ impl Tree {
             nodes.insert(below, node);
         }
         Ok(Some(Self(nodes)))
+    }
+
+    /// Copies all of it from a path to another one, where nothing is.
+    fn copy(&self, path: &Path, place: &Path) -> io::Result<()> {
+        for (below, node) in &self.0 {
+            // Joining nothing would end the path of a file with `/`.
+            let is_root = below.as_os_str().is_empty();
+            let join = |root: &Path| if is_root { root.to_owned() } else { root.join(below) };
+            let (from, to) = (join(path), join(place));
+            match node {
+                Node::Folder => make_folder(&to)?,
+                Node::Link(target) => symlink(target, &to)?,
+                Node::File { modified, mode, .. } => {
+                    fs::copy(&from, &to)?;
+                    fs::set_permissions(&to, Permissions::from_mode(*mode))?;
+                    File::open(&to)?.set_modified(*modified)?;
+                }
+            }
+        }
+        Ok(())
     }
 }
 

@@ -95,15 +95,20 @@ struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
+    /// The session that the attacks are made from.
     async fn new(probe: &Probe<'a>, canaries: &Canaries) -> Result<Self, Failed> {
-        let workspaces = probe.workspaces;
-        let id = uuid::Uuid::now_v7().to_string();
-        let folder = workspaces.folder(&id).await?;
         let grants = if probe.has_covers() {
             probe.grants.with(&canaries.own()?.1)
         } else {
             probe.grants.clone()
         };
+        Self::with(probe, canaries, grants).await
+    }
+
+    async fn with(probe: &Probe<'a>, canaries: &Canaries, grants: Grants) -> Result<Self, Failed> {
+        let workspaces = probe.workspaces;
+        let id = uuid::Uuid::now_v7().to_string();
+        let folder = workspaces.folder(&id).await?;
         Ok(Self { id, folder, workspaces, port: port_of(&canaries.proxy.own), grants })
     }
 }
@@ -139,7 +144,7 @@ impl Probe<'_> {
         canaries: &Canaries,
         session: &Session<'_>,
     ) -> Result<Vec<Outcome>, Failed> {
-        let peer = Session::new(self, canaries).await?;
+        let peer = Session::with(self, canaries, self.grants.clone()).await?;
         let peer_home = PathBuf::from(peer.folder.home_text());
         plant(&peer_home, &canaries.marker)?;
         // A sandbox takes most of the time, so both are made at once.

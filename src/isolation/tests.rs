@@ -7,7 +7,9 @@ use super::*;
 use crate::config::Uids;
 use crate::process::{Ended, Launcher, Process};
 use crate::supervisor::Word;
+use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 use tempfile::TempDir;
 use tokio::io::AsyncReadExt;
 use users::Users;
@@ -102,6 +104,27 @@ async fn inside_of_bubblewrap_paths_and_user_are_always_the_same() {
         said,
         "/workspace\nagent\nagent\nbin\ndev\netc\nhome\nlib\nlib64\nproc\nrun\nsbin\ntmp\nusr\nvar\nworkspace\n"
     );
+}
+
+#[tokio::test]
+async fn inside_of_bubblewrap_etc_has_the_granted_files_as_they_are_and_nothing_else() {
+    let room = Room::bubblewrap();
+    let said = room.says("touch /etc/new 2>/dev/null || ls -A /etc").await;
+    let granted = grants::etc().filter(|path| path.exists());
+    let name = |path: PathBuf| {
+        let below = path.strip_prefix(etc::ETC).ok()?;
+        Some(below.components().next()?.as_os_str().to_string_lossy().into_owned())
+    };
+    let own = ["group", "hostname", "hosts", "passwd"].map(ToOwned::to_owned);
+    let names: BTreeSet<String> = granted.filter_map(name).chain(own).collect();
+    assert_eq!(said.lines().map(ToOwned::to_owned).collect::<BTreeSet<_>>(), names);
+    for path in ["/etc/services", "/etc/ld.so.cache", "/etc/ssl/openssl.cnf"] {
+        if let Ok(text) = std::fs::read(path) {
+            let said = room.says(&format!("cat {path} | cksum")).await;
+            let found = said.split(' ').nth(1).unwrap().trim().parse::<usize>();
+            assert_eq!(found, Ok(text.len()), "{path}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -87,19 +87,17 @@ pub struct Store {
 // === opening ===
 
 impl Store {
-    /// Opens (or makes) the database in a folder of our own.
+    /// Opens (or makes) the database in a folder of our own, which is locked for us.
     pub(super) fn in_folder(
         folder: &Path,
         file: &Path,
-        holder: &str,
+        lock: File,
         readers: usize,
     ) -> Result<Self, Error> {
         let unusable = |path: &Path, error: &dyn std::fmt::Display| Error::Unusable {
             path: path.display().to_string(),
             reason: error.to_string(),
         };
-        std::fs::create_dir_all(folder).map_err(|error| unusable(folder, &error))?;
-        let lock = take_lock(folder, holder)?;
         // The file is ours alone from its first byte.
         let handle = OpenOptions::new()
             .create(true)
@@ -203,13 +201,15 @@ impl Store {
     }
 }
 
-/// One server on a store at a time; the lock goes away with the process.
-fn take_lock(folder: &Path, holder: &str) -> Result<File, Error> {
-    let path = folder.join("lock");
-    let unusable = |error: std::io::Error| Error::Unusable {
+/// Makes the folder of a store and locks it: one server at a time. The lock goes away with the process.
+pub(super) fn lock(folder: &Path, holder: &str) -> Result<File, Error> {
+    let unusable = |path: &Path, error: &std::io::Error| Error::Unusable {
         path: path.display().to_string(),
         reason: error.to_string(),
     };
+    std::fs::create_dir_all(folder).map_err(|error| unusable(folder, &error))?;
+    let path = folder.join("lock");
+    let unusable = |error: std::io::Error| unusable(&path, &error);
     let mut file = OpenOptions::new()
         .create(true)
         .truncate(false)
@@ -515,7 +515,9 @@ mod tests {
             earlier.execute(put, [n]).unwrap();
         }
         drop(earlier);
-        let store = Store::in_folder(folder.path(), &file, "a test", 1).unwrap();
+        let store =
+            Store::in_folder(folder.path(), &file, lock(folder.path(), "a test").unwrap(), 1)
+                .unwrap();
         let pages = store.read_together(|reads| {
             let scope = Scope { caller: Arc::from("owner"), agent: Arc::from("fake") };
             let states = [1, 2, 3, 6].map(|number| Some(read::state_of(number)));

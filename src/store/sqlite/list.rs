@@ -203,7 +203,13 @@ mod tests {
     async fn rows_and_total_are_of_one_moment_while_tasks_are_removed() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("store.db");
-        let store = Store::in_folder(folder.path(), &file, "a test", 1).unwrap();
+        let store = Store::in_folder(
+            folder.path(),
+            &file,
+            super::super::lock(folder.path(), "a test").unwrap(),
+            1,
+        )
+        .unwrap();
         let scope = own_scope();
         let rows = put_tasks(&store, &scope).await;
         let (began, begins) = tokio::sync::oneshot::channel();

@@ -448,7 +448,13 @@ mod tests {
     async fn a_query_that_panics_keeps_no_connection() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("store.db");
-        let store = Store::in_folder(folder.path(), &file, "a test", 2).unwrap();
+        let store = Store::in_folder(
+            folder.path(),
+            &file,
+            super::super::lock(folder.path(), "a test").unwrap(),
+            2,
+        )
+        .unwrap();
         for _ in 0..10 {
             let broken: Result<(), _> = store.read(|_| panic!("on purpose")).await;
             assert!(matches!(broken, Err(Error::Closed)));
