@@ -314,7 +314,7 @@ section! {
         /// Values in one line of an agent.
         pub line_values: usize = 20_000,
         /// Long lines that are in memory at a time, those of all agents together.
-        pub lines: Bytes = Bytes::new(16 * MIB),
+        pub lines: Bytes = Bytes::new(8 * MIB),
         /// Sessions whose folders are measured at a time; of one caller half of them.
         pub disk_checks: usize = 4,
         /// Further tries of a turn that an overloaded model API refused before anything was done.
@@ -333,7 +333,7 @@ section! {
         /// the newest messages; of a larger page fewer tasks.
         pub response: Bytes = Bytes::new(4 * MIB),
         /// Answers that are made or not yet read, together; of one caller at most half of it.
-        pub responses: Bytes = Bytes::new(24 * MIB),
+        pub responses: Bytes = Bytes::new(16 * MIB),
         /// Requests that may wait for room among them; of one caller half as many.
         pub responses_waiting: usize = 1000,
         /// Largest answer that also stands in the task's history.

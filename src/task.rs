@@ -754,9 +754,10 @@ fn shown(mut events: Vec<Event>) -> Option<Vec<Event>> {
 }
 
 fn encode(response: &StreamResponse) -> Bytes {
-    Bytes::from(
-        serde_json::to_vec(response).expect("an event has no maps with other keys than strings"),
-    )
+    let body = serde_json::to_vec(response);
+    let body = body.expect("an event has no maps with other keys than strings");
+    // Without the room that it grew into: a log keeps its newest events.
+    Bytes::from(body.into_boxed_slice())
 }
 
 #[cfg(test)]

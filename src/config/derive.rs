@@ -44,9 +44,9 @@ pub(super) fn lay_over(layers: &mut Layers, environment: &Environment, cwd: &Pat
             origin,
         );
     }
-    let responses = Bytes::new(config.limits.response.get().saturating_mul(6));
+    let responses = Bytes::new(config.limits.response.get().saturating_mul(4));
     if unsaid(layers, "limits.responses") && config.limits.responses < responses {
-        let origin = Origin::Derived("six times `limits.response`".to_owned());
+        let origin = Origin::Derived("four times `limits.response`".to_owned());
         layers.set("limits.responses", to_json(&responses), origin);
     }
     let prompts = Bytes::new(config.limits.prompt.get().saturating_mul(2));
@@ -57,9 +57,9 @@ pub(super) fn lay_over(layers: &mut Layers, environment: &Environment, cwd: &Pat
         let origin = Origin::Derived("twice `limits.prompt`".to_owned());
         layers.set("limits.prompts", to_json(&prompts), origin);
     }
-    let lines = Bytes::new(config.limits.line.get().saturating_mul(4));
+    let lines = Bytes::new(config.limits.line.get().saturating_mul(2));
     if unsaid(layers, "limits.lines") && config.limits.lines < lines {
-        let origin = Origin::Derived("four times `limits.line`".to_owned());
+        let origin = Origin::Derived("twice `limits.line`".to_owned());
         layers.set("limits.lines", to_json(&lines), origin);
     }
     let connections = config.limits.connections;
@@ -115,7 +115,7 @@ mod tests {
                 .map(|loaded| loaded.config.limits.lines)
         };
         let line = ("PILOTHOUSE_LIMITS_LINE", "32MiB");
-        assert_eq!(limits(&[line]).unwrap(), Bytes::new(128 << 20));
+        assert_eq!(limits(&[line]).unwrap(), Bytes::new(64 << 20));
         assert_eq!(
             limits(&[line, ("PILOTHOUSE_LIMITS_LINES", "40MiB")]).unwrap(),
             Bytes::new(40 << 20)

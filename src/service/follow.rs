@@ -161,7 +161,7 @@ pub async fn stopped_before_it_began(stop: &CancellationToken, log: &TaskLog) {
 }
 
 fn encode(response: &StreamResponse) -> Bytes {
-    Bytes::from(
-        serde_json::to_vec(response).expect("an event has no maps with other keys than strings"),
-    )
+    let body = serde_json::to_vec(response);
+    let body = body.expect("an event has no maps with other keys than strings");
+    Bytes::from(body.into_boxed_slice())
 }

@@ -58,7 +58,8 @@ impl LineRoom {
 impl LinePlace {
     /// Requests a place where the line has become long, and gives it back where the line was heard.
     pub(super) fn update(&mut self, line_bytes: usize, room: &LineRoom, caller: &Arc<str>) {
-        if line_bytes <= SHORT {
+        // A pipe brings so many at a time: an agent that waits holds one such piece, not two.
+        if line_bytes < SHORT {
             *self = Self::None;
         } else if matches!(self, Self::None) {
             *self = Self::Requested(room.queue.request_many(caller, room.each));
@@ -121,6 +122,16 @@ mod tests {
 
     fn is_granted(place: &mut LinePlace, config: &Config) -> bool {
         place.take(config).now_or_never().is_some()
+    }
+
+    #[test]
+    fn a_line_waits_for_a_place_before_more_than_the_first_bytes_are_read() {
+        let room = LineRoom::new(&config(1));
+        let (mut place, caller) = (LinePlace::default(), Arc::from("a"));
+        place.update(SHORT - 1, &room, &caller);
+        assert!(!place.is_requested());
+        place.update(SHORT, &room, &caller);
+        assert!(place.is_requested());
     }
 
     #[test]

@@ -179,8 +179,9 @@ fn hundreds_of_lists_that_nobody_reads_stay_within_100_mib() {
     }
     let path = "/tasks?pageSize=100&includeArtifacts=true";
     let unread = Unread::get(&world, path, (150, 4, 600 - WAITING));
-    assert_eq!(unread.count(200), 3);
-    assert_eq!(unread.count(503), 600 - WAITING - 3);
+    // One caller has half of `limits.responses`.
+    assert_eq!(unread.count(200), 2);
+    assert_eq!(unread.count(503), 600 - WAITING - 2);
     assert!(peak(&world) < 100 << 20, "{} MiB", peak(&world) >> 20);
     assert_eq!(world.call(BOB, "ListTasks", &json!({})).status, 200);
     unread.leave();
