@@ -39,7 +39,7 @@ pub(crate) fn supervise(control: i32, streams: [i32; 3]) -> ! {
         report(control, b'N', (start.stage << 16) as i32 | -error as i32);
         exit(0)
     }
-    report(control, b'S', agent as i32);
+    report_pair(control, b'S', [agent as i32, sys!(GETPID) as i32]);
     let status = watch(control, child_ended, agent, &mut connector);
     let left = end_tree(child_ended);
     match status {
@@ -143,6 +143,11 @@ fn hear(control: i32) -> u8 {
 
 /// A server that is gone hears nothing, and that is no reason to stop (SIGPIPE is blocked).
 pub(crate) fn report(control: i32, tag: u8, value: i32) {
-    let [a, b, c, d] = value.to_le_bytes();
-    write(control, &[tag, a, b, c, d]);
+    report_pair(control, tag, [value, 0]);
+}
+
+fn report_pair(control: i32, tag: u8, [first, second]: [i32; 2]) {
+    let [a, b, c, d] = first.to_le_bytes();
+    let [e, f, g, h] = second.to_le_bytes();
+    write(control, &[tag, a, b, c, d, e, f, g, h]);
 }

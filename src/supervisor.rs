@@ -105,8 +105,8 @@ pub enum Word {
 /// What a supervisor tells the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Report {
-    /// The agent runs under this process id.
-    Started(i32),
+    /// The agent runs under the first process id, below the second one.
+    Started(i32, i32),
     /// The agent could not be started: the record of the sandbox that failed (0 for anything else), and the
     /// system's error number.
     NotStarted(u32, i32),
@@ -167,14 +167,14 @@ const HEAD: usize = 16;
 
 impl Report {
     /// The bytes of one report.
-    pub const SIZE: usize = 5;
+    pub const SIZE: usize = 9;
 
     /// Reads one report; none for bytes that no supervisor writes.
     pub fn decode(bytes: [u8; Self::SIZE]) -> Option<Self> {
-        let [tag, a, b, c, d] = bytes;
+        let [tag, a, b, c, d, e, f, g, h] = bytes;
         let value = i32::from_le_bytes([a, b, c, d]);
         Some(match tag {
-            b'S' => Self::Started(value),
+            b'S' => Self::Started(value, i32::from_le_bytes([e, f, g, h])),
             b'N' => Self::NotStarted(value.cast_unsigned() >> 16, value & 0xffff),
             b'E' => Self::Entered,
             b'X' => Self::Exited(value),

@@ -91,7 +91,7 @@ impl Control {
             Some(Report::Exited(code)) => Some(self.exited(code)),
             Some(Report::Signaled(signal)) => Some(Ended::Signal(signal)),
             Some(Report::Survivors(_)) => Some(Ended::Unclear),
-            Some(Report::Started(_) | Report::NotStarted(..) | Report::Entered) | None => None,
+            Some(Report::Started(..) | Report::NotStarted(..) | Report::Entered) | None => None,
         }
     }
 
@@ -101,7 +101,7 @@ impl Control {
             match self.report().await {
                 Ok(Some(Report::Exited(code))) => return self.exited(code),
                 Ok(Some(Report::Signaled(signal))) => return Ended::Signal(signal),
-                Ok(Some(Report::Started(_) | Report::Entered)) => {}
+                Ok(Some(Report::Started(..) | Report::Entered)) => {}
                 Ok(Some(Report::Survivors(_) | Report::NotStarted(..)) | None) | Err(_) => {
                     return Ended::Unclear;
                 }

@@ -46,6 +46,7 @@ pub struct Prepared {
 /// What is known of an agent that has begun.
 pub struct Begun {
     pub(super) pid: i32,
+    pub(super) tree: tree::Tree,
     pub(super) listener: Option<std::net::TcpListener>,
 }
 impl Launcher {
@@ -254,8 +255,8 @@ impl Prepared {
             line::send_with(&control.socket, &bytes, &along).await?
         };
         control.socket.write_all(&bytes[sent..]).await?;
-        let mut pid = match control.report().await? {
-            Some(Report::Started(pid)) => pid,
+        let (mut pid, above) = match control.report().await? {
+            Some(Report::Started(pid, above)) => (pid, above),
             Some(Report::NotStarted(0, number)) if inner.is_some() => {
                 control.lost = None;
                 return Err(Error::NotStarted {
@@ -276,6 +277,8 @@ impl Prepared {
                 )));
             }
         };
+        // What runs in namespaces of its own has other numbers there.
+        let tree = (inner.is_none() && control.lost.is_none()).then(|| tree::Tree::new(pid, above));
         let mut listener = None;
         if let (Some(line), Some(inner)) = (&mut line, &inner) {
             match line.enter(inner).await? {
@@ -297,14 +300,15 @@ impl Prepared {
                 }
             }
         }
-        Ok(Begun { pid, listener })
+        let tree = tree.unwrap_or_else(|| tree::Tree::find(pid));
+        Ok(Begun { pid, tree, listener })
     }
 
     /// The agent that has begun, with its pipes.
     pub fn into_process(self, begun: Begun) -> io::Result<Process> {
         Ok(Process {
             pid: begun.pid,
-            tree: tree::Tree::of(begun.pid),
+            tree: begun.tree,
             stdin: Some(Input::Quiet(self.stdin)),
             stdout: receiver(self.stdout)?,
             stderr: receiver(self.stderr)?,

@@ -46,16 +46,26 @@ impl Moment {
 pub struct Tree {
     agent: i32,
     above: i32,
-    /// When the agent began; a later process may have its number.
-    began: Option<Moment>,
+    /// The agent had begun by then; a later process may have its number.
+    begun_by: Option<Moment>,
 }
 
 impl Tree {
-    /// The tree of an agent that was just started: later its parent may be gone, and it has another one.
-    pub fn of(agent: i32) -> Self {
+    /// The tree of an agent that was just started, and of the process above it.
+    pub fn new(agent: i32, above: i32) -> Self {
+        Self { agent, above, begun_by: Some(Moment::now()) }
+    }
+
+    /// The same, of an agent of which nobody says what is above it: later its parent may be gone, and it has another
+    /// one.
+    pub fn find(agent: i32) -> Self {
         let found = read(agent);
         let above = found.as_ref().map_or(0, |agent| agent.parent);
-        Self { agent, above, began: found.map(|agent| agent.began) }
+        Self { agent, above, begun_by: found.map(|agent| agent.began) }
+    }
+
+    fn is_agent(self, found: &Process) -> bool {
+        self.begun_by.is_some_and(|moment| found.began <= moment)
     }
 
     /// Ends with SIGKILL what began in the tree since a moment, but not the agent. True when nothing of it is
@@ -82,11 +92,11 @@ impl Tree {
     /// What lives in the tree and began at that moment or later, but not the agent; none where the process above
     /// the agent is gone, so that nobody can tell what belongs to the tree.
     fn began_since(self, since: Moment) -> Option<Vec<i32>> {
-        let Self { agent, above, began } = self;
+        let Self { agent, above, .. } = self;
         let all = all();
         match all.get(&agent) {
             None => return Some(Vec::new()),
-            Some(found) if Some(found.began) != began => return Some(Vec::new()),
+            Some(found) if !self.is_agent(found) => return Some(Vec::new()),
             Some(found) if found.parent != above => return None,
             Some(_) => {}
         }
@@ -98,8 +108,8 @@ impl Tree {
 
     /// All processes of the tree; the agent alone where the process above it is gone.
     pub fn processes(self) -> Vec<i32> {
-        let Self { agent, above, began } = self;
-        match read(agent).filter(|found| Some(found.began) == began) {
+        let Self { agent, above, .. } = self;
+        match read(agent).filter(|found| self.is_agent(found)) {
             None => Vec::new(),
             Some(found) if found.parent != above => vec![agent],
             Some(_) => below(above).unwrap_or_else(|_| below_by_search(above)),
@@ -204,8 +214,13 @@ mod tests {
         let mut process = launcher.spawn(&super::super::tests::shell(script)).await.unwrap();
         process.stdin.as_mut().unwrap().try_write(b"\n").unwrap();
         assert_eq!(process.control.ended().await, super::super::Ended::Unclear);
+        // A process that ends closes its sockets before its children get another parent.
+        let Tree { agent, above, .. } = process.tree;
+        while read(agent).is_some_and(|agent| agent.parent == above) {
+            tokio::task::yield_now().await;
+        }
         assert!(!process.tree.end_since(Moment(0), Duration::from_secs(5)).await);
-        let agent = Pid::from_raw(process.tree.agent).unwrap();
+        let agent = Pid::from_raw(agent).unwrap();
         rustix::process::kill_process(agent, Signal::KILL).unwrap();
         other.stdin = None;
         assert!(matches!(other.control.ended().await, super::super::Ended::Code(_)));

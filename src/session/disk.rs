@@ -315,7 +315,7 @@ mod tests {
     }
 
     fn own_tree() -> Tree {
-        Tree::of(i32::try_from(std::process::id()).unwrap())
+        Tree::find(i32::try_from(std::process::id()).unwrap())
     }
 
     /// A turn that begins a look and ends at once.
