@@ -380,16 +380,11 @@ pub(crate) fn exit(code: usize) -> ! {
 /// As `memcpy` of C.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn memcpy(to: *mut u8, from: *const u8, count: usize) -> *mut u8 {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: the caller vouches for both ranges; the direction flag is clear in every function.
-    unsafe {
-        asm!("rep movsb", inout("rcx") count => _, inout("rdi") to => _, inout("rsi") from => _,
-            options(nostack, preserves_flags));
-    }
-    #[cfg(target_arch = "aarch64")]
-    for at in 0..count {
+    let mut at = 0;
+    while at < count {
         // SAFETY: the caller vouches for both ranges.
         unsafe { to.add(at).write_volatile(from.add(at).read()) };
+        at += 1;
     }
     to
 }
@@ -399,16 +394,11 @@ unsafe extern "C" fn memcpy(to: *mut u8, from: *const u8, count: usize) -> *mut 
 /// As `memset` of C.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn memset(to: *mut u8, byte: i32, count: usize) -> *mut u8 {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: the caller vouches for the range; the direction flag is clear in every function.
-    unsafe {
-        asm!("rep stosb", inout("rcx") count => _, inout("rdi") to => _, in("al") byte as u8,
-            options(nostack, preserves_flags));
-    }
-    #[cfg(target_arch = "aarch64")]
-    for at in 0..count {
+    let mut at = 0;
+    while at < count {
         // SAFETY: the caller vouches for the range.
         unsafe { to.add(at).write_volatile(byte as u8) };
+        at += 1;
     }
     to
 }
