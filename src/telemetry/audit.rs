@@ -137,7 +137,8 @@ impl Audit {
 impl Sink {
     fn open(path: &Path) -> io::Result<Self> {
         if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
-            return Self::queue(OpenOptions::new().append(true).open(path)?);
+            // Opened to be read as well, a pipe is not waited for until somebody reads it.
+            return Self::queue(OpenOptions::new().read(true).append(true).open(path)?);
         }
         let file = Mutex::new(AuditFile::open(path)?);
         Ok(Self::File { file, complained: AtomicBool::new(false) })
@@ -268,6 +269,22 @@ mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;
 
+    fn entry(action: &str) -> Entry {
+        Entry {
+            time: Timestamp::now(),
+            caller: None,
+            peer: "127.0.0.1".to_owned(),
+            action: action.to_owned(),
+            task: None,
+            context: None,
+            ask: None,
+            decision: None,
+            outcome: "ok",
+            status: 200,
+            duration_ms: 0.0,
+        }
+    }
+
     #[test]
     fn a_renamed_file_that_cannot_be_begun_anew_takes_the_entry_and_says_so() {
         let folder = tempfile::tempdir().unwrap();
@@ -297,22 +314,26 @@ mod tests {
     }
 
     #[test]
+    fn a_pipe_takes_entries_before_and_after_somebody_reads_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit");
+        let (kind, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::from_raw_mode(0o600));
+        rustix::fs::mknodat(rustix::fs::CWD, &path, kind, mode, 0).unwrap();
+        let audit = Audit::open(path.to_str().unwrap()).unwrap();
+        assert!(audit.note(&entry("one")).is_ok());
+        let mut reader = io::BufReader::new(File::open(&path).unwrap());
+        for action in ["one", "two"] {
+            let mut line = String::new();
+            io::BufRead::read_line(&mut reader, &mut line).unwrap();
+            assert!(line.contains(&format!("\"action\":\"{action}\"")), "{line}");
+            assert!(audit.note(&entry("two")).is_ok());
+        }
+    }
+
+    #[test]
     fn characters_that_are_not_shown_stand_in_an_entry_as_escapes() {
         let action = "GET \u{202e}gpj.x\u{2066}\u{200e}\u{61c}\u{2028}\u{85}\u{7f}\u{1b}[2K \u{fc}";
-        let entry = Entry {
-            time: Timestamp::now(),
-            caller: None,
-            peer: "127.0.0.1".to_owned(),
-            action: action.to_owned(),
-            task: None,
-            context: None,
-            ask: None,
-            decision: None,
-            outcome: "ok",
-            status: 200,
-            duration_ms: 0.0,
-        };
-        let line = String::from_utf8(entry.to_line()).unwrap();
+        let line = String::from_utf8(entry(action).to_line()).unwrap();
         let text = line.strip_suffix('\n').unwrap();
         assert!(!text.contains(is_unshowable), "{text:?}");
         let read: serde_json::Value = serde_json::from_str(text).unwrap();
