@@ -97,7 +97,7 @@ impl<'a> Begin<'a> {
         Box::pin(self.measure()).await?;
         match slot {
             Some(slot) if self.session.running.is_none() => {
-                Box::pin(self.start(slot, files)).await?
+                Box::pin(self.start(slot, files)).await?;
             }
             _ if files.is_empty() => {}
             _ => Box::pin(self.put_more_files(files)).await?,

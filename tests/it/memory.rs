@@ -271,8 +271,8 @@ fn large_bodies_wait_for_each_other_and_small_ones_for_nobody() {
         "POST / HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {OWNER}\r\nContent-Type: application/json\r\nContent-Length: 200000\r\n\r\n"
     );
     let mut stuck = connect(world.address(), world.patience());
-    std::io::Write::write_all(&mut stuck, head.as_bytes()).unwrap();
-    std::io::Write::write_all(&mut stuck, &[b' '; 100_000]).unwrap();
+    stuck.write_all(head.as_bytes()).unwrap();
+    stuck.write_all(&[b' '; 100_000]).unwrap();
     assert_eq!(crate::reading::answer(&world.say("say small")), "small");
     let large = message(&format!("say large; {}", " ".repeat(100_000)));
     // Either it waited for as long as it may, or the other one's time was over before.
@@ -282,7 +282,7 @@ fn large_bodies_wait_for_each_other_and_small_ones_for_nobody() {
         assert!(reply.header("retry-after").is_some());
     }
     let mut told = [0; 512];
-    let size = std::io::Read::read(&mut stuck, &mut told).unwrap();
+    let size = stuck.read(&mut told).unwrap();
     assert!(String::from_utf8_lossy(&told[..size]).contains("timeouts.body"));
     assert_eq!(world.call(OWNER, "SendMessage", &large).status, 200);
 }
