@@ -211,6 +211,7 @@ pub(crate) fn attack(arguments: &Arguments) -> ! {
             arguments.get(3).unwrap_or_default(),
             arguments.get(4).is_some_and(|word| same(word, b"dumpable")),
         ),
+        Some(b"survive") => tree::survive(),
         Some(b"forks") => tree::forks(arguments.number(3)),
         Some(b"memory") => tree::memory(arguments.number(3)),
         Some(b"disk") => tree::disk(

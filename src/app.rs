@@ -14,7 +14,7 @@ use crate::push::Push;
 use crate::queue::FairQueue;
 use crate::server::{self, Answers, Bodies, Cards, Doors};
 use crate::service::Service;
-use crate::session::{House, LineRoom, Sessions};
+use crate::session::{House, LineRoom, MOST_REFUSALS, Sessions};
 use crate::signing;
 use crate::store::{self, Claim};
 use crate::sweep::Sweep;
@@ -221,6 +221,7 @@ impl App {
             telemetry: telemetry.clone(),
             actors,
             stop: stop.clone(),
+            refusals: Arc::new(Semaphore::new(MOST_REFUSALS)),
             starting: Arc::new(Semaphore::new(config.processes.starting)),
             lines: LineRoom::new(&config),
             prompts: {

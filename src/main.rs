@@ -3,6 +3,14 @@
 //! The story of the process: what was asked, what is configured, do it, end with a code that means
 //! something.
 
+/// Writes a line to standard error. Nobody may read it any more, which ends nothing; std's macro panics then.
+macro_rules! eprintln {
+    ($($told:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr(), $($told)*);
+    }};
+}
+
 pub mod access;
 pub mod agent;
 pub mod allocator;
@@ -15,6 +23,7 @@ pub mod client;
 pub mod clock;
 pub mod config;
 pub mod descriptors;
+pub mod disk;
 pub mod isolation;
 pub mod process;
 pub mod push;

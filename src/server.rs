@@ -267,8 +267,11 @@ impl Doors {
         bytes: &mut Vec<u8>,
     ) -> Result<Place, Error> {
         let patience = self.config.timeouts.body.get();
-        let place = tokio::time::timeout(patience, self.bodies.take(caller, most)).await;
-        let place = place.map_err(|_| too_many())?;
+        let place = tokio::select! {
+            place = tokio::time::timeout(patience, self.bodies.take(caller, most)) => place.ok(),
+            () = self.stop.cancelled() => None,
+        };
+        let place = place.ok_or_else(too_many)?;
         bytes.reserve_exact(most - bytes.len());
         Ok(place)
     }

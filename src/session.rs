@@ -67,7 +67,7 @@ use crate::telemetry::Telemetry;
 use crate::workspace::Workspaces;
 use pilothouse_a2a::id::{ContextId, TaskId};
 use pilothouse_agents::Turn as Prompt;
-use pilothouse_egress::Egress;
+use pilothouse_egress::{Egress, Refusal};
 use std::sync::Arc;
 use tokio::sync::{Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -99,6 +99,8 @@ pub struct House {
     pub actors: TaskTracker,
     /// Begins the end.
     pub stop: CancellationToken,
+    /// Refusals of agents' requests that wait for a full audit log.
+    pub refusals: Arc<Semaphore>,
     /// Process starts at a time.
     pub starting: Arc<Semaphore>,
     /// Long lines of agents at a time.
@@ -107,7 +109,23 @@ pub struct House {
     pub prompts: FairQueue,
 }
 
+/// Refusals that wait for a full audit log at most.
+pub(crate) const MOST_REFUSALS: usize = 256;
+
 impl House {
+    /// Notes in the audit log that an agent's request was refused. The turn does not wait for a log that nobody
+    /// reads; where many refusals do, this one stands in its task alone.
+    pub(crate) fn note_refusal(&self, log: Option<&TaskLog>, scope: &Scope, refusal: &Refusal) {
+        if let Err(unsent) = self.telemetry.egress_refused(log, scope, refusal)
+            && let Ok(permit) = self.refusals.clone().try_acquire_owned()
+        {
+            self.actors.spawn(async move {
+                unsent.send().await;
+                drop(permit);
+            });
+        }
+    }
+
     /// Where the sessions of an agent work; those of one that is served no more lie where the default's do.
     pub fn folders_of(&self, agent: &str) -> &Workspaces {
         let agent = self.agents.get(agent);

@@ -249,8 +249,15 @@ pub enum Write {
         conversation: Option<String>,
         /// Whether its folder is ready.
         ready: bool,
-        /// When; none where the store knows that it was used within this second.
-        at: Option<Timestamp>,
+        /// When.
+        at: Timestamp,
+    },
+    /// A session was in use, of which nothing else is known here.
+    SessionInUse {
+        /// Its id.
+        id: Arc<str>,
+        /// When.
+        at: Timestamp,
     },
     /// A session that is no more.
     SessionGone {

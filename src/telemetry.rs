@@ -4,7 +4,7 @@ pub mod audit;
 pub mod console;
 mod raw;
 
-pub use audit::{Audit, Entry};
+pub use audit::{Audit, Entry, Unsent};
 pub use console::Console;
 pub use raw::Raw;
 
@@ -83,7 +83,13 @@ impl Telemetry {
     }
 
     /// A request of an agent did not get through its wall.
-    pub async fn egress_refused(&self, log: Option<&TaskLog>, scope: &Scope, refusal: &Refusal) {
+    #[must_use = "the entry is noted when it is sent"]
+    pub fn egress_refused(
+        &self,
+        log: Option<&TaskLog>,
+        scope: &Scope,
+        refusal: &Refusal,
+    ) -> Result<(), Unsent> {
         let Refusal { host, port, reason, .. } = refusal;
         let entry = Entry {
             time: Timestamp::now(),
@@ -98,9 +104,7 @@ impl Telemetry {
             status: 403,
             duration_ms: 0.0,
         };
-        if let Err(unsent) = self.0.audit.note(&entry) {
-            unsent.send().await;
-        }
+        self.0.audit.note(&entry)
     }
 
     /// Writes out what waits.

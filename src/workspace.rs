@@ -10,6 +10,7 @@ pub use removal::{LeftOvers, remove_folder, remove_left_over};
 pub use tree::Size;
 
 use crate::config::{self, Config, CopyLimits, WorkspaceMode};
+use crate::disk::{self, off_worker};
 use crate::process::tree::Tree;
 use crate::process::{Ended, Process};
 use inside::Inside;
@@ -170,11 +171,12 @@ impl Workspaces {
 
     /// A session's folders, made where they are missing. Dropping this makes them all the same.
     ///
-    /// A folder costs about 0.1 ms, so there are no more than needed: temporary files lie in HOME. Two empty folders
-    /// take less than handing them to another thread.
+    /// A folder costs about 0.1 ms, so there are no more than needed: temporary files lie in HOME.
     pub async fn folder(&self, session: &str) -> Result<Folder, Error> {
-        if self.0.defaults.is_none() {
-            return self.make_folder(session);
+        if self.0.defaults.is_none()
+            && let Ok(made) = disk::at_once(|| self.make_folder(session))
+        {
+            return made;
         }
         let (all, session) = (self.clone(), session.to_owned());
         match off_worker(move || all.make_folder(&session)).await {
@@ -429,11 +431,6 @@ impl Workspaces {
             )),
         }
     }
-}
-
-/// Does what waits for the disk where no other work waits for it.
-async fn off_worker<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
-    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)
 }
 
 /// The folders above this one that are not there.

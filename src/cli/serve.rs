@@ -46,6 +46,9 @@ pub(super) fn run(flags: &Flags, environment: &Environment, cwd: &Path) -> ExitC
     let (agents, webhooks) = (loaded.config.processes.max, loaded.config.push.concurrent);
     let lookups = agents.saturating_add(webhooks).saturating_add(egress::LOOKUPS_OF_UPSTREAMS);
     let mut builder = tokio::runtime::Builder::new_multi_thread();
+    // One may wait for the disk.
+    let cores = std::thread::available_parallelism().map_or(2, usize::from);
+    builder.worker_threads(cores.max(2));
     builder.enable_all().max_blocking_threads(THREADS_FOR_DISK + lookups.min(MOST_LOOKUPS));
     let runtime = match builder.build() {
         Ok(runtime) => runtime,
@@ -116,6 +119,8 @@ fn start_log(config: &Config) -> Result<(), tracing_subscriber::filter::ParseErr
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        // It would tell standard error that standard error cannot be written, and panic.
+        .log_internal_errors(false)
         .with_target(false);
     match config.log.format {
         LogFormat::Json => builder.json().flatten_event(true).init(),

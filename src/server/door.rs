@@ -100,9 +100,9 @@ struct Inner {
     time: Timestamp,
     peer: IpAddr,
     known: Mutex<Known>,
-    /// The request's place among those under way: it is free when the operation has ended too, or a caller who
-    /// asks and leaves at once could have any number of them.
-    _place: Option<UnderWay>,
+    /// The request's place among those under way: it is free when the operation has ended and its entry is noted,
+    /// or a caller who asks and leaves at once could have any number of them.
+    place: Option<UnderWay>,
 }
 
 /// What is known of the request so far.
@@ -134,7 +134,7 @@ impl AuditEntry {
             time: Timestamp::now(),
             peer,
             known: Mutex::default(),
-            _place: place,
+            place,
         };
         let entry = Self(Arc::new(inner));
         let admitted = doors.access.admit(headers, &arrival).await;
@@ -194,7 +194,12 @@ impl AuditEntry {
             && let Err(unsent) = doors.telemetry.audit().note(&entry)
         {
             // A caller who leaves meanwhile does not take the entry along.
-            let _ = doors.operations.spawn(unsent.send()).await;
+            let entry = self.clone();
+            let send = async move {
+                unsent.send().await;
+                drop(entry);
+            };
+            let _ = doors.operations.spawn(send).await;
         }
     }
 }
@@ -233,7 +238,12 @@ impl Drop for Inner {
             && let Err(unsent) = self.doors.telemetry.audit().note(&entry)
             && let Ok(runtime) = Handle::try_current()
         {
-            self.doors.operations.spawn_on(unsent.send(), &runtime);
+            let place = self.place.take();
+            let send = async move {
+                unsent.send().await;
+                drop(place);
+            };
+            self.doors.operations.spawn_on(send, &runtime);
         }
     }
 }

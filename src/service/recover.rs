@@ -2,7 +2,7 @@
 
 use super::Service;
 use crate::session::Origin;
-use crate::store::{self, Durability};
+use crate::store::{self, Durability, Write};
 use crate::task::{Extent, Record, TaskLog};
 use pilothouse_a2a::event::TaskStatusUpdateEvent;
 use pilothouse_a2a::message::{Message, Part, Role};
@@ -62,7 +62,9 @@ impl Service {
                 timestamp: Some(Timestamp::now()),
             };
             let update = TaskStatusUpdateEvent::new(log.id.clone(), log.context_id.clone(), status);
-            log.record(self.store(), vec![Record::Status(update)], Durability::Synced).await?;
+            let used = Write::SessionInUse { id: row.session.clone(), at: Timestamp::now() };
+            let records = vec![Record::Status(update)];
+            log.record_with(self.store(), vec![used], records, Durability::Synced).await?;
             failed += 1;
         }
         Ok((failed, resumed))

@@ -145,7 +145,7 @@ impl Actor {
                     tokio::task::yield_now().await;
                 }
                 refusal = running.confinement.next_refusal() => {
-                    house.telemetry.egress_refused(None, &key.scope, &refusal).await;
+                    house.note_refusal(None, &key.scope, &refusal);
                 }
             }
         }
@@ -272,10 +272,7 @@ impl Actor {
             && log.is_withheld()
             && fits_an_event(text, house.config.limits.event.as_usize())
         {
-            return log
-                .reply(&house.store, text, use_ended.into_iter().collect())
-                .await
-                .map(|()| true);
+            return log.reply(&house.store, text, vec![use_ended]).await.map(|()| true);
         }
         let facts = TurnFacts {
             conversation: row.conversation.clone(),
@@ -295,7 +292,7 @@ impl Actor {
         let used = turn.meter.iter().flat_map(Meter::writes);
         let closing = turn.closing.drain(..);
         let asked = ask.clone().into_iter().map(Write::Ask);
-        let also = asked.chain(closing).chain(used).chain(use_ended).collect();
+        let also = asked.chain(closing).chain(used).chain([use_ended]).collect();
         let stored = log.record_end(&house.store, also, records).await;
         if let Ok(true) = stored {
             turn.meter = None;

@@ -366,7 +366,7 @@ impl<'a> Begin<'a> {
         let log = &self.turn.log;
         for refusal in &refused {
             self.turn.translator.report_refusal(refusal);
-            house.telemetry.egress_refused(Some(log), &log.scope, refusal).await;
+            house.note_refusal(Some(log), &log.scope, refusal);
         }
         if let Some(fault) = too_large {
             let message = format!("the session script {name} was ended: {fault}");

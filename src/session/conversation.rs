@@ -172,7 +172,7 @@ impl<'a> Conversation<'a> {
             biased;
             interruption = interruption => return self.obey(interruption),
             exceeded = self.meter.reached(), if lively => self.stop(Cause::Exceeded(exceeded)),
-            refusal = running.confinement.next_refusal() => self.hear_refusal(&refusal).await,
+            refusal = running.confinement.next_refusal() => self.hear_refusal(&refusal),
             fault = &mut self.disk, if lively => self.hear_disk(&fault),
             // Before the pipes: an agent that never stops talking would keep them from being heard. Waiting for a
             // person is nobody's working time.
@@ -240,10 +240,9 @@ impl<'a> Conversation<'a> {
         delivery
     }
 
-    async fn hear_refusal(&mut self, refusal: &Refusal) {
+    fn hear_refusal(&mut self, refusal: &Refusal) {
         self.translator.report_refusal(refusal);
-        let telemetry = &self.house.telemetry;
-        telemetry.egress_refused(Some(self.log), &self.log.scope, refusal).await;
+        self.house.note_refusal(Some(self.log), &self.log.scope, refusal);
     }
 
     fn hear_disk(&mut self, fault: &DiskFault) {
@@ -385,7 +384,7 @@ impl<'a> Conversation<'a> {
         let (fresh, mut also) = self.questions.changes();
         if !fresh.is_empty() {
             // Whoever answers after a crash finds the conversation again.
-            also.push(session_used(self.row, Some(Timestamp::now())));
+            also.push(session_used(self.row, Timestamp::now()));
         }
         if records.is_empty() && also.is_empty() {
             return;

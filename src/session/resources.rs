@@ -28,10 +28,6 @@ use tokio::time::Instant;
 /// Session folders that are being made.
 type MakingFolder = Pin<Box<dyn Future<Output = Result<Folder, workspace::Error>> + Send>>;
 
-/// For how many milliseconds the stored time of a session's last use stands for a later one: turns that follow each
-/// other at once need not move it each time.
-const USE_KNOWN_MS: i64 = 1000;
-
 /// What the actor of a session owns.
 pub(super) struct SessionResources {
     pub(super) house: Arc<House>,
@@ -49,8 +45,6 @@ pub(super) struct SessionResources {
     making: Option<MakingFolder>,
     /// What the store knows of the session: whether it is ready, and its conversation.
     noted: (bool, Option<String>),
-    /// When it was used last, as far as the store knows.
-    noted_use: Timestamp,
     /// What the agent may do without asking again.
     pub(super) granted: Granted,
     /// Where it is said what the session does.
@@ -94,7 +88,6 @@ impl SessionResources {
         Self {
             inbox: Inbox::new(orders, house.clone()),
             noted: (row.ready, row.conversation.clone()),
-            noted_use: row.used,
             disk: live.disk.watch(&agent.workspaces, &row.id, &key.scope.caller, new),
             running: warm.map(|running| running.of_session(&activity)),
             prepared: None,
@@ -187,34 +180,16 @@ impl SessionResources {
         }
     }
 
-    /// What the store is told of the session that was used until now, with what it has learned; none where it knows
-    /// all of that, the use to the second.
-    pub(super) fn end_use(&mut self) -> Option<Write> {
+    /// What the store is told of the session that was used until now, with what it has learned.
+    pub(super) fn end_use(&mut self) -> Write {
         self.row.used = Timestamp::now();
-        let since = self.row.used.as_millisecond() - self.noted_use.as_millisecond();
-        if !(0..USE_KNOWN_MS).contains(&since) {
-            return Some(self.use_now());
-        }
-        self.has_learned().then(|| {
-            self.noted = (self.row.ready, self.row.conversation.clone());
-            session_used(&self.row, None)
-        })
-    }
-
-    fn use_now(&mut self) -> Write {
-        self.row.used = Timestamp::now();
-        self.noted_use = self.row.used;
         self.noted = (self.row.ready, self.row.conversation.clone());
-        session_used(&self.row, Some(self.row.used))
-    }
-
-    fn has_learned(&self) -> bool {
-        (self.row.ready, &self.row.conversation) != (self.noted.0, &self.noted.1)
+        session_used(&self.row, self.row.used)
     }
 
     /// Notes that the session was used until now, where nothing else is stored that could say it.
     pub(super) async fn note_use(&mut self) {
-        let write = self.use_now();
+        let write = self.end_use();
         if let Err(error) = self.house.store.commit(vec![write], Durability::Written).await {
             tracing::warn!(session.id = %self.row.id, %error, "could not note that a session was used");
         }
@@ -222,14 +197,14 @@ impl SessionResources {
 
     /// The same, where the session has learned what the store does not know.
     pub(super) async fn note_learned(&mut self) {
-        if self.has_learned() {
+        if (self.row.ready, &self.row.conversation) != (self.noted.0, &self.noted.1) {
             self.note_use().await;
         }
     }
 }
 
 /// What the store is told of a session in use.
-pub(super) fn session_used(row: &SessionRow, at: Option<Timestamp>) -> Write {
+pub(super) fn session_used(row: &SessionRow, at: Timestamp) -> Write {
     Write::SessionUsed {
         id: row.id.clone(),
         conversation: row.conversation.clone(),

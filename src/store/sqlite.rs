@@ -25,7 +25,7 @@ use std::thread::JoinHandle;
 use tokio::sync::{mpsc, oneshot};
 
 /// Migrations by number; the database remembers the last one in `user_version`.
-const MIGRATIONS: [&str; 9] = [
+const MIGRATIONS: [&str; 10] = [
     include_str!("../../migrations/sqlite/0001_event_log.sql"),
     include_str!("../../migrations/sqlite/0002_push.sql"),
     include_str!("../../migrations/sqlite/0003_keys.sql"),
@@ -35,6 +35,7 @@ const MIGRATIONS: [&str; 9] = [
     include_str!("../../migrations/sqlite/0007_beside_artifacts.sql"),
     include_str!("../../migrations/sqlite/0008_lists.sql"),
     include_str!("../../migrations/sqlite/0009_fewer_pages.sql"),
+    include_str!("../../migrations/sqlite/0010_counts_and_conditions.sql"),
 ];
 
 /// Batches that may wait for the writer; a full queue holds back whoever writes.
@@ -451,12 +452,12 @@ impl Write {
                     row.created.as_millisecond(),
                     row.used.as_millisecond(),
                 ])?,
-            Self::SessionUsed { id, conversation, ready, at: None } => connection
-                .prepare_cached("UPDATE sessions SET conversation = ?2, ready = ?3 WHERE id = ?1")?
-                .execute(params![&**id, conversation, ready])?,
-            Self::SessionUsed { id, conversation, ready, at: Some(at) } => connection
+            Self::SessionUsed { id, conversation, ready, at } => connection
                 .prepare_cached("UPDATE sessions SET conversation = ?2, ready = ?3, used_ms = ?4 WHERE id = ?1")?
                 .execute(params![&**id, conversation, ready, at.as_millisecond()])?,
+            Self::SessionInUse { id, at } => connection
+                .prepare_cached("UPDATE sessions SET used_ms = ?2 WHERE id = ?1")?
+                .execute(params![&**id, at.as_millisecond()])?,
             Self::SessionGone { id } => {
                 usage::session_gone(connection, id)?;
                 connection.prepare_cached("DELETE FROM sessions WHERE id = ?1")?.execute(params![&**id])?
@@ -503,13 +504,19 @@ mod tests {
 
     #[tokio::test]
     async fn a_list_in_a_store_of_an_earlier_schema_counts_and_shows_all_of_its_tasks() {
+        for version in [8, 9] {
+            has_all_tasks_of(version).await;
+        }
+    }
+
+    async fn has_all_tasks_of(version: usize) {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("store.db");
         let earlier = Connection::open(&file).unwrap();
-        for sql in &MIGRATIONS[..8] {
+        for sql in &MIGRATIONS[..version] {
             earlier.execute_batch(sql).unwrap();
         }
-        earlier.pragma_update(None, "user_version", 8).unwrap();
+        earlier.pragma_update(None, "user_version", i64::try_from(version).unwrap()).unwrap();
         let put = "INSERT INTO tasks VALUES (?1, 'task-' || ?1, 'owner', 'fake', 'c', 's', NULL, 1 + ?1 % 8, ?1, 0, 1, 0)";
         for n in 0..40 {
             earlier.execute(put, [n]).unwrap();

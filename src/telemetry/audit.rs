@@ -1,13 +1,14 @@
 //! The audit log: who asked for what, when, and how it ended. No prompts, no answers, no secrets.
 //!
-//! A file takes each entry at once: a line into the kernel's cache takes less than handing it to another thread.
-//! What nobody may read, standard error, a pipe or a terminal, takes them through a bounded queue and one writer; when
-//! it is full, requests wait: what cannot be noted is not done unnoticed.
+//! A file takes each entry at once. What nobody may read, standard error, a pipe or a terminal, takes them through a
+//! bounded queue and one writer; when it is full, requests wait.
 
 use super::is_unshowable;
+use crate::disk;
 use parking_lot::Mutex;
 use pilothouse_a2a::time::Timestamp;
 use rustix::fs::OFlags;
+use rustix::io::Errno;
 use serde::Serialize;
 use std::fmt::Write as _;
 use std::fs::{self, File, Metadata, OpenOptions};
@@ -42,6 +43,13 @@ struct AuditFile {
     file: File,
     /// Device and inode.
     id: (u64, u64),
+}
+
+/// A pipe or a device. It is opened where a line is written, which waits until somebody reads it, and again where
+/// its reader is gone.
+struct Pipe {
+    path: PathBuf,
+    file: Option<File>,
 }
 
 enum Message {
@@ -108,7 +116,7 @@ impl Audit {
             Sink::Off => {}
             Sink::File { file, complained } => {
                 let line = entry.to_line();
-                match file.lock().append(&line) {
+                match disk::in_place(|| file.lock().append(&line)) {
                     Ok(()) => complained.store(false, Ordering::Relaxed),
                     Err(error) => complain(complained, &error),
                 }
@@ -137,8 +145,7 @@ impl Audit {
 impl Sink {
     fn open(path: &Path) -> io::Result<Self> {
         if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
-            // Opened to be read as well, a pipe is not waited for until somebody reads it.
-            return Self::queue(OpenOptions::new().read(true).append(true).open(path)?);
+            return Self::queue(Pipe::find(path)?);
         }
         let file = Mutex::new(AuditFile::open(path)?);
         Ok(Self::File { file, complained: AtomicBool::new(false) })
@@ -230,6 +237,38 @@ impl AuditFile {
     }
 }
 
+impl Pipe {
+    /// One that may be written.
+    fn find(path: &Path) -> io::Result<Self> {
+        let flags = OFlags::NONBLOCK.bits().cast_signed();
+        match OpenOptions::new().append(true).custom_flags(flags).open(path) {
+            // Nobody reads it yet.
+            Err(error) if error.raw_os_error() == Some(Errno::NXIO.raw_os_error()) => {}
+            found => drop(found?),
+        }
+        Ok(Self { path: path.to_owned(), file: None })
+    }
+}
+
+impl Write for Pipe {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        loop {
+            let file = match &mut self.file {
+                Some(file) => file,
+                none => none.insert(OpenOptions::new().append(true).open(&self.path)?),
+            };
+            match file.write(bytes) {
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => self.file = None,
+                written => return written,
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 fn id(metadata: &Metadata) -> (u64, u64) {
     (metadata.dev(), metadata.ino())
 }
@@ -310,23 +349,22 @@ mod tests {
         // It cannot be written, and as little be truncated.
         file.file = File::open(&path).unwrap();
         let told = file.append(b"one\n").unwrap_err();
-        assert_eq!(told.raw_os_error(), Some(rustix::io::Errno::BADF.raw_os_error()));
+        assert_eq!(told.raw_os_error(), Some(Errno::BADF.raw_os_error()));
     }
 
     #[test]
-    fn a_pipe_takes_entries_before_and_after_somebody_reads_it() {
+    fn a_pipe_takes_entries_before_somebody_reads_it_and_finds_its_next_reader() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("audit");
         let (kind, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::from_raw_mode(0o600));
         rustix::fs::mknodat(rustix::fs::CWD, &path, kind, mode, 0).unwrap();
         let audit = Audit::open(path.to_str().unwrap()).unwrap();
-        assert!(audit.note(&entry("one")).is_ok());
-        let mut reader = io::BufReader::new(File::open(&path).unwrap());
         for action in ["one", "two"] {
+            assert!(audit.note(&entry(action)).is_ok());
             let mut line = String::new();
+            let mut reader = io::BufReader::new(File::open(&path).unwrap());
             io::BufRead::read_line(&mut reader, &mut line).unwrap();
             assert!(line.contains(&format!("\"action\":\"{action}\"")), "{line}");
-            assert!(audit.note(&entry("two")).is_ok());
         }
     }
 

@@ -1,6 +1,7 @@
 //! The JSONL log of every line that an agent wrote.
 
 use crate::config::Log;
+use crate::disk;
 use parking_lot::Mutex;
 use pilothouse_a2a::id::TaskId;
 use pilothouse_a2a::time::Timestamp;
@@ -12,7 +13,6 @@ use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use tokio::runtime::{Handle, RuntimeFlavor};
 
 /// The log, or none.
 pub struct Raw {
@@ -69,20 +69,12 @@ impl Raw {
             serde_json::to_vec(&Line { time: Timestamp::now(), session, task, line, text })
                 .expect("a line has no maps");
         json.push(b'\n');
-        let written = wait_for_disk(|| file.lock().append(&json));
+        let written = disk::in_place(|| file.lock().append(&json));
         if let Err(error) = written
             && !self.complained.swap(true, Ordering::Relaxed)
         {
             tracing::error!(%error, "agent lines can no longer be logged (said once)");
         }
-    }
-}
-
-/// Does what waits for the disk; the other tasks of this worker go on elsewhere meanwhile.
-fn wait_for_disk<T>(work: impl FnOnce() -> T) -> T {
-    match Handle::try_current().map(|runtime| runtime.runtime_flavor()) {
-        Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
-        _ => work(),
     }
 }
 

@@ -1,8 +1,9 @@
 //! The folders of one session.
 
 use super::inside::Inside;
+use super::tree;
 use super::tree::Deadline;
-use super::{off_worker, tree};
+use crate::disk::off_worker;
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};

@@ -6,7 +6,8 @@
 //! the session's name, and what an interrupted removal leaves is known by its name.
 
 use super::tree::{self, Deadline};
-use super::{UNFINISHED, Workspaces, off_worker};
+use super::{UNFINISHED, Workspaces};
+use crate::disk::off_worker;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -4,7 +4,10 @@ use crate::processes::await_some;
 use crate::reading::{message, text_of};
 use crate::world::{BOB, OWNER, PATIENCE, World};
 use serde_json::{Value, json};
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
 
 fn wrong_token(world: &World, authorization: &str) {
     let body = json!({"jsonrpc": "2.0", "id": 1, "method": "ListTasks", "params": {}}).to_string();
@@ -20,6 +23,38 @@ fn entries(world: &World, count: usize) -> Vec<Value> {
             text.lines().map_while(|line| serde_json::from_str(line).ok()).collect();
         (lines.len() >= count).then_some(lines)
     })
+}
+
+/// What a stranger is answered in some seconds; none where it waits, and then the stranger leaves.
+fn ask_as_stranger(world: &World) -> Option<String> {
+    let mut socket = TcpStream::connect(world.address()).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(3))).unwrap();
+    socket
+        .write_all(b"GET /tasks/x HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        .unwrap();
+    let mut reply = String::new();
+    socket.read_to_string(&mut reply).ok().map(|_| reply)
+}
+
+#[test]
+fn who_leaves_while_nobody_reads_the_log_keeps_the_place_of_the_request() {
+    let described = World::describe();
+    let pipe = described.path("audit.pipe");
+    let (kind, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::from_raw_mode(0o600));
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, kind, mode, 0).unwrap();
+    // A quarter of the places is for strangers.
+    let world = described.config(json!({"audit": pipe, "limits": {"requests": 8}})).start();
+    let is_full = (0..10_000).any(|_| ask_as_stranger(&world).is_none());
+    assert!(is_full);
+    assert_eq!(ask_as_stranger(&world), None);
+    let refused = ask_as_stranger(&world).unwrap();
+    assert!(refused.starts_with("HTTP/1.1 503"), "{refused}");
+    // Its reader comes at last.
+    let reader = std::fs::File::open(&pipe).unwrap();
+    std::thread::spawn(move || std::io::copy(&mut { reader }, &mut std::io::sink()));
+    await_some("a place", PATIENCE, || {
+        ask_as_stranger(&world).filter(|reply| reply.starts_with("HTTP/1.1 401"))
+    });
 }
 
 #[test]

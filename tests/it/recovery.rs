@@ -1,7 +1,7 @@
 //! Starting again: after an end in order and after `kill -9`.
 
 use crate::reading::{answer, message_in, message_to, state, text_of, words};
-use crate::world::World;
+use crate::world::{OWNER, World};
 use serde_json::json;
 
 #[test]
@@ -33,6 +33,22 @@ fn a_running_task_has_failed_after_kill_9_and_says_why() {
     let task = world.task(&id);
     assert_eq!((state(&task), answer(&task).as_str()), ("FAILED", "half"));
     assert!(words(&task).contains("server ended"), "{}", words(&task));
+}
+
+#[test]
+fn the_session_of_a_task_that_was_cut_off_counts_as_used_until_then() {
+    let mut world = World::start();
+    world.send(message_in("first", "say a"));
+    let cut_off = world.begin_with(message_in("first", "cue never"));
+    world.await_words(&cut_off, "waiting never");
+    world.send(message_in("second", "say b"));
+    world.kill9();
+    world.restart();
+    let listed =
+        world.get("/api/v1/sessions", &[("Authorization", &format!("Bearer {OWNER}"))]).json();
+    let contexts = listed["sessions"].as_array().unwrap().iter();
+    let contexts: Vec<_> = contexts.map(|session| text_of(session, "contextId")).collect();
+    assert_eq!(contexts, ["first", "second"]);
 }
 
 #[test]

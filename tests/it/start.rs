@@ -243,6 +243,15 @@ fn the_start_prints_a_curl_line_that_works_as_it_stands() {
 }
 
 #[test]
+fn doctor_finds_that_a_process_ends_with_all_that_it_started() {
+    let described = World::describe().args(["doctor"]);
+    let mut child = described.spawn();
+    assert!(await_end(&mut child, described.patience).is_some());
+    let said = std::fs::read_to_string(described.path("stdout")).unwrap();
+    assert!(said.contains("starts a process and ends its whole tree"), "{said}");
+}
+
+#[test]
 fn doctor_starts_no_program_of_the_driver_command_outside_of_the_sandbox() {
     let described = World::describe().file("agent.sh", 0o755, "#!/bin/sh\ntouch was-started\n");
     let program = described.cwd().join("agent.sh");

@@ -36,6 +36,18 @@ fn sigterm_of_an_idle_server_ends_it_at_once_and_well() {
 }
 
 #[test]
+fn a_server_whose_words_nobody_reads_any_more_ends_in_order() {
+    // The reader leaves with the last line of the start.
+    let reader = "while read -r line; do echo \"$line\"; case $line in *curl*) break;; esac; done";
+    let script = format!("exec \"$@\" 2> >({reader} >&2)");
+    let mut world = World::describe().through(["bash", "-c", &script, "bash"]).start();
+    let id = world.begin_waiting("cue never", "never");
+    assert_eq!(world.stop().code(), Some(0));
+    world.restart();
+    assert!(crate::reading::words(&world.task(&id)).contains("server stopped"));
+}
+
+#[test]
 fn an_open_idle_connection_does_not_keep_the_server() {
     let mut world = World::start();
     let open: Vec<_> =

@@ -490,7 +490,7 @@ mod tests {
             id: first.id.clone(),
             conversation: Some("talk".to_owned()),
             ready: true,
-            at: Some(first.used),
+            at: first.used,
         };
         store.commit(vec![used], Durability::Written).await.unwrap();
         put(&store, &first).await;
