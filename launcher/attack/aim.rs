@@ -25,14 +25,15 @@ pub(super) struct Aim<'a> {
 }
 
 impl<'a> Aim<'a> {
-    pub(super) fn new(arguments: &'a Arguments) -> Self {
+    /// Reads the aims; an error where standard input cannot be read to its end.
+    pub(super) fn new(arguments: &'a Arguments) -> Result<Self, Stop> {
         let own = sys!(GETPPID) as usize;
         let mut aim = Self { arguments, input: &[], parent: own };
         if aim.text(b"aims").is_ok() {
-            aim.input = read_input();
+            aim.input = read_input()?;
         }
         aim.parent = aim.number(b"parent").unwrap_or(own);
-        aim
+        Ok(aim)
     }
 
     /// The processes that may be outside of the sandbox: the one above the session, the first of this process
@@ -106,11 +107,21 @@ impl<'a> Aim<'a> {
     }
 }
 
-/// All that comes over standard input until its end.
-fn read_input() -> &'static [u8] {
+/// All that comes over standard input until its end: at least one aim, and all of them whole.
+fn read_input() -> Result<&'static [u8], Stop> {
     let place = &raw mut INPUT_PLACE;
     // SAFETY: there is one thread, and nothing else uses the place.
-    read(0, unsafe { &mut *place }).unwrap_or_default()
+    let place = unsafe { &mut *place };
+    let mut length = 0;
+    loop {
+        let rest = place.get_mut(length..).filter(|rest| !rest.is_empty()).ok_or(Stop::EFBIG)?;
+        match done(sys::read(0, rest))? {
+            0 => break,
+            size => length += size,
+        }
+    }
+    let input = place.get(..length).unwrap_or_default();
+    if input.last() == Some(&0) { Ok(input) } else { Err(Stop::ARGUMENT) }
 }
 
 /// A text with a NUL behind it. What does not fit is left out, and then the path leads nowhere.
