@@ -26,11 +26,17 @@ use tokio_util::sync::CancellationToken;
 /// The longest that one run of the attacking program may take.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// The longest that all of a probe may take, with the sandboxes that it starts.
+const WHOLE: Duration = Duration::from_secs(120);
+
 /// The most that it says.
 const WORDS: u64 = 256 * 1024;
 
 /// Children that the fork bomb stops at where nothing stops it.
 const BOMB: u64 = 2000;
+
+/// The attack that ends the victim, which is the last one.
+const ENDS_VICTIM: &str = "processes.signal";
 
 /// Aims that are sent only where there is something to aim at, and the attacks that need them.
 const OPTIONAL_AIMS: [(&str, &[&str]); 4] = [
@@ -58,6 +64,12 @@ pub(super) enum Failed {
     /// The program said nothing in time.
     #[error("the attacking program did not come to its end")]
     Silent,
+    /// All of it took too long.
+    #[error("the attacks did not come to their end in {} s", WHOLE.as_secs())]
+    Late,
+    /// Attacks on a process that is gone fail whatever the sandbox is worth.
+    #[error("the process that stands for the server ended before the attacks on it did")]
+    NoVictim,
     /// The program has closed its standard input.
     #[error("the attacking program took nothing on its standard input: {0}")]
     Unread(#[source] io::Error),
@@ -139,6 +151,10 @@ impl Drop for Session<'_> {
 impl Probe<'_> {
     /// Attacks the sandbox with everything that is known.
     pub(super) async fn run(&self) -> Result<Findings, Failed> {
+        tokio::time::timeout(WHOLE, self.find_out()).await.unwrap_or(Err(Failed::Late))
+    }
+
+    async fn find_out(&self) -> Result<Findings, Failed> {
         let canaries = Canaries::new(self.state)?;
         let session = Session::new(self, &canaries).await?;
         let outcomes = self.attack(&canaries, &session).await?;
@@ -187,13 +203,15 @@ impl Probe<'_> {
             }
         }
         let end_victim = async {
-            if let Some((victim, _)) = victim {
-                end(victim).await;
+            match victim {
+                Some((victim, _)) => check_victim(end(victim).await, &outcomes),
+                None => Ok(()),
             }
         };
-        let (ended, (), survivors) =
+        let (ended, victim_lived, survivors) =
             tokio::join!(wait_for_end(attacker), end_victim, has_survivors(other));
         ended?;
+        victim_lived?;
         let is_clean = !survivors? && marked(&canaries.marker) == 0;
         outcomes.push(Outcome::of("tree.survive", is_clean));
         Ok(outcomes)
@@ -518,9 +536,22 @@ async fn wait_for_end(mut process: Process) -> Result<(), Failed> {
     ended.map(drop).map_err(|_| Failed::Silent)
 }
 
-async fn end(mut process: Process) {
+/// Kills a process; how it ended, which may have been before.
+async fn end(mut process: Process) -> Ended {
     process.control.say(Word::Kill);
-    let _ = tokio::time::timeout(PATIENCE, process.control.ended()).await;
+    let ended = tokio::time::timeout(PATIENCE, process.control.ended()).await;
+    ended.unwrap_or(Ended::Unclear)
+}
+
+/// Fails unless the victim lived until it was killed here, or an attack ended it. Its end before that may be reported
+/// late, so it is told from how it ended.
+fn check_victim(ended: Ended, outcomes: &[Outcome]) -> Result<(), Failed> {
+    const SIGKILL: i32 = 9;
+    let is_ended_by_attack = outcomes
+        .iter()
+        .any(|outcome| outcome.name == ENDS_VICTIM && outcome.result == Try::Succeeded);
+    let has_lived = ended == Ended::Signal(SIGKILL) || is_ended_by_attack;
+    has_lived.then_some(()).ok_or(Failed::NoVictim)
 }
 
 /// How many processes have this word as an argument.

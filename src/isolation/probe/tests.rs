@@ -149,6 +149,26 @@ async fn a_probe_fails_where_the_attacking_program_has_closed_its_standard_input
 }
 
 #[tokio::test]
+async fn attacks_on_a_victim_that_has_ended_prove_nothing() {
+    let room = Room::new();
+    let canaries = Canaries::new(room.root.path()).unwrap();
+    let probe = Probe { is_aimed: true, ..room.probe(&NoSandbox, When::Doctor) };
+    let start = async || probe.start_victim(&canaries).await.unwrap().unwrap().0;
+    let outcomes =
+        |stopped: bool| [Outcome::of("memory.proc", stopped), Outcome::of(ENDS_VICTIM, stopped)];
+    assert!(check_victim(end(start().await).await, &outcomes(true)).is_ok());
+
+    let mut victim = start().await;
+    victim.stdin = None;
+    let mut rest = Vec::new();
+    victim.stdout.read_to_end(&mut rest).await.unwrap();
+    let ended = victim.control.ended().await;
+    assert_eq!(ended, Ended::Code(0));
+    assert!(matches!(check_victim(ended, &outcomes(true)), Err(Failed::NoVictim)));
+    assert!(check_victim(ended, &outcomes(false)).is_ok());
+}
+
+#[tokio::test]
 async fn the_attacking_program_says_that_its_aims_are_not_whole() {
     let launcher = Launcher::start().unwrap();
     let args = ["list", "aims=input", "only="].map(ToOwned::to_owned).to_vec();
