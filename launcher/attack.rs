@@ -218,14 +218,14 @@ pub(crate) fn attack(arguments: &Arguments) -> ! {
             }
         },
         Some(b"victim") => memory::victim(
-            arguments.get(3).unwrap_or_default(),
+            arguments.text(3).unwrap_or_default(),
             arguments.get(4).is_some_and(|word| same(word, b"dumpable")),
         ),
         Some(b"forks") => tree::forks(arguments.number(3)),
         Some(b"memory") => tree::memory(arguments.number(3)),
         Some(b"disk") => tree::disk(
             arguments.number(3),
-            arguments.get(4).unwrap_or_default(),
+            arguments.text(4).unwrap_or_default(),
             arguments.number(5),
         ),
         _ => exit(64),
