@@ -22,7 +22,8 @@
 //! # Aims
 //!
 //! Each is an argument, or comes over standard input where the argument `aims=input` says so; there a NUL ends each,
-//! and the attacks begin when standard input ends.
+//! and the attacks begin when standard input ends. Where it cannot be read, is longer than 32 KiB, has no aim or ends
+//! within one, the only line is `aims WHY`.
 //!
 //! `marker=TEXT` is looked for wherever something is read. `names=A,B` are the variables that were given. `victim=PID address=HEX` is `attack victim` run
 //! outside (`memory.rs`), `peer_pid=PID` a process of another session that has the marker as an argument.
@@ -206,9 +207,18 @@ const PATIENCE: i64 = 2;
 /// Which attack this is.
 pub(crate) fn attack(arguments: &Arguments) -> ! {
     match arguments.get(2) {
-        Some(b"list") => list(&Aim::new(arguments)),
+        Some(b"list") => match Aim::new(arguments) {
+            Ok(aim) => list(&aim),
+            Err(stop) => {
+                let mut line = Text::new();
+                line.push(b"aims ");
+                word(&mut line, stop);
+                line.say();
+                exit(66)
+            }
+        },
         Some(b"victim") => memory::victim(
-            arguments.get(3).unwrap_or_default(),
+            arguments.text(3).unwrap_or_default(),
             arguments.get(4).is_some_and(|word| same(word, b"dumpable")),
         ),
         Some(b"survive") => tree::survive(),
@@ -216,7 +226,7 @@ pub(crate) fn attack(arguments: &Arguments) -> ! {
         Some(b"memory") => tree::memory(arguments.number(3)),
         Some(b"disk") => tree::disk(
             arguments.number(3),
-            arguments.get(4).unwrap_or_default(),
+            arguments.text(4).unwrap_or_default(),
             arguments.number(5),
         ),
         _ => exit(64),
@@ -235,6 +245,7 @@ impl Stop {
     const ENOENT: Self = Self(2);
     const ESRCH: Self = Self(3);
     const EBADF: Self = Self(9);
+    const EFBIG: Self = Self(27);
     /// A signal's number is added to this.
     const SIGNALS: u8 = 140;
     const DIFFERENT: Self = Self(220);

@@ -8,6 +8,7 @@
 //! several places have a safe function below, whose types carry that proof.
 
 use core::arch::asm;
+use core::ffi::CStr;
 use core::ptr::{from_mut, from_ref, null, null_mut};
 
 /// The numbers of system calls, as constants of type [`Plain`] or [`Memory`].
@@ -435,30 +436,34 @@ impl Arguments {
         unsafe { Self { count: *stack, first: stack.add(1).cast() } }
     }
 
-    /// An argument, without the NUL at its end.
-    pub(crate) fn get(&self, at: usize) -> Option<&'static [u8]> {
+    /// An argument.
+    pub(crate) fn text(&self, at: usize) -> Option<&'static CStr> {
         if at >= self.count {
             return None;
         }
         // SAFETY: there are `count` of them, each a C string that lives as long as the process.
-        unsafe {
-            let text = *self.first.add(at);
-            Some(core::slice::from_raw_parts(text, strlen(text)))
-        }
+        Some(unsafe { CStr::from_ptr((*self.first.add(at)).cast()) })
     }
 
-    /// A variable of the environment, as `NAME=value`, without the NUL at its end.
-    pub(crate) fn variable(&self, at: usize) -> Option<&'static [u8]> {
-        // SAFETY: the pointers to the variables follow those to the arguments and a zero, and end with a
-        // zero; who asks for `at` has been given all before it.
-        unsafe {
-            let text = *self.first.add(self.count + 1 + at);
+    /// An argument, without the NUL at its end.
+    pub(crate) fn get(&self, at: usize) -> Option<&'static [u8]> {
+        self.text(at).map(CStr::to_bytes)
+    }
+
+    /// The variables of the environment, each as `NAME=value`.
+    pub(crate) fn variables(&self) -> impl Iterator<Item = &'static [u8]> + use<> {
+        let mut next = self.first.wrapping_add(self.count + 1);
+        core::iter::from_fn(move || {
+            // SAFETY: the pointers to the variables follow those to the arguments and a zero, and end with a zero,
+            // at which `next` stays.
+            let text = unsafe { *next };
             if text.is_null() {
-                None
-            } else {
-                Some(core::slice::from_raw_parts(text, strlen(text)))
+                return None;
             }
-        }
+            next = next.wrapping_add(1);
+            // SAFETY: a variable is a C string that lives as long as the process.
+            Some(unsafe { CStr::from_ptr(text.cast()) }.to_bytes())
+        })
     }
 
     /// An argument that is a number; 0 where it is none.

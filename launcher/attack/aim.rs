@@ -2,6 +2,7 @@
 
 use super::{Outcome, Stop, done};
 use crate::sys::{self, AT_FDCWD, Arguments, CLOEXEC, PollFd, TimeSpec};
+use core::ffi::{CStr, c_char};
 
 pub(super) const O_RDONLY: usize = 0;
 pub(super) const O_WRONLY: usize = 1;
@@ -25,14 +26,15 @@ pub(super) struct Aim<'a> {
 }
 
 impl<'a> Aim<'a> {
-    pub(super) fn new(arguments: &'a Arguments) -> Self {
+    /// Reads the aims; an error where standard input cannot be read to its end.
+    pub(super) fn new(arguments: &'a Arguments) -> Result<Self, Stop> {
         let own = sys!(GETPPID) as usize;
         let mut aim = Self { arguments, input: &[], parent: own };
         if aim.text(b"aims").is_ok() {
-            aim.input = read_input();
+            aim.input = read_input()?;
         }
         aim.parent = aim.number(b"parent").unwrap_or(own);
-        aim
+        Ok(aim)
     }
 
     /// The processes that may be outside of the sandbox: the one above the session, the first of this process
@@ -41,16 +43,19 @@ impl<'a> Aim<'a> {
         [self.parent, 1, self.number(b"victim").unwrap_or(1)]
     }
 
-    /// The value of a key. A NUL follows it, so its pointer is a C string.
+    /// The value of a key.
     pub(super) fn text(&self, key: &[u8]) -> Result<&'static [u8], Stop> {
-        let arguments = (3..).map_while(|at| self.arguments.get(at));
-        // What follows the last NUL is not whole.
-        let whole = self.input.split_inclusive(|byte| *byte == 0);
-        let input = whole.filter_map(|text| text.strip_suffix(b"\0"));
+        self.c_str(key).map(CStr::to_bytes)
+    }
+
+    /// The same with the NUL that follows it, as system calls take it.
+    pub(super) fn c_str(&self, key: &[u8]) -> Result<&'static CStr, Stop> {
+        let arguments = (3..).map_while(|at| self.arguments.text(at)).map(CStr::to_bytes_with_nul);
+        let input = self.input.split_inclusive(|byte| *byte == 0);
         let value = |text: &'static [u8]| {
             let (name, rest) = text.split_at_checked(key.len())?;
             match rest.split_first() {
-                Some((b'=', value)) if same(name, key) => Some(value),
+                Some((b'=', value)) if same(name, key) => CStr::from_bytes_with_nul(value).ok(),
                 _ => None,
             }
         };
@@ -94,11 +99,11 @@ impl<'a> Aim<'a> {
 
     /// The environment of this very process.
     pub(super) fn variables(&self) -> impl Iterator<Item = &'static [u8]> {
-        (0..4096).map_while(|at| self.arguments.variable(at))
+        self.arguments.variables()
     }
 
     /// Whether the file at this path holds the marker.
-    pub(super) fn marked(&self, path: *const u8) -> Outcome {
+    pub(super) fn marked(&self, path: &CStr) -> Outcome {
         let file = open(AT_FDCWD, path, O_RDONLY)?;
         let found = holds(file, self.marker()?);
         close(file);
@@ -106,11 +111,21 @@ impl<'a> Aim<'a> {
     }
 }
 
-/// All that comes over standard input until its end.
-fn read_input() -> &'static [u8] {
+/// All that comes over standard input until its end: at least one aim, and all of them whole.
+fn read_input() -> Result<&'static [u8], Stop> {
     let place = &raw mut INPUT_PLACE;
     // SAFETY: there is one thread, and nothing else uses the place.
-    read(0, unsafe { &mut *place }).unwrap_or_default()
+    let place = unsafe { &mut *place };
+    let mut length = 0;
+    loop {
+        let rest = place.get_mut(length..).filter(|rest| !rest.is_empty()).ok_or(Stop::EFBIG)?;
+        match done(sys::read(0, rest))? {
+            0 => break,
+            size => length += size,
+        }
+    }
+    let input = place.get(..length).unwrap_or_default();
+    if input.last() == Some(&0) { Ok(input) } else { Err(Stop::ARGUMENT) }
 }
 
 /// A text with a NUL behind it. What does not fit is left out, and then the path leads nowhere.
@@ -149,8 +164,13 @@ impl Text {
         }
     }
 
-    pub(super) const fn as_ptr(&self) -> *const u8 {
-        self.bytes.as_ptr()
+    /// With the NUL behind it.
+    pub(super) fn as_c_str(&self) -> &CStr {
+        CStr::from_bytes_until_nul(&self.bytes).unwrap_or_default()
+    }
+
+    pub(super) fn as_ptr(&self) -> *const c_char {
+        self.as_c_str().as_ptr()
     }
 
     pub(super) fn bytes(&self) -> &[u8] {
@@ -191,13 +211,13 @@ pub(super) fn contains(text: &[u8], part: &[u8]) -> bool {
     !part.is_empty() && text.windows(part.len()).any(|window| same(window, part))
 }
 
-/// Opens without ever waiting for anything. The path must end with a NUL, as arguments, names in folders and texts do.
-pub(super) fn open(folder: isize, path: *const u8, how: usize) -> Result<usize, Stop> {
+/// Opens without ever waiting for anything.
+pub(super) fn open(folder: isize, path: &CStr, how: usize) -> Result<usize, Stop> {
     const O_NONBLOCK: usize = 0o4000;
     const O_NOCTTY: usize = 0o400;
     let how = CLOEXEC | O_NONBLOCK | O_NOCTTY | how;
-    // SAFETY: whoever calls this passes a path that ends with a NUL.
-    done(unsafe { sys!(OPENAT, folder, path, how, 0o600) })
+    // SAFETY: the path ends with a NUL, and is borrowed for the call.
+    done(unsafe { sys!(OPENAT, folder, path.as_ptr(), how, 0o600) })
 }
 
 pub(super) fn close(file: usize) {
@@ -205,7 +225,7 @@ pub(super) fn close(file: usize) {
 }
 
 /// Opens and closes again: that alone is the proof.
-pub(super) fn opens(path: *const u8, how: usize) -> Outcome {
+pub(super) fn opens(path: &CStr, how: usize) -> Outcome {
     open(AT_FDCWD, path, how).map(close)
 }
 
@@ -231,7 +251,7 @@ pub(super) fn read(file: usize, buffer: &mut [u8]) -> Result<&[u8], Stop> {
 
 /// Whether this process has the marker as an argument of its own. Our own has it within one.
 pub(super) fn has_argument(pid: usize, marker: &[u8]) -> Outcome {
-    let file = open(AT_FDCWD, proc_path(pid, b"cmdline").as_ptr(), O_RDONLY)?;
+    let file = open(AT_FDCWD, proc_path(pid, b"cmdline").as_c_str(), O_RDONLY)?;
     let mut buffer = [0u8; 4096];
     let line = read(file, &mut buffer);
     close(file);
@@ -252,7 +272,7 @@ pub(super) fn may_be(pid: usize, marker: &[u8]) -> Outcome {
 }
 
 /// Calls with every name in an open folder and its kind, until one succeeds; how the last one ended.
-pub(super) fn entries(folder: usize, mut each: impl FnMut(*const u8, u8) -> Outcome) -> Outcome {
+pub(super) fn entries(folder: usize, mut each: impl FnMut(&CStr, u8) -> Outcome) -> Outcome {
     let mut buffer = [0u64; 512];
     let mut last = Err(Stop::DIFFERENT);
     // Some thousand processes, at most.
@@ -268,9 +288,9 @@ pub(super) fn entries(folder: usize, mut each: impl FnMut(*const u8, u8) -> Outc
                 let entry = base.add(at);
                 (entry.add(16).cast::<u16>().read_unaligned(), entry.add(18).read(), entry.add(19))
             };
-            // SAFETY: a name ends with a NUL.
-            let dots = unsafe { name.read() == b'.' };
-            if !dots {
+            // SAFETY: a name ends with a NUL, and the buffer does not change before the next call.
+            let name = unsafe { CStr::from_ptr(name.cast()) };
+            if !name.to_bytes().starts_with(b".") {
                 last = each(name, kind);
                 if last.is_ok() {
                     return last;

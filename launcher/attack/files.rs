@@ -7,15 +7,16 @@ use super::aim::{
 use super::network::{SOCK_STREAM, unix_address};
 use super::{Outcome, Stop, done};
 use crate::sys::{self, AT_FDCWD};
+use core::ffi::CStr;
 
 /// Reads a file of another session.
 pub(super) fn read_peer(aim: &Aim<'_>) -> Outcome {
-    aim.marked(aim.text(b"peer_file")?.as_ptr())
+    aim.marked(aim.c_str(b"peer_file")?)
 }
 
 /// Reads a file that no session may read.
 pub(super) fn read(aim: &Aim<'_>) -> Outcome {
-    aim.marked(aim.text(b"outside_file")?.as_ptr())
+    aim.marked(aim.c_str(b"outside_file")?)
 }
 
 /// Reads the same by going up from the working folder, past the root.
@@ -25,7 +26,7 @@ pub(super) fn read_upwards(aim: &Aim<'_>) -> Outcome {
         path.push(b"../");
     }
     path.push(aim.text(b"outside_file")?);
-    aim.marked(path.as_ptr())
+    aim.marked(path.as_c_str())
 }
 
 /// Reads the same through the roots of other processes.
@@ -34,7 +35,7 @@ pub(super) fn read_through_proc(aim: &Aim<'_>) -> Outcome {
     for pid in aim.others() {
         let mut path = proc_path(pid, b"root");
         path.push(aim.text(b"outside_file")?);
-        last = aim.marked(path.as_ptr());
+        last = aim.marked(path.as_c_str());
         if last.is_ok() {
             break;
         }
@@ -52,7 +53,7 @@ pub(super) fn read_through_inherited(aim: &Aim<'_>) -> Outcome {
     path.push(aim.text(b"outside_file")?.get(1..).unwrap_or_default());
     let mut last = Err(Stop::EBADF);
     for folder in 0..1024 {
-        last = match open(folder, path.as_ptr(), O_RDONLY) {
+        last = match open(folder, path.as_c_str(), O_RDONLY) {
             Ok(file) => {
                 let found = holds(file, aim.marker()?);
                 close(file);
@@ -71,21 +72,21 @@ pub(super) fn read_through_inherited(aim: &Aim<'_>) -> Outcome {
 /// Reads the same by a descriptor that was opened for nothing, and then again through `/proc`.
 pub(super) fn read_reopened(aim: &Aim<'_>) -> Outcome {
     const O_PATH: usize = 0o10_000_000;
-    let file = open(AT_FDCWD, aim.text(b"outside_file")?.as_ptr(), O_PATH)?;
+    let file = open(AT_FDCWD, aim.c_str(b"outside_file")?, O_PATH)?;
     let mut path = Text::new();
     path.push(b"/proc/self/fd/");
     path.number(file);
-    aim.marked(path.as_ptr())
+    aim.marked(path.as_c_str())
 }
 
 /// Reads a key of the user.
 pub(super) fn read_ssh(aim: &Aim<'_>) -> Outcome {
-    aim.marked(aim.below(b"ssh", b"id")?.as_ptr())
+    aim.marked(aim.below(b"ssh", b"id")?.as_c_str())
 }
 
 /// Reads a file of the host; its own one in the session does not count where its text is known.
 pub(super) fn read_host(aim: &Aim<'_>) -> Outcome {
-    let file = open(AT_FDCWD, aim.text(b"host_file")?.as_ptr(), O_RDONLY)?;
+    let file = open(AT_FDCWD, aim.c_str(b"host_file")?, O_RDONLY)?;
     match aim.text(b"host_text") {
         Ok(text) => holds(file, text),
         Err(_) => done(sys::read(file as i32, &mut [0])).map(|_| ()),
@@ -94,50 +95,50 @@ pub(super) fn read_host(aim: &Aim<'_>) -> Outcome {
 
 /// Opens the passwords of the host, without reading them.
 pub(super) fn read_shadow(_: &Aim<'_>) -> Outcome {
-    opens(c"/etc/shadow".as_ptr().cast(), O_RDONLY)
+    opens(c"/etc/shadow", O_RDONLY)
 }
 
 /// Reads a file in the shared folder for temporary files.
 pub(super) fn read_tmp(aim: &Aim<'_>) -> Outcome {
-    aim.marked(aim.text(b"tmp")?.as_ptr())
+    aim.marked(aim.c_str(b"tmp")?)
 }
 
 /// Asks whether a file is there and how large.
 pub(super) fn stat(aim: &Aim<'_>) -> Outcome {
     let mut unread = [0u64; 32];
-    let path = aim.text(b"outside_file")?;
+    let path = aim.c_str(b"outside_file")?;
     // SAFETY: the path ends with a NUL, and `struct stat` is at most 256 bytes.
     done(unsafe { sys!(FSTATAT, AT_FDCWD, path.as_ptr(), unread.as_mut_ptr(), 0) }).map(|_| ())
 }
 
 /// Whether there is any name in a folder.
-fn lists(path: *const u8) -> Outcome {
+fn lists(path: &CStr) -> Outcome {
     let folder = open(AT_FDCWD, path, O_RDONLY)?;
     entries(folder, |_, _| Ok(()))
 }
 
 /// Lists the folder of another session.
 pub(super) fn list_peer(aim: &Aim<'_>) -> Outcome {
-    lists(aim.text(b"peer_dir")?.as_ptr())
+    lists(aim.c_str(b"peer_dir")?)
 }
 
 /// Lists a folder outside.
 pub(super) fn list(aim: &Aim<'_>) -> Outcome {
-    lists(aim.text(b"outside_dir")?.as_ptr())
+    lists(aim.c_str(b"outside_dir")?)
 }
 
 /// Watches the folder of another session for names that come and go.
 pub(super) fn watch_peer(aim: &Aim<'_>) -> Outcome {
     const ALL_EVENTS: usize = 0xfff;
     let watcher = done(sys!(INOTIFY_INIT1, 0))?;
-    let path = aim.text(b"peer_dir")?;
+    let path = aim.c_str(b"peer_dir")?;
     // SAFETY: the path ends with a NUL.
     done(unsafe { sys!(INOTIFY_ADD_WATCH, watcher, path.as_ptr(), ALL_EVENTS) }).map(|_| ())
 }
 
 /// Makes a file and removes it.
 fn creates(path: &Text) -> Outcome {
-    let file = open(AT_FDCWD, path.as_ptr(), O_WRONLY | O_CREAT | O_EXCL)?;
+    let file = open(AT_FDCWD, path.as_c_str(), O_WRONLY | O_CREAT | O_EXCL)?;
     close(file);
     remove(path);
     Ok(())
@@ -204,7 +205,7 @@ pub(super) fn unlink(aim: &Aim<'_>) -> Outcome {
 
 /// Opens a file outside to append to it, and writes nothing.
 pub(super) fn append(aim: &Aim<'_>) -> Outcome {
-    opens(aim.text(b"outside_file")?.as_ptr(), O_WRONLY | O_APPEND)
+    opens(aim.c_str(b"outside_file")?, O_WRONLY | O_APPEND)
 }
 
 /// Cuts a file outside short, a canary.
@@ -226,7 +227,8 @@ pub(super) fn own(name: &[u8]) -> Text {
 pub(super) fn move_there(aim: &Aim<'_>) -> Outcome {
     let to = aim.below(b"outside_dir", b"attack-move")?;
     let from = own(b"attack-move");
-    let file = open(AT_FDCWD, from.as_ptr(), O_WRONLY | O_CREAT | O_EXCL).or(Err(Stop::FOLDER))?;
+    let file =
+        open(AT_FDCWD, from.as_c_str(), O_WRONLY | O_CREAT | O_EXCL).or(Err(Stop::FOLDER))?;
     close(file);
     let moved = renames(&from, &to);
     remove(&from);
@@ -293,24 +295,24 @@ pub(super) fn own_folder_is_writable() -> Outcome {
 
 /// Makes a second name for a file outside in our own folder, and reads it there.
 pub(super) fn hard_link(aim: &Aim<'_>) -> Outcome {
-    let file = aim.text(b"outside_file")?;
+    let file = aim.c_str(b"outside_file")?;
     own_folder_is_writable()?;
     let link = own(b"attack-link");
     // SAFETY: both paths end with a NUL.
     done(unsafe { sys!(LINKAT, AT_FDCWD, file.as_ptr(), AT_FDCWD, link.as_ptr(), 0) })?;
-    let found = aim.marked(link.as_ptr());
+    let found = aim.marked(link.as_c_str());
     remove(&link);
     found
 }
 
 /// Reads a file outside through a symbolic link in our own folder.
 pub(super) fn symlink(aim: &Aim<'_>) -> Outcome {
-    let file = aim.text(b"outside_file")?;
+    let file = aim.c_str(b"outside_file")?;
     own_folder_is_writable()?;
     let link = own(b"attack-symlink");
     // SAFETY: both paths end with a NUL.
     done(unsafe { sys!(SYMLINKAT, file.as_ptr(), AT_FDCWD, link.as_ptr()) })?;
-    let found = aim.marked(link.as_ptr());
+    let found = aim.marked(link.as_c_str());
     remove(&link);
     found
 }
@@ -323,7 +325,7 @@ pub(super) fn device(_: &Aim<'_>) -> Outcome {
     let path = own(b"attack-device");
     // SAFETY: the path ends with a NUL.
     done(unsafe { sys!(MKNODAT, AT_FDCWD, path.as_ptr(), CHARACTERS | 0o600, NULL_DEVICE) })?;
-    let opened = opens(path.as_ptr(), O_WRONLY);
+    let opened = opens(path.as_c_str(), O_WRONLY);
     remove(&path);
     opened
 }
@@ -338,8 +340,8 @@ pub(super) fn memory_of_devices(_: &Aim<'_>) -> Outcome {
 /// Opens a file of the system that everybody reads to write to it, and writes nothing.
 pub(super) fn program(_: &Aim<'_>) -> Outcome {
     // No program: of one that runs at the moment the kernel says so before it asks the wall.
-    match opens(c"/usr/lib/os-release".as_ptr().cast(), O_WRONLY) {
-        Err(Stop::ENOENT) => opens(c"/usr/bin/env".as_ptr().cast(), O_WRONLY),
+    match opens(c"/usr/lib/os-release", O_WRONLY) {
+        Err(Stop::ENOENT) => opens(c"/usr/bin/env", O_WRONLY),
         opened => opened,
     }
 }
@@ -353,16 +355,12 @@ struct Handle {
 }
 
 /// Opens by handle, past all folders.
-///
-/// # Safety
-///
-/// The path must end with a NUL.
-unsafe fn opens_by_handle(path: *const u8) -> Result<usize, Stop> {
+fn opens_by_handle(path: &CStr) -> Result<usize, Stop> {
     let mut handle = Handle { length: 128, kind: 0, bytes: [0; 128] };
     let mut mount = [0i32; 2];
     let to = &raw mut handle;
-    // SAFETY: the caller vouches for the path, and the handle says how many bytes it has.
-    done(unsafe { sys!(NAME_TO_HANDLE_AT, AT_FDCWD, path, to, mount.as_mut_ptr(), 0) })?;
+    // SAFETY: the path ends with a NUL, and the handle says how many bytes it has.
+    done(unsafe { sys!(NAME_TO_HANDLE_AT, AT_FDCWD, path.as_ptr(), to, mount.as_mut_ptr(), 0) })?;
     // SAFETY: the kernel has just written the handle.
     done(unsafe { sys!(OPEN_BY_HANDLE_AT, AT_FDCWD, to, O_RDONLY) })
 }
@@ -370,20 +368,17 @@ unsafe fn opens_by_handle(path: *const u8) -> Result<usize, Stop> {
 /// Opens a file outside by its handle, or our own folder: who may open by handle at all may guess others.
 pub(super) fn handle(aim: &Aim<'_>) -> Outcome {
     let marker = aim.marker()?;
-    let path = aim.text(b"outside_file")?.as_ptr();
-    // SAFETY: an argument ends with a NUL.
-    let there = unsafe { opens_by_handle(path) };
+    let there = opens_by_handle(aim.c_str(b"outside_file")?);
     if there.and_then(|file| holds(file, marker)).is_ok() {
         return Ok(());
     }
-    // SAFETY: the path ends with a NUL.
-    unsafe { opens_by_handle(c".".as_ptr().cast()) }.map(close)
+    opens_by_handle(c".").map(close)
 }
 
 /// Opens any disk to read it, and reads nothing.
 pub(super) fn disk(_: &Aim<'_>) -> Outcome {
     const BLOCKS: u8 = 6;
-    let folder = open(AT_FDCWD, c"/dev".as_ptr().cast(), O_RDONLY)?;
+    let folder = open(AT_FDCWD, c"/dev", O_RDONLY)?;
     let mut last = Err(Stop::ENOENT);
     let _ = entries(folder, |name, kind| {
         if kind == BLOCKS {
@@ -397,20 +392,20 @@ pub(super) fn disk(_: &Aim<'_>) -> Outcome {
 
 /// Reads a secret of the server's in a folder that we may change.
 pub(super) fn read_own(aim: &Aim<'_>) -> Outcome {
-    aim.marked(aim.below(b"own_dir", b"secret")?.as_ptr())
+    aim.marked(aim.below(b"own_dir", b"secret")?.as_c_str())
 }
 
 /// Opens a file of the server's there to append to it, also by a second name, and writes nothing.
 pub(super) fn write_own(aim: &Aim<'_>) -> Outcome {
     let path = aim.below(b"own_dir", b"folder/config")?;
-    let opened = opens(path.as_ptr(), O_WRONLY | O_APPEND);
+    let opened = opens(path.as_c_str(), O_WRONLY | O_APPEND);
     if opened.is_ok() {
         return opened;
     }
     let link = aim.below(b"own_dir", b"attack-own")?;
     // SAFETY: both paths end with a NUL.
     done(unsafe { sys!(LINKAT, AT_FDCWD, path.as_ptr(), AT_FDCWD, link.as_ptr(), 0) })?;
-    let opened = opens(link.as_ptr(), O_WRONLY | O_APPEND);
+    let opened = opens(link.as_c_str(), O_WRONLY | O_APPEND);
     remove(&link);
     opened
 }

@@ -112,7 +112,7 @@ pub(super) fn log(_: &Aim<'_>) -> Outcome {
 
 /// Opens a setting of the kernel that names a program which the kernel runs as root; writes nothing.
 pub(super) fn setting(_: &Aim<'_>) -> Outcome {
-    opens(c"/proc/sys/kernel/core_pattern".as_ptr().cast(), O_WRONLY)
+    opens(c"/proc/sys/kernel/core_pattern", O_WRONLY)
 }
 
 /// Opens the other settings that name programs which the kernel runs as root; writes nothing.
@@ -129,7 +129,7 @@ pub(super) fn helpers(_: &Aim<'_>) -> Outcome {
         c"/sys/fs/cgroup/pids/release_agent",
         c"/sys/fs/cgroup/rdma/release_agent",
     ] {
-        match opens(path.as_ptr().cast(), O_WRONLY) {
+        match opens(path, O_WRONLY) {
             Ok(()) => return Ok(()),
             Err(Stop::ENOENT) => {}
             Err(other) => last = Err(other),
@@ -166,7 +166,7 @@ pub(super) fn host_name(_: &Aim<'_>) -> Outcome {
 
 /// Opens the file that ends machines; writes nothing.
 pub(super) fn sysrq(_: &Aim<'_>) -> Outcome {
-    opens(c"/proc/sysrq-trigger".as_ptr().cast(), O_WRONLY)
+    opens(c"/proc/sysrq-trigger", O_WRONLY)
 }
 
 /// Opens the door of a control group, our own or the root of them; goes through none.
@@ -181,7 +181,7 @@ pub(super) fn control_group(_: &Aim<'_>) -> Outcome {
         let mut path = Text::new();
         path.push(root.to_bytes());
         path.push(b"/cgroup.procs");
-        match opens(path.as_ptr(), O_WRONLY) {
+        match opens(path.as_c_str(), O_WRONLY) {
             Ok(()) => return Ok(()),
             Err(Stop::ENOENT) => {}
             Err(other) => stop = other,
@@ -192,7 +192,7 @@ pub(super) fn control_group(_: &Aim<'_>) -> Outcome {
 
 /// The door of the control group that `/proc/self/cgroup` names, under version 2.
 fn own_control_group() -> Outcome {
-    let file = open(AT_FDCWD, c"/proc/self/cgroup".as_ptr().cast(), O_RDONLY)?;
+    let file = open(AT_FDCWD, c"/proc/self/cgroup", O_RDONLY)?;
     let mut buffer = [0u8; 4096];
     let text = read(file, &mut buffer)?;
     let line = text.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"0::"));
@@ -200,7 +200,7 @@ fn own_control_group() -> Outcome {
     path.push(b"/sys/fs/cgroup");
     path.push(line.ok_or(Stop::ENOENT)?);
     path.push(b"/cgroup.procs");
-    opens(path.as_ptr(), O_WRONLY)
+    opens(path.as_c_str(), O_WRONLY)
 }
 
 /// Enters the kernel as a program of 32 bits, whose numbers a filter may not know.
@@ -249,7 +249,7 @@ pub(super) fn x32(_: &Aim<'_>) -> Outcome {
 pub(super) fn terminal(_: &Aim<'_>) -> Outcome {
     const TIOCSTI: usize = 0x5412;
     const ENOTTY: isize = -25;
-    let own = open(AT_FDCWD, c"/dev/tty".as_ptr().cast(), O_RDONLY).unwrap_or(0);
+    let own = open(AT_FDCWD, c"/dev/tty", O_RDONLY).unwrap_or(0);
     for terminal in [own, 0, 1, 2] {
         // SAFETY: the kernel reads no address of zero, and answers with an error.
         match unsafe { sys!(IOCTL, terminal, TIOCSTI, 0) } {

@@ -7,6 +7,7 @@ use super::aim::{
 use super::tree::survive;
 use super::{Outcome, Stop, done};
 use crate::sys::{AT_FDCWD, Attribute, IoVec, WNOHANG, exit, read, set_attribute, wait};
+use core::ffi::CStr;
 use core::ptr::null;
 
 /// The longest marker.
@@ -22,14 +23,14 @@ const SESSION_KEYRING: isize = -3;
 /// dumped (or can, to see that the attacks work). It also shares memory and a key as programs of one user
 /// may. Prints where the secret is, and ends with its standard input, or after a minute. What comes over standard
 /// input has it start processes that do not want to end, and wait with them.
-pub(super) fn victim(marker: &'static [u8], dumpable: bool) -> ! {
+pub(super) fn victim(marker: &'static CStr, dumpable: bool) -> ! {
     set_attribute(Attribute::DUMPABLE, usize::from(dumpable));
     let place = (&raw mut SECRET_PLACE).cast::<u8>();
-    for (at, byte) in marker.iter().enumerate().take(SECRET) {
+    for (at, byte) in marker.to_bytes().iter().enumerate().take(SECRET) {
         // SAFETY: within the place; there is one thread.
         unsafe { place.add(at).write_volatile(*byte) };
     }
-    share_memory(marker);
+    share_memory(marker.to_bytes());
     let key = share_key(marker);
     let mut line = Text::new();
     for shift in (0..16).rev() {
@@ -72,12 +73,12 @@ fn share_memory(marker: &[u8]) {
 }
 
 /// A key in the keyring of the user, for a minute.
-fn share_key(marker: &[u8]) -> isize {
+fn share_key(marker: &CStr) -> isize {
     const SET_TIMEOUT: usize = 15;
     let kind = c"user".as_ptr();
     let (name, secret) = (marker.as_ptr(), marker.as_ptr());
-    // SAFETY: kind and name end with a NUL, as an argument does, and the secret has as many bytes.
-    let key = unsafe { sys!(ADD_KEY, kind, name, secret, marker.len(), USER_KEYRING) };
+    // SAFETY: kind and name end with a NUL, and the secret has as many bytes.
+    let key = unsafe { sys!(ADD_KEY, kind, name, secret, marker.count_bytes(), USER_KEYRING) };
     // SAFETY: to set a time takes no address.
     unsafe { sys!(KEYCTL, SET_TIMEOUT, key, 60) };
     key
@@ -98,7 +99,7 @@ pub(super) fn own_environment(aim: &Aim<'_>) -> Outcome {
 
 /// The marker in the victim's environment.
 pub(super) fn environment_of_victim(aim: &Aim<'_>) -> Outcome {
-    aim.marked(proc_path(aim.number(b"victim")?, b"environ").as_ptr())
+    aim.marked(proc_path(aim.number(b"victim")?, b"environ").as_c_str())
 }
 
 /// Whether what was read from the victim is the secret.
@@ -113,7 +114,7 @@ fn is_secret(aim: &Aim<'_>, found: &[u8; SECRET]) -> Outcome {
 /// Reads the victim's memory through `/proc/PID/mem`.
 pub(super) fn file_of_memory(aim: &Aim<'_>) -> Outcome {
     let (victim, address) = (aim.number(b"victim")?, aim.hexadecimal(b"address")?);
-    let file = open(AT_FDCWD, proc_path(victim, b"mem").as_ptr(), O_RDONLY)?;
+    let file = open(AT_FDCWD, proc_path(victim, b"mem").as_c_str(), O_RDONLY)?;
     let mut found = [0u8; SECRET];
     // SAFETY: the kernel writes at most as many bytes as there is room for; `address` is a place in the file.
     done(unsafe { sys!(PREAD64, file, found.as_mut_ptr(), SECRET, address) })?;
@@ -184,13 +185,13 @@ pub(super) fn descriptor(aim: &Aim<'_>) -> Outcome {
 pub(super) fn root(aim: &Aim<'_>) -> Outcome {
     let mut path = proc_path(aim.number(b"victim")?, b"root");
     path.push(aim.text(b"outside_file")?);
-    aim.marked(path.as_ptr())
+    aim.marked(path.as_c_str())
 }
 
 /// Opens the victim's working folder.
 pub(super) fn working_folder(aim: &Aim<'_>) -> Outcome {
     let victim = aim.number(b"victim")?;
-    opens(proc_path(victim, b"cwd").as_ptr(), O_RDONLY)?;
+    opens(proc_path(victim, b"cwd").as_c_str(), O_RDONLY)?;
     may_be(victim, aim.marker()?)
 }
 
@@ -210,7 +211,9 @@ pub(super) fn supervisor(aim: &Aim<'_>) -> Outcome {
     let [parent, ..] = aim.others();
     match parent {
         0 => Err(Stop::ESRCH),
-        pid => opens(proc_path(pid, b"mem").as_ptr(), O_WRONLY).or_else(|_| seize(pid, |_| Ok(()))),
+        pid => {
+            opens(proc_path(pid, b"mem").as_c_str(), O_WRONLY).or_else(|_| seize(pid, |_| Ok(())))
+        }
     }
 }
 
@@ -224,8 +227,8 @@ pub(super) fn running_program(aim: &Aim<'_>) -> Outcome {
             break;
         }
         let path = proc_path(pid, b"exe");
-        last = match opens(path.as_ptr(), O_WRONLY) {
-            Err(ETXTBSY) if is_sealed(path.as_ptr()) == Ok(true) => Err(Stop::EPERM),
+        last = match opens(path.as_c_str(), O_WRONLY) {
+            Err(ETXTBSY) if is_sealed(path.as_c_str()) == Ok(true) => Err(Stop::EPERM),
             Err(ETXTBSY) => Ok(()),
             other => other,
         };
@@ -235,7 +238,7 @@ pub(super) fn running_program(aim: &Aim<'_>) -> Outcome {
 
 /// The program of this process, where it is memory. A file in its place may be the session's own.
 fn own_program() -> Outcome {
-    match is_sealed(c"/proc/self/exe".as_ptr().cast()) {
+    match is_sealed(c"/proc/self/exe") {
         Ok(false) => Ok(()),
         Ok(true) => Err(Stop::EPERM),
         Err(_) => Err(Stop::DIFFERENT),
@@ -243,7 +246,7 @@ fn own_program() -> Outcome {
 }
 
 /// Whether nobody can write to this memory any more; an error where it is a file.
-fn is_sealed(path: *const u8) -> Result<bool, Stop> {
+fn is_sealed(path: &CStr) -> Result<bool, Stop> {
     const GET_SEALS: usize = 1034;
     const SEAL_WRITE: usize = 8;
     let file = open(AT_FDCWD, path, O_RDONLY)?;
@@ -255,7 +258,7 @@ fn is_sealed(path: *const u8) -> Result<bool, Stop> {
 /// Reads where the victim's memory lies.
 pub(super) fn maps(aim: &Aim<'_>) -> Outcome {
     let victim = aim.number(b"victim")?;
-    let file = open(AT_FDCWD, proc_path(victim, b"maps").as_ptr(), O_RDONLY)?;
+    let file = open(AT_FDCWD, proc_path(victim, b"maps").as_c_str(), O_RDONLY)?;
     holds(file, b"-")?;
     may_be(victim, aim.marker()?)
 }
@@ -333,15 +336,15 @@ pub(super) fn shared_keyring(aim: &Aim<'_>) -> Outcome {
     const LINK: usize = 8;
     const SEARCH: usize = 10;
     const READ: usize = 11;
-    let marker = aim.marker()?;
+    let marker = aim.c_str(b"marker")?;
     aim.number(b"victim")?;
     // SAFETY: the new keyring has no name.
     done(unsafe { sys!(KEYCTL, JOIN, null::<u8>()) })?;
     // SAFETY: to link keyrings takes no address.
     unsafe { sys!(KEYCTL, LINK, USER_KEYRING, SESSION_KEYRING) };
-    let kind = c"user".as_ptr();
-    // SAFETY: kind and name end with a NUL, as an argument does.
-    let key = done(unsafe { sys!(KEYCTL, SEARCH, USER_KEYRING, kind, marker.as_ptr(), 0) })?;
+    let (kind, name) = (c"user".as_ptr(), marker.as_ptr());
+    // SAFETY: kind and name end with a NUL.
+    let key = done(unsafe { sys!(KEYCTL, SEARCH, USER_KEYRING, kind, name, 0) })?;
     let mut found = [0u8; SECRET];
     // SAFETY: the kernel writes at most as many bytes as there is room for.
     done(unsafe { sys!(KEYCTL, READ, key, found.as_mut_ptr(), SECRET) })?;

@@ -4,6 +4,7 @@ use super::aim::{Aim, O_CREAT, O_EXCL, O_RDONLY, O_WRONLY, close, contains, entr
 use super::files::{own, own_folder_is_writable, remove, remove_as};
 use super::{Outcome, Stop, done};
 use crate::sys::AT_FDCWD;
+use core::ffi::CStr;
 
 /// The value of an attribute, as the calls that name a folder take it.
 #[repr(C)]
@@ -45,7 +46,7 @@ pub(super) fn attributes(aim: &Aim<'_>) -> Outcome {
 
 /// Reads the marker from an attribute of another session's file, by every call that names the file.
 pub(super) fn attributes_of_peer(aim: &Aim<'_>) -> Outcome {
-    let (path, name) = (aim.text(b"peer_file")?.as_ptr(), c"user.marker".as_ptr());
+    let (path, name) = (aim.c_str(b"peer_file")?.as_ptr(), c"user.marker".as_ptr());
     let mut value = [0u8; 256];
     let to = value.as_mut_ptr();
     let attribute = Attribute { value: to, size: 256, flags: 0 };
@@ -124,12 +125,10 @@ pub(super) fn set_id(_: &Aim<'_>) -> Outcome {
     for way in ways {
         let made = done(way());
         // A file without a name is at its descriptor, every other at its path.
-        let has_bits_at = |folder, path| {
-            // SAFETY: both paths below end with a NUL.
-            unsafe { mode_at(folder, path) }.is_some_and(|mode| mode & SET_ID != 0)
-        };
-        let has_bits = has_bits_at(AT_FDCWD, name)
-            || made.is_ok_and(|file| file > 2 && has_bits_at(file as isize, c"".as_ptr().cast()));
+        let has_bits_at =
+            |folder, path| mode_at(folder, path).is_some_and(|mode| mode & SET_ID != 0);
+        let has_bits = has_bits_at(AT_FDCWD, path.as_c_str())
+            || made.is_ok_and(|file| file > 2 && has_bits_at(file as isize, c""));
         if let Ok(file) = made
             && file > 2
         {
@@ -154,20 +153,17 @@ pub(super) fn shared_modes(_: &Aim<'_>) -> Outcome {
     for device in
         [c"/dev/null", c"/dev/zero", c"/dev/full", c"/dev/random", c"/dev/urandom", c"/dev/tty"]
     {
-        // SAFETY: the path ends with a NUL.
-        last = unsafe { keeps_mode(AT_FDCWD, device.as_ptr().cast()) };
+        last = keeps_mode(AT_FDCWD, device);
         if last.is_ok() {
             return last;
         }
     }
-    let folder = open(AT_FDCWD, c"/proc".as_ptr().cast(), O_RDONLY)?;
+    let folder = open(AT_FDCWD, c"/proc", O_RDONLY)?;
     let _ = entries(folder, |name, kind| {
         const LINK: u8 = 10;
-        // SAFETY: a name ends with a NUL.
-        let is_process = unsafe { name.read().is_ascii_digit() };
+        let is_process = name.to_bytes().first().is_some_and(u8::is_ascii_digit);
         if kind != LINK && !is_process {
-            // SAFETY: a name ends with a NUL.
-            last = unsafe { keeps_mode(folder as isize, name) };
+            last = keeps_mode(folder as isize, name);
             return last;
         }
         Err(Stop::DIFFERENT)
@@ -175,27 +171,21 @@ pub(super) fn shared_modes(_: &Aim<'_>) -> Outcome {
     last
 }
 
-/// # Safety
-///
-/// The name must end with a NUL.
-unsafe fn keeps_mode(folder: isize, name: *const u8) -> Outcome {
-    // SAFETY: the caller vouches for the name.
-    let mode = unsafe { mode_at(folder, name) }.ok_or(Stop::ENOENT)?;
-    // SAFETY: the caller vouches for the name.
-    done(unsafe { sys!(FCHMODAT, folder, name, mode & 0o7777) }).map(|_| ())
+/// Gives a file the mode that it has.
+fn keeps_mode(folder: isize, name: &CStr) -> Outcome {
+    let mode = mode_at(folder, name).ok_or(Stop::ENOENT)?;
+    // SAFETY: the name ends with a NUL.
+    done(unsafe { sys!(FCHMODAT, folder, name.as_ptr(), mode & 0o7777) }).map(|_| ())
 }
 
 /// The mode of a file, or of an open one where the path is empty.
-///
-/// # Safety
-///
-/// The path must end with a NUL.
-unsafe fn mode_at(folder: isize, path: *const u8) -> Option<usize> {
+fn mode_at(folder: isize, path: &CStr) -> Option<usize> {
     const EMPTY_PATH: usize = 0x1000;
     const MODE: usize = 2;
     // `struct statx`: the mode is the low half of the eighth word of 32 bits.
     let mut found = [0u32; 64];
-    // SAFETY: the caller vouches for the path, and `struct statx` is 256 bytes.
-    done(unsafe { sys!(STATX, folder, path, EMPTY_PATH, MODE, found.as_mut_ptr()) }).ok()?;
+    // SAFETY: the path ends with a NUL, and `struct statx` is 256 bytes.
+    done(unsafe { sys!(STATX, folder, path.as_ptr(), EMPTY_PATH, MODE, found.as_mut_ptr()) })
+        .ok()?;
     Some((found[7] & 0xffff) as usize)
 }

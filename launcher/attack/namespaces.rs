@@ -44,7 +44,7 @@ pub(super) fn mount(_: &Aim<'_>) -> Outcome {
 /// Enters the victim's view of the file system.
 pub(super) fn enter_victim(aim: &Aim<'_>) -> Outcome {
     let path = proc_path(aim.number(b"victim")?, b"ns/mnt");
-    let namespace = open(AT_FDCWD, path.as_ptr(), O_RDONLY)?;
+    let namespace = open(AT_FDCWD, path.as_c_str(), O_RDONLY)?;
     done(sys!(SETNS, namespace, NEW_MOUNT)).map(|_| ())
 }
 

@@ -391,7 +391,7 @@ pub(super) fn unix_pair(aim: &Aim<'_>) -> Outcome {
 /// Looks for the canary among the names of all sockets.
 pub(super) fn unix_list(aim: &Aim<'_>) -> Outcome {
     let name = aim.text(b"abstract").or_else(|_| aim.text(b"socket"))?;
-    let file = open(AT_FDCWD, c"/proc/self/net/unix".as_ptr().cast(), O_RDONLY)?;
+    let file = open(AT_FDCWD, c"/proc/self/net/unix", O_RDONLY)?;
     let mut buffer = [0u8; 8192];
     // The kernel ends each part at the end of a line.
     for _ in 0..256 {

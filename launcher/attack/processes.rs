@@ -1,9 +1,8 @@
 //! Other processes: seen, signalled, slowed down. Those of other sessions too.
 
-use super::aim::{Aim, O_RDONLY, entries, has_argument, may_be, open, opens, proc_path};
+use super::aim::{Aim, O_RDONLY, decimal, entries, has_argument, may_be, open, opens, proc_path};
 use super::memory::seize;
 use super::{Outcome, Stop, done, reached};
-use crate::children::number_at;
 use crate::sys::AT_FDCWD;
 
 const SIGUSR1: usize = 10;
@@ -14,14 +13,14 @@ const ESRCH: isize = -3;
 /// The marker in the environment of a process of another session.
 pub(super) fn peer_environment(aim: &Aim<'_>) -> Outcome {
     let peer = aim.number(b"peer_pid")?;
-    opens(proc_path(peer, b"environ").as_ptr(), O_RDONLY)?;
+    opens(proc_path(peer, b"environ").as_c_str(), O_RDONLY)?;
     may_be(peer, aim.marker()?)
 }
 
 /// The working folder of a process of another session.
 pub(super) fn peer_working_folder(aim: &Aim<'_>) -> Outcome {
     let peer = aim.number(b"peer_pid")?;
-    opens(proc_path(peer, b"cwd").as_ptr(), O_RDONLY)?;
+    opens(proc_path(peer, b"cwd").as_c_str(), O_RDONLY)?;
     may_be(peer, aim.marker()?)
 }
 
@@ -58,25 +57,19 @@ pub(super) fn io_priority_of_user(aim: &Aim<'_>) -> Outcome {
 /// Looks for the victim among all processes.
 pub(super) fn list(aim: &Aim<'_>) -> Outcome {
     let marker = aim.marker()?;
-    let folder = open(AT_FDCWD, c"/proc".as_ptr().cast(), O_RDONLY)?;
-    entries(folder, |name, _| {
-        // SAFETY: the names of a folder are C strings.
-        match unsafe { number_at(name) } {
-            0 => Err(Stop::DIFFERENT),
-            pid => has_argument(pid, marker).or(Err(Stop::DIFFERENT)),
-        }
+    let folder = open(AT_FDCWD, c"/proc", O_RDONLY)?;
+    entries(folder, |name, _| match decimal(name.to_bytes()).unwrap_or(0) {
+        0 => Err(Stop::DIFFERENT),
+        pid => has_argument(pid, marker).or(Err(Stop::DIFFERENT)),
     })
 }
 
 /// Looks for the marker in the environment of every process, also of those that made the wall.
 pub(super) fn environments(aim: &Aim<'_>) -> Outcome {
-    let folder = open(AT_FDCWD, c"/proc".as_ptr().cast(), O_RDONLY)?;
-    entries(folder, |name, _| {
-        // SAFETY: the names of a folder are C strings.
-        match unsafe { number_at(name) } {
-            0 => Err(Stop::DIFFERENT),
-            pid => aim.marked(proc_path(pid, b"environ").as_ptr()).or(Err(Stop::DIFFERENT)),
-        }
+    let folder = open(AT_FDCWD, c"/proc", O_RDONLY)?;
+    entries(folder, |name, _| match decimal(name.to_bytes()).unwrap_or(0) {
+        0 => Err(Stop::DIFFERENT),
+        pid => aim.marked(proc_path(pid, b"environ").as_c_str()).or(Err(Stop::DIFFERENT)),
     })
 }
 
@@ -88,7 +81,7 @@ pub(super) fn command_line(aim: &Aim<'_>) -> Outcome {
 /// Reads how long a process of another session has run: what it does shows in its times.
 pub(super) fn peer_times(aim: &Aim<'_>) -> Outcome {
     let peer = aim.number(b"peer_pid")?;
-    opens(proc_path(peer, b"stat").as_ptr(), O_RDONLY)?;
+    opens(proc_path(peer, b"stat").as_c_str(), O_RDONLY)?;
     may_be(peer, aim.marker()?)
 }
 

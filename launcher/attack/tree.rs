@@ -5,6 +5,7 @@ use super::{Stop, done, word};
 use crate::sys::{
     AT_FDCWD, Attribute, SIGKILL, SIGTERM, exit, fork, read, set_attribute, wait, write,
 };
+use core::ffi::CStr;
 
 const MIB: usize = 1 << 20;
 const SIGHUP: usize = 1;
@@ -218,12 +219,12 @@ pub(super) fn memory(limit: usize) -> ! {
 }
 
 /// Fills a new file, keeps it for some seconds, and removes it.
-pub(super) fn disk(limit: usize, path: &'static [u8], seconds: usize) -> ! {
+pub(super) fn disk(limit: usize, path: &CStr, seconds: usize) -> ! {
     const MOST: usize = 1024;
     const SIGXFSZ: usize = 25;
     ignore(SIGXFSZ);
     let limit = limit.min(MOST);
-    let file = open(AT_FDCWD, path.as_ptr(), O_WRONLY | O_CREAT | O_EXCL);
+    let file = open(AT_FDCWD, path, O_WRONLY | O_CREAT | O_EXCL);
     let (file, memory) = match (file, mebibyte()) {
         (Ok(file), Ok(memory)) => (file, memory),
         (Err(stop), _) | (_, Err(stop)) => {
@@ -241,7 +242,7 @@ pub(super) fn disk(limit: usize, path: &'static [u8], seconds: usize) -> ! {
     }
     tell(b"disk", written, stopped);
     pause(1000 * seconds.min(60) as i64);
-    // SAFETY: the path is an argument of this program, which ends with a NUL.
+    // SAFETY: the path ends with a NUL.
     unsafe { sys!(UNLINKAT, AT_FDCWD, path.as_ptr(), 0) };
     exit(0)
 }

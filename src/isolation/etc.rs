@@ -6,6 +6,9 @@
 //! twenty. Small files and folders that every user may read are copied instead; what is large, or not readable by
 //! everybody, is mounted in an empty place of the folder. [`Etc::update`] compares the copies with the originals by
 //! size, mode and time of change before each process starts, so an agent finds what a mount would show it.
+//!
+//! Running agents see every change at once. So each process of the server (`doctor` runs beside `serve`) has a folder
+//! of its own, locked while it is in use, and a copy is made beside the folder and renamed into it when it is whole.
 
 use super::covers::write_readable;
 use super::{Grants, grants};
@@ -16,9 +19,13 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
+use tracing::warn;
 
 /// Where it is.
 pub(super) const ETC: &str = "/etc";
+
+/// Begins the names of the folders of processes.
+const PREFIX: &str = "etc-";
 
 /// Most files, folders and links of a copy. Comparing more takes longer than a mount.
 const MOST_ENTRIES: usize = 16;
@@ -38,26 +45,44 @@ const OWN: [(&str, &str); 4] = [
     ("hostname", "agent\n"),
 ];
 
-/// The folder.
+/// The folder. It is removed when this is dropped.
 pub(super) struct Etc {
+    /// What this process alone writes to.
+    own: PathBuf,
     folder: PathBuf,
     /// Where a copy is written before it takes its place.
     fresh: PathBuf,
     updating: Mutex<()>,
+    /// Locked for as long as the folder is in use.
+    _lock: File,
+}
+
+impl Drop for Etc {
+    fn drop(&mut self) {
+        if let Err(error) = remove(&self.own) {
+            warn!(%error, path = %self.own.display(), "a copy of files of /etc is left");
+        }
+    }
 }
 
 impl Etc {
-    /// Makes it in this folder of the server's.
+    /// Makes it in this folder of the server's, and removes what processes that were killed have left there.
     ///
     /// # Errors
     ///
     /// When it cannot be written.
     pub(super) fn new(parent: &Path) -> io::Result<Self> {
-        let folder = parent.join("etc");
-        let fresh = parent.join(format!("etc-{}", std::process::id()));
-        let etc = Self { folder, fresh, updating: Mutex::default() };
-        make_folder(&etc.folder)?;
-        etc.remove_unknown()?;
+        make_folder(parent)?;
+        // Until the new folder is locked, no other process may take it for a left-over.
+        let making = File::open(parent)?;
+        making.lock()?;
+        remove_left_overs(parent);
+        let own = parent.join(format!("{PREFIX}{}", uuid::Uuid::new_v4().simple()));
+        let (folder, fresh) = (own.join("etc"), own.join("fresh"));
+        make_folder(&folder)?;
+        let lock = File::open(&own)?;
+        lock.lock()?;
+        let etc = Self { own, folder, fresh, updating: Mutex::default(), _lock: lock };
         for (name, text) in OWN {
             write_readable(&etc.folder.join(name), text)?;
         }
@@ -118,36 +143,9 @@ impl Etc {
         self.folder.join(path.strip_prefix(ETC).unwrap_or(path))
     }
 
-    /// Removes what no agent is granted any more.
-    fn remove_unknown(&self) -> io::Result<()> {
-        let known = |path: &Path| {
-            OWN.iter().any(|(name, _)| path == self.folder.join(name))
-                || grants::etc().any(|granted| self.place(&granted).starts_with(path))
-        };
-        for entry in fs::read_dir(&self.folder)? {
-            let path = entry?.path();
-            if !known(&path) {
-                remove(&path)?;
-            }
-        }
-        Ok(())
-    }
-
     /// Puts a copy in the place of what is there.
     fn copy(&self, path: &Path, place: &Path, tree: &Tree) -> io::Result<()> {
-        if let Some(above) = place.parent() {
-            make_folder(above)?;
-        }
-        let Ok(found) = fs::symlink_metadata(place) else {
-            return tree.copy(path, place);
-        };
-        remove(&self.fresh)?;
-        tree.copy(path, &self.fresh)?;
-        // A file takes the place of a file at once.
-        if found.is_dir() || self.fresh.is_dir() {
-            remove(place)?;
-        }
-        fs::rename(&self.fresh, place)
+        self.replace(place, |fresh| tree.copy(path, fresh))
     }
 
     /// Makes the place in which something is mounted.
@@ -158,14 +156,39 @@ impl Etc {
         if is_made {
             return Ok(());
         }
-        remove(place)?;
-        if found.is_dir() {
-            return make_folder(place);
-        }
+        let make = |fresh: &Path| {
+            if found.is_dir() { make_folder(fresh) } else { write_readable(fresh, "") }
+        };
+        self.replace(place, make)
+    }
+
+    /// Puts what is made outside of the folder in the place of what is there.
+    fn replace(&self, place: &Path, make: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
+        remove(&self.fresh)?;
+        make(&self.fresh)?;
         if let Some(above) = place.parent() {
             make_folder(above)?;
         }
-        write_readable(place, "")
+        // A file takes the place of a file at once.
+        let is_folder = |path: &Path| fs::symlink_metadata(path).is_ok_and(|found| found.is_dir());
+        if is_folder(place) || is_folder(&self.fresh) {
+            remove(place)?;
+        }
+        fs::rename(&self.fresh, place)
+    }
+}
+
+/// Removes the folders of processes that have ended.
+fn remove_left_overs(parent: &Path) {
+    for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
+        let path = entry.path();
+        let is_named = entry.file_name().as_encoded_bytes().starts_with(PREFIX.as_bytes());
+        if is_named
+            && File::open(&path).is_ok_and(|folder| folder.try_lock().is_ok())
+            && let Err(error) = remove(&path)
+        {
+            warn!(%error, path = %path.display(), "a copy of files of /etc is left");
+        }
     }
 }
 
@@ -240,7 +263,10 @@ fn make_folder(path: &Path) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
     }
-    fs::create_dir_all(path)?;
+    if let Some(above) = path.parent().filter(|above| !above.as_os_str().is_empty()) {
+        make_folder(above)?;
+    }
+    fs::create_dir(path)?;
     fs::set_permissions(path, Permissions::from_mode(0o755))
 }
 
@@ -318,9 +344,7 @@ mod tests {
 
     #[test]
     fn the_folder_has_every_granted_path_and_nothing_else() {
-        let (root, etc, _) = prepared();
-        fs::write(etc.folder().join("shadow"), "left over").unwrap();
-        let etc = Etc::new(&root.path().join("inside")).unwrap();
+        let (_root, etc, _) = prepared();
         for round in ["first", "second"] {
             let mounted = etc.update().unwrap();
             for path in grants::etc() {
@@ -331,10 +355,58 @@ mod tests {
                 }
             }
         }
-        assert!(!etc.folder().join("shadow").exists());
         for (file, _) in etc.own() {
             assert_eq!(fs::metadata(file).unwrap().mode() & 0o777, 0o644);
         }
+    }
+
+    fn names(folder: &Path) -> Vec<PathBuf> {
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect()
+    }
+
+    #[test]
+    fn another_process_changes_nothing_that_agents_of_this_one_see() {
+        let (root, etc, _) = prepared();
+        let seen = etc.folder().join("seen");
+        fs::write(&seen, "by agents").unwrap();
+        let parent = root.path().join("inside");
+        let other = Etc::new(&parent).unwrap();
+        other.update().unwrap();
+        assert_ne!(other.folder(), etc.folder());
+        assert!(!other.folder().join("seen").exists());
+        drop(other);
+        assert_eq!(fs::read_to_string(seen).unwrap(), "by agents");
+        assert_eq!(names(&parent), [etc.folder().parent().unwrap()]);
+    }
+
+    #[test]
+    fn what_a_killed_process_left_is_removed_by_the_next_one() {
+        let root = tempfile::tempdir().unwrap();
+        let left = ["etc-1", "etc-2"].map(|name| root.path().join(name));
+        make_folder(&left[0].join("etc/ssl")).unwrap();
+        fs::write(&left[1], "half of a copy").unwrap();
+        let kept = root.path().join("empty-file");
+        fs::write(&kept, "").unwrap();
+        let etc = Etc::new(root.path()).unwrap();
+        assert!(left.iter().all(|path| !path.exists()));
+        drop(etc);
+        assert_eq!(names(root.path()), [kept]);
+    }
+
+    #[test]
+    fn a_copy_appears_in_its_place_only_when_it_is_whole() {
+        let (_root, etc, original) = prepared();
+        fs::write(original.join("a"), "first").unwrap();
+        fs::write(original.join("b"), "second").unwrap();
+        let tree = Tree::read(&original).unwrap().unwrap();
+        fs::remove_file(original.join("b")).unwrap();
+        let place = etc.folder().join("copy");
+        assert_eq!(etc.copy(&original, &place, &tree).unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert!(!place.exists());
+        fs::write(original.join("b"), "second").unwrap();
+        let tree = Tree::read(&original).unwrap().unwrap();
+        etc.copy(&original, &place, &tree).unwrap();
+        assert_eq!(Tree::read(&place).unwrap(), Some(tree));
     }
 
     #[test]

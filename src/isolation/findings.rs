@@ -6,8 +6,11 @@ use crate::config::{BackendKind, Guarantee};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
+/// Why an attack is left out that was given nothing to aim at.
+const NO_AIM: &str = "argument";
+
 /// Why an attack may be left out: nothing was given to aim at, or it does not exist here.
-const HARMLESS: [&str; 3] = ["argument", "terminal", "architecture"];
+const HARMLESS: [&str; 3] = [NO_AIM, "terminal", "architecture"];
 
 /// Attacks that reach a port of loopback by TCP. In the machine's own network, who reaches it there reaches other
 /// machines as well; no packet is sent elsewhere to see it.
@@ -135,6 +138,11 @@ impl Outcome {
             name: name.to_owned(),
             result: if stopped { Try::Stopped("-".to_owned()) } else { Try::Succeeded },
         }
+    }
+
+    /// Whether it was left out because the attacking program had nothing to aim at.
+    pub(super) fn lacks_aim(&self) -> bool {
+        matches!(&self.result, Try::Skipped(why) if why == NO_AIM)
     }
 
     /// A line of the attacking program: name, result, and a word.

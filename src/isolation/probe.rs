@@ -26,11 +26,25 @@ use tokio_util::sync::CancellationToken;
 /// The longest that one run of the attacking program may take.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// The longest that all of a probe may take, with the sandboxes that it starts.
+const WHOLE: Duration = Duration::from_secs(120);
+
 /// The most that it says.
 const WORDS: u64 = 256 * 1024;
 
 /// Children that the fork bomb stops at where nothing stops it.
 const BOMB: u64 = 2000;
+
+/// The attack that ends the victim, which is the last one.
+const ENDS_VICTIM: &str = "processes.signal";
+
+/// Aims that are sent only where there is something to aim at, and the attacks that need them.
+const OPTIONAL_AIMS: [(&str, &[&str]); 4] = [
+    ("tcp6", &["tcp.v6"]),
+    ("udp6", &["udp.v6"]),
+    ("same6", &["tcp.proxy_port_v6"]),
+    ("own_dir", &["own.read", "own.write", "own.replace", "own.folder"]),
+];
 
 /// Why it could not be tried at all.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +64,21 @@ pub(super) enum Failed {
     /// The program said nothing in time.
     #[error("the attacking program did not come to its end")]
     Silent,
+    /// All of it took too long.
+    #[error("the attacks did not come to their end in {} s", WHOLE.as_secs())]
+    Late,
+    /// Attacks on a process that is gone fail whatever the sandbox is worth.
+    #[error("the process that stands for the server ended before the attacks on it did")]
+    NoVictim,
+    /// The program has closed its standard input.
+    #[error("the attacking program took nothing on its standard input: {0}")]
+    Unread(#[source] io::Error),
+    /// The program could not read what to attack.
+    #[error("the attacking program could not read its aims: {0}")]
+    NoAims(String),
+    /// An attack was left out although its aim was sent.
+    #[error("the attacking program did not get the aim of `{0}`")]
+    NoAim(String),
     /// What a session must reach it did not.
     #[error("a session does not reach the server's proxy: {0}")]
     NoProxy(String),
@@ -122,6 +151,10 @@ impl Drop for Session<'_> {
 impl Probe<'_> {
     /// Attacks the sandbox with everything that is known.
     pub(super) async fn run(&self) -> Result<Findings, Failed> {
+        tokio::time::timeout(WHOLE, self.find_out()).await.unwrap_or(Err(Failed::Late))
+    }
+
+    async fn find_out(&self) -> Result<Findings, Failed> {
         let canaries = Canaries::new(self.state)?;
         let session = Session::new(self, &canaries).await?;
         let outcomes = self.attack(&canaries, &session).await?;
@@ -170,13 +203,15 @@ impl Probe<'_> {
             }
         }
         let end_victim = async {
-            if let Some((victim, _)) = victim {
-                end(victim).await;
+            match victim {
+                Some((victim, _)) => check_victim(end(victim).await, &outcomes),
+                None => Ok(()),
             }
         };
-        let (ended, (), survivors) =
+        let (ended, victim_lived, survivors) =
             tokio::join!(wait_for_end(attacker), end_victim, has_survivors(other));
         ended?;
+        victim_lived?;
         let is_clean = !survivors? && marked(&canaries.marker) == 0;
         outcomes.push(Outcome::of("tree.survive", is_clean));
         Ok(outcomes)
@@ -185,13 +220,16 @@ impl Probe<'_> {
     /// The arguments of the attacking program.
     fn listed(&self, canaries: &Canaries) -> Vec<String> {
         let names: Vec<&str> = promises::names(self.when).collect();
-        vec![
+        let mut args = vec![
             "list".to_owned(),
             format!("marker={}", canaries.marker),
             "names=PATH".to_owned(),
             format!("only={}", names.join(",")),
-            "aims=input".to_owned(),
-        ]
+        ];
+        if self.is_aimed {
+            args.push("aims=input".to_owned());
+        }
+        args
     }
 
     /// Starts what stands for the server, outside of all sandboxes, and learns where its secret is.
@@ -229,10 +267,6 @@ impl Probe<'_> {
         let port = port_of(&canaries.tcp);
         let host_name = std::fs::read_to_string("/etc/hostname").unwrap_or_default();
         let udp = canaries.udp.local_addr()?.port();
-        let udp6 = match &canaries.udp6 {
-            Some(socket) => socket.local_addr()?.port(),
-            None => 0,
-        };
         let sockets = canaries.sockets.display();
         let proxy = match self.backend.network() {
             Network::Own => INSIDE_PORT,
@@ -253,13 +287,15 @@ impl Probe<'_> {
             format!("host_text={}", host_name.trim()),
             format!("tcp={port}"),
             format!("udp={udp}"),
-            format!("udp6={udp6}"),
-            format!("tcp6={}", canaries.tcp6.as_ref().map_or(0, port_of)),
             format!("abstract={}", canaries.abstract_name),
             format!("socket={sockets}/stream"),
             format!("dgram={sockets}/dgram"),
             format!("tmp={sockets}/file"),
         ];
+        if let Some(udp6) = &canaries.udp6 {
+            aims.push(format!("udp6={}", udp6.local_addr()?.port()));
+        }
+        aims.extend(canaries.tcp6.iter().map(|tcp6| format!("tcp6={}", port_of(tcp6))));
         aims.extend(canaries.proxy.v6.iter().map(|v6| format!("same6={}", port_of(v6))));
         if self.has_covers() {
             aims.push(format!("own_dir={}", canaries.own()?.0.display()));
@@ -405,6 +441,9 @@ fn plant(home: &Path, marker: &str) -> io::Result<()> {
 }
 
 /// Tells the attacking program its aims. What comes of its attacks.
+///
+/// An attack without an aim is not made, and what was not made succeeds at nothing. So where aims were sent, the
+/// program must have reached the proxy, whose port is one of them, and must leave out no attack for want of an aim.
 async fn attack_with(attacker: &mut Process, aims: &[String]) -> Result<Vec<Outcome>, Failed> {
     let mut text = Vec::new();
     for aim in aims {
@@ -414,36 +453,56 @@ async fn attack_with(attacker: &mut Process, aims: &[String]) -> Result<Vec<Outc
     write(attacker, &text).await?;
     attacker.stdin = None;
     let mut outcomes = Vec::new();
+    let mut has_reached_proxy = false;
     let read = async {
         let mut lines = BufReader::new((&mut attacker.stdout).take(WORDS)).lines();
         while let Some(line) = lines.next_line().await? {
-            match line.strip_prefix("proxy ") {
-                Some("reached") => {}
-                Some(why) => return Err(Failed::NoProxy(why.to_owned())),
-                None if line == "end" => return Ok(()),
-                None => outcomes.extend(Outcome::read(&line)),
+            match line.split_once(' ') {
+                Some(("proxy", "reached")) => has_reached_proxy = true,
+                Some(("proxy", why)) => return Err(Failed::NoProxy(why.to_owned())),
+                Some(("aims", why)) => return Err(Failed::NoAims(why.to_owned())),
+                _ if line == "end" => return Ok(()),
+                _ => outcomes.extend(Outcome::read(&line)),
             }
         }
         Err(Failed::Silent)
     };
     tokio::time::timeout(PATIENCE, read).await.unwrap_or(Err(Failed::Silent))?;
+    if !aims.is_empty() {
+        if !has_reached_proxy {
+            return Err(Failed::NoAims("it did not try to reach the proxy".to_owned()));
+        }
+        let lacks_aim =
+            |outcome: &&Outcome| outcome.lacks_aim() && is_aim_sent(aims, &outcome.name);
+        if let Some(outcome) = outcomes.iter().find(lacks_aim) {
+            return Err(Failed::NoAim(outcome.name.clone()));
+        }
+    }
     Ok(outcomes)
+}
+
+/// Whether all aims that this attack needs were sent.
+fn is_aim_sent(aims: &[String], attack: &str) -> bool {
+    let is_sent =
+        |key: &str| aims.iter().any(|aim| aim.split_once('=').is_some_and(|(k, _)| k == key));
+    OPTIONAL_AIMS.iter().all(|(key, attacks)| !attacks.contains(&attack) || is_sent(key))
 }
 
 /// Writes to a program's standard input.
 async fn write(process: &mut Process, mut bytes: &[u8]) -> Result<(), Failed> {
-    let Some(stdin) = &mut process.stdin else { return Ok(()) };
+    let closed = || Failed::Unread(io::ErrorKind::BrokenPipe.into());
+    let stdin = process.stdin.as_mut().ok_or_else(closed)?;
     let write = async {
         while !bytes.is_empty() {
             match stdin.try_write(bytes) {
                 Ok(written) => bytes = &bytes[written..],
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => stdin.writable().await,
-                // A program that has ended is told of by what it does not say.
-                Err(_) => return,
+                Err(error) => return Err(Failed::Unread(error)),
             }
         }
+        Ok(())
     };
-    tokio::time::timeout(PATIENCE, write).await.map_err(|_| Failed::Silent)
+    tokio::time::timeout(PATIENCE, write).await.unwrap_or(Err(Failed::Silent))
 }
 
 /// Has a process of a session start others that try to outlive it, and ends the session. Whether one may have.
@@ -477,9 +536,22 @@ async fn wait_for_end(mut process: Process) -> Result<(), Failed> {
     ended.map(drop).map_err(|_| Failed::Silent)
 }
 
-async fn end(mut process: Process) {
+/// Kills a process; how it ended, which may have been before.
+async fn end(mut process: Process) -> Ended {
     process.control.say(Word::Kill);
-    let _ = tokio::time::timeout(PATIENCE, process.control.ended()).await;
+    let ended = tokio::time::timeout(PATIENCE, process.control.ended()).await;
+    ended.unwrap_or(Ended::Unclear)
+}
+
+/// Fails unless the victim lived until it was killed here, or an attack ended it. Its end before that may be reported
+/// late, so it is told from how it ended.
+fn check_victim(ended: Ended, outcomes: &[Outcome]) -> Result<(), Failed> {
+    const SIGKILL: i32 = 9;
+    let is_ended_by_attack = outcomes
+        .iter()
+        .any(|outcome| outcome.name == ENDS_VICTIM && outcome.result == Try::Succeeded);
+    let has_lived = ended == Ended::Signal(SIGKILL) || is_ended_by_attack;
+    has_lived.then_some(()).ok_or(Failed::NoVictim)
 }
 
 /// How many processes have this word as an argument.

@@ -5,6 +5,7 @@ use super::super::landlock::Landlock;
 use super::super::none::NoSandbox;
 use super::*;
 use crate::config::{self, Config, DriverKind, Uids};
+use crate::process::tests::shell;
 use std::os::unix::fs::PermissionsExt;
 
 /// What works for any user on any machine as long as there is no sandbox.
@@ -98,6 +99,89 @@ async fn without_a_sandbox_the_attacks_succeed() {
     let all = REAL.iter().chain(for_root);
     let stopped: Vec<_> = all.filter(|name| !succeeds(name)).collect();
     assert!(stopped.is_empty(), "{stopped:?} in {outcomes:#?}");
+}
+
+/// What comes of a script of the shell that stands for the attacking program, where these aims were sent.
+async fn findings_of(script: &str, aims: &[String]) -> Result<Vec<Outcome>, Failed> {
+    let launcher = Launcher::start().unwrap();
+    let mut attacker = launcher.spawn(&shell(script)).await.unwrap();
+    attack_with(&mut attacker, aims).await
+}
+
+fn aims(keys: &[&str]) -> Vec<String> {
+    keys.iter().map(|key| format!("{key}=1")).collect()
+}
+
+#[tokio::test]
+async fn a_probe_fails_where_the_attacking_program_did_not_get_the_aims_that_were_sent() {
+    let script = "cat >/dev/null; echo 'tcp.bind stopped EACCES'; echo end";
+    let failed = findings_of(script, &aims(&["proxy"])).await.unwrap_err();
+    insta::assert_snapshot!(failed, @"the attacking program could not read its aims: it did not try to reach the proxy");
+    assert_eq!(findings_of(script, &[]).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn an_attack_lacks_an_aim_only_where_none_was_sent() {
+    let lacking = |name: &str| {
+        format!("cat >/dev/null; echo 'proxy reached'; echo '{name} skipped argument'; echo end")
+    };
+    let failed = findings_of(&lacking("files.read"), &aims(&["proxy"])).await.unwrap_err();
+    insta::assert_snapshot!(failed, @"the attacking program did not get the aim of `files.read`");
+    for (key, attacks) in OPTIONAL_AIMS {
+        for name in attacks {
+            let script = lacking(name);
+            assert_eq!(findings_of(&script, &aims(&["proxy"])).await.unwrap().len(), 1, "{name}");
+            let failed = findings_of(&script, &aims(&["proxy", key])).await.unwrap_err();
+            assert!(matches!(failed, Failed::NoAim(lacks) if lacks == *name), "{name}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_probe_fails_where_the_attacking_program_has_closed_its_standard_input() {
+    let launcher = Launcher::start().unwrap();
+    let script = "exec 0<&-; echo closed; exec cat /dev/zero >/dev/null";
+    let mut attacker = launcher.spawn(&shell(script)).await.unwrap();
+    assert_eq!(first_line(&mut attacker).await.unwrap(), "closed");
+    let failed = attack_with(&mut attacker, &aims(&["proxy"])).await.unwrap_err();
+    assert!(matches!(failed, Failed::Unread(_)), "{failed}");
+    end(attacker).await;
+}
+
+#[tokio::test]
+async fn attacks_on_a_victim_that_has_ended_prove_nothing() {
+    let room = Room::new();
+    let canaries = Canaries::new(room.root.path()).unwrap();
+    let probe = Probe { is_aimed: true, ..room.probe(&NoSandbox, When::Doctor) };
+    let start = async || probe.start_victim(&canaries).await.unwrap().unwrap().0;
+    let outcomes =
+        |stopped: bool| [Outcome::of("memory.proc", stopped), Outcome::of(ENDS_VICTIM, stopped)];
+    assert!(check_victim(end(start().await).await, &outcomes(true)).is_ok());
+
+    let mut victim = start().await;
+    victim.stdin = None;
+    let mut rest = Vec::new();
+    victim.stdout.read_to_end(&mut rest).await.unwrap();
+    let ended = victim.control.ended().await;
+    assert_eq!(ended, Ended::Code(0));
+    assert!(matches!(check_victim(ended, &outcomes(true)), Err(Failed::NoVictim)));
+    assert!(check_victim(ended, &outcomes(false)).is_ok());
+}
+
+#[tokio::test]
+async fn the_attacking_program_says_that_its_aims_are_not_whole() {
+    let launcher = Launcher::start().unwrap();
+    let args = ["list", "aims=input", "only="].map(ToOwned::to_owned).to_vec();
+    let answers = async |input: &[u8]| {
+        let started = launcher.spawn(&Confined::from(program(args.clone(), "/".to_owned()))).await;
+        let mut attacker = started.unwrap();
+        write(&mut attacker, input).await.unwrap();
+        said(attacker).await.unwrap()
+    };
+    assert_eq!(answers(b"peer_pid=1\0").await, "end\n");
+    assert_eq!(answers(b"").await, "aims argument\n");
+    assert_eq!(answers(b"peer_pid=1\0victim").await, "aims argument\n");
+    assert_eq!(answers(&b"key=value\0".repeat(4000)).await, "aims EFBIG\n");
 }
 
 /// What this kernel's Landlock does not give, as the attacks that are made then find it.
