@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The longest that all of a probe may take, with the sandboxes that it starts.
-const WHOLE: Duration = Duration::from_secs(120);
+pub(super) const WHOLE: Duration = Duration::from_secs(120);
 
 /// The most that it says.
 const WORDS: u64 = 256 * 1024;
@@ -65,8 +65,8 @@ pub(super) enum Failed {
     #[error("the attacking program did not come to its end")]
     Silent,
     /// All of it took too long.
-    #[error("the attacks did not come to their end in {} s", WHOLE.as_secs())]
-    Late,
+    #[error("the attacks did not come to their end within {} s", .0.as_secs())]
+    Late(Duration),
     /// Attacks on a process that is gone fail whatever the sandbox is worth.
     #[error("the process that stands for the server ended before the attacks on it did")]
     NoVictim,
@@ -100,6 +100,8 @@ pub(super) struct Probe<'a> {
     pub(super) limits: &'a SessionLimits,
     /// Which attacks are made.
     pub(super) when: When,
+    /// The longest that all of it may take: [`WHOLE`].
+    pub(super) deadline: Duration,
 }
 
 /// Who limits processes and memory.
@@ -151,7 +153,8 @@ impl Drop for Session<'_> {
 impl Probe<'_> {
     /// Attacks the sandbox with everything that is known.
     pub(super) async fn run(&self) -> Result<Findings, Failed> {
-        tokio::time::timeout(WHOLE, self.find_out()).await.unwrap_or(Err(Failed::Late))
+        let found = tokio::time::timeout(self.deadline, self.find_out()).await;
+        found.unwrap_or(Err(Failed::Late(self.deadline)))
     }
 
     async fn find_out(&self) -> Result<Findings, Failed> {
