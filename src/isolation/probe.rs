@@ -360,8 +360,7 @@ impl Probe<'_> {
         }
         let args = vec!["memory".to_owned(), wanted.to_string()];
         let (process, _group) = self.start(args, session).await?;
-        let said = said(process).await?;
-        let stopped = !said.lines().any(|line| line.ends_with(" end"));
+        let stopped = is_memory_refused(&said(process).await?)?;
         findings.outcomes.push(Outcome::of("limits.memory", stopped));
         Ok(State::of(stopped, "memory above the limit was not refused"))
     }
@@ -518,8 +517,16 @@ async fn has_survivors(mut process: Process) -> Result<bool, Failed> {
     // The end of the pipe is the end of the last one that holds it; one has closed it.
     let mut rest = Vec::new();
     let read = tokio::time::timeout(PATIENCE, process.stdout.read_to_end(&mut rest)).await;
-    let all_ended = matches!(ended, Ok(Ended::Code(_) | Ended::Signal(_))) && read.is_ok();
+    let all_ended =
+        matches!(ended, Ok(Ended::Code(_) | Ended::Signal(_))) && matches!(read, Ok(Ok(_)));
     Ok(!all_ended)
+}
+
+/// Whether a program that takes memory was kept from taking all of it. It says so before it takes the first.
+fn is_memory_refused(said: &str) -> Result<bool, Failed> {
+    let mut lines = said.lines().filter(|line| line.starts_with("memory "));
+    let last = lines.next_back().ok_or(Failed::Silent)?;
+    Ok(!last.ends_with(" end"))
 }
 
 /// All that a program says until its end.
@@ -528,7 +535,7 @@ async fn said(mut process: Process) -> Result<String, Failed> {
     let mut said = Vec::new();
     let mut stdout = (&mut process.stdout).take(WORDS);
     let read = tokio::time::timeout(PATIENCE, stdout.read_to_end(&mut said)).await;
-    let _ = read.map_err(|_| Failed::Silent)?;
+    read.map_err(|_| Failed::Silent)??;
     wait_for_end(process).await?;
     Ok(String::from_utf8_lossy(&said).into_owned())
 }

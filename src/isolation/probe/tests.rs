@@ -169,6 +169,14 @@ async fn attacks_on_a_victim_that_has_ended_prove_nothing() {
     assert!(check_victim(ended, &outcomes(false)).is_ok());
 }
 
+#[test]
+fn memory_is_refused_only_to_a_program_that_tried_to_take_it() {
+    assert!(is_memory_refused("memory 0\nmemory 16\n").unwrap());
+    assert!(is_memory_refused("memory 0\nmemory 3 ENOMEM\n").unwrap());
+    assert!(!is_memory_refused("memory 0\nmemory 16\nmemory 20 end\n").unwrap());
+    assert!(matches!(is_memory_refused(""), Err(Failed::Silent)));
+}
+
 #[tokio::test]
 async fn all_of_a_probe_has_one_deadline() {
     let room = Room::new();
