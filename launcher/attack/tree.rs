@@ -190,11 +190,17 @@ fn mebibyte() -> Result<&'static mut [u8], Stop> {
     Ok(unsafe { core::slice::from_raw_parts_mut(memory, MIB) })
 }
 
-/// Takes memory and uses it.
+/// Takes memory and uses it; says how much it has, before the first and then now and again.
 pub(super) fn memory(limit: usize) -> ! {
     const MOST: usize = 4096;
     let limit = limit.min(MOST);
     for taken in 0..limit {
+        if taken % 16 == 0 {
+            let mut line = Text::new();
+            line.push(b"memory ");
+            line.number(taken);
+            line.say();
+        }
         match mebibyte() {
             Ok(memory) => {
                 for page in memory.chunks_mut(4096) {
@@ -206,12 +212,6 @@ pub(super) fn memory(limit: usize) -> ! {
                 tell(b"memory", taken, Some(stop));
                 exit(0)
             }
-        }
-        if taken % 16 == 15 {
-            let mut line = Text::new();
-            line.push(b"memory ");
-            line.number(taken + 1);
-            line.say();
         }
     }
     tell(b"memory", limit, None);

@@ -5,7 +5,7 @@ use super::container::Containers;
 use super::kernel::Kernel;
 use super::landlock::Landlock;
 use super::none::NoSandbox;
-use super::probe::{Limited, Probe};
+use super::probe::{Limited, Probe, WHOLE};
 use super::promises::ATTACKS_OF_ROOT;
 use super::users::Identity;
 use super::{
@@ -188,6 +188,7 @@ pub async fn choose(
                     },
                     limits: &wanted.limits,
                     when,
+                    deadline: WHOLE,
                 };
                 let found = probe.run().await;
                 backend.clear().await;

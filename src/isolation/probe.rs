@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The longest that all of a probe may take, with the sandboxes that it starts.
-const WHOLE: Duration = Duration::from_secs(120);
+pub(super) const WHOLE: Duration = Duration::from_secs(120);
 
 /// The most that it says.
 const WORDS: u64 = 256 * 1024;
@@ -65,8 +65,8 @@ pub(super) enum Failed {
     #[error("the attacking program did not come to its end")]
     Silent,
     /// All of it took too long.
-    #[error("the attacks did not come to their end in {} s", WHOLE.as_secs())]
-    Late,
+    #[error("the attacks did not come to their end within {} s", .0.as_secs())]
+    Late(Duration),
     /// Attacks on a process that is gone fail whatever the sandbox is worth.
     #[error("the process that stands for the server ended before the attacks on it did")]
     NoVictim,
@@ -100,6 +100,8 @@ pub(super) struct Probe<'a> {
     pub(super) limits: &'a SessionLimits,
     /// Which attacks are made.
     pub(super) when: When,
+    /// The longest that all of it may take: [`WHOLE`].
+    pub(super) deadline: Duration,
 }
 
 /// Who limits processes and memory.
@@ -151,7 +153,8 @@ impl Drop for Session<'_> {
 impl Probe<'_> {
     /// Attacks the sandbox with everything that is known.
     pub(super) async fn run(&self) -> Result<Findings, Failed> {
-        tokio::time::timeout(WHOLE, self.find_out()).await.unwrap_or(Err(Failed::Late))
+        let found = tokio::time::timeout(self.deadline, self.find_out()).await;
+        found.unwrap_or(Err(Failed::Late(self.deadline)))
     }
 
     async fn find_out(&self) -> Result<Findings, Failed> {
@@ -357,8 +360,7 @@ impl Probe<'_> {
         }
         let args = vec!["memory".to_owned(), wanted.to_string()];
         let (process, _group) = self.start(args, session).await?;
-        let said = said(process).await?;
-        let stopped = !said.lines().any(|line| line.ends_with(" end"));
+        let stopped = is_memory_refused(&said(process).await?)?;
         findings.outcomes.push(Outcome::of("limits.memory", stopped));
         Ok(State::of(stopped, "memory above the limit was not refused"))
     }
@@ -515,8 +517,16 @@ async fn has_survivors(mut process: Process) -> Result<bool, Failed> {
     // The end of the pipe is the end of the last one that holds it; one has closed it.
     let mut rest = Vec::new();
     let read = tokio::time::timeout(PATIENCE, process.stdout.read_to_end(&mut rest)).await;
-    let all_ended = matches!(ended, Ok(Ended::Code(_) | Ended::Signal(_))) && read.is_ok();
+    let all_ended =
+        matches!(ended, Ok(Ended::Code(_) | Ended::Signal(_))) && matches!(read, Ok(Ok(_)));
     Ok(!all_ended)
+}
+
+/// Whether a program that takes memory was kept from taking all of it. It says so before it takes the first.
+fn is_memory_refused(said: &str) -> Result<bool, Failed> {
+    let mut lines = said.lines().filter(|line| line.starts_with("memory "));
+    let last = lines.next_back().ok_or(Failed::Silent)?;
+    Ok(!last.ends_with(" end"))
 }
 
 /// All that a program says until its end.
@@ -525,7 +535,7 @@ async fn said(mut process: Process) -> Result<String, Failed> {
     let mut said = Vec::new();
     let mut stdout = (&mut process.stdout).take(WORDS);
     let read = tokio::time::timeout(PATIENCE, stdout.read_to_end(&mut said)).await;
-    let _ = read.map_err(|_| Failed::Silent)?;
+    read.map_err(|_| Failed::Silent)??;
     wait_for_end(process).await?;
     Ok(String::from_utf8_lossy(&said).into_owned())
 }

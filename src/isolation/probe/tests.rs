@@ -76,6 +76,7 @@ impl Room {
             groups: Limited::No("not asked for"),
             limits: &self.limits,
             when,
+            deadline: WHOLE,
         }
     }
 }
@@ -166,6 +167,23 @@ async fn attacks_on_a_victim_that_has_ended_prove_nothing() {
     assert_eq!(ended, Ended::Code(0));
     assert!(matches!(check_victim(ended, &outcomes(true)), Err(Failed::NoVictim)));
     assert!(check_victim(ended, &outcomes(false)).is_ok());
+}
+
+#[test]
+fn memory_is_refused_only_to_a_program_that_tried_to_take_it() {
+    assert!(is_memory_refused("memory 0\nmemory 16\n").unwrap());
+    assert!(is_memory_refused("memory 0\nmemory 3 ENOMEM\n").unwrap());
+    assert!(!is_memory_refused("memory 0\nmemory 16\nmemory 20 end\n").unwrap());
+    assert!(matches!(is_memory_refused(""), Err(Failed::Silent)));
+}
+
+#[tokio::test]
+async fn all_of_a_probe_has_one_deadline() {
+    let room = Room::new();
+    let landlock = Landlock::new(Kernel::ask(&room.launcher).await, Uids::default());
+    let probe = Probe { deadline: Duration::ZERO, ..room.probe(&landlock, When::Start) };
+    let failed = probe.run().await.map(drop).unwrap_err();
+    insta::assert_snapshot!(failed, @"the attacks did not come to their end within 0 s");
 }
 
 #[tokio::test]
