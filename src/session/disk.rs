@@ -4,7 +4,7 @@
 //! # How it works
 //!
 //! The folders are measured every few seconds, and at once where a turn begins in a session whose folders were
-//! there before. Files that have no name any more count as long as a process of the session holds them open.
+//! there before and have not been measured just now. Files that have no name any more count as long as a process of the session holds them open.
 //! What cannot be measured is not assumed to be small: several times in a row, it ends the turn too.
 //!
 //! A look does not end with the turn that began it: it goes on in a task of its own, and the next turn waits for
@@ -76,6 +76,8 @@ struct WatchedFolders {
 
 struct LookState {
     next_look: Instant,
+    /// Whether the last look has found that they are not too large.
+    is_known: bool,
     /// Looks in a row that have missed something.
     misses: u32,
     /// The look that is under way; without a result where it was stopped.
@@ -147,7 +149,7 @@ impl DiskWatches {
             most: self.most,
             places: self.places.clone(),
             looks: self.looks.clone(),
-            state: Mutex::new(LookState { next_look, misses: 0, look: None }),
+            state: Mutex::new(LookState { next_look, is_known: false, misses: 0, look: None }),
             has_warned: AtomicBool::new(false),
             _guard: ends.clone().drop_guard(),
             ends,
@@ -161,7 +163,7 @@ impl DiskWatches {
         }
         let mut kept = self.kept.lock();
         if kept.len() >= KEPT
-            && let Some(other) = kept.keys().next().cloned()
+            && let Some(other) = DiskWatch::find_least(&kept)
         {
             kept.remove(&other);
         }
@@ -202,7 +204,19 @@ impl DiskWatch {
     /// Whether there is anything that the next actor of the session should know.
     fn remembers(&self) -> bool {
         let state = self.0.state.lock();
-        state.look.is_some() || state.misses > 0
+        state.look.is_some()
+            || state.misses > 0
+            || (state.is_known && state.next_look > Instant::now())
+    }
+
+    /// One of the watches, if possible one that knows nothing but when to look again.
+    fn find_least(watches: &HashMap<Arc<str>, Self>) -> Option<Arc<str>> {
+        let is_idle = |watch: &Self| {
+            let state = watch.0.state.lock();
+            state.look.is_none() && state.misses == 0
+        };
+        let idle = watches.iter().find(|(_, watch)| is_idle(watch));
+        idle.or_else(|| watches.iter().next()).map(|(session, _)| session.clone())
     }
 
     /// The result of the look that is under way, or of one that begins now.
@@ -243,6 +257,7 @@ impl DiskWatch {
             Ok(size) if size.bytes > most => {
                 // Whatever goes on in these folders is looked at at once.
                 state.next_look = Instant::now();
+                state.is_known = false;
                 return Some(DiskFault::TooLarge(size.bytes));
             }
             Ok(size) => {
@@ -252,6 +267,7 @@ impl DiskWatch {
             Err(error) => Some(error),
         };
         state.next_look = Instant::now() + pause_after(look.took);
+        state.is_known = error.is_none();
         let Some(error) = error else {
             state.misses = 0;
             return None;
@@ -387,6 +403,21 @@ mod tests {
         assert_eq!(watches.places.count_waiting(&caller), (1, 1));
         drop(place);
         assert!(matches!(second.fault(own_tree()).await, DiskFault::TooLarge(_)));
+    }
+
+    #[tokio::test]
+    async fn folders_that_were_measured_just_now_are_not_measured_again_at_the_next_turn() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(root.path().join("workspace/one")).unwrap();
+        std::fs::create_dir_all(root.path().join("state/sessions/one")).unwrap();
+        let watches = watches(1);
+        let first = watch(&watches, root.path(), false);
+        let look = first.look(own_tree()).await;
+        assert!(first.judge(look, MOST).is_none());
+        watches.keep(&first);
+        drop(first);
+        assert!(watch(&watches, root.path(), false).next_look() > Instant::now());
+        assert!(watch(&watches, root.path(), false).next_look() <= Instant::now());
     }
 
     #[tokio::test]
