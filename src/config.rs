@@ -201,6 +201,8 @@ section! {
     pub struct Store {
         /// The database file (relative to `state_dir`), or `memory`.
         pub path: PathBuf = "pilothouse.db".into(),
+        /// Whether a copy is kept before a newer version changes the schema.
+        pub copy_before_upgrade: bool = true,
         /// Which finished tasks are kept.
         pub retention: Retention,
     }
