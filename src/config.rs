@@ -19,6 +19,7 @@ mod node;
 mod origin;
 mod own;
 mod paths;
+mod renamed;
 mod secrets;
 mod tree;
 mod trust;
