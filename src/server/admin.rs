@@ -309,7 +309,7 @@ fn answer_body(doors: Arc<Doors>, caller: Arc<str>, log: Arc<TaskLog>, begin: u6
     Body::from_stream(try_unfold((log, begin), move |(log, after)| {
         let (doors, caller, wanted) = (doors.clone(), caller.clone(), wanted.clone());
         async move {
-            let room = doors.answers.reserve(&caller, most).await;
+            let room = doors.answers.reserve_piece(&caller, most).await;
             let room = room.map_err(|error| {
                 tracing::warn!(task.id = %log.id, "an answer broke off: {}", error.message);
                 std::io::Error::other(error.message)
