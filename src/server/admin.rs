@@ -80,6 +80,7 @@ pub(super) async fn ready(State(doors): State<Arc<Doors>>, request: Request) -> 
         body["agent"] = json!({"name": default.name, "driver": default.config.driver});
         body["agents"] = json!(agents);
         body["isolation"] = json!(default.isolation(&house.isolation));
+        body["audit"] = json!(if house.telemetry.audit().fails() { "failed" } else { "ok" });
         body["processes"] = json!({"live": live, "max": most});
         body["waiting"] = json!(doors.service.sessions().waiting());
     }
