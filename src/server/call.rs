@@ -96,7 +96,7 @@ impl Doors {
 
     /// The agent that a request's path names, or the default one.
     pub(super) fn agent_at(&self, named: Option<&Named>) -> Option<&Arc<Agent>> {
-        let agents = &self.service.sessions().house().agents;
+        let agents = &self.agents;
         match named {
             Some(Named(name)) => agents.get(name),
             None => Some(agents.default_one()),
@@ -441,7 +441,7 @@ fn shorten(log: &TaskLog, error: &Error) -> Task {
 impl Doors {
     /// The agent that a call is meant for, by its path and by its tenant.
     fn meant(&self, named: Option<&Named>, tenant: Option<&str>) -> Result<Arc<Agent>, Error> {
-        let agents = &self.service.sessions().house().agents;
+        let agents = &self.agents;
         let tenant = tenant.filter(|tenant| !tenant.is_empty());
         let name = match (named, tenant) {
             (Some(Named(name)), Some(tenant)) if **name != *tenant => {
