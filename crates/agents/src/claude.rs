@@ -12,7 +12,8 @@
 //! - Messages sent while the CLI is busy are merged into one turn: the house sends one at a time.
 //! - The CLI can begin a turn by itself (a schedule, a background command that ended). Our message
 //!   carries a `uuid`, and while the CLI reports it as queued, what it says is not our turn's.
-//! - A text that begins with `/` would be a command of the CLI; a newline before it makes it text.
+//! - A text that begins with `/` is a command of the CLI; any character before the slash makes it text.
+//!   `--disable-slash-commands` is not a guard: it takes skills, commands and plugins from the model too.
 //! - `total_cost_usd` counts from the start of the process.
 
 mod ask;
@@ -266,7 +267,6 @@ impl Driver for Claude {
             add(&["--include-partial-messages"]);
         }
         add(&["--permission-prompt-tool", "stdio", "--permission-mode", &options.permission_mode]);
-        add(&["--disable-slash-commands"]);
         if !options.disallowed_tools.is_empty() {
             add(&["--disallowedTools", &options.disallowed_tools.join(",")]);
         }

@@ -48,9 +48,12 @@ fn images(turn: &Turn) -> impl Iterator<Item = &(String, String)> {
 }
 
 /// The text with a newline before a leading slash: then the CLI takes it for words, not a command.
+///
+/// Claude Code 2.1.329 looks at the very first character only. What a reader does not see before the slash is
+/// passed over here, in case that another version trims it.
 fn guarded(text: &str) -> String {
-    let invisible = |c: char| c.is_whitespace() || c == '\u{feff}';
-    if text.trim_start_matches(invisible).starts_with('/') {
+    let is_visible = |c: char| c.is_ascii_graphic() || c.is_alphanumeric();
+    if text.trim_start_matches(|c| !is_visible(c)).starts_with('/') {
         format!("\n{text}")
     } else {
         text.to_owned()
@@ -88,9 +91,12 @@ mod tests {
 
     #[test]
     fn a_leading_slash_never_runs_a_command() {
-        for (text, sent) in
-            [("/cost", "\n/cost"), (" \u{feff}/cost", "\n \u{feff}/cost"), ("a /b", "a /b")]
-        {
+        for (text, sent) in [
+            ("/cost", "\n/cost"),
+            (" \u{feff}/cost", "\n \u{feff}/cost"),
+            ("\u{200b}\u{e0020}\0/cost", "\n\u{200b}\u{e0020}\0/cost"),
+            ("a /b", "a /b"),
+        ] {
             assert_eq!(content(&turn(text)), sent);
         }
     }

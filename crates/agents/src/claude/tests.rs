@@ -113,7 +113,7 @@ fn the_launch_is_as_documented() {
     let env: Vec<String> =
         launch.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
     insta::assert_snapshot!(format!("{}\n{}", launch.args.join(" "), env.join("\n")), @r#"
-    -p --input-format stream-json --output-format stream-json --verbose --include-partial-messages --permission-prompt-tool stdio --permission-mode acceptEdits --disable-slash-commands --disallowedTools CronCreate,CronDelete,CronList,ScheduleWakeup,Monitor --settings {"enableAllProjectMcpServers":true} --session-id 0190-new
+    -p --input-format stream-json --output-format stream-json --verbose --include-partial-messages --permission-prompt-tool stdio --permission-mode acceptEdits --disallowedTools CronCreate,CronDelete,CronList,ScheduleWakeup,Monitor --settings {"enableAllProjectMcpServers":true} --session-id 0190-new
     CLAUDE_CONFIG_DIR=/h/.claude
     CLAUDE_CODE_MAX_RETRIES=3
     CLAUDE_CODE_DISABLE_CRON=1
