@@ -41,6 +41,8 @@ pub(super) struct Conversation<'a> {
     house: &'a Arc<House>,
     agent: &'a Agent,
     row: &'a mut SessionRow,
+    /// What the store knows of the session.
+    noted: &'a mut (bool, Option<String>),
     activity: &'a ActivitySender,
     inbox: &'a mut Inbox,
     running: &'a mut Running,
@@ -97,13 +99,24 @@ impl<'a> Conversation<'a> {
     }
 
     fn new(session: &'a mut SessionResources, turn: &'a mut CurrentTurn) -> Self {
-        let SessionResources { house, agent, row, activity, inbox, running, granted, disk, .. } =
-            session;
+        let SessionResources {
+            house,
+            agent,
+            row,
+            noted,
+            activity,
+            inbox,
+            running,
+            granted,
+            disk,
+            ..
+        } = session;
         let CurrentTurn { log, prompt, translator, clock, meter, closing, .. } = turn;
         let running = running.as_mut().expect("the process was just started or found");
         Self {
             agent,
             row,
+            noted,
             activity,
             inbox,
             granted,
@@ -382,9 +395,10 @@ impl<'a> Conversation<'a> {
             records.append(&mut self.translator.take());
         }
         let (fresh, mut also) = self.questions.changes();
-        if !fresh.is_empty() {
-            // Whoever answers after a crash finds the conversation again.
+        if self.row.conversation != self.noted.1 {
+            // After a crash the next turn goes on with it, whoever sends it.
             also.push(session_used(self.row, Timestamp::now()));
+            *self.noted = (self.row.ready, self.row.conversation.clone());
         }
         if records.is_empty() && also.is_empty() {
             return;
