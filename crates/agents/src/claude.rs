@@ -302,7 +302,7 @@ impl Driver for Claude {
     }
 
     fn check(&self, turn: &Turn) -> Result<(), Refusal> {
-        if turn.text.trim().is_empty() && !has_images(turn) {
+        if turn.text.trim().is_empty() && !has_images(turn) && turn.command.is_none() {
             return Err(Refusal::nothing_to_read());
         }
         Ok(())

@@ -65,6 +65,8 @@ pub struct Setting {
 pub struct Turn {
     /// The text of the message: its text parts joined by blank lines, data parts as JSON.
     pub text: String,
+    /// A command of the CLI's own that is to be run, without its slash; the text is what it is told.
+    pub command: Option<String>,
     /// Images that the CLI may take in: `(media type, base64)`.
     pub images: Vec<(String, String)>,
     /// `A2A_TASK_ID`.

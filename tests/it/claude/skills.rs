@@ -3,6 +3,7 @@
 use super::claude;
 use crate::building::Builder;
 use crate::reading::{answer, message_in, state};
+use crate::world::World;
 use fake_model::Model;
 use serde_json::json;
 
@@ -67,4 +68,53 @@ fn a_plugin_named_in_the_arguments_brings_its_skills() {
     let world =
         builder.config(json!({"agents": {"claude": {"args": ["--plugin-dir", plugin]}}})).start();
     assert_eq!(answer(&world.say(r#"tool Skill {"skill":"tools:greet"}"#)), "the skill spoke");
+}
+
+/// An agent of which callers may run the command `greet`, but not `secret`.
+fn with_commands(model: &Model) -> World {
+    let builder = with_defaults(
+        claude(model),
+        [
+            ("commands/greet.md", "say the command greets $ARGUMENTS\n"),
+            ("commands/secret.md", "say the secret command ran\n"),
+        ],
+    );
+    builder.config(json!({"agents": {"claude": {"commands": ["greet"]}}})).start()
+}
+
+#[test]
+fn a_caller_runs_a_listed_command_by_metadata_or_by_a_data_part() {
+    let model = Model::start();
+    let world = with_commands(&model);
+    let mut message = message_in("one", "the crew");
+    message["message"]["metadata"] = json!({"command": "greet"});
+    assert_eq!(answer(&world.send(message)), "the command greets the crew");
+    for (data, said) in [
+        (json!({"command": "greet", "arguments": "you"}), "the command greets you"),
+        (json!({"command": "greet"}), "the command greets"),
+    ] {
+        let mut message = message_in("one", "");
+        message["message"]["parts"] = json!([{"data": data}]);
+        assert_eq!(answer(&world.send(message)), said);
+    }
+}
+
+#[test]
+fn a_command_that_is_not_listed_is_refused_and_the_listed_ones_are_named() {
+    let model = Model::start();
+    let world = with_commands(&model);
+    for part in [json!({"data": {"command": "secret"}}), json!({"text": "now"})] {
+        let mut message = message_in("one", "");
+        if part.get("text").is_some() {
+            message["message"]["metadata"] = json!({"command": "secret"});
+        }
+        message["message"]["parts"] = json!([part]);
+        let refused = world.call(crate::world::OWNER, "SendMessage", &message).json();
+        let words = refused["error"].to_string();
+        assert!(
+            words.contains("callers may run greet") && words.contains("agents.claude.commands"),
+            "{words}"
+        );
+    }
+    assert!(model.requests().is_empty());
 }
