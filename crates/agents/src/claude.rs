@@ -19,6 +19,7 @@
 mod ask;
 mod failure;
 mod hear;
+mod inventory;
 mod message;
 mod prompt;
 mod result;
@@ -26,10 +27,11 @@ mod so_far;
 mod wire;
 
 use crate::{
-    Answer, Driver, Event, Exit, LONGEST_ID, Launch, Life, Outcome, Output, Refusal, Setting, Step,
-    Turn,
+    Answer, Driver, Event, Exit, Inventory, LONGEST_ID, Launch, Life, Outcome, Output, Refusal,
+    Setting, Step, Turn,
 };
 use ask::PendingAsk;
+pub use inventory::TESTED_VERSIONS;
 pub use prompt::IMAGE_TYPES;
 use prompt::{content, has_images, message_uuid, respond, write};
 use serde_json::json;
@@ -59,6 +61,15 @@ const RESERVED: &[&str] = &[
     "-c",
     "--fork-session",
 ];
+
+/// The id of the request by which a process gets ready before its first turn.
+const AHEAD: &str = "ahead";
+
+/// Servers that the session's script added to the project need no prompt of their own.
+const SETTINGS: &str = r#"{"enableAllProjectMcpServers":true}"#;
+
+/// The settings of a process that only says what it offers: it starts nothing.
+const INQUIRY_SETTINGS: &str = r#"{"disableAllHooks":true}"#;
 
 /// How Claude Code is run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -270,8 +281,7 @@ impl Driver for Claude {
         if !options.disallowed_tools.is_empty() {
             add(&["--disallowedTools", &options.disallowed_tools.join(",")]);
         }
-        // Servers that the session's script added to the project need no prompt of their own.
-        add(&["--settings", r#"{"enableAllProjectMcpServers":true}"#]);
+        add(&["--settings", SETTINGS]);
         if let Some(model) = &options.model {
             add(&["--model", model]);
         }
@@ -368,10 +378,23 @@ impl Driver for Claude {
         // It loads its settings, plugins and servers for this, and answers before any model is called.
         let request = json!({
             "type": "control_request",
-            "request_id": "ahead",
+            "request_id": AHEAD,
             "request": {"subtype": "initialize"},
         });
         format!("{request}\n").into_bytes()
+    }
+
+    fn launch_inquiry(&mut self, setting: &Setting) -> Option<Launch> {
+        let mut launch = self.launch(setting, &Turn::default()).ok()?;
+        for arg in launch.args.iter_mut().filter(|arg| *arg == SETTINGS) {
+            INQUIRY_SETTINGS.clone_into(arg);
+        }
+        launch.args.push("--strict-mcp-config".to_owned());
+        Some(launch)
+    }
+
+    fn read_inventory(&self, line: &[u8]) -> Option<Result<Inventory, String>> {
+        inventory::read(line, AHEAD)
     }
 
     fn terminal(&self, setting: &Setting) -> Option<Launch> {

@@ -405,3 +405,11 @@ fn what_a_turn_uses_is_told_while_it_runs() {
         .collect();
     assert_eq!(sums, [(10, 1), (10, 7), (110, 9)]);
 }
+
+#[test]
+fn a_process_that_says_what_it_offers_starts_no_hooks_and_no_servers() {
+    let args = driver().launch_inquiry(&Setting::default()).unwrap().args;
+    assert!(args.contains(&r#"{"disableAllHooks":true}"#.to_owned()), "{args:?}");
+    assert_eq!(args.last().unwrap(), "--strict-mcp-config");
+    assert!(!args.iter().any(|arg| arg.contains("enableAllProjectMcpServers")));
+}
