@@ -533,6 +533,8 @@ pub struct Agent {
     pub skills: Vec<Skill>,
     /// Folders whose `*/SKILL.md` files are skills of its card too.
     pub skills_from: Vec<PathBuf>,
+    /// `claude`: its commands and skills that callers may run by their names.
+    pub commands: Vec<String>,
     /// Protocol extensions that its card declares.
     pub extensions: Vec<Extension>,
     /// Whether an answer without a task is possible.

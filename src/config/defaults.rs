@@ -96,6 +96,7 @@ impl Agent {
             version: None,
             skills: Vec::new(),
             skills_from: Vec::new(),
+            commands: Vec::new(),
             extensions: Vec::new(),
             replies: Replies::Task,
             workspace: AgentWorkspace::default(),
