@@ -20,10 +20,11 @@ pub mod claude;
 pub mod command;
 pub mod event;
 mod exit;
+pub mod form;
 pub mod lines;
 mod reading;
 
-pub use event::{Event, Usage};
+pub use event::{Event, Problem, Usage};
 
 use serde_json::Value;
 use std::time::Duration;
