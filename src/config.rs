@@ -410,6 +410,8 @@ section! {
         pub start: Age = seconds(120),
         /// The session script.
         pub init: Age = seconds(600),
+        /// How long the first turn of a process waits for the agent's MCP servers.
+        pub mcp: Age = seconds(30),
         /// From a refusal of an overloaded model API to the next try; doubled each time.
         pub retry: Age = seconds(5),
         /// The longest time between two tries.
@@ -577,10 +579,20 @@ pub struct Agent {
     pub disallowed_tools: Option<Vec<String>>,
     /// `claude`: how often the CLI repeats a failed call of the model API.
     pub max_retries: u32,
+    /// `claude`: its MCP servers.
+    pub mcp: Mcp,
     /// Its ceilings, where they differ from `budgets`.
     pub budgets: Budgets,
     /// `claude`: a folder that seeds each session's own `.claude`.
     pub defaults_dir: Option<PathBuf>,
+}
+
+/// The MCP servers of an agent; what they are stands in the agent's own settings.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Mcp {
+    /// Servers without which no turn begins.
+    pub required: Vec<String>,
 }
 
 /// A skill on the card.
