@@ -11,7 +11,7 @@ use crate::client::local::{AgentArgs, Server, ServerArgs};
 use crate::client::terminal::Screen;
 use crate::client::{card, exit, send, sessions, tasks};
 use crate::config::{Environment, Flags};
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -96,9 +96,42 @@ enum Command {
     Demo,
 }
 
+/// The commands as `--help` groups them.
+const GROUPS: [(&str, &[&str]); 3] = [
+    ("Talk to agents", &["send", "approve", "deny", "answer"]),
+    ("See what they do", &["tasks", "sessions", "card"]),
+    ("Run a server", &["serve", "config", "doctor", "healthcheck", "completions"]),
+];
+
+const EXAMPLES: &str = "\
+Examples:
+  pilothouse send \"fix the failing test\"      show the answer as it comes
+  pilothouse send -c last \"now add one more\"  go on with the last conversation
+  pilothouse approve                           allow what an agent asks for";
+
+/// The command line, its commands grouped.
+fn command() -> clap::Command {
+    let command = Cli::command();
+    let mut groups = String::new();
+    for (heading, names) in GROUPS {
+        groups.push_str(&format!("{heading}:\n"));
+        for name in names {
+            let about = command.find_subcommand(name).and_then(clap::Command::get_about);
+            let about = about.map(ToString::to_string).unwrap_or_default();
+            groups.push_str(&format!("  {name:<12} {about}\n"));
+        }
+        groups.push('\n');
+    }
+    let template = format!(
+        "{{about}}\n\n{{usage-heading}} {{usage}}\n\n{groups}{EXAMPLES}\n\nOptions of the server:\n{{options}}"
+    );
+    command.help_template(template)
+}
+
 /// Carries out what the command line says.
 pub fn run() -> ExitCode {
-    let cli = Cli::parse();
+    let parsed = Cli::from_arg_matches(&command().get_matches());
+    let cli = parsed.unwrap_or_else(|error| error.exit());
     let environment = Environment::of_process();
     let cwd = match std::env::current_dir() {
         Ok(cwd) => cwd,
@@ -149,7 +182,7 @@ pub fn run() -> ExitCode {
         }
         Some(Command::Completions { shell }) => {
             let mut script = Vec::new();
-            clap_complete::generate(shell, &mut Cli::command(), "pilothouse", &mut script);
+            clap_complete::generate(shell, &mut command(), "pilothouse", &mut script);
             carry_out(async move {
                 Ok(std::io::Write::write_all(&mut std::io::stdout(), &script).map(|()| 0)?)
             })
@@ -212,7 +245,38 @@ mod tests {
 
     #[test]
     fn the_command_line_contradicts_itself_nowhere() {
-        Cli::command().debug_assert();
+        command().debug_assert();
+    }
+
+    #[test]
+    fn each_command_stands_in_one_group_of_the_help() {
+        let mut grouped: Vec<&str> =
+            GROUPS.iter().flat_map(|(_, names)| names.iter().copied()).collect();
+        let command = command();
+        let mut all: Vec<&str> = command
+            .get_subcommands()
+            .filter(|command| !command.is_hide_set())
+            .map(clap::Command::get_name)
+            .collect();
+        grouped.sort_unstable();
+        all.sort_unstable();
+        assert_eq!(grouped, all);
+    }
+
+    #[test]
+    fn the_examples_of_the_help_can_be_run() {
+        for line in EXAMPLES.lines().skip(1) {
+            let (line, _) = line.trim().split_once("  ").unwrap();
+            Cli::try_parse_from(shell_words::split(line).unwrap()).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_misspelt_command_is_answered_with_the_one_that_is_meant() {
+        for (wrong, right) in [("taks", "tasks"), ("aprove", "approve")] {
+            let error = command().try_get_matches_from(["pilothouse", wrong]).unwrap_err();
+            assert!(error.to_string().contains(&format!("'{right}'")), "{error}");
+        }
     }
 
     #[test]

@@ -4,28 +4,35 @@
 //!
 //! On a terminal the answer is printed while it streams, with a line below that says what the agent
 //! does now. Anything else gets the answer once and exactly, at the end: what streamed may be replaced
-//! by then. With `--json` each event is a line.
+//! by then. Each tool leaves a line on standard error. A transcript has these lines, the questions and what was
+//! answered on standard output, in their order. With `--json` each event is a line.
 
 use super::failure::Failure;
 use super::markdown::Printer;
 use super::outcome::{last_message, text_of, words};
 use super::send::watch_command;
 use super::tasks::render_question;
-use super::terminal::{DIM, Filter, Screen, Spinner, clean, clean_line, shows, styled};
+use super::terminal::{DIM, Filter, Screen, Spinner, WAITS, clean, clean_line, cut, shows, styled};
 use super::{exit, outcome};
 use pilothouse_a2a::client::{Client, ClientError, EventStream};
 use pilothouse_a2a::error::ErrorKind;
 use pilothouse_a2a::event::{StreamResponse, TaskArtifactUpdateEvent};
 use pilothouse_a2a::id::ArtifactId;
-use pilothouse_a2a::task::{Artifact, Task, TaskState};
+use pilothouse_a2a::message::{Message, PartContent, Role};
+use pilothouse_a2a::task::{Artifact, Task, TaskState, TaskStatus};
+use pilothouse_a2a::time::Timestamp;
+use rustix::event::{PollFd, PollFlags, Timespec};
+use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::pin::{Pin, pin};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::MissedTickBehavior;
 
 const FRAME: Duration = Duration::from_millis(100);
 const WIDTH: usize = 80;
+/// Columns of a line about a step, where no terminal tells its own.
+const STEP: usize = 200;
 
 /// What Ctrl-C means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +41,27 @@ pub(super) enum Interrupt {
     Cancels,
     /// The task goes on without us.
     Leaves,
+}
+
+/// Where following stops before the task is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stop {
+    /// At a question that comes after the first event: the one before was just answered.
+    AtNextAsk,
+    /// At a question whose status is not older than this one; those before were answered.
+    AtAskSince(Option<Timestamp>),
+}
+
+impl Stop {
+    fn is_at(self, event: &StreamResponse, first: bool) -> bool {
+        let Some(status) = event.status().filter(|status| status.state.is_interrupted()) else {
+            return false;
+        };
+        match self {
+            Self::AtNextAsk => !first || !is_task(event),
+            Self::AtAskSince(since) => status.timestamp >= since,
+        }
+    }
 }
 
 /// A cancel on its way.
@@ -71,6 +99,11 @@ pub(super) struct Show<W> {
     doing: String,
     at_start: bool,
     said: bool,
+    began: Instant,
+    /// The user's messages that are still to be shown, where all that happened is.
+    transcript: Option<VecDeque<Message>>,
+    /// A line about a step came between two pieces of text.
+    begins_anew: bool,
 }
 
 /// The text of one artifact as it was taken in.
@@ -100,12 +133,32 @@ impl<W: Write> Show<W> {
             doing: "waiting for the agent".to_owned(),
             at_start: true,
             said: false,
+            began: Instant::now(),
+            transcript: None,
+            begins_anew: false,
         }
+    }
+
+    /// Shows all that happened, as it happened; `known` has what the user said.
+    pub(super) fn as_transcript(mut self, known: &Task) -> Self {
+        let said = known.history.iter().filter(|message| message.role == Role::User);
+        self.transcript = Some(said.cloned().collect());
+        self
+    }
+
+    /// Whether text is shown as it comes.
+    fn streams(&self) -> bool {
+        self.screen.terminal || self.transcript.is_some()
     }
 
     /// The task as it stands.
     pub(super) fn task(&self) -> Option<&Task> {
         self.task.as_ref()
+    }
+
+    /// When it began.
+    pub(super) fn began(&self) -> Instant {
+        self.began
     }
 
     /// The exit code that tells how the task stands.
@@ -119,6 +172,8 @@ impl<W: Write> Show<W> {
 
     /// Takes in an event.
     pub(super) fn take(&mut self, event: &StreamResponse) -> io::Result<()> {
+        let asked = self.task.as_ref().is_some_and(|task| task.status.state.is_interrupted());
+        let is_first = self.task.is_none();
         match (&mut self.task, event) {
             (Some(task), event) => task.apply(event),
             (None, StreamResponse::Task(task)) => self.task = Some(task.clone()),
@@ -130,16 +185,21 @@ impl<W: Write> Show<W> {
         match event {
             StreamResponse::Task(task) => {
                 self.note_status(task.status.state, words(task).as_deref());
+                if is_first {
+                    self.show_message("▶")?;
+                }
                 task.artifacts.iter().try_for_each(|artifact| self.whole(artifact))
             }
             StreamResponse::StatusUpdate(update) => {
-                let said = update
-                    .status
-                    .message
-                    .as_ref()
-                    .map(pilothouse_a2a::message::Message::text_content);
+                let said = update.status.message.as_ref().map(Message::text_content);
                 self.note_status(update.status.state, said.as_deref());
-                Ok(())
+                if asked && !update.status.state.is_interrupted() {
+                    self.show_message("◀")?;
+                }
+                if let Some(line) = step_line(&update.status, self.transcript.is_some()) {
+                    self.show_step(&line)?;
+                }
+                self.show_ask()
             }
             StreamResponse::ArtifactUpdate(update) => self.update(update),
             StreamResponse::Message(message) => {
@@ -147,6 +207,46 @@ impl<W: Write> Show<W> {
                 self.emit(&message.text_content())
             }
         }
+    }
+
+    /// The next message of the user, in a transcript.
+    fn show_message(&mut self, mark: &str) -> io::Result<()> {
+        let Some(message) = self.transcript.as_mut().and_then(VecDeque::pop_front) else {
+            return Ok(());
+        };
+        let line = format!("{mark} {}", said_line(&message));
+        self.end_text()?;
+        self.begins_anew = true;
+        let line =
+            styled(&cut(&line, self.screen.width.unwrap_or(STEP)), WAITS, self.screen.styled);
+        self.write(&format!("{line}\n"))
+    }
+
+    /// A line about what the agent did.
+    fn show_step(&mut self, line: &str) -> io::Result<()> {
+        let line = cut(line, self.screen.width.unwrap_or(STEP).saturating_sub(2));
+        if self.streams() {
+            self.end_text()?;
+            self.begins_anew = true;
+        }
+        if self.transcript.is_some() {
+            let line = styled(&line, DIM, self.screen.styled);
+            return self.write(&format!("  {line}\n"));
+        }
+        self.spinner.clear();
+        eprintln!("  {}", styled(&line, DIM, self.screen.styled_errors));
+        Ok(())
+    }
+
+    /// What the task asks, in a transcript; elsewhere it stands at the end.
+    fn show_ask(&mut self) -> io::Result<()> {
+        let task = self.task.as_ref().filter(|_| self.transcript.is_some());
+        let Some(text) = task.and_then(|task| render_question(task, self.screen.width)) else {
+            return Ok(());
+        };
+        self.end_text()?;
+        self.begins_anew = true;
+        self.write(&text)
     }
 
     fn note_status(&mut self, state: TaskState, said: Option<&str>) {
@@ -204,7 +304,7 @@ impl<W: Write> Show<W> {
                 });
             }
         }
-        if self.screen.terminal { self.speak(id, text) } else { Ok(()) }
+        if self.streams() { self.speak(id, text) } else { Ok(()) }
     }
 
     fn speak(&mut self, id: &ArtifactId, text: &str) -> io::Result<()> {
@@ -223,7 +323,7 @@ impl<W: Write> Show<W> {
                 continue;
             };
             let shown = std::mem::replace(&mut answer.text, text.clone());
-            if self.screen.terminal && !shown.trim_end().ends_with(text.trim()) {
+            if self.streams() && !shown.trim_end().ends_with(text.trim()) {
                 self.end_text()?;
                 let rule = styled("── the answer ──", DIM, self.screen.styled);
                 writeln!(self.out, "\n{rule}\n")?;
@@ -240,7 +340,7 @@ impl<W: Write> Show<W> {
             return self.out.flush();
         }
         self.settle()?;
-        if !self.screen.terminal {
+        if !self.streams() {
             let texts: Vec<_> = self
                 .answers
                 .iter()
@@ -254,6 +354,9 @@ impl<W: Write> Show<W> {
         if let Some(task) = &self.task {
             let state = task.status.state;
             let columns = self.screen.width;
+            if self.transcript.is_some() && state.is_interrupted() {
+                return self.out.flush();
+            }
             if let Some(text) = render_question(task, columns) {
                 // Behind its bars as it is: no markup may hide a piece of a command.
                 if self.said {
@@ -279,6 +382,12 @@ impl<W: Write> Show<W> {
     }
 
     fn emit(&mut self, text: &str) -> io::Result<()> {
+        // Behind a line of its own a paragraph begins anyway.
+        let text = if self.begins_anew { text.trim_start_matches('\n') } else { text };
+        if text.is_empty() {
+            return Ok(());
+        }
+        self.begins_anew = false;
         let text = self.filter.push(text);
         let text = match &mut self.printer {
             Some(printer) => printer.push(&text),
@@ -343,14 +452,13 @@ pub(super) fn json_safe(json: &str) -> String {
     out
 }
 
-/// Shows events until the task is over, asks, or Ctrl-C says otherwise. `asked` says that a task which
-/// asks already at the beginning is the end, too (it is not where we have just answered).
+/// Shows events until the task is over, asks, or Ctrl-C says otherwise. Ctrl-D leaves, and the task goes on.
 pub(super) async fn follow<W: Write>(
     client: &Client,
     mut events: EventStream,
     show: &mut Show<W>,
     on_interrupt: Interrupt,
-    asked: bool,
+    stop: Stop,
 ) -> Result<End, Failure> {
     let mut interrupts = signal(SignalKind::interrupt()).map_err(|error| {
         Failure::new(exit::UNAVAILABLE, format!("cannot listen for Ctrl-C: {error}"))
@@ -365,7 +473,12 @@ pub(super) async fn follow<W: Write>(
         let event = loop {
             tokio::select! {
                 event = next.as_mut() => break event,
-                _ = frames.tick(), if show.screen.lively => show.tick(),
+                _ = frames.tick(), if show.screen.lively => {
+                    show.tick();
+                    if show.screen.asks && is_left() {
+                        return show.leave();
+                    }
+                }
                 _ = interrupts.recv() => {
                     let task = show.task().map(|task| task.id.clone());
                     match task {
@@ -399,9 +512,7 @@ pub(super) async fn follow<W: Write>(
             }
         };
         show.take(&event)?;
-        let state = event.status().map(|status| status.state);
-        let asks =
-            state.is_some_and(TaskState::is_interrupted) && (asked || !first || !is_task(&event));
+        let asks = stop.is_at(&event, first);
         first = false;
         if event.ends_stream() || asks {
             break;
@@ -413,6 +524,65 @@ pub(super) async fn follow<W: Write>(
 
 fn is_task(event: &StreamResponse) -> bool {
     matches!(event, StreamResponse::Task(_))
+}
+
+/// A line about a step of the agent; where not all of them are wanted, none about what merely went well.
+fn step_line(status: &TaskStatus, all: bool) -> Option<String> {
+    let message = status.message.as_ref().filter(|_| status.state == TaskState::Working)?;
+    let data = message.parts.iter().find_map(|part| match &part.content {
+        PartContent::Data(data) => Some(data.to_value()),
+        PartContent::Text(_) | PartContent::Raw(_) | PartContent::Url(_) => None,
+    });
+    let kind = data.as_ref().and_then(|data| data.get("kind")?.as_str()).unwrap_or_default();
+    let failed = || data.as_ref().is_some_and(|data| data["isError"] == true);
+    let is_wanted = match kind {
+        "tool-call" | "permission" | "question" | "egress-refused" | "mcp-server" => true,
+        "tool-result" => all || failed(),
+        // It stands in the answer.
+        "narration" => false,
+        _ => all,
+    };
+    let text = message.text_content();
+    let line = clean_line(text.lines().find(|line| !line.trim().is_empty())?);
+    (is_wanted && !line.is_empty()).then_some(line)
+}
+
+/// What a user said, in one line: words, or a decision.
+fn said_line(message: &Message) -> String {
+    let text = message.text_content();
+    let decisions = message.parts.iter().filter_map(|part| match &part.content {
+        PartContent::Data(data) => {
+            let data = data.to_value();
+            let field = |name: &str| data.get(name)?.as_str().map(ToOwned::to_owned);
+            let said = field("decision").or_else(|| field("answer")).or_else(|| field("optionId"));
+            let said = said.unwrap_or_else(|| data.to_string());
+            Some(field("reason").map_or_else(|| said.clone(), |reason| format!("{said}: {reason}")))
+        }
+        PartContent::Text(_) => None,
+        PartContent::Raw(_) | PartContent::Url(_) => Some("(a file)".to_owned()),
+    });
+    let words = Some(text).filter(|text| !text.trim().is_empty());
+    clean_line(&words.into_iter().chain(decisions).collect::<Vec<_>>().join(" "))
+}
+
+/// Whether the person at the terminal typed Ctrl-D; what else was typed counts for nothing.
+fn is_left() -> bool {
+    let stdin = io::stdin();
+    while has_input(&stdin) {
+        let mut line = [0; 4096];
+        if matches!(rustix::io::read(&stdin, &mut line[..]), Ok(0) | Err(_)) {
+            return true;
+        }
+    }
+    false
+}
+
+/// Whether there is something to be read, and it is ours: a process in the background would be stopped.
+fn has_input(stdin: &io::Stdin) -> bool {
+    let is_ours =
+        rustix::termios::tcgetpgrp(stdin).is_ok_and(|group| group == rustix::process::getpgrp());
+    let mut fds = [PollFd::new(stdin, PollFlags::IN)];
+    is_ours && rustix::event::poll(&mut fds, Some(&Timespec::default())) == Ok(1)
 }
 
 impl<W: Write> Show<W> {

@@ -2,17 +2,17 @@
 
 use super::exit;
 use super::failure::Failure;
-use super::follow::{End, Interrupt, Show, follow, json_safe};
+use super::follow::{End, Interrupt, Show, Stop, follow, json_safe};
 use super::local::{AgentArgs, Server};
 use super::names::{find_context, find_task};
 use super::outcome::{files, summary, words};
-use super::tasks::Ask;
+use super::tasks::{Ask, ask_person, read_line};
 use super::terminal::{BAD, Screen, clean, clean_line, styled};
 use clap::Args;
 use pilothouse_a2a::client::{Client, ClientError};
 use pilothouse_a2a::error::ErrorKind;
 use pilothouse_a2a::event::StreamResponse;
-use pilothouse_a2a::id::TaskId;
+use pilothouse_a2a::id::{ContextId, TaskId};
 use pilothouse_a2a::message::{Message, Part, Role};
 use pilothouse_a2a::operation::{
     SendMessageConfiguration, SendMessageRequest, SendMessageResponse,
@@ -20,7 +20,7 @@ use pilothouse_a2a::operation::{
 use pilothouse_a2a::task::{Task, TaskState};
 use pilothouse_a2a::time::Timestamp;
 use serde_json::json;
-use std::io::{Read, Write};
+use std::io::{Read, Stdout, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -34,14 +34,14 @@ Exit codes:
     3  canceled              4  input required        5  rejected
     6  authentication required by the agent
    69  no server             77  not authorised      78  configuration
-  130  left by Ctrl-C (the first one cancels the task and waits)";
+  130  left by Ctrl-D, and the task goes on; or by Ctrl-C (the first one cancels the task and waits)";
 
 /// What to say, and to whom.
 #[derive(Debug, Clone, Args)]
 #[command(after_help = EXIT_CODES)]
 pub(crate) struct SendArgs {
-    /// What to say; `-` reads it from standard input
-    #[arg(required_unless_present_any = ["file", "command"], allow_hyphen_values = false)]
+    /// What to say; `-`, or none behind a pipe, reads it from standard input; none at a terminal begins a chat
+    #[arg(allow_hyphen_values = false)]
     text: Option<String>,
     /// Run this command or skill of the agent; the text is what it is told
     #[arg(long, value_name = "NAME")]
@@ -62,30 +62,55 @@ pub(crate) struct SendArgs {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    input: InputArgs,
+    #[command(flatten)]
     pub(crate) agent: AgentArgs,
+}
+
+/// Whether a person is asked.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct InputArgs {
+    /// Ask nothing at the terminal: what the agent asks is left open
+    #[arg(long)]
+    no_input: bool,
+}
+
+impl InputArgs {
+    /// The screen, at which nothing is asked where that is not wanted.
+    pub(super) fn restrict(&self, screen: Screen) -> Screen {
+        Screen { asks: screen.asks && !self.no_input, ..screen }
+    }
 }
 
 /// Sends and shows; the exit code of the outcome.
 pub(crate) async fn run(
-    args: SendArgs,
+    mut args: SendArgs,
     server: &Server,
     screen: Screen,
     input: &mut impl Read,
 ) -> Result<u8, Failure> {
-    let mut request = request(&args, input)?;
-    let mut found = server.clone();
+    let screen = args.input.restrict(screen);
+    let says_nothing = args.text.is_none() && args.file.is_empty() && args.command.is_none();
+    let is_chat = says_nothing && screen.asks && !args.json && !args.no_wait;
+    if says_nothing && !is_chat {
+        args.text = Some("-".to_owned());
+    }
+    let (mut found, mut context, mut task) = (server.clone(), None, None);
     if let Some(text) = &args.context {
-        let context;
-        (found, context) = find_context(server, text).await?;
-        request.message.context_id = Some(context);
+        let (server, id) = find_context(server, text).await?;
+        (found, context) = (server, Some(id));
     }
     if let Some(text) = &args.task {
-        let task;
-        (found, task) = find_task(server, text).await?;
-        request.message.task_id = Some(task);
+        let (server, id) = find_task(server, text).await?;
+        (found, task) = (server, Some(id));
     }
     let server = &found;
     let client = server.client().await?;
+    if is_chat {
+        return chat(args, &client, (context, task), screen, server).await;
+    }
+    let mut request = request(&args, input)?;
+    (request.message.context_id, request.message.task_id) = (context, task);
     if args.no_wait {
         let response = client.send(&request).await.map_err(|error| server.failure(&error))?;
         return print_accepted(
@@ -95,21 +120,80 @@ pub(crate) async fn run(
             &mut std::io::stdout().lock(),
         );
     }
-    converse(&client, &request, (screen, args.json), server).await
+    converse(&client, request, (screen, args.json), server).await
 }
 
-/// Sends a message and shows its task until that is over, or asks; the exit code of the outcome.
+/// A conversation at the terminal: each line is a message. It ends with Ctrl-D, and the last outcome is its exit code.
+async fn chat(
+    mut args: SendArgs,
+    client: &Client,
+    (mut context, mut task): (Option<ContextId>, Option<TaskId>),
+    screen: Screen,
+    server: &Server,
+) -> Result<u8, Failure> {
+    eprintln!("each line is a message; Ctrl-D ends the conversation");
+    let mut code = 0;
+    while let Some(text) = read_line("› ")? {
+        if text.is_empty() {
+            continue;
+        }
+        args.text = Some(text);
+        let mut request = request(&args, &mut std::io::empty())?;
+        (request.message.context_id, request.message.task_id) = (context.clone(), task.take());
+        let last;
+        (code, last) = hold_turn(client, request, (screen, false), server).await?;
+        context = last.map(|task| task.context_id).or(context);
+    }
+    if let Some(context) = context.filter(|context| !context.as_str().is_empty()) {
+        let context = shell_words::quote(context.as_str()).into_owned();
+        eprintln!("go on with: pilothouse send{} -c {}", server.options(), clean_line(&context));
+    }
+    Ok(code)
+}
+
+/// Sends a message and shows its task until that is over, or asks what nobody at this terminal answers; the exit code of
+/// the outcome.
 pub(super) async fn converse(
+    client: &Client,
+    request: SendMessageRequest,
+    to: (Screen, bool),
+    server: &Server,
+) -> Result<u8, Failure> {
+    Ok(hold_turn(client, request, to, server).await?.0)
+}
+
+/// The same, with the task.
+async fn hold_turn(
+    client: &Client,
+    request: SendMessageRequest,
+    to: (Screen, bool),
+    server: &Server,
+) -> Result<(u8, Option<Task>), Failure> {
+    let mut request = request;
+    loop {
+        let (end, show) = send_once(client, &request, to, server).await?;
+        let code = left_or(end, show.task(), show.code());
+        let Some(task) = show.task() else { return Ok((code, None)) };
+        match conclude(task, (end, Some(show.began())), to, server)? {
+            Some(answer) => request = answer,
+            None => return Ok((code, Some(task.clone()))),
+        }
+    }
+}
+
+/// Sends a message and shows its task until that is over, or asks.
+async fn send_once(
     client: &Client,
     request: &SendMessageRequest,
     (screen, json): (Screen, bool),
     server: &Server,
-) -> Result<u8, Failure> {
+) -> Result<(End, Show<Stdout>), Failure> {
     let failure = |error: ClientError| server.failure(&error);
-    let began = Instant::now();
     let mut show = Show::new(std::io::stdout(), screen, json, server.options());
-    let mut end = match client.stream(request).await {
-        Ok(events) => follow(client, events, &mut show, Interrupt::Cancels, false).await?,
+    let end = match client.stream(request).await {
+        Ok(events) => {
+            follow(client, events, &mut show, Interrupt::Cancels, Stop::AtNextAsk).await?
+        }
         Err(error) if error.kind() == Some(ErrorKind::UnsupportedOperation) => End::NoStream,
         Err(error) => return Err(failure(error)),
     };
@@ -118,12 +202,27 @@ pub(super) async fn converse(
         let event = event(client.send(request).await.map_err(failure)?);
         show.take(&event)?;
         show.finish()?;
-        end = End::Settled;
+        return Ok((End::Settled, show));
     }
-    if let Some(task) = show.task() {
-        tell(task, Some(began), screen, server.options());
+    Ok((end, show))
+}
+
+/// Tells how a task stands. What it asks is asked the person at the terminal; the message that answers, if there is one.
+pub(super) fn conclude(
+    task: &Task,
+    (end, began): (End, Option<Instant>),
+    (screen, json): (Screen, bool),
+    server: &Server,
+) -> Result<Option<SendMessageRequest>, Failure> {
+    tell(task, began, screen);
+    let asked = Ask::of(task).filter(|_| screen.asks && !json && end == End::Settled);
+    let answer = asked.map(|ask| ask_person(task, &ask)).transpose()?.flatten();
+    if answer.is_none() {
+        for line in how_to_answer(task, server.options()) {
+            eprintln!("{line}");
+        }
     }
-    Ok(left_or(end, show.task(), show.code()))
+    Ok(answer)
 }
 
 /// The code of a task that was followed: Ctrl-C has its own, unless the task ended well all the same.
@@ -135,8 +234,8 @@ pub(super) fn left_or(end: End, task: Option<&Task>, code: u8) -> u8 {
     }
 }
 
-/// The last lines, on standard error: what was made beside text, how it ended, how to go on.
-pub(super) fn tell(task: &Task, began: Option<Instant>, screen: Screen, options: &str) {
+/// The last lines, on standard error: what was made beside text, and how it ended.
+fn tell(task: &Task, began: Option<Instant>, screen: Screen) {
     for line in files(task) {
         eprintln!("{line}");
     }
@@ -154,9 +253,6 @@ pub(super) fn tell(task: &Task, began: Option<Instant>, screen: Screen, options:
         );
     }
     eprintln!("{}", summary(task, began.map(|began| began.elapsed()), screen.styled_errors));
-    for line in how_to_answer(task, options) {
-        eprintln!("{line}");
-    }
 }
 
 /// How a task that asks is answered. `options` stand in each command.
@@ -320,7 +416,6 @@ mod tests {
 
     #[test]
     fn nothing_to_say_is_wrong_use() {
-        assert!(Line::try_parse_from(["send"]).is_err());
         assert_eq!(request(&parsed(&[" "]), &mut &b""[..]).unwrap_err().code, 2);
     }
 

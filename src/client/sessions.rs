@@ -7,7 +7,7 @@ use super::list::{List, ListArgs, read_list};
 use super::local::Server;
 use super::names::{find_session, shorten};
 use super::outcome::ago;
-use super::send::converse;
+use super::send::{InputArgs, converse};
 use super::table::table;
 use super::tasks::print_json;
 use super::terminal::{Screen, clean_line, padded};
@@ -50,6 +50,8 @@ pub(crate) enum SessionsCommand {
         /// Print each event as a line of JSON
         #[arg(long)]
         json: bool,
+        #[command(flatten)]
+        input: InputArgs,
     },
 }
 
@@ -83,12 +85,12 @@ pub(crate) async fn run(
             }
         }
         SessionsCommand::Attach { id } => return attach::run(&id, term, server).await,
-        SessionsCommand::Fork { id, text, json } => {
+        SessionsCommand::Fork { id, text, json, input } => {
             let (server, session) = &find_session(server, &id).await?;
             let context = session.get("contextId").and_then(Value::as_str);
             let request = fork(context.unwrap_or(&id), &text);
             let client = server.client().await?;
-            return converse(&client, &request, (screen, json), server).await;
+            return converse(&client, request, (input.restrict(screen), json), server).await;
         }
     }
     Ok(0)

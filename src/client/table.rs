@@ -1,8 +1,9 @@
-//! A table of plain text: aligned, readable without colour, cut to the terminal from its last column.
+//! A table of plain text: aligned, readable without colour. Its widest column is cut to the terminal; where that is not
+//! enough, each row is a record of lines.
 
 use super::terminal::{clean_line, cut, padded, width};
 
-/// A column narrower than this says nothing and is left out.
+/// A column that is cut to less than this says nothing.
 const NARROWEST: usize = 8;
 const GAP: usize = 2;
 
@@ -17,8 +18,10 @@ pub(super) fn table(head: &[&str], rows: &[Vec<String>], most: Option<usize>) ->
             *most = width(cell).max(*most);
         }
     }
-    if let Some(most) = most {
-        fit(&mut widths, most);
+    if let Some(most) = most
+        && !fit(&mut widths, most)
+    {
+        return records(&head, &rows, most);
     }
     let mut out = String::new();
     for row in std::iter::once(&head).chain(&rows) {
@@ -30,20 +33,31 @@ pub(super) fn table(head: &[&str], rows: &[Vec<String>], most: Option<usize>) ->
     out
 }
 
-/// Narrows the last column, and leaves it out where that is not enough; the first one stays.
-fn fit(widths: &mut Vec<usize>, most: usize) {
-    while widths.len() > 1 {
-        let total = widths.iter().sum::<usize>() + GAP * (widths.len() - 1);
-        let excess = total.saturating_sub(most);
-        let Some(last) = widths.last_mut() else {
-            return;
-        };
-        if *last >= excess && (excess == 0 || *last - excess >= NARROWEST) {
-            *last -= excess;
-            return;
+/// Narrows the widest column; whether that is enough.
+fn fit(widths: &mut [usize], most: usize) -> bool {
+    let total = widths.iter().sum::<usize>() + GAP * widths.len().saturating_sub(1);
+    let excess = total.saturating_sub(most);
+    match widths.iter_mut().max() {
+        Some(widest) if *widest >= excess + NARROWEST => {
+            *widest -= excess;
+            true
         }
-        widths.pop();
+        _ => excess == 0,
     }
+}
+
+/// Each row as lines of a name and a cell, an empty line between two rows.
+fn records(head: &[String], rows: &[Vec<String>], most: usize) -> String {
+    let wide = head.iter().map(|name| width(name)).max().unwrap_or(0);
+    let room = most.saturating_sub(wide + GAP).max(NARROWEST);
+    let record = |row: &Vec<String>| {
+        let cells = head.iter().zip(row);
+        let line = |(name, cell): (&String, &String)| {
+            format!("{}{}{}\n", padded(name, wide), " ".repeat(GAP), cut(cell, room))
+        };
+        cells.map(line).collect::<String>()
+    };
+    rows.iter().map(record).collect::<Vec<_>>().join("\n")
 }
 
 #[cfg(test)]
@@ -69,7 +83,7 @@ TASK         STATE           MESSAGE
     }
 
     #[test]
-    fn the_last_column_is_cut_to_the_terminal() {
+    fn the_widest_column_is_cut_to_the_terminal() {
         insta::assert_snapshot!(sample(Some(40)), @r"
 TASK         STATE           MESSAGE
 0198-first   completed       say someth…
@@ -78,11 +92,15 @@ TASK         STATE           MESSAGE
     }
 
     #[test]
-    fn a_column_without_room_is_left_out() {
+    fn a_table_without_room_becomes_records() {
         insta::assert_snapshot!(sample(Some(30)), @r"
-TASK         STATE
-0198-first   completed
-0198-second  input-required
+TASK     0198-first
+STATE    completed
+MESSAGE  say something about t…
+
+TASK     0198-second
+STATE    input-required
+MESSAGE  日本 red and a second…
 ");
     }
 }

@@ -2,22 +2,24 @@
 
 mod answer;
 mod ask;
+mod prompt;
 
 pub(super) use ask::{Ask, render_question};
+pub(super) use prompt::{ask_person, read_line};
 
 use super::failure::Failure;
-use super::follow::{End, Interrupt, Show, follow, json_safe};
+use super::follow::{End, Interrupt, Show, Stop, follow, json_safe};
 use super::list::{List, ListArgs};
 use super::local::Server;
 use super::names::{find_context, find_task, shorten};
 use super::outcome::{ago, last_message, state_of, summary, text_of, words};
-use super::send::{how_to_answer, left_or, tell};
+use super::send::{InputArgs, conclude, converse, how_to_answer, left_or};
 use super::table::table;
 use super::terminal::{Screen, clean_line, cut};
 pub(crate) use answer::{
     AnswerArgs, AnswerCommand, ApproveArgs, DenyArgs, carry_out as answer_ask,
 };
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use pilothouse_a2a::client::Client;
 use pilothouse_a2a::error::ErrorKind;
 use pilothouse_a2a::event::StreamResponse;
@@ -58,15 +60,12 @@ pub(crate) enum TasksCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Show a task from its beginning, and on as it goes; exit codes as those of `send`
+    /// Show a task from its beginning, whether it is over or not, and on as it goes; exit codes as those of `send`
     #[command(after_help = super::send::EXIT_CODES)]
-    Watch {
-        /// The task: its id, the beginning or the end of it, or `last`
-        id: String,
-        /// Print each event as a line of JSON
-        #[arg(long)]
-        json: bool,
-    },
+    Watch(WatchArgs),
+    /// The same as a transcript on standard output: what was said, each tool and its result, what was asked and answered
+    #[command(after_help = super::send::EXIT_CODES)]
+    Log(WatchArgs),
     /// End a task before its end
     Cancel {
         /// The task: its id, the beginning or the end of it, or `last`
@@ -79,6 +78,18 @@ pub(crate) enum TasksCommand {
     },
     #[command(flatten)]
     Answer(AnswerCommand),
+}
+
+/// Which task to watch.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct WatchArgs {
+    /// The task: its id, the beginning or the end of it, or `last`
+    id: String,
+    /// Print each event as a line of JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    input: InputArgs,
 }
 
 /// Carries out the command; the exit code.
@@ -135,29 +146,8 @@ pub(crate) async fn run(
             }
             Ok(0)
         }
-        TasksCommand::Watch { id, json } => {
-            let (server, id) = &find_task(server, &id).await?;
-            let client = server.client().await?;
-            let mut show = Show::new(out, screen, json, server.options());
-            let mut end = match client.subscribe(id, None).await {
-                Ok(events) => follow(&client, events, &mut show, Interrupt::Leaves, true).await?,
-                Err(error) if error.kind() == Some(ErrorKind::UnsupportedOperation) => {
-                    End::NoStream
-                }
-                Err(error) => return Err(server.failure(&error)),
-            };
-            if end == End::NoStream {
-                // A task that is over has no stream: it is read.
-                let task = client.get(id, None).await.map_err(|error| server.failure(&error))?;
-                show.take(&StreamResponse::Task(task))?;
-                show.finish()?;
-                end = End::Settled;
-            }
-            if let Some(task) = show.task().filter(|_| end == End::Settled) {
-                tell(task, None, screen, server.options());
-            }
-            Ok(left_or(end, show.task(), show.code()))
-        }
+        TasksCommand::Watch(args) => watch(&args, false, server, screen).await,
+        TasksCommand::Log(args) => watch(&args, true, server, screen).await,
         TasksCommand::Cancel { id } => {
             let (server, id) = &find_task(server, &id).await?;
             let task = server.client().await?.cancel(id).await;
@@ -166,6 +156,41 @@ pub(crate) async fn run(
             Ok(0)
         }
     }
+}
+
+/// Shows a task from its first event; the exit code of the outcome.
+async fn watch(
+    args: &WatchArgs,
+    whole: bool,
+    server: &Server,
+    screen: Screen,
+) -> Result<u8, Failure> {
+    let (server, id) = &find_task(server, &args.id).await?;
+    let client = server.client().await?;
+    let task = client.get(id, None).await.map_err(|error| server.failure(&error))?;
+    let to = (args.input.restrict(screen), args.json);
+    let mut show = Show::new(std::io::stdout(), to.0, args.json, server.options());
+    if whole {
+        show = show.as_transcript(&task);
+    }
+    let stop = Stop::AtAskSince(task.status.timestamp);
+    let mut end = match client.subscribe(id, Some(0)).await {
+        Ok(events) => follow(&client, events, &mut show, Interrupt::Leaves, stop).await?,
+        Err(error) if error.kind() == Some(ErrorKind::UnsupportedOperation) => End::NoStream,
+        Err(error) => return Err(server.failure(&error)),
+    };
+    if end == End::NoStream {
+        // A server that keeps no events has the task alone.
+        show.take(&StreamResponse::Task(task))?;
+        show.finish()?;
+        end = End::Settled;
+    }
+    if let Some(task) = show.task().filter(|_| end == End::Settled)
+        && let Some(answer) = conclude(task, (end, None), to, server)?
+    {
+        return converse(&client, answer, to, server).await;
+    }
+    Ok(left_or(end, show.task(), show.code()))
 }
 
 /// A task of a list, and the name of its agent where there are several.

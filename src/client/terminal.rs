@@ -1,8 +1,10 @@
 //! The terminal at the other end: how wide it is, what it may show, and what must never reach it.
 
+use super::outcome::seconds;
 use crate::config::Environment;
 use anstyle::{AnsiColor, Style};
 use std::io::{self, IsTerminal, Write};
+use std::time::Instant;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 /// Beside what matters.
@@ -31,6 +33,8 @@ pub(crate) struct Screen {
     pub(crate) styled_errors: bool,
     /// Columns; none where lines may have any length.
     pub(crate) width: Option<usize>,
+    /// A person can be asked: standard input is a terminal, and so is standard error.
+    pub(crate) asks: bool,
 }
 
 impl Screen {
@@ -55,6 +59,7 @@ impl Screen {
             lively: errors && capable,
             styled_errors: styled(errors),
             width: terminal.then(columns),
+            asks: errors && capable && io::stdin().is_terminal(),
         }
     }
 }
@@ -177,13 +182,21 @@ pub(super) struct Spinner {
     width: usize,
     frame: usize,
     drawn: bool,
+    began: Instant,
 }
 
 impl Spinner {
     /// A spinner; a still one where standard error is no terminal.
     pub(super) fn new(screen: &Screen) -> Self {
         let width = screen.width.unwrap_or(WIDTH);
-        Self { on: screen.lively, styled: screen.styled_errors, width, frame: 0, drawn: false }
+        Self {
+            on: screen.lively,
+            styled: screen.styled_errors,
+            width,
+            frame: 0,
+            drawn: false,
+            began: Instant::now(),
+        }
     }
 
     /// Draws the next frame; `doing` must be clean. A terminal that is gone is no reason to stop.
@@ -194,7 +207,8 @@ impl Spinner {
         let frame = FRAMES[self.frame % FRAMES.len()];
         self.frame += 1;
         self.drawn = true;
-        let text = styled(&cut(doing, self.width.saturating_sub(3)), DIM, self.styled);
+        let doing = format!("{} · {doing}", seconds(self.began.elapsed()));
+        let text = styled(&cut(&doing, self.width.saturating_sub(3)), DIM, self.styled);
         let _ = write!(io::stderr(), "\r\u{1b}[K{frame} {text}");
         let _ = io::stderr().flush();
     }

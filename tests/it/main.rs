@@ -35,6 +35,7 @@ mod claude;
 mod cli_agents;
 mod cli_asks;
 mod cli_ids;
+mod cli_terminal;
 mod clocks;
 mod connections;
 mod containers;

@@ -5,8 +5,14 @@ use pilothouse_a2a::event::TaskStatusUpdateEvent;
 use pilothouse_a2a::message::{Message, Part};
 use pilothouse_a2a::task::TaskStatus;
 
-const PIPE: Screen =
-    Screen { terminal: false, styled: false, lively: false, styled_errors: false, width: None };
+const PIPE: Screen = Screen {
+    terminal: false,
+    styled: false,
+    lively: false,
+    styled_errors: false,
+    width: None,
+    asks: false,
+};
 const PLAIN: Screen = Screen { terminal: true, width: Some(60), ..PIPE };
 const STYLED: Screen = Screen { styled: true, ..PLAIN };
 
@@ -141,4 +147,57 @@ fn an_agent_that_answers_in_its_last_status_is_heard() {
 fn an_answer_without_a_task_is_an_answer() {
     let events = [StreamResponse::Message(Message::agent_text("hello"))];
     assert_eq!(shown(PIPE, false, &events), ("hello\n".to_owned(), 0));
+}
+
+fn step(kind: &str, line: &str) -> StreamResponse {
+    let mut message = Message::agent_text(line);
+    message.parts.push(Part::data(serde_json::json!({"kind": kind, "isError": false})));
+    let status = TaskStatus { state: TaskState::Working, message: Some(message), timestamp: None };
+    StreamResponse::StatusUpdate(TaskStatusUpdateEvent::new("t".into(), "c".into(), status))
+}
+
+#[test]
+fn a_transcript_has_what_was_asked_done_and_answered_in_its_order() {
+    let StreamResponse::Task(mut known) = begin() else { unreachable!() };
+    known.history.push(Message::user_text("write primes.py\nand run it"));
+    let mut message = Message::new(Role::User, Vec::new());
+    message
+        .parts
+        .push(Part::data(serde_json::json!({"askId": "a", "decision": "deny", "reason": "no"})));
+    known.history.push(message);
+    let mut out = Vec::new();
+    let mut show = Show::new(&mut out, PIPE, false, "").as_transcript(&known);
+    for event in [
+        begin(),
+        step("tool-call", "Bash: python3 primes.py"),
+        step("tool-result", "\u{2713} 2 3 5\u{1b}[2J"),
+        answer("Now I ask.", false, true),
+        status(TaskState::InputRequired, Some("Which?")),
+        status(TaskState::Working, None),
+        answer("\n\nDone.", true, true),
+        status(TaskState::Completed, None),
+    ] {
+        show.take(&event).unwrap();
+    }
+    show.finish().unwrap();
+    insta::assert_snapshot!(String::from_utf8(out).unwrap(), @"
+    ▶ write primes.py and run it
+      Bash: python3 primes.py
+      ✓ 2 3 5
+    Now I ask.
+    │ Which?
+    ◀ deny: no
+    Done.
+    ");
+}
+
+#[test]
+fn a_tool_leaves_a_line_beside_the_answer_and_what_worked_leaves_none() {
+    let StreamResponse::StatusUpdate(called) = step("tool-call", "Bash: ls") else {
+        unreachable!()
+    };
+    let StreamResponse::StatusUpdate(worked) = step("tool-result", "ok") else { unreachable!() };
+    assert_eq!(step_line(&called.status, false).as_deref(), Some("Bash: ls"));
+    assert_eq!(step_line(&worked.status, false), None);
+    assert_eq!(step_line(&worked.status, true).as_deref(), Some("ok"));
 }

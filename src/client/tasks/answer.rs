@@ -7,7 +7,7 @@ use crate::client::list::{ListArgs, read_list};
 use crate::client::local::Server;
 use crate::client::names::{FoundAsk, find_ask, names_ask, shorten};
 use crate::client::outcome::ago;
-use crate::client::send::{EXIT_CODES, converse};
+use crate::client::send::{EXIT_CODES, InputArgs, converse};
 use crate::client::table::table;
 use crate::client::terminal::{Screen, clean_line};
 use clap::{Args, Subcommand};
@@ -27,6 +27,8 @@ pub(crate) struct ReplyArgs {
     /// Print each event as a line of JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    input: InputArgs,
 }
 
 /// Allow what is asked for.
@@ -129,15 +131,15 @@ pub(super) async fn run(
         }
     };
     let request = answer_request(&ask, said, &id, reply.ask.as_deref()).map_err(Failure::usage)?;
-    if let Some(line) = decided(&ask, said, reply.ask.as_deref()) {
+    if let Some(line) = describe_decision(&ask, said, reply.ask.as_deref()) {
         eprintln!("{line}");
     }
     let client = server.client().await?;
-    converse(&client, &request, (screen, reply.json), &server).await
+    converse(&client, request, (reply.input.restrict(screen), reply.json), &server).await
 }
 
 /// The message that answers an ask of a task.
-fn answer_request(
+pub(super) fn answer_request(
     ask: &Ask,
     said: &PersonAnswer,
     task: &TaskId,
@@ -252,7 +254,11 @@ fn plain(said: &PersonAnswer, data: &Value) -> Result<String, String> {
 }
 
 /// What is decided now, for a person who reads the terminal again.
-fn decided(ask: &Ask, said: &PersonAnswer, named: Option<&str>) -> Option<String> {
+pub(super) fn describe_decision(
+    ask: &Ask,
+    said: &PersonAnswer,
+    named: Option<&str>,
+) -> Option<String> {
     let verb = match said {
         PersonAnswer::Allow { session: true, .. } => "allowed for the session",
         PersonAnswer::Allow { input: Some(_), .. } => "allowed with another input",
@@ -374,7 +380,10 @@ mod tests {
     fn a_single_word_is_the_id_to_deny_and_a_single_text_the_reason() {
         let read = |words: &[&str]| {
             let words = words.iter().map(|&word| word.to_owned()).collect();
-            let args = DenyArgs { words, reply: ReplyArgs { ask: None, json: false } };
+            let args = DenyArgs {
+                words,
+                reply: ReplyArgs { ask: None, json: false, input: InputArgs::default() },
+            };
             let (id, reason) = args.read();
             (id.map(ToOwned::to_owned), reason.map(ToOwned::to_owned))
         };

@@ -132,6 +132,27 @@ impl Ask {
         matches!(self.kind, AskDetails::Permission { .. })
     }
 
+    /// Whether this decision is one of those that the server takes.
+    pub(super) fn offers(&self, id: &str) -> bool {
+        self.choices.is_empty() || self.choice(id).is_some()
+    }
+
+    /// The input of the tool; null of a question.
+    pub(super) fn input(&self) -> &Value {
+        match &self.kind {
+            AskDetails::Permission { input, .. } => input,
+            AskDetails::Question { .. } => &Value::Null,
+        }
+    }
+
+    /// How many questions it asks.
+    pub(super) fn questions(&self) -> usize {
+        match &self.kind {
+            AskDetails::Question { parts, .. } => parts.len(),
+            AskDetails::Permission { .. } => 0,
+        }
+    }
+
     /// What is asked, behind a bar; `said` are the words of the status, where the data does not have the question.
     fn render(&self, said: Option<String>, columns: Option<usize>) -> String {
         match &self.kind {
@@ -212,14 +233,13 @@ impl Ask {
             _ => quoted(task),
         };
         let command = |name: &str, rest: &str| format!("pilothouse {name}{options} {id}{rest}");
-        let has = |id: &str| self.choices.is_empty() || self.choice(id).is_some();
         let mut lines = Vec::new();
         match &self.kind {
             AskDetails::Permission { tool, .. } => {
-                if has("allow") {
+                if self.offers("allow") {
                     lines.push(format!("allow it once: {}", command("approve", "")));
                 }
-                if has("allow_session") {
+                if self.offers("allow_session") {
                     // Whatever it is asked to do by then.
                     lines.push(format!(
                         "allow any {} in this session: {}",
@@ -227,7 +247,7 @@ impl Ask {
                         command("approve", " --session")
                     ));
                 }
-                if has("deny") {
+                if self.offers("deny") {
                     lines.push(format!("deny it: {}", command("deny", " \"why\"")));
                 }
                 let known = ["allow", "allow_session", "deny"];
