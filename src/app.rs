@@ -183,6 +183,9 @@ impl App {
         }
         let telemetry = Telemetry::new(&config)
             .map_err(|source| Error::System { what: "cannot open a log", source })?;
+        if let Some(path) = config.rotated_audit() {
+            notes.push(format!("the audit log is in {}", path.display()));
+        }
         let in_memory = config.store.path == Path::new("memory");
         let token_file = config.state_dir.join("token");
         let token = config

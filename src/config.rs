@@ -86,8 +86,9 @@ section! {
         pub budgets: Budgets,
         /// Times.
         pub timeouts: Timeouts,
-        /// The audit log: `stderr`, `off`, or a file.
-        pub audit: String = "stderr".to_owned(),
+        /// The audit log: `stderr`, `off`, a file, or `auto` (standard error, or where that is a terminal a file of
+        /// the state folder).
+        pub audit: String = "auto".to_owned(),
         /// What people see.
         pub log: Log,
         /// Older dialects.
@@ -451,7 +452,7 @@ section! {
         pub level: String = "info".to_owned(),
         /// `pretty` or `json`.
         pub format: LogFormat = LogFormat::Pretty,
-        /// The live console of requests, agent messages and responses.
+        /// The live console on standard output.
         pub console: bool = true,
         /// JSONL file of every line that an agent wrote.
         pub path: Option<PathBuf>,

@@ -418,6 +418,8 @@ impl<'a> Conversation<'a> {
             let message = format!("the answer could not be stored: {error}");
             let hint = "the operator must make room on the disk of `state_dir`";
             self.stop(fault_with(&message, hint));
+        } else {
+            fresh.iter().for_each(|row| self.deps.telemetry.asks(self.log, row));
         }
     }
 }

@@ -36,6 +36,7 @@ mod cli_agents;
 mod cli_asks;
 mod clocks;
 mod connections;
+mod console;
 mod containers;
 mod contexts;
 mod descriptors;
