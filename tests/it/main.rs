@@ -67,6 +67,7 @@ mod recovery;
 mod repeats;
 mod rest;
 mod same_everywhere;
+mod scripted_claude;
 mod send;
 mod signatures;
 mod sizes;

@@ -15,6 +15,8 @@ pub(super) struct PendingAsk {
     pub(super) tool: String,
     pub(super) tool_use_id: String,
     pub(super) input: Value,
+    /// Whether a text in the input may have been mended, so that it is not what the CLI has.
+    pub(super) is_mended: bool,
     pub(super) description: Option<String>,
 }
 
@@ -45,6 +47,8 @@ impl PendingAsk {
     pub(super) fn response(&self, answer: &Answer) -> Value {
         match answer {
             Answer::Deny { message } => json!({ "behavior": "deny", "message": message }),
+            // Without an input the CLI takes its own.
+            Answer::Allow { input: None } if self.is_mended => json!({ "behavior": "allow" }),
             Answer::Allow { input: None } => {
                 json!({ "behavior": "allow", "updatedInput": self.input })
             }
@@ -122,7 +126,13 @@ mod tests {
     use super::*;
 
     fn pending(tool: &str, input: Value) -> PendingAsk {
-        PendingAsk { tool: tool.to_owned(), tool_use_id: "u".to_owned(), input, description: None }
+        PendingAsk {
+            tool: tool.to_owned(),
+            tool_use_id: "u".to_owned(),
+            input,
+            is_mended: false,
+            description: None,
+        }
     }
 
     fn colour() -> Value {

@@ -4,6 +4,7 @@ use super::ask::PendingAsk;
 use super::prompt::{refuse, respond};
 use super::wire::{Control, OutputLine, System, Text};
 use super::{Claude, Phase};
+use crate::lines::may_be_mended;
 use crate::reading::{Heard, Unreadable, raw, read_line};
 use crate::{Answer, Event, LONGEST_ID, Outcome, Step};
 use serde_json::{Value, json};
@@ -144,6 +145,7 @@ impl Claude {
         let pending = PendingAsk {
             tool: request.tool_name.map(Text::into_owned).unwrap_or_default(),
             tool_use_id: request.tool_use_id.map(Text::into_owned).unwrap_or_default(),
+            is_mended: line.request.is_some_and(|request| may_be_mended(request.get())),
             input: request.input.unwrap_or_else(|| json!({})),
             description: request.description.or(request.decision_reason).map(Text::into_owned),
         };
