@@ -254,14 +254,15 @@ mod tests {
             Just("é😀".to_owned()),
             any::<char>().prop_map(|char| char.to_string()),
         ];
-        (proptest::collection::vec(unit, 1..40), 0_usize..200)
+        (proptest::collection::vec(unit, 1..40), 0_usize..60)
             .prop_map(|(units, times)| units.concat().repeat(times))
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
         fn what_is_kept_is_the_line_with_texts_cut_whatever_pieces_it_comes_in(
-            texts in proptest::collection::vec((text(), any::<i64>()), 1..8),
+            texts in proptest::collection::vec((text(), any::<i64>()), 1..6),
             piece in 1_usize..5000,
             escapes in any::<bool>(),
         ) {
