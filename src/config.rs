@@ -313,8 +313,10 @@ section! {
         pub prompt: Bytes = Bytes::new(10 * MIB),
         /// Prompts of turns that wait or run, together.
         pub prompts: Bytes = Bytes::new(16 * MIB),
-        /// Longest line that an agent may write.
+        /// What is kept of a line of an agent; the longest texts in a longer one are cut.
         pub line: Bytes = Bytes::new(4 * MIB),
+        /// Longest line that an agent may write.
+        pub longest_line: Bytes = Bytes::new(128 * MIB),
         /// Values in one line of an agent.
         pub line_values: usize = 20_000,
         /// Long lines that are in memory at a time, those of all agents together.

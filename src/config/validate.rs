@@ -297,6 +297,7 @@ impl Config {
             ("limits.prompt", limits.prompt, "limits.body", limits.body),
             ("limits.line", limits.line, "limits.answer", limits.answer),
             ("limits.line", limits.line, "limits.lines", limits.lines),
+            ("limits.line", limits.line, "limits.longest_line", limits.longest_line),
             ("limits.inline_answer", limits.inline_answer, "limits.response", limits.response),
             ("limits.event", limits.event, "limits.response", limits.response),
             ("asks.bytes", self.asks.bytes, "asks.total", self.asks.total),

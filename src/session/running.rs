@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::process::{Ended, Process};
 use crate::queue::Place;
 use crate::supervisor::{KILL_DEADLINE, Word};
-use pilothouse_agents::lines::LineCutter;
+use pilothouse_agents::lines::{LineBounds, LineCutter};
 use pilothouse_agents::{Driver, Exit, Launch, Life, Output, Step};
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,7 +53,10 @@ impl Running {
         config: &Config,
     ) -> Self {
         let cutter = match launch.output {
-            Output::Lines => Some(LineCutter::new(config.limits.line.as_usize())),
+            Output::Lines => Some(LineCutter::new(LineBounds {
+                kept: config.limits.line.as_usize(),
+                longest: config.limits.longest_line.as_usize(),
+            })),
             Output::Bytes => None,
         };
         Self {

@@ -68,6 +68,7 @@ mod recovery;
 mod repeats;
 mod rest;
 mod same_everywhere;
+mod scripted_claude;
 mod send;
 mod signatures;
 mod sizes;
