@@ -230,6 +230,15 @@ impl App {
             },
             config: config.clone(),
         });
+        for agent in house.agents.iter() {
+            if let Some(text) = house.store.inventory(&agent.key).await?
+                && let Ok(known) = serde_json::from_str(&text)
+            {
+                agent.offers.restore(known);
+            }
+            notes.extend(agent.version_note());
+            notes.extend(agent.offer_notes());
+        }
         notes.extend(house.budgets.notes(house.agents.iter().map(|agent| &*agent.key)));
         let push = Push::new(&config, house.store.clone(), house.tasks.clone(), stop.clone());
         let service = Service::new(Sessions::new(house.clone()), push.clone());
@@ -286,6 +295,8 @@ impl App {
         let push = doors.service.push().clone();
         let operations = doors.operations.clone();
         background.spawn(server::serve(listener, doors.clone(), doors_stop.clone(), patience));
+        let asking = sessions.clone();
+        background.spawn(async move { asking.ask_clis().await });
         background.spawn(async move { sessions.keep_warm().await });
         let service = doors.service.clone();
         background.spawn(async move { service.expire_asks().await });
