@@ -109,6 +109,11 @@ impl Agents {
         self.by_name.get(key)
     }
 
+    /// Where the sessions of an agent work; those of one that is served no more lie where the default's do.
+    pub fn folders_of(&self, key: &str) -> &Workspaces {
+        &self.get(key).unwrap_or(&self.default).workspaces
+    }
+
     /// All of them, in the order of their keys.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Agent>> {
         self.by_name.values()

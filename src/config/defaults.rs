@@ -124,6 +124,7 @@ impl Agent {
             model: None,
             disallowed_tools: None,
             max_retries: 3,
+            mcp: super::Mcp::default(),
             budgets: super::Budgets::default(),
             defaults_dir: None,
         }

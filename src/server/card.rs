@@ -190,7 +190,7 @@ fn build(doors: &Doors, agent: &Agent, base: &str, by_name: bool, extended: bool
 }
 
 fn is_default(doors: &Doors, agent: &Agent) -> bool {
-    let agents = &doors.service.sessions().house().agents;
+    let agents = &doors.agents;
     agents.default_one().key == agent.key
 }
 
@@ -251,7 +251,7 @@ fn extensions(doors: &Doors, agent: &Agent, extended: bool) -> Vec<AgentExtensio
         required: extension.required,
         params: None,
     });
-    let sandbox = &doors.service.sessions().house().isolation;
+    let sandbox = &doors.isolation;
     // Whoever looks for an agent may choose by it; that there is no wall is for known callers.
     let isolation = (extended || sandbox.is_sandboxed()).then(|| AgentExtension {
         uri: ISOLATION.to_owned(),

@@ -68,7 +68,7 @@ pub(super) async fn document(State(doors): State<Arc<Doors>>, request: Request) 
         return refused;
     }
     let base = doors.base_url(&request);
-    let agents = &doors.service.sessions().house().agents;
+    let agents = &doors.agents;
     let servers = match request.extensions().get::<Named>() {
         Some(Named(name)) => json!([{"url": format!("{base}/agents/{name}")}]),
         None => {

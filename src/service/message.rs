@@ -76,7 +76,6 @@ impl Words {
 impl Service {
     /// What the agent is told.
     pub(super) fn prompt(&self, agent: &Agent, message: &Message) -> Result<Told, Error> {
-        let house = self.sessions.house();
         let mut text = Words::default();
         let mut command = command_of(agent, message)?;
         let (mut images, mut files) = (Vec::new(), Vec::new());
@@ -113,14 +112,14 @@ impl Service {
             }
         }
         let Words(text) = text;
-        let limit = house.config.limits.prompt.as_usize();
+        let limit = self.config.limits.prompt.as_usize();
         if text.len() > limit {
             return Err(Error::invalid(
                 "message.parts",
                 format!(
                     "the text is {} bytes long, more than {}; send less; the server's operator can raise `limits.prompt`",
                     text.len(),
-                    house.config.limits.prompt
+                    self.config.limits.prompt
                 ),
             ));
         }
@@ -153,12 +152,11 @@ impl Service {
         if !told.is_long() {
             return Ok(());
         }
-        let house = self.sessions.house();
-        let place = house.prompts.try_take_many(caller, told.size).ok_or_else(|| {
+        let place = self.prompts.try_take_many(caller, told.size).ok_or_else(|| {
             let message = format!(
                 "the prompts of tasks that wait or run fill their room ({}, of which one caller has half); wait until some of \
                  them are over, or cancel them; the server's operator can raise `limits.prompts`",
-                house.config.limits.prompts
+                self.config.limits.prompts
             );
             Error::new(ErrorKind::ResourceExhausted, message).retry_after(PROMPTS_RETRY_SECONDS)
         })?;

@@ -20,9 +20,8 @@ use tokio::time::Instant;
 /// Bytes of a line that need no place.
 pub(super) const SHORT: usize = 64 * 1024;
 
-/// The room for long lines of all agents; clones share it.
-#[derive(Clone)]
-pub struct LineRoom {
+/// The room for long lines of all agents.
+pub(super) struct LineRoom {
     /// Its places are bytes.
     queue: FairQueue,
     /// Bytes of one line.
@@ -48,7 +47,7 @@ pub(super) enum LinePlace {
 
 impl LineRoom {
     /// As many places as the configuration allows.
-    pub fn new(config: &Config) -> Self {
+    pub(super) fn new(config: &Config) -> Self {
         let all = config.limits.lines.as_usize();
         let queue = FairQueue::new(all, (all / 2).max(1), &config.auth.priorities);
         Self { queue, each: config.limits.line.as_usize() }

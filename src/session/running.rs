@@ -1,6 +1,6 @@
 //! A live process of a session: with its driver, its pipes, and what is confinement as long as it lives.
 
-use super::House;
+use super::SessionDeps;
 use super::activity::{ActivitySender, ProcessMark};
 use super::long_line::{self, LinePlace, LineRoom};
 use super::outbox::Outbox;
@@ -145,7 +145,7 @@ impl Running {
     }
 
     /// Hears what the agent says between two turns.
-    pub(super) fn overhear(&mut self, read: Option<Chunk>, session: &str, house: &House) {
+    pub(super) fn overhear(&mut self, read: Option<Chunk>, session: &str, deps: &SessionDeps) {
         let Some(chunk) = read else {
             self.stdout_open = false;
             return;
@@ -154,8 +154,8 @@ impl Running {
             return;
         };
         for line in cutter.push(&chunk).flatten() {
-            house.telemetry.raw().line(session, None, &line);
-            self.answer_stray_line(&line, &house.config);
+            deps.telemetry.raw().line(session, None, &line);
+            self.answer_stray_line(&line, &deps.config);
         }
         self.cutter = Some(cutter);
     }

@@ -5,6 +5,7 @@ mod asks;
 mod conversations;
 mod endings;
 mod processes;
+mod servers;
 mod skills;
 mod walls;
 mod warm;
