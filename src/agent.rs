@@ -1,9 +1,11 @@
 //! One configured agent, resolved: its program found, its environment chosen, its driver made.
 
+mod offers;
 mod reach;
 mod resolve;
 mod served;
 
+pub use offers::{KnownInventory, Offers, describe_version, is_tested};
 pub use reach::Reach;
 pub use resolve::find;
 pub use served::Agents;
@@ -11,6 +13,7 @@ pub use served::Agents;
 use crate::config::{self, AskPolicy, BackendKind, Config, DriverKind, Format, Input};
 use crate::isolation::{Exposed, Grants, Isolation, Obstacle, Places};
 use crate::queue::FairQueue;
+use crate::skills;
 use crate::supervisor::Spec;
 use crate::workspace::{self, Workspaces};
 use pilothouse_a2a::card::AgentSkill;
@@ -50,7 +53,9 @@ pub struct Agent {
     /// As it is configured.
     pub config: config::Agent,
     /// The skills that were found in folders (`skills_from`).
-    pub skills: Vec<AgentSkill>,
+    pub found: skills::Found,
+    /// What its CLI says that it offers.
+    pub offers: Offers,
     /// Where its sessions work.
     pub workspaces: Workspaces,
     /// Turns at a time, where all its sessions share one folder.

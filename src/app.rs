@@ -217,6 +217,15 @@ impl App {
             stop: stop.clone(),
             config: config.clone(),
         };
+        for agent in agents.iter() {
+            if let Some(text) = store.inventory(&agent.key).await?
+                && let Ok(known) = serde_json::from_str(&text)
+            {
+                agent.offers.restore(known);
+            }
+            notes.extend(agent.version_note());
+            notes.extend(agent.offer_notes());
+        }
         notes.extend(deps.budgets.notes(agents.iter().map(|agent| &*agent.key)));
         let push = Push::new(&config, store.clone(), deps.tasks.clone(), stop.clone());
         let service = Arc::new(Service::new(deps, push.clone()));
@@ -267,6 +276,8 @@ impl App {
         let background = TaskTracker::new();
         let (doors_stop, patience) = (doors.stop.clone(), config.timeouts.shutdown.get());
         background.spawn(server::serve(listener, doors.clone(), doors_stop, patience));
+        let asking = sessions.clone();
+        background.spawn(async move { asking.ask_clis().await });
         background.spawn(async move { sessions.keep_warm().await });
         background.spawn(async move { service.expire_asks().await });
         background.spawn(sweep.run());

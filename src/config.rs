@@ -538,6 +538,8 @@ pub struct Agent {
     pub skills: Vec<Skill>,
     /// Folders whose `*/SKILL.md` files are skills of its card too.
     pub skills_from: Vec<PathBuf>,
+    /// `claude`: who says which skills its card has beside those of `skills`.
+    pub skills_source: SkillsSource,
     /// `claude`: its commands and skills that callers may run by their names.
     pub commands: Vec<String>,
     /// Protocol extensions that its card declares.
@@ -631,6 +633,16 @@ pub struct Extension {
     /// Whether a client that does not ask for it is refused.
     #[serde(default)]
     pub required: bool,
+}
+
+/// Who says which skills an agent has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum SkillsSource {
+    /// The CLI itself, asked after the start.
+    Cli,
+    /// The files that lie in its folders of skills.
+    Files,
 }
 
 /// What a message is answered with.

@@ -1,7 +1,7 @@
 //! From the configuration to an agent: its program, its environment, what it may read, and what is to be said of it.
 
 use super::served::Folders;
-use super::{Agent, CREDENTIALS, DEFAULT_PATH, DEMO_COMMAND, Error, Reach};
+use super::{Agent, CREDENTIALS, DEFAULT_PATH, DEMO_COMMAND, Error, Offers, Reach};
 use crate::config::{self, BackendKind, Config, DriverKind};
 use crate::isolation::{Exposed, Grants};
 use crate::skills;
@@ -77,8 +77,7 @@ impl Agent {
         let own = agent.defaults_dir.as_ref().map(|folder| folder.join("skills"));
         let own = own.filter(|folder| folder.is_dir());
         let found: Vec<_> = agent.skills_from.iter().cloned().chain(own).collect();
-        let (skills, left_out) = skills::read(&found);
-        notes.extend(left_out);
+        let found = skills::read(&found);
         let mut grants = Grants::default();
         let mut changeable_part = None;
         let is_sandboxed = config.isolation.backend != BackendKind::None;
@@ -112,7 +111,8 @@ impl Agent {
             reach,
             grants: granted.grants,
             changeable_part,
-            skills,
+            found,
+            offers: Offers::default(),
             workspaces,
             shared_turns,
             name,

@@ -240,7 +240,7 @@ impl Loaded {
             [
                 "serve" | "name" | "description" | "version" | "replies" | "driver" | "preset"
                 | "auth_method" | "input" | "terminator" | "format" | "model" | "warm"
-                | "disallowed_tools" | "max_retries",
+                | "disallowed_tools" | "max_retries" | "skills_source",
             ]
             | ["skills" | "extensions" | "budgets", ..]
             | ["workspace", "shared_turns"] => true,

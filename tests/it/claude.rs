@@ -43,6 +43,8 @@ fn with_key(model: &Model, key: &str) -> Builder {
             "timeouts": {"interrupt": "5s", "terminate": "5s"},
             "agents": {"fake": null, "claude": {
                 "program": program(),
+                // A process that nobody here counts on; `skills` and `offers` ask it.
+                "skills_source": "files",
                 "env": {"set": {"PILOTHOUSE_TEST_WORLD": marker}},
             }},
         }))

@@ -59,6 +59,7 @@ mod many_agents;
 mod memory;
 mod names;
 mod numbers;
+mod offers;
 mod openapi;
 mod prompts;
 mod proxies;
