@@ -22,6 +22,7 @@ use pilothouse_agents::{Driver, Launch, Refusal, Turn};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The hidden command by which this binary is the demo agent.
 pub const DEMO_COMMAND: &str = "demo-agent";
@@ -66,6 +67,8 @@ pub struct Agent {
     pub changeable_part: Option<PathBuf>,
     /// Why a backend that has no covers cannot keep it from the server's own files, if it cannot.
     uncovered: Option<String>,
+    /// How long its first turn waits for its MCP servers (`timeouts.mcp`).
+    server_wait: Duration,
     program: PathBuf,
     args: Vec<String>,
     env: Vec<(String, String)>,
@@ -139,6 +142,8 @@ impl Agent {
                     SELF_WAKING_TOOLS.iter().map(|&tool| tool.to_owned()).collect()
                 }),
                 model: self.config.model.clone(),
+                server_wait: self.server_wait,
+                required_servers: self.config.mcp.required.clone(),
                 ..ClaudeOptions::default()
             })),
             DriverKind::Acp => {

@@ -162,6 +162,7 @@ impl App {
             isolation::choose(&settings, &launcher, kernel, &needs, &trusted, port, When::Start);
         let (opened, chosen) = tokio::join!(opening, choosing);
         let store = opened.map_err(failed("cannot open the store"))??;
+        notes.extend(store.note());
         let isolation = chosen?;
         remember_missing(record, &agents, &named)?;
         if isolation.proxy_port() != port {

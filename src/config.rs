@@ -19,6 +19,7 @@ mod node;
 mod origin;
 mod own;
 mod paths;
+mod renamed;
 mod sandbox;
 mod secrets;
 mod tree;
@@ -201,6 +202,8 @@ section! {
     pub struct Store {
         /// The database file (relative to `state_dir`), or `memory`.
         pub path: PathBuf = "pilothouse.db".into(),
+        /// Whether a copy is kept before a newer version changes the schema.
+        pub copy_before_upgrade: bool = true,
         /// Which finished tasks are kept.
         pub retention: Retention,
     }
@@ -407,6 +410,8 @@ section! {
         pub start: Age = seconds(120),
         /// The session script.
         pub init: Age = seconds(600),
+        /// How long the first turn of a process waits for the agent's MCP servers.
+        pub mcp: Age = seconds(30),
         /// From a refusal of an overloaded model API to the next try; doubled each time.
         pub retry: Age = seconds(5),
         /// The longest time between two tries.
@@ -530,6 +535,8 @@ pub struct Agent {
     pub skills: Vec<Skill>,
     /// Folders whose `*/SKILL.md` files are skills of its card too.
     pub skills_from: Vec<PathBuf>,
+    /// `claude`: its commands and skills that callers may run by their names.
+    pub commands: Vec<String>,
     /// Protocol extensions that its card declares.
     pub extensions: Vec<Extension>,
     /// Whether an answer without a task is possible.
@@ -572,10 +579,20 @@ pub struct Agent {
     pub disallowed_tools: Option<Vec<String>>,
     /// `claude`: how often the CLI repeats a failed call of the model API.
     pub max_retries: u32,
+    /// `claude`: its MCP servers.
+    pub mcp: Mcp,
     /// Its ceilings, where they differ from `budgets`.
     pub budgets: Budgets,
     /// `claude`: a folder that seeds each session's own `.claude`.
     pub defaults_dir: Option<PathBuf>,
+}
+
+/// The MCP servers of an agent; what they are stands in the agent's own settings.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Mcp {
+    /// Servers without which no turn begins.
+    pub required: Vec<String>,
 }
 
 /// A skill on the card.

@@ -439,7 +439,7 @@ pub enum Error {
     },
     /// The folder or the file cannot be used.
     #[error(
-        "cannot use {path}: {reason}; the operator must make it writable or name another `state_dir`"
+        "cannot use {path}: {reason}; the operator must make it writable and room on its disk, or name another `state_dir`"
     )]
     Unusable {
         /// The path.
@@ -456,6 +456,32 @@ pub enum Error {
         found: i64,
         /// Ours.
         known: i64,
+    },
+    /// There is no copy of the store as it was, so it is not changed.
+    #[error(
+        "the store has to be upgraded, and no copy of it can be kept at {path}: {source}; nothing is changed; the \
+         operator must make room there for {size} bytes, or set `store.copy_before_upgrade: false`"
+    )]
+    NoCopy {
+        /// Where the copy would lie.
+        path: String,
+        /// What it needs.
+        size: i64,
+        /// What the system said.
+        source: Arc<std::io::Error>,
+    },
+    /// It was written by an older version, and could not be changed.
+    #[error(
+        "the store could not be upgraded from schema {found} to {known}: {source}; nothing of it is changed; where the \
+         disk is full the operator must make room for about as much as the store takes"
+    )]
+    Upgrade {
+        /// Its schema.
+        found: i64,
+        /// Ours.
+        known: i64,
+        /// What the database said.
+        source: Arc<rusqlite::Error>,
     },
     /// The database failed.
     #[error("the store failed: {0}")]
@@ -521,7 +547,8 @@ impl Claim {
             None => Store::in_memory(readers),
             Some(lock) => {
                 let file = config.state_dir.join(&config.store.path);
-                Store::in_folder(&config.state_dir, &file, lock, readers)
+                let copies = config.store.copy_before_upgrade;
+                Store::in_folder(&config.state_dir, &file, lock, readers, copies)
             }
         }
     }

@@ -120,6 +120,7 @@ impl Agent {
             asks: agent.asks,
             config: agent,
             notes,
+            server_wait: config.timeouts.mcp.get(),
             program,
             args,
             env,

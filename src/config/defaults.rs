@@ -96,6 +96,7 @@ impl Agent {
             version: None,
             skills: Vec::new(),
             skills_from: Vec::new(),
+            commands: Vec::new(),
             extensions: Vec::new(),
             replies: Replies::Task,
             workspace: AgentWorkspace::default(),
@@ -120,6 +121,7 @@ impl Agent {
             model: None,
             disallowed_tools: None,
             max_retries: 3,
+            mcp: super::Mcp::default(),
             budgets: super::Budgets::default(),
             defaults_dir: None,
         }

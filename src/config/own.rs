@@ -67,7 +67,12 @@ impl Loaded {
         own.extend(config.log.path.iter().map(|path| written(path, "`log.path`")));
         own.extend(config.audit_path().map(|path| written(path, "`audit`")));
         if config.store.path.is_absolute() {
-            own.push(written(&config.store.path, "`store.path`"));
+            // The database, what SQLite keeps beside it, and the copy from before an upgrade.
+            own.extend(["", "-wal", "-shm", ".before-upgrade"].map(|ending| {
+                let mut path = config.store.path.clone().into_os_string();
+                path.push(ending);
+                written(path, "`store.path`")
+            }));
         }
         own
     }

@@ -361,6 +361,7 @@ impl Agent {
                 ),
             );
         }
+        self.check_commands(&key, found);
         self.check_protocol(&key, found);
         if self.terminator.is_some() && self.input == Input::Stdin {
             found.add(
@@ -391,6 +392,30 @@ impl Agent {
 }
 
 impl Agent {
+    /// What callers may run by its name.
+    fn check_commands(&self, key: &dyn Fn(&str) -> String, found: &mut Found) {
+        if !self.commands.is_empty() && self.driver != DriverKind::Claude {
+            found.add(
+                &[&key("commands"), &key("driver")],
+                format!("`{}` has a meaning with `driver: claude` alone", key("commands")),
+            );
+        }
+        let is_name = |name: &str| {
+            name.starts_with(|c: char| c.is_alphanumeric())
+                && !name.chars().any(|c| c.is_whitespace() || c.is_control())
+        };
+        for name in self.commands.iter().filter(|name| !is_name(name)) {
+            found.add(
+                &[&key("commands")],
+                format!(
+                    "`{}` names `{}`, which is not a command's name: write it without the slash, in one word",
+                    key("commands"),
+                    name.escape_debug()
+                ),
+            );
+        }
+    }
+
     /// What only the driver `acp` knows.
     fn check_protocol(&self, key: &dyn Fn(&str) -> String, found: &mut Found) {
         let own = [

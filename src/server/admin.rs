@@ -79,6 +79,7 @@ pub(super) async fn ready(State(doors): State<Arc<Doors>>, request: Request) -> 
         body["agent"] = json!({"name": default.name, "driver": default.config.driver});
         body["agents"] = json!(agents);
         body["isolation"] = json!(default.isolation(&doors.isolation));
+        body["audit"] = json!(if doors.telemetry.audit().fails() { "failed" } else { "ok" });
         body["processes"] = json!({"live": live, "max": most});
         body["waiting"] = json!(doors.service.sessions().waiting());
     }
@@ -308,7 +309,7 @@ fn answer_body(doors: Arc<Doors>, caller: Arc<str>, log: Arc<TaskLog>, begin: u6
     Body::from_stream(try_unfold((log, begin), move |(log, after)| {
         let (doors, caller, wanted) = (doors.clone(), caller.clone(), wanted.clone());
         async move {
-            let room = doors.answers.reserve(&caller, most).await;
+            let room = doors.answers.reserve_piece(&caller, most).await;
             let room = room.map_err(|error| {
                 tracing::warn!(task.id = %log.id, "an answer broke off: {}", error.message);
                 std::io::Error::other(error.message)

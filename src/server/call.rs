@@ -178,7 +178,7 @@ impl Doors {
                 }
             }
             Begun::Subscribes(log, after, ends) => {
-                let room = self.answers.reserve(caller, event).await?;
+                let room = self.answers.reserve_piece(caller, event).await?;
                 let service = service.clone();
                 let read = async move { service.subscribe(&log, after).await };
                 let (stream, mut room) = self.read(entry, read, room).await?;
@@ -189,7 +189,7 @@ impl Doors {
                 context.end_production();
                 let first = service.await_first_word(&accepted.log).await?;
                 // The stream itself waits for room and says so where there is none.
-                let room = self.answers.reserve(caller, event).await;
+                let room = self.answers.reserve_piece(caller, event).await;
                 let is_roomy = room.is_ok();
                 let service = service.clone();
                 let read = async move { service.follow(&accepted, first, is_roomy).await };

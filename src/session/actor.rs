@@ -69,7 +69,9 @@ impl Actor {
                 if session.running.is_none() && !session.inbox.has_work() {
                     // Before it leaves: its successor may begin at once.
                     session.live.disk.keep(&session.disk);
-                    if session.live.leave(&session.key, session.inbox.orders()) {
+                    let is_stored = !self.new || session.inbox.had_turn();
+                    let row = is_stored.then_some(&session.row);
+                    if session.live.leave(&session.key, session.inbox.orders(), row) {
                         return Box::pin(self.remove_unused()).await;
                     }
                 }

@@ -43,6 +43,8 @@ pub(super) struct Conversation<'a> {
     live: &'a LiveSessions,
     agent: &'a Agent,
     row: &'a mut SessionRow,
+    /// What the store knows of the session.
+    noted: &'a mut (bool, Option<String>),
     activity: &'a ActivitySender,
     inbox: &'a mut Inbox,
     running: &'a mut Running,
@@ -104,6 +106,7 @@ impl<'a> Conversation<'a> {
             live,
             agent,
             row,
+            noted,
             activity,
             inbox,
             running,
@@ -116,6 +119,7 @@ impl<'a> Conversation<'a> {
         Self {
             agent,
             row,
+            noted,
             activity,
             inbox,
             granted,
@@ -395,9 +399,10 @@ impl<'a> Conversation<'a> {
             records.append(&mut self.translator.take());
         }
         let (fresh, mut also) = self.questions.changes();
-        if !fresh.is_empty() {
-            // Whoever answers after a crash finds the conversation again.
+        if self.row.conversation != self.noted.1 {
+            // After a crash the next turn goes on with it, whoever sends it.
             also.push(session_used(self.row, Timestamp::now()));
+            *self.noted = (self.row.ready, self.row.conversation.clone());
         }
         if records.is_empty() && also.is_empty() {
             return;

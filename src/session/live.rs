@@ -20,9 +20,15 @@ use tokio::sync::{Semaphore, mpsc, watch};
 /// Refusals that wait for a full audit log at most.
 const MOST_REFUSALS: usize = 256;
 
+/// Sessions without an actor whose rows are kept in memory.
+const LEFT: usize = 256;
+
 /// The live sessions and the places they compete for.
 pub(super) struct LiveSessions {
     pub(super) map: Mutex<HashMap<SessionKey, ActorHandle>>,
+    /// Rows of stored sessions whose actors have left: the next turn does not read them. Locked inside of the
+    /// map's lock.
+    left: Mutex<HashMap<SessionKey, SessionRow>>,
     /// For live processes.
     pub(super) places: ProcessPlaces,
     /// For running turns: no limit over all, `limits.turns_per_caller` for one caller.
@@ -78,6 +84,7 @@ impl LiveSessions {
         let priorities = &config.auth.priorities;
         Self {
             map: Mutex::default(),
+            left: Mutex::default(),
             places: ProcessPlaces::new(FairQueue::new(config.processes.max, 0, priorities)),
             turns: FairQueue::new(usize::MAX, config.limits.turns_per_caller, priorities),
             pool: Pool::default(),
@@ -133,14 +140,34 @@ impl LiveSessions {
         }
     }
 
-    /// The actor wants to leave; true when nobody needs it and it is out of the map.
-    pub(super) fn leave(&self, key: &SessionKey, inbox: &mpsc::UnboundedReceiver<Order>) -> bool {
+    /// The actor wants to leave; true when nobody needs it and it is out of the map. `row` is the session's, where
+    /// it is stored.
+    pub(super) fn leave(
+        &self,
+        key: &SessionKey,
+        inbox: &mpsc::UnboundedReceiver<Order>,
+        row: Option<&SessionRow>,
+    ) -> bool {
         let mut map = self.map.lock();
         let free = map.get(key).is_none_or(|handle| handle.reserved == 0) && inbox.is_empty();
         if free {
             map.remove(key);
+            if let Some(row) = row {
+                let mut left = self.left.lock();
+                if left.len() >= LEFT
+                    && let Some(other) = left.keys().next().cloned()
+                {
+                    left.remove(&other);
+                }
+                left.insert(key.clone(), row.clone());
+            }
         }
         free
+    }
+
+    /// The row of a session whose actor has left, where it is still in memory.
+    pub(super) fn take_left(&self, key: &SessionKey) -> Option<SessionRow> {
+        self.left.lock().remove(key)
     }
 
     /// The actor is gone without having left.
@@ -173,6 +200,7 @@ impl LiveSessions {
 impl Drop for Removal {
     fn drop(&mut self) {
         self.live.disk.forget(&self.session);
+        self.live.left.lock().retain(|_, row| row.id != self.session);
         let mut removals = self.live.removals.lock();
         removals.running.remove(&self.session);
         removals.ended += 1;

@@ -166,8 +166,10 @@ impl Sessions {
                 return Ok(admission);
             }
             let removed = self.live.removals.lock().ended;
-            let stored =
-                if known { self.deps.store.session(scope, &key.context_id).await? } else { None };
+            let stored = match self.live.take_left(&key) {
+                None if known => self.deps.store.session(scope, &key.context_id).await?,
+                left => left,
+            };
             if let Some(admission) = self.begin_session(&agent, &key, stored, removed)? {
                 return Ok(admission);
             }

@@ -44,7 +44,7 @@ pub(super) struct SessionResources {
     /// Its folders, where they are being made for a turn that has given up meanwhile.
     making: Option<MakingFolder>,
     /// What the store knows of the session: whether it is ready, and its conversation.
-    noted: (bool, Option<String>),
+    pub(super) noted: (bool, Option<String>),
     /// What the agent may do without asking again.
     pub(super) granted: Granted,
     /// Where it is said what the session does.

@@ -15,7 +15,7 @@ use pilothouse_a2a::message::{Message, Part, PartContent, Role};
 use pilothouse_a2a::task::{Artifact, TaskState};
 use pilothouse_a2a::time::Timestamp;
 use pilothouse_agents::event::{self, Content, Event, Usage};
-use pilothouse_agents::{AskKind, Outcome};
+use pilothouse_agents::{AskKind, Outcome, Problem};
 use pilothouse_egress::Refusal;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -33,6 +33,9 @@ const SHORT_PIECES: u64 = 65_536;
 
 /// Streamed text that is remembered for comparison with what the CLI says its answer is.
 const COMPARED: usize = 256 * 1024;
+
+/// Problems that stand in the metadata of a task.
+const MOST_PROBLEMS: usize = 32;
 
 /// Translates one turn.
 pub(super) struct Translator {
@@ -55,6 +58,8 @@ pub(super) struct Translator {
     /// Bytes of all records so far, without those of the answer.
     stored_bytes: usize,
     unknown: u64,
+    /// What of the agent's set-up does not work.
+    problems: Vec<Value>,
     event_limit: usize,
 }
 
@@ -77,6 +82,7 @@ impl Translator {
             pieces: 0,
             stored_bytes: 0,
             unknown: 0,
+            problems: Vec::new(),
             event_limit,
         }
     }
@@ -132,6 +138,7 @@ impl Translator {
                 self.push(Record::Message(message));
             }
             Event::Usage(usage) => self.usage = Some(usage),
+            Event::Problem(problem) => self.report_problem(problem),
             Event::Raw(_) => self.unknown += 1,
         }
     }
@@ -341,6 +348,17 @@ impl Translator {
         self.status(&format!("not reached: {}", refusal.advice), Some(data));
     }
 
+    /// Something of the agent's set-up does not work, or works again.
+    fn report_problem(&mut self, problem: Problem) {
+        let Problem { kind, subject, state, detail, text, is_solved } = problem;
+        let data = json!({"kind": kind, "subject": subject, "state": state, "detail": detail});
+        self.problems.retain(|known| known["kind"] != kind || known["subject"] != data["subject"]);
+        if !is_solved && self.problems.len() < MOST_PROBLEMS {
+            self.problems.push(bounded::value(data.clone(), PREVIEW));
+        }
+        self.status(&text, Some(data));
+    }
+
     /// A `WORKING` status with a line for people and, if there is more, a data part.
     pub(super) fn status(&mut self, line: &str, data: Option<Value>) {
         self.flush();
@@ -444,7 +462,10 @@ impl Translator {
             }
         };
         let message = words.map(|(text, data)| self.message(text, data));
-        let metadata = facts.metadata(self.usage.as_ref(), self.began.elapsed(), self.unknown);
+        let mut metadata = facts.metadata(self.usage.as_ref(), self.began.elapsed(), self.unknown);
+        if !self.problems.is_empty() {
+            metadata.insert("problems".to_owned(), std::mem::take(&mut self.problems).into());
+        }
         self.out.push(status(&self.log, state, message, Some(metadata)));
         std::mem::take(&mut self.out)
     }

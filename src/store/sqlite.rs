@@ -3,11 +3,13 @@
 mod asks;
 mod counts;
 mod list;
+mod migrations;
 mod push;
 mod read;
 mod usage;
 
 use counts::Counts;
+use migrations::{DatabaseFile, Upgrade};
 use read::Readers;
 pub use read::{EventsPart, Limits, ReadTransaction};
 
@@ -23,20 +25,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::thread::JoinHandle;
 use tokio::sync::{mpsc, oneshot};
-
-/// Migrations by number; the database remembers the last one in `user_version`.
-const MIGRATIONS: [&str; 10] = [
-    include_str!("../../migrations/sqlite/0001_event_log.sql"),
-    include_str!("../../migrations/sqlite/0002_push.sql"),
-    include_str!("../../migrations/sqlite/0003_keys.sql"),
-    include_str!("../../migrations/sqlite/0004_asks.sql"),
-    include_str!("../../migrations/sqlite/0005_usage.sql"),
-    include_str!("../../migrations/sqlite/0006_unfinished.sql"),
-    include_str!("../../migrations/sqlite/0007_beside_artifacts.sql"),
-    include_str!("../../migrations/sqlite/0008_lists.sql"),
-    include_str!("../../migrations/sqlite/0009_fewer_pages.sql"),
-    include_str!("../../migrations/sqlite/0010_counts_and_conditions.sql"),
-];
 
 /// Batches that may wait for the writer; a full queue holds back whoever writes.
 const QUEUE: usize = 4096;
@@ -80,6 +68,7 @@ pub struct Store {
     next_n: Arc<AtomicI64>,
     writer: Arc<Mutex<Option<JoinHandle<()>>>>,
     clean: bool,
+    upgrade: Option<Upgrade>,
     /// The lock file; and the database file, because closing any descriptor of it would drop the locks that
     /// SQLite holds on it (POSIX), and another program that closes it would then remove the log from under us.
     _held: Option<Arc<(File, File)>>,
@@ -94,6 +83,7 @@ impl Store {
         file: &Path,
         lock: File,
         readers: usize,
+        copies: bool,
     ) -> Result<Self, Error> {
         let unusable = |path: &Path, error: &dyn std::fmt::Display| Error::Unusable {
             path: path.display().to_string(),
@@ -102,6 +92,7 @@ impl Store {
         // The file is ours alone from its first byte.
         let handle = OpenOptions::new()
             .create(true)
+            .read(true)
             .append(true)
             .mode(0o600)
             .open(file)
@@ -119,7 +110,9 @@ impl Store {
             Ok(connection)
         };
         let connection = open().map_err(|error: rusqlite::Error| unusable(file, &error))?;
-        let clean = migrate(&connection)?;
+        let database = DatabaseFile { path: file, open: &handle, copies };
+        let upgrade = migrations::migrate(&connection, Some(&database))?;
+        let clean = begin_running(&connection)?;
         if fresh {
             // SQLite drops the log of a database file that is empty after a power cut.
             let synced = handle.sync_all().and_then(|()| File::open(folder)?.sync_all());
@@ -134,20 +127,17 @@ impl Store {
                 Ok(reader)
             })
             .collect::<Result<Vec<_>, rusqlite::Error>>()?;
-        Self::start(
-            connection,
-            None,
-            Readers::own(connections),
-            clean,
-            Some(Arc::new((lock, handle))),
-        )
+        let held = Some(Arc::new((lock, handle)));
+        let store = Self::start(connection, None, Readers::own(connections), clean, held)?;
+        Ok(Self { upgrade, ..store })
     }
 
     /// A store that is gone with the process.
     pub(super) fn in_memory(_readers: usize) -> Result<Self, Error> {
         let connection = Connection::open_in_memory()?;
         prepare(&connection)?;
-        migrate(&connection)?;
+        migrations::migrate(&connection, None)?;
+        begin_running(&connection)?;
         let shared = Arc::new(Mutex::new(connection));
         let readers = Readers::on_writers(shared.clone());
         let idle = Connection::open_in_memory()?;
@@ -181,6 +171,7 @@ impl Store {
             next_n: Arc::new(AtomicI64::new(next_n)),
             writer: Arc::new(Mutex::new(Some(writer))),
             clean,
+            upgrade: None,
             _held: held,
         })
     }
@@ -188,6 +179,11 @@ impl Store {
     /// Whether the last server on this store ended in order.
     pub fn was_clean(&self) -> bool {
         self.clean
+    }
+
+    /// What the operator should know of the opening.
+    pub fn note(&self) -> Option<String> {
+        self.upgrade.as_ref().map(ToString::to_string)
     }
 
     /// Marks the end as an orderly one and stops the writer. Writes still under way are carried out.
@@ -247,17 +243,8 @@ fn prepare(connection: &Connection) -> Result<(), rusqlite::Error> {
     Ok(())
 }
 
-/// Brings the schema up to date, and notes that a server runs. Whether the last one ended in order.
-fn migrate(connection: &Connection) -> Result<bool, Error> {
-    let found: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    let known = i64::try_from(MIGRATIONS.len()).expect("a handful");
-    if found > known {
-        return Err(Error::Newer { found, known });
-    }
-    for (number, sql) in (1..).zip(MIGRATIONS).skip(usize::try_from(found).unwrap_or(0)) {
-        connection
-            .execute_batch(&format!("BEGIN; {sql} PRAGMA user_version = {number}; COMMIT;"))?;
-    }
+/// Notes that a server runs. Whether the last one ended in order.
+fn begin_running(connection: &Connection) -> Result<bool, rusqlite::Error> {
     let end: Option<String> = connection
         .query_row("SELECT value FROM meta WHERE name = 'end'", [], |row| row.get(0))
         .optional()?;
@@ -513,7 +500,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("store.db");
         let earlier = Connection::open(&file).unwrap();
-        for sql in &MIGRATIONS[..version] {
+        for sql in &migrations::MIGRATIONS[..version] {
             earlier.execute_batch(sql).unwrap();
         }
         earlier.pragma_update(None, "user_version", i64::try_from(version).unwrap()).unwrap();
@@ -523,7 +510,7 @@ mod tests {
         }
         drop(earlier);
         let store =
-            Store::in_folder(folder.path(), &file, lock(folder.path(), "a test").unwrap(), 1)
+            Store::in_folder(folder.path(), &file, lock(folder.path(), "a test").unwrap(), 1, true)
                 .unwrap();
         let pages = store.read_together(|reads| {
             let scope = Scope { caller: Arc::from("owner"), agent: Arc::from("fake") };

@@ -91,6 +91,7 @@ impl Console {
             Event::Text(text) => ("text", text.clone()),
             Event::Thought(text) => ("thought", text.clone()),
             Event::Status { text, .. } => ("status", text.clone()),
+            Event::Problem(problem) => ("problem", problem.text.clone()),
             Event::ToolCall { name, input, .. } => ("tool", format!("{name} {input}")),
             Event::ToolResult { content, is_error: false, .. } => ("result", content.clone()),
             Event::ToolResult { content, is_error: true, .. } => ("refused", content.clone()),

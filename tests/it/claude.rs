@@ -5,6 +5,8 @@ mod asks;
 mod conversations;
 mod endings;
 mod processes;
+mod servers;
+mod skills;
 mod walls;
 mod warm;
 
@@ -144,14 +146,6 @@ fn an_answer_after_a_tool_call_is_the_final_one_and_once_in_the_history() {
         .collect();
     assert_eq!(texts, [answer(&task)]);
     assert!(answer(&task).ends_with("the end"), "{}", answer(&task));
-}
-
-#[test]
-fn a_message_that_begins_with_a_slash_is_ordinary_text() {
-    let model = Model::start();
-    let world = claude(&model).start();
-    let task = world.say("/cost");
-    assert_eq!((state(&task), answer(&task).as_str()), ("COMPLETED", "ok: /cost"));
 }
 
 #[test]

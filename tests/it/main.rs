@@ -79,6 +79,7 @@ mod strict_client;
 mod subscribe;
 mod sweeping;
 mod unread;
+mod upgrades;
 mod v0_1;
 mod v0_3;
 mod waits;

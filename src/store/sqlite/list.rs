@@ -208,6 +208,7 @@ mod tests {
             &file,
             super::super::lock(folder.path(), "a test").unwrap(),
             1,
+            true,
         )
         .unwrap();
         let scope = own_scope();

@@ -453,6 +453,7 @@ mod tests {
             &file,
             super::super::lock(folder.path(), "a test").unwrap(),
             2,
+            true,
         )
         .unwrap();
         for _ in 0..10 {

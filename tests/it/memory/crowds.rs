@@ -368,7 +368,7 @@ fn lists_whose_callers_hang_up() {
 
 #[test]
 fn streams_that_nobody_reads() {
-    let world = quiet().start();
+    let world = quiet().patience(Duration::from_secs(60)).start();
     let id = world.begin_waiting(&format!("cue go; flood {} 60000", part(60_000_000)), "go");
     let path = format!("/tasks/{id}:subscribe");
     let line = head(&format!("GET {path}")) + "\r\n";

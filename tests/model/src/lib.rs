@@ -17,6 +17,7 @@
 //! | `bash: CMD`, `write PATH [TEXT]`, `read PATH` | a call of the client's own tool, whatever it is called |
 //! | `ask Q \| A \| B` | a call of `AskUserQuestion` |
 //! | `tool NAME {JSON}` | a call of exactly that tool |
+//! | `rawtool NAME {JSON}` | the same, also where the client offers it by a search only |
 //! | `both: STEP ;; STEP` | the calls of these steps in one message |
 //! | `error CODE [TIMES]` | an HTTP error, always or only the first TIMES times |
 //! | `drop` | `partial `, then the connection is cut |

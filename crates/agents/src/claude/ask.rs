@@ -3,13 +3,40 @@
 //! A question (`AskUserQuestion`) comes as the permission request of a tool. It is answered by
 //! allowing the tool with `answers` added to its input: the question's text → a label, or free words.
 
+use super::elicitation::Elicitation;
+use super::wire::{Control, Text};
 use crate::{Answer, Ask, AskKind};
 use serde_json::{Map, Value, json};
 
 /// The tool by which the agent asks a person.
 const QUESTION_TOOL: &str = "AskUserQuestion";
 
-/// An ask that waits for its answer.
+/// A request of the CLI that waits for its answer.
+#[derive(Debug)]
+pub(super) enum Pending {
+    Tool(PendingAsk),
+    Elicitation(Elicitation),
+}
+
+impl Pending {
+    /// The ask in the house's words.
+    pub(super) fn ask(&self, id: &str) -> Ask {
+        match self {
+            Self::Tool(pending) => pending.ask(id),
+            Self::Elicitation(pending) => Ask { id: id.to_owned(), kind: pending.kind() },
+        }
+    }
+
+    /// The CLI's form of an answer.
+    pub(super) fn response(&self, answer: &Answer) -> Value {
+        match self {
+            Self::Tool(pending) => pending.response(answer),
+            Self::Elicitation(pending) => pending.response(answer),
+        }
+    }
+}
+
+/// The request to use a tool.
 #[derive(Debug)]
 pub(super) struct PendingAsk {
     pub(super) tool: String,
@@ -19,6 +46,24 @@ pub(super) struct PendingAsk {
 }
 
 impl PendingAsk {
+    pub(super) fn of(request: Control<'_>) -> Self {
+        // The description is the model's; a hook of the operator says why it asks.
+        let is_hook = request.decision_reason_type.as_deref() == Some("hook");
+        let words = match (request.description, request.decision_reason.map(Text::into_owned)) {
+            (description, Some(reason)) if is_hook => {
+                let reason = format!("a hook asks: {reason}");
+                Some(description.map_or(reason.clone(), |words| format!("{reason}\n{}", &*words)))
+            }
+            (description, reason) => description.map(Text::into_owned).or(reason),
+        };
+        Self {
+            tool: request.tool_name.map(Text::into_owned).unwrap_or_default(),
+            tool_use_id: request.tool_use_id.map(Text::into_owned).unwrap_or_default(),
+            input: request.input.unwrap_or_else(|| json!({})),
+            description: words,
+        }
+    }
+
     /// The ask in the house's words.
     pub(super) fn ask(&self, id: &str) -> Ask {
         let questions = questions(&self.input);

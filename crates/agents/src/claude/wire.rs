@@ -69,6 +69,7 @@ pub(super) struct OutputLine<'a> {
     pub(super) message: Option<&'a RawValue>,
     pub(super) request_id: Option<Text<'a>>,
     pub(super) request: Option<&'a RawValue>,
+    pub(super) response: Option<&'a RawValue>,
     /// An error of the model API that the CLI dresses up as words of the assistant.
     pub(super) is_api_error_message: Option<bool>,
     /// The messages of ours that a line answers, where we gave them ids.
@@ -137,7 +138,39 @@ pub(super) struct Control<'a> {
     pub(super) input: Option<Value>,
     pub(super) description: Option<Text<'a>>,
     pub(super) decision_reason: Option<Text<'a>>,
+    /// Who wants it to be asked: `hook`, a rule, a mode.
+    pub(super) decision_reason_type: Option<Text<'a>>,
     pub(super) tool_use_id: Option<Text<'a>>,
+    pub(super) mcp_server_name: Option<Text<'a>>,
+    pub(super) message: Option<Text<'a>>,
+    pub(super) mode: Option<Text<'a>>,
+    pub(super) url: Option<Text<'a>>,
+    pub(super) elicitation_id: Option<Text<'a>>,
+    pub(super) requested_schema: Option<Value>,
+}
+
+/// The answer to a `control_request` of ours.
+#[derive(Debug, Deserialize)]
+#[serde(bound(deserialize = "'de: 'a"))]
+pub(super) struct ControlResponse<'a> {
+    pub(super) request_id: Text<'a>,
+    pub(super) response: Option<&'a RawValue>,
+}
+
+/// The answer to `mcp_status`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", bound(deserialize = "'de: 'a"))]
+pub(super) struct ServerStates<'a> {
+    pub(super) mcp_servers: Option<Vec<McpServer<'a>>>,
+}
+
+/// An MCP server as the CLI sees it; `init` gives no `error`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(bound(deserialize = "'de: 'a"))]
+pub(super) struct McpServer<'a> {
+    pub(super) name: Text<'a>,
+    pub(super) status: Text<'a>,
+    pub(super) error: Option<Text<'a>>,
 }
 
 /// A `system` line; its fields belong to different subtypes.
@@ -155,6 +188,8 @@ pub(super) struct System<'a> {
     pub(super) tool_name: Option<Text<'a>>,
     pub(super) tool_use_id: Option<Text<'a>>,
     pub(super) message: Option<Text<'a>>,
+    pub(super) mcp_servers: Option<&'a RawValue>,
+    pub(super) mcp_server_name: Option<Text<'a>>,
 }
 
 /// The `result` line that ends a turn.
