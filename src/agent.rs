@@ -10,8 +10,8 @@ pub use reach::Reach;
 pub use resolve::find;
 pub use served::Agents;
 
-use crate::config::{self, AskPolicy, BackendKind, Config, DriverKind, Format, Input};
-use crate::isolation::{Exposed, Grants, Isolation, Obstacle, Places};
+use crate::config::{self, AskPolicy, Config, DriverKind, Format, Input};
+use crate::isolation::{BackendKind, Exposed, Grants, Isolation, Obstacle, Places};
 use crate::queue::FairQueue;
 use crate::skills;
 use crate::supervisor::Spec;

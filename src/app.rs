@@ -157,8 +157,9 @@ impl App {
         let opening = config.clone();
         let opening = actors.spawn_blocking(move || claim.open(&opening));
         let (needs, trusted) = (agents.needs(), agents.trusted(&agent_environment));
+        let settings = config.sandbox();
         let choosing =
-            isolation::choose(&config, &launcher, kernel, &needs, &trusted, port, When::Start);
+            isolation::choose(&settings, &launcher, kernel, &needs, &trusted, port, When::Start);
         let (opened, chosen) = tokio::join!(opening, choosing);
         let store = opened.map_err(failed("cannot open the store"))??;
         notes.extend(store.note());

@@ -20,6 +20,7 @@ mod origin;
 mod own;
 mod paths;
 mod renamed;
+mod sandbox;
 mod secrets;
 mod tree;
 mod trust;
@@ -33,11 +34,10 @@ pub use dollars::Dollars;
 pub use environment::held_back;
 pub use error::Error;
 pub use isolation::{
-    AgentEgress, BackendKind, Container, Egress, Engine, GitCredential, Guarantee, Isolation,
-    SessionLimits, Uids,
+    AgentEgress, Container, Egress, GitCredential, Isolation, SessionLimits, Uids,
 };
 pub use load::{Environment, Flags, Loaded, load, load_named, load_trusted};
-pub use own::{OwnFile, Record};
+pub use own::Record;
 pub use secrets::{MASK, masked};
 pub use trust::asks_nobody;
 pub use units::{Age, Bytes};

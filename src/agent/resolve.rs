@@ -2,7 +2,8 @@
 
 use super::served::Folders;
 use super::{Agent, CREDENTIALS, DEFAULT_PATH, DEMO_COMMAND, Error, Offers, Reach};
-use crate::config::{self, BackendKind, Config, DriverKind};
+use crate::config::{self, Config, DriverKind};
+use crate::isolation::BackendKind;
 use crate::isolation::{Exposed, Grants};
 use crate::skills;
 use crate::supervisor::OWN_PROGRAM;

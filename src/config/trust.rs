@@ -2,12 +2,13 @@
 //! folder. Another person may have written it, so for all else `serve` asks for a word of the operator's own. What
 //! is not in the list of [`Loaded::is_harmless`] is asked about, so a new key is asked about until it is put there.
 
-use super::isolation::{BackendKind, Isolation};
+use super::isolation::Isolation;
 use super::load::Loaded;
 use super::origin::Origin;
 use super::secrets::masked;
 use super::tree::to_json;
 use super::{AskPolicy, Config, WorkspaceMode};
+use crate::isolation::BackendKind;
 use serde_json::Value;
 use std::fmt;
 use std::path::{Path, PathBuf};
