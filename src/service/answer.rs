@@ -92,7 +92,7 @@ impl Service {
         let Some(row) = self.asks.take(&row.id) else {
             return Err(not_open_any_more());
         };
-        also.push(Write::AskGone { id: row.id.clone() });
+        also.push(Write::AskTaken { id: row.id.clone() });
         let before = log.head();
         let records = message.map(Record::Message).into_iter();
         let records = records.chain([state_record(log, TaskState::Working, None)]);
