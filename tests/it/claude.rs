@@ -4,6 +4,7 @@ mod answering;
 mod asks;
 mod conversations;
 mod endings;
+mod networks;
 mod processes;
 mod walls;
 mod warm;

@@ -21,6 +21,7 @@ pub mod command;
 pub mod event;
 mod exit;
 pub mod lines;
+mod network;
 mod reading;
 
 pub use event::{Event, Usage};
