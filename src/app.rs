@@ -21,7 +21,8 @@ use crate::task::Tasks;
 use crate::telemetry::Telemetry;
 use crate::workspace;
 use pilothouse_egress::guard;
-use pilothouse_egress::{Egress, EgressBounds, Times};
+use pilothouse_egress::{BadVariable, Egress, EgressBounds, Network, Times};
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -47,6 +48,9 @@ pub enum Error {
     /// The wall.
     #[error(transparent)]
     Isolation(#[from] isolation::Error),
+    /// The network that the server is in.
+    #[error(transparent)]
+    Network(#[from] BadVariable),
     /// Files of the server's own that agents could make.
     #[error(
         "cannot remember in {path} which files of the server's own are missing in folders where agents work: {source}; \
@@ -141,7 +145,19 @@ impl App {
             notes.extend(agent.workspaces.note());
         }
         let stop = CancellationToken::new();
-        let egress = way_out(&config);
+        let network = Network::of(&agent_environment)?;
+        if config.isolation.backend != BackendKind::None {
+            notes.extend(network.notes().iter().cloned());
+            let open = agents.iter().find(|agent| agent.reach.policy.permits_any_host());
+            notes.extend(open.filter(|_| network.has_proxy()).map(|agent| {
+                format!(
+                    "`{}` may reach any public host, and this network's proxy resolves their names: see that the proxy \
+                     refuses inner networks, or name hosts in `egress.allow`",
+                    agent.key
+                )
+            }));
+        }
+        let egress = way_out(&config, network);
         let door = stop.child_token();
         let port = match config.isolation.backend {
             BackendKind::None => 0,
@@ -337,7 +353,7 @@ fn remember_missing(
 }
 
 /// The proxy of all agents.
-fn way_out(config: &Config) -> Egress {
+fn way_out(config: &Config, network: Network) -> Egress {
     let inner = config.egress.inner.iter();
     let inner = inner.filter_map(|text| config::network(text)).collect();
     let names = config.processes.max.max(1);
@@ -348,7 +364,7 @@ fn way_out(config: &Config) -> Egress {
         requests: config.egress.requests,
     };
     let lookup = Arc::new(guard::System::new(names));
-    Egress::new(inner, bounds, lookup, times)
+    Egress::new(inner, bounds, lookup, network, times)
 }
 
 /// Leaves word for client commands on this machine. A state folder that cannot take it was refused before.

@@ -5,6 +5,7 @@ mod asks;
 mod conversations;
 mod endings;
 mod files;
+mod networks;
 mod processes;
 mod servers;
 mod skills;
