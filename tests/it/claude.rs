@@ -4,6 +4,7 @@ mod answering;
 mod asks;
 mod conversations;
 mod endings;
+mod hooks;
 mod processes;
 mod servers;
 mod walls;

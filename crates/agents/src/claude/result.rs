@@ -43,10 +43,11 @@ impl Claude {
             true if self.turn.interrupted => Outcome::Canceled,
             true => failure::of_result(&result),
             // An empty result (of a compaction, say) must not replace what was said.
-            false => {
-                Outcome::Completed { answer: result.result.filter(|answer| !answer.is_empty()) }
-            }
+            false => Outcome::Completed {
+                answer: result.result.take().filter(|answer| !answer.is_empty()),
+            },
         };
+        let outcome = self.turn.hooks.judge(outcome, result.terminal_reason.as_deref());
         if outcome != Outcome::ConversationLost {
             steps.push(Step::Say(Event::Usage(usage)));
         }
