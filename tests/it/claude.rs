@@ -5,6 +5,7 @@ mod asks;
 mod conversations;
 mod endings;
 mod files;
+mod hooks;
 mod networks;
 mod processes;
 mod servers;

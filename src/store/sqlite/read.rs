@@ -136,7 +136,7 @@ impl Sqlite {
     }
 
     /// What an agent's CLI said last that it offers, as JSON.
-    pub async fn inventory(&self, agent: &str) -> Result<Option<String>, Error> {
+    pub(crate) async fn inventory(&self, agent: &str) -> Result<Option<String>, Error> {
         let query = "SELECT value FROM meta WHERE name = 'inventory:' || ?1";
         self.first(query, (agent.to_owned(),), |row| row.get(0)).await
     }

@@ -45,9 +45,10 @@ impl Claude {
             true => failure::of_result(&result),
             // An empty result (of a compaction, say) must not replace what was said, nor must one that was cut.
             false => Outcome::Completed {
-                answer: result.result.filter(|text| !text.is_empty() && !is_shortened(text)),
+                answer: result.result.take().filter(|text| !text.is_empty() && !is_shortened(text)),
             },
         };
+        let outcome = self.turn.hooks.judge(outcome, result.terminal_reason.as_deref());
         if outcome != Outcome::ConversationLost {
             steps.push(Step::Say(Event::Usage(usage)));
         }
