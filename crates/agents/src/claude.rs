@@ -387,7 +387,8 @@ impl Driver for Claude {
         if self.phase == Phase::Idle {
             return Vec::new();
         }
-        if self.take_back_prompt() {
+        // One that acts without a prompt is not left as it is.
+        if !self.turn.acted && self.take_back_prompt() {
             return self.end(Outcome::Canceled);
         }
         self.turn.interrupted = true;
