@@ -3,10 +3,10 @@
 use super::served::Folders;
 use super::{Agent, CREDENTIALS, DEFAULT_PATH, DEMO_COMMAND, Error, Reach};
 use crate::config::{self, Config, DriverKind};
-use crate::isolation::BackendKind;
-use crate::isolation::{Exposed, Grants};
 use crate::skills;
-use crate::supervisor::OWN_PROGRAM;
+use pilothouse_sandbox::isolation::BackendKind;
+use pilothouse_sandbox::isolation::{Exposed, Grants};
+use pilothouse_sandbox::supervisor::OWN_PROGRAM;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -4,9 +4,9 @@
 //! bounded queue and one writer; when it is full, requests wait.
 
 use super::is_unshowable;
-use crate::disk;
 use parking_lot::Mutex;
 use pilothouse_a2a::time::Timestamp;
+use pilothouse_sandbox::disk;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 use serde::Serialize;
