@@ -12,17 +12,17 @@ pub use resolve::find;
 pub use served::Agents;
 
 use crate::config::{self, AskPolicy, Config, DriverKind, Format, Input};
-use crate::isolation::{BackendKind, Exposed, Grants, Isolation, Obstacle, Places};
 use crate::queue::FairQueue;
 use crate::skills;
-use crate::supervisor::Spec;
-use crate::workspace::{self, Workspaces};
 use pilothouse_a2a::card::AgentSkill;
 use pilothouse_agents::acp::preset::{Preset, preset};
 use pilothouse_agents::acp::{Acp, AcpOptions};
 use pilothouse_agents::claude::{Claude, ClaudeOptions, SELF_WAKING_TOOLS};
 use pilothouse_agents::command::{self, Command, CommandOptions};
 use pilothouse_agents::{Driver, Launch, Refusal, Turn};
+use pilothouse_sandbox::isolation::{BackendKind, Exposed, Grants, Isolation, Obstacle, Places};
+use pilothouse_sandbox::supervisor::Spec;
+use pilothouse_sandbox::workspace::{self, Workspaces};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -357,7 +357,7 @@ impl Agent {
 
     /// Whether it may be served with this wall.
     pub fn check_sandbox(&self, isolation: &Isolation) -> Result<(), Error> {
-        use crate::isolation::Guarantee as G;
+        use pilothouse_sandbox::isolation::Guarantee as G;
         const WHOLE: [G; 9] = [
             G::Env,
             G::FsRead,

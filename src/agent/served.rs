@@ -3,11 +3,11 @@
 use super::resolve::{credential, login_advice};
 use super::{Agent, DEFAULT_PATH, Error, find};
 use crate::config::{self, Config, Loaded, Workspace, WorkspaceMode};
-use crate::isolation::{
+use crate::queue::FairQueue;
+use pilothouse_sandbox::isolation::{
     self, AgentNeeds, BackendKind, Changeable, Exposed, Grants, LeftOut, Needs, OwnFile,
 };
-use crate::queue::FairQueue;
-use crate::workspace::Workspaces;
+use pilothouse_sandbox::workspace::Workspaces;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

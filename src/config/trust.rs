@@ -8,7 +8,7 @@ use super::origin::Origin;
 use super::secrets::masked;
 use super::tree::to_json;
 use super::{AskPolicy, Config, WorkspaceMode};
-use crate::isolation::BackendKind;
+use pilothouse_sandbox::isolation::BackendKind;
 use serde_json::Value;
 use std::fmt;
 use std::path::{Path, PathBuf};
