@@ -1,5 +1,6 @@
 //! After a start: what was running has failed and says so; what waited runs.
 
+use super::repeat::Mark;
 use super::{Service, message};
 use crate::session::{Fork, Origin};
 use crate::store::{self, Durability, SessionRow, TaskRow, Write};
@@ -79,6 +80,11 @@ impl Service {
         }
         // Before the first of them begins: its end is not the end of the task.
         turns.iter().for_each(|_| log.turn_comes());
+        if let (Some(first), Some(print), false) = (messages.first(), row.print, has_begun) {
+            // Its caller may have lost the answer with the server.
+            let mark = Mark::Message(first.message_id.to_string());
+            self.repeats.remember(&row.scope, mark, print, log);
+        }
         let is_taken_up = !turns.is_empty();
         for (told, admission) in turns {
             // It was there before, so it is not refused now.

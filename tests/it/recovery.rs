@@ -93,6 +93,20 @@ fn each_message_of_a_waiting_task_runs_after_kill_9() {
 }
 
 #[test]
+fn a_message_that_is_sent_again_after_kill_9_is_the_task_that_waited() {
+    let mut world = World::start();
+    let first = world.begin_with(message_in("line", "cue never"));
+    world.await_words(&first, "waiting never");
+    let sent = message_in("line", "cue go; say once");
+    let waiting = world.begin_with(sent.clone());
+    world.kill9();
+    world.restart();
+    assert_eq!(world.begin_with(sent), waiting);
+    world.cue("go");
+    assert_eq!(answer(&world.await_state(&waiting, &["COMPLETED", "FAILED"])), "once");
+}
+
+#[test]
 fn a_fork_that_waits_is_a_fork_after_kill_9() {
     let mut world = World::describe().config(json!({"processes": {"max": 1}})).start();
     world.send(message_in("kept", "write note.txt kept"));
