@@ -362,6 +362,13 @@ pub enum Write {
         /// The task's number.
         n: i64,
     },
+    /// What an agent's CLI says that it offers, in place of what it said before.
+    Inventory {
+        /// The agent.
+        agent: Arc<str>,
+        /// As JSON.
+        text: String,
+    },
     /// Nothing new, but a write all the same: whether the store can be written.
     Probe,
     /// The server ends in order; nothing is written after this.

@@ -110,7 +110,9 @@ impl Service {
             Delivery::Told | Delivery::Withdrawn => {}
             Delivery::Gone => self.resume(log, &row, &decision).await?,
         }
-        let answered = Some(Answered::new(&row, &decision));
+        let answered = Answered::new(&row, &decision);
+        self.telemetry.answered(log, &answered);
+        let answered = Some(answered);
         Ok(Some(Accepted { log: log.clone(), before: Some(before), answered }))
     }
 

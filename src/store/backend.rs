@@ -73,6 +73,13 @@ impl Store {
         }
     }
 
+    /// What an agent's CLI said last that it offers, as JSON.
+    pub async fn inventory(&self, agent: &str) -> Result<Option<String>, Error> {
+        match &self.0 {
+            Backend::Sqlite(sqlite) => sqlite.inventory(agent).await,
+        }
+    }
+
     /// Applies a batch whole; returns when it is as safe as asked.
     pub async fn commit(&self, writes: Vec<Write>, durability: Durability) -> Result<(), Error> {
         match &self.0 {

@@ -498,6 +498,9 @@ impl Write {
                     .execute(params![key(*n, 0), key(*n, u64::MAX)])?;
                 connection.prepare_cached("DELETE FROM tasks WHERE n = ?1")?.execute(params![n])?
             }
+            Self::Inventory { agent, text } => connection
+                .prepare_cached("INSERT OR REPLACE INTO meta (name, value) VALUES ('inventory:' || ?1, ?2)")?
+                .execute(params![&**agent, text])?,
             Self::Probe => connection.execute(
                 "INSERT OR REPLACE INTO meta (name, value) VALUES ('probe', CAST(unixepoch() AS TEXT))",
                 [],

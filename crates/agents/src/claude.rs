@@ -17,9 +17,12 @@
 //! - `total_cost_usd` counts from the start of the process.
 
 mod ask;
+mod elicitation;
 mod failure;
 mod hear;
+mod hooks;
 mod inventory;
+mod mcp;
 mod message;
 mod prompt;
 mod result;
@@ -30,7 +33,7 @@ use crate::{
     Answer, Driver, Event, Exit, Inventory, LONGEST_ID, Launch, Life, Outcome, Output, Refusal,
     Setting, Step, Turn,
 };
-use ask::PendingAsk;
+use ask::Pending;
 pub use inventory::TESTED_VERSIONS;
 pub use prompt::IMAGE_TYPES;
 use prompt::{content, has_images, message_uuid, respond, write};
@@ -38,6 +41,7 @@ use serde_json::json;
 use so_far::SoFar;
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
+use std::time::Duration;
 
 /// Tools by which the CLI would begin a turn by itself; not offered to the model by default.
 ///
@@ -90,6 +94,10 @@ pub struct ClaudeOptions {
     pub model: Option<String>,
     /// `--append-system-prompt`: words for the model after the CLI's own prompt.
     pub system_prompt: Option<String>,
+    /// How long the first prompt of a process waits for the CLI's MCP servers; zero does not ask for them.
+    pub server_wait: Duration,
+    /// MCP servers without which no turn begins.
+    pub required_servers: Vec<String>,
     /// Whether to tell the CLI that it is confined (`IS_SANDBOX=1`), so that it accepts
     /// `bypassPermissions` as root.
     pub sandboxed: bool,
@@ -106,6 +114,8 @@ impl Default for ClaudeOptions {
             partial_messages: true,
             model: None,
             system_prompt: None,
+            server_wait: Duration::ZERO,
+            required_servers: Vec::new(),
             sandboxed: false,
         }
     }
@@ -118,7 +128,8 @@ pub struct Claude {
     phase: Phase,
     turn: TurnState,
     /// Asks that wait for an answer, by the CLI's request id.
-    pending: BTreeMap<String, PendingAsk>,
+    pending: BTreeMap<String, Pending>,
+    servers: mcp::Servers,
     conversation: Option<String>,
     model: Option<String>,
     ready: bool,
@@ -164,6 +175,7 @@ struct TurnState {
     fresh: bool,
     /// Whether anything came of the turn: words, thoughts, a tool call, an ask.
     acted: bool,
+    hooks: hooks::Hooks,
     /// What its messages have used.
     so_far: SoFar,
     /// What the model API answered when the CLI last had to try again.
@@ -193,6 +205,7 @@ impl Claude {
             phase: Phase::Idle,
             turn: TurnState::default(),
             pending: BTreeMap::new(),
+            servers: mcp::Servers::default(),
             conversation: None,
             model: None,
             ready: false,
@@ -214,6 +227,7 @@ impl Claude {
     /// Ends the open turn; its asks are no longer wanted.
     fn end(&mut self, outcome: Outcome) -> Vec<Step> {
         self.phase = Phase::Idle;
+        self.take_back_prompt();
         let turn = mem::take(&mut self.turn);
         self.after_interrupt = turn.interrupted;
         let failed = matches!(outcome, Outcome::Failed { .. });
@@ -249,6 +263,10 @@ impl Claude {
         ]
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .to_vec();
+        if !options.server_wait.is_zero() {
+            // What has not connected by then has failed, instead of coming in the middle of a turn.
+            env.push(("MCP_TIMEOUT".to_owned(), options.server_wait.as_millis().to_string()));
+        }
         if options.sandboxed {
             env.push(("IS_SANDBOX".to_owned(), "1".to_owned()));
         }
@@ -278,6 +296,8 @@ impl Driver for Claude {
             add(&["--include-partial-messages"]);
         }
         add(&["--permission-prompt-tool", "stdio", "--permission-mode", &options.permission_mode]);
+        // Without these a hook that fails, takes long or ends a turn says nothing.
+        add(&["--include-hook-events"]);
         if !options.disallowed_tools.is_empty() {
             add(&["--disallowedTools", &options.disallowed_tools.join(",")]);
         }
@@ -329,13 +349,14 @@ impl Driver for Claude {
         if self.lost {
             return self.end(Outcome::ConversationLost);
         }
-        vec![write(&json!({
+        let prompt = write(&json!({
             "type": "user",
             "message": { "role": "user", "content": content(turn) },
             "parent_tool_use_id": null,
             "session_id": "",
             "uuid": self.turn.uuid,
-        }))]
+        }));
+        self.send_prompt(prompt)
     }
 
     fn line(&mut self, line: &[u8]) -> Vec<Step> {
@@ -349,15 +370,25 @@ impl Driver for Claude {
             return Vec::new();
         };
         let response = pending.response(answer);
-        if matches!(answer, Answer::Deny { .. }) {
+        if let (Answer::Deny { .. }, Pending::Tool(pending)) = (answer, pending) {
             self.turn.refuse(pending.tool_use_id);
         }
         vec![respond(ask, &response)]
     }
 
+    fn woke(&mut self) -> Vec<Step> {
+        match self.holds_prompt() {
+            true => self.wait_for_servers(),
+            false => self.report_slow_hooks(),
+        }
+    }
+
     fn interrupt(&mut self) -> Vec<Step> {
         if self.phase == Phase::Idle {
             return Vec::new();
+        }
+        if self.take_back_prompt() {
+            return self.end(Outcome::Canceled);
         }
         self.turn.interrupted = true;
         vec![self.interrupt_request()]
@@ -428,9 +459,10 @@ impl Driver for Claude {
 /// Whether a step shows that the agent has begun to answer or to work.
 fn is_act(step: &Step) -> bool {
     match step {
-        Step::Say(event) => {
-            !matches!(event, Event::Status { .. } | Event::Usage(_) | Event::Raw(_))
-        }
+        Step::Say(event) => !matches!(
+            event,
+            Event::Status { .. } | Event::Problem(_) | Event::Usage(_) | Event::Raw(_)
+        ),
         Step::Ask(_) => true,
         Step::Withdraw(_)
         | Step::Ready

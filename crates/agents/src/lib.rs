@@ -20,11 +20,13 @@ pub mod claude;
 pub mod command;
 pub mod event;
 mod exit;
+pub mod form;
 pub mod inventory;
 pub mod lines;
+mod network;
 mod reading;
 
-pub use event::{Event, Usage};
+pub use event::{Event, Problem, Usage};
 pub use inventory::Inventory;
 
 use serde_json::Value;

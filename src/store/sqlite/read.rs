@@ -135,6 +135,12 @@ impl Sqlite {
         Ok(())
     }
 
+    /// What an agent's CLI said last that it offers, as JSON.
+    pub(crate) async fn inventory(&self, agent: &str) -> Result<Option<String>, Error> {
+        let query = "SELECT value FROM meta WHERE name = 'inventory:' || ?1";
+        self.first(query, (agent.to_owned(),), |row| row.get(0)).await
+    }
+
     /// A task of this scope, by its id.
     pub(crate) async fn task(&self, scope: &Scope, id: &TaskId) -> Result<Option<TaskRow>, Error> {
         let query = "SELECT * FROM tasks WHERE caller = ?1 AND agent = ?2 AND id = ?3";
