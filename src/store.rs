@@ -96,6 +96,8 @@ pub struct TaskRow {
     pub created: Timestamp,
     /// The last sequence number.
     pub head: u64,
+    /// SHA-256 of the send that made it, where that had no `Idempotency-Key`.
+    pub print: Option<[u8; 32]>,
 }
 
 /// A session's row.

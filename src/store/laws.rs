@@ -35,6 +35,7 @@ fn task(n: i64, scope: Scope) -> TaskRow {
         status_at: Timestamp::from_millisecond(1000),
         created: Timestamp::from_millisecond(1000),
         head: 1,
+        print: None,
     }
 }
 

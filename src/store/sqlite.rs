@@ -398,7 +398,7 @@ impl Write {
             Self::Task(row, bytes) => connection
                 .prepare_cached(
                     "INSERT INTO tasks (n, id, caller, agent, context_id, session, alias, state, status_ms,
-                     created_ms, head, bytes) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+                     created_ms, head, bytes, print) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
                 )?
                 .execute(params![
                     row.n,
@@ -413,6 +413,7 @@ impl Write {
                     row.created.as_millisecond(),
                     row.head.cast_signed(),
                     bytes.cast_signed(),
+                    row.print.as_ref().map(|print| &print[..]),
                 ])?,
             Self::Event { n, event } => connection
                 .prepare_cached("INSERT INTO events (key, kind, body) VALUES (?1, ?2, ?3)")?

@@ -24,6 +24,7 @@ mod agents;
 mod asks;
 mod attach;
 mod audit;
+mod audit_page;
 mod bad_input;
 mod bare;
 mod bounds;
