@@ -1,5 +1,7 @@
 //! One configured agent, resolved: its program found, its environment chosen, its driver made.
 
+mod credentials;
+mod key;
 mod offers;
 mod reach;
 mod resolve;
@@ -33,12 +35,13 @@ use stderr_log::StderrLog;
 pub const DEMO_COMMAND: &str = "demo-agent";
 
 /// Variables any of which lets Claude Code reach a model.
-const CREDENTIALS: [&str; 5] = [
+const CREDENTIALS: [&str; 6] = [
     "ANTHROPIC_API_KEY",
     "ANTHROPIC_AUTH_TOKEN",
     "CLAUDE_CODE_OAUTH_TOKEN",
     "CLAUDE_CODE_USE_BEDROCK",
     "CLAUDE_CODE_USE_VERTEX",
+    "CLAUDE_CODE_USE_FOUNDRY",
 ];
 
 /// PATH of an agent whose server has none.
@@ -118,6 +121,26 @@ pub enum Error {
     /// What it may reach.
     #[error("agent `{0}`: {1}")]
     Reach(String, String),
+    /// The command for its key.
+    #[error("agent `{agent}`: `agents.{agent}.key_command`: {what}")]
+    KeyCommand {
+        /// The agent.
+        agent: String,
+        /// Why it is not run.
+        what: String,
+    },
+    /// A command for keys in the agent's own settings.
+    #[error(
+        "agent `{agent}`: {place} sets `apiKeyHelper`, which would run in the sandbox without its credentials, and a key \
+         from there reaches no model; take it out and set `agents.{agent}.key_command: [PROGRAM, ARGUMENT]`, which the \
+         server runs outside"
+    )]
+    KeyHelper {
+        /// The agent.
+        agent: String,
+        /// Where it is set.
+        place: String,
+    },
     /// It would do anything without being asked, and nothing stands around it.
     #[error(
         "agent `{agent}`: it is configured to run anything without asking, and its sandbox lacks {missing}; \

@@ -415,6 +415,8 @@ section! {
         pub init: Age = seconds(600),
         /// How long the first turn of a process waits for the agent's MCP servers.
         pub mcp: Age = seconds(30),
+        /// A command that prints a key.
+        pub key_command: Age = seconds(30),
         /// From a refusal of an overloaded model API to the next try; doubled each time.
         pub retry: Age = seconds(5),
         /// The longest time between two tries.
@@ -568,6 +570,10 @@ pub struct Agent {
     pub format: Format,
     /// Its environment.
     pub env: Env,
+    /// A command that prints the key of its model, run outside of the sandbox: program and arguments.
+    pub key_command: Vec<String>,
+    /// After so long the command is run again.
+    pub key_max_age: Age,
     /// What it reaches, beside what every agent does.
     pub egress: AgentEgress,
     /// What is answered when it asks to use a tool.

@@ -55,7 +55,7 @@ fn environment_of(preset: &str) -> &'static [&'static str] {
         "gemini" => &["gemini"],
         "opencode" => &["opencode", "anthropic", "openai", "gemini"],
         "copilot" => &["copilot"],
-        "claude-acp" => &["anthropic", "bedrock", "vertex"],
+        "claude-acp" => &["anthropic", "bedrock", "vertex", "foundry"],
         _ => &[],
     }
 }
@@ -86,7 +86,7 @@ impl Agent {
     /// An agent of this driver before anything is said about it.
     pub fn of(driver: DriverKind) -> Self {
         let presets: &[&str] = match driver {
-            DriverKind::Claude => &["anthropic", "bedrock", "vertex", "proxy", "ca"],
+            DriverKind::Claude => &["anthropic", "bedrock", "vertex", "foundry", "proxy", "ca"],
             DriverKind::Command | DriverKind::Acp => &["proxy", "ca"],
             DriverKind::Demo => &[],
         };
@@ -116,6 +116,8 @@ impl Agent {
                 presets: presets.iter().map(|&name| name.to_owned()).collect(),
                 ..Env::default()
             },
+            key_command: Vec::new(),
+            key_max_age: seconds(300),
             egress: super::AgentEgress::default(),
             asks: AskPolicy::Ask,
             ask_rules: Vec::new(),

@@ -3,6 +3,7 @@
 mod answering;
 mod asks;
 mod conversations;
+mod credentials;
 mod endings;
 mod files;
 mod hooks;

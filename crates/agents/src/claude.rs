@@ -406,7 +406,7 @@ impl Driver for Claude {
         self.end(outcome)
     }
 
-    fn ahead(&self) -> Vec<u8> {
+    fn ahead(&mut self) -> Vec<u8> {
         // It loads its settings, plugins and servers for this, and answers before any model is called.
         let request = json!({
             "type": "control_request",
