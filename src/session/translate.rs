@@ -38,6 +38,9 @@ const COMPARED: usize = 256 * 1024;
 /// Problems that stand in the metadata of a task.
 const MOST_PROBLEMS: usize = 32;
 
+/// What the end of a turn says in which the agent gave no answer.
+const NO_ANSWER: &str = "the agent ended its turn without an answer";
+
 /// Translates one turn.
 pub(super) struct Translator {
     log: Arc<TaskLog>,
@@ -48,6 +51,8 @@ pub(super) struct Translator {
     streamed: Option<String>,
     streamed_bytes: usize,
     answer_begun: bool,
+    /// Whether an artifact or a message was told beside the answer.
+    told_more: bool,
     /// Something came between two pieces of text: they are paragraphs.
     new_paragraph: bool,
     usage: Option<Usage>,
@@ -76,6 +81,7 @@ impl Translator {
             streamed: compares.then(String::new),
             streamed_bytes: 0,
             answer_begun: false,
+            told_more: false,
             new_paragraph: false,
             usage: None,
             out: Vec::new(),
@@ -140,6 +146,7 @@ impl Translator {
                 self.flush();
                 let mut message = self.message(text, None);
                 message.message_id = MessageId::random();
+                self.told_more = true;
                 self.push(Record::Message(message));
             }
             Event::Usage(usage) => self.usage = Some(usage),
@@ -261,6 +268,7 @@ impl Translator {
 
     fn push_artifact(&mut self, artifact: Artifact, append: bool, last: bool) {
         let update = self.artifact_update(artifact, append, last);
+        self.told_more = true;
         self.push(update);
     }
 
@@ -444,7 +452,11 @@ impl Translator {
         }
         self.flush();
         let (state, words) = match outcome {
-            Outcome::Completed { .. } => (TaskState::Completed, None),
+            Outcome::Completed { .. } => {
+                let is_silent = !self.answer_begun && !self.told_more;
+                let words = || (NO_ANSWER.to_owned(), Some(json!({"kind": "no-answer"})));
+                (TaskState::Completed, is_silent.then(words))
+            }
             // There is a task already, so the reply is its answer, or a remark beside it.
             Outcome::Replied { text } => {
                 let remark = self.streamed.as_deref() != Some(&*text);

@@ -27,6 +27,7 @@ mod message;
 mod prompt;
 mod result;
 mod so_far;
+mod verdict;
 mod wire;
 
 use crate::{
@@ -180,6 +181,8 @@ struct TurnState {
     so_far: SoFar,
     /// What the model API answered when the CLI last had to try again.
     api_status: Option<u64>,
+    /// An error of the model API that the CLI has told, and that is not told here yet.
+    api_error: Option<String>,
     /// Tool calls whose refusal is known already.
     refused: BTreeSet<String>,
 }
@@ -401,6 +404,12 @@ impl Driver for Claude {
         }
         let outcome = match failure::of_exit(&self.options.program, exit, self.turn.api_status) {
             Outcome::Failed { .. } if self.turn.interrupted => Outcome::Canceled,
+            Outcome::Failed { message, hint } => match self.turn.api_error.take() {
+                Some(words) => {
+                    Outcome::Failed { message: format!("{message}; it had said: {words}"), hint }
+                }
+                None => Outcome::Failed { message, hint },
+            },
             outcome => outcome,
         };
         self.end(outcome)

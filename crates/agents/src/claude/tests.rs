@@ -334,8 +334,26 @@ fn an_exit_within_an_interrupted_turn_is_a_cancel() {
 fn a_result_that_cannot_be_read_still_ends_the_turn() {
     let mut driver = driver();
     driver.begin(&turn("x"));
-    let steps = hear(&mut driver, &[INIT, r#"{"type":"result","num_turns":"many"}"#]);
+    let steps = hear(&mut driver, &[INIT, r#"{"type":"result","is_error":true,"is_error":false}"#]);
     assert!(matches!(outcomes(&steps)[..], [Outcome::Failed { .. }]));
+}
+
+#[test]
+fn a_field_of_a_result_that_cannot_be_read_costs_no_other_one() {
+    let mut driver = driver();
+    driver.begin(&turn("x"));
+    let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
+    let result = format!(
+        r#"{{"type":"result","num_turns":"many","structured_output":{deep},"total_cost_usd":0.5,"result":"all of it"}}"#
+    );
+    let steps = hear(&mut driver, &[INIT, &result]);
+    let answer = Some("all of it".to_owned());
+    assert_eq!(outcomes(&steps)[..], [&Outcome::Completed { answer }]);
+    let used = steps.iter().find_map(|step| match step {
+        Step::Say(Event::Usage(usage)) => usage.cost_usd,
+        _ => None,
+    });
+    assert_eq!(used, Some(0.5));
 }
 
 #[test]
