@@ -58,7 +58,7 @@ pub struct Agent {
     /// As it is configured.
     pub config: config::Agent,
     /// The skills that were found in folders (`skills_from`).
-    pub found: skills::Found,
+    pub found: skills::FoundSkills,
     /// What its CLI says that it offers.
     pub offers: Offers,
     /// Where its sessions work.
