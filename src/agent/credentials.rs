@@ -1,7 +1,8 @@
 //! Credentials of Claude Code that cannot be where it runs, and what to set instead.
 
 use super::Error;
-use crate::config::{self, BackendKind, Config, DriverKind};
+use crate::config::{self, Config, DriverKind};
+use crate::isolation::BackendKind;
 use std::collections::BTreeMap;
 use std::path::Path;
 

@@ -1,7 +1,8 @@
 //! What an agent's sessions reach through the wall, and which of its keys stay outside.
 
 use super::key::KeyCommand;
-use crate::config::{self, BackendKind, Config, DriverKind};
+use crate::config::{self, Config, DriverKind};
+use crate::isolation::BackendKind;
 use pilothouse_egress::{
     ChangingKey, GitRoute, HostRule, Policy, ProviderKind, Route, Tool, take_keys_beside,
 };

@@ -2,9 +2,10 @@
 
 use super::key::KeyCommand;
 use super::served::Folders;
-use super::{Agent, CREDENTIALS, DEFAULT_PATH, DEMO_COMMAND, Error, Reach, credentials};
-use crate::config::{self, BackendKind, Config, DriverKind};
-use crate::isolation::{Exposed, Grants};
+use super::stderr_log::StderrLog;
+use super::{Agent, CREDENTIALS, DEFAULT_PATH, DEMO_COMMAND, Error, Offers, Reach, credentials};
+use crate::config::{self, Config, DriverKind};
+use crate::isolation::{BackendKind, Exposed, Grants};
 use crate::skills;
 use crate::supervisor::OWN_PROGRAM;
 use crate::workspace::describe_missing_grants;
@@ -94,8 +95,7 @@ impl Agent {
         let own = agent.defaults_dir.as_ref().map(|folder| folder.join("skills"));
         let own = own.filter(|folder| folder.is_dir());
         let found: Vec<_> = agent.skills_from.iter().cloned().chain(own).collect();
-        let (skills, left_out) = skills::read(&found);
-        notes.extend(left_out);
+        let found = skills::read(&found);
         let mut grants = Grants::default();
         let mut changeable_part = None;
         let is_sandboxed = config.isolation.backend != BackendKind::None;
@@ -129,13 +129,16 @@ impl Agent {
             reach,
             grants: granted.grants,
             changeable_part,
-            skills,
+            found,
+            offers: Offers::default(),
             workspaces,
             shared_turns,
             name,
             asks: agent.asks,
+            stderr_log: (agent.driver == DriverKind::Claude).then(StderrLog::default),
             config: agent,
             notes,
+            server_wait: config.timeouts.mcp.get(),
             program,
             args,
             env,

@@ -2,12 +2,13 @@
 //! folder. Another person may have written it, so for all else `serve` asks for a word of the operator's own. What
 //! is not in the list of [`Loaded::is_harmless`] is asked about, so a new key is asked about until it is put there.
 
-use super::isolation::{BackendKind, Isolation};
+use super::isolation::Isolation;
 use super::load::Loaded;
 use super::origin::Origin;
 use super::secrets::masked;
 use super::tree::to_json;
 use super::{AskPolicy, Config, WorkspaceMode};
+use crate::isolation::BackendKind;
 use serde_json::Value;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -235,7 +236,7 @@ impl Loaded {
                 is_empty || is_inside(text)
             }
             ["store", "path"] => is_inside(text),
-            ["audit"] => text == "stderr" || text != "off" && is_inside(text),
+            ["audit"] => matches!(text, "auto" | "stderr") || text != "off" && is_inside(text),
             ["agents", agent, rest @ ..] => self.is_harmless_of_agent(agent, rest, value, cwd),
             _ => is_empty,
         }
@@ -250,7 +251,7 @@ impl Loaded {
             [
                 "serve" | "name" | "description" | "version" | "replies" | "driver" | "preset"
                 | "auth_method" | "input" | "terminator" | "format" | "model" | "warm"
-                | "disallowed_tools" | "max_retries",
+                | "disallowed_tools" | "max_retries" | "skills_source",
             ]
             | ["skills" | "extensions" | "budgets", ..]
             | ["workspace", "shared_turns"] => true,

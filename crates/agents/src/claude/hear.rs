@@ -1,11 +1,14 @@
 //! What Claude Code says, line by line, as steps.
 
-use super::ask::PendingAsk;
+use super::ask::{Pending, PendingAsk};
+use super::elicitation::Elicitation;
 use super::prompt::{refuse, respond};
-use super::wire::{Control, OutputLine, System, Text};
+use super::wire::{Control, ControlResponse, OutputLine, System};
 use super::{Claude, Phase};
+use crate::lines::may_be_mended;
 use crate::reading::{Heard, Unreadable, raw, read_line};
 use crate::{Answer, Event, LONGEST_ID, Outcome, Step};
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use std::mem;
 
@@ -21,7 +24,12 @@ impl Claude {
     fn read(&mut self, line: &OutputLine<'_>, bytes: &[u8]) -> Heard {
         // What concerns the process, whosever turn it is.
         match (&*line.kind, line.subtype.as_deref()) {
-            ("control_response" | "keep_alive", _) => return Ok(Vec::new()),
+            ("control_response", _) => {
+                let response = line.response.map(RawValue::get).unwrap_or_default();
+                let response = serde_json::from_str::<ControlResponse<'_>>(response);
+                return Ok(response.map_or_else(|_| Vec::new(), |told| self.hear_servers(&told)));
+            }
+            ("keep_alive", _) => return Ok(Vec::new()),
             ("control_request", _) => return self.control(line),
             ("control_cancel_request", _) => {
                 let id = line.request_id.as_deref().ok_or(Unreadable)?;
@@ -33,7 +41,7 @@ impl Claude {
                     .collect());
             }
             ("command_lifecycle", _) => return Ok(self.lifecycle(line)),
-            ("system", Some("init")) => return self.init(&serde_json::from_slice(bytes)?, bytes),
+            ("system", Some("init")) => return self.init(serde_json::from_slice(bytes)?, bytes),
             ("stream_event", _)
                 if self.phase == Phase::AwaitInit && self.is_new_message(line)? =>
             {
@@ -53,6 +61,11 @@ impl Claude {
         match (&*line.kind, line.subtype.as_deref()) {
             ("stream_event", _) => self.delta(line),
             ("assistant", _) => self.assistant(line),
+            ("system", Some("hook_started")) => self.hook_started(serde_json::from_slice(bytes)?),
+            ("system", Some("hook_response")) => self.hook_ended(serde_json::from_slice(bytes)?),
+            ("system", Some("informational" | "notification")) => {
+                self.notice(serde_json::from_slice(bytes)?, bytes)
+            }
             ("user", _) => self.tool_results(line),
             ("result", _) => match serde_json::from_slice(bytes) {
                 Ok(result) => Ok(self.result(result)),
@@ -65,14 +78,20 @@ impl Claude {
             },
             (
                 "system",
-                Some(subtype @ ("status" | "api_retry" | "permission_denied" | "compact_boundary")),
+                Some(
+                    subtype @ ("status"
+                    | "api_retry"
+                    | "permission_denied"
+                    | "compact_boundary"
+                    | "elicitation_complete"),
+                ),
             ) => Ok(self.system(subtype, &serde_json::from_slice(bytes)?)),
             _ => Err(Unreadable),
         }
     }
 
     /// A turn (of ours, or one that the CLI began by itself) begins.
-    fn init(&mut self, init: &System<'_>, bytes: &[u8]) -> Heard {
+    fn init(&mut self, mut init: System<'_>, bytes: &[u8]) -> Heard {
         let mut steps = Vec::new();
         if !mem::replace(&mut self.ready, true) {
             steps.push(Step::Ready);
@@ -91,6 +110,7 @@ impl Claude {
             Phase::AwaitInit | Phase::Open => {
                 self.phase = Phase::Open;
                 steps.extend(self.begun());
+                steps.extend(self.hear_init(init.mcp_servers.take()));
             }
         }
         Ok(steps)
@@ -137,15 +157,14 @@ impl Claude {
             self.unknown += 1;
             return Ok(vec![refuse(id, "unsupported")]);
         };
-        if &*request.subtype != "can_use_tool" {
-            self.unknown += 1;
-            return Ok(vec![refuse(id, "unsupported")]);
-        }
-        let pending = PendingAsk {
-            tool: request.tool_name.map(Text::into_owned).unwrap_or_default(),
-            tool_use_id: request.tool_use_id.map(Text::into_owned).unwrap_or_default(),
-            input: request.input.unwrap_or_else(|| json!({})),
-            description: request.description.or(request.decision_reason).map(Text::into_owned),
+        let is_mended = line.request.is_some_and(|request| may_be_mended(request.get()));
+        let pending = match &*request.subtype {
+            "can_use_tool" => Pending::Tool(PendingAsk::of(request, is_mended)),
+            "elicitation" => Pending::Elicitation(Elicitation::of(request)),
+            _ => {
+                self.unknown += 1;
+                return Ok(vec![refuse(id, "unsupported")]);
+            }
         };
         if self.phase != Phase::Open {
             // Nobody waits for a turn that the CLI began by itself, and it would wait for ever.
@@ -179,6 +198,11 @@ impl Claude {
             }
             "status" if system.status.as_deref() == Some("compacting") => {
                 ("compacting the conversation".to_owned(), Value::Null)
+            }
+            "elicitation_complete" => {
+                let server = system.mcp_server_name.as_deref().unwrap_or_default();
+                let data = json!({ "kind": "elicitation-complete", "mcpServer": server });
+                (format!("the MCP server `{server}` has what it asked for"), data)
             }
             "compact_boundary" => ("the conversation was compacted".to_owned(), Value::Null),
             _ => return Vec::new(),
