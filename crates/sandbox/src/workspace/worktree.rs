@@ -97,9 +97,10 @@ mod tests {
     fn git(folder: &Path, args: &[&str]) {
         let names =
             ["GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL", "GIT_COMMITTER_NAME", "GIT_COMMITTER_EMAIL"];
-        let mut run = Command::new("git");
-        run.current_dir(folder).args(args).envs(names.map(|name| (name, "t")));
-        let run = run.env("GIT_CONFIG_GLOBAL", "/dev/null").output().unwrap();
+        let mut git = Command::new("git");
+        git.current_dir(folder).args(args).envs(names.map(|name| (name, "t")));
+        let run = git.env("GIT_CONFIG_GLOBAL", "/dev/null").output();
+        let run = run.unwrap();
         assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
     }
 
