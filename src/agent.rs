@@ -4,14 +4,15 @@ mod offers;
 mod reach;
 mod resolve;
 mod served;
+mod stderr_log;
 
 pub use offers::{KnownInventory, Offers, describe_version, is_tested};
 pub use reach::Reach;
 pub use resolve::find;
 pub use served::Agents;
 
-use crate::config::{self, AskPolicy, BackendKind, Config, DriverKind, Format, Input};
-use crate::isolation::{Exposed, Grants, Isolation, Obstacle, Places};
+use crate::config::{self, AskPolicy, Config, DriverKind, Format, Input};
+use crate::isolation::{BackendKind, Exposed, Grants, Isolation, Obstacle, Places};
 use crate::queue::FairQueue;
 use crate::skills;
 use crate::supervisor::Spec;
@@ -26,6 +27,7 @@ use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+use stderr_log::StderrLog;
 
 /// The hidden command by which this binary is the demo agent.
 pub const DEMO_COMMAND: &str = "demo-agent";
@@ -72,6 +74,8 @@ pub struct Agent {
     pub changeable_part: Option<PathBuf>,
     /// Why a backend that has no covers cannot keep it from the server's own files, if it cannot.
     uncovered: Option<String>,
+    /// What its CLI wrote to standard error, where that is for the operator.
+    pub(crate) stderr_log: Option<StderrLog>,
     /// How long its first turn waits for its MCP servers (`timeouts.mcp`).
     server_wait: Duration,
     program: PathBuf,

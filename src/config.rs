@@ -20,6 +20,7 @@ mod origin;
 mod own;
 mod paths;
 mod renamed;
+mod sandbox;
 mod secrets;
 mod tree;
 mod trust;
@@ -33,11 +34,10 @@ pub use dollars::Dollars;
 pub use environment::held_back;
 pub use error::Error;
 pub use isolation::{
-    AgentEgress, BackendKind, Container, Egress, Engine, GitCredential, Guarantee, Isolation,
-    SessionLimits, Uids,
+    AgentEgress, Container, Egress, GitCredential, Isolation, SessionLimits, Uids,
 };
 pub use load::{Environment, Flags, Loaded, load, load_named, load_trusted};
-pub use own::{OwnFile, Record};
+pub use own::Record;
 pub use secrets::{MASK, masked};
 pub use trust::asks_nobody;
 pub use units::{Age, Bytes};
@@ -86,8 +86,9 @@ section! {
         pub budgets: Budgets,
         /// Times.
         pub timeouts: Timeouts,
-        /// The audit log: `stderr`, `off`, or a file.
-        pub audit: String = "stderr".to_owned(),
+        /// The audit log: `stderr`, `off`, a file, or `auto` (standard error, or where that is a terminal a file of
+        /// the state folder).
+        pub audit: String = "auto".to_owned(),
         /// What people see.
         pub log: Log,
         /// Older dialects.
@@ -312,8 +313,10 @@ section! {
         pub prompt: Bytes = Bytes::new(10 * MIB),
         /// Prompts of turns that wait or run, together.
         pub prompts: Bytes = Bytes::new(16 * MIB),
-        /// Longest line that an agent may write.
+        /// What is kept of a line of an agent; the longest texts in a longer one are cut.
         pub line: Bytes = Bytes::new(4 * MIB),
+        /// Longest line that an agent may write.
+        pub longest_line: Bytes = Bytes::new(128 * MIB),
         /// Values in one line of an agent.
         pub line_values: usize = 20_000,
         /// Long lines that are in memory at a time, those of all agents together.
@@ -451,7 +454,7 @@ section! {
         pub level: String = "info".to_owned(),
         /// `pretty` or `json`.
         pub format: LogFormat = LogFormat::Pretty,
-        /// The live console of requests, agent messages and responses.
+        /// The live console on standard output.
         pub console: bool = true,
         /// JSONL file of every line that an agent wrote.
         pub path: Option<PathBuf>,

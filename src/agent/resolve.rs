@@ -1,8 +1,10 @@
 //! From the configuration to an agent: its program, its environment, what it may read, and what is to be said of it.
 
 use super::served::Folders;
+use super::stderr_log::StderrLog;
 use super::{Agent, CREDENTIALS, DEFAULT_PATH, DEMO_COMMAND, Error, Offers, Reach};
-use crate::config::{self, BackendKind, Config, DriverKind};
+use crate::config::{self, Config, DriverKind};
+use crate::isolation::BackendKind;
 use crate::isolation::{Exposed, Grants};
 use crate::skills;
 use crate::supervisor::OWN_PROGRAM;
@@ -117,6 +119,7 @@ impl Agent {
             shared_turns,
             name,
             asks: agent.asks,
+            stderr_log: (agent.driver == DriverKind::Claude).then(StderrLog::default),
             config: agent,
             notes,
             server_wait: config.timeouts.mcp.get(),

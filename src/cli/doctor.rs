@@ -354,8 +354,16 @@ async fn isolation(
     // No agent is started here, and the attacks have a stand-in for the proxy.
     let (needs, environment) = (agents.needs(), agents.trusted(environment));
     let kernel = Kernel::ask(launcher).await;
-    let chosen =
-        choose(config, launcher, kernel, &needs, &environment, UNUSED_PORT, When::Doctor).await;
+    let chosen = choose(
+        &config.sandbox(),
+        launcher,
+        kernel,
+        &needs,
+        &environment,
+        UNUSED_PORT,
+        When::Doctor,
+    )
+    .await;
     match chosen {
         Ok(isolation) => {
             if isolation.is_sandboxed() {

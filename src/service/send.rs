@@ -333,7 +333,7 @@ impl Service {
             // One of several answers gets it; what does not name it is the next turn all the same.
             match self.asks.take(&ask.id) {
                 Some(ask) => {
-                    also.push(Write::AskGone { id: ask.id.clone() });
+                    also.push(Write::AskTaken { id: ask.id.clone() });
                     answered = Some(ask);
                 }
                 None if asks::named(&message).is_some() => {

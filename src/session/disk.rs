@@ -318,8 +318,8 @@ mod tests {
 
     fn watch(watches: &DiskWatches, root: &Path, is_new: bool) -> DiskWatch {
         let config = Config { state_dir: root.join("state"), ..Config::default() };
-        let workspaces =
-            Workspaces::new(&config, root, &Agent::default(), &config.workspace).unwrap();
+        let settings = config.workspaces(root, &Agent::default(), &config.workspace).unwrap();
+        let workspaces = Workspaces::new(settings);
         watches.watch(&workspaces, &"one".into(), &"caller".into(), is_new)
     }
 

@@ -20,6 +20,7 @@ mod ask;
 mod elicitation;
 mod failure;
 mod hear;
+mod hooks;
 mod inventory;
 mod mcp;
 mod message;
@@ -174,6 +175,7 @@ struct TurnState {
     fresh: bool,
     /// Whether anything came of the turn: words, thoughts, a tool call, an ask.
     acted: bool,
+    hooks: hooks::Hooks,
     /// What its messages have used.
     so_far: SoFar,
     /// What the model API answered when the CLI last had to try again.
@@ -294,6 +296,8 @@ impl Driver for Claude {
             add(&["--include-partial-messages"]);
         }
         add(&["--permission-prompt-tool", "stdio", "--permission-mode", &options.permission_mode]);
+        // Without these a hook that fails, takes long or ends a turn says nothing.
+        add(&["--include-hook-events"]);
         if !options.disallowed_tools.is_empty() {
             add(&["--disallowedTools", &options.disallowed_tools.join(",")]);
         }
@@ -373,7 +377,10 @@ impl Driver for Claude {
     }
 
     fn woke(&mut self) -> Vec<Step> {
-        self.wait_for_servers()
+        match self.holds_prompt() {
+            true => self.wait_for_servers(),
+            false => self.report_slow_hooks(),
+        }
     }
 
     fn interrupt(&mut self) -> Vec<Step> {

@@ -23,6 +23,7 @@ mod exit;
 pub mod form;
 pub mod inventory;
 pub mod lines;
+mod network;
 mod reading;
 
 pub use event::{Event, Problem, Usage};

@@ -153,6 +153,7 @@ fn a_part_larger_than_its_whole_is_refused() {
 `limits.prompt` (32MiB) is larger than `limits.body` (16MiB); raise `limits.body` or lower `limits.prompt`
 `limits.line` (2GiB) is larger than `limits.answer` (1GiB); raise `limits.answer` or lower `limits.line`
 `limits.line` (2GiB) is larger than `limits.lines` (8MiB); raise `limits.lines` or lower `limits.line`
+`limits.line` (2GiB) is larger than `limits.longest_line` (128MiB); raise `limits.longest_line` or lower `limits.line`
 ");
 }
 
