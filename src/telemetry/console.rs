@@ -95,6 +95,7 @@ impl Console {
             Event::ToolCall { name, input, .. } => ("tool", format!("{name} {input}")),
             Event::ToolResult { content, is_error: false, .. } => ("result", content.clone()),
             Event::ToolResult { content, is_error: true, .. } => ("refused", content.clone()),
+            Event::ToolFile { media_type, .. } => ("file", media_type.clone().unwrap_or_default()),
             Event::Plan(plan) => ("plan", plan.to_string()),
             Event::Artifact(artifact) => ("artifact", artifact.name.clone().unwrap_or_default()),
             Event::Message(text) => ("message", text.clone()),

@@ -22,7 +22,7 @@ fn translator() -> Translator {
         head: 0,
     };
     let log = Tasks::new(store).hold(&row);
-    Translator::new(log, false, 400_000)
+    Translator::new(log, false, &Limits::default())
 }
 
 fn texts(records: &[Record]) -> String {
