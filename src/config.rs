@@ -329,6 +329,8 @@ section! {
         pub answer: Bytes = Bytes::new(GIB),
         /// Events of one turn that are stored beside its answer.
         pub turn_events: Bytes = Bytes::new(64 * MIB),
+        /// Files that the tools of one turn produce.
+        pub tool_files: Bytes = Bytes::new(16 * MIB),
         /// Answers that wait for an agent to read them, before it is not heard any further.
         pub outbox: Bytes = Bytes::new(256 * KIB),
         /// Last words of standard error that are kept.

@@ -170,8 +170,7 @@ impl Actor {
         if !log.state().is_terminal() {
             let deps = &self.session.deps;
             let compares = self.session.agent.is_conversational();
-            let limit = deps.config.limits.event.as_usize();
-            let translator = Translator::new(log.clone(), compares, limit);
+            let translator = Translator::new(log.clone(), compares, &deps.config.limits);
             let mut current = CurrentTurn {
                 log,
                 prompt,

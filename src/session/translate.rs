@@ -7,6 +7,7 @@ use super::bounded::{self, PREVIEW, one_line, preview};
 use super::facts::TurnFacts;
 use super::records::status;
 use crate::asks;
+use crate::config::Limits;
 use crate::store::AskRow;
 use crate::task::{ANSWER, Record, TaskLog, answer_id};
 use pilothouse_a2a::event::TaskArtifactUpdateEvent;
@@ -67,12 +68,15 @@ pub(super) struct Translator {
     /// What of the agent's set-up does not work.
     problems: Vec<Value>,
     event_limit: usize,
+    /// Files of tools so far, and bytes that further ones may have.
+    tool_files: u64,
+    tool_file_room: usize,
 }
 
 impl Translator {
     /// A translator for a turn that begins now. `compares` says that the driver states the whole answer
     /// at the end, so that the streamed text must be remembered.
-    pub(super) fn new(log: Arc<TaskLog>, compares: bool, event_limit: usize) -> Self {
+    pub(super) fn new(log: Arc<TaskLog>, compares: bool, limits: &Limits) -> Self {
         Self {
             log,
             began: Instant::now(),
@@ -90,7 +94,9 @@ impl Translator {
             stored_bytes: 0,
             unknown: 0,
             problems: Vec::new(),
-            event_limit,
+            event_limit: limits.event.as_usize(),
+            tool_files: 0,
+            tool_file_room: limits.tool_files.as_usize(),
         }
     }
 
@@ -139,6 +145,7 @@ impl Translator {
                 let data = json!({"kind": "tool-result", "id": id, "output": content, "isError": is_error});
                 self.status(&line, Some(data));
             }
+            Event::ToolFile { id, base64, media_type } => self.tool_file(&id, base64, media_type),
             Event::Plan(plan) => self.status("plan", Some(json!({"kind": "plan", "plan": plan}))),
             Event::Artifact(artifact) => self.artifact(artifact),
             Event::Message(text) => {
@@ -323,12 +330,40 @@ impl Translator {
             }
             Content::Data(data) => Part::data(data),
         };
-        if serde_json::to_vec(&part).map_or(0, |json| json.len()) > self.data_limit() {
+        // A file has an event for itself.
+        let most = match part.content {
+            PartContent::Raw(_) => 2 * self.data_limit(),
+            PartContent::Text(_) | PartContent::Url(_) | PartContent::Data(_) => self.data_limit(),
+        };
+        if bounded::size(&part) > most {
             return self
                 .leave_out(name.as_deref(), "is larger than one event may be (`limits.event`)");
         }
         let made = named(Artifact::new(id, String::new(), vec![part]), name, description);
         self.push_artifact(made, append, last);
+    }
+
+    /// A file of a tool becomes an artifact of its own, as long as those of the turn have room.
+    fn tool_file(&mut self, call: &str, base64: String, media_type: Option<String>) {
+        self.tool_files += 1;
+        let kind = media_type.as_deref().and_then(|kind| kind.split(['/', '+', ';']).nth(1));
+        let end = kind.map(|kind| format!(".{kind}")).unwrap_or_default();
+        let name = format!("{}-{}{end}", one_line(call), self.tool_files);
+        let size = base64.len();
+        if !is_shortened(&base64) {
+            if size > self.tool_file_room {
+                return self.leave_out(
+                    Some(&name),
+                    "has no room among those of the turn (`limits.tool_files`)",
+                );
+            }
+            self.tool_file_room -= size;
+        }
+        let content = Content::Raw { base64, filename: Some(name.clone()), media_type };
+        let description = Some(format!("a file that the tool call {} produced", one_line(call)));
+        let (id, name) = (None, Some(name));
+        let file = event::Artifact { id, name, description, content, append: false, last: true };
+        self.artifact(file);
     }
 
     /// Text comes in as many updates as it needs.
@@ -356,7 +391,8 @@ impl Translator {
 
     fn leave_out(&mut self, name: Option<&str>, reason: &str) {
         let name = name.unwrap_or("without a name");
-        self.status(&format!("the artifact {name} {reason} and is left out"), None);
+        let data = json!({"kind": "left-out", "name": name});
+        self.status(&format!("the artifact {name} {reason} and is left out"), Some(data));
     }
 
     /// Room for data in one event, beside its frame and its line for people.

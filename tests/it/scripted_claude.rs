@@ -2,6 +2,7 @@
 
 mod broken;
 mod endings;
+mod files;
 mod long;
 
 use crate::building::Builder;

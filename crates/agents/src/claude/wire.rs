@@ -127,6 +127,16 @@ pub(super) struct Block<'a> {
     pub(super) tool_use_id: Option<Text<'a>>,
     pub(super) content: Option<&'a RawValue>,
     pub(super) is_error: Option<bool>,
+    /// Of a picture or a document.
+    pub(super) source: Option<&'a RawValue>,
+}
+
+/// The file in a block.
+#[derive(Debug, Deserialize)]
+#[serde(bound(deserialize = "'de: 'a"))]
+pub(super) struct Source<'a> {
+    pub(super) media_type: Option<Text<'a>>,
+    pub(super) data: Option<Text<'a>>,
 }
 
 /// A `control_request` of the CLI to its host.
