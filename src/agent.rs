@@ -16,12 +16,13 @@ use crate::workspace::{self, Workspaces};
 use pilothouse_a2a::card::AgentSkill;
 use pilothouse_agents::acp::preset::{Preset, preset};
 use pilothouse_agents::acp::{Acp, AcpOptions};
-use pilothouse_agents::claude::{Claude, ClaudeOptions, SELF_WAKING_TOOLS};
+use pilothouse_agents::claude::{BackgroundEnd, Claude, ClaudeOptions, SELF_WAKING_TOOLS};
 use pilothouse_agents::command::{self, Command, CommandOptions};
 use pilothouse_agents::{Driver, Launch, Refusal, Turn};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The hidden command by which this binary is the demo agent.
 pub const DEMO_COMMAND: &str = "demo-agent";
@@ -72,6 +73,8 @@ pub struct Agent {
     path: String,
     /// Whether its program is that of an image, not of this machine.
     contained: bool,
+    /// How long one turn may take, and the end of what it leaves behind.
+    times: (Duration, Duration),
 }
 
 /// Why an agent cannot be run.
@@ -139,6 +142,14 @@ impl Agent {
                     SELF_WAKING_TOOLS.iter().map(|&tool| tool.to_owned()).collect()
                 }),
                 model: self.config.model.clone(),
+                background: self.config.background == config::Background::Wait,
+                background_grace: self.config.background_grace.get(),
+                background_end: match self.config.background_end {
+                    config::BackgroundEnd::Keep => BackgroundEnd::Keep,
+                    config::BackgroundEnd::Kill => BackgroundEnd::Kill,
+                },
+                background_patience: self.times.1,
+                command_timeout: self.times.0,
                 ..ClaudeOptions::default()
             })),
             DriverKind::Acp => {

@@ -1,6 +1,9 @@
 //! What holds when nobody says otherwise; the reasons stand in `pilothouse.example.yaml`.
 
-use super::{Age, Agent, AgentWorkspace, AskPolicy, DriverKind, Env, Format, Input, Replies};
+use super::{
+    Age, Agent, AgentWorkspace, AskPolicy, Background, BackgroundEnd, DriverKind, Env, Format,
+    Input, Replies,
+};
 use pilothouse_agents::acp::preset::preset;
 use std::collections::BTreeMap;
 
@@ -120,6 +123,9 @@ impl Agent {
             model: None,
             disallowed_tools: None,
             max_retries: 3,
+            background: Background::Wait,
+            background_grace: seconds(10),
+            background_end: BackgroundEnd::Keep,
             budgets: super::Budgets::default(),
             defaults_dir: None,
         }

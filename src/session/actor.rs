@@ -109,8 +109,10 @@ impl Actor {
         let Some(running) = process else {
             return IdleOrder::Nudge;
         };
-        let offer = live.places.offer();
-        let until = Instant::now() + house.config.processes.idle.get();
+        let works = running.works_in_background();
+        let offer = live.places.offer(works);
+        let idle = house.config.processes.idle.get();
+        let mut until = Instant::now() + idle;
         let most = house.config.limits.outbox.as_usize();
         let mut disk = Box::pin(disk.clone().fault(running.process.tree));
         loop {
@@ -122,8 +124,19 @@ impl Actor {
                 order = inbox.next() => return order,
                 _ = running.process.control.ended() => break,
                 // Before the pipes: an agent that never stops talking would keep its place for ever.
-                () = offer.await_wanted() => return IdleOrder::Evict,
-                () = sleep_until(until) => return IdleOrder::Evict,
+                () = offer.await_wanted() => {
+                    let lost = running.driver.background().join(", ");
+                    if !lost.is_empty() {
+                        tracing::warn!(session.id = %row.id, "the process of the session {} is ended, and with it `{lost}` in its background: others need its place (`processes.max`)", row.id);
+                    }
+                    return IdleOrder::Evict;
+                }
+                () = sleep_until(until) => {
+                    if !running.works_in_background() {
+                        return IdleOrder::Evict;
+                    }
+                    until = Instant::now() + idle;
+                }
                 fault = &mut disk => {
                     tracing::warn!(session.id = %row.id, %fault, "the process of the session {} is ended between two turns", row.id);
                     return IdleOrder::Evict;
@@ -278,6 +291,10 @@ impl Actor {
             conversation: row.conversation.clone(),
             isolation: agent.isolation(&house.isolation),
             at_proxy: running.as_mut().and_then(|running| running.confinement.take_spent()),
+            background: match (&outcome, &running) {
+                (Outcome::Completed { .. }, Some(running)) => running.driver.background(),
+                _ => Vec::new(),
+            },
         };
         let ask = ending_ask(&outcome).map(|ask| Arc::new(ask_row(log, ask, true, &house.config)));
         let noted = ask.clone().map_or(Ok(()), |ask| house.asks.add(ask));

@@ -407,6 +407,12 @@ impl Translator {
         }
         self.flush();
         let (state, words) = match outcome {
+            Outcome::Completed { .. } if !facts.background.is_empty() => {
+                let tasks = &facts.background;
+                let text = format!("background: still running: {}", tasks.join(", "));
+                let data = json!({"kind": "background", "state": "running", "tasks": tasks});
+                (TaskState::Completed, Some((text, Some(data))))
+            }
             Outcome::Completed { .. } => (TaskState::Completed, None),
             // There is a task already, so the reply is its answer, or a remark beside it.
             Outcome::Replied { text } => {

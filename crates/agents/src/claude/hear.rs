@@ -9,6 +9,9 @@ use crate::{Answer, Event, LONGEST_ID, Outcome, Step};
 use serde_json::{Value, json};
 use std::mem;
 
+/// Asks that wait for the next turn.
+const ASKS_BETWEEN: usize = 8;
+
 impl Claude {
     pub(super) fn hear(&mut self, bytes: &[u8]) -> Vec<Step> {
         let heard = read_line(bytes, |line| self.read(line, bytes));
@@ -21,7 +24,10 @@ impl Claude {
     fn read(&mut self, line: &OutputLine<'_>, bytes: &[u8]) -> Heard {
         // What concerns the process, whosever turn it is.
         match (&*line.kind, line.subtype.as_deref()) {
-            ("control_response" | "keep_alive", _) => return Ok(Vec::new()),
+            ("keep_alive", _) => return Ok(Vec::new()),
+            // That of an interrupt, it may be, which found nothing but commands in the background.
+            ("control_response", _) if self.turn.interrupted => return Ok(self.settle()),
+            ("control_response", _) => return Ok(Vec::new()),
             ("control_request", _) => return self.control(line),
             ("control_cancel_request", _) => {
                 let id = line.request_id.as_deref().ok_or(Unreadable)?;
@@ -33,9 +39,22 @@ impl Claude {
                     .collect());
             }
             ("command_lifecycle", _) => return Ok(self.lifecycle(line)),
-            ("system", Some("init")) => return self.init(&serde_json::from_slice(bytes)?, bytes),
+            ("system", Some("init")) => {
+                return self.init(line, &serde_json::from_slice(bytes)?, bytes);
+            }
+            ("system", Some("session_state_changed")) => return self.state_line(bytes),
+            ("system", Some("background_tasks_changed")) => return self.task_list(bytes),
+            (
+                "system",
+                Some(
+                    subtype @ ("task_started" | "task_updated" | "task_progress"
+                    | "task_notification"),
+                ),
+            ) => return self.task_line(subtype, bytes),
             ("stream_event", _)
-                if self.phase == Phase::AwaitInit && self.is_new_message(line)? =>
+                if self.phase == Phase::AwaitInit
+                    && !self.names_messages
+                    && self.is_new_message(line)? =>
             {
                 self.phase = Phase::Open;
             }
@@ -46,7 +65,7 @@ impl Claude {
         }
         if self.phase != Phase::Open {
             if &*line.kind == "result" {
-                self.overheard(&serde_json::from_slice(bytes)?);
+                self.overheard(serde_json::from_slice(bytes)?);
             }
             return Ok(vec![raw(bytes)]);
         }
@@ -72,11 +91,14 @@ impl Claude {
     }
 
     /// A turn (of ours, or one that the CLI began by itself) begins.
-    fn init(&mut self, init: &System<'_>, bytes: &[u8]) -> Heard {
+    fn init(&mut self, line: &OutputLine<'_>, init: &System<'_>, bytes: &[u8]) -> Heard {
         let mut steps = Vec::new();
-        if !mem::replace(&mut self.ready, true) {
+        let was_ready = mem::replace(&mut self.ready, true);
+        if !was_ready {
             steps.push(Step::Ready);
         }
+        self.names_messages |= line.user_message_uuids.is_some();
+        let is_ours = !self.names_messages || self.answers_us(line);
         if let Some(id) = &init.session_id
             && self.conversation.as_deref() != Some(id)
         {
@@ -87,7 +109,13 @@ impl Claude {
             self.model = Some((**model).to_owned());
         }
         match self.phase {
+            Phase::Idle if was_ready => {
+                // Nobody waits for this turn and no budget counts it. What it is about stays in the
+                // conversation.
+                steps.extend([raw(bytes), self.interrupt_request()]);
+            }
             Phase::Idle | Phase::AwaitStart => steps.push(raw(bytes)),
+            Phase::AwaitInit if !is_ours => steps.push(raw(bytes)),
             Phase::AwaitInit | Phase::Open => {
                 self.phase = Phase::Open;
                 steps.extend(self.begun());
@@ -147,15 +175,14 @@ impl Claude {
             input: request.input.unwrap_or_else(|| json!({})),
             description: request.description.or(request.decision_reason).map(Text::into_owned),
         };
-        if self.phase != Phase::Open {
-            // Nobody waits for a turn that the CLI began by itself, and it would wait for ever.
-            let message =
-                "no request of a person is being worked on, so nothing may be done".to_owned();
+        if self.phase == Phase::Idle && self.pending.len() >= ASKS_BETWEEN {
+            let message = "too much is asked between two messages of a person".to_owned();
             return Ok(vec![respond(id, &pending.response(&Answer::Deny { message }))]);
         }
-        let ask = Step::Ask(pending.ask(id));
+        // What is asked between two turns waits for the next one.
+        let ask = (self.phase != Phase::Idle).then(|| Step::Ask(pending.ask(id)));
         self.pending.insert(id.to_owned(), pending);
-        Ok(vec![ask])
+        Ok(ask.into_iter().collect())
     }
 
     fn system(&mut self, subtype: &str, system: &System<'_>) -> Vec<Step> {
