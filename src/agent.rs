@@ -1,16 +1,20 @@
 //! One configured agent, resolved: its program found, its environment chosen, its driver made.
 
+mod offers;
 mod reach;
 mod resolve;
 mod served;
+mod stderr_log;
 
+pub use offers::{KnownInventory, Offers, describe_version, is_tested};
 pub use reach::Reach;
 pub use resolve::find;
 pub use served::Agents;
 
-use crate::config::{self, AskPolicy, BackendKind, Config, DriverKind, Format, Input};
-use crate::isolation::{Exposed, Grants, Isolation, Obstacle, Places};
+use crate::config::{self, AskPolicy, Config, DriverKind, Format, Input};
+use crate::isolation::{BackendKind, Exposed, Grants, Isolation, Obstacle, Places};
 use crate::queue::FairQueue;
+use crate::skills;
 use crate::supervisor::Spec;
 use crate::workspace::{self, Workspaces};
 use pilothouse_a2a::card::AgentSkill;
@@ -23,6 +27,7 @@ use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+use stderr_log::StderrLog;
 
 /// The hidden command by which this binary is the demo agent.
 pub const DEMO_COMMAND: &str = "demo-agent";
@@ -50,7 +55,9 @@ pub struct Agent {
     /// As it is configured.
     pub config: config::Agent,
     /// The skills that were found in folders (`skills_from`).
-    pub skills: Vec<AgentSkill>,
+    pub found: skills::Found,
+    /// What its CLI says that it offers.
+    pub offers: Offers,
     /// Where its sessions work.
     pub workspaces: Workspaces,
     /// Turns at a time, where all its sessions share one folder.
@@ -67,6 +74,10 @@ pub struct Agent {
     pub changeable_part: Option<PathBuf>,
     /// Why a backend that has no covers cannot keep it from the server's own files, if it cannot.
     uncovered: Option<String>,
+    /// What its CLI wrote to standard error, where that is for the operator.
+    pub(crate) stderr_log: Option<StderrLog>,
+    /// How long its first turn waits for its MCP servers (`timeouts.mcp`).
+    server_wait: Duration,
     program: PathBuf,
     args: Vec<String>,
     env: Vec<(String, String)>,
@@ -150,6 +161,8 @@ impl Agent {
                 },
                 background_patience: self.times.1,
                 command_timeout: self.times.0,
+                server_wait: self.server_wait,
+                required_servers: self.config.mcp.required.clone(),
                 ..ClaudeOptions::default()
             })),
             DriverKind::Acp => {

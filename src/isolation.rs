@@ -25,14 +25,14 @@ mod obstacle;
 mod probe;
 mod promises;
 mod sandbox;
+mod settings;
 mod trail;
 mod users;
 
-pub use crate::config::{BackendKind, Guarantee};
 pub use changeable::{Changeable, LeftOut, Settled};
 pub use choose::{AgentNeeds, Error, Needs, choose};
 pub use container::Room;
-pub use covers::{At, Cover, Covered, Exposed, cover};
+pub use covers::{At, Cover, Covered, Exposed, OwnFile, cover};
 pub use filter::Network;
 pub use findings::{Findings, Outcome, State};
 pub use grants::Grants;
@@ -40,6 +40,9 @@ pub use groups::{Group, Groups};
 pub use kernel::Kernel;
 pub use obstacle::Obstacle;
 pub use promises::{When, promises_json};
+pub use settings::{
+    BackendKind, ContainerSettings, EngineKind, Guarantee, SandboxLimits, SandboxSettings, Uids,
+};
 
 use crate::process::{self, Launcher};
 use crate::supervisor::{Confined, Spec};

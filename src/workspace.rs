@@ -9,7 +9,6 @@ pub use folder::Folder;
 pub use removal::{LeftOvers, remove_folder, remove_left_over};
 pub use tree::Size;
 
-use crate::config::{self, Config, CopyLimits, WorkspaceMode};
 use crate::disk::{self, off_worker};
 use crate::process::tree::Tree;
 use crate::process::{Ended, Process};
@@ -38,18 +37,58 @@ const UNFINISHED: &str = ".pilothouse-new-";
 pub struct Workspaces(Arc<SharedWorkspaces>);
 
 struct SharedWorkspaces {
-    mode: WorkspaceMode,
-    root: PathBuf,
-    homes: PathBuf,
+    settings: WorkspaceSettings,
     /// Folders above these two that were not there when the server started, so that it makes them, and the key that
     /// names them.
     missing: Vec<(PathBuf, &'static str)>,
-    defaults: Option<PathBuf>,
-    script: Option<PathBuf>,
-    patience: Duration,
-    copy: CopyLimits,
+}
+
+/// Where the sessions of an agent work, and what they begin with.
+pub struct WorkspaceSettings {
+    /// Whether they all work in `root` itself.
+    pub is_shared: bool,
+    /// The folder above their workspaces.
+    pub root: PathBuf,
+    /// The folder above their HOMEs.
+    pub homes: PathBuf,
+    /// The folder whose files a new HOME begins with.
+    pub defaults: Option<PathBuf>,
+    /// The script that sets a new session up.
+    pub script: Option<PathBuf>,
+    /// How long it may take.
+    pub patience: Duration,
+    /// What may be copied at once.
+    pub copy: CopyLimits,
     /// The group of agents that have users of their own.
-    group: u32,
+    pub group: u32,
+}
+
+/// What may be copied at once.
+#[derive(Debug, Clone, Copy)]
+pub struct CopyLimits {
+    /// Files and folders.
+    pub entries: u64,
+    /// Bytes of all files, without their holes.
+    pub size: u64,
+    /// Folders within folders.
+    pub depth: usize,
+}
+
+#[cfg(test)]
+impl WorkspaceSettings {
+    /// A workspace for each session, below a folder of a test's own.
+    pub(crate) fn tested(root: &Path) -> Self {
+        Self {
+            is_shared: false,
+            root: root.join("workspace"),
+            homes: root.join("state/sessions"),
+            defaults: None,
+            script: None,
+            patience: Duration::from_secs(60),
+            copy: CopyLimits { entries: 1000, size: 1 << 20, depth: 128 },
+            group: 0x7000_0000,
+        }
+    }
 }
 
 /// A session script that did not succeed.
@@ -75,51 +114,23 @@ pub struct Error {
 }
 
 impl Workspaces {
-    /// The folders that the configuration names for an agent.
-    pub fn new(
-        config: &Config,
-        cwd: &Path,
-        agent: &config::Agent,
-        workspace: &config::Workspace,
-    ) -> Result<Self, Error> {
-        let root = cwd.join(&workspace.path);
-        let homes = config.state_dir.join("sessions");
-        let script = match (&agent.init, &config.sessions.init) {
-            (Some(script), _) => Some(existing(&cwd.join(script), "agents.*.init")?),
-            (None, Some(script)) => Some(existing(&cwd.join(script), "sessions.init")?),
-            (None, None) => Some(cwd.join(".init-session.sh")).filter(|script| script.is_file()),
-        };
-        let defaults = agent
-            .defaults_dir
-            .as_ref()
-            .map(|folder| existing(&cwd.join(folder), "agents.*.defaults_dir"))
-            .transpose()?;
-        let shared = workspace.mode == WorkspaceMode::Shared;
-        let missing = find_missing(&homes).map(|folder| (folder, "state_dir"));
-        let above_root = (!shared).then(|| find_missing(&root)).into_iter().flatten();
-        let missing = missing.chain(above_root.map(|folder| (folder, "workspace.path"))).collect();
-        let inner = SharedWorkspaces {
-            mode: workspace.mode,
-            root,
-            homes,
-            missing,
-            defaults,
-            script,
-            patience: config.timeouts.init.get(),
-            copy: config.sessions.copy.clone(),
-            group: config.isolation.uids.group(),
-        };
-        Ok(Self(Arc::new(inner)))
+    /// Those of an agent; what is missing is made later.
+    pub fn new(settings: WorkspaceSettings) -> Self {
+        let missing = find_missing(&settings.homes).map(|folder| (folder, "state_dir"));
+        let root = (!settings.is_shared).then(|| find_missing(&settings.root));
+        let above_root = root.into_iter().flatten().map(|folder| (folder, "workspace.path"));
+        let missing = missing.chain(above_root).collect();
+        Self(Arc::new(SharedWorkspaces { settings, missing }))
     }
 
     /// Makes the folders and checks them for writing. What is above sessions is for the server's user alone:
     /// agents choose the modes of what is below.
     pub fn check(&self) -> Result<(), Error> {
-        writable(&self.0.root, "workspace.path")?;
-        writable(&self.0.homes, "state_dir")?;
+        writable(&self.0.settings.root, "workspace.path")?;
+        writable(&self.0.settings.homes, "state_dir")?;
         // This one is ours, whoever made it; the root may be a folder of the operator's own, see `note`.
-        close_to_others(&self.0.homes).map_err(|source| Error {
-            path: self.0.homes.display().to_string(),
+        close_to_others(&self.0.settings.homes).map_err(|source| Error {
+            path: self.0.settings.homes.display().to_string(),
             key: "state_dir",
             source,
         })
@@ -136,14 +147,14 @@ impl Workspaces {
         let [homes, root] = self.above();
         make(root, "workspace.path")?;
         make(homes, "state_dir")?;
-        let is_above = self.0.mode == WorkspaceMode::Session;
+        let is_above = !self.0.settings.is_shared;
         let folders = [(is_above.then_some(root), "workspace.path")]
             .into_iter()
             .chain([homes.parent(), Some(homes)].map(|folder| (folder, "state_dir")))
             .filter_map(|(folder, key)| Some((folder?, key)));
         let missing = self.0.missing.iter().map(|(folder, key)| (folder.as_path(), *key));
         for (folder, key) in folders.chain(missing) {
-            let_group_pass(folder, self.0.group).map_err(|source| Error {
+            let_group_pass(folder, self.0.settings.group).map_err(|source| Error {
                 path: folder.display().to_string(),
                 key,
                 source,
@@ -154,12 +165,12 @@ impl Workspaces {
 
     /// What the operator should know: other users of the machine may enter the folder above sessions.
     pub fn note(&self) -> Option<String> {
-        let root = &self.0.root;
+        let root = &self.0.settings.root;
         let found = std::fs::metadata(root).ok()?;
         // Agents have passed it at an earlier start; they are no others.
-        let others = if found.gid() == self.0.group { 0o001 } else { ENTERED_BY_OTHERS };
+        let others = if found.gid() == self.0.settings.group { 0o001 } else { ENTERED_BY_OTHERS };
         let mode = found.mode();
-        (self.0.mode == WorkspaceMode::Session && mode & others != 0).then(|| {
+        (!self.0.settings.is_shared && mode & others != 0).then(|| {
             format!(
                 "other users of this machine may enter {} (mode {:o}), so they reach files whose modes an agent opens \
                  to them: `chmod 700 {0}`, or set `workspace.path`",
@@ -173,7 +184,7 @@ impl Workspaces {
     ///
     /// A folder costs about 0.1 ms, so there are no more than needed: temporary files lie in HOME.
     pub async fn folder(&self, session: &str) -> Result<Folder, Error> {
-        if self.0.defaults.is_none()
+        if self.0.settings.defaults.is_none()
             && let Ok(made) = disk::at_once(|| self.make_folder(session))
         {
             return made;
@@ -182,7 +193,7 @@ impl Workspaces {
         match off_worker(move || all.make_folder(&session)).await {
             Ok(made) => made,
             Err(source) => {
-                let path = self.0.homes.display().to_string();
+                let path = self.0.settings.homes.display().to_string();
                 Err(Error { path, key: "state_dir", source })
             }
         }
@@ -190,8 +201,8 @@ impl Workspaces {
 
     fn make_folder(&self, session: &str) -> Result<Folder, Error> {
         let workspace = self.shown(session);
-        let home = self.0.homes.join(session);
-        let has_new_home = match &self.0.defaults {
+        let home = self.0.settings.homes.join(session);
+        let has_new_home = match &self.0.settings.defaults {
             Some(defaults) if !home.is_dir() => {
                 self.make_home(session, defaults)?;
                 true
@@ -199,21 +210,21 @@ impl Workspaces {
             Some(_) | None => make(&home, "state_dir")?,
         };
         let has_new_workspace = make(&workspace, "workspace.path")?;
-        let is_shared = self.0.mode == WorkspaceMode::Shared;
+        let is_shared = self.0.settings.is_shared;
         Ok(Folder { workspace, home, is_new: has_new_home || has_new_workspace, is_shared })
     }
 
     /// A HOME with the defaults in it; it has its name when it is whole.
     fn make_home(&self, session: &str, defaults: &Path) -> Result<(), Error> {
-        let (home, key) = (self.0.homes.join(session), "state_dir");
-        let unfinished = self.0.homes.join(format!("{UNFINISHED}{session}"));
+        let (home, key) = (self.0.settings.homes.join(session), "state_dir");
+        let unfinished = self.0.settings.homes.join(format!("{UNFINISHED}{session}"));
         let failed = |source| Error { path: home.display().to_string(), key, source };
         let deadline = Deadline::at_stop(CancellationToken::new());
         tree::remove(&unfinished, &deadline).map_err(failed)?;
         let target = unfinished.join(".claude");
         make(&target, key)?;
         let copying = Copying {
-            allowance: Allowance::new(&self.0.copy),
+            allowance: Allowance::new(self.0.settings.copy),
             links: Links::Follow,
             beside: None,
             deadline,
@@ -258,9 +269,9 @@ impl Workspaces {
     ) -> io::Result<bool> {
         // The workspace may be shared; a HOME never is.
         let session = to.home.file_name().unwrap_or_default().to_string_lossy();
-        let copied = match self.0.mode {
-            WorkspaceMode::Session => self.copy_folders(from, &session, to, pattern, &stop),
-            WorkspaceMode::Shared => self.copy_transcript(from, to, pattern, &stop),
+        let copied = match self.0.settings.is_shared {
+            false => self.copy_folders(from, &session, to, pattern, &stop),
+            true => self.copy_transcript(from, to, pattern, &stop),
         };
         if copied.is_err()
             && let Err(error) = self.remove_half_made(&session)
@@ -280,20 +291,20 @@ impl Workspaces {
         pattern: Option<&str>,
         stop: &CancellationToken,
     ) -> io::Result<bool> {
-        let source = tree::open(&self.0.root, from)?;
+        let source = tree::open(&self.0.settings.root, from)?;
         let opened = source.try_clone()?;
-        let unfinished = self.0.root.join(format!("{UNFINISHED}{session}"));
+        let unfinished = self.0.settings.root.join(format!("{UNFINISHED}{session}"));
         let copy = unfinished.join("copy");
         DirBuilder::new().mode(0o700).create(&unfinished)?;
         std::fs::rename(&to.workspace, &copy)?;
         let copying = Copying {
-            allowance: Allowance::new(&self.0.copy),
+            allowance: Allowance::new(self.0.settings.copy),
             links: Links::Keep,
             beside: Some(unfinished.join("names")),
             deadline: Deadline::at_stop(stop.clone()),
         };
         copying.run(source, tree::open(&unfinished, "copy")?)?;
-        if !tree::is_at(&opened, &self.0.root.join(from))? {
+        if !tree::is_at(&opened, &self.0.settings.root.join(from))? {
             return Err(io::Error::other("the session was removed while it was copied"));
         }
         let has_transcript = self.copy_transcript(from, to, pattern, stop)?;
@@ -312,13 +323,13 @@ impl Workspaces {
         let Some((before, after)) = pattern.and_then(|pattern| pattern.split_once("*/")) else {
             return Ok(false);
         };
-        let home = Inside::open(&self.0.homes.join(from))?;
+        let home = Inside::open(&self.0.settings.homes.join(from))?;
         let Some((name, folder)) = home.below(before).ok().and_then(|place| place.find(after))
         else {
             return Ok(false);
         };
         let target = Inside::open(&to.home)?.make(&format!("{before}/{name}"))?;
-        let mut allowance = Allowance::new(&self.0.copy);
+        let mut allowance = Allowance::new(self.0.settings.copy);
         folder.copy_file(after, &target, &mut allowance, &Deadline::at_stop(stop.clone()))?;
         Ok(true)
     }
@@ -352,36 +363,36 @@ impl Workspaces {
 
     /// The folders that hold a folder for each session.
     fn parents(&self) -> impl Iterator<Item = &Path> {
-        let root = (self.0.mode == WorkspaceMode::Session).then_some(self.0.root.as_path());
-        [self.0.homes.as_path()].into_iter().chain(root)
+        let root = (!self.0.settings.is_shared).then_some(self.0.settings.root.as_path());
+        [self.0.settings.homes.as_path()].into_iter().chain(root)
     }
 
     /// The folder that holds each HOME, and the one that sessions work in or that holds a folder for each.
     pub fn above(&self) -> [&Path; 2] {
-        [&self.0.homes, &self.0.root]
+        [&self.0.settings.homes, &self.0.settings.root]
     }
 
     /// The folder that a session works in, for people.
     pub fn shown(&self, session: &str) -> PathBuf {
-        match self.0.mode {
-            WorkspaceMode::Session => self.0.root.join(session),
-            WorkspaceMode::Shared => self.0.root.clone(),
+        match self.0.settings.is_shared {
+            false => self.0.settings.root.join(session),
+            true => self.0.settings.root.clone(),
         }
     }
 
     /// The folder that sessions work in, or that holds a folder for each.
     pub fn root(&self) -> &Path {
-        &self.0.root
+        &self.0.settings.root
     }
 
     /// The one folder of all sessions, where they share one.
     pub fn shared(&self) -> Option<&Path> {
-        (self.0.mode == WorkspaceMode::Shared).then_some(self.0.root.as_path())
+        (self.0.settings.is_shared).then_some(self.0.settings.root.as_path())
     }
 
     /// The session script, if there is one.
     pub fn script(&self) -> Option<&Path> {
-        self.0.script.as_deref()
+        self.0.settings.script.as_deref()
     }
 
     /// Hears the session script to its end. Where it fails or is not waited for, its process is still to be ended.
@@ -411,7 +422,7 @@ impl Workspaces {
                 }
             }
         };
-        let in_time = tokio::time::timeout(self.0.patience, listening).await.is_ok();
+        let in_time = tokio::time::timeout(self.0.settings.patience, listening).await.is_ok();
         let words = String::from_utf8_lossy(&output).trim().to_owned();
         match ended {
             Some(Ended::Code(0)) => Ok(words),
@@ -426,7 +437,10 @@ impl Workspaces {
             Some(Ended::Unclear) => Err(failed("ended in an unclear way".to_owned(), words)),
             None if in_time => Err(failed("ended in an unclear way".to_owned(), words)),
             None => Err(failed(
-                format!("took longer than {} s (`timeouts.init`)", self.0.patience.as_secs()),
+                format!(
+                    "took longer than {} s (`timeouts.init`)",
+                    self.0.settings.patience.as_secs()
+                ),
                 words,
             )),
         }
@@ -481,7 +495,12 @@ fn writable(folder: &Path, key: &'static str) -> Result<(), Error> {
         .map_err(|source| Error { path: folder.display().to_string(), key, source })
 }
 
-fn existing(path: &Path, key: &'static str) -> Result<PathBuf, Error> {
+/// The file or folder that a key names, with all links followed.
+///
+/// # Errors
+///
+/// When it is not there; the message names the key.
+pub fn existing(path: &Path, key: &'static str) -> Result<PathBuf, Error> {
     std::fs::canonicalize(path).map_err(|source| Error {
         path: path.display().to_string(),
         key,

@@ -1,8 +1,10 @@
 //! From the configuration to an agent: its program, its environment, what it may read, and what is to be said of it.
 
 use super::served::Folders;
-use super::{Agent, CREDENTIALS, DEFAULT_PATH, DEMO_COMMAND, Error, Reach};
-use crate::config::{self, BackendKind, Config, DriverKind};
+use super::stderr_log::StderrLog;
+use super::{Agent, CREDENTIALS, DEFAULT_PATH, DEMO_COMMAND, Error, Offers, Reach};
+use crate::config::{self, Config, DriverKind};
+use crate::isolation::BackendKind;
 use crate::isolation::{Exposed, Grants};
 use crate::skills;
 use crate::supervisor::OWN_PROGRAM;
@@ -77,8 +79,7 @@ impl Agent {
         let own = agent.defaults_dir.as_ref().map(|folder| folder.join("skills"));
         let own = own.filter(|folder| folder.is_dir());
         let found: Vec<_> = agent.skills_from.iter().cloned().chain(own).collect();
-        let (skills, left_out) = skills::read(&found);
-        notes.extend(left_out);
+        let found = skills::read(&found);
         let mut grants = Grants::default();
         let mut changeable_part = None;
         let is_sandboxed = config.isolation.backend != BackendKind::None;
@@ -112,13 +113,16 @@ impl Agent {
             reach,
             grants: granted.grants,
             changeable_part,
-            skills,
+            found,
+            offers: Offers::default(),
             workspaces,
             shared_turns,
             name,
             asks: agent.asks,
+            stderr_log: (agent.driver == DriverKind::Claude).then(StderrLog::default),
             config: agent,
             notes,
+            server_wait: config.timeouts.mcp.get(),
             program,
             args,
             env,

@@ -4,7 +4,7 @@ use crate::store::AskRow;
 use pilothouse_a2a::Json;
 use pilothouse_a2a::error::Error;
 use pilothouse_a2a::message::{Message, PartContent};
-use pilothouse_agents::Answer;
+use pilothouse_agents::{Answer, form};
 use serde_json::Value;
 use std::sync::Arc;
 
@@ -113,15 +113,27 @@ pub fn read(ask: &AskRow, message: &Message) -> Result<Decision, Error> {
         _ => None,
     });
     match given {
-        Some(data) => by_data(ask, &tree(data)?, is_question),
+        Some(data) => by_data(ask, &tree(data)?, is_question).and_then(|said| fitting(ask, said)),
         None => {
             let text = message.text_content();
             let text = text.trim();
             if text.is_empty() {
                 return Err(Error::invalid("message.parts", advice(is_question)));
             }
-            Ok(by_words(ask, text, is_question))
+            fitting(ask, by_words(ask, text, is_question))
         }
+    }
+}
+
+/// The decision, where it fits the form that is to be filled in.
+fn fitting(ask: &AskRow, decision: Decision) -> Result<Decision, Error> {
+    let form = ask.ask.get("input").filter(|_| matches!(decision, Decision::Words(_)));
+    match form.map(|form| form::check(form, &decision.answer())) {
+        Some(Err(misfit)) => {
+            let field = format!("answers.{}", misfit.field);
+            Err(Error::invalid(field, misfit.reason))
+        }
+        Some(Ok(())) | None => Ok(decision),
     }
 }
 
@@ -175,7 +187,11 @@ fn by_data(ask: &AskRow, data: &Value, is_question: bool) -> Result<Decision, Er
                 Ok(Decision::Words(option.into()))
             }
             (_, Some(_), _) => Err(Error::invalid("optionId", known_options(ask))),
-            (_, _, Some("deny")) => Ok(denied()),
+            (_, _, Some("deny" | "decline")) => Ok(denied()),
+            // A form whose fields all have values, or an address to open.
+            (_, _, Some("allow" | "accept")) if asks_for_form(ask) => {
+                Ok(Decision::Words(serde_json::json!({})))
+            }
             _ => Err(wrong("answers")),
         };
     }
@@ -191,6 +207,11 @@ fn by_data(ask: &AskRow, data: &Value, is_question: bool) -> Result<Decision, Er
         Some(_) => Err(Error::invalid("decision", known_options(ask))),
         None => Err(wrong("decision")),
     }
+}
+
+/// Whether it is a form of an agent, or an address that it wants to have opened.
+fn asks_for_form(ask: &AskRow) -> bool {
+    ask.ask.get("input").is_some_and(|input| input.get("mode").is_some())
 }
 
 fn changed(data: &Value) -> Result<Option<Value>, Error> {

@@ -2,7 +2,7 @@
 
 use super::{
     Age, Agent, AgentWorkspace, AskPolicy, Background, BackgroundEnd, DriverKind, Env, Format,
-    Input, Replies,
+    Input, Replies, SkillsSource,
 };
 use pilothouse_agents::acp::preset::preset;
 use std::collections::BTreeMap;
@@ -99,6 +99,8 @@ impl Agent {
             version: None,
             skills: Vec::new(),
             skills_from: Vec::new(),
+            skills_source: SkillsSource::Cli,
+            commands: Vec::new(),
             extensions: Vec::new(),
             replies: Replies::Task,
             workspace: AgentWorkspace::default(),
@@ -126,6 +128,7 @@ impl Agent {
             background: Background::Wait,
             background_grace: seconds(10),
             background_end: BackgroundEnd::Keep,
+            mcp: super::Mcp::default(),
             budgets: super::Budgets::default(),
             defaults_dir: None,
         }

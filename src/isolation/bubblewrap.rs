@@ -22,7 +22,7 @@ use super::grants::is_system;
 use super::sandbox::{Place, Rules, Sandbox};
 use super::users::{Identity, Users};
 use super::{Around, Backend, Grants, INSIDE_PORT, Places};
-use crate::config::{BackendKind, Uids};
+use crate::isolation::{BackendKind, Uids};
 use crate::supervisor::{Confined, ENTER, FIRST_ALONG, Inner, OWN_PROGRAM, Spec};
 use crate::workspace::{Folder, Workspaces};
 use std::collections::BTreeSet;

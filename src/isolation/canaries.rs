@@ -1,7 +1,7 @@
 //! What a probe's attacks aim at: files, sockets and listeners of our own, gone when dropped.
 
+use super::covers::OwnFile;
 use super::{Exposed, Grants, cover};
-use crate::config::OwnFile;
 use crate::workspace::remove_folder;
 use std::fs::{File, Permissions};
 use std::io;

@@ -7,12 +7,12 @@ use super::landlock::Landlock;
 use super::none::NoSandbox;
 use super::probe::{Limited, Probe, WHOLE};
 use super::promises::ATTACKS_OF_ROOT;
+use super::settings::SandboxSettings;
 use super::users::Identity;
 use super::{
     Backend, BackendKind, Findings, Grants, Groups, Guarantee, Isolation, Network, Promise,
     SharedIsolation, When,
 };
-use crate::config::{self, Bytes, Config};
 use crate::process::Launcher;
 use crate::workspace::Workspaces;
 use serde_json::Value;
@@ -123,7 +123,7 @@ pub struct AgentNeeds<'a> {
 ///
 /// When none does: what is missing, why, what to do, and which key accepts less.
 pub async fn choose(
-    config: &Config,
+    settings: &SandboxSettings,
     launcher: &Launcher,
     kernel: Kernel,
     needs: &Needs<'_>,
@@ -131,31 +131,25 @@ pub async fn choose(
     port: u16,
     when: When,
 ) -> Result<Isolation, Error> {
-    let wanted = &config.isolation;
-    let kinds: &[BackendKind] = match wanted.backend {
+    let kinds: &[BackendKind] = match settings.backend {
         BackendKind::Auto => &[BackendKind::Bubblewrap, BackendKind::Landlock],
         BackendKind::Bubblewrap => &[BackendKind::Bubblewrap],
         BackendKind::Landlock => &[BackendKind::Landlock],
         BackendKind::Container => &[BackendKind::Container],
         BackendKind::None => &[BackendKind::None],
     };
-    // Who asks for no sandbox has accepted that there is none, unless he wrote down what he requires.
-    let by_default = wanted.require == config::Isolation::default().require;
-    let required: &[Guarantee] = match wanted.backend {
-        BackendKind::None if by_default => &[],
-        _ => &wanted.require,
-    };
-    let in_container = wanted.backend == BackendKind::Container;
+    let required = &*settings.require;
+    let in_container = settings.backend == BackendKind::Container;
     let groups = if in_container {
         Err("the engine makes the control groups".to_owned())
     } else {
-        Groups::find(&wanted.limits, launcher.pid())
+        Groups::find(&settings.limits, launcher.pid())
     };
     let (mut refused, mut found) = (Vec::new(), Vec::new());
     for &kind in kinds {
         let made = match needs.uncovered.filter(|_| kind == BackendKind::Landlock) {
             Some(why) => Err(why.to_owned()),
-            None => make(kind, config, environment, launcher, kernel).await,
+            None => make(kind, settings, environment, launcher, kernel).await,
         };
         let candidate = match made {
             Ok(backend) => {
@@ -179,14 +173,14 @@ pub async fn choose(
                     is_aimed: kind != BackendKind::None,
                     launcher,
                     workspaces,
-                    state: &config.state_dir,
+                    state: &settings.state_dir,
                     grants: needs.grants,
                     groups: match (&groups, in_container) {
                         (Ok(groups), _) => Limited::Here(groups),
                         (Err(_), true) => Limited::ByEngine,
                         (Err(why), false) => Limited::No(why),
                     },
-                    limits: &wanted.limits,
+                    limits: &settings.limits,
                     when,
                     deadline: WHOLE,
                 };
@@ -216,10 +210,10 @@ pub async fn choose(
                         findings,
                         identities,
                         groups: groups.ok(),
-                        tmp: wanted.limits.tmp.get(),
-                        shm: wanted.limits.shm.get(),
-                        file: wanted.limits.disk.map(Bytes::get),
-                        descriptors: wanted.limits.files,
+                        tmp: settings.limits.tmp,
+                        shm: settings.limits.shm,
+                        file: settings.limits.disk,
+                        descriptors: settings.limits.files,
                         port,
                     })));
                 };
@@ -233,7 +227,7 @@ pub async fn choose(
 
 async fn make(
     kind: BackendKind,
-    config: &Config,
+    settings: &SandboxSettings,
     environment: &BTreeMap<String, String>,
     launcher: &Launcher,
     kernel: Kernel,
@@ -245,19 +239,19 @@ async fn make(
              switched on by `lsm=landlock,...` on the kernel's command line"
                 .to_owned(),
         ),
-        BackendKind::Landlock => Ok(Box::new(Landlock::new(kernel, config.isolation.uids))),
+        BackendKind::Landlock => Ok(Box::new(Landlock::new(kernel, settings.uids))),
         BackendKind::Bubblewrap => {
             let path = environment.get("PATH").map_or("", String::as_str);
             let program = find_bwrap(path).ok_or(
                 "the program `bwrap` is not there; install the package bubblewrap (0.8 or newer)",
             )?;
-            let folder = config.state_dir.join("inside");
-            let backend = Bubblewrap::new(program, &folder, kernel.landlock, config.isolation.uids)
+            let folder = settings.state_dir.join("inside");
+            let backend = Bubblewrap::new(program, &folder, kernel.landlock, settings.uids)
                 .map_err(|error| format!("cannot write {}: {error}", folder.display()))?;
             Ok(Box::new(backend))
         }
         BackendKind::Container => {
-            let backend = Containers::new(config, environment, launcher).await?;
+            let backend = Containers::new(settings, environment, launcher).await?;
             Ok(Box::new(backend))
         }
     }

@@ -28,7 +28,7 @@ use super::kernel::Kernel;
 use super::sandbox::{Place, Rules, Sandbox};
 use super::users::{Identity, Users};
 use super::{Around, Backend, Grants, INSIDE_PORT, Pending, Places};
-use crate::config::{self, BackendKind, Config, SessionLimits};
+use crate::isolation::{BackendKind, EngineKind, SandboxLimits, SandboxSettings};
 use crate::process::{Error, Launcher};
 use crate::supervisor::{
     Confined, ENTER, FIRST_ALONG, Inner, LAUNCHER_PROGRAM, OWN_PROGRAM, SERVE, Spec,
@@ -104,7 +104,7 @@ pub(super) struct Containers {
     runtime: Option<String>,
     /// What the image sets for every process.
     env: Vec<(String, String)>,
-    limits: SessionLimits,
+    limits: SandboxLimits,
     state: String,
     /// Where sockets are put for a moment, and a few files.
     folder: PathBuf,
@@ -116,23 +116,22 @@ pub(super) struct Containers {
 }
 
 impl Containers {
-    /// With the engine and the image of the configuration.
+    /// With the engine and the image that are set.
     ///
     /// # Errors
     ///
     /// What the operator must set, install or fetch.
     pub(super) async fn new(
-        config: &Config,
+        settings: &SandboxSettings,
         environment: &BTreeMap<String, String>,
         host: &Launcher,
     ) -> Result<Self, String> {
-        let wanted = &config.isolation;
-        let image = wanted.container.image.clone().ok_or(
+        let image = settings.container.image.clone().ok_or(
             "`isolation.container.image` is not set; name an image that has the agent's program",
         )?;
-        let (engine, env) = Engine::find(&wanted.container, &image, environment, host).await?;
-        let state = config.state_dir.to_string_lossy().into_owned();
-        let folder = config.state_dir.join("container");
+        let (engine, env) = Engine::find(&settings.container, &image, environment, host).await?;
+        let state = settings.state_dir.to_string_lossy().into_owned();
+        let folder = settings.state_dir.join("container");
         let failed = |error: io::Error| format!("cannot write {}: {error}", folder.display());
         fs::create_dir_all(&folder).map_err(failed)?;
         fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).map_err(failed)?;
@@ -150,14 +149,14 @@ impl Containers {
             UserMap::Engine if is_root() => {
                 Users::Root(format!("{} runs without root", name_of(engine.kind)))
             }
-            UserMap::Engine | UserMap::Same | UserMap::Namespace(_) => Users::find(wanted.uids),
+            UserMap::Engine | UserMap::Same | UserMap::Namespace(_) => Users::find(settings.uids),
         };
         Ok(Self {
             engine: Arc::new(engine),
             image,
-            runtime: wanted.container.runtime.clone(),
+            runtime: settings.container.runtime.clone(),
             env,
-            limits: wanted.limits.clone(),
+            limits: settings.limits.clone(),
             state,
             folder,
             blank,
@@ -165,9 +164,9 @@ impl Containers {
             keeping: Arc::new(Keeping {
                 map: Mutex::default(),
                 // The probe attacks one session from another.
-                places: Arc::new(Semaphore::new(config.processes.max.max(2))),
+                places: Arc::new(Semaphore::new(settings.container.most.max(2))),
                 waiting: AtomicUsize::new(0),
-                idle: config.processes.idle.get(),
+                idle: settings.container.idle,
                 keepers: TaskTracker::new(),
             }),
             landlock: OnceLock::new(),
@@ -194,7 +193,7 @@ impl Containers {
         // The launcher must be able to hand a listener out while agents have left all that they may in flight.
         let files = around.descriptors.saturating_mul(2);
         add(&["--ulimit", &format!("nofile={files}:{files}")]);
-        if self.engine.kind == config::Engine::Podman {
+        if self.engine.kind == EngineKind::Podman {
             let processes = most_processes();
             add(&["--ulimit", &format!("nproc={processes}:{processes}")]);
         }
@@ -202,7 +201,7 @@ impl Containers {
             add(&["--pids-limit", &most.to_string()]);
         }
         if let Some(most) = self.limits.memory {
-            let most = most.get().to_string();
+            let most = most.to_string();
             add(&["--memory", &most, "--memory-swap", &most]);
         }
         if let Some(cores) = self.limits.cpu {

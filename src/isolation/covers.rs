@@ -23,7 +23,6 @@
 
 use super::trail::Trail;
 use super::{Grants, LeftOut};
-use crate::config::OwnFile;
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fs::{self, File, Metadata, OpenOptions, Permissions};
@@ -31,6 +30,19 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+/// A file or folder of the server's own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnFile {
+    /// Where it is; absolute.
+    pub path: PathBuf,
+    /// What names it: a key in backquotes, or words.
+    pub named_by: &'static str,
+    /// Whether it may hold a secret, so that agents must not read it.
+    pub is_secret: bool,
+    /// Whether the server writes there. Such a file comes and goes, so it cannot be covered.
+    pub is_written: bool,
+}
 
 /// Where agents find something.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

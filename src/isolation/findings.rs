@@ -2,7 +2,7 @@
 
 use super::Network;
 use super::promises::{Given, Promise};
-use crate::config::{BackendKind, Guarantee};
+use crate::isolation::{BackendKind, Guarantee};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 

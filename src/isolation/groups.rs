@@ -4,7 +4,7 @@
 //! into one below its own first. Where others share its group, or it may not write there, there are no
 //! limits, and [`Groups::find`] says why.
 
-use crate::config::SessionLimits;
+use crate::isolation::SandboxLimits;
 use parking_lot::Mutex;
 use std::fs;
 use std::io;
@@ -25,7 +25,7 @@ pub struct Groups(Arc<SharedGroups>);
 #[derive(Debug)]
 struct SharedGroups {
     root: PathBuf,
-    limits: SessionLimits,
+    limits: SandboxLimits,
     /// Names of the controllers that can be used.
     controllers: Vec<String>,
     count: AtomicU64,
@@ -46,14 +46,14 @@ impl Groups {
     /// # Errors
     ///
     /// The cause, for people.
-    pub fn find(limits: &SessionLimits, launcher: u32) -> Result<Self, String> {
+    pub fn find(limits: &SandboxLimits, launcher: u32) -> Result<Self, String> {
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
         let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
         let root = own_group(&mounts, &own).ok_or("control groups v2 are not mounted")?;
         Self::below(root, limits, launcher)
     }
 
-    fn below(root: PathBuf, limits: &SessionLimits, launcher: u32) -> Result<Self, String> {
+    fn below(root: PathBuf, limits: &SandboxLimits, launcher: u32) -> Result<Self, String> {
         let shown = root.display().to_string();
         let read = |name: &str| fs::read_to_string(root.join(name)).unwrap_or_default();
         let known = read("cgroup.controllers");
@@ -125,7 +125,7 @@ impl Groups {
             fs::write(folder.join("pids.max"), most.to_string())?;
         }
         if let (Some(most), true) = (limits.memory, has("memory")) {
-            fs::write(folder.join("memory.max"), most.get().to_string())?;
+            fs::write(folder.join("memory.max"), most.to_string())?;
             // One process of a session that is out of memory ends all of it, and swap is no way around.
             fs::write(folder.join("memory.oom.group"), "1")?;
             let _ = fs::write(folder.join("memory.swap.max"), "0");
@@ -206,7 +206,7 @@ mod tests {
     fn a_group_without_controllers_gives_no_limits_and_says_so() {
         let root = tempfile::tempdir().unwrap();
         fs::write(root.path().join("cgroup.controllers"), "hugetlb\n").unwrap();
-        let why = Groups::below(root.path().to_owned(), &SessionLimits::default(), 0).unwrap_err();
+        let why = Groups::below(root.path().to_owned(), &SandboxLimits::default(), 0).unwrap_err();
         assert!(why.contains("none of the controllers"), "{why}");
     }
 }

@@ -19,7 +19,7 @@ use super::kernel::Kernel;
 use super::sandbox::{Place, Ports, Rules, Sandbox};
 use super::users::{Identity, Users};
 use super::{Around, Backend, Grants, Places};
-use crate::config::{BackendKind, Uids};
+use crate::isolation::{BackendKind, Uids};
 use crate::supervisor::{Confined, FIRST_ALONG, OWN_PROGRAM, Spec};
 use crate::workspace::{Folder, Workspaces};
 use std::path::Path;

@@ -5,7 +5,7 @@ use super::filter::Network;
 use super::sandbox::Sandbox;
 use super::users::Identity;
 use super::{Around, Backend, Grants, Places};
-use crate::config::BackendKind;
+use crate::isolation::BackendKind;
 use crate::supervisor::{Confined, Spec};
 use crate::workspace::{Folder, Workspaces};
 

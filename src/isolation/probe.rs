@@ -12,7 +12,7 @@ use super::{
     Around, Backend, Exposed, Grants, Group, Groups, INSIDE_PORT, Network, Sandboxed, Surroundings,
     When, prepare, promises,
 };
-use crate::config::{BackendKind, Bytes, Guarantee, SessionLimits};
+use crate::isolation::{BackendKind, Guarantee, SandboxLimits};
 use crate::process::{self, Ended, Launcher, Process};
 use crate::supervisor::{ATTACK, Confined, LAUNCHER_PROGRAM, Spec, Word};
 use crate::workspace::{Folder, Workspaces};
@@ -97,7 +97,7 @@ pub(super) struct Probe<'a> {
     pub(super) state: &'a Path,
     pub(super) grants: &'a Grants,
     pub(super) groups: Limited<'a>,
-    pub(super) limits: &'a SessionLimits,
+    pub(super) limits: &'a SandboxLimits,
     /// Which attacks are made.
     pub(super) when: When,
     /// The longest that all of it may take: [`WHOLE`].
@@ -326,7 +326,7 @@ impl Probe<'_> {
                 },
                 match self.limits.memory {
                     None => State::Missing("`isolation.limits.memory` is not set".to_owned()),
-                    Some(most) => self.hog(session, most.get(), findings).await?,
+                    Some(most) => self.hog(session, most, findings).await?,
                 },
             ),
         };
@@ -379,9 +379,9 @@ impl Probe<'_> {
             folder: &session.folder,
             grants: &session.grants,
             group: group.as_ref().map(Group::folder),
-            tmp: self.limits.tmp.get(),
-            shm: self.limits.shm.get(),
-            file: self.limits.disk.map(Bytes::get),
+            tmp: self.limits.tmp,
+            shm: self.limits.shm,
+            file: self.limits.disk,
             descriptors: self.limits.files,
             port: session.port,
             user: self.identity.user(&session.folder),

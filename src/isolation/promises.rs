@@ -17,7 +17,7 @@ use super::Guarantee::{
     Disk, Env, FsRead, FsWrite, KillTree, Memory, NetEgress, NetLoopback, PeerSessions, Pids,
     Processes, ServerMemory, UnixSockets,
 };
-use crate::config::BackendKind;
+use crate::isolation::BackendKind;
 use serde_json::{Map, Value, json};
 
 /// One guarantee.

@@ -4,7 +4,7 @@ use super::bubblewrap::Bubblewrap;
 use super::kernel::Kernel;
 use super::landlock::Landlock;
 use super::*;
-use crate::config::Uids;
+use crate::isolation::Uids;
 use crate::process::{Ended, Launcher, Process};
 use crate::supervisor::Word;
 use std::collections::BTreeSet;
@@ -33,14 +33,12 @@ impl Room {
 
     fn bubblewrap() -> Self {
         Self::new(|inside| {
-            Box::new(Bubblewrap::new("/usr/bin/bwrap".into(), inside, 7, Uids::default()).unwrap())
+            Box::new(Bubblewrap::new("/usr/bin/bwrap".into(), inside, 7, Uids::TESTED).unwrap())
         })
     }
 
     fn landlock() -> Self {
-        Self::new(|_| {
-            Box::new(Landlock::new(Kernel { landlock: 7, notifies: true }, Uids::default()))
-        })
+        Self::new(|_| Box::new(Landlock::new(Kernel { landlock: 7, notifies: true }, Uids::TESTED)))
     }
 
     async fn start(&self, script: &str) -> Process {
@@ -64,7 +62,7 @@ impl Room {
             file: None,
             descriptors: 1024,
             port: 1,
-            user: Users::find(Uids::default()).identify(None, &grants).user(&self.folder),
+            user: Users::find(Uids::TESTED).identify(None, &grants).user(&self.folder),
         };
         prepare(&*self.backend, &self.launcher, &around).await.unwrap();
         let confined = self.backend.confine(spec, &around);

@@ -15,7 +15,7 @@
 //! because agents may change them: an agent that can no longer use a file gets an error, and nothing more.
 
 use super::Grants;
-use crate::config::Uids;
+use crate::isolation::Uids;
 use crate::workspace::{Folder, Workspaces};
 use std::collections::BTreeMap;
 use std::fs::{self, Metadata};
@@ -127,7 +127,7 @@ impl Users {
     pub(super) fn group(&self) -> Option<u32> {
         match self {
             Self::Server | Self::Root(_) => None,
-            Self::Own(uids) => Some(uids.group()),
+            Self::Own(uids) => Some(uids.first),
         }
     }
 

@@ -13,16 +13,15 @@ use std::sync::Arc;
 impl Service {
     /// After a start: what was running has failed and says so; what waited runs.
     pub async fn recover(&self) -> Result<(usize, usize), store::Error> {
-        let house = self.sessions.house().clone();
-        let rows = self.store().unfinished().await?;
+        let rows = self.store.unfinished().await?;
         let (mut failed, mut resumed) = (0, 0);
         for row in rows {
-            let log = house.tasks.hold(&row);
-            if !self.store().was_clean() {
+            let log = self.tasks.hold(&row);
+            if !self.store.was_clean() {
                 log.jump(store::JUMP);
             }
             if row.state == TaskState::Submitted
-                && let Some(agent) = house.agents.get(&row.scope.agent)
+                && let Some(agent) = self.agents.get(&row.scope.agent)
             {
                 let message = self.last_message(&log).await?;
                 if let Some(message) = message
@@ -33,11 +32,11 @@ impl Service {
                         Ok(mut admission) => {
                             admission.not_yet_started();
                             if let Some(session) = admission.write() {
-                                self.store().commit(vec![session], Durability::Synced).await?;
+                                self.store.commit(vec![session], Durability::Synced).await?;
                             }
                             // It was there before, so it is not refused now.
                             let prompt = told.is_long().then(|| {
-                                Arc::new(house.prompts.overdraw(&row.scope.caller, told.size))
+                                Arc::new(self.prompts.overdraw(&row.scope.caller, told.size))
                             });
                             let origin = Origin { prompt, ..Origin::default() };
                             admission.submit(log, told.prompt, told.files, origin);
@@ -64,7 +63,7 @@ impl Service {
             let update = TaskStatusUpdateEvent::new(log.id.clone(), log.context_id.clone(), status);
             let used = Write::SessionInUse { id: row.session.clone(), at: Timestamp::now() };
             let records = vec![Record::Status(update)];
-            log.record_with(self.store(), vec![used], records, Durability::Synced).await?;
+            log.record_with(&self.store, vec![used], records, Durability::Synced).await?;
             failed += 1;
         }
         Ok((failed, resumed))
@@ -72,7 +71,7 @@ impl Service {
 
     /// The newest message of the caller to a task.
     async fn last_message(&self, log: &Arc<TaskLog>) -> Result<Option<Message>, store::Error> {
-        let snapshot = log.snapshot(self.store(), Extent::MESSAGES).await?;
+        let snapshot = log.snapshot(&self.store, Extent::MESSAGES).await?;
         Ok(snapshot.task.history.into_iter().rfind(|message| message.role == Role::User))
     }
 }

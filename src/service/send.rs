@@ -111,7 +111,7 @@ impl Service {
         print: &Print,
     ) -> Result<Option<Arc<TaskLog>>, Error> {
         let scope = client.scope();
-        let sent = self.store().task_by_key(&scope, key).await;
+        let sent = self.store.task_by_key(&scope, key).await;
         let Some((sent, row)) = sent.map_err(store::Error::incident)? else {
             return Ok(None);
         };
@@ -119,7 +119,7 @@ impl Service {
             let what = "was used for another message already; give each message a key of its own";
             return Err(Error::invalid("Idempotency-Key", what));
         }
-        let tasks = &self.sessions.house().tasks;
+        let tasks = &self.tasks;
         tasks.find(&scope, &row.id).await.map_err(store::Error::incident)
     }
 
@@ -130,7 +130,6 @@ impl Service {
         beside: Beside<'_>,
         key: Option<(String, Print)>,
     ) -> Result<(Accepted, Option<Checked>), Error> {
-        let house = self.sessions.house();
         let SendMessageRequest { message, configuration, .. } = request;
         let configuration = configuration.unwrap_or_default();
         let hook = match configuration.task_push_notification_config {
@@ -150,11 +149,11 @@ impl Service {
         let scope = client.scope();
         let continued = match (&message.task_id, alias) {
             (Some(id), _) => {
-                let found = house.tasks.find(&scope, id).await.map_err(store::Error::incident)?;
+                let found = self.tasks.find(&scope, id).await.map_err(store::Error::incident)?;
                 Some(found.ok_or_else(|| Error::task_not_found(id.as_str()))?)
             }
             (None, Some(alias)) => {
-                house.tasks.find_alias(&scope, alias).await.map_err(store::Error::incident)?
+                self.tasks.find_alias(&scope, alias).await.map_err(store::Error::incident)?
             }
             (None, None) => None,
         };
@@ -207,7 +206,6 @@ impl Service {
         new: New<'_>,
     ) -> Result<Accepted, Error> {
         let New { alias, key, withheld } = new;
-        let house = self.sessions.house();
         let scope = client.scope();
         let fork = self.forked(&scope, &message, context.as_ref()).await?;
         let id = TaskId::random();
@@ -226,7 +224,7 @@ impl Service {
         }
         let now = Timestamp::now();
         let row = TaskRow {
-            n: self.store().new_task_number(),
+            n: self.store.new_task_number(),
             id: id.clone(),
             scope,
             context_id: context_id.clone(),
@@ -253,7 +251,7 @@ impl Service {
         } else {
             Vec::new()
         };
-        let log = house
+        let log = self
             .tasks
             .accept(row, task, also, records, withheld)
             .await
@@ -280,7 +278,7 @@ impl Service {
         let Some(from) = message::fork_of(message) else {
             return Ok(None);
         };
-        let store = self.store();
+        let store = &self.store;
         let there = |context: ContextId| async move {
             let found = store.session(scope, &context).await;
             found.map_err(store::Error::incident)
@@ -333,9 +331,9 @@ impl Service {
         let mut answered = None;
         if let Some((_, ask)) = &ended {
             // One of several answers gets it; what does not name it is the next turn all the same.
-            match self.sessions.house().asks.take(&ask.id) {
+            match self.asks.take(&ask.id) {
                 Some(ask) => {
-                    also.push(Write::AskGone { id: ask.id.clone() });
+                    also.push(Write::AskTaken { id: ask.id.clone() });
                     answered = Some(ask);
                 }
                 None if asks::named(&message).is_some() => {
@@ -358,10 +356,10 @@ impl Service {
             records
         };
         let before = log.head();
-        let taken = log.take_message(self.store(), also, records).await;
+        let taken = log.take_message(&self.store, also, records).await;
         if let (Err(_), Some(ask)) = (&taken, &answered) {
             // Nothing of the answer is stored: the ask is open as before.
-            self.sessions.house().asks.restore(ask.clone());
+            self.asks.restore(ask.clone());
         }
         let taken = taken.map_err(store::Error::incident)?;
         if !taken {
@@ -385,7 +383,7 @@ impl Service {
         session: Option<&str>,
         task: Option<i64>,
     ) -> Result<(), Error> {
-        let budgets = &self.sessions.house().budgets;
+        let budgets = &self.budgets;
         let may = budgets.may_start(scope, session, task).await;
         let Err(exceeded) = may.map_err(store::Error::incident)? else {
             return Ok(());

@@ -1,6 +1,6 @@
 //! A live process of a session: with its driver, its pipes, and what is confinement as long as it lives.
 
-use super::House;
+use super::SessionDeps;
 use super::activity::{ActivitySender, ProcessMark};
 use super::long_line::{self, LinePlace, LineRoom};
 use super::outbox::Outbox;
@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::process::{Ended, Process};
 use crate::queue::Place;
 use crate::supervisor::{KILL_DEADLINE, Word};
-use pilothouse_agents::lines::LineCutter;
+use pilothouse_agents::lines::{LineBounds, LineCutter};
 use pilothouse_agents::{Driver, Exit, Launch, Life, Output, Step};
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +28,8 @@ pub(super) struct Running {
     /// Bytes that were read, and are not heard as long as the agent has to wait.
     pub(super) unread: Vec<u8>,
     stderr: Vec<u8>,
+    /// What of it waits for the end of its line, to be logged.
+    pub(super) stderr_line: Vec<u8>,
     pub(super) stdout_open: bool,
     pub(super) stderr_open: bool,
     pub(super) ended: Option<Ended>,
@@ -53,7 +55,10 @@ impl Running {
         config: &Config,
     ) -> Self {
         let cutter = match launch.output {
-            Output::Lines => Some(LineCutter::new(config.limits.line.as_usize())),
+            Output::Lines => Some(LineCutter::new(LineBounds {
+                kept: config.limits.line.as_usize(),
+                longest: config.limits.longest_line.as_usize(),
+            })),
             Output::Bytes => None,
         };
         Self {
@@ -65,6 +70,7 @@ impl Running {
             outbox: Outbox::default(),
             unread: Vec::new(),
             stderr: Vec::new(),
+            stderr_line: Vec::new(),
             stdout_open: true,
             stderr_open: true,
             ended: None,
@@ -150,7 +156,7 @@ impl Running {
     }
 
     /// Hears what the agent says between two turns.
-    pub(super) fn overhear(&mut self, read: Option<Chunk>, session: &str, house: &House) {
+    pub(super) fn overhear(&mut self, read: Option<Chunk>, session: &str, deps: &SessionDeps) {
         let Some(chunk) = read else {
             self.stdout_open = false;
             return;
@@ -159,8 +165,8 @@ impl Running {
             return;
         };
         for line in cutter.push(&chunk).flatten() {
-            house.telemetry.raw().line(session, None, &line);
-            self.answer_stray_line(&line, &house.config);
+            deps.telemetry.raw().line(session, None, &line);
+            self.answer_stray_line(&line, &deps.config);
         }
         self.cutter = Some(cutter);
     }

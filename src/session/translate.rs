@@ -15,7 +15,8 @@ use pilothouse_a2a::message::{Message, Part, PartContent, Role};
 use pilothouse_a2a::task::{Artifact, TaskState};
 use pilothouse_a2a::time::Timestamp;
 use pilothouse_agents::event::{self, Content, Event, Usage};
-use pilothouse_agents::{AskKind, Outcome};
+use pilothouse_agents::lines::is_shortened;
+use pilothouse_agents::{AskKind, Outcome, Problem};
 use pilothouse_egress::Refusal;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -33,6 +34,9 @@ const SHORT_PIECES: u64 = 65_536;
 
 /// Streamed text that is remembered for comparison with what the CLI says its answer is.
 const COMPARED: usize = 256 * 1024;
+
+/// Problems that stand in the metadata of a task.
+const MOST_PROBLEMS: usize = 32;
 
 /// Translates one turn.
 pub(super) struct Translator {
@@ -55,6 +59,8 @@ pub(super) struct Translator {
     /// Bytes of all records so far, without those of the answer.
     stored_bytes: usize,
     unknown: u64,
+    /// What of the agent's set-up does not work.
+    problems: Vec<Value>,
     event_limit: usize,
 }
 
@@ -77,6 +83,7 @@ impl Translator {
             pieces: 0,
             stored_bytes: 0,
             unknown: 0,
+            problems: Vec::new(),
             event_limit,
         }
     }
@@ -104,7 +111,10 @@ impl Translator {
     /// Takes in one event.
     pub(super) fn say(&mut self, event: Event) {
         match event {
-            Event::Text(text) => self.take_text(text),
+            Event::Text(text) => {
+                self.report_cut(&text);
+                self.take_text(text);
+            }
             Event::Thought(text) => {
                 self.flush_text();
                 self.push_thought(&text);
@@ -126,13 +136,24 @@ impl Translator {
             Event::Plan(plan) => self.status("plan", Some(json!({"kind": "plan", "plan": plan}))),
             Event::Artifact(artifact) => self.artifact(artifact),
             Event::Message(text) => {
+                self.report_cut(&text);
                 self.flush();
                 let mut message = self.message(text, None);
                 message.message_id = MessageId::random();
                 self.push(Record::Message(message));
             }
             Event::Usage(usage) => self.usage = Some(usage),
+            Event::Problem(problem) => self.report_problem(problem),
             Event::Raw(_) => self.unknown += 1,
+        }
+    }
+
+    /// Says that the end of a text was left out, and who can change that.
+    fn report_cut(&mut self, text: &str) {
+        if is_shortened(text) {
+            let line = "a text was cut, because the agent wrote a longer line than is kept; the server's operator can \
+                        raise `limits.line`";
+            self.status(line, Some(json!({"kind": "cut"})));
         }
     }
 
@@ -276,7 +297,12 @@ impl Translator {
         };
         let part = match content {
             Content::Text(text) => {
+                self.report_cut(&text);
                 return self.text_artifact(id, name, description, &text, append, last);
+            }
+            Content::Raw { base64, .. } if is_shortened(&base64) => {
+                let reason = "is larger than what is kept of a line (`limits.line`)";
+                return self.leave_out(name.as_deref(), reason);
             }
             Content::Raw { base64, filename, media_type } => match decode_base64(&base64) {
                 Some(bytes) => {
@@ -339,6 +365,17 @@ impl Translator {
             "reason": refusal.reason.word(),
         });
         self.status(&format!("not reached: {}", refusal.advice), Some(data));
+    }
+
+    /// Something of the agent's set-up does not work, or works again.
+    fn report_problem(&mut self, problem: Problem) {
+        let Problem { kind, subject, state, detail, text, is_solved } = problem;
+        let data = json!({"kind": kind, "subject": subject, "state": state, "detail": detail});
+        self.problems.retain(|known| known["kind"] != kind || known["subject"] != data["subject"]);
+        if !is_solved && self.problems.len() < MOST_PROBLEMS {
+            self.problems.push(bounded::value(data.clone(), PREVIEW));
+        }
+        self.status(&text, Some(data));
     }
 
     /// A `WORKING` status with a line for people and, if there is more, a data part.
@@ -450,7 +487,10 @@ impl Translator {
             }
         };
         let message = words.map(|(text, data)| self.message(text, data));
-        let metadata = facts.metadata(self.usage.as_ref(), self.began.elapsed(), self.unknown);
+        let mut metadata = facts.metadata(self.usage.as_ref(), self.began.elapsed(), self.unknown);
+        if !self.problems.is_empty() {
+            metadata.insert("problems".to_owned(), std::mem::take(&mut self.problems).into());
+        }
         self.out.push(status(&self.log, state, message, Some(metadata)));
         std::mem::take(&mut self.out)
     }

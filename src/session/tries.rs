@@ -25,7 +25,7 @@ pub(super) async fn converse(
     turn: &mut CurrentTurn,
     warm: bool,
 ) -> Option<Outcome> {
-    let mut retries = Retries::new(&session.house.config);
+    let mut retries = Retries::new(&session.deps.config);
     let mut is_fresh = false;
     loop {
         let Conversed { outcome, heard, refused, .. } = converse_once(session, turn).await;
@@ -44,7 +44,7 @@ pub(super) async fn converse(
         match reach_again(session, turn, pause, lost).await {
             Ok(is_new) => is_fresh |= is_new,
             Err(NotStarted::Over) => return outcome,
-            Err(NotStarted::Ended(cause)) => return Some(cause.outcome(&session.house.config)),
+            Err(NotStarted::Ended(cause)) => return Some(cause.outcome(&session.deps.config)),
         }
     }
 }
@@ -55,7 +55,7 @@ async fn converse_once(session: &mut SessionResources, turn: &mut CurrentTurn) -
         && let Some(running) = session.running.as_ref().filter(|running| running.can_go_on())
     {
         // The CLI has confirmed the interrupt; what the turn has left behind goes, or all of it does.
-        let (tree, patience) = (running.process.tree, session.house.config.timeouts.terminate);
+        let (tree, patience) = (running.process.tree, session.deps.config.timeouts.terminate);
         if !session.inbox.serve_during(tree.end_since(since, patience.get())).await {
             session.end_process(Word::Kill).await;
         }

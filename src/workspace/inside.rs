@@ -86,7 +86,7 @@ impl Inside {
         &self,
         name: &str,
         to: &Self,
-        allowance: &mut Allowance<'_>,
+        allowance: &mut Allowance,
         deadline: &Deadline,
     ) -> io::Result<()> {
         copy_file(&self.file(name)?, &to.create(name)?, allowance, deadline)

@@ -28,7 +28,6 @@
 
 mod ask;
 mod failure;
-mod form;
 mod handshake;
 mod hear;
 pub mod preset;

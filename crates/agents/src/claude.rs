@@ -13,13 +13,18 @@
 //! - The CLI can begin a turn by itself (a schedule, work in the background that ended). Our message
 //!   carries a `uuid`, and while the CLI reports it as queued, what it says is not our turn's. Which of
 //!   these turns belong to ours: see `background`.
-//! - A text that begins with `/` would be a command of the CLI; a newline before it makes it text.
+//! - A text that begins with `/` is a command of the CLI; any character before the slash makes it text.
+//!   `--disable-slash-commands` is not a guard: it takes skills, commands and plugins from the model too.
 //! - `total_cost_usd` counts from the start of the process.
 
 mod ask;
 mod background;
+mod elicitation;
 mod failure;
 mod hear;
+mod hooks;
+mod inventory;
+mod mcp;
 mod message;
 mod prompt;
 mod result;
@@ -27,12 +32,13 @@ mod so_far;
 mod wire;
 
 use crate::{
-    Answer, Driver, Event, Exit, LONGEST_ID, Launch, Life, Outcome, Output, Refusal, Setting, Step,
-    Turn, Usage,
+    Answer, Driver, Event, Exit, Inventory, LONGEST_ID, Launch, Life, Outcome, Output, Refusal,
+    Setting, Step, Turn, Usage,
 };
-use ask::PendingAsk;
+use ask::Pending;
 pub use background::BackgroundEnd;
 use background::{Background, Held};
+pub use inventory::TESTED_VERSIONS;
 pub use prompt::IMAGE_TYPES;
 use prompt::{content, has_images, message_uuid, respond, write};
 use serde_json::{Value, json};
@@ -64,6 +70,15 @@ const RESERVED: &[&str] = &[
     "--fork-session",
 ];
 
+/// The id of the request by which a process gets ready before its first turn.
+const AHEAD: &str = "ahead";
+
+/// Servers that the session's script added to the project need no prompt of their own.
+const SETTINGS: &str = r#"{"enableAllProjectMcpServers":true}"#;
+
+/// The settings of a process that only says what it offers: it starts nothing.
+const INQUIRY_SETTINGS: &str = r#"{"disableAllHooks":true}"#;
+
 /// How Claude Code is run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClaudeOptions {
@@ -83,6 +98,10 @@ pub struct ClaudeOptions {
     pub model: Option<String>,
     /// `--append-system-prompt`: words for the model after the CLI's own prompt.
     pub system_prompt: Option<String>,
+    /// How long the first prompt of a process waits for the CLI's MCP servers; zero does not ask for them.
+    pub server_wait: Duration,
+    /// MCP servers without which no turn begins.
+    pub required_servers: Vec<String>,
     /// Whether to tell the CLI that it is confined (`IS_SANDBOX=1`), so that it accepts
     /// `bypassPermissions` as root.
     pub sandboxed: bool,
@@ -110,6 +129,8 @@ impl Default for ClaudeOptions {
             partial_messages: true,
             model: None,
             system_prompt: None,
+            server_wait: Duration::ZERO,
+            required_servers: Vec::new(),
             sandboxed: false,
             background: true,
             background_grace: Duration::from_secs(10),
@@ -127,7 +148,8 @@ pub struct Claude {
     phase: Phase,
     turn: TurnState,
     /// Asks that wait for an answer, by the CLI's request id.
-    pending: BTreeMap<String, PendingAsk>,
+    pending: BTreeMap<String, Pending>,
+    servers: mcp::Servers,
     conversation: Option<String>,
     model: Option<String>,
     ready: bool,
@@ -178,6 +200,7 @@ struct TurnState {
     fresh: bool,
     /// Whether anything came of the turn: words, thoughts, a tool call, an ask.
     acted: bool,
+    hooks: hooks::Hooks,
     /// What it has used up to its last result.
     spent: Usage,
     /// What its messages have used since.
@@ -218,6 +241,7 @@ impl Claude {
             phase: Phase::Idle,
             turn: TurnState::default(),
             pending: BTreeMap::new(),
+            servers: mcp::Servers::default(),
             conversation: None,
             model: None,
             ready: false,
@@ -242,6 +266,7 @@ impl Claude {
     /// Ends the open turn; its asks are no longer wanted.
     fn end(&mut self, outcome: Outcome) -> Vec<Step> {
         self.phase = Phase::Idle;
+        self.take_back_prompt();
         let turn = mem::take(&mut self.turn);
         self.after_interrupt = turn.interrupted;
         let failed = matches!(outcome, Outcome::Failed { .. });
@@ -283,6 +308,10 @@ impl Claude {
         ]
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .to_vec();
+        if !options.server_wait.is_zero() {
+            // What has not connected by then has failed, instead of coming in the middle of a turn.
+            env.push(("MCP_TIMEOUT".to_owned(), options.server_wait.as_millis().to_string()));
+        }
         if options.sandboxed {
             env.push(("IS_SANDBOX".to_owned(), "1".to_owned()));
         }
@@ -324,12 +353,12 @@ impl Driver for Claude {
             add(&["--include-partial-messages"]);
         }
         add(&["--permission-prompt-tool", "stdio", "--permission-mode", &options.permission_mode]);
-        add(&["--disable-slash-commands"]);
+        // Without these a hook that fails, takes long or ends a turn says nothing.
+        add(&["--include-hook-events"]);
         if !options.disallowed_tools.is_empty() {
             add(&["--disallowedTools", &options.disallowed_tools.join(",")]);
         }
-        // Servers that the session's script added to the project need no prompt of their own.
-        add(&["--settings", r#"{"enableAllProjectMcpServers":true}"#]);
+        add(&["--settings", SETTINGS]);
         if let Some(model) = &options.model {
             add(&["--model", model]);
         }
@@ -360,7 +389,7 @@ impl Driver for Claude {
     }
 
     fn check(&self, turn: &Turn) -> Result<(), Refusal> {
-        if turn.text.trim().is_empty() && !has_images(turn) {
+        if turn.text.trim().is_empty() && !has_images(turn) && turn.command.is_none() {
             return Err(Refusal::nothing_to_read());
         }
         Ok(())
@@ -381,14 +410,16 @@ impl Driver for Claude {
         }
         // What was asked between two turns is asked in this one.
         let asks = self.pending.iter().map(|(id, pending)| Step::Ask(pending.ask(id)));
-        let message = write(&json!({
+        let mut steps: Vec<_> = asks.collect();
+        let prompt = write(&json!({
             "type": "user",
             "message": { "role": "user", "content": content(turn) },
             "parent_tool_use_id": null,
             "session_id": "",
             "uuid": self.turn.uuid,
         }));
-        asks.chain([message]).collect()
+        steps.extend(self.send_prompt(prompt));
+        steps
     }
 
     fn line(&mut self, line: &[u8]) -> Vec<Step> {
@@ -402,15 +433,25 @@ impl Driver for Claude {
             return Vec::new();
         };
         let response = pending.response(answer);
-        if matches!(answer, Answer::Deny { .. }) {
+        if let (Answer::Deny { .. }, Pending::Tool(pending)) = (answer, pending) {
             self.turn.refuse(pending.tool_use_id);
         }
         vec![respond(ask, &response)]
     }
 
+    fn woke(&mut self) -> Vec<Step> {
+        match self.holds_prompt() {
+            true => self.wait_for_servers(),
+            false => [self.report_slow_hooks(), self.grace_ends()].concat(),
+        }
+    }
+
     fn interrupt(&mut self) -> Vec<Step> {
         if self.phase == Phase::Idle {
             return Vec::new();
+        }
+        if self.take_back_prompt() {
+            return self.end(Outcome::Canceled);
         }
         self.turn.interrupted = true;
         self.give_up_held();
@@ -432,10 +473,23 @@ impl Driver for Claude {
         // It loads its settings, plugins and servers for this, and answers before any model is called.
         let request = json!({
             "type": "control_request",
-            "request_id": "ahead",
+            "request_id": AHEAD,
             "request": {"subtype": "initialize"},
         });
         format!("{request}\n").into_bytes()
+    }
+
+    fn launch_inquiry(&mut self, setting: &Setting) -> Option<Launch> {
+        let mut launch = self.launch(setting, &Turn::default()).ok()?;
+        for arg in launch.args.iter_mut().filter(|arg| *arg == SETTINGS) {
+            INQUIRY_SETTINGS.clone_into(arg);
+        }
+        launch.args.push("--strict-mcp-config".to_owned());
+        Some(launch)
+    }
+
+    fn read_inventory(&self, line: &[u8]) -> Option<Result<Inventory, String>> {
+        inventory::read(line, AHEAD)
     }
 
     fn terminal(&self, setting: &Setting) -> Option<Launch> {
@@ -459,10 +513,6 @@ impl Driver for Claude {
         self.refused
     }
 
-    fn woke(&mut self) -> Vec<Step> {
-        self.grace_ends()
-    }
-
     fn background(&self) -> Vec<String> {
         self.background.running()
     }
@@ -477,9 +527,10 @@ impl Driver for Claude {
 /// Whether a step shows that the agent has begun to answer or to work.
 fn is_act(step: &Step) -> bool {
     match step {
-        Step::Say(event) => {
-            !matches!(event, Event::Status { .. } | Event::Usage(_) | Event::Raw(_))
-        }
+        Step::Say(event) => !matches!(
+            event,
+            Event::Status { .. } | Event::Problem(_) | Event::Usage(_) | Event::Raw(_)
+        ),
         Step::Ask(_) => true,
         Step::Withdraw(_)
         | Step::Ready

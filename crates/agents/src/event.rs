@@ -42,8 +42,27 @@ pub enum Event {
     Message(String),
     /// What the turn has used so far; a later one replaces an earlier one.
     Usage(Usage),
+    /// Something of the agent's set-up does not work, or works again; kept with the task.
+    Problem(Problem),
     /// What this version of the driver does not know; counted, never shown to a caller.
     Raw(Value),
+}
+
+/// Something of an agent's set-up that does not work: an MCP server, a hook.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// What it is: `mcp-server`, `hook`.
+    pub kind: &'static str,
+    /// Which one.
+    pub subject: String,
+    /// Its state, in the CLI's word.
+    pub state: String,
+    /// Why, in the CLI's words.
+    pub detail: Option<String>,
+    /// The line for people.
+    pub text: String,
+    /// Whether it works again.
+    pub is_solved: bool,
 }
 
 /// An artifact that an agent hands over.

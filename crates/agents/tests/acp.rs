@@ -233,6 +233,7 @@ fn said(event: &Event) -> String {
             usage.cost_usd,
             usage.model.as_deref().unwrap_or("-")
         ),
+        Event::Problem(problem) => format!("problem {}", problem.text),
         Event::Raw(value) => format!("raw {}", value["method"].as_str().unwrap_or("-")),
     }
 }

@@ -243,6 +243,7 @@ fn said(event: &Event) -> String {
             usage.model.as_deref().unwrap_or("-"),
             usage.turns.unwrap_or_default()
         ),
+        Event::Problem(problem) => format!("problem {}", problem.text),
         Event::Raw(value) => {
             format!(
                 "raw {} {}",

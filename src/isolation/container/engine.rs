@@ -1,7 +1,7 @@
 //! The client of a container engine: what it is asked, and what its containers are called.
 
 use super::{ANSWER, CLIENT, LABEL, USUAL, is_root};
-use crate::config;
+use crate::isolation::{ContainerSettings, EngineKind};
 use crate::process::{Ended, Launcher, tree};
 use crate::supervisor::{Confined, Spec};
 use std::collections::BTreeMap;
@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 /// A client of an engine.
 pub(super) struct Engine {
-    pub(super) kind: config::Engine,
+    pub(super) kind: EngineKind,
     pub(super) program: PathBuf,
     pub(super) env: Vec<(String, String)>,
     pub(super) users: UserMap,
@@ -34,17 +34,17 @@ impl UserMap {
     }
 }
 impl Engine {
-    /// The engine that is configured, or the first that has the image.
+    /// The engine that is set, or the first that has the image.
     pub(super) async fn find(
-        config: &config::Container,
+        settings: &ContainerSettings,
         image: &str,
         environment: &BTreeMap<String, String>,
         host: &Launcher,
     ) -> Result<(Self, Vec<(String, String)>), String> {
-        let kinds: &[config::Engine] = match config.engine {
-            config::Engine::Auto => &[config::Engine::Podman, config::Engine::Docker],
-            config::Engine::Docker => &[config::Engine::Docker],
-            config::Engine::Podman => &[config::Engine::Podman],
+        let kinds: &[EngineKind] = match settings.engine {
+            EngineKind::Auto => &[EngineKind::Podman, EngineKind::Docker],
+            EngineKind::Docker => &[EngineKind::Docker],
+            EngineKind::Podman => &[EngineKind::Podman],
         };
         let mut causes = Vec::new();
         for &kind in kinds {
@@ -57,7 +57,7 @@ impl Engine {
     }
 
     pub(super) async fn with(
-        kind: config::Engine,
+        kind: EngineKind,
         image: &str,
         environment: &BTreeMap<String, String>,
         host: &Launcher,
@@ -75,7 +75,7 @@ impl Engine {
                 env.push((one.to_owned(), value.clone()));
             }
         }
-        if let (config::Engine::Docker, Some(address)) = (kind, environment.get("DOCKER_HOST"))
+        if let (EngineKind::Docker, Some(address)) = (kind, environment.get("DOCKER_HOST"))
             && !address.starts_with("unix://")
         {
             return Err(format!(
@@ -103,9 +103,9 @@ impl Engine {
 
     async fn user_map(&self, host: &Launcher) -> Result<UserMap, String> {
         match self.kind {
-            config::Engine::Podman if is_root() => Ok(UserMap::Same),
-            config::Engine::Podman => Ok(UserMap::Namespace("keep-id")),
-            config::Engine::Docker | config::Engine::Auto => {
+            EngineKind::Podman if is_root() => Ok(UserMap::Same),
+            EngineKind::Podman => Ok(UserMap::Namespace("keep-id")),
+            EngineKind::Docker | EngineKind::Auto => {
                 let asked = ["info", "--format", "{{json .SecurityOptions}}"];
                 let told = self.says(host, &asked).await;
                 let told = told.map_err(|words| format!("`docker info` said: {words}"))?;
@@ -175,10 +175,10 @@ impl Engine {
         }
     }
 }
-pub(super) const fn name_of(kind: config::Engine) -> &'static str {
+pub(super) const fn name_of(kind: EngineKind) -> &'static str {
     match kind {
-        config::Engine::Podman => "podman",
-        config::Engine::Docker | config::Engine::Auto => "docker",
+        EngineKind::Podman => "podman",
+        EngineKind::Docker | EngineKind::Auto => "docker",
     }
 }
 /// The variables that an image sets, as the engine prints them.

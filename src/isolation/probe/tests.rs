@@ -4,8 +4,9 @@ use super::super::kernel::Kernel;
 use super::super::landlock::Landlock;
 use super::super::none::NoSandbox;
 use super::*;
-use crate::config::{self, Config, DriverKind, Uids};
+use crate::isolation::Uids;
 use crate::process::tests::shell;
+use crate::workspace::WorkspaceSettings;
 use std::os::unix::fs::PermissionsExt;
 
 /// What works for any user on any machine as long as there is no sandbox.
@@ -43,7 +44,7 @@ struct Room {
     launcher: Launcher,
     workspaces: Workspaces,
     grants: Grants,
-    limits: SessionLimits,
+    limits: SandboxLimits,
 }
 
 impl Room {
@@ -52,14 +53,19 @@ impl Room {
         // Agents that have users of their own pass it.
         let open = PermissionsExt::from_mode(0o711);
         std::fs::set_permissions(root.path(), open).unwrap();
-        let config = Config { state_dir: root.path().join("state"), ..Config::default() };
-        let agent = config::Agent::of(DriverKind::Command);
-        let workspaces = Workspaces::new(&config, root.path(), &agent, &config.workspace).unwrap();
+        let workspaces = Workspaces::new(WorkspaceSettings::tested(root.path()));
         Self {
             launcher: Launcher::start().unwrap(),
             workspaces,
             grants: Grants::default(),
-            limits: SessionLimits::default(),
+            limits: SandboxLimits {
+                pids: Some(1024),
+                disk: Some(20 << 30),
+                files: 8192,
+                tmp: 1 << 30,
+                shm: 256 << 20,
+                ..SandboxLimits::default()
+            },
             root,
         }
     }
@@ -180,7 +186,7 @@ fn memory_is_refused_only_to_a_program_that_tried_to_take_it() {
 #[tokio::test]
 async fn all_of_a_probe_has_one_deadline() {
     let room = Room::new();
-    let landlock = Landlock::new(Kernel::ask(&room.launcher).await, Uids::default());
+    let landlock = Landlock::new(Kernel::ask(&room.launcher).await, Uids::TESTED);
     let probe = Probe { deadline: Duration::ZERO, ..room.probe(&landlock, When::Start) };
     let failed = probe.run().await.map(drop).unwrap_err();
     insta::assert_snapshot!(failed, @"the attacks did not come to their end within 0 s");
@@ -204,7 +210,7 @@ async fn the_attacking_program_says_that_its_aims_are_not_whole() {
 
 /// What this kernel's Landlock does not give, as the attacks that are made then find it.
 async fn missing(room: &Room, kernel: Kernel, when: When) -> Vec<&'static str> {
-    let findings = room.probe(&Landlock::new(kernel, Uids::default()), when).run().await.unwrap();
+    let findings = room.probe(&Landlock::new(kernel, Uids::TESTED), when).run().await.unwrap();
     let limits = [Guarantee::Pids, Guarantee::Memory];
     let missing =
         Guarantee::ALL.into_iter().filter(|one| !limits.contains(one) && !findings.holds(*one));

@@ -3,7 +3,7 @@
 use super::super::inside::{create_file, make_free, open_file};
 use super::owner::inherit_name;
 use super::{Deadline, Links, Walk, open_parent, remove};
-use crate::config::CopyLimits;
+use crate::workspace::CopyLimits;
 use rustix::fs::{AtFlags, FileType, Mode, SeekFrom, linkat, mkdirat, readlinkat, seek, symlinkat};
 use rustix::io::Errno;
 use std::ffi::CStr;
@@ -18,15 +18,15 @@ use tokio_util::sync::CancellationToken;
 const CHUNK: u64 = 64 << 20;
 
 /// What may still be copied.
-pub(in crate::workspace) struct Allowance<'a> {
-    limits: &'a CopyLimits,
+pub(in crate::workspace) struct Allowance {
+    limits: CopyLimits,
     entries: u64,
     bytes: u64,
 }
 
-impl<'a> Allowance<'a> {
-    pub(in crate::workspace) fn new(limits: &'a CopyLimits) -> Self {
-        Self { limits, entries: limits.entries, bytes: limits.size.get() }
+impl Allowance {
+    pub(in crate::workspace) fn new(limits: CopyLimits) -> Self {
+        Self { limits, entries: limits.entries, bytes: limits.size }
     }
 
     fn take_entry(&mut self) -> io::Result<()> {
@@ -43,7 +43,7 @@ impl<'a> Allowance<'a> {
     fn take_bytes(&mut self, bytes: u64) -> io::Result<()> {
         let left = self.bytes.checked_sub(bytes).ok_or_else(|| {
             let most = self.limits.size;
-            io::Error::other(format!("files of more than {most} (`sessions.copy.size`)"))
+            io::Error::other(format!("files of more than {most} bytes (`sessions.copy.size`)"))
         });
         self.bytes = left?;
         Ok(())
@@ -59,8 +59,8 @@ impl<'a> Allowance<'a> {
 }
 
 /// A copy of a tree in the making.
-pub(in crate::workspace) struct Copying<'a> {
-    pub(in crate::workspace) allowance: Allowance<'a>,
+pub(in crate::workspace) struct Copying {
+    pub(in crate::workspace) allowance: Allowance,
     pub(in crate::workspace) links: Links,
     /// A folder beside the copy, made where it is needed: it holds a further name of each file that has several,
     /// so that the next one is a link to it.
@@ -68,7 +68,7 @@ pub(in crate::workspace) struct Copying<'a> {
     pub(in crate::workspace) deadline: Deadline,
 }
 
-impl Copying<'_> {
+impl Copying {
     /// Copies all that is in a folder to another one, which nobody else uses now; a file of the same name that is
     /// there already is replaced. Holes stay holes, names of one file
     /// stay names of one file; pipes, sockets and devices are left out.
@@ -167,7 +167,7 @@ impl Copying<'_> {
 pub(in crate::workspace) fn copy_file(
     mut from: &File,
     mut to: &File,
-    allowance: &mut Allowance<'_>,
+    allowance: &mut Allowance,
     deadline: &Deadline,
 ) -> io::Result<()> {
     let found = from.metadata()?;

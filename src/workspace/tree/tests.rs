@@ -3,7 +3,7 @@
 use super::super::inside::create_file;
 use super::measure::BLOCK;
 use super::*;
-use crate::config::{Bytes, CopyLimits};
+use crate::workspace::CopyLimits;
 use rustix::fs::mkdirat;
 use std::fs::{self, File};
 use std::io::{Read, Seek, Write};
@@ -37,7 +37,7 @@ fn measured(path: &Path) -> Size {
 
 fn copied(from: &Path, to: &Path, limits: &CopyLimits) -> io::Result<()> {
     let copying = Copying {
-        allowance: Allowance::new(limits),
+        allowance: Allowance::new(*limits),
         links: Links::Keep,
         beside: Some(to.with_extension("beside")),
         deadline: never(),
@@ -198,7 +198,7 @@ fn a_copy_keeps_links_modes_holes_and_names_of_one_file() {
     sparse.set_len(1 << 30).unwrap();
     sparse.seek(io::SeekFrom::Start(1 << 29)).unwrap();
     sparse.write_all(b"in the middle").unwrap();
-    copied(&from, &to, &CopyLimits::default()).unwrap();
+    copied(&from, &to, &CopyLimits { entries: 1000, size: 1 << 20, depth: 128 }).unwrap();
     assert_eq!(fs::read_link(to.join("name")).unwrap(), Path::new("/etc/hostname"));
     let run = fs::metadata(to.join("a/b/run")).unwrap();
     assert_eq!(run.mode() & 0o777, 0o755);
@@ -219,14 +219,14 @@ fn a_copy_of_too_much_names_the_key() {
     let from = root.path().join("from");
     fs::create_dir_all(from.join("a/b/c")).unwrap();
     fs::write(from.join("data"), vec![1; 4096]).unwrap();
-    let enough = CopyLimits { entries: 4, size: Bytes::new(4096), depth: 3 };
+    let enough = CopyLimits { entries: 4, size: 4096, depth: 3 };
     copied(&from, &root.path().join("whole"), &enough).unwrap();
     let refused = |name: &str, limits: CopyLimits| {
         copied(&from, &root.path().join(name), &limits).unwrap_err().to_string()
     };
     let entries = refused("entries", CopyLimits { entries: 3, ..enough });
     assert!(entries.contains("sessions.copy.entries"), "{entries}");
-    let size = refused("size", CopyLimits { size: Bytes::new(4095), ..enough });
+    let size = refused("size", CopyLimits { size: 4095, ..enough });
     assert!(size.contains("sessions.copy.size"), "{size}");
     let depth = refused("depth", CopyLimits { depth: 2, ..enough });
     assert!(depth.contains("sessions.copy.depth"), "{depth}");

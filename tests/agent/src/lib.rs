@@ -63,10 +63,15 @@
 //! | `refuses`, `gives-up` | ends with `refusal`, with `cancelled` |
 //! | `runs` | runs the prompt as a script of the shell and says what it prints |
 //!
+//! `fake-agent --mcp MODE` is an MCP server on standard input and output with the tools `echo` (says `echoed`),
+//! `elicit` (a form with `account` and `amount`) and `visit` (an address to open), which say the answer as JSON:
+//! `well` starts at once, `late` at the cue `mcp`, `dies` ends with code 3.
+//!
 //! With `stream-json` among its arguments it speaks as Claude Code does, and runs prompts in the same way.
 
 mod acp;
 mod claude;
+mod mcp;
 mod play;
 mod process;
 mod proxy;
@@ -98,6 +103,7 @@ pub fn main() -> ExitCode {
     }
     let played = match args.as_slice() {
         [option, mode] if option == "--acp" => acp::play(&mode.to_string_lossy()),
+        [option, mode] if option == "--mcp" => mcp::play(&mode.to_string_lossy()),
         args if args.iter().any(|arg| arg == claude::FORMAT) => claude::play(),
         _ => run(args),
     };

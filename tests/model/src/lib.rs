@@ -17,6 +17,7 @@
 //! | `bash: CMD`, `write PATH [TEXT]`, `read PATH` | a call of the client's own tool, whatever it is called |
 //! | `ask Q \| A \| B` | a call of `AskUserQuestion` |
 //! | `tool NAME {JSON}` | a call of exactly that tool |
+//! | `rawtool NAME {JSON}` | the same, also where the client offers it by a search only |
 //! | `both: STEP ;; STEP` | the calls of these steps in one message |
 //! | `error CODE [TIMES]` | an HTTP error, always or only the first TIMES times |
 //! | `drop` | `partial `, then the connection is cut |
@@ -25,6 +26,8 @@
 //! is made again, then the other calls of that message and the steps after it; anything else is
 //! answered `heard: <its text>`. What a client reports of work in the background (`<task-notification>`) is
 //! answered `reported: <its result>`; a result that holds steps is played.
+//!
+//! The letters `\ud83d` in an answer that is streamed are sent as that escape, half of a surrogate pair.
 //!
 //! A side question that offers no tools and wants JSON of a certain shape is answered with the smallest
 //! value of that shape. A key that contains `bad` is answered 401. The test's own doors are `GET /__model/requests`,

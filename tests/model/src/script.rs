@@ -332,9 +332,13 @@ impl Conversation {
             }
             "read" => ("Read", json!({"file_path": first})),
             "ask" => ("AskUserQuestion", question(rest)),
-            "tool" => {
+            "tool" | "rawtool" => {
                 let more = if more.trim().is_empty() { "{}" } else { more };
                 match serde_json::from_str(more) {
+                    Ok(input) if word == "rawtool" => {
+                        let name = first.to_owned();
+                        return Some(Reply::Calls(vec![ToolCall { name, input }]));
+                    }
                     Ok(input) => (first, input),
                     Err(error) => return Some(Reply::say(format!("no JSON for {first}: {error}"))),
                 }
@@ -395,7 +399,17 @@ fn steps(text: &str) -> Vec<Step<'_>> {
         };
         let known = matches!(
             word,
-            "say" | "think" | "slow" | "hang" | "cue" | "write" | "read" | "ask" | "tool" | "error"
+            "say"
+                | "think"
+                | "slow"
+                | "hang"
+                | "cue"
+                | "write"
+                | "read"
+                | "ask"
+                | "tool"
+                | "rawtool"
+                | "error"
         );
         if (known && !rest.is_empty()) || matches!(word, "bash" | "both" | "history" | "drop") {
             steps.push(Step { word, rest });

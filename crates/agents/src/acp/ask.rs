@@ -1,8 +1,8 @@
 //! What an agent asks its client, permissions and forms, and the answers in its own words.
 
-use super::form::Form;
 use super::tool::Tool;
 use super::wire::{self, PermissionOption};
+use crate::form::Form;
 use crate::{Answer, Ask, AskKind, Event, Step};
 use serde_json::{Value, json};
 

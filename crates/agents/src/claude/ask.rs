@@ -3,22 +3,71 @@
 //! A question (`AskUserQuestion`) comes as the permission request of a tool. It is answered by
 //! allowing the tool with `answers` added to its input: the question's text → a label, or free words.
 
+use super::elicitation::Elicitation;
+use super::wire::{Control, Text};
 use crate::{Answer, Ask, AskKind};
 use serde_json::{Map, Value, json};
 
 /// The tool by which the agent asks a person.
 const QUESTION_TOOL: &str = "AskUserQuestion";
 
-/// An ask that waits for its answer.
+/// A request of the CLI that waits for its answer.
+#[derive(Debug)]
+pub(super) enum Pending {
+    Tool(PendingAsk),
+    Elicitation(Elicitation),
+}
+
+impl Pending {
+    /// The ask in the house's words.
+    pub(super) fn ask(&self, id: &str) -> Ask {
+        match self {
+            Self::Tool(pending) => pending.ask(id),
+            Self::Elicitation(pending) => Ask { id: id.to_owned(), kind: pending.kind() },
+        }
+    }
+
+    /// The CLI's form of an answer.
+    pub(super) fn response(&self, answer: &Answer) -> Value {
+        match self {
+            Self::Tool(pending) => pending.response(answer),
+            Self::Elicitation(pending) => pending.response(answer),
+        }
+    }
+}
+
+/// The request to use a tool.
 #[derive(Debug)]
 pub(super) struct PendingAsk {
     pub(super) tool: String,
     pub(super) tool_use_id: String,
     pub(super) input: Value,
+    /// Whether a text in the input may have been mended, so that it is not what the CLI has.
+    pub(super) is_mended: bool,
     pub(super) description: Option<String>,
 }
 
 impl PendingAsk {
+    /// What a request asks, in which a text may have been mended.
+    pub(super) fn of(request: Control<'_>, is_mended: bool) -> Self {
+        // The description is the model's; a hook of the operator says why it asks.
+        let is_hook = request.decision_reason_type.as_deref() == Some("hook");
+        let words = match (request.description, request.decision_reason.map(Text::into_owned)) {
+            (description, Some(reason)) if is_hook => {
+                let reason = format!("a hook asks: {reason}");
+                Some(description.map_or(reason.clone(), |words| format!("{reason}\n{}", &*words)))
+            }
+            (description, reason) => description.map(Text::into_owned).or(reason),
+        };
+        Self {
+            tool: request.tool_name.map(Text::into_owned).unwrap_or_default(),
+            tool_use_id: request.tool_use_id.map(Text::into_owned).unwrap_or_default(),
+            input: request.input.unwrap_or_else(|| json!({})),
+            is_mended,
+            description: words,
+        }
+    }
+
     /// The ask in the house's words.
     pub(super) fn ask(&self, id: &str) -> Ask {
         let questions = questions(&self.input);
@@ -45,6 +94,8 @@ impl PendingAsk {
     pub(super) fn response(&self, answer: &Answer) -> Value {
         match answer {
             Answer::Deny { message } => json!({ "behavior": "deny", "message": message }),
+            // Without an input the CLI takes its own.
+            Answer::Allow { input: None } if self.is_mended => json!({ "behavior": "allow" }),
             Answer::Allow { input: None } => {
                 json!({ "behavior": "allow", "updatedInput": self.input })
             }
@@ -122,7 +173,13 @@ mod tests {
     use super::*;
 
     fn pending(tool: &str, input: Value) -> PendingAsk {
-        PendingAsk { tool: tool.to_owned(), tool_use_id: "u".to_owned(), input, description: None }
+        PendingAsk {
+            tool: tool.to_owned(),
+            tool_use_id: "u".to_owned(),
+            input,
+            is_mended: false,
+            description: None,
+        }
     }
 
     fn colour() -> Value {

@@ -91,8 +91,6 @@ struct Task {
 #[derive(Debug)]
 pub(super) struct Held {
     outcome: Outcome,
-    /// Whether there is too much of its answers to join them.
-    is_long: bool,
     /// Whether the time of what is not waited for without end is over.
     is_late: bool,
     /// Whether commands were told to stop.
@@ -381,16 +379,13 @@ impl Claude {
     /// Holds what the turn has come to so far until the CLI is idle.
     pub(super) fn hold(&mut self, outcome: Outcome) -> Vec<Step> {
         let mut steps = Vec::new();
-        let mut is_long = false;
         let outcome = match (self.turn.held.take(), outcome) {
             (Some(held), Outcome::Completed { answer: more }) => {
-                is_long = held.is_long;
                 let answer = match held.outcome {
                     Outcome::Completed { answer } => join(answer, more),
                     _ => more,
                 };
-                is_long |= answer.as_ref().is_some_and(|answer| answer.len() > ANSWERS);
-                Outcome::Completed { answer: answer.filter(|_| !is_long) }
+                Outcome::Completed { answer }
             }
             (_, outcome) => outcome,
         };
@@ -404,7 +399,7 @@ impl Claude {
             let data = json!({ "kind": "background", "state": "waiting", "tasks": own });
             steps.push(Step::Say(Event::Status { text, data: Some(data) }));
         }
-        let held = Held { outcome, is_long, is_late: false, stops: false, owes_report: false };
+        let held = Held { outcome, is_late: false, stops: false, owes_report: false };
         self.turn.held = Some(held);
         self.turn.begin_reply();
         steps.extend(self.settle());
@@ -477,12 +472,11 @@ fn brief(text: &str) -> String {
     if shown.len() < text.len() { format!("{shown} ...") } else { shown.to_owned() }
 }
 
-/// The answers of two turns of the CLI, as paragraphs of one.
+/// The answers of two turns of the CLI, as paragraphs of one; none, which means what was streamed, where either is not
+/// known or they are too long together.
 fn join(first: Option<String>, more: Option<String>) -> Option<String> {
-    match (first, more) {
-        (Some(first), Some(more)) => Some(format!("{first}\n\n{more}")),
-        (first, more) => first.or(more),
-    }
+    let (first, more) = first.zip(more)?;
+    (first.len() + more.len() <= ANSWERS).then(|| format!("{first}\n\n{more}"))
 }
 
 /// What two turns of the CLI have used together.

@@ -1,11 +1,14 @@
 //! What Claude Code says, line by line, as steps.
 
-use super::ask::PendingAsk;
+use super::ask::{Pending, PendingAsk};
+use super::elicitation::Elicitation;
 use super::prompt::{refuse, respond};
-use super::wire::{Control, OutputLine, System, Text};
+use super::wire::{Control, ControlResponse, OutputLine, System};
 use super::{Claude, Phase};
+use crate::lines::may_be_mended;
 use crate::reading::{Heard, Unreadable, raw, read_line};
 use crate::{Answer, Event, LONGEST_ID, Outcome, Step};
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use std::mem;
 
@@ -24,10 +27,17 @@ impl Claude {
     fn read(&mut self, line: &OutputLine<'_>, bytes: &[u8]) -> Heard {
         // What concerns the process, whosever turn it is.
         match (&*line.kind, line.subtype.as_deref()) {
+            ("control_response", _) => {
+                let response = line.response.map(RawValue::get).unwrap_or_default();
+                let response = serde_json::from_str::<ControlResponse<'_>>(response);
+                let steps = response.map_or_else(|_| Vec::new(), |told| self.hear_servers(&told));
+                // That of an interrupt, it may be, which found nothing but commands in the background.
+                return Ok(match self.turn.interrupted {
+                    true => [steps, self.settle()].concat(),
+                    false => steps,
+                });
+            }
             ("keep_alive", _) => return Ok(Vec::new()),
-            // That of an interrupt, it may be, which found nothing but commands in the background.
-            ("control_response", _) if self.turn.interrupted => return Ok(self.settle()),
-            ("control_response", _) => return Ok(Vec::new()),
             ("control_request", _) => return self.control(line),
             ("control_cancel_request", _) => {
                 let id = line.request_id.as_deref().ok_or(Unreadable)?;
@@ -40,7 +50,7 @@ impl Claude {
             }
             ("command_lifecycle", _) => return Ok(self.lifecycle(line)),
             ("system", Some("init")) => {
-                return self.init(line, &serde_json::from_slice(bytes)?, bytes);
+                return self.init(line, serde_json::from_slice(bytes)?, bytes);
             }
             ("system", Some("session_state_changed")) => return self.state_line(bytes),
             ("system", Some("background_tasks_changed")) => return self.task_list(bytes),
@@ -72,6 +82,11 @@ impl Claude {
         match (&*line.kind, line.subtype.as_deref()) {
             ("stream_event", _) => self.delta(line),
             ("assistant", _) => self.assistant(line),
+            ("system", Some("hook_started")) => self.hook_started(serde_json::from_slice(bytes)?),
+            ("system", Some("hook_response")) => self.hook_ended(serde_json::from_slice(bytes)?),
+            ("system", Some("informational" | "notification")) => {
+                self.notice(serde_json::from_slice(bytes)?, bytes)
+            }
             ("user", _) => self.tool_results(line),
             ("result", _) => match serde_json::from_slice(bytes) {
                 Ok(result) => Ok(self.result(result)),
@@ -84,14 +99,20 @@ impl Claude {
             },
             (
                 "system",
-                Some(subtype @ ("status" | "api_retry" | "permission_denied" | "compact_boundary")),
+                Some(
+                    subtype @ ("status"
+                    | "api_retry"
+                    | "permission_denied"
+                    | "compact_boundary"
+                    | "elicitation_complete"),
+                ),
             ) => Ok(self.system(subtype, &serde_json::from_slice(bytes)?)),
             _ => Err(Unreadable),
         }
     }
 
     /// A turn (of ours, or one that the CLI began by itself) begins.
-    fn init(&mut self, line: &OutputLine<'_>, init: &System<'_>, bytes: &[u8]) -> Heard {
+    fn init(&mut self, line: &OutputLine<'_>, mut init: System<'_>, bytes: &[u8]) -> Heard {
         let mut steps = Vec::new();
         let was_ready = mem::replace(&mut self.ready, true);
         if !was_ready {
@@ -119,6 +140,7 @@ impl Claude {
             Phase::AwaitInit | Phase::Open => {
                 self.phase = Phase::Open;
                 steps.extend(self.begun());
+                steps.extend(self.hear_init(init.mcp_servers.take()));
             }
         }
         Ok(steps)
@@ -165,15 +187,14 @@ impl Claude {
             self.unknown += 1;
             return Ok(vec![refuse(id, "unsupported")]);
         };
-        if &*request.subtype != "can_use_tool" {
-            self.unknown += 1;
-            return Ok(vec![refuse(id, "unsupported")]);
-        }
-        let pending = PendingAsk {
-            tool: request.tool_name.map(Text::into_owned).unwrap_or_default(),
-            tool_use_id: request.tool_use_id.map(Text::into_owned).unwrap_or_default(),
-            input: request.input.unwrap_or_else(|| json!({})),
-            description: request.description.or(request.decision_reason).map(Text::into_owned),
+        let is_mended = line.request.is_some_and(|request| may_be_mended(request.get()));
+        let pending = match &*request.subtype {
+            "can_use_tool" => Pending::Tool(PendingAsk::of(request, is_mended)),
+            "elicitation" => Pending::Elicitation(Elicitation::of(request)),
+            _ => {
+                self.unknown += 1;
+                return Ok(vec![refuse(id, "unsupported")]);
+            }
         };
         if self.phase == Phase::Idle && self.pending.len() >= ASKS_BETWEEN {
             let message = "too much is asked between two messages of a person".to_owned();
@@ -206,6 +227,11 @@ impl Claude {
             }
             "status" if system.status.as_deref() == Some("compacting") => {
                 ("compacting the conversation".to_owned(), Value::Null)
+            }
+            "elicitation_complete" => {
+                let server = system.mcp_server_name.as_deref().unwrap_or_default();
+                let data = json!({ "kind": "elicitation-complete", "mcpServer": server });
+                (format!("the MCP server `{server}` has what it asked for"), data)
             }
             "compact_boundary" => ("the conversation was compacted".to_owned(), Value::Null),
             _ => return Vec::new(),

@@ -106,6 +106,9 @@ impl Claude {
             // Words that the CLI puts into the person's mouth (a summary, an echo).
             return Ok(Vec::new());
         };
+        let results = || blocks.iter().filter(|block| &*block.kind == "tool_result");
+        let failed = results().any(|block| block.is_error == Some(true));
+        let check = self.check_servers(failed);
         let results = blocks.into_iter().filter(|block| &*block.kind == "tool_result");
         Ok(results
             .map(|block| {
@@ -115,6 +118,7 @@ impl Claude {
                     is_error: block.is_error.unwrap_or(false),
                 })
             })
+            .chain(check)
             .collect())
     }
 }

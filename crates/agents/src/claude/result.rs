@@ -5,6 +5,7 @@ use super::so_far::SoFar;
 use super::wire::{Denial, ModelTokens, TurnResult};
 use super::{Claude, Phase, failure};
 use crate::event::{Artifact, Content};
+use crate::lines::is_shortened;
 use crate::{Event, Outcome, Step, Usage};
 use serde_json::json;
 use std::mem;
@@ -48,11 +49,12 @@ impl Claude {
         let outcome = match failed {
             true if self.turn.interrupted => Outcome::Canceled,
             true => failure::of_result(&result),
-            // An empty result (of a compaction, say) must not replace what was said.
-            false => {
-                Outcome::Completed { answer: result.result.filter(|answer| !answer.is_empty()) }
-            }
+            // An empty result (of a compaction, say) must not replace what was said, nor must one that was cut.
+            false => Outcome::Completed {
+                answer: result.result.take().filter(|text| !text.is_empty() && !is_shortened(text)),
+            },
         };
+        let outcome = self.turn.hooks.judge(outcome, result.terminal_reason.as_deref());
         if outcome != Outcome::ConversationLost {
             steps.push(Step::Say(Event::Usage(self.turn.spent.clone())));
         }

@@ -69,6 +69,7 @@ pub(super) struct OutputLine<'a> {
     pub(super) message: Option<&'a RawValue>,
     pub(super) request_id: Option<Text<'a>>,
     pub(super) request: Option<&'a RawValue>,
+    pub(super) response: Option<&'a RawValue>,
     /// An error of the model API that the CLI dresses up as words of the assistant.
     pub(super) is_api_error_message: Option<bool>,
     /// The messages of ours that a line answers, where we gave them ids.
@@ -137,7 +138,39 @@ pub(super) struct Control<'a> {
     pub(super) input: Option<Value>,
     pub(super) description: Option<Text<'a>>,
     pub(super) decision_reason: Option<Text<'a>>,
+    /// Who wants it to be asked: `hook`, a rule, a mode.
+    pub(super) decision_reason_type: Option<Text<'a>>,
     pub(super) tool_use_id: Option<Text<'a>>,
+    pub(super) mcp_server_name: Option<Text<'a>>,
+    pub(super) message: Option<Text<'a>>,
+    pub(super) mode: Option<Text<'a>>,
+    pub(super) url: Option<Text<'a>>,
+    pub(super) elicitation_id: Option<Text<'a>>,
+    pub(super) requested_schema: Option<Value>,
+}
+
+/// The answer to a `control_request` of ours.
+#[derive(Debug, Deserialize)]
+#[serde(bound(deserialize = "'de: 'a"))]
+pub(super) struct ControlResponse<'a> {
+    pub(super) request_id: Text<'a>,
+    pub(super) response: Option<&'a RawValue>,
+}
+
+/// The answer to `mcp_status`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", bound(deserialize = "'de: 'a"))]
+pub(super) struct ServerStates<'a> {
+    pub(super) mcp_servers: Option<Vec<McpServer<'a>>>,
+}
+
+/// An MCP server as the CLI sees it; `init` gives no `error`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(bound(deserialize = "'de: 'a"))]
+pub(super) struct McpServer<'a> {
+    pub(super) name: Text<'a>,
+    pub(super) status: Text<'a>,
+    pub(super) error: Option<Text<'a>>,
 }
 
 /// A `system` line; its fields belong to different subtypes.
@@ -155,6 +188,44 @@ pub(super) struct System<'a> {
     pub(super) tool_name: Option<Text<'a>>,
     pub(super) tool_use_id: Option<Text<'a>>,
     pub(super) message: Option<Text<'a>>,
+    pub(super) mcp_servers: Option<&'a RawValue>,
+    pub(super) mcp_server_name: Option<Text<'a>>,
+}
+
+/// A `hook_started` or `hook_response` line.
+#[derive(Debug, Deserialize)]
+#[serde(bound(deserialize = "'de: 'a"))]
+pub(super) struct HookLine<'a> {
+    pub(super) hook_id: Text<'a>,
+    /// The event, with the tool where it is about one.
+    pub(super) hook_name: Text<'a>,
+    pub(super) stdout: Option<Text<'a>>,
+    pub(super) stderr: Option<Text<'a>>,
+    pub(super) exit_code: Option<i64>,
+    /// `success`, `error` or `cancelled`.
+    pub(super) outcome: Option<Text<'a>>,
+}
+
+/// An `informational` line (`content`, `level`) or a `notification` (`text`, `priority`).
+#[derive(Debug, Deserialize)]
+#[serde(bound(deserialize = "'de: 'a"))]
+pub(super) struct Notice<'a> {
+    pub(super) content: Option<Text<'a>>,
+    pub(super) level: Option<Text<'a>>,
+    pub(super) text: Option<Text<'a>>,
+    pub(super) priority: Option<Text<'a>>,
+    pub(super) tag: Option<Text<'a>>,
+    pub(super) key: Option<Text<'a>>,
+    pub(super) prevent_continuation: Option<bool>,
+    pub(super) prompt_submit_outcome: Option<PromptOutcome<'a>>,
+}
+
+/// What hooks made of a prompt.
+#[derive(Debug, Deserialize)]
+#[serde(bound(deserialize = "'de: 'a"))]
+pub(super) struct PromptOutcome<'a> {
+    pub(super) kind: Option<Text<'a>>,
+    pub(super) reason: Option<Text<'a>>,
 }
 
 /// The `result` line that ends a turn.

@@ -181,7 +181,7 @@ fn the_lines_of_a_cli_that_lists_without_end_take_bounded_memory() {
 fn answers_that_are_too_long_together_are_what_was_streamed() {
     let mut driver = driver(ClaudeOptions::default());
     hear_all(&mut driver, &start("local_agent", false));
-    let long = "x".repeat(ANSWERS / 2);
+    let long = "x".repeat(ANSWERS / 2 + 1);
     let results = [result(false, &long), result(false, &long), result(false, "short")];
     hear_all(&mut driver, &results);
     hear_all(&mut driver, &[EMPTY.to_owned()]);

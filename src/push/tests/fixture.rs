@@ -21,14 +21,14 @@ impl Lookup for Loopback {
 }
 
 /// A store with webhooks, without a server around it.
-pub(super) struct House {
+pub(super) struct Fixture {
     pub(super) push: Push,
     pub(super) store: Store,
     pub(super) tasks: Tasks,
     pub(super) stop: CancellationToken,
 }
 
-impl House {
+impl Fixture {
     pub(super) fn start(change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config::default();
         config.store.path = "memory".into();
