@@ -19,7 +19,7 @@ use crate::skills;
 use pilothouse_a2a::card::AgentSkill;
 use pilothouse_agents::acp::preset::{Preset, preset};
 use pilothouse_agents::acp::{Acp, AcpOptions};
-use pilothouse_agents::claude::{Claude, ClaudeOptions, SELF_WAKING_TOOLS};
+use pilothouse_agents::claude::{BackgroundEnd, Claude, ClaudeOptions, SELF_WAKING_TOOLS};
 use pilothouse_agents::command::{self, Command, CommandOptions};
 use pilothouse_agents::{Driver, Launch, Refusal, Turn};
 use pilothouse_sandbox::isolation::{BackendKind, Exposed, Grants, Isolation, Obstacle, Places};
@@ -87,6 +87,8 @@ pub struct Agent {
     path: String,
     /// Whether its program is that of an image, not of this machine.
     contained: bool,
+    /// How long one turn may take, and the end of what it leaves behind.
+    times: (Duration, Duration),
 }
 
 /// Why an agent cannot be run.
@@ -174,6 +176,14 @@ impl Agent {
                     SELF_WAKING_TOOLS.iter().map(|&tool| tool.to_owned()).collect()
                 }),
                 model: self.config.model.clone(),
+                background: self.config.background == config::Background::Wait,
+                background_grace: self.config.background_grace.get(),
+                background_end: match self.config.background_end {
+                    config::BackgroundEnd::Keep => BackgroundEnd::Keep,
+                    config::BackgroundEnd::Kill => BackgroundEnd::Kill,
+                },
+                background_patience: self.times.1,
+                command_timeout: self.times.0,
                 server_wait: self.server_wait,
                 required_servers: self.config.mcp.required.clone(),
                 ..ClaudeOptions::default()

@@ -592,6 +592,12 @@ pub struct Agent {
     pub disallowed_tools: Option<Vec<String>>,
     /// `claude`: how often the CLI repeats a failed call of the model API.
     pub max_retries: u32,
+    /// `claude`: whether it may work in the background.
+    pub background: Background,
+    /// `claude`: how long commands that the model left in the background are waited for.
+    pub background_grace: Age,
+    /// `claude`: what is done with them then.
+    pub background_end: BackgroundEnd,
     /// `claude`: its MCP servers.
     pub mcp: Mcp,
     /// Its ceilings, where they differ from `budgets`.
@@ -641,6 +647,26 @@ pub struct Extension {
     /// Whether a client that does not ask for it is refused.
     #[serde(default)]
     pub required: bool,
+}
+
+/// Whether an agent may work in the background.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Background {
+    /// It may, and its task waits for what that brings.
+    Wait,
+    /// The tool call that starts something waits for its end.
+    Off,
+}
+
+/// What is done with commands that still run in the background when a turn is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum BackgroundEnd {
+    /// They go on, as long as the session's process lives.
+    Keep,
+    /// They are ended.
+    Kill,
 }
 
 /// Who says which skills an agent has.

@@ -145,6 +145,7 @@ impl Agent {
             env,
             path,
             contained,
+            times: (config.timeouts.turn.get(), config.timeouts.terminate.get()),
         })
     }
 }

@@ -488,6 +488,12 @@ impl Translator {
         }
         self.flush();
         let (state, words) = match outcome {
+            Outcome::Completed { .. } if !facts.background.is_empty() => {
+                let tasks = &facts.background;
+                let text = format!("background: still running: {}", tasks.join(", "));
+                let data = json!({"kind": "background", "state": "running", "tasks": tasks});
+                (TaskState::Completed, Some((text, Some(data))))
+            }
             Outcome::Completed { .. } => {
                 let is_silent = !self.answer_begun && !self.told_more;
                 let words = || (NO_ANSWER.to_owned(), Some(json!({"kind": "no-answer"})));

@@ -2,6 +2,7 @@
 
 mod answering;
 mod asks;
+mod background;
 mod conversations;
 mod credentials;
 mod endings;

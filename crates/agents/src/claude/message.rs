@@ -86,7 +86,13 @@ impl Claude {
                 "text" | "thinking" if own && !self.turn.streamed => {
                     steps.extend(self.words(block.text, block.thinking));
                 }
-                "tool_use" | "server_tool_use" => steps.extend(tool_call(block)),
+                "tool_use" | "server_tool_use" => {
+                    let calls = tool_call(block);
+                    if let Some(Step::Say(Event::ToolCall { id, input, .. })) = calls.first() {
+                        self.background.note_call(id, input);
+                    }
+                    steps.extend(calls);
+                }
                 _ => {}
             }
         }
