@@ -86,8 +86,9 @@ section! {
         pub budgets: Budgets,
         /// Times.
         pub timeouts: Timeouts,
-        /// The audit log: `stderr`, `off`, or a file.
-        pub audit: String = "stderr".to_owned(),
+        /// The audit log: `stderr`, `off`, a file, or `auto` (standard error, or where that is a terminal a file of
+        /// the state folder).
+        pub audit: String = "auto".to_owned(),
         /// What people see.
         pub log: Log,
         /// Older dialects.
@@ -312,8 +313,10 @@ section! {
         pub prompt: Bytes = Bytes::new(10 * MIB),
         /// Prompts of turns that wait or run, together.
         pub prompts: Bytes = Bytes::new(16 * MIB),
-        /// Longest line that an agent may write.
+        /// What is kept of a line of an agent; the longest texts in a longer one are cut.
         pub line: Bytes = Bytes::new(4 * MIB),
+        /// Longest line that an agent may write.
+        pub longest_line: Bytes = Bytes::new(128 * MIB),
         /// Values in one line of an agent.
         pub line_values: usize = 20_000,
         /// Long lines that are in memory at a time, those of all agents together.
@@ -412,6 +415,8 @@ section! {
         pub init: Age = seconds(600),
         /// How long the first turn of a process waits for the agent's MCP servers.
         pub mcp: Age = seconds(30),
+        /// A command that prints a key.
+        pub key_command: Age = seconds(30),
         /// From a refusal of an overloaded model API to the next try; doubled each time.
         pub retry: Age = seconds(5),
         /// The longest time between two tries.
@@ -451,7 +456,7 @@ section! {
         pub level: String = "info".to_owned(),
         /// `pretty` or `json`.
         pub format: LogFormat = LogFormat::Pretty,
-        /// The live console of requests, agent messages and responses.
+        /// The live console on standard output.
         pub console: bool = true,
         /// JSONL file of every line that an agent wrote.
         pub path: Option<PathBuf>,
@@ -535,6 +540,8 @@ pub struct Agent {
     pub skills: Vec<Skill>,
     /// Folders whose `*/SKILL.md` files are skills of its card too.
     pub skills_from: Vec<PathBuf>,
+    /// `claude`: who says which skills its card has beside those of `skills`.
+    pub skills_source: SkillsSource,
     /// `claude`: its commands and skills that callers may run by their names.
     pub commands: Vec<String>,
     /// Protocol extensions that its card declares.
@@ -563,6 +570,10 @@ pub struct Agent {
     pub format: Format,
     /// Its environment.
     pub env: Env,
+    /// A command that prints the key of its model, run outside of the sandbox: program and arguments.
+    pub key_command: Vec<String>,
+    /// After so long the command is run again.
+    pub key_max_age: Age,
     /// What it reaches, beside what every agent does.
     pub egress: AgentEgress,
     /// What is answered when it asks to use a tool.
@@ -628,6 +639,16 @@ pub struct Extension {
     /// Whether a client that does not ask for it is refused.
     #[serde(default)]
     pub required: bool,
+}
+
+/// Who says which skills an agent has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum SkillsSource {
+    /// The CLI itself, asked after the start.
+    Cli,
+    /// The files that lie in its folders of skills.
+    Files,
 }
 
 /// What a message is answered with.

@@ -28,6 +28,7 @@ mod end_guard;
 mod ending;
 mod facts;
 mod inbox;
+mod inquiry;
 mod live;
 mod long_line;
 mod outbox;

@@ -183,6 +183,9 @@ impl<'a> Conversation<'a> {
         let interruption =
             async { if stops { inbox.order().await } else { inbox.interruption().await } };
         let running = &mut *self.running;
+        if !roomy {
+            running.line.pause(config);
+        }
         let (line_waits, line_until) = (running.line.is_requested(), running.line.until());
         let hears = running.stdout_open && roomy && !unread && !line_waits;
         tokio::select! {
@@ -418,6 +421,8 @@ impl<'a> Conversation<'a> {
             let message = format!("the answer could not be stored: {error}");
             let hint = "the operator must make room on the disk of `state_dir`";
             self.stop(fault_with(&message, hint));
+        } else {
+            fresh.iter().for_each(|row| self.deps.telemetry.asks(self.log, row));
         }
     }
 }

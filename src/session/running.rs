@@ -8,7 +8,7 @@ use super::pipe::{Chunk, read};
 use super::start::Confinement;
 use crate::config::Config;
 use crate::queue::Place;
-use pilothouse_agents::lines::LineCutter;
+use pilothouse_agents::lines::{LineBounds, LineCutter};
 use pilothouse_agents::{Driver, Exit, Launch, Life, Output, Step};
 use pilothouse_sandbox::process::{Ended, Process};
 use pilothouse_sandbox::supervisor::{KILL_DEADLINE, Word};
@@ -28,6 +28,8 @@ pub(super) struct Running {
     /// Bytes that were read, and are not heard as long as the agent has to wait.
     pub(super) unread: Vec<u8>,
     stderr: Vec<u8>,
+    /// What of it waits for the end of its line, to be logged.
+    pub(super) stderr_line: Vec<u8>,
     pub(super) stdout_open: bool,
     pub(super) stderr_open: bool,
     pub(super) ended: Option<Ended>,
@@ -53,7 +55,10 @@ impl Running {
         config: &Config,
     ) -> Self {
         let cutter = match launch.output {
-            Output::Lines => Some(LineCutter::new(config.limits.line.as_usize())),
+            Output::Lines => Some(LineCutter::new(LineBounds {
+                kept: config.limits.line.as_usize(),
+                longest: config.limits.longest_line.as_usize(),
+            })),
             Output::Bytes => None,
         };
         Self {
@@ -65,6 +70,7 @@ impl Running {
             outbox: Outbox::default(),
             unread: Vec::new(),
             stderr: Vec::new(),
+            stderr_line: Vec::new(),
             stdout_open: true,
             stderr_open: true,
             ended: None,

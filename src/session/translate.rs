@@ -15,6 +15,7 @@ use pilothouse_a2a::message::{Message, Part, PartContent, Role};
 use pilothouse_a2a::task::{Artifact, TaskState};
 use pilothouse_a2a::time::Timestamp;
 use pilothouse_agents::event::{self, Content, Event, Usage};
+use pilothouse_agents::lines::is_shortened;
 use pilothouse_agents::{AskKind, Outcome, Problem};
 use pilothouse_egress::Refusal;
 use serde_json::{Value, json};
@@ -37,6 +38,9 @@ const COMPARED: usize = 256 * 1024;
 /// Problems that stand in the metadata of a task.
 const MOST_PROBLEMS: usize = 32;
 
+/// What the end of a turn says in which the agent gave no answer.
+const NO_ANSWER: &str = "the agent ended its turn without an answer";
+
 /// Translates one turn.
 pub(super) struct Translator {
     log: Arc<TaskLog>,
@@ -47,6 +51,8 @@ pub(super) struct Translator {
     streamed: Option<String>,
     streamed_bytes: usize,
     answer_begun: bool,
+    /// Whether an artifact or a message was told beside the answer.
+    told_more: bool,
     /// Something came between two pieces of text: they are paragraphs.
     new_paragraph: bool,
     usage: Option<Usage>,
@@ -75,6 +81,7 @@ impl Translator {
             streamed: compares.then(String::new),
             streamed_bytes: 0,
             answer_begun: false,
+            told_more: false,
             new_paragraph: false,
             usage: None,
             out: Vec::new(),
@@ -110,7 +117,10 @@ impl Translator {
     /// Takes in one event.
     pub(super) fn say(&mut self, event: Event) {
         match event {
-            Event::Text(text) => self.take_text(text),
+            Event::Text(text) => {
+                self.report_cut(&text);
+                self.take_text(text);
+            }
             Event::Thought(text) => {
                 self.flush_text();
                 self.push_thought(&text);
@@ -132,14 +142,25 @@ impl Translator {
             Event::Plan(plan) => self.status("plan", Some(json!({"kind": "plan", "plan": plan}))),
             Event::Artifact(artifact) => self.artifact(artifact),
             Event::Message(text) => {
+                self.report_cut(&text);
                 self.flush();
                 let mut message = self.message(text, None);
                 message.message_id = MessageId::random();
+                self.told_more = true;
                 self.push(Record::Message(message));
             }
             Event::Usage(usage) => self.usage = Some(usage),
             Event::Problem(problem) => self.report_problem(problem),
             Event::Raw(_) => self.unknown += 1,
+        }
+    }
+
+    /// Says that the end of a text was left out, and who can change that.
+    fn report_cut(&mut self, text: &str) {
+        if is_shortened(text) {
+            let line = "a text was cut, because the agent wrote a longer line than is kept; the server's operator can \
+                        raise `limits.line`";
+            self.status(line, Some(json!({"kind": "cut"})));
         }
     }
 
@@ -247,6 +268,7 @@ impl Translator {
 
     fn push_artifact(&mut self, artifact: Artifact, append: bool, last: bool) {
         let update = self.artifact_update(artifact, append, last);
+        self.told_more = true;
         self.push(update);
     }
 
@@ -283,7 +305,12 @@ impl Translator {
         };
         let part = match content {
             Content::Text(text) => {
+                self.report_cut(&text);
                 return self.text_artifact(id, name, description, &text, append, last);
+            }
+            Content::Raw { base64, .. } if is_shortened(&base64) => {
+                let reason = "is larger than what is kept of a line (`limits.line`)";
+                return self.leave_out(name.as_deref(), reason);
             }
             Content::Raw { base64, filename, media_type } => match decode_base64(&base64) {
                 Some(bytes) => {
@@ -425,7 +452,11 @@ impl Translator {
         }
         self.flush();
         let (state, words) = match outcome {
-            Outcome::Completed { .. } => (TaskState::Completed, None),
+            Outcome::Completed { .. } => {
+                let is_silent = !self.answer_begun && !self.told_more;
+                let words = || (NO_ANSWER.to_owned(), Some(json!({"kind": "no-answer"})));
+                (TaskState::Completed, is_silent.then(words))
+            }
             // There is a task already, so the reply is its answer, or a remark beside it.
             Outcome::Replied { text } => {
                 let remark = self.streamed.as_deref() != Some(&*text);

@@ -20,12 +20,14 @@ mod ask;
 mod elicitation;
 mod failure;
 mod hear;
+mod hooks;
 mod inventory;
 mod mcp;
 mod message;
 mod prompt;
 mod result;
 mod so_far;
+mod verdict;
 mod wire;
 
 use crate::{
@@ -174,10 +176,13 @@ struct TurnState {
     fresh: bool,
     /// Whether anything came of the turn: words, thoughts, a tool call, an ask.
     acted: bool,
+    hooks: hooks::Hooks,
     /// What its messages have used.
     so_far: SoFar,
     /// What the model API answered when the CLI last had to try again.
     api_status: Option<u64>,
+    /// An error of the model API that the CLI has told, and that is not told here yet.
+    api_error: Option<String>,
     /// Tool calls whose refusal is known already.
     refused: BTreeSet<String>,
 }
@@ -294,6 +299,8 @@ impl Driver for Claude {
             add(&["--include-partial-messages"]);
         }
         add(&["--permission-prompt-tool", "stdio", "--permission-mode", &options.permission_mode]);
+        // Without these a hook that fails, takes long or ends a turn says nothing.
+        add(&["--include-hook-events"]);
         if !options.disallowed_tools.is_empty() {
             add(&["--disallowedTools", &options.disallowed_tools.join(",")]);
         }
@@ -373,14 +380,18 @@ impl Driver for Claude {
     }
 
     fn woke(&mut self) -> Vec<Step> {
-        self.wait_for_servers()
+        match self.holds_prompt() {
+            true => self.wait_for_servers(),
+            false => self.report_slow_hooks(),
+        }
     }
 
     fn interrupt(&mut self) -> Vec<Step> {
         if self.phase == Phase::Idle {
             return Vec::new();
         }
-        if self.take_back_prompt() {
+        // One that acts without a prompt is not left as it is.
+        if !self.turn.acted && self.take_back_prompt() {
             return self.end(Outcome::Canceled);
         }
         self.turn.interrupted = true;
@@ -393,12 +404,18 @@ impl Driver for Claude {
         }
         let outcome = match failure::of_exit(&self.options.program, exit, self.turn.api_status) {
             Outcome::Failed { .. } if self.turn.interrupted => Outcome::Canceled,
+            Outcome::Failed { message, hint } => match self.turn.api_error.take() {
+                Some(words) => {
+                    Outcome::Failed { message: format!("{message}; it had said: {words}"), hint }
+                }
+                None => Outcome::Failed { message, hint },
+            },
             outcome => outcome,
         };
         self.end(outcome)
     }
 
-    fn ahead(&self) -> Vec<u8> {
+    fn ahead(&mut self) -> Vec<u8> {
         // It loads its settings, plugins and servers for this, and answers before any model is called.
         let request = json!({
             "type": "control_request",

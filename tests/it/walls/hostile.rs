@@ -69,7 +69,7 @@ impl Battle {
             .config(json!({
                 "agents": {
                     "acp": {"driver": "acp", "program": program, "args": ["--acp", "runs"], "env": env},
-                    "claude": {"driver": "claude", "program": program, "env": env},
+                    "claude": {"driver": "claude", "skills_source": "files", "program": program, "env": env},
                 },
             }))
             .env("ANTHROPIC_API_KEY", "none")

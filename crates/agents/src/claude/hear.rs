@@ -5,6 +5,7 @@ use super::elicitation::Elicitation;
 use super::prompt::{refuse, respond};
 use super::wire::{Control, ControlResponse, OutputLine, System};
 use super::{Claude, Phase};
+use crate::lines::may_be_mended;
 use crate::reading::{Heard, Unreadable, raw, read_line};
 use crate::{Answer, Event, LONGEST_ID, Outcome, Step};
 use serde_json::value::RawValue;
@@ -60,6 +61,11 @@ impl Claude {
         match (&*line.kind, line.subtype.as_deref()) {
             ("stream_event", _) => self.delta(line),
             ("assistant", _) => self.assistant(line),
+            ("system", Some("hook_started")) => self.hook_started(serde_json::from_slice(bytes)?),
+            ("system", Some("hook_response")) => self.hook_ended(serde_json::from_slice(bytes)?),
+            ("system", Some("informational" | "notification")) => {
+                self.notice(serde_json::from_slice(bytes)?, bytes)
+            }
             ("user", _) => self.tool_results(line),
             ("result", _) => match serde_json::from_slice(bytes) {
                 Ok(result) => Ok(self.result(result)),
@@ -151,8 +157,9 @@ impl Claude {
             self.unknown += 1;
             return Ok(vec![refuse(id, "unsupported")]);
         };
+        let is_mended = line.request.is_some_and(|request| may_be_mended(request.get()));
         let pending = match &*request.subtype {
-            "can_use_tool" => Pending::Tool(PendingAsk::of(request)),
+            "can_use_tool" => Pending::Tool(PendingAsk::of(request, is_mended)),
             "elicitation" => Pending::Elicitation(Elicitation::of(request)),
             _ => {
                 self.unknown += 1;

@@ -69,8 +69,9 @@ impl Claude {
     /// A finished block of the model's message: text that has not streamed, or tool calls.
     pub(super) fn assistant(&mut self, line: &OutputLine<'_>) -> Heard {
         if line.is_api_error_message == Some(true) {
-            // The result says it again, as the failure that it is.
-            return Ok(Vec::new());
+            // The result says it again, as the failure that it is, as a rule.
+            let message: Message<'_> = serde_json::from_str(line.message.ok_or(Unreadable)?.get())?;
+            return Ok(self.keep_api_error(&message));
         }
         let message: Message<'_> = serde_json::from_str(line.message.ok_or(Unreadable)?.get())?;
         let blocks: Vec<Block<'_>> =
@@ -114,6 +115,13 @@ impl Claude {
             })
             .chain(check)
             .collect())
+    }
+}
+
+impl Message<'_> {
+    /// Its text.
+    pub(super) fn words(&self) -> String {
+        self.content.map(flattened).unwrap_or_default()
     }
 }
 

@@ -36,17 +36,10 @@ impl Claude {
             steps.extend(untold.map(denied));
         }
         let usage = self.usage(&mut result);
-        let failed = result.is_error == Some(true)
-            || result.terminal_reason.as_deref() == Some("tool_deferred");
         self.turn.api_status = result.api_error_status;
-        let outcome = match failed {
-            true if self.turn.interrupted => Outcome::Canceled,
-            true => failure::of_result(&result),
-            // An empty result (of a compaction, say) must not replace what was said.
-            false => {
-                Outcome::Completed { answer: result.result.filter(|answer| !answer.is_empty()) }
-            }
-        };
+        let (outcome, untold) = self.judge(&mut result);
+        steps.extend(untold);
+        let outcome = self.turn.hooks.judge(outcome, result.terminal_reason.as_deref());
         if outcome != Outcome::ConversationLost {
             steps.push(Step::Say(Event::Usage(usage)));
         }
