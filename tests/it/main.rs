@@ -55,6 +55,7 @@ mod hostile;
 mod imports;
 mod input_required;
 mod leaving;
+mod lengths;
 mod limits;
 mod list;
 mod many_agents;
