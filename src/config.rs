@@ -20,6 +20,7 @@ mod origin;
 mod own;
 mod paths;
 mod renamed;
+mod sandbox;
 mod secrets;
 mod tree;
 mod trust;
@@ -33,11 +34,10 @@ pub use dollars::Dollars;
 pub use environment::held_back;
 pub use error::Error;
 pub use isolation::{
-    AgentEgress, BackendKind, Container, Egress, Engine, GitCredential, Guarantee, Isolation,
-    SessionLimits, Uids,
+    AgentEgress, Container, Egress, GitCredential, Isolation, SessionLimits, Uids,
 };
 pub use load::{Environment, Flags, Loaded, load, load_named, load_trusted};
-pub use own::{OwnFile, Record};
+pub use own::Record;
 pub use secrets::{MASK, masked};
 pub use trust::asks_nobody;
 pub use units::{Age, Bytes};
@@ -86,8 +86,9 @@ section! {
         pub budgets: Budgets,
         /// Times.
         pub timeouts: Timeouts,
-        /// The audit log: `stderr`, `off`, or a file.
-        pub audit: String = "stderr".to_owned(),
+        /// The audit log: `stderr`, `off`, a file, or `auto` (standard error, or where that is a terminal a file of
+        /// the state folder).
+        pub audit: String = "auto".to_owned(),
         /// What people see.
         pub log: Log,
         /// Older dialects.
@@ -312,8 +313,10 @@ section! {
         pub prompt: Bytes = Bytes::new(10 * MIB),
         /// Prompts of turns that wait or run, together.
         pub prompts: Bytes = Bytes::new(16 * MIB),
-        /// Longest line that an agent may write.
+        /// What is kept of a line of an agent; the longest texts in a longer one are cut.
         pub line: Bytes = Bytes::new(4 * MIB),
+        /// Longest line that an agent may write.
+        pub longest_line: Bytes = Bytes::new(128 * MIB),
         /// Values in one line of an agent.
         pub line_values: usize = 20_000,
         /// Long lines that are in memory at a time, those of all agents together.
@@ -326,6 +329,8 @@ section! {
         pub answer: Bytes = Bytes::new(GIB),
         /// Events of one turn that are stored beside its answer.
         pub turn_events: Bytes = Bytes::new(64 * MIB),
+        /// Files that the tools of one turn produce.
+        pub tool_files: Bytes = Bytes::new(16 * MIB),
         /// Answers that wait for an agent to read them, before it is not heard any further.
         pub outbox: Bytes = Bytes::new(256 * KIB),
         /// Last words of standard error that are kept.
@@ -412,6 +417,8 @@ section! {
         pub init: Age = seconds(600),
         /// How long the first turn of a process waits for the agent's MCP servers.
         pub mcp: Age = seconds(30),
+        /// A command that prints a key.
+        pub key_command: Age = seconds(30),
         /// From a refusal of an overloaded model API to the next try; doubled each time.
         pub retry: Age = seconds(5),
         /// The longest time between two tries.
@@ -451,7 +458,7 @@ section! {
         pub level: String = "info".to_owned(),
         /// `pretty` or `json`.
         pub format: LogFormat = LogFormat::Pretty,
-        /// The live console of requests, agent messages and responses.
+        /// The live console on standard output.
         pub console: bool = true,
         /// JSONL file of every line that an agent wrote.
         pub path: Option<PathBuf>,
@@ -535,6 +542,8 @@ pub struct Agent {
     pub skills: Vec<Skill>,
     /// Folders whose `*/SKILL.md` files are skills of its card too.
     pub skills_from: Vec<PathBuf>,
+    /// `claude`: who says which skills its card has beside those of `skills`.
+    pub skills_source: SkillsSource,
     /// `claude`: its commands and skills that callers may run by their names.
     pub commands: Vec<String>,
     /// Protocol extensions that its card declares.
@@ -563,6 +572,10 @@ pub struct Agent {
     pub format: Format,
     /// Its environment.
     pub env: Env,
+    /// A command that prints the key of its model, run outside of the sandbox: program and arguments.
+    pub key_command: Vec<String>,
+    /// After so long the command is run again.
+    pub key_max_age: Age,
     /// What it reaches, beside what every agent does.
     pub egress: AgentEgress,
     /// What is answered when it asks to use a tool.
@@ -579,6 +592,12 @@ pub struct Agent {
     pub disallowed_tools: Option<Vec<String>>,
     /// `claude`: how often the CLI repeats a failed call of the model API.
     pub max_retries: u32,
+    /// `claude`: whether it may work in the background.
+    pub background: Background,
+    /// `claude`: how long commands that the model left in the background are waited for.
+    pub background_grace: Age,
+    /// `claude`: what is done with them then.
+    pub background_end: BackgroundEnd,
     /// `claude`: its MCP servers.
     pub mcp: Mcp,
     /// Its ceilings, where they differ from `budgets`.
@@ -628,6 +647,36 @@ pub struct Extension {
     /// Whether a client that does not ask for it is refused.
     #[serde(default)]
     pub required: bool,
+}
+
+/// Whether an agent may work in the background.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Background {
+    /// It may, and its task waits for what that brings.
+    Wait,
+    /// The tool call that starts something waits for its end.
+    Off,
+}
+
+/// What is done with commands that still run in the background when a turn is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum BackgroundEnd {
+    /// They go on, as long as the session's process lives.
+    Keep,
+    /// They are ended.
+    Kill,
+}
+
+/// Who says which skills an agent has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum SkillsSource {
+    /// The CLI itself, asked after the start.
+    Cli,
+    /// The files that lie in its folders of skills.
+    Files,
 }
 
 /// What a message is answered with.

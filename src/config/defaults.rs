@@ -1,6 +1,9 @@
 //! What holds when nobody says otherwise; the reasons stand in `pilothouse.example.yaml`.
 
-use super::{Age, Agent, AgentWorkspace, AskPolicy, DriverKind, Env, Format, Input, Replies};
+use super::{
+    Age, Agent, AgentWorkspace, AskPolicy, Background, BackgroundEnd, DriverKind, Env, Format,
+    Input, Replies, SkillsSource,
+};
 use pilothouse_agents::acp::preset::preset;
 use std::collections::BTreeMap;
 
@@ -53,7 +56,7 @@ fn environment_of(preset: &str) -> &'static [&'static str] {
         "gemini" => &["gemini"],
         "opencode" => &["opencode", "anthropic", "openai", "gemini"],
         "copilot" => &["copilot"],
-        "claude-acp" => &["anthropic", "bedrock", "vertex"],
+        "claude-acp" => &["anthropic", "bedrock", "vertex", "foundry"],
         _ => &[],
     }
 }
@@ -84,7 +87,7 @@ impl Agent {
     /// An agent of this driver before anything is said about it.
     pub fn of(driver: DriverKind) -> Self {
         let presets: &[&str] = match driver {
-            DriverKind::Claude => &["anthropic", "bedrock", "vertex", "proxy", "ca"],
+            DriverKind::Claude => &["anthropic", "bedrock", "vertex", "foundry", "proxy", "ca"],
             DriverKind::Command | DriverKind::Acp => &["proxy", "ca"],
             DriverKind::Demo => &[],
         };
@@ -96,6 +99,7 @@ impl Agent {
             version: None,
             skills: Vec::new(),
             skills_from: Vec::new(),
+            skills_source: SkillsSource::Cli,
             commands: Vec::new(),
             extensions: Vec::new(),
             replies: Replies::Task,
@@ -113,6 +117,8 @@ impl Agent {
                 presets: presets.iter().map(|&name| name.to_owned()).collect(),
                 ..Env::default()
             },
+            key_command: Vec::new(),
+            key_max_age: seconds(300),
             egress: super::AgentEgress::default(),
             asks: AskPolicy::Ask,
             ask_rules: Vec::new(),
@@ -121,6 +127,9 @@ impl Agent {
             model: None,
             disallowed_tools: None,
             max_retries: 3,
+            background: Background::Wait,
+            background_grace: seconds(10),
+            background_end: BackgroundEnd::Keep,
             mcp: super::Mcp::default(),
             budgets: super::Budgets::default(),
             defaults_dir: None,

@@ -3,14 +3,14 @@
 use super::Conversation;
 use crate::asks;
 use crate::config::AskPolicy;
-use crate::process::tree::Moment;
 use crate::session::ending::fault_with;
 use crate::session::long_line;
 use crate::session::pipe::{Chunk, try_read};
 use crate::session::questions::{Command, ask_row};
 use pilothouse_agents::event::Event;
-use pilothouse_agents::lines::{LineCutter, LineTooLong};
+use pilothouse_agents::lines::LineCutter;
 use pilothouse_agents::{Answer, Ask, Step};
+use pilothouse_sandbox::process::tree::Moment;
 use std::sync::Arc;
 use tokio::time::Instant;
 
@@ -72,10 +72,10 @@ impl Conversation<'_> {
         while let Some(line) = lines.next() {
             match line {
                 Ok(line) => self.hear_line(&line),
-                Err(LineTooLong { limit }) => self.stop(fault_with(
-                    &format!("the agent wrote a line longer than {limit} bytes"),
-                    "the server's operator can raise `limits.line`",
-                )),
+                Err(too_long) => {
+                    let hint = format!("the server's operator can raise `{}`", too_long.key());
+                    self.stop(fault_with(&too_long, hint));
+                }
             }
             let goes_on = self.running.ended.is_none() && self.ending.outcome.is_none();
             if goes_on && !self.has_room() {
@@ -111,6 +111,16 @@ impl Conversation<'_> {
     }
 
     pub(super) fn keep_stderr(&mut self, read: Option<Chunk>) {
+        if let Some(log) = &self.agent.stderr_log {
+            let waiting = &mut self.running.stderr_line;
+            match &read {
+                Some(chunk) => {
+                    waiting.extend_from_slice(chunk);
+                    log.hear(&self.agent.key, waiting);
+                }
+                None => log.log(&self.agent.key, waiting),
+            }
+        }
         self.running.keep_stderr(read, self.deps.config.limits.stderr.as_usize());
     }
 
@@ -183,6 +193,9 @@ impl Conversation<'_> {
     fn answer(&mut self, ask: Ask) {
         let answer = if self.ending.has_begun() {
             Answer::Deny { message: "the turn is being ended".to_owned() }
+        } else if asks::is_cut(&ask.kind) {
+            self.translator.report_policy(&ask.kind, false);
+            Answer::Deny { message: asks::TOO_LONG.to_owned() }
         } else if let Some(answer) = self.granted.find(&ask.kind) {
             answer
         } else {

@@ -4,7 +4,7 @@
 //! what its `type` says. So a text delta costs no tree of values.
 
 use serde::Deserialize;
-use serde::de::{Deserializer, Error, Visitor};
+use serde::de::{DeserializeOwned, Deserializer, Error, Visitor};
 use serde_json::Value;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -127,6 +127,16 @@ pub(super) struct Block<'a> {
     pub(super) tool_use_id: Option<Text<'a>>,
     pub(super) content: Option<&'a RawValue>,
     pub(super) is_error: Option<bool>,
+    /// Of a picture or a document.
+    pub(super) source: Option<&'a RawValue>,
+}
+
+/// The file in a block.
+#[derive(Debug, Deserialize)]
+#[serde(bound(deserialize = "'de: 'a"))]
+pub(super) struct Source<'a> {
+    pub(super) media_type: Option<Text<'a>>,
+    pub(super) data: Option<Text<'a>>,
 }
 
 /// A `control_request` of the CLI to its host.
@@ -192,23 +202,81 @@ pub(super) struct System<'a> {
     pub(super) mcp_server_name: Option<Text<'a>>,
 }
 
-/// The `result` line that ends a turn.
+/// A `hook_started` or `hook_response` line.
+#[derive(Debug, Deserialize)]
+#[serde(bound(deserialize = "'de: 'a"))]
+pub(super) struct HookLine<'a> {
+    pub(super) hook_id: Text<'a>,
+    /// The event, with the tool where it is about one.
+    pub(super) hook_name: Text<'a>,
+    pub(super) stdout: Option<Text<'a>>,
+    pub(super) stderr: Option<Text<'a>>,
+    pub(super) exit_code: Option<i64>,
+    /// `success`, `error` or `cancelled`.
+    pub(super) outcome: Option<Text<'a>>,
+}
+
+/// An `informational` line (`content`, `level`) or a `notification` (`text`, `priority`).
+#[derive(Debug, Deserialize)]
+#[serde(bound(deserialize = "'de: 'a"))]
+pub(super) struct Notice<'a> {
+    pub(super) content: Option<Text<'a>>,
+    pub(super) level: Option<Text<'a>>,
+    pub(super) text: Option<Text<'a>>,
+    pub(super) priority: Option<Text<'a>>,
+    pub(super) tag: Option<Text<'a>>,
+    pub(super) key: Option<Text<'a>>,
+    pub(super) prevent_continuation: Option<bool>,
+    pub(super) prompt_submit_outcome: Option<PromptOutcome<'a>>,
+}
+
+/// What hooks made of a prompt.
+#[derive(Debug, Deserialize)]
+#[serde(bound(deserialize = "'de: 'a"))]
+pub(super) struct PromptOutcome<'a> {
+    pub(super) kind: Option<Text<'a>>,
+    pub(super) reason: Option<Text<'a>>,
+}
+
+/// The `result` line that ends a turn. A field that cannot be read costs no other one.
 #[derive(Debug, Default, Deserialize)]
+#[serde(default)]
 pub(super) struct TurnResult {
+    #[serde(deserialize_with = "if_readable")]
     pub(super) subtype: Option<String>,
-    /// The judge of the turn: `subtype` says `success` for errors of the model API, too.
+    #[serde(deserialize_with = "if_readable")]
     pub(super) is_error: Option<bool>,
+    #[serde(deserialize_with = "if_readable")]
     pub(super) result: Option<String>,
+    #[serde(deserialize_with = "if_readable")]
     pub(super) errors: Option<Vec<Value>>,
+    #[serde(deserialize_with = "if_readable")]
     pub(super) num_turns: Option<u64>,
+    #[serde(deserialize_with = "if_readable")]
     pub(super) terminal_reason: Option<String>,
+    #[serde(deserialize_with = "if_readable")]
     pub(super) api_error_status: Option<u64>,
     /// Cumulative over the life of the process.
+    #[serde(deserialize_with = "if_readable")]
     pub(super) total_cost_usd: Option<f64>,
+    #[serde(deserialize_with = "if_readable")]
     pub(super) usage: Option<Tokens>,
+    #[serde(deserialize_with = "if_readable")]
     pub(super) model_usage_since_last_result: Option<BTreeMap<String, ModelTokens>>,
+    #[serde(deserialize_with = "if_readable")]
     pub(super) permission_denials: Option<Vec<Denial>>,
+    #[serde(deserialize_with = "if_readable")]
     pub(super) structured_output: Option<Value>,
+}
+
+/// A field, or none where it is not what is known of it.
+fn if_readable<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: DeserializeOwned,
+{
+    let field = Option::<&RawValue>::deserialize(deserializer)?;
+    Ok(field.and_then(|field| serde_json::from_str(field.get()).ok()))
 }
 
 /// Tokens of one message or of one turn.
