@@ -10,8 +10,11 @@ use crate::client::failure::Failure;
 use crate::client::local::{AgentArgs, Server, ServerArgs};
 use crate::client::terminal::Screen;
 use crate::client::{card, exit, send, sessions, tasks};
+use crate::config::guess::nearest;
 use crate::config::{Environment, Flags};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -128,10 +131,30 @@ fn command() -> clap::Command {
     command.help_template(template)
 }
 
+/// Reads the command line. A first word that is no command may be a misspelt one.
+fn parse(words: Vec<OsString>) -> Result<Cli, clap::Error> {
+    let command = command();
+    let first = words.get(1).and_then(|word| word.to_str()).map(ToOwned::to_owned);
+    let names = command.get_subcommands().filter(|command| !command.is_hide_set());
+    let names: Vec<String> = names.map(|command| command.get_name().to_owned()).collect();
+    command.try_get_matches_from(words).and_then(|matches| Cli::from_arg_matches(&matches)).map_err(
+        |mut error| {
+            let meant = first.filter(|_| error.kind() == ErrorKind::UnknownArgument);
+            let meant = meant.and_then(|word| {
+                nearest(&word, names.iter().map(String::as_str)).map(ToOwned::to_owned)
+            });
+            if let Some(meant) = meant {
+                let meant = ContextValue::Strings(vec![meant]);
+                error.insert(ContextKind::SuggestedSubcommand, meant);
+            }
+            error
+        },
+    )
+}
+
 /// Carries out what the command line says.
 pub fn run() -> ExitCode {
-    let parsed = Cli::from_arg_matches(&command().get_matches());
-    let cli = parsed.unwrap_or_else(|error| error.exit());
+    let cli = parse(std::env::args_os().collect()).unwrap_or_else(|error| error.exit());
     let environment = Environment::of_process();
     let cwd = match std::env::current_dir() {
         Ok(cwd) => cwd,
@@ -274,7 +297,7 @@ mod tests {
     #[test]
     fn a_misspelt_command_is_answered_with_the_one_that_is_meant() {
         for (wrong, right) in [("taks", "tasks"), ("aprove", "approve")] {
-            let error = command().try_get_matches_from(["pilothouse", wrong]).unwrap_err();
+            let error = parse(vec!["pilothouse".into(), wrong.into()]).unwrap_err();
             assert!(error.to_string().contains(&format!("'{right}'")), "{error}");
         }
     }

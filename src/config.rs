@@ -12,7 +12,7 @@ mod environment;
 mod error;
 mod flags;
 mod forerunner;
-mod guess;
+pub(crate) mod guess;
 mod isolation;
 mod layers;
 mod node;

@@ -45,21 +45,21 @@ pub(super) enum Interrupt {
 
 /// Where following stops before the task is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stop {
+pub(super) enum FollowUntil {
     /// At a question that comes after the first event: the one before was just answered.
-    AtNextAsk,
+    NextAsk,
     /// At a question whose status is not older than this one; those before were answered.
-    AtAskSince(Option<Timestamp>),
+    AskSince(Option<Timestamp>),
 }
 
-impl Stop {
+impl FollowUntil {
     fn is_at(self, event: &StreamResponse, first: bool) -> bool {
         let Some(status) = event.status().filter(|status| status.state.is_interrupted()) else {
             return false;
         };
         match self {
-            Self::AtNextAsk => !first || !is_task(event),
-            Self::AtAskSince(since) => status.timestamp >= since,
+            Self::NextAsk => !first || !is_task(event),
+            Self::AskSince(since) => status.timestamp >= since,
         }
     }
 }
@@ -458,7 +458,7 @@ pub(super) async fn follow<W: Write>(
     mut events: EventStream,
     show: &mut Show<W>,
     on_interrupt: Interrupt,
-    stop: Stop,
+    until: FollowUntil,
 ) -> Result<End, Failure> {
     let mut interrupts = signal(SignalKind::interrupt()).map_err(|error| {
         Failure::new(exit::UNAVAILABLE, format!("cannot listen for Ctrl-C: {error}"))
@@ -512,7 +512,7 @@ pub(super) async fn follow<W: Write>(
             }
         };
         show.take(&event)?;
-        let asks = stop.is_at(&event, first);
+        let asks = until.is_at(&event, first);
         first = false;
         if event.ends_stream() || asks {
             break;

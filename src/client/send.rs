@@ -2,7 +2,7 @@
 
 use super::exit;
 use super::failure::Failure;
-use super::follow::{End, Interrupt, Show, Stop, follow, json_safe};
+use super::follow::{End, FollowUntil, Interrupt, Show, follow, json_safe};
 use super::local::{AgentArgs, Server};
 use super::names::{find_context, find_task};
 use super::outcome::{files, summary, words};
@@ -192,7 +192,7 @@ async fn send_once(
     let mut show = Show::new(std::io::stdout(), screen, json, server.options());
     let end = match client.stream(request).await {
         Ok(events) => {
-            follow(client, events, &mut show, Interrupt::Cancels, Stop::AtNextAsk).await?
+            follow(client, events, &mut show, Interrupt::Cancels, FollowUntil::NextAsk).await?
         }
         Err(error) if error.kind() == Some(ErrorKind::UnsupportedOperation) => End::NoStream,
         Err(error) => return Err(failure(error)),

@@ -96,11 +96,11 @@ TASK         STATE           MESSAGE
         insta::assert_snapshot!(sample(Some(30)), @r"
 TASK     0198-first
 STATE    completed
-MESSAGE  say something about t…
+MESSAGE  say something about …
 
 TASK     0198-second
 STATE    input-required
-MESSAGE  日本 red and a second…
+MESSAGE  日本 red and a secon…
 ");
     }
 }

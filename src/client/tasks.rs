@@ -8,7 +8,7 @@ pub(super) use ask::{Ask, render_question};
 pub(super) use prompt::{ask_person, read_line};
 
 use super::failure::Failure;
-use super::follow::{End, Interrupt, Show, Stop, follow, json_safe};
+use super::follow::{End, FollowUntil, Interrupt, Show, follow, json_safe};
 use super::list::{List, ListArgs};
 use super::local::Server;
 use super::names::{find_context, find_task, shorten};
@@ -173,9 +173,9 @@ async fn watch(
     if whole {
         show = show.as_transcript(&task);
     }
-    let stop = Stop::AtAskSince(task.status.timestamp);
+    let until = FollowUntil::AskSince(task.status.timestamp);
     let mut end = match client.subscribe(id, Some(0)).await {
-        Ok(events) => follow(&client, events, &mut show, Interrupt::Leaves, stop).await?,
+        Ok(events) => follow(&client, events, &mut show, Interrupt::Leaves, until).await?,
         Err(error) if error.kind() == Some(ErrorKind::UnsupportedOperation) => End::NoStream,
         Err(error) => return Err(server.failure(&error)),
     };

@@ -13,7 +13,7 @@ pub(super) fn plain_key(key: &str) -> String {
 }
 
 /// The candidate that is nearest to a misspelt word, if one is near at all.
-pub(super) fn nearest<'a>(
+pub(crate) fn nearest<'a>(
     word: &str,
     candidates: impl Iterator<Item = &'a str>,
 ) -> Option<&'a str> {

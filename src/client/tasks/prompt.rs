@@ -25,7 +25,7 @@ const CTRL_Z: u8 = 26;
 
 /// What can be decided about a permission.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Key {
+enum DecisionKey {
     Once,
     Session,
     No,
@@ -34,7 +34,7 @@ enum Key {
     Leave,
 }
 
-impl Key {
+impl DecisionKey {
     fn of(byte: u8, offered: &[Self]) -> Option<Self> {
         let key = match byte.to_ascii_lowercase() {
             b'y' => Self::Once,
@@ -78,37 +78,43 @@ pub(in crate::client) fn ask_person(
 
 /// A decision about a permission, by one key.
 fn decide(ask: &Ask) -> io::Result<Option<PersonAnswer>> {
-    let offers = |key: &Key| match key {
-        Key::Once | Key::Edit => ask.offers("allow"),
-        Key::Session => ask.offers("allow_session"),
-        Key::No => ask.offers("deny"),
-        Key::View => true,
-        Key::Leave => false,
+    let offers = |key: &DecisionKey| match key {
+        DecisionKey::Once | DecisionKey::Edit => ask.offers("allow"),
+        DecisionKey::Session => ask.offers("allow_session"),
+        DecisionKey::No => ask.offers("deny"),
+        DecisionKey::View => true,
+        DecisionKey::Leave => false,
     };
-    let keys = [Key::Once, Key::Session, Key::No, Key::Edit, Key::View];
-    let offered: Vec<Key> = keys.into_iter().filter(offers).collect();
+    let keys = [
+        DecisionKey::Once,
+        DecisionKey::Session,
+        DecisionKey::No,
+        DecisionKey::Edit,
+        DecisionKey::View,
+    ];
+    let offered: Vec<DecisionKey> = keys.into_iter().filter(offers).collect();
     let labels: Vec<&str> = offered.iter().map(|key| key.label()).collect();
     loop {
         let key = read_key(&format!("{}, Ctrl-D leaves it waiting: ", labels.join(" ")), &offered)?;
         let allow = |session, input| Ok(Some(PersonAnswer::Allow { session, input }));
         match key {
-            Key::Once => return allow(false, None),
-            Key::Session => return allow(true, None),
-            Key::No => {
+            DecisionKey::Once => return allow(false, None),
+            DecisionKey::Session => return allow(true, None),
+            DecisionKey::No => {
                 let reason = read_line("why not (Enter gives no reason): ")?;
                 let reason = reason.map(|reason| Some(reason).filter(|text| !text.is_empty()));
                 return Ok(reason.map(PersonAnswer::Deny));
             }
-            Key::Edit => match read_input(ask.input())? {
+            DecisionKey::Edit => match read_input(ask.input())? {
                 None => return Ok(None),
                 Some(Ok(input)) => return allow(false, Some(input)),
                 Some(Err(error)) => eprintln!("{error}"),
             },
-            Key::View => {
+            DecisionKey::View => {
                 let text = serde_json::to_string_pretty(ask.input()).unwrap_or_default();
                 eprintln!("{}", json_safe(&text));
             }
-            Key::Leave => return Ok(None),
+            DecisionKey::Leave => return Ok(None),
         }
     }
 }
@@ -182,7 +188,7 @@ fn show(prompt: &str) -> io::Result<()> {
 }
 
 /// One of the offered keys, without Enter.
-fn read_key(prompt: &str, offered: &[Key]) -> io::Result<Key> {
+fn read_key(prompt: &str, offered: &[DecisionKey]) -> io::Result<DecisionKey> {
     let mode = Mode::set(|mode| {
         mode.local_modes.remove(LocalModes::ICANON | LocalModes::ECHO);
         mode.special_codes[SpecialCodeIndex::VMIN] = 1;
@@ -193,10 +199,14 @@ fn read_key(prompt: &str, offered: &[Key]) -> io::Result<Key> {
         let mut byte = [CTRL_D];
         // Of a terminal that is gone nothing is read, which leaves.
         let _ = rustix::io::retry_on_intr(|| rustix::io::read(&mode.terminal, &mut byte[..]))?;
-        if let Some(key) = Key::of(byte[0], offered) {
+        if let Some(key) = DecisionKey::of(byte[0], offered) {
             eprintln!(
                 "{}",
-                if key == Key::Leave { String::new() } else { char::from(byte[0]).to_string() }
+                if key == DecisionKey::Leave {
+                    String::new()
+                } else {
+                    char::from(byte[0]).to_string()
+                }
             );
             return Ok(key);
         }
@@ -229,10 +239,10 @@ mod tests {
 
     #[test]
     fn a_key_that_is_not_offered_decides_nothing() {
-        let offered = [Key::Once, Key::No];
-        assert_eq!(Key::of(b'Y', &offered), Some(Key::Once));
-        assert_eq!(Key::of(b's', &offered), None);
-        assert_eq!(Key::of(b'\n', &offered), None);
-        assert_eq!(Key::of(CTRL_C, &offered), Some(Key::Leave));
+        let offered = [DecisionKey::Once, DecisionKey::No];
+        assert_eq!(DecisionKey::of(b'Y', &offered), Some(DecisionKey::Once));
+        assert_eq!(DecisionKey::of(b's', &offered), None);
+        assert_eq!(DecisionKey::of(b'\n', &offered), None);
+        assert_eq!(DecisionKey::of(CTRL_C, &offered), Some(DecisionKey::Leave));
     }
 }
