@@ -1,39 +1,47 @@
 //! One configured agent, resolved: its program found, its environment chosen, its driver made.
 
+mod credentials;
+mod key;
+mod offers;
 mod reach;
 mod resolve;
 mod served;
+mod stderr_log;
 
+pub use offers::{KnownInventory, Offers, describe_version, is_tested};
 pub use reach::Reach;
 pub use resolve::find;
 pub use served::Agents;
 
-use crate::config::{self, AskPolicy, BackendKind, Config, DriverKind, Format, Input};
-use crate::isolation::{Exposed, Grants, Isolation, Obstacle, Places};
+use crate::config::{self, AskPolicy, Config, DriverKind, Format, Input};
 use crate::queue::FairQueue;
-use crate::supervisor::Spec;
-use crate::workspace::{self, Workspaces};
+use crate::skills;
 use pilothouse_a2a::card::AgentSkill;
 use pilothouse_agents::acp::preset::{Preset, preset};
 use pilothouse_agents::acp::{Acp, AcpOptions};
 use pilothouse_agents::claude::{Claude, ClaudeOptions, SELF_WAKING_TOOLS};
 use pilothouse_agents::command::{self, Command, CommandOptions};
 use pilothouse_agents::{Driver, Launch, Refusal, Turn};
+use pilothouse_sandbox::isolation::{BackendKind, Exposed, Grants, Isolation, Obstacle, Places};
+use pilothouse_sandbox::supervisor::Spec;
+use pilothouse_sandbox::workspace::{self, Workspaces};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+use stderr_log::StderrLog;
 
 /// The hidden command by which this binary is the demo agent.
 pub const DEMO_COMMAND: &str = "demo-agent";
 
 /// Variables any of which lets Claude Code reach a model.
-const CREDENTIALS: [&str; 5] = [
+const CREDENTIALS: [&str; 6] = [
     "ANTHROPIC_API_KEY",
     "ANTHROPIC_AUTH_TOKEN",
     "CLAUDE_CODE_OAUTH_TOKEN",
     "CLAUDE_CODE_USE_BEDROCK",
     "CLAUDE_CODE_USE_VERTEX",
+    "CLAUDE_CODE_USE_FOUNDRY",
 ];
 
 /// PATH of an agent whose server has none.
@@ -50,7 +58,9 @@ pub struct Agent {
     /// As it is configured.
     pub config: config::Agent,
     /// The skills that were found in folders (`skills_from`).
-    pub skills: Vec<AgentSkill>,
+    pub found: skills::Found,
+    /// What its CLI says that it offers.
+    pub offers: Offers,
     /// Where its sessions work.
     pub workspaces: Workspaces,
     /// Turns at a time, where all its sessions share one folder.
@@ -67,6 +77,8 @@ pub struct Agent {
     pub changeable_part: Option<PathBuf>,
     /// Why a backend that has no covers cannot keep it from the server's own files, if it cannot.
     uncovered: Option<String>,
+    /// What its CLI wrote to standard error, where that is for the operator.
+    pub(crate) stderr_log: Option<StderrLog>,
     /// How long its first turn waits for its MCP servers (`timeouts.mcp`).
     server_wait: Duration,
     program: PathBuf,
@@ -109,6 +121,26 @@ pub enum Error {
     /// What it may reach.
     #[error("agent `{0}`: {1}")]
     Reach(String, String),
+    /// The command for its key.
+    #[error("agent `{agent}`: `agents.{agent}.key_command`: {what}")]
+    KeyCommand {
+        /// The agent.
+        agent: String,
+        /// Why it is not run.
+        what: String,
+    },
+    /// A command for keys in the agent's own settings.
+    #[error(
+        "agent `{agent}`: {place} sets `apiKeyHelper`, which would run in the sandbox without its credentials, and a key \
+         from there reaches no model; take it out and set `agents.{agent}.key_command: [PROGRAM, ARGUMENT]`, which the \
+         server runs outside"
+    )]
+    KeyHelper {
+        /// The agent.
+        agent: String,
+        /// Where it is set.
+        place: String,
+    },
     /// It would do anything without being asked, and nothing stands around it.
     #[error(
         "agent `{agent}`: it is configured to run anything without asking, and its sandbox lacks {missing}; \
@@ -348,7 +380,7 @@ impl Agent {
 
     /// Whether it may be served with this wall.
     pub fn check_sandbox(&self, isolation: &Isolation) -> Result<(), Error> {
-        use crate::isolation::Guarantee as G;
+        use pilothouse_sandbox::isolation::Guarantee as G;
         const WHOLE: [G; 9] = [
             G::Env,
             G::FsRead,

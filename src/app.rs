@@ -8,8 +8,6 @@ use crate::asks::Asks;
 use crate::budget::Budgets;
 use crate::config::{self, Config, Loaded, Record};
 use crate::descriptors;
-use crate::isolation::{self, BackendKind, Kernel, When};
-use crate::process::Launcher;
 use crate::push::Push;
 use crate::server::{self, Answers, Bodies, Cards, Doors};
 use crate::service::Service;
@@ -19,9 +17,11 @@ use crate::store::{self, Claim};
 use crate::sweep::Sweep;
 use crate::task::Tasks;
 use crate::telemetry::Telemetry;
-use crate::workspace;
 use pilothouse_egress::guard;
-use pilothouse_egress::{Egress, EgressBounds, Times};
+use pilothouse_egress::{BadVariable, Egress, EgressBounds, Network, Times};
+use pilothouse_sandbox::isolation::{self, BackendKind, Kernel, When};
+use pilothouse_sandbox::process::Launcher;
+use pilothouse_sandbox::workspace;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -47,6 +47,9 @@ pub enum Error {
     /// The wall.
     #[error(transparent)]
     Isolation(#[from] isolation::Error),
+    /// The network that the server is in.
+    #[error(transparent)]
+    Network(#[from] BadVariable),
     /// Files of the server's own that agents could make.
     #[error(
         "cannot remember in {path} which files of the server's own are missing in folders where agents work: {source}; \
@@ -141,7 +144,22 @@ impl App {
             notes.extend(agent.workspaces.note());
         }
         let stop = CancellationToken::new();
-        let egress = way_out(&config);
+        for key in agents.iter().filter_map(|agent| agent.reach.key.as_ref()) {
+            key.bind(&launcher);
+        }
+        let network = Network::of(&agent_environment)?;
+        if config.isolation.backend != BackendKind::None {
+            notes.extend(network.notes().iter().cloned());
+            let open = agents.iter().find(|agent| agent.reach.policy.permits_any_host());
+            notes.extend(open.filter(|_| network.has_proxy()).map(|agent| {
+                format!(
+                    "`{}` may reach any public host, and this network's proxy resolves their names: see that the proxy \
+                     refuses inner networks, or name hosts in `egress.allow`",
+                    agent.key
+                )
+            }));
+        }
+        let egress = way_out(&config, network);
         let door = stop.child_token();
         let port = match config.isolation.backend {
             BackendKind::None => 0,
@@ -157,8 +175,9 @@ impl App {
         let opening = config.clone();
         let opening = actors.spawn_blocking(move || claim.open(&opening));
         let (needs, trusted) = (agents.needs(), agents.trusted(&agent_environment));
+        let settings = config.sandbox();
         let choosing =
-            isolation::choose(&config, &launcher, kernel, &needs, &trusted, port, When::Start);
+            isolation::choose(&settings, &launcher, kernel, &needs, &trusted, port, When::Start);
         let (opened, chosen) = tokio::join!(opening, choosing);
         let store = opened.map_err(failed("cannot open the store"))??;
         notes.extend(store.note());
@@ -183,6 +202,9 @@ impl App {
         }
         let telemetry = Telemetry::new(&config)
             .map_err(|source| Error::System { what: "cannot open a log", source })?;
+        if let Some(path) = config.rotated_audit() {
+            notes.push(format!("the audit log is in {}", path.display()));
+        }
         let in_memory = config.store.path == Path::new("memory");
         let token_file = config.state_dir.join("token");
         let token = config
@@ -214,6 +236,15 @@ impl App {
             stop: stop.clone(),
             config: config.clone(),
         };
+        for agent in agents.iter() {
+            if let Some(text) = store.inventory(&agent.key).await?
+                && let Ok(known) = serde_json::from_str(&text)
+            {
+                agent.offers.restore(known);
+            }
+            notes.extend(agent.version_note());
+            notes.extend(agent.offer_notes());
+        }
         notes.extend(deps.budgets.notes(agents.iter().map(|agent| &*agent.key)));
         let push = Push::new(&config, store.clone(), deps.tasks.clone(), stop.clone());
         let service = Arc::new(Service::new(deps, push.clone()));
@@ -264,6 +295,8 @@ impl App {
         let background = TaskTracker::new();
         let (doors_stop, patience) = (doors.stop.clone(), config.timeouts.shutdown.get());
         background.spawn(server::serve(listener, doors.clone(), doors_stop, patience));
+        let asking = sessions.clone();
+        background.spawn(async move { asking.ask_clis().await });
         background.spawn(async move { sessions.keep_warm().await });
         background.spawn(async move { service.expire_asks().await });
         background.spawn(sweep.run());
@@ -322,7 +355,7 @@ fn remember_missing(
 }
 
 /// The proxy of all agents.
-fn way_out(config: &Config) -> Egress {
+fn way_out(config: &Config, network: Network) -> Egress {
     let inner = config.egress.inner.iter();
     let inner = inner.filter_map(|text| config::network(text)).collect();
     let names = config.processes.max.max(1);
@@ -333,7 +366,7 @@ fn way_out(config: &Config) -> Egress {
         requests: config.egress.requests,
     };
     let lookup = Arc::new(guard::System::new(names));
-    Egress::new(inner, bounds, lookup, times)
+    Egress::new(inner, bounds, lookup, network, times)
 }
 
 /// Leaves word for client commands on this machine. A state folder that cannot take it was refused before.

@@ -20,6 +20,7 @@ mod origin;
 mod own;
 mod paths;
 mod renamed;
+mod sandbox;
 mod secrets;
 mod tree;
 mod trust;
@@ -33,11 +34,10 @@ pub use dollars::Dollars;
 pub use environment::held_back;
 pub use error::Error;
 pub use isolation::{
-    AgentEgress, BackendKind, Container, Egress, Engine, GitCredential, Guarantee, Isolation,
-    SessionLimits, Uids,
+    AgentEgress, Container, Egress, GitCredential, Isolation, SessionLimits, Uids,
 };
 pub use load::{Environment, Flags, Loaded, load, load_named, load_trusted};
-pub use own::{OwnFile, Record};
+pub use own::Record;
 pub use secrets::{MASK, masked};
 pub use trust::asks_nobody;
 pub use units::{Age, Bytes};
@@ -86,8 +86,9 @@ section! {
         pub budgets: Budgets,
         /// Times.
         pub timeouts: Timeouts,
-        /// The audit log: `stderr`, `off`, or a file.
-        pub audit: String = "stderr".to_owned(),
+        /// The audit log: `stderr`, `off`, a file, or `auto` (standard error, or where that is a terminal a file of
+        /// the state folder).
+        pub audit: String = "auto".to_owned(),
         /// What people see.
         pub log: Log,
         /// Older dialects.
@@ -416,6 +417,8 @@ section! {
         pub init: Age = seconds(600),
         /// How long the first turn of a process waits for the agent's MCP servers.
         pub mcp: Age = seconds(30),
+        /// A command that prints a key.
+        pub key_command: Age = seconds(30),
         /// From a refusal of an overloaded model API to the next try; doubled each time.
         pub retry: Age = seconds(5),
         /// The longest time between two tries.
@@ -455,7 +458,7 @@ section! {
         pub level: String = "info".to_owned(),
         /// `pretty` or `json`.
         pub format: LogFormat = LogFormat::Pretty,
-        /// The live console of requests, agent messages and responses.
+        /// The live console on standard output.
         pub console: bool = true,
         /// JSONL file of every line that an agent wrote.
         pub path: Option<PathBuf>,
@@ -539,6 +542,8 @@ pub struct Agent {
     pub skills: Vec<Skill>,
     /// Folders whose `*/SKILL.md` files are skills of its card too.
     pub skills_from: Vec<PathBuf>,
+    /// `claude`: who says which skills its card has beside those of `skills`.
+    pub skills_source: SkillsSource,
     /// `claude`: its commands and skills that callers may run by their names.
     pub commands: Vec<String>,
     /// Protocol extensions that its card declares.
@@ -567,6 +572,10 @@ pub struct Agent {
     pub format: Format,
     /// Its environment.
     pub env: Env,
+    /// A command that prints the key of its model, run outside of the sandbox: program and arguments.
+    pub key_command: Vec<String>,
+    /// After so long the command is run again.
+    pub key_max_age: Age,
     /// What it reaches, beside what every agent does.
     pub egress: AgentEgress,
     /// What is answered when it asks to use a tool.
@@ -632,6 +641,16 @@ pub struct Extension {
     /// Whether a client that does not ask for it is refused.
     #[serde(default)]
     pub required: bool,
+}
+
+/// Who says which skills an agent has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum SkillsSource {
+    /// The CLI itself, asked after the start.
+    Cli,
+    /// The files that lie in its folders of skills.
+    Files,
 }
 
 /// What a message is answered with.

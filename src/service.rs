@@ -21,6 +21,7 @@ use crate::queue::FairQueue;
 use crate::session::{SessionDeps, Sessions};
 use crate::store::{self, Scope, Store};
 use crate::task::{Extent, Snapshot, TaskLog, Tasks};
+use crate::telemetry::Telemetry;
 use pilothouse_a2a::error::{Error, ErrorKind};
 use pilothouse_a2a::id::TaskId;
 use pilothouse_a2a::operation::{CancelTaskRequest, GetTaskRequest};
@@ -46,6 +47,7 @@ pub struct Service {
     sessions: Sessions,
     push: Push,
     repeats: Repeats,
+    telemetry: Telemetry,
     stop: CancellationToken,
 }
 
@@ -77,6 +79,7 @@ impl Service {
             asks: deps.asks.clone(),
             budgets: deps.budgets.clone(),
             prompts: FairQueue::new(bytes, bytes.div_ceil(2), &BTreeMap::new()),
+            telemetry: deps.telemetry.clone(),
             stop: deps.stop.clone(),
             sessions: Sessions::new(deps),
             push,

@@ -1,6 +1,8 @@
 //! What holds when nobody says otherwise; the reasons stand in `pilothouse.example.yaml`.
 
-use super::{Age, Agent, AgentWorkspace, AskPolicy, DriverKind, Env, Format, Input, Replies};
+use super::{
+    Age, Agent, AgentWorkspace, AskPolicy, DriverKind, Env, Format, Input, Replies, SkillsSource,
+};
 use pilothouse_agents::acp::preset::preset;
 use std::collections::BTreeMap;
 
@@ -53,7 +55,7 @@ fn environment_of(preset: &str) -> &'static [&'static str] {
         "gemini" => &["gemini"],
         "opencode" => &["opencode", "anthropic", "openai", "gemini"],
         "copilot" => &["copilot"],
-        "claude-acp" => &["anthropic", "bedrock", "vertex"],
+        "claude-acp" => &["anthropic", "bedrock", "vertex", "foundry"],
         _ => &[],
     }
 }
@@ -84,7 +86,7 @@ impl Agent {
     /// An agent of this driver before anything is said about it.
     pub fn of(driver: DriverKind) -> Self {
         let presets: &[&str] = match driver {
-            DriverKind::Claude => &["anthropic", "bedrock", "vertex", "proxy", "ca"],
+            DriverKind::Claude => &["anthropic", "bedrock", "vertex", "foundry", "proxy", "ca"],
             DriverKind::Command | DriverKind::Acp => &["proxy", "ca"],
             DriverKind::Demo => &[],
         };
@@ -96,6 +98,7 @@ impl Agent {
             version: None,
             skills: Vec::new(),
             skills_from: Vec::new(),
+            skills_source: SkillsSource::Cli,
             commands: Vec::new(),
             extensions: Vec::new(),
             replies: Replies::Task,
@@ -113,6 +116,8 @@ impl Agent {
                 presets: presets.iter().map(|&name| name.to_owned()).collect(),
                 ..Env::default()
             },
+            key_command: Vec::new(),
+            key_max_age: seconds(300),
             egress: super::AgentEgress::default(),
             asks: AskPolicy::Ask,
             ask_rules: Vec::new(),

@@ -10,6 +10,7 @@ use pilothouse_a2a::rest::RESERVED;
 use pilothouse_agents::acp::preset::PRESETS;
 use rustix::fs::Access;
 use std::collections::BTreeSet;
+use std::io::IsTerminal;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use tracing_subscriber::EnvFilter;
@@ -84,7 +85,8 @@ impl Config {
 
     /// Why this machine does not let the server write its logs, a sentence each; only the server asks.
     pub fn find_unwritable(&self) -> Vec<String> {
-        let audit = self.audit_path().map(|path| ("audit", path, "a file, `stderr` or `off`"));
+        let audit =
+            self.audit_path().map(|path| ("audit", path, "a file, `auto`, `stderr` or `off`"));
         let log = self.log.path.as_deref().map(|path| ("log.path", path, "a file"));
         let named = audit.into_iter().chain(log);
         let unwritable =
@@ -92,9 +94,16 @@ impl Config {
         unwritable.map(|(key, why, what)| format!("`{key}` {why}; name {what}")).collect()
     }
 
-    /// The audit log's file; `None` for `stderr` and `off`.
+    /// The file of the state folder that `audit: auto` means: where standard error is a terminal, a person reads it.
+    pub fn rotated_audit(&self) -> Option<PathBuf> {
+        let has_folder = self.store.path != Path::new("memory");
+        let is_read = self.audit == "auto" && std::io::stderr().is_terminal();
+        (is_read && has_folder).then(|| self.state_dir.join("audit.jsonl"))
+    }
+
+    /// The audit log's file, where one is named.
     pub fn audit_path(&self) -> Option<&Path> {
-        (!matches!(self.audit.as_str(), "stderr" | "off")).then(|| Path::new(&self.audit))
+        (!matches!(self.audit.as_str(), "auto" | "stderr" | "off")).then(|| Path::new(&self.audit))
     }
 
     /// The agents that may serve at the root address, best first: the named one; for `auto`
@@ -253,7 +262,8 @@ impl Config {
                 );
             }
         }
-        let audit = self.audit_path().map(|path| ("audit", path, "a file, `stderr` or `off`"));
+        let audit =
+            self.audit_path().map(|path| ("audit", path, "a file, `auto`, `stderr` or `off`"));
         let log = self.log.path.as_deref().map(|path| ("log.path", path, "a file"));
         for (key, path, what) in audit.into_iter().chain(log) {
             if path.as_os_str().is_empty() {

@@ -81,6 +81,10 @@ pub(super) async fn ready(State(doors): State<Arc<Doors>>, request: Request) -> 
         body["isolation"] = json!(default.isolation(&doors.isolation));
         body["audit"] = json!(if doors.telemetry.audit().fails() { "failed" } else { "ok" });
         body["processes"] = json!({"live": live, "max": most});
+        let skills = doors.agents.iter();
+        let skills =
+            skills.filter_map(|agent| Some((agent.key.to_string(), agent.describe_offers()?)));
+        body["skills"] = skills.collect::<serde_json::Map<_, _>>().into();
         body["waiting"] = json!(doors.service.sessions().waiting());
     }
     let status = if store && !stopping { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };

@@ -92,7 +92,7 @@ impl Service {
         let Some(row) = self.asks.take(&row.id) else {
             return Err(not_open_any_more());
         };
-        also.push(Write::AskGone { id: row.id.clone() });
+        also.push(Write::AskTaken { id: row.id.clone() });
         let before = log.head();
         let records = message.map(Record::Message).into_iter();
         let records = records.chain([state_record(log, TaskState::Working, None)]);
@@ -110,7 +110,9 @@ impl Service {
             Delivery::Told | Delivery::Withdrawn => {}
             Delivery::Gone => self.resume(log, &row, &decision).await?,
         }
-        let answered = Some(Answered::new(&row, &decision));
+        let answered = Answered::new(&row, &decision);
+        self.telemetry.answered(log, &answered);
+        let answered = Some(answered);
         Ok(Some(Accepted { log: log.clone(), before: Some(before), answered }))
     }
 

@@ -27,12 +27,14 @@ use super::running::Running;
 use super::terminal::lend_conversation;
 use super::translate::Translator;
 use super::tries::converse;
+use super::turn_clock::TurnClock;
 use super::{File, IdleOrder, Order, Turn, TurnPlaces};
 use crate::budget::Meter;
 use crate::store::{self, Durability, Write};
-use crate::supervisor::Word;
+use crate::telemetry::TurnEnd;
 use pilothouse_a2a::task::TaskState;
 use pilothouse_agents::Outcome;
+use pilothouse_sandbox::supervisor::Word;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -193,7 +195,7 @@ impl Actor {
     /// Brings a turn to its end.
     async fn work(&mut self, turn: &mut CurrentTurn, places: TurnPlaces, files: Vec<File>) {
         let session = &mut self.session;
-        session.deps.telemetry.turn_begins(&turn.log, &session.agent.name);
+        session.deps.telemetry.turn_begins(&turn.log, &session.agent.key, &turn.prompt.text);
         let warm = session.running.is_some();
         let outcome = match Begin::new(session, turn).reach_agent(places, files).await {
             Ok(()) => Box::pin(converse(session, turn, warm)).await,
@@ -217,7 +219,7 @@ impl Actor {
     async fn park_turn(&mut self, turn: &mut CurrentTurn) {
         let session = &mut self.session;
         session.inbox.end_turn();
-        self.note_end(turn).await;
+        self.note_end(turn, "").await;
         // Not politely: a CLI that sees its host leave goes on without it for a while.
         self.session.end_process(Word::Kill).await;
         self.session.note_use().await;
@@ -230,8 +232,9 @@ impl Actor {
             // Canceled means that nothing of it is left.
             session.end_process(Word::Terminate).await;
         }
+        let words = last_words(&outcome);
         let stored = self.store_end(turn, outcome).await;
-        self.note_end(turn).await;
+        self.note_end(turn, &words).await;
         turn.log.reveal();
         let failed = stored.as_ref().err().map(|error| {
             let deps = &self.session.deps;
@@ -297,6 +300,7 @@ impl Actor {
         let stored = log.record_end(&deps.store, also, records).await;
         if let Ok(true) = stored {
             turn.meter = None;
+            ask.iter().for_each(|ask| deps.telemetry.asks(log, ask));
         } else if let Some(ask) = ask {
             // It was not shown, so nobody can answer it.
             deps.asks.take(&ask.id);
@@ -306,9 +310,16 @@ impl Actor {
 
     /// Notes the end of the turn, and what its end did not store: what it used, and which asks of earlier tries are
     /// closed.
-    async fn note_end(&mut self, turn: &mut CurrentTurn) {
+    async fn note_end(&mut self, turn: &mut CurrentTurn, words: &str) {
         let (deps, translator) = (&self.session.deps, &turn.translator);
-        deps.telemetry.turn_ends(&turn.log, translator.usage(), translator.elapsed());
+        let end = TurnEnd {
+            state: turn.log.state(),
+            usage: translator.usage(),
+            took: translator.elapsed(),
+            waited: turn.clock.as_ref().map(TurnClock::waited).unwrap_or_default(),
+            words,
+        };
+        deps.telemetry.turn_ends(&turn.log, end);
         let used = turn.meter.take().map(|meter| meter.writes()).unwrap_or_default();
         let writes: Vec<_> = turn.closing.drain(..).chain(used).collect();
         if writes.is_empty() {
@@ -316,6 +327,20 @@ impl Actor {
         }
         if let Err(error) = deps.store.commit(writes, Durability::Written).await {
             tracing::warn!(session.id = %self.session.row.id, %error, "could not note what a turn used, and which of its asks are closed");
+        }
+    }
+}
+
+/// What an agent said at its end, or why it failed, for people.
+fn last_words(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Completed { answer } => answer.clone().unwrap_or_default(),
+        Outcome::Replied { text: words }
+        | Outcome::AuthRequired { message: words }
+        | Outcome::Rejected { message: words }
+        | Outcome::Failed { message: words, .. } => words.clone(),
+        Outcome::InputRequired { .. } | Outcome::Canceled | Outcome::ConversationLost => {
+            String::new()
         }
     }
 }

@@ -23,14 +23,14 @@ use super::{Answer, Delivery, Interruption, SessionDeps};
 use crate::agent::Agent;
 use crate::asks::Decision;
 use crate::budget::Meter;
-use crate::isolation::Obstacle;
-use crate::process::Ended;
-use crate::process::tree::Moment;
 use crate::store::{Durability, SessionRow, Write};
 use crate::task::TaskLog;
 use pilothouse_a2a::time::Timestamp;
 use pilothouse_agents::{Outcome, Turn as Prompt};
 use pilothouse_egress::Refusal;
+use pilothouse_sandbox::isolation::Obstacle;
+use pilothouse_sandbox::process::Ended;
+use pilothouse_sandbox::process::tree::Moment;
 use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -421,6 +421,8 @@ impl<'a> Conversation<'a> {
             let message = format!("the answer could not be stored: {error}");
             let hint = "the operator must make room on the disk of `state_dir`";
             self.stop(fault_with(&message, hint));
+        } else {
+            fresh.iter().for_each(|row| self.deps.telemetry.asks(self.log, row));
         }
     }
 }

@@ -13,10 +13,10 @@
 
 use super::SessionDeps;
 use crate::config::Bytes;
-use crate::process::tree::Tree;
 use crate::queue::FairQueue;
-use crate::workspace::{Size, Workspaces};
 use parking_lot::Mutex;
+use pilothouse_sandbox::process::tree::Tree;
+use pilothouse_sandbox::workspace::{Size, Workspaces};
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::io;
@@ -318,8 +318,8 @@ mod tests {
 
     fn watch(watches: &DiskWatches, root: &Path, is_new: bool) -> DiskWatch {
         let config = Config { state_dir: root.join("state"), ..Config::default() };
-        let workspaces =
-            Workspaces::new(&config, root, &Agent::default(), &config.workspace).unwrap();
+        let settings = config.workspaces(root, &Agent::default(), &config.workspace).unwrap();
+        let workspaces = Workspaces::new(settings);
         watches.watch(&workspaces, &"one".into(), &"caller".into(), is_new)
     }
 

@@ -7,9 +7,9 @@ use super::running::Running;
 use super::{SessionDeps, start};
 use crate::agent::Agent;
 use crate::queue::Place;
-use crate::workspace::Workspaces;
 use parking_lot::Mutex;
-use pilothouse_agents::{Life, Setting, Turn};
+use pilothouse_agents::{Driver, Launch, Life, Setting, Turn};
+use pilothouse_sandbox::workspace::Workspaces;
 use std::collections::{HashMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,10 +18,11 @@ use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 /// Between two tries to start one where that failed, or where there was no place.
-const AGAIN: Duration = Duration::from_secs(5);
+pub(super) const AGAIN: Duration = Duration::from_secs(5);
 
-/// From the taking of one to the start of the next.
-const PAUSE: Duration = Duration::from_secs(1);
+/// From the taking of one to the start of the next: the turn that took it needs the processor for so long, and then
+/// waits for its model.
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// A process that waits for its session.
 pub(super) struct WarmProcess {
@@ -155,7 +156,7 @@ fn remove_later(deps: &SessionDeps, agent: &Agent, warm: WarmProcess) {
     deps.actors.spawn(async move { remove(&workspaces, &session, &stop).await });
 }
 
-async fn remove(workspaces: &Workspaces, session: &str, stop: &CancellationToken) {
+pub(super) async fn remove(workspaces: &Workspaces, session: &str, stop: &CancellationToken) {
     if let Err(error) = workspaces.remove(session, stop).await {
         tracing::warn!(session.id = session, %error, "could not remove the folders of a warm process; the next start tries again");
     }
@@ -193,7 +194,10 @@ async fn start(
         permit = starting.clone().acquire_owned() => permit.ok()?,
     };
     let session: Arc<str> = Arc::from(uuid::Uuid::now_v7().to_string());
-    let started = start_in(deps, agent, &session, slot).await;
+    let launch = |driver: &mut dyn Driver, setting: &Setting| {
+        driver.launch(setting, &Turn::default()).map_err(|refusal| refusal.to_string())
+    };
+    let started = start_in(deps, agent, &session, slot, launch).await;
     drop(permit);
     match started {
         Ok(running) => Some(WarmProcess { session, running }),
@@ -206,12 +210,13 @@ async fn start(
     }
 }
 
-/// Starts a process in the folders of a session to come.
-async fn start_in(
+/// Starts a process in folders of its own, as `launch` describes it, and tells it the driver's first words.
+pub(super) async fn start_in(
     deps: &Arc<SessionDeps>,
     agent: &Arc<Agent>,
     session: &str,
     slot: Place,
+    launch: impl FnOnce(&mut dyn Driver, &Setting) -> Result<Launch, String>,
 ) -> Result<Running, String> {
     let folder = agent.workspaces.folder(session).await.map_err(|error| error.to_string())?;
     let mut driver = agent.driver();
@@ -222,8 +227,7 @@ async fn start_in(
         new_conversation: uuid::Uuid::new_v4().to_string(),
         ..Setting::default()
     };
-    let launch =
-        driver.launch(&setting, &Turn::default()).map_err(|refusal| refusal.to_string())?;
+    let launch = launch(&mut *driver, &setting)?;
     if launch.life != Life::Session {
         return Err("its driver starts a process for each turn".to_owned());
     }

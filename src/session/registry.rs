@@ -2,6 +2,7 @@
 
 use super::activity::{Activity, SessionState};
 use super::actor::Actor;
+use super::inquiry;
 use super::live::{ActorHandle, LiveSessions, Removal};
 use super::pool::WarmProcess;
 use super::records::status_with_words;
@@ -13,12 +14,12 @@ use super::{
 use crate::agent::Agent;
 use crate::asks::Decision;
 use crate::store::{self, Durability, Scope, SessionRow, Write};
-use crate::supervisor::Spec;
 use crate::task::TaskLog;
 use pilothouse_a2a::id::ContextId;
 use pilothouse_a2a::task::TaskState;
 use pilothouse_a2a::time::Timestamp;
 use pilothouse_agents::Turn as Prompt;
+use pilothouse_sandbox::supervisor::Spec;
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
@@ -339,6 +340,13 @@ impl Sessions {
         let live = &self.live;
         let nobody = Arc::from("");
         live.pool.keep_full(&self.deps, &live.starting, || live.places.try_take(&nobody)).await;
+    }
+
+    /// Asks the CLIs that can say it what they offer.
+    pub async fn ask_clis(&self) {
+        let live = &self.live;
+        let nobody = Arc::from("");
+        inquiry::ask_all(&self.deps, &live.starting, || live.places.try_take(&nobody)).await;
     }
 
     /// Cancels a task and waits until it is over. False when there was nothing to cancel any more.

@@ -7,11 +7,11 @@ use super::outbox::Outbox;
 use super::pipe::{Chunk, read};
 use super::start::Confinement;
 use crate::config::Config;
-use crate::process::{Ended, Process};
 use crate::queue::Place;
-use crate::supervisor::{KILL_DEADLINE, Word};
 use pilothouse_agents::lines::{LineBounds, LineCutter};
 use pilothouse_agents::{Driver, Exit, Launch, Life, Output, Step};
+use pilothouse_sandbox::process::{Ended, Process};
+use pilothouse_sandbox::supervisor::{KILL_DEADLINE, Word};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
@@ -28,6 +28,8 @@ pub(super) struct Running {
     /// Bytes that were read, and are not heard as long as the agent has to wait.
     pub(super) unread: Vec<u8>,
     stderr: Vec<u8>,
+    /// What of it waits for the end of its line, to be logged.
+    pub(super) stderr_line: Vec<u8>,
     pub(super) stdout_open: bool,
     pub(super) stderr_open: bool,
     pub(super) ended: Option<Ended>,
@@ -68,6 +70,7 @@ impl Running {
             outbox: Outbox::default(),
             unread: Vec::new(),
             stderr: Vec::new(),
+            stderr_line: Vec::new(),
             stdout_open: true,
             stderr_open: true,
             ended: None,

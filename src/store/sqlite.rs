@@ -13,7 +13,7 @@ use migrations::{DatabaseFile, Upgrade};
 use read::Readers;
 pub use read::{EventsPart, Limits, ReadTransaction};
 
-use super::{Durability, Error, Write};
+use super::{Durability, Error, Refusal, Write};
 use parking_lot::Mutex;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -62,7 +62,7 @@ impl Job {
 
 /// A handle to the store; clones share it.
 #[derive(Clone)]
-pub struct Store {
+pub(crate) struct Sqlite {
     jobs: mpsc::Sender<Job>,
     readers: Arc<Readers>,
     next_n: Arc<AtomicI64>,
@@ -76,7 +76,7 @@ pub struct Store {
 
 // === opening ===
 
-impl Store {
+impl Sqlite {
     /// Opens (or makes) the database in a folder of our own, which is locked for us.
     pub(super) fn in_folder(
         folder: &Path,
@@ -177,17 +177,17 @@ impl Store {
     }
 
     /// Whether the last server on this store ended in order.
-    pub fn was_clean(&self) -> bool {
+    pub(crate) fn was_clean(&self) -> bool {
         self.clean
     }
 
     /// What the operator should know of the opening.
-    pub fn note(&self) -> Option<String> {
+    pub(crate) fn note(&self) -> Option<String> {
         self.upgrade.as_ref().map(ToString::to_string)
     }
 
     /// Marks the end as an orderly one and stops the writer. Writes still under way are carried out.
-    pub async fn close(&self) {
+    pub(crate) async fn close(&self) {
         if let Err(error) = self.commit(vec![Write::CleanEnd], Durability::Synced).await {
             tracing::warn!(%error, "the store could not note its orderly end");
         }
@@ -255,9 +255,9 @@ fn begin_running(connection: &Connection) -> Result<bool, rusqlite::Error> {
 
 // === writing ===
 
-impl Store {
+impl Sqlite {
     /// A number for a new task.
-    pub fn new_task_number(&self) -> i64 {
+    pub(crate) fn new_task_number(&self) -> i64 {
         self.next_n.fetch_add(1, Ordering::Relaxed)
     }
 
@@ -266,7 +266,11 @@ impl Store {
     /// # Errors
     ///
     /// When the database fails (a full disk, say); then nothing of the batch is stored.
-    pub async fn commit(&self, writes: Vec<Write>, durability: Durability) -> Result<(), Error> {
+    pub(crate) async fn commit(
+        &self,
+        writes: Vec<Write>,
+        durability: Durability,
+    ) -> Result<(), Error> {
         self.commit_then(writes, durability, |outcome| outcome).await?
     }
 
@@ -277,7 +281,7 @@ impl Store {
     /// # Errors
     ///
     /// When the store is closed; then `then` is not called.
-    pub async fn commit_then<T: Send + 'static>(
+    pub(crate) async fn commit_then<T: Send + 'static>(
         &self,
         writes: Vec<Write>,
         durability: Durability,
@@ -291,9 +295,9 @@ impl Store {
     }
 }
 
-impl Store {
+impl Sqlite {
     /// Removes tasks with their events.
-    pub async fn remove_tasks(&self, tasks: &[i64]) -> Result<(), Error> {
+    pub(crate) async fn remove_tasks(&self, tasks: &[i64]) -> Result<(), Error> {
         for some in tasks.chunks(64) {
             let writes = some.iter().map(|&n| Write::TaskGone { n }).collect();
             self.commit(writes, Durability::Written).await?;
@@ -302,7 +306,7 @@ impl Store {
     }
 
     /// Removes a session.
-    pub async fn remove_session(&self, id: &Arc<str>) -> Result<(), Error> {
+    pub(crate) async fn remove_session(&self, id: &Arc<str>) -> Result<(), Error> {
         self.commit(vec![Write::SessionGone { id: id.clone() }], Durability::Written).await
     }
 }
@@ -346,25 +350,24 @@ fn write_group(connection: &mut Connection, group: &mut Vec<Job>, synced: &mut b
         Err(_) if group.len() > 1 => {
             for job in group.drain(..) {
                 let outcome = apply(connection, std::slice::from_ref(&job));
-                job.answer(outcome.map_err(Error::from));
+                job.answer(outcome);
             }
         }
         Err(error) => {
-            let error = Error::from(error);
             group.drain(..).for_each(|job| job.answer(Err(error.clone())));
         }
     }
     last
 }
 
-fn apply(connection: &mut Connection, group: &[Job]) -> Result<(), rusqlite::Error> {
+fn apply(connection: &mut Connection, group: &[Job]) -> Result<(), Error> {
     let transaction = connection.transaction()?;
     let mut counts = Counts::default();
     for write in group.iter().flat_map(|job| &job.writes) {
         write.apply(&transaction, &mut counts)?;
     }
     counts.store(&transaction)?;
-    transaction.commit()
+    Ok(transaction.commit()?)
 }
 
 fn key(n: i64, seq: u64) -> i64 {
@@ -372,7 +375,17 @@ fn key(n: i64, seq: u64) -> i64 {
 }
 
 impl Write {
-    fn apply(&self, connection: &Connection, counts: &mut Counts) -> Result<(), rusqlite::Error> {
+    /// What it means where nothing is changed by it; none where that may be.
+    fn refusal(&self) -> Option<Refusal> {
+        match self {
+            Self::Head { .. } => Some(Refusal::Moved),
+            Self::AskTaken { .. } => Some(Refusal::Taken),
+            Self::Key { .. } => Some(Refusal::Exists),
+            _ => None,
+        }
+    }
+
+    fn apply(&self, connection: &Connection, counts: &mut Counts) -> Result<(), Error> {
         match self {
             Self::Task(row, _) => counts.made(&row.scope, row.state as i64),
             Self::Head { n, status: Some((state, _)), .. } => {
@@ -381,11 +394,11 @@ impl Write {
             Self::TaskGone { n } => counts.moves(connection, *n, None)?,
             _ => {}
         }
-        match self {
+        let changed = match self {
             Self::Task(row, bytes) => connection
                 .prepare_cached(
                     "INSERT INTO tasks (n, id, caller, agent, context_id, session, alias, state, status_ms,
-                     created_ms, head, bytes) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+                     created_ms, head, bytes, print) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
                 )?
                 .execute(params![
                     row.n,
@@ -400,21 +413,32 @@ impl Write {
                     row.created.as_millisecond(),
                     row.head.cast_signed(),
                     bytes.cast_signed(),
+                    row.print.as_ref().map(|print| &print[..]),
                 ])?,
             Self::Event { n, event } => connection
                 .prepare_cached("INSERT INTO events (key, kind, body) VALUES (?1, ?2, ?3)")?
                 .execute(params![key(*n, event.seq), event.kind as i64, &event.body[..]])?,
-            Self::Head { n, seq, bytes, status: None } => connection
-                .prepare_cached("UPDATE tasks SET head = ?2, bytes = bytes + ?3 WHERE n = ?1")?
-                .execute(params![n, seq.cast_signed(), bytes.cast_signed()])?,
-            Self::Head { n, seq, bytes, status: Some((state, at)) } => connection
+            Self::Head { n, expected, seq, bytes, status: None } => connection
                 .prepare_cached(
-                    "UPDATE tasks SET head = ?2, bytes = bytes + ?3, state = ?4, status_ms = ?5 WHERE n = ?1",
+                    "UPDATE tasks SET head = ?2, bytes = bytes + ?3
+                     WHERE n = ?1 AND head = ?4 AND (state <= 2 OR state = 6 OR state = 8)",
                 )?
                 .execute(params![
                     n,
                     seq.cast_signed(),
                     bytes.cast_signed(),
+                    expected.cast_signed()
+                ])?,
+            Self::Head { n, expected, seq, bytes, status: Some((state, at)) } => connection
+                .prepare_cached(
+                    "UPDATE tasks SET head = ?2, bytes = bytes + ?3, state = ?5, status_ms = ?6
+                     WHERE n = ?1 AND head = ?4 AND (state <= 2 OR state = 6 OR state = 8)",
+                )?
+                .execute(params![
+                    n,
+                    seq.cast_signed(),
+                    bytes.cast_signed(),
+                    expected.cast_signed(),
                     *state as i64,
                     at.as_millisecond()
                 ])?,
@@ -455,7 +479,7 @@ impl Write {
             Self::PushEnded { n, id, state } => push::ended(connection, *n, id, state)?,
             Self::PushGone { n, id } => push::gone(connection, *n, id)?,
             Self::Ask(row) => asks::put(connection, row)?,
-            Self::AskGone { id } => asks::gone(connection, id)?,
+            Self::AskTaken { id } | Self::AskGone { id } => asks::gone(connection, id)?,
             Self::Key { scope, key, print, n } => connection
                 .prepare_cached(
                     "INSERT OR IGNORE INTO keys (caller, agent, key, print, n) VALUES (?1, ?2, ?3, ?4, ?5)",
@@ -474,13 +498,17 @@ impl Write {
                     .execute(params![key(*n, 0), key(*n, u64::MAX)])?;
                 connection.prepare_cached("DELETE FROM tasks WHERE n = ?1")?.execute(params![n])?
             }
+            Self::Inventory { agent, text } => connection
+                .prepare_cached("INSERT OR REPLACE INTO meta (name, value) VALUES ('inventory:' || ?1, ?2)")?
+                .execute(params![&**agent, text])?,
             Self::Probe => connection.execute(
                 "INSERT OR REPLACE INTO meta (name, value) VALUES ('probe', CAST(unixepoch() AS TEXT))",
                 [],
             )?,
             Self::CleanEnd => connection.execute("UPDATE meta SET value = 'clean' WHERE name = 'end'", [])?,
         };
-        Ok(())
+        let refusal = self.refusal().filter(|_| changed == 0);
+        refusal.map_or(Ok(()), |refusal| Err(Error::Refused(refusal)))
     }
 }
 
@@ -509,9 +537,14 @@ mod tests {
             earlier.execute(put, [n]).unwrap();
         }
         drop(earlier);
-        let store =
-            Store::in_folder(folder.path(), &file, lock(folder.path(), "a test").unwrap(), 1, true)
-                .unwrap();
+        let store = Sqlite::in_folder(
+            folder.path(),
+            &file,
+            lock(folder.path(), "a test").unwrap(),
+            1,
+            true,
+        )
+        .unwrap();
         let pages = store.read_together(|reads| {
             let scope = Scope { caller: Arc::from("owner"), agent: Arc::from("fake") };
             let states = [1, 2, 3, 6].map(|number| Some(read::state_of(number)));

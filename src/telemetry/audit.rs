@@ -1,12 +1,15 @@
 //! The audit log: who asked for what, when, and how it ended. No prompts, no answers, no secrets.
 //!
-//! A file takes each entry at once. What nobody may read, standard error, a pipe or a terminal, takes them through a
+//! A file takes each entry at once. The one of the state folder is rotated like the log of agent lines
+//! (`log.max_size`, `log.keep`); a file that the operator names is the operator's to rotate. What nobody may read, standard error, a pipe or a terminal, takes them through a
 //! bounded queue and one writer; when it is full, requests wait.
 
 use super::is_unshowable;
-use crate::disk;
+use super::raw::LogFile;
+use crate::config::Config;
 use parking_lot::Mutex;
 use pilothouse_a2a::time::Timestamp;
+use pilothouse_sandbox::disk;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 use serde::Serialize;
@@ -34,6 +37,8 @@ enum Sink {
     Off,
     /// A file takes a line at once.
     File(Mutex<AuditFile>),
+    /// The same, which is ours to rotate.
+    Rotated(Mutex<LogFile>),
     /// What may have no reader: a thread of its own waits there.
     Queue(mpsc::Sender<Message>),
 }
@@ -100,13 +105,17 @@ pub struct Entry {
 }
 
 impl Audit {
-    /// Opens `stderr`, `off`, or a file that only its owner may read.
-    pub(super) fn open(place: &str) -> io::Result<Self> {
+    /// Opens what `audit` says; files are readable by their owner alone.
+    pub(super) fn open(config: &Config) -> io::Result<Self> {
         let fails = Arc::new(AtomicBool::new(false));
-        let sink = match place {
-            "off" => Sink::Off,
-            "stderr" => Sink::queue(io::stderr(), fails.clone())?,
-            path => Sink::open(Path::new(path), fails.clone()).map_err(|error| {
+        let sink = match (config.audit.as_str(), config.rotated_audit()) {
+            ("off", _) => Sink::Off,
+            (_, Some(path)) => {
+                let (size, keep) = (config.log.max_size.get(), config.log.keep);
+                Sink::Rotated(Mutex::new(LogFile::open(&path, size, keep)?))
+            }
+            ("auto" | "stderr", None) => Sink::queue(io::stderr(), fails.clone())?,
+            (path, None) => Sink::open(Path::new(path), fails.clone()).map_err(|error| {
                 let words = format!("cannot open the audit log {path}: {error}; correct `audit`");
                 io::Error::new(error.kind(), words)
             })?,
@@ -124,6 +133,10 @@ impl Audit {
         match &self.sink {
             Sink::Off => {}
             Sink::File(file) => {
+                let line = entry.to_line();
+                note_written(&self.fails, disk::in_place(|| file.lock().append(&line)));
+            }
+            Sink::Rotated(file) => {
                 let line = entry.to_line();
                 note_written(&self.fails, disk::in_place(|| file.lock().append(&line)));
             }
@@ -362,7 +375,8 @@ mod tests {
         let path = folder.path().join("audit");
         let (kind, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::from_raw_mode(0o600));
         rustix::fs::mknodat(rustix::fs::CWD, &path, kind, mode, 0).unwrap();
-        let audit = Audit::open(path.to_str().unwrap()).unwrap();
+        let config = Config { audit: path.to_str().unwrap().to_owned(), ..Config::default() };
+        let audit = Audit::open(&config).unwrap();
         for action in ["one", "two"] {
             assert!(audit.note(&entry(action)).is_ok());
             let mut line = String::new();

@@ -3,8 +3,11 @@
 mod answering;
 mod asks;
 mod conversations;
+mod credentials;
 mod endings;
 mod files;
+mod hooks;
+mod networks;
 mod processes;
 mod servers;
 mod skills;
@@ -43,6 +46,8 @@ fn with_key(model: &Model, key: &str) -> Builder {
             "timeouts": {"interrupt": "5s", "terminate": "5s"},
             "agents": {"fake": null, "claude": {
                 "program": program(),
+                // A process that nobody here counts on; `skills` and `offers` ask it.
+                "skills_source": "files",
                 "env": {"set": {"PILOTHOUSE_TEST_WORLD": marker}},
             }},
         }))

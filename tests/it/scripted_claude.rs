@@ -37,6 +37,8 @@ fn described(plays: &[(&str, &str)]) -> Builder {
     let folder = builder.cwd();
     builder.env("ANTHROPIC_API_KEY", "x").config(json!({
         "agent": "claude",
+        // It does not know of MCP servers.
+        "timeouts": {"mcp": "1ms"},
         "agents": {"fake": null, "claude": {
             "driver": "claude",
             "program": folder.join("cli.sh"),

@@ -20,6 +20,7 @@ mod ask;
 mod elicitation;
 mod failure;
 mod hear;
+mod hooks;
 mod inventory;
 mod mcp;
 mod message;
@@ -175,6 +176,7 @@ struct TurnState {
     fresh: bool,
     /// Whether anything came of the turn: words, thoughts, a tool call, an ask.
     acted: bool,
+    hooks: hooks::Hooks,
     /// What its messages have used.
     so_far: SoFar,
     /// What the model API answered when the CLI last had to try again.
@@ -297,6 +299,8 @@ impl Driver for Claude {
             add(&["--include-partial-messages"]);
         }
         add(&["--permission-prompt-tool", "stdio", "--permission-mode", &options.permission_mode]);
+        // Without these a hook that fails, takes long or ends a turn says nothing.
+        add(&["--include-hook-events"]);
         if !options.disallowed_tools.is_empty() {
             add(&["--disallowedTools", &options.disallowed_tools.join(",")]);
         }
@@ -376,14 +380,18 @@ impl Driver for Claude {
     }
 
     fn woke(&mut self) -> Vec<Step> {
-        self.wait_for_servers()
+        match self.holds_prompt() {
+            true => self.wait_for_servers(),
+            false => self.report_slow_hooks(),
+        }
     }
 
     fn interrupt(&mut self) -> Vec<Step> {
         if self.phase == Phase::Idle {
             return Vec::new();
         }
-        if self.take_back_prompt() {
+        // One that acts without a prompt is not left as it is.
+        if !self.turn.acted && self.take_back_prompt() {
             return self.end(Outcome::Canceled);
         }
         self.turn.interrupted = true;
@@ -407,7 +415,7 @@ impl Driver for Claude {
         self.end(outcome)
     }
 
-    fn ahead(&self) -> Vec<u8> {
+    fn ahead(&mut self) -> Vec<u8> {
         // It loads its settings, plugins and servers for this, and answers before any model is called.
         let request = json!({
             "type": "control_request",

@@ -23,6 +23,7 @@ mod exit;
 pub mod form;
 pub mod inventory;
 pub mod lines;
+mod network;
 mod reading;
 
 pub use event::{Event, Problem, Usage};
@@ -299,7 +300,7 @@ pub trait Driver: Send {
     }
 
     /// First words for a process that is started before there is a turn for it, so that it gets ready.
-    fn ahead(&self) -> Vec<u8> {
+    fn ahead(&mut self) -> Vec<u8> {
         Vec::new()
     }
 

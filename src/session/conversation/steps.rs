@@ -3,7 +3,6 @@
 use super::Conversation;
 use crate::asks;
 use crate::config::AskPolicy;
-use crate::process::tree::Moment;
 use crate::session::ending::fault_with;
 use crate::session::long_line;
 use crate::session::pipe::{Chunk, try_read};
@@ -11,6 +10,7 @@ use crate::session::questions::{Command, ask_row};
 use pilothouse_agents::event::Event;
 use pilothouse_agents::lines::LineCutter;
 use pilothouse_agents::{Answer, Ask, Step};
+use pilothouse_sandbox::process::tree::Moment;
 use std::sync::Arc;
 use tokio::time::Instant;
 
@@ -111,6 +111,16 @@ impl Conversation<'_> {
     }
 
     pub(super) fn keep_stderr(&mut self, read: Option<Chunk>) {
+        if let Some(log) = &self.agent.stderr_log {
+            let waiting = &mut self.running.stderr_line;
+            match &read {
+                Some(chunk) => {
+                    waiting.extend_from_slice(chunk);
+                    log.hear(&self.agent.key, waiting);
+                }
+                None => log.log(&self.agent.key, waiting),
+            }
+        }
         self.running.keep_stderr(read, self.deps.config.limits.stderr.as_usize());
     }
 

@@ -2,7 +2,8 @@
 
 use super::claude;
 use crate::building::Builder;
-use crate::reading::{answer, message_in, state};
+use crate::processes::await_some;
+use crate::reading::{answer, message_in, state, text_of};
 use crate::world::World;
 use fake_model::Model;
 use serde_json::json;
@@ -68,6 +69,41 @@ fn a_plugin_named_in_the_arguments_brings_its_skills() {
     let world =
         builder.config(json!({"agents": {"claude": {"args": ["--plugin-dir", plugin]}}})).start();
     assert_eq!(answer(&world.say(r#"tool Skill {"skill":"tools:greet"}"#)), "the skill spoke");
+}
+
+#[test]
+fn the_card_lists_what_claude_code_itself_loads() {
+    let model = Model::start();
+    let world = with_defaults(
+        claude(&model),
+        [
+            ("skills/greet/SKILL.md", SKILL),
+            ("skills/broken/SKILL.md", "---\nname: [b\ndescription: Not YAML\n---\nsay it ran\n"),
+            ("commands/review.md", "---\ndescription: Reviews\n---\nsay reviewed\n"),
+            ("agents/scout.md", "---\nname: scout\ndescription: Looks around\n---\nLook.\n"),
+        ],
+    );
+    let world = world.config(json!({"agents": {"claude": {"skills_source": "cli"}}})).start();
+    let skills = await_some("the answer", world.patience(), || {
+        let skills = world.readiness()["skills"]["claude"].take();
+        (skills["state"] == "current").then_some(skills)
+    });
+    assert_eq!(skills["tested"], true, "{skills}");
+    let card = world.get("/.well-known/agent-card.json", &[("A2A-Version", "1.0")]).json();
+    let skills = card["skills"].as_array().unwrap().iter();
+    let told =
+        skills.map(|skill| format!("{}: {}", text_of(skill, "id"), text_of(skill, "description")));
+    let told: Vec<String> = told.skip(1).collect();
+    assert_eq!(
+        told,
+        [
+            "broken: Not YAML",
+            "greet: Greets somebody",
+            "review: Reviews",
+            "subagent:scout: Looks around"
+        ]
+    );
+    assert!(model.requests().is_empty(), "no model is asked");
 }
 
 /// An agent of which callers may run the command `greet`, but not `secret`.

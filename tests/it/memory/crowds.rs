@@ -528,7 +528,7 @@ fn at_the_proxy(kind: &str, far: Far, connections: usize) {
     let set = json!({"ANTHROPIC_BASE_URL": url, "ANTHROPIC_API_KEY": "none"});
     let world = program(builder)
         .patience(Duration::from_secs(120))
-        .agent(json!({"driver": "claude", "args": null, "format": null, "env": {"set": set}}))
+        .agent(json!({"driver": "claude", "skills_source": "files", "args": null, "format": null, "env": {"set": set}}))
         .config(json!({
             "log": {"console": false},
             "isolation": {"backend": "bubblewrap", "read": [cues]},

@@ -61,6 +61,11 @@ impl Claude {
         match (&*line.kind, line.subtype.as_deref()) {
             ("stream_event", _) => self.delta(line),
             ("assistant", _) => self.assistant(line),
+            ("system", Some("hook_started")) => self.hook_started(serde_json::from_slice(bytes)?),
+            ("system", Some("hook_response")) => self.hook_ended(serde_json::from_slice(bytes)?),
+            ("system", Some("informational" | "notification")) => {
+                self.notice(serde_json::from_slice(bytes)?, bytes)
+            }
             ("user", _) => self.tool_results(line),
             ("result", _) => match serde_json::from_slice(bytes) {
                 Ok(result) => Ok(self.result(result)),

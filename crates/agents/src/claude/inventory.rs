@@ -12,7 +12,7 @@ const BUILTIN_SUBAGENTS: &[&str] =
     &["claude", "Explore", "general-purpose", "Plan", "statusline-setup"];
 
 /// Offers of one kind that are kept, and characters of a text of theirs.
-const OFFERS: usize = 1024;
+const OFFERS: usize = 512;
 const CHARACTERS: usize = 1024;
 
 /// A line of the CLI, as far as it may be the answer.

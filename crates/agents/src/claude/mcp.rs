@@ -129,6 +129,11 @@ impl Claude {
         vec![self.ask_servers(), Step::Wake(POLL)]
     }
 
+    /// Whether the prompt is held back.
+    pub(super) fn holds_prompt(&self) -> bool {
+        self.servers.held.is_some()
+    }
+
     /// Whether the prompt is still held back; then the turn has not begun for the CLI.
     pub(super) fn take_back_prompt(&mut self) -> bool {
         self.servers.held.take().is_some()

@@ -39,6 +39,7 @@ impl Claude {
         self.turn.api_status = result.api_error_status;
         let (outcome, untold) = self.judge(&mut result);
         steps.extend(untold);
+        let outcome = self.turn.hooks.judge(outcome, result.terminal_reason.as_deref());
         if outcome != Outcome::ConversationLost {
             steps.push(Step::Say(Event::Usage(usage)));
         }

@@ -113,7 +113,7 @@ fn the_launch_is_as_documented() {
     let env: Vec<String> =
         launch.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
     insta::assert_snapshot!(format!("{}\n{}", launch.args.join(" "), env.join("\n")), @r#"
-    -p --input-format stream-json --output-format stream-json --verbose --include-partial-messages --permission-prompt-tool stdio --permission-mode acceptEdits --disallowedTools CronCreate,CronDelete,CronList,ScheduleWakeup,Monitor --settings {"enableAllProjectMcpServers":true} --session-id 0190-new
+    -p --input-format stream-json --output-format stream-json --verbose --include-partial-messages --permission-prompt-tool stdio --permission-mode acceptEdits --include-hook-events --disallowedTools CronCreate,CronDelete,CronList,ScheduleWakeup,Monitor --settings {"enableAllProjectMcpServers":true} --session-id 0190-new
     CLAUDE_CONFIG_DIR=/h/.claude
     CLAUDE_CODE_MAX_RETRIES=3
     CLAUDE_CODE_DISABLE_CRON=1
@@ -430,4 +430,137 @@ fn a_process_that_says_what_it_offers_starts_no_hooks_and_no_servers() {
     assert!(args.contains(&r#"{"disableAllHooks":true}"#.to_owned()), "{args:?}");
     assert_eq!(args.last().unwrap(), "--strict-mcp-config");
     assert!(!args.iter().any(|arg| arg.contains("enableAllProjectMcpServers")));
+}
+
+/// The outcome of a turn in which these lines come before the result.
+fn outcome_after(lines: &[Value], result: &Value) -> Outcome {
+    let mut driver = driver();
+    driver.begin(&turn("x"));
+    let lines = lines.iter().chain([result]).map(ToString::to_string);
+    let steps: Vec<Step> = lines.flat_map(|line| driver.line(line.as_bytes())).collect();
+    outcomes(&steps)[0].clone()
+}
+
+fn hook_ended(more: Value) -> Value {
+    let mut line = json!({ "type": "system", "subtype": "hook_response", "hook_id": "h", "hook_name": "Stop" });
+    line.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    line
+}
+
+#[test]
+fn a_prompt_that_a_hook_blocked_is_rejected_and_a_turn_that_one_stopped_has_failed() {
+    let done = json!({ "type": "result", "is_error": false, "result": "words" });
+    let outcome = |kind: &str| {
+        json!({
+            "type": "system", "subtype": "informational", "content": "long", "level": "warning",
+            "prevent_continuation": true, "prompt_submit_outcome": { "kind": kind, "reason": "why" },
+        })
+    };
+    let blocked = outcome_after(&[outcome("blocked_by_hook")], &done);
+    assert_eq!(
+        blocked,
+        Outcome::Rejected { message: "a hook refused the message: why".to_owned() }
+    );
+    let stopped = |outcome| match outcome {
+        Outcome::Failed { message, .. } => message,
+        other => panic!("{other:?}"),
+    };
+    let at_prompt = stopped(outcome_after(&[outcome("stopped_by_hook")], &done));
+    assert_eq!(at_prompt, "a hook stopped the turn: why");
+    let said = hook_ended(
+        json!({ "outcome": "success", "stdout": "{\"continue\":false,\"stopReason\":\"enough\"}\n" }),
+    );
+    for reason in ["hook_stopped", "stop_hook_prevented"] {
+        let done =
+            json!({ "type": "result", "is_error": false, "result": "", "terminal_reason": reason });
+        assert_eq!(
+            stopped(outcome_after(&[said.clone()], &done)),
+            "a hook stopped the turn: enough"
+        );
+        assert_eq!(
+            stopped(outcome_after(&[], &done)),
+            "a hook stopped the turn and gave no reason"
+        );
+    }
+}
+
+#[test]
+fn hooks_that_fail_or_are_ended_are_problems_and_those_that_block_are_told() {
+    for (line, told, is_problem) in [
+        (
+            json!({ "outcome": "error", "exit_code": 1, "stderr": "boo\n" }),
+            "the hook Stop failed with exit code 1: boo",
+            true,
+        ),
+        (
+            json!({ "outcome": "cancelled", "exit_code": 1 }),
+            "the hook Stop did not end in its time and was ended",
+            true,
+        ),
+        (
+            json!({ "outcome": "error", "exit_code": 2, "stderr": "not this" }),
+            "the hook Stop blocked this: not this",
+            false,
+        ),
+    ] {
+        let mut driver = driver();
+        driver.begin(&turn("x"));
+        let steps = hear(&mut driver, &[&hook_ended(line).to_string()]);
+        match said(&steps)[..] {
+            [Event::Problem(problem)] => {
+                assert_eq!((problem.text.as_str(), true), (told, is_problem))
+            }
+            [Event::Status { text, .. }] => assert_eq!((text.as_str(), false), (told, is_problem)),
+            _ => panic!("{steps:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_hook_that_takes_long_is_told_once() {
+    let mut driver = driver();
+    driver.begin(&turn("x"));
+    let started = r#"{"type":"system","subtype":"hook_started","hook_id":"h","hook_name":"PostToolUse:Bash"}"#;
+    assert!(matches!(hear(&mut driver, &[started])[..], [Step::Wake(_)]));
+    let steps = driver.woke();
+    assert!(
+        matches!(said(&steps)[..], [Event::Problem(problem)] if problem.state == "slow"),
+        "{steps:?}"
+    );
+    assert_eq!(driver.woke(), []);
+}
+
+#[test]
+fn notices_of_level_warning_and_above_are_told_and_others_are_raw() {
+    let mut driver = driver();
+    driver.begin(&turn("x"));
+    let notice = |level: &str| {
+        json!({ "type": "system", "subtype": "informational", "content": "words", "level": level })
+            .to_string()
+    };
+    let priority = |priority: &str| {
+        json!({ "type": "system", "subtype": "notification", "key": "k", "text": "words", "priority": priority }).to_string()
+    };
+    let lines = [notice("info"), notice("warning"), priority("low"), priority("high")];
+    let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+    let steps = hear(&mut driver, &lines);
+    let told = |event: &&Event| matches!(event, Event::Status { text, .. } if text == "words");
+    assert_eq!(said(&steps).iter().filter(|event| told(event)).count(), 2, "{steps:?}");
+    assert_eq!((said(&steps).len(), driver.unknown()), (4, 0));
+}
+
+#[test]
+fn the_reason_of_a_hook_stands_in_the_ask() {
+    let mut driver = driver();
+    driver.begin(&turn("x"));
+    let request = json!({
+        "subtype": "can_use_tool", "tool_name": "Bash", "input": {}, "description": "a command",
+        "decision_reason": "touches production", "decision_reason_type": "hook",
+    });
+    let line =
+        json!({ "type": "control_request", "request_id": "p", "request": request }).to_string();
+    let steps = hear(&mut driver, &[&line]);
+    let Some(Step::Ask(ask)) = steps.last() else { panic!("{steps:?}") };
+    let AskKind::Permission { description, .. } = &ask.kind else { panic!("{ask:?}") };
+    assert_eq!(description.as_deref(), Some("a hook asks: touches production\na command"));
 }

@@ -202,6 +202,42 @@ pub(super) struct System<'a> {
     pub(super) mcp_server_name: Option<Text<'a>>,
 }
 
+/// A `hook_started` or `hook_response` line.
+#[derive(Debug, Deserialize)]
+#[serde(bound(deserialize = "'de: 'a"))]
+pub(super) struct HookLine<'a> {
+    pub(super) hook_id: Text<'a>,
+    /// The event, with the tool where it is about one.
+    pub(super) hook_name: Text<'a>,
+    pub(super) stdout: Option<Text<'a>>,
+    pub(super) stderr: Option<Text<'a>>,
+    pub(super) exit_code: Option<i64>,
+    /// `success`, `error` or `cancelled`.
+    pub(super) outcome: Option<Text<'a>>,
+}
+
+/// An `informational` line (`content`, `level`) or a `notification` (`text`, `priority`).
+#[derive(Debug, Deserialize)]
+#[serde(bound(deserialize = "'de: 'a"))]
+pub(super) struct Notice<'a> {
+    pub(super) content: Option<Text<'a>>,
+    pub(super) level: Option<Text<'a>>,
+    pub(super) text: Option<Text<'a>>,
+    pub(super) priority: Option<Text<'a>>,
+    pub(super) tag: Option<Text<'a>>,
+    pub(super) key: Option<Text<'a>>,
+    pub(super) prevent_continuation: Option<bool>,
+    pub(super) prompt_submit_outcome: Option<PromptOutcome<'a>>,
+}
+
+/// What hooks made of a prompt.
+#[derive(Debug, Deserialize)]
+#[serde(bound(deserialize = "'de: 'a"))]
+pub(super) struct PromptOutcome<'a> {
+    pub(super) kind: Option<Text<'a>>,
+    pub(super) reason: Option<Text<'a>>,
+}
+
 /// The `result` line that ends a turn. A field that cannot be read costs no other one.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
