@@ -32,6 +32,7 @@ fn described(plays: &[(&str, &str)]) -> Builder {
         "agent": "claude",
         "agents": {"fake": null, "claude": {
             "driver": "claude",
+            "skills_source": "files",
             "program": folder.join("cli.sh"),
             "env": {"set": {"PILOTHOUSE_TEST_WORLD": marker, "PLAYS": folder}},
         }},
