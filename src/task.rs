@@ -12,8 +12,10 @@
 //! knows the way back to it, so finished tasks cost no memory.
 
 mod view;
+mod waiting;
 
 pub use view::{ANSWER, Extent, answer_id, weigh};
+pub use waiting::Waiting;
 
 use crate::store::{
     Durability, Error, Event, EventsPart, Kind, ReadTransaction, Scope, Store, TaskRow, Write,

@@ -47,6 +47,8 @@ struct New<'a> {
     alias: Option<&'a str>,
     key: Option<(String, Print)>,
     withheld: bool,
+    /// What was sent, where no key says that.
+    print: Option<Print>,
 }
 
 impl Service {
@@ -94,7 +96,8 @@ impl Service {
             }
             None => None,
         };
-        let (accepted, hook) = self.accept_first(client, request, beside, key).await?;
+        let print = key.is_none().then_some(print);
+        let (accepted, hook) = self.accept_first(client, request, beside, key, print).await?;
         first.accepted(&accepted.log);
         if let Some(hook) = hook {
             let after = accepted.before.unwrap_or(0);
@@ -129,6 +132,7 @@ impl Service {
         request: SendMessageRequest,
         beside: Beside<'_>,
         key: Option<(String, Print)>,
+        print: Option<Print>,
     ) -> Result<(Accepted, Option<Checked>), Error> {
         let SendMessageRequest { message, configuration, .. } = request;
         let configuration = configuration.unwrap_or_default();
@@ -144,7 +148,7 @@ impl Service {
             && beside.waits
             && beside.dialect != Dialect::V0_1;
         let alias = beside.alias;
-        let new = New { alias, key: key.clone(), withheld };
+        let new = New { alias, key: key.clone(), withheld, print };
         let told = self.prompt(&client.agent, &message)?;
         let scope = client.scope();
         let continued = match (&message.task_id, alias) {
@@ -205,7 +209,7 @@ impl Service {
         context: Option<ContextId>,
         new: New<'_>,
     ) -> Result<Accepted, Error> {
-        let New { alias, key, withheld } = new;
+        let New { alias, key, withheld, print } = new;
         let scope = client.scope();
         let fork = self.forked(&scope, &message, context.as_ref()).await?;
         let id = TaskId::random();
@@ -234,6 +238,7 @@ impl Service {
             status_at: now,
             created: now,
             head: 0,
+            print,
         };
         let status = TaskStatus {
             state: TaskState::Submitted,

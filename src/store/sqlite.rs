@@ -13,7 +13,7 @@ use migrations::{DatabaseFile, Upgrade};
 use read::Readers;
 pub use read::{EventsPart, Limits, ReadTransaction};
 
-use super::{Durability, Error, Refusal, Write};
+use super::{Conflict, Durability, Error, Write};
 use parking_lot::Mutex;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -376,11 +376,11 @@ fn key(n: i64, seq: u64) -> i64 {
 
 impl Write {
     /// What it means where nothing is changed by it; none where that may be.
-    fn refusal(&self) -> Option<Refusal> {
+    fn refusal(&self) -> Option<Conflict> {
         match self {
-            Self::Head { .. } => Some(Refusal::Moved),
-            Self::AskTaken { .. } => Some(Refusal::Taken),
-            Self::Key { .. } => Some(Refusal::Exists),
+            Self::Head { .. } => Some(Conflict::Moved),
+            Self::AskTaken { .. } => Some(Conflict::Taken),
+            Self::Key { .. } => Some(Conflict::Exists),
             _ => None,
         }
     }
@@ -398,7 +398,7 @@ impl Write {
             Self::Task(row, bytes) => connection
                 .prepare_cached(
                     "INSERT INTO tasks (n, id, caller, agent, context_id, session, alias, state, status_ms,
-                     created_ms, head, bytes) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+                     created_ms, head, bytes, print) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
                 )?
                 .execute(params![
                     row.n,
@@ -413,6 +413,7 @@ impl Write {
                     row.created.as_millisecond(),
                     row.head.cast_signed(),
                     bytes.cast_signed(),
+                    row.print.as_ref().map(|print| &print[..]),
                 ])?,
             Self::Event { n, event } => connection
                 .prepare_cached("INSERT INTO events (key, kind, body) VALUES (?1, ?2, ?3)")?

@@ -69,6 +69,7 @@ impl Fixture {
             status_at: Timestamp::now(),
             created: Timestamp::now(),
             head: 0,
+            print: None,
         };
         let task = Task::new(id, context_id, TaskStatus::now(TaskState::Submitted));
         self.tasks.accept(row, task, Vec::new(), Vec::new(), withheld).await.unwrap()

@@ -26,6 +26,7 @@ fn log() -> Arc<TaskLog> {
         status_at: now,
         created: now,
         head: 0,
+        print: None,
     };
     Tasks::new(store).hold(&row)
 }
@@ -63,6 +64,16 @@ fn release(questions: &mut Questions, records: Vec<Record>) -> (Vec<String>, Opt
 
 fn tell(ask: &str, answer: Answer) -> Command {
     Command::Tell(ask.to_owned(), answer)
+}
+
+#[test]
+fn a_question_that_is_answered_before_it_is_stored_is_not_stored() {
+    let (mut questions, ids) = ask(&["Bash"]);
+    let mut granted = Granted::default();
+    assert!(questions.answer(&ids[0], &ALLOW, &mut granted).is_some());
+    let (fresh, writes) = questions.changes();
+    assert!(fresh.is_empty());
+    assert!(matches!(&writes[..], [Write::AskGone { id }] if *id == ids[0]), "{writes:?}");
 }
 
 #[test]

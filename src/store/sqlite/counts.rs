@@ -93,6 +93,7 @@ mod tests {
             status_at: Timestamp::now(),
             created: Timestamp::now(),
             head: 1,
+            print: None,
         };
         Write::Task(Box::new(row), 0)
     }

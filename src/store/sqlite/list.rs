@@ -149,6 +149,7 @@ mod tests {
                 status_at: at,
                 created: at,
                 head: 0,
+                print: None,
             };
             let put = Write::Task(Box::new(row.clone()), 0);
             store.commit(vec![put], Durability::Written).await.unwrap();

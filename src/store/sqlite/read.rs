@@ -153,10 +153,10 @@ impl Sqlite {
         scope: &Scope,
         key: &str,
     ) -> Result<Option<([u8; 32], TaskRow)>, Error> {
-        let query = "SELECT tasks.*, keys.print FROM keys JOIN tasks ON tasks.n = keys.n
+        let query = "SELECT tasks.*, keys.print AS sent FROM keys JOIN tasks ON tasks.n = keys.n
              WHERE keys.caller = ?1 AND keys.agent = ?2 AND keys.key = ?3";
         self.first(query, within::<String>(scope, key), |row| {
-            Ok((row.get("print")?, task_row(row)?))
+            Ok((row.get("sent")?, task_row(row)?))
         })
         .await
     }
@@ -407,6 +407,7 @@ pub(super) fn task_row(row: &Row<'_>) -> Result<TaskRow, rusqlite::Error> {
         status_at: Timestamp::from_millisecond(row.get("status_ms")?),
         created: Timestamp::from_millisecond(row.get("created_ms")?),
         head: row.get::<_, i64>("head")?.cast_unsigned(),
+        print: row.get("print")?,
     })
 }
 
