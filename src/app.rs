@@ -8,8 +8,6 @@ use crate::asks::Asks;
 use crate::budget::Budgets;
 use crate::config::{self, Config, Loaded, Record};
 use crate::descriptors;
-use crate::isolation::{self, BackendKind, Kernel, When};
-use crate::process::Launcher;
 use crate::push::Push;
 use crate::server::{self, Answers, Bodies, Cards, Doors};
 use crate::service::Service;
@@ -19,9 +17,11 @@ use crate::store::{self, Claim};
 use crate::sweep::Sweep;
 use crate::task::Tasks;
 use crate::telemetry::Telemetry;
-use crate::workspace;
 use pilothouse_egress::guard;
 use pilothouse_egress::{BadVariable, Egress, EgressBounds, Network, Times};
+use pilothouse_sandbox::isolation::{self, BackendKind, Kernel, When};
+use pilothouse_sandbox::process::Launcher;
+use pilothouse_sandbox::workspace;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -144,6 +144,9 @@ impl App {
             notes.extend(agent.workspaces.note());
         }
         let stop = CancellationToken::new();
+        for key in agents.iter().filter_map(|agent| agent.reach.key.as_ref()) {
+            key.bind(&launcher);
+        }
         let network = Network::of(&agent_environment)?;
         if config.isolation.backend != BackendKind::None {
             notes.extend(network.notes().iter().cloned());

@@ -1,7 +1,7 @@
 //! Descriptors: how many this process may open, and bounds of the configuration that fit in them.
 
 use crate::config::Config;
-use crate::isolation::BackendKind;
+use pilothouse_sandbox::isolation::BackendKind;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::io;
 

@@ -2,7 +2,7 @@
 
 use super::Bytes;
 use super::defaults::{GIB, MIB, section};
-use crate::isolation::{BackendKind, EngineKind, Guarantee};
+use pilothouse_sandbox::isolation::{BackendKind, EngineKind, Guarantee};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;

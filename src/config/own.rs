@@ -4,7 +4,7 @@
 //! them an agent could have made.
 
 use super::load::Loaded;
-use crate::isolation::OwnFile;
+use pilothouse_sandbox::isolation::OwnFile;
 use rustix::fs::{FlockOperation, flock};
 use std::collections::BTreeSet;
 use std::fs::File;

@@ -2,8 +2,10 @@
 
 use super::own::SESSION_SCRIPT;
 use super::{Agent, Bytes, Config, Isolation, Workspace, WorkspaceMode};
-use crate::isolation::{BackendKind, ContainerSettings, SandboxLimits, SandboxSettings, Uids};
-use crate::workspace::{self, CopyLimits, WorkspaceSettings, existing};
+use pilothouse_sandbox::isolation::{
+    BackendKind, ContainerSettings, SandboxLimits, SandboxSettings, Uids,
+};
+use pilothouse_sandbox::workspace::{self, CopyLimits, WorkspaceSettings, existing};
 use std::path::Path;
 
 impl Config {

@@ -8,7 +8,7 @@ use super::origin::Origin;
 use super::secrets::masked;
 use super::tree::to_json;
 use super::{AskPolicy, Config, WorkspaceMode};
-use crate::isolation::BackendKind;
+use pilothouse_sandbox::isolation::BackendKind;
 use serde_json::Value;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -251,7 +251,8 @@ impl Loaded {
             [
                 "serve" | "name" | "description" | "version" | "replies" | "driver" | "preset"
                 | "auth_method" | "input" | "terminator" | "format" | "model" | "warm"
-                | "disallowed_tools" | "max_retries" | "skills_source",
+                | "disallowed_tools" | "max_retries" | "skills_source" | "background"
+                | "background_grace" | "background_end",
             ]
             | ["skills" | "extensions" | "budgets", ..]
             | ["workspace", "shared_turns"] => true,

@@ -15,15 +15,15 @@ use super::running::Running;
 use super::start::{self, Confinement, DoorWords};
 use super::turn_clock::TurnClock;
 use super::{File, TurnPlaces};
-use crate::isolation::{Obstacle, Places};
-use crate::process::{self, Process};
 use crate::queue::{FairQueue, Place};
 use crate::store::Durability;
-use crate::supervisor::{Spec, Word};
-use crate::workspace::{Folder, InitFailed};
 use pilothouse_a2a::task::TaskState;
 use pilothouse_agents::Setting;
 use pilothouse_egress::Policy;
+use pilothouse_sandbox::isolation::{Obstacle, Places};
+use pilothouse_sandbox::process::{self, Process};
+use pilothouse_sandbox::supervisor::{Spec, Word};
+use pilothouse_sandbox::workspace::{Folder, InitFailed};
 use std::fmt::Display;
 use std::pin::pin;
 use std::sync::Arc;
@@ -110,7 +110,8 @@ impl<'a> Begin<'a> {
     async fn wait_for_turn(&mut self, turns: &FairQueue, reason: WaitsFor) -> Result<Place, Cause> {
         let mut place = pin!(turns.request(&self.turn.log.scope.caller).place());
         if self.session.running.is_some() {
-            let offer = self.session.live.places.offer();
+            let works = self.session.running.as_ref().is_some_and(Running::works_in_background);
+            let offer = self.session.live.places.offer(works);
             let first = async {
                 tokio::select! {
                     biased;

@@ -13,10 +13,10 @@
 
 use super::SessionDeps;
 use crate::config::Bytes;
-use crate::process::tree::Tree;
 use crate::queue::FairQueue;
-use crate::workspace::{Size, Workspaces};
 use parking_lot::Mutex;
+use pilothouse_sandbox::process::tree::Tree;
+use pilothouse_sandbox::workspace::{Size, Workspaces};
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::io;

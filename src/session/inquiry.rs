@@ -5,17 +5,20 @@ use super::pipe::read;
 use super::pool::{AGAIN, remove, start_in};
 use super::running::Running;
 use crate::agent::{Agent, KnownInventory};
-use crate::disk::off_worker;
-use crate::process::Ended;
 use crate::queue::Place;
 use crate::store::{Durability, Write};
-use crate::supervisor::Word;
 use pilothouse_a2a::time::Timestamp;
 use pilothouse_agents::Inventory;
+use pilothouse_sandbox::disk::off_worker;
+use pilothouse_sandbox::process::Ended;
+use pilothouse_sandbox::supervisor::Word;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
+
+/// Bytes that a CLI may say before its answer.
+const MOST_SAID: usize = 4 * 1024 * 1024;
 
 /// Asks the CLI of each agent that can say it, one after the other; what was said for the same version and set-up
 /// counts. `place` gives a free place among the live processes, `starting` those of processes that start.
@@ -124,6 +127,7 @@ async fn listen(deps: &SessionDeps, running: &mut Running) -> Result<Inventory, 
     let patience = deps.config.timeouts.start;
     let until = Instant::now() + patience.get();
     let mut cutter = running.cutter.take().ok_or("its output has no lines")?;
+    let mut said = 0;
     loop {
         let heard = tokio::select! {
             biased;
@@ -144,6 +148,10 @@ async fn listen(deps: &SessionDeps, running: &mut Running) -> Result<Inventory, 
             let last = words.lines().last().map(|line| format!(": {line}")).unwrap_or_default();
             return Err(format!("it ended without an answer{last}"));
         };
+        said += chunk.len();
+        if said > MOST_SAID {
+            return Err("it said much and did not answer".to_owned());
+        }
         let mut lines = cutter.push(&chunk);
         let answer = lines.find_map(|line| running.driver.read_inventory(&line.ok()?));
         if let Some(answer) = answer {

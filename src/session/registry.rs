@@ -14,12 +14,12 @@ use super::{
 use crate::agent::Agent;
 use crate::asks::Decision;
 use crate::store::{self, Durability, Scope, SessionRow, Write};
-use crate::supervisor::Spec;
 use crate::task::TaskLog;
 use pilothouse_a2a::id::ContextId;
 use pilothouse_a2a::task::TaskState;
 use pilothouse_a2a::time::Timestamp;
 use pilothouse_agents::Turn as Prompt;
+use pilothouse_sandbox::supervisor::Spec;
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 

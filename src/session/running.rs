@@ -7,11 +7,11 @@ use super::outbox::Outbox;
 use super::pipe::{Chunk, read};
 use super::start::Confinement;
 use crate::config::Config;
-use crate::process::{Ended, Process};
 use crate::queue::Place;
-use crate::supervisor::{KILL_DEADLINE, Word};
 use pilothouse_agents::lines::{LineBounds, LineCutter};
 use pilothouse_agents::{Driver, Exit, Launch, Life, Output, Step};
+use pilothouse_sandbox::process::{Ended, Process};
+use pilothouse_sandbox::supervisor::{KILL_DEADLINE, Word};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
@@ -91,6 +91,11 @@ impl Running {
     /// Whether it can serve a further turn.
     pub(super) fn can_go_on(&self) -> bool {
         self.life == Life::Session && self.ended.is_none()
+    }
+
+    /// Whether the agent works in the background, between turns as well.
+    pub(super) fn works_in_background(&self) -> bool {
+        !self.driver.background().is_empty()
     }
 
     /// Looks whether it has ended.

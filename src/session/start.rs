@@ -2,11 +2,11 @@
 
 use super::SessionDeps;
 use crate::agent::Agent;
-use crate::isolation::{Places, Surroundings};
-use crate::process::{self, Prepared, Process};
-use crate::supervisor::Spec;
-use crate::workspace::Folder;
 use pilothouse_egress::{Counted, EgressCredential, Policy, Refusal};
+use pilothouse_sandbox::isolation::{Places, Surroundings};
+use pilothouse_sandbox::process::{self, Prepared, Process};
+use pilothouse_sandbox::supervisor::Spec;
+use pilothouse_sandbox::workspace::Folder;
 use std::sync::Arc;
 
 /// What belongs to a running process; given up with it.

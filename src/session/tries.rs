@@ -5,8 +5,8 @@ use super::conversation::{Conversation, Conversed};
 use super::resources::{CurrentTurn, SessionResources};
 use crate::backoff::Backoff;
 use crate::config::Config;
-use crate::supervisor::Word;
 use pilothouse_agents::Outcome;
+use pilothouse_sandbox::supervisor::Word;
 use std::time::Duration;
 
 /// How long a turn waits before it is tried again, when an overloaded model API refused it before

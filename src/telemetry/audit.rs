@@ -7,9 +7,9 @@
 use super::is_unshowable;
 use super::raw::LogFile;
 use crate::config::Config;
-use crate::disk;
 use parking_lot::Mutex;
 use pilothouse_a2a::time::Timestamp;
+use pilothouse_sandbox::disk;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 use serde::Serialize;

@@ -1,10 +1,10 @@
 //! The JSONL log of every line that an agent wrote.
 
 use crate::config::Log;
-use crate::disk;
 use parking_lot::Mutex;
 use pilothouse_a2a::id::TaskId;
 use pilothouse_a2a::time::Timestamp;
+use pilothouse_sandbox::disk;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use std::borrow::Cow;

@@ -60,6 +60,7 @@ fn who_leaves_while_nobody_reads_the_log_keeps_the_place_of_the_request() {
 #[test]
 fn readiness_says_that_the_audit_log_cannot_be_written() {
     let world = World::describe().config(json!({"audit": "/dev/full"})).start();
+    world.say("say x");
     await_some("the failure", PATIENCE, || {
         Some(world.readiness()["audit"].clone()).filter(|audit| audit == "failed")
     });

@@ -3,7 +3,6 @@
 use super::Conversation;
 use crate::asks;
 use crate::config::AskPolicy;
-use crate::process::tree::Moment;
 use crate::session::ending::fault_with;
 use crate::session::long_line;
 use crate::session::pipe::{Chunk, try_read};
@@ -11,6 +10,7 @@ use crate::session::questions::{Command, ask_row};
 use pilothouse_agents::event::Event;
 use pilothouse_agents::lines::LineCutter;
 use pilothouse_agents::{Answer, Ask, Step};
+use pilothouse_sandbox::process::tree::Moment;
 use std::sync::Arc;
 use tokio::time::Instant;
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 fn main() {
-    println!("cargo::rerun-if-changed=launcher");
+    println!("cargo::rerun-if-changed=../../launcher");
     let variable = |name: &str| env::var(name).unwrap_or_else(|_| panic!("cargo sets {name}"));
     let program = PathBuf::from(variable("OUT_DIR")).join("launcher");
     let mut compiler = Command::new(variable("RUSTC"));
@@ -43,7 +43,7 @@ fn main() {
         .args(["--cap-lints", "allow"])
         .arg("-o")
         .arg(&program)
-        .arg("launcher/main.rs");
+        .arg("../../launcher/main.rs");
     if let Ok(linker) = env::var("RUSTC_LINKER") {
         compiler.args(["-C", &format!("linker={linker}")]);
     }

@@ -864,7 +864,7 @@ mod tests {
 
     /// The names in the program's own list.
     fn printed() -> BTreeSet<&'static str> {
-        let source = include_str!("../../launcher/attack.rs");
+        let source = include_str!("../../../../launcher/attack.rs");
         let (_, list) = source.split_once("const LIST").expect("the list");
         let (list, _) = list.split_once("];").expect("its end");
         // Every second piece between quotes is inside of them.
