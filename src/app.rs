@@ -9,6 +9,7 @@ use crate::budget::Budgets;
 use crate::config::{self, Config, Loaded, Record};
 use crate::descriptors;
 use crate::isolation::{self, BackendKind, Kernel, When};
+use crate::limited::LimitedAccounts;
 use crate::process::Launcher;
 use crate::push::Push;
 use crate::queue::FairQueue;
@@ -213,6 +214,9 @@ impl App {
             tasks: Tasks::new(store.clone()),
             asks,
             budgets: Budgets::new(&config, store.clone()),
+            limited: LimitedAccounts::load(&config.state_dir, |key| {
+                agents.get(key).map(|agent| agent.account)
+            }),
             store,
             launcher,
             isolation,

@@ -25,6 +25,7 @@ pub mod config;
 pub mod descriptors;
 pub mod disk;
 pub mod isolation;
+pub mod limited;
 pub mod process;
 pub mod push;
 pub mod queue;

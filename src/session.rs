@@ -28,6 +28,7 @@ mod end_guard;
 mod ending;
 mod facts;
 mod inbox;
+mod limit;
 mod live;
 mod long_line;
 mod outbox;
@@ -58,6 +59,7 @@ use crate::asks::{Asks, Decision, Pass};
 use crate::budget::Budgets;
 use crate::config::Config;
 use crate::isolation::Isolation;
+use crate::limited::LimitedAccounts;
 use crate::process::Launcher;
 use crate::queue::{FairQueue, Place};
 use crate::store::{Scope, SessionRow, Store};
@@ -89,6 +91,8 @@ pub struct House {
     pub launcher: Launcher,
     /// The wall around them.
     pub isolation: Isolation,
+    /// Accounts at a model API that are at their limit.
+    pub limited: LimitedAccounts,
     /// Their way out.
     pub egress: Egress,
     /// The agents that are served.

@@ -11,6 +11,7 @@ use crate::client::terminal::Screen;
 use crate::config::{self, Config, DriverKind, Environment, Loaded, held_back, load};
 use crate::descriptors;
 use crate::isolation::{Kernel, When, choose, promises_json};
+use crate::limited;
 use crate::process::{Ended, Launcher};
 use crate::supervisor::Spec;
 use clap::Args;
@@ -126,6 +127,9 @@ async fn examine(loaded: &Loaded, cwd: &Path, report: &mut Report) -> Result<Val
                 }
             }
             credential(&agent.config, &loaded.agent_environment, report);
+            for limit in limited::read(&config.state_dir) {
+                report.note("account", limit.words());
+            }
             for note in agents.iter().filter_map(|agent| agent.workspaces.note()) {
                 report.note("workspace", note);
             }

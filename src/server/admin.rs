@@ -81,6 +81,7 @@ pub(super) async fn ready(State(doors): State<Arc<Doors>>, request: Request) -> 
         body["agents"] = json!(agents);
         body["isolation"] = json!(default.isolation(&house.isolation));
         body["processes"] = json!({"live": live, "max": most});
+        body["accountLimits"] = json!(house.limited.all());
         body["waiting"] = json!(doors.service.sessions().waiting());
     }
     let status = if store && !stopping { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };

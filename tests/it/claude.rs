@@ -5,6 +5,8 @@ mod asks;
 mod conversations;
 mod endings;
 mod hooks;
+mod limits;
+mod plans;
 mod processes;
 mod servers;
 mod walls;

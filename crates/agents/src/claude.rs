@@ -20,8 +20,10 @@ mod elicitation;
 mod failure;
 mod hear;
 mod hooks;
+mod limits;
 mod mcp;
 mod message;
+mod plan;
 mod prompt;
 mod result;
 mod so_far;
@@ -32,6 +34,7 @@ use crate::{
     Turn,
 };
 use ask::Pending;
+pub use plan::PERMISSION_MODES;
 pub use prompt::IMAGE_TYPES;
 use prompt::{content, has_images, message_uuid, respond, write};
 use serde_json::json;
@@ -290,8 +293,12 @@ impl Driver for Claude {
         if !options.disallowed_tools.is_empty() {
             add(&["--disallowedTools", &options.disallowed_tools.join(",")]);
         }
-        // Servers that the session's script added to the project need no prompt of their own.
-        add(&["--settings", r#"{"enableAllProjectMcpServers":true}"#]);
+        // Servers that the session's script added to the project need no prompt of their own. What plan mode does not
+        // allow is asked about: without this it is refused, because the check of `auto` does not run here.
+        add(&[
+            "--settings",
+            r#"{"enableAllProjectMcpServers":true,"useAutoModeDuringPlan":false}"#,
+        ]);
         if let Some(model) = &options.model {
             add(&["--model", model]);
         }
@@ -447,6 +454,7 @@ fn is_act(step: &Step) -> bool {
         | Step::Write(_)
         | Step::CloseInput
         | Step::Wake(_)
+        | Step::Limited(_)
         | Step::End(_) => false,
     }
 }

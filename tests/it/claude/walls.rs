@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 const WALLS: [&str; 2] = ["bubblewrap", "landlock"];
 
 /// All that is required of landlock: everything but the list of processes.
-fn behind(model: &Model, wall: &str) -> Builder {
+pub(super) fn behind(model: &Model, wall: &str) -> Builder {
     let mut require = vec![
         "env",
         "fs.read",
