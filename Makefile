@@ -31,7 +31,7 @@ test-fast: ## all tests but those with real agents and the foreign clients
 test-claude: ## the tests with the real Claude Code alone
 	@exec tools/test.sh claude
 
-test-agents: ## every agent that has a preset, with a scripted model; prints the table of docs/agents.md
+test-agents: ## every agent that has a preset, with a scripted model; prints the table of docs/agents.md; then the newest Claude Code
 	@exec tools/agents.sh
 
 test-containers: ## the container backend, with Docker and Podman engines of its own (ENGINE=docker|podman for one)

@@ -1,7 +1,7 @@
 //! The program that tries to break out of a session.
 //!
 //! The server starts it inside of a throw-away session and reads what it prints; a guarantee counts only
-//! if its attacks failed. `src/isolation/promises.rs` says which attack belongs to which guarantee, and which
+//! if its attacks failed. `crates/sandbox/src/isolation/promises.rs` says which attack belongs to which guarantee, and which
 //! are made at a start.
 //!
 //! # How it works

@@ -1,5 +1,5 @@
 //! The launcher and its supervisors: a program of its own, without a standard library, carried inside
-//! the binary (`build.rs` compiles it, `src/process.rs` starts it).
+//! the binary (`crates/sandbox` compiles and starts it).
 //!
 //! # How it works
 //!
@@ -25,7 +25,7 @@
 //! call here is by hand; so this program does nothing but system calls, and whatever can be
 //! decided elsewhere is decided in the server. `sys.rs` says which calls are `unsafe`, and why the others are not.
 //!
-//! The words on the control socket are described in `src/supervisor.rs`.
+//! The words on the control socket are described in `crates/sandbox/src/supervisor.rs`.
 
 #![expect(unsafe_code, reason = "no library stands below: system calls are made by hand")]
 #![no_std]

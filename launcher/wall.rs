@@ -1,6 +1,6 @@
 //! The wall that a process puts around itself before it becomes the agent: records, applied in order.
 //!
-//! The server decides, in `src/isolation/sandbox.rs`; here each record is one system call or two. A record is
+//! The server decides, in `crates/sandbox/src/isolation/sandbox.rs`; here each record is one system call or two. A record is
 //! a tag and a length in bytes (two numbers of 32 bits), then the payload, filled up to eight bytes. The
 //! first one that fails ends it all: an agent without its whole wall does not begin.
 

@@ -1,25 +1,28 @@
 //! One configured agent, resolved: its program found, its environment chosen, its driver made.
 
+mod offers;
 mod reach;
 mod resolve;
 mod served;
 mod stderr_log;
 
+pub use offers::{KnownInventory, Offers, describe_version, is_tested};
 pub use reach::Reach;
 pub use resolve::find;
 pub use served::Agents;
 
-use crate::config::{self, AskPolicy, BackendKind, Config, DriverKind, Format, Input};
-use crate::isolation::{Exposed, Grants, Isolation, Obstacle, Places};
+use crate::config::{self, AskPolicy, Config, DriverKind, Format, Input};
 use crate::queue::FairQueue;
-use crate::supervisor::Spec;
-use crate::workspace::{self, Workspaces};
+use crate::skills;
 use pilothouse_a2a::card::AgentSkill;
 use pilothouse_agents::acp::preset::{Preset, preset};
 use pilothouse_agents::acp::{Acp, AcpOptions};
 use pilothouse_agents::claude::{Claude, ClaudeOptions, SELF_WAKING_TOOLS};
 use pilothouse_agents::command::{self, Command, CommandOptions};
 use pilothouse_agents::{Driver, Launch, Refusal, Turn};
+use pilothouse_sandbox::isolation::{BackendKind, Exposed, Grants, Isolation, Obstacle, Places};
+use pilothouse_sandbox::supervisor::Spec;
+use pilothouse_sandbox::workspace::{self, Workspaces};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -52,7 +55,9 @@ pub struct Agent {
     /// As it is configured.
     pub config: config::Agent,
     /// The skills that were found in folders (`skills_from`).
-    pub skills: Vec<AgentSkill>,
+    pub found: skills::Found,
+    /// What its CLI says that it offers.
+    pub offers: Offers,
     /// Where its sessions work.
     pub workspaces: Workspaces,
     /// Turns at a time, where all its sessions share one folder.
@@ -354,7 +359,7 @@ impl Agent {
 
     /// Whether it may be served with this wall.
     pub fn check_sandbox(&self, isolation: &Isolation) -> Result<(), Error> {
-        use crate::isolation::Guarantee as G;
+        use pilothouse_sandbox::isolation::Guarantee as G;
         const WHOLE: [G; 9] = [
             G::Env,
             G::FsRead,

@@ -8,30 +8,27 @@ use crate::asks::Asks;
 use crate::budget::Budgets;
 use crate::config::{self, Config, Loaded, Record};
 use crate::descriptors;
-use crate::isolation::{self, BackendKind, Kernel, When};
 use crate::limited::LimitedAccounts;
-use crate::process::Launcher;
 use crate::push::Push;
-use crate::queue::FairQueue;
 use crate::server::{self, Answers, Bodies, Cards, Doors};
 use crate::service::Service;
-use crate::session::{House, LineRoom, MOST_REFUSALS, Sessions};
+use crate::session::SessionDeps;
 use crate::signing;
 use crate::store::{self, Claim};
 use crate::sweep::Sweep;
 use crate::task::Tasks;
 use crate::telemetry::Telemetry;
-use crate::workspace;
 use pilothouse_egress::guard;
-use pilothouse_egress::{Egress, EgressBounds, Times};
-use std::collections::BTreeMap;
+use pilothouse_egress::{BadVariable, Egress, EgressBounds, Network, Times};
+use pilothouse_sandbox::isolation::{self, BackendKind, Kernel, When};
+use pilothouse_sandbox::process::Launcher;
+use pilothouse_sandbox::workspace;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpSocket};
-use tokio::sync::Semaphore;
 use tokio::task::JoinError;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -51,6 +48,9 @@ pub enum Error {
     /// The wall.
     #[error(transparent)]
     Isolation(#[from] isolation::Error),
+    /// The network that the server is in.
+    #[error(transparent)]
+    Network(#[from] BadVariable),
     /// Files of the server's own that agents could make.
     #[error(
         "cannot remember in {path} which files of the server's own are missing in folders where agents work: {source}; \
@@ -92,9 +92,7 @@ const TELEMETRY_PATIENCE: Duration = Duration::from_secs(2);
 pub struct App {
     listener: TcpListener,
     doors: Arc<Doors>,
-    house: Arc<House>,
     stop: CancellationToken,
-    doors_stop: CancellationToken,
     /// Where it listens.
     pub address: SocketAddr,
     /// The bearer token and how it came about; none without authentication.
@@ -105,13 +103,9 @@ pub struct App {
 
 /// A server that runs.
 pub struct Running {
-    house: Arc<House>,
-    push: Push,
-    doors_stop: CancellationToken,
+    doors: Arc<Doors>,
     stop: CancellationToken,
-    operations: TaskTracker,
     background: TaskTracker,
-    patience: Duration,
 }
 
 impl App {
@@ -132,7 +126,7 @@ impl App {
         // The kernel answers while the agents are looked up.
         let asked = launcher.clone();
         let asked = actors.spawn(async move { Kernel::ask(&asked).await });
-        let agents = Agents::resolve(&loaded, cwd)?;
+        let agents = Arc::new(Agents::resolve(&loaded, cwd)?);
         let Loaded { config, mut notes, agent_environment, record, named, .. } = loaded;
         let config = Arc::new(config);
         for agent in agents.iter() {
@@ -151,7 +145,19 @@ impl App {
             notes.extend(agent.workspaces.note());
         }
         let stop = CancellationToken::new();
-        let egress = way_out(&config);
+        let network = Network::of(&agent_environment)?;
+        if config.isolation.backend != BackendKind::None {
+            notes.extend(network.notes().iter().cloned());
+            let open = agents.iter().find(|agent| agent.reach.policy.permits_any_host());
+            notes.extend(open.filter(|_| network.has_proxy()).map(|agent| {
+                format!(
+                    "`{}` may reach any public host, and this network's proxy resolves their names: see that the proxy \
+                     refuses inner networks, or name hosts in `egress.allow`",
+                    agent.key
+                )
+            }));
+        }
+        let egress = way_out(&config, network);
         let door = stop.child_token();
         let port = match config.isolation.backend {
             BackendKind::None => 0,
@@ -167,10 +173,12 @@ impl App {
         let opening = config.clone();
         let opening = actors.spawn_blocking(move || claim.open(&opening));
         let (needs, trusted) = (agents.needs(), agents.trusted(&agent_environment));
+        let settings = config.sandbox();
         let choosing =
-            isolation::choose(&config, &launcher, kernel, &needs, &trusted, port, When::Start);
+            isolation::choose(&settings, &launcher, kernel, &needs, &trusted, port, When::Start);
         let (opened, chosen) = tokio::join!(opening, choosing);
         let store = opened.map_err(failed("cannot open the store"))??;
+        notes.extend(store.note());
         let isolation = chosen?;
         remember_missing(record, &agents, &named)?;
         if isolation.proxy_port() != port {
@@ -192,6 +200,9 @@ impl App {
         }
         let telemetry = Telemetry::new(&config)
             .map_err(|source| Error::System { what: "cannot open a log", source })?;
+        if let Some(path) = config.rotated_audit() {
+            notes.push(format!("the audit log is in {}", path.display()));
+        }
         let in_memory = config.store.path == Path::new("memory");
         let token_file = config.state_dir.join("token");
         let token = config
@@ -209,34 +220,35 @@ impl App {
                 source,
             })?;
         let doors_stop = CancellationToken::new();
-        let asks = Asks::load(&store, &config).await?;
-        let house = Arc::new(House {
+        let deps = SessionDeps {
             tasks: Tasks::new(store.clone()),
-            asks,
+            asks: Asks::load(&store, &config).await?,
             budgets: Budgets::new(&config, store.clone()),
             limited: LimitedAccounts::load(&config.state_dir, |key| {
                 agents.get(key).map(|agent| agent.account)
             }),
-            store,
+            store: store.clone(),
             launcher,
-            isolation,
+            isolation: isolation.clone(),
             egress,
-            agents,
+            agents: agents.clone(),
             telemetry: telemetry.clone(),
             actors,
             stop: stop.clone(),
-            refusals: Arc::new(Semaphore::new(MOST_REFUSALS)),
-            starting: Arc::new(Semaphore::new(config.processes.starting)),
-            lines: LineRoom::new(&config),
-            prompts: {
-                let bytes = config.limits.prompts.as_usize().max(1);
-                FairQueue::new(bytes, bytes.div_ceil(2), &BTreeMap::new())
-            },
             config: config.clone(),
-        });
-        notes.extend(house.budgets.notes(house.agents.iter().map(|agent| &*agent.key)));
-        let push = Push::new(&config, house.store.clone(), house.tasks.clone(), stop.clone());
-        let service = Service::new(Sessions::new(house.clone()), push.clone());
+        };
+        for agent in agents.iter() {
+            if let Some(text) = store.inventory(&agent.key).await?
+                && let Ok(known) = serde_json::from_str(&text)
+            {
+                agent.offers.restore(known);
+            }
+            notes.extend(agent.version_note());
+            notes.extend(agent.offer_notes());
+        }
+        notes.extend(deps.budgets.notes(agents.iter().map(|agent| &*agent.key)));
+        let push = Push::new(&config, store.clone(), deps.tasks.clone(), stop.clone());
+        let service = Arc::new(Service::new(deps, push.clone()));
         let (failed, resumed) = service.recover().await?;
         if failed + resumed > 0 {
             notes.push(format!("after the last end: {failed} running tasks marked as failed, {resumed} waiting tasks taken up"));
@@ -252,53 +264,48 @@ impl App {
             config,
             access,
             cards,
+            agents,
             service,
+            store,
+            isolation,
             telemetry,
-            stop: doors_stop.clone(),
+            stop: doors_stop,
             operations: TaskTracker::new(),
             port: address.port(),
             store_probed: tokio::sync::Mutex::default(),
         };
-        Ok(Self {
-            listener,
-            doors: Arc::new(doors),
-            house,
-            stop,
-            doors_stop,
-            address,
-            token,
-            notes,
-        })
+        Ok(Self { listener, doors: Arc::new(doors), stop, address, token, notes })
     }
 
     /// The agents that are served.
     pub fn agents(&self) -> &Agents {
-        &self.house.agents
+        &self.doors.agents
     }
 
     /// Starts to serve.
     pub fn spawn(self) -> Running {
-        let Self { listener, doors, house, stop, doors_stop, address, .. } = self;
-        if house.config.store.path != Path::new("memory") {
-            write_address(&house.config, address);
+        let Self { listener, doors, stop, address, .. } = self;
+        let config = &doors.config;
+        if config.store.path != Path::new("memory") {
+            write_address(config, address);
         }
+        let (service, sessions) = (doors.service.clone(), doors.service.sessions().clone());
         // Before anything new is made.
-        let sweep = Sweep::new(house.clone(), doors.service.sessions().clone(), stop.clone());
+        let (agents, store) = (doors.agents.clone(), doors.store.clone());
+        let sweep = Sweep::new(config.clone(), agents, store, sessions.clone(), stop.clone());
         let background = TaskTracker::new();
-        let patience = house.config.timeouts.shutdown.get();
-        let sessions = doors.service.sessions().clone();
-        let push = doors.service.push().clone();
-        let operations = doors.operations.clone();
-        background.spawn(server::serve(listener, doors.clone(), doors_stop.clone(), patience));
+        let (doors_stop, patience) = (doors.stop.clone(), config.timeouts.shutdown.get());
+        background.spawn(server::serve(listener, doors.clone(), doors_stop, patience));
+        let asking = sessions.clone();
+        background.spawn(async move { asking.ask_clis().await });
         background.spawn(async move { sessions.keep_warm().await });
-        let service = doors.service.clone();
         background.spawn(async move { service.expire_asks().await });
         background.spawn(sweep.run());
         background
             .spawn(stop.clone().run_until_cancelled_owned(allocator::give_back_now_and_then()));
         background.close();
         allocator::give_up_code();
-        Running { house, push, doors_stop, stop, operations, background, patience }
+        Running { doors, stop, background }
     }
 }
 
@@ -306,27 +313,25 @@ impl Running {
     /// Stops accepting, ends turns, lets streams write their last event, closes the store. Returns
     /// whether all of it was done within the time allowed.
     pub async fn shut_down(self) -> bool {
-        let Self { house, push, doors_stop, stop, operations, background, patience } = self;
-        doors_stop.cancel();
+        let Self { doors, stop, background } = self;
+        let Doors { config, service, operations, store, telemetry, .. } = &*doors;
+        doors.stop.cancel();
         stop.cancel();
-        house.actors.close();
         operations.close();
-        let in_time = tokio::time::timeout(patience, async {
+        let in_time = tokio::time::timeout(config.timeouts.shutdown.get(), async {
             operations.wait().await;
-            house.actors.wait().await;
-            house.isolation.clear().await;
-            house.egress.ended().await;
+            service.sessions().closed().await;
             background.wait().await;
             // What the last connections had begun.
             operations.wait().await;
-            push.closed().await;
+            service.push().closed().await;
         })
         .await
         .is_ok();
-        let _ = std::fs::remove_file(house.config.state_dir.join("server.json"));
-        house.store.close().await;
+        let _ = std::fs::remove_file(config.state_dir.join("server.json"));
+        store.close().await;
         // A reader of standard error that has stopped does not keep the server.
-        let _ = tokio::time::timeout(TELEMETRY_PATIENCE, house.telemetry.close()).await;
+        let _ = tokio::time::timeout(TELEMETRY_PATIENCE, telemetry.close()).await;
         in_time
     }
 }
@@ -351,7 +356,7 @@ fn remember_missing(
 }
 
 /// The proxy of all agents.
-fn way_out(config: &Config) -> Egress {
+fn way_out(config: &Config, network: Network) -> Egress {
     let inner = config.egress.inner.iter();
     let inner = inner.filter_map(|text| config::network(text)).collect();
     let names = config.processes.max.max(1);
@@ -362,7 +367,7 @@ fn way_out(config: &Config) -> Egress {
         requests: config.egress.requests,
     };
     let lookup = Arc::new(guard::System::new(names));
-    Egress::new(inner, bounds, lookup, times)
+    Egress::new(inner, bounds, lookup, network, times)
 }
 
 /// Leaves word for client commands on this machine. A state folder that cannot take it was refused before.

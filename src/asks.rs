@@ -12,7 +12,7 @@ mod decision;
 mod policy;
 
 pub use decision::{Answered, Decision, check_size, named, read as decide};
-pub use policy::{denial, policy};
+pub use policy::{TOO_LONG, denial, is_cut, policy};
 
 use crate::clock;
 use crate::config::{self, Bytes, Config};

@@ -1,6 +1,7 @@
 //! Descriptors: how many this process may open, and bounds of the configuration that fit in them.
 
-use crate::config::{BackendKind, Config};
+use crate::config::Config;
+use pilothouse_sandbox::isolation::BackendKind;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::io;
 

@@ -23,10 +23,7 @@ pub mod client;
 pub mod clock;
 pub mod config;
 pub mod descriptors;
-pub mod disk;
-pub mod isolation;
 pub mod limited;
-pub mod process;
 pub mod push;
 pub mod queue;
 pub mod server;
@@ -35,11 +32,9 @@ pub mod session;
 pub mod signing;
 pub mod skills;
 pub mod store;
-pub mod supervisor;
 pub mod sweep;
 pub mod task;
 pub mod telemetry;
-pub mod workspace;
 
 #[cfg(test)]
 #[path = "../fuzz/src/targets.rs"]

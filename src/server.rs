@@ -19,10 +19,12 @@ pub use openapi::Document;
 
 use self::listen::UnderWay;
 use crate::access::{Access, Arrival, Denied, Forwarded};
+use crate::agent::Agents;
 use crate::config::{self, Config};
 use crate::queue::{FairQueue, Place};
 use crate::service::Service;
 use crate::signing::JWKS_PATH;
+use crate::store::Store;
 use crate::telemetry::Telemetry;
 use axum::Router;
 use axum::body::Body;
@@ -36,6 +38,7 @@ use futures_util::FutureExt;
 use http_body_util::BodyExt;
 use pilothouse_a2a::Bounds;
 use pilothouse_a2a::error::{Error, ErrorKind, status_object};
+use pilothouse_sandbox::isolation::Isolation;
 use std::collections::BTreeMap;
 use std::error::Error as _;
 use std::io;
@@ -73,8 +76,14 @@ pub struct Doors {
     pub access: Access,
     /// What stands on the cards.
     pub cards: Cards,
+    /// The agents that are served.
+    pub agents: Arc<Agents>,
     /// The operations.
-    pub service: Service,
+    pub service: Arc<Service>,
+    /// For what no operation reads.
+    pub store: Store,
+    /// The sandbox, which the cards describe.
+    pub isolation: Isolation,
     /// Console and audit.
     pub telemetry: Telemetry,
     /// Ends streams when the server stops.

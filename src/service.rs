@@ -12,27 +12,45 @@ pub use follow::{Stream, stopped_before_it_began};
 pub use send::{Accepted, Beside};
 
 use crate::access::Caller;
-use crate::agent::Agent;
+use crate::agent::{Agent, Agents};
+use crate::asks::Asks;
+use crate::budget::Budgets;
+use crate::config::Config;
+use crate::limited::{AccountLimit, LimitedAccounts};
 use crate::push::Push;
-use crate::session::Sessions;
-use crate::store::{self, Scope};
-use crate::task::{Extent, Snapshot, TaskLog};
+use crate::queue::FairQueue;
+use crate::session::{SessionDeps, Sessions};
+use crate::store::{self, Scope, Store};
+use crate::task::{Extent, Snapshot, TaskLog, Tasks};
+use crate::telemetry::Telemetry;
 use pilothouse_a2a::error::{Error, ErrorKind};
 use pilothouse_a2a::id::TaskId;
 use pilothouse_a2a::operation::{CancelTaskRequest, GetTaskRequest};
 use pilothouse_a2a::task::{Task, TaskState};
 use repeat::Repeats;
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
 
 /// Seconds after which a full queue is worth another try.
 const RETRY_SECONDS: u64 = 5;
 
 /// The operations.
-#[derive(Clone)]
 pub struct Service {
+    config: Arc<Config>,
+    agents: Arc<Agents>,
+    store: Store,
+    tasks: Tasks,
+    asks: Asks,
+    budgets: Budgets,
+    limited: LimitedAccounts,
+    /// Bytes of the prompts of turns that wait or run.
+    prompts: FairQueue,
     sessions: Sessions,
     push: Push,
     repeats: Repeats,
+    telemetry: Telemetry,
+    stop: CancellationToken,
 }
 
 /// Who calls which agent.
@@ -52,9 +70,24 @@ impl Client {
 }
 
 impl Service {
-    /// The operations over these sessions.
-    pub fn new(sessions: Sessions, push: Push) -> Self {
-        Self { sessions, push, repeats: Repeats::default() }
+    /// The operations over sessions that share these parts.
+    pub fn new(deps: SessionDeps, push: Push) -> Self {
+        let bytes = deps.config.limits.prompts.as_usize().max(1);
+        Self {
+            config: deps.config.clone(),
+            agents: deps.agents.clone(),
+            store: deps.store.clone(),
+            tasks: deps.tasks.clone(),
+            asks: deps.asks.clone(),
+            budgets: deps.budgets.clone(),
+            limited: deps.limited.clone(),
+            prompts: FairQueue::new(bytes, bytes.div_ceil(2), &BTreeMap::new()),
+            telemetry: deps.telemetry.clone(),
+            stop: deps.stop.clone(),
+            sessions: Sessions::new(deps),
+            push,
+            repeats: Repeats::default(),
+        }
     }
 
     /// Push notifications.
@@ -62,21 +95,22 @@ impl Service {
         &self.push
     }
 
+    /// Accounts at a model API that are at their limit.
+    pub fn limits(&self) -> Vec<AccountLimit> {
+        self.limited.all()
+    }
+
     /// The sessions behind.
     pub fn sessions(&self) -> &Sessions {
         &self.sessions
     }
 
-    fn store(&self) -> &store::Store {
-        &self.sessions.house().store
-    }
-
     /// A task as it stands.
     pub async fn show(&self, log: &Arc<TaskLog>, history: Option<i32>) -> Result<Task, Error> {
-        let limits = &self.sessions.house().config.limits;
+        let limits = &self.config.limits;
         let extent =
             Extent { messages: messages(history), ..Extent::of(limits.response.as_usize()) };
-        let snapshot = log.snapshot(self.store(), extent).await.map_err(store::Error::incident)?;
+        let snapshot = log.snapshot(&self.store, extent).await.map_err(store::Error::incident)?;
         Ok(present(snapshot, limits.inline_answer.as_usize(), history))
     }
 
@@ -93,14 +127,13 @@ impl Service {
         id: &TaskId,
         legacy: bool,
     ) -> Result<(Arc<TaskLog>, bool), Error> {
-        let house = self.sessions.house();
         let scope = client.scope();
-        if let Some(log) = house.tasks.find(&scope, id).await.map_err(store::Error::incident)? {
+        if let Some(log) = self.tasks.find(&scope, id).await.map_err(store::Error::incident)? {
             return Ok((log, false));
         }
         if legacy
             && let Some(log) =
-                house.tasks.find_alias(&scope, id.as_str()).await.map_err(store::Error::incident)?
+                self.tasks.find_alias(&scope, id.as_str()).await.map_err(store::Error::incident)?
         {
             return Ok((log, true));
         }
@@ -125,7 +158,7 @@ impl Service {
         if log.state() != TaskState::Canceled {
             if !log.state().is_terminal() {
                 self.sessions.cancel(log).await.map_err(store::Error::incident)?;
-                self.sessions.house().asks.forget(log.n);
+                self.asks.forget(log.n);
             }
             if log.state() != TaskState::Canceled {
                 return Err(self.not_cancelable(log));

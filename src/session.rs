@@ -28,6 +28,7 @@ mod end_guard;
 mod ending;
 mod facts;
 mod inbox;
+mod inquiry;
 mod limit;
 mod live;
 mod long_line;
@@ -48,9 +49,8 @@ mod turn_clock;
 mod waiting;
 
 pub use activity::Activity;
-pub(crate) use end_guard::EndGuard;
+use end_guard::EndGuard;
 pub use live::Removal;
-pub use long_line::LineRoom;
 pub use registry::{NotAdmitted, Sessions};
 pub use waiting::WaitingTurn;
 
@@ -58,25 +58,24 @@ use crate::agent::Agents;
 use crate::asks::{Asks, Decision, Pass};
 use crate::budget::Budgets;
 use crate::config::Config;
-use crate::isolation::Isolation;
 use crate::limited::LimitedAccounts;
-use crate::process::Launcher;
-use crate::queue::{FairQueue, Place};
+use crate::queue::Place;
 use crate::store::{Scope, SessionRow, Store};
-use crate::supervisor::Spec;
 use crate::task::{TaskLog, Tasks};
 use crate::telemetry::Telemetry;
-use crate::workspace::Workspaces;
 use pilothouse_a2a::id::{ContextId, TaskId};
 use pilothouse_agents::Turn as Prompt;
-use pilothouse_egress::{Egress, Refusal};
+use pilothouse_egress::Egress;
+use pilothouse_sandbox::isolation::Isolation;
+use pilothouse_sandbox::process::Launcher;
+use pilothouse_sandbox::supervisor::Spec;
 use std::sync::Arc;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// What all sessions share.
-pub struct House {
+/// What sessions need of the rest of the server.
+pub struct SessionDeps {
     /// The configuration.
     pub config: Arc<Config>,
     /// The store.
@@ -89,52 +88,20 @@ pub struct House {
     pub budgets: Budgets,
     /// Starts processes.
     pub launcher: Launcher,
-    /// The wall around them.
+    /// The sandbox around them.
     pub isolation: Isolation,
     /// Accounts at a model API that are at their limit.
     pub limited: LimitedAccounts,
     /// Their way out.
     pub egress: Egress,
     /// The agents that are served.
-    pub agents: Agents,
+    pub agents: Arc<Agents>,
     /// Console, raw log.
     pub telemetry: Telemetry,
     /// Every actor, to be awaited at the end.
     pub actors: TaskTracker,
     /// Begins the end.
     pub stop: CancellationToken,
-    /// Refusals of agents' requests that wait for a full audit log.
-    pub refusals: Arc<Semaphore>,
-    /// Process starts at a time.
-    pub starting: Arc<Semaphore>,
-    /// Long lines of agents at a time.
-    pub lines: LineRoom,
-    /// Bytes of the prompts of turns that wait or run.
-    pub prompts: FairQueue,
-}
-
-/// Refusals that wait for a full audit log at most.
-pub(crate) const MOST_REFUSALS: usize = 256;
-
-impl House {
-    /// Notes in the audit log that an agent's request was refused. The turn does not wait for a log that nobody
-    /// reads; where many refusals do, this one stands in its task alone.
-    pub(crate) fn note_refusal(&self, log: Option<&TaskLog>, scope: &Scope, refusal: &Refusal) {
-        if let Err(unsent) = self.telemetry.egress_refused(log, scope, refusal)
-            && let Ok(permit) = self.refusals.clone().try_acquire_owned()
-        {
-            self.actors.spawn(async move {
-                unsent.send().await;
-                drop(permit);
-            });
-        }
-    }
-
-    /// Where the sessions of an agent work; those of one that is served no more lie where the default's do.
-    pub fn folders_of(&self, agent: &str) -> &Workspaces {
-        let agent = self.agents.get(agent);
-        &agent.unwrap_or_else(|| self.agents.default_one()).workspaces
-    }
 }
 
 /// A turn on its way to an agent.
@@ -150,7 +117,7 @@ pub struct Turn {
     /// The places that it has from the start.
     pub places: TurnPlaces,
     /// Ends the task where this is dropped before its end.
-    pub(crate) guard: EndGuard,
+    guard: EndGuard,
 }
 
 /// Where a turn comes from, where that is not a message alone.

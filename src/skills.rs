@@ -22,21 +22,55 @@ const FILE: &str = "SKILL.md";
 struct FrontMatter {
     name: Option<String>,
     description: Option<String>,
+    #[serde(rename = "user-invocable")]
+    user_invocable: Option<bool>,
 }
 
-/// The skills in these folders, by folder and then by name, and what the operator should know of those
-/// that were left out. A folder below is a skill's id; where two have the same, the first is taken.
-pub fn read(folders: &[PathBuf]) -> (Vec<AgentSkill>, Vec<String>) {
-    let (mut skills, mut notes) = (Vec::new(), Vec::new());
+/// What lies in folders of skills.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// The skills, by folder and then by name.
+    pub skills: Vec<AgentSkill>,
+    /// Ids of those that people cannot call by their names.
+    pub hidden: BTreeSet<String>,
+    /// What was left out.
+    pub left_out: Vec<LeftOut>,
+}
+
+/// What was left out, and why.
+#[derive(Debug)]
+pub struct LeftOut {
+    /// Its folder's name, where it is about a single skill.
+    pub id: Option<String>,
+    /// Its place.
+    pub path: PathBuf,
+    /// Why.
+    pub reason: String,
+}
+
+impl LeftOut {
+    /// As the operator should know it.
+    pub fn note(&self) -> String {
+        match self.id {
+            Some(_) => format!("{} is left out of the card: {}", self.path.display(), self.reason),
+            None => format!("{}: {}", self.path.display(), self.reason),
+        }
+    }
+}
+
+/// The skills in these folders. A folder below is a skill's id; where two have the same, the first is taken.
+pub fn read(folders: &[PathBuf]) -> Found {
+    let mut found = Found::default();
     let mut known = BTreeSet::new();
     for folder in folders {
         let entries = match entries(folder) {
             Ok(entries) => entries,
             Err(error) => {
-                notes.push(format!(
-                    "no skills from {}: {error}; correct `skills_from`",
-                    folder.display()
-                ));
+                found.left_out.push(LeftOut {
+                    id: None,
+                    path: folder.clone(),
+                    reason: format!("no skills from there: {error}; correct `skills_from`"),
+                });
                 continue;
             }
         };
@@ -46,27 +80,30 @@ pub fn read(folders: &[PathBuf]) -> (Vec<AgentSkill>, Vec<String>) {
             if !file.is_file() {
                 continue;
             }
-            if skills.len() == SKILLS {
-                notes.push(format!(
-                    "more than {SKILLS} skills; those from {} on are left out of the card",
-                    file.display()
-                ));
-                return (skills, notes);
+            if found.skills.len() == SKILLS {
+                let reason = format!(
+                    "there are more than {SKILLS} skills; those from here on are left out of the card"
+                );
+                found.left_out.push(LeftOut { id: None, path: file, reason });
+                return found;
             }
+            let id = entry.file_name().map(|name| name.to_string_lossy().into_owned());
             match skill(&entry, &file) {
-                Ok(skill) if known.insert(skill.id.clone()) => skills.push(skill),
-                Ok(skill) => notes.push(format!(
-                    "{} is left out of the card: there is a skill `{}` already",
-                    file.display(),
-                    skill.id
-                )),
-                Err(reason) => {
-                    notes.push(format!("{} is left out of the card: {reason}", file.display()));
+                Ok((skill, hidden)) if known.insert(skill.id.clone()) => {
+                    if hidden {
+                        found.hidden.insert(skill.id.clone());
+                    }
+                    found.skills.push(skill);
                 }
+                Ok((skill, _)) => {
+                    let reason = format!("there is a skill `{}` already", skill.id);
+                    found.left_out.push(LeftOut { id, path: file, reason });
+                }
+                Err(reason) => found.left_out.push(LeftOut { id, path: file, reason }),
             }
         }
     }
-    (skills, notes)
+    found
 }
 
 /// What lies in a folder, sorted. One level alone is read, so links cannot lead in circles.
@@ -77,7 +114,8 @@ fn entries(folder: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(entries)
 }
 
-fn skill(folder: &Path, file: &Path) -> Result<AgentSkill, String> {
+/// A skill, and whether people cannot call it by its name.
+fn skill(folder: &Path, file: &Path) -> Result<(AgentSkill, bool), String> {
     let id = folder
         .file_name()
         .and_then(|name| name.to_str())
@@ -100,13 +138,14 @@ fn skill(folder: &Path, file: &Path) -> Result<AgentSkill, String> {
         let value = value.filter(|value| !value.is_empty());
         value.ok_or_else(|| format!("its front matter has no `{name}`"))
     };
-    Ok(AgentSkill {
+    let skill = AgentSkill {
         id: id.to_owned(),
         name: required("name", front.name)?,
         description: required("description", front.description)?,
         tags: vec!["skill".to_owned()],
         ..AgentSkill::default()
-    })
+    };
+    Ok((skill, front.user_invocable == Some(false)))
 }
 
 /// What stands between the first two lines of three dashes.
@@ -146,8 +185,13 @@ mod tests {
         folder
     }
 
+    fn read_all(folders: &[PathBuf]) -> (Vec<AgentSkill>, Vec<String>) {
+        let found = read(folders);
+        (found.skills, found.left_out.iter().map(LeftOut::note).collect())
+    }
+
     fn read_one(folder: &TempDir) -> (Vec<AgentSkill>, Vec<String>) {
-        read(&[folder.path().to_owned()])
+        read_all(&[folder.path().to_owned()])
     }
 
     #[test]
@@ -194,7 +238,7 @@ mod tests {
     fn the_first_of_two_skills_with_one_id_is_taken() {
         let first = folder(&[("x", "---\nname: first\ndescription: d\n---\n")]);
         let second = folder(&[("x", "---\nname: second\ndescription: d\n---\n")]);
-        let (skills, notes) = read(&[first.path().to_owned(), second.path().to_owned()]);
+        let (skills, notes) = read_all(&[first.path().to_owned(), second.path().to_owned()]);
         assert_eq!((skills.len(), &*skills[0].name, notes.len()), (1, "first", 1));
     }
 
@@ -225,7 +269,7 @@ mod tests {
 
     #[test]
     fn a_folder_that_is_not_there_is_named() {
-        let (skills, notes) = read(&[PathBuf::from("not/there")]);
+        let (skills, notes) = read_all(&[PathBuf::from("not/there")]);
         assert!(skills.is_empty() && notes[0].contains("not/there"), "{notes:?}");
     }
 }

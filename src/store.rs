@@ -11,12 +11,15 @@
 //! Reads run on connections of their own and never wait for the writer. Every read that answers a
 //! caller takes a [`Scope`]; what is outside of it does not exist.
 
+mod backend;
+mod error;
+#[cfg(test)]
+mod laws;
 mod sqlite;
 
 use crate::config::Config;
 use bytes::Bytes;
 use pilothouse_a2a::dialect::Dialect;
-use pilothouse_a2a::error::{Error as ToCaller, ErrorKind};
 use pilothouse_a2a::id::{ContextId, TaskId};
 use pilothouse_a2a::task::TaskState;
 use pilothouse_a2a::time::Timestamp;
@@ -24,7 +27,9 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
-pub use sqlite::{EventsPart, JUMP, Limits, ReadTransaction, Store};
+pub use backend::Store;
+pub use error::{Error, FaultKind, Refusal};
+pub use sqlite::{EventsPart, JUMP, Limits, ReadTransaction};
 
 /// What a caller may see: the tasks and sessions that are its own, of one agent.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -91,6 +96,8 @@ pub struct TaskRow {
     pub created: Timestamp,
     /// The last sequence number.
     pub head: u64,
+    /// SHA-256 of the send that made it, where that had no `Idempotency-Key`.
+    pub print: Option<[u8; 32]>,
 }
 
 /// A session's row.
@@ -264,10 +271,13 @@ pub enum Write {
         /// Its id.
         id: Arc<str>,
     },
-    /// The end of a task's log after a batch of events.
+    /// The end of a task's log after a batch of events. Refused where the task has ended or has another head by
+    /// now ([`Refusal::Moved`]).
     Head {
         /// The task's number.
         n: i64,
+        /// The last sequence number on which the batch was decided.
+        expected: u64,
         /// The last sequence number.
         seq: u64,
         /// Bytes that the batch added.
@@ -313,12 +323,17 @@ pub enum Write {
     },
     /// A new ask.
     Ask(Arc<AskRow>),
-    /// An ask that is answered, withdrawn or void.
+    /// An ask that is answered. Refused where it is not open ([`Refusal::Taken`]).
+    AskTaken {
+        /// Its id.
+        id: Arc<str>,
+    },
+    /// An ask that is withdrawn or void, if it is still there.
     AskGone {
         /// Its id.
         id: Arc<str>,
     },
-    /// A send's `Idempotency-Key`.
+    /// A send's `Idempotency-Key`. Refused where it is in use ([`Refusal::Exists`]).
     Key {
         /// Whose it is.
         scope: Scope,
@@ -346,6 +361,13 @@ pub enum Write {
     TaskGone {
         /// The task's number.
         n: i64,
+    },
+    /// What an agent's CLI says that it offers, in place of what it said before.
+    Inventory {
+        /// The agent.
+        agent: Arc<str>,
+        /// As JSON.
+        text: String,
     },
     /// Nothing new, but a write all the same: whether the store can be written.
     Probe,
@@ -424,71 +446,6 @@ impl std::fmt::Display for SessionPlace {
     }
 }
 
-/// Why the store could not do it.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum Error {
-    /// Another server holds this store.
-    #[error(
-        "the store in {path} is in use by another server ({holder}); stop that one, or name another `state_dir`"
-    )]
-    Held {
-        /// The state folder.
-        path: String,
-        /// What the holder wrote about itself.
-        holder: String,
-    },
-    /// The folder or the file cannot be used.
-    #[error(
-        "cannot use {path}: {reason}; the operator must make it writable or name another `state_dir`"
-    )]
-    Unusable {
-        /// The path.
-        path: String,
-        /// What the system said.
-        reason: String,
-    },
-    /// It was written by a newer version.
-    #[error(
-        "the store was written by a newer pilothouse (schema {found}, this one knows {known}); use that version"
-    )]
-    Newer {
-        /// Its schema.
-        found: i64,
-        /// Ours.
-        known: i64,
-    },
-    /// The database failed.
-    #[error("the store failed: {0}")]
-    Database(#[from] Arc<rusqlite::Error>),
-    /// The writer has stopped.
-    #[error("the store is closed")]
-    Closed,
-}
-
-impl From<rusqlite::Error> for Error {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Database(Arc::new(error))
-    }
-}
-
-impl Error {
-    /// Whether the disk (or a quota) is full.
-    pub fn is_full(&self) -> bool {
-        matches!(self, Self::Database(error)
-            if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull))
-    }
-
-    /// Logs the failure for the operator, and makes of it what a caller is told: an incident's id, and no
-    /// word of what is inside of the server.
-    pub fn incident(self) -> ToCaller {
-        let incident = uuid::Uuid::now_v7();
-        tracing::error!(%incident, error = %self, "an operation failed");
-        let what = if self.is_full() { "the server's disk is full" } else { "the server failed" };
-        let message = format!("{what}; tell its operator (incident {incident})");
-        ToCaller::new(ErrorKind::Internal, message).with("incident", incident.to_string())
-    }
-}
-
 /// A store that is gone with the process, without a configuration.
 #[cfg(test)]
 pub(crate) fn in_memory() -> Store {
@@ -521,7 +478,8 @@ impl Claim {
             None => Store::in_memory(readers),
             Some(lock) => {
                 let file = config.state_dir.join(&config.store.path);
-                Store::in_folder(&config.state_dir, &file, lock, readers)
+                let copies = config.store.copy_before_upgrade;
+                Store::in_folder(&config.state_dir, &file, lock, readers, copies)
             }
         }
     }

@@ -8,11 +8,12 @@
 //! know are those of a server that was killed between folder and row. They are listed once, before this server
 //! makes a folder of its own, so no clock decides whether a folder is old.
 
-use crate::config::Retention;
-use crate::session::{House, Sessions};
-use crate::store::{self, Limits};
-use crate::workspace::{Workspaces, remove_left_over};
+use crate::agent::Agents;
+use crate::config::{Config, Retention};
+use crate::session::Sessions;
+use crate::store::{self, Limits, Store};
 use pilothouse_a2a::time::Timestamp;
+use pilothouse_sandbox::workspace::{Workspaces, remove_left_over};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -25,7 +26,9 @@ const FIRST: Duration = Duration::from_secs(10);
 
 /// The sweeps of a server.
 pub struct Sweep {
-    house: Arc<House>,
+    config: Arc<Config>,
+    agents: Arc<Agents>,
+    store: Store,
     sessions: Sessions,
     stop: CancellationToken,
     /// HOMEs of an earlier server, until the first sweep.
@@ -46,23 +49,30 @@ struct Swept {
 
 impl Sweep {
     /// Looks what an earlier server has left; to be made before this one makes folders.
-    pub fn new(house: Arc<House>, sessions: Sessions, stop: CancellationToken) -> Self {
+    pub fn new(
+        config: Arc<Config>,
+        agents: Arc<Agents>,
+        store: Store,
+        sessions: Sessions,
+        stop: CancellationToken,
+    ) -> Self {
         let (mut homes, mut unfinished) = (BTreeSet::new(), BTreeSet::new());
-        for agent in house.agents.iter() {
+        for agent in agents.iter() {
             let left = agent.workspaces.left_overs();
             homes.extend(left.sessions);
             unfinished.extend(left.unfinished);
         }
-        if house.config.store.path == Path::new("memory") {
+        if config.store.path == Path::new("memory") {
             // This store knows no session of an earlier server; their folders are all that is left of them.
             homes.clear();
         }
-        Self { house, sessions, stop, homes, unfinished, failures: HashMap::new() }
+        let failures = HashMap::new();
+        Self { config, agents, store, sessions, stop, homes, unfinished, failures }
     }
 
     /// Sweeps now and then until the server stops.
     pub async fn run(mut self) {
-        let every = self.house.config.sessions.sweep_every.get();
+        let every = self.config.sessions.sweep_every.get();
         let mut pause = every.min(FIRST);
         loop {
             tokio::select! {
@@ -87,21 +97,21 @@ impl Sweep {
 
     async fn sweep(&mut self) -> Result<Swept, store::Error> {
         let now = Timestamp::now().as_millisecond();
-        let (house, mut swept) = (self.house.clone(), Swept::default());
+        let mut swept = Swept::default();
         let known = std::mem::take(&mut self.failures);
         let mut failures = Failures { known, new: HashMap::new() };
-        let tasks = house.store.old_tasks(limits(&house.config.store.retention, now)).await?;
-        house.store.remove_tasks(&tasks).await?;
+        let tasks = self.store.old_tasks(limits(&self.config.store.retention, now)).await?;
+        self.store.remove_tasks(&tasks).await?;
         swept.tasks = tasks.len();
-        let limits = limits(&house.config.sessions.retention, now);
+        let limits = limits(&self.config.sessions.retention, now);
         for (id, workspaces) in self.ended_sessions(limits).await? {
             // What waits or asks goes on in these folders.
-            if house.store.has_unfinished(&id).await? {
+            if self.store.has_unfinished(&id).await? {
                 continue;
             }
             let Some(_removal) = self.sessions.begin_removal(&id) else { continue };
             if failures.note(&id, workspaces.remove(&id, &self.stop).await) {
-                house.store.remove_session(&id).await?;
+                self.store.remove_session(&id).await?;
                 swept.sessions += 1;
             }
             if self.stop.is_cancelled() {
@@ -119,11 +129,11 @@ impl Sweep {
         limits: Limits,
     ) -> Result<Vec<(Arc<str>, Workspaces)>, store::Error> {
         let (mut ended, mut count, mut bytes) = (Vec::new(), 0, 0u64);
-        for (id, agent, used_ms) in self.house.store.sessions_by_use().await? {
+        for (id, agent, used_ms) in self.store.sessions_by_use().await? {
             if self.stop.is_cancelled() {
                 break;
             }
-            let workspaces = self.house.folders_of(&agent);
+            let workspaces = self.agents.folders_of(&agent);
             count += 1;
             let mut over =
                 used_ms < limits.oldest_ms || count > limits.count || bytes > limits.size;
@@ -151,10 +161,10 @@ impl Sweep {
 
     /// Removes what servers that were killed left, and goes on with removals that were interrupted.
     async fn remove_left_overs(&mut self, failures: &mut Failures) -> Result<usize, store::Error> {
-        let (house, mut removed) = (self.house.clone(), 0);
-        let places: Vec<&Workspaces> = house.agents.iter().map(|agent| &agent.workspaces).collect();
+        let (agents, mut removed) = (self.agents.clone(), 0);
+        let places: Vec<&Workspaces> = agents.iter().map(|agent| &agent.workspaces).collect();
         if !self.homes.is_empty() {
-            let rows = house.store.sessions_by_use().await?;
+            let rows = self.store.sessions_by_use().await?;
             let known: HashSet<Arc<str>> = rows.into_iter().map(|(id, ..)| id).collect();
             for id in std::mem::take(&mut self.homes).difference(&known.into_iter().collect()) {
                 let Some(_removal) = self.sessions.begin_removal(id) else { continue };

@@ -12,8 +12,10 @@
 //! knows the way back to it, so finished tasks cost no memory.
 
 mod view;
+mod waiting;
 
 pub use view::{ANSWER, Extent, answer_id, weigh};
+pub use waiting::Waiting;
 
 use crate::store::{
     Durability, Error, Event, EventsPart, Kind, ReadTransaction, Scope, Store, TaskRow, Write,
@@ -72,7 +74,10 @@ pub struct TaskLog {
 }
 
 struct End {
+    /// The last sequence number.
     seq: u64,
+    /// The one that the store has; it is smaller after an unclean end.
+    stored: u64,
     state: TaskState,
     folded: Option<Task>,
     folded_bytes: usize,
@@ -294,6 +299,7 @@ impl Tasks {
             alias: row.alias.clone(),
             end: Mutex::new(End {
                 seq,
+                stored: seq,
                 state: row.state,
                 folded: None,
                 folded_bytes: usize::MAX,
@@ -516,7 +522,10 @@ impl TaskLog {
         batch: Batch,
     ) -> Result<Writing, Error> {
         let Batch { new, also: mut writes, records, mut durability, turns } = batch;
-        let mut seq = self.end().seq;
+        let (mut seq, expected) = {
+            let end = self.end();
+            (end.seq, end.stored)
+        };
         let mut shown = Vec::with_capacity(records.len());
         let (mut status, mut bytes) = (None, 0);
         for record in records {
@@ -555,7 +564,7 @@ impl TaskLog {
                 (row.state, row.status_at) = status.unwrap_or((row.state, row.status_at));
                 Write::Task(row, bytes + first as u64)
             }
-            None => Write::Head { n: self.n, seq, bytes, status },
+            None => Write::Head { n: self.n, expected, seq, bytes, status },
         });
         let log = self.clone();
         let show = move |outcome: Result<(), Error>| {
@@ -568,7 +577,7 @@ impl TaskLog {
             for (event, response) in shown {
                 end.show(event, response);
             }
-            end.seq = seq;
+            (end.seq, end.stored) = (seq, seq);
             end.turns += turns;
             end.broken = None;
             drop(end);

@@ -5,18 +5,19 @@ pub mod console;
 mod raw;
 
 pub use audit::{Audit, Entry, Unsent};
-pub use console::Console;
+pub use console::{Console, TurnEnd};
 pub use raw::Raw;
 
+use crate::asks::{self, Answered};
 use crate::config::Config;
-use crate::store::{self, Scope};
+use crate::store::{self, AskRow, Scope};
 use crate::task::TaskLog;
 use pilothouse_a2a::time::Timestamp;
-use pilothouse_agents::event::{Event, Usage};
+use pilothouse_agents::event::Event;
 use pilothouse_egress::Refusal;
+use serde_json::Value;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Whether terminals and editors do anything else with a character than show it: control characters, separators of
 /// lines and paragraphs, and marks that change the direction of text.
@@ -41,7 +42,7 @@ impl Telemetry {
         let console =
             if config.log.console { Console::stdout(config.log.color) } else { Console::off() };
         let raw = Raw::open(&config.log)?;
-        let audit = Audit::open(&config.audit)?;
+        let audit = Audit::open(config)?;
         Ok(Self(Arc::new(SharedTelemetry { console, raw, audit })))
     }
 
@@ -61,7 +62,8 @@ impl Telemetry {
     }
 
     /// A turn begins.
-    pub fn turn_begins(&self, log: &TaskLog, agent: &str) {
+    pub fn turn_begins(&self, log: &TaskLog, agent: &str, prompt: &str) {
+        self.0.console.begin_turn(&log.id, agent, &log.scope.caller, prompt);
         tracing::debug!(task.id = %log.id, context.id = %log.context_id, agent.name = agent, "a turn of task {} begins", log.id);
     }
 
@@ -70,10 +72,24 @@ impl Telemetry {
         self.0.console.agent(&log.id, event);
     }
 
+    /// A person has to answer.
+    pub fn asks(&self, log: &TaskLog, row: &AskRow) {
+        let (words, command) = match row.ask.get("tool").and_then(Value::as_str) {
+            Some(tool) => (console::call(tool, &row.ask["input"]), "approve"),
+            None => (asks::words(&row.ask), "answer"),
+        };
+        self.0.console.ask(&log.id, &log.scope.caller, &words, command);
+    }
+
+    /// A person has answered.
+    pub fn answered(&self, log: &TaskLog, answered: &Answered) {
+        self.0.console.answer(&log.id, &log.scope.caller, answered.decision);
+    }
+
     /// A turn is over.
-    pub fn turn_ends(&self, log: &TaskLog, usage: Option<&Usage>, took: Duration) {
-        self.0.console.response(&log.id, log.state(), usage, took);
-        let duration_ms = took.as_millis();
+    pub fn turn_ends(&self, log: &TaskLog, end: TurnEnd<'_>) {
+        let duration_ms = end.took.as_millis();
+        self.0.console.end_turn(&log.id, end);
         tracing::debug!(task.id = %log.id, context.id = %log.context_id, duration_ms, state = log.state().name(), "a turn of task {} ended", log.id);
     }
 
@@ -91,6 +107,9 @@ impl Telemetry {
         refusal: &Refusal,
     ) -> Result<(), Unsent> {
         let Refusal { host, port, reason, .. } = refusal;
+        if let Some(log) = log {
+            self.0.console.refuse(&log.id, &format!("{host}:{port}"), reason.word());
+        }
         let entry = Entry {
             time: Timestamp::now(),
             caller: Some(scope.caller.to_string()),

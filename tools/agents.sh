@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs every agent that has a preset, runs each through the real binary with the scripted model,
-# and prints a table: what works with which version, and how long it takes (docs/agents.md).
+# and prints a table: what works with which version, and how long it takes (docs/agents.md); then what is different
+# with the newest Claude Code.
 # Usage: tools/agents.sh
 set -eu
 cd "$(dirname "$0")/.."
@@ -17,3 +18,5 @@ code=0
 "$cargo" test --quiet -p pilothouse --test it -- acp_real::table:: --nocapture >"$log" 2>&1 || code=$?
 grep '^| ' "$log" || true
 [ "$code" -eq 0 ] || { grep -v '^| ' "$log" >&2; exit 1; }
+echo "== agents: the newest Claude Code" >&2
+tools/newest-claude.sh

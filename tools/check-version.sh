@@ -33,7 +33,7 @@ skip() { echo "- $1: $2"; skipped=$((skipped + 1)); }
 # Every package of ours takes the version from the workspace.
 own=$(grep -lE '^version *= *"' -- */Cargo.toml */*/Cargo.toml 2>/dev/null | grep -v '^target/')
 if [ -z "$own" ]; then echo "✓ packages: none has a version of its own"; passed=$((passed + 1)); else echo "✗ packages: $own has a version of its own"; failed=$((failed + 1)); fi
-same "Cargo.lock" "$(awk '/^name = "pilothouse(-a2a|-agents|-egress|-launcher)?"$/ {getline; gsub(/^version = "|"$/, ""); print}' Cargo.lock | sort -u)"
+same "Cargo.lock" "$(awk '/^name = "pilothouse(-a2a|-agents|-egress|-launcher|-sandbox)?"$/ {getline; gsub(/^version = "|"$/, ""); print}' Cargo.lock | sort -u)"
 
 chart=deploy/helm/pilothouse/Chart.yaml
 if [ -e $chart ]; then

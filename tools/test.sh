@@ -54,6 +54,7 @@ run "build" cargo test --workspace --no-run
 if [ "$which" != claude ]; then
     run "protocol and drivers" cargo test -p pilothouse-a2a --all-features -p pilothouse-agents
     run "the proxy" cargo test -p pilothouse-egress
+    run "the sandbox" cargo test -p pilothouse-sandbox
     run "test programs" cargo test -p fake-agent -p fake-model -p conformance-agent
     run "units" cargo test -p pilothouse --bins
     run "the real binary" cargo test -p pilothouse --test it -- --skip claude:: --skip foreign:: --skip acp_real:: --skip containers::

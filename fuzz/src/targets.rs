@@ -11,7 +11,7 @@ use pilothouse_a2a::{jsonrpc, pb, sse};
 use pilothouse_agents::acp::{Acp, AcpOptions};
 use pilothouse_agents::claude::{Claude, ClaudeOptions};
 use pilothouse_agents::command::{Command, CommandOptions, Format};
-use pilothouse_agents::lines::LineCutter;
+use pilothouse_agents::lines::{LineBounds, LineCutter};
 use pilothouse_agents::{Answer, Driver, Exit, Setting, Step, Turn};
 use pilothouse_egress::fuzz as egress;
 use pilothouse_egress::guard::{Guard, Lookup, LookupResult, inward};
@@ -22,12 +22,13 @@ use std::sync::Arc;
 type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub(crate) const TARGETS: [Target; 13] = [
+pub(crate) const TARGETS: [Target; 14] = [
     ("jsonrpc", read_json_rpc),
     ("rest", read_rest),
     ("protobuf", read_protobuf),
     ("replies", read_replies),
     ("sse", read_sse),
+    ("lines", read_lines),
     ("command", read_command),
     ("claude", read_claude),
     ("acp", read_acp),
@@ -40,8 +41,10 @@ pub(crate) const TARGETS: [Target; 13] = [
 
 const DIALECTS: [Dialect; 3] = [Dialect::V1_0, Dialect::V0_3, Dialect::V0_1];
 const FORMS: [Form; 3] = [Form::Model, Form::Kind, Form::Proto];
-/// The longest line of an agent.
+/// What is kept of a line of an agent.
 const LINE: usize = 64 * 1024;
+/// The longest line of an agent.
+const LONGEST_LINE: usize = 1024 * 1024;
 
 /// What stands before and after the first line break.
 fn split(bytes: &[u8]) -> (&str, &[u8]) {
@@ -145,6 +148,33 @@ fn read_sse(bytes: &[u8]) {
 
 // === agents ===
 
+/// Lines that are cut, shortened and mended: the same whatever pieces they come in, and what can be read before
+/// can be read after.
+fn read_lines(bytes: &[u8]) {
+    let (kept, bytes) = bytes.split_first().map_or((0, bytes), |(&first, rest)| (first, rest));
+    let bounds = LineBounds { kept: 1200 + 8 * usize::from(kept), longest: 16 * 1024 };
+    let cut = |piece: usize| {
+        let mut cutter = LineCutter::new(bounds);
+        let mut lines = Vec::new();
+        for piece in bytes.chunks(piece) {
+            lines.extend(cutter.push(piece).map(|line| line.map(|line| line.into_owned())));
+        }
+        lines.extend(cutter.finish().map(Ok));
+        lines
+    };
+    let lines = cut(bytes.len().max(1));
+    assert_eq!(lines, cut(1));
+    // A line that is skipped, and an empty end, leave fewer.
+    if lines.iter().any(Result::is_err) || !bytes.ends_with(b"\n") {
+        return;
+    }
+    for (line, given) in lines.iter().flatten().zip(bytes.split(|&byte| byte == b'\n')) {
+        let is_json = |line: &[u8]| serde_json::from_slice::<serde::de::IgnoredAny>(line).is_ok();
+        assert!(line.len() <= bounds.kept.max(3 * given.len()));
+        assert!(is_json(line) || !is_json(given), "{}", String::from_utf8_lossy(given));
+    }
+}
+
 fn read_command(bytes: &[u8]) {
     for format in [Format::Events, Format::Text] {
         let options = CommandOptions { format, ..CommandOptions::default() };
@@ -178,7 +208,7 @@ fn drive_in(driver: &mut dyn Driver, bytes: &[u8], setting: &Setting) {
         return;
     }
     follow(driver, |driver| driver.begin(&turn), &turn);
-    let mut cutter = LineCutter::new(LINE);
+    let mut cutter = LineCutter::new(LineBounds { kept: LINE, longest: LONGEST_LINE });
     let mut lines: Vec<Vec<u8>> =
         cutter.push(bytes).filter_map(Result::ok).map(|line| line.into_owned()).collect();
     lines.extend(cutter.finish());

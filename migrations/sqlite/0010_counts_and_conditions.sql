@@ -8,7 +8,7 @@ CREATE INDEX tasks_finished ON tasks (caller, agent, state, status_ms, n)
 
 -- The writer counts finished tasks itself, once for each group of batches: a statement with a trigger keeps a journal
 -- of its own.
-DROP TRIGGER task_made;
-DROP TRIGGER task_finished;
-DROP TRIGGER task_reopened;
-DROP TRIGGER task_removed;
+DROP TRIGGER IF EXISTS task_made;
+DROP TRIGGER IF EXISTS task_finished;
+DROP TRIGGER IF EXISTS task_reopened;
+DROP TRIGGER IF EXISTS task_removed;

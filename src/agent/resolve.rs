@@ -2,11 +2,12 @@
 
 use super::served::Folders;
 use super::stderr_log::StderrLog;
-use super::{Agent, CREDENTIALS, DEFAULT_PATH, DEMO_COMMAND, Error, Reach};
-use crate::config::{self, AskPolicy, BackendKind, Config, DriverKind};
-use crate::isolation::{Exposed, Grants};
+use super::{Agent, CREDENTIALS, DEFAULT_PATH, DEMO_COMMAND, Error, Offers, Reach};
+use crate::config::{self, AskPolicy, Config, DriverKind};
 use crate::skills;
-use crate::supervisor::OWN_PROGRAM;
+use pilothouse_sandbox::isolation::BackendKind;
+use pilothouse_sandbox::isolation::{Exposed, Grants};
+use pilothouse_sandbox::supervisor::OWN_PROGRAM;
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
@@ -87,8 +88,7 @@ impl Agent {
         let own = agent.defaults_dir.as_ref().map(|folder| folder.join("skills"));
         let own = own.filter(|folder| folder.is_dir());
         let found: Vec<_> = agent.skills_from.iter().cloned().chain(own).collect();
-        let (skills, left_out) = skills::read(&found);
-        notes.extend(left_out);
+        let found = skills::read(&found);
         let mut grants = Grants::default();
         let mut changeable_part = None;
         let is_sandboxed = config.isolation.backend != BackendKind::None;
@@ -122,7 +122,8 @@ impl Agent {
             reach,
             grants: granted.grants,
             changeable_part,
-            skills,
+            found,
+            offers: Offers::default(),
             workspaces,
             shared_turns,
             name,

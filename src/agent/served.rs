@@ -2,10 +2,12 @@
 
 use super::resolve::{credential, login_advice};
 use super::{Agent, DEFAULT_PATH, Error, find};
-use crate::config::{self, BackendKind, Config, Loaded, OwnFile, Workspace, WorkspaceMode};
-use crate::isolation::{self, AgentNeeds, Changeable, Exposed, Grants, LeftOut, Needs};
+use crate::config::{self, Config, Loaded, Workspace, WorkspaceMode};
 use crate::queue::FairQueue;
-use crate::workspace::Workspaces;
+use pilothouse_sandbox::isolation::{
+    self, AgentNeeds, BackendKind, Changeable, Exposed, Grants, LeftOut, Needs, OwnFile,
+};
+use pilothouse_sandbox::workspace::Workspaces;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -109,6 +111,11 @@ impl Agents {
         self.by_name.get(key)
     }
 
+    /// Where the sessions of an agent work; those of one that is served no more lie where the default's do.
+    pub fn folders_of(&self, key: &str) -> &Workspaces {
+        &self.get(key).unwrap_or(&self.default).workspaces
+    }
+
     /// All of them, in the order of their keys.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Agent>> {
         self.by_name.values()
@@ -143,7 +150,7 @@ impl Folders {
         agent: &config::Agent,
     ) -> Result<(Workspaces, Option<FairQueue>), Error> {
         let workspace = workspace_of(config, agent);
-        let workspaces = Workspaces::new(config, &self.cwd, agent, &workspace)?;
+        let workspaces = Workspaces::new(config.workspaces(&self.cwd, agent, &workspace)?);
         let shared = (workspace.mode == WorkspaceMode::Shared).then(|| {
             self.turns
                 .entry(workspace.path.clone())

@@ -2,6 +2,7 @@
 
 use crate::config::{self, AskPolicy};
 use pilothouse_agents::AskKind;
+use pilothouse_agents::lines::is_shortened;
 use serde_json::Value;
 
 /// Fields of a tool's input that say best what it would do, the first that is there.
@@ -20,6 +21,27 @@ pub fn policy(agent: &config::Agent, caller: &str, kind: &AskKind) -> AskPolicy 
         rule.caller.as_deref().is_none_or(|name| name == caller) && fits(&rule.tool, tool, input)
     });
     rule.map_or(agent.asks, |rule| rule.policy)
+}
+
+/// What an agent is told whose permission request nobody can judge.
+pub const TOO_LONG: &str = "not allowed: the input is longer than what is kept of a line, so nobody can judge it; the server's operator can \
+     raise `limits.line`. Continue with a shorter input.";
+
+/// Whether the end of an input was cut off, so that neither a rule nor a person can judge what would run.
+pub fn is_cut(kind: &AskKind) -> bool {
+    fn has_cut(value: &Value) -> bool {
+        match value {
+            Value::String(text) => is_shortened(text),
+            Value::Array(items) => items.iter().any(has_cut),
+            Value::Object(members) => members.values().any(has_cut),
+            Value::Null | Value::Bool(_) | Value::Number(_) => false,
+        }
+    }
+    match kind {
+        // Of the Agent Client Protocol: beside the input there is what changes in a file, as a person wants to see it.
+        AskKind::Permission { input, .. } => has_cut(input.get("rawInput").unwrap_or(input)),
+        AskKind::Question { .. } => false,
+    }
 }
 
 /// What an agent is told whose ask is denied by policy.

@@ -64,6 +64,7 @@ impl World {
             status_at: now,
             created: now,
             head: 0,
+            print: None,
         };
         let known = self.store.session(&scope(who), &context_id).await.unwrap();
         let session = SessionRow {

@@ -2,7 +2,7 @@
 
 mod machine;
 
-use crate::agent::{Agent, Agents};
+use crate::agent::{Agent, Agents, describe_version, is_tested};
 use crate::client::exit;
 use crate::client::failure::{Failure, causes};
 use crate::client::report::Report;
@@ -10,12 +10,12 @@ use crate::client::tasks::print_json;
 use crate::client::terminal::Screen;
 use crate::config::{self, Config, DriverKind, Environment, Loaded, held_back, load};
 use crate::descriptors;
-use crate::isolation::{Kernel, When, choose, promises_json};
 use crate::limited;
-use crate::process::{Ended, Launcher};
-use crate::supervisor::Spec;
 use clap::Args;
-use machine::{clock, end, folder, port, store, tree};
+use machine::{clock, end, folder, last_inventory, port, store, tree};
+use pilothouse_sandbox::isolation::{Kernel, When, choose, promises_json};
+use pilothouse_sandbox::process::{Ended, Launcher};
+use pilothouse_sandbox::supervisor::Spec;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -141,6 +141,9 @@ async fn examine(loaded: &Loaded, cwd: &Path, report: &mut Report) -> Result<Val
                     report.note("agent", note.trim_start_matches("agent: "));
                 }
             }
+            for agent in agents.iter() {
+                skills(agent, config, report);
+            }
         }
         Err(error) => report.bad("agent", error.to_string(), ""),
     }
@@ -244,12 +247,47 @@ async fn program(
         Ok(version) if version.is_empty() => {
             report.good("program", format!("{path} (tells no version)"));
         }
+        Ok(version) if agent.config.driver == DriverKind::Claude => {
+            // `2.1.329 (Claude Code)`
+            let number = version.split_whitespace().next().unwrap_or_default();
+            let words = format!("{path}, {}", describe_version(number));
+            match is_tested(number) {
+                true => report.good("program", words),
+                false => report.note("program", words),
+            }
+        }
         Ok(version) => report.good("program", format!("{path}, {version}")),
         Err(cause) => report.bad(
             "program",
             format!("{path} --version: {cause}"),
             "install it anew, or set its `program`",
         ),
+    }
+}
+
+/// What an agent's card says beside the configuration, and where that differs from its files.
+fn skills(agent: &Agent, config: &Config, report: &mut Report) {
+    if agent.asks_its_cli() {
+        match last_inventory(config, &agent.key) {
+            Some(known) => {
+                let version = known.inventory.version.as_deref().unwrap_or("(unknown)");
+                let (asked, version) = (known.asked, describe_version(version));
+                agent.offers.restore(known);
+                let count = agent.offered_skills().len();
+                let words = format!("{count} of `{}`, listed at {asked} by {version}", agent.key);
+                report.good("skills", words);
+            }
+            None => report.note(
+                "skills",
+                format!(
+                    "`{}` was not asked yet which it has; a start of the server does",
+                    agent.key
+                ),
+            ),
+        }
+    }
+    for note in agent.offer_notes() {
+        report.note("skills", note);
     }
 }
 
@@ -320,8 +358,16 @@ async fn isolation(
     // No agent is started here, and the attacks have a stand-in for the proxy.
     let (needs, environment) = (agents.needs(), agents.trusted(environment));
     let kernel = Kernel::ask(launcher).await;
-    let chosen =
-        choose(config, launcher, kernel, &needs, &environment, UNUSED_PORT, When::Doctor).await;
+    let chosen = choose(
+        &config.sandbox(),
+        launcher,
+        kernel,
+        &needs,
+        &environment,
+        UNUSED_PORT,
+        When::Doctor,
+    )
+    .await;
     match chosen {
         Ok(isolation) => {
             if isolation.is_sandboxed() {

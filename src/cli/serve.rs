@@ -57,27 +57,34 @@ pub(super) fn run(flags: &Flags, environment: &Environment, cwd: &Path) -> ExitC
             return ExitCode::from(exit::UNAVAILABLE);
         }
     };
+    let is_json = loaded.config.log.format == LogFormat::Json;
     runtime.block_on(async {
         let app = match App::build(loaded, cwd).await {
             Ok(app) => app,
             Err(error) => {
-                eprintln!("pilothouse: {error}");
+                fail(is_json, &error.to_string());
                 return ExitCode::from(exit::UNAVAILABLE);
             }
         };
         let mut signals = match Signals::new() {
             Ok(signals) => signals,
             Err(error) => {
-                eprintln!("pilothouse: cannot listen for signals: {error}");
+                fail(is_json, &format!("cannot listen for signals: {error}"));
                 return ExitCode::from(exit::UNAVAILABLE);
             }
         };
-        announce(&app);
+        match is_json {
+            true => log_start(&app),
+            false => announce(&app),
+        }
         let running = app.spawn();
         let name = signals.next().await;
-        eprintln!(
-            "pilothouse: {name}: ending running turns; a second signal ends everything at once"
-        );
+        let words =
+            format!("{name}: ending running turns; a second signal ends everything at once");
+        match is_json {
+            true => tracing::info!("{words}"),
+            false => eprintln!("pilothouse: {words}"),
+        }
         tokio::select! {
             in_time = running.shut_down() => {
                 if in_time { ExitCode::SUCCESS } else { ExitCode::from(exit::UNAVAILABLE) }
@@ -86,6 +93,14 @@ pub(super) fn run(flags: &Flags, environment: &Environment, cwd: &Path) -> ExitC
             _ = signals.next() => ExitCode::from(exit::UNAVAILABLE),
         }
     })
+}
+
+/// Says why there is no server.
+fn fail(is_json: bool, why: &str) {
+    match is_json {
+        true => tracing::error!("{why}"),
+        false => eprintln!("pilothouse: {why}"),
+    }
 }
 
 /// The signals that end a server.
@@ -127,6 +142,36 @@ fn start_log(config: &Config) -> Result<(), tracing_subscriber::filter::ParseErr
         LogFormat::Pretty => builder.with_ansi(std::io::stderr().is_terminal()).init(),
     }
     Ok(())
+}
+
+/// What is said at the start, as lines of a log that programs read. A token never stands there.
+fn log_start(app: &App) {
+    for note in &app.notes {
+        tracing::info!("{note}");
+    }
+    let url = format!("http://{}/", app.address);
+    let agents = app.agents();
+    for agent in agents.iter() {
+        match agent.key == agents.default_one().key {
+            true => tracing::info!(url, "serving {}", agent.name),
+            false => tracing::info!(
+                url = format!("{url}agents/{}/", agent.key),
+                "serving {}",
+                agent.name
+            ),
+        }
+    }
+    match &app.token {
+        None => tracing::info!("no token is asked for (--no-auth)"),
+        Some(Token::Made(_, Some(file))) => {
+            tracing::info!(file = %file.display(), "made a token and kept it in a file");
+        }
+        Some(Token::Made(_, None)) => tracing::warn!(
+            "made a token that nobody can read: it is kept nowhere, and this log shows no secrets; set `auth.token`"
+        ),
+        Some(Token::Kept(_)) => tracing::info!("the token is the one kept in the state folder"),
+        Some(Token::Configured(_)) => tracing::info!("the token is the configured one"),
+    }
 }
 
 fn announce(app: &App) {

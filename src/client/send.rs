@@ -18,6 +18,7 @@ use pilothouse_a2a::operation::{
 };
 use pilothouse_a2a::task::{Task, TaskState};
 use pilothouse_a2a::time::Timestamp;
+use serde_json::json;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -39,8 +40,11 @@ Exit codes:
 #[command(after_help = EXIT_CODES)]
 pub(crate) struct SendArgs {
     /// What to say; `-` reads it from standard input
-    #[arg(required_unless_present = "file", allow_hyphen_values = false)]
+    #[arg(required_unless_present_any = ["file", "command"], allow_hyphen_values = false)]
     text: Option<String>,
+    /// Run this command or skill of the agent; the text is what it is told
+    #[arg(long, value_name = "NAME")]
+    command: Option<String>,
     /// Go on with this conversation (its id is on the last line of an answer)
     #[arg(short, long, value_name = "ID")]
     context: Option<String>,
@@ -209,15 +213,25 @@ fn request(args: &SendArgs, input: &mut impl Read) -> Result<SendMessageRequest,
     }
     if parts.iter().all(|part| part.as_text().is_some_and(|text| text.trim().is_empty()))
         && args.file.is_empty()
+        && args.command.is_none()
     {
         return Err(Failure::usage("there is nothing to say: the text is empty"));
     }
     for path in &args.file {
         parts.push(file_part(path)?);
     }
+    // Without its slash, as the server lists it.
+    let command = args.command.as_deref().map(|name| name.strip_prefix('/').unwrap_or(name));
+    if let Some(command) = command
+        && parts.is_empty()
+    {
+        parts.push(Part::data(json!({"command": command})));
+    }
     let mut message = Message::new(Role::User, parts);
     message.context_id = args.context.as_deref().map(ContextId::from);
     message.task_id = args.task.as_deref().map(TaskId::from);
+    message.metadata =
+        command.map(|command| [("command".to_owned(), command.into())].into_iter().collect());
     let configuration =
         SendMessageConfiguration { return_immediately: args.no_wait, ..Default::default() };
     Ok(SendMessageRequest {
@@ -268,7 +282,6 @@ mod tests {
     use clap::Parser;
     use pilothouse_a2a::message::PartContent;
     use pilothouse_a2a::task::TaskStatus;
-    use serde_json::json;
 
     #[derive(Parser)]
     struct Line {
@@ -278,6 +291,14 @@ mod tests {
 
     fn parsed(line: &[&str]) -> SendArgs {
         Line::try_parse_from([&["send"], line].concat()).unwrap().send
+    }
+
+    #[test]
+    fn a_command_stands_in_the_metadata_and_needs_no_text() {
+        let request = request(&parsed(&["--command", "/review"]), &mut &b""[..]).unwrap();
+        let message = serde_json::to_value(request.message).unwrap();
+        assert_eq!(message["metadata"], json!({"command": "review"}));
+        assert_eq!(message["parts"], json!([{"data": {"command": "review"}}]));
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! What holds when nobody says otherwise; the reasons stand in `pilothouse.example.yaml`.
 
-use super::{Age, Agent, AgentWorkspace, AskPolicy, DriverKind, Env, Format, Input, Replies};
+use super::{
+    Age, Agent, AgentWorkspace, AskPolicy, DriverKind, Env, Format, Input, Replies, SkillsSource,
+};
 use pilothouse_agents::acp::preset::preset;
 use std::collections::BTreeMap;
 
@@ -96,6 +98,8 @@ impl Agent {
             version: None,
             skills: Vec::new(),
             skills_from: Vec::new(),
+            skills_source: SkillsSource::Cli,
+            commands: Vec::new(),
             extensions: Vec::new(),
             replies: Replies::Task,
             workspace: AgentWorkspace::default(),

@@ -62,6 +62,10 @@ pub(super) fn lay_over(layers: &mut Layers, environment: &Environment, cwd: &Pat
         let origin = Origin::Derived("twice `limits.line`".to_owned());
         layers.set("limits.lines", to_json(&lines), origin);
     }
+    if unsaid(layers, "limits.longest_line") && config.limits.longest_line < config.limits.line {
+        let origin = Origin::Derived("as long as `limits.line`".to_owned());
+        layers.set("limits.longest_line", to_json(&config.limits.line), origin);
+    }
     let connections = config.limits.connections;
     let share = (connections / 2).max(1);
     if unsaid(layers, "limits.connections_per_caller")
@@ -112,14 +116,17 @@ mod tests {
                 environment.variables.insert((*name).to_owned(), (*value).to_owned());
             }
             load(&Flags::default(), &environment, Path::new("/nonexistent"))
-                .map(|loaded| loaded.config.limits.lines)
+                .map(|loaded| loaded.config.limits)
         };
+        let lines = |variables: &[(&str, &str)]| limits(variables).map(|limits| limits.lines);
         let line = ("PILOTHOUSE_LIMITS_LINE", "32MiB");
-        assert_eq!(limits(&[line]).unwrap(), Bytes::new(64 << 20));
+        assert_eq!(lines(&[line]).unwrap(), Bytes::new(64 << 20));
         assert_eq!(
-            limits(&[line, ("PILOTHOUSE_LIMITS_LINES", "40MiB")]).unwrap(),
+            lines(&[line, ("PILOTHOUSE_LIMITS_LINES", "40MiB")]).unwrap(),
             Bytes::new(40 << 20)
         );
-        assert!(limits(&[line, ("PILOTHOUSE_LIMITS_LINES", "16MiB")]).is_err());
+        assert!(lines(&[line, ("PILOTHOUSE_LIMITS_LINES", "16MiB")]).is_err());
+        let line = ("PILOTHOUSE_LIMITS_LINE", "256MiB");
+        assert_eq!(limits(&[line]).unwrap().longest_line, Bytes::new(256 << 20));
     }
 }

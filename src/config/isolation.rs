@@ -1,116 +1,28 @@
-//! What isolation promises, which of it is required, and what agents may reach through the wall.
+//! What isolation promises, which of it is required, and what agents may reach through the sandbox.
 
 use super::Bytes;
 use super::defaults::{GIB, MIB, section};
+use pilothouse_sandbox::isolation::{BackendKind, EngineKind, Guarantee};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::PathBuf;
 
-/// One thing that isolation promises; in force only where the attacks on it were tried and failed.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
-)]
-pub enum Guarantee {
-    /// An agent has the environment that it was given and nothing of the server's.
-    #[serde(rename = "env")]
-    Env,
-    /// It reads nothing but its own folders, the system's programs, and what it was granted.
-    #[serde(rename = "fs.read")]
-    FsRead,
-    /// It changes nothing but its own folders and what it was granted.
-    #[serde(rename = "fs.write")]
-    FsWrite,
-    /// It reaches neither files nor processes of another session.
-    #[serde(rename = "peer-sessions")]
-    PeerSessions,
-    /// It reaches nothing in the server's process, nor powers by which it could.
-    #[serde(rename = "server-memory")]
-    ServerMemory,
-    /// It neither sees nor signals the machine's other processes.
-    #[serde(rename = "processes")]
-    Processes,
-    /// It reaches other machines through the proxy alone.
-    #[serde(rename = "net.egress")]
-    NetEgress,
-    /// It reaches no port of this machine.
-    #[serde(rename = "net.loopback")]
-    NetLoopback,
-    /// It reaches no unix socket of this machine.
-    #[serde(rename = "unix-sockets")]
-    UnixSockets,
-    /// Nothing of it is left when it was ended.
-    #[serde(rename = "kill-tree")]
-    KillTree,
-    /// Its processes are limited in number.
-    #[serde(rename = "pids")]
-    Pids,
-    /// Its memory is limited.
-    #[serde(rename = "memory")]
-    Memory,
-    /// The size of its folders is limited.
-    #[serde(rename = "disk")]
-    Disk,
-}
-
-impl Guarantee {
-    /// All of them.
-    pub const ALL: [Self; 13] = [
-        Self::Env,
-        Self::FsRead,
-        Self::FsWrite,
-        Self::PeerSessions,
-        Self::ServerMemory,
-        Self::Processes,
-        Self::NetEgress,
-        Self::NetLoopback,
-        Self::UnixSockets,
-        Self::KillTree,
-        Self::Pids,
-        Self::Memory,
-        Self::Disk,
-    ];
-
-    /// What is required unless the operator says otherwise: all but the limits.
-    fn required() -> Vec<Self> {
-        let is_limit = |one: &Self| matches!(one, Self::Pids | Self::Memory | Self::Disk);
-        Self::ALL.into_iter().filter(|one| !is_limit(one)).collect()
-    }
-
-    /// Its word in the configuration.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Env => "env",
-            Self::FsRead => "fs.read",
-            Self::FsWrite => "fs.write",
-            Self::PeerSessions => "peer-sessions",
-            Self::ServerMemory => "server-memory",
-            Self::Processes => "processes",
-            Self::NetEgress => "net.egress",
-            Self::NetLoopback => "net.loopback",
-            Self::UnixSockets => "unix-sockets",
-            Self::KillTree => "kill-tree",
-            Self::Pids => "pids",
-            Self::Memory => "memory",
-            Self::Disk => "disk",
-        }
-    }
-}
-
-impl fmt::Display for Guarantee {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(self.as_str())
-    }
+/// What is required unless the operator says otherwise: all but the limits.
+fn required() -> Vec<Guarantee> {
+    let is_limit =
+        |one: &Guarantee| matches!(one, Guarantee::Pids | Guarantee::Memory | Guarantee::Disk);
+    Guarantee::ALL.into_iter().filter(|one| !is_limit(one)).collect()
 }
 
 section! {
-    /// The wall around agents.
+    /// The sandbox around agents.
     #[derive(Debug)]
     pub struct Isolation {
-        /// What makes the wall.
+        /// What makes the sandbox.
         pub backend: BackendKind = BackendKind::Auto,
         /// What must be in force, or the server does not start.
-        pub require: Vec<Guarantee> = Guarantee::required(),
+        pub require: Vec<Guarantee> = required(),
         /// Further files and folders that agents may read.
         pub read: Vec<PathBuf>,
         /// Further folders, files and devices that agents may change.
@@ -121,35 +33,6 @@ section! {
         pub uids: Uids,
         /// The container backend.
         pub container: Container,
-    }
-}
-
-/// What makes the wall.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum BackendKind {
-    /// The strongest that gives what is required.
-    Auto,
-    /// Namespaces of its own, made by `bwrap`.
-    Bubblewrap,
-    /// Rules of the kernel on the process itself.
-    Landlock,
-    /// A container of its own.
-    Container,
-    /// No wall.
-    None,
-}
-
-impl BackendKind {
-    /// Its word in the configuration.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Auto => "auto",
-            Self::Bubblewrap => "bubblewrap",
-            Self::Landlock => "landlock",
-            Self::Container => "container",
-            Self::None => "none",
-        }
     }
 }
 
@@ -186,36 +69,17 @@ section! {
     }
 }
 
-impl Uids {
-    /// The group that all of these users are in.
-    pub fn group(self) -> u32 {
-        self.first
-    }
-}
-
 section! {
     /// The container backend.
     #[derive(Debug, Eq)]
     pub struct Container {
         /// `auto`, `docker` or `podman`.
-        pub engine: Engine = Engine::Auto,
+        pub engine: EngineKind = EngineKind::Auto,
         /// The image that has the agent's program.
         pub image: Option<String>,
         /// The engine's runtime, where it is not the engine's default.
         pub runtime: Option<String>,
     }
-}
-
-/// Which container engine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Engine {
-    /// The one that is found: podman, then docker.
-    Auto,
-    /// Docker.
-    Docker,
-    /// Podman.
-    Podman,
 }
 
 section! {
@@ -276,16 +140,4 @@ pub struct AgentEgress {
     pub allow: Option<Vec<String>>,
     /// Hosts that its session script may reach.
     pub setup: Vec<String>,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_guarantee_is_written_as_it_is_configured() {
-        for one in Guarantee::ALL {
-            assert_eq!(serde_json::to_value(one).unwrap(), one.as_str());
-        }
-    }
 }

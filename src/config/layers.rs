@@ -9,6 +9,7 @@ use super::error::Error;
 use super::guess::nearest;
 use super::node::{Node, NodeKind};
 use super::origin::Origin;
+use super::renamed::{RENAMED, rename_keys, rename_variable};
 use super::tree::{child, leaves, to_json, value_of, variable_of};
 use super::yaml::Source;
 use super::{Agent, Config, EnvFile, aliases, forerunner};
@@ -141,7 +142,12 @@ impl Layers {
 
     /// Lays a file over what is there.
     pub(super) fn file(&mut self, path: &Path, text: &str) -> Result<(), Error> {
-        let source = Source { path, text };
+        let tree = Source { path, text }.tree()?;
+        let (text, warnings) = rename_keys(text, &tree, RENAMED);
+        for (line, warning) in warnings {
+            self.note(format!("{}:{line}: {warning}", path.display()));
+        }
+        let source = Source { path, text: &text };
         let tree = source.tree()?;
         if forerunner::is_its_file(path, &tree) {
             return forerunner::lay_over(self, source, &tree);
@@ -220,6 +226,11 @@ impl Layers {
             if is_service_link(name, text) || aliases::OURS.contains(&name.as_str()) {
                 continue;
             }
+            let renamed = rename_variable(name, RENAMED);
+            if let Some((_, warning)) = &renamed {
+                self.note(warning.clone());
+            }
+            let name = renamed.as_ref().map_or(name, |(new, _)| new);
             if let Some(path) = by_variable.get(name) {
                 if path[0] == "env_file" {
                     if let origin @ Origin::EnvFile(_) = origin(name.clone()) {

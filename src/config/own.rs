@@ -4,6 +4,7 @@
 //! them an agent could have made.
 
 use super::load::Loaded;
+use pilothouse_sandbox::isolation::OwnFile;
 use rustix::fs::{FlockOperation, flock};
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -20,70 +21,58 @@ pub(super) const SESSION_SCRIPT: &str = ".init-session.sh";
 const RECORD_FOLDER: &str =
     "the state folder that options and variables name (`--state-dir`, PILOTHOUSE_STATE_DIR)";
 
-/// A file or folder of the server's own.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OwnFile {
-    /// Where it is; absolute.
-    pub path: PathBuf,
-    /// What names it: a key in backquotes, or words.
-    pub named_by: &'static str,
-    /// Whether it may hold a secret, so that agents must not read it.
-    pub is_secret: bool,
-    /// Whether the server writes there. Such a file comes and goes, so it cannot be covered.
-    pub is_written: bool,
+fn read(path: impl Into<PathBuf>, named_by: &'static str, is_secret: bool) -> OwnFile {
+    OwnFile { path: path.into(), named_by, is_secret, is_written: false }
 }
 
-impl OwnFile {
-    fn read(path: impl Into<PathBuf>, named_by: &'static str, is_secret: bool) -> Self {
-        Self { path: path.into(), named_by, is_secret, is_written: false }
-    }
-
-    fn written(path: impl Into<PathBuf>, named_by: &'static str) -> Self {
-        Self { path: path.into(), named_by, is_secret: true, is_written: true }
-    }
+fn written(path: impl Into<PathBuf>, named_by: &'static str) -> OwnFile {
+    OwnFile { path: path.into(), named_by, is_secret: true, is_written: true }
 }
 
 impl Loaded {
     /// All files of the server's own; `program` is the server itself. Some of them are not there.
     pub fn own_files(&self, cwd: &Path, program: Option<&Path>) -> Vec<OwnFile> {
         let config = &self.config;
-        let read = self.config_file.as_ref().map(|path| cwd.join(path));
+        let file = self.config_file.as_ref().map(|path| cwd.join(path));
         // It may hold a secret in a comment, or one that a variable overrides.
-        let configuration = |path: PathBuf| OwnFile::read(path, "the configuration file", true);
+        let configuration = |path: PathBuf| read(path, "the configuration file", true);
         let mut own = vec![
             configuration(cwd.join(CONFIG)),
             configuration(cwd.join(FORERUNNER_CONFIG)),
-            OwnFile::read(cwd.join(ENV_FILE), "the environment file", true),
-            OwnFile::read(cwd.join(SESSION_SCRIPT), "the session script", false),
-            OwnFile::read(&config.env_file.path, "`env_file.path`", true),
-            OwnFile::written(&config.state_dir, "`state_dir`"),
+            read(cwd.join(ENV_FILE), "the environment file", true),
+            read(cwd.join(SESSION_SCRIPT), "the session script", false),
+            read(&config.env_file.path, "`env_file.path`", true),
+            written(&config.state_dir, "`state_dir`"),
         ];
-        own.extend(read.map(configuration));
+        own.extend(file.map(configuration));
         // It may lie elsewhere than the state folder of a file.
         let record = self.record.as_ref().and_then(|record| record.path().parent());
-        own.extend(record.map(|path| OwnFile::written(path, RECORD_FOLDER)));
+        own.extend(record.map(|path| written(path, RECORD_FOLDER)));
         let init = config.sessions.init.iter();
-        own.extend(init.map(|path| OwnFile::read(path, "`sessions.init`", false)));
+        own.extend(init.map(|path| read(path, "`sessions.init`", false)));
         let key = config.card.signing.key.iter();
-        own.extend(key.map(|path| OwnFile::read(path, "`card.signing.key`", true)));
+        own.extend(key.map(|path| read(path, "`card.signing.key`", true)));
         for agent in config.agents.values() {
             let own_of_agent = [
                 (agent.init.as_ref(), "`agents.*.init`"),
                 (agent.defaults_dir.as_ref(), "`agents.*.defaults_dir`"),
             ];
             for (path, named_by) in own_of_agent {
-                own.extend(path.map(|path| OwnFile::read(cwd.join(path), named_by, false)));
+                own.extend(path.map(|path| read(cwd.join(path), named_by, false)));
             }
             let skills = agent.skills_from.iter();
-            own.extend(
-                skills.map(|path| OwnFile::read(cwd.join(path), "`agents.*.skills_from`", false)),
-            );
+            own.extend(skills.map(|path| read(cwd.join(path), "`agents.*.skills_from`", false)));
         }
-        own.extend(program.map(|path| OwnFile::read(path, "this program", false)));
-        own.extend(config.log.path.iter().map(|path| OwnFile::written(path, "`log.path`")));
-        own.extend(config.audit_path().map(|path| OwnFile::written(path, "`audit`")));
+        own.extend(program.map(|path| read(path, "this program", false)));
+        own.extend(config.log.path.iter().map(|path| written(path, "`log.path`")));
+        own.extend(config.audit_path().map(|path| written(path, "`audit`")));
         if config.store.path.is_absolute() {
-            own.push(OwnFile::written(&config.store.path, "`store.path`"));
+            // The database, what SQLite keeps beside it, and the copy from before an upgrade.
+            own.extend(["", "-wal", "-shm", ".before-upgrade"].map(|ending| {
+                let mut path = config.store.path.clone().into_os_string();
+                path.push(ending);
+                written(path, "`store.path`")
+            }));
         }
         own
     }

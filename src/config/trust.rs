@@ -2,12 +2,13 @@
 //! folder. Another person may have written it, so for all else `serve` asks for a word of the operator's own. What
 //! is not in the list of [`Loaded::is_harmless`] is asked about, so a new key is asked about until it is put there.
 
-use super::isolation::{BackendKind, Isolation};
+use super::isolation::Isolation;
 use super::load::Loaded;
 use super::origin::Origin;
 use super::secrets::masked;
 use super::tree::to_json;
 use super::{AskPolicy, Config, WorkspaceMode};
+use pilothouse_sandbox::isolation::BackendKind;
 use serde_json::Value;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -38,14 +39,21 @@ const ASKS_NOBODY: [&str; 15] = [
 /// Options of an agent whose value a found file may choose.
 const HARMLESS_OPTIONS: [&str; 4] = ["--model", "--fallback-model", "--effort", "--max-turns"];
 
-/// Variables that choose which program makes the sandbox, or which engine.
-const CHOOSES_A_PROGRAM: [&str; 6] = [
+/// Variables that choose which program makes the sandbox, or which engine, or who reads what models are asked.
+const RESERVED_VARIABLES: [&str; 13] = [
     "PATH",
     "DOCKER_HOST",
     "DOCKER_CONTEXT",
     "DOCKER_CONFIG",
     "CONTAINERS_CONF",
     "CONTAINERS_STORAGE_CONF",
+    "HTTPS_PROXY",
+    "HTTP_PROXY",
+    "ALL_PROXY",
+    "NO_PROXY",
+    "NODE_EXTRA_CA_CERTS",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
 ];
 
 /// Whether an agent with this argument or mode runs everything without asking.
@@ -181,7 +189,10 @@ impl Loaded {
             origin: origin.clone(),
         });
         let names = self.env_file_names.iter().filter(|_| self.found.env_file);
-        let names = names.filter(|name| CHOOSES_A_PROGRAM.contains(&name.as_str()));
+        let names = names.filter(|name| {
+            let plain = name.to_ascii_uppercase();
+            RESERVED_VARIABLES.contains(&plain.as_str())
+        });
         let variables = names.map(|name| Weakness {
             key: name.clone(),
             value: None,
@@ -225,7 +236,7 @@ impl Loaded {
                 is_empty || is_inside(text)
             }
             ["store", "path"] => is_inside(text),
-            ["audit"] => text == "stderr" || text != "off" && is_inside(text),
+            ["audit"] => matches!(text, "auto" | "stderr") || text != "off" && is_inside(text),
             ["agents", agent, rest @ ..] => self.is_harmless_of_agent(agent, rest, value, cwd),
             _ => is_empty,
         }
@@ -240,7 +251,7 @@ impl Loaded {
             [
                 "serve" | "name" | "description" | "version" | "replies" | "driver" | "preset"
                 | "auth_method" | "input" | "terminator" | "format" | "model" | "warm"
-                | "disallowed_tools" | "max_retries",
+                | "disallowed_tools" | "max_retries" | "skills_source",
             ]
             | ["skills" | "extensions" | "budgets", ..]
             | ["workspace", "shared_turns"] => true,

@@ -11,6 +11,7 @@ use pilothouse_agents::acp::preset::PRESETS;
 use pilothouse_agents::claude;
 use rustix::fs::Access;
 use std::collections::BTreeSet;
+use std::io::IsTerminal;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use tracing_subscriber::EnvFilter;
@@ -85,7 +86,8 @@ impl Config {
 
     /// Why this machine does not let the server write its logs, a sentence each; only the server asks.
     pub fn find_unwritable(&self) -> Vec<String> {
-        let audit = self.audit_path().map(|path| ("audit", path, "a file, `stderr` or `off`"));
+        let audit =
+            self.audit_path().map(|path| ("audit", path, "a file, `auto`, `stderr` or `off`"));
         let log = self.log.path.as_deref().map(|path| ("log.path", path, "a file"));
         let named = audit.into_iter().chain(log);
         let unwritable =
@@ -93,9 +95,16 @@ impl Config {
         unwritable.map(|(key, why, what)| format!("`{key}` {why}; name {what}")).collect()
     }
 
-    /// The audit log's file; `None` for `stderr` and `off`.
+    /// The file of the state folder that `audit: auto` means: where standard error is a terminal, a person reads it.
+    pub fn rotated_audit(&self) -> Option<PathBuf> {
+        let has_folder = self.store.path != Path::new("memory");
+        let is_read = self.audit == "auto" && std::io::stderr().is_terminal();
+        (is_read && has_folder).then(|| self.state_dir.join("audit.jsonl"))
+    }
+
+    /// The audit log's file, where one is named.
     pub fn audit_path(&self) -> Option<&Path> {
-        (!matches!(self.audit.as_str(), "stderr" | "off")).then(|| Path::new(&self.audit))
+        (!matches!(self.audit.as_str(), "auto" | "stderr" | "off")).then(|| Path::new(&self.audit))
     }
 
     /// The agents that may serve at the root address, best first: the named one; for `auto`
@@ -254,7 +263,8 @@ impl Config {
                 );
             }
         }
-        let audit = self.audit_path().map(|path| ("audit", path, "a file, `stderr` or `off`"));
+        let audit =
+            self.audit_path().map(|path| ("audit", path, "a file, `auto`, `stderr` or `off`"));
         let log = self.log.path.as_deref().map(|path| ("log.path", path, "a file"));
         for (key, path, what) in audit.into_iter().chain(log) {
             if path.as_os_str().is_empty() {
@@ -288,6 +298,7 @@ impl Config {
             ("limits.prompt", limits.prompt, "limits.body", limits.body),
             ("limits.line", limits.line, "limits.answer", limits.answer),
             ("limits.line", limits.line, "limits.lines", limits.lines),
+            ("limits.line", limits.line, "limits.longest_line", limits.longest_line),
             ("limits.inline_answer", limits.inline_answer, "limits.response", limits.response),
             ("limits.event", limits.event, "limits.response", limits.response),
             ("asks.bytes", self.asks.bytes, "asks.total", self.asks.total),
@@ -370,6 +381,7 @@ impl Agent {
                 format!("`{key}` is `{mode}`, which is no permission mode: there are {known}");
             found.add(&[&key], text);
         }
+        self.check_commands(&key, found);
         self.check_protocol(&key, found);
         if self.terminator.is_some() && self.input == Input::Stdin {
             found.add(
@@ -400,6 +412,30 @@ impl Agent {
 }
 
 impl Agent {
+    /// What callers may run by its name.
+    fn check_commands(&self, key: &dyn Fn(&str) -> String, found: &mut Found) {
+        if !self.commands.is_empty() && self.driver != DriverKind::Claude {
+            found.add(
+                &[&key("commands"), &key("driver")],
+                format!("`{}` has a meaning with `driver: claude` alone", key("commands")),
+            );
+        }
+        let is_name = |name: &str| {
+            name.starts_with(|c: char| c.is_alphanumeric())
+                && !name.chars().any(|c| c.is_whitespace() || c.is_control())
+        };
+        for name in self.commands.iter().filter(|name| !is_name(name)) {
+            found.add(
+                &[&key("commands")],
+                format!(
+                    "`{}` names `{}`, which is not a command's name: write it without the slash, in one word",
+                    key("commands"),
+                    name.escape_debug()
+                ),
+            );
+        }
+    }
+
     /// What only the driver `acp` knows.
     fn check_protocol(&self, key: &dyn Fn(&str) -> String, found: &mut Found) {
         let own = [

@@ -1,11 +1,11 @@
+mod fixture;
 mod hook;
-mod house;
 mod operations;
 
 use super::*;
 use crate::task::Record;
+use fixture::{Fixture, config, named};
 use hook::{Hook, OK};
-use house::{House, config, named};
 use pilothouse_a2a::message::Message;
 use pilothouse_a2a::push::AuthenticationInfo;
 use pilothouse_a2a::task::TaskState;
@@ -15,36 +15,36 @@ use std::net::IpAddr;
 
 #[tokio::test]
 async fn events_are_delivered_in_order_from_the_task_on_as_they_stand_in_the_log() {
-    let (house, mut hook) = (House::start(|_| {}), Hook::start().await);
+    let (fixture, mut hook) = (Fixture::start(|_| {}), Hook::start().await);
     hook.answer(9, OK);
-    let log = house.task().await;
-    house.attach(&log, hook.url("/"), Dialect::V1_0).await;
-    house.reaches(&log, TaskState::Working).await;
-    house.answers(&log, "one").await;
-    house.say(&log, Record::Message(Message::user_text("more"))).await;
-    house.answers(&log, "two").await;
-    house.reaches(&log, TaskState::Completed).await;
-    let stored = house.store.events(log.n, 0, 99, usize::MAX).await.unwrap();
+    let log = fixture.task().await;
+    fixture.attach(&log, hook.url("/"), Dialect::V1_0).await;
+    fixture.reaches(&log, TaskState::Working).await;
+    fixture.answers(&log, "one").await;
+    fixture.say(&log, Record::Message(Message::user_text("more"))).await;
+    fixture.answers(&log, "two").await;
+    fixture.reaches(&log, TaskState::Completed).await;
+    let stored = fixture.store.events(log.n, 0, 99, usize::MAX).await.unwrap();
     for event in stored.iter().filter(|event| event.kind != store::Kind::Message) {
         let body: Value = serde_json::from_slice(&event.body).unwrap();
         assert_eq!(hook.next().await.body, body);
     }
-    assert_eq!(house.end(&log).await, (PushState::Done, log.head()));
+    assert_eq!(fixture.end(&log).await, (PushState::Done, log.head()));
 }
 
 #[tokio::test]
 async fn headers_are_what_was_asked_for_and_nothing_shows_the_secrets() {
-    let (house, mut hook) = (House::start(|_| {}), Hook::start().await);
+    let (fixture, mut hook) = (Fixture::start(|_| {}), Hook::start().await);
     hook.answer(1, OK);
-    let log = house.task().await;
+    let log = fixture.task().await;
     let mut wanted = config(hook.url("/path?key=in-the-query"));
     wanted.token = Some("the-token".to_owned());
     wanted.authentication = Some(AuthenticationInfo {
         scheme: "Bearer".to_owned(),
         credentials: Some("the-credentials".to_owned()),
     });
-    let checked = house.push.check(&"owner".into(), wanted).await.unwrap();
-    let attached = house.push.attach(&log, checked, Dialect::V1_0, None, 0).await.unwrap();
+    let checked = fixture.push.check(&"owner".into(), wanted).await.unwrap();
+    let attached = fixture.push.attach(&log, checked, Dialect::V1_0, None, 0).await.unwrap();
     let head = hook.next().await.head;
     for line in [
         "POST /path?key=in-the-query HTTP/1.1",
@@ -57,38 +57,38 @@ async fn headers_are_what_was_asked_for_and_nothing_shows_the_secrets() {
     }
     assert!(head.contains("user-agent: pilothouse/"));
     let id = attached.id.clone().unwrap();
-    assert_eq!(house.push.get(&log, &id).await.unwrap(), attached);
-    assert_eq!(house.push.get(&log, "").await.unwrap(), attached);
-    let row = house.store.push_config(&log.scope, log.n, &id).await;
+    assert_eq!(fixture.push.get(&log, &id).await.unwrap(), attached);
+    assert_eq!(fixture.push.get(&log, "").await.unwrap(), attached);
+    let row = fixture.store.push_config(&log.scope, log.n, &id).await;
     let shown = format!("{row:?}");
     assert!(!shown.contains("the-") && !shown.contains("query"), "{shown}");
 }
 
 #[tokio::test]
 async fn an_event_is_tried_until_it_is_taken_and_the_next_one_waits_for_it() {
-    let (house, mut hook) = (House::start(|_| {}), Hook::start().await);
+    let (fixture, mut hook) = (Fixture::start(|_| {}), Hook::start().await);
     hook.answer(2, "HTTP/1.1 503 Busy\r\ncontent-length: 0\r\nretry-after: 0\r\n\r\n");
     hook.answer(1, "HTTP/1.1 500 No\r\ncontent-length: 0\r\n\r\n");
     hook.answer(9, OK);
-    let log = house.task().await;
-    house.attach(&log, hook.url("/"), Dialect::V1_0).await;
-    house.reaches(&log, TaskState::Completed).await;
+    let log = fixture.task().await;
+    fixture.attach(&log, hook.url("/"), Dialect::V1_0).await;
+    fixture.reaches(&log, TaskState::Completed).await;
     for expected in ["SUBMITTED", "SUBMITTED", "SUBMITTED", "SUBMITTED", "COMPLETED"] {
         assert_eq!(hook.next_said().await, expected);
     }
-    assert_eq!(house.end(&log).await.0, PushState::Done);
+    assert_eq!(fixture.end(&log).await.0, PushState::Done);
 }
 
 #[tokio::test]
 async fn a_slow_webhook_does_not_hold_up_its_task() {
-    let (house, mut hook) = (House::start(|_| {}), Hook::start().await);
-    let log = house.task().await;
-    house.attach(&log, hook.url("/"), Dialect::V1_0).await;
+    let (fixture, mut hook) = (Fixture::start(|_| {}), Hook::start().await);
+    let log = fixture.task().await;
+    fixture.attach(&log, hook.url("/"), Dialect::V1_0).await;
     assert_eq!(hook.next_said().await, "SUBMITTED");
     for _ in 0..500 {
-        house.answers(&log, "x").await;
+        fixture.answers(&log, "x").await;
     }
-    house.reaches(&log, TaskState::Completed).await;
+    fixture.reaches(&log, TaskState::Completed).await;
     hook.answer(502, OK);
     for _ in 0..500 {
         assert_eq!(hook.next_said().await, "x");
@@ -98,23 +98,23 @@ async fn a_slow_webhook_does_not_hold_up_its_task() {
 
 #[tokio::test]
 async fn a_webhook_that_is_gone_ends_its_config_at_once() {
-    let (house, mut hook) = (House::start(|_| {}), Hook::start().await);
+    let (fixture, mut hook) = (Fixture::start(|_| {}), Hook::start().await);
     hook.answer(1, "HTTP/1.1 410 Gone\r\ncontent-length: 0\r\n\r\n");
-    let log = house.task().await;
-    house.attach(&log, hook.url("/"), Dialect::V1_0).await;
+    let log = fixture.task().await;
+    fixture.attach(&log, hook.url("/"), Dialect::V1_0).await;
     hook.next().await;
     let gone = PushState::GivenUp("it answers 410, gone".to_owned());
-    assert_eq!(house.end(&log).await, (gone, 0));
+    assert_eq!(fixture.end(&log).await, (gone, 0));
 }
 
 #[tokio::test]
 async fn what_is_never_taken_is_given_up_after_its_time() {
-    let house = House::start(|config| config.push.give_up = "100ms".parse().unwrap());
+    let fixture = Fixture::start(|config| config.push.give_up = "100ms".parse().unwrap());
     let hook = Hook::start().await;
     hook.answer(99, "HTTP/1.1 500 No\r\ncontent-length: 0\r\n\r\n");
-    let log = house.task().await;
-    house.attach(&log, hook.url("/"), Dialect::V1_0).await;
-    let (state, sent) = house.end(&log).await;
+    let log = fixture.task().await;
+    fixture.attach(&log, hook.url("/"), Dialect::V1_0).await;
+    let (state, sent) = fixture.end(&log).await;
     let PushState::GivenUp(reason) = state else {
         panic!("{state:?}");
     };
@@ -123,17 +123,17 @@ async fn what_is_never_taken_is_given_up_after_its_time() {
 
 #[tokio::test]
 async fn a_redirect_is_not_followed() {
-    let house = House::start(|config| config.push.give_up = "1ms".parse().unwrap());
+    let fixture = Fixture::start(|config| config.push.give_up = "1ms".parse().unwrap());
     let (mut hook, mut canary) = (Hook::start().await, Hook::start().await);
     let inward = format!(
         "HTTP/1.1 307 Elsewhere\r\nlocation: {}\r\ncontent-length: 0\r\n\r\n",
         canary.url("/")
     );
     hook.answer(9, &inward);
-    let log = house.task().await;
-    house.attach(&log, hook.url("/"), Dialect::V1_0).await;
+    let log = fixture.task().await;
+    fixture.attach(&log, hook.url("/"), Dialect::V1_0).await;
     hook.next().await;
-    let (state, _) = house.end(&log).await;
+    let (state, _) = fixture.end(&log).await;
     assert!(matches!(state, PushState::GivenUp(reason) if reason.contains("307")));
     assert!(canary.requests.try_recv().is_err());
 }
@@ -149,32 +149,32 @@ async fn a_name_that_leads_inward_by_the_time_of_the_attempt_is_not_posted_to() 
             Box::pin(async move { Ok(vec![IpAddr::from(address)]) })
         }
     }
-    let mut house = House::start(|_| {});
+    let mut fixture = Fixture::start(|_| {});
     let mut canary = Hook::start().await;
     let mut settings = Config::default();
     settings.push.give_up = "1ms".parse().unwrap();
     let guard =
         Guard::new(vec!["127.0.0.9/32".parse().unwrap()], Arc::new(Rebinding(false.into())));
-    let (store, tasks, stop) = (house.store.clone(), house.tasks.clone(), house.stop.clone());
-    house.push = Push::guarded(&settings, store, tasks, guard, stop);
-    let log = house.task().await;
+    let (store, tasks, stop) = (fixture.store.clone(), fixture.tasks.clone(), fixture.stop.clone());
+    fixture.push = Push::guarded(&settings, store, tasks, guard, stop);
+    let log = fixture.task().await;
     let url = format!("http://canary.example.com:{}/", canary.address.port());
-    house.attach(&log, url, Dialect::V1_0).await;
-    let (state, _) = house.end(&log).await;
+    fixture.attach(&log, url, Dialect::V1_0).await;
+    let (state, _) = fixture.end(&log).await;
     assert!(matches!(state, PushState::GivenUp(reason) if reason.contains("push.allow")));
     assert!(canary.requests.try_recv().is_err());
 }
 
 #[tokio::test]
 async fn older_dialects_are_told_the_task_once_for_each_state() {
-    let (house, mut hook) = (House::start(|_| {}), Hook::start().await);
+    let (fixture, mut hook) = (Fixture::start(|_| {}), Hook::start().await);
     hook.answer(99, OK);
-    let log = house.task().await;
-    house.attach(&log, hook.url("/"), Dialect::V0_3).await;
-    house.reaches(&log, TaskState::Working).await;
-    house.reaches(&log, TaskState::Working).await;
-    house.answers(&log, "one").await;
-    house.reaches(&log, TaskState::Completed).await;
+    let log = fixture.task().await;
+    fixture.attach(&log, hook.url("/"), Dialect::V0_3).await;
+    fixture.reaches(&log, TaskState::Working).await;
+    fixture.reaches(&log, TaskState::Working).await;
+    fixture.answers(&log, "one").await;
+    fixture.reaches(&log, TaskState::Completed).await;
     for state in ["submitted", "working", "completed"] {
         let request = hook.next().await;
         assert_eq!(request.body["kind"], "task");
@@ -182,100 +182,100 @@ async fn older_dialects_are_told_the_task_once_for_each_state() {
         assert!(request.head.contains("content-type: application/json\r\n"));
         assert_eq!(request.body["artifacts"].is_array(), state == "completed");
     }
-    assert_eq!(house.end(&log).await.0, PushState::Done);
+    assert_eq!(fixture.end(&log).await.0, PushState::Done);
     assert!(hook.requests.try_recv().is_err());
 }
 
 #[tokio::test]
 async fn the_oldest_dialect_is_told_the_task_under_the_id_of_its_client() {
-    let (house, mut hook) = (House::start(|_| {}), Hook::start().await);
+    let (fixture, mut hook) = (Fixture::start(|_| {}), Hook::start().await);
     hook.answer(9, OK);
-    let log = house.task().await;
-    let checked = house.push.check(&"owner".into(), config(hook.url("/"))).await.unwrap();
-    house.push.attach(&log, checked, Dialect::V0_1, Some("mine"), 0).await.unwrap();
+    let log = fixture.task().await;
+    let checked = fixture.push.check(&"owner".into(), config(hook.url("/"))).await.unwrap();
+    fixture.push.attach(&log, checked, Dialect::V0_1, Some("mine"), 0).await.unwrap();
     let body = hook.next().await.body;
     assert_eq!((&body["id"], &body["status"]["state"]), (&"mine".into(), &"submitted".into()));
 }
 
 #[tokio::test]
 async fn a_config_of_a_running_task_is_told_what_comes_after_it() {
-    let (house, mut hook) = (House::start(|_| {}), Hook::start().await);
+    let (fixture, mut hook) = (Fixture::start(|_| {}), Hook::start().await);
     hook.answer(9, OK);
-    let log = house.task().await;
-    house.reaches(&log, TaskState::Working).await;
+    let log = fixture.task().await;
+    fixture.reaches(&log, TaskState::Working).await;
     let created =
-        house.push.create(&log, config(hook.url("/")), Dialect::V1_0, None).await.unwrap();
+        fixture.push.create(&log, config(hook.url("/")), Dialect::V1_0, None).await.unwrap();
     assert_eq!(created.task_id.as_ref(), Some(&log.id));
-    house.reaches(&log, TaskState::InputRequired).await;
+    fixture.reaches(&log, TaskState::InputRequired).await;
     assert_eq!(hook.next_said().await, "INPUT_REQUIRED");
 }
 
 #[tokio::test]
 async fn a_config_of_a_task_that_is_over_is_kept_and_sends_nothing() {
-    let (house, mut hook) = (House::start(|_| {}), Hook::start().await);
-    let log = house.task().await;
-    house.reaches(&log, TaskState::Completed).await;
-    house.push.create(&log, named(hook.url("/"), "mine"), Dialect::V1_0, None).await.unwrap();
-    assert_eq!(house.push.list(&log, None, None).await.unwrap().configs.len(), 1);
-    assert_eq!(house.end(&log).await.0, PushState::Done);
-    house.push.closed().await;
+    let (fixture, mut hook) = (Fixture::start(|_| {}), Hook::start().await);
+    let log = fixture.task().await;
+    fixture.reaches(&log, TaskState::Completed).await;
+    fixture.push.create(&log, named(hook.url("/"), "mine"), Dialect::V1_0, None).await.unwrap();
+    assert_eq!(fixture.push.list(&log, None, None).await.unwrap().configs.len(), 1);
+    assert_eq!(fixture.end(&log).await.0, PushState::Done);
+    fixture.push.closed().await;
     assert!(hook.requests.try_recv().is_err());
 }
 
 #[tokio::test]
 async fn a_deleted_config_is_told_nothing_more_and_deleting_it_again_is_the_same() {
-    let (house, mut hook) = (House::start(|_| {}), Hook::start().await);
-    let log = house.task().await;
+    let (fixture, mut hook) = (Fixture::start(|_| {}), Hook::start().await);
+    let log = fixture.task().await;
     let url = hook.url("/");
-    house.push.create(&log, named(url, "mine"), Dialect::V1_0, None).await.unwrap();
-    house.reaches(&log, TaskState::Working).await;
+    fixture.push.create(&log, named(url, "mine"), Dialect::V1_0, None).await.unwrap();
+    fixture.reaches(&log, TaskState::Working).await;
     hook.next().await;
-    house.push.delete(&log, "mine").await.unwrap();
-    house.push.delete(&log, "mine").await.unwrap();
+    fixture.push.delete(&log, "mine").await.unwrap();
+    fixture.push.delete(&log, "mine").await.unwrap();
     hook.answer(9, OK);
-    house.reaches(&log, TaskState::Completed).await;
-    house.push.closed().await;
+    fixture.reaches(&log, TaskState::Completed).await;
+    fixture.push.closed().await;
     assert!(hook.requests.try_recv().is_err());
-    let missing = house.push.get(&log, "mine").await.unwrap_err();
+    let missing = fixture.push.get(&log, "mine").await.unwrap_err();
     assert_eq!(missing.kind, ErrorKind::TaskNotFound);
 }
 
 #[tokio::test]
 async fn a_replaced_config_goes_on_where_the_old_one_was() {
-    let house = House::start(|_| {});
+    let fixture = Fixture::start(|_| {});
     let (mut old, mut new) = (Hook::start().await, Hook::start().await);
-    let log = house.task().await;
-    let create = |url: String| house.push.create(&log, named(url, "mine"), Dialect::V1_0, None);
+    let log = fixture.task().await;
+    let create = |url: String| fixture.push.create(&log, named(url, "mine"), Dialect::V1_0, None);
     create(old.url("/")).await.unwrap();
     old.answer(1, OK);
-    house.reaches(&log, TaskState::Working).await;
+    fixture.reaches(&log, TaskState::Working).await;
     assert_eq!(old.next_said().await, "WORKING");
-    house.answers(&log, "one").await;
+    fixture.answers(&log, "one").await;
     assert_eq!(old.next_said().await, "one");
     new.answer(9, OK);
     create(new.url("/")).await.unwrap();
     assert_eq!(new.next_said().await, "one");
-    house.reaches(&log, TaskState::Completed).await;
+    fixture.reaches(&log, TaskState::Completed).await;
     assert_eq!(new.next_said().await, "COMPLETED");
-    assert_eq!(house.push.list(&log, None, None).await.unwrap().configs.len(), 1);
+    assert_eq!(fixture.push.list(&log, None, None).await.unwrap().configs.len(), 1);
 }
 
 #[tokio::test]
 async fn after_a_start_delivery_goes_on_with_the_first_event_that_was_not_taken() {
-    let (house, mut hook) = (House::start(|_| {}), Hook::start().await);
-    let log = house.task().await;
+    let (fixture, mut hook) = (Fixture::start(|_| {}), Hook::start().await);
+    let log = fixture.task().await;
     hook.answer(1, OK);
-    house.attach(&log, hook.url("/"), Dialect::V1_0).await;
+    fixture.attach(&log, hook.url("/"), Dialect::V1_0).await;
     assert_eq!(hook.next_said().await, "SUBMITTED");
-    house.answers(&log, "one").await;
-    house.reaches(&log, TaskState::Completed).await;
+    fixture.answers(&log, "one").await;
+    fixture.reaches(&log, TaskState::Completed).await;
     assert_eq!(hook.next_said().await, "one");
     // The server ends while the webhook thinks; it has not taken this one.
-    house.stop.cancel();
+    fixture.stop.cancel();
     hook.answer(1, "HTTP/1.1 500 No\r\ncontent-length: 0\r\n\r\n");
-    house.push.closed().await;
+    fixture.push.closed().await;
     drop(log);
-    let next = House::on(house.store.clone(), |_| {});
+    let next = Fixture::on(fixture.store.clone(), |_| {});
     hook.answer(9, OK);
     assert_eq!(next.push.resume().await.unwrap(), 1);
     assert_eq!(next.push.resume().await.unwrap(), 0);
@@ -285,18 +285,18 @@ async fn after_a_start_delivery_goes_on_with_the_first_event_that_was_not_taken(
 
 #[tokio::test]
 async fn the_time_of_an_event_is_counted_from_its_first_attempt_across_starts() {
-    let house = House::start(|_| {});
+    let fixture = Fixture::start(|_| {});
     let hook = Hook::start().await;
     hook.answer(99, "HTTP/1.1 500 No\r\ncontent-length: 0\r\n\r\n");
-    let log = house.task().await;
-    house.attach(&log, hook.url("/"), Dialect::V1_0).await;
-    let id = house.push.get(&log, "").await.unwrap().id.unwrap();
-    house.stop.cancel();
-    house.push.closed().await;
+    let log = fixture.task().await;
+    fixture.attach(&log, hook.url("/"), Dialect::V1_0).await;
+    let id = fixture.push.get(&log, "").await.unwrap().id.unwrap();
+    fixture.stop.cancel();
+    fixture.push.closed().await;
     let long_ago = Timestamp::from_millisecond(Timestamp::now().as_millisecond() - 90_000_000);
     let write = Write::PushFailing { n: log.n, id: id.into(), since: long_ago };
-    house.store.commit(vec![write], Durability::Written).await.unwrap();
-    let next = House::on(house.store.clone(), |_| {});
+    fixture.store.commit(vec![write], Durability::Written).await.unwrap();
+    let next = Fixture::on(fixture.store.clone(), |_| {});
     next.push.resume().await.unwrap();
     assert!(matches!(next.end(&log).await.0, PushState::GivenUp(_)));
 }

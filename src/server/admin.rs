@@ -65,11 +65,10 @@ pub(super) async fn ready(State(doors): State<Arc<Doors>>, request: Request) -> 
         Err(Denied::NoToken) => false,
         Err(denied) => return refusal(&denied),
     };
-    let house = doors.service.sessions().house();
     let store = store_works(&doors).await;
     let stopping = doors.stop.is_cancelled();
-    let default = house.agents.default_one();
-    let agents: Vec<_> = house.agents.iter().map(|agent| &*agent.key).collect();
+    let default = doors.agents.default_one();
+    let agents: Vec<_> = doors.agents.iter().map(|agent| &*agent.key).collect();
     let (live, most) = doors.service.sessions().processes();
     let mut body = json!({
         "status": if store && !stopping { "ready" } else { "not ready" },
@@ -79,9 +78,14 @@ pub(super) async fn ready(State(doors): State<Arc<Doors>>, request: Request) -> 
     if is_known {
         body["agent"] = json!({"name": default.name, "driver": default.config.driver});
         body["agents"] = json!(agents);
-        body["isolation"] = json!(default.isolation(&house.isolation));
+        body["isolation"] = json!(default.isolation(&doors.isolation));
+        body["audit"] = json!(if doors.telemetry.audit().fails() { "failed" } else { "ok" });
         body["processes"] = json!({"live": live, "max": most});
-        body["accountLimits"] = json!(house.limited.all());
+        body["accountLimits"] = json!(doors.service.limits());
+        let skills = doors.agents.iter();
+        let skills =
+            skills.filter_map(|agent| Some((agent.key.to_string(), agent.describe_offers()?)));
+        body["skills"] = skills.collect::<serde_json::Map<_, _>>().into();
         body["waiting"] = json!(doors.service.sessions().waiting());
     }
     let status = if store && !stopping { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
@@ -97,7 +101,7 @@ async fn store_works(doors: &Doors) -> bool {
     {
         return outcome;
     }
-    let store = &doors.service.sessions().house().store;
+    let store = &doors.store;
     let probe = async {
         store.commit(vec![Write::Probe], Durability::Written).await?;
         store.probe_read().await
@@ -208,7 +212,7 @@ pub(super) async fn sessions(State(doors): State<Arc<Doors>>, request: Request) 
         let PageQuery { size, token } = query.map_err(refused)?;
         let from = token.map(|token| SessionPlace::parse(token).ok_or_else(no_token));
         let from = from.transpose().map_err(refused)?;
-        let store = &doors.service.sessions().house().store;
+        let store = &doors.store;
         let page = store.sessions(&client.scope(), from, size).await.map_err(store_failed)?;
         let sessions =
             page.rows.iter().map(|row| (shown(&doors, row), SessionPlace::of(row).to_string()));
@@ -231,7 +235,7 @@ pub(super) async fn session(
         request,
         ("GetSession", most),
         async move |doors, client, request: Request<Bytes>| {
-            let store = &doors.service.sessions().house().store;
+            let store = &doors.store;
             match store.session_named(&client.scope(), &id).await.map_err(store_failed)? {
                 Some(row) => {
                     entry_of(request.extensions()).set_context(&row.context_id);
@@ -256,7 +260,7 @@ fn shown(doors: &Doors, row: &SessionRow) -> Value {
         "activity": activity,
         "created": row.created,
         "used": row.used,
-        "workspace": sessions.house().folders_of(&row.scope.agent).shown(&row.id),
+        "workspace": doors.agents.folders_of(&row.scope.agent).shown(&row.id),
     })
 }
 
@@ -277,7 +281,7 @@ pub(super) async fn answer(
             let log = any_task(&doors, client, &id).await;
             let log = log.map_err(|error| Box::new(failed(&error)))?;
             entry.set_task(&log);
-            let store = &doors.service.sessions().house().store;
+            let store = &doors.store;
             let begin = last_replacement(store, &log).await.map_err(store_failed)?;
             let mut response = Response::new(answer_body(doors, caller, log, begin));
             let kind = HeaderValue::from_static("text/plain; charset=utf-8");
@@ -310,12 +314,12 @@ fn answer_body(doors: Arc<Doors>, caller: Arc<str>, log: Arc<TaskLog>, begin: u6
     Body::from_stream(try_unfold((log, begin), move |(log, after)| {
         let (doors, caller, wanted) = (doors.clone(), caller.clone(), wanted.clone());
         async move {
-            let room = doors.answers.reserve(&caller, most).await;
+            let room = doors.answers.reserve_piece(&caller, most).await;
             let room = room.map_err(|error| {
                 tracing::warn!(task.id = %log.id, "an answer broke off: {}", error.message);
                 std::io::Error::other(error.message)
             })?;
-            let store = &doors.service.sessions().house().store;
+            let store = &doors.store;
             let events = store.events(log.n, after, head, CATCH_UP_BYTES).await;
             let events = events.map_err(|error| {
                 tracing::error!(task.id = %log.id, %error, "an answer broke off: the store could not be read");
@@ -332,7 +336,7 @@ fn answer_body(doors: Arc<Doors>, caller: Arc<str>, log: Arc<TaskLog>, begin: u6
 /// A task of this caller: with the agent that the path names, else with any.
 async fn any_task(doors: &Doors, client: Client, id: &TaskId) -> Result<Arc<TaskLog>, Error> {
     let mut found = doors.service.find(&client, id, true).await;
-    for agent in doors.service.sessions().house().agents.iter() {
+    for agent in doors.agents.iter() {
         if found.is_ok() {
             break;
         }

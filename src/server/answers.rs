@@ -9,6 +9,9 @@
 //! all of them. When the answer is encoded, its room shrinks to its size and is bound to its bytes ([`Room::hold`]): it comes back when
 //! the last of them has left for the socket, or when the connection is gone.
 //!
+//! Streams that nobody reads hold a piece each. All pieces together have half of the budget at most, and
+//! half of what one caller may have: a caller with many such streams still gets its other answers.
+//!
 //! What changes something is never refused for want of room after it was done: such an answer is
 //! shortened ([`Answers::reserve`] says so, `Doors::perform` does it).
 
@@ -34,6 +37,8 @@ const RETRY_SECONDS: u64 = 5;
 pub struct Answers {
     /// A place is a byte.
     queue: FairQueue,
+    /// The part of it that pieces of streams may take; a place is a byte.
+    pieces: FairQueue,
     /// A place is an answer that is read and encoded.
     making: FairQueue,
     /// Requests that may wait; of one caller half as many.
@@ -46,13 +51,14 @@ pub struct Answers {
 #[derive(Default)]
 pub(super) struct Room {
     place: Option<Place>,
+    piece: Option<Place>,
     making: Option<Place>,
 }
 
 /// Bytes of an answer together with their room.
 struct Held {
     bytes: Vec<u8>,
-    _place: Place,
+    _places: [Option<Place>; 2],
 }
 
 impl AsRef<[u8]> for Held {
@@ -70,6 +76,7 @@ impl Answers {
             |places: usize, own: usize| FairQueue::new(places, own.max(1), &BTreeMap::new());
         Self {
             queue: queue(bytes, bytes / 2),
+            pieces: queue(bytes / 2, bytes / 4),
             making: queue(making, making.saturating_sub(1)),
             waiting: limits.responses_waiting,
             patience: config.timeouts.response.get(),
@@ -83,20 +90,48 @@ impl Answers {
     ///
     /// `Unavailable`: too many wait, there was no room in time, or the server stops.
     pub(super) async fn reserve(&self, caller: &Arc<str>, most: usize) -> Result<Room, Error> {
-        let (all, own) = self.queue.count_waiting(caller);
+        self.check_waiting(&self.queue, caller)?;
+        self.reserve_in_time(self.room(caller, most)).await
+    }
+
+    /// Room for the next piece of a stream, of at most so many bytes.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Answers::reserve`].
+    pub(super) async fn reserve_piece(
+        &self,
+        caller: &Arc<str>,
+        most: usize,
+    ) -> Result<Room, Error> {
+        self.check_waiting(&self.pieces, caller)?;
+        let room = async {
+            let piece = Some(self.pieces.request_many(caller, most).place().await);
+            Room { piece, ..self.room(caller, most).await }
+        };
+        self.reserve_in_time(room).await
+    }
+
+    async fn room(&self, caller: &Arc<str>, most: usize) -> Room {
+        let place = Some(self.queue.request_many(caller, most).place().await);
+        let making = match most <= AT_HAND {
+            true => None,
+            false => Some(self.making.request(caller).place().await),
+        };
+        Room { place, piece: None, making }
+    }
+
+    fn check_waiting(&self, queue: &FairQueue, caller: &Arc<str>) -> Result<(), Error> {
+        let (all, own) = queue.count_waiting(caller);
         if all >= self.waiting || own >= self.waiting.div_ceil(2) {
             return Err(refuse(
                 "too many requests wait for room for their answers (`limits.responses_waiting`)",
             ));
         }
-        let room = async {
-            let place = Some(self.queue.request_many(caller, most).place().await);
-            let making = match most <= AT_HAND {
-                true => None,
-                false => Some(self.making.request(caller).place().await),
-            };
-            Room { place, making }
-        };
+        Ok(())
+    }
+
+    async fn reserve_in_time(&self, room: impl Future<Output = Room>) -> Result<Room, Error> {
         tokio::select! {
             biased;
             room = tokio::time::timeout(self.patience, room) => room.map_err(|_| refuse(
@@ -108,7 +143,8 @@ impl Answers {
 
     /// Room for an answer that must be given, whether or not there is any; others wait the longer.
     pub(super) fn overdraw(&self, caller: &Arc<str>, most: usize) -> Room {
-        Room { place: Some(self.queue.overdraw(caller, most)), making: None }
+        let place = Some(self.queue.overdraw(caller, most));
+        Room { place, ..Room::default() }
     }
 }
 
@@ -124,22 +160,22 @@ impl Room {
     /// client may leave that encoding for later.
     pub(super) fn shrink(&mut self, size: usize) {
         self.making = None;
-        if let Some(place) = &mut self.place {
-            place.resize(size);
-        }
+        self.places().for_each(|place| place.resize(size));
     }
 
     /// The bytes of the answer, bound to as much room as they take.
-    pub(super) fn hold(self, bytes: impl Into<Vec<u8>>) -> Bytes {
+    pub(super) fn hold(mut self, bytes: impl Into<Vec<u8>>) -> Bytes {
         let mut bytes = bytes.into();
-        match self.place {
-            Some(mut place) if bytes.len() > SMALL_ANSWER => {
-                bytes.shrink_to_fit();
-                place.resize(bytes.len());
-                Bytes::from_owner(Held { bytes, _place: place })
-            }
-            _ => Bytes::from(bytes),
+        if bytes.len() <= SMALL_ANSWER || self.place.is_none() {
+            return Bytes::from(bytes);
         }
+        bytes.shrink_to_fit();
+        self.places().for_each(|place| place.resize(bytes.len()));
+        Bytes::from_owner(Held { bytes, _places: [self.place, self.piece] })
+    }
+
+    fn places(&mut self) -> impl Iterator<Item = &mut Place> {
+        self.place.iter_mut().chain(&mut self.piece)
     }
 }
 
@@ -194,6 +230,24 @@ mod tests {
         let refused = answers.reserve(&caller("a"), 1).await.err().unwrap();
         assert!(refused.message.contains("limits.responses_waiting"), "{}", refused.message);
         assert!(has_room(&answers, "b", 10_000));
+    }
+
+    #[tokio::test]
+    async fn streams_that_nobody_reads_leave_half_of_their_callers_room_to_its_other_answers() {
+        let answers = answers(20_000, 10);
+        let _unread: Vec<_> = answers.reserve_piece(&caller("a"), 5000).await.into_iter().collect();
+        assert!(answers.reserve_piece(&caller("a"), 1).now_or_never().is_none());
+        assert!(has_room(&answers, "a", 5000));
+        assert!(matches!(answers.reserve_piece(&caller("b"), 5000).now_or_never(), Some(Ok(_))));
+    }
+
+    #[tokio::test]
+    async fn the_room_of_a_piece_comes_back_with_its_last_byte() {
+        let answers = answers(20_000, 10);
+        let bytes = answers.reserve_piece(&caller("a"), 5000).await.unwrap().hold(vec![0; 4000]);
+        assert_eq!((answers.pieces.free(), answers.queue.free()), (6000, 16_000));
+        drop(bytes);
+        assert_eq!((answers.pieces.free(), answers.queue.free()), (10_000, 20_000));
     }
 
     #[tokio::test]

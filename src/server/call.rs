@@ -96,7 +96,7 @@ impl Doors {
 
     /// The agent that a request's path names, or the default one.
     pub(super) fn agent_at(&self, named: Option<&Named>) -> Option<&Arc<Agent>> {
-        let agents = &self.service.sessions().house().agents;
+        let agents = &self.agents;
         match named {
             Some(Named(name)) => agents.get(name),
             None => Some(agents.default_one()),
@@ -178,7 +178,7 @@ impl Doors {
                 }
             }
             Begun::Subscribes(log, after, ends) => {
-                let room = self.answers.reserve(caller, event).await?;
+                let room = self.answers.reserve_piece(caller, event).await?;
                 let service = service.clone();
                 let read = async move { service.subscribe(&log, after).await };
                 let (stream, mut room) = self.read(entry, read, room).await?;
@@ -189,7 +189,7 @@ impl Doors {
                 context.end_production();
                 let first = service.await_first_word(&accepted.log).await?;
                 // The stream itself waits for room and says so where there is none.
-                let room = self.answers.reserve(caller, event).await;
+                let room = self.answers.reserve_piece(caller, event).await;
                 let is_roomy = room.is_ok();
                 let service = service.clone();
                 let read = async move { service.follow(&accepted, first, is_roomy).await };
@@ -441,7 +441,7 @@ fn shorten(log: &TaskLog, error: &Error) -> Task {
 impl Doors {
     /// The agent that a call is meant for, by its path and by its tenant.
     fn meant(&self, named: Option<&Named>, tenant: Option<&str>) -> Result<Arc<Agent>, Error> {
-        let agents = &self.service.sessions().house().agents;
+        let agents = &self.agents;
         let tenant = tenant.filter(|tenant| !tenant.is_empty());
         let name = match (named, tenant) {
             (Some(Named(name)), Some(tenant)) if **name != *tenant => {

@@ -30,8 +30,8 @@ const ISOLATION: &str = "urn:pilothouse:isolation";
 /// What the doors of the cards need beside the agents.
 pub struct Cards {
     signer: Option<Signer>,
-    /// Since when the cards say what they say: the start, since everything on them is read then.
-    since: Timestamp,
+    /// When the cards were made: at the start; only what an agent's CLI says that it offers comes later.
+    pub(super) since: Timestamp,
     cache_control: HeaderValue,
     vary: HeaderValue,
 }
@@ -115,7 +115,10 @@ pub(super) async fn jwks(State(doors): State<Arc<Doors>>, request: Request) -> R
         return refused;
     }
     match &doors.cards.signer {
-        Some(signer) => answer(&doors.cards, request.headers(), signer.jwks().to_string()),
+        Some(signer) => {
+            let (cards, body) = (&doors.cards, signer.jwks().to_string());
+            answer(cards, cards.since, request.headers(), body)
+        }
         None => admin::not_found(request).await,
     }
 }
@@ -138,7 +141,8 @@ async fn respond(doors: &Doors, request: Request, shape: Shape) -> Response {
     if let Some(signer) = doors.cards.signer.as_ref().filter(|_| shape != Shape::V1) {
         signer.sign_v0_3(&mut view, &base);
     }
-    answer(&doors.cards, request.headers(), view.to_string())
+    let since = agent.offers.changed().unwrap_or(doors.cards.since);
+    answer(&doors.cards, since, request.headers(), view.to_string())
 }
 
 // === what stands on a card ===
@@ -186,7 +190,7 @@ fn build(doors: &Doors, agent: &Agent, base: &str, by_name: bool, extended: bool
 }
 
 fn is_default(doors: &Doors, agent: &Agent) -> bool {
-    let agents = &doors.service.sessions().house().agents;
+    let agents = &doors.agents;
     agents.default_one().key == agent.key
 }
 
@@ -247,7 +251,7 @@ fn extensions(doors: &Doors, agent: &Agent, extended: bool) -> Vec<AgentExtensio
         required: extension.required,
         params: None,
     });
-    let sandbox = &doors.service.sessions().house().isolation;
+    let sandbox = &doors.isolation;
     // Whoever looks for an agent may choose by it; that there is no wall is for known callers.
     let isolation = (extended || sandbox.is_sandboxed()).then(|| AgentExtension {
         uri: ISOLATION.to_owned(),
@@ -273,7 +277,7 @@ fn skills(agent: &Agent, extended: bool) -> Vec<AgentSkill> {
         skills.extend(of(true));
     }
     let known = |id: &str| configured.iter().any(|skill| skill.id == id);
-    skills.extend(agent.skills.iter().filter(|skill| !known(&skill.id)).cloned());
+    skills.extend(agent.offered_skills().into_iter().filter(|skill| !known(&skill.id)));
     skills
 }
 
@@ -304,20 +308,21 @@ pub(super) fn address(seen: &Forwarded, host: &str, port: u16) -> String {
 
 // === caches ===
 
-fn answer(cards: &Cards, asked: &HeaderMap, body: String) -> Response {
+fn answer(cards: &Cards, since: Timestamp, asked: &HeaderMap, body: String) -> Response {
     let digest = Sha256::digest(body.as_bytes());
-    cached(cards, asked, &digest, body)
+    cached(cards, since, asked, &digest, body)
 }
 
-/// The body with what caches want to know, or the word that they have it already (RFC 9110, 13).
+/// The body, which is so since this time, with what caches want to know, or the word that they have it already (RFC 9110, 13).
 pub(super) fn cached(
     cards: &Cards,
+    since: Timestamp,
     asked: &HeaderMap,
     digest: &[u8],
     body: impl Into<Body>,
 ) -> Response {
     let tag = format!("\"{}\"", hex(&digest[..16]));
-    let mut response = if is_known(asked, &tag, cards.since) {
+    let mut response = if is_known(asked, &tag, since) {
         let mut response = json_response(StatusCode::NOT_MODIFIED, "");
         response.headers_mut().remove(header::CONTENT_TYPE);
         response
@@ -326,7 +331,7 @@ pub(super) fn cached(
     };
     let headers = response.headers_mut();
     headers.insert(header::ETAG, HeaderValue::try_from(tag).expect("hex is a header value"));
-    if let Ok(date) = DateTimePrinter::new().timestamp_to_rfc9110_string(&cards.since)
+    if let Ok(date) = DateTimePrinter::new().timestamp_to_rfc9110_string(&since)
         && let Ok(date) = HeaderValue::try_from(date)
     {
         headers.insert(header::LAST_MODIFIED, date);

@@ -106,7 +106,6 @@ async fn answer(
     let decoded = pb::decode(method.dialect, method.operation, message)?;
     // What follows may take as long as a turn.
     drop(bytes);
-    doors.telemetry.console().request(word(method.operation), &context.caller.name, None);
     let performed = doors.perform(context, method, decoded, place, entry).await;
     Ok(match performed.outcome? {
         Done::Reply(reply, room) => {

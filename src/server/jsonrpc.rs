@@ -124,7 +124,6 @@ async fn answer(
         doors.bounds().check_json(params.get())?;
     }
     let decoded = method.dialect.decode(method.operation, request.params)?;
-    doors.telemetry.console().request(&request.method, &context.caller.name, None);
     // What follows may take as long as a turn.
     drop(bytes);
     let performed = doors.perform(context, method, decoded, place, entry).await;

@@ -581,7 +581,7 @@ fn name_agent<B>(doors: &Doors, request: &mut hyper::Request<B>) -> bool {
         return true;
     };
     let (name, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    let agents = &doors.service.sessions().house().agents;
+    let agents = &doors.agents;
     let Some(agent) = agents.get(name) else {
         return false;
     };

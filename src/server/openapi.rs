@@ -68,7 +68,7 @@ pub(super) async fn document(State(doors): State<Arc<Doors>>, request: Request) 
         return refused;
     }
     let base = doors.base_url(&request);
-    let agents = &doors.service.sessions().house().agents;
+    let agents = &doors.agents;
     let servers = match request.extensions().get::<Named>() {
         Some(Named(name)) => json!([{"url": format!("{base}/agents/{name}")}]),
         None => {
@@ -79,7 +79,8 @@ pub(super) async fn document(State(doors): State<Arc<Doors>>, request: Request) 
     let document = doors.openapi.get_or_init(|| Document::new(&doors.config));
     let servers = servers.to_string();
     let digest = document.digest.clone().chain_update(&servers).finalize();
-    cached(&doors.cards, request.headers(), &digest, document.with(servers))
+    let cards = &doors.cards;
+    cached(cards, cards.since, request.headers(), &digest, document.with(servers))
 }
 
 fn servers(base: &str, agents: &[&str], default: &str) -> Value {

@@ -100,7 +100,6 @@ async fn answer(
     // What follows may take as long as a turn.
     drop(body);
     *form = request.form;
-    doors.telemetry.console().request(word(route.operation), &context.caller.name, None);
     let method = Method { operation: route.operation, dialect: route.dialect, shared: false };
     let performed = doors.perform(context, method, request.decoded, place, entry).await;
     Ok(match performed.outcome.map_err(plain)? {

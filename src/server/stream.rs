@@ -147,7 +147,7 @@ impl Reader {
             };
             let room = match most <= SMALL_ANSWER {
                 true => Ok(Room::default()),
-                false => self.doors.answers.reserve(&self.caller.name, most).await,
+                false => self.doors.answers.reserve_piece(&self.caller.name, most).await,
             };
             let room = match room {
                 Ok(room) => room,

@@ -5,7 +5,7 @@ use super::{Accepted, Client, Service};
 use crate::asks::{self, Answered, Decision, Pass};
 use crate::backoff::Backoff;
 use crate::config::AskTimeout;
-use crate::session::{Delivery, EndGuard, Origin};
+use crate::session::{Delivery, Origin};
 use crate::store::{self, AskRow, Durability, Write};
 use crate::task::{Extent, Record, TaskLog};
 use pilothouse_a2a::Metadata;
@@ -29,7 +29,7 @@ impl Service {
         message: &Message,
     ) -> Result<Option<Arc<AskRow>>, Error> {
         let named = asks::named(message);
-        let asks = &self.sessions.house().asks;
+        let asks = &self.asks;
         let found = match log.state() {
             TaskState::InputRequired => asks.find(log.n, named.as_deref()),
             _ => None,
@@ -42,14 +42,13 @@ impl Service {
 
     /// The open asks of these, oldest first, a page of them.
     pub fn asks(&self, clients: &[Client], after: Option<&str>, most: usize) -> asks::Page {
-        let house = self.sessions.house();
         let scopes: Vec<_> = clients.iter().map(Client::scope).collect();
-        house.asks.page(&scopes, after, most, house.config.limits.response.as_usize())
+        self.asks.page(&scopes, after, most, self.config.limits.response.as_usize())
     }
 
     /// An open ask of this caller.
     pub fn own_ask(&self, client: &Client, id: &str) -> Option<Arc<AskRow>> {
-        let row = self.sessions.house().asks.get(id);
+        let row = self.asks.get(id);
         row.filter(|row| row.scope == client.scope())
     }
 
@@ -89,22 +88,21 @@ impl Service {
         message: Option<Message>,
         mut also: Vec<Write>,
     ) -> Result<Option<Accepted>, Error> {
-        let house = self.sessions.house();
         // One of several answers gets it.
-        let Some(row) = house.asks.take(&row.id) else {
+        let Some(row) = self.asks.take(&row.id) else {
             return Err(not_open_any_more());
         };
-        also.push(Write::AskGone { id: row.id.clone() });
+        also.push(Write::AskTaken { id: row.id.clone() });
         let before = log.head();
         let records = message.map(Record::Message).into_iter();
         let records = records.chain([state_record(log, TaskState::Working, None)]);
         let stored =
-            log.record_with(&house.store, also, records.collect(), Durability::Synced).await;
+            log.record_with(&self.store, also, records.collect(), Durability::Synced).await;
         match stored {
             Ok(true) => {}
             Ok(false) => return Ok(None),
             Err(error) => {
-                house.asks.restore(row);
+                self.asks.restore(row);
                 return Err(error.incident());
             }
         }
@@ -112,7 +110,9 @@ impl Service {
             Delivery::Told | Delivery::Withdrawn => {}
             Delivery::Gone => self.resume(log, &row, &decision).await?,
         }
-        let answered = Some(Answered::new(&row, &decision));
+        let answered = Answered::new(&row, &decision);
+        self.telemetry.answered(log, &answered);
+        let answered = Some(answered);
         Ok(Some(Accepted { log: log.clone(), before: Some(before), answered }))
     }
 
@@ -123,24 +123,23 @@ impl Service {
         row: &Arc<AskRow>,
         decision: &Decision,
     ) -> Result<(), Error> {
-        let house = self.sessions.house();
         // The task is `WORKING` and has no turn: where none comes of this, it ends.
-        let mut ending = EndGuard::new(house.clone(), log.clone());
+        let mut ending = self.sessions.end_guard(log.clone());
         let admitted = self.sessions.admit(&log.scope, log.context_id.clone(), true).await;
         let admission = match admitted {
             Ok(admission) => admission,
             Err(error) => {
                 // It is asked again, with the same words.
-                house.asks.restore(row.clone());
+                self.asks.restore(row.clone());
                 let mut data = row.ask.clone();
                 data["askId"] = (*row.id).into();
                 let parts = vec![Part::text(asks::words(&row.ask)), Part::data(data)];
                 let again = Message::new(Role::Agent, parts);
                 let records = vec![state_record(log, TaskState::InputRequired, Some(again))];
                 let also = vec![Write::Ask(row.clone())];
-                let asked = log.record_with(&house.store, also, records, Durability::Synced).await;
+                let asked = log.record_with(&self.store, also, records, Durability::Synced).await;
                 if !matches!(asked, Ok(true)) {
-                    house.asks.take(&row.id);
+                    self.asks.take(&row.id);
                 }
                 asked.map_err(store::Error::incident)?;
                 ending.disarm();
@@ -149,7 +148,7 @@ impl Service {
         };
         // A CLI writes its transcript late, so what the turn was about is told again.
         let about =
-            log.snapshot_at(&house.store, 1, Extent::MESSAGES).await.ok().and_then(|snapshot| {
+            log.snapshot_at(&self.store, 1, Extent::MESSAGES).await.ok().and_then(|snapshot| {
                 let history = snapshot.task.history;
                 let first = history.iter().find(|message| message.role == Role::User);
                 first.map(Message::text_content)
@@ -170,11 +169,11 @@ impl Service {
             session: matches!(decision, Decision::Allow { session: true, .. }),
         };
         // What else was asked then is asked again by the agent that goes on, if it still wants it.
-        let void = house.asks.forget(log.n).into_iter();
+        let void = self.asks.forget(log.n).into_iter();
         let void = void.map(|row| Write::AskGone { id: row.id.clone() });
         let writes: Vec<_> = void.chain(admission.write()).collect();
         if !writes.is_empty()
-            && let Err(error) = house.store.commit(writes, Durability::Written).await
+            && let Err(error) = self.store.commit(writes, Durability::Written).await
         {
             // The task is `WORKING` by now, so its turn has to come.
             tracing::warn!(task.id = %log.id, %error, "void asks could not be removed, or a new session noted");
@@ -188,13 +187,12 @@ impl Service {
 
     /// Decides about asks whose time is over, until the server stops.
     pub async fn expire_asks(&self) {
-        let house = self.sessions.house();
         let mut backoff = Backoff::new(EXPIRE_AGAIN.0, EXPIRE_AGAIN.1);
         loop {
             let due = tokio::select! {
                 biased;
-                () = house.stop.cancelled() => return,
-                due = house.asks.expired() => due,
+                () = self.stop.cancelled() => return,
+                due = self.asks.expired() => due,
             };
             let Err(error) = self.expire_all(due).await else {
                 backoff.reset();
@@ -205,7 +203,7 @@ impl Service {
             tracing::warn!(%error, ?pause, "asks whose time is over could not be ended; it is tried again");
             tokio::select! {
                 biased;
-                () = house.stop.cancelled() => return,
+                () = self.stop.cancelled() => return,
                 () = tokio::time::sleep(pause) => {}
             }
         }
@@ -221,25 +219,24 @@ impl Service {
     }
 
     async fn expire(&self, row: Arc<AskRow>) -> Result<(), Error> {
-        let house = self.sessions.house();
-        let open = house.config.asks.timeout;
-        let found = house.tasks.find(&row.scope, &row.task).await;
+        let open = self.config.asks.timeout;
+        let found = self.tasks.find(&row.scope, &row.task).await;
         let Some(log) = found
             .map_err(store::Error::incident)?
             .filter(|log| log.state() == TaskState::InputRequired)
         else {
-            house.asks.take(&row.id);
+            self.asks.take(&row.id);
             return Ok(());
         };
         // A question that ended its turn has nobody who goes on without an answer.
-        if row.ends_turn || house.config.asks.then == AskTimeout::Cancel {
+        if row.ends_turn || self.config.asks.then == AskTimeout::Cancel {
             let words = format!("nobody answered within {open} (`asks.timeout`)");
             let message = Message::new(Role::Agent, vec![Part::text(words)]);
             let records = vec![state_record(&log, TaskState::Canceled, Some(message))];
-            log.record(&house.store, records, Durability::Synced)
+            log.record(&self.store, records, Durability::Synced)
                 .await
                 .map_err(store::Error::incident)?;
-            house.asks.forget(log.n);
+            self.asks.forget(log.n);
             self.sessions.cancel(&log).await.map_err(store::Error::incident)?;
             return Ok(());
         }

@@ -49,7 +49,7 @@ impl Service {
         log: &Arc<TaskLog>,
         wait: impl Future<Output = Result<T, store::Error>>,
     ) -> Result<T, Error> {
-        let stop = &self.sessions.house().stop;
+        let stop = &self.stop;
         tokio::select! {
             biased;
             done = wait => done.map_err(store::Error::incident),
@@ -69,7 +69,7 @@ impl Service {
         is_roomy: bool,
     ) -> Result<Stream, Error> {
         let log = &accepted.log;
-        let limit = self.sessions.house().config.limits.event.as_usize();
+        let limit = self.config.limits.event.as_usize();
         if let Some(message) = message {
             return Ok(Stream {
                 cursor: None,
@@ -79,11 +79,11 @@ impl Service {
         match accepted.before {
             // The log's first event is the task as it was accepted.
             None if log.first_bytes() <= limit => {
-                Ok(Stream { cursor: Some(log.follow(self.store(), 0)), first: None })
+                Ok(Stream { cursor: Some(log.follow(&self.store, 0)), first: None })
             }
             seq if !is_roomy => {
                 let seq = seq.unwrap_or(0);
-                Ok(Stream { cursor: Some(log.follow(self.store(), seq)), first: None })
+                Ok(Stream { cursor: Some(log.follow(&self.store, seq)), first: None })
             }
             None => self.snapshot_stream(log, Some(1)).await,
             Some(seq) => self.snapshot_stream(log, Some(seq)).await,
@@ -93,14 +93,14 @@ impl Service {
     /// The snapshot at a place (or at the end), and a cursor from there. What would be too large for one
     /// event comes without its artifacts, which follow as updates, and without a history that is too long.
     async fn snapshot_stream(&self, log: &Arc<TaskLog>, at: Option<u64>) -> Result<Stream, Error> {
-        let limits = &self.sessions.house().config.limits;
+        let limits = &self.config.limits;
         let limit = limits.event.as_usize();
         if at == Some(0) {
             return self.beginning(log, limit).await;
         }
         let snapshot = match at {
-            None => log.snapshot(self.store(), Extent::of(limit)).await,
-            Some(seq) => log.snapshot_at(self.store(), seq, Extent::of(limit)).await,
+            None => log.snapshot(&self.store, Extent::of(limit)).await,
+            Some(seq) => log.snapshot_at(&self.store, seq, Extent::of(limit)).await,
         };
         let snapshot = snapshot.map_err(store::Error::incident)?;
         let (seq, whole) = (snapshot.seq, !snapshot.truncated);
@@ -108,7 +108,7 @@ impl Service {
         let body = encode(&StreamResponse::Task(task));
         if whole && body.len() <= limit {
             return Ok(Stream {
-                cursor: Some(log.follow(self.store(), seq)),
+                cursor: Some(log.follow(&self.store, seq)),
                 first: Some((seq, body)),
             });
         }
@@ -117,9 +117,9 @@ impl Service {
 
     /// The log from its first event; its message is left out where it is too large for one.
     async fn beginning(&self, log: &Arc<TaskLog>, limit: usize) -> Result<Stream, Error> {
-        let first = log.snapshot_at(self.store(), 1, Extent::of(limit)).await;
+        let first = log.snapshot_at(&self.store, 1, Extent::of(limit)).await;
         let body = encode(&StreamResponse::Task(first.map_err(store::Error::incident)?.task));
-        Ok(Stream { cursor: Some(log.follow(self.store(), 1)), first: Some((1, body)) })
+        Ok(Stream { cursor: Some(log.follow(&self.store, 1)), first: Some((1, body)) })
     }
 
     /// Whether a task can be subscribed to: it is not over, or a client goes on after `Last-Event-ID`.

@@ -40,7 +40,6 @@ impl Service {
         client: &Client,
         request: ListTasksRequest,
     ) -> Result<ListTasksResponse, Error> {
-        let house = self.sessions.house();
         let page_size = request.page_size.unwrap_or(50);
         let from = match request.page_token.as_deref() {
             None | Some("") => None,
@@ -48,7 +47,7 @@ impl Service {
                 Error::invalid("pageToken", "not a token of this server; begin without one")
             })?),
         };
-        let limits = &house.config.limits;
+        let limits = &self.config.limits;
         let most = limits.response.as_usize();
         let mut extent = Extent::of(most);
         if !request.include_artifacts {
@@ -57,7 +56,7 @@ impl Service {
             extent.artifacts = if has_history { limits.inline_answer.as_usize() } else { 0 };
         }
         let listing = Listing {
-            tasks: house.tasks.clone(),
+            tasks: self.tasks.clone(),
             scope: client.scope(),
             filter: Filter {
                 context_id: request.context_id,
@@ -72,10 +71,10 @@ impl Service {
             history: request.history_length,
             include_artifacts: request.include_artifacts,
         };
-        let read = self.store().read_together(move |reads| listing.read(reads));
+        let read = self.store.read_together(move |reads| listing.read(reads));
         let mut page = read.await.map_err(store::Error::incident)?;
         for row in &page.doubtful {
-            let found = house.tasks.find(&row.scope, &row.id).await;
+            let found = self.tasks.find(&row.scope, &row.id).await;
             if found.map_err(store::Error::incident)?.is_none() {
                 page.tasks.retain(|task| task.id != row.id);
                 page.total = page.total.saturating_sub(1);

@@ -2,12 +2,14 @@
 
 use super::Service;
 use crate::agent::Agent;
+use crate::config::DriverKind;
 use crate::queue::Place;
 use crate::session::File;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use pilothouse_a2a::error::{Error, ErrorKind};
 use pilothouse_a2a::id::{ContextId, TaskId};
+use pilothouse_a2a::json::{Json, Metadata};
 use pilothouse_a2a::message::{Message, PartContent, Role};
 use pilothouse_agents::Turn as Prompt;
 use std::sync::Arc;
@@ -74,14 +76,22 @@ impl Words {
 impl Service {
     /// What the agent is told.
     pub(super) fn prompt(&self, agent: &Agent, message: &Message) -> Result<Told, Error> {
-        let house = self.sessions.house();
         let mut text = Words::default();
+        let mut command = command_of(agent, message)?;
         let (mut images, mut files) = (Vec::new(), Vec::new());
         for part in &message.parts {
             let media_type = part.media_type.as_deref().unwrap_or_default();
             match &part.content {
                 PartContent::Text(words) => text.add(words),
-                PartContent::Data(data) => text.add(data.text()),
+                PartContent::Data(data) => match command_in(agent, data)? {
+                    Some((name, arguments)) if command.as_ref().is_none_or(|c| *c == name) => {
+                        command = Some(name);
+                        if let Some(arguments) = arguments {
+                            text.add(&arguments);
+                        }
+                    }
+                    _ => text.add(data.text()),
+                },
                 PartContent::Url(url) => text.add(url),
                 PartContent::Raw(bytes)
                     if media_type.starts_with("image/") && agent.takes_images() =>
@@ -102,27 +112,28 @@ impl Service {
             }
         }
         let Words(text) = text;
-        let limit = house.config.limits.prompt.as_usize();
+        let limit = self.config.limits.prompt.as_usize();
         if text.len() > limit {
             return Err(Error::invalid(
                 "message.parts",
                 format!(
                     "the text is {} bytes long, more than {}; send less; the server's operator can raise `limits.prompt`",
                     text.len(),
-                    house.config.limits.prompt
+                    self.config.limits.prompt
                 ),
             ));
         }
-        if text.trim().is_empty() && images.is_empty() && files.is_empty() {
+        if text.trim().is_empty() && images.is_empty() && files.is_empty() && command.is_none() {
             return Err(Error::invalid("message.parts", "the message holds no text"));
         }
         let mut prompt = Prompt {
             text,
+            command,
             images,
             message_id: message.message_id.to_string(),
             ..Prompt::default()
         };
-        if !files.is_empty() && prompt.text.is_empty() {
+        if !files.is_empty() && prompt.text.is_empty() && prompt.command.is_none() {
             "See the attached files.".clone_into(&mut prompt.text);
         }
         agent
@@ -141,18 +152,59 @@ impl Service {
         if !told.is_long() {
             return Ok(());
         }
-        let house = self.sessions.house();
-        let place = house.prompts.try_take_many(caller, told.size).ok_or_else(|| {
+        let place = self.prompts.try_take_many(caller, told.size).ok_or_else(|| {
             let message = format!(
                 "the prompts of tasks that wait or run fill their room ({}, of which one caller has half); wait until some of \
                  them are over, or cancel them; the server's operator can raise `limits.prompts`",
-                house.config.limits.prompts
+                self.config.limits.prompts
             );
             Error::new(ErrorKind::ResourceExhausted, message).retry_after(PROMPTS_RETRY_SECONDS)
         })?;
         told.place = Some(Arc::new(place));
         Ok(())
     }
+}
+
+/// The command of the agent's own that `metadata.command` names.
+fn command_of(agent: &Agent, message: &Message) -> Result<Option<String>, Error> {
+    if agent.config.driver != DriverKind::Claude {
+        return Ok(None);
+    }
+    let metadata = message.metadata.as_ref().map(Metadata::as_json);
+    let wanted = metadata.and_then(|metadata| metadata.member("command"));
+    wanted.map(|wanted| check_command(agent, "message.metadata.command", &wanted)).transpose()
+}
+
+/// The command and its arguments, where a data part is nothing but `command` and perhaps `arguments`, and callers
+/// may run commands at all.
+fn command_in(agent: &Agent, data: &Json) -> Result<Option<(String, Option<String>)>, Error> {
+    let Some(wanted) = data.member("command").filter(|_| !agent.config.commands.is_empty()) else {
+        return Ok(None);
+    };
+    let arguments = data.member("arguments");
+    // The object, its members, and nothing else.
+    if data.count() != wanted.count() + arguments.as_ref().map_or(0, Json::count) + 1 {
+        return Ok(None);
+    }
+    let command = check_command(agent, "message.parts", &wanted)?;
+    Ok(Some((command, arguments.and_then(|arguments| arguments.as_str()))))
+}
+
+/// A command that callers may run.
+fn check_command(agent: &Agent, field: &str, wanted: &Json) -> Result<String, Error> {
+    let allowed = &agent.config.commands;
+    wanted.as_str().filter(|wanted| allowed.contains(wanted)).ok_or_else(|| {
+        let key = &agent.key;
+        let may = match allowed.as_slice() {
+            [] => "callers may run none".to_owned(),
+            names => format!("callers may run {}", names.join(", ")),
+        };
+        let words = format!(
+            "no such command of this agent for callers: {may}; the server's operator can list others in \
+             `agents.{key}.commands`"
+        );
+        Error::invalid(field, words)
+    })
 }
 
 /// Whether a message to a working task interrupts it (`metadata.mode: steer`) instead of waiting.

@@ -1,10 +1,12 @@
 //! After a start: what was running has failed and says so; what waited runs.
 
-use super::Service;
-use crate::session::Origin;
-use crate::store::{self, Durability, Write};
-use crate::task::{Extent, Record, TaskLog};
+use super::repeat::Mark;
+use super::{Service, message};
+use crate::session::{Fork, Origin};
+use crate::store::{self, Durability, SessionRow, TaskRow, Write};
+use crate::task::{Record, TaskLog, Waiting};
 use pilothouse_a2a::event::TaskStatusUpdateEvent;
+use pilothouse_a2a::id::ContextId;
 use pilothouse_a2a::message::{Message, Part, Role};
 use pilothouse_a2a::task::{TaskState, TaskStatus};
 use pilothouse_a2a::time::Timestamp;
@@ -13,42 +15,16 @@ use std::sync::Arc;
 impl Service {
     /// After a start: what was running has failed and says so; what waited runs.
     pub async fn recover(&self) -> Result<(usize, usize), store::Error> {
-        let house = self.sessions.house().clone();
-        let rows = self.store().unfinished().await?;
+        let rows = self.store.unfinished().await?;
         let (mut failed, mut resumed) = (0, 0);
         for row in rows {
-            let log = house.tasks.hold(&row);
-            if !self.store().was_clean() {
+            let log = self.tasks.hold(&row);
+            if !self.store.was_clean() {
                 log.jump(store::JUMP);
             }
-            if row.state == TaskState::Submitted
-                && let Some(agent) = house.agents.get(&row.scope.agent)
-            {
-                let message = self.last_message(&log).await?;
-                if let Some(message) = message
-                    && let Ok(mut told) = self.prompt(agent, &message)
-                {
-                    told.belongs_to(&log.id, &log.context_id);
-                    match self.sessions.admit(&row.scope, row.context_id.clone(), true).await {
-                        Ok(mut admission) => {
-                            admission.not_yet_started();
-                            if let Some(session) = admission.write() {
-                                self.store().commit(vec![session], Durability::Synced).await?;
-                            }
-                            // It was there before, so it is not refused now.
-                            let prompt = told.is_long().then(|| {
-                                Arc::new(house.prompts.overdraw(&row.scope.caller, told.size))
-                            });
-                            let origin = Origin { prompt, ..Origin::default() };
-                            admission.submit(log, told.prompt, told.files, origin);
-                            resumed += 1;
-                            continue;
-                        }
-                        Err(refused) => {
-                            tracing::warn!(task.id = %log.id, %refused, "a waiting task was not resumed");
-                        }
-                    }
-                }
+            if row.state == TaskState::Submitted && self.take_up(&row, &log).await? {
+                resumed += 1;
+                continue;
             }
             let words = if row.state == TaskState::Working {
                 "the server ended while this task was running; its agent was stopped. Send the message again in the \
@@ -64,15 +40,59 @@ impl Service {
             let update = TaskStatusUpdateEvent::new(log.id.clone(), log.context_id.clone(), status);
             let used = Write::SessionInUse { id: row.session.clone(), at: Timestamp::now() };
             let records = vec![Record::Status(update)];
-            log.record_with(self.store(), vec![used], records, Durability::Synced).await?;
+            log.record_with(&self.store, vec![used], records, Durability::Synced).await?;
             failed += 1;
         }
         Ok((failed, resumed))
     }
 
-    /// The newest message of the caller to a task.
-    async fn last_message(&self, log: &Arc<TaskLog>) -> Result<Option<Message>, store::Error> {
-        let snapshot = log.snapshot(self.store(), Extent::MESSAGES).await?;
-        Ok(snapshot.task.history.into_iter().rfind(|message| message.role == Role::User))
+    /// Hands the turns that waited to their session, in their order. False where one of them cannot be.
+    async fn take_up(&self, row: &TaskRow, log: &Arc<TaskLog>) -> Result<bool, store::Error> {
+        let Some(agent) = self.agents.get(&row.scope.agent) else { return Ok(false) };
+        let Waiting { messages, has_begun } = log.waiting(&self.store).await?;
+        let from = messages.first().filter(|_| !has_begun).and_then(message::fork_of);
+        let mut fork = match from {
+            Some(from) => match self.store.session(&row.scope, &ContextId::new(from)).await? {
+                Some(SessionRow { id, conversation, .. }) => {
+                    Some(Fork { session: id, conversation })
+                }
+                None => return Ok(false),
+            },
+            None => None,
+        };
+        let mut turns = Vec::new();
+        for message in &messages {
+            let Ok(mut told) = self.prompt(agent, message) else { return Ok(false) };
+            told.belongs_to(&log.id, &log.context_id);
+            let admitted = self.sessions.admit(&row.scope, row.context_id.clone(), true).await;
+            let mut admission = match admitted {
+                Ok(admission) => admission,
+                Err(refused) => {
+                    tracing::warn!(task.id = %log.id, %refused, "a waiting task was not resumed");
+                    return Ok(false);
+                }
+            };
+            admission.not_yet_started();
+            if let Some(session) = admission.write() {
+                self.store.commit(vec![session], Durability::Synced).await?;
+            }
+            turns.push((told, admission));
+        }
+        // Before the first of them begins: its end is not the end of the task.
+        turns.iter().for_each(|_| log.turn_comes());
+        if let (Some(first), Some(print), false) = (messages.first(), row.print, has_begun) {
+            // Its caller may have lost the answer with the server.
+            let mark = Mark::Message(first.message_id.to_string());
+            self.repeats.remember(&row.scope, mark, print, log);
+        }
+        let is_taken_up = !turns.is_empty();
+        for (told, admission) in turns {
+            // It was there before, so it is not refused now.
+            let overdraw = || Arc::new(self.prompts.overdraw(&row.scope.caller, told.size));
+            let prompt = told.is_long().then(overdraw);
+            let origin = Origin { prompt, fork: fork.take(), ..Origin::default() };
+            admission.submit(log.clone(), told.prompt, told.files, origin);
+        }
+        Ok(is_taken_up)
     }
 }

@@ -145,6 +145,12 @@ impl Repeats {
         }
     }
 
+    /// Notes the task that an earlier server made of a send.
+    pub(super) fn remember(&self, scope: &Scope, mark: Mark, print: Print, log: &Arc<TaskLog>) {
+        let first = self.first(&mut self.inner(), (scope.clone(), mark), print, false);
+        first.accepted(log);
+    }
+
     fn is_same(&self, place: &(Scope, Mark), print: &Print) -> bool {
         let inner = self.inner();
         inner.sends.get(place).is_some_and(|send| send.print == *print)

@@ -48,6 +48,8 @@ struct New<'a> {
     alias: Option<&'a str>,
     key: Option<(String, Print)>,
     withheld: bool,
+    /// What was sent, where no key says that.
+    print: Option<Print>,
 }
 
 impl Service {
@@ -95,7 +97,8 @@ impl Service {
             }
             None => None,
         };
-        let (accepted, hook) = self.accept_first(client, request, beside, key).await?;
+        let print = key.is_none().then_some(print);
+        let (accepted, hook) = self.accept_first(client, request, beside, key, print).await?;
         first.accepted(&accepted.log);
         if let Some(hook) = hook {
             let after = accepted.before.unwrap_or(0);
@@ -112,7 +115,7 @@ impl Service {
         print: &Print,
     ) -> Result<Option<Arc<TaskLog>>, Error> {
         let scope = client.scope();
-        let sent = self.store().task_by_key(&scope, key).await;
+        let sent = self.store.task_by_key(&scope, key).await;
         let Some((sent, row)) = sent.map_err(store::Error::incident)? else {
             return Ok(None);
         };
@@ -120,7 +123,7 @@ impl Service {
             let what = "was used for another message already; give each message a key of its own";
             return Err(Error::invalid("Idempotency-Key", what));
         }
-        let tasks = &self.sessions.house().tasks;
+        let tasks = &self.tasks;
         tasks.find(&scope, &row.id).await.map_err(store::Error::incident)
     }
 
@@ -130,8 +133,8 @@ impl Service {
         request: SendMessageRequest,
         beside: Beside<'_>,
         key: Option<(String, Print)>,
+        print: Option<Print>,
     ) -> Result<(Accepted, Option<Checked>), Error> {
-        let house = self.sessions.house();
         let SendMessageRequest { message, configuration, .. } = request;
         let configuration = configuration.unwrap_or_default();
         let hook = match configuration.task_push_notification_config {
@@ -146,16 +149,16 @@ impl Service {
             && beside.waits
             && beside.dialect != Dialect::V0_1;
         let alias = beside.alias;
-        let new = New { alias, key: key.clone(), withheld };
+        let new = New { alias, key: key.clone(), withheld, print };
         let told = self.prompt(&client.agent, &message)?;
         let scope = client.scope();
         let continued = match (&message.task_id, alias) {
             (Some(id), _) => {
-                let found = house.tasks.find(&scope, id).await.map_err(store::Error::incident)?;
+                let found = self.tasks.find(&scope, id).await.map_err(store::Error::incident)?;
                 Some(found.ok_or_else(|| Error::task_not_found(id.as_str()))?)
             }
             (None, Some(alias)) => {
-                house.tasks.find_alias(&scope, alias).await.map_err(store::Error::incident)?
+                self.tasks.find_alias(&scope, alias).await.map_err(store::Error::incident)?
             }
             (None, None) => None,
         };
@@ -207,8 +210,7 @@ impl Service {
         context: Option<ContextId>,
         new: New<'_>,
     ) -> Result<Accepted, Error> {
-        let New { alias, key, withheld } = new;
-        let house = self.sessions.house();
+        let New { alias, key, withheld, print } = new;
         let scope = client.scope();
         let fork = self.forked(&scope, &message, context.as_ref()).await?;
         let id = TaskId::random();
@@ -228,7 +230,7 @@ impl Service {
         }
         let now = Timestamp::now();
         let row = TaskRow {
-            n: self.store().new_task_number(),
+            n: self.store.new_task_number(),
             id: id.clone(),
             scope,
             context_id: context_id.clone(),
@@ -238,6 +240,7 @@ impl Service {
             status_at: now,
             created: now,
             head: 0,
+            print,
         };
         let status = TaskStatus {
             state: TaskState::Submitted,
@@ -255,7 +258,7 @@ impl Service {
         } else {
             Vec::new()
         };
-        let log = house
+        let log = self
             .tasks
             .accept(row, task, also, records, withheld)
             .await
@@ -282,7 +285,7 @@ impl Service {
         let Some(from) = message::fork_of(message) else {
             return Ok(None);
         };
-        let store = self.store();
+        let store = &self.store;
         let there = |context: ContextId| async move {
             let found = store.session(scope, &context).await;
             found.map_err(store::Error::incident)
@@ -327,7 +330,7 @@ impl Service {
             }
             ended = Some((Answered::new(&ask, &decision), ask));
         }
-        if let Some(agent) = self.sessions.house().agents.get(&log.scope.agent) {
+        if let Some(agent) = self.agents.get(&log.scope.agent) {
             self.within_limit(agent)?;
         }
         self.affordable(&log.scope, Some(&log.session), Some(log.n)).await?;
@@ -338,9 +341,9 @@ impl Service {
         let mut answered = None;
         if let Some((_, ask)) = &ended {
             // One of several answers gets it; what does not name it is the next turn all the same.
-            match self.sessions.house().asks.take(&ask.id) {
+            match self.asks.take(&ask.id) {
                 Some(ask) => {
-                    also.push(Write::AskGone { id: ask.id.clone() });
+                    also.push(Write::AskTaken { id: ask.id.clone() });
                     answered = Some(ask);
                 }
                 None if asks::named(&message).is_some() => {
@@ -363,10 +366,10 @@ impl Service {
             records
         };
         let before = log.head();
-        let taken = log.take_message(self.store(), also, records).await;
+        let taken = log.take_message(&self.store, also, records).await;
         if let (Err(_), Some(ask)) = (&taken, &answered) {
             // Nothing of the answer is stored: the ask is open as before.
-            self.sessions.house().asks.restore(ask.clone());
+            self.asks.restore(ask.clone());
         }
         let taken = taken.map_err(store::Error::incident)?;
         if !taken {
@@ -385,11 +388,9 @@ impl Service {
 impl Service {
     /// Refuses a turn whose account at the model API is at its limit.
     fn within_limit(&self, agent: &Agent) -> Result<(), Error> {
-        let house = self.sessions.house();
-        let limit = house.limited.of(agent.account);
-        let Some(limit) =
-            limit.filter(|_| house.config.limits.at_account_limit == AtAccountLimit::Refuse)
-        else {
+        let limit = self.limited.of(agent.account);
+        let refuses = self.config.limits.at_account_limit == AtAccountLimit::Refuse;
+        let Some(limit) = limit.filter(|_| refuses) else {
             return Ok(());
         };
         let words = format!("{}; send the message again then", limit.words());
@@ -406,7 +407,7 @@ impl Service {
         session: Option<&str>,
         task: Option<i64>,
     ) -> Result<(), Error> {
-        let budgets = &self.sessions.house().budgets;
+        let budgets = &self.budgets;
         let may = budgets.may_start(scope, session, task).await;
         let Err(exceeded) = may.map_err(store::Error::incident)? else {
             return Ok(());

@@ -27,12 +27,14 @@ use super::running::Running;
 use super::terminal::lend_conversation;
 use super::translate::Translator;
 use super::tries::converse;
+use super::turn_clock::TurnClock;
 use super::{File, IdleOrder, Order, Turn, TurnPlaces};
 use crate::budget::Meter;
 use crate::store::{self, Durability, Write};
-use crate::supervisor::Word;
+use crate::telemetry::TurnEnd;
 use pilothouse_a2a::task::TaskState;
 use pilothouse_agents::Outcome;
+use pilothouse_sandbox::supervisor::Word;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -69,7 +71,9 @@ impl Actor {
                 if session.running.is_none() && !session.inbox.has_work() {
                     // Before it leaves: its successor may begin at once.
                     session.live.disk.keep(&session.disk);
-                    if session.live.leave(&session.key, session.inbox.orders()) {
+                    let is_stored = !self.new || session.inbox.had_turn();
+                    let row = is_stored.then_some(&session.row);
+                    if session.live.leave(&session.key, session.inbox.orders(), row) {
                         return Box::pin(self.remove_unused()).await;
                     }
                 }
@@ -90,18 +94,18 @@ impl Actor {
     /// The first message of the session was refused after all: no session is stored, and nobody else would
     /// remove its folders.
     async fn remove_unused(self: Box<Self>) {
-        let SessionResources { house, agent, row, inbox, .. } = &self.session;
+        let SessionResources { deps, agent, row, inbox, .. } = &self.session;
         if !self.new || inbox.had_turn() {
             return;
         }
-        if let Err(error) = agent.workspaces.remove(&row.id, &house.stop).await {
+        if let Err(error) = agent.workspaces.remove(&row.id, &deps.stop).await {
             tracing::warn!(session.id = %row.id, %error, "could not remove the folders of a session that was not begun");
         }
     }
 
     /// Waits with a warm process.
     async fn idle(&mut self) -> IdleOrder {
-        let SessionResources { house, live, key, row, inbox, running: process, disk, .. } =
+        let SessionResources { deps, live, key, row, inbox, running: process, disk, .. } =
             &mut self.session;
         if !live.mark_idle(key) {
             return inbox.next().await;
@@ -110,12 +114,12 @@ impl Actor {
             return IdleOrder::Nudge;
         };
         let offer = live.places.offer();
-        let until = Instant::now() + house.config.processes.idle.get();
-        let most = house.config.limits.outbox.as_usize();
+        let until = Instant::now() + deps.config.processes.idle.get();
+        let most = deps.config.limits.outbox.as_usize();
         let mut disk = Box::pin(disk.clone().fault(running.process.tree));
         loop {
             let roomy = running.outbox.waiting() <= most;
-            running.update_line_place(&house.lines, &key.scope.caller);
+            running.update_line_place(&live.lines, &key.scope.caller);
             let (line_waits, line_until) = (running.line.is_requested(), running.line.until());
             tokio::select! {
                 biased;
@@ -133,10 +137,10 @@ impl Actor {
                     tracing::warn!(session.id = %row.id, "the process of the session {} is ended: it began a long line between two turns and did not end it (`timeouts.line`)", row.id);
                     return IdleOrder::Evict;
                 }
-                () = running.line.take(&house.config), if line_waits => {}
+                () = running.line.take(&deps.config), if line_waits => {}
                 read = read(&running.process.stdout), if running.stdout_open && roomy && !line_waits => {
                     // What an agent says between turns is the session's, never the next task's.
-                    running.overhear(read, &row.id, house);
+                    running.overhear(read, &row.id, deps);
                     tokio::task::yield_now().await;
                 }
                 // Nobody waits for these words, but a full pipe would stop the process.
@@ -145,7 +149,7 @@ impl Actor {
                     tokio::task::yield_now().await;
                 }
                 refusal = running.confinement.next_refusal() => {
-                    house.note_refusal(None, &key.scope, &refusal);
+                    live.note_refusal(deps, None, &key.scope, &refusal);
                 }
             }
         }
@@ -164,9 +168,9 @@ impl Actor {
         self.session.granted.begin_turn(origin.pass);
         log.turn_begins();
         if !log.state().is_terminal() {
-            let house = &self.session.house;
+            let deps = &self.session.deps;
             let compares = self.session.agent.is_conversational();
-            let limit = house.config.limits.event.as_usize();
+            let limit = deps.config.limits.event.as_usize();
             let translator = Translator::new(log.clone(), compares, limit);
             let mut current = CurrentTurn {
                 log,
@@ -180,7 +184,7 @@ impl Actor {
                 places: Vec::new(),
             };
             if places.waiting.is_none() {
-                current.start_clock(house);
+                current.start_clock(deps);
             }
             self.work(&mut current, places, files).await;
         }
@@ -192,7 +196,7 @@ impl Actor {
     /// Brings a turn to its end.
     async fn work(&mut self, turn: &mut CurrentTurn, places: TurnPlaces, files: Vec<File>) {
         let session = &mut self.session;
-        session.house.telemetry.turn_begins(&turn.log, &session.agent.name);
+        session.deps.telemetry.turn_begins(&turn.log, &session.agent.key, &turn.prompt.text);
         let warm = session.running.is_some();
         let outcome = match Begin::new(session, turn).reach_agent(places, files).await {
             Ok(()) => Box::pin(converse(session, turn, warm)).await,
@@ -203,7 +207,7 @@ impl Actor {
             {
                 return;
             }
-            Err(NotStarted::Ended(cause)) => Some(cause.outcome(&session.house.config)),
+            Err(NotStarted::Ended(cause)) => Some(cause.outcome(&session.deps.config)),
         };
         session.activity.enter(SessionState::Ending);
         match outcome {
@@ -216,7 +220,7 @@ impl Actor {
     async fn park_turn(&mut self, turn: &mut CurrentTurn) {
         let session = &mut self.session;
         session.inbox.end_turn();
-        self.note_end(turn).await;
+        self.note_end(turn, "").await;
         // Not politely: a CLI that sees its host leave goes on without it for a while.
         self.session.end_process(Word::Kill).await;
         self.session.note_use().await;
@@ -229,14 +233,15 @@ impl Actor {
             // Canceled means that nothing of it is left.
             session.end_process(Word::Terminate).await;
         }
+        let words = last_words(&outcome);
         let stored = self.store_end(turn, outcome).await;
-        self.note_end(turn).await;
+        self.note_end(turn, &words).await;
         turn.log.reveal();
         let failed = stored.as_ref().err().map(|error| {
-            let house = &self.session.house;
-            house.telemetry.store_failed(&turn.log, error);
+            let deps = &self.session.deps;
+            deps.telemetry.store_failed(&turn.log, error);
             let words = "the end of this task could not be stored when it came (was the disk full?); what it did is lost";
-            house.actors.spawn(end_failed(house.clone(), turn.log.clone(), words))
+            deps.actors.spawn(end_failed(deps.clone(), turn.log.clone(), words))
         });
         for done in self.session.inbox.end_turn() {
             let _ = done.send(stored.is_ok());
@@ -266,21 +271,21 @@ impl Actor {
         outcome: Outcome,
     ) -> Result<bool, store::Error> {
         let use_ended = self.session.end_use();
-        let SessionResources { house, agent, row, running, .. } = &mut self.session;
+        let SessionResources { deps, agent, row, running, .. } = &mut self.session;
         let log = &turn.log;
         if let Outcome::Replied { text } = &outcome
             && log.is_withheld()
-            && fits_an_event(text, house.config.limits.event.as_usize())
+            && fits_an_event(text, deps.config.limits.event.as_usize())
         {
-            return log.reply(&house.store, text, vec![use_ended]).await.map(|()| true);
+            return log.reply(&deps.store, text, vec![use_ended]).await.map(|()| true);
         }
         let facts = TurnFacts {
             conversation: row.conversation.clone(),
-            isolation: agent.isolation(&house.isolation),
+            isolation: agent.isolation(&deps.isolation),
             at_proxy: running.as_mut().and_then(|running| running.confinement.take_spent()),
         };
-        let ask = ending_ask(&outcome).map(|ask| Arc::new(ask_row(log, ask, true, &house.config)));
-        let noted = ask.clone().map_or(Ok(()), |ask| house.asks.add(ask));
+        let ask = ending_ask(&outcome).map(|ask| Arc::new(ask_row(log, ask, true, &deps.config)));
+        let noted = ask.clone().map_or(Ok(()), |ask| deps.asks.add(ask));
         let (outcome, ask) = match noted {
             Ok(()) => (outcome, ask),
             Err(full) => {
@@ -293,28 +298,50 @@ impl Actor {
         let closing = turn.closing.drain(..);
         let asked = ask.clone().into_iter().map(Write::Ask);
         let also = asked.chain(closing).chain(used).chain([use_ended]).collect();
-        let stored = log.record_end(&house.store, also, records).await;
+        let stored = log.record_end(&deps.store, also, records).await;
         if let Ok(true) = stored {
             turn.meter = None;
+            ask.iter().for_each(|ask| deps.telemetry.asks(log, ask));
         } else if let Some(ask) = ask {
             // It was not shown, so nobody can answer it.
-            house.asks.take(&ask.id);
+            deps.asks.take(&ask.id);
         }
         stored
     }
 
     /// Notes the end of the turn, and what its end did not store: what it used, and which asks of earlier tries are
     /// closed.
-    async fn note_end(&mut self, turn: &mut CurrentTurn) {
-        let (house, translator) = (&self.session.house, &turn.translator);
-        house.telemetry.turn_ends(&turn.log, translator.usage(), translator.elapsed());
+    async fn note_end(&mut self, turn: &mut CurrentTurn, words: &str) {
+        let (deps, translator) = (&self.session.deps, &turn.translator);
+        let end = TurnEnd {
+            state: turn.log.state(),
+            usage: translator.usage(),
+            took: translator.elapsed(),
+            waited: turn.clock.as_ref().map(TurnClock::waited).unwrap_or_default(),
+            words,
+        };
+        deps.telemetry.turn_ends(&turn.log, end);
         let used = turn.meter.take().map(|meter| meter.writes()).unwrap_or_default();
         let writes: Vec<_> = turn.closing.drain(..).chain(used).collect();
         if writes.is_empty() {
             return;
         }
-        if let Err(error) = house.store.commit(writes, Durability::Written).await {
+        if let Err(error) = deps.store.commit(writes, Durability::Written).await {
             tracing::warn!(session.id = %self.session.row.id, %error, "could not note what a turn used, and which of its asks are closed");
+        }
+    }
+}
+
+/// What an agent said at its end, or why it failed, for people.
+fn last_words(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Completed { answer } => answer.clone().unwrap_or_default(),
+        Outcome::Replied { text: words }
+        | Outcome::AuthRequired { message: words }
+        | Outcome::Rejected { message: words }
+        | Outcome::Failed { message: words, .. } => words.clone(),
+        Outcome::InputRequired { .. } | Outcome::Canceled | Outcome::ConversationLost => {
+            String::new()
         }
     }
 }

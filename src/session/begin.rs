@@ -16,15 +16,15 @@ use super::start::{self, Confinement, DoorWords};
 use super::turn_clock::TurnClock;
 use super::{File, TurnPlaces};
 use crate::config::AtAccountLimit;
-use crate::isolation::{Obstacle, Places};
-use crate::process::{self, Process};
 use crate::queue::{FairQueue, Place};
 use crate::store::Durability;
-use crate::supervisor::{Spec, Word};
-use crate::workspace::{Folder, InitFailed};
 use pilothouse_a2a::task::TaskState;
 use pilothouse_agents::Setting;
 use pilothouse_egress::Policy;
+use pilothouse_sandbox::isolation::{Obstacle, Places};
+use pilothouse_sandbox::process::{self, Process};
+use pilothouse_sandbox::supervisor::{Spec, Word};
+use pilothouse_sandbox::workspace::{Folder, InitFailed};
 use std::fmt::Display;
 use std::pin::pin;
 use std::sync::Arc;
@@ -88,7 +88,7 @@ impl<'a> Begin<'a> {
             slot = Box::pin(self.session.give_up_process()).await;
         }
         if self.session.running.is_none() && slot.is_none() {
-            live.make_room(&self.session.house);
+            live.make_room(&self.session.deps);
             let caller = self.turn.log.scope.caller.clone();
             slot = Some(self.wait_for(WaitsFor::Process, live.places.take(&caller)).await?);
         }
@@ -154,9 +154,9 @@ impl<'a> Begin<'a> {
     /// Waits while the account at the model API is at its limit, where the operator wants that. A turn that may wait
     /// for hours holds neither a process nor a place among the running ones, and its clock has not begun.
     async fn wait_for_account(&mut self, places: TurnPlaces) -> Result<TurnPlaces, NotStarted> {
-        let (house, account) = (self.session.house.clone(), self.session.agent.account);
-        let limit = house.limited.of(account);
-        let waits = house.config.limits.at_account_limit == AtAccountLimit::Wait;
+        let (deps, account) = (self.session.deps.clone(), self.session.agent.account);
+        let limit = deps.limited.of(account);
+        let waits = deps.config.limits.at_account_limit == AtAccountLimit::Wait;
         let Some(limit) = limit.filter(|_| waits) else {
             return Ok(places);
         };
@@ -178,33 +178,33 @@ impl<'a> Begin<'a> {
             self.turn.translator.status(&format!("{}; the turn waits", limit.words()), Some(data));
             self.show().await;
         }
-        while let Some(left) = house.limited.of(account).and_then(|limit| limit.seconds_left()) {
+        while let Some(left) = deps.limited.of(account).and_then(|limit| limit.seconds_left()) {
             // The wall clock may be set meanwhile.
             let wait = Duration::from_secs(left.min(60));
             self.wait_for(WaitsFor::ModelApi, tokio::time::sleep(wait)).await?;
         }
         if is_working {
-            self.turn.start_clock(&house);
+            self.turn.start_clock(&deps);
         }
         let waiting = (!is_working).then_some(waiting);
         Ok(TurnPlaces { waiting, turn: None, process: None })
     }
 
     async fn begin_work(&mut self) -> Result<(), NotStarted> {
-        let (log, store) = (&self.turn.log, &self.session.house.store);
+        let (log, store) = (&self.turn.log, &self.session.deps.store);
         let record = status(log, TaskState::Working, None, None);
         let stored = log.record(store, vec![record], Durability::Synced);
         let stored = self.session.inbox.serve_during(stored).await;
         if !stored.map_err(|error| fault(&error))? {
             return Err(NotStarted::Over);
         }
-        self.turn.start_clock(&self.session.house);
+        self.turn.start_clock(&self.session.deps);
         Ok(())
     }
 
     /// Begins to count what the turn uses; while it waited, others may have reached its ceiling.
     async fn measure(&mut self) -> Result<(), Cause> {
-        let (log, budgets) = (self.turn.log.clone(), self.session.house.budgets.clone());
+        let (log, budgets) = (self.turn.log.clone(), self.session.deps.budgets.clone());
         let session = self.session.row.id.clone();
         let meter = self.wait(budgets.meter(&log.scope, &session, log.n)).await?;
         let meter = meter.map_err(|error| fault(&error))?;
@@ -217,14 +217,14 @@ impl<'a> Begin<'a> {
 
     /// Makes the folder ready and starts the process.
     pub(super) async fn start(&mut self, slot: Place, files: Vec<File>) -> Result<(), Cause> {
-        let house = self.session.house.clone();
+        let deps = self.session.deps.clone();
         let folder = self.make_folder().await?;
         let mut driver = self.session.agent.driver();
         let fork = self.turn.fork.as_ref().and_then(|fork| fork.conversation.as_deref());
         let pattern = fork.and_then(|conversation| driver.transcript(conversation));
         let forked = self.copy_fork(pattern, &folder).await?;
         self.put_files(&folder, files).await?;
-        let places = house.isolation.places(&folder);
+        let places = deps.isolation.places(&folder);
         let mut setting = Setting {
             workspace: places.workspace,
             home: places.home,
@@ -239,8 +239,9 @@ impl<'a> Begin<'a> {
             self.lose_conversation();
             setting.resume = None;
         }
-        let starting =
-            self.wait_for(WaitsFor::Start, house.starting.clone().acquire_owned()).await?;
+        let starting = self
+            .wait_for(WaitsFor::Start, self.session.live.starting.clone().acquire_owned())
+            .await?;
         let starting = starting.expect("the starts are never closed");
         let launch = driver.launch(&setting, &self.turn.prompt).map_err(|error| fault(&error))?;
         let (agent, policy) = (self.session.agent.clone(), self.session.agent.reach.policy.clone());
@@ -252,7 +253,7 @@ impl<'a> Begin<'a> {
             }
             Err(error) => return Err(fault(&error)),
         };
-        let mut running = Running::new(started, driver, &launch, slot, &house.config);
+        let mut running = Running::new(started, driver, &launch, slot, &deps.config);
         running.is_new = true;
         running.starting = Some(starting);
         self.session.running = Some(running.of_session(&self.session.activity));
@@ -263,9 +264,9 @@ impl<'a> Begin<'a> {
     fn explain_not_started(&self, error: &process::Error) -> Cause {
         let agent = &self.session.agent;
         if error.is_not_found() {
-            let config = &self.session.house.config;
+            let config = &self.session.deps.config;
             let obstacle = agent.find_obstacle(agent.program(), config);
-            let is_sandboxed = self.session.house.isolation.is_sandboxed();
+            let is_sandboxed = self.session.deps.isolation.is_sandboxed();
             let obstacle = obstacle.unwrap_or_else(|| Obstacle::loader(is_sandboxed));
             return fault_with(&format!("{error}: {}", obstacle.reason), obstacle.hint);
         }
@@ -338,10 +339,10 @@ impl<'a> Begin<'a> {
         policy: &Arc<Policy>,
         spec: impl FnOnce(&Places, DoorWords) -> Spec,
     ) -> Result<Result<(Process, Confinement), process::Error>, Cause> {
-        let (house, agent) = (self.session.house.clone(), self.session.agent.clone());
+        let (deps, agent) = (self.session.deps.clone(), self.session.agent.clone());
         let mut supervisor = self.session.prepared.take();
-        let patience = house.config.timeouts.start;
-        let starting = start::start(&house, &agent, folder, policy, &mut supervisor, spec);
+        let patience = deps.config.timeouts.start;
+        let starting = start::start(&deps, &agent, folder, policy, &mut supervisor, spec);
         let started = self.wait(tokio::time::timeout(patience.get(), starting)).await;
         if let Some(supervisor) = supervisor {
             self.session.inbox.serve_during(supervisor.give_up()).await;
@@ -355,7 +356,7 @@ impl<'a> Begin<'a> {
 
     /// Runs the session script, visible in the task.
     async fn run_script(&mut self, folder: &Folder) -> Result<(), Cause> {
-        let (house, agent) = (self.session.house.clone(), self.session.agent.clone());
+        let (deps, agent) = (self.session.deps.clone(), self.session.agent.clone());
         let Some(script) = agent.workspaces.script() else {
             return Ok(());
         };
@@ -407,7 +408,7 @@ impl<'a> Begin<'a> {
         let log = &self.turn.log;
         for refusal in &refused {
             self.turn.translator.report_refusal(refusal);
-            house.note_refusal(Some(log), &log.scope, refusal);
+            self.session.live.note_refusal(&deps, Some(log), &log.scope, refusal);
         }
         if let Some(fault) = too_large {
             let message = format!("the session script {name} was ended: {fault}");
@@ -419,13 +420,13 @@ impl<'a> Begin<'a> {
             if !is_not_found {
                 return fault_with(&told, hint);
             }
-            let obstacle = agent.find_obstacle(script, &house.config);
+            let obstacle = agent.find_obstacle(script, &deps.config);
             // In a container the script is there, so it is a command of the image that is not.
             match obstacle.filter(|_| !agent.is_contained()) {
                 Some(obstacle) => {
                     fault_with(&format!("{told}: {}", obstacle.reason), obstacle.hint)
                 }
-                None if house.isolation.is_sandboxed() => {
+                None if deps.isolation.is_sandboxed() => {
                     fault_with(&told, format!("{hint}; {}", Obstacle::COMMAND))
                 }
                 None => fault_with(&told, hint),
@@ -459,11 +460,11 @@ impl<'a> Begin<'a> {
 
     /// Stores what has gathered, and shows it.
     async fn show(&mut self) {
-        let (house, log) = (&self.session.house, &self.turn.log);
+        let (deps, log) = (&self.session.deps, &self.turn.log);
         let records = self.turn.translator.take();
-        let stored = log.record(&house.store, records, Durability::Written);
+        let stored = log.record(&deps.store, records, Durability::Written);
         if let Err(error) = self.session.inbox.serve_during(stored).await {
-            house.telemetry.store_failed(log, &error);
+            deps.telemetry.store_failed(log, &error);
         }
     }
 }

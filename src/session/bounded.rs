@@ -1,4 +1,4 @@
-//! What is larger than one event may be is cut, and says how much is missing. The raw log has all of it.
+//! What is larger than one event may be is cut, and says how much is missing. The raw log has the whole line, as far as it was kept.
 
 use serde::Serialize;
 use serde_json::Value;

@@ -12,6 +12,7 @@ use super::disk::DiskFault;
 use super::ending::{Cause, Ending, Measure, fault_with};
 use super::inbox::Inbox;
 use super::limit::LimitReached;
+use super::live::LiveSessions;
 use super::long_line::{LinePlace, SHORT};
 use super::pipe::read;
 use super::questions::{Command, Granted, Questions};
@@ -19,18 +20,18 @@ use super::resources::{CurrentTurn, SessionResources, session_used};
 use super::running::Running;
 use super::translate::Translator;
 use super::turn_clock::TurnClock;
-use super::{Answer, Delivery, House, Interruption};
+use super::{Answer, Delivery, Interruption, SessionDeps};
 use crate::agent::Agent;
 use crate::asks::Decision;
 use crate::budget::Meter;
-use crate::isolation::Obstacle;
-use crate::process::Ended;
-use crate::process::tree::Moment;
 use crate::store::{Durability, SessionRow, Write};
 use crate::task::TaskLog;
 use pilothouse_a2a::time::Timestamp;
 use pilothouse_agents::{Limit, Outcome, Turn as Prompt};
 use pilothouse_egress::Refusal;
+use pilothouse_sandbox::isolation::Obstacle;
+use pilothouse_sandbox::process::Ended;
+use pilothouse_sandbox::process::tree::Moment;
 use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -39,9 +40,12 @@ use tokio::time::{Instant, sleep_until};
 
 /// One turn while its agent has it.
 pub(super) struct Conversation<'a> {
-    house: &'a Arc<House>,
+    deps: &'a Arc<SessionDeps>,
+    live: &'a LiveSessions,
     agent: &'a Agent,
     row: &'a mut SessionRow,
+    /// What the store knows of the session.
+    noted: &'a mut (bool, Option<String>),
     activity: &'a ActivitySender,
     inbox: &'a mut Inbox,
     running: &'a mut Running,
@@ -93,24 +97,36 @@ impl<'a> Conversation<'a> {
     ) -> Conversed {
         let mut conversation = Self::new(session, turn);
         let outcome = conversation.listen().await;
-        let Self { running, ending, heard, since, limit, house, .. } = conversation;
+        let Self { running, ending, heard, since, limit, deps, .. } = conversation;
         running.starting = None;
         running.is_new = false;
         let stopped_since = ending.has_begun().then_some(since);
         let refused = stopped_since.is_none() && running.driver.may_repeat();
-        let longest = house.config.timeouts.retry_max.get();
+        let longest = deps.config.timeouts.retry_max.get();
         let limit = LimitReached::learn(limit, running.confinement.take_refusal(), longest);
         Conversed { outcome, heard, refused, limit, stopped_since }
     }
 
     fn new(session: &'a mut SessionResources, turn: &'a mut CurrentTurn) -> Self {
-        let SessionResources { house, agent, row, activity, inbox, running, granted, disk, .. } =
-            session;
+        let SessionResources {
+            deps,
+            live,
+            agent,
+            row,
+            noted,
+            activity,
+            inbox,
+            running,
+            granted,
+            disk,
+            ..
+        } = session;
         let CurrentTurn { log, prompt, translator, clock, meter, closing, .. } = turn;
         let running = running.as_mut().expect("the process was just started or found");
         Self {
             agent,
             row,
+            noted,
             activity,
             inbox,
             granted,
@@ -124,13 +140,14 @@ impl<'a> Conversation<'a> {
             ending: Ending::default(),
             disk: Box::pin(disk.clone().fault(running.process.tree)),
             wake_at: None,
-            starts_until: Instant::now() + house.config.timeouts.start.get(),
+            starts_until: Instant::now() + deps.config.timeouts.start.get(),
             spoke: Instant::now(),
             server_stops: false,
             heard: false,
             limit: None,
             since: Moment::now(),
-            house,
+            deps,
+            live,
             running,
         }
     }
@@ -155,7 +172,7 @@ impl<'a> Conversation<'a> {
             }
             self.note_state();
             self.show().await;
-            self.running.update_line_place(&self.house.lines, &self.log.scope.caller);
+            self.running.update_line_place(&self.live.lines, &self.log.scope.caller);
             if self.hear_next().await.is_break() && self.park().await {
                 return None;
             }
@@ -164,7 +181,7 @@ impl<'a> Conversation<'a> {
 
     /// The next thing that happens; whether the turn is left for a person's answer. Every arm is cancel-safe.
     async fn hear_next(&mut self) -> ControlFlow<()> {
-        let (config, lively) = (&self.house.config, !self.ending.has_begun());
+        let (config, lively) = (&self.deps.config, !self.ending.has_begun());
         let far = Instant::now() + Duration::from_secs(86_400);
         let heartbeat = self.spoke + config.timeouts.heartbeat.get();
         let park = self.questions.park_at(config.asks.park.get());
@@ -174,6 +191,9 @@ impl<'a> Conversation<'a> {
         let interruption =
             async { if stops { inbox.order().await } else { inbox.interruption().await } };
         let running = &mut *self.running;
+        if !roomy {
+            running.line.pause(config);
+        }
         let (line_waits, line_until) = (running.line.is_requested(), running.line.until());
         let hears = running.stdout_open && roomy && !unread && !line_waits;
         tokio::select! {
@@ -250,7 +270,7 @@ impl<'a> Conversation<'a> {
 
     fn hear_refusal(&mut self, refusal: &Refusal) {
         self.translator.report_refusal(refusal);
-        self.house.note_refusal(Some(self.log), &self.log.scope, refusal);
+        self.live.note_refusal(self.deps, Some(self.log), &self.log.scope, refusal);
     }
 
     fn hear_disk(&mut self, fault: &DiskFault) {
@@ -271,7 +291,7 @@ impl<'a> Conversation<'a> {
 
     fn end_slow_line(&mut self) {
         self.running.line = LinePlace::None;
-        let longest = self.house.config.timeouts.line;
+        let longest = self.deps.config.timeouts.line;
         let message = format!(
             "the agent began a line of more than {SHORT} bytes and did not end it within {longest}"
         );
@@ -288,7 +308,7 @@ impl<'a> Conversation<'a> {
                     self.take(steps);
                 }
                 Command::Close(id) => {
-                    if self.house.asks.take(&id).is_none() {
+                    if self.deps.asks.take(&id).is_none() {
                         self.inbox.expect_late_answer(id);
                     }
                 }
@@ -335,11 +355,11 @@ impl<'a> Conversation<'a> {
             return self.climb();
         }
         self.take(steps);
-        self.ending.interrupt(Instant::now(), self.house.config.timeouts.interrupt.get());
+        self.ending.interrupt(Instant::now(), self.deps.config.timeouts.interrupt.get());
     }
 
     fn climb(&mut self) {
-        let patience = self.house.config.timeouts.terminate.get();
+        let patience = self.deps.config.timeouts.terminate.get();
         match self.ending.climb(Instant::now(), patience, self.running.ended.is_some()) {
             Measure::Say(word) => self.running.process.control.say(word),
             Measure::Abandon => {
@@ -362,7 +382,7 @@ impl<'a> Conversation<'a> {
         });
         if let Outcome::Failed { hint, .. } = &mut outcome
             && matches!(ended, Ended::Code(126 | 127))
-            && self.house.isolation.is_sandboxed()
+            && self.deps.isolation.is_sandboxed()
         {
             let more = hint.take().map(|hint| format!("{hint}; ")).unwrap_or_default();
             *hint = Some(more + Obstacle::COMMAND);
@@ -379,7 +399,7 @@ impl<'a> Conversation<'a> {
         let (held, _) = self.questions.release(Vec::new());
         self.translator.put_back(held);
         self.closing.extend(self.questions.changes().1);
-        self.ending.judge(outcome, &self.house.config)
+        self.ending.judge(outcome, &self.deps.config)
     }
 
     /// Stores what has gathered, and shows it.
@@ -390,24 +410,27 @@ impl<'a> Conversation<'a> {
             records.append(&mut self.translator.take());
         }
         let (fresh, mut also) = self.questions.changes();
-        if !fresh.is_empty() {
-            // Whoever answers after a crash finds the conversation again.
+        if self.row.conversation != self.noted.1 {
+            // After a crash the next turn goes on with it, whoever sends it.
             also.push(session_used(self.row, Timestamp::now()));
+            *self.noted = (self.row.ready, self.row.conversation.clone());
         }
         if records.is_empty() && also.is_empty() {
             return;
         }
         self.spoke = Instant::now();
         let stored =
-            self.log.record_with(&self.house.store, also, records, Durability::Written).await;
+            self.log.record_with(&self.deps.store, also, records, Durability::Written).await;
         if let Err(error) = stored {
             for row in &fresh {
-                self.house.asks.take(&row.id);
+                self.deps.asks.take(&row.id);
             }
-            self.house.telemetry.store_failed(self.log, &error);
+            self.deps.telemetry.store_failed(self.log, &error);
             let message = format!("the answer could not be stored: {error}");
             let hint = "the operator must make room on the disk of `state_dir`";
             self.stop(fault_with(&message, hint));
+        } else {
+            fresh.iter().for_each(|row| self.deps.telemetry.asks(self.log, row));
         }
     }
 }

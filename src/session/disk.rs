@@ -11,12 +11,12 @@
 //! its result. So neither large folders nor short turns keep a session from being measured. Few looks run at a
 //! time (`limits.disk_checks`), callers take turns, and the pause after a look grows with the time that it took.
 
-use super::House;
+use super::SessionDeps;
 use crate::config::Bytes;
-use crate::process::tree::Tree;
 use crate::queue::FairQueue;
-use crate::workspace::{Size, Workspaces};
 use parking_lot::Mutex;
+use pilothouse_sandbox::process::tree::Tree;
+use pilothouse_sandbox::workspace::{Size, Workspaces};
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::io;
@@ -116,14 +116,14 @@ impl DiskFault {
 
 impl DiskWatches {
     /// None yet.
-    pub(super) fn new(house: &House) -> Self {
-        let config = &house.config;
+    pub(super) fn new(deps: &SessionDeps) -> Self {
+        let config = &deps.config;
         let places = config.limits.disk_checks;
         Self {
             most: config.isolation.limits.disk.map(Bytes::get),
             places: FairQueue::new(places, places.div_ceil(2), &config.auth.priorities),
-            looks: house.actors.clone(),
-            stop: house.stop.clone(),
+            looks: deps.actors.clone(),
+            stop: deps.stop.clone(),
             kept: Mutex::default(),
         }
     }
@@ -318,8 +318,8 @@ mod tests {
 
     fn watch(watches: &DiskWatches, root: &Path, is_new: bool) -> DiskWatch {
         let config = Config { state_dir: root.join("state"), ..Config::default() };
-        let workspaces =
-            Workspaces::new(&config, root, &Agent::default(), &config.workspace).unwrap();
+        let settings = config.workspaces(root, &Agent::default(), &config.workspace).unwrap();
+        let workspaces = Workspaces::new(settings);
         watches.watch(&workspaces, &"one".into(), &"caller".into(), is_new)
     }
 

@@ -1,7 +1,7 @@
 //! The end of a task whose turn could not end it: the store failed when the end came, the session's actor is
 //! gone, or no turn came after an answer.
 
-use super::House;
+use super::SessionDeps;
 use super::records::status_with_words;
 use crate::backoff::Backoff;
 use crate::store::Durability;
@@ -18,20 +18,20 @@ const AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs
 const STOPPED: &str = "the server stopped while this task was running\nsend the message again in the same context to continue";
 
 /// Ends a task as failed when it is dropped, unless it was disarmed.
-pub(crate) struct EndGuard {
-    house: Arc<House>,
+pub struct EndGuard {
+    deps: Arc<SessionDeps>,
     log: Arc<TaskLog>,
     armed: bool,
 }
 
 impl EndGuard {
     /// For a turn of this task.
-    pub(crate) fn new(house: Arc<House>, log: Arc<TaskLog>) -> Self {
-        Self { house, log, armed: true }
+    pub(super) fn new(deps: Arc<SessionDeps>, log: Arc<TaskLog>) -> Self {
+        Self { deps, log, armed: true }
     }
 
     /// The turn has come to an end of its own.
-    pub(crate) fn disarm(&mut self) {
+    pub fn disarm(&mut self) {
         self.armed = false;
     }
 }
@@ -42,7 +42,7 @@ impl Drop for EndGuard {
         if !self.armed || state.is_terminal() {
             return;
         }
-        let words = if self.house.stop.is_cancelled() {
+        let words = if self.deps.stop.is_cancelled() {
             // What waits while the server stops, for its turn or for a person, is taken up by the next start.
             if state == TaskState::Submitted || state.is_interrupted() {
                 return;
@@ -54,23 +54,23 @@ impl Drop for EndGuard {
         };
         // Without a runtime the process is at its end, and the next start ends the task.
         if let Ok(runtime) = Handle::try_current() {
-            let end = end_failed(self.house.clone(), self.log.clone(), words);
-            self.house.actors.spawn_on(end, &runtime);
+            let end = end_failed(self.deps.clone(), self.log.clone(), words);
+            self.deps.actors.spawn_on(end, &runtime);
         }
     }
 }
 
 /// Ends a task as failed. It is tried until it is stored, or the next start finds the task and ends it.
-pub(super) async fn end_failed(house: Arc<House>, log: Arc<TaskLog>, words: &'static str) {
+pub(super) async fn end_failed(deps: Arc<SessionDeps>, log: Arc<TaskLog>, words: &'static str) {
     let mut backoff = Backoff::new(AGAIN.0, AGAIN.1);
     loop {
         let record = status_with_words(&log, TaskState::Failed, words);
-        if log.record(&house.store, vec![record], Durability::Synced).await.is_ok() {
+        if log.record(&deps.store, vec![record], Durability::Synced).await.is_ok() {
             return;
         }
         tokio::select! {
             biased;
-            () = house.stop.cancelled() => return,
+            () = deps.stop.cancelled() => return,
             () = tokio::time::sleep(backoff.pause()) => {}
         }
     }

@@ -3,8 +3,8 @@
 
 use crate::budget::Exceeded;
 use crate::config::Config;
-use crate::supervisor::{KILL_DEADLINE, Word};
 use pilothouse_agents::Outcome;
+use pilothouse_sandbox::supervisor::{KILL_DEADLINE, Word};
 use std::fmt::Display;
 use std::time::Duration;
 use tokio::time::Instant;

@@ -3,7 +3,7 @@
 
 use super::ending::Cause;
 use super::records::status_with_words;
-use super::{Attach, Delivery, House, IdleOrder, Interruption, Order, Turn};
+use super::{Attach, Delivery, IdleOrder, Interruption, Order, SessionDeps, Turn};
 use crate::store::Durability;
 use pilothouse_a2a::id::TaskId;
 use pilothouse_a2a::task::TaskState;
@@ -24,7 +24,7 @@ pub(super) struct Inbox {
     had_turn: bool,
     /// The turn that runs, until its end is stored.
     running: Option<RunningTurn>,
-    house: Arc<House>,
+    deps: Arc<SessionDeps>,
 }
 
 /// What the inbox keeps for the turn that runs.
@@ -53,7 +53,7 @@ impl RunningTurn {
 }
 
 impl Inbox {
-    pub(super) fn new(orders: mpsc::UnboundedReceiver<Order>, house: Arc<House>) -> Self {
+    pub(super) fn new(orders: mpsc::UnboundedReceiver<Order>, deps: Arc<SessionDeps>) -> Self {
         Self {
             orders,
             turns: VecDeque::new(),
@@ -61,7 +61,7 @@ impl Inbox {
             attach: None,
             had_turn: false,
             running: None,
-            house,
+            deps,
         }
     }
 
@@ -123,7 +123,7 @@ impl Inbox {
         loop {
             let order = tokio::select! {
                 biased;
-                () = self.house.stop.cancelled() => return IdleOrder::Stop,
+                () = self.deps.stop.cancelled() => return IdleOrder::Stop,
                 order = self.orders.recv() => order,
             };
             match order {
@@ -147,7 +147,7 @@ impl Inbox {
     /// During a turn: keeps order among what comes, until something concerns that turn, or the server stops.
     /// Cancel-safe.
     pub(super) async fn interruption(&mut self) -> Interruption {
-        let stop = self.house.stop.clone();
+        let stop = self.deps.stop.clone();
         tokio::select! {
             biased;
             () = stop.cancelled() => Interruption::Stop,
@@ -263,11 +263,11 @@ impl Inbox {
         };
         let mut turn = self.turns.remove(place).expect("the place was just found");
         turn.places.waiting = None;
-        let house = self.house.clone();
-        self.house.actors.spawn(async move {
+        let deps = self.deps.clone();
+        self.deps.actors.spawn(async move {
             let record =
                 status_with_words(&turn.log, TaskState::Canceled, "canceled before it began");
-            let outcome = turn.log.record(&house.store, vec![record], Durability::Synced).await;
+            let outcome = turn.log.record(&deps.store, vec![record], Durability::Synced).await;
             if outcome.is_ok() {
                 turn.guard.disarm();
             }

@@ -2,26 +2,44 @@
 
 use super::activity::Activity;
 use super::disk::DiskWatches;
+use super::long_line::LineRoom;
 use super::places::ProcessPlaces;
 use super::pool::Pool;
 use super::waiting::WaitingTurns;
-use super::{House, Order, SessionKey};
+use super::{Order, SessionDeps, SessionKey};
 use crate::queue::FairQueue;
-use crate::store::SessionRow;
+use crate::store::{Scope, SessionRow};
+use crate::task::TaskLog;
 use parking_lot::Mutex;
+use pilothouse_egress::Refusal;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use tokio::sync::mpsc::error::SendError;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
+
+/// Refusals that wait for a full audit log at most.
+const MOST_REFUSALS: usize = 256;
+
+/// Sessions without an actor whose rows are kept in memory.
+const LEFT: usize = 256;
 
 /// The live sessions and the places they compete for.
 pub(super) struct LiveSessions {
     pub(super) map: Mutex<HashMap<SessionKey, ActorHandle>>,
+    /// Rows of stored sessions whose actors have left: the next turn does not read them. Locked inside of the
+    /// map's lock.
+    left: Mutex<HashMap<SessionKey, SessionRow>>,
     /// For live processes.
     pub(super) places: ProcessPlaces,
     /// For running turns: no limit over all, `limits.turns_per_caller` for one caller.
     pub(super) turns: FairQueue,
     pub(super) pool: Pool,
+    /// Process starts at a time.
+    pub(super) starting: Arc<Semaphore>,
+    /// Long lines of agents at a time.
+    pub(super) lines: LineRoom,
+    /// Refusals of agents' requests that wait for a full audit log.
+    refusals: Arc<Semaphore>,
     /// Over the folders of sessions.
     pub(super) disk: DiskWatches,
     pub(super) waiting: WaitingTurns,
@@ -61,24 +79,47 @@ pub(super) struct ActorHandle {
 // === LiveSessions ===
 
 impl LiveSessions {
-    pub(super) fn new(house: &House) -> Self {
-        let config = &house.config;
+    pub(super) fn new(deps: &SessionDeps) -> Self {
+        let config = &deps.config;
         let priorities = &config.auth.priorities;
         Self {
             map: Mutex::default(),
+            left: Mutex::default(),
             places: ProcessPlaces::new(FairQueue::new(config.processes.max, 0, priorities)),
             turns: FairQueue::new(usize::MAX, config.limits.turns_per_caller, priorities),
             pool: Pool::default(),
-            disk: DiskWatches::new(house),
+            starting: Arc::new(Semaphore::new(config.processes.starting)),
+            lines: LineRoom::new(config),
+            refusals: Arc::new(Semaphore::new(MOST_REFUSALS)),
+            disk: DiskWatches::new(deps),
             waiting: WaitingTurns::new(config.processes.queue, config.limits.queue_per_caller),
             removals: Mutex::default(),
         }
     }
 
     /// A turn needs a place: where none is free and nobody idles, a warm process gives up its own.
-    pub(super) fn make_room(&self, house: &House) {
+    pub(super) fn make_room(&self, deps: &SessionDeps) {
         if self.places.is_full() {
-            self.pool.give_up(house);
+            self.pool.give_up(deps);
+        }
+    }
+
+    /// Notes in the audit log that an agent's request was refused. The turn does not wait for a log that nobody
+    /// reads; where many refusals do, this one stands in its task alone.
+    pub(super) fn note_refusal(
+        &self,
+        deps: &SessionDeps,
+        log: Option<&TaskLog>,
+        scope: &Scope,
+        refusal: &Refusal,
+    ) {
+        if let Err(unsent) = deps.telemetry.egress_refused(log, scope, refusal)
+            && let Ok(permit) = self.refusals.clone().try_acquire_owned()
+        {
+            deps.actors.spawn(async move {
+                unsent.send().await;
+                drop(permit);
+            });
         }
     }
 
@@ -99,14 +140,34 @@ impl LiveSessions {
         }
     }
 
-    /// The actor wants to leave; true when nobody needs it and it is out of the map.
-    pub(super) fn leave(&self, key: &SessionKey, inbox: &mpsc::UnboundedReceiver<Order>) -> bool {
+    /// The actor wants to leave; true when nobody needs it and it is out of the map. `row` is the session's, where
+    /// it is stored.
+    pub(super) fn leave(
+        &self,
+        key: &SessionKey,
+        inbox: &mpsc::UnboundedReceiver<Order>,
+        row: Option<&SessionRow>,
+    ) -> bool {
         let mut map = self.map.lock();
         let free = map.get(key).is_none_or(|handle| handle.reserved == 0) && inbox.is_empty();
         if free {
             map.remove(key);
+            if let Some(row) = row {
+                let mut left = self.left.lock();
+                if left.len() >= LEFT
+                    && let Some(other) = left.keys().next().cloned()
+                {
+                    left.remove(&other);
+                }
+                left.insert(key.clone(), row.clone());
+            }
         }
         free
+    }
+
+    /// The row of a session whose actor has left, where it is still in memory.
+    pub(super) fn take_left(&self, key: &SessionKey) -> Option<SessionRow> {
+        self.left.lock().remove(key)
     }
 
     /// The actor is gone without having left.
@@ -139,6 +200,7 @@ impl LiveSessions {
 impl Drop for Removal {
     fn drop(&mut self) {
         self.live.disk.forget(&self.session);
+        self.live.left.lock().retain(|_, row| row.id != self.session);
         let mut removals = self.live.removals.lock();
         removals.running.remove(&self.session);
         removals.ended += 1;

@@ -2,9 +2,10 @@
 //!
 //! # How it works
 //!
-//! An agent may write a line of `limits.line`, and many agents run at a time. The first [`SHORT`] bytes of a
-//! line are read in any case. For more, the session requests a place for the whole line (`limits.lines` has few),
-//! and gives it back when the line has been heard and stored. Without a place the agent is not read, so it waits.
+//! Of a line up to `limits.line` is kept (`pilothouse_agents::lines` shortens a longer one), and many agents run at
+//! a time. The first [`SHORT`] bytes of a line are read in any case. For more, the session requests a place for the
+//! whole line (`limits.lines` has few), and gives it back when the line has been heard and stored. Without a place
+//! the agent is not read, so it waits.
 //!
 //! Callers take turns, and the agents of one caller have half of the places at most: an agent may take up to
 //! `timeouts.line` for a line, and begin the next one at once. A session keeps its request, and with it its place
@@ -20,9 +21,8 @@ use tokio::time::Instant;
 /// Bytes of a line that need no place.
 pub(super) const SHORT: usize = 64 * 1024;
 
-/// The room for long lines of all agents; clones share it.
-#[derive(Clone)]
-pub struct LineRoom {
+/// The room for long lines of all agents.
+pub(super) struct LineRoom {
     /// Its places are bytes.
     queue: FairQueue,
     /// Bytes of one line.
@@ -37,7 +37,7 @@ pub(super) enum LinePlace {
     None,
     /// Its line is not read on before it has a place.
     Requested(Request),
-    /// Its line may become as long as `limits.line`.
+    /// Up to `limits.line` of its line is kept.
     Taken {
         /// Given back when this is dropped.
         _place: Place,
@@ -46,9 +46,14 @@ pub(super) enum LinePlace {
     },
 }
 
+/// When a line has to be whole that is read on from now.
+fn until(config: &Config) -> Instant {
+    Instant::now() + config.timeouts.line.get()
+}
+
 impl LineRoom {
     /// As many places as the configuration allows.
-    pub fn new(config: &Config) -> Self {
+    pub(super) fn new(config: &Config) -> Self {
         let all = config.limits.lines.as_usize();
         let queue = FairQueue::new(all, (all / 2).max(1), &config.auth.priorities);
         Self { queue, each: config.limits.line.as_usize() }
@@ -85,8 +90,14 @@ impl LinePlace {
             return std::future::pending().await;
         };
         let place = request.take().await;
-        let until = Instant::now() + config.timeouts.line.get();
-        *self = Self::Taken { _place: place, until };
+        *self = Self::Taken { _place: place, until: until(config) };
+    }
+
+    /// The agent is not read for now, which costs it none of its time.
+    pub(super) fn pause(&mut self, config: &Config) {
+        if let Self::Taken { until: end, .. } = self {
+            *end = until(config);
+        }
     }
 }
 

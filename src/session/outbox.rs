@@ -5,7 +5,7 @@
 //! An agent may ask without end and never read an answer. The piece that is being written does not count
 //! against the bound, so that a long prompt never keeps the agent from being heard; what waits behind it does.
 
-use crate::process::Input;
+use pilothouse_sandbox::process::Input;
 use std::collections::VecDeque;
 use std::io;
 

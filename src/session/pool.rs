@@ -4,21 +4,21 @@
 //! It holds a place among the live processes, which it gives up when somebody waits for one.
 
 use super::running::Running;
-use super::{House, start};
+use super::{SessionDeps, start};
 use crate::agent::Agent;
 use crate::queue::Place;
-use crate::workspace::Workspaces;
 use parking_lot::Mutex;
-use pilothouse_agents::{Life, Setting, Turn};
+use pilothouse_agents::{Driver, Launch, Life, Setting, Turn};
+use pilothouse_sandbox::workspace::Workspaces;
 use std::collections::{HashMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 /// Between two tries to start one where that failed, or where there was no place.
-const AGAIN: Duration = Duration::from_secs(5);
+pub(super) const AGAIN: Duration = Duration::from_secs(5);
 
 /// From the taking of one to the start of the next.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -40,7 +40,7 @@ pub(super) struct Pool {
 
 impl Pool {
     /// A warm process of this agent, if one is there and lives.
-    pub(super) fn take(&self, house: &House, agent: &Agent) -> Option<WarmProcess> {
+    pub(super) fn take(&self, deps: &SessionDeps, agent: &Agent) -> Option<WarmProcess> {
         if agent.config.warm == 0 {
             return None;
         }
@@ -50,20 +50,20 @@ impl Pool {
                 found = Some(warm);
                 break;
             }
-            remove_later(house, agent, warm);
+            remove_later(deps, agent, warm);
         }
         self.taken.notify_one();
         found
     }
 
     /// Gives up one, so that its place is free.
-    pub(super) fn give_up(&self, house: &House) {
-        let agents = house.agents.iter();
+    pub(super) fn give_up(&self, deps: &SessionDeps) {
+        let agents = deps.agents.iter();
         let found = agents
             .filter(|agent| agent.config.warm > 0)
             .find_map(|agent| self.pop(&agent.key).map(|warm| (agent, warm)));
         if let Some((agent, warm)) = found {
-            remove_later(house, agent, warm);
+            remove_later(deps, agent, warm);
         }
     }
 
@@ -75,10 +75,16 @@ impl Pool {
         self.ready.lock().get(agent).map_or(0, VecDeque::len)
     }
 
-    /// Keeps the pool full until the server stops; `place` gives a free place among the live processes.
-    pub(super) async fn keep_full(&self, house: &Arc<House>, place: impl Fn() -> Option<Place>) {
-        let list = house.config.state_dir.join("warm.json");
-        let agents = house.agents.iter().filter(|agent| agent.config.warm > 0).cloned();
+    /// Keeps the pool full until the server stops; `place` gives a free place among the live processes, `starting`
+    /// has those of starts.
+    pub(super) async fn keep_full(
+        &self,
+        deps: &Arc<SessionDeps>,
+        starting: &Arc<Semaphore>,
+        place: impl Fn() -> Option<Place>,
+    ) {
+        let list = deps.config.state_dir.join("warm.json");
+        let agents = deps.agents.iter().filter(|agent| agent.config.warm > 0).cloned();
         // A new session's script runs before its agent, so a process that was started ahead would never be used.
         let (idle, agents): (Vec<_>, Vec<_>) =
             agents.partition(|agent| agent.workspaces.script().is_some());
@@ -90,7 +96,7 @@ impl Pool {
                 agent.key
             );
         }
-        remove_left_overs(house, &list).await;
+        remove_left_overs(deps, &list).await;
         if agents.is_empty() {
             return;
         }
@@ -98,7 +104,7 @@ impl Pool {
             let mut pause = None;
             for agent in &agents {
                 while self.count(&agent.key) < agent.config.warm && pause.is_none() {
-                    match start(house, agent, &place).await {
+                    match start(deps, starting, agent, &place).await {
                         Some(warm) => {
                             let mut ready = self.ready.lock();
                             ready.entry(agent.key.clone()).or_default().push_back(warm);
@@ -110,7 +116,7 @@ impl Pool {
             self.write(&list).await;
             tokio::select! {
                 biased;
-                () = house.stop.cancelled() => break,
+                () = deps.stop.cancelled() => break,
                 // The turn that took one comes first.
                 () = self.taken.notified() => tokio::time::sleep(PAUSE).await,
                 () = tokio::time::sleep(pause.unwrap_or(Duration::from_secs(60))) => {}
@@ -120,7 +126,8 @@ impl Pool {
         for (agent, warm) in left {
             for warm in warm {
                 // A stop does not keep these from their end.
-                remove(house.folders_of(&agent), &warm.session, &CancellationToken::new()).await;
+                remove(deps.agents.folders_of(&agent), &warm.session, &CancellationToken::new())
+                    .await;
             }
         }
         self.write(&list).await;
@@ -141,32 +148,32 @@ impl Pool {
 }
 
 /// Ends a warm process and removes its folders, while the caller goes on: it may hold the map of sessions.
-fn remove_later(house: &House, agent: &Agent, warm: WarmProcess) {
-    let (workspaces, stop) = (agent.workspaces.clone(), house.stop.clone());
+fn remove_later(deps: &SessionDeps, agent: &Agent, warm: WarmProcess) {
+    let (workspaces, stop) = (agent.workspaces.clone(), deps.stop.clone());
     let WarmProcess { session, running } = warm;
     drop(running);
-    house.actors.spawn(async move { remove(&workspaces, &session, &stop).await });
+    deps.actors.spawn(async move { remove(&workspaces, &session, &stop).await });
 }
 
-async fn remove(workspaces: &Workspaces, session: &str, stop: &CancellationToken) {
+pub(super) async fn remove(workspaces: &Workspaces, session: &str, stop: &CancellationToken) {
     if let Err(error) = workspaces.remove(session, stop).await {
         tracing::warn!(session.id = session, %error, "could not remove the folders of a warm process; the next start tries again");
     }
 }
 
 /// The folders of warm processes of a server that was killed; those that became sessions stay.
-async fn remove_left_overs(house: &House, list: &PathBuf) {
+async fn remove_left_overs(deps: &SessionDeps, list: &PathBuf) {
     let Ok(text) = std::fs::read_to_string(list) else {
         return;
     };
     let ids: Vec<(String, String)> = serde_json::from_str(&text).unwrap_or_default();
-    let Ok(sessions) = house.store.sessions_by_use().await else {
+    let Ok(sessions) = deps.store.sessions_by_use().await else {
         return;
     };
     for (agent, id) in ids {
         let is_id = uuid::Uuid::parse_str(&id).is_ok();
         if is_id && !sessions.iter().any(|(session, ..)| **session == *id) {
-            remove(house.folders_of(&agent), &id, &house.stop).await;
+            remove(deps.agents.folders_of(&agent), &id, &deps.stop).await;
         }
     }
     let _ = std::fs::remove_file(list);
@@ -174,19 +181,23 @@ async fn remove_left_overs(house: &House, list: &PathBuf) {
 
 /// Starts a process in folders of its own. Where that fails, nothing of it is left.
 async fn start(
-    house: &Arc<House>,
+    deps: &Arc<SessionDeps>,
+    starting: &Arc<Semaphore>,
     agent: &Arc<Agent>,
     place: &impl Fn() -> Option<Place>,
 ) -> Option<WarmProcess> {
     let slot = place()?;
-    let starting = tokio::select! {
+    let permit = tokio::select! {
         biased;
-        () = house.stop.cancelled() => return None,
-        starting = house.starting.clone().acquire_owned() => starting.ok()?,
+        () = deps.stop.cancelled() => return None,
+        permit = starting.clone().acquire_owned() => permit.ok()?,
     };
     let session: Arc<str> = Arc::from(uuid::Uuid::now_v7().to_string());
-    let started = start_in(house, agent, &session, slot).await;
-    drop(starting);
+    let launch = |driver: &mut dyn Driver, setting: &Setting| {
+        driver.launch(setting, &Turn::default()).map_err(|refusal| refusal.to_string())
+    };
+    let started = start_in(deps, agent, &session, slot, launch).await;
+    drop(permit);
     match started {
         Ok(running) => Some(WarmProcess { session, running }),
         Err(error) => {
@@ -198,35 +209,35 @@ async fn start(
     }
 }
 
-/// Starts a process in the folders of a session to come.
-async fn start_in(
-    house: &Arc<House>,
+/// Starts a process in folders of its own, as `launch` describes it, and tells it the driver's first words.
+pub(super) async fn start_in(
+    deps: &Arc<SessionDeps>,
     agent: &Arc<Agent>,
     session: &str,
     slot: Place,
+    launch: impl FnOnce(&mut dyn Driver, &Setting) -> Result<Launch, String>,
 ) -> Result<Running, String> {
     let folder = agent.workspaces.folder(session).await.map_err(|error| error.to_string())?;
     let mut driver = agent.driver();
-    let places = house.isolation.places(&folder);
+    let places = deps.isolation.places(&folder);
     let setting = Setting {
         workspace: places.workspace,
         home: places.home,
         new_conversation: uuid::Uuid::new_v4().to_string(),
         ..Setting::default()
     };
-    let launch =
-        driver.launch(&setting, &Turn::default()).map_err(|refusal| refusal.to_string())?;
+    let launch = launch(&mut *driver, &setting)?;
     if launch.life != Life::Session {
         return Err("its driver starts a process for each turn".to_owned());
     }
-    let (mut supervisor, patience) = (None, house.config.timeouts.start);
+    let (mut supervisor, patience) = (None, deps.config.timeouts.start);
     let policy = &agent.reach.policy;
-    let started = start::start(house, agent, &folder, policy, &mut supervisor, |places, door| {
+    let started = start::start(deps, agent, &folder, policy, &mut supervisor, |places, door| {
         agent.spec(&launch, places, door)
     });
     let started = tokio::select! {
         biased;
-        () = house.stop.cancelled() => Err("the server stops".to_owned()),
+        () = deps.stop.cancelled() => Err("the server stops".to_owned()),
         started = tokio::time::timeout(patience.get(), started) => match started {
             Ok(started) => started.map_err(|error| error.to_string()),
             Err(_) => Err(format!("it did not begin within {patience} (`timeouts.start`)")),
@@ -237,7 +248,7 @@ async fn start_in(
     }
     let started = started?;
     let ahead = driver.ahead();
-    let mut running = Running::new(started, driver, &launch, slot, &house.config);
+    let mut running = Running::new(started, driver, &launch, slot, &deps.config);
     running.write(ahead);
     Ok(running)
 }

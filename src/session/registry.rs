@@ -2,35 +2,37 @@
 
 use super::activity::{Activity, SessionState};
 use super::actor::Actor;
+use super::inquiry;
 use super::live::{ActorHandle, LiveSessions, Removal};
 use super::pool::WarmProcess;
 use super::records::status_with_words;
 use super::resources::SessionResources;
 use super::{
-    Answer, Attach, Delivery, EndGuard, File, House, Order, Origin, SessionKey, Turn, TurnPlaces,
+    Answer, Attach, Delivery, EndGuard, File, Order, Origin, SessionDeps, SessionKey, Turn,
+    TurnPlaces,
 };
 use crate::agent::Agent;
 use crate::asks::Decision;
 use crate::store::{self, Durability, Scope, SessionRow, Write};
-use crate::supervisor::Spec;
 use crate::task::TaskLog;
 use pilothouse_a2a::id::ContextId;
 use pilothouse_a2a::task::TaskState;
 use pilothouse_a2a::time::Timestamp;
 use pilothouse_agents::Turn as Prompt;
+use pilothouse_sandbox::supervisor::Spec;
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
 /// All sessions of the server.
 #[derive(Clone)]
 pub struct Sessions {
-    house: Arc<House>,
+    deps: Arc<SessionDeps>,
     live: Arc<LiveSessions>,
 }
 
 /// A reserved place in a session's queue.
 pub struct Admission {
-    house: Arc<House>,
+    deps: Arc<SessionDeps>,
     live: Arc<LiveSessions>,
     key: SessionKey,
     orders: mpsc::UnboundedSender<Order>,
@@ -75,14 +77,22 @@ pub enum NotAdmitted {
 
 impl Sessions {
     /// No sessions yet.
-    pub fn new(house: Arc<House>) -> Self {
-        let live = Arc::new(LiveSessions::new(&house));
-        Self { house, live }
+    pub fn new(deps: SessionDeps) -> Self {
+        let live = Arc::new(LiveSessions::new(&deps));
+        Self { deps: Arc::new(deps), live }
     }
 
-    /// What all sessions share.
-    pub fn house(&self) -> &Arc<House> {
-        &self.house
+    /// Waits until nothing of the sessions is left, once the server stops.
+    pub async fn closed(&self) {
+        self.deps.actors.close();
+        self.deps.actors.wait().await;
+        self.deps.isolation.clear().await;
+        self.deps.egress.ended().await;
+    }
+
+    /// Ends a task as failed where this is dropped before a turn of it begins.
+    pub fn end_guard(&self, log: Arc<TaskLog>) -> EndGuard {
+        EndGuard::new(self.deps.clone(), log)
     }
 
     /// Tasks that wait for a process or for their session's turn.
@@ -97,7 +107,7 @@ impl Sessions {
 
     /// LiveSessions processes, and how many there may be.
     pub fn processes(&self) -> (usize, usize) {
-        let max = self.house.config.processes.max;
+        let max = self.deps.config.processes.max;
         (max.saturating_sub(self.live.places.free()), max)
     }
 
@@ -118,7 +128,7 @@ impl Sessions {
         if activity.state != SessionState::Idle {
             return activity;
         }
-        match self.house.asks.first_of(&key.scope, &key.context_id) {
+        match self.deps.asks.first_of(&key.scope, &key.context_id) {
             Some(ask) => activity.asking(&ask),
             None => activity,
         }
@@ -128,7 +138,7 @@ impl Sessions {
     pub fn begin_removal(&self, session: &Arc<str>) -> Option<Removal> {
         let map = self.live.map.lock();
         let is_live = map.values().any(|handle| handle.session.id == *session);
-        if is_live || self.house.tasks.holds_session(session) {
+        if is_live || self.deps.tasks.holds_session(session) {
             return None;
         }
         let is_first = self.live.removals.lock().running.insert(session.clone());
@@ -146,19 +156,21 @@ impl Sessions {
         context_id: ContextId,
         known: bool,
     ) -> Result<Admission, NotAdmitted> {
-        let agent = self.house.agents.get(&scope.agent).cloned();
+        let agent = self.deps.agents.get(&scope.agent).cloned();
         let agent = agent.ok_or_else(|| NotAdmitted::NoAgent(scope.agent.clone()))?;
         let key = SessionKey { scope: scope.clone(), context_id };
         loop {
-            if self.house.stop.is_cancelled() {
+            if self.deps.stop.is_cancelled() {
                 return Err(NotAdmitted::Stopping);
             }
             if let Some(admission) = self.admit_live(&key)? {
                 return Ok(admission);
             }
             let removed = self.live.removals.lock().ended;
-            let stored =
-                if known { self.house.store.session(scope, &key.context_id).await? } else { None };
+            let stored = match self.live.take_left(&key) {
+                None if known => self.deps.store.session(scope, &key.context_id).await?,
+                left => left,
+            };
             if let Some(admission) = self.begin_session(&agent, &key, stored, removed)? {
                 return Ok(admission);
             }
@@ -194,9 +206,9 @@ impl Sessions {
             ahead.running
         });
         let (orders, inbox) = mpsc::unbounded_channel();
-        let (house, live) = (self.house.clone(), self.live.clone());
+        let (deps, live) = (self.deps.clone(), self.live.clone());
         let row = session.clone();
-        let resources = SessionResources::new(house, live, agent.clone(), row, inbox, warm, new);
+        let resources = SessionResources::new(deps, live, agent.clone(), row, inbox, warm, new);
         let handle = map.entry(key.clone()).or_insert(ActorHandle {
             activity: resources.activity.subscribe(),
             orders: orders.clone(),
@@ -209,7 +221,7 @@ impl Sessions {
         let admission = self.reserve(key, handle, places);
         drop(map);
         let actor = Box::new(Actor::new(resources, orders.downgrade(), new));
-        self.house.actors.spawn(actor.run(admission.places.process.is_some()));
+        self.deps.actors.spawn(actor.run(admission.places.process.is_some()));
         Ok(Some(admission))
     }
 
@@ -229,7 +241,7 @@ impl Sessions {
         if places.turn.is_none() {
             places.waiting = Some(live.waiting.enter(caller)?);
         }
-        let ahead = if fresh { live.pool.take(&self.house, agent) } else { None };
+        let ahead = if fresh { live.pool.take(&self.deps, agent) } else { None };
         if places.turn.is_some() && ahead.is_none() {
             places.process = live.places.try_take(caller);
             if places.process.is_none() {
@@ -260,7 +272,7 @@ impl Sessions {
     fn reserve(&self, key: &SessionKey, handle: &mut ActorHandle, places: TurnPlaces) -> Admission {
         handle.reserved += 1;
         Admission {
-            house: self.house.clone(),
+            deps: self.deps.clone(),
             live: self.live.clone(),
             key: key.clone(),
             orders: handle.orders.clone(),
@@ -327,7 +339,14 @@ impl Sessions {
     pub async fn keep_warm(&self) {
         let live = &self.live;
         let nobody = Arc::from("");
-        live.pool.keep_full(&self.house, || live.places.try_take(&nobody)).await;
+        live.pool.keep_full(&self.deps, &live.starting, || live.places.try_take(&nobody)).await;
+    }
+
+    /// Asks the CLIs that can say it what they offer.
+    pub async fn ask_clis(&self) {
+        let live = &self.live;
+        let nobody = Arc::from("");
+        inquiry::ask_all(&self.deps, &live.starting, || live.places.try_take(&nobody)).await;
     }
 
     /// Cancels a task and waits until it is over. False when there was nothing to cancel any more.
@@ -348,7 +367,7 @@ impl Sessions {
         // No turn of it runs or waits: it asked, and nobody will answer; or its turn is still on its way.
         let record =
             status_with_words(log, TaskState::Canceled, "canceled before it was continued");
-        let taken = log.record(&self.house.store, vec![record], Durability::Synced).await?;
+        let taken = log.record(&self.deps.store, vec![record], Durability::Synced).await?;
         if let (true, Some(orders)) = (taken, orders) {
             // A turn that arrived meanwhile finds its task over; one that has just begun is ended by this.
             let _ = orders.send(Order::Cancel(log.id.clone(), oneshot::channel().0));
@@ -381,7 +400,7 @@ impl Admission {
     /// Hands the turn to the session's actor.
     pub fn submit(mut self, log: Arc<TaskLog>, prompt: Prompt, files: Vec<File>, origin: Origin) {
         self.submitted = true;
-        let guard = EndGuard::new(self.house.clone(), log.clone());
+        let guard = EndGuard::new(self.deps.clone(), log.clone());
         let places = std::mem::take(&mut self.places);
         let turn = Turn { log, prompt, files, origin, places, guard };
         // Sent under the reservation, so the actor cannot have left; where it has failed, the task ends.

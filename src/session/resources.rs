@@ -9,17 +9,17 @@ use super::questions::Granted;
 use super::running::Running;
 use super::translate::Translator;
 use super::turn_clock::TurnClock;
-use super::{Fork, House, Order, SessionKey};
+use super::{Fork, Order, SessionDeps, SessionKey};
 use crate::agent::Agent;
 use crate::budget::Meter;
-use crate::process::Prepared;
 use crate::queue::Place;
 use crate::store::{Durability, SessionRow, Write};
-use crate::supervisor::Word;
 use crate::task::TaskLog;
-use crate::workspace::{self, Folder};
 use pilothouse_a2a::time::Timestamp;
 use pilothouse_agents::Turn as Prompt;
+use pilothouse_sandbox::process::Prepared;
+use pilothouse_sandbox::supervisor::Word;
+use pilothouse_sandbox::workspace::{self, Folder};
 use std::pin::Pin;
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -30,7 +30,7 @@ type MakingFolder = Pin<Box<dyn Future<Output = Result<Folder, workspace::Error>
 
 /// What the actor of a session owns.
 pub(super) struct SessionResources {
-    pub(super) house: Arc<House>,
+    pub(super) deps: Arc<SessionDeps>,
     pub(super) live: Arc<LiveSessions>,
     pub(super) agent: Arc<Agent>,
     pub(super) key: SessionKey,
@@ -44,7 +44,7 @@ pub(super) struct SessionResources {
     /// Its folders, where they are being made for a turn that has given up meanwhile.
     making: Option<MakingFolder>,
     /// What the store knows of the session: whether it is ready, and its conversation.
-    noted: (bool, Option<String>),
+    pub(super) noted: (bool, Option<String>),
     /// What the agent may do without asking again.
     pub(super) granted: Granted,
     /// Where it is said what the session does.
@@ -75,7 +75,7 @@ pub(super) struct CurrentTurn {
 
 impl SessionResources {
     pub(super) fn new(
-        house: Arc<House>,
+        deps: Arc<SessionDeps>,
         live: Arc<LiveSessions>,
         agent: Arc<Agent>,
         row: SessionRow,
@@ -86,7 +86,7 @@ impl SessionResources {
         let key = SessionKey::of(&row);
         let activity = ActivitySender::new(row.used);
         Self {
-            inbox: Inbox::new(orders, house.clone()),
+            inbox: Inbox::new(orders, deps.clone()),
             noted: (row.ready, row.conversation.clone()),
             disk: live.disk.watch(&agent.workspaces, &row.id, &key.scope.caller, new),
             running: warm.map(|running| running.of_session(&activity)),
@@ -95,7 +95,7 @@ impl SessionResources {
             making: None,
             granted: Granted::default(),
             activity,
-            house,
+            deps,
             live,
             agent,
             key,
@@ -106,7 +106,7 @@ impl SessionResources {
     /// Makes the folders and the supervisor of a new session while its task is being stored.
     pub(super) async fn prepare(&mut self) {
         let (workspaces, session) = (self.agent.workspaces.clone(), self.row.id.clone());
-        let (launcher, is_here) = (self.house.launcher.clone(), self.house.isolation.is_here());
+        let (launcher, is_here) = (self.deps.launcher.clone(), self.deps.isolation.is_here());
         let supervisor = async {
             match is_here {
                 true => launcher.prepare().await.ok(),
@@ -161,8 +161,8 @@ impl SessionResources {
     /// Lets an agent that has finished its turn exit by itself for a while, then ends it.
     pub(super) async fn leave_process(&mut self) {
         if let Some(mut running) = self.running.take_if(|running| running.ended.is_none()) {
-            let stop = self.house.stop.clone();
-            let grace = self.house.config.timeouts.terminate.get();
+            let stop = self.deps.stop.clone();
+            let grace = self.deps.config.timeouts.terminate.get();
             self.inbox.serve_during(running.leave(grace, &stop)).await;
             self.running = Some(running);
         }
@@ -174,7 +174,7 @@ impl SessionResources {
         if let Some(running) = self.running.take() {
             self.activity.enter(SessionState::Ending);
             self.live.mark_busy(&self.key);
-            let grace = self.house.config.timeouts.terminate.get();
+            let grace = self.deps.config.timeouts.terminate.get();
             // On the heap: each wait for a place would be as large otherwise.
             Box::pin(self.inbox.serve_during(running.end(first, grace))).await;
         }
@@ -190,7 +190,7 @@ impl SessionResources {
     /// Notes that the session was used until now, where nothing else is stored that could say it.
     pub(super) async fn note_use(&mut self) {
         let write = self.end_use();
-        if let Err(error) = self.house.store.commit(vec![write], Durability::Written).await {
+        if let Err(error) = self.deps.store.commit(vec![write], Durability::Written).await {
             tracing::warn!(session.id = %self.row.id, %error, "could not note that a session was used");
         }
     }
@@ -215,8 +215,8 @@ pub(super) fn session_used(row: &SessionRow, at: Timestamp) -> Write {
 
 impl CurrentTurn {
     /// The turn works from now on: it may not take longer than `timeouts.turn`, all of its waits together.
-    pub(super) fn start_clock(&mut self, house: &House) {
-        let (longest, pause) = (house.config.timeouts.turn.get(), house.config.asks.pause.get());
+    pub(super) fn start_clock(&mut self, deps: &SessionDeps) {
+        let (longest, pause) = (deps.config.timeouts.turn.get(), deps.config.asks.pause.get());
         self.clock = Some(TurnClock::start(Instant::now(), longest, pause));
     }
 }

@@ -1,17 +1,17 @@
 //! A live process of a session: with its driver, its pipes, and what is confinement as long as it lives.
 
-use super::House;
+use super::SessionDeps;
 use super::activity::{ActivitySender, ProcessMark};
 use super::long_line::{self, LinePlace, LineRoom};
 use super::outbox::Outbox;
 use super::pipe::{Chunk, read};
 use super::start::Confinement;
 use crate::config::Config;
-use crate::process::{Ended, Process};
 use crate::queue::Place;
-use crate::supervisor::{KILL_DEADLINE, Word};
-use pilothouse_agents::lines::LineCutter;
+use pilothouse_agents::lines::{LineBounds, LineCutter};
 use pilothouse_agents::{Driver, Exit, Launch, Life, Output, Step};
+use pilothouse_sandbox::process::{Ended, Process};
+use pilothouse_sandbox::supervisor::{KILL_DEADLINE, Word};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
@@ -55,7 +55,10 @@ impl Running {
         config: &Config,
     ) -> Self {
         let cutter = match launch.output {
-            Output::Lines => Some(LineCutter::new(config.limits.line.as_usize())),
+            Output::Lines => Some(LineCutter::new(LineBounds {
+                kept: config.limits.line.as_usize(),
+                longest: config.limits.longest_line.as_usize(),
+            })),
             Output::Bytes => None,
         };
         Self {
@@ -148,7 +151,7 @@ impl Running {
     }
 
     /// Hears what the agent says between two turns.
-    pub(super) fn overhear(&mut self, read: Option<Chunk>, session: &str, house: &House) {
+    pub(super) fn overhear(&mut self, read: Option<Chunk>, session: &str, deps: &SessionDeps) {
         let Some(chunk) = read else {
             self.stdout_open = false;
             return;
@@ -157,8 +160,8 @@ impl Running {
             return;
         };
         for line in cutter.push(&chunk).flatten() {
-            house.telemetry.raw().line(session, None, &line);
-            self.answer_stray_line(&line, &house.config);
+            deps.telemetry.raw().line(session, None, &line);
+            self.answer_stray_line(&line, &deps.config);
         }
         self.cutter = Some(cutter);
     }

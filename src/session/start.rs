@@ -1,12 +1,12 @@
 //! Starting a process of a session in its sandbox, and what is held as long as it lives.
 
-use super::House;
+use super::SessionDeps;
 use crate::agent::Agent;
-use crate::isolation::{Places, Surroundings};
-use crate::process::{self, Prepared, Process};
-use crate::supervisor::Spec;
-use crate::workspace::Folder;
 use pilothouse_egress::{Counted, EgressCredential, ModelRefusal, Policy, Refusal};
+use pilothouse_sandbox::isolation::{Places, Surroundings};
+use pilothouse_sandbox::process::{self, Prepared, Process};
+use pilothouse_sandbox::supervisor::Spec;
+use pilothouse_sandbox::workspace::Folder;
 use std::sync::Arc;
 
 /// What belongs to a running process; given up with it.
@@ -67,22 +67,21 @@ impl Confinement {
 ///
 /// When the program cannot be run, or its sandbox cannot be made.
 pub(super) async fn start(
-    house: &House,
+    deps: &SessionDeps,
     agent: &Agent,
     folder: &Folder,
     policy: &Arc<Policy>,
     supervisor: &mut Option<Prepared>,
     spec: impl FnOnce(&Places, DoorWords) -> Spec,
 ) -> Result<(Process, Confinement), process::Error> {
-    let isolation = &house.isolation;
-    let credential =
-        isolation.is_sandboxed().then(|| house.egress.issue_credential(policy.clone()));
+    let isolation = &deps.isolation;
+    let credential = isolation.is_sandboxed().then(|| deps.egress.issue_credential(policy.clone()));
     let door = credential.as_ref().map(|credential| credential.env(isolation.proxy_port()));
     let spec = spec(&isolation.places(folder), door);
     let sandboxed =
-        isolation.confine(&house.launcher, spec, &agent.key, folder, &agent.grants).await?;
+        isolation.confine(&deps.launcher, spec, &agent.key, folder, &agent.grants).await?;
     if supervisor.is_none() {
-        *supervisor = Some(sandboxed.launcher(&house.launcher).prepare().await?);
+        *supervisor = Some(sandboxed.launcher(&deps.launcher).prepare().await?);
     }
     let prepared = supervisor.as_mut().expect("it was just put there");
     let begun = prepared.begin(&sandboxed.confined).await?;

@@ -4,9 +4,9 @@ use super::Attach;
 use super::activity::{SessionState, WaitsFor};
 use super::resources::SessionResources;
 use crate::config::DriverKind;
-use crate::isolation::Places;
-use crate::supervisor::{Spec, Word};
 use pilothouse_agents::Setting;
+use pilothouse_sandbox::isolation::Places;
+use pilothouse_sandbox::supervisor::{Spec, Word};
 
 /// Lends the conversation to a person at a terminal; turns wait meanwhile.
 pub(super) async fn lend_conversation(session: &mut SessionResources, attach: Attach) {

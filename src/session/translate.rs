@@ -15,6 +15,7 @@ use pilothouse_a2a::message::{Message, Part, PartContent, Role};
 use pilothouse_a2a::task::{Artifact, TaskState};
 use pilothouse_a2a::time::Timestamp;
 use pilothouse_agents::event::{self, Content, Event, Usage};
+use pilothouse_agents::lines::is_shortened;
 use pilothouse_agents::{AskKind, Outcome, Problem};
 use pilothouse_egress::Refusal;
 use serde_json::{Value, json};
@@ -113,7 +114,10 @@ impl Translator {
     /// Takes in one event.
     pub(super) fn say(&mut self, event: Event) {
         match event {
-            Event::Text(text) => self.take_text(text),
+            Event::Text(text) => {
+                self.report_cut(&text);
+                self.take_text(text);
+            }
             Event::Thought(text) => {
                 self.flush_text();
                 self.push_thought(&text);
@@ -135,6 +139,7 @@ impl Translator {
             Event::Plan(plan) => self.status("plan", Some(json!({"kind": "plan", "plan": plan}))),
             Event::Artifact(artifact) => self.artifact(artifact),
             Event::Message(text) => {
+                self.report_cut(&text);
                 self.flush();
                 let mut message = self.message(text, None);
                 message.message_id = MessageId::random();
@@ -143,6 +148,15 @@ impl Translator {
             Event::Usage(usage) => self.usage = Some(usage),
             Event::Problem(problem) => self.report_problem(problem),
             Event::Raw(_) => self.unknown += 1,
+        }
+    }
+
+    /// Says that the end of a text was left out, and who can change that.
+    fn report_cut(&mut self, text: &str) {
+        if is_shortened(text) {
+            let line = "a text was cut, because the agent wrote a longer line than is kept; the server's operator can \
+                        raise `limits.line`";
+            self.status(line, Some(json!({"kind": "cut"})));
         }
     }
 
@@ -286,7 +300,12 @@ impl Translator {
         };
         let part = match content {
             Content::Text(text) => {
+                self.report_cut(&text);
                 return self.text_artifact(id, name, description, &text, append, last);
+            }
+            Content::Raw { base64, .. } if is_shortened(&base64) => {
+                let reason = "is larger than what is kept of a line (`limits.line`)";
+                return self.leave_out(name.as_deref(), reason);
             }
             Content::Raw { base64, filename, media_type } => match decode_base64(&base64) {
                 Some(bytes) => {

@@ -6,8 +6,8 @@ use super::limit::LimitReached;
 use super::resources::{CurrentTurn, SessionResources};
 use crate::backoff::Backoff;
 use crate::config::Config;
-use crate::supervisor::Word;
 use pilothouse_agents::Outcome;
+use pilothouse_sandbox::supervisor::Word;
 use std::time::Duration;
 
 /// How long a turn waits before it is tried again, when an overloaded model API refused it before
@@ -26,7 +26,7 @@ pub(super) async fn converse(
     turn: &mut CurrentTurn,
     warm: bool,
 ) -> Option<Outcome> {
-    let mut retries = Retries::new(&session.house.config);
+    let mut retries = Retries::new(&session.deps.config);
     let mut is_fresh = false;
     loop {
         let conversed = converse_once(session, turn).await;
@@ -50,7 +50,7 @@ pub(super) async fn converse(
         match reach_again(session, turn, pause, lost).await {
             Ok(is_new) => is_fresh |= is_new,
             Err(NotStarted::Over) => return outcome,
-            Err(NotStarted::Ended(cause)) => return Some(cause.outcome(&session.house.config)),
+            Err(NotStarted::Ended(cause)) => return Some(cause.outcome(&session.deps.config)),
         }
     }
 }
@@ -62,10 +62,10 @@ async fn note_limit(
     outcome: Option<Outcome>,
     limit: &LimitReached,
 ) -> Option<Outcome> {
-    let (house, agent) = (session.house.clone(), session.agent.clone());
+    let (deps, agent) = (session.deps.clone(), session.agent.clone());
     if let Some(noted) = limit.of_account(&agent.key) {
         tracing::warn!(task.id = %turn.log.id, "{}", noted.words());
-        session.inbox.serve_during(house.limited.note(agent.account, noted)).await;
+        session.inbox.serve_during(deps.limited.note(agent.account, noted)).await;
     }
     let (outcome, data) = limit.explain(outcome?, &agent.key);
     turn.translator.set_limit(data);
@@ -78,7 +78,7 @@ async fn converse_once(session: &mut SessionResources, turn: &mut CurrentTurn) -
         && let Some(running) = session.running.as_ref().filter(|running| running.can_go_on())
     {
         // The CLI has confirmed the interrupt; what the turn has left behind goes, or all of it does.
-        let (tree, patience) = (running.process.tree, session.house.config.timeouts.terminate);
+        let (tree, patience) = (running.process.tree, session.deps.config.timeouts.terminate);
         if !session.inbox.serve_during(tree.end_since(since, patience.get())).await {
             session.end_process(Word::Kill).await;
         }

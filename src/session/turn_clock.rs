@@ -11,12 +11,19 @@ pub(super) struct TurnClock {
     /// How much longer it may stand still.
     pause_left: Duration,
     paused_since: Option<Instant>,
+    /// How long it stood still.
+    waited: Duration,
 }
 
 impl TurnClock {
     /// Begins to count.
     pub(super) fn start(now: Instant, longest: Duration, pause: Duration) -> Self {
-        Self { deadline: now + longest, pause_left: pause, paused_since: None }
+        Self {
+            deadline: now + longest,
+            pause_left: pause,
+            paused_since: None,
+            waited: Duration::ZERO,
+        }
     }
 
     /// A person is asked from now on.
@@ -27,10 +34,17 @@ impl TurnClock {
     /// Nobody is asked any more; whether somebody was.
     pub(super) fn resume(&mut self, now: Instant) -> bool {
         let Some(since) = self.paused_since.take() else { return false };
-        let paused = now.saturating_duration_since(since).min(self.pause_left);
+        let waited = now.saturating_duration_since(since);
+        self.waited += waited;
+        let paused = waited.min(self.pause_left);
         self.deadline += paused;
         self.pause_left -= paused;
         true
+    }
+
+    /// How long a person was waited for.
+    pub(super) fn waited(&self) -> Duration {
+        self.waited
     }
 
     /// When the turn has taken too long; while a person is asked, as if that went on.

@@ -3,15 +3,17 @@
 mod asks;
 mod counts;
 mod list;
+mod migrations;
 mod push;
 mod read;
 mod usage;
 
 use counts::Counts;
+use migrations::{DatabaseFile, Upgrade};
 use read::Readers;
 pub use read::{EventsPart, Limits, ReadTransaction};
 
-use super::{Durability, Error, Write};
+use super::{Durability, Error, Refusal, Write};
 use parking_lot::Mutex;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -23,20 +25,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::thread::JoinHandle;
 use tokio::sync::{mpsc, oneshot};
-
-/// Migrations by number; the database remembers the last one in `user_version`.
-const MIGRATIONS: [&str; 10] = [
-    include_str!("../../migrations/sqlite/0001_event_log.sql"),
-    include_str!("../../migrations/sqlite/0002_push.sql"),
-    include_str!("../../migrations/sqlite/0003_keys.sql"),
-    include_str!("../../migrations/sqlite/0004_asks.sql"),
-    include_str!("../../migrations/sqlite/0005_usage.sql"),
-    include_str!("../../migrations/sqlite/0006_unfinished.sql"),
-    include_str!("../../migrations/sqlite/0007_beside_artifacts.sql"),
-    include_str!("../../migrations/sqlite/0008_lists.sql"),
-    include_str!("../../migrations/sqlite/0009_fewer_pages.sql"),
-    include_str!("../../migrations/sqlite/0010_counts_and_conditions.sql"),
-];
 
 /// Batches that may wait for the writer; a full queue holds back whoever writes.
 const QUEUE: usize = 4096;
@@ -74,12 +62,13 @@ impl Job {
 
 /// A handle to the store; clones share it.
 #[derive(Clone)]
-pub struct Store {
+pub(crate) struct Sqlite {
     jobs: mpsc::Sender<Job>,
     readers: Arc<Readers>,
     next_n: Arc<AtomicI64>,
     writer: Arc<Mutex<Option<JoinHandle<()>>>>,
     clean: bool,
+    upgrade: Option<Upgrade>,
     /// The lock file; and the database file, because closing any descriptor of it would drop the locks that
     /// SQLite holds on it (POSIX), and another program that closes it would then remove the log from under us.
     _held: Option<Arc<(File, File)>>,
@@ -87,13 +76,14 @@ pub struct Store {
 
 // === opening ===
 
-impl Store {
+impl Sqlite {
     /// Opens (or makes) the database in a folder of our own, which is locked for us.
     pub(super) fn in_folder(
         folder: &Path,
         file: &Path,
         lock: File,
         readers: usize,
+        copies: bool,
     ) -> Result<Self, Error> {
         let unusable = |path: &Path, error: &dyn std::fmt::Display| Error::Unusable {
             path: path.display().to_string(),
@@ -102,6 +92,7 @@ impl Store {
         // The file is ours alone from its first byte.
         let handle = OpenOptions::new()
             .create(true)
+            .read(true)
             .append(true)
             .mode(0o600)
             .open(file)
@@ -119,7 +110,9 @@ impl Store {
             Ok(connection)
         };
         let connection = open().map_err(|error: rusqlite::Error| unusable(file, &error))?;
-        let clean = migrate(&connection)?;
+        let database = DatabaseFile { path: file, open: &handle, copies };
+        let upgrade = migrations::migrate(&connection, Some(&database))?;
+        let clean = begin_running(&connection)?;
         if fresh {
             // SQLite drops the log of a database file that is empty after a power cut.
             let synced = handle.sync_all().and_then(|()| File::open(folder)?.sync_all());
@@ -134,20 +127,17 @@ impl Store {
                 Ok(reader)
             })
             .collect::<Result<Vec<_>, rusqlite::Error>>()?;
-        Self::start(
-            connection,
-            None,
-            Readers::own(connections),
-            clean,
-            Some(Arc::new((lock, handle))),
-        )
+        let held = Some(Arc::new((lock, handle)));
+        let store = Self::start(connection, None, Readers::own(connections), clean, held)?;
+        Ok(Self { upgrade, ..store })
     }
 
     /// A store that is gone with the process.
     pub(super) fn in_memory(_readers: usize) -> Result<Self, Error> {
         let connection = Connection::open_in_memory()?;
         prepare(&connection)?;
-        migrate(&connection)?;
+        migrations::migrate(&connection, None)?;
+        begin_running(&connection)?;
         let shared = Arc::new(Mutex::new(connection));
         let readers = Readers::on_writers(shared.clone());
         let idle = Connection::open_in_memory()?;
@@ -181,17 +171,23 @@ impl Store {
             next_n: Arc::new(AtomicI64::new(next_n)),
             writer: Arc::new(Mutex::new(Some(writer))),
             clean,
+            upgrade: None,
             _held: held,
         })
     }
 
     /// Whether the last server on this store ended in order.
-    pub fn was_clean(&self) -> bool {
+    pub(crate) fn was_clean(&self) -> bool {
         self.clean
     }
 
+    /// What the operator should know of the opening.
+    pub(crate) fn note(&self) -> Option<String> {
+        self.upgrade.as_ref().map(ToString::to_string)
+    }
+
     /// Marks the end as an orderly one and stops the writer. Writes still under way are carried out.
-    pub async fn close(&self) {
+    pub(crate) async fn close(&self) {
         if let Err(error) = self.commit(vec![Write::CleanEnd], Durability::Synced).await {
             tracing::warn!(%error, "the store could not note its orderly end");
         }
@@ -247,17 +243,8 @@ fn prepare(connection: &Connection) -> Result<(), rusqlite::Error> {
     Ok(())
 }
 
-/// Brings the schema up to date, and notes that a server runs. Whether the last one ended in order.
-fn migrate(connection: &Connection) -> Result<bool, Error> {
-    let found: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    let known = i64::try_from(MIGRATIONS.len()).expect("a handful");
-    if found > known {
-        return Err(Error::Newer { found, known });
-    }
-    for (number, sql) in (1..).zip(MIGRATIONS).skip(usize::try_from(found).unwrap_or(0)) {
-        connection
-            .execute_batch(&format!("BEGIN; {sql} PRAGMA user_version = {number}; COMMIT;"))?;
-    }
+/// Notes that a server runs. Whether the last one ended in order.
+fn begin_running(connection: &Connection) -> Result<bool, rusqlite::Error> {
     let end: Option<String> = connection
         .query_row("SELECT value FROM meta WHERE name = 'end'", [], |row| row.get(0))
         .optional()?;
@@ -268,9 +255,9 @@ fn migrate(connection: &Connection) -> Result<bool, Error> {
 
 // === writing ===
 
-impl Store {
+impl Sqlite {
     /// A number for a new task.
-    pub fn new_task_number(&self) -> i64 {
+    pub(crate) fn new_task_number(&self) -> i64 {
         self.next_n.fetch_add(1, Ordering::Relaxed)
     }
 
@@ -279,7 +266,11 @@ impl Store {
     /// # Errors
     ///
     /// When the database fails (a full disk, say); then nothing of the batch is stored.
-    pub async fn commit(&self, writes: Vec<Write>, durability: Durability) -> Result<(), Error> {
+    pub(crate) async fn commit(
+        &self,
+        writes: Vec<Write>,
+        durability: Durability,
+    ) -> Result<(), Error> {
         self.commit_then(writes, durability, |outcome| outcome).await?
     }
 
@@ -290,7 +281,7 @@ impl Store {
     /// # Errors
     ///
     /// When the store is closed; then `then` is not called.
-    pub async fn commit_then<T: Send + 'static>(
+    pub(crate) async fn commit_then<T: Send + 'static>(
         &self,
         writes: Vec<Write>,
         durability: Durability,
@@ -304,9 +295,9 @@ impl Store {
     }
 }
 
-impl Store {
+impl Sqlite {
     /// Removes tasks with their events.
-    pub async fn remove_tasks(&self, tasks: &[i64]) -> Result<(), Error> {
+    pub(crate) async fn remove_tasks(&self, tasks: &[i64]) -> Result<(), Error> {
         for some in tasks.chunks(64) {
             let writes = some.iter().map(|&n| Write::TaskGone { n }).collect();
             self.commit(writes, Durability::Written).await?;
@@ -315,7 +306,7 @@ impl Store {
     }
 
     /// Removes a session.
-    pub async fn remove_session(&self, id: &Arc<str>) -> Result<(), Error> {
+    pub(crate) async fn remove_session(&self, id: &Arc<str>) -> Result<(), Error> {
         self.commit(vec![Write::SessionGone { id: id.clone() }], Durability::Written).await
     }
 }
@@ -359,25 +350,24 @@ fn write_group(connection: &mut Connection, group: &mut Vec<Job>, synced: &mut b
         Err(_) if group.len() > 1 => {
             for job in group.drain(..) {
                 let outcome = apply(connection, std::slice::from_ref(&job));
-                job.answer(outcome.map_err(Error::from));
+                job.answer(outcome);
             }
         }
         Err(error) => {
-            let error = Error::from(error);
             group.drain(..).for_each(|job| job.answer(Err(error.clone())));
         }
     }
     last
 }
 
-fn apply(connection: &mut Connection, group: &[Job]) -> Result<(), rusqlite::Error> {
+fn apply(connection: &mut Connection, group: &[Job]) -> Result<(), Error> {
     let transaction = connection.transaction()?;
     let mut counts = Counts::default();
     for write in group.iter().flat_map(|job| &job.writes) {
         write.apply(&transaction, &mut counts)?;
     }
     counts.store(&transaction)?;
-    transaction.commit()
+    Ok(transaction.commit()?)
 }
 
 fn key(n: i64, seq: u64) -> i64 {
@@ -385,7 +375,17 @@ fn key(n: i64, seq: u64) -> i64 {
 }
 
 impl Write {
-    fn apply(&self, connection: &Connection, counts: &mut Counts) -> Result<(), rusqlite::Error> {
+    /// What it means where nothing is changed by it; none where that may be.
+    fn refusal(&self) -> Option<Refusal> {
+        match self {
+            Self::Head { .. } => Some(Refusal::Moved),
+            Self::AskTaken { .. } => Some(Refusal::Taken),
+            Self::Key { .. } => Some(Refusal::Exists),
+            _ => None,
+        }
+    }
+
+    fn apply(&self, connection: &Connection, counts: &mut Counts) -> Result<(), Error> {
         match self {
             Self::Task(row, _) => counts.made(&row.scope, row.state as i64),
             Self::Head { n, status: Some((state, _)), .. } => {
@@ -394,11 +394,11 @@ impl Write {
             Self::TaskGone { n } => counts.moves(connection, *n, None)?,
             _ => {}
         }
-        match self {
+        let changed = match self {
             Self::Task(row, bytes) => connection
                 .prepare_cached(
                     "INSERT INTO tasks (n, id, caller, agent, context_id, session, alias, state, status_ms,
-                     created_ms, head, bytes) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+                     created_ms, head, bytes, print) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
                 )?
                 .execute(params![
                     row.n,
@@ -413,21 +413,32 @@ impl Write {
                     row.created.as_millisecond(),
                     row.head.cast_signed(),
                     bytes.cast_signed(),
+                    row.print.as_ref().map(|print| &print[..]),
                 ])?,
             Self::Event { n, event } => connection
                 .prepare_cached("INSERT INTO events (key, kind, body) VALUES (?1, ?2, ?3)")?
                 .execute(params![key(*n, event.seq), event.kind as i64, &event.body[..]])?,
-            Self::Head { n, seq, bytes, status: None } => connection
-                .prepare_cached("UPDATE tasks SET head = ?2, bytes = bytes + ?3 WHERE n = ?1")?
-                .execute(params![n, seq.cast_signed(), bytes.cast_signed()])?,
-            Self::Head { n, seq, bytes, status: Some((state, at)) } => connection
+            Self::Head { n, expected, seq, bytes, status: None } => connection
                 .prepare_cached(
-                    "UPDATE tasks SET head = ?2, bytes = bytes + ?3, state = ?4, status_ms = ?5 WHERE n = ?1",
+                    "UPDATE tasks SET head = ?2, bytes = bytes + ?3
+                     WHERE n = ?1 AND head = ?4 AND (state <= 2 OR state = 6 OR state = 8)",
                 )?
                 .execute(params![
                     n,
                     seq.cast_signed(),
                     bytes.cast_signed(),
+                    expected.cast_signed()
+                ])?,
+            Self::Head { n, expected, seq, bytes, status: Some((state, at)) } => connection
+                .prepare_cached(
+                    "UPDATE tasks SET head = ?2, bytes = bytes + ?3, state = ?5, status_ms = ?6
+                     WHERE n = ?1 AND head = ?4 AND (state <= 2 OR state = 6 OR state = 8)",
+                )?
+                .execute(params![
+                    n,
+                    seq.cast_signed(),
+                    bytes.cast_signed(),
+                    expected.cast_signed(),
                     *state as i64,
                     at.as_millisecond()
                 ])?,
@@ -468,7 +479,7 @@ impl Write {
             Self::PushEnded { n, id, state } => push::ended(connection, *n, id, state)?,
             Self::PushGone { n, id } => push::gone(connection, *n, id)?,
             Self::Ask(row) => asks::put(connection, row)?,
-            Self::AskGone { id } => asks::gone(connection, id)?,
+            Self::AskTaken { id } | Self::AskGone { id } => asks::gone(connection, id)?,
             Self::Key { scope, key, print, n } => connection
                 .prepare_cached(
                     "INSERT OR IGNORE INTO keys (caller, agent, key, print, n) VALUES (?1, ?2, ?3, ?4, ?5)",
@@ -487,13 +498,17 @@ impl Write {
                     .execute(params![key(*n, 0), key(*n, u64::MAX)])?;
                 connection.prepare_cached("DELETE FROM tasks WHERE n = ?1")?.execute(params![n])?
             }
+            Self::Inventory { agent, text } => connection
+                .prepare_cached("INSERT OR REPLACE INTO meta (name, value) VALUES ('inventory:' || ?1, ?2)")?
+                .execute(params![&**agent, text])?,
             Self::Probe => connection.execute(
                 "INSERT OR REPLACE INTO meta (name, value) VALUES ('probe', CAST(unixepoch() AS TEXT))",
                 [],
             )?,
             Self::CleanEnd => connection.execute("UPDATE meta SET value = 'clean' WHERE name = 'end'", [])?,
         };
-        Ok(())
+        let refusal = self.refusal().filter(|_| changed == 0);
+        refusal.map_or(Ok(()), |refusal| Err(Error::Refused(refusal)))
     }
 }
 
@@ -513,7 +528,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("store.db");
         let earlier = Connection::open(&file).unwrap();
-        for sql in &MIGRATIONS[..version] {
+        for sql in &migrations::MIGRATIONS[..version] {
             earlier.execute_batch(sql).unwrap();
         }
         earlier.pragma_update(None, "user_version", i64::try_from(version).unwrap()).unwrap();
@@ -522,9 +537,14 @@ mod tests {
             earlier.execute(put, [n]).unwrap();
         }
         drop(earlier);
-        let store =
-            Store::in_folder(folder.path(), &file, lock(folder.path(), "a test").unwrap(), 1)
-                .unwrap();
+        let store = Sqlite::in_folder(
+            folder.path(),
+            &file,
+            lock(folder.path(), "a test").unwrap(),
+            1,
+            true,
+        )
+        .unwrap();
         let pages = store.read_together(|reads| {
             let scope = Scope { caller: Arc::from("owner"), agent: Arc::from("fake") };
             let states = [1, 2, 3, 6].map(|number| Some(read::state_of(number)));

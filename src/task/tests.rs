@@ -20,6 +20,7 @@ async fn working() -> (Store, Arc<TaskLog>) {
         status_at: Timestamp::now(),
         created: Timestamp::now(),
         head: 0,
+        print: None,
     };
     let task = Task::new(id, context_id, TaskStatus::now(TaskState::Submitted));
     let tasks = Tasks::new(store.clone());

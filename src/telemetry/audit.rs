@@ -1,12 +1,15 @@
 //! The audit log: who asked for what, when, and how it ended. No prompts, no answers, no secrets.
 //!
-//! A file takes each entry at once. What nobody may read, standard error, a pipe or a terminal, takes them through a
+//! A file takes each entry at once. The one of the state folder is rotated like the log of agent lines
+//! (`log.max_size`, `log.keep`); a file that the operator names is the operator's to rotate. What nobody may read, standard error, a pipe or a terminal, takes them through a
 //! bounded queue and one writer; when it is full, requests wait.
 
 use super::is_unshowable;
-use crate::disk;
+use super::raw::LogFile;
+use crate::config::Config;
 use parking_lot::Mutex;
 use pilothouse_a2a::time::Timestamp;
+use pilothouse_sandbox::disk;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 use serde::Serialize;
@@ -15,6 +18,7 @@ use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
@@ -23,15 +27,18 @@ use tokio::sync::{mpsc, oneshot};
 const QUEUE: usize = 4096;
 
 /// Where entries go.
-pub struct Audit(Sink);
+pub struct Audit {
+    sink: Sink,
+    /// Whether the last entry could not be written.
+    fails: Arc<AtomicBool>,
+}
 
 enum Sink {
     Off,
     /// A file takes a line at once.
-    File {
-        file: Mutex<AuditFile>,
-        complained: AtomicBool,
-    },
+    File(Mutex<AuditFile>),
+    /// The same, which is ours to rotate.
+    Rotated(Mutex<LogFile>),
     /// What may have no reader: a thread of its own waits there.
     Queue(mpsc::Sender<Message>),
 }
@@ -98,28 +105,40 @@ pub struct Entry {
 }
 
 impl Audit {
-    /// Opens `stderr`, `off`, or a file that only its owner may read.
-    pub(super) fn open(place: &str) -> io::Result<Self> {
-        match place {
-            "off" => Ok(Self(Sink::Off)),
-            "stderr" => Ok(Self(Sink::queue(io::stderr())?)),
-            path => Sink::open(Path::new(path)).map(Self).map_err(|error| {
+    /// Opens what `audit` says; files are readable by their owner alone.
+    pub(super) fn open(config: &Config) -> io::Result<Self> {
+        let fails = Arc::new(AtomicBool::new(false));
+        let sink = match (config.audit.as_str(), config.rotated_audit()) {
+            ("off", _) => Sink::Off,
+            (_, Some(path)) => {
+                let (size, keep) = (config.log.max_size.get(), config.log.keep);
+                Sink::Rotated(Mutex::new(LogFile::open(&path, size, keep)?))
+            }
+            ("auto" | "stderr", None) => Sink::queue(io::stderr(), fails.clone())?,
+            (path, None) => Sink::open(Path::new(path), fails.clone()).map_err(|error| {
                 let words = format!("cannot open the audit log {path}: {error}; correct `audit`");
                 io::Error::new(error.kind(), words)
-            }),
-        }
+            })?,
+        };
+        Ok(Self { sink, fails })
+    }
+
+    /// Whether the last entry could not be written: a full disk, a device that takes nothing.
+    pub fn fails(&self) -> bool {
+        self.fails.load(Ordering::Relaxed)
     }
 
     /// Notes one entry at once, or says what is left to be waited for.
     pub fn note(&self, entry: &Entry) -> Result<(), Unsent> {
-        match &self.0 {
+        match &self.sink {
             Sink::Off => {}
-            Sink::File { file, complained } => {
+            Sink::File(file) => {
                 let line = entry.to_line();
-                match disk::in_place(|| file.lock().append(&line)) {
-                    Ok(()) => complained.store(false, Ordering::Relaxed),
-                    Err(error) => complain(complained, &error),
-                }
+                note_written(&self.fails, disk::in_place(|| file.lock().append(&line)));
+            }
+            Sink::Rotated(file) => {
+                let line = entry.to_line();
+                note_written(&self.fails, disk::in_place(|| file.lock().append(&line)));
             }
             Sink::Queue(entries) => {
                 let sent = entries.try_send(Message::Line(entry.to_line()));
@@ -133,7 +152,7 @@ impl Audit {
 
     /// Waits until all that was noted is written.
     pub async fn close(&self) {
-        if let Sink::Queue(entries) = &self.0 {
+        if let Sink::Queue(entries) = &self.sink {
             let (flushed, answer) = oneshot::channel();
             if entries.send(Message::Flush(flushed)).await.is_ok() {
                 let _ = answer.await;
@@ -143,18 +162,17 @@ impl Audit {
 }
 
 impl Sink {
-    fn open(path: &Path) -> io::Result<Self> {
+    fn open(path: &Path, fails: Arc<AtomicBool>) -> io::Result<Self> {
         if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
-            return Self::queue(Pipe::find(path)?);
+            return Self::queue(Pipe::find(path)?, fails);
         }
-        let file = Mutex::new(AuditFile::open(path)?);
-        Ok(Self::File { file, complained: AtomicBool::new(false) })
+        AuditFile::open(path).map(|file| Self::File(Mutex::new(file)))
     }
 
-    fn queue(sink: impl Write + Send + 'static) -> io::Result<Self> {
+    fn queue(sink: impl Write + Send + 'static, fails: Arc<AtomicBool>) -> io::Result<Self> {
         let (entries, waiting) = mpsc::channel(QUEUE);
         let thread = std::thread::Builder::new().name("audit".to_owned());
-        thread.spawn(move || write(sink, waiting))?;
+        thread.spawn(move || write(sink, waiting, &fails))?;
         Ok(Self::Queue(entries))
     }
 }
@@ -273,16 +291,18 @@ fn id(metadata: &Metadata) -> (u64, u64) {
     (metadata.dev(), metadata.ino())
 }
 
-fn complain(complained: &AtomicBool, error: &io::Error) {
-    if !complained.swap(true, Ordering::Relaxed) {
+fn note_written(fails: &AtomicBool, written: io::Result<()>) {
+    let had_failed = fails.swap(written.is_err(), Ordering::Relaxed);
+    if let Err(error) = written
+        && !had_failed
+    {
         tracing::error!(%error, "the audit log cannot be written (said once, until it can)");
     }
 }
 
-fn write(mut sink: impl Write, mut waiting: mpsc::Receiver<Message>) {
+fn write(mut sink: impl Write, mut waiting: mpsc::Receiver<Message>, fails: &AtomicBool) {
     let mut group = Vec::new();
     let mut bytes = Vec::new();
-    let complained = AtomicBool::new(false);
     while waiting.blocking_recv_many(&mut group, 256) > 0 {
         let mut flushed = Vec::new();
         for message in group.drain(..) {
@@ -293,10 +313,7 @@ fn write(mut sink: impl Write, mut waiting: mpsc::Receiver<Message>) {
         }
         let written = sink.write_all(&bytes).and_then(|()| sink.flush());
         bytes.clear();
-        match written {
-            Ok(()) => complained.store(false, Ordering::Relaxed),
-            Err(error) => complain(&complained, &error),
-        }
+        note_written(fails, written);
         flushed.into_iter().for_each(|done| {
             let _ = done.send(());
         });
@@ -358,7 +375,8 @@ mod tests {
         let path = folder.path().join("audit");
         let (kind, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::from_raw_mode(0o600));
         rustix::fs::mknodat(rustix::fs::CWD, &path, kind, mode, 0).unwrap();
-        let audit = Audit::open(path.to_str().unwrap()).unwrap();
+        let config = Config { audit: path.to_str().unwrap().to_owned(), ..Config::default() };
+        let audit = Audit::open(&config).unwrap();
         for action in ["one", "two"] {
             assert!(audit.note(&entry(action)).is_ok());
             let mut line = String::new();

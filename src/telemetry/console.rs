@@ -1,5 +1,10 @@
-//! The live console: `→` a request, `<` what the agent does, `←` the response; one line each, cut to
-//! the terminal. A terminal that is slow loses lines, never the server its time; how many is said.
+//! The live console: what agents are told, what they do and say, whom they wait for, and what comes of it. A line
+//! begins with the time, a mark, and the end of the task's id, by which client commands find it.
+//!
+//! Words that come in pieces become whole lines. Lines are cut to the terminal. A terminal that is slow loses lines,
+//! never the server its time; how many is said.
+
+mod said;
 
 use super::is_unshowable;
 use crate::config::Color;
@@ -8,6 +13,9 @@ use parking_lot::Mutex;
 use pilothouse_a2a::id::TaskId;
 use pilothouse_a2a::task::TaskState;
 use pilothouse_agents::event::{Event, Usage};
+use said::Said;
+use serde_json::Value;
+use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
@@ -19,8 +27,17 @@ use std::time::Duration;
 /// Lines that may wait for a slow terminal.
 const QUEUE: usize = 1024;
 
+/// Turns whose words are joined to lines at a time; those of further ones are not shown until they end.
+const TURNS: usize = 4096;
+
 /// Width where standard output is not a terminal.
 const PLAIN_WIDTH: usize = 160;
+
+/// Characters of a line at most, before it is cut to the terminal.
+const LONGEST: usize = 400;
+
+/// A tool that took less is not worth a second line.
+const LONG_TOOL: Duration = Duration::from_secs(1);
 
 const REQUEST: Style = AnsiColor::Cyan.on_default();
 const AGENT: Style = Style::new().dimmed();
@@ -33,9 +50,25 @@ pub struct Console {
     lines: Mutex<Option<SyncSender<String>>>,
     writer: Mutex<Option<JoinHandle<()>>>,
     skipped: Arc<AtomicUsize>,
+    turns: Mutex<HashMap<TaskId, Said>>,
     on: bool,
     colour: bool,
     terminal: bool,
+}
+
+/// What came of a turn.
+#[derive(Clone, Copy)]
+pub struct TurnEnd<'a> {
+    /// The task's state.
+    pub state: TaskState,
+    /// What was used, where it is known.
+    pub usage: Option<&'a Usage>,
+    /// How long it took.
+    pub took: Duration,
+    /// How much of that a person was waited for.
+    pub waited: Duration,
+    /// The agent's last words, or why it failed.
+    pub words: &'a str,
 }
 
 impl Console {
@@ -45,6 +78,7 @@ impl Console {
             lines: Mutex::new(None),
             writer: Mutex::new(None),
             skipped: Arc::default(),
+            turns: Mutex::default(),
             on: false,
             colour: false,
             terminal: false,
@@ -71,71 +105,123 @@ impl Console {
                 Color::Auto => terminal,
             },
             terminal,
+            ..Self::off()
         }
     }
 
-    /// A request came.
-    pub fn request(&self, method: &str, caller: &str, task: Option<&TaskId>) {
+    /// A turn begins with this prompt.
+    pub fn begin_turn(&self, task: &TaskId, agent: &str, caller: &str, prompt: &str) {
         if self.on {
-            let task = task.map(short).unwrap_or_default();
-            self.line(REQUEST, &format!("→ {task:>6} {method} from {caller}"));
+            let prompt = head(prompt);
+            self.line(REQUEST, &format!("▶ {agent} · {caller} · {}  \"{prompt}\"", short(task)));
         }
     }
 
-    /// The agent said something.
+    /// The agent did or said something.
     pub fn agent(&self, task: &TaskId, event: &Event) {
         if !self.on {
             return;
         }
-        let (kind, preview) = match event {
-            Event::Text(text) => ("text", text.clone()),
-            Event::Thought(text) => ("thought", text.clone()),
-            Event::Status { text, .. } => ("status", text.clone()),
-            Event::Problem(problem) => ("problem", problem.text.clone()),
-            Event::ToolCall { name, input, .. } => ("tool", format!("{name} {input}")),
-            Event::ToolResult { content, is_error: false, .. } => ("result", content.clone()),
-            Event::ToolResult { content, is_error: true, .. } => ("refused", content.clone()),
-            Event::Plan(plan) => ("plan", plan.to_string()),
-            Event::Artifact(artifact) => ("artifact", artifact.name.clone().unwrap_or_default()),
-            Event::Message(text) => ("message", text.clone()),
-            Event::Usage(_) => return,
-            Event::Raw(value) => ("other", value.to_string()),
-        };
-        let head: String = preview.chars().take(400).collect();
-        self.line(AGENT, &format!("< {:>6} {kind}: {}", short(task), one_line(&head)));
+        let lines = self.with(task, |said| said.hear(event)).unwrap_or_default();
+        for (is_bad, line) in lines {
+            let (style, mark) = if is_bad { (BAD, '!') } else { (AGENT, ' ') };
+            self.task_line(style, mark, task, &line);
+        }
     }
 
-    /// A turn is over.
-    pub fn response(&self, task: &TaskId, state: TaskState, usage: Option<&Usage>, took: Duration) {
+    /// A person has to answer; the command that does it stands behind what is asked.
+    pub fn ask(&self, task: &TaskId, caller: &str, words: &str, command: &str) {
         if !self.on {
             return;
         }
-        let word = state.word();
-        let mut line = format!("← {:>6} {word} in {:.2} s", short(task), took.as_secs_f64());
-        if let Some(usage) = usage {
+        self.flush(task);
+        let text =
+            format!("waits for {caller}: {}     pilothouse {command} {}", head(words), short(task));
+        self.task_line(WAITS, '?', task, &text);
+    }
+
+    /// A person has answered.
+    pub fn answer(&self, task: &TaskId, caller: &str, decision: &str) {
+        self.task_line(REQUEST, ' ', task, &format!("{caller} answers: {decision}"));
+    }
+
+    /// The agent was refused a host; said once a turn for each.
+    pub fn refuse(&self, task: &TaskId, host: &str, why: &str) {
+        if self.on && self.with(task, |said| said.note_refusal(host)) == Some(true) {
+            self.task_line(BAD, '!', task, &format!("{host} was refused: {why}"));
+        }
+    }
+
+    /// A turn is over.
+    pub fn end_turn(&self, task: &TaskId, end: TurnEnd<'_>) {
+        if !self.on {
+            return;
+        }
+        self.flush(task);
+        let said = self.turns.lock().remove(task);
+        let (style, mark) = match end.state {
+            TaskState::Completed => (GOOD, '✓'),
+            TaskState::Failed | TaskState::Rejected => (BAD, '✗'),
+            TaskState::Canceled => (WAITS, '■'),
+            TaskState::AuthRequired => (WAITS, '?'),
+            // Whom it waits for was said when it asked.
+            TaskState::InputRequired | TaskState::Unspecified => return,
+            // The server stops, and the turn runs at its next start.
+            TaskState::Submitted | TaskState::Working => return,
+        };
+        let mut text = format!("{:.1} s", end.took.as_secs_f64());
+        if end.waited >= Duration::from_millis(100) {
+            let _ = write!(text, " ({:.1} s waiting)", end.waited.as_secs_f64());
+        }
+        if let Some(usage) = end.usage {
             if let (Some(input), Some(output)) = (usage.input_tokens, usage.output_tokens) {
-                let _ = write!(line, ", {input} → {output} tokens");
+                let _ = write!(text, " · {input}→{output} tok");
             }
             if let Some(cost) = usage.cost_usd {
-                let _ = write!(line, ", ${cost:.4}");
+                let _ = write!(text, " · ${cost:.4}");
             }
         }
-        let style = match state {
-            TaskState::Completed => GOOD,
-            TaskState::Failed | TaskState::Rejected => BAD,
-            TaskState::Unspecified
-            | TaskState::Submitted
-            | TaskState::Working
-            | TaskState::Canceled
-            | TaskState::InputRequired
-            | TaskState::AuthRequired => WAITS,
-        };
-        self.line(style, &line);
+        let last = said.as_ref().map_or("", Said::last_words);
+        match (end.words, last) {
+            ("", "") => {}
+            ("", words) => drop(write!(text, "  \"{}\"", head(words))),
+            (words, _) if mark == '✓' => drop(write!(text, "  \"{}\"", head(words))),
+            (words, _) => drop(write!(text, "  {}", head(words))),
+        }
+        self.task_line(style, mark, task, &text);
+    }
+
+    /// What is known of a turn's words; none where too many turns are.
+    fn with<T>(&self, task: &TaskId, use_it: impl FnOnce(&mut Said) -> T) -> Option<T> {
+        let mut turns = self.turns.lock();
+        if !turns.contains_key(task) {
+            if turns.len() >= TURNS {
+                return None;
+            }
+            turns.insert(task.clone(), Said::default());
+        }
+        turns.get_mut(task).map(use_it)
+    }
+
+    /// Shows the words that have come without the end of their line.
+    fn flush(&self, task: &TaskId) {
+        let line = self.turns.lock().get_mut(task).and_then(Said::flush);
+        if let Some(line) = line {
+            self.task_line(AGENT, ' ', task, &line);
+        }
+    }
+
+    fn task_line(&self, style: Style, mark: char, task: &TaskId, text: &str) {
+        self.line(style, &format!("{mark} {} {text}", short(task)));
     }
 
     fn line(&self, style: Style, text: &str) {
+        if !self.on {
+            return;
+        }
+        let time = jiff::Zoned::now().strftime("%H:%M:%S");
         let width = if self.terminal { width() } else { PLAIN_WIDTH };
-        let text = cut(&text.replace(is_unshowable, " "), width);
+        let text = cut(&format!("{time} {}", text.replace(is_unshowable, " ")), width);
         let line =
             if self.colour { format!("{style}{text}{style:#}\n") } else { format!("{text}\n") };
         let lines = self.lines.lock();
@@ -174,22 +260,27 @@ fn print(waiting: &Receiver<String>, skipped: &AtomicUsize) {
     }
 }
 
-/// The last characters of an id tell tasks of one minute apart.
-fn short(task: &TaskId) -> &str {
-    let id = task.as_str();
-    id.get(id.len().saturating_sub(6)..).unwrap_or(id)
+/// A call of a tool in few words.
+pub(super) fn call(tool: &str, input: &Value) -> String {
+    head(&format!("{tool} {}", said::tell(input)))
 }
 
-fn one_line(text: &str) -> String {
-    let mut line = String::with_capacity(text.len());
-    for word in text.split(|character: char| character.is_whitespace() || is_unshowable(character))
-    {
-        if !word.is_empty() {
-            if !line.is_empty() {
-                line.push(' ');
-            }
-            line.push_str(word);
+/// The end of an id tells tasks of one minute apart; client commands take it for the whole.
+fn short(task: &TaskId) -> &str {
+    let id = task.as_str();
+    id.get(id.len().saturating_sub(4)..).unwrap_or(id)
+}
+
+/// The beginning of a text as one line.
+fn head(text: &str) -> String {
+    let beginning: String = text.chars().take(LONGEST).collect();
+    let mut line = String::with_capacity(beginning.len());
+    let is_gap = |character: char| character.is_whitespace() || is_unshowable(character);
+    for word in beginning.split(is_gap).filter(|word| !word.is_empty()) {
+        if !line.is_empty() {
+            line.push(' ');
         }
+        line.push_str(word);
     }
     line
 }
@@ -216,7 +307,7 @@ mod tests {
     fn a_line_is_cut_to_the_width_and_control_characters_never_reach_the_terminal() {
         assert_eq!(cut("abcdef", 4), "abc…");
         assert_eq!(cut("äöü", 3), "äöü");
-        assert_eq!(one_line("a\u{1b}[31m\n\tb"), "a [31m b");
-        assert_eq!(one_line("a\u{202e}b\u{2066}c\u{200f}d\u{61c}e\u{2028}f"), "a b c d e f");
+        assert_eq!(head("a\u{1b}[31m\n\tb"), "a [31m b");
+        assert_eq!(head("a\u{202e}b\u{2066}c\u{200f}d\u{61c}e\u{2028}f"), "a b c d e f");
     }
 }

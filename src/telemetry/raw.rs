@@ -1,10 +1,10 @@
 //! The JSONL log of every line that an agent wrote.
 
 use crate::config::Log;
-use crate::disk;
 use parking_lot::Mutex;
 use pilothouse_a2a::id::TaskId;
 use pilothouse_a2a::time::Timestamp;
+use pilothouse_sandbox::disk;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -23,7 +23,7 @@ pub struct Raw {
 /// A file that is renamed when it is full: `path` to `path.1`, that to `path.2`, up to `keep`.
 ///
 /// Each step is one rename, so a crash in the middle leaves a gap in the numbers and loses nothing.
-struct LogFile {
+pub(super) struct LogFile {
     path: PathBuf,
     file: File,
     /// Bytes in it; none where it is no regular file and cannot be full.
@@ -79,7 +79,7 @@ impl Raw {
 }
 
 impl LogFile {
-    fn open(path: &Path, max_size: u64, keep: u32) -> io::Result<Self> {
+    pub(super) fn open(path: &Path, max_size: u64, keep: u32) -> io::Result<Self> {
         let mut file = create(path)?;
         let metadata = file.metadata()?;
         let mut size = metadata.is_file().then_some(metadata.len());
@@ -98,7 +98,7 @@ impl LogFile {
     }
 
     /// Appends a line, all of it or nothing.
-    fn append(&mut self, line: &[u8]) -> io::Result<()> {
+    pub(super) fn append(&mut self, line: &[u8]) -> io::Result<()> {
         let Some(size) = self.size else {
             return self.file.write_all(line);
         };

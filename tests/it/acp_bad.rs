@@ -171,9 +171,16 @@ fn a_flood_arrives_whole() {
 }
 
 #[test]
-fn a_line_above_the_limit_fails_the_turn_and_says_which_limit() {
-    let told = failed(&world("long-line"), "hello");
-    assert!(told.contains("limits.line"), "{told}");
+fn a_text_above_the_limit_of_a_line_is_cut_and_says_which_limit() {
+    let told = completed(&world("long-line").say("hello"));
+    assert!(told.starts_with("xxx") && told.ends_with("a line]"), "{}", told.len());
+}
+
+#[test]
+fn a_line_above_the_longest_fails_the_turn_and_says_which_limit() {
+    let limits = json!({"limits": {"longest_line": "4MiB"}});
+    let told = failed(&described("long-line").config(limits).start(), "hello");
+    assert!(told.contains("`limits.longest_line`"), "{told}");
 }
 
 #[test]

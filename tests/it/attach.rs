@@ -29,6 +29,7 @@ fn described() -> Builder {
         "agent": "claude",
         "agents": {"fake": null, "claude": {
             "driver": "claude",
+            "skills_source": "files",
             "program": program,
             "env": {"set": {"PILOTHOUSE_TEST_WORLD": marker, "CUES": cues}},
         }},

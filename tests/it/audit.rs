@@ -58,6 +58,16 @@ fn who_leaves_while_nobody_reads_the_log_keeps_the_place_of_the_request() {
 }
 
 #[test]
+fn readiness_says_that_the_audit_log_cannot_be_written() {
+    let world = World::describe().config(json!({"audit": "/dev/full"})).start();
+    world.say("say x");
+    await_some("the failure", PATIENCE, || {
+        Some(world.readiness()["audit"].clone()).filter(|audit| audit == "failed")
+    });
+    assert_eq!(World::start().readiness()["audit"], "ok");
+}
+
+#[test]
 fn an_audit_log_that_was_renamed_is_begun_anew() {
     let world = World::start();
     world.say("say x");

@@ -4,11 +4,14 @@ mod answering;
 mod asks;
 mod conversations;
 mod endings;
+mod files;
 mod hooks;
 mod limits;
+mod networks;
 mod plans;
 mod processes;
 mod servers;
+mod skills;
 mod walls;
 mod warm;
 
@@ -44,6 +47,8 @@ fn with_key(model: &Model, key: &str) -> Builder {
             "timeouts": {"interrupt": "5s", "terminate": "5s"},
             "agents": {"fake": null, "claude": {
                 "program": program(),
+                // A process that nobody here counts on; `skills` and `offers` ask it.
+                "skills_source": "files",
                 "env": {"set": {"PILOTHOUSE_TEST_WORLD": marker}},
             }},
         }))
@@ -148,14 +153,6 @@ fn an_answer_after_a_tool_call_is_the_final_one_and_once_in_the_history() {
         .collect();
     assert_eq!(texts, [answer(&task)]);
     assert!(answer(&task).ends_with("the end"), "{}", answer(&task));
-}
-
-#[test]
-fn a_message_that_begins_with_a_slash_is_ordinary_text() {
-    let model = Model::start();
-    let world = claude(&model).start();
-    let task = world.say("/cost");
-    assert_eq!((state(&task), answer(&task).as_str()), ("COMPLETED", "ok: /cost"));
 }
 
 #[test]

@@ -26,15 +26,15 @@ const WATCHED: Duration = Duration::from_secs(3);
 const LINES: usize = 40;
 
 /// A disk that is soon full; it is gone with its holder.
-struct SmallDisk {
+pub(crate) struct SmallDisk {
     holder: Child,
     /// It, seen from outside.
-    path: PathBuf,
+    pub(crate) path: PathBuf,
 }
 
 impl SmallDisk {
     /// Makes one at this folder.
-    fn at(folder: &Path) -> Self {
+    pub(crate) fn at(folder: &Path) -> Self {
         let namespaces: &[&str] = if geteuid().is_root() {
             &["--mount"]
         } else {
@@ -58,7 +58,7 @@ impl SmallDisk {
     }
 
     /// The server runs where the disk is.
-    fn enter(&self, builder: Builder) -> Builder {
+    pub(crate) fn enter(&self, builder: Builder) -> Builder {
         let (pid, cwd) = (self.holder.id().to_string(), builder.cwd());
         let cwd = cwd.to_str().unwrap();
         let script = "cd \"$0\" && exec \"$@\"";
@@ -77,15 +77,21 @@ impl SmallDisk {
     }
 
     /// Fills it to its last byte.
-    fn fill(&self) {
+    pub(crate) fn fill(&self) {
         let mut ballast = File::create(self.ballast()).unwrap();
         for size in [64 * 1024, 4096, 1] {
             while ballast.write_all(&vec![0; size]).is_ok() {}
         }
     }
 
+    /// Makes room for so many bytes.
+    pub(crate) fn give_back(&self, room: u64) {
+        let ballast = File::options().write(true).open(self.ballast()).unwrap();
+        ballast.set_len(ballast.metadata().unwrap().len() - room).unwrap();
+    }
+
     /// Makes room again.
-    fn make_room(&self) {
+    pub(crate) fn make_room(&self) {
         fs::remove_file(self.ballast()).unwrap();
     }
 }

@@ -39,7 +39,8 @@ pub(crate) const ACP_TOOLS: &str = r#"exec seq -f '{"jsonrpc":"2.0","method":"se
 
 /// A world whose agent is this script, spoken with as this driver does.
 pub(crate) fn scripted(driver: &str, script: &str) -> Builder {
-    let builder = World::describe();
+    // It does not know of MCP servers.
+    let builder = World::describe().config(json!({"timeouts": {"mcp": "1ms"}}));
     let program = builder.cwd().join("agent");
     builder
         .file("agent", 0o755, script)

@@ -82,17 +82,42 @@ fn every_import_is_in_the_table() {
     );
 }
 
-#[test]
-fn only_those_who_run_or_show_agents_know_their_dialects() {
+/// The modules of the server that use a crate.
+fn users(crate_name: &str) -> BTreeSet<String> {
     let mut files = Vec::new();
     sources(&project("src"), &mut files);
-    let knows = |file: &PathBuf| fs::read_to_string(file).unwrap().contains("pilothouse_agents::");
+    let path = format!("{crate_name}::");
+    let knows = |file: &PathBuf| fs::read_to_string(file).unwrap().contains(&path);
     let module = |file: &PathBuf| {
         let path = file.strip_prefix(project("src")).unwrap().to_str().unwrap().to_owned();
         path.split(['/', '.']).next().unwrap().to_owned()
     };
-    let modules: BTreeSet<String> = files.iter().filter(|file| knows(file)).map(module).collect();
+    files.iter().filter(|file| knows(file)).map(module).collect()
+}
+
+#[test]
+fn only_those_who_run_or_show_agents_know_their_dialects() {
+    let modules = users("pilothouse_agents");
     let expected = ["agent", "budget", "asks", "config", "service", "session", "telemetry"]
         .map(ToOwned::to_owned);
     assert!(modules.is_subset(&BTreeSet::from(expected)), "{modules:?}");
+}
+
+#[test]
+fn no_door_and_no_store_knows_the_sandbox() {
+    let modules = users("pilothouse_sandbox");
+    let expected =
+        ["agent", "app", "cli", "config", "descriptors", "server", "session", "sweep", "telemetry"];
+    assert_eq!(modules, BTreeSet::from(expected.map(ToOwned::to_owned)));
+}
+
+#[test]
+fn a_crate_knows_only_the_crates_below_it() {
+    let ours = |name: &str| {
+        let manifest = fs::read_to_string(project(&format!("crates/{name}/Cargo.toml"))).unwrap();
+        manifest.contains("pilothouse-").then(|| manifest.matches("\npilothouse-").count())
+    };
+    for name in ["a2a", "agents", "egress", "sandbox"] {
+        assert_eq!(ours(name), Some(0), "{name} uses another crate of ours");
+    }
 }

@@ -1,6 +1,7 @@
 //! Bounds on processes and queues, and what happens at them.
 
 use crate::building::Builder;
+use crate::http::Event;
 use crate::processes::await_some;
 use crate::reading::{answer, message, message_in, state, text_of, words};
 use crate::world::{BOB, OWNER, PATIENCE, World, await_true};
@@ -179,6 +180,43 @@ fn a_line_of_too_many_values_fails_the_turn_and_names_the_key() {
     let task = writes(script).start().say("go");
     assert_eq!(state(&task), "FAILED");
     assert!(words(&task).contains("`limits.line_values`"), "{}", words(&task));
+}
+
+#[test]
+fn a_text_longer_than_is_kept_of_a_line_is_cut_and_says_so() {
+    let script = format!("{LONG}; echo '\"}}'; {}", r#"echo '{"type":"text","text":" end"}'"#);
+    let world = writes(&script).config(json!({"limits": {"line": "64KiB"}})).start();
+    let events = world.stream("SendStreamingMessage", message("go")).rest();
+    let is_cut = |event: &Event| event.data().is_some_and(|data| data["kind"] == "cut");
+    let told = events.iter().find(|event| is_cut(event)).unwrap().words();
+    assert!(told.contains("`limits.line`"), "{told}");
+    let task = world.task(events[0].task_id());
+    let answer = answer(&task);
+    assert_eq!(state(&task), "COMPLETED");
+    let (kept, end) = answer.split_at(answer.len() - 60);
+    assert!(kept.len() < 32 * 1024 && kept.starts_with("xxx"), "{}", kept.len());
+    assert!(end.ends_with("`limits.line` bounds what is kept of a line] end"), "{end}");
+}
+
+#[test]
+fn a_file_longer_than_is_kept_of_a_line_is_left_out_and_says_so() {
+    let script = r#"printf '{"type":"artifact","name":"film","raw":"'; head -c 200000 /dev/zero | tr '\0' A; echo '"}'"#;
+    let world = writes(script).config(json!({"limits": {"line": "64KiB"}})).start();
+    let events = world.stream("SendStreamingMessage", message("go")).rest();
+    let told: Vec<String> = events.iter().map(Event::words).collect();
+    let left_out =
+        "the artifact film is larger than what is kept of a line (`limits.line`) and is left out";
+    assert!(told.iter().any(|told| told == left_out), "{told:?}");
+    assert_eq!(events.last().unwrap().state(), Some("COMPLETED"));
+}
+
+#[test]
+fn a_line_above_the_longest_fails_the_turn_and_names_the_key() {
+    let script = format!("{LONG}; echo '\"}}'");
+    let limits = json!({"limits": {"line": "64KiB", "longest_line": "128KiB"}});
+    let task = writes(&script).config(limits).start().say("go");
+    assert_eq!(state(&task), "FAILED");
+    assert!(words(&task).contains("`limits.longest_line`"), "{}", words(&task));
 }
 
 #[test]

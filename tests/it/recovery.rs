@@ -1,6 +1,6 @@
 //! Starting again: after an end in order and after `kill -9`.
 
-use crate::reading::{answer, message_in, message_to, state, text_of, words};
+use crate::reading::{answer, at_once, message, message_in, message_to, state, text_of, words};
 use crate::world::{OWNER, World};
 use serde_json::json;
 
@@ -78,6 +78,51 @@ fn waiting_tasks_of_one_context_run_in_their_old_order() {
 }
 
 #[test]
+fn each_message_of_a_waiting_task_runs_after_kill_9() {
+    let mut world = World::start();
+    let first = world.begin_with(message_in("line", "cue never"));
+    world.await_words(&first, "waiting never");
+    let waiting = world.begin_with(message_in("line", "count"));
+    for _ in 0..2 {
+        let task = world.send(at_once(message_to(&waiting, "count")));
+        assert_eq!(state(&task), "SUBMITTED");
+    }
+    world.kill9();
+    world.restart();
+    assert_eq!(answer(&world.await_state(&waiting, &["COMPLETED", "FAILED"])), "3");
+}
+
+#[test]
+fn a_message_that_is_sent_again_after_kill_9_is_the_task_that_waited() {
+    let mut world = World::start();
+    let first = world.begin_with(message_in("line", "cue never"));
+    world.await_words(&first, "waiting never");
+    let sent = message_in("line", "cue go; say once");
+    let waiting = world.begin_with(sent.clone());
+    world.kill9();
+    world.restart();
+    assert_eq!(world.begin_with(sent), waiting);
+    world.cue("go");
+    assert_eq!(answer(&world.await_state(&waiting, &["COMPLETED", "FAILED"])), "once");
+}
+
+#[test]
+fn a_fork_that_waits_is_a_fork_after_kill_9() {
+    let mut world = World::describe().config(json!({"processes": {"max": 1}})).start();
+    world.send(message_in("kept", "write note.txt kept"));
+    let first = world.begin_with(message_in("line", "cue never"));
+    world.await_words(&first, "waiting never");
+    let mut fork = message("read note.txt");
+    fork["message"]["metadata"] = json!({"fork": {"contextId": "kept"}});
+    let waiting = world.begin_with(fork);
+    assert_eq!(state(&world.task(&waiting)), "SUBMITTED");
+    world.kill9();
+    world.restart();
+    let task = world.await_state(&waiting, &["COMPLETED", "FAILED"]);
+    assert_eq!((state(&task), answer(&task).as_str()), ("COMPLETED", "kept"));
+}
+
+#[test]
 fn a_waiting_task_runs_after_a_restart_in_order_too() {
     let mut world = World::start();
     let first = world.begin_with(message_in("line", "cue never"));
@@ -135,10 +180,8 @@ fn no_event_number_is_used_twice_after_kill_9() {
 #[test]
 fn streamed_text_survives_kill_9() {
     let mut world = World::start();
-    let mut events = world.stream(
-        "SendStreamingMessage",
-        crate::reading::message("repeat 100 0 line {i}; cue never"),
-    );
+    let mut events =
+        world.stream("SendStreamingMessage", message("repeat 100 0 line {i}; cue never"));
     let seen = events.until("the cue", |event| event.words() == "waiting never");
     drop(events);
     world.kill9();

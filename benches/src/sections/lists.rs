@@ -84,7 +84,7 @@ fn multiply(file: &std::path::Path, copies: i64) -> rusqlite::Result<()> {
     store.execute(
         &format!(
             "{numbers} INSERT INTO tasks SELECT n + k, 'copy-' || k, caller, agent, 'context-' || (k / ?2), session, NULL,
-             CASE WHEN k % 10 = 0 THEN 4 ELSE state END, status_ms - ?1 + k, created_ms, head, bytes
+             CASE WHEN k % 10 = 0 THEN 4 ELSE state END, status_ms - ?1 + k, created_ms, head, bytes, NULL
              FROM copies, task"
         ),
         wanted,

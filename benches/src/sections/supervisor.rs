@@ -2,7 +2,7 @@
 //! run through the launcher, and what starting the whole binary again would cost instead.
 //!
 //! It takes the launcher from a running server and speaks to one of its own as the server does (the words
-//! stand in `src/supervisor.rs`): four descriptors for each start, then what to start on the control
+//! stand in `crates/sandbox/src/supervisor.rs`): four descriptors for each start, then what to start on the control
 //! socket, and reports of five bytes back.
 
 use super::tasks::run_directly;

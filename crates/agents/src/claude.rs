@@ -12,7 +12,8 @@
 //! - Messages sent while the CLI is busy are merged into one turn: the house sends one at a time.
 //! - The CLI can begin a turn by itself (a schedule, a background command that ended). Our message
 //!   carries a `uuid`, and while the CLI reports it as queued, what it says is not our turn's.
-//! - A text that begins with `/` would be a command of the CLI; a newline before it makes it text.
+//! - A text that begins with `/` is a command of the CLI; any character before the slash makes it text.
+//!   `--disable-slash-commands` is not a guard: it takes skills, commands and plugins from the model too.
 //! - `total_cost_usd` counts from the start of the process.
 
 mod ask;
@@ -20,6 +21,7 @@ mod elicitation;
 mod failure;
 mod hear;
 mod hooks;
+mod inventory;
 mod limits;
 mod mcp;
 mod message;
@@ -30,10 +32,11 @@ mod so_far;
 mod wire;
 
 use crate::{
-    Answer, Driver, Event, Exit, LONGEST_ID, Launch, Life, Outcome, Output, Refusal, Setting, Step,
-    Turn,
+    Answer, Driver, Event, Exit, Inventory, LONGEST_ID, Launch, Life, Outcome, Output, Refusal,
+    Setting, Step, Turn,
 };
 use ask::Pending;
+pub use inventory::TESTED_VERSIONS;
 pub use plan::PERMISSION_MODES;
 pub use prompt::IMAGE_TYPES;
 use prompt::{content, has_images, message_uuid, respond, write};
@@ -65,6 +68,16 @@ const RESERVED: &[&str] = &[
     "-c",
     "--fork-session",
 ];
+
+/// The id of the request by which a process gets ready before its first turn.
+const AHEAD: &str = "ahead";
+
+/// Servers that the session's script added to the project need no prompt of their own. What plan mode does not allow
+/// is asked about: without this it is refused, because the check of `auto` does not run here.
+const SETTINGS: &str = r#"{"enableAllProjectMcpServers":true,"useAutoModeDuringPlan":false}"#;
+
+/// The settings of a process that only says what it offers: it starts nothing.
+const INQUIRY_SETTINGS: &str = r#"{"disableAllHooks":true}"#;
 
 /// How Claude Code is run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -287,18 +300,12 @@ impl Driver for Claude {
             add(&["--include-partial-messages"]);
         }
         add(&["--permission-prompt-tool", "stdio", "--permission-mode", &options.permission_mode]);
-        add(&["--disable-slash-commands"]);
         // Without these a hook that fails, takes long or ends a turn says nothing.
         add(&["--include-hook-events"]);
         if !options.disallowed_tools.is_empty() {
             add(&["--disallowedTools", &options.disallowed_tools.join(",")]);
         }
-        // Servers that the session's script added to the project need no prompt of their own. What plan mode does not
-        // allow is asked about: without this it is refused, because the check of `auto` does not run here.
-        add(&[
-            "--settings",
-            r#"{"enableAllProjectMcpServers":true,"useAutoModeDuringPlan":false}"#,
-        ]);
+        add(&["--settings", SETTINGS]);
         if let Some(model) = &options.model {
             add(&["--model", model]);
         }
@@ -329,7 +336,7 @@ impl Driver for Claude {
     }
 
     fn check(&self, turn: &Turn) -> Result<(), Refusal> {
-        if turn.text.trim().is_empty() && !has_images(turn) {
+        if turn.text.trim().is_empty() && !has_images(turn) && turn.command.is_none() {
             return Err(Refusal::nothing_to_read());
         }
         Ok(())
@@ -384,7 +391,8 @@ impl Driver for Claude {
         if self.phase == Phase::Idle {
             return Vec::new();
         }
-        if self.take_back_prompt() {
+        // One that acts without a prompt is not left as it is.
+        if !self.turn.acted && self.take_back_prompt() {
             return self.end(Outcome::Canceled);
         }
         self.turn.interrupted = true;
@@ -406,10 +414,23 @@ impl Driver for Claude {
         // It loads its settings, plugins and servers for this, and answers before any model is called.
         let request = json!({
             "type": "control_request",
-            "request_id": "ahead",
+            "request_id": AHEAD,
             "request": {"subtype": "initialize"},
         });
         format!("{request}\n").into_bytes()
+    }
+
+    fn launch_inquiry(&mut self, setting: &Setting) -> Option<Launch> {
+        let mut launch = self.launch(setting, &Turn::default()).ok()?;
+        for arg in launch.args.iter_mut().filter(|arg| *arg == SETTINGS) {
+            INQUIRY_SETTINGS.clone_into(arg);
+        }
+        launch.args.push("--strict-mcp-config".to_owned());
+        Some(launch)
+    }
+
+    fn read_inventory(&self, line: &[u8]) -> Option<Result<Inventory, String>> {
+        inventory::read(line, AHEAD)
     }
 
     fn terminal(&self, setting: &Setting) -> Option<Launch> {

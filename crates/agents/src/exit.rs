@@ -1,6 +1,7 @@
 //! The end of a process in words: what happened, its last words, and what somebody can do.
 
 use crate::Exit;
+use crate::lines::is_shortened;
 
 /// How much of standard error a failure carries, in bytes.
 const LAST_WORDS: usize = 2 * 1024;
@@ -71,9 +72,10 @@ fn signal_name(signal: i32) -> String {
 pub(crate) fn bounded(mut text: String, limit: usize) -> String {
     if text.len() > limit {
         let cut = text.floor_char_boundary(limit);
-        let left_out = text.len() - cut;
+        let (left_out, is_cut) = (text.len() - cut, is_shortened(&text));
         text.truncate(cut);
-        text.push_str(&format!("\n[{left_out} more bytes left out]"));
+        let least = if is_cut { "at least " } else { "" };
+        text.push_str(&format!("\n[{least}{left_out} more bytes left out]"));
     }
     text
 }

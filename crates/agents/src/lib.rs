@@ -21,10 +21,13 @@ pub mod command;
 pub mod event;
 mod exit;
 pub mod form;
+pub mod inventory;
 pub mod lines;
+mod network;
 mod reading;
 
 pub use event::{Event, Problem, Usage};
+pub use inventory::Inventory;
 
 use serde_json::Value;
 use std::time::Duration;
@@ -66,6 +69,8 @@ pub struct Setting {
 pub struct Turn {
     /// The text of the message: its text parts joined by blank lines, data parts as JSON.
     pub text: String,
+    /// A command of the CLI's own that is to be run, without its slash; the text is what it is told.
+    pub command: Option<String>,
     /// Images that the CLI may take in: `(media type, base64)`.
     pub images: Vec<(String, String)>,
     /// `A2A_TASK_ID`.
@@ -308,6 +313,17 @@ pub trait Driver: Send {
     /// First words for a process that is started before there is a turn for it, so that it gets ready.
     fn ahead(&self) -> Vec<u8> {
         Vec::new()
+    }
+
+    /// A process that says what the CLI offers, without a model; its first words are [`Driver::ahead`]. None where the
+    /// CLI cannot say it.
+    fn launch_inquiry(&mut self, _setting: &Setting) -> Option<Launch> {
+        None
+    }
+
+    /// What such a process says in this line, or why it does not; none where the line is about something else.
+    fn read_inventory(&self, _line: &[u8]) -> Option<Result<Inventory, String>> {
+        None
     }
 
     /// The CLI's own terminal on the conversation to resume, for a person; none where it has none.

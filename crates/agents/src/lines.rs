@@ -1,39 +1,82 @@
-//! Bytes to lines and to text: what a pipe gives in pieces becomes whole lines, or valid UTF-8.
+//! Bytes to lines and to text: what a pipe gives in pieces becomes whole lines of JSON, or valid UTF-8.
 //!
 //! # How it works
 //!
 //! A line that lies whole in one chunk is borrowed from it; only a line that is split over chunks
-//! is copied, and its buffer leaves with it. An idle cutter therefore holds no memory.
+//! is copied, and its buffer leaves with it. An idle cutter therefore holds no memory. A line above
+//! [`LineBounds::kept`] is shortened while it comes, so it takes no more memory than that. Broken text in
+//! a line is mended here, for every driver.
 
+mod mend;
+mod shorten;
+
+use shorten::Shortener;
+pub use shorten::{LEFT_OUT, is_shortened};
 use std::borrow::Cow;
 use std::io::BufRead;
 use std::mem;
 
-/// A line was longer than the limit; the rest of it is skipped up to its newline.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "a line of the agent is longer than {limit} bytes; raise `limits.line` or let the agent write shorter lines"
-)]
-pub struct LineTooLong {
-    /// The limit in bytes.
-    pub limit: usize,
+/// How long lines may be, without their newline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LineBounds {
+    /// Bytes that are kept of a line: the longest texts of a longer one are cut.
+    pub kept: usize,
+    /// Bytes of a line as it comes.
+    pub longest: usize,
 }
 
-/// Cuts a byte stream into lines.
+/// A line was too long; the rest of it is skipped up to its newline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum LineTooLong {
+    /// It was longer than [`LineBounds::longest`].
+    #[error("the agent wrote a line longer than {0} bytes")]
+    Whole(usize),
+    /// It was longer than [`LineBounds::kept`], and no text in it is long enough to be cut.
+    #[error("the agent wrote a line longer than {0} bytes that consists of many short texts")]
+    Shortened(usize),
+}
+
+impl LineTooLong {
+    /// The key of the configuration that bounds it.
+    #[must_use]
+    pub fn key(&self) -> &'static str {
+        match self {
+            Self::Whole(_) => "limits.longest_line",
+            Self::Shortened(_) => "limits.line",
+        }
+    }
+}
+
+/// Whether a text in this JSON of a line may have been mended.
+pub(crate) fn may_be_mended(json: &str) -> bool {
+    [r"\ufffd", "\u{fffd}"].iter().any(|sign| json.contains(sign))
+}
+
+/// Cuts a byte stream into lines of JSON.
 #[derive(Debug)]
 pub struct LineCutter {
-    limit: usize,
-    /// The beginning of a line whose newline has not come yet.
-    partial: Vec<u8>,
-    /// Whether the rest of a line that was too long is being passed over.
-    skipping: bool,
+    bounds: LineBounds,
+    begun: BegunLine,
+    /// Bytes of the line that has begun, with those that are not kept.
+    begun_bytes: usize,
+}
+
+/// The line whose newline has not come yet.
+#[derive(Debug)]
+enum BegunLine {
+    /// All of it is kept.
+    Whole(Vec<u8>),
+    /// Its longest texts are cut.
+    Shortened(Shortener),
+    /// It was too long.
+    Skipped,
 }
 
 impl LineCutter {
-    /// A cutter that refuses lines above `limit_bytes` (the newline not counted).
+    /// A cutter with these bounds.
     #[must_use]
-    pub fn new(limit_bytes: usize) -> Self {
-        Self { limit: limit_bytes, partial: Vec::new(), skipping: false }
+    pub fn new(bounds: LineBounds) -> Self {
+        Self { bounds, begun: BegunLine::Whole(Vec::new()), begun_bytes: 0 }
     }
 
     /// Takes the next bytes and gives the lines that they complete.
@@ -41,28 +84,59 @@ impl LineCutter {
         Lines { cutter: self, rest: bytes }
     }
 
-    /// Bytes of the line that has begun and has not ended.
+    /// Bytes of the line that has begun and has not ended, as they came.
     #[must_use]
     pub fn begun(&self) -> usize {
-        self.partial.len()
+        self.begun_bytes
     }
 
     /// The stream has ended: its unterminated last line, if there is one.
     pub fn finish(&mut self) -> Option<Vec<u8>> {
-        self.skipping = false;
-        let mut line = mem::take(&mut self.partial);
+        let line = self.take().filter(|line| !line.is_empty())?;
+        Some(mend::mend(Cow::Owned(line)).into_owned())
+    }
+
+    /// Adds a piece to the line that has begun.
+    fn add(&mut self, piece: &[u8]) -> Result<(), LineTooLong> {
+        let LineBounds { kept: limit, longest } = self.bounds;
+        if matches!(self.begun, BegunLine::Skipped) {
+            return Ok(());
+        }
+        self.begun_bytes += piece.len();
+        if self.begun_bytes > longest.max(limit) {
+            self.begun = BegunLine::Skipped;
+            return Err(LineTooLong::Whole(longest.max(limit)));
+        }
+        let fits = match &mut self.begun {
+            BegunLine::Whole(line) if line.len() + piece.len() <= limit => {
+                line.extend_from_slice(piece);
+                Ok(())
+            }
+            BegunLine::Whole(line) => {
+                let mut shortener = Shortener::new(limit);
+                let fits = shortener.push(line).and_then(|()| shortener.push(piece));
+                self.begun = BegunLine::Shortened(shortener);
+                fits
+            }
+            BegunLine::Shortened(shortener) => shortener.push(piece),
+            BegunLine::Skipped => Ok(()),
+        };
+        fits.map_err(|shorten::DoesNotFit| {
+            self.begun = BegunLine::Skipped;
+            LineTooLong::Shortened(limit)
+        })
+    }
+
+    /// The line that has begun, and no other one begins; none where it was too long.
+    fn take(&mut self) -> Option<Vec<u8>> {
+        self.begun_bytes = 0;
+        let mut line = match mem::replace(&mut self.begun, BegunLine::Whole(Vec::new())) {
+            BegunLine::Whole(line) => line,
+            BegunLine::Shortened(shortener) => shortener.finish(),
+            BegunLine::Skipped => return None,
+        };
         line.truncate(without_return(&line).len());
-        (!line.is_empty()).then_some(line)
-    }
-
-    /// Takes a piece without a newline; false where it makes the line too long.
-    fn fits(&self, piece: &[u8]) -> bool {
-        self.partial.len() + piece.len() <= self.limit
-    }
-
-    fn too_long(&mut self) -> LineTooLong {
-        self.partial = Vec::new();
-        LineTooLong { limit: self.limit }
+        Some(line)
     }
 }
 
@@ -86,29 +160,19 @@ impl<'a> Iterator for Lines<'a> {
             let piece = &self.rest[..taken];
             self.rest = after;
             let Some(end) = piece.strip_suffix(b"\n") else {
-                if self.cutter.skipping {
-                    return None;
-                }
-                if self.cutter.fits(piece) {
-                    self.cutter.partial.extend_from_slice(piece);
-                    return None;
-                }
-                self.cutter.skipping = true;
-                return Some(Err(self.cutter.too_long()));
+                return self.cutter.add(piece).err().map(Err);
             };
-            if mem::take(&mut self.cutter.skipping) {
-                continue;
+            if self.cutter.begun_bytes == 0 && end.len() <= self.cutter.bounds.kept {
+                return Some(Ok(mend::mend(Cow::Borrowed(without_return(end)))));
             }
-            if !self.cutter.fits(end) {
-                return Some(Err(self.cutter.too_long()));
+            let added = self.cutter.add(end);
+            let line = self.cutter.take();
+            match (added, line) {
+                (Err(too_long), _) => return Some(Err(too_long)),
+                (Ok(()), Some(line)) => return Some(Ok(mend::mend(Cow::Owned(line)))),
+                // The rest of a line that was too long.
+                (Ok(()), None) => {}
             }
-            if self.cutter.partial.is_empty() {
-                return Some(Ok(Cow::Borrowed(without_return(end))));
-            }
-            let mut line = mem::take(&mut self.cutter.partial);
-            line.extend_from_slice(end);
-            line.truncate(without_return(&line).len());
-            return Some(Ok(Cow::Owned(line)));
         }
         None
     }
@@ -182,8 +246,13 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    /// A cutter that keeps all of a line, up to a limit.
+    fn cutter(limit: usize) -> LineCutter {
+        LineCutter::new(LineBounds { kept: limit, longest: limit })
+    }
+
     fn cut(limit: usize, chunks: &[&[u8]]) -> Vec<Result<Vec<u8>, LineTooLong>> {
-        let mut cutter = LineCutter::new(limit);
+        let mut cutter = cutter(limit);
         let mut lines = Vec::new();
         for chunk in chunks {
             lines.extend(cutter.push(chunk).map(|line| line.map(Cow::into_owned)));
@@ -201,7 +270,7 @@ mod tests {
 
     #[test]
     fn a_line_in_one_chunk_is_borrowed() {
-        let mut cutter = LineCutter::new(10);
+        let mut cutter = cutter(10);
         let line = cutter.push(b"abc\r\n").next().unwrap().unwrap();
         assert!(matches!(line, Cow::Borrowed(b"abc")));
     }
@@ -214,7 +283,7 @@ mod tests {
     #[test]
     fn a_line_above_the_limit_is_one_error_and_the_next_line_is_whole() {
         let lines = cut(4, &[b"12", b"345", b"6789\nok\n"]);
-        assert_eq!(lines, [Err(LineTooLong { limit: 4 }), Ok(b"ok".to_vec())]);
+        assert_eq!(lines, [Err(LineTooLong::Whole(4)), Ok(b"ok".to_vec())]);
     }
 
     #[test]
@@ -223,23 +292,62 @@ mod tests {
     }
 
     #[test]
+    fn a_line_above_what_is_kept_is_shortened_and_the_next_line_is_whole() {
+        let bounds = LineBounds { kept: 2000, longest: 100_000 };
+        let mut cutter = LineCutter::new(bounds);
+        let long = format!(r#"{{"type":"x","data":"{}"}}"#, "x".repeat(50_000));
+        let stream = format!("{long}\r\n\"next\"\n");
+        let lines: Vec<_> = stream
+            .as_bytes()
+            .chunks(1000)
+            .flat_map(|chunk| {
+                cutter.push(chunk).map(|line| line.map(Cow::into_owned)).collect::<Vec<_>>()
+            })
+            .collect();
+        let [Ok(short), Ok(next)] = lines.as_slice() else { panic!("{lines:?}") };
+        let value: serde_json::Value = serde_json::from_slice(short).unwrap();
+        assert!(short.len() <= bounds.kept && is_shortened(value["data"].as_str().unwrap()));
+        assert_eq!((&value["type"], next.as_slice()), (&"x".into(), &br#""next""#[..]));
+    }
+
+    #[test]
+    fn a_line_that_cannot_be_shortened_names_the_key_that_bounds_it() {
+        let mut cutter = LineCutter::new(LineBounds { kept: 1000, longest: 5000 });
+        let mut too_long = |line: String| cutter.push(line.as_bytes()).next().unwrap().unwrap_err();
+        assert_eq!(too_long("1,".repeat(2000) + "\n").key(), "limits.line");
+        assert_eq!(too_long(format!("\"{}\"\n", "x".repeat(6000))).key(), "limits.longest_line");
+    }
+
+    #[test]
+    fn broken_text_is_mended_in_every_line() {
+        let mut cutter = cutter(100);
+        let mut lines = cutter.push(b"\"\\ud83d\"\n\"\\ud83d\"");
+        assert_eq!(lines.next().unwrap().unwrap().as_ref(), br#""\ufffd""#);
+        drop(lines);
+        assert_eq!(cutter.finish().unwrap(), br#""\ufffd""#);
+    }
+
+    #[test]
     fn an_idle_cutter_keeps_no_buffer() {
-        let mut cutter = LineCutter::new(1 << 20);
+        let mut cutter = cutter(1 << 20);
         cutter.push(&[b'x'; 5000]).for_each(drop);
         cutter.push(b"\n").for_each(drop);
-        assert_eq!(cutter.partial.capacity(), 0);
+        assert!(
+            matches!(&cutter.begun, BegunLine::Whole(line) if line.capacity() == 0),
+            "{cutter:?}"
+        );
     }
 
     #[test]
     fn lines_not_taken_do_not_leak_into_the_next() {
-        let mut cutter = LineCutter::new(10);
+        let mut cutter = cutter(10);
         drop(cutter.push(b"a\nb\nc"));
         assert_eq!(cutter.push(b"d\n").next().unwrap().unwrap().as_ref(), b"cd");
     }
 
     #[test]
     fn lines_that_are_left_can_be_pushed_again() {
-        let mut cutter = LineCutter::new(10);
+        let mut cutter = cutter(10);
         let mut lines = cutter.push(b"a\nb\nc");
         assert_eq!(lines.next().unwrap().unwrap().as_ref(), b"a");
         let rest = lines.leave().to_vec();

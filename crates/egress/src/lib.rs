@@ -18,7 +18,8 @@
 //! Each session has its own connections to upstreams, and a request has a body only where its method has one. So an
 //! upstream that loses count of requests cannot give one session the response to another.
 //!
-//! The proxy resolves a name, judges all of its addresses (`guard.rs`), and connects to one that it has judged.
+//! The proxy resolves a name, judges all of its addresses (`guard.rs`), and connects to one that it has judged. In a
+//! network with a proxy of its own that proxy connects (`network.rs`).
 //!
 //! # Pitfalls
 //!
@@ -31,6 +32,8 @@ pub mod fuzz;
 mod git;
 pub mod guard;
 mod model;
+mod network;
+mod no_answer;
 mod permits;
 mod policy;
 mod provider;
@@ -45,6 +48,7 @@ mod upstream;
 mod usage;
 
 pub use git::{BadGitRoute, GitRoute};
+pub use network::Network;
 pub use policy::{BadRule, HostRule, Policy};
 pub use provider::ProviderKind;
 pub use refusal::{Reason, Refusal};
@@ -96,6 +100,7 @@ struct Core {
     connections: usize,
     places: RequestPermits,
     lookup: Arc<dyn Lookup>,
+    network: Arc<Network>,
     credentials: Mutex<HashMap<Digested, Weak<CredentialState>>>,
     upstreams: Arc<upstream::SharedUpstreams>,
     times: Times,
@@ -165,16 +170,18 @@ impl Egress {
         inner: Vec<IpNet>,
         bounds: EgressBounds,
         lookup: Arc<dyn Lookup>,
+        network: Network,
         times: Times,
     ) -> Self {
-        let end = CancellationToken::new();
+        let (end, network) = (CancellationToken::new(), Arc::new(network));
         Self(Arc::new(Core {
             inner,
             connections: bounds.connections.clamp(1, Semaphore::MAX_PERMITS),
             places: RequestPermits::new(bounds.own_requests, bounds.requests),
             lookup,
+            network: network.clone(),
             credentials: Mutex::default(),
-            upstreams: Arc::default(),
+            upstreams: Arc::new(upstream::SharedUpstreams::new(network)),
             times,
             tasks: TaskTracker::new(),
             unbound: UnboundConnections::default(),

@@ -88,7 +88,12 @@ pub(super) async fn forward(
             let name = route.provider().name;
             let message = format!("the model's server ({name}) could not be reached: {why}");
             upstream.complain(&message);
-            json_error(StatusCode::BAD_GATEWAY, &message)
+            let mut answer = json_error(StatusCode::BAD_GATEWAY, &message);
+            if why.is_lasting {
+                // The clients of Anthropic and OpenAI try again otherwise.
+                answer.headers_mut().insert("x-should-retry", HeaderValue::from_static("false"));
+            }
+            answer
         }
     }
 }

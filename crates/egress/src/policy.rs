@@ -88,6 +88,17 @@ impl Policy {
     pub(super) fn permits(&self, target: &Target) -> bool {
         self.allow.iter().any(|rule| rule.matches(target))
     }
+
+    /// Whether a rule permits it that names it, or a domain above it.
+    pub(super) fn names(&self, target: &Target) -> bool {
+        let mut rules = self.allow.iter().filter(|rule| rule.host != Pattern::Any);
+        rules.any(|rule| rule.matches(target))
+    }
+
+    /// Whether a rule permits every host.
+    pub fn permits_any_host(&self) -> bool {
+        self.allow.iter().any(|rule| rule.host == Pattern::Any)
+    }
 }
 
 impl fmt::Debug for Policy {

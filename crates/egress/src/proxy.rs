@@ -11,7 +11,7 @@ use super::{BUFFER, CredentialState, model, tunnel};
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use hyper::header::{HOST, HeaderValue};
+use hyper::header::{HOST, HeaderValue, PROXY_AUTHORIZATION};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::upgrade::OnUpgrade;
@@ -69,7 +69,7 @@ impl Connection {
         } else {
             let target = Target::parse(authority, None);
             let target = check_permitted(&live, authority, target)?;
-            let far = self.core.reach(&target).await;
+            let far = self.core.reach(&live.policy, &target).await;
             let far = far.map_err(|why| explain_unreached(&live, &target, &why))?;
             AfterRequest::Tunnel(hyper::upgrade::on(request), far)
         };
@@ -87,14 +87,14 @@ impl Connection {
         }
         let authority = uri.authority().map_or("", |authority| authority.as_str());
         let target = check_permitted(&live, authority, Target::parse(authority, Some(80)))?;
-        let far = self.core.reach(&target).await;
+        let far = self.core.reach_for_request(&live.policy, &target).await;
         let far = far.map_err(|why| explain_unreached(&live, &target, &why))?;
         let failed = |error: hyper::Error| {
             let line = format!("{target} could not be asked: {error}");
             Box::new(text(StatusCode::BAD_GATEWAY, &line))
         };
         let mut client = hyper::client::conn::http1::Builder::new();
-        let shaken = client.max_buf_size(BUFFER).handshake(TokioIo::new(far)).await;
+        let shaken = client.max_buf_size(BUFFER).handshake(TokioIo::new(far.stream)).await;
         let (mut sender, connection) = shaken.map_err(failed)?;
         let end = live.end.clone();
         self.core.tasks.spawn(async move {
@@ -104,9 +104,17 @@ impl Connection {
             }
         });
         let (mut parts, body) = request.into_parts();
-        let path = uri.path_and_query().map_or("/", |path| path.as_str());
-        parts.uri = path.parse().unwrap_or_default();
         strip(&mut parts.headers);
+        match &far.proxy {
+            None => {
+                let path = uri.path_and_query().map_or("/", |path| path.as_str());
+                parts.uri = path.parse().unwrap_or_default();
+            }
+            Some(proxy) => {
+                let value = proxy.authorization();
+                parts.headers.extend(value.map(|value| (PROXY_AUTHORIZATION, value)));
+            }
+        }
         // What the rules were asked about is what the server there is asked for.
         let host = HeaderValue::try_from(authority).expect("an authority fits into a header");
         parts.headers.insert(HOST, host);
@@ -225,7 +233,9 @@ fn refuse(live: &CredentialState, refusal: &Refusal) -> Refused {
 fn explain_unreached(live: &CredentialState, target: &Target, why: &Unreached) -> Refused {
     let status = match why {
         Unreached::Inner => return refuse(live, &Refusal::inner(target)),
-        Unreached::Unresolved | Unreached::Failed(_) => StatusCode::BAD_GATEWAY,
+        Unreached::Unresolved | Unreached::Failed(_) | Unreached::Proxy(_) => {
+            StatusCode::BAD_GATEWAY
+        }
         Unreached::Late(_) => StatusCode::GATEWAY_TIMEOUT,
     };
     let line = format!("{target} could not be reached: {why}");

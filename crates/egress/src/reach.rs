@@ -1,7 +1,9 @@
-//! From a destination to a connection: resolve, judge every address, connect to one that was judged.
+//! From a destination to a connection: resolve, judge every address, connect to one that was judged, or have the
+//! proxy of this network connect.
 
 use super::Core;
-use super::policy::{Host, Target};
+use super::network::{Proxy, ProxyError};
+use super::policy::{Host, Policy, Target};
 use crate::guard::inward;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
@@ -31,20 +33,90 @@ pub(super) enum Unreached {
     /// Nobody answered in time.
     #[error("no connection within {0:?}")]
     Late(Duration),
+    /// The proxy of this network did not connect.
+    #[error("{0}")]
+    Proxy(#[source] ProxyError),
+}
+
+/// A connection to a destination, or to the proxy that forwards requests to it.
+pub(super) struct Reached {
+    pub(super) stream: TcpStream,
+    /// The proxy, which is given requests with the whole URL.
+    pub(super) proxy: Option<Proxy>,
 }
 
 impl Core {
-    /// A connection to a destination that rules permit.
-    pub(super) async fn reach(&self, target: &Target) -> Result<TcpStream, Unreached> {
+    /// A connection to a destination that rules permit, for any bytes.
+    pub(super) async fn reach(
+        &self,
+        policy: &Policy,
+        target: &Target,
+    ) -> Result<TcpStream, Unreached> {
+        self.in_time(async {
+            let Reached { stream, proxy } = self.approach(policy, target, "https").await?;
+            match proxy {
+                None => Ok(stream),
+                Some(proxy) => {
+                    let tunnel = proxy.tunnel(stream, &target.to_string()).await;
+                    tunnel.map_err(Unreached::Proxy)
+                }
+            }
+        })
+        .await
+    }
+
+    /// A connection to a destination that rules permit, for a request of http.
+    pub(super) async fn reach_for_request(
+        &self,
+        policy: &Policy,
+        target: &Target,
+    ) -> Result<Reached, Unreached> {
+        self.in_time(self.approach(policy, target, "http")).await
+    }
+
+    async fn in_time<T>(
+        &self,
+        reaching: impl Future<Output = Result<T, Unreached>>,
+    ) -> Result<T, Unreached> {
         let patience = self.times.connect;
-        let reached = tokio::time::timeout(patience, async {
-            let addresses = self.resolve(&target.host).await?;
-            let reached = connect(&addresses, target.port).await;
-            reached.map_err(Unreached::Failed)
-        });
-        let stream = reached.await.map_err(|_| Unreached::Late(patience))??;
+        tokio::time::timeout(patience, reaching).await.map_err(|_| Unreached::Late(patience))?
+    }
+
+    /// A connection to a destination, or to the proxy for it. What the name means here is judged in both cases.
+    async fn approach(
+        &self,
+        policy: &Policy,
+        target: &Target,
+        scheme: &str,
+    ) -> Result<Reached, Unreached> {
+        let proxy = self.network.proxy(scheme, &target.host.to_string(), target.port);
+        let found = self.resolve(&target.host).await;
+        let stream = match &proxy {
+            None => connect(&found?, target.port).await.map_err(Unreached::Failed)?,
+            Some(proxy) => {
+                match found {
+                    // Many such networks resolve no outside names. A rule that permits every host does not say
+                    // that this one is outside.
+                    Err(Unreached::Unresolved) if policy.names(target) => {}
+                    found => drop(found?),
+                }
+                self.connect_to_proxy(proxy).await.map_err(Unreached::Proxy)?
+            }
+        };
         let _ = stream.set_nodelay(true);
-        Ok(stream)
+        Ok(Reached { stream, proxy })
+    }
+
+    /// A connection to a proxy of the operator's, which may be in an inner network.
+    async fn connect_to_proxy(&self, proxy: &Proxy) -> Result<TcpStream, ProxyError> {
+        let (host, port) = proxy.place();
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        let unreached = |error: io::Error| ProxyError::Unreached(error.into());
+        let addresses = match bare.parse() {
+            Ok(address) => vec![address],
+            Err(_) => self.lookup.lookup(bare).await.map_err(unreached)?,
+        };
+        connect(&addresses, port).await.map_err(unreached)
     }
 
     /// All addresses of a host, if every one of them may be connected to.

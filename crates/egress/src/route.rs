@@ -46,6 +46,12 @@ pub struct BadVariable {
     what: &'static str,
 }
 
+impl BadVariable {
+    pub(super) fn new(variable: &'static str, what: &'static str) -> Self {
+        Self { variable, what }
+    }
+}
+
 /// Takes the keys and addresses of these providers out of an agent's environment and makes routes of
 /// them. A provider of which neither is set has no route, and neither has one whose clients are sent to a
 /// service that is not in the table (Vertex AI): its keys stay.

@@ -3,6 +3,7 @@
 mod credentials;
 mod mixing;
 mod models;
+mod networks;
 mod proxying;
 mod repositories;
 mod streams;

@@ -2,6 +2,8 @@
 //! and that no path leaves the upstream's own.
 
 use super::BUFFER;
+use super::network::{Connector, Network};
+use super::no_answer::NoAnswer;
 use crate::guard::{Lookup, System};
 use bytes::Bytes;
 use http_body::Body as _;
@@ -9,8 +11,8 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::header::{
-    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, HeaderName, HeaderValue, TE, TRAILER,
-    TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, HeaderName, HeaderValue,
+    PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 use hyper::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -21,7 +23,6 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use parking_lot::Mutex;
 use reqwest::Url;
 use rustls::{ClientConfig, RootCertStore};
-use rustls_platform_verifier::BuilderVerifierExt;
 use std::error::Error;
 use std::io;
 use std::net::SocketAddr;
@@ -78,13 +79,13 @@ type UpstreamClient = Client<Patient, Incoming>;
 /// Connects, but not for longer than this.
 #[derive(Clone)]
 struct Patient {
-    connector: HttpsConnector<HttpConnector<UpstreamNames>>,
+    connector: HttpsConnector<Connector>,
     patience: Duration,
 }
 
 /// Resolves the names of upstreams, so many at a time: they hold up neither what agents ask for nor the disk.
 #[derive(Clone)]
-struct UpstreamNames(System);
+pub(super) struct UpstreamNames(System);
 
 impl Default for UpstreamNames {
     fn default() -> Self {
@@ -112,8 +113,8 @@ impl Service<Name> for UpstreamNames {
 }
 
 /// What the ways of all sessions to their upstreams have in common: never a connection.
-#[derive(Default)]
 pub(super) struct SharedUpstreams {
+    network: Arc<Network>,
     /// With the system's certificates, which take time and memory.
     tls: OnceLock<Result<ClientConfig, String>>,
     names: UpstreamNames,
@@ -145,7 +146,7 @@ impl Upstream {
         method: Method,
         mut headers: HeaderMap,
         body: Incoming,
-    ) -> Result<ProxyResponse, String> {
+    ) -> Result<ProxyResponse, NoAnswer> {
         let client = self.client(url.scheme() == "https")?;
         strip(&mut headers);
         for name in [HOST, EXPECT] {
@@ -154,10 +155,18 @@ impl Upstream {
         let mut request = Request::new(body);
         *request.method_mut() = method;
         *request.uri_mut() = url.as_str().parse().map_err(|_| "its URL is none for HTTP")?;
+        if url.scheme() == "http" {
+            let host = url.host_str().unwrap_or_default();
+            let port = url.port_or_known_default().unwrap_or(80);
+            let proxy = self.common.network.proxy("http", host, port);
+            if let Some(value) = proxy.and_then(|proxy| proxy.authorization()) {
+                headers.insert(PROXY_AUTHORIZATION, value);
+            }
+        }
         *request.headers_mut() = headers;
         let answered = tokio::time::timeout(self.idle, client.request(request)).await;
         let answered = answered.map_err(|_| format!("no answer within {:?}", self.idle))?;
-        let mut answer = answered.map_err(|error| innermost(&error))?;
+        let mut answer = answered.map_err(|error| NoAnswer::of(&error))?;
         check_answer(answer.status())?;
         strip(answer.headers_mut());
         Ok(answer.map(|body| TimeoutBody::new(self.idle, body).boxed_unsync()))
@@ -170,6 +179,7 @@ impl Upstream {
             let mut tcp = HttpConnector::new_with_resolver(self.common.names.clone());
             tcp.enforce_http(false);
             tcp.set_nodelay(true);
+            let network = self.common.network.clone();
             let builder = HttpsConnectorBuilder::new();
             let builder = if secure {
                 builder.with_tls_config(self.common.tls()?).https_only()
@@ -178,7 +188,7 @@ impl Upstream {
                 builder.with_tls_config(none.with_no_client_auth()).https_or_http()
             };
             // One request a connection: with HTTP/2 a session that does not read could hold up the others.
-            let connector = builder.enable_http1().wrap_connector(tcp);
+            let connector = builder.enable_http1().wrap_connector(Connector { tcp, network });
             let client = Client::builder(TokioExecutor::new())
                 .pool_timer(TokioTimer::new())
                 .pool_max_idle_per_host(KEPT.0)
@@ -192,7 +202,7 @@ impl Upstream {
 }
 
 impl Service<Uri> for Patient {
-    type Response = <HttpsConnector<HttpConnector<UpstreamNames>> as Service<Uri>>::Response;
+    type Response = <HttpsConnector<Connector> as Service<Uri>>::Response;
     type Error = Box<dyn Error + Send + Sync>;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
 
@@ -210,18 +220,20 @@ impl Service<Uri> for Patient {
 }
 
 impl SharedUpstreams {
-    /// How TLS is spoken, with the certificates that the system trusts; read when they are first needed.
+    pub(super) fn new(network: Arc<Network>) -> Self {
+        let (names, complained) = (UpstreamNames::default(), Mutex::default());
+        Self { network, tls: OnceLock::new(), names, complained }
+    }
+
+    /// How TLS is spoken, with the certificates that this network trusts; read when they are first needed.
     fn tls(&self) -> Result<ClientConfig, String> {
         let made = self.tls.get_or_init(|| {
-            let config = ClientConfig::builder()
-                .with_platform_verifier()
-                .map_err(|why| {
-                    format!(
-                        "https cannot be spoken ({why}); the operator must install CA certificates"
-                    )
-                })?
-                .with_no_client_auth();
-            Ok(config)
+            let roots = self.network.roots();
+            if roots.is_empty() {
+                let what = "https cannot be spoken without CA certificates; the server's operator must install them";
+                return Err(what.to_owned());
+            }
+            Ok(ClientConfig::builder().with_root_certificates(roots).with_no_client_auth())
         });
         made.clone()
     }
@@ -352,22 +364,14 @@ fn with_type(status: StatusCode, kind: &'static str, body: String) -> ProxyRespo
     answer
 }
 
-/// What lies below an error of the client, which itself names the URL.
-fn innermost(error: &dyn Error) -> String {
-    let mut cause = error.source();
-    while let Some(below) = cause.and_then(Error::source) {
-        cause = Some(below);
-    }
-    cause.map_or_else(|| "no answer".to_owned(), ToString::to_string)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn the_client_for_https_takes_the_configuration_of_tls() {
-        let (patience, common) = (Duration::from_secs(1), Arc::new(SharedUpstreams::default()));
+        let (patience, common) =
+            (Duration::from_secs(1), Arc::new(SharedUpstreams::new(Arc::default())));
         let upstream = Upstream::new(patience, patience, common);
         assert!(upstream.client(true).is_ok());
     }

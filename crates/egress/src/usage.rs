@@ -110,7 +110,9 @@ impl UsageFinder {
     /// Looks at the next byte; an object of usage, with its key, when this is its last byte.
     fn next(&mut self, byte: u8) -> Option<(Vec<u8>, &[u8])> {
         if let Some((bytes, _)) = &mut self.found {
-            bytes.push(byte);
+            // Only numbers count in it. A parser would refuse all of it for a broken text.
+            let is_plain = byte.is_ascii() && byte != b'\\' && self.text != Position::Escape;
+            bytes.push(if is_plain { byte } else { b'?' });
             if bytes.len() > LONGEST {
                 self.found = None;
             }
@@ -365,6 +367,14 @@ mod tests {
         assert_eq!(counted(EVENTS, &events, 8192).await, sum(1, 2, 0, 0));
         let usage = format!(r#"{{"usage":{{"text":"{long}","input_tokens":1}}}}"#);
         assert_eq!(counted(JSON, &usage, 8192).await, sum(0, 0, 0, 0));
+    }
+
+    #[tokio::test]
+    async fn usage_beside_a_broken_text_is_counted() {
+        for text in [r#""\ud83d""#, r#""\"}\\""#, "\"é\""] {
+            let body = format!(r#"{{"usage":{{"note":{text},"input_tokens":5}}}}"#);
+            assert_eq!(counted(JSON, &body, 3).await, sum(5, 0, 0, 0), "{text}");
+        }
     }
 
     #[tokio::test]

@@ -1,13 +1,14 @@
 //! What `doctor` looks at beside the agent: folders, store, port, processes, clock.
 
 use super::PATIENCE;
+use crate::agent::KnownInventory;
 use crate::cli::healthcheck::answered;
 use crate::client::failure::Failure;
 use crate::client::local::{address, configured};
 use crate::client::report::Report;
 use crate::config::Config;
-use crate::process::{Ended, Launcher, Process};
-use crate::supervisor::{ATTACK, LAUNCHER_PROGRAM, Spec, Word};
+use pilothouse_sandbox::process::{Ended, Launcher, Process};
+use pilothouse_sandbox::supervisor::{ATTACK, LAUNCHER_PROGRAM, Spec, Word};
 use rusqlite::{Connection, OpenFlags};
 use serde_json::Value;
 use std::io;
@@ -72,6 +73,15 @@ pub(super) fn store(config: &Config, report: &mut Report) {
         ),
     }
     clock(report, &file, "the store");
+}
+
+/// What an agent's CLI said last that it offers, as a server of this configuration stored it.
+pub(super) fn last_inventory(config: &Config, agent: &str) -> Option<KnownInventory> {
+    let file = config.state_dir.join(&config.store.path);
+    let store = Connection::open_with_flags(&file, OpenFlags::SQLITE_OPEN_READ_ONLY).ok()?;
+    let query = "SELECT value FROM meta WHERE name = 'inventory:' || ?1";
+    let text: String = store.query_row(query, [agent], |row| row.get(0)).ok()?;
+    serde_json::from_str(&text).ok()
 }
 
 /// What the server that holds the lock wrote about itself.

@@ -98,6 +98,23 @@ fn a_driver_with_a_process_for_each_turn_starts_none_ahead() {
 }
 
 #[test]
+fn commands_for_callers_are_single_words_of_claude() {
+    let with = |driver: DriverKind, name: &str| {
+        problem(|config| {
+            let agent = claude(config);
+            (agent.driver, agent.commands) = (driver, vec![name.to_owned()]);
+            agent.program = Some("agent".to_owned());
+        })
+    };
+    assert_eq!(with(DriverKind::Claude, "tools:review"), "ok");
+    for name in ["/review", "a b", "", "\u{200b}"] {
+        let why = with(DriverKind::Claude, name);
+        assert!(why.contains("which is not a command's name"), "{name:?}: {why}");
+    }
+    assert!(with(DriverKind::Command, "x").contains("`driver: claude` alone"));
+}
+
+#[test]
 fn users_of_agents_that_are_root_or_no_user_are_refused() {
     let with = |first, count| {
         let mut config = Config::default();
@@ -136,6 +153,7 @@ fn a_part_larger_than_its_whole_is_refused() {
 `limits.prompt` (32MiB) is larger than `limits.body` (16MiB); raise `limits.body` or lower `limits.prompt`
 `limits.line` (2GiB) is larger than `limits.answer` (1GiB); raise `limits.answer` or lower `limits.line`
 `limits.line` (2GiB) is larger than `limits.lines` (8MiB); raise `limits.lines` or lower `limits.line`
+`limits.line` (2GiB) is larger than `limits.longest_line` (128MiB); raise `limits.longest_line` or lower `limits.line`
 ");
 }
 

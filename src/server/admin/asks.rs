@@ -84,7 +84,7 @@ pub(in super::super) async fn answer(
 
 /// The same caller with each agent.
 fn every_agent(doors: &Doors, client: &Client) -> Vec<Client> {
-    let agents = doors.service.sessions().house().agents.iter();
+    let agents = doors.agents.iter();
     let each = |agent: &Arc<_>| Client { caller: client.caller.clone(), agent: Arc::clone(agent) };
     agents.map(each).collect()
 }

@@ -96,9 +96,8 @@ async fn lend(doors: &Arc<Doors>, caller: &Caller, id: &str, request: Request<By
 
 /// The owner's session of this id or context, with any agent.
 async fn find(doors: &Doors, caller: &Caller, id: &str) -> Result<SessionRow, Box<Response>> {
-    let house = doors.service.sessions().house();
-    for agent in house.agents.iter() {
-        let row = house.store.session_named(&caller.scope(&agent.key), id).await;
+    for agent in doors.agents.iter() {
+        let row = doors.store.session_named(&caller.scope(&agent.key), id).await;
         if let Some(row) = row.map_err(store_failed)? {
             return Ok(row);
         }

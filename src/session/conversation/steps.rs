@@ -3,14 +3,14 @@
 use super::Conversation;
 use crate::asks;
 use crate::config::AskPolicy;
-use crate::process::tree::Moment;
 use crate::session::ending::fault_with;
 use crate::session::long_line;
 use crate::session::pipe::{Chunk, try_read};
 use crate::session::questions::{Command, ask_row};
 use pilothouse_agents::event::Event;
-use pilothouse_agents::lines::{LineCutter, LineTooLong};
+use pilothouse_agents::lines::LineCutter;
 use pilothouse_agents::{Answer, Ask, Step};
+use pilothouse_sandbox::process::tree::Moment;
 use std::sync::Arc;
 use tokio::time::Instant;
 
@@ -52,7 +52,7 @@ impl Conversation<'_> {
         if self.running.cutter.is_some() {
             self.hear_lines(&chunk);
         } else {
-            self.house.telemetry.raw().line(&self.row.id, Some(&self.log.id), &chunk);
+            self.deps.telemetry.raw().line(&self.row.id, Some(&self.log.id), &chunk);
             let steps = self.running.driver.chunk(&chunk);
             self.take(steps);
         }
@@ -72,10 +72,10 @@ impl Conversation<'_> {
         while let Some(line) = lines.next() {
             match line {
                 Ok(line) => self.hear_line(&line),
-                Err(LineTooLong { limit }) => self.stop(fault_with(
-                    &format!("the agent wrote a line longer than {limit} bytes"),
-                    "the server's operator can raise `limits.line`",
-                )),
+                Err(too_long) => {
+                    let hint = format!("the server's operator can raise `{}`", too_long.key());
+                    self.stop(fault_with(&too_long, hint));
+                }
             }
             let goes_on = self.running.ended.is_none() && self.ending.outcome.is_none();
             if goes_on && !self.has_room() {
@@ -90,7 +90,7 @@ impl Conversation<'_> {
 
     /// Whether what the agent says next has room; if not, the agent waits.
     pub(super) fn has_room(&self) -> bool {
-        let config = &self.house.config;
+        let config = &self.deps.config;
         let (gathered, gathered_bytes) = self.translator.gathered();
         self.questions.have_room(&config.asks, gathered)
             && gathered_bytes < GATHERED_BYTES
@@ -98,11 +98,11 @@ impl Conversation<'_> {
     }
 
     fn hear_line(&mut self, line: &[u8]) {
-        self.house.telemetry.raw().line(&self.row.id, Some(&self.log.id), line);
+        self.deps.telemetry.raw().line(&self.row.id, Some(&self.log.id), line);
         if self.ending.outcome.is_some() {
             // Said after the end of the turn.
-            self.running.answer_stray_line(line, &self.house.config);
-        } else if let Some(fault) = long_line::fault(line, &self.house.config) {
+            self.running.answer_stray_line(line, &self.deps.config);
+        } else if let Some(fault) = long_line::fault(line, &self.deps.config) {
             self.stop(fault);
         } else {
             let steps = self.running.driver.line(line);
@@ -121,12 +121,12 @@ impl Conversation<'_> {
                 None => log.log(&self.agent.key, waiting),
             }
         }
-        self.running.keep_stderr(read, self.house.config.limits.stderr.as_usize());
+        self.running.keep_stderr(read, self.deps.config.limits.stderr.as_usize());
     }
 
     /// Ends a turn that says more than may be stored.
     pub(super) fn check_size(&mut self) {
-        let limits = &self.house.config.limits;
+        let limits = &self.deps.config.limits;
         for (size, limit, what, key) in [
             (self.translator.answer_bytes(), limits.answer, "answer is", "limits.answer"),
             (
@@ -153,7 +153,7 @@ impl Conversation<'_> {
         match step {
             Step::Say(event) => {
                 self.log.reveal();
-                self.house.telemetry.agent_says(self.log, &event);
+                self.deps.telemetry.agent_says(self.log, &event);
                 if let Event::Usage(usage) = &event {
                     // What it reaches is heard of where everything is, unless the turn ends with it.
                     let _ = self.meter.used(usage, self.running.confinement.proxied_tokens());
@@ -194,6 +194,9 @@ impl Conversation<'_> {
     fn answer(&mut self, ask: Ask) {
         let answer = if self.ending.has_begun() {
             Answer::Deny { message: "the turn is being ended".to_owned() }
+        } else if asks::is_cut(&ask.kind) {
+            self.translator.report_policy(&ask.kind, false);
+            Answer::Deny { message: asks::TOO_LONG.to_owned() }
         } else if let Some(answer) = self.granted.find(&ask.kind) {
             answer
         } else {
@@ -212,9 +215,9 @@ impl Conversation<'_> {
     }
 
     fn ask(&mut self, ask: Ask) {
-        let row = Arc::new(ask_row(self.log, asks::data(ask.kind), false, &self.house.config));
+        let row = Arc::new(ask_row(self.log, asks::data(ask.kind), false, &self.deps.config));
         // Known before it is shown: whoever sees it may answer at once.
-        match self.house.asks.add(row.clone()) {
+        match self.deps.asks.add(row.clone()) {
             Ok(()) => self.questions.add(ask.id, row, Instant::now()),
             Err(full) => self.stop(fault_with(&full, full.hint())),
         }

@@ -26,6 +26,7 @@ fn log() -> Arc<TaskLog> {
         status_at: now,
         created: now,
         head: 0,
+        print: None,
     };
     Tasks::new(store).hold(&row)
 }

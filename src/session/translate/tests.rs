@@ -20,6 +20,7 @@ fn translator() -> Translator {
         status_at: now,
         created: now,
         head: 0,
+        print: None,
     };
     let log = Tasks::new(store).hold(&row);
     Translator::new(log, false, 400_000)

@@ -1,6 +1,6 @@
 //! Open asks on SQLite.
 
-use super::Store;
+use super::Sqlite;
 use crate::store::{AskRow, Error, Scope};
 use pilothouse_a2a::id::{ContextId, TaskId};
 use pilothouse_a2a::task::TaskState;
@@ -36,9 +36,9 @@ pub(super) fn task_gone(connection: &Connection, n: i64) -> Result<usize, rusqli
     connection.prepare_cached("DELETE FROM asks WHERE n = ?1")?.execute(params![n])
 }
 
-impl Store {
+impl Sqlite {
     /// All open asks of tasks that still wait for one.
-    pub async fn asks(&self) -> Result<Vec<AskRow>, Error> {
+    pub(crate) async fn asks(&self) -> Result<Vec<AskRow>, Error> {
         let query = "SELECT asks.* FROM asks JOIN tasks ON tasks.n = asks.n WHERE tasks.state = ?1 ORDER BY asks.id";
         self.all(query, (TaskState::InputRequired as i64,), ask_row).await
     }

@@ -116,9 +116,10 @@ fn places(filter: &Filter) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Sqlite;
     use super::super::read::state_of;
     use super::*;
-    use crate::store::{Durability, Store, TaskRow, Write, in_memory};
+    use crate::store::{Durability, TaskRow, Write};
     use pilothouse_a2a::id::TaskId;
     use std::sync::Arc;
 
@@ -126,14 +127,14 @@ mod tests {
         Scope { caller: Arc::from("owner"), agent: Arc::from("fake") }
     }
 
-    async fn list(store: &Store, scope: &Scope, filter: &Filter, from: Option<Place>) -> Page {
+    async fn list(store: &Sqlite, scope: &Scope, filter: &Filter, from: Option<Place>) -> Page {
         let (scope, filter) = (scope.clone(), filter.clone());
         let read = store.read_together(move |reads| reads.list(&scope, &filter, from, 7));
         read.await.unwrap()
     }
 
     /// Tasks in all states and three contexts, some of which share their time, some moved and some removed.
-    async fn put_tasks(store: &Store, scope: &Scope) -> Vec<TaskRow> {
+    async fn put_tasks(store: &Sqlite, scope: &Scope) -> Vec<TaskRow> {
         let mut rows = Vec::new();
         for number in 0..200_i64 {
             let at = Timestamp::from_millisecond(1000 + number / 3);
@@ -148,6 +149,7 @@ mod tests {
                 status_at: at,
                 created: at,
                 head: 0,
+                print: None,
             };
             let put = Write::Task(Box::new(row.clone()), 0);
             store.commit(vec![put], Durability::Written).await.unwrap();
@@ -157,7 +159,7 @@ mod tests {
             row.state = state_of(1 + row.n * 7 % 8);
             row.status_at = Timestamp::from_millisecond(2000 + row.n * 13 % 50);
             let status = Some((row.state, row.status_at));
-            let moved = Write::Head { n: row.n, seq: 1, bytes: 0, status };
+            let moved = Write::Head { n: row.n, expected: 0, seq: 1, bytes: 0, status };
             store.commit(vec![moved], Durability::Written).await.unwrap();
         }
         let gone: Vec<i64> = rows.iter().map(|row| row.n).filter(|n| n % 10 == 0).collect();
@@ -169,7 +171,7 @@ mod tests {
 
     #[tokio::test]
     async fn pages_of_every_filter_together_show_each_task_once_and_in_order_and_count_them() {
-        let store = in_memory();
+        let store = Sqlite::in_memory(1).unwrap();
         let scope = own_scope();
         let rows = put_tasks(&store, &scope).await;
         put_tasks(&store, &Scope { caller: Arc::from("bob"), ..scope.clone() }).await;
@@ -203,11 +205,12 @@ mod tests {
     async fn rows_and_total_are_of_one_moment_while_tasks_are_removed() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("store.db");
-        let store = Store::in_folder(
+        let store = Sqlite::in_folder(
             folder.path(),
             &file,
             super::super::lock(folder.path(), "a test").unwrap(),
             1,
+            true,
         )
         .unwrap();
         let scope = own_scope();

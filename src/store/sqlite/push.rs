@@ -1,6 +1,6 @@
 //! Push notification configs on SQLite: what is written of them and how they are read.
 
-use super::Store;
+use super::Sqlite;
 use super::read::scope;
 use crate::store::{Error, PushRow, PushState, Scope};
 use pilothouse_a2a::dialect::Dialect;
@@ -83,9 +83,9 @@ pub(super) fn task_gone(connection: &Connection, n: i64) -> Result<usize, rusqli
     connection.prepare_cached("DELETE FROM push WHERE n = ?1")?.execute(params![n])
 }
 
-impl Store {
+impl Sqlite {
     /// A config of a task of this scope.
-    pub async fn push_config(
+    pub(crate) async fn push_config(
         &self,
         scope: &Scope,
         n: i64,
@@ -101,7 +101,7 @@ impl Store {
 
     /// At most `size` configs of a task of this scope, in the order of their creation, after the one with
     /// the key `after`.
-    pub async fn push_configs(
+    pub(crate) async fn push_configs(
         &self,
         scope: &Scope,
         n: i64,
@@ -118,14 +118,14 @@ impl Store {
     }
 
     /// How many configs a task has.
-    pub async fn push_count(&self, n: i64) -> Result<usize, Error> {
+    pub(crate) async fn push_count(&self, n: i64) -> Result<usize, Error> {
         let count = |row: &Row<'_>| row.get::<_, i64>(0);
         let count = self.first("SELECT count(*) FROM push WHERE n = ?1", (n,), count).await?;
         Ok(usize::try_from(count.unwrap_or(0)).unwrap_or(usize::MAX))
     }
 
     /// Configs that are not at their end, of all callers, after the one with the key `after`. For the start alone.
-    pub async fn push_active(&self, after: i64, size: u32) -> Result<Vec<PushRow>, Error> {
+    pub(crate) async fn push_active(&self, after: i64, size: u32) -> Result<Vec<PushRow>, Error> {
         let query = format!(
             "SELECT {COLUMNS} FROM push JOIN tasks USING (n)
              WHERE push.state = 0 AND push.key > ?1 ORDER BY push.key LIMIT ?2"

@@ -1,6 +1,6 @@
 //! What is read from the store: always beside the writer, and for callers always within a scope.
 
-use super::{Store, key};
+use super::{Sqlite, key};
 use crate::store::{Error, Event, Kind, Scope, SessionPage, SessionPlace, SessionRow, TaskRow};
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -67,7 +67,7 @@ impl Drop for Lent {
     }
 }
 
-impl Store {
+impl Sqlite {
     /// Runs a query on a reading connection, off the async threads. Dropping this future gives up the
     /// answer; connection and permit stay with the query until its end.
     pub(super) async fn read<T: Send + 'static>(
@@ -130,33 +130,39 @@ impl Store {
     }
 
     /// Whether the store can be read: what the last [`Write::Probe`](super::Write) left.
-    pub async fn probe_read(&self) -> Result<(), Error> {
+    pub(crate) async fn probe_read(&self) -> Result<(), Error> {
         self.first("SELECT value FROM meta WHERE name = 'probe'", (), |_| Ok(())).await?;
         Ok(())
     }
 
+    /// What an agent's CLI said last that it offers, as JSON.
+    pub(crate) async fn inventory(&self, agent: &str) -> Result<Option<String>, Error> {
+        let query = "SELECT value FROM meta WHERE name = 'inventory:' || ?1";
+        self.first(query, (agent.to_owned(),), |row| row.get(0)).await
+    }
+
     /// A task of this scope, by its id.
-    pub async fn task(&self, scope: &Scope, id: &TaskId) -> Result<Option<TaskRow>, Error> {
+    pub(crate) async fn task(&self, scope: &Scope, id: &TaskId) -> Result<Option<TaskRow>, Error> {
         let query = "SELECT * FROM tasks WHERE caller = ?1 AND agent = ?2 AND id = ?3";
         self.first(query, within::<String>(scope, id.as_str()), task_row).await
     }
 
     /// What was sent under an `Idempotency-Key`, as its print, and the task.
-    pub async fn task_by_key(
+    pub(crate) async fn task_by_key(
         &self,
         scope: &Scope,
         key: &str,
     ) -> Result<Option<([u8; 32], TaskRow)>, Error> {
-        let query = "SELECT tasks.*, keys.print FROM keys JOIN tasks ON tasks.n = keys.n
+        let query = "SELECT tasks.*, keys.print AS sent FROM keys JOIN tasks ON tasks.n = keys.n
              WHERE keys.caller = ?1 AND keys.agent = ?2 AND keys.key = ?3";
         self.first(query, within::<String>(scope, key), |row| {
-            Ok((row.get("print")?, task_row(row)?))
+            Ok((row.get("sent")?, task_row(row)?))
         })
         .await
     }
 
     /// The newest task of this scope that a v0.1 client named so.
-    pub async fn task_by_alias(
+    pub(crate) async fn task_by_alias(
         &self,
         scope: &Scope,
         alias: &str,
@@ -168,7 +174,7 @@ impl Store {
     /// Events of a task after `after` up to `upto`, until they make `bytes`; at least one if there is one.
     ///
     /// The row has been read in a scope before, so the number is proof enough.
-    pub async fn events(
+    pub(crate) async fn events(
         &self,
         n: i64,
         after: u64,
@@ -185,12 +191,12 @@ impl Store {
     }
 
     /// The same for a reader who shows a part of them.
-    pub async fn events_in_part(&self, part: EventsPart) -> Result<Vec<Event>, Error> {
+    pub(crate) async fn events_in_part(&self, part: EventsPart) -> Result<Vec<Event>, Error> {
         self.read(move |connection| events_in_part(connection, &part)).await
     }
 
     /// Several reads that belong together: of one moment, on one thread.
-    pub async fn read_together<T: Send + 'static>(
+    pub(crate) async fn read_together<T: Send + 'static>(
         &self,
         reads: impl FnOnce(&ReadTransaction<'_>) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
@@ -202,14 +208,14 @@ impl Store {
     }
 
     /// Tasks that were submitted or working when the last server ended, oldest first. For the start alone.
-    pub async fn unfinished(&self) -> Result<Vec<TaskRow>, Error> {
+    pub(crate) async fn unfinished(&self) -> Result<Vec<TaskRow>, Error> {
         self.all(format!(
             "SELECT * FROM tasks INDEXED BY tasks_unfinished WHERE {UNFINISHED} AND state IN (1, 2) ORDER BY n"
         ), (), task_row).await
     }
 
     /// The session of a context.
-    pub async fn session(
+    pub(crate) async fn session(
         &self,
         scope: &Scope,
         context: &ContextId,
@@ -219,7 +225,7 @@ impl Store {
     }
 
     /// This scope's session of this id or this context.
-    pub async fn session_named(
+    pub(crate) async fn session_named(
         &self,
         scope: &Scope,
         name: &str,
@@ -231,7 +237,7 @@ impl Store {
     }
 
     /// A page of this scope's sessions, last used first: those behind a place, or the first ones.
-    pub async fn sessions(
+    pub(crate) async fn sessions(
         &self,
         scope: &Scope,
         from: Option<SessionPlace>,
@@ -261,7 +267,7 @@ impl Store {
     }
 
     /// Finished tasks that retention has come for.
-    pub async fn old_tasks(&self, limits: Limits) -> Result<Vec<i64>, Error> {
+    pub(crate) async fn old_tasks(&self, limits: Limits) -> Result<Vec<i64>, Error> {
         self.read(move |connection| {
             let (mut gone, mut count, mut size) = (Vec::new(), 0, 0);
             // Submitted, working and asking tasks are nobody's past.
@@ -284,7 +290,7 @@ impl Store {
 
     /// Whether a task of a session's context waits, works or asks. Not looked up by the task's own session: a
     /// session that is made anew goes on with tasks of the one before it.
-    pub async fn has_unfinished(&self, session: &Arc<str>) -> Result<bool, Error> {
+    pub(crate) async fn has_unfinished(&self, session: &Arc<str>) -> Result<bool, Error> {
         let query = "SELECT 1 FROM sessions AS s JOIN tasks AS t INDEXED BY tasks_unfinished
              ON t.caller = s.caller AND t.agent = s.agent AND t.context_id = s.context_id
              WHERE s.id = ?1 AND (t.state <= 2 OR t.state = 6 OR t.state = 8) LIMIT 1";
@@ -292,7 +298,7 @@ impl Store {
     }
 
     /// All sessions and when they were last used (in milliseconds), last used first.
-    pub async fn sessions_by_use(&self) -> Result<Vec<(Arc<str>, String, i64)>, Error> {
+    pub(crate) async fn sessions_by_use(&self) -> Result<Vec<(Arc<str>, String, i64)>, Error> {
         let query = "SELECT id, agent, used_ms FROM sessions ORDER BY used_ms DESC";
         let row = |row: &Row<'_>| Ok((row.get::<_, String>(0)?.into(), row.get(1)?, row.get(2)?));
         self.all(query, (), row).await
@@ -322,11 +328,11 @@ pub struct EventsPart {
     pub largest: usize,
 }
 
-/// Reads of one moment, see [`Store::read_together`].
+/// Reads of one moment, see [`Sqlite::read_together`].
 pub struct ReadTransaction<'a>(pub(super) &'a Connection);
 
 impl ReadTransaction<'_> {
-    /// Events of a task, see [`Store::events_in_part`].
+    /// Events of a task, see [`Sqlite::events_in_part`].
     pub fn events_in_part(&self, part: &EventsPart) -> Result<Vec<Event>, Error> {
         Ok(events_in_part(self.0, part)?)
     }
@@ -401,6 +407,7 @@ pub(super) fn task_row(row: &Row<'_>) -> Result<TaskRow, rusqlite::Error> {
         status_at: Timestamp::from_millisecond(row.get("status_ms")?),
         created: Timestamp::from_millisecond(row.get("created_ms")?),
         head: row.get::<_, i64>("head")?.cast_unsigned(),
+        print: row.get("print")?,
     })
 }
 
@@ -442,17 +449,18 @@ pub(super) fn state_of(number: i64) -> TaskState {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{Durability, Write, in_memory};
+    use crate::store::{Durability, Write};
 
     #[tokio::test]
     async fn a_query_that_panics_keeps_no_connection() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("store.db");
-        let store = Store::in_folder(
+        let store = Sqlite::in_folder(
             folder.path(),
             &file,
             super::super::lock(folder.path(), "a test").unwrap(),
             2,
+            true,
         )
         .unwrap();
         for _ in 0..10 {
@@ -475,7 +483,7 @@ mod tests {
         }
     }
 
-    async fn put(store: &Store, row: &SessionRow) {
+    async fn put(store: &Sqlite, row: &SessionRow) {
         let write = Write::Session(Box::new(row.clone()));
         store.commit(vec![write], Durability::Written).await.unwrap();
     }
@@ -483,7 +491,7 @@ mod tests {
     #[tokio::test]
     async fn a_session_that_is_stored_again_keeps_what_it_has_learned_and_another_takes_its_place()
     {
-        let store = in_memory();
+        let store = Sqlite::in_memory(1).unwrap();
         let first = row("one", "c");
         put(&store, &first).await;
         let used = Write::SessionUsed {
@@ -503,7 +511,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_session_is_found_by_its_id_and_by_its_context_and_by_its_caller_alone() {
-        let store = in_memory();
+        let store = Sqlite::in_memory(1).unwrap();
         put(&store, &row("one", "c")).await;
         put(&store, &row("two", "d")).await;
         let scope = row("one", "c").scope;
@@ -517,7 +525,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_reader_without_artifacts_gets_each_other_event_once_and_in_order() {
-        let store = in_memory();
+        let store = Sqlite::in_memory(1).unwrap();
         let kinds = |seq: u64| match seq % 5 {
             0 => Kind::Status,
             1 => Kind::Message,

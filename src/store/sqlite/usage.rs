@@ -1,6 +1,6 @@
 //! Usage on SQLite: four sums that each turn is added to, and how they are read.
 
-use super::Store;
+use super::Sqlite;
 use crate::store::{Account, Error, Used};
 use rusqlite::{Connection, OptionalExtension, params};
 use std::borrow::Cow;
@@ -79,9 +79,9 @@ fn gone(connection: &Connection, account: &Account) -> Result<usize, rusqlite::E
         .execute(params![kind, name, day])
 }
 
-impl Store {
+impl Sqlite {
     /// What was used of each of these accounts, in their order.
-    pub async fn usage(&self, accounts: Vec<Account>) -> Result<Vec<Used>, Error> {
+    pub(crate) async fn usage(&self, accounts: Vec<Account>) -> Result<Vec<Used>, Error> {
         self.read(move |connection| {
             let mut statement = connection.prepare_cached(
                 "SELECT cost, tokens FROM usage WHERE kind = ?1 AND name = ?2 AND day = ?3",

@@ -1,6 +1,7 @@
 //! A context is a conversation of the CLI's own: warm, cold, after a restart, and apart from others.
 
 use super::claude;
+use crate::processes::await_some;
 use crate::reading::{answer, message_in, state, text_of};
 use crate::world::{BOB, OWNER, World};
 use fake_model::Model;
@@ -63,6 +64,27 @@ fn after_kill_9_the_conversation_is_resumed() {
         history(&world.send(message_in("kept", "history"))),
         "turns=2 first=\"remember the ship\""
     );
+}
+
+#[test]
+fn a_conversation_is_resumed_although_the_server_was_killed_in_its_first_turn() {
+    let model = Model::start();
+    let mut world = claude(&model).start();
+    let mut events = world.stream("SendStreamingMessage", message_in("kept", "cue never"));
+    events.until("the first words", |event| event.words().starts_with("waiting"));
+    // The CLI writes its transcript a moment later.
+    await_some("the transcript", world.patience(), || {
+        let mut found = Vec::new();
+        transcripts(&world.path("state"), &mut found);
+        let holds =
+            |file: &PathBuf| std::fs::read_to_string(file).is_ok_and(|t| t.contains("cue never"));
+        found.iter().any(holds).then_some(())
+    });
+    world.kill9();
+    world.nothing_is_left();
+    world.restart();
+    let after = world.send(message_in("kept", "history"));
+    assert!(history(&after).ends_with("first=\"cue never\""), "{}", answer(&after));
 }
 
 #[test]

@@ -368,7 +368,7 @@ fn lists_whose_callers_hang_up() {
 
 #[test]
 fn streams_that_nobody_reads() {
-    let world = quiet().start();
+    let world = quiet().patience(Duration::from_secs(60)).start();
     let id = world.begin_waiting(&format!("cue go; flood {} 60000", part(60_000_000)), "go");
     let path = format!("/tasks/{id}:subscribe");
     let line = head(&format!("GET {path}")) + "\r\n";
@@ -528,7 +528,7 @@ fn at_the_proxy(kind: &str, far: Far, connections: usize) {
     let set = json!({"ANTHROPIC_BASE_URL": url, "ANTHROPIC_API_KEY": "none"});
     let world = program(builder)
         .patience(Duration::from_secs(120))
-        .agent(json!({"driver": "claude", "args": null, "format": null, "env": {"set": set}}))
+        .agent(json!({"driver": "claude", "skills_source": "files", "args": null, "format": null, "env": {"set": set}}))
         .config(json!({
             "log": {"console": false},
             "isolation": {"backend": "bubblewrap", "read": [cues]},

@@ -11,6 +11,7 @@ use crate::processes::await_some;
 use crate::reading::{answer, message, message_in, message_with, state, text_of, words};
 use crate::world::{OWNER, World};
 use pilothouse_a2a::operation::Operation;
+use pilothouse_sandbox::supervisor::PROGRAM;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
@@ -22,8 +23,6 @@ use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-/// The program that makes the attacks, as the build script has made it.
-const LAUNCHER: &str = env!("PILOTHOUSE_LAUNCHER");
 const USERS: [User; 2] = [User::Own, User::Ordinary];
 /// Agents that run a prompt as a script: by the driver `command`, `acp` and `claude`.
 const AGENTS: [&str; 3] = ["fake", "acp", "claude"];
@@ -46,7 +45,9 @@ impl Battle {
         for name in ["secret", "append", "unlink", "rename", "truncate", "mode", "tmp", "ssh/id"] {
             fs::write(outside.join(name), &marker).unwrap();
         }
-        copy_program(LAUNCHER.as_ref(), &attack);
+        let launcher = outside.join("launcher");
+        fs::write(&launcher, PROGRAM).unwrap();
+        copy_program(&launcher, &attack);
         fs::set_permissions(&attack, Permissions::from_mode(0o755)).unwrap();
         let builder = match user {
             User::Own => builder,
@@ -68,7 +69,7 @@ impl Battle {
             .config(json!({
                 "agents": {
                     "acp": {"driver": "acp", "program": program, "args": ["--acp", "runs"], "env": env},
-                    "claude": {"driver": "claude", "program": program, "env": env},
+                    "claude": {"driver": "claude", "skills_source": "files", "program": program, "env": env},
                 },
             }))
             .env("ANTHROPIC_API_KEY", "none")

@@ -121,7 +121,7 @@ fn claude(builder: Builder) -> Builder {
     let program = builder.config["agents"]["fake"]["program"].clone();
     builder.config(json!({
         "agent": "claude",
-        "agents": {"fake": null, "claude": {"driver": "claude", "program": program, "permission_mode": "bypassPermissions"}},
+        "agents": {"fake": null, "claude": {"driver": "claude", "skills_source": "files", "program": program, "permission_mode": "bypassPermissions"}},
     }))
 }
 

@@ -174,13 +174,15 @@ pub(crate) fn begin_events(stream: &mut TcpStream) -> io::Result<()> {
 }
 
 /// Sends one event as one chunk; its name is the payload's `type`, where it has one, and a payload
-/// that is a string is sent as it is.
+/// that is a string is sent as it is. What reads `\ud83d` in a text becomes that escape: half of a pair.
 pub(crate) fn event(stream: &mut TcpStream, payload: &Value) -> io::Result<()> {
     let name = payload["type"].as_str();
     let name = name.map_or_else(String::new, |name| format!("event: {name}\n"));
     let frame = match payload.as_str() {
         Some(text) => format!("data: {text}\n\n"),
-        None => format!("{name}data: {payload}\n\n"),
+        None => {
+            format!("{name}data: {}\n\n", payload.to_string().replace(r"\\ud83d", r"\ud83d"))
+        }
     };
     stream.write_all(format!("{:x}\r\n{frame}\r\n", frame.len()).as_bytes())
 }

@@ -27,6 +27,8 @@
 //! is made again, then the other calls of that message and the steps after it; anything else is
 //! answered `heard: <its text>`.
 //!
+//! The letters `\ud83d` in an answer that is streamed are sent as that escape, half of a surrogate pair.
+//!
 //! A side question that offers no tools and wants JSON of a certain shape is answered with the smallest
 //! value of that shape. A key that contains `bad` is answered 401. The test's own doors are `GET /__model/requests`,
 //! `GET /__model/wait?event=request|client_closed|cue&count=N` and `POST /__model/cue/NAME`;

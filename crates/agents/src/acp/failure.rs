@@ -4,7 +4,7 @@ use super::AcpOptions;
 use super::handshake::Call;
 use super::wire::{AUTH_REQUIRED, NOT_FOUND, RpcError};
 use crate::exit::bounded;
-use crate::{Exit, Outcome};
+use crate::{Exit, Outcome, network};
 use serde_json::Value;
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ const WORDS: usize = 4 * 1024;
 const NOT_THE_PROTOCOL: &str = "the program must speak the Agent Client Protocol on its standard input; check `program`, `args` and its own settings";
 
 fn failed(message: String, hint: Option<String>) -> Outcome {
+    let hint = hint.filter(|_| !network::carries_advice(&message));
     Outcome::Failed { message, hint }
 }
 
@@ -218,6 +219,9 @@ fn by_status(code: i64, options: &AcpOptions) -> Option<String> {
 }
 
 fn by_words(said: &str, options: &AcpOptions) -> Option<String> {
+    if let Some(hint) = network::hint(said) {
+        return Some(hint.to_owned());
+    }
     let lower = said.to_lowercase();
     let has = |any: &[&str]| any.iter().any(|part| lower.contains(part));
     Some(

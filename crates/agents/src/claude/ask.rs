@@ -48,11 +48,14 @@ pub(super) struct PendingAsk {
     pub(super) tool: String,
     pub(super) tool_use_id: String,
     pub(super) input: Value,
+    /// Whether a text in the input may have been mended, so that it is not what the CLI has.
+    pub(super) is_mended: bool,
     pub(super) description: Option<String>,
 }
 
 impl PendingAsk {
-    pub(super) fn of(request: Control<'_>) -> Self {
+    /// What a request asks, in which a text may have been mended.
+    pub(super) fn of(request: Control<'_>, is_mended: bool) -> Self {
         // The description is the model's; a hook of the operator says why it asks.
         let is_hook = request.decision_reason_type.as_deref() == Some("hook");
         let words = match (request.description, request.decision_reason.map(Text::into_owned)) {
@@ -66,6 +69,7 @@ impl PendingAsk {
             tool: request.tool_name.map(Text::into_owned).unwrap_or_default(),
             tool_use_id: request.tool_use_id.map(Text::into_owned).unwrap_or_default(),
             input: request.input.unwrap_or_else(|| json!({})),
+            is_mended,
             description: words,
         }
     }
@@ -96,6 +100,8 @@ impl PendingAsk {
     pub(super) fn response(&self, answer: &Answer) -> Value {
         match answer {
             Answer::Deny { message } => json!({ "behavior": "deny", "message": message }),
+            // Without an input the CLI takes its own.
+            Answer::Allow { input: None } if self.is_mended => json!({ "behavior": "allow" }),
             Answer::Allow { input: None } => {
                 json!({ "behavior": "allow", "updatedInput": self.input })
             }
@@ -173,7 +179,13 @@ mod tests {
     use super::*;
 
     fn pending(tool: &str, input: Value) -> PendingAsk {
-        PendingAsk { tool: tool.to_owned(), tool_use_id: "u".to_owned(), input, description: None }
+        PendingAsk {
+            tool: tool.to_owned(),
+            tool_use_id: "u".to_owned(),
+            input,
+            is_mended: false,
+            description: None,
+        }
     }
 
     fn colour() -> Value {

@@ -1,7 +1,7 @@
 //! Why a turn of Claude Code failed: its own words, and what somebody can do about it.
 
 use super::wire::TurnResult;
-use crate::{Exit, Outcome};
+use crate::{Exit, Outcome, network};
 use serde_json::Value;
 
 /// The words by which the CLI says that it does not know a conversation.
@@ -14,6 +14,9 @@ pub(super) fn of_result(result: &TurnResult) -> Outcome {
         return Outcome::ConversationLost;
     }
     let reason = result.terminal_reason.as_deref().unwrap_or_default();
+    if network::carries_advice(&message) {
+        return Outcome::Failed { message, hint: None };
+    }
     let hint = hint_by_reason(reason)
         .or_else(|| hint_by_words(&message))
         .or_else(|| result.api_error_status.and_then(hint_by_status));
@@ -75,6 +78,10 @@ fn hint_by_reason(reason: &str) -> Option<&'static str> {
 
 fn hint_by_words(words: &str) -> Option<&'static str> {
     let has = |any: &[&str]| any.iter().any(|part| words.contains(part));
+    let of_network = network::hint(words);
+    if of_network.is_some() {
+        return of_network;
+    }
     Some(if has(&["Not logged in", "Please run /login"]) {
         "the agent got no credential; set `ANTHROPIC_API_KEY` (or `CLAUDE_CODE_OAUTH_TOKEN`) in Pilothouse's environment or `.env` and start it again"
     } else if has(&["Invalid API key", "invalid x-api-key", "authentication_error"]) {
@@ -141,6 +148,29 @@ mod tests {
             ..TurnResult::default()
         };
         assert!(failed(result).1.contains("ANTHROPIC_API_KEY"));
+    }
+
+    #[test]
+    fn a_failure_of_the_network_does_not_ask_for_the_message_again() {
+        let of = |words: &str| {
+            failed(TurnResult {
+                result: Some(words.to_owned()),
+                api_error_status: Some(502),
+                ..TurnResult::default()
+            })
+        };
+        let own = "API Error: 502 the model's server (anthropic) could not be reached: x; the server's operator can y";
+        assert_eq!(of(own).1, "");
+        for (words, hint) in [
+            ("API Error: SELF_SIGNED_CERT_IN_CHAIN", "NODE_EXTRA_CA_CERTS"),
+            ("API Error: unable to get local issuer certificate", "NODE_EXTRA_CA_CERTS"),
+            ("API Error: ERR_TLS_CERT_ALTNAME_INVALID", "check its address"),
+            ("API Error: CERT_HAS_EXPIRED", "clock"),
+            ("API Error: 407 Proxy Authentication Required", "HTTPS_PROXY"),
+        ] {
+            assert!(of(words).1.contains(hint), "{words}: {}", of(words).1);
+        }
+        assert!(of("API Error: 502 bad gateway").1.contains("again later"));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use super::elicitation::Elicitation;
 use super::prompt::{refuse, respond};
 use super::wire::{Control, ControlResponse, OutputLine, System};
 use super::{Claude, Phase};
+use crate::lines::may_be_mended;
 use crate::reading::{Heard, Unreadable, raw, read_line};
 use crate::{Answer, Event, LONGEST_ID, Outcome, Step};
 use serde_json::value::RawValue;
@@ -160,8 +161,9 @@ impl Claude {
             self.unknown += 1;
             return Ok(vec![refuse(id, "unsupported")]);
         };
+        let is_mended = line.request.is_some_and(|request| may_be_mended(request.get()));
         let pending = match &*request.subtype {
-            "can_use_tool" => Pending::Tool(PendingAsk::of(request)),
+            "can_use_tool" => Pending::Tool(PendingAsk::of(request, is_mended)),
             "elicitation" => Pending::Elicitation(Elicitation::of(request)),
             _ => {
                 self.unknown += 1;

@@ -23,7 +23,10 @@ pub(super) fn message_uuid(turn: &Turn, salt: impl Hash) -> String {
 
 /// The content of a user message: plain text, or blocks where there are images.
 pub(super) fn content(turn: &Turn) -> Value {
-    let text = guarded(&turn.text);
+    let text = match &turn.command {
+        Some(command) => format!("/{command} {}", turn.text).trim_end().to_owned(),
+        None => guarded(&turn.text),
+    };
     let mut blocks: Vec<Value> = images(turn)
         .map(|(media_type, data)| {
             json!({ "type": "image", "source": { "type": "base64", "media_type": media_type, "data": data } })
@@ -32,8 +35,10 @@ pub(super) fn content(turn: &Turn) -> Value {
     if blocks.is_empty() {
         return Value::String(text);
     }
-    if !turn.text.trim().is_empty() {
-        blocks.insert(0, json!({ "type": "text", "text": text }));
+    if !text.trim().is_empty() {
+        // The CLI looks for a command in the last block.
+        let place = if turn.command.is_some() { blocks.len() } else { 0 };
+        blocks.insert(place, json!({ "type": "text", "text": text }));
     }
     Value::Array(blocks)
 }
@@ -48,9 +53,12 @@ fn images(turn: &Turn) -> impl Iterator<Item = &(String, String)> {
 }
 
 /// The text with a newline before a leading slash: then the CLI takes it for words, not a command.
+///
+/// Claude Code 2.1.329 looks at the very first character only. What a reader does not see before the slash is
+/// passed over here, in case that another version trims it.
 fn guarded(text: &str) -> String {
-    let invisible = |c: char| c.is_whitespace() || c == '\u{feff}';
-    if text.trim_start_matches(invisible).starts_with('/') {
+    let is_visible = |c: char| c.is_ascii_graphic() || c.is_alphanumeric();
+    if text.trim_start_matches(|c| !is_visible(c)).starts_with('/') {
         format!("\n{text}")
     } else {
         text.to_owned()
@@ -88,9 +96,12 @@ mod tests {
 
     #[test]
     fn a_leading_slash_never_runs_a_command() {
-        for (text, sent) in
-            [("/cost", "\n/cost"), (" \u{feff}/cost", "\n \u{feff}/cost"), ("a /b", "a /b")]
-        {
+        for (text, sent) in [
+            ("/cost", "\n/cost"),
+            (" \u{feff}/cost", "\n \u{feff}/cost"),
+            ("\u{200b}\u{e0020}\0/cost", "\n\u{200b}\u{e0020}\0/cost"),
+            ("a /b", "a /b"),
+        ] {
             assert_eq!(content(&turn(text)), sent);
         }
     }
@@ -103,6 +114,16 @@ mod tests {
         let expected =
             json!([{ "type": "text", "text": "\n/look" }, { "type": "image", "source": source }]);
         assert_eq!(content(&Turn { images, ..turn("/look") }), expected);
+    }
+
+    #[test]
+    fn a_command_comes_last_with_its_arguments() {
+        let command = |text: &str| Turn { command: Some("review".to_owned()), ..turn(text) };
+        assert_eq!(content(&command("the\n/diff")), "/review the\n/diff");
+        assert_eq!(content(&command("")), "/review");
+        let images = vec![("image/png".to_owned(), "AA==".to_owned())];
+        let blocks = content(&Turn { images, ..command("this") });
+        assert_eq!(blocks[1], json!({ "type": "text", "text": "/review this" }));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use super::wire::{Denial, ModelTokens, TurnResult};
 use super::{Claude, Phase, failure};
 use crate::event::{Artifact, Content};
+use crate::lines::is_shortened;
 use crate::{Event, Outcome, Step, Usage};
 use serde_json::json;
 use std::mem;
@@ -42,9 +43,9 @@ impl Claude {
         let outcome = match failed {
             true if self.turn.interrupted => Outcome::Canceled,
             true => failure::of_result(&result),
-            // An empty result (of a compaction, say) must not replace what was said.
+            // An empty result (of a compaction, say) must not replace what was said, nor must one that was cut.
             false => Outcome::Completed {
-                answer: result.result.take().filter(|answer| !answer.is_empty()),
+                answer: result.result.take().filter(|text| !text.is_empty() && !is_shortened(text)),
             },
         };
         let outcome = self.turn.hooks.judge(outcome, result.terminal_reason.as_deref());

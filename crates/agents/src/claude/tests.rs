@@ -113,7 +113,7 @@ fn the_launch_is_as_documented() {
     let env: Vec<String> =
         launch.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
     insta::assert_snapshot!(format!("{}\n{}", launch.args.join(" "), env.join("\n")), @r#"
-    -p --input-format stream-json --output-format stream-json --verbose --include-partial-messages --permission-prompt-tool stdio --permission-mode acceptEdits --disable-slash-commands --include-hook-events --disallowedTools CronCreate,CronDelete,CronList,ScheduleWakeup,Monitor --settings {"enableAllProjectMcpServers":true,"useAutoModeDuringPlan":false} --session-id 0190-new
+    -p --input-format stream-json --output-format stream-json --verbose --include-partial-messages --permission-prompt-tool stdio --permission-mode acceptEdits --include-hook-events --disallowedTools CronCreate,CronDelete,CronList,ScheduleWakeup,Monitor --settings {"enableAllProjectMcpServers":true,"useAutoModeDuringPlan":false} --session-id 0190-new
     CLAUDE_CONFIG_DIR=/h/.claude
     CLAUDE_CODE_MAX_RETRIES=3
     CLAUDE_CODE_DISABLE_CRON=1
@@ -404,6 +404,14 @@ fn what_a_turn_uses_is_told_while_it_runs() {
         })
         .collect();
     assert_eq!(sums, [(10, 1), (10, 7), (110, 9)]);
+}
+
+#[test]
+fn a_process_that_says_what_it_offers_starts_no_hooks_and_no_servers() {
+    let args = driver().launch_inquiry(&Setting::default()).unwrap().args;
+    assert!(args.contains(&r#"{"disableAllHooks":true}"#.to_owned()), "{args:?}");
+    assert_eq!(args.last().unwrap(), "--strict-mcp-config");
+    assert!(!args.iter().any(|arg| arg.contains("enableAllProjectMcpServers")));
 }
 
 /// The outcome of a turn in which these lines come before the result.

@@ -20,6 +20,7 @@
 //! an object becomes [`Event::Raw`]: counted, never shown to a caller.
 
 use crate::event::{Artifact, Content};
+use crate::lines::is_shortened;
 use crate::{Event, Outcome, Usage};
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
@@ -154,8 +155,14 @@ impl EventLine {
     }
 
     fn artifact(self) -> Option<Artifact> {
-        let (filename, media_type) = (self.filename, self.media_type);
+        let (filename, media_type, is_raw) = (self.filename, self.media_type, self.raw.is_some());
         let content = match (self.text, self.raw, self.url, self.data) {
+            // Whoever takes it in sees that its end is missing.
+            (Some(cut), None, None, None) | (None, Some(cut), None, None)
+                if is_shortened(&cut) && (filename.is_some() || is_raw) =>
+            {
+                Content::Raw { base64: cut, filename, media_type }
+            }
             (Some(text), None, None, None) if filename.is_some() => {
                 let media_type = media_type.or_else(|| Some("text/plain".to_owned()));
                 Content::Raw { base64: BASE64_STANDARD.encode(text), filename, media_type }

@@ -49,6 +49,11 @@ impl World {
     }
 
     pub(super) async fn start_with(connections: usize, times: Times) -> Self {
+        Self::start_in(Network::default(), connections, times).await
+    }
+
+    /// With what this network has.
+    pub(super) async fn start_in(network: Network, connections: usize, times: Times) -> Self {
         let names = [
             ("here.test", vec!["127.0.0.1"]),
             ("sub.here.test", vec!["127.0.0.1"]),
@@ -63,7 +68,7 @@ impl World {
         let names = names.iter().map(|(name, all)| (*name, parsed(all))).collect();
         let inner = vec!["127.0.0.1/32".parse().unwrap()];
         let bounds = EgressBounds { connections, own_requests: 2, requests: 8 };
-        let egress = Egress::new(inner, bounds, Arc::new(Names(names)), times);
+        let egress = Egress::new(inner, bounds, Arc::new(Names(names)), network, times);
         let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
         let port = egress.listen(&tracker, stop.clone()).await.unwrap();
         Self { egress, port, stop, tracker }

@@ -1,0 +1,302 @@
+//! Which database a store is. There is one today; whoever holds a [`Store`] does not know.
+
+use super::sqlite::{EventsPart, Limits, ReadTransaction, Sqlite};
+use super::{
+    Account, AskRow, Durability, Error, Event, PushRow, Scope, SessionPage, SessionPlace,
+    SessionRow, TaskRow, Used, Write,
+};
+use pilothouse_a2a::id::{ContextId, TaskId};
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+
+/// A handle to the store; clones share it.
+#[derive(Clone)]
+pub struct Store(Backend);
+
+#[derive(Clone)]
+enum Backend {
+    Sqlite(Sqlite),
+}
+
+impl Store {
+    /// Opens (or makes) the database in a folder of our own, which is locked for us.
+    pub(super) fn in_folder(
+        folder: &Path,
+        file: &Path,
+        lock: File,
+        readers: usize,
+        copies: bool,
+    ) -> Result<Self, Error> {
+        let sqlite = Sqlite::in_folder(folder, file, lock, readers, copies)?;
+        Ok(Self(Backend::Sqlite(sqlite)))
+    }
+
+    /// A store that is gone with the process.
+    pub(super) fn in_memory(readers: usize) -> Result<Self, Error> {
+        Ok(Self(Backend::Sqlite(Sqlite::in_memory(readers)?)))
+    }
+
+    /// Keeps readers and the writer of a store in memory from their connection until the answer is dropped.
+    #[cfg(test)]
+    pub(crate) async fn keep_busy(&self) -> std::sync::mpsc::Sender<()> {
+        match &self.0 {
+            Backend::Sqlite(sqlite) => sqlite.keep_busy().await,
+        }
+    }
+
+    /// Whether the last server on this store ended in order.
+    pub fn was_clean(&self) -> bool {
+        match &self.0 {
+            Backend::Sqlite(sqlite) => sqlite.was_clean(),
+        }
+    }
+
+    /// What the operator should know of the opening.
+    pub fn note(&self) -> Option<String> {
+        match &self.0 {
+            Backend::Sqlite(sqlite) => sqlite.note(),
+        }
+    }
+
+    /// Marks the end as an orderly one and stops the writer. Writes still under way are carried out.
+    pub async fn close(&self) {
+        match &self.0 {
+            Backend::Sqlite(sqlite) => sqlite.close().await,
+        }
+    }
+
+    /// A number for a new task.
+    pub fn new_task_number(&self) -> i64 {
+        match &self.0 {
+            Backend::Sqlite(sqlite) => sqlite.new_task_number(),
+        }
+    }
+
+    /// What an agent's CLI said last that it offers, as JSON.
+    pub async fn inventory(&self, agent: &str) -> Result<Option<String>, Error> {
+        match &self.0 {
+            Backend::Sqlite(sqlite) => sqlite.inventory(agent).await,
+        }
+    }
+
+    /// Applies a batch whole; returns when it is as safe as asked.
+    pub async fn commit(&self, writes: Vec<Write>, durability: Durability) -> Result<(), Error> {
+        match &self.0 {
+            Backend::Sqlite(sqlite) => sqlite.commit(writes, durability).await,
+        }
+    }
+
+    /// The same, and what follows it. Once the batch is on its way, `then` is called with what came of it,
+    /// whether anybody still waits for this future or not: on the writer's thread, in the order of the
+    /// batches, before the next one of the same caller can be on its way. It is short and does not wait.
+    pub async fn commit_then<T: Send + 'static>(
+        &self,
+        writes: Vec<Write>,
+        durability: Durability,
+        then: impl FnOnce(Result<(), Error>) -> T + Send + 'static,
+    ) -> Result<T, Error> {
+        match &self.0 {
+            Backend::Sqlite(sqlite) => sqlite.commit_then(writes, durability, then).await,
+        }
+    }
+
+    /// Removes tasks with their events.
+    pub async fn remove_tasks(&self, tasks: &[i64]) -> Result<(), Error> {
+        match &self.0 {
+            Backend::Sqlite(sqlite) => sqlite.remove_tasks(tasks).await,
+        }
+    }
+
+    /// Removes a session.
+    pub async fn remove_session(&self, id: &Arc<str>) -> Result<(), Error> {
+        match &self.0 {
+            Backend::Sqlite(sqlite) => sqlite.remove_session(id).await,
+        }
+    }
+
+    /// All open asks of tasks that still wait for one.
+    pub async fn asks(&self) -> Result<Vec<AskRow>, Error> {
+        match &self.0 {
+            Backend::Sqlite(sqlite) => sqlite.asks().await,
+        }
+    }
+
+    /// A config of a task of this scope.
+    pub async fn push_config(
+        &self,
+        scope: &Scope,
+        n: i64,
+        id: &str,
+    ) -> Result<Option<PushRow>, Error> {
+        match &self.0 {
+            Backend::Sqlite(sqlite) => sqlite.push_config(scope, n, id).await,
+        }
+    }
+
+    /// At most `size` configs of a task of this scope, in the order of their creation, after the one with
+    /// the key `after`.
+    pub async fn push_configs(
+        &self,
+        scope: &Scope,
+        n: i64,
+        after: i64,
+        size: u32,
+    ) -> Result<Vec<PushRow>, Error> {
+        match &self.0 {
+            Backend::Sqlite(sqlite) => sqlite.push_configs(scope, n, after, size).await,
+        }
+    }
+
+    /// How many configs a task has.
+    pub async fn push_count(&self, n: i64) -> Result<usize, Error> {
+        match &self.0 {
+            Backend::Sqlite(sqlite) => sqlite.push_count(n).await,
+        }
+    }
+
+    /// Configs that are not at their end, of all callers, after the one with the key `after`. For the start alone.
+    pub async fn push_active(&self, after: i64, size: u32) -> Result<Vec<PushRow>, Error> {
+        match &self.0 {
+            Backend::Sqlite(sqlite) => sqlite.push_active(after, size).await,
+        }
+    }
+
+    /// Whether the store can be read: what the last [`Write::Probe`](super::Write) left.
+    pub async fn probe_read(&self) -> Result<(), Error> {
+        match &self.0 {
+            Backend::Sqlite(sqlite) => sqlite.probe_read().await,
+        }
+    }
+
+    /// A task of this scope, by its id.
+    pub async fn task(&self, scope: &Scope, id: &TaskId) -> Result<Option<TaskRow>, Error> {
+        match &self.0 {
+            Backend::Sqlite(sqlite) => sqlite.task(scope, id).await,
+        }
+    }
+
+    /// What was sent under an `Idempotency-Key`, as its print, and the task.
+    pub async fn task_by_key(
+        &self,
+        scope: &Scope,
+        key: &str,
+    ) -> Result<Option<([u8; 32], TaskRow)>, Error> {
+        match &self.0 {
+            Backend::Sqlite(sqlite) => sqlite.task_by_key(scope, key).await,
+        }
+    }
+
+    /// The newest task of this scope that a v0.1 client named so.
+    pub async fn task_by_alias(
+        &self,
+        scope: &Scope,
+        alias: &str,
+    ) -> Result<Option<TaskRow>, Error> {
+        match &self.0 {
+            Backend::Sqlite(sqlite) => sqlite.task_by_alias(scope, alias).await,
+        }
+    }
+
+    /// Events of a task after `after` up to `upto`, until they make `bytes`; at least one if there is one.
+    ///
+    /// The row has been read in a scope before, so the number is proof enough.
+    pub async fn events(
+        &self,
+        n: i64,
+        after: u64,
+        upto: u64,
+        bytes: usize,
+    ) -> Result<Vec<Event>, Error> {
+        match &self.0 {
+            Backend::Sqlite(sqlite) => sqlite.events(n, after, upto, bytes).await,
+        }
+    }
+
+    /// The same for a reader who shows a part of them.
+    pub async fn events_in_part(&self, part: EventsPart) -> Result<Vec<Event>, Error> {
+        match &self.0 {
+            Backend::Sqlite(sqlite) => sqlite.events_in_part(part).await,
+        }
+    }
+
+    /// Several reads that belong together: of one moment, on one thread.
+    pub async fn read_together<T: Send + 'static>(
+        &self,
+        reads: impl FnOnce(&ReadTransaction<'_>) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        match &self.0 {
+            Backend::Sqlite(sqlite) => sqlite.read_together(reads).await,
+        }
+    }
+
+    /// Tasks that were submitted or working when the last server ended, oldest first. For the start alone.
+    pub async fn unfinished(&self) -> Result<Vec<TaskRow>, Error> {
+        match &self.0 {
+            Backend::Sqlite(sqlite) => sqlite.unfinished().await,
+        }
+    }
+
+    /// The session of a context.
+    pub async fn session(
+        &self,
+        scope: &Scope,
+        context: &ContextId,
+    ) -> Result<Option<SessionRow>, Error> {
+        match &self.0 {
+            Backend::Sqlite(sqlite) => sqlite.session(scope, context).await,
+        }
+    }
+
+    /// This scope's session of this id or this context.
+    pub async fn session_named(
+        &self,
+        scope: &Scope,
+        name: &str,
+    ) -> Result<Option<SessionRow>, Error> {
+        match &self.0 {
+            Backend::Sqlite(sqlite) => sqlite.session_named(scope, name).await,
+        }
+    }
+
+    /// A page of this scope's sessions, last used first: those behind a place, or the first ones.
+    pub async fn sessions(
+        &self,
+        scope: &Scope,
+        from: Option<SessionPlace>,
+        size: usize,
+    ) -> Result<SessionPage, Error> {
+        match &self.0 {
+            Backend::Sqlite(sqlite) => sqlite.sessions(scope, from, size).await,
+        }
+    }
+
+    /// Finished tasks that retention has come for.
+    pub async fn old_tasks(&self, limits: Limits) -> Result<Vec<i64>, Error> {
+        match &self.0 {
+            Backend::Sqlite(sqlite) => sqlite.old_tasks(limits).await,
+        }
+    }
+
+    /// Whether a task of a session's context waits, works or asks. Not looked up by the task's own session: a
+    /// session that is made anew goes on with tasks of the one before it.
+    pub async fn has_unfinished(&self, session: &Arc<str>) -> Result<bool, Error> {
+        match &self.0 {
+            Backend::Sqlite(sqlite) => sqlite.has_unfinished(session).await,
+        }
+    }
+
+    /// All sessions and when they were last used (in milliseconds), last used first.
+    pub async fn sessions_by_use(&self) -> Result<Vec<(Arc<str>, String, i64)>, Error> {
+        match &self.0 {
+            Backend::Sqlite(sqlite) => sqlite.sessions_by_use().await,
+        }
+    }
+
+    /// What was used of each of these accounts, in their order.
+    pub async fn usage(&self, accounts: Vec<Account>) -> Result<Vec<Used>, Error> {
+        match &self.0 {
+            Backend::Sqlite(sqlite) => sqlite.usage(accounts).await,
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! What holds for every store, whichever database it is.
+
+use super::{
+    AskRow, Durability, Error, Event, Filter, Kind, Refusal, Scope, SessionRow, Store, TaskRow,
+    Write, sqlite,
+};
+use bytes::Bytes;
+use pilothouse_a2a::id::{ContextId, TaskId};
+use pilothouse_a2a::task::TaskState::{self, Canceled, Completed, InputRequired, Working};
+use pilothouse_a2a::time::Timestamp;
+use std::sync::Arc;
+
+/// Each store that there is, empty.
+async fn each(law: impl AsyncFn(Store)) {
+    law(super::in_memory()).await;
+    let folder = tempfile::tempdir().unwrap();
+    let lock = sqlite::lock(folder.path(), "a test").unwrap();
+    let file = folder.path().join("store.db");
+    law(Store::in_folder(folder.path(), &file, lock, 2, true).unwrap()).await;
+}
+
+fn scope(caller: &str) -> Scope {
+    Scope { caller: Arc::from(caller), agent: Arc::from("fake") }
+}
+
+fn task(n: i64, scope: Scope) -> TaskRow {
+    TaskRow {
+        n,
+        id: TaskId::new(format!("task-{n}")),
+        scope,
+        context_id: ContextId::new("context"),
+        session: Arc::from("session"),
+        alias: Some(Arc::from("alias")),
+        state: Working,
+        status_at: Timestamp::from_millisecond(1000),
+        created: Timestamp::from_millisecond(1000),
+        head: 1,
+        print: None,
+    }
+}
+
+fn made(n: i64) -> Write {
+    Write::Task(Box::new(task(n, scope("owner"))), 0)
+}
+
+fn head(n: i64, expected: u64, state: Option<TaskState>) -> Write {
+    let status = state.map(|state| (state, Timestamp::from_millisecond(2000)));
+    Write::Head { n, expected, seq: expected + 1, bytes: 1, status }
+}
+
+fn event(n: i64, seq: u64) -> Write {
+    Write::Event { n, event: Event { seq, kind: Kind::Status, body: Bytes::from_static(b"{}") } }
+}
+
+fn key(n: i64) -> Write {
+    Write::Key { scope: scope("owner"), key: "key".to_owned(), print: [7; 32], n }
+}
+
+fn ask(n: i64) -> Arc<AskRow> {
+    let task = task(n, scope("owner"));
+    Arc::new(AskRow {
+        id: Arc::from("ask"),
+        n,
+        task: task.id,
+        scope: task.scope,
+        context_id: task.context_id,
+        ask: serde_json::json!({"kind": "question"}),
+        ends_turn: true,
+        created: Timestamp::from_millisecond(1000),
+        deadline: Timestamp::from_millisecond(9000),
+    })
+}
+
+async fn write<const N: usize>(store: &Store, writes: [Write; N]) -> Result<(), Error> {
+    store.commit(writes.into(), Durability::Written).await
+}
+
+async fn refused<const N: usize>(store: &Store, writes: [Write; N], why: Refusal) {
+    let outcome = write(store, writes).await;
+    assert!(matches!(outcome, Err(Error::Refused(refusal)) if refusal == why), "{outcome:?}");
+}
+
+async fn row(store: &Store, n: i64) -> Option<TaskRow> {
+    store.task(&scope("owner"), &TaskId::new(format!("task-{n}"))).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_batch_is_stored_whole_or_not_at_all() {
+    each(async |store| {
+        write(&store, [made(1)]).await.unwrap();
+        refused(&store, [made(2), event(1, 2), head(1, 7, None)], Refusal::Moved).await;
+        assert!(row(&store, 2).await.is_none());
+        assert!(store.events(1, 0, 9, 1000).await.unwrap().is_empty());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_refused_batch_takes_no_other_one_with_it() {
+    each(async |store| {
+        write(&store, [made(1)]).await.unwrap();
+        // All are on their way before the first one is answered, so they may be written together.
+        let good = |n: i64| write(&store, [made(n)]);
+        let bad = || write(&store, [made(9), head(1, 7, None)]);
+        let outcomes = tokio::join!(good(2), bad(), good(3), bad(), good(4));
+        assert!(outcomes.0.is_ok() && outcomes.2.is_ok() && outcomes.4.is_ok());
+        assert!(outcomes.1.is_err() && outcomes.3.is_err());
+        for (n, there) in [(2, true), (3, true), (4, true), (9, false)] {
+            assert_eq!(row(&store, n).await.is_some(), there, "task {n}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_stored_is_read_at_once() {
+    each(async |store| {
+        write(&store, [made(1), event(1, 1), event(1, 2), head(1, 1, Some(InputRequired))])
+            .await
+            .unwrap();
+        let found = row(&store, 1).await.unwrap();
+        assert_eq!((found.head, found.state), (2, InputRequired));
+        let seqs = store.events(1, 0, 2, 1000).await.unwrap();
+        assert_eq!(seqs.iter().map(|event| event.seq).collect::<Vec<_>>(), [1, 2]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_append_that_names_another_head_than_the_logs_is_refused() {
+    each(async |store| {
+        write(&store, [made(1)]).await.unwrap();
+        write(&store, [event(1, 2), head(1, 1, None)]).await.unwrap();
+        refused(&store, [head(1, 1, None)], Refusal::Moved).await;
+        refused(&store, [head(1, 3, None)], Refusal::Moved).await;
+        refused(&store, [head(5, 1, None)], Refusal::Moved).await;
+        // Numbers may be left out: nobody was shown them.
+        let later = Write::Head { n: 1, expected: 2, seq: 1003, bytes: 0, status: None };
+        write(&store, [later]).await.unwrap();
+        assert_eq!(row(&store, 1).await.unwrap().head, 1003);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_number_of_a_log_is_given_once() {
+    each(async |store| {
+        write(&store, [made(1), event(1, 2)]).await.unwrap();
+        assert!(write(&store, [event(1, 2)]).await.is_err());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn nothing_follows_the_end_of_a_task() {
+    each(async |store| {
+        write(&store, [made(1), made(2)]).await.unwrap();
+        write(&store, [head(1, 1, Some(Completed)), head(2, 1, Some(Canceled))]).await.unwrap();
+        refused(&store, [head(1, 2, Some(Working))], Refusal::Moved).await;
+        refused(&store, [head(2, 2, None)], Refusal::Moved).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_ask_is_answered_once_and_the_batch_of_the_second_answer_is_refused() {
+    each(async |store| {
+        write(&store, [made(1), head(1, 1, Some(InputRequired)), Write::Ask(ask(1))])
+            .await
+            .unwrap();
+        assert_eq!(store.asks().await.unwrap(), [(*ask(1)).clone()]);
+        let taken = || Write::AskTaken { id: Arc::from("ask") };
+        write(&store, [taken(), head(1, 2, None)]).await.unwrap();
+        refused(&store, [head(1, 3, Some(Working)), taken()], Refusal::Taken).await;
+        assert_eq!(row(&store, 1).await.unwrap().state, InputRequired);
+        write(&store, [Write::AskGone { id: Arc::from("ask") }]).await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_key_is_of_one_task_and_the_batch_of_the_second_is_refused() {
+    each(async |store| {
+        write(&store, [made(1), key(1)]).await.unwrap();
+        refused(&store, [made(2), key(2)], Refusal::Exists).await;
+        let (print, found) = store.task_by_key(&scope("owner"), "key").await.unwrap().unwrap();
+        assert_eq!((print, found.n), ([7; 32], 1));
+        assert!(row(&store, 2).await.is_none());
+        write(&store, [Write::TaskGone { n: 1 }]).await.unwrap();
+        write(&store, [made(3), key(3)]).await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_read_in_a_scope_finds_nothing_of_another_one() {
+    each(async |store| {
+        let (owner, bob) = (scope("owner"), scope("bob"));
+        let session = SessionRow {
+            id: Arc::from("session"),
+            scope: owner.clone(),
+            context_id: ContextId::new("context"),
+            conversation: None,
+            ready: true,
+            created: Timestamp::from_millisecond(1000),
+            used: Timestamp::from_millisecond(1000),
+        };
+        write(&store, [Write::Session(Box::new(session)), made(1), key(1)]).await.unwrap();
+        for (scope, there) in [(&owner, true), (&bob, false)] {
+            let context = ContextId::new("context");
+            let task = store.task(scope, &TaskId::new("task-1")).await.unwrap();
+            let alias = store.task_by_alias(scope, "alias").await.unwrap();
+            let key = store.task_by_key(scope, "key").await.unwrap();
+            let session = store.session(scope, &context).await.unwrap();
+            let named = store.session_named(scope, "session").await.unwrap();
+            let sessions = store.sessions(scope, None, 9).await.unwrap();
+            let listed = scope.clone();
+            let list =
+                store.read_together(move |reads| reads.list(&listed, &Filter::default(), None, 9));
+            let found = [
+                task.is_some(),
+                alias.is_some(),
+                key.is_some(),
+                session.is_some(),
+                named.is_some(),
+                sessions.total == 1 && sessions.rows.len() == 1,
+                list.await.unwrap().total == 1,
+            ];
+            assert_eq!(found, [there; 7], "{scope:?}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_follows_a_batch_is_told_its_outcome_though_nobody_waits_for_it() {
+    each(async |store| {
+        let (told, outcome) = std::sync::mpsc::channel();
+        let then = move |outcome: Result<(), Error>| told.send(outcome.is_ok()).unwrap();
+        let mut commit = Box::pin(store.commit_then(vec![made(1)], Durability::Synced, then));
+        let polled = std::future::poll_fn(|context| {
+            std::task::Poll::Ready(commit.as_mut().poll(context).is_pending())
+        });
+        polled.await;
+        drop(commit);
+        // The writer works in order.
+        write(&store, [made(2)]).await.unwrap();
+        assert_eq!(outcome.try_recv(), Ok(true));
+    })
+    .await;
+}

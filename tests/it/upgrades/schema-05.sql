@@ -1,0 +1,17 @@
+-- The schema of fa4c159.
+CREATE TABLE tasks (n INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, caller TEXT NOT NULL, agent TEXT NOT NULL, context_id TEXT NOT NULL, session TEXT NOT NULL, alias TEXT, state INTEGER NOT NULL, status_ms INTEGER NOT NULL, created_ms INTEGER NOT NULL, head INTEGER NOT NULL, bytes INTEGER NOT NULL);
+CREATE TABLE events (key INTEGER PRIMARY KEY, kind INTEGER NOT NULL, body BLOB NOT NULL);
+CREATE TABLE sessions (id TEXT PRIMARY KEY, caller TEXT NOT NULL, agent TEXT NOT NULL, context_id TEXT NOT NULL, conversation TEXT, ready INTEGER NOT NULL, created_ms INTEGER NOT NULL, used_ms INTEGER NOT NULL, UNIQUE (caller, agent, context_id)) WITHOUT ROWID;
+CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE push (key INTEGER PRIMARY KEY, n INTEGER NOT NULL, id TEXT NOT NULL, caller TEXT NOT NULL, agent TEXT NOT NULL, dialect TEXT NOT NULL, alias TEXT, config TEXT NOT NULL, sent INTEGER NOT NULL, failing_ms INTEGER, created_ms INTEGER NOT NULL, state INTEGER NOT NULL, reason TEXT, UNIQUE (n, id));
+CREATE TABLE keys (caller TEXT NOT NULL, agent TEXT NOT NULL, key TEXT NOT NULL, print BLOB NOT NULL, n INTEGER NOT NULL, PRIMARY KEY (caller, agent, key)) WITHOUT ROWID;
+CREATE TABLE asks (id TEXT PRIMARY KEY, n INTEGER NOT NULL, task TEXT NOT NULL, caller TEXT NOT NULL, agent TEXT NOT NULL, context_id TEXT NOT NULL, ask TEXT NOT NULL, ends_turn INTEGER NOT NULL, created_ms INTEGER NOT NULL, deadline_ms INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE usage (kind INTEGER NOT NULL, name TEXT NOT NULL, day INTEGER NOT NULL, cost INTEGER NOT NULL, tokens INTEGER NOT NULL, PRIMARY KEY (kind, name, day)) WITHOUT ROWID;
+CREATE INDEX tasks_by_status ON tasks (caller, agent, status_ms, n);
+CREATE INDEX tasks_open ON tasks (state) WHERE state IN (1, 2);
+CREATE INDEX tasks_by_alias ON tasks (caller, agent, alias, n) WHERE alias IS NOT NULL;
+CREATE INDEX push_active ON push (key) WHERE state = 0;
+CREATE INDEX keys_by_task ON keys (n);
+CREATE INDEX asks_by_task ON asks (n);
+CREATE INDEX usage_by_day ON usage (day) WHERE day > 0;
+PRAGMA user_version = 5;
