@@ -1,5 +1,7 @@
 //! One configured agent, resolved: its program found, its environment chosen, its driver made.
 
+mod credentials;
+mod key;
 mod offers;
 mod reach;
 mod resolve;
@@ -17,7 +19,7 @@ use crate::skills;
 use pilothouse_a2a::card::AgentSkill;
 use pilothouse_agents::acp::preset::{Preset, preset};
 use pilothouse_agents::acp::{Acp, AcpOptions};
-use pilothouse_agents::claude::{Claude, ClaudeOptions, SELF_WAKING_TOOLS};
+use pilothouse_agents::claude::{BackgroundEnd, Claude, ClaudeOptions, SELF_WAKING_TOOLS};
 use pilothouse_agents::command::{self, Command, CommandOptions};
 use pilothouse_agents::{Driver, Launch, Refusal, Turn};
 use pilothouse_sandbox::isolation::{BackendKind, Exposed, Grants, Isolation, Obstacle, Places};
@@ -33,12 +35,13 @@ use stderr_log::StderrLog;
 pub const DEMO_COMMAND: &str = "demo-agent";
 
 /// Variables any of which lets Claude Code reach a model.
-const CREDENTIALS: [&str; 5] = [
+const CREDENTIALS: [&str; 6] = [
     "ANTHROPIC_API_KEY",
     "ANTHROPIC_AUTH_TOKEN",
     "CLAUDE_CODE_OAUTH_TOKEN",
     "CLAUDE_CODE_USE_BEDROCK",
     "CLAUDE_CODE_USE_VERTEX",
+    "CLAUDE_CODE_USE_FOUNDRY",
 ];
 
 /// PATH of an agent whose server has none.
@@ -55,7 +58,7 @@ pub struct Agent {
     /// As it is configured.
     pub config: config::Agent,
     /// The skills that were found in folders (`skills_from`).
-    pub found: skills::Found,
+    pub found: skills::FoundSkills,
     /// What its CLI says that it offers.
     pub offers: Offers,
     /// Where its sessions work.
@@ -86,6 +89,8 @@ pub struct Agent {
     path: String,
     /// Whether its program is that of an image, not of this machine.
     contained: bool,
+    /// How long one turn may take, and the end of what it leaves behind.
+    times: (Duration, Duration),
 }
 
 /// Why an agent cannot be run.
@@ -120,6 +125,26 @@ pub enum Error {
     /// What it may reach.
     #[error("agent `{0}`: {1}")]
     Reach(String, String),
+    /// The command for its key.
+    #[error("agent `{agent}`: `agents.{agent}.key_command`: {what}")]
+    KeyCommand {
+        /// The agent.
+        agent: String,
+        /// Why it is not run.
+        what: String,
+    },
+    /// A command for keys in the agent's own settings.
+    #[error(
+        "agent `{agent}`: {place} sets `apiKeyHelper`, which would run in the sandbox without its credentials, and a key \
+         from there reaches no model; take it out and set `agents.{agent}.key_command: [PROGRAM, ARGUMENT]`, which the \
+         server runs outside"
+    )]
+    KeyHelper {
+        /// The agent.
+        agent: String,
+        /// Where it is set.
+        place: String,
+    },
     /// It would do anything without being asked, and nothing stands around it.
     #[error(
         "agent `{agent}`: it is configured to run anything without asking, and its sandbox lacks {missing}; \
@@ -153,6 +178,14 @@ impl Agent {
                     SELF_WAKING_TOOLS.iter().map(|&tool| tool.to_owned()).collect()
                 }),
                 model: self.config.model.clone(),
+                background: self.config.background == config::Background::Wait,
+                background_grace: self.config.background_grace.get(),
+                background_end: match self.config.background_end {
+                    config::BackgroundEnd::Keep => BackgroundEnd::Keep,
+                    config::BackgroundEnd::Kill => BackgroundEnd::Kill,
+                },
+                background_patience: self.times.1,
+                command_timeout: self.times.0,
                 server_wait: self.server_wait,
                 required_servers: self.config.mcp.required.clone(),
                 ..ClaudeOptions::default()

@@ -145,6 +145,9 @@ impl App {
             notes.extend(agent.workspaces.note());
         }
         let stop = CancellationToken::new();
+        for key in agents.iter().filter_map(|agent| agent.reach.key.as_ref()) {
+            key.bind(&launcher);
+        }
         let network = Network::of(&agent_environment)?;
         if config.isolation.backend != BackendKind::None {
             notes.extend(network.notes().iter().cloned());

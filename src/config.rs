@@ -331,6 +331,8 @@ section! {
         pub answer: Bytes = Bytes::new(GIB),
         /// Events of one turn that are stored beside its answer.
         pub turn_events: Bytes = Bytes::new(64 * MIB),
+        /// Files that the tools of one turn produce.
+        pub tool_files: Bytes = Bytes::new(16 * MIB),
         /// Answers that wait for an agent to read them, before it is not heard any further.
         pub outbox: Bytes = Bytes::new(256 * KIB),
         /// Last words of standard error that are kept.
@@ -427,6 +429,8 @@ section! {
         pub init: Age = seconds(600),
         /// How long the first turn of a process waits for the agent's MCP servers.
         pub mcp: Age = seconds(30),
+        /// A command that prints a key.
+        pub key_command: Age = seconds(30),
         /// From a refusal of an overloaded model API to the next try; doubled each time.
         pub retry: Age = seconds(5),
         /// The longest time between two tries.
@@ -580,6 +584,10 @@ pub struct Agent {
     pub format: Format,
     /// Its environment.
     pub env: Env,
+    /// A command that prints the key of its model, run outside of the sandbox: program and arguments.
+    pub key_command: Vec<String>,
+    /// After so long the command is run again.
+    pub key_max_age: Age,
     /// What it reaches, beside what every agent does.
     pub egress: AgentEgress,
     /// What is answered when it asks to use a tool.
@@ -596,6 +604,12 @@ pub struct Agent {
     pub disallowed_tools: Option<Vec<String>>,
     /// `claude`: how often the CLI repeats a failed call of the model API.
     pub max_retries: u32,
+    /// `claude`: whether it may work in the background.
+    pub background: Background,
+    /// `claude`: how long commands that the model left in the background are waited for.
+    pub background_grace: Age,
+    /// `claude`: what is done with them then.
+    pub background_end: BackgroundEnd,
     /// `claude`: its MCP servers.
     pub mcp: Mcp,
     /// Its ceilings, where they differ from `budgets`.
@@ -645,6 +659,26 @@ pub struct Extension {
     /// Whether a client that does not ask for it is refused.
     #[serde(default)]
     pub required: bool,
+}
+
+/// Whether an agent may work in the background.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Background {
+    /// It may, and its task waits for what that brings.
+    Wait,
+    /// The tool call that starts something waits for its end.
+    Off,
+}
+
+/// What is done with commands that still run in the background when a turn is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum BackgroundEnd {
+    /// They go on, as long as the session's process lives.
+    Keep,
+    /// They are ended.
+    Kill,
 }
 
 /// Who says which skills an agent has.

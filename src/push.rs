@@ -97,11 +97,11 @@ struct Live {
 /// A config that may be stored, with its place among those that are pending.
 pub struct Checked {
     config: TaskPushNotificationConfig,
-    place: Pending,
+    place: PushPlace,
 }
 
 /// A config's place among those that are pending, and that of its bytes. After a restart there may be too few.
-type Pending = (Option<OwnedSemaphorePermit>, Place);
+type PushPlace = (Option<OwnedSemaphorePermit>, Place);
 
 impl Push {
     /// The webhooks of the tasks in this store. Nothing is delivered before [`Push::resume`] or a new config.
@@ -428,7 +428,7 @@ impl SharedPush {
 
     // === workers ===
 
-    fn start(self: &Arc<Self>, log: Arc<TaskLog>, row: PushRow, place: Pending) {
+    fn start(self: &Arc<Self>, log: Arc<TaskLog>, row: PushRow, place: PushPlace) {
         let key = (row.n, row.id.clone());
         let live = Live { quit: CancellationToken::new(), left: CancellationToken::new() };
         let (quit, left) = (live.quit.clone(), live.left.clone().drop_guard());

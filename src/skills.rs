@@ -28,7 +28,7 @@ struct FrontMatter {
 
 /// What lies in folders of skills.
 #[derive(Debug, Default)]
-pub struct Found {
+pub struct FoundSkills {
     /// The skills, by folder and then by name.
     pub skills: Vec<AgentSkill>,
     /// Ids of those that people cannot call by their names.
@@ -59,8 +59,8 @@ impl LeftOut {
 }
 
 /// The skills in these folders. A folder below is a skill's id; where two have the same, the first is taken.
-pub fn read(folders: &[PathBuf]) -> Found {
-    let mut found = Found::default();
+pub fn read(folders: &[PathBuf]) -> FoundSkills {
+    let mut found = FoundSkills::default();
     let mut known = BTreeSet::new();
     for folder in folders {
         let entries = match entries(folder) {

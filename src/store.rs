@@ -28,7 +28,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub use backend::Store;
-pub use error::{Error, FaultKind, Refusal};
+pub use error::{Conflict, Error, FaultKind};
 pub use sqlite::{EventsPart, JUMP, Limits, ReadTransaction};
 
 /// What a caller may see: the tasks and sessions that are its own, of one agent.
@@ -272,7 +272,7 @@ pub enum Write {
         id: Arc<str>,
     },
     /// The end of a task's log after a batch of events. Refused where the task has ended or has another head by
-    /// now ([`Refusal::Moved`]).
+    /// now ([`Conflict::Moved`]).
     Head {
         /// The task's number.
         n: i64,
@@ -323,7 +323,7 @@ pub enum Write {
     },
     /// A new ask.
     Ask(Arc<AskRow>),
-    /// An ask that is answered. Refused where it is not open ([`Refusal::Taken`]).
+    /// An ask that is answered. Refused where it is not open ([`Conflict::Taken`]).
     AskTaken {
         /// Its id.
         id: Arc<str>,
@@ -333,7 +333,7 @@ pub enum Write {
         /// Its id.
         id: Arc<str>,
     },
-    /// A send's `Idempotency-Key`. Refused where it is in use ([`Refusal::Exists`]).
+    /// A send's `Idempotency-Key`. Refused where it is in use ([`Conflict::Exists`]).
     Key {
         /// Whose it is.
         scope: Scope,

@@ -1,7 +1,11 @@
 //! What an agent's sessions reach through the wall, and which of its keys stay outside.
 
+use super::key::KeyCommand;
 use crate::config::{self, Config, DriverKind};
-use pilothouse_egress::{GitRoute, HostRule, Policy, ProviderKind, Route, Tool, take_keys};
+use pilothouse_egress::{
+    ChangingKey, GitRoute, HostRule, Policy, ProviderKind, Route, Tool, take_keys_beside,
+};
+use pilothouse_sandbox::isolation::BackendKind;
 use reqwest::Url;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,6 +22,8 @@ pub struct Reach {
     pub policy: Arc<Policy>,
     /// For its session script.
     pub setup: Arc<Policy>,
+    /// The command that prints its key.
+    pub key: Option<Arc<KeyCommand>>,
 }
 
 impl Reach {
@@ -27,13 +33,17 @@ impl Reach {
         key: &str,
         agent: &config::Agent,
         env: &BTreeMap<String, String>,
+        key_command: Option<Arc<KeyCommand>>,
     ) -> Result<Self, String> {
         let mut kept = env.clone();
         kept.retain(|name, _| !PROXY.contains(&name.to_ascii_lowercase().as_str()));
         let preset = agent.preset.as_deref();
         let (kinds, tool): (&[ProviderKind], Tool) = match (agent.driver, preset) {
             (DriverKind::Claude, _) | (_, Some("claude-acp")) => {
-                (&[ProviderKind::Anthropic], Tool::Variables)
+                match is_on(env, "CLAUDE_CODE_USE_FOUNDRY") {
+                    true => (&[ProviderKind::Foundry, ProviderKind::Anthropic], Tool::Variables),
+                    false => (&[ProviderKind::Anthropic], Tool::Variables),
+                }
             }
             (_, Some("codex")) => {
                 let tool = Tool::codex(&mut kept).map_err(|error| error.to_string())?;
@@ -54,7 +64,27 @@ impl Reach {
             }
             _ => (&[], Tool::Variables),
         };
-        let models = take_keys(&mut kept, kinds).map_err(|error| error.to_string())?;
+        let changing = match (&key_command, kinds.first()) {
+            (None, _) => None,
+            (Some(_), None) => {
+                return Err(format!(
+                    "`agents.{key}.key_command` gives the key of a model that the server reaches for the agent, and this \
+                     agent has none; pass it a key by `agents.{key}.env`"
+                ));
+            }
+            (Some(_), _) if config.isolation.backend == BackendKind::None => {
+                return Err(format!(
+                    "`agents.{key}.key_command` needs a sandbox (`isolation.backend: auto`), because without one the agent \
+                     reaches its model by itself"
+                ));
+            }
+            (Some(command), Some(kind)) => {
+                let name = format!("agents.{key}.key_command");
+                Some((*kind, ChangingKey::new(command.clone(), name, agent.key_max_age.get())))
+            }
+        };
+        let models =
+            take_keys_beside(&mut kept, kinds, changing).map_err(|error| error.to_string())?;
         let own = match &agent.egress.allow {
             Some(hosts) => hosts.clone(),
             None => usual(agent.driver, preset, env, models.is_empty()),
@@ -91,8 +121,14 @@ impl Reach {
             env: kept.into_iter().collect(),
             policy: Arc::new(policy),
             setup: Arc::new(setup),
+            key: key_command,
         })
     }
+}
+
+/// Whether a switch of the environment says yes.
+fn is_on(env: &BTreeMap<String, String>, name: &str) -> bool {
+    env.get(name).is_some_and(|value| matches!(value.trim(), "1" | "true"))
 }
 
 /// The hosts that an agent needs where nobody said otherwise: those of its model, unless a route leads there.
@@ -127,6 +163,12 @@ fn usual(
         hosts.push("*.amazonaws.com".to_owned());
         hosts.extend(base("ANTHROPIC_BEDROCK_BASE_URL"));
     }
+    if is_on(env, "CLAUDE_CODE_USE_FOUNDRY") && no_route {
+        let resource = env.get("ANTHROPIC_FOUNDRY_RESOURCE");
+        hosts.extend(resource.map(|name| format!("{name}.services.ai.azure.com")));
+        hosts.extend(base("ANTHROPIC_FOUNDRY_BASE_URL"));
+        hosts.push("login.microsoftonline.com".to_owned());
+    }
     if set("CLAUDE_CODE_USE_VERTEX") || set("GOOGLE_GENAI_USE_VERTEXAI") {
         hosts.push("*.googleapis.com".to_owned());
         hosts.extend(base("ANTHROPIC_VERTEX_BASE_URL"));
@@ -140,7 +182,7 @@ mod tests {
 
     fn reach(agent: &config::Agent, env: &[(&str, &str)]) -> Reach {
         let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        Reach::of(&Config::default(), "it", agent, &env.collect()).unwrap()
+        Reach::of(&Config::default(), "it", agent, &env.collect(), None).unwrap()
     }
 
     #[test]
@@ -166,7 +208,8 @@ mod tests {
     fn a_wrong_host_is_told_with_its_key() {
         let mut agent = config::Agent::of(DriverKind::Command);
         agent.egress.allow = Some(vec!["http://x/".to_owned()]);
-        let error = Reach::of(&Config::default(), "bot", &agent, &BTreeMap::new()).err().unwrap();
+        let error =
+            Reach::of(&Config::default(), "bot", &agent, &BTreeMap::new(), None).err().unwrap();
         assert!(error.starts_with("`agents.bot.egress.allow`: `http://x/`"), "{error}");
     }
 }

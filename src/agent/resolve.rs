@@ -1,13 +1,15 @@
 //! From the configuration to an agent: its program, its environment, what it may read, and what is to be said of it.
 
+use super::key::KeyCommand;
 use super::served::Folders;
 use super::stderr_log::StderrLog;
-use super::{Agent, CREDENTIALS, DEFAULT_PATH, DEMO_COMMAND, Error, Offers, Reach};
+use super::{Agent, CREDENTIALS, DEFAULT_PATH, DEMO_COMMAND, Error, Offers, Reach, credentials};
 use crate::config::{self, AskPolicy, Config, DriverKind};
 use crate::skills;
 use pilothouse_sandbox::isolation::BackendKind;
 use pilothouse_sandbox::isolation::{Exposed, Grants};
 use pilothouse_sandbox::supervisor::OWN_PROGRAM;
+use pilothouse_sandbox::workspace::describe_missing_grants;
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
@@ -52,10 +54,18 @@ impl Agent {
         };
         let env = agent.env.select(environment);
         let mut notes = Vec::new();
-        if agent.driver == DriverKind::Claude && credential(&agent, environment).is_none() {
+        let patience = config.timeouts.key_command.get();
+        let key_command = KeyCommand::of(key, &agent, environment, &folders.changeable, patience)?;
+        if agent.driver == DriverKind::Claude {
+            notes.extend(credentials::notes(key, &env));
+        }
+        if agent.driver == DriverKind::Claude
+            && key_command.is_none()
+            && credential(&agent, environment).is_none()
+        {
             notes.push(format!(
-                "no credential for Claude Code is passed to it.{} Set ANTHROPIC_API_KEY, or pass another by \
-                 `agents.{key}.env.pass`",
+                "no credential for Claude Code is passed to it.{} Set ANTHROPIC_API_KEY, or CLAUDE_CODE_OAUTH_TOKEN \
+                 (`claude setup-token` prints it), or pass another by `agents.{key}.env.pass`",
                 login_advice(environment)
             ));
         }
@@ -75,15 +85,22 @@ impl Agent {
             ));
         }
         let name = agent.name.clone().unwrap_or_else(|| key.to_owned());
-        let reach = Reach::of(config, key, &agent, &env)
+        let reach = Reach::of(config, key, &agent, &env, key_command)
             .map_err(|cause| Error::Reach(key.to_owned(), cause))?;
         let env: Vec<(String, String)> = env.into_iter().collect();
         let (workspaces, shared_turns) = folders.of(config, &agent)?;
+        notes.extend(credentials::check_settings(config, key, &agent, workspaces.shared())?);
         if let Some(path) = workspaces.shared() {
             notes.push(format!(
                 "all sessions of `{key}` work in {} and see each other's files (`workspace.mode: shared`)",
                 path.display()
             ));
+            let config::Isolation { backend, read, write, .. } = &config.isolation;
+            let granted = [&read[..], &write[..]].concat();
+            notes.extend(
+                describe_missing_grants(path, &granted)
+                    .filter(|_| !matches!(backend, BackendKind::None | BackendKind::Container)),
+            );
         }
         let own = agent.defaults_dir.as_ref().map(|folder| folder.join("skills"));
         let own = own.filter(|folder| folder.is_dir());
@@ -138,18 +155,19 @@ impl Agent {
             env,
             path,
             contained,
+            times: (config.timeouts.turn.get(), config.timeouts.terminate.get()),
         })
     }
 }
+
 /// The account behind an agent's credentials; its own where it has none that is known.
 fn account_of(key: &str, env: &[(String, String)]) -> u64 {
     let mut hasher = DefaultHasher::new();
     let is_part = |name: &str| CREDENTIALS.contains(&name) || name == "ANTHROPIC_BASE_URL";
-    let mut parts = env.iter().filter(|(name, _)| is_part(name)).peekable();
-    if parts.peek().is_none() {
+    if !env.iter().any(|(name, _)| CREDENTIALS.contains(&name.as_str())) {
         key.hash(&mut hasher);
     }
-    parts.for_each(|part| part.hash(&mut hasher));
+    env.iter().filter(|(name, _)| is_part(name)).for_each(|part| part.hash(&mut hasher));
     hasher.finish()
 }
 

@@ -218,7 +218,10 @@ fn the_default(
     } else {
         find(program, path)
     };
-    let credential = claude.and_then(|agent| credential(agent, environment));
+    let credential = claude.and_then(|agent| match agent.key_command.is_empty() {
+        true => credential(agent, environment),
+        false => Some("agents.claude.key_command"),
+    });
     let reason = match (&found, &credential) {
         (Some(program), Some(credential)) => {
             let mut agent = Agent::named(config, "claude", environment, folders)?;
@@ -234,12 +237,13 @@ fn the_default(
             return Ok(agent);
         }
         (Some(_), None) if contained => {
-            "no credential is set. Set ANTHROPIC_API_KEY (in the environment or in .env) to serve Claude Code"
+            "no credential is set. Set ANTHROPIC_API_KEY, or CLAUDE_CODE_OAUTH_TOKEN (`claude setup-token` prints it), in the \
+             environment or in .env to serve Claude Code"
                 .to_owned()
         }
         (Some(_), None) => format!(
-            "Claude Code is installed, but no credential is set.{} Set ANTHROPIC_API_KEY (in the environment \
-             or in .env) to serve Claude Code",
+            "Claude Code is installed, but no credential is set.{} Set ANTHROPIC_API_KEY, or CLAUDE_CODE_OAUTH_TOKEN \
+             (`claude setup-token` prints it), in the environment or in .env to serve Claude Code",
             login_advice(environment)
         ),
         (None, Some(credential)) => {
@@ -248,8 +252,8 @@ fn the_default(
             )
         }
         (None, None) => format!(
-            "`{program}` is not on PATH and no credential is set. Install Claude Code and set ANTHROPIC_API_KEY \
-             to serve it"
+            "`{program}` is not on PATH and no credential is set. Install Claude Code and set ANTHROPIC_API_KEY, \
+             or CLAUDE_CODE_OAUTH_TOKEN (`claude setup-token` prints it), to serve it"
         ),
     };
     let mut agent = Agent::named(config, "demo", environment, folders)?;

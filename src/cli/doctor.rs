@@ -326,6 +326,9 @@ fn credential(agent: &config::Agent, environment: &BTreeMap<String, String>, rep
         given.into_iter().filter(|(_, value)| !value.is_empty()).collect();
     let mut names = held_back(&given, &BTreeMap::new());
     names.extend(given.keys().filter(|name| name.starts_with("CLAUDE_CODE_USE_")).cloned());
+    if let Some(program) = agent.key_command.first() {
+        return report.good("credential", format!("printed by {program} (key_command)"));
+    }
     match (agent.driver, names.is_empty()) {
         (DriverKind::Demo, _) => report.good("credential", "none needed"),
         (_, false) => {
@@ -335,7 +338,7 @@ fn credential(agent: &config::Agent, environment: &BTreeMap<String, String>, rep
             report.bad(
                 "credential",
                 "none reaches the agent",
-                "set ANTHROPIC_API_KEY in the environment or in .env",
+                "set ANTHROPIC_API_KEY, or CLAUDE_CODE_OAUTH_TOKEN (`claude setup-token` prints it), in the environment or in .env",
             );
         }
         (DriverKind::Acp | DriverKind::Command, true) => {

@@ -1,7 +1,8 @@
 //! What holds when nobody says otherwise; the reasons stand in `pilothouse.example.yaml`.
 
 use super::{
-    Age, Agent, AgentWorkspace, AskPolicy, DriverKind, Env, Format, Input, Replies, SkillsSource,
+    Age, Agent, AgentWorkspace, AskPolicy, Background, BackgroundEnd, DriverKind, Env, Format,
+    Input, Replies, SkillsSource,
 };
 use pilothouse_agents::acp::preset::preset;
 use std::collections::BTreeMap;
@@ -55,7 +56,7 @@ fn environment_of(preset: &str) -> &'static [&'static str] {
         "gemini" => &["gemini"],
         "opencode" => &["opencode", "anthropic", "openai", "gemini"],
         "copilot" => &["copilot"],
-        "claude-acp" => &["anthropic", "bedrock", "vertex"],
+        "claude-acp" => &["anthropic", "bedrock", "vertex", "foundry"],
         _ => &[],
     }
 }
@@ -86,7 +87,7 @@ impl Agent {
     /// An agent of this driver before anything is said about it.
     pub fn of(driver: DriverKind) -> Self {
         let presets: &[&str] = match driver {
-            DriverKind::Claude => &["anthropic", "bedrock", "vertex", "proxy", "ca"],
+            DriverKind::Claude => &["anthropic", "bedrock", "vertex", "foundry", "proxy", "ca"],
             DriverKind::Command | DriverKind::Acp => &["proxy", "ca"],
             DriverKind::Demo => &[],
         };
@@ -116,6 +117,8 @@ impl Agent {
                 presets: presets.iter().map(|&name| name.to_owned()).collect(),
                 ..Env::default()
             },
+            key_command: Vec::new(),
+            key_max_age: seconds(300),
             egress: super::AgentEgress::default(),
             asks: AskPolicy::Ask,
             ask_rules: Vec::new(),
@@ -124,6 +127,9 @@ impl Agent {
             model: None,
             disallowed_tools: None,
             max_retries: 3,
+            background: Background::Wait,
+            background_grace: seconds(10),
+            background_end: BackgroundEnd::Keep,
             mcp: super::Mcp::default(),
             budgets: super::Budgets::default(),
             defaults_dir: None,

@@ -60,6 +60,18 @@ const PRESETS: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "foundry",
+        &[
+            "CLAUDE_CODE_USE_FOUNDRY",
+            "CLAUDE_CODE_SKIP_FOUNDRY_AUTH",
+            "ANTHROPIC_FOUNDRY_*",
+            "AZURE_TENANT_ID",
+            "AZURE_CLIENT_*",
+            "AZURE_FEDERATED_TOKEN_FILE",
+            "AZURE_AUTHORITY_HOST",
+        ],
+    ),
+    (
         "openai",
         &[
             "OPENAI_API_KEY",

@@ -1,5 +1,9 @@
 //! An operation, whatever binding it came by: which agent is meant, what the service does, what is answered.
 
+mod head;
+
+pub(super) use head::{check_version, version};
+
 use super::answers::{AT_HAND, Room};
 use super::door::{AuditEntry, CallContext};
 use super::{Doors, card, stream::Ends};
@@ -11,10 +15,11 @@ use crate::queue::Place;
 use crate::service::{Accepted, Beside, Client, Stream};
 use crate::task::TaskLog;
 use axum::extract::Request;
+use axum::http::HeaderValue;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue};
 use axum::response::Response;
 use futures_util::future::BoxFuture;
+use head::{asked_extensions, check_extensions, last_event};
 use pilothouse_a2a::Method;
 use pilothouse_a2a::dialect::{Decoded, Dialect};
 use pilothouse_a2a::error::{Error, ErrorKind};
@@ -280,7 +285,7 @@ impl Operating {
             caller: context.caller.clone(),
             agent: doors.meant(context.named(), call.tenant())?,
         };
-        required_extensions(&client.agent, context.headers())?;
+        check_extensions(&client.agent, context.headers())?;
         let service = &doors.service;
         if !matches!(call, Call::SendMessage(_) | Call::SendStreamingMessage(_)) {
             self.place = None;
@@ -478,86 +483,6 @@ impl Doors {
 pub(super) fn no_agent(name: &str) -> Error {
     let name = known_part(name);
     Error::invalid("tenant", format!("no agent `{name}` is served here"))
-}
-
-/// `A2A-Version`, from the header or the query, against the dialect that is spoken (specification 3.6).
-///
-/// # Errors
-///
-/// `VersionNotSupported`.
-pub(super) fn check_version(parts: &Parts, spoken: Dialect) -> Result<(), Error> {
-    let Some(version) = version(parts) else {
-        return Ok(());
-    };
-    let fits = match (Dialect::from_version(&version), spoken) {
-        (None, _) => false,
-        (Some(asked), Dialect::V1_0) => asked == Dialect::V1_0,
-        // An older method says itself what it is; a newer header beside it does no harm.
-        (Some(_), Dialect::V0_3 | Dialect::V0_1) => true,
-    };
-    if fits {
-        return Ok(());
-    }
-    let version = known_part(&version);
-    Err(Error::new(
-        ErrorKind::VersionNotSupported,
-        format!("A2A-Version {version} is not served for this method; this server speaks 1.0, 0.3 and 0.1"),
-    )
-    .with("supported", "1.0, 0.3, 0.1"))
-}
-
-/// The version that a request names, if it names one.
-pub(super) fn version(parts: &Parts) -> Option<String> {
-    let header = parts
-        .headers
-        .get("a2a-version")
-        .and_then(|version| version.to_str().ok())
-        .map(ToOwned::to_owned);
-    let query = || {
-        let pairs = parts.uri.query()?.split('&');
-        let mut named = pairs.filter_map(|pair| pair.split_once('='));
-        let (_, version) = named.find(|(name, _)| name.eq_ignore_ascii_case("a2a-version"))?;
-        Some(version.to_owned())
-    };
-    header.or_else(query).filter(|version| !version.trim().is_empty())
-}
-
-/// The extensions that a request asks for, by either name of the header.
-fn asked_extensions(headers: &HeaderMap) -> impl Iterator<Item = &str> {
-    ["a2a-extensions", "x-a2a-extensions"]
-        .into_iter()
-        .flat_map(|name| headers.get_all(name))
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .map(str::trim)
-}
-
-/// Refuses a client that does not ask for what the agent requires (specification 3.3.4).
-fn required_extensions(agent: &Agent, headers: &HeaderMap) -> Result<(), Error> {
-    for extension in agent.config.extensions.iter().filter(|extension| extension.required) {
-        if !asked_extensions(headers).any(|asked| asked == extension.uri) {
-            let uri = &extension.uri;
-            return Err(Error::new(
-                ErrorKind::ExtensionSupportRequired,
-                format!(
-                    "this agent requires the extension {uri}; name it in the header A2A-Extensions"
-                ),
-            )
-            .with("extension", uri.as_str()));
-        }
-    }
-    Ok(())
-}
-
-/// `Last-Event-ID`, where a client resumes a stream.
-fn last_event(headers: &HeaderMap) -> Result<Option<u64>, Error> {
-    let Some(value) = headers.get("last-event-id") else {
-        return Ok(None);
-    };
-    let number = value.to_str().ok().and_then(|value| value.trim().parse().ok());
-    number
-        .map(Some)
-        .ok_or_else(|| Error::invalid("Last-Event-ID", "not an event id of this server"))
 }
 
 /// A caller's word for logs and errors: bounded, and nothing that a terminal would obey.

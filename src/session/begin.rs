@@ -112,7 +112,8 @@ impl<'a> Begin<'a> {
     async fn wait_for_turn(&mut self, turns: &FairQueue, reason: WaitsFor) -> Result<Place, Cause> {
         let mut place = pin!(turns.request(&self.turn.log.scope.caller).place());
         if self.session.running.is_some() {
-            let offer = self.session.live.places.offer();
+            let works = self.session.running.as_ref().is_some_and(Running::works_in_background);
+            let offer = self.session.live.places.offer(works);
             let first = async {
                 tokio::select! {
                     biased;

@@ -26,6 +26,7 @@ use crate::asks::Decision;
 use crate::budget::Meter;
 use crate::store::{Durability, SessionRow, Write};
 use crate::task::TaskLog;
+use pilothouse_a2a::task::TaskState;
 use pilothouse_a2a::time::Timestamp;
 use pilothouse_agents::{Limit, Outcome, Turn as Prompt};
 use pilothouse_egress::Refusal;
@@ -185,6 +186,8 @@ impl<'a> Conversation<'a> {
         let far = Instant::now() + Duration::from_secs(86_400);
         let heartbeat = self.spoke + config.timeouts.heartbeat.get();
         let park = self.questions.park_at(config.asks.park.get());
+        // Others of its subagents may go on, and would be lost with the process.
+        let parks = park.is_some() && !self.running.works_in_background();
         let (roomy, unread) = (self.has_room(), !self.running.unread.is_empty());
         let (climb, wake) = (self.ending.climb_at(), self.wake_at);
         let (inbox, stops) = (&mut *self.inbox, self.server_stops);
@@ -209,7 +212,7 @@ impl<'a> Conversation<'a> {
             () = sleep_until(self.starts_until), if running.starting.is_some() => self.running.starting = None,
             () = sleep_until(self.clock.deadline()), if lively => self.stop(Cause::TimedOut),
             () = sleep_until(heartbeat), if lively && park.is_none() => self.beat(),
-            () = sleep_until(park.unwrap_or(far)), if lively && park.is_some() => return ControlFlow::Break(()),
+            () = sleep_until(park.unwrap_or(far)), if lively && parks => return ControlFlow::Break(()),
             () = std::future::ready(()), if unread && roomy => self.hear_unread(),
             () = sleep_until(line_until.unwrap_or(far)), if line_until.is_some() && lively => self.end_slow_line(),
             () = running.line.take(config), if line_waits => {}
@@ -258,6 +261,10 @@ impl<'a> Conversation<'a> {
         }
         if let Some(commands) = self.questions.answer(id, decision, self.granted) {
             self.carry_out(commands);
+            if !self.questions.are_open() && self.log.state() == TaskState::InputRequired {
+                // The question was shown just after it was answered.
+                self.translator.status("the question was answered", None);
+            }
             return Delivery::Told;
         }
         let delivery = self.inbox.take_late_answer(id);

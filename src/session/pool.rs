@@ -20,8 +20,9 @@ use tokio_util::sync::CancellationToken;
 /// Between two tries to start one where that failed, or where there was no place.
 pub(super) const AGAIN: Duration = Duration::from_secs(5);
 
-/// From the taking of one to the start of the next.
-const PAUSE: Duration = Duration::from_secs(1);
+/// From the taking of one to the start of the next: the turn that took it needs the processor for so long, and then
+/// waits for its model.
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// A process that waits for its session.
 pub(super) struct WarmProcess {

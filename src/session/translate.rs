@@ -7,6 +7,7 @@ use super::bounded::{self, PREVIEW, one_line, preview};
 use super::facts::TurnFacts;
 use super::records::status;
 use crate::asks;
+use crate::config::Limits;
 use crate::store::AskRow;
 use crate::task::{ANSWER, Record, TaskLog, answer_id};
 use pilothouse_a2a::event::TaskArtifactUpdateEvent;
@@ -38,6 +39,9 @@ const COMPARED: usize = 256 * 1024;
 /// Problems that stand in the metadata of a task.
 const MOST_PROBLEMS: usize = 32;
 
+/// What the end of a turn says in which the agent gave no answer.
+const NO_ANSWER: &str = "the agent ended its turn without an answer";
+
 /// Translates one turn.
 pub(super) struct Translator {
     log: Arc<TaskLog>,
@@ -48,6 +52,8 @@ pub(super) struct Translator {
     streamed: Option<String>,
     streamed_bytes: usize,
     answer_begun: bool,
+    /// Whether an artifact or a message was told beside the answer.
+    told_more: bool,
     /// Something came between two pieces of text: they are paragraphs.
     new_paragraph: bool,
     usage: Option<Usage>,
@@ -64,12 +70,15 @@ pub(super) struct Translator {
     /// The limit of the account that has failed the turn.
     limit: Option<Value>,
     event_limit: usize,
+    /// Files of tools so far, and bytes that further ones may have.
+    tool_files: u64,
+    tool_file_room: usize,
 }
 
 impl Translator {
     /// A translator for a turn that begins now. `compares` says that the driver states the whole answer
     /// at the end, so that the streamed text must be remembered.
-    pub(super) fn new(log: Arc<TaskLog>, compares: bool, event_limit: usize) -> Self {
+    pub(super) fn new(log: Arc<TaskLog>, compares: bool, limits: &Limits) -> Self {
         Self {
             log,
             began: Instant::now(),
@@ -78,6 +87,7 @@ impl Translator {
             streamed: compares.then(String::new),
             streamed_bytes: 0,
             answer_begun: false,
+            told_more: false,
             new_paragraph: false,
             usage: None,
             out: Vec::new(),
@@ -87,7 +97,9 @@ impl Translator {
             unknown: 0,
             problems: Vec::new(),
             limit: None,
-            event_limit,
+            event_limit: limits.event.as_usize(),
+            tool_files: 0,
+            tool_file_room: limits.tool_files.as_usize(),
         }
     }
 
@@ -136,6 +148,7 @@ impl Translator {
                 let data = json!({"kind": "tool-result", "id": id, "output": content, "isError": is_error});
                 self.status(&line, Some(data));
             }
+            Event::ToolFile { id, base64, media_type } => self.tool_file(&id, base64, media_type),
             Event::Plan(plan) => self.status("plan", Some(json!({"kind": "plan", "plan": plan}))),
             Event::Artifact(artifact) => self.artifact(artifact),
             Event::Message(text) => {
@@ -143,6 +156,7 @@ impl Translator {
                 self.flush();
                 let mut message = self.message(text, None);
                 message.message_id = MessageId::random();
+                self.told_more = true;
                 self.push(Record::Message(message));
             }
             Event::Usage(usage) => self.usage = Some(usage),
@@ -264,6 +278,7 @@ impl Translator {
 
     fn push_artifact(&mut self, artifact: Artifact, append: bool, last: bool) {
         let update = self.artifact_update(artifact, append, last);
+        self.told_more = true;
         self.push(update);
     }
 
@@ -318,12 +333,40 @@ impl Translator {
             }
             Content::Data(data) => Part::data(data),
         };
-        if serde_json::to_vec(&part).map_or(0, |json| json.len()) > self.data_limit() {
+        // A file has an event for itself.
+        let most = match part.content {
+            PartContent::Raw(_) => 2 * self.data_limit(),
+            PartContent::Text(_) | PartContent::Url(_) | PartContent::Data(_) => self.data_limit(),
+        };
+        if bounded::size(&part) > most {
             return self
                 .leave_out(name.as_deref(), "is larger than one event may be (`limits.event`)");
         }
         let made = named(Artifact::new(id, String::new(), vec![part]), name, description);
         self.push_artifact(made, append, last);
+    }
+
+    /// A file of a tool becomes an artifact of its own, as long as those of the turn have room.
+    fn tool_file(&mut self, call: &str, base64: String, media_type: Option<String>) {
+        self.tool_files += 1;
+        let kind = media_type.as_deref().and_then(|kind| kind.split(['/', '+', ';']).nth(1));
+        let end = kind.map(|kind| format!(".{kind}")).unwrap_or_default();
+        let name = format!("{}-{}{end}", one_line(call), self.tool_files);
+        let size = base64.len();
+        if !is_shortened(&base64) {
+            if size > self.tool_file_room {
+                return self.leave_out(
+                    Some(&name),
+                    "has no room among those of the turn (`limits.tool_files`)",
+                );
+            }
+            self.tool_file_room -= size;
+        }
+        let content = Content::Raw { base64, filename: Some(name.clone()), media_type };
+        let description = Some(format!("a file that the tool call {} produced", one_line(call)));
+        let (id, name) = (None, Some(name));
+        let file = event::Artifact { id, name, description, content, append: false, last: true };
+        self.artifact(file);
     }
 
     /// Text comes in as many updates as it needs.
@@ -351,7 +394,8 @@ impl Translator {
 
     fn leave_out(&mut self, name: Option<&str>, reason: &str) {
         let name = name.unwrap_or("without a name");
-        self.status(&format!("the artifact {name} {reason} and is left out"), None);
+        let data = json!({"kind": "left-out", "name": name});
+        self.status(&format!("the artifact {name} {reason} and is left out"), Some(data));
     }
 
     /// Room for data in one event, beside its frame and its line for people.
@@ -452,7 +496,17 @@ impl Translator {
         }
         self.flush();
         let (state, words) = match outcome {
-            Outcome::Completed { .. } => (TaskState::Completed, None),
+            Outcome::Completed { .. } if !facts.background.is_empty() => {
+                let tasks = &facts.background;
+                let text = format!("background: still running: {}", tasks.join(", "));
+                let data = json!({"kind": "background", "state": "running", "tasks": tasks});
+                (TaskState::Completed, Some((text, Some(data))))
+            }
+            Outcome::Completed { .. } => {
+                let is_silent = !self.answer_begun && !self.told_more;
+                let words = || (NO_ANSWER.to_owned(), Some(json!({"kind": "no-answer"})));
+                (TaskState::Completed, is_silent.then(words))
+            }
             // There is a task already, so the reply is its answer, or a remark beside it.
             Outcome::Replied { text } => {
                 let remark = self.streamed.as_deref() != Some(&*text);

@@ -76,7 +76,7 @@ pub enum Error {
     },
     /// A batch was decided on what is no longer so; nothing of it is stored.
     #[error("the store refused a write: {0}")]
-    Refused(Refusal),
+    Refused(Conflict),
     /// The writer has stopped.
     #[error("the store is closed")]
     Closed,
@@ -95,7 +95,7 @@ pub enum FaultKind {
 
 /// Why a batch was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub enum Conflict {
     /// The log has another head than the batch names, or has ended.
     #[error("the task has moved on")]
     Moved,

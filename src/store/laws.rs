@@ -1,7 +1,7 @@
 //! What holds for every store, whichever database it is.
 
 use super::{
-    AskRow, Durability, Error, Event, Filter, Kind, Refusal, Scope, SessionRow, Store, TaskRow,
+    AskRow, Conflict, Durability, Error, Event, Filter, Kind, Scope, SessionRow, Store, TaskRow,
     Write, sqlite,
 };
 use bytes::Bytes;
@@ -75,7 +75,7 @@ async fn write<const N: usize>(store: &Store, writes: [Write; N]) -> Result<(), 
     store.commit(writes.into(), Durability::Written).await
 }
 
-async fn refused<const N: usize>(store: &Store, writes: [Write; N], why: Refusal) {
+async fn refused<const N: usize>(store: &Store, writes: [Write; N], why: Conflict) {
     let outcome = write(store, writes).await;
     assert!(matches!(outcome, Err(Error::Refused(refusal)) if refusal == why), "{outcome:?}");
 }
@@ -88,7 +88,7 @@ async fn row(store: &Store, n: i64) -> Option<TaskRow> {
 async fn a_batch_is_stored_whole_or_not_at_all() {
     each(async |store| {
         write(&store, [made(1)]).await.unwrap();
-        refused(&store, [made(2), event(1, 2), head(1, 7, None)], Refusal::Moved).await;
+        refused(&store, [made(2), event(1, 2), head(1, 7, None)], Conflict::Moved).await;
         assert!(row(&store, 2).await.is_none());
         assert!(store.events(1, 0, 9, 1000).await.unwrap().is_empty());
     })
@@ -131,9 +131,9 @@ async fn an_append_that_names_another_head_than_the_logs_is_refused() {
     each(async |store| {
         write(&store, [made(1)]).await.unwrap();
         write(&store, [event(1, 2), head(1, 1, None)]).await.unwrap();
-        refused(&store, [head(1, 1, None)], Refusal::Moved).await;
-        refused(&store, [head(1, 3, None)], Refusal::Moved).await;
-        refused(&store, [head(5, 1, None)], Refusal::Moved).await;
+        refused(&store, [head(1, 1, None)], Conflict::Moved).await;
+        refused(&store, [head(1, 3, None)], Conflict::Moved).await;
+        refused(&store, [head(5, 1, None)], Conflict::Moved).await;
         // Numbers may be left out: nobody was shown them.
         let later = Write::Head { n: 1, expected: 2, seq: 1003, bytes: 0, status: None };
         write(&store, [later]).await.unwrap();
@@ -156,8 +156,8 @@ async fn nothing_follows_the_end_of_a_task() {
     each(async |store| {
         write(&store, [made(1), made(2)]).await.unwrap();
         write(&store, [head(1, 1, Some(Completed)), head(2, 1, Some(Canceled))]).await.unwrap();
-        refused(&store, [head(1, 2, Some(Working))], Refusal::Moved).await;
-        refused(&store, [head(2, 2, None)], Refusal::Moved).await;
+        refused(&store, [head(1, 2, Some(Working))], Conflict::Moved).await;
+        refused(&store, [head(2, 2, None)], Conflict::Moved).await;
     })
     .await;
 }
@@ -171,7 +171,7 @@ async fn an_ask_is_answered_once_and_the_batch_of_the_second_answer_is_refused()
         assert_eq!(store.asks().await.unwrap(), [(*ask(1)).clone()]);
         let taken = || Write::AskTaken { id: Arc::from("ask") };
         write(&store, [taken(), head(1, 2, None)]).await.unwrap();
-        refused(&store, [head(1, 3, Some(Working)), taken()], Refusal::Taken).await;
+        refused(&store, [head(1, 3, Some(Working)), taken()], Conflict::Taken).await;
         assert_eq!(row(&store, 1).await.unwrap().state, InputRequired);
         write(&store, [Write::AskGone { id: Arc::from("ask") }]).await.unwrap();
     })
@@ -182,7 +182,7 @@ async fn an_ask_is_answered_once_and_the_batch_of_the_second_answer_is_refused()
 async fn a_key_is_of_one_task_and_the_batch_of_the_second_is_refused() {
     each(async |store| {
         write(&store, [made(1), key(1)]).await.unwrap();
-        refused(&store, [made(2), key(2)], Refusal::Exists).await;
+        refused(&store, [made(2), key(2)], Conflict::Exists).await;
         let (print, found) = store.task_by_key(&scope("owner"), "key").await.unwrap().unwrap();
         assert_eq!((print, found.n), ([7; 32], 1));
         assert!(row(&store, 2).await.is_none());

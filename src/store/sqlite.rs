@@ -13,7 +13,7 @@ use migrations::{DatabaseFile, Upgrade};
 use read::Readers;
 pub use read::{EventsPart, Limits, ReadTransaction};
 
-use super::{Durability, Error, Refusal, Write};
+use super::{Conflict, Durability, Error, Write};
 use parking_lot::Mutex;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -376,11 +376,11 @@ fn key(n: i64, seq: u64) -> i64 {
 
 impl Write {
     /// What it means where nothing is changed by it; none where that may be.
-    fn refusal(&self) -> Option<Refusal> {
+    fn refusal(&self) -> Option<Conflict> {
         match self {
-            Self::Head { .. } => Some(Refusal::Moved),
-            Self::AskTaken { .. } => Some(Refusal::Taken),
-            Self::Key { .. } => Some(Refusal::Exists),
+            Self::Head { .. } => Some(Conflict::Moved),
+            Self::AskTaken { .. } => Some(Conflict::Taken),
+            Self::Key { .. } => Some(Conflict::Exists),
             _ => None,
         }
     }

@@ -2,7 +2,9 @@
 
 mod answering;
 mod asks;
+mod background;
 mod conversations;
+mod credentials;
 mod endings;
 mod files;
 mod hooks;

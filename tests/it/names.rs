@@ -27,7 +27,7 @@ const ALLOWED: &[(&str, usize)] = &[
 ];
 
 /// The modules of the server, the crates and the launcher, tests left out.
-fn modules() -> Vec<PathBuf> {
+pub(crate) fn modules() -> Vec<PathBuf> {
     let mut found = Vec::new();
     for folder in ["src", "crates", "launcher"] {
         sources(&project(folder), &mut found);

@@ -1,6 +1,8 @@
 //! A program that speaks as Claude Code does and plays what a test wrote: lines that the real one writes seldom.
 
 mod broken;
+mod endings;
+mod files;
 mod long;
 
 use crate::building::Builder;
@@ -13,6 +15,11 @@ use serde_json::{Value, json};
 const CLI: &str = r#"#!/bin/sh
 say() { printf '%s\n' "$1"; }
 while read -r line; do
+    case $line in *'"control_request"'*)
+        id=$(printf '%s' "$line" | sed -n 's/.*"request_id":"\([^"]*\)".*/\1/p')
+        say '{"type":"control_response","response":{"subtype":"error","request_id":"'"$id"'","error":"unsupported"}}'
+        continue;;
+    esac
     name=$(printf '%s' "$line" | sed -n 's/.*"play \([a-z0-9-]*\)".*/\1/p')
     [ -n "$name" ] || continue
     say '{"type":"system","subtype":"init","session_id":"11111111-1111-4111-8111-111111111111","model":"none"}'

@@ -196,6 +196,14 @@ impl Driver for Acp {
         Ok(())
     }
 
+    fn ahead(&mut self) -> Vec<u8> {
+        // What comes after `initialize` depends on its answer, which is read when there is a turn.
+        match self.next().map(|(call, params)| self.call(call, &params)) {
+            Ok(Step::Write(bytes)) => bytes,
+            Ok(_) | Err(_) => Vec::new(),
+        }
+    }
+
     fn begin(&mut self, turn: &Turn) -> Vec<Step> {
         self.turn = Some(TurnState { prompt: turn.clone(), ..TurnState::default() });
         let mut steps = self.advance();

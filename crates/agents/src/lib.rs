@@ -310,8 +310,13 @@ pub trait Driver: Send {
         None
     }
 
+    /// What goes on in the background of the process, between its turns as well: one line for each.
+    fn background(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// First words for a process that is started before there is a turn for it, so that it gets ready.
-    fn ahead(&self) -> Vec<u8> {
+    fn ahead(&mut self) -> Vec<u8> {
         Vec::new()
     }
 

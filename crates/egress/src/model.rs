@@ -7,7 +7,7 @@ use super::upstream::{ProxyResponse, Upstream, below, decoded, json_error, strip
 use super::usage::{Counted, Meter};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use hyper::header::{ACCEPT_ENCODING, CONNECTION, COOKIE, HeaderValue, UPGRADE};
+use hyper::header::{ACCEPT_ENCODING, CONNECTION, COOKIE, HeaderName, HeaderValue, UPGRADE};
 use hyper::{HeaderMap, Method, Request, StatusCode};
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -15,6 +15,9 @@ use std::sync::Arc;
 /// What is asked of a model. A provider's own methods, and none that shows a request to its sender.
 const METHODS: [Method; 6] =
     [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
+
+/// Whether the clients of Anthropic and OpenAI ask again.
+const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 
 /// The parameters of a query that a key may stand in.
 const PARAMETERS: [&str; 3] = ["key", "api_key", "access_token"];
@@ -76,26 +79,49 @@ pub(super) async fn forward(
     }
     // What is compressed cannot be counted.
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-    route.sign(&mut headers, slot);
+    let name = route.provider().name;
+    let key = match &route.changing {
+        None => None,
+        Some(changing) => match changing.get().await {
+            Ok(key) => Some(key),
+            Err(why) => {
+                let message = format!("there is no key for the model's server ({name}): {why}");
+                upstream.complain(&message);
+                return no_retry(json_error(StatusCode::BAD_GATEWAY, &message));
+            }
+        },
+    };
+    route.sign(&mut headers, slot, key.as_deref());
     match upstream.send(url, parts.method, headers, body).await {
         Ok(answer) => {
+            if answer.status() == StatusCode::UNAUTHORIZED
+                && let (Some(changing), Some(key)) = (&route.changing, &key)
+                && changing.renew(key).await
+            {
+                // What was asked has passed and is not here any more, so its client asks again.
+                let message = "the key of the model's server was renewed; ask again";
+                let mut answer = json_error(StatusCode::SERVICE_UNAVAILABLE, message);
+                answer.headers_mut().insert(SHOULD_RETRY, HeaderValue::from_static("true"));
+                return answer;
+            }
             let (parts, body) = answer.into_parts();
             counted.lock().refusal = ModelRefusal::of(parts.status, &parts.headers);
             let meter = Meter::new(body, &parts.headers, counted.clone());
             ProxyResponse::from_parts(parts, meter.boxed_unsync())
         }
         Err(why) => {
-            let name = route.provider().name;
             let message = format!("the model's server ({name}) could not be reached: {why}");
             upstream.complain(&message);
-            let mut answer = json_error(StatusCode::BAD_GATEWAY, &message);
-            if why.is_lasting {
-                // The clients of Anthropic and OpenAI try again otherwise.
-                answer.headers_mut().insert("x-should-retry", HeaderValue::from_static("false"));
-            }
-            answer
+            let answer = json_error(StatusCode::BAD_GATEWAY, &message);
+            if why.is_lasting { no_retry(answer) } else { answer }
         }
     }
+}
+
+/// An answer after which the clients of Anthropic and OpenAI do not ask again.
+fn no_retry(mut answer: ProxyResponse) -> ProxyResponse {
+    answer.headers_mut().insert(SHOULD_RETRY, HeaderValue::from_static("false"));
+    answer
 }
 
 fn wants_upgrade(headers: &HeaderMap) -> bool {

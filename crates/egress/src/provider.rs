@@ -13,6 +13,8 @@ const X_GOOG_API_KEY: HeaderName = HeaderName::from_static("x-goog-api-key");
 pub enum ProviderKind {
     /// `api.anthropic.com` and what speaks like it.
     Anthropic,
+    /// Claude in Microsoft Foundry.
+    Foundry,
     /// `api.openai.com` and what speaks like it.
     OpenAi,
     /// `generativelanguage.googleapis.com` and what speaks like it.
@@ -54,7 +56,7 @@ pub(super) struct Provider {
 }
 
 /// All providers.
-pub(super) const PROVIDERS: [Provider; 5] = [
+pub(super) const PROVIDERS: [Provider; 6] = [
     Provider {
         kind: ProviderKind::Anthropic,
         name: "anthropic",
@@ -67,6 +69,19 @@ pub(super) const PROVIDERS: [Provider; 5] = [
             ("CLAUDE_CODE_OAUTH_TOKEN", Slot::Bearer),
         ],
         opencode: Some(("anthropic", "/v1")),
+        any_slot: false,
+    },
+    Provider {
+        kind: ProviderKind::Foundry,
+        name: "foundry",
+        base: Some("ANTHROPIC_FOUNDRY_BASE_URL"),
+        default: None,
+        elsewhere: None,
+        keys: &[
+            ("ANTHROPIC_FOUNDRY_API_KEY", Slot::ApiKey),
+            ("ANTHROPIC_FOUNDRY_AUTH_TOKEN", Slot::Bearer),
+        ],
+        opencode: None,
         any_slot: false,
     },
     Provider {

@@ -4,6 +4,7 @@
 //! in their place names this proxy and the session's own token ([`super::EgressCredential::env`]); the proxy puts the
 //! real key in where the token stood.
 
+use super::key::ChangingKey;
 use super::provider::{PROVIDERS, Provider, ProviderKind, Slot, secret, unwrapped};
 use hyper::HeaderMap;
 use hyper::header::{HeaderName, HeaderValue};
@@ -13,6 +14,9 @@ use std::fmt;
 
 /// Lines of headers that Claude Code adds to its requests; they may be secrets.
 const CUSTOM_HEADERS: &str = "ANTHROPIC_CUSTOM_HEADERS";
+
+/// The name of a resource in Microsoft Foundry, from which its address follows.
+const FOUNDRY_RESOURCE: &str = "ANTHROPIC_FOUNDRY_RESOURCE";
 
 /// Headers of a transport, which nobody sets by hand.
 const OF_TRANSPORT: [&str; 5] =
@@ -34,6 +38,8 @@ pub struct ModelRoute {
     pub(super) upstream: Url,
     /// The real keys, by the variables that they came from.
     keys: Vec<(&'static str, Slot, HeaderValue)>,
+    /// The key that is sent instead of them, where it changes.
+    pub(super) changing: Option<ChangingKey>,
     /// Further headers that the operator wants to be sent.
     custom: HeaderMap,
 }
@@ -63,15 +69,37 @@ pub fn take_keys(
     env: &mut BTreeMap<String, String>,
     kinds: &[ProviderKind],
 ) -> Result<Vec<Route>, BadVariable> {
+    take_keys_beside(env, kinds, None)
+}
+
+/// The same, with a provider whose key is read from elsewhere; it has a route in any case.
+///
+/// # Errors
+///
+/// As those of [`take_keys`].
+pub fn take_keys_beside(
+    env: &mut BTreeMap<String, String>,
+    kinds: &[ProviderKind],
+    changing: Option<(ProviderKind, ChangingKey)>,
+) -> Result<Vec<Route>, BadVariable> {
     let elsewhere = |provider: &Provider| {
         let switch = provider.elsewhere.and_then(|variable| env.get(variable));
         switch.is_some_and(|switch| matches!(switch.trim(), "1" | "true"))
     };
     let wanted: Vec<_> =
         PROVIDERS.iter().filter(|known| kinds.contains(&known.kind) && !elsewhere(known)).collect();
-    let routes: Result<Vec<_>, _> =
-        wanted.iter().filter_map(|provider| ModelRoute::of(provider, env).transpose()).collect();
-    let routes = routes?;
+    let is_changing =
+        |kind: ProviderKind| changing.as_ref().is_some_and(|(changing, _)| *changing == kind);
+    let routes: Result<Vec<_>, _> = wanted
+        .iter()
+        .filter_map(|known| ModelRoute::of(known, env, is_changing(known.kind)).transpose())
+        .collect();
+    let mut routes = routes?;
+    if let Some((kind, key)) = changing
+        && let Some(route) = routes.iter_mut().find(|route| route.kind == kind)
+    {
+        route.changing = Some(key);
+    }
     for provider in routes.iter().map(ModelRoute::provider) {
         if let Some(variable) = provider.base {
             env.remove(variable);
@@ -82,6 +110,9 @@ pub fn take_keys(
         if provider.kind == ProviderKind::Anthropic {
             env.remove(CUSTOM_HEADERS);
         }
+        if provider.kind == ProviderKind::Foundry {
+            env.remove(FOUNDRY_RESOURCE);
+        }
     }
     Ok(routes.into_iter().map(Route::Model).collect())
 }
@@ -90,6 +121,7 @@ impl ModelRoute {
     fn of(
         provider: &'static Provider,
         env: &BTreeMap<String, String>,
+        is_changing: bool,
     ) -> Result<Option<Self>, BadVariable> {
         let set = |variable: &str| {
             env.get(variable).map(|text| text.trim()).filter(|text| !text.is_empty())
@@ -106,13 +138,21 @@ impl ModelRoute {
         }
         let custom = match provider.kind {
             ProviderKind::Anthropic => set(CUSTOM_HEADERS).map(custom_headers).transpose()?,
-            ProviderKind::OpenAi
+            ProviderKind::Foundry
+            | ProviderKind::OpenAi
             | ProviderKind::Gemini
             | ProviderKind::OpenCode
             | ProviderKind::Copilot => None,
         };
+        let resource = set(FOUNDRY_RESOURCE).filter(|_| provider.kind == ProviderKind::Foundry);
+        let resource =
+            resource.map(|name| format!("https://{name}.services.ai.azure.com/anthropic"));
         let base = provider.base.and_then(|variable| Some((variable, set(variable)?)));
-        if keys.is_empty() && base.is_none() && custom.is_none() {
+        let base = base.or(resource.as_deref().map(|address| (FOUNDRY_RESOURCE, address)));
+        // Without a key the client signs in to Microsoft by itself.
+        let signs_in = provider.kind == ProviderKind::Foundry;
+        let has_more = base.is_some() && !signs_in || custom.is_some();
+        if keys.is_empty() && !is_changing && !has_more {
             return Ok(None);
         }
         let Some((variable, base)) = base.or(provider.default.map(|own| ("", own))) else {
@@ -122,6 +162,7 @@ impl ModelRoute {
             kind: provider.kind,
             upstream: base_url(base).map_err(|what| BadVariable { variable, what })?,
             keys,
+            changing: None,
             custom: custom.unwrap_or_default(),
         }))
     }
@@ -147,11 +188,20 @@ impl ModelRoute {
         variables
     }
 
-    /// Puts in what stood outside: the key for where the token stood, else the first one.
-    pub(super) fn sign(&self, headers: &mut HeaderMap, slot: Slot) {
+    /// Puts in what stood outside: the key that changes, else the one for where the token stood, else the first one.
+    pub(super) fn sign(&self, headers: &mut HeaderMap, slot: Slot, changing: Option<&str>) {
         let mut keys = self.keys.iter();
         let key = keys.find(|(_, own, _)| *own == slot).or(self.keys.first());
-        if let Some((_, own, value)) = key {
+        if let Some(key) = changing {
+            // What a command prints is sent in both places to Anthropic, as the CLI does with its own helper.
+            let slots: &[Slot] = match self.provider() {
+                Provider { kind: ProviderKind::Anthropic, .. } => &[Slot::ApiKey, Slot::Bearer],
+                Provider { any_slot: true, .. } => &[slot],
+                Provider { keys, .. } => &[keys[0].1],
+            };
+            let values = slots.iter().filter_map(|slot| Some((slot.name(), slot.header(key)?)));
+            headers.extend(values);
+        } else if let Some((_, own, value)) = key {
             // A provider that takes its one key in several places gets it where its client put it.
             let (name, value) = match (self.keys.len(), own) {
                 (1, Slot::Bearer) if self.provider().any_slot && slot != Slot::Bearer => {
@@ -275,6 +325,19 @@ mod tests {
     }
 
     #[test]
+    fn foundry_has_a_route_where_a_key_is_set_and_its_address_follows_from_the_resource() {
+        let resource = ("ANTHROPIC_FOUNDRY_RESOURCE", "team");
+        let mut env = env(&[resource, ("ANTHROPIC_FOUNDRY_API_KEY", "real")]);
+        let mut routes = take_keys(&mut env, &[ProviderKind::Foundry]).unwrap();
+        assert!(env.is_empty());
+        let Route::Model(route) = routes.remove(0) else { unreachable!() };
+        assert_eq!(route.upstream.as_str(), "https://team.services.ai.azure.com/anthropic");
+        let signs_in =
+            BTreeMap::from([resource].map(|(name, value)| (name.to_owned(), value.to_owned())));
+        assert!(take_keys(&mut signs_in.clone(), &[ProviderKind::Foundry]).unwrap().is_empty());
+    }
+
+    #[test]
     fn the_stand_ins_are_the_token_under_the_names_of_the_keys() {
         let route = one(
             &[("CLAUDE_CODE_OAUTH_TOKEN", "real"), ("ANTHROPIC_API_KEY", "other")],
@@ -299,7 +362,7 @@ mod tests {
         let variables = route.variables("A", "TOKEN");
         assert_eq!(variables[1], ("OPENAI_API_KEY".to_owned(), "TOKEN".to_owned()));
         let mut headers = HeaderMap::new();
-        route.sign(&mut headers, Slot::Bearer);
+        route.sign(&mut headers, Slot::Bearer, None);
         assert!(headers.is_empty());
     }
 
@@ -310,16 +373,16 @@ mod tests {
             ProviderKind::Anthropic,
         );
         let mut headers = HeaderMap::new();
-        route.sign(&mut headers, Slot::ApiKey);
+        route.sign(&mut headers, Slot::ApiKey, None);
         assert_eq!(headers["x-api-key"], "key");
         assert_eq!(headers.len(), 1);
         let mut headers = HeaderMap::new();
-        route.sign(&mut headers, Slot::Bearer);
+        route.sign(&mut headers, Slot::Bearer, None);
         assert_eq!(headers["authorization"], "Bearer bearer");
         assert_eq!(headers.len(), 1);
         let route = one(&[("OPENCODE_API_KEY", "zen")], ProviderKind::OpenCode);
         let mut headers = HeaderMap::new();
-        route.sign(&mut headers, Slot::ApiKey);
+        route.sign(&mut headers, Slot::ApiKey, None);
         assert_eq!(headers["x-api-key"], "zen");
         assert_eq!(headers.len(), 1);
     }
@@ -331,7 +394,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert("x-team", HeaderValue::from_static("forged"));
         headers.insert("anthropic-beta", HeaderValue::from_static("one"));
-        route.sign(&mut headers, Slot::ApiKey);
+        route.sign(&mut headers, Slot::ApiKey, None);
         assert_eq!(headers["x-team"], "secret");
         assert_eq!(headers["anthropic-beta"], "one,two");
     }

@@ -4,10 +4,12 @@ mod folder;
 mod inside;
 mod removal;
 mod tree;
+mod worktree;
 
 pub use folder::Folder;
 pub use removal::{LeftOvers, remove_folder, remove_left_over};
 pub use tree::Size;
+pub use worktree::describe_missing_grants;
 
 use crate::disk::{self, off_worker};
 use crate::process::tree::Tree;

@@ -12,25 +12,22 @@
 //! Every connection has deadlines: for the head of a request, for the time without a request, and for
 //! an answer that its client does not take. [`Connection::overdue`] looks at all of them.
 
-use super::requests::UnderWay;
+mod deadlines;
+mod served;
+
 use crate::access::origin;
-use bytes::Bytes;
-use http_body::{Body, Frame, SizeHint};
+pub(super) use deadlines::{Arriving, Overdue};
 use parking_lot::Mutex;
+pub(in super::super) use served::Production;
+pub(super) use served::{Answer, Served};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::Hash;
 use std::net::IpAddr;
-use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
-
-/// As much of a body is handed to the connection at a time: what its client has not taken stays here,
-/// where it is counted. What was handed over is in memory besides, for each request.
-const PIECE: usize = 16 * 1024;
 
 /// Places that a connection over HTTP/2 takes. The tables of its streams grow with `limits.http2_streams` and do not
 /// shrink: about 150 KiB with 128 streams, while the whole of a connection over HTTP/1.1 is below 40 KiB.
@@ -146,54 +143,6 @@ struct Activity {
 pub(super) struct Place {
     connections: Arc<Connections>,
     connection: Arc<Connection>,
-}
-
-/// Why a connection has to end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Overdue {
-    /// The head of a request did not come in time.
-    Head,
-    /// There was no request for a while.
-    Idle,
-    /// The client does not take its answer.
-    Stuck,
-}
-
-/// Notes that the client of a connection has left, when this is dropped.
-pub(super) struct Leaving(Arc<Connection>);
-
-/// A request whose answer was not asked for yet; its answer is once this is dropped.
-pub(super) struct Arriving(Arc<Connection>);
-
-/// A request that is served; dropping it ends it.
-pub(super) struct Served {
-    connection: Arc<Connection>,
-    number: u64,
-    production: Option<Arc<Production>>,
-    unread: u64,
-}
-
-/// The making of an answer, from the request until the answer is there, or until its caller waits for
-/// an agent.
-pub(in super::super) struct Production {
-    connection: Arc<Connection>,
-    is_over: AtomicBool,
-}
-
-impl Production {
-    /// Lets another request of its connection begin.
-    pub(in super::super) fn end(&self) {
-        if !self.is_over.swap(true, Ordering::Relaxed) {
-            self.connection.activity.lock().producing -= 1;
-            self.connection.room.notify_waiters();
-        }
-    }
-}
-
-impl Drop for Production {
-    fn drop(&mut self) {
-        self.end();
-    }
 }
 
 /// A connection was refused: known callers hold all places of its address.
@@ -508,243 +457,6 @@ impl Connection {
     /// When it has to give way to another.
     pub(super) async fn evicted(&self) {
         self.evicted.notified().await;
-    }
-
-    /// Notes that bytes have come.
-    pub(super) fn note_read(&self) {
-        let mut activity = self.activity.lock();
-        if activity.requests == 0 && !activity.is_http2 && activity.head_since.is_none() {
-            activity.head_since = Some(Instant::now());
-        }
-    }
-
-    /// Notes that its client has left: requests that wait do not begin any more.
-    pub(super) fn note_left(&self) {
-        self.activity.lock().is_left = true;
-        self.room.notify_waiters();
-    }
-
-    /// Notes that its client has left when the connection is no longer served.
-    pub(super) fn leaves(self: Arc<Self>) -> Leaving {
-        Leaving(self)
-    }
-
-    /// Whether it has no request under way.
-    pub(super) fn has_no_request(&self) -> bool {
-        self.activity.lock().requests == 0
-    }
-
-    /// Notes that it was told to end; from now on it may be idle once more, then it is overdue. While the
-    /// server stops, a client that takes nothing of its answers is waited for less long.
-    pub(super) fn note_closing(&self, is_stopping: bool) {
-        let mut activity = self.activity.lock();
-        activity.idle_since = Instant::now();
-        activity.is_stopping = is_stopping;
-    }
-
-    /// Whether requests were read whose answers were not asked for yet.
-    pub(super) fn has_arriving(&self) -> bool {
-        self.activity.lock().arriving > 0
-    }
-
-    /// Notes that a request was read.
-    pub(super) fn read_request(self: &Arc<Self>) -> Arriving {
-        self.activity.lock().arriving += 1;
-        Arriving(self.clone())
-    }
-
-    /// Notes that the head of a request has come.
-    pub(super) fn arrive(self: &Arc<Self>, is_http2: bool) -> Served {
-        let mut activity = self.activity.lock();
-        activity.requests += 1;
-        activity.next += 1;
-        activity.head_since = None;
-        activity.is_http2 = is_http2;
-        let number = activity.next;
-        Served { connection: self.clone(), number, production: None, unread: 0 }
-    }
-
-    /// When it has to end because of a deadline.
-    pub(super) async fn overdue(&self) -> Overdue {
-        loop {
-            match self.look_at(Instant::now()) {
-                Ok(overdue) => return overdue,
-                Err(next) => tokio::time::sleep_until(next).await,
-            }
-        }
-    }
-
-    /// What is overdue at this moment, or when to look again.
-    fn look_at(&self, now: Instant) -> Result<Overdue, Instant> {
-        let Bounds { head, idle, mut write, write_at_stop, .. } = self.bounds;
-        let activity = self.activity.lock();
-        if activity.is_stopping {
-            write = write.min(write_at_stop);
-        }
-        // What begins after this moment is due after the shortest of the three at the earliest.
-        let mut next = now + head.min(idle).min(write);
-        let mut is_due = |since: Option<Instant>, limit: Duration| {
-            let Some(due) = since.map(|since| since + limit) else { return false };
-            if due > now {
-                next = next.min(due);
-            }
-            due <= now
-        };
-        if is_due(activity.head_since, head) {
-            return Ok(Overdue::Head);
-        }
-        if is_due(activity.stuck.values().min().copied(), write) {
-            return Ok(Overdue::Stuck);
-        }
-        if is_due((activity.requests == 0).then_some(activity.idle_since), idle) {
-            return Ok(Overdue::Idle);
-        }
-        Err(next)
-    }
-}
-
-impl Drop for Leaving {
-    fn drop(&mut self) {
-        self.0.note_left();
-    }
-}
-
-impl Drop for Arriving {
-    fn drop(&mut self) {
-        self.0.activity.lock().arriving -= 1;
-    }
-}
-
-impl Served {
-    /// Waits until this request may be served; none where it must be refused.
-    pub(super) async fn begin(&mut self) -> Option<Arc<Production>> {
-        loop {
-            let connection = self.connection.clone();
-            let room = connection.room.notified();
-            tokio::pin!(room);
-            room.as_mut().enable();
-            {
-                let Bounds { streams, unread, .. } = connection.bounds;
-                let mut activity = connection.activity.lock();
-                if activity.is_left {
-                    return None;
-                }
-                let is_known = connection.is_known();
-                let is_roomy = activity.producing < streams && activity.unread <= unread;
-                if activity.served < streams || (is_known && is_roomy) {
-                    activity.served += 1;
-                    activity.producing += 1;
-                    let connection = connection.clone();
-                    let production = Production { connection, is_over: AtomicBool::new(false) };
-                    self.production = Some(Arc::new(production));
-                    return self.production.clone();
-                }
-                if !is_known {
-                    return None;
-                }
-            }
-            room.await;
-        }
-    }
-
-    /// The body of the answer; the request ends with it.
-    pub(super) fn answer(mut self, body: axum::body::Body, place: Option<UnderWay>) -> Answer {
-        let size = body.size_hint().lower();
-        let mut activity = self.connection.activity.lock();
-        activity.unread += size;
-        activity.stuck.insert(self.number, Instant::now());
-        drop(activity);
-        self.unread = size;
-        if let Some(production) = &self.production {
-            production.end();
-        }
-        Answer { served: self, body, rest: Bytes::new(), _place: place }
-    }
-
-    /// Notes that the client took all that was handed out.
-    fn note_taken(&self) {
-        self.connection.activity.lock().stuck.remove(&self.number);
-    }
-
-    /// Notes that so much is here, which was not announced where the answer is a stream.
-    fn note_made(&mut self, size: usize) {
-        let more = (size as u64).saturating_sub(self.unread);
-        self.unread += more;
-        self.connection.activity.lock().unread += more;
-    }
-
-    /// Notes that a piece was handed out.
-    fn note_handed(&mut self, size: usize) {
-        let size = self.unread.min(size as u64);
-        self.unread -= size;
-        let mut activity = self.connection.activity.lock();
-        activity.unread -= size;
-        activity.stuck.insert(self.number, Instant::now());
-        drop(activity);
-        self.connection.room.notify_waiters();
-    }
-}
-
-impl Drop for Served {
-    fn drop(&mut self) {
-        let mut activity = self.connection.activity.lock();
-        activity.requests -= 1;
-        activity.served -= usize::from(self.production.is_some());
-        activity.unread -= self.unread;
-        activity.stuck.remove(&self.number);
-        activity.idle_since = Instant::now();
-        drop(activity);
-        self.connection.room.notify_waiters();
-    }
-}
-
-/// The body of an answer, handed out in pieces as the client takes them.
-pub(super) struct Answer {
-    served: Served,
-    body: axum::body::Body,
-    rest: Bytes,
-    _place: Option<UnderWay>,
-}
-
-impl Body for Answer {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let this = &mut *self;
-        this.served.note_taken();
-        if this.rest.is_empty() {
-            match ready!(Pin::new(&mut this.body).poll_frame(context)) {
-                Some(Ok(frame)) => match frame.into_data() {
-                    Ok(data) => {
-                        this.served.note_made(data.len());
-                        this.rest = data;
-                    }
-                    Err(frame) => return Poll::Ready(Some(Ok(frame))),
-                },
-                other => return Poll::Ready(other),
-            }
-        }
-        let piece = this.rest.split_to(this.rest.len().min(PIECE));
-        this.served.note_handed(piece.len());
-        Poll::Ready(Some(Ok(Frame::data(piece))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.rest.is_empty() && self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        let (of_body, rest) = (self.body.size_hint(), self.rest.len() as u64);
-        let mut hint = SizeHint::new();
-        hint.set_lower(of_body.lower() + rest);
-        if let Some(upper) = of_body.upper() {
-            hint.set_upper(upper + rest);
-        }
-        hint
     }
 }
 

@@ -88,7 +88,7 @@ fn the_card_lists_what_claude_code_itself_loads() {
         let skills = world.readiness()["skills"]["claude"].take();
         (skills["state"] == "current").then_some(skills)
     });
-    assert_eq!(skills["tested"], true, "{skills}");
+    assert!(skills["version"].as_str().is_some_and(|version| version.contains('.')), "{skills}");
     let card = world.get("/.well-known/agent-card.json", &[("A2A-Version", "1.0")]).json();
     let skills = card["skills"].as_array().unwrap().iter();
     let told =

@@ -388,3 +388,43 @@ fn without_a_sandbox_an_interpreter_that_is_missing_is_named() {
     );
     assert!(told.contains(&words), "{told}");
 }
+
+fn git(folder: &Path, args: &[&str]) {
+    let names =
+        ["GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL", "GIT_COMMITTER_NAME", "GIT_COMMITTER_EMAIL"];
+    let mut git = std::process::Command::new("git");
+    git.current_dir(folder).args(args).envs(names.map(|name| (name, "t")));
+    let run = git.env("GIT_CONFIG_GLOBAL", "/dev/null").output().unwrap();
+    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+}
+
+#[test]
+fn agents_commit_in_a_worktree_whose_repository_is_granted_and_change_no_hook_setting_or_other_ref()
+{
+    // The repository belongs to the user who runs the tests.
+    let builder = Wall::Bubblewrap.shell().config(json!({"isolation": {"uids": {"count": 0}}}));
+    let (main, tree) = (builder.path("main"), builder.path("tree"));
+    fs::create_dir(&main).unwrap();
+    git(&main, &["init", "-q", "-b", "master"]);
+    fs::create_dir_all(main.join(".git/hooks")).unwrap();
+    git(&main, &["commit", "-q", "--allow-empty", "-m", "first"]);
+    let at = tree.display().to_string();
+    git(&main, &["worktree", "add", "-q", "-b", "agents/fix", &at]);
+    let mut world = builder.config(json!({"workspace": {"mode": "shared", "path": tree}})).start();
+    let common = main.join(".git");
+    let line = format!("isolation.read: [{}]", common.canonicalize().unwrap().display());
+    assert!(world.stderr().contains(&line), "{}", world.stderr());
+    assert_eq!(answer(&world.say("git log --oneline 2>&1 | grep -c first")), "0\n");
+    let write = ["objects", "worktrees/tree", "refs/heads/agents", "logs/refs/heads/agents"];
+    let write = write.map(|name| common.join(name));
+    world.reconfigure(json!({"isolation": {"read": [common], "write": write}}));
+    world.restart();
+    let script = format!(
+        "git -c user.name=t -c user.email=t commit -q --allow-empty -m second; git log --format=%s; \
+         echo x > {0}/hooks/post-commit || echo no hook; git config a.b c || echo no setting; \
+         git branch other || echo no ref; git update-ref -d refs/heads/master || echo kept",
+        common.display()
+    );
+    let said = answer(&world.say(&script));
+    assert_eq!(said, "second\nfirst\nno hook\nno setting\nno ref\nkept\n", "{}", world.stderr());
+}

@@ -136,6 +136,9 @@ pub(crate) fn head(text: &str, count: usize) -> &str {
 
 /// A user text without what the client itself wrapped around it.
 pub(crate) fn plain(text: &str) -> String {
+    if let Some(report) = report(text) {
+        return report;
+    }
     let mut plain = text.to_owned();
     for wrapper in WRAPPERS {
         let (open, close) = (format!("<{wrapper}>"), format!("</{wrapper}>"));
@@ -145,6 +148,18 @@ pub(crate) fn plain(text: &str) -> String {
         }
     }
     plain.trim().to_owned()
+}
+
+/// What a client reports of work in the background, as a step.
+fn report(text: &str) -> Option<String> {
+    let inside = |tag: &str| {
+        let (_, after) = text.split_once(&format!("<{tag}>"))?;
+        after.split_once(&format!("</{tag}>")).map(|(inside, _)| inside.trim())
+    };
+    inside("task-notification")?;
+    let report = inside("result").or_else(|| inside("summary"))?;
+    let is_script = !steps(report).is_empty();
+    Some(if is_script { report.to_owned() } else { format!("say reported: {report}") })
 }
 
 impl Conversation {
@@ -511,6 +526,18 @@ mod tests {
     fn reminders_of_the_client_are_not_part_of_the_text() {
         let wrapped = "<system-reminder>say no</system-reminder>\nsay yes";
         assert_eq!(plain(wrapped), "say yes");
+    }
+
+    #[test]
+    fn a_report_from_the_background_is_repeated_or_played() {
+        let notice = |result: &str| {
+            plain(&format!(
+                "<system-reminder>\n<task-notification>\n<result>{result}</result>\n</task-notification>\n</system-reminder>"
+            ))
+        };
+        let items = |result| vec![user("say one"), Item::Assistant, user(&notice(result))];
+        assert_eq!(text(&reply(items("all is well"))), "reported: all is well");
+        assert_eq!(reply(items("bash: ls")), Reply::Calls(vec![bash("ls")]));
     }
 
     #[test]

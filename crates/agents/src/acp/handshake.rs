@@ -68,7 +68,7 @@ impl Acp {
         }
     }
 
-    fn next(&mut self) -> Result<(Call, Value), Outcome> {
+    pub(super) fn next(&mut self) -> Result<(Call, Value), Outcome> {
         let Some(agent) = &self.agent else {
             let capabilities = json!({
                 "fs": { "readTextFile": false, "writeTextFile": false },

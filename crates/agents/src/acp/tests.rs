@@ -116,6 +116,17 @@ fn a_session_is_opened_before_the_prompt_and_only_once() {
 }
 
 #[test]
+fn a_process_that_was_started_ahead_has_shaken_hands_before_its_turn() {
+    let mut driver = driver(AcpOptions::default());
+    driver.launch(&setting(None), &Turn::default()).unwrap();
+    let ahead: Value = serde_json::from_slice(&driver.ahead()).unwrap();
+    assert_eq!(ahead["method"], "initialize");
+    assert_eq!(methods(&driver.begin(&turn("a"))), Vec::<String>::new());
+    let steps = answer(&mut driver, json!({ "protocolVersion": 1 }));
+    assert_eq!(methods(&steps), ["session/new"]);
+}
+
+#[test]
 fn it_signs_in_where_the_agent_asks_for_it_and_only_once() {
     let mut driver = driver(AcpOptions {
         auth_method: Some("key".to_owned()),

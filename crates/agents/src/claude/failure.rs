@@ -45,7 +45,9 @@ pub(super) fn of_exit(program: &str, exit: &Exit, api_status: Option<u64>) -> Ou
 
 /// What the CLI says about the failure; its internal diagnostics only if there is nothing else.
 fn words(result: &TurnResult) -> String {
-    if let Some(text) = result.result.as_deref().map(str::trim).filter(|text| !text.is_empty()) {
+    // Where the CLI sees no error, its text is an answer.
+    let text = result.result.as_deref().filter(|_| result.is_error != Some(false));
+    if let Some(text) = text.map(str::trim).filter(|text| !text.is_empty()) {
         return text.to_owned();
     }
     let errors: Vec<&str> = result.errors.iter().flatten().filter_map(Value::as_str).collect();

@@ -17,7 +17,7 @@ const CHARACTERS: usize = 1024;
 
 /// A line of the CLI, as far as it may be the answer.
 #[derive(Deserialize)]
-struct Line {
+struct InventoryLine {
     #[serde(rename = "type")]
     kind: String,
     response: Option<Response>,
@@ -27,11 +27,11 @@ struct Line {
 struct Response {
     request_id: String,
     error: Option<String>,
-    response: Option<Answer>,
+    response: Option<InventoryAnswer>,
 }
 
 #[derive(Deserialize)]
-struct Answer {
+struct InventoryAnswer {
     #[serde(default)]
     commands: Vec<Described>,
     #[serde(default)]
@@ -52,7 +52,7 @@ struct Described {
 
 /// What the CLI offers, or why it does not say, where this line answers the request of this id.
 pub(super) fn read(line: &[u8], request: &str) -> Option<Result<Inventory, String>> {
-    let line: Line = serde_json::from_slice(line).ok()?;
+    let line: InventoryLine = serde_json::from_slice(line).ok()?;
     let response = line.response.filter(|_| line.kind == "control_response")?;
     if response.request_id != request {
         return None;

@@ -29,7 +29,7 @@ const DETAIL: usize = 1024;
 /// What is known of the servers of a process.
 #[derive(Debug, Default)]
 pub(super) struct Servers {
-    known: BTreeMap<String, Server>,
+    known: BTreeMap<String, KnownServer>,
     /// Whether the servers were waited for in this process.
     settled: bool,
     /// Whether the CLI has answered a question, so that it is up.
@@ -49,12 +49,12 @@ pub(super) struct Servers {
 
 /// One server as the CLI sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Server {
+struct KnownServer {
     state: String,
     detail: Option<String>,
 }
 
-impl Server {
+impl KnownServer {
     /// Whether it works, or was switched off on purpose.
     fn is_fine(&self) -> bool {
         matches!(self.state.as_str(), "connected" | "disabled")
@@ -86,7 +86,7 @@ impl Servers {
             let before = || told.get(&name).filter(|known| known.state == state)?.detail.clone();
             // `init` does not say why.
             let detail = server.error.map(cut).or_else(before);
-            self.known.insert(name, Server { state, detail });
+            self.known.insert(name, KnownServer { state, detail });
         }
     }
 
@@ -237,7 +237,8 @@ impl Claude {
             return Vec::new();
         };
         self.servers.learn(servers);
-        let unexplained = |server: &Server| server.state == "failed" && server.detail.is_none();
+        let unexplained =
+            |server: &KnownServer| server.state == "failed" && server.detail.is_none();
         if self.servers.known.values().any(unexplained) && !self.servers.awaited {
             return vec![self.ask_servers()];
         }

@@ -62,7 +62,7 @@ mod tests {
 
     fn pending(input: Value) -> PendingAsk {
         let (tool, tool_use_id) = (EXIT_TOOL.to_owned(), "u".to_owned());
-        PendingAsk { tool, tool_use_id, input, description: None }
+        PendingAsk { tool, tool_use_id, input, description: None, is_mended: false }
     }
 
     #[test]

@@ -117,6 +117,7 @@ fn the_launch_is_as_documented() {
     CLAUDE_CONFIG_DIR=/h/.claude
     CLAUDE_CODE_MAX_RETRIES=3
     CLAUDE_CODE_DISABLE_CRON=1
+    CLAUDE_CODE_EMIT_SESSION_STATE_EVENTS=1
     CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC=1
     DISABLE_TELEMETRY=1
     DISABLE_ERROR_REPORTING=1
@@ -198,8 +199,9 @@ fn the_result_of_a_turn_that_the_cli_began_by_itself_does_not_end_ours() {
     };
     let other = hear(&mut driver, &[&lifecycle("queued"), INIT, &result("its own", 0.0)]);
     assert_eq!(outcomes(&other), [] as [&Outcome; 0]);
-    let refused = written(&hear(&mut driver, &[&permission("p")]));
-    assert_eq!(refused[0]["response"]["response"]["behavior"], "deny");
+    // The CLI goes on with its own turn only when it is answered, so the open task is asked.
+    let asked = hear(&mut driver, &[&permission("p")]);
+    assert!(matches!(asked[..], [Step::Ask(_)]), "{asked:?}");
     let ours = hear(&mut driver, &[&lifecycle("started"), INIT, &result("ours", 0.0)]);
     assert_eq!(outcomes(&ours), [&completed("ours")]);
 }
@@ -334,8 +336,26 @@ fn an_exit_within_an_interrupted_turn_is_a_cancel() {
 fn a_result_that_cannot_be_read_still_ends_the_turn() {
     let mut driver = driver();
     driver.begin(&turn("x"));
-    let steps = hear(&mut driver, &[INIT, r#"{"type":"result","num_turns":"many"}"#]);
+    let steps = hear(&mut driver, &[INIT, r#"{"type":"result","is_error":true,"is_error":false}"#]);
     assert!(matches!(outcomes(&steps)[..], [Outcome::Failed { .. }]));
+}
+
+#[test]
+fn a_field_of_a_result_that_cannot_be_read_costs_no_other_one() {
+    let mut driver = driver();
+    driver.begin(&turn("x"));
+    let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
+    let result = format!(
+        r#"{{"type":"result","num_turns":"many","structured_output":{deep},"total_cost_usd":0.5,"result":"all of it"}}"#
+    );
+    let steps = hear(&mut driver, &[INIT, &result]);
+    let answer = Some("all of it".to_owned());
+    assert_eq!(outcomes(&steps)[..], [&Outcome::Completed { answer }]);
+    let used = steps.iter().find_map(|step| match step {
+        Step::Say(Event::Usage(usage)) => usage.cost_usd,
+        _ => None,
+    });
+    assert_eq!(used, Some(0.5));
 }
 
 #[test]

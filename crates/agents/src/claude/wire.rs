@@ -4,7 +4,7 @@
 //! what its `type` says. So a text delta costs no tree of values.
 
 use serde::Deserialize;
-use serde::de::{Deserializer, Error, Visitor};
+use serde::de::{DeserializeOwned, Deserializer, Error, Visitor};
 use serde_json::Value;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -128,6 +128,16 @@ pub(super) struct Block<'a> {
     pub(super) tool_use_id: Option<Text<'a>>,
     pub(super) content: Option<&'a RawValue>,
     pub(super) is_error: Option<bool>,
+    /// Of a picture or a document.
+    pub(super) source: Option<&'a RawValue>,
+}
+
+/// The file in a block.
+#[derive(Debug, Deserialize)]
+#[serde(bound(deserialize = "'de: 'a"))]
+pub(super) struct Source<'a> {
+    pub(super) media_type: Option<Text<'a>>,
+    pub(super) data: Option<Text<'a>>,
 }
 
 /// A `control_request` of the CLI to its host.
@@ -243,23 +253,45 @@ pub(super) struct RateLimits<'a> {
     pub(super) is_using_overage: Option<bool>,
 }
 
-/// The `result` line that ends a turn.
+/// The `result` line that ends a turn. A field that cannot be read costs no other one.
 #[derive(Debug, Default, Deserialize)]
+#[serde(default)]
 pub(super) struct TurnResult {
+    #[serde(deserialize_with = "if_readable")]
     pub(super) subtype: Option<String>,
-    /// The judge of the turn: `subtype` says `success` for errors of the model API, too.
+    #[serde(deserialize_with = "if_readable")]
     pub(super) is_error: Option<bool>,
+    #[serde(deserialize_with = "if_readable")]
     pub(super) result: Option<String>,
+    #[serde(deserialize_with = "if_readable")]
     pub(super) errors: Option<Vec<Value>>,
+    #[serde(deserialize_with = "if_readable")]
     pub(super) num_turns: Option<u64>,
+    #[serde(deserialize_with = "if_readable")]
     pub(super) terminal_reason: Option<String>,
+    #[serde(deserialize_with = "if_readable")]
     pub(super) api_error_status: Option<u64>,
     /// Cumulative over the life of the process.
+    #[serde(deserialize_with = "if_readable")]
     pub(super) total_cost_usd: Option<f64>,
+    #[serde(deserialize_with = "if_readable")]
     pub(super) usage: Option<Tokens>,
+    #[serde(deserialize_with = "if_readable")]
     pub(super) model_usage_since_last_result: Option<BTreeMap<String, ModelTokens>>,
+    #[serde(deserialize_with = "if_readable")]
     pub(super) permission_denials: Option<Vec<Denial>>,
+    #[serde(deserialize_with = "if_readable")]
     pub(super) structured_output: Option<Value>,
+}
+
+/// A field, or none where it is not what is known of it.
+fn if_readable<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: DeserializeOwned,
+{
+    let field = Option::<&RawValue>::deserialize(deserializer)?;
+    Ok(field.and_then(|field| serde_json::from_str(field.get()).ok()))
 }
 
 /// Tokens of one message or of one turn.

@@ -140,6 +140,11 @@ impl Changeable {
         self.root_on(&folder).is_some() || self.roots.iter().any(|root| root.holds(&entry))
     }
 
+    /// Whether agents may change the file at this path, or put another one there.
+    pub fn is_changeable(&self, path: &Path) -> bool {
+        self.holds(path) || self.root_on(&Trail::of(path)).is_some()
+    }
+
     /// The folders of a PATH whose programs agents cannot replace: only these may be started outside of a sandbox.
     pub fn trusted_path(&self, path: &str) -> String {
         let folders = std::env::split_paths(path)

@@ -61,7 +61,7 @@ const ETC: [&str; 34] = [
 ];
 
 /// Variables that name files which an agent is meant to read.
-const FILE_VARIABLES: [&str; 10] = [
+const FILE_VARIABLES: [&str; 12] = [
     "SSL_CERT_FILE",
     "SSL_CERT_DIR",
     "NODE_EXTRA_CA_CERTS",
@@ -71,6 +71,8 @@ const FILE_VARIABLES: [&str; 10] = [
     "AWS_CONFIG_FILE",
     "AWS_SHARED_CREDENTIALS_FILE",
     "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AZURE_FEDERATED_TOKEN_FILE",
+    "AZURE_CLIENT_CERTIFICATE_PATH",
     "OPENCODE_CONFIG",
 ];
 

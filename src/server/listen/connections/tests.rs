@@ -1,6 +1,10 @@
+use super::served::PIECE;
 use super::*;
+use bytes::Bytes;
 use futures_util::FutureExt;
 use http_body_util::BodyExt;
+use hyper::body::Body as _;
+use std::pin::Pin;
 
 const BOUNDS: Bounds = Bounds {
     all: 8,

@@ -3,11 +3,14 @@
 use super::super::kernel::Kernel;
 use super::super::landlock::Landlock;
 use super::super::none::NoSandbox;
+use super::attacker::{ENDS_VICTIM, OPTIONAL_AIMS, write};
 use super::*;
 use crate::isolation::Uids;
+use crate::process::Ended;
 use crate::process::tests::shell;
 use crate::workspace::WorkspaceSettings;
 use std::os::unix::fs::PermissionsExt;
+use tokio::io::AsyncReadExt;
 
 /// What works for any user on any machine as long as there is no sandbox.
 #[rustfmt::skip]
