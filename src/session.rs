@@ -29,6 +29,7 @@ mod ending;
 mod facts;
 mod inbox;
 mod inquiry;
+mod limit;
 mod live;
 mod long_line;
 mod outbox;
@@ -57,6 +58,7 @@ use crate::agent::Agents;
 use crate::asks::{Asks, Decision, Pass};
 use crate::budget::Budgets;
 use crate::config::Config;
+use crate::limited::LimitedAccounts;
 use crate::queue::Place;
 use crate::store::{Scope, SessionRow, Store};
 use crate::task::{TaskLog, Tasks};
@@ -88,6 +90,8 @@ pub struct SessionDeps {
     pub launcher: Launcher,
     /// The sandbox around them.
     pub isolation: Isolation,
+    /// Accounts at a model API that are at their limit.
+    pub limited: LimitedAccounts,
     /// Their way out.
     pub egress: Egress,
     /// The agents that are served.

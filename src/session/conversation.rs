@@ -11,6 +11,7 @@ use super::activity::{ActivitySender, SessionState, WaitsFor};
 use super::disk::DiskFault;
 use super::ending::{Cause, Ending, Measure, fault_with};
 use super::inbox::Inbox;
+use super::limit::LimitReached;
 use super::live::LiveSessions;
 use super::long_line::{LinePlace, SHORT};
 use super::pipe::read;
@@ -27,7 +28,7 @@ use crate::store::{Durability, SessionRow, Write};
 use crate::task::TaskLog;
 use pilothouse_a2a::task::TaskState;
 use pilothouse_a2a::time::Timestamp;
-use pilothouse_agents::{Outcome, Turn as Prompt};
+use pilothouse_agents::{Limit, Outcome, Turn as Prompt};
 use pilothouse_egress::Refusal;
 use pilothouse_sandbox::isolation::Obstacle;
 use pilothouse_sandbox::process::Ended;
@@ -69,6 +70,8 @@ pub(super) struct Conversation<'a> {
     server_stops: bool,
     /// Whether the agent said anything in this turn.
     heard: bool,
+    /// The limit of the account that its CLI has told of.
+    limit: Option<Limit>,
     /// What began below the agent since this moment, began in this turn.
     since: Moment,
 }
@@ -81,6 +84,8 @@ pub(super) struct Conversed {
     pub(super) heard: bool,
     /// Whether an overloaded model API refused the turn before anything was done.
     pub(super) refused: bool,
+    /// Why another try is of no use, if it is.
+    pub(super) limit: Option<LimitReached>,
     /// Where the turn was ended before its agent ended it: what began below the agent since, began in this turn.
     pub(super) stopped_since: Option<Moment>,
 }
@@ -93,12 +98,14 @@ impl<'a> Conversation<'a> {
     ) -> Conversed {
         let mut conversation = Self::new(session, turn);
         let outcome = conversation.listen().await;
-        let Self { running, ending, heard, since, .. } = conversation;
+        let Self { running, ending, heard, since, limit, deps, .. } = conversation;
         running.starting = None;
         running.is_new = false;
         let stopped_since = ending.has_begun().then_some(since);
         let refused = stopped_since.is_none() && running.driver.may_repeat();
-        Conversed { outcome, heard, refused, stopped_since }
+        let longest = deps.config.timeouts.retry_max.get();
+        let limit = LimitReached::learn(limit, running.confinement.take_refusal(), longest);
+        Conversed { outcome, heard, refused, limit, stopped_since }
     }
 
     fn new(session: &'a mut SessionResources, turn: &'a mut CurrentTurn) -> Self {
@@ -138,6 +145,7 @@ impl<'a> Conversation<'a> {
             spoke: Instant::now(),
             server_stops: false,
             heard: false,
+            limit: None,
             since: Moment::now(),
             deps,
             live,

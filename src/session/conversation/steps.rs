@@ -185,6 +185,7 @@ impl Conversation<'_> {
             Step::Write(bytes) => self.running.write(bytes),
             Step::CloseInput => self.running.close_input(),
             Step::Wake(after) => self.wake_at = Some(Instant::now() + after),
+            Step::Limited(limit) => self.limit = Some(limit),
             Step::End(outcome) => self.ending.outcome = Some(outcome),
         }
     }
