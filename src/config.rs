@@ -459,6 +459,8 @@ section! {
         pub keep_alive: Age = seconds(15),
         /// Between status updates of a silent turn.
         pub heartbeat: Age = seconds(110),
+        /// How long a model may say nothing while no tool runs.
+        pub silence: Age = seconds(1200),
     }
 }
 

@@ -41,6 +41,7 @@ mod records;
 mod registry;
 mod resources;
 mod running;
+mod silence;
 mod start;
 mod terminal;
 mod translate;

@@ -153,6 +153,7 @@ impl Conversation<'_> {
         match step {
             Step::Say(event) => {
                 self.log.reveal();
+                self.silence.hear(&event, Instant::now());
                 self.deps.telemetry.agent_says(self.log, &event);
                 if let Event::Usage(usage) = &event {
                     // What it reaches is heard of where everything is, unless the turn ends with it.
