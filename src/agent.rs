@@ -19,7 +19,7 @@ use crate::skills;
 use pilothouse_a2a::card::AgentSkill;
 use pilothouse_agents::acp::preset::{Preset, preset};
 use pilothouse_agents::acp::{Acp, AcpOptions};
-use pilothouse_agents::claude::{Claude, ClaudeOptions, SELF_WAKING_TOOLS};
+use pilothouse_agents::claude::{BackgroundEnd, Claude, ClaudeOptions, SELF_WAKING_TOOLS};
 use pilothouse_agents::command::{self, Command, CommandOptions};
 use pilothouse_agents::{Driver, Launch, Refusal, Turn};
 use pilothouse_sandbox::isolation::{BackendKind, Exposed, Grants, Isolation, Obstacle, Places};
@@ -77,6 +77,8 @@ pub struct Agent {
     pub changeable_part: Option<PathBuf>,
     /// Why a backend that has no covers cannot keep it from the server's own files, if it cannot.
     uncovered: Option<String>,
+    /// Its account at the model API: agents with the same credential share it.
+    pub account: u64,
     /// What its CLI wrote to standard error, where that is for the operator.
     pub(crate) stderr_log: Option<StderrLog>,
     /// How long its first turn waits for its MCP servers (`timeouts.mcp`).
@@ -87,6 +89,8 @@ pub struct Agent {
     path: String,
     /// Whether its program is that of an image, not of this machine.
     contained: bool,
+    /// How long one turn may take, and the end of what it leaves behind.
+    times: (Duration, Duration),
 }
 
 /// Why an agent cannot be run.
@@ -174,6 +178,14 @@ impl Agent {
                     SELF_WAKING_TOOLS.iter().map(|&tool| tool.to_owned()).collect()
                 }),
                 model: self.config.model.clone(),
+                background: self.config.background == config::Background::Wait,
+                background_grace: self.config.background_grace.get(),
+                background_end: match self.config.background_end {
+                    config::BackgroundEnd::Keep => BackgroundEnd::Keep,
+                    config::BackgroundEnd::Kill => BackgroundEnd::Kill,
+                },
+                background_patience: self.times.1,
+                command_timeout: self.times.0,
                 server_wait: self.server_wait,
                 required_servers: self.config.mcp.required.clone(),
                 ..ClaudeOptions::default()

@@ -12,7 +12,7 @@ use crate::client::terminal::Screen;
 use crate::client::{card, exit, send, sessions, tasks};
 use crate::config::{Environment, Flags};
 use clap::{CommandFactory, Parser, Subcommand};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Runs any CLI coding agent as an isolated, self-hosted A2A agent
@@ -35,6 +35,30 @@ enum Command {
     Tasks {
         #[command(subcommand)]
         command: tasks::TasksCommand,
+        #[command(flatten)]
+        agent: AgentArgs,
+    },
+    /// Allow what an agent asks for, and show how its task goes on
+    #[command(after_help = send::EXIT_CODES)]
+    Approve {
+        #[command(flatten)]
+        args: tasks::ApproveArgs,
+        #[command(flatten)]
+        agent: AgentArgs,
+    },
+    /// Deny what an agent asks for, and show how its task goes on
+    #[command(after_help = send::EXIT_CODES)]
+    Deny {
+        #[command(flatten)]
+        args: tasks::DenyArgs,
+        #[command(flatten)]
+        agent: AgentArgs,
+    },
+    /// Answer the question of an agent, and show how its task goes on
+    #[command(after_help = send::EXIT_CODES)]
+    Answer {
+        #[command(flatten)]
+        args: tasks::AnswerArgs,
         #[command(flatten)]
         agent: AgentArgs,
     },
@@ -101,6 +125,15 @@ pub fn run() -> ExitCode {
             let server = Server::find_agent(&agent, &environment, &cwd)?;
             explained(&server, tasks::run(command, &server, screen)).await
         }),
+        Some(Command::Approve { args, agent }) => {
+            answer(tasks::AnswerCommand::Approve(args), &agent, &environment, &cwd, screen)
+        }
+        Some(Command::Deny { args, agent }) => {
+            answer(tasks::AnswerCommand::Deny(args), &agent, &environment, &cwd, screen)
+        }
+        Some(Command::Answer { args, agent }) => {
+            answer(tasks::AnswerCommand::Answer(args), &agent, &environment, &cwd, screen)
+        }
         Some(Command::Sessions { command, agent }) => carry_out(async {
             let server = Server::find_agent(&agent, &environment, &cwd)?;
             let term = environment.get("TERM");
@@ -123,6 +156,20 @@ pub fn run() -> ExitCode {
         }
         Some(Command::Demo) => demo::run(),
     }
+}
+
+/// Carries out an answer to an ask.
+fn answer(
+    command: tasks::AnswerCommand,
+    agent: &AgentArgs,
+    environment: &Environment,
+    cwd: &Path,
+    screen: Screen,
+) -> ExitCode {
+    carry_out(async {
+        let server = Server::find_agent(agent, environment, cwd)?;
+        explained(&server, tasks::answer_ask(&command, &server, screen)).await
+    })
 }
 
 /// Carries out a command of a client; what it did not find is explained by the agents that the server has.

@@ -6,6 +6,7 @@ mod follow;
 mod list;
 pub(crate) mod local;
 mod markdown;
+mod names;
 mod outcome;
 pub(crate) mod report;
 pub(crate) mod send;

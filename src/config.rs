@@ -325,10 +325,14 @@ section! {
         pub disk_checks: usize = 4,
         /// Further tries of a turn that an overloaded model API refused before anything was done.
         pub retries: u32 = 3,
+        /// What happens to messages while the account at the model API is at its limit.
+        pub at_account_limit: AtAccountLimit = AtAccountLimit::Refuse,
         /// Largest answer of one turn.
         pub answer: Bytes = Bytes::new(GIB),
         /// Events of one turn that are stored beside its answer.
         pub turn_events: Bytes = Bytes::new(64 * MIB),
+        /// Files that the tools of one turn produce.
+        pub tool_files: Bytes = Bytes::new(16 * MIB),
         /// Answers that wait for an agent to read them, before it is not heard any further.
         pub outbox: Bytes = Bytes::new(256 * KIB),
         /// Last words of standard error that are kept.
@@ -377,6 +381,16 @@ section! {
         /// Connections that read the store side by side.
         pub store_readers: usize = 4,
     }
+}
+
+/// What happens to messages while an account at a model API is at its limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum AtAccountLimit {
+    /// They are refused, with the time from which on they are accepted.
+    Refuse,
+    /// Their turns wait.
+    Wait,
 }
 
 /// Ceilings of what turns may use; without one nothing is refused.
@@ -445,6 +459,8 @@ section! {
         pub keep_alive: Age = seconds(15),
         /// Between status updates of a silent turn.
         pub heartbeat: Age = seconds(110),
+        /// How long a model may say nothing while no tool runs.
+        pub silence: Age = seconds(1200),
     }
 }
 
@@ -590,6 +606,12 @@ pub struct Agent {
     pub disallowed_tools: Option<Vec<String>>,
     /// `claude`: how often the CLI repeats a failed call of the model API.
     pub max_retries: u32,
+    /// `claude`: whether it may work in the background.
+    pub background: Background,
+    /// `claude`: how long commands that the model left in the background are waited for.
+    pub background_grace: Age,
+    /// `claude`: what is done with them then.
+    pub background_end: BackgroundEnd,
     /// `claude`: its MCP servers.
     pub mcp: Mcp,
     /// Its ceilings, where they differ from `budgets`.
@@ -639,6 +661,26 @@ pub struct Extension {
     /// Whether a client that does not ask for it is refused.
     #[serde(default)]
     pub required: bool,
+}
+
+/// Whether an agent may work in the background.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Background {
+    /// It may, and its task waits for what that brings.
+    Wait,
+    /// The tool call that starts something waits for its end.
+    Off,
+}
+
+/// What is done with commands that still run in the background when a turn is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum BackgroundEnd {
+    /// They go on, as long as the session's process lives.
+    Keep,
+    /// They are ended.
+    Kill,
 }
 
 /// Who says which skills an agent has.

@@ -60,6 +60,7 @@ struct RunningServer {
 }
 
 /// A server that may be called.
+#[derive(Clone)]
 pub(crate) struct Server {
     /// Its address, without a slash at the end.
     pub(crate) url: String,
@@ -127,10 +128,33 @@ impl Server {
         environment: &Environment,
         cwd: &Path,
     ) -> Result<Self, Failure> {
-        let mut server = Self::find(&args.server, environment, cwd)?;
-        server.options.push_str(&options([("--agent", args.agent.clone())]));
-        server.agent.clone_from(&args.agent);
-        Ok(server)
+        let server = Self::find(&args.server, environment, cwd)?;
+        Ok(match &args.agent {
+            Some(name) => server.of_agent(name),
+            None => server,
+        })
+    }
+
+    /// The same server, and this agent there.
+    fn of_agent(&self, name: &str) -> Self {
+        let mut server = self.clone();
+        server.options.push_str(&options([("--agent", Some(name.to_owned()))]));
+        server.agent = Some(name.to_owned());
+        server
+    }
+
+    /// The agents that a command may mean, with their names: the named one, else all that the server tells of.
+    pub(super) async fn each_agent(&self) -> Vec<(String, Self)> {
+        // An address with a path is that of one agent, or of no server of ours.
+        let is_whole = parsed(&self.url).is_ok_and(|url| url.path() == "/");
+        let names = match &self.agent {
+            None if is_whole => self.names().await,
+            _ => Vec::new(),
+        };
+        if names.len() < 2 {
+            return vec![(String::new(), self.clone())];
+        }
+        names.into_iter().map(|name| (name.clone(), self.of_agent(&name))).collect()
     }
 
     /// The options that lead a further command to the same server and agent, each with a space before it.
@@ -171,8 +195,9 @@ impl Server {
     async fn read(&self, base: &str, path: &str) -> Result<Value, Failure> {
         let response = self.answer(Method::GET, (base, path), None).await?;
         let body = body(response).await.map_err(|error| self.unreachable(&error))?;
-        serde_json::from_slice(&body).map_err(|_| {
-            Failure::new(super::exit::UNAVAILABLE, format!("{} is no pilothouse", self.url))
+        serde_json::from_slice(&body).map_err(|_| Failure {
+            code: super::exit::UNAVAILABLE,
+            ..Failure::missing(format!("{} is no pilothouse", self.url))
         })
     }
 
@@ -243,48 +268,29 @@ impl Server {
         Failure::of_client(error, &self.url)
     }
 
-    /// A failure with what is known about the server's agents: what is missing may be the agent itself, or be
-    /// another agent's.
+    /// A failure with what is known about the server's agents: what is missing may be the agent itself.
     pub(crate) async fn explain(&self, failure: Failure) -> Failure {
         if !failure.is_missing {
             return failure;
         }
-        let Some(name) = &self.agent else {
-            return self.hint_at_agents(failure).await;
-        };
+        let Some(name) = &self.agent else { return failure };
         let found = card(&self.base(), None, None).await;
         if !found.is_err_and(|error| self.failure(&error).is_missing) {
             return failure;
         }
-        let advice = match self.names().await {
-            Some(names) => format!("there are: {names}"),
-            None => "leave --agent out for its own one".to_owned(),
+        let names = self.names().await;
+        let advice = match names.is_empty() {
+            true => "leave --agent out for its own one".to_owned(),
+            false => format!("there are: {}", names.join(", ")),
         };
         Failure::usage(format!("the agent `{name}` is not served by {}; {advice}", self.url))
     }
 
-    /// What the server's own agent does not have may be another one's.
-    async fn hint_at_agents(&self, failure: Failure) -> Failure {
-        // An address with a path is that of one agent, or of no server of ours.
-        let is_whole = parsed(&self.url).is_ok_and(|url| url.path() == "/");
-        if failure.code != super::exit::USAGE || !is_whole {
-            return failure;
-        }
-        match self.names().await.filter(|names| names.contains(", ")) {
-            Some(names) => {
-                let words = &failure.message;
-                Failure::usage(format!("{words}; --agent names one of the agents there: {names}"))
-            }
-            None => failure,
-        }
-    }
-
     /// The names of all its agents, where it tells them to this caller.
-    async fn names(&self) -> Option<String> {
-        let told = self.read(&self.url, "/ready").await.ok()?;
-        let names: Vec<&str> =
-            told.get("agents")?.as_array()?.iter().filter_map(Value::as_str).collect();
-        (!names.is_empty()).then(|| names.join(", "))
+    async fn names(&self) -> Vec<String> {
+        let told = self.read(&self.url, "/ready").await.unwrap_or_default();
+        let names = told.get("agents").and_then(Value::as_array).into_iter().flatten();
+        names.filter_map(Value::as_str).map(ToOwned::to_owned).collect()
     }
 
     /// A connection that failed.
@@ -362,12 +368,9 @@ pub(crate) fn address(config: &Config) -> String {
 fn running(config: &Config) -> Option<String> {
     let text = std::fs::read_to_string(config.state_dir.join("server.json")).ok()?;
     let RunningServer { url, pid } = serde_json::from_str(&text).ok()?;
-    let pid = rustix::process::Pid::from_raw(pid)?;
-    let alive = match rustix::process::test_kill_process(pid) {
-        Ok(()) | Err(rustix::io::Errno::PERM) => true,
-        Err(_) => false,
-    };
-    (alive && parsed(&url).is_ok()).then(|| url.trim_end_matches('/').to_owned())
+    // A process that is gone holds no lock, and one that got its number holds another.
+    let runs = listener::holds_lock(pid, &config.state_dir.join("lock"));
+    (runs && parsed(&url).is_ok()).then(|| url.trim_end_matches('/').to_owned())
 }
 
 /// The address that the configuration names.
@@ -392,8 +395,8 @@ fn kept_token(loaded: &Loaded) -> Option<Secret> {
     config.auth.token.clone().or_else(kept).filter(|token| !token.is_empty()).map(Secret)
 }
 
-/// Whether an address is that of a server which this user runs on this machine: the one that left word
-/// in the state folder, where one did, and in any case a listener of this user.
+/// Whether an address is that of the server which this user runs with this state folder: it left its address there, it
+/// still holds the folder's lock, and this user listens at that port. Without such a server no listener is ours.
 fn is_ours(url: &str, config: &Config) -> bool {
     let Ok(url) = Url::parse(url) else { return false };
     let Some(port) = url.port_or_known_default().filter(|_| is_loopback(&url)) else {
@@ -402,7 +405,7 @@ fn is_ours(url: &str, config: &Config) -> bool {
     let of_running = |running: String| {
         Url::parse(&running).is_ok_and(|running| running.port_or_known_default() == Some(port))
     };
-    running(config).is_none_or(of_running) && listener::is_ours(port)
+    running(config).is_some_and(of_running) && listener::is_ours(port)
 }
 
 fn is_loopback(url: &Url) -> bool {
@@ -442,13 +445,15 @@ mod tests {
     }
 
     /// A server of this user, as far as the kernel tells, and what it leaves in the state folder.
-    fn running(state: &Path) -> (std::net::TcpListener, String) {
+    fn running(state: &Path) -> ((std::net::TcpListener, std::fs::File), String) {
         let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", socket.local_addr().unwrap());
         let word = serde_json::json!({"url": url, "pid": std::process::id()});
         std::fs::write(state.join("server.json"), word.to_string()).unwrap();
+        let lock = std::fs::File::create(state.join("lock")).unwrap();
+        lock.lock().unwrap();
         std::fs::write(state.join("token"), "kept\n").unwrap();
-        (socket, url)
+        ((socket, lock), url)
     }
 
     #[test]
@@ -499,7 +504,7 @@ mod tests {
     #[test]
     fn the_kept_token_goes_to_the_running_server_of_this_user_alone() {
         let state = tempfile::tempdir().unwrap();
-        let (socket, url) = running(state.path());
+        let ((socket, _lock), url) = running(state.path());
         assert_eq!(token_for(&url, &[], state.path()).as_deref(), Some("kept"));
         let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let other = format!("http://{}", other.local_addr().unwrap());
@@ -509,6 +514,21 @@ mod tests {
         assert_eq!(token_for("https://agents.example/", &public, state.path()), None);
         drop(socket);
         assert_eq!(token_for(&url, &[], state.path()), None);
+    }
+
+    #[test]
+    fn without_a_running_server_of_the_state_folder_no_listener_gets_the_kept_token() {
+        let state = tempfile::tempdir().unwrap();
+        let ((socket, lock), url) = running(state.path());
+        let port = socket.local_addr().unwrap().port().to_string();
+        let port = [("PORT", port.as_str())];
+        assert_eq!(token_for(&url, &port, state.path()).as_deref(), Some("kept"));
+        // The server was killed: its word is still there, and another program listens at its port.
+        drop(lock);
+        assert_eq!(token_for(&url, &port, state.path()), None);
+        std::fs::remove_file(state.path().join("server.json")).unwrap();
+        let server = found(&ServerArgs::default(), &port, state.path());
+        assert_eq!((server.url, server.token), (url, None));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use super::exit;
 use super::failure::Failure;
 use super::follow::{End, Interrupt, Show, follow, json_safe};
 use super::local::{AgentArgs, Server};
+use super::names::{find_context, find_task};
 use super::outcome::{files, summary, words};
 use super::tasks::Ask;
 use super::terminal::{BAD, Screen, clean, clean_line, styled};
@@ -11,7 +12,7 @@ use clap::Args;
 use pilothouse_a2a::client::{Client, ClientError};
 use pilothouse_a2a::error::ErrorKind;
 use pilothouse_a2a::event::StreamResponse;
-use pilothouse_a2a::id::{ContextId, TaskId};
+use pilothouse_a2a::id::TaskId;
 use pilothouse_a2a::message::{Message, Part, Role};
 use pilothouse_a2a::operation::{
     SendMessageConfiguration, SendMessageRequest, SendMessageResponse,
@@ -27,7 +28,7 @@ use std::time::Instant;
 const MAX_FILE: u64 = 64 << 20;
 
 /// What every exit code means, for `--help`.
-pub(super) const EXIT_CODES: &str = "\
+pub(crate) const EXIT_CODES: &str = "\
 Exit codes:
     0  completed             1  the agent failed      2  wrong use
     3  canceled              4  input required        5  rejected
@@ -45,10 +46,10 @@ pub(crate) struct SendArgs {
     /// Run this command or skill of the agent; the text is what it is told
     #[arg(long, value_name = "NAME")]
     command: Option<String>,
-    /// Go on with this conversation (its id is on the last line of an answer)
+    /// Go on with this conversation: its id (on the last line of an answer), the beginning or the end of it, or `last`
     #[arg(short, long, value_name = "ID")]
     context: Option<String>,
-    /// Answer this task, which asked for something
+    /// Answer this task, which asked for something: its id, the beginning or the end of it, or `last`
     #[arg(short, long, value_name = "ID")]
     task: Option<String>,
     /// Send a file, too: text or an image (may be repeated)
@@ -71,7 +72,19 @@ pub(crate) async fn run(
     screen: Screen,
     input: &mut impl Read,
 ) -> Result<u8, Failure> {
-    let request = request(&args, input)?;
+    let mut request = request(&args, input)?;
+    let mut found = server.clone();
+    if let Some(text) = &args.context {
+        let context;
+        (found, context) = find_context(server, text).await?;
+        request.message.context_id = Some(context);
+    }
+    if let Some(text) = &args.task {
+        let task;
+        (found, task) = find_task(server, text).await?;
+        request.message.task_id = Some(task);
+    }
+    let server = &found;
     let client = server.client().await?;
     if args.no_wait {
         let response = client.send(&request).await.map_err(|error| server.failure(&error))?;
@@ -228,8 +241,6 @@ fn request(args: &SendArgs, input: &mut impl Read) -> Result<SendMessageRequest,
         parts.push(Part::data(json!({"command": command})));
     }
     let mut message = Message::new(Role::User, parts);
-    message.context_id = args.context.as_deref().map(ContextId::from);
-    message.task_id = args.task.as_deref().map(TaskId::from);
     message.metadata =
         command.map(|command| [("command".to_owned(), command.into())].into_iter().collect());
     let configuration =
@@ -303,9 +314,8 @@ mod tests {
 
     #[test]
     fn a_dash_reads_the_text_from_standard_input() {
-        let request = request(&parsed(&["-", "-c", "ctx"]), &mut &b"from a pipe\n"[..]).unwrap();
+        let request = request(&parsed(&["-"]), &mut &b"from a pipe\n"[..]).unwrap();
         assert_eq!(request.message.text_content(), "from a pipe");
-        assert_eq!(request.message.context_id, Some("ctx".into()));
     }
 
     #[test]
@@ -342,10 +352,10 @@ mod tests {
             TaskStatus { state: TaskState::InputRequired, message: Some(message), timestamp: None };
         let task = Task::new("t-1".into(), "c-1".into(), status);
         insta::assert_snapshot!(how_to_answer(&task, "").join("\n"), @r#"
-answer with: pilothouse tasks answer t-1 "..."
+answer with: pilothouse answer t-1 "..."
 "#);
         let told = how_to_answer(&task, " --url http://x --agent two").pop().unwrap();
-        assert!(told.contains("tasks answer --url http://x --agent two t-1"));
+        assert!(told.contains("pilothouse answer --url http://x --agent two t-1"));
     }
 
     #[test]

@@ -3,8 +3,9 @@
 mod attach;
 
 use super::failure::Failure;
-use super::list::{ListArgs, read_list};
-use super::local::{Server, escape};
+use super::list::{List, ListArgs, read_list};
+use super::local::Server;
+use super::names::{find_session, shorten};
 use super::outcome::ago;
 use super::send::converse;
 use super::table::table;
@@ -20,14 +21,14 @@ use std::io::Write;
 /// What to do with sessions.
 #[derive(Debug, Clone, Subcommand)]
 pub(crate) enum SessionsCommand {
-    /// Your sessions, last used first: those of the server's own (first) agent, or of another one (`--agent`)
+    /// Your sessions, last used first: those of all agents, or of one (`--agent`)
     List {
         #[command(flatten)]
         list: ListArgs,
     },
     /// One session, by its id or its context
     Show {
-        /// The session or its context
+        /// The session or its context: an id, the beginning or the end of one, or `last`
         id: String,
         /// Print it as JSON
         #[arg(long)]
@@ -35,13 +36,13 @@ pub(crate) enum SessionsCommand {
     },
     /// The agent's own terminal on a session, where the server runs; its other messages wait meanwhile
     Attach {
-        /// The session or its context
+        /// The session or its context: an id, the beginning or the end of one, or `last`
         id: String,
     },
     /// Go on in a new conversation that begins as a copy of this one; exit codes as those of `send`
     #[command(after_help = super::send::EXIT_CODES)]
     Fork {
-        /// The session or its context
+        /// The session or its context: an id, the beginning or the end of one, or `last`
         id: String,
         /// What to say there first
         #[arg(default_value = FIRST_WORDS, hide_default_value = true)]
@@ -65,8 +66,7 @@ pub(crate) async fn run(
     let mut out = std::io::stdout();
     match command {
         SessionsCommand::List { list } => {
-            let place = ("/api/v1/sessions", "sessions");
-            let sessions = read_list(server, place, list.limit as usize).await?;
+            let sessions = read_all(server, list.limit as usize).await?;
             if list.json {
                 print_json(&mut out, &sessions.entries)?;
             } else {
@@ -75,7 +75,7 @@ pub(crate) async fn run(
             sessions.tell_left_out();
         }
         SessionsCommand::Show { id, json } => {
-            let session = server.get(&format!("/api/v1/sessions/{}", escape(&id))).await?;
+            let (_, session) = find_session(server, &id).await?;
             if json {
                 print_json(&mut out, &session)?;
             } else {
@@ -84,7 +84,7 @@ pub(crate) async fn run(
         }
         SessionsCommand::Attach { id } => return attach::run(&id, term, server).await,
         SessionsCommand::Fork { id, text, json } => {
-            let session = server.get(&format!("/api/v1/sessions/{}", escape(&id))).await?;
+            let (server, session) = &find_session(server, &id).await?;
             let context = session.get("contextId").and_then(Value::as_str);
             let request = fork(context.unwrap_or(&id), &text);
             let client = server.client().await?;
@@ -92,6 +92,21 @@ pub(crate) async fn run(
         }
     }
     Ok(0)
+}
+
+/// The sessions of the named agent, or of all agents, last used first.
+async fn read_all(server: &Server, limit: usize) -> Result<List<Value>, Failure> {
+    let mut all = List { entries: Vec::new(), total: 0 };
+    for (_, agent) in server.each_agent().await {
+        let list = read_list(&agent, ("/api/v1/sessions", "sessions"), limit).await?;
+        all.total += list.total;
+        all.entries.extend(list.entries);
+    }
+    let used =
+        |session: &Value| session.get("used").and_then(Value::as_str).and_then(Timestamp::parse);
+    all.entries.sort_by_key(|session| std::cmp::Reverse(used(session)));
+    all.entries.truncate(limit);
+    Ok(all)
 }
 
 /// The first message of a new context that begins as a copy of this one.
@@ -114,8 +129,11 @@ fn listed(sessions: &[Value], now: Timestamp, width: Option<usize>) -> String {
                 |name: &str| session.get(name).and_then(Value::as_str).unwrap_or("-").to_owned();
             let ago = |time: &str| ago(Timestamp::parse(time), now);
             let (state, since) = doing(session);
+            let context = text("contextId");
+            // Whoever has a terminal types ids; whoever has none may keep them.
+            let shown = if width.is_some() { shorten(&context) } else { &context };
             vec![
-                text("contextId"),
+                shown.to_owned(),
                 state,
                 ago(since),
                 ago(&text("used")),

@@ -9,34 +9,39 @@ use super::failure::Failure;
 use super::follow::{End, Interrupt, Show, follow, json_safe};
 use super::list::{List, ListArgs};
 use super::local::Server;
+use super::names::{find_context, find_task, shorten};
 use super::outcome::{ago, last_message, state_of, summary, text_of, words};
 use super::send::{how_to_answer, left_or, tell};
 use super::table::table;
-use super::terminal::Screen;
-use answer::PersonAnswer;
+use super::terminal::{Screen, clean_line, cut};
+pub(crate) use answer::{
+    AnswerArgs, AnswerCommand, ApproveArgs, DenyArgs, carry_out as answer_ask,
+};
 use clap::Subcommand;
 use pilothouse_a2a::client::Client;
 use pilothouse_a2a::error::ErrorKind;
 use pilothouse_a2a::event::StreamResponse;
-use pilothouse_a2a::id::{ContextId, TaskId};
 use pilothouse_a2a::message::Role;
 use pilothouse_a2a::operation::ListTasksRequest;
 use pilothouse_a2a::task::{Task, TaskState};
 use pilothouse_a2a::time::Timestamp;
 use serde::Serialize;
+use serde_json::Value;
 use std::io::Write;
 
 /// Tasks that a page may have (specification 3.1.4).
 const PAGE: usize = 100;
+/// Columns of a message in a list.
+const MESSAGE: usize = 48;
 /// Messages of the history that a list shows something of.
 const HISTORY: i32 = 4;
 
 /// What to do with tasks.
 #[derive(Debug, Clone, Subcommand)]
 pub(crate) enum TasksCommand {
-    /// Your tasks, the latest first: those of the server's own (first) agent, or of another one (`--agent`)
+    /// Your tasks, the latest first: those of all agents, or of one (`--agent`)
     List {
-        /// Only those of this conversation
+        /// Only those of this conversation: its id, the beginning or the end of it, or `last`
         #[arg(long, value_name = "ID")]
         context: Option<String>,
         /// Only those in this state (working, input-required, ...)
@@ -47,7 +52,7 @@ pub(crate) enum TasksCommand {
     },
     /// One task and its answer
     Get {
-        /// The task
+        /// The task: its id, the beginning or the end of it, or `last`
         id: String,
         /// Print the task as JSON
         #[arg(long)]
@@ -56,7 +61,7 @@ pub(crate) enum TasksCommand {
     /// Show a task from its beginning, and on as it goes; exit codes as those of `send`
     #[command(after_help = super::send::EXIT_CODES)]
     Watch {
-        /// The task
+        /// The task: its id, the beginning or the end of it, or `last`
         id: String,
         /// Print each event as a line of JSON
         #[arg(long)]
@@ -64,7 +69,7 @@ pub(crate) enum TasksCommand {
     },
     /// End a task before its end
     Cancel {
-        /// The task
+        /// The task: its id, the beginning or the end of it, or `last`
         id: String,
     },
     /// What waits for your answer, in all your tasks, or in those of one agent (`--agent`)
@@ -72,41 +77,8 @@ pub(crate) enum TasksCommand {
         #[command(flatten)]
         list: ListArgs,
     },
-    /// Allow what a task asks for, and show how it goes on; exit codes as those of `send`
-    #[command(after_help = super::send::EXIT_CODES)]
-    Approve {
-        /// The task
-        id: String,
-        /// Allow this tool for the rest of the session
-        #[arg(long)]
-        session: bool,
-        /// Let the tool run with this input instead: a JSON object, the whole input
-        #[arg(long, value_name = "JSON", value_parser = answer::input)]
-        input: Option<answer::ToolInput>,
-        #[command(flatten)]
-        reply: answer::ReplyArgs,
-    },
-    /// Deny what a task asks for, and show how it goes on; exit codes as those of `send`
-    #[command(after_help = super::send::EXIT_CODES)]
-    Deny {
-        /// The task
-        id: String,
-        /// Why; the agent is told
-        reason: Option<String>,
-        #[command(flatten)]
-        reply: answer::ReplyArgs,
-    },
-    /// Answer the question of a task, and show how it goes on; exit codes as those of `send`
-    #[command(after_help = super::send::EXIT_CODES)]
-    Answer {
-        /// The task
-        id: String,
-        /// One of the options, or free text; several where it asks several questions
-        #[arg(required = true, allow_hyphen_values = false)]
-        text: Vec<String>,
-        #[command(flatten)]
-        reply: answer::ReplyArgs,
-    },
+    #[command(flatten)]
+    Answer(AnswerCommand),
 }
 
 /// Carries out the command; the exit code.
@@ -116,33 +88,32 @@ pub(crate) async fn run(
     screen: Screen,
 ) -> Result<u8, Failure> {
     let mut out = std::io::stdout();
-    let client = || server.client();
     match command {
         TasksCommand::Asks { list } => {
             answer::list(server, &list, screen, &mut out).await?;
             Ok(0)
         }
-        TasksCommand::Approve { id, session, input, reply } => {
-            let said = PersonAnswer::Allow { session, input };
-            answer::run(&id, &said, &reply, server, screen).await
-        }
-        TasksCommand::Deny { id, reason, reply } => {
-            answer::run(&id, &PersonAnswer::Deny(reason), &reply, server, screen).await
-        }
-        TasksCommand::Answer { id, text, reply } => {
-            answer::run(&id, &PersonAnswer::Words(text), &reply, server, screen).await
-        }
+        TasksCommand::Answer(command) => answer_ask(&command, server, screen).await,
         TasksCommand::List { context, state, list } => {
+            let (server, context_id) = match context {
+                Some(text) => {
+                    let (server, context) = find_context(server, &text).await?;
+                    (server, Some(context))
+                }
+                None => (server.clone(), None),
+            };
             let request = ListTasksRequest {
-                context_id: context.map(ContextId::from),
+                context_id,
                 status: state.unwrap_or_default(),
                 history_length: Some(HISTORY),
                 ..ListTasksRequest::default()
             };
-            let limit = list.limit as usize;
-            let tasks = read_pages(&client().await?, server, request, limit).await?;
+            let tasks = read_all(&server, &request, list.limit as usize).await?;
             if list.json {
-                print_json(&mut out, &tasks.entries)?;
+                print_json(
+                    &mut out,
+                    &tasks.entries.iter().map(ListedTask::json).collect::<Vec<_>>(),
+                )?;
             } else {
                 write!(out, "{}", listed(&tasks.entries, screen.width))?;
             }
@@ -150,11 +121,9 @@ pub(crate) async fn run(
             Ok(0)
         }
         TasksCommand::Get { id, json } => {
-            let task = client()
-                .await?
-                .get(&TaskId::new(id), None)
-                .await
-                .map_err(|error| server.failure(&error))?;
+            let (server, id) = &find_task(server, &id).await?;
+            let task = server.client().await?.get(id, None).await;
+            let task = task.map_err(|error| server.failure(&error))?;
             if json {
                 print_json(&mut out, &task)?;
             } else {
@@ -167,9 +136,10 @@ pub(crate) async fn run(
             Ok(0)
         }
         TasksCommand::Watch { id, json } => {
-            let (client, id) = (client().await?, TaskId::new(id));
+            let (server, id) = &find_task(server, &id).await?;
+            let client = server.client().await?;
             let mut show = Show::new(out, screen, json, server.options());
-            let mut end = match client.subscribe(&id, None).await {
+            let mut end = match client.subscribe(id, None).await {
                 Ok(events) => follow(&client, events, &mut show, Interrupt::Leaves, true).await?,
                 Err(error) if error.kind() == Some(ErrorKind::UnsupportedOperation) => {
                     End::NoStream
@@ -178,7 +148,7 @@ pub(crate) async fn run(
             };
             if end == End::NoStream {
                 // A task that is over has no stream: it is read.
-                let task = client.get(&id, None).await.map_err(|error| server.failure(&error))?;
+                let task = client.get(id, None).await.map_err(|error| server.failure(&error))?;
                 show.take(&StreamResponse::Task(task))?;
                 show.finish()?;
                 end = End::Settled;
@@ -189,15 +159,49 @@ pub(crate) async fn run(
             Ok(left_or(end, show.task(), show.code()))
         }
         TasksCommand::Cancel { id } => {
-            let task = client()
-                .await?
-                .cancel(&TaskId::new(id))
-                .await
-                .map_err(|error| server.failure(&error))?;
+            let (server, id) = &find_task(server, &id).await?;
+            let task = server.client().await?.cancel(id).await;
+            let task = task.map_err(|error| server.failure(&error))?;
             writeln!(out, "{}", summary(&task, None, screen.styled))?;
             Ok(0)
         }
     }
+}
+
+/// A task of a list, and the name of its agent where there are several.
+#[derive(Debug)]
+struct ListedTask {
+    agent: String,
+    task: Task,
+}
+
+impl ListedTask {
+    /// The task as JSON, with its agent where there are several.
+    fn json(&self) -> Value {
+        let mut task = serde_json::to_value(&self.task).unwrap_or_default();
+        if !self.agent.is_empty() {
+            task["agent"] = self.agent.as_str().into();
+        }
+        task
+    }
+}
+
+/// The tasks of the named agent, or of all agents, the latest first.
+async fn read_all(
+    server: &Server,
+    request: &ListTasksRequest,
+    limit: usize,
+) -> Result<List<ListedTask>, Failure> {
+    let mut all = List { entries: Vec::new(), total: 0 };
+    for (name, agent) in server.each_agent().await {
+        let list = read_pages(&agent.client().await?, &agent, request.clone(), limit).await?;
+        all.total += list.total;
+        let tasks = list.entries.into_iter();
+        all.entries.extend(tasks.map(|task| ListedTask { agent: name.clone(), task }));
+    }
+    all.entries.sort_by_key(|listed| std::cmp::Reverse(listed.task.status.timestamp));
+    all.entries.truncate(limit);
+    Ok(all)
 }
 
 /// As many tasks as are wanted, and how many there are.
@@ -224,31 +228,29 @@ async fn read_pages(
 }
 
 /// Tasks as a table.
-fn listed(tasks: &[Task], width: Option<usize>) -> String {
+fn listed(tasks: &[ListedTask], width: Option<usize>) -> String {
     if tasks.is_empty() {
         return "no tasks\n".to_owned();
     }
     let now = Timestamp::now();
-    let rows: Vec<Vec<String>> = tasks
-        .iter()
-        .map(|task| {
-            vec![
-                task.id.to_string(),
-                task.status.state.word().to_owned(),
-                ago(task.status.timestamp, now),
-                shown_message(task),
-                task.context_id.to_string(),
-            ]
-        })
-        .collect();
-    let rows: Vec<Vec<String>> = rows
-        .into_iter()
-        .map(|mut row| {
-            row[3] = super::terminal::cut(&super::terminal::clean_line(&row[3]), 48);
-            row
-        })
-        .collect();
-    table(&["TASK", "STATE", "WHEN", "MESSAGE", "CONTEXT"], &rows, width)
+    // Whoever has a terminal types ids; whoever has none may keep them.
+    let shown = |id: &str| if width.is_some() { shorten(id).to_owned() } else { id.to_owned() };
+    let has_agents = tasks.iter().any(|listed| !listed.agent.is_empty());
+    let rows = tasks.iter().map(|ListedTask { agent, task }| {
+        let agent = has_agents.then(|| agent.clone());
+        let state = task.status.state.word().to_owned();
+        let message = cut(&clean_line(&shown_message(task)), MESSAGE);
+        let age = ago(task.status.timestamp, now);
+        [shown(task.id.as_str())]
+            .into_iter()
+            .chain(agent)
+            .chain([state, age, message, shown(task.context_id.as_str())])
+            .collect()
+    });
+    let rows: Vec<Vec<String>> = rows.collect();
+    let head = ["TASK", "AGENT", "STATE", "WHEN", "MESSAGE", "CONTEXT"];
+    let head: Vec<&str> = head.into_iter().filter(|name| has_agents || *name != "AGENT").collect();
+    table(&head, &rows, width)
 }
 
 /// What a task is about: what it asks, else what it was asked.
@@ -310,6 +312,7 @@ mod tests {
             task("t-1", TaskState::Completed, "write a poem\nabout the sea", None),
             task("t-2", TaskState::InputRequired, "paint it", Some("Which \u{1b}[31mcolour?")),
         ];
+        let tasks = tasks.map(|task| ListedTask { agent: String::new(), task });
         insta::assert_snapshot!(listed(&tasks, None), @r"
 TASK  STATE           WHEN  MESSAGE                     CONTEXT
 t-1   completed       -     write a poem about the sea  ctx-1

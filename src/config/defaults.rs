@@ -1,7 +1,8 @@
 //! What holds when nobody says otherwise; the reasons stand in `pilothouse.example.yaml`.
 
 use super::{
-    Age, Agent, AgentWorkspace, AskPolicy, DriverKind, Env, Format, Input, Replies, SkillsSource,
+    Age, Agent, AgentWorkspace, AskPolicy, Background, BackgroundEnd, DriverKind, Env, Format,
+    Input, Replies, SkillsSource,
 };
 use pilothouse_agents::acp::preset::preset;
 use std::collections::BTreeMap;
@@ -126,6 +127,9 @@ impl Agent {
             model: None,
             disallowed_tools: None,
             max_retries: 3,
+            background: Background::Wait,
+            background_grace: seconds(10),
+            background_end: BackgroundEnd::Keep,
             mcp: super::Mcp::default(),
             budgets: super::Budgets::default(),
             defaults_dir: None,

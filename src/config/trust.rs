@@ -251,7 +251,8 @@ impl Loaded {
             [
                 "serve" | "name" | "description" | "version" | "replies" | "driver" | "preset"
                 | "auth_method" | "input" | "terminator" | "format" | "model" | "warm"
-                | "disallowed_tools" | "max_retries" | "skills_source",
+                | "disallowed_tools" | "max_retries" | "skills_source" | "background"
+                | "background_grace" | "background_end",
             ]
             | ["skills" | "extensions" | "budgets", ..]
             | ["workspace", "shared_turns"] => true,

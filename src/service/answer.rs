@@ -30,9 +30,12 @@ impl Service {
     ) -> Result<Option<Arc<AskRow>>, Error> {
         let named = asks::named(message);
         let asks = &self.asks;
-        let found = match log.state() {
-            TaskState::InputRequired => asks.find(log.n, named.as_deref()),
-            _ => None,
+        let is_asking = log.state() == TaskState::InputRequired;
+        let found = match &named {
+            // One of several is open before it is the task's status, and between the answers to two others.
+            Some(id) => asks.find(log.n, Some(id)).filter(|ask| is_asking || !ask.ends_turn),
+            None if is_asking => asks.find(log.n, None),
+            None => None,
         };
         match (found, named) {
             (None, Some(_)) => Err(not_open_any_more()),
@@ -221,9 +224,8 @@ impl Service {
     async fn expire(&self, row: Arc<AskRow>) -> Result<(), Error> {
         let open = self.config.asks.timeout;
         let found = self.tasks.find(&row.scope, &row.task).await;
-        let Some(log) = found
-            .map_err(store::Error::incident)?
-            .filter(|log| log.state() == TaskState::InputRequired)
+        let Some(log) =
+            found.map_err(store::Error::incident)?.filter(|log| !log.state().is_terminal())
         else {
             self.asks.take(&row.id);
             return Ok(());

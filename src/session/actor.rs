@@ -113,8 +113,10 @@ impl Actor {
         let Some(running) = process else {
             return IdleOrder::Nudge;
         };
-        let offer = live.places.offer();
-        let until = Instant::now() + deps.config.processes.idle.get();
+        let works = running.works_in_background();
+        let offer = live.places.offer(works);
+        let idle = deps.config.processes.idle.get();
+        let mut until = Instant::now() + idle;
         let most = deps.config.limits.outbox.as_usize();
         let mut disk = Box::pin(disk.clone().fault(running.process.tree));
         loop {
@@ -126,8 +128,19 @@ impl Actor {
                 order = inbox.next() => return order,
                 _ = running.process.control.ended() => break,
                 // Before the pipes: an agent that never stops talking would keep its place for ever.
-                () = offer.await_wanted() => return IdleOrder::Evict,
-                () = sleep_until(until) => return IdleOrder::Evict,
+                () = offer.await_wanted() => {
+                    let lost = running.driver.background().join(", ");
+                    if !lost.is_empty() {
+                        tracing::warn!(session.id = %row.id, "the process of the session {} is ended, and with it `{lost}` in its background: others need its place (`processes.max`)", row.id);
+                    }
+                    return IdleOrder::Evict;
+                }
+                () = sleep_until(until) => {
+                    if !running.works_in_background() {
+                        return IdleOrder::Evict;
+                    }
+                    until = Instant::now() + idle;
+                }
                 fault = &mut disk => {
                     tracing::warn!(session.id = %row.id, %fault, "the process of the session {} is ended between two turns", row.id);
                     return IdleOrder::Evict;
@@ -170,8 +183,7 @@ impl Actor {
         if !log.state().is_terminal() {
             let deps = &self.session.deps;
             let compares = self.session.agent.is_conversational();
-            let limit = deps.config.limits.event.as_usize();
-            let translator = Translator::new(log.clone(), compares, limit);
+            let translator = Translator::new(log.clone(), compares, &deps.config.limits);
             let mut current = CurrentTurn {
                 log,
                 prompt,
@@ -283,6 +295,10 @@ impl Actor {
             conversation: row.conversation.clone(),
             isolation: agent.isolation(&deps.isolation),
             at_proxy: running.as_mut().and_then(|running| running.confinement.take_spent()),
+            background: match (&outcome, &running) {
+                (Outcome::Completed { .. }, Some(running)) => running.driver.background(),
+                _ => Vec::new(),
+            },
         };
         let ask = ending_ask(&outcome).map(|ask| Arc::new(ask_row(log, ask, true, &deps.config)));
         let noted = ask.clone().map_or(Ok(()), |ask| deps.asks.add(ask));

@@ -14,6 +14,8 @@ pub(super) struct TurnFacts {
     pub(super) isolation: Value,
     /// What its answers cost, as the proxy saw it.
     pub(super) at_proxy: Option<Counted>,
+    /// What still runs in its background.
+    pub(super) background: Vec<String>,
 }
 
 impl TurnFacts {

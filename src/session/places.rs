@@ -17,10 +17,10 @@ struct SharedPlaces {
     idle: Mutex<IdleProcesses>,
 }
 
-/// Processes that may be ended, longest idle first.
+/// Processes that may be ended: those that do nothing before those that work in the background, longest idle first.
 #[derive(Default)]
 struct IdleProcesses {
-    by_age: BTreeMap<u64, Arc<Notify>>,
+    by_age: BTreeMap<(bool, u64), Arc<Notify>>,
     next: u64,
 }
 
@@ -28,7 +28,7 @@ struct IdleProcesses {
 /// something else instead, the next one is chosen.
 pub(super) struct Offer {
     places: ProcessPlaces,
-    number: u64,
+    number: (bool, u64),
     wanted: Arc<Notify>,
     /// Whether its owner has heard that it must give way.
     heard: AtomicBool,
@@ -55,12 +55,12 @@ impl ProcessPlaces {
         request.take().await
     }
 
-    /// Offers the caller's process; if a turn waits already, it is wanted at once.
-    pub(super) fn offer(&self) -> Offer {
+    /// Offers the caller's process, which may work in the background; if a turn waits already, it is wanted at once.
+    pub(super) fn offer(&self, works: bool) -> Offer {
         let wanted = Arc::new(Notify::new());
         let number = {
             let mut idle = self.0.idle.lock();
-            let number = idle.next;
+            let number = (works, idle.next);
             idle.next += 1;
             if self.is_wanted() {
                 // Chosen, so that the next request chooses another one.
@@ -126,7 +126,7 @@ mod tests {
         let (places, ann) =
             (ProcessPlaces::new(FairQueue::new(1, 0, &BTreeMap::new())), Arc::from("ann"));
         let held = places.try_take(&ann).unwrap();
-        let (oldest, newest) = (places.offer(), places.offer());
+        let (oldest, newest) = (places.offer(false), places.offer(false));
         let mut waiting = std::pin::pin!(places.take(&ann));
         assert!(waiting.as_mut().now_or_never().is_none());
         assert!(newest.await_wanted().now_or_never().is_none());
@@ -137,10 +137,22 @@ mod tests {
     }
 
     #[test]
+    fn a_process_that_works_in_the_background_gives_way_last() {
+        let (places, ann) =
+            (ProcessPlaces::new(FairQueue::new(1, 0, &BTreeMap::new())), Arc::from("ann"));
+        let _held = places.try_take(&ann).unwrap();
+        let (works, idle) = (places.offer(true), places.offer(false));
+        let mut waiting = std::pin::pin!(places.take(&ann));
+        assert!(waiting.as_mut().now_or_never().is_none());
+        assert!(works.await_wanted().now_or_never().is_none());
+        assert!(idle.await_wanted().now_or_never().is_some());
+    }
+
+    #[test]
     fn no_process_gives_way_where_a_place_is_free() {
         let (places, ann) =
             (ProcessPlaces::new(FairQueue::new(1, 0, &BTreeMap::new())), Arc::from("ann"));
-        let idle = places.offer();
+        let idle = places.offer(false);
         assert!(places.take(&ann).now_or_never().is_some());
         assert!(idle.await_wanted().now_or_never().is_none());
     }
@@ -152,12 +164,12 @@ mod tests {
         let _held = places.try_take(&ann).unwrap();
         let mut first = std::pin::pin!(places.take(&ann));
         assert!(first.as_mut().now_or_never().is_none());
-        let chosen = places.offer();
+        let chosen = places.offer(false);
         let mut second = std::pin::pin!(places.take(&ann));
         assert!(second.as_mut().now_or_never().is_none());
         assert!(chosen.await_wanted().now_or_never().is_some());
         // The second request waits as well, so the next process gives way to it.
-        let next = places.offer();
+        let next = places.offer(false);
         assert!(next.await_wanted().now_or_never().is_some());
         drop(chosen);
     }

@@ -114,7 +114,10 @@ impl Questions {
         granted: &mut Granted,
     ) -> Option<Vec<Command>> {
         let place = self.open.iter().position(|question| *question.row.id == *id)?;
-        let Question { ask, tool, .. } = self.open.remove(place);
+        let Question { ask, tool, row } = self.open.remove(place);
+        // It may have been answered before it was stored.
+        self.fresh.retain(|fresh| fresh.id != row.id);
+        self.gone.push(row.id.clone());
         let mut commands = vec![Command::Tell(ask, decision.answer())];
         if let (Decision::Allow { session: true, .. }, Some(tool)) = (decision, tool) {
             let is_same = |question: &mut Question| question.tool.as_deref() == Some(&*tool);

@@ -93,6 +93,11 @@ impl Running {
         self.life == Life::Session && self.ended.is_none()
     }
 
+    /// Whether the agent works in the background, between turns as well.
+    pub(super) fn works_in_background(&self) -> bool {
+        !self.driver.background().is_empty()
+    }
+
     /// Looks whether it has ended.
     pub(super) fn look(&mut self) -> Option<Ended> {
         self.ended = self.ended.or_else(|| self.process.control.try_ended());

@@ -7,6 +7,7 @@ use super::bounded::{self, PREVIEW, one_line, preview};
 use super::facts::TurnFacts;
 use super::records::status;
 use crate::asks;
+use crate::config::Limits;
 use crate::store::AskRow;
 use crate::task::{ANSWER, Record, TaskLog, answer_id};
 use pilothouse_a2a::event::TaskArtifactUpdateEvent;
@@ -66,13 +67,18 @@ pub(super) struct Translator {
     unknown: u64,
     /// What of the agent's set-up does not work.
     problems: Vec<Value>,
+    /// The limit of the account that has failed the turn.
+    limit: Option<Value>,
     event_limit: usize,
+    /// Files of tools so far, and bytes that further ones may have.
+    tool_files: u64,
+    tool_file_room: usize,
 }
 
 impl Translator {
     /// A translator for a turn that begins now. `compares` says that the driver states the whole answer
     /// at the end, so that the streamed text must be remembered.
-    pub(super) fn new(log: Arc<TaskLog>, compares: bool, event_limit: usize) -> Self {
+    pub(super) fn new(log: Arc<TaskLog>, compares: bool, limits: &Limits) -> Self {
         Self {
             log,
             began: Instant::now(),
@@ -90,7 +96,10 @@ impl Translator {
             stored_bytes: 0,
             unknown: 0,
             problems: Vec::new(),
-            event_limit,
+            limit: None,
+            event_limit: limits.event.as_usize(),
+            tool_files: 0,
+            tool_file_room: limits.tool_files.as_usize(),
         }
     }
 
@@ -139,6 +148,7 @@ impl Translator {
                 let data = json!({"kind": "tool-result", "id": id, "output": content, "isError": is_error});
                 self.status(&line, Some(data));
             }
+            Event::ToolFile { id, base64, media_type } => self.tool_file(&id, base64, media_type),
             Event::Plan(plan) => self.status("plan", Some(json!({"kind": "plan", "plan": plan}))),
             Event::Artifact(artifact) => self.artifact(artifact),
             Event::Message(text) => {
@@ -323,12 +333,40 @@ impl Translator {
             }
             Content::Data(data) => Part::data(data),
         };
-        if serde_json::to_vec(&part).map_or(0, |json| json.len()) > self.data_limit() {
+        // A file has an event for itself.
+        let most = match part.content {
+            PartContent::Raw(_) => 2 * self.data_limit(),
+            PartContent::Text(_) | PartContent::Url(_) | PartContent::Data(_) => self.data_limit(),
+        };
+        if bounded::size(&part) > most {
             return self
                 .leave_out(name.as_deref(), "is larger than one event may be (`limits.event`)");
         }
         let made = named(Artifact::new(id, String::new(), vec![part]), name, description);
         self.push_artifact(made, append, last);
+    }
+
+    /// A file of a tool becomes an artifact of its own, as long as those of the turn have room.
+    fn tool_file(&mut self, call: &str, base64: String, media_type: Option<String>) {
+        self.tool_files += 1;
+        let kind = media_type.as_deref().and_then(|kind| kind.split(['/', '+', ';']).nth(1));
+        let end = kind.map(|kind| format!(".{kind}")).unwrap_or_default();
+        let name = format!("{}-{}{end}", one_line(call), self.tool_files);
+        let size = base64.len();
+        if !is_shortened(&base64) {
+            if size > self.tool_file_room {
+                return self.leave_out(
+                    Some(&name),
+                    "has no room among those of the turn (`limits.tool_files`)",
+                );
+            }
+            self.tool_file_room -= size;
+        }
+        let content = Content::Raw { base64, filename: Some(name.clone()), media_type };
+        let description = Some(format!("a file that the tool call {} produced", one_line(call)));
+        let (id, name) = (None, Some(name));
+        let file = event::Artifact { id, name, description, content, append: false, last: true };
+        self.artifact(file);
     }
 
     /// Text comes in as many updates as it needs.
@@ -356,7 +394,8 @@ impl Translator {
 
     fn leave_out(&mut self, name: Option<&str>, reason: &str) {
         let name = name.unwrap_or("without a name");
-        self.status(&format!("the artifact {name} {reason} and is left out"), None);
+        let data = json!({"kind": "left-out", "name": name});
+        self.status(&format!("the artifact {name} {reason} and is left out"), Some(data));
     }
 
     /// Room for data in one event, beside its frame and its line for people.
@@ -373,6 +412,11 @@ impl Translator {
             "reason": refusal.reason.word(),
         });
         self.status(&format!("not reached: {}", refusal.advice), Some(data));
+    }
+
+    /// The limit of the account that has failed the turn; it stands with the failure.
+    pub(super) fn set_limit(&mut self, limit: Option<Value>) {
+        self.limit = limit;
     }
 
     /// Something of the agent's set-up does not work, or works again.
@@ -452,6 +496,12 @@ impl Translator {
         }
         self.flush();
         let (state, words) = match outcome {
+            Outcome::Completed { .. } if !facts.background.is_empty() => {
+                let tasks = &facts.background;
+                let text = format!("background: still running: {}", tasks.join(", "));
+                let data = json!({"kind": "background", "state": "running", "tasks": tasks});
+                (TaskState::Completed, Some((text, Some(data))))
+            }
             Outcome::Completed { .. } => {
                 let is_silent = !self.answer_begun && !self.told_more;
                 let words = || (NO_ANSWER.to_owned(), Some(json!({"kind": "no-answer"})));
@@ -485,7 +535,7 @@ impl Translator {
             Outcome::Failed { message, hint } => {
                 let words =
                     hint.map_or_else(|| message.clone(), |hint| format!("{message}\n{hint}"));
-                (TaskState::Failed, Some((words, None)))
+                (TaskState::Failed, Some((words, self.limit.clone())))
             }
             Outcome::ConversationLost => {
                 let words = "the agent lost the conversation".to_owned();
@@ -494,6 +544,9 @@ impl Translator {
         };
         let message = words.map(|(text, data)| self.message(text, data));
         let mut metadata = facts.metadata(self.usage.as_ref(), self.began.elapsed(), self.unknown);
+        if let (TaskState::Failed, Some(limit)) = (state, self.limit.take()) {
+            metadata.insert("limit".to_owned(), limit);
+        }
         if !self.problems.is_empty() {
             metadata.insert("problems".to_owned(), std::mem::take(&mut self.problems).into());
         }

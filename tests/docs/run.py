@@ -21,9 +21,12 @@ TOP = Path(__file__).resolve().parents[2]
 BIN = Path(os.environ.get("PILOTHOUSE_BIN") or TOP / "target/debug/pilothouse").resolve()
 PATIENCE = 60
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}")
+# An ask as the printed command names it.
+SHORT = re.compile(r"pilothouse answer [0-9a-f]{8}\b")
 # What differs from run to run in what is shown: ids, times, dates.
 VARIES = [
     (UUID, "ID"),
+    (SHORT, "pilothouse answer ID"),
     (re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+Z"), "DATE"),
     (re.compile(r"\b\d+\.\d s\b"), "SECONDS"),
     (re.compile(r"\(in [^)]*\)"), "(in TIME)"),
@@ -222,12 +225,12 @@ def comparable(line):
 
 
 def needs_server(text):
-    return bool(re.search(r"127\.0\.0\.1:2222|\$\{?URL|\bpilothouse (send|tasks|sessions|healthcheck)\b", text))
+    return bool(re.search(r"127\.0\.0\.1:2222|\$\{?URL|\bpilothouse (send|tasks|sessions|approve|deny|answer|healthcheck)\b", text))
 
 
 def server_for(page, text):
-    # Only a question is answered by `tasks answer`, only a permission is approved.
-    if page == "docs/asks.md" and "tasks answer" not in text.splitlines()[0]:
+    # Only a question is answered by `answer`, only a permission is approved.
+    if page == "docs/asks.md" and "pilothouse answer" not in text.splitlines()[0]:
         asks = {"driver": "acp", "program": str(FAKE_AGENT), "args": ["--acp", "asks"]}
         return {"agent": "asks", "agents": {"asks": asks}}
     return {**DEMO, "agents": {"demo": {"serve": True}}}
@@ -257,7 +260,8 @@ def console(place, text):
         lines = said.rstrip("\n").splitlines()
         if shown and [comparable(line) for line in lines] != [comparable(line) for line in shown]:
             return f"$ {command}\nsays:\n{said}\nthe page shows:\n" + "\n".join(shown)
-        known.update(zip(UUID.findall("\n".join(shown)), UUID.findall(said)))
+        for ids in (UUID, SHORT):
+            known.update(zip(ids.findall("\n".join(shown)), ids.findall(said)))
     return ""
 
 
@@ -281,7 +285,7 @@ def agent(place, text):
     mine = {"driver": "command", "program": str(file), "input": "stdin", "format": "events"}
     place.serve({"agent": "mine", "agents": {"mine": mine}})
     code, asked = place.run("pilothouse send hello")
-    answer = re.search(r"pilothouse tasks answer \S+", asked)
+    answer = re.search(r"pilothouse answer \S+", asked)
     if code != 4 or not answer:
         return f"exit {code}: {asked}"
     code, said = place.run(f"{answer[0]} de")

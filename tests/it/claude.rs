@@ -2,12 +2,15 @@
 
 mod answering;
 mod asks;
+mod background;
 mod conversations;
 mod credentials;
 mod endings;
 mod files;
 mod hooks;
+mod limits;
 mod networks;
+mod plans;
 mod processes;
 mod servers;
 mod skills;

@@ -56,9 +56,10 @@ fn asked(described: Builder) -> (World, String, Said) {
 fn a_question_comes_with_its_options_and_the_command_that_answers_it() {
     let (_world, address, said) = asked(World::describe());
     assert_eq!((said.code, said.out.as_str()), (Some(4), "│ Which colour?\n│ - red\n│ - green\n"));
-    let task = task_of(&said);
-    let command = format!("answer with: pilothouse tasks answer --url {address} {task} \"...\"");
-    assert!(said.err.contains(&command), "{}", said.err);
+    let command = format!("answer with: pilothouse answer --url {address} ");
+    let (_, rest) = said.err.split_once(&command).unwrap();
+    let (id, rest) = rest.split_once(' ').unwrap();
+    assert!(id.len() == 8 && rest.starts_with("\"...\"\n"), "{}", said.err);
 }
 
 #[test]
@@ -80,7 +81,7 @@ fn a_question_cannot_be_approved() {
     let (_world, address, asked) = asked(World::describe());
     let said = pilothouse(&address, &["tasks", "approve", &task_of(&asked)]);
     assert_eq!(said.code, Some(2));
-    assert!(said.err.contains("pilothouse tasks answer"), "{}", said.err);
+    assert!(said.err.contains("pilothouse answer"), "{}", said.err);
 }
 
 #[test]
@@ -212,7 +213,7 @@ fn a_permission_is_shown_with_all_that_would_run_and_nothing_of_it_reaches_the_t
     let said = pilothouse(&address, &["tasks", "get", "t-1"]);
     let wanted = "Bash asks to be used:\n│ rm -r *\\u{1b}[2K\n│ allow it once: pilothouse tasks approve t-2\n";
     assert_eq!(said.out, wanted);
-    let command = format!("pilothouse tasks approve --url {address} t-1 --ask a-1\n");
+    let command = format!("pilothouse approve --url {address} t-1 --ask a-1\n");
     assert!(said.err.contains(&command), "{}", said.err);
 }
 
@@ -224,7 +225,7 @@ fn all_that_waits_is_listed_page_by_page() {
             ("/api/v1/asks", _) => ("t-1", "more"),
             _ => return None,
         };
-        let ask = json!({"askId": "a", "taskId": task, "agent": "claude", "kind": "permission", "tool": "Bash", "input": {"command": "ls"}, "created": "2020-01-01T00:00:00Z"});
+        let ask = json!({"askId": format!("ask-of-{task}"), "taskId": task, "agent": "claude", "kind": "permission", "tool": "Bash", "input": {"command": "ls"}, "created": "2020-01-01T00:00:00Z"});
         let page = json!({"asks": [ask], "nextPageToken": next});
         Some(("application/json", page.to_string()))
     });
@@ -233,7 +234,8 @@ fn all_that_waits_is_listed_page_by_page() {
         said.out.lines().skip(1).map(|line| line.split_whitespace().collect()).collect();
     assert_eq!(rows.len(), 2);
     for (row, task) in rows.iter().zip(["t-1", "t-2"]) {
-        assert_eq!((row[..3].to_vec(), row.last()), (vec![task, "claude", "Bash"], Some(&"ls")));
+        let id = format!("ask-of-{task}");
+        assert_eq!((row[..3].to_vec(), row.last()), (vec![&*id, "claude", "Bash"], Some(&"ls")));
     }
 }
 
@@ -273,9 +275,28 @@ fn an_attached_program_has_exactly_its_environment_and_the_session_is_held_until
         "cwd": cwd,
     });
     let go = cwd.join("go");
+    // What a server leaves in its state folder while it runs.
+    let word = json!({"url": address, "pid": std::process::id()});
+    std::fs::write(cwd.join("server.json"), word.to_string()).unwrap();
+    let lock = std::fs::File::create(cwd.join("lock")).unwrap();
+    lock.lock().unwrap();
     let server = std::thread::spawn(move || {
-        let (mut socket, _) = listener.accept().unwrap();
-        let heard = request(&socket).unwrap();
+        // The session is looked for first.
+        let (mut socket, heard) = loop {
+            let (mut socket, _) = listener.accept().unwrap();
+            let heard = request(&socket).unwrap();
+            match heard.path.as_str() {
+                "/api/v1/sessions/a%2Fb" => {
+                    let body = json!({"id": "a/b"}).to_string();
+                    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+                    socket.write_all(format!("{head}{body}").as_bytes()).unwrap();
+                }
+                path if path.ends_with("/attach") => break (socket, heard),
+                _ => socket
+                    .write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+                    .unwrap(),
+            }
+        };
         let line = format!("{place}\n");
         let answer = format!(
             "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{line}\r\n1\r\n\n\r\n",
@@ -289,7 +310,8 @@ fn an_attached_program_has_exactly_its_environment_and_the_session_is_held_until
         let closed = matches!(socket.read(&mut [0; 1]), Ok(0) | Err(_));
         (heard.path, held, closed)
     });
-    let said = pilothouse(&address, &["sessions", "attach", "a/b"]);
+    let state = cwd.to_str().unwrap();
+    let said = pilothouse(&address, &["sessions", "attach", "a/b", "--state-dir", state]);
     assert_eq!(said.code, Some(7), "{}", said.err);
     assert_eq!(said.out, format!("ONLY=this\n{}\n", cwd.display()));
     assert_eq!(server.join().unwrap(), ("/api/v1/sessions/a%2Fb/attach".to_owned(), true, true));

@@ -57,6 +57,6 @@ fn their_pages_show_what_they_say() {
     for (example, said) in [("ask-python", "a boat, painted green."), ("ask-shell", "Guten Tag.")] {
         let page = fs::read_to_string(folder(example).join("README.md")).unwrap();
         assert!(page.contains(&format!("\n{said}\n")), "{page}");
-        assert!(page.contains("pilothouse tasks answer"), "{page}");
+        assert!(page.contains("pilothouse answer"), "{page}");
     }
 }

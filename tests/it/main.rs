@@ -35,6 +35,7 @@ mod chaos;
 mod claude;
 mod cli_agents;
 mod cli_asks;
+mod cli_ids;
 mod clocks;
 mod connections;
 mod console;

@@ -10,20 +10,24 @@
 //! # Pitfalls
 //!
 //! - Messages sent while the CLI is busy are merged into one turn: the house sends one at a time.
-//! - The CLI can begin a turn by itself (a schedule, a background command that ended). Our message
-//!   carries a `uuid`, and while the CLI reports it as queued, what it says is not our turn's.
+//! - The CLI can begin a turn by itself (a schedule, work in the background that ended). Our message
+//!   carries a `uuid`, and while the CLI reports it as queued, what it says is not our turn's. Which of
+//!   these turns belong to ours: see `background`.
 //! - A text that begins with `/` is a command of the CLI; any character before the slash makes it text.
 //!   `--disable-slash-commands` is not a guard: it takes skills, commands and plugins from the model too.
 //! - `total_cost_usd` counts from the start of the process.
 
 mod ask;
+mod background;
 mod elicitation;
 mod failure;
 mod hear;
 mod hooks;
 mod inventory;
+mod limits;
 mod mcp;
 mod message;
+mod plan;
 mod prompt;
 mod result;
 mod so_far;
@@ -32,13 +36,16 @@ mod wire;
 
 use crate::{
     Answer, Driver, Event, Exit, Inventory, LONGEST_ID, Launch, Life, Outcome, Output, Refusal,
-    Setting, Step, Turn,
+    Setting, Step, Turn, Usage,
 };
 use ask::Pending;
+pub use background::BackgroundEnd;
+use background::{Background, Held};
 pub use inventory::TESTED_VERSIONS;
+pub use plan::PERMISSION_MODES;
 pub use prompt::IMAGE_TYPES;
 use prompt::{content, has_images, message_uuid, respond, write};
-use serde_json::json;
+use serde_json::{Value, json};
 use so_far::SoFar;
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
@@ -70,8 +77,9 @@ const RESERVED: &[&str] = &[
 /// The id of the request by which a process gets ready before its first turn.
 const AHEAD: &str = "ahead";
 
-/// Servers that the session's script added to the project need no prompt of their own.
-const SETTINGS: &str = r#"{"enableAllProjectMcpServers":true}"#;
+/// Servers that the session's script added to the project need no prompt of their own. What plan mode does not allow
+/// is asked about: without this it is refused, because the check of `auto` does not run here.
+const SETTINGS: &str = r#"{"enableAllProjectMcpServers":true,"useAutoModeDuringPlan":false}"#;
 
 /// The settings of a process that only says what it offers: it starts nothing.
 const INQUIRY_SETTINGS: &str = r#"{"disableAllHooks":true}"#;
@@ -102,6 +110,17 @@ pub struct ClaudeOptions {
     /// Whether to tell the CLI that it is confined (`IS_SANDBOX=1`), so that it accepts
     /// `bypassPermissions` as root.
     pub sandboxed: bool,
+    /// Whether subagents and commands may run in the background; where not, each is waited for by the
+    /// tool call that starts it.
+    pub background: bool,
+    /// How long commands that the model started in the background are waited for when it has ended.
+    pub background_grace: Duration,
+    /// What is done with them then.
+    pub background_end: BackgroundEnd,
+    /// How long the CLI may take to report what has ended in the background, and to stop what it is told to.
+    pub background_patience: Duration,
+    /// How long one command may run where none runs in the background.
+    pub command_timeout: Duration,
 }
 
 impl Default for ClaudeOptions {
@@ -118,6 +137,11 @@ impl Default for ClaudeOptions {
             server_wait: Duration::ZERO,
             required_servers: Vec::new(),
             sandboxed: false,
+            background: true,
+            background_grace: Duration::from_secs(10),
+            background_end: BackgroundEnd::Keep,
+            background_patience: Duration::from_secs(5),
+            command_timeout: Duration::from_secs(600),
         }
     }
 }
@@ -142,6 +166,11 @@ pub struct Claude {
     refused: bool,
     /// The process's cost in US dollars up to the last result.
     total_cost: f64,
+    background: Background,
+    /// What turns that the CLI began between ours have used.
+    between: Usage,
+    /// Whether the CLI says which messages of ours begin a turn.
+    names_messages: bool,
     unknown: u64,
     requests: u64,
 }
@@ -177,8 +206,14 @@ struct TurnState {
     /// Whether anything came of the turn: words, thoughts, a tool call, an ask.
     acted: bool,
     hooks: hooks::Hooks,
-    /// What its messages have used.
+    /// What it has used up to its last result.
+    spent: Usage,
+    /// What its messages have used since.
     so_far: SoFar,
+    /// Whether anything ran in the background.
+    has_background: bool,
+    /// What it has come to so far, where work in the background is waited for.
+    held: Option<Held>,
     /// What the model API answered when the CLI last had to try again.
     api_status: Option<u64>,
     /// An error of the model API that the CLI has told, and that is not told here yet.
@@ -188,6 +223,11 @@ struct TurnState {
 }
 
 impl TurnState {
+    /// The model begins to speak again after a result.
+    fn begin_reply(&mut self) {
+        (self.message, self.streamed, self.fresh) = (None, false, true);
+    }
+
     /// Remembers that this tool call was refused.
     fn refuse(&mut self, tool_use: String) {
         if tool_use.len() <= LONGEST_ID {
@@ -216,6 +256,9 @@ impl Claude {
             lost: false,
             refused: false,
             total_cost: 0.0,
+            background: Background::default(),
+            between: Usage::default(),
+            names_messages: false,
             unknown: 0,
             requests: 0,
         }
@@ -240,11 +283,15 @@ impl Claude {
     }
 
     fn interrupt_request(&mut self) -> Step {
+        self.control_request("interrupt", &json!({ "subtype": "interrupt" }))
+    }
+
+    fn control_request(&mut self, name: &str, request: &Value) -> Step {
         self.requests += 1;
         write(&json!({
             "type": "control_request",
-            "request_id": format!("interrupt-{}", self.requests),
-            "request": { "subtype": "interrupt" },
+            "request_id": format!("{name}-{}", self.requests),
+            "request": request,
         }))
     }
 }
@@ -259,6 +306,8 @@ impl Claude {
             ("CLAUDE_CONFIG_DIR", config.as_str()),
             ("CLAUDE_CODE_MAX_RETRIES", &retries),
             ("CLAUDE_CODE_DISABLE_CRON", "1"),
+            // By which it is known when nothing of a turn goes on in the background.
+            ("CLAUDE_CODE_EMIT_SESSION_STATE_EVENTS", "1"),
             ("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1"),
             ("DISABLE_TELEMETRY", "1"),
             ("DISABLE_ERROR_REPORTING", "1"),
@@ -272,6 +321,18 @@ impl Claude {
         }
         if options.sandboxed {
             env.push(("IS_SANDBOX".to_owned(), "1".to_owned()));
+        }
+        if !options.background {
+            // A command that takes longer would be ended, where it would have been moved to the background.
+            let longest = options.command_timeout.as_millis().to_string();
+            env.extend(
+                [
+                    ("CLAUDE_CODE_DISABLE_BACKGROUND_TASKS", "1"),
+                    ("BASH_DEFAULT_TIMEOUT_MS", &longest),
+                    ("BASH_MAX_TIMEOUT_MS", &longest),
+                ]
+                .map(|(name, value)| (name.to_owned(), value.to_owned())),
+            );
         }
         env
     }
@@ -347,11 +408,16 @@ impl Driver for Claude {
         self.requests += 1;
         self.turn = TurnState {
             uuid: message_uuid(turn, (self.requests, &self.conversation)),
+            has_background: self.background.is_running(),
             ..TurnState::default()
         };
+        self.background.begin_turn();
         if self.lost {
             return self.end(Outcome::ConversationLost);
         }
+        // What was asked between two turns is asked in this one.
+        let asks = self.pending.iter().map(|(id, pending)| Step::Ask(pending.ask(id)));
+        let mut steps: Vec<_> = asks.collect();
         let prompt = write(&json!({
             "type": "user",
             "message": { "role": "user", "content": content(turn) },
@@ -359,7 +425,8 @@ impl Driver for Claude {
             "session_id": "",
             "uuid": self.turn.uuid,
         }));
-        self.send_prompt(prompt)
+        steps.extend(self.send_prompt(prompt));
+        steps
     }
 
     fn line(&mut self, line: &[u8]) -> Vec<Step> {
@@ -382,7 +449,7 @@ impl Driver for Claude {
     fn woke(&mut self) -> Vec<Step> {
         match self.holds_prompt() {
             true => self.wait_for_servers(),
-            false => self.report_slow_hooks(),
+            false => [self.report_slow_hooks(), self.grace_ends()].concat(),
         }
     }
 
@@ -395,6 +462,7 @@ impl Driver for Claude {
             return self.end(Outcome::Canceled);
         }
         self.turn.interrupted = true;
+        self.give_up_held();
         vec![self.interrupt_request()]
     }
 
@@ -459,6 +527,10 @@ impl Driver for Claude {
         self.refused
     }
 
+    fn background(&self) -> Vec<String> {
+        self.background.running()
+    }
+
     fn transcript(&self, conversation: &str) -> Option<String> {
         let is_id = !conversation.is_empty()
             && conversation.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
@@ -480,6 +552,7 @@ fn is_act(step: &Step) -> bool {
         | Step::Write(_)
         | Step::CloseInput
         | Step::Wake(_)
+        | Step::Limited(_)
         | Step::End(_) => false,
     }
 }

@@ -34,6 +34,15 @@ pub enum Event {
         /// Whether it failed or was denied.
         is_error: bool,
     },
+    /// A file that a tool produced beside its text: a picture, say.
+    ToolFile {
+        /// The id of the call.
+        id: String,
+        /// The bytes in base64 (standard alphabet).
+        base64: String,
+        /// Its media type.
+        media_type: Option<String>,
+    },
     /// A plan or to-do list.
     Plan(Value),
     /// An artifact beside the answer: a file, a link, or data.

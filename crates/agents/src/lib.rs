@@ -133,8 +133,19 @@ pub enum Step {
     CloseInput,
     /// Call [`Driver::woke`] after this time, unless the turn ended before.
     Wake(Duration),
+    /// The account at the model API is at its limit.
+    Limited(Limit),
     /// The turn is over.
     End(Outcome),
+}
+
+/// A limit of the account at the model API that is reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limit {
+    /// Which one, in words: `five hour`.
+    pub kind: String,
+    /// When it is lifted, in seconds since 1970.
+    pub resets_at: Option<i64>,
 }
 
 /// A question of the agent that a person or a policy must answer.
@@ -297,6 +308,11 @@ pub trait Driver: Send {
     /// may be `*`. None where it keeps none, or where it cannot be checked.
     fn transcript(&self, _conversation: &str) -> Option<String> {
         None
+    }
+
+    /// What goes on in the background of the process, between its turns as well: one line for each.
+    fn background(&self) -> Vec<String> {
+        Vec::new()
     }
 
     /// First words for a process that is started before there is a turn for it, so that it gets ready.

@@ -206,6 +206,7 @@ fn shown(step: &Step) -> String {
             }
             format!("write {message}")
         }
+        Step::Limited(limit) => format!("limited {} {:?}", limit.kind, limit.resets_at),
         Step::CloseInput => "close input".to_owned(),
         Step::Wake(after) => format!("wake after {after:?}"),
         Step::End(outcome) => ended(outcome),
@@ -224,6 +225,9 @@ fn said(event: &Event) -> String {
             format!("{} {id} {content:?}", if *is_error { "error" } else { "result" })
         }
         Event::Plan(plan) => format!("plan {plan}"),
+        Event::ToolFile { id, base64, media_type } => {
+            format!("file of {id}: {media_type:?}, {} bytes of base64", base64.len())
+        }
         Event::Artifact(artifact) => format!("artifact {artifact:?}"),
         Event::Message(text) => format!("message {text:?}"),
         Event::Usage(usage) => format!(

@@ -17,6 +17,9 @@ struct Entry {
     dir: Option<String>,
     m: Option<Value>,
     exit: Option<Ended>,
+    /// Whether the time has come at which the driver wanted to be woken.
+    #[serde(default)]
+    woke: bool,
 }
 
 #[derive(Deserialize)]
@@ -50,6 +53,7 @@ impl Replay {
                 (Some("in"), Some(message), _) => replay.host(&message),
                 (Some("out"), Some(message), _) => replay.cli(&message),
                 (_, _, Some(ended)) => replay.exit(ended),
+                _ if entry.woke => replay.woke(),
                 _ => panic!("no entry: {line}"),
             }
         }
@@ -124,6 +128,12 @@ impl Replay {
             line = line.replace(recorded, ours);
         }
         let steps = self.driver.line(line.as_bytes());
+        self.note(&steps);
+    }
+
+    fn woke(&mut self) {
+        self.page.push_str("> woke\n");
+        let steps = self.driver.woke();
         self.note(&steps);
     }
 
@@ -205,6 +215,7 @@ fn shown(step: &Step) -> String {
             }
             format!("write {message}")
         }
+        Step::Limited(limit) => format!("limited {} {:?}", limit.kind, limit.resets_at),
         Step::CloseInput => "close input".to_owned(),
         Step::Wake(after) => format!("wake after {after:?}"),
         Step::End(outcome) => ended(outcome),
@@ -223,6 +234,9 @@ fn said(event: &Event) -> String {
             format!("{} {id} {content:?}", if *is_error { "error" } else { "result" })
         }
         Event::Plan(plan) => format!("plan {plan}"),
+        Event::ToolFile { id, base64, media_type } => {
+            format!("file of {id}: {media_type:?}, {} bytes of base64", base64.len())
+        }
         Event::Artifact(artifact) => format!("artifact {artifact:?}"),
         Event::Message(text) => format!("message {text:?}"),
         Event::Usage(usage) => format!(
@@ -294,4 +308,10 @@ replays! {
     a_deferred_tool_fails_with_advice "tool-deferred",
     hooks_are_refused_and_a_compaction_is_told "hooks",
     a_terminated_process_fails_the_turn "sigterm",
+    the_report_of_a_subagent_is_the_end_of_the_answer "background-agent",
+    a_subagent_asks_when_the_models_own_turn_is_over "background-ask",
+    a_command_that_the_cli_moved_to_the_background_is_waited_for "background-moved",
+    an_interrupt_ends_the_wait_for_a_subagent "background-interrupt",
+    a_command_of_the_models_own_is_left_running_and_its_end_begins_no_turn "background-server",
+    a_subagent_in_the_foreground_is_not_waited_for_again "foreground-agent",
 }

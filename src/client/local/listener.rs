@@ -4,6 +4,8 @@
 //! (`/proc/net/tcp`, proc(5)). No program of another user can take a port there in our name.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 /// The state of a socket that listens, as the kernel writes it.
 const LISTEN: &str = "0A";
@@ -16,6 +18,22 @@ pub(super) fn is_ours(port: u16) -> bool {
     let ours = rustix::process::geteuid().as_raw();
     let read = |file| std::fs::read_to_string(file).unwrap_or_default();
     owned(&read("/proc/net/tcp"), &read("/proc/net/tcp6"), port, ours)
+}
+
+/// Whether this process holds the lock of a file. The kernel lists every lock with its process and the number of the file
+/// (`/proc/locks`, proc(5)); to try the lock would be in the way of a server that starts now.
+pub(super) fn holds_lock(pid: i32, file: &Path) -> bool {
+    let Ok(metadata) = std::fs::metadata(file) else { return false };
+    let locks = std::fs::read_to_string("/proc/locks").unwrap_or_default();
+    locks.lines().any(|line| is_lock_of(line, pid, metadata.ino()))
+}
+
+/// Whether a line is that of a lock which is held: `1: FLOCK ADVISORY WRITE 710 08:01:12345 0 EOF`.
+fn is_lock_of(line: &str, pid: i32, inode: u64) -> bool {
+    let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+    let [_, "FLOCK", _, "WRITE", holder, place, ..] = fields[..] else { return false };
+    let number = place.rsplit(':').next().and_then(|number| number.parse().ok());
+    holder.parse() == Ok(pid) && number == Some(inode)
 }
 
 fn owned(tcp: &str, tcp6: &str, port: u16, ours: u32) -> bool {
@@ -88,6 +106,14 @@ mod tests {
     #[test]
     fn a_port_that_another_user_has_too_is_not_ours() {
         assert!(!owned(TCP, TCP6, 2222, 1000));
+    }
+
+    #[test]
+    fn a_lock_is_held_by_its_process_alone_and_not_by_those_that_wait_for_it() {
+        let held = "3: FLOCK  ADVISORY  WRITE 710 08:01:12345 0 EOF";
+        assert!(is_lock_of(held, 710, 12345));
+        assert!(!is_lock_of(held, 711, 12345) && !is_lock_of(held, 710, 1234));
+        assert!(!is_lock_of("3: -> FLOCK  ADVISORY  WRITE 710 08:01:12345 0 EOF", 710, 12345));
     }
 
     #[test]

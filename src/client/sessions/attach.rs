@@ -10,11 +10,12 @@
 use crate::client::exit;
 use crate::client::failure::Failure;
 use crate::client::local::{Server, escape};
+use crate::client::names::find_session;
 use crate::client::terminal::clean_line;
 use reqwest::Response;
 use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
@@ -44,6 +45,8 @@ pub(super) async fn run(id: &str, term: Option<&str>, server: &Server) -> Result
              address (`--state-dir` where it has its own)",
         ));
     }
+    let (server, session) = &find_session(server, id).await?;
+    let id = session.get("id").and_then(Value::as_str).unwrap_or(id);
     let path = format!("/api/v1/sessions/{}/attach", escape(id));
     let mut response = server.open(&path, &json!({"term": term})).await?;
     let place = first_line(&mut response, server).await?;

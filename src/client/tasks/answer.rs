@@ -5,15 +5,15 @@ use super::print_json;
 use crate::client::failure::Failure;
 use crate::client::list::{ListArgs, read_list};
 use crate::client::local::Server;
+use crate::client::names::{FoundAsk, find_ask, names_ask, shorten};
 use crate::client::outcome::ago;
-use crate::client::send::converse;
+use crate::client::send::{EXIT_CODES, converse};
 use crate::client::table::table;
 use crate::client::terminal::{Screen, clean_line};
-use clap::Args;
+use clap::{Args, Subcommand};
 use pilothouse_a2a::id::TaskId;
 use pilothouse_a2a::message::{Message, Part, Role};
 use pilothouse_a2a::operation::SendMessageRequest;
-use pilothouse_a2a::task::Task;
 use pilothouse_a2a::time::Timestamp;
 use serde_json::{Map, Value};
 use std::io::Write;
@@ -27,6 +27,56 @@ pub(crate) struct ReplyArgs {
     /// Print each event as a line of JSON
     #[arg(long)]
     json: bool,
+}
+
+/// Allow what is asked for.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ApproveArgs {
+    /// The ask, its task or its context: an id, the beginning or the end of one, or `last`; none for the only open ask
+    id: Option<String>,
+    /// Allow this tool for the rest of the session
+    #[arg(long)]
+    session: bool,
+    /// Let the tool run with this input instead: a JSON object, the whole input
+    #[arg(long, value_name = "JSON", value_parser = input)]
+    input: Option<ToolInput>,
+    #[command(flatten)]
+    reply: ReplyArgs,
+}
+
+/// Deny what is asked for.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct DenyArgs {
+    /// The ask (as for `approve`; none for the only open one), and why: the agent is told. A single text with spaces is the reason
+    #[arg(value_names = ["ID", "REASON"], num_args = 0..=2)]
+    words: Vec<String>,
+    #[command(flatten)]
+    reply: ReplyArgs,
+}
+
+/// Answer what is asked.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct AnswerArgs {
+    /// The ask (as for `approve`), and the answer: one of the options, or free text; several where it asks several questions. A
+    /// single text answers the only open ask
+    #[arg(value_name = "ID] [TEXT", num_args = 1.., required = true)]
+    words: Vec<String>,
+    #[command(flatten)]
+    reply: ReplyArgs,
+}
+
+/// An answer to an ask.
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum AnswerCommand {
+    /// Allow what an agent asks for, and show how its task goes on; exit codes as those of `send`
+    #[command(after_help = EXIT_CODES)]
+    Approve(ApproveArgs),
+    /// Deny what an agent asks for, and show how its task goes on; exit codes as those of `send`
+    #[command(after_help = EXIT_CODES)]
+    Deny(DenyArgs),
+    /// Answer the question of an agent, and show how its task goes on; exit codes as those of `send`
+    #[command(after_help = EXIT_CODES)]
+    Answer(AnswerArgs),
 }
 
 /// The input that a tool is to run with.
@@ -58,28 +108,96 @@ pub(in crate::client) fn input(text: &str) -> Result<ToolInput, String> {
     }
 }
 
-/// Answers a task and shows how it goes on; the exit code of the outcome.
+/// Answers an ask and shows how its task goes on; the exit code of the outcome.
 pub(super) async fn run(
-    id: &str,
+    id: Option<&str>,
     said: &PersonAnswer,
     reply: &ReplyArgs,
     server: &Server,
     screen: Screen,
 ) -> Result<u8, Failure> {
-    let client = server.client().await?;
-    let id = TaskId::new(id);
-    let task = client.get(&id, None).await.map_err(|error| server.failure(&error))?;
-    let ask = Ask::of(&task).ok_or_else(|| {
-        Failure::usage(format!("the task asks nothing: it is {}", task.status.state.word()))
-    })?;
-    let part = part(&ask, said, reply.ask.as_deref()).map_err(Failure::usage)?;
-    if let Some(line) = decided(&ask, said, &task, reply.ask.as_deref()) {
+    let FoundAsk { server, task: id, listed } = find_ask(server, id).await?;
+    let ask = match &listed {
+        Some(data) => Ask::of_data(data),
+        None => {
+            let task = server.client().await?.get(&id, None).await;
+            let task = task.map_err(|error| server.failure(&error))?;
+            Ask::of(&task).ok_or_else(|| {
+                let state = task.status.state.word();
+                Failure::usage(format!("the task asks nothing: it is {state}"))
+            })?
+        }
+    };
+    let request = answer_request(&ask, said, &id, reply.ask.as_deref()).map_err(Failure::usage)?;
+    if let Some(line) = decided(&ask, said, reply.ask.as_deref()) {
         eprintln!("{line}");
     }
-    let mut message = Message::new(Role::User, vec![part]);
-    message.task_id = Some(id);
-    let request = SendMessageRequest { tenant: None, message, configuration: None, metadata: None };
-    converse(&client, &request, (screen, reply.json), server).await
+    let client = server.client().await?;
+    converse(&client, &request, (screen, reply.json), &server).await
+}
+
+/// The message that answers an ask of a task.
+fn answer_request(
+    ask: &Ask,
+    said: &PersonAnswer,
+    task: &TaskId,
+    named: Option<&str>,
+) -> Result<SendMessageRequest, String> {
+    let mut message = Message::new(Role::User, vec![part(ask, said, named)?]);
+    message.task_id = Some(task.clone());
+    Ok(SendMessageRequest { tenant: None, message, configuration: None, metadata: None })
+}
+
+impl DenyArgs {
+    /// The ask that is named, and why it is denied: a single text with spaces is a reason.
+    fn read(&self) -> (Option<&str>, Option<&str>) {
+        match &self.words[..] {
+            [] => (None, None),
+            [one] if one.contains(char::is_whitespace) => (None, Some(one)),
+            [id] => (Some(id), None),
+            [id, reason, ..] => (Some(id), Some(reason)),
+        }
+    }
+}
+
+impl AnswerArgs {
+    /// The ask that is named, and the answers: a single text is the answer to the only open ask.
+    fn read(&self) -> (Option<&str>, &[String]) {
+        match &self.words[..] {
+            [id, texts @ ..] if !texts.is_empty() => (Some(id), texts),
+            texts => (None, texts),
+        }
+    }
+}
+
+/// Carries out `approve`, `deny` or `answer`.
+pub(crate) async fn carry_out(
+    command: &AnswerCommand,
+    server: &Server,
+    screen: Screen,
+) -> Result<u8, Failure> {
+    let (id, said, reply) = match command {
+        AnswerCommand::Approve(ApproveArgs { id, session, input, reply }) => {
+            (id.as_deref(), PersonAnswer::Allow { session: *session, input: input.clone() }, reply)
+        }
+        AnswerCommand::Deny(args) => {
+            let (id, reason) = args.read();
+            (id, PersonAnswer::Deny(reason.map(ToOwned::to_owned)), &args.reply)
+        }
+        AnswerCommand::Answer(args) => {
+            let (id, texts) = args.read();
+            if let [text] = texts
+                && id.is_none()
+                && names_ask(server, text).await?
+            {
+                return Err(Failure::usage(format!(
+                    "`{text}` is an open ask; what is the answer to it?"
+                )));
+            }
+            (id, PersonAnswer::Words(texts.to_vec()), &args.reply)
+        }
+    };
+    run(id, &said, reply, server, screen).await
 }
 
 /// The answer as a part of a message: data where the server tells its asks apart, else plain words.
@@ -133,8 +251,8 @@ fn plain(said: &PersonAnswer, data: &Value) -> Result<String, String> {
     }
 }
 
-/// What is decided now, for whoever reads his terminal again.
-fn decided(ask: &Ask, said: &PersonAnswer, task: &Task, named: Option<&str>) -> Option<String> {
+/// What is decided now, for a person who reads the terminal again.
+fn decided(ask: &Ask, said: &PersonAnswer, named: Option<&str>) -> Option<String> {
     let verb = match said {
         PersonAnswer::Allow { session: true, .. } => "allowed for the session",
         PersonAnswer::Allow { input: Some(_), .. } => "allowed with another input",
@@ -142,10 +260,10 @@ fn decided(ask: &Ask, said: &PersonAnswer, task: &Task, named: Option<&str>) -> 
         PersonAnswer::Deny(_) => "denied",
         PersonAnswer::Words(_) => return None,
     };
-    if named.is_some() && named != ask.id.as_deref() {
-        return Some(format!("{verb}: ask {}", clean_line(named.unwrap_or_default())));
+    match named.filter(|named| Some(*named) != ask.id.as_deref()) {
+        Some(named) => Some(format!("{verb}: ask {}", clean_line(named))),
+        None => Some(format!("{verb}: {}", ask.describe())),
     }
-    Some(format!("{verb}: {}", ask.named(task)))
 }
 
 /// Prints what waits for an answer.
@@ -177,10 +295,12 @@ fn listed(asks: &[Value], now: Timestamp, width: Option<usize>) -> String {
                 |name: &str| data.get(name).and_then(Value::as_str).unwrap_or("-").to_owned();
             let ask = Ask::of_data(data);
             let age = ago(Timestamp::parse(&text("created")), now);
-            vec![text("taskId"), text("agent"), ask.tool(), age, ask.headline()]
+            let id = text(if data.get("askId").is_some() { "askId" } else { "taskId" });
+            let id = if width.is_some() { shorten(&id) } else { &id };
+            vec![id.to_owned(), text("agent"), ask.tool(), age, ask.headline()]
         })
         .collect();
-    table(&["TASK", "AGENT", "TOOL", "ASKED", "WHAT"], &rows, width)
+    table(&["ASK", "AGENT", "TOOL", "ASKED", "WHAT"], &rows, width)
 }
 
 #[cfg(test)]
@@ -251,16 +371,31 @@ mod tests {
     }
 
     #[test]
-    fn the_list_tells_task_agent_tool_age_and_what() {
+    fn a_single_word_is_the_id_to_deny_and_a_single_text_the_reason() {
+        let read = |words: &[&str]| {
+            let words = words.iter().map(|&word| word.to_owned()).collect();
+            let args = DenyArgs { words, reply: ReplyArgs { ask: None, json: false } };
+            let (id, reason) = args.read();
+            (id.map(ToOwned::to_owned), reason.map(ToOwned::to_owned))
+        };
+        let text = |text: &str| Some(text.to_owned());
+        assert_eq!(read(&[]), (None, None));
+        assert_eq!(read(&["ba38"]), (text("ba38"), None));
+        assert_eq!(read(&["not on a Friday"]), (None, text("not on a Friday")));
+        assert_eq!(read(&["ba38", "no"]), (text("ba38"), text("no")));
+    }
+
+    #[test]
+    fn the_list_tells_ask_agent_tool_age_and_what() {
         let asks = [
             json!({"askId": "a", "taskId": "t-1", "agent": "claude", "kind": "permission", "tool": "Bash", "input": {"command": "rm -r \u{1b}[8mbuild\nsecond line"}, "created": "2026-01-01T00:00:00.000Z"}),
             json!({"askId": "b", "taskId": "t-2", "agent": "bot", "kind": "question", "text": "Which colour?", "created": "2026-01-01T00:01:30.000Z"}),
         ];
         let now = Timestamp::parse("2026-01-01T00:02:00Z").unwrap();
         insta::assert_snapshot!(listed(&asks, now, None), @r"
-TASK  AGENT   TOOL        ASKED      WHAT
-t-1   claude  Bash        2 min ago  rm -r \u{1b}[8mbuild
-t-2   bot     (question)  30 s ago   Which colour?
+ASK  AGENT   TOOL        ASKED      WHAT
+a    claude  Bash        2 min ago  rm -r \u{1b}[8mbuild
+b    bot     (question)  30 s ago   Which colour?
 ");
         assert_eq!(listed(&[], now, None), "nothing waits for an answer\n");
     }

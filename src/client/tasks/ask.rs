@@ -10,6 +10,7 @@
 mod bar;
 mod input;
 
+use super::super::names::shorten;
 use super::super::outcome::words;
 use super::super::terminal::{clean_line, cut};
 use bar::{barred, visible};
@@ -92,7 +93,7 @@ impl Ask {
     }
 
     /// An ask as the server tells it.
-    pub(super) fn of_data(data: &Value) -> Self {
+    pub(in crate::client) fn of_data(data: &Value) -> Self {
         let text = |name: &str| {
             let text = data.get(name).and_then(Value::as_str);
             text.filter(|text| !text.trim().is_empty()).map(ToOwned::to_owned)
@@ -172,7 +173,7 @@ impl Ask {
     }
 
     /// One line of it, for a list.
-    pub(super) fn headline(&self) -> String {
+    pub(in crate::client) fn headline(&self) -> String {
         let line = match &self.kind {
             AskDetails::Permission { title, input, .. } => {
                 let lines = input::lines(input);
@@ -189,7 +190,7 @@ impl Ask {
     }
 
     /// The tool that wants to run, or that it is a question.
-    pub(super) fn tool(&self) -> String {
+    pub(in crate::client) fn tool(&self) -> String {
         match &self.kind {
             AskDetails::Permission { tool, .. } => clean_line(&visible(tool)),
             AskDetails::Question { .. } => "(question)".to_owned(),
@@ -204,14 +205,13 @@ impl Ask {
         now: Timestamp,
     ) -> Vec<String> {
         let quoted = |text: &str| shell_words::quote(&clean_line(text)).into_owned();
-        let id = quoted(task);
         // Which one of several is meant, so that nobody allows what he has not seen.
-        let which = match (&self.id, self.is_permission()) {
-            (Some(ask), true) => format!(" --ask {}", quoted(ask)),
-            _ => String::new(),
+        let id = match (&self.id, self.is_permission()) {
+            (Some(ask), _) if shorten(ask) != ask => shorten(ask).to_owned(),
+            (Some(ask), true) => format!("{} --ask {}", quoted(task), quoted(ask)),
+            _ => quoted(task),
         };
-        let command =
-            |name: &str, rest: &str| format!("pilothouse tasks {name}{options} {id}{which}{rest}");
+        let command = |name: &str, rest: &str| format!("pilothouse {name}{options} {id}{rest}");
         let has = |id: &str| self.choices.is_empty() || self.choice(id).is_some();
         let mut lines = Vec::new();
         match &self.kind {
@@ -304,7 +304,7 @@ impl Ask {
                 data
             }
             _ if !self.is_permission() => {
-                return Err("it asks a question, there is nothing to allow; answer it with `pilothouse tasks answer`".to_owned());
+                return Err("it asks a question, there is nothing to allow; answer it with `pilothouse answer`".to_owned());
             }
             Decision::Allow => json!({"decision": "allow"}),
             Decision::AllowSession => json!({"decision": "allow_session"}),
@@ -325,7 +325,7 @@ impl Ask {
                 return chosen.map(|id| json!({"optionId": id})).ok_or_else(|| {
                     let known: Vec<_> = self.choices.iter().filter_map(|choice| choice.id.as_deref()).collect();
                     format!(
-                        "it asks for a permission; use `pilothouse tasks approve` or `deny`, or one of its options: {}",
+                        "it asks for a permission; use `pilothouse approve` or `deny`, or one of its options: {}",
                         clean_line(&known.join(", "))
                     )
                 });
@@ -353,14 +353,12 @@ impl Ask {
     }
 
     /// What is about to be decided, in one line.
-    pub(super) fn named(&self, task: &Task) -> String {
+    pub(super) fn describe(&self) -> String {
         match &self.kind {
             AskDetails::Permission { tool, .. } => {
                 format!("{}: {}", clean_line(tool), self.headline())
             }
-            AskDetails::Question { .. } => {
-                cut(&clean_line(&words(task).unwrap_or_default()), HEADLINE)
-            }
+            AskDetails::Question { .. } => self.headline(),
         }
     }
 }

@@ -67,6 +67,16 @@ fn tell(ask: &str, answer: Answer) -> Command {
 }
 
 #[test]
+fn a_question_that_is_answered_before_it_is_stored_is_not_stored() {
+    let (mut questions, ids) = ask(&["Bash"]);
+    let mut granted = Granted::default();
+    assert!(questions.answer(&ids[0], &ALLOW, &mut granted).is_some());
+    let (fresh, writes) = questions.changes();
+    assert!(fresh.is_empty());
+    assert!(matches!(&writes[..], [Write::AskGone { id }] if *id == ids[0]), "{writes:?}");
+}
+
+#[test]
 fn a_question_is_shown_after_everything_that_was_said_before_it_and_later_words_are_held_back() {
     let (mut questions, ids) = ask(&["Bash"]);
     assert_eq!(

@@ -23,7 +23,7 @@ fn translator() -> Translator {
         print: None,
     };
     let log = Tasks::new(store).hold(&row);
-    Translator::new(log, false, 400_000)
+    Translator::new(log, false, &Limits::default())
 }
 
 fn texts(records: &[Record]) -> String {

@@ -73,6 +73,10 @@ impl Said {
                 }
             }
             Event::Plan(plan) => lines.push((false, head(&format!("plan {}", tell(plan))))),
+            Event::ToolFile { media_type, .. } => {
+                let kind = media_type.as_deref().unwrap_or("of an unknown type");
+                lines.push((false, head(&format!("file {kind}"))));
+            }
             Event::Artifact(artifact) => {
                 let name = artifact.name.as_deref().or(artifact.id.as_deref()).unwrap_or_default();
                 lines.push((false, head(&format!("artifact {name}"))));

@@ -1,7 +1,7 @@
 //! Lines of Claude Code that are hard to read: files that it repeats whole in one line, and broken text.
 
 use super::{claude, with_bash};
-use crate::reading::{answer, state};
+use crate::reading::{answer, artifact, state};
 use crate::sizes::peak;
 use fake_model::Model;
 
@@ -33,4 +33,19 @@ fn half_a_surrogate_pair_that_the_model_says_costs_no_word() {
     let task = world.say(r"say before\ud83d and what comes after it");
     assert_eq!(state(&task), "COMPLETED", "{task:#}");
     assert_eq!(answer(&task), "before\u{fffd} and what comes after it");
+}
+
+#[test]
+fn a_picture_that_a_tool_gives_is_an_artifact() {
+    let model = Model::start();
+    let world = with_bash(&model).start();
+    let picture = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
+    let make = format!("bash: echo {picture} | base64 -d > a.png");
+    let task = world.say(&[make.as_str(), "read a.png", "say the end"].join("\n"));
+    let artifacts = task["artifacts"].as_array().unwrap();
+    let names = artifacts.iter().filter_map(|artifact| artifact["name"].as_str());
+    let name = names.into_iter().find(|name| name.ends_with("-1.png")).unwrap();
+    let part = &artifact(&task, name)["parts"][0];
+    assert_eq!((&part["mediaType"], &part["filename"]), (&"image/png".into(), &name.into()));
+    assert!(part["raw"].as_str().unwrap().starts_with("iVBORw0KGgo"), "{part}");
 }

@@ -20,11 +20,13 @@
 //! | `rawtool NAME {JSON}` | the same, also where the client offers it by a search only |
 //! | `both: STEP ;; STEP` | the calls of these steps in one message |
 //! | `error CODE [TIMES]` | an HTTP error, always or only the first TIMES times |
+//! | `refuse CODE [NAME=VALUE ...]` | an HTTP error with these headers and no others |
 //! | `drop` | `partial `, then the connection is cut |
 //!
 //! A message that begins with `You had asked` comes from a host that was away: a call that it grants
 //! is made again, then the other calls of that message and the steps after it; anything else is
-//! answered `heard: <its text>`.
+//! answered `heard: <its text>`. What a client reports of work in the background (`<task-notification>`) is
+//! answered `reported: <its result>`; a result that holds steps is played.
 //!
 //! The letters `\ud83d` in an answer that is streamed are sent as that escape, half of a surrogate pair.
 //!

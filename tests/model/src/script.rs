@@ -35,7 +35,7 @@ pub(crate) enum Item {
 #[derive(Debug, PartialEq)]
 pub(crate) enum Reply {
     /// Answers an HTTP error; `times` is how often at most, and the step's own key to count by.
-    Error { code: u16, times: Option<(u32, String)> },
+    Error { code: u16, times: Option<(u32, String)>, headers: String },
     /// Thinks, speaks in beats.
     Text { thinking: Option<String>, beats: Vec<Beat> },
     /// Calls tools, all in one message.
@@ -136,6 +136,9 @@ pub(crate) fn head(text: &str, count: usize) -> &str {
 
 /// A user text without what the client itself wrapped around it.
 pub(crate) fn plain(text: &str) -> String {
+    if let Some(report) = report(text) {
+        return report;
+    }
     let mut plain = text.to_owned();
     for wrapper in WRAPPERS {
         let (open, close) = (format!("<{wrapper}>"), format!("</{wrapper}>"));
@@ -145,6 +148,18 @@ pub(crate) fn plain(text: &str) -> String {
         }
     }
     plain.trim().to_owned()
+}
+
+/// What a client reports of work in the background, as a step.
+fn report(text: &str) -> Option<String> {
+    let inside = |tag: &str| {
+        let (_, after) = text.split_once(&format!("<{tag}>"))?;
+        after.split_once(&format!("</{tag}>")).map(|(inside, _)| inside.trim())
+    };
+    inside("task-notification")?;
+    let report = inside("result").or_else(|| inside("summary"))?;
+    let is_script = !steps(report).is_empty();
+    Some(if is_script { report.to_owned() } else { format!("say reported: {report}") })
 }
 
 impl Conversation {
@@ -274,7 +289,14 @@ impl Conversation {
             "error" => {
                 let code = number(words.next(), 500);
                 let times = words.next().map(|word| number(Some(word), 1));
-                Reply::Error { code, times: times.map(|times| (times, key.to_owned())) }
+                let times = times.map(|times| (times, key.to_owned()));
+                Reply::Error { code, times, headers: String::new() }
+            }
+            "refuse" => {
+                let code = number(words.next(), 429);
+                let headers = words.filter_map(|word| word.split_once('='));
+                let headers = headers.map(|(name, value)| format!("{name}: {value}\r\n"));
+                Reply::Error { code, times: None, headers: headers.collect() }
             }
             "drop" => Reply::beats(vec![Beat::Say("partial ".to_owned()), Beat::Cut]),
             word => self
@@ -394,6 +416,7 @@ fn steps(text: &str) -> Vec<Step<'_>> {
                 | "ask"
                 | "tool"
                 | "rawtool"
+                | "refuse"
                 | "error"
         );
         if (known && !rest.is_empty()) || matches!(word, "bash" | "both" | "history" | "drop") {
@@ -506,13 +529,29 @@ mod tests {
     }
 
     #[test]
+    fn a_report_from_the_background_is_repeated_or_played() {
+        let notice = |result: &str| {
+            plain(&format!(
+                "<system-reminder>\n<task-notification>\n<result>{result}</result>\n</task-notification>\n</system-reminder>"
+            ))
+        };
+        let items = |result| vec![user("say one"), Item::Assistant, user(&notice(result))];
+        assert_eq!(text(&reply(items("all is well"))), "reported: all is well");
+        assert_eq!(reply(items("bash: ls")), Reply::Calls(vec![bash("ls")]));
+    }
+
+    #[test]
     fn a_tool_that_is_not_offered_is_said() {
         assert_eq!(text(&reply(vec![user("read /a")])), "no tool for read: /a");
     }
 
     #[test]
     fn a_limited_error_carries_its_key() {
-        let expected = Reply::Error { code: 529, times: Some((2, "error 529 2#0".into())) };
+        let expected = Reply::Error {
+            code: 529,
+            times: Some((2, "error 529 2#0".into())),
+            headers: String::new(),
+        };
         assert_eq!(reply(vec![user("error 529 2")]), expected);
     }
 }

@@ -205,6 +205,7 @@ impl Tool {
                 content: bounded(self.result(news), TOOL_RESULT),
                 is_error: status == Some(Status::Failed),
             });
+            events.extend(files(id, news.content.as_deref().unwrap_or(&self.content)));
         }
         events
     }
@@ -273,6 +274,25 @@ fn texts(content: &[Value]) -> String {
         (!text.is_empty()).then_some(text)
     });
     words.collect::<Vec<_>>().join("\n")
+}
+
+/// Pictures, sounds and other files in the content of a tool call.
+fn files(id: &str, content: &[Value]) -> Vec<Event> {
+    let blocks = content.iter().filter(|item| item["type"] == "content");
+    let files = blocks.filter_map(|item| {
+        let block = &item["content"];
+        let (base64, media_type) = match block["type"].as_str()? {
+            "image" | "audio" => (&block["data"], &block["mimeType"]),
+            "resource" => (&block["resource"]["blob"], &block["resource"]["mimeType"]),
+            _ => return None,
+        };
+        Some(Event::ToolFile {
+            id: id.to_owned(),
+            base64: base64.as_str()?.to_owned(),
+            media_type: media_type.as_str().map(ToOwned::to_owned),
+        })
+    });
+    files.collect()
 }
 
 fn block_text(block: &Value) -> String {

@@ -12,6 +12,9 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use std::mem;
 
+/// Asks that wait for the next turn.
+const ASKS_BETWEEN: usize = 8;
+
 impl Claude {
     pub(super) fn hear(&mut self, bytes: &[u8]) -> Vec<Step> {
         let heard = read_line(bytes, |line| self.read(line, bytes));
@@ -27,9 +30,18 @@ impl Claude {
             ("control_response", _) => {
                 let response = line.response.map(RawValue::get).unwrap_or_default();
                 let response = serde_json::from_str::<ControlResponse<'_>>(response);
-                return Ok(response.map_or_else(|_| Vec::new(), |told| self.hear_servers(&told)));
+                let steps = response.map_or_else(|_| Vec::new(), |told| self.hear_servers(&told));
+                // That of an interrupt, it may be, which found nothing but commands in the background.
+                return Ok(match self.turn.interrupted {
+                    true => [steps, self.settle()].concat(),
+                    false => steps,
+                });
             }
             ("keep_alive", _) => return Ok(Vec::new()),
+            ("rate_limit_event", _) => {
+                let info = line.rate_limit_info.map(|info| serde_json::from_str(info.get()));
+                return self.rate_limit(info.transpose()?);
+            }
             ("control_request", _) => return self.control(line),
             ("control_cancel_request", _) => {
                 let id = line.request_id.as_deref().ok_or(Unreadable)?;
@@ -41,9 +53,22 @@ impl Claude {
                     .collect());
             }
             ("command_lifecycle", _) => return Ok(self.lifecycle(line)),
-            ("system", Some("init")) => return self.init(serde_json::from_slice(bytes)?, bytes),
+            ("system", Some("init")) => {
+                return self.init(line, serde_json::from_slice(bytes)?, bytes);
+            }
+            ("system", Some("session_state_changed")) => return self.state_line(bytes),
+            ("system", Some("background_tasks_changed")) => return self.task_list(bytes),
+            (
+                "system",
+                Some(
+                    subtype @ ("task_started" | "task_updated" | "task_progress"
+                    | "task_notification"),
+                ),
+            ) => return self.task_line(subtype, bytes),
             ("stream_event", _)
-                if self.phase == Phase::AwaitInit && self.is_new_message(line)? =>
+                if self.phase == Phase::AwaitInit
+                    && !self.names_messages
+                    && self.is_new_message(line)? =>
             {
                 self.phase = Phase::Open;
             }
@@ -54,7 +79,7 @@ impl Claude {
         }
         if self.phase != Phase::Open {
             if &*line.kind == "result" {
-                self.overheard(&serde_json::from_slice(bytes)?);
+                self.overheard(serde_json::from_slice(bytes)?);
             }
             return Ok(vec![raw(bytes)]);
         }
@@ -91,11 +116,14 @@ impl Claude {
     }
 
     /// A turn (of ours, or one that the CLI began by itself) begins.
-    fn init(&mut self, mut init: System<'_>, bytes: &[u8]) -> Heard {
+    fn init(&mut self, line: &OutputLine<'_>, mut init: System<'_>, bytes: &[u8]) -> Heard {
         let mut steps = Vec::new();
-        if !mem::replace(&mut self.ready, true) {
+        let was_ready = mem::replace(&mut self.ready, true);
+        if !was_ready {
             steps.push(Step::Ready);
         }
+        self.names_messages |= line.user_message_uuids.is_some();
+        let is_ours = !self.names_messages || self.answers_us(line);
         if let Some(id) = &init.session_id
             && self.conversation.as_deref() != Some(id)
         {
@@ -106,7 +134,13 @@ impl Claude {
             self.model = Some((**model).to_owned());
         }
         match self.phase {
+            Phase::Idle if was_ready => {
+                // Nobody waits for this turn and no budget counts it. What it is about stays in the
+                // conversation.
+                steps.extend([raw(bytes), self.interrupt_request()]);
+            }
             Phase::Idle | Phase::AwaitStart => steps.push(raw(bytes)),
+            Phase::AwaitInit if !is_ours => steps.push(raw(bytes)),
             Phase::AwaitInit | Phase::Open => {
                 self.phase = Phase::Open;
                 steps.extend(self.begun());
@@ -166,15 +200,14 @@ impl Claude {
                 return Ok(vec![refuse(id, "unsupported")]);
             }
         };
-        if self.phase != Phase::Open {
-            // Nobody waits for a turn that the CLI began by itself, and it would wait for ever.
-            let message =
-                "no request of a person is being worked on, so nothing may be done".to_owned();
+        if self.phase == Phase::Idle && self.pending.len() >= ASKS_BETWEEN {
+            let message = "too much is asked between two messages of a person".to_owned();
             return Ok(vec![respond(id, &pending.response(&Answer::Deny { message }))]);
         }
-        let ask = Step::Ask(pending.ask(id));
+        // What is asked between two turns waits for the next one.
+        let ask = (self.phase != Phase::Idle).then(|| Step::Ask(pending.ask(id)));
         self.pending.insert(id.to_owned(), pending);
-        Ok(vec![ask])
+        Ok(ask.into_iter().collect())
     }
 
     fn system(&mut self, subtype: &str, system: &System<'_>) -> Vec<Step> {

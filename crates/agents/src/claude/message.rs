@@ -1,7 +1,7 @@
 //! The messages of Claude Code: text and thoughts as they come or in blocks, tool calls and results.
 
 use super::Claude;
-use super::wire::{Block, Message, OutputLine, StreamEvent, Text};
+use super::wire::{Block, Message, OutputLine, Source, StreamEvent, Text};
 use crate::exit::bounded;
 use crate::reading::{Heard, Unreadable};
 use crate::{Event, Step};
@@ -86,7 +86,13 @@ impl Claude {
                 "text" | "thinking" if own && !self.turn.streamed => {
                     steps.extend(self.words(block.text, block.thinking));
                 }
-                "tool_use" | "server_tool_use" => steps.extend(tool_call(block)),
+                "tool_use" | "server_tool_use" => {
+                    let calls = tool_call(block);
+                    if let Some(Step::Say(Event::ToolCall { id, input, .. })) = calls.first() {
+                        self.background.note_call(id, input);
+                    }
+                    steps.extend(calls);
+                }
                 _ => {}
             }
         }
@@ -105,16 +111,7 @@ impl Claude {
         let failed = results().any(|block| block.is_error == Some(true));
         let check = self.check_servers(failed);
         let results = blocks.into_iter().filter(|block| &*block.kind == "tool_result");
-        Ok(results
-            .map(|block| {
-                Step::Say(Event::ToolResult {
-                    id: block.tool_use_id.map(Text::into_owned).unwrap_or_default(),
-                    content: bounded(block.content.map(flattened).unwrap_or_default(), TOOL_RESULT),
-                    is_error: block.is_error.unwrap_or(false),
-                })
-            })
-            .chain(check)
-            .collect())
+        Ok(results.flat_map(tool_result).chain(check).collect())
     }
 }
 
@@ -123,6 +120,32 @@ impl Message<'_> {
     pub(super) fn words(&self) -> String {
         self.content.map(flattened).unwrap_or_default()
     }
+}
+
+/// A tool's result as text, and the files that came with it.
+fn tool_result(block: Block<'_>) -> Vec<Step> {
+    let id = block.tool_use_id.map(Text::into_owned).unwrap_or_default();
+    let is_error = block.is_error.unwrap_or(false);
+    let text = block.content.map(flattened).unwrap_or_default();
+    let result =
+        Event::ToolResult { id: id.clone(), content: bounded(text, TOOL_RESULT), is_error };
+    let files = block.content.map(|content| files(&id, content)).unwrap_or_default();
+    [result].into_iter().chain(files).map(Step::Say).collect()
+}
+
+/// The pictures and documents in a tool's result.
+fn files(id: &str, content: &RawValue) -> Vec<Event> {
+    let blocks: Vec<Block<'_>> = serde_json::from_str(content.get()).unwrap_or_default();
+    let sources = blocks.into_iter().filter_map(|block| block.source);
+    let files = sources.filter_map(|source| {
+        let source: Source<'_> = serde_json::from_str(source.get()).ok()?;
+        Some(Event::ToolFile {
+            id: id.to_owned(),
+            base64: source.data?.into_owned(),
+            media_type: source.media_type.map(Text::into_owned),
+        })
+    });
+    files.collect()
 }
 
 fn tool_call(block: Block<'_>) -> Vec<Step> {

@@ -1,5 +1,7 @@
 //! The end of a turn of Claude Code: outcome, usage, and the turn's own part of the cost.
 
+use super::background::add;
+use super::so_far::SoFar;
 use super::wire::{Denial, ModelTokens, TurnResult};
 use super::{Claude, Phase, failure};
 use crate::event::{Artifact, Content};
@@ -8,13 +10,15 @@ use serde_json::json;
 use std::mem;
 
 impl Claude {
-    /// The result of a turn that is not ours: only its cost counts, and a conversation that is lost.
-    pub(super) fn overheard(&mut self, result: &TurnResult) {
-        self.own_cost(result.total_cost_usd);
+    /// The result of a turn that is not ours: what it used is counted with our next one, and a conversation
+    /// may be lost.
+    pub(super) fn overheard(&mut self, mut result: TurnResult) {
+        let used = self.usage(&mut result);
+        self.between = add(mem::take(&mut self.between), used);
         self.lost |= self.phase == Phase::Idle
             && !self.ready
             && result.is_error == Some(true)
-            && failure::of_result(result) == Outcome::ConversationLost;
+            && failure::of_result(&result) == Outcome::ConversationLost;
     }
 
     pub(super) fn result(&mut self, mut result: TurnResult) -> Vec<Step> {
@@ -35,15 +39,20 @@ impl Claude {
         if !self.turn.interrupted {
             steps.extend(untold.map(denied));
         }
-        let usage = self.usage(&mut result);
+        let used = add(mem::take(&mut self.between), self.usage(&mut result));
+        self.turn.spent = add(mem::take(&mut self.turn.spent), used);
+        self.turn.so_far = SoFar::default();
         self.turn.api_status = result.api_error_status;
         let (outcome, untold) = self.judge(&mut result);
         steps.extend(untold);
         let outcome = self.turn.hooks.judge(outcome, result.terminal_reason.as_deref());
         if outcome != Outcome::ConversationLost {
-            steps.push(Step::Say(Event::Usage(usage)));
+            steps.push(Step::Say(Event::Usage(self.turn.spent.clone())));
         }
-        steps.extend(self.end(outcome));
+        match self.may_go_on(&outcome) {
+            true => steps.extend(self.hold(outcome)),
+            false => steps.extend(self.end(outcome)),
+        }
         steps
     }
 

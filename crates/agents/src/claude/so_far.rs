@@ -1,6 +1,7 @@
 //! What a turn of Claude Code has used while it runs, message by message; its result corrects it.
 
 use super::Claude;
+use super::background::add;
 use super::wire::Tokens;
 use crate::{Event, LONGEST_ID, Step, Usage};
 use std::collections::BTreeMap;
@@ -65,14 +66,15 @@ impl Claude {
             return Vec::new();
         }
         let [input, output, cache_read, cache_write] = self.turn.so_far.sum();
-        vec![Step::Say(Event::Usage(Usage {
+        let so_far = Usage {
             input_tokens: Some(input),
             output_tokens: Some(output),
             cache_read_tokens: Some(cache_read),
             cache_write_tokens: Some(cache_write),
             model: self.model.clone(),
             ..Usage::default()
-        }))]
+        };
+        vec![Step::Say(Event::Usage(add(self.turn.spent.clone(), so_far)))]
     }
 }
 

@@ -37,9 +37,9 @@ Bash asks to be used:
 │ title: Install
 ");
     insta::assert_snapshot!(ways(&ask), @r#"
-allow it once: pilothouse tasks approve t-1 --ask a-1
-allow any Bash in this session: pilothouse tasks approve t-1 --ask a-1 --session
-deny it: pilothouse tasks deny t-1 --ask a-1 "why"
+allow it once: pilothouse approve t-1 --ask a-1
+allow any Bash in this session: pilothouse approve t-1 --ask a-1 --session
+deny it: pilothouse deny t-1 --ask a-1 "why"
 open until 2026-01-01T00:10:00.000Z (in 10 min 0 s)
 "#);
 }
@@ -80,8 +80,8 @@ fn options_of_an_agents_own_are_named_with_their_command() {
         "input": {"toolCallId": "1", "rawInput": {}, "options": [{"optionId": "plan only", "name": "Only plan"}]},
     }));
     insta::assert_snapshot!(ways(&ask), @r"
-allow it once: pilothouse tasks approve t-1
-its own option `Only plan`: pilothouse tasks answer t-1 'plan only'
+allow it once: pilothouse approve t-1
+its own option `Only plan`: pilothouse answer t-1 'plan only'
 ");
     assert_eq!(ask.answered(&words(&["only plan"])).unwrap(), json!({"optionId": "plan only"}));
     assert!(ask.answered(&words(&["maybe"])).unwrap_err().contains("allow, plan only"));
@@ -93,7 +93,7 @@ fn a_question_is_answered_by_an_option_or_in_words() {
     let ask = Ask::of_data(&json!({"kind": "question", "text": "Which?", "options": options}));
     assert_eq!(shown(&ask, None), "│ Which?\n│ - Red: warm\n│ - Blue\n");
     insta::assert_snapshot!(ways(&ask), @r#"
-answer with: pilothouse tasks answer t-1 "..."
+answer with: pilothouse answer t-1 "..."
 "#);
     assert_eq!(ask.answered(&words(&["red"])).unwrap(), json!({"optionId": "r"}));
     assert_eq!(ask.answered(&words(&["blue"])).unwrap(), json!({"answer": "Blue"}));
@@ -116,7 +116,7 @@ fn several_questions_get_an_answer_each_in_their_order() {
 │ 2. Size?
 │    Big
 ");
-    assert!(ways(&ask).ends_with(r#"tasks answer t-1 "..." "...""#));
+    assert!(ways(&ask).ends_with(r#"pilothouse answer t-1 "..." "...""#));
     assert_eq!(
         ask.answered(&words(&["Red", "9"])).unwrap(),
         json!({"answers": {"Colour?": "Red", "Size?": "9"}})
