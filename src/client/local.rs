@@ -105,8 +105,10 @@ impl Server {
             (None, Err(error)) => return Err(Failure::of_config(error)),
         };
         let ours = loaded.as_ref().is_ok_and(|loaded| is_ours(&url, &loaded.config));
+        // A program of this user that only listens there gets no token.
         let kept = || {
             let loaded = loaded.as_ref().ok().filter(|_| ours)?;
+            running(&loaded.config)?;
             // The server of this folder may have its token from the folder's files.
             let folder = load(&args.flags(), environment, cwd).ok();
             let token = folder.and_then(|folder| folder.config.auth.token);
@@ -395,8 +397,8 @@ fn kept_token(loaded: &Loaded) -> Option<Secret> {
     config.auth.token.clone().or_else(kept).filter(|token| !token.is_empty()).map(Secret)
 }
 
-/// Whether an address is that of the server which this user runs with this state folder: it left its address there, it
-/// still holds the folder's lock, and this user listens at that port. Without such a server no listener is ours.
+/// Whether an address is that of a server which this user runs on this machine: the one that runs with this state folder
+/// (it left its address there and still holds the folder's lock), where one does, and in any case a listener of this user.
 fn is_ours(url: &str, config: &Config) -> bool {
     let Ok(url) = Url::parse(url) else { return false };
     let Some(port) = url.port_or_known_default().filter(|_| is_loopback(&url)) else {
@@ -405,7 +407,7 @@ fn is_ours(url: &str, config: &Config) -> bool {
     let of_running = |running: String| {
         Url::parse(&running).is_ok_and(|running| running.port_or_known_default() == Some(port))
     };
-    running(config).is_some_and(of_running) && listener::is_ours(port)
+    running(config).is_none_or(of_running) && listener::is_ours(port)
 }
 
 fn is_loopback(url: &Url) -> bool {

@@ -40,7 +40,7 @@ use crate::{
 };
 use ask::Pending;
 pub use background::BackgroundEnd;
-use background::{Background, Held};
+use background::{Background, HeldResult};
 pub use inventory::TESTED_VERSIONS;
 pub use plan::PERMISSION_MODES;
 pub use prompt::IMAGE_TYPES;
@@ -213,7 +213,7 @@ struct TurnState {
     /// Whether anything ran in the background.
     has_background: bool,
     /// What it has come to so far, where work in the background is waited for.
-    held: Option<Held>,
+    held: Option<HeldResult>,
     /// What the model API answered when the CLI last had to try again.
     api_status: Option<u64>,
     /// An error of the model API that the CLI has told, and that is not told here yet.
