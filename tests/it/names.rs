@@ -46,7 +46,7 @@ fn types(source: &str) -> BTreeSet<&str> {
         let indented = line.strip_prefix("    ").filter(|line| line.starts_with("pub"));
         let line = indented.unwrap_or(line);
         let item = match line.strip_prefix("pub") {
-            Some(rest) => rest.split_once(' ')?.1,
+            Some(rest) => rest.split_once(if rest.starts_with('(') { ") " } else { " " })?.1,
             None => line,
         };
         let keywords = ["struct ", "enum ", "trait ", "type "];
