@@ -77,6 +77,8 @@ pub struct Agent {
     pub changeable_part: Option<PathBuf>,
     /// Why a backend that has no covers cannot keep it from the server's own files, if it cannot.
     uncovered: Option<String>,
+    /// Its account at the model API: agents with the same credential share it.
+    pub account: u64,
     /// What its CLI wrote to standard error, where that is for the operator.
     pub(crate) stderr_log: Option<StderrLog>,
     /// How long its first turn waits for its MCP servers (`timeouts.mcp`).

@@ -8,6 +8,7 @@ use crate::asks::Asks;
 use crate::budget::Budgets;
 use crate::config::{self, Config, Loaded, Record};
 use crate::descriptors;
+use crate::limited::LimitedAccounts;
 use crate::push::Push;
 use crate::server::{self, Answers, Bodies, Cards, Doors};
 use crate::service::Service;
@@ -226,6 +227,9 @@ impl App {
             tasks: Tasks::new(store.clone()),
             asks: Asks::load(&store, &config).await?,
             budgets: Budgets::new(&config, store.clone()),
+            limited: LimitedAccounts::load(&config.state_dir, |key| {
+                agents.get(key).map(|agent| agent.account)
+            }),
             store: store.clone(),
             launcher,
             isolation: isolation.clone(),

@@ -325,6 +325,8 @@ section! {
         pub disk_checks: usize = 4,
         /// Further tries of a turn that an overloaded model API refused before anything was done.
         pub retries: u32 = 3,
+        /// What happens to messages while the account at the model API is at its limit.
+        pub at_account_limit: AtAccountLimit = AtAccountLimit::Refuse,
         /// Largest answer of one turn.
         pub answer: Bytes = Bytes::new(GIB),
         /// Events of one turn that are stored beside its answer.
@@ -379,6 +381,16 @@ section! {
         /// Connections that read the store side by side.
         pub store_readers: usize = 4,
     }
+}
+
+/// What happens to messages while an account at a model API is at its limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum AtAccountLimit {
+    /// They are refused, with the time from which on they are accepted.
+    Refuse,
+    /// Their turns wait.
+    Wait,
 }
 
 /// Ceilings of what turns may use; without one nothing is refused.
@@ -447,6 +459,8 @@ section! {
         pub keep_alive: Age = seconds(15),
         /// Between status updates of a silent turn.
         pub heartbeat: Age = seconds(110),
+        /// How long a model may say nothing while no tool runs.
+        pub silence: Age = seconds(1200),
     }
 }
 

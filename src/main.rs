@@ -23,6 +23,7 @@ pub mod client;
 pub mod clock;
 pub mod config;
 pub mod descriptors;
+pub mod limited;
 pub mod push;
 pub mod queue;
 pub mod server;

@@ -16,6 +16,7 @@ use crate::agent::{Agent, Agents};
 use crate::asks::Asks;
 use crate::budget::Budgets;
 use crate::config::Config;
+use crate::limited::{AccountLimit, LimitedAccounts};
 use crate::push::Push;
 use crate::queue::FairQueue;
 use crate::session::{SessionDeps, Sessions};
@@ -42,6 +43,7 @@ pub struct Service {
     tasks: Tasks,
     asks: Asks,
     budgets: Budgets,
+    limited: LimitedAccounts,
     /// Bytes of the prompts of turns that wait or run.
     prompts: FairQueue,
     sessions: Sessions,
@@ -78,6 +80,7 @@ impl Service {
             tasks: deps.tasks.clone(),
             asks: deps.asks.clone(),
             budgets: deps.budgets.clone(),
+            limited: deps.limited.clone(),
             prompts: FairQueue::new(bytes, bytes.div_ceil(2), &BTreeMap::new()),
             telemetry: deps.telemetry.clone(),
             stop: deps.stop.clone(),
@@ -90,6 +93,11 @@ impl Service {
     /// Push notifications.
     pub fn push(&self) -> &Push {
         &self.push
+    }
+
+    /// Accounts at a model API that are at their limit.
+    pub fn limits(&self) -> Vec<AccountLimit> {
+        self.limited.all()
     }
 
     /// The sessions behind.

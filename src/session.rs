@@ -29,6 +29,7 @@ mod ending;
 mod facts;
 mod inbox;
 mod inquiry;
+mod limit;
 mod live;
 mod long_line;
 mod outbox;
@@ -40,6 +41,7 @@ mod records;
 mod registry;
 mod resources;
 mod running;
+mod silence;
 mod start;
 mod terminal;
 mod translate;
@@ -57,6 +59,7 @@ use crate::agent::Agents;
 use crate::asks::{Asks, Decision, Pass};
 use crate::budget::Budgets;
 use crate::config::Config;
+use crate::limited::LimitedAccounts;
 use crate::queue::Place;
 use crate::store::{Scope, SessionRow, Store};
 use crate::task::{TaskLog, Tasks};
@@ -88,6 +91,8 @@ pub struct SessionDeps {
     pub launcher: Launcher,
     /// The sandbox around them.
     pub isolation: Isolation,
+    /// Accounts at a model API that are at their limit.
+    pub limited: LimitedAccounts,
     /// Their way out.
     pub egress: Egress,
     /// The agents that are served.

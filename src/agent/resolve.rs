@@ -4,13 +4,14 @@ use super::key::KeyCommand;
 use super::served::Folders;
 use super::stderr_log::StderrLog;
 use super::{Agent, CREDENTIALS, DEFAULT_PATH, DEMO_COMMAND, Error, Offers, Reach, credentials};
-use crate::config::{self, Config, DriverKind};
+use crate::config::{self, AskPolicy, Config, DriverKind};
 use crate::skills;
 use pilothouse_sandbox::isolation::BackendKind;
 use pilothouse_sandbox::isolation::{Exposed, Grants};
 use pilothouse_sandbox::supervisor::OWN_PROGRAM;
 use pilothouse_sandbox::workspace::describe_missing_grants;
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -75,6 +76,14 @@ impl Agent {
                 held.join(", ")
             ));
         }
+        let plans = agent.driver == DriverKind::Claude && agent.permission_mode == "plan";
+        if plans && agent.asks == AskPolicy::Allow {
+            notes.push(format!(
+                "`{key}` plans first (`permission_mode: plan`), and `asks: allow` answers in the place of a person: \
+                 commands and edits run while it plans, and its plan is approved. Set `agents.{key}.asks: ask` to \
+                 decide yourself"
+            ));
+        }
         let name = agent.name.clone().unwrap_or_else(|| key.to_owned());
         let reach = Reach::of(config, key, &agent, &env, key_command)
             .map_err(|cause| Error::Reach(key.to_owned(), cause))?;
@@ -136,6 +145,7 @@ impl Agent {
             shared_turns,
             name,
             asks: agent.asks,
+            account: account_of(key, &env),
             stderr_log: (agent.driver == DriverKind::Claude).then(StderrLog::default),
             config: agent,
             notes,
@@ -149,6 +159,18 @@ impl Agent {
         })
     }
 }
+
+/// The account behind an agent's credentials; its own where it has none that is known.
+fn account_of(key: &str, env: &[(String, String)]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    let is_part = |name: &str| CREDENTIALS.contains(&name) || name == "ANTHROPIC_BASE_URL";
+    if !env.iter().any(|(name, _)| CREDENTIALS.contains(&name.as_str())) {
+        key.hash(&mut hasher);
+    }
+    env.iter().filter(|(name, _)| is_part(name)).for_each(|part| part.hash(&mut hasher));
+    hasher.finish()
+}
+
 /// The first credential that the agent would get.
 pub(super) fn credential(
     agent: &config::Agent,

@@ -10,6 +10,7 @@ use crate::client::tasks::print_json;
 use crate::client::terminal::Screen;
 use crate::config::{self, Config, DriverKind, Environment, Loaded, held_back, load};
 use crate::descriptors;
+use crate::limited;
 use clap::Args;
 use machine::{clock, end, folder, last_inventory, port, store, tree};
 use pilothouse_sandbox::isolation::{Kernel, When, choose, promises_json};
@@ -126,6 +127,9 @@ async fn examine(loaded: &Loaded, cwd: &Path, report: &mut Report) -> Result<Val
                 }
             }
             credential(&agent.config, &loaded.agent_environment, report);
+            for limit in limited::read(&config.state_dir) {
+                report.note("account", limit.words());
+            }
             for note in agents.iter().filter_map(|agent| agent.workspaces.note()) {
                 report.note("workspace", note);
             }

@@ -8,6 +8,7 @@ use super::{Agent, Budget, Budgets, Config, DriverKind, Input};
 use ipnet::IpNet;
 use pilothouse_a2a::rest::RESERVED;
 use pilothouse_agents::acp::preset::PRESETS;
+use pilothouse_agents::claude;
 use rustix::fs::Access;
 use std::collections::BTreeSet;
 use std::io::IsTerminal;
@@ -371,6 +372,14 @@ impl Agent {
                     self.warm
                 ),
             );
+        }
+        let modes = claude::PERMISSION_MODES;
+        let mode = self.permission_mode.as_str();
+        if self.driver == DriverKind::Claude && !modes.contains(&mode) {
+            let (key, known) = (key("permission_mode"), modes.join(", "));
+            let text =
+                format!("`{key}` is `{mode}`, which is no permission mode: there are {known}");
+            found.add(&[&key], text);
         }
         self.check_commands(&key, found);
         self.check_protocol(&key, found);

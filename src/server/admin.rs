@@ -81,6 +81,7 @@ pub(super) async fn ready(State(doors): State<Arc<Doors>>, request: Request) -> 
         body["isolation"] = json!(default.isolation(&doors.isolation));
         body["audit"] = json!(if doors.telemetry.audit().fails() { "failed" } else { "ok" });
         body["processes"] = json!({"live": live, "max": most});
+        body["accountLimits"] = json!(doors.service.limits());
         let skills = doors.agents.iter();
         let skills =
             skills.filter_map(|agent| Some((agent.key.to_string(), agent.describe_offers()?)));

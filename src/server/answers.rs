@@ -56,12 +56,12 @@ pub(super) struct Room {
 }
 
 /// Bytes of an answer together with their room.
-struct Held {
+struct HeldAnswer {
     bytes: Vec<u8>,
     _places: [Option<Place>; 2],
 }
 
-impl AsRef<[u8]> for Held {
+impl AsRef<[u8]> for HeldAnswer {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
     }
@@ -171,7 +171,7 @@ impl Room {
         }
         bytes.shrink_to_fit();
         self.places().for_each(|place| place.resize(bytes.len()));
-        Bytes::from_owner(Held { bytes, _places: [self.place, self.piece] })
+        Bytes::from_owner(HeldAnswer { bytes, _places: [self.place, self.piece] })
     }
 
     fn places(&mut self) -> impl Iterator<Item = &mut Place> {

@@ -3,8 +3,9 @@
 use super::message::{self, Told};
 use super::repeat::{self, Mark, Print, Repeat};
 use super::{Client, RETRY_SECONDS, Service};
+use crate::agent::Agent;
 use crate::asks::{self, Answered};
-use crate::config::Replies;
+use crate::config::{AtAccountLimit, Replies};
 use crate::push::{self, Checked};
 use crate::session::{Fork, NotAdmitted, Origin};
 use crate::store::{self, Scope, TaskRow, Write};
@@ -218,6 +219,7 @@ impl Service {
         message.task_id = Some(id.clone());
         message.context_id = Some(context_id.clone());
         told.belongs_to(&id, &context_id);
+        self.within_limit(&client.agent)?;
         // Before a new session gets an actor, which makes folders.
         self.affordable(&scope, None, None).await?;
         self.hold_prompt(&scope.caller, &mut told)?;
@@ -328,6 +330,9 @@ impl Service {
             }
             ended = Some((Answered::new(&ask, &decision), ask));
         }
+        if let Some(agent) = self.agents.get(&log.scope.agent) {
+            self.within_limit(agent)?;
+        }
         self.affordable(&log.scope, Some(&log.session), Some(log.n)).await?;
         self.hold_prompt(&log.scope.caller, &mut told)?;
         let admission =
@@ -381,6 +386,20 @@ impl Service {
 }
 
 impl Service {
+    /// Refuses a turn whose account at the model API is at its limit.
+    fn within_limit(&self, agent: &Agent) -> Result<(), Error> {
+        let limit = self.limited.of(agent.account);
+        let refuses = self.config.limits.at_account_limit == AtAccountLimit::Refuse;
+        let Some(limit) = limit.filter(|_| refuses) else {
+            return Ok(());
+        };
+        let words = format!("{}; send the message again then", limit.words());
+        let error = Error::new(ErrorKind::ResourceExhausted, words)
+            .with("until", limit.until.to_string())
+            .with("limit", limit.limit.clone().unwrap_or_default());
+        Err(error.retry_after(limit.seconds_left().unwrap_or(1)))
+    }
+
     /// Refuses a turn that would start at its ceiling.
     async fn affordable(
         &self,

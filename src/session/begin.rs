@@ -15,6 +15,7 @@ use super::running::Running;
 use super::start::{self, Confinement, DoorWords};
 use super::turn_clock::TurnClock;
 use super::{File, TurnPlaces};
+use crate::config::AtAccountLimit;
 use crate::queue::{FairQueue, Place};
 use crate::store::Durability;
 use pilothouse_a2a::task::TaskState;
@@ -65,6 +66,7 @@ impl<'a> Begin<'a> {
         places: TurnPlaces,
         files: Vec<File>,
     ) -> Result<(), NotStarted> {
+        let places = self.wait_for_account(places).await?;
         let TurnPlaces { waiting, turn, process: mut slot } = places;
         let live = self.session.live.clone();
         let has_waited = waiting.is_some();
@@ -148,6 +150,45 @@ impl<'a> Begin<'a> {
         let waited = self.wait(wait).await;
         self.session.activity.enter(SessionState::Starting);
         waited
+    }
+
+    /// Waits while the account at the model API is at its limit, where the operator wants that. A turn that may wait
+    /// for hours holds neither a process nor a place among the running ones, and its clock has not begun.
+    async fn wait_for_account(&mut self, places: TurnPlaces) -> Result<TurnPlaces, NotStarted> {
+        let (deps, account) = (self.session.deps.clone(), self.session.agent.account);
+        let limit = deps.limited.of(account);
+        let waits = deps.config.limits.at_account_limit == AtAccountLimit::Wait;
+        let Some(limit) = limit.filter(|_| waits) else {
+            return Ok(places);
+        };
+        let waiting = match places.waiting {
+            Some(waiting) => waiting,
+            None => {
+                let entered = self.session.live.waiting.enter(&self.turn.log.scope.caller);
+                entered.map_err(|full| fault(&full))?
+            }
+        };
+        drop((places.turn, places.process));
+        let is_working = self.turn.clock.take().is_some();
+        if self.session.running.is_some() {
+            self.session.end_process(Word::Terminate).await;
+        }
+        if is_working {
+            let data =
+                serde_json::json!({"kind": "limit", "limit": limit.limit, "until": limit.until});
+            self.turn.translator.status(&format!("{}; the turn waits", limit.words()), Some(data));
+            self.show().await;
+        }
+        while let Some(left) = deps.limited.of(account).and_then(|limit| limit.seconds_left()) {
+            // The wall clock may be set meanwhile.
+            let wait = Duration::from_secs(left.min(60));
+            self.wait_for(WaitsFor::ModelApi, tokio::time::sleep(wait)).await?;
+        }
+        if is_working {
+            self.turn.start_clock(&deps);
+        }
+        let waiting = (!is_working).then_some(waiting);
+        Ok(TurnPlaces { waiting, turn: None, process: None })
     }
 
     async fn begin_work(&mut self) -> Result<(), NotStarted> {

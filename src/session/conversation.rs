@@ -11,27 +11,31 @@ use super::activity::{ActivitySender, SessionState, WaitsFor};
 use super::disk::DiskFault;
 use super::ending::{Cause, Ending, Measure, fault_with};
 use super::inbox::Inbox;
+use super::limit::LimitReached;
 use super::live::LiveSessions;
 use super::long_line::{LinePlace, SHORT};
 use super::pipe::read;
 use super::questions::{Command, Granted, Questions};
 use super::resources::{CurrentTurn, SessionResources, session_used};
 use super::running::Running;
+use super::silence::Silence;
 use super::translate::Translator;
 use super::turn_clock::TurnClock;
 use super::{Answer, Delivery, Interruption, SessionDeps};
 use crate::agent::Agent;
 use crate::asks::Decision;
 use crate::budget::Meter;
+use crate::config::DriverKind;
 use crate::store::{Durability, SessionRow, Write};
 use crate::task::TaskLog;
 use pilothouse_a2a::task::TaskState;
 use pilothouse_a2a::time::Timestamp;
-use pilothouse_agents::{Outcome, Turn as Prompt};
+use pilothouse_agents::{Limit, Outcome, Turn as Prompt};
 use pilothouse_egress::Refusal;
 use pilothouse_sandbox::isolation::Obstacle;
 use pilothouse_sandbox::process::Ended;
 use pilothouse_sandbox::process::tree::Moment;
+use serde_json::json;
 use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -65,10 +69,13 @@ pub(super) struct Conversation<'a> {
     starts_until: Instant,
     /// When something was stored last.
     spoke: Instant,
+    silence: Silence,
     /// Whether the server stops, and it was heard.
     server_stops: bool,
     /// Whether the agent said anything in this turn.
     heard: bool,
+    /// The limit of the account that its CLI has told of.
+    limit: Option<Limit>,
     /// What began below the agent since this moment, began in this turn.
     since: Moment,
 }
@@ -81,6 +88,8 @@ pub(super) struct Conversed {
     pub(super) heard: bool,
     /// Whether an overloaded model API refused the turn before anything was done.
     pub(super) refused: bool,
+    /// Why another try is of no use, if it is.
+    pub(super) limit: Option<LimitReached>,
     /// Where the turn was ended before its agent ended it: what began below the agent since, began in this turn.
     pub(super) stopped_since: Option<Moment>,
 }
@@ -93,12 +102,14 @@ impl<'a> Conversation<'a> {
     ) -> Conversed {
         let mut conversation = Self::new(session, turn);
         let outcome = conversation.listen().await;
-        let Self { running, ending, heard, since, .. } = conversation;
+        let Self { running, ending, heard, since, limit, deps, .. } = conversation;
         running.starting = None;
         running.is_new = false;
         let stopped_since = ending.has_begun().then_some(since);
         let refused = stopped_since.is_none() && running.driver.may_repeat();
-        Conversed { outcome, heard, refused, stopped_since }
+        let longest = deps.config.timeouts.retry_max.get();
+        let limit = LimitReached::learn(limit, running.confinement.take_refusal(), longest);
+        Conversed { outcome, heard, refused, limit, stopped_since }
     }
 
     fn new(session: &'a mut SessionResources, turn: &'a mut CurrentTurn) -> Self {
@@ -136,8 +147,10 @@ impl<'a> Conversation<'a> {
             wake_at: None,
             starts_until: Instant::now() + deps.config.timeouts.start.get(),
             spoke: Instant::now(),
+            silence: Silence::new(Instant::now()),
             server_stops: false,
             heard: false,
+            limit: None,
             since: Moment::now(),
             deps,
             live,
@@ -180,6 +193,8 @@ impl<'a> Conversation<'a> {
         let park = self.questions.park_at(config.asks.park.get());
         // Others of its subagents may go on, and would be lost with the process.
         let parks = park.is_some() && !self.running.works_in_background();
+        let silent =
+            self.silence.ends_at(config.timeouts.silence.get()).filter(|_| self.awaits_model());
         let (roomy, unread) = (self.has_room(), !self.running.unread.is_empty());
         let (climb, wake) = (self.ending.climb_at(), self.wake_at);
         let (inbox, stops) = (&mut *self.inbox, self.server_stops);
@@ -203,6 +218,7 @@ impl<'a> Conversation<'a> {
             () = sleep_until(wake.unwrap_or(far)), if wake.is_some() => self.wake(),
             () = sleep_until(self.starts_until), if running.starting.is_some() => self.running.starting = None,
             () = sleep_until(self.clock.deadline()), if lively => self.stop(Cause::TimedOut),
+            () = sleep_until(silent.unwrap_or(far)), if lively && silent.is_some() => self.stop(Cause::Silent),
             () = sleep_until(heartbeat), if lively && park.is_none() => self.beat(),
             () = sleep_until(park.unwrap_or(far)), if lively && parks => return ControlFlow::Break(()),
             () = std::future::ready(()), if unread && roomy => self.hear_unread(),
@@ -283,9 +299,26 @@ impl<'a> Conversation<'a> {
         self.take(steps);
     }
 
+    /// Whether only the model can say something now: nobody is asked, and nothing runs in the background.
+    fn awaits_model(&self) -> bool {
+        let has_model = matches!(self.agent.config.driver, DriverKind::Claude | DriverKind::Acp);
+        has_model && !self.questions.are_open() && !self.running.works_in_background()
+    }
+
     fn beat(&mut self) {
-        let seconds = self.translator.elapsed().as_secs();
-        self.translator.status(&format!("still working after {seconds} s"), None);
+        let silence = self.silence.length(Instant::now()).filter(|_| self.awaits_model());
+        let (text, data) = match silence {
+            Some(silence) => {
+                let seconds = silence.as_secs();
+                let data = json!({"kind": "silence", "seconds": seconds});
+                (format!("no word from the model for {seconds} s"), Some(data))
+            }
+            None => {
+                let seconds = self.translator.elapsed().as_secs();
+                (format!("still working after {seconds} s"), None)
+            }
+        };
+        self.translator.status(&text, data);
     }
 
     fn end_slow_line(&mut self) {
@@ -327,6 +360,7 @@ impl<'a> Conversation<'a> {
         self.activity.enter(if ends { SessionState::Ending } else { SessionState::Running });
         if self.clock.resume(now) {
             self.spoke = now;
+            self.silence.begin_again(now);
         }
     }
 

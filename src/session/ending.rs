@@ -20,6 +20,8 @@ pub(super) enum Cause {
     Exceeded(Exceeded),
     /// The turn takes too long.
     TimedOut,
+    /// The model has said nothing for too long.
+    Silent,
     /// The server stops.
     ServerStops,
     /// The turn cannot go on: why, and who can do what about it.
@@ -122,7 +124,7 @@ impl Ending {
             Some(Cause::Canceled | Cause::Exceeded(_)) => {
                 matches!(outcome, Outcome::Completed { .. }) && self.rung <= Rung::Interrupted
             }
-            Some(Cause::TimedOut | Cause::ServerStops | Cause::Fault(..)) => false,
+            Some(Cause::TimedOut | Cause::Silent | Cause::ServerStops | Cause::Fault(..)) => false,
         };
         match &self.cause {
             Some(cause) if !stands => cause.clone().outcome(config),
@@ -140,6 +142,10 @@ impl Cause {
             Self::Exceeded(exceeded) => {
                 Outcome::Failed { message: exceeded.to_string(), hint: None }
             }
+            Self::Silent => Outcome::Failed {
+                message: format!("the model said nothing for {}", config.timeouts.silence),
+                hint: Some("the server's operator can raise `timeouts.silence`".to_owned()),
+            },
             Self::TimedOut => Outcome::Failed {
                 message: format!("the turn took longer than {}", config.timeouts.turn),
                 hint: Some(

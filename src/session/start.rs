@@ -2,7 +2,7 @@
 
 use super::SessionDeps;
 use crate::agent::Agent;
-use pilothouse_egress::{Counted, EgressCredential, Policy, Refusal};
+use pilothouse_egress::{Counted, EgressCredential, ModelRefusal, Policy, Refusal};
 use pilothouse_sandbox::isolation::{Places, Surroundings};
 use pilothouse_sandbox::process::{self, Prepared, Process};
 use pilothouse_sandbox::supervisor::Spec;
@@ -39,6 +39,11 @@ impl Confinement {
         Some(credential.tokens().sum().saturating_sub(self.counted.sum()))
     }
 
+    /// Why its last request to a model was refused, if it was.
+    pub(super) fn take_refusal(&self) -> Option<ModelRefusal> {
+        self.credential.as_ref()?.take_refusal()
+    }
+
     /// What its answers have cost since this was asked for last, as the proxy saw it.
     pub(super) fn take_spent(&mut self) -> Option<Counted> {
         let total = self.credential.as_ref()?.tokens();
@@ -49,6 +54,7 @@ impl Confinement {
             cache_read: total.cache_read.saturating_sub(before.cache_read),
             cache_write: total.cache_write.saturating_sub(before.cache_write),
             requests: total.requests.saturating_sub(before.requests),
+            refusal: None,
         })
     }
 }

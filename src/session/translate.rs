@@ -67,6 +67,8 @@ pub(super) struct Translator {
     unknown: u64,
     /// What of the agent's set-up does not work.
     problems: Vec<Value>,
+    /// The limit of the account that has failed the turn.
+    limit: Option<Value>,
     event_limit: usize,
     /// Files of tools so far, and bytes that further ones may have.
     tool_files: u64,
@@ -94,6 +96,7 @@ impl Translator {
             stored_bytes: 0,
             unknown: 0,
             problems: Vec::new(),
+            limit: None,
             event_limit: limits.event.as_usize(),
             tool_files: 0,
             tool_file_room: limits.tool_files.as_usize(),
@@ -411,6 +414,11 @@ impl Translator {
         self.status(&format!("not reached: {}", refusal.advice), Some(data));
     }
 
+    /// The limit of the account that has failed the turn; it stands with the failure.
+    pub(super) fn set_limit(&mut self, limit: Option<Value>) {
+        self.limit = limit;
+    }
+
     /// Something of the agent's set-up does not work, or works again.
     fn report_problem(&mut self, problem: Problem) {
         let Problem { kind, subject, state, detail, text, is_solved } = problem;
@@ -527,7 +535,7 @@ impl Translator {
             Outcome::Failed { message, hint } => {
                 let words =
                     hint.map_or_else(|| message.clone(), |hint| format!("{message}\n{hint}"));
-                (TaskState::Failed, Some((words, None)))
+                (TaskState::Failed, Some((words, self.limit.clone())))
             }
             Outcome::ConversationLost => {
                 let words = "the agent lost the conversation".to_owned();
@@ -536,6 +544,9 @@ impl Translator {
         };
         let message = words.map(|(text, data)| self.message(text, data));
         let mut metadata = facts.metadata(self.usage.as_ref(), self.began.elapsed(), self.unknown);
+        if let (TaskState::Failed, Some(limit)) = (state, self.limit.take()) {
+            metadata.insert("limit".to_owned(), limit);
+        }
         if !self.problems.is_empty() {
             metadata.insert("problems".to_owned(), std::mem::take(&mut self.problems).into());
         }

@@ -2,6 +2,7 @@
 
 use super::begin::{Begin, NotStarted};
 use super::conversation::{Conversation, Conversed};
+use super::limit::LimitReached;
 use super::resources::{CurrentTurn, SessionResources};
 use crate::backoff::Backoff;
 use crate::config::Config;
@@ -28,13 +29,18 @@ pub(super) async fn converse(
     let mut retries = Retries::new(&session.deps.config);
     let mut is_fresh = false;
     loop {
-        let Conversed { outcome, heard, refused, .. } = converse_once(session, turn).await;
+        let conversed = converse_once(session, turn).await;
+        let Conversed { mut outcome, heard, refused, limit, .. } = conversed;
         let ended = session.running.as_ref().is_some_and(|running| running.ended.is_some());
         let failed = matches!(outcome, Some(Outcome::Failed { .. }));
         let died_before = warm && !heard && ended && failed;
         let lost = outcome == Some(Outcome::ConversationLost);
         let restarts = !is_fresh && (died_before || lost);
-        let pause = (refused && failed).then(|| retries.pause()).flatten();
+        let is_limited = failed && limit.is_some();
+        if let Some(limit) = limit.filter(|_| failed) {
+            outcome = note_limit(session, turn, outcome, &limit).await;
+        }
+        let pause = (refused && failed && !is_limited).then(|| retries.pause()).flatten();
         if session.inbox.is_canceled() || (!restarts && pause.is_none()) {
             return outcome;
         }
@@ -47,6 +53,23 @@ pub(super) async fn converse(
             Err(NotStarted::Ended(cause)) => return Some(cause.outcome(&session.deps.config)),
         }
     }
+}
+
+/// Notes the limit that has failed a turn, and puts its time into the failure.
+async fn note_limit(
+    session: &mut SessionResources,
+    turn: &mut CurrentTurn,
+    outcome: Option<Outcome>,
+    limit: &LimitReached,
+) -> Option<Outcome> {
+    let (deps, agent) = (session.deps.clone(), session.agent.clone());
+    if let Some(noted) = limit.of_account(&agent.key) {
+        tracing::warn!(task.id = %turn.log.id, "{}", noted.words());
+        session.inbox.serve_during(deps.limited.note(agent.account, noted)).await;
+    }
+    let (outcome, data) = limit.explain(outcome?, &agent.key);
+    turn.translator.set_limit(data);
+    Some(outcome)
 }
 
 async fn converse_once(session: &mut SessionResources, turn: &mut CurrentTurn) -> Conversed {

@@ -27,6 +27,8 @@ fn described() -> Builder {
     let (program, cues) = (described.cwd().join("cli.sh"), described.path("cues"));
     described.config(json!({
         "agent": "claude",
+        // It does not know of MCP servers.
+        "timeouts": {"mcp": "1ms"},
         "agents": {"fake": null, "claude": {
             "driver": "claude",
             "skills_source": "files",
@@ -60,8 +62,16 @@ fn attach(world: &World) -> Child {
         .spawn()
         .unwrap();
     let runs = world.path("cues").join("runs");
-    assert!(await_true(world.patience(), || runs.exists()));
+    if !await_true(world.patience(), || runs.exists()) {
+        panic!("it does not run: {:?}", ended(child));
+    }
     child
+}
+
+/// What it said, once it is ended.
+fn ended(mut child: Child) -> Output {
+    child.kill().unwrap();
+    child.wait_with_output().unwrap()
 }
 
 fn leave(world: &World, child: Child) -> Output {

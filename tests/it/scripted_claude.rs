@@ -41,6 +41,7 @@ fn described(plays: &[(&str, &str)]) -> Builder {
         "timeouts": {"mcp": "1ms"},
         "agents": {"fake": null, "claude": {
             "driver": "claude",
+            "skills_source": "files",
             "program": folder.join("cli.sh"),
             "env": {"set": {"PILOTHOUSE_TEST_WORLD": marker, "PLAYS": folder}},
         }},

@@ -24,8 +24,10 @@ mod failure;
 mod hear;
 mod hooks;
 mod inventory;
+mod limits;
 mod mcp;
 mod message;
+mod plan;
 mod prompt;
 mod result;
 mod so_far;
@@ -38,8 +40,9 @@ use crate::{
 };
 use ask::Pending;
 pub use background::BackgroundEnd;
-use background::{Background, Held};
+use background::{Background, HeldResult};
 pub use inventory::TESTED_VERSIONS;
+pub use plan::PERMISSION_MODES;
 pub use prompt::IMAGE_TYPES;
 use prompt::{content, has_images, message_uuid, respond, write};
 use serde_json::{Value, json};
@@ -74,8 +77,9 @@ const RESERVED: &[&str] = &[
 /// The id of the request by which a process gets ready before its first turn.
 const AHEAD: &str = "ahead";
 
-/// Servers that the session's script added to the project need no prompt of their own.
-const SETTINGS: &str = r#"{"enableAllProjectMcpServers":true}"#;
+/// Servers that the session's script added to the project need no prompt of their own. What plan mode does not allow
+/// is asked about: without this it is refused, because the check of `auto` does not run here.
+const SETTINGS: &str = r#"{"enableAllProjectMcpServers":true,"useAutoModeDuringPlan":false}"#;
 
 /// The settings of a process that only says what it offers: it starts nothing.
 const INQUIRY_SETTINGS: &str = r#"{"disableAllHooks":true}"#;
@@ -209,7 +213,7 @@ struct TurnState {
     /// Whether anything ran in the background.
     has_background: bool,
     /// What it has come to so far, where work in the background is waited for.
-    held: Option<Held>,
+    held: Option<HeldResult>,
     /// What the model API answered when the CLI last had to try again.
     api_status: Option<u64>,
     /// An error of the model API that the CLI has told, and that is not told here yet.
@@ -548,6 +552,7 @@ fn is_act(step: &Step) -> bool {
         | Step::Write(_)
         | Step::CloseInput
         | Step::Wake(_)
+        | Step::Limited(_)
         | Step::End(_) => false,
     }
 }

@@ -133,8 +133,19 @@ pub enum Step {
     CloseInput,
     /// Call [`Driver::woke`] after this time, unless the turn ended before.
     Wake(Duration),
+    /// The account at the model API is at its limit.
+    Limited(Limit),
     /// The turn is over.
     End(Outcome),
+}
+
+/// A limit of the account at the model API that is reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limit {
+    /// Which one, in words: `five hour`.
+    pub kind: String,
+    /// When it is lifted, in seconds since 1970.
+    pub resets_at: Option<i64>,
 }
 
 /// A question of the agent that a person or a policy must answer.

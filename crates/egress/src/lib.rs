@@ -41,6 +41,7 @@ mod provider;
 mod proxy;
 mod reach;
 mod refusal;
+mod refusal_of_model;
 mod route;
 mod tools;
 mod tunnel;
@@ -53,6 +54,7 @@ pub use network::Network;
 pub use policy::{BadRule, HostRule, Policy};
 pub use provider::ProviderKind;
 pub use refusal::{Reason, Refusal};
+pub use refusal_of_model::ModelRefusal;
 pub use route::{BadVariable, ModelRoute, Route, take_keys, take_keys_beside};
 pub use tools::{BadConfiguration, Tool};
 pub use upstream::LOOKUPS as LOOKUPS_OF_UPSTREAMS;
@@ -370,6 +372,11 @@ impl EgressCredential {
     /// What the responses of models through this credential have cost so far, in tokens.
     pub fn tokens(&self) -> Counted {
         *self.live.counted.lock()
+    }
+
+    /// Why the last request to a model was refused, if it was and this is asked for the first time.
+    pub fn take_refusal(&self) -> Option<ModelRefusal> {
+        self.live.counted.lock().refusal.take()
     }
 }
 

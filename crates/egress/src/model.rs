@@ -1,6 +1,7 @@
 //! A request to a model: the session's token comes in, the operator's key goes out.
 
 use super::provider::Slot;
+use super::refusal_of_model::ModelRefusal;
 use super::route::ModelRoute;
 use super::upstream::{ProxyResponse, Upstream, below, decoded, json_error, strip};
 use super::usage::{Counted, Meter};
@@ -104,6 +105,7 @@ pub(super) async fn forward(
                 return answer;
             }
             let (parts, body) = answer.into_parts();
+            counted.lock().refusal = ModelRefusal::of(parts.status, &parts.headers);
             let meter = Meter::new(body, &parts.headers, counted.clone());
             ProxyResponse::from_parts(parts, meter.boxed_unsync())
         }

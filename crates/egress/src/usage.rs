@@ -4,6 +4,7 @@
 //! them than the one object that says what was used, so that it takes no memory to speak of, however long they are.
 //! What a stream says several times is what it says last.
 
+use super::refusal_of_model::ModelRefusal;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::HeaderMap;
@@ -36,6 +37,8 @@ pub struct Counted {
     pub cache_write: u64,
     /// Requests that the upstream answered, whatever it said.
     pub requests: u64,
+    /// Why the last request was refused, if it was.
+    pub refusal: Option<ModelRefusal>,
 }
 
 impl Counted {
@@ -316,7 +319,7 @@ mod tests {
     }
 
     fn sum(input: u64, output: u64, cache_read: u64, cache_write: u64) -> Counted {
-        Counted { input, output, cache_read, cache_write, requests: 1 }
+        Counted { input, output, cache_read, cache_write, requests: 1, refusal: None }
     }
 
     #[tokio::test]

@@ -121,7 +121,7 @@ fn an_entry_of_the_file_changes_the_keys_it_names_and_no_others() {
         (claude.name.as_deref(), claude.model.as_deref()),
         (Some("claude-code"), Some("haiku"))
     );
-    assert_eq!((claude.env.presets.len(), claude.env.pass.len()), (5, 1));
+    assert_eq!((claude.env.presets.len(), claude.env.pass.len()), (6, 1));
     assert_eq!(config.agents["codex"].env.presets, ["proxy", "ca"]);
     assert_eq!(config.agents["two"].env.presets, claude.env.presets);
     assert!(config.agents.contains_key("demo"));

@@ -153,6 +153,7 @@ impl Conversation<'_> {
         match step {
             Step::Say(event) => {
                 self.log.reveal();
+                self.silence.hear(&event, Instant::now());
                 self.deps.telemetry.agent_says(self.log, &event);
                 if let Event::Usage(usage) = &event {
                     // What it reaches is heard of where everything is, unless the turn ends with it.
@@ -185,6 +186,7 @@ impl Conversation<'_> {
             Step::Write(bytes) => self.running.write(bytes),
             Step::CloseInput => self.running.close_input(),
             Step::Wake(after) => self.wake_at = Some(Instant::now() + after),
+            Step::Limited(limit) => self.limit = Some(limit),
             Step::End(outcome) => self.ending.outcome = Some(outcome),
         }
     }

@@ -73,13 +73,13 @@ impl Said {
                 }
             }
             Event::Plan(plan) => lines.push((false, head(&format!("plan {}", tell(plan))))),
+            Event::ToolFile { media_type, .. } => {
+                let kind = media_type.as_deref().unwrap_or("of an unknown type");
+                lines.push((false, head(&format!("file {kind}"))));
+            }
             Event::Artifact(artifact) => {
                 let name = artifact.name.as_deref().or(artifact.id.as_deref()).unwrap_or_default();
                 lines.push((false, head(&format!("artifact {name}"))));
-            }
-            Event::ToolFile { media_type, .. } => {
-                let kind = media_type.as_deref().unwrap_or("a file");
-                lines.push((false, head(&format!("file {kind}"))));
             }
             Event::Message(text) => lines.push((false, head(text))),
             Event::Text(_) | Event::Thought(_) | Event::Usage(_) | Event::Raw(_) => {}

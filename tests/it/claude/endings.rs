@@ -2,7 +2,7 @@
 
 use super::{claude, with_bash, with_key};
 use crate::processes::{await_some, with_argument};
-use crate::reading::{answer, message_in, state, words};
+use crate::reading::{answer, message, message_in, state, words};
 use crate::world::{OWNER, World};
 use fake_model::Model;
 use serde_json::json;
@@ -25,6 +25,21 @@ fn begin_sleeping(world: &World, seconds: &str) -> String {
     let id = world.begin_with(message_in("sleepy", &sleeping_step(seconds)));
     await_some("the sleeping command", super::PATIENCE, || with_argument(seconds).pop());
     id
+}
+
+#[test]
+fn a_model_that_says_nothing_is_told_of_and_fails_the_turn_after_a_while() {
+    let model = Model::start();
+    let world =
+        claude(&model).config(json!({"timeouts": {"silence": "3s", "heartbeat": "200ms"}})).start();
+    let events = world.stream("SendStreamingMessage", message("hang 600")).rest();
+    let silence = |event: &crate::http::Event| {
+        event.words().starts_with("no word from the model for")
+            && event.data().is_some_and(|data| data["kind"] == "silence")
+    };
+    assert!(events.iter().any(silence), "{events:#?}");
+    let task = world.task(events[0].task_id());
+    assert!(state(&task) == "FAILED" && words(&task).contains("timeouts.silence"), "{task:#}");
 }
 
 #[test]

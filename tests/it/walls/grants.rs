@@ -414,7 +414,7 @@ fn agents_commit_in_a_worktree_whose_repository_is_granted_and_change_no_hook_se
     let common = main.join(".git");
     let line = format!("isolation.read: [{}]", common.canonicalize().unwrap().display());
     assert!(world.stderr().contains(&line), "{}", world.stderr());
-    assert_eq!(answer(&world.say("git log --oneline 2>&1 | grep -c first")), "0\n");
+    assert_eq!(answer(&world.say("git log --oneline 2>&1 | grep -c first; true")), "0\n");
     let write = ["objects", "worktrees/tree", "refs/heads/agents", "logs/refs/heads/agents"];
     let write = write.map(|name| common.join(name));
     world.reconfigure(json!({"isolation": {"read": [common], "write": write}}));

@@ -48,6 +48,7 @@ impl Battle {
         let launcher = outside.join("launcher");
         fs::write(&launcher, PROGRAM).unwrap();
         copy_program(&launcher, &attack);
+        fs::remove_file(launcher).unwrap();
         fs::set_permissions(&attack, Permissions::from_mode(0o755)).unwrap();
         let builder = match user {
             User::Own => builder,

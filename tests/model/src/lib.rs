@@ -20,6 +20,7 @@
 //! | `rawtool NAME {JSON}` | the same, also where the client offers it by a search only |
 //! | `both: STEP ;; STEP` | the calls of these steps in one message |
 //! | `error CODE [TIMES]` | an HTTP error, always or only the first TIMES times |
+//! | `refuse CODE [NAME=VALUE ...]` | an HTTP error with these headers and no others |
 //! | `drop` | `partial `, then the connection is cut |
 //!
 //! A message that begins with `You had asked` comes from a host that was away: a call that it grants

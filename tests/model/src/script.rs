@@ -35,7 +35,7 @@ pub(crate) enum Item {
 #[derive(Debug, PartialEq)]
 pub(crate) enum Reply {
     /// Answers an HTTP error; `times` is how often at most, and the step's own key to count by.
-    Error { code: u16, times: Option<(u32, String)> },
+    Error { code: u16, times: Option<(u32, String)>, headers: String },
     /// Thinks, speaks in beats.
     Text { thinking: Option<String>, beats: Vec<Beat> },
     /// Calls tools, all in one message.
@@ -289,7 +289,14 @@ impl Conversation {
             "error" => {
                 let code = number(words.next(), 500);
                 let times = words.next().map(|word| number(Some(word), 1));
-                Reply::Error { code, times: times.map(|times| (times, key.to_owned())) }
+                let times = times.map(|times| (times, key.to_owned()));
+                Reply::Error { code, times, headers: String::new() }
+            }
+            "refuse" => {
+                let code = number(words.next(), 429);
+                let headers = words.filter_map(|word| word.split_once('='));
+                let headers = headers.map(|(name, value)| format!("{name}: {value}\r\n"));
+                Reply::Error { code, times: None, headers: headers.collect() }
             }
             "drop" => Reply::beats(vec![Beat::Say("partial ".to_owned()), Beat::Cut]),
             word => self
@@ -409,6 +416,7 @@ fn steps(text: &str) -> Vec<Step<'_>> {
                 | "ask"
                 | "tool"
                 | "rawtool"
+                | "refuse"
                 | "error"
         );
         if (known && !rest.is_empty()) || matches!(word, "bash" | "both" | "history" | "drop") {
@@ -539,7 +547,11 @@ mod tests {
 
     #[test]
     fn a_limited_error_carries_its_key() {
-        let expected = Reply::Error { code: 529, times: Some((2, "error 529 2#0".into())) };
+        let expected = Reply::Error {
+            code: 529,
+            times: Some((2, "error 529 2#0".into())),
+            headers: String::new(),
+        };
         assert_eq!(reply(vec![user("error 529 2")]), expected);
     }
 }

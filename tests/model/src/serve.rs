@@ -156,10 +156,10 @@ fn message(
         reply = failure(429);
     }
     let ended = match &reply {
-        Reply::Error { code, .. } => {
+        Reply::Error { code, headers, .. } => {
             // Clients repeat these on their own account only when told that it may help.
-            let retry = matches!(code, 429 | 529);
-            let extra = if retry { "x-should-retry: true\r\n" } else { "" };
+            let retry = matches!(code, 429 | 529) && headers.is_empty();
+            let extra = if retry { "x-should-retry: true\r\n" } else { headers };
             let (status, value) = dialect.error(*code);
             http::json(stream, request, status, extra, &value)?;
             Ended::Whole
@@ -185,7 +185,7 @@ fn message(
 }
 
 fn failure(code: u16) -> Reply {
-    Reply::Error { code, times: None }
+    Reply::Error { code, times: None, headers: String::new() }
 }
 
 fn last_four(key: &str) -> String {

@@ -4,6 +4,7 @@
 //! allowing the tool with `answers` added to its input: the question's text → a label, or free words.
 
 use super::elicitation::Elicitation;
+use super::plan;
 use super::wire::{Control, Text};
 use crate::{Answer, Ask, AskKind};
 use serde_json::{Map, Value, json};
@@ -22,7 +23,10 @@ impl Pending {
     /// The ask in the house's words.
     pub(super) fn ask(&self, id: &str) -> Ask {
         match self {
-            Self::Tool(pending) => pending.ask(id),
+            Self::Tool(pending) => match plan::ask(pending) {
+                Some(kind) => Ask { id: id.to_owned(), kind },
+                None => pending.ask(id),
+            },
             Self::Elicitation(pending) => Ask { id: id.to_owned(), kind: pending.kind() },
         }
     }
@@ -30,7 +34,9 @@ impl Pending {
     /// The CLI's form of an answer.
     pub(super) fn response(&self, answer: &Answer) -> Value {
         match self {
-            Self::Tool(pending) => pending.response(answer),
+            Self::Tool(pending) => {
+                plan::response(pending, answer).unwrap_or_else(|| pending.response(answer))
+            }
             Self::Elicitation(pending) => pending.response(answer),
         }
     }

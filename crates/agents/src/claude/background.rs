@@ -56,14 +56,14 @@ pub enum BackgroundEnd {
 pub(super) struct Background {
     tasks: VecDeque<Task>,
     /// Commands that the model called lately.
-    calls: VecDeque<Call>,
+    calls: VecDeque<ToolCall>,
     /// Whether the CLI has nothing to do beside background commands; none before it has said so.
     is_idle: Option<bool>,
 }
 
 /// A command that the model called.
 #[derive(Debug)]
-struct Call {
+struct ToolCall {
     id: String,
     command: String,
     in_background: bool,
@@ -89,7 +89,7 @@ struct Task {
 
 /// What a turn has come to that waits for work in the background.
 #[derive(Debug)]
-pub(super) struct Held {
+pub(super) struct HeldResult {
     outcome: Outcome,
     /// Whether the time of what is not waited for without end is over.
     is_late: bool,
@@ -164,7 +164,7 @@ impl Background {
         if self.calls.len() >= REMEMBERED {
             self.calls.pop_front();
         }
-        self.calls.push_back(Call {
+        self.calls.push_back(ToolCall {
             id: id.to_owned(),
             command: brief(command),
             in_background: input.get("run_in_background") == Some(&Value::Bool(true)),
@@ -286,7 +286,7 @@ impl Claude {
         let line: TaskLine<'_> = serde_json::from_slice(bytes)?;
         let call = line.tool_use_id.as_deref().and_then(|id| {
             self.background.calls.iter().find(|call| call.id == id).map(|call| {
-                let Call { command, in_background, .. } = call;
+                let ToolCall { command, in_background, .. } = call;
                 (command.clone(), *in_background)
             })
         });
@@ -399,7 +399,7 @@ impl Claude {
             let data = json!({ "kind": "background", "state": "waiting", "tasks": own });
             steps.push(Step::Say(Event::Status { text, data: Some(data) }));
         }
-        let held = Held { outcome, is_late: false, stops: false, owes_report: false };
+        let held = HeldResult { outcome, is_late: false, stops: false, owes_report: false };
         self.turn.held = Some(held);
         self.turn.begin_reply();
         steps.extend(self.settle());

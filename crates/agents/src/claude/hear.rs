@@ -38,6 +38,10 @@ impl Claude {
                 });
             }
             ("keep_alive", _) => return Ok(Vec::new()),
+            ("rate_limit_event", _) => {
+                let info = line.rate_limit_info.map(|info| serde_json::from_str(info.get()));
+                return self.rate_limit(info.transpose()?);
+            }
             ("control_request", _) => return self.control(line),
             ("control_cancel_request", _) => {
                 let id = line.request_id.as_deref().ok_or(Unreadable)?;

@@ -113,7 +113,7 @@ fn the_launch_is_as_documented() {
     let env: Vec<String> =
         launch.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
     insta::assert_snapshot!(format!("{}\n{}", launch.args.join(" "), env.join("\n")), @r#"
-    -p --input-format stream-json --output-format stream-json --verbose --include-partial-messages --permission-prompt-tool stdio --permission-mode acceptEdits --include-hook-events --disallowedTools CronCreate,CronDelete,CronList,ScheduleWakeup,Monitor --settings {"enableAllProjectMcpServers":true} --session-id 0190-new
+    -p --input-format stream-json --output-format stream-json --verbose --include-partial-messages --permission-prompt-tool stdio --permission-mode acceptEdits --include-hook-events --disallowedTools CronCreate,CronDelete,CronList,ScheduleWakeup,Monitor --settings {"enableAllProjectMcpServers":true,"useAutoModeDuringPlan":false} --session-id 0190-new
     CLAUDE_CONFIG_DIR=/h/.claude
     CLAUDE_CODE_MAX_RETRIES=3
     CLAUDE_CODE_DISABLE_CRON=1
@@ -565,4 +565,26 @@ fn the_reason_of_a_hook_stands_in_the_ask() {
     let Some(Step::Ask(ask)) = steps.last() else { panic!("{steps:?}") };
     let AskKind::Permission { description, .. } = &ask.kind else { panic!("{ask:?}") };
     assert_eq!(description.as_deref(), Some("a hook asks: touches production\na command"));
+}
+
+#[test]
+fn a_limit_that_is_reached_is_told_with_its_end_and_one_that_is_near_is_a_status() {
+    let mut driver = driver();
+    driver.begin(&turn("x"));
+    let line = |status: &str, overage: bool| {
+        json!({ "type": "rate_limit_event", "rate_limit_info": {
+            "status": status, "resetsAt": 1_796_053_836, "rateLimitType": "five_hour",
+            "utilization": 0.92, "isUsingOverage": overage,
+        } })
+        .to_string()
+    };
+    let reached = hear(&mut driver, &[&line("rejected", false)]);
+    let limit = crate::Limit { kind: "five hour".to_owned(), resets_at: Some(1_796_053_836) };
+    assert_eq!(reached, [Step::Limited(limit)]);
+    let near = hear(&mut driver, &[&line("allowed_warning", false)]);
+    assert!(
+        matches!(said(&near)[..], [Event::Status { text, .. }] if text.ends_with("(92 %)")),
+        "{near:?}"
+    );
+    assert_eq!(hear(&mut driver, &[&line("allowed", false), &line("rejected", true)]), []);
 }

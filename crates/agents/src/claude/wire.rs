@@ -70,6 +70,7 @@ pub(super) struct OutputLine<'a> {
     pub(super) request_id: Option<Text<'a>>,
     pub(super) request: Option<&'a RawValue>,
     pub(super) response: Option<&'a RawValue>,
+    pub(super) rate_limit_info: Option<&'a RawValue>,
     /// An error of the model API that the CLI dresses up as words of the assistant.
     pub(super) is_api_error_message: Option<bool>,
     /// The messages of ours that a line answers, where we gave them ids.
@@ -236,6 +237,20 @@ pub(super) struct Notice<'a> {
 pub(super) struct PromptOutcome<'a> {
     pub(super) kind: Option<Text<'a>>,
     pub(super) reason: Option<Text<'a>>,
+}
+
+/// What a `rate_limit_event` says of the account.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", bound(deserialize = "'de: 'a"))]
+pub(super) struct RateLimits<'a> {
+    /// `allowed`, `allowed_warning` or `rejected`.
+    pub(super) status: Text<'a>,
+    pub(super) rate_limit_type: Option<Text<'a>>,
+    /// Seconds since 1970.
+    pub(super) resets_at: Option<i64>,
+    /// From 0 to 1.
+    pub(super) utilization: Option<f64>,
+    pub(super) is_using_overage: Option<bool>,
 }
 
 /// The `result` line that ends a turn. A field that cannot be read costs no other one.

@@ -89,7 +89,7 @@ impl ForwardProxy {
 }
 
 /// The status and the message of a request to the model at this address.
-async fn ask_model(network: Network, base: &str) -> (u16, HeaderValueText, String) {
+async fn ask_model(network: Network, base: &str) -> (u16, Option<String>, String) {
     let world = World::start_in(network, 8, TIMES).await;
     let routes =
         route(ProviderKind::Anthropic, ("ANTHROPIC_BASE_URL", base), &[("ANTHROPIC_API_KEY", "k")]);
@@ -100,8 +100,6 @@ async fn ask_model(network: Network, base: &str) -> (u16, HeaderValueText, Strin
     let again = head.get("x-should-retry").map(|value| value.to_str().unwrap().to_owned());
     (status, again, String::from_utf8_lossy(&body).into_owned())
 }
-
-type HeaderValueText = Option<String>;
 
 #[tokio::test]
 async fn a_model_with_a_certificate_of_the_company_is_reached_where_its_authority_is_named() {

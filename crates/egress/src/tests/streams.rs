@@ -35,7 +35,14 @@ async fn an_event_stream_passes_byte_for_byte_and_is_counted() {
         let (status, _, body) = ask(world.port, "POST", uri, &headers, "").await;
         assert_eq!((status, &body[..]), (200, events.as_bytes()));
     }
-    let expected = Counted { input: 20, output: 84, cache_read: 6, cache_write: 0, requests: 2 };
+    let expected = Counted {
+        input: 20,
+        output: 84,
+        cache_read: 6,
+        cache_write: 0,
+        requests: 2,
+        refusal: None,
+    };
     assert_eq!(session.tokens(), expected);
     assert_eq!(world.credential(&[]).tokens(), Counted::default());
 }

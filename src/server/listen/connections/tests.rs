@@ -2,8 +2,8 @@ use super::served::PIECE;
 use super::*;
 use bytes::Bytes;
 use futures_util::FutureExt;
+use http_body::Body as _;
 use http_body_util::BodyExt;
-use hyper::body::Body as _;
 use std::pin::Pin;
 
 const BOUNDS: Bounds = Bounds {
