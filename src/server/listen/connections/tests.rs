@@ -4,7 +4,6 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use http_body::Body as _;
 use http_body_util::BodyExt;
-use hyper::body::Body as _;
 use std::pin::Pin;
 
 const BOUNDS: Bounds = Bounds {
