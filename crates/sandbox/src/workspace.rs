@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio_util::sync::CancellationToken;
-use tree::{Allowance, Copying, Deadline, Links, Measure};
+use tree::{Allowance, Copying, Deadline, Links, Measurement};
 
 /// What of a script's output is kept.
 const SCRIPT_OUTPUT: usize = 16 * 1024;
@@ -343,7 +343,7 @@ impl Workspaces {
         let stop = CancellationToken::new();
         let _ends = stop.clone().drop_guard();
         off_worker(move || {
-            let (mut measure, deadline) = (Measure::default(), Deadline::soon(stop));
+            let (mut measure, deadline) = (Measurement::default(), Deadline::soon(stop));
             for parent in all.parents() {
                 match tree::open(parent, &session) {
                     Ok(folder) => {

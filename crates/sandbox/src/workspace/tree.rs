@@ -21,7 +21,7 @@ mod remove;
 mod tests;
 
 pub(super) use copy::{Allowance, Copying, copy_file};
-pub(super) use measure::Measure;
+pub(super) use measure::Measurement;
 pub use measure::Size;
 pub(super) use owner::{give, inherit};
 pub(super) use remove::remove;

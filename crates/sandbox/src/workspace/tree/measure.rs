@@ -38,7 +38,7 @@ pub struct Size {
 
 /// Measures one or more trees that belong together.
 #[derive(Default)]
-pub(in crate::workspace) struct Measure {
+pub(in crate::workspace) struct Measurement {
     size: Size,
     /// Files that were counted and may be met again.
     linked: HashSet<Id>,
@@ -46,7 +46,7 @@ pub(in crate::workspace) struct Measure {
     devices: HashSet<u64>,
 }
 
-impl Measure {
+impl Measurement {
     /// Adds a tree.
     pub(in crate::workspace) fn add(
         &mut self,

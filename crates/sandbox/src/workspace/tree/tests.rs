@@ -30,7 +30,7 @@ fn deepen(path: &Path, levels: usize) {
 }
 
 fn measured(path: &Path) -> Size {
-    let mut measure = Measure::default();
+    let mut measure = Measurement::default();
     measure.add(open_parent(path).unwrap(), &never()).unwrap();
     measure.size()
 }
@@ -138,7 +138,7 @@ impl Waiting {
 
     /// The size of a folder and of what this process holds, which is looked at twice.
     fn measured(&self, folder: &Path) -> Size {
-        let mut measure = Measure::default();
+        let mut measure = Measurement::default();
         measure.add(open_parent(folder).unwrap(), &never()).unwrap();
         let pid = i32::try_from(self.0.id()).unwrap();
         measure.add_open_files(pid, &never()).unwrap();
