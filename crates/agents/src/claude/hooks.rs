@@ -8,7 +8,7 @@ use super::wire::{HookLine, Notice};
 use crate::event::Problem;
 use crate::exit::bounded;
 use crate::reading::{Heard, raw};
-use crate::{Event, Outcome, Step};
+use crate::{Event, LONGEST_ID, Outcome, Step};
 use serde::Deserialize;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -82,8 +82,9 @@ impl Claude {
     /// A hook begins.
     pub(super) fn hook_started(&mut self, hook: HookLine<'_>) -> Heard {
         let hooks = &mut self.turn.hooks.running;
-        if hooks.len() < REMEMBERED {
-            hooks.insert(hook.hook_id.into_owned(), hook.hook_name.into_owned());
+        if hooks.len() < REMEMBERED && hook.hook_id.len() <= LONGEST_ID {
+            let name = bounded(hook.hook_name.into_owned(), WORDS);
+            hooks.insert(hook.hook_id.into_owned(), name);
         }
         // While the prompt is held back the time belongs to the servers.
         Ok(if self.holds_prompt() { Vec::new() } else { vec![Step::Wake(SLOW)] })
@@ -111,7 +112,7 @@ impl Claude {
         let words = if stderr.is_empty() { stdout } else { stderr };
         let words = (!words.is_empty()).then(|| bounded(words.to_owned(), WORDS));
         let said = words.as_ref().map(|words| format!(": {words}")).unwrap_or_default();
-        let name = (*hook.hook_name).to_owned();
+        let name = bounded((*hook.hook_name).to_owned(), WORDS);
         Ok(match (hook.outcome.as_deref(), hook.exit_code) {
             // What it has to say about a tool or a prompt, not a failure of its own.
             (Some("error"), Some(2)) => {

@@ -10,7 +10,7 @@
 use super::wire::{ControlResponse, McpServer, ServerStates, Text};
 use super::{Claude, Phase, write};
 use crate::event::Problem;
-use crate::{Event, Outcome, Step};
+use crate::{Event, LONGEST_ID, Outcome, Step};
 use serde_json::json;
 use serde_json::value::RawValue;
 use std::collections::{BTreeMap, BTreeSet};
@@ -80,7 +80,9 @@ impl Servers {
 
     fn learn(&mut self, servers: Vec<McpServer<'_>>) {
         let told = mem::take(&mut self.known);
-        for server in servers.into_iter().take(REMEMBERED) {
+        let is_short =
+            |server: &McpServer<'_>| server.name.len().max(server.status.len()) <= LONGEST_ID;
+        for server in servers.into_iter().filter(is_short).take(REMEMBERED) {
             let (name, state) = (server.name.into_owned(), server.status.into_owned());
             let cut = |detail: Text<'_>| detail[..detail.floor_char_boundary(DETAIL)].to_owned();
             let before = || told.get(&name).filter(|known| known.state == state)?.detail.clone();
@@ -99,6 +101,9 @@ impl Servers {
             if (server.is_fine() && before.is_none_or(|(state, _)| *state == now.0))
                 || before == Some(&now)
             {
+                continue;
+            }
+            if before.is_none() && self.reported.len() >= REMEMBERED {
                 continue;
             }
             self.reported.insert(name.clone(), now);
@@ -164,7 +169,8 @@ impl Claude {
 
     /// An answer to one of our questions; nothing where it is another one.
     pub(super) fn hear_servers(&mut self, response: &ControlResponse<'_>) -> Vec<Step> {
-        if *response.request_id != *format!("mcp-{}", self.servers.asked) {
+        let is_awaited = self.servers.awaited;
+        if !is_awaited || *response.request_id != *format!("mcp-{}", self.servers.asked) {
             return Vec::new();
         }
         self.servers.awaited = false;
