@@ -180,7 +180,8 @@ pub struct Claude {
 enum Phase {
     /// No turn of ours is open.
     Idle,
-    /// A turn is open, but what comes before its `init` belongs to the interrupted one before it.
+    /// A turn is open, but what comes before its `init` belongs to an earlier turn or to one that the CLI began by
+    /// itself.
     AwaitInit,
     /// A turn is open, but the CLI is still busy with one that it began by itself.
     AwaitStart,
@@ -403,8 +404,12 @@ impl Driver for Claude {
     }
 
     fn begin(&mut self, turn: &Turn) -> Vec<Step> {
-        self.phase =
-            if mem::take(&mut self.after_interrupt) { Phase::AwaitInit } else { Phase::Open };
+        // Lines of a turn that the CLI began by itself may not have been read yet.
+        let is_after_interrupt = mem::take(&mut self.after_interrupt);
+        self.phase = match is_after_interrupt || self.names_messages {
+            true => Phase::AwaitInit,
+            false => Phase::Open,
+        };
         self.requests += 1;
         self.turn = TurnState {
             uuid: message_uuid(turn, (self.requests, &self.conversation)),

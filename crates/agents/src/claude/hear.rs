@@ -72,7 +72,9 @@ impl Claude {
             {
                 self.phase = Phase::Open;
             }
-            _ if self.phase == Phase::AwaitStart && self.answers_us(line) => {
+            _ if matches!(self.phase, Phase::AwaitInit | Phase::AwaitStart)
+                && self.answers_us(line) =>
+            {
                 self.phase = Phase::Open;
             }
             _ => {}
