@@ -271,7 +271,7 @@ impl Claude {
         self.unknown
     }
 
-    /// Ends the open turn; its asks are no longer wanted.
+    /// Ends the open turn. Its asks are withdrawn, and declined, because the CLI waits for an answer to each.
     fn end(&mut self, outcome: Outcome) -> Vec<Step> {
         self.phase = Phase::Idle;
         self.take_back_prompt();
@@ -280,7 +280,12 @@ impl Claude {
         let failed = matches!(outcome, Outcome::Failed { .. });
         self.refused = failed && !turn.acted && matches!(turn.api_status, Some(429 | 529));
         let asks = mem::take(&mut self.pending);
-        asks.into_keys().map(Step::Withdraw).chain([Step::End(outcome)]).collect()
+        let declined = Answer::Deny { message: "the turn has ended".to_owned() };
+        let close = |(id, pending): (String, Pending)| {
+            let answer = respond(&id, &pending.response(&declined));
+            [Step::Withdraw(id), answer]
+        };
+        asks.into_iter().flat_map(close).chain([Step::End(outcome)]).collect()
     }
 
     fn interrupt_request(&mut self) -> Step {
@@ -485,7 +490,9 @@ impl Driver for Claude {
             },
             outcome => outcome,
         };
-        self.end(outcome)
+        let mut steps = self.end(outcome);
+        steps.retain(|step| !matches!(step, Step::Write(_)));
+        steps
     }
 
     fn ahead(&mut self) -> Vec<u8> {

@@ -310,7 +310,7 @@ fn unknown_lines_are_counted_and_raw() {
 }
 
 #[test]
-fn asks_still_open_at_the_end_are_withdrawn() {
+fn asks_still_open_at_the_end_are_withdrawn_and_declined() {
     let mut driver = driver();
     driver.begin(&turn("x"));
     let asked = hear(&mut driver, &[INIT, &permission("p")]);
@@ -319,6 +319,9 @@ fn asks_still_open_at_the_end_are_withdrawn() {
     );
     let steps = hear(&mut driver, &[&result("", 0.0)]);
     assert!(steps.contains(&Step::Withdraw("p".to_owned())));
+    let declined = &written(&steps)[0]["response"];
+    assert_eq!(declined["request_id"], "p");
+    assert_eq!(declined["response"]["behavior"], "deny");
     assert_eq!(driver.answer("p", &Answer::Allow { input: None }), []);
 }
 
