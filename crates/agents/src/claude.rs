@@ -543,6 +543,10 @@ impl Driver for Claude {
         self.background.running()
     }
 
+    fn runs_hooks(&self) -> bool {
+        self.turn.hooks.are_running()
+    }
+
     fn transcript(&self, conversation: &str) -> Option<String> {
         let is_id = !conversation.is_empty()
             && conversation.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');

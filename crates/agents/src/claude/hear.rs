@@ -80,8 +80,12 @@ impl Claude {
             _ => {}
         }
         if self.phase != Phase::Open {
-            if &*line.kind == "result" {
-                self.overheard(serde_json::from_slice(bytes)?);
+            match (&*line.kind, line.subtype.as_deref()) {
+                ("result", _) => self.overheard(serde_json::from_slice(bytes)?),
+                ("system", Some("hook_response")) => {
+                    self.forget_hook(&serde_json::from_slice(bytes)?);
+                }
+                _ => {}
             }
             return Ok(vec![raw(bytes)]);
         }

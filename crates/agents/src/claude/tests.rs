@@ -536,6 +536,22 @@ fn a_hook_that_takes_long_is_told_once() {
 }
 
 #[test]
+fn a_hook_runs_until_the_cli_says_that_it_has_ended() {
+    let mut driver = driver();
+    let uuid = written(&driver.begin(&turn("x")))[0]["uuid"].clone();
+    let started =
+        r#"{"type":"system","subtype":"hook_started","hook_id":"h","hook_name":"SessionStart"}"#;
+    hear(&mut driver, &[started]);
+    driver.woke();
+    assert!(driver.runs_hooks());
+    // Meanwhile the CLI may have begun to work on something else.
+    let queued = json!({ "type": "command_lifecycle", "command_uuid": uuid, "state": "queued" });
+    let ended = hook_ended(json!({ "outcome": "success" }));
+    hear(&mut driver, &[&queued.to_string(), &ended.to_string()]);
+    assert!(!driver.runs_hooks());
+}
+
+#[test]
 fn notices_of_level_warning_and_above_are_told_and_others_are_raw() {
     let mut driver = driver();
     driver.begin(&turn("x"));
