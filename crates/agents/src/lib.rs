@@ -323,6 +323,11 @@ pub trait Driver: Send {
         Vec::new()
     }
 
+    /// Whether hooks of the CLI's settings run that it waits for.
+    fn runs_hooks(&self) -> bool {
+        false
+    }
+
     /// First words for a process that is started before there is a turn for it, so that it gets ready.
     fn ahead(&mut self) -> Vec<u8> {
         Vec::new()

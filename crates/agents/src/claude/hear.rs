@@ -75,14 +75,20 @@ impl Claude {
             {
                 self.phase = Phase::Open;
             }
-            _ if self.phase == Phase::AwaitStart && self.answers_us(line) => {
+            _ if matches!(self.phase, Phase::AwaitInit | Phase::AwaitStart)
+                && self.answers_us(line) =>
+            {
                 self.phase = Phase::Open;
             }
             _ => {}
         }
         if self.phase != Phase::Open {
-            if &*line.kind == "result" {
-                self.overheard(serde_json::from_slice(bytes)?);
+            match (&*line.kind, line.subtype.as_deref()) {
+                ("result", _) => self.overheard(serde_json::from_slice(bytes)?),
+                ("system", Some("hook_response")) => {
+                    self.forget_hook(&serde_json::from_slice(bytes)?);
+                }
+                _ => {}
             }
             return Ok(vec![raw(bytes)]);
         }

@@ -159,8 +159,11 @@ impl Claude {
         if self.servers.held.is_none() {
             return Vec::new();
         }
-        self.servers.waited += POLL;
-        if self.servers.waited >= self.options.server_wait {
+        if self.pending.is_empty() {
+            // A server may ask a person before it is connected.
+            self.servers.waited += POLL;
+        }
+        if self.turn.interrupted || self.servers.waited >= self.options.server_wait {
             return self.release_prompt();
         }
         let ask = (!self.servers.awaited).then(|| self.ask_servers());
@@ -204,6 +207,9 @@ impl Claude {
 
     /// The servers are not waited for any longer.
     fn release_prompt(&mut self) -> Vec<Step> {
+        if self.turn.interrupted {
+            return self.end(Outcome::Canceled);
+        }
         self.servers.settled = true;
         let mut steps = self.servers.report();
         match (self.servers.held.take(), self.missing_server()) {
@@ -263,7 +269,7 @@ impl Claude {
 mod tests {
     use super::super::ClaudeOptions;
     use super::*;
-    use crate::{Driver, Exit, Turn};
+    use crate::{Answer, Driver, Exit, Turn};
     use serde_json::Value;
 
     fn driver(required: &[&str]) -> Claude {
@@ -418,5 +424,31 @@ mod tests {
         let steps = driver
             .line(states(2, json!([{ "name": "a", "status": "failed", "error": "e" }])).as_bytes());
         assert_eq!(problems(&steps), ["the MCP server `a` could not be connected: e"]);
+    }
+
+    const ASK: &str = r#"{"type":"control_request","request_id":"a","request":{"subtype":"elicitation","mcp_server_name":"slow","message":"Which?"}}"#;
+
+    #[test]
+    fn the_prompt_of_a_canceled_turn_is_not_given_to_the_cli() {
+        let mut driver = driver(&[]);
+        driver.begin(&turn());
+        driver.line(ASK.as_bytes());
+        assert_eq!(written(&driver.interrupt()), ["interrupt"]);
+        let steps = driver.woke();
+        assert_eq!(steps.last(), Some(&Step::End(Outcome::Canceled)));
+        assert_eq!(written(&steps).len(), 1, "the ask is declined and nothing else is written");
+        assert_eq!(driver.woke(), []);
+    }
+
+    #[test]
+    fn the_time_of_a_question_is_not_time_that_the_servers_take() {
+        let mut driver = driver(&[]);
+        driver.begin(&turn());
+        driver.line(ASK.as_bytes());
+        let polls = driver.options.server_wait.div_duration_f64(POLL).ceil() as usize;
+        assert!((0..2 * polls).all(|_| driver.woke().contains(&Step::Wake(POLL))));
+        driver.answer("a", &Answer::Deny { message: "no".to_owned() });
+        let steps: Vec<Step> = (0..polls).flat_map(|_| driver.woke()).collect();
+        assert_eq!(written(&steps), ["prompt"]);
     }
 }
