@@ -108,7 +108,9 @@ impl<'a> Conversation<'a> {
         let stopped_since = ending.has_begun().then_some(since);
         let refused = stopped_since.is_none() && running.driver.may_repeat();
         let longest = deps.config.timeouts.retry_max.get();
-        let limit = LimitReached::learn(limit, running.confinement.take_refusal(), longest);
+        let Running { confinement, .. } = running;
+        let (seen, is_carried) = (confinement.take_refusal(), confinement.carries_models());
+        let limit = LimitReached::learn(limit, seen, is_carried, longest);
         Conversed { outcome, heard, refused, limit, stopped_since }
     }
 

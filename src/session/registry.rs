@@ -397,6 +397,18 @@ impl Admission {
         self.places.waiting.get_or_insert_with(|| live.waiting.enter_over_limit(caller));
     }
 
+    /// The turn waits for more than places, so that its task is stored as waiting.
+    ///
+    /// # Errors
+    ///
+    /// When too many turns wait.
+    pub fn wait(&mut self) -> Result<(), NotAdmitted> {
+        if self.places.waiting.is_none() {
+            self.places.waiting = Some(self.live.waiting.enter(&self.key.scope.caller)?);
+        }
+        Ok(())
+    }
+
     /// Hands the turn to the session's actor.
     pub fn submit(mut self, log: Arc<TaskLog>, prompt: Prompt, files: Vec<File>, origin: Origin) {
         self.submitted = true;

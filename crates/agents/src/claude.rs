@@ -569,6 +569,7 @@ fn is_act(step: &Step) -> bool {
         | Step::CloseInput
         | Step::Wake(_)
         | Step::Limited(_)
+        | Step::WithinLimits
         | Step::End(_) => false,
     }
 }

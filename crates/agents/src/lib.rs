@@ -143,6 +143,8 @@ pub enum Step {
     Wake(Duration),
     /// The account at the model API is at its limit.
     Limited(Limit),
+    /// The account at the model API is within its limits.
+    WithinLimits,
     /// The turn is over.
     End(Outcome),
 }

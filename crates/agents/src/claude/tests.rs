@@ -605,5 +605,7 @@ fn a_limit_that_is_reached_is_told_with_its_end_and_one_that_is_near_is_a_status
         matches!(said(&near)[..], [Event::Status { text, .. }] if text.ends_with("(92 %)")),
         "{near:?}"
     );
-    assert_eq!(hear(&mut driver, &[&line("allowed", false), &line("rejected", true)]), []);
+    for (status, overage) in [("allowed", false), ("rejected", true)] {
+        assert_eq!(hear(&mut driver, &[&line(status, overage)]), [Step::WithinLimits]);
+    }
 }
