@@ -345,8 +345,7 @@ impl Sessions {
     /// Asks the CLIs that can say it what they offer.
     pub async fn ask_clis(&self) {
         let live = &self.live;
-        let nobody = Arc::from("");
-        inquiry::ask_all(&self.deps, &live.starting, || live.places.try_take(&nobody)).await;
+        inquiry::ask_all(&self.deps, &live.starting, &live.places).await;
     }
 
     /// Cancels a task and waits until it is over. False when there was nothing to cancel any more.
