@@ -11,6 +11,9 @@ use tokio::sync::Mutex;
 /// The shortest time between two runs of a command because of refusals: sessions can have a model refuse them.
 const BETWEEN_RENEWALS: Duration = Duration::from_secs(10);
 
+/// How long the failure of a command answers everybody who wants a key, before it is run again.
+const FAILURE_AGE: Duration = Duration::from_secs(5);
+
 /// What a command prints, or why it prints no key; never a part of what it has printed.
 pub type KeyResult = Pin<Box<dyn Future<Output = Result<String, String>> + Send>>;
 
@@ -33,6 +36,7 @@ pub struct ChangingKey {
 struct Kept {
     key: Option<(String, Instant)>,
     renewed: Option<Instant>,
+    failed: Option<(String, Instant)>,
 }
 
 impl ChangingKey {
@@ -49,9 +53,7 @@ impl ChangingKey {
         {
             return Ok(key.clone());
         }
-        let key = self.read().await?;
-        kept.key = Some((key.clone(), Instant::now()));
-        Ok(key)
+        self.read(&mut kept).await
     }
 
     /// Whether there is another key than this one, which a model has refused.
@@ -64,13 +66,29 @@ impl ChangingKey {
             return false;
         }
         kept.renewed = Some(Instant::now());
-        let read = self.read().await;
-        let is_other = read.as_ref().is_ok_and(|key| key != refused);
-        kept.key = read.ok().map(|key| (key, Instant::now()));
-        is_other
+        // Where that fails, the old key stays: the model's own refusal is told.
+        self.read(&mut kept).await.is_ok_and(|key| key != refused)
     }
 
-    async fn read(&self) -> Result<String, String> {
+    /// Runs the command, unless it has just failed. Those who wait meanwhile get the same answer.
+    async fn read(&self, kept: &mut Kept) -> Result<String, String> {
+        if let Some((why, at)) = &kept.failed
+            && at.elapsed() < FAILURE_AGE
+        {
+            return Err(why.clone());
+        }
+        let read = self.run().await;
+        match &read {
+            Ok(key) => {
+                kept.key = Some((key.clone(), Instant::now()));
+                kept.failed = None;
+            }
+            Err(why) => kept.failed = Some((why.clone(), Instant::now())),
+        }
+        read
+    }
+
+    async fn run(&self) -> Result<String, String> {
         let fail =
             |why: &str| format!("the server's operator can correct `{}`: it {why}", self.name);
         let printed = self.source.read().await.map_err(|why| fail(&why))?;
@@ -132,6 +150,21 @@ mod tests {
         assert_eq!(kept.get().await.unwrap(), "two");
         assert!(!kept.renew("two").await);
         assert_eq!(kept.get().await.unwrap(), "two");
+    }
+
+    #[tokio::test]
+    async fn a_failure_answers_everybody_for_a_while_without_another_run() {
+        let kept = key(&["", "one"], Duration::ZERO);
+        let first = kept.get().await.unwrap_err();
+        assert_eq!(kept.get().await.unwrap_err(), first);
+    }
+
+    #[tokio::test]
+    async fn a_renewal_that_fails_leaves_the_old_key() {
+        let kept = key(&["one", "", "two"], Duration::from_secs(60));
+        assert_eq!(kept.get().await.unwrap(), "one");
+        assert!(!kept.renew("one").await);
+        assert_eq!(kept.get().await.unwrap(), "one");
     }
 
     #[tokio::test]
