@@ -179,7 +179,7 @@ pub fn run() -> ExitCode {
         }),
         Some(Command::Tasks { command, agent }) => carry_out(async {
             let server = Server::find_agent(&agent, &environment, &cwd)?;
-            explained(&server, tasks::run(command, &server, screen)).await
+            explained(&server, Box::pin(tasks::run(command, &server, screen))).await
         }),
         Some(Command::Approve { args, agent }) => {
             answer(tasks::AnswerCommand::Approve(args), &agent, &environment, &cwd, screen)

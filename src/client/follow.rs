@@ -140,7 +140,7 @@ impl<W: Write> Show<W> {
     }
 
     /// Shows all that happened, as it happened; `known` has what the user said.
-    pub(super) fn as_transcript(mut self, known: &Task) -> Self {
+    pub(super) fn into_transcript(mut self, known: &Task) -> Self {
         let said = known.history.iter().filter(|message| message.role == Role::User);
         self.transcript = Some(said.cloned().collect());
         self

@@ -171,7 +171,7 @@ async fn watch(
     let to = (args.input.restrict(screen), args.json);
     let mut show = Show::new(std::io::stdout(), to.0, args.json, server.options());
     if whole {
-        show = show.as_transcript(&task);
+        show = show.into_transcript(&task);
     }
     let until = FollowUntil::AskSince(task.status.timestamp);
     let mut end = match client.subscribe(id, Some(0)).await {

@@ -166,7 +166,7 @@ fn a_transcript_has_what_was_asked_done_and_answered_in_its_order() {
         .push(Part::data(serde_json::json!({"askId": "a", "decision": "deny", "reason": "no"})));
     known.history.push(message);
     let mut out = Vec::new();
-    let mut show = Show::new(&mut out, PIPE, false, "").as_transcript(&known);
+    let mut show = Show::new(&mut out, PIPE, false, "").into_transcript(&known);
     for event in [
         begin(),
         step("tool-call", "Bash: python3 primes.py"),
