@@ -3,7 +3,7 @@
 use super::walls::behind;
 use super::with_key;
 use crate::building::Builder;
-use crate::reading::{answer, message, state, words};
+use crate::reading::{answer, at_once, message, state, text_of, words};
 use crate::world::{OWNER, World};
 use fake_model::Model;
 use serde_json::{Value, json};
@@ -85,9 +85,11 @@ fn where_the_operator_wants_it_turns_wait_for_the_end_of_the_limit() {
     let model = Model::start();
     let wait = json!({"limits": {"at_account_limit": "wait"}, "timeouts": {"retry_max": "1s"}});
     let world = behind(&model, "bubblewrap").config(wait).start();
-    let task = world.send(refused("x-should-retry=false retry-after=3"));
+    let task = world.send(refused("x-should-retry=false retry-after=5"));
     assert_eq!(state(&task), "FAILED", "{task:#}");
-    let task = world.say("say hello");
-    assert_eq!((state(&task), answer(&task).as_str()), ("COMPLETED", "hello"), "{task:#}");
+    let task = world.send(at_once(message("say hello")));
+    assert_eq!(state(&task), "SUBMITTED", "{task:#}");
+    let task = world.await_state(text_of(&task, "id"), &["COMPLETED"]);
+    assert_eq!(answer(&task), "hello", "{task:#}");
     assert_eq!(limits(&world), json!([]));
 }
