@@ -48,10 +48,12 @@ fn a_context_that_no_session_has_begins_under_the_name_that_was_given() {
     let world = World::start();
     let address = url(world.address());
     world.send(message_in("maintenance", "say x"));
-    for name in ["main", "beef"] {
-        let sent = pilothouse(&address, &["send", "-c", name, "say new"]);
+    for (option, name) in [("-c", "main"), ("--new-context", "beef")] {
+        let sent = pilothouse(&address, &["send", option, name, "say new"]);
         assert!(sent.err.contains(&format!("context {name} ")), "{}", sent.err);
     }
+    let sent = pilothouse(&address, &["send", "-c", "cafe", "say new"]);
+    assert!(sent.err.contains("no conversation begins or ends with `cafe`"), "{}", sent.err);
 }
 
 #[test]

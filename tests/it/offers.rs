@@ -2,7 +2,7 @@
 
 use crate::building::Builder;
 use crate::processes::await_some;
-use crate::reading::text_of;
+use crate::reading::{message_in, text_of};
 use crate::world::World;
 use serde_json::{Value, json};
 use std::process::Command;
@@ -121,6 +121,21 @@ fn a_server_that_stops_does_not_wait_for_an_answer() {
     let mut world = described("").file("cli.sh", 0o755, silent).start();
     await_some("the question", world.patience(), || (asked(&world) == 1).then_some(()));
     world.stop();
+}
+
+#[test]
+fn a_turn_takes_the_place_of_a_question_that_has_no_answer_yet() {
+    let asked_once = "#!/bin/sh
+[ \"$1\" = --version ] && echo '9.9.9 (Claude Code)' && exit
+[ -e \"$ASKED\" ] && exit 3
+echo asked > \"$ASKED\"
+exec sleep 1000
+";
+    let one = json!({"processes": {"max": 1}, "timeouts": {"start": "1h"}});
+    let world = described("").file("cli.sh", 0o755, asked_once).config(one).start();
+    await_some("the question", world.patience(), || (asked(&world) == 1).then_some(()));
+    let task = world.begin_with(message_in("one", "hello"));
+    world.await_state(&task, &["FAILED"]);
 }
 
 #[test]
