@@ -93,7 +93,16 @@ async fn run(launcher: &Launcher, spec: Spec) -> Result<String, String> {
     process.stdin = None;
     let mut printed = Vec::new();
     let mut stdout = (&mut process.stdout).take(LONGEST);
-    let read = stdout.read_to_end(&mut printed).await;
+    // A command that says much there would wait for its reader.
+    let stderr = &mut process.stderr;
+    let unheard = async {
+        let _ = tokio::io::copy(stderr, &mut tokio::io::sink()).await;
+        std::future::pending::<()>().await;
+    };
+    let read = tokio::select! {
+        read = stdout.read_to_end(&mut printed) => read,
+        () = unheard => return Err("did not end well".to_owned()),
+    };
     read.map_err(|error| format!("could not be read: {error}"))?;
     match process.control.ended().await {
         Ended::Code(0) => String::from_utf8(printed).map_err(|_| "printed no text".to_owned()),

@@ -1,6 +1,7 @@
 //! What an agent's CLI writes to its standard error, for the server's log: each line once.
 
 use parking_lot::Mutex;
+use pilothouse_agents::is_unshowable;
 use std::collections::HashSet;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
@@ -40,7 +41,7 @@ impl StderrLog {
     /// A line as it is logged; none where it is empty, was logged, or too many were.
     fn note(&self, line: &[u8]) -> Option<String> {
         let line = String::from_utf8_lossy(line);
-        let shown = |c: char| if c.is_control() { ' ' } else { c };
+        let shown = |c: char| if is_unshowable(c) { ' ' } else { c };
         let mut line: String = line.trim().chars().map(shown).collect();
         if line.is_empty() {
             return None;

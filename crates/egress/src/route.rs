@@ -333,9 +333,9 @@ mod tests {
         assert!(env.is_empty());
         let Route::Model(route) = routes.remove(0) else { unreachable!() };
         assert_eq!(route.upstream.as_str(), "https://team.services.ai.azure.com/anthropic");
-        let signs_in =
+        let mut signs_in =
             BTreeMap::from([resource].map(|(name, value)| (name.to_owned(), value.to_owned())));
-        assert!(take_keys(&mut { signs_in }, &[ProviderKind::Foundry]).unwrap().is_empty());
+        assert!(take_keys(&mut signs_in, &[ProviderKind::Foundry]).unwrap().is_empty());
     }
 
     #[test]

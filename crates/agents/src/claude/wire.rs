@@ -260,6 +260,7 @@ pub(super) struct PromptOutcome<'a> {
 pub(super) struct RateLimits<'a> {
     /// `allowed`, `allowed_warning` or `rejected`.
     pub(super) status: Text<'a>,
+    #[serde(default, deserialize_with = "short")]
     pub(super) rate_limit_type: Option<Text<'a>>,
     /// Seconds since 1970.
     pub(super) resets_at: Option<i64>,
