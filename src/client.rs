@@ -29,6 +29,8 @@ pub mod exit {
     pub const REJECTED: u8 = 5;
     /// The agent waits for credentials.
     pub const AUTH_REQUIRED: u8 = 6;
+    /// The server refuses for now: there is too much to do (`EX_TEMPFAIL`).
+    pub const REFUSED_FOR_NOW: u8 = 75;
     /// The server does not take the token, or wants one (`EX_NOPERM`).
     pub const NOT_AUTHORISED: u8 = 77;
     /// Left by Ctrl-C (128 and the number of the signal).

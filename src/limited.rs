@@ -11,11 +11,16 @@ use parking_lot::Mutex;
 use pilothouse_a2a::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The file below `state_dir`.
 const FILE: &str = "account-limits.json";
+
+/// The longest time until a limit is lifted that is believed, as in the proxy.
+pub const LONGEST: Duration = Duration::from_secs(31 * 24 * 3600);
 
 /// A limit that is reached.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -53,7 +58,8 @@ impl AccountLimit {
 pub struct LimitedAccounts {
     /// By the account.
     known: Arc<Mutex<BTreeMap<u64, AccountLimit>>>,
-    file: Option<Arc<PathBuf>>,
+    /// Locked by the writer of the file.
+    file: Option<Arc<Mutex<PathBuf>>>,
 }
 
 impl LimitedAccounts {
@@ -62,22 +68,44 @@ impl LimitedAccounts {
         let known = read(state_dir).into_iter();
         let known = known.filter_map(|limit| Some((account_of(&limit.agent)?, limit)));
         let (known, file) = (Arc::new(Mutex::new(known.collect())), state_dir.join(FILE));
-        Self { known, file: Some(Arc::new(file)) }
+        Self { known, file: Some(Arc::new(Mutex::new(file))) }
     }
 
     /// Notes that an account is at its limit.
     pub async fn note(&self, account: u64, limit: AccountLimit) {
+        self.known.lock().insert(account, limit);
+        self.keep().await;
+    }
+
+    /// Forgets the limit of an account that has had an answer.
+    pub async fn clear(&self, account: u64) {
+        let cleared = self.known.lock().remove(&account);
+        if cleared.is_some() {
+            self.keep().await;
+        }
+    }
+
+    /// Writes what is known. A caller that goes away does not end it in the middle.
+    async fn keep(&self) {
+        let limited = self.clone();
+        let written = tokio::task::spawn_blocking(move || limited.write()).await;
+        if let Err(error) = written.unwrap_or_else(|error| Err(error.into())) {
+            tracing::warn!(%error, "the limits of accounts could not be kept for the next start");
+        }
+    }
+
+    /// Puts the newest state into the file; writers come one after the other.
+    fn write(&self) -> io::Result<()> {
+        let Some(file) = &self.file else { return Ok(()) };
+        let file = file.lock();
         let text = {
             let mut known = self.known.lock();
-            known.insert(account, limit);
             known.retain(|_, limit| limit.seconds_left().is_some());
-            serde_json::to_vec(&known.values().collect::<Vec<_>>()).unwrap_or_default()
+            serde_json::to_vec(&known.values().collect::<Vec<_>>())?
         };
-        if let Some(file) = &self.file
-            && let Err(error) = tokio::fs::write(&**file, text).await
-        {
-            tracing::warn!(file = %file.display(), %error, "the limit of an account could not be kept for the next start");
-        }
+        let fresh = file.with_extension("json.new");
+        // Renamed into place, so that nobody reads half of it.
+        std::fs::write(&fresh, text).and_then(|()| std::fs::rename(&fresh, &*file))
     }
 
     /// The limit of this account, while it is reached.
@@ -98,7 +126,16 @@ pub fn read(state_dir: &Path) -> Vec<AccountLimit> {
     let text = std::fs::read(state_dir.join(FILE)).unwrap_or_default();
     let mut known: Vec<AccountLimit> = serde_json::from_slice(&text).unwrap_or_default();
     known.retain(|limit| limit.seconds_left().is_some());
+    for limit in &mut known {
+        limit.until = limit.until.min(after(LONGEST));
+    }
     known
+}
+
+/// The time after this wait.
+pub fn after(wait: Duration) -> Timestamp {
+    let wait = i64::try_from(wait.as_millis()).unwrap_or(i64::MAX);
+    Timestamp::from_millisecond(Timestamp::now().as_millisecond().saturating_add(wait))
 }
 
 #[cfg(test)]
@@ -123,5 +160,18 @@ mod tests {
         assert!((3590..=3600).contains(&known.seconds_left().unwrap()));
         assert!(known.words().starts_with("the five hour limit of the account that `one` uses"));
         assert_eq!(again.all().len(), 1);
+    }
+    #[tokio::test]
+    async fn an_answer_ends_a_limit_here_and_in_the_file_which_is_never_half_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let accounts = LimitedAccounts::load(folder.path(), |_| None);
+        let noted = (0..20).map(|n| accounts.note(n, limit("one", 3600)));
+        futures_util::future::join_all(noted).await;
+        assert_eq!(read(folder.path()).len(), 20);
+        for n in 0..19 {
+            accounts.clear(n).await;
+        }
+        assert_eq!((accounts.of(0), read(folder.path()).len()), (None, 1));
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 }

@@ -52,7 +52,7 @@ mod waiting;
 pub use activity::Activity;
 use end_guard::EndGuard;
 pub use live::Removal;
-pub use registry::{NotAdmitted, Sessions};
+pub use registry::{Admission, NotAdmitted, Sessions};
 pub use waiting::WaitingTurn;
 
 use crate::agent::Agents;

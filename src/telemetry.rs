@@ -14,17 +14,11 @@ use crate::store::{self, AskRow, Scope};
 use crate::task::TaskLog;
 use pilothouse_a2a::time::Timestamp;
 use pilothouse_agents::event::Event;
+use pilothouse_agents::is_unshowable;
 use pilothouse_egress::Refusal;
 use serde_json::Value;
 use std::io;
 use std::sync::Arc;
-
-/// Whether terminals and editors do anything else with a character than show it: control characters, separators of
-/// lines and paragraphs, and marks that change the direction of text.
-fn is_unshowable(character: char) -> bool {
-    character.is_control()
-        || matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
 
 /// Everything that watches; clones share it.
 #[derive(Clone)]

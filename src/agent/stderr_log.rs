@@ -18,10 +18,12 @@ pub(crate) struct StderrLog(Mutex<HashSet<u64>>);
 impl StderrLog {
     /// Logs the whole lines in `waiting`, which keeps what has no end yet.
     pub(crate) fn hear(&self, agent: &str, waiting: &mut Vec<u8>) {
-        while let Some(end) = waiting.iter().position(|&byte| byte == b'\n') {
-            let line: Vec<u8> = waiting.drain(..=end).collect();
-            self.log(agent, &line);
+        let mut begin = 0;
+        while let Some(length) = waiting[begin..].iter().position(|&byte| byte == b'\n') {
+            self.log(agent, &waiting[begin..begin + length]);
+            begin += length + 1;
         }
+        waiting.drain(..begin);
         if waiting.len() > LONGEST_LINE {
             self.log(agent, waiting);
             waiting.clear();

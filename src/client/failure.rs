@@ -47,6 +47,11 @@ impl Failure {
         let failure = match error {
             ClientError::Transport(_) => Self::unreachable(url, &root_cause(error)),
             ClientError::Http { status: 401 | 403, .. } => Self::not_authorised(url),
+            ClientError::Http { status: 429, body, .. } => {
+                let message =
+                    format!("the server at {url} refuses for now: {}", answered(429, body));
+                Self::new(exit::REFUSED_FOR_NOW, message)
+            }
             ClientError::Http { status: status @ (404 | 405), body, .. } => {
                 let told = answered(*status, body);
                 let message = format!("{url} answers, but not as an A2A agent: {told}");
@@ -67,13 +72,12 @@ impl Failure {
                     Self::not_authorised(url)
                 }
                 Some(ErrorKind::TaskNotCancelable) => Self::new(exit::FAILED, &told.message),
-                Some(
-                    ErrorKind::Internal
-                    | ErrorKind::Unavailable
-                    | ErrorKind::ResourceExhausted
-                    | ErrorKind::TooSlow,
-                )
-                | None => Self::new(exit::UNAVAILABLE, &told.message),
+                Some(ErrorKind::ResourceExhausted) => {
+                    Self::new(exit::REFUSED_FOR_NOW, &told.message)
+                }
+                Some(ErrorKind::Internal | ErrorKind::Unavailable | ErrorKind::TooSlow) | None => {
+                    Self::new(exit::UNAVAILABLE, &told.message)
+                }
                 Some(_) => Self::usage(&told.message),
             },
             other => Self::new(exit::UNAVAILABLE, other.to_string()),
@@ -161,7 +165,10 @@ mod tests {
         assert_eq!(code(ErrorKind::TaskNotFound), 2);
         assert_eq!(code(ErrorKind::InvalidParams), 2);
         assert_eq!(code(ErrorKind::Unauthenticated), 77);
-        assert_eq!(code(ErrorKind::ResourceExhausted), 69);
+        assert_eq!(code(ErrorKind::Unavailable), 69);
+        assert_eq!(code(ErrorKind::ResourceExhausted), 75);
+        let error = ClientError::Http { status: 429, body: "busy".to_owned(), retry_after: None };
+        assert_eq!(Failure::of_client(&error, "http://x").code, 75);
         assert_eq!(code(ErrorKind::TaskNotCancelable), 1);
     }
 

@@ -9,7 +9,7 @@
 
 use super::failure::Failure;
 use super::markdown::Printer;
-use super::outcome::{last_message, text_of, words};
+use super::outcome::{last_message, remark, text_of, words};
 use super::send::watch_command;
 use super::tasks::render_question;
 use super::terminal::{DIM, Filter, Screen, Spinner, WAITS, clean, clean_line, cut, shows, styled};
@@ -365,7 +365,8 @@ impl<W: Write> Show<W> {
                 self.write(&text)?;
                 return self.out.flush();
             }
-            let told = if state == TaskState::Completed && !self.said {
+            let is_answer = !self.said && remark(task).is_none();
+            let told = if state == TaskState::Completed && is_answer {
                 words(task).or_else(|| last_message(task))
             } else {
                 None

@@ -32,6 +32,8 @@ const MOST_CANDIDATES: usize = 10;
 const PRINTED: usize = 8;
 /// Characters of a short context id at least: a caller may name a new context himself.
 const SHORTEST_CONTEXT: usize = 4;
+/// Characters of a text at most that is a short id and never the name of a new context.
+const LONGEST_SHORT: usize = 12;
 
 /// What a text may mean.
 struct Candidate<T> {
@@ -179,7 +181,8 @@ pub(super) async fn find_session(server: &Server, text: &str) -> Result<(Server,
     Ok((server.clone(), session))
 }
 
-/// The context that a text names. One that no session has is a new one, and is taken as it is.
+/// The context that a text names. One that no session has is a new one, and is taken as it is, unless it looks like a
+/// short id.
 pub(super) async fn find_context(
     server: &Server,
     text: &str,
@@ -189,8 +192,23 @@ pub(super) async fn find_context(
             let context = session.get("contextId").and_then(Value::as_str).unwrap_or(text);
             Ok((server, ContextId::new(context)))
         }
-        None => Ok((server.clone(), ContextId::new(text))),
+        None => Ok((server.clone(), new_context(text)?)),
     }
+}
+
+/// The context of a text that leads to no session: a new one, but a mistyped short id is an error.
+fn new_context(text: &str) -> Result<ContextId, Failure> {
+    if is_hex(text) && (SHORTEST_CONTEXT..=LONGEST_SHORT).contains(&text.len()) {
+        return Err(Failure::usage(format!(
+            "no conversation begins or ends with `{text}`; `pilothouse send --new-context {text}` begins one of that name"
+        )));
+    }
+    Ok(ContextId::new(text))
+}
+
+/// Whether a text may be a piece of a UUID.
+fn is_hex(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-')
 }
 
 /// The session of a text; a short one has at least `shortest` characters.
@@ -207,9 +225,7 @@ async fn look_for_session(
                 return Ok(Some((agent.clone(), session)));
             }
         }
-        let is_short = text.len() >= shortest
-            && text.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
-        if is_whole(text) || !is_short {
+        if is_whole(text) || text.len() < shortest || !is_hex(text) {
             return Ok(None);
         }
     }
@@ -234,7 +250,7 @@ async fn look_for_session(
         let ids = [told(&session, "contextId"), told(&session, "id")];
         let age = ago(Timestamp::parse(&told(&session, "used")), Timestamp::now());
         Candidate {
-            ids: ids.into_iter().filter(|id| is_whole(id)).collect(),
+            ids: ids.into_iter().filter(|id| !id.is_empty()).collect(),
             about: format!("{name} used {age}").trim().to_owned(),
             value: (agent, session),
         }
@@ -252,12 +268,7 @@ async fn open_asks(server: &Server) -> Result<Vec<Candidate<Value>>, Failure> {
         .into_iter()
         .map(|ask| Candidate {
             ids: ["askId", "taskId", "contextId"].map(|name| field(&ask, name)).to_vec(),
-            about: format!(
-                "{} {}: {}",
-                field(&ask, "agent"),
-                Ask::of_data(&ask).tool(),
-                Ask::of_data(&ask).headline()
-            ),
+            about: format!("{} {}", field(&ask, "agent"), Ask::of_data(&ask).describe()),
             value: ask,
         })
         .collect())
@@ -362,6 +373,18 @@ mod tests {
   01a1  about 0
   01c3  about 2
 ");
+    }
+
+    #[test]
+    fn a_short_id_that_leads_to_no_conversation_begins_none() {
+        for text in ["beef", "07228c16", "01a1-faa5"] {
+            let failure = new_context(text).unwrap_err();
+            assert!(failure.message.starts_with("no conversation begins or ends with"), "{text}");
+        }
+        let uuid = "01a1faa5-948e-736e-845a-de8107228c16";
+        for text in ["mine", "abc", "project-x", uuid] {
+            assert_eq!(new_context(text).unwrap().as_str(), text);
+        }
     }
 
     #[test]

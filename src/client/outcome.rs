@@ -1,7 +1,7 @@
 //! How a task stands, in the words and exit codes of the command line.
 
 use super::exit;
-use super::terminal::{BAD, DIM, GOOD, WAITS, clean_line, styled};
+use super::terminal::{BAD, DIM, GOOD, WAITS, clean, clean_line, styled};
 use anstyle::Style;
 use pilothouse_a2a::message::{Part, PartContent, Role};
 use pilothouse_a2a::task::{Artifact, Task, TaskState};
@@ -113,6 +113,38 @@ pub(super) fn words(task: &Task) -> Option<String> {
     (!text.trim().is_empty()).then_some(text)
 }
 
+/// What a completed task says beside its answer; its status is the answer where there is no other, and says so by
+/// having no data.
+pub(super) fn remark(task: &Task) -> Option<String> {
+    let parts = &task.status.message.as_ref()?.parts;
+    let is_note = parts.iter().any(|part| matches!(part.content, PartContent::Data(_)));
+    let is_beside = is_note || task.artifacts.iter().any(|artifact| !text_of(artifact).is_empty());
+    words(task).filter(|_| task.status.state == TaskState::Completed && is_beside)
+}
+
+/// The last words of a task that is over, beside its answer, and what did not work in the agent's set-up.
+pub(super) fn closing_lines(task: &Task) -> Vec<String> {
+    let words = match task.status.state {
+        TaskState::Completed => remark(task),
+        TaskState::Failed | TaskState::Rejected | TaskState::Canceled => words(task),
+        TaskState::InputRequired
+        | TaskState::AuthRequired
+        | TaskState::Unspecified
+        | TaskState::Submitted
+        | TaskState::Working => None,
+    };
+    let words = words.map(|words| clean(&words).trim_end().to_owned());
+    let problems = task.metadata.as_ref().and_then(|metadata| metadata.get("problems"));
+    let problems = problems.as_ref().and_then(|problems| problems.as_array());
+    let problems = problems.into_iter().flatten().map(|problem| {
+        let field = |name: &str| problem.get(name).and_then(Value::as_str).unwrap_or_default();
+        let line = format!("problem: {} {}: {}", field("kind"), field("subject"), field("state"));
+        let detail = Some(field("detail")).filter(|detail| !detail.is_empty());
+        clean_line(&detail.map_or_else(|| line.clone(), |detail| format!("{line}: {detail}")))
+    });
+    words.into_iter().chain(problems).collect()
+}
+
 /// The agent's last message, where its answer stands in no artifact.
 pub(super) fn last_message(task: &Task) -> Option<String> {
     let last = task.history.iter().rev().find(|message| message.role == Role::Agent)?;
@@ -151,6 +183,7 @@ pub(super) fn files(task: &Task) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use pilothouse_a2a::message::Message;
     use pilothouse_a2a::task::TaskStatus;
     use serde_json::json;
 
@@ -170,6 +203,31 @@ mod tests {
         insta::assert_snapshot!(summary(&task(TaskState::Completed, told), None, false), @r"✓ completed in 2.3 s · 12 → 345 tokens · $0.0123 · context c-1 · task t-1");
         insta::assert_snapshot!(summary(&task(TaskState::Failed, json!({})), Some(Duration::from_secs(75)), false), @r"✗ failed in 1 min 15 s · context c-1 · task t-1");
         insta::assert_snapshot!(summary(&task(TaskState::InputRequired, json!({})), None, true).replace('\u{1b}', "⟦"), @r"⟦[33m? input-required⟦[0m · context c-1 · task t-1");
+    }
+
+    #[test]
+    fn a_completed_task_says_what_still_runs_and_what_did_not_work() {
+        let problem = json!({"kind": "mcp-server", "subject": "files", "state": "failed", "detail": "no\nsuch file"});
+        let mut task = task(TaskState::Completed, json!({"problems": [problem]}));
+        let mut message = Message::agent_text("background: still running: sleep 60");
+        message.parts.push(Part::data(json!({"kind": "background"})));
+        task.status.message = Some(message);
+        assert_eq!(
+            closing_lines(&task),
+            [
+                "background: still running: sleep 60",
+                "problem: mcp-server files: failed: no such file"
+            ]
+        );
+    }
+
+    #[test]
+    fn words_of_a_completed_task_without_data_are_its_answer_unless_it_has_one() {
+        let mut task = task(TaskState::Completed, json!({}));
+        task.status.message = Some(Message::agent_text("hello"));
+        assert_eq!(remark(&task), None);
+        task.artifacts.push(Artifact::new("a".into(), "answer", vec![Part::text("the answer")]));
+        assert_eq!(remark(&task).as_deref(), Some("hello"));
     }
 
     #[test]

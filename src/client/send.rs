@@ -5,7 +5,7 @@ use super::failure::Failure;
 use super::follow::{End, FollowUntil, Interrupt, Show, follow, json_safe};
 use super::local::{AgentArgs, Server};
 use super::names::{find_context, find_task};
-use super::outcome::{files, summary, words};
+use super::outcome::{closing_lines, files, summary};
 use super::tasks::{Ask, ask_person, read_line};
 use super::terminal::{BAD, Screen, clean, clean_line, styled};
 use clap::Args;
@@ -33,7 +33,8 @@ Exit codes:
     0  completed             1  the agent failed      2  wrong use
     3  canceled              4  input required        5  rejected
     6  authentication required by the agent
-   69  no server             77  not authorised      78  configuration
+   69  no server             75  refused for now: the caller or the server has too much to do
+   77  not authorised        78  configuration
   130  left by Ctrl-D, and the task goes on; or by Ctrl-C (the first one cancels the task and waits)";
 
 /// What to say, and to whom.
@@ -49,6 +50,9 @@ pub(crate) struct SendArgs {
     /// Go on with this conversation: its id (on the last line of an answer), the beginning or the end of it, or `last`
     #[arg(short, long, value_name = "ID")]
     context: Option<String>,
+    /// Begin a conversation of this name
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["context", "task"])]
+    new_context: Option<String>,
     /// Answer this task, which asked for something: its id, the beginning or the end of it, or `last`
     #[arg(short, long, value_name = "ID")]
     task: Option<String>,
@@ -95,7 +99,8 @@ pub(crate) async fn run(
     if says_nothing && !is_chat {
         args.text = Some("-".to_owned());
     }
-    let (mut found, mut context, mut task) = (server.clone(), None, None);
+    let (mut found, mut context, mut task) =
+        (server.clone(), args.new_context.as_deref().map(ContextId::new), None);
     if let Some(text) = &args.context {
         let (server, id) = find_context(server, text).await?;
         (found, context) = (server, Some(id));
@@ -239,18 +244,9 @@ fn tell(task: &Task, began: Option<Instant>, screen: Screen) {
     for line in files(task) {
         eprintln!("{line}");
     }
-    let state = task.status.state;
-    if matches!(state, TaskState::Failed | TaskState::Rejected | TaskState::Canceled)
-        && let Some(words) = words(task)
-    {
-        eprintln!(
-            "{}",
-            styled(
-                clean(&words).trim_end(),
-                BAD,
-                screen.styled_errors && state != TaskState::Canceled
-            )
-        );
+    let is_bad = matches!(task.status.state, TaskState::Failed | TaskState::Rejected);
+    for line in closing_lines(task) {
+        eprintln!("{}", styled(&line, BAD, screen.styled_errors && is_bad));
     }
     eprintln!("{}", summary(task, began.map(|began| began.elapsed()), screen.styled_errors));
 }

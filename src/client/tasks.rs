@@ -12,7 +12,7 @@ use super::follow::{End, FollowUntil, Interrupt, Show, follow, json_safe};
 use super::list::{List, ListArgs};
 use super::local::Server;
 use super::names::{find_context, find_task, shorten};
-use super::outcome::{ago, last_message, state_of, summary, text_of, words};
+use super::outcome::{ago, closing_lines, last_message, state_of, summary, text_of, words};
 use super::send::{InputArgs, conclude, converse, how_to_answer, left_or};
 use super::table::table;
 use super::terminal::{Screen, clean_line, cut};
@@ -302,10 +302,12 @@ fn print_task<W: Write>(task: &Task, show: &mut Show<W>, screen: Screen) -> Resu
     show.finish()?;
     if !has_text
         && task.status.state == TaskState::Failed
-        && let Some(words) = words(task).or_else(|| last_message(task))
+        && words(task).is_none()
+        && let Some(words) = last_message(task)
     {
         eprintln!("{}", super::terminal::clean(&words));
     }
+    closing_lines(task).iter().for_each(|line| eprintln!("{line}"));
     super::outcome::files(task).iter().for_each(|line| eprintln!("{line}"));
     Ok(())
 }

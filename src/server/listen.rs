@@ -216,7 +216,7 @@ impl Listener {
         (peer, local): (IpAddr, IpAddr),
         socket: Arc<TcpStream>,
         connection: Arc<Connection>,
-    ) -> Result<hyper::Response<connections::Answer>, HungUp> {
+    ) -> Result<hyper::Response<connections::ServedBody>, HungUp> {
         let is_http2 = request.version() == Version::HTTP_2;
         let mut served = connection.arrive(is_http2);
         let access = &self.doors.access;

@@ -6,8 +6,9 @@ use super::{Client, RETRY_SECONDS, Service};
 use crate::agent::Agent;
 use crate::asks::{self, Answered};
 use crate::config::{AtAccountLimit, Replies};
+use crate::limited::AccountLimit;
 use crate::push::{self, Checked};
-use crate::session::{Fork, NotAdmitted, Origin};
+use crate::session::{Admission, Fork, NotAdmitted, Origin};
 use crate::store::{self, Scope, TaskRow, Write};
 use crate::task::{Record, TaskLog};
 use pilothouse_a2a::dialect::Dialect;
@@ -223,8 +224,9 @@ impl Service {
         // Before a new session gets an actor, which makes folders.
         self.affordable(&scope, None, None).await?;
         self.hold_prompt(&scope.caller, &mut told)?;
-        let admission =
-            self.sessions.admit(&scope, context_id.clone(), known).await.map_err(refused)?;
+        let admitted = self.sessions.admit(&scope, context_id.clone(), known).await;
+        let mut admission = admitted.map_err(refused)?;
+        let limit = self.wait_for_limit(&client.agent, &mut admission)?;
         if admission.write().is_none() {
             self.affordable(&scope, Some(&admission.session.id), None).await?;
         }
@@ -244,7 +246,7 @@ impl Service {
         };
         let status = TaskStatus {
             state: TaskState::Submitted,
-            message: (!admission.starts_now()).then(|| self.queued(&row.scope)),
+            message: (!admission.starts_now()).then(|| self.queued(&row.scope, limit.as_ref())),
             timestamp: Some(now),
         };
         let mut task = Task::new(id.clone(), context_id.clone(), status);
@@ -269,9 +271,12 @@ impl Service {
     }
 
     /// The place of a task that cannot begin at once, for people.
-    fn queued(&self, scope: &Scope) -> Message {
+    fn queued(&self, scope: &Scope, limit: Option<&AccountLimit>) -> Message {
         let place = self.sessions.position(&scope.caller);
-        let words = format!("waiting for its turn: number {place} in the queue");
+        let mut words = format!("waiting for its turn: number {place} in the queue");
+        if let Some(limit) = limit {
+            words = format!("{words}; {}", limit.words());
+        }
         Message::new(Role::Agent, vec![Part::text(words)])
     }
 
@@ -330,13 +335,17 @@ impl Service {
             }
             ended = Some((Answered::new(&ask, &decision), ask));
         }
-        if let Some(agent) = self.agents.get(&log.scope.agent) {
+        let agent = self.agents.get(&log.scope.agent);
+        if let Some(agent) = agent {
             self.within_limit(agent)?;
         }
         self.affordable(&log.scope, Some(&log.session), Some(log.n)).await?;
         self.hold_prompt(&log.scope.caller, &mut told)?;
-        let admission =
-            self.sessions.admit(&log.scope, log.context_id.clone(), true).await.map_err(refused)?;
+        let admitted = self.sessions.admit(&log.scope, log.context_id.clone(), true).await;
+        let mut admission = admitted.map_err(refused)?;
+        if let Some(agent) = agent {
+            self.wait_for_limit(agent, &mut admission)?;
+        }
         also.extend(admission.write());
         let mut answered = None;
         if let Some((_, ask)) = &ended {
@@ -398,6 +407,20 @@ impl Service {
             .with("until", limit.until.to_string())
             .with("limit", limit.limit.clone().unwrap_or_default());
         Err(error.retry_after(limit.seconds_left().unwrap_or(1)))
+    }
+
+    /// Has a turn wait whose account at the model API is at its limit; the limit.
+    fn wait_for_limit(
+        &self,
+        agent: &Agent,
+        admission: &mut Admission,
+    ) -> Result<Option<AccountLimit>, Error> {
+        let waits = self.config.limits.at_account_limit == AtAccountLimit::Wait;
+        let limit = self.limited.of(agent.account).filter(|_| waits);
+        if limit.is_some() {
+            admission.wait().map_err(refused)?;
+        }
+        Ok(limit)
     }
 
     /// Refuses a turn that would start at its ceiling.

@@ -334,6 +334,7 @@ impl Actor {
             usage: translator.usage(),
             took: translator.elapsed(),
             waited: turn.clock.as_ref().map(TurnClock::waited).unwrap_or_default(),
+            remark: translator.remark(),
             words,
         };
         deps.telemetry.turn_ends(&turn.log, end);

@@ -56,7 +56,7 @@ fn cut_texts(value: &mut Value, longest: usize) {
 }
 
 /// A value in one short line: the one string of an object that says most, else its JSON.
-pub(super) fn preview(value: &Value) -> String {
+fn preview(value: &Value) -> String {
     let telling = [
         "command",
         "file_path",
@@ -72,6 +72,14 @@ pub(super) fn preview(value: &Value) -> String {
     found.map_or_else(|| one_line(&value.to_string()), one_line)
 }
 
+/// The call of a tool in one short line.
+pub(super) fn call(tool: &str, input: &Value) -> String {
+    if input.is_null() || input.as_object().is_some_and(serde_json::Map::is_empty) {
+        return tool.to_owned();
+    }
+    format!("{tool}: {}", preview(input))
+}
+
 /// A text in one short line.
 pub(super) fn one_line(text: &str) -> String {
     let line: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -85,6 +93,13 @@ pub(super) fn one_line(text: &str) -> String {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn a_tool_without_input_is_its_name_alone() {
+        assert_eq!(call("ExitPlanMode", &json!({})), "ExitPlanMode");
+        assert_eq!(call("ExitPlanMode", &Value::Null), "ExitPlanMode");
+        assert_eq!(call("Bash", &json!({"command": "ls"})), "Bash: ls");
+    }
 
     #[test]
     fn a_long_text_inside_is_cut_and_the_rest_stays() {

@@ -108,7 +108,9 @@ impl<'a> Conversation<'a> {
         let stopped_since = ending.has_begun().then_some(since);
         let refused = stopped_since.is_none() && running.driver.may_repeat();
         let longest = deps.config.timeouts.retry_max.get();
-        let limit = LimitReached::learn(limit, running.confinement.take_refusal(), longest);
+        let Running { confinement, .. } = running;
+        let (seen, is_carried) = (confinement.take_refusal(), confinement.carries_models());
+        let limit = LimitReached::learn(limit, seen, is_carried, longest);
         Conversed { outcome, heard, refused, limit, stopped_since }
     }
 
@@ -193,8 +195,7 @@ impl<'a> Conversation<'a> {
         let park = self.questions.park_at(config.asks.park.get());
         // Others of its subagents may go on, and would be lost with the process.
         let parks = park.is_some() && !self.running.works_in_background();
-        let silent =
-            self.silence.ends_at(config.timeouts.silence.get()).filter(|_| self.awaits_model());
+        let silent = self.silence.ends_at(config.timeouts.silence.get());
         let (roomy, unread) = (self.has_room(), !self.running.unread.is_empty());
         let (climb, wake) = (self.ending.climb_at(), self.wake_at);
         let (inbox, stops) = (&mut *self.inbox, self.server_stops);
@@ -299,14 +300,15 @@ impl<'a> Conversation<'a> {
         self.take(steps);
     }
 
-    /// Whether only the model can say something now: nobody is asked, and nothing runs in the background.
+    /// Whether only the model can say something now: nobody is asked, nothing runs in the background, and no hook runs.
     fn awaits_model(&self) -> bool {
         let has_model = matches!(self.agent.config.driver, DriverKind::Claude | DriverKind::Acp);
-        has_model && !self.questions.are_open() && !self.running.works_in_background()
+        let is_at_work = self.running.works_in_background() || self.running.driver.runs_hooks();
+        has_model && !self.questions.are_open() && !is_at_work
     }
 
     fn beat(&mut self) {
-        let silence = self.silence.length(Instant::now()).filter(|_| self.awaits_model());
+        let silence = self.silence.length(Instant::now());
         let (text, data) = match silence {
             Some(silence) => {
                 let seconds = silence.as_secs();
@@ -351,6 +353,7 @@ impl<'a> Conversation<'a> {
     /// Says whether a person is asked; meanwhile the turn's time stands still.
     fn note_state(&mut self) {
         let now = Instant::now();
+        self.silence.note(self.awaits_model(), now);
         if self.questions.are_open() {
             self.activity.enter(SessionState::Waiting(WaitsFor::Answer));
             self.clock.pause(now);
@@ -360,7 +363,6 @@ impl<'a> Conversation<'a> {
         self.activity.enter(if ends { SessionState::Ending } else { SessionState::Running });
         if self.clock.resume(now) {
             self.spoke = now;
-            self.silence.begin_again(now);
         }
     }
 

@@ -1,11 +1,15 @@
 //! What a turn learns of its account's limit at the model API: from the CLI, or from what the proxy saw.
 
-use crate::limited::AccountLimit;
+use crate::limited::{self, AccountLimit, LONGEST};
 use pilothouse_a2a::time::Timestamp;
 use pilothouse_agents::{Limit, Outcome};
 use pilothouse_egress::ModelRefusal;
 use serde_json::{Value, json};
 use std::time::Duration;
+
+/// The longest time for which other sessions hear of a limit that only the CLI has told of. Nothing confirms it, and
+/// a subscription's shortest limit lasts five hours.
+const LONGEST_TOLD: Duration = Duration::from_secs(6 * 3600);
 
 /// Why another try of a turn is of no use.
 #[derive(Debug, Clone, PartialEq)]
@@ -16,36 +20,51 @@ pub(super) struct LimitReached {
     until: Option<Timestamp>,
     /// Whether it is the account's, and not the server's load.
     is_account: bool,
+    /// Until when other sessions of the account hear of it.
+    shared_until: Option<Timestamp>,
 }
 
 impl LimitReached {
-    /// What the CLI has told and the proxy has seen; none where another try may help.
+    /// What the CLI has told and the proxy has seen; none where another try may help. Where the proxy carries the
+    /// models, only what it has seen counts for other sessions: a session can make its CLI say anything.
     pub(super) fn learn(
         told: Option<Limit>,
         seen: Option<ModelRefusal>,
+        is_carried: bool,
         longest: Duration,
     ) -> Option<Self> {
-        let seconds = |seconds: i64| Timestamp::from_millisecond(seconds.saturating_mul(1000));
+        let at = |seconds: i64| {
+            Timestamp::from_millisecond(seconds.saturating_mul(1000)).min(limited::after(LONGEST))
+        };
+        let seen_until = seen.and_then(|seen| {
+            let after = || seen.retry_after.map(|wait| limited::after(wait.min(LONGEST)));
+            seen.resets_at.map(at).or_else(after)
+        });
+        let is_limit = seen.is_some_and(|seen| seen.status == 429);
+        let account_until = seen_until.filter(|_| is_limit);
         if let Some(limit) = told {
-            let until = limit.resets_at.map(seconds);
-            return Some(Self { kind: Some(limit.kind), until, is_account: true });
+            let until = limit.resets_at.map(at);
+            let shared_until = match is_carried {
+                true => account_until,
+                false => until.map(|until| until.min(limited::after(LONGEST_TOLD))),
+            };
+            let (kind, until) = (Some(limit.kind), account_until.or(until));
+            return Some(Self { kind, until, is_account: true, shared_until });
         }
         let seen = seen?;
         let is_long = seen.retry_after.is_some_and(|wait| wait > longest);
-        if !is_long && !seen.is_final && seen.resets_at.is_none() {
-            return None;
-        }
-        let after = |wait: Duration| {
-            let wait = i64::try_from(wait.as_millis()).unwrap_or(i64::MAX);
-            Timestamp::from_millisecond(Timestamp::now().as_millisecond().saturating_add(wait))
-        };
-        let until = seen.resets_at.map(seconds).or_else(|| seen.retry_after.map(after));
-        Some(Self { kind: None, until, is_account: seen.status == 429 })
+        let is_reached = is_long || seen.is_final || seen.resets_at.is_some();
+        is_reached.then_some(Self {
+            kind: None,
+            until: seen_until,
+            is_account: is_limit,
+            shared_until: account_until,
+        })
     }
 
     /// What is noted of the account of this agent.
     pub(super) fn of_account(&self, agent: &str) -> Option<AccountLimit> {
-        let until = self.until.filter(|_| self.is_account)?;
+        let until = self.shared_until?;
         let limit = AccountLimit { agent: agent.to_owned(), limit: self.kind.clone(), until };
         limit.seconds_left().is_some().then_some(limit)
     }
@@ -80,12 +99,12 @@ impl LimitReached {
 mod tests {
     use super::*;
 
-    const LONGEST: Duration = Duration::from_secs(60);
+    const MAX: Duration = Duration::from_secs(60);
 
     fn seen(retry_after: Option<u64>, is_final: bool) -> Option<LimitReached> {
         let retry_after = retry_after.map(Duration::from_secs);
         let refusal = ModelRefusal { status: 429, retry_after, is_final, resets_at: None };
-        LimitReached::learn(None, Some(refusal), LONGEST)
+        LimitReached::learn(None, Some(refusal), true, MAX)
     }
 
     #[test]
@@ -97,24 +116,52 @@ mod tests {
         assert_eq!(seen(None, true).unwrap().of_account("a"), None);
     }
 
+    fn told(days: u64) -> Option<Limit> {
+        let until = limited::after(Duration::from_secs(days * 24 * 3600));
+        let resets_at = Some(until.as_millisecond() / 1000);
+        Some(Limit { kind: "five hour".to_owned(), resets_at })
+    }
+
     #[test]
     fn a_failure_carries_the_time_in_words_and_as_data() {
-        let told = Limit { kind: "five hour".to_owned(), resets_at: Some(4_000_000_000) };
-        let reached = LimitReached::learn(Some(told), None, LONGEST).unwrap();
+        let reached = LimitReached::learn(told(2), None, false, MAX).unwrap();
         let failed = Outcome::Failed { message: "429".to_owned(), hint: None };
         let (outcome, data) = reached.explain(failed, "a");
         let Outcome::Failed { hint, .. } = outcome else { panic!("{outcome:?}") };
         let hint = hint.unwrap();
         assert!(hint.starts_with("the five hour limit of the account that `a` uses"), "{hint}");
-        assert!(hint.contains("2096-10-02T07:06:40"), "{hint}");
-        assert_eq!(data.unwrap()["until"], "2096-10-02T07:06:40.000Z");
+        let until = reached.until.unwrap().to_string();
+        assert!(hint.contains(&until), "{hint}");
+        assert_eq!(data.unwrap()["until"], until);
+    }
+
+    #[test]
+    fn other_sessions_hear_only_what_the_proxy_has_seen_and_else_of_a_few_hours() {
+        let shared = |told, seen, is_carried| {
+            let reached = LimitReached::learn(told, seen, is_carried, MAX).unwrap();
+            reached.of_account("a").and_then(|limit| limit.seconds_left())
+        };
+        let refusal = |status| {
+            let retry_after = Some(Duration::from_secs(100));
+            Some(ModelRefusal { status, retry_after, ..ModelRefusal::default() })
+        };
+        assert_eq!(shared(told(2), None, true), None);
+        assert_eq!(shared(told(2), refusal(529), true), None);
+        assert!((90..=100).contains(&shared(told(2), refusal(429), true).unwrap()));
+        assert!((21_500..=21_600).contains(&shared(told(2), None, false).unwrap()));
+    }
+
+    #[test]
+    fn a_time_that_is_too_far_away_is_cut() {
+        let until = LimitReached::learn(told(900), None, false, MAX).unwrap().until.unwrap();
+        assert!(until <= limited::after(LONGEST));
     }
 
     #[test]
     fn an_overloaded_server_is_no_limit_of_the_account() {
         let retry_after = Some(Duration::from_secs(600));
         let refusal = ModelRefusal { status: 529, retry_after, ..ModelRefusal::default() };
-        let reached = LimitReached::learn(None, Some(refusal), LONGEST).unwrap();
+        let reached = LimitReached::learn(None, Some(refusal), true, MAX).unwrap();
         assert_eq!(reached.of_account("a"), None);
     }
 }

@@ -345,8 +345,7 @@ impl Sessions {
     /// Asks the CLIs that can say it what they offer.
     pub async fn ask_clis(&self) {
         let live = &self.live;
-        let nobody = Arc::from("");
-        inquiry::ask_all(&self.deps, &live.starting, || live.places.try_take(&nobody)).await;
+        inquiry::ask_all(&self.deps, &live.starting, &live.places).await;
     }
 
     /// Cancels a task and waits until it is over. False when there was nothing to cancel any more.
@@ -395,6 +394,18 @@ impl Admission {
     pub fn not_yet_started(&mut self) {
         let (live, caller) = (&self.live, &self.key.scope.caller);
         self.places.waiting.get_or_insert_with(|| live.waiting.enter_over_limit(caller));
+    }
+
+    /// The turn waits for more than places, so that its task is stored as waiting.
+    ///
+    /// # Errors
+    ///
+    /// When too many turns wait.
+    pub fn wait(&mut self) -> Result<(), NotAdmitted> {
+        if self.places.waiting.is_none() {
+            self.places.waiting = Some(self.live.waiting.enter(&self.key.scope.caller)?);
+        }
+        Ok(())
     }
 
     /// Hands the turn to the session's actor.

@@ -1,4 +1,5 @@
-//! How long the model of a turn has said nothing. While a tool runs, or work in the background, that is no wonder.
+//! How long the model of a turn has said nothing. It is not counted while something else is awaited: a tool, a hook, work
+//! in the background, or the answer of a person.
 
 use pilothouse_agents::Event;
 use std::collections::HashSet;
@@ -12,13 +13,15 @@ const CALLS: usize = 1024;
 #[derive(Debug)]
 pub(super) struct Silence {
     since: Instant,
+    /// Whether only the model can say something, as far as the calls of tools do not tell.
+    is_awaited: bool,
     /// Tool calls without a result.
     calls: HashSet<String>,
 }
 
 impl Silence {
     pub(super) fn new(now: Instant) -> Self {
-        Self { since: now, calls: HashSet::new() }
+        Self { since: now, is_awaited: true, calls: HashSet::new() }
     }
 
     /// The agent has said this.
@@ -46,19 +49,26 @@ impl Silence {
         self.since = now;
     }
 
-    /// Nothing could be said until now.
-    pub(super) fn begin_again(&mut self, now: Instant) {
-        self.since = now;
+    /// Notes whether only the model can say something now; its silence begins when nothing else is awaited any longer.
+    pub(super) fn note(&mut self, is_awaited: bool, now: Instant) {
+        if is_awaited && !self.is_awaited {
+            self.since = now;
+        }
+        self.is_awaited = is_awaited;
     }
 
-    /// How long the model has said nothing; none while a tool runs.
+    /// How long the model has said nothing; none while something else is awaited.
     pub(super) fn length(&self, now: Instant) -> Option<Duration> {
-        self.calls.is_empty().then(|| now.saturating_duration_since(self.since))
+        self.counts().then(|| now.saturating_duration_since(self.since))
     }
 
-    /// When it has said nothing for so long; none while a tool runs.
+    /// When it has said nothing for so long; none while something else is awaited.
     pub(super) fn ends_at(&self, longest: Duration) -> Option<Instant> {
-        self.calls.is_empty().then(|| self.since + longest)
+        self.counts().then(|| self.since + longest)
+    }
+
+    fn counts(&self) -> bool {
+        self.is_awaited && self.calls.is_empty()
     }
 }
 
@@ -81,5 +91,18 @@ mod tests {
         let content = String::new();
         silence.hear(&Event::ToolResult { id, content, is_error: false }, after(30));
         assert_eq!(silence.ends_at(longest), Some(after(90)));
+    }
+
+    #[test]
+    fn the_silence_begins_when_nothing_else_is_awaited_any_longer() {
+        let start = Instant::now();
+        let after = |seconds| start + Duration::from_secs(seconds);
+        let longest = Duration::from_secs(60);
+        let mut silence = Silence::new(start);
+        silence.note(false, after(10));
+        assert_eq!((silence.length(after(100)), silence.ends_at(longest)), (None, None));
+        silence.note(true, after(100));
+        silence.note(true, after(110));
+        assert_eq!(silence.ends_at(longest), Some(after(160)));
     }
 }

@@ -17,6 +17,8 @@ pub(super) struct Confinement {
     counted: Counted,
     /// Whether the proxy sees every model that it can reach.
     is_counted: bool,
+    /// Whether the proxy carries requests to models.
+    carries_models: bool,
     _surroundings: Surroundings,
 }
 
@@ -37,6 +39,11 @@ impl Confinement {
     pub(super) fn proxied_tokens(&self) -> Option<u64> {
         let credential = self.credential.as_ref().filter(|_| self.is_counted)?;
         Some(credential.tokens().sum().saturating_sub(self.counted.sum()))
+    }
+
+    /// Whether the proxy sees how models answer its CLI.
+    pub(super) fn carries_models(&self) -> bool {
+        self.credential.is_some() && self.carries_models
     }
 
     /// Why its last request to a model was refused, if it was.
@@ -95,6 +102,7 @@ pub(super) async fn start(
         credential,
         counted: Counted::default(),
         is_counted: policy.counts_all_models(),
+        carries_models: policy.has_model_route(),
         _surroundings: sandboxed.held,
     };
     Ok((process, confinement))

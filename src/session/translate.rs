@@ -3,7 +3,7 @@
 //! All text of a turn streams into one artifact, `answer`; everything else is a `WORKING` status with a
 //! line for people and a data part. Adjacent pieces of text become one update, up to [`PIECE`] bytes.
 
-use super::bounded::{self, PREVIEW, one_line, preview};
+use super::bounded::{self, PREVIEW, one_line};
 use super::facts::TurnFacts;
 use super::records::status;
 use crate::asks;
@@ -67,6 +67,8 @@ pub(super) struct Translator {
     unknown: u64,
     /// What of the agent's set-up does not work.
     problems: Vec<Value>,
+    /// What the end of the turn says beside the answer.
+    remark: String,
     /// The limit of the account that has failed the turn.
     limit: Option<Value>,
     event_limit: usize,
@@ -96,6 +98,7 @@ impl Translator {
             stored_bytes: 0,
             unknown: 0,
             problems: Vec::new(),
+            remark: String::new(),
             limit: None,
             event_limit: limits.event.as_usize(),
             tool_files: 0,
@@ -136,7 +139,7 @@ impl Translator {
             }
             Event::Status { text, data } => self.status(&text, data),
             Event::ToolCall { id, name, input } => {
-                let line = format!("{name}: {}", preview(&input));
+                let line = bounded::call(&name, &input);
                 self.new_paragraph = true;
                 self.status(
                     &line,
@@ -468,7 +471,7 @@ impl Translator {
         let decision = if allowed { "allowed" } else { "denied" };
         let (line, data) = match kind {
             AskKind::Permission { tool, input, .. } => (
-                format!("{decision} by policy: {tool}: {}", preview(input)),
+                format!("{decision} by policy: {}", bounded::call(tool, input)),
                 json!({"kind": "permission", "tool": tool, "input": input, "decision": decision, "by": "policy"}),
             ),
             AskKind::Question { text, options, .. } => (
@@ -542,6 +545,7 @@ impl Translator {
                 (TaskState::Failed, Some((words, None)))
             }
         };
+        self.remark = self.beside_answer(state, words.as_ref());
         let message = words.map(|(text, data)| self.message(text, data));
         let mut metadata = facts.metadata(self.usage.as_ref(), self.began.elapsed(), self.unknown);
         if let (TaskState::Failed, Some(limit)) = (state, self.limit.take()) {
@@ -552,6 +556,24 @@ impl Translator {
         }
         self.out.push(status(&self.log, state, message, Some(metadata)));
         std::mem::take(&mut self.out)
+    }
+
+    /// What the end of a turn says beside the answer, in one line for the console.
+    fn beside_answer(&self, state: TaskState, words: Option<&(String, Option<Value>)>) -> String {
+        let words = match words {
+            Some((text, Some(_))) if state == TaskState::Completed => Some(text.clone()),
+            _ => None,
+        };
+        let problems = self.problems.iter().map(|problem| {
+            let field = |name: &str| problem[name].as_str().unwrap_or_default();
+            format!("problem: {} {}: {}", field("kind"), field("subject"), field("state"))
+        });
+        words.into_iter().chain(problems).collect::<Vec<_>>().join(" · ")
+    }
+
+    /// What the end of the turn said beside the answer.
+    pub(super) fn remark(&self) -> &str {
+        &self.remark
     }
 
     /// Where the CLI's own answer is not what streamed, it replaces that; the narration stays as data.

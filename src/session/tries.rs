@@ -37,6 +37,10 @@ pub(super) async fn converse(
         let lost = outcome == Some(Outcome::ConversationLost);
         let restarts = !is_fresh && (died_before || lost);
         let is_limited = failed && limit.is_some();
+        if matches!(outcome, Some(Outcome::Completed { .. })) {
+            let (deps, account) = (session.deps.clone(), session.agent.account);
+            session.inbox.serve_during(deps.limited.clear(account)).await;
+        }
         if let Some(limit) = limit.filter(|_| failed) {
             outcome = note_limit(session, turn, outcome, &limit).await;
         }

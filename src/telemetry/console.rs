@@ -36,6 +36,9 @@ const PLAIN_WIDTH: usize = 160;
 /// Characters of a line at most, before it is cut to the terminal.
 const LONGEST: usize = 400;
 
+/// Columns of a task's line before its text: the time, the mark and the id.
+const TASK_BEGIN: usize = 16;
+
 /// A tool that took less is not worth a second line.
 const LONG_TOOL: Duration = Duration::from_secs(1);
 
@@ -67,6 +70,8 @@ pub struct TurnEnd<'a> {
     pub took: Duration,
     /// How much of that a person was waited for.
     pub waited: Duration,
+    /// What its end says beside the answer: what still runs, what does not work.
+    pub remark: &'a str,
     /// The agent's last words, or why it failed.
     pub words: &'a str,
 }
@@ -135,9 +140,10 @@ impl Console {
             return;
         }
         self.flush(task);
-        let text =
-            format!("waits for {caller}: {}     pilothouse {command} {}", head(words), short(task));
-        self.task_line(WAITS, '?', task, &text);
+        let asked = format!("waits for {caller}: {}", head(words));
+        let hint = format!("  pilothouse {command} {}", short(task));
+        let room = self.width().saturating_sub(TASK_BEGIN);
+        self.task_line(WAITS, '?', task, &join(&asked, &hint, room));
     }
 
     /// A person has answered.
@@ -181,6 +187,9 @@ impl Console {
                 let _ = write!(text, " · ${cost:.4}");
             }
         }
+        if !end.remark.is_empty() {
+            let _ = write!(text, " · {}", head(end.remark));
+        }
         let last = said.as_ref().map_or("", Said::last_words);
         match (end.words, last) {
             ("", "") => {}
@@ -220,8 +229,7 @@ impl Console {
             return;
         }
         let time = jiff::Zoned::now().strftime("%H:%M:%S");
-        let width = if self.terminal { width() } else { PLAIN_WIDTH };
-        let text = cut(&format!("{time} {}", text.replace(is_unshowable, " ")), width);
+        let text = cut(&format!("{time} {}", text.replace(is_unshowable, " ")), self.width());
         let line =
             if self.colour { format!("{style}{text}{style:#}\n") } else { format!("{text}\n") };
         let lines = self.lines.lock();
@@ -230,6 +238,10 @@ impl Console {
         {
             self.skipped.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    fn width(&self) -> usize {
+        if self.terminal { width() } else { PLAIN_WIDTH }
     }
 
     /// Prints what waits, for a moment; a terminal that is stuck does not keep the server.
@@ -299,9 +311,55 @@ fn cut(text: &str, width: usize) -> String {
     format!("{kept}…")
 }
 
+/// Two texts on one line; only the first is shortened.
+fn join(text: &str, end: &str, width: usize) -> String {
+    cut(text, width.saturating_sub(end.chars().count())) + end
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What a console of this width writes.
+    fn written(console: impl FnOnce(&Console)) -> String {
+        let (lines, written) = sync_channel(QUEUE);
+        let shown = Console { lines: Mutex::new(Some(lines)), on: true, ..Console::off() };
+        console(&shown);
+        drop(shown);
+        written.iter().collect()
+    }
+
+    #[test]
+    fn the_command_that_answers_is_never_cut_off() {
+        let hint = "  pilothouse approve ab12";
+        let line = join(&"x".repeat(200), hint, 80 - TASK_BEGIN);
+        assert!(line.chars().count() == 80 - TASK_BEGIN && line.ends_with(hint), "{line}");
+        let task = TaskId::new("01a1faa5-948e-736e-845a-de8107228c16");
+        let line = written(|console| console.ask(&task, "ann", &"x ".repeat(200), "approve"));
+        assert_eq!(line.trim_end().chars().count(), PLAIN_WIDTH);
+        assert!(line.ends_with("…  pilothouse approve 8c16\n"), "{line}");
+    }
+
+    #[test]
+    fn the_end_of_a_turn_says_what_still_runs() {
+        let end = TurnEnd {
+            state: TaskState::Completed,
+            usage: None,
+            took: Duration::from_secs(1),
+            waited: Duration::ZERO,
+            remark: "background: still running: sleep 60",
+            words: "done",
+        };
+        let line = written(|console| console.end_turn(&TaskId::new("t-01"), end));
+        let wanted = "✓ t-01 1.0 s · background: still running: sleep 60  \"done\"\n";
+        assert!(line.ends_with(wanted), "{line}");
+    }
+
+    #[test]
+    fn a_tool_without_input_is_its_name_alone() {
+        assert_eq!(call("ExitPlanMode", &Value::Null), "ExitPlanMode");
+        assert_eq!(call("ExitPlanMode", &serde_json::json!({})), "ExitPlanMode");
+    }
 
     #[test]
     fn a_line_is_cut_to_the_width_and_control_characters_never_reach_the_terminal() {

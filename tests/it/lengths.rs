@@ -17,7 +17,7 @@ const FILES: &[(&str, usize)] = &[
     ("crates/agents/src/claude/background.rs", 520),
     ("crates/agents/src/form.rs", 530),
     ("crates/sandbox/src/workspace.rs", 530),
-    ("src/client/follow.rs", 620),
+    ("src/client/follow.rs", 640),
     ("src/client/local.rs", 580),
     ("src/config/trust.rs", 530),
     ("src/config/validate.rs", 560),

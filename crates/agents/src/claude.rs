@@ -180,7 +180,8 @@ pub struct Claude {
 enum Phase {
     /// No turn of ours is open.
     Idle,
-    /// A turn is open, but what comes before its `init` belongs to the interrupted one before it.
+    /// A turn is open, but what comes before its `init` belongs to an earlier turn or to one that the CLI began by
+    /// itself.
     AwaitInit,
     /// A turn is open, but the CLI is still busy with one that it began by itself.
     AwaitStart,
@@ -270,7 +271,7 @@ impl Claude {
         self.unknown
     }
 
-    /// Ends the open turn; its asks are no longer wanted.
+    /// Ends the open turn. Its asks are withdrawn, and declined, because the CLI waits for an answer to each.
     fn end(&mut self, outcome: Outcome) -> Vec<Step> {
         self.phase = Phase::Idle;
         self.take_back_prompt();
@@ -279,7 +280,12 @@ impl Claude {
         let failed = matches!(outcome, Outcome::Failed { .. });
         self.refused = failed && !turn.acted && matches!(turn.api_status, Some(429 | 529));
         let asks = mem::take(&mut self.pending);
-        asks.into_keys().map(Step::Withdraw).chain([Step::End(outcome)]).collect()
+        let declined = Answer::Deny { message: "the turn has ended".to_owned() };
+        let close = |(id, pending): (String, Pending)| {
+            let answer = respond(&id, &pending.response(&declined));
+            [Step::Withdraw(id), answer]
+        };
+        asks.into_iter().flat_map(close).chain([Step::End(outcome)]).collect()
     }
 
     fn interrupt_request(&mut self) -> Step {
@@ -403,8 +409,12 @@ impl Driver for Claude {
     }
 
     fn begin(&mut self, turn: &Turn) -> Vec<Step> {
-        self.phase =
-            if mem::take(&mut self.after_interrupt) { Phase::AwaitInit } else { Phase::Open };
+        // Lines of a turn that the CLI began by itself may not have been read yet.
+        let is_after_interrupt = mem::take(&mut self.after_interrupt);
+        self.phase = match is_after_interrupt || self.names_messages {
+            true => Phase::AwaitInit,
+            false => Phase::Open,
+        };
         self.requests += 1;
         self.turn = TurnState {
             uuid: message_uuid(turn, (self.requests, &self.conversation)),
@@ -480,7 +490,9 @@ impl Driver for Claude {
             },
             outcome => outcome,
         };
-        self.end(outcome)
+        let mut steps = self.end(outcome);
+        steps.retain(|step| !matches!(step, Step::Write(_)));
+        steps
     }
 
     fn ahead(&mut self) -> Vec<u8> {
@@ -531,6 +543,10 @@ impl Driver for Claude {
         self.background.running()
     }
 
+    fn runs_hooks(&self) -> bool {
+        self.turn.hooks.are_running()
+    }
+
     fn transcript(&self, conversation: &str) -> Option<String> {
         let is_id = !conversation.is_empty()
             && conversation.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
@@ -553,6 +569,7 @@ fn is_act(step: &Step) -> bool {
         | Step::CloseInput
         | Step::Wake(_)
         | Step::Limited(_)
+        | Step::WithinLimits
         | Step::End(_) => false,
     }
 }

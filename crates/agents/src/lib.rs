@@ -35,6 +35,14 @@ use std::time::Duration;
 /// Longest id of an agent's that is remembered, in bytes: of a request, a message, a tool call.
 const LONGEST_ID: usize = 256;
 
+/// Whether terminals and editors do anything else with a character than show it: control characters, separators of
+/// lines and paragraphs, and marks that change the direction of text.
+#[must_use]
+pub fn is_unshowable(character: char) -> bool {
+    character.is_control()
+        || matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 /// What a value takes in memory, about: many small pieces take much more than their JSON.
 #[must_use]
 pub fn memory_of(value: &Value) -> usize {
@@ -135,6 +143,8 @@ pub enum Step {
     Wake(Duration),
     /// The account at the model API is at its limit.
     Limited(Limit),
+    /// The account at the model API is within its limits.
+    WithinLimits,
     /// The turn is over.
     End(Outcome),
 }
@@ -313,6 +323,11 @@ pub trait Driver: Send {
     /// What goes on in the background of the process, between its turns as well: one line for each.
     fn background(&self) -> Vec<String> {
         Vec::new()
+    }
+
+    /// Whether hooks of the CLI's settings run that it waits for.
+    fn runs_hooks(&self) -> bool {
+        false
     }
 
     /// First words for a process that is started before there is a turn for it, so that it gets ready.

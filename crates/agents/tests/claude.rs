@@ -216,6 +216,7 @@ fn shown(step: &Step) -> String {
             format!("write {message}")
         }
         Step::Limited(limit) => format!("limited {} {:?}", limit.kind, limit.resets_at),
+        Step::WithinLimits => "within limits".to_owned(),
         Step::CloseInput => "close input".to_owned(),
         Step::Wake(after) => format!("wake after {after:?}"),
         Step::End(outcome) => ended(outcome),

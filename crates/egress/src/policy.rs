@@ -81,7 +81,12 @@ pub(super) struct Unreadable(pub(super) String);
 impl Policy {
     /// Whether models are reached by routes alone, whose answers the proxy reads and counts.
     pub fn counts_all_models(&self) -> bool {
-        self.allow.is_empty() && self.routes.iter().any(|route| matches!(route, Route::Model(_)))
+        self.allow.is_empty() && self.has_model_route()
+    }
+
+    /// Whether there is a route to a model.
+    pub fn has_model_route(&self) -> bool {
+        self.routes.iter().any(|route| matches!(route, Route::Model(_)))
     }
 
     /// Whether a rule permits it.

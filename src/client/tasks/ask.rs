@@ -21,6 +21,8 @@ use serde_json::{Value, json};
 
 /// Columns of one line of a list.
 const HEADLINE: usize = 60;
+/// The headline of an ask that says nothing.
+const NOTHING: &str = "-";
 
 /// A pending ask.
 #[derive(Debug, Clone, PartialEq)]
@@ -199,15 +201,15 @@ impl Ask {
             AskDetails::Permission { title, input, .. } => {
                 let lines = input::lines(input);
                 let first = lines.first().map(String::as_str);
-                first.or(title.as_deref()).unwrap_or("-").to_owned()
+                first.or(title.as_deref()).unwrap_or(NOTHING).to_owned()
             }
             AskDetails::Question { text, parts } => {
                 let first = parts.first().map(|part| part.text.clone());
-                text.clone().or(first).unwrap_or_else(|| "-".to_owned())
+                text.clone().or(first).unwrap_or_else(|| NOTHING.to_owned())
             }
         };
         let first = line.lines().find(|line| !line.trim().is_empty());
-        cut(&clean_line(&visible(first.unwrap_or("-"))), HEADLINE)
+        cut(&clean_line(&visible(first.unwrap_or(NOTHING))), HEADLINE)
     }
 
     /// The tool that wants to run, or that it is a question.
@@ -373,12 +375,11 @@ impl Ask {
     }
 
     /// What is about to be decided, in one line.
-    pub(super) fn describe(&self) -> String {
-        match &self.kind {
-            AskDetails::Permission { tool, .. } => {
-                format!("{}: {}", clean_line(tool), self.headline())
-            }
-            AskDetails::Question { .. } => self.headline(),
+    pub(in crate::client) fn describe(&self) -> String {
+        match self.headline() {
+            headline if !self.is_permission() => headline,
+            headline if headline == NOTHING => self.tool(),
+            headline => format!("{}: {headline}", self.tool()),
         }
     }
 }

@@ -19,7 +19,7 @@ use crate::access::origin;
 pub(super) use deadlines::{Arriving, Overdue};
 use parking_lot::Mutex;
 pub(in super::super) use served::Production;
-pub(super) use served::{Answer, Served};
+pub(super) use served::{ServedBody, Served};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::Hash;
 use std::net::IpAddr;

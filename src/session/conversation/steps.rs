@@ -187,6 +187,7 @@ impl Conversation<'_> {
             Step::CloseInput => self.running.close_input(),
             Step::Wake(after) => self.wake_at = Some(Instant::now() + after),
             Step::Limited(limit) => self.limit = Some(limit),
+            Step::WithinLimits => self.limit = None,
             Step::End(outcome) => self.ending.outcome = Some(outcome),
         }
     }

@@ -139,7 +139,9 @@ pub(super) fn tell(input: &Value) -> String {
     let telling = TELLING.iter().find_map(|member| input.get(member)?.as_str());
     match telling {
         Some(words) => words.to_owned(),
-        None if input.as_object().is_some_and(serde_json::Map::is_empty) => String::new(),
+        None if input.is_null() || input.as_object().is_some_and(serde_json::Map::is_empty) => {
+            String::new()
+        }
         None => input.to_string(),
     }
 }

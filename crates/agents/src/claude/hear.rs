@@ -15,6 +15,9 @@ use std::mem;
 /// Asks that wait for the next turn.
 const ASKS_BETWEEN: usize = 8;
 
+/// Bytes of one of them at most.
+const ASK_BETWEEN_BYTES: usize = 64 * 1024;
+
 impl Claude {
     pub(super) fn hear(&mut self, bytes: &[u8]) -> Vec<Step> {
         let heard = read_line(bytes, |line| self.read(line, bytes));
@@ -72,14 +75,20 @@ impl Claude {
             {
                 self.phase = Phase::Open;
             }
-            _ if self.phase == Phase::AwaitStart && self.answers_us(line) => {
+            _ if matches!(self.phase, Phase::AwaitInit | Phase::AwaitStart)
+                && self.answers_us(line) =>
+            {
                 self.phase = Phase::Open;
             }
             _ => {}
         }
         if self.phase != Phase::Open {
-            if &*line.kind == "result" {
-                self.overheard(serde_json::from_slice(bytes)?);
+            match (&*line.kind, line.subtype.as_deref()) {
+                ("result", _) => self.overheard(serde_json::from_slice(bytes)?),
+                ("system", Some("hook_response")) => {
+                    self.forget_hook(&serde_json::from_slice(bytes)?);
+                }
+                _ => {}
             }
             return Ok(vec![raw(bytes)]);
         }
@@ -200,7 +209,10 @@ impl Claude {
                 return Ok(vec![refuse(id, "unsupported")]);
             }
         };
-        if self.phase == Phase::Idle && self.pending.len() >= ASKS_BETWEEN {
+        let size = line.request.map_or(0, |request| request.get().len());
+        if self.phase == Phase::Idle
+            && (self.pending.len() >= ASKS_BETWEEN || size > ASK_BETWEEN_BYTES)
+        {
             let message = "too much is asked between two messages of a person".to_owned();
             return Ok(vec![respond(id, &pending.response(&Answer::Deny { message }))]);
         }

@@ -8,10 +8,11 @@ use super::wire::{HookLine, Notice};
 use crate::event::Problem;
 use crate::exit::bounded;
 use crate::reading::{Heard, raw};
-use crate::{Event, Outcome, Step};
+use crate::{Event, LONGEST_ID, Outcome, Step};
 use serde::Deserialize;
 use serde_json::json;
 use std::collections::BTreeMap;
+use std::mem;
 use std::time::Duration;
 
 /// How long a hook runs before people are told.
@@ -26,12 +27,20 @@ const WORDS: usize = 2048;
 /// The hooks of one turn.
 #[derive(Debug, Default)]
 pub(super) struct Hooks {
-    /// Those that run, by their ids; their names.
-    running: BTreeMap<String, String>,
+    /// Those that run, by their ids.
+    running: BTreeMap<String, RunningHook>,
     /// The words with which one of them ended the turn.
     stop: Option<String>,
     /// What one of them made of the prompt.
     verdict: Option<Verdict>,
+}
+
+/// A hook that runs.
+#[derive(Debug)]
+struct RunningHook {
+    name: String,
+    /// Whether people were told that it takes long.
+    is_told: bool,
 }
 
 /// What a hook made of a prompt.
@@ -53,6 +62,10 @@ struct Printed {
 }
 
 impl Hooks {
+    pub(super) fn are_running(&self) -> bool {
+        !self.running.is_empty()
+    }
+
     /// What a turn has come to that the CLI calls a success: a hook may have blocked or stopped it.
     pub(super) fn judge(&mut self, outcome: Outcome, reason: Option<&str>) -> Outcome {
         if !matches!(outcome, Outcome::Completed { .. }) {
@@ -82,8 +95,9 @@ impl Claude {
     /// A hook begins.
     pub(super) fn hook_started(&mut self, hook: HookLine<'_>) -> Heard {
         let hooks = &mut self.turn.hooks.running;
-        if hooks.len() < REMEMBERED {
-            hooks.insert(hook.hook_id.into_owned(), hook.hook_name.into_owned());
+        if hooks.len() < REMEMBERED && hook.hook_id.len() <= LONGEST_ID {
+            let name = bounded(hook.hook_name.into_owned(), WORDS);
+            hooks.insert(hook.hook_id.into_owned(), RunningHook { name, is_told: false });
         }
         // While the prompt is held back the time belongs to the servers.
         Ok(if self.holds_prompt() { Vec::new() } else { vec![Step::Wake(SLOW)] })
@@ -91,7 +105,9 @@ impl Claude {
 
     /// Hooks have run for long.
     pub(super) fn report_slow_hooks(&mut self) -> Vec<Step> {
-        let slow = std::mem::take(&mut self.turn.hooks.running).into_values();
+        let running = self.turn.hooks.running.values_mut();
+        let slow = running
+            .filter_map(|hook| (!mem::replace(&mut hook.is_told, true)).then(|| hook.name.clone()));
         slow.map(|name| {
             let text =
                 format!("the hook {name} has been running for more than {} s", SLOW.as_secs());
@@ -100,9 +116,14 @@ impl Claude {
         .collect()
     }
 
+    /// A hook does not run any longer, whichever turn it belongs to.
+    pub(super) fn forget_hook(&mut self, hook: &HookLine<'_>) {
+        self.turn.hooks.running.remove(&*hook.hook_id);
+    }
+
     /// A hook has ended.
     pub(super) fn hook_ended(&mut self, hook: HookLine<'_>) -> Heard {
-        self.turn.hooks.running.remove(&*hook.hook_id);
+        self.forget_hook(&hook);
         let stdout = hook.stdout.as_deref().unwrap_or_default().trim();
         let stderr = hook.stderr.as_deref().unwrap_or_default().trim();
         if let Ok(Printed { goes_on: Some(false), reason }) = serde_json::from_str(stdout) {
@@ -111,7 +132,7 @@ impl Claude {
         let words = if stderr.is_empty() { stdout } else { stderr };
         let words = (!words.is_empty()).then(|| bounded(words.to_owned(), WORDS));
         let said = words.as_ref().map(|words| format!(": {words}")).unwrap_or_default();
-        let name = (*hook.hook_name).to_owned();
+        let name = bounded((*hook.hook_name).to_owned(), WORDS);
         Ok(match (hook.outcome.as_deref(), hook.exit_code) {
             // What it has to say about a tool or a prompt, not a failure of its own.
             (Some("error"), Some(2)) => {

@@ -1,6 +1,7 @@
 //! What Claude Code says of itself in its answer to `initialize`.
 
 use crate::inventory::{Inventory, Offer};
+use crate::is_unshowable;
 use serde::Deserialize;
 use std::collections::BTreeSet;
 
@@ -58,14 +59,16 @@ pub(super) fn read(line: &[u8], request: &str) -> Option<Result<Inventory, Strin
         return None;
     }
     let Some(answer) = response.response else {
-        return Some(Err(response.error.unwrap_or_else(|| "it answered nothing".to_owned())));
+        let error = response.error.as_deref().map(shorten);
+        return Some(Err(error.unwrap_or_else(|| "it answered nothing".to_owned())));
     };
     let mut subagents = offers(answer.agents);
     for subagent in &mut subagents {
         subagent.builtin |= BUILTIN_SUBAGENTS.contains(&&*subagent.id);
     }
     let commands = offers(answer.commands);
-    Some(Ok(Inventory { version: answer.claude_code_version, commands, subagents }))
+    let version = answer.claude_code_version.as_deref().map(shorten);
+    Some(Ok(Inventory { version, commands, subagents }))
 }
 
 fn offers(described: Vec<Described>) -> Vec<Offer> {
@@ -93,9 +96,10 @@ fn offer(described: Described) -> Offer {
     }
 }
 
-/// A text in one line, not longer than it may be.
+/// A text in one line of what can be shown, not longer than it may be.
 fn shorten(text: &str) -> String {
-    let words: Vec<&str> = text.split_whitespace().collect();
+    let is_gap = |character: char| character.is_whitespace() || is_unshowable(character);
+    let words: Vec<&str> = text.split(is_gap).filter(|word| !word.is_empty()).collect();
     let line = words.join(" ");
     match line.char_indices().nth(CHARACTERS) {
         Some((end, _)) => format!("{}…", &line[..end]),

@@ -24,8 +24,9 @@ impl Claude {
                 );
                 let data =
                     json!({ "kind": "limit-warning", "limit": name, "resetsAt": info.resets_at });
-                vec![Step::Say(Event::Status { text, data: Some(data) })]
+                vec![Step::WithinLimits, Step::Say(Event::Status { text, data: Some(data) })]
             }
+            "allowed" | "rejected" => vec![Step::WithinLimits],
             _ => Vec::new(),
         })
     }

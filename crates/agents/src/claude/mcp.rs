@@ -10,7 +10,7 @@
 use super::wire::{ControlResponse, McpServer, ServerStates, Text};
 use super::{Claude, Phase, write};
 use crate::event::Problem;
-use crate::{Event, Outcome, Step};
+use crate::{Event, LONGEST_ID, Outcome, Step};
 use serde_json::json;
 use serde_json::value::RawValue;
 use std::collections::{BTreeMap, BTreeSet};
@@ -80,7 +80,9 @@ impl Servers {
 
     fn learn(&mut self, servers: Vec<McpServer<'_>>) {
         let told = mem::take(&mut self.known);
-        for server in servers.into_iter().take(REMEMBERED) {
+        let is_short =
+            |server: &McpServer<'_>| server.name.len().max(server.status.len()) <= LONGEST_ID;
+        for server in servers.into_iter().filter(is_short).take(REMEMBERED) {
             let (name, state) = (server.name.into_owned(), server.status.into_owned());
             let cut = |detail: Text<'_>| detail[..detail.floor_char_boundary(DETAIL)].to_owned();
             let before = || told.get(&name).filter(|known| known.state == state)?.detail.clone();
@@ -99,6 +101,9 @@ impl Servers {
             if (server.is_fine() && before.is_none_or(|(state, _)| *state == now.0))
                 || before == Some(&now)
             {
+                continue;
+            }
+            if before.is_none() && self.reported.len() >= REMEMBERED {
                 continue;
             }
             self.reported.insert(name.clone(), now);
@@ -154,8 +159,11 @@ impl Claude {
         if self.servers.held.is_none() {
             return Vec::new();
         }
-        self.servers.waited += POLL;
-        if self.servers.waited >= self.options.server_wait {
+        if self.pending.is_empty() {
+            // A server may ask a person before it is connected.
+            self.servers.waited += POLL;
+        }
+        if self.turn.interrupted || self.servers.waited >= self.options.server_wait {
             return self.release_prompt();
         }
         let ask = (!self.servers.awaited).then(|| self.ask_servers());
@@ -164,7 +172,8 @@ impl Claude {
 
     /// An answer to one of our questions; nothing where it is another one.
     pub(super) fn hear_servers(&mut self, response: &ControlResponse<'_>) -> Vec<Step> {
-        if *response.request_id != *format!("mcp-{}", self.servers.asked) {
+        let is_awaited = self.servers.awaited;
+        if !is_awaited || *response.request_id != *format!("mcp-{}", self.servers.asked) {
             return Vec::new();
         }
         self.servers.awaited = false;
@@ -198,6 +207,9 @@ impl Claude {
 
     /// The servers are not waited for any longer.
     fn release_prompt(&mut self) -> Vec<Step> {
+        if self.turn.interrupted {
+            return self.end(Outcome::Canceled);
+        }
         self.servers.settled = true;
         let mut steps = self.servers.report();
         match (self.servers.held.take(), self.missing_server()) {
@@ -257,7 +269,7 @@ impl Claude {
 mod tests {
     use super::super::ClaudeOptions;
     use super::*;
-    use crate::{Driver, Exit, Turn};
+    use crate::{Answer, Driver, Exit, Turn};
     use serde_json::Value;
 
     fn driver(required: &[&str]) -> Claude {
@@ -412,5 +424,31 @@ mod tests {
         let steps = driver
             .line(states(2, json!([{ "name": "a", "status": "failed", "error": "e" }])).as_bytes());
         assert_eq!(problems(&steps), ["the MCP server `a` could not be connected: e"]);
+    }
+
+    const ASK: &str = r#"{"type":"control_request","request_id":"a","request":{"subtype":"elicitation","mcp_server_name":"slow","message":"Which?"}}"#;
+
+    #[test]
+    fn the_prompt_of_a_canceled_turn_is_not_given_to_the_cli() {
+        let mut driver = driver(&[]);
+        driver.begin(&turn());
+        driver.line(ASK.as_bytes());
+        assert_eq!(written(&driver.interrupt()), ["interrupt"]);
+        let steps = driver.woke();
+        assert_eq!(steps.last(), Some(&Step::End(Outcome::Canceled)));
+        assert_eq!(written(&steps).len(), 1, "the ask is declined and nothing else is written");
+        assert_eq!(driver.woke(), []);
+    }
+
+    #[test]
+    fn the_time_of_a_question_is_not_time_that_the_servers_take() {
+        let mut driver = driver(&[]);
+        driver.begin(&turn());
+        driver.line(ASK.as_bytes());
+        let polls = driver.options.server_wait.div_duration_f64(POLL).ceil() as usize;
+        assert!((0..2 * polls).all(|_| driver.woke().contains(&Step::Wake(POLL))));
+        driver.answer("a", &Answer::Deny { message: "no".to_owned() });
+        let steps: Vec<Step> = (0..polls).flat_map(|_| driver.woke()).collect();
+        assert_eq!(written(&steps), ["prompt"]);
     }
 }

@@ -310,7 +310,7 @@ fn unknown_lines_are_counted_and_raw() {
 }
 
 #[test]
-fn asks_still_open_at_the_end_are_withdrawn() {
+fn asks_still_open_at_the_end_are_withdrawn_and_declined() {
     let mut driver = driver();
     driver.begin(&turn("x"));
     let asked = hear(&mut driver, &[INIT, &permission("p")]);
@@ -319,6 +319,9 @@ fn asks_still_open_at_the_end_are_withdrawn() {
     );
     let steps = hear(&mut driver, &[&result("", 0.0)]);
     assert!(steps.contains(&Step::Withdraw("p".to_owned())));
+    let declined = &written(&steps)[0]["response"];
+    assert_eq!(declined["request_id"], "p");
+    assert_eq!(declined["response"]["behavior"], "deny");
     assert_eq!(driver.answer("p", &Answer::Allow { input: None }), []);
 }
 
@@ -533,6 +536,22 @@ fn a_hook_that_takes_long_is_told_once() {
 }
 
 #[test]
+fn a_hook_runs_until_the_cli_says_that_it_has_ended() {
+    let mut driver = driver();
+    let uuid = written(&driver.begin(&turn("x")))[0]["uuid"].clone();
+    let started =
+        r#"{"type":"system","subtype":"hook_started","hook_id":"h","hook_name":"SessionStart"}"#;
+    hear(&mut driver, &[started]);
+    driver.woke();
+    assert!(driver.runs_hooks());
+    // Meanwhile the CLI may have begun to work on something else.
+    let queued = json!({ "type": "command_lifecycle", "command_uuid": uuid, "state": "queued" });
+    let ended = hook_ended(json!({ "outcome": "success" }));
+    hear(&mut driver, &[&queued.to_string(), &ended.to_string()]);
+    assert!(!driver.runs_hooks());
+}
+
+#[test]
 fn notices_of_level_warning_and_above_are_told_and_others_are_raw() {
     let mut driver = driver();
     driver.begin(&turn("x"));
@@ -586,5 +605,7 @@ fn a_limit_that_is_reached_is_told_with_its_end_and_one_that_is_near_is_a_status
         matches!(said(&near)[..], [Event::Status { text, .. }] if text.ends_with("(92 %)")),
         "{near:?}"
     );
-    assert_eq!(hear(&mut driver, &[&line("allowed", false), &line("rejected", true)]), []);
+    for (status, overage) in [("allowed", false), ("rejected", true)] {
+        assert_eq!(hear(&mut driver, &[&line(status, overage)]), [Step::WithinLimits]);
+    }
 }

@@ -3,6 +3,7 @@
 //! A line is read in one pass with its inner objects left raw; the one that matters is then read as
 //! what its `type` says. So a text delta costs no tree of values.
 
+use crate::LONGEST_ID;
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, Deserializer, Error, Visitor};
 use serde_json::Value;
@@ -28,6 +29,12 @@ impl Deref for Text<'_> {
     fn deref(&self) -> &str {
         &self.0
     }
+}
+
+/// An id or a name; none where it is longer than an id may be.
+fn short<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Text<'a>>, D::Error> {
+    let text = Option::<Text<'a>>::deserialize(deserializer)?;
+    Ok(text.filter(|text| text.len() <= LONGEST_ID))
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
@@ -101,6 +108,7 @@ pub(super) struct Delta<'a> {
 #[derive(Debug, Deserialize)]
 #[serde(bound(deserialize = "'de: 'a"))]
 pub(super) struct MessageHead<'a> {
+    #[serde(default, deserialize_with = "short")]
     pub(super) id: Option<Text<'a>>,
     pub(super) usage: Option<Tokens>,
 }
@@ -109,6 +117,7 @@ pub(super) struct MessageHead<'a> {
 #[derive(Debug, Deserialize)]
 #[serde(bound(deserialize = "'de: 'a"))]
 pub(super) struct Message<'a> {
+    #[serde(default, deserialize_with = "short")]
     pub(super) id: Option<Text<'a>>,
     pub(super) content: Option<&'a RawValue>,
     pub(super) usage: Option<Tokens>,
@@ -122,9 +131,11 @@ pub(super) struct Block<'a> {
     pub(super) kind: Text<'a>,
     pub(super) text: Option<Text<'a>>,
     pub(super) thinking: Option<Text<'a>>,
+    #[serde(default, deserialize_with = "short")]
     pub(super) id: Option<Text<'a>>,
     pub(super) name: Option<Text<'a>>,
     pub(super) input: Option<&'a RawValue>,
+    #[serde(default, deserialize_with = "short")]
     pub(super) tool_use_id: Option<Text<'a>>,
     pub(super) content: Option<&'a RawValue>,
     pub(super) is_error: Option<bool>,
@@ -151,6 +162,7 @@ pub(super) struct Control<'a> {
     pub(super) decision_reason: Option<Text<'a>>,
     /// Who wants it to be asked: `hook`, a rule, a mode.
     pub(super) decision_reason_type: Option<Text<'a>>,
+    #[serde(default, deserialize_with = "short")]
     pub(super) tool_use_id: Option<Text<'a>>,
     pub(super) mcp_server_name: Option<Text<'a>>,
     pub(super) message: Option<Text<'a>>,
@@ -188,7 +200,9 @@ pub(super) struct McpServer<'a> {
 #[derive(Debug, Deserialize)]
 #[serde(bound(deserialize = "'de: 'a"))]
 pub(super) struct System<'a> {
+    #[serde(default, deserialize_with = "short")]
     pub(super) session_id: Option<Text<'a>>,
+    #[serde(default, deserialize_with = "short")]
     pub(super) model: Option<Text<'a>>,
     pub(super) status: Option<Text<'a>>,
     pub(super) attempt: Option<u64>,
@@ -197,6 +211,7 @@ pub(super) struct System<'a> {
     pub(super) error_status: Option<u64>,
     pub(super) error: Option<Text<'a>>,
     pub(super) tool_name: Option<Text<'a>>,
+    #[serde(default, deserialize_with = "short")]
     pub(super) tool_use_id: Option<Text<'a>>,
     pub(super) message: Option<Text<'a>>,
     pub(super) mcp_servers: Option<&'a RawValue>,

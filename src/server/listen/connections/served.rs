@@ -87,7 +87,7 @@ impl Served {
         mut self,
         body: axum::body::Body,
         place: Option<UnderWay>,
-    ) -> Answer {
+    ) -> ServedBody {
         let size = body.size_hint().lower();
         let mut activity = self.connection.activity.lock();
         activity.unread += size;
@@ -97,7 +97,7 @@ impl Served {
         if let Some(production) = &self.production {
             production.end();
         }
-        Answer { served: self, body, rest: Bytes::new(), _place: place }
+        ServedBody { served: self, body, rest: Bytes::new(), _place: place }
     }
 
     /// Notes that the client took all that was handed out.
@@ -138,14 +138,14 @@ impl Drop for Served {
 }
 
 /// The body of an answer, handed out in pieces as the client takes them.
-pub(in crate::server::listen) struct Answer {
+pub(in crate::server::listen) struct ServedBody {
     served: Served,
     body: axum::body::Body,
     rest: Bytes,
     _place: Option<UnderWay>,
 }
 
-impl Body for Answer {
+impl Body for ServedBody {
     type Data = Bytes;
     type Error = axum::Error;
 

@@ -163,6 +163,24 @@ fn a_turn_that_the_cli_begins_by_itself_after_an_interrupt_is_not_taken_for_ours
 }
 
 #[test]
+fn the_result_of_a_turn_that_the_cli_began_before_our_message_does_not_end_ours() {
+    let mut driver = driver(ClaudeOptions::default());
+    let init = |ids: Value| {
+        json!({ "type": "system", "subtype": "init", "session_id": "s", "user_message_uuids": ids })
+            .to_string()
+    };
+    hear_all(&mut driver, &[init(json!(["ours"])), result(false, "one")]);
+    let steps = driver.begin(&Turn { text: "y".to_owned(), ..Turn::default() });
+    let Some(Step::Write(message)) = steps.last() else { panic!("{steps:?}") };
+    let uuid = serde_json::from_slice::<Value>(message).unwrap()["uuid"].clone();
+    // These lines were in the pipe before the message was written.
+    let own = [RUNNING.to_owned(), INIT.to_owned(), result(false, "its own"), IDLE.to_owned()];
+    assert_eq!(hear_all(&mut driver, &own), []);
+    let ours = json!({ "type": "result", "is_error": false, "result": "ours", "user_message_uuids": [uuid] });
+    assert_eq!(hear_all(&mut driver, &[ours.to_string()]), [completed("ours")]);
+}
+
+#[test]
 fn the_lines_of_a_cli_that_lists_without_end_take_bounded_memory() {
     let mut driver = driver(ClaudeOptions::default());
     for round in 0..4 {
