@@ -7,6 +7,7 @@ use crate::reading::{
 };
 use crate::world::{OWNER, PATIENCE, World};
 use serde_json::{Value, json};
+use std::time::Duration;
 
 #[test]
 fn a_cancel_and_the_end_of_the_task_agree_on_who_was_first() {
@@ -53,7 +54,8 @@ fn a_subscriber_at_the_very_end_gets_the_end_or_is_told_that_it_is_over() {
 
 #[test]
 fn a_reader_that_does_not_read_holds_nobody_up() {
-    let world = World::start();
+    // Each look at the task reads megabytes of its answer.
+    let world = World::describe().patience(Duration::from_secs(60)).start();
     let mut stuck = world.stream("SendStreamingMessage", message("flood 20000000"));
     let id = stuck.next().unwrap().task_id().to_owned();
     world.await_state(&id, &["COMPLETED"]);
@@ -67,7 +69,8 @@ fn a_reader_that_does_not_read_holds_nobody_up() {
 
 #[test]
 fn a_server_with_a_reader_that_does_not_read_still_ends() {
-    let mut world = World::describe().config(json!({"timeouts": {"shutdown": "2s"}})).start();
+    let times = json!({"timeouts": {"shutdown": "2s"}});
+    let mut world = World::describe().patience(Duration::from_secs(60)).config(times).start();
     let mut stuck = world.stream("SendStreamingMessage", message("flood 20000000"));
     let id = stuck.next().unwrap().task_id().to_owned();
     world.await_state(&id, &["COMPLETED"]);

@@ -479,7 +479,7 @@ fn a_prompt_that_a_hook_blocked_is_rejected_and_a_turn_that_one_stopped_has_fail
         let done =
             json!({ "type": "result", "is_error": false, "result": "", "terminal_reason": reason });
         assert_eq!(
-            stopped(outcome_after(&[said.clone()], &done)),
+            stopped(outcome_after(std::slice::from_ref(&said), &done)),
             "a hook stopped the turn: enough"
         );
         assert_eq!(
@@ -513,7 +513,7 @@ fn hooks_that_fail_or_are_ended_are_problems_and_those_that_block_are_told() {
         let steps = hear(&mut driver, &[&hook_ended(line).to_string()]);
         match said(&steps)[..] {
             [Event::Problem(problem)] => {
-                assert_eq!((problem.text.as_str(), true), (told, is_problem))
+                assert_eq!((problem.text.as_str(), true), (told, is_problem));
             }
             [Event::Status { text, .. }] => assert_eq!((text.as_str(), false), (told, is_problem)),
             _ => panic!("{steps:?}"),
