@@ -48,6 +48,11 @@ impl Outbox {
         }
     }
 
+    /// Whether nothing more is written than what waits.
+    pub(super) fn is_closed(&self) -> bool {
+        self.closes
+    }
+
     /// Closes the agent's input once all is written.
     pub(super) fn close(&mut self) {
         self.closes = true;

@@ -90,7 +90,7 @@ impl Running {
 
     /// Whether it can serve a further turn.
     pub(super) fn can_go_on(&self) -> bool {
-        self.life == Life::Session && self.ended.is_none()
+        self.life == Life::Session && self.ended.is_none() && !self.outbox.is_closed()
     }
 
     /// Whether the agent works in the background, between turns as well.

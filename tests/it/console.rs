@@ -50,7 +50,7 @@ fn who_is_waited_for_stands_there_with_the_command_that_answers() {
     world.send(message_to(text_of(&task, "id"), "say red it is"));
     insta::assert_snapshot!(shown(&world, "✓"), @r#"
     ▶ fake · owner · ID  "ask Which colour? | red | green"
-    ? ID waits for owner: Which colour? - red - green     pilothouse answer ID
+    ? ID waits for owner: Which colour? - red - green  pilothouse answer ID
     ▶ fake · owner · ID  "say red it is"
       ID red it is
     ✓ ID 0.1 s  "red it is"

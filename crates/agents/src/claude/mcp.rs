@@ -208,7 +208,9 @@ impl Claude {
     /// The servers are not waited for any longer.
     fn release_prompt(&mut self) -> Vec<Step> {
         if self.turn.interrupted {
-            return self.end(Outcome::Canceled);
+            // One that acts without a prompt serves no further turn.
+            let closes = self.turn.acted.then_some(Step::CloseInput);
+            return closes.into_iter().chain(self.end(Outcome::Canceled)).collect();
         }
         self.servers.settled = true;
         let mut steps = self.servers.report();
