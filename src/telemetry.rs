@@ -2,14 +2,16 @@
 
 pub mod audit;
 pub mod console;
+pub mod metrics;
 mod raw;
 
 pub use audit::{Audit, Entry, Unsent};
 pub use console::{Console, TurnEnd};
+pub use metrics::Metrics;
 pub use raw::Raw;
 
 use crate::asks::{self, Answered};
-use crate::config::Config;
+use crate::config::{Config, Exposure};
 use crate::store::{self, AskRow, Scope};
 use crate::task::TaskLog;
 use pilothouse_a2a::time::Timestamp;
@@ -28,6 +30,7 @@ struct SharedTelemetry {
     console: Console,
     raw: Raw,
     audit: Audit,
+    metrics: Option<Metrics>,
 }
 
 impl Telemetry {
@@ -37,7 +40,8 @@ impl Telemetry {
             if config.log.console { Console::stdout(config.log.color) } else { Console::off() };
         let raw = Raw::open(&config.log)?;
         let audit = Audit::open(config)?;
-        Ok(Self(Arc::new(SharedTelemetry { console, raw, audit })))
+        let metrics = (config.metrics != Exposure::Off).then(Metrics::new);
+        Ok(Self(Arc::new(SharedTelemetry { console, raw, audit, metrics })))
     }
 
     /// The log of raw agent lines.
@@ -50,6 +54,19 @@ impl Telemetry {
         &self.0.audit
     }
 
+    /// What is counted; none where `metrics` is off.
+    pub fn metrics(&self) -> Option<&Metrics> {
+        self.0.metrics.as_ref()
+    }
+
+    /// Notes what became of a request, or says what is left to be waited for.
+    pub fn note(&self, entry: &Entry) -> Result<(), Unsent> {
+        if let Some(metrics) = self.metrics() {
+            metrics.request(entry.outcome);
+        }
+        self.0.audit.note(entry)
+    }
+
     /// The console.
     pub fn console(&self) -> &Console {
         &self.0.console
@@ -58,12 +75,18 @@ impl Telemetry {
     /// A turn begins.
     pub fn turn_begins(&self, log: &TaskLog, agent: &str, prompt: &str) {
         self.0.console.begin_turn(&log.id, agent, &log.scope.caller, prompt);
+        if let Some(metrics) = self.metrics() {
+            metrics.turn_begins(log);
+        }
         tracing::debug!(task.id = %log.id, context.id = %log.context_id, agent.name = agent, "a turn of task {} begins", log.id);
     }
 
     /// The agent said something.
     pub fn agent_says(&self, log: &TaskLog, event: &Event) {
         self.0.console.agent(&log.id, event);
+        if let Some(metrics) = self.metrics() {
+            metrics.agent_says(log, event);
+        }
     }
 
     /// A person has to answer.
@@ -73,16 +96,25 @@ impl Telemetry {
             None => (asks::words(&row.ask), "answer"),
         };
         self.0.console.ask(&log.id, &log.scope.caller, &words, command);
+        if let Some(metrics) = self.metrics() {
+            metrics.ask(log, "asked");
+        }
     }
 
     /// A person has answered.
     pub fn answered(&self, log: &TaskLog, answered: &Answered) {
         self.0.console.answer(&log.id, &log.scope.caller, answered.decision);
+        if let Some(metrics) = self.metrics() {
+            metrics.ask(log, answered.decision);
+        }
     }
 
     /// A turn is over.
     pub fn turn_ends(&self, log: &TaskLog, end: TurnEnd<'_>) {
         let duration_ms = end.took.as_millis();
+        if let Some(metrics) = self.metrics() {
+            metrics.turn_ends(log, &end);
+        }
         self.0.console.end_turn(&log.id, end);
         tracing::debug!(task.id = %log.id, context.id = %log.context_id, duration_ms, state = log.state().name(), "a turn of task {} ended", log.id);
     }
@@ -103,6 +135,9 @@ impl Telemetry {
         let Refusal { host, port, reason, .. } = refusal;
         if let Some(log) = log {
             self.0.console.refuse(&log.id, &format!("{host}:{port}"), reason.word());
+        }
+        if let Some(metrics) = self.metrics() {
+            metrics.refuse(&scope.agent, reason.word());
         }
         let entry = Entry {
             time: Timestamp::now(),
