@@ -185,7 +185,9 @@ impl Conversation<'_> {
             Step::Conversation(id) => self.row.conversation = Some(id),
             Step::Write(bytes) => self.running.write(bytes),
             Step::CloseInput => self.running.close_input(),
-            Step::Wake(after) => self.wake_at = Some(Instant::now() + after),
+            Step::Wake(timer, after) => {
+                self.wakes.insert(timer, Instant::now() + after);
+            }
             Step::Limited(limit) => self.limit = Some(limit),
             Step::WithinLimits => self.limit = None,
             Step::End(outcome) => self.ending.outcome = Some(outcome),
