@@ -33,6 +33,7 @@ use stderr_log::StderrLog;
 
 /// The hidden command by which this binary is the demo agent.
 pub const DEMO_COMMAND: &str = "demo-agent";
+pub(crate) use stderr_log::SessionStderr;
 
 /// Variables any of which lets Claude Code reach a model.
 const CREDENTIALS: [&str; 6] = [

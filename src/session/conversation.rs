@@ -22,7 +22,7 @@ use super::silence::Silence;
 use super::translate::Translator;
 use super::turn_clock::TurnClock;
 use super::{Answer, Delivery, Interruption, SessionDeps};
-use crate::agent::Agent;
+use crate::agent::{Agent, SessionStderr};
 use crate::asks::Decision;
 use crate::budget::Meter;
 use crate::config::DriverKind;
@@ -54,6 +54,7 @@ pub(super) struct Conversation<'a> {
     activity: &'a ActivitySender,
     inbox: &'a mut Inbox,
     running: &'a mut Running,
+    stderr: &'a mut SessionStderr,
     granted: &'a mut Granted,
     log: &'a Arc<TaskLog>,
     prompt: &'a Prompt,
@@ -126,6 +127,7 @@ impl<'a> Conversation<'a> {
             activity,
             inbox,
             running,
+            stderr,
             granted,
             disk,
             ..
@@ -138,6 +140,7 @@ impl<'a> Conversation<'a> {
             noted,
             activity,
             inbox,
+            stderr,
             granted,
             log,
             prompt,

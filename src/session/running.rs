@@ -28,8 +28,6 @@ pub(super) struct Running {
     /// Bytes that were read, and are not heard as long as the agent has to wait.
     pub(super) unread: Vec<u8>,
     stderr: Vec<u8>,
-    /// What of it waits for the end of its line, to be logged.
-    pub(super) stderr_line: Vec<u8>,
     pub(super) stdout_open: bool,
     pub(super) stderr_open: bool,
     pub(super) ended: Option<Ended>,
@@ -70,7 +68,6 @@ impl Running {
             outbox: Outbox::default(),
             unread: Vec::new(),
             stderr: Vec::new(),
-            stderr_line: Vec::new(),
             stdout_open: true,
             stderr_open: true,
             ended: None,

@@ -112,14 +112,7 @@ impl Conversation<'_> {
 
     pub(super) fn keep_stderr(&mut self, read: Option<Chunk>) {
         if let Some(log) = &self.agent.stderr_log {
-            let waiting = &mut self.running.stderr_line;
-            match &read {
-                Some(chunk) => {
-                    waiting.extend_from_slice(chunk);
-                    log.hear(&self.agent.key, waiting);
-                }
-                None => log.log(&self.agent.key, waiting),
-            }
+            self.stderr.hear(log, read.as_deref(), &self.agent.key);
         }
         self.running.keep_stderr(read, self.deps.config.limits.stderr.as_usize());
     }
