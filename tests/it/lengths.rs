@@ -15,7 +15,6 @@ const TABLES: [&str; 2] = ["crates/sandbox/src/isolation/promises.rs", "src/conf
 const FILES: &[(&str, usize)] = &[
     ("crates/agents/src/claude.rs", 600),
     ("crates/agents/src/claude/background.rs", 520),
-    ("crates/agents/src/form.rs", 530),
     ("crates/sandbox/src/workspace.rs", 530),
     ("src/client/follow.rs", 640),
     ("src/client/local.rs", 580),
