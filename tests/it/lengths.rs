@@ -18,7 +18,6 @@ const FILES: &[(&str, usize)] = &[
     ("crates/sandbox/src/workspace.rs", 530),
     ("src/client/follow.rs", 640),
     ("src/client/local.rs", 580),
-    ("src/config/trust.rs", 530),
     ("src/config/validate.rs", 560),
     ("src/session/translate.rs", 640),
     ("src/store/sqlite.rs", 570),
