@@ -145,13 +145,14 @@ impl App {
             notes.extend(agent.workspaces.note());
         }
         let stop = CancellationToken::new();
-        for key in agents.iter().filter_map(|agent| agent.reach.key.as_ref()) {
-            key.bind(&launcher);
+        for key in agents.iter().filter_map(|agent| agent.latest_env().reach.key.clone()) {
+            key.bind(&launcher, &actors, &stop);
         }
         let network = Network::of(&agent_environment)?;
         if config.isolation.backend != BackendKind::None {
             notes.extend(network.notes().iter().cloned());
-            let open = agents.iter().find(|agent| agent.reach.policy.permits_any_host());
+            let open =
+                agents.iter().find(|agent| agent.latest_env().reach.policy.permits_any_host());
             notes.extend(open.filter(|_| network.has_proxy()).map(|agent| {
                 format!(
                     "`{}` may reach any public host, and this network's proxy resolves their names: see that the proxy \
@@ -160,7 +161,7 @@ impl App {
                 )
             }));
         }
-        let egress = way_out(&config, network);
+        let egress = way_out(&config, network, &agents);
         let door = stop.child_token();
         let port = match config.isolation.backend {
             BackendKind::None => 0,
@@ -228,7 +229,7 @@ impl App {
             asks: Asks::load(&store, &config).await?,
             budgets: Budgets::new(&config, store.clone()),
             limited: LimitedAccounts::load(&config.state_dir, |key| {
-                agents.get(key).map(|agent| agent.account)
+                agents.get(key).map(|agent| agent.account())
             }),
             store: store.clone(),
             launcher,
@@ -359,7 +360,7 @@ fn remember_missing(
 }
 
 /// The proxy of all agents.
-fn way_out(config: &Config, network: Network) -> Egress {
+fn way_out(config: &Config, network: Network, agents: &Arc<Agents>) -> Egress {
     let inner = config.egress.inner.iter();
     let inner = inner.filter_map(|text| config::network(text)).collect();
     let names = config.processes.max.max(1);
@@ -370,7 +371,9 @@ fn way_out(config: &Config, network: Network) -> Egress {
         requests: config.egress.requests,
     };
     let lookup = Arc::new(guard::System::new(names));
-    Egress::new(inner, bounds, lookup, network, times)
+    let egress = Egress::new(inner, bounds, lookup, network, times);
+    egress.watch_keys(agents.clone());
+    egress
 }
 
 /// Leaves word for client commands on this machine. A state folder that cannot take it was refused before.

@@ -36,7 +36,7 @@ pub use error::Error;
 pub use isolation::{
     AgentEgress, Container, Egress, GitCredential, Isolation, SessionLimits, Uids,
 };
-pub use load::{Environment, Flags, Loaded, load, load_named, load_trusted};
+pub use load::{Environment, Flags, Loaded, Sources, load, load_named, load_trusted};
 pub use own::Record;
 pub use secrets::{MASK, masked};
 pub use trust::asks_nobody;
@@ -600,6 +600,8 @@ pub struct Agent {
     pub warm: usize,
     /// `claude`: the CLI's permission mode.
     pub permission_mode: String,
+    /// `claude`: whether what a shared project's own settings allow counts.
+    pub trust_project: bool,
     /// `claude`, `acp`: the model.
     pub model: Option<String>,
     /// `claude`: tools that it is not given.

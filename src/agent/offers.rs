@@ -210,7 +210,8 @@ impl Agent {
         }
         let program = std::fs::canonicalize(&self.program).ok()?;
         let stamp = stamp(&std::fs::metadata(&program).ok()?);
-        let names: Vec<&str> = self.env.iter().map(|(name, _)| &**name).collect();
+        let given = self.latest_env();
+        let names: Vec<&str> = given.env.keys().map(|name| &**name).collect();
         let config = &self.config;
         let mut seen = Sha256::new();
         let set_up = json!([

@@ -125,6 +125,7 @@ impl Agent {
             ask_rules: Vec::new(),
             warm: 0,
             permission_mode: "acceptEdits".to_owned(),
+            trust_project: false,
             model: None,
             disallowed_tools: None,
             max_retries: 3,

@@ -278,6 +278,7 @@ impl Loaded {
             ]
             | ["skills" | "extensions" | "budgets", ..]
             | ["workspace", "shared_turns"] => true,
+            ["trust_project"] => !agent.trust_project,
             ["permission_mode"] => !asks_nobody(&agent.permission_mode),
             ["mode"] => !agent.mode.as_deref().is_some_and(asks_nobody),
             ["args"] => {

@@ -31,6 +31,7 @@ mod plan;
 mod prompt;
 mod result;
 mod so_far;
+mod trust;
 mod verdict;
 mod wire;
 
@@ -50,6 +51,7 @@ use so_far::SoFar;
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
 use std::time::Duration;
+pub use trust::{STATE_FILE, trust_projects};
 
 /// Tools by which the CLI would begin a turn by itself; not offered to the model by default.
 ///

@@ -40,6 +40,7 @@ const WEAK: &[&str] = &[
     "sessions: {init: /etc/hostname}",
     "env_file: {path: /dev/null}",
     "agents: {claude: {permission_mode: bypassPermissions}}",
+    "agents: {claude: {trust_project: true}}",
     "agents: {claude: {args: [--dangerously-skip-permissions]}}",
     "agents: {claude: {args: [/etc/hostname]}}",
     "agents: {claude: {args: [--model, /etc/hostname]}}",
