@@ -27,6 +27,9 @@ use tokio::io::AsyncReadExt;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How much a program may say about its version.
 const WORDS: u64 = 4096;
+
+/// Bytes that are read of a program's help.
+const HELP: u64 = 128 * 1024;
 /// A port of loopback that no program is given by the system.
 const UNUSED_PORT: u16 = 1;
 
@@ -243,7 +246,7 @@ async fn program(
         env: env.collect(),
         cwd: cwd.display().to_string(),
     };
-    match said(launcher, &spec).await {
+    match said(launcher, &spec, WORDS).await.map(first_line) {
         Ok(version) if version.is_empty() => {
             report.good("program", format!("{path} (tells no version)"));
         }
@@ -251,9 +254,21 @@ async fn program(
             // `2.1.329 (Claude Code)`
             let number = version.split_whitespace().next().unwrap_or_default();
             let words = format!("{path}, {}", describe_version(number));
-            match is_tested(number) {
-                true => report.good("program", words),
-                false => report.note("program", words),
+            if is_tested(number) {
+                return report.good("program", words);
+            }
+            let help = Spec { args: vec!["--help".to_owned()], ..spec };
+            let unknown = match said(launcher, &help, HELP).await {
+                Ok(help) => agent.options_missing_in(&help),
+                Err(_) => Vec::new(),
+            };
+            match unknown.is_empty() {
+                true => report.note("program", words),
+                false => report.bad(
+                    "program",
+                    format!("{words}. It does not know {}", unknown.join(", ")),
+                    "install a version that was tested",
+                ),
             }
         }
         Ok(version) => report.good("program", format!("{path}, {version}")),
@@ -291,22 +306,24 @@ fn skills(agent: &Agent, config: &Config, report: &mut Report) {
     }
 }
 
-/// The first line that a program prints, within [`PATIENCE`]; its whole tree is ended then.
-async fn said(launcher: &Launcher, spec: &Spec) -> Result<String, String> {
+fn first_line(text: String) -> String {
+    text.lines().next().unwrap_or_default().trim().to_owned()
+}
+
+/// The beginning of what a program prints, within [`PATIENCE`]; its whole tree is ended then.
+async fn said(launcher: &Launcher, spec: &Spec, most: u64) -> Result<String, String> {
     let mut process =
         launcher.spawn(&spec.clone().into()).await.map_err(|error| error.to_string())?;
     process.stdin = None;
     let mut text = Vec::new();
     let listen = async {
-        let mut out = (&mut process.stdout).take(WORDS);
+        let mut out = (&mut process.stdout).take(most);
         let _ = out.read_to_end(&mut text).await;
         process.control.ended().await
     };
     let ended = tokio::time::timeout(PATIENCE, listen).await;
-    let text = String::from_utf8_lossy(&text);
-    let line = text.lines().next().unwrap_or_default().trim().to_owned();
     match ended {
-        Ok(Ended::Code(0)) => Ok(line),
+        Ok(Ended::Code(0)) => Ok(String::from_utf8_lossy(&text).into_owned()),
         Ok(Ended::Code(code)) if (126..=127).contains(&code) => Err(format!("exit code {code}")),
         // A program that knows no `--version` is there all the same.
         Ok(Ended::Code(_)) => Ok(String::new()),
