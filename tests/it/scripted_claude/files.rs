@@ -55,7 +55,7 @@ fn a_picture_above_the_bound_of_an_event_comes_in_numbered_pieces_of_one_artifac
     let world = described(&[("files", &writes(&lines))]).start();
     let (_, task) = play(&world, "files");
     let parts = artifact(&task, "t1-1.png")["parts"].as_array().unwrap();
-    assert!(parts.len() > 3, "{}", parts.len());
+    assert!(parts.len() > 1, "{}", parts.len());
     for (at, part) in parts.iter().enumerate() {
         let numbers = json!({"piece": at + 1, "pieces": parts.len(), "bytes": size / 4 * 3});
         assert_eq!(part["metadata"], numbers);
