@@ -148,6 +148,7 @@ impl Agent {
             account: account_of(key, &env),
             stderr_log: (agent.driver == DriverKind::Claude).then(StderrLog::default),
             config: agent,
+            reason: None,
             notes,
             server_wait: config.timeouts.mcp.get(),
             program,
