@@ -70,7 +70,9 @@ pub struct Agent {
     pub workspaces: Workspaces,
     /// Turns at a time, where all its sessions share one folder.
     pub shared_turns: Option<FairQueue>,
-    /// Why it was chosen and what the operator may want to know, for the start.
+    /// Why `agent: auto` chose it.
+    pub reason: Option<String>,
+    /// What the operator may want to know, for the start.
     pub notes: Vec<String>,
     /// What it must be able to read in order to run.
     pub grants: Grants,

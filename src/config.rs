@@ -37,6 +37,7 @@ pub use isolation::{
     AgentEgress, Container, Egress, GitCredential, Isolation, SessionLimits, Uids,
 };
 pub use load::{Environment, Flags, Loaded, Sources, load, load_named, load_trusted};
+pub use origin::Origin;
 pub use own::Record;
 pub use secrets::{MASK, masked};
 pub use trust::asks_nobody;

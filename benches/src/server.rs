@@ -72,19 +72,19 @@ impl House {
         self.all.join(format!("{}-{}", self.run, self.made.get()))
     }
 
-    /// A server with an empty state folder, without a wall around its agents: what a section measures is the
-    /// house, and `isolation` says what a wall costs beside.
+    /// A server with an empty state folder, without a sandbox around its agents: what a section measures is the
+    /// house, and `isolation` says what a sandbox costs beside.
     pub(crate) fn fresh(&self, input: Input) -> io::Result<Server> {
         self.fresh_behind("none", input)
     }
 
-    /// The same with this wall, and all that it can promise required.
+    /// The same with this sandbox, and all that it can promise required.
     pub(crate) fn fresh_behind(&self, backend: &str, input: Input) -> io::Result<Server> {
         let (line, args) = match input {
             Input::Argument => ("argument", "[]"),
             Input::Stdin => ("stdin", "[--stdin]"),
         };
-        // Landlock does not give `processes`, and without a wall there is nothing to require.
+        // Landlock does not give `processes`, and without a sandbox there is nothing to require.
         let require = match backend {
             "landlock" => {
                 ", require: [env, fs.read, fs.write, peer-sessions, server-memory, net.egress, net.loopback, unix-sockets, kill-tree]"

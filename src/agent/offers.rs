@@ -7,7 +7,6 @@ use parking_lot::RwLock;
 use pilothouse_a2a::card::AgentSkill;
 use pilothouse_agents::claude::TESTED_VERSIONS;
 use pilothouse_agents::inventory::{Inventory, Offer};
-use pilothouse_agents::{Setting, Turn};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -177,20 +176,6 @@ impl Agent {
             ));
         }
         notes
-    }
-
-    /// The options that it is started with and that its CLI's own help does not name.
-    pub fn options_missing_in(&self, help: &str) -> Vec<String> {
-        let launch = self.driver().launch(&Setting::default(), &Turn::default());
-        let mut args = launch.map(|launch| launch.args).unwrap_or_default();
-        // Those of the operator are the operator's own choice.
-        args.truncate(args.len().saturating_sub(self.args.len()));
-        let is_known = |option: &str| {
-            help.split(|c: char| !c.is_ascii_alphanumeric() && c != '-').any(|word| word == option)
-        };
-        // Another text is no help.
-        args.retain(|arg| is_known("--version") && arg.starts_with("--") && !is_known(arg));
-        args
     }
 
     /// What is known of its skills, for `/ready`; nothing where its CLI is not asked.

@@ -156,6 +156,7 @@ impl Agent {
             asks: agent.asks,
             stderr_log: (agent.driver == DriverKind::Claude).then(StderrLog::default),
             config: agent,
+            reason: None,
             notes,
             server_wait: config.timeouts.mcp.get(),
             program,

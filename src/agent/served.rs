@@ -230,44 +230,30 @@ fn the_default(
         true => credential(agent, environment),
         false => Some("agents.claude.key_command"),
     });
+    let how = "in the environment or in .env";
     let reason = match (&found, &credential) {
         (Some(program), Some(credential)) => {
             let mut agent = Agent::named(config, "claude", environment, folders)?;
-            agent.notes.insert(
-                0,
-                format!(
-                    "agent: Claude Code ({}{}), because {}{credential} is set",
-                    program.display(),
-                    if contained { " in the image" } else { "" },
-                    if contained { "" } else { "it is installed and " },
-                ),
-            );
+            let place = if contained { " in the image" } else { "" };
+            let program = program.display();
+            agent.reason = Some(format!(
+                "Claude Code, because {program}{place} is found and {credential} is set"
+            ));
             return Ok(agent);
         }
-        (Some(_), None) if contained => {
-            "no credential is set. Set ANTHROPIC_API_KEY, or CLAUDE_CODE_OAUTH_TOKEN (`claude setup-token` prints it), in the \
-             environment or in .env to serve Claude Code"
-                .to_owned()
-        }
         (Some(_), None) => format!(
-            "Claude Code is installed, but no credential is set.{} Set ANTHROPIC_API_KEY, or CLAUDE_CODE_OAUTH_TOKEN \
-             (`claude setup-token` prints it), in the environment or in .env to serve Claude Code",
-            login_advice(environment)
+            "no key for Claude Code is set: set ANTHROPIC_API_KEY or CLAUDE_CODE_OAUTH_TOKEN {how}{}",
+            if contained { "" } else { login_advice(environment) }
         ),
         (None, Some(credential)) => {
-            format!(
-                "{credential} is set, but `{program}` is not on PATH. Install Claude Code to serve it"
-            )
+            format!("{credential} is set, but `{program}` is not on PATH: install Claude Code")
         }
         (None, None) => format!(
-            "`{program}` is not on PATH and no credential is set. Install Claude Code and set ANTHROPIC_API_KEY, \
-             or CLAUDE_CODE_OAUTH_TOKEN (`claude setup-token` prints it), to serve it"
+            "`{program}` is not on PATH: install Claude Code, and set ANTHROPIC_API_KEY or CLAUDE_CODE_OAUTH_TOKEN {how}"
         ),
     };
     let mut agent = Agent::named(config, "demo", environment, folders)?;
-    agent.notes.insert(
-        0,
-        format!("agent: the demo agent, because {reason}; or name another with --agent"),
-    );
+    agent.reason =
+        Some(format!("the demo agent, because {reason}; or name another agent by --agent"));
     Ok(agent)
 }

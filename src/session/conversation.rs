@@ -423,12 +423,16 @@ impl<'a> Conversation<'a> {
             message: "the agent ended without a word".to_owned(),
             hint: None,
         });
+        let of_sandbox = match ended {
+            Ended::Code(126 | 127) => Some(Obstacle::COMMAND.to_owned()),
+            Ended::Code(_) | Ended::Signal(_) | Ended::Unclear => {
+                Obstacle::explain_missing_path(exit.last_words())
+            }
+        };
         if let Outcome::Failed { hint, .. } = &mut outcome
-            && matches!(ended, Ended::Code(126 | 127))
-            && self.deps.isolation.is_sandboxed()
+            && let Some(more) = of_sandbox.filter(|_| self.deps.isolation.is_sandboxed())
         {
-            let more = hint.take().map(|hint| format!("{hint}; ")).unwrap_or_default();
-            *hint = Some(more + Obstacle::COMMAND);
+            *hint = Some(hint.take().map(|hint| format!("{hint}; ")).unwrap_or_default() + &more);
         }
         self.finish(outcome)
     }
