@@ -16,6 +16,7 @@ pub use served::Agents;
 use crate::config::{self, AskPolicy, Config, DriverKind, Format, Input};
 use crate::queue::FairQueue;
 use crate::skills;
+use parking_lot::RwLock;
 use pilothouse_a2a::card::AgentSkill;
 use pilothouse_agents::acp::preset::{Preset, preset};
 use pilothouse_agents::acp::{Acp, AcpOptions};
@@ -57,6 +58,8 @@ pub struct Agent {
     pub asks: AskPolicy,
     /// As it is configured.
     pub config: config::Agent,
+    /// Its rules for asks, which may be read again.
+    policy: RwLock<Arc<config::Agent>>,
     /// The skills that were found in folders (`skills_from`).
     pub found: skills::FoundSkills,
     /// What its CLI says that it offers.
@@ -165,6 +168,16 @@ pub enum Error {
 }
 
 impl Agent {
+    /// Its rules for asks, as they were read last.
+    pub fn policy(&self) -> Arc<config::Agent> {
+        self.policy.read().clone()
+    }
+
+    /// Takes the rules for asks of a configuration that was read again.
+    pub fn set_policy(&self, config: &config::Agent) {
+        *self.policy.write() = Arc::new(config.clone());
+    }
+
     /// A driver for a new process.
     pub fn driver(&self) -> Box<dyn Driver> {
         let program = self.program.to_string_lossy().into_owned();

@@ -9,7 +9,7 @@ mod serve;
 use crate::client::failure::Failure;
 use crate::client::local::{AgentArgs, Server, ServerArgs};
 use crate::client::terminal::Screen;
-use crate::client::{card, exit, send, sessions, tasks};
+use crate::client::{card, exit, operate, send, sessions, tasks, token, usage};
 use crate::config::guess::nearest;
 use crate::config::{Environment, Flags};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -72,6 +72,30 @@ enum Command {
         #[command(flatten)]
         agent: AgentArgs,
     },
+    /// Make, list and revoke tokens of callers
+    Token {
+        #[command(subcommand)]
+        command: token::TokenCommand,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+    /// Have a running server read its configuration again
+    Reload(ServerArgs),
+    /// Have a running server accept no more messages, and end when no turn runs
+    Drain {
+        /// Do not wait for its end
+        #[arg(long)]
+        no_wait: bool,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+    /// Show what turns have cost, and what is left of the ceilings
+    Usage {
+        #[command(flatten)]
+        args: usage::UsageArgs,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
     /// Fetch an agent's card and check it
     Card(card::CardArgs),
     /// Find what is wrong before a user does
@@ -102,8 +126,11 @@ enum Command {
 /// The commands as `--help` groups them.
 const GROUPS: [(&str, &[&str]); 3] = [
     ("Talk to agents", &["send", "approve", "deny", "answer"]),
-    ("See what they do", &["tasks", "sessions", "card"]),
-    ("Run a server", &["serve", "config", "doctor", "healthcheck", "completions"]),
+    ("See what they do", &["tasks", "sessions", "usage", "card"]),
+    (
+        "Run a server",
+        &["serve", "reload", "drain", "token", "config", "doctor", "healthcheck", "completions"],
+    ),
 ];
 
 const EXAMPLES: &str = "\
@@ -194,6 +221,18 @@ pub fn run() -> ExitCode {
             let server = Server::find_agent(&agent, &environment, &cwd)?;
             let term = environment.get("TERM");
             explained(&server, sessions::run(command, &server, screen, term)).await
+        }),
+        Some(Command::Token { command, server }) => carry_out(async {
+            token::run(command, &Server::find(&server, &environment, &cwd)?, screen).await
+        }),
+        Some(Command::Reload(server)) => {
+            carry_out(async { operate::reload(&Server::find(&server, &environment, &cwd)?).await })
+        }
+        Some(Command::Drain { no_wait, server }) => carry_out(async {
+            operate::drain(&Server::find(&server, &environment, &cwd)?, no_wait).await
+        }),
+        Some(Command::Usage { args, server }) => carry_out(async {
+            usage::run(args, &Server::find(&server, &environment, &cwd)?, screen).await
         }),
         Some(Command::Card(args)) => carry_out(async {
             let server = Server::find_agent(&args.agent(), &environment, &cwd)?;

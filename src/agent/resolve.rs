@@ -6,6 +6,7 @@ use super::stderr_log::StderrLog;
 use super::{Agent, CREDENTIALS, DEFAULT_PATH, DEMO_COMMAND, Error, Offers, Reach, credentials};
 use crate::config::{self, AskPolicy, Config, DriverKind};
 use crate::skills;
+use parking_lot::RwLock;
 use pilothouse_sandbox::isolation::BackendKind;
 use pilothouse_sandbox::isolation::{Exposed, Grants};
 use pilothouse_sandbox::supervisor::OWN_PROGRAM;
@@ -147,6 +148,7 @@ impl Agent {
             asks: agent.asks,
             account: account_of(key, &env),
             stderr_log: (agent.driver == DriverKind::Claude).then(StderrLog::default),
+            policy: RwLock::new(Arc::new(agent.clone())),
             config: agent,
             notes,
             server_wait: config.timeouts.mcp.get(),

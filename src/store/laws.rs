@@ -1,8 +1,8 @@
 //! What holds for every store, whichever database it is.
 
 use super::{
-    AskRow, Conflict, Durability, Error, Event, Filter, Kind, Scope, SessionRow, Store, TaskRow,
-    Write, sqlite,
+    AskRow, CallerFilter, Conflict, Durability, Error, Event, Filter, Kind, Scope, SessionRow,
+    Store, TaskRow, Write, sqlite,
 };
 use bytes::Bytes;
 use pilothouse_a2a::id::{ContextId, TaskId};
@@ -213,7 +213,10 @@ async fn a_read_in_a_scope_finds_nothing_of_another_one() {
             let key = store.task_by_key(scope, "key").await.unwrap();
             let session = store.session(scope, &context).await.unwrap();
             let named = store.session_named(scope, "session").await.unwrap();
-            let sessions = store.sessions(scope, None, 9).await.unwrap();
+            let sessions = store
+                .sessions(&CallerFilter::One(scope.caller.clone()), &scope.agent, None, 9)
+                .await
+                .unwrap();
             let listed = scope.clone();
             let list =
                 store.read_together(move |reads| reads.list(&listed, &Filter::default(), None, 9));
