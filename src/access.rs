@@ -127,6 +127,11 @@ impl Access {
         self.tokens.write().revoke(id);
     }
 
+    /// The same for all tokens of the store that a caller has.
+    pub fn revoke_caller(&self, caller: &str) {
+        self.tokens.write().revoke_caller(caller);
+    }
+
     fn rules(&self) -> Arc<Rules> {
         self.rules.read().clone()
     }

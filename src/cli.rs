@@ -79,6 +79,13 @@ enum Command {
         #[command(flatten)]
         server: ServerArgs,
     },
+    /// Remove for good what is kept of a caller (`--caller`), of a context, or of a caller's context
+    Erase {
+        #[command(flatten)]
+        args: operate::EraseArgs,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
     /// Have a running server read its configuration again
     Reload(ServerArgs),
     /// Have a running server accept no more messages, and end when no turn runs
@@ -129,7 +136,17 @@ const GROUPS: [(&str, &[&str]); 3] = [
     ("See what they do", &["tasks", "sessions", "usage", "card"]),
     (
         "Run a server",
-        &["serve", "reload", "drain", "token", "config", "doctor", "healthcheck", "completions"],
+        &[
+            "serve",
+            "reload",
+            "drain",
+            "erase",
+            "token",
+            "config",
+            "doctor",
+            "healthcheck",
+            "completions",
+        ],
     ),
 ];
 
@@ -224,6 +241,10 @@ pub fn run() -> ExitCode {
         }),
         Some(Command::Token { command, server }) => carry_out(async {
             token::run(command, &Server::find(&server, &environment, &cwd)?, screen).await
+        }),
+        Some(Command::Erase { args, server }) => carry_out(async {
+            let found = Server::find(&server, &environment, &cwd)?;
+            operate::erase(&args, server.caller(), &found).await
         }),
         Some(Command::Reload(server)) => {
             carry_out(async { operate::reload(&Server::find(&server, &environment, &cwd)?).await })

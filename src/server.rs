@@ -121,6 +121,7 @@ pub fn router(doors: Arc<Doors>) -> Router {
         .route("/api/v1/sessions/{id}/attach", post(admin::attach::attach))
         .route("/api/v1/asks", get(admin::asks::list))
         .route("/api/v1/asks/{id}", post(admin::asks::answer))
+        .route("/api/v1/erase", post(admin::erase::erase))
         .route("/api/v1/drain", post(admin::operate::drain))
         .route("/api/v1/usage", get(admin::usage::usage))
         .route("/api/v1/reload", post(admin::operate::reload))

@@ -1,6 +1,7 @@
 //! The operations, once, on v1.0 types. It knows no transport and no dialect.
 
 mod answer;
+mod erase;
 mod follow;
 mod list;
 mod message;
@@ -9,6 +10,7 @@ mod repeat;
 mod scope;
 mod send;
 
+pub use erase::Erased;
 pub use follow::{Stream, stopped_before_it_began};
 pub use send::{Accepted, Beside};
 

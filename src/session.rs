@@ -168,6 +168,8 @@ pub(crate) enum Order {
     Attach(Attach),
     /// Look whether you are still needed.
     Nudge,
+    /// Give up the process, where there is no turn.
+    Leave,
 }
 
 /// A channel of tokio makes room for 32 orders at once, for each session.

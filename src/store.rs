@@ -12,6 +12,7 @@
 //! caller takes a [`Scope`]; what is outside of it does not exist.
 
 mod backend;
+mod erasure;
 mod error;
 #[cfg(test)]
 mod laws;
@@ -31,6 +32,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub use backend::Store;
+pub use erasure::{ErasedTask, Erasure};
 pub use error::{Conflict, Error, FaultKind};
 pub use report::{Usage, UsageOf, UsageReport};
 pub use session_page::{SessionPage, SessionPlace};
@@ -393,6 +395,13 @@ pub enum Write {
         /// As JSON.
         text: String,
     },
+    /// What is kept of a caller beside its tasks and sessions is removed.
+    CallerGone {
+        /// The caller.
+        caller: Arc<str>,
+    },
+    /// Nothing is left of what was deleted before.
+    Scrub,
     /// Nothing new, but a write all the same: whether the store can be written.
     Probe,
     /// The server ends in order; nothing is written after this.

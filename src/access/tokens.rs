@@ -80,6 +80,14 @@ impl TokenTable {
         });
     }
 
+    /// Takes away all tokens of the store that a caller has.
+    pub(super) fn revoke_caller(&mut self, caller: &str) {
+        let of_caller = |known: &&KnownToken| *known.caller == *caller;
+        let ids: Vec<_> =
+            self.stored.values().filter(of_caller).map(|known| known.grant.id.clone()).collect();
+        ids.iter().for_each(|id| self.revoke(id));
+    }
+
     /// The caller that a token belongs to. Every configured token is compared, whichever fits: the time says nothing.
     pub(super) fn find(&self, token: &str) -> Option<Caller> {
         let given = digest(token);

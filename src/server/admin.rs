@@ -2,6 +2,7 @@
 
 pub(super) mod asks;
 pub(super) mod attach;
+pub(super) mod erase;
 pub(super) mod operate;
 mod page;
 pub(super) mod tokens;
@@ -169,7 +170,7 @@ fn check_scope(caller: &Caller, request: &Request, action: &str) -> Result<(), D
             may_read.or_else(|denied| caller.require(TokenScope::Answer).map_err(|_| denied))
         }
         "AnswerAsk" => caller.require(TokenScope::Answer),
-        "ListTokens" | "CreateToken" | "RevokeToken" | "Reload" | "Drain" => {
+        "ListTokens" | "CreateToken" | "RevokeToken" | "Reload" | "Drain" | "Erase" => {
             caller.require(TokenScope::Admin)
         }
         _ if request.method().is_safe() => caller.require(TokenScope::Read),

@@ -21,7 +21,7 @@ use pilothouse_a2a::time::Timestamp;
 use pilothouse_agents::Turn as Prompt;
 use pilothouse_sandbox::supervisor::Spec;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 
 /// The longest wait for a change of a session before all are looked at again.
@@ -126,6 +126,26 @@ impl Sessions {
                     let _ = tokio::time::timeout(LOOK_AGAIN, activity.changed()).await;
                 }
             }
+        }
+    }
+
+    /// Ends what lives of a session that has no turn; whether it has ended.
+    pub async fn end_session(&self, id: &str) -> bool {
+        let until = Instant::now() + self.deps.config.timeouts.shutdown.get();
+        loop {
+            let mut activity = {
+                let map = self.live.map.lock();
+                let Some(handle) = map.values().find(|handle| *handle.session.id == *id) else {
+                    return true;
+                };
+                let _ = handle.orders.send(Order::Leave);
+                handle.activity.clone()
+            };
+            if Instant::now() >= until {
+                return false;
+            }
+            activity.mark_unchanged();
+            let _ = tokio::time::timeout(LOOK_AGAIN, activity.changed()).await;
         }
     }
 

@@ -2,8 +2,8 @@
 
 use super::sqlite::{EventsPart, Limits, ReadTransaction, Sqlite};
 use super::{
-    Account, AskRow, CallerFilter, Durability, Error, Event, PushRow, Scope, SessionPage,
-    SessionPlace, SessionRow, TaskRow, TokenRow, UsageReport, Used, Write,
+    Account, AskRow, CallerFilter, Durability, ErasedTask, Erasure, Error, Event, PushRow, Scope,
+    SessionPage, SessionPlace, SessionRow, TaskRow, TokenRow, UsageReport, Used, Write,
 };
 use pilothouse_a2a::id::{ContextId, TaskId};
 use std::fs::File;
@@ -291,6 +291,27 @@ impl Store {
     pub async fn sessions_by_use(&self) -> Result<Vec<(Arc<str>, String, i64)>, Error> {
         match &self.0 {
             Backend::Sqlite(sqlite) => sqlite.sessions_by_use().await,
+        }
+    }
+
+    /// The tasks of an erasure.
+    pub async fn erased_tasks(&self, what: &Erasure) -> Result<Vec<ErasedTask>, Error> {
+        match &self.0 {
+            Backend::Sqlite(sqlite) => sqlite.erased_tasks(what).await,
+        }
+    }
+
+    /// The sessions of an erasure, each with its agent.
+    pub async fn erased_sessions(&self, what: &Erasure) -> Result<Vec<(Arc<str>, String)>, Error> {
+        match &self.0 {
+            Backend::Sqlite(sqlite) => sqlite.erased_sessions(what).await,
+        }
+    }
+
+    /// Leaves nothing of what was deleted, also not in the copy that an upgrade has kept.
+    pub async fn scrub(&self) -> Result<(), Error> {
+        match &self.0 {
+            Backend::Sqlite(sqlite) => sqlite.scrub().await,
         }
     }
 

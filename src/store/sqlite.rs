@@ -3,6 +3,7 @@
 mod anybody;
 mod asks;
 mod counts;
+mod erase;
 mod list;
 mod migrations;
 mod opening;
@@ -52,6 +53,10 @@ struct Job {
 type Done = Box<dyn FnOnce(Result<(), Error>) + Send>;
 
 impl Job {
+    fn scrubs(&self) -> bool {
+        self.writes.iter().any(|write| matches!(write, Write::Scrub))
+    }
+
     /// Says what came of the batch. A panic of what follows it ends neither the writer nor other batches.
     fn answer(self, outcome: Result<(), Error>) {
         let done = std::panic::AssertUnwindSafe(move || (self.done)(outcome));
@@ -293,11 +298,19 @@ fn write_group(connection: &mut Connection, group: &mut Vec<Job>, synced: &mut b
     }
     let outcome = apply(connection, group);
     match outcome {
-        Ok(()) => group.drain(..).for_each(|job| job.answer(Ok(()))),
+        Ok(()) => {
+            let scrubbed = scrub_after(connection, group);
+            for job in group.drain(..) {
+                let outcome = if job.scrubs() { scrubbed.clone() } else { Ok(()) };
+                job.answer(outcome);
+            }
+        }
         // One batch must not take the others with it: each gets a transaction of its own.
         Err(_) if group.len() > 1 => {
             for job in group.drain(..) {
-                let outcome = apply(connection, std::slice::from_ref(&job));
+                let alone = std::slice::from_ref(&job);
+                let outcome = apply(connection, alone);
+                let outcome = outcome.and_then(|()| scrub_after(connection, alone));
                 job.answer(outcome);
             }
         }
@@ -306,6 +319,14 @@ fn write_group(connection: &mut Connection, group: &mut Vec<Job>, synced: &mut b
         }
     }
     last
+}
+
+/// Leaves nothing of what was deleted, where one of these batches asks for that.
+fn scrub_after(connection: &Connection, group: &[Job]) -> Result<(), Error> {
+    match group.iter().any(Job::scrubs) {
+        true => erase::scrub(connection),
+        false => Ok(()),
+    }
 }
 
 fn apply(connection: &mut Connection, group: &[Job]) -> Result<(), Error> {
@@ -433,6 +454,8 @@ impl Write {
             Self::Key { scope, key, print, n } => put_key(connection, scope, key, print, *n)?,
             Self::Token(row, most) => tokens::put(connection, row, *most)?,
             Self::TokenRevoked { id, at } => tokens::revoke(connection, id, *at)?,
+            Self::CallerGone { caller } => erase::caller_gone(connection, caller)?,
+            Self::Scrub => 0,
             Self::Usage { n, session, caller, day, used } => {
                 usage::add(connection, *n, session, caller, *day, *used)?
             }

@@ -44,6 +44,7 @@ mod containers;
 mod contexts;
 mod descriptors;
 mod environment;
+mod erase;
 mod examples;
 mod extensions;
 mod failing_store;

@@ -2,9 +2,16 @@
 
 use super::super::exit;
 use super::super::failure::Failure;
-use super::{Server, body, escape};
+use super::{Server, ServerArgs, body, escape};
 use reqwest::Method;
 use serde_json::Value;
+
+impl ServerArgs {
+    /// The caller that is named.
+    pub(crate) fn caller(&self) -> Option<&str> {
+        self.caller.as_deref()
+    }
+}
 
 impl Server {
     /// An address with the caller whose tasks, sessions and asks are listed.
