@@ -260,6 +260,7 @@ impl App {
         let secret = token.as_ref().map_or("", Token::secret);
         let access = Access::new(&config, secret);
         notes.extend(access.weak_note());
+        notes.extend(Cards::note_plain_http(&config));
         let doors = Doors {
             bodies: Bodies::new(config.limits.bodies.as_usize()),
             answers: Answers::new(&config, doors_stop.clone()),

@@ -4,11 +4,14 @@ mod admin;
 mod answers;
 mod call;
 mod card;
+mod cors;
 mod door;
+mod extensions;
 mod grpc;
 mod jsonrpc;
 mod listen;
 mod openapi;
+mod packed;
 mod rest;
 mod stream;
 
@@ -98,13 +101,16 @@ pub struct Doors {
 
 /// All doors.
 pub fn router(doors: Arc<Doors>) -> Router {
-    Router::new()
+    let router = Router::new()
         .route("/", post(jsonrpc::call).get(admin::welcome))
         .route("/a2a", post(jsonrpc::call))
         .route("/a2a/", post(jsonrpc::call))
         .route("/.well-known/agent-card.json", get(card::agent_card))
         .route("/.well-known/agent.json", get(card::legacy_card))
         .route(JWKS_PATH, get(card::jwks))
+        // Clients add the path of a card to the address of JSON-RPC.
+        .route("/a2a/.well-known/agent-card.json", get(card::agent_card))
+        .route("/a2a/.well-known/agent.json", get(card::legacy_card))
         .route("/openapi.json", get(openapi::document))
         .route("/health", get(admin::health))
         .route("/ready", get(admin::ready))
@@ -118,8 +124,12 @@ pub fn router(doors: Arc<Doors>) -> Router {
         .route("/a2a.v1.A2AService/{method}", any(grpc::call))
         .route_service("/grpc.health.v1.Health/{method}", health(&doors))
         .fallback(rest::call)
-        .method_not_allowed_fallback(admin::method_not_allowed)
-        .with_state(doors)
+        .method_not_allowed_fallback(admin::method_not_allowed);
+    let router = match cors::layer(&doors.config) {
+        Some(layer) => router.layer(layer),
+        None => router,
+    };
+    router.with_state(doors)
 }
 
 /// The standard health service: serving, until the server stops.
@@ -218,6 +228,9 @@ impl Doors {
         }
         let announced = announced.and_then(|length| usize::try_from(length).ok());
         let patience = self.config.timeouts.body.get();
+        // What is unpacked from a body takes as much as the largest one, beside the body itself.
+        let packed = packed::is_packed(headers)?;
+        let announced = if packed { Some(limit.saturating_mul(2)) } else { announced };
         let (mut body, mut bytes, mut place) = (body, Vec::new(), None);
         // Nothing of a large body is read while it waits for its place, so that it stays in the socket.
         if let Some(most) = announced.filter(|most| *most > SMALL_BODY) {
@@ -265,6 +278,9 @@ impl Doors {
             }
             bytes.extend_from_slice(&chunk);
         }
+        if packed && headers.contains_key(header::CONTENT_ENCODING) {
+            bytes = self.unpack(bytes).await?;
+        }
         Ok(RequestBody { bytes: Bytes::from(bytes), place })
     }
 
@@ -281,7 +297,7 @@ impl Doors {
             () = self.stop.cancelled() => None,
         };
         let place = place.ok_or_else(too_many)?;
-        bytes.reserve_exact(most - bytes.len());
+        bytes.reserve_exact(most.min(self.config.limits.body.as_usize()) - bytes.len());
         Ok(place)
     }
 
@@ -363,6 +379,9 @@ fn with_advice(mut response: Response, error: &Error) -> Response {
             header::WWW_AUTHENTICATE,
             HeaderValue::from_static("Bearer realm=\"pilothouse\""),
         );
+    }
+    if error.kind == ErrorKind::ContentTypeNotSupported {
+        headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static(packed::GZIP));
     }
     if let Some(seconds) = error.retry_after {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));

@@ -37,6 +37,7 @@ mod cli_agents;
 mod cli_asks;
 mod cli_ids;
 mod cli_terminal;
+mod clients;
 mod clocks;
 mod connections;
 mod console;

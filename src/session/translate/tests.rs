@@ -23,7 +23,7 @@ fn translator() -> Translator {
         print: None,
     };
     let log = Tasks::new(store).hold(&row);
-    Translator::new(log, false, &Limits::default())
+    Translator::new(log, false, &Config::default())
 }
 
 fn texts(records: &[Record]) -> String {
