@@ -13,9 +13,9 @@ mod decision;
 mod kagent;
 mod policy;
 
-pub use context::several;
+pub use context::refuse_several;
 pub use decision::{Answered, Decision, check_size, explain_refusal, named, read as decide};
-pub use kagent::{APPROVALS, request as approval_request};
+pub use kagent::{APPROVALS, render_request as render_approval_request};
 pub use policy::{TOO_LONG, denial, is_cut, policy};
 
 use crate::clock;

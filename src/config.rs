@@ -122,6 +122,8 @@ section! {
         pub allowed_hosts: Vec<String>,
         /// Origins of web pages that may call; none by default.
         pub allowed_origins: Vec<String>,
+        /// Whether the reflection service of gRPC is served, to anybody.
+        pub grpc_reflection: bool,
         /// Networks of proxies whose `Forwarded` and `X-Forwarded-*` headers are believed.
         pub trusted_proxies: Vec<String>,
     }

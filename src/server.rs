@@ -12,6 +12,7 @@ mod jsonrpc;
 mod listen;
 mod openapi;
 mod packed;
+mod reflection;
 mod rest;
 mod stream;
 
@@ -125,7 +126,11 @@ pub fn router(doors: Arc<Doors>) -> Router {
         .route_service("/grpc.health.v1.Health/{method}", health(&doors))
         .fallback(rest::call)
         .method_not_allowed_fallback(admin::method_not_allowed);
-    let router = match cors::layer(&doors.config) {
+    let router = match doors.config.server.grpc_reflection {
+        true => reflection::add(router),
+        false => router,
+    };
+    let router = match cors::build_layer(&doors.config) {
         Some(layer) => router.layer(layer),
         None => router,
     };
@@ -228,9 +233,7 @@ impl Doors {
         }
         let announced = announced.and_then(|length| usize::try_from(length).ok());
         let patience = self.config.timeouts.body.get();
-        // What is unpacked from a body takes as much as the largest one, beside the body itself.
         let packed = packed::is_packed(headers)?;
-        let announced = if packed { Some(limit.saturating_mul(2)) } else { announced };
         let (mut body, mut bytes, mut place) = (body, Vec::new(), None);
         // Nothing of a large body is read while it waits for its place, so that it stays in the socket.
         if let Some(most) = announced.filter(|most| *most > SMALL_BODY) {
@@ -278,10 +281,11 @@ impl Doors {
             }
             bytes.extend_from_slice(&chunk);
         }
-        if packed && headers.contains_key(header::CONTENT_ENCODING) {
-            bytes = self.unpack(bytes).await?;
+        let body = RequestBody { bytes: Bytes::from(bytes), place };
+        match packed && headers.contains_key(header::CONTENT_ENCODING) {
+            true => self.unpack(caller, body).await,
+            false => Ok(body),
         }
-        Ok(RequestBody { bytes: Bytes::from(bytes), place })
     }
 
     /// The place of a body that may become as large as this, when there is one.
@@ -297,7 +301,7 @@ impl Doors {
             () = self.stop.cancelled() => None,
         };
         let place = place.ok_or_else(too_many)?;
-        bytes.reserve_exact(most.min(self.config.limits.body.as_usize()) - bytes.len());
+        bytes.reserve_exact(most - bytes.len());
         Ok(place)
     }
 

@@ -24,7 +24,7 @@ impl Asks {
 }
 
 /// Several tasks of a context wait for an answer, and a message says not which one it answers.
-pub fn several(tasks: &[TaskId]) -> Error {
+pub fn refuse_several(tasks: &[TaskId]) -> Error {
     let names: Vec<_> = tasks.iter().map(|task| format!("`{task}`")).collect();
     Error::invalid(
         "message.taskId",

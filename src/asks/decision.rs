@@ -262,7 +262,7 @@ fn known_options(ask: &AskRow) -> String {
 }
 
 /// The word that a common one stands for.
-fn common(word: &str) -> String {
+fn read_common(word: &str) -> String {
     let word = word.trim().trim_end_matches(['.', '!']).to_lowercase();
     let known = match word.as_str() {
         "y" | "ok" | "okay" | "approve" | "approved" => "allow",
@@ -283,7 +283,7 @@ fn by_words(ask: &AskRow, text: &str, is_question: bool, words: AskWords) -> Dec
     let has_reason = text.contains(':');
     let first = match words {
         AskWords::Exact => first.trim().to_lowercase(),
-        AskWords::Common => common(first),
+        AskWords::Common => read_common(first),
     };
     match first.as_str() {
         "allow" | "yes" if !has_reason => Decision::Allow { input: None, session: false },

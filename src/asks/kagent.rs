@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 pub const APPROVALS: &str = "https://kagent.dev/extensions/hitl/v1";
 
 /// What an ask (as data of a status) is in the extension's words; `hint` is what people read.
-pub fn request(ask: &Value, hint: &str) -> Option<Value> {
+pub fn render_request(ask: &Value, hint: &str) -> Option<Value> {
     let id = ask.get("askId")?;
     if ask.get("kind").and_then(Value::as_str) == Some("permission") {
         let arguments = ask.get("input").filter(|input| input.is_object());
@@ -26,7 +26,7 @@ pub fn request(ask: &Value, hint: &str) -> Option<Value> {
     }
     let own = ask.pointer("/input/questions").and_then(Value::as_array);
     let questions = match own {
-        Some(questions) => questions.iter().map(question).collect(),
+        Some(questions) => questions.iter().map(render_question).collect(),
         None => {
             let options = ask.get("options").and_then(Value::as_array).into_iter().flatten();
             let names: Vec<_> =
@@ -38,7 +38,7 @@ pub fn request(ask: &Value, hint: &str) -> Option<Value> {
 }
 
 /// A question of a form with several.
-fn question(question: &Value) -> Value {
+fn render_question(question: &Value) -> Value {
     let options = question.get("options").and_then(Value::as_array).into_iter().flatten();
     let names: Vec<_> = options.map(|option| option.get("label").unwrap_or(option)).collect();
     let multiple = question.get("multiSelect").and_then(Value::as_bool).unwrap_or(false);
@@ -81,7 +81,7 @@ pub(super) fn answer_in(message: &Message) -> Result<Option<Json>, Error> {
         Some("ask_user_response") => {
             let id = text(&given, "id").ok_or_else(|| wrong("needs the `id` of the request"))?;
             let answers = given.get("answers").and_then(Value::as_array);
-            let answers = answers.map(|answers| answers.iter().map(words).collect::<Vec<_>>());
+            let answers = answers.map(|answers| answers.iter().map(read_words).collect::<Vec<_>>());
             match answers.unwrap_or_default().as_slice() {
                 [] => Err(wrong("needs `answers`")),
                 [answer] => Ok(Some(json!({"askId": id, "answer": answer}).into())),
@@ -93,7 +93,7 @@ pub(super) fn answer_in(message: &Message) -> Result<Option<Json>, Error> {
 }
 
 /// The words of one answer: a list of texts, alone or as a member.
-fn words(answer: &Value) -> String {
+fn read_words(answer: &Value) -> String {
     let list = match answer {
         Value::Object(members) => members.values().find_map(Value::as_array),
         other => other.as_array(),
@@ -126,7 +126,7 @@ mod tests {
             "hint": "May Bash be used?",
             "tools": [{"id": "a-1", "call_id": "a-1", "name": "Bash", "args": {"command": "ls"}}],
         });
-        assert_eq!(request(&ask, "May Bash be used?"), Some(expected));
+        assert_eq!(render_request(&ask, "May Bash be used?"), Some(expected));
     }
 
     #[test]

@@ -209,7 +209,7 @@ impl Loaded {
         let is_empty = value.is_null() || value.as_array().is_some_and(Vec::is_empty);
         let key: Vec<&str> = key.split('.').collect();
         match key.as_slice() {
-            ["server", "port"]
+            ["server", "port" | "grpc_reflection"]
             | ["auth", "priorities", ..]
             | ["store", "retention", ..]
             | ["sessions", "retention" | "copy" | "sweep_every", ..]

@@ -30,7 +30,7 @@ const MAX_AGE: Duration = Duration::from_secs(600);
 
 /// What answers browsers; nothing where no origin is allowed. A page of another origin is told nothing here, and
 /// `Access::admit` refuses its calls.
-pub(super) fn layer(config: &Config) -> Option<CorsLayer> {
+pub(super) fn build_layer(config: &Config) -> Option<CorsLayer> {
     let origins: Vec<String> =
         config.server.allowed_origins.iter().map(|origin| origin.to_lowercase()).collect();
     if origins.is_empty() {

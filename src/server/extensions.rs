@@ -3,7 +3,7 @@
 
 use super::Doors;
 use super::call::{Named, asked_extensions};
-use crate::asks::{APPROVALS, approval_request};
+use crate::asks::{APPROVALS, render_approval_request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::Response;
@@ -83,7 +83,7 @@ impl Activated {
         }
         if self.usage
             && let Some(metadata) = metadata
-            && let Some(used) = usage(metadata)
+            && let Some(used) = read_usage(metadata)
         {
             metadata.insert(USAGE, used);
         }
@@ -118,14 +118,14 @@ fn add_request(status: &mut TaskStatus) {
         _ => None,
     });
     let hint = message.text_content();
-    if let Some(request) = ask.and_then(|ask| approval_request(&ask, &hint)) {
+    if let Some(request) = ask.and_then(|ask| render_approval_request(&ask, &hint)) {
         message.metadata.get_or_insert_default().insert(APPROVALS, request);
         message.extensions.push(APPROVALS.to_owned());
     }
 }
 
 /// The tokens of our own metadata in the words of the extension: there cached ones are a part of the input.
-fn usage(metadata: &Metadata) -> Option<Value> {
+fn read_usage(metadata: &Metadata) -> Option<Value> {
     let ours = metadata.get("usage")?;
     let count = |name: &str| ours.get(name).and_then(Value::as_u64).unwrap_or(0);
     let (cached, output) = (count("cacheReadTokens"), count("outputTokens"));

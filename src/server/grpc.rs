@@ -45,7 +45,7 @@ pub(super) async fn call(State(doors): State<Arc<Doors>>, request: Request) -> R
         response.headers_mut().insert("grpc-accept-encoding", accepted);
         return response;
     }
-    let deadline = timeout(request.headers()).map(|timeout| Instant::now() + timeout);
+    let deadline = read_timeout(request.headers()).map(|timeout| Instant::now() + timeout);
     let (entry, admitted) =
         AuditEntry::begin(&doors, request.headers(), arrival(&request), under_way(&request)).await;
     let base = doors.base_url(&request);
@@ -111,22 +111,23 @@ async fn answer(
     deadline: Option<Instant>,
     entry: &AuditEntry,
 ) -> Result<Response, Error> {
-    let RequestBody { bytes, place } = body;
     check_version(&context.parts, method.dialect)?;
-    let (packed, message) = unframe(&bytes)?;
-    if packed && !is_packed(context.headers())? {
-        let what = "the message is marked as compressed, and no `grpc-encoding` says how";
-        return Err(Error::new(ErrorKind::InvalidRequest, what));
-    }
-    let unpacked = match packed {
-        true => Some(doors.unpack(message.to_vec()).await?),
-        false => None,
+    let (packed, message) = unframe(&body.bytes)?;
+    let message = RequestBody { bytes: body.bytes.slice_ref(message), place: body.place };
+    let RequestBody { bytes, place } = match packed {
+        false => message,
+        true if is_packed(context.headers())? => {
+            doors.unpack(&context.caller.name, message).await?
+        }
+        true => {
+            let what = "the message is marked as compressed, and no `grpc-encoding` says how";
+            return Err(Error::new(ErrorKind::InvalidRequest, what));
+        }
     };
-    let message = unpacked.as_deref().unwrap_or(message);
-    pb::check_bounds(&doors.bounds(), method.dialect, method.operation, message)?;
-    let decoded = pb::decode(method.dialect, method.operation, message)?;
+    pb::check_bounds(&doors.bounds(), method.dialect, method.operation, &bytes)?;
+    let decoded = pb::decode(method.dialect, method.operation, &bytes)?;
     // What follows may take as long as a turn.
-    drop((bytes, unpacked));
+    drop((bytes, body.bytes));
     let performed = doors.perform(context, method, decoded, place, entry).await;
     Ok(match performed.outcome? {
         Done::Reply(reply, room) => {
@@ -153,7 +154,7 @@ fn status(error: &Error) -> Status {
 // === framing ===
 
 /// How long a call may take, by `grpc-timeout`: up to eight digits and a unit.
-fn timeout(headers: &HeaderMap) -> Option<Duration> {
+fn read_timeout(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get("grpc-timeout")?.to_str().ok()?;
     let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     let number = number.parse::<u32>().ok().filter(|_| number.len() <= 8)?;

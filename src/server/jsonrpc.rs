@@ -144,7 +144,7 @@ async fn answer(
         Done::Reply(reply, room) => {
             let json = said.dialect.encode_reply(method.operation, &reply, said.alias.as_deref());
             drop(reply);
-            json_response(StatusCode::OK, room.hold(jsonrpc::result(&said.id, json)))
+            doors.answer_json(context.headers(), jsonrpc::result(&said.id, json), room).await
         }
         Done::Stream(stream, manner, room) => {
             let parts = (stream, manner, room);

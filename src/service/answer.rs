@@ -62,7 +62,7 @@ impl Service {
         match waiting.as_slice() {
             [] => Ok(None),
             [task] => self.tasks.find(scope, task).await.map_err(store::Error::incident),
-            several => Err(asks::several(several)),
+            several => Err(asks::refuse_several(several)),
         }
     }
 

@@ -26,7 +26,7 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Text of one artifact update at most, in bytes; even wholly escaped it stays under an event's limit.
+/// Text of one artifact update at most, in bytes.
 const PIECE: usize = 32 * 1024;
 
 /// Bytes of an event of the answer beside its text, about.
@@ -245,6 +245,7 @@ impl Translator {
     }
 
     fn push_artifact(&mut self, artifact: Artifact, append: bool, last: bool) {
+        self.note_piece(&artifact.artifact_id, last);
         let update = self.artifact_update(artifact, append, last);
         self.told_more = true;
         self.push(update);
@@ -261,13 +262,7 @@ impl Translator {
         self.out.push(record);
     }
 
-    fn artifact_update(&mut self, artifact: Artifact, append: bool, last: bool) -> Record {
-        let known = self.unfinished.iter().position(|id| *id == artifact.artifact_id);
-        match known {
-            Some(at) if last => drop(self.unfinished.swap_remove(at)),
-            None if !last => self.unfinished.push(artifact.artifact_id.clone()),
-            Some(_) | None => {}
-        }
+    fn artifact_update(&self, artifact: Artifact, append: bool, last: bool) -> Record {
         let mut update = TaskArtifactUpdateEvent::new(
             self.log.id.clone(),
             self.log.context_id.clone(),
@@ -355,7 +350,8 @@ impl Translator {
     ) {
         let mut rest = text;
         loop {
-            let (piece, more) = rest.split_at(rest.floor_char_boundary(PIECE.min(rest.len())));
+            let most = self.piece_limit().min(rest.len());
+            let (piece, more) = rest.split_at(rest.floor_char_boundary(most));
             let made = Artifact::new(id.clone(), String::new(), vec![Part::text(piece)]);
             let made = named(made, name.clone(), description.clone());
             self.push_artifact(made, append, last && more.is_empty());
@@ -370,6 +366,11 @@ impl Translator {
         let name = name.unwrap_or("without a name");
         let data = json!({"kind": "left-out", "name": name});
         self.status(&format!("the artifact {name} {reason} and is left out"), Some(data));
+    }
+
+    /// Text of one artifact update at most: even wholly escaped it stays under an event's limit.
+    fn piece_limit(&self) -> usize {
+        PIECE.min(self.event_limit.saturating_sub(2 * FRAME) / 6).max(64)
     }
 
     /// Room for data in one event, beside its frame and its line for people.

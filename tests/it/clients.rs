@@ -7,7 +7,7 @@ use crate::reading::{
 };
 use crate::world::{OWNER, World};
 use serde_json::{Value, json};
-use std::io::BufRead;
+use std::io::{BufRead, Read};
 
 fn bearer() -> String {
     format!("Bearer {OWNER}")
@@ -402,6 +402,27 @@ fn what_is_unpacked_from_a_body_is_bounded_as_a_body_is() {
     assert!(reply.text().contains("limits.body"), "{}", reply.text());
 }
 
+#[test]
+fn a_large_answer_comes_compressed_to_those_who_take_it() {
+    let world = World::start();
+    let id = text_of(&world.say("flood 200000 1000"), "id").to_owned();
+    let get = |encodings: &str| {
+        let headers = [("Authorization", &*bearer()), ("Accept-Encoding", encodings)];
+        world.ask("GET", &format!("/tasks/{id}"), &headers, b"").whole()
+    };
+    let plain = get("identity");
+    assert_eq!(
+        (plain.header("content-encoding"), plain.header("vary")),
+        (None, Some("Accept-Encoding"))
+    );
+    let packed = get("gzip, deflate");
+    assert_eq!(packed.header("content-encoding"), Some("gzip"));
+    assert!(packed.body.len() < plain.body.len() / 10, "{} bytes", packed.body.len());
+    let mut unpacked = Vec::new();
+    flate2::read::GzDecoder::new(&packed.body[..]).read_to_end(&mut unpacked).unwrap();
+    assert_eq!(serde_json::from_slice::<Value>(&unpacked).unwrap(), plain.json());
+}
+
 fn gzip(bytes: &[u8]) -> Vec<u8> {
     use std::io::Write;
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
@@ -522,4 +543,56 @@ fn a_stream_of_a_client_of_kagent_has_what_is_asked_too_and_that_of_others_has_n
     };
     assert_eq!(text_of(&asked(&[("A2A-Extensions", APPROVALS)]), "type"), "ask_user_request");
     assert_eq!(asked(&[]), Value::Null);
+}
+
+// === requests of frameworks, as their source writes them ===
+
+/// The A2A Inspector: v0.3 in a stream, each message with the context alone.
+#[test]
+fn the_inspector_answers_a_question_though_it_names_no_task() {
+    let world = World::start();
+    let send = |text: &str| {
+        let id = uuid::Uuid::new_v4().to_string();
+        let message = json!({
+            "kind": "message", "messageId": id, "contextId": "inspected", "role": "user", "metadata": {},
+            "parts": [{"kind": "text", "text": text}],
+        });
+        let configuration = json!({"acceptedOutputModes": ["text/plain", "video/mp4"]});
+        let params = json!({"message": message, "configuration": configuration});
+        let seen = world.stream("message/stream", params).rest();
+        let last = seen.into_iter().next_back().unwrap().result;
+        assert_eq!(last["final"], true, "{last}");
+        last
+    };
+    let asked = send(ASK);
+    assert_eq!(asked["status"]["state"], "input-required");
+    let done = send("say green");
+    assert_eq!(
+        (&done["status"]["state"], &done["taskId"]),
+        (&json!("completed"), &asked["taskId"])
+    );
+}
+
+/// Ark: v0.3 by the oldest card, blocking, with the charset beside the content type and no version.
+#[test]
+fn ark_finds_the_agent_by_its_oldest_card_and_reads_the_answer_as_the_last_text_artifact() {
+    let world = World::start();
+    let card = world.get("/.well-known/agent.json", &[]).json();
+    assert!(text_of(&card, "url").ends_with('/') && card["skills"].is_array(), "{card:#}");
+    let id = uuid::Uuid::new_v4().to_string();
+    let params = json!({
+        "message": {"kind": "message", "messageId": id, "role": "user", "parts": [{"kind": "text", "text": "data d {}; say a; status b; say c"}]},
+        "configuration": {"blocking": true, "historyLength": 100},
+    });
+    let body = json!({"jsonrpc": "2.0", "id": "1", "method": "message/send", "params": params});
+    let headers =
+        [("Content-Type", "application/json; charset=utf-8"), ("Authorization", &*bearer())];
+    let reply = world.ask("POST", "/", &headers, body.to_string().as_bytes()).whole();
+    let task = reply.json()["result"].take();
+    assert_eq!(text_of(&task["status"], "state"), "completed", "{task:#}");
+    let texts = task["artifacts"].as_array().unwrap().iter();
+    let texts = texts.filter(|artifact| artifact["parts"][0]["kind"] == "text");
+    assert_eq!(text_of(&texts.last().unwrap()["parts"][0], "text"), "ac");
+    let agents = task["history"].as_array().unwrap().iter().filter(|said| said["role"] == "agent");
+    assert_eq!(agents.count(), 1);
 }

@@ -1,6 +1,7 @@
 //! The answer of a turn on its way to records: its text becomes pieces, the last of which says so.
 
-use super::{ANSWER, COMPARED, PIECE, Translator, answer_id};
+use super::{ANSWER, COMPARED, Translator, answer_id};
+use pilothouse_a2a::id::ArtifactId;
 use pilothouse_a2a::message::Part;
 use pilothouse_a2a::task::Artifact;
 use serde_json::json;
@@ -51,8 +52,9 @@ impl Translator {
         {
             streamed.push_str(text);
         }
-        while self.text.len() + text.len() > PIECE {
-            let cut = text.floor_char_boundary(PIECE - self.text.len());
+        let piece = self.piece_limit();
+        while self.text.len() + text.len() > piece {
+            let cut = text.floor_char_boundary(piece - self.text.len());
             self.text.push_str(&text[..cut]);
             text = &text[cut..];
             self.flush_text();
@@ -87,11 +89,21 @@ impl Translator {
         }
     }
 
+    /// Notes whether more of an artifact may come.
+    pub(super) fn note_piece(&mut self, id: &ArtifactId, last: bool) {
+        match self.unfinished.iter().position(|known| known == id) {
+            Some(at) if last => drop(self.unfinished.swap_remove(at)),
+            None if !last => self.unfinished.push(id.clone()),
+            Some(_) | None => {}
+        }
+    }
+
     fn answer(&mut self, text: String, append: bool, last: bool) {
         let mut artifact = Artifact::new(answer_id(&self.log.id), ANSWER, vec![Part::text(text)]);
         if append {
             artifact.name = None;
         }
+        self.note_piece(&artifact.artifact_id, last);
         self.pieces += 1;
         self.gather.note_piece();
         let update = self.artifact_update(artifact, append, last);
@@ -119,7 +131,7 @@ impl Translator {
         let mut append = false;
         let mut rest = answer;
         loop {
-            let cut = rest.floor_char_boundary(PIECE.min(rest.len()));
+            let cut = rest.floor_char_boundary(self.piece_limit().min(rest.len()));
             let (piece, more) = rest.split_at(cut);
             self.answer(piece.to_owned(), append, more.is_empty());
             if more.is_empty() {
