@@ -213,7 +213,9 @@ impl Workspaces {
         };
         let has_new_workspace = make(&workspace, "workspace.path")?;
         let is_shared = self.0.settings.is_shared;
-        Ok(Folder { workspace, home, is_new: has_new_home || has_new_workspace, is_shared })
+        let is_all_new = has_new_home && has_new_workspace && self.0.settings.defaults.is_none();
+        let is_new = has_new_home || has_new_workspace;
+        Ok(Folder { workspace, home, is_new, is_all_new, is_shared })
     }
 
     /// A HOME with the defaults in it; it has its name when it is whole.

@@ -15,6 +15,8 @@ pub struct Folder {
     pub(super) workspace: PathBuf,
     pub(super) home: PathBuf,
     pub(super) is_new: bool,
+    /// All of them were missing, so they are the server's user's.
+    pub(super) is_all_new: bool,
     /// Whether the workspace is that of all sessions.
     pub(super) is_shared: bool,
 }
@@ -25,7 +27,7 @@ impl Folder {
         std::fs::create_dir_all(workspace).unwrap();
         std::fs::create_dir_all(home).unwrap();
         let (workspace, home) = (workspace.to_owned(), home.to_owned());
-        Self { workspace, home, is_new: true, is_shared: false }
+        Self { workspace, home, is_new: true, is_all_new: false, is_shared: false }
     }
 
     /// The workspace, where it is that of all sessions.
@@ -48,6 +50,9 @@ impl Folder {
             return Ok(());
         }
         let user = user.unwrap_or(0);
+        if user == 0 && self.is_all_new {
+            return Ok(());
+        }
         let own = [Some(&self.home), (!self.is_shared).then_some(&self.workspace)];
         let is_foreign =
             |path: &&PathBuf| std::fs::metadata(path).is_ok_and(|found| found.uid() != user);
