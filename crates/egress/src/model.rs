@@ -92,6 +92,7 @@ pub(super) async fn forward(
         },
     };
     route.sign(&mut headers, slot, key.as_deref());
+    let body = body.map_err(Into::into).boxed_unsync();
     match upstream.send(url, parts.method, headers, body).await {
         Ok(answer) => {
             if answer.status() == StatusCode::UNAUTHORIZED
