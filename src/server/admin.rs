@@ -109,7 +109,7 @@ pub(super) async fn metrics(State(doors): State<Arc<Doors>>, request: Request) -
             return refused;
         }
     } else if let Err(denied) = doors.access.admit(request.headers(), &arrival(&request)).await {
-        return refusal(&denied);
+        return refusal(denied);
     }
     let (processes, processes_max) = doors.service.sessions().processes();
     let moment = Moment {

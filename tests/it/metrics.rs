@@ -24,7 +24,7 @@ fn a_turn_is_counted_with_its_tokens_tools_and_asks_and_no_word_of_it_is_told() 
     let world = World::start();
     world.say("tool Bash {\"command\":\"secret-input\"}\nresult secret-output\nusage 903 30 0.5\nsay secret-answer");
     let asking = world.begin("ask secret-question\nsay done");
-    world.await_state(&asking, &["TASK_STATE_INPUT_REQUIRED"]);
+    world.await_state(&asking, &["INPUT_REQUIRED"]);
     world.say("exit 3");
     let text = await_some("the ends of the turns", PATIENCE, || {
         Some(scrape(&world)).filter(|text| text.contains("outcome=\"failed\""))
