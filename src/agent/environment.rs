@@ -112,12 +112,12 @@ impl CredentialFile {
     /// The `.env` file; none where agents could write it, nor one that would only be found and is not there now.
     pub(super) fn of(loaded: &Loaded, changeable: &Changeable) -> Option<Self> {
         let path = loaded.config.env_file.path.clone();
-        let seen = identity_of(&path);
         let is_trusted = loaded.config.isolation.backend == BackendKind::None
             || !changeable.is_changeable(&path);
-        let is_known = seen.is_some() || !loaded.found.env_file;
+        let is_known = path.exists() || !loaded.found.env_file;
         (is_trusted && is_known).then(|| Self {
-            seen: Mutex::new(seen),
+            // It may have changed since it was read, so the first look reads it.
+            seen: Mutex::default(),
             path,
             sources: loaded.sources.clone(),
             config: loaded.config.clone(),
