@@ -1,6 +1,7 @@
 //! The commands that only speak to a server, whether it runs on this machine or on another.
 
 pub(crate) mod card;
+mod complete;
 pub(crate) mod failure;
 mod follow;
 mod list;
@@ -17,6 +18,7 @@ pub(crate) mod tasks;
 pub(crate) mod terminal;
 pub(crate) mod token;
 pub(crate) mod usage;
+pub(crate) mod watch;
 
 /// Exit codes: how a task ended, and after `sysexits.h` what kept us from it.
 pub mod exit {
