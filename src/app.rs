@@ -119,7 +119,7 @@ pub struct Running {
 impl App {
     /// Opens, checks and finds everything.
     pub async fn build(mut loaded: Loaded, source: ConfigSource) -> Result<Self, Error> {
-        let (started, cwd) = (loaded.config.clone(), source.cwd.clone());
+        let started = loaded.config.clone();
         let launcher = Launcher::start().map_err(|source| Error::System {
             what: "cannot start the launcher of agents",
             source,
@@ -135,7 +135,7 @@ impl App {
         // The kernel answers while the agents are looked up.
         let asked = launcher.clone();
         let asked = actors.spawn(async move { Kernel::ask(&asked).await });
-        let mut agents = Arc::new(Agents::resolve(&loaded, &cwd)?);
+        let mut agents = Arc::new(Agents::resolve(&loaded, &source.cwd)?);
         let mut config = Arc::new(loaded.config.clone());
         let mut reason = agents.default_one().reason.clone();
         let mut notes = std::mem::take(&mut loaded.notes);
@@ -156,7 +156,7 @@ impl App {
             key.bind(&launcher, &actors, &stop);
         }
         let network = Network::of(&loaded.agent_environment)?;
-        notes.extend(find_notes(&config, &agents, &network, &cwd));
+        notes.extend(find_notes(&config, &agents, &network, &source.cwd));
         let egress = way_out(&config, network, &agents);
         let door = stop.child_token();
         let port = match config.isolation.backend {
@@ -185,7 +185,7 @@ impl App {
             Ok(isolation) => isolation,
             Err(error) if demo_alone::may_replace(&loaded, &agents) => {
                 let place = (&launcher, kernel);
-                let replaced = demo_alone::replace(&mut loaded, place, &cwd, &error).await?;
+                let replaced = demo_alone::replace(&mut loaded, place, &source.cwd, &error).await?;
                 (config, agents) = (Arc::new(loaded.config.clone()), replaced.agents);
                 reason = Some(replaced.reason);
                 replaced.isolation
@@ -248,6 +248,7 @@ impl App {
         let kept = if in_memory { Err(secret.to_owned()) } else { Ok(token_file) };
         let access = Access::new(&config, secret, &store.tokens().await?);
         notes.extend(access.weak_note());
+        notes.extend(Cards::note_plain_http(&config));
         let doors = Doors {
             bodies: Bodies::new(config.limits.bodies.as_usize()),
             answers: Answers::new(&config, doors_stop.clone()),

@@ -150,7 +150,7 @@ impl Server {
     #[cfg(test)]
     pub(super) fn of_url(url: &str) -> Self {
         let (url, options) = (url.to_owned(), String::new());
-        Self { url, token: None, agent: None, options, local: false, ours: false }
+        Self { url, token: None, agent: None, options, local: false, ours: false, caller: None }
     }
 
     /// The same server, and this agent there.

@@ -49,6 +49,7 @@ pub(super) async fn ask_model(
     "127.0.0.1".clone_into(&mut config.server.host);
     (config.server.port, config.log.console) = (0, false);
     (config.auth.required, config.auth.token) = (true, None);
+    // Nothing reloads it.
     let (flags, environment) = (Flags::default(), Environment::default());
     let source = ConfigSource { flags, environment, cwd: cwd.to_owned() };
     let app = match App::build(loaded, source).await {
