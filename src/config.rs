@@ -20,10 +20,12 @@ mod node;
 mod origin;
 mod own;
 mod paths;
+mod reload;
 mod renamed;
 mod sandbox;
 mod secrets;
 mod streams;
+mod tokens;
 mod tree;
 mod trust;
 mod units;
@@ -39,10 +41,13 @@ pub use error::Error;
 pub use isolation::{
     AgentEgress, Container, Egress, GitCredential, Isolation, SessionLimits, Uids,
 };
-pub use load::{Environment, Flags, Loaded, load, load_named, load_trusted};
+pub use load::{Environment, Flags, Loaded, Sources, load, load_named, load_trusted};
+pub use origin::Origin;
 pub use own::Record;
+pub use reload::ConfigSource;
 pub use secrets::{MASK, masked};
 pub use streams::{AnswerForm, PushEvents, Streams};
+pub use tokens::{CallerToken, TokenScope};
 pub use trust::asks_nobody;
 pub use units::{Age, Bytes};
 pub use validate::{ANYBODY, OWNER, network};
@@ -164,7 +169,7 @@ section! {
         /// The bearer token; made at random and kept in the state directory when unset.
         pub token: Option<String>,
         /// Further callers by name, each with a token of its own; a caller sees its own tasks alone.
-        pub tokens: BTreeMap<String, String>,
+        pub tokens: BTreeMap<String, CallerToken>,
         /// By caller: whose turns come before all those of callers with a lower number; 0 when unset.
         pub priorities: BTreeMap<String, u8>,
         /// Whether a token is asked for at all.
@@ -347,6 +352,8 @@ section! {
         pub wrong_tokens: u32 = 30,
         /// Tries that wait at a time after a wrong token, where a token can be guessed.
         pub wrong_tokens_waiting: usize = 16,
+        /// Tokens in the store, the revoked and expired ones included.
+        pub tokens: usize = 1000,
         /// Callers and addresses remembered by the rate limits.
         pub rate_keys: usize = 10_000,
         /// HTTP/2 streams of one connection.
@@ -420,6 +427,8 @@ section! {
         pub terminate: Age = seconds(5),
         /// From a signal to the server's end, running turns included.
         pub shutdown: Age = seconds(20),
+        /// From a drain to the server's end, whatever runs by then.
+        pub drain: Age = seconds(3600),
         /// For a request's headers.
         pub header: Age = seconds(10),
         /// How long a connection without a request is kept.
@@ -589,6 +598,8 @@ pub struct Agent {
     pub warm: usize,
     /// `claude`: the CLI's permission mode.
     pub permission_mode: String,
+    /// `claude`: whether what a shared project's own settings allow counts.
+    pub trust_project: bool,
     /// `claude`, `acp`: the model.
     pub model: Option<String>,
     /// `claude`: tools that it is not given.
