@@ -1,5 +1,7 @@
 //! Which agents are served: the default one at the root, and those that the file declares by their names.
 
+use super::environment::CredentialFile;
+use super::key::KeyCommand;
 use super::resolve::{credential, login_advice};
 use super::{Agent, DEFAULT_PATH, Error, find};
 use crate::config::{self, Config, Loaded, Workspace, WorkspaceMode};
@@ -17,6 +19,8 @@ pub struct Agents {
     by_name: BTreeMap<Arc<str>, Arc<Agent>>,
     default: Arc<Agent>,
     changeable: Changeable,
+    /// The file that may get other credentials while the server runs.
+    pub(super) credentials: Option<CredentialFile>,
     /// What every agent is granted, as the default one gets it.
     common: Grants,
 }
@@ -29,6 +33,8 @@ pub(super) struct Folders {
     /// The folders that agents may change.
     pub(super) changeable: Changeable,
     turns: HashMap<PathBuf, FairQueue>,
+    /// The commands for keys that agents have so far.
+    pub(super) key_commands: Vec<Arc<KeyCommand>>,
 }
 
 /// What one agent is granted.
@@ -53,6 +59,7 @@ impl Agents {
             own: loaded.own_files(cwd, program.as_deref()),
             changeable: find_changeable(config, cwd),
             turns: HashMap::new(),
+            key_commands: Vec::new(),
         };
         let default = Arc::new(the_default(config, environment, &mut folders)?);
         let mut by_name = BTreeMap::from([(default.key.clone(), default.clone())]);
@@ -71,7 +78,8 @@ impl Agents {
         }
         let common = configured(config);
         let common = changeable.settle(default.workspaces.shared(), &common).grants;
-        Ok(Self { by_name, default, changeable, common })
+        let credentials = CredentialFile::of(loaded, &changeable);
+        Ok(Self { by_name, default, changeable, credentials, common })
     }
 
     /// The agent at the root.

@@ -18,7 +18,7 @@ pub fn find_notes(config: &Config, agents: &Agents, network: &Network, cwd: &Pat
     }
     if config.isolation.backend != BackendKind::None {
         notes.extend(network.notes().iter().cloned());
-        let open = agents.iter().find(|agent| agent.reach.policy.permits_any_host());
+        let open = agents.iter().find(|agent| agent.latest_env().reach.policy.permits_any_host());
         notes.extend(open.filter(|_| network.has_proxy()).map(|agent| {
             format!(
                 "`{}` may reach any public host, and this network's proxy resolves their names: see that the proxy \

@@ -263,8 +263,9 @@ fn credential(agent: &Agent, environment: &BTreeMap<String, String>, report: &mu
     if let Some(program) = agent.config.key_command.first() {
         return report.good("credential", format!("printed by {program} (key_command)"));
     }
+    let latest = agent.latest_env();
     let (inside, outside): (Vec<_>, Vec<_>) = names.into_iter().partition(|name| {
-        let kept = agent.reach.env.iter().find(|(kept, _)| kept == name);
+        let kept = latest.reach.env.iter().find(|(kept, _)| kept == name);
         kept.is_some_and(|(_, value)| given.get(name) == Some(value))
     });
     if !outside.is_empty() {

@@ -9,7 +9,7 @@ mod worktree;
 pub use folder::Folder;
 pub use removal::{LeftOvers, remove_folder, remove_left_over};
 pub use tree::Size;
-pub use worktree::describe_missing_grants;
+pub use worktree::{describe_missing_grants, find_projects};
 
 use crate::disk::{self, off_worker};
 use crate::process::tree::Tree;

@@ -5,7 +5,7 @@ use crate::access::Token;
 use crate::app::App;
 use crate::client::failure::Failure;
 use crate::client::report::Report;
-use crate::config::{Loaded, WorkspaceMode};
+use crate::config::{ConfigSource, Environment, Flags, Loaded, WorkspaceMode};
 use pilothouse_a2a::client::Client;
 use pilothouse_a2a::message::Message;
 use pilothouse_a2a::operation::{SendMessageRequest, SendMessageResponse};
@@ -49,7 +49,10 @@ pub(super) async fn ask_model(
     "127.0.0.1".clone_into(&mut config.server.host);
     (config.server.port, config.log.console) = (0, false);
     (config.auth.required, config.auth.token) = (true, None);
-    let app = match App::build(loaded, cwd).await {
+    // Nothing reloads it.
+    let (flags, environment) = (Flags::default(), Environment::default());
+    let source = ConfigSource { flags, environment, cwd: cwd.to_owned() };
+    let app = match App::build(loaded, source).await {
         Ok(app) => app,
         Err(error) => {
             report.bad("online", error.to_string(), "");

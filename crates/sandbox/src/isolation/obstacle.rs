@@ -124,7 +124,7 @@ impl Grants {
         for _ in 0..LINKS {
             if part == Some(&at) {
                 return match interpreter_of_text(&at, path) {
-                    Some(next) if self.reach(&next) => None,
+                    Some(next) if self.reaches(&next) => None,
                     Some(next) => Some(Obstacle::ungranted(&next, program)),
                     None => Some(Obstacle::changeable(&at)),
                 };
@@ -132,7 +132,7 @@ impl Grants {
             if at.symlink_metadata().is_err() {
                 return Some(Obstacle::missing(&at, program));
             }
-            if !self.reach(&at) {
+            if !self.reaches(&at) {
                 return Some(Obstacle::ungranted(&at, program));
             }
             at = match fs::read_link(&at) {
@@ -144,7 +144,7 @@ impl Grants {
     }
 
     /// Whether an agent reaches this path.
-    fn reach(&self, path: &Path) -> bool {
+    pub fn reaches(&self, path: &Path) -> bool {
         let folders = self
             .system
             .iter()

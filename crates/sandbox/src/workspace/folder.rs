@@ -5,7 +5,7 @@ use super::inside::Inside;
 use super::tree;
 use super::tree::Deadline;
 use crate::disk::off_worker;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use tokio_util::sync::CancellationToken;
@@ -76,6 +76,28 @@ impl Folder {
         off_worker(move || {
             let folder = Inside::open(&workspace)?.make(&place)?;
             files.iter().try_for_each(|(name, bytes)| folder.create(name)?.write_all(bytes))
+        })
+        .await?
+    }
+
+    /// Puts into the place of a file below HOME what `edit` makes of it, where that is another one. A file that is
+    /// missing, or longer than this, is empty.
+    pub async fn edit(
+        &self,
+        (place, name): (&'static str, &'static str),
+        longest: u64,
+        edit: impl FnOnce(&[u8]) -> Option<Vec<u8>> + Send + 'static,
+    ) -> io::Result<()> {
+        let home = self.home.clone();
+        off_worker(move || {
+            let folder = Inside::open(&home)?.make(place)?;
+            let mut bytes = Vec::new();
+            if let Ok(file) = folder.file(name)
+                && file.metadata()?.len() <= longest
+            {
+                file.take(longest).read_to_end(&mut bytes)?;
+            }
+            edit(&bytes).map_or(Ok(()), |edited| folder.create(name)?.write_all(&edited))
         })
         .await?
     }
