@@ -38,6 +38,7 @@ mod cli_asks;
 mod cli_complete;
 mod cli_ids;
 mod cli_terminal;
+mod cli_users;
 mod cli_watch;
 mod clients;
 mod clocks;
