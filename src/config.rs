@@ -786,6 +786,14 @@ section! {
         pub timeout: Age = seconds(DAY),
         /// What happens then.
         pub then: AskTimeout = AskTimeout::Deny,
+        /// How long a claim of an ask holds, at most and where nothing is said.
+        pub claim: Age = seconds(300),
+        /// How long an ask may be deferred, at most and where nothing is said.
+        pub defer: Age = seconds(7 * DAY),
+        /// How many asks are kept after their end.
+        pub kept: u64 = 10_000,
+        /// What they may take in the store.
+        pub kept_bytes: Bytes = Bytes::new(64 * MIB),
         /// Open asks of one turn, before its agent is not heard any further.
         pub per_turn: usize = 32,
         /// Open asks of one session, whichever of its tasks ask.

@@ -113,7 +113,7 @@ pub fn router(doors: Arc<Doors>) -> Router {
         .route("/api/v1/tasks/{id}/answer", get(admin::answer))
         .route("/api/v1/sessions/{id}/attach", post(admin::attach::attach))
         .route("/api/v1/asks", get(admin::asks::list))
-        .route("/api/v1/asks/{id}", post(admin::asks::answer))
+        .route("/api/v1/asks/{id}", get(admin::asks::show).post(admin::asks::answer))
         .route("/lf.a2a.v1.A2AService/{method}", any(grpc::call))
         .route("/a2a.v1.A2AService/{method}", any(grpc::call))
         .route_service("/grpc.health.v1.Health/{method}", health(&doors))

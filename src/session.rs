@@ -160,6 +160,8 @@ pub(crate) enum Order {
     Cancel(TaskId, oneshot::Sender<bool>),
     /// An ask of yours is answered; told what came of that.
     Answer(TaskId, Box<Answer>),
+    /// Do not wait any longer for the answers to what this task asks; they begin its next turn.
+    Park(TaskId),
     /// Interrupt this task's turn; the next one of it goes on from there.
     Steer(TaskId),
     /// Lend the conversation to a person at a terminal, when no turn runs.
@@ -201,6 +203,8 @@ enum Interruption {
     Cancel,
     /// An ask of it is answered.
     Answer(Box<Answer>),
+    /// Whoever is asked wants to be asked later.
+    Park,
     /// The caller has something to say at once.
     Steer,
     /// The server stops.

@@ -11,6 +11,7 @@
 //! Reads run on connections of their own and never wait for the writer. Every read that answers a
 //! caller takes a [`Scope`]; what is outside of it does not exist.
 
+mod ask;
 mod backend;
 mod error;
 #[cfg(test)]
@@ -27,6 +28,7 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
+pub use ask::{AnswerSource, AskAct, AskPage, AskRow, AskState};
 pub use backend::Store;
 pub use error::{Conflict, Error, FaultKind};
 pub use sqlite::{EventsPart, JUMP, Limits, ReadTransaction};
@@ -171,29 +173,6 @@ impl std::fmt::Debug for PushRow {
     }
 }
 
-/// An ask that a person has to answer.
-#[derive(Debug, Clone, PartialEq)]
-pub struct AskRow {
-    /// Its id.
-    pub id: Arc<str>,
-    /// The number of its task.
-    pub n: i64,
-    /// Its task.
-    pub task: TaskId,
-    /// Whose it is.
-    pub scope: Scope,
-    /// Its context.
-    pub context_id: ContextId,
-    /// What is asked: `kind`, `tool`, `input`, `text`, `options`.
-    pub ask: serde_json::Value,
-    /// Whether it ended its turn, so that the next message is the answer as it is.
-    pub ends_turn: bool,
-    /// Since when.
-    pub created: Timestamp,
-    /// Until when.
-    pub deadline: Timestamp,
-}
-
 /// What was used.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Used {
@@ -323,15 +302,30 @@ pub enum Write {
     },
     /// A new ask.
     Ask(Arc<AskRow>),
-    /// An ask that is answered. Refused where it is not open ([`Conflict::Taken`]).
+    /// An ask that a person has claimed or deferred. Refused where it cannot be answered ([`Conflict::Taken`]).
+    AskMarked(Arc<AskRow>),
+    /// An ask that has an answer, or whose time is over. Refused where it cannot be answered ([`Conflict::Taken`]).
     AskTaken {
         /// Its id.
         id: Arc<str>,
+        /// How it stands now.
+        state: AskState,
+        /// Who answered what.
+        act: Arc<AskAct>,
     },
-    /// An ask that is withdrawn or void, if it is still there.
+    /// An ask that is withdrawn or void, if it can still be answered.
     AskGone {
         /// Its id.
         id: Arc<str>,
+        /// How it stands now.
+        state: AskState,
+    },
+    /// Ended asks beyond a number, and beyond so many bytes, are removed; the newest are kept.
+    AsksSwept {
+        /// How many are kept.
+        count: u64,
+        /// How many bytes of them are kept.
+        bytes: u64,
     },
     /// A send's `Idempotency-Key`. Refused where it is in use ([`Conflict::Exists`]).
     Key {

@@ -1,11 +1,12 @@
 //! What a person answers to an ask, by a data part or in plain words.
 
-use crate::store::AskRow;
+use crate::clock;
+use crate::store::{AnswerSource, AskAct, AskRow};
 use pilothouse_a2a::Json;
 use pilothouse_a2a::error::Error;
 use pilothouse_a2a::message::{Message, PartContent};
 use pilothouse_agents::{Answer, form};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::sync::Arc;
 
 /// Values that an answer may consist of: what people and forms say has few, and each costs some hundred
@@ -52,6 +53,14 @@ impl Answered {
         };
         Self { ask: row.id.clone(), decision }
     }
+
+    /// An ask with the answer that is stored; none where a person has not answered it.
+    pub fn of(row: &AskRow) -> Option<Self> {
+        let stored = row.act.as_deref()?.what.get("decision")?.as_str()?;
+        let known = ["allow", "allow_session", "deny", "answer"];
+        let decision = known.into_iter().find(|decision| *decision == stored)?;
+        Some(Self { ask: row.id.clone(), decision })
+    }
 }
 
 /// Whether an input chooses an option of the agent's own that rejects the call (`kind` in ACP).
@@ -64,6 +73,31 @@ fn chooses_refusal(row: &AskRow, input: &Value) -> bool {
 }
 
 impl Decision {
+    /// What the store and the API say of it.
+    pub fn render(&self, row: &AskRow) -> Map<String, Value> {
+        let word = Value::from(Answered::new(row, self).decision);
+        let mut what = Map::from_iter([("decision".to_owned(), word)]);
+        let (name, value) = match self {
+            Self::Allow { input: Some(input), .. } => ("input", input.clone()),
+            Self::Allow { input: None, .. } => return what,
+            Self::Deny { reason } => ("reason", reason.as_str().into()),
+            Self::Words(words) => ("answer", words.clone()),
+        };
+        what.insert(name.to_owned(), value);
+        what
+    }
+
+    /// The decision of this caller.
+    pub fn act(&self, row: &AskRow, by: &Arc<str>, source: &AnswerSource) -> AskAct {
+        let what = self.render(row);
+        AskAct { by: by.clone(), source: source.clone(), at: clock::now(), what }
+    }
+
+    /// Whether this is what an ask was answered by this caller.
+    pub fn is_stored(&self, row: &AskRow, by: &str) -> bool {
+        row.act.as_deref().is_some_and(|act| *act.by == *by && act.what == self.render(row))
+    }
+
     /// The answer as a driver takes it.
     pub fn answer(&self) -> Answer {
         match self {
@@ -199,6 +233,10 @@ fn by_data(ask: &AskRow, data: &Value, is_question: bool) -> Result<Decision, Er
         Some("allow") => Ok(Decision::Allow { input: changed(data)?, session: false }),
         Some("allow_session") => Ok(Decision::Allow { input: changed(data)?, session: true }),
         Some("deny") => Ok(denied()),
+        Some(action @ ("claim" | "defer")) => Err(Error::invalid(
+            "decision",
+            format!("`{action}` is no answer; it is done at `POST /api/v1/asks/{{id}}`"),
+        )),
         // An option of the agent's own.
         Some(option) if own_ids(ask).any(|own| own == option) => Ok(Decision::Allow {
             input: Some(serde_json::json!({"optionId": option})),

@@ -125,13 +125,18 @@ pub(super) async fn carry_out<F>(
 where
     F: Future<Output = Answered> + Send + 'static,
 {
-    let (entry, admitted) =
-        AuditEntry::begin(doors, request.headers(), arrival(&request), under_way(&request)).await;
+    let (entry, admitted) = AuditEntry::begin(
+        doors,
+        request.headers(),
+        arrival(&request),
+        (under_way(&request), "API"),
+    )
+    .await;
     entry.set_action(action);
     let answered = match (admitted, doors.agent_of(&request).cloned()) {
         (Ok(caller), Some(agent)) => {
             request.extensions_mut().insert(entry.clone());
-            let client = Client { caller, agent };
+            let client = Client { caller, agent, source: entry.source() };
             let performed = perform(doors, client, &entry, (request, most), work).await;
             performed.unwrap_or_else(|error| Err(Box::new(failed(&error))))
         }
@@ -340,7 +345,7 @@ async fn any_task(doors: &Doors, client: Client, id: &TaskId) -> Result<Arc<Task
         if found.is_ok() {
             break;
         }
-        let client = Client { caller: client.caller.clone(), agent: agent.clone() };
+        let client = Client { agent: agent.clone(), ..client.clone() };
         found = doors.service.find(&client, id, true).await;
     }
     found.map(|(log, _)| log)

@@ -43,8 +43,13 @@ pub(super) async fn call(State(doors): State<Arc<Doors>>, request: Request) -> R
         response.headers_mut().insert("grpc-accept-encoding", accepted);
         return response;
     }
-    let (entry, admitted) =
-        AuditEntry::begin(&doors, request.headers(), arrival(&request), under_way(&request)).await;
+    let (entry, admitted) = AuditEntry::begin(
+        &doors,
+        request.headers(),
+        arrival(&request),
+        (under_way(&request), "GRPC"),
+    )
+    .await;
     let base = doors.base_url(&request);
     let (parts, body) = request.into_parts();
     let method = pb::method(parts.uri.path());

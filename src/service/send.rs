@@ -1,5 +1,6 @@
 //! A message on its way to a task: a new one, or the next turn of one that is there.
 
+use super::answer::{self, Asked};
 use super::message::{self, Told};
 use super::repeat::{self, Mark, Print, Repeat};
 use super::{Client, RETRY_SECONDS, Service};
@@ -9,7 +10,7 @@ use crate::config::{AtAccountLimit, Replies};
 use crate::limited::AccountLimit;
 use crate::push::{self, Checked};
 use crate::session::{Admission, Fork, NotAdmitted, Origin};
-use crate::store::{self, Scope, TaskRow, Write};
+use crate::store::{self, AnswerSource, AskState, Scope, TaskRow, Write};
 use crate::task::{Record, TaskLog};
 use pilothouse_a2a::dialect::Dialect;
 use pilothouse_a2a::error::{Error, ErrorKind};
@@ -182,13 +183,13 @@ impl Service {
                 ))
             }
             Some(log) if message.task_id.is_some() => {
-                let taken = self.continue_task(&log, message, told, key).await?;
+                let taken = self.continue_task(&log, message, told, (key, &client.source)).await?;
                 taken.ok_or_else(|| not_open(&log))
             }
             // A v0.1 client reuses its id: a finished task makes room for a new one in the same session.
             Some(log) => {
-                let taken =
-                    self.continue_task(&log, message.clone(), told.clone(), key.clone()).await?;
+                let beside = (key.clone(), &client.source);
+                let taken = self.continue_task(&log, message.clone(), told.clone(), beside).await?;
                 if let Some(accepted) = taken {
                     return Ok((accepted, hook));
                 }
@@ -314,8 +315,12 @@ impl Service {
         log: &Arc<TaskLog>,
         mut message: Message,
         mut told: Told,
-        key: Option<(String, Print)>,
+        (key, source): (Option<(String, Print)>, &AnswerSource),
     ) -> Result<Option<Accepted>, Error> {
+        let asked = self.asked(log, &message).await?;
+        if let Asked::Again(accepted) = asked {
+            return Ok(Some(accepted));
+        }
         if log.state().is_terminal() {
             return Ok(None);
         }
@@ -325,15 +330,17 @@ impl Service {
         let mut also: Vec<Write> =
             key.map(|key| key_of(&log.scope, key, log.n)).into_iter().collect();
         let mut ended = None;
-        if let Some(ask) = self.asked(log, &message)? {
+        if let Asked::Open(ask) = asked {
             let decision = asks::decide(&ask, &message)?;
+            let act = decision.act(&ask, &log.scope.caller, source);
             if !ask.ends_turn {
+                let also = (also, (AskState::Answered, act));
                 return self.decided(log, ask, decision, Some(message), also).await;
             }
             if asks::named(&message).is_some() {
                 told.prompt.text = decision.plain();
             }
-            ended = Some((Answered::new(&ask, &decision), ask));
+            ended = Some((decision, ask, act));
         }
         let agent = self.agents.get(&log.scope.agent);
         if let Some(agent) = agent {
@@ -347,20 +354,18 @@ impl Service {
             self.wait_for_limit(agent, &mut admission)?;
         }
         also.extend(admission.write());
-        let mut answered = None;
-        if let Some((_, ask)) = &ended {
-            // One of several answers gets it; what does not name it is the next turn all the same.
-            match self.asks.take(&ask.id) {
-                Some(ask) => {
-                    also.push(Write::AskTaken { id: ask.id.clone() });
-                    answered = Some(ask);
+        let answering = match ended {
+            Some((decision, ask, act)) => {
+                match self.begin_answer(&ask, &decision, (act, &mut also)) {
+                    None if asks::named(&message).is_some() => {
+                        return self.answered_meanwhile(log, &ask, &decision).await;
+                    }
+                    // What does not name it is the next turn all the same.
+                    answering => answering,
                 }
-                None if asks::named(&message).is_some() => {
-                    return Err(super::answer::not_open_any_more());
-                }
-                None => {}
             }
-        }
+            None => None,
+        };
         let now = admission.starts_now();
         let steers = message::steers(&message);
         let records = |state: TaskState| {
@@ -376,11 +381,9 @@ impl Service {
         };
         let before = log.head();
         let taken = log.take_message(&self.store, also, records).await;
-        if let (Err(_), Some(ask)) = (&taken, &answered) {
-            // Nothing of the answer is stored: the ask is open as before.
-            self.asks.restore(ask.clone());
-        }
+        // Where nothing of the answer is stored the ask is open as before.
         let taken = taken.map_err(store::Error::incident)?;
+        let answered = answering.map(answer::settle);
         if !taken {
             return Ok(None);
         }
@@ -389,7 +392,6 @@ impl Service {
         if steers {
             self.sessions.steer(log);
         }
-        let answered = answered.and(ended).map(|(answered, _)| answered);
         Ok(Some(Accepted { log: log.clone(), before: Some(before), answered }))
     }
 }

@@ -252,6 +252,11 @@ impl<'a> Conversation<'a> {
                 }
                 let _ = done.send(self.answer_question(&ask, &decision));
             }
+            Interruption::Park => {
+                if lively && self.questions.are_open() {
+                    return ControlFlow::Break(());
+                }
+            }
             Interruption::Stop => {
                 self.server_stops = true;
                 if lively && self.questions.are_open() {
@@ -342,7 +347,7 @@ impl<'a> Conversation<'a> {
                     self.take(steps);
                 }
                 Command::Close(id) => {
-                    if self.deps.asks.take(&id).is_none() {
+                    if self.deps.asks.remove(&id).is_none() {
                         self.inbox.expect_late_answer(id);
                     }
                 }
@@ -441,7 +446,7 @@ impl<'a> Conversation<'a> {
     async fn show(&mut self) {
         let (mut records, shown) = self.questions.release(self.translator.take());
         if let Some(row) = shown {
-            self.translator.pose(&row.id, &row.ask, row.deadline);
+            self.translator.pose(&row);
             records.append(&mut self.translator.take());
         }
         let (fresh, mut also) = self.questions.changes();
@@ -458,7 +463,7 @@ impl<'a> Conversation<'a> {
             self.log.record_with(&self.deps.store, also, records, Durability::Written).await;
         if let Err(error) = stored {
             for row in &fresh {
-                self.deps.asks.take(&row.id);
+                self.deps.asks.remove(&row.id);
             }
             self.deps.telemetry.store_failed(self.log, &error);
             let message = format!("the answer could not be stored: {error}");

@@ -9,7 +9,7 @@
 use crate::asks::{self, Decision, Pass};
 use crate::clock;
 use crate::config::{self, Config};
-use crate::store::{AskRow, Write};
+use crate::store::{AskRow, AskState, Write};
 use crate::task::{Record, TaskLog};
 use pilothouse_a2a::task::TaskState;
 use pilothouse_agents::{Answer, AskKind};
@@ -190,7 +190,8 @@ impl Questions {
     pub(super) fn changes(&mut self) -> (Vec<Arc<AskRow>>, Vec<Write>) {
         let fresh = std::mem::take(&mut self.fresh);
         let rows = fresh.iter().cloned().map(Write::Ask);
-        let gone = self.gone.drain(..).map(|id| Write::AskGone { id });
+        let state = AskState::Withdrawn;
+        let gone = self.gone.drain(..).map(|id| Write::AskGone { id, state });
         let writes = rows.chain(gone).collect();
         (fresh, writes)
     }
@@ -239,6 +240,8 @@ pub(super) fn ask_row(log: &TaskLog, ask: Value, ends_turn: bool, config: &Confi
     let now = clock::now();
     AskRow {
         id: Arc::from(uuid::Uuid::now_v7().to_string()),
+        // It gets one when it is noted.
+        short: Arc::from(""),
         n: log.n,
         task: log.id.clone(),
         scope: log.scope.clone(),
@@ -247,6 +250,10 @@ pub(super) fn ask_row(log: &TaskLog, ask: Value, ends_turn: bool, config: &Confi
         ends_turn,
         created: now,
         deadline: asks::deadline(now, config),
+        state: AskState::Open,
+        until: None,
+        ended: None,
+        act: None,
     }
 }
 

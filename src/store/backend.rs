@@ -2,8 +2,8 @@
 
 use super::sqlite::{EventsPart, Limits, ReadTransaction, Sqlite};
 use super::{
-    Account, AskRow, Durability, Error, Event, PushRow, Scope, SessionPage, SessionPlace,
-    SessionRow, TaskRow, Used, Write,
+    Account, AskPage, AskRow, AskState, Durability, Error, Event, PushRow, Scope, SessionPage,
+    SessionPlace, SessionRow, TaskRow, Used, Write,
 };
 use pilothouse_a2a::id::{ContextId, TaskId};
 use std::fs::File;
@@ -119,6 +119,27 @@ impl Store {
     pub async fn asks(&self) -> Result<Vec<AskRow>, Error> {
         match &self.0 {
             Backend::Sqlite(sqlite) => sqlite.asks().await,
+        }
+    }
+
+    /// A caller's ask by its id or its short id; of several with the same short id, the newest.
+    pub async fn ask(&self, caller: &Arc<str>, name: &str) -> Result<Option<AskRow>, Error> {
+        match &self.0 {
+            Backend::Sqlite(sqlite) => sqlite.ask(caller, name).await,
+        }
+    }
+
+    /// A page of a caller's ended asks, newest first: of one agent or of all, of one state or of all.
+    pub async fn ended_asks(
+        &self,
+        caller: &Arc<str>,
+        agent: Option<Arc<str>>,
+        state: Option<AskState>,
+        before: Option<String>,
+        size: usize,
+    ) -> Result<AskPage, Error> {
+        match &self.0 {
+            Backend::Sqlite(sqlite) => sqlite.ended_asks(caller, agent, state, before, size).await,
         }
     }
 

@@ -1,8 +1,8 @@
 //! What holds for every store, whichever database it is.
 
 use super::{
-    AskRow, Conflict, Durability, Error, Event, Filter, Kind, Scope, SessionRow, Store, TaskRow,
-    Write, sqlite,
+    AnswerSource, AskAct, AskRow, AskState, Conflict, Durability, Error, Event, Filter, Kind,
+    Scope, SessionRow, Store, TaskRow, Write, sqlite,
 };
 use bytes::Bytes;
 use pilothouse_a2a::id::{ContextId, TaskId};
@@ -60,6 +60,7 @@ fn ask(n: i64) -> Arc<AskRow> {
     let task = task(n, scope("owner"));
     Arc::new(AskRow {
         id: Arc::from("ask"),
+        short: Arc::from("short"),
         n,
         task: task.id,
         scope: task.scope,
@@ -68,6 +69,10 @@ fn ask(n: i64) -> Arc<AskRow> {
         ends_turn: true,
         created: Timestamp::from_millisecond(1000),
         deadline: Timestamp::from_millisecond(9000),
+        state: AskState::Open,
+        until: None,
+        ended: None,
+        act: None,
     })
 }
 
@@ -169,11 +174,87 @@ async fn an_ask_is_answered_once_and_the_batch_of_the_second_answer_is_refused()
             .await
             .unwrap();
         assert_eq!(store.asks().await.unwrap(), [(*ask(1)).clone()]);
-        let taken = || Write::AskTaken { id: Arc::from("ask") };
+        let act = || Arc::new(act("owner"));
+        let taken =
+            || Write::AskTaken { id: Arc::from("ask"), state: AskState::Answered, act: act() };
         write(&store, [taken(), head(1, 2, None)]).await.unwrap();
         refused(&store, [head(1, 3, Some(Working)), taken()], Conflict::Taken).await;
         assert_eq!(row(&store, 1).await.unwrap().state, InputRequired);
-        write(&store, [Write::AskGone { id: Arc::from("ask") }]).await.unwrap();
+        write(&store, [gone("ask")]).await.unwrap();
+        let row = store.ask(&scope("owner").caller, "ask").await.unwrap().unwrap();
+        assert_eq!((row.state, row.act), (AskState::Answered, Some(act())));
+        assert!(store.asks().await.unwrap().is_empty());
+    })
+    .await;
+}
+
+fn act(by: &str) -> AskAct {
+    let at = Timestamp::from_millisecond(3000);
+    AskAct { by: by.into(), source: AnswerSource::default(), at, what: serde_json::Map::new() }
+}
+
+fn gone(id: &str) -> Write {
+    Write::AskGone { id: Arc::from(id), state: AskState::Withdrawn }
+}
+
+/// The state of the ask, by its short id.
+async fn ask_state(store: &Store) -> AskState {
+    store.ask(&scope("owner").caller, "short").await.unwrap().unwrap().state
+}
+
+#[tokio::test]
+async fn the_end_of_a_task_ends_its_asks_and_says_how() {
+    each(async |store| {
+        for (n, end, wanted) in [
+            (1, TaskState::Failed, AskState::Failed),
+            (2, Canceled, AskState::Withdrawn),
+            (3, Completed, AskState::Withdrawn),
+        ] {
+            write(&store, [made(n), Write::Ask(ask(n))]).await.unwrap();
+            assert_eq!(ask_state(&store).await, AskState::Open);
+            write(&store, [head(n, 1, Some(end))]).await.unwrap();
+            assert_eq!(ask_state(&store).await, wanted);
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_ask_that_has_ended_is_neither_claimed_nor_deferred() {
+    each(async |store| {
+        write(&store, [made(1), Write::Ask(ask(1))]).await.unwrap();
+        let claimed = |state| {
+            let until = Some(Timestamp::from_millisecond(5000));
+            let row =
+                AskRow { state, until, act: Some(Arc::new(act("owner"))), ..(*ask(1)).clone() };
+            Write::AskMarked(Arc::new(row))
+        };
+        write(&store, [claimed(AskState::Claimed)]).await.unwrap();
+        write(&store, [claimed(AskState::Deferred)]).await.unwrap();
+        assert_eq!(ask_state(&store).await, AskState::Deferred);
+        write(&store, [gone("ask")]).await.unwrap();
+        refused(&store, [claimed(AskState::Claimed)], Conflict::Taken).await;
+        assert_eq!(ask_state(&store).await, AskState::Withdrawn);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn ended_asks_are_kept_up_to_a_number_and_a_size_the_newest_first() {
+    each(async |store| {
+        let named = |id: &str| Write::Ask(Arc::new(AskRow { id: id.into(), ..(*ask(1)).clone() }));
+        write(&store, [made(1), named("a"), named("b"), named("c"), named("open")]).await.unwrap();
+        write(&store, [gone("a"), gone("b"), gone("c")]).await.unwrap();
+        let kept = async |count, bytes| {
+            write(&store, [Write::AsksSwept { count, bytes }]).await.unwrap();
+            let caller = scope("owner").caller;
+            let page = store.ended_asks(&caller, None, None, None, 9).await.unwrap();
+            page.rows.into_iter().map(|row| row.id.to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(kept(9, 1000).await, ["c", "b", "a"]);
+        assert_eq!(kept(2, 1000).await, ["c", "b"]);
+        assert_eq!(kept(2, 30).await, ["c"]);
+        assert_eq!(ask_state(&store).await, AskState::Open);
     })
     .await;
 }

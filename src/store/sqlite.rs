@@ -15,6 +15,7 @@ pub use read::{EventsPart, Limits, ReadTransaction};
 
 use super::{Conflict, Durability, Error, Write};
 use parking_lot::Mutex;
+use pilothouse_a2a::time::Timestamp;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OptionalExtension, params};
 use std::fs::{File, OpenOptions};
@@ -379,21 +380,30 @@ impl Write {
     fn refusal(&self) -> Option<Conflict> {
         match self {
             Self::Head { .. } => Some(Conflict::Moved),
-            Self::AskTaken { .. } => Some(Conflict::Taken),
+            Self::AskTaken { .. } | Self::AskMarked(_) => Some(Conflict::Taken),
             Self::Key { .. } => Some(Conflict::Exists),
             _ => None,
         }
     }
 
-    fn apply(&self, connection: &Connection, counts: &mut Counts) -> Result<(), Error> {
+    /// What follows of it: counts of tasks, and the end of a task's asks.
+    fn apply_beside(&self, connection: &Connection, counts: &mut Counts) -> Result<(), Error> {
         match self {
             Self::Task(row, _) => counts.made(&row.scope, row.state as i64),
-            Self::Head { n, status: Some((state, _)), .. } => {
+            Self::Head { n, status: Some((state, at)), .. } => {
                 counts.moves(connection, *n, Some(*state as i64))?;
+                if state.is_terminal() {
+                    asks::task_ended(connection, *n, *state, *at)?;
+                }
             }
             Self::TaskGone { n } => counts.moves(connection, *n, None)?,
             _ => {}
         }
+        Ok(())
+    }
+
+    fn apply(&self, connection: &Connection, counts: &mut Counts) -> Result<(), Error> {
+        self.apply_beside(connection, counts)?;
         let changed = match self {
             Self::Task(row, bytes) => connection
                 .prepare_cached(
@@ -479,7 +489,10 @@ impl Write {
             Self::PushEnded { n, id, state } => push::ended(connection, *n, id, state)?,
             Self::PushGone { n, id } => push::gone(connection, *n, id)?,
             Self::Ask(row) => asks::put(connection, row)?,
-            Self::AskTaken { id } | Self::AskGone { id } => asks::gone(connection, id)?,
+            Self::AskMarked(row) => asks::mark(connection, row)?,
+            Self::AskTaken { id, state, act } => asks::end(connection, id, *state, act.at, Some(act))?,
+            Self::AskGone { id, state } => asks::end(connection, id, *state, Timestamp::now(), None)?,
+            Self::AsksSwept { count, bytes } => asks::sweep(connection, *count, *bytes)?,
             Self::Key { scope, key, print, n } => connection
                 .prepare_cached(
                     "INSERT OR IGNORE INTO keys (caller, agent, key, print, n) VALUES (?1, ?2, ?3, ?4, ?5)",
@@ -513,46 +526,4 @@ impl Write {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::store::{Filter, Scope};
-
-    #[tokio::test]
-    async fn a_list_in_a_store_of_an_earlier_schema_counts_and_shows_all_of_its_tasks() {
-        for version in [8, 9] {
-            has_all_tasks_of(version).await;
-        }
-    }
-
-    async fn has_all_tasks_of(version: usize) {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("store.db");
-        let earlier = Connection::open(&file).unwrap();
-        for sql in &migrations::MIGRATIONS[..version] {
-            earlier.execute_batch(sql).unwrap();
-        }
-        earlier.pragma_update(None, "user_version", i64::try_from(version).unwrap()).unwrap();
-        let put = "INSERT INTO tasks VALUES (?1, 'task-' || ?1, 'owner', 'fake', 'c', 's', NULL, 1 + ?1 % 8, ?1, 0, 1, 0)";
-        for n in 0..40 {
-            earlier.execute(put, [n]).unwrap();
-        }
-        drop(earlier);
-        let store = Sqlite::in_folder(
-            folder.path(),
-            &file,
-            lock(folder.path(), "a test").unwrap(),
-            1,
-            true,
-        )
-        .unwrap();
-        let pages = store.read_together(|reads| {
-            let scope = Scope { caller: Arc::from("owner"), agent: Arc::from("fake") };
-            let states = [1, 2, 3, 6].map(|number| Some(read::state_of(number)));
-            let states = states.into_iter().chain([None]);
-            let page = |state| reads.list(&scope, &Filter { state, ..Filter::default() }, None, 50);
-            states.map(page).collect::<Result<Vec<_>, _>>()
-        });
-        let counts = pages.await.unwrap().into_iter().map(|page| (page.total, page.rows.len()));
-        assert_eq!(counts.collect::<Vec<_>>(), [(5, 5), (5, 5), (5, 5), (5, 5), (40, 40)]);
-    }
-}
+mod tests;

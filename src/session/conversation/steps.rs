@@ -11,7 +11,6 @@ use pilothouse_agents::event::Event;
 use pilothouse_agents::lines::LineCutter;
 use pilothouse_agents::{Answer, Ask, Step};
 use pilothouse_sandbox::process::tree::Moment;
-use std::sync::Arc;
 use tokio::time::Instant;
 
 /// Bytes of records that are stored at a time. A record takes several times as many until it is stored.
@@ -217,10 +216,15 @@ impl Conversation<'_> {
     }
 
     fn ask(&mut self, ask: Ask) {
-        let row = Arc::new(ask_row(self.log, asks::data(ask.kind), false, &self.deps.config));
+        let (agent, caller) = (self.agent, &self.log.scope.caller);
+        let why = asks::explain(&agent.config, &agent.key, caller, &ask.kind);
+        let mut data = asks::data(ask.kind);
+        data["why"] = why.into();
+        data["folder"] = agent.workspaces.shown(&self.row.id).display().to_string().into();
+        let row = ask_row(self.log, data, false, &self.deps.config);
         // Known before it is shown: whoever sees it may answer at once.
-        match self.deps.asks.add(row.clone()) {
-            Ok(()) => self.questions.add(ask.id, row, Instant::now()),
+        match self.deps.asks.add(row) {
+            Ok(row) => self.questions.add(ask.id, row, Instant::now()),
             Err(full) => self.stop(fault_with(&full, full.hint())),
         }
     }

@@ -73,7 +73,7 @@ fn a_question_that_is_answered_before_it_is_stored_is_not_stored() {
     assert!(questions.answer(&ids[0], &ALLOW, &mut granted).is_some());
     let (fresh, writes) = questions.changes();
     assert!(fresh.is_empty());
-    assert!(matches!(&writes[..], [Write::AskGone { id }] if *id == ids[0]), "{writes:?}");
+    assert!(matches!(&writes[..], [Write::AskGone { id, .. }] if *id == ids[0]), "{writes:?}");
 }
 
 #[test]
@@ -166,7 +166,7 @@ fn a_question_that_is_withdrawn_before_it_was_stored_is_not_stored() {
     questions.withdraw("0");
     let (fresh, writes) = questions.changes();
     assert!(fresh.is_empty());
-    let [Write::AskGone { id }] = &writes[..] else { panic!("{} writes", writes.len()) };
+    let [Write::AskGone { id, .. }] = &writes[..] else { panic!("{} writes", writes.len()) };
     assert_eq!(*id, ids[0]);
 }
 
