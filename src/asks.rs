@@ -10,15 +10,18 @@
 
 mod decision;
 mod diff;
+mod grant;
 mod open;
+mod pattern;
 mod policy;
 mod short;
 mod view;
 
 pub use decision::{Answered, Decision, check_size, named, read as decide};
+pub use grant::{GrantOffer, add_proposal, covers, render_grant};
 pub use open::Answering;
 pub use policy::{TOO_LONG, denial, explain, is_cut, policy};
-pub use view::{data, describe_end, next_step, render, same, words};
+pub use view::{data, describe_end, host_data, next_step, render, same, words};
 
 use crate::clock;
 use crate::config::{self, Bytes, Config};
@@ -100,15 +103,15 @@ pub struct Page {
     pub total: usize,
 }
 
-/// An ask that was answered while its process was gone: it passes once, when the agent asks again.
+/// An ask that was answered while its process was gone: it answers that one call once, when the agent asks again.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Pass {
+pub struct RememberedDecision {
+    /// The ask that the person has answered.
+    pub id: Arc<str>,
     /// What was asked.
     pub ask: Value,
     /// What was decided.
     pub answer: Answer,
-    /// Whether it holds for the session.
-    pub session: bool,
 }
 
 impl Asks {

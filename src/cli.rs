@@ -9,7 +9,7 @@ mod serve;
 use crate::client::failure::Failure;
 use crate::client::local::{AgentArgs, Server, ServerArgs};
 use crate::client::terminal::Screen;
-use crate::client::{card, exit, send, sessions, tasks};
+use crate::client::{card, exit, grants, send, sessions, tasks};
 use crate::config::guess::nearest;
 use crate::config::{Environment, Flags};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -65,6 +65,20 @@ enum Command {
         #[command(flatten)]
         agent: AgentArgs,
     },
+    /// Leave what an agent asks for later: its process ends, and the answer resumes the conversation
+    Defer {
+        #[command(flatten)]
+        args: grants::DeferArgs,
+        #[command(flatten)]
+        agent: AgentArgs,
+    },
+    /// List and revoke what agents may do without asking again
+    Grants {
+        #[command(subcommand)]
+        command: grants::GrantsCommand,
+        #[command(flatten)]
+        agent: AgentArgs,
+    },
     /// List, show, attach to and fork sessions
     Sessions {
         #[command(subcommand)]
@@ -101,8 +115,8 @@ enum Command {
 
 /// The commands as `--help` groups them.
 const GROUPS: [(&str, &[&str]); 3] = [
-    ("Talk to agents", &["send", "approve", "deny", "answer"]),
-    ("See what they do", &["tasks", "sessions", "card"]),
+    ("Talk to agents", &["send", "approve", "deny", "answer", "defer"]),
+    ("See what they do", &["tasks", "sessions", "grants", "card"]),
     ("Run a server", &["serve", "config", "doctor", "healthcheck", "completions"]),
 ];
 
@@ -190,6 +204,14 @@ pub fn run() -> ExitCode {
         Some(Command::Answer { args, agent }) => {
             answer(tasks::AnswerCommand::Answer(args), &agent, &environment, &cwd, screen)
         }
+        Some(Command::Defer { args, agent }) => carry_out(async {
+            let server = Server::find_agent(&agent, &environment, &cwd)?;
+            explained(&server, grants::defer(args, &server)).await
+        }),
+        Some(Command::Grants { command, agent }) => carry_out(async {
+            let server = Server::find_agent(&agent, &environment, &cwd)?;
+            explained(&server, grants::run(command, &server, screen)).await
+        }),
         Some(Command::Sessions { command, agent }) => carry_out(async {
             let server = Server::find_agent(&agent, &environment, &cwd)?;
             let term = environment.get("TERM");

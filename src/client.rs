@@ -3,6 +3,7 @@
 pub(crate) mod card;
 pub(crate) mod failure;
 mod follow;
+pub(crate) mod grants;
 mod list;
 pub(crate) mod local;
 mod markdown;

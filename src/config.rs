@@ -790,6 +790,16 @@ section! {
         pub claim: Age = seconds(300),
         /// How long an ask may be deferred, at most and where nothing is said.
         pub defer: Age = seconds(7 * DAY),
+        /// Standing permissions of one caller with one agent.
+        pub grants: usize = 64,
+        /// How often one may be used, at most and where nothing is said.
+        pub grant_uses: u64 = 10_000,
+        /// How long one holds, at most and where nothing is said.
+        pub grant_ttl: Age = seconds(30 * DAY),
+        /// How often what an ask proposes may be used.
+        pub pattern_uses: u64 = 20,
+        /// How long what an ask proposes holds.
+        pub pattern_ttl: Age = seconds(3600),
         /// How many asks are kept after their end.
         pub kept: u64 = 10_000,
         /// What they may take in the store.

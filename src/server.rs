@@ -31,7 +31,7 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
-use axum::routing::{any, get, post};
+use axum::routing::{any, delete, get, post};
 use bytes::Bytes;
 use door::AuditEntry;
 use futures_util::FutureExt;
@@ -114,6 +114,8 @@ pub fn router(doors: Arc<Doors>) -> Router {
         .route("/api/v1/sessions/{id}/attach", post(admin::attach::attach))
         .route("/api/v1/asks", get(admin::asks::list))
         .route("/api/v1/asks/{id}", get(admin::asks::show).post(admin::asks::answer))
+        .route("/api/v1/grants", get(admin::grants::list))
+        .route("/api/v1/grants/{id}", delete(admin::grants::revoke))
         .route("/lf.a2a.v1.A2AService/{method}", any(grpc::call))
         .route("/a2a.v1.A2AService/{method}", any(grpc::call))
         .route_service("/grpc.health.v1.Health/{method}", health(&doors))

@@ -2,6 +2,7 @@
 
 mod answer;
 mod follow;
+mod grants;
 mod list;
 mod message;
 mod recover;

@@ -56,7 +56,7 @@ pub use registry::{Admission, NotAdmitted, Sessions};
 pub use waiting::WaitingTurn;
 
 use crate::agent::Agents;
-use crate::asks::{Asks, Decision, Pass};
+use crate::asks::{Asks, Decision, RememberedDecision};
 use crate::budget::Budgets;
 use crate::config::Config;
 use crate::limited::LimitedAccounts;
@@ -125,7 +125,7 @@ pub struct Turn {
 #[derive(Default)]
 pub struct Origin {
     /// What was decided about an ask of the task while its process was gone.
-    pub pass: Option<Pass>,
+    pub remembered: Option<RememberedDecision>,
     /// The session that this turn's new one begins as a copy of.
     pub fork: Option<Fork>,
     /// The prompt's place among those in memory, until the end of the turn.

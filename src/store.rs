@@ -14,9 +14,11 @@
 mod ask;
 mod backend;
 mod error;
+mod grant;
 #[cfg(test)]
 mod laws;
 mod sqlite;
+mod usage;
 
 use crate::config::Config;
 use bytes::Bytes;
@@ -31,7 +33,9 @@ use std::sync::Arc;
 pub use ask::{AnswerSource, AskAct, AskPage, AskRow, AskState};
 pub use backend::Store;
 pub use error::{Conflict, Error, FaultKind};
+pub use grant::{GrantRow, GrantWrite};
 pub use sqlite::{EventsPart, JUMP, Limits, ReadTransaction};
+pub use usage::{Account, Used};
 
 /// What a caller may see: the tasks and sessions that are its own, of one agent.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -173,46 +177,6 @@ impl std::fmt::Debug for PushRow {
     }
 }
 
-/// What was used.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Used {
-    /// Cost in millionths of a US dollar.
-    pub cost: u64,
-    /// Tokens of all kinds.
-    pub tokens: u64,
-}
-
-impl Used {
-    /// The sum, or the largest number.
-    pub fn plus(self, other: Self) -> Self {
-        Self {
-            cost: self.cost.saturating_add(other.cost),
-            tokens: self.tokens.saturating_add(other.tokens),
-        }
-    }
-
-    /// The difference, or nothing.
-    pub fn minus(self, other: Self) -> Self {
-        Self {
-            cost: self.cost.saturating_sub(other.cost),
-            tokens: self.tokens.saturating_sub(other.tokens),
-        }
-    }
-}
-
-/// Whose usage is summed up.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Account {
-    /// A task's, by its number; it goes with its task.
-    Task(i64),
-    /// A session's, by its id; it goes with its session.
-    Session(Arc<str>),
-    /// A caller's on a day (since 1970-01-01 UTC).
-    Caller(Arc<str>, i64),
-    /// Everybody's on a day (since 1970-01-01 UTC).
-    Day(i64),
-}
-
 /// One change; a batch of them is applied whole or not at all.
 #[derive(Debug)]
 pub enum Write {
@@ -313,13 +277,23 @@ pub enum Write {
         /// Who answered what.
         act: Arc<AskAct>,
     },
-    /// An ask that is withdrawn or void, if it can still be answered.
+    /// An ask that is withdrawn or void, or that a grant answers, if it can still be answered.
     AskGone {
         /// Its id.
         id: Arc<str>,
         /// How it stands now.
         state: AskState,
+        /// Who has answered it, if anybody has.
+        act: Option<Arc<AskAct>>,
     },
+    /// What was decided about an ask whose process is gone is used, by the process that asked again. Refused where it was
+    /// used before ([`Conflict::Spent`]).
+    AskSpent {
+        /// Its id.
+        id: Arc<str>,
+    },
+    /// A change of a standing permission.
+    Grant(GrantWrite),
     /// Ended asks beyond a number, and beyond so many bytes, are removed; the newest are kept.
     AsksSwept {
         /// How many are kept.

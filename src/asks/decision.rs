@@ -1,5 +1,6 @@
 //! What a person answers to an ask, by a data part or in plain words.
 
+use super::grant::GrantOffer;
 use crate::clock;
 use crate::store::{AnswerSource, AskAct, AskRow};
 use pilothouse_a2a::Json;
@@ -20,8 +21,8 @@ pub enum Decision {
     Allow {
         /// With this input instead of its own.
         input: Option<Value>,
-        /// And again in this session without being asked.
-        session: bool,
+        /// And further calls without being asked.
+        grant: Option<Box<GrantOffer>>,
     },
     /// It may not.
     Deny {
@@ -37,7 +38,7 @@ pub enum Decision {
 pub struct Answered {
     /// The id of the ask.
     pub ask: Arc<str>,
-    /// `allow`, `allow_session`, `deny`, or `answer` for words.
+    /// `allow`, `allow_session`, `allow_pattern`, `deny`, or `answer` for words.
     pub decision: &'static str,
 }
 
@@ -46,7 +47,7 @@ impl Answered {
     pub fn new(row: &AskRow, decision: &Decision) -> Self {
         let decision = match decision {
             Decision::Allow { input: Some(input), .. } if chooses_refusal(row, input) => "deny",
-            Decision::Allow { session: true, .. } => "allow_session",
+            Decision::Allow { grant: Some(grant), .. } => grant.decision(),
             Decision::Allow { .. } => "allow",
             Decision::Deny { .. } => "deny",
             Decision::Words(_) => "answer",
@@ -57,7 +58,7 @@ impl Answered {
     /// An ask with the answer that is stored; none where a person has not answered it.
     pub fn of(row: &AskRow) -> Option<Self> {
         let stored = row.act.as_deref()?.what.get("decision")?.as_str()?;
-        let known = ["allow", "allow_session", "deny", "answer"];
+        let known = ["allow", "allow_session", "allow_pattern", "allow_always", "deny", "answer"];
         let decision = known.into_iter().find(|decision| *decision == stored)?;
         Some(Self { ask: row.id.clone(), decision })
     }
@@ -77,6 +78,9 @@ impl Decision {
     pub fn render(&self, row: &AskRow) -> Map<String, Value> {
         let word = Value::from(Answered::new(row, self).decision);
         let mut what = Map::from_iter([("decision".to_owned(), word)]);
+        if let Self::Allow { grant: Some(grant), .. } = self {
+            what.insert("pattern".to_owned(), grant.render());
+        }
         let (name, value) = match self {
             Self::Allow { input: Some(input), .. } => ("input", input.clone()),
             Self::Allow { input: None, .. } => return what,
@@ -109,6 +113,17 @@ impl Decision {
 
     /// What an agent is told that asked before its process was ended, so that it goes on from there.
     pub fn told(&self, ask: &Value) -> String {
+        if let Some(host) = ask.get("host").and_then(Value::as_str) {
+            let port = ask.get("port").map(ToString::to_string).unwrap_or_default();
+            let decided = match self {
+                Self::Allow { .. } => "It is allowed now: try that again and go on.".to_owned(),
+                Self::Deny { reason } => format!("It is denied: {reason} Go on without it."),
+                Self::Words(words) => words.to_string(),
+            };
+            return format!(
+                "You had tried to reach {host}:{port}, and were interrupted. {decided}"
+            );
+        }
         let tool = ask.get("tool").and_then(Value::as_str).unwrap_or("a tool");
         let input = ask.get("input").map(ToString::to_string).unwrap_or_default();
         match self {
@@ -204,7 +219,7 @@ fn advice(is_question: bool) -> &'static str {
     if is_question {
         "answer by a data part {\"answers\": {question: words}} or {\"answer\": words}, or in plain words"
     } else {
-        "answer by a data part {\"decision\": \"allow\" | \"allow_session\" | \"deny\", \"reason\"?, \"input\"?}, or in \
+        "answer by a data part {\"decision\": \"allow\" | \"allow_session\" | \"allow_pattern\" | \"deny\", \"reason\"?, \"input\"?}, or in \
          plain words: `allow`, `deny: why`"
     }
 }
@@ -230,8 +245,19 @@ fn by_data(ask: &AskRow, data: &Value, is_question: bool) -> Result<Decision, Er
         };
     }
     match word("decision").or_else(|| word("optionId")) {
-        Some("allow") => Ok(Decision::Allow { input: changed(data)?, session: false }),
-        Some("allow_session") => Ok(Decision::Allow { input: changed(data)?, session: true }),
+        Some(word @ ("allow" | "allow_session" | "allow_pattern" | "allow_always")) => {
+            let pattern = data.get("pattern").filter(|pattern| **pattern != Value::Bool(false));
+            let grant = match (word, pattern) {
+                ("allow_session", _) => GrantOffer::of_session(ask),
+                ("allow_always", _) => Some(GrantOffer::of_agent(ask).ok_or_else(|| {
+                    Error::invalid("decision", "only a host is allowed for every session")
+                })?),
+                (_, Some(pattern)) => Some(GrantOffer::read(ask, pattern)?),
+                ("allow_pattern", None) => Some(GrantOffer::proposed(ask)?),
+                (_, None) => None,
+            };
+            Ok(Decision::Allow { input: changed(data)?, grant: grant.map(Box::new) })
+        }
         Some("deny") => Ok(denied()),
         Some(action @ ("claim" | "defer")) => Err(Error::invalid(
             "decision",
@@ -240,7 +266,7 @@ fn by_data(ask: &AskRow, data: &Value, is_question: bool) -> Result<Decision, Er
         // An option of the agent's own.
         Some(option) if own_ids(ask).any(|own| own == option) => Ok(Decision::Allow {
             input: Some(serde_json::json!({"optionId": option})),
-            session: false,
+            grant: None,
         }),
         Some(_) => Err(Error::invalid("decision", known_options(ask))),
         None => Err(wrong("decision")),
@@ -290,12 +316,12 @@ fn by_words(ask: &AskRow, text: &str, is_question: bool) -> Decision {
     let first = first.trim().trim_end_matches(['.', '!']).to_lowercase();
     match first.as_str() {
         "allow" | "yes" | "y" | "ok" | "okay" | "approve" | "approved" if rest.is_empty() => {
-            Decision::Allow { input: None, session: false }
+            Decision::Allow { input: None, grant: None }
         }
         "always" | "allow for the session" | "allow for this session" | "allow_session"
             if rest.is_empty() =>
         {
-            Decision::Allow { input: None, session: true }
+            Decision::Allow { input: None, grant: GrantOffer::of_session(ask).map(Box::new) }
         }
         "deny" | "no" | "n" | "reject" | "denied" => Decision::Deny {
             reason: match rest.trim() {

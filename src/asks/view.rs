@@ -32,6 +32,22 @@ pub fn data(kind: AskKind) -> Value {
     }
 }
 
+/// A connection to a host that no rule permits, as an ask.
+pub fn host_data(host: &str, port: u16) -> Value {
+    json!({
+        "kind": "host",
+        "text": format!("May the agent reach {host}:{port}?"),
+        "host": host,
+        "port": port,
+        "options": [
+            {"id": "allow", "name": "Allow once"},
+            {"id": "allow_session", "name": "Allow this host for the session"},
+            {"id": "allow_always", "name": "Allow this host for every session with this agent"},
+            {"id": "deny", "name": "Deny"},
+        ],
+    })
+}
+
 /// Whether two asks ask for the same; the number that an agent gives to each call is not part of it.
 pub fn same(one: &Value, other: &Value) -> bool {
     let input = |ask: &Value| {
@@ -41,7 +57,9 @@ pub fn same(one: &Value, other: &Value) -> bool {
         }
         input
     };
-    let plain = ["kind", "tool", "text"].iter().all(|field| one.get(field) == other.get(field));
+    let plain = ["kind", "tool", "text", "host", "port"]
+        .iter()
+        .all(|field| one.get(field) == other.get(field));
     plain && input(one) == input(other)
 }
 
@@ -56,6 +74,9 @@ pub fn words(ask: &Value) -> String {
             words.push_str(name.or(option.as_str()).unwrap_or_default());
         }
         return words;
+    }
+    if text("kind") == "host" {
+        return format!("{}\nAnswer `allow`, or `deny: why`.", text("text"));
     }
     let mut words = format!("May {} be used?", text("tool"));
     if !text("title").is_empty() {

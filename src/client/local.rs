@@ -203,6 +203,11 @@ impl Server {
         })
     }
 
+    /// Removes something by the house's own API.
+    pub(super) async fn delete(&self, path: &str) -> Result<(), Failure> {
+        self.answer(Method::DELETE, (&self.base(), path), None).await.map(drop)
+    }
+
     /// Posts to the house's own API; the answer stays open for as long as it is held.
     pub(super) async fn open(
         &self,

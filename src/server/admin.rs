@@ -2,6 +2,7 @@
 
 pub(super) mod asks;
 pub(super) mod attach;
+pub(super) mod grants;
 mod page;
 
 use super::answers::{AT_HAND, Room};

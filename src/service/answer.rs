@@ -2,7 +2,7 @@
 
 use super::send::refused;
 use super::{Accepted, Client, Service};
-use crate::asks::{self, Answered, Answering, Decision, Pass};
+use crate::asks::{self, Answered, Answering, Decision, RememberedDecision};
 use crate::backoff::Backoff;
 use crate::clock;
 use crate::config::AskTimeout;
@@ -223,6 +223,13 @@ impl Service {
         };
         let row = answering.row().clone();
         let (state, act) = (answer.0, Arc::new(answer.1));
+        if let Decision::Allow { grant: Some(offer), .. } = &decision {
+            let bounds = &self.config.asks;
+            also.push(Write::Grant(GrantWrite::New(
+                Arc::new(offer.row(&row, &act, bounds)?),
+                bounds.grants,
+            )));
+        }
         also.push(Write::AskTaken { id: row.id.clone(), state, act });
         let before = log.head();
         let records = message.map(Record::Message).into_iter();
@@ -291,15 +298,12 @@ impl Service {
             context_id: log.context_id.to_string(),
             ..Prompt::default()
         };
-        let pass = Pass {
-            ask: row.ask.clone(),
-            answer: decision.answer(),
-            session: matches!(decision, Decision::Allow { session: true, .. }),
-        };
+        let (id, ask) = (row.id.clone(), row.ask.clone());
+        let remembered = Some(RememberedDecision { id, ask, answer: decision.answer() });
         // What else was asked then is asked again by the agent that goes on, if it still wants it.
         let void = self.asks.forget(log.n).into_iter();
         let state = AskState::Withdrawn;
-        let void = void.map(|row| Write::AskGone { id: row.id.clone(), state });
+        let void = void.map(|row| Write::AskGone { id: row.id.clone(), state, act: None });
         let writes: Vec<_> = void.chain(admission.write()).collect();
         if !writes.is_empty()
             && let Err(error) = self.store.commit(writes, Durability::Written).await
@@ -309,7 +313,7 @@ impl Service {
         }
         log.turn_comes();
         ending.disarm();
-        let origin = Origin { pass: Some(pass), ..Origin::default() };
+        let origin = Origin { remembered, ..Origin::default() };
         admission.submit(log.clone(), prompt, Vec::new(), origin);
         Ok(())
     }
@@ -361,7 +365,8 @@ impl Service {
             let words = format!("nobody answered within {open} (`asks.timeout`)");
             let message = Message::new(Role::Agent, vec![Part::text(words)]);
             let records = vec![state_record(&log, TaskState::Canceled, Some(message))];
-            let also = vec![Write::AskGone { id: row.id.clone(), state: AskState::Expired }];
+            let also =
+                vec![Write::AskGone { id: row.id.clone(), state: AskState::Expired, act: None }];
             let stored = log.record_with(&self.store, also, records, Durability::Synced).await;
             stored.map_err(store::Error::incident)?;
             self.asks.forget(log.n);

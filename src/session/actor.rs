@@ -160,6 +160,8 @@ impl Actor {
                     running.stderr_open = read.is_some();
                     tokio::task::yield_now().await;
                 }
+                // There is no task that could ask.
+                question = running.confinement.next_question() => question.answer(false),
                 refusal = running.confinement.next_refusal() => {
                     live.note_refusal(deps, None, &key.scope, &refusal);
                 }
@@ -177,7 +179,7 @@ impl Actor {
         let Turn { log, prompt, files, origin, places, mut guard } = turn;
         self.session.inbox.begin_turn(log.id.clone());
         self.session.activity.begin_turn(log.id.clone());
-        self.session.granted.begin_turn(origin.pass);
+        self.session.remembered = origin.remembered;
         log.turn_begins();
         if !log.state().is_terminal() {
             let deps = &self.session.deps;

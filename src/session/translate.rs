@@ -481,6 +481,14 @@ impl Translator {
         self.status(&line, Some(data));
     }
 
+    /// A grant answered an ask in the place of a person.
+    pub(super) fn report_grant(&mut self, kind: &AskKind, words: &str) {
+        let AskKind::Permission { tool, input, .. } = kind else { return };
+        let line = format!("allowed before: {}", bounded::call(tool, input));
+        let data = json!({"kind": "permission", "tool": tool, "input": input, "decision": "allowed", "by": "grant", "grant": words});
+        self.status(&line, Some(data));
+    }
+
     /// The end of the turn: what is left, and the final status. `ask` is that of a turn which ends with a question.
     pub(super) fn finish(
         &mut self,

@@ -2,10 +2,11 @@
 
 use super::sqlite::{EventsPart, Limits, ReadTransaction, Sqlite};
 use super::{
-    Account, AskPage, AskRow, AskState, Durability, Error, Event, PushRow, Scope, SessionPage,
-    SessionPlace, SessionRow, TaskRow, Used, Write,
+    Account, AskPage, AskRow, AskState, Durability, Error, Event, GrantRow, PushRow, Scope,
+    SessionPage, SessionPlace, SessionRow, TaskRow, Used, Write,
 };
 use pilothouse_a2a::id::{ContextId, TaskId};
+use pilothouse_a2a::time::Timestamp;
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
@@ -140,6 +141,29 @@ impl Store {
     ) -> Result<AskPage, Error> {
         match &self.0 {
             Backend::Sqlite(sqlite) => sqlite.ended_asks(caller, agent, state, before, size).await,
+        }
+    }
+
+    /// What a session of this context may use at this time, the oldest first.
+    pub async fn grants_in(
+        &self,
+        scope: &Scope,
+        context: &ContextId,
+        at: Timestamp,
+    ) -> Result<Vec<GrantRow>, Error> {
+        match &self.0 {
+            Backend::Sqlite(sqlite) => sqlite.grants_in(scope, context, at).await,
+        }
+    }
+
+    /// All that a caller has granted and that can be used at this time, the oldest first.
+    pub async fn grants_of(
+        &self,
+        caller: &Arc<str>,
+        at: Timestamp,
+    ) -> Result<Vec<GrantRow>, Error> {
+        match &self.0 {
+            Backend::Sqlite(sqlite) => sqlite.grants_of(caller, at).await,
         }
     }
 

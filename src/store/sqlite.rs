@@ -2,6 +2,7 @@
 
 mod asks;
 mod counts;
+mod grants;
 mod list;
 mod migrations;
 mod push;
@@ -13,7 +14,7 @@ use migrations::{DatabaseFile, Upgrade};
 use read::Readers;
 pub use read::{EventsPart, Limits, ReadTransaction};
 
-use super::{Conflict, Durability, Error, Write};
+use super::{Conflict, Durability, Error, GrantWrite, Write};
 use parking_lot::Mutex;
 use pilothouse_a2a::time::Timestamp;
 use rusqlite::config::DbConfig;
@@ -381,6 +382,8 @@ impl Write {
         match self {
             Self::Head { .. } => Some(Conflict::Moved),
             Self::AskTaken { .. } | Self::AskMarked(_) => Some(Conflict::Taken),
+            Self::AskSpent { .. } | Self::Grant(GrantWrite::Used { .. }) => Some(Conflict::Spent),
+            Self::Grant(GrantWrite::New(..)) => Some(Conflict::Full),
             Self::Key { .. } => Some(Conflict::Exists),
             _ => None,
         }
@@ -481,6 +484,7 @@ impl Write {
                 .execute(params![&**id, at.as_millisecond()])?,
             Self::SessionGone { id } => {
                 usage::session_gone(connection, id)?;
+                grants::session_gone(connection, id)?;
                 connection.prepare_cached("DELETE FROM sessions WHERE id = ?1")?.execute(params![&**id])?
             }
             Self::Push(row) => push::put(connection, row)?,
@@ -491,7 +495,9 @@ impl Write {
             Self::Ask(row) => asks::put(connection, row)?,
             Self::AskMarked(row) => asks::mark(connection, row)?,
             Self::AskTaken { id, state, act } => asks::end(connection, id, *state, act.at, Some(act))?,
-            Self::AskGone { id, state } => asks::end(connection, id, *state, Timestamp::now(), None)?,
+            Self::AskGone { id, state, act } => asks::end(connection, id, *state, Timestamp::now(), act.as_deref())?,
+            Self::AskSpent { id } => asks::spend(connection, id)?,
+            Self::Grant(write) => grants::apply(connection, write)?,
             Self::AsksSwept { count, bytes } => asks::sweep(connection, *count, *bytes)?,
             Self::Key { scope, key, print, n } => connection
                 .prepare_cached(

@@ -50,6 +50,7 @@ mod failing_store;
 mod fairness;
 mod floods;
 mod foreign;
+mod grants;
 mod grpc;
 mod guards;
 mod hostile;

@@ -125,6 +125,8 @@ fn what_is_described_has_not_changed_unseen() {
     GET /api/v1/asks ListAsks
     GET /api/v1/asks/{id} GetAsk
     POST /api/v1/asks/{id} AnswerAsk
+    GET /api/v1/grants ListGrants
+    DELETE /api/v1/grants/{id} RevokeGrant
     GET /api/v1/sessions/{id} GetSession
     GET /api/v1/tasks/{id}/answer GetTaskAnswer
     ");
@@ -258,7 +260,7 @@ fn our_own_doors_open_as_described() {
             || ["/health", "/ready"].contains(&operation.path)
     });
     let paths: Vec<_> = ours.map(|operation| operation.path).collect();
-    assert_eq!(paths.len(), 11);
+    assert_eq!(paths.len(), 13);
     for path in paths {
         for verb in VERBS {
             let refused = world.ask(verb, path, &[], b"").whole().status == 405;

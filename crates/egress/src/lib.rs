@@ -10,7 +10,8 @@
 //!
 //! `CONNECT host:port` and `GET http://host/` are compared with the rules of the [`Policy`]. `/model/NAME/` and
 //! `/git/HOST/` lead by a [`Route`] to a fixed upstream, where a credential of the operator replaces the session's
-//! token. A refusal goes to the session, and to [`EgressCredential::next_refusal`].
+//! token. A refusal goes to the session, and to [`EgressCredential::next_refusal`]. Where the policy says so (`ask`), the
+//! connection waits instead, and whoever takes [`EgressCredential::next_question`] lets it through or not.
 //!
 //! A connection serves one request. From the first byte of the request to the last byte of the response it holds a
 //! permit (`permits.rs`), which bounds the memory of all connections. A tunnel holds no bytes and needs no permit.
@@ -39,6 +40,7 @@ mod permits;
 mod policy;
 mod provider;
 mod proxy;
+mod question;
 mod reach;
 mod refusal;
 mod refusal_of_model;
@@ -53,6 +55,7 @@ pub use key::{ChangingKey, KeyResult, KeySource};
 pub use network::Network;
 pub use policy::{BadRule, HostRule, Policy};
 pub use provider::ProviderKind;
+pub use question::HostQuestion;
 pub use refusal::{Reason, Refusal};
 pub use refusal_of_model::ModelRefusal;
 pub use route::{BadVariable, ModelRoute, Route, take_keys, take_keys_beside};
@@ -67,6 +70,7 @@ use connection::{Connection, UnboundConnections};
 use ipnet::IpNet;
 use parking_lot::{Mutex, MutexGuard};
 use permits::{RequestPermits, SessionPermits};
+use question::HostQuestions;
 use refusal::Refusals;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
@@ -100,6 +104,7 @@ pub struct Egress(Arc<Core>);
 struct Core {
     inner: Vec<IpNet>,
     connections: usize,
+    asking: (usize, Duration),
     places: RequestPermits,
     lookup: Arc<dyn Lookup>,
     network: Arc<Network>,
@@ -135,6 +140,10 @@ pub struct EgressBounds {
     pub own_requests: usize,
     /// Further requests, of all credentials together.
     pub requests: usize,
+    /// Connections of one credential that wait for a person's answer.
+    pub asking: usize,
+    /// How long one waits.
+    pub ask_wait: Duration,
 }
 
 /// What all connections of a credential share.
@@ -145,6 +154,7 @@ struct CredentialState {
     places: SessionPermits,
     upstream: Upstream,
     refusals: Refusals,
+    questions: HostQuestions,
     counted: Arc<Mutex<Counted>>,
     end: CancellationToken,
 }
@@ -179,6 +189,7 @@ impl Egress {
         Self(Arc::new(Core {
             inner,
             connections: bounds.connections.clamp(1, Semaphore::MAX_PERMITS),
+            asking: (bounds.asking, bounds.ask_wait),
             places: RequestPermits::new(bounds.own_requests, bounds.requests),
             lookup,
             network: network.clone(),
@@ -246,6 +257,7 @@ impl Egress {
             places: self.0.places.share(),
             upstream: Upstream::new(connect, idle, self.0.upstreams.clone()),
             refusals: Refusals::default(),
+            questions: HostQuestions::new(self.0.asking.0, self.0.asking.1),
             counted: Arc::default(),
             end: CancellationToken::new(),
         });
@@ -367,6 +379,11 @@ impl EgressCredential {
     /// Waits for the next refusal. Each destination comes once. Cancel-safe.
     pub fn next_refusal(&self) -> impl Future<Output = Refusal> + Send + '_ {
         self.live.refusals.next()
+    }
+
+    /// Waits for the next connection about which a person is to be asked. Cancel-safe.
+    pub fn next_question(&self) -> impl Future<Output = HostQuestion> + Send + '_ {
+        self.live.questions.next()
     }
 
     /// What the responses of models through this credential have cost so far, in tokens.

@@ -6,7 +6,7 @@ use crate::config::AskPolicy;
 use crate::session::ending::fault_with;
 use crate::session::long_line;
 use crate::session::pipe::{Chunk, try_read};
-use crate::session::questions::{Command, ask_row};
+use crate::session::questions::Command;
 use pilothouse_agents::event::Event;
 use pilothouse_agents::lines::LineCutter;
 use pilothouse_agents::{Answer, Ask, Step};
@@ -91,7 +91,8 @@ impl Conversation<'_> {
     pub(super) fn has_room(&self) -> bool {
         let config = &self.deps.config;
         let (gathered, gathered_bytes) = self.translator.gathered();
-        self.questions.have_room(&config.asks, gathered)
+        self.undecided.is_empty()
+            && self.questions.have_room(&config.asks, gathered)
             && gathered_bytes < GATHERED_BYTES
             && self.running.outbox.waiting() <= config.limits.outbox.as_usize()
     }
@@ -166,14 +167,7 @@ impl Conversation<'_> {
                 self.log.reveal();
                 self.answer(ask);
             }
-            Step::Withdraw(ask) => {
-                let command = self.questions.withdraw(&ask);
-                let was_last = command.is_some() && !self.questions.are_open();
-                self.carry_out(command);
-                if was_last && !self.ending.has_begun() {
-                    self.translator.status("the question was withdrawn", None);
-                }
-            }
+            Step::Withdraw(ask) => self.withdraw(&ask),
             Step::Ready => {
                 // A process that was started for this turn: what it has now (MCP servers, say) is its own.
                 self.running.starting = None;
@@ -191,19 +185,36 @@ impl Conversation<'_> {
         }
     }
 
-    /// Answers an ask as it is known, or by policy, or asks a person.
+    /// Nobody needs the answer to an ask any more.
+    pub(super) fn withdraw(&mut self, ask: &str) {
+        self.undecided.retain(|undecided| undecided.id != *ask);
+        let command = self.questions.withdraw(ask);
+        let was_last = command.is_some() && !self.questions.are_open();
+        self.carry_out(command);
+        if was_last && !self.ending.has_begun() {
+            self.translator.status("the question was withdrawn", None);
+        }
+    }
+
+    /// The process has ended, and with it the connections that waited.
+    pub(super) fn withdraw_hosts(&mut self) {
+        for ask in self.hosts.take_all() {
+            self.withdraw(&ask);
+        }
+    }
+
+    /// Answers an ask by policy, or has it judged by what persons have said.
     fn answer(&mut self, ask: Ask) {
         let answer = if self.ending.has_begun() {
             Answer::Deny { message: "the turn is being ended".to_owned() }
         } else if asks::is_cut(&ask.kind) {
             self.translator.report_policy(&ask.kind, false);
             Answer::Deny { message: asks::TOO_LONG.to_owned() }
-        } else if let Some(answer) = self.granted.find(&ask.kind) {
-            answer
         } else {
             let policy = asks::policy(&self.agent.config, &self.log.scope.caller, &ask.kind);
             if policy == AskPolicy::Ask {
-                return self.ask(ask);
+                self.undecided.push(ask);
+                return;
             }
             let is_allowed = policy == AskPolicy::Allow;
             self.translator.report_policy(&ask.kind, is_allowed);
@@ -213,19 +224,5 @@ impl Conversation<'_> {
             }
         };
         self.carry_out([Command::Tell(ask.id, answer)]);
-    }
-
-    fn ask(&mut self, ask: Ask) {
-        let (agent, caller) = (self.agent, &self.log.scope.caller);
-        let why = asks::explain(&agent.config, &agent.key, caller, &ask.kind);
-        let mut data = asks::data(ask.kind);
-        data["why"] = why.into();
-        data["folder"] = agent.workspaces.shown(&self.row.id).display().to_string().into();
-        let row = ask_row(self.log, data, false, &self.deps.config);
-        // Known before it is shown: whoever sees it may answer at once.
-        match self.deps.asks.add(row) {
-            Ok(row) => self.questions.add(ask.id, row, Instant::now()),
-            Err(full) => self.stop(fault_with(&full, full.hint())),
-        }
     }
 }

@@ -1,7 +1,7 @@
 //! Asks on SQLite: those that can be answered, and those that have ended.
 
-use super::Sqlite;
 use super::read::scope;
+use super::{Sqlite, grants};
 use crate::store::{AskAct, AskPage, AskRow, AskState, Error};
 use pilothouse_a2a::id::{ContextId, TaskId};
 use pilothouse_a2a::task::TaskState;
@@ -76,6 +76,13 @@ pub(super) fn end(
         ])
 }
 
+/// What was decided about it is used.
+pub(super) fn spend(connection: &Connection, id: &str) -> Result<usize, rusqlite::Error> {
+    connection
+        .prepare_cached("UPDATE asks SET spent = 1 WHERE id = ?1 AND spent = 0 AND state > 2")?
+        .execute(params![id])
+}
+
 /// Its task is over.
 pub(super) fn task_ended(
     connection: &Connection,
@@ -98,12 +105,13 @@ pub(super) fn task_gone(connection: &Connection, n: i64) -> Result<usize, rusqli
     connection.prepare_cached("DELETE FROM asks WHERE n = ?1")?.execute(params![n])
 }
 
-/// Removes ended asks beyond a number and beyond a size, the oldest first.
+/// Removes ended asks beyond a number and beyond a size, the oldest first; and grants that cannot be used any more.
 pub(super) fn sweep(
     connection: &Connection,
     count: u64,
     bytes: u64,
 ) -> Result<usize, rusqlite::Error> {
+    grants::sweep(connection, Timestamp::now())?;
     let most = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
     connection
         .prepare_cached(
@@ -162,7 +170,7 @@ impl Sqlite {
     }
 }
 
-fn act_text(act: &AskAct) -> String {
+pub(super) fn act_text(act: &AskAct) -> String {
     serde_json::to_string(act).expect("an act has no maps with other keys than strings")
 }
 
