@@ -8,20 +8,24 @@
 //! may be gone by then (`asks.park`, a stop, a crash); the row is what is left, and what the conversation
 //! is resumed with. After its end the row alone tells who answered what.
 
+mod context;
 mod decision;
 mod diff;
 mod grant;
+mod kagent;
 mod open;
 mod pattern;
 mod policy;
 mod short;
 mod view;
 
-pub use decision::{Answered, Decision, check_size, named, read as decide};
+pub use context::refuse_several;
+pub use decision::{Answered, Decision, check_size, explain_refusal, named, read as decide};
 pub use grant::{GrantOffer, add_proposal, covers, render_grant};
+pub use kagent::{APPROVALS, render_request as render_approval_request};
 pub use open::Answering;
 pub use policy::{TOO_LONG, denial, explain, is_cut, policy};
-pub use view::{data, describe_end, host_data, next_step, render, same, words};
+pub use view::{OURS, data, describe_end, host_data, next_step, render, same, words};
 
 use crate::clock;
 use crate::config::{self, Bytes, Config};
@@ -246,11 +250,11 @@ impl Asks {
         gone
     }
 
-    /// The open asks of these that stand so, oldest first: those after an id, up to a number, and up to so many bytes
-    /// where that is more than one.
+    /// The open asks that are listed and stand so, oldest first: those after an id, up to a number, and up to so many
+    /// bytes where that is more than one.
     pub fn page(
         &self,
-        scopes: &[Scope],
+        is_listed: impl Fn(&Scope) -> bool,
         states: &[AskState],
         after: Option<&str>,
         (most, bytes): (usize, usize),
@@ -259,7 +263,7 @@ impl Asks {
         let mut page = Page { rows: Vec::new(), next: None, total: 0 };
         let mut size = 0usize;
         let is_wanted =
-            |row: &&Arc<AskRow>| scopes.contains(&row.scope) && states.contains(&row.state_at(now));
+            |row: &&Arc<AskRow>| is_listed(&row.scope) && states.contains(&row.state_at(now));
         for row in open.rows.values().filter(is_wanted) {
             page.total += 1;
             if page.next.is_some() || after.is_some_and(|after| *row.id <= *after) {
@@ -399,7 +403,9 @@ mod tests {
         let walk = |most, bytes| {
             let (mut after, mut sizes, mut seen) = (None, Vec::new(), Vec::new());
             loop {
-                let page = asks.page(&scopes, &[AskState::Open], after.as_deref(), (most, bytes));
+                let is_listed = |scope: &Scope| scopes.contains(scope);
+                let states = [AskState::Open];
+                let page = asks.page(is_listed, &states, after.as_deref(), (most, bytes));
                 assert_eq!(page.total, 4);
                 sizes.push(page.rows.len());
                 seen.extend(page.rows);

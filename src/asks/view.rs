@@ -100,6 +100,24 @@ pub fn words(ask: &Value) -> String {
     words
 }
 
+/// Members of an ask that the server says; an agent's own data does not replace them.
+pub const OURS: [&str; 14] = [
+    "askId",
+    "shortId",
+    "taskId",
+    "contextId",
+    "agent",
+    "caller",
+    "created",
+    "deadline",
+    "state",
+    "mayAnswer",
+    "why",
+    "folder",
+    "proposal",
+    "diff",
+];
+
 /// The ask as a program reads it, as it stands at this time.
 pub fn render(row: &AskRow, now: Timestamp) -> Value {
     let mut ask = match &row.ask {
@@ -112,6 +130,7 @@ pub fn render(row: &AskRow, now: Timestamp) -> Value {
     ask["taskId"] = json!(row.task);
     ask["contextId"] = json!(row.context_id);
     ask["agent"] = (*row.scope.agent).into();
+    ask["caller"] = (*row.scope.caller).into();
     ask["created"] = json!(row.created);
     ask["deadline"] = json!(row.deadline);
     ask["state"] = state.word().into();

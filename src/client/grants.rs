@@ -10,6 +10,7 @@ use super::tasks::print_json;
 use super::terminal::{Screen, clean_line};
 use clap::{Args, Subcommand};
 use pilothouse_a2a::time::Timestamp;
+use reqwest::Method;
 use serde_json::{Value, json};
 use std::io::Write;
 
@@ -55,7 +56,8 @@ pub(crate) async fn run(
             }
         }
         GrantsCommand::Revoke { id } => {
-            server.delete(&format!("/api/v1/grants/{}", escape(&id))).await?;
+            let path = format!("/api/v1/grants/{}", escape(&id));
+            server.call(Method::DELETE, &path, None).await?;
             writeln!(out, "revoked: {}", clean_line(&id))?;
         }
     }

@@ -1,17 +1,21 @@
 //! Answers to asks: to the process that waits for one, or by resuming the conversation that asked.
 
 use super::send::refused;
-use super::{Accepted, Client, Service};
+use super::{Accepted, Client, Service, message};
+use crate::access::Caller;
 use crate::asks::{self, Answered, Answering, Decision, RememberedDecision};
 use crate::backoff::Backoff;
 use crate::clock;
 use crate::config::AskTimeout;
 use crate::session::{Delivery, Origin};
-use crate::store::{self, AnswerSource, AskAct, AskPage, AskRow, AskState, Durability, Write};
+use crate::store::{
+    self, AnswerSource, AskAct, AskPage, AskRow, AskState, Durability, GrantWrite, Scope, Write,
+};
 use crate::task::{Extent, Record, TaskLog};
 use pilothouse_a2a::Metadata;
 use pilothouse_a2a::error::{Error, ErrorKind};
 use pilothouse_a2a::event::TaskStatusUpdateEvent;
+use pilothouse_a2a::id::TaskId;
 use pilothouse_a2a::message::{Message, Part, PartContent, Role};
 use pilothouse_a2a::task::{TaskState, TaskStatus};
 use pilothouse_a2a::time::Timestamp;
@@ -38,20 +42,24 @@ impl Service {
         &self,
         log: &Arc<TaskLog>,
         message: &Message,
+        caller: &Caller,
     ) -> Result<Asked, Error> {
-        let named = asks::named(message);
-        let asks = &self.asks;
-        let is_asking = log.state() == TaskState::InputRequired;
-        let found = match &named {
-            // One of several is open before it is the task's status, and between the answers to two others.
-            Some(id) => asks.find(log.n, Some(id)).filter(|ask| is_asking || !ask.ends_turn),
-            None if is_asking => asks.find(log.n, None),
-            None => None,
-        };
-        match (found, named) {
+        match (self.open_ask(log, message), asks::named(message)) {
             (Some(ask), _) => Ok(Asked::Open(ask)),
             (None, None) => Ok(Asked::Nothing),
-            (None, Some(id)) => self.answered_before(log, &id, message).await,
+            (None, Some(id)) => self.answered_before(log, &id, message, caller).await,
+        }
+    }
+
+    /// The open ask that a message answers.
+    pub(super) fn open_ask(&self, log: &TaskLog, message: &Message) -> Option<Arc<AskRow>> {
+        let asks = &self.asks;
+        let is_asking = log.state() == TaskState::InputRequired;
+        match asks::named(message) {
+            // One of several is open before it is the task's status, and between the answers to two others.
+            Some(id) => asks.find(log.n, Some(&id)).filter(|ask| is_asking || !ask.ends_turn),
+            None if is_asking => asks.find(log.n, None),
+            None => None,
         }
     }
 
@@ -61,15 +69,16 @@ impl Service {
         log: &Arc<TaskLog>,
         id: &str,
         message: &Message,
+        caller: &Caller,
     ) -> Result<Asked, Error> {
         self.asks.await_answer(id).await;
-        let found = self.store.ask(&log.scope.caller, id).await.map_err(store::Error::incident)?;
+        let found = self.store.ask(id).await.map_err(store::Error::incident)?;
         let row = found.filter(|row| row.n == log.n).ok_or_else(not_open_any_more)?;
         if row.state.is_open() {
             return Err(not_open_any_more());
         }
-        let said = asks::decide(&row, message).ok();
-        accept_again(log, &row, said.as_ref()).map(Asked::Again)
+        let said = asks::decide(&row, message, self.config.asks.words).ok();
+        accept_again(log, &row, (said.as_ref(), caller)).map(Asked::Again)
     }
 
     /// Keeps an ask that ended its turn for this answer, and adds what is stored of it; none where another answer was
@@ -91,13 +100,36 @@ impl Service {
         &self,
         log: &Arc<TaskLog>,
         row: &AskRow,
-        said: &Decision,
+        (said, caller): (&Decision, Option<&Caller>),
     ) -> Result<Option<Accepted>, Error> {
-        let row = self.ask(&row.scope.caller, &row.id).await?;
+        let row = self.find_ask(&row.id).await?;
         if row.state.is_open() {
             return Err(not_open_any_more());
         }
-        accept_again(log, &row, Some(said)).map(Some)
+        let caller = caller.ok_or_else(|| ended(&row))?;
+        accept_again(log, &row, (Some(said), caller)).map(Some)
+    }
+
+    /// The tasks that a message without a task may answer: those of its context that wait for its caller.
+    pub(super) fn waiting_tasks(&self, scope: &Scope, message: &Message) -> Vec<TaskId> {
+        let context = message.context_id.as_ref().filter(|_| self.config.asks.by_context);
+        let is_plain = message.task_id.is_none() && message::fork_of(message).is_none();
+        let context = context.filter(|_| is_plain);
+        context.map(|context| self.asks.tasks_of(scope, context)).unwrap_or_default()
+    }
+
+    /// The task that a message without a task answers: the only one of its context that waits for its caller.
+    pub(super) async fn find_waiting(
+        &self,
+        scope: &Scope,
+        message: &Message,
+    ) -> Result<Option<Arc<TaskLog>>, Error> {
+        let waiting = self.waiting_tasks(scope, message);
+        match waiting.as_slice() {
+            [] => Ok(None),
+            [task] => self.tasks.find(scope, task).await.map_err(store::Error::incident),
+            several => Err(asks::refuse_several(several)),
+        }
     }
 
     /// The open asks of these that stand so, oldest first, a page of them.
@@ -108,9 +140,13 @@ impl Service {
         after: Option<&str>,
         most: usize,
     ) -> asks::Page {
-        let scopes: Vec<_> = clients.iter().map(Client::scope).collect();
+        let is_listed = |scope: &Scope| {
+            clients
+                .iter()
+                .any(|client| client.agent.key == scope.agent && client.caller.lists(scope))
+        };
         let bytes = self.config.limits.response.as_usize();
-        self.asks.page(&scopes, states, after, (most, bytes))
+        self.asks.page(is_listed, states, after, (most, bytes))
     }
 
     /// An ask of this caller by its id or its short id, also after its end.
@@ -118,18 +154,24 @@ impl Service {
     /// # Errors
     ///
     /// `TaskNotFound` where there is none; when the store fails.
-    pub async fn ask(&self, caller: &Arc<str>, id: &str) -> Result<Arc<AskRow>, Error> {
-        self.asks.await_answer(id).await;
-        let open = self.asks.get(id).filter(|row| row.scope.caller == *caller);
-        if let Some(row) = open {
-            return Ok(row);
-        }
-        let row = self.store.ask(caller, id).await.map_err(store::Error::incident)?;
-        let row = row.map(Arc::new);
-        row.ok_or_else(|| Error::new(ErrorKind::TaskNotFound, "no such ask").with("askId", id))
+    pub async fn ask(&self, caller: &Caller, id: &str) -> Result<Arc<AskRow>, Error> {
+        let row = self.find_ask(id).await?;
+        let is_theirs = caller.sees(&row.scope) && caller.grant.serves(&row.scope.agent);
+        if is_theirs { Ok(row) } else { Err(no_such_ask(id)) }
     }
 
-    /// A page of a caller's asks that have ended, newest first: of one agent or of all, of one state or of all.
+    /// An ask by its id or its short id, whosever it is.
+    async fn find_ask(&self, id: &str) -> Result<Arc<AskRow>, Error> {
+        self.asks.await_answer(id).await;
+        if let Some(row) = self.asks.get(id) {
+            return Ok(row);
+        }
+        let row = self.store.ask(id).await.map_err(store::Error::incident)?;
+        row.map(Arc::new).ok_or_else(|| no_such_ask(id))
+    }
+
+    /// A page of the asks that have ended and that a request of this client lists, newest first: of one agent or of all, of
+    /// one state or of all.
     pub async fn ended_asks(
         &self,
         client: &Client,
@@ -137,9 +179,12 @@ impl Service {
         state: Option<AskState>,
         (before, most): (Option<&str>, usize),
     ) -> Result<AskPage, Error> {
-        let (caller, before) = (&client.caller.name, before.map(str::to_owned));
-        let page = self.store.ended_asks(caller, agent, state, before, most).await;
-        page.map_err(store::Error::incident)
+        let caller = &client.caller;
+        let before = before.map(str::to_owned);
+        let page = self.store.ended_asks(&caller.listed, agent, state, before, most).await;
+        let mut page = page.map_err(store::Error::incident)?;
+        page.rows.retain(|row| caller.lists(&row.scope));
+        Ok(page)
     }
 
     /// Answers an ask of this client, with what a data part would hold.
@@ -161,8 +206,8 @@ impl Service {
         let mut message = Message::new(Role::User, vec![Part::of(PartContent::Data(given.into()))]);
         message.task_id = Some(log.id.clone());
         message.context_id = Some(log.context_id.clone());
-        let told = self.prompt(&client.agent, &message)?;
-        let accepted = self.continue_task(&log, message, told, (None, &client.source)).await?;
+        let told = self.prompt(&client.agent, &message, (&*client.caller.name, [].as_slice()))?;
+        let accepted = self.continue_task(client, &log, message, told, None).await?;
         accepted.ok_or_else(not_open_any_more)
     }
 
@@ -197,7 +242,7 @@ impl Service {
         let written =
             self.store.commit(vec![Write::AskMarked(marked.clone())], Durability::Synced).await;
         if matches!(written, Err(store::Error::Refused(_))) {
-            return Err(ended(&*self.ask(&client.caller.name, &row.id).await?));
+            return Err(ended(&*self.find_ask(&row.id).await?));
         }
         written.map_err(store::Error::incident)?;
         self.asks.update(marked.clone());
@@ -216,10 +261,11 @@ impl Service {
         decision: Decision,
         message: Option<Message>,
         (mut also, answer): (Vec<Write>, (AskState, AskAct)),
+        caller: Option<&Caller>,
     ) -> Result<Option<Accepted>, Error> {
         // One of several answers gets it.
         let Some(answering) = self.asks.begin_answer(&row.id) else {
-            return self.answered_meanwhile(log, &row, &decision).await;
+            return self.answered_meanwhile(log, &row, (&decision, caller)).await;
         };
         let row = answering.row().clone();
         let (state, act) = (answer.0, Arc::new(answer.1));
@@ -232,8 +278,11 @@ impl Service {
         }
         also.push(Write::AskTaken { id: row.id.clone(), state, act });
         let before = log.head();
+        let refusal =
+            message.as_ref().and_then(|message| asks::explain_refusal(&decision, message));
+        let refusal = refusal.map(|words| Message::new(Role::Agent, vec![Part::text(words)]));
         let records = message.map(Record::Message).into_iter();
-        let records = records.chain([state_record(log, TaskState::Working, None)]);
+        let records = records.chain([state_record(log, TaskState::Working, refusal)]);
         let stored =
             log.record_with(&self.store, also, records.collect(), Durability::Synced).await;
         // Where it could not be stored the ask is open as before.
@@ -247,7 +296,7 @@ impl Service {
             Delivery::Gone => self.resume(log, &row, &decision).await?,
         }
         let answered = Answered::new(&row, &decision);
-        self.telemetry.answered(log, &answered);
+        self.telemetry.answered(log, &answered, caller);
         let answered = Some(answered);
         Ok(Some(Accepted { log: log.clone(), before: Some(before), answered }))
     }
@@ -371,13 +420,15 @@ impl Service {
             stored.map_err(store::Error::incident)?;
             self.asks.forget(log.n);
             self.sessions.cancel(&log).await.map_err(store::Error::incident)?;
+            let canceled = Answered { ask: row.id.clone(), decision: "cancel" };
+            self.telemetry.answered(&log, &canceled, None);
             return Ok(());
         }
         let reason = format!("nobody answered within {open}.");
         let decision = Decision::Deny { reason };
         let act = decision.act(&row, &Arc::from("the server"), &AnswerSource::default());
         let answer = (AskState::Expired, act);
-        self.decided(&log, row, decision, None, (Vec::new(), answer)).await.map(drop)
+        self.decided(&log, row, decision, None, (Vec::new(), answer), None).await.map(drop)
     }
 }
 
@@ -391,11 +442,15 @@ fn state_record(log: &TaskLog, state: TaskState, message: Option<Message>) -> Re
 fn accept_again(
     log: &Arc<TaskLog>,
     row: &AskRow,
-    said: Option<&Decision>,
+    (said, caller): (Option<&Decision>, &Caller),
 ) -> Result<Accepted, Error> {
-    let is_same = said.is_some_and(|said| said.is_stored(row, &row.scope.caller));
+    let is_same = said.is_some_and(|said| said.is_stored(row, &caller.name));
     let answered = Answered::of(row).filter(|_| is_same).ok_or_else(|| ended(row))?;
     Ok(Accepted { log: log.clone(), before: Some(log.head()), answered: Some(answered) })
+}
+
+fn no_such_ask(id: &str) -> Error {
+    Error::new(ErrorKind::TaskNotFound, "no such ask").with("askId", id)
 }
 
 /// The answer is stored, or the task is over.

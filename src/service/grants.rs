@@ -9,7 +9,9 @@ impl Service {
     /// What a caller has granted and what can still be used, the oldest first.
     pub async fn grants(&self, client: &Client) -> Result<Vec<GrantRow>, Error> {
         let grants = self.store.grants_of(&client.caller.name, clock::now()).await;
-        grants.map_err(store::Error::incident)
+        let mut grants = grants.map_err(store::Error::incident)?;
+        grants.retain(|grant| client.caller.grant.serves(&grant.scope.agent));
+        Ok(grants)
     }
 
     /// Revokes a grant of a caller by its id or its short id: it is used no more.

@@ -110,10 +110,16 @@ pub enum Conflict {
         "as many standing permissions are granted as there may be; revoke one (`pilothouse grants`), or the server's \
          operator can raise `asks.grants`"
     )]
-    Full,
+    GrantsFull,
     /// There is one of this name already.
     #[error("the key is in use")]
     Exists,
+    /// There is no room for another one.
+    #[error("there are as many as there may be")]
+    Full,
+    /// It is not there, or not any more.
+    #[error("it is not there")]
+    Gone,
 }
 
 impl From<rusqlite::Error> for Error {
@@ -131,8 +137,9 @@ impl Error {
     /// What a caller is told. A refused write may be sent again; a failure is logged for the operator, and its caller
     /// learns an incident's id, and no word of what is inside of the server.
     pub fn incident(self) -> ToCaller {
-        if let Self::Refused(Conflict::Full) = &self {
-            return ToCaller::new(ErrorKind::ResourceExhausted, Conflict::Full.to_string());
+        if let Self::Refused(Conflict::GrantsFull) = &self {
+            let words = Conflict::GrantsFull.to_string();
+            return ToCaller::new(ErrorKind::ResourceExhausted, words);
         }
         if let Self::Refused(refusal) = &self {
             let words = format!("another request was quicker: {refusal}; send it again");

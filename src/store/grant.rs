@@ -37,7 +37,7 @@ pub struct GrantRow {
 #[derive(Debug)]
 pub enum GrantWrite {
     /// A new one, where its caller has fewer than so many with the agent. Refused where there are more
-    /// ([`Conflict::Full`](super::Conflict::Full)).
+    /// ([`Conflict::GrantsFull`](super::Conflict::GrantsFull)).
     New(Arc<GrantRow>, usize),
     /// It is used once. Refused where it cannot be used any more ([`Conflict::Spent`](super::Conflict::Spent)).
     Used {

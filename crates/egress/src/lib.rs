@@ -40,6 +40,7 @@ mod permits;
 mod policy;
 mod provider;
 mod proxy;
+mod push_rule;
 mod question;
 mod reach;
 mod refusal;
@@ -51,10 +52,11 @@ mod upstream;
 mod usage;
 
 pub use git::{BadGitRoute, GitRoute};
-pub use key::{ChangingKey, KeyResult, KeySource};
+pub use key::{ChangingKey, KeyResult, KeySource, KeyWatch};
 pub use network::Network;
 pub use policy::{BadRule, HostRule, Policy};
 pub use provider::ProviderKind;
+pub use push_rule::PushRule;
 pub use question::HostQuestion;
 pub use refusal::{Reason, Refusal};
 pub use refusal_of_model::ModelRefusal;
@@ -78,7 +80,7 @@ use std::fmt;
 use std::future::Future;
 use std::io;
 use std::net::Ipv4Addr;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 use subtle::ConstantTimeEq;
 use tokio::net::{TcpListener, TcpStream};
@@ -108,6 +110,7 @@ struct Core {
     places: RequestPermits,
     lookup: Arc<dyn Lookup>,
     network: Arc<Network>,
+    watch: OnceLock<Arc<dyn KeyWatch>>,
     credentials: Mutex<HashMap<Digested, Weak<CredentialState>>>,
     upstreams: Arc<upstream::SharedUpstreams>,
     times: Times,
@@ -155,6 +158,8 @@ struct CredentialState {
     upstream: Upstream,
     refusals: Refusals,
     questions: HostQuestions,
+    /// What may be pushed, where that is not everything.
+    pushes: OnceLock<PushRule>,
     counted: Arc<Mutex<Counted>>,
     end: CancellationToken,
 }
@@ -193,6 +198,7 @@ impl Egress {
             places: RequestPermits::new(bounds.own_requests, bounds.requests),
             lookup,
             network: network.clone(),
+            watch: OnceLock::new(),
             credentials: Mutex::default(),
             upstreams: Arc::new(upstream::SharedUpstreams::new(network)),
             times,
@@ -201,6 +207,11 @@ impl Egress {
             _ends: end.clone().drop_guard(),
             end,
         }))
+    }
+
+    /// Has this look at the keys of models before they are sent; once.
+    pub fn watch_keys(&self, watch: Arc<dyn KeyWatch>) {
+        let _ = self.0.watch.set(watch);
     }
 
     /// Listens on a free port of 127.0.0.1 for all sessions that use the network of the host; returns the port.
@@ -258,6 +269,7 @@ impl Egress {
             upstream: Upstream::new(connect, idle, self.0.upstreams.clone()),
             refusals: Refusals::default(),
             questions: HostQuestions::new(self.0.asking.0, self.0.asking.1),
+            pushes: OnceLock::new(),
             counted: Arc::default(),
             end: CancellationToken::new(),
         });
@@ -374,6 +386,11 @@ impl EgressCredential {
             }
         }
         env
+    }
+
+    /// From now on nothing else may be pushed. The first rule stays.
+    pub fn limit_pushes(&self, rule: PushRule) {
+        let _ = self.live.pushes.set(rule);
     }
 
     /// Waits for the next refusal. Each destination comes once. Cancel-safe.

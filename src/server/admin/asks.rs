@@ -106,7 +106,7 @@ pub(in super::super) async fn show(
         async move |doors, client, request: Request<Bytes>| {
             let entry = entry_of(request.extensions());
             entry.set_ask(&id);
-            let found = doors.service.ask(&client.caller.name, &id).await;
+            let found = doors.service.ask(&client.caller, &id).await;
             let row = found.map_err(|error| Box::new(failed(&error)))?;
             note(entry, &row);
             Ok(json_response(StatusCode::OK, render(&row, clock::now()).to_string()))
@@ -133,7 +133,7 @@ pub(in super::super) async fn answer(
             let given = given.map_err(|_| {
                 refused(Error::new(ErrorKind::Parse, "the answer is no JSON object"))
             })?;
-            let row = doors.service.ask(&client.caller.name, &id).await.map_err(refused)?;
+            let row = doors.service.ask(&client.caller, &id).await.map_err(refused)?;
             note(entry, &row);
             let agent = doors.agents.get(&row.scope.agent).cloned();
             let client = Client { agent: agent.unwrap_or(client.agent), ..client };
@@ -161,7 +161,7 @@ async fn carry_out_action(
             if let Some(answered) = &accepted.answered {
                 entry.set_decision(answered);
             }
-            let row = doors.service.ask(&client.caller.name, &row.id).await.map_err(refused)?;
+            let row = doors.service.ask(&client.caller, &row.id).await.map_err(refused)?;
             let ask = render(&row, clock::now());
             let log = &accepted.log;
             let body = json!({"taskId": log.id, "state": log.state(), "ask": ask});
@@ -205,6 +205,7 @@ fn length_of(given: &Metadata, (most, key): (Age, &str)) -> Result<Duration, Err
 /// Notes in the audit log which ask it is.
 fn note(entry: &AuditEntry, row: &AskRow) {
     entry.set_ask(&row.id);
+    entry.set_owner(&row.scope.caller);
     entry.set_task_id(&row.task);
     entry.set_context(&row.context_id);
 }
@@ -212,5 +213,6 @@ fn note(entry: &AuditEntry, row: &AskRow) {
 /// The same caller with each agent.
 fn every_agent(doors: &Doors, client: &Client) -> Vec<Client> {
     let agents = doors.agents.iter();
+    let agents = agents.filter(|agent| client.caller.grant.serves(&agent.key));
     agents.map(|agent| Client { agent: agent.clone(), ..client.clone() }).collect()
 }

@@ -6,15 +6,16 @@
 //! comes before the agent is told, so each is used as often as it says, whatever happens in between.
 
 use super::Conversation;
-use crate::asks;
+use crate::asks::{self, Decision};
 use crate::clock;
-use crate::session::SessionDeps;
 use crate::session::ending::fault_with;
 use crate::session::questions::{Command, ask_row};
+use crate::session::{Delivery, SessionDeps};
 use crate::store::{
     self, AnswerSource, AskAct, Conflict, Durability, GrantRow, GrantWrite, Store, Write,
 };
 use crate::task::TaskLog;
+use pilothouse_a2a::task::TaskState;
 use pilothouse_agents::{Answer, Ask, AskKind};
 use pilothouse_egress::HostQuestion;
 use serde_json::{Map, Value};
@@ -91,6 +92,28 @@ impl Conversation<'_> {
         Ok(())
     }
 
+    /// Gives the agent a person's answer, if it still wants one.
+    pub(super) fn answer_question(&mut self, id: &str, decision: &Decision) -> Delivery {
+        if self.ending.outcome.is_some() {
+            return Delivery::Withdrawn;
+        }
+        if let Some(command) = self.questions.answer(id, decision) {
+            self.carry_out([command]);
+            self.has_grant |= matches!(decision, Decision::Allow { grant: Some(_), .. });
+            if !self.questions.are_open() && self.log.state() == TaskState::InputRequired {
+                // The question was shown just after it was answered.
+                self.translator.status("the question was answered", None);
+            }
+            return Delivery::Told;
+        }
+        let delivery = self.inbox.take_late_answer(id);
+        if delivery == Delivery::Withdrawn {
+            // The answer has made the task `WORKING`.
+            self.questions.show_next();
+        }
+        delivery
+    }
+
     /// What is open may be answered by what was granted just now.
     async fn judge_open(&mut self) -> Result<(), store::Error> {
         for row in self.questions.rows() {
@@ -104,7 +127,7 @@ impl Conversation<'_> {
     /// Asks a person.
     fn ask(&mut self, id: String, data: Value, kind: &AskKind) {
         let (agent, caller) = (self.agent, &self.log.scope.caller);
-        let why = asks::explain(&agent.config, &agent.key, caller, kind);
+        let why = asks::explain(&agent.policy(), &agent.key, caller, kind);
         self.pose(id, data, why);
     }
 

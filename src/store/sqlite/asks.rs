@@ -2,7 +2,7 @@
 
 use super::read::scope;
 use super::{Sqlite, grants};
-use crate::store::{AskAct, AskPage, AskRow, AskState, Error};
+use crate::store::{AskAct, AskPage, AskRow, AskState, CallerFilter, Error};
 use pilothouse_a2a::id::{ContextId, TaskId};
 use pilothouse_a2a::task::TaskState;
 use pilothouse_a2a::time::Timestamp;
@@ -133,34 +133,37 @@ impl Sqlite {
         self.all(query, (TaskState::InputRequired as i64,), ask_row).await
     }
 
-    /// A caller's ask by its id or its short id; of several with the same short id, the newest.
-    pub(crate) async fn ask(&self, caller: &Arc<str>, name: &str) -> Result<Option<AskRow>, Error> {
-        let query = "SELECT * FROM asks WHERE caller = ?1 AND (id = ?2 OR short = ?2) ORDER BY id DESC LIMIT 1";
-        self.first(query, (caller.clone(), name.to_owned()), ask_row).await
+    /// An ask by its id or its short id; of several with the same short id, the newest.
+    pub(crate) async fn ask(&self, name: &str) -> Result<Option<AskRow>, Error> {
+        let query = "SELECT * FROM asks WHERE id = ?1 OR short = ?1 ORDER BY id DESC LIMIT 1";
+        self.first(query, (name.to_owned(),), ask_row).await
     }
 
-    /// A page of a caller's ended asks, newest first: of one agent or of all, of one state or of all.
+    /// A page of the ended asks of one caller or of all, newest first: of one agent or of all, of one state or of all.
     pub(crate) async fn ended_asks(
         &self,
-        caller: &Arc<str>,
+        caller: &CallerFilter,
         agent: Option<Arc<str>>,
         state: Option<AskState>,
         before: Option<String>,
         size: usize,
     ) -> Result<AskPage, Error> {
-        let caller = caller.clone();
+        let caller = match caller {
+            CallerFilter::One(caller) => Some(caller.clone()),
+            CallerFilter::All => None,
+        };
         self.read(move |connection| {
             let state = state.map(|state| state as i64);
-            let wanted = "FROM asks WHERE state > 2 AND caller = ?1 AND (?2 IS NULL OR agent = ?2) AND (?3 IS NULL OR state = ?3)";
+            let wanted = "FROM asks WHERE state > 2 AND (?1 IS NULL OR caller = ?1) AND (?2 IS NULL OR agent = ?2) AND (?3 IS NULL OR state = ?3)";
             let total: i64 = connection
                 .prepare_cached(&format!("SELECT count(*) {wanted}"))?
-                .query_row(params![&*caller, agent.as_deref(), state], |row| row.get(0))?;
+                .query_row(params![caller.as_deref(), agent.as_deref(), state], |row| row.get(0))?;
             let mut statement = connection.prepare_cached(&format!(
                 "SELECT * {wanted} AND (?4 IS NULL OR id < ?4) ORDER BY id DESC LIMIT ?5"
             ))?;
             let limit = i64::try_from(size + 1).unwrap_or(i64::MAX);
             let rows = statement
-                .query_map(params![&*caller, agent.as_deref(), state, before, limit], ask_row)?;
+                .query_map(params![caller.as_deref(), agent.as_deref(), state, before, limit], ask_row)?;
             let mut rows = rows.collect::<Result<Vec<_>, _>>()?;
             let has_more = rows.len() > size;
             rows.truncate(size);
