@@ -69,6 +69,7 @@ mod many_agents;
 mod memory;
 mod metrics;
 mod names;
+mod notifications;
 mod numbers;
 mod offers;
 mod openapi;
