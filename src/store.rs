@@ -16,6 +16,7 @@ mod erasure;
 mod error;
 #[cfg(test)]
 mod laws;
+mod link;
 mod report;
 mod session_page;
 mod sqlite;
@@ -34,6 +35,7 @@ use std::sync::Arc;
 pub use backend::Store;
 pub use erasure::{ErasedTask, Erasure};
 pub use error::{Conflict, Error, FaultKind};
+pub use link::LinkRow;
 pub use report::{Usage, UsageOf, UsageReport};
 pub use session_page::{SessionPage, SessionPlace};
 pub use sqlite::{EventsPart, JUMP, Limits, ReadTransaction};
@@ -394,6 +396,15 @@ pub enum Write {
         agent: Arc<str>,
         /// As JSON.
         text: String,
+    },
+    /// A new link.
+    Link(Box<LinkRow>),
+    /// A link is used. Refused where it is not there, was used, or its time is over ([`Conflict::Gone`]).
+    LinkUsed {
+        /// SHA-256 of its secret.
+        hash: [u8; 32],
+        /// When.
+        at: Timestamp,
     },
     /// What is kept of a caller beside its tasks and sessions is removed.
     CallerGone {
