@@ -20,6 +20,7 @@ mod origin;
 mod own;
 mod paths;
 mod renamed;
+mod repository;
 mod sandbox;
 mod secrets;
 mod tree;
@@ -38,6 +39,7 @@ pub use isolation::{
 };
 pub use load::{Environment, Flags, Loaded, load, load_named, load_trusted};
 pub use own::Record;
+pub use repository::{Git, Repository, RepositorySource};
 pub use secrets::{MASK, masked};
 pub use trust::asks_nobody;
 pub use units::{Age, Bytes};
@@ -68,6 +70,8 @@ section! {
         pub sessions: Sessions,
         /// Where sessions work.
         pub workspace: Workspace,
+        /// Who agents are to git.
+        pub git: Git,
         /// The agent cards.
         pub card: Card,
         /// Push notifications.
@@ -259,12 +263,16 @@ section! {
     /// Where sessions work.
     #[derive(Debug)]
     pub struct Workspace {
-        /// A folder for each session, or one folder for all.
+        /// A folder for each session, or one folder for all, and what it begins with.
         pub mode: WorkspaceMode = WorkspaceMode::Session,
         /// The folder: root of the sessions' folders, or the shared folder itself.
         pub path: PathBuf = "./workspace".into(),
         /// Turns at a time in a shared folder.
         pub shared_turns: usize = 1,
+        /// `copy`: the folder that each new session begins as a copy of.
+        pub template: Option<PathBuf>,
+        /// `repository`: what each session has a clone of.
+        pub repository: Repository,
     }
 }
 
@@ -276,6 +284,10 @@ pub enum WorkspaceMode {
     Session,
     /// All sessions work in the named folder and see each other's files.
     Shared,
+    /// Each session has a folder of its own, which begins as a copy of a template.
+    Copy,
+    /// Each session has a clone of a repository of its own.
+    Repository,
 }
 
 section! {
@@ -321,6 +333,8 @@ section! {
         pub line_values: usize = 20_000,
         /// Long lines that are in memory at a time, those of all agents together.
         pub lines: Bytes = Bytes::new(8 * MIB),
+        /// Largest mirror of a repository.
+        pub repository: Bytes = Bytes::new(10 * GIB),
         /// Sessions whose folders are measured at a time; of one caller half of them.
         pub disk_checks: usize = 4,
         /// Further tries of a turn that an overloaded model API refused before anything was done.
@@ -427,6 +441,10 @@ section! {
         pub start: Age = seconds(120),
         /// The session script.
         pub init: Age = seconds(600),
+        /// Fetching a repository into its mirror.
+        pub fetch: Age = seconds(600),
+        /// Making the clone of a new session from the mirror.
+        pub checkout: Age = seconds(600),
         /// How long the first turn of a process waits for the agent's MCP servers.
         pub mcp: Age = seconds(30),
         /// A command that prints a key.
@@ -713,6 +731,10 @@ pub struct AgentWorkspace {
     pub path: Option<PathBuf>,
     /// See `workspace.shared_turns`.
     pub shared_turns: Option<usize>,
+    /// See `workspace.template`.
+    pub template: Option<PathBuf>,
+    /// See `workspace.repository`.
+    pub repository: Repository,
 }
 
 /// Which driver.

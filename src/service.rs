@@ -8,6 +8,7 @@ mod recover;
 mod repeat;
 mod send;
 
+pub use crate::session::{Bundle, NotRemoved};
 pub use follow::{Stream, stopped_before_it_began};
 pub use send::{Accepted, Beside};
 

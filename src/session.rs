@@ -22,6 +22,7 @@ mod activity;
 mod actor;
 mod begin;
 mod bounded;
+mod bundle;
 mod conversation;
 mod disk;
 mod end_guard;
@@ -39,6 +40,7 @@ mod pool;
 mod questions;
 mod records;
 mod registry;
+mod removal;
 mod resources;
 mod running;
 mod silence;
@@ -47,12 +49,16 @@ mod terminal;
 mod translate;
 mod tries;
 mod turn_clock;
+mod unsaved;
 mod waiting;
 
 pub use activity::Activity;
+pub use bundle::Bundle;
 use end_guard::EndGuard;
 pub use live::Removal;
 pub use registry::{Admission, NotAdmitted, Sessions};
+pub use removal::NotRemoved;
+pub use unsaved::{KeptSession, KeptSessions};
 pub use waiting::WaitingTurn;
 
 use crate::agent::Agents;
@@ -164,6 +170,8 @@ pub(crate) enum Order {
     Steer(TaskId),
     /// Lend the conversation to a person at a terminal, when no turn runs.
     Attach(Attach),
+    /// Leave, where you are idle. The sender is dropped when you have left, or where you do not.
+    Leave(oneshot::Sender<()>),
     /// Look whether you are still needed.
     Nudge,
 }
@@ -189,6 +197,8 @@ enum IdleOrder {
     Attach(Attach),
     /// Give up the process.
     Evict,
+    /// The same, and drop this when there is nothing left.
+    Leave(oneshot::Sender<()>),
     /// Look whether you are still needed.
     Nudge,
     /// The server stops.

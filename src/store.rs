@@ -12,6 +12,7 @@
 //! caller takes a [`Scope`]; what is outside of it does not exist.
 
 mod backend;
+mod checkout;
 mod error;
 #[cfg(test)]
 mod laws;
@@ -28,6 +29,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub use backend::Store;
+pub use checkout::{Checkout, SessionUse};
 pub use error::{Conflict, Error, FaultKind};
 pub use sqlite::{EventsPart, JUMP, Limits, ReadTransaction};
 
@@ -113,6 +115,8 @@ pub struct SessionRow {
     pub conversation: Option<String>,
     /// Whether its folder is set up and its script has run.
     pub ready: bool,
+    /// What its workspace is a checkout of, where it is one.
+    pub checkout: Option<Checkout>,
     /// When it began.
     pub created: Timestamp,
     /// When it was last used.
@@ -256,6 +260,8 @@ pub enum Write {
         conversation: Option<String>,
         /// Whether its folder is ready.
         ready: bool,
+        /// What its workspace is a checkout of; without it the store keeps what it knows.
+        checkout: Option<Checkout>,
         /// When.
         at: Timestamp,
     },

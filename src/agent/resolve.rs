@@ -89,6 +89,8 @@ impl Agent {
             .map_err(|cause| Error::Reach(key.to_owned(), cause))?;
         let env: Vec<(String, String)> = env.into_iter().collect();
         let (workspaces, shared_turns) = folders.of(config, &agent)?;
+        let clone_source = folders.clone_source(config, (key, &agent), environment)?;
+        notes.extend(clone_source.as_ref().map(|source| source.note(key, &workspaces)));
         notes.extend(credentials::check_settings(config, key, &agent, workspaces.shared())?);
         if let Some(path) = workspaces.shared() {
             notes.push(format!(
@@ -118,6 +120,10 @@ impl Agent {
         if let Some(script) = workspaces.script() {
             grants.script(script, contained);
         }
+        if let Some(source) = &clone_source {
+            // It is made before anything is started.
+            grants.read.insert(source.mirror.folder().to_owned(), "`workspace.repository`");
+        }
         let granted = folders.grant(config, key, &workspaces, grants)?;
         if let Some(why) = granted.left_out.iter().find(|one| one.lies_there && one.path == program)
         {
@@ -142,6 +148,8 @@ impl Agent {
             found,
             offers: Offers::default(),
             workspaces,
+            clone_source,
+            identity: identify(&config.git, &name),
             shared_turns,
             name,
             asks: agent.asks,
@@ -169,6 +177,17 @@ fn account_of(key: &str, env: &[(String, String)]) -> u64 {
     }
     env.iter().filter(|(name, _)| is_part(name)).for_each(|part| part.hash(&mut hasher));
     hasher.finish()
+}
+
+/// Who an agent is to git: author and committer.
+fn identify(git: &config::Git, name: &str) -> Vec<(String, String)> {
+    let name = git.name.as_deref().unwrap_or(name);
+    let roles = ["AUTHOR", "COMMITTER"].into_iter();
+    let of_role = |role| {
+        let values = [("NAME", name), ("EMAIL", git.email.as_str())];
+        values.map(|(part, value)| (format!("GIT_{role}_{part}"), value.to_owned()))
+    };
+    roles.flat_map(of_role).collect()
 }
 
 /// The first credential that the agent would get.

@@ -2,7 +2,9 @@
 
 pub(super) mod asks;
 pub(super) mod attach;
+pub(super) mod bundle;
 mod page;
+pub(super) mod removal;
 
 use super::answers::{AT_HAND, Room};
 use super::door::AuditEntry;
@@ -260,6 +262,8 @@ fn shown(doors: &Doors, row: &SessionRow) -> Value {
         "activity": activity,
         "created": row.created,
         "used": row.used,
+        "checkout": row.checkout,
+        "kept": sessions.why_kept(row),
         "workspace": doors.agents.folders_of(&row.scope.agent).shown(&row.id),
     })
 }

@@ -37,7 +37,7 @@ use pilothouse_agents::Outcome;
 use pilothouse_sandbox::supervisor::Word;
 use serde_json::{Value, json};
 use std::sync::Arc;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
 /// One session's actor.
@@ -46,6 +46,8 @@ pub(super) struct Actor {
     own_orders: mpsc::WeakUnboundedSender<Order>,
     /// Whether the session was new, so that it is not stored before its first turn comes.
     new: bool,
+    /// Held for whoever waits until it has left.
+    leaving: Option<oneshot::Sender<()>>,
 }
 
 impl Actor {
@@ -54,7 +56,7 @@ impl Actor {
         own_orders: mpsc::WeakUnboundedSender<Order>,
         new: bool,
     ) -> Self {
-        Self { session, own_orders, new }
+        Self { session, own_orders, new, leaving: None }
     }
 
     /// The actor's life.
@@ -80,11 +82,18 @@ impl Actor {
                 session.inbox.next().await
             };
             match order {
-                IdleOrder::Turn(turn) => self.turn(*turn).await,
+                IdleOrder::Turn(turn) => {
+                    self.leaving = None;
+                    self.turn(*turn).await;
+                }
                 IdleOrder::Attach(attach) => {
                     Box::pin(lend_conversation(&mut self.session, attach)).await;
                 }
                 IdleOrder::Evict => self.session.end_process(Word::Terminate).await,
+                IdleOrder::Leave(held) => {
+                    self.session.end_process(Word::Terminate).await;
+                    self.leaving = Some(held);
+                }
                 IdleOrder::Nudge => {}
                 IdleOrder::Stop => return self.session.end_process(Word::Terminate).await,
             }

@@ -2,7 +2,8 @@
 
 use super::SessionDeps;
 use crate::agent::Agent;
-use pilothouse_egress::{Counted, EgressCredential, ModelRefusal, Policy, Refusal};
+use crate::repository::branch_of;
+use pilothouse_egress::{Counted, EgressCredential, ModelRefusal, Policy, PushRule, Refusal};
 use pilothouse_sandbox::isolation::{Places, Surroundings};
 use pilothouse_sandbox::process::{self, Prepared, Process};
 use pilothouse_sandbox::supervisor::Spec;
@@ -84,6 +85,10 @@ pub(super) async fn start(
     let isolation = &deps.isolation;
     let credential = isolation.is_sandboxed().then(|| deps.egress.issue_credential(policy.clone()));
     let door = credential.as_ref().map(|credential| credential.env(isolation.proxy_port()));
+    if let (Some(credential), Some(source)) = (&credential, &agent.clone_source) {
+        let rule = PushRule::new(source.mirror.url(), &branch_of(&folder.session()));
+        credential.limit_pushes(rule);
+    }
     let spec = spec(&isolation.places(folder), door);
     let sandboxed =
         isolation.confine(&deps.launcher, spec, &agent.key, folder, &agent.grants).await?;

@@ -3,7 +3,7 @@
 use super::sqlite::{EventsPart, Limits, ReadTransaction, Sqlite};
 use super::{
     Account, AskRow, Durability, Error, Event, PushRow, Scope, SessionPage, SessionPlace,
-    SessionRow, TaskRow, Used, Write,
+    SessionRow, SessionUse, TaskRow, Used, Write,
 };
 use pilothouse_a2a::id::{ContextId, TaskId};
 use std::fs::File;
@@ -287,7 +287,7 @@ impl Store {
     }
 
     /// All sessions and when they were last used (in milliseconds), last used first.
-    pub async fn sessions_by_use(&self) -> Result<Vec<(Arc<str>, String, i64)>, Error> {
+    pub async fn sessions_by_use(&self) -> Result<Vec<SessionUse>, Error> {
         match &self.0 {
             Backend::Sqlite(sqlite) => sqlite.sessions_by_use().await,
         }

@@ -6,6 +6,7 @@ mod list;
 mod migrations;
 mod push;
 mod read;
+mod sessions;
 mod usage;
 
 use counts::Counts;
@@ -13,7 +14,7 @@ use migrations::{DatabaseFile, Upgrade};
 use read::Readers;
 pub use read::{EventsPart, Limits, ReadTransaction};
 
-use super::{Conflict, Durability, Error, Write};
+use super::{Checkout, Conflict, Durability, Error, Write};
 use parking_lot::Mutex;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -34,6 +35,10 @@ const GROUP: usize = 512;
 
 /// Page cache of the writer and of each reader, in KiB.
 const CACHE_KIB: i64 = 2048;
+
+/// A session was used; what is not said of its checkout stays.
+const USE_SESSION: &str = "UPDATE sessions SET conversation = ?2, ready = ?3, used_ms = ?4, \
+                           checkout = COALESCE(?5, checkout) WHERE id = ?1";
 
 /// How far a sequence number jumps for a task that an unclean end cut off: a power cut may have taken
 /// numbers that somebody has already seen.
@@ -451,7 +456,7 @@ impl Write {
                      ON CONFLICT (id) DO NOTHING
                      ON CONFLICT (caller, agent, context_id) DO UPDATE SET
                        id = excluded.id, conversation = excluded.conversation, ready = excluded.ready,
-                       created_ms = excluded.created_ms, used_ms = excluded.used_ms",
+                       checkout = NULL, created_ms = excluded.created_ms, used_ms = excluded.used_ms",
                 )?
                 .execute(params![
                     &*row.id,
@@ -463,9 +468,9 @@ impl Write {
                     row.created.as_millisecond(),
                     row.used.as_millisecond(),
                 ])?,
-            Self::SessionUsed { id, conversation, ready, at } => connection
-                .prepare_cached("UPDATE sessions SET conversation = ?2, ready = ?3, used_ms = ?4 WHERE id = ?1")?
-                .execute(params![&**id, conversation, ready, at.as_millisecond()])?,
+            Self::SessionUsed { id, conversation, ready, checkout, at } => connection
+                .prepare_cached(USE_SESSION)?
+                .execute(params![&**id, conversation, ready, at.as_millisecond(), checkout.as_ref().map(Checkout::json)])?,
             Self::SessionInUse { id, at } => connection
                 .prepare_cached("UPDATE sessions SET used_ms = ?2 WHERE id = ?1")?
                 .execute(params![&**id, at.as_millisecond()])?,

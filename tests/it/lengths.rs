@@ -16,7 +16,6 @@ const FILES: &[(&str, usize)] = &[
     ("crates/agents/src/claude.rs", 600),
     ("crates/agents/src/claude/background.rs", 520),
     ("crates/agents/src/form.rs", 530),
-    ("crates/sandbox/src/workspace.rs", 530),
     ("src/client/follow.rs", 640),
     ("src/client/local.rs", 580),
     ("src/config/trust.rs", 530),
@@ -42,7 +41,6 @@ const FUNCTIONS: &[(&str, usize)] = &[
     ("src/server/call.rs begin", 105),
     ("src/server/listen.rs answer", 90),
     ("src/service/send.rs continue_task", 85),
-    ("src/session/begin.rs run_script", 85),
     ("src/store/sqlite.rs apply", 125),
 ];
 

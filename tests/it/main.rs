@@ -71,6 +71,7 @@ mod push;
 mod races;
 mod recovery;
 mod repeats;
+mod repositories;
 mod rest;
 mod same_everywhere;
 mod scripted_claude;
