@@ -1,14 +1,17 @@
 //! One configured agent, resolved: its program found, its environment chosen, its driver made.
 
 mod credentials;
+mod environment;
 mod key;
 mod offers;
 mod reach;
 mod resolve;
 mod served;
+mod shims;
 mod spec;
 mod stderr_log;
 
+pub use environment::AgentEnvironment;
 pub use offers::{KnownInventory, Offers, describe_version, is_tested};
 pub use reach::Reach;
 pub use resolve::find;
@@ -18,6 +21,7 @@ use crate::config::{self, AskPolicy, Config, DriverKind, Format, Input};
 use crate::queue::FairQueue;
 use crate::repository::CloneSource;
 use crate::skills;
+use parking_lot::RwLock;
 use pilothouse_a2a::card::AgentSkill;
 use pilothouse_agents::acp::preset::{Preset, preset};
 use pilothouse_agents::acp::{Acp, AcpOptions};
@@ -30,6 +34,7 @@ use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+pub(crate) use stderr_log::SessionStderr;
 use stderr_log::StderrLog;
 
 /// The hidden command by which this binary is the demo agent.
@@ -58,6 +63,8 @@ pub struct Agent {
     pub asks: AskPolicy,
     /// As it is configured.
     pub config: config::Agent,
+    /// Its rules for asks, which may be read again.
+    policy: RwLock<Arc<config::Agent>>,
     /// The skills that were found in folders (`skills_from`).
     pub found: skills::FoundSkills,
     /// What its CLI says that it offers.
@@ -68,27 +75,28 @@ pub struct Agent {
     pub clone_source: Option<CloneSource>,
     /// Turns at a time, where all its sessions share one folder.
     pub shared_turns: Option<FairQueue>,
-    /// Why it was chosen and what the operator may want to know, for the start.
+    /// Why `agent: auto` chose it.
+    pub reason: Option<String>,
+    /// What the operator may want to know, for the start.
     pub notes: Vec<String>,
     /// What it must be able to read in order to run.
     pub grants: Grants,
-    /// What it reaches behind a wall.
-    pub reach: Reach,
     /// Files of the server's own that are not there and that it could make.
     pub missing: Vec<PathBuf>,
     /// The part of its program that agents may change, if they may change any.
     pub changeable_part: Option<PathBuf>,
+    /// The folders by which its shared project is known, where the project is trusted.
+    projects: Vec<PathBuf>,
     /// Why a backend that has no covers cannot keep it from the server's own files, if it cannot.
     uncovered: Option<String>,
-    /// Its account at the model API: agents with the same credential share it.
-    pub account: u64,
+    /// What it is given of the operator's environment.
+    given: RwLock<Arc<AgentEnvironment>>,
     /// What its CLI wrote to standard error, where that is for the operator.
     pub(crate) stderr_log: Option<StderrLog>,
     /// How long its first turn waits for its MCP servers (`timeouts.mcp`).
     server_wait: Duration,
     program: PathBuf,
     args: Vec<String>,
-    env: Vec<(String, String)>,
     /// Who it is to git.
     identity: Vec<(String, String)>,
     path: String,
@@ -178,6 +186,16 @@ pub enum Error {
 }
 
 impl Agent {
+    /// Its rules for asks, as they were read last.
+    pub fn policy(&self) -> Arc<config::Agent> {
+        self.policy.read().clone()
+    }
+
+    /// Takes the rules for asks of a configuration that was read again.
+    pub fn set_policy(&self, config: &config::Agent) {
+        *self.policy.write() = Arc::new(config.clone());
+    }
+
     /// A driver for a new process.
     pub fn driver(&self) -> Box<dyn Driver> {
         let program = self.program.to_string_lossy().into_owned();
@@ -300,6 +318,15 @@ impl Agent {
         self.workspaces.script().is_some() || self.clone_source.is_some()
     }
 
+    /// The projects that its CLI is to trust, as a process with these paths knows them.
+    pub fn trusted_projects(&self, places: &Places) -> Vec<String> {
+        if self.projects.is_empty() {
+            return Vec::new();
+        }
+        let real = self.projects.iter().map(|path| path.to_string_lossy().into_owned());
+        [places.workspace.clone()].into_iter().chain(real).collect()
+    }
+
     /// The program, for the start and for `doctor`.
     pub fn program(&self) -> &Path {
         &self.program
@@ -375,7 +402,7 @@ impl Agent {
             return None;
         }
         let key = &self.key;
-        let policy = &self.reach.policy;
+        let policy = &self.latest_env().reach.policy;
         match self.config.driver {
             DriverKind::Acp
                 if self.config.preset.as_deref() == Some("codex") && self.config.mode.is_none() =>

@@ -28,6 +28,7 @@ mod disk;
 mod end_guard;
 mod ending;
 mod facts;
+mod failure;
 mod inbox;
 mod inquiry;
 mod limit;
@@ -55,6 +56,7 @@ mod waiting;
 pub use activity::Activity;
 pub use bundle::Bundle;
 use end_guard::EndGuard;
+pub use failure::FailureCode;
 pub use live::Removal;
 pub use registry::{Admission, NotAdmitted, Sessions};
 pub use removal::NotRemoved;
@@ -170,10 +172,10 @@ pub(crate) enum Order {
     Steer(TaskId),
     /// Lend the conversation to a person at a terminal, when no turn runs.
     Attach(Attach),
-    /// Leave, where you are idle. The sender is dropped when you have left, or where you do not.
-    Leave(oneshot::Sender<()>),
     /// Look whether you are still needed.
     Nudge,
+    /// Give up the process, where there is no turn.
+    Leave,
 }
 
 /// A channel of tokio makes room for 32 orders at once, for each session.
@@ -197,8 +199,6 @@ enum IdleOrder {
     Attach(Attach),
     /// Give up the process.
     Evict,
-    /// The same, and drop this when there is nothing left.
-    Leave(oneshot::Sender<()>),
     /// Look whether you are still needed.
     Nudge,
     /// The server stops.

@@ -1,6 +1,6 @@
 //! What is started for an agent: its process, its session script, and what the server does in its sandbox.
 
-use super::{Agent, DEFAULT_PATH};
+use super::{Agent, AgentEnvironment, DEFAULT_PATH, resolve};
 use crate::config::DriverKind;
 use pilothouse_agents::Launch;
 use pilothouse_sandbox::isolation::Places;
@@ -12,13 +12,14 @@ impl Agent {
     /// Behind a wall it is told by `door` how it gets out, and its keys stay outside.
     pub fn spec(
         &self,
+        given: &AgentEnvironment,
         launch: &Launch,
         places: &Places,
         door: Option<Vec<(String, String)>>,
     ) -> Spec {
-        let mut env = self.environment(places);
+        let mut env = self.environment(given, places);
         env.extend(launch.env.iter().cloned());
-        self.add_own(&mut env, door);
+        self.add_own(given, &mut env, door);
         let (mut program, mut args) = (launch.program.clone(), launch.args.clone());
         if self.contained && self.config.driver != DriverKind::Demo && !program.contains('/') {
             // Where the image has it is for its own PATH to say.
@@ -30,19 +31,20 @@ impl Agent {
     /// What is started for the session script.
     pub fn script_spec(
         &self,
+        given: &AgentEnvironment,
         script: &Path,
         places: &Places,
         door: Option<Vec<(String, String)>>,
         session: &str,
         context: &str,
     ) -> Spec {
-        let mut env = self.environment(places);
+        let mut env = self.environment(given, places);
         env.push(("A2A_SESSION_ID".to_owned(), session.to_owned()));
         env.push(("A2A_CONTEXT_ID".to_owned(), context.to_owned()));
         if self.config.driver == DriverKind::Claude {
             env.push(("CLAUDE_CONFIG_DIR".to_owned(), format!("{}/.claude", places.home)));
         }
-        self.add_own(&mut env, door);
+        self.add_own(given, &mut env, door);
         // In the workspace it is what lies there inside of the sandbox.
         let shared = self.workspaces.shared().and_then(|shared| script.strip_prefix(shared).ok());
         let script = shared
@@ -63,7 +65,7 @@ impl Agent {
         places: &Places,
         door: Option<Vec<(String, String)>>,
     ) -> Spec {
-        let mut env = self.environment(places);
+        let mut env = self.environment(&self.latest_env(), places);
         env.extend(door.into_iter().flatten());
         let own = ["-c", script, "sh"].into_iter().chain(args.iter().copied());
         let args = own.map(ToOwned::to_owned).collect();
@@ -71,11 +73,17 @@ impl Agent {
     }
 
     /// What it was given. The last value of a name counts, so earlier ones go.
-    fn add_own(&self, env: &mut Vec<(String, String)>, door: Option<Vec<(String, String)>>) {
+    fn add_own(
+        &self,
+        given: &AgentEnvironment,
+        env: &mut Vec<(String, String)>,
+        door: Option<Vec<(String, String)>>,
+    ) {
+        let owned = |(name, value): (&String, &String)| (name.clone(), value.clone());
         match door {
-            None => env.extend(self.env.iter().cloned()),
+            None => env.extend(given.env.iter().map(owned)),
             Some(door) => {
-                env.extend(self.reach.env.iter().cloned());
+                env.extend(given.reach.env.iter().cloned());
                 if self.bypasses() {
                     // Claude Code as root refuses to go without asking, unless it is told of the wall.
                     env.push(("IS_SANDBOX".to_owned(), "1".to_owned()));
@@ -87,20 +95,13 @@ impl Agent {
     }
 
     /// What every agent has; everything else is chosen.
-    fn environment(&self, places: &Places) -> Vec<(String, String)> {
-        let given = |wanted: &str| places.env.iter().find(|(name, _)| name == wanted);
-        let mut path = match given("PATH") {
+    fn environment(&self, given: &AgentEnvironment, places: &Places) -> Vec<(String, String)> {
+        let path = match places.env.iter().find(|(name, _)| name == "PATH") {
             Some((_, path)) => path.clone(),
             None if self.contained => DEFAULT_PATH.to_owned(),
             None => self.path.clone(),
         };
-        // The interpreter that it was installed with lies beside it.
-        if matches!(self.config.driver, DriverKind::Claude | DriverKind::Acp)
-            && let Some(beside) = self.program.parent()
-            && beside.is_absolute()
-        {
-            path = format!("{}:{path}", beside.display());
-        }
+        let path = resolve::search_path(self.config.driver, &self.program, &path);
         let own = [
             ("PATH", path),
             ("TMPDIR", places.tmp.clone()),
@@ -112,12 +113,9 @@ impl Agent {
         let image = places.env.iter().filter(|(name, _)| {
             // A name may stand there once: who reads it takes the first one or the last.
             let is = |(other, _): &(String, String)| other == name;
-            !own.iter().any(is) && !self.env.iter().any(is) && !self.reach.env.iter().any(is)
+            !given.env.contains_key(name) && !own.iter().chain(&given.reach.env).any(is)
         });
-        let identity = self
-            .identity
-            .iter()
-            .filter(|(name, _)| !self.env.iter().any(|(other, _)| other == name));
+        let identity = self.identity.iter().filter(|(name, _)| !given.env.contains_key(name));
         image.chain(&own).chain(identity).cloned().collect()
     }
 }

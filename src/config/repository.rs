@@ -240,14 +240,6 @@ pub(super) fn place(layers: &mut Layers, cwd: &Path) {
         return;
     };
     let folder = layers.config().state_dir.join("workspaces").to_string_lossy().into_owned();
-    if workspace.mode == WorkspaceMode::Session {
-        layers.note(format!(
-            "sessions work in empty folders below {folder} and see nothing of {}; to give each of them a clone of it (what is \
-             committed there), on a branch of its own, start with `--repo {}`",
-            top.display(),
-            if top == cwd { ".".into() } else { top.display().to_string() }
-        ));
-    }
     let origin = Origin::Derived(format!("nothing is made in the repository {}", top.display()));
     layers.set("workspace.path", folder.into(), origin);
 }
@@ -277,20 +269,16 @@ mod tests {
     }
 
     #[test]
-    fn in_a_repository_sessions_work_elsewhere_and_the_start_says_where_and_how_to_change_it() {
+    fn in_a_repository_sessions_work_elsewhere() {
         let folder = tempfile::tempdir().unwrap();
         let cwd = folder.path();
         assert_eq!(loaded(cwd, &[]).config.workspace.path, cwd.join("workspace"));
         std::fs::create_dir(cwd.join(".git")).unwrap();
         let inside = cwd.join("src");
         std::fs::create_dir(&inside).unwrap();
-        for (place, option) in
-            [(cwd, "`--repo .`".to_owned()), (&inside, format!("`--repo {}`", cwd.display()))]
-        {
-            let loaded = loaded(place, &[]);
+        for place in [cwd, &inside] {
             let expected = Path::new("/nonexistent/.local/state/pilothouse/workspaces");
-            assert_eq!(loaded.config.workspace.path, expected);
-            assert!(loaded.notes.iter().any(|note| note.contains(&option)), "{:?}", loaded.notes);
+            assert_eq!(loaded(place, &[]).config.workspace.path, expected);
         }
         // A folder that is there was made by an earlier start, or by hand.
         std::fs::create_dir(cwd.join("workspace")).unwrap();

@@ -20,6 +20,7 @@ use super::begin::{Begin, NotStarted};
 use super::end_guard::end_failed;
 use super::ending::Cause;
 use super::facts::TurnFacts;
+use super::failure::FailureCode;
 use super::pipe::read;
 use super::questions::ask_row;
 use super::resources::{CurrentTurn, SessionResources};
@@ -37,7 +38,7 @@ use pilothouse_agents::Outcome;
 use pilothouse_sandbox::supervisor::Word;
 use serde_json::{Value, json};
 use std::sync::Arc;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 /// One session's actor.
@@ -46,8 +47,6 @@ pub(super) struct Actor {
     own_orders: mpsc::WeakUnboundedSender<Order>,
     /// Whether the session was new, so that it is not stored before its first turn comes.
     new: bool,
-    /// Held for whoever waits until it has left.
-    leaving: Option<oneshot::Sender<()>>,
 }
 
 impl Actor {
@@ -56,7 +55,7 @@ impl Actor {
         own_orders: mpsc::WeakUnboundedSender<Order>,
         new: bool,
     ) -> Self {
-        Self { session, own_orders, new, leaving: None }
+        Self { session, own_orders, new }
     }
 
     /// The actor's life.
@@ -82,18 +81,11 @@ impl Actor {
                 session.inbox.next().await
             };
             match order {
-                IdleOrder::Turn(turn) => {
-                    self.leaving = None;
-                    self.turn(*turn).await;
-                }
+                IdleOrder::Turn(turn) => self.turn(*turn).await,
                 IdleOrder::Attach(attach) => {
                     Box::pin(lend_conversation(&mut self.session, attach)).await;
                 }
                 IdleOrder::Evict => self.session.end_process(Word::Terminate).await,
-                IdleOrder::Leave(held) => {
-                    self.session.end_process(Word::Terminate).await;
-                    self.leaving = Some(held);
-                }
                 IdleOrder::Nudge => {}
                 IdleOrder::Stop => return self.session.end_process(Word::Terminate).await,
             }
@@ -192,13 +184,14 @@ impl Actor {
         if !log.state().is_terminal() {
             let deps = &self.session.deps;
             let compares = self.session.agent.is_conversational();
-            let translator = Translator::new(log.clone(), compares, &deps.config.limits);
+            let translator = Translator::new(log.clone(), compares, &deps.config);
             let mut current = CurrentTurn {
                 log,
                 prompt,
                 translator,
                 clock: None,
                 meter: None,
+                failure: None,
                 closing: Vec::new(),
                 fork: origin.fork,
                 _prompt_place: origin.prompt,
@@ -228,7 +221,10 @@ impl Actor {
             {
                 return;
             }
-            Err(NotStarted::Ended(cause)) => Some(cause.outcome(&session.deps.config)),
+            Err(NotStarted::Ended(cause)) => {
+                turn.failure = FailureCode::of_start(&cause);
+                Some(cause.outcome(&session.deps.config))
+            }
         };
         session.activity.enter(SessionState::Ending);
         match outcome {
@@ -300,10 +296,11 @@ impl Actor {
         {
             return log.reply(&deps.store, text, vec![use_ended]).await.map(|()| true);
         }
-        let facts = TurnFacts {
+        let mut facts = TurnFacts {
             conversation: row.conversation.clone(),
             isolation: agent.isolation(&deps.isolation),
             at_proxy: running.as_mut().and_then(|running| running.confinement.take_spent()),
+            failure: None,
             background: match (&outcome, &running) {
                 (Outcome::Completed { .. }, Some(running)) => running.driver.background(),
                 _ => Vec::new(),
@@ -315,9 +312,12 @@ impl Actor {
             Ok(()) => (outcome, ask),
             Err(full) => {
                 let (message, hint) = (full.to_string(), Some(full.hint()));
+                turn.failure = Some(FailureCode::Fault);
                 (Outcome::Failed { message, hint }, None)
             }
         };
+        turn.failure = FailureCode::of(&outcome, turn.failure);
+        facts.failure = turn.failure;
         let records = turn.translator.finish(outcome, &facts, ask.as_deref());
         let used = turn.meter.iter().flat_map(Meter::writes);
         let closing = turn.closing.drain(..);
@@ -344,6 +344,7 @@ impl Actor {
             took: translator.elapsed(),
             waited: turn.clock.as_ref().map(TurnClock::waited).unwrap_or_default(),
             remark: translator.remark(),
+            failure: turn.failure.map(FailureCode::word),
             words,
         };
         deps.telemetry.turn_ends(&turn.log, end);

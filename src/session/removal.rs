@@ -1,10 +1,9 @@
 //! The removal of a session that its caller wants removed.
 
-use super::{Order, SessionKey, Sessions};
+use super::Sessions;
 use crate::agent::Agent;
 use crate::store::{self, SessionRow, SessionUse};
 use std::io;
-use tokio::sync::oneshot;
 
 /// Why a session is not removed.
 #[derive(Debug, thiserror::Error)]
@@ -42,7 +41,9 @@ impl Sessions {
         if self.deps.store.has_unfinished(&row.id).await? {
             return Err(NotRemoved::Unfinished);
         }
-        self.await_leave(row).await;
+        if !self.end_session(&row.id).await {
+            return Err(NotRemoved::Busy);
+        }
         let _removal = self.begin_removal(&row.id).ok_or(NotRemoved::Busy)?;
         let session = SessionUse {
             id: row.id.clone(),
@@ -56,20 +57,5 @@ impl Sessions {
         agent.workspaces.remove(&row.id, &self.deps.stop).await?;
         self.deps.store.remove_session(&row.id).await?;
         Ok(())
-    }
-
-    /// Has an idle session end its process, and waits until nothing of it is there. One that does something stays.
-    async fn await_leave(&self, row: &SessionRow) {
-        let orders = {
-            let map = self.live.map.lock();
-            let handle = map.get(&SessionKey::of(row)).filter(|handle| handle.session.id == row.id);
-            handle.map(|handle| handle.orders.clone())
-        };
-        let Some(orders) = orders else { return };
-        let (held, left) = oneshot::channel();
-        if orders.send(Order::Leave(held)).is_ok() {
-            drop(orders);
-            let _ = left.await;
-        }
     }
 }

@@ -50,7 +50,7 @@ mod upstream;
 mod usage;
 
 pub use git::{BadGitRoute, GitRoute};
-pub use key::{ChangingKey, KeyResult, KeySource};
+pub use key::{ChangingKey, KeyResult, KeySource, KeyWatch};
 pub use network::Network;
 pub use policy::{BadRule, HostRule, Policy};
 pub use provider::ProviderKind;
@@ -105,6 +105,7 @@ struct Core {
     places: RequestPermits,
     lookup: Arc<dyn Lookup>,
     network: Arc<Network>,
+    watch: OnceLock<Arc<dyn KeyWatch>>,
     credentials: Mutex<HashMap<Digested, Weak<CredentialState>>>,
     upstreams: Arc<upstream::SharedUpstreams>,
     times: Times,
@@ -186,6 +187,7 @@ impl Egress {
             places: RequestPermits::new(bounds.own_requests, bounds.requests),
             lookup,
             network: network.clone(),
+            watch: OnceLock::new(),
             credentials: Mutex::default(),
             upstreams: Arc::new(upstream::SharedUpstreams::new(network)),
             times,
@@ -194,6 +196,11 @@ impl Egress {
             _ends: end.clone().drop_guard(),
             end,
         }))
+    }
+
+    /// Has this look at the keys of models before they are sent; once.
+    pub fn watch_keys(&self, watch: Arc<dyn KeyWatch>) {
+        let _ = self.0.watch.set(watch);
     }
 
     /// Listens on a free port of 127.0.0.1 for all sessions that use the network of the host; returns the port.

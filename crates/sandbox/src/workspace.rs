@@ -11,7 +11,7 @@ pub use folder::Folder;
 pub use removal::{LeftOvers, remove_folder, remove_left_over};
 pub use setup::{InitFailed, hear_setup};
 pub use tree::Size;
-pub use worktree::describe_missing_grants;
+pub use worktree::{describe_missing_grants, find_projects};
 
 use crate::disk::{self, off_worker};
 use crate::process::tree::Tree;
@@ -51,6 +51,8 @@ pub struct WorkspaceSettings {
     pub homes: PathBuf,
     /// The folder whose files a new HOME begins with.
     pub defaults: Option<PathBuf>,
+    /// Files of a new HOME by their names, where `defaults` does not have them.
+    pub seed: &'static [(&'static str, &'static str)],
     /// The script that sets a new session up.
     pub script: Option<PathBuf>,
     /// The folder whose files a new workspace begins with.
@@ -81,6 +83,7 @@ impl WorkspaceSettings {
             root: root.join("workspace"),
             homes: root.join("state/sessions"),
             defaults: None,
+            seed: &[],
             script: None,
             template: None,
             copy: CopyLimits { entries: 1000, size: 1 << 20, depth: 128 },
@@ -206,6 +209,12 @@ impl Workspaces {
             }
             Some(_) | None => make(&home, "state_dir")?,
         };
+        if has_new_home {
+            // No agent has been here yet, so no name leads elsewhere.
+            for (name, text) in self.0.settings.seed {
+                folder::write_new(&home.join(name), text)?;
+            }
+        }
         let has_new_workspace = match template {
             Some(template) if !workspace.is_dir() => {
                 let unfinished = self.0.settings.root.join(format!("{UNFINISHED}{session}"));

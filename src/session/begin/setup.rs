@@ -92,11 +92,12 @@ impl Begin<'_> {
         self.turn.translator.status(&format!("running {name}"), None);
         self.show().await;
         let (session, context) = (self.session.row.id.clone(), self.session.key.context_id.clone());
+        let given = agent.latest_env();
         let step = SetupStep {
             name: &format!("the session script {name}"),
-            policy: &agent.reach.setup,
+            policy: &given.reach.setup,
             spec: |places: &Places, door: DoorWords| {
-                agent.script_spec(script, places, door, &session, context.as_str())
+                agent.script_spec(&given, script, places, door, &session, context.as_str())
             },
             patience: deps.config.timeouts.init.get(),
             key: "timeouts.init",

@@ -1,11 +1,12 @@
 //! The folders of one session.
 
+use super::Error;
 use super::inside::Inside;
 use super::tree;
 use super::tree::Deadline;
 use crate::disk::off_worker;
 use std::borrow::Cow;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use tokio_util::sync::CancellationToken;
@@ -85,6 +86,28 @@ impl Folder {
         .await?
     }
 
+    /// Puts into the place of a file below HOME what `edit` makes of it, where that is another one. A file that is
+    /// missing, or longer than this, is empty.
+    pub async fn edit(
+        &self,
+        (place, name): (&'static str, &'static str),
+        longest: u64,
+        edit: impl FnOnce(&[u8]) -> Option<Vec<u8>> + Send + 'static,
+    ) -> io::Result<()> {
+        let home = self.home.clone();
+        off_worker(move || {
+            let folder = Inside::open(&home)?.make(place)?;
+            let mut bytes = Vec::new();
+            if let Ok(file) = folder.file(name)
+                && file.metadata()?.len() <= longest
+            {
+                file.take(longest).read_to_end(&mut bytes)?;
+            }
+            edit(&bytes).map_or(Ok(()), |edited| folder.create(name)?.write_all(&edited))
+        })
+        .await?
+    }
+
     /// Whether one of the folders was missing and is new: nothing that was set up in it is there.
     pub fn is_new(&self) -> bool {
         self.is_new
@@ -118,5 +141,16 @@ fn is_there(home: &Path, pattern: &str) -> bool {
             home.below(folder).is_ok_and(|folder| folder.file(name).is_ok())
         }
         (None, None) => home.file(pattern).is_ok(),
+    }
+}
+
+/// Writes a file that is not there yet.
+pub(super) fn write_new(file: &Path, text: &str) -> Result<(), Error> {
+    let opened = std::fs::OpenOptions::new().write(true).create_new(true).open(file);
+    match opened.and_then(|mut opened| opened.write_all(text.as_bytes())) {
+        Err(source) if source.kind() != io::ErrorKind::AlreadyExists => {
+            Err(Error { path: file.display().to_string(), key: "state_dir", source })
+        }
+        Ok(()) | Err(_) => Ok(()),
     }
 }
