@@ -43,6 +43,8 @@ pub struct CloneSource {
     pub mirror: Arc<Mirror>,
     /// The branch, tag or commit; what is checked out there when unset.
     pub reference: Option<String>,
+    /// Folders of the repository, which is on this machine, that clones read by links.
+    pub share: Vec<String>,
 }
 
 /// A mirror.
@@ -119,6 +121,14 @@ pub fn branch_of(session: &str) -> String {
 }
 
 impl CloneSource {
+    /// What sessions read of the repository itself, each with its path in a clone.
+    pub fn shared(&self) -> impl Iterator<Item = (PathBuf, &str)> {
+        let local = self.mirror.local();
+        let found =
+            self.share.iter().filter_map(move |path| Some((local?.join(path), path.as_str())));
+        found.filter(|(folder, _)| folder.exists())
+    }
+
     /// What the operator should know of the sessions of this agent.
     pub fn note(&self, agent: &str, workspaces: &Workspaces) -> String {
         let reference =

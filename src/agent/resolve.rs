@@ -129,6 +129,8 @@ impl Agent {
         if let Some(source) = &clone_source {
             // It is made before anything is started.
             grants.read.insert(source.mirror.folder().to_owned(), "`workspace.repository`");
+            let shared = source.shared().map(|(path, _)| (path, "`workspace.repository.share`"));
+            grants.read.extend(shared);
         }
         let granted = folders.grant(config, key, &workspaces, grants)?;
         if let Some(why) = granted.left_out.iter().find(|one| one.lies_there && one.path == program)

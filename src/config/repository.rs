@@ -8,7 +8,7 @@ use super::validate::Found;
 use super::{AgentWorkspace, Config, Workspace, WorkspaceMode};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 /// The option that names a repository.
 const FLAG: &str = "--repo";
@@ -22,6 +22,8 @@ section! {
         /// Branch, tag or commit; what is checked out there when unset.
         #[serde(rename = "ref")]
         pub reference: Option<String>,
+        /// Ignored folders of a repository on this machine that each clone reads by a link.
+        pub share: Vec<String>,
     }
 }
 
@@ -117,6 +119,10 @@ impl Workspace {
                 None => Repository {
                     url: self.repository.url.clone(),
                     reference: own.reference.clone().or(self.repository.reference.clone()),
+                    share: match own.share.is_empty() {
+                        true => self.repository.share.clone(),
+                        false => own.share.clone(),
+                    },
                 },
             },
         }
@@ -134,13 +140,18 @@ impl Workspace {
                 )
             }),
             WorkspaceMode::Repository => {
-                let Repository { url, reference } = &self.repository;
+                let Repository { url, reference, share } = &self.repository;
                 let Some(url) = url else {
                     let advice = "is needed by `mode: repository`; write an https address or a path, or start with `--repo PATH`";
                     return Some(("repository.url", advice.to_owned()));
                 };
-                if let Err(why) = RepositorySource::parse(url) {
-                    return Some(("repository.url", why));
+                let source = match RepositorySource::parse(url) {
+                    Err(why) => return Some(("repository.url", why)),
+                    Ok(source) => source,
+                };
+                let unshared = share.iter().find_map(|path| why_not_shared(path, &source));
+                if let Some(why) = unshared {
+                    return Some(("repository.share", why));
                 }
                 let reference = reference.as_deref().filter(|name| !is_reference(name))?;
                 Some((
@@ -150,6 +161,24 @@ impl Workspace {
             }
         }
     }
+}
+
+/// Why a folder is not shared with clones.
+fn why_not_shared(path: &str, source: &RepositorySource) -> Option<String> {
+    let is_step = |part| matches!(part, Component::Normal(_));
+    let parts: Vec<_> = Path::new(path).components().collect();
+    let name = parts.last().map(|part| part.as_os_str().to_string_lossy()).unwrap_or_default();
+    if matches!(source, RepositorySource::Remote { .. }) {
+        return Some(format!(
+            "names `{path}`, and a repository at an address has no ignored folders; leave it out"
+        ));
+    }
+    if parts.is_empty() || !parts.into_iter().all(is_step) || path.contains(char::is_control) {
+        return Some(format!("names `{path}`, which is no path within the repository"));
+    }
+    name.starts_with(".env").then(|| {
+        format!("names `{path}`, which holds secrets; pass variables by `agents.*.env.pass`")
+    })
 }
 
 /// Whether git could have a branch, tag or commit of this name (git-check-ref-format).
@@ -334,10 +363,24 @@ mod tests {
     }
 
     #[test]
+    fn only_folders_within_a_repository_on_this_machine_are_shared_and_no_secrets() {
+        let local = RepositorySource::Local("/srv/shop".into());
+        let remote = RepositorySource::Remote { scheme: "https" };
+        for path in ["node_modules", "web/node_modules", ".venv"] {
+            assert_eq!(why_not_shared(path, &local), None);
+            assert!(why_not_shared(path, &remote).is_some());
+        }
+        for path in ["", ".", "../other", "/etc", ".env", "web/.env.local"] {
+            assert!(why_not_shared(path, &local).is_some(), "{path}");
+        }
+    }
+
+    #[test]
     fn an_agent_with_a_repository_of_its_own_has_no_ref_of_the_others() {
         let repository = |url: Option<&str>, reference: Option<&str>| Repository {
             url: url.map(ToOwned::to_owned),
             reference: reference.map(ToOwned::to_owned),
+            share: Vec::new(),
         };
         let all =
             Workspace { repository: repository(Some("/a"), Some("main")), ..Workspace::default() };

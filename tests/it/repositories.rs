@@ -224,6 +224,27 @@ fn a_checkout_is_shown_in_the_task() {
     assert!(!told.contains(shop.to_str().unwrap()), "{told}");
 }
 
+#[test]
+fn ignored_folders_that_are_shared_are_read_by_a_link_and_never_written() {
+    for wall in WALLS {
+        let (described, shop) = described(wall);
+        fs::create_dir_all(shop.join("web/node_modules/left-pad")).unwrap();
+        fs::write(shop.join("web/node_modules/left-pad/index.js"), "padded").unwrap();
+        fs::write(shop.join(".env"), "SECRET=x").unwrap();
+        commit(&shop, ".gitignore", "node_modules\n.env\n");
+        let share = json!({"workspace": {"repository": {"share": ["web/node_modules", "none"]}}});
+        let world = described.config(share).start();
+        let script = "cat web/node_modules/left-pad/index.js; touch web/node_modules/x 2>/dev/null && echo written; \
+                      git status --porcelain; ls -A";
+        assert_eq!(
+            answer(&world.say(script)).trim(),
+            "padded.git\n.gitignore\nREADME\nweb",
+            "{wall:?}"
+        );
+        assert!(!shop.join("web/node_modules/x").exists());
+    }
+}
+
 // === what a repository or an agent may not do to the server ===
 
 #[test]

@@ -40,7 +40,11 @@ impl Begin<'_> {
         let branch = branch_of(&self.session.row.id);
         let objects = mirror.folder().to_string_lossy().into_owned();
         let name = base.name.as_deref().unwrap_or_default();
-        let args = [objects.as_str(), &base.commit, &branch, name, mirror.url()];
+        let mut args = vec![objects.as_str(), &base.commit, &branch, name, mirror.url()];
+        let shared: Vec<_> = source.shared().collect();
+        let local = mirror.local().map(|local| local.to_string_lossy().into_owned());
+        args.push(local.as_deref().unwrap_or_default());
+        args.extend(shared.iter().map(|(_, path)| *path));
         // It has all that it needs, and what it runs is the repository's.
         let nothing = Policy::nothing("workspace.repository");
         let step = SetupStep {

@@ -1,7 +1,9 @@
 # Makes the clone of a session in the folder that it is started in; run inside of the session's sandbox.
-# Arguments: the mirror, a commit, the session's branch, the branch of the commit or nothing, the address.
+# Arguments: the mirror, a commit, the session's branch, the branch of the commit or nothing, the address, the
+# repository's folder or nothing, and folders in it that are shared.
 set -eu
-mirror=$1 commit=$2 branch=$3 name=$4 url=$5
+mirror=$1 commit=$2 branch=$3 name=$4 url=$5 local=$6
+shift 6
 if ! command -v git >/dev/null; then
     echo 'git was not found' >&2
     exit 127
@@ -28,5 +30,12 @@ if [ -n "$name" ]; then
 fi
 git symbolic-ref HEAD "refs/heads/$branch"
 git -c core.logAllRefUpdates=true reset --quiet --hard "$commit"
+for path do
+    if [ ! -e "$path" ] && [ ! -L "$path" ]; then
+        mkdir -p "$(dirname "$path")"
+        ln -s "$local/$path" "$path"
+        printf '/%s\n' "$path" >> .git/info/exclude
+    fi
+done
 printf '%s\n' "$commit" > .git/pilothouse
 printf '%s\n' "$commit"
