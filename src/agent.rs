@@ -28,7 +28,7 @@ use pilothouse_agents::acp::{Acp, AcpOptions};
 use pilothouse_agents::claude::{BackgroundEnd, Claude, ClaudeOptions, SELF_WAKING_TOOLS};
 use pilothouse_agents::command::{self, Command, CommandOptions};
 use pilothouse_agents::{Driver, Refusal, Turn};
-use pilothouse_sandbox::isolation::{BackendKind, Exposed, Grants, Isolation, Obstacle};
+use pilothouse_sandbox::isolation::{BackendKind, Exposed, Grants, Isolation, Obstacle, Places};
 use pilothouse_sandbox::workspace::{self, Workspaces};
 use serde_json::Value;
 use std::path::{Path, PathBuf};

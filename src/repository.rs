@@ -19,7 +19,7 @@ mod git;
 
 use crate::config::{Age, Bytes, Config, RepositorySource};
 use git::{config_file, git_config, hear, own_environment, quote, settings};
-use pilothouse_sandbox::isolation::limit_files;
+use pilothouse_sandbox::isolation::{Grants, limit_files};
 use pilothouse_sandbox::process::{Ended, Launcher};
 use pilothouse_sandbox::supervisor::Spec;
 use pilothouse_sandbox::workspace::Workspaces;
@@ -127,6 +127,14 @@ impl CloneSource {
         let found =
             self.share.iter().filter_map(move |path| Some((local?.join(path), path.as_str())));
         found.filter(|(folder, _)| folder.exists())
+    }
+
+    /// What sessions read outside of their clones.
+    pub fn grant(&self, grants: &mut Grants) {
+        // The mirror is made before anything is started.
+        grants.read.insert(self.mirror.folder().to_owned(), "`workspace.repository`");
+        let shared = self.shared().map(|(path, _)| (path, "`workspace.repository.share`"));
+        grants.read.extend(shared);
     }
 
     /// What the operator should know of the sessions of this agent.

@@ -93,7 +93,6 @@ impl Agent {
         let listed: Vec<(String, String)> = env.clone().into_iter().collect();
         let (workspaces, shared_turns) = folders.of(config, &agent)?;
         let clone_source = folders.clone_source(config, (key, &agent), environment)?;
-        notes.extend(clone_source.as_ref().map(|source| source.note(key, &workspaces)));
         notes.extend(credentials::check_settings(config, key, &agent, workspaces.shared())?);
         let projects = find_trusted_projects(key, &agent, workspaces.shared(), &mut notes);
         if let Some(path) = workspaces.shared() {
@@ -126,12 +125,7 @@ impl Agent {
         if let Some(script) = workspaces.script() {
             grants.script(script, contained);
         }
-        if let Some(source) = &clone_source {
-            // It is made before anything is started.
-            grants.read.insert(source.mirror.folder().to_owned(), "`workspace.repository`");
-            let shared = source.shared().map(|(path, _)| (path, "`workspace.repository.share`"));
-            grants.read.extend(shared);
-        }
+        clone_source.iter().for_each(|source| source.grant(&mut grants));
         let granted = folders.grant(config, key, &workspaces, grants)?;
         if let Some(why) = granted.left_out.iter().find(|one| one.lies_there && one.path == program)
         {

@@ -15,6 +15,8 @@ pub fn find_notes(config: &Config, agents: &Agents, network: &Network, cwd: &Pat
         notes.extend(describe_folder(config, agent, cwd));
         notes.extend(describe_relative_arguments(agent, cwd));
         notes.extend(agent.workspaces.note());
+        let source = agent.clone_source.iter();
+        notes.extend(source.map(|source| source.note(&agent.key, &agent.workspaces)));
     }
     if config.isolation.backend != BackendKind::None {
         notes.extend(network.notes().iter().cloned());

@@ -31,7 +31,7 @@ const FUNCTIONS: &[(&str, usize)] = &[
     ("crates/sandbox/src/isolation/choose.rs choose", 102),
     ("crates/sandbox/src/process/launcher.rs begin", 90),
     ("src/agent/reach.rs of", 100),
-    ("src/agent/resolve.rs named", 150),
+    ("src/agent/resolve.rs named", 155),
     ("src/app.rs build", 170),
     ("src/config/derive.rs lay_over", 95),
     ("src/config/load.rs read_layers", 90),
