@@ -17,6 +17,7 @@ pub(crate) mod guess;
 mod isolation;
 mod layers;
 mod node;
+mod notifications;
 mod origin;
 mod own;
 mod paths;
@@ -43,6 +44,9 @@ pub use isolation::{
     AgentEgress, Container, Egress, GitCredential, Isolation, SessionLimits, Uids,
 };
 pub use load::{Environment, Flags, Loaded, Sources, load, load_named, load_trusted};
+pub use notifications::{
+    NotificationTarget, Notifications, NotifyOn, PLACES, TargetKind, fill_template,
+};
 pub use origin::Origin;
 pub use own::Record;
 pub use reload::ConfigSource;
@@ -87,6 +91,8 @@ section! {
         pub streams: Streams,
         /// Push notifications.
         pub push: Push,
+        /// What the operator is told of.
+        pub notifications: Notifications,
         /// Questions that people answer.
         pub asks: Asks,
         /// Agent processes.

@@ -17,6 +17,7 @@ mod erasure;
 mod error;
 #[cfg(test)]
 mod laws;
+mod link;
 mod report;
 mod session_page;
 mod sqlite;
@@ -36,6 +37,7 @@ pub use backend::Store;
 pub use checkout::{Checkout, SessionUse};
 pub use erasure::{ErasedTask, Erasure};
 pub use error::{Conflict, Error, FaultKind};
+pub use link::LinkRow;
 pub use report::{Usage, UsageOf, UsageReport};
 pub use session_page::{SessionPage, SessionPlace};
 pub use sqlite::{EventsPart, JUMP, Limits, ReadTransaction};
@@ -400,6 +402,15 @@ pub enum Write {
         agent: Arc<str>,
         /// As JSON.
         text: String,
+    },
+    /// A new link.
+    Link(Box<LinkRow>),
+    /// A link is used. Refused where it is not there, was used, or its time is over ([`Conflict::Gone`]).
+    LinkUsed {
+        /// SHA-256 of its secret.
+        hash: [u8; 32],
+        /// When.
+        at: Timestamp,
     },
     /// What is kept of a caller beside its tasks and sessions is removed.
     CallerGone {

@@ -186,6 +186,7 @@ impl Config {
             );
         }
         self.check_tokens(found);
+        self.check_notifications(found);
         let is_caller =
             |name: &str| [OWNER, ANYBODY].contains(&name) || self.auth.tokens.contains_key(name);
         for name in self.auth.priorities.keys().filter(|name| !is_caller(name)) {

@@ -4,6 +4,7 @@ pub(super) mod asks;
 pub(super) mod attach;
 pub(super) mod bundle;
 pub(super) mod erase;
+pub(super) mod links;
 pub(super) mod operate;
 mod page;
 pub(super) mod removal;
@@ -214,6 +215,12 @@ fn check_scope(caller: &Caller, request: &Request, action: &str) -> Result<(), D
     }
 }
 
+/// Refuses the agent that a request means, where the caller's token is not for it.
+fn check_agent(client: &Client) -> Result<(), Box<Response>> {
+    let checked = client.caller.require_agent(&client.agent.key);
+    checked.map_err(|denied| Box::new(failed(&denied.into())))
+}
+
 /// Why a response is a refusal, for the audit log.
 #[derive(Clone, Copy)]
 struct Reason(&'static str);
@@ -273,6 +280,7 @@ pub(super) async fn sessions(State(doors): State<Arc<Doors>>, request: Request) 
     let action = ("ListSessions", most);
     carry_out(&doors, request, action, async move |doors, client, request: Request<Bytes>| {
         let refused = |error: Error| Box::new(failed(&error));
+        check_agent(&client)?;
         let query = PageQuery::read(request.uri().query().unwrap_or_default());
         let PageQuery { size, token } = query.map_err(refused)?;
         let from = token.map(|token| SessionPlace::parse(token).ok_or_else(no_token));
@@ -303,6 +311,7 @@ pub(super) async fn session(
         request,
         ("GetSession", most),
         async move |doors, client, request: Request<Bytes>| {
+            check_agent(&client)?;
             let store = &doors.store;
             let mut found =
                 store.session_named(&client.scope(), &id).await.map_err(store_failed)?;
@@ -414,7 +423,10 @@ fn answer_body(doors: Arc<Doors>, caller: Arc<str>, log: Arc<TaskLog>, begin: u6
 
 /// A task of this caller: with the agent that the path names, else with any.
 async fn any_task(doors: &Doors, client: Client, id: &TaskId) -> Result<Arc<TaskLog>, Error> {
-    let mut found = doors.service.find(&client, id, true).await;
+    let mut found = Err(Error::task_not_found(id.as_str()));
+    if client.caller.grant.serves(&client.agent.key) {
+        found = doors.service.find(&client, id, true).await;
+    }
     for agent in doors.agents.iter().filter(|agent| client.caller.grant.serves(&agent.key)) {
         if found.is_ok() {
             break;

@@ -123,6 +123,25 @@ struct Known {
 }
 
 impl AuditEntry {
+    /// The entry of a request of which nobody is known yet.
+    pub(super) fn new(doors: &Arc<Doors>, arrival: &Arrival, place: Option<UnderWay>) -> Self {
+        Self(Arc::new(Inner {
+            doors: doors.clone(),
+            began: Instant::now(),
+            time: Timestamp::now(),
+            peer: arrival.forwarded.client,
+            known: Mutex::default(),
+            place,
+        }))
+    }
+
+    /// Notes who calls.
+    pub(super) fn set_caller(&self, caller: &Caller) {
+        let mut known = self.0.known.lock();
+        known.caller = Some(caller.name.clone());
+        known.token = Some(caller.grant.id.clone());
+    }
+
     /// Begins the entry of a request, with who calls as far as the guard lets it in.
     pub(super) async fn begin(
         doors: &Arc<Doors>,
@@ -130,22 +149,11 @@ impl AuditEntry {
         arrival: Arrival,
         place: Option<UnderWay>,
     ) -> (Self, Result<Caller, Error>) {
-        let peer = arrival.forwarded.client;
-        let inner = Inner {
-            doors: doors.clone(),
-            began: Instant::now(),
-            time: Timestamp::now(),
-            peer,
-            known: Mutex::default(),
-            place,
-        };
-        let entry = Self(Arc::new(inner));
+        let entry = Self::new(doors, &arrival, place);
         let admitted = doors.access.admit(headers, &arrival).await;
         let admitted = admitted.map_err(Error::from);
         if let Ok(caller) = &admitted {
-            let mut known = entry.0.known.lock();
-            known.caller = Some(caller.name.clone());
-            known.token = Some(caller.grant.id.clone());
+            entry.set_caller(caller);
         }
         (entry, admitted)
     }

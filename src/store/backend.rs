@@ -2,8 +2,9 @@
 
 use super::sqlite::{EventsPart, Limits, ReadTransaction, Sqlite};
 use super::{
-    Account, AskRow, CallerFilter, Durability, ErasedTask, Erasure, Error, Event, PushRow, Scope,
-    SessionPage, SessionPlace, SessionRow, SessionUse, TaskRow, TokenRow, UsageReport, Used, Write,
+    Account, AskRow, CallerFilter, Durability, ErasedTask, Erasure, Error, Event, LinkRow, PushRow,
+    Scope, SessionPage, SessionPlace, SessionRow, SessionUse, TaskRow, TokenRow, UsageReport, Used,
+    Write,
 };
 use pilothouse_a2a::id::{ContextId, TaskId};
 use std::fs::File;
@@ -291,6 +292,13 @@ impl Store {
     pub async fn sessions_by_use(&self) -> Result<Vec<SessionUse>, Error> {
         match &self.0 {
             Backend::Sqlite(sqlite) => sqlite.sessions_by_use().await,
+        }
+    }
+
+    /// The link whose secret has this hash.
+    pub async fn link(&self, hash: &[u8; 32]) -> Result<Option<LinkRow>, Error> {
+        match &self.0 {
+            Backend::Sqlite(sqlite) => sqlite.link(hash).await,
         }
     }
 

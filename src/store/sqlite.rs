@@ -4,6 +4,7 @@ mod anybody;
 mod asks;
 mod counts;
 mod erase;
+mod links;
 mod list;
 mod migrations;
 mod opening;
@@ -356,7 +357,7 @@ impl Write {
             Self::AskTaken { .. } => Some(Conflict::Taken),
             Self::Key { .. } => Some(Conflict::Exists),
             Self::Token(..) => Some(Conflict::Full),
-            Self::TokenRevoked { .. } => Some(Conflict::Gone),
+            Self::TokenRevoked { .. } | Self::LinkUsed { .. } => Some(Conflict::Gone),
             _ => None,
         }
     }
@@ -459,6 +460,8 @@ impl Write {
             Self::Key { scope, key, print, n } => put_key(connection, scope, key, print, *n)?,
             Self::Token(row, most) => tokens::put(connection, row, *most)?,
             Self::TokenRevoked { id, at } => tokens::revoke(connection, id, *at)?,
+            Self::Link(row) => links::put(connection, row)?,
+            Self::LinkUsed { hash, at } => links::use_once(connection, hash, *at)?,
             Self::CallerGone { caller } => erase::caller_gone(connection, caller)?,
             Self::Scrub => 0,
             Self::Usage { n, session, caller, day, used } => {
