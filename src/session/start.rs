@@ -4,7 +4,9 @@ use super::SessionDeps;
 use crate::agent::Agent;
 use crate::repository::branch_of;
 use pilothouse_agents::claude::{STATE_FILE, trust_projects};
-use pilothouse_egress::{Counted, EgressCredential, ModelRefusal, Policy, PushRule, Refusal};
+use pilothouse_egress::{
+    Counted, EgressCredential, HostQuestion, ModelRefusal, Policy, PushRule, Refusal,
+};
 use pilothouse_sandbox::isolation::{Places, Surroundings};
 use pilothouse_sandbox::process::{self, Prepared, Process};
 use pilothouse_sandbox::supervisor::Spec;
@@ -35,6 +37,14 @@ impl Confinement {
     pub(super) async fn next_refusal(&self) -> Refusal {
         match &self.credential {
             Some(credential) => credential.next_refusal().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// The next of its connections about which a person is to be asked. Cancel-safe.
+    pub(super) async fn next_question(&self) -> HostQuestion {
+        match &self.credential {
+            Some(credential) => credential.next_question().await,
             None => std::future::pending().await,
         }
     }

@@ -56,6 +56,7 @@ mod fairness;
 mod first_contact;
 mod floods;
 mod foreign;
+mod grants;
 mod grpc;
 mod guards;
 mod hostile;
