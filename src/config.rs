@@ -23,6 +23,7 @@ mod own;
 mod paths;
 mod reload;
 mod renamed;
+mod repository;
 mod sandbox;
 mod secrets;
 mod streams;
@@ -49,6 +50,7 @@ pub use notifications::{
 pub use origin::Origin;
 pub use own::Record;
 pub use reload::ConfigSource;
+pub use repository::{Git, Repository, RepositorySource};
 pub use secrets::{MASK, masked};
 pub use streams::{AnswerForm, PushEvents, Streams};
 pub use tokens::{CallerToken, TokenScope};
@@ -81,6 +83,8 @@ section! {
         pub sessions: Sessions,
         /// Where sessions work.
         pub workspace: Workspace,
+        /// Who agents are to git.
+        pub git: Git,
         /// The agent cards.
         pub card: Card,
         /// How events reach clients.
@@ -249,12 +253,16 @@ section! {
     /// Where sessions work.
     #[derive(Debug)]
     pub struct Workspace {
-        /// A folder for each session, or one folder for all.
+        /// A folder for each session, or one folder for all, and what it begins with.
         pub mode: WorkspaceMode = WorkspaceMode::Session,
         /// The folder: root of the sessions' folders, or the shared folder itself.
         pub path: PathBuf = "./workspace".into(),
         /// Turns at a time in a shared folder.
         pub shared_turns: usize = 1,
+        /// `copy`: the folder that each new session begins as a copy of.
+        pub template: Option<PathBuf>,
+        /// `repository`: what each session has a clone of.
+        pub repository: Repository,
     }
 }
 
@@ -266,6 +274,10 @@ pub enum WorkspaceMode {
     Session,
     /// All sessions work in the named folder and see each other's files.
     Shared,
+    /// Each session has a folder of its own, which begins as a copy of a template.
+    Copy,
+    /// Each session has a clone of a repository of its own.
+    Repository,
 }
 
 section! {
@@ -313,6 +325,8 @@ section! {
         pub line_values: usize = 20_000,
         /// Long lines that are in memory at a time, those of all agents together.
         pub lines: Bytes = Bytes::new(8 * MIB),
+        /// Largest mirror of a repository.
+        pub repository: Bytes = Bytes::new(10 * GIB),
         /// Sessions whose folders are measured at a time; of one caller half of them.
         pub disk_checks: usize = 4,
         /// Further tries of a turn that an overloaded model API refused before anything was done.
@@ -421,6 +435,10 @@ section! {
         pub start: Age = seconds(120),
         /// The session script.
         pub init: Age = seconds(600),
+        /// Fetching a repository into its mirror.
+        pub fetch: Age = seconds(600),
+        /// Making the clone of a new session from the mirror.
+        pub checkout: Age = seconds(600),
         /// How long the first turn of a process waits for the agent's MCP servers.
         pub mcp: Age = seconds(30),
         /// A command that prints a key.
@@ -733,6 +751,10 @@ pub struct AgentWorkspace {
     pub path: Option<PathBuf>,
     /// See `workspace.shared_turns`.
     pub shared_turns: Option<usize>,
+    /// See `workspace.template`.
+    pub template: Option<PathBuf>,
+    /// See `workspace.repository`.
+    pub repository: Repository,
 }
 
 /// Which driver.

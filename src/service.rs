@@ -12,6 +12,7 @@ mod repeat;
 mod scope;
 mod send;
 
+pub use crate::session::{Bundle, NotRemoved};
 pub use erase::Erased;
 pub use follow::{Stream, stopped_before_it_began};
 pub use send::{Accepted, Beside};

@@ -13,6 +13,7 @@
 
 mod ask;
 mod backend;
+mod checkout;
 mod erasure;
 mod error;
 mod grant;
@@ -37,6 +38,7 @@ use std::sync::Arc;
 
 pub use ask::{AnswerSource, AskAct, AskPage, AskRow, AskState};
 pub use backend::Store;
+pub use checkout::{Checkout, SessionUse};
 pub use erasure::{ErasedTask, Erasure};
 pub use error::{Conflict, Error, FaultKind};
 pub use grant::{GrantRow, GrantWrite};
@@ -138,6 +140,8 @@ pub struct SessionRow {
     pub conversation: Option<String>,
     /// Whether its folder is set up and its script has run.
     pub ready: bool,
+    /// What its workspace is a checkout of, where it is one.
+    pub checkout: Option<Checkout>,
     /// When it began.
     pub created: Timestamp,
     /// When it was last used.
@@ -218,6 +222,8 @@ pub enum Write {
         conversation: Option<String>,
         /// Whether its folder is ready.
         ready: bool,
+        /// What its workspace is a checkout of; without it the store keeps what it knows.
+        checkout: Option<Checkout>,
         /// When.
         at: Timestamp,
     },

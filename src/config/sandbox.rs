@@ -59,6 +59,9 @@ impl Config {
         };
         let defaults = agent.defaults_dir.as_ref();
         let defaults = defaults.map(|folder| existing(&cwd.join(folder), "agents.*.defaults_dir"));
+        let template =
+            workspace.template.as_ref().filter(|_| workspace.mode == WorkspaceMode::Copy);
+        let template = template.map(|folder| existing(&cwd.join(folder), "workspace.template"));
         let copy = &self.sessions.copy;
         Ok(WorkspaceSettings {
             is_shared: workspace.mode == WorkspaceMode::Shared,
@@ -66,7 +69,7 @@ impl Config {
             homes: self.state_dir.join("sessions"),
             defaults: defaults.transpose()?,
             script,
-            patience: self.timeouts.init.get(),
+            template: template.transpose()?,
             copy: CopyLimits { entries: copy.entries, size: copy.size.get(), depth: copy.depth },
             group: self.isolation.uids.first,
         })

@@ -255,6 +255,7 @@ impl Loaded {
                 usual.iter().all(|one| config.isolation.require.contains(one))
             }
             ["workspace", "mode" | "path"] => leads_inside(&config.workspace.path, cwd),
+            ["workspace", "repository", "url"] => text.starts_with('/') && is_inside(text),
             ["state_dir"] | ["sessions", "init"] | ["log", "path"] | ["env_file", "path"] => {
                 is_empty || is_inside(text)
             }

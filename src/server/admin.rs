@@ -2,11 +2,13 @@
 
 pub(super) mod asks;
 pub(super) mod attach;
+pub(super) mod bundle;
 pub(super) mod erase;
 pub(super) mod grants;
 pub(super) mod links;
 pub(super) mod operate;
 mod page;
+pub(super) mod removal;
 pub(super) mod tokens;
 pub(super) mod usage;
 
@@ -210,6 +212,7 @@ fn check_scope(caller: &Caller, request: &Request, action: &str) -> Result<(), D
             may_read.or_else(|denied| caller.require(TokenScope::Answer).map_err(|_| denied))
         }
         "AnswerAsk" | "RevokeGrant" => caller.require(TokenScope::Answer),
+        "BundleSession" => caller.require(TokenScope::Read),
         "ListTokens" | "CreateToken" | "RevokeToken" | "Reload" | "Drain" | "Erase" => {
             caller.require(TokenScope::Admin)
         }
@@ -349,6 +352,8 @@ fn shown(doors: &Doors, row: &SessionRow) -> Value {
         "activity": activity,
         "created": row.created,
         "used": row.used,
+        "checkout": row.checkout,
+        "kept": sessions.why_kept(row),
         "workspace": doors.agents.folders_of(&row.scope.agent).shown(&row.id),
     })
 }

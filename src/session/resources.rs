@@ -150,7 +150,7 @@ impl SessionResources {
         self.folder = self.inbox.serve_during(making).await.ok();
         if self.folder.as_ref().is_some_and(Folder::is_new) {
             // The next turn may have another actor, which finds them made.
-            self.row.ready = self.agent.workspaces.script().is_none();
+            self.row.ready = !self.agent.needs_setup();
             self.note_learned().await;
         }
     }
@@ -215,6 +215,7 @@ pub(super) fn session_used(row: &SessionRow, at: Timestamp) -> Write {
         id: row.id.clone(),
         conversation: row.conversation.clone(),
         ready: row.ready,
+        checkout: row.checkout.clone(),
         at,
     }
 }

@@ -285,6 +285,7 @@ async fn a_read_in_a_scope_finds_nothing_of_another_one() {
             context_id: ContextId::new("context"),
             conversation: None,
             ready: true,
+            checkout: None,
             created: Timestamp::from_millisecond(1000),
             used: Timestamp::from_millisecond(1000),
         };
@@ -417,6 +418,7 @@ async fn a_grant_of_a_session_is_seen_in_its_context_alone_and_goes_with_the_ses
             context_id: ContextId::new("context"),
             conversation: None,
             ready: true,
+            checkout: None,
             created: Timestamp::from_millisecond(1000),
             used: Timestamp::from_millisecond(1000),
         };

@@ -11,6 +11,7 @@ mod migrations;
 mod opening;
 mod push;
 mod read;
+mod sessions;
 mod tokens;
 mod usage;
 
@@ -21,7 +22,7 @@ use opening::{begin_running, prepare};
 use read::Readers;
 pub use read::{EventsPart, Limits, ReadTransaction};
 
-use super::{Conflict, Durability, Error, GrantWrite, Scope, Write};
+use super::{Checkout, Conflict, Durability, Error, GrantWrite, Scope, Write};
 use parking_lot::Mutex;
 use pilothouse_a2a::time::Timestamp;
 use rusqlite::{Connection, params};
@@ -41,6 +42,10 @@ const GROUP: usize = 512;
 
 /// Page cache of the writer and of each reader, in KiB.
 const CACHE_KIB: i64 = 2048;
+
+/// A session was used; what is not said of its checkout stays.
+const USE_SESSION: &str = "UPDATE sessions SET conversation = ?2, ready = ?3, used_ms = ?4, \
+                           checkout = COALESCE(?5, checkout) WHERE id = ?1";
 
 /// How far a sequence number jumps for a task that an unclean end cut off: a power cut may have taken
 /// numbers that somebody has already seen.
@@ -436,7 +441,7 @@ impl Write {
                      ON CONFLICT (id) DO NOTHING
                      ON CONFLICT (caller, agent, context_id) DO UPDATE SET
                        id = excluded.id, conversation = excluded.conversation, ready = excluded.ready,
-                       created_ms = excluded.created_ms, used_ms = excluded.used_ms",
+                       checkout = NULL, created_ms = excluded.created_ms, used_ms = excluded.used_ms",
                 )?
                 .execute(params![
                     &*row.id,
@@ -448,9 +453,9 @@ impl Write {
                     row.created.as_millisecond(),
                     row.used.as_millisecond(),
                 ])?,
-            Self::SessionUsed { id, conversation, ready, at } => connection
-                .prepare_cached("UPDATE sessions SET conversation = ?2, ready = ?3, used_ms = ?4 WHERE id = ?1")?
-                .execute(params![&**id, conversation, ready, at.as_millisecond()])?,
+            Self::SessionUsed { id, conversation, ready, checkout, at } => connection
+                .prepare_cached(USE_SESSION)?
+                .execute(params![&**id, conversation, ready, at.as_millisecond(), checkout.as_ref().map(Checkout::json)])?,
             Self::SessionInUse { id, at } => connection
                 .prepare_cached("UPDATE sessions SET used_ms = ?2 WHERE id = ?1")?
                 .execute(params![&**id, at.as_millisecond()])?,

@@ -81,6 +81,7 @@ mod races;
 mod recovery;
 mod reload;
 mod repeats;
+mod repositories;
 mod rest;
 mod same_everywhere;
 mod scripted_claude;

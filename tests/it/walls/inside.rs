@@ -51,6 +51,10 @@ fn the_names_of_the_environment_are_these_alone() {
             A2A_TASK_ID
             ALL_PROXY
             FAKE_AGENT_CUES
+            GIT_AUTHOR_EMAIL
+            GIT_AUTHOR_NAME
+            GIT_COMMITTER_EMAIL
+            GIT_COMMITTER_NAME
             HOME
             HTTPS_PROXY
             HTTP_PROXY

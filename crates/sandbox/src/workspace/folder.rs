@@ -4,6 +4,7 @@ use super::inside::Inside;
 use super::tree;
 use super::tree::Deadline;
 use crate::disk::off_worker;
+use std::borrow::Cow;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -35,9 +36,14 @@ impl Folder {
         self.is_shared.then_some(self.workspace.as_path())
     }
 
+    /// The session's id, which names its HOME.
+    pub fn session(&self) -> Cow<'_, str> {
+        self.home.file_name().unwrap_or_default().to_string_lossy()
+    }
+
     /// A number that hardly any two sessions have in common.
     pub fn number(&self) -> u32 {
-        let name = self.home.file_name().unwrap_or_default().to_string_lossy();
+        let name = self.session();
         let random = uuid::Uuid::parse_str(&name).unwrap_or_default().as_u128();
         // The end of such a name is random.
         u32::try_from(random & u128::from(u32::MAX)).unwrap_or_default()
