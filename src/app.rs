@@ -403,6 +403,8 @@ fn way_out(config: &Config, network: Network, agents: &Arc<Agents>) -> Egress {
         connections: config.egress.connections,
         own_requests: config.egress.own_requests,
         requests: config.egress.requests,
+        asking: config.egress.asking,
+        ask_wait: config.egress.ask_wait.get(),
     };
     let lookup = Arc::new(guard::System::new(names));
     let egress = Egress::new(inner, bounds, lookup, network, times);

@@ -806,6 +806,24 @@ section! {
         pub timeout: Age = seconds(DAY),
         /// What happens then.
         pub then: AskTimeout = AskTimeout::Deny,
+        /// How long a claim of an ask holds, at most and where nothing is said.
+        pub claim: Age = seconds(300),
+        /// How long an ask may be deferred, at most and where nothing is said.
+        pub defer: Age = seconds(7 * DAY),
+        /// Standing permissions of one caller with one agent.
+        pub grants: usize = 64,
+        /// How often one may be used, at most and where nothing is said.
+        pub grant_uses: u64 = 10_000,
+        /// How long one holds, at most and where nothing is said.
+        pub grant_ttl: Age = seconds(30 * DAY),
+        /// How often what an ask proposes may be used.
+        pub pattern_uses: u64 = 20,
+        /// How long what an ask proposes holds.
+        pub pattern_ttl: Age = seconds(3600),
+        /// How many asks are kept after their end.
+        pub kept: u64 = 10_000,
+        /// What they may take in the store.
+        pub kept_bytes: Bytes = Bytes::new(64 * MIB),
         /// Which words answer a permission.
         pub words: AskWords = AskWords::Exact,
         /// Whether a message without `taskId` answers the only task of its context that waits for its caller.

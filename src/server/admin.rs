@@ -3,6 +3,7 @@
 pub(super) mod asks;
 pub(super) mod attach;
 pub(super) mod erase;
+pub(super) mod grants;
 pub(super) mod links;
 pub(super) mod operate;
 mod page;
@@ -18,7 +19,7 @@ use crate::config::{Config, Exposure, TokenScope};
 use crate::service::Client;
 use crate::store::{self, Durability, Event, Kind, SessionPlace, SessionRow, Store, Write};
 use crate::task::{CATCH_UP_BYTES, TaskLog, answer_id};
-use crate::telemetry::metrics::{MEDIA_TYPE, Moment};
+use crate::telemetry::metrics::{MEDIA_TYPE, Readings};
 use axum::body::{Body, HttpBody};
 use axum::extract::{Path, Request, State};
 use axum::http::{Extensions, HeaderValue, StatusCode, header};
@@ -113,7 +114,7 @@ pub(super) async fn metrics(State(doors): State<Arc<Doors>>, request: Request) -
         return refusal(denied);
     }
     let (processes, processes_max) = doors.service.sessions().processes();
-    let moment = Moment {
+    let moment = Readings {
         processes,
         processes_max,
         waiting: doors.service.sessions().waiting(),
@@ -165,14 +166,19 @@ pub(super) async fn carry_out<F>(
 where
     F: Future<Output = Answered> + Send + 'static,
 {
-    let (entry, admitted) =
-        AuditEntry::begin(doors, request.headers(), arrival(&request), under_way(&request)).await;
+    let (entry, admitted) = AuditEntry::begin(
+        doors,
+        request.headers(),
+        arrival(&request),
+        (under_way(&request), "API"),
+    )
+    .await;
     entry.set_action(action);
     let answered = match (admitted, doors.agent_of(&request).cloned()) {
         (Ok(caller), Some(agent)) => match check_scope(&caller, &request, action) {
             Ok(()) => {
                 request.extensions_mut().insert(entry.clone());
-                let client = Client { caller, agent };
+                let client = Client { caller, agent, source: entry.source() };
                 let performed = perform(doors, client, &entry, (request, most), work).await;
                 performed.unwrap_or_else(|error| Err(Box::new(failed(&error))))
             }
@@ -199,11 +205,11 @@ fn check_scope(caller: &Caller, request: &Request, action: &str) -> Result<(), D
     }
     match action {
         // Who answers has to see what is asked.
-        "ListAsks" => {
+        "ListAsks" | "GetAsk" => {
             let may_read = caller.require(TokenScope::Read);
             may_read.or_else(|denied| caller.require(TokenScope::Answer).map_err(|_| denied))
         }
-        "AnswerAsk" => caller.require(TokenScope::Answer),
+        "AnswerAsk" | "RevokeGrant" => caller.require(TokenScope::Answer),
         "ListTokens" | "CreateToken" | "RevokeToken" | "Reload" | "Drain" | "Erase" => {
             caller.require(TokenScope::Admin)
         }
@@ -426,7 +432,7 @@ async fn any_task(doors: &Doors, client: Client, id: &TaskId) -> Result<Arc<Task
         if found.is_ok() {
             break;
         }
-        let client = Client { caller: client.caller.clone(), agent: agent.clone() };
+        let client = Client { agent: agent.clone(), ..client.clone() };
         found = doors.service.find(&client, id, true).await;
     }
     found.map(|(log, _)| log)

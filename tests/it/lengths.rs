@@ -19,7 +19,6 @@ const FILES: &[(&str, usize)] = &[
     ("src/client/follow.rs", 640),
     ("src/client/local.rs", 580),
     ("src/config/validate.rs", 560),
-    ("src/session/translate.rs", 540),
     ("src/store/sqlite.rs", 570),
     ("src/store/sqlite/read.rs", 570),
     ("src/task.rs", 780),

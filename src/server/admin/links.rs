@@ -71,7 +71,7 @@ pub(in super::super) async fn answer(
 
 async fn carry_out_by_link(doors: &Arc<Doors>, request: Request, action: &str) -> Response {
     let arrival = arrival(&request);
-    let entry = AuditEntry::new(doors, &arrival, under_way(&request));
+    let entry = AuditEntry::new(doors, request.headers(), &arrival, (under_way(&request), "API"));
     entry.set_action(action);
     let outcome = open_link(doors, &entry, &arrival, request, action == "AnswerByLink").await;
     let (response, reason) = match outcome {
@@ -107,8 +107,11 @@ async fn open_link(
     entry.set_caller(&caller);
     entry.set_ask(&link.ask);
     let agent = doors.agents.get(&link.scope.agent).ok_or_else(not_open)?.clone();
-    let client = Client { caller, agent };
-    let Some(ask) = doors.service.own_ask(&client, &link.ask) else { return Err(not_open()) };
+    let client = Client { caller, agent, source: entry.source() };
+    let ask = doors.service.ask(&client.caller, &link.ask).await.map_err(|_| not_open())?;
+    if !ask.state.is_open() {
+        return Err(not_open());
+    }
     entry.set_task_id(&ask.task);
     entry.set_context(&ask.context_id);
     if !answers {
@@ -129,7 +132,7 @@ async fn open_link(
             Err(store::Error::Refused(Conflict::Gone)) => return Err(not_open()),
             Err(error) => return Err(error.incident()),
         }
-        let accepted = doors_of_answer.service.answer_ask(&client, &link.ask, given).await?;
+        let accepted = doors_of_answer.service.answer_ask(&client, &ask, given).await?;
         if let Some(answered) = &accepted.answered {
             entry_of_answer.set_decision(answered);
         }
