@@ -42,7 +42,7 @@ pub use error::Error;
 pub use isolation::{
     AgentEgress, Container, Egress, GitCredential, Isolation, SessionLimits, Uids,
 };
-pub use load::{Environment, Flags, Loaded, Sources, load, load_named, load_trusted};
+pub use load::{Environment, Flags, Loaded, load, load_named, load_trusted};
 pub use notifications::{
     NotificationTarget, Notifications, NotifyOn, PLACES, TargetKind, fill_template,
 };

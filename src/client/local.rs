@@ -66,7 +66,7 @@ struct RunningServer {
 }
 
 /// A server that may be called.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub(crate) struct Server {
     /// Its address, without a slash at the end.
     pub(crate) url: String,
@@ -145,13 +145,6 @@ impl Server {
             Some(name) => server.of_agent(name),
             None => server,
         })
-    }
-
-    /// A server at an address, without a token.
-    #[cfg(test)]
-    pub(super) fn of_url(url: &str) -> Self {
-        let (url, options) = (url.to_owned(), String::new());
-        Self { url, token: None, agent: None, options, local: false, ours: false, caller: None }
     }
 
     /// The same server, and this agent there.

@@ -11,7 +11,7 @@ use pilothouse_sandbox::workspace::Folder;
 use std::sync::Arc;
 
 /// Bytes of the file in which a CLI keeps its state, as far as it is kept.
-const LONGEST_STATE: u64 = 4 * 1024 * 1024;
+pub(super) const LONGEST_STATE: u64 = 4 * 1024 * 1024;
 
 /// What belongs to a running process; given up with it.
 pub(super) struct Confinement {

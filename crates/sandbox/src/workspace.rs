@@ -55,8 +55,6 @@ pub struct WorkspaceSettings {
     pub homes: PathBuf,
     /// The folder whose files a new HOME begins with.
     pub defaults: Option<PathBuf>,
-    /// Files of a new HOME by their names, where `defaults` does not have them.
-    pub seed: &'static [(&'static str, &'static str)],
     /// The script that sets a new session up.
     pub script: Option<PathBuf>,
     /// How long it may take.
@@ -87,7 +85,6 @@ impl WorkspaceSettings {
             root: root.join("workspace"),
             homes: root.join("state/sessions"),
             defaults: None,
-            seed: &[],
             script: None,
             patience: Duration::from_secs(60),
             copy: CopyLimits { entries: 1000, size: 1 << 20, depth: 128 },
@@ -214,12 +211,6 @@ impl Workspaces {
             }
             Some(_) | None => make(&home, "state_dir")?,
         };
-        if has_new_home {
-            // No agent has been here yet, so no name leads elsewhere.
-            for (name, text) in self.0.settings.seed {
-                folder::write_new(&home.join(name), text)?;
-            }
-        }
         let has_new_workspace = make(&workspace, "workspace.path")?;
         let is_shared = self.0.settings.is_shared;
         let is_all_new = has_new_home && has_new_workspace && self.0.settings.defaults.is_none();

@@ -1,6 +1,5 @@
 //! The folders of one session.
 
-use super::Error;
 use super::inside::Inside;
 use super::tree;
 use super::tree::Deadline;
@@ -135,16 +134,5 @@ fn is_there(home: &Path, pattern: &str) -> bool {
             home.below(folder).is_ok_and(|folder| folder.file(name).is_ok())
         }
         (None, None) => home.file(pattern).is_ok(),
-    }
-}
-
-/// Writes a file that is not there yet.
-pub(super) fn write_new(file: &Path, text: &str) -> Result<(), Error> {
-    let opened = std::fs::OpenOptions::new().write(true).create_new(true).open(file);
-    match opened.and_then(|mut opened| opened.write_all(text.as_bytes())) {
-        Err(source) if source.kind() != io::ErrorKind::AlreadyExists => {
-            Err(Error { path: file.display().to_string(), key: "state_dir", source })
-        }
-        Ok(()) | Err(_) => Ok(()),
     }
 }
