@@ -4,6 +4,7 @@ mod credentials;
 mod environment;
 mod key;
 mod offers;
+mod policy;
 mod reach;
 mod resolve;
 mod served;
@@ -186,16 +187,6 @@ pub enum Error {
 }
 
 impl Agent {
-    /// Its rules for asks, as they were read last.
-    pub fn policy(&self) -> Arc<config::Agent> {
-        self.policy.read().clone()
-    }
-
-    /// Takes the rules for asks of a configuration that was read again.
-    pub fn set_policy(&self, config: &config::Agent) {
-        *self.policy.write() = Arc::new(config.clone());
-    }
-
     /// A driver for a new process.
     pub fn driver(&self) -> Box<dyn Driver> {
         let program = self.program.to_string_lossy().into_owned();

@@ -251,6 +251,7 @@ pub fn run() -> ExitCode {
         }
     };
     let screen = Screen::of_process(&environment);
+    let find = |args: &ServerArgs| Server::find(args, &environment, &cwd);
     let decide = |command, agent: &AgentArgs| answer(command, agent, &environment, &cwd, screen);
     match cli.command {
         None => serve::run(&cli.serve, &environment, &cwd),
@@ -289,29 +290,26 @@ pub fn run() -> ExitCode {
             let term = environment.get("TERM");
             explained(&server, sessions::run(command, &server, screen, term)).await
         }),
-        Some(Command::Token { command, server }) => carry_out(async {
-            token::run(command, &Server::find(&server, &environment, &cwd)?, screen).await
-        }),
-        Some(Command::Erase { args, server }) => carry_out(async {
-            let found = Server::find(&server, &environment, &cwd)?;
-            operate::erase(&args, server.caller(), &found).await
-        }),
-        Some(Command::Reload(server)) => {
-            carry_out(async { operate::reload(&Server::find(&server, &environment, &cwd)?).await })
+        Some(Command::Token { command, server }) => {
+            carry_out(async { token::run(command, &find(&server)?, screen).await })
         }
-        Some(Command::Drain { no_wait, server }) => carry_out(async {
-            operate::drain(&Server::find(&server, &environment, &cwd)?, no_wait).await
-        }),
-        Some(Command::Usage { args, server }) => carry_out(async {
-            usage::run(args, &Server::find(&server, &environment, &cwd)?, screen).await
-        }),
+        Some(Command::Erase { args, server }) => {
+            carry_out(async { operate::erase(&args, server.caller(), &find(&server)?).await })
+        }
+        Some(Command::Reload(args)) => carry_out(async { operate::reload(&find(&args)?).await }),
+        Some(Command::Drain { no_wait, server }) => {
+            carry_out(async { operate::drain(&find(&server)?, no_wait).await })
+        }
+        Some(Command::Usage { args, server }) => {
+            carry_out(async { usage::run(args, &find(&server)?, screen).await })
+        }
         Some(Command::Card(args)) => carry_out(async {
             let server = Server::find_agent(&args.agent(), &environment, &cwd)?;
             explained(&server, card::run(args, &server, screen)).await
         }),
         Some(Command::Doctor(args)) => carry_out(doctor::run(args, &environment, &cwd, screen)),
         Some(Command::Healthcheck(args)) => {
-            carry_out(async { healthcheck::run(&Server::find(&args, &environment, &cwd)?).await })
+            carry_out(async { healthcheck::run(&find(&args)?).await })
         }
         Some(Command::Completions { shell }) => {
             carry_out(async move { Ok(print_completions(shell).map(|()| 0)?) })

@@ -6,6 +6,7 @@ pub(crate) mod listener;
 use super::complete;
 use super::failure::{Failure, causes, root_cause};
 use crate::config::{Config, Environment, Flags, Loaded, load, load_named};
+use api::told;
 use clap::Args;
 use pilothouse_a2a::client::{Client, ClientError, card};
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
@@ -357,12 +358,6 @@ pub(crate) async fn body(mut response: reqwest::Response) -> Result<Vec<u8>, req
         }
     }
     Ok(body)
-}
-
-/// The message of an error as our server writes it.
-fn told(body: &[u8]) -> Option<String> {
-    let value: Value = serde_json::from_slice(body).ok()?;
-    value.pointer("/error/message")?.as_str().map(ToOwned::to_owned)
 }
 
 /// Where the server of this configuration is, or would be.

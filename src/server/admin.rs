@@ -21,7 +21,7 @@ use crate::config::{Config, Exposure, TokenScope};
 use crate::service::Client;
 use crate::store::{self, Durability, Event, Kind, SessionPlace, SessionRow, Store, Write};
 use crate::task::{CATCH_UP_BYTES, TaskLog, answer_id};
-use crate::telemetry::metrics::{MEDIA_TYPE, Moment};
+use crate::telemetry::metrics::{MEDIA_TYPE, Readings};
 use axum::body::{Body, HttpBody};
 use axum::extract::{Path, Request, State};
 use axum::http::{Extensions, HeaderValue, StatusCode, header};
@@ -116,7 +116,7 @@ pub(super) async fn metrics(State(doors): State<Arc<Doors>>, request: Request) -
         return refusal(denied);
     }
     let (processes, processes_max) = doors.service.sessions().processes();
-    let moment = Moment {
+    let moment = Readings {
         processes,
         processes_max,
         waiting: doors.service.sessions().waiting(),

@@ -486,16 +486,7 @@ impl Write {
             Self::Usage { n, session, caller, day, used } => {
                 usage::add(connection, *n, session, caller, *day, *used)?
             }
-            Self::TaskGone { n } => {
-                connection.prepare_cached("DELETE FROM keys WHERE n = ?1")?.execute(params![n])?;
-                asks::task_gone(connection, *n)?;
-                push::task_gone(connection, *n)?;
-                usage::task_gone(connection, *n)?;
-                connection
-                    .prepare_cached("DELETE FROM events WHERE key BETWEEN ?1 AND ?2")?
-                    .execute(params![key(*n, 0), key(*n, u64::MAX)])?;
-                connection.prepare_cached("DELETE FROM tasks WHERE n = ?1")?.execute(params![n])?
-            }
+            Self::TaskGone { n } => task_gone(connection, *n)?,
             Self::Inventory { agent, text } => connection
                 .prepare_cached("INSERT OR REPLACE INTO meta (name, value) VALUES ('inventory:' || ?1, ?2)")?
                 .execute(params![&**agent, text])?,
@@ -508,6 +499,18 @@ impl Write {
         let refusal = self.refusal().filter(|_| changed == 0);
         refusal.map_or(Ok(()), |refusal| Err(Error::Refused(refusal)))
     }
+}
+
+/// Removes a task, with all that goes with it.
+fn task_gone(connection: &Connection, n: i64) -> Result<usize, rusqlite::Error> {
+    connection.prepare_cached("DELETE FROM keys WHERE n = ?1")?.execute([n])?;
+    asks::task_gone(connection, n)?;
+    push::task_gone(connection, n)?;
+    usage::task_gone(connection, n)?;
+    connection
+        .prepare_cached("DELETE FROM events WHERE key BETWEEN ?1 AND ?2")?
+        .execute(params![key(n, 0), key(n, u64::MAX)])?;
+    connection.prepare_cached("DELETE FROM tasks WHERE n = ?1")?.execute([n])
 }
 
 /// Stores a send's key, where it is not in use.

@@ -44,3 +44,9 @@ impl Server {
         })
     }
 }
+
+/// The message of an error as our server writes it.
+pub(super) fn told(body: &[u8]) -> Option<String> {
+    let value: Value = serde_json::from_slice(body).ok()?;
+    value.pointer("/error/message")?.as_str().map(ToOwned::to_owned)
+}
