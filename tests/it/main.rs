@@ -67,6 +67,7 @@ mod limits;
 mod list;
 mod many_agents;
 mod memory;
+mod metrics;
 mod names;
 mod numbers;
 mod offers;
