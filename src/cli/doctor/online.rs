@@ -53,7 +53,7 @@ pub(super) async fn ask_model(
     // Nothing reloads it.
     let (flags, environment) = (Flags::default(), Environment::default());
     let source = ConfigSource { flags, environment, cwd: cwd.to_owned() };
-    let app = match App::build(loaded, source).await {
+    let app = match Box::pin(App::build(loaded, source)).await {
         Ok(app) => app,
         Err(error) => {
             report.bad("online", error.to_string(), "");
