@@ -363,6 +363,16 @@ impl Agent {
         }
     }
 
+    /// What is started in its sandbox by the server itself, with nothing that the agent was given.
+    pub fn own_spec(&self, program: &str, args: &[&str], places: &Places) -> Spec {
+        Spec {
+            program: program.to_owned(),
+            args: args.iter().map(|&arg| arg.to_owned()).collect(),
+            env: self.environment(places),
+            cwd: places.workspace.clone(),
+        }
+    }
+
     /// What it was given. The last value of a name counts, so earlier ones go.
     fn add_own(&self, env: &mut Vec<(String, String)>, door: Option<Vec<(String, String)>>) {
         match door {

@@ -9,6 +9,7 @@ mod markdown;
 mod names;
 mod outcome;
 pub(crate) mod report;
+mod results;
 pub(crate) mod send;
 pub(crate) mod sessions;
 mod table;

@@ -6,6 +6,7 @@ mod list;
 mod message;
 mod recover;
 mod repeat;
+mod review;
 mod send;
 
 pub use follow::{Stream, stopped_before_it_began};

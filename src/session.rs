@@ -40,7 +40,9 @@ mod questions;
 mod records;
 mod registry;
 mod resources;
+mod results;
 mod running;
+mod schema;
 mod silence;
 mod start;
 mod terminal;
@@ -53,6 +55,7 @@ pub use activity::Activity;
 use end_guard::EndGuard;
 pub use live::Removal;
 pub use registry::{Admission, NotAdmitted, Sessions};
+pub use schema::Schema;
 pub use waiting::WaitingTurn;
 
 use crate::agent::Agents;

@@ -15,6 +15,7 @@ mod backend;
 mod error;
 #[cfg(test)]
 mod laws;
+mod result;
 mod sqlite;
 
 use crate::config::Config;
@@ -29,6 +30,7 @@ use std::sync::Arc;
 
 pub use backend::Store;
 pub use error::{Conflict, Error, FaultKind};
+pub use result::{BASE_PATCH, ResultRow, TURN_PATCH};
 pub use sqlite::{EventsPart, JUMP, Limits, ReadTransaction};
 
 /// What a caller may see: the tasks and sessions that are its own, of one agent.
@@ -323,6 +325,8 @@ pub enum Write {
     },
     /// A new ask.
     Ask(Arc<AskRow>),
+    /// What a turn has left, in the place of what had its name in the task.
+    Result(Box<ResultRow>),
     /// An ask that is answered. Refused where it is not open ([`Conflict::Taken`]).
     AskTaken {
         /// Its id.

@@ -195,7 +195,7 @@ impl Server {
 
     /// Reads something below `base`.
     async fn read(&self, base: &str, path: &str) -> Result<Value, Failure> {
-        let response = self.answer(Method::GET, (base, path), None).await?;
+        let response = self.answer(Method::GET, (base, path), None, PATIENCE).await?;
         let body = body(response).await.map_err(|error| self.unreachable(&error))?;
         serde_json::from_slice(&body).map_err(|_| Failure {
             code: super::exit::UNAVAILABLE,
@@ -209,7 +209,12 @@ impl Server {
         path: &str,
         body: &Value,
     ) -> Result<reqwest::Response, Failure> {
-        self.answer(Method::POST, (&self.base(), path), Some(body)).await
+        self.answer(Method::POST, (&self.base(), path), Some(body), FOREVER).await
+    }
+
+    /// Begins to read what may be long.
+    pub(super) async fn download(&self, path: &str) -> Result<reqwest::Response, Failure> {
+        self.answer(Method::GET, (&self.base(), path), None, FOREVER).await
     }
 
     /// An answer that is none of refusal; what is posted may be answered for ever.
@@ -218,9 +223,10 @@ impl Server {
         method: Method,
         (base, path): (&str, &str),
         posted: Option<&Value>,
+        patience: Duration,
     ) -> Result<reqwest::Response, Failure> {
         let url = parsed(&format!("{base}{path}"))?;
-        let mut request = http(&url, PATIENCE)?.request(method, url);
+        let mut request = http(&url, patience)?.request(method, url);
         if let Some(token) = &self.token {
             let mut value = HeaderValue::try_from(format!("Bearer {}", token.0))
                 .map_err(|_| Failure::usage("the token has characters that no header can carry"))?;
@@ -228,10 +234,7 @@ impl Server {
             request = request.header(AUTHORIZATION, value);
         }
         if let Some(posted) = posted {
-            request = request
-                .header(CONTENT_TYPE, "application/json")
-                .body(posted.to_string())
-                .timeout(FOREVER);
+            request = request.header(CONTENT_TYPE, "application/json").body(posted.to_string());
         }
         let response = tokio::time::timeout(PATIENCE, request.send())
             .await

@@ -252,9 +252,9 @@ impl Loaded {
                 "serve" | "name" | "description" | "version" | "replies" | "driver" | "preset"
                 | "auth_method" | "input" | "terminator" | "format" | "model" | "warm"
                 | "disallowed_tools" | "max_retries" | "skills_source" | "background"
-                | "background_grace" | "background_end",
+                | "background_grace" | "background_end" | "patch",
             ]
-            | ["skills" | "extensions" | "budgets", ..]
+            | ["skills" | "extensions" | "budgets" | "results", ..]
             | ["workspace", "shared_turns"] => true,
             ["permission_mode"] => !asks_nobody(&agent.permission_mode),
             ["mode"] => !agent.mode.as_deref().is_some_and(asks_nobody),

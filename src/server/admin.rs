@@ -2,7 +2,9 @@
 
 pub(super) mod asks;
 pub(super) mod attach;
+pub(super) mod files;
 mod page;
+pub(super) mod results;
 
 use super::answers::{AT_HAND, Room};
 use super::door::AuditEntry;

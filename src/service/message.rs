@@ -1,10 +1,11 @@
 //! A message on its way in: is it one that may be sent, and what is the agent told?
 
 use super::Service;
+use super::review::read_review;
 use crate::agent::Agent;
 use crate::config::DriverKind;
 use crate::queue::Place;
-use crate::session::File;
+use crate::session::{File, Schema};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use pilothouse_a2a::error::{Error, ErrorKind};
@@ -12,6 +13,7 @@ use pilothouse_a2a::id::{ContextId, TaskId};
 use pilothouse_a2a::json::{Json, Metadata};
 use pilothouse_a2a::message::{Message, PartContent, Role};
 use pilothouse_agents::Turn as Prompt;
+use serde_json::Value;
 use std::sync::Arc;
 
 /// Longest id that a client may choose, in bytes: of a message, a context, a v0.1 task.
@@ -78,20 +80,16 @@ impl Service {
     pub(super) fn prompt(&self, agent: &Agent, message: &Message) -> Result<Told, Error> {
         let mut text = Words::default();
         let mut command = command_of(agent, message)?;
+        let mut schema = schema_of(message)?;
         let (mut images, mut files) = (Vec::new(), Vec::new());
         for part in &message.parts {
             let media_type = part.media_type.as_deref().unwrap_or_default();
             match &part.content {
                 PartContent::Text(words) => text.add(words),
-                PartContent::Data(data) => match command_in(agent, data)? {
-                    Some((name, arguments)) if command.as_ref().is_none_or(|c| *c == name) => {
-                        command = Some(name);
-                        if let Some(arguments) = arguments {
-                            text.add(&arguments);
-                        }
-                    }
-                    _ => text.add(data.text()),
-                },
+                PartContent::Data(data) if media_type == SCHEMA => {
+                    schema = Some(read_schema("message.parts", data)?);
+                }
+                PartContent::Data(data) => add_data(agent, data, &mut command, &mut text)?,
                 PartContent::Url(url) => text.add(url),
                 PartContent::Raw(bytes)
                     if media_type.starts_with("image/") && agent.takes_images() =>
@@ -110,6 +108,9 @@ impl Service {
                     }),
                 },
             }
+        }
+        if let Some(schema) = &schema {
+            text.add(&format!("{WANTS_SCHEMA}\n{schema}"));
         }
         let Words(text) = text;
         let limit = self.config.limits.prompt.as_usize();
@@ -130,6 +131,7 @@ impl Service {
             text,
             command,
             images,
+            schema,
             message_id: message.message_id.to_string(),
             ..Prompt::default()
         };
@@ -173,6 +175,50 @@ fn command_of(agent: &Agent, message: &Message) -> Result<Option<String>, Error>
     let metadata = message.metadata.as_ref().map(Metadata::as_json);
     let wanted = metadata.and_then(|metadata| metadata.member("command"));
     wanted.map(|wanted| check_command(agent, "message.metadata.command", &wanted)).transpose()
+}
+
+/// Adds a data part: a command, a review, or what it is.
+fn add_data(
+    agent: &Agent,
+    data: &Json,
+    command: &mut Option<String>,
+    text: &mut Words,
+) -> Result<(), Error> {
+    match command_in(agent, data)? {
+        Some((name, arguments)) if command.as_ref().is_none_or(|known| *known == name) => {
+            *command = Some(name);
+            if let Some(arguments) = arguments {
+                text.add(&arguments);
+            }
+        }
+        _ => match read_review(data)? {
+            Some(review) => text.add(&review),
+            None => text.add(data.text()),
+        },
+    }
+    Ok(())
+}
+
+/// What an agent is told before a schema.
+const WANTS_SCHEMA: &str = "Answer with one JSON value that fits this JSON schema, and with nothing else: no words around \
+     it, no code fence.";
+
+/// The media type of a data part that is a JSON schema.
+const SCHEMA: &str = "application/schema+json";
+
+/// The schema that `metadata.schema` wants the answer to fit.
+fn schema_of(message: &Message) -> Result<Option<Value>, Error> {
+    let metadata = message.metadata.as_ref().map(Metadata::as_json);
+    let wanted = metadata.and_then(|metadata| metadata.member("schema"));
+    wanted.map(|wanted| read_schema("message.metadata.schema", &wanted)).transpose()
+}
+
+fn read_schema(field: &str, wanted: &Json) -> Result<Value, Error> {
+    let refused = |what: String| Error::invalid(field, format!("the JSON schema: {what}"));
+    let value: Value =
+        serde_json::from_str(wanted.text()).map_err(|error| refused(error.to_string()))?;
+    let schema = Schema::read(value).map_err(refused)?;
+    Ok(schema.as_value().clone())
 }
 
 /// The command and its arguments, where a data part is nothing but `command` and perhaps `arguments`, and callers

@@ -3,9 +3,11 @@
 //! All text of a turn streams into one artifact, `answer`; everything else is a `WORKING` status with a
 //! line for people and a data part. Adjacent pieces of text become one update, up to [`PIECE`] bytes.
 
+mod output;
+
 use super::bounded::{self, PREVIEW, one_line};
 use super::facts::TurnFacts;
-use super::records::status;
+use super::records::{decode_base64, status};
 use crate::asks;
 use crate::config::Limits;
 use crate::store::AskRow;
@@ -75,6 +77,10 @@ pub(super) struct Translator {
     /// Files of tools so far, and bytes that further ones may have.
     tool_files: u64,
     tool_file_room: usize,
+    /// Whether the agent has called a tool.
+    has_called_tools: bool,
+    /// What the turn has left in its workspace.
+    results: Vec<Artifact>,
 }
 
 impl Translator {
@@ -103,6 +109,8 @@ impl Translator {
             event_limit: limits.event.as_usize(),
             tool_files: 0,
             tool_file_room: limits.tool_files.as_usize(),
+            has_called_tools: false,
+            results: Vec::new(),
         }
     }
 
@@ -140,7 +148,7 @@ impl Translator {
             Event::Status { text, data } => self.status(&text, data),
             Event::ToolCall { id, name, input } => {
                 let line = bounded::call(&name, &input);
-                self.new_paragraph = true;
+                (self.new_paragraph, self.has_called_tools) = (true, true);
                 self.status(
                     &line,
                     Some(json!({"kind": "tool-call", "id": id, "name": name, "input": input})),
@@ -417,6 +425,16 @@ impl Translator {
         self.status(&format!("not reached: {}", refusal.advice), Some(data));
     }
 
+    /// Whether the agent has called a tool in this turn.
+    pub(super) fn has_called_tools(&self) -> bool {
+        self.has_called_tools
+    }
+
+    /// What the turn has left in its workspace; it comes behind the answer.
+    pub(super) fn add_results(&mut self, results: Vec<Artifact>) {
+        self.results.extend(results);
+    }
+
     /// The limit of the account that has failed the turn; it stands with the failure.
     pub(super) fn set_limit(&mut self, limit: Option<Value>) {
         self.limit = limit;
@@ -554,6 +572,9 @@ impl Translator {
         if !self.problems.is_empty() {
             metadata.insert("problems".to_owned(), std::mem::take(&mut self.problems).into());
         }
+        for result in std::mem::take(&mut self.results) {
+            self.out.push(self.artifact_update(result, false, true));
+        }
         self.out.push(status(&self.log, state, message, Some(metadata)));
         std::mem::take(&mut self.out)
     }
@@ -613,14 +634,6 @@ fn named(mut artifact: Artifact, name: Option<String>, description: Option<Strin
     artifact.name = name.filter(|name| !name.is_empty() && name != ANSWER);
     artifact.description = description;
     artifact
-}
-
-fn decode_base64(text: &str) -> Option<Vec<u8>> {
-    let part: Part = serde_json::from_value(json!({"raw": text})).ok()?;
-    match part.content {
-        PartContent::Raw(bytes) => Some(bytes),
-        PartContent::Text(_) | PartContent::Url(_) | PartContent::Data(_) => None,
-    }
 }
 
 #[cfg(test)]

@@ -293,6 +293,24 @@ impl Store {
         }
     }
 
+    /// What a turn of a task has left under this name; without its bytes where it was larger than is kept.
+    pub async fn result(&self, n: i64, name: &str) -> Result<Option<Option<Vec<u8>>>, Error> {
+        match &self.0 {
+            Backend::Sqlite(sqlite) => sqlite.result(n, name).await,
+        }
+    }
+
+    /// The newest of what turns of a session have left under this name.
+    pub async fn session_result(
+        &self,
+        session: &str,
+        name: &str,
+    ) -> Result<Option<Option<Vec<u8>>>, Error> {
+        match &self.0 {
+            Backend::Sqlite(sqlite) => sqlite.session_result(session, name).await,
+        }
+    }
+
     /// What was used of each of these accounts, in their order.
     pub async fn usage(&self, accounts: Vec<Account>) -> Result<Vec<Used>, Error> {
         match &self.0 {

@@ -6,6 +6,7 @@ mod list;
 mod migrations;
 mod push;
 mod read;
+mod results;
 mod usage;
 
 use counts::Counts;
@@ -370,6 +371,16 @@ fn apply(connection: &mut Connection, group: &[Job]) -> Result<(), Error> {
     Ok(transaction.commit()?)
 }
 
+/// Removes what belongs to a task beside its events.
+fn remove_beside(connection: &Connection, n: i64) -> Result<(), rusqlite::Error> {
+    connection.prepare_cached("DELETE FROM keys WHERE n = ?1")?.execute(params![n])?;
+    asks::task_gone(connection, n)?;
+    push::task_gone(connection, n)?;
+    usage::task_gone(connection, n)?;
+    results::task_gone(connection, n)?;
+    Ok(())
+}
+
 fn key(n: i64, seq: u64) -> i64 {
     (n << 32) | i64::try_from(seq & 0xffff_ffff).expect("32 bits")
 }
@@ -479,6 +490,7 @@ impl Write {
             Self::PushEnded { n, id, state } => push::ended(connection, *n, id, state)?,
             Self::PushGone { n, id } => push::gone(connection, *n, id)?,
             Self::Ask(row) => asks::put(connection, row)?,
+            Self::Result(row) => results::put(connection, row)?,
             Self::AskTaken { id } | Self::AskGone { id } => asks::gone(connection, id)?,
             Self::Key { scope, key, print, n } => connection
                 .prepare_cached(
@@ -489,10 +501,7 @@ impl Write {
                 usage::add(connection, *n, session, caller, *day, *used)?
             }
             Self::TaskGone { n } => {
-                connection.prepare_cached("DELETE FROM keys WHERE n = ?1")?.execute(params![n])?;
-                asks::task_gone(connection, *n)?;
-                push::task_gone(connection, *n)?;
-                usage::task_gone(connection, *n)?;
+                remove_beside(connection, *n)?;
                 connection
                     .prepare_cached("DELETE FROM events WHERE key BETWEEN ?1 AND ?2")?
                     .execute(params![key(*n, 0), key(*n, u64::MAX)])?;

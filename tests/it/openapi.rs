@@ -124,6 +124,11 @@ fn what_is_described_has_not_changed_unseen() {
     GET /api/v1/sessions ListSessions
     GET /api/v1/asks ListAsks
     GET /api/v1/sessions/{id} GetSession
+    GET /api/v1/sessions/{id}/files ListSessionFiles
+    GET /api/v1/sessions/{id}/files/{path} GetSessionFile
+    GET /api/v1/sessions/{id}/archive GetSessionArchive
+    GET /api/v1/sessions/{id}/diff GetSessionDiff
+    GET /api/v1/tasks/{id}/results/{name} GetTaskResult
     GET /api/v1/tasks/{id}/answer GetTaskAnswer
     ");
 }
@@ -256,7 +261,7 @@ fn our_own_doors_open_as_described() {
             || ["/health", "/ready"].contains(&operation.path)
     });
     let paths: Vec<_> = ours.map(|operation| operation.path).collect();
-    assert_eq!(paths.len(), 9);
+    assert_eq!(paths.len(), 14);
     for path in paths {
         for verb in VERBS {
             let refused = world.ask(verb, path, &[], b"").whole().status == 405;

@@ -4,7 +4,7 @@ use super::inside::Inside;
 use super::tree;
 use super::tree::Deadline;
 use crate::disk::off_worker;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use tokio_util::sync::CancellationToken;
@@ -70,6 +70,25 @@ impl Folder {
         off_worker(move || {
             let folder = Inside::open(&workspace)?.make(&place)?;
             files.iter().try_for_each(|(name, bytes)| folder.create(name)?.write_all(bytes))
+        })
+        .await?
+    }
+
+    /// Puts a file into a folder of HOME, in the place of whatever has its name.
+    pub async fn write_home(&self, place: &str, name: &str, bytes: Vec<u8>) -> io::Result<()> {
+        let (home, place, name) = (self.home.clone(), place.to_owned(), name.to_owned());
+        off_worker(move || Inside::open(&home)?.make(&place)?.create(&name)?.write_all(&bytes))
+            .await?
+    }
+
+    /// A regular file in a folder of HOME, up to so many bytes.
+    pub async fn read_home(&self, place: &str, name: &str, most: u64) -> io::Result<Vec<u8>> {
+        let (home, place, name) = (self.home.clone(), place.to_owned(), name.to_owned());
+        off_worker(move || {
+            let file = Inside::open(&home)?.below(&place)?.file(&name)?;
+            let mut bytes = Vec::new();
+            file.take(most).read_to_end(&mut bytes)?;
+            Ok(bytes)
         })
         .await?
     }
