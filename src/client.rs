@@ -1,12 +1,14 @@
 //! The commands that only speak to a server, whether it runs on this machine or on another.
 
 pub(crate) mod card;
+mod complete;
 pub(crate) mod failure;
 mod follow;
 mod list;
 pub(crate) mod local;
 mod markdown;
 mod names;
+pub(crate) mod operate;
 mod outcome;
 pub(crate) mod report;
 mod results;
@@ -15,6 +17,9 @@ pub(crate) mod sessions;
 mod table;
 pub(crate) mod tasks;
 pub(crate) mod terminal;
+pub(crate) mod token;
+pub(crate) mod usage;
+pub(crate) mod watch;
 
 /// Exit codes: how a task ended, and after `sysexits.h` what kept us from it.
 pub mod exit {

@@ -4,6 +4,7 @@
 //! the tree itself. What a key means, its unit and its reason stand in `pilothouse.example.yaml`.
 
 mod aliases;
+mod card;
 mod defaults;
 mod derive;
 mod dollars;
@@ -19,9 +20,12 @@ mod node;
 mod origin;
 mod own;
 mod paths;
+mod reload;
 mod renamed;
 mod sandbox;
 mod secrets;
+mod streams;
+mod tokens;
 mod tree;
 mod trust;
 mod units;
@@ -30,15 +34,20 @@ mod yaml;
 
 pub mod load;
 
+pub use card::{Binding, Card, CardShape, Provider, Signing};
 pub use dollars::Dollars;
 pub use environment::held_back;
 pub use error::Error;
 pub use isolation::{
     AgentEgress, Container, Egress, GitCredential, Isolation, SessionLimits, Uids,
 };
-pub use load::{Environment, Flags, Loaded, load, load_named, load_trusted};
+pub use load::{Environment, Flags, Loaded, Sources, load, load_named, load_trusted};
+pub use origin::Origin;
 pub use own::Record;
+pub use reload::ConfigSource;
 pub use secrets::{MASK, masked};
+pub use streams::{AnswerForm, PushEvents, Streams};
+pub use tokens::{CallerToken, TokenScope};
 pub use trust::asks_nobody;
 pub use units::{Age, Bytes};
 pub use validate::{ANYBODY, OWNER, network};
@@ -70,6 +79,8 @@ section! {
         pub workspace: Workspace,
         /// The agent cards.
         pub card: Card,
+        /// How events reach clients.
+        pub streams: Streams,
         /// Push notifications.
         pub push: Push,
         /// Questions that people answer.
@@ -89,6 +100,8 @@ section! {
         /// The audit log: `stderr`, `off`, a file, or `auto` (standard error, or where that is a terminal a file of
         /// the state folder).
         pub audit: String = "auto".to_owned(),
+        /// Who may read `GET /metrics`.
+        pub metrics: Exposure = Exposure::Token,
         /// What people see.
         pub log: Log,
         /// Older dialects.
@@ -116,42 +129,11 @@ section! {
         pub allowed_hosts: Vec<String>,
         /// Origins of web pages that may call; none by default.
         pub allowed_origins: Vec<String>,
+        /// Whether the reflection service of gRPC is served, to anybody.
+        pub grpc_reflection: bool,
         /// Networks of proxies whose `Forwarded` and `X-Forwarded-*` headers are believed.
         pub trusted_proxies: Vec<String>,
     }
-}
-
-section! {
-    /// The agent cards.
-    #[derive(Debug)]
-    pub struct Card {
-        /// The shape that a client gets which names no version.
-        pub default: CardShape = CardShape::Hybrid,
-        /// How long a client may keep a card without asking again.
-        pub max_age: Age = seconds(60),
-        /// The signature.
-        pub signing: Signing,
-    }
-}
-
-/// The shape of a card.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum CardShape {
-    /// v1.0 with the members of v0.3 beside it.
-    Hybrid,
-    /// v1.0 alone.
-    V1,
-}
-
-/// The signature of the cards.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Signing {
-    /// A PEM file with a private key, of the curve P-256 (ES256) or Ed25519 (`EdDSA`).
-    pub key: Option<PathBuf>,
-    /// The key's id in the signature and in the JWKS; its thumbprint when unset.
-    pub kid: Option<String>,
 }
 
 section! {
@@ -160,6 +142,8 @@ section! {
     pub struct Push {
         /// Whether they are offered at all.
         pub enabled: bool = true,
+        /// Which events are posted.
+        pub events: PushEvents = PushEvents::Finished,
         /// Networks inside of the operator's own that may be posted to, and where plain http will do.
         pub allow: Vec<String>,
         /// For one attempt, from the name's resolution to the end of the answer.
@@ -187,7 +171,7 @@ section! {
         /// The bearer token; made at random and kept in the state directory when unset.
         pub token: Option<String>,
         /// Further callers by name, each with a token of its own; a caller sees its own tasks alone.
-        pub tokens: BTreeMap<String, String>,
+        pub tokens: BTreeMap<String, CallerToken>,
         /// By caller: whose turns come before all those of callers with a lower number; 0 when unset.
         pub priorities: BTreeMap<String, u8>,
         /// Whether a token is asked for at all.
@@ -311,6 +295,8 @@ section! {
         pub data: Bytes = Bytes::new(4 * MIB),
         /// Largest text of one prompt.
         pub prompt: Bytes = Bytes::new(10 * MIB),
+        /// Largest text file that stands in the prompt; a larger one lies in the workspace.
+        pub file_in_prompt: Bytes = Bytes::new(16 * KIB),
         /// Prompts of turns that wait or run, together.
         pub prompts: Bytes = Bytes::new(16 * MIB),
         /// What is kept of a line of an agent; the longest texts in a longer one are cut.
@@ -382,6 +368,8 @@ section! {
         pub wrong_tokens: u32 = 30,
         /// Tries that wait at a time after a wrong token, where a token can be guessed.
         pub wrong_tokens_waiting: usize = 16,
+        /// Tokens in the store, the revoked and expired ones included.
+        pub tokens: usize = 1000,
         /// Callers and addresses remembered by the rate limits.
         pub rate_keys: usize = 10_000,
         /// HTTP/2 streams of one connection.
@@ -457,6 +445,8 @@ section! {
         pub shutdown: Age = seconds(20),
         /// What git takes at the end of a turn that changed files.
         pub results: Age = seconds(30),
+        /// From a drain to the server's end, whatever runs by then.
+        pub drain: Age = seconds(3600),
         /// For a request's headers.
         pub header: Age = seconds(10),
         /// How long a connection without a request is kept.
@@ -509,6 +499,18 @@ pub enum LogFormat {
     Pretty,
     /// A JSON object a line.
     Json,
+}
+
+/// Who may read what the server tells of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Exposure {
+    /// Callers with a token.
+    Token,
+    /// Whoever reaches the port.
+    Public,
+    /// Nobody; nothing is counted.
+    Off,
 }
 
 /// When to colour.
@@ -578,6 +580,16 @@ pub struct Agent {
     pub commands: Vec<String>,
     /// Protocol extensions that its card declares.
     pub extensions: Vec<Extension>,
+    /// The address of its documentation, for its card.
+    pub documentation_url: Option<String>,
+    /// The address of its picture, for its card.
+    pub icon_url: Option<String>,
+    /// Whether its prompt ends with who calls and what came beside the message.
+    pub message_context: bool,
+    /// Media types that it reads, as its card says it.
+    pub input_modes: Vec<String>,
+    /// Media types that it writes, as its card says it.
+    pub output_modes: Vec<String>,
     /// Whether an answer without a task is possible.
     pub replies: Replies,
     /// Where its sessions work, where that differs from `workspace`.
@@ -616,6 +628,8 @@ pub struct Agent {
     pub warm: usize,
     /// `claude`: the CLI's permission mode.
     pub permission_mode: String,
+    /// `claude`: whether what a shared project's own settings allow counts.
+    pub trust_project: bool,
     /// `claude`, `acp`: the model.
     pub model: Option<String>,
     /// `claude`: tools that it is not given.
@@ -816,6 +830,10 @@ section! {
         pub timeout: Age = seconds(DAY),
         /// What happens then.
         pub then: AskTimeout = AskTimeout::Deny,
+        /// Which words answer a permission.
+        pub words: AskWords = AskWords::Exact,
+        /// Whether a message without `taskId` answers the only task of its context that waits for its caller.
+        pub by_context: bool = true,
         /// Open asks of one turn, before its agent is not heard any further.
         pub per_turn: usize = 32,
         /// Open asks of one session, whichever of its tasks ask.
@@ -837,6 +855,16 @@ pub enum AskTimeout {
     Deny,
     /// Its task is canceled.
     Cancel,
+}
+
+/// Which plain words answer a permission.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum AskWords {
+    /// `allow`, `yes`, `deny`, `no` and `deny: reason`.
+    Exact,
+    /// Also what people write instead.
+    Common,
 }
 
 /// An agent's environment; it starts empty.

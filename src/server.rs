@@ -4,11 +4,16 @@ mod admin;
 mod answers;
 mod call;
 mod card;
+mod cors;
 mod door;
+mod extensions;
 mod grpc;
 mod jsonrpc;
 mod listen;
 mod openapi;
+mod packed;
+mod reflection;
+mod reload;
 mod rest;
 mod stream;
 
@@ -16,6 +21,7 @@ pub use answers::Answers;
 pub use card::Cards;
 pub use listen::serve;
 pub use openapi::Document;
+pub use reload::Reloading;
 
 use self::listen::UnderWay;
 use crate::access::{Access, Arrival, Denied, Forwarded};
@@ -31,11 +37,12 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
-use axum::routing::{any, get, post};
+use axum::routing::{any, delete, get, post};
 use bytes::Bytes;
 use door::AuditEntry;
 use futures_util::FutureExt;
 use http_body_util::BodyExt;
+use parking_lot::RwLock;
 use pilothouse_a2a::Bounds;
 use pilothouse_a2a::error::{Error, ErrorKind, status_object};
 use pilothouse_sandbox::isolation::Isolation;
@@ -75,7 +82,9 @@ pub struct Doors {
     /// The guard.
     pub access: Access,
     /// What stands on the cards.
-    pub cards: Cards,
+    pub cards: RwLock<Arc<Cards>>,
+    /// How the configuration is read again.
+    pub reloading: Reloading,
     /// The agents that are served.
     pub agents: Arc<Agents>,
     /// The operations.
@@ -86,6 +95,8 @@ pub struct Doors {
     pub isolation: Isolation,
     /// Console and audit.
     pub telemetry: Telemetry,
+    /// No message is accepted any more; the server stops when no turn runs.
+    pub draining: CancellationToken,
     /// Ends streams when the server stops.
     pub stop: CancellationToken,
     /// The operations that were begun, to be awaited at the end.
@@ -98,16 +109,20 @@ pub struct Doors {
 
 /// All doors.
 pub fn router(doors: Arc<Doors>) -> Router {
-    Router::new()
+    let router = Router::new()
         .route("/", post(jsonrpc::call).get(admin::welcome))
         .route("/a2a", post(jsonrpc::call))
         .route("/a2a/", post(jsonrpc::call))
         .route("/.well-known/agent-card.json", get(card::agent_card))
         .route("/.well-known/agent.json", get(card::legacy_card))
         .route(JWKS_PATH, get(card::jwks))
+        // Clients add the path of a card to the address of JSON-RPC.
+        .route("/a2a/.well-known/agent-card.json", get(card::agent_card))
+        .route("/a2a/.well-known/agent.json", get(card::legacy_card))
         .route("/openapi.json", get(openapi::document))
         .route("/health", get(admin::health))
         .route("/ready", get(admin::ready))
+        .route("/metrics", get(admin::metrics))
         .route("/api/v1/sessions", get(admin::sessions))
         .route("/api/v1/sessions/{id}", get(admin::session))
         .route("/api/v1/sessions/{id}/files", get(admin::files::list))
@@ -119,12 +134,26 @@ pub fn router(doors: Arc<Doors>) -> Router {
         .route("/api/v1/sessions/{id}/attach", post(admin::attach::attach))
         .route("/api/v1/asks", get(admin::asks::list))
         .route("/api/v1/asks/{id}", post(admin::asks::answer))
+        .route("/api/v1/erase", post(admin::erase::erase))
+        .route("/api/v1/drain", post(admin::operate::drain))
+        .route("/api/v1/usage", get(admin::usage::usage))
+        .route("/api/v1/reload", post(admin::operate::reload))
+        .route("/api/v1/tokens", get(admin::tokens::list).post(admin::tokens::create))
+        .route("/api/v1/tokens/{id}", delete(admin::tokens::revoke))
         .route("/lf.a2a.v1.A2AService/{method}", any(grpc::call))
         .route("/a2a.v1.A2AService/{method}", any(grpc::call))
         .route_service("/grpc.health.v1.Health/{method}", health(&doors))
         .fallback(rest::call)
-        .method_not_allowed_fallback(admin::method_not_allowed)
-        .with_state(doors)
+        .method_not_allowed_fallback(admin::method_not_allowed);
+    let router = match doors.config.server.grpc_reflection {
+        true => reflection::add(router),
+        false => router,
+    };
+    let router = match cors::build_layer(&doors.config) {
+        Some(layer) => router.layer(layer),
+        None => router,
+    };
+    router.with_state(doors)
 }
 
 /// The standard health service: serving, until the server stops.
@@ -206,6 +235,11 @@ fn is_malformed(error: &axum::Error) -> bool {
 }
 
 impl Doors {
+    /// What stands on the cards now.
+    fn cards(&self) -> Arc<Cards> {
+        self.cards.read().clone()
+    }
+
     /// The body of a caller's request, within `limits.body`, `limits.bodies` and `timeouts.body`.
     async fn read_body(
         &self,
@@ -223,6 +257,7 @@ impl Doors {
         }
         let announced = announced.and_then(|length| usize::try_from(length).ok());
         let patience = self.config.timeouts.body.get();
+        let packed = packed::is_packed(headers)?;
         let (mut body, mut bytes, mut place) = (body, Vec::new(), None);
         // Nothing of a large body is read while it waits for its place, so that it stays in the socket.
         if let Some(most) = announced.filter(|most| *most > SMALL_BODY) {
@@ -270,7 +305,11 @@ impl Doors {
             }
             bytes.extend_from_slice(&chunk);
         }
-        Ok(RequestBody { bytes: Bytes::from(bytes), place })
+        let body = RequestBody { bytes: Bytes::from(bytes), place };
+        match packed && headers.contains_key(header::CONTENT_ENCODING) {
+            true => self.unpack(caller, body).await,
+            false => Ok(body),
+        }
     }
 
     /// The place of a body that may become as large as this, when there is one.
@@ -316,7 +355,7 @@ fn arrival<B>(request: &Request<B>) -> Arrival {
     request.extensions().get().cloned().unwrap_or_else(|| {
         let nowhere = IpAddr::from([0, 0, 0, 0]);
         let forwarded = Forwarded::direct(nowhere);
-        Arrival { forwarded, local: nowhere, host: String::new() }
+        Arrival { forwarded, local: nowhere, host: String::new(), wanted: None }
     })
 }
 
@@ -329,34 +368,16 @@ fn peer<B>(request: &Request<B>) -> IpAddr {
     arrival(request).forwarded.client
 }
 
-/// A refusal at the door as the error of every binding.
-fn denial(denied: &Denied) -> (StatusCode, Error) {
-    let (status, kind) = match denied {
-        Denied::NoToken | Denied::WrongToken => {
-            (StatusCode::UNAUTHORIZED, ErrorKind::Unauthenticated)
-        }
-        Denied::UnclearHost => (StatusCode::BAD_REQUEST, ErrorKind::InvalidRequest),
-        Denied::Host(_) | Denied::Origin(_) => (StatusCode::FORBIDDEN, ErrorKind::PermissionDenied),
-        Denied::Locked(_) | Denied::NotCompared(_) => {
-            (StatusCode::TOO_MANY_REQUESTS, ErrorKind::ResourceExhausted)
-        }
-    };
-    let mut error = Error::new(kind, denied.to_string());
-    if let Denied::Locked(seconds) | Denied::NotCompared(seconds) = denied {
-        error = error.retry_after(*seconds);
-    }
-    (status, error)
-}
-
 /// The refusal of a request for what is public, where it names a host that is not served here.
 fn refuse_host(doors: &Doors, request: &Request) -> Option<Response> {
     let denied = doors.access.check_host(&arrival(request)).err()?;
-    Some(refusal(&denied))
+    Some(refusal(denied))
 }
 
 /// A refusal at the door as a response.
-fn refusal(denied: &Denied) -> Response {
-    let (status, error) = denial(denied);
+fn refusal(denied: Denied) -> Response {
+    let error = Error::from(denied);
+    let status = StatusCode::from_u16(error.kind.codes().http).unwrap_or(StatusCode::FORBIDDEN);
     with_advice(json_response(status, status_object(&error).to_string()), &error)
 }
 
@@ -368,6 +389,9 @@ fn with_advice(mut response: Response, error: &Error) -> Response {
             header::WWW_AUTHENTICATE,
             HeaderValue::from_static("Bearer realm=\"pilothouse\""),
         );
+    }
+    if error.kind == ErrorKind::ContentTypeNotSupported {
+        headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static(packed::GZIP));
     }
     if let Some(seconds) = error.retry_after {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));

@@ -11,11 +11,14 @@
 //! A log lives as long as somebody holds it: the actor during a turn, a subscriber. [`Tasks`] only
 //! knows the way back to it, so finished tasks cost no memory.
 
+mod anybody;
 mod view;
 mod waiting;
+mod whole;
 
 pub use view::{ANSWER, Extent, answer_id, weigh};
 pub use waiting::Waiting;
+pub use whole::{is_last, is_last_piece, is_of_answer};
 
 use crate::store::{
     Durability, Error, Event, EventsPart, Kind, ReadTransaction, Scope, Store, TaskRow, Write,

@@ -2,23 +2,30 @@
 
 pub mod audit;
 pub mod console;
+mod happening;
+pub mod metrics;
 mod raw;
 
 pub use audit::{Audit, Entry, Unsent};
 pub use console::{Console, TurnEnd};
+pub use metrics::Metrics;
 pub use raw::Raw;
 
+use crate::access::Caller;
 use crate::asks::{self, Answered};
-use crate::config::Config;
+use crate::config::{Config, Exposure};
 use crate::store::{self, AskRow, Scope};
 use crate::task::TaskLog;
+use happening::Happening;
 use pilothouse_a2a::time::Timestamp;
+use pilothouse_agents::AskKind;
 use pilothouse_agents::event::Event;
 use pilothouse_agents::is_unshowable;
 use pilothouse_egress::Refusal;
 use serde_json::Value;
 use std::io;
 use std::sync::Arc;
+use tokio_util::task::TaskTracker;
 
 /// Everything that watches; clones share it.
 #[derive(Clone)]
@@ -28,6 +35,9 @@ struct SharedTelemetry {
     console: Console,
     raw: Raw,
     audit: Audit,
+    metrics: Option<Metrics>,
+    /// Entries of the audit log that wait for their place in its queue.
+    unsent: TaskTracker,
 }
 
 impl Telemetry {
@@ -37,7 +47,9 @@ impl Telemetry {
             if config.log.console { Console::stdout(config.log.color) } else { Console::off() };
         let raw = Raw::open(&config.log)?;
         let audit = Audit::open(config)?;
-        Ok(Self(Arc::new(SharedTelemetry { console, raw, audit })))
+        let metrics = (config.metrics != Exposure::Off).then(Metrics::new);
+        let unsent = TaskTracker::new();
+        Ok(Self(Arc::new(SharedTelemetry { console, raw, audit, metrics, unsent })))
     }
 
     /// The log of raw agent lines.
@@ -50,6 +62,19 @@ impl Telemetry {
         &self.0.audit
     }
 
+    /// What is counted; none where `metrics` is off.
+    pub fn metrics(&self) -> Option<&Metrics> {
+        self.0.metrics.as_ref()
+    }
+
+    /// Notes what became of a request, or says what is left to be waited for.
+    pub fn note_request(&self, entry: &Entry) -> Result<(), Unsent> {
+        if let Some(metrics) = self.metrics() {
+            metrics.request(entry.outcome);
+        }
+        self.0.audit.note(entry)
+    }
+
     /// The console.
     pub fn console(&self) -> &Console {
         &self.0.console
@@ -58,12 +83,18 @@ impl Telemetry {
     /// A turn begins.
     pub fn turn_begins(&self, log: &TaskLog, agent: &str, prompt: &str) {
         self.0.console.begin_turn(&log.id, agent, &log.scope.caller, prompt);
+        if let Some(metrics) = self.metrics() {
+            metrics.turn_begins(log);
+        }
         tracing::debug!(task.id = %log.id, context.id = %log.context_id, agent.name = agent, "a turn of task {} begins", log.id);
     }
 
     /// The agent said something.
     pub fn agent_says(&self, log: &TaskLog, event: &Event) {
         self.0.console.agent(&log.id, event);
+        if let Some(metrics) = self.metrics() {
+            metrics.agent_says(log, event);
+        }
     }
 
     /// A person has to answer.
@@ -73,16 +104,46 @@ impl Telemetry {
             None => (asks::words(&row.ask), "answer"),
         };
         self.0.console.ask(&log.id, &log.scope.caller, &words, command);
+        if let Some(metrics) = self.metrics() {
+            metrics.ask(log, "asked");
+        }
+        self.note(&Happening::asked(log, row));
     }
 
-    /// A person has answered.
-    pub fn answered(&self, log: &TaskLog, answered: &Answered) {
-        self.0.console.answer(&log.id, &log.scope.caller, answered.decision);
+    /// A message of a caller is stored.
+    pub fn accepted(&self, log: &TaskLog, caller: &Caller) {
+        self.note(&Happening::accepted(log, caller));
+    }
+
+    /// An ask is decided: by a caller, or because its time is over.
+    pub fn answered(&self, log: &TaskLog, answered: &Answered, caller: Option<&Caller>) {
+        let name = caller.map_or(&*log.scope.caller, |caller| &caller.name);
+        self.0.console.answer(&log.id, name, answered.decision);
+        if let Some(metrics) = self.metrics() {
+            metrics.ask(log, answered.decision);
+        }
+        self.note(&Happening::answered(log, answered, caller));
+    }
+
+    /// The operator's rules decide about what an agent asks for.
+    pub fn decided(&self, log: &TaskLog, kind: &AskKind, is_allowed: bool) {
+        self.note(&Happening::decided(log, kind, is_allowed));
+    }
+
+    /// Notes what happened. Nobody waits for a full queue here, so the entry itself does.
+    fn note(&self, happening: &Happening) {
+        if let Err(unsent) = self.0.audit.note(happening) {
+            self.0.unsent.spawn(unsent.send());
+        }
     }
 
     /// A turn is over.
     pub fn turn_ends(&self, log: &TaskLog, end: TurnEnd<'_>) {
         let duration_ms = end.took.as_millis();
+        if let Some(metrics) = self.metrics() {
+            metrics.turn_ends(log, &end);
+        }
+        self.note(&Happening::ended(log, &end));
         self.0.console.end_turn(&log.id, end);
         tracing::debug!(task.id = %log.id, context.id = %log.context_id, duration_ms, state = log.state().name(), "a turn of task {} ended", log.id);
     }
@@ -104,11 +165,18 @@ impl Telemetry {
         if let Some(log) = log {
             self.0.console.refuse(&log.id, &format!("{host}:{port}"), reason.word());
         }
+        if let Some(metrics) = self.metrics() {
+            metrics.refuse(&scope.agent, reason.word());
+        }
         let entry = Entry {
             time: Timestamp::now(),
+            kind: "egress",
             caller: Some(scope.caller.to_string()),
+            token: None,
+            owner: None,
             peer: format!("agent {}", scope.agent),
             action: format!("egress {host}:{port}"),
+            subject: None,
             task: log.map(|log| log.id.to_string()),
             context: log.map(|log| log.context_id.to_string()),
             ask: None,
@@ -122,6 +190,8 @@ impl Telemetry {
 
     /// Writes out what waits.
     pub async fn close(&self) {
+        self.0.unsent.close();
+        self.0.unsent.wait().await;
         self.0.audit.close().await;
         self.0.console.close();
     }

@@ -1,7 +1,9 @@
 //! The server that a client command talks to: found by itself on this machine, or named.
 
-mod listener;
+mod api;
+pub(crate) mod listener;
 
+use super::complete;
 use super::failure::{Failure, causes, root_cause};
 use crate::config::{Config, Environment, Flags, Loaded, load, load_named};
 use clap::Args;
@@ -36,6 +38,9 @@ pub(crate) struct ServerArgs {
     /// State folder of the local server
     #[arg(long, value_name = "DIR", help_heading = "Server", global = true)]
     state_dir: Option<PathBuf>,
+    /// For an admin: list what is of this caller, or of all (`*`)
+    #[arg(long, value_name = "NAME", help_heading = "Server", global = true)]
+    caller: Option<String>,
 }
 
 /// Which server, which of its agents, and who calls.
@@ -44,7 +49,7 @@ pub(crate) struct AgentArgs {
     #[command(flatten)]
     pub(crate) server: ServerArgs,
     /// One of several agents of the server, by its name
-    #[arg(long, value_name = "NAME", help_heading = "Server", global = true)]
+    #[arg(long, value_name = "NAME", help_heading = "Server", global = true, add = complete::agents())]
     agent: Option<String>,
 }
 
@@ -73,6 +78,8 @@ pub(crate) struct Server {
     local: bool,
     /// This user runs it on this machine.
     ours: bool,
+    /// Whose tasks, sessions and asks are listed, where that is not the own caller.
+    caller: Option<String>,
 }
 
 impl ServerArgs {
@@ -120,8 +127,10 @@ impl Server {
             ("--url", args.url.clone()),
             ("--config", folder(&args.config)),
             ("--state-dir", folder(&args.state_dir)),
+            ("--caller", args.caller.clone()),
         ]);
-        Ok(Self { url, token, agent: None, options, local, ours })
+        let caller = args.caller.clone();
+        Ok(Self { url, token, agent: None, options, local, ours, caller })
     }
 
     /// The same, and the agent there that is named.
@@ -135,6 +144,13 @@ impl Server {
             Some(name) => server.of_agent(name),
             None => server,
         })
+    }
+
+    /// A server at an address, without a token.
+    #[cfg(test)]
+    pub(super) fn of_url(url: &str) -> Self {
+        let (url, options) = (url.to_owned(), String::new());
+        Self { url, token: None, agent: None, options, local: false, ours: false, caller: None }
     }
 
     /// The same server, and this agent there.
@@ -176,8 +192,8 @@ impl Server {
     pub(super) async fn client(&self) -> Result<Client, Failure> {
         let token = || self.token.as_ref().map(|token| token.0.clone());
         let base = self.base();
-        let found = if self.local || self.agent.is_some() {
-            Client::new(&format!("{base}/"), token())
+        let found = if self.local || self.agent.is_some() || self.caller.is_some() {
+            Client::new(&self.with_caller(&format!("{base}/")), token())
         } else {
             match Client::discover(&base, token()).await {
                 // An endpoint of its own, without a card beside it.
@@ -196,11 +212,7 @@ impl Server {
     /// Reads something below `base`.
     async fn read(&self, base: &str, path: &str) -> Result<Value, Failure> {
         let response = self.answer(Method::GET, (base, path), None, PATIENCE).await?;
-        let body = body(response).await.map_err(|error| self.unreachable(&error))?;
-        serde_json::from_slice(&body).map_err(|_| Failure {
-            code: super::exit::UNAVAILABLE,
-            ..Failure::missing(format!("{} is no pilothouse", self.url))
-        })
+        self.parse(response).await
     }
 
     /// Posts to the house's own API; the answer stays open for as long as it is held.
@@ -212,11 +224,6 @@ impl Server {
         self.answer(Method::POST, (&self.base(), path), Some(body), FOREVER).await
     }
 
-    /// Begins to read what may be long.
-    pub(super) async fn download(&self, path: &str) -> Result<reqwest::Response, Failure> {
-        self.answer(Method::GET, (&self.base(), path), None, FOREVER).await
-    }
-
     /// An answer that is none of refusal; what is posted may be answered for ever.
     async fn answer(
         &self,
@@ -225,7 +232,7 @@ impl Server {
         posted: Option<&Value>,
         patience: Duration,
     ) -> Result<reqwest::Response, Failure> {
-        let url = parsed(&format!("{base}{path}"))?;
+        let url = parsed(&self.with_caller(&format!("{base}{path}")))?;
         let mut request = http(&url, patience)?.request(method, url);
         if let Some(token) = &self.token {
             let mut value = HeaderValue::try_from(format!("Bearer {}", token.0))
@@ -249,7 +256,7 @@ impl Server {
         Err(match (status, told) {
             (401, _) => Failure::not_authorised(&self.url),
             // Without words of its own it is the token that is meant.
-            (403, told) if posted.is_none() || told.is_none() => Failure::not_authorised(&self.url),
+            (403, None) => Failure::not_authorised(&self.url),
             (403, Some(told)) => Failure::new(super::exit::NOT_AUTHORISED, told),
             (404, Some(told)) => Failure::missing(told),
             (404, None) => Failure::missing(format!("{} has no {path}", self.url)),
@@ -292,7 +299,7 @@ impl Server {
     }
 
     /// The names of all its agents, where it tells them to this caller.
-    async fn names(&self) -> Vec<String> {
+    pub(super) async fn names(&self) -> Vec<String> {
         let told = self.read(&self.url, "/ready").await.unwrap_or_default();
         let names = told.get("agents").and_then(Value::as_array).into_iter().flatten();
         names.filter_map(Value::as_str).map(ToOwned::to_owned).collect()
@@ -323,9 +330,8 @@ pub(super) fn escape(segment: &str) -> String {
 
 /// Reads an address.
 pub(crate) fn parsed(text: &str) -> Result<Url, Failure> {
-    let url = Url::parse(text)
-        .ok()
-        .filter(|url| matches!(url.scheme(), "http" | "https") && url.host().is_some());
+    let is_http = |url: &Url| matches!(url.scheme(), "http" | "https") && url.host().is_some();
+    let url = Url::parse(text).ok().filter(is_http);
     url.ok_or_else(|| Failure::usage(format!("`{text}` is not an http or https url")))
 }
 
@@ -370,7 +376,7 @@ pub(crate) fn address(config: &Config) -> String {
 }
 
 /// The address that a server which still runs left in the state folder.
-fn running(config: &Config) -> Option<String> {
+pub(crate) fn running(config: &Config) -> Option<String> {
     let text = std::fs::read_to_string(config.state_dir.join("server.json")).ok()?;
     let RunningServer { url, pid } = serde_json::from_str(&text).ok()?;
     // A process that is gone holds no lock, and one that got its number holds another.

@@ -4,6 +4,7 @@ mod attach;
 mod files;
 mod review;
 
+use super::complete;
 use super::failure::Failure;
 use super::list::{List, ListArgs, read_list};
 use super::local::Server;
@@ -31,6 +32,7 @@ pub(crate) enum SessionsCommand {
     /// One session, by its id or its context
     Show {
         /// The session or its context: an id, the beginning or the end of one, or `last`
+        #[arg(add = complete::sessions())]
         id: String,
         /// Print it as JSON
         #[arg(long)]
@@ -39,6 +41,7 @@ pub(crate) enum SessionsCommand {
     /// The agent's own terminal on a session, where the server runs; its other messages wait meanwhile
     Attach {
         /// The session or its context: an id, the beginning or the end of one, or `last`
+        #[arg(add = complete::sessions())]
         id: String,
     },
     /// What is in the workspace of a session
@@ -59,6 +62,7 @@ pub(crate) enum SessionsCommand {
     #[command(after_help = super::send::EXIT_CODES)]
     Fork {
         /// The session or its context: an id, the beginning or the end of one, or `last`
+        #[arg(add = complete::sessions())]
         id: String,
         /// What to say there first
         #[arg(default_value = FIRST_WORDS, hide_default_value = true)]

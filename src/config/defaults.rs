@@ -49,6 +49,10 @@ macro_rules! section {
 }
 pub(super) use section;
 
+fn modes(modes: &[&str]) -> Vec<String> {
+    modes.iter().map(|&mode| mode.to_owned()).collect()
+}
+
 /// The groups of variables that a preset's agent needs beside those of every agent.
 fn environment_of(preset: &str) -> &'static [&'static str] {
     match preset {
@@ -73,7 +77,8 @@ impl Agent {
     pub(super) fn as_declared(declared: &Self) -> Self {
         let known = declared.preset.as_deref().and_then(preset);
         let Some(known) = known else {
-            return Self::of(declared.driver);
+            // Its key is its name: there may be several of one driver.
+            return Self { name: None, ..Self::of(declared.driver) };
         };
         let groups = environment_of(known.name).iter().copied();
         let mut agent = Self::of(DriverKind::Acp);
@@ -102,6 +107,19 @@ impl Agent {
             skills_source: SkillsSource::Cli,
             commands: Vec::new(),
             extensions: Vec::new(),
+            message_context: false,
+            documentation_url: None,
+            icon_url: None,
+            // Files lie in the agent's workspace, so it takes every kind. The common ones are named for
+            // clients that look for the very word.
+            input_modes: modes(&[
+                "text/plain",
+                "application/json",
+                "image/png",
+                "image/jpeg",
+                "*/*",
+            ]),
+            output_modes: modes(&["text/plain", "application/json"]),
             replies: Replies::Task,
             workspace: AgentWorkspace::default(),
             init: None,
@@ -124,6 +142,7 @@ impl Agent {
             ask_rules: Vec::new(),
             warm: 0,
             permission_mode: "acceptEdits".to_owned(),
+            trust_project: false,
             model: None,
             disallowed_tools: None,
             max_retries: 3,

@@ -1,12 +1,16 @@
 //! What the configuration means for the sandbox, which knows nothing of files and keys.
 
 use super::own::SESSION_SCRIPT;
-use super::{Agent, Bytes, Config, Isolation, Workspace, WorkspaceMode};
+use super::{Agent, Bytes, Config, DriverKind, Isolation, Workspace, WorkspaceMode};
 use pilothouse_sandbox::isolation::{
     BackendKind, ContainerSettings, SandboxLimits, SandboxSettings, Uids,
 };
 use pilothouse_sandbox::workspace::{self, CopyLimits, WorkspaceSettings, existing};
 use std::path::Path;
+
+/// Claude Code at a person's terminal does not begin with its set-up. That a folder is trusted is for the person to say.
+const CLAUDE_HOME: &[(&str, &str)] =
+    &[(".claude.json", "{\"hasCompletedOnboarding\": true, \"theme\": \"dark\"}\n")];
 
 impl Config {
     /// What is put around every agent.
@@ -65,6 +69,7 @@ impl Config {
             root: cwd.join(&workspace.path),
             homes: self.state_dir.join("sessions"),
             defaults: defaults.transpose()?,
+            seed: if agent.driver == DriverKind::Claude { CLAUDE_HOME } else { &[] },
             script,
             patience: self.timeouts.init.get(),
             copy: CopyLimits { entries: copy.entries, size: copy.size.get(), depth: copy.depth },

@@ -1,16 +1,18 @@
 //! Answers to asks: to the process that waits for one, or by resuming the conversation that asked.
 
 use super::send::refused;
-use super::{Accepted, Client, Service};
+use super::{Accepted, Client, Service, message};
+use crate::access::Caller;
 use crate::asks::{self, Answered, Decision, Pass};
 use crate::backoff::Backoff;
 use crate::config::AskTimeout;
 use crate::session::{Delivery, Origin};
-use crate::store::{self, AskRow, Durability, Write};
+use crate::store::{self, AskRow, Durability, Scope, Write};
 use crate::task::{Extent, Record, TaskLog};
 use pilothouse_a2a::Metadata;
 use pilothouse_a2a::error::{Error, ErrorKind};
 use pilothouse_a2a::event::TaskStatusUpdateEvent;
+use pilothouse_a2a::id::TaskId;
 use pilothouse_a2a::message::{Message, Part, PartContent, Role};
 use pilothouse_a2a::task::{TaskState, TaskStatus};
 use pilothouse_a2a::time::Timestamp;
@@ -43,16 +45,42 @@ impl Service {
         }
     }
 
-    /// The open asks of these, oldest first, a page of them.
-    pub fn asks(&self, clients: &[Client], after: Option<&str>, most: usize) -> asks::Page {
-        let scopes: Vec<_> = clients.iter().map(Client::scope).collect();
-        self.asks.page(&scopes, after, most, self.config.limits.response.as_usize())
+    /// The tasks that a message without a task may answer: those of its context that wait for its caller.
+    pub(super) fn waiting_tasks(&self, scope: &Scope, message: &Message) -> Vec<TaskId> {
+        let context = message.context_id.as_ref().filter(|_| self.config.asks.by_context);
+        let is_plain = message.task_id.is_none() && message::fork_of(message).is_none();
+        let context = context.filter(|_| is_plain);
+        context.map(|context| self.asks.tasks_of(scope, context)).unwrap_or_default()
     }
 
-    /// An open ask of this caller.
+    /// The task that a message without a task answers: the only one of its context that waits for its caller.
+    pub(super) async fn find_waiting(
+        &self,
+        scope: &Scope,
+        message: &Message,
+    ) -> Result<Option<Arc<TaskLog>>, Error> {
+        let waiting = self.waiting_tasks(scope, message);
+        match waiting.as_slice() {
+            [] => Ok(None),
+            [task] => self.tasks.find(scope, task).await.map_err(store::Error::incident),
+            several => Err(asks::refuse_several(several)),
+        }
+    }
+
+    /// The open asks of these, oldest first, a page of them.
+    pub fn asks(&self, clients: &[Client], after: Option<&str>, most: usize) -> asks::Page {
+        let is_listed = |scope: &Scope| {
+            clients
+                .iter()
+                .any(|client| client.agent.key == scope.agent && client.caller.lists(scope))
+        };
+        self.asks.page(is_listed, after, most, self.config.limits.response.as_usize())
+    }
+
+    /// An open ask of this caller; an admin has those of all callers.
     pub fn own_ask(&self, client: &Client, id: &str) -> Option<Arc<AskRow>> {
         let row = self.asks.get(id);
-        row.filter(|row| row.scope == client.scope())
+        row.filter(|row| row.scope.agent == client.agent.key && client.caller.sees(&row.scope))
     }
 
     /// Answers an ask by its id, with what a data part would hold.
@@ -77,8 +105,8 @@ impl Service {
         let mut message = Message::new(Role::User, vec![Part::of(PartContent::Data(given.into()))]);
         message.task_id = Some(log.id.clone());
         message.context_id = Some(log.context_id.clone());
-        let told = self.prompt(&client.agent, &message)?;
-        let accepted = self.continue_task(&log, message, told, None).await?;
+        let told = self.prompt(&client.agent, &message, (&*client.caller.name, [].as_slice()))?;
+        let accepted = self.continue_task(&client.caller, &log, message, told, None).await?;
         accepted.ok_or_else(not_open_any_more)
     }
 
@@ -90,6 +118,7 @@ impl Service {
         decision: Decision,
         message: Option<Message>,
         mut also: Vec<Write>,
+        caller: Option<&Caller>,
     ) -> Result<Option<Accepted>, Error> {
         // One of several answers gets it.
         let Some(row) = self.asks.take(&row.id) else {
@@ -97,8 +126,11 @@ impl Service {
         };
         also.push(Write::AskTaken { id: row.id.clone() });
         let before = log.head();
+        let refusal =
+            message.as_ref().and_then(|message| asks::explain_refusal(&decision, message));
+        let refusal = refusal.map(|words| Message::new(Role::Agent, vec![Part::text(words)]));
         let records = message.map(Record::Message).into_iter();
-        let records = records.chain([state_record(log, TaskState::Working, None)]);
+        let records = records.chain([state_record(log, TaskState::Working, refusal)]);
         let stored =
             log.record_with(&self.store, also, records.collect(), Durability::Synced).await;
         match stored {
@@ -114,7 +146,7 @@ impl Service {
             Delivery::Gone => self.resume(log, &row, &decision).await?,
         }
         let answered = Answered::new(&row, &decision);
-        self.telemetry.answered(log, &answered);
+        self.telemetry.answered(log, &answered, caller);
         let answered = Some(answered);
         Ok(Some(Accepted { log: log.clone(), before: Some(before), answered }))
     }
@@ -240,10 +272,12 @@ impl Service {
                 .map_err(store::Error::incident)?;
             self.asks.forget(log.n);
             self.sessions.cancel(&log).await.map_err(store::Error::incident)?;
+            let canceled = Answered { ask: row.id.clone(), decision: "cancel" };
+            self.telemetry.answered(&log, &canceled, None);
             return Ok(());
         }
         let reason = format!("nobody answered within {open}.");
-        self.decided(&log, row, Decision::Deny { reason }, None, Vec::new()).await.map(drop)
+        self.decided(&log, row, Decision::Deny { reason }, None, Vec::new(), None).await.map(drop)
     }
 }
 

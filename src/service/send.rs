@@ -2,7 +2,9 @@
 
 use super::message::{self, Told};
 use super::repeat::{self, Mark, Print, Repeat};
-use super::{Client, RETRY_SECONDS, Service};
+use super::scope::check_sender;
+use super::{Client, RETRY_SECONDS, Service, beside};
+use crate::access::Caller;
 use crate::agent::Agent;
 use crate::asks::{self, Answered};
 use crate::config::{AtAccountLimit, Replies};
@@ -62,6 +64,7 @@ impl Service {
         request: SendMessageRequest,
         beside: Beside<'_>,
     ) -> Result<Accepted, Error> {
+        check_sender(&client.caller)?;
         message::check_message(&request.message, beside.alias)?;
         self.take(client, request, beside).await
     }
@@ -80,11 +83,9 @@ impl Service {
             None => Mark::Message(request.message.message_id.to_string()),
         };
         let print = repeat::print(&mut request, beside.key.is_none());
-        let first = match self
-            .repeats
-            .look(&client.scope(), mark, print, request.message.task_id.is_some())
-            .await
-        {
+        let continues = request.message.task_id.is_some()
+            || !self.waiting_tasks(&client.scope(), &request.message).is_empty();
+        let first = match self.repeats.look(&client.scope(), mark, print, continues).await {
             Repeat::First(first) => first,
             Repeat::Of(log) => return Ok(Accepted { log, before: None, answered: None }),
         };
@@ -100,6 +101,7 @@ impl Service {
         };
         let print = key.is_none().then_some(print);
         let (accepted, hook) = self.accept_first(client, request, beside, key, print).await?;
+        self.telemetry.accepted(&accepted.log, &client.caller);
         first.accepted(&accepted.log);
         if let Some(hook) = hook {
             let after = accepted.before.unwrap_or(0);
@@ -151,18 +153,19 @@ impl Service {
             && beside.dialect != Dialect::V0_1;
         let alias = beside.alias;
         let new = New { alias, key: key.clone(), withheld, print };
-        let told = self.prompt(&client.agent, &message)?;
+        let modes = &configuration.accepted_output_modes;
+        beside::check_modes(&client.agent, modes)?;
+        let told =
+            self.prompt(&client.agent, &message, (&*client.caller.name, modes.as_slice()))?;
         let scope = client.scope();
         let continued = match (&message.task_id, alias) {
-            (Some(id), _) => {
-                let found = self.tasks.find(&scope, id).await.map_err(store::Error::incident)?;
-                Some(found.ok_or_else(|| Error::task_not_found(id.as_str()))?)
-            }
+            (Some(id), _) => Some(self.find(client, id, false).await?.0),
             (None, Some(alias)) => {
                 self.tasks.find_alias(&scope, alias).await.map_err(store::Error::incident)?
             }
-            (None, None) => None,
+            (None, None) => self.find_waiting(&scope, &message).await?,
         };
+        self.check_scope(client, continued.as_deref(), &message)?;
         let same_context = |log: &TaskLog| {
             message.context_id.as_ref().is_none_or(|context| *context == log.context_id)
         };
@@ -182,13 +185,15 @@ impl Service {
                 ))
             }
             Some(log) if message.task_id.is_some() => {
-                let taken = self.continue_task(&log, message, told, key).await?;
+                let taken = self.continue_task(&client.caller, &log, message, told, key).await?;
                 taken.ok_or_else(|| not_open(&log))
             }
-            // A v0.1 client reuses its id: a finished task makes room for a new one in the same session.
+            // The task that waits in the context, or that a v0.1 client names: where it is finished by now, a new one
+            // begins in the same session.
             Some(log) => {
-                let taken =
-                    self.continue_task(&log, message.clone(), told.clone(), key.clone()).await?;
+                let taken = self
+                    .continue_task(&client.caller, &log, message.clone(), told.clone(), key.clone())
+                    .await?;
                 if let Some(accepted) = taken {
                     return Ok((accepted, hook));
                 }
@@ -246,7 +251,7 @@ impl Service {
         };
         let status = TaskStatus {
             state: TaskState::Submitted,
-            message: (!admission.starts_now()).then(|| self.queued(&row.scope, limit.as_ref())),
+            message: (!admission.starts_now()).then(|| self.queued(&row, limit.as_ref())),
             timestamp: Some(now),
         };
         let mut task = Task::new(id.clone(), context_id.clone(), status);
@@ -271,9 +276,14 @@ impl Service {
     }
 
     /// The place of a task that cannot begin at once, for people.
-    fn queued(&self, scope: &Scope, limit: Option<&AccountLimit>) -> Message {
-        let place = self.sessions.position(&scope.caller);
-        let mut words = format!("waiting for its turn: number {place} in the queue");
+    fn queued(&self, row: &TaskRow, limit: Option<&AccountLimit>) -> Message {
+        let mut words = match self.asks.tasks_of(&row.scope, &row.context_id).first() {
+            Some(task) => format!("waiting for task {task}, which waits for your answer"),
+            None => {
+                let place = self.sessions.position(&row.scope.caller);
+                format!("waiting for its turn: number {place} in the queue")
+            }
+        };
         if let Some(limit) = limit {
             words = format!("{words}; {}", limit.words());
         }
@@ -311,6 +321,7 @@ impl Service {
     /// None where the task is over by now.
     pub(super) async fn continue_task(
         &self,
+        caller: &Caller,
         log: &Arc<TaskLog>,
         mut message: Message,
         mut told: Told,
@@ -326,9 +337,9 @@ impl Service {
             key.map(|key| key_of(&log.scope, key, log.n)).into_iter().collect();
         let mut ended = None;
         if let Some(ask) = self.asked(log, &message)? {
-            let decision = asks::decide(&ask, &message)?;
+            let decision = asks::decide(&ask, &message, self.config.asks.words)?;
             if !ask.ends_turn {
-                return self.decided(log, ask, decision, Some(message), also).await;
+                return self.decided(log, ask, decision, Some(message), also, Some(caller)).await;
             }
             if asks::named(&message).is_some() {
                 told.prompt.text = decision.plain();
@@ -390,6 +401,7 @@ impl Service {
             self.sessions.steer(log);
         }
         let answered = answered.and(ended).map(|(answered, _)| answered);
+        answered.iter().for_each(|one| self.telemetry.answered(log, one, Some(caller)));
         Ok(Some(Accepted { log: log.clone(), before: Some(before), answered }))
     }
 }
@@ -397,7 +409,7 @@ impl Service {
 impl Service {
     /// Refuses a turn whose account at the model API is at its limit.
     fn within_limit(&self, agent: &Agent) -> Result<(), Error> {
-        let limit = self.limited.of(agent.account);
+        let limit = self.limited.of(agent.account());
         let refuses = self.config.limits.at_account_limit == AtAccountLimit::Refuse;
         let Some(limit) = limit.filter(|_| refuses) else {
             return Ok(());
@@ -416,7 +428,7 @@ impl Service {
         admission: &mut Admission,
     ) -> Result<Option<AccountLimit>, Error> {
         let waits = self.config.limits.at_account_limit == AtAccountLimit::Wait;
-        let limit = self.limited.of(agent.account).filter(|_| waits);
+        let limit = self.limited.of(agent.account()).filter(|_| waits);
         if limit.is_some() {
             admission.wait().map_err(refused)?;
         }

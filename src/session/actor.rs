@@ -20,6 +20,7 @@ use super::begin::{Begin, NotStarted};
 use super::end_guard::end_failed;
 use super::ending::Cause;
 use super::facts::TurnFacts;
+use super::failure::FailureCode;
 use super::pipe::read;
 use super::questions::ask_row;
 use super::resources::{CurrentTurn, SessionResources};
@@ -186,13 +187,14 @@ impl Actor {
             let deps = &self.session.deps;
             let schema = prompt.schema.clone().and_then(|schema| Schema::read(schema).ok());
             let compares = self.session.agent.is_conversational() || schema.is_some();
-            let translator = Translator::new(log.clone(), compares, &deps.config.limits);
+            let translator = Translator::new(log.clone(), compares, &deps.config);
             let mut current = CurrentTurn {
                 log,
                 prompt,
                 translator,
                 clock: None,
                 meter: None,
+                failure: None,
                 closing: Vec::new(),
                 schema,
                 fork: origin.fork,
@@ -225,7 +227,10 @@ impl Actor {
             {
                 return;
             }
-            Err(NotStarted::Ended(cause)) => Some(cause.outcome(&session.deps.config)),
+            Err(NotStarted::Ended(cause)) => {
+                turn.failure = FailureCode::of_start(&cause);
+                Some(cause.outcome(&session.deps.config))
+            }
         };
         session.activity.enter(SessionState::Ending);
         match outcome {
@@ -298,10 +303,11 @@ impl Actor {
         {
             return log.reply(&deps.store, text, vec![use_ended]).await.map(|()| true);
         }
-        let facts = TurnFacts {
+        let mut facts = TurnFacts {
             conversation: row.conversation.clone(),
             isolation: agent.isolation(&deps.isolation),
             at_proxy: running.as_mut().and_then(|running| running.confinement.take_spent()),
+            failure: None,
             background: match (&outcome, &running) {
                 (Outcome::Completed { .. }, Some(running)) => running.driver.background(),
                 _ => Vec::new(),
@@ -313,9 +319,12 @@ impl Actor {
             Ok(()) => (outcome, ask),
             Err(full) => {
                 let (message, hint) = (full.to_string(), Some(full.hint()));
+                turn.failure = Some(FailureCode::Fault);
                 (Outcome::Failed { message, hint }, None)
             }
         };
+        turn.failure = FailureCode::of(&outcome, turn.failure);
+        facts.failure = turn.failure;
         let records = turn.translator.finish(outcome, &facts, ask.as_deref());
         let used = turn.meter.iter().flat_map(Meter::writes);
         let closing = turn.closing.drain(..);
@@ -342,6 +351,7 @@ impl Actor {
             took: translator.elapsed(),
             waited: turn.clock.as_ref().map(TurnClock::waited).unwrap_or_default(),
             remark: translator.remark(),
+            failure: turn.failure.map(FailureCode::word),
             words,
         };
         deps.telemetry.turn_ends(&turn.log, end);

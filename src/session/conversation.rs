@@ -10,6 +10,7 @@ mod steps;
 use super::activity::{ActivitySender, SessionState, WaitsFor};
 use super::disk::DiskFault;
 use super::ending::{Cause, Ending, Measure, fault_with};
+use super::failure::FailureCode;
 use super::inbox::Inbox;
 use super::limit::LimitReached;
 use super::live::LiveSessions;
@@ -22,7 +23,7 @@ use super::silence::Silence;
 use super::translate::Translator;
 use super::turn_clock::TurnClock;
 use super::{Answer, Delivery, Interruption, SessionDeps};
-use crate::agent::Agent;
+use crate::agent::{Agent, SessionStderr};
 use crate::asks::Decision;
 use crate::budget::Meter;
 use crate::config::DriverKind;
@@ -30,12 +31,13 @@ use crate::store::{Durability, SessionRow, Write};
 use crate::task::TaskLog;
 use pilothouse_a2a::task::TaskState;
 use pilothouse_a2a::time::Timestamp;
-use pilothouse_agents::{Limit, Outcome, Turn as Prompt};
+use pilothouse_agents::{Limit, Outcome, Timer, Turn as Prompt};
 use pilothouse_egress::Refusal;
 use pilothouse_sandbox::isolation::Obstacle;
 use pilothouse_sandbox::process::Ended;
 use pilothouse_sandbox::process::tree::Moment;
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -53,6 +55,7 @@ pub(super) struct Conversation<'a> {
     activity: &'a ActivitySender,
     inbox: &'a mut Inbox,
     running: &'a mut Running,
+    stderr: &'a mut SessionStderr,
     granted: &'a mut Granted,
     log: &'a Arc<TaskLog>,
     prompt: &'a Prompt,
@@ -64,7 +67,8 @@ pub(super) struct Conversation<'a> {
     ending: Ending,
     /// Ends when the session's folders do not let the turn go on.
     disk: Pin<Box<dyn Future<Output = DiskFault> + Send>>,
-    wake_at: Option<Instant>,
+    /// When the driver wants to be woken, and what for.
+    wakes: BTreeMap<Timer, Instant>,
     /// Until when it may hold a place among the starting ones.
     starts_until: Instant,
     /// When something was stored last.
@@ -90,6 +94,8 @@ pub(super) struct Conversed {
     pub(super) refused: bool,
     /// Why another try is of no use, if it is.
     pub(super) limit: Option<LimitReached>,
+    /// Why the turn fails, where it was ended for a reason of the server's.
+    pub(super) failure: Option<FailureCode>,
     /// Where the turn was ended before its agent ended it: what began below the agent since, began in this turn.
     pub(super) stopped_since: Option<Moment>,
 }
@@ -111,7 +117,8 @@ impl<'a> Conversation<'a> {
         let Running { confinement, .. } = running;
         let (seen, is_carried) = (confinement.take_refusal(), confinement.carries_models());
         let limit = LimitReached::learn(limit, seen, is_carried, longest);
-        Conversed { outcome, heard, refused, limit, stopped_since }
+        let failure = ending.failure();
+        Conversed { outcome, heard, refused, limit, failure, stopped_since }
     }
 
     fn new(session: &'a mut SessionResources, turn: &'a mut CurrentTurn) -> Self {
@@ -124,6 +131,7 @@ impl<'a> Conversation<'a> {
             activity,
             inbox,
             running,
+            stderr,
             granted,
             disk,
             ..
@@ -136,6 +144,7 @@ impl<'a> Conversation<'a> {
             noted,
             activity,
             inbox,
+            stderr,
             granted,
             log,
             prompt,
@@ -146,7 +155,7 @@ impl<'a> Conversation<'a> {
             questions: Questions::default(),
             ending: Ending::default(),
             disk: Box::pin(disk.clone().fault(running.process.tree)),
-            wake_at: None,
+            wakes: BTreeMap::new(),
             starts_until: Instant::now() + deps.config.timeouts.start.get(),
             spoke: Instant::now(),
             silence: Silence::new(Instant::now()),
@@ -197,7 +206,8 @@ impl<'a> Conversation<'a> {
         let parks = park.is_some() && !self.running.works_in_background();
         let silent = self.silence.ends_at(config.timeouts.silence.get());
         let (roomy, unread) = (self.has_room(), !self.running.unread.is_empty());
-        let (climb, wake) = (self.ending.climb_at(), self.wake_at);
+        let (climb, wake) = (self.ending.climb_at(), self.wakes.values().min().copied());
+        let gathers = self.translator.gathers_until().map(Instant::from_std);
         let (inbox, stops) = (&mut *self.inbox, self.server_stops);
         let interruption =
             async { if stops { inbox.order().await } else { inbox.interruption().await } };
@@ -222,6 +232,7 @@ impl<'a> Conversation<'a> {
             () = sleep_until(silent.unwrap_or(far)), if lively && silent.is_some() => self.stop(Cause::Silent),
             () = sleep_until(heartbeat), if lively && park.is_none() => self.beat(),
             () = sleep_until(park.unwrap_or(far)), if lively && parks => return ControlFlow::Break(()),
+            () = sleep_until(gathers.unwrap_or(far)), if gathers.is_some() => {}
             () = std::future::ready(()), if unread && roomy => self.hear_unread(),
             () = sleep_until(line_until.unwrap_or(far)), if line_until.is_some() && lively => self.end_slow_line(),
             () = running.line.take(config), if line_waits => {}
@@ -295,9 +306,12 @@ impl<'a> Conversation<'a> {
     }
 
     fn wake(&mut self) {
-        self.wake_at = None;
-        let steps = self.running.driver.woke();
-        self.take(steps);
+        let first = self.wakes.iter().min_by_key(|(_, at)| **at).map(|(timer, _)| *timer);
+        if let Some(timer) = first {
+            self.wakes.remove(&timer);
+            let steps = self.running.driver.woke(timer);
+            self.take(steps);
+        }
     }
 
     /// Whether only the model can say something now: nobody is asked, nothing runs in the background, and no hook runs.
@@ -415,12 +429,16 @@ impl<'a> Conversation<'a> {
             message: "the agent ended without a word".to_owned(),
             hint: None,
         });
+        let of_sandbox = match ended {
+            Ended::Code(126 | 127) => Some(Obstacle::COMMAND.to_owned()),
+            Ended::Code(_) | Ended::Signal(_) | Ended::Unclear => {
+                Obstacle::explain_missing_path(exit.last_words())
+            }
+        };
         if let Outcome::Failed { hint, .. } = &mut outcome
-            && matches!(ended, Ended::Code(126 | 127))
-            && self.deps.isolation.is_sandboxed()
+            && let Some(more) = of_sandbox.filter(|_| self.deps.isolation.is_sandboxed())
         {
-            let more = hint.take().map(|hint| format!("{hint}; ")).unwrap_or_default();
-            *hint = Some(more + Obstacle::COMMAND);
+            *hint = Some(hint.take().map(|hint| format!("{hint}; ")).unwrap_or_default() + &more);
         }
         self.finish(outcome)
     }

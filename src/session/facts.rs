@@ -1,5 +1,6 @@
 //! What the final status of a turn says about it.
 
+use super::failure::FailureCode;
 use pilothouse_agents::Usage;
 use pilothouse_egress::Counted;
 use serde_json::{Map, Value, json};
@@ -14,6 +15,8 @@ pub(super) struct TurnFacts {
     pub(super) isolation: Value,
     /// What its answers cost, as the proxy saw it.
     pub(super) at_proxy: Option<Counted>,
+    /// Why it failed.
+    pub(super) failure: Option<FailureCode>,
     /// What still runs in its background.
     pub(super) background: Vec<String>,
 }
@@ -58,6 +61,7 @@ impl TurnFacts {
             set("turns", usage.turns.map(Value::from));
         }
         set("durationMs", Some(u64::try_from(took.as_millis()).unwrap_or(u64::MAX).into()));
+        set("failure", self.failure.map(|failure| failure.word().into()));
         set("sessionId", self.conversation.clone().map(Value::from));
         set("isolation", Some(self.isolation.clone()));
         set("unknownMessages", (unknown > 0).then(|| unknown.into()));

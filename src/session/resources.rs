@@ -3,6 +3,7 @@
 use super::activity::{ActivitySender, SessionState};
 use super::disk::DiskWatch;
 use super::ending::Cause;
+use super::failure::FailureCode;
 use super::inbox::Inbox;
 use super::live::LiveSessions;
 use super::questions::Granted;
@@ -12,7 +13,7 @@ use super::schema::Schema;
 use super::translate::Translator;
 use super::turn_clock::TurnClock;
 use super::{Fork, Order, SessionDeps, SessionKey};
-use crate::agent::Agent;
+use crate::agent::{Agent, SessionStderr};
 use crate::budget::Meter;
 use crate::queue::Place;
 use crate::store::{Durability, SessionRow, Write};
@@ -39,6 +40,8 @@ pub(super) struct SessionResources {
     pub(super) row: SessionRow,
     pub(super) inbox: Inbox,
     pub(super) running: Option<Running>,
+    /// What its CLI wrote to standard error.
+    pub(super) stderr: SessionStderr,
     /// A supervisor that was started ahead.
     pub(super) prepared: Option<Prepared>,
     /// Its folders, where they were made just now.
@@ -66,6 +69,8 @@ pub(super) struct CurrentTurn {
     pub(super) clock: Option<TurnClock>,
     /// What it uses; none before its agent is reached.
     pub(super) meter: Option<Meter>,
+    /// Why it fails, where the server knows.
+    pub(super) failure: Option<FailureCode>,
     /// What is stored with its end.
     pub(super) closing: Vec<Write>,
     /// What its answer is to fit.
@@ -100,6 +105,7 @@ impl SessionResources {
             noted: (row.ready, row.conversation.clone()),
             disk: live.disk.watch(&agent.workspaces, &row.id, &key.scope.caller, new),
             running: warm.map(|running| running.of_session(&activity)),
+            stderr: SessionStderr::default(),
             prepared: None,
             folder: None,
             making: None,

@@ -248,8 +248,8 @@ fn fit_bounds(members: &Map<String, Value>, value: &Value) -> Result<(), String>
             Some(bound) if !holds(number, bound) => Err(format!("must {words} {bound}")),
             _ => Ok(()),
         };
-    let (least, most): (fn(f64, f64) -> bool, fn(f64, f64) -> bool) =
-        (|number, bound| number >= bound, |number, bound| number <= bound);
+    let least = |number: f64, bound: f64| number >= bound;
+    let most = |number: f64, bound: f64| number <= bound;
     if let Some(number) = value.as_f64() {
         check("minimum", least, number, "be at least")?;
         check("maximum", most, number, "be at most")?;

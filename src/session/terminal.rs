@@ -51,5 +51,5 @@ async fn terminal(session: &mut SessionResources) -> Result<Spec, String> {
             "this agent has no terminal of its own; go on with `pilothouse send --context`"
         }
     })?;
-    Ok(agent.spec(&launch, &Places::real(&folder), None))
+    Ok(agent.spec(&agent.latest_env(), &launch, &Places::real(&folder), None))
 }

@@ -3,29 +3,32 @@
 //! All text of a turn streams into one artifact, `answer`; everything else is a `WORKING` status with a
 //! line for people and a data part. Adjacent pieces of text become one update, up to [`PIECE`] bytes.
 
+mod answer;
+mod artifacts;
 mod output;
 
 use super::bounded::{self, PREVIEW, one_line};
 use super::facts::TurnFacts;
 use super::records::{decode_base64, status};
 use crate::asks;
-use crate::config::Limits;
+use crate::config::Config;
 use crate::store::AskRow;
 use crate::task::{ANSWER, Record, TaskLog, answer_id};
+use answer::Gather;
 use pilothouse_a2a::event::TaskArtifactUpdateEvent;
 use pilothouse_a2a::id::{ArtifactId, MessageId};
-use pilothouse_a2a::message::{Message, Part, PartContent, Role};
+use pilothouse_a2a::message::{Message, Part, Role};
 use pilothouse_a2a::task::{Artifact, TaskState};
 use pilothouse_a2a::time::Timestamp;
-use pilothouse_agents::event::{self, Content, Event, Usage};
+use pilothouse_agents::event::{Event, Usage};
 use pilothouse_agents::lines::is_shortened;
 use pilothouse_agents::{AskKind, Outcome, Problem};
 use pilothouse_egress::Refusal;
 use serde_json::{Value, json};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-/// Text of one artifact update at most, in bytes; even wholly escaped it stays under an event's limit.
+/// Text of one artifact update at most, in bytes.
 const PIECE: usize = 32 * 1024;
 
 /// Bytes of an event of the answer beside its text, about.
@@ -54,6 +57,9 @@ pub(super) struct Translator {
     streamed: Option<String>,
     streamed_bytes: usize,
     answer_begun: bool,
+    gather: Gather,
+    /// Artifacts of which more may come.
+    unfinished: Vec<ArtifactId>,
     /// Whether an artifact or a message was told beside the answer.
     told_more: bool,
     /// Something came between two pieces of text: they are paragraphs.
@@ -86,7 +92,8 @@ pub(super) struct Translator {
 impl Translator {
     /// A translator for a turn that begins now. `compares` says that the driver states the whole answer
     /// at the end, so that the streamed text must be remembered.
-    pub(super) fn new(log: Arc<TaskLog>, compares: bool, limits: &Limits) -> Self {
+    pub(super) fn new(log: Arc<TaskLog>, compares: bool, config: &Config) -> Self {
+        let limits = &config.limits;
         Self {
             log,
             began: Instant::now(),
@@ -95,6 +102,8 @@ impl Translator {
             streamed: compares.then(String::new),
             streamed_bytes: 0,
             answer_begun: false,
+            gather: Gather::new(Duration::from_millis(config.streams.gather_ms)),
+            unfinished: Vec::new(),
             told_more: false,
             new_paragraph: false,
             usage: None,
@@ -130,7 +139,7 @@ impl Translator {
     }
 
     /// How long the turn runs.
-    pub(super) fn elapsed(&self) -> std::time::Duration {
+    pub(super) fn elapsed(&self) -> Duration {
         self.began.elapsed()
     }
 
@@ -185,17 +194,6 @@ impl Translator {
         }
     }
 
-    fn take_text(&mut self, text: String) {
-        if text.is_empty() {
-            return;
-        }
-        self.flush_thought();
-        if std::mem::take(&mut self.new_paragraph) && self.streamed_bytes > 0 {
-            self.push_text("\n\n");
-        }
-        self.push_text(&text);
-    }
-
     /// A long thought becomes several updates, because an event has a bound.
     fn push_thought(&mut self, mut text: &str) {
         // A control character takes six bytes on the wire, and a piece is never empty.
@@ -209,22 +207,6 @@ impl Translator {
         self.thought.push_str(text);
     }
 
-    fn push_text(&mut self, mut text: &str) {
-        self.streamed_bytes += text.len();
-        if let Some(streamed) = &mut self.streamed
-            && streamed.len() < COMPARED
-        {
-            streamed.push_str(text);
-        }
-        while self.text.len() + text.len() > PIECE {
-            let cut = text.floor_char_boundary(PIECE - self.text.len());
-            self.text.push_str(&text[..cut]);
-            text = &text[cut..];
-            self.flush_text();
-        }
-        self.text.push_str(text);
-    }
-
     /// How many records have gathered, and their bytes, without those of the answer.
     pub(super) fn gathered(&self) -> (usize, usize) {
         (self.out.len(), self.gathered_bytes)
@@ -233,7 +215,8 @@ impl Translator {
     /// What has gathered, to be recorded now; a short piece of a long answer gathers further.
     pub(super) fn take(&mut self) -> Vec<Record> {
         self.flush_thought();
-        if self.pieces < SHORT_PIECES || self.text.len() >= FRAME {
+        let is_long = self.text.len() >= FRAME;
+        if is_long || self.pieces < SHORT_PIECES && self.gathers_until().is_none() {
             self.flush_text();
         }
         self.gathered_bytes = 0;
@@ -256,14 +239,6 @@ impl Translator {
         self.flush_thought();
     }
 
-    fn flush_text(&mut self) {
-        if !self.text.is_empty() {
-            let text = std::mem::take(&mut self.text);
-            let append = std::mem::replace(&mut self.answer_begun, true);
-            self.answer(text, append, false);
-        }
-    }
-
     fn flush_thought(&mut self) {
         if !self.thought.is_empty() {
             let thought = std::mem::take(&mut self.thought);
@@ -277,17 +252,8 @@ impl Translator {
         }
     }
 
-    fn answer(&mut self, text: String, append: bool, last: bool) {
-        let mut artifact = Artifact::new(answer_id(&self.log.id), ANSWER, vec![Part::text(text)]);
-        if append {
-            artifact.name = None;
-        }
-        self.pieces += 1;
-        let update = self.artifact_update(artifact, append, last);
-        self.out.push(update);
-    }
-
     fn push_artifact(&mut self, artifact: Artifact, append: bool, last: bool) {
+        self.note_piece(&artifact.artifact_id, last);
         let update = self.artifact_update(artifact, append, last);
         self.told_more = true;
         self.push(update);
@@ -315,98 +281,9 @@ impl Translator {
         Record::Artifact(update)
     }
 
-    fn artifact(&mut self, artifact: event::Artifact) {
-        self.flush();
-        let event::Artifact { id, name, description, content, append, last } = artifact;
-        let prefix = &self.log.id;
-        let id = match (id, &name) {
-            (Some(id), _) => ArtifactId::new(format!("{prefix}-artifact-{id}")),
-            (None, Some(name)) => ArtifactId::new(format!("{prefix}-artifact-{name}")),
-            (None, None) => ArtifactId::random(),
-        };
-        let part = match content {
-            Content::Text(text) => {
-                self.report_cut(&text);
-                return self.text_artifact(id, name, description, &text, append, last);
-            }
-            Content::Raw { base64, .. } if is_shortened(&base64) => {
-                let reason = "is larger than what is kept of a line (`limits.line`)";
-                return self.leave_out(name.as_deref(), reason);
-            }
-            Content::Raw { base64, filename, media_type } => match decode_base64(&base64) {
-                Some(bytes) => {
-                    Part { content: PartContent::Raw(bytes), metadata: None, filename, media_type }
-                }
-                None => return self.leave_out(name.as_deref(), "is not valid base64"),
-            },
-            Content::Url { url, filename, media_type } => {
-                Part { content: PartContent::Url(url), metadata: None, filename, media_type }
-            }
-            Content::Data(data) => Part::data(data),
-        };
-        // A file has an event for itself.
-        let most = match part.content {
-            PartContent::Raw(_) => 2 * self.data_limit(),
-            PartContent::Text(_) | PartContent::Url(_) | PartContent::Data(_) => self.data_limit(),
-        };
-        if bounded::size(&part) > most {
-            return self
-                .leave_out(name.as_deref(), "is larger than one event may be (`limits.event`)");
-        }
-        let made = named(Artifact::new(id, String::new(), vec![part]), name, description);
-        self.push_artifact(made, append, last);
-    }
-
-    /// A file of a tool becomes an artifact of its own, as long as those of the turn have room.
-    fn tool_file(&mut self, call: &str, base64: String, media_type: Option<String>) {
-        self.tool_files += 1;
-        let kind = media_type.as_deref().and_then(|kind| kind.split(['/', '+', ';']).nth(1));
-        let end = kind.map(|kind| format!(".{kind}")).unwrap_or_default();
-        let name = format!("{}-{}{end}", one_line(call), self.tool_files);
-        let size = base64.len();
-        if !is_shortened(&base64) {
-            if size > self.tool_file_room {
-                return self.leave_out(
-                    Some(&name),
-                    "has no room among those of the turn (`limits.tool_files`)",
-                );
-            }
-            self.tool_file_room -= size;
-        }
-        let content = Content::Raw { base64, filename: Some(name.clone()), media_type };
-        let description = Some(format!("a file that the tool call {} produced", one_line(call)));
-        let (id, name) = (None, Some(name));
-        let file = event::Artifact { id, name, description, content, append: false, last: true };
-        self.artifact(file);
-    }
-
-    /// Text comes in as many updates as it needs.
-    fn text_artifact(
-        &mut self,
-        id: ArtifactId,
-        name: Option<String>,
-        description: Option<String>,
-        text: &str,
-        mut append: bool,
-        last: bool,
-    ) {
-        let mut rest = text;
-        loop {
-            let (piece, more) = rest.split_at(rest.floor_char_boundary(PIECE.min(rest.len())));
-            let made = Artifact::new(id.clone(), String::new(), vec![Part::text(piece)]);
-            let made = named(made, name.clone(), description.clone());
-            self.push_artifact(made, append, last && more.is_empty());
-            if more.is_empty() {
-                return;
-            }
-            (append, rest) = (true, more);
-        }
-    }
-
-    fn leave_out(&mut self, name: Option<&str>, reason: &str) {
-        let name = name.unwrap_or("without a name");
-        let data = json!({"kind": "left-out", "name": name});
-        self.status(&format!("the artifact {name} {reason} and is left out"), Some(data));
+    /// Text of one artifact update at most: even wholly escaped it stays under an event's limit.
+    fn piece_limit(&self) -> usize {
+        PIECE.min(self.event_limit.saturating_sub(2 * FRAME) / 6).max(64)
     }
 
     /// Room for data in one event, beside its frame and its line for people.
@@ -515,7 +392,8 @@ impl Translator {
         {
             self.replace_if_different(text);
         }
-        self.flush();
+        self.flush_thought();
+        self.close_artifacts();
         let (state, words) = match outcome {
             Outcome::Completed { .. } if !facts.background.is_empty() => {
                 let tasks = &facts.background;
@@ -595,37 +473,6 @@ impl Translator {
     /// What the end of the turn said beside the answer.
     pub(super) fn remark(&self) -> &str {
         &self.remark
-    }
-
-    /// Where the CLI's own answer is not what streamed, it replaces that; the narration stays as data.
-    fn replace_if_different(&mut self, answer: &str) {
-        self.flush();
-        let same = self.streamed.as_deref().is_some_and(|streamed| {
-            streamed == answer
-                || (self.streamed_bytes > streamed.len() && self.streamed_bytes == answer.len())
-        });
-        if same || (answer.is_empty() && !self.answer_begun) {
-            return;
-        }
-        if self.answer_begun
-            && let Some(narration) = self.streamed.take()
-        {
-            self.status(
-                "the narration of this turn",
-                Some(json!({"kind": "narration", "text": narration})),
-            );
-        }
-        let mut append = false;
-        let mut rest = answer;
-        loop {
-            let cut = rest.floor_char_boundary(PIECE.min(rest.len()));
-            let (piece, more) = rest.split_at(cut);
-            self.answer(piece.to_owned(), append, more.is_empty());
-            if more.is_empty() {
-                return;
-            }
-            (append, rest) = (true, more);
-        }
     }
 }
 

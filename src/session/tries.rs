@@ -2,6 +2,7 @@
 
 use super::begin::{Begin, NotStarted};
 use super::conversation::{Conversation, Conversed};
+use super::failure::FailureCode;
 use super::limit::LimitReached;
 use super::resources::{CurrentTurn, SessionResources};
 use crate::backoff::Backoff;
@@ -30,7 +31,8 @@ pub(super) async fn converse(
     let (mut is_fresh, mut is_corrected) = (false, false);
     loop {
         let conversed = converse_once(session, turn).await;
-        let Conversed { mut outcome, heard, refused, limit, .. } = conversed;
+        let Conversed { mut outcome, heard, refused, limit, failure, .. } = conversed;
+        turn.failure = failure;
         let ended = session.running.as_ref().is_some_and(|running| running.ended.is_some());
         let failed = matches!(outcome, Some(Outcome::Failed { .. }));
         let died_before = warm && !heard && ended && failed;
@@ -38,7 +40,7 @@ pub(super) async fn converse(
         let restarts = !is_fresh && (died_before || lost);
         let is_limited = failed && limit.is_some();
         if matches!(outcome, Some(Outcome::Completed { .. })) {
-            let (deps, account) = (session.deps.clone(), session.agent.account);
+            let (deps, account) = (session.deps.clone(), session.agent.account());
             session.inbox.serve_during(deps.limited.clear(account)).await;
         }
         if let Some(limit) = limit.filter(|_| failed) {
@@ -53,7 +55,10 @@ pub(super) async fn converse(
             match reach_process(session, turn).await {
                 Ok(is_new) => is_fresh |= is_new,
                 Err(NotStarted::Over) => return outcome,
-                Err(NotStarted::Ended(cause)) => return Some(cause.outcome(&session.deps.config)),
+                Err(NotStarted::Ended(cause)) => {
+                    turn.failure = FailureCode::of_start(&cause);
+                    return Some(cause.outcome(&session.deps.config));
+                }
             }
             continue;
         }
@@ -67,7 +72,10 @@ pub(super) async fn converse(
         match reach_again(session, turn, pause, lost).await {
             Ok(is_new) => is_fresh |= is_new,
             Err(NotStarted::Over) => return outcome,
-            Err(NotStarted::Ended(cause)) => return Some(cause.outcome(&session.deps.config)),
+            Err(NotStarted::Ended(cause)) => {
+                turn.failure = FailureCode::of_start(&cause);
+                return Some(cause.outcome(&session.deps.config));
+            }
         }
     }
 }
@@ -82,10 +90,11 @@ async fn note_limit(
     let (deps, agent) = (session.deps.clone(), session.agent.clone());
     if let Some(noted) = limit.of_account(&agent.key) {
         tracing::warn!(task.id = %turn.log.id, "{}", noted.words());
-        session.inbox.serve_during(deps.limited.note(agent.account, noted)).await;
+        session.inbox.serve_during(deps.limited.note(agent.account(), noted)).await;
     }
     let (outcome, data) = limit.explain(outcome?, &agent.key);
     turn.translator.set_limit(data);
+    turn.failure = Some(FailureCode::AccountLimit);
     Some(outcome)
 }
 

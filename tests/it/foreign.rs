@@ -94,7 +94,12 @@ impl Run {
         for name in PROXIES {
             command.env_remove(name).env_remove(name.to_uppercase());
         }
-        let world = World::describe().config(json!({"push": {"allow": ["127.0.0.1"]}})).start();
+        let world = World::describe()
+            .config(json!({
+                "push": {"allow": ["127.0.0.1"]},
+                "card": {"bindings": ["JSONRPC", "HTTP+JSON", "GRPC"]},
+            }))
+            .start();
         let log = world.path("client");
         let mut client = command
             .arg(self.binding)
@@ -159,8 +164,9 @@ fn streams_an_answer_while_it_is_made(run: &Run) {
     let events = stream["events"].as_array().unwrap();
     assert_eq!(events.first(), Some(&json!("task submitted")), "{events:?}");
     assert_eq!(events.last(), Some(&json!("status completed")), "{events:?}");
-    let pieces = events.iter().filter(|event| *event == "artifact");
-    assert_eq!(pieces.count(), 2, "{events:?}");
+    let is_piece =
+        |event: &&Value| event.as_str().is_some_and(|words| words.starts_with("artifact"));
+    assert!(events.iter().filter(is_piece).count() >= 2, "{events:?}");
     assert_eq!(stream["answer"], "onetwo");
 }
 

@@ -121,9 +121,17 @@ fn what_is_described_has_not_changed_unseen() {
     GET /.well-known/jwks.json GetSigningKeys
     GET /health GetHealth
     GET /ready GetReadiness
+    GET /metrics GetMetrics
     GET /api/v1/sessions ListSessions
     GET /api/v1/asks ListAsks
     GET /api/v1/sessions/{id} GetSession
+    GET /api/v1/usage GetUsage
+    POST /api/v1/reload Reload
+    POST /api/v1/erase Erase
+    POST /api/v1/drain Drain
+    GET /api/v1/tokens ListTokens
+    POST /api/v1/tokens CreateToken
+    DELETE /api/v1/tokens/{id} RevokeToken
     GET /api/v1/sessions/{id}/files ListSessionFiles
     GET /api/v1/sessions/{id}/files/{path} GetSessionFile
     GET /api/v1/sessions/{id}/archive GetSessionArchive
@@ -220,7 +228,7 @@ fn what_is_described_is_routed_and_nothing_else_is() {
     let described = document.operations();
     let mut routed = 0;
     for path in described.iter().map(|operation| operation.path).collect::<BTreeSet<_>>() {
-        if ["/", "/health", "/ready"].contains(&path)
+        if ["/", "/health", "/ready", "/metrics"].contains(&path)
             || path.starts_with("/api/")
             || path.starts_with("/.well-known/")
         {
@@ -258,10 +266,10 @@ fn our_own_doors_open_as_described() {
     let ours = described.iter().filter(|operation| {
         operation.path.starts_with("/api/")
             || operation.path.starts_with("/.well-known/")
-            || ["/health", "/ready"].contains(&operation.path)
+            || ["/health", "/ready", "/metrics"].contains(&operation.path)
     });
     let paths: Vec<_> = ours.map(|operation| operation.path).collect();
-    assert_eq!(paths.len(), 14);
+    assert_eq!(paths.len(), 22);
     for path in paths {
         for verb in VERBS {
             let refused = world.ask(verb, path, &[], b"").whole().status == 405;

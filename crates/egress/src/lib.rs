@@ -39,6 +39,7 @@ mod permits;
 mod policy;
 mod provider;
 mod proxy;
+mod push_rule;
 mod reach;
 mod refusal;
 mod refusal_of_model;
@@ -49,10 +50,11 @@ mod upstream;
 mod usage;
 
 pub use git::{BadGitRoute, GitRoute};
-pub use key::{ChangingKey, KeyResult, KeySource};
+pub use key::{ChangingKey, KeyResult, KeySource, KeyWatch};
 pub use network::Network;
 pub use policy::{BadRule, HostRule, Policy};
 pub use provider::ProviderKind;
+pub use push_rule::PushRule;
 pub use refusal::{Reason, Refusal};
 pub use refusal_of_model::ModelRefusal;
 pub use route::{BadVariable, ModelRoute, Route, take_keys, take_keys_beside};
@@ -74,7 +76,7 @@ use std::fmt;
 use std::future::Future;
 use std::io;
 use std::net::Ipv4Addr;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 use subtle::ConstantTimeEq;
 use tokio::net::{TcpListener, TcpStream};
@@ -103,6 +105,7 @@ struct Core {
     places: RequestPermits,
     lookup: Arc<dyn Lookup>,
     network: Arc<Network>,
+    watch: OnceLock<Arc<dyn KeyWatch>>,
     credentials: Mutex<HashMap<Digested, Weak<CredentialState>>>,
     upstreams: Arc<upstream::SharedUpstreams>,
     times: Times,
@@ -145,6 +148,8 @@ struct CredentialState {
     places: SessionPermits,
     upstream: Upstream,
     refusals: Refusals,
+    /// What may be pushed, where that is not everything.
+    pushes: OnceLock<PushRule>,
     counted: Arc<Mutex<Counted>>,
     end: CancellationToken,
 }
@@ -182,6 +187,7 @@ impl Egress {
             places: RequestPermits::new(bounds.own_requests, bounds.requests),
             lookup,
             network: network.clone(),
+            watch: OnceLock::new(),
             credentials: Mutex::default(),
             upstreams: Arc::new(upstream::SharedUpstreams::new(network)),
             times,
@@ -190,6 +196,11 @@ impl Egress {
             _ends: end.clone().drop_guard(),
             end,
         }))
+    }
+
+    /// Has this look at the keys of models before they are sent; once.
+    pub fn watch_keys(&self, watch: Arc<dyn KeyWatch>) {
+        let _ = self.0.watch.set(watch);
     }
 
     /// Listens on a free port of 127.0.0.1 for all sessions that use the network of the host; returns the port.
@@ -246,6 +257,7 @@ impl Egress {
             places: self.0.places.share(),
             upstream: Upstream::new(connect, idle, self.0.upstreams.clone()),
             refusals: Refusals::default(),
+            pushes: OnceLock::new(),
             counted: Arc::default(),
             end: CancellationToken::new(),
         });
@@ -362,6 +374,11 @@ impl EgressCredential {
             }
         }
         env
+    }
+
+    /// From now on nothing else may be pushed. The first rule stays.
+    pub fn limit_pushes(&self, rule: PushRule) {
+        let _ = self.live.pushes.set(rule);
     }
 
     /// Waits for the next refusal. Each destination comes once. Cancel-safe.

@@ -13,7 +13,7 @@ pub use files::{
 pub use folder::Folder;
 pub use removal::{LeftOvers, remove_folder, remove_left_over};
 pub use tree::Size;
-pub use worktree::describe_missing_grants;
+pub use worktree::{describe_missing_grants, find_projects};
 
 use crate::disk::{self, off_worker};
 use crate::process::tree::Tree;
@@ -59,6 +59,8 @@ pub struct WorkspaceSettings {
     pub homes: PathBuf,
     /// The folder whose files a new HOME begins with.
     pub defaults: Option<PathBuf>,
+    /// Files of a new HOME by their names, where `defaults` does not have them.
+    pub seed: &'static [(&'static str, &'static str)],
     /// The script that sets a new session up.
     pub script: Option<PathBuf>,
     /// How long it may take.
@@ -89,6 +91,7 @@ impl WorkspaceSettings {
             root: root.join("workspace"),
             homes: root.join("state/sessions"),
             defaults: None,
+            seed: &[],
             script: None,
             patience: Duration::from_secs(60),
             copy: CopyLimits { entries: 1000, size: 1 << 20, depth: 128 },
@@ -215,9 +218,17 @@ impl Workspaces {
             }
             Some(_) | None => make(&home, "state_dir")?,
         };
+        if has_new_home {
+            // No agent has been here yet, so no name leads elsewhere.
+            for (name, text) in self.0.settings.seed {
+                folder::write_new(&home.join(name), text)?;
+            }
+        }
         let has_new_workspace = make(&workspace, "workspace.path")?;
         let is_shared = self.0.settings.is_shared;
-        Ok(Folder { workspace, home, is_new: has_new_home || has_new_workspace, is_shared })
+        let is_all_new = has_new_home && has_new_workspace && self.0.settings.defaults.is_none();
+        let is_new = has_new_home || has_new_workspace;
+        Ok(Folder { workspace, home, is_new, is_all_new, is_shared })
     }
 
     /// A HOME with the defaults in it; it has its name when it is whole.

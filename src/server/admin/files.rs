@@ -3,7 +3,7 @@
 use super::super::answers::AT_HAND;
 use super::super::{Doors, json_response};
 use super::page::{PageQuery, no_token, render_page};
-use super::{Answered, carry_out, entry_of, failed, not_there, store_failed};
+use super::{Answered, carry_out, failed, find_session, not_there};
 use crate::service::Client;
 use crate::store::SessionRow;
 use axum::body::Body;
@@ -125,11 +125,7 @@ pub(in super::super) async fn find(
     id: &str,
     extensions: &Extensions,
 ) -> Result<(SessionRow, SessionFiles), Box<Response>> {
-    let found = doors.store.session_named(&client.scope(), id).await.map_err(store_failed)?;
-    let Some(session) = found else {
-        return Err(Box::new(not_there(&format!("no session `{id}`"))));
-    };
-    entry_of(extensions).set_context(&session.context_id);
+    let session = find_session(doors, client, id, extensions).await?;
     let files = doors.agents.folders_of(&session.scope.agent).files(&session.id).await;
     Ok((session, files.map_err(|error| list_failed(&error))?))
 }

@@ -3,7 +3,9 @@
 
 use super::super::Doors;
 use super::files::{attachment, read_address};
-use super::{Answered, any_task, carry_out, entry_of, failed, not_there, store_failed};
+use super::{
+    Answered, any_task, carry_out, entry_of, failed, find_session, not_there, store_failed,
+};
 use crate::store::{BASE_PATCH, TURN_PATCH};
 use axum::body::Body;
 use axum::extract::{Path, Request, State};
@@ -51,13 +53,8 @@ pub(in super::super) async fn diff(
                 return Err(Box::new(failed(&Error::invalid("from", "must be `base` or `turn`"))));
             }
         };
-        let store = &doors.store;
-        let session = store.session_named(&client.scope(), &id).await.map_err(store_failed)?;
-        let Some(session) = session else {
-            return Err(Box::new(not_there(&format!("no session `{id}`"))));
-        };
-        entry_of(request.extensions()).set_context(&session.context_id);
-        let found = store.session_result(&session.id, name).await.map_err(store_failed)?;
+        let session = find_session(&doors, &client, &id, request.extensions()).await?;
+        let found = doors.store.session_result(&session.id, name).await.map_err(store_failed)?;
         answer(found, name, "no turn of the session has left a patch")
     })
     .await

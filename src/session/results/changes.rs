@@ -136,7 +136,7 @@ mod tests {
     fn changes_are_read_with_their_lines_and_names_of_any_bytes() {
         let raw = b":000000 100644 0 1 A\0a\nb\xff\0:100644 000000 1 0 D\0gone\0:100644 100755 1 2 M\0image.png\0\
             :000000 160000 0 3 A\0sub\0:000000 100644 0 1 A\0cut o";
-        let numbers = b"3\t0\ta\nb\xff\00\t7\tgone\0-\t-\timage.png\01\t0\tsub\0";
+        let numbers = b"3\t0\ta\nb\xff\x000\t7\tgone\x00-\t-\timage.png\x001\t0\tsub\0";
         let change = |path: &[u8], kind, lines, is_repository| Change {
             path: path.to_vec(),
             kind,

@@ -98,6 +98,10 @@ pub fn route(method: &str, path: &str) -> Result<Route, NoRoute> {
 }
 
 fn locate<'a>(names: &[&'a str]) -> Option<(Dialect, Option<&'a str>, Endpoint)> {
+    // Where v0.2 has it.
+    if let ["agent", "authenticatedExtendedCard"] = names {
+        return Some((Dialect::V0_3, None, place(&["card"], "card")?));
+    }
     if let ["v1", rest @ ..] = names {
         return Some((Dialect::V0_3, None, place(rest, "card")?));
     }
@@ -142,7 +146,7 @@ fn segments(path: &str) -> Option<Vec<Cow<'_, str>>> {
 }
 
 /// Text without its percent escapes; none when one is broken or the result is not UTF-8.
-pub(super) fn unescaped(text: &str) -> Option<Cow<'_, str>> {
+pub fn unescaped(text: &str) -> Option<Cow<'_, str>> {
     if !text.contains('%') {
         return Some(Cow::Borrowed(text));
     }

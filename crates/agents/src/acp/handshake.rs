@@ -3,7 +3,7 @@
 use super::session::Session;
 use super::wire::{self, AUTH_REQUIRED, Initialized, METHOD_NOT_FOUND, Opened, RpcError};
 use super::{Acp, Agent, SILENCE, failure, prompt};
-use crate::{Event, Outcome, Step};
+use crate::{Event, Outcome, Step, Timer};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
@@ -215,7 +215,7 @@ impl Acp {
             .then_some(Step::Ready)
             .into_iter()
             .chain([Step::Conversation(id)])
-            .chain(self.settling.map(|_| Step::Wake(SILENCE)))
+            .chain(self.settling.map(|_| Step::Wake(Timer::Replay, SILENCE)))
             .collect()
     }
 
