@@ -46,6 +46,7 @@ pub(super) async fn ask_model(
     }
     config.store.path = "memory".into();
     "off".clone_into(&mut config.audit);
+    config.notifications.targets.clear();
     "127.0.0.1".clone_into(&mut config.server.host);
     (config.server.port, config.log.console) = (0, false);
     (config.auth.required, config.auth.token) = (true, None);
