@@ -287,8 +287,9 @@ pub fn run() -> ExitCode {
         }),
         Some(Command::Sessions { command, agent }) => carry_out(async {
             let server = Server::find_agent(&agent, &environment, &cwd)?;
-            let term = environment.get("TERM");
-            explained(&server, sessions::run(command, &server, screen, term)).await
+            let editor = environment.get("VISUAL").or_else(|| environment.get("EDITOR"));
+            let variables = (environment.get("TERM"), editor);
+            explained(&server, Box::pin(sessions::run(command, &server, screen, variables))).await
         }),
         Some(Command::Token { command, server }) => {
             carry_out(async { token::run(command, &find(&server)?, screen).await })

@@ -339,6 +339,20 @@ section! {
         pub turn_events: Bytes = Bytes::new(64 * MIB),
         /// Files that the tools of one turn produce.
         pub tool_files: Bytes = Bytes::new(16 * MIB),
+        /// Largest patch of a turn.
+        pub patch: Bytes = Bytes::new(4 * MIB),
+        /// Changed files of one turn that are listed.
+        pub changes: usize = 1000,
+        /// Largest file that is kept with the turn that changed it; larger ones have an address.
+        pub result_file: Bytes = Bytes::new(MIB),
+        /// All such files of one turn.
+        pub result_files: Bytes = Bytes::new(8 * MIB),
+        /// All files of a workspace without a repository of which patches tell, together.
+        pub snapshot: Bytes = Bytes::new(128 * MIB),
+        /// Largest file of which a patch tells.
+        pub snapshot_file: Bytes = Bytes::new(8 * MIB),
+        /// Entries of a workspace that are looked at for changes; of more of them, git finds the changes.
+        pub result_entries: u64 = 10_000,
         /// Answers that wait for an agent to read them, before it is not heard any further.
         pub outbox: Bytes = Bytes::new(256 * KIB),
         /// Last words of standard error that are kept.
@@ -453,6 +467,8 @@ section! {
         pub terminate: Age = seconds(5),
         /// From a signal to the server's end, running turns included.
         pub shutdown: Age = seconds(20),
+        /// What git takes at the end of a turn that changed files.
+        pub results: Age = seconds(30),
         /// From a drain to the server's end, whatever runs by then.
         pub drain: Age = seconds(3600),
         /// For a request's headers.
@@ -654,6 +670,10 @@ pub struct Agent {
     pub mcp: Mcp,
     /// Its ceilings, where they differ from `budgets`.
     pub budgets: Budgets,
+    /// Whether a turn that changed files ends with their list and a patch.
+    pub patch: PatchMode,
+    /// Patterns of files that are artifacts of the turn that changed them.
+    pub results: Vec<String>,
     /// `claude`: a folder that seeds each session's own `.claude`.
     pub defaults_dir: Option<PathBuf>,
 }
@@ -729,6 +749,16 @@ pub enum SkillsSource {
     Cli,
     /// The files that lie in its folders of skills.
     Files,
+}
+
+/// Whether a turn that changed files ends with a patch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum PatchMode {
+    /// With the artifacts `changes` and `patch`.
+    Auto,
+    /// Without.
+    Off,
 }
 
 /// What a message is answered with.

@@ -9,6 +9,8 @@ mod list;
 mod message;
 mod recover;
 mod repeat;
+mod review;
+mod schema;
 mod scope;
 mod send;
 

@@ -43,7 +43,9 @@ mod records;
 mod registry;
 mod removal;
 mod resources;
+mod results;
 mod running;
+mod schema;
 mod silence;
 mod start;
 mod terminal;
@@ -60,6 +62,7 @@ pub use failure::FailureCode;
 pub use live::Removal;
 pub use registry::{Admission, NotAdmitted, Sessions};
 pub use removal::NotRemoved;
+pub use schema::Schema;
 pub use unsaved::{KeptSession, KeptSessions};
 pub use waiting::WaitingTurn;
 

@@ -21,6 +21,7 @@ mod grant;
 mod laws;
 mod link;
 mod report;
+mod result;
 mod session_page;
 mod sqlite;
 mod token;
@@ -44,6 +45,7 @@ pub use error::{Conflict, Error, FaultKind};
 pub use grant::{GrantRow, GrantWrite};
 pub use link::LinkRow;
 pub use report::{Usage, UsageOf, UsageReport};
+pub use result::{BASE_PATCH, ResultRow, TURN_PATCH};
 pub use session_page::{SessionPage, SessionPlace};
 pub use sqlite::{EventsPart, JUMP, Limits, ReadTransaction};
 pub use token::TokenRow;
@@ -291,6 +293,8 @@ pub enum Write {
     },
     /// A new ask.
     Ask(Arc<AskRow>),
+    /// What a turn has left, in the place of what had its name in the task.
+    Result(Box<ResultRow>),
     /// An ask that a person has claimed or deferred. Refused where it cannot be answered ([`Conflict::Taken`]).
     AskMarked(Arc<AskRow>),
     /// An ask that has an answer, or whose time is over. Refused where it cannot be answered ([`Conflict::Taken`]).

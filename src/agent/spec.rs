@@ -72,6 +72,16 @@ impl Agent {
         Spec { program: "/bin/sh".to_owned(), args, env, cwd: places.workspace.clone() }
     }
 
+    /// What is started in its sandbox by the server itself, with nothing that the agent was given.
+    pub fn own_spec(&self, program: &str, args: &[&str], places: &Places) -> Spec {
+        Spec {
+            program: program.to_owned(),
+            args: args.iter().map(|&arg| arg.to_owned()).collect(),
+            env: self.environment(&self.latest_env(), places),
+            cwd: places.workspace.clone(),
+        }
+    }
+
     /// What it was given. The last value of a name counts, so earlier ones go.
     fn add_own(
         &self,

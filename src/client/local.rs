@@ -205,7 +205,7 @@ impl Server {
 
     /// Reads something below `base`.
     async fn read(&self, base: &str, path: &str) -> Result<Value, Failure> {
-        let response = self.answer(Method::GET, (base, path), None).await?;
+        let response = self.answer(Method::GET, (base, path), None, PATIENCE).await?;
         self.parse(response).await
     }
 
@@ -215,7 +215,7 @@ impl Server {
         path: &str,
         body: &Value,
     ) -> Result<reqwest::Response, Failure> {
-        self.answer(Method::POST, (&self.base(), path), Some(body)).await
+        self.answer(Method::POST, (&self.base(), path), Some(body), FOREVER).await
     }
 
     /// An answer that is none of refusal; what is posted may be answered for ever.
@@ -224,9 +224,10 @@ impl Server {
         method: Method,
         (base, path): (&str, &str),
         posted: Option<&Value>,
+        patience: Duration,
     ) -> Result<reqwest::Response, Failure> {
         let url = parsed(&self.with_caller(&format!("{base}{path}")))?;
-        let mut request = http(&url, PATIENCE)?.request(method, url);
+        let mut request = http(&url, patience)?.request(method, url);
         if let Some(token) = &self.token {
             let mut value = HeaderValue::try_from(format!("Bearer {}", token.0))
                 .map_err(|_| Failure::usage("the token has characters that no header can carry"))?;
@@ -234,10 +235,7 @@ impl Server {
             request = request.header(AUTHORIZATION, value);
         }
         if let Some(posted) = posted {
-            request = request
-                .header(CONTENT_TYPE, "application/json")
-                .body(posted.to_string())
-                .timeout(FOREVER);
+            request = request.header(CONTENT_TYPE, "application/json").body(posted.to_string());
         }
         let response = tokio::time::timeout(PATIENCE, request.send())
             .await

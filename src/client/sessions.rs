@@ -1,7 +1,9 @@
 //! `pilothouse sessions`: the caller's sessions, by the house's own API.
 
 mod attach;
+mod files;
 mod pull;
+mod review;
 
 use super::complete;
 use super::failure::Failure;
@@ -56,6 +58,20 @@ pub(crate) enum SessionsCommand {
         #[arg(long)]
         force: bool,
     },
+    /// What is in the workspace of a session
+    Files(files::FilesArgs),
+    /// One file of the workspace, on standard output or in a file (`--output`)
+    Get(files::GetArgs),
+    /// The whole workspace as a tar archive
+    Archive(files::ArchiveArgs),
+    /// What a session has changed, as a patch on standard output
+    Diff(files::DiffArgs),
+    /// Apply the patch of a session to the git checkout here; it must have no changes of its own
+    Apply(files::DiffArgs),
+    /// Review what a session has changed: an editor (VISUAL, EDITOR) opens on the patch; lines that begin with `>` are
+    /// comments, which go to the agent as one message; exit codes as those of `send`
+    #[command(after_help = super::send::EXIT_CODES)]
+    Review(review::ReviewArgs),
     /// Go on in a new conversation that begins as a copy of this one; exit codes as those of `send`
     #[command(after_help = super::send::EXIT_CODES)]
     Fork {
@@ -81,7 +97,7 @@ pub(crate) async fn run(
     command: SessionsCommand,
     server: &Server,
     screen: Screen,
-    term: Option<&str>,
+    (term, editor): (Option<&str>, Option<&str>),
 ) -> Result<u8, Failure> {
     let mut out = std::io::stdout();
     match command {
@@ -109,6 +125,14 @@ pub(crate) async fn run(
             let path = format!("/api/v1/sessions/{}/remove", escape(id));
             server.open(&path, &json!({"force": force})).await?;
             writeln!(out, "removed {}", clean_line(id))?;
+        }
+        SessionsCommand::Files(args) => files::list(&args, server, screen).await?,
+        SessionsCommand::Get(args) => files::get(&args, server).await?,
+        SessionsCommand::Archive(args) => files::archive(&args, server).await?,
+        SessionsCommand::Diff(args) => files::diff(&args, server).await?,
+        SessionsCommand::Apply(args) => files::apply(&args, server).await?,
+        SessionsCommand::Review(args) => {
+            return review::run(&args, server, screen, editor).await;
         }
         SessionsCommand::Attach { id } => return attach::run(&id, term, server).await,
         SessionsCommand::Fork { id, text, json, input } => {

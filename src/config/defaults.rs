@@ -2,7 +2,7 @@
 
 use super::{
     Age, Agent, AgentWorkspace, AskPolicy, Background, BackgroundEnd, DriverKind, Env, Format,
-    Input, Replies, SkillsSource,
+    Input, PatchMode, Replies, SkillsSource,
 };
 use pilothouse_agents::acp::preset::preset;
 use std::collections::BTreeMap;
@@ -152,6 +152,8 @@ impl Agent {
             mcp: super::Mcp::default(),
             budgets: super::Budgets::default(),
             defaults_dir: None,
+            patch: PatchMode::Auto,
+            results: Vec::new(),
         }
     }
 }

@@ -278,9 +278,9 @@ impl Loaded {
                 | "auth_method" | "input" | "terminator" | "format" | "model" | "warm"
                 | "disallowed_tools" | "max_retries" | "skills_source" | "background"
                 | "background_grace" | "background_end" | "documentation_url" | "icon_url"
-                | "input_modes" | "output_modes" | "message_context",
+                | "input_modes" | "output_modes" | "message_context" | "patch",
             ]
-            | ["skills" | "extensions" | "budgets", ..]
+            | ["skills" | "extensions" | "budgets" | "results", ..]
             | ["workspace", "shared_turns"] => true,
             ["trust_project"] => !agent.trust_project,
             ["permission_mode"] => !asks_nobody(&agent.permission_mode),

@@ -14,6 +14,7 @@ use super::activity::{SessionState, WaitsFor};
 use super::ending::{Cause, fault, fault_with};
 use super::records::status;
 use super::resources::{CurrentTurn, SessionResources};
+use super::results::note_beginning;
 use super::running::Running;
 use super::start::{self, Confinement, DoorWords};
 use super::turn_clock::TurnClock;
@@ -116,7 +117,8 @@ impl<'a> Begin<'a> {
             _ if files.is_empty() => {}
             _ => Box::pin(self.put_more_files(files)).await?,
         }
-        Ok(())
+        // Before a process that is there already is told its prompt; `start` has looked before it made one.
+        Ok(Box::pin(note_beginning(self.session, self.turn)).await?)
     }
 
     /// Waits for a place among turns. Meanwhile a warm process gives up its own place where that is
@@ -237,6 +239,8 @@ impl<'a> Begin<'a> {
         let pattern = fork.and_then(|conversation| driver.transcript(conversation));
         let forked = self.copy_fork(pattern, &folder).await?;
         self.put_files(&folder, files).await?;
+        // One that gets its prompt as an argument is at work as soon as it is there.
+        Box::pin(note_beginning(self.session, self.turn)).await?;
         let places = deps.isolation.places(&folder);
         let mut setting = Setting {
             workspace: places.workspace,

@@ -20,6 +20,7 @@ pub(super) async fn lend_conversation(session: &mut SessionResources, attach: At
     let lent = spec.is_ok();
     if ready.send(spec).is_ok() && lent {
         session.activity.enter(SessionState::Waiting(WaitsFor::Terminal));
+        session.snapshots.forget();
         // Nothing runs that could be interrupted: this hears the stop, and cancels of what waits.
         tokio::select! {
             biased;

@@ -340,6 +340,24 @@ impl Store {
         }
     }
 
+    /// What a turn of a task has left under this name; without its bytes where it was larger than is kept.
+    pub async fn result(&self, n: i64, name: &str) -> Result<Option<Option<Vec<u8>>>, Error> {
+        match &self.0 {
+            Backend::Sqlite(sqlite) => sqlite.result(n, name).await,
+        }
+    }
+
+    /// The newest of what turns of a session have left under this name.
+    pub async fn session_result(
+        &self,
+        session: &str,
+        name: &str,
+    ) -> Result<Option<Option<Vec<u8>>>, Error> {
+        match &self.0 {
+            Backend::Sqlite(sqlite) => sqlite.session_result(session, name).await,
+        }
+    }
+
     /// The link whose secret has this hash.
     pub async fn link(&self, hash: &[u8; 32]) -> Result<Option<LinkRow>, Error> {
         match &self.0 {

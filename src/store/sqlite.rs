@@ -11,6 +11,7 @@ mod migrations;
 mod opening;
 mod push;
 mod read;
+mod results;
 mod sessions;
 mod tokens;
 mod usage;
@@ -470,6 +471,7 @@ impl Write {
             Self::PushEnded { n, id, state } => push::ended(connection, *n, id, state)?,
             Self::PushGone { n, id } => push::gone(connection, *n, id)?,
             Self::Ask(row) => asks::put(connection, row)?,
+            Self::Result(row) => results::put(connection, row)?,
             Self::AskMarked(row) => asks::mark(connection, row)?,
             Self::AskTaken { id, state, act } => asks::end(connection, id, *state, act.at, Some(act))?,
             Self::AskGone { id, state, act } => asks::end(connection, id, *state, Timestamp::now(), act.as_deref())?,
@@ -507,6 +509,7 @@ fn task_gone(connection: &Connection, n: i64) -> Result<usize, rusqlite::Error> 
     asks::task_gone(connection, n)?;
     push::task_gone(connection, n)?;
     usage::task_gone(connection, n)?;
+    results::task_gone(connection, n)?;
     connection
         .prepare_cached("DELETE FROM events WHERE key BETWEEN ?1 AND ?2")?
         .execute(params![key(n, 0), key(n, u64::MAX)])?;

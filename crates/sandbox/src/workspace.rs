@@ -1,5 +1,6 @@
 //! The folders of a session: where it works, its own HOME, and the script that sets it up.
 
+mod files;
 mod folder;
 mod inside;
 mod removal;
@@ -7,6 +8,9 @@ mod setup;
 mod tree;
 mod worktree;
 
+pub use files::{
+    Archive, EntryKind, FileEntry, FilePage, Look, LookBounds, OpenFile, SessionFiles, encode_path,
+};
 pub use folder::Folder;
 pub use removal::{LeftOvers, remove_folder, remove_left_over};
 pub use setup::{InitFailed, hear_setup};

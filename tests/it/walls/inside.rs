@@ -297,3 +297,19 @@ fn a_session_goes_on_when_the_servers_program_was_replaced_on_the_disk() {
         assert!(answer(&second).contains("turn 2"), "{wall:?}: {}", answer(&second));
     }
 }
+
+// === what a turn changes ===
+
+#[test]
+fn what_a_turn_has_changed_is_found_behind_the_wall_too() {
+    // An image need not have git.
+    for wall in super::Walls::HERE {
+        let world = wall.shell().agent(json!({"patch": "auto"})).start();
+        let task = world.send(message_in("s", "echo x >a; echo done"));
+        let names: Vec<_> = task["artifacts"].as_array().unwrap().iter().collect();
+        let names: Vec<_> = names.iter().map(|artifact| text_of(artifact, "name")).collect();
+        assert_eq!(names, ["changes", "patch", "answer"], "{wall:?}: {task:#}");
+        let next = world.send(message_in("s", "echo y >>a"));
+        assert_eq!(next["artifacts"].as_array().unwrap().len(), 2, "{wall:?}: {next:#}");
+    }
+}

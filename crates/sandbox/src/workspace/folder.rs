@@ -85,6 +85,25 @@ impl Folder {
         .await?
     }
 
+    /// Puts a file into a folder of HOME, in the place of whatever has its name.
+    pub async fn write_home(&self, place: &str, name: &str, bytes: Vec<u8>) -> io::Result<()> {
+        let (home, place, name) = (self.home.clone(), place.to_owned(), name.to_owned());
+        off_worker(move || Inside::open(&home)?.make(&place)?.create(&name)?.write_all(&bytes))
+            .await?
+    }
+
+    /// A regular file in a folder of HOME, up to so many bytes.
+    pub async fn read_home(&self, place: &str, name: &str, most: u64) -> io::Result<Vec<u8>> {
+        let (home, place, name) = (self.home.clone(), place.to_owned(), name.to_owned());
+        off_worker(move || {
+            let file = Inside::open(&home)?.below(&place)?.file(&name)?;
+            let mut bytes = Vec::new();
+            file.take(most).read_to_end(&mut bytes)?;
+            Ok(bytes)
+        })
+        .await?
+    }
+
     /// Puts into the place of a file below HOME what `edit` makes of it, where that is another one. A file that is
     /// missing, or longer than this, is empty.
     pub async fn edit(
