@@ -7,7 +7,8 @@ use clap::Args;
 use pilothouse_a2a::message::{Part, PartContent};
 use pilothouse_a2a::task::{Artifact, Task};
 use serde_json::Value;
-use std::io::Write;
+use std::fs::OpenOptions;
+use std::io::{self, Write};
 use std::path::{Component, Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -63,21 +64,31 @@ async fn save(artifact: &Artifact, folder: &Path, server: &Server) -> Result<(),
         let name = file_name(artifact, part, at);
         let Some(path) = place_in(folder, &name) else {
             eprintln!(
-                "the artifact {} is not written: its name leads out of {}",
+                "the artifact {} is not written: its name leads out of {} or belongs to a git repository",
                 clean_line(&name),
                 folder.display()
             );
             continue;
         };
         let bytes = bytes_of(part, server).await?;
-        let failed = |error: std::io::Error| {
-            Failure::usage(format!("cannot write {}: {error}", path.display()))
-        };
-        std::fs::create_dir_all(path.parent().unwrap_or(folder)).map_err(failed)?;
-        std::fs::write(&path, bytes).map_err(failed)?;
+        write_new(&path, &bytes)?;
         eprintln!("wrote {}", clean_line(&path.display().to_string()));
     }
     Ok(())
+}
+
+/// Writes a file that is not there yet, with its folders: an agent chooses the names, so nothing is replaced.
+fn write_new(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    let shown = clean_line(&path.display().to_string());
+    let failed = |error: io::Error| match error.kind() {
+        io::ErrorKind::AlreadyExists => Failure::usage(format!(
+            "{shown} exists already, and `--out` replaces nothing; remove it or name another folder"
+        )),
+        _ => Failure::usage(format!("cannot write {shown}: {error}")),
+    };
+    std::fs::create_dir_all(path.parent().unwrap_or(path)).map_err(failed)?;
+    let file = OpenOptions::new().write(true).create_new(true).open(path);
+    file.and_then(|mut file| file.write_all(bytes)).map_err(failed)
 }
 
 /// What the part is called; a text or data without a name of its own has that of its artifact.
@@ -96,13 +107,18 @@ fn file_name(artifact: &Artifact, part: &Part, at: usize) -> String {
     format!("{name}{number}{end}")
 }
 
-/// Where a file of this name lies in the folder; none where the name leads out of it, also by a link that is there.
+/// Where a file of this name lies in the folder; none where the name leads out of it, also by a link that is there, or
+/// into the folder of a git repository, whose files name programs that git runs.
 fn place_in(folder: &Path, name: &str) -> Option<PathBuf> {
     let mut path = folder.to_owned();
     let mut names = Path::new(name).components().peekable();
     names.peek()?;
     for part in names {
         let Component::Normal(part) = part else { return None };
+        // A folder with a `HEAD` can be a repository by itself.
+        if part.eq_ignore_ascii_case(".git") || part.eq_ignore_ascii_case("HEAD") {
+            return None;
+        }
         path.push(part);
         if std::fs::symlink_metadata(&path).is_ok_and(|found| found.is_symlink()) {
             return None;
@@ -187,7 +203,7 @@ fn git(folder: &Path, args: &[&str]) -> Command {
     git
 }
 
-fn no_git(error: &std::io::Error) -> Failure {
+fn no_git(error: &io::Error) -> Failure {
     Failure::usage(format!("cannot run git: {error}"))
 }
 
@@ -203,8 +219,22 @@ mod tests {
             assert_eq!(place_in(root.path(), wrong), None, "{wrong}");
         }
         assert_eq!(place_in(root.path(), "a/b.png"), Some(root.path().join("a/b.png")));
+        for wrong in [".git", ".git/config", "a/.GIT/hooks/post-checkout", "./.Git/x", "a/HEAD"] {
+            assert_eq!(place_in(root.path(), wrong), None, "{wrong}");
+        }
+        assert!(place_in(root.path(), ".gitignore").is_some());
         // A dot within a path is no name.
         assert_eq!(place_in(root.path(), "a/./b"), Some(root.path().join("a/b")));
+    }
+
+    #[test]
+    fn an_artifact_replaces_no_file() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("a/b");
+        write_new(&path, b"first").unwrap();
+        let refused = write_new(&path, b"second").unwrap_err();
+        assert!(refused.message.contains("exists already"), "{}", refused.message);
+        assert_eq!(std::fs::read(&path).unwrap(), b"first");
     }
 
     #[test]
