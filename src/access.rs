@@ -140,6 +140,11 @@ impl Access {
         caller
     }
 
+    /// Refuses a link from an address that has tried too many wrong ones, before it is looked up.
+    pub fn check_wrong_links(&self, arrival: &Arrival) -> Result<(), Denied> {
+        self.wrong.check(&origin(arrival.forwarded.client)).map_err(Denied::Locked)
+    }
+
     /// Counts a link that is not known like a wrong token.
     pub fn count_wrong_link(&self, arrival: &Arrival) -> Result<(), Denied> {
         self.wrong.take(origin(arrival.forwarded.client)).map_err(Denied::Locked)

@@ -25,7 +25,7 @@ pub use grant::{GrantOffer, add_proposal, covers, render_grant};
 pub use kagent::{APPROVALS, render_request as render_approval_request};
 pub use open::Answering;
 pub use policy::{TOO_LONG, denial, explain, is_cut, policy};
-pub use view::{OURS, data, describe_end, host_data, next_step, render, same, words};
+pub use view::{OURS, data, describe_end, host_data, next_step, render, same, whole_words, words};
 
 use crate::clock;
 use crate::config::{self, Bytes, Config};

@@ -37,6 +37,12 @@ impl Counts {
         f64::from(self.now) + f64::from(self.before) * (1.0 - share.min(1.0))
     }
 
+    fn check(&mut self, limit: u32, at: Instant) -> Result<(), u64> {
+        self.roll(at);
+        let is_full = self.weight(at) + 1.0 > f64::from(limit);
+        if is_full { Err(self.seconds_left(at)) } else { Ok(()) }
+    }
+
     fn seconds_left(&self, at: Instant) -> u64 {
         (WINDOW.saturating_sub(at.duration_since(self.began))).as_secs().max(1)
     }
@@ -51,6 +57,15 @@ impl<K: Eq + Hash + Clone> Windows<K> {
     /// Counts one; the seconds to wait when it is one too many (then it is not counted).
     pub(super) fn take(&self, key: K) -> Result<(), u64> {
         self.take_at(key, Instant::now())
+    }
+
+    /// Whether one more would be counted; else the seconds to wait.
+    pub(super) fn check(&self, key: &K) -> Result<(), u64> {
+        let at = Instant::now();
+        match self.counts.lock().get_mut(key) {
+            Some(counts) if self.limit > 0 => counts.check(self.limit, at),
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// How many of a key were counted in this minute and the one before.
@@ -79,10 +94,7 @@ impl<K: Eq + Hash + Clone> Windows<K> {
             }
         }
         let counts = all.entry(key).or_insert(Counts { began: at, now: 0, before: 0 });
-        counts.roll(at);
-        if counts.weight(at) + 1.0 > f64::from(self.limit) {
-            return Err(counts.seconds_left(at));
-        }
+        counts.check(self.limit, at)?;
         counts.now += 1;
         Ok(())
     }

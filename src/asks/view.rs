@@ -65,6 +65,15 @@ pub fn same(one: &Value, other: &Value) -> bool {
 
 /// An ask in words for people.
 pub fn words(ask: &Value) -> String {
+    describe(ask, SHOWN)
+}
+
+/// The same with all that the ask holds, for whoever reads nothing else before they decide.
+pub fn whole_words(ask: &Value) -> String {
+    describe(ask, usize::MAX)
+}
+
+fn describe(ask: &Value, most: usize) -> String {
     let text = |field: &str| ask.get(field).and_then(Value::as_str).unwrap_or_default();
     if text("kind") == "question" {
         let mut words = text("text").to_owned();
@@ -88,7 +97,7 @@ pub fn words(ask: &Value) -> String {
             let shown = |name: &&String| !matches!(name.as_str(), "options" | "toolCallId");
             for (name, value) in input.iter().filter(|(name, _)| shown(name)) {
                 let value = value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned);
-                let shown: String = value.chars().take(SHOWN).collect();
+                let shown: String = value.chars().take(most).collect();
                 let more = if shown.len() < value.len() { " ..." } else { "" };
                 words.push_str(&format!("\n{name}: {shown}{more}"));
             }

@@ -34,7 +34,7 @@ async function show() {
     const ask = await post("api/v1/links", {});
     at("title").textContent = `${ask.agent} asks ${ask.caller}`;
     at("text").textContent = ask.words;
-    if (ask.kind === "permission") {
+    if (ask.kind !== "question") {
       offer("Allow once", () => ({ decision: "allow" }));
       offer("Deny", () => ({ decision: "deny" }));
       return;

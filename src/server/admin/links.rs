@@ -6,21 +6,25 @@
 //! page sends it in the body of a request. To look at the ask does not use the link, because programs look at links too.
 
 use super::super::door::AuditEntry;
-use super::super::{Doors, arrival, json_response, refuse_host, under_way};
+use super::super::{Doors, arrival, json_response, refuse_host, too_late, under_way};
 use super::failed;
 use crate::access::{Arrival, digest};
 use crate::asks;
 use crate::service::Client;
 use crate::store::{self, Conflict, Durability, LinkRow, Write};
-use axum::body::Body;
+use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
+use bytes::Bytes;
 use pilothouse_a2a::Metadata;
 use pilothouse_a2a::error::{Error, ErrorKind};
 use pilothouse_a2a::time::Timestamp;
 use serde_json::{Value, json};
 use std::sync::Arc;
+
+/// Bytes of a body that are read from whoever has no token: a secret and an answer.
+const BODY: usize = 64 * 1024;
 
 /// What the page may load and send.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'unsafe-inline'; connect-src 'self'; base-uri 'none'; \
@@ -90,9 +94,8 @@ async fn open_link(
     answers: bool,
 ) -> Result<Response, Error> {
     doors.access.check_host(arrival)?;
-    let (parts, body) = request.into_parts();
-    let nobody = Arc::from("link");
-    let body = doors.read_body(&nobody, &parts.headers, body, entry).await?.bytes;
+    doors.access.check_wrong_links(arrival)?;
+    let body = read_body(doors, request.into_body()).await?;
     let given = serde_json::from_slice::<Metadata>(&body);
     let mut given =
         given.map_err(|_| Error::new(ErrorKind::Parse, "the request is no JSON object"))?;
@@ -119,20 +122,22 @@ async fn open_link(
             "agent": &*link.scope.agent,
             "caller": &*link.scope.caller,
             "kind": ask.ask["kind"],
-            "words": asks::words(&ask.ask),
+            "words": asks::whole_words(&ask.ask),
             "deadline": ask.deadline,
         });
         return Ok(json_response(StatusCode::OK, body.to_string()));
     }
+    check_answer(&ask.ask, &given)?;
     let (doors_of_answer, entry_of_answer) = (doors.clone(), entry.clone());
     let operation = async move {
+        // An answer that is refused uses nothing; that an ask is answered once is the ask's own rule.
+        let accepted = doors_of_answer.service.answer_ask(&client, &ask, given).await?;
         let used = vec![Write::LinkUsed { hash, at: Timestamp::now() }];
         match doors_of_answer.store.commit(used, Durability::Synced).await {
-            Ok(()) => {}
-            Err(store::Error::Refused(Conflict::Gone)) => return Err(not_open()),
+            // The same answer came twice at once.
+            Ok(()) | Err(store::Error::Refused(Conflict::Gone)) => {}
             Err(error) => return Err(error.incident()),
         }
-        let accepted = doors_of_answer.service.answer_ask(&client, &ask, given).await?;
         if let Some(answered) = &accepted.answered {
             entry_of_answer.set_decision(answered);
         }
@@ -140,6 +145,40 @@ async fn open_link(
         Ok(json_response(StatusCode::OK, body.to_string()))
     };
     doors.run(entry, operation).await?
+}
+
+async fn read_body(doors: &Doors, body: Body) -> Result<Bytes, Error> {
+    let patience = doors.config.timeouts.body.get();
+    tokio::select! {
+        biased;
+        read = tokio::time::timeout(patience, to_bytes(body, BODY)) => {
+            let read = read.map_err(|_| too_late())?;
+            read.map_err(|_| {
+                let words = format!("the body broke off, or is larger than {BODY} bytes; send less");
+                Error::new(ErrorKind::TooLarge, words)
+            })
+        }
+        () = doors.stop.cancelled() => Err(too_late()),
+    }
+}
+
+/// Refuses what a link does not give: it answers its own ask as it was shown, and nothing beyond that.
+fn check_answer(ask: &Value, given: &Metadata) -> Result<(), Error> {
+    let is_question = ask["kind"] == "question";
+    let known: &[&str] = match is_question {
+        true => &["answer", "answers", "optionId", "decision", "reason"],
+        false => &["decision", "reason"],
+    };
+    let given = given.to_map();
+    if let Some(field) = given.keys().find(|field| !known.contains(&field.as_str())) {
+        let words = format!("a link answers with {} alone", known.join(", "));
+        return Err(Error::invalid(field.clone(), words));
+    }
+    let decision = given.get("decision").and_then(Value::as_str);
+    if !is_question && !matches!(decision, Some("allow" | "deny")) {
+        return Err(Error::invalid("decision", "a link answers with `allow` or `deny` alone"));
+    }
+    Ok(())
 }
 
 fn is_open(link: &LinkRow) -> bool {
@@ -150,4 +189,28 @@ fn not_open() -> Error {
     let words =
         "this link answers nothing: it was used, its time is over, or its ask is not open any more";
     Error::new(ErrorKind::NotFound, words)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_allows_a_call_once_as_it_was_shown_and_gives_nothing_else() {
+        let fits = |kind: &str, given: Value| {
+            let Value::Object(given) = given else { panic!("an answer is an object") };
+            check_answer(&json!({"kind": kind}), &given.into()).is_ok()
+        };
+        for kind in ["permission", "host"] {
+            assert!(fits(kind, json!({"decision": "allow"})));
+            assert!(fits(kind, json!({"decision": "deny", "reason": "no"})));
+            for word in ["allow_session", "allow_pattern", "allow_always", "an-option"] {
+                assert!(!fits(kind, json!({"decision": word})), "{word}");
+            }
+            assert!(!fits(kind, json!({"decision": "allow", "input": {"command": "x"}})));
+            assert!(!fits(kind, json!({"decision": "allow", "pattern": true})));
+            assert!(!fits(kind, json!({"optionId": "allow_always"})));
+        }
+        assert!(fits("question", json!({"answer": "red"})));
+    }
 }
