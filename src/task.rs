@@ -12,6 +12,7 @@
 //! knows the way back to it, so finished tasks cost no memory.
 
 mod anybody;
+mod forget;
 mod view;
 mod waiting;
 mod whole;
@@ -30,7 +31,6 @@ use pilothouse_a2a::id::{ContextId, TaskId};
 use pilothouse_a2a::message::{Message, Part, Role};
 use pilothouse_a2a::task::{Task, TaskState};
 use std::collections::{HashMap, VecDeque};
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Weak};
 use tokio::sync::watch;
 
@@ -220,10 +220,7 @@ impl Tasks {
         if let Some(log) = self.held(id) {
             return Ok((log.scope == *scope).then_some(log));
         }
-        let mut hasher = DefaultHasher::new();
-        id.hash(&mut hasher);
-        let stripe = usize::try_from(hasher.finish() % STRIPES as u64).unwrap_or(0);
-        let _one_at_a_time = self.loading[stripe].lock().await;
+        let _one_at_a_time = self.lock_loading(id).await;
         if let Some(log) = self.held(id) {
             return Ok((log.scope == *scope).then_some(log));
         }

@@ -57,6 +57,11 @@ impl Service {
         }
         let numbers: Vec<i64> = tasks.iter().map(|task| task.n).collect();
         self.store.remove_tasks(&numbers).await.map_err(store::Error::incident)?;
+        // What is still held of them in memory is not found any more.
+        for task in &tasks {
+            self.tasks.forget(&task.id).await;
+        }
+        self.repeats.forget(&numbers);
         erased.tasks = numbers.len();
         if let (Some(caller), None) = (&what.caller, &what.context) {
             let gone = vec![Write::CallerGone { caller: caller.clone() }];

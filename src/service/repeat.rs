@@ -151,6 +151,14 @@ impl Repeats {
         first.accepted(log);
     }
 
+    /// Forgets the sends of tasks that are gone.
+    pub(super) fn forget(&self, tasks: &[i64]) {
+        self.inner().sends.retain(|_, send| match &*send.task.borrow() {
+            Accepted::Yes(log, _) => log.upgrade().is_some_and(|log| !tasks.contains(&log.n)),
+            Accepted::Pending | Accepted::No => true,
+        });
+    }
+
     fn is_same(&self, place: &(Scope, Mark), print: &Print) -> bool {
         let inner = self.inner();
         inner.sends.get(place).is_some_and(|send| send.print == *print)
