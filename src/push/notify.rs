@@ -135,6 +135,11 @@ fn is_told(target: &NotificationTarget, notice: &Notice) -> bool {
         && fits(&target.agents, &notice.scope.agent)
 }
 
+/// Text that Slack shows as it is: `<` begins a link or a mention, and an agent must not make either.
+fn escape_for_slack(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
 /// What is posted of a notice, and where.
 fn render(
     target: &NotificationTarget,
@@ -147,6 +152,7 @@ fn render(
     let body = match target.kind {
         TargetKind::Slack => {
             let link = if link.is_empty() { String::new() } else { format!("\n<{link}|Answer>") };
+            let (title, text) = (escape_for_slack(title), escape_for_slack(text));
             json!({"text": format!("*{title}*\n{text}{link}")}).to_string()
         }
         TargetKind::Ntfy => {
@@ -189,4 +195,15 @@ fn render(
         },
     };
     Ok((Target::of_notification(&target.url, token, &[])?, Bytes::from(body)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_of_an_agent_make_no_link_and_no_mention_in_slack() {
+        let shown = escape_for_slack("<!channel> <http://x|Answer> a && b &lt;");
+        assert_eq!(shown, "&lt;!channel&gt; &lt;http://x|Answer&gt; a &amp;&amp; b &amp;lt;");
+    }
 }
