@@ -39,6 +39,7 @@ struct WatchedSession {
     /// Leads to its agent.
     server: Server,
     context: String,
+    caller: String,
     agent: String,
     /// What it does, in the server's words.
     state: String,
@@ -81,11 +82,18 @@ pub(crate) async fn run(server: &Server, screen: Screen) -> Result<u8, Failure> 
         draw(&mut picture)?;
         tokio::select! {
             key = keyboard.next() => match key {
-                PressedKey::Leave => return Ok(0),
+                PressedKey::Leave => {
+                    finish_answer(&mut answer, &mut ends).await?;
+                    return Ok(0);
+                }
                 PressedKey::Up => picture.move_by(-1),
                 PressedKey::Down => picture.move_by(1),
                 PressedKey::Enter => {
                     if let Some(session) = picture.selected().cloned() {
+                        if answer.is_some() {
+                            let sent = finish_answer(&mut answer, &mut ends).await;
+                            picture.tell(sent.err().map(|failure| failure.message));
+                        }
                         keyboard = show_session(keyboard, &session, screen).await?;
                         // Ctrl-C has left the transcript.
                         ends = Ends::new()?;
@@ -125,6 +133,22 @@ async fn finish<T>(pending: &mut Option<PendingCall<T>>) -> T {
     };
     *pending = None;
     done
+}
+
+/// Waits until the answer that is on its way has arrived; a signal ends the wait.
+async fn finish_answer(
+    answer: &mut Option<PendingCall<Result<(), Failure>>>,
+    ends: &mut Ends,
+) -> Result<(), Failure> {
+    while answer.is_some() {
+        tokio::select! {
+            sent = finish(answer) => return sent,
+            is_end = ends.next() => if is_end {
+                return Err(Failure::new(exit::INTERRUPTED, "the answer may not have arrived"));
+            },
+        }
+    }
+    Ok(())
 }
 
 /// Signals that end the command, and the one of a terminal that has another size.
@@ -225,7 +249,10 @@ impl WatchedSession {
             |pointer: &str| session.pointer(pointer).and_then(Value::as_str).map(ToOwned::to_owned);
         let time = |pointer: &str| text(pointer).and_then(|text| Timestamp::parse(&text));
         let context = text("/contextId").unwrap_or_default();
-        let is_of_session = |ask: &&Value| ask["contextId"] == *context;
+        // Contexts of two agents or callers may have one name.
+        let is_of_session = |ask: &&Value| {
+            ["contextId", "agent", "caller"].iter().all(|field| ask[field] == session[field])
+        };
         let live = session.get("live").and_then(Value::as_bool) == Some(true);
         Self {
             server: server.clone(),
@@ -236,8 +263,14 @@ impl WatchedSession {
             used: time("/used"),
             task: text("/activity/taskId"),
             ask: asks.iter().find(is_of_session).cloned(),
+            caller: text("/caller").unwrap_or_default(),
             context,
         }
+    }
+
+    /// What tells it from all others.
+    fn key(&self) -> [String; 3] {
+        [self.caller.clone(), self.agent.clone(), self.context.clone()]
     }
 
     /// Sessions that wait for a person come first, then those at work, then the last used ones.

@@ -24,8 +24,8 @@ pub(super) struct Picture {
     address: String,
     is_styled: bool,
     snapshot: Snapshot,
-    /// The context of the selected session: a list that changes its order keeps the selection.
-    selected: Option<String>,
+    /// The key of the selected session: a list that changes its order keeps the selection.
+    selected: Option<[String; 3]>,
     /// What came of the last answer.
     word: Option<String>,
     /// The ask that the last picture showed in full.
@@ -48,7 +48,7 @@ impl Picture {
     pub(super) fn update(&mut self, snapshot: Snapshot) {
         self.snapshot = snapshot;
         if self.selected_index().is_none() {
-            self.selected = self.snapshot.sessions.first().map(|first| first.context.clone());
+            self.selected = self.snapshot.sessions.first().map(WatchedSession::key);
         }
     }
 
@@ -66,7 +66,7 @@ impl Picture {
     pub(super) fn move_by(&mut self, step: isize) {
         let last = self.snapshot.sessions.len().saturating_sub(1);
         let index = self.selected_index().unwrap_or(0).saturating_add_signed(step).min(last);
-        self.selected = self.snapshot.sessions.get(index).map(|one| one.context.clone());
+        self.selected = self.snapshot.sessions.get(index).map(WatchedSession::key);
         self.word = None;
     }
 
@@ -77,7 +77,7 @@ impl Picture {
 
     fn selected_index(&self) -> Option<usize> {
         let selected = self.selected.as_ref()?;
-        self.snapshot.sessions.iter().position(|session| session.context == *selected)
+        self.snapshot.sessions.iter().position(|session| session.key() == *selected)
     }
 
     /// The ask about which a key decides now, where it is shown in full and can be decided so.
@@ -243,6 +243,7 @@ mod tests {
         WatchedSession {
             server: Server::default(),
             context: context.to_owned(),
+            caller: "owner".to_owned(),
             agent: "claude".to_owned(),
             state: if ask.is_some() { "waiting" } else { "idle" }.to_owned(),
             waits_for: ask.as_ref().map(|_| "answer".to_owned()),
