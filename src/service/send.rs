@@ -400,12 +400,13 @@ impl Service {
         if !taken {
             return Ok(None);
         }
+        // The answer stands before what its turn does.
+        answered.iter().for_each(|one| self.telemetry.answered(log, one, Some(&client.caller)));
         let origin = Origin { prompt: told.place, ..Origin::default() };
         admission.submit(log.clone(), told.prompt, told.files, origin);
         if steers {
             self.sessions.steer(log);
         }
-        answered.iter().for_each(|one| self.telemetry.answered(log, one, Some(&client.caller)));
         Ok(Some(Accepted { log: log.clone(), before: Some(before), answered }))
     }
 }

@@ -51,6 +51,7 @@ fn who_is_waited_for_stands_there_with_the_command_that_answers() {
     insta::assert_snapshot!(shown(&world, "✓"), @r#"
     ▶ fake · owner · ID  "ask Which colour? | red | green"
     ? ID waits for owner: Which colour? - red - green  pilothouse answer ID
+      ID owner answers: answer
     ▶ fake · owner · ID  "say red it is"
       ID red it is
     ✓ ID 0.1 s  "red it is"
