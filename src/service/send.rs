@@ -381,17 +381,7 @@ impl Service {
         };
         let now = admission.starts_now();
         let steers = message::steers(&message);
-        let records = |state: TaskState| {
-            let mut records = vec![Record::Message(message)];
-            // What works or waits already goes on; this message's turn comes behind.
-            if state.is_interrupted() {
-                let state = if now { TaskState::Working } else { TaskState::Submitted };
-                let status = TaskStatus { state, message: None, timestamp: Some(Timestamp::now()) };
-                let (id, context) = (log.id.clone(), log.context_id.clone());
-                records.push(Record::Status(TaskStatusUpdateEvent::new(id, context, status)));
-            }
-            records
-        };
+        let records = |state: TaskState| records_of(log, message, state, now);
         let before = log.head();
         let taken = log.take_message(&self.store, also, records).await;
         // Where nothing of the answer is stored the ask is open as before.
@@ -408,6 +398,18 @@ impl Service {
         answered.iter().for_each(|one| self.telemetry.answered(log, one, Some(&client.caller)));
         Ok(Some(Accepted { log: log.clone(), before: Some(before), answered }))
     }
+}
+
+/// A further message of a task. What works or waits already goes on, and the message's turn comes behind.
+fn records_of(log: &TaskLog, message: Message, state: TaskState, now: bool) -> Vec<Record> {
+    let mut records = vec![Record::Message(message)];
+    if state.is_interrupted() {
+        let state = if now { TaskState::Working } else { TaskState::Submitted };
+        let status = TaskStatus { state, message: None, timestamp: Some(Timestamp::now()) };
+        let (id, context) = (log.id.clone(), log.context_id.clone());
+        records.push(Record::Status(TaskStatusUpdateEvent::new(id, context, status)));
+    }
+    records
 }
 
 impl Service {
