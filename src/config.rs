@@ -22,6 +22,7 @@ mod paths;
 mod renamed;
 mod sandbox;
 mod secrets;
+mod setup;
 mod tree;
 mod trust;
 mod units;
@@ -39,6 +40,9 @@ pub use isolation::{
 pub use load::{Environment, Flags, Loaded, load, load_named, load_trusted};
 pub use own::Record;
 pub use secrets::{MASK, masked};
+pub use setup::{
+    DeclaredServer, Permissions, ServerType, Setup, SetupField, describe_driver, in_marketplace,
+};
 pub use trust::asks_nobody;
 pub use units::{Age, Bytes};
 pub use validate::{ANYBODY, OWNER, network};
@@ -616,6 +620,8 @@ pub struct Agent {
     pub mcp: Mcp,
     /// Its ceilings, where they differ from `budgets`.
     pub budgets: Budgets,
+    /// What it is set up with.
+    pub setup: Setup,
     /// `claude`: a folder that seeds each session's own `.claude`.
     pub defaults_dir: Option<PathBuf>,
 }

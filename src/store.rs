@@ -113,6 +113,8 @@ pub struct SessionRow {
     pub conversation: Option<String>,
     /// Whether its folder is set up and its script has run.
     pub ready: bool,
+    /// The revision of its agent's set-up that it began with.
+    pub setup: Option<String>,
     /// When it began.
     pub created: Timestamp,
     /// When it was last used.
@@ -256,6 +258,8 @@ pub enum Write {
         conversation: Option<String>,
         /// Whether its folder is ready.
         ready: bool,
+        /// The revision of its agent's set-up that it has.
+        setup: Option<String>,
         /// When.
         at: Timestamp,
     },

@@ -2,6 +2,7 @@
 
 use super::key::KeyCommand;
 use super::served::Folders;
+use super::setup::{self, SetupRevision, compile};
 use super::stderr_log::StderrLog;
 use super::{Agent, CREDENTIALS, DEFAULT_PATH, DEMO_COMMAND, Error, Offers, Reach, credentials};
 use crate::config::{self, AskPolicy, Config, DriverKind};
@@ -87,8 +88,10 @@ impl Agent {
         let name = agent.name.clone().unwrap_or_else(|| key.to_owned());
         let reach = Reach::of(config, key, &agent, &env, key_command)
             .map_err(|cause| Error::Reach(key.to_owned(), cause))?;
+        let (mut workspaces, shared_turns) = folders.of(config, &agent)?;
+        let setup = compile(config, key, &agent, &env, &reach.policy, &mut notes)?;
+        setup.iter().for_each(|setup| setup.seed(&mut workspaces));
         let env: Vec<(String, String)> = env.into_iter().collect();
-        let (workspaces, shared_turns) = folders.of(config, &agent)?;
         notes.extend(credentials::check_settings(config, key, &agent, workspaces.shared())?);
         if let Some(path) = workspaces.shared() {
             notes.push(format!(
@@ -102,9 +105,7 @@ impl Agent {
                     .filter(|_| !matches!(backend, BackendKind::None | BackendKind::Container)),
             );
         }
-        let own = agent.defaults_dir.as_ref().map(|folder| folder.join("skills"));
-        let own = own.filter(|folder| folder.is_dir());
-        let found: Vec<_> = agent.skills_from.iter().cloned().chain(own).collect();
+        let found = skill_folders(&agent, setup.as_ref());
         let found = skills::read(&found);
         let mut grants = Grants::default();
         let mut changeable_part = None;
@@ -113,6 +114,11 @@ impl Agent {
             changeable_part = grants.program(&program, &path, &folders.changeable);
             grants.path(&path, environment.get("HOME").map(Path::new));
             grants.arguments(&args);
+        }
+        let setups = setup::folder_of(config, key);
+        grants.setup(&setups);
+        if let Some(setup) = setup.as_ref().filter(|_| !contained) {
+            setup.grant(&mut grants, &path, &folders.changeable);
         }
         grants.variables(&env);
         if let Some(script) = workspaces.script() {
@@ -141,6 +147,8 @@ impl Agent {
             changeable_part,
             found,
             offers: Offers::default(),
+            setup: setup.map(Arc::new),
+            setups,
             workspaces,
             shared_turns,
             name,
@@ -155,9 +163,20 @@ impl Agent {
             env,
             path,
             contained,
+            is_sandboxed,
             times: (config.timeouts.turn.get(), config.timeouts.terminate.get()),
         })
     }
+}
+
+/// The folders whose skills stand on its card: the named ones, and that from which its sessions begin.
+fn skill_folders(agent: &config::Agent, setup: Option<&SetupRevision>) -> Vec<PathBuf> {
+    let own = match setup {
+        Some(setup) => setup.skills(),
+        None => agent.defaults_dir.as_ref().map(|folder| folder.join("skills")),
+    };
+    let own = own.filter(|folder| folder.is_dir());
+    agent.skills_from.iter().cloned().chain(own).collect()
 }
 
 /// The account behind an agent's credentials; its own where it has none that is known.

@@ -1,6 +1,7 @@
 //! `pilothouse doctor`: find what is wrong before a user does, one line each, the fix beside it.
 
 mod machine;
+mod session;
 
 use crate::agent::{Agent, Agents, describe_version, is_tested};
 use crate::client::exit;
@@ -8,7 +9,7 @@ use crate::client::failure::{Failure, causes};
 use crate::client::report::Report;
 use crate::client::tasks::print_json;
 use crate::client::terminal::Screen;
-use crate::config::{self, Config, DriverKind, Environment, Loaded, held_back, load};
+use crate::config::{self, Config, DriverKind, Environment, Loaded, SetupField, held_back, load};
 use crate::descriptors;
 use crate::limited;
 use clap::Args;
@@ -42,6 +43,9 @@ pub(super) struct DoctorArgs {
     /// Folder of the store, the token and the sessions' homes
     #[arg(long, value_name = "DIR")]
     state_dir: Option<PathBuf>,
+    /// Set up a throw-away session of each agent, and show what of its set-up arrives
+    #[arg(long)]
+    session: bool,
     /// Use files of the working folder although they weaken the sandbox or the access check
     #[arg(long)]
     trust_folder: bool,
@@ -63,7 +67,12 @@ pub(super) async fn run(
         ..Default::default()
     };
     match load(&flags, environment, cwd) {
-        Ok(loaded) => findings = examine(&loaded, cwd, &mut report).await?,
+        Ok(loaded) => {
+            findings = examine(&loaded, cwd, &mut report).await?;
+            if args.session && loaded.check_folder(cwd).is_ok() {
+                session::try_sessions(&loaded, cwd, &mut report).await?;
+            }
+        }
         Err(error) => {
             report.bad_text("configuration", &causes(Some(&error)), check_again(&flags, &error));
         }
@@ -142,6 +151,7 @@ async fn examine(loaded: &Loaded, cwd: &Path, report: &mut Report) -> Result<Val
                 }
             }
             for agent in agents.iter() {
+                set_up(agent, report);
                 skills(agent, config, report);
             }
         }
@@ -263,6 +273,26 @@ async fn program(
             "install it anew, or set its `program`",
         ),
     }
+}
+
+/// What an agent is set up with, and what its driver could keep.
+fn set_up(agent: &Agent, report: &mut Report) {
+    let Some(setup) = &agent.setup else { return };
+    let items = setup.items.iter().map(|item| format!("{} {}", item.kind.as_str(), item.name));
+    let items: Vec<String> = items.collect();
+    let (driver, preset) = (agent.config.driver, agent.config.preset.as_deref());
+    let kept = SetupField::ALL.into_iter().filter(|field| field.is_kept_by(driver, preset));
+    let kept: Vec<&str> = kept.map(SetupField::key).collect();
+    report.good(
+        "set-up",
+        format!(
+            "`{}` has revision {}: {}; its driver keeps {}",
+            agent.key,
+            setup.digest,
+            items.join(", "),
+            kept.join(", ")
+        ),
+    );
 }
 
 /// What an agent's card says beside the configuration, and where that differs from its files.

@@ -132,6 +132,7 @@ impl Agent {
             background_end: BackgroundEnd::Keep,
             mcp: super::Mcp::default(),
             budgets: super::Budgets::default(),
+            setup: super::Setup::default(),
             defaults_dir: None,
         }
     }

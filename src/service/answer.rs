@@ -116,7 +116,7 @@ impl Service {
         let answered = Answered::new(&row, &decision);
         self.telemetry.answered(log, &answered);
         let answered = Some(answered);
-        Ok(Some(Accepted { log: log.clone(), before: Some(before), answered }))
+        Ok(Some(Accepted { log: log.clone(), before: Some(before), answered, setup: None }))
     }
 
     /// The process that asked is gone: the conversation is resumed with what was decided.

@@ -42,6 +42,8 @@ pub struct Accepted {
     pub before: Option<u64>,
     /// The ask that the message answered.
     pub answered: Option<Answered>,
+    /// The revision of the set-up of the session whose turn the message becomes, if it becomes one.
+    pub setup: Option<String>,
 }
 
 /// How a new task is to be made.
@@ -86,13 +88,15 @@ impl Service {
             .await
         {
             Repeat::First(first) => first,
-            Repeat::Of(log) => return Ok(Accepted { log, before: None, answered: None }),
+            Repeat::Of(log) => {
+                return Ok(Accepted { log, before: None, answered: None, setup: None });
+            }
         };
         let key = match beside.key {
             Some(key) => {
                 if let Some(log) = self.keyed(client, key, &print).await? {
                     first.accepted(&log);
-                    return Ok(Accepted { log, before: None, answered: None });
+                    return Ok(Accepted { log, before: None, answered: None, setup: None });
                 }
                 Some((key.to_owned(), print))
             }
@@ -266,8 +270,9 @@ impl Service {
             .await
             .map_err(store::Error::incident)?;
         let origin = Origin { fork, prompt: told.place, ..Origin::default() };
+        let setup = admission.session.setup.clone();
         admission.submit(log.clone(), told.prompt, told.files, origin);
-        Ok(Accepted { log, before: None, answered: None })
+        Ok(Accepted { log, before: None, answered: None, setup })
     }
 
     /// The place of a task that cannot begin at once, for people.
@@ -385,12 +390,13 @@ impl Service {
             return Ok(None);
         }
         let origin = Origin { prompt: told.place, ..Origin::default() };
+        let setup = admission.session.setup.clone();
         admission.submit(log.clone(), told.prompt, told.files, origin);
         if steers {
             self.sessions.steer(log);
         }
         let answered = answered.and(ended).map(|(answered, _)| answered);
-        Ok(Some(Accepted { log: log.clone(), before: Some(before), answered }))
+        Ok(Some(Accepted { log: log.clone(), before: Some(before), answered, setup }))
     }
 }
 

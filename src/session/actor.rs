@@ -294,6 +294,7 @@ impl Actor {
         let facts = TurnFacts {
             conversation: row.conversation.clone(),
             isolation: agent.isolation(&deps.isolation),
+            setup: row.setup.clone(),
             at_proxy: running.as_mut().and_then(|running| running.confinement.take_spent()),
             background: match (&outcome, &running) {
                 (Outcome::Completed { .. }, Some(running)) => running.driver.background(),

@@ -1,9 +1,13 @@
 //! What the final status of a turn says about it.
 
 use pilothouse_agents::Usage;
+use pilothouse_agents::setup::SetupEvidence;
 use pilothouse_egress::Counted;
 use serde_json::{Map, Value, json};
 use std::time::Duration;
+
+/// Declared things whose level stands with a task.
+const MOST_LEVELS: usize = 64;
 
 /// TurnFacts about the turn that belong into the task's metadata.
 #[derive(Debug, Clone, Default)]
@@ -14,6 +18,8 @@ pub(super) struct TurnFacts {
     pub(super) isolation: Value,
     /// What its answers cost, as the proxy saw it.
     pub(super) at_proxy: Option<Counted>,
+    /// The revision of its agent's set-up, if it has one.
+    pub(super) setup: Option<String>,
     /// What still runs in its background.
     pub(super) background: Vec<String>,
 }
@@ -63,4 +69,17 @@ impl TurnFacts {
         set("unknownMessages", (unknown > 0).then(|| unknown.into()));
         metadata
     }
+}
+
+/// The revision of a set-up, and how far each declared thing has come: the first ones where there are many.
+pub(super) fn describe_setup(revision: &str, evidence: &[SetupEvidence]) -> Value {
+    let levels = evidence.iter().take(MOST_LEVELS).map(|SetupEvidence { item, level }| {
+        json!({"kind": item.kind, "name": item.name, "level": level})
+    });
+    let left_out = evidence.len().saturating_sub(MOST_LEVELS);
+    let mut told = json!({"revision": revision, "declared": levels.collect::<Value>()});
+    if left_out > 0 {
+        told["leftOut"] = left_out.into();
+    }
+    told
 }

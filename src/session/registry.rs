@@ -429,6 +429,7 @@ fn new_session(agent: &Agent, key: &SessionKey) -> SessionRow {
         conversation: None,
         // Without a script there is nothing to be done but folders, which are made where they miss.
         ready: agent.workspaces.script().is_none(),
+        setup: agent.setup.as_ref().map(|setup| setup.digest.clone()),
         created: now,
         used: now,
     }

@@ -209,6 +209,7 @@ pub(super) fn session_used(row: &SessionRow, at: Timestamp) -> Write {
         id: row.id.clone(),
         conversation: row.conversation.clone(),
         ready: row.ready,
+        setup: row.setup.clone(),
         at,
     }
 }

@@ -4,7 +4,7 @@
 //! line for people and a data part. Adjacent pieces of text become one update, up to [`PIECE`] bytes.
 
 use super::bounded::{self, PREVIEW, one_line};
-use super::facts::TurnFacts;
+use super::facts::{TurnFacts, describe_setup};
 use super::records::status;
 use crate::asks;
 use crate::config::Limits;
@@ -17,6 +17,7 @@ use pilothouse_a2a::task::{Artifact, TaskState};
 use pilothouse_a2a::time::Timestamp;
 use pilothouse_agents::event::{self, Content, Event, Usage};
 use pilothouse_agents::lines::is_shortened;
+use pilothouse_agents::setup::SetupEvidence;
 use pilothouse_agents::{AskKind, Outcome, Problem};
 use pilothouse_egress::Refusal;
 use serde_json::{Value, json};
@@ -67,6 +68,8 @@ pub(super) struct Translator {
     unknown: u64,
     /// What of the agent's set-up does not work.
     problems: Vec<Value>,
+    /// How far each declared thing has come.
+    setup: Vec<SetupEvidence>,
     /// What the end of the turn says beside the answer.
     remark: String,
     /// The limit of the account that has failed the turn.
@@ -98,6 +101,7 @@ impl Translator {
             stored_bytes: 0,
             unknown: 0,
             problems: Vec::new(),
+            setup: Vec::new(),
             remark: String::new(),
             limit: None,
             event_limit: limits.event.as_usize(),
@@ -164,6 +168,7 @@ impl Translator {
             }
             Event::Usage(usage) => self.usage = Some(usage),
             Event::Problem(problem) => self.report_problem(problem),
+            Event::Setup(evidence) => self.setup = evidence,
             Event::Raw(_) => self.unknown += 1,
         }
     }
@@ -550,6 +555,9 @@ impl Translator {
         let mut metadata = facts.metadata(self.usage.as_ref(), self.began.elapsed(), self.unknown);
         if let (TaskState::Failed, Some(limit)) = (state, self.limit.take()) {
             metadata.insert("limit".to_owned(), limit);
+        }
+        if let Some(revision) = &facts.setup {
+            metadata.insert("setup".to_owned(), describe_setup(revision, &self.setup));
         }
         if !self.problems.is_empty() {
             metadata.insert("problems".to_owned(), std::mem::take(&mut self.problems).into());

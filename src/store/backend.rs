@@ -293,6 +293,13 @@ impl Store {
         }
     }
 
+    /// The revisions of set-ups that sessions have, each with its agent.
+    pub async fn setups_in_use(&self) -> Result<Vec<(String, String)>, Error> {
+        match &self.0 {
+            Backend::Sqlite(sqlite) => sqlite.setups_in_use().await,
+        }
+    }
+
     /// What was used of each of these accounts, in their order.
     pub async fn usage(&self, accounts: Vec<Account>) -> Result<Vec<Used>, Error> {
         match &self.0 {

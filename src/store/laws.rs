@@ -202,6 +202,7 @@ async fn a_read_in_a_scope_finds_nothing_of_another_one() {
             context_id: ContextId::new("context"),
             conversation: None,
             ready: true,
+            setup: None,
             created: Timestamp::from_millisecond(1000),
             used: Timestamp::from_millisecond(1000),
         };

@@ -35,6 +35,10 @@ const GROUP: usize = 512;
 /// Page cache of the writer and of each reader, in KiB.
 const CACHE_KIB: i64 = 2048;
 
+/// What a session has learned.
+const SESSION_USED: &str =
+    "UPDATE sessions SET conversation = ?2, ready = ?3, used_ms = ?4, setup = ?5 WHERE id = ?1";
+
 /// How far a sequence number jumps for a task that an unclean end cut off: a power cut may have taken
 /// numbers that somebody has already seen.
 pub const JUMP: u64 = 1000;
@@ -444,14 +448,13 @@ impl Write {
                 ])?,
             Self::Session(row) => connection
                 .prepare_cached(
-                    // One that is stored already may know more by now; one of this context that is being removed
-                    // gives way.
-                    "INSERT INTO sessions (id, caller, agent, context_id, conversation, ready, created_ms, used_ms)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+                    // One that is stored may know more by now; one of this context that is being removed gives way.
+                    "INSERT INTO sessions (id, caller, agent, context_id, conversation, ready, created_ms, used_ms, setup)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
                      ON CONFLICT (id) DO NOTHING
                      ON CONFLICT (caller, agent, context_id) DO UPDATE SET
                        id = excluded.id, conversation = excluded.conversation, ready = excluded.ready,
-                       created_ms = excluded.created_ms, used_ms = excluded.used_ms",
+                       created_ms = excluded.created_ms, used_ms = excluded.used_ms, setup = excluded.setup",
                 )?
                 .execute(params![
                     &*row.id,
@@ -462,10 +465,11 @@ impl Write {
                     row.ready,
                     row.created.as_millisecond(),
                     row.used.as_millisecond(),
+                    row.setup,
                 ])?,
-            Self::SessionUsed { id, conversation, ready, at } => connection
-                .prepare_cached("UPDATE sessions SET conversation = ?2, ready = ?3, used_ms = ?4 WHERE id = ?1")?
-                .execute(params![&**id, conversation, ready, at.as_millisecond()])?,
+            Self::SessionUsed { id, conversation, ready, setup, at } => connection
+                .prepare_cached(SESSION_USED)?
+                .execute(params![&**id, conversation, ready, at.as_millisecond(), setup])?,
             Self::SessionInUse { id, at } => connection
                 .prepare_cached("UPDATE sessions SET used_ms = ?2 WHERE id = ?1")?
                 .execute(params![&**id, at.as_millisecond()])?,

@@ -13,6 +13,7 @@ mod networks;
 mod plans;
 mod processes;
 mod servers;
+mod setup;
 mod skills;
 mod walls;
 mod warm;

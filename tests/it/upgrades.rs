@@ -18,7 +18,7 @@ use std::process::Command;
 use std::thread;
 
 /// Version and schema.
-const SCHEMAS: [(&str, &str); 9] = [
+const SCHEMAS: [(&str, &str); 10] = [
     ("fa4c159", include_str!("upgrades/schema-05.sql")),
     ("66f2372", include_str!("upgrades/schema-06.sql")),
     ("dd04eab", include_str!("upgrades/schema-07.sql")),
@@ -27,7 +27,8 @@ const SCHEMAS: [(&str, &str); 9] = [
     ("2a3ddf6", include_str!("upgrades/schema-09-later.sql")),
     ("80d1b32", include_str!("upgrades/schema-10-earlier.sql")),
     ("5f158e5", include_str!("upgrades/schema-10.sql")),
-    ("today", include_str!("upgrades/schema-11.sql")),
+    ("384b08a", include_str!("upgrades/schema-11.sql")),
+    ("today", include_str!("upgrades/schema-12.sql")),
 ];
 const ROWS: &str = include_str!("upgrades/rows.sql");
 

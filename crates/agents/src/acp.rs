@@ -33,6 +33,7 @@ mod hear;
 pub mod preset;
 mod prompt;
 mod session;
+mod setup;
 mod tool;
 mod usage;
 mod wire;
@@ -42,6 +43,7 @@ use ask::PendingAsk;
 use handshake::{Call, Login};
 use serde_json::{Value, json};
 use session::Session;
+pub use setup::{AcpSetup, Variables};
 use std::collections::BTreeMap;
 use std::mem;
 use std::time::Duration;
@@ -71,6 +73,8 @@ pub struct AcpOptions {
     pub model: Option<String>,
     /// Variables any of which holds the credential; named in the advice when there is none.
     pub credentials: Vec<String>,
+    /// What the operator declares for it.
+    pub setup: AcpSetup,
 }
 
 /// The driver of one agent process.
@@ -104,6 +108,8 @@ struct Agent {
     resumes: bool,
     forks: bool,
     images: bool,
+    mcp_http: bool,
+    mcp_sse: bool,
     auth_methods: Vec<String>,
 }
 
@@ -206,7 +212,11 @@ impl Driver for Acp {
 
     fn begin(&mut self, turn: &Turn) -> Vec<Step> {
         self.turn = Some(TurnState { prompt: turn.clone(), ..TurnState::default() });
-        let mut steps = self.advance();
+        let mut steps = match self.session {
+            Some(_) => self.report_setup(),
+            None => Vec::new(),
+        };
+        steps.extend(self.advance());
         if self.settling.is_some() {
             steps.push(Step::Wake(SILENCE));
         } else if self.session.is_none() {

@@ -94,6 +94,11 @@ impl Policy {
         self.allow.iter().any(|rule| rule.matches(target))
     }
 
+    /// Whether a rule permits an address `HOST:PORT`; not one that cannot be read.
+    pub fn permits_address(&self, address: &str) -> bool {
+        Target::parse(address, None).is_ok_and(|target| self.permits(&target))
+    }
+
     /// Whether a rule permits it that names it, or a domain above it.
     pub(super) fn names(&self, target: &Target) -> bool {
         let mut rules = self.allow.iter().filter(|rule| rule.host != Pattern::Any);

@@ -53,8 +53,8 @@ pub struct WorkspaceSettings {
     pub root: PathBuf,
     /// The folder above their HOMEs.
     pub homes: PathBuf,
-    /// The folder whose files a new HOME begins with.
-    pub defaults: Option<PathBuf>,
+    /// The files that a new HOME begins with.
+    pub seed: Option<HomeSeed>,
     /// The script that sets a new session up.
     pub script: Option<PathBuf>,
     /// How long it may take.
@@ -63,6 +63,17 @@ pub struct WorkspaceSettings {
     pub copy: CopyLimits,
     /// The group of agents that have users of their own.
     pub group: u32,
+}
+
+/// The files that a new HOME begins with.
+#[derive(Debug, Clone)]
+pub struct HomeSeed {
+    /// The folder that holds them.
+    pub folder: PathBuf,
+    /// Where they are put: a folder below HOME, or nothing for HOME itself.
+    pub below: &'static str,
+    /// The key that names them.
+    pub key: &'static str,
 }
 
 /// What may be copied at once.
@@ -84,7 +95,7 @@ impl WorkspaceSettings {
             is_shared: false,
             root: root.join("workspace"),
             homes: root.join("state/sessions"),
-            defaults: None,
+            seed: None,
             script: None,
             patience: Duration::from_secs(60),
             copy: CopyLimits { entries: 1000, size: 1 << 20, depth: 128 },
@@ -123,6 +134,12 @@ impl Workspaces {
         let above_root = root.into_iter().flatten().map(|folder| (folder, "workspace.path"));
         let missing = missing.chain(above_root).collect();
         Self(Arc::new(SharedWorkspaces { settings, missing }))
+    }
+
+    /// New HOMEs begin with these files. To be said before anything else shares this value.
+    pub fn set_seed(&mut self, seed: HomeSeed) {
+        let shared = Arc::get_mut(&mut self.0).expect("nothing shares it yet");
+        shared.settings.seed = Some(seed);
     }
 
     /// Makes the folders and checks them for writing. What is above sessions is for the server's user alone:
@@ -186,7 +203,7 @@ impl Workspaces {
     ///
     /// A folder costs about 0.1 ms, so there are no more than needed: temporary files lie in HOME.
     pub async fn folder(&self, session: &str) -> Result<Folder, Error> {
-        if self.0.settings.defaults.is_none()
+        if self.0.settings.seed.is_none()
             && let Ok(made) = disk::at_once(|| self.make_folder(session))
         {
             return made;
@@ -204,9 +221,9 @@ impl Workspaces {
     fn make_folder(&self, session: &str) -> Result<Folder, Error> {
         let workspace = self.shown(session);
         let home = self.0.settings.homes.join(session);
-        let has_new_home = match &self.0.settings.defaults {
-            Some(defaults) if !home.is_dir() => {
-                self.make_home(session, defaults)?;
+        let has_new_home = match &self.0.settings.seed {
+            Some(seed) if !home.is_dir() => {
+                self.make_home(session, seed)?;
                 true
             }
             Some(_) | None => make(&home, "state_dir")?,
@@ -216,14 +233,14 @@ impl Workspaces {
         Ok(Folder { workspace, home, is_new: has_new_home || has_new_workspace, is_shared })
     }
 
-    /// A HOME with the defaults in it; it has its name when it is whole.
-    fn make_home(&self, session: &str, defaults: &Path) -> Result<(), Error> {
+    /// A HOME with its seed in it; it has its name when it is whole.
+    fn make_home(&self, session: &str, seed: &HomeSeed) -> Result<(), Error> {
         let (home, key) = (self.0.settings.homes.join(session), "state_dir");
         let unfinished = self.0.settings.homes.join(format!("{UNFINISHED}{session}"));
         let failed = |source| Error { path: home.display().to_string(), key, source };
         let deadline = Deadline::at_stop(CancellationToken::new());
         tree::remove(&unfinished, &deadline).map_err(failed)?;
-        let target = unfinished.join(".claude");
+        let target = unfinished.join(seed.below);
         make(&target, key)?;
         let copying = Copying {
             allowance: Allowance::new(self.0.settings.copy),
@@ -232,13 +249,9 @@ impl Workspaces {
             deadline,
         };
         let open = |path: &Path| Ok(std::fs::File::open(path)?.into());
-        let copied = open(defaults)
-            .and_then(|defaults| copying.run(defaults, open(&target)?))
-            .map_err(|source| Error {
-                path: defaults.display().to_string(),
-                key: "agents.*.defaults_dir",
-                source,
-            });
+        let copied = open(&seed.folder).and_then(|from| copying.run(from, open(&target)?)).map_err(
+            |source| Error { path: seed.folder.display().to_string(), key: seed.key, source },
+        );
         let made = copied.and_then(|()| std::fs::rename(&unfinished, &home).map_err(failed));
         if made.is_err() {
             let _ = remove_folder(&unfinished);

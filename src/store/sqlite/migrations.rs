@@ -11,7 +11,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// The steps by number; the database remembers the last one in `user_version`. One that was published is not changed.
-pub(super) const MIGRATIONS: [&str; 11] = [
+pub(super) const MIGRATIONS: [&str; 12] = [
     include_str!("../../../migrations/sqlite/0001_event_log.sql"),
     include_str!("../../../migrations/sqlite/0002_push.sql"),
     include_str!("../../../migrations/sqlite/0003_keys.sql"),
@@ -23,6 +23,7 @@ pub(super) const MIGRATIONS: [&str; 11] = [
     include_str!("../../../migrations/sqlite/0009_fewer_pages.sql"),
     include_str!("../../../migrations/sqlite/0010_counts_and_conditions.sql"),
     include_str!("../../../migrations/sqlite/0011_print.sql"),
+    include_str!("../../../migrations/sqlite/0012_setup.sql"),
 ];
 
 /// A database file, and where its copy goes.
@@ -144,7 +145,7 @@ mod tests {
     use sha2::{Digest, Sha256};
 
     /// The steps as they were published, by the first bytes of their SHA-256.
-    const PUBLISHED: [&str; 11] = [
+    const PUBLISHED: [&str; 12] = [
         "70404807ebdb",
         "37f03ef44770",
         "78fe47050e1b",
@@ -156,6 +157,7 @@ mod tests {
         "c1adcc800dbb",
         "9a4402432270",
         "d6df083631d1",
+        "fd2c04c62935",
     ];
 
     #[test]

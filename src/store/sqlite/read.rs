@@ -303,6 +303,12 @@ impl Sqlite {
         let row = |row: &Row<'_>| Ok((row.get::<_, String>(0)?.into(), row.get(1)?, row.get(2)?));
         self.all(query, (), row).await
     }
+
+    /// The revisions of set-ups that sessions have, each with its agent.
+    pub(crate) async fn setups_in_use(&self) -> Result<Vec<(String, String)>, Error> {
+        let query = "SELECT DISTINCT agent, setup FROM sessions WHERE setup IS NOT NULL";
+        self.all(query, (), |row| Ok((row.get(0)?, row.get(1)?))).await
+    }
 }
 
 /// States of tasks that are not finished: submitted, working, asking. Indexes know them by these words.
@@ -436,6 +442,7 @@ fn session_row(row: &Row<'_>) -> Result<SessionRow, rusqlite::Error> {
         context_id: ContextId::new(row.get::<_, String>("context_id")?),
         conversation: row.get("conversation")?,
         ready: row.get("ready")?,
+        setup: row.get("setup")?,
         created: Timestamp::from_millisecond(row.get("created_ms")?),
         used: Timestamp::from_millisecond(row.get("used_ms")?),
     })
@@ -478,6 +485,7 @@ mod tests {
             context_id: ContextId::new(context),
             conversation: None,
             ready: true,
+            setup: None,
             created: now,
             used: now,
         }
@@ -498,12 +506,14 @@ mod tests {
             id: first.id.clone(),
             conversation: Some("talk".to_owned()),
             ready: true,
+            setup: Some("a".to_owned()),
             at: first.used,
         };
         store.commit(vec![used], Durability::Written).await.unwrap();
         put(&store, &first).await;
         let found = store.session(&first.scope, &first.context_id).await.unwrap().unwrap();
         assert_eq!(found.conversation.as_deref(), Some("talk"));
+        assert_eq!(found.setup.as_deref(), Some("a"));
         put(&store, &row("two", "c")).await;
         let found = store.session(&first.scope, &first.context_id).await.unwrap().unwrap();
         assert_eq!((&*found.id, found.conversation), ("two", None));
